@@ -1,0 +1,222 @@
+"""What the user writes: the sections of `mosdeploy.toml`, and device profiles.
+
+In: TOML. Out: frozen sections, handed one by one to the rooms. This file reads no record and runs nothing.
+"""
+
+import math
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from .errors import ConfigError
+from .schema import Record
+from .space import SearchSpace
+
+Precision = Literal["fp32", "int8"]
+
+_DURATION = re.compile(r"([0-9]*\.?[0-9]+)\s*(us|ms|s)")
+_SIZE = re.compile(r"([0-9]*\.?[0-9]+)\s*(k|M|G|KiB|MiB|GiB|B)?")
+_MS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+_UNIT = {None: 1, "B": 1, "k": 10**3, "M": 10**6, "G": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def parse_duration_ms(text: str) -> float:
+    """Read a duration that carries its unit (`150ms`, `3.5s`, `800us`) as milliseconds.
+
+    Raises
+    ------
+    ConfigError
+        If the unit is missing or the number is not positive.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if not match or float(match[1]) <= 0:
+        raise ConfigError(f"'{text}' is not a duration; write a positive number with its unit, like 150ms, 3.5s or 800us")
+    return float(match[1]) * _MS[match[2]]
+
+
+def parse_count(text: str) -> int:
+    """Read a count or a size (`4M`, `3500000`, `12MiB`) as a whole number.
+
+    Raises
+    ------
+    ConfigError
+        If the text is not a positive number with a known suffix (k, M, G, KiB, MiB, GiB, B).
+    """
+    match = _SIZE.fullmatch(text.strip())
+    value = float(match[1]) * _UNIT[match[2]] if match else math.nan
+    if not value >= 1:
+        raise ConfigError(f"'{text}' is not a count or size; write a positive number like 3500000, 4M or 12MiB")
+    return int(value)
+
+
+def _duration(text: str) -> str:
+    try:
+        parse_duration_ms(text)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+def _count(text: str) -> str:
+    try:
+        parse_count(text)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._]*(-[A-Za-z0-9._]+)*", text):
+        raise ValueError("a name holds letters, digits, '.', '_' and single '-' only")
+    return text
+
+
+Duration = Annotated[str, AfterValidator(_duration)]
+Count = Annotated[str, AfterValidator(_count)]
+Name = Annotated[str, Field(max_length=64), AfterValidator(_name)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class CorpusConfig(Record):
+    """Where the sentence pairs come from and which are kept.
+
+    `train`, `valid`, `test` name, for `format = "text"`, a prefix (`data/train` reads `data/train.en` and
+    `data/train.de`, plain or .gz); for `tsv`, a file of source TAB target; for `gettext`, a .mo file, a folder that
+    is searched for .mo files, or `package:NAME` for those of an installed package. Without `valid` or `test`, the
+    fractions are split off by a hash of the pair.
+    """
+
+    format: Literal["text", "tsv", "gettext"] = "text"
+    source_lang: Name = "en"
+    target_lang: Name = "de"
+    train: str
+    valid: str | None = None
+    test: str | None = None
+    valid_fraction: Fraction = 0.03
+    test_fraction: Fraction = 0.03
+    max_pieces: int = Field(100, ge=4, le=4096)
+    max_length_ratio: float = Field(4.0, gt=1)
+    vocab_size: int = Field(4000, ge=32, le=256_000)
+
+
+class SupernetConfig(Record):
+    """How subnets share weights (Mixture-of-Supernets, Jawahar et al., ACL Findings 2024)."""
+
+    routing: Literal["none", "layer", "neuron"] = "neuron"
+    num_experts: int = Field(2, ge=1, le=16)
+    router_hidden_dim: int = Field(128, ge=1)
+    router_input: Literal["per_layer", "aggregated"] = "per_layer"
+    router_dropout: Fraction = 0.1
+    dropout: Fraction = 0.1
+    attention_dropout: Fraction = 0.0
+
+
+class TrainingConfig(Record):
+    """The supernet's training run."""
+
+    updates: int = Field(2000, ge=1)
+    tokens_per_batch: int = Field(2048, ge=16)
+    accumulate: int = Field(1, ge=1)
+    learning_rate: float = Field(2e-3, gt=0)
+    warmup_updates: int = Field(200, ge=0)
+    schedule: Literal["cosine", "inverse_sqrt"] = "cosine"
+    adam_betas: tuple[float, float] = (0.9, 0.98)
+    clip_norm: float = Field(1.0, ge=0)
+    label_smoothing: Fraction = 0.1
+    num_random_archs: int = Field(1, ge=0)
+    seed: int = 1
+    compute: Literal["auto", "cpu", "cuda"] = "auto"
+    amp: Literal["auto", "none", "bf16"] = "auto"
+    threads: int | None = Field(None, ge=1)
+    validate_every: int = Field(500, ge=1)
+    checkpoint_every: int = Field(100, ge=1)
+
+
+class Workload(Record):
+    """What one latency number stands for: one sentence, so many pieces in, so many steps out."""
+
+    name: Name = "sentence"
+    source_len: int = Field(30, ge=1, le=4096)
+    decode_steps: int = Field(30, ge=1, le=4096)
+    beam: int = Field(1, ge=1, le=64)
+    threads: int = Field(1, ge=1, le=1024)
+    precision: Precision = "fp32"
+
+
+class ProfileConfig(Record):
+    """How many subnets to measure on the device."""
+
+    budget: int = Field(30, ge=4)
+    seed: int = 1
+
+
+class SearchConfig(Record):
+    """Evolution as in HAT, the limits, and how many finalists are measured on the device."""
+
+    population: int = Field(125, ge=4)
+    parents: int = Field(25, ge=2)
+    mutations: int = Field(50, ge=0)
+    crossovers: int = Field(50, ge=0)
+    iterations: int = Field(30, ge=1)
+    mutation_probability: float = Field(0.3, gt=0, le=1)
+    eval_pairs: int = Field(256, ge=1)
+    finalists: int = Field(5, ge=1)
+    seed: int = 1
+    max_latency: Duration | None = None
+    max_parameters: Count | None = None
+    max_size: Count | None = None
+
+
+class ExportConfig(Record):
+    """Limits of the bundle and of its parity check."""
+
+    max_source_len: int = Field(128, ge=1, le=4096)
+    max_decode_steps: int = Field(192, ge=1, le=4096)
+    parity_pairs: int = Field(64, ge=1)
+    max_bleu_drop: float = Field(0.5, ge=0)
+    length_penalty: float = Field(0.6, ge=0)
+
+
+class RunConfig(Record):
+    """All of `mosdeploy.toml`."""
+
+    device: Name | None = None
+    corpus: CorpusConfig
+    space: SearchSpace
+    supernet: SupernetConfig = SupernetConfig()
+    training: TrainingConfig = TrainingConfig()
+    workload: Workload = Workload()
+    profile: ProfileConfig = ProfileConfig()
+    search: SearchConfig = SearchConfig()
+    export: ExportConfig = ExportConfig()
+
+
+class MeasureProtocol(Record):
+    """How one subnet is timed on the device."""
+
+    warmup: int = Field(3, ge=1)
+    repeats: int = Field(15, ge=10, le=10_000)
+    candidate_timeout_s: float = Field(120.0, gt=0)
+
+
+class DeviceProfile(Record):
+    """How to reach a device, what to run there and how to measure; holds no secrets.
+
+    `host` is an alias of the user's ssh_config, where user, port, key and jump host belong.
+    """
+
+    name: Name
+    description: str = ""
+    kind: Literal["local", "ssh"] = "ssh"
+    host: Name | None = None
+    python: str = "python3"
+    work_dir: str = "~/.cache/mosdeploy"
+    provider: str = "CPUExecutionProvider"
+    requirements: tuple[str, ...] = ("numpy", "onnxruntime", "sentencepiece")
+    wheel_platform: str | None = None
+    wheel_python: str | None = None
+    connect_timeout_s: float = Field(10.0, gt=0)
+    command_timeout_s: float = Field(60.0, gt=0)
+    emulated: bool = False
+    measure: MeasureProtocol = MeasureProtocol()

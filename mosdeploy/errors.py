@@ -1,0 +1,108 @@
+"""Everything that mosdeploy raises on purpose, and the exit code of each.
+
+    MosdeployError                 1   anything below, and what has no better name (a full disk)
+    ├── ConfigError                3   a TOML file, an option or a corpus is wrong
+    ├── ArchError                  3   an architecture is not in its search space
+    ├── StaleInputError            4   a record is missing, corrupt or made from something else; names the verb to run
+    ├── DeviceError                5
+    │   ├── ConnectError               host not found, refused, unreachable
+    │   ├── HostKeyError               unknown or changed host key
+    │   ├── AuthError                  no key was accepted
+    │   ├── CommandError               a command ran on the device and failed (no python, no onnxruntime, disk full)
+    │   ├── ConnectionLostError        the link went away under a command
+    │   ├── DeviceTimeoutError         no answer within the time-out
+    │   └── DeviceBusyError            another profile is running on the device
+    ├── PredictorError             6   too few samples, or asked about something it was not fitted for
+    ├── InfeasibleError            7   nothing keeps the limits; carries the fastest latency found
+    └── ExportError                8   parity failed, or an unsupported graph
+
+A message says what is wrong, which value, what is allowed, and what to do next.
+"""
+
+from typing import ClassVar
+
+
+class MosdeployError(Exception):
+    """Base of all errors that mosdeploy raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigError(MosdeployError):
+    """A TOML file, a command-line value or a corpus is wrong."""
+
+    exit_code = 3
+
+
+class ArchError(MosdeployError):
+    """An architecture lies outside its search space."""
+
+    exit_code = 3
+
+
+class StaleInputError(MosdeployError):
+    """A record is missing, corrupt or was made from something else."""
+
+    exit_code = 4
+
+
+class DeviceError(MosdeployError):
+    """Something went wrong on the device or on the way to it."""
+
+    exit_code = 5
+
+
+class ConnectError(DeviceError):
+    """The device could not be reached."""
+
+
+class HostKeyError(DeviceError):
+    """The device's host key is unknown or has changed."""
+
+
+class AuthError(DeviceError):
+    """The device accepted none of the keys."""
+
+
+class CommandError(DeviceError):
+    """A command ran on the device and failed."""
+
+
+class ConnectionLostError(DeviceError):
+    """The connection went away while a command ran."""
+
+
+class DeviceTimeoutError(DeviceError):
+    """The device did not answer within the time-out."""
+
+
+class DeviceBusyError(DeviceError):
+    """Another measurement holds the device."""
+
+
+class PredictorError(MosdeployError):
+    """A latency predictor cannot be fitted or does not apply."""
+
+    exit_code = 6
+
+
+class InfeasibleError(MosdeployError):
+    """No architecture keeps the limits.
+
+    Attributes
+    ----------
+    fastest_latency_ms
+        The lowest latency, in milliseconds, that the search found; None when no latency limit was given.
+    """
+
+    exit_code = 7
+
+    def __init__(self, message: str, fastest_latency_ms: float | None = None) -> None:
+        super().__init__(message)
+        self.fastest_latency_ms = fastest_latency_ms
+
+
+class ExportError(MosdeployError):
+    """A bundle could not be built or does not compute what the trained network computes."""
+
+    exit_code = 8

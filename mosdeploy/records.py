@@ -1,0 +1,233 @@
+"""The records that walk from room to room: frozen, versioned, no behaviour beyond arithmetic on their own fields.
+
+In and out: JSON. No record holds a path of the machine that wrote it, a secret or a tensor.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from .config import DeviceProfile, Workload
+from .schema import Record
+from .space import ArchConfig
+
+# -- training ------------------------------------------------------------------------------------------------------
+
+
+class SupernetCard(Record):
+    """What a checkpoint was made from and how well its largest and smallest subnets do."""
+
+    version: Literal[1] = 1
+    space_sha256: str
+    corpus_sha256: str
+    tokenizer_sha256: str
+    updates: int
+    vocab_size: int
+    routing: str
+    num_experts: int
+    largest_loss: float
+    smallest_loss: float
+    train_seconds: float
+
+
+class Scores(Record):
+    """Translation quality on one set of pairs; BLEU and chrF as sacrebleu prints them (0 to 100)."""
+
+    bleu: float
+    chrf: float
+    loss: float
+    num_pairs: int
+
+
+# -- devices and latency -------------------------------------------------------------------------------------------
+
+
+class Timing(Record):
+    """Statistics of repeated wall-clock times of the same work, in milliseconds."""
+
+    median_ms: float
+    p90_ms: float
+    minimum_ms: float
+    repeats: int
+
+
+class Measurement(Record):
+    """One subnet timed on one device; a failure is a measurement with `error` and no timing.
+
+    `total` is the whole translation as deployed; `encoder` the same graph with no decode step (encoder and cross-attention
+    keys and values); `decoder` the difference of the paired repeats.
+    """
+
+    total: Timing | None = None
+    encoder: Timing | None = None
+    decoder: Timing | None = None
+    load_ms: float | None = None
+    peak_memory_bytes: int | None = None
+    error: str | None = None
+
+
+class DeviceState(Record):
+    """What a device said about itself; None where it does not tell."""
+
+    reachable: bool = True
+    machine: str | None = None
+    cpu_model: str | None = None
+    cpu_features: tuple[str, ...] = ()
+    cores: int | None = None
+    memory_bytes: int | None = None
+    memory_available_bytes: int | None = None
+    disk_free_bytes: int | None = None
+    governor: str | None = None
+    frequency_mhz: float | None = None
+    temperature_c: float | None = None
+    throttled: str | None = None
+    load_1min: float | None = None
+    python_version: str | None = None
+    numpy_version: str | None = None
+    onnxruntime_version: str | None = None
+    sentencepiece_version: str | None = None
+    providers: tuple[str, ...] = ()
+
+
+class LatencyContext(Record):
+    """What all records of one latency dataset have in common; the first line of latency.jsonl."""
+
+    version: Literal[1] = 1
+    dataset_id: str
+    device: DeviceProfile
+    workload: Workload
+    space_sha256: str
+    vocab_size: int
+
+
+class LatencyRecord(Record):
+    """One line of latency.jsonl: an architecture and its measurement."""
+
+    arch: ArchConfig
+    measurement: Measurement
+    runtime: str
+    measured_at: str
+    session: str
+
+
+class PredictorCard(Record):
+    """What a predictor was fitted on and how far off it was on rows that it had not seen (cross-validation)."""
+
+    version: Literal[1] = 1
+    device: str
+    workload: str
+    space_sha256: str
+    dataset_sha256: str
+    num_samples: int
+    num_rejected: int
+    uses_mlp: bool
+    mape_percent: float
+    within_5_percent: float
+    within_10_percent: float
+    kendall_tau: float
+    source: str = ""
+    licence: str = ""
+
+
+# -- search --------------------------------------------------------------------------------------------------------
+
+
+class Candidate(Record):
+    """One architecture that the search looked at; `loss` is the inherited subnet's validation loss (lower is better)."""
+
+    arch: ArchConfig
+    loss: float
+    predicted_ms: float | None
+    num_parameters: int
+    size_bytes: int
+    measured_ms: float | None = None
+
+
+class Limits(Record):
+    """What a subnet may cost; None where there is no limit."""
+
+    max_latency_ms: float | None = Field(None, gt=0)
+    max_parameters: int | None = Field(None, gt=0)
+    max_size_bytes: int | None = Field(None, gt=0)
+
+
+class SearchResult(Record):
+    """The winner, the front and what was measured."""
+
+    version: Literal[1] = 1
+    device: str
+    workload: Workload
+    limits: Limits
+    space_sha256: str
+    supernet_sha256: str
+    predictor_sha256: str
+    winner: Candidate
+    verified: bool
+    finalists: tuple[Candidate, ...]
+    front: tuple[Candidate, ...]
+    num_evaluated: int
+    seed: int
+
+
+# -- export and deploy ---------------------------------------------------------------------------------------------
+
+
+class SelfTest(Record):
+    """One sentence and what the bundle must answer, id for id."""
+
+    source: str
+    source_ids: tuple[int, ...]
+    output_ids: tuple[int, ...]
+    output: str
+
+
+class ParityReport(Record):
+    """Torch against the bundle on validation sentences."""
+
+    num_pairs: int
+    identical: int
+    torch_bleu: float
+    bundle_bleu: float
+
+
+class BundleManifest(Record):
+    """manifest.json of a bundle: what is in it, what it was made from, what it must answer."""
+
+    version: Literal[1] = 1
+    name: str
+    runtime: Literal["onnxruntime"] = "onnxruntime"
+    precision: str
+    beam: int
+    length_penalty: float
+    source_lang: str
+    target_lang: str
+    pad_id: int
+    unk_id: int
+    bos_id: int
+    eos_id: int
+    vocab_size: int
+    max_source_len: int
+    max_decode_steps: int
+    arch: ArchConfig
+    num_parameters: int
+    workload: Workload
+    device: str | None
+    made_from: dict[str, str]
+    parity: ParityReport
+    self_test: tuple[SelfTest, ...]
+    sha256: dict[str, str]
+
+
+class Deployment(Record):
+    """A bundle that stands on a device, passed its self-test there and was timed there."""
+
+    version: Literal[1] = 1
+    device: DeviceProfile
+    state: DeviceState
+    bundle: str
+    bundle_sha256: str
+    remote_dir: str
+    self_test_passed: bool
+    measurement: Measurement
+    limit_ms: float | None
+    deployed_at: str

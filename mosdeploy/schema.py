@@ -1,0 +1,100 @@
+"""Frozen, strict models and the door through which text becomes one.
+
+In: JSON or TOML text, or plain data. Out: a `Record`, or a ConfigError that names the source, the dotted key, and for
+an unknown key the nearest known one. This file knows no field of any record.
+"""
+
+import difflib
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .errors import ConfigError
+
+
+class Record(BaseModel):
+    """A frozen, strict pydantic model: hashable, no unknown key, no silent conversion."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+R = TypeVar("R", bound=Record)
+
+
+def parse(model: type[R], data: Any, source: str) -> R:
+    """Validate plain data (dicts, lists, numbers, strings) against a record type.
+
+    Parameters
+    ----------
+    model
+        The record type.
+    data
+        What `json.loads` or `tomllib.loads` returned.
+    source
+        Where the data came from, for the message: a file name or an option.
+
+    Raises
+    ------
+    ConfigError
+        With the source and every offending dotted key.
+    """
+    try:  # by way of JSON: strict mode then takes lists for tuples and nothing else
+        return model.model_validate_json(json.dumps(data, default=str))
+    except ValidationError as error:
+        lines = [_explain(model, item) for item in error.errors()]
+        raise ConfigError(f"{source}: " + "; ".join(lines)) from error
+
+
+def load_toml(model: type[R], path: Path) -> R:
+    """Read a TOML file into a record type.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, is not UTF-8 TOML, or does not fit the record type.
+    """
+    return parse(model, read_toml(path), str(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file as plain data.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or is not UTF-8 TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+
+
+def _explain(model: type[BaseModel], item: Any) -> str:
+    location: tuple[int | str, ...] = item["loc"]
+    key = ".".join(str(part) for part in location) or "(top level)"
+    if item["type"] == "extra_forbidden":
+        known = _known_keys(model, location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), known, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else "known keys: " + ", ".join(sorted(known))
+        return f"unknown key '{key}'; {hint}"
+    if item["type"] == "missing":
+        return f"missing key '{key}'"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"'{key}': {message}, got {item['input']!r}"
+
+
+def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    here: Any = model
+    for part in location:
+        field = getattr(here, "model_fields", {}).get(part)
+        if field is None:
+            return []
+        candidates = [field.annotation, *get_args(field.annotation)]
+        here = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+    return list(getattr(here, "model_fields", {}))

@@ -1,0 +1,263 @@
+"""Names of the files in a run folder, atomic writes, locks and fingerprints.
+
+In: a folder. Out: paths, and bytes on disk that are whole or not there. This file knows no room's content.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import platformdirs
+
+from .errors import ConfigError, MosdeployError, StaleInputError
+from .schema import Record, parse
+
+CONFIG_NAME = "mosdeploy.toml"
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The files of one run, by name."""
+
+    root: Path
+
+    @property
+    def config_path(self) -> Path:
+        return self.root / CONFIG_NAME
+
+    @property
+    def tokenizer_path(self) -> Path:
+        return self.root / "supernet" / "tokenizer.model"
+
+    @property
+    def corpus_card_path(self) -> Path:
+        return self.root / "supernet" / "corpus.json"
+
+    @property
+    def checkpoint_path(self) -> Path:
+        return self.root / "supernet" / "checkpoint.pt"
+
+    @property
+    def supernet_path(self) -> Path:
+        return self.root / "supernet" / "supernet.pt"
+
+    @property
+    def supernet_card_path(self) -> Path:
+        return self.root / "supernet" / "supernet.json"
+
+    @property
+    def training_log_path(self) -> Path:
+        return self.root / "supernet" / "log.jsonl"
+
+    def predictor_dir(self, device: str, workload: str) -> Path:
+        return self.root / "predictors" / f"{device}-{workload}"
+
+    def latency_path(self, device: str, workload: str) -> Path:
+        return self.predictor_dir(device, workload) / "latency.jsonl"
+
+    def predictor_path(self, device: str, workload: str) -> Path:
+        return self.predictor_dir(device, workload) / "predictor.json"
+
+    @property
+    def quality_path(self) -> Path:
+        return self.root / "search" / "quality.jsonl"
+
+    def verified_path(self, device: str, workload: str) -> Path:
+        return self.root / "search" / f"{device}-{workload}.jsonl"
+
+    @property
+    def search_result_path(self) -> Path:
+        return self.root / "search" / "result.json"
+
+    @property
+    def scores_path(self) -> Path:
+        return self.root / "scores.json"
+
+    @property
+    def bundles_dir(self) -> Path:
+        return self.root / "bundles"
+
+    def deployment_path(self, device: str) -> Path:
+        return self.root / "deployments" / f"{device}.json"
+
+    @property
+    def report_dir(self) -> Path:
+        return self.root / "report"
+
+
+def shipped_dir(kind: str) -> Path:
+    """Folder of shipped `device_profiles` or `predictors`: inside the wheel, or at the top of a source checkout."""
+    package = Path(__file__).resolve().parent
+    wheel = package / "shipped" / kind
+    return wheel if wheel.is_dir() else package.parent / kind
+
+
+def lookup_dirs(kind: str, root: Path) -> list[Path]:
+    """Where a named profile or predictor is looked for, first match wins: run folder, user's config, shipped."""
+    return [root / kind, Path(platformdirs.user_config_dir("mosdeploy")) / kind, shipped_dir(kind)]
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Hex SHA-256 of bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(*parts: Record | str | int | float | None) -> str:
+    """Hex SHA-256 over records and plain values: the same content gives the same digits in every process."""
+    data = [part.model_dump(mode="json") if isinstance(part, Record) else part for part in parts]
+    return sha256_bytes(json.dumps(data, sort_keys=True, separators=(",", ":")).encode())
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full or read-only disk into a MosdeployError that names the file.
+
+    Raises
+    ------
+    MosdeployError
+        On ENOSPC, EDQUOT, EROFS or EACCES; other OSErrors pass through.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise MosdeployError(
+                f"no space left to write {path}; what was finished before is kept: free some space and run the same command again"
+            ) from error
+        if error.errno in (errno.EROFS, errno.EACCES):
+            raise MosdeployError(f"cannot write {path}: {error.strerror}") from error
+        raise
+
+
+def atomic_write(path: Path, data: bytes | str) -> None:
+    """Write a file whole or not at all: temporary file beside it, fsync, rename.
+
+    Raises
+    ------
+    MosdeployError
+        If the disk is full or read-only.
+    """
+    content = data.encode() if isinstance(data, str) else data
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write one record as indented JSON, atomically."""
+    atomic_write(path, record.model_dump_json(indent=2) + "\n")
+
+
+def read_record(model: type[R], path: Path, made_by: str) -> R:
+    """Read one record.
+
+    Parameters
+    ----------
+    made_by
+        The command that writes this file, for the message: `mosdeploy train`.
+
+    Raises
+    ------
+    StaleInputError
+        If the file is missing, is not JSON or does not fit the record type.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise StaleInputError(f"{path} does not exist; run `{made_by}` first") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise StaleInputError(f"{path} is corrupt ({error}); delete it and run `{made_by}` again") from error
+    try:
+        return parse(model, data, str(path))
+    except ConfigError as error:
+        raise StaleInputError(f"{error}; delete it and run `{made_by}` again") from error
+
+
+def append_line(path: Path, data: Any) -> None:
+    """Append one JSON line and force it to disk; a torn last line left by a kill is cut off first.
+
+    Raises
+    ------
+    MosdeployError
+        If the disk is full; the file then holds only whole lines.
+    """
+    line = (data.model_dump_json() if isinstance(data, Record) else json.dumps(data)).encode() + b"\n"
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as file:
+            end = _whole_lines_end(file)
+            file.truncate(end)
+            try:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(file.fileno(), end)
+                raise
+
+
+def read_lines(path: Path) -> tuple[list[bytes], bool]:
+    """All whole lines of a JSON Lines file, and whether a torn last line was left out. A missing file has none."""
+    if not path.exists():
+        return [], False
+    content = path.read_bytes()
+    *whole, rest = content.split(b"\n")
+    return [line for line in whole if line], bool(rest)
+
+
+@contextlib.contextmanager
+def locked(path: Path, busy: MosdeployError) -> Iterator[None]:
+    """Hold an exclusive lock beside a file for as long as the block runs; the kernel frees it when the process dies.
+
+    Raises
+    ------
+    MosdeployError
+        `busy`, if another process holds the lock.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (path.parent / f".{path.name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise busy from None
+        yield
+
+
+def _whole_lines_end(file: Any) -> int:
+    size: int = file.seek(0, os.SEEK_END)
+    position = size
+    while position > 0:
+        start = max(0, position - 65536)
+        file.seek(start)
+        cut = file.read(position - start).rfind(b"\n")
+        if cut >= 0:
+            return int(start + cut + 1)
+        position = start
+    return 0
