@@ -31,12 +31,27 @@ class SupernetCard(Record):
 
 
 class Scores(Record):
-    """Translation quality on one set of pairs; BLEU and chrF as sacrebleu prints them (0 to 100)."""
+    """Translation quality of one subnet on the test pairs; BLEU and chrF as sacrebleu prints them (0 to 100).
 
+    `loss` is the validation loss in nats a piece.
+    """
+
+    arch: ArchConfig
+    num_parameters: int
     bleu: float
     chrf: float
     loss: float
     num_pairs: int
+    beam: int
+
+
+class ScoreTable(Record):
+    """Scores of several subnets of one supernet, by name."""
+
+    version: Literal[1] = 1
+    supernet_sha256: str
+    corpus_sha256: str
+    subnets: dict[str, Scores]
 
 
 # -- devices and latency -------------------------------------------------------------------------------------------
@@ -54,8 +69,8 @@ class Timing(Record):
 class Measurement(Record):
     """One subnet timed on one device; a failure is a measurement with `error` and no timing.
 
-    `total` is the whole translation as deployed; `encoder` the same graph with no decode step (encoder and cross-attention
-    keys and values); `decoder` the difference of the paired repeats.
+    `total` is the whole translation as deployed; `encoder` the same graph with no decode step (encoder and
+    cross-attention keys and values); `decoder` the difference of the paired repeats.
     """
 
     total: Timing | None = None
@@ -87,6 +102,22 @@ class DeviceState(Record):
     onnxruntime_version: str | None = None
     sentencepiece_version: str | None = None
     providers: tuple[str, ...] = ()
+
+
+class Problem(Record):
+    """Something that a device lacks (`blocking`) or that spoils its timing, and the command that mends it."""
+
+    what: str
+    fix: str
+    blocking: bool
+
+
+class DeviceCheck(Record):
+    """What `devices check` found."""
+
+    device: str
+    state: DeviceState
+    problems: tuple[Problem, ...]
 
 
 class LatencyContext(Record):
@@ -129,11 +160,22 @@ class PredictorCard(Record):
     licence: str = ""
 
 
+class ProfileSummary(Record):
+    """What one `profile` run did."""
+
+    device: str
+    path: str
+    measured_now: int
+    num_records: int
+    failed: int
+    card: PredictorCard | None
+
+
 # -- search --------------------------------------------------------------------------------------------------------
 
 
 class Candidate(Record):
-    """One architecture that the search looked at; `loss` is the inherited subnet's validation loss (lower is better)."""
+    """One architecture that the search looked at; `loss` is the inherited subnet's validation loss (lower wins)."""
 
     arch: ArchConfig
     loss: float
