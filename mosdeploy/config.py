@@ -30,9 +30,12 @@ def parse_duration_ms(text: str) -> float:
         If the unit is missing or the number is not positive.
     """
     match = _DURATION.fullmatch(text.strip())
-    if not match or float(match[1]) <= 0:
-        raise ConfigError(f"'{text}' is not a duration; write a positive number with its unit, like 150ms, 3.5s or 800us")
-    return float(match[1]) * _MS[match[2]]
+    value_ms = float(match[1]) * _MS[match[2]] if match else math.nan
+    if not 0 < value_ms < math.inf:
+        raise ConfigError(
+            f"'{text}' is not a duration; write a positive number with its unit, like 150ms, 3.5s or 800us"
+        )
+    return value_ms
 
 
 def parse_count(text: str) -> int:
@@ -45,7 +48,7 @@ def parse_count(text: str) -> int:
     """
     match = _SIZE.fullmatch(text.strip())
     value = float(match[1]) * _UNIT[match[2]] if match else math.nan
-    if not value >= 1:
+    if not 1 <= value < math.inf:
         raise ConfigError(f"'{text}' is not a count or size; write a positive number like 3500000, 4M or 12MiB")
     return int(value)
 
@@ -121,7 +124,7 @@ class TrainingConfig(Record):
     learning_rate: float = Field(2e-3, gt=0)
     warmup_updates: int = Field(200, ge=0)
     schedule: Literal["cosine", "inverse_sqrt"] = "cosine"
-    adam_betas: tuple[float, float] = (0.9, 0.98)
+    adam_betas: tuple[Fraction, Fraction] = (0.9, 0.98)
     clip_norm: float = Field(1.0, ge=0)
     label_smoothing: Fraction = 0.1
     num_random_archs: int = Field(1, ge=0)

@@ -6,6 +6,7 @@ an unknown key the nearest known one. This file knows no field of any record.
 
 import difflib
 import json
+import textwrap
 import tomllib
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -16,9 +17,9 @@ from .errors import ConfigError
 
 
 class Record(BaseModel):
-    """A frozen, strict pydantic model: hashable, no unknown key, no silent conversion."""
+    """A frozen, strict pydantic model: hashable, no unknown key, no silent conversion, no NaN or infinity."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 R = TypeVar("R", bound=Record)
@@ -54,7 +55,7 @@ def load_toml(model: type[R], path: Path) -> R:
     Raises
     ------
     ConfigError
-        If the file is missing, is not UTF-8 TOML, or does not fit the record type.
+        If the file is missing or unreadable, is not UTF-8 TOML, or does not fit the record type.
     """
     return parse(model, read_toml(path), str(path))
 
@@ -65,12 +66,14 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        If the file is missing or is not UTF-8 TOML.
+        If the file is missing or unreadable, or is not UTF-8 TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
 
@@ -86,15 +89,20 @@ def _explain(model: type[BaseModel], item: Any) -> str:
     if item["type"] == "missing":
         return f"missing key '{key}'"
     message = item["msg"].removeprefix("Value error, ")
-    return f"'{key}': {message}, got {item['input']!r}"
+    return f"'{key}': {message}, got {textwrap.shorten(repr(item['input']), 80)}"
 
 
 def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    here: Any = model
+    here: type[BaseModel] | None = model
     for part in location:
-        field = getattr(here, "model_fields", {}).get(part)
-        if field is None:
-            return []
-        candidates = [field.annotation, *get_args(field.annotation)]
-        here = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
-    return list(getattr(here, "model_fields", {}))
+        if isinstance(part, int):  # an item of a tuple: its record type is already in hand
+            continue
+        here = _record_type(here.model_fields[part].annotation) if here and part in here.model_fields else None
+    return list(here.model_fields) if here else []
+
+
+def _record_type(annotation: Any) -> type[BaseModel] | None:
+    """Find the record type in an annotation such as `Layer`, `Layer | None` or `tuple[Layer, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _record_type(part))), None)

@@ -91,9 +91,7 @@ def _sorted_choices(choices: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(choices))
 
 
-Choices = Annotated[
-    tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1), AfterValidator(_sorted_choices)
-]
+Choices = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1), AfterValidator(_sorted_choices)]
 
 
 class SearchSpace(Record):
@@ -152,13 +150,15 @@ class SearchSpace(Record):
     @cached_property
     def num_genes(self) -> int:
         """Length of a gene row."""
-        return self.gene_slices["cross_span"].stop
+        return len(self.gene_choices)
 
     @cached_property
     def gene_choices(self) -> tuple[tuple[int, ...], ...]:
         """The choices of each gene-row column."""
         return tuple(
-            getattr(self, name) for name, columns in self.gene_slices.items() for _ in range(columns.stop - columns.start)
+            getattr(self, name)
+            for name, columns in self.gene_slices.items()
+            for _ in range(columns.stop - columns.start)
         )
 
     @cached_property
@@ -269,9 +269,11 @@ class SearchSpace(Record):
         Raises
         ------
         ArchError
-            If a value that counts is not among its choices.
+            If the row has another length, or a value that counts is not among its choices.
         """
         genes = np.asarray(row, dtype=np.int64)
+        if genes.shape != (self.num_genes,):
+            raise ArchError(f"a gene row of this space has shape ({self.num_genes},), got {genes.shape}")
         part = {name: [int(x) for x in genes[columns]] for name, columns in self.gene_slices.items()}
         encoder_depth, decoder_depth = part["encoder_layers"][0], part["decoder_layers"][0]
         try:
@@ -307,7 +309,7 @@ class SearchSpace(Record):
 
     def aggregate(self, arch: ArchConfig) -> npt.NDArray[np.float64]:
         """HAT's ten averages of an architecture, shape (10,), in the order of `AGGREGATE_NAMES`, not scaled."""
-        return self.aggregate_genes(self.to_genes(arch)[None])[0]
+        return self.aggregate_genes(self.to_genes(arch)[None]).reshape(-1)
 
     def aggregate_genes(self, genes: GeneArray) -> npt.NDArray[np.float64]:
         """HAT's ten averages of a population: (N, num_genes) to (N, 10)."""

@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -138,7 +139,8 @@ def disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise MosdeployError(
-                f"no space left to write {path}; what was finished before is kept: free some space and run the same command again"
+                f"no space left to write {path}; what was finished before is kept: "
+                "free some space and run the same command again"
             ) from error
         if error.errno in (errno.EROFS, errno.EACCES):
             raise MosdeployError(f"cannot write {path}: {error.strerror}") from error
@@ -162,8 +164,8 @@ def atomic_write(path: Path, data: bytes | str) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(name, 0o644)
-            os.replace(name, path)
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
@@ -185,12 +187,14 @@ def read_record(model: type[R], path: Path, made_by: str) -> R:
     Raises
     ------
     StaleInputError
-        If the file is missing, is not JSON or does not fit the record type.
+        If the file is missing or unreadable, is not JSON or does not fit the record type.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise StaleInputError(f"{path} does not exist; run `{made_by}` first") from error
+    except OSError as error:
+        raise StaleInputError(f"{path} cannot be read: {error.strerror}") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise StaleInputError(f"{path} is corrupt ({error}); delete it and run `{made_by}` again") from error
     try:
@@ -210,16 +214,16 @@ def append_line(path: Path, data: Any) -> None:
     line = (data.model_dump_json() if isinstance(data, Record) else json.dumps(data)).encode() + b"\n"
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+") as file:
+        with path.open("ab+", buffering=0) as file:  # unbuffered: closing must not write a rest after the truncation
             end = _whole_lines_end(file)
             file.truncate(end)
             try:
-                file.write(line)
-                file.flush()
+                rest = memoryview(line)
+                while rest:
+                    rest = rest[file.write(rest) :]
                 os.fsync(file.fileno())
             except OSError:
-                with contextlib.suppress(OSError):
-                    os.ftruncate(file.fileno(), end)
+                file.truncate(end)
                 raise
 
 
@@ -239,10 +243,12 @@ def locked(path: Path, busy: MosdeployError) -> Iterator[None]:
     Raises
     ------
     MosdeployError
-        `busy`, if another process holds the lock.
+        `busy`, if another process holds the lock; or if the lock file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with (path.parent / f".{path.name}.lock").open("w") as file:
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = (path.parent / f".{path.name}.lock").open("w")
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -250,14 +256,14 @@ def locked(path: Path, busy: MosdeployError) -> Iterator[None]:
         yield
 
 
-def _whole_lines_end(file: Any) -> int:
-    size: int = file.seek(0, os.SEEK_END)
-    position = size
+def _whole_lines_end(file: FileIO) -> int:
+    """Offset just past the last line end, read backwards in blocks; the file is not changed."""
+    position = file.seek(0, os.SEEK_END)
     while position > 0:
         start = max(0, position - 65536)
         file.seek(start)
         cut = file.read(position - start).rfind(b"\n")
         if cut >= 0:
-            return int(start + cut + 1)
+            return start + cut + 1
         position = start
     return 0
