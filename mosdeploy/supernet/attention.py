@@ -1,0 +1,81 @@
+"""Multi-head attention with a q/k/v width of its own, over keys and values that are computed once and kept.
+
+In: queries, and the keys and values of whatever is attended to. Out: the mixed values. This file knows no layer and no
+search space: heads and widths are numbers.
+
+Shapes: B batch, T queries, L memory length, D embed width, H heads, K width of a head; H * K is the q/k/v width.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Linear(nn.Linear):
+    """`nn.Linear` whose owner fills the weights; a subnet is often built only to receive them."""
+
+    def reset_parameters(self) -> None:
+        """Leave the weights as they are."""
+
+
+class KeyValues(NamedTuple):
+    """Keys and values of one attention, each of shape (B, H, L, K)."""
+
+    keys: Tensor
+    values: Tensor
+
+    def append(self, new: "KeyValues") -> "KeyValues":
+        """Put the keys and values of later positions behind these."""
+        return KeyValues(torch.cat((self.keys, new.keys), dim=2), torch.cat((self.values, new.values), dim=2))
+
+    def reorder(self, index: Tensor) -> "KeyValues":
+        """Pick rows of the batch; `index` is int64 of any length."""
+        return KeyValues(self.keys.index_select(0, index), self.values.index_select(0, index))
+
+
+class Attention(nn.Module):
+    """Scaled dot-product attention, scale 1 / sqrt(qkv_dim / heads); heads only re-partition `qkv_dim`."""
+
+    def __init__(self, query_dim: int, memory_dim: int, qkv_dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.q = Linear(query_dim, qkv_dim)
+        self.k = Linear(memory_dim, qkv_dim)
+        self.v = Linear(memory_dim, qkv_dim)
+        self.out = Linear(qkv_dim, query_dim)
+
+    def project(self, memory: Tensor) -> KeyValues:
+        """Keys and values of a memory of shape (B, L, D)."""
+        return KeyValues(self._split(self.k(memory)), self._split(self.v(memory)))
+
+    def forward(self, queries: Tensor, memory: KeyValues, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+        """Attend from queries of shape (B, T, D).
+
+        Parameters
+        ----------
+        mask
+            Bool, (B, 1, 1, L), true where the memory may be read; None reads all of it.
+        causal
+            Query t reads memory 0..t only.
+
+        Returns
+        -------
+        Tensor
+            (B, T, D)
+        """
+        mixed = F.scaled_dot_product_attention(
+            self._split(self.q(queries)),
+            memory.keys,
+            memory.values,
+            attn_mask=mask,
+            dropout_p=self.dropout if self.training else 0.0,
+            is_causal=causal,
+        )  # (B, H, T, K)
+        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))  # (B, T, D)
+        return out
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)  # (B, L, H * K) -> (B, H, L, K)

@@ -1,0 +1,128 @@
+"""Supernets and training states on disk.
+
+In: a network or a dictionary of tensors and plain values. Out: a file that is whole or not there, and that is checked
+before a byte of it is used: members against their checksums, `weights_only`, kind and version, shapes.
+"""
+
+import os
+import pickle
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..config import SupernetConfig
+from ..errors import ConfigError, StaleInputError
+from ..schema import parse
+from ..space import SearchSpace
+from ..workspace import disk_errors
+from .supernet import Supernet
+
+VERSION = 1
+MADE_BY = "mosdeploy train"
+
+
+def save_supernet(path: Path, net: Supernet) -> None:
+    """Write a supernet with everything that is needed to build it again.
+
+    Raises
+    ------
+    MosdeployError
+        If the disk is full or read-only; an older file is then left as it was.
+    """
+    content = {
+        "space": net.space.model_dump(mode="json"),
+        "config": net.config.model_dump(mode="json"),
+        "vocab_size": net.vocab_size,
+        "pad_id": net.pad_id,
+        "weights": net.state_dict(),
+    }
+    _write(path, "supernet", content)
+
+
+def load_supernet(path: Path) -> Supernet:
+    """Read a supernet, on the CPU and in eval mode.
+
+    Raises
+    ------
+    StaleInputError
+        If the file is missing, damaged, of another kind or of another version.
+    """
+    content = _read(path, "supernet")
+    try:
+        space = parse(SearchSpace, content["space"], str(path))
+        config = parse(SupernetConfig, content["config"], str(path))
+        net = Supernet(space, content["vocab_size"], config, content["pad_id"])
+        net.load_state_dict(content["weights"])
+    except (ConfigError, KeyError, TypeError, RuntimeError) as error:
+        raise _corrupt(path, error) from error
+    return net.eval()
+
+
+def save_training_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write tensors and plain values (numbers, strings, lists, dicts), as `load_training_state` gives them back.
+
+    Raises
+    ------
+    MosdeployError
+        If the disk is full or read-only; an older file is then left as it was.
+    """
+    _write(path, "training state", dict(state))
+
+
+def load_training_state(path: Path) -> dict[str, Any]:
+    """Read what `save_training_state` wrote, tensors on the CPU.
+
+    Raises
+    ------
+    StaleInputError
+        If the file is missing, damaged, of another kind or of another version.
+    """
+    return _read(path, "training state")
+
+
+def _write(path: Path, kind: str, content: dict[str, Any]) -> None:
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                torch.save({"kind": kind, "version": VERSION, "content": content}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def _read(path: Path, kind: str) -> dict[str, Any]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch.load itself does not look at the checksums
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+        data = torch.load(path, map_location="cpu", weights_only=True)
+        found = (data["kind"], data["version"])
+        content = data["content"]
+    except FileNotFoundError as error:
+        raise StaleInputError(f"{path} does not exist; run `{MADE_BY}` first") from error
+    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+        raise _corrupt(path, error) from error
+    if found != (kind, VERSION):
+        raise StaleInputError(
+            f"{path} is a {found[0]}, version {found[1]}, where a {kind}, version {VERSION}, is needed;"
+            f" delete it and run `{MADE_BY}` again"
+        )
+    if not isinstance(content, dict):
+        raise _corrupt(path, TypeError(f"content is a {type(content).__name__}"))
+    return content
+
+
+def _corrupt(path: Path, error: Exception) -> StaleInputError:
+    reason = str(error).strip().splitlines() or [type(error).__name__]
+    return StaleInputError(f"{path} is corrupt ({reason[0]}); delete it and run `{MADE_BY}` again")

@@ -1,0 +1,157 @@
+"""The supernet: one set of trainable tensors that generates the weights of every architecture in a space.
+
+In: token ids and an architecture. Out: logits, computed by that architecture's plain network (`Subnet`) on the
+generated weights; what a layer computes is written there, once. There is no current architecture: it is an argument.
+
+Shapes: B batch, S source length, T target length, V vocabulary, G length of the encoding.
+"""
+
+import functools
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ..config import SupernetConfig
+from ..space import AGGREGATE_NAMES, ArchConfig, SearchSpace
+from .elastic import ElasticAttention, ElasticEmbedding, ElasticLayerNorm, Weights, under
+from .mos import MoSFeedForward
+from .subnet import Subnet, max_embed_dim
+
+
+class ElasticEncoderLayer(nn.Module):
+    """The largest encoder layer of a space."""
+
+    def __init__(self, space: SearchSpace, encoding_dim: int, config: SupernetConfig) -> None:
+        super().__init__()
+        dim = max(space.encoder_embed_dim)
+        self.self_attn = ElasticAttention(dim, dim, space.qkv_dim)
+        self.self_attn_norm = ElasticLayerNorm(dim)
+        self.ffn = MoSFeedForward(dim, max(space.encoder_ffn_dim), encoding_dim, config)
+        self.ffn_norm = ElasticLayerNorm(dim)
+
+    def generate(self, dim: int, ffn_dim: int, encoding: Tensor, router_dropout: bool) -> Weights:
+        """Weights of an `EncoderLayer` of these widths."""
+        return under(
+            self_attn=self.self_attn.generate(dim, dim),
+            self_attn_norm=self.self_attn_norm.generate(dim),
+            ffn_norm=self.ffn_norm.generate(dim),
+        ) | self.ffn.generate(dim, ffn_dim, encoding, router_dropout)
+
+
+class ElasticDecoderLayer(nn.Module):
+    """The largest decoder layer of a space."""
+
+    def __init__(self, space: SearchSpace, encoding_dim: int, config: SupernetConfig) -> None:
+        super().__init__()
+        dim, memory_dim = max(space.decoder_embed_dim), max(space.encoder_embed_dim)
+        self.self_attn = ElasticAttention(dim, dim, space.qkv_dim)
+        self.self_attn_norm = ElasticLayerNorm(dim)
+        self.cross_attn = ElasticAttention(dim, memory_dim, space.qkv_dim)
+        self.cross_attn_norm = ElasticLayerNorm(dim)
+        self.ffn = MoSFeedForward(dim, max(space.decoder_ffn_dim), encoding_dim, config)
+        self.ffn_norm = ElasticLayerNorm(dim)
+
+    def generate(self, dim: int, memory_dim: int, ffn_dim: int, encoding: Tensor, router_dropout: bool) -> Weights:
+        """Weights of a `DecoderLayer` of these widths."""
+        return under(
+            self_attn=self.self_attn.generate(dim, dim),
+            self_attn_norm=self.self_attn_norm.generate(dim),
+            cross_attn=self.cross_attn.generate(dim, memory_dim),
+            cross_attn_norm=self.cross_attn_norm.generate(dim),
+            ffn_norm=self.ffn_norm.generate(dim),
+        ) | self.ffn.generate(dim, ffn_dim, encoding, router_dropout)
+
+
+class Supernet(nn.Module):
+    """All architectures of a space in one set of weights.
+
+    Parameters
+    ----------
+    space
+        What the architectures may be.
+    vocab_size
+        Rows of the shared embedding table.
+    config
+        How weights are shared (routing, experts, router) and the dropout rates of the largest network.
+    """
+
+    def __init__(self, space: SearchSpace, vocab_size: int, config: SupernetConfig, pad_id: int = 0) -> None:
+        super().__init__()
+        self.space = space
+        self.vocab_size = vocab_size
+        self.config = config
+        self.pad_id = pad_id
+        encoding_dim = space.num_genes if config.router_input == "per_layer" else len(AGGREGATE_NAMES)
+        self.embed = ElasticEmbedding(vocab_size, max_embed_dim(space), pad_id)
+        self.encoder_layers = nn.ModuleList(
+            ElasticEncoderLayer(space, encoding_dim, config) for _ in range(max(space.encoder_layers))
+        )
+        self.decoder_layers = nn.ModuleList(
+            ElasticDecoderLayer(space, encoding_dim, config) for _ in range(max(space.decoder_layers))
+        )
+        pre = space.norm == "pre"
+        self.encoder_norm = ElasticLayerNorm(max(space.encoder_embed_dim)) if pre else None
+        self.decoder_norm = ElasticLayerNorm(max(space.decoder_embed_dim)) if pre else None
+
+    def forward(self, src: Tensor, prev: Tensor, arch: ArchConfig) -> Tensor:
+        """Logits of each next token under one architecture.
+
+        Parameters
+        ----------
+        src, prev
+            Source ids (B, S) padded with `pad_id`, and earlier target ids (B, T), int64.
+
+        Returns
+        -------
+        Tensor
+            (B, T, V)
+
+        Raises
+        ------
+        ArchError
+            If the architecture is not in the space.
+        """
+        subnet = self.skeleton(arch).train(self.training)
+        weights = self.generate(arch, router_dropout=self.training)
+        logits: Tensor = torch.func.functional_call(subnet, weights, (src, prev), strict=True)
+        return logits
+
+    def skeleton(self, arch: ArchConfig) -> Subnet:
+        """Build the plain network of an architecture without weights, to be lent or given generated ones."""
+        with torch.device("meta"):
+            return Subnet(arch, self.space, self.vocab_size, self.pad_id, self.config)
+
+    def generate(self, arch: ArchConfig, router_dropout: bool) -> Weights:
+        """Generate the dense weights of an architecture, under the names of `Subnet.state_dict`, differentiable.
+
+        Raises
+        ------
+        ArchError
+            If the architecture is not in the space.
+        """
+        encoding = self.encode(arch)
+        e, d = arch.encoder_embed_dim, arch.decoder_embed_dim
+        parts = {"embed": self.embed.generate(max(e, d))}
+        for i, wanted in enumerate(arch.encoder_layers):
+            encoder_layer = cast("ElasticEncoderLayer", self.encoder_layers[i])
+            parts[f"encoder.layers.{i}"] = encoder_layer.generate(e, wanted.ffn_dim, encoding, router_dropout)
+        for i, want in enumerate(arch.decoder_layers):
+            decoder_layer = cast("ElasticDecoderLayer", self.decoder_layers[i])
+            parts[f"decoder.layers.{i}"] = decoder_layer.generate(d, e, want.ffn_dim, encoding, router_dropout)
+        if self.encoder_norm is not None and self.decoder_norm is not None:
+            parts["encoder.norm"] = self.encoder_norm.generate(e)
+            parts["decoder.norm"] = self.decoder_norm.generate(d)
+        return under(**parts)
+
+    def encode(self, arch: ArchConfig) -> Tensor:
+        """What the routers see of an architecture: float32 (G,), in [0, 1], on the supernet's device."""
+        values = _encoding(self.space, arch, self.config.router_input)
+        return torch.tensor(values, dtype=torch.float32, device=self.embed.weight.device)
+
+
+@functools.lru_cache(maxsize=4096)
+def _encoding(space: SearchSpace, arch: ArchConfig, router_input: str) -> tuple[float, ...]:
+    if router_input == "per_layer":
+        return tuple(space.encode(arch).tolist())
+    return tuple((space.aggregate(arch) / space.aggregate(space.largest)).tolist())
