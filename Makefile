@@ -1,0 +1,30 @@
+# demo: the whole walk on this machine.  test: the default suite.  lint: style, types, import rules.  docs: the site.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint docs
+
+demo: $(VENV)/.with-demo
+	$(BIN)/mosdeploy demo
+
+test: $(VENV)/.with-demo,dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.with-demo,dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(VENV)/.with-docs
+	$(BIN)/mkdocs build --strict
+
+# One stamp for each set of extras, so that nothing is installed again until pyproject.toml changes.
+$(VENV)/.with-%: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	touch $@
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
