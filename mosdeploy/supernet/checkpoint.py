@@ -6,8 +6,9 @@ before a byte of it is used: members against their checksums, `weights_only`, ki
 
 import os
 import pickle
-import tempfile
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,20 @@ from .supernet import Supernet
 
 VERSION = 1
 MADE_BY = "mosdeploy train"
+
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+"""What zipfile and torch raise on a file that is not what was written."""
 
 
 def save_supernet(path: Path, net: Supernet) -> None:
@@ -57,7 +72,7 @@ def load_supernet(path: Path) -> Supernet:
         config = parse(SupernetConfig, content["config"], str(path))
         net = Supernet(space, content["vocab_size"], config, content["pad_id"])
         net.load_state_dict(content["weights"])
-    except (ConfigError, KeyError, TypeError, RuntimeError) as error:
+    except (ConfigError, *_DAMAGE) as error:
         raise _corrupt(path, error) from error
     return net.eval()
 
@@ -85,41 +100,41 @@ def load_training_state(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, kind: str, content: dict[str, Any]) -> None:
+    partial = path.with_name(f".{path.name}.partial")  # always the same: what a kill left behind is written over
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with partial.open("wb") as file:
                 torch.save({"kind": kind, "version": VERSION, "content": content}, file)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
+            partial.replace(path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
             raise
 
 
 def _read(path: Path, kind: str) -> dict[str, Any]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # torch.load itself does not look at the checksums
-        if damaged is not None:
-            raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
-        data = torch.load(path, map_location="cpu", weights_only=True)
-        found = (data["kind"], data["version"])
-        content = data["content"]
+        file = path.open("rb")
     except FileNotFoundError as error:
         raise StaleInputError(f"{path} does not exist; run `{MADE_BY}` first") from error
-    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
-        raise _corrupt(path, error) from error
+    with file:
+        try:
+            damaged = zipfile.ZipFile(file).testzip()  # torch.load itself does not look at the checksums
+            if damaged is not None:
+                raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+            file.seek(0)
+            data = torch.load(file, map_location="cpu", weights_only=True)
+            found = (data["kind"], data["version"])
+        except _DAMAGE as error:
+            raise _corrupt(path, error) from error
     if found != (kind, VERSION):
         raise StaleInputError(
             f"{path} is a {found[0]}, version {found[1]}, where a {kind}, version {VERSION}, is needed;"
             f" delete it and run `{MADE_BY}` again"
         )
-    if not isinstance(content, dict):
-        raise _corrupt(path, TypeError(f"content is a {type(content).__name__}"))
+    content: dict[str, Any] = data["content"]
     return content
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from ..config import SupernetConfig
 from ..space import ArchConfig, SearchSpace
 from .attention import KeyValues
-from .transformer import Decoder, Encoder, positions
+from .transformer import Decoder, Encoder, Side, positions
 
 if TYPE_CHECKING:
     from .supernet import Supernet
@@ -61,7 +61,8 @@ class Subnet(nn.Module):
     vocab_size
         Rows of the embedding table that source, target and output share.
     config
-        Gives the dropout rates, those of the largest network; this one gets its share, p * width / largest width (HAT).
+        Gives the dropout rates; `dropout` is that of the largest network, and this one gets its share, p * width /
+        largest width of the side (HAT).
 
     Raises
     ------
@@ -87,14 +88,12 @@ class Subnet(nn.Module):
         self.span = max(layer.cross_span for layer in arch.decoder_layers)
         self.source_dropout = config.dropout * e / max(space.encoder_embed_dim)
         self.target_dropout = config.dropout * d / max(space.decoder_embed_dim)
-        pre = space.norm == "pre"
-        self.embed = Embedding(vocab_size, max(e, d))
-        self.encoder = Encoder(
-            e, arch.encoder_layers, space.qkv_dim, pre, self.source_dropout, config.attention_dropout
-        )
-        self.decoder = Decoder(
-            d, e, arch.decoder_layers, space.qkv_dim, pre, self.target_dropout, config.attention_dropout
-        )
+        pre, attention_dropout = space.norm == "pre", config.attention_dropout
+        source = Side(e, space.qkv_dim, pre, self.source_dropout, attention_dropout)
+        target = Side(d, space.qkv_dim, pre, self.target_dropout, attention_dropout)
+        self.embed = nn.Embedding(vocab_size, max(e, d))
+        self.encoder = Encoder(source, arch.encoder_layers)
+        self.decoder = Decoder(target, e, arch.decoder_layers)
         if not self.embed.weight.is_meta:
             self._initialise()
 
@@ -127,7 +126,7 @@ class Subnet(nn.Module):
         return F.dropout(x, self.target_dropout, self.training)  # (B, T, d)
 
     def _embed(self, ids: Tensor, width: int, start: int) -> Tensor:
-        x = F.embedding(ids, self.embed.weight)[..., :width] * math.sqrt(width)  # (B, L, width)
+        x: Tensor = self.embed(ids)[..., :width] * math.sqrt(width)  # (B, L, width)
         return x + positions(start, ids.shape[1], width, self.table_dim, ids.device)
 
     def _logits(self, x: Tensor) -> Tensor:
@@ -139,14 +138,6 @@ class Subnet(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
-
-
-class Embedding(nn.Module):
-    """The table that source, target and output share: (V, max(e, d))."""
-
-    def __init__(self, vocab_size: int, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(vocab_size, width))
 
 
 def max_embed_dim(space: SearchSpace) -> int:
@@ -176,4 +167,4 @@ def extract(net: "Supernet", arch: ArchConfig) -> Subnet:
     subnet = net.skeleton(arch)
     weights = net.generate(arch, router_dropout=False)
     subnet.load_state_dict({name: weight.clone() for name, weight in weights.items()}, assign=True)
-    return subnet.requires_grad_().eval()
+    return subnet.eval()

@@ -9,6 +9,7 @@ Shapes: B batch, S source length, T target length, D embed width of the side, H 
 import functools
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -43,20 +44,33 @@ def _position_table(rows: int, dim: int, device: torch.device) -> Tensor:
         return table.to(device, torch.float32)
 
 
-class EncoderLayer(nn.Module):
-    """Self-attention and FFN, each with a residual; the norm comes before each (`pre`) or after its sum."""
+@dataclass(frozen=True)
+class Side:
+    """What all layers of an encoder or of a decoder have in common.
 
-    def __init__(
-        self, dim: int, layer: EncoderLayerConfig, qkv_dim: int, pre: bool, dropout: float, attention_dropout: float
-    ) -> None:
+    `pre`: the norm stands before each sublayer; otherwise after its residual sum. `dropout`: after each sublayer.
+    `attention_dropout`: on the attention probabilities.
+    """
+
+    dim: int
+    qkv_dim: int
+    pre: bool
+    dropout: float
+    attention_dropout: float
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention and FFN, each with a residual and a norm."""
+
+    def __init__(self, side: Side, layer: EncoderLayerConfig) -> None:
         super().__init__()
-        self.pre = pre
-        self.self_attn = Attention(dim, dim, qkv_dim, layer.heads, attention_dropout)
-        self.self_attn_norm = nn.LayerNorm(dim)
-        self.fc1 = Linear(dim, layer.ffn_dim)
-        self.fc2 = Linear(layer.ffn_dim, dim)
-        self.ffn_norm = nn.LayerNorm(dim)
-        self.drop = nn.Dropout(dropout)
+        self.pre = side.pre
+        self.self_attn = Attention(side.dim, side.dim, side.qkv_dim, layer.heads, side.attention_dropout)
+        self.self_attn_norm = nn.LayerNorm(side.dim)
+        self.fc1 = Linear(side.dim, layer.ffn_dim)
+        self.fc2 = Linear(layer.ffn_dim, side.dim)
+        self.ffn_norm = nn.LayerNorm(side.dim)
+        self.drop = nn.Dropout(side.dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Map (B, S, D) to (B, S, D); `mask` is bool (B, 1, 1, S), true at real tokens."""
@@ -72,27 +86,18 @@ class EncoderLayer(nn.Module):
 class DecoderLayer(nn.Module):
     """Causal self-attention, cross-attention to the last encoder layers, and FFN."""
 
-    def __init__(
-        self,
-        dim: int,
-        memory_dim: int,
-        layer: DecoderLayerConfig,
-        qkv_dim: int,
-        pre: bool,
-        dropout: float,
-        attention_dropout: float,
-    ) -> None:
+    def __init__(self, side: Side, memory_dim: int, layer: DecoderLayerConfig) -> None:
         super().__init__()
-        self.pre = pre
+        self.pre = side.pre
         self.cross_span = layer.cross_span
-        self.self_attn = Attention(dim, dim, qkv_dim, layer.self_heads, attention_dropout)
-        self.self_attn_norm = nn.LayerNorm(dim)
-        self.cross_attn = Attention(dim, memory_dim, qkv_dim, layer.cross_heads, attention_dropout)
-        self.cross_attn_norm = nn.LayerNorm(dim)
-        self.fc1 = Linear(dim, layer.ffn_dim)
-        self.fc2 = Linear(layer.ffn_dim, dim)
-        self.ffn_norm = nn.LayerNorm(dim)
-        self.drop = nn.Dropout(dropout)
+        self.self_attn = Attention(side.dim, side.dim, side.qkv_dim, layer.self_heads, side.attention_dropout)
+        self.self_attn_norm = nn.LayerNorm(side.dim)
+        self.cross_attn = Attention(side.dim, memory_dim, side.qkv_dim, layer.cross_heads, side.attention_dropout)
+        self.cross_attn_norm = nn.LayerNorm(side.dim)
+        self.fc1 = Linear(side.dim, layer.ffn_dim)
+        self.fc2 = Linear(layer.ffn_dim, side.dim)
+        self.ffn_norm = nn.LayerNorm(side.dim)
+        self.drop = nn.Dropout(side.dropout)
 
     def forward(
         self, x: Tensor, cross: KeyValues, mask: Tensor | None, past: KeyValues | None
@@ -131,20 +136,10 @@ class DecoderLayer(nn.Module):
 class Encoder(nn.Module):
     """A stack of encoder layers; pre-norm adds a final norm, applied to every output that is attended to."""
 
-    def __init__(
-        self,
-        dim: int,
-        layers: Sequence[EncoderLayerConfig],
-        qkv_dim: int,
-        pre: bool,
-        dropout: float,
-        attention_dropout: float,
-    ) -> None:
+    def __init__(self, side: Side, layers: Sequence[EncoderLayerConfig]) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            EncoderLayer(dim, layer, qkv_dim, pre, dropout, attention_dropout) for layer in layers
-        )
-        self.norm = nn.LayerNorm(dim) if pre else None
+        self.layers = nn.ModuleList(EncoderLayer(side, layer) for layer in layers)
+        self.norm = nn.LayerNorm(side.dim) if side.pre else None
 
     def forward(self, x: Tensor, mask: Tensor | None, num_outputs: int) -> tuple[Tensor, ...]:
         """Outputs of the last `num_outputs` layers, the deepest last, each (B, S, D)."""
@@ -159,21 +154,10 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """A stack of decoder layers; pre-norm adds a final norm."""
 
-    def __init__(
-        self,
-        dim: int,
-        memory_dim: int,
-        layers: Sequence[DecoderLayerConfig],
-        qkv_dim: int,
-        pre: bool,
-        dropout: float,
-        attention_dropout: float,
-    ) -> None:
+    def __init__(self, side: Side, memory_dim: int, layers: Sequence[DecoderLayerConfig]) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            DecoderLayer(dim, memory_dim, layer, qkv_dim, pre, dropout, attention_dropout) for layer in layers
-        )
-        self.norm = nn.LayerNorm(dim) if pre else None
+        self.layers = nn.ModuleList(DecoderLayer(side, memory_dim, layer) for layer in layers)
+        self.norm = nn.LayerNorm(side.dim) if side.pre else None
 
     def project(self, outputs: Sequence[Tensor]) -> tuple[KeyValues, ...]:
         """Cross-attention keys and values of each layer, from the encoder outputs (deepest last), each (B, S, D)."""
