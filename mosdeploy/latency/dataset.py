@@ -1,0 +1,142 @@
+"""What was measured on one device in one workload: `latency.jsonl`, whole lines only.
+
+In: the context of a profile and its records, one at a time. Out: the same, after any number of kills. The first line is
+a `LatencyContext`, every other line a `LatencyRecord`. This file measures nothing and fits nothing.
+
+There is one writer at a time: whoever appends holds `workspace.locked(path, ...)` from before `open` until after the
+last `append` (the caller does, since the lock has to span the measuring too). Readers use `load` and need no lock.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from ..errors import ConfigError, StaleInputError
+from ..records import LatencyContext, LatencyRecord
+from ..schema import Record, parse
+from ..workspace import append_line, read_lines, sha256_bytes
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass
+class LatencyDataset:
+    """The records of one device and workload, in the order in which they were measured.
+
+    Attributes
+    ----------
+    path
+        The JSON Lines file.
+    context
+        What all records have in common, as the file's first line has it. Its `dataset_id` was fixed when the file
+        was made: a later `open` with another id finds the first one here.
+    records
+        Every measurement, failed ones included.
+    torn
+        Whether a kill had left half a last line; it is not among the records, and the next append cuts it off.
+        Whoever talks to the user says so.
+    """
+
+    path: Path
+    context: LatencyContext
+    records: list[LatencyRecord] = field(default_factory=list)
+    torn: bool = False
+
+    @classmethod
+    def open(cls, path: Path, context: LatencyContext) -> "LatencyDataset":
+        """Open a dataset for appending; make it if there is none. Opening twice changes nothing.
+
+        Raises
+        ------
+        StaleInputError
+            If a line is corrupt, or the file was measured for another space, vocabulary, workload or device.
+        MosdeployError
+            If the disk is full or read-only.
+        """
+        lines, torn = read_lines(path)
+        if not lines:
+            append_line(path, context)
+            return cls(path, context, torn=torn)
+        dataset = cls._read(path, lines, torn)
+        differences = _differences(dataset.context, context)
+        if differences:
+            raise StaleInputError(
+                f"{path} was measured for something else: {'; '.join(differences)}. Move the folder {path.parent} "
+                "away, or change workload.name in mosdeploy.toml, and run `mosdeploy profile` again"
+            )
+        return dataset
+
+    @classmethod
+    def load(cls, path: Path) -> "LatencyDataset":
+        """Read a dataset that must exist.
+
+        Raises
+        ------
+        StaleInputError
+            If there is none, or a line of it is corrupt.
+        """
+        lines, torn = read_lines(path)
+        if not lines:
+            raise StaleInputError(f"{path} holds no measurements; run `mosdeploy profile` first")
+        return cls._read(path, lines, torn)
+
+    @classmethod
+    def _read(cls, path: Path, lines: list[bytes], torn: bool) -> "LatencyDataset":
+        context = _parse_line(LatencyContext, lines[0], path, 1)
+        records = [_parse_line(LatencyRecord, line, path, i) for i, line in enumerate(lines[1:], start=2)]
+        return cls(path, context, records, torn)
+
+    def append(self, record: LatencyRecord) -> None:
+        """Write one record and force it to disk before returning.
+
+        Raises
+        ------
+        MosdeployError
+            If the disk is full; what was appended before stays whole.
+        """
+        append_line(self.path, record)
+        self.records.append(record)
+        self.torn = False
+
+    @property
+    def measured(self) -> dict[str, LatencyRecord]:
+        """The latest record of each architecture, by its key; a failed measurement is measured too."""
+        return {record.arch.key: record for record in self.records}
+
+    @property
+    def usable(self) -> list[LatencyRecord]:
+        """The latest record of each architecture whose measurement has a time: what a predictor is fitted on."""
+        return [r for r in self.measured.values() if r.measurement.error is None and r.measurement.total is not None]
+
+    @property
+    def sha256(self) -> str:
+        """Hex SHA-256 over the context and the records: what a predictor says that it was made from."""
+        lines = [self.context.model_dump_json(), *(record.model_dump_json() for record in self.records)]
+        return sha256_bytes("\n".join(lines).encode())
+
+
+def _parse_line(model: type[R], line: bytes, path: Path, number: int) -> R:
+    try:
+        return parse(model, json.loads(line), f"{path}, line {number}")
+    except (ValueError, ConfigError) as error:
+        remedy = (
+            "move the file away and run `mosdeploy profile` again"
+            if model is LatencyContext
+            else "delete that line, and `mosdeploy profile` measures its subnet again"
+        )
+        cause = str(error) if isinstance(error, ConfigError) else f"{path}, line {number}: not JSON ({error})"
+        raise StaleInputError(f"{cause}; {remedy}") from error
+
+
+def _differences(found: LatencyContext, wanted: LatencyContext) -> list[str]:
+    pairs: list[tuple[str, object, object]] = [
+        ("search space", found.space_sha256[:12], wanted.space_sha256[:12]),
+        ("vocabulary size", found.vocab_size, wanted.vocab_size),
+    ]
+    pairs += [(f"workload.{k}", v, getattr(wanted.workload, k)) for k, v in found.workload.model_dump().items()]
+    pairs += [
+        (f"device {key}", getattr(found.device, key), getattr(wanted.device, key))
+        for key in ("name", "kind", "provider", "emulated")
+    ]
+    return [f"{name} is {old} there and {new} now" for name, old, new in pairs if old != new]

@@ -1,0 +1,72 @@
+"""Which subnets to measure: those from which the additive model learns the most.
+
+In: a space, a workload, a budget and a seed. Out: architectures, in the order in which to measure them. No latency is
+looked at, so the whole list is known beforehand; a larger budget only makes it longer.
+"""
+
+from collections.abc import Collection
+
+import numpy as np
+
+from ..config import Workload
+from ..errors import PredictorError
+from ..space import ArchConfig, SearchSpace
+from .columns import NUM_CORE, FloatArray, independent, physical_columns, sums_from_genes
+
+POOL_SIZE = 1000
+PRIOR_VARIANCE_CORE, PRIOR_VARIANCE_OTHER = 1e3, 1e1
+"""Of coefficients over columns of unit length: the core columns are learned first."""
+
+
+def choose(
+    space: SearchSpace,
+    workload: Workload,
+    vocab_size: int,
+    budget: int,
+    seed: int,
+    measured: Collection[ArchConfig] = (),
+) -> list[ArchConfig]:
+    """Choose subnets by greedy D-optimal design over the predictor's columns.
+
+    Each next subnet is the one of a random pool (with the space's smallest and largest) whose latency the ones before
+    leave most uncertain. The same seed gives the same order, so the choice for 20 begins the choice for 30.
+
+    Parameters
+    ----------
+    budget
+        How many subnets to choose; fewer are returned when the pool, and so the space, holds fewer.
+    seed
+        Seed of the pool.
+    measured
+        Subnets outside the design that are known already: the design goes on from them and leaves them out.
+
+    Raises
+    ------
+    PredictorError
+        If the budget is not positive.
+    """
+    if budget < 1:
+        raise PredictorError(f"a budget of {budget} subnets is not positive")
+    rng = np.random.default_rng(seed)
+    drawn = [space.smallest, space.largest, *(space.sample(rng) for _ in range(POOL_SIZE))]
+    known = list(dict.fromkeys(measured))
+    pool = [arch for arch in dict.fromkeys(drawn) if arch not in set(known)]
+    columns = physical_columns(sums_from_genes(space, space.genes(known + pool)), space.qkv_dim, workload, vocab_size)
+    used = independent(columns)
+    rows = columns[:, used] / np.sqrt((columns[:, used] ** 2).mean(axis=0))
+    covariance = np.diag([PRIOR_VARIANCE_CORE if i < NUM_CORE else PRIOR_VARIANCE_OTHER for i in used])
+    for row in rows[: len(known)]:
+        covariance = _learn(covariance, row)
+    rows, chosen = rows[len(known) :], list[int]()
+    for _ in range(min(budget, len(pool))):
+        variance = np.einsum("ij,jk,ik->i", rows, covariance, rows)
+        variance[chosen] = -1.0
+        chosen.append(int(variance.argmax()))
+        covariance = _learn(covariance, rows[chosen[-1]])
+    return [pool[i] for i in chosen]
+
+
+def _learn(covariance: FloatArray, row: FloatArray) -> FloatArray:
+    """Covariance of the coefficients after one more measurement (Sherman, Morrison)."""
+    seen = covariance @ row
+    return np.asarray(covariance - np.outer(seen, seen) / (1.0 + row @ seen))

@@ -1,0 +1,150 @@
+"""Which model to keep, and how good it is: everything that cross-validation decides.
+
+In: columns, features and latencies. Out: the additive model over the core columns or over all of them, the MLP
+ensemble if it helps, the errors on held-out rows and the width of the interval. No model is judged by a row that it
+was fitted on.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import kendalltau
+
+from .additive import AdditiveModel, fit_additive
+from .columns import FloatArray
+from .mlp import MlpEnsemble, fit_mlp
+
+IndexArray = npt.NDArray[np.int64]
+
+MIN_SAMPLES = 8
+MLP_MIN_SAMPLES = 100
+"""With fewer, an ensemble has never won on published or own data, and its trial costs seconds."""
+NUM_FOLDS = 10
+MLP_NUM_FOLDS = 5
+ALL_COLUMNS_GAIN, MLP_GAIN = 0.01, 0.02
+"""Share by which the larger model has to lower the cross-validated error."""
+TRIMMED_SHARE = 0.9
+COVERAGE = 0.9
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Relative errors on held-out rows, all of them, in percent; and the rank correlation."""
+
+    mape_percent: float
+    within_5_percent: float
+    within_10_percent: float
+    kendall_tau: float
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What `fit_model` decided on."""
+
+    model: AdditiveModel
+    correction: MlpEnsemble | None
+    errors: Errors
+    interval: float
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Predictions (N,) in milliseconds and leverages (N,) of rows by models that had not seen them."""
+
+    predicted_ms: FloatArray
+    leverage: FloatArray
+
+
+def measure_errors(predicted_ms: FloatArray, measured_ms: FloatArray) -> Errors:
+    """Compare predictions with measurements, both of shape (N,)."""
+    relative = np.abs(predicted_ms / measured_ms - 1.0)
+    tau = float(kendalltau(predicted_ms, measured_ms).statistic)
+    return Errors(
+        mape_percent=100.0 * float(relative.mean()),
+        within_5_percent=100.0 * float((relative <= 0.05).mean()),
+        within_10_percent=100.0 * float((relative <= 0.10).mean()),
+        kendall_tau=tau if np.isfinite(tau) else 0.0,
+    )
+
+
+def fit_model(columns: FloatArray, features: FloatArray, latency_ms: FloatArray, *, try_mlp: bool) -> Fitted:
+    """Fit, and let cross-validation choose the columns and whether the ensemble stays.
+
+    Parameters
+    ----------
+    columns
+        Shape (N, C): physical columns.
+    features
+        Shape (N, F): what the ensemble sees.
+    latency_ms
+        Shape (N,), positive.
+    try_mlp
+        Try the ensemble where there are `MLP_MIN_SAMPLES`.
+    """
+    folds = _folds(len(latency_ms), NUM_FOLDS if len(latency_ms) > 4 * NUM_FOLDS else len(latency_ms))
+    core_only, held_out = True, _cross_validate(columns, latency_ms, folds, core_only=True)
+    wide = _cross_validate(columns, latency_ms, folds, core_only=False)
+    if _trimmed(wide, latency_ms) < (1.0 - ALL_COLUMNS_GAIN) * _trimmed(held_out, latency_ms):
+        core_only, held_out = False, wide
+    model = fit_additive(columns, latency_ms, core_only=core_only)
+    correction = None
+    if try_mlp and len(latency_ms) >= MLP_MIN_SAMPLES:
+        mlp_folds = _folds(len(latency_ms), MLP_NUM_FOLDS)
+        plain = _cross_validate(columns, latency_ms, mlp_folds, core_only=core_only)
+        corrected = _cross_validate(columns, latency_ms, mlp_folds, core_only=core_only, features=features)
+        if _trimmed(corrected, latency_ms) < (1.0 - MLP_GAIN) * _trimmed(plain, latency_ms):
+            correction, held_out = _fit_correction(model, columns, features, latency_ms), corrected
+    trusted = model.weights > 0
+    return Fitted(
+        model=model,
+        correction=correction,
+        errors=measure_errors(held_out.predicted_ms, latency_ms),
+        interval=_interval(held_out, latency_ms, trusted),
+    )
+
+
+def _folds(num_rows: int, num_folds: int) -> list[IndexArray]:
+    """Row indices of each fold; shuffled, since neighbours in a file were measured in the same minute."""
+    return np.array_split(np.random.default_rng(0).permutation(num_rows), num_folds)
+
+
+def _cross_validate(
+    columns: FloatArray,
+    latency_ms: FloatArray,
+    folds: list[IndexArray],
+    *,
+    core_only: bool,
+    features: FloatArray | None = None,
+) -> HeldOut:
+    predicted, leverage = np.empty(len(latency_ms)), np.empty(len(latency_ms))
+    for fold in folds:
+        seen = np.ones(len(latency_ms), dtype=bool)
+        seen[fold] = False
+        model = fit_additive(columns[seen], latency_ms[seen], core_only=core_only)
+        predicted[fold], leverage[fold] = model.predict(columns[fold]), model.leverage(columns[fold])
+        if features is not None:
+            correction = _fit_correction(model, columns[seen], features[seen], latency_ms[seen])
+            predicted[fold] *= np.exp(correction.predict(features[fold])[0])
+    return HeldOut(predicted, leverage)
+
+
+def _fit_correction(
+    model: AdditiveModel, columns: FloatArray, features: FloatArray, latency_ms: FloatArray
+) -> MlpEnsemble:
+    trusted = model.weights > 0
+    return fit_mlp(features[trusted], np.log(latency_ms[trusted] / model.predict(columns[trusted])))
+
+
+def _trimmed(held_out: HeldOut, latency_ms: FloatArray) -> float:
+    """Mean relative error of the best nine tenths: a choice of model must not hang on one throttled minute."""
+    error = np.sort(np.abs(held_out.predicted_ms / latency_ms - 1.0))
+    return float(error[: int(np.ceil(TRIMMED_SHARE * len(error)))].mean())
+
+
+def _interval(held_out: HeldOut, latency_ms: FloatArray, trusted: npt.NDArray[np.bool_]) -> float:
+    """Quantile of the held-out log errors of trusted rows, each made comparable by its leverage (conformal rule)."""
+    error = np.abs(np.log(latency_ms / held_out.predicted_ms)) / np.sqrt(1.0 + held_out.leverage)
+    ordered = np.sort(error[trusted])
+    rank = int(np.ceil(COVERAGE * (len(ordered) + 1)))
+    return float(ordered[min(rank, len(ordered)) - 1])

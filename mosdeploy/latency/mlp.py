@@ -1,0 +1,110 @@
+"""A small ensemble of neural networks for what the additive model leaves over.
+
+In: standardisable features and the logarithm of measured over predicted latency. Out: a correction and how far the
+members disagree. scikit-learn trains it; the weights are kept as plain numbers and evaluated with numpy, so that a
+saved predictor needs neither scikit-learn nor a pickle. Whether the ensemble is worth keeping is not decided here.
+"""
+
+import warnings
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from ..schema import Record
+from .columns import FloatArray, Rows
+
+HIDDEN_DIM = 32
+MEMBERS = 3
+WEIGHT_DECAY = 10.0
+MAX_ITERATIONS = 200
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Vector = tuple[Finite, ...]
+Matrix = tuple[Vector, ...]
+
+
+class Layer(Record):
+    """One linear layer: weight (in, out) and bias (out,)."""
+
+    weight: Matrix
+    bias: Vector
+
+
+class MlpEnsemble(Record):
+    """Networks of equal shape over standardised features; each member's layers follow one another."""
+
+    mean: Vector
+    deviation: Vector
+    output_scale: Finite
+    members: tuple[tuple[Layer, ...], ...]
+
+    def predict(self, features: Rows) -> tuple[FloatArray, FloatArray]:
+        """Correct a population.
+
+        Parameters
+        ----------
+        features
+            Shape (N, F).
+
+        Returns
+        -------
+        The correction of the log latency and its standard deviation over the members, each of shape (N,).
+        """
+        inputs = (features - np.array(self.mean)) / np.array(self.deviation)
+        outputs = []
+        for layers in self.members:
+            x = inputs
+            for i, layer in enumerate(layers):
+                x = x @ np.array(layer.weight) + np.array(layer.bias)
+                if i < len(layers) - 1:
+                    x = np.maximum(x, 0.0)
+            outputs.append(x[:, 0])
+        stacked = np.array(outputs) * self.output_scale
+        return stacked.mean(axis=0), stacked.std(axis=0)
+
+
+def fit_mlp(features: FloatArray, log_residual: FloatArray) -> MlpEnsemble:
+    """Train the ensemble; the same data give the same weights.
+
+    Parameters
+    ----------
+    features
+        Shape (N, F).
+    log_residual
+        Shape (N,): log(measured / predicted).
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPRegressor
+
+    mean, deviation = features.mean(axis=0), features.std(axis=0)
+    deviation[deviation == 0] = 1.0
+    scale = max(float(log_residual.std()), 1e-9)
+    members = []
+    for seed in range(MEMBERS):
+        network = MLPRegressor(
+            hidden_layer_sizes=(HIDDEN_DIM,),
+            solver="lbfgs",
+            alpha=WEIGHT_DECAY,
+            max_iter=MAX_ITERATIONS,
+            random_state=seed,
+        )
+        with warnings.catch_warnings():  # stopping early is regularisation too
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            network.fit((features - mean) / deviation, log_residual / scale)
+        members.append(
+            tuple(
+                Layer(weight=_matrix(weight), bias=tuple(bias.tolist()))
+                for weight, bias in zip(network.coefs_, network.intercepts_, strict=True)
+            )
+        )
+    return MlpEnsemble(
+        mean=tuple(mean.tolist()),
+        deviation=tuple(deviation.tolist()),
+        output_scale=scale,
+        members=tuple(members),
+    )
+
+
+def _matrix(array: FloatArray) -> Matrix:
+    return tuple(tuple(row) for row in array.tolist())

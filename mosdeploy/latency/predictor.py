@@ -1,0 +1,272 @@
+"""The latency predictor: fitted on a few dozen measured subnets, asked for millions.
+
+In: a latency dataset, or arrays. Out: milliseconds for a population, an interval around them, a card that says how far
+off they were on rows that the fit had not seen, and one JSON file. This file measures nothing and searches nothing.
+
+latency = additive model (columns.py, additive.py) * exp(correction of an MLP ensemble (mlp.py), if it helps)
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, model_validator
+
+from ..config import Workload
+from ..errors import PredictorError, StaleInputError
+from ..records import PredictorCard
+from ..schema import Record
+from ..space import GeneArray, SearchSpace
+from ..workspace import fingerprint, read_record, write_record
+from .columns import COLUMN_NAMES, FloatArray, Rows, physical_columns, sums_from_aggregates, sums_from_genes
+from .dataset import LatencyDataset
+from .fitting import MIN_SAMPLES, fit_model
+from .mlp import Finite, Matrix, MlpEnsemble
+
+Encoding = Literal["per_layer", "aggregated"]
+CHUNK = 16_384
+"""Rows at a time, so that their columns stay in the processor's cache."""
+
+
+class LatencyPredictor(Record):
+    """What was fitted, for which space, workload and device, and how good it is.
+
+    Attributes
+    ----------
+    encoding
+        What the samples looked like: gene rows, or HAT's ten averages (`space.AGGREGATE_NAMES`).
+    coefficients
+        Milliseconds a unit of each column in use (columns.py), all positive.
+    covariance
+        Inverse of the weighted Gram matrix of the relative columns in use, in the same order; for the interval.
+    interval
+        Half width of the 90% interval in log latency, for a row with no leverage.
+    """
+
+    version: Literal[1] = 1
+    space: SearchSpace
+    workload: Workload
+    vocab_size: int
+    device: str
+    runtime: str
+    encoding: Encoding
+    coefficients: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]]
+    covariance: Matrix
+    interval: Finite
+    correction: MlpEnsemble | None
+    card: PredictorCard
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        unknown = set(self.coefficients) - set(COLUMN_NAMES)
+        if unknown or not self.coefficients:
+            raise ValueError(f"coefficients must name columns of the model, not {sorted(unknown)}")
+        if any(len(row) != len(self.coefficients) for row in (self.covariance, *self.covariance)):
+            raise ValueError("covariance must be square, one row a coefficient")
+        return self
+
+    # -- fit ----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def fit(
+        cls,
+        space: SearchSpace,
+        workload: Workload,
+        vocab_size: int,
+        rows: Rows,
+        latency_ms: npt.ArrayLike,
+        *,
+        device: str,
+        runtime: str = "",
+        encoding: Encoding = "per_layer",
+        try_mlp: bool = True,
+        num_left_out: int = 0,
+        dataset_sha256: str = "",
+        source: str = "",
+        licence: str = "",
+    ) -> "LatencyPredictor":
+        """Fit the additive model, and the MLP ensemble on what it leaves where cross-validation says that it helps.
+
+        Parameters
+        ----------
+        rows
+            Canonical gene rows (N, num_genes), or with `encoding="aggregated"` HAT's averages (N, 10).
+        latency_ms
+            Shape (N,), positive.
+        try_mlp
+            Train the ensemble at all: takes seconds where the additive model takes hundredths.
+        num_left_out
+            Rows that the caller rejected beforehand (throttled blocks), for the card.
+
+        Raises
+        ------
+        PredictorError
+            With fewer than `MIN_SAMPLES` rows, or a latency that is not a positive number.
+        """
+        latency = np.asarray(latency_ms, dtype=np.float64)
+        if len(latency) < MIN_SAMPLES:
+            raise PredictorError(
+                f"{len(latency)} measured subnets are too few for a predictor of {device}, workload {workload.name}: "
+                f"at least {MIN_SAMPLES} are needed; run `mosdeploy profile --device {device} --budget 30`"
+            )
+        if not (np.isfinite(latency).all() and (latency > 0).all()):
+            raise PredictorError("a measured latency is not a positive number of milliseconds; profile again")
+        sums = sums_from_genes(space, rows) if encoding == "per_layer" else sums_from_aggregates(rows)
+        columns = physical_columns(sums, space.qkv_dim, workload, vocab_size)
+        fitted = fit_model(columns, np.asarray(rows, dtype=np.float64), latency, try_mlp=try_mlp)
+        card = PredictorCard(
+            device=device,
+            workload=workload.name,
+            space_sha256=fingerprint(space),
+            dataset_sha256=dataset_sha256,
+            num_samples=len(latency),
+            num_rejected=num_left_out + int(np.count_nonzero(fitted.model.weights == 0)),
+            uses_mlp=fitted.correction is not None,
+            mape_percent=fitted.errors.mape_percent,
+            within_5_percent=fitted.errors.within_5_percent,
+            within_10_percent=fitted.errors.within_10_percent,
+            kendall_tau=fitted.errors.kendall_tau,
+            source=source,
+            licence=licence,
+        )
+        return cls(
+            space=space,
+            workload=workload,
+            vocab_size=vocab_size,
+            device=device,
+            runtime=runtime,
+            encoding=encoding,
+            coefficients={COLUMN_NAMES[i]: float(fitted.model.coefficients[i]) for i in fitted.model.used},
+            covariance=tuple(tuple(row) for row in fitted.model.covariance.tolist()),
+            interval=fitted.interval,
+            correction=fitted.correction,
+            card=card,
+        )
+
+    @classmethod
+    def fit_dataset(cls, space: SearchSpace, dataset: LatencyDataset) -> "LatencyPredictor":
+        """Fit on every subnet of a dataset whose measurement has a time (median of the whole translation).
+
+        Raises
+        ------
+        PredictorError
+            With too few measured subnets, or for an emulated device, whose times mean nothing.
+        StaleInputError
+            If the dataset was measured for another space.
+        """
+        context = dataset.context
+        if context.device.emulated:
+            raise PredictorError(
+                f"{context.device.name} is an emulated device: its times mean nothing, so no predictor is fitted on "
+                f"{dataset.path}; profile a real device"
+            )
+        if context.space_sha256 != fingerprint(space):
+            raise StaleInputError(
+                f"{dataset.path} was measured for another search space; restore [space] in mosdeploy.toml, or move the "
+                "folder away and run `mosdeploy profile` again"
+            )
+        usable = dataset.usable
+        latency = [r.measurement.total.median_ms for r in usable if r.measurement.total is not None]
+        return cls.fit(
+            space,
+            context.workload,
+            context.vocab_size,
+            space.genes([r.arch for r in usable]),
+            latency,
+            device=context.device.name,
+            runtime=", ".join(sorted({r.runtime for r in usable})),
+            dataset_sha256=dataset.sha256,
+        )
+
+    # -- predict ------------------------------------------------------------------------------------------------
+
+    def predict(self, genes: GeneArray) -> FloatArray:
+        """Latency in milliseconds of shape (N,) from canonical gene rows of shape (N, num_genes)."""
+        return self.predict_rows(self._rows(genes))
+
+    def predict_rows(self, rows: Rows) -> FloatArray:
+        """Latency in milliseconds of shape (N,) from rows in the encoding that the predictor was fitted on."""
+        latency = np.empty(len(rows))
+        for start in range(0, len(rows), CHUNK):
+            part = slice(start, start + CHUNK)
+            latency[part] = self._columns(rows[part]) @ self._weights
+            if self.correction is not None:
+                latency[part] *= np.exp(self.correction.predict(rows[part])[0])
+        return latency
+
+    def predict_interval(self, genes: GeneArray) -> tuple[FloatArray, FloatArray]:
+        """Lower and upper end, in milliseconds, of an interval that holds about nine in ten measurements.
+
+        The half width in log latency is the 90% quantile of the cross-validated errors, wider for a subnet unlike the
+        measured ones (by its leverage) and where the members of the ensemble disagree.
+
+        Parameters
+        ----------
+        genes
+            Canonical gene rows of shape (N, num_genes).
+        """
+        rows = self._rows(genes)
+        columns = self._columns(rows)
+        relative = columns / (columns @ self._weights)[:, None]
+        leverage = np.einsum("ij,jk,ik->i", relative, np.array(self.covariance), relative)
+        half = self.interval * np.sqrt(1.0 + leverage)
+        if self.correction is not None:
+            half = np.hypot(half, 1.645 * self.correction.predict(rows)[1])
+        latency = self.predict_rows(rows)
+        return latency * np.exp(-half), latency * np.exp(half)
+
+    def check(self, space: SearchSpace, workload: Workload, vocab_size: int, device: str) -> None:
+        """Make sure that the predictor was fitted for what it is about to be asked.
+
+        Raises
+        ------
+        PredictorError
+            Naming each difference.
+        """
+        pairs: list[tuple[str, object, object]] = [
+            ("device", self.device, device),
+            ("vocabulary size", self.vocab_size, vocab_size),
+            ("search space", fingerprint(self.space)[:12], fingerprint(space)[:12]),
+        ]
+        pairs += [(f"workload.{k}", v, getattr(workload, k)) for k, v in self.workload.model_dump().items()]
+        different = [f"{name} was {old}, is {new}" for name, old, new in pairs if old != new]
+        if different:
+            raise PredictorError(
+                f"the predictor was fitted for something else: {'; '.join(different)}; run "
+                f"`mosdeploy profile --device {device}` and `mosdeploy fit --device {device}`"
+            )
+
+    # -- file ---------------------------------------------------------------------------------------------------
+
+    def save(self, path: Path) -> None:
+        """Write the predictor as JSON, whole or not at all."""
+        write_record(path, self)
+
+    @classmethod
+    def load(cls, path: Path) -> "LatencyPredictor":
+        """Read a predictor.
+
+        Raises
+        ------
+        StaleInputError
+            If the file is missing, corrupt or of another version.
+        """
+        return read_record(cls, path, "mosdeploy fit")
+
+    # -- inner --------------------------------------------------------------------------------------------------
+
+    @property
+    def _used(self) -> list[int]:
+        return [COLUMN_NAMES.index(name) for name in self.coefficients]
+
+    @property
+    def _weights(self) -> FloatArray:
+        return np.array(list(self.coefficients.values()))
+
+    def _rows(self, genes: GeneArray) -> Rows:
+        return genes if self.encoding == "per_layer" else self.space.aggregate_genes(genes)
+
+    def _columns(self, rows: Rows) -> FloatArray:
+        sums = sums_from_genes(self.space, rows) if self.encoding == "per_layer" else sums_from_aggregates(rows)
+        return physical_columns(sums, self.space.qkv_dim, self.workload, self.vocab_size)[:, self._used]

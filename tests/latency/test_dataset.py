@@ -1,0 +1,154 @@
+import numpy as np
+import pytest
+
+from mosdeploy.errors import MosdeployError, StaleInputError
+from mosdeploy.latency.dataset import LatencyDataset
+
+
+def overwrite_line(path, number, text):
+    lines = path.read_bytes().split(b"\n")
+    lines[number - 1] = text
+    path.write_bytes(b"\n".join(lines))
+
+
+@pytest.fixture
+def archs(space):
+    rng = np.random.default_rng(0)
+    return [space.sample(rng) for _ in range(4)]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "board-sentence" / "latency.jsonl"
+
+
+def test_what_is_appended_is_there_after_reopening(path, context, archs, record):
+    dataset = LatencyDataset.open(path, context)
+    for i, arch in enumerate(archs):
+        dataset.append(record(arch, 1.0 + i))
+    again = LatencyDataset.open(path, context)
+    assert again.records == dataset.records
+    assert list(again.measured) == [arch.key for arch in archs]
+    assert again.sha256 == dataset.sha256
+    assert LatencyDataset.load(path) == again
+
+
+def test_opening_is_idempotent_and_keeps_the_first_id(path, context):
+    LatencyDataset.open(path, context)
+    content = path.read_bytes()
+    again = LatencyDataset.open(path, context.model_copy(update={"dataset_id": "second"}))
+    assert again.context.dataset_id == "first"
+    assert path.read_bytes() == content
+
+
+def test_the_digest_follows_the_records(path, context, archs, record):
+    dataset = LatencyDataset.open(path, context)
+    digests = [dataset.sha256]
+    for arch in archs[:2]:
+        dataset.append(record(arch, 2.0))
+        digests.append(dataset.sha256)
+    assert len(set(digests)) == 3
+
+
+def test_a_failed_measurement_is_data_but_not_usable(path, context, archs, record):
+    dataset = LatencyDataset.open(path, context)
+    dataset.append(record(archs[0], None))
+    dataset.append(record(archs[1], 3.0))
+    assert set(dataset.measured) == {archs[0].key, archs[1].key}
+    assert [r.arch for r in dataset.usable] == [archs[1]]
+
+
+def test_the_latest_record_of_an_architecture_counts(path, context, archs, record):
+    dataset = LatencyDataset.open(path, context)
+    dataset.append(record(archs[0], None))
+    dataset.append(record(archs[0], 3.0))
+    assert len(dataset.records) == 2
+    assert [r.measurement.total.median_ms for r in dataset.usable] == [3.0]
+
+
+@pytest.mark.parametrize("cut", [1, 20])
+def test_a_torn_last_line_is_reported_and_cut_off_by_the_next_append(path, context, archs, cut, record):
+    dataset = LatencyDataset.open(path, context)
+    dataset.append(record(archs[0], 1.0))
+    dataset.append(record(archs[1], 2.0))
+    path.write_bytes(path.read_bytes()[:-cut])
+    torn = LatencyDataset.open(path, context)
+    assert torn.torn
+    assert list(torn.measured) == [archs[0].key]
+    torn.append(record(archs[2], 3.0))
+    assert not torn.torn
+    repaired = LatencyDataset.open(path, context)
+    assert not repaired.torn
+    assert list(repaired.measured) == [archs[0].key, archs[2].key]
+
+
+def test_a_kill_inside_the_very_first_line_starts_afresh(path, context, archs, record):
+    LatencyDataset.open(path, context)
+    path.write_bytes(path.read_bytes()[:30])
+    dataset = LatencyDataset.open(path, context)
+    assert dataset.torn
+    dataset.append(record(archs[0], 1.0))
+    assert len(LatencyDataset.load(path).records) == 1
+
+
+@pytest.mark.parametrize("text", [b"{not json", b"[]", b'{"arch": 1}', b"\xff\xfe"])
+def test_a_corrupt_middle_line_names_file_line_and_remedy(path, context, archs, text, record):
+    dataset = LatencyDataset.open(path, context)
+    for arch in archs[:3]:
+        dataset.append(record(arch, 1.0))
+    overwrite_line(path, 3, text)
+    with pytest.raises(StaleInputError, match=r"latency\.jsonl, line 3.*delete that line.*mosdeploy profile"):
+        LatencyDataset.open(path, context)
+
+
+def test_a_corrupt_context_asks_to_move_the_file(path, context):
+    LatencyDataset.open(path, context)
+    overwrite_line(path, 1, b"{}")
+    with pytest.raises(StaleInputError, match=r"line 1.*move the file away"):
+        LatencyDataset.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"space_sha256": "0" * 64}, "search space is .* 000000000000 now"),
+        ({"vocab_size": 501}, "vocabulary size is 500 there and 501 now"),
+        ({"workload": {"threads": 4}}, "workload.threads is 1 there and 4 now"),
+        ({"workload": {"precision": "int8"}}, "workload.precision is fp32 there and int8 now"),
+        ({"device": {"emulated": True}}, "device emulated is False there and True now"),
+        ({"device": {"provider": "CUDAExecutionProvider"}}, "device provider is CPUExecutionProvider there"),
+    ],
+)
+def test_another_context_is_refused_with_what_differs(path, context, change, message):
+    LatencyDataset.open(path, context)
+    update = {
+        key: getattr(context, key).model_copy(update=value) if isinstance(value, dict) else value
+        for key, value in change.items()
+    }
+    with pytest.raises(StaleInputError, match=rf"{message}.*Move the folder .*board-sentence.*workload\.name"):
+        LatencyDataset.open(path, context.model_copy(update=update))
+
+
+def test_how_a_device_is_reached_may_change(path, context):
+    LatencyDataset.open(path, context)
+    moved = context.device.model_copy(update={"host": "other", "command_timeout_s": 5.0})
+    LatencyDataset.open(path, context.model_copy(update={"device": moved}))
+
+
+def test_loading_what_was_never_measured_names_the_verb(path):
+    with pytest.raises(StaleInputError, match=r"no measurements; run `mosdeploy profile` first"):
+        LatencyDataset.load(path)
+
+
+def test_a_full_disk_keeps_what_was_there(path, context, archs, monkeypatch, record):
+    dataset = LatencyDataset.open(path, context)
+    dataset.append(record(archs[0], 1.0))
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mosdeploy.workspace.os.fsync", full)
+    with pytest.raises(MosdeployError, match="no space left"):
+        dataset.append(record(archs[1], 2.0))
+    monkeypatch.undo()
+    assert LatencyDataset.load(path).records == dataset.records[:1]

@@ -1,0 +1,209 @@
+import json
+
+import numpy as np
+import pytest
+
+from mosdeploy.config import Workload
+from mosdeploy.errors import PredictorError, StaleInputError
+from mosdeploy.latency.dataset import LatencyDataset
+from mosdeploy.latency.design import choose
+from mosdeploy.latency.fitting import MIN_SAMPLES
+from mosdeploy.latency.predictor import LatencyPredictor
+from mosdeploy.space import SearchSpace
+
+VOCAB_SIZE = 500
+
+
+@pytest.fixture(scope="module")
+def fit(space, workload):
+    def call(genes, latency_ms, **options):
+        return LatencyPredictor.fit(space, workload, VOCAB_SIZE, genes, latency_ms, device="board", **options)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def crooked(space, workload, draw, true_latency, fit):
+    """A device whose caches overflow in wide networks: no sum over layers explains that."""
+    genes = draw(400, seed=1)
+
+    def latency(rows):
+        return true_latency(rows) * np.where((rows[:, 0] > 40) & (rows[:, 1] > 40), 1.3, 1.0)
+
+    return fit(genes, latency(genes)), latency
+
+
+def worst_error(predictor, genes, latency_ms):
+    return np.abs(predictor.predict(genes) / latency_ms - 1).max()
+
+
+def test_thirty_designed_samples_with_noise_and_outliers_predict_within_one_percent(
+    space, workload, true_latency, draw, fit
+):
+    genes = space.genes(choose(space, workload, VOCAB_SIZE, 30, seed=1))
+    latency = true_latency(genes) * np.random.default_rng(0).normal(1, 0.003, 30)
+    latency[[4, 12, 21]] *= [1.4, 1.3, 4.0]
+    predictor = fit(genes, latency)
+    unseen = draw(500, seed=9)
+    assert np.abs(predictor.predict(unseen) / true_latency(unseen) - 1).mean() < 0.01
+    assert predictor.card.num_samples == 30
+    assert predictor.card.num_rejected >= 3
+    assert predictor.card.within_10_percent == pytest.approx(90.0)
+
+
+def test_the_card_tells_the_error_on_unseen_rows(true_latency, draw, fit):
+    genes, unseen = draw(60, seed=2), draw(2000, seed=3)
+    rng = np.random.default_rng(4)
+    predictor = fit(genes, true_latency(genes) * rng.lognormal(0, 0.03, 60))
+    measured = true_latency(unseen) * rng.lognormal(0, 0.03, 2000)
+    relative = np.abs(predictor.predict(unseen) / measured - 1)
+    assert predictor.card.mape_percent == pytest.approx(100 * relative.mean(), rel=0.25)
+    assert predictor.card.within_5_percent == pytest.approx(100 * (relative <= 0.05).mean(), abs=12)
+    assert 0.8 < predictor.card.kendall_tau <= 1
+    assert not predictor.card.uses_mlp
+
+
+def test_the_interval_holds_about_nine_in_ten(true_latency, draw, fit):
+    genes, unseen = draw(100, seed=5), draw(2000, seed=6)
+    rng = np.random.default_rng(7)
+    predictor = fit(genes, true_latency(genes) * rng.lognormal(0, 0.04, 100))
+    low, high = predictor.predict_interval(unseen)
+    measured = true_latency(unseen) * rng.lognormal(0, 0.04, 2000)
+    assert 0.82 < ((low <= measured) & (measured <= high)).mean() < 0.97
+    assert (low < predictor.predict(unseen)).all()
+
+
+def test_the_ensemble_stays_where_it_helps_and_only_there(crooked, true_latency, draw, fit):
+    predictor, latency = crooked
+    unseen = draw(500, seed=8)
+    assert predictor.card.uses_mlp
+    genes = draw(400, seed=1)
+    without = fit(genes, latency(genes), try_mlp=False)
+    mape = [np.abs(p.predict(unseen) / latency(unseen) - 1).mean() for p in (predictor, without)]
+    assert mape[0] < 0.5 * mape[1]
+    assert not fit(genes[:150], true_latency(genes[:150])).card.uses_mlp
+
+
+def test_save_and_load_predict_the_same(crooked, draw, tmp_path):
+    predictor, _ = crooked
+    predictor.save(tmp_path / "predictor.json")
+    loaded = LatencyPredictor.load(tmp_path / "predictor.json")
+    genes = draw(100, seed=10)
+    np.testing.assert_array_equal(loaded.predict(genes), predictor.predict(genes))
+    np.testing.assert_array_equal(loaded.predict_interval(genes), predictor.predict_interval(genes))
+    assert loaded == predictor
+
+
+def test_fitting_twice_gives_the_same_predictor(true_latency, draw, fit):
+    genes = draw(40, seed=11)
+    assert fit(genes, true_latency(genes)) == fit(genes, true_latency(genes))
+
+
+def test_a_population_is_predicted_as_its_members_are(crooked, draw):
+    genes = draw(50, seed=12)
+    predictor, _ = crooked
+    one_by_one = [predictor.predict(row[None])[0] for row in genes]
+    np.testing.assert_allclose(predictor.predict(genes), one_by_one, rtol=1e-12)
+    many = np.tile(genes, (700, 1))  # more than one chunk
+    np.testing.assert_allclose(predictor.predict(many), np.tile(one_by_one, 700), rtol=1e-12)
+
+
+def test_averages_serve_as_samples_too(space, true_latency, draw, fit):
+    genes, unseen = draw(60, seed=13), draw(100, seed=14)
+    predictor = fit(space.aggregate_genes(genes), true_latency(genes), encoding="aggregated")
+    assert worst_error(predictor, unseen, true_latency(unseen)) < 0.01
+    np.testing.assert_array_equal(predictor.predict_rows(space.aggregate_genes(unseen)), predictor.predict(unseen))
+
+
+def test_a_dataset_is_fitted_without_its_failures(space, context, true_latency, draw, record, tmp_path):
+    dataset = LatencyDataset.open(tmp_path / "latency.jsonl", context)
+    genes = draw(20, seed=15)
+    for row, ms in zip(genes, true_latency(genes), strict=True):
+        dataset.append(record(space.from_genes(row), ms))
+    dataset.append(record(space.largest, None))
+    predictor = LatencyPredictor.fit_dataset(space, dataset)
+    assert predictor.card.num_samples == 20
+    assert predictor.card.dataset_sha256 == dataset.sha256
+    assert predictor.runtime == "onnxruntime 1.20.0"
+    predictor.check(space, context.workload, VOCAB_SIZE, "board")
+
+
+def test_an_emulated_device_is_refused(space, context, tmp_path):
+    emulated = context.model_copy(update={"device": context.device.model_copy(update={"emulated": True})})
+    dataset = LatencyDataset.open(tmp_path / "latency.jsonl", emulated)
+    with pytest.raises(PredictorError, match="emulated device"):
+        LatencyPredictor.fit_dataset(space, dataset)
+
+
+def test_a_dataset_of_another_space_is_refused(space, context, tmp_path):
+    dataset = LatencyDataset.open(tmp_path / "latency.jsonl", context.model_copy(update={"space_sha256": "0" * 64}))
+    with pytest.raises(StaleInputError, match="another search space"):
+        LatencyPredictor.fit_dataset(space, dataset)
+
+
+def test_too_few_samples_say_how_many_and_how(true_latency, draw, fit):
+    genes = draw(MIN_SAMPLES - 1, seed=16)
+    with pytest.raises(PredictorError, match=rf"^7 .*at least {MIN_SAMPLES} .*mosdeploy profile --device board"):
+        fit(genes, true_latency(genes))
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf])
+def test_a_latency_that_is_no_time_is_refused(true_latency, draw, fit, value):
+    genes = draw(20, seed=17)
+    latency = true_latency(genes)
+    latency[3] = value
+    with pytest.raises(PredictorError, match="not a positive number"):
+        fit(genes, latency)
+
+
+def test_the_least_number_of_samples_is_enough_to_fit(space, workload, true_latency, draw, fit):
+    genes = space.genes(choose(space, workload, VOCAB_SIZE, MIN_SAMPLES, seed=2))
+    unseen = draw(100, seed=18)
+    predictor = fit(genes, true_latency(genes))
+    assert np.abs(predictor.predict(unseen) / true_latency(unseen) - 1).mean() < 0.1
+
+
+def test_what_it_was_not_fitted_for_is_refused(space, workload, true_latency, draw, fit):
+    genes = draw(20, seed=19)
+    predictor = fit(genes, true_latency(genes))
+    other_space = SearchSpace(**{**space.model_dump(), "encoder_heads": (2,)})
+    other_workload = Workload(**{**workload.model_dump(), "threads": 2})
+    for arguments, message in [
+        ((other_space, workload, VOCAB_SIZE, "board"), "search space was"),
+        ((space, other_workload, VOCAB_SIZE, "board"), "workload.threads was 1, is 2"),
+        ((space, workload, 501, "board"), "vocabulary size was 500, is 501"),
+        ((space, workload, VOCAB_SIZE, "other"), "device was board, is other"),
+    ]:
+        with pytest.raises(PredictorError, match=message):
+            predictor.check(*arguments)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data.update(version=2),
+        lambda data: data.pop("card"),
+        lambda data: data.update(coefficients={}),
+        lambda data: data.update(coefficients={"no such column": 1.0}),
+        lambda data: data["coefficients"].update(constant=float("nan")),
+        lambda data: data["coefficients"].update(constant=-1.0),
+        lambda data: data["covariance"].pop(),
+    ],
+)
+def test_a_damaged_file_is_refused(true_latency, draw, fit, tmp_path, damage):
+    path = tmp_path / "predictor.json"
+    genes = draw(20, seed=20)
+    fit(genes, true_latency(genes)).save(path)
+    data = json.loads(path.read_text())
+    damage(data)
+    path.write_text(json.dumps(data))
+    with pytest.raises(StaleInputError, match=r"predictor\.json.*mosdeploy fit"):
+        LatencyPredictor.load(path)
+
+
+def test_a_missing_or_cut_file_is_refused(tmp_path):
+    with pytest.raises(StaleInputError, match="does not exist; run `mosdeploy fit` first"):
+        LatencyPredictor.load(tmp_path / "predictor.json")
+    (tmp_path / "predictor.json").write_text('{"version": 1, "spa')
+    with pytest.raises(StaleInputError, match="corrupt"):
+        LatencyPredictor.load(tmp_path / "predictor.json")
