@@ -1,0 +1,170 @@
+"""What a report is made of: the records that the pipeline hands over, and the record that `report.json` holds.
+
+In: records of all rooms. Out: `Report`, with the arithmetic that the page shows. This file writes nothing.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..records import (
+    BundleManifest,
+    Candidate,
+    Deployment,
+    LatencyContext,
+    LatencyRecord,
+    PredictorCard,
+    Scores,
+    ScoreTable,
+    SearchResult,
+    SessionRecord,
+    SupernetCard,
+)
+from ..schema import Record
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """All that a report tells; None or empty where its command has not run yet.
+
+    `predicted_ms` has one latency for each of `records`, in the same order.
+    """
+
+    search: SearchResult
+    context: LatencyContext | None = None
+    sessions: tuple[SessionRecord, ...] = ()
+    records: tuple[LatencyRecord, ...] = ()
+    predicted_ms: tuple[float, ...] = ()
+    card: PredictorCard | None = None
+    manifest: BundleManifest | None = None
+    bundle_size_bytes: int | None = None
+    deployments: tuple[Deployment, ...] = ()
+    scores: ScoreTable | None = None
+    supernet: SupernetCard | None = None
+
+
+class Headline(Record):
+    """The answer in numbers.
+
+    `measured` tells what `measured_ms` was taken from: the bundle as it stands on the device, or else the candidate
+    that the search measured there. `limit_kept` is None where there is no limit, no measurement or no real device.
+    """
+
+    device: str
+    emulated: bool
+    winner: str
+    bleu: float | None
+    chrf: float | None
+    predicted_ms: float | None
+    measured_ms: float | None
+    measured: Literal["bundle", "candidate", "nothing"]
+    limit_ms: float | None
+    limit_kept: bool | None
+    num_parameters: int
+    size_bytes: int
+
+
+class Agreement(Record):
+    """One subnet, predicted and measured; `fitted` if the predictor was fitted on this measurement."""
+
+    key: str
+    predicted_ms: float
+    measured_ms: float
+    fitted: bool
+
+
+class Report(Record):
+    """Everything on the page, for programs; `report.json`."""
+
+    version: Literal[1] = 1
+    headline: Headline
+    search: SearchResult
+    agreement: tuple[Agreement, ...]
+    predictor: PredictorCard | None
+    bundle: BundleManifest | None
+    deployments: tuple[Deployment, ...]
+    scores: ScoreTable | None
+    supernet: SupernetCard | None
+
+
+def summarise(inputs: ReportInputs) -> Report:
+    """Do the arithmetic of a report.
+
+    Raises
+    ------
+    ValueError
+        If `predicted_ms` and `records` differ in length.
+    """
+    return Report(
+        headline=_headline(inputs),
+        search=inputs.search,
+        agreement=_agreement(inputs),
+        predictor=inputs.card,
+        bundle=inputs.manifest,
+        deployments=inputs.deployments,
+        scores=inputs.scores,
+        supernet=inputs.supernet,
+    )
+
+
+def winner_deployment(inputs: ReportInputs) -> Deployment | None:
+    """Find the deployment of the winner's bundle on the device that the search was for; the newest, if several."""
+    manifest = inputs.manifest
+    if manifest is None or manifest.arch != inputs.search.winner.arch:
+        return None
+    found = [x for x in inputs.deployments if x.device.name == inputs.search.device and x.bundle == manifest.name]
+    return max(found, key=lambda x: x.deployed_at, default=None)
+
+
+def is_emulated(inputs: ReportInputs) -> bool:
+    """Tell whether the search's device is an emulation, whose times mean nothing."""
+    profiles = [x.device for x in (inputs.context, *inputs.deployments) if x is not None]
+    return any(profile.emulated for profile in profiles if profile.name == inputs.search.device)
+
+
+def _headline(inputs: ReportInputs) -> Headline:
+    search, winner = inputs.search, inputs.search.winner
+    scores = _scores_of(winner, inputs.scores)
+    deployment = winner_deployment(inputs)
+    total = deployment.measurement.total if deployment else None
+    measured_ms = total.median_ms if total else winner.measured_ms
+    limit_ms, emulated = search.limits.max_latency_ms, is_emulated(inputs)
+    limit_kept = None
+    if measured_ms is not None and limit_ms is not None and not emulated:
+        limit_kept = measured_ms <= limit_ms
+    size_bytes = inputs.bundle_size_bytes if deployment and inputs.bundle_size_bytes is not None else winner.size_bytes
+    return Headline(
+        device=search.device,
+        emulated=emulated,
+        winner=winner.arch.key,
+        bleu=scores.bleu if scores else None,
+        chrf=scores.chrf if scores else None,
+        predicted_ms=winner.predicted_ms,
+        measured_ms=measured_ms,
+        measured="bundle" if total else "nothing" if measured_ms is None else "candidate",
+        limit_ms=limit_ms,
+        limit_kept=limit_kept,
+        num_parameters=winner.num_parameters,
+        size_bytes=size_bytes,
+    )
+
+
+def _scores_of(winner: Candidate, scores: ScoreTable | None) -> Scores | None:
+    return next((x for x in scores.subnets.values() if x.arch == winner.arch), None) if scores else None
+
+
+def _agreement(inputs: ReportInputs) -> tuple[Agreement, ...]:
+    rows = [
+        (record.arch.key, predicted_ms, record.measurement.total.median_ms, True)
+        for record, predicted_ms in zip(inputs.records, inputs.predicted_ms, strict=True)
+        if record.measurement.total
+    ]
+    fitted = {key for key, *_ in rows}
+    rows += [
+        (x.arch.key, x.predicted_ms, x.measured_ms, False)
+        for x in inputs.search.finalists
+        if x.predicted_ms is not None and x.measured_ms is not None and x.arch.key not in fitted
+    ]
+    return tuple(
+        Agreement(key=key, predicted_ms=predicted_ms, measured_ms=measured_ms, fitted=is_fitted)
+        for key, predicted_ms, measured_ms, is_fitted in rows
+    )
