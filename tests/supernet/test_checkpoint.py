@@ -1,0 +1,147 @@
+import errno
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from mosdeploy.config import SupernetConfig
+from mosdeploy.errors import MosdeployError, StaleInputError
+from mosdeploy.space import SearchSpace
+from mosdeploy.supernet import (
+    Supernet,
+    load_supernet,
+    load_training_state,
+    save_supernet,
+    save_training_state,
+)
+
+
+@pytest.fixture
+def net(space: SearchSpace) -> Supernet:
+    torch.manual_seed(0)
+    return Supernet(space, 20, SupernetConfig(router_hidden_dim=8, num_experts=3, dropout=0.2), pad_id=0)
+
+
+def test_a_supernet_comes_back_whole(tmp_path: Path, net: Supernet, src: Tensor, prev: Tensor) -> None:
+    path = tmp_path / "run" / "supernet.pt"
+    save_supernet(path, net)
+    again = load_supernet(path)
+    assert (again.space, again.config, again.vocab_size, again.pad_id) == (net.space, net.config, 20, 0)
+    assert not again.training
+    assert torch.equal(again(src, prev, net.space.largest), net.eval()(src, prev, net.space.largest))
+    assert [file.name for file in path.parent.iterdir()] == ["supernet.pt"]
+
+
+def test_a_training_state_comes_back_whole(tmp_path: Path, net: Supernet) -> None:
+    optimiser = torch.optim.Adam(net.parameters(), lr=0.1)
+    sum(parameter.sum() for parameter in net.parameters()).backward()
+    optimiser.step()
+    state = {
+        "weights": net.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "update": 7,
+        "best": 1.25,
+        "names": ["a", None, True],
+        "generator": torch.get_rng_state(),
+    }
+    save_training_state(tmp_path / "checkpoint.pt", state)
+    again = load_training_state(tmp_path / "checkpoint.pt")
+    assert {k: again[k] for k in ("update", "best", "names")} == {"update": 7, "best": 1.25, "names": ["a", None, True]}
+    torch.testing.assert_close(dict(again["weights"]), dict(state["weights"]), rtol=0, atol=0)
+    torch.testing.assert_close(again["optimiser"]["state"], state["optimiser"]["state"], rtol=0, atol=0)
+    assert torch.equal(again["generator"], state["generator"])
+
+
+def test_a_missing_file_names_the_verb(tmp_path: Path) -> None:
+    with pytest.raises(StaleInputError, match=r"supernet\.pt does not exist; run `mosdeploy train` first"):
+        load_supernet(tmp_path / "supernet.pt")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
+def test_a_cut_file_is_refused(tmp_path: Path, net: Supernet, share: float) -> None:
+    path = tmp_path / "supernet.pt"
+    save_supernet(path, net)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(StaleInputError, match=r"supernet\.pt is corrupt .*run `mosdeploy train` again"):
+        load_supernet(path)
+
+
+def test_a_flipped_bit_is_never_read_as_a_number(tmp_path: Path) -> None:
+    path, weights = tmp_path / "checkpoint.pt", torch.arange(200.0)
+    save_training_state(path, {"weights": weights, "update": 3})
+    data = path.read_bytes()
+    refused = 0
+    for position in range(0, len(data), 11):
+        path.write_bytes(data[:position] + bytes([data[position] ^ 4]) + data[position + 1 :])
+        try:
+            state = load_training_state(path)
+        except StaleInputError:
+            refused += 1
+        else:  # dates and padding of the archive carry nothing
+            assert torch.equal(state["weights"], weights)
+            assert state["update"] == 3
+    assert refused > 0.5 * len(range(0, len(data), 11))
+
+
+def test_another_kind_version_or_content_is_refused(tmp_path: Path, net: Supernet) -> None:
+    path = tmp_path / "file.pt"
+    save_training_state(path, {"update": 1})
+    with pytest.raises(StaleInputError, match=r"file\.pt is a training state, version 1, where a supernet"):
+        load_supernet(path)
+    torch.save({"kind": "supernet", "version": 99, "content": {}}, path)
+    with pytest.raises(StaleInputError, match=r"version 99.*delete it and run `mosdeploy train` again"):
+        load_supernet(path)
+    for content in ({}, [1, 2], {"space": {"qkv_dim": 8}}):
+        torch.save({"kind": "supernet", "version": 1, "content": content}, path)
+        with pytest.raises(StaleInputError, match="is corrupt"):
+            load_supernet(path)
+    for data in ([1, 2], "text", {"kind": "supernet"}):
+        torch.save(data, path)
+        with pytest.raises(StaleInputError, match="is corrupt"):
+            load_supernet(path)
+
+
+def test_weights_of_another_shape_are_refused(tmp_path: Path, net: Supernet) -> None:
+    path = tmp_path / "supernet.pt"
+    net.embed.weight = torch.nn.Parameter(torch.zeros(20, 3))
+    save_supernet(path, net)
+    with pytest.raises(StaleInputError, match=r"supernet\.pt is corrupt"):
+        load_supernet(path)
+
+
+def test_a_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path: Path) -> None:
+    class Harmful:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (tmp_path / "ran",)
+
+    torch.save({"kind": "supernet", "version": 1, "content": Harmful()}, tmp_path / "supernet.pt")
+    with pytest.raises(StaleInputError, match="is corrupt"):
+        load_supernet(tmp_path / "supernet.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_full_disk_keeps_the_older_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_training_state(path, {"update": 1})
+
+    class FullDisk(io.FileIO):
+        def write(self, data: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", lambda self, mode: FullDisk(self, mode))
+    with pytest.raises(MosdeployError, match=r"no space left to write .*checkpoint\.pt"):
+        save_training_state(path, {"update": 2})
+    monkeypatch.undo()
+    assert load_training_state(path) == {"update": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_what_a_kill_left_behind_is_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    (tmp_path / ".checkpoint.pt.partial").write_bytes(b"half")
+    save_training_state(path, {"update": 1})
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
+    assert load_training_state(path) == {"update": 1}

@@ -1,0 +1,49 @@
+import torch
+
+from mosdeploy.supernet.elastic import ElasticAttention, ElasticEmbedding, ElasticLayerNorm, ElasticLinear, under
+
+
+def test_a_slice_is_the_first_rows_and_columns_and_not_a_copy() -> None:
+    linear = ElasticLinear(in_dim=4, out_dim=3)
+    part = linear.generate(in_dim=2, out_dim=1)
+    assert torch.equal(part["weight"], linear.weight[:1, :2])
+    assert torch.equal(part["bias"], linear.bias[:1])
+    assert part["weight"].data_ptr() == linear.weight.data_ptr()
+
+
+def test_gradient_reaches_the_slice_only() -> None:
+    linear = ElasticLinear(in_dim=3, out_dim=2)
+    linear.generate(in_dim=2, out_dim=1)["weight"].sum().backward()
+    assert linear.weight.grad is not None
+    assert linear.weight.grad.tolist() == [[1, 1, 0], [0, 0, 0]]
+
+
+def test_attention_slices_by_embed_width_and_keeps_the_qkv_width() -> None:
+    attention = ElasticAttention(query_dim=6, memory_dim=5, qkv_dim=8)
+    shapes = {name: tuple(tensor.shape) for name, tensor in attention.generate(query_dim=4, memory_dim=3).items()}
+    assert shapes == {
+        "q.weight": (8, 4),
+        "q.bias": (8,),
+        "k.weight": (8, 3),
+        "k.bias": (8,),
+        "v.weight": (8, 3),
+        "v.bias": (8,),
+        "out.weight": (4, 8),
+        "out.bias": (4,),
+    }
+
+
+def test_embedding_and_norm_start_as_stated() -> None:
+    torch.manual_seed(0)
+    embedding = ElasticEmbedding(vocab_size=2000, max_dim=16, pad_id=0)
+    assert embedding.weight[0].abs().sum() == 0
+    assert abs(embedding.weight[1:].std().item() - 0.25) < 0.01
+    assert embedding.generate(5)["weight"].shape == (2000, 5)
+    norm = ElasticLayerNorm(6).generate(4)
+    assert norm["weight"].tolist() == [1, 1, 1, 1]
+    assert norm["bias"].tolist() == [0, 0, 0, 0]
+
+
+def test_under_prefixes_names() -> None:
+    one, two = torch.ones(1), torch.ones(2)
+    assert under(a={"weight": one}, b={"c.bias": two}) == {"a.weight": one, "b.c.bias": two}

@@ -1,0 +1,108 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from mosdeploy.config import SupernetConfig
+from mosdeploy.supernet.mos import MoSFeedForward, MoSLinear, Router
+
+
+def two_experts() -> MoSLinear:
+    """Two experts, three neurons, two inputs."""
+    linear = MoSLinear(in_dim=2, out_dim=3, num_experts=2)
+    with torch.no_grad():
+        linear.weight.copy_(torch.tensor([[[1, 2], [3, 4], [5, 6]], [[10, 20], [30, 40], [50, 60]]]))
+        linear.bias.copy_(torch.tensor([[1, 2, 3], [-1, -2, -3]]))
+    return linear
+
+
+def test_layer_wise_mix_by_hand() -> None:
+    part = two_experts().generate(in_dim=2, out_dim=3, mix=torch.tensor([[0.25, 0.75]]))
+    assert part["weight"].tolist() == [[7.75, 15.5], [23.25, 31.0], [38.75, 46.5]]
+    assert part["bias"].tolist() == [-0.5, -1.0, -1.5]
+
+
+def test_neuron_wise_mix_by_hand() -> None:
+    mix = torch.tensor([[1.0, 0.0], [0.5, 0.5]])  # first neuron: expert 0; second: half and half; third not active
+    part = two_experts().generate(in_dim=1, out_dim=2, mix=mix)
+    assert part["weight"].tolist() == [[1.0], [16.5]]
+    assert part["bias"].tolist() == [1.0, 0.0]
+
+
+def test_mixing_the_slice_is_slicing_the_mix() -> None:
+    torch.manual_seed(0)
+    linear, mix = MoSLinear(in_dim=5, out_dim=7, num_experts=3), torch.rand(7, 3).softmax(-1)
+    whole = linear.generate(5, 7, mix)
+    part = linear.generate(2, 4, mix[:4])
+    torch.testing.assert_close(part["weight"], whole["weight"][:4, :2])
+    torch.testing.assert_close(part["bias"], whole["bias"][:4])
+
+
+def router(num_rows: int, num_experts: int = 2, **config: float) -> Router:
+    torch.manual_seed(0)
+    return Router(3, num_rows, num_experts, SupernetConfig(router_hidden_dim=4, **config))
+
+
+def test_router_by_hand() -> None:
+    net = Router(1, 2, 2, SupernetConfig(router_hidden_dim=2))
+    with torch.no_grad():
+        net.hidden.weight.copy_(torch.tensor([[1.0], [-1.0]]))
+        net.hidden.bias.zero_()
+        net.out.weight.copy_(torch.tensor([[1.0, 9.0], [0.0, 9.0], [0.0, 9.0], [2.0, 9.0]]))
+        net.out.bias.zero_()
+        mix = net(torch.tensor([math.log(3)]), 2, dropout=False)  # hidden: log 3 and, through the ReLU, 0
+    torch.testing.assert_close(mix, torch.tensor([[0.75, 0.25], [0.1, 0.9]]))
+
+
+def test_row_of_a_neuron_is_the_same_in_every_width() -> None:
+    net, encoding = router(num_rows=6), torch.tensor([0.2, 1.0, 0.5])
+    whole = net(encoding, 6, dropout=False)
+    torch.testing.assert_close(net(encoding, 4, dropout=False), whole[:4])
+    torch.testing.assert_close(whole.sum(1), torch.ones(6))
+
+
+def test_router_dropout_is_an_argument() -> None:
+    net, encoding = router(num_rows=6, router_dropout=0.5), torch.tensor([0.2, 1.0, 0.5])
+    assert torch.equal(net(encoding, 6, dropout=False), net(encoding, 6, dropout=False))
+    draws = {tuple(net(encoding, 6, dropout=True).flatten().tolist()) for _ in range(8)}
+    assert len(draws) > 1
+
+
+def test_experts_start_apart_and_mix_to_the_xavier_variance() -> None:
+    torch.manual_seed(0)
+    linear = MoSLinear(in_dim=200, out_dim=300, num_experts=4)
+    assert not torch.equal(linear.weight[0], linear.weight[1])
+    even = linear.generate(200, 300, torch.full((1, 4), 0.25))["weight"]
+    assert even.std().item() == pytest.approx(math.sqrt(2 / (200 + 300)), rel=0.02)
+
+
+def generated(ffn: MoSFeedForward, encoding: Tensor) -> dict[str, Tensor]:
+    return ffn.generate(dim=3, ffn_dim=4, encoding=encoding, router_dropout=False)
+
+
+@pytest.mark.parametrize(("routing", "num_experts"), [("none", 2), ("layer", 1), ("neuron", 1)])
+def test_one_expert_is_slicing(routing: str, num_experts: int) -> None:
+    ffn = MoSFeedForward(5, 6, 3, SupernetConfig(routing=routing, num_experts=num_experts))
+    assert not [name for name, _ in ffn.named_parameters() if "router" in name]
+    part = generated(ffn, torch.rand(3))
+    assert torch.equal(part["fc1.weight"], ffn.fc1.weight[0, :4, :3])
+    assert torch.equal(part["fc1.bias"], ffn.fc1.bias[0, :4])
+    assert torch.equal(part["fc2.weight"], ffn.fc2.weight[0, :3, :4])
+    assert torch.equal(part["fc2.bias"], ffn.fc2.bias[0, :3])
+
+
+def test_layer_routing_mixes_both_maps_alike_and_neuron_routing_each_row_its_way() -> None:
+    """Experts of zeros and ones lay the coefficients of the second expert bare."""
+    torch.manual_seed(0)
+    shares = {}
+    for routing in ("layer", "neuron"):
+        ffn = MoSFeedForward(5, 6, 3, SupernetConfig(routing=routing, num_experts=2))
+        with torch.no_grad():
+            for linear in (ffn.fc1, ffn.fc2):
+                linear.weight[0], linear.weight[1] = 0.0, 1.0
+        part = generated(ffn, torch.rand(3))
+        shares[routing] = torch.cat((part["fc1.weight"][:, 0], part["fc2.weight"][:, 0]))  # (4 + 3,)
+        torch.testing.assert_close(part["fc1.weight"], part["fc1.weight"][:, :1].expand(4, 3))
+    assert len(set(shares["layer"].tolist())) == 1
+    assert len(set(shares["neuron"].tolist())) == 7
