@@ -1,0 +1,91 @@
+"""Subnets to be measured before they are trained: graphs without weights, and the sizes of what would be exported.
+
+In: an architecture and a workload. Out: a model of a few kilobytes whose weights the device makes up, and byte counts.
+"""
+
+from functools import lru_cache
+from itertools import product
+
+from ..config import Precision, Workload
+from ..space import ArchConfig, SearchSpace
+from .onnx_graph import build_graph
+from .weights import NoWeights, SkeletonWeights, WeightSource
+
+_LENGTH_PENALTY = 0.6  # a number like any other to the clock
+
+
+def build_candidate(arch: ArchConfig, space: SearchSpace, vocab_size: int, workload: Workload) -> bytes:
+    """Build the model of a subnet whose weights are external data in `weights.bin` beside it.
+
+    It computes what an exported subnet of this architecture computes, node for node, and so takes the same time.
+
+    Raises
+    ------
+    ArchError
+        If the architecture is not in the space.
+    """
+    return _build(arch, space, vocab_size, workload, SkeletonWeights())
+
+
+def candidate_weights_bytes(space: SearchSpace, vocab_size: int, workload: Workload) -> int:
+    """Length of a `weights.bin` that serves every subnet of the space."""
+    sizes = []
+    for encoder_dim, decoder_dim in product(space.encoder_embed_dim, space.decoder_embed_dim):
+        widths = {"encoder_embed_dim": encoder_dim, "decoder_embed_dim": decoder_dim}
+        skeleton = SkeletonWeights()
+        _build(space.largest.model_copy(update=widths), space, vocab_size, workload, skeleton)
+        sizes.append(skeleton.size_bytes)
+    return max(sizes)
+
+
+def bundle_bytes(
+    arch: ArchConfig, space: SearchSpace, vocab_size: int, precision: Precision, beam: int = 1, max_positions: int = 192
+) -> int:
+    """Size of the `model.onnx` that an export of this subnet would write, within one percent; tokenizer not included.
+
+    The weights are counted; what the nodes take is that of the largest subnet as deep as this one, built once.
+    """
+    depths = len(arch.encoder_layers), len(arch.decoder_layers)
+    nodes = _bytes_without_weights(space, *depths, vocab_size, precision, beam)
+    positions = 4 * max_positions * max(arch.encoder_embed_dim, arch.decoder_embed_dim)
+    return nodes + positions + _weight_bytes(arch, space, vocab_size, precision)
+
+
+def _weight_bytes(arch: ArchConfig, space: SearchSpace, vocab_size: int, precision: Precision) -> int:
+    num_parameters = space.num_parameters(arch, vocab_size)
+    if precision == "fp32":
+        return 4 * num_parameters
+    e, d, q = arch.encoder_embed_dim, arch.decoder_embed_dim, space.qkv_dim
+    in_matrices = vocab_size * max(e, d)
+    in_matrices += sum(4 * e * q + 2 * e * layer.ffn_dim for layer in arch.encoder_layers)
+    in_matrices += sum((6 * d + 2 * e) * q + 2 * d * layer.ffn_dim for layer in arch.decoder_layers)
+    in_norms = 4 * e * len(arch.encoder_layers) + 6 * d * len(arch.decoder_layers)
+    in_norms += 2 * (e + d) if space.norm == "pre" else 0
+    in_biases = num_parameters - in_matrices - in_norms
+    scales = in_biases + vocab_size * (2 if e > d else 1)  # a scale for each output, and for each row of the table
+    return in_matrices + 4 * (in_norms + in_biases + scales)
+
+
+@lru_cache(maxsize=256)
+def _bytes_without_weights(
+    space: SearchSpace, encoder_depth: int, decoder_depth: int, vocab_size: int, precision: Precision, beam: int
+) -> int:
+    row = space.to_genes(space.largest)
+    row[space.gene_slices["encoder_layers"]] = encoder_depth
+    row[space.gene_slices["decoder_layers"]] = decoder_depth
+    workload = Workload(precision=precision, beam=beam)
+    return len(_build(space.from_genes(row), space, vocab_size, workload, NoWeights()))
+
+
+def _build(arch: ArchConfig, space: SearchSpace, vocab_size: int, workload: Workload, weights: WeightSource) -> bytes:
+    model = build_graph(
+        arch,
+        space,
+        vocab_size,
+        weights,
+        beam=workload.beam,
+        length_penalty=_LENGTH_PENALTY,
+        precision=workload.precision,
+        max_positions=max(workload.source_len, workload.decode_steps),
+    )
+    return bytes(model.SerializeToString())
