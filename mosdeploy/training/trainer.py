@@ -256,7 +256,7 @@ class _Run:
         limit = self.config.clip_norm or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), limit)
         if not math.isfinite(total.item()) or not math.isfinite(norm.item()):
-            raise self._diverged(total.item(), norm.item())
+            raise self._diverged(f"loss {total.item()}, gradient norm {norm.item()}")
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
@@ -276,6 +276,8 @@ class _Run:
     def _validate(self, valid_batches: Sequence[Batch]) -> None:
         self.largest_loss = validation_loss(self.net, valid_batches, self.net.space.largest)
         self.smallest_loss = validation_loss(self.net, valid_batches, self.net.space.smallest)
+        if not math.isfinite(self.largest_loss + self.smallest_loss):
+            raise self._diverged(f"validation losses {self.largest_loss} and {self.smallest_loss}")
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -302,9 +304,9 @@ class _Run:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise StaleInputError(f"{self.state_path} does not fit this network ({error}); {again}") from error
 
-    def _diverged(self, loss: float, norm: float) -> MosdeployError:
+    def _diverged(self, what: str) -> MosdeployError:
         return MosdeployError(
-            f"training diverged at update {self.update}: loss {loss}, gradient norm {norm}; lower "
-            f"training.learning_rate (now {self.config.learning_rate}) or raise training.warmup_updates (now "
-            f"{self.config.warmup_updates}), delete {self.state_path} and run `mosdeploy train` again"
+            f"training diverged at update {self.update}: {what}; lower training.learning_rate (now "
+            f"{self.config.learning_rate}) or raise training.warmup_updates (now {self.config.warmup_updates}), "
+            f"delete {self.state_path} and run `mosdeploy train` again"
         )

@@ -1,0 +1,294 @@
+import json
+import math
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mosdeploy.config import SupernetConfig, TrainingConfig
+from mosdeploy.errors import ConfigError, MosdeployError, StaleInputError
+from mosdeploy.space import SearchSpace
+from mosdeploy.supernet import Supernet, extract
+from mosdeploy.training.batches import Batches, TokenizedPairs, ordered_batches
+from mosdeploy.training.evaluate import translate, validation_loss
+from mosdeploy.training.trainer import TrainingSummary, learning_rate, sandwich, train
+
+CONFIG = TrainingConfig(
+    updates=9,
+    tokens_per_batch=120,
+    accumulate=2,
+    learning_rate=5e-3,
+    warmup_updates=3,
+    compute="cpu",
+    threads=1,
+    validate_every=4,
+    checkpoint_every=3,
+)
+NO_DROPOUT = SupernetConfig(dropout=0.0, router_dropout=0.0)
+
+Run = Callable[..., TrainingSummary]
+
+
+@pytest.fixture
+def net(space: SearchSpace, vocab_size: int) -> Callable[..., Supernet]:
+    def fresh(config: SupernetConfig | None = None) -> Supernet:
+        torch.manual_seed(0)
+        return Supernet(space, vocab_size, config or SupernetConfig())
+
+    return fresh
+
+
+@pytest.fixture
+def run(pairs: TokenizedPairs, tmp_path: Path) -> Run:
+    def train_in(
+        net: Supernet, config: TrainingConfig = CONFIG, folder: Path = tmp_path, made_from: str = "x", **more: Any
+    ) -> TrainingSummary:
+        batches = Batches(pairs, config.tokens_per_batch, config.seed)
+        paths = folder / "state.pt", folder / "log.jsonl"
+        return train(net, batches, ordered_batches(pairs, 1000), config, *paths, made_from, **more)
+
+    return train_in
+
+
+def log_of(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def without_times(lines: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{key: value for key, value in line.items() if key not in ("seconds", "tokens_per_s")} for line in lines]
+
+
+# -- resuming ------------------------------------------------------------------------------------------------------
+
+KILLED_RUN = """
+import json, os, signal, sys
+from pathlib import Path
+import torch
+from mosdeploy.config import SupernetConfig, TrainingConfig
+from mosdeploy.schema import parse
+from mosdeploy.space import SearchSpace
+from mosdeploy.supernet import Supernet
+from mosdeploy.training.batches import Batches, Ragged, TokenizedPairs, ordered_batches
+from mosdeploy.training.trainer import train
+
+job = json.load(sys.stdin)
+config = parse(TrainingConfig, job["config"], "job")
+pairs = TokenizedPairs(Ragged.of(job["sources"]), Ragged.of(job["targets"]), 0)
+torch.manual_seed(0)
+net = Supernet(parse(SearchSpace, job["space"], "job"), job["vocab_size"], SupernetConfig())
+
+def kill(update, *numbers):
+    if update == job["last_update"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+folder = Path(job["folder"])
+batches = Batches(pairs, config.tokens_per_batch, config.seed)
+train(net, batches, ordered_batches(pairs, 1000), config, folder / "state.pt", folder / "log.jsonl", "x", kill)
+"""
+
+
+def interrupt_at_2(update: int, *numbers: float) -> None:
+    if update == 2:
+        raise KeyboardInterrupt
+
+
+def test_a_killed_run_goes_on_as_if_undisturbed(
+    net: Callable[..., Supernet], run: Run, pairs: TokenizedPairs, tmp_path: Path
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    undisturbed, resumed = net(), net()
+    summary = run(undisturbed, folder=whole)
+    with pytest.raises(KeyboardInterrupt):
+        run(net(), folder=killed, progress=interrupt_at_2)  # before the first checkpoint
+    job = {
+        "config": CONFIG.model_dump(mode="json"),
+        "space": resumed.space.model_dump(mode="json"),
+        "vocab_size": resumed.vocab_size,
+        "sources": [pairs.sources[i].tolist() for i in range(len(pairs))],
+        "targets": [pairs.targets[i].tolist() for i in range(len(pairs))],
+        "folder": str(killed),
+        "last_update": 7,  # one past the second checkpoint
+    }
+    child = subprocess.run([sys.executable, "-c", KILLED_RUN], input=json.dumps(job).encode(), capture_output=True)
+    assert child.returncode == -signal.SIGKILL, child.stderr.decode()
+    assert [line["update"] for line in log_of(killed)] == list(range(1, 8))
+    again = run(resumed, folder=killed)
+    assert (summary.first_update, again.first_update) == (1, 7)
+    assert without_times(log_of(killed)) == without_times(log_of(whole))
+    for name, value in undisturbed.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+    assert (again.largest_loss, again.smallest_loss) == (summary.largest_loss, summary.smallest_loss)
+
+
+def test_a_finished_run_returns_at_once(net: Callable[..., Supernet], run: Run, tmp_path: Path) -> None:
+    trained, loaded = net(), net()
+    summary = run(trained)
+    log, seen = log_of(tmp_path), []
+    again = run(loaded, progress=lambda *numbers: seen.append(numbers))
+    assert again == summary.model_copy(update={"first_update": 10})
+    assert (log_of(tmp_path), seen) == (log, [])
+    assert all(torch.equal(a, b) for a, b in zip(trained.parameters(), loaded.parameters(), strict=True))
+    assert not loaded.training
+
+
+def test_a_state_made_from_something_else_is_refused(net: Callable[..., Supernet], run: Run, tmp_path: Path) -> None:
+    run(net())
+    with pytest.raises(StaleInputError, match=r"state\.pt was made from another corpus"):
+        run(net(), made_from="y")
+    (tmp_path / "state.pt").write_bytes((tmp_path / "state.pt").read_bytes()[:-500])
+    with pytest.raises(StaleInputError, match=r"state\.pt is corrupt"):
+        run(net())
+
+
+def test_a_torn_log_line_goes_and_a_corrupt_one_is_named(
+    net: Callable[..., Supernet], run: Run, tmp_path: Path
+) -> None:
+    run(net())
+    log = log_of(tmp_path)
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"update": 1')
+    run(net())
+    assert log_of(tmp_path) == log
+    (tmp_path / "log.jsonl").write_text("no json\n")
+    with pytest.raises(StaleInputError, match=r"log\.jsonl is corrupt"):
+        run(net())
+
+
+# -- one update ----------------------------------------------------------------------------------------------------
+
+
+def test_gradients_are_the_mean_over_architectures_and_tokens(
+    net: Callable[..., Supernet], run: Run, pairs: TokenizedPairs, space: SearchSpace, tmp_path: Path
+) -> None:
+    reference = net(NO_DROPOUT).train()
+    batches = Batches(pairs, CONFIG.tokens_per_batch, CONFIG.seed)
+    archs = sandwich(space, 2, CONFIG.seed, update=1)
+    losses = []
+    for arch in archs:
+        rows, targets = [], []
+        for batch in (batches[0], batches[1]):
+            real = batch.target != 0
+            rows.append(reference(batch.src, batch.prev, arch)[real])
+            targets.append(batch.target[real])
+        log_p = torch.cat(rows).log_softmax(-1)  # (tokens, V)
+        chosen = log_p.gather(1, torch.cat(targets)[:, None])[:, 0]
+        losses.append(-(0.9 * chosen + 0.1 * log_p.mean(-1)).mean())
+    loss = torch.stack(losses).mean()
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = torch.stack([p.grad.norm() for p in reference.parameters() if p.grad is not None]).norm()
+
+    run(net(NO_DROPOUT), CONFIG.model_copy(update={"updates": 1, "num_random_archs": 2}))
+    (line,) = log_of(tmp_path)
+    assert line["loss"] == pytest.approx(loss.item(), rel=1e-5)
+    assert line["gradient_norm"] == pytest.approx(norm.item(), rel=1e-4)
+
+
+def test_the_sandwich_is_drawn_for_the_update(space: SearchSpace) -> None:
+    assert sandwich(space, 0, seed=1, update=5) == [space.largest, space.smallest]
+    assert sandwich(space, 3, seed=-1, update=5) == sandwich(space, 3, seed=-1, update=5)
+    drawn = {sandwich(space, 1, seed=1, update=update)[2] for update in range(30)}
+    assert len(drawn) > 20
+
+
+def test_learning_rates_by_hand() -> None:
+    cosine = CONFIG.model_copy(update={"updates": 11, "warmup_updates": 4, "learning_rate": 0.8})
+    assert [learning_rate(cosine, update) for update in (1, 2, 4)] == pytest.approx([0.2, 0.4, 0.8])
+    assert learning_rate(cosine, 8) == pytest.approx(0.4)
+    assert learning_rate(cosine, 11) == pytest.approx(0.4 * (1 + math.cos(math.pi * 7 / 8)))
+    root = cosine.model_copy(update={"schedule": "inverse_sqrt"})
+    assert [learning_rate(root, update) for update in (2, 4, 16)] == pytest.approx([0.4, 0.8, 0.4])
+    cold = root.model_copy(update={"warmup_updates": 0})
+    assert [learning_rate(cold, update) for update in (1, 4)] == pytest.approx([0.8, 0.4])
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "inverse_sqrt"])
+@pytest.mark.parametrize("warmup", [0, 1, 9, 20])
+def test_every_learning_rate_is_positive_and_at_most_the_peak(schedule: str, warmup: int) -> None:
+    config = CONFIG.model_copy(update={"schedule": schedule, "warmup_updates": warmup})
+    assert all(0 < learning_rate(config, update) <= config.learning_rate for update in range(1, config.updates + 1))
+
+
+def test_clipping_bounds_the_first_step_no_more_than_adam_does(net: Callable[..., Supernet], run: Run) -> None:
+    nets = []
+    for clip_norm in (0.0, 1e9):
+        nets.append(net(NO_DROPOUT))
+        run(nets[-1], CONFIG.model_copy(update={"updates": 1, "clip_norm": clip_norm}))
+    assert all(torch.equal(a, b) for a, b in zip(nets[0].parameters(), nets[1].parameters(), strict=True))
+
+
+# -- the run -------------------------------------------------------------------------------------------------------
+
+
+def test_log_and_progress(net: Callable[..., Supernet], run: Run, pairs: TokenizedPairs, tmp_path: Path) -> None:
+    seen: list[tuple[int, int, float, float, float]] = []
+    trained = net()
+    summary = run(trained, progress=lambda *numbers: seen.append(numbers))
+    lines = log_of(tmp_path)
+    assert [line["update"] for line in lines] == list(range(1, 10))
+    assert [line["update"] for line in lines if line["largest_loss"] is not None] == [4, 8, 9]
+    assert [(update, total, loss) for update, total, loss, _, _ in seen] == [
+        (line["update"], 9, line["loss"]) for line in lines
+    ]
+    assert seen[-1][4] == 0.0
+    assert all(numbers[3] > 0 for numbers in seen)
+    assert [line["seconds"] for line in lines] == sorted(line["seconds"] for line in lines)
+    assert lines[-1]["smallest_loss"] == summary.smallest_loss
+    batches, smallest = ordered_batches(pairs, 1000), trained.space.smallest
+    assert validation_loss(trained, batches, smallest) == pytest.approx(summary.smallest_loss, rel=1e-5)
+
+
+def test_training_learns_to_translate(net: Callable[..., Supernet], run: Run, pairs: TokenizedPairs) -> None:
+    trained = net(NO_DROPOUT)
+    config = CONFIG.model_copy(
+        update={"updates": 120, "accumulate": 1, "tokens_per_batch": 200, "learning_rate": 1e-2, "warmup_updates": 10}
+    )
+    summary = run(trained, config.model_copy(update={"validate_every": 120, "checkpoint_every": 120}))
+    assert summary.largest_loss < 0.5
+    assert summary.smallest_loss < 0.5
+    subnet = extract(trained, trained.space.largest)
+    sources = [pairs.sources[i].tolist() for i in range(len(pairs))]
+    wanted = [pairs.targets[i].tolist() for i in range(len(pairs))]
+    for beam in (1, 3):
+        answers = translate(subnet, sources, beam, max_steps=10, length_penalty=0.6)
+        right = sum(answer == want for answer, want in zip(answers, wanted, strict=True))
+        assert right > 50
+
+
+def test_bf16_stays_near_full_precision(net: Callable[..., Supernet], run: Run, tmp_path: Path) -> None:
+    for amp in ("none", "bf16"):
+        run(net(NO_DROPOUT), CONFIG.model_copy(update={"updates": 3, "amp": amp}), folder=tmp_path / amp)
+    full, half = log_of(tmp_path / "none"), log_of(tmp_path / "bf16")
+    assert [line["loss"] for line in half] == pytest.approx([line["loss"] for line in full], rel=0.02)
+    assert half[0]["loss"] != full[0]["loss"]
+
+
+@pytest.mark.parametrize("routing", ["none", "layer"])
+def test_other_routings_train(net: Callable[..., Supernet], run: Run, routing: str) -> None:
+    assert math.isfinite(run(net(SupernetConfig(routing=routing))).largest_loss)  # type: ignore[arg-type]
+
+
+def test_the_global_generator_is_left_alone(net: Callable[..., Supernet], run: Run) -> None:
+    fresh = net()
+    before = torch.get_rng_state()
+    run(fresh)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_diverged_run_says_what_to_do(net: Callable[..., Supernet], run: Run, tmp_path: Path) -> None:
+    broken = net()
+    with torch.no_grad():
+        next(broken.parameters()).fill_(math.nan)
+    with pytest.raises(MosdeployError, match=r"diverged at update 1: loss nan.*lower training\.learning_rate"):
+        run(broken)
+    assert not (tmp_path / "state.pt").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_gpu_is_said(net: Callable[..., Supernet], run: Run) -> None:
+    with pytest.raises(ConfigError, match=r"training\.compute = 'cuda', but torch finds no GPU"):
+        run(net(), CONFIG.model_copy(update={"compute": "cuda"}))
