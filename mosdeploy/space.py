@@ -359,7 +359,7 @@ class SearchSpace(Record):
 
     # -- inner --------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @property  # not cached: pydantic compares what is cached too, and arrays have no truth value
     def _gene_maxima(self) -> GeneArray:
         return np.array([max(choices) for choices in self.gene_choices], dtype=np.int64)
 

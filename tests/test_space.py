@@ -146,6 +146,14 @@ def test_copy_with_a_change_has_its_own_name_and_counts() -> None:
     assert TINY.model_copy(update={"encoder_layers": (1, 2, 3)}).num_genes == 18
 
 
+def test_equal_spaces_stay_equal_once_they_were_used() -> None:
+    again = SearchSpace(**TINY.model_dump())
+    for space in (TINY, again):
+        space.decode(space.encode(space.largest))
+    assert again == TINY
+    assert hash(again) == hash(TINY)
+
+
 def test_layers_that_do_not_exist_are_not_in_an_architecture() -> None:
     shallow = TINY.to_genes(SMALL_ARCH)
     rows = [shallow.copy() for _ in range(3)]
