@@ -1,0 +1,347 @@
+"""The one file that runs on the device: says what the device is, and times ONNX models there.
+
+In: a job folder with job.json and models. Out: results.jsonl in it, one line a model, forced to disk; rc when all is
+over. Needs Python 3.9, numpy and onnxruntime; imports nothing else of mosdeploy, for it is copied alone.
+
+    agent.py probe WORK_DIR PROVIDER    what the device says about itself, as one JSON object
+    agent.py run JOB_DIR                measure in the background, apart from the caller's connection; prints the pid
+    agent.py check PROVIDER             (child) import the runtime and run one product on the provider
+    agent.py measure JOB_DIR KEY        (child) time one model
+
+One agent at a time measures on a device: it holds a lock on WORK_DIR/agent.lock, which the kernel frees when it dies.
+Each model is timed in a child of its own, so that a crash, a lack of memory or a time-out is that model's result.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import platform
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+WEIGHTS_BLOCK_BYTES = 16 << 20
+SPARE_DISK_BYTES = 8 << 20  # left free for results and logs when weights are made
+CHECK_TIMEOUT_S = 120.0
+# y = MatMul(x, x), float32 (2, 2), opset 13
+CHECK_MODEL = base64.b64decode(
+    "CAgSADpAChEKAXgKAXgSAXkiBk1hdE11bBIBZ1oTCgF4Eg4KDAgBEggKAggCCgIIAmITCgF5Eg4KDAgBEggKAggCCgIIAkIECgAQDQ=="
+)
+CPU_FEATURES = "avx avx2 fma avx512f avx512_vnni avx_vnni amx_int8 amx_bf16 asimd asimdhp asimddp i8mm bf16 sve sve2"
+
+
+def main(command: str, *arguments: str) -> None:
+    """Run one command; print what it finds as one line of JSON."""
+    commands: dict[str, Callable[..., dict[str, Any]]]
+    commands = {"probe": probe, "run": run, "check": check, "measure": measure}
+    print(json.dumps(commands[command](*arguments)), flush=True)
+
+
+# -- the job -------------------------------------------------------------------------------------------------------
+
+
+def run(job_dir_text: str) -> dict[str, Any]:
+    """Begin a job, or join it if it runs already: its {"pid"}; or {"busy": who holds the device}; or {"error"}."""
+    if sys.version_info < (3, 9):  # noqa: UP036  # the device's Python
+        return {"error": f"Python 3.9 or later is needed, {sys.executable} is {platform.python_version()}"}
+    job_dir = Path(job_dir_text)
+    lock = take_lock(job_dir)
+    if lock is None:
+        holder = json.loads(read_text(job_dir.parent.parent / "agent.lock") or "{}")
+        return {"pid": holder["pid"]} if holder.get("job") == job_dir.name else {"busy": holder}
+    (job_dir / "rc").unlink(missing_ok=True)
+    output = os.open(job_dir / "agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    pid = os.fork()
+    if pid:
+        lock.truncate(0)
+        lock.write(json.dumps({"pid": pid, "job": job_dir.name, "since": now()}))
+        lock.flush()
+        write_whole(job_dir / "pid", str(pid))
+        return {"pid": pid}
+    os.setsid()
+    for source, target in ((os.open(os.devnull, os.O_RDONLY), 0), (output, 1), (output, 2)):
+        os.dup2(source, target)
+    work(job_dir)
+    os._exit(0)
+
+
+def work(job_dir: Path) -> None:
+    """Measure, then write into rc how it ended."""
+    outcome: dict[str, Any] = {"rc": 0}
+    try:
+        measure_all(job_dir)
+    except Exception as error:
+        log(f"failed: {type(error).__name__}: {error}")
+        outcome = {"rc": 1, "error": str(error) or type(error).__name__}
+    write_whole(job_dir / "rc", json.dumps(outcome))
+
+
+def measure_all(job_dir: Path) -> None:
+    """Time every model of the job that has no result yet, in an order drawn by the job's seed."""
+    job = json.loads((job_dir / "job.json").read_text())
+    log(f"checking {job['provider']}")
+    checked = in_child(["check", job["provider"]], CHECK_TIMEOUT_S)
+    if "error" in checked or "provider_error" in checked:
+        raise RuntimeError(checked.get("error") or checked["provider_error"])
+    provide_weights(job_dir, job["weights_bytes"])
+    results = job_dir / "results.jsonl"
+    todo = sorted(set(job["models"]) - finished_keys(results))
+    random.Random(job["seed"]).shuffle(todo)
+    for key in todo:
+        log(f"measuring {key}")
+        measurement = in_child(["measure", str(job_dir), key], job["candidate_timeout_s"])
+        with results.open("a") as file:
+            file.write(json.dumps({"key": key, "measured_at": now(), "measurement": measurement}) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def in_child(arguments: list[str], timeout_s: float) -> dict[str, Any]:
+    """Run this file in a fresh process; what it prints, or {"error": why it printed nothing}."""
+    command = [sys.executable, str(Path(__file__).resolve()), *arguments]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False)
+    except subprocess.TimeoutExpired:
+        return {"error": f"no result within {timeout_s:g} s"}
+    if done.returncode < 0:
+        hint = "; out of memory?" if -done.returncode == signal.SIGKILL else ""
+        return {"error": f"killed by signal {signal.Signals(-done.returncode).name}{hint}"}
+    lines = (done.stderr if done.returncode else done.stdout).decode(errors="replace").strip().splitlines()
+    if done.returncode or not lines:
+        return {"error": lines[-1][:500] if lines else f"exit status {done.returncode}, and nothing printed"}
+    return dict(json.loads(lines[-1]))
+
+
+def finished_keys(results: Path) -> set[str]:
+    """Keys that have a result; a torn last line, left by a kill, is cut off."""
+    if not results.exists():
+        return set()
+    content = results.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        os.truncate(results, len(whole))
+    return {json.loads(line)["key"] for line in whole.splitlines()}
+
+
+def provide_weights(job_dir: Path, num_bytes: int) -> None:
+    """Put weights.bin beside the candidates: uniform float32 in +-0.05, made once a device and size, then linked."""
+    if num_bytes == 0:
+        return
+    shared = job_dir.parent.parent / "weights" / f"uniform-{num_bytes}.bin"
+    if not shared.exists():
+        shared.parent.mkdir(exist_ok=True)
+        make_weights(shared, num_bytes)
+    link = job_dir / "candidates" / "weights.bin"
+    link.unlink(missing_ok=True)
+    try:
+        os.link(shared, link)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(shared, link)
+
+
+def make_weights(path: Path, num_bytes: int) -> None:
+    """Write the seeded weights in blocks; the file appears only when it is whole."""
+    import numpy as np
+
+    part = path.with_suffix(".part")
+    part.unlink(missing_ok=True)
+    free_bytes = shutil.disk_usage(path.parent).free
+    if free_bytes < num_bytes + SPARE_DISK_BYTES:
+        need_mb = (num_bytes + SPARE_DISK_BYTES) / 1e6
+        raise RuntimeError(f"disk full: {path} needs {need_mb:.1f} MB, {free_bytes / 1e6:.1f} MB free")
+    rng = np.random.default_rng(0)
+    with part.open("wb") as file:
+        for begin in range(0, num_bytes, WEIGHTS_BLOCK_BYTES):
+            block = (rng.random(WEIGHTS_BLOCK_BYTES // 4, dtype=np.float32) - np.float32(0.5)) * np.float32(0.1)
+            file.write(block.tobytes()[: num_bytes - begin])
+            file.flush()
+            os.fsync(file.fileno())
+            log(f"weights: {file.tell()} of {num_bytes} bytes")
+    part.replace(path)
+
+
+def measure(job_dir: str, key: str) -> dict[str, Any]:
+    """Time one model: load, warm up, then encoder alone and the whole translation by turns."""
+    die_with_parent()
+    with contextlib.suppress(OSError):  # when memory runs out, this process goes, and not the agent
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    import numpy as np
+    import onnxruntime as ort
+
+    job = json.loads(Path(job_dir, "job.json").read_text())
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = job["threads"]
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    begin = time.perf_counter()
+    session = open_model(ort, str(Path(job_dir, job["models"][key])), options, job["provider"])
+    load_ms = (time.perf_counter() - begin) * 1e3
+    source = np.random.default_rng(job["seed"]).integers(4, job["vocab_size"], (1, job["source_len"]), dtype=np.int64)
+
+    def time_ms(num_steps: int) -> float:
+        steps = np.array(num_steps, dtype=np.int64)
+        begin_ns = time.perf_counter_ns()
+        session.run(None, {"source_ids": source, "max_steps": steps, "min_steps": steps})
+        return (time.perf_counter_ns() - begin_ns) / 1e6
+
+    pairs = [(time_ms(0), time_ms(job["decode_steps"])) for _ in range(job["warmup"] + job["repeats"])]
+    encoder, total = np.array(pairs[job["warmup"] :]).T
+    return {
+        "total": statistics(np, total),
+        "encoder": statistics(np, encoder),
+        "decoder": statistics(np, total - encoder),
+        "load_ms": load_ms,
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+
+
+def open_model(ort: Any, model: str | bytes, options: Any, provider: str) -> Any:
+    """Load a model on exactly this provider; ONNX Runtime alone would fall back to the CPU and say nothing."""
+    if provider not in ort.get_available_providers():
+        has = ", ".join(ort.get_available_providers())
+        raise RuntimeError(f"{provider} is not in this onnxruntime {ort.__version__}, which has {has}")
+    session = ort.InferenceSession(model, options, providers=[provider])
+    session.disable_fallback()
+    if session.get_providers()[0] != provider:
+        raise RuntimeError(f"{provider} did not start; onnxruntime fell back to {session.get_providers()[0]}")
+    return session
+
+
+def statistics(np: Any, times_ms: Any) -> dict[str, Any]:
+    """Fields of a Timing."""
+    return {
+        "median_ms": float(np.median(times_ms)),
+        "p90_ms": float(np.percentile(times_ms, 90)),
+        "minimum_ms": float(times_ms.min()),
+        "repeats": len(times_ms),
+    }
+
+
+def peak_memory_bytes() -> int | None:
+    """Most memory that this process has held, the interpreter's own included; None where Linux does not tell."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", read_text("/proc/self/status"))
+    return int(found[1]) * 1024 if found else None
+
+
+def die_with_parent() -> None:
+    """Ask Linux to kill this child when the agent dies, so that nothing runs on unnoticed."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+# -- the device ----------------------------------------------------------------------------------------------------
+
+
+def probe(work_dir: str, provider: str) -> dict[str, Any]:
+    """Fields of a DeviceState; what the device does not tell is left out."""
+    cpu = dict(line.split(":", 1) for line in read_text("/proc/cpuinfo").splitlines() if ":" in line)
+    cpu = {key.strip(): value.strip() for key, value in cpu.items()}
+    memory = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in read_text("/proc/meminfo").splitlines()}
+    features = set((cpu.get("flags") or cpu.get("Features") or "").split())
+    frequency_khz = read_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
+    temperatures = [read_text(path) for path in Path("/sys/class/thermal").glob("thermal_zone*/temp")]
+    state: dict[str, Any] = {
+        "machine": platform.machine(),
+        "cpu_model": read_text("/proc/device-tree/model").strip("\0") or cpu.get("model name"),
+        "cpu_features": [name for name in CPU_FEATURES.split() if name in features],
+        "cores": os.cpu_count(),
+        "memory_bytes": memory.get("MemTotal"),
+        "memory_available_bytes": memory.get("MemAvailable"),
+        "swap_used_bytes": memory["SwapTotal"] - memory["SwapFree"] if "SwapTotal" in memory else None,
+        "disk_free_bytes": shutil.disk_usage(work_dir).free,
+        "governor": read_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "frequency_mhz": float(frequency_khz) / 1e3 if frequency_khz else float(cpu.get("cpu MHz", 0)) or None,
+        "temperature_c": max((int(text) / 1e3 for text in temperatures if text.lstrip("-").isdigit()), default=None),
+        "throttled": throttling_bits(),
+        "load_1min": os.getloadavg()[0],
+        "python_version": platform.python_version(),
+    }
+    checked = in_child(["check", provider], CHECK_TIMEOUT_S)
+    state["provider_error"] = checked.pop("error", None)
+    state.update(checked)
+    return {key: value for key, value in state.items() if value not in (None, "", [])}
+
+
+def check(provider: str) -> dict[str, Any]:
+    """Import what a bundle needs and run one product on the provider: versions, and what went wrong first."""
+    die_with_parent()
+    found: dict[str, Any] = {}
+    with contextlib.suppress(Exception):  # a broken wheel raises anything
+        found["sentencepiece_version"] = __import__("sentencepiece").__version__
+    try:
+        import numpy as np
+
+        found["numpy_version"] = np.__version__
+        import onnxruntime as ort
+
+        found.update(onnxruntime_version=ort.__version__, providers=ort.get_available_providers())
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        open_model(ort, CHECK_MODEL, options, provider).run(None, {"x": np.eye(2, dtype=np.float32)})
+    except ImportError as error:
+        found["provider_error"] = f"the runtime cannot be imported: {error}"
+    except Exception as error:
+        found["provider_error"] = f"{provider} does not work: {str(error)[:500]}"
+    return found
+
+
+def throttling_bits() -> str | None:
+    """What a Raspberry Pi says about throttling since boot, as hexadecimal; None on other devices."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        text = subprocess.run(
+            ["vcgencmd", "get_throttled"], capture_output=True, text=True, timeout=5, check=True
+        ).stdout
+        return text.strip().rpartition("=")[2]
+    return None
+
+
+def take_lock(job_dir: Path) -> IO[str] | None:
+    """Hold the device for as long as the file is open here or in a fork; None when another agent holds it."""
+    file = (job_dir.parent.parent / "agent.lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    part.replace(path)
+
+
+def read_text(path: str | Path) -> str:
+    """Text of a small file; empty when it cannot be read."""
+    try:
+        return Path(path).read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def now() -> str:
+    """Return the time in UTC, as ISO 8601."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def log(message: str) -> None:
+    """Print one line with the time: also the sign of life that the host looks for."""
+    print(now(), message, flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,108 @@
+"""The door to a device: a session for a profile, and one that comes back after the link was cut.
+
+In: a profile, an ssh_config. Out: a `Session`. Which commands run over it is not known here.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from mosdeploy.config import DeviceProfile
+from mosdeploy.errors import ConnectError, ConnectionLostError, DeviceTimeoutError
+
+from .session import CommandResult, LocalSession, Session
+
+T = TypeVar("T")
+
+RECONNECT_WAITS_S = (0.5, 2.0, 5.0, 15.0, 30.0)
+
+
+def open_session(profile: DeviceProfile, ssh_config_path: Path) -> Session:
+    """Reach a device.
+
+    Parameters
+    ----------
+    profile
+        Where, and with which time-outs.
+    ssh_config_path
+        File that holds the alias `profile.host`; `~` is expanded. Not read for a local device.
+
+    Raises
+    ------
+    ConnectError, HostKeyError, AuthError
+        If there is no way in; the message says how to mend it.
+    ConfigError
+        If the ssh_config is wrong.
+    """
+    if profile.kind == "local":
+        return LocalSession(profile.name, profile.command_timeout_s)
+    from .ssh import login  # paramiko takes a while to load
+
+    return login(profile, ssh_config_path.expanduser())
+
+
+class LastingSession:
+    """A session whose calls are repeated over a new link when the link was cut: use it for what may run twice.
+
+    Authentication and host keys are never tried again: those errors, and those of the commands, pass through.
+
+    Parameters
+    ----------
+    connect
+        Opens a session.
+    notify
+        Told, in one line, when a link is lost.
+    """
+
+    def __init__(self, connect: Callable[[], Session], notify: Callable[[str], None]) -> None:
+        self._connect = connect
+        self._notify = notify
+        self._session: Session | None = connect()
+        self.name = self._session.name
+
+    def run(self, command: Sequence[str] | str, timeout_s: float | None = None) -> CommandResult:
+        return self._lasting(lambda session: session.run(command, timeout_s))
+
+    def put(self, local_path: Path, remote_path: str) -> None:
+        self._lasting(lambda session: session.put(local_path, remote_path))
+
+    def put_bytes(self, data: bytes, remote_path: str) -> None:
+        self._lasting(lambda session: session.put_bytes(data, remote_path))
+
+    def read(self, remote_path: str, offset: int = 0) -> bytes:
+        return self._lasting(lambda session: session.read(remote_path, offset))
+
+    def home(self) -> str:
+        return self._lasting(lambda session: session.home())
+
+    def close(self) -> None:
+        if self._session:
+            self._session.close()
+            self._session = None
+
+    def _lasting(self, call: Callable[[Session], T]) -> T:
+        """Make a call; after a cut, reconnect and make it again, as often as there are waits."""
+        for wait_s in (*RECONNECT_WAITS_S, None):
+            try:
+                self._session = self._session or self._connect()
+                return call(self._session)
+            except (ConnectError, ConnectionLostError, DeviceTimeoutError) as error:
+                self.close()
+                if wait_s is None:
+                    raise ConnectionLostError(
+                        f"{error}; gave up after {len(RECONNECT_WAITS_S)} reconnects. What runs on the device goes "
+                        "on: run the same command again to collect it"
+                    ) from error
+                self._notify(f"{error}; reconnecting in {wait_s:g} s")
+                time.sleep(wait_s)
+        raise AssertionError("unreachable: the last round returns or raises")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

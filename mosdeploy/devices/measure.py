@@ -1,0 +1,181 @@
+"""Measure many subnets on a device, or one deployed model, and lose nothing on the way.
+
+In: keys and a function that builds a key's ONNX model. Out: one `Measurement` a key. The agent on the device measures
+and keeps the results; the host only reads them, so that a cut link, a killed host or a rerun costs no measurement.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from mosdeploy.config import DeviceProfile, Workload
+from mosdeploy.errors import CommandError, DeviceTimeoutError
+from mosdeploy.records import Measurement
+from mosdeploy.workspace import sha256_bytes
+
+from .connect import LastingSession
+from .job import AgentJob, AgentResult
+from .session import Session
+
+POLL_S = (0.2, 2.0)  # shortest and longest wait between two looks at the device: looking disturbs the timing
+SILENCE_S = 15.0  # more than a candidate's time-out before an agent without a sign of life is given up
+MAX_VAIN_STARTS = 3
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def _ignore(message: str) -> None:
+    """Do nothing with a message."""
+
+
+def collect(
+    connect: Callable[[], Session],
+    profile: DeviceProfile,
+    workload: Workload,
+    vocab_size: int,
+    job_id: str,
+    keys: Iterable[str],
+    build: Callable[[str], bytes],
+    weights_bytes: int,
+    notify: Callable[[str], None] = _ignore,
+) -> Iterator[tuple[str, Measurement]]:
+    """Measure every key once, in an order drawn by the agent.
+
+    First come the results that the device already holds for `job_id`; an agent that still runs for it is joined.
+    Closing the iterator leaves the agent at work; Ctrl-C ends it. A model that fails is a Measurement with `error`.
+
+    Parameters
+    ----------
+    connect
+        Opens a session to the device; called again after a cut.
+    profile
+        The device.
+    workload
+        What is timed; precision and beam are already in the graph.
+    vocab_size
+        Source ids are drawn from [4, vocab_size).
+    job_id
+        Names the results on the device: the same for every run that belongs to one dataset. Made of letters, digits,
+        `.`, `_`, `-`.
+    keys
+        What to measure; made of the same.
+    build
+        Returns the ONNX file of a key; called only for keys that the device has not measured.
+    weights_bytes
+        Size of the `weights.bin` that the models' external data lies in; 0 for self-contained models.
+    notify
+        Told in one line what happens: uploads, lost links.
+
+    Yields
+    ------
+    tuple
+        A key and its measurement.
+
+    Raises
+    ------
+    DeviceBusyError
+        If another job holds the device.
+    CommandError
+        If the device cannot measure: no Python, no onnxruntime, disk full.
+    ConnectionLostError
+        If the link stayed away.
+    DeviceTimeoutError
+        If the agent gave no sign of life for longer than a candidate may take.
+    """
+    wanted = tuple(dict.fromkeys(keys))
+    for name in (job_id, *wanted):
+        if not _SAFE_NAME.fullmatch(name):
+            raise ValueError(f"not a safe file name: {name!r}")
+    with LastingSession(connect, notify) as session:
+        job = AgentJob(session, profile, job_id)
+
+        def start(missing: set[str]) -> None:
+            job.refuse_if_busy()
+            for index, key in enumerate(sorted(missing), start=1):
+                job.add(key, build(key))
+                notify(f"{profile.name}: uploaded {index} of {len(missing)} candidates")
+            models = {key: f"candidates/{key}.onnx" for key in missing}
+            job.start(models, workload, vocab_size, weights_bytes)
+
+        silence_s = profile.measure.candidate_timeout_s + SILENCE_S
+        for result in _until_measured(job, set(wanted), start, silence_s):
+            yield result.key, result.measurement
+        if wanted:
+            job.forget("candidates")
+
+
+def measure_model(
+    session: Session, profile: DeviceProfile, workload: Workload, vocab_size: int, remote_model_path: str
+) -> Measurement:
+    """Time a model that is already on the device, afresh.
+
+    Parameters
+    ----------
+    remote_model_path
+        Absolute path of a self-contained ONNX file on the device.
+
+    Raises
+    ------
+    DeviceBusyError, CommandError, DeviceTimeoutError
+        As `collect`.
+    """
+    job = AgentJob(session, profile, f"model-{sha256_bytes(remote_model_path.encode())[:12]}")
+    if not job.is_running():
+        job.forget("results.jsonl")
+
+    def start(missing: set[str]) -> None:
+        job.start(dict.fromkeys(missing, remote_model_path), workload, vocab_size, weights_bytes=0)
+
+    silence_s = profile.measure.candidate_timeout_s + SILENCE_S
+    return next(_until_measured(job, {"model"}, start, silence_s)).measurement
+
+
+def _until_measured(
+    job: AgentJob, missing: set[str], start: Callable[[set[str]], None], silence_s: float
+) -> Iterator[AgentResult]:
+    """Yield a result for each missing key; start the agent, again if it died, until there are no more."""
+    vain_starts = 0
+    results: Iterable[AgentResult] = job.results()
+    try:
+        while True:
+            for result in results:
+                if result.key in missing:
+                    missing.remove(result.key)
+                    vain_starts = 0
+                    yield result
+            if not missing:
+                job.kill()  # it has nothing left to do for us: free the device at once
+                return
+            if not job.is_running():
+                if vain_starts == MAX_VAIN_STARTS:
+                    raise CommandError(f"the agent died {vain_starts} times without a result: {job.last_words()}")
+                vain_starts += 1
+                start(missing)
+            results = _follow(job, silence_s)
+    except KeyboardInterrupt:
+        job.kill()
+        raise
+
+
+def _follow(job: AgentJob, silence_s: float) -> Iterator[AgentResult]:
+    """Yield results as they come, until the agent is no more."""
+    last_sign, wait_s = time.monotonic(), POLL_S[0]
+    while True:
+        fresh = job.results()
+        yield from fresh
+        if fresh or job.log_grew():
+            last_sign, wait_s = time.monotonic(), POLL_S[0]
+        elif not job.is_running():
+            failure = job.failure()
+            yield from job.results()  # written between the two looks
+            if failure:
+                raise failure
+            return
+        elif time.monotonic() - last_sign > silence_s:
+            words = job.last_words()
+            job.kill()
+            raise DeviceTimeoutError(
+                f"the agent gave no sign of life for {silence_s:g} s and was ended; last it said: {words}; finished "
+                "measurements are kept: run the same command again"
+            )
+        time.sleep(wait_s)
+        wait_s = min(wait_s * 1.5, POLL_S[1])

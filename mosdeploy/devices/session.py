@@ -1,0 +1,194 @@
+"""Run commands and move files on a device, through one Protocol; this machine as a device.
+
+In: commands and bytes. Out: `CommandResult`s and bytes. Nothing here knows what is run or why.
+"""
+
+import contextlib
+import errno
+import os
+import shlex
+import signal
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from mosdeploy.errors import CommandError, DeviceTimeoutError
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """What a command that ran to its end left behind; undecodable bytes of its output are replaced."""
+
+    stdout: str
+    stderr: str
+    returncode: int
+
+
+class Session(Protocol):
+    """A device that can run commands and hold files; every call ends within a time-out.
+
+    Remote paths are absolute. All methods raise ConnectionLostError when the link goes away and DeviceTimeoutError when
+    the device does not answer in time.
+    """
+
+    name: str
+
+    def run(self, command: Sequence[str] | str, timeout_s: float | None = None) -> CommandResult:
+        """Run a command (words, or text for `sh`) with stdin closed, and wait for its end.
+
+        A command still running after `timeout_s` (default: the profile's) is killed with its process group.
+        """
+        ...
+
+    def put(self, local_path: Path, remote_path: str) -> None:
+        """Upload a file whole or not at all; an upload that was cut is continued. Missing folders are made.
+
+        Raises
+        ------
+        CommandError
+            If the device cannot store it: disk full, no permission.
+        """
+        ...
+
+    def put_bytes(self, data: bytes, remote_path: str) -> None:
+        """Upload a small file whole or not at all; raises as `put`."""
+        ...
+
+    def read(self, remote_path: str, offset: int = 0) -> bytes:
+        """Read a remote file from a byte offset to its present end.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        CommandError
+            If it cannot be read.
+        """
+        ...
+
+    def home(self) -> str:
+        """Absolute path of the home folder on the device."""
+        ...
+
+    def close(self) -> None:
+        """Close the link; processes on the device live on."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def check_run(session: Session, command: Sequence[str] | str, what: str, timeout_s: float | None = None) -> str:
+    """Run a command that has to succeed, and return its standard output.
+
+    Raises
+    ------
+    CommandError
+        If it exits with another status than 0; the message holds `what` and the end of its standard error.
+    """
+    result = session.run(command, timeout_s)
+    if result.returncode != 0:
+        raise CommandError(f"{session.name}: {what} failed (exit status {result.returncode}): {last_lines(result)}")
+    return result.stdout
+
+
+def last_lines(result: CommandResult, count: int = 3) -> str:
+    """The last few lines that a command printed, on one line, for a message."""
+    lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
+    return " | ".join(line.strip() for line in lines[-count:]) or "it printed nothing"
+
+
+def no_space(name: str, path: str, free_bytes: int | None, size_bytes: int) -> CommandError:
+    """Build the error for a device whose disk is full."""
+    free = "no space left" if free_bytes is None else f"{free_bytes / 1e6:.1f} MB free"
+    return CommandError(
+        f"{name}: disk full: {path} needs {size_bytes / 1e6:.1f} MB, {free}; free some space there, or choose another "
+        "work_dir in the device profile, and run the same command again: what was finished is kept"
+    )
+
+
+class LocalSession:
+    """The machine that mosdeploy runs on, as a device."""
+
+    def __init__(self, name: str = "local", command_timeout_s: float = 60.0) -> None:
+        self.name = name
+        self._timeout_s = command_timeout_s
+
+    def run(self, command: Sequence[str] | str, timeout_s: float | None = None) -> CommandResult:
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
+        shown = command if isinstance(command, str) else shlex.join(command)
+        words = ["sh", "-c", command] if isinstance(command, str) else list(command)
+        try:
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:  # as a shell would say it
+            return CommandResult("", f"{words[0]}: {error.strerror}", 127 if error.errno == errno.ENOENT else 126)
+        with process:
+            try:
+                stdout, stderr = process.communicate(timeout=limit_s)
+            except BaseException as error:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                if isinstance(error, subprocess.TimeoutExpired):
+                    raise DeviceTimeoutError(
+                        f"{self.name}: `{shown[:200]}` did not end within {limit_s:g} s"
+                    ) from error
+                raise
+        code = process.returncode if process.returncode >= 0 else 128 - process.returncode
+        return CommandResult(stdout.decode(errors="replace"), stderr.decode(errors="replace"), code)
+
+    def put(self, local_path: Path, remote_path: str) -> None:
+        self.put_bytes(local_path.read_bytes(), remote_path)
+
+    def put_bytes(self, data: bytes, remote_path: str) -> None:
+        target = Path(remote_path)
+        part = None
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, part = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+            Path(part).chmod(0o644)
+            Path(part).replace(target)
+        except OSError as error:
+            if part:
+                Path(part).unlink(missing_ok=True)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise no_space(self.name, remote_path, None, len(data)) from error
+            raise CommandError(f"{self.name}: cannot write {remote_path}: {error.strerror}") from error
+
+    def read(self, remote_path: str, offset: int = 0) -> bytes:
+        try:
+            with Path(remote_path).open("rb") as file:
+                file.seek(offset)
+                return file.read()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise CommandError(f"{self.name}: cannot read {remote_path}: {error.strerror}") from error
+
+    def home(self) -> str:
+        return str(Path.home())
+
+    def close(self) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

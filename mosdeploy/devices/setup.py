@@ -1,0 +1,113 @@
+"""A virtual environment with the runtime on a device.
+
+In: a session and a profile. Out: the path of the Python that has the runtime. Packages come from the internet; when the
+device has none, wheels for its platform are downloaded here and sent.
+"""
+
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from mosdeploy.config import DeviceProfile
+from mosdeploy.errors import CommandError
+from mosdeploy.records import DeviceState
+
+from .job import profile_python, python_path, work_dir
+from .probe import check, probe
+from .session import Session, check_run, last_lines
+
+INSTALL_TIMEOUT_S = 1800.0
+VENV_TIMEOUT_S = 300.0
+
+
+def setup(session: Session, profile: DeviceProfile, notify: Callable[[str], None] = lambda _: None) -> str:
+    """Make sure that a device has a Python with the profile's requirements, and return its path.
+
+    Without effect when it has one. Else the environment is `venv` in the profile's work folder; from then on it is the
+    Python that measures and deploys.
+
+    Raises
+    ------
+    CommandError
+        If there is no Python, no way to make an environment, or no package for the device's platform.
+    """
+    state = probe(session, profile)
+    problems = [problem for problem in check(state, profile) if problem.blocking]
+    if state.python_version is None:
+        raise CommandError(f"{profile.name}: {problems[0].what}; {problems[0].fix}")
+    folder = work_dir(session, profile)
+    if not problems:
+        return python_path(session, profile)
+    try:
+        notify(f"{profile.name}: making {folder}/venv")
+        _make_venv(session, profile, folder)
+        notify(f"{profile.name}: installing {', '.join(profile.requirements)}")
+        said = _install(session, folder, "--retries 1 --timeout 10", profile.requirements)
+        if said:
+            notify(f"{profile.name}: cannot install from the internet there ({said}); sending wheels")
+            _send_wheels(session, profile, folder, state)
+            options = f"--no-index --find-links {shlex.quote(folder)}/wheels"
+            said = _install(session, folder, options, profile.requirements)
+        if said:
+            raise CommandError(f"{profile.name}: pip failed on the device: {said}")
+    except CommandError:
+        session.run(f"rm -rf {shlex.quote(folder)}/venv")  # half an environment would be taken for a whole one
+        raise
+    return python_path(session, profile)
+
+
+def _make_venv(session: Session, profile: DeviceProfile, folder: str) -> None:
+    python, venv = shlex.quote(profile_python(profile)), shlex.quote(f"{folder}/venv")
+    result = session.run(f"{python} -m venv --clear {venv}", VENV_TIMEOUT_S)
+    if result.returncode == 0:
+        return
+    said = f"{result.stdout} {result.stderr}"
+    if "ensurepip" in said or "No module named venv" in said:
+        raise CommandError(
+            f"{profile.name}: Python cannot make virtual environments; run there: sudo apt-get install python3-venv"
+        )
+    raise CommandError(f"{profile.name}: could not make {folder}/venv: {last_lines(result)}")
+
+
+def _install(session: Session, folder: str, options: str, requirements: tuple[str, ...]) -> str | None:
+    """Run the environment's pip; None, or the end of what it said when it failed."""
+    pip = (
+        f"{shlex.quote(folder)}/venv/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all:"
+    )
+    result = session.run(f"{pip} {options} {shlex.join(requirements)}", INSTALL_TIMEOUT_S)
+    return None if result.returncode == 0 else last_lines(result, 1)
+
+
+def _send_wheels(session: Session, profile: DeviceProfile, folder: str, state: DeviceState) -> None:
+    """Download wheels for the device here, and put them into its work folder."""
+    version = profile.wheel_python or ".".join((state.python_version or "").split(".")[:2])
+    with tempfile.TemporaryDirectory() as name:
+        platforms = [word for tag in _platforms(profile, state) for word in ("--platform", tag)]
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--dest", name]
+        command += ["--only-binary", ":all:", "--python-version", version, *platforms, *profile.requirements]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S, check=False)
+        if done.returncode != 0:
+            raise CommandError(
+                f"{profile.name}: no wheels for Python {version} on {', '.join(_platforms(profile, state))}: "
+                f"{(done.stderr.strip().splitlines() or ['pip said nothing'])[-1]}; set wheel_platform, wheel_python "
+                "or requirements in the profile, or give the device internet access"
+            )
+        check_run(session, f"rm -rf {shlex.quote(folder)}/wheels", "removing old wheels")
+        for wheel in sorted(Path(name).iterdir()):
+            session.put(wheel, f"{folder}/wheels/{wheel.name}")
+
+
+def _platforms(profile: DeviceProfile, state: DeviceState) -> tuple[str, ...]:
+    """Wheel platform tags that the device takes, newest first."""
+    if profile.wheel_platform:
+        newest = profile.wheel_platform
+        arch = newest.removeprefix("manylinux_2_28_")
+        return (newest,) if arch == newest else _manylinux(arch)
+    return _manylinux(state.machine or "unknown")
+
+
+def _manylinux(arch: str) -> tuple[str, ...]:
+    return tuple(f"{tag}_{arch}" for tag in ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014"))

@@ -1,0 +1,131 @@
+"""What the user's ssh_config says about one host, as a record.
+
+In: the text of ssh_config and what a parser found in it for one alias. Out: an `SSHTarget`. Nothing is opened here.
+"""
+
+import getpass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mosdeploy.errors import ConfigError
+
+DEFAULT_PATH = Path("~/.ssh/config")
+DEFAULT_KEYS = (Path("~/.ssh/id_ed25519"), Path("~/.ssh/id_ecdsa"), Path("~/.ssh/id_rsa"))
+_INCLUDE = re.compile(r"\s*include\s*[= ]\s*(.+)", re.IGNORECASE)
+_JUMP = re.compile(r"(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:@]+)(?::(?P<port>\d+))?")
+
+
+@dataclass(frozen=True)
+class SSHTarget:
+    """Where one hop goes, as whom, with which keys, and which host keys it may show."""
+
+    alias: str
+    hostname: str
+    port: int
+    user: str
+    host_key_name: str | None
+    identity_paths: tuple[Path, ...]
+    use_whole_agent: bool
+    known_hosts_paths: tuple[Path, ...]
+    keepalive_s: int
+    jumps: tuple[str, ...]
+
+
+def read_ssh_config(path: Path) -> str:
+    """Text of an ssh_config with its Include lines replaced by what they name.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing (the user's default one may be) or unreadable.
+    """
+    path = path.expanduser()
+    if not path.exists() and path == DEFAULT_PATH.expanduser():
+        return ""
+    return _expand(path, depth=0)
+
+
+def _expand(path: Path, depth: int) -> str:
+    if depth > 16:  # as OpenSSH
+        raise ConfigError(f"{path}: too many levels of Include")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"ssh config {path} cannot be read: {error}") from error
+    out: list[str] = []
+    for line in lines:
+        match = _INCLUDE.fullmatch(line)
+        if not match:
+            out.append(line)
+            continue
+        for pattern in match[1].replace('"', "").split():
+            full = Path("~/.ssh").expanduser() / Path(pattern).expanduser()
+            found = sorted(Path(full.anchor).glob(str(full.relative_to(full.anchor))))
+            out.extend(_expand(file, depth + 1) for file in found if file.is_file())
+    return "\n".join(out) + "\n"
+
+
+def make_target(alias: str, options: Mapping[str, Any], user: str | None = None, port: int | None = None) -> SSHTarget:
+    """Read the options that a parser found for an alias.
+
+    Parameters
+    ----------
+    alias
+        The name that was looked up.
+    options
+        Lower-case option names to text (`identityfile`: to a list of text).
+    user, port
+        What `user@host:port` of a ProxyJump says; it wins over the options.
+
+    Raises
+    ------
+    ConfigError
+        If an option has no sense here.
+    """
+    if options.get("proxycommand", "none").lower() != "none":
+        raise ConfigError(f"ssh config for '{alias}': ProxyCommand is not supported; use ProxyJump")
+    jump = str(options.get("proxyjump", "none"))
+    named = [Path(x).expanduser() for x in options.get("identityfile", []) if x.lower() != "none"]
+    identity_paths = [x for x in named or map(Path.expanduser, DEFAULT_KEYS) if x.exists()]
+    if named and not identity_paths:
+        raise ConfigError(f"ssh config for '{alias}': IdentityFile {', '.join(map(str, named))} does not exist")
+    known_hosts = (
+        options.get("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2").split()
+        + options.get("globalknownhostsfile", "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2").split()
+    )
+    return SSHTarget(
+        alias=alias,
+        hostname=options.get("hostname", alias),
+        port=port or _number(alias, "Port", options.get("port", "22")),
+        user=user or options.get("user") or getpass.getuser(),
+        host_key_name=options.get("hostkeyalias"),
+        identity_paths=tuple(identity_paths),
+        use_whole_agent=options.get("identitiesonly", "no").lower() != "yes",
+        known_hosts_paths=tuple(Path(x.strip('"')).expanduser() for x in known_hosts if x.lower() != "none"),
+        keepalive_s=_number(alias, "ServerAliveInterval", options.get("serveraliveinterval", "30")),
+        jumps=() if jump.lower() == "none" else tuple(x.strip() for x in jump.split(",")),
+    )
+
+
+def parse_jump(text: str) -> tuple[str, str | None, int | None]:
+    """Split one hop of a ProxyJump, `[user@]host[:port]`, into alias, user and port.
+
+    Raises
+    ------
+    ConfigError
+        If it is spelt otherwise.
+    """
+    match = _JUMP.fullmatch(text.removeprefix("ssh://"))
+    if not match:
+        raise ConfigError(f"ProxyJump '{text}' is not [user@]host[:port]")
+    return match["host"].strip("[]"), match["user"], int(match["port"]) if match["port"] else None
+
+
+def _number(alias: str, key: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise ConfigError(f"ssh config for '{alias}': {key} must be a whole number, got '{text}'") from error

@@ -1,0 +1,210 @@
+"""From an alias of the user's ssh_config to a session: jump hosts, host keys, keys.
+
+In: a profile and an ssh_config. Out: an `SSHSession`, or the reason why there is none. Host keys are always checked and
+authentication is tried once.
+"""
+
+import contextlib
+import logging
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Never
+
+import paramiko
+from paramiko.auth_strategy import AuthStrategy, InMemoryPrivateKey
+from paramiko.pkey import UnknownKeyType
+
+from mosdeploy.config import DeviceProfile
+from mosdeploy.errors import AuthError, ConfigError, ConnectError, HostKeyError
+
+from .config import SSHTarget, make_target, parse_jump, read_ssh_config
+from .session import SSHSession
+
+_MAX_JUMPS = 8
+logging.getLogger("paramiko").addHandler(logging.NullHandler())  # its errors are raised: do not print them as well
+
+
+def login(profile: DeviceProfile, config_path: Path) -> SSHSession:
+    """Log in to a profile's host, by way of its jump hosts.
+
+    Raises
+    ------
+    ConfigError
+        If ssh_config cannot be read or says something that has no sense here.
+    ConnectError
+        If a host name is unknown, or a host is unreachable, refuses or does not speak SSH.
+    HostKeyError
+        If a host key is unknown or has changed.
+    AuthError
+        If no key is accepted; it is not tried again.
+    """
+    try:
+        config = paramiko.SSHConfig.from_text(read_ssh_config(config_path))
+    except paramiko.ConfigParseError as error:
+        raise ConfigError(f"ssh config {config_path}: {error}") from error
+    alias = profile.host or profile.name
+    hops = _way_to(config, make_target(alias, config.lookup(alias)), _MAX_JUMPS)
+    clients: list[paramiko.SSHClient] = []
+    try:
+        for hop in hops:
+            through = clients[-1].get_transport() if clients else None
+            clients.append(_connect(hop, through, profile.connect_timeout_s, f"ssh -F {config_path} {hop.alias}"))
+    except BaseException:
+        for client in reversed(clients):
+            client.close()
+        raise
+    return SSHSession(profile.name, clients, profile.command_timeout_s)
+
+
+def _way_to(config: paramiko.SSHConfig, target: SSHTarget, max_jumps: int) -> list[SSHTarget]:
+    """Every hop to a target: the way to its first jump host, its other jump hosts, the target."""
+    if target.jumps and max_jumps <= 0:
+        raise ConfigError(
+            f"ssh config for '{target.alias}': more than {_MAX_JUMPS} jump hosts: do they jump in a circle?"
+        )
+    hops: list[SSHTarget] = []
+    for jump in target.jumps:
+        alias, user, port = parse_jump(jump)
+        hop = make_target(alias, config.lookup(alias), user, port)
+        hops += [replace(hop, jumps=())] if hops else _way_to(config, hop, max_jumps - 1)
+    return [*hops, target]
+
+
+def _connect(
+    target: SSHTarget, through: paramiko.Transport | None, timeout_s: float, by_hand: str
+) -> paramiko.SSHClient:
+    """Open one hop; `by_hand` is the command with which a user does the same."""
+    client = paramiko.SSHClient()
+    client.set_missing_host_key_policy(_Reject(target, by_hand))
+    for path in target.known_hosts_paths:
+        if path.is_file():
+            client.load_system_host_keys(str(path))
+    keys = _Keys(target)
+    with contextlib.ExitStack() as stack:
+        stack.callback(client.close)
+        with _login_errors(target, keys, timeout_s, by_hand):
+            client.connect(
+                # With a socket given, name and port serve only to look up the host key.
+                hostname=target.host_key_name or target.hostname,
+                port=22 if target.host_key_name else target.port,
+                auth_strategy=keys,
+                sock=_open_link(target, through, timeout_s),
+                timeout=timeout_s,
+                banner_timeout=timeout_s,
+                auth_timeout=timeout_s,
+                channel_timeout=timeout_s,
+            )
+        transport = client.get_transport()
+        if transport is not None and target.keepalive_s:
+            transport.set_keepalive(target.keepalive_s)
+        stack.pop_all()
+    return client
+
+
+def _open_link(
+    target: SSHTarget, through: paramiko.Transport | None, timeout_s: float
+) -> socket.socket | paramiko.Channel:
+    """Open what the SSH stream runs over: a TCP connection, or a channel of the jump host."""
+    if through is not None:
+        return through.open_channel("direct-tcpip", (target.hostname, target.port), ("127.0.0.1", 0), timeout=timeout_s)
+    link = socket.create_connection((target.hostname, target.port), timeout_s)
+    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # paramiko never does
+    return link
+
+
+class _Reject(paramiko.RejectPolicy):
+    """Refuse a host whose key is not known, and say how to accept it."""
+
+    def __init__(self, target: SSHTarget, by_hand: str) -> None:
+        self._target = target
+        self._by_hand = by_hand
+
+    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> Never:
+        raise HostKeyError(
+            f"the host key of {hostname} ('{self._target.alias}') is not known: {key.get_name()} {key.fingerprint}; "
+            f"if it is the right one, accept it once by hand with `{self._by_hand}`, then run the same command again"
+        )
+
+
+class _Keys(AuthStrategy):
+    """Each key once: the identity files, then what ssh-agent holds."""
+
+    def __init__(self, target: SSHTarget) -> None:
+        super().__init__(ssh_config=paramiko.SSHConfig())
+        self._target = target
+        self.tried: list[str] = []
+        self.locked: list[Path] = []
+
+    def get_sources(self) -> Iterator[InMemoryPrivateKey]:
+        for path in self._target.identity_paths:
+            try:
+                key = paramiko.PKey.from_path(str(path))
+            except TypeError:  # how the cryptography library asks for a passphrase
+                self.locked.append(path)
+            except (OSError, ValueError, UnknownKeyType) as error:
+                raise AuthError(f"{path} is not a private key that can be read: {error}") from error
+            else:
+                self.tried.append(str(path))
+                yield InMemoryPrivateKey(self._target.user, key)
+        public = {word for path in self._target.identity_paths for word in _read_public(path)}
+        for agent_key in paramiko.Agent().get_keys():
+            if self._target.use_whole_agent or agent_key.get_base64() in public:
+                self.tried.append(f"ssh-agent's {agent_key.fingerprint}")
+                yield InMemoryPrivateKey(self._target.user, agent_key)
+
+
+def _read_public(path: Path) -> list[str]:
+    """Words of the public key beside a private key; none when it cannot be read."""
+    try:
+        return path.with_name(path.name + ".pub").read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
+@contextlib.contextmanager
+def _login_errors(target: SSHTarget, keys: _Keys, timeout_s: float, by_hand: str) -> Iterator[None]:
+    """Translate everything that goes wrong before a session exists."""
+    where = f"{target.hostname} port {target.port} ('{target.alias}')"
+    try:
+        yield
+    except paramiko.BadHostKeyException as error:
+        files = ", ".join(str(path) for path in target.known_hosts_paths if path.is_file())
+        raise HostKeyError(
+            f"the host key of {where} HAS CHANGED: known is {error.expected_key.fingerprint}, shown was "
+            f"{error.key.fingerprint}; somebody may stand in between. Only if you know why (a new system on "
+            f"the device), remove the old key from {files} (`ssh-keygen -R`) and accept the new one with `{by_hand}`"
+        ) from error
+    except paramiko.AuthenticationException as error:
+        locked = (
+            f"; {keys.locked[0]} is locked with a passphrase: run `ssh-add {keys.locked[0]}`" if keys.locked else ""
+        )
+        raise AuthError(
+            f"{where} let user {target.user} in with none of these keys: {', '.join(keys.tried) or 'none found'}"
+            f"{locked}. Not tried again, as servers ban for that: make `{by_hand}` work first "
+            "(ssh-copy-id puts a key there)"
+        ) from error
+    except paramiko.ChannelException as error:
+        raise ConnectError(f"the jump host cannot reach {where}: {error}") from error
+    except paramiko.SSHException as error:
+        if "banner" in str(error):
+            raise ConnectError(
+                f"{where} closed the connection without an SSH greeting: either no SSH server listens there, or it "
+                "bans this address for a while after failed logins (OpenSSH 9.8 and later, PerSourcePenalties): wait a "
+                f"few minutes, then try `{by_hand}`"
+            ) from error
+        raise ConnectError(f"no SSH connection to {where}: {error}; try `{by_hand}`") from error
+    except (socket.gaierror, UnicodeError) as error:
+        raise ConnectError(
+            f"unknown host name '{target.hostname}' for '{target.alias}': write `Host {target.alias}` with its "
+            "HostName into the ssh config (--ssh-config), or correct `host` in the device profile"
+        ) from error
+    except TimeoutError as error:
+        raise ConnectError(
+            f"{where} is unreachable: no answer within {timeout_s:g} s; is it on, and the network?"
+        ) from error
+    except ConnectionRefusedError as error:
+        raise ConnectError(f"{where} refused the connection; does an SSH server run there, on that port?") from error
+    except (OSError, EOFError) as error:
+        raise ConnectError(f"{where} is unreachable: {error or 'connection closed'}") from error

@@ -1,0 +1,266 @@
+"""Commands and files over a connection that is logged in.
+
+In: paramiko clients. Out: an `SSHSession`, each of whose calls ends within a time-out, with errors of our own tree.
+"""
+
+import contextlib
+import io
+import posixpath
+import re
+import select
+import shlex
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import paramiko
+
+from mosdeploy.errors import CommandError, ConnectionLostError, DeviceError, DeviceTimeoutError
+from mosdeploy.workspace import sha256_bytes, sha256_file
+
+from ..session import CommandResult, no_space
+
+_CHUNK_BYTES = 32 * 1024  # one large send is fifty times slower than many of this size
+_GRACE_S = 5.0  # for ending a command that ran into its time-out
+_GROUP = re.compile(rb"mosdeploy-group:(\d+)\n")
+
+
+class SSHSession:
+    """A device behind SSH, logged in; made by `login`.
+
+    Parameters
+    ----------
+    name
+        The device's name, for messages.
+    clients
+        Logged-in clients: those of the jump hosts in order, then the device's. The session closes them.
+    command_timeout_s
+        Time-out of a command, and of one step of a transfer, in seconds.
+    """
+
+    def __init__(self, name: str, clients: Sequence[paramiko.SSHClient], command_timeout_s: float) -> None:
+        self.name = name
+        self._clients = clients
+        self._transport = clients[-1].get_transport()
+        self._timeout_s = command_timeout_s
+        self._sftp: paramiko.SFTPClient | None = None
+        self._home: str | None = None
+        self._known_dirs: set[str] = set()
+
+    # -- commands -------------------------------------------------------------------------------------------------
+
+    def run(self, command: Sequence[str] | str, timeout_s: float | None = None) -> CommandResult:
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
+        text = command if isinstance(command, str) else shlex.join(command)
+        # The first line tells the process group to kill; what a noisy ~/.bashrc printed before it is dropped. The
+        # braces keep `sh` alive under the command, so that a signal becomes an exit status and -1 is the link alone.
+        script = f"echo mosdeploy-group:$$; {{ {text}\n}}; exit $?"
+        with self._bounded(f"`{text[:200]}`", limit_s + _GRACE_S):
+            channel = self._open_channel()
+            with contextlib.closing(channel):
+                channel.exec_command(f"exec sh -c {shlex.quote(script)}")
+                channel.shutdown_write()
+                stdout, stderr, ended = _collect_output(channel, time.monotonic() + limit_s)
+                group = _GROUP.search(stdout)
+                if not ended:
+                    self._kill(group)
+                    raise DeviceTimeoutError(f"{self.name}: `{text[:200]}` did not end within {limit_s:g} s")
+                status = channel.exit_status
+        if status == -1:
+            raise ConnectionLostError(f"{self.name}: the connection was lost while `{text[:200]}` ran")
+        output = stdout[group.end() :] if group else stdout
+        return CommandResult(output.decode(errors="replace"), stderr.decode(errors="replace"), status)
+
+    def home(self) -> str:
+        if self._home is None:
+            self._home = self.run('printf %s "$HOME"').stdout
+            if not self._home.startswith("/"):
+                raise CommandError(f"{self.name}: $HOME is {self._home!r} there; it must be an absolute path")
+        return self._home
+
+    def _kill(self, group: re.Match[bytes] | None) -> None:
+        """End a process group: closing its channel would leave it running."""
+        if group:
+            with contextlib.closing(self._open_channel()) as channel:
+                channel.exec_command(f"kill -9 -{int(group[1])}")
+                channel.status_event.wait(_GRACE_S)
+
+    def _open_channel(self) -> paramiko.Channel:
+        if self._transport is None or not self._transport.is_active():
+            raise ConnectionLostError(f"{self.name}: the connection is closed")
+        return self._transport.open_session(timeout=self._timeout_s)
+
+    # -- files ----------------------------------------------------------------------------------------------------
+
+    def put(self, local_path: Path, remote_path: str) -> None:
+        digest, size = sha256_file(local_path), local_path.stat().st_size
+        part = f"{remote_path}.{digest[:16]}.part"  # named by content: a part of something else is never continued
+        for _ in range(2):
+            with local_path.open("rb") as source:
+                self._send(source, part, size)
+            result = self.run(f"sha256sum {shlex.quote(part)} || shasum -a 256 {shlex.quote(part)}")
+            if result.stdout.startswith(digest):
+                return self._rename(part, remote_path)
+            self._remove(part)
+        raise CommandError(f"{self.name}: {remote_path} arrived damaged twice; check the device's disk and memory")
+
+    def put_bytes(self, data: bytes, remote_path: str) -> None:
+        part = f"{remote_path}.{sha256_bytes(data)[:16]}.part"
+        self._send(io.BytesIO(data), part, len(data))
+        if self.read(part) != data:  # cheaper than a command that hashes
+            self._remove(part)
+            raise CommandError(f"{self.name}: {remote_path} arrived damaged; check the device's disk and memory")
+        self._rename(part, remote_path)
+
+    def read(self, remote_path: str, offset: int = 0) -> bytes:
+        with self._bounded(f"reading {remote_path}", self._timeout_s):
+            try:
+                with self._files().open(remote_path, "rb") as file:
+                    file.seek(offset)
+                    return file.read()
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                self._raise_if_lost(error)
+                raise CommandError(f"{self.name}: cannot read {remote_path}: {error}") from error
+
+    def _send(self, source: BinaryIO, part: str, size: int) -> None:
+        """Bring a part file to its full size, from where an earlier upload was cut."""
+        with self._bounded(f"uploading {part}", None):
+            try:
+                self._make_dirs(posixpath.dirname(part))
+                offset = self._size(part)
+                if offset > size:
+                    offset = 0
+                with self._files().open(part, "r+b" if offset else "wb") as target:
+                    target.set_pipelined(True)
+                    target.seek(offset)
+                    source.seek(offset)
+                    while chunk := source.read(_CHUNK_BYTES):
+                        target.write(chunk)
+                if self._size(part) != size:
+                    raise OSError("short file")
+            except OSError as error:
+                self._raise_if_lost(error)
+                raise self._explain_storage(error, part, size) from error
+
+    def _explain_storage(self, error: OSError, part: str, size: int) -> CommandError:
+        """Say why a file could not be stored; SFTP calls a full disk just "Failure"."""
+        self._remove(part)
+        folder = posixpath.dirname(part)
+        listing = self.run(f"df -Pk {shlex.quote(folder)} | tail -n 1").stdout.split()
+        free_bytes = int(listing[3]) * 1024 if len(listing) > 3 and listing[3].isdigit() else None
+        if free_bytes is not None and free_bytes < size + 64 * 1024:
+            return no_space(self.name, folder, free_bytes, size)
+        return CommandError(f"{self.name}: cannot write to {folder}: {error}; check its owner and permissions")
+
+    def _size(self, path: str) -> int:
+        try:
+            return self._files().stat(path).st_size or 0
+        except FileNotFoundError:
+            return 0
+
+    def _make_dirs(self, path: str) -> None:
+        if path in self._known_dirs or path == "/":
+            return
+        try:
+            self._files().stat(path)
+        except FileNotFoundError:
+            self._make_dirs(posixpath.dirname(path))
+            try:
+                self._files().mkdir(path)
+            except OSError:  # another process may have made it meanwhile
+                self._files().stat(path)
+        self._known_dirs.add(path)
+
+    def _rename(self, part: str, path: str) -> None:
+        with self._bounded(f"renaming {part}", self._timeout_s):
+            try:
+                self._files().posix_rename(part, path)
+            except OSError as error:
+                self._raise_if_lost(error)
+                raise CommandError(f"{self.name}: cannot write {path}: {error}") from error
+
+    def _remove(self, path: str) -> None:
+        with self._bounded(f"removing {path}", self._timeout_s), contextlib.suppress(OSError):
+            self._files().remove(path)
+
+    def _files(self) -> paramiko.SFTPClient:
+        if self._sftp is None:
+            channel = self._open_channel()
+            channel.invoke_subsystem("sftp")
+            self._sftp = paramiko.SFTPClient(channel)
+            channel.settimeout(self._timeout_s)
+        return self._sftp
+
+    # -- the link -------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _bounded(self, what: str, limit_s: float | None) -> Iterator[None]:
+        """Close the link when the block takes longer than `limit_s`, and translate what paramiko raises in it.
+
+        paramiko waits for some replies without any time-out of its own; closing the link is what wakes it.
+        """
+        expired = threading.Event()
+
+        def expire() -> None:
+            expired.set()
+            self.close()
+
+        timer = threading.Timer(limit_s, expire) if limit_s is not None else None
+        if timer:
+            timer.daemon = True
+            timer.start()
+        try:
+            yield
+        except (DeviceError, FileNotFoundError):
+            if not expired.is_set():
+                raise
+            raise DeviceTimeoutError(f"{self.name}: no answer to {what} within {limit_s:g} s") from None
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            if expired.is_set() or isinstance(error, TimeoutError) or "Timeout" in str(error):
+                wait_s = self._timeout_s if limit_s is None else limit_s
+                raise DeviceTimeoutError(f"{self.name}: no answer to {what} within {wait_s:g} s") from error
+            raise ConnectionLostError(f"{self.name}: the connection was lost during {what}: {error}") from error
+        finally:
+            if timer:
+                timer.cancel()
+
+    def _raise_if_lost(self, error: OSError) -> None:
+        """Let errors of the link pass on; what remains was said by the device's file system."""
+        channel = self._sftp.get_channel() if self._sftp else None
+        alive = self._transport is not None and self._transport.is_active() and channel and not channel.closed
+        if isinstance(error, TimeoutError) or not alive:
+            raise error
+
+    def close(self) -> None:
+        for client in reversed(self._clients):
+            client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _collect_output(channel: paramiko.Channel, deadline: float) -> tuple[bytes, bytes, bool]:
+    """Read both streams until the command has ended; False when the deadline (monotonic seconds) came first."""
+    stdout, stderr = bytearray(), bytearray()
+    while True:
+        if channel.recv_ready():
+            stdout += channel.recv(_CHUNK_BYTES)
+        elif channel.recv_stderr_ready():
+            stderr += channel.recv_stderr(_CHUNK_BYTES)
+        elif channel.eof_received or channel.closed:
+            ended = channel.status_event.wait(max(0.0, deadline - time.monotonic()))
+            return bytes(stdout), bytes(stderr), ended
+        elif (rest_s := deadline - time.monotonic()) <= 0:
+            return bytes(stdout), bytes(stderr), False
+        else:
+            select.select([channel], [], [], min(rest_s, 1.0))

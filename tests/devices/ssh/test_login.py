@@ -1,0 +1,124 @@
+"""Why there is no session: each cause has its error and says what to do."""
+
+import contextlib
+import socket
+import threading
+
+import paramiko
+import pytest
+from conftest import StallingProxy
+
+from mosdeploy.devices.connect import open_session
+from mosdeploy.errors import AuthError, ConfigError, ConnectError, HostKeyError
+
+
+@pytest.fixture
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def login(make_profile, client_files, **changes):
+    return open_session(make_profile("ssh", **changes), client_files.config)
+
+
+def test_a_known_host_and_key_get_in(make_profile, client_files, double):
+    with login(make_profile, client_files) as session:
+        assert session.run("echo hello").stdout == "hello\n"
+        assert session.home() == double.environment["HOME"]
+
+
+def test_the_socket_has_no_delay(make_profile, client_files, double):
+    with login(make_profile, client_files) as session:
+        link = session._transport.sock
+        assert link.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_an_unknown_host_key_is_refused_and_how_to_accept_it_is_said(make_profile, client_files, double):
+    client_files.known_hosts.unlink()
+    with pytest.raises(HostKeyError, match=rf"SHA256:.*accept it once by hand with `ssh -F {client_files.config} dev`"):
+        login(make_profile, client_files)
+    assert not client_files.known_hosts.exists()
+
+
+def test_a_changed_host_key_is_refused(make_profile, client_files, double):
+    client_files.write(double.port, paramiko.ECDSAKey.generate())
+    with pytest.raises(HostKeyError, match=r"HAS CHANGED: known is SHA256:.*, shown was SHA256:.*ssh-keygen -R"):
+        login(make_profile, client_files)
+
+
+def test_host_key_alias_names_the_key(make_profile, client_files, double):
+    key = double.host_key
+    client_files.write(double.port, extra="  HostKeyAlias my-board\n")
+    client_files.known_hosts.write_text(f"my-board {key.get_name()} {key.get_base64()}\n")
+    with login(make_profile, client_files) as session:
+        assert session.run("true").returncode == 0
+
+
+def test_a_refused_key_is_not_tried_twice(make_profile, client_files, double):
+    double.allowed.clear()
+    with pytest.raises(AuthError, match=r"let user tester in with none of these keys: .*/id\. Not tried.*ssh-copy-id"):
+        login(make_profile, client_files)
+    assert double.num_logins == 1
+
+
+def test_a_locked_key_asks_for_ssh_add(make_profile, client_files, double):
+    client_files.key.write_private_key_file(str(client_files.key_path), password="secret")
+    with pytest.raises(AuthError, match=r"keys: none found; .*/id is locked with a passphrase: run `ssh-add .*/id`"):
+        login(make_profile, client_files)
+
+
+def test_a_file_that_is_no_key(make_profile, client_files, double):
+    client_files.key_path.write_text("not a key")
+    with pytest.raises(AuthError, match=r"/id is not a private key that can be read"):
+        login(make_profile, client_files)
+
+
+def test_an_unknown_host_name(make_profile, client_files):
+    client_files.config.write_text("Host dev\n  HostName nowhere.invalid\n")
+    with pytest.raises(ConnectError, match=r"unknown host name 'nowhere\.invalid' for 'dev'.*--ssh-config"):
+        login(make_profile, client_files)
+    client_files.config.write_text("Host dev\n  HostName no..where\n")
+    with pytest.raises(ConnectError, match="unknown host name"):
+        login(make_profile, client_files)
+
+
+def test_a_refused_connection(make_profile, client_files, free_port):
+    client_files.write(free_port)
+    with pytest.raises(ConnectError, match=rf"127\.0\.0\.1 port {free_port} \('dev'\) refused the connection"):
+        login(make_profile, client_files)
+
+
+def test_a_server_that_closes_without_a_greeting(make_profile, client_files):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client_files.write(server.getsockname()[1])
+        threading.Thread(target=lambda: server.accept()[0].close(), daemon=True).start()
+        with pytest.raises(ConnectError, match=r"without an SSH greeting.*bans this address.*wait a few minutes"):
+            login(make_profile, client_files)
+
+
+def test_a_server_that_never_answers(make_profile, client_files):
+    with socket.create_server(("127.0.0.1", 0)) as server:  # the kernel accepts, nobody greets
+        client_files.write(server.getsockname()[1])
+        with pytest.raises(ConnectError):
+            login(make_profile, client_files, connect_timeout_s=0.5)
+
+
+def test_a_link_that_stalls_in_the_middle_of_the_login(make_profile, client_files, double):
+    with contextlib.closing(StallingProxy(double.port)) as proxy:
+        proxy.flowing.clear()
+        client_files.write(proxy.port, double.host_key)
+        with pytest.raises(ConnectError):
+            login(make_profile, client_files, connect_timeout_s=0.5)
+
+
+def test_jump_hosts_in_a_circle(make_profile, client_files):
+    client_files.config.write_text("Host dev\n  ProxyJump gate\nHost gate\n  ProxyJump dev\n")
+    with pytest.raises(ConfigError, match="circle"):
+        login(make_profile, client_files)
+
+
+def test_an_ssh_config_that_cannot_be_parsed(make_profile, client_files):
+    client_files.config.write_text('Host "dev\n')
+    with pytest.raises(ConfigError, match="ssh config"):
+        login(make_profile, client_files)

@@ -1,0 +1,97 @@
+"""What an alias stands for."""
+
+import getpass
+from pathlib import Path
+
+import pytest
+
+from mosdeploy.devices.ssh.config import make_target, parse_jump, read_ssh_config
+from mosdeploy.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ssh").mkdir()
+    return tmp_path
+
+
+def test_without_options_the_defaults_of_openssh_hold(home):
+    target = make_target("board", {})
+    assert (target.hostname, target.port, target.user) == ("board", 22, getpass.getuser())
+    assert home / ".ssh" / "known_hosts" in target.known_hosts_paths
+    assert (target.jumps, target.identity_paths, target.use_whole_agent) == ((), (), True)
+
+
+def test_every_option_is_honoured(home):
+    key = home / "key"
+    key.touch()
+    target = make_target(
+        "board",
+        {
+            "hostname": "10.0.0.7",
+            "port": "2222",
+            "user": "pi",
+            "identityfile": ["~/key", "~/not-there"],
+            "identitiesonly": "yes",
+            "userknownhostsfile": "~/a ~/b",
+            "globalknownhostsfile": "none",
+            "hostkeyalias": "my-board",
+            "serveraliveinterval": "7",
+            "proxyjump": "me@gate:2200, inner",
+        },
+    )
+    assert (target.hostname, target.port, target.user) == ("10.0.0.7", 2222, "pi")
+    assert target.identity_paths == (key,)
+    assert not target.use_whole_agent
+    assert target.known_hosts_paths == (home / "a", home / "b")
+    assert (target.host_key_name, target.keepalive_s) == ("my-board", 7)
+    assert target.jumps == ("me@gate:2200", "inner")
+
+
+def test_what_makes_no_sense_is_said():
+    with pytest.raises(ConfigError, match="ProxyCommand is not supported; use ProxyJump"):
+        make_target("board", {"proxycommand": "nc %h %p"})
+    with pytest.raises(ConfigError, match="Port must be a whole number, got 'ssh'"):
+        make_target("board", {"port": "ssh"})
+    with pytest.raises(ConfigError, match=r"IdentityFile .*missing does not exist"):
+        make_target("board", {"identityfile": ["~/missing"]})
+    assert make_target("board", {"proxyjump": "none", "proxycommand": "none"}).jumps == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("gate", ("gate", None, None)),
+        ("me@gate", ("gate", "me", None)),
+        ("me@gate:22", ("gate", "me", 22)),
+        ("[::1]:2200", ("::1", None, 2200)),
+        ("ssh://me@gate:1", ("gate", "me", 1)),
+    ],
+)
+def test_a_jump_is_user_host_port(text, parts):
+    assert parse_jump(text) == parts
+
+
+def test_a_jump_spelt_otherwise_is_refused():
+    with pytest.raises(ConfigError, match="is not"):
+        parse_jump("gate:port")
+
+
+def test_includes_are_read_in_place(home):
+    (home / ".ssh" / "conf.d").mkdir()
+    (home / ".ssh" / "conf.d" / "1").write_text("Host one\n  Port 1\n")
+    (home / ".ssh" / "conf.d" / "2").write_text("Host two\n")
+    config = home / ".ssh" / "config"
+    config.write_text("User top\ninclude conf.d/*\nHost last\n")
+    lines = read_ssh_config(Path("~/.ssh/config")).split("\n")
+    assert [line for line in lines if line] == ["User top", "Host one", "  Port 1", "Host two", "Host last"]
+    config.write_text("Include config\n")
+    with pytest.raises(ConfigError, match="too many levels"):
+        read_ssh_config(config)
+
+
+def test_only_the_default_file_may_be_missing(home):
+    assert read_ssh_config(Path("~/.ssh/config")) == ""
+    with pytest.raises(ConfigError, match="other cannot be read"):
+        read_ssh_config(home / "other")

@@ -1,0 +1,91 @@
+"""What a link can do to a command or a transfer."""
+
+import contextlib
+import os
+import threading
+
+import pytest
+from conftest import StallingProxy
+
+from mosdeploy.devices.connect import LastingSession, open_session
+from mosdeploy.errors import CommandError, ConnectionLostError, DeviceTimeoutError
+from mosdeploy.workspace import sha256_bytes
+
+
+@pytest.fixture
+def proxy(double, client_files):
+    with contextlib.closing(StallingProxy(double.port)) as between:
+        client_files.write(between.port, double.host_key)
+        yield between
+
+
+def test_a_cut_under_a_command_is_a_lost_connection_and_no_exit_status(make_profile, client_files, double):
+    with open_session(make_profile("ssh"), client_files.config) as session:
+        threading.Timer(0.3, double.cut).start()
+        with pytest.raises(ConnectionLostError, match="lost"):
+            session.run("sleep 20")
+        with pytest.raises(ConnectionLostError):
+            session.run("true")
+        with pytest.raises(ConnectionLostError):
+            session.read("/etc/hostname")
+
+
+def test_a_stalled_link_is_noticed_by_every_call(make_profile, client_files, proxy, tmp_path):
+    local = tmp_path / "large"
+    local.write_bytes(bytes(3_000_000))
+    calls = [
+        lambda session: session.run("true"),
+        lambda session: session.read("/etc/hostname"),
+        lambda session: session.put_bytes(b"x", str(tmp_path / "x")),
+        lambda session: session.put(local, str(tmp_path / "y")),
+    ]
+    for warm in (False, True):
+        for call in calls:
+            proxy.flowing.set()
+            with open_session(make_profile("ssh", command_timeout_s=0.4), client_files.config) as session:
+                if warm:
+                    session.read("/proc/self/cmdline")
+                proxy.flowing.clear()
+                with pytest.raises(DeviceTimeoutError):
+                    call(session)
+
+
+def test_an_upload_is_continued_where_it_was_cut(make_profile, client_files, double, tmp_path):
+    data = os.urandom(200_000)
+    local, remote = tmp_path / "local", tmp_path / "remote"
+    local.write_bytes(data)
+    part = tmp_path / f"remote.{sha256_bytes(data)[:16]}.part"
+    with open_session(make_profile("ssh"), client_files.config) as session:
+        part.write_bytes(data[:150_000])
+        before = double.num_written
+        session.put(local, str(remote))
+        assert remote.read_bytes() == data
+        assert double.num_written - before == 50_000
+        part.write_bytes(bytes(150_000))  # damaged: found by its hash, and sent again from the start
+        session.put(local, str(remote))
+        assert remote.read_bytes() == data
+        assert not part.exists()
+
+
+def test_a_session_that_lasts_reconnects_and_gives_up_after_a_while(make_profile, client_files, double, monkeypatch):
+    monkeypatch.setattr("mosdeploy.devices.connect.RECONNECT_WAITS_S", (0.0, 0.0))
+    said = []
+    profile = make_profile("ssh", connect_timeout_s=1.0)
+    with LastingSession(lambda: open_session(profile, client_files.config), said.append) as session:
+        assert session.run("echo 1").stdout == "1\n"
+        double.cut()
+        assert session.run("echo 2").stdout == "2\n"
+        assert len(said) == 1
+        assert "reconnecting" in said[0]
+        double.close()
+        with pytest.raises(ConnectionLostError, match=r"gave up after 2 reconnects.*run the same command again"):
+            session.run("echo 3")
+
+
+def test_an_error_of_a_command_is_not_repeated(make_profile, client_files, double, tmp_path):
+    with LastingSession(lambda: open_session(make_profile("ssh"), client_files.config), pytest.fail) as session:
+        with pytest.raises(CommandError):
+            session.read(str(tmp_path))
+        with pytest.raises(FileNotFoundError):
+            session.read(str(tmp_path / "missing"))
+    assert double.num_logins == 1

@@ -1,0 +1,135 @@
+"""The law of collecting: each key once, whatever dies on the way."""
+
+from pathlib import Path
+
+import pytest
+from conftest import WORKLOAD, agent_pid, is_alive, result_lines, wait_for
+from tiny_onnx import tiny_model
+
+from mosdeploy.config import MeasureProtocol
+from mosdeploy.devices.job import AgentJob
+from mosdeploy.devices.measure import collect, measure_model
+from mosdeploy.devices.session import LocalSession
+from mosdeploy.errors import CommandError, DeviceBusyError
+
+WEIGHTS_BYTES = 4096
+
+
+def build(key):
+    return tiny_model(weights_bytes=WEIGHTS_BYTES, broken=key == "broken")
+
+
+def run(profile, keys, job_id="job", builder=build, connect=LocalSession):
+    return collect(connect, profile, WORKLOAD, 50, job_id, keys, builder, WEIGHTS_BYTES)
+
+
+def test_each_key_is_measured_once_and_a_failing_model_is_data(make_profile):
+    profile = make_profile()
+    found = dict(run(profile, ["a", "broken", "a"]))
+    assert set(found) == {"a", "broken"}
+    good = found["a"]
+    assert good.error is None
+    assert good.total.repeats == good.encoder.repeats == good.decoder.repeats == 10
+    assert 0 < good.total.minimum_ms <= good.total.median_ms <= good.total.p90_ms
+    assert good.load_ms > 0
+    assert good.peak_memory_bytes > 1_000_000
+    assert found["broken"].total is None
+    assert "Add" in found["broken"].error or "broadcast" in found["broken"].error
+    lines = result_lines(profile)
+    assert sorted(line["key"] for line in lines) == ["a", "broken"]
+
+    def never(key):
+        raise AssertionError(f"{key} is built again")
+
+    assert dict(run(profile, ["a", "broken"], builder=never)) == found
+    assert result_lines(profile) == lines
+    assert [x.name for x in (Path(profile.work_dir) / "weights").iterdir()] == [f"uniform-{WEIGHTS_BYTES}.bin"]
+
+
+def test_a_closed_iterator_leaves_the_agent_at_work_and_a_rerun_collects(make_profile):
+    profile = make_profile()
+    keys = ["a", "b"]
+    first = run(profile, keys)
+    seen = [next(first)[0]]
+    first.close()
+    pid = agent_pid(profile)
+    wait_for(lambda: not is_alive(pid))
+    rest = dict(run(profile, [key for key in keys if key not in seen]))
+    assert sorted([*seen, *rest]) == keys
+    assert sorted(line["key"] for line in result_lines(profile)) == keys
+
+
+def test_ctrl_c_ends_the_agent(make_profile):
+    class Interrupted(LocalSession):
+        def read(self, remote_path, offset=0):
+            data = super().read(remote_path, offset)
+            if remote_path.endswith("results.jsonl") and data:
+                raise KeyboardInterrupt
+            return data
+
+    profile = make_profile()
+    with pytest.raises(KeyboardInterrupt):
+        list(run(profile, ["a", "b", "c"], connect=Interrupted))
+    pid = agent_pid(profile)
+    wait_for(lambda: not is_alive(pid))
+    assert 1 <= len(result_lines(profile)) < 3
+
+
+def test_a_second_job_on_the_device_refuses(make_profile):
+    profile = make_profile()
+    first = run(profile, ["a", "b"])
+    next(first)
+    pid = agent_pid(profile)
+    with pytest.raises(DeviceBusyError, match=rf"pid {pid}, since 20\d\d-"):
+        list(run(profile, ["x"], job_id="other"))
+    job = AgentJob(LocalSession(), profile, "other")
+    with pytest.raises(DeviceBusyError, match=f"pid {pid}"):  # the lock decides, should two look at the same moment
+        job.start({}, WORKLOAD, 50, 0)
+    assert len(dict(first)) == 1
+
+
+def test_a_time_out_of_a_candidate_is_data(make_profile):
+    protocol = MeasureProtocol(warmup=1, repeats=10, candidate_timeout_s=0.01)
+    found = dict(run(make_profile(measure=protocol), ["a"]))
+    assert found["a"].error == "no result within 0.01 s"
+
+
+def test_no_python_on_the_device(make_profile):
+    with pytest.raises(CommandError, match=r"no Python on the device: 'python-nowhere'.*apt-get install python3"):
+        list(run(make_profile(python="python-nowhere"), ["a"]))
+
+
+def test_no_onnxruntime_on_the_device(make_profile, bare_python):
+    with pytest.raises(CommandError, match=r"No module named 'numpy'; run `mosdeploy devices setup dev`"):
+        list(run(make_profile(python=bare_python), ["a"]))
+
+
+def test_a_provider_that_is_not_there_does_not_fall_back(make_profile):
+    with pytest.raises(CommandError, match="CUDAExecutionProvider is not in this onnxruntime"):
+        list(run(make_profile(provider="CUDAExecutionProvider"), ["a"]))
+
+
+def test_a_corrupt_results_file_is_named(make_profile):
+    profile = make_profile()
+    path = Path(profile.work_dir) / "jobs" / "job" / "results.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"key": "a", "measurement": {"total": "fast"}}\n')
+    with pytest.raises(CommandError, match=r"results\.jsonl holds a line that is not a result.*remove that file"):
+        list(run(profile, ["a"]))
+
+
+def test_a_key_that_would_leave_the_job_folder_is_refused(make_profile):
+    with pytest.raises(ValueError, match="not a safe file name"):
+        list(run(make_profile(), ["../../x"]))
+
+
+def test_a_deployed_model_is_measured_afresh_each_time(make_profile, tmp_path):
+    profile = make_profile()
+    model = tmp_path / "model.onnx"
+    model.write_bytes(tiny_model())
+    with LocalSession() as session:
+        first = measure_model(session, profile, WORKLOAD, 50, str(model))
+        model.write_bytes(b"not a model")
+        second = measure_model(session, profile, WORKLOAD, 50, str(model))
+    assert first.error is None
+    assert second.error is not None
