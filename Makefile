@@ -21,9 +21,10 @@ lint: $(VENV)/.with-demo,dev
 docs: $(VENV)/.with-docs
 	$(BIN)/mkdocs build --strict
 
-# One stamp for each set of extras, so that nothing is installed again until pyproject.toml changes.
+# One stamp for each set of extras, so that nothing is installed again until pyproject.toml changes. Without --no-compile
+# pip compiles every file of torch, and half of the time goes there; Python compiles what it imports anyway.
 $(VENV)/.with-%: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[$*]'
 	touch $@
 
 $(BIN)/python:
