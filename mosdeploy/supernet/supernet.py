@@ -125,12 +125,23 @@ class Supernet(nn.Module):
     def generate(self, arch: ArchConfig, router_dropout: bool) -> Weights:
         """Generate the dense weights of an architecture, under the names of `Subnet.state_dict`, differentiable.
 
+        Mixing keeps the precision of the experts under autocast too: bf16 begins at the matrix products of the network.
+
         Raises
         ------
         ArchError
             If the architecture is not in the space.
         """
         encoding = self.encode(arch)
+        with torch.autocast(encoding.device.type, enabled=False):
+            return under(**self._generate(arch, encoding, router_dropout))
+
+    def encode(self, arch: ArchConfig) -> Tensor:
+        """What the routers see of an architecture: float32 (G,), in [0, 1], on the supernet's device."""
+        values = _encoding(self.space, arch, self.config.router_input)
+        return torch.tensor(values, dtype=torch.float32, device=self.embed.weight.device)
+
+    def _generate(self, arch: ArchConfig, encoding: Tensor, router_dropout: bool) -> dict[str, Weights]:
         e, d = arch.encoder_embed_dim, arch.decoder_embed_dim
         parts = {"embed": self.embed.generate(max(e, d))}
         for i, wanted in enumerate(arch.encoder_layers):
@@ -142,12 +153,7 @@ class Supernet(nn.Module):
         if self.encoder_norm is not None and self.decoder_norm is not None:
             parts["encoder.norm"] = self.encoder_norm.generate(e)
             parts["decoder.norm"] = self.decoder_norm.generate(d)
-        return under(**parts)
-
-    def encode(self, arch: ArchConfig) -> Tensor:
-        """What the routers see of an architecture: float32 (G,), in [0, 1], on the supernet's device."""
-        values = _encoding(self.space, arch, self.config.router_input)
-        return torch.tensor(values, dtype=torch.float32, device=self.embed.weight.device)
+        return parts
 
 
 @functools.lru_cache(maxsize=4096)

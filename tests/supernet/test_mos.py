@@ -49,7 +49,7 @@ def test_router_by_hand() -> None:
     with torch.no_grad():
         net.hidden.weight.copy_(torch.tensor([[1.0], [-1.0]]))
         net.hidden.bias.zero_()
-        net.out.weight.copy_(torch.tensor([[1.0, 9.0], [0.0, 9.0], [0.0, 9.0], [2.0, 9.0]]))
+        net.out.weight.copy_(torch.tensor([[1.0, 5.0], [0.0, 6.0], [0.0, 7.0], [2.0, 8.0]]))
         net.out.bias.zero_()
         mix = net(torch.tensor([math.log(3)]), 2, dropout=False)  # hidden: log 3 and, through the ReLU, 0
     torch.testing.assert_close(mix, torch.tensor([[0.75, 0.25], [0.1, 0.9]]))

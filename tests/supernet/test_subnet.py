@@ -161,6 +161,15 @@ def test_a_step_leaves_the_earlier_state_usable(space: SearchSpace, src: Tensor,
     assert torch.equal(first, again)
 
 
+def test_cross_attention_reads_the_last_outputs_deepest_last(space: SearchSpace, src: Tensor) -> None:
+    subnet = shaken(space.largest, space)  # three encoder layers, all read
+    with torch.no_grad():
+        memory = subnet.encode(src)
+        keys = subnet.start(memory).cross[1].keys  # (B, H, 3 * S, K)
+        for part, output in zip(keys.split(src.shape[1], dim=2), memory.outputs, strict=True):
+            torch.testing.assert_close(part, subnet.decoder.layers[1].cross_attn.project(output).keys)
+
+
 def test_dropout_is_the_share_of_the_width_and_rests_in_eval(space: SearchSpace, src: Tensor, prev: Tensor) -> None:
     config = SupernetConfig(dropout=0.4)
     largest, smallest = shaken(space.largest, space, config), shaken(space.smallest, space, config)

@@ -156,6 +156,15 @@ def test_eval_draws_nothing_and_training_drops_out(space: SearchSpace, src: Tens
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize("routing", ["none", "layer", "neuron"])
+def test_weights_are_generated_in_full_precision_under_autocast(space: SearchSpace, routing: str) -> None:
+    net = built(space, routing=routing)
+    plain = net.generate(space.largest, False)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = net.generate(space.largest, False)
+    assert all(torch.equal(plain[name], mixed[name]) for name in plain)
+
+
 def test_an_architecture_outside_the_space_is_refused(space: SearchSpace, src: Tensor, prev: Tensor) -> None:
     net = built(space)
     layers = (space.largest.encoder_layers[0].model_copy(update={"ffn_dim": 17}), *space.largest.encoder_layers[1:])
