@@ -14,13 +14,30 @@ from .space import ArchConfig
 # -- training ------------------------------------------------------------------------------------------------------
 
 
+class CorpusCard(Record):
+    """The corpus that a tokenizer and a supernet were trained on; `dropped` counts pairs by reason."""
+
+    version: Literal[1] = 1
+    source_lang: str
+    target_lang: str
+    num_train: int
+    num_valid: int
+    num_test: int
+    dropped: dict[str, int]
+    sha256: str
+    vocab_size: int
+    tokenizer_sha256: str
+
+
 class SupernetCard(Record):
     """What a checkpoint was made from and how well its largest and smallest subnets do."""
 
     version: Literal[1] = 1
+    made_from: str
     space_sha256: str
     corpus_sha256: str
     tokenizer_sha256: str
+    supernet_sha256: str
     updates: int
     vocab_size: int
     routing: str
@@ -91,6 +108,7 @@ class DeviceState(Record):
     cores: int | None = None
     memory_bytes: int | None = None
     memory_available_bytes: int | None = None
+    swap_used_bytes: int | None = None
     disk_free_bytes: int | None = None
     governor: str | None = None
     frequency_mhz: float | None = None
@@ -102,6 +120,7 @@ class DeviceState(Record):
     onnxruntime_version: str | None = None
     sentencepiece_version: str | None = None
     providers: tuple[str, ...] = ()
+    provider_error: str | None = None
 
 
 class Problem(Record):
@@ -139,6 +158,15 @@ class LatencyRecord(Record):
     runtime: str
     measured_at: str
     session: str
+
+
+class SessionRecord(Record):
+    """The state of a device when a session of measurements began; `LatencyRecord.session` refers to it."""
+
+    version: Literal[1] = 1
+    session: str
+    started_at: str
+    state: DeviceState
 
 
 class PredictorCard(Record):

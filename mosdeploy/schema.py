@@ -68,6 +68,24 @@ def load_toml(model: type[R], path: Path) -> R:
     return parse(model, read_toml(path), str(path))
 
 
+def parse_json_file(model: type[R], path: Path) -> R:
+    """Read a JSON file that a user wrote into a record type.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or unreadable, is not UTF-8 JSON, or does not fit the record type.
+    """
+    try:
+        return parse(model, json.loads(path.read_text(encoding="utf-8")), str(path))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid JSON: {error}") from error
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file as plain data.
 

@@ -88,8 +88,12 @@ class Workspace:
     def bundles_dir(self) -> Path:
         return self.root / "bundles"
 
+    @property
+    def deployments_dir(self) -> Path:
+        return self.root / "deployments"
+
     def deployment_path(self, device: str) -> Path:
-        return self.root / "deployments" / f"{device}.json"
+        return self.deployments_dir / f"{device}.json"
 
     @property
     def report_dir(self) -> Path:

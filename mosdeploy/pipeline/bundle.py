@@ -1,0 +1,195 @@
+"""Verbs about bundles: export, deploy, translate."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from ..config import Precision, Workload
+from ..errors import ConfigError, StaleInputError
+from ..profiles import load_profile
+from ..records import BundleManifest, Deployment, SearchResult
+from ..workspace import Workspace, read_record, sha256_file, write_record
+from .devices import connector
+from .run import Progress, Run
+from .training import Trained, trained
+
+if TYPE_CHECKING:
+    from ..export.parity import ParitySet
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A bundle that was just written."""
+
+    path: Path
+    manifest: BundleManifest
+    size_bytes: int
+
+
+def export(run: Run, arch_name: str, precision: str | None, beam: int | None, progress: Progress) -> Exported:
+    """Write the bundle of an inherited subnet, after checking that it translates as torch does.
+
+    Parameters
+    ----------
+    arch_name
+        `winner`, `largest`, `smallest`, or a JSON file with an architecture.
+    precision, beam
+        None takes the workload's, which is what was profiled and searched for.
+
+    Raises
+    ------
+    StaleInputError
+        If the run is not trained, or there is no winner of this supernet.
+    ConfigError
+        If the precision is unknown.
+    ExportError
+        If the bundle does not translate as the trained subnet; nothing is written then.
+    """
+    from ..export.bundle import BundleOrigin, export_bundle
+
+    workload = _workload(run, precision, beam)
+    state = trained(run)
+    arch = state.arch(arch_name)
+    result = state.search_result() if arch_name == "winner" else None
+    subnet = state.subnet(arch)
+    corpus = run.config.corpus
+    name = f"{corpus.source_lang}-{corpus.target_lang}-{arch.key[:8]}-{workload.precision}-beam{workload.beam}"
+    out_dir = run.workspace.bundles_dir / name
+    progress.say(f"exporting {name} and comparing it with torch on {run.config.export.parity_pairs} validation pairs")
+    manifest = export_bundle(
+        subnet,
+        arch,
+        run.config.space,
+        workload=workload,
+        config=run.config.export,
+        origin=BundleOrigin(
+            name=name,
+            source_lang=corpus.source_lang,
+            target_lang=corpus.target_lang,
+            device=result.device if result else None,
+            made_from=_made_from(run, state, result),
+        ),
+        tokenizer_path=run.workspace.tokenizer_path,
+        parity_set=_parity_set(state, workload, lambda ids: state.translate(subnet, ids, workload.beam)),
+        out_dir=out_dir,
+    )
+    return Exported(out_dir, manifest, folder_bytes(out_dir))
+
+
+def deploy(run: Run, device: str | None, bundle: Path | None, ssh_config: Path, progress: Progress) -> Deployment:
+    """Put a bundle on a device, run its self-test there, measure it there, and record it.
+
+    Parameters
+    ----------
+    device
+        None takes the device that the bundle was searched for.
+    bundle
+        None takes the newest of the run folder.
+
+    Raises
+    ------
+    StaleInputError
+        If there is no bundle, or its files are not those of its manifest.
+    DeviceError
+        If the device fails, or the self-test does; an older deployment stays current.
+    """
+    from ..devices.deploy import deploy as put_on_device
+    from ..export.bundle import read_manifest
+
+    folder = bundle or _newest(run.workspace.root)
+    manifest = read_manifest(folder)
+    target = load_profile(device or run.config.device or manifest.device or "local", run.workspace.root)
+    progress.say(f"deploying {folder.name} to {target.name}")
+    with connector(target, ssh_config)() as session:
+        deployment = put_on_device(session, target, folder, manifest, _limit_ms(run, manifest))
+    write_record(run.workspace.deployment_path(target.name), deployment)
+    return deployment
+
+
+def translate(root: Path, bundle: Path | None, lines: Sequence[str], threads: int | None) -> list[str]:
+    """Translate lines with a bundle on this machine.
+
+    Raises
+    ------
+    StaleInputError
+        If there is no bundle, or it is damaged.
+    """
+    from ..runtime import BundleError, Translator
+
+    folder = bundle or _newest(root)
+    try:
+        return Translator(folder, threads=threads).translate(list(lines))
+    except BundleError as error:
+        raise StaleInputError(f"{error}; run `mosdeploy export` again") from error
+
+
+def newest_bundle(root: Path) -> Path | None:
+    """The bundle of a run folder that was exported last."""
+    manifests = Workspace(root).bundles_dir.glob("[!.]*/manifest.json")
+    return max(
+        (path.parent for path in manifests),
+        key=lambda path: (path / "manifest.json").stat().st_mtime_ns,
+        default=None,
+    )
+
+
+def folder_bytes(folder: Path) -> int:
+    """Size of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _newest(root: Path) -> Path:
+    found = newest_bundle(root)
+    if found is None:
+        raise StaleInputError(f"no bundle in {Workspace(root).bundles_dir}; run `mosdeploy export` first")
+    return found
+
+
+def _workload(run: Run, precision: str | None, beam: int | None) -> Workload:
+    known = get_args(Precision)
+    if precision is not None and precision not in known:
+        raise ConfigError(f"unknown precision '{precision}'; known: {', '.join(known)}")
+    changes = {key: value for key, value in (("precision", precision), ("beam", beam)) if value is not None}
+    return run.config.workload.model_copy(update=changes)
+
+
+def _parity_set(
+    state: Trained, workload: Workload, reference: Callable[[list[list[int]]], list[list[int]]]
+) -> "ParitySet":
+    from ..export.parity import ParitySet
+    from ..training.evaluate import bleu_chrf
+
+    limits = state.run.config.export
+    pairs = state.corpus.valid
+    ids = state.tokenizer.encode_many([source for source, _ in pairs])
+    fitting = [i for i, row in enumerate(ids) if len(row) <= limits.max_source_len][: limits.parity_pairs]
+    references = [pairs[i][1] for i in fitting]
+    return ParitySet(
+        sources=[pairs[i][0] for i in fitting],
+        source_ids=[ids[i] for i in fitting],
+        reference=reference,
+        decode=state.tokenizer.decode,
+        bleu=lambda outputs: bleu_chrf(outputs, references)[0],
+    )
+
+
+def _made_from(run: Run, state: Trained, result: SearchResult | None) -> dict[str, str]:
+    made_from = {
+        "corpus": state.card.corpus_sha256,
+        "tokenizer": state.card.tokenizer_sha256,
+        "supernet": state.card.supernet_sha256,
+        "space": state.card.space_sha256,
+    }
+    if result is not None:
+        made_from["search"] = sha256_file(run.workspace.search_result_path)
+        made_from["predictor"] = result.predictor_sha256
+    return made_from
+
+
+def _limit_ms(run: Run, manifest: BundleManifest) -> float | None:
+    """The limit that the bundle's architecture was searched for, if the search is still the one at hand."""
+    path = run.workspace.search_result_path
+    if "search" not in manifest.made_from or not path.exists() or sha256_file(path) != manifest.made_from["search"]:
+        return None
+    return read_record(SearchResult, path, "mosdeploy search").limits.max_latency_ms

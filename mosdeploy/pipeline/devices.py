@@ -1,0 +1,69 @@
+"""Verbs about devices: list, show, check, set up; and the sessions that other verbs open."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..config import DeviceProfile
+from ..profiles import list_profiles, load_profile
+from ..records import DeviceCheck
+from .run import Progress
+
+if TYPE_CHECKING:
+    from ..devices.session import Session
+
+
+def list_devices(root: Path) -> list[DeviceProfile]:
+    """All known profiles: of the run folder, of the user, shipped."""
+    return list_profiles(root)
+
+
+def show_device(root: Path, name: str) -> DeviceProfile:
+    """One profile.
+
+    Raises
+    ------
+    ConfigError
+        If no profile has this name.
+    """
+    return load_profile(name, root)
+
+
+def connector(profile: DeviceProfile, ssh_config: Path) -> "Callable[[], Session]":
+    """What opens a session to a device, as often as it takes."""
+    from ..devices.connect import open_session
+
+    return partial(open_session, profile, ssh_config.expanduser())
+
+
+def check_device(root: Path, name: str, ssh_config: Path) -> DeviceCheck:
+    """Look at a device and at what it lacks.
+
+    Raises
+    ------
+    DeviceError
+        If it cannot be reached.
+    """
+    from ..devices.probe import check, probe
+
+    profile = load_profile(name, root)
+    with connector(profile, ssh_config)() as session:
+        state = probe(session, profile)
+    return DeviceCheck(device=name, state=state, problems=check(state, profile))
+
+
+def setup_device(root: Path, name: str, ssh_config: Path, progress: Progress) -> str:
+    """Make a virtual environment with the runtime on a device; returns its Python there.
+
+    Raises
+    ------
+    DeviceError
+        If the device cannot be reached, or a step fails there.
+    """
+    from ..devices.setup import setup
+
+    profile = load_profile(name, root)
+    with connector(profile, ssh_config)() as session:
+        progress.say(f"{name}: installing {', '.join(profile.requirements)}")
+        return setup(session, profile)

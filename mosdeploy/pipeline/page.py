@@ -1,0 +1,59 @@
+"""The verb that reads everything and changes nothing: report."""
+
+import json
+from pathlib import Path
+
+from ..errors import ConfigError, StaleInputError
+from ..records import Deployment, ScoreTable, SessionRecord
+from ..schema import parse
+from ..workspace import read_lines, read_record
+from .bundle import folder_bytes, newest_bundle
+from .latency import predictor
+from .run import Run
+from .training import trained
+
+
+def report(run: Run) -> Path:
+    """Write the report of a run folder; what is missing is named there, with the command that makes it.
+
+    Raises
+    ------
+    StaleInputError
+        If there is no search result, or a record is corrupt.
+    """
+    from ..export.bundle import read_manifest
+    from ..latency.dataset import LatencyDataset
+    from ..report import ReportInputs, build_report
+
+    files = run.workspace
+    state = trained(run)
+    search = state.search_result()
+    model = predictor(run, search.device)
+    path = files.latency_path(search.device, search.workload.name)
+    dataset = LatencyDataset.load(path) if path.exists() else None
+    records = dataset.usable if dataset else []
+    bundle = newest_bundle(run.workspace.root)
+    scores = read_record(ScoreTable, files.scores_path, "mosdeploy evaluate") if files.scores_path.exists() else None
+    inputs = ReportInputs(
+        search=search,
+        context=dataset.context if dataset else None,
+        sessions=_sessions(path.parent / "sessions.jsonl"),
+        records=tuple(records),
+        predicted_ms=tuple(model.predict(run.config.space.genes([x.arch for x in records])).tolist()),
+        card=model.card,
+        manifest=read_manifest(bundle) if bundle else None,
+        bundle_size_bytes=folder_bytes(bundle) if bundle else None,
+        deployments=tuple(
+            read_record(Deployment, x, "mosdeploy deploy") for x in sorted(files.deployments_dir.glob("*.json"))
+        ),
+        scores=scores if scores and scores.supernet_sha256 == state.card.supernet_sha256 else None,
+        supernet=state.card,
+    )
+    return build_report(inputs, files.report_dir)
+
+
+def _sessions(path: Path) -> tuple[SessionRecord, ...]:
+    try:
+        return tuple(parse(SessionRecord, json.loads(line), str(path)) for line in read_lines(path)[0])
+    except (ValueError, ConfigError) as error:
+        raise StaleInputError(f"{path} is corrupt ({error}); delete it and run `mosdeploy profile` again") from error

@@ -1,0 +1,156 @@
+"""The verb that joins all rooms: search the supernet, then measure the finalists on the device."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..config import SearchConfig, parse_count, parse_duration_ms
+from ..errors import ConfigError, InfeasibleError, MosdeployError
+from ..profiles import load_profile
+from ..records import Candidate, Limits, SearchResult
+from ..space import ArchConfig
+from ..workspace import fingerprint, locked, write_record
+from .latency import collect, predictor
+from .run import Progress, Run
+from .training import Trained, trained
+
+if TYPE_CHECKING:
+    from ..search import Cost, Evolution
+
+MAX_VERIFY_ROUNDS = 3
+"""How often further finalists are measured when none of those before kept the limit."""
+
+
+def search(
+    run: Run, device: str | None, limits: Limits, verify: bool, ssh_config: Path, progress: Progress
+) -> SearchResult:
+    """Find the subnet of lowest validation loss within the limits; the winner keeps them as measured on the device.
+
+    Parameters
+    ----------
+    limits
+        From the command line; what it leaves open comes from the config.
+    verify
+        Measure the finalists. Without it the winner is a prediction, and the result says so.
+
+    Raises
+    ------
+    ConfigError
+        If there is no limit at all.
+    StaleInputError
+        If the run is not trained, or no latency was measured on the device.
+    InfeasibleError
+        If nothing keeps the limits, as predicted or as measured.
+    DeviceError
+        If the device fails while the finalists are measured.
+    """
+    from ..search import choose_winner, evolve
+
+    limits = _with_defaults(limits, run.config.search)
+    state, name = trained(run), run.profiled_device_name(device)
+    model = predictor(run, name)
+    busy = MosdeployError(
+        f"another `mosdeploy search` runs in {run.workspace.root.absolute()}; wait for it, or stop it"
+    )
+    with locked(run.workspace.quality_path, busy):
+        evolution = evolve(
+            run.config.space,
+            run.config.search,
+            limits,
+            loss=_loss(state),
+            cost=_cost(state),
+            predict_ms=model.predict,
+            progress=lambda p: progress.update(
+                "search", p.iteration, p.iterations, f"best loss {p.best_loss:.4f}, {p.num_evaluated} subnets"
+            ),
+        )
+        if verify:
+            measured = _measure(run, name, evolution, limits, math.expm1(model.interval), ssh_config, progress)
+            winner = choose_winner(measured, limits)
+        else:
+            measured, winner = [], evolution.ranked[0]
+        result = SearchResult(
+            device=name,
+            workload=run.config.workload,
+            limits=limits,
+            space_sha256=run.space_sha256,
+            supernet_sha256=state.card.supernet_sha256,
+            predictor_sha256=fingerprint(model),
+            winner=winner,
+            verified=verify,
+            finalists=tuple(measured),
+            front=evolution.front,
+            num_evaluated=evolution.num_evaluated,
+            seed=run.config.search.seed,
+        )
+        write_record(run.workspace.search_result_path, result)
+    return result
+
+
+def _with_defaults(limits: Limits, config: SearchConfig) -> Limits:
+    merged = Limits(
+        max_latency_ms=limits.max_latency_ms or (config.max_latency and parse_duration_ms(config.max_latency)) or None,
+        max_parameters=limits.max_parameters or (config.max_parameters and parse_count(config.max_parameters)) or None,
+        max_size_bytes=limits.max_size_bytes or (config.max_size and parse_count(config.max_size)) or None,
+    )
+    if merged == Limits():
+        raise ConfigError(
+            "a search needs a limit: give --max-latency 150ms, --max-parameters 4M or --max-size 12MiB, "
+            "or write one under [search] in mosdeploy.toml"
+        )
+    return merged
+
+
+def _loss(state: Trained) -> Callable[[ArchConfig], float]:
+    """Validation loss of inherited subnets; what a killed search computed is not computed again."""
+    from ..losses import LossCache
+    from ..training.evaluate import validation_loss
+
+    batches = state.valid_batches(state.run.config.search.eval_pairs)
+    num_pairs = state.run.config.search.eval_pairs
+    made_from = fingerprint(state.card.supernet_sha256, state.corpus.sha256, num_pairs)
+    cache = LossCache(state.run.workspace.quality_path, made_from)
+    return cache.wrap(lambda arch: validation_loss(state.subnet(arch), batches))
+
+
+def _cost(state: Trained) -> "Callable[[ArchConfig], Cost]":
+    from ..export.candidate import bundle_bytes
+    from ..search import Cost
+
+    space, vocab_size, workload = state.run.config.space, state.card.vocab_size, state.run.config.workload
+    return lambda arch: Cost(
+        space.num_parameters(arch, vocab_size), bundle_bytes(arch, space, vocab_size, workload.precision)
+    )
+
+
+def _measure(
+    run: Run,
+    device: str,
+    evolution: "Evolution",
+    limits: Limits,
+    margin: float,
+    ssh_config: Path,
+    progress: Progress,
+) -> list[Candidate]:
+    """Finalists with their measured latency: more of them as long as none keeps the limit, in bounded rounds."""
+    from ..search import choose_winner, finalists
+
+    target = load_profile(device, run.workspace.root)
+    path = run.workspace.verified_path(device, run.config.workload.name)
+    measured: list[Candidate] = []
+    for _ in range(MAX_VERIFY_ROUNDS):
+        exclude = [candidate.arch.key for candidate in measured]
+        chosen = finalists(evolution, limits, run.config.search.finalists, exclude, margin)
+        if not chosen:
+            break
+        dataset, _ = collect(run, target, [candidate.arch for candidate in chosen], path, ssh_config, progress)
+        for candidate in chosen:
+            timing = dataset.measured[candidate.arch.key].measurement.total
+            measured.append(candidate.model_copy(update={"measured_ms": timing.median_ms if timing else None}))
+        try:
+            choose_winner(measured, limits)
+            break
+        except InfeasibleError:
+            continue
+    return measured
