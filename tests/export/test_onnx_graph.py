@@ -49,6 +49,16 @@ def test_padded_batches_translate_as_in_torch(space: SearchSpace, beam: int) -> 
     assert len({tuple(ids) for ids in answers}) > 10 and np.mean([len(set(ids)) for ids in answers]) > 1.5
 
 
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0, 2.0])
+def test_beams_close_when_torch_closes_them(trained_subnet: Subnet, length_penalty: float) -> None:
+    rng = np.random.default_rng(0)
+    sources = [rng.integers(4, 12, length).tolist() for length in rng.integers(1, 6, 40)]
+    session = open_subnet(trained_subnet, small_space(), beam=3, length_penalty=length_penalty)
+    expected = translate(trained_subnet, sources, 3, 12, length_penalty)
+    assert [until_end(row) for row in run(session, sources, 12)] == expected
+    assert 0 < sum(map(len, expected)) < 12 * len(sources)
+
+
 @pytest.mark.parametrize(("encoder_dim", "decoder_dim"), list(product((20, 32), (20, 28))))
 def test_unequal_widths(space: SearchSpace, encoder_dim: int, decoder_dim: int) -> None:
     widths = {"encoder_embed_dim": encoder_dim, "decoder_embed_dim": decoder_dim}

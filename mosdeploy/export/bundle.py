@@ -1,0 +1,215 @@
+"""Bundles: the folder that travels to a device.
+
+In: a trained subnet, its tokenizer, what it was made from, and validation sentences. Out: a folder with model,
+tokenizer, manifest and a README, whole or not there, and only if the model translates as the subnet does.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ..config import ExportConfig, Workload
+from ..errors import ExportError, StaleInputError
+from ..records import BundleManifest, ParityReport, SelfTest
+from ..space import ArchConfig, SearchSpace
+from ..workspace import disk_errors, read_record, sha256_file, write_record
+from .decode_loop import BOS_ID, EOS_ID, PAD_ID
+from .onnx_graph import build_graph, state_arrays
+from .parity import ExportedModel, ParitySet, check_parity
+from .readme import bundle_readme
+
+MODEL_NAME, TOKENIZER_NAME, MANIFEST_NAME, README_NAME = "model.onnx", "tokenizer.model", "manifest.json", "README.md"
+UNK_ID = 1
+NUM_SELF_TESTS = 3
+
+
+class HasStateDict(Protocol):
+    """What is asked of a subnet: its weights, by the names of the contract between supernet and export."""
+
+    def state_dict(self) -> Mapping[str, object]:
+        """Names to tensors."""
+
+
+@dataclass(frozen=True)
+class BundleOrigin:
+    """What the manifest says of where a bundle comes from; `made_from` maps record names to their sha256."""
+
+    name: str
+    source_lang: str
+    target_lang: str
+    device: str | None
+    made_from: Mapping[str, str]
+
+
+def max_positions(config: ExportConfig) -> int:
+    """Positions that the model of a bundle serves: the longest source with its end token, or the most steps."""
+    return max(config.max_source_len + 1, config.max_decode_steps)
+
+
+def export_bundle(
+    subnet: HasStateDict,
+    arch: ArchConfig,
+    space: SearchSpace,
+    *,
+    workload: Workload,
+    config: ExportConfig,
+    origin: BundleOrigin,
+    tokenizer_path: Path,
+    parity_set: ParitySet,
+    out_dir: Path,
+) -> BundleManifest:
+    """Export a subnet at the beam and precision of a workload.
+
+    Parameters
+    ----------
+    subnet
+        The collapsed subnet, trained.
+    parity_set
+        Sentences of at most `config.max_source_len` pieces.
+    out_dir
+        The folder to write; a bundle that stands there is replaced.
+
+    Returns
+    -------
+    BundleManifest
+        As written into the folder.
+
+    Raises
+    ------
+    ExportError
+        If the model does not translate as the subnet, a weight or a sentence does not fit, or `out_dir` is something
+        else than a bundle.
+    MosdeployError
+        If the disk is full.
+    """
+    if out_dir.exists() and not (out_dir / MANIFEST_NAME).is_file():
+        raise ExportError(f"{out_dir} exists and is not a bundle; move it away, or choose another folder")
+    _check_lengths(parity_set, config)
+    with disk_errors(out_dir):
+        out_dir.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out_dir.name}.", dir=out_dir.parent) as scratch:
+            folder = Path(scratch) / "new"
+            folder.mkdir()
+            vocab_size = _write_model(subnet, arch, space, workload, config, folder / MODEL_NAME)
+            shutil.copyfile(tokenizer_path, folder / TOKENIZER_NAME)
+            model = ExportedModel(folder / MODEL_NAME, config.max_decode_steps)
+            report = check_parity(model, parity_set, config, workload.precision)
+            tests = _self_tests(model, parity_set)
+            manifest = _manifest(arch, space, vocab_size, workload, config, origin, report, tests)
+            (folder / README_NAME).write_text(bundle_readme(manifest), encoding="utf-8")
+            names = (MODEL_NAME, TOKENIZER_NAME, README_NAME)
+            manifest = manifest.model_copy(update={"sha256": {name: sha256_file(folder / name) for name in names}})
+            write_record(folder / MANIFEST_NAME, manifest)
+            _put_in_place(folder, out_dir, Path(scratch) / "old")
+    return manifest
+
+
+def read_manifest(bundle_dir: Path) -> BundleManifest:
+    """Read a bundle's manifest and make sure that its files are those that it names.
+
+    Raises
+    ------
+    StaleInputError
+        If the manifest is missing or corrupt, or a file is missing or has changed; names the file.
+    """
+    manifest = read_record(BundleManifest, bundle_dir / MANIFEST_NAME, "mosdeploy export")
+    for name, expected in manifest.sha256.items():
+        path = bundle_dir / name
+        if Path(name).name != name or not path.is_file() or sha256_file(path) != expected:
+            raise StaleInputError(
+                f"{path} is missing or is not the file that the manifest names; run `mosdeploy export` again"
+            )
+    return manifest
+
+
+def _write_model(
+    subnet: HasStateDict, arch: ArchConfig, space: SearchSpace, workload: Workload, config: ExportConfig, path: Path
+) -> int:
+    """Write the self-contained model; give the size of the vocabulary."""
+    arrays = state_arrays(subnet.state_dict())
+    vocab_size = len(arrays["embed.weight"])
+    model = build_graph(
+        arch,
+        space,
+        vocab_size,
+        arrays,
+        beam=workload.beam,
+        length_penalty=config.length_penalty,
+        precision=workload.precision,
+        max_positions=max_positions(config),
+    )
+    path.write_bytes(model.SerializeToString())
+    return vocab_size
+
+
+def _check_lengths(pairs: ParitySet, config: ExportConfig) -> None:
+    if not pairs.source_ids:
+        raise ExportError("no validation sentence to check the bundle with; give the corpus a validation set")
+    longest = max(map(len, pairs.source_ids))
+    if longest > config.max_source_len:
+        raise ExportError(
+            f"a validation sentence has {longest} pieces, but export.max_source_len is {config.max_source_len}; "
+            "raise it, or lower corpus.max_pieces"
+        )
+
+
+def _self_tests(model: ExportedModel, pairs: ParitySet) -> tuple[SelfTest, ...]:
+    """Sentences of different length and what the model answers to each alone."""
+    order = sorted(range(len(pairs.sources)), key=lambda i: (len(pairs.source_ids[i]), i))
+    chosen = sorted({order[(2 * k + 1) * len(order) // (2 * NUM_SELF_TESTS)] for k in range(NUM_SELF_TESTS)})
+    tests = []
+    for i in chosen:
+        output_ids = model.translate([pairs.source_ids[i]])[0]
+        tests.append(
+            SelfTest(
+                source=pairs.sources[i],
+                source_ids=tuple(pairs.source_ids[i]),
+                output_ids=tuple(output_ids),
+                output=pairs.decode(output_ids),
+            )
+        )
+    return tuple(tests)
+
+
+def _manifest(
+    arch: ArchConfig,
+    space: SearchSpace,
+    vocab_size: int,
+    workload: Workload,
+    config: ExportConfig,
+    origin: BundleOrigin,
+    report: ParityReport,
+    tests: tuple[SelfTest, ...],
+) -> BundleManifest:
+    return BundleManifest(
+        name=origin.name,
+        precision=workload.precision,
+        beam=workload.beam,
+        length_penalty=config.length_penalty,
+        source_lang=origin.source_lang,
+        target_lang=origin.target_lang,
+        pad_id=PAD_ID,
+        unk_id=UNK_ID,
+        bos_id=BOS_ID,
+        eos_id=EOS_ID,
+        vocab_size=vocab_size,
+        max_source_len=config.max_source_len,
+        max_decode_steps=config.max_decode_steps,
+        arch=arch,
+        num_parameters=space.num_parameters(arch, vocab_size),
+        workload=workload,
+        device=origin.device,
+        made_from=dict(origin.made_from),
+        parity=report,
+        self_test=tests,
+        sha256={},
+    )
+
+
+def _put_in_place(folder: Path, out_dir: Path, old_dir: Path) -> None:
+    if out_dir.exists():
+        out_dir.rename(old_dir)
+    folder.rename(out_dir)
