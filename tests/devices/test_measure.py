@@ -11,6 +11,7 @@ from mosdeploy.devices.job import AgentJob
 from mosdeploy.devices.measure import collect, measure_model
 from mosdeploy.devices.session import LocalSession
 from mosdeploy.errors import CommandError, DeviceBusyError
+from mosdeploy.workspace import sha256_bytes
 
 WEIGHTS_BYTES = 4096
 
@@ -46,17 +47,22 @@ def test_each_key_is_measured_once_and_a_failing_model_is_data(make_profile):
     assert [x.name for x in (Path(profile.work_dir) / "weights").iterdir()] == [f"uniform-{WEIGHTS_BYTES}.bin"]
 
 
-def test_a_closed_iterator_leaves_the_agent_at_work_and_a_rerun_collects(make_profile):
+def test_a_closed_iterator_leaves_the_agent_at_work_others_refuse_and_a_rerun_collects(make_profile):
     profile = make_profile()
-    keys = ["a", "b"]
+    keys = ["a", "b", "c"]
     first = run(profile, keys)
     seen = [next(first)[0]]
     first.close()
     pid = agent_pid(profile)
+    with pytest.raises(DeviceBusyError, match=rf"pid {pid}, since 20\d\d-"):
+        list(run(profile, ["x"], job_id="other"))
+    with pytest.raises(DeviceBusyError, match=f"pid {pid}"):  # the lock decides, should two look at the same moment
+        AgentJob(LocalSession(), profile, "other").start({}, WORKLOAD, 50, 0)
     wait_for(lambda: not is_alive(pid))
     rest = dict(run(profile, [key for key in keys if key not in seen]))
     assert sorted([*seen, *rest]) == keys
     assert sorted(line["key"] for line in result_lines(profile)) == keys
+    assert agent_pid(profile) == pid
 
 
 def test_ctrl_c_ends_the_agent(make_profile):
@@ -73,19 +79,6 @@ def test_ctrl_c_ends_the_agent(make_profile):
     pid = agent_pid(profile)
     wait_for(lambda: not is_alive(pid))
     assert 1 <= len(result_lines(profile)) < 3
-
-
-def test_a_second_job_on_the_device_refuses(make_profile):
-    profile = make_profile()
-    first = run(profile, ["a", "b"])
-    next(first)
-    pid = agent_pid(profile)
-    with pytest.raises(DeviceBusyError, match=rf"pid {pid}, since 20\d\d-"):
-        list(run(profile, ["x"], job_id="other"))
-    job = AgentJob(LocalSession(), profile, "other")
-    with pytest.raises(DeviceBusyError, match=f"pid {pid}"):  # the lock decides, should two look at the same moment
-        job.start({}, WORKLOAD, 50, 0)
-    assert len(dict(first)) == 1
 
 
 def test_a_time_out_of_a_candidate_is_data(make_profile):
@@ -123,13 +116,16 @@ def test_a_key_that_would_leave_the_job_folder_is_refused(make_profile):
         list(run(make_profile(), ["../../x"]))
 
 
-def test_a_deployed_model_is_measured_afresh_each_time(make_profile, tmp_path):
+def test_a_deployed_model_is_measured_afresh(make_profile, tmp_path):
     profile = make_profile()
     model = tmp_path / "model.onnx"
     model.write_bytes(tiny_model())
+    job_id = f"model-{sha256_bytes(str(model).encode())[:12]}"
+    old = Path(profile.work_dir) / "jobs" / job_id / "results.jsonl"
+    old.parent.mkdir(parents=True)
+    old.write_text('{"key": "model", "measurement": {"error": "of last week"}}\n')
     with LocalSession() as session:
-        first = measure_model(session, profile, WORKLOAD, 50, str(model))
-        model.write_bytes(b"not a model")
-        second = measure_model(session, profile, WORKLOAD, 50, str(model))
-    assert first.error is None
-    assert second.error is not None
+        measurement = measure_model(session, profile, WORKLOAD, 50, str(model))
+    assert measurement.error is None
+    assert measurement.total.repeats == 10
+    assert [line["key"] for line in result_lines(profile, job_id)] == ["model"]

@@ -1,0 +1,94 @@
+"""What a device says of itself, and what is concluded."""
+
+import os
+import platform
+
+import pytest
+
+from mosdeploy.devices.probe import check, probe
+from mosdeploy.devices.session import LocalSession
+from mosdeploy.records import DeviceState
+
+GOOD = DeviceState(
+    machine="aarch64",
+    cores=4,
+    disk_free_bytes=10**10,
+    governor="performance",
+    temperature_c=50.0,
+    throttled="0x0",
+    load_1min=0.1,
+    swap_used_bytes=0,
+    python_version="3.11.2",
+    numpy_version="2.0",
+    onnxruntime_version="1.20",
+    sentencepiece_version="0.2",
+)
+
+
+def problems(make_profile, state=GOOD, profile=None, **changes):
+    return check(state.model_copy(update=changes), profile or make_profile("ssh"))
+
+
+def test_this_machine_is_probed(make_profile):
+    state = probe(LocalSession(), make_profile())
+    assert state.machine == platform.machine()
+    assert state.python_version == platform.python_version()
+    assert state.cores == os.cpu_count()
+    assert state.memory_bytes > state.memory_available_bytes > 0
+    assert state.disk_free_bytes > 0
+    assert state.numpy_version
+    assert state.onnxruntime_version
+    assert "CPUExecutionProvider" in state.providers
+    assert state.provider_error is None
+    assert not [problem for problem in check(state, make_profile()) if problem.blocking]
+
+
+def test_a_python_without_the_runtime_is_still_probed(make_profile, bare_python):
+    profile = make_profile(python=bare_python)
+    state = probe(LocalSession(), profile)
+    assert state.python_version == platform.python_version()
+    (problem,) = [x for x in check(state, profile) if x.blocking]
+    assert problem.what == "not installed: numpy, onnxruntime, sentencepiece"
+    assert problem.fix == "mosdeploy devices setup dev"
+
+
+def test_no_python_is_a_state_too(make_profile):
+    profile = make_profile(python="python-nowhere")
+    state = probe(LocalSession(), profile)
+    assert (state.python_version, state.machine) == (None, platform.machine())
+    (problem,) = check(state, profile)
+    assert problem.blocking
+    assert "'python-nowhere' does not run" in problem.what
+    assert "apt-get install python3" in problem.fix
+
+
+def test_a_good_device_has_no_problems(make_profile):
+    assert problems(make_profile) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "what", "fix", "blocking"),
+    [
+        ({"python_version": "3.8.10"}, "3.8.10 is too old", "newer", True),
+        ({"sentencepiece_version": None}, "not installed: sentencepiece", "mosdeploy devices setup dev", True),
+        ({"provider_error": "CUDA: no kernel image is available"}, "no kernel image", "no kernels for the GPU", True),
+        ({"provider_error": "libcublas not found"}, "libcublas", "onnxruntime built for this device", True),
+        ({"disk_free_bytes": 10**8}, "only 100 MB", "df -h", False),
+        ({"governor": "powersave"}, "powersave", "echo performance | sudo tee", False),
+        ({"temperature_c": 82.4}, "82 degrees", "cool", False),
+        ({"throttled": "0x50005"}, "0x50005", "power supply", False),
+        ({"load_1min": 1.5}, "load 1.50 on 4 cores", "top", False),
+        ({"swap_used_bytes": 5 * 10**6}, "5 MB lie in swap", "swapoff", False),
+    ],
+)
+def test_each_problem_comes_with_the_command_that_mends_it(make_profile, change, what, fix, blocking):
+    (problem,) = problems(make_profile, **change)
+    assert what in problem.what
+    assert fix in problem.fix
+    assert problem.blocking is blocking
+
+
+def test_an_emulated_device_says_that_its_timing_means_nothing(make_profile):
+    (problem,) = problems(make_profile, profile=make_profile("ssh", emulated=True))
+    assert "emulated" in problem.what
+    assert not problem.blocking

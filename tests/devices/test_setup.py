@@ -1,0 +1,88 @@
+"""The runtime gets onto a device that has none, with or without internet."""
+
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from mosdeploy.devices import setup as room
+from mosdeploy.devices.connect import open_session
+from mosdeploy.devices.probe import probe
+from mosdeploy.devices.session import LocalSession
+from mosdeploy.devices.setup import setup
+from mosdeploy.errors import CommandError
+from mosdeploy.records import DeviceState
+
+
+def write_wheel(folder, name, tag="py3-none-any"):
+    folder.mkdir(exist_ok=True)
+    info = f"{name}-1.0.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-1.0-{tag}.whl", "w") as wheel:
+        wheel.writestr(f"{name}.py", "answer = 42\n")
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        wheel.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n")
+        wheel.writestr(f"{info}/RECORD", "")
+
+
+def write_python(path, text):
+    path.write_text(f"#!/bin/sh\n{text}")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_a_device_that_has_everything_is_left_alone(make_profile):
+    profile = make_profile()
+    assert setup(LocalSession("dev"), profile) == sys.executable
+    assert not (Path(profile.work_dir) / "venv").exists()
+
+
+@pytest.mark.slow
+def test_wheels_are_sent_to_a_device_without_internet(
+    make_profile, double, client_files, bare_python, tmp_path, monkeypatch
+):
+    write_wheel(tmp_path / "index", "tiny_runtime", tag="py3-none-manylinux_2_28_x86_64")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+    double.environment["PIP_INDEX_URL"] = "http://127.0.0.1:9/simple"  # nobody listens there
+    said = []
+    profile = make_profile(
+        "ssh", python=bare_python, requirements=("tiny_runtime",), wheel_platform="manylinux_2_28_x86_64"
+    )
+    with open_session(profile, client_files.config) as session:
+        python = setup(session, profile, said.append)
+        assert python == f"{profile.work_dir}/venv/bin/python"
+        assert session.run([python, "-c", "import tiny_runtime; print(tiny_runtime.answer)"]).stdout == "42\n"
+        assert probe(session, profile).numpy_version is None  # the environment is the Python from now on
+    assert any("sending wheels" in line for line in said)
+
+
+def test_no_wheel_for_the_device_leaves_no_half_environment(make_profile, bare_python, tmp_path, monkeypatch):
+    write_wheel(tmp_path / "index", "tiny_runtime", tag="py3-none-win_arm64")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+    profile = make_profile(python=bare_python, requirements=("tiny_runtime",), wheel_python="3.11")
+    monkeypatch.setattr(room, "_make_venv", lambda session, profile, folder: None)
+    with pytest.raises(CommandError, match=r"no wheels for Python 3\.11 on manylinux_2_28_.*set wheel_platform"):
+        setup(LocalSession("dev"), profile)
+    assert not (Path(profile.work_dir) / "venv").exists()
+
+
+def test_a_python_without_ensurepip_names_the_package(make_profile, bare_python, tmp_path):
+    text = f'[ "$2" = venv ] && {{ echo "ensurepip is not available"; exit 1; }}\nexec {bare_python} "$@"\n'
+    profile = make_profile(python=write_python(tmp_path / "python", text))
+    with pytest.raises(CommandError, match="sudo apt-get install python3-venv"):
+        setup(LocalSession("dev"), profile)
+
+
+def test_no_python_names_the_package(make_profile):
+    with pytest.raises(CommandError, match=r"no Python on the device.*apt-get install python3 python3-venv"):
+        setup(LocalSession("dev"), make_profile(python="python-nowhere"))
+
+
+def test_platform_tags_follow_the_profile_then_the_machine(make_profile):
+    state = DeviceState(machine="aarch64")
+    assert room._platforms(make_profile("ssh"), state)[0] == "manylinux_2_28_aarch64"
+    profile = make_profile("ssh", wheel_platform="manylinux_2_28_x86_64")
+    assert room._platforms(profile, state)[0] == "manylinux_2_28_x86_64"
+    assert room._platforms(make_profile("ssh", wheel_platform="macosx_11_0_arm64"), state) == ("macosx_11_0_arm64",)

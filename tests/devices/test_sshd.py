@@ -1,0 +1,306 @@
+"""Faults on the way to a device, with a real OpenSSH server on loopback: nothing lost, nothing measured twice."""
+
+import contextlib
+import getpass
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import paramiko
+import pytest
+from conftest import WORKLOAD, StallingProxy, agent_pid, is_alive, result_lines, wait_for
+from tiny_onnx import tiny_model
+
+from mosdeploy.config import MeasureProtocol
+from mosdeploy.devices import connect, measure
+from mosdeploy.devices.connect import open_session
+from mosdeploy.devices.measure import collect
+from mosdeploy.devices.probe import check, probe
+from mosdeploy.errors import AuthError, CommandError, ConnectError, DeviceBusyError, DeviceTimeoutError, HostKeyError
+
+SSHD = Path("/usr/sbin/sshd")
+KEYS = ["a", "b"]
+WEIGHTS_BYTES = 4096
+
+pytestmark = [pytest.mark.ssh, pytest.mark.skipif(not SSHD.exists(), reason="no OpenSSH server here")]
+
+
+class Server:
+    """sshd on a port, its home folder, and the files with which a user reaches it."""
+
+    def __init__(self, folder, files):
+        folder.mkdir()
+        self.home, self.files, self.folder = folder / "home", files, folder
+        self.home.mkdir()
+        self.host_key = paramiko.ECDSAKey.generate()
+        self.host_key.write_private_key_file(str(folder / "host_key"))
+        self.process = None
+
+    def start(self, options="PerSourcePenalties no"):
+        with contextlib.suppress(PermissionError):
+            Path("/run/sshd").mkdir(exist_ok=True)
+        with contextlib.closing(StallingProxy(0)) as free:
+            self.port = free.port
+        (self.folder / "authorized").write_text(f"{self.files.key.get_name()} {self.files.key.get_base64()}\n")
+        (self.folder / "config").write_text(
+            f"ListenAddress 127.0.0.1:{self.port}\nHostKey {self.folder}/host_key\n"
+            f"AuthorizedKeysFile {self.folder}/authorized\nPidFile none\nStrictModes no\n"
+            f"Subsystem sftp internal-sftp\nSetEnv HOME={self.home}\n{options}\n"
+        )
+        command = [str(SSHD), "-D", "-e", "-f", str(self.folder / "config")]
+        self.log = (self.folder / "log").open("w")
+        self.process = subprocess.Popen(command, stderr=self.log)
+        wait_for(lambda: "listening" in (self.folder / "log").read_text())
+        self.write_files()
+
+    def write_files(self, port=None, extra=""):
+        self.files.write(port or self.port, self.host_key, extra)
+        text = self.files.config.read_text()
+        self.files.config.write_text(text.replace("User tester", f"User {getpass.getuser()}"))
+
+    def kill_connections(self):
+        """Kill the server's side of every connection, and not what runs on the device."""
+        parents = {}
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                name, rest = path.read_text().split("(", 1)[1].rsplit(")", 1)
+                if name.startswith("sshd"):
+                    parents[int(path.parent.name)] = int(rest.split()[1])
+        ours = {self.process.pid}
+        for _ in range(4):
+            ours |= {pid for pid, parent in parents.items() if parent in ours}
+        for pid in ours - {self.process.pid}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def close(self):
+        if self.process:
+            self.kill_connections()
+            self.process.kill()
+            self.process.wait()
+            self.log.close()
+
+
+@pytest.fixture
+def server(tmp_path, client_files):
+    made = Server(tmp_path / "sshd", client_files)
+    made.start()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def profile(make_profile):
+    return make_profile("ssh")
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch):
+    monkeypatch.setattr(connect, "RECONNECT_WAITS_S", (0.1, 0.5, 2.0))
+
+
+def build(key):
+    return tiny_model(weights_bytes=WEIGHTS_BYTES)
+
+
+def run(server, profile, keys=KEYS, job_id="job", notify=lambda message: None):
+    opener = partial(open_session, profile, server.files.config)
+    return collect(opener, profile, WORKLOAD, 50, job_id, keys, build, WEIGHTS_BYTES, notify)
+
+
+def assert_each_key_once(profile, found, keys=KEYS):
+    assert sorted(found) == keys
+    assert all(measurement.error is None for measurement in found.values())
+    assert sorted(line["key"] for line in result_lines(profile)) == keys
+
+
+def test_the_link_works_with_a_talkative_shell(server, profile):
+    (server.home / ".bashrc").write_text("echo welcome; echo careful >&2\n")
+    with open_session(profile, server.files.config) as session:
+        assert session.run("echo hello").stdout == "hello\n"
+        assert session.home() == str(server.home)
+        assert session.run("sh -c 'kill -9 $$'").returncode == 128 + signal.SIGKILL
+        data = os.urandom(2_000_000)
+        source, target = server.folder / "source", server.folder / "target"
+        source.write_bytes(data)
+        session.put(source, str(target))
+        assert target.read_bytes() == data
+        state = probe(session, profile)
+    assert not [problem for problem in check(state, profile) if problem.blocking]
+
+
+def test_a_jump_host_leads_to_the_device(server, profile):
+    server.write_files(extra="  ProxyJump gate\nHost gate\n")
+    text = server.files.config.read_text()
+    gate = text.split("Host gate")[0].replace("Host dev", "Host gate").replace("  ProxyJump gate\n", "")
+    server.files.config.write_text(text.replace("Host gate\n", gate))
+    with open_session(profile, server.files.config) as session:
+        assert session.run("echo $SSH_CONNECTION").stdout.startswith("127.0.0.1")
+        assert len(session._clients) == 2
+    server.files.config.write_text(
+        server.files.config.read_text().replace("HostName 127.0.0.1", "HostName nowhere.invalid", 1)
+    )
+    with pytest.raises(ConnectError, match=r"the jump host cannot reach nowhere\.invalid"):
+        open_session(profile, server.files.config)
+
+
+def test_wrong_keys_are_told_apart(server, profile):
+    server.files.write(server.port, paramiko.ECDSAKey.generate())
+    with pytest.raises(HostKeyError, match="HAS CHANGED"):
+        open_session(profile, server.files.config)
+    server.files.known_hosts.unlink()
+    with pytest.raises(HostKeyError, match="is not known"):
+        open_session(profile, server.files.config)
+    server.write_files()
+    (server.folder / "authorized").write_text("")
+    with pytest.raises(AuthError, match="in with none of these keys"):
+        open_session(profile, server.files.config)
+
+
+def test_a_ban_after_failed_logins_is_explained(tmp_path, client_files, profile):
+    made = Server(tmp_path / "banning", client_files)
+    with contextlib.closing(made):
+        made.start("PerSourcePenalties authfail:60s min:1s")
+        (made.folder / "authorized").write_text("")
+        errors = []
+        for _ in range(6):
+            with pytest.raises((AuthError, ConnectError)) as caught:
+                open_session(profile, client_files.config)
+            errors.append(str(caught.value))
+        assert "bans this address" in errors[-1]
+
+
+def test_a_killed_connection_costs_nothing(server, profile):
+    said = []
+    collecting = run(server, profile, notify=said.append)
+    found = dict([next(collecting)])
+    pid = agent_pid(profile)
+    server.kill_connections()
+    found.update(collecting)
+    assert_each_key_once(profile, found)
+    assert agent_pid(profile) == pid
+    assert any("reconnecting" in message for message in said)
+
+
+def test_a_stalled_connection_costs_nothing(server, make_profile):
+    profile = make_profile("ssh", command_timeout_s=1.0)
+    with contextlib.closing(StallingProxy(server.port)) as proxy:
+        server.write_files(port=proxy.port)
+        collecting = run(server, profile, notify=lambda message: proxy.flowing.set())  # told of the stall: it ends
+        found = dict([next(collecting)])
+        proxy.flowing.clear()
+        found.update(collecting)
+    assert_each_key_once(profile, found)
+
+
+def test_a_cut_in_the_middle_of_the_uploads_costs_nothing(server, profile):
+    with contextlib.closing(StallingProxy(server.port)) as proxy:
+        server.write_files(port=proxy.port)
+        num_cuts = 0
+
+        def cut(message):
+            nonlocal num_cuts
+            if "uploaded" in message and num_cuts < 2:
+                num_cuts += 1
+                proxy.cut()
+
+        assert_each_key_once(profile, dict(run(server, profile, notify=cut)))
+    assert num_cuts == 2
+
+
+def test_a_killed_host_loses_nothing_and_repeats_nothing(server, profile, tmp_path):
+    script = tmp_path / "host.py"
+    script.write_text(
+        "import sys\nfrom pathlib import Path\nfrom mosdeploy.config import DeviceProfile\nimport conftest, test_sshd\n"
+        "class Files:\n    config = Path(sys.argv[2])\n"
+        "class Server:\n    files = Files\n"
+        "profile = DeviceProfile.model_validate_json(sys.argv[1])\n"
+        "for key, _ in test_sshd.run(Server, profile):\n    print(key, flush=True)\n"
+    )
+    command = [sys.executable, str(script), profile.model_dump_json(), str(server.files.config)]
+    paths = f"{Path(__file__).parent}:{Path(__file__).parents[2]}"
+    host = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths})
+    with host:
+        assert host.stdout.readline().strip() in KEYS
+        host.kill()
+    pid = agent_pid(profile)
+    assert_each_key_once(profile, dict(run(server, profile)))
+    assert agent_pid(profile) == pid
+    again = dict(run(server, profile))
+    assert_each_key_once(profile, again)
+    assert agent_pid(profile) == pid
+
+
+def test_a_killed_agent_is_started_again_and_repeats_nothing(server, profile):
+    collecting = run(server, profile)
+    found = dict([next(collecting)])
+    os.killpg(agent_pid(profile), signal.SIGKILL)
+    with (Path(profile.work_dir) / "jobs" / "job" / "results.jsonl").open("a") as file:
+        file.write('{"key": "torn')  # what a kill in the middle of a write leaves
+    found.update(collecting)
+    assert_each_key_once(profile, found)
+
+
+def test_an_agent_that_stalls_is_ended(server, make_profile, monkeypatch):
+    monkeypatch.setattr(measure, "SILENCE_S", 0.5)
+    protocol = MeasureProtocol(warmup=1, repeats=10, candidate_timeout_s=2.5)
+    profile = make_profile("ssh", measure=protocol)
+    collecting = run(server, profile)
+    next(collecting)
+    pid = agent_pid(profile)
+    os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(DeviceTimeoutError, match=r"no sign of life for 3 s.*measuring .*run the same command again"):
+        list(collecting)
+    wait_for(lambda: not is_alive(pid))
+
+
+def test_a_second_profile_on_the_device_refuses(server, profile):
+    keys = ["a", "b", "c"]
+    collecting = run(server, profile, keys)
+    found = dict([next(collecting)])
+    with pytest.raises(DeviceBusyError, match=rf"pid {agent_pid(profile)}, since 20\d\d-"):
+        list(run(server, profile, job_id="other"))
+    found.update(collecting)
+    assert_each_key_once(profile, found, keys)
+
+
+def test_what_the_device_lacks_is_named(server, make_profile, bare_python):
+    with pytest.raises(CommandError, match="no Python on the device"):
+        list(run(server, make_profile("ssh", python="python-nowhere")))
+    with pytest.raises(CommandError, match="No module named 'numpy'; run `mosdeploy devices setup dev`"):
+        list(run(server, make_profile("ssh", python=bare_python)))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    if os.geteuid() != 0 or not shutil.which("mount"):
+        pytest.skip("only root can mount a small disk")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if subprocess.run(command, check=False, capture_output=True).returncode != 0:
+        pytest.skip("no right to mount here")
+    yield folder
+    for _ in range(100):
+        if subprocess.run(["umount", str(folder)], check=False, capture_output=True).returncode == 0:
+            return
+        time.sleep(0.1)
+
+
+def test_a_full_disk_on_the_device_is_named(server, make_profile, small_disk, tmp_path):
+    profile = make_profile("ssh", work_dir=str(small_disk / "work"))
+    source = tmp_path / "large"
+    source.write_bytes(os.urandom(3_000_000))
+    with open_session(profile, server.files.config) as session:
+        with pytest.raises(CommandError, match=r"disk full: .*small needs 3\.0 MB, .* MB free"):
+            session.put(source, str(small_disk / "large"))
+        assert list(small_disk.iterdir()) == []
+        with pytest.raises(CommandError, match="disk full"):
+            session.put_bytes(source.read_bytes(), str(small_disk / "large"))
+    with pytest.raises(CommandError, match=r"dev: measuring stopped: disk full: .*uniform-4096.* MB free"):
+        list(run(server, profile))
