@@ -14,7 +14,7 @@ from ..space import ArchConfig, SearchSpace
 from .columns import NUM_CORE, FloatArray, independent, physical_columns, sums_from_genes
 
 POOL_SIZE = 1000
-PRIOR_VARIANCE_CORE, PRIOR_VARIANCE_OTHER = 1e3, 1e1
+PRIOR_VARIANCE_CORE, PRIOR_VARIANCE_OTHER = 1e3, 1e-1
 """Of coefficients over columns of unit length: the core columns are learned first."""
 
 
@@ -52,18 +52,35 @@ def choose(
     known = list(dict.fromkeys(measured))
     pool = [arch for arch in dict.fromkeys(drawn) if arch not in set(known)]
     columns = physical_columns(sums_from_genes(space, space.genes(known + pool)), space.qkv_dim, workload, vocab_size)
+    return [pool[i - len(known)] for i in choose_rows(columns, budget, num_known=len(known))]
+
+
+def choose_rows(columns: FloatArray, budget: int, num_known: int = 0) -> list[int]:
+    """Choose rows by greedy D-optimal design.
+
+    Parameters
+    ----------
+    columns
+        Shape (N, C), physical columns (columns.py); the first `num_known` rows are measured already.
+    budget
+        How many of the other rows to choose, at most.
+
+    Returns
+    -------
+    Indices of rows, in the order in which to measure them.
+    """
     used = independent(columns)
     rows = columns[:, used] / np.sqrt((columns[:, used] ** 2).mean(axis=0))
     covariance = np.diag([PRIOR_VARIANCE_CORE if i < NUM_CORE else PRIOR_VARIANCE_OTHER for i in used])
-    for row in rows[: len(known)]:
+    for row in rows[:num_known]:
         covariance = _learn(covariance, row)
-    rows, chosen = rows[len(known) :], list[int]()
-    for _ in range(min(budget, len(pool))):
+    taken, chosen = list(range(num_known)), list[int]()
+    for _ in range(min(budget, len(rows) - num_known)):
         variance = np.einsum("ij,jk,ik->i", rows, covariance, rows)
-        variance[chosen] = -1.0
+        variance[taken + chosen] = -1.0
         chosen.append(int(variance.argmax()))
         covariance = _learn(covariance, rows[chosen[-1]])
-    return [pool[i] for i in chosen]
+    return chosen
 
 
 def _learn(covariance: FloatArray, row: FloatArray) -> FloatArray:

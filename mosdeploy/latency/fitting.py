@@ -24,6 +24,8 @@ NUM_FOLDS = 10
 MLP_NUM_FOLDS = 5
 ALL_COLUMNS_GAIN, MLP_GAIN = 0.01, 0.02
 """Share by which the larger model has to lower the cross-validated error."""
+ALL_COLUMNS_MIN_SAMPLES = 50
+"""With fewer, a choice by cross-validation hangs on noise, and the core columns alone do better."""
 TRIMMED_SHARE = 0.9
 COVERAGE = 0.9
 
@@ -84,9 +86,10 @@ def fit_model(columns: FloatArray, features: FloatArray, latency_ms: FloatArray,
     """
     folds = _folds(len(latency_ms), NUM_FOLDS if len(latency_ms) > 4 * NUM_FOLDS else len(latency_ms))
     core_only, held_out = True, _cross_validate(columns, latency_ms, folds, core_only=True)
-    wide = _cross_validate(columns, latency_ms, folds, core_only=False)
-    if _trimmed(wide, latency_ms) < (1.0 - ALL_COLUMNS_GAIN) * _trimmed(held_out, latency_ms):
-        core_only, held_out = False, wide
+    if len(latency_ms) >= ALL_COLUMNS_MIN_SAMPLES:
+        wide = _cross_validate(columns, latency_ms, folds, core_only=False)
+        if _trimmed(wide, latency_ms) < (1.0 - ALL_COLUMNS_GAIN) * _trimmed(held_out, latency_ms):
+            core_only, held_out = False, wide
     model = fit_additive(columns, latency_ms, core_only=core_only)
     correction = None
     if try_mlp and len(latency_ms) >= MLP_MIN_SAMPLES:

@@ -1,0 +1,189 @@
+"""The latency predictor on HAT's published data, beside HAT's own recipe.
+
+    python benchmarks/predictor_hat.py --data ../shared/data/hat            # half a minute a file
+    python benchmarks/predictor_hat.py --data ../shared/data/hat --recipe   # and HAT's network, about a minute a file
+
+Every CSV file of the folder is a data set. Rows 0-1399 are for fitting, 1600-1999 for testing; rows 1400-1599 served to
+choose the constants of the method, and no fit sees them. The throttled blocks among the first rows are found and left
+out; nothing is chosen by, and nothing left out of, the test rows.
+"""
+
+import argparse
+import itertools
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mosdeploy.config import Workload
+from mosdeploy.latency.blocks import find_blocks, rows_outside
+from mosdeploy.latency.columns import FloatArray, physical_columns, sums_from_aggregates
+from mosdeploy.latency.design import choose_rows
+from mosdeploy.latency.fitting import measure_errors
+from mosdeploy.latency.hat import HatData, fit_hat, read_hat
+from mosdeploy.latency.predictor import LatencyPredictor
+from mosdeploy.space import SearchSpace
+
+TRAIN, TEST = slice(0, 1400), slice(1600, 2000)
+BUDGETS = (10, 20, 30, 50, 100)
+POOL_SIZE = 400
+NUM_PREDICTIONS = 1_000_000
+WORKLOAD = Workload(name="wmt14-ende", source_len=30, decode_steps=30, beam=5)
+VOCAB_SIZE = 32_768
+SPACE = SearchSpace(  # what the published data were sampled from
+    encoder_embed_dim=(512, 640),
+    decoder_embed_dim=(512, 640),
+    encoder_layers=(6,),
+    decoder_layers=(1, 2, 3, 4, 5, 6),
+    encoder_ffn_dim=(512, 1024, 2048, 3072),
+    decoder_ffn_dim=(512, 1024, 2048, 3072),
+    encoder_heads=(2, 4, 8),
+    decoder_self_heads=(2, 4, 8),
+    decoder_cross_heads=(2, 4, 8),
+    cross_span=(1, 2, 3),
+    qkv_dim=512,
+)
+HAT_STEPS = 5000
+HAT_FEATURE_SCALE = np.array([640, 6, 2048, 6, 640, 6, 2048, 6, 6, 2])
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    """Run once; the result and the processor seconds it took, all threads together."""
+    start = time.process_time()
+    return work(), time.process_time() - start
+
+
+def errors_of(predicted_ms: FloatArray, test: HatData) -> dict[str, float]:
+    return {name: round(value, 3) for name, value in vars(measure_errors(predicted_ms, test.latency_ms)).items()}
+
+
+def fit(data: HatData, try_mlp: bool) -> LatencyPredictor:
+    options = {"device": "board", "runtime": "PyTorch eager", "try_mlp": try_mlp}
+    return fit_hat(data, SPACE, WORKLOAD, VOCAB_SIZE, **options)[0]
+
+
+def ours(train: HatData, test: HatData) -> dict[str, Any]:
+    """All training rows, with and without a trial of the MLP ensemble."""
+    fit(train, try_mlp=False)  # warm up
+    additive, additive_s = timed(lambda: fit(train, try_mlp=False))
+    full, full_s = timed(lambda: fit(train, try_mlp=True))
+    return {
+        "additive": {**errors_of(additive.predict_rows(test.rows), test), "fit_cpu_s": round(additive_s, 3)},
+        "with_mlp_trial": {
+            **errors_of(full.predict_rows(test.rows), test),
+            "fit_cpu_s": round(full_s, 3),
+            "uses_mlp": full.card.uses_mlp,
+        },
+        "rejected_rows": additive.card.num_rejected,
+    }
+
+
+def few_samples(train: HatData, test: HatData, num_draws: int) -> dict[str, dict[int, dict[str, float]]]:
+    """MAPE over draws of few rows, designed (from a random pool) and random, outside the throttled blocks."""
+    columns = physical_columns(sums_from_aggregates(train.rows), SPACE.qkv_dim, WORKLOAD, VOCAB_SIZE)
+    usable = np.flatnonzero(rows_outside(find_blocks(columns, train.latency_ms), len(columns)))
+    table: dict[str, dict[int, dict[str, float]]] = {"designed": {}, "random": {}}
+    for budget in BUDGETS:
+        mape: dict[str, list[float]] = {"designed": [], "random": []}
+        for seed in range(num_draws):
+            pool = np.random.default_rng(seed).choice(usable, POOL_SIZE, replace=False)
+            for name, rows in (("designed", pool[choose_rows(columns[pool], budget)]), ("random", pool[:budget])):
+                predictor = LatencyPredictor.fit(
+                    SPACE,
+                    WORKLOAD,
+                    VOCAB_SIZE,
+                    train.rows[rows],
+                    train.latency_ms[rows],
+                    device="board",
+                    encoding="aggregated",
+                    try_mlp=False,
+                )
+                mape[name].append(measure_errors(predictor.predict_rows(test.rows), test.latency_ms).mape_percent)
+        for name, values in mape.items():
+            median, high = np.quantile(values, [0.5, 0.9])
+            table[name][budget] = {"median_mape": round(float(median), 3), "p90_mape": round(float(high), 3)}
+    return table
+
+
+def predictions_per_cpu_s(predictor: LatencyPredictor) -> float:
+    """From an integer gene array of a whole population."""
+    rng = np.random.default_rng(0)
+    genes = np.tile(SPACE.genes([SPACE.sample(rng) for _ in range(1000)]), (NUM_PREDICTIONS // 1000, 1))
+    return NUM_PREDICTIONS / min(timed(lambda: predictor.predict(genes))[1] for _ in range(3))
+
+
+def hat_recipe(train: HatData, test: HatData) -> dict[str, float]:
+    """HAT's predictor: ten scaled averages, four hidden layers of 400, MSE, Adam at 1e-5, 5,000 batches of 128."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    scale = float(np.median(train.latency_ms))  # HAT sets one by hand for each device
+    inputs = torch.tensor(train.rows / HAT_FEATURE_SCALE, dtype=torch.float32)
+    targets = torch.tensor(train.latency_ms / scale, dtype=torch.float32)
+    widths = [inputs.shape[1], 400, 400, 400, 400]
+    layers: list[nn.Module] = []
+    for i, o in itertools.pairwise(widths):
+        layers += [nn.Linear(i, o), nn.ReLU()]
+    network = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-5)
+
+    def train_network() -> None:
+        for _ in range(HAT_STEPS):
+            batch = torch.randperm(len(inputs))[:128]
+            loss = nn.functional.mse_loss(network(inputs[batch])[:, 0], targets[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    _, seconds = timed(train_network)
+    with torch.inference_mode():
+        outputs = network(torch.tensor(test.rows / HAT_FEATURE_SCALE, dtype=torch.float32))[:, 0]
+    return {**errors_of(scale * outputs.double().numpy(), test), "fit_cpu_s": round(seconds, 1)}
+
+
+def main() -> None:
+    """Run on every file and print a table, or one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with HAT's CSV files")
+    parser.add_argument("--draws", type=int, default=20, help="draws of few rows")
+    parser.add_argument("--recipe", action="store_true", help="train HAT's own network too (needs torch)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    options = parser.parse_args()
+    results: dict[str, Any] = {}
+    for path in sorted(options.data.glob("*.csv")):
+        data = read_hat(path)
+        train, test = data[TRAIN], data[TEST]
+        result = {"full": ours(train, test), "few": few_samples(train, test, options.draws)}
+        if options.recipe:
+            result["hat_recipe"] = hat_recipe(train, test)
+        result["predictions_per_cpu_s"] = round(predictions_per_cpu_s(fit(train, try_mlp=False)))
+        results[path.stem] = result
+        if not options.json:
+            print_result(path.stem, result)
+    if not results:
+        parser.error(f"no CSV files in {options.data}")
+    if options.json:
+        print(json.dumps(results, indent=2))
+
+
+def print_result(name: str, result: dict[str, Any]) -> None:
+    print(f"\n{name}  ({result['predictions_per_cpu_s']:,} predictions a CPU second)")
+    models = {key: result["full"][key] for key in ("additive", "with_mlp_trial")}
+    if "hat_recipe" in result:
+        models["HAT's recipe"] = result["hat_recipe"]
+    for model, e in models.items():
+        print(
+            f"  {model:15} MAPE {e['mape_percent']:.2f}%  within 5% {e['within_5_percent']:.1f}%  within 10% "
+            f"{e['within_10_percent']:.1f}%  tau {e['kendall_tau']:.3f}  fit {e['fit_cpu_s']} CPU s"
+        )
+    for kind, table in result["few"].items():
+        cells = "  ".join(f"{n}: {e['median_mape']:.2f} ({e['p90_mape']:.2f})" for n, e in table.items())
+        print(f"  {kind:15} median (p90) MAPE % by rows  {cells}")
+
+
+if __name__ == "__main__":
+    main()
