@@ -104,16 +104,8 @@ class LatencyPredictor(Record):
         PredictorError
             With fewer than `MIN_SAMPLES` rows, or a latency that is not a positive number.
         """
-        latency = np.asarray(latency_ms, dtype=np.float64)
-        if len(latency) < MIN_SAMPLES:
-            raise PredictorError(
-                f"{len(latency)} measured subnets are too few for a predictor of {device}, workload {workload.name}: "
-                f"at least {MIN_SAMPLES} are needed; run `mosdeploy profile --device {device} --budget 30`"
-            )
-        if not (np.isfinite(latency).all() and (latency > 0).all()):
-            raise PredictorError("a measured latency is not a positive number of milliseconds; profile again")
-        sums = sums_from_genes(space, rows) if encoding == "per_layer" else sums_from_aggregates(rows)
-        columns = physical_columns(sums, space.qkv_dim, workload, vocab_size)
+        latency = _checked(latency_ms, device, workload)
+        columns = _columns(space, workload, vocab_size, rows, encoding)
         fitted = fit_model(columns, np.asarray(rows, dtype=np.float64), latency, try_mlp=try_mlp)
         card = PredictorCard(
             device=device,
@@ -123,10 +115,7 @@ class LatencyPredictor(Record):
             num_samples=len(latency),
             num_rejected=num_left_out + int(np.count_nonzero(fitted.model.weights == 0)),
             uses_mlp=fitted.correction is not None,
-            mape_percent=fitted.errors.mape_percent,
-            within_5_percent=fitted.errors.within_5_percent,
-            within_10_percent=fitted.errors.within_10_percent,
-            kendall_tau=fitted.errors.kendall_tau,
+            **vars(fitted.errors),
             source=source,
             licence=licence,
         )
@@ -268,5 +257,21 @@ class LatencyPredictor(Record):
         return genes if self.encoding == "per_layer" else self.space.aggregate_genes(genes)
 
     def _columns(self, rows: Rows) -> FloatArray:
-        sums = sums_from_genes(self.space, rows) if self.encoding == "per_layer" else sums_from_aggregates(rows)
-        return physical_columns(sums, self.space.qkv_dim, self.workload, self.vocab_size)[:, self._used]
+        return _columns(self.space, self.workload, self.vocab_size, rows, self.encoding)[:, self._used]
+
+
+def _columns(space: SearchSpace, workload: Workload, vocab_size: int, rows: Rows, encoding: Encoding) -> FloatArray:
+    sums = sums_from_genes(space, rows) if encoding == "per_layer" else sums_from_aggregates(rows)
+    return physical_columns(sums, space.qkv_dim, workload, vocab_size)
+
+
+def _checked(latency_ms: npt.ArrayLike, device: str, workload: Workload) -> FloatArray:
+    latency = np.asarray(latency_ms, dtype=np.float64)
+    if len(latency) < MIN_SAMPLES:
+        raise PredictorError(
+            f"{len(latency)} measured subnets are too few for a predictor of {device}, workload {workload.name}: "
+            f"at least {MIN_SAMPLES} are needed; run `mosdeploy profile --device {device} --budget 30`"
+        )
+    if not (np.isfinite(latency).all() and (latency > 0).all()):
+        raise PredictorError("a measured latency is not a positive number of milliseconds; profile again")
+    return latency
