@@ -1,0 +1,78 @@
+"""Command line: `python -m mosdeploy_runtime BUNDLE [--threads N] [--self-test] [--json]`.
+
+Lines from stdin, translations to stdout, UTF-8, one for one; messages to stderr. Exit code 0; 1 when the self-test did
+not pass; 2 wrong usage or input that is not UTF-8; 8 something is wrong with the bundle.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+
+from .errors import BundleError
+from .self_test import run_self_test
+from .translator import Translator
+
+LINES_AT_A_TIME = 512
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; give the exit code."""
+    parser = argparse.ArgumentParser(prog=f"python -m {__package__}", description="Translate lines with a bundle.")
+    parser.add_argument("bundle", help="folder of the bundle")
+    parser.add_argument("--threads", type=_positive, help="threads to use; default: one a core")
+    parser.add_argument(
+        "--self-test", action="store_true", help="check the bundle on this machine and print one JSON line"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line, with source and output")
+    options = parser.parse_args(arguments)
+    try:
+        translator = Translator(options.bundle, options.threads)
+        if options.self_test:
+            result = run_self_test(translator)
+            _print({"passed": result.passed, "failures": result.failures, "agreement": result.agreement})
+            return 0 if result.passed else 1
+        for lines in _lines():
+            for source, output in zip(lines, translator.translate(lines)):  # noqa: B905 (Python 3.9)
+                _print({"source": source, "output": output} if options.json else output)
+    except BundleError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except UnicodeDecodeError as error:
+        print(f"error: the input is not UTF-8: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _lines() -> Iterator[list[str]]:
+    """Lines of stdin, some at a time; on a terminal one, so that each is answered at once."""
+    at_a_time = 1 if sys.stdin.isatty() else LINES_AT_A_TIME
+    lines: list[str] = []
+    for line in sys.stdin.buffer:
+        lines.append(line.decode("utf-8").rstrip("\r\n"))
+        if len(lines) == at_a_time:
+            yield lines
+            lines = []
+    if lines:
+        yield lines
+
+
+def _print(result: object) -> None:
+    text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
+    sys.stdout.buffer.write(text.encode("utf-8") + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a positive whole number")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""What can be wrong with a bundle.
+
+BundleError               8   base of all; the number is the exit code
+├── ManifestError             manifest.json is missing, too large, or not what a manifest must be
+├── FileMismatchError         a file is missing, too large, a link, or not the one that the manifest names
+└── ModelError                ONNX Runtime or SentencePiece cannot read or run its file
+"""
+
+from __future__ import annotations
+
+
+class BundleError(Exception):
+    """Base of all errors about a bundle."""
+
+    exit_code = 8
+
+
+class ManifestError(BundleError):
+    """The manifest is missing or malformed."""
+
+
+class FileMismatchError(BundleError):
+    """A file of the bundle is missing or is not the one that the manifest names."""
+
+
+class ModelError(BundleError):
+    """The model or the tokenizer cannot be read or run."""

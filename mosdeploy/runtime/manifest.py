@@ -1,0 +1,196 @@
+"""The manifest of a bundle, and the check that the bundle's files are those it names.
+
+In: a folder that anyone may have written. Out: a `Manifest` whose every value has been checked, or a BundleError. What
+the runtime does not need, it does not read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import FileMismatchError, ManifestError
+
+MANIFEST_NAME, MODEL_NAME, TOKENIZER_NAME = "manifest.json", "model.onnx", "tokenizer.model"
+VERSION = 1
+
+MAX_MANIFEST_BYTES = 2**20
+MAX_FILE_BYTES = 2**33
+MAX_LENGTH = 2**16
+MAX_VOCAB_SIZE = 2**20
+MAX_TEXT_LENGTH = 2**14
+MAX_SELF_TESTS = 100
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """A sentence, its ids, and what the bundle must answer."""
+
+    source: str
+    source_ids: tuple[int, ...]
+    output_ids: tuple[int, ...]
+    output: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What the runtime needs to know; lengths count pieces without begin and end tokens."""
+
+    name: str
+    precision: str
+    pad_id: int
+    eos_id: int
+    vocab_size: int
+    max_source_len: int
+    max_decode_steps: int
+    self_tests: tuple[SelfTest, ...]
+    sha256: dict[str, str]
+
+
+def read_manifest(bundle_dir: Path) -> Manifest:
+    """Read and check `manifest.json`.
+
+    Raises
+    ------
+    ManifestError
+        If it is missing, larger than a mebibyte, not JSON, or a value is missing, of the wrong type or out of range.
+    """
+    path = bundle_dir / MANIFEST_NAME
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_MANIFEST_BYTES + 1)
+    except OSError as error:
+        raise ManifestError(f"cannot read {path}: {error.strerror}; is {bundle_dir} a bundle?") from error
+    if len(content) > MAX_MANIFEST_BYTES:
+        raise ManifestError(f"{path} is larger than {MAX_MANIFEST_BYTES} bytes; it is no manifest")
+    try:
+        data = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"{path} is corrupt ({error}); copy or export the bundle again") from error
+    try:
+        return _manifest(_Fields(data, "manifest"))
+    except ManifestError as error:
+        raise ManifestError(f"{path}: {error}") from None
+
+
+def check_files(bundle_dir: Path, manifest: Manifest) -> None:
+    """Make sure that every file which the manifest names lies in the folder and has the hash that it should.
+
+    Raises
+    ------
+    FileMismatchError
+        Naming the file.
+    """
+    for name, expected in manifest.sha256.items():
+        path = bundle_dir / name
+        try:
+            status = path.lstat()
+        except OSError as error:
+            raise FileMismatchError(f"{path} is missing; copy or export the bundle again") from error
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_FILE_BYTES:
+            raise FileMismatchError(f"{path} is not a regular file of at most {MAX_FILE_BYTES} bytes")
+        found = _sha256(path)
+        if found != expected:
+            raise FileMismatchError(
+                f"{path} is not the file of this bundle: its sha256 begins with {found[:12]}, the manifest says "
+                f"{expected[:12]}; copy or export the bundle again"
+            )
+
+
+# -- reading of untrusted values -----------------------------------------------------------------------------------
+
+
+class _Fields:
+    """The members of a JSON object, each asked for with its type and range."""
+
+    def __init__(self, data: object, where: str) -> None:
+        if not isinstance(data, dict):
+            raise ManifestError(f"{where} must be an object")
+        self._data, self._where = data, where
+
+    def get(self, key: str) -> object:
+        if key not in self._data:
+            raise ManifestError(f"{self._where} has no '{key}'")
+        return self._data[key]
+
+    def integer(self, key: str, low: int, high: int) -> int:
+        value = self.get(key)
+        if type(value) is not int or not low <= value <= high:  # bool is an int
+            raise ManifestError(f"'{key}' must be a whole number from {low} to {high}")
+        return value
+
+    def text(self, key: str) -> str:
+        value = self.get(key)
+        if not isinstance(value, str) or len(value) > MAX_TEXT_LENGTH or _LONE_SURROGATE.search(value):
+            raise ManifestError(f"'{key}' must be a text of at most {MAX_TEXT_LENGTH} characters")
+        return value
+
+    def ids(self, key: str, vocab_size: int, longest: int) -> tuple[int, ...]:
+        value = self.get(key)
+        if not isinstance(value, list) or len(value) > longest:
+            raise ManifestError(f"'{key}' must be a list of at most {longest} ids")
+        if not all(type(item) is int and 0 <= item < vocab_size for item in value):
+            raise ManifestError(f"'{key}' must hold ids from 0 to {vocab_size - 1}")
+        return tuple(value)
+
+
+def _manifest(fields: _Fields) -> Manifest:
+    fields.integer("version", VERSION, VERSION)
+    if fields.get("runtime") != "onnxruntime":
+        raise ManifestError("'runtime' must be 'onnxruntime'; this runtime runs no other bundle")
+    vocab_size = fields.integer("vocab_size", 4, MAX_VOCAB_SIZE)
+    pad_id, eos_id = (fields.integer(key, 0, vocab_size - 1) for key in ("pad_id", "eos_id"))
+    if pad_id == eos_id:
+        raise ManifestError("'pad_id' and 'eos_id' must differ")
+    tests = fields.get("self_test")
+    if not isinstance(tests, list) or not 1 <= len(tests) <= MAX_SELF_TESTS:
+        raise ManifestError(f"'self_test' must be a list of 1 to {MAX_SELF_TESTS} sentences")
+    max_source_len, max_decode_steps = (
+        fields.integer(x, 1, MAX_LENGTH) for x in ("max_source_len", "max_decode_steps")
+    )
+    return Manifest(
+        name=fields.text("name"),
+        precision=fields.text("precision"),
+        pad_id=pad_id,
+        eos_id=eos_id,
+        vocab_size=vocab_size,
+        max_source_len=max_source_len,
+        max_decode_steps=max_decode_steps,
+        self_tests=tuple(
+            SelfTest(
+                source=item.text("source"),
+                source_ids=item.ids("source_ids", vocab_size, max_source_len),
+                output_ids=item.ids("output_ids", vocab_size, max_decode_steps),
+                output=item.text("output"),
+            )
+            for item in (_Fields(test, "self_test") for test in tests)
+        ),
+        sha256=_hashes(fields.get("sha256")),
+    )
+
+
+def _hashes(value: object) -> dict[str, str]:
+    if not isinstance(value, dict) or not {MODEL_NAME, TOKENIZER_NAME} <= set(value):
+        raise ManifestError(f"'sha256' must name {MODEL_NAME} and {TOKENIZER_NAME}")
+    for name, digits in value.items():
+        if not _FILE_NAME.fullmatch(name):
+            raise ManifestError(f"'sha256' must name files of this folder, not {name[:100]!r}")
+        if not isinstance(digits, str) or not _SHA256.fullmatch(digits):
+            raise ManifestError(f"'sha256' of {name} must be 64 hex digits")
+    return dict(value)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(2**20), b""):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,94 @@
+"""The command line, from a copy of the folder alone, as it stands on a device."""
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import sentences
+
+import mosdeploy.runtime
+from mosdeploy.runtime import Translator
+
+RUNTIME_DIR = Path(mosdeploy.runtime.__file__).parent
+OTHERS = ("torch", "pydantic", "typer", "onnx", "sklearn", "paramiko", "mosdeploy")
+
+
+@pytest.fixture(scope="module")
+def device(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds nothing but the runtime."""
+    home = tmp_path_factory.mktemp("device")
+    shutil.copytree(RUNTIME_DIR, home / "mosdeploy_runtime", ignore=shutil.ignore_patterns("__pycache__"))
+    return home
+
+
+def command(device: Path, *arguments: object, lines: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
+    call = [sys.executable, "-m", "mosdeploy_runtime", *map(str, arguments)]
+    return subprocess.run(call, cwd=device, env=environment, input=lines, capture_output=True, timeout=60)
+
+
+def test_the_copied_folder_translates_and_loads_nothing_else(device: Path, fp32_bundle: Path) -> None:
+    script = (
+        "import sys, mosdeploy_runtime\n"
+        f"print(mosdeploy_runtime.Translator({str(fp32_bundle)!r}, threads=1).translate(['the cat.'])[0])\n"
+        f"print([name for name in {OTHERS!r} if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=device, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [*Translator(fp32_bundle, threads=1).translate(["the cat."]), "[]"]
+
+
+def test_lines_in_lines_out(device: Path, fp32_bundle: Path) -> None:
+    lines = ["the cat.", "", "ärger", *sentences(5, 4)]
+    done = command(device, fp32_bundle, "--threads", 1, lines="\r\n".join(lines).encode())
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode().split("\n") == [*Translator(fp32_bundle, threads=1).translate(lines), ""]
+
+
+def test_json(device: Path, fp32_bundle: Path) -> None:
+    done = command(device, fp32_bundle, "--json", lines="the cat é.\n".encode())
+    (expected,) = Translator(fp32_bundle, threads=1).translate(["the cat é."])
+    assert json.loads(done.stdout) == {"source": "the cat é.", "output": expected}
+
+
+def test_self_test_passes(device: Path, fp32_bundle: Path) -> None:
+    done = command(device, fp32_bundle, "--self-test", "--json")
+    assert done.returncode == 0 and json.loads(done.stdout) == {"passed": True, "failures": [], "agreement": 1.0}
+    assert done.stdout.count(b"\n") == 1
+
+
+def test_self_test_fails_with_code_1(device: Path, bundle: Path, edit: Callable) -> None:
+    edit(lambda data: data["self_test"][0].update(source_ids=[4]))
+    done = command(device, bundle, "--self-test")
+    assert done.returncode == 1 and json.loads(done.stdout)["passed"] is False
+
+
+def test_a_corrupt_bundle_is_code_8(device: Path, bundle: Path) -> None:
+    (bundle / "model.onnx").write_bytes(b"")
+    done = command(device, bundle, "--self-test")
+    assert done.returncode == 8 and done.stdout == b""
+    assert b"error: " in done.stderr and b"model.onnx" in done.stderr and b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--threads", "0"], ["--threads", "x"], ["--unknown"]])
+def test_wrong_usage_is_code_2(device: Path, fp32_bundle: Path, arguments: list[str]) -> None:
+    done = command(device, fp32_bundle, *arguments)
+    assert done.returncode == 2 and b"Traceback" not in done.stderr
+
+
+def test_input_that_is_not_utf_8_is_code_2(device: Path, fp32_bundle: Path) -> None:
+    done = command(device, fp32_bundle, lines=b"the cat\n\xff\n")
+    assert done.returncode == 2 and b"not UTF-8" in done.stderr and b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("path", sorted(RUNTIME_DIR.glob("*.py")), ids=lambda path: path.name)
+def test_the_source_is_python_3_9(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
+    futures = [x for x in tree.body if isinstance(x, ast.ImportFrom) and x.module == "__future__"]
+    assert [alias.name for x in futures for alias in x.names] == ["annotations"]

@@ -1,0 +1,159 @@
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mosdeploy.records import BundleManifest
+from mosdeploy.runtime import BundleError, FileMismatchError, ManifestError
+from mosdeploy.runtime.manifest import Manifest, check_files, read_manifest
+
+
+def test_reads_what_export_wrote(fp32_bundle: Path) -> None:
+    found = read_manifest(fp32_bundle)
+    written = BundleManifest.model_validate_json((fp32_bundle / "manifest.json").read_text())
+    for name in ("name", "precision", "pad_id", "eos_id", "vocab_size", "max_source_len", "max_decode_steps", "sha256"):
+        assert getattr(found, name) == getattr(written, name)
+    assert [vars(test) for test in found.self_tests] == [test.model_dump() for test in written.self_test]
+    check_files(fp32_bundle, found)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("version", 2, "'version' must be a whole number from 1 to 1"),
+        ("version", True, "'version' must be"),
+        ("runtime", "tvm", "'runtime' must be 'onnxruntime'"),
+        ("name", 3, "'name' must be a text"),
+        ("name", "x" * 20_000, "'name' must be a text of at most"),
+        ("precision", None, "'precision' must be a text"),
+        ("pad_id", -1, "'pad_id' must be a whole number from 0 to 63"),
+        ("eos_id", 64, "'eos_id' must be a whole number from 0 to 63"),
+        ("eos_id", 0, "must differ"),
+        ("vocab_size", 2**40, "'vocab_size' must be"),
+        ("vocab_size", 64.0, "'vocab_size' must be"),
+        ("max_source_len", 0, "'max_source_len' must be"),
+        ("max_decode_steps", 10**9, "'max_decode_steps' must be"),
+        ("max_decode_steps", "10", "'max_decode_steps' must be"),
+        ("self_test", {}, "'self_test' must be a list"),
+        ("self_test", [], "'self_test' must be a list of 1"),
+        ("self_test", [[]], "self_test must be an object"),
+        ("self_test", [{"source": "", "source_ids": [], "output_ids": [64], "output": ""}], "ids from 0 to 63"),
+        ("self_test", [{"source": "", "source_ids": [4] * 17, "output_ids": [], "output": ""}], "at most 16 ids"),
+        (
+            "self_test",
+            [{"source": "\ud800", "source_ids": [], "output_ids": [], "output": ""}],
+            "'source' must be a text",
+        ),
+        ("sha256", {}, "'sha256' must name model.onnx and tokenizer.model"),
+        ("sha256", [], "'sha256' must name"),
+    ],
+)
+def test_a_wrong_value_is_named(bundle: Path, edit: Callable, key: str, value: object, message: str) -> None:
+    edit(lambda data: data.update({key: value}))
+    with pytest.raises(ManifestError, match=message) as caught:
+        read_manifest(bundle)
+    assert "manifest.json" in str(caught.value) and caught.value.exit_code == 8
+
+
+@pytest.mark.parametrize("key", ["version", "runtime", "vocab_size", "self_test", "sha256"])
+def test_a_missing_value_is_named(bundle: Path, edit: Callable, key: str) -> None:
+    edit(lambda data: data.pop(key))
+    with pytest.raises(ManifestError, match=f"has no '{key}'"):
+        read_manifest(bundle)
+
+
+@pytest.mark.parametrize(
+    "name", ["../pieces.model", "/etc/passwd", "a/b", "..", ".", "", ".hidden", "a\\b", "a\nb", "x" * 101]
+)
+def test_a_path_outside_the_folder_is_refused(bundle: Path, edit: Callable, name: str) -> None:
+    edit(lambda data: data["sha256"].update({name: "0" * 64}))
+    with pytest.raises(ManifestError, match="must name files of this folder"):
+        read_manifest(bundle)
+
+
+@pytest.mark.parametrize("digits", ["0" * 63, "G" * 64, "0" * 64 + "\n", None, 7])
+def test_a_wrong_hash_is_refused(bundle: Path, edit: Callable, digits: object) -> None:
+    edit(lambda data: data["sha256"].update({"README.md": digits}))
+    with pytest.raises(ManifestError, match=r"'sha256' of README\.md must be 64 hex digits"):
+        read_manifest(bundle)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'"' + b"x" * 2**20 + b'"', b"1" * 10_000, b"NaN", b"null"],
+    ids=["empty", "cut", "not UTF-8", "deep", "large", "long number", "NaN", "null"],
+)
+def test_what_is_no_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(ManifestError, match=r"manifest\.json"):
+        read_manifest(tmp_path)
+
+
+def test_a_folder_without_manifest(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="a bundle"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.model", "README.md"])
+@pytest.mark.parametrize("damage", ["changed", "missing", "link", "folder"])
+def test_a_wrong_file_is_named(bundle: Path, name: str, damage: str) -> None:
+    path = bundle / name
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "changed":
+        path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    elif damage == "link":
+        (bundle.parent / "elsewhere").write_bytes(content)
+        path.symlink_to(bundle.parent / "elsewhere")
+    elif damage == "folder":
+        path.mkdir()
+    with pytest.raises(FileMismatchError, match=name):
+        check_files(bundle, read_manifest(bundle))
+
+
+def test_a_pipe_is_not_read(bundle: Path) -> None:
+    (bundle / "README.md").unlink()
+    os.mkfifo(bundle / "README.md")
+    with pytest.raises(FileMismatchError, match="not a regular file"):
+        check_files(bundle, read_manifest(bundle))
+
+
+# -- any manifest is either read or refused ----------------------------------------------------------------------------
+
+plain = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["0" * 64, "model.onnx"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_change_is_read_or_refused(fp32_bundle: Path, tmp_path: Path, data: st.DataObject) -> None:
+    manifest = json.loads((fp32_bundle / "manifest.json").read_text())
+    where = manifest
+    while True:
+        key = (
+            data.draw(st.sampled_from(sorted(where)))
+            if isinstance(where, dict)
+            else data.draw(st.integers(0, len(where) - 1))
+        )
+        inside = where[key]
+        if not isinstance(inside, (dict, list)) or not inside or data.draw(st.booleans()):
+            break
+        where = inside
+    where[key] = data.draw(plain)
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    try:
+        assert isinstance(read_manifest(tmp_path), Manifest)
+    except BundleError as error:
+        assert str(error)

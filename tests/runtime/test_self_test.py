@@ -1,0 +1,57 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mosdeploy.runtime import Translator
+from mosdeploy.runtime.self_test import run_self_test
+
+
+def change_ids(count: int) -> Callable[[dict], None]:
+    """Change so many of the expected ids, spread over the sentences."""
+
+    def change(data: dict) -> None:
+        tests = [test for test in data["self_test"] if test["output_ids"]]
+        for k in range(count):
+            ids = tests[k % len(tests)]["output_ids"]
+            ids[k // len(tests) % len(ids)] ^= 1
+
+    return change
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_bundle_passes_where_it_was_made(fp32_bundle: Path, int8_bundle: Path, precision: str) -> None:
+    result = run_self_test(Translator(fp32_bundle if precision == "fp32" else int8_bundle, threads=1))
+    assert (result.passed, result.agreement, result.failures) == (True, 1.0, ())
+
+
+def test_fp32_fails_on_one_id(bundle: Path, edit: Callable) -> None:
+    edit(change_ids(1))
+    result = run_self_test(Translator(bundle))
+    assert not result.passed and result.agreement < 1
+    assert len(result.failures) == 1 and "answered" in result.failures[0]
+
+
+def test_int8_bears_a_few_ids_but_not_many(bundle: Path, edit: Callable) -> None:
+    def as_int8(count: int) -> Callable[[dict], None]:
+        def change(data: dict) -> None:
+            data["precision"] = "int8"
+            change_ids(count)(data)
+            for test in data["self_test"]:
+                test["output"] = translator.pieces.decode(test["output_ids"])
+
+        return change
+
+    translator = Translator(bundle)
+    edit(as_int8(1))
+    result = run_self_test(Translator(bundle))
+    assert result.passed and 0.8 <= result.agreement < 1
+    edit(as_int8(12))
+    result = run_self_test(Translator(bundle))
+    assert not result.passed and "at least 0.8 is needed" in result.failures[0]
+
+
+def test_another_tokenizer_is_noticed(bundle: Path, edit: Callable) -> None:
+    edit(lambda data: data["self_test"][0].update(source="another sentence", output="another answer"))
+    failures = run_self_test(Translator(bundle)).failures
+    assert ["splits" in failures[0], "spells" in failures[1], len(failures)] == [True, True, 2]
