@@ -39,11 +39,10 @@ def train(run: Run, progress: Progress) -> SupernetCard:
 
 
 def _train(run: Run, progress: Progress) -> SupernetCard:
-    import torch
-
-    from ..supernet import Supernet, save_supernet
+    from ..supernet import save_supernet
     from ..training.batches import Batches, ordered_batches, tokenize
     from ..training.corpus import load_corpus
+    from ..training.trainer import fresh_supernet
     from ..training.trainer import train as train_supernet
 
     config, files = run.config, run.workspace
@@ -64,8 +63,7 @@ def _train(run: Run, progress: Progress) -> SupernetCard:
         f"dropped: {dropped}, too many pieces {pairs.num_too_long}"
     )
     valid = ordered_batches(tokenize(tokenizer, corpus.valid, max_pieces), VALIDATION_TOKENS)
-    torch.manual_seed(config.training.seed)
-    net = Supernet(config.space, tokenizer.vocab_size, config.supernet)
+    net = fresh_supernet(config.space, tokenizer.vocab_size, config.supernet, config.training.seed)
     summary = train_supernet(
         net,
         Batches(pairs, config.training.tokens_per_batch, config.training.seed),

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..config import TrainingConfig
+from ..config import SupernetConfig, TrainingConfig
 from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..schema import Record
 from ..space import ArchConfig, SearchSpace
@@ -154,6 +154,13 @@ def train(
         smallest_loss=run.smallest_loss,
         train_seconds=run.seconds,
     )
+
+
+def fresh_supernet(space: SearchSpace, vocab_size: int, config: SupernetConfig, seed: int) -> Supernet:
+    """A supernet with the initial weights of a seed; the global generator is left as it was."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        return Supernet(space, vocab_size, config)
 
 
 def learning_rate(config: TrainingConfig, update: int) -> float:

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import Silent, make_run_folder
+from walking import Silent, make_run_folder
 
 from mosdeploy import pipeline
 from mosdeploy.errors import ArchError, ConfigError, DeviceBusyError, ExportError, InfeasibleError, StaleInputError

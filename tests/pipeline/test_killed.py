@@ -1,0 +1,87 @@
+"""kill -9 in the middle of a verb: the same command resumes, loses nothing finished and repeats nothing."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from walking import make_run_folder
+
+from mosdeploy.supernet import load_supernet
+
+pytestmark = pytest.mark.slow
+
+
+def start(root: Path, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", "from mosdeploy.cli import main; main()", *words]
+    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(root: Path, *words: str) -> None:
+    process = start(root, *words)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+
+
+def kill_at(root: Path, path: Path, num_lines: int, *words: str) -> list[bytes]:
+    """Start a verb, kill it when a file has so many lines; the whole lines that it left."""
+    process = start(root, *words)
+    for _ in range(12_000):
+        content = path.read_bytes() if path.exists() else b""
+        if content.count(b"\n") >= num_lines:
+            break
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    content = path.read_bytes()
+    return content[: content.rfind(b"\n") + 1].splitlines()
+
+
+def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(walked: Path, tmp_path: Path) -> None:
+    root, log = make_run_folder(tmp_path / "run"), tmp_path / "run" / "supernet" / "log.jsonl"
+    kill_at(root, log, 2, "train")
+    kill_at(root, log, 7, "train")
+    finish(root, "train")
+    killed, undisturbed = (load_supernet(folder / "supernet" / "supernet.pt").state_dict() for folder in (root, walked))
+    assert all(torch.equal(killed[name], undisturbed[name]) for name in undisturbed)
+    assert [json.loads(line)["update"] for line in log.read_text().splitlines()] == list(range(1, 13))
+
+
+def test_a_killed_profile_measures_nothing_twice(walked: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(walked, tmp_path / "run"))
+    shutil.rmtree(root / "predictors")
+    profile = root / "device_profiles" / "local.toml"
+    profile.write_text(profile.read_text().replace(str(walked), str(root)))
+    path = root / "predictors" / "local-sentence" / "latency.jsonl"
+    first = kill_at(root, path, 3, "profile")
+    second = kill_at(root, path, len(first) + 3, "profile")
+    finish(root, "profile")
+    content = path.read_bytes().splitlines()
+    assert content[: len(second)] == second
+    assert second[: len(first)] == first
+    assert len({json.dumps(json.loads(line)["arch"]) for line in content[1:]}) == len(content) - 1 == 12
+    job = root / "device" / "jobs" / json.loads(content[0])["dataset_id"] / "results.jsonl"
+    keys = [json.loads(line)["key"] for line in job.read_text().splitlines()]
+    assert len(keys) == len(set(keys)) == 12
+
+
+def test_a_killed_search_pays_for_no_loss_twice(walked: Path, tmp_path: Path) -> None:
+    words = ("search", "--max-latency", "10s", "--no-verify")
+    undisturbed = Path(shutil.copytree(walked, tmp_path / "undisturbed"))
+    killed = Path(shutil.copytree(walked, tmp_path / "killed"))
+    for root in (undisturbed, killed):
+        shutil.rmtree(root / "search")
+    finish(undisturbed, *words)
+    left = kill_at(killed, killed / "search" / "quality.jsonl", 5, *words)
+    finish(killed, *words)
+    lines = (killed / "search" / "quality.jsonl").read_bytes().splitlines()
+    assert lines[: len(left)] == left
+    assert lines == (undisturbed / "search" / "quality.jsonl").read_bytes().splitlines()
+    assert (killed / "search" / "result.json").read_bytes() == (undisturbed / "search" / "result.json").read_bytes()

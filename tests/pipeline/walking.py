@@ -1,0 +1,83 @@
+"""A run folder small enough to walk through in seconds: 400 made-up pairs, a space of a few hundred subnets."""
+
+import itertools
+from pathlib import Path
+
+RUN_FILE = """
+device = "local"
+[corpus]
+format = "text"
+train = "data/train"
+valid_fraction = 0.1
+test_fraction = 0.1
+vocab_size = 44
+max_pieces = 24
+[space]
+encoder_embed_dim = [16, 32]
+decoder_embed_dim = [16, 32]
+encoder_layers = [1, 2]
+decoder_layers = [1, 2]
+encoder_ffn_dim = [16, 64]
+decoder_ffn_dim = [16, 64]
+encoder_heads = [2]
+decoder_self_heads = [2]
+decoder_cross_heads = [2]
+cross_span = [1, 2]
+qkv_dim = 32
+norm = "pre"
+[training]
+updates = 12
+tokens_per_batch = 256
+warmup_updates = 4
+learning_rate = 5e-3
+threads = 1
+validate_every = 6
+checkpoint_every = 4
+[workload]
+source_len = 6
+decode_steps = 6
+[profile]
+budget = 12
+[search]
+population = 8
+parents = 4
+mutations = 4
+crossovers = 4
+iterations = 2
+eval_pairs = 16
+finalists = 2
+[export]
+max_source_len = 24
+max_decode_steps = 16
+parity_pairs = 8
+"""
+
+NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+ZAHLEN = ["eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn"]
+
+
+def write_corpus(folder: Path) -> None:
+    """Pairs of three numbers, every combination once."""
+    folder.mkdir(parents=True, exist_ok=True)
+    triples = list(itertools.product(range(10), repeat=3))[::2]
+    (folder / "train.en").write_text("".join(" ".join(NUMBERS[i] for i in t) + "\n" for t in triples))
+    (folder / "train.de").write_text("".join(" ".join(ZAHLEN[i] for i in t) + "\n" for t in triples))
+
+
+def make_run_folder(root: Path) -> Path:
+    """A run folder whose local device works in the folder itself, not in the home of whoever runs the tests."""
+    write_corpus(root / "data")
+    (root / "mosdeploy.toml").write_text(RUN_FILE)
+    (root / "device_profiles").mkdir()
+    (root / "device_profiles" / "local.toml").write_text(
+        f'name = "local"\nkind = "local"\nwork_dir = "{root / "device"}"\n[measure]\nwarmup = 1\nrepeats = 10\n'
+    )
+    return root
+
+
+class Silent:
+    """Progress that nobody looks at."""
+
+    def update(self, stage: str, done: int, total: int, note: str = "") -> None: ...
+
+    def say(self, message: str) -> None: ...
