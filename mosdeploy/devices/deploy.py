@@ -11,7 +11,7 @@ from pathlib import Path
 from mosdeploy.config import DeviceProfile
 from mosdeploy.errors import CommandError, StaleInputError
 from mosdeploy.records import BundleManifest, Deployment
-from mosdeploy.workspace import sha256_file
+from mosdeploy.workspace import sha256_bytes, sha256_file
 
 from .job import run_python, work_dir
 from .measure import measure_model
@@ -34,8 +34,8 @@ def deploy(
 ) -> Deployment:
     """Deploy a bundle.
 
-    On the device each file lies once in `blobs/SHA256` of the work folder; a version, `bundles/SHA256` with the bundle
-    and the runtime, is links to them; `bundles/current` points to the version that passed last.
+    On the device each file lies once in `blobs/SHA256` of the work folder; a version, `bundles/SHA256-RUNTIME` with the
+    bundle and the runtime, is links to them; `bundles/current` points to the version that passed last.
 
     Parameters
     ----------
@@ -52,9 +52,11 @@ def deploy(
         If the files cannot be stored, the self-test fails or the model cannot be timed; `current` is then unchanged.
     """
     files = _list_files(bundle_dir, manifest, runtime_dir)
-    version = sha256_file(bundle_dir / "manifest.json")
+    bundle_sha256 = sha256_file(bundle_dir / "manifest.json")
+    runtime = "".join(digest for name, (_, digest) in files.items() if name.startswith(f"{RUNTIME_NAME}/"))
+    version = f"{bundle_sha256[:16]}-{sha256_bytes(runtime.encode())[:8]}"
     bundles = f"{work_dir(session, profile)}/bundles"
-    remote_dir = f"{bundles}/{version[:16]}"
+    remote_dir = f"{bundles}/{version}"
     _store(session, files, f"{work_dir(session, profile)}/blobs", remote_dir)
     _self_test(session, profile, remote_dir)
     model = f"{remote_dir}/bundle/{MODEL_NAME}"
@@ -65,7 +67,7 @@ def deploy(
         )
     link = shlex.quote(f"{bundles}/current")
     replace = "import os, sys; os.replace(*sys.argv[1:])"
-    script = f"ln -sfn {version[:16]} {link}.new"
+    script = f"ln -sfn {version} {link}.new"
     check_run(session, script, "linking the new version")
     swapped = run_python(session, profile, f"-c {shlex.quote(replace)} {link}.new {link}")
     if swapped.returncode != 0:
@@ -74,7 +76,7 @@ def deploy(
         device=profile,
         state=probe(session, profile),
         bundle=bundle_dir.name,
-        bundle_sha256=version,
+        bundle_sha256=bundle_sha256,
         remote_dir=remote_dir,
         self_test_passed=True,
         measurement=measurement,

@@ -5,8 +5,10 @@ In: commands and bytes. Out: `CommandResult`s and bytes. Nothing here knows what
 
 import contextlib
 import errno
+import io
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -14,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import BinaryIO, Protocol, Self
 
 from mosdeploy.errors import CommandError, DeviceTimeoutError
 
@@ -150,23 +152,27 @@ class LocalSession:
         return CommandResult(stdout.decode(errors="replace"), stderr.decode(errors="replace"), code)
 
     def put(self, local_path: Path, remote_path: str) -> None:
-        self.put_bytes(local_path.read_bytes(), remote_path)
+        with local_path.open("rb") as source:
+            self._store(source, local_path.stat().st_size, remote_path)
 
     def put_bytes(self, data: bytes, remote_path: str) -> None:
+        self._store(io.BytesIO(data), len(data), remote_path)
+
+    def _store(self, source: BinaryIO, size: int, remote_path: str) -> None:
         target = Path(remote_path)
         part = None
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             descriptor, part = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
             with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
+                shutil.copyfileobj(source, file)
             Path(part).chmod(0o644)
             Path(part).replace(target)
         except OSError as error:
             if part:
                 Path(part).unlink(missing_ok=True)
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise no_space(self.name, remote_path, None, len(data)) from error
+                raise no_space(self.name, remote_path, None, size) from error
             raise CommandError(f"{self.name}: cannot write {remote_path}: {error.strerror}") from error
 
     def read(self, remote_path: str, offset: int = 0) -> bytes:

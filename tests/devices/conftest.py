@@ -1,41 +1,13 @@
-import json
-import socket
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import paramiko
 import pytest
 from ssh_double import SSHDouble
 
-from mosdeploy.config import DeviceProfile, MeasureProtocol, Workload
+from mosdeploy.config import DeviceProfile, MeasureProtocol
 from mosdeploy.devices.connect import open_session
-
-WORKLOAD = Workload(source_len=5, decode_steps=4)
-
-
-def result_lines(profile, job_id="job"):
-    path = Path(profile.work_dir) / "jobs" / job_id / "results.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def wait_for(condition):
-    for _ in range(600):
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it did not happen within 30 s")
-
-
-def agent_pid(profile, job_id="job"):
-    return int((Path(profile.work_dir) / "jobs" / job_id / "pid").read_text())
-
-
-def is_alive(pid):
-    path = Path(f"/proc/{pid}/stat")
-    return path.exists() and path.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 @pytest.fixture
@@ -102,50 +74,6 @@ def session(request, make_profile):
         config = request.getfixturevalue("client_files").config
     with open_session(profile, config) as opened:
         yield opened
-
-
-class StallingProxy:
-    """Passes bytes on to a port, until it is told to stall or to close."""
-
-    def __init__(self, target_port):
-        self.flowing = threading.Event()
-        self.flowing.set()
-        self.target_port, self.links = target_port, []
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self.socket.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self):
-        while True:
-            try:
-                near, _ = self.socket.accept()
-            except OSError:
-                return
-            far = socket.create_connection(("127.0.0.1", self.target_port))
-            self.links += [near, far]
-            for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
-
-    def _pass_on(self, source, sink):
-        try:
-            while data := source.recv(65536):
-                self.flowing.wait()
-                sink.sendall(data)
-        except OSError:
-            pass
-        finally:
-            sink.close()
-
-    def cut(self):
-        links, self.links = self.links, []
-        for link in links:
-            link.close()
-
-    def close(self):
-        self.socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
-        self.socket.close()
-        self.flowing.set()
-        self.cut()
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from conftest import WORKLOAD, agent_pid, is_alive, result_lines, wait_for
 from tiny_onnx import tiny_model
+from watching import WORKLOAD, agent_pid, is_alive, result_lines, wait_for
 
 from mosdeploy.config import MeasureProtocol
 from mosdeploy.devices.job import AgentJob

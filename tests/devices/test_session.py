@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import is_alive, wait_for
+from watching import is_alive, wait_for
 
 from mosdeploy.devices.session import check_run
 from mosdeploy.errors import CommandError, DeviceTimeoutError

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import paramiko
 import pytest
-from conftest import WORKLOAD, StallingProxy, agent_pid, is_alive, result_lines, wait_for
+from stalling_proxy import StallingProxy
 from tiny_onnx import tiny_model
+from watching import WORKLOAD, agent_pid, is_alive, result_lines, wait_for
 
 from mosdeploy.config import MeasureProtocol
 from mosdeploy.devices import connect, measure
@@ -216,7 +217,7 @@ def test_a_cut_in_the_middle_of_the_uploads_costs_nothing(server, profile):
 def test_a_killed_host_loses_nothing_and_repeats_nothing(server, profile, tmp_path):
     script = tmp_path / "host.py"
     script.write_text(
-        "import sys\nfrom pathlib import Path\nfrom mosdeploy.config import DeviceProfile\nimport conftest, test_sshd\n"
+        "import sys\nfrom pathlib import Path\nfrom mosdeploy.config import DeviceProfile\nimport test_sshd\n"
         "class Files:\n    config = Path(sys.argv[2])\n"
         "class Server:\n    files = Files\n"
         "profile = DeviceProfile.model_validate_json(sys.argv[1])\n"

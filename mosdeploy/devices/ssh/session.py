@@ -221,6 +221,7 @@ class SSHSession:
                 raise
             raise DeviceTimeoutError(f"{self.name}: no answer to {what} within {limit_s:g} s") from None
         except (paramiko.SSHException, EOFError, OSError) as error:
+            # paramiko says "Timeout opening channel" with a plain SSHException
             if expired.is_set() or isinstance(error, TimeoutError) or "Timeout" in str(error):
                 wait_s = self._timeout_s if limit_s is None else limit_s
                 raise DeviceTimeoutError(f"{self.name}: no answer to {what} within {wait_s:g} s") from error

@@ -6,7 +6,7 @@ import threading
 
 import paramiko
 import pytest
-from conftest import StallingProxy
+from stalling_proxy import StallingProxy
 
 from mosdeploy.devices.connect import open_session
 from mosdeploy.errors import AuthError, ConfigError, ConnectError, HostKeyError

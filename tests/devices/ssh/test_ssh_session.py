@@ -5,7 +5,7 @@ import os
 import threading
 
 import pytest
-from conftest import StallingProxy
+from stalling_proxy import StallingProxy
 
 from mosdeploy.devices.connect import LastingSession, open_session
 from mosdeploy.errors import CommandError, ConnectionLostError, DeviceTimeoutError
