@@ -9,9 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from mosdeploy.config import DeviceProfile
-from mosdeploy.errors import ConnectError, ConnectionLostError, DeviceTimeoutError
-
+from ..config import DeviceProfile
+from ..errors import ConnectError, ConnectionLostError, DeviceTimeoutError
 from .session import CommandResult, LocalSession, Session
 
 T = TypeVar("T")

@@ -8,11 +8,10 @@ import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mosdeploy.config import DeviceProfile
-from mosdeploy.errors import CommandError, StaleInputError
-from mosdeploy.records import BundleManifest, Deployment
-from mosdeploy.workspace import sha256_bytes, sha256_file
-
+from ..config import DeviceProfile
+from ..errors import CommandError, StaleInputError
+from ..records import BundleManifest, Deployment
+from ..workspace import sha256_bytes, sha256_file
 from .job import run_python, work_dir
 from .measure import measure_model
 from .probe import probe

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mosdeploy.config import DeviceProfile, Workload
-from mosdeploy.errors import CommandError, ConfigError, DeviceBusyError
-from mosdeploy.records import Measurement
-from mosdeploy.schema import parse
-from mosdeploy.workspace import sha256_bytes
-
+from ..config import DeviceProfile, Workload
+from ..errors import CommandError, ConfigError, DeviceBusyError
+from ..records import Measurement
+from ..schema import parse
+from ..workspace import sha256_bytes
 from .session import CommandResult, Session, check_run, last_lines
 
 AGENT_PATH = Path(__file__).with_name("agent.py")

@@ -8,11 +8,10 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-from mosdeploy.config import DeviceProfile, Workload
-from mosdeploy.errors import CommandError, DeviceTimeoutError
-from mosdeploy.records import Measurement
-from mosdeploy.workspace import sha256_bytes
-
+from ..config import DeviceProfile, Workload
+from ..errors import CommandError, DeviceTimeoutError
+from ..records import Measurement
+from ..workspace import sha256_bytes
 from .connect import LastingSession
 from .job import AgentJob, AgentResult
 from .session import Session
@@ -63,7 +62,7 @@ def collect(
     weights_bytes
         Size of the `weights.bin` that the models' external data lies in; 0 for self-contained models.
     notify
-        Told in one line what happens: uploads, lost links.
+        Told in one line what happens: lost links.
 
     Yields
     ------
@@ -90,9 +89,8 @@ def collect(
 
         def start(missing: set[str]) -> None:
             job.refuse_if_busy()
-            for index, key in enumerate(sorted(missing), start=1):
+            for key in sorted(missing):
                 job.add(key, build(key))
-                notify(f"{profile.name}: uploaded {index} of {len(missing)} candidates")
             models = {key: f"candidates/{key}.onnx" for key in missing}
             job.start(models, workload, vocab_size, weights_bytes)
 

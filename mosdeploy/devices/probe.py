@@ -4,10 +4,9 @@ In: a session and a profile. Out: a `DeviceState`, and the `Problem`s in it with
 the device is changed but the agent's file.
 """
 
-from mosdeploy.config import DeviceProfile
-from mosdeploy.records import DeviceState, Problem
-from mosdeploy.schema import parse
-
+from ..config import DeviceProfile
+from ..records import DeviceState, Problem
+from ..schema import parse
 from .job import NoPythonError, call_agent, install_agent, work_dir
 from .session import Session
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
-from mosdeploy.errors import CommandError, DeviceTimeoutError
+from ..errors import CommandError, DeviceTimeoutError
 
 
 @dataclass(frozen=True)

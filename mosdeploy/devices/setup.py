@@ -11,10 +11,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from mosdeploy.config import DeviceProfile
-from mosdeploy.errors import CommandError
-from mosdeploy.records import DeviceState
-
+from ..config import DeviceProfile
+from ..errors import CommandError
+from ..records import DeviceState
 from .job import profile_python, python_path, work_dir
 from .probe import check, probe
 from .session import Session, check_run, last_lines

@@ -2,8 +2,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import paramiko
 import pytest
+from openssh import SSHClientFiles
 from ssh_double import SSHDouble
 
 from mosdeploy.config import DeviceProfile, MeasureProtocol
@@ -28,24 +28,6 @@ def make_profile(tmp_path):
         return DeviceProfile(**{**values, **changes})
 
     return make
-
-
-class SSHClientFiles:
-    """A user's key, known_hosts and ssh_config with the alias `dev`."""
-
-    def __init__(self, folder):
-        folder.mkdir()
-        self.key_path, self.known_hosts, self.config = folder / "id", folder / "known_hosts", folder / "config"
-        self.key = paramiko.ECDSAKey.generate()
-        self.key.write_private_key_file(str(self.key_path))
-
-    def write(self, port, host_key=None, extra=""):
-        if host_key:
-            self.known_hosts.write_text(f"[127.0.0.1]:{port} {host_key.get_name()} {host_key.get_base64()}\n")
-        self.config.write_text(
-            f"Host dev\n  HostName 127.0.0.1\n  Port {port}\n  User tester\n  IdentityFile {self.key_path}\n"
-            f"  UserKnownHostsFile {self.known_hosts}\n  GlobalKnownHostsFile none\n  IdentitiesOnly yes\n{extra}"
-        )
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Faults on the way to a device, with a real OpenSSH server on loopback: nothing lost, nothing measured twice."""
 
 import contextlib
-import getpass
 import os
 import shutil
 import signal
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import paramiko
 import pytest
+from openssh import SSHD, OpenSSHServer
 from stalling_proxy import StallingProxy
 from tiny_onnx import tiny_model
 from watching import WORKLOAD, agent_pid, is_alive, result_lines, wait_for
@@ -24,72 +24,15 @@ from mosdeploy.devices.measure import collect
 from mosdeploy.devices.probe import check, probe
 from mosdeploy.errors import AuthError, CommandError, ConnectError, DeviceBusyError, DeviceTimeoutError, HostKeyError
 
-SSHD = Path("/usr/sbin/sshd")
 KEYS = ["a", "b"]
 WEIGHTS_BYTES = 4096
 
 pytestmark = [pytest.mark.ssh, pytest.mark.skipif(not SSHD.exists(), reason="no OpenSSH server here")]
 
 
-class Server:
-    """sshd on a port, its home folder, and the files with which a user reaches it."""
-
-    def __init__(self, folder, files):
-        folder.mkdir()
-        self.home, self.files, self.folder = folder / "home", files, folder
-        self.home.mkdir()
-        self.host_key = paramiko.ECDSAKey.generate()
-        self.host_key.write_private_key_file(str(folder / "host_key"))
-        self.process = None
-
-    def start(self, options="PerSourcePenalties no"):
-        with contextlib.suppress(PermissionError):
-            Path("/run/sshd").mkdir(exist_ok=True)
-        with contextlib.closing(StallingProxy(0)) as free:
-            self.port = free.port
-        (self.folder / "authorized").write_text(f"{self.files.key.get_name()} {self.files.key.get_base64()}\n")
-        (self.folder / "config").write_text(
-            f"ListenAddress 127.0.0.1:{self.port}\nHostKey {self.folder}/host_key\n"
-            f"AuthorizedKeysFile {self.folder}/authorized\nPidFile none\nStrictModes no\n"
-            f"Subsystem sftp internal-sftp\nSetEnv HOME={self.home}\n{options}\n"
-        )
-        command = [str(SSHD), "-D", "-e", "-f", str(self.folder / "config")]
-        self.log = (self.folder / "log").open("w")
-        self.process = subprocess.Popen(command, stderr=self.log)
-        wait_for(lambda: "listening" in (self.folder / "log").read_text())
-        self.write_files()
-
-    def write_files(self, port=None, extra=""):
-        self.files.write(port or self.port, self.host_key, extra)
-        text = self.files.config.read_text()
-        self.files.config.write_text(text.replace("User tester", f"User {getpass.getuser()}"))
-
-    def kill_connections(self):
-        """Kill the server's side of every connection, and not what runs on the device."""
-        parents = {}
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):
-                name, rest = path.read_text().split("(", 1)[1].rsplit(")", 1)
-                if name.startswith("sshd"):
-                    parents[int(path.parent.name)] = int(rest.split()[1])
-        ours = {self.process.pid}
-        for _ in range(4):
-            ours |= {pid for pid, parent in parents.items() if parent in ours}
-        for pid in ours - {self.process.pid}:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-    def close(self):
-        if self.process:
-            self.kill_connections()
-            self.process.kill()
-            self.process.wait()
-            self.log.close()
-
-
 @pytest.fixture
 def server(tmp_path, client_files):
-    made = Server(tmp_path / "sshd", client_files)
+    made = OpenSSHServer(tmp_path / "sshd", client_files)
     made.start()
     yield made
     made.close()
@@ -109,7 +52,7 @@ def build(key):
     return tiny_model(weights_bytes=WEIGHTS_BYTES)
 
 
-def run(server, profile, keys=KEYS, job_id="job", notify=lambda message: None):
+def run(server, profile, keys=KEYS, job_id="job", notify=lambda message: None, build=build):
     opener = partial(open_session, profile, server.files.config)
     return collect(opener, profile, WORKLOAD, 50, job_id, keys, build, WEIGHTS_BYTES, notify)
 
@@ -164,7 +107,7 @@ def test_wrong_keys_are_told_apart(server, profile):
 
 
 def test_a_ban_after_failed_logins_is_explained(tmp_path, client_files, profile):
-    made = Server(tmp_path / "banning", client_files)
+    made = OpenSSHServer(tmp_path / "banning", client_files)
     with contextlib.closing(made):
         made.start("PerSourcePenalties authfail:60s min:1s")
         (made.folder / "authorized").write_text("")
@@ -202,16 +145,15 @@ def test_a_stalled_connection_costs_nothing(server, make_profile):
 def test_a_cut_in_the_middle_of_the_uploads_costs_nothing(server, profile):
     with contextlib.closing(StallingProxy(server.port)) as proxy:
         server.write_files(port=proxy.port)
-        num_cuts = 0
+        cut = []
 
-        def cut(message):
-            nonlocal num_cuts
-            if "uploaded" in message and num_cuts < 2:
-                num_cuts += 1
-                proxy.cut()
+        def build_and_cut(key):
+            cut.append(key)
+            proxy.cut()
+            return build(key)
 
-        assert_each_key_once(profile, dict(run(server, profile, notify=cut)))
-    assert num_cuts == 2
+        assert_each_key_once(profile, dict(run(server, profile, build=build_and_cut)))
+    assert cut == KEYS
 
 
 def test_a_killed_host_loses_nothing_and_repeats_nothing(server, profile, tmp_path):
@@ -224,7 +166,8 @@ def test_a_killed_host_loses_nothing_and_repeats_nothing(server, profile, tmp_pa
         "for key, _ in test_sshd.run(Server, profile):\n    print(key, flush=True)\n"
     )
     command = [sys.executable, str(script), profile.model_dump_json(), str(server.files.config)]
-    paths = f"{Path(__file__).parent}:{Path(__file__).parents[2]}"
+    here = Path(__file__).parent
+    paths = f"{here}:{here.parent}:{here.parents[1]}"
     host = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths})
     with host:
         assert host.stdout.readline().strip() in KEYS

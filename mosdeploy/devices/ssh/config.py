@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mosdeploy.errors import ConfigError
+from ...errors import ConfigError
 
 DEFAULT_PATH = Path("~/.ssh/config")
 DEFAULT_KEYS = (Path("~/.ssh/id_ed25519"), Path("~/.ssh/id_ecdsa"), Path("~/.ssh/id_rsa"))

@@ -16,9 +16,8 @@ import paramiko
 from paramiko.auth_strategy import AuthStrategy, InMemoryPrivateKey
 from paramiko.pkey import UnknownKeyType
 
-from mosdeploy.config import DeviceProfile
-from mosdeploy.errors import AuthError, ConfigError, ConnectError, HostKeyError
-
+from ...config import DeviceProfile
+from ...errors import AuthError, ConfigError, ConnectError, HostKeyError
 from .config import SSHTarget, make_target, parse_jump, read_ssh_config
 from .session import SSHSession
 

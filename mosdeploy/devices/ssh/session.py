@@ -18,9 +18,8 @@ from typing import BinaryIO, Self
 
 import paramiko
 
-from mosdeploy.errors import CommandError, ConnectionLostError, DeviceError, DeviceTimeoutError
-from mosdeploy.workspace import sha256_bytes, sha256_file
-
+from ...errors import CommandError, ConnectionLostError, DeviceError, DeviceTimeoutError
+from ...workspace import sha256_bytes, sha256_file
 from ..session import CommandResult, no_space
 
 _CHUNK_BYTES = 32 * 1024  # one large send is fifty times slower than many of this size

@@ -1,0 +1,84 @@
+"""The commands of the README as typed, with `rpi` an alias of a real OpenSSH server in the user's ~/.ssh/config."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from openssh import SSHD, OpenSSHServer, SSHClientFiles
+
+pytestmark = [pytest.mark.ssh, pytest.mark.skipif(not SSHD.exists(), reason="no OpenSSH server here")]
+
+
+@pytest.fixture
+def home(tmp_path):
+    """A user's home whose ssh_config names the server `rpi`; the board has a Python with the runtime, as set up."""
+    home = tmp_path / "home"
+    server = OpenSSHServer(tmp_path / "board", SSHClientFiles(home / ".ssh", alias="rpi"))
+    venv = server.home / ".cache" / "mosdeploy" / "venv" / "bin"
+    venv.mkdir(parents=True)
+    (venv / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (venv / "python").chmod(0o755)
+    server.start()
+    yield home
+    server.close()
+
+
+@pytest.fixture
+def folder(walked, tmp_path):
+    """A trained run folder that knows no device."""
+    root = tmp_path / "run"
+    root.mkdir()
+    for name in ("data", "supernet"):
+        shutil.copytree(walked / name, root / name)
+    (root / "mosdeploy.toml").write_text((walked / "mosdeploy.toml").read_text().replace('device = "local"\n', ""))
+    return root
+
+
+def typed(line: str, folder: Path, home: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from mosdeploy.cli import main; main()", *line.split()[1:]]
+    environment = {**os.environ, "HOME": str(home)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+
+
+def test_profile_search_export_deploy_over_ssh(folder, home):
+    lines = [
+        "mosdeploy devices check rpi",
+        "mosdeploy profile --device rpi",
+        "mosdeploy search --max-latency 150ms",
+        "mosdeploy export",
+        "mosdeploy deploy",
+        "mosdeploy report",
+    ]
+    for line in lines:
+        done = typed(line, folder, home)
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+    result = json.loads((folder / "search" / "result.json").read_text())
+    assert result["device"] == "rpi"
+    assert result["verified"]
+    assert result["winner"]["measured_ms"] <= 150.0
+    deployment = json.loads((folder / "deployments" / "rpi.json").read_text())
+    assert deployment["device"]["kind"] == "ssh"
+    assert deployment["limit_ms"] == 150.0
+    assert Path(deployment["remote_dir"], "bundle", "model.onnx").is_file()
+    again = typed("mosdeploy profile --device rpi --json", folder, home)
+    assert json.loads(again.stdout)["measured_now"] == 0
+
+
+def test_an_unreachable_board_has_its_exit_code_and_its_remedy(folder, home):
+    (home / ".ssh" / "config").write_text("Host rpi\n  HostName 127.0.0.1\n  Port 1\n")
+    done = typed("mosdeploy profile --device rpi", folder, home)
+    assert done.returncode == 5
+    assert "127.0.0.1" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_host_key_is_refused(folder, home):
+    (home / ".ssh" / "known_hosts").write_text("")
+    done = typed("mosdeploy devices check rpi", folder, home)
+    assert done.returncode == 5
+    assert "is not known" in done.stderr
+    assert "rpi`, then run the same command again" in done.stderr
