@@ -9,10 +9,10 @@ The evolution is HAT's (Wang et al., ACL 2020) with its defects mended: every ar
 limits hold together, and no loop waits for a candidate that the space does not hold.
 """
 
+import functools
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -125,8 +125,8 @@ def evolve(
     ranked = evaluate(population, 0)
     for iteration in range(1, config.iterations + 1):
         parents = ranked[: config.parents] or [start]
-        children = _draw(partial(mutant, parents), config.mutations, prices, seen)
-        children += _draw(partial(cross, parents), config.crossovers, prices, [*seen, *children])
+        children = _draw(functools.partial(mutant, parents), config.mutations, prices, seen)
+        children += _draw(functools.partial(cross, parents), config.crossovers, prices, [*seen, *children])
         ranked = evaluate(children, iteration)
     candidates = [prices.candidate(arch, seen[arch]) for arch in ranked]
     return Evolution(tuple(candidates), pareto_front(candidates), len(seen))
@@ -210,54 +210,54 @@ def choose_winner(measured: Sequence[Candidate], limits: Limits) -> Candidate:
 
 
 class _Prices:
-    """Latency and cost of architectures, computed once each, and which limits they break."""
+    """Latency and cost of architectures, computed once each and only when asked for, and which limits they break."""
 
     def __init__(self, space: SearchSpace, limits: Limits, cost: CostOf, predict_ms: PredictMs | None) -> None:
         self.space, self.limits = space, limits
-        self._cost, self._predict_ms = cost, predict_ms
-        self._known: dict[ArchConfig, tuple[float | None, Cost]] = {}
+        self._cost, self._predict_ms = functools.cache(cost), predict_ms
+        self._latency_ms: dict[ArchConfig, float | None] = {}
 
     def learn(self, archs: Iterable[ArchConfig]) -> None:
-        """Price architectures together: one call of the predictor for all that are new."""
-        new = [arch for arch in dict.fromkeys(archs) if arch not in self._known]
+        """Time architectures together: one call of the predictor for all that are new."""
+        new = [arch for arch in dict.fromkeys(archs) if arch not in self._latency_ms]
         if not new:
             return
         latency: list[float | None] = [None] * len(new)
         if self._predict_ms is not None:
             latency = self._predict_ms(self.space.genes(new)).tolist()
-        self._known.update({arch: (ms, self._cost(arch)) for arch, ms in zip(new, latency, strict=True)})
+        self._latency_ms.update(zip(new, latency, strict=True))
 
     def latency_ms(self, arch: ArchConfig) -> float | None:
         self.learn([arch])
-        return self._known[arch][0]
+        return self._latency_ms[arch]
 
     def loads(self, arch: ArchConfig) -> dict[str, float]:
         """Each limited quantity as a share of its limit."""
-        self.learn([arch])
-        return _loads(self.limits, *self._known[arch])
+        unlimited = self.limits.max_parameters is None and self.limits.max_size_bytes is None
+        return _loads(self.limits, self.latency_ms(arch), None if unlimited else self._cost(arch))
 
     def excess(self, arch: ArchConfig) -> float:
         """How far an architecture is above the limits, summed; 0 within all of them."""
         return sum(max(share - 1.0, 0.0) for share in self.loads(arch).values())
 
     def candidate(self, arch: ArchConfig, loss: float) -> Candidate:
-        latency, cost = self._known[arch]
+        cost = self._cost(arch)
         return Candidate(
             arch=arch,
             loss=loss,
-            predicted_ms=latency,
+            predicted_ms=self.latency_ms(arch),
             num_parameters=cost.num_parameters,
             size_bytes=cost.size_bytes,
         )
 
 
-def _loads(limits: Limits, latency_ms: float | None, cost: Cost) -> dict[str, float]:
+def _loads(limits: Limits, latency_ms: float | None, cost: Cost | None) -> dict[str, float]:
     shares: dict[str, float] = {}
     if limits.max_latency_ms is not None and latency_ms is not None:
         shares["max_latency_ms"] = latency_ms / limits.max_latency_ms
-    if limits.max_parameters is not None:
+    if limits.max_parameters is not None and cost is not None:
         shares["max_parameters"] = cost.num_parameters / limits.max_parameters
-    if limits.max_size_bytes is not None:
+    if limits.max_size_bytes is not None and cost is not None:
         shares["max_size_bytes"] = cost.size_bytes / limits.max_size_bytes
     return shares
 
