@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from onnx import TensorProto
 
 from ..space import ArchConfig, DecoderLayerConfig, SearchSpace
 from .quantize import LinearLayer, NumberFormat, PrecisionScheme, SharedTable
@@ -151,7 +152,8 @@ def encode(scope: Scope, plan: Blueprint, source_ids: str, mask: str) -> list[st
     for i, (key, layer) in enumerate(zip(keys, plan.arch.encoder_layers, strict=True)):
         qkv = LinearLayer(f"{key}.self_attn", ("q", "k", "v"), dim, plan.space.qkv_dim, plan.scheme.encoder)
         parts = scope.ops("Split", qkv.product(scope, stream.reads), outputs=3, axis=-1, num_outputs=3)
-        mixed = _attention(scope, layer.heads, *parts, qkv.bias(scope), mask)[0]
+        tensors, settings = (*parts, qkv.bias(scope), mask), {"num_heads": layer.heads, "mask_filter_value": _MASKED}
+        mixed = scope.op("MultiHeadAttention", *tensors, domain=CONTRIB, **settings)  # (B, S, q)
         out = LinearLayer(f"{key}.self_attn", ("out",), plan.space.qkv_dim, dim, plan.scheme.encoder)
         stream.add(out.product(scope, mixed), out.bias(scope))
         _feed_forward(stream, key, layer.ffn_dim, plan.scheme.encoder)
@@ -166,11 +168,15 @@ def encode(scope: Scope, plan: Blueprint, source_ids: str, mask: str) -> list[st
 
 @dataclass(frozen=True)
 class CrossMemory:
-    """What one decoder layer reads of the encoder: keys and values (B, heads, L, h), mask int32 (B, L)."""
+    """What one decoder layer reads of the encoder.
+
+    Keys and values (B, heads, L, h), and what is added to the scores to mask the padding, (B, heads, K, L). A padding
+    mask would be shorter, but ONNX Runtime before 1.21 ignores it, without a word, when keys are given in this shape.
+    """
 
     keys: str
     values: str
-    mask: str
+    score_bias: str
 
 
 @dataclass(frozen=True)
@@ -184,11 +190,16 @@ class DecoderMemory:
 
 def prepare_decoder(scope: Scope, plan: Blueprint, outputs: Sequence[str], mask: str) -> DecoderMemory:
     """Compute, outside the loop, what every step reads."""
-    columns = [scope.constant([value]) for value in (0, plan.arch.decoder_embed_dim, -1)]
+    layers = plan.arch.decoder_layers
+    kinds = dict.fromkeys((layer.cross_span, layer.cross_heads) for layer in layers)  # in order, each once
+    biases = {kind: _score_bias(scope, plan, *kind, mask) for kind in kinds}
     cross = tuple(
-        _cross_memory(scope, plan, i, layer, outputs, mask) for i, layer in enumerate(plan.arch.decoder_layers)
+        _cross_memory(scope, plan, i, layer, outputs, biases[layer.cross_span, layer.cross_heads])
+        for i, layer in enumerate(layers)
     )
-    positions = scope.op("Slice", plan.positions(scope), *columns)
+    positions, dim = plan.positions(scope), plan.arch.decoder_embed_dim
+    if dim < plan.arch.encoder_embed_dim:
+        positions = scope.op("Slice", positions, scope.constant([0]), scope.constant([dim]), scope.constant([-1]))
     return DecoderMemory(cross, positions, plan.table.prepare_logits(scope))
 
 
@@ -225,16 +236,24 @@ def decode_step(
     return plan.table.logits(scope, rows, memory.logits_matrix), present
 
 
+def _score_bias(scope: Scope, plan: Blueprint, span: int, heads: int, mask: str) -> str:
+    """Zero at real tokens of the attended outputs, very low at padding: float (B, heads, K, L)."""
+    span_mask = scope.op("Concat", *[mask] * span, axis=1) if span > 1 else mask  # (B, L)
+    rows = scope.op("Unsqueeze", span_mask, scope.constant([1, 2]))
+    zeros, low = np.zeros((1, heads, plan.beam, 1)), scope.constant(_MASKED, np.float32)
+    return scope.op("Where", scope.op("Cast", rows, to=TensorProto.BOOL), scope.constant(zeros, np.float32), low)
+
+
 def _cross_memory(
-    scope: Scope, plan: Blueprint, index: int, layer: DecoderLayerConfig, outputs: Sequence[str], mask: str
+    scope: Scope, plan: Blueprint, index: int, layer: DecoderLayerConfig, outputs: Sequence[str], score_bias: str
 ) -> CrossMemory:
-    span, attention = layer.cross_span, f"decoder.layers.{index}.cross_attn"
+    span, owner = layer.cross_span, f"decoder.layers.{index}.cross_attn"
     source = scope.op("Concat", *outputs[-span:], axis=1) if span > 1 else outputs[-1]  # (B, L, e)
-    linear = LinearLayer(attention, ("k", "v"), plan.arch.encoder_embed_dim, plan.space.qkv_dim, plan.scheme.encoder)
+    linear = LinearLayer(owner, ("k", "v"), plan.arch.encoder_embed_dim, plan.space.qkv_dim, plan.scheme.encoder)
     halves = scope.ops("Split", linear.apply(scope, source), outputs=2, axis=-1, num_outputs=2)
     shape = scope.constant([0, 0, layer.cross_heads, plan.space.qkv_dim // layer.cross_heads])
     keys, values = (scope.op("Transpose", scope.op("Reshape", x, shape), perm=[0, 2, 1, 3]) for x in halves)
-    return CrossMemory(keys, values, scope.op("Concat", *[mask] * span, axis=1) if span > 1 else mask)
+    return CrossMemory(keys, values, score_bias)
 
 
 def _self_attention(
@@ -246,7 +265,8 @@ def _self_attention(
     if plan.beam > 1:
         x = scope.op("Reshape", x, scope.constant([-1, 1, 3 * qkv_dim]))  # (R, 1, 3q)
     parts = scope.ops("Split", x, outputs=3, axis=-1, num_outputs=3)
-    mixed, keys, values = _attention(scope, heads, *parts, qkv.bias(scope), "", *past)
+    tensors = *parts, qkv.bias(scope), "", "", *past
+    mixed, keys, values = scope.ops("MultiHeadAttention", *tensors, outputs=3, domain=CONTRIB, num_heads=heads)
     if plan.beam > 1:
         mixed = scope.op("Reshape", mixed, scope.constant([-1, plan.beam, qkv_dim]))  # (B, K, q)
     out = LinearLayer(f"{key}.self_attn", ("out",), qkv_dim, stream.dim, plan.scheme.decoder)
@@ -257,26 +277,13 @@ def _self_attention(
 def _cross_attention(stream: ResidualStream, plan: Blueprint, key: str, heads: int, memory: CrossMemory) -> None:
     scope, qkv_dim, number_format = stream.scope, plan.space.qkv_dim, plan.scheme.decoder
     query = LinearLayer(f"{key}.cross_attn", ("q",), stream.dim, qkv_dim, number_format).apply(scope, stream.reads)
-    mixed = _attention(scope, heads, query, memory.keys, memory.values, "", memory.mask)[0]  # (B, K, q)
+    tensors = query, memory.keys, memory.values, "", "", memory.score_bias
+    mixed = scope.op("MultiHeadAttention", *tensors, domain=CONTRIB, num_heads=heads)  # (B, K, q)
     out = LinearLayer(f"{key}.cross_attn", ("out",), qkv_dim, stream.dim, number_format)
     stream.add(out.product(scope, mixed), out.bias(scope))
 
 
 # -- parts of both -------------------------------------------------------------------------------------------------
-
-
-def _attention(
-    scope: Scope, heads: int, query: str, keys: str, values: str, bias: str, mask: str, *past: str
-) -> list[str]:
-    """Multi-head attention of (R, T, q) over keys and values (R, L, q), or (R, heads, L, h) projected before.
-
-    With `past`, which may be of length 0, two more outputs: the keys and values so far.
-    """
-    inputs = [query, keys, values, bias, mask, *(("", *past) if past else ())]
-    outputs = 3 if past else 1
-    return scope.ops(
-        "MultiHeadAttention", *inputs, outputs=outputs, domain=CONTRIB, num_heads=heads, mask_filter_value=_MASKED
-    )
 
 
 def _feed_forward(stream: ResidualStream, key: str, ffn_dim: int, number_format: NumberFormat) -> None:

@@ -4,6 +4,7 @@ In: operator names and tensor names. Out: node lists and initialisers for `onnx.
 own that shares the root's initialisers. This file knows no network.
 """
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,7 +55,8 @@ class Scope:
     def constant(self, value: npt.ArrayLike, dtype: type[np.generic] = np.int64) -> str:
         """A small constant; equal ones are stored once."""
         array = np.asarray(value, dtype=dtype)
-        name = f"{array.dtype}{array.tolist()}"
+        values = str(array.tolist()) if array.size <= 8 else hashlib.sha256(array.tobytes()).hexdigest()[:16]
+        name = f"{array.dtype}{list(array.shape)}{values}"
         if name not in self.initializers:
             self.initializers[name] = numpy_helper.from_array(array, name)
         return name
