@@ -1,6 +1,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 
 from mosdeploy.runtime import Translator
@@ -29,7 +31,7 @@ def test_fp32_fails_on_one_id(bundle: Path, edit: Callable) -> None:
     edit(change_ids(1))
     result = run_self_test(Translator(bundle))
     assert not result.passed and result.agreement < 1
-    assert len(result.failures) == 1 and "answered" in result.failures[0]
+    assert ["spells" in result.failures[0], "answered" in result.failures[1], len(result.failures)] == [True, True, 2]
 
 
 def test_int8_bears_a_few_ids_but_not_many(bundle: Path, edit: Callable) -> None:
@@ -48,10 +50,22 @@ def test_int8_bears_a_few_ids_but_not_many(bundle: Path, edit: Callable) -> None
     assert result.passed and 0.8 <= result.agreement < 1
     edit(as_int8(12))
     result = run_self_test(Translator(bundle))
-    assert not result.passed and "at least 0.8 is needed" in result.failures[0]
+    assert not result.passed and "0.8 is needed" in result.failures[0]
 
 
 def test_another_tokenizer_is_noticed(bundle: Path, edit: Callable) -> None:
     edit(lambda data: data["self_test"][0].update(source="another sentence", output="another answer"))
     failures = run_self_test(Translator(bundle)).failures
     assert ["splits" in failures[0], "spells" in failures[1], len(failures)] == [True, True, 2]
+
+
+def test_padding_that_is_read_is_noticed(bundle: Path, edit: Callable) -> None:
+    """As ONNX Runtime before 1.21 does with some masks: no sentence alone shows it."""
+    model = onnx.load(bundle / "model.onnx")
+    for tensor in model.graph.initializer:
+        if tensor.name == "float32[]-1000000000.0":
+            tensor.CopyFrom(onnx.numpy_helper.from_array(np.float32(0), tensor.name))
+    onnx.save(model, bundle / "model.onnx")
+    edit(lambda data: None, rehash=True)
+    failures = run_self_test(Translator(bundle)).failures
+    assert len(failures) == 1 and "together" in failures[0]
