@@ -47,7 +47,8 @@ def _train(run: Run, progress: Progress) -> SupernetCard:
 
     config, files = run.config, run.workspace
     corpus = load_corpus(config.corpus, files.root)
-    made_from = fingerprint(corpus.sha256, config.corpus, config.space, config.supernet, config.training)
+    pieces = (config.corpus.vocab_size, config.corpus.max_pieces)
+    made_from = fingerprint(corpus.sha256, *pieces, config.space, config.supernet, config.training)
     if files.supernet_card_path.exists():
         card = read_record(SupernetCard, files.supernet_card_path, "mosdeploy train")
         if card.made_from == made_from and run.supernet_card() == card:

@@ -1,0 +1,107 @@
+"""Quality of inherited subnets on a real corpus: the whole walk on this machine, from text files to measured winner.
+
+    python benchmarks/inherited_quality.py --data ../shared/data/corpus/en-de --dir runs/debian-docs
+
+The folder of --data holds train, valid and test with the endings .en and .de. Training takes over an hour on one
+core; a killed run goes on with the same command. The last step prints the table of docs/results.md and writes
+inherited_quality.json beside this script.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import platform
+import sys
+from pathlib import Path
+
+from mosdeploy import pipeline
+from mosdeploy.cli import Progress
+from mosdeploy.config import parse_duration_ms
+from mosdeploy.records import Limits, PredictorCard, Scores, SearchResult, SupernetCard
+from mosdeploy.schema import Record
+from mosdeploy.workspace import CONFIG_NAME, atomic_write, write_record
+
+HERE = Path(__file__).parent
+PACKAGES = ("torch", "onnxruntime", "numpy", "sentencepiece", "sacrebleu")
+
+
+class Outcome(Record):
+    """What inherited_quality.json holds."""
+
+    command: str
+    seed: int
+    versions: dict[str, str]
+    corpus: str
+    supernet: SupernetCard
+    predictor: PredictorCard
+    search: SearchResult
+    scores: dict[str, Scores]
+
+
+def main() -> None:
+    """Walk, print the table, keep the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the parallel corpus")
+    parser.add_argument("--dir", type=Path, required=True, help="run folder; made if it does not exist")
+    parser.add_argument("--max-latency", default=None, help="limit of the search; default: midway between the measured")
+    parser.add_argument("--json", action="store_true", help="print the JSON instead of the table")
+    options = parser.parse_args()
+    if not (options.dir / CONFIG_NAME).exists():
+        text = (HERE / "debian_docs.toml").read_text().replace("CORPUS", str(options.data.resolve()))
+        atomic_write(options.dir / CONFIG_NAME, text)
+    outcome = walk(options.dir, parse_duration_ms(options.max_latency) if options.max_latency else None)
+    write_record(HERE / "inherited_quality.json", outcome)
+    print(outcome.model_dump_json() if options.json else table(outcome))
+
+
+def walk(root: Path, limit_ms: float | None) -> Outcome:
+    """Train, profile, search, evaluate: what was done before is not done again."""
+    run, ssh_config, progress = pipeline.open_run(root), Path("~/.ssh/config"), Progress()
+    supernet = pipeline.train(run, progress)
+    profile = pipeline.profile(run, None, None, ssh_config, progress)
+    if profile.card is None:
+        sys.exit("too few subnets could be measured; see the messages above")
+    limit_ms = limit_ms or midway_ms(Path(profile.path))
+    search = pipeline.search(run, None, Limits(max_latency_ms=limit_ms), True, ssh_config, progress)
+    scores = pipeline.evaluate(run, ("largest", "smallest", "winner"), None, progress)
+    progress.close()
+    return Outcome(
+        command=" ".join(["python", "benchmarks/inherited_quality.py", *sys.argv[1:]]),
+        seed=run.config.training.seed,
+        versions={"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}},
+        corpus="Debian docs En-De",
+        supernet=supernet,
+        predictor=profile.card,
+        search=search,
+        scores=scores.subnets,
+    )
+
+
+def midway_ms(path: Path) -> float:
+    """Two digits of the middle between the fastest and the slowest subnet that was measured."""
+    records = [json.loads(line)["measurement"] for line in path.read_text().splitlines()[1:]]
+    times = [measurement["total"]["median_ms"] for measurement in records if measurement["total"]]
+    return float(f"{(min(times) + max(times)) / 2:.2g}")
+
+
+def table(outcome: Outcome) -> str:
+    """Markdown."""
+    lines = [
+        f"{outcome.corpus}, {outcome.supernet.updates} updates in {outcome.supernet.train_seconds / 60:.0f} minutes",
+        "",
+        "| subnet | parameters | BLEU | chrF | validation loss | predicted ms | measured ms |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    winner = outcome.search.winner
+    for name, scores in outcome.scores.items():
+        times = f"{winner.predicted_ms:.2f} | {winner.measured_ms:.2f}" if name == "winner" else "- | -"
+        quality = f"{scores.bleu:.1f} | {scores.chrf:.1f} | {scores.loss:.3f}"
+        lines.append(f"| {name} | {scores.num_parameters:,} | {quality} | {times} |")
+    limit = outcome.search.limits.max_latency_ms
+    lines += ["", f"limit {limit:g} ms; {outcome.search.num_evaluated} subnets evaluated; predictor error "]
+    lines[-1] += f"{outcome.predictor.mape_percent:.2f}% (cross-validated, {outcome.predictor.num_samples} subnets)"
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
