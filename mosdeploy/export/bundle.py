@@ -85,8 +85,7 @@ def export_bundle(
     MosdeployError
         If the disk is full.
     """
-    if out_dir.exists() and not (out_dir / MANIFEST_NAME).is_file():
-        raise ExportError(f"{out_dir} exists and is not a bundle; move it away, or choose another folder")
+    _check_place(out_dir)
     _check_lengths(parity_set, config)
     with disk_errors(out_dir):
         out_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -98,11 +97,8 @@ def export_bundle(
             model = ExportedModel(folder / MODEL_NAME, config.max_decode_steps)
             report = check_parity(model, parity_set, config, workload.precision)
             tests = _self_tests(model, parity_set)
-            manifest = _manifest(arch, space, vocab_size, workload, config, origin, report, tests)
-            (folder / README_NAME).write_text(bundle_readme(manifest), encoding="utf-8")
-            names = (MODEL_NAME, TOKENIZER_NAME, README_NAME)
-            manifest = manifest.model_copy(update={"sha256": {name: sha256_file(folder / name) for name in names}})
-            write_record(folder / MANIFEST_NAME, manifest)
+            draft = _manifest(arch, space, vocab_size, workload, config, origin, report, tests)
+            manifest = _describe(folder, draft)
             _put_in_place(folder, out_dir, Path(scratch) / "old")
     return manifest
 
@@ -143,6 +139,11 @@ def _write_model(
     )
     path.write_bytes(model.SerializeToString())
     return vocab_size
+
+
+def _check_place(out_dir: Path) -> None:
+    if out_dir.exists() and not (out_dir / MANIFEST_NAME).is_file():
+        raise ExportError(f"{out_dir} exists and is not a bundle; move it away, or choose another folder")
 
 
 def _check_lengths(pairs: ParitySet, config: ExportConfig) -> None:
@@ -207,6 +208,15 @@ def _manifest(
         self_test=tests,
         sha256={},
     )
+
+
+def _describe(folder: Path, draft: BundleManifest) -> BundleManifest:
+    """Write README and manifest; give the manifest, with the hash of every other file."""
+    (folder / README_NAME).write_text(bundle_readme(draft), encoding="utf-8")
+    hashes = {name: sha256_file(folder / name) for name in (MODEL_NAME, TOKENIZER_NAME, README_NAME)}
+    manifest = draft.model_copy(update={"sha256": hashes})
+    write_record(folder / MANIFEST_NAME, manifest)
+    return manifest
 
 
 def _put_in_place(folder: Path, out_dir: Path, old_dir: Path) -> None:
