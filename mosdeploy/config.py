@@ -5,9 +5,9 @@ In: TOML. Out: frozen sections, handed one by one to the rooms. This file reads 
 
 import math
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from .errors import ConfigError
 from .schema import Record
@@ -17,6 +17,7 @@ Precision = Literal["fp32", "int8"]
 
 _DURATION = re.compile(r"([0-9]*\.?[0-9]+)\s*(us|ms|s)")
 _SIZE = re.compile(r"([0-9]*\.?[0-9]+)\s*(k|M|G|KiB|MiB|GiB|B)?")
+_PERCENT = re.compile(r"([0-9]*\.?[0-9]+)\s*%")
 _MS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 _UNIT = {None: 1, "B": 1, "k": 10**3, "M": 10**6, "G": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
@@ -51,6 +52,23 @@ def parse_count(text: str) -> int:
     if not 1 <= value < math.inf:
         raise ConfigError(f"'{text}' is not a count or size; write a positive number like 3500000, 4M or 12MiB")
     return int(value)
+
+
+def parse_percent(text: str) -> float:
+    """Read a share that carries its sign (`2%`, `0.5%`) as a number of percent.
+
+    Raises
+    ------
+    ConfigError
+        If the sign is missing or the number is not between 0 and 100.
+    """
+    match = _PERCENT.fullmatch(text.strip())
+    value = float(match[1]) if match else math.nan
+    if not 0 < value < 100:
+        raise ConfigError(
+            f"'{text}' is not a percentage; write a number between 0 and 100 with its sign, like 2% or 0.5%"
+        )
+    return value
 
 
 def _duration(text: str) -> str:
@@ -196,11 +214,29 @@ class RunConfig(Record):
 
 
 class MeasureProtocol(Record):
-    """How one subnet is timed on the device."""
+    """How subnets are timed on the device.
+
+    Repeats go on until the 95% interval of the median is within `precision_percent` of it, or until `effort_s` is
+    spent, and are never fewer than `min_repeats`. A stretch of `reference_every` subnets is measured again if the
+    reference subnet, timed before and after it, moved by more than `max_drift_percent`. `pin` keeps the process on as
+    many processors as the workload has threads.
+    """
 
     warmup: int = Field(3, ge=1)
-    repeats: int = Field(15, ge=10, le=10_000)
+    min_repeats: int = Field(10, ge=10)
+    max_repeats: int = Field(200, ge=10, le=10_000)
+    precision_percent: float = Field(2.0, gt=0)
+    effort_s: float = Field(5.0, gt=0)
+    reference_every: int = Field(10, ge=1)
+    max_drift_percent: float = Field(2.0, gt=0)
+    pin: bool = False
     candidate_timeout_s: float = Field(120.0, gt=0)
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> Self:
+        if self.max_repeats < self.min_repeats:
+            raise ValueError(f"max_repeats is {self.max_repeats}, less than min_repeats, which is {self.min_repeats}")
+        return self
 
 
 class DeviceProfile(Record):

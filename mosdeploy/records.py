@@ -75,19 +75,28 @@ class ScoreTable(Record):
 
 
 class Timing(Record):
-    """Statistics of repeated wall-clock times of the same work, in milliseconds."""
+    """Statistics of repeated wall-clock times of the same work, in milliseconds.
+
+    `interval_percent` is half the width of the median's 95% interval, relative to the median; `cpu_ms` the median of
+    the processor time, all threads together. Older files lack these and `p99_ms`.
+    """
 
     median_ms: float
     p90_ms: float
+    p99_ms: float | None = None
     minimum_ms: float
     repeats: int
+    interval_percent: float | None = None
+    cpu_ms: float | None = None
 
 
 class Measurement(Record):
     """One subnet timed on one device; a failure is a measurement with `error` and no timing.
 
     `total` is the whole translation as deployed; `encoder` the same graph with no decode step (encoder and
-    cross-attention keys and values); `decoder` the difference of the paired repeats.
+    cross-attention keys and values); `decoder` the difference of the paired repeats. `drift_percent` tells how far the
+    reference subnet moved between just before and just after, None if that is not known. Whoever fits should trust a
+    `flagged` one less: it moved too far in each of the `attempts`, of which this is the one that it moved least in.
     """
 
     total: Timing | None = None
@@ -96,6 +105,9 @@ class Measurement(Record):
     load_ms: float | None = None
     peak_memory_bytes: int | None = None
     error: str | None = None
+    drift_percent: float | None = None
+    flagged: bool = False
+    attempts: int = 1
 
 
 class DeviceState(Record):
@@ -112,9 +124,11 @@ class DeviceState(Record):
     disk_free_bytes: int | None = None
     governor: str | None = None
     frequency_mhz: float | None = None
+    frequencies_mhz: tuple[float, ...] = ()
     temperature_c: float | None = None
     throttled: str | None = None
     load_1min: float | None = None
+    gpu: str | None = None
     python_version: str | None = None
     numpy_version: str | None = None
     onnxruntime_version: str | None = None
@@ -160,17 +174,55 @@ class LatencyRecord(Record):
     session: str
 
 
+class ReferenceTiming(Record):
+    """One timing of the reference subnet; `measured_at` by the device's clock, which names it."""
+
+    measured_at: str
+    total: Timing
+
+
 class SessionRecord(Record):
-    """The state of a device when a session of measurements began; `LatencyRecord.session` refers to it."""
+    """One session of measurements: the device before and after it, and how the reference subnet fared meanwhile.
+
+    `LatencyRecord.session` refers to it. `after` is None when the session was killed; the references that it had
+    measured are then among those of the next session.
+    """
 
     version: Literal[1] = 1
     session: str
     started_at: str
     state: DeviceState
+    after: DeviceState | None = None
+    references: tuple[ReferenceTiming, ...] = ()
+
+
+class RowBlock(Record):
+    """Rows `start` to `stop - 1` of a file, `level` times as slow as the rest (1.42: 42% slower)."""
+
+    start: int
+    stop: int
+    level: float
+
+
+class TransferTrial(Record):
+    """How correcting another device's predictor compared with fitting from scratch, on held-out subnets.
+
+    Both errors are over the best nine tenths; `scratch_percent` is None with too few samples for a fit from scratch.
+    """
+
+    source: str
+    source_sha256: str
+    error_percent: float
+    scratch_percent: float | None
+    used: bool
 
 
 class PredictorCard(Record):
-    """What a predictor was fitted on and how far off it was on rows that it had not seen (cross-validation)."""
+    """What a predictor was fitted on and how far off it was on rows that it had not seen (cross-validation).
+
+    The errors are over all samples; `trusted_mape_percent` leaves out those that the fit gave no weight, since the
+    device was busy. `num_rejected` counts these and the rows of `left_out`, which the fit never saw.
+    """
 
     version: Literal[1] = 1
     device: str
@@ -184,12 +236,19 @@ class PredictorCard(Record):
     within_5_percent: float
     within_10_percent: float
     kendall_tau: float
+    trusted_mape_percent: float | None = None
+    runtime: str = ""
     source: str = ""
     licence: str = ""
+    left_out: tuple[RowBlock, ...] = ()
+    transfer: TransferTrial | None = None
 
 
 class ProfileSummary(Record):
-    """What one `profile` run did."""
+    """What one `profile` run did; `error_met` says whether `until_error_percent` was reached, None without one.
+
+    `floor_percent` tells how far apart repeats of one subnet lie there: no predictor's error can be lower.
+    """
 
     device: str
     path: str
@@ -197,6 +256,9 @@ class ProfileSummary(Record):
     num_records: int
     failed: int
     card: PredictorCard | None
+    floor_percent: float | None = None
+    until_error_percent: float | None = None
+    error_met: bool | None = None
 
 
 # -- search --------------------------------------------------------------------------------------------------------

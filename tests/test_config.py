@@ -95,7 +95,8 @@ def test_bad_device_name(name: str) -> None:
         (TrainingConfig, {"label_smoothing": 1}, "label_smoothing"),
         (CorpusConfig, {"train": "x", "format": "csv"}, "format"),
         (CorpusConfig, {"train": "x", "valid_fraction": -0.1}, "valid_fraction"),
-        (DeviceProfile, {"name": "rpi", "measure": {"repeats": 9}}, "measure.repeats"),
+        (DeviceProfile, {"name": "rpi", "measure": {"min_repeats": 9}}, "measure.min_repeats"),
+        (DeviceProfile, {"name": "rpi", "measure": {"min_repeats": 300}}, "max_repeats is 200"),
         (DeviceProfile, {"name": "rpi", "connect_timeout_s": 0}, "connect_timeout_s"),
     ],
 )

@@ -48,8 +48,8 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path):
     path = write(tmp_path / "device_profiles", "x", 'name = "x"\nhots = "x"\n')
     with pytest.raises(ConfigError, match=r"x\.toml: unknown key 'hots'; did you mean 'host'\?"):
         load_profile("x", tmp_path)
-    path.write_text('name = "x"\n[measure]\nrepeats = 3\n')
-    with pytest.raises(ConfigError, match=r"'measure\.repeats'"):
+    path.write_text('name = "x"\n[measure]\nmin_repeats = 3\n')
+    with pytest.raises(ConfigError, match=r"'measure\.min_repeats'"):
         list_profiles(tmp_path)
 
 

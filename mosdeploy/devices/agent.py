@@ -1,7 +1,8 @@
 """The one file that runs on the device: says what the device is, and times ONNX models there.
 
-In: a job folder with job.json and models. Out: results.jsonl in it, one line a model, forced to disk; rc when all is
-over. Needs Python 3.9, numpy and onnxruntime; imports nothing else of mosdeploy, for it is copied alone.
+In: a job folder with job.json and models. Out: results.jsonl in it, one line a timing, forced to disk; rc when all is
+over. Needs Python 3.9, numpy and onnxruntime; imports nothing else of mosdeploy, for it is copied alone. What a timing
+is worth, and whether it is made again, the host decides.
 
     agent.py probe WORK_DIR PROVIDER    what the device says about itself, as one JSON object
     agent.py run JOB_DIR                measure in the background, apart from the caller's connection; prints the pid
@@ -17,8 +18,10 @@ from __future__ import annotations
 import base64
 import contextlib
 import ctypes
+import datetime
 import fcntl
 import json
+import math
 import os
 import platform
 import random
@@ -28,6 +31,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -35,11 +39,14 @@ from typing import IO, Any
 WEIGHTS_BLOCK_BYTES = 16 << 20
 SPARE_DISK_BYTES = 8 << 20  # left free for results and logs when weights are made
 CHECK_TIMEOUT_S = 120.0
+MAX_WARMUP = 20
+REFERENCE = "reference"  # the key of the model that shows how the device changes
 # y = MatMul(x, x), float32 (2, 2), opset 13
 CHECK_MODEL = base64.b64decode(
     "CAgSADpAChEKAXgKAXgSAXkiBk1hdE11bBIBZ1oTCgF4Eg4KDAgBEggKAggCCgIIAmITCgF5Eg4KDAgBEggKAggCCgIIAkIECgAQDQ=="
 )
 CPU_FEATURES = "avx avx2 fma avx512f avx512_vnni avx_vnni amx_int8 amx_bf16 asimd asimdhp asimddp i8mm bf16 sve sve2"
+GPU_FIELDS = "name,driver_version,clocks.sm,clocks.mem,temperature.gpu,power.draw"
 
 
 def main(command: str, *arguments: str) -> None:
@@ -89,20 +96,27 @@ def work(job_dir: Path) -> None:
 
 
 def measure_all(job_dir: Path) -> None:
-    """Time every model of the job that has no result yet, in an order drawn by the job's seed."""
+    """Time every model that has fewer results than wanted, in an order drawn by the job's seed.
+
+    The reference is timed first, after every few of them, and last.
+    """
     job = json.loads((job_dir / "job.json").read_text())
     log(f"checking {job['provider']}")
     checked = in_child(["check", job["provider"]], CHECK_TIMEOUT_S)
     if "error" in checked or "provider_error" in checked:
         raise RuntimeError(checked.get("error") or checked["provider_error"])
     provide_weights(job_dir, job["weights_bytes"])
-    results = job_dir / "results.jsonl"
-    todo = sorted(set(job["models"]) - finished_keys(results))
+    finished = count_results(job_dir / "results.jsonl")
+    todo = sorted(key for key, number in job["wanted"].items() if finished[key] < number)
     random.Random(job["seed"]).shuffle(todo)
+    if REFERENCE in job["models"]:
+        every = job["reference_every"]
+        stretches = [todo[start : start + every] for start in range(0, len(todo), every)]
+        todo = [REFERENCE, *(key for stretch in stretches for key in (*stretch, REFERENCE))]
     for key in todo:
         log(f"measuring {key}")
         measurement = in_child(["measure", str(job_dir), key], job["candidate_timeout_s"])
-        with results.open("a") as file:
+        with (job_dir / "results.jsonl").open("a") as file:
             file.write(json.dumps({"key": key, "measured_at": now(), "measurement": measurement}) + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -124,15 +138,15 @@ def in_child(arguments: list[str], timeout_s: float) -> dict[str, Any]:
     return dict(json.loads(lines[-1]))
 
 
-def finished_keys(results: Path) -> set[str]:
-    """Keys that have a result; a torn last line, left by a kill, is cut off."""
+def count_results(results: Path) -> Counter[str]:
+    """How many results each key has; a torn last line, left by a kill, is cut off."""
     if not results.exists():
-        return set()
+        return Counter()
     content = results.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     if whole != content:
         os.truncate(results, len(whole))
-    return {json.loads(line)["key"] for line in whole.splitlines()}
+    return Counter(json.loads(line)["key"] for line in whole.splitlines())
 
 
 def provide_weights(job_dir: Path, num_bytes: int) -> None:
@@ -177,10 +191,12 @@ def measure(job_dir: str, key: str) -> dict[str, Any]:
     die_with_parent()
     with contextlib.suppress(OSError):  # when memory runs out, this process goes, and not the agent
         Path("/proc/self/oom_score_adj").write_text("1000")
+    job = json.loads(Path(job_dir, "job.json").read_text())
+    if job["pin"]:
+        pin(job["threads"])
     import numpy as np
     import onnxruntime as ort
 
-    job = json.loads(Path(job_dir, "job.json").read_text())
     options = ort.SessionOptions()
     options.intra_op_num_threads = job["threads"]
     options.inter_op_num_threads = 1
@@ -190,21 +206,65 @@ def measure(job_dir: str, key: str) -> dict[str, Any]:
     load_ms = (time.perf_counter() - begin) * 1e3
     source = np.random.default_rng(job["seed"]).integers(4, job["vocab_size"], (1, job["source_len"]), dtype=np.int64)
 
-    def time_ms(num_steps: int) -> float:
+    def run_ms(num_steps: int) -> tuple[float, float]:
+        """Wall and processor time; what a GPU computes is over too, since the result is an array on the host."""
         steps = np.array(num_steps, dtype=np.int64)
-        begin_ns = time.perf_counter_ns()
+        begin_cpu_ns, begin_ns = time.process_time_ns(), time.perf_counter_ns()
         session.run(None, {"source_ids": source, "max_steps": steps, "min_steps": steps})
-        return (time.perf_counter_ns() - begin_ns) / 1e6
+        return (time.perf_counter_ns() - begin_ns) / 1e6, (time.process_time_ns() - begin_cpu_ns) / 1e6
 
-    pairs = [(time_ms(0), time_ms(job["decode_steps"])) for _ in range(job["warmup"] + job["repeats"])]
-    encoder, total = np.array(pairs[job["warmup"] :]).T
+    rows = repeat(lambda: (*run_ms(job["decode_steps"]), *run_ms(0)), job)
+    total, total_cpu, encoder, encoder_cpu = np.array(rows).T
     return {
-        "total": statistics(np, total),
-        "encoder": statistics(np, encoder),
-        "decoder": statistics(np, total - encoder),
+        "total": statistics(np, total, total_cpu),
+        "encoder": statistics(np, encoder, encoder_cpu),
+        "decoder": statistics(np, total - encoder, total_cpu - encoder_cpu),
         "load_ms": load_ms,
         "peak_memory_bytes": peak_memory_bytes(),
     }
+
+
+def pin(num_threads: int) -> None:
+    """Stay on the fastest processors, of these the last ones, for interrupts prefer the first; none, if not allowed."""
+
+    def rank(cpu: int) -> tuple[int, int]:
+        return int(read_text(f"/sys/devices/system/cpu/cpu{cpu}/cpufreq/cpuinfo_max_freq") or 0), cpu
+
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0), key=rank)[-num_threads:])
+
+
+def repeat(once: Callable[[], tuple[float, ...]], job: dict[str, Any]) -> list[tuple[float, ...]]:
+    """Warm up until two runs agree, then run until the median of the first column is known; both are bounded."""
+    deadline, last_ms = time.monotonic() + job["effort_s"], math.inf
+    for count in range(1, max(MAX_WARMUP, job["warmup"]) + 1):
+        this_ms = once()[0]
+        steady = abs(this_ms - last_ms) <= this_ms * job["precision_percent"] / 100
+        if count >= job["warmup"] and (steady or time.monotonic() > deadline):
+            break
+        last_ms = this_ms
+    rows: list[tuple[float, ...]] = []
+    deadline = time.monotonic() + job["effort_s"]
+    while len(rows) < job["max_repeats"]:
+        rows.append(once())
+        if len(rows) >= job["min_repeats"] and (
+            time.monotonic() > deadline or interval_percent([row[0] for row in rows]) <= job["precision_percent"]
+        ):
+            break
+    return rows
+
+
+def interval_percent(times_ms: list[float]) -> float:
+    """Half the width of the median's 95% interval, relative to it: between two order statistics, no shape assumed.
+
+    The ranks are those that a binomial count of the values below the median leaves with at most 2.5% on each side.
+    """
+    ordered, count = sorted(times_ms), len(times_ms)
+    rank = below = 0
+    while (below := below + math.comb(count, rank)) <= 0.025 * 2**count:
+        rank += 1
+    rank = max(rank, 1)  # under six values, the interval is their range
+    return 50 * (ordered[-rank] - ordered[rank - 1]) / ((ordered[count // 2] + ordered[(count - 1) // 2]) / 2)
 
 
 def open_model(ort: Any, model: str | bytes, options: Any, provider: str) -> Any:
@@ -219,13 +279,17 @@ def open_model(ort: Any, model: str | bytes, options: Any, provider: str) -> Any
     return session
 
 
-def statistics(np: Any, times_ms: Any) -> dict[str, Any]:
+def statistics(np: Any, times_ms: Any, cpu_ms: Any) -> dict[str, Any]:
     """Fields of a Timing."""
+    median_ms = float(np.median(times_ms))
     return {
-        "median_ms": float(np.median(times_ms)),
+        "median_ms": median_ms,
         "p90_ms": float(np.percentile(times_ms, 90)),
+        "p99_ms": float(np.percentile(times_ms, 99)),
         "minimum_ms": float(times_ms.min()),
         "repeats": len(times_ms),
+        "interval_percent": interval_percent(times_ms.tolist()) if median_ms > 0 else None,
+        "cpu_ms": float(np.median(cpu_ms)),
     }
 
 
@@ -250,7 +314,10 @@ def probe(work_dir: str, provider: str) -> dict[str, Any]:
     cpu = {key.strip(): value.strip() for key, value in cpu.items()}
     memory = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in read_text("/proc/meminfo").splitlines()}
     features = set((cpu.get("flags") or cpu.get("Features") or "").split())
-    frequency_khz = read_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
+    frequencies_khz = [
+        read_text(f"/sys/devices/system/cpu/cpu{i}/cpufreq/scaling_cur_freq") for i in range(os.cpu_count() or 1)
+    ]
+    on_gpu = provider in ("CUDAExecutionProvider", "TensorrtExecutionProvider")
     temperatures = [read_text(path) for path in Path("/sys/class/thermal").glob("thermal_zone*/temp")]
     state: dict[str, Any] = {
         "machine": platform.machine(),
@@ -262,10 +329,12 @@ def probe(work_dir: str, provider: str) -> dict[str, Any]:
         "swap_used_bytes": memory["SwapTotal"] - memory["SwapFree"] if "SwapTotal" in memory else None,
         "disk_free_bytes": shutil.disk_usage(work_dir).free,
         "governor": read_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "frequency_mhz": float(frequency_khz) / 1e3 if frequency_khz else float(cpu.get("cpu MHz", 0)) or None,
+        "frequency_mhz": float(frequencies_khz[0] or 0) / 1e3 or float(cpu.get("cpu MHz", 0)) or None,
+        "frequencies_mhz": [float(text) / 1e3 for text in frequencies_khz if text],
         "temperature_c": max((int(text) / 1e3 for text in temperatures if text.lstrip("-").isdigit()), default=None),
-        "throttled": throttling_bits(),
+        "throttled": first_line("vcgencmd", "get_throttled").rpartition("=")[2],
         "load_1min": os.getloadavg()[0],
+        "gpu": first_line("nvidia-smi", f"--query-gpu={GPU_FIELDS}", "--format=csv,noheader") if on_gpu else None,
         "python_version": platform.python_version(),
     }
     checked = in_child(["check", provider], CHECK_TIMEOUT_S)
@@ -297,14 +366,12 @@ def check(provider: str) -> dict[str, Any]:
     return found
 
 
-def throttling_bits() -> str | None:
-    """What a Raspberry Pi says about throttling since boot, as hexadecimal; None on other devices."""
+def first_line(*command: str) -> str:
+    """What a program prints, its first line; empty on devices that do not have it."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        text = subprocess.run(
-            ["vcgencmd", "get_throttled"], capture_output=True, text=True, timeout=5, check=True
-        ).stdout
-        return text.strip().rpartition("=")[2]
-    return None
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+        return done.stdout.partition("\n")[0].strip()
+    return ""
 
 
 def take_lock(job_dir: Path) -> IO[str] | None:
@@ -334,8 +401,8 @@ def read_text(path: str | Path) -> str:
 
 
 def now() -> str:
-    """Return the time in UTC, as ISO 8601."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    """Return the time in UTC, as ISO 8601: for people and as a name; what waits looks at a monotonic clock."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")  # noqa: UP017  # Python 3.9
 
 
 def log(message: str) -> None:

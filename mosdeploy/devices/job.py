@@ -118,10 +118,11 @@ def call_agent(
 
 @dataclass(frozen=True)
 class AgentResult:
-    """One line of a job's results."""
+    """One line of a job's results; `measured_at` by the device's clock."""
 
     key: str
     measurement: Measurement
+    measured_at: str = ""
 
 
 class AgentJob:
@@ -144,8 +145,22 @@ class AgentJob:
         """Upload a candidate; its external data is expected in `weights.bin` beside it."""
         self._session.put_bytes(model, f"{self.folder}/candidates/{key}.onnx")
 
-    def start(self, models: Mapping[str, str], workload: Workload, vocab_size: int, weights_bytes: int) -> None:
-        """Start the agent on models (key to path, relative to the job folder or absolute).
+    def start(
+        self,
+        models: Mapping[str, str],
+        wanted: Mapping[str, int],
+        workload: Workload,
+        vocab_size: int,
+        weights_bytes: int,
+    ) -> None:
+        """Start the agent.
+
+        Parameters
+        ----------
+        models
+            Path of each key's model, relative to the job folder or absolute; one of them may be the reference.
+        wanted
+            How many results each key is to have, those of earlier starts included.
 
         Raises
         ------
@@ -156,6 +171,7 @@ class AgentJob:
         """
         request = {
             "models": dict(models),
+            "wanted": dict(wanted),
             "source_len": workload.source_len,
             "decode_steps": workload.decode_steps,
             "threads": workload.threads,
@@ -269,8 +285,8 @@ class AgentJob:
     def _parse(self, line: bytes, path: str) -> AgentResult:
         try:
             data = json.loads(line)
-            fields = {name: data["measurement"].get(name) for name in Measurement.model_fields}
-            return AgentResult(str(data["key"]), parse(Measurement, fields, path))
+            fields = {name: value for name, value in data["measurement"].items() if name in Measurement.model_fields}
+            return AgentResult(str(data["key"]), parse(Measurement, fields, path), str(data.get("measured_at", "")))
         except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
             raise CommandError(
                 f"{self._profile.name}: {path} holds a line that is not a result ({error}); remove that file on the "

@@ -12,7 +12,9 @@ from ..config import DeviceProfile, Workload
 from ..errors import CommandError, DeviceTimeoutError
 from ..records import Measurement
 from ..workspace import sha256_bytes
+from .agent import REFERENCE
 from .connect import LastingSession
+from .drift import DriftWatch
 from .job import AgentJob, AgentResult
 from .session import Session
 
@@ -22,8 +24,8 @@ MAX_VAIN_STARTS = 3
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-def _ignore(message: str) -> None:
-    """Do nothing with a message."""
+def _ignore(news: object) -> None:
+    """Do nothing with what is told."""
 
 
 def collect(
@@ -36,11 +38,13 @@ def collect(
     build: Callable[[str], bytes],
     weights_bytes: int,
     notify: Callable[[str], None] = _ignore,
+    observe: Callable[[AgentResult], None] = _ignore,
 ) -> Iterator[tuple[str, Measurement]]:
-    """Measure every key once, in an order drawn by the agent.
+    """Measure every key, in an order drawn by the agent, with the reference before, between and after.
 
-    First come the results that the device already holds for `job_id`; an agent that still runs for it is joined.
-    Closing the iterator leaves the agent at work; Ctrl-C ends it. A model that fails is a Measurement with `error`.
+    Each key is measured once, and again only where the reference moved (`drift.py`). First come the results that the
+    device already holds for `job_id`; an agent that still runs for it is joined. Closing the iterator leaves the agent
+    at work; Ctrl-C ends it. A model that fails is a Measurement with `error`.
 
     Parameters
     ----------
@@ -58,11 +62,14 @@ def collect(
     keys
         What to measure; made of the same.
     build
-        Returns the ONNX file of a key; called only for keys that the device has not measured.
+        Returns the ONNX file of a key, or of `REFERENCE`, the same one in every run of the dataset; called only for
+        keys that the device has not measured.
     weights_bytes
         Size of the `weights.bin` that the models' external data lies in; 0 for self-contained models.
     notify
-        Told in one line what happens: lost links.
+        Told in one line what happens: lost links, a device that is not quiet.
+    observe
+        Shown every result that the device holds or makes, those of the reference too, as soon as it is read.
 
     Yields
     ------
@@ -85,18 +92,22 @@ def collect(
         if not _SAFE_NAME.fullmatch(name):
             raise ValueError(f"not a safe file name: {name!r}")
     with LastingSession(connect, notify) as session:
-        job = AgentJob(session, profile, job_id)
+        job, watch, uploaded = AgentJob(session, profile, job_id), DriftWatch(wanted, profile.measure), set[str]()
 
-        def start(missing: set[str]) -> None:
+        def start() -> None:
             job.refuse_if_busy()
-            for key in sorted(missing):
-                job.add(key, build(key))
-            models = {key: f"candidates/{key}.onnx" for key in missing}
-            job.start(models, workload, vocab_size, weights_bytes)
+            keys = [REFERENCE, *sorted(watch.wanted)]
+            for key in keys:
+                if key not in uploaded:
+                    job.add(key, build(key))
+                    uploaded.add(key)
+            again = sum(number > 1 for number in watch.wanted.values())
+            if again:
+                notify(f"{profile.name} is not quiet, its reference moved: measuring {again} subnets again")
+            models = {key: f"candidates/{key}.onnx" for key in keys}
+            job.start(models, watch.wanted, workload, vocab_size, weights_bytes)
 
-        silence_s = profile.measure.candidate_timeout_s + SILENCE_S
-        for result in _until_measured(job, set(wanted), start, silence_s):
-            yield result.key, result.measurement
+        yield from _until_settled(job, watch, start, profile.measure.candidate_timeout_s + SILENCE_S, observe)
         if wanted:
             job.forget("candidates")
 
@@ -120,34 +131,39 @@ def measure_model(
     if not job.is_running():
         job.forget("results.jsonl")
 
-    def start(missing: set[str]) -> None:
-        job.start(dict.fromkeys(missing, remote_model_path), workload, vocab_size, weights_bytes=0)
+    def start() -> None:
+        job.start({"model": remote_model_path}, {"model": 1}, workload, vocab_size, weights_bytes=0)
 
     silence_s = profile.measure.candidate_timeout_s + SILENCE_S
-    return next(_until_measured(job, {"model"}, start, silence_s)).measurement
+    return next(_until_settled(job, DriftWatch(["model"], None), start, silence_s))[1]
 
 
-def _until_measured(
-    job: AgentJob, missing: set[str], start: Callable[[set[str]], None], silence_s: float
-) -> Iterator[AgentResult]:
-    """Yield a result for each missing key; start the agent, again if it died, until there are no more."""
+def _until_settled(
+    job: AgentJob,
+    watch: DriftWatch,
+    start: Callable[[], None],
+    silence_s: float,
+    observe: Callable[[AgentResult], None] = _ignore,
+) -> Iterator[tuple[str, Measurement]]:
+    """Yield what settles; start the agent, again if it died or more is wanted, until nothing is."""
     vain_starts = 0
     results: Iterable[AgentResult] = job.results()
     try:
         while True:
             for result in results:
-                if result.key in missing:
-                    missing.remove(result.key)
+                observe(result)
+                settled = watch.add(result)
+                if settled or result.key in watch.wanted:
                     vain_starts = 0
-                    yield result
-            if not missing:
+                yield from settled
+            if not watch.wanted:
                 job.kill()  # it has nothing left to do for us: free the device at once
                 return
             if not job.is_running():
                 if vain_starts == MAX_VAIN_STARTS:
                     raise CommandError(f"the agent died {vain_starts} times without a result: {job.last_words()}")
                 vain_starts += 1
-                start(missing)
+                start()
             results = _follow(job, silence_s)
     except KeyboardInterrupt:
         job.kill()

@@ -3,19 +3,23 @@
 import datetime
 import uuid
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..config import DeviceProfile
 from ..errors import DeviceBusyError
-from ..records import LatencyContext, LatencyRecord, SessionRecord
+from ..records import LatencyContext, LatencyRecord
 from ..space import ArchConfig
-from ..workspace import append_line, locked
+from ..workspace import locked
 from .devices import connector
 from .run import Progress, Run
+from .sessions import SessionLog
 
 if TYPE_CHECKING:
+    from ..devices.session import Session
     from ..latency.dataset import LatencyDataset
 
 
@@ -31,18 +35,14 @@ def collect(
     StaleInputError
         As `profile`.
     """
-    from ..devices.measure import collect as measure
-    from ..devices.probe import probe
-    from ..export.candidate import build_candidate, candidate_weights_bytes
     from ..latency.dataset import LatencyDataset
 
-    space, workload, vocab_size = run.config.space, run.config.workload, run.config.corpus.vocab_size
     context = LatencyContext(
         dataset_id=uuid.uuid4().hex,
         device=target,
-        workload=workload,
+        workload=run.config.workload,
         space_sha256=run.space_sha256,
-        vocab_size=vocab_size,
+        vocab_size=run.config.corpus.vocab_size,
     )
     busy = DeviceBusyError(f"another command measures on '{target.name}' into {path}; wait for it, or stop it")
     with locked(path, busy):
@@ -50,44 +50,72 @@ def collect(
         if dataset.torn:
             warnings.warn(f"{path}: the last line was cut short by a kill; it is measured again", stacklevel=2)
         missing = {arch.key: arch for arch in archs if arch.key not in dataset.measured}
-        if not missing:
-            return dataset, 0
-        connect = connector(target, ssh_config)
-        with connect() as session:
-            state = probe(session, target)
-        session_id = uuid.uuid4().hex[:8]
-        append_line(path.parent / "sessions.jsonl", SessionRecord(session=session_id, started_at=_now(), state=state))
-        runtime = f"onnxruntime {state.onnxruntime_version}"
-        stage, total, built = f"measure on {target.name}", len(missing), 0
+        if missing:
+            _measure(run, dataset, missing, connector(target, ssh_config), progress)
+        return dataset, len(missing)
 
-        def build(key: str) -> bytes:
-            nonlocal built
-            built += 1
-            progress.update(f"upload to {target.name}", built, total)
-            return build_candidate(missing[key], space, vocab_size, workload)
 
-        results = measure(
-            connect,
-            target,
-            workload,
-            vocab_size,
-            dataset.context.dataset_id,
-            list(missing),
-            build,
-            candidate_weights_bytes(space, vocab_size, workload),
-            progress.say,
+def reference(run: Run) -> ArchConfig:
+    """The subnet that shows how a device changes: of 101 random ones, always the same, that of middling work."""
+    space, workload, vocab_size = run.config.space, run.config.workload, run.config.corpus.vocab_size
+    rng = np.random.default_rng(0)
+
+    def num_macs(arch: ArchConfig) -> int:
+        return space.num_macs(arch, vocab_size, workload.source_len, workload.decode_steps, workload.beam)
+
+    return sorted((space.sample(rng) for _ in range(101)), key=num_macs)[50]
+
+
+def _measure(
+    run: Run,
+    dataset: "LatencyDataset",
+    missing: dict[str, ArchConfig],
+    connect: "Callable[[], Session]",
+    progress: Progress,
+) -> None:
+    """Measure some architectures in one session, and append each to the dataset as soon as it is settled."""
+    from ..devices.agent import REFERENCE
+    from ..devices.job import AgentResult
+    from ..devices.measure import collect as measure
+    from ..devices.probe import probe
+    from ..export.candidate import build_candidate, candidate_weights_bytes
+
+    space, workload, vocab_size = run.config.space, run.config.workload, run.config.corpus.vocab_size
+    target, total = dataset.context.device, len(missing)
+    archs = {**missing, REFERENCE: reference(run)}
+    built, seen = set[str](), set[str]()
+
+    def build(key: str) -> bytes:
+        built.add(key)
+        progress.update(f"upload to {target.name}", len(built - {REFERENCE}), total)
+        return build_candidate(archs[key], space, vocab_size, workload)
+
+    def observe(result: AgentResult) -> None:
+        if result.key == REFERENCE:
+            session.add_reference(result.measured_at, result.measurement)
+        elif result.key in missing:
+            seen.add(result.key)
+            timing, error = result.measurement.total, result.measurement.error
+            note = f"{timing.median_ms:.2f} ms" if timing else f"failed: {error}"
+            progress.update(f"measure on {target.name}", len(seen), total, note)
+
+    with connect() as link:
+        state = probe(link, target)
+    session = SessionLog(dataset.path, state)
+    weights_bytes = candidate_weights_bytes(space, vocab_size, workload)
+    job = (target, workload, vocab_size, dataset.context.dataset_id, list(missing), build, weights_bytes)
+    for key, measurement in measure(connect, *job, progress.say, observe):
+        dataset.append(
+            LatencyRecord(
+                arch=missing[key],
+                measurement=measurement,
+                runtime=f"onnxruntime {state.onnxruntime_version}",
+                measured_at=_now(),
+                session=session.record.session,
+            )
         )
-        for done, (key, measurement) in enumerate(results, start=1):
-            dataset.append(
-                LatencyRecord(
-                    arch=missing[key], measurement=measurement, runtime=runtime, measured_at=_now(), session=session_id
-                )
-            )
-            timing = measurement.total
-            progress.update(
-                stage, done, total, f"{timing.median_ms:.2f} ms" if timing else f"failed: {measurement.error}"
-            )
-        return dataset, total
+    with connect() as link:
+        session.end(probe(link, target))
 
 
 def _now() -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from openssh import SSHClientFiles
 from ssh_double import SSHDouble
+from watching import QUICK
 
 from mosdeploy.config import DeviceProfile, MeasureProtocol
 from mosdeploy.devices.connect import open_session
@@ -23,7 +24,7 @@ def make_profile(tmp_path):
             "work_dir": str(tmp_path / "device"),
             "connect_timeout_s": 5.0,
             "command_timeout_s": 20.0,
-            "measure": MeasureProtocol(warmup=1, repeats=10, candidate_timeout_s=60.0),
+            "measure": MeasureProtocol(**QUICK, candidate_timeout_s=60.0),
         }
         return DeviceProfile(**{**values, **changes})
 

@@ -52,6 +52,14 @@ max_decode_steps = 16
 parity_pairs = 8
 """
 
+PROTOCOL = """
+[measure]
+warmup = 1
+effort_s = 0.1
+reference_every = 4
+max_drift_percent = 1e6  # no machine is too busy for a test
+"""
+
 NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 ZAHLEN = ["eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn"]
 
@@ -70,7 +78,7 @@ def make_run_folder(root: Path) -> Path:
     (root / "mosdeploy.toml").write_text(RUN_FILE)
     (root / "device_profiles").mkdir()
     (root / "device_profiles" / "local.toml").write_text(
-        f'name = "local"\nkind = "local"\nwork_dir = "{root / "device"}"\n[measure]\nwarmup = 1\nrepeats = 10\n'
+        f'name = "local"\nkind = "local"\nwork_dir = "{root / "device"}"\n' + PROTOCOL
     )
     return root
 

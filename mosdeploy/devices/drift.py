@@ -1,0 +1,87 @@
+"""Which timings count: those between two timings of the reference that agree.
+
+In: the results of a job, one at a time, in the order in which the device made them. Out: measurements that are settled,
+and how many results of each key are wanted. The same results always lead to the same decisions, so a host that starts
+anew decides again what it had decided.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from ..config import MeasureProtocol
+from ..records import Measurement
+from .agent import REFERENCE
+from .job import AgentResult
+
+MAX_ATTEMPTS = 3
+"""A subnet is measured, and at most twice again."""
+
+
+class DriftWatch:
+    """Holds results back until the reference that follows them is known.
+
+    A result settles as it is when the reference moved by no more than the protocol allows, or when one of the two
+    timings is missing. Else one more result is wanted, until `MAX_ATTEMPTS` are used up or, on a device that is never
+    quiet, half as many as there are keys (but at least one stretch) were made again; then the least disturbed attempt
+    settles, flagged. A failure settles at once.
+
+    Parameters
+    ----------
+    keys
+        What is to settle.
+    protocol
+        None for a job without a reference, where every result settles at once.
+
+    Attributes
+    ----------
+    wanted
+        How many results each key is to have that is not settled yet.
+    """
+
+    def __init__(self, keys: Iterable[str], protocol: MeasureProtocol | None) -> None:
+        self.wanted = dict.fromkeys(keys, 1)
+        self._protocol = protocol
+        self._num_spare = max(protocol.reference_every, len(self.wanted) // 2) if protocol else 0
+        self._attempts: Counter[str] = Counter()
+        self._best: dict[str, Measurement] = {}
+        self._open: list[AgentResult] = []
+        self._reference_ms: float | None = None
+
+    def add(self, result: AgentResult) -> list[tuple[str, Measurement]]:
+        """Take the next result; returns what it settles."""
+        if result.key == REFERENCE:
+            return self._close(result.measurement)
+        if result.key not in self.wanted:
+            return []
+        self._attempts[result.key] += 1
+        if result.measurement.error is None and self._protocol:
+            self._open.append(result)
+            return []
+        return [self._settle(result.key, result.measurement)]
+
+    def _close(self, reference: Measurement) -> list[tuple[str, Measurement]]:
+        limit = self._protocol.max_drift_percent if self._protocol else math.inf
+        before_ms, after_ms = self._reference_ms, reference.total.median_ms if reference.total else None
+        drift = None if before_ms is None or after_ms is None else abs(after_ms / before_ms - 1) * 100
+        stretch: Sequence[AgentResult]
+        stretch, self._open, self._reference_ms = self._open, [], after_ms
+        return [pair for result in stretch if result.key in self.wanted for pair in self._judge(result, drift, limit)]
+
+    def _judge(self, result: AgentResult, drift: float | None, limit: float) -> list[tuple[str, Measurement]]:
+        key, flagged = result.key, drift is not None and drift > limit
+        found = result.measurement.model_copy(update={"drift_percent": drift, "flagged": flagged})
+        if not flagged:
+            return [self._settle(key, found)]
+        self._best[key] = min(self._best.get(key, found), found, key=lambda x: x.drift_percent or 0.0)
+        if self._attempts[key] < self.wanted[key]:
+            return []
+        if self._attempts[key] < MAX_ATTEMPTS and self._num_spare > 0:
+            self._num_spare -= 1
+            self.wanted[key] = self._attempts[key] + 1
+            return []
+        return [self._settle(key, self._best[key])]
+
+    def _settle(self, key: str, found: Measurement) -> tuple[str, Measurement]:
+        del self.wanted[key]
+        return key, found.model_copy(update={"attempts": self._attempts[key]})

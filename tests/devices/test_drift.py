@@ -1,0 +1,98 @@
+"""Which results count, by hand: `R` lines are timings of the reference, lower case letters those of subnets."""
+
+import itertools
+
+import pytest
+
+from mosdeploy.config import MeasureProtocol
+from mosdeploy.devices.drift import MAX_ATTEMPTS, DriftWatch
+from mosdeploy.devices.job import AgentResult
+from mosdeploy.records import Measurement, Timing
+
+
+def result(key, median_ms):
+    timing = Timing(median_ms=median_ms, p90_ms=median_ms, minimum_ms=median_ms, repeats=10)
+    return AgentResult({"R": "reference"}.get(key, key), Measurement(total=timing))
+
+
+def settled(watch, *lines):
+    return dict(itertools.chain.from_iterable(watch.add(result(*line)) for line in lines))
+
+
+@pytest.fixture
+def watch():
+    return DriftWatch("abc", MeasureProtocol(reference_every=2))
+
+
+def test_what_lies_between_two_equal_references_settles_with_the_second(watch):
+    assert settled(watch, ("R", 10.0), ("a", 5.0), ("b", 6.0)) == {}
+    found = settled(watch, ("R", 10.15))
+    assert {key: (m.total.median_ms, m.flagged, m.attempts) for key, m in found.items()} == {
+        "a": (5.0, False, 1),
+        "b": (6.0, False, 1),
+    }
+    assert found["a"].drift_percent == pytest.approx(1.5)
+    assert watch.wanted == {"c": 1}
+
+
+def test_a_moved_reference_has_the_stretch_measured_again(watch):
+    assert settled(watch, ("R", 10.0), ("a", 5.0), ("R", 13.0)) == {}
+    assert watch.wanted == {"a": 2, "b": 1, "c": 1}
+    found = settled(watch, ("a", 4.0), ("R", 12.9))
+    assert (found["a"].total.median_ms, found["a"].flagged, found["a"].attempts) == (4.0, False, 2)
+
+
+def test_what_stays_disturbed_is_flagged_and_the_least_disturbed_attempt_is_kept(watch):
+    lines = [("R", 10.0), ("a", 7.0), ("R", 20.0), ("a", 5.0), ("R", 21.0), ("a", 6.0), ("R", 30.0)]
+    found = settled(watch, *lines)
+    assert (found["a"].total.median_ms, found["a"].flagged, found["a"].attempts) == (5.0, True, MAX_ATTEMPTS)
+    assert found["a"].drift_percent == pytest.approx(5.0)
+    assert settled(watch, ("a", 1.0), ("R", 30.0)) == {}
+
+
+def test_a_device_that_is_never_quiet_does_not_cost_thrice():
+    keys = [f"k{i}" for i in range(40)]
+    watch = DriftWatch(keys, MeasureProtocol(reference_every=10))
+    reference, num_lines, found = 1.0, 0, settled(DriftWatch([], MeasureProtocol()), ("R", 1.0))
+    watch.add(result("R", reference))
+    while watch.wanted:
+        round_ = list(watch.wanted)
+        for start in range(0, len(round_), 10):
+            for key in round_[start : start + 10]:
+                watch.add(result(key, 1.0))
+                num_lines += 1
+            reference *= 1.5
+            found.update(settled(watch, ("R", reference)))
+    assert sorted(found) == sorted(keys)
+    assert all(measurement.flagged for measurement in found.values())
+    assert num_lines == 40 + 20
+
+
+def test_a_failure_settles_at_once(watch):
+    watch.add(result("R", 10.0))
+    ((key, measurement),) = watch.add(AgentResult("a", Measurement(error="out of memory")))
+    assert (key, measurement.error) == ("a", "out of memory")
+    assert "a" not in settled(watch, ("R", 90.0))
+
+
+def test_without_two_timings_of_the_reference_the_drift_is_unknown(watch):
+    found = settled(watch, ("a", 5.0), ("R", 10.0))  # as an agent of before the reference left it
+    assert (found["a"].drift_percent, found["a"].flagged) == (None, False)
+    watch.add(result("b", 5.0))
+    ((_, after_failure),) = watch.add(AgentResult("reference", Measurement(error="no result within 1 s")))
+    assert (after_failure.drift_percent, after_failure.flagged) == (None, False)
+
+
+def test_results_of_others_are_passed_over_but_the_reference_counts(watch):
+    assert settled(watch, ("R", 10.0), ("x", 5.0), ("R", 20.0), ("x", 5.0), ("a", 5.0), ("R", 20.0)).keys() == {"a"}
+
+
+def test_the_same_results_lead_to_the_same_decisions():
+    lines = [("R", 10.0), ("a", 5.0), ("b", 6.0), ("R", 13.0), ("c", 7.0), ("R", 13.1), ("a", 4.0), ("R", 13.0)]
+    first, second = (DriftWatch("abc", MeasureProtocol(reference_every=2)) for _ in range(2))
+    assert settled(first, *lines) == settled(second, *lines)
+    assert first.wanted == second.wanted == {"b": 2}
+
+
+def test_without_a_reference_every_result_settles():
+    assert settled(DriftWatch(["a"], None), ("a", 5.0)).keys() == {"a"}
