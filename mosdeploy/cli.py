@@ -129,6 +129,8 @@ def profile(
         text += f", {result.failed} failed"
     if result.card is not None:
         text += f"\npredictor (cross-validated): {_card_line(result.card)}"
+    if result.floor_percent is not None:
+        text += f"\nfloor: repeats of one subnet lie {result.floor_percent:.2f}% from their median"
     _show(result, as_json, text, "mosdeploy search --max-latency 150ms")
 
 

@@ -10,6 +10,7 @@ from ..records import PredictorCard, ProfileSummary
 from ..workspace import lookup_dirs
 from .measuring import collect
 from .run import Progress, Run
+from .sessions import floor_percent
 
 if TYPE_CHECKING:
     from ..latency.predictor import LatencyPredictor
@@ -47,6 +48,7 @@ def profile(run: Run, device: str | None, budget: int | None, ssh_config: Path, 
         num_records=len(dataset.measured),
         failed=len(dataset.measured) - len(dataset.usable),
         card=_fitted(run, name).card if can_fit else None,
+        floor_percent=floor_percent(path),
     )
 
 
