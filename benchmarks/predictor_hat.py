@@ -61,8 +61,7 @@ def errors_of(predicted_ms: FloatArray, test: HatData) -> dict[str, float]:
 
 
 def fit(data: HatData, try_mlp: bool) -> LatencyPredictor:
-    options = {"device": "board", "runtime": "PyTorch eager", "try_mlp": try_mlp}
-    return fit_hat(data, SPACE, WORKLOAD, VOCAB_SIZE, **options)[0]
+    return fit_hat(data, SPACE, WORKLOAD, VOCAB_SIZE, device="board", try_mlp=try_mlp)
 
 
 def ours(train: HatData, test: HatData) -> dict[str, Any]:

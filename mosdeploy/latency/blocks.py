@@ -4,11 +4,10 @@ In: columns and latencies in the order of measuring. Out: runs of rows whose lev
 row here and there is no block; the robust fit copes with those.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
+from ..records import RowBlock
 from .additive import fit_additive
 from .columns import FloatArray
 
@@ -19,16 +18,7 @@ MIN_JUMP_DEVIATIONS = 2.0
 """A block's level lies this far from the rest: five standard deviations of the running median of ordinary rows."""
 
 
-@dataclass(frozen=True)
-class Block:
-    """Rows `start` to `stop - 1`, `level` times as slow as the rest (1.42: 42% slower)."""
-
-    start: int
-    stop: int
-    level: float
-
-
-def find_blocks(columns: FloatArray, latency_ms: FloatArray) -> tuple[Block, ...]:
+def find_blocks(columns: FloatArray, latency_ms: FloatArray) -> tuple[RowBlock, ...]:
     """Find the runs of rows whose latency is off by a common factor.
 
     Parameters
@@ -48,13 +38,13 @@ def find_blocks(columns: FloatArray, latency_ms: FloatArray) -> tuple[Block, ...
     padded = np.pad(residual, WINDOW // 2, mode="reflect")
     level = np.median(np.lib.stride_tricks.sliding_window_view(padded, WINDOW), axis=1)
     return tuple(
-        Block(start, stop, float(np.exp(np.median(residual[start:stop]))))
+        RowBlock(start=start, stop=stop, level=float(np.exp(np.median(residual[start:stop]))))
         for start, stop in _runs(np.abs(level) > threshold)
         if stop - start >= WINDOW
     )
 
 
-def rows_outside(blocks: tuple[Block, ...], num_rows: int) -> npt.NDArray[np.bool_]:
+def rows_outside(blocks: tuple[RowBlock, ...], num_rows: int) -> npt.NDArray[np.bool_]:
     """Mask (num_rows,) of the rows in no block."""
     outside = np.ones(num_rows, dtype=np.bool_)
     for block in blocks:

@@ -8,16 +8,30 @@ last `append` (the caller does, since the lock has to span the measuring too). R
 """
 
 import json
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from ..errors import ConfigError, StaleInputError
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ConfigError, PredictorError, StaleInputError
 from ..records import LatencyContext, LatencyRecord
 from ..schema import Record, parse
-from ..workspace import append_line, read_lines, sha256_bytes
+from ..space import GeneArray, SearchSpace
+from ..workspace import append_line, fingerprint, read_lines, sha256_bytes
 
 R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a fit takes of a dataset: gene rows (N, num_genes), medians (N,) of the whole translation, the runtime."""
+
+    genes: GeneArray
+    latency_ms: npt.NDArray[np.float64]
+    runtime: str
 
 
 @dataclass
@@ -109,11 +123,56 @@ class LatencyDataset:
         """The latest record of each architecture whose measurement has a time: what a predictor is fitted on."""
         return [r for r in self.measured.values() if r.measurement.error is None and r.measurement.total is not None]
 
+    def samples(self, space: SearchSpace) -> Samples:
+        """Gather what a predictor may be fitted on.
+
+        Raises
+        ------
+        PredictorError
+            For an emulated device, whose times mean nothing, or records of more than one runtime.
+        StaleInputError
+            If the dataset was measured for another space.
+        """
+        device = self.context.device
+        if device.emulated:
+            raise PredictorError(
+                f"{device.name} is an emulated device: its times mean nothing, so no predictor is fitted on "
+                f"{self.path}; profile a real device"
+            )
+        if self.context.space_sha256 != fingerprint(space):
+            raise StaleInputError(
+                f"{self.path} was measured for another search space; restore [space] in mosdeploy.toml, or move the "
+                "folder away and run `mosdeploy profile` again"
+            )
+        usable = self.usable
+        runtimes = sorted({record.runtime for record in usable})
+        again = f"move the folder {self.path.parent} away and run `mosdeploy profile --device {device.name}` again"
+        if len({runtime_family(runtime) for runtime in runtimes}) > 1:
+            raise PredictorError(f"{self.path} mixes the runtimes {' and '.join(runtimes)}; {again}")
+        if len({_minor_version(runtime) for runtime in runtimes}) > 1:
+            warnings.warn(
+                f"{self.path} was measured with {' and '.join(runtimes)}, which may differ in speed; should the error "
+                f"be large, {again}",
+                stacklevel=2,
+            )
+        latency = [r.measurement.total.median_ms for r in usable if r.measurement.total is not None]
+        return Samples(space.genes([r.arch for r in usable]), np.array(latency, dtype=np.float64), ", ".join(runtimes))
+
     @property
     def sha256(self) -> str:
         """Hex SHA-256 over the context and the records: what a predictor says that it was made from."""
         lines = [self.context.model_dump_json(), *(record.model_dump_json() for record in self.records)]
         return sha256_bytes("\n".join(lines).encode())
+
+
+def runtime_family(runtime: str) -> str:
+    """The first word of a runtime's name: "onnxruntime" of "onnxruntime 1.20.0"."""
+    return runtime.split(maxsplit=1)[0] if runtime else ""
+
+
+def _minor_version(runtime: str) -> str:
+    """Name and version without what follows the second number: "onnxruntime 1.20" of "onnxruntime 1.20.0"."""
+    return ".".join(runtime.split(".")[:2])
 
 
 def _parse_line(model: type[R], line: bytes, path: Path, number: int) -> R:

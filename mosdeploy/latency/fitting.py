@@ -42,11 +42,21 @@ class Errors:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What `fit_model` decided on."""
+    """What was decided on: the model, and what its held-out predictions say about it.
+
+    Attributes
+    ----------
+    trusted_mape_percent
+        Mean relative error of the samples that kept a weight: what a quiet device may expect.
+    trimmed_percent
+        Mean relative error of the best nine tenths: what models are compared by.
+    """
 
     model: AdditiveModel
     correction: MlpEnsemble | None
     errors: Errors
+    trusted_mape_percent: float
+    trimmed_percent: float
     interval: float
 
 
@@ -84,35 +94,48 @@ def fit_model(columns: FloatArray, features: FloatArray, latency_ms: FloatArray,
     try_mlp
         Try the ensemble where there are `MLP_MIN_SAMPLES`.
     """
-    folds = _folds(len(latency_ms), NUM_FOLDS if len(latency_ms) > 4 * NUM_FOLDS else len(latency_ms))
-    core_only, held_out = True, _cross_validate(columns, latency_ms, folds, core_only=True)
+    folds = folds_for(len(latency_ms))
+    core_only, held_out = True, cross_validate(columns, latency_ms, folds, core_only=True)
     if len(latency_ms) >= ALL_COLUMNS_MIN_SAMPLES:
-        wide = _cross_validate(columns, latency_ms, folds, core_only=False)
-        if _trimmed(wide, latency_ms) < (1.0 - ALL_COLUMNS_GAIN) * _trimmed(held_out, latency_ms):
+        wide = cross_validate(columns, latency_ms, folds, core_only=False)
+        if _trimmed_error(wide, latency_ms) < (1.0 - ALL_COLUMNS_GAIN) * _trimmed_error(held_out, latency_ms):
             core_only, held_out = False, wide
     model = fit_additive(columns, latency_ms, core_only=core_only)
     correction = None
     if try_mlp and len(latency_ms) >= MLP_MIN_SAMPLES:
-        mlp_folds = _folds(len(latency_ms), MLP_NUM_FOLDS)
-        plain = _cross_validate(columns, latency_ms, mlp_folds, core_only=core_only)
-        corrected = _cross_validate(columns, latency_ms, mlp_folds, core_only=core_only, features=features)
-        if _trimmed(corrected, latency_ms) < (1.0 - MLP_GAIN) * _trimmed(plain, latency_ms):
+        mlp_folds = _draw_folds(len(latency_ms), MLP_NUM_FOLDS)
+        plain = cross_validate(columns, latency_ms, mlp_folds, core_only=core_only)
+        corrected = cross_validate(columns, latency_ms, mlp_folds, core_only=core_only, features=features)
+        if _trimmed_error(corrected, latency_ms) < (1.0 - MLP_GAIN) * _trimmed_error(plain, latency_ms):
             correction, held_out = _fit_correction(model, columns, features, latency_ms), corrected
+    return judge(model, correction, held_out, latency_ms)
+
+
+def judge(model: AdditiveModel, correction: MlpEnsemble | None, held_out: HeldOut, latency_ms: FloatArray) -> Fitted:
+    """Put a fitted model and its held-out predictions together."""
     trusted = model.weights > 0
+    relative = np.abs(held_out.predicted_ms / latency_ms - 1.0)
     return Fitted(
         model=model,
         correction=correction,
         errors=measure_errors(held_out.predicted_ms, latency_ms),
+        trusted_mape_percent=100.0 * float(relative[trusted].mean()),
+        trimmed_percent=100.0 * _trimmed_error(held_out, latency_ms),
         interval=_interval(held_out, latency_ms, trusted),
     )
 
 
-def _folds(num_rows: int, num_folds: int) -> list[IndexArray]:
+def folds_for(num_rows: int) -> list[IndexArray]:
+    """Row indices of each fold of a cross-validation: ten folds, or with few rows one a row."""
+    return _draw_folds(num_rows, NUM_FOLDS if num_rows > 4 * NUM_FOLDS else num_rows)
+
+
+def _draw_folds(num_rows: int, num_folds: int) -> list[IndexArray]:
     """Row indices of each fold; shuffled, since neighbours in a file were measured in the same minute."""
     return np.array_split(np.random.default_rng(0).permutation(num_rows), num_folds)
 
 
-def _cross_validate(
+def cross_validate(
     columns: FloatArray,
     latency_ms: FloatArray,
     folds: list[IndexArray],
@@ -120,6 +143,7 @@ def _cross_validate(
     core_only: bool,
     features: FloatArray | None = None,
 ) -> HeldOut:
+    """Predict the rows of each fold by a model fitted on the others, with features by one that an ensemble corrects."""
     predicted, leverage = np.empty(len(latency_ms)), np.empty(len(latency_ms))
     for fold in folds:
         seen = np.ones(len(latency_ms), dtype=bool)
@@ -139,7 +163,7 @@ def _fit_correction(
     return fit_mlp(features[trusted], np.log(latency_ms[trusted] / model.predict(columns[trusted])))
 
 
-def _trimmed(held_out: HeldOut, latency_ms: FloatArray) -> float:
+def _trimmed_error(held_out: HeldOut, latency_ms: FloatArray) -> float:
     """Mean relative error of the best nine tenths: a choice of model must not hang on one throttled minute."""
     error = np.sort(np.abs(held_out.predicted_ms / latency_ms - 1.0))
     return float(error[: int(np.ceil(TRIMMED_SHARE * len(error)))].mean())

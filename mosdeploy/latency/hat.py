@@ -5,7 +5,7 @@ published rows were taken while the device was throttled; `fit_hat` finds those 
 """
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,9 @@ from ..config import Workload
 from ..errors import ConfigError
 from ..space import AGGREGATE_NAMES, SearchSpace
 from ..workspace import sha256_file
-from .blocks import Block, find_blocks, rows_outside
+from .blocks import find_blocks, rows_outside
 from .columns import FloatArray, physical_columns, sums_from_aggregates
+from .fitting import MIN_SAMPLES
 from .predictor import LatencyPredictor
 
 FEATURE_COLUMNS = (
@@ -34,11 +35,15 @@ FEATURE_COLUMNS = (
 
 TIME_COLUMNS = ("latency_mean_encoder", "latency_mean_decoder")
 
+RUNTIME = "PyTorch eager (HAT's code)"
+"""What HAT's `latency_dataset.py` times: its fairseq model, called layer by layer, not ONNX Runtime."""
+
 
 @dataclass(frozen=True)
 class HatData:
-    """One file: averages (N, 10), encoder and decoder time (N,) in milliseconds, in the order of measuring."""
+    """One file by its name: averages (N, 10), encoder and decoder milliseconds (N,), in the order of measuring."""
 
+    name: str
     rows: FloatArray
     encoder_ms: FloatArray
     decoder_ms: FloatArray
@@ -51,7 +56,7 @@ class HatData:
 
     def __getitem__(self, part: slice) -> "HatData":
         """Some of the rows, in order."""
-        return HatData(self.rows[part], self.encoder_ms[part], self.decoder_ms[part], self.sha256)
+        return replace(self, rows=self.rows[part], encoder_ms=self.encoder_ms[part], decoder_ms=self.decoder_ms[part])
 
 
 def read_hat(path: Path) -> HatData:
@@ -60,8 +65,8 @@ def read_hat(path: Path) -> HatData:
     Raises
     ------
     ConfigError
-        If the file is missing, is not text, lacks a column, holds no rows, or a value is not a positive number; names
-        the line and the column.
+        If the file cannot be read, is not text, lacks a column or holds no rows, or (naming line and column) if a value
+        is not a positive number.
     """
     wanted = FEATURE_COLUMNS + TIME_COLUMNS
     try:
@@ -73,13 +78,16 @@ def read_hat(path: Path) -> HatData:
             table = [[_number(row[name], path, reader.line_num, name) for name in wanted] for row in reader]
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{path} is not a CSV text file: {error}") from error
     if not table:
         raise ConfigError(f"{path} holds no rows under its first line")
     data = np.array(table)
     num_features = len(AGGREGATE_NAMES)
-    return HatData(data[:, :num_features], data[:, num_features], data[:, num_features + 1], sha256_file(path))
+    rows, encoder_ms, decoder_ms = data[:, :num_features], data[:, num_features], data[:, num_features + 1]
+    return HatData(path.name, rows, encoder_ms, decoder_ms, sha256_file(path))
 
 
 def fit_hat(
@@ -89,12 +97,15 @@ def fit_hat(
     vocab_size: int,
     *,
     device: str,
-    runtime: str,
     try_mlp: bool = True,
     source: str = "",
     licence: str = "",
-) -> tuple[LatencyPredictor, tuple[Block, ...]]:
+) -> LatencyPredictor:
     """Fit a predictor on HAT's data without the blocks that were measured at another speed.
+
+    What a column stands for follows from the workload and the vocabulary that are passed here, what it costs from the
+    data; so the predictions are those of the data's own sentences and vocabulary (30 pieces, 30 steps, beam 5, 32,768
+    for HAT's WMT files), which must be about those that are passed.
 
     Parameters
     ----------
@@ -103,32 +114,46 @@ def fit_hat(
 
     Returns
     -------
-    The predictor, and the blocks that were left out.
+    The predictor; its card has the blocks that were left out.
 
     Raises
     ------
-    PredictorError
-        If too few rows are left.
+    ConfigError
+        If there are too few rows, or the space holds widths or depths that no row has.
     """
+    if len(data.rows) < MIN_SAMPLES:
+        raise ConfigError(f"{data.name} holds {len(data.rows)} rows; a fit needs at least {MIN_SAMPLES}")
+    _check_range(data, space)
     columns = physical_columns(sums_from_aggregates(data.rows), space.qkv_dim, workload, vocab_size)
     blocks = find_blocks(columns, data.latency_ms)
     kept = rows_outside(blocks, len(data.rows))
-    predictor = LatencyPredictor.fit(
+    return LatencyPredictor.fit(
         space,
         workload,
         vocab_size,
         data.rows[kept],
         data.latency_ms[kept],
         device=device,
-        runtime=runtime,
+        runtime=RUNTIME,
         encoding="aggregated",
         try_mlp=try_mlp,
-        num_left_out=int(np.count_nonzero(~kept)),
+        left_out=blocks,
         dataset_sha256=data.sha256,
-        source=source,
+        source=source or data.name,
         licence=licence,
     )
-    return predictor, blocks
+
+
+def _check_range(data: HatData, space: SearchSpace) -> None:
+    """Refuse a space of other widths or depths: its latency would be a guess far outside of the data."""
+    for name in ("encoder_embed_dim", "encoder_layers", "decoder_embed_dim", "decoder_layers"):
+        found = sorted({int(value) for value in data.rows[:, AGGREGATE_NAMES.index(name)]})
+        missing = sorted(set(getattr(space, name)) - set(found))
+        if missing:
+            raise ConfigError(
+                f"{data.name} was measured in another space: no row has {name} {missing[0]}, only "
+                f"{', '.join(map(str, found))}; change [space] in mosdeploy.toml (recipe hat-wmt has HAT's WMT space)"
+            )
 
 
 def _number(text: str | None, path: Path, line: int, name: str) -> float:

@@ -7,21 +7,21 @@ latency = additive model (columns.py, additive.py) * exp(correction of an MLP en
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from ..config import Workload
-from ..errors import PredictorError, StaleInputError
-from ..records import PredictorCard
+from ..errors import PredictorError
+from ..records import PredictorCard, RowBlock
 from ..schema import Record
 from ..space import GeneArray, SearchSpace
 from ..workspace import fingerprint, read_record, write_record
 from .columns import COLUMN_NAMES, FloatArray, Rows, physical_columns, sums_from_aggregates, sums_from_genes
-from .dataset import LatencyDataset
-from .fitting import MIN_SAMPLES, fit_model
+from .dataset import LatencyDataset, runtime_family
+from .fitting import MIN_SAMPLES, Fitted, fit_model
 from .mlp import Finite, Matrix, MlpEnsemble
 
 Encoding = Literal["per_layer", "aggregated"]
@@ -49,7 +49,6 @@ class LatencyPredictor(Record):
     workload: Workload
     vocab_size: int
     device: str
-    runtime: str
     encoding: Encoding
     coefficients: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]]
     covariance: Matrix
@@ -81,7 +80,7 @@ class LatencyPredictor(Record):
         runtime: str = "",
         encoding: Encoding = "per_layer",
         try_mlp: bool = True,
-        num_left_out: int = 0,
+        left_out: tuple[RowBlock, ...] = (),
         dataset_sha256: str = "",
         source: str = "",
         licence: str = "",
@@ -96,8 +95,8 @@ class LatencyPredictor(Record):
             Shape (N,), positive.
         try_mlp
             Train the ensemble at all: takes seconds where the additive model takes hundredths.
-        num_left_out
-            Rows that the caller rejected beforehand (throttled blocks), for the card.
+        left_out
+            Throttled blocks that the caller found and left out beforehand, for the card.
 
         Raises
         ------
@@ -107,30 +106,18 @@ class LatencyPredictor(Record):
         latency = _checked(latency_ms, device, workload)
         columns = _columns(space, workload, vocab_size, rows, encoding)
         fitted = fit_model(columns, np.asarray(rows, dtype=np.float64), latency, try_mlp=try_mlp)
-        card = PredictorCard(
+        return cls.assemble(
+            fitted,
+            space,
+            workload,
+            vocab_size,
             device=device,
-            workload=workload.name,
-            space_sha256=fingerprint(space),
+            encoding=encoding,
+            runtime=runtime,
             dataset_sha256=dataset_sha256,
-            num_samples=len(latency),
-            num_rejected=num_left_out + int(np.count_nonzero(fitted.model.weights == 0)),
-            uses_mlp=fitted.correction is not None,
-            **vars(fitted.errors),
             source=source,
             licence=licence,
-        )
-        return cls(
-            space=space,
-            workload=workload,
-            vocab_size=vocab_size,
-            device=device,
-            runtime=runtime,
-            encoding=encoding,
-            coefficients={COLUMN_NAMES[i]: float(fitted.model.coefficients[i]) for i in fitted.model.used},
-            covariance=tuple(tuple(row) for row in fitted.model.covariance.tolist()),
-            interval=fitted.interval,
-            correction=fitted.correction,
-            card=card,
+            left_out=left_out,
         )
 
     @classmethod
@@ -140,39 +127,71 @@ class LatencyPredictor(Record):
         Raises
         ------
         PredictorError
-            With too few measured subnets, or for an emulated device, whose times mean nothing.
+            With too few measured subnets, and as `LatencyDataset.samples`.
         StaleInputError
-            If the dataset was measured for another space.
+            As `LatencyDataset.samples`.
         """
-        context = dataset.context
-        if context.device.emulated:
-            raise PredictorError(
-                f"{context.device.name} is an emulated device: its times mean nothing, so no predictor is fitted on "
-                f"{dataset.path}; profile a real device"
-            )
-        if context.space_sha256 != fingerprint(space):
-            raise StaleInputError(
-                f"{dataset.path} was measured for another search space; restore [space] in mosdeploy.toml, or move the "
-                "folder away and run `mosdeploy profile` again"
-            )
-        usable = dataset.usable
-        latency = [r.measurement.total.median_ms for r in usable if r.measurement.total is not None]
+        context, samples = dataset.context, dataset.samples(space)
         return cls.fit(
             space,
             context.workload,
             context.vocab_size,
-            space.genes([r.arch for r in usable]),
-            latency,
+            samples.genes,
+            samples.latency_ms,
             device=context.device.name,
-            runtime=", ".join(sorted({r.runtime for r in usable})),
+            runtime=samples.runtime,
             dataset_sha256=dataset.sha256,
+        )
+
+    @classmethod
+    def assemble(
+        cls,
+        fitted: Fitted,
+        space: SearchSpace,
+        workload: Workload,
+        vocab_size: int,
+        *,
+        device: str,
+        encoding: Encoding,
+        left_out: tuple[RowBlock, ...] = (),
+        **facts: Any,
+    ) -> "LatencyPredictor":
+        """Make a predictor of what was fitted; `facts` are further fields of its card."""
+        model = fitted.model
+        card = PredictorCard(
+            device=device,
+            workload=workload.name,
+            space_sha256=fingerprint(space),
+            num_samples=len(model.weights),
+            num_rejected=sum(b.stop - b.start for b in left_out) + int(np.count_nonzero(model.weights == 0)),
+            uses_mlp=fitted.correction is not None,
+            trusted_mape_percent=fitted.trusted_mape_percent,
+            left_out=left_out,
+            **vars(fitted.errors),
+            **facts,
+        )
+        return cls(
+            space=space,
+            workload=workload,
+            vocab_size=vocab_size,
+            device=device,
+            encoding=encoding,
+            coefficients={COLUMN_NAMES[i]: float(model.coefficients[i]) for i in model.used},
+            covariance=tuple(tuple(row) for row in model.covariance.tolist()),
+            interval=fitted.interval,
+            correction=fitted.correction,
+            card=card,
         )
 
     # -- predict ------------------------------------------------------------------------------------------------
 
     def predict(self, genes: GeneArray) -> FloatArray:
         """Latency in milliseconds of shape (N,) from canonical gene rows of shape (N, num_genes)."""
-        return self.predict_rows(self._rows(genes))
+        return self.predict_rows(self.to_rows(genes))
+
+    def to_rows(self, genes: GeneArray) -> Rows:
+        """Gene rows (N, num_genes) in the encoding that the predictor was fitted on."""
+        return genes if self.encoding == "per_layer" else self.space.aggregate_genes(genes)
 
     def predict_rows(self, rows: Rows) -> FloatArray:
         """Latency in milliseconds of shape (N,) from rows in the encoding that the predictor was fitted on."""
@@ -183,6 +202,14 @@ class LatencyPredictor(Record):
             if self.correction is not None:
                 latency[part] *= np.exp(self.correction.predict(rows[part])[0])
         return latency
+
+    def corrected_columns(self, rows: Rows) -> FloatArray:
+        """Every column of the additive model, times the ensemble's correction, of shape (N, 15).
+
+        Weighted by the coefficients they add up to what `predict_rows` returns.
+        """
+        columns = _columns(self.space, self.workload, self.vocab_size, rows, self.encoding)
+        return columns if self.correction is None else columns * np.exp(self.correction.predict(rows)[0])[:, None]
 
     def predict_interval(self, genes: GeneArray) -> tuple[FloatArray, FloatArray]:
         """Lower and upper end, in milliseconds, of an interval that holds about nine in ten measurements.
@@ -195,7 +222,7 @@ class LatencyPredictor(Record):
         genes
             Canonical gene rows of shape (N, num_genes).
         """
-        rows = self._rows(genes)
+        rows = self.to_rows(genes)
         columns = self._columns(rows)
         relative = columns / (columns @ self._weights)[:, None]
         leverage = np.einsum("ij,jk,ik->i", relative, np.array(self.covariance), relative)
@@ -205,8 +232,16 @@ class LatencyPredictor(Record):
         latency = self.predict_rows(rows)
         return latency * np.exp(-half), latency * np.exp(half)
 
-    def check(self, space: SearchSpace, workload: Workload, vocab_size: int, device: str) -> None:
+    def check(
+        self, space: SearchSpace, workload: Workload, vocab_size: int, device: str, runtime: str | None = None
+    ) -> None:
         """Make sure that the predictor was fitted for what it is about to be asked.
+
+        Parameters
+        ----------
+        runtime
+            The runtime that the latency is asked of; only its first word counts, for the versions of one runtime
+            differ less than a predictor errs. None asks about whichever runtime was measured.
 
         Raises
         ------
@@ -219,6 +254,8 @@ class LatencyPredictor(Record):
             ("search space", fingerprint(self.space)[:12], fingerprint(space)[:12]),
         ]
         pairs += [(f"workload.{k}", v, getattr(workload, k)) for k, v in self.workload.model_dump().items()]
+        if runtime is not None:
+            pairs.append(("runtime", runtime_family(self.card.runtime) or "unknown", runtime_family(runtime)))
         different = [f"{name} was {old}, is {new}" for name, old, new in pairs if old != new]
         if different:
             raise PredictorError(
@@ -253,9 +290,6 @@ class LatencyPredictor(Record):
     def _weights(self) -> FloatArray:
         return np.array(list(self.coefficients.values()))
 
-    def _rows(self, genes: GeneArray) -> Rows:
-        return genes if self.encoding == "per_layer" else self.space.aggregate_genes(genes)
-
     def _columns(self, rows: Rows) -> FloatArray:
         return _columns(self.space, self.workload, self.vocab_size, rows, self.encoding)[:, self._used]
 
@@ -270,7 +304,8 @@ def _checked(latency_ms: npt.ArrayLike, device: str, workload: Workload) -> Floa
     if len(latency) < MIN_SAMPLES:
         raise PredictorError(
             f"{len(latency)} measured subnets are too few for a predictor of {device}, workload {workload.name}: "
-            f"at least {MIN_SAMPLES} are needed; run `mosdeploy profile --device {device} --budget 30`"
+            f"at least {MIN_SAMPLES} are needed; run `mosdeploy profile --device {device} --budget 30`, or correct the "
+            f"predictor of another device with fewer: `mosdeploy fit --device {device} --from OTHER`"
         )
     if not (np.isfinite(latency).all() and (latency > 0).all()):
         raise PredictorError("a measured latency is not a positive number of milliseconds; profile again")

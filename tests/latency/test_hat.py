@@ -33,8 +33,10 @@ def test_averages_of_a_space_come_back_as_a_predictor(path, space, workload, tru
         for averages, ms in zip(space.aggregate_genes(genes), true_latency(genes).tolist(), strict=True)
     ]
     path.write_text("\n".join([HEAD, *rows]) + "\n")
-    predictor, blocks = fit_hat(read_hat(path), space, workload, 500, device="board", runtime="eager")
-    assert blocks == ()
+    predictor = fit_hat(read_hat(path), space, workload, 500, device="board", licence="MIT")
+    assert predictor.card.left_out == ()
+    assert (predictor.card.runtime, predictor.card.source) == ("PyTorch eager (HAT's code)", path.name)
+    assert predictor.card.licence == "MIT"
     np.testing.assert_allclose(predictor.predict(unseen), true_latency(unseen), rtol=0.01)
 
 
@@ -62,6 +64,17 @@ def test_a_missing_or_binary_file_is_refused(path):
     path.write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(ConfigError, match="not a CSV text file"):
         read_hat(path)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_hat(path.parent)
+
+
+def test_too_few_rows_or_rows_of_another_space_are_refused(path, space, workload):
+    path.write_text("\n".join([HEAD, *[ROW] * 7]))
+    with pytest.raises(ConfigError, match=r"board\.csv holds 7 rows; a fit needs at least 8"):
+        fit_hat(read_hat(path), space, workload, 500, device="board")
+    path.write_text("\n".join([HEAD, *[ROW] * 8]))
+    with pytest.raises(ConfigError, match="no row has encoder_embed_dim 32, only 512"):
+        fit_hat(read_hat(path), space, workload, 500, device="board")
 
 
 @pytest.mark.skipif(not PUBLISHED.is_dir(), reason="HAT's published data are not beside the checkout")
@@ -89,10 +102,8 @@ def test_published_data_their_throttled_blocks_and_the_error_on_the_last_rows(na
     )
     data = read_hat(PUBLISHED / f"{name}.csv")
     train = data[:1400]
-    predictor, blocks = fit_hat(
-        train, space, Workload(beam=5), 32768, device="board", runtime="PyTorch eager", try_mlp=False
-    )
-    assert [(block.start, block.stop) for block in blocks] == [
+    predictor = fit_hat(train, space, Workload(beam=5), 32768, device="board", try_mlp=False)
+    assert [(block.start, block.stop) for block in predictor.card.left_out] == [
         (pytest.approx(start, abs=5), pytest.approx(stop, abs=5)) for start, stop in spans
     ]
     test = data[1600:]

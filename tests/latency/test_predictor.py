@@ -1,4 +1,5 @@
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -49,6 +50,7 @@ def test_thirty_designed_samples_with_noise_and_outliers_predict_within_one_perc
     assert predictor.card.num_samples == 30
     assert predictor.card.num_rejected >= 3
     assert predictor.card.within_10_percent == pytest.approx(90.0)
+    assert predictor.card.trusted_mape_percent < 1 < predictor.card.mape_percent
 
 
 def test_the_card_tells_the_error_on_unseen_rows(true_latency, draw, fit):
@@ -124,8 +126,31 @@ def test_a_dataset_is_fitted_without_its_failures(space, context, true_latency, 
     predictor = LatencyPredictor.fit_dataset(space, dataset)
     assert predictor.card.num_samples == 20
     assert predictor.card.dataset_sha256 == dataset.sha256
-    assert predictor.runtime == "onnxruntime 1.20.0"
-    predictor.check(space, context.workload, VOCAB_SIZE, "board")
+    assert predictor.card.runtime == "onnxruntime 1.20.0"
+    predictor.check(space, context.workload, VOCAB_SIZE, "board", "onnxruntime 1.99.0")
+    with pytest.raises(PredictorError, match="runtime was onnxruntime, is tvm"):
+        predictor.check(space, context.workload, VOCAB_SIZE, "board", "tvm 0.27")
+
+
+def test_records_of_two_runtimes_are_refused_and_of_two_versions_are_told(
+    space, context, true_latency, draw, record, tmp_path
+):
+    genes = draw(20, seed=15)
+    records = [record(space.from_genes(row), ms) for row, ms in zip(genes, true_latency(genes), strict=True)]
+
+    def fit_with(last_runtime):
+        dataset = LatencyDataset.open(tmp_path / last_runtime / "latency.jsonl", context)
+        for item in (*records[:-1], records[-1].model_copy(update={"runtime": last_runtime})):
+            dataset.append(item)
+        return LatencyPredictor.fit_dataset(space, dataset)
+
+    with pytest.raises(PredictorError, match=r"mixes the runtimes onnxruntime 1\.20\.0 and tvm 0\.27; move the folder"):
+        fit_with("tvm 0.27")
+    with pytest.warns(UserWarning, match=r"onnxruntime 1\.20\.0 and onnxruntime 1\.21\.0, which may differ in speed"):
+        assert fit_with("onnxruntime 1.21.0").card.runtime == "onnxruntime 1.20.0, onnxruntime 1.21.0"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit_with("onnxruntime 1.20.3")
 
 
 def test_an_emulated_device_is_refused(space, context, tmp_path):
