@@ -12,9 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from . import __version__, pipeline
-from .config import parse_count, parse_duration_ms
+from .config import parse_count, parse_duration_ms, parse_percent
 from .errors import MosdeployError
-from .records import Limits, PredictorCard
+from .records import Limits, PredictorCard, ProfileSummary
 from .schema import Record
 
 app = typer.Typer(
@@ -27,6 +27,8 @@ app = typer.Typer(
 )
 devices_app = typer.Typer(no_args_is_help=True, help="List, show, check and set up devices.")
 app.add_typer(devices_app, name="devices")
+latency_app = typer.Typer(no_args_is_help=True, help="Latencies that others measured.")
+app.add_typer(latency_app, name="latency")
 
 DirOption = Annotated[Path, typer.Option("--dir", "-C", help="Run folder (holds mosdeploy.toml).")]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="Device profile, e.g. local, rpi.")]
@@ -119,11 +121,15 @@ def profile(
     directory: DirOption = HERE,
     device: DeviceOption = None,
     budget: Annotated[int | None, typer.Option(help="Subnets to measure in all.", min=4)] = None,
+    until_error: Annotated[
+        str | None, typer.Option(help="Stop measuring once the predictor errs less: 2%. The budget still bounds it.")
+    ] = None,
     ssh_config: SshOption = SSH_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a few well-chosen subnets on the device; a rerun measures only what is missing."""
-    result = pipeline.profile(pipeline.open_run(directory), device, budget, ssh_config, PROGRESS)
+    until_percent = parse_percent(until_error) if until_error is not None else None
+    result = pipeline.profile(pipeline.open_run(directory), device, budget, ssh_config, PROGRESS, until_percent)
     text = f"{result.device}: {result.measured_now} measured now, {result.num_records} in {result.path}"
     if result.failed:
         text += f", {result.failed} failed"
@@ -131,14 +137,24 @@ def profile(
         text += f"\npredictor (cross-validated): {_card_line(result.card)}"
     if result.floor_percent is not None:
         text += f"\nfloor: repeats of one subnet lie {result.floor_percent:.2f}% from their median"
+    text += _until(result)
     _show(result, as_json, text, "mosdeploy search --max-latency 150ms")
 
 
 @app.command()
-def fit(directory: DirOption = HERE, device: DeviceOption = None, as_json: JsonOption = False) -> None:
+def fit(
+    directory: DirOption = HERE,
+    device: DeviceOption = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", help="Correct this device's predictor; five measurements are enough for that."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Fit the latency predictor to what was measured (profile and search do this by themselves)."""
-    card = pipeline.fit(pipeline.open_run(directory), device)
-    _show(card, as_json, f"{card.device}-{card.workload}: {_card_line(card)}", "mosdeploy search --max-latency 150ms")
+    card = pipeline.fit(pipeline.open_run(directory), device, source)
+    text = f"{card.device}-{card.workload}: {_card_line(card)}{_transfer(card)}"
+    _show(card, as_json, text, "mosdeploy search --max-latency 150ms")
 
 
 @app.command()
@@ -304,6 +320,30 @@ def devices_setup(name: str, directory: DirOption = HERE, ssh_config: SshOption 
     _done(f"{name}: runtime installed, {python}", f"mosdeploy devices check {name}")
 
 
+# -- latencies of others -------------------------------------------------------------------------------------------
+
+
+@latency_app.command("import")
+def latency_import(
+    file: Annotated[Path, typer.Argument(help="CSV file.")],
+    device: Annotated[str, typer.Option(help="Device profile that the file is about, e.g. rpi.")],
+    workload: Annotated[str, typer.Option(help="Name of the workload that the file is about, as in mosdeploy.toml.")],
+    file_format: Annotated[str, typer.Option("--format", help="hat: as Hardware-Aware Transformers publish.")] = "hat",
+    source: Annotated[str, typer.Option(help="Where the file is from, for the predictor's card.")] = "",
+    licence: Annotated[str, typer.Option(help="Licence of the file, for the predictor's card.")] = "",
+    directory: DirOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit a predictor on published latencies, without the blocks of rows that a throttled device spoilt."""
+    card = pipeline.import_latency(pipeline.open_run(directory), file, file_format, device, workload, source, licence)
+    lines = [
+        f"left out rows {block.start}-{block.stop - 1}: {100 * (block.level - 1):+.0f}% against the rest"
+        for block in card.left_out
+    ]
+    lines.append(f"{card.device}-{card.workload} ({card.runtime}): {_card_line(card)}")
+    _show(card, as_json, "\n".join(lines), f"mosdeploy search --device {card.device} --max-latency 4s --no-verify")
+
+
 # -- printing ------------------------------------------------------------------------------------------------------
 
 
@@ -327,6 +367,22 @@ def _card_line(card: PredictorCard) -> str:
         f"{card.num_samples} subnets, error {card.mape_percent:.2f}%, {card.within_5_percent:.0f}% within 5%, "
         f"Kendall tau {card.kendall_tau:.3f}"
     )
+
+
+def _until(result: ProfileSummary) -> str:
+    if result.until_error_percent is None:
+        return ""
+    limit = f"an error of {result.until_error_percent:g}% (over the subnets that the fit trusts)"
+    return f"\n{limit} is reached" if result.error_met else f"\nthe budget is spent; {limit} is NOT reached"
+
+
+def _transfer(card: PredictorCard) -> str:
+    trial = card.transfer
+    if trial is None:
+        return ""
+    scratch = "too few subnets" if trial.scratch_percent is None else f"{trial.scratch_percent:.2f}%"
+    used = f"corrected from {trial.source}" if trial.used else f"fitted from scratch, not from {trial.source}"
+    return f"\n{used}: error {trial.error_percent:.2f}%, from scratch {scratch} (best nine tenths, held out)"
 
 
 def _measured(measured_ms: float | None, limits: Limits) -> str:

@@ -8,6 +8,7 @@ from .bundle import deploy, export, translate
 from .devices import check_device, list_devices, setup_device, show_device
 from .latency import fit, profile
 from .page import report
+from .predictors import import_latency
 from .run import Progress, init, list_recipes, open_run
 from .training import evaluate, train
 from .walk import demo
@@ -21,6 +22,7 @@ __all__ = [
     "evaluate",
     "export",
     "fit",
+    "import_latency",
     "init",
     "list_devices",
     "list_recipes",

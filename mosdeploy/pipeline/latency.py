@@ -1,28 +1,38 @@
-"""Verbs about latency: profile, fit; and the predictor and the measurements that a search asks for."""
+"""Verbs about latency: profile, fit."""
 
-import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ..errors import MosdeployError, StaleInputError
+from ..errors import PredictorError
 from ..profiles import load_profile
 from ..records import PredictorCard, ProfileSummary
-from ..workspace import lookup_dirs
+from ..space import ArchConfig
 from .measuring import collect
+from .predictors import fit_again, fitted
 from .run import Progress, Run
 from .sessions import floor_percent
 
-if TYPE_CHECKING:
-    from ..latency.predictor import LatencyPredictor
+FIRST_ROUND, ROUND = 10, 5
+"""Subnets of the first and of each further round of a profile that stops at an error."""
 
 
-def profile(run: Run, device: str | None, budget: int | None, ssh_config: Path, progress: Progress) -> ProfileSummary:
+def profile(
+    run: Run,
+    device: str | None,
+    budget: int | None,
+    ssh_config: Path,
+    progress: Progress,
+    until_error_percent: float | None = None,
+) -> ProfileSummary:
     """Measure well-chosen subnets on a device, those that are not measured yet, and fit the predictor.
 
     Parameters
     ----------
     budget
         How many subnets are to be measured in all; None takes the config's.
+    until_error_percent
+        Measure in rounds, and stop as soon as the predictor's mean relative error on held-out subnets is at most this.
+        Subnets that the fit rejected do not count there: more measuring mends no busy minute.
 
     Raises
     ------
@@ -30,90 +40,76 @@ def profile(run: Run, device: str | None, budget: int | None, ssh_config: Path, 
         If the device cannot be reached, lacks something, is busy, or the link is lost for good.
     StaleInputError
         If the measurements at hand are of another space, workload or device, or corrupt.
+    PredictorError
+        If an error is asked of an emulated device.
     """
     from ..latency.design import choose
 
     config, name = run.config, run.device_name(device)
     target = load_profile(name, run.workspace.root)
+    if until_error_percent is not None and target.emulated:
+        raise PredictorError(f"{name} is an emulated device: its times mean nothing, so there is no error to reach")
     chosen = choose(
         config.space, config.workload, config.corpus.vocab_size, budget or config.profile.budget, config.profile.seed
     )
     path = run.workspace.latency_path(name, config.workload.name)
-    dataset, measured_now = collect(run, target, chosen, path, ssh_config, progress)
-    can_fit = not target.emulated and len(dataset.usable) >= _min_samples()
+    measured_now, met = 0, None if until_error_percent is None else False
+    for part in _rounds(chosen, until_error_percent):
+        dataset, num_new = collect(run, target, part, path, ssh_config, progress)
+        measured_now += num_new
+        card = _card(run, name, progress)
+        if until_error_percent is not None and card is not None:
+            progress.say(f"{name}: error {_expected_percent(card):.2f}% from {card.num_samples} subnets")
+            met = _expected_percent(card) <= until_error_percent
+        if met:
+            break
     return ProfileSummary(
         device=name,
         path=str(path),
         measured_now=measured_now,
         num_records=len(dataset.measured),
         failed=len(dataset.measured) - len(dataset.usable),
-        card=_fitted(run, name).card if can_fit else None,
+        card=card,
         floor_percent=floor_percent(path),
+        until_error_percent=until_error_percent,
+        error_met=met,
     )
 
 
-def fit(run: Run, device: str | None) -> PredictorCard:
+def fit(run: Run, device: str | None, source: str | None = None) -> PredictorCard:
     """Fit the latency predictor of a device to what was measured there.
 
-    Raises
-    ------
-    StaleInputError
-        If nothing was measured, or the measurements are corrupt or of another space.
-    PredictorError
-        If too few subnets were measured, or the device is emulated.
-    """
-    return _fitted(run, run.profiled_device_name(device), refit=True).card
-
-
-def predictor(run: Run, device: str) -> "LatencyPredictor":
-    """The predictor of a device for this run's workload: from its own measurements, else a shipped one.
+    Parameters
+    ----------
+    source
+        A device whose predictor is corrected by these measurements, if that beats the fit from scratch.
 
     Raises
     ------
     StaleInputError
-        If there is neither.
+        If nothing was measured, or the measurements are corrupt or of another space; or if `source` has no predictor.
     PredictorError
-        If it was fitted for another space, vocabulary, device or workload.
+        If too few subnets were measured, or the device is emulated; or if `source` does not suit.
     """
-    from ..latency.predictor import LatencyPredictor
-
-    config, files = run.config, run.workspace
-    if files.latency_path(device, config.workload.name).exists():
-        found = _fitted(run, device)
-    else:
-        folders = [folder / f"{device}-{config.workload.name}" for folder in lookup_dirs("predictors", files.root)]
-        path = next((folder / "predictor.json" for folder in folders if (folder / "predictor.json").exists()), None)
-        if path is None:
-            raise StaleInputError(
-                f"nothing was measured on device '{device}' for workload '{config.workload.name}'; "
-                f"run `mosdeploy profile --device {device}` first"
-            )
-        found = LatencyPredictor.load(path)
-    found.check(config.space, config.workload, config.corpus.vocab_size, device)
-    return found
+    return fit_again(run, run.profiled_device_name(device), source).card
 
 
-def _fitted(run: Run, device: str, refit: bool = False) -> "LatencyPredictor":
-    from ..latency.dataset import LatencyDataset
-    from ..latency.predictor import LatencyPredictor
-
-    workload = run.config.workload.name
-    path = run.workspace.predictor_path(device, workload)
-    dataset = LatencyDataset.load(run.workspace.latency_path(device, workload))
-    if not refit and path.exists():
-        try:
-            found = LatencyPredictor.load(path)
-        except MosdeployError as error:
-            warnings.warn(f"{error} (fitting it again now)", stacklevel=2)
-        else:
-            if found.card.dataset_sha256 == dataset.sha256:
-                return found
-    found = LatencyPredictor.fit_dataset(run.config.space, dataset)
-    found.save(path)
-    return found
+def _rounds(chosen: list[ArchConfig], until_error_percent: float | None) -> Iterator[list[ArchConfig]]:
+    """Growing parts of a design, ending with the whole; only the whole where no error is to be reached."""
+    if until_error_percent is not None:
+        yield from (chosen[:size] for size in range(FIRST_ROUND, len(chosen), ROUND))
+    yield chosen
 
 
-def _min_samples() -> int:
-    from ..latency.fitting import MIN_SAMPLES
+def _card(run: Run, device: str, progress: Progress) -> PredictorCard | None:
+    """Card of the predictor, or None where there can be none yet; the reason is told."""
+    try:
+        return fitted(run, device).card
+    except PredictorError as error:
+        progress.say(f"no predictor yet: {error}")
+        return None
 
-    return MIN_SAMPLES
+
+def _expected_percent(card: PredictorCard) -> float:
+    """The error on a quiet device, which a profile can lower: over the subnets that the fit trusted."""
+    return card.mape_percent if card.trusted_mape_percent is None else card.trusted_mape_percent

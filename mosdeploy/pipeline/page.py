@@ -8,7 +8,7 @@ from ..records import Deployment, ScoreTable, SessionRecord
 from ..schema import parse
 from ..workspace import read_lines, read_record
 from .bundle import folder_bytes, newest_bundle
-from .latency import predictor
+from .predictors import predictor
 from .run import Run
 from .training import trained
 

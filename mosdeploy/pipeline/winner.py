@@ -11,8 +11,8 @@ from ..profiles import load_profile
 from ..records import Candidate, Limits, SearchResult
 from ..space import ArchConfig
 from ..workspace import fingerprint, locked, write_record
-from .latency import predictor
 from .measuring import collect
+from .predictors import predictor
 from .run import Progress, Run
 from .training import Trained, trained
 
