@@ -1,16 +1,18 @@
 """A bad line: bytes pass until a test stalls or cuts it."""
 
+import math
 import socket
 import threading
 
 
 class StallingProxy:
-    """Passes bytes on to a port, until it is told to stall or to close."""
+    """Passes bytes on to a port, until it is told to stall or to close, or has let so many bytes through."""
 
     def __init__(self, target_port):
         self.flowing = threading.Event()
         self.flowing.set()
         self.target_port, self.links = target_port, []
+        self.num_left = math.inf
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -30,6 +32,12 @@ class StallingProxy:
         try:
             while data := source.recv(65536):
                 self.flowing.wait()
+                if self.num_left < len(data):
+                    sink.sendall(data[: int(self.num_left)])
+                    self.num_left = math.inf
+                    self.cut()
+                    return
+                self.num_left -= len(data)
                 sink.sendall(data)
         except OSError:
             pass

@@ -9,6 +9,7 @@ from walking import Silent, make_run_folder
 
 from mosdeploy import pipeline
 from mosdeploy.errors import ArchError, ConfigError, DeviceBusyError, ExportError, InfeasibleError, StaleInputError
+from mosdeploy.pipeline.sessions import floor_percent, read_sessions
 from mosdeploy.records import Deployment, Limits, ScoreTable, SearchResult
 from mosdeploy.workspace import Workspace, locked, read_record
 
@@ -38,6 +39,15 @@ def test_the_winner_was_measured_and_keeps_the_limit(walked: Path) -> None:
     front = [(c.predicted_ms, c.loss) for c in result.front]
     assert front == sorted(front, key=lambda pair: (pair[0], -pair[1]))
     assert [loss for _, loss in front] == sorted((loss for _, loss in front), reverse=True)
+
+
+def test_the_device_is_known_before_and_after_and_its_floor_with_it(walked: Path) -> None:
+    path = Workspace(walked).latency_path("local", "sentence")
+    (session,) = read_sessions(path)
+    assert session.state.cores == session.after.cores
+    assert len(session.references) == 1 + 3  # at first, and after each four of twelve
+    assert {json.loads(line)["session"] for line in lines(path)[1:]} == {session.session}
+    assert floor_percent(path) > 0.0
 
 
 def test_the_bundle_stands_on_the_device_and_translates_as_its_self_test_says(walked: Path) -> None:
