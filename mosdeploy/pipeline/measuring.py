@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..config import DeviceProfile
+from ..config import DeviceProfile, Workload
 from ..errors import DeviceBusyError
 from ..records import LatencyContext, LatencyRecord
-from ..space import ArchConfig
+from ..space import ArchConfig, SearchSpace
 from ..workspace import locked
 from .devices import connector
 from .run import Progress, Run
@@ -55,9 +55,8 @@ def collect(
         return dataset, len(missing)
 
 
-def reference(run: Run) -> ArchConfig:
-    """The subnet that shows how a device changes: of 101 random ones, always the same, that of middling work."""
-    space, workload, vocab_size = run.config.space, run.config.workload, run.config.corpus.vocab_size
+def middling(space: SearchSpace, workload: Workload, vocab_size: int) -> ArchConfig:
+    """The reference, which shows how a device changes: of 101 random subnets, always the same, one of middling work."""
     rng = np.random.default_rng(0)
 
     def num_macs(arch: ArchConfig) -> int:
@@ -82,7 +81,7 @@ def _measure(
 
     space, workload, vocab_size = run.config.space, run.config.workload, run.config.corpus.vocab_size
     target, total = dataset.context.device, len(missing)
-    archs = {**missing, REFERENCE: reference(run)}
+    archs = {**missing, REFERENCE: middling(space, workload, vocab_size)}
     built, seen = set[str](), set[str]()
 
     def build(key: str) -> bytes:

@@ -8,6 +8,7 @@ import datetime
 import json
 import statistics
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import ConfigError, StaleInputError
@@ -64,13 +65,21 @@ def read_sessions(dataset_path: Path) -> tuple[SessionRecord, ...]:
 
 
 def floor_percent(dataset_path: Path) -> float | None:
-    """How far apart repeats of one subnet lie: mean distance of the reference's timings from their median, in percent.
+    """How far apart repeats of one subnet lie in a dataset: the spread of its reference, None without two timings.
 
-    It is the error that a predictor which knows the median makes, and so the least that any can make there. None with
-    fewer than two timings.
+    Raises
+    ------
+    StaleInputError
+        If the file of the sessions is corrupt.
     """
     times_ms = [timing.total.median_ms for session in read_sessions(dataset_path) for timing in session.references]
-    if len(times_ms) < 2:
-        return None
+    return spread_percent(times_ms) if len(times_ms) >= 2 else None
+
+
+def spread_percent(times_ms: Sequence[float]) -> float:
+    """Mean distance from the median, in percent of it.
+
+    A predictor that knows the median is wrong by this much on average, so no other can be better.
+    """
     middle_ms = statistics.median(times_ms)
     return 100 * statistics.fmean(abs(time_ms - middle_ms) for time_ms in times_ms) / middle_ms

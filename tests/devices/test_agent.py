@@ -3,6 +3,7 @@
 import ast
 import itertools
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -169,6 +170,20 @@ def test_no_wait_depends_on_a_clock_that_may_jump():
             if isinstance(function, ast.FunctionDef) and function.name not in stamps:
                 called = {ast.unparse(node.func) for node in ast.walk(function) if isinstance(node, ast.Call)}
                 assert not {name for name in called if name in ("time.time", "time.time_ns") or "datetime" in name}
+
+
+def test_throttling_and_gpu_clocks_come_from_the_device_s_own_tools(tmp_path, monkeypatch):
+    tools = {"vcgencmd": "echo throttled=0x50005", "nvidia-smi": "echo 'TITAN Xp, 580.1, 1404 MHz'; echo second card"}
+    for name, text in tools.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    assert agent.first_line("no-such-tool") == ""
+    assert agent.first_line("false") == ""
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(agent, "in_child", lambda arguments, timeout_s: {})
+    state = agent.probe(str(tmp_path), "CUDAExecutionProvider")
+    assert (state["throttled"], state["gpu"]) == ("0x50005", "TITAN Xp, 580.1, 1404 MHz")
+    assert "gpu" not in agent.probe(str(tmp_path), "CPUExecutionProvider")
 
 
 def test_pinning_keeps_a_process_on_the_last_processors_and_a_refusal_is_no_fault(monkeypatch):

@@ -1,0 +1,242 @@
+"""What a latency predictor costs on this machine, reached as a board is: over SSH, through a real server on loopback.
+
+    python benchmarks/profile_cost.py --json                                 # HAT's WMT space as its recipe has it
+    python benchmarks/profile_cost.py --recipe tiny --designed 10 --held-out 5 --ordinary 1 --ordinary-repeats 20
+
+Designed subnets are measured without weights, as `mosdeploy profile` does, and a predictor is fitted to them; random
+ones, measured in the same session, test it. Beside it the ordinary way, for as many of these as `--ordinary` says: the
+whole model is uploaded, and timed a fixed number of times. Needs OpenSSH's server and the tests of this repository,
+which know how to start it.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto
+
+from mosdeploy.config import DeviceProfile, MeasureProtocol, RunConfig, Workload
+from mosdeploy.devices.agent import REFERENCE
+from mosdeploy.devices.connect import open_session
+from mosdeploy.devices.job import AgentResult
+from mosdeploy.devices.measure import collect, measure_model
+from mosdeploy.devices.session import Session
+from mosdeploy.export.candidate import build_candidate, candidate_weights_bytes
+from mosdeploy.export.onnx_graph import build_graph
+from mosdeploy.export.weights import Compute, TensorSpec
+from mosdeploy.latency.design import choose
+from mosdeploy.latency.fitting import measure_errors
+from mosdeploy.latency.predictor import LatencyPredictor
+from mosdeploy.pipeline.measuring import middling
+from mosdeploy.pipeline.sessions import spread_percent
+from mosdeploy.records import Measurement
+from mosdeploy.schema import load_toml
+from mosdeploy.space import ArchConfig, SearchSpace
+
+ROOT = Path(__file__).parents[1]
+LENGTH_PENALTY = 0.6
+
+
+class RandomWeights:
+    """Weights as a trained subnet holds them, inside the model."""
+
+    def __init__(self) -> None:
+        self._rng = np.random.default_rng(0)
+
+    def tensors(self, specs: Sequence[TensorSpec], compute: Compute) -> list[TensorProto]:
+        """Draw float32 values; what is quantized gets bytes."""
+        return [self._draw(spec) for spec in specs]
+
+    def _draw(self, spec: TensorSpec) -> TensorProto:
+        if spec.onnx_type == TensorProto.FLOAT:
+            data = (self._rng.random(spec.num_bytes // 4, dtype=np.float32) - np.float32(0.5)) * np.float32(0.1)
+        else:
+            data = self._rng.integers(0, 255, spec.num_bytes, dtype=np.uint8)
+        return TensorProto(name=spec.name, dims=spec.shape, data_type=spec.onnx_type, raw_data=data.tobytes())
+
+
+def measure_designed(
+    connect: Callable[[], Session],
+    profile: DeviceProfile,
+    config: RunConfig,
+    archs: dict[str, ArchConfig],
+) -> tuple[dict[str, Measurement], dict[str, Any]]:
+    """Measure as `mosdeploy profile` does; the measurements, and what they cost."""
+    space, workload, vocab_size = config.space, config.workload, config.corpus.vocab_size
+    known = {**archs, REFERENCE: middling(space, workload, vocab_size)}
+    sizes: dict[str, int] = {}
+    references: dict[str, float] = {}
+    num_results = 0
+
+    def build(key: str) -> bytes:
+        model = build_candidate(known[key], space, vocab_size, workload)
+        sizes[key] = len(model)
+        return model
+
+    def observe(result: AgentResult) -> None:
+        nonlocal num_results
+        num_results += result.key != REFERENCE
+        if result.key == REFERENCE and result.measurement.total:
+            references[result.measured_at] = result.measurement.total.median_ms
+        print(f"{result.key}: {result.measurement.total or result.measurement.error}", file=sys.stderr)
+
+    begin = time.monotonic()
+    weights_bytes = candidate_weights_bytes(space, vocab_size, workload)
+    job = (profile, workload, vocab_size, "profile-cost", list(archs), build, weights_bytes)
+    found = dict(collect(connect, *job, lambda message: print(message, file=sys.stderr), observe))
+    timings = [measurement.total for measurement in found.values() if measurement.total]
+    return found, {
+        "bytes_uploaded_a_candidate": round(np.mean([sizes[key] for key in archs])),
+        "seconds_a_candidate": round((time.monotonic() - begin) / len(archs), 2),
+        "repeats_median": float(np.median([timing.repeats for timing in timings])),
+        "measured_again": num_results - len(archs),
+        "flagged": sum(measurement.flagged for measurement in found.values()),
+        "failed": len(archs) - len(timings),
+        "references": len(references),
+        "floor_percent": round(spread_percent(list(references.values())), 2),
+    }
+
+
+def measure_ordinary(
+    connect: Callable[[], Session],
+    profile: DeviceProfile,
+    config: RunConfig,
+    archs: dict[str, ArchConfig],
+    ours: dict[str, Measurement],
+    folder: Path,
+) -> dict[str, Any]:
+    """Upload whole models and time each a fixed number of times."""
+    space, workload = config.space, config.workload
+    sizes, seconds, differences = [], [], []
+    for key, arch in archs.items():
+        path = folder / "model.onnx"
+        path.write_bytes(whole_model(arch, space, config.corpus.vocab_size, workload))
+        sizes.append(path.stat().st_size)
+        begin = time.monotonic()
+        with connect() as session:
+            remote_path = f"{profile.work_dir}/ordinary/{key}.onnx"
+            session.put(path, remote_path)
+            measurement = measure_model(session, profile, workload, config.corpus.vocab_size, remote_path)
+            session.run(["rm", remote_path])
+        seconds.append(time.monotonic() - begin)
+        mine = ours[key].total
+        if measurement.total and mine:
+            differences.append(100 * (mine.median_ms / measurement.total.median_ms - 1))
+        print(f"{key}, the ordinary way: {measurement.total or measurement.error}", file=sys.stderr)
+    return {
+        "subnets": len(archs),
+        "repeats": profile.measure.max_repeats,
+        "bytes_uploaded_a_candidate": round(np.mean(sizes)),
+        "seconds_a_candidate": round(float(np.mean(seconds)), 2),
+        "ours_differs_by_percent": [round(difference, 2) for difference in differences],
+    }
+
+
+def whole_model(arch: ArchConfig, space: SearchSpace, vocab_size: int, workload: Workload) -> bytes:
+    return build_graph(
+        arch,
+        space,
+        vocab_size,
+        RandomWeights(),
+        beam=workload.beam,
+        length_penalty=LENGTH_PENALTY,
+        precision=workload.precision,
+        max_positions=max(workload.source_len, workload.decode_steps),
+    ).SerializeToString()
+
+
+def predictor_errors(
+    config: RunConfig, designed: list[ArchConfig], held_out: list[ArchConfig], found: dict[str, Measurement]
+) -> dict[str, Any]:
+    """Fit on the designed subnets, and judge on the others."""
+
+    def data(archs: list[ArchConfig]) -> tuple[Any, Any]:
+        pairs = [(arch, timing.median_ms) for arch in archs if (timing := found[arch.key].total)]
+        return config.space.genes([arch for arch, _ in pairs]), np.array([time_ms for _, time_ms in pairs])
+
+    (genes, latency_ms), (test_genes, test_ms) = data(designed), data(held_out)
+    model = LatencyPredictor.fit(
+        config.space, config.workload, config.corpus.vocab_size, genes, latency_ms, device="loopback"
+    )
+    errors = vars(measure_errors(model.predict(test_genes), test_ms))
+    return {
+        "designed": len(genes),
+        "held_out": len(test_genes),
+        "latency_ms": [round(float(test_ms.min()), 2), round(float(test_ms.max()), 2)],
+        **{name: round(float(value), 3) for name, value in errors.items()},
+    }
+
+
+def benchmark(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """All figures of one run."""
+    sys.path.append(str(ROOT / "tests"))
+    from openssh import OpenSSHServer, SSHClientFiles
+
+    config = load_toml(RunConfig, ROOT / "mosdeploy" / "recipes" / f"{options.recipe}.toml")
+    given = {"beam": options.beam, "threads": options.threads}
+    workload = config.workload.model_copy(update={name: value for name, value in given.items() if value})
+    config = config.model_copy(update={"workload": workload})
+    designed = choose(config.space, workload, config.corpus.vocab_size, options.designed, seed=1)
+    rng = np.random.default_rng(2)
+    drawn = dict.fromkeys(config.space.sample(rng) for _ in range(10 * options.held_out))
+    held_out = [arch for arch in drawn if arch not in set(designed)][: options.held_out]
+    protocol = MeasureProtocol(effort_s=options.effort_s, candidate_timeout_s=3600.0)
+    profile = DeviceProfile(
+        name="loopback", host="dev", python=sys.executable, work_dir=str(folder / "device"), measure=protocol
+    )
+    server = OpenSSHServer(folder / "sshd", SSHClientFiles(folder / "client"))
+    server.start()
+    try:
+
+        def connect() -> Session:
+            return open_session(profile, server.files.config)
+
+        found, cost = measure_designed(connect, profile, config, {arch.key: arch for arch in [*designed, *held_out]})
+        fixed = {"min_repeats": options.ordinary_repeats, "max_repeats": options.ordinary_repeats}
+        ordinary_profile = profile.model_copy(update={"measure": protocol.model_copy(update=fixed)})
+        archs = {arch.key: arch for arch in held_out[: options.ordinary]}
+        ordinary = measure_ordinary(connect, ordinary_profile, config, archs, found, folder) if archs else None
+    finally:
+        server.close()
+    parameters = [config.space.num_parameters(arch, config.corpus.vocab_size) for arch in [*designed, *held_out]]
+    return {
+        "recipe": options.recipe,
+        "workload": workload.model_dump(),
+        "fp32_bytes_a_candidate": round(4 * float(np.mean(parameters))),
+        "profile": cost,
+        "predictor": predictor_errors(config, designed, held_out, found),
+        "ordinary": ordinary,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What a latency predictor costs over SSH.")
+    parser.add_argument("--recipe", default="hat-wmt", help="whose space and workload")
+    parser.add_argument("--designed", type=int, default=30, help="subnets that the predictor is fitted on")
+    parser.add_argument("--held-out", type=int, default=30, help="random subnets that it is tested on")
+    parser.add_argument("--beam", type=int, help="instead of the recipe's; a smaller one is sooner over")
+    parser.add_argument("--threads", type=int, help="instead of the recipe's")
+    parser.add_argument("--effort-s", type=float, default=5.0, help="seconds of repeats a subnet, once there are ten")
+    parser.add_argument("--ordinary", type=int, default=3, help="held-out subnets to measure the ordinary way too")
+    parser.add_argument("--ordinary-repeats", type=int, default=300, help="how often each (at least 10)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        figures = benchmark(options, Path(folder))
+    if options.json:
+        print(json.dumps(figures))
+        return
+    for name, value in figures.items():
+        rows = value.items() if isinstance(value, dict) else [("", value)]
+        for key, figure in rows:
+            print(f"{name} {key}".strip().ljust(40), figure)
+
+
+if __name__ == "__main__":
+    main()
