@@ -92,7 +92,7 @@ def _measure(
     def observe(result: AgentResult) -> None:
         if result.key == REFERENCE:
             session.add_reference(result.measured_at, result.measurement)
-        elif result.key in missing:
+        elif result.key in missing and result.key not in seen:
             seen.add(result.key)
             timing, error = result.measurement.total, result.measurement.error
             note = f"{timing.median_ms:.2f} ms" if timing else f"failed: {error}"
