@@ -96,6 +96,22 @@ def test_every_recipe_is_a_valid_run_file(tmp_path: Path, recipe: str) -> None:
         (("report",), 4, "run `mosdeploy train` first"),
         (("train",), 3, "train.en"),
         (("profile", "--budget", "2"), 2, "--budget"),
+        (
+            ("profile", "--until-error", "2"),
+            3,
+            "'2' is not a percentage; write a number between",
+        ),
+        (("profile", "--until-error", "-1%"), 3, "'-1%' is not a percentage"),
+        (("profile", "--until-error", "abc"), 3, "'abc' is not a percentage"),
+        (("fit", "--device", "xeon", "--from", "rpi"), 4, "run `mosdeploy profile` first"),
+        (("latency", "import", "x.csv", "--device", "rpi", "--workload", "sentence"), 3, "x.csv: no such file"),
+        (
+            ("latency", "import", "x.csv", "--device", "rpi", "--workload", "other"),
+            3,
+            "--workload is 'other'",
+        ),
+        (("latency", "import", "x.csv", "--device", "rpy", "--workload", "sentence"), 3, "did you mean 'rpi'?"),
+        (("latency", "import", "x.csv", "--device", "rpi"), 2, "--workload"),
     ],
 )
 def test_a_wrong_command_says_what_to_do_and_has_its_exit_code(
@@ -126,6 +142,23 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     assert "ConfigError" in done.stderr
 
 
+def test_an_import_tells_what_it_left_out_and_prints_its_card_as_one_record(tmp_path: Path) -> None:
+    from mosdeploy.latency.hat import FEATURE_COLUMNS, TIME_COLUMNS
+
+    lines = [",".join((*FEATURE_COLUMNS, *TIME_COLUMNS))]
+    for i in range(80):
+        depth, slow = 1 + i % 2, 2 if 20 <= i < 40 else 1
+        lines.append(f"16,1,16,2,16,{depth},16,2,2,1,{10 * slow},{5 * depth * slow}")
+    (tmp_path / "board.csv").write_text("\n".join(lines))
+    words = ("latency", "import", "board.csv", "--device", "rpi", "--workload", "sentence", "--licence", "MIT")
+    told = mosdeploy(*words, cwd=run_folder(tmp_path))
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.startswith("left out rows 20-39: +100% against the rest\nrpi-sentence (PyTorch eager")
+    assert "mosdeploy search --device rpi" in told.stderr
+    card = json.loads(mosdeploy(*words, "--json", cwd=tmp_path).stdout)
+    assert (card["licence"], card["num_samples"], card["source"]) == ("MIT", 60, "board.csv")
+
+
 def test_devices_list_and_show(tmp_path: Path) -> None:
     listed = mosdeploy("devices", "list", cwd=tmp_path)
     assert listed.returncode == 0
@@ -140,3 +173,10 @@ def test_a_profile_in_the_run_folder_wins_over_the_shipped_one(tmp_path: Path) -
     (folder / "rpi.toml").write_text('name = "rpi"\nhost = "kitchen"\n')
     done = mosdeploy("devices", "show", "rpi", cwd=tmp_path)
     assert json.loads(done.stdout)["host"] == "kitchen"
+
+
+def test_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from mosdeploy.cli import main; main()", "translate"]
+    done = subprocess.run(command, cwd=run_folder(tmp_path), input=b"\xff\xfe\n", capture_output=True, timeout=60)
+    assert done.returncode == 3
+    assert b"not UTF-8" in done.stderr

@@ -12,6 +12,7 @@ from mosdeploy.config import (
     TrainingConfig,
     parse_count,
     parse_duration_ms,
+    parse_percent,
 )
 from mosdeploy.errors import ConfigError
 from mosdeploy.schema import Record, load_toml, parse
@@ -36,6 +37,18 @@ def test_bad_duration_says_what_is_allowed(text: str) -> None:
         parse_duration_ms(text)
     assert f"'{text}'" in str(caught.value)
     assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize(("text", "expected"), [("2%", 2.0), ("0.5%", 0.5), (" 10 % ", 10.0), (".25%", 0.25)])
+def test_percent(text: str, expected: float) -> None:
+    assert parse_percent(text) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("text", ["2", "-1%", "0%", "100%", "abc", "", "%", "nan%", "2%%", "9" * 400 + "%"])
+def test_bad_percent_says_what_is_allowed(text: str) -> None:
+    with pytest.raises(ConfigError, match="with its sign, like 2%") as caught:
+        parse_percent(text)
+    assert f"'{text}'" in str(caught.value)
 
 
 @pytest.mark.parametrize(

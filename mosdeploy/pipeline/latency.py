@@ -31,8 +31,8 @@ def profile(
     budget
         How many subnets are to be measured in all; None takes the config's.
     until_error_percent
-        Measure in rounds, and stop as soon as the predictor's mean relative error on held-out subnets is at most this.
-        Subnets that the fit rejected do not count there: more measuring mends no busy minute.
+        Measure in rounds, and stop when the predictor's mean relative error on held-out subnets is at most this twice
+        in a row, for once may be luck. Subnets that the fit rejected do not count: more measuring mends no busy minute.
 
     Raises
     ------
@@ -49,19 +49,17 @@ def profile(
     target = load_profile(name, run.workspace.root)
     if until_error_percent is not None and target.emulated:
         raise PredictorError(f"{name} is an emulated device: its times mean nothing, so there is no error to reach")
-    chosen = choose(
-        config.space, config.workload, config.corpus.vocab_size, budget or config.profile.budget, config.profile.seed
-    )
+    num_chosen, seed = budget or config.profile.budget, config.profile.seed
+    chosen = choose(config.space, config.workload, config.corpus.vocab_size, num_chosen, seed)
     path = run.workspace.latency_path(name, config.workload.name)
-    measured_now, met = 0, None if until_error_percent is None else False
-    for part in _rounds(chosen, until_error_percent):
+    measured_now, reached = 0, list[bool]()
+    for part in [chosen] if until_error_percent is None else _rounds(chosen):
         dataset, num_new = collect(run, target, part, path, ssh_config, progress)
         measured_now += num_new
         card = _card(run, name, progress)
-        if until_error_percent is not None and card is not None:
-            progress.say(f"{name}: error {_expected_percent(card):.2f}% from {card.num_samples} subnets")
-            met = _expected_percent(card) <= until_error_percent
-        if met:
+        if until_error_percent is not None:
+            reached.append(_reaches(card, until_error_percent, progress))
+        if reached[-2:] == [True, True]:
             break
     return ProfileSummary(
         device=name,
@@ -72,7 +70,7 @@ def profile(
         card=card,
         floor_percent=floor_percent(path),
         until_error_percent=until_error_percent,
-        error_met=met,
+        error_met=reached[-1] if reached else None,
     )
 
 
@@ -94,10 +92,9 @@ def fit(run: Run, device: str | None, source: str | None = None) -> PredictorCar
     return fit_again(run, run.profiled_device_name(device), source).card
 
 
-def _rounds(chosen: list[ArchConfig], until_error_percent: float | None) -> Iterator[list[ArchConfig]]:
-    """Growing parts of a design, ending with the whole; only the whole where no error is to be reached."""
-    if until_error_percent is not None:
-        yield from (chosen[:size] for size in range(FIRST_ROUND, len(chosen), ROUND))
+def _rounds(chosen: list[ArchConfig]) -> Iterator[list[ArchConfig]]:
+    """Growing parts of a design, ending with the whole."""
+    yield from (chosen[:size] for size in range(FIRST_ROUND, len(chosen), ROUND))
     yield chosen
 
 
@@ -110,6 +107,8 @@ def _card(run: Run, device: str, progress: Progress) -> PredictorCard | None:
         return None
 
 
-def _expected_percent(card: PredictorCard) -> float:
-    """The error on a quiet device, which a profile can lower: over the subnets that the fit trusted."""
-    return card.mape_percent if card.trusted_mape_percent is None else card.trusted_mape_percent
+def _reaches(card: PredictorCard | None, limit_percent: float, progress: Progress) -> bool:
+    if card is None or card.trusted_mape_percent is None:
+        return False
+    progress.say(f"error {card.trusted_mape_percent:.2f}% from {card.num_samples} subnets")
+    return card.trusted_mape_percent <= limit_percent
