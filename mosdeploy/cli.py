@@ -3,6 +3,7 @@
 Results go to stdout; progress and messages go to stderr. `--json` prints one record and nothing else.
 """
 
+import io
 import sys
 import time
 import warnings
@@ -13,7 +14,7 @@ import typer
 
 from . import __version__, pipeline
 from .config import parse_count, parse_duration_ms, parse_percent
-from .errors import MosdeployError
+from .errors import ConfigError, MosdeployError
 from .records import Limits, PredictorCard, ProfileSummary
 from .schema import Record
 
@@ -36,6 +37,7 @@ SshOption = Annotated[Path, typer.Option("--ssh-config", help="ssh_config file w
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON record on stdout.")]
 
 HERE = Path()
+INTERRUPTED = 130
 SSH_CONFIG = Path("~/.ssh/config")
 
 
@@ -196,9 +198,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Translate the test set with inherited subnets: BLEU and chrF."""
-    table = pipeline.evaluate(
-        pipeline.open_run(directory), tuple(arch or ("largest", "smallest", "winner")), beam, PROGRESS
-    )
+    table = pipeline.evaluate(pipeline.open_run(directory), tuple(arch) if arch else None, beam, PROGRESS)
     rows = [
         (name, f"{s.bleu:.1f}", f"{s.chrf:.1f}", f"{s.loss:.3f}", f"{s.num_parameters:,}")
         for name, s in table.subnets.items()
@@ -245,7 +245,7 @@ def deploy(
         result,
         as_json,
         f"{result.bundle} on {result.device.name}:{result.remote_dir}: self-test passed, {timing}"
-        + (f", limit {result.limit_ms:g} ms" if result.limit_ms is not None else ""),
+        + _kept(total.median_ms if total else None, result.limit_ms),
         "mosdeploy report",
     )
 
@@ -258,7 +258,12 @@ def translate(
     threads: Annotated[int | None, typer.Option(help="Threads to use.", min=1)] = None,
 ) -> None:
     """Translate with a bundle on this machine."""
-    lines = list(text) if text else [line.rstrip("\n") for line in sys.stdin]
+    try:
+        stdin = io.TextIOWrapper(sys.stdin.buffer, "utf-8", newline="\n")
+        lines = list(text) if text else [line.rstrip("\r\n") for line in stdin]
+        "\n".join(lines).encode()  # an argument that was not UTF-8 holds surrogates
+    except UnicodeError as error:
+        raise ConfigError(f"the text to translate is not UTF-8: {error}") from error
     for line in pipeline.translate(directory, bundle, lines, threads):
         print(line)
 
@@ -388,8 +393,13 @@ def _transfer(card: PredictorCard) -> str:
 def _measured(measured_ms: float | None, limits: Limits) -> str:
     if measured_ms is None:
         return "NOT measured (--no-verify): the limit is a prediction"
-    limit = "" if limits.max_latency_ms is None else f", limit {limits.max_latency_ms:g} ms kept"
-    return f"measured {measured_ms:.2f} ms on the device{limit}"
+    return f"measured {measured_ms:.2f} ms on the device{_kept(measured_ms, limits.max_latency_ms)}"
+
+
+def _kept(measured_ms: float | None, limit_ms: float | None) -> str:
+    if measured_ms is None or limit_ms is None:
+        return ""
+    return f", limit {limit_ms:g} ms {'kept' if measured_ms <= limit_ms else 'NOT kept'}"
 
 
 def _plain(value: Any) -> str:
@@ -434,7 +444,8 @@ def main() -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        PROGRESS.close()
-        print("interrupted; the same command resumes", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # Typer turns Ctrl-C into this
+            PROGRESS.close()
+            print("interrupted; what was finished is kept, the same command resumes", file=sys.stderr)
+        raise

@@ -292,7 +292,7 @@ class SearchResult(Record):
     limits: Limits
     space_sha256: str
     supernet_sha256: str
-    predictor_sha256: str
+    predictor_sha256: str | None
     winner: Candidate
     verified: bool
     finalists: tuple[Candidate, ...]

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .config import SearchConfig
-from .errors import ConfigError, InfeasibleError
+from .errors import ConfigError, InfeasibleError, MosdeployError
 from .records import Candidate, Limits
 from .space import ArchConfig, GeneArray, SearchSpace
 
@@ -93,6 +93,8 @@ def evolve(
         If no architecture was found that keeps the limits; names the least found of each quantity that is limited.
     ConfigError
         For a latency limit without `predict_ms`.
+    MosdeployError
+        If no loss is finite.
     """
     if limits.max_latency_ms is not None and predict_ms is None:
         raise ConfigError(
@@ -128,6 +130,8 @@ def evolve(
         children = _draw(functools.partial(mutant, parents), config.mutations, prices, seen)
         children += _draw(functools.partial(cross, parents), config.crossovers, prices, [*seen, *children])
         ranked = evaluate(children, iteration)
+    if not ranked:
+        raise MosdeployError(f"none of {len(seen)} subnets has a finite validation loss; train the supernet again")
     candidates = [prices.candidate(arch, seen[arch]) for arch in ranked]
     return Evolution(tuple(candidates), pareto_front(candidates), len(seen))
 

@@ -136,7 +136,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     Raises
     ------
     MosdeployError
-        On ENOSPC, EDQUOT, EROFS or EACCES; other OSErrors pass through.
+        On any OSError; a full disk has a message of its own.
     """
     try:
         yield
@@ -146,9 +146,7 @@ def disk_errors(path: Path) -> Iterator[None]:
                 f"no space left to write {path}; what was finished before is kept: "
                 "free some space and run the same command again"
             ) from error
-        if error.errno in (errno.EROFS, errno.EACCES):
-            raise MosdeployError(f"cannot write {path}: {error.strerror}") from error
-        raise
+        raise MosdeployError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def atomic_write(path: Path, data: bytes | str) -> None:

@@ -112,7 +112,8 @@ def _store(session: Session, files: dict[str, tuple[Path, str]], blobs: str, rem
     script = ["set -e"]
     for name, (_, digest) in files.items():
         target, blob = shlex.quote(f"{remote_dir}/{name}"), shlex.quote(f"{blobs}/{digest}")
-        script.append(f"mkdir -p $(dirname {target}); ln -f {blob} {target} || cp {blob} {target}")
+        folder = shlex.quote(f"{remote_dir}/{name}".rpartition("/")[0])
+        script.append(f"mkdir -p {folder}; ln -f {blob} {target} || cp {blob} {target}")
         script.append(
             f"echo '{digest}  '{target} | sha256sum -c --status || {{ echo {target} is damaged >&2; exit 1; }}"
         )

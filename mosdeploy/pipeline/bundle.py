@@ -52,6 +52,8 @@ def export(run: Run, arch_name: str, precision: str | None, beam: int | None, pr
     state = trained(run)
     arch = state.arch(arch_name)
     result = state.search_result() if arch_name == "winner" else None
+    if result is not None and result.workload != workload:
+        result = None  # another beam or precision than was searched for: what the search promised does not hold
     subnet = state.subnet(arch)
     corpus = run.config.corpus
     name = f"{corpus.source_lang}-{corpus.target_lang}-{arch.key[:8]}-{workload.precision}-beam{workload.beam}"
@@ -83,7 +85,7 @@ def deploy(run: Run, device: str | None, bundle: Path | None, ssh_config: Path, 
     Parameters
     ----------
     device
-        None takes the device that the bundle was searched for.
+        None takes the config's `device`, else the one that the bundle was searched for, else this machine.
     bundle
         None takes the newest of the run folder.
 
@@ -121,7 +123,7 @@ def translate(root: Path, bundle: Path | None, lines: Sequence[str], threads: in
     try:
         return Translator(folder, threads=threads).translate(list(lines))
     except BundleError as error:
-        raise StaleInputError(f"{error}; run `mosdeploy export` again") from error
+        raise StaleInputError(str(error)) from error
 
 
 def newest_bundle(root: Path) -> Path | None:
@@ -183,7 +185,8 @@ def _made_from(run: Run, state: Trained, result: SearchResult | None) -> dict[st
     }
     if result is not None:
         made_from["search"] = sha256_file(run.workspace.search_result_path)
-        made_from["predictor"] = result.predictor_sha256
+        if result.predictor_sha256 is not None:
+            made_from["predictor"] = result.predictor_sha256
     return made_from
 
 

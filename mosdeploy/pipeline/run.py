@@ -10,6 +10,7 @@ from typing import Protocol
 
 from ..config import RunConfig
 from ..errors import ConfigError, StaleInputError
+from ..profiles import load_profile
 from ..records import SupernetCard
 from ..schema import load_toml
 from ..workspace import CONFIG_NAME, Workspace, atomic_write, fingerprint, read_record, sha256_file
@@ -100,7 +101,7 @@ def init(root: Path, recipe: str, device: str | None) -> Path:
     Raises
     ------
     ConfigError
-        If the recipe is unknown, or the folder has a run file already.
+        If the recipe or the device is unknown, or the folder has a run file already.
     """
     if recipe not in list_recipes():
         raise ConfigError(f"unknown recipe '{recipe}'; known: {', '.join(list_recipes())}")
@@ -109,6 +110,7 @@ def init(root: Path, recipe: str, device: str | None) -> Path:
         raise ConfigError(f"{path} exists already; edit it, or choose another folder with --dir")
     text = (importlib.resources.files("mosdeploy") / "recipes" / f"{recipe}.toml").read_text(encoding="utf-8")
     if device is not None:
+        load_profile(device, root)
         text = text.replace('# device = "rpi"', f'device = "{device}"', 1)
     atomic_write(path, text)
     return path

@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import MosdeployError
+from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..records import CorpusCard, Scores, ScoreTable, SearchResult, SupernetCard
 from ..schema import parse_json_file
 from ..space import ArchConfig
@@ -42,18 +42,16 @@ def _train(run: Run, progress: Progress) -> SupernetCard:
     from ..supernet import save_supernet
     from ..training.batches import Batches, ordered_batches, tokenize
     from ..training.corpus import load_corpus
-    from ..training.trainer import fresh_supernet
+    from ..training.trainer import check_made_from, fresh_supernet
     from ..training.trainer import train as train_supernet
 
     config, files = run.config, run.workspace
     corpus = load_corpus(config.corpus, files.root)
-    pieces = (config.corpus.vocab_size, config.corpus.max_pieces)
-    made_from = fingerprint(corpus.sha256, *pieces, config.space, config.supernet, config.training)
-    if files.supernet_card_path.exists():
-        card = read_record(SupernetCard, files.supernet_card_path, "mosdeploy train")
-        if card.made_from == made_from and run.supernet_card() == card:
-            progress.say("already trained from this corpus and configuration")
-            return card
+    made_from = _made_from(run, corpus)
+    if (card := _finished(run, made_from)) is not None:
+        progress.say("already trained from this corpus and configuration")
+        return card
+    check_made_from(files.checkpoint_path, made_from)  # before anything is overwritten
     tokenizer = _tokenizer(run, corpus)
     max_pieces = config.corpus.max_pieces
     pairs = tokenize(tokenizer, corpus.train, max_pieces)
@@ -93,6 +91,7 @@ def _train(run: Run, progress: Progress) -> SupernetCard:
         train_seconds=summary.train_seconds,
     )
     write_record(files.supernet_card_path, card)
+    files.checkpoint_path.unlink()  # the optimiser's state; what stays is the supernet
     return card
 
 
@@ -112,10 +111,23 @@ class Trained:
 
     @cached_property
     def corpus(self) -> "Corpus":
-        """The pairs, as the config names them now."""
+        """The pairs that the supernet was trained, or is to be judged, on.
+
+        Raises
+        ------
+        StaleInputError
+            If the corpus or the configuration is not what the supernet was trained from.
+        """
         from ..training.corpus import load_corpus
 
-        return load_corpus(self.run.config.corpus, self.run.workspace.root)
+        corpus = load_corpus(self.run.config.corpus, self.run.workspace.root)
+        if _made_from(self.run, corpus) != self.card.made_from:
+            changed = "corpus" if corpus.sha256 != self.card.corpus_sha256 else "configuration"
+            raise StaleInputError(
+                f"the {changed} is not the one that the supernet was trained from; restore it, "
+                "or run `mosdeploy train` again"
+            )
+        return corpus
 
     @cached_property
     def tokenizer(self) -> "Tokenizer":
@@ -154,6 +166,8 @@ class Trained:
             return space.largest if name == "largest" else space.smallest
         if name == "winner":
             return self.search_result().winner.arch
+        if not Path(name).exists():
+            raise ConfigError(f"'{name}' is no architecture: write largest, smallest, winner or a JSON file's name")
         arch = parse_json_file(ArchConfig, Path(name))
         space.check(arch)
         return arch
@@ -164,14 +178,17 @@ class Trained:
         Raises
         ------
         StaleInputError
-            If there is no result, or it was found in another supernet.
+            If there is no result, or it was found in another supernet or for another workload.
         """
-        from ..errors import StaleInputError
-
         result = read_record(SearchResult, self.run.workspace.search_result_path, "mosdeploy search")
         if result.supernet_sha256 != self.card.supernet_sha256:
             raise StaleInputError(
                 f"{self.run.workspace.search_result_path} was found in another supernet; run `mosdeploy search` again"
+            )
+        if result.workload != self.run.config.workload:
+            raise StaleInputError(
+                f"{self.run.workspace.search_result_path} was found for another workload than [workload] says now; "
+                "restore it, or run `mosdeploy search` again"
             )
         return result
 
@@ -194,24 +211,35 @@ def trained(run: Run) -> Trained:
     return Trained(run, run.supernet_card())
 
 
-def evaluate(run: Run, names: tuple[str, ...], beam: int | None, progress: Progress) -> ScoreTable:
+def evaluate(run: Run, names: tuple[str, ...] | None, beam: int | None, progress: Progress) -> ScoreTable:
     """Translate the test set with inherited subnets.
+
+    Parameters
+    ----------
+    names
+        As `Trained.arch` takes them; None: largest, smallest, and the winner if there is one.
 
     Raises
     ------
+    ConfigError
+        If there are no test pairs.
     StaleInputError
         If the run is not trained, or `winner` is asked for before a search.
     """
     from ..training.evaluate import bleu_chrf, validation_loss
 
     state, beam = trained(run), beam or run.config.workload.beam
+    if names is None:
+        names = ("largest", "smallest", *(["winner"] if run.workspace.search_result_path.exists() else []))
+    archs = {name: state.arch(name) for name in names}
+    if not state.corpus.test:
+        raise ConfigError("the corpus has no test pairs; name some as corpus.test, or raise corpus.test_fraction")
     sources = state.tokenizer.encode_many([source for source, _ in state.corpus.test])
     references = [target for _, target in state.corpus.test]
     valid = state.valid_batches(len(state.corpus.valid))
     subnets = {}
-    for done, name in enumerate(names):
-        progress.update("evaluate", done, len(names), name)
-        arch = state.arch(name)
+    for done, (name, arch) in enumerate(archs.items()):
+        progress.update("evaluate", done, len(archs), name)
         subnet = state.subnet(arch)
         outputs = [state.tokenizer.decode(ids) for ids in state.translate(subnet, sources, beam)]
         bleu, chrf = bleu_chrf(outputs, references)
@@ -224,12 +252,28 @@ def evaluate(run: Run, names: tuple[str, ...], beam: int | None, progress: Progr
             num_pairs=len(references),
             beam=beam,
         )
-    progress.update("evaluate", len(names), len(names))
+    progress.update("evaluate", len(archs), len(archs))
     table = ScoreTable(
         supernet_sha256=state.card.supernet_sha256, corpus_sha256=state.card.corpus_sha256, subnets=subnets
     )
     write_record(run.workspace.scores_path, table)
     return table
+
+
+def _made_from(run: Run, corpus: "Corpus") -> str:
+    """Fingerprint of everything that a training depends on."""
+    config = run.config
+    pieces = (config.corpus.vocab_size, config.corpus.max_pieces)
+    return fingerprint(corpus.sha256, *pieces, config.space, config.supernet, config.training)
+
+
+def _finished(run: Run, made_from: str) -> SupernetCard | None:
+    """The card of a supernet that was trained from the same and stands whole."""
+    try:
+        card = run.supernet_card()
+    except StaleInputError:
+        return None
+    return card if card.made_from == made_from else None
 
 
 def _tokenizer(run: Run, corpus: "Corpus") -> "Tokenizer":

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config import SearchConfig, parse_count, parse_duration_ms
-from ..errors import ConfigError, InfeasibleError, MosdeployError
+from ..errors import ConfigError, InfeasibleError, MosdeployError, PredictorError, StaleInputError
 from ..profiles import load_profile
 from ..records import Candidate, Limits, SearchResult
 from ..space import ArchConfig
@@ -17,6 +17,7 @@ from .run import Progress, Run
 from .training import Trained, trained
 
 if TYPE_CHECKING:
+    from ..latency.predictor import LatencyPredictor
     from ..search import Cost, Evolution
 
 MAX_VERIFY_ROUNDS = 3
@@ -50,7 +51,7 @@ def search(
 
     limits = _with_defaults(limits, run.config.search)
     state, name = trained(run), run.profiled_device_name(device)
-    model = predictor(run, name)
+    model = _predictor(run, name, limits)
     busy = MosdeployError(
         f"another `mosdeploy search` runs in {run.workspace.root.absolute()}; wait for it, or stop it"
     )
@@ -61,13 +62,14 @@ def search(
             limits,
             loss=_loss(state),
             cost=_cost(state),
-            predict_ms=model.predict,
+            predict_ms=model.predict if model else None,
             progress=lambda p: progress.update(
                 "search", p.iteration, p.iterations, f"best loss {p.best_loss:.4f}, {p.num_evaluated} subnets"
             ),
         )
         if verify:
-            measured = _measure(run, name, evolution, limits, math.expm1(model.interval), ssh_config, progress)
+            margin = math.expm1(model.interval) if model else 0.0
+            measured = _measure(run, name, evolution, limits, margin, ssh_config, progress)
             winner = choose_winner(measured, limits)
         else:
             measured, winner = [], evolution.ranked[0]
@@ -77,7 +79,7 @@ def search(
             limits=limits,
             space_sha256=run.space_sha256,
             supernet_sha256=state.card.supernet_sha256,
-            predictor_sha256=fingerprint(model),
+            predictor_sha256=fingerprint(model) if model else None,
             winner=winner,
             verified=verify,
             finalists=tuple(measured),
@@ -103,6 +105,16 @@ def _with_defaults(limits: Limits, config: SearchConfig) -> Limits:
     return merged
 
 
+def _predictor(run: Run, device: str, limits: Limits) -> "LatencyPredictor | None":
+    """The device's predictor; without a latency limit a search can do without."""
+    try:
+        return predictor(run, device)
+    except (StaleInputError, PredictorError):
+        if limits.max_latency_ms is not None:
+            raise
+        return None
+
+
 def _loss(state: Trained) -> Callable[[ArchConfig], float]:
     """Validation loss of inherited subnets; what a killed search computed is not computed again."""
     from ..losses import LossCache
@@ -121,7 +133,7 @@ def _cost(state: Trained) -> "Callable[[ArchConfig], Cost]":
 
     space, vocab_size, workload = state.run.config.space, state.card.vocab_size, state.run.config.workload
     return lambda arch: Cost(
-        space.num_parameters(arch, vocab_size), bundle_bytes(arch, space, vocab_size, workload.precision)
+        space.num_parameters(arch, vocab_size), bundle_bytes(arch, space, vocab_size, workload.precision, workload.beam)
     )
 
 

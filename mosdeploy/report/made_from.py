@@ -145,8 +145,9 @@ def provenance_section(inputs: ReportInputs) -> Markup:
     pairs = {
         "search space": search.space_sha256,
         "supernet": search.supernet_sha256,
-        "latency predictor": search.predictor_sha256,
     }
+    if search.predictor_sha256:
+        pairs["latency predictor"] = search.predictor_sha256
     if supernet:
         pairs |= {"corpus": supernet.corpus_sha256, "tokenizer": supernet.tokenizer_sha256}
     if card:

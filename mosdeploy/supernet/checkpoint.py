@@ -4,7 +4,7 @@ In: a network or a dictionary of tensors and plain values. Out: a file that is w
 before a byte of it is used: members against their checksums, `weights_only`, kind and version, shapes.
 """
 
-import os
+import io
 import pickle
 import struct
 import zipfile
@@ -19,7 +19,7 @@ from ..config import SupernetConfig
 from ..errors import ConfigError, StaleInputError
 from ..schema import parse
 from ..space import SearchSpace
-from ..workspace import disk_errors
+from ..workspace import atomic_write
 from .supernet import Supernet
 
 VERSION = 1
@@ -100,18 +100,9 @@ def load_training_state(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, kind: str, content: dict[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial")  # always the same: what a kill left behind is written over
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with partial.open("wb") as file:
-                torch.save({"kind": kind, "version": VERSION, "content": content}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+    buffer = io.BytesIO()  # torch turns a full disk into a RuntimeError of its own, memory it does not
+    torch.save({"kind": kind, "version": VERSION, "content": content}, buffer)
+    atomic_write(path, buffer.getvalue())
 
 
 def _read(path: Path, kind: str) -> dict[str, Any]:

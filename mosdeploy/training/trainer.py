@@ -163,6 +163,18 @@ def fresh_supernet(space: SearchSpace, vocab_size: int, config: SupernetConfig, 
         return Supernet(space, vocab_size, config)
 
 
+def check_made_from(state_path: Path, made_from: str) -> None:
+    """Make sure that a state file, if there is one, can be resumed by a run of this fingerprint.
+
+    Raises
+    ------
+    StaleInputError
+        If it is corrupt or was made from something else.
+    """
+    if state_path.exists():
+        _refuse_other(state_path, load_training_state(state_path), made_from)
+
+
 def learning_rate(config: TrainingConfig, update: int) -> float:
     """Learning rate of an update (from 1): linear warm-up, then one cosine to zero or the inverse square root."""
     peak, warmup = config.learning_rate, config.warmup_updates
@@ -177,6 +189,16 @@ def sandwich(space: SearchSpace, num_random_archs: int, seed: int, update: int) 
     """The architectures of one update: largest, smallest, then random ones drawn for this seed and update."""
     rng = np.random.default_rng([seed % 2**63, update, _ARCHS])
     return [space.largest, space.smallest, *(space.sample(rng) for _ in range(num_random_archs))]
+
+
+AGAIN = "delete it and run `mosdeploy train` again, or restore what it was made from"
+
+
+def _refuse_other(path: Path, state: dict[str, Any], made_from: str) -> None:
+    if state.get("made_from") != made_from:
+        raise StaleInputError(
+            f"{path} was made from another corpus or another configuration than the one at hand; {AGAIN}"
+        )
 
 
 # -- inner ---------------------------------------------------------------------------------------------------------
@@ -298,18 +320,14 @@ class _Run:
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        again = "delete it and run `mosdeploy train` again, or restore what it was made from"
-        if state.get("made_from") != self.made_from:
-            raise StaleInputError(
-                f"{self.state_path} was made from another corpus or another configuration than the one at hand; {again}"
-            )
+        _refuse_other(self.state_path, state, self.made_from)
         try:
             self.net.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.update, self.seconds = int(state["update"]), float(state["seconds"])
             self.largest_loss, self.smallest_loss = float(state["largest_loss"]), float(state["smallest_loss"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise StaleInputError(f"{self.state_path} does not fit this network ({error}); {again}") from error
+            raise StaleInputError(f"{self.state_path} does not fit this network ({error}); {AGAIN}") from error
 
     def _diverged(self, what: str) -> MosdeployError:
         return MosdeployError(

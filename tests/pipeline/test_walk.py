@@ -212,3 +212,69 @@ def test_a_search_before_train_and_an_export_before_search_name_the_verb(tmp_pat
     (folder / "search" / "result.json").unlink()
     with pytest.raises(StaleInputError, match="mosdeploy search"):
         pipeline.export(pipeline.open_run(folder), "winner", None, None, Silent())
+
+
+def test_train_mends_a_damaged_supernet(folder: Path) -> None:
+    path = Workspace(folder).supernet_path
+    content = path.read_bytes()
+    path.write_bytes(b"#" + content[1:])
+    run = pipeline.open_run(folder)
+    with pytest.raises(StaleInputError, match="mosdeploy train"):
+        search(folder)
+    assert pipeline.train(run, Silent()).updates == 12
+    assert search(folder).verified
+
+
+def test_a_finished_run_trains_again_after_a_change(folder: Path) -> None:
+    config = Workspace(folder).config_path
+    config.write_text(config.read_text().replace("updates = 12", "updates = 3"))
+    run = pipeline.open_run(folder)
+    with pytest.raises(StaleInputError, match="the configuration is not the one that the supernet was trained from"):
+        search(folder)
+    assert pipeline.train(run, Silent()).updates == 3
+
+
+def test_a_changed_corpus_is_stale_until_trained_on(folder: Path) -> None:
+    for name in ("train.en", "train.de"):
+        path = folder / "data" / name
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[10:]))
+    run = pipeline.open_run(folder)
+    with pytest.raises(StaleInputError, match="the corpus is not the one"):
+        pipeline.evaluate(run, ("largest",), None, Silent())
+    with pytest.raises(StaleInputError, match="the corpus is not the one"):
+        pipeline.export(run, "largest", None, None, Silent())
+
+
+def test_a_refused_training_overwrites_nothing(folder: Path) -> None:
+    from mosdeploy.supernet import save_training_state
+
+    files = Workspace(folder)
+    save_training_state(files.checkpoint_path, {"made_from": "another corpus"})
+    files.config_path.write_text(files.config_path.read_text().replace("vocab_size = 44", "vocab_size = 40"))
+    before = {path: path.read_bytes() for path in (folder / "supernet").iterdir() if path.is_file()}
+    with pytest.raises(StaleInputError, match="another corpus or another configuration"):
+        pipeline.train(pipeline.open_run(folder), Silent())
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_a_search_for_another_workload_promises_nothing(folder: Path) -> None:
+    config = Workspace(folder).config_path
+    exported = pipeline.export(pipeline.open_run(folder), "winner", "int8", None, Silent())
+    assert "search" not in exported.manifest.made_from
+    deployment = pipeline.deploy(pipeline.open_run(folder), None, exported.path, folder / "none", Silent())
+    assert deployment.limit_ms is None
+    config.write_text(config.read_text().replace("source_len = 6", "source_len = 5"))
+    with pytest.raises(StaleInputError, match="another workload"):
+        pipeline.export(pipeline.open_run(folder), "winner", None, None, Silent())
+
+
+def test_a_parameter_limit_alone_needs_no_predictor(folder: Path) -> None:
+    shutil.rmtree(folder / "predictors")
+    result = search(folder, Limits(max_parameters=40_000), verify=False)
+    assert result.predictor_sha256 is None
+    assert result.winner.num_parameters <= 40_000
+
+
+def test_a_wrong_subnet_name_costs_no_translation(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="'larges' is no architecture: write largest"):
+        pipeline.evaluate(pipeline.open_run(folder), ("largest", "larges"), None, Silent())

@@ -1,5 +1,5 @@
 import errno
-import io
+import os
 from pathlib import Path
 
 import pytest
@@ -127,11 +127,10 @@ def test_a_full_disk_keeps_the_older_file(tmp_path: Path, monkeypatch: pytest.Mo
     path = tmp_path / "checkpoint.pt"
     save_training_state(path, {"update": 1})
 
-    class FullDisk(io.FileIO):
-        def write(self, data: object) -> int:
-            raise OSError(errno.ENOSPC, "No space left on device")
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "open", lambda self, mode: FullDisk(self, mode))
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(MosdeployError, match=r"no space left to write .*checkpoint\.pt"):
         save_training_state(path, {"update": 2})
     monkeypatch.undo()
