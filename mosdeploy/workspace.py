@@ -9,7 +9,6 @@ import fcntl
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import FileIO
@@ -150,7 +149,7 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def atomic_write(path: Path, data: bytes | str) -> None:
-    """Write a file whole or not at all: temporary file beside it, fsync, rename.
+    """Write a file whole or not at all: temporary file beside it, fsync, rename. One writer a file at a time.
 
     Raises
     ------
@@ -160,16 +159,15 @@ def atomic_write(path: Path, data: bytes | str) -> None:
     content = data.encode() if isinstance(data, str) else data
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        partial = path.with_name(f".{path.name}.partial")  # always the same: what a kill left is written over
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with partial.open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
+            partial.replace(path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
             raise
 
 
