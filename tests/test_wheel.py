@@ -52,7 +52,10 @@ def test_wheel_holds_what_is_shipped(wheel: Path) -> None:
     wanted = {f"mosdeploy/shipped/device_profiles/{name}.toml" for name in SHIPPED_DEVICES}
     wanted |= {f"mosdeploy/recipes/{path.name}" for path in (ROOT / "mosdeploy" / "recipes").glob("*.toml")}
     wanted |= {f"mosdeploy/{path.relative_to(ROOT / 'mosdeploy')}" for path in (ROOT / "mosdeploy").rglob("*.py")}
-    wanted |= {"mosdeploy/py.typed", "mosdeploy/shipped/predictors/README.md"}
+    wanted |= {
+        f"mosdeploy/shipped/{path.relative_to(ROOT)}" for path in (ROOT / "predictors").rglob("*") if path.is_file()
+    }
+    wanted |= {"mosdeploy/py.typed"}
     assert wanted <= names
     assert not [name for name in names if name.startswith(("tests/", "docs/", "device_profiles/"))]
 

@@ -1,17 +1,20 @@
 """Which predictor a run folder has: measured, imported or shipped; and what an import refuses."""
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from walking import Silent
 
 from mosdeploy.errors import ConfigError, PredictorError, StaleInputError
 from mosdeploy.latency.hat import FEATURE_COLUMNS, TIME_COLUMNS
-from mosdeploy.pipeline import import_latency, init, open_run
+from mosdeploy.pipeline import import_latency, init, open_run, search
 from mosdeploy.pipeline.predictors import predictor
 from mosdeploy.pipeline.run import Run
+from mosdeploy.records import Limits
 from mosdeploy.space import ArchConfig, DecoderLayerConfig, EncoderLayerConfig
 
 SHIPPED = Path(__file__).parents[2] / "predictors"
@@ -47,6 +50,11 @@ def run(tmp_path: Path) -> Run:
 
 @pytest.fixture
 def csv_path(tmp_path: Path, run: Run) -> Path:
+    """Rows of the run's space."""
+    return write_csv(tmp_path / "board.csv", run)
+
+
+def write_csv(path: Path, run: Run) -> Path:
     """200 rows in HAT's format: 100 ms, 50 ms a decoder layer; rows 30-59 were throttled to half the speed."""
     space, rng = run.config.space, np.random.default_rng(0)
     genes = space.genes([space.sample(rng) for _ in range(200)])
@@ -57,7 +65,6 @@ def csv_path(tmp_path: Path, run: Run) -> Path:
         space.aggregate_genes(genes).tolist(), 100 * slow, 50 * layers * slow, strict=True
     ):
         lines.append(",".join(map(str, [*averages, encoder_ms, decoder_ms])))
-    path = tmp_path / "board.csv"
     path.write_text("\n".join(lines) + "\n")
     return path
 
@@ -133,6 +140,18 @@ def test_an_import_of_something_else_is_refused(
     with pytest.raises(ConfigError, match=message):
         import_csv(run, csv_path, **changes)
     assert not (run.workspace.root / "predictors").exists()
+
+
+def test_a_search_without_the_board_warns_once_and_stays_unverified(walked: Path, tmp_path: Path) -> None:
+    run = open_run(Path(shutil.copytree(walked, tmp_path / "copy")))
+    import_csv(run, write_csv(tmp_path / "board.csv", run), workload="sentence")
+    limits = Limits(max_latency_ms=170.0)  # one decoder layer, not two
+    with pytest.warns(UserWarning, match="'rpi' speaks of PyTorch eager") as caught:
+        result = search(run, "rpi", limits, False, tmp_path / "none", Silent())
+    assert len(caught) == 1
+    assert (result.verified, result.winner.measured_ms, result.finalists) == (False, None, ())
+    assert result.winner.predicted_ms == pytest.approx(150, rel=0.01)
+    assert len(result.winner.arch.decoder_layers) == 1
 
 
 def test_measurements_of_ones_own_are_not_replaced_by_a_file(run: Run, csv_path: Path) -> None:
