@@ -1,15 +1,13 @@
 """The verb that reads everything and changes nothing: report."""
 
-import json
 from pathlib import Path
 
-from ..errors import ConfigError, StaleInputError
-from ..records import Deployment, ScoreTable, SessionRecord
-from ..schema import parse
-from ..workspace import read_lines, read_record
+from ..records import Deployment, ScoreTable
+from ..workspace import read_record
 from .bundle import folder_bytes, newest_bundle
 from .predictors import predictor
 from .run import Run
+from .sessions import read_sessions
 from .training import trained
 
 
@@ -28,19 +26,19 @@ def report(run: Run) -> Path:
     files = run.workspace
     state = trained(run)
     search = state.search_result()
-    model = predictor(run, search.device)
+    model = predictor(run, search.device) if search.predictor_sha256 else None
     path = files.latency_path(search.device, search.workload.name)
     dataset = LatencyDataset.load(path) if path.exists() else None
-    records = dataset.usable if dataset else []
+    records = dataset.usable if dataset and model else []
     bundle = newest_bundle(run.workspace.root)
     scores = read_record(ScoreTable, files.scores_path, "mosdeploy evaluate") if files.scores_path.exists() else None
     inputs = ReportInputs(
         search=search,
         context=dataset.context if dataset else None,
-        sessions=_sessions(path.parent / "sessions.jsonl"),
+        sessions=read_sessions(path),
         records=tuple(records),
-        predicted_ms=tuple(model.predict(run.config.space.genes([x.arch for x in records])).tolist()),
-        card=model.card,
+        predicted_ms=tuple(model.predict(run.config.space.genes([x.arch for x in records])).tolist()) if model else (),
+        card=model.card if model else None,
         manifest=read_manifest(bundle) if bundle else None,
         bundle_size_bytes=folder_bytes(bundle) if bundle else None,
         deployments=tuple(
@@ -50,10 +48,3 @@ def report(run: Run) -> Path:
         supernet=state.card,
     )
     return build_report(inputs, files.report_dir)
-
-
-def _sessions(path: Path) -> tuple[SessionRecord, ...]:
-    try:
-        return tuple(parse(SessionRecord, json.loads(line), str(path)) for line in read_lines(path)[0])
-    except (ValueError, ConfigError) as error:
-        raise StaleInputError(f"{path} is corrupt ({error}); delete it and run `mosdeploy profile` again") from error

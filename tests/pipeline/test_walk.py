@@ -273,6 +273,8 @@ def test_a_parameter_limit_alone_needs_no_predictor(folder: Path) -> None:
     result = search(folder, Limits(max_parameters=40_000), verify=False)
     assert result.predictor_sha256 is None
     assert result.winner.num_parameters <= 40_000
+    page = pipeline.report(pipeline.open_run(folder))
+    assert result.winner.arch.key in page.read_text()
 
 
 def test_a_wrong_subnet_name_costs_no_translation(folder: Path) -> None:
