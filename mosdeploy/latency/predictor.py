@@ -240,8 +240,8 @@ class LatencyPredictor(Record):
         Parameters
         ----------
         runtime
-            The runtime that the latency is asked of; only its first word counts, for the versions of one runtime
-            differ less than a predictor errs. None asks about whichever runtime was measured.
+            The runtime that the latency is asked of; only its first word counts, not its version. None asks about
+            whichever runtime was measured.
 
         Raises
         ------
