@@ -103,18 +103,14 @@ def fit_hat(
 ) -> LatencyPredictor:
     """Fit a predictor on HAT's data without the blocks that were measured at another speed.
 
-    What a column stands for follows from the workload and the vocabulary that are passed here, what it costs from the
-    data; so the predictions are those of the data's own sentences and vocabulary (30 pieces, 30 steps, beam 5, 32,768
-    for HAT's WMT files), which must be about those that are passed.
+    The columns follow from the workload and the vocabulary that are passed here, their costs from the data: the
+    predictions are about the data's own sentences and vocabulary (30 pieces, 30 steps, beam 5, 32,768 for HAT's WMT
+    files), which must be about those that are passed. The card has the blocks that were left out.
 
     Parameters
     ----------
     space
         The space that the predictor will be asked about; the ten averages say nothing of its fixed widths.
-
-    Returns
-    -------
-    The predictor; its card has the blocks that were left out.
 
     Raises
     ------

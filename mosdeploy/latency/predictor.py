@@ -106,19 +106,9 @@ class LatencyPredictor(Record):
         latency = _checked(latency_ms, device, workload)
         columns = _columns(space, workload, vocab_size, rows, encoding)
         fitted = fit_model(columns, np.asarray(rows, dtype=np.float64), latency, try_mlp=try_mlp)
-        return cls.assemble(
-            fitted,
-            space,
-            workload,
-            vocab_size,
-            device=device,
-            encoding=encoding,
-            runtime=runtime,
-            dataset_sha256=dataset_sha256,
-            source=source,
-            licence=licence,
-            left_out=left_out,
-        )
+        facts = {"runtime": runtime, "dataset_sha256": dataset_sha256, "source": source, "licence": licence}
+        options: dict[str, Any] = {"device": device, "encoding": encoding, "left_out": left_out, **facts}
+        return cls.assemble(fitted, space, workload, vocab_size, **options)
 
     @classmethod
     def fit_dataset(cls, space: SearchSpace, dataset: LatencyDataset) -> "LatencyPredictor":

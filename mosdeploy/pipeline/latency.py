@@ -43,15 +43,11 @@ def profile(
     PredictorError
         If an error is asked of an emulated device.
     """
-    from ..latency.design import choose
-
-    config, name = run.config, run.device_name(device)
+    name = run.device_name(device)
     target = load_profile(name, run.workspace.root)
     if until_error_percent is not None and target.emulated:
         raise PredictorError(f"{name} is an emulated device: its times mean nothing, so there is no error to reach")
-    num_chosen, seed = budget or config.profile.budget, config.profile.seed
-    chosen = choose(config.space, config.workload, config.corpus.vocab_size, num_chosen, seed)
-    path = run.workspace.latency_path(name, config.workload.name)
+    chosen, path = _design(run, budget), run.workspace.latency_path(name, run.config.workload.name)
     measured_now, reached = 0, list[bool]()
     for part in [chosen] if until_error_percent is None else _rounds(chosen):
         dataset, num_new = collect(run, target, part, path, ssh_config, progress)
@@ -90,6 +86,14 @@ def fit(run: Run, device: str | None, source: str | None = None) -> PredictorCar
         If too few subnets were measured, or the device is emulated; or if `source` does not suit.
     """
     return fit_again(run, run.profiled_device_name(device), source).card
+
+
+def _design(run: Run, budget: int | None) -> list[ArchConfig]:
+    from ..latency.design import choose
+
+    config = run.config
+    num_chosen, seed = budget or config.profile.budget, config.profile.seed
+    return choose(config.space, config.workload, config.corpus.vocab_size, num_chosen, seed)
 
 
 def _rounds(chosen: list[ArchConfig]) -> Iterator[list[ArchConfig]]:
