@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..config import DeviceProfile
 from ..errors import PredictorError
 from ..profiles import load_profile
 from ..records import PredictorCard, ProfileSummary
@@ -45,11 +46,9 @@ def profile(
     """
     name = run.device_name(device)
     target = load_profile(name, run.workspace.root)
-    if until_error_percent is not None and target.emulated:
-        raise PredictorError(f"{name} is an emulated device: its times mean nothing, so there is no error to reach")
     chosen, path = _design(run, budget), run.workspace.latency_path(name, run.config.workload.name)
     measured_now, reached = 0, list[bool]()
-    for part in [chosen] if until_error_percent is None else _rounds(chosen):
+    for part in [chosen] if until_error_percent is None else _rounds(chosen, target):
         dataset, num_new = collect(run, target, part, path, ssh_config, progress)
         measured_now += num_new
         card = _card(run, name, progress)
@@ -96,8 +95,12 @@ def _design(run: Run, budget: int | None) -> list[ArchConfig]:
     return choose(config.space, config.workload, config.corpus.vocab_size, num_chosen, seed)
 
 
-def _rounds(chosen: list[ArchConfig]) -> Iterator[list[ArchConfig]]:
-    """Growing parts of a design, ending with the whole."""
+def _rounds(chosen: list[ArchConfig], target: DeviceProfile) -> Iterator[list[ArchConfig]]:
+    """Growing parts of a design, ending with the whole; none for a device that no predictor is fitted to."""
+    if target.emulated:
+        raise PredictorError(
+            f"{target.name} is an emulated device: its times mean nothing, so there is no error to reach"
+        )
     yield from (chosen[:size] for size in range(FIRST_ROUND, len(chosen), ROUND))
     yield chosen
 
