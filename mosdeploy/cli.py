@@ -8,15 +8,17 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import __version__, pipeline
-from .config import parse_count, parse_duration_ms, parse_percent
 from .errors import ConfigError, MosdeployError
-from .records import Limits, PredictorCard, ProfileSummary
-from .schema import Record
+from .recipes import list_recipes
+
+if TYPE_CHECKING:
+    from .records import Limits, PredictorCard, ProfileSummary
+    from .schema import Record
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -97,7 +99,7 @@ PROGRESS = Progress()
 @app.command()
 def init(
     directory: DirOption = HERE,
-    recipe: Annotated[str, typer.Option(help="Template: " + ", ".join(pipeline.list_recipes()) + ".")] = "tiny",
+    recipe: Annotated[str, typer.Option(help="Template: " + ", ".join(list_recipes()) + ".")] = "tiny",
     device: DeviceOption = None,
 ) -> None:
     """Write a commented mosdeploy.toml."""
@@ -130,6 +132,8 @@ def profile(
     as_json: JsonOption = False,
 ) -> None:
     """Measure a few well-chosen subnets on the device; a rerun measures only what is missing."""
+    from .config import parse_percent
+
     until_percent = parse_percent(until_error) if until_error is not None else None
     result = pipeline.profile(pipeline.open_run(directory), device, budget, ssh_config, PROGRESS, until_percent)
     text = f"{result.device}: {result.measured_now} measured now, {result.num_records} in {result.path}"
@@ -171,6 +175,9 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Find the best subnet within the limits and measure the finalists on the device."""
+    from .config import parse_count, parse_duration_ms
+    from .records import Limits
+
     limits = Limits(
         max_latency_ms=parse_duration_ms(max_latency) if max_latency is not None else None,
         max_parameters=parse_count(max_parameters) if max_parameters is not None else None,
@@ -359,7 +366,7 @@ def _done(message: str, next_command: str | None) -> None:
         print(f"next: {next_command}", file=sys.stderr)
 
 
-def _show(record: Record, as_json: bool, text: str, next_command: str) -> None:
+def _show(record: "Record", as_json: bool, text: str, next_command: str) -> None:
     PROGRESS.close()
     if as_json:
         print(record.model_dump_json())
@@ -367,21 +374,21 @@ def _show(record: Record, as_json: bool, text: str, next_command: str) -> None:
         _done(text, next_command)
 
 
-def _card_line(card: PredictorCard) -> str:
+def _card_line(card: "PredictorCard") -> str:
     return (
         f"{card.num_samples} subnets, error {card.mape_percent:.2f}%, {card.within_5_percent:.0f}% within 5%, "
         f"Kendall tau {card.kendall_tau:.3f}"
     )
 
 
-def _until(result: ProfileSummary) -> str:
+def _until(result: "ProfileSummary") -> str:
     if result.until_error_percent is None:
         return ""
     limit = f"an error of {result.until_error_percent:g}% (over the subnets that the fit trusts)"
     return f"\n{limit} is reached" if result.error_met else f"\nthe budget is spent; {limit} is NOT reached"
 
 
-def _transfer(card: PredictorCard) -> str:
+def _transfer(card: "PredictorCard") -> str:
     trial = card.transfer
     if trial is None:
         return ""
@@ -390,7 +397,7 @@ def _transfer(card: PredictorCard) -> str:
     return f"\n{used}: error {trial.error_percent:.2f}%, from scratch {scratch} (best nine tenths, held out)"
 
 
-def _measured(measured_ms: float | None, limits: Limits) -> str:
+def _measured(measured_ms: float | None, limits: "Limits") -> str:
     if measured_ms is None:
         return "NOT measured (--no-verify): the limit is a prediction"
     return f"measured {measured_ms:.2f} ms on the device{_kept(measured_ms, limits.max_latency_ms)}"

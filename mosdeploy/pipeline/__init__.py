@@ -1,18 +1,34 @@
 """One function per verb: read records, call rooms, write records. The only folder where rooms meet.
 
-In: a run folder and what the command line said. Out: records, which the command line prints. Rooms are imported inside
-the verbs, so that `mosdeploy --help` loads none of their libraries.
+In: a run folder and what the command line said. Out: records, which the command line prints. A verb's file is imported
+when the verb is first asked for, and rooms inside the verbs, so that `mosdeploy --help` loads next to nothing.
 """
 
-from .bundle import deploy, export, translate
-from .devices import check_device, list_devices, setup_device, show_device
-from .latency import fit, profile
-from .page import report
-from .predictors import import_latency
-from .run import Progress, init, list_recipes, open_run
-from .training import evaluate, train
-from .walk import demo
-from .winner import search
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .bundle import deploy, export, translate
+    from .devices import check_device, list_devices, setup_device, show_device
+    from .latency import fit, profile
+    from .page import report
+    from .predictors import import_latency
+    from .run import Progress, init, open_run
+    from .training import evaluate, train
+    from .walk import demo
+    from .winner import search
+
+_FILES = {
+    "bundle": ("deploy", "export", "translate"),
+    "devices": ("check_device", "list_devices", "setup_device", "show_device"),
+    "latency": ("fit", "profile"),
+    "page": ("report",),
+    "predictors": ("import_latency",),
+    "run": ("Progress", "init", "open_run"),
+    "training": ("evaluate", "train"),
+    "walk": ("demo",),
+    "winner": ("search",),
+}
 
 __all__ = [
     "Progress",
@@ -25,7 +41,6 @@ __all__ = [
     "import_latency",
     "init",
     "list_devices",
-    "list_recipes",
     "open_run",
     "profile",
     "report",
@@ -35,3 +50,10 @@ __all__ = [
     "train",
     "translate",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    for file, verbs in _FILES.items():
+        if name in verbs:
+            return getattr(importlib.import_module(f".{file}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,7 +3,6 @@
 In: a folder and what the command line said. Out: a `Run`. This file calls no room.
 """
 
-import importlib.resources
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +10,7 @@ from typing import Protocol
 from ..config import RunConfig
 from ..errors import ConfigError, StaleInputError
 from ..profiles import load_profile
+from ..recipes import list_recipes, read_recipe
 from ..records import SupernetCard
 from ..schema import load_toml
 from ..workspace import CONFIG_NAME, Workspace, atomic_write, fingerprint, read_record, sha256_file
@@ -89,12 +89,6 @@ class Run:
         return card
 
 
-def list_recipes() -> list[str]:
-    """Names of the shipped run files."""
-    folder = importlib.resources.files("mosdeploy") / "recipes"
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
-
-
 def init(root: Path, recipe: str, device: str | None) -> Path:
     """Write a commented `mosdeploy.toml` from a shipped recipe.
 
@@ -108,7 +102,7 @@ def init(root: Path, recipe: str, device: str | None) -> Path:
     path = Workspace(root).config_path
     if path.exists():
         raise ConfigError(f"{path} exists already; edit it, or choose another folder with --dir")
-    text = (importlib.resources.files("mosdeploy") / "recipes" / f"{recipe}.toml").read_text(encoding="utf-8")
+    text = read_recipe(recipe)
     if device is not None:
         load_profile(device, root)
         text = text.replace('# device = "rpi"', f'device = "{device}"', 1)
