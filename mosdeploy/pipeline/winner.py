@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_VERIFY_ROUNDS = 3
 """How often further finalists are measured when none of those before kept the limit."""
+MAX_MARGIN = 0.9
 
 
 def search(
@@ -152,9 +153,9 @@ def _measure(
     target = load_profile(device, run.workspace.root)
     path = run.workspace.verified_path(device, run.config.workload.name)
     measured: list[Candidate] = []
-    for _ in range(MAX_VERIFY_ROUNDS):
+    for attempt in range(1, MAX_VERIFY_ROUNDS + 1):  # each goes further below the limit than the one before
         exclude = [candidate.arch.key for candidate in measured]
-        chosen = finalists(evolution, limits, run.config.search.finalists, exclude, margin)
+        chosen = finalists(evolution, limits, run.config.search.finalists, exclude, min(attempt * margin, MAX_MARGIN))
         if not chosen:
             break
         dataset, _ = collect(run, target, [candidate.arch for candidate in chosen], path, ssh_config, progress)
