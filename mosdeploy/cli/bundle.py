@@ -1,0 +1,73 @@
+"""Verbs about bundles: export, deploy, translate."""
+
+import io
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import pipeline
+from ..errors import ConfigError
+from .options import HERE, SSH_CONFIG, DeviceOption, DirOption, JsonOption, SshOption
+from .printing import kept, show
+from .progress import PROGRESS
+
+
+def export(
+    directory: DirOption = HERE,
+    arch: Annotated[
+        str, typer.Option(help="winner, largest, smallest, or a JSON file with an architecture.")
+    ] = "winner",
+    precision: Annotated[str | None, typer.Option(help="fp32 or int8; default: the workload's.")] = None,
+    beam: Annotated[int | None, typer.Option(help="Beam size; default: the workload's.", min=1)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Build the bundle, after checking that it translates as the trained network does."""
+    result = pipeline.export(pipeline.open_run(directory), arch, precision, beam, PROGRESS)
+    parity = result.manifest.parity
+    show(
+        result.manifest,
+        as_json,
+        f"bundle {result.path}: {result.size_bytes / 2**20:.1f} MiB, {result.manifest.precision}\n"
+        f"parity: {parity.identical} of {parity.num_pairs} translations identical, "
+        f"BLEU {parity.torch_bleu:.1f} in torch, {parity.bundle_bleu:.1f} in the bundle",
+        "mosdeploy deploy",
+    )
+
+
+def deploy(
+    directory: DirOption = HERE,
+    device: DeviceOption = None,
+    bundle: Annotated[Path | None, typer.Option(help="Bundle folder; default: the newest in bundles/.")] = None,
+    ssh_config: SshOption = SSH_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Put the bundle on the device, run its self-test there, measure it there."""
+    result = pipeline.deploy(pipeline.open_run(directory), device, bundle, ssh_config, PROGRESS)
+    total = result.measurement.total
+    timing = f"{total.median_ms:.2f} ms median, {total.p90_ms:.2f} ms p90" if total else "not timed"
+    show(
+        result,
+        as_json,
+        f"{result.bundle} on {result.device.name}:{result.remote_dir}: self-test passed, {timing}"
+        + kept(total.median_ms if total else None, result.limit_ms),
+        "mosdeploy report",
+    )
+
+
+def translate(
+    text: Annotated[list[str] | None, typer.Argument(help="Sentences; without any, lines from stdin.")] = None,
+    directory: DirOption = HERE,
+    bundle: Annotated[Path | None, typer.Option(help="Bundle folder; default: the newest in bundles/.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads to use.", min=1)] = None,
+) -> None:
+    """Translate with a bundle on this machine."""
+    try:
+        stdin = io.TextIOWrapper(sys.stdin.buffer, "utf-8", newline="\n")
+        lines = list(text) if text else [line.rstrip("\r\n") for line in stdin]
+        "\n".join(lines).encode()  # an argument that was not UTF-8 holds surrogates
+    except UnicodeError as error:
+        raise ConfigError(f"the text to translate is not UTF-8: {error}") from error
+    for line in pipeline.translate(directory, bundle, lines, threads):
+        print(line)

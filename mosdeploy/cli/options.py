@@ -1,0 +1,14 @@
+"""Options that mean one thing in every verb."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DirOption = Annotated[Path, typer.Option("--dir", "-C", help="Run folder (holds mosdeploy.toml).")]
+DeviceOption = Annotated[str | None, typer.Option("--device", help="Device profile, e.g. local, rpi.")]
+SshOption = Annotated[Path, typer.Option("--ssh-config", help="ssh_config file with the device's alias.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON record on stdout.")]
+
+HERE = Path()
+SSH_CONFIG = Path("~/.ssh/config")

@@ -1,0 +1,73 @@
+"""What a verb prints at its end: a line or two for people, or one record for programs."""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from .progress import PROGRESS
+
+if TYPE_CHECKING:
+    from ..records import Limits, PredictorCard, ProfileSummary
+    from ..schema import Record
+
+
+def done(message: str, next_command: str | None) -> None:
+    PROGRESS.close()
+    print(message)
+    if next_command:
+        print(f"next: {next_command}", file=sys.stderr)
+
+
+def show(record: "Record", as_json: bool, text: str, next_command: str) -> None:
+    PROGRESS.close()
+    if as_json:
+        print(record.model_dump_json())
+    else:
+        done(text, next_command)
+
+
+def card_line(card: "PredictorCard") -> str:
+    return (
+        f"{card.num_samples} subnets, error {card.mape_percent:.2f}%, {card.within_5_percent:.0f}% within 5%, "
+        f"Kendall tau {card.kendall_tau:.3f}"
+    )
+
+
+def until(result: "ProfileSummary") -> str:
+    if result.until_error_percent is None:
+        return ""
+    limit = f"an error of {result.until_error_percent:g}% (over the subnets that the fit trusts)"
+    return f"\n{limit} is reached" if result.error_met else f"\nthe budget is spent; {limit} is NOT reached"
+
+
+def transfer(card: "PredictorCard") -> str:
+    trial = card.transfer
+    if trial is None:
+        return ""
+    scratch = "too few subnets" if trial.scratch_percent is None else f"{trial.scratch_percent:.2f}%"
+    used = f"corrected from {trial.source}" if trial.used else f"fitted from scratch, not from {trial.source}"
+    return f"\n{used}: error {trial.error_percent:.2f}%, from scratch {scratch} (best nine tenths, held out)"
+
+
+def measured(measured_ms: float | None, limits: "Limits") -> str:
+    if measured_ms is None:
+        return "NOT measured (--no-verify): the limit is a prediction"
+    return f"measured {measured_ms:.2f} ms on the device{kept(measured_ms, limits.max_latency_ms)}"
+
+
+def kept(measured_ms: float | None, limit_ms: float | None) -> str:
+    if measured_ms is None or limit_ms is None:
+        return ""
+    return f", limit {limit_ms:g} ms {'kept' if measured_ms <= limit_ms else 'NOT kept'}"
+
+
+def plain(value: Any) -> str:
+    return " ".join(str(x) for x in value) if isinstance(value, tuple) else str(value)
+
+
+def table(header: tuple[str, ...], rows: Any) -> str:
+    lines = [header, *rows]
+    widths = [max(len(str(line[i])) for line in lines) for i in range(len(header))]
+    text = [
+        "  ".join(str(cell).ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    ]
+    return "\n".join([text[0], "  ".join("-" * width for width in widths), *text[1:]])

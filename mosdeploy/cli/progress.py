@@ -1,0 +1,55 @@
+"""How far a verb is: bars on a terminal, plain lines in a pipe, all on stderr."""
+
+import sys
+import time
+from typing import Any
+
+
+class Progress:
+    """Bars with ETA on a terminal, plain lines every few seconds in a pipe; all on stderr."""
+
+    def __init__(self) -> None:
+        self._tty = sys.stderr.isatty()
+        self._bars: Any = None
+        self._tasks: dict[str, Any] = {}
+        self._last_line = 0.0
+
+    def update(self, stage: str, done: int, total: int, note: str = "") -> None:
+        """Show that `done` of `total` steps of a stage are over."""
+        if self._tty:
+            self._update_bar(stage, done, total, note)
+        elif done >= total or time.monotonic() - self._last_line > 5:
+            self._last_line = time.monotonic()
+            print(f"{stage}: {done}/{total} {note}".rstrip(), file=sys.stderr, flush=True)
+
+    def say(self, message: str) -> None:
+        """Print one line about what happens now."""
+        self.close()
+        print(message, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Leave the bars as they stand."""
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars, self._tasks = None, {}
+
+    def _update_bar(self, stage: str, done: int, total: int, note: str) -> None:
+        from rich import progress as bars
+        from rich.console import Console
+
+        if self._bars is None:
+            self._bars = bars.Progress(
+                bars.TextColumn("{task.description}"),
+                bars.BarColumn(),
+                bars.MofNCompleteColumn(),
+                bars.TimeRemainingColumn(),
+                bars.TextColumn("{task.fields[note]}"),
+                console=Console(stderr=True),
+            )
+            self._bars.start()
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(stage, total=total, note=note)
+        self._bars.update(self._tasks[stage], completed=done, total=total, note=note)
+
+
+PROGRESS = Progress()
