@@ -3,10 +3,10 @@
     python benchmarks/profile_cost.py --json                                 # HAT's WMT space as its recipe has it
     python benchmarks/profile_cost.py --recipe tiny --designed 10 --held-out 5 --ordinary 1 --ordinary-repeats 20
 
-Designed subnets are measured without weights, as `mosdeploy profile` does, and a predictor is fitted to them; random
-ones, measured in the same session, test it. Beside it the ordinary way, for as many of these as `--ordinary` says: the
-whole model is uploaded, and timed a fixed number of times. Needs OpenSSH's server and the tests of this repository,
-which know how to start it.
+Designed subnets are measured without weights, as `mosdeploy profile` does, and predictors are fitted to the first so
+many of them; random ones, measured in the same session, test these. Beside it the ordinary way, for as many subnets as
+`--ordinary` says: the whole model is uploaded, and timed a fixed number of times. Needs OpenSSH's server and the tests
+of this repository, which know how to start it.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 from onnx import TensorProto
 
 from mosdeploy.config import DeviceProfile, MeasureProtocol, RunConfig, Workload
@@ -30,14 +31,16 @@ from mosdeploy.devices.session import Session
 from mosdeploy.export.candidate import build_candidate, candidate_weights_bytes
 from mosdeploy.export.onnx_graph import build_graph
 from mosdeploy.export.weights import Compute, TensorSpec
+from mosdeploy.latency.dataset import LatencyDataset, Samples
 from mosdeploy.latency.design import choose
 from mosdeploy.latency.fitting import measure_errors
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.pipeline.measuring import middling
 from mosdeploy.pipeline.sessions import spread_percent
-from mosdeploy.records import Measurement
+from mosdeploy.records import LatencyContext, LatencyRecord, Measurement
 from mosdeploy.schema import load_toml
 from mosdeploy.space import ArchConfig, SearchSpace
+from mosdeploy.workspace import fingerprint
 
 ROOT = Path(__file__).parents[1]
 LENGTH_PENALTY = 0.6
@@ -152,22 +155,36 @@ def whole_model(arch: ArchConfig, space: SearchSpace, vocab_size: int, workload:
 
 
 def predictor_errors(
-    config: RunConfig, designed: list[ArchConfig], held_out: list[ArchConfig], found: dict[str, Measurement]
+    config: RunConfig,
+    profile: DeviceProfile,
+    designed: list[ArchConfig],
+    held_out: list[ArchConfig],
+    found: dict[str, Measurement],
+    folder: Path,
 ) -> dict[str, Any]:
-    """Fit on the designed subnets, and judge on the others."""
-
-    def data(archs: list[ArchConfig]) -> tuple[Any, Any]:
-        pairs = [(arch, timing.median_ms) for arch in archs if (timing := found[arch.key].total)]
-        return config.space.genes([arch for arch, _ in pairs]), np.array([time_ms for _, time_ms in pairs])
-
-    (genes, latency_ms), (test_genes, test_ms) = data(designed), data(held_out)
-    model = LatencyPredictor.fit(
-        config.space, config.workload, config.corpus.vocab_size, genes, latency_ms, device="loopback"
+    """Fit on the designed subnets as `mosdeploy fit` does, and judge on the others."""
+    context = LatencyContext(
+        dataset_id=folder.name,
+        device=profile,
+        workload=config.workload,
+        space_sha256=fingerprint(config.space),
+        vocab_size=config.corpus.vocab_size,
     )
-    errors = vars(measure_errors(model.predict(test_genes), test_ms))
+
+    def samples(name: str, archs: list[ArchConfig]) -> tuple[LatencyDataset, Samples]:
+        dataset = LatencyDataset.open(folder / name / "latency.jsonl", context)
+        for arch in archs:
+            facts = {"runtime": f"onnxruntime {onnxruntime.__version__}", "measured_at": "", "session": name}
+            dataset.append(LatencyRecord(arch=arch, measurement=found[arch.key], **facts))
+        return dataset, dataset.samples(config.space)
+
+    (dataset, fitted_on), (_, judged_on) = samples("designed", designed), samples("held_out", held_out)
+    model = LatencyPredictor.fit_dataset(config.space, dataset)
+    test_ms = judged_on.latency_ms
+    errors = vars(measure_errors(model.predict(judged_on.genes), test_ms))
     return {
-        "designed": len(genes),
-        "held_out": len(test_genes),
+        "designed": len(fitted_on.genes),
+        "held_out": len(test_ms),
         "latency_ms": [round(float(test_ms.min()), 2), round(float(test_ms.max()), 2)],
         **{name: round(float(value), 3) for name, value in errors.items()},
     }
@@ -204,13 +221,17 @@ def benchmark(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         ordinary = measure_ordinary(connect, ordinary_profile, config, archs, found, folder) if archs else None
     finally:
         server.close()
+
+    def errors(size: int) -> dict[str, Any]:
+        return predictor_errors(config, profile, designed[:size], held_out, found, folder / f"from-{size}")
+
     parameters = [config.space.num_parameters(arch, config.corpus.vocab_size) for arch in [*designed, *held_out]]
     return {
         "recipe": options.recipe,
         "workload": workload.model_dump(),
         "fp32_bytes_a_candidate": round(4 * float(np.mean(parameters))),
         "profile": cost,
-        "predictor": predictor_errors(config, designed, held_out, found),
+        **{f"predictor from {size}": errors(size) for size in sorted({*options.fit_on, len(designed)})},
         "ordinary": ordinary,
     }
 
@@ -218,7 +239,10 @@ def benchmark(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="What a latency predictor costs over SSH.")
     parser.add_argument("--recipe", default="hat-wmt", help="whose space and workload")
-    parser.add_argument("--designed", type=int, default=30, help="subnets that the predictor is fitted on")
+    parser.add_argument("--designed", type=int, default=50, help="designed subnets to measure")
+    parser.add_argument(
+        "--fit-on", type=int, nargs="*", default=[10, 20, 30], help="fit predictors also on the first so many"
+    )
     parser.add_argument("--held-out", type=int, default=30, help="random subnets that it is tested on")
     parser.add_argument("--beam", type=int, help="instead of the recipe's; a smaller one is sooner over")
     parser.add_argument("--threads", type=int, help="instead of the recipe's")

@@ -95,8 +95,9 @@ class Measurement(Record):
 
     `total` is the whole translation as deployed; `encoder` the same graph with no decode step (encoder and
     cross-attention keys and values); `decoder` the difference of the paired repeats. `drift_percent` tells how far the
-    reference subnet moved between just before and just after, None if that is not known. Whoever fits should trust a
-    `flagged` one less: it moved too far in each of the `attempts`, of which this is the one that it moved least in.
+    reference subnet moved between just before and just after, None if that is not known; a fit trusts the
+    measurement accordingly. For a `flagged` one it moved too far in each of the `attempts`, of which this is the one
+    that it moved least in.
     """
 
     total: Timing | None = None

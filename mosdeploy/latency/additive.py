@@ -4,7 +4,8 @@ In: columns and measured latencies, some of them taken while the device was busy
 unit of each column, and how far each sample is trusted. This file knows no search space and no device.
 
 Errors are relative, for a millisecond matters more on a fast subnet. Samples far off the rest lose their weight: six
-rounds of Huber's weights, then six of Tukey's, which go down to zero. No coefficient is negative, since nothing runs
+rounds of Huber's weights, then six of Tukey's, which go down to zero. Samples known to be noisier count for less from
+the start, as weighted least squares has it. No coefficient is negative, since nothing runs
 faster by doing more; that makes ten samples enough for nine columns, and many samples lose nothing by it.
 """
 
@@ -31,7 +32,7 @@ class AdditiveModel:
     coefficients
         Shape (C,), milliseconds a unit of each column; zero for a column that was not used.
     weights
-        Shape (N,), in [0, 1]: how far each sample was trusted; 0 means rejected.
+        Shape (N,), in [0, 1]: how much each sample counts; 0 means rejected.
     used
         Indices of the columns with a positive coefficient.
     covariance
@@ -53,7 +54,9 @@ class AdditiveModel:
         return np.asarray(np.einsum("ij,jk,ik->i", relative, self.covariance, relative))
 
 
-def fit_additive(columns: FloatArray, latency_ms: FloatArray, *, core_only: bool) -> AdditiveModel:
+def fit_additive(
+    columns: FloatArray, latency_ms: FloatArray, trust: FloatArray | None = None, *, core_only: bool
+) -> AdditiveModel:
     """Fit the model on the relative error.
 
     Parameters
@@ -62,6 +65,8 @@ def fit_additive(columns: FloatArray, latency_ms: FloatArray, *, core_only: bool
         Shape (N, C), not negative, the first `NUM_CORE` being the ones that carry nearly all of the time.
     latency_ms
         Shape (N,), positive.
+    trust
+        Shape (N,), in (0, 1]: variance of a quiet sample over that of this one; None trusts all alike.
     core_only
         Use only the core columns.
     """
@@ -70,15 +75,16 @@ def fit_additive(columns: FloatArray, latency_ms: FloatArray, *, core_only: bool
     relative = columns[:, used] / unit / latency_ms[:, None]  # the model's sum should be 1 in every row
     length = np.linalg.norm(relative, axis=0)  # for the solver's tolerance
     relative /= length
-    weights = np.ones(len(latency_ms))
+    trust = np.ones(len(latency_ms)) if trust is None else trust
+    weights = trust
     solution = _solve(relative, weights)
     for round_ in range(HUBER_ROUNDS + TUKEY_ROUNDS):
-        error = np.abs(relative @ solution - 1.0)
+        error = np.abs(relative @ solution - 1.0) * np.sqrt(trust)
         distance = error / _scale(error, int(np.count_nonzero(solution)))
         if round_ < HUBER_ROUNDS:
-            weights = HUBER / np.maximum(distance, HUBER)
+            weights = trust * HUBER / np.maximum(distance, HUBER)
         else:
-            weights = np.where(distance < TUKEY, (1.0 - (distance / TUKEY) ** 2) ** 2, 0.0)
+            weights = trust * np.where(distance < TUKEY, (1.0 - (distance / TUKEY) ** 2) ** 2, 0.0)
         solution = _solve(relative, weights)
     coefficients = np.zeros(columns.shape[1])
     coefficients[used] = solution / length / unit

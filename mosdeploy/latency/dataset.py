@@ -27,10 +27,25 @@ R = TypeVar("R", bound=Record)
 
 @dataclass(frozen=True)
 class Samples:
-    """What a fit takes of a dataset: gene rows (N, num_genes), medians (N,) of the whole translation, the runtime."""
+    """What a fit takes of a dataset.
+
+    Attributes
+    ----------
+    genes
+        Gene rows (N, num_genes).
+    latency_ms
+        Shape (N,): medians of the whole translation.
+    trust
+        Shape (N,), in (0, 1]: 1 where the reference stood still around a measurement, a half where it moved by as much
+        as the protocol allows, less where it moved further. A subnet drifts as its reference does, so the drift is a
+        second source of error beside the protocol's, and variances add.
+    runtime
+        What measured.
+    """
 
     genes: GeneArray
     latency_ms: npt.NDArray[np.float64]
+    trust: npt.NDArray[np.float64]
     runtime: str
 
 
@@ -156,7 +171,13 @@ class LatencyDataset:
                 stacklevel=2,
             )
         latency = [r.measurement.total.median_ms for r in usable if r.measurement.total is not None]
-        return Samples(space.genes([r.arch for r in usable]), np.array(latency, dtype=np.float64), ", ".join(runtimes))
+        drift = np.array([r.measurement.drift_percent or 0.0 for r in usable]) / device.measure.max_drift_percent
+        return Samples(
+            genes=space.genes([r.arch for r in usable]),
+            latency_ms=np.array(latency, dtype=np.float64),
+            trust=1.0 / (1.0 + drift**2),
+            runtime=", ".join(runtimes),
+        )
 
     @property
     def sha256(self) -> str:

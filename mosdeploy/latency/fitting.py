@@ -80,7 +80,14 @@ def measure_errors(predicted_ms: FloatArray, measured_ms: FloatArray) -> Errors:
     )
 
 
-def fit_model(columns: FloatArray, features: FloatArray, latency_ms: FloatArray, *, try_mlp: bool) -> Fitted:
+def fit_model(
+    columns: FloatArray,
+    features: FloatArray,
+    latency_ms: FloatArray,
+    trust: FloatArray | None = None,
+    *,
+    try_mlp: bool,
+) -> Fitted:
     """Fit, and let cross-validation choose the columns and whether the ensemble stays.
 
     Parameters
@@ -91,21 +98,24 @@ def fit_model(columns: FloatArray, features: FloatArray, latency_ms: FloatArray,
         Shape (N, F): what the ensemble sees.
     latency_ms
         Shape (N,), positive.
+    trust
+        Shape (N,), in (0, 1], as `fit_additive` takes it.
     try_mlp
         Try the ensemble where there are `MLP_MIN_SAMPLES`.
     """
     folds = folds_for(len(latency_ms))
-    core_only, held_out = True, cross_validate(columns, latency_ms, folds, core_only=True)
+    trust = np.ones(len(latency_ms)) if trust is None else trust
+    core_only, held_out = True, cross_validate(columns, latency_ms, folds, trust, core_only=True)
     if len(latency_ms) >= ALL_COLUMNS_MIN_SAMPLES:
-        wide = cross_validate(columns, latency_ms, folds, core_only=False)
+        wide = cross_validate(columns, latency_ms, folds, trust, core_only=False)
         if _trimmed_error(wide, latency_ms) < (1.0 - ALL_COLUMNS_GAIN) * _trimmed_error(held_out, latency_ms):
             core_only, held_out = False, wide
-    model = fit_additive(columns, latency_ms, core_only=core_only)
+    model = fit_additive(columns, latency_ms, trust, core_only=core_only)
     correction = None
     if try_mlp and len(latency_ms) >= MLP_MIN_SAMPLES:
         mlp_folds = _draw_folds(len(latency_ms), MLP_NUM_FOLDS)
-        plain = cross_validate(columns, latency_ms, mlp_folds, core_only=core_only)
-        corrected = cross_validate(columns, latency_ms, mlp_folds, core_only=core_only, features=features)
+        plain = cross_validate(columns, latency_ms, mlp_folds, trust, core_only=core_only)
+        corrected = cross_validate(columns, latency_ms, mlp_folds, trust, core_only=core_only, features=features)
         if _trimmed_error(corrected, latency_ms) < (1.0 - MLP_GAIN) * _trimmed_error(plain, latency_ms):
             correction, held_out = _fit_correction(model, columns, features, latency_ms), corrected
     return judge(model, correction, held_out, latency_ms)
@@ -139,6 +149,7 @@ def cross_validate(
     columns: FloatArray,
     latency_ms: FloatArray,
     folds: list[IndexArray],
+    trust: FloatArray,
     *,
     core_only: bool,
     features: FloatArray | None = None,
@@ -148,7 +159,7 @@ def cross_validate(
     for fold in folds:
         seen = np.ones(len(latency_ms), dtype=bool)
         seen[fold] = False
-        model = fit_additive(columns[seen], latency_ms[seen], core_only=core_only)
+        model = fit_additive(columns[seen], latency_ms[seen], trust[seen], core_only=core_only)
         predicted[fold], leverage[fold] = model.predict(columns[fold]), model.leverage(columns[fold])
         if features is not None:
             correction = _fit_correction(model, columns[seen], features[seen], latency_ms[seen])

@@ -75,6 +75,7 @@ class LatencyPredictor(Record):
         vocab_size: int,
         rows: Rows,
         latency_ms: npt.ArrayLike,
+        trust: FloatArray | None = None,
         *,
         device: str,
         runtime: str = "",
@@ -93,6 +94,8 @@ class LatencyPredictor(Record):
             Canonical gene rows (N, num_genes), or with `encoding="aggregated"` HAT's averages (N, 10).
         latency_ms
             Shape (N,), positive.
+        trust
+            Shape (N,), in (0, 1]: variance of a quiet measurement over that of this one; None trusts all alike.
         try_mlp
             Train the ensemble at all: takes seconds where the additive model takes hundredths.
         left_out
@@ -105,7 +108,7 @@ class LatencyPredictor(Record):
         """
         latency = _checked(latency_ms, device, workload)
         columns = _columns(space, workload, vocab_size, rows, encoding)
-        fitted = fit_model(columns, np.asarray(rows, dtype=np.float64), latency, try_mlp=try_mlp)
+        fitted = fit_model(columns, np.asarray(rows, dtype=np.float64), latency, trust, try_mlp=try_mlp)
         facts = {"runtime": runtime, "dataset_sha256": dataset_sha256, "source": source, "licence": licence}
         options: dict[str, Any] = {"device": device, "encoding": encoding, "left_out": left_out, **facts}
         return cls.assemble(fitted, space, workload, vocab_size, **options)
@@ -128,6 +131,7 @@ class LatencyPredictor(Record):
             context.vocab_size,
             samples.genes,
             samples.latency_ms,
+            samples.trust,
             device=context.device.name,
             runtime=samples.runtime,
             dataset_sha256=dataset.sha256,

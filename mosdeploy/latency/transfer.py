@@ -48,7 +48,7 @@ def fit_transfer(space: SearchSpace, dataset: LatencyDataset, source: LatencyPre
             f"{num_samples} measured subnets are too few to correct the predictor of {source.device} for {device}: at "
             f"least {MIN_TRANSFER_SAMPLES} are needed; run `mosdeploy profile --device {device} --budget 10`"
         )
-    corrected = fit_map(source, source.to_rows(samples.genes), samples.latency_ms)
+    corrected = fit_map(source, source.to_rows(samples.genes), samples.latency_ms, samples.trust)
     scratch = _from_scratch(space, dataset, samples) if num_samples >= MIN_SAMPLES else None
     used = scratch is None or corrected.trimmed_percent < scratch.trimmed_percent
     return LatencyPredictor.assemble(
@@ -70,7 +70,7 @@ def fit_transfer(space: SearchSpace, dataset: LatencyDataset, source: LatencyPre
     )
 
 
-def fit_map(source: LatencyPredictor, rows: Rows, latency_ms: FloatArray) -> Fitted:
+def fit_map(source: LatencyPredictor, rows: Rows, latency_ms: FloatArray, trust: FloatArray | None = None) -> Fitted:
     """Fit the three coefficients; the result is an additive model for `source.corrected_columns`.
 
     Parameters
@@ -79,6 +79,8 @@ def fit_map(source: LatencyPredictor, rows: Rows, latency_ms: FloatArray) -> Fit
         In the encoding of the source.
     latency_ms
         Shape (N,), on the other device.
+    trust
+        Shape (N,), in (0, 1], as `fit_additive` takes it.
     """
     spread = np.zeros((len(COLUMN_NAMES), 1 + len(FREE)))  # (columns of the model, coefficients of the map)
     for name, coefficient in source.coefficients.items():
@@ -87,8 +89,9 @@ def fit_map(source: LatencyPredictor, rows: Rows, latency_ms: FloatArray) -> Fit
     for i, name in enumerate(FREE, start=1):
         spread[COLUMN_NAMES.index(name), i] = 1.0
     grouped = source.corrected_columns(rows) @ spread
-    held_out = cross_validate(grouped, latency_ms, folds_for(len(latency_ms)), core_only=False)
-    fitted = fit_additive(grouped, latency_ms, core_only=False)
+    trust = np.ones(len(latency_ms)) if trust is None else trust
+    held_out = cross_validate(grouped, latency_ms, folds_for(len(latency_ms)), trust, core_only=False)
+    fitted = fit_additive(grouped, latency_ms, trust, core_only=False)
     coefficients = spread @ fitted.coefficients
     used = [int(i) for i in np.flatnonzero(coefficients)]
     part = spread[np.ix_(used, fitted.used)]
@@ -99,4 +102,4 @@ def fit_map(source: LatencyPredictor, rows: Rows, latency_ms: FloatArray) -> Fit
 def _from_scratch(space: SearchSpace, dataset: LatencyDataset, samples: Samples) -> Fitted:
     context, genes = dataset.context, samples.genes
     columns = physical_columns(sums_from_genes(space, genes), space.qkv_dim, context.workload, context.vocab_size)
-    return fit_model(columns, genes.astype(np.float64), samples.latency_ms, try_mlp=True)
+    return fit_model(columns, genes.astype(np.float64), samples.latency_ms, samples.trust, try_mlp=True)

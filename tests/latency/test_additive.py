@@ -57,3 +57,27 @@ def test_leverage_grows_away_from_the_samples(columns_of, true_latency, space, d
     inside, outside = model.leverage(columns_of(genes)), model.leverage(columns_of(space.genes([space.largest])))
     assert outside[0] > 2 * np.median(inside)
     assert inside.sum() == pytest.approx(len(model.used), rel=0.2)  # the trace of a hat matrix
+
+
+def test_a_sample_trusted_by_half_counts_as_half_a_sample():
+    columns = np.zeros((3, 15))
+    columns[:, 0] = 1.0
+    latency, trust = np.array([1.0, 1.0, 1.01]), np.array([1.0, 1.0, 0.5])
+    model = fit_additive(columns, latency, trust, core_only=True)
+    # relative errors c/l - 1, weighted least squares: c = sum(w/l) / sum(w/l^2), w = trust times Tukey's weight
+    relative = model.weights / latency
+    assert model.coefficients[0] == pytest.approx(relative.sum() / (relative / latency).sum())
+    assert model.weights[2] <= 0.5
+
+
+def test_trusting_drifted_samples_less_lowers_the_error_on_unseen_subnets(columns_of, true_latency, draw):
+    genes, unseen = draw(40, seed=6), draw(200, seed=7)
+    drift = np.where(np.arange(40) % 2, 0.002, 0.05)  # half of the samples taken while the device changed
+
+    def error(seed, trust):
+        latency = true_latency(genes) * (1 + drift * np.random.default_rng(seed).normal(size=40))
+        model = fit_additive(columns_of(genes), latency, trust, core_only=True)
+        return np.abs(model.predict(columns_of(unseen)) / true_latency(unseen) - 1).mean()
+
+    ratios = [error(seed, 1 / (1 + (drift / 0.02) ** 2)) / error(seed, None) for seed in range(20)]
+    assert np.median(ratios) < 0.8
