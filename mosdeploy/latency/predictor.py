@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from ..config import Workload
 from ..errors import PredictorError
+from ..mlp import Finite, Matrix, MlpEnsemble
 from ..records import PredictorCard, RowBlock
 from ..schema import Record
 from ..space import GeneArray, SearchSpace
@@ -22,7 +23,6 @@ from ..workspace import fingerprint, read_record, write_record
 from .columns import COLUMN_NAMES, FloatArray, Rows, physical_columns, sums_from_aggregates, sums_from_genes
 from .dataset import LatencyDataset, runtime_family
 from .fitting import MIN_SAMPLES, Fitted, fit_model
-from .mlp import Finite, Matrix, MlpEnsemble
 
 Encoding = Literal["per_layer", "aggregated"]
 CHUNK = 16_384

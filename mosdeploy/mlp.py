@@ -1,18 +1,20 @@
-"""A small ensemble of neural networks for what the additive model leaves over.
+"""A small ensemble of neural networks, for what a simpler model leaves over.
 
-In: standardisable features and the logarithm of measured over predicted latency. Out: a correction and how far the
-members disagree. scikit-learn trains it; the weights are kept as plain numbers and evaluated with numpy, so that a
-saved predictor needs neither scikit-learn nor a pickle. Whether the ensemble is worth keeping is not decided here.
+In: features, standardised here, and residuals. Out: a correction and how far the members disagree. scikit-learn trains
+it; the weights are kept as plain numbers and evaluated with numpy, so that a saved predictor needs neither scikit-learn
+nor a pickle. Whether the ensemble is worth keeping is not decided here.
 """
 
 import warnings
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
-from ..schema import Record
-from .columns import FloatArray, Rows
+from .schema import Record
+
+FloatArray = npt.NDArray[np.float64]
 
 HIDDEN_DIM = 32
 MEMBERS = 3
@@ -39,7 +41,7 @@ class MlpEnsemble(Record):
     output_scale: Finite
     members: tuple[tuple[Layer, ...], ...]
 
-    def predict(self, features: Rows) -> tuple[FloatArray, FloatArray]:
+    def predict(self, features: npt.NDArray[Any]) -> tuple[FloatArray, FloatArray]:
         """Correct a population.
 
         Parameters
@@ -49,7 +51,7 @@ class MlpEnsemble(Record):
 
         Returns
         -------
-        The correction of the log latency and its standard deviation over the members, each of shape (N,).
+        The correction and its standard deviation over the members, each of shape (N,).
         """
         inputs = (features - np.array(self.mean)) / np.array(self.deviation)
         outputs = []
@@ -64,22 +66,22 @@ class MlpEnsemble(Record):
         return stacked.mean(axis=0), stacked.std(axis=0)
 
 
-def fit_mlp(features: FloatArray, log_residual: FloatArray) -> MlpEnsemble:
+def fit_mlp(features: FloatArray, residual: FloatArray) -> MlpEnsemble:
     """Train the ensemble; the same data give the same weights.
 
     Parameters
     ----------
     features
         Shape (N, F).
-    log_residual
-        Shape (N,): log(measured / predicted).
+    residual
+        Shape (N,): what is left to explain; about zero on average.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPRegressor
 
     mean, deviation = features.mean(axis=0), features.std(axis=0)
     deviation[deviation == 0] = 1.0
-    scale = max(float(log_residual.std()), 1e-9)
+    scale = max(float(residual.std()), 1e-9)
     members = []
     for seed in range(MEMBERS):
         network = MLPRegressor(
@@ -91,7 +93,7 @@ def fit_mlp(features: FloatArray, log_residual: FloatArray) -> MlpEnsemble:
         )
         with warnings.catch_warnings():  # stopping early is regularisation too
             warnings.simplefilter("ignore", ConvergenceWarning)
-            network.fit((features - mean) / deviation, log_residual / scale)
+            network.fit((features - mean) / deviation, residual / scale)
         members.append(
             tuple(
                 Layer(weight=_matrix(weight), bias=tuple(bias.tolist()))

@@ -1,0 +1,147 @@
+"""The evolution of HAT (Wang et al., ACL 2020) with its defects mended.
+
+In: a space, limits, and callables that price an architecture. Out: an `Evolution`. Every architecture is evaluated
+once, several limits hold together, and no loop waits for a candidate that the space does not hold.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..config import SearchConfig
+from ..errors import ConfigError, MosdeployError
+from ..records import Candidate, Limits
+from ..space import ArchConfig, SearchSpace
+from .prices import CostOf, PredictMs, Prices, feasible_start
+
+MAX_DRAW_ROUNDS = 32
+"""How often a batch of candidates is redrawn for the ones above a limit or already known."""
+
+Loss = Callable[[ArchConfig], float]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One finished iteration: its number (0 is the first population), how many follow, the best loss, the work done."""
+
+    iteration: int
+    iterations: int
+    best_loss: float
+    num_evaluated: int
+
+
+@dataclass(frozen=True)
+class Evolution:
+    """What the search saw: everything with a finite loss, best first, and the Pareto front among it."""
+
+    ranked: tuple[Candidate, ...]
+    front: tuple[Candidate, ...]
+    num_evaluated: int
+
+
+def evolve(
+    space: SearchSpace,
+    config: SearchConfig,
+    limits: Limits,
+    *,
+    loss: Loss,
+    cost: CostOf,
+    predict_ms: PredictMs | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Evolution:
+    """Search for the architectures of lowest loss that keep all limits.
+
+    The first population is random; then the best `parents` of everything seen bear `mutations` mutants and `crossovers`
+    crosses, `iterations` times. Only architectures within the limits are evaluated, each once. The same seed and
+    callables give the same result.
+
+    Parameters
+    ----------
+    loss
+        Validation loss of the inherited subnet, lower is better; called once an architecture. A candidate whose loss is
+        not finite is counted and forgotten.
+    cost
+        Weights and bytes of an architecture.
+    predict_ms
+        Latencies of a population of gene rows (N, num_genes), in milliseconds; needed with a latency limit.
+
+    Raises
+    ------
+    InfeasibleError
+        If no architecture was found that keeps the limits; names the least found of each quantity that is limited.
+    ConfigError
+        For a latency limit without `predict_ms`.
+    MosdeployError
+        If no loss is finite.
+    """
+    if limits.max_latency_ms is not None and predict_ms is None:
+        raise ConfigError(
+            "a latency limit needs a latency predictor; run `mosdeploy profile` and `mosdeploy fit` first"
+        )
+    rng = np.random.default_rng(config.seed)
+    prices = Prices(space, limits, cost, predict_ms)
+    start = feasible_start(prices, rng)
+    seen: dict[ArchConfig, float] = {}
+
+    def evaluate(archs: list[ArchConfig], iteration: int) -> list[ArchConfig]:
+        seen.update({arch: float(loss(arch)) for arch in archs})
+        finite = [arch for arch, value in seen.items() if math.isfinite(value)]
+        ranked = sorted(finite, key=lambda arch: (seen[arch], prices.latency_ms(arch) or 0.0, arch.key))
+        if progress is not None:
+            best = seen[ranked[0]] if ranked else math.inf
+            progress(Progress(iteration, config.iterations, best, len(seen)))
+        return ranked
+
+    def mutant(parents: list[ArchConfig]) -> ArchConfig:
+        return space.mutate(parents[rng.integers(len(parents))], config.mutation_probability, rng)
+
+    def cross(parents: list[ArchConfig]) -> ArchConfig:
+        first, second = rng.integers(len(parents), size=2)
+        return space.cross(parents[first], parents[second], rng)
+
+    population = [start]
+    population += _draw(lambda: space.sample(rng), config.population - 1, prices, population)
+    population += _draw(lambda: mutant([start]), config.population - len(population), prices, population)
+    ranked = evaluate(population, 0)
+    for iteration in range(1, config.iterations + 1):
+        parents = ranked[: config.parents] or [start]
+        children = _draw(functools.partial(mutant, parents), config.mutations, prices, seen)
+        children += _draw(functools.partial(cross, parents), config.crossovers, prices, [*seen, *children])
+        ranked = evaluate(children, iteration)
+    if not ranked:
+        raise MosdeployError(f"none of {len(seen)} subnets has a finite validation loss; train the supernet again")
+    candidates = [prices.candidate(arch, seen[arch]) for arch in ranked]
+    return Evolution(tuple(candidates), pareto_front(candidates), len(seen))
+
+
+def pareto_front(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """The candidates that no other beats in latency and loss, fastest first; without latencies, in weights and loss."""
+
+    def price(candidate: Candidate) -> float:
+        return candidate.num_parameters if candidate.predicted_ms is None else candidate.predicted_ms
+
+    front: list[Candidate] = []
+    for candidate in sorted(candidates, key=lambda c: (price(c), c.loss, c.arch.key)):
+        if not front or candidate.loss < front[-1].loss:
+            front.append(candidate)
+    return tuple(front)
+
+
+def _draw(
+    make: Callable[[], ArchConfig], count: int, prices: Prices, known: Collection[ArchConfig]
+) -> list[ArchConfig]:
+    """Up to `count` new architectures within the limits; fewer when `MAX_DRAW_ROUNDS` did not find them."""
+    taken, found = set(known), list[ArchConfig]()
+    for _ in range(MAX_DRAW_ROUNDS):
+        if len(found) >= count:
+            break
+        batch = [make() for _ in range(count - len(found))]
+        prices.learn(batch)
+        for arch in batch:
+            if arch not in taken and prices.excess(arch) == 0.0:
+                taken.add(arch)
+                found.append(arch)
+    return found

@@ -1,0 +1,73 @@
+"""Who is measured on the device, and who wins.
+
+In: an `Evolution` and limits; later the same candidates, measured. Out: the few to measure; the winner.
+"""
+
+import math
+from collections.abc import Collection, Sequence
+
+from ..errors import InfeasibleError
+from ..records import Candidate, Limits
+from .evolution import Evolution
+from .prices import Cost, loads
+
+
+def finalists(
+    evolution: Evolution,
+    limits: Limits,
+    count: int,
+    exclude: Collection[str] = (),
+    margin: float = 0.1,
+) -> list[Candidate]:
+    """Choose the subnets to measure: the best by loss, and the best further and further below the latency limit.
+
+    The best sit just below the limit as predicted, and half of them will measure above it. So the first finalist is
+    the best within the limit, the last the best within `limit * (1 - margin)`, the others in between; members of the
+    front come first, since what they dominate has little to offer in their place.
+
+    Parameters
+    ----------
+    exclude
+        Keys of architectures that were measured already.
+    margin
+        How far below the limit to go: the predictor's relative error at, say, nine cases in ten.
+    """
+    known, front = set(exclude), {candidate.arch.key for candidate in evolution.front}
+    left = [candidate for candidate in evolution.ranked if candidate.arch.key not in known]
+    left.sort(key=lambda candidate: candidate.arch.key not in front)  # stable: by loss within each half
+    chosen: list[Candidate] = []
+    for i in range(min(count, len(left))):
+        ceiling = math.inf
+        if limits.max_latency_ms is not None:
+            ceiling = limits.max_latency_ms * (1.0 - margin * i / max(count - 1, 1))
+        fast = [candidate for candidate in left if (candidate.predicted_ms or 0.0) <= ceiling]
+        chosen.append((fast or left)[0])
+        left.remove(chosen[-1])
+    return chosen
+
+
+def choose_winner(measured: Sequence[Candidate], limits: Limits) -> Candidate:
+    """The candidate of lowest loss that keeps the limits as measured; one without `measured_ms` is out of the running.
+
+    Raises
+    ------
+    InfeasibleError
+        If none does; carries the fastest latency measured.
+    """
+    timed = [c for c in measured if c.measured_ms is not None]
+    kept = [
+        c
+        for c in timed
+        if all(x <= 1 for x in loads(limits, c.measured_ms, Cost(c.num_parameters, c.size_bytes)).values())
+    ]
+    if kept:
+        return min(kept, key=lambda c: (c.loss, c.measured_ms, c.arch.key))
+    fastest_ms = min((c.measured_ms for c in timed if c.measured_ms is not None), default=None)
+    if fastest_ms is None:
+        raise InfeasibleError(f"none of the {len(measured)} finalists could be measured; run `mosdeploy devices check`")
+    raise InfeasibleError(
+        f"none of the {len(timed)} finalists keeps the limits as measured: the fastest took {fastest_ms:.4g} ms"
+        + (f", the limit is {limits.max_latency_ms:.4g} ms" if limits.max_latency_ms is not None else "")
+        + "; raise the limit, or measure more subnets with `mosdeploy profile --budget` for a closer predictor",
+        fastest_latency_ms=fastest_ms,
+    )
