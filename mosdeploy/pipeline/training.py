@@ -86,8 +86,8 @@ def _train(run: Run, progress: Progress) -> SupernetCard:
         vocab_size=tokenizer.vocab_size,
         routing=config.supernet.routing,
         num_experts=config.supernet.num_experts,
-        largest_loss=summary.largest_loss,
-        smallest_loss=summary.smallest_loss,
+        largest_loss=summary.losses["largest_loss"],
+        smallest_loss=summary.losses["smallest_loss"],
         train_seconds=summary.train_seconds,
     )
     write_record(files.supernet_card_path, card)

@@ -1,6 +1,6 @@
 """The network: a supernet that generates weights, the plain subnet that computes, and their files on disk."""
 
-from .checkpoint import load_supernet, load_training_state, save_supernet, save_training_state
+from .checkpoint import load_subnet, load_supernet, load_training_state, save_subnet, save_supernet, save_training_state
 from .subnet import DecoderState, Memory, Subnet, extract
 from .supernet import Supernet
 
@@ -10,8 +10,10 @@ __all__ = [
     "Subnet",
     "Supernet",
     "extract",
+    "load_subnet",
     "load_supernet",
     "load_training_state",
+    "save_subnet",
     "save_supernet",
     "save_training_state",
 ]

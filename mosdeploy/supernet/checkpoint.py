@@ -1,4 +1,4 @@
-"""Supernets and training states on disk.
+"""Supernets, subnets that were trained alone, and training states on disk.
 
 In: a network or a dictionary of tensors and plain values. Out: a file that is whole or not there, and that is checked
 before a byte of it is used: members against their checksums, `weights_only`, kind and version, shapes.
@@ -16,14 +16,19 @@ from typing import Any
 import torch
 
 from ..config import SupernetConfig
-from ..errors import ConfigError, StaleInputError
+from ..errors import ArchError, ConfigError, StaleInputError
 from ..schema import parse
-from ..space import SearchSpace
+from ..space import ArchConfig, SearchSpace
 from ..workspace import atomic_write
+from .subnet import Subnet
 from .supernet import Supernet
 
 VERSION = 1
-MADE_BY = "mosdeploy train"
+MADE_BY = {
+    "supernet": "`mosdeploy train`",
+    "subnet": "`mosdeploy finetune`",
+    "training state": "the same command",
+}
 
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -73,8 +78,36 @@ def load_supernet(path: Path) -> Supernet:
         net = Supernet(space, content["vocab_size"], config, content["pad_id"])
         net.load_state_dict(content["weights"])
     except (ConfigError, *_DAMAGE) as error:
-        raise _corrupt(path, error) from error
+        raise _corrupt(path, "supernet", error) from error
     return net.eval()
+
+
+def save_subnet(path: Path, subnet: Subnet) -> None:
+    """Write the weights of a subnet that was trained alone; what shapes it is known to whoever reads it.
+
+    Raises
+    ------
+    MosdeployError
+        If the disk is full or read-only; an older file is then left as it was.
+    """
+    _write(path, "subnet", {"arch": subnet.arch.model_dump(mode="json"), "weights": subnet.state_dict()})
+
+
+def load_subnet(path: Path, net: Supernet) -> Subnet:
+    """Read a subnet of the space and vocabulary of a supernet, on the CPU and in eval mode.
+
+    Raises
+    ------
+    StaleInputError
+        If the file is missing, damaged, of another kind or of another version, or does not fit the supernet's space.
+    """
+    content = _read(path, "subnet")
+    try:
+        subnet = net.skeleton(parse(ArchConfig, content["arch"], str(path)))
+        subnet.load_state_dict(content["weights"], assign=True)
+    except (ArchError, ConfigError, *_DAMAGE) as error:
+        raise _corrupt(path, "subnet", error) from error
+    return subnet.eval()
 
 
 def save_training_state(path: Path, state: Mapping[str, Any]) -> None:
@@ -109,7 +142,7 @@ def _read(path: Path, kind: str) -> dict[str, Any]:
     try:
         file = path.open("rb")
     except FileNotFoundError as error:
-        raise StaleInputError(f"{path} does not exist; run `{MADE_BY}` first") from error
+        raise StaleInputError(f"{path} does not exist; run {MADE_BY[kind]} first") from error
     with file:
         try:
             damaged = zipfile.ZipFile(file).testzip()  # torch.load itself does not look at the checksums
@@ -119,16 +152,16 @@ def _read(path: Path, kind: str) -> dict[str, Any]:
             data = torch.load(file, map_location="cpu", weights_only=True)
             found = (data["kind"], data["version"])
         except _DAMAGE as error:
-            raise _corrupt(path, error) from error
+            raise _corrupt(path, kind, error) from error
     if found != (kind, VERSION):
         raise StaleInputError(
             f"{path} is a {found[0]}, version {found[1]}, where a {kind}, version {VERSION}, is needed;"
-            f" delete it and run `{MADE_BY}` again"
+            f" delete it and run {MADE_BY[kind]} again"
         )
     content: dict[str, Any] = data["content"]
     return content
 
 
-def _corrupt(path: Path, error: Exception) -> StaleInputError:
+def _corrupt(path: Path, kind: str, error: Exception) -> StaleInputError:
     reason = str(error).strip().splitlines() or [type(error).__name__]
-    return StaleInputError(f"{path} is corrupt ({reason[0]}); delete it and run `{MADE_BY}` again")
+    return StaleInputError(f"{path} is corrupt ({reason[0]}); delete it and run {MADE_BY[kind]} again")

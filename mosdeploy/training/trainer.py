@@ -1,8 +1,8 @@
-"""Training a supernet by the sandwich rule.
+"""Training a supernet by the sandwich rule, or one subnet alone.
 
-In: a `Supernet`, batches, a `TrainingConfig` and the names of two files. Out: the net with trained weights, a state
-file that a killed run resumes from, a JSON Lines log, and a `TrainingSummary`. This file reads no corpus and decodes
-nothing.
+In: a `Supernet` or a `Subnet`, batches, a `TrainingConfig` and the names of two files. Out: the net with trained
+weights, a state file that a killed run resumes from, a JSON Lines log, and a `TrainingSummary`. This file reads no
+corpus and decodes nothing.
 
 Every random choice of an update (architectures, dropout) comes from generators seeded by the run's seed and the number
 of the update, and every batch from its step, so a resumed run walks the trajectory of an undisturbed one.
@@ -27,6 +27,7 @@ from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..schema import Record
 from ..space import ArchConfig, SearchSpace
 from ..supernet.checkpoint import load_training_state, save_training_state
+from ..supernet.subnet import Subnet
 from ..supernet.supernet import Supernet
 from ..workspace import append_line, atomic_write, read_lines
 from .batches import Batch, Batches
@@ -40,9 +41,10 @@ ProgressCallback = Callable[[int, int, float, float, float], None]
 class LogLine(Record):
     """One line of the training log, one for each update.
 
-    `loss` is the label-smoothed training loss and the two validation losses are plain negative log-likelihoods, all in
-    nats per target token; `tokens_per_s` counts each target token once, however many architectures saw it; `seconds` is
-    the training time so far, summed over resumed runs.
+    `loss` is the label-smoothed training loss; the three others are validation losses, negative log-likelihoods, of
+    a supernet's largest and smallest subnet, or of the subnet that is trained alone; all in nats per target token.
+    `tokens_per_s` counts each target token once, however many architectures saw it; `seconds` is the training time so
+    far, summed over resumed runs.
     """
 
     update: int
@@ -53,15 +55,18 @@ class LogLine(Record):
     seconds: float
     largest_loss: float | None = None
     smallest_loss: float | None = None
+    subnet_loss: float | None = None
 
 
 class TrainingSummary(Record):
-    """What a finished run reached; `first_update` is above 1 if this call resumed one."""
+    """What a finished run reached; `first_update` is above 1 if this call resumed one.
+
+    `losses` are the last validation losses, by their names in `LogLine`.
+    """
 
     updates: int
     first_update: int
-    largest_loss: float
-    smallest_loss: float
+    losses: dict[str, float]
     train_seconds: float
 
 
@@ -95,7 +100,7 @@ class Compute:
 
 
 def train(
-    net: Supernet,
+    net: Supernet | Subnet,
     batches: Batches,
     valid_batches: Sequence[Batch],
     config: TrainingConfig,
@@ -104,15 +109,16 @@ def train(
     made_from: str,
     progress: ProgressCallback | None = None,
 ) -> TrainingSummary:
-    """Train a supernet, or go on where a killed run of the same inputs stopped.
+    """Train a network, or go on where a killed run of the same inputs stopped.
 
-    Each update computes the loss of the largest, the smallest and `num_random_archs` random architectures on the same
-    batches, averages their gradients, and takes one Adam step (the sandwich rule of BigNAS; MoS trains so too).
+    Each update of a supernet computes the loss of the largest, the smallest and `num_random_archs` random architectures
+    on the same batches, averages their gradients, and takes one Adam step (the sandwich rule of BigNAS; MoS trains so
+    too). A subnet trains alone, in the same way but for the architectures.
 
     Parameters
     ----------
     net
-        Freshly initialised; its weights are replaced if there is a state to resume from. Left on the CPU in eval mode.
+        With the weights to start from, which a state to resume from replaces. Left on the CPU in eval mode.
     state_path
         Written every `checkpoint_every` updates and at the end; a finished state makes this call return at once.
     log_path
@@ -150,8 +156,7 @@ def train(
     return TrainingSummary(
         updates=run.update,
         first_update=first_update,
-        largest_loss=run.largest_loss,
-        smallest_loss=run.smallest_loss,
+        losses=run.losses,
         train_seconds=run.seconds,
     )
 
@@ -191,7 +196,7 @@ def sandwich(space: SearchSpace, num_random_archs: int, seed: int, update: int) 
     return [space.largest, space.smallest, *(space.sample(rng) for _ in range(num_random_archs))]
 
 
-AGAIN = "delete it and run `mosdeploy train` again, or restore what it was made from"
+AGAIN = "delete it and run the same command again, or restore what it was made from"
 
 
 def _refuse_other(path: Path, state: dict[str, Any], made_from: str) -> None:
@@ -211,7 +216,13 @@ class _Run:
     """A training run between two updates; what is saved is what `_Run` holds."""
 
     def __init__(
-        self, net: Supernet, config: TrainingConfig, compute: Compute, state_path: Path, log_path: Path, made_from: str
+        self,
+        net: Supernet | Subnet,
+        config: TrainingConfig,
+        compute: Compute,
+        state_path: Path,
+        log_path: Path,
+        made_from: str,
     ) -> None:
         self.net, self.config, self.compute = net, config, compute
         self.state_path, self.log_path, self.made_from = state_path, log_path, made_from
@@ -220,8 +231,10 @@ class _Run:
         )
         self.update = 0
         self.seconds = 0.0
-        self.largest_loss = math.nan
-        self.smallest_loss = math.nan
+        self.losses: dict[str, float] = {}
+        self.judged: dict[str, ArchConfig | None] = {"subnet_loss": None}
+        if isinstance(net, Supernet):
+            self.judged = {"largest_loss": net.space.largest, "smallest_loss": net.space.smallest}
 
     def resume(self) -> None:
         """Take up the state file, if there is one, and cut the log back to it."""
@@ -233,7 +246,7 @@ class _Run:
         except (ValueError, KeyError, TypeError) as error:
             raise StaleInputError(
                 f"{self.log_path} is corrupt ({error}); delete it, only the plot of the training is lost, "
-                "and run `mosdeploy train` again"
+                "and run the same command again"
             ) from error
         if torn or len(kept) < len(lines):
             atomic_write(self.log_path, b"".join(line + b"\n" for line in kept))
@@ -259,8 +272,7 @@ class _Run:
             gradient_norm=gradient_norm,
             tokens_per_s=sum(part.num_tokens for part in parts) / took_s,
             seconds=self.seconds,
-            largest_loss=self.largest_loss if validated else None,
-            smallest_loss=self.smallest_loss if validated else None,
+            **(self.losses if validated else {}),
         )
         append_line(self.log_path, line)
         if done or self.update % self.config.checkpoint_every == 0:
@@ -272,7 +284,7 @@ class _Run:
         self.net.train()
         dropout_rng = np.random.default_rng([self.config.seed % 2**63, self.update, _DROPOUT])
         torch.manual_seed(int(dropout_rng.integers(2**62)))
-        archs = sandwich(self.net.space, self.config.num_random_archs, self.config.seed, self.update)
+        archs = self._archs()
         num_terms = sum(part.num_tokens for part in parts) * len(archs)
         self.optimizer.zero_grad()
         total = torch.zeros((), device=self.compute.device)
@@ -291,9 +303,14 @@ class _Run:
         self.optimizer.step()
         return total.item(), norm.item()
 
-    def _summed_loss(self, batch: Batch, arch: ArchConfig) -> torch.Tensor:
+    def _archs(self) -> Sequence[ArchConfig | None]:
+        if isinstance(self.net, Supernet):
+            return sandwich(self.net.space, self.config.num_random_archs, self.config.seed, self.update)
+        return [None]
+
+    def _summed_loss(self, batch: Batch, arch: ArchConfig | None) -> torch.Tensor:
         with self.compute.autocast():
-            logits = self.net(batch.src, batch.prev, arch)  # (B, T, V)
+            logits = self.net(batch.src, batch.prev, *([arch] if arch else []))  # (B, T, V)
         return F.cross_entropy(
             logits.flatten(0, 1).float(),  # (B * T, V)
             batch.target.flatten(),  # (B * T,)
@@ -303,18 +320,16 @@ class _Run:
         )
 
     def _validate(self, valid_batches: Sequence[Batch]) -> None:
-        self.largest_loss = validation_loss(self.net, valid_batches, self.net.space.largest)
-        self.smallest_loss = validation_loss(self.net, valid_batches, self.net.space.smallest)
-        if not math.isfinite(self.largest_loss + self.smallest_loss):
-            raise self._diverged(f"validation losses {self.largest_loss} and {self.smallest_loss}")
+        self.losses = {name: validation_loss(self.net, valid_batches, arch) for name, arch in self.judged.items()}
+        if not all(math.isfinite(loss) for loss in self.losses.values()):
+            raise self._diverged(f"validation losses {self.losses}")
 
     def _state(self) -> dict[str, Any]:
         return {
             "made_from": self.made_from,
             "update": self.update,
             "seconds": self.seconds,
-            "largest_loss": self.largest_loss,
-            "smallest_loss": self.smallest_loss,
+            "losses": self.losses,
             "model": self.net.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
@@ -325,13 +340,13 @@ class _Run:
             self.net.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.update, self.seconds = int(state["update"]), float(state["seconds"])
-            self.largest_loss, self.smallest_loss = float(state["largest_loss"]), float(state["smallest_loss"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            self.losses = {str(name): float(loss) for name, loss in state["losses"].items()}
+        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
             raise StaleInputError(f"{self.state_path} does not fit this network ({error}); {AGAIN}") from error
 
     def _diverged(self, what: str) -> MosdeployError:
         return MosdeployError(
             f"training diverged at update {self.update}: {what}; lower training.learning_rate (now "
             f"{self.config.learning_rate}) or raise training.warmup_updates (now {self.config.warmup_updates}), "
-            f"delete {self.state_path} and run `mosdeploy train` again"
+            f"delete {self.state_path} and run the same command again"
         )

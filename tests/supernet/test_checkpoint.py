@@ -11,8 +11,11 @@ from mosdeploy.errors import MosdeployError, StaleInputError
 from mosdeploy.space import SearchSpace
 from mosdeploy.supernet import (
     Supernet,
+    extract,
+    load_subnet,
     load_supernet,
     load_training_state,
+    save_subnet,
     save_supernet,
     save_training_state,
 )
@@ -32,6 +35,19 @@ def test_a_supernet_comes_back_whole(tmp_path: Path, net: Supernet, src: Tensor,
     assert not again.training
     assert torch.equal(again(src, prev, net.space.largest), net.eval()(src, prev, net.space.largest))
     assert [file.name for file in path.parent.iterdir()] == ["supernet.pt"]
+
+
+def test_a_subnet_comes_back_whole_and_can_be_trained(tmp_path: Path, net: Supernet, src: Tensor, prev: Tensor) -> None:
+    path, subnet = tmp_path / "subnet.pt", extract(net, net.space.smallest)
+    save_subnet(path, subnet)
+    again = load_subnet(path, net)
+    assert again.arch == net.space.smallest
+    assert not again.training
+    assert torch.equal(again(src, prev), subnet(src, prev))
+    assert all(parameter.requires_grad for parameter in again.parameters())
+    other = Supernet(net.space, 21, net.config, pad_id=0)
+    with pytest.raises(StaleInputError, match=r"subnet\.pt is corrupt .*run `mosdeploy finetune` again"):
+        load_subnet(path, other)
 
 
 def test_a_training_state_comes_back_whole(tmp_path: Path, net: Supernet) -> None:

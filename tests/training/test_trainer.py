@@ -123,7 +123,7 @@ def test_a_killed_run_goes_on_as_if_undisturbed(
     assert without_times(log_of(killed)) == without_times(log_of(whole))
     for name, value in undisturbed.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
-    assert (again.largest_loss, again.smallest_loss) == (summary.largest_loss, summary.smallest_loss)
+    assert again.losses == summary.losses
 
 
 def test_a_finished_run_returns_at_once(net: Callable[..., Supernet], run: Run, tmp_path: Path) -> None:
@@ -238,17 +238,17 @@ def test_log_and_progress(net: Callable[..., Supernet], run: Run, pairs: Tokeniz
     assert seen[-1][4] == 0.0
     assert all(numbers[3] > 0 for numbers in seen)
     assert [line["seconds"] for line in lines] == sorted(line["seconds"] for line in lines)
-    assert lines[-1]["smallest_loss"] == summary.smallest_loss
+    assert lines[-1]["smallest_loss"] == summary.losses["smallest_loss"]
     batches, smallest = ordered_batches(pairs, 1000), trained.space.smallest
-    assert validation_loss(trained, batches, smallest) == pytest.approx(summary.smallest_loss, rel=1e-5)
+    assert validation_loss(trained, batches, smallest) == pytest.approx(summary.losses["smallest_loss"], rel=1e-5)
 
 
 def test_training_learns_to_translate(net: Callable[..., Supernet], run: Run, pairs: TokenizedPairs) -> None:
     trained = net(NO_DROPOUT)
     changes = {"updates": 80, "learning_rate": 2e-2, "warmup_updates": 10, "validate_every": 80, "checkpoint_every": 80}
     summary = run(trained, BRIEF.model_copy(update=changes))
-    assert summary.largest_loss < 0.6  # knowing nothing is log 16 = 2.8
-    assert summary.smallest_loss < 1.2
+    assert summary.losses["largest_loss"] < 0.6  # knowing nothing is log 16 = 2.8
+    assert summary.losses["smallest_loss"] < 1.2
     subnet = extract(trained, trained.space.largest)
     sources = [pairs.sources[i].tolist() for i in range(len(pairs))]
     wanted = [pairs.targets[i].tolist() for i in range(len(pairs))]
@@ -266,9 +266,21 @@ def test_bf16_stays_near_full_precision(net: Callable[..., Supernet], run: Run, 
     assert half[0]["loss"] != full[0]["loss"]
 
 
+def test_a_subnet_alone_learns_what_is_left_to_learn(net: Callable[..., Supernet], run: Run, tmp_path: Path) -> None:
+    supernet = net(NO_DROPOUT)
+    run(supernet, BRIEF.model_copy(update={"updates": 20, "warmup_updates": 2, "learning_rate": 1e-2}))
+    inherited, frozen = (extract(supernet, supernet.space.largest) for _ in range(2))
+    summary = run(inherited, BRIEF.model_copy(update={"updates": 20}), folder=tmp_path / "alone")
+    assert list(summary.losses) == ["subnet_loss"]
+    lines, before = log_of(tmp_path / "alone"), log_of(tmp_path)[-1]["largest_loss"]
+    assert summary.losses["subnet_loss"] == lines[-1]["subnet_loss"] < before
+    assert lines[-1]["largest_loss"] is None
+    assert not torch.equal(inherited.embed.weight, frozen.embed.weight)
+
+
 @pytest.mark.parametrize("routing", ["none", "layer"])
 def test_other_routings_train(net: Callable[..., Supernet], run: Run, routing: str) -> None:
-    assert math.isfinite(run(net(SupernetConfig(routing=routing)), BRIEF).largest_loss)  # type: ignore[arg-type]
+    assert math.isfinite(run(net(SupernetConfig(routing=routing)), BRIEF).losses["largest_loss"])  # type: ignore[arg-type]
 
 
 def test_the_global_generator_is_left_alone(net: Callable[..., Supernet], run: Run) -> None:
