@@ -146,14 +146,6 @@ class Problem(Record):
     blocking: bool
 
 
-class DeviceCheck(Record):
-    """What `devices check` found."""
-
-    device: str
-    state: DeviceState
-    problems: tuple[Problem, ...]
-
-
 class LatencyContext(Record):
     """What all records of one latency dataset have in common; the first line of latency.jsonl."""
 
@@ -243,23 +235,6 @@ class PredictorCard(Record):
     licence: str = ""
     left_out: tuple[RowBlock, ...] = ()
     transfer: TransferTrial | None = None
-
-
-class ProfileSummary(Record):
-    """What one `profile` run did; `error_met` says whether `until_error_percent` was reached, None without one.
-
-    `floor_percent` tells how far apart repeats of one subnet lie there: no predictor's error can be lower.
-    """
-
-    device: str
-    path: str
-    measured_now: int
-    num_records: int
-    failed: int
-    card: PredictorCard | None
-    floor_percent: float | None = None
-    until_error_percent: float | None = None
-    error_met: bool | None = None
 
 
 # -- search --------------------------------------------------------------------------------------------------------

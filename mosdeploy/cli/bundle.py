@@ -61,6 +61,7 @@ def translate(
     directory: DirOption = HERE,
     bundle: Annotated[Path | None, typer.Option(help="Bundle folder; default: the newest in bundles/.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads to use.", min=1)] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Translate with a bundle on this machine."""
     try:
@@ -69,5 +70,6 @@ def translate(
         "\n".join(lines).encode()  # an argument that was not UTF-8 holds surrogates
     except UnicodeError as error:
         raise ConfigError(f"the text to translate is not UTF-8: {error}") from error
-    for line in pipeline.translate(directory, bundle, lines, threads):
-        print(line)
+    done = pipeline.translate(directory, bundle, lines, threads)
+    if done.translations or as_json:
+        show(done, as_json, "\n".join(pair.output for pair in done.translations))

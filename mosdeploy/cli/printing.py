@@ -6,23 +6,36 @@ from typing import TYPE_CHECKING, Any
 from .progress import PROGRESS
 
 if TYPE_CHECKING:
-    from ..records import Limits, PredictorCard, ProfileSummary
+    from ..pipeline.summaries import DemoSummary, ProfileSummary
+    from ..records import Limits, PredictorCard
     from ..schema import Record
 
 
-def done(message: str, next_command: str | None) -> None:
+def show(record: "Record", as_json: bool, text: str, next_command: str | None = None) -> None:
+    """End a verb: the record alone, or the text, and on stderr the command to run next."""
     PROGRESS.close()
-    print(message)
+    if as_json:
+        print(record.model_dump_json())
+        return
+    print(text)
     if next_command:
         print(f"next: {next_command}", file=sys.stderr)
 
 
-def show(record: "Record", as_json: bool, text: str, next_command: str) -> None:
-    PROGRESS.close()
-    if as_json:
-        print(record.model_dump_json())
-    else:
-        done(text, next_command)
+def demo_rows(demo: "DemoSummary") -> list[tuple[str, str]]:
+    winner, scores, total = demo.search.winner, demo.scores.subnets, demo.deployment.measurement.total
+    names = {"winner": "BLEU, chrF", "largest": "  largest", "smallest": "  smallest"}
+    return [
+        ("winner", f"{winner.arch.key}  {winner.arch}"),
+        ("parameters", f"{winner.num_parameters:,}"),
+        *((label, f"{scores[name].bleu:.1f}, {scores[name].chrf:.1f}") for name, label in names.items()),
+        ("predicted", f"{winner.predicted_ms:.2f} ms"),
+        ("measured", f"{winner.measured_ms:.2f} ms"),
+        ("bundle measured", f"{total.median_ms:.2f} ms" if total else "not timed"),
+        ("limit", f"{demo.search.limits.max_latency_ms:g} ms"),
+        ("bundle", demo.bundle),
+        ("page", demo.page),
+    ]
 
 
 def card_line(card: "PredictorCard") -> str:

@@ -8,7 +8,7 @@ import typer
 from .. import pipeline
 from ..recipes import list_recipes
 from .options import HERE, SSH_CONFIG, DeviceOption, DirOption, JsonOption, SshOption
-from .printing import done, measured, show, table
+from .printing import demo_rows, measured, show, table
 from .progress import PROGRESS
 
 
@@ -16,10 +16,11 @@ def init(
     directory: DirOption = HERE,
     recipe: Annotated[str, typer.Option(help="Template: " + ", ".join(list_recipes()) + ".")] = "tiny",
     device: DeviceOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a commented mosdeploy.toml."""
-    path = pipeline.init(directory, recipe, device)
-    done(f"wrote {path}", "mosdeploy train")
+    written = pipeline.init(directory, recipe, device)
+    show(written, as_json, f"wrote {written.path}", "mosdeploy train")
 
 
 def train(directory: DirOption = HERE, as_json: JsonOption = False) -> None:
@@ -82,16 +83,16 @@ def evaluate(
     show(scores, as_json, table(("subnet", "BLEU", "chrF", "loss", "parameters"), rows), "mosdeploy report")
 
 
-def report(directory: DirOption = HERE) -> None:
+def report(directory: DirOption = HERE, as_json: JsonOption = False) -> None:
     """Write the report: one offline HTML page and a JSON."""
-    page = pipeline.report(pipeline.open_run(directory))
-    done(f"wrote {page} and {page.parent / 'report.json'}", None)
+    written = pipeline.report(pipeline.open_run(directory))
+    show(written.report, as_json, f"wrote {written.page} and {written.page.with_name('report.json')}")
 
 
 def demo(
     directory: Annotated[Path, typer.Option("--dir", "-C", help="Folder to walk in.")] = Path("demo"),
+    as_json: JsonOption = False,
 ) -> None:
     """Walk the whole way on this machine with the embedded English-French corpus."""
     outcome = pipeline.demo(directory, PROGRESS)
-    PROGRESS.close()
-    print(table(("what", "value"), outcome.rows))
+    show(outcome, as_json, table(("what", "value"), demo_rows(outcome)))

@@ -12,6 +12,7 @@ from ..records import BundleManifest, Deployment, SearchResult
 from ..workspace import Workspace, read_record, sha256_file, write_record
 from .devices import connector
 from .run import Progress, Run
+from .summaries import Translation, Translations
 from .training import Trained, trained
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def deploy(run: Run, device: str | None, bundle: Path | None, ssh_config: Path, 
     return deployment
 
 
-def translate(root: Path, bundle: Path | None, lines: Sequence[str], threads: int | None) -> list[str]:
+def translate(root: Path, bundle: Path | None, lines: Sequence[str], threads: int | None) -> Translations:
     """Translate lines with a bundle on this machine.
 
     Raises
@@ -121,9 +122,13 @@ def translate(root: Path, bundle: Path | None, lines: Sequence[str], threads: in
 
     folder = bundle or _newest(root)
     try:
-        return Translator(folder, threads=threads).translate(list(lines))
+        outputs = Translator(folder, threads=threads).translate(lines)
     except BundleError as error:
         raise StaleInputError(str(error)) from error
+    pairs = zip(lines, outputs, strict=True)
+    return Translations(
+        bundle=str(folder), translations=tuple(Translation(source=source, output=output) for source, output in pairs)
+    )
 
 
 def newest_bundle(root: Path) -> Path | None:

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 from ..config import DeviceProfile
 from ..profiles import list_profiles, load_profile
-from ..records import DeviceCheck
 from .run import Progress
+from .summaries import DeviceCheck, DeviceList, DeviceSetup
 
 if TYPE_CHECKING:
     from ..devices.session import Session
 
 
-def list_devices(root: Path) -> list[DeviceProfile]:
+def list_devices(root: Path) -> DeviceList:
     """All known profiles: of the run folder, of the user, shipped."""
-    return list_profiles(root)
+    return DeviceList(devices=tuple(list_profiles(root)))
 
 
 def show_device(root: Path, name: str) -> DeviceProfile:
@@ -53,8 +53,8 @@ def check_device(root: Path, name: str, ssh_config: Path) -> DeviceCheck:
     return DeviceCheck(device=name, state=state, problems=check(state, profile))
 
 
-def setup_device(root: Path, name: str, ssh_config: Path, progress: Progress) -> str:
-    """Make a virtual environment with the runtime on a device; returns its Python there.
+def setup_device(root: Path, name: str, ssh_config: Path, progress: Progress) -> DeviceSetup:
+    """Make a virtual environment with the runtime on a device.
 
     Raises
     ------
@@ -66,4 +66,4 @@ def setup_device(root: Path, name: str, ssh_config: Path, progress: Progress) ->
     profile = load_profile(name, root)
     with connector(profile, ssh_config)() as session:
         progress.say(f"{name}: installing {', '.join(profile.requirements)}")
-        return setup(session, profile)
+        return DeviceSetup(device=name, python=setup(session, profile))

@@ -6,12 +6,13 @@ from pathlib import Path
 from ..config import DeviceProfile
 from ..errors import PredictorError
 from ..profiles import load_profile
-from ..records import PredictorCard, ProfileSummary
+from ..records import PredictorCard
 from ..space import ArchConfig
 from .measuring import collect
 from .predictors import fit_again, fitted
 from .run import Progress, Run
 from .sessions import floor_percent
+from .summaries import ProfileSummary
 
 FIRST_ROUND, ROUND = 10, 5
 """Subnets of the first and of each further round of a profile that stops at an error."""

@@ -1,6 +1,8 @@
 """The verb that reads everything and changes nothing: report."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..records import Deployment, ScoreTable
 from ..workspace import read_record
@@ -10,8 +12,19 @@ from .run import Run
 from .sessions import read_sessions
 from .training import trained
 
+if TYPE_CHECKING:
+    from ..report import Report
 
-def report(run: Run) -> Path:
+
+@dataclass(frozen=True)
+class Reported:
+    """A report that was just written: the page, and what `report.json` beside it holds."""
+
+    page: Path
+    report: "Report"
+
+
+def report(run: Run) -> Reported:
     """Write the report of a run folder; what is missing is named there, with the command that makes it.
 
     Raises
@@ -21,7 +34,7 @@ def report(run: Run) -> Path:
     """
     from ..export.bundle import read_manifest
     from ..latency.dataset import LatencyDataset
-    from ..report import ReportInputs, build_report
+    from ..report import Report, ReportInputs, build_report
 
     files = run.workspace
     state = trained(run)
@@ -47,4 +60,5 @@ def report(run: Run) -> Path:
         scores=scores if scores and scores.supernet_sha256 == state.card.supernet_sha256 else None,
         supernet=state.card,
     )
-    return build_report(inputs, files.report_dir)
+    page = build_report(inputs, files.report_dir)
+    return Reported(page, read_record(Report, page.with_name("report.json"), "mosdeploy report"))

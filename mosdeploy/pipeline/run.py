@@ -14,6 +14,7 @@ from ..recipes import list_recipes, read_recipe
 from ..records import SupernetCard
 from ..schema import load_toml
 from ..workspace import CONFIG_NAME, Workspace, atomic_write, fingerprint, read_record, sha256_file
+from .summaries import RunFile
 
 
 class Progress(Protocol):
@@ -89,7 +90,7 @@ class Run:
         return card
 
 
-def init(root: Path, recipe: str, device: str | None) -> Path:
+def init(root: Path, recipe: str, device: str | None) -> RunFile:
     """Write a commented `mosdeploy.toml` from a shipped recipe.
 
     Raises
@@ -107,7 +108,7 @@ def init(root: Path, recipe: str, device: str | None) -> Path:
         load_profile(device, root)
         text = text.replace('# device = "rpi"', f'device = "{device}"', 1)
     atomic_write(path, text)
-    return path
+    return RunFile(path=str(path), recipe=recipe)
 
 
 def open_run(root: Path) -> Run:

@@ -1,6 +1,5 @@
 """The whole walk on this machine, with the embedded corpus."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..records import Limits
@@ -9,6 +8,7 @@ from .bundle import deploy, export
 from .latency import profile
 from .page import report
 from .run import Progress, init, open_run
+from .summaries import DemoSummary
 from .training import evaluate, train
 from .winner import search
 
@@ -17,14 +17,7 @@ LIMIT_SHARE = 0.5
 """Where between the fastest and the slowest subnet that was measured the demo puts its limit."""
 
 
-@dataclass(frozen=True)
-class DemoOutcome:
-    """The table at the end of the demo: what, and its value."""
-
-    rows: tuple[tuple[str, str], ...]
-
-
-def demo(root: Path, progress: Progress) -> DemoOutcome:
+def demo(root: Path, progress: Progress) -> DemoSummary:
     """Walk from the corpus to the report; a second call goes on where the first was stopped.
 
     Raises
@@ -45,24 +38,8 @@ def demo(root: Path, progress: Progress) -> DemoOutcome:
         f"measured {len(times_ms)} subnets, {min(times_ms):.2f} to {max(times_ms):.2f} ms: limit {limit_ms:g} ms"
     )
     result = search(run, DEVICE, Limits(max_latency_ms=limit_ms), True, ssh_config, progress)
-    scores = evaluate(run, ("largest", "smallest", "winner"), None, progress).subnets
+    scores = evaluate(run, ("largest", "smallest", "winner"), None, progress)
     bundle = export(run, "winner", None, None, progress)
     deployment = deploy(run, DEVICE, bundle.path, ssh_config, progress)
-    page = report(run)
-    total = deployment.measurement.total
-    winner = scores["winner"]
-    return DemoOutcome(
-        (
-            ("winner", f"{result.winner.arch.key}  {result.winner.arch}"),
-            ("parameters", f"{winner.num_parameters:,}"),
-            ("BLEU, chrF", f"{winner.bleu:.1f}, {winner.chrf:.1f}"),
-            ("  largest", f"{scores['largest'].bleu:.1f}, {scores['largest'].chrf:.1f}"),
-            ("  smallest", f"{scores['smallest'].bleu:.1f}, {scores['smallest'].chrf:.1f}"),
-            ("predicted", f"{result.winner.predicted_ms:.2f} ms"),
-            ("measured", f"{result.winner.measured_ms:.2f} ms"),
-            ("bundle measured", f"{total.median_ms:.2f} ms" if total else "not timed"),
-            ("limit", f"{limit_ms:g} ms"),
-            ("bundle", str(bundle.path)),
-            ("page", str(page)),
-        )
-    )
+    page = report(run).page
+    return DemoSummary(search=result, scores=scores, deployment=deployment, bundle=str(bundle.path), page=str(page))

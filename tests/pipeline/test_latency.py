@@ -15,7 +15,8 @@ from mosdeploy.latency.design import choose
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.pipeline.predictors import fitted, predictor
 from mosdeploy.pipeline.run import Run
-from mosdeploy.records import LatencyContext, LatencyRecord, Measurement, ProfileSummary, Timing
+from mosdeploy.pipeline.summaries import ProfileSummary
+from mosdeploy.records import LatencyContext, LatencyRecord, Measurement, Timing
 from mosdeploy.space import ArchConfig
 
 

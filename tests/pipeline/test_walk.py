@@ -59,7 +59,8 @@ def test_the_bundle_stands_on_the_device_and_translates_as_its_self_test_says(wa
     assert bundle is not None
     manifest = json.loads((bundle / "manifest.json").read_text())
     sources = [test["source"] for test in manifest["self_test"]]
-    assert pipeline.translate(walked, None, sources, 1) == [test["output"] for test in manifest["self_test"]]
+    done = pipeline.translate(walked, None, sources, 1)
+    assert [pair.output for pair in done.translations] == [test["output"] for test in manifest["self_test"]]
 
 
 def test_scores_and_report_tell_of_the_same_winner(walked: Path) -> None:
@@ -273,7 +274,7 @@ def test_a_parameter_limit_alone_needs_no_predictor(folder: Path) -> None:
     result = search(folder, Limits(max_parameters=40_000), verify=False)
     assert result.predictor_sha256 is None
     assert result.winner.num_parameters <= 40_000
-    page = pipeline.report(pipeline.open_run(folder))
+    page = pipeline.report(pipeline.open_run(folder)).page
     assert result.winner.arch.key in page.read_text()
 
 

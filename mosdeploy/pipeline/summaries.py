@@ -1,0 +1,74 @@
+"""What a verb says at its end, for people and for `--json`. No verb reads these again; what is kept is in `records`."""
+
+from ..config import DeviceProfile
+from ..records import Deployment, DeviceState, PredictorCard, Problem, ScoreTable, SearchResult
+from ..schema import Record
+
+
+class RunFile(Record):
+    """The `mosdeploy.toml` that `init` wrote."""
+
+    path: str
+    recipe: str
+
+
+class ProfileSummary(Record):
+    """What one `profile` run did; `error_met` says whether `until_error_percent` was reached, None without one.
+
+    `floor_percent` tells how far apart repeats of one subnet lie there: no predictor's error can be lower.
+    """
+
+    device: str
+    path: str
+    measured_now: int
+    num_records: int
+    failed: int
+    card: PredictorCard | None
+    floor_percent: float | None = None
+    until_error_percent: float | None = None
+    error_met: bool | None = None
+
+
+class Translation(Record):
+    """A line and what the bundle made of it."""
+
+    source: str
+    output: str
+
+
+class Translations(Record):
+    """What `translate` did, line by line, and with which bundle."""
+
+    bundle: str
+    translations: tuple[Translation, ...]
+
+
+class DeviceList(Record):
+    """The device profiles that a run folder knows."""
+
+    devices: tuple[DeviceProfile, ...]
+
+
+class DeviceCheck(Record):
+    """What `devices check` found."""
+
+    device: str
+    state: DeviceState
+    problems: tuple[Problem, ...]
+
+
+class DeviceSetup(Record):
+    """The Python of a device that has the runtime: its path there."""
+
+    device: str
+    python: str
+
+
+class DemoSummary(Record):
+    """What came out of the demo; `bundle` and `page` are paths."""
+
+    search: SearchResult
+    scores: ScoreTable
+    deployment: Deployment
+    bundle: str
+    page: str

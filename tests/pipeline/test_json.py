@@ -1,0 +1,57 @@
+"""`--json` prints one record and nothing else, in every verb."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from mosdeploy.cli import main
+
+VERBS = {
+    "init --dir new": ("path", "recipe"),
+    "train": ("supernet_sha256",),
+    "profile": ("measured_now", "card"),
+    "fit": ("mape_percent",),
+    "search --max-latency 10s": ("winner", "front"),
+    "evaluate --arch smallest": ("subnets",),
+    "export --arch smallest": ("sha256", "parity"),
+    "deploy": ("remote_dir", "measurement"),
+    "translate one two": ("bundle", "translations"),
+    "report": ("headline", "search"),
+    "demo --dir .": ("search", "scores", "deployment", "page"),
+    "devices list": ("devices",),
+    "devices show rpi": ("host",),
+    "devices check local": ("state", "problems"),
+    "devices setup local": ("device", "python"),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(walked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(walked, tmp_path_factory.mktemp("json") / "run"))
+
+
+@pytest.mark.parametrize("line", VERBS)
+def test_a_verb_prints_one_record(line: str, folder: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["mosdeploy", *line.split(), "--json"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code
+    (record,) = capsys.readouterr().out.splitlines()
+    assert set(VERBS[line]) <= set(json.loads(record))
+
+
+def test_translations_stand_beside_their_sources(folder: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(folder)
+    outputs = []
+    for option in ([], ["--json"]):
+        monkeypatch.setattr(sys, "argv", ["mosdeploy", "translate", "one two", "", *option])
+        with pytest.raises(SystemExit):
+            main()
+        outputs.append(capsys.readouterr().out)
+    pairs = json.loads(outputs[1])["translations"]
+    assert [pair["source"] for pair in pairs] == ["one two", ""]
+    assert [pair["output"] for pair in pairs] == outputs[0].removesuffix("\n").split("\n")
