@@ -154,6 +154,17 @@ class TrainingConfig(Record):
     checkpoint_every: int = Field(100, ge=1)
 
 
+class FinetuneConfig(Record):
+    """Training of one subnet alone, after the search; what is not said here is as in [training].
+
+    From inherited weights the learning rate peaks at `learning_rate_share` of the supernet's, from scratch at all of
+    it; both warm up over a tenth of the steps.
+    """
+
+    steps: int = Field(500, ge=1)
+    learning_rate_share: float = Field(0.3, gt=0)
+
+
 class Workload(Record):
     """What one latency number stands for: one sentence, so many pieces in, so many steps out."""
 
@@ -207,6 +218,7 @@ class RunConfig(Record):
     space: SearchSpace
     supernet: SupernetConfig = SupernetConfig()
     training: TrainingConfig = TrainingConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
     workload: Workload = Workload()
     profile: ProfileConfig = ProfileConfig()
     search: SearchConfig = SearchConfig()

@@ -47,6 +47,30 @@ class SupernetCard(Record):
     train_seconds: float
 
 
+Weights = Literal["inherited", "finetuned", "scratch"]
+"""Where the weights of a subnet come from: the supernet, further training of those, or training from random ones."""
+
+
+class SubnetCard(Record):
+    """A subnet that was trained alone, and the validation losses that it started from and came to, in nats a piece.
+
+    `supernet_sha256` is None for one trained from scratch, which has nothing from the supernet but its tokenizer.
+    """
+
+    version: Literal[1] = 1
+    made_from: str
+    arch: ArchConfig
+    weights: Weights
+    corpus_sha256: str
+    tokenizer_sha256: str
+    supernet_sha256: str | None
+    subnet_sha256: str
+    steps: int
+    start_loss: float
+    loss: float
+    train_seconds: float
+
+
 class Scores(Record):
     """Translation quality of one subnet on the test pairs; BLEU and chrF as sacrebleu prints them (0 to 100).
 
@@ -60,6 +84,7 @@ class Scores(Record):
     loss: float
     num_pairs: int
     beam: int
+    weights: Weights = "inherited"
 
 
 class ScoreTable(Record):
@@ -321,6 +346,7 @@ class BundleManifest(Record):
     workload: Workload
     device: str | None
     made_from: dict[str, str]
+    weights: Weights = "inherited"
     parity: ParityReport
     self_test: tuple[SelfTest, ...]
     sha256: dict[str, str]

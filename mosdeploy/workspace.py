@@ -79,6 +79,18 @@ class Workspace:
     def search_result_path(self) -> Path:
         return self.root / "search" / "result.json"
 
+    def subnet_path(self, arch_key: str, weights: str) -> Path:
+        return self.root / "subnets" / f"{arch_key}-{weights}" / "subnet.pt"
+
+    def subnet_card_path(self, arch_key: str, weights: str) -> Path:
+        return self.subnet_path(arch_key, weights).with_name("subnet.json")
+
+    def subnet_checkpoint_path(self, arch_key: str, weights: str) -> Path:
+        return self.subnet_path(arch_key, weights).with_name("checkpoint.pt")
+
+    def subnet_log_path(self, arch_key: str, weights: str) -> Path:
+        return self.subnet_path(arch_key, weights).with_name("log.jsonl")
+
     @property
     def scores_path(self) -> Path:
         return self.root / "scores.json"

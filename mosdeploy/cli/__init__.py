@@ -16,7 +16,7 @@ from .bundle import deploy, export, translate
 from .devices import devices_check, devices_list, devices_setup, devices_show
 from .latency import fit, latency_import, profile
 from .progress import PROGRESS, Progress
-from .walk import demo, evaluate, init, report, search, train
+from .walk import demo, evaluate, finetune, init, report, search, train
 
 __all__ = ["Progress", "main"]
 
@@ -35,7 +35,7 @@ app.add_typer(devices_app, name="devices")
 latency_app = typer.Typer(no_args_is_help=True, help="Latencies that others measured.")
 app.add_typer(latency_app, name="latency")
 
-for verb in (init, train, profile, fit, search, evaluate, export, deploy, translate, report, demo):
+for verb in (init, train, profile, fit, search, finetune, evaluate, export, deploy, translate, report, demo):
     app.command()(verb)
 devices_app.command("list")(devices_list)
 devices_app.command("show")(devices_show)

@@ -9,27 +9,30 @@ import typer
 
 from .. import pipeline
 from ..errors import ConfigError
-from .options import HERE, SSH_CONFIG, DeviceOption, DirOption, JsonOption, SshOption
+from .options import HERE, SSH_CONFIG, ArchOption, DeviceOption, DirOption, JsonOption, SshOption
 from .printing import kept, show
 from .progress import PROGRESS
 
 
 def export(
     directory: DirOption = HERE,
-    arch: Annotated[
-        str, typer.Option(help="winner, largest, smallest, or a JSON file with an architecture.")
-    ] = "winner",
+    arch: ArchOption = "winner",
+    weights: Annotated[
+        str | None,
+        typer.Option(help="inherited, finetuned or scratch; default: finetuned if there and better, else inherited."),
+    ] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or int8; default: the workload's.")] = None,
     beam: Annotated[int | None, typer.Option(help="Beam size; default: the workload's.", min=1)] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Build the bundle, after checking that it translates as the trained network does."""
-    result = pipeline.export(pipeline.open_run(directory), arch, precision, beam, PROGRESS)
+    result = pipeline.export(pipeline.open_run(directory), arch, precision, beam, PROGRESS, weights)
     parity = result.manifest.parity
     show(
         result.manifest,
         as_json,
-        f"bundle {result.path}: {result.size_bytes / 2**20:.1f} MiB, {result.manifest.precision}\n"
+        f"bundle {result.path}: {result.size_bytes / 2**20:.1f} MiB, {result.manifest.precision}, "
+        f"{result.manifest.weights} weights\n"
         f"parity: {parity.identical} of {parity.num_pairs} translations identical, "
         f"BLEU {parity.torch_bleu:.1f} in torch, {parity.bundle_bleu:.1f} in the bundle",
         "mosdeploy deploy",

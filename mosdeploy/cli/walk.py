@@ -1,4 +1,4 @@
-"""Verbs of the walk that end in a network or a page: init, train, search, evaluate, report, demo."""
+"""Verbs of the walk that end in a network or a page: init, train, finetune, search, evaluate, report, demo."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 from .. import pipeline
 from ..recipes import list_recipes
-from .options import HERE, SSH_CONFIG, DeviceOption, DirOption, JsonOption, SshOption
+from .options import HERE, SSH_CONFIG, ArchOption, DeviceOption, DirOption, JsonOption, SshOption
 from .printing import demo_rows, measured, show, table
 from .progress import PROGRESS
 
@@ -32,6 +32,26 @@ def train(directory: DirOption = HERE, as_json: JsonOption = False) -> None:
         f"supernet: {card.updates} updates, validation loss {card.largest_loss:.3f} (largest subnet), "
         f"{card.smallest_loss:.3f} (smallest)",
         "mosdeploy profile",
+    )
+
+
+def finetune(
+    directory: DirOption = HERE,
+    arch: ArchOption = "winner",
+    steps: Annotated[
+        int | None, typer.Option(help="Updates; default: [finetune].steps, from scratch the supernet's.", min=1)
+    ] = None,
+    from_scratch: Annotated[bool, typer.Option(help="Start from random weights, for comparison.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train one subnet alone, on from its inherited weights; the same command resumes after a kill."""
+    card = pipeline.finetune(pipeline.open_run(directory), arch, steps, from_scratch, PROGRESS)
+    weights = f" --weights {card.weights}" if from_scratch else ""
+    show(
+        card,
+        as_json,
+        f"{card.weights} {card.arch.key}: {card.steps} steps, validation loss {card.start_loss:.4f} to {card.loss:.4f}",
+        "mosdeploy export" + (f" --arch {arch}" if arch != "winner" else "") + weights,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from ..config import ExportConfig, Workload
 from ..errors import ExportError, StaleInputError
-from ..records import BundleManifest, ParityReport, SelfTest
+from ..records import BundleManifest, ParityReport, SelfTest, Weights
 from ..space import ArchConfig, SearchSpace
 from ..workspace import disk_errors, read_record, sha256_file, write_record
 from .decode_loop import BOS_ID, EOS_ID, PAD_ID
@@ -42,6 +42,7 @@ class BundleOrigin:
     target_lang: str
     device: str | None
     made_from: Mapping[str, str]
+    weights: Weights = "inherited"
 
 
 def max_positions(config: ExportConfig) -> int:
@@ -204,6 +205,7 @@ def _manifest(
         workload=workload,
         device=origin.device,
         made_from=dict(origin.made_from),
+        weights=origin.weights,
         parity=report,
         self_test=tests,
         sha256={},

@@ -11,6 +11,7 @@ A translation model made by mosdeploy. Everything it needs is in this folder.
 |---|---|
 | architecture | {arch} |
 | parameters | {num_parameters:,} |
+| weights | {weights} |
 | precision | {precision} |
 | beam | {beam} |
 | longest source | {max_source_len} pieces; longer lines are translated in parts |

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .bundle import deploy, export, translate
     from .devices import check_device, list_devices, setup_device, show_device
+    from .finetuning import finetune
     from .latency import fit, profile
     from .page import report
     from .predictors import import_latency
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _FILES = {
     "bundle": ("deploy", "export", "translate"),
     "devices": ("check_device", "list_devices", "setup_device", "show_device"),
+    "finetuning": ("finetune",),
     "latency": ("fit", "profile"),
     "page": ("report",),
     "predictors": ("import_latency",),
@@ -37,6 +39,7 @@ __all__ = [
     "deploy",
     "evaluate",
     "export",
+    "finetune",
     "fit",
     "import_latency",
     "init",

@@ -14,6 +14,7 @@ from .devices import connector
 from .run import Progress, Run
 from .summaries import Translation, Translations
 from .training import Trained, trained
+from .weights import Weighted, choose
 
 if TYPE_CHECKING:
     from ..export.parity import ParitySet
@@ -28,8 +29,10 @@ class Exported:
     size_bytes: int
 
 
-def export(run: Run, arch_name: str, precision: str | None, beam: int | None, progress: Progress) -> Exported:
-    """Write the bundle of an inherited subnet, after checking that it translates as torch does.
+def export(
+    run: Run, arch_name: str, precision: str | None, beam: int | None, progress: Progress, weights: str | None = None
+) -> Exported:
+    """Write the bundle of a subnet, after checking that it translates as torch does.
 
     Parameters
     ----------
@@ -37,13 +40,15 @@ def export(run: Run, arch_name: str, precision: str | None, beam: int | None, pr
         `winner`, `largest`, `smallest`, or a JSON file with an architecture.
     precision, beam
         None takes the workload's, which is what was profiled and searched for.
+    weights
+        `inherited`, `finetuned` or `scratch`; None takes the better of the first two, as `weights.choose` says.
 
     Raises
     ------
     StaleInputError
-        If the run is not trained, or there is no winner of this supernet.
+        If the run is not trained, there is no winner of this supernet, or no such weights.
     ConfigError
-        If the precision is unknown.
+        If the precision or the kind of weights is unknown.
     ExportError
         If the bundle does not translate as the trained subnet; nothing is written then.
     """
@@ -55,13 +60,15 @@ def export(run: Run, arch_name: str, precision: str | None, beam: int | None, pr
     result = state.search_result() if arch_name == "winner" else None
     if result is not None and result.workload != workload:
         result = None  # another beam or precision than was searched for: what the search promised does not hold
-    subnet = state.subnet(arch)
+    chosen = choose(state, arch, weights)
     corpus = run.config.corpus
     name = f"{corpus.source_lang}-{corpus.target_lang}-{arch.key[:8]}-{workload.precision}-beam{workload.beam}"
+    name += "" if chosen.weights == "inherited" else f"-{chosen.weights}"
     out_dir = run.workspace.bundles_dir / name
+    progress.say(chosen.note)
     progress.say(f"exporting {name} and comparing it with torch on {run.config.export.parity_pairs} validation pairs")
     manifest = export_bundle(
-        subnet,
+        chosen.subnet,
         arch,
         run.config.space,
         workload=workload,
@@ -71,10 +78,11 @@ def export(run: Run, arch_name: str, precision: str | None, beam: int | None, pr
             source_lang=corpus.source_lang,
             target_lang=corpus.target_lang,
             device=result.device if result else None,
-            made_from=_made_from(run, state, result),
+            made_from=_made_from(run, state, result, chosen),
+            weights=chosen.weights,
         ),
         tokenizer_path=run.workspace.tokenizer_path,
-        parity_set=_parity_set(state, workload, lambda ids: state.translate(subnet, ids, workload.beam)),
+        parity_set=_parity_set(state, workload, lambda ids: state.translate(chosen.subnet, ids, workload.beam)),
         out_dir=out_dir,
     )
     return Exported(out_dir, manifest, folder_bytes(out_dir))
@@ -181,13 +189,15 @@ def _parity_set(
     )
 
 
-def _made_from(run: Run, state: Trained, result: SearchResult | None) -> dict[str, str]:
+def _made_from(run: Run, state: Trained, result: SearchResult | None, chosen: Weighted) -> dict[str, str]:
     made_from = {
         "corpus": state.card.corpus_sha256,
         "tokenizer": state.card.tokenizer_sha256,
         "supernet": state.card.supernet_sha256,
         "space": state.card.space_sha256,
     }
+    if chosen.card is not None:
+        made_from["subnet"] = chosen.card.subnet_sha256
     if result is not None:
         made_from["search"] = sha256_file(run.workspace.search_result_path)
         if result.predictor_sha256 is not None:

@@ -11,6 +11,7 @@ from ..schema import parse_json_file
 from ..space import ArchConfig
 from ..workspace import fingerprint, locked, read_record, sha256_file, write_record
 from .run import Progress, Run
+from .weights import choose, trained_alone
 
 if TYPE_CHECKING:
     from ..supernet import Subnet, Supernet
@@ -212,7 +213,7 @@ def trained(run: Run) -> Trained:
 
 
 def evaluate(run: Run, names: tuple[str, ...] | None, beam: int | None, progress: Progress) -> ScoreTable:
-    """Translate the test set with inherited subnets.
+    """Translate the test set with inherited subnets, and with what these became when they were trained alone.
 
     Parameters
     ----------
@@ -237,22 +238,25 @@ def evaluate(run: Run, names: tuple[str, ...] | None, beam: int | None, progress
     sources = state.tokenizer.encode_many([source for source, _ in state.corpus.test])
     references = [target for _, target in state.corpus.test]
     valid = state.valid_batches(len(state.corpus.valid))
+    judged = {name: choose(state, arch, "inherited") for name, arch in archs.items()}
+    for name, arch in archs.items():
+        judged |= {f"{name}, {other.weights}": other for other in trained_alone(state, arch)}
     subnets = {}
-    for done, (name, arch) in enumerate(archs.items()):
-        progress.update("evaluate", done, len(archs), name)
-        subnet = state.subnet(arch)
-        outputs = [state.tokenizer.decode(ids) for ids in state.translate(subnet, sources, beam)]
+    for done, (name, chosen) in enumerate(judged.items()):
+        progress.update("evaluate", done, len(judged), name)
+        outputs = [state.tokenizer.decode(ids) for ids in state.translate(chosen.subnet, sources, beam)]
         bleu, chrf = bleu_chrf(outputs, references)
         subnets[name] = Scores(
-            arch=arch,
-            num_parameters=run.config.space.num_parameters(arch, state.card.vocab_size),
+            arch=chosen.subnet.arch,
+            num_parameters=run.config.space.num_parameters(chosen.subnet.arch, state.card.vocab_size),
             bleu=bleu,
             chrf=chrf,
-            loss=validation_loss(subnet, valid),
+            loss=validation_loss(chosen.subnet, valid),
             num_pairs=len(references),
             beam=beam,
+            weights=chosen.weights,
         )
-    progress.update("evaluate", len(archs), len(archs))
+    progress.update("evaluate", len(judged), len(judged))
     table = ScoreTable(
         supernet_sha256=state.card.supernet_sha256, corpus_sha256=state.card.corpus_sha256, subnets=subnets
     )

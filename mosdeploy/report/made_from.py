@@ -78,6 +78,7 @@ def _bundle(manifest: BundleManifest, size_bytes: int | None) -> list[tuple[str,
     return [
         ("Name", manifest.name),
         ("Languages", f"{manifest.source_lang} to {manifest.target_lang}"),
+        ("Weights", manifest.weights),
         ("Precision", manifest.precision),
         (
             "Search",

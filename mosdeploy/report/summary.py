@@ -123,7 +123,7 @@ def is_emulated(inputs: ReportInputs) -> bool:
 
 def _headline(inputs: ReportInputs) -> Headline:
     search, winner = inputs.search, inputs.search.winner
-    scores = _scores_of(winner, inputs.scores)
+    scores = _scores_of(winner, inputs)
     deployment = winner_deployment(inputs)
     total = deployment.measurement.total if deployment else None
     measured_ms = total.median_ms if total else winner.measured_ms
@@ -148,8 +148,12 @@ def _headline(inputs: ReportInputs) -> Headline:
     )
 
 
-def _scores_of(winner: Candidate, scores: ScoreTable | None) -> Scores | None:
-    return next((x for x in scores.subnets.values() if x.arch == winner.arch), None) if scores else None
+def _scores_of(winner: Candidate, inputs: ReportInputs) -> Scores | None:
+    """Scores of the winner with the weights of its bundle; inherited ones, as long as there is no bundle of it."""
+    manifest = inputs.manifest
+    weights = manifest.weights if manifest and manifest.arch == winner.arch else "inherited"
+    scores = inputs.scores.subnets.values() if inputs.scores else ()
+    return next((x for x in scores if (x.arch, x.weights) == (winner.arch, weights)), None)
 
 
 def _agreement(inputs: ReportInputs) -> tuple[Agreement, ...]:

@@ -168,6 +168,13 @@ def fresh_supernet(space: SearchSpace, vocab_size: int, config: SupernetConfig, 
         return Supernet(space, vocab_size, config)
 
 
+def fresh_subnet(arch: ArchConfig, space: SearchSpace, vocab_size: int, config: SupernetConfig, seed: int) -> Subnet:
+    """A subnet with the initial weights of a seed; the global generator is left as it was."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        return Subnet(arch, space, vocab_size, config=config)
+
+
 def check_made_from(state_path: Path, made_from: str) -> None:
     """Make sure that a state file, if there is one, can be resumed by a run of this fingerprint.
 
