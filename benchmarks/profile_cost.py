@@ -34,9 +34,9 @@ from mosdeploy.export.weights import Compute, TensorSpec
 from mosdeploy.latency.dataset import LatencyDataset, Samples
 from mosdeploy.latency.design import choose
 from mosdeploy.latency.fitting import measure_errors
+from mosdeploy.latency.levels import spread_percent
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.pipeline.measuring import middling
-from mosdeploy.pipeline.sessions import spread_percent
 from mosdeploy.records import LatencyContext, LatencyRecord, Measurement
 from mosdeploy.schema import load_toml
 from mosdeploy.space import ArchConfig, SearchSpace

@@ -271,3 +271,8 @@ class DeviceProfile(Record):
     command_timeout_s: float = Field(60.0, gt=0)
     emulated: bool = False
     measure: MeasureProtocol = MeasureProtocol()
+
+    @property
+    def alias(self) -> str:
+        """What names the board that is reached: `host`, or the profile's own name."""
+        return self.host or self.name

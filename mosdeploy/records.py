@@ -202,16 +202,30 @@ class ReferenceTiming(Record):
 class SessionRecord(Record):
     """One session of measurements: the device before and after it, and how the reference subnet fared meanwhile.
 
-    `LatencyRecord.session` refers to it. `after` is None when the session was killed; the references that it had
-    measured are then among those of the next session.
+    `LatencyRecord.session` refers to it. `host` is the board, by its alias; older files lack it. `after` is None when
+    the session was killed; references that it did not get to read are then in the next session of that board.
     """
 
     version: Literal[1] = 1
     session: str
     started_at: str
+    host: str | None = None
     state: DeviceState
     after: DeviceState | None = None
     references: tuple[ReferenceTiming, ...] = ()
+
+
+class BoardLevel(Record):
+    """How one board of a fleet differs from the others, in one dataset.
+
+    `level` is the median of its timings of the reference, `reference_ms`, over the fleet's (1.05: 5% slower); both are
+    None where it has none. The fleet's is the median over its boards.
+    """
+
+    host: str
+    num_subnets: int
+    reference_ms: float | None
+    level: float | None
 
 
 class RowBlock(Record):
@@ -239,7 +253,8 @@ class PredictorCard(Record):
     """What a predictor was fitted on and how far off it was on rows that it had not seen (cross-validation).
 
     The errors are over all samples; `trusted_mape_percent` leaves out those that the fit gave no weight, since the
-    device was busy. `num_rejected` counts these and the rows of `left_out`, which the fit never saw.
+    device was busy. `num_rejected` counts these and the rows of `left_out`, which the fit never saw. `boards` are those
+    of a fleet: each one's measurements were divided by its level, so that the predictor speaks of the middle board.
     """
 
     version: Literal[1] = 1
@@ -259,6 +274,7 @@ class PredictorCard(Record):
     source: str = ""
     licence: str = ""
     left_out: tuple[RowBlock, ...] = ()
+    boards: tuple[BoardLevel, ...] = ()
     transfer: TransferTrial | None = None
 
 

@@ -53,11 +53,19 @@ class LastingSession:
         Opens a session.
     notify
         Told, in one line, when a link is lost.
+    pause
+        Waits so many seconds between two attempts.
     """
 
-    def __init__(self, connect: Callable[[], Session], notify: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Session],
+        notify: Callable[[str], None],
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._connect = connect
         self._notify = notify
+        self._pause = pause
         self._session: Session | None = connect()
         self.name = self._session.name
 
@@ -95,7 +103,7 @@ class LastingSession:
                         "on: run the same command again to collect it"
                     ) from error
                 self._notify(f"{error}; reconnecting in {wait_s:g} s")
-                time.sleep(wait_s)
+                self._pause(wait_s)
         raise AssertionError("unreachable: the last round returns or raises")
 
     def __enter__(self) -> Self:

@@ -211,6 +211,13 @@ class AgentJob:
             return False
         return self._runs(pid, self.folder)
 
+    def spoken_for(self) -> set[str]:
+        """Keys that nobody else needs to measure: those with a result here, and those that a running agent goes for."""
+        keys = set[str]()
+        if self.is_running():  # asked first: an agent that ends meanwhile has written all its results
+            keys.update(json.loads(self._session.read(f"{self.folder}/job.json"))["wanted"])
+        return keys | {result.key for result in self.results()}
+
     def results(self) -> list[AgentResult]:
         """Whole lines of results.jsonl that were not read yet.
 

@@ -39,6 +39,7 @@ def collect(
     weights_bytes: int,
     notify: Callable[[str], None] = _ignore,
     observe: Callable[[AgentResult], None] = _ignore,
+    pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[tuple[str, Measurement]]:
     """Measure every key, in an order drawn by the agent, with the reference before, between and after.
 
@@ -70,6 +71,8 @@ def collect(
         Told in one line what happens: lost links, a device that is not quiet.
     observe
         Shown every result that the device holds or makes, those of the reference too, as soon as it is read.
+    pause
+        Waits so many seconds between two looks at the device; a KeyboardInterrupt that it raises counts as Ctrl-C.
 
     Yields
     ------
@@ -91,7 +94,7 @@ def collect(
     for name in (job_id, *wanted):
         if not _SAFE_NAME.fullmatch(name):
             raise ValueError(f"not a safe file name: {name!r}")
-    with LastingSession(connect, notify) as session:
+    with LastingSession(connect, notify, pause) as session:
         job, watch, uploaded = AgentJob(session, profile, job_id), DriftWatch(wanted, profile.measure), set[str]()
 
         def start() -> None:
@@ -107,7 +110,8 @@ def collect(
             models = {key: f"candidates/{key}.onnx" for key in keys}
             job.start(models, watch.wanted, workload, vocab_size, weights_bytes)
 
-        yield from _until_settled(job, watch, start, profile.measure.candidate_timeout_s + SILENCE_S, observe)
+        silence_s = profile.measure.candidate_timeout_s + SILENCE_S
+        yield from _until_settled(job, watch, start, silence_s, observe, pause)
         if wanted:
             job.forget("candidates")
 
@@ -144,6 +148,7 @@ def _until_settled(
     start: Callable[[], None],
     silence_s: float,
     observe: Callable[[AgentResult], None] = _ignore,
+    pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[tuple[str, Measurement]]:
     """Yield what settles; start the agent, again if it died or more is wanted, until nothing is."""
     vain_starts = 0
@@ -164,13 +169,13 @@ def _until_settled(
                     raise CommandError(f"the agent died {vain_starts} times without a result: {job.last_words()}")
                 vain_starts += 1
                 start()
-            results = _follow(job, silence_s)
+            results = _follow(job, silence_s, pause)
     except KeyboardInterrupt:
         job.kill()
         raise
 
 
-def _follow(job: AgentJob, silence_s: float) -> Iterator[AgentResult]:
+def _follow(job: AgentJob, silence_s: float, pause: Callable[[float], None]) -> Iterator[AgentResult]:
     """Yield results as they come, until the agent is no more."""
     last_sign, wait_s = time.monotonic(), POLL_S[0]
     while True:
@@ -191,5 +196,5 @@ def _follow(job: AgentJob, silence_s: float) -> Iterator[AgentResult]:
                 f"the agent gave no sign of life for {silence_s:g} s and was ended; last it said: {words}; finished "
                 "measurements are kept: run the same command again"
             )
-        time.sleep(wait_s)
+        pause(wait_s)
         wait_s = min(wait_s * 1.5, POLL_S[1])

@@ -9,6 +9,8 @@ last `append` (the caller does, since the lock has to span the measuring too). R
 
 import json
 import warnings
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -17,10 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ConfigError, PredictorError, StaleInputError
-from ..records import LatencyContext, LatencyRecord
+from ..records import BoardLevel, LatencyContext, LatencyRecord
 from ..schema import Record, parse
 from ..space import GeneArray, SearchSpace
 from ..workspace import append_line, fingerprint, read_lines, sha256_bytes
+from .levels import board_levels, floor_percent
+from .sessions import read_sessions
 
 R = TypeVar("R", bound=Record)
 
@@ -34,7 +38,7 @@ class Samples:
     genes
         Gene rows (N, num_genes).
     latency_ms
-        Shape (N,): medians of the whole translation.
+        Shape (N,): medians of the whole translation, divided by the level of the board that measured.
     trust
         Shape (N,), in (0, 1]: 1 where the reference stood still around a measurement, a half where it moved by as much
         as the protocol allows, less where it moved further. A subnet drifts as its reference does, so the drift is a
@@ -138,6 +142,31 @@ class LatencyDataset:
         """The latest record of each architecture whose measurement has a time: what a predictor is fitted on."""
         return [r for r in self.measured.values() if r.measurement.error is None and r.measurement.total is not None]
 
+    @property
+    def boards(self) -> tuple[BoardLevel, ...]:
+        """The boards of a fleet, with what each one's reference says; none where a single board measured."""
+        hosts = self._hosts()
+        num_subnets = Counter(hosts.get(record.session, self._own) for record in self.measured.values())
+        return board_levels(read_sessions(self.path), num_subnets, self._own)
+
+    def levels_of(self, records: Sequence[LatencyRecord]) -> npt.NDArray[np.float64]:
+        """Level, shape (N,), of the board that measured each record: 1 where it is unknown, or the only one."""
+        hosts, levels = self._hosts(), {board.host: board.level or 1.0 for board in self.boards}
+        return np.array([levels.get(hosts.get(record.session, self._own), 1.0) for record in records], dtype=np.float64)
+
+    @property
+    def floor_percent(self) -> float | None:
+        """How far apart repeats of one subnet on one board lie; None without two timings of the reference there."""
+        return floor_percent(read_sessions(self.path), self._own)
+
+    @property
+    def _own(self) -> str:
+        """The board of sessions that do not name theirs: they are older than fleets."""
+        return self.context.device.alias
+
+    def _hosts(self) -> dict[str, str]:
+        return {session.session: session.host or self._own for session in read_sessions(self.path)}
+
     def samples(self, space: SearchSpace) -> Samples:
         """Gather what a predictor may be fitted on.
 
@@ -170,25 +199,43 @@ class LatencyDataset:
                 f"be large, {again}",
                 stacklevel=2,
             )
+        _warn_of_levels(self.boards, device.measure.max_drift_percent)
         latency = [r.measurement.total.median_ms for r in usable if r.measurement.total is not None]
         drift = np.array([r.measurement.drift_percent or 0.0 for r in usable]) / device.measure.max_drift_percent
         return Samples(
             genes=space.genes([r.arch for r in usable]),
-            latency_ms=np.array(latency, dtype=np.float64),
+            latency_ms=np.array(latency, dtype=np.float64) / self.levels_of(usable),
             trust=1.0 / (1.0 + drift**2),
             runtime=", ".join(runtimes),
         )
 
     @property
     def sha256(self) -> str:
-        """Hex SHA-256 over the context and the records: what a predictor says that it was made from."""
-        lines = [self.context.model_dump_json(), *(record.model_dump_json() for record in self.records)]
+        """Hex SHA-256 over the context, the records and the levels of a fleet: what a predictor was made from."""
+        lines = [record.model_dump_json() for record in (self.context, *self.records, *self.boards)]
         return sha256_bytes("\n".join(lines).encode())
 
 
 def runtime_family(runtime: str) -> str:
     """The first word of a runtime's name: "onnxruntime" of "onnxruntime 1.20.0"."""
     return runtime.split(maxsplit=1)[0] if runtime else ""
+
+
+def _warn_of_levels(boards: Sequence[BoardLevel], limit_percent: float) -> None:
+    far = [f"{x.host} {x.level:.3f}" for x in boards if x.level and abs(x.level - 1) * 100 > limit_percent]
+    if far:
+        warnings.warn(
+            f"the boards differ by more than {limit_percent:g}% (time of the reference over the fleet's: "
+            f"{', '.join(far)}): the fit divides by that, and predicts the middle board; `mosdeploy devices check` may "
+            "tell why they differ",
+            stacklevel=3,
+        )
+    unknown = [board.host for board in boards if board.level is None]
+    if unknown:
+        warnings.warn(
+            f"no timing of the reference on {', '.join(unknown)}: what was measured there enters the fit as it is",
+            stacklevel=3,
+        )
 
 
 def _minor_version(runtime: str) -> str:

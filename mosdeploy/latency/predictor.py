@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from ..config import Workload
 from ..errors import PredictorError
 from ..mlp import Finite, Matrix, MlpEnsemble
-from ..records import PredictorCard, RowBlock
+from ..records import BoardLevel, PredictorCard, RowBlock
 from ..schema import Record
 from ..space import GeneArray, SearchSpace
 from ..workspace import fingerprint, read_record, write_record
@@ -82,6 +82,7 @@ class LatencyPredictor(Record):
         encoding: Encoding = "per_layer",
         try_mlp: bool = True,
         left_out: tuple[RowBlock, ...] = (),
+        boards: tuple[BoardLevel, ...] = (),
         dataset_sha256: str = "",
         source: str = "",
         licence: str = "",
@@ -100,6 +101,8 @@ class LatencyPredictor(Record):
             Train the ensemble at all: takes seconds where the additive model takes hundredths.
         left_out
             Throttled blocks that the caller found and left out beforehand, for the card.
+        boards
+            Boards of a fleet by whose levels the latencies were divided, for the card.
 
         Raises
         ------
@@ -111,6 +114,7 @@ class LatencyPredictor(Record):
         fitted = fit_model(columns, np.asarray(rows, dtype=np.float64), latency, trust, try_mlp=try_mlp)
         facts = {"runtime": runtime, "dataset_sha256": dataset_sha256, "source": source, "licence": licence}
         options: dict[str, Any] = {"device": device, "encoding": encoding, "left_out": left_out, **facts}
+        options["boards"] = boards
         return cls.assemble(fitted, space, workload, vocab_size, **options)
 
     @classmethod
@@ -134,6 +138,7 @@ class LatencyPredictor(Record):
             samples.trust,
             device=context.device.name,
             runtime=samples.runtime,
+            boards=dataset.boards,
             dataset_sha256=dataset.sha256,
         )
 

@@ -60,6 +60,7 @@ def fit_transfer(space: SearchSpace, dataset: LatencyDataset, source: LatencyPre
         encoding=source.encoding if used else "per_layer",
         runtime=samples.runtime,
         dataset_sha256=dataset.sha256,
+        boards=dataset.boards,
         transfer=TransferTrial(
             source=source.device,
             source_sha256=fingerprint(source),

@@ -1,6 +1,6 @@
 """Verbs about latency: profile, fit."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..config import DeviceProfile
@@ -11,7 +11,6 @@ from ..space import ArchConfig
 from .measuring import collect
 from .predictors import fit_again, fitted
 from .run import Progress, Run
-from .sessions import floor_percent
 from .summaries import ProfileSummary
 
 FIRST_ROUND, ROUND = 10, 5
@@ -25,6 +24,7 @@ def profile(
     ssh_config: Path,
     progress: Progress,
     until_error_percent: float | None = None,
+    hosts: Sequence[str] = (),
 ) -> ProfileSummary:
     """Measure well-chosen subnets on a device, those that are not measured yet, and fit the predictor.
 
@@ -35,11 +35,16 @@ def profile(
     until_error_percent
         Measure in rounds, and stop when the predictor's mean relative error on held-out subnets is at most this twice
         in a row, for once may be luck. Subnets that the fit rejected do not count: more measuring mends no busy minute.
+    hosts
+        Aliases of boards of this kind, to measure on all at once; none for the one that the profile names.
 
     Raises
     ------
+    ConfigError
+        If `hosts` are no aliases or name a board twice, or the device is this machine.
     DeviceError
-        If the device cannot be reached, lacks something, is busy, or the link is lost for good.
+        If the device cannot be reached, lacks something, is busy, or the link is lost for good; of a fleet, if that is
+        so of every board.
     StaleInputError
         If the measurements at hand are of another space, workload or device, or corrupt.
     PredictorError
@@ -48,15 +53,17 @@ def profile(
     name = run.device_name(device)
     target = load_profile(name, run.workspace.root)
     chosen, path = _design(run, budget), run.workspace.latency_path(name, run.config.workload.name)
-    measured_now, reached = 0, list[bool]()
+    measured_now, dropped, reached = 0, dict[str, str](), list[bool]()
     for part in [chosen] if until_error_percent is None else _rounds(chosen, target):
-        dataset, num_new = collect(run, target, part, path, ssh_config, progress)
-        measured_now += num_new
+        found = collect(run, target, part, path, ssh_config, progress, hosts)
+        measured_now += found.measured_now
+        dropped |= found.dropped
         card = _card(run, name, progress)
         if until_error_percent is not None:
             reached.append(_reaches(card, until_error_percent, progress))
         if reached[-2:] == [True, True]:
             break
+    dataset = found.dataset
     return ProfileSummary(
         device=name,
         path=str(path),
@@ -64,9 +71,11 @@ def profile(
         num_records=len(dataset.measured),
         failed=len(dataset.measured) - len(dataset.usable),
         card=card,
-        floor_percent=floor_percent(path),
+        floor_percent=dataset.floor_percent,
         until_error_percent=until_error_percent,
         error_met=reached[-1] if reached else None,
+        boards=dataset.boards,
+        dropped=dropped,
     )
 
 

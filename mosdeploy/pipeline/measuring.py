@@ -1,35 +1,58 @@
-"""Where export, devices and latency meet: subnets of a space, measured on a device, in a dataset."""
+"""Where export, devices and latency meet: subnets of a space, measured on a device or a fleet, in a dataset."""
 
-import datetime
+import contextlib
 import uuid
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..config import DeviceProfile, Workload
-from ..errors import DeviceBusyError
-from ..records import LatencyContext, LatencyRecord
+from ..errors import ConfigError, DeviceBusyError
+from ..records import LatencyContext
+from ..schema import parse
 from ..space import ArchConfig, SearchSpace
 from ..workspace import locked
 from .devices import connector
 from .run import Progress, Run
-from .sessions import SessionLog
 
 if TYPE_CHECKING:
-    from ..devices.session import Session
+    from ..devices.fleet import Task
     from ..latency.dataset import LatencyDataset
 
 
+@dataclass
+class Collected:
+    """A dataset that has all that was asked for; how much of it was measured now, and why boards dropped out."""
+
+    dataset: "LatencyDataset"
+    measured_now: int = 0
+    dropped: dict[str, str] = field(default_factory=dict)
+
+
 def collect(
-    run: Run, target: DeviceProfile, archs: Sequence[ArchConfig], path: Path, ssh_config: Path, progress: Progress
-) -> "tuple[LatencyDataset, int]":
-    """Measure those of some architectures that a dataset lacks; returns it and how many were measured now.
+    run: Run,
+    target: DeviceProfile,
+    archs: Sequence[ArchConfig],
+    path: Path,
+    ssh_config: Path,
+    progress: Progress,
+    hosts: Sequence[str] = (),
+) -> Collected:
+    """Measure those of some architectures that a dataset lacks.
+
+    Parameters
+    ----------
+    hosts
+        Aliases of the boards to measure on; none for the profile's own.
 
     Raises
     ------
+    ConfigError
+        If `hosts` are no aliases or name a board twice, or the device is this machine.
     DeviceError
         As `profile`.
     StaleInputError
@@ -37,6 +60,7 @@ def collect(
     """
     from ..latency.dataset import LatencyDataset
 
+    profiles = _members(target, hosts)
     context = LatencyContext(
         dataset_id=uuid.uuid4().hex,
         device=target,
@@ -46,13 +70,27 @@ def collect(
     )
     busy = DeviceBusyError(f"another command measures on '{target.name}' into {path}; wait for it, or stop it")
     with locked(path, busy):
-        dataset = LatencyDataset.open(path, context)
-        if dataset.torn:
+        found = Collected(LatencyDataset.open(path, context))
+        if found.dataset.torn:
             warnings.warn(f"{path}: the last line was cut short by a kill; it is measured again", stacklevel=2)
-        missing = {arch.key: arch for arch in archs if arch.key not in dataset.measured}
+        missing = {arch.key: arch for arch in archs if arch.key not in found.dataset.measured}
         if missing:
-            _measure(run, dataset, missing, connector(target, ssh_config), progress)
-        return dataset, len(missing)
+            _measure(run, found, missing, profiles, ssh_config, progress)
+        return found
+
+
+def _members(target: DeviceProfile, hosts: Sequence[str]) -> list[DeviceProfile]:
+    """The profile of each board of a fleet; the device's own where no hosts are named."""
+    if not hosts:
+        return [target]
+    if target.kind == "local":
+        raise ConfigError(f"'{target.name}' is this machine; --hosts names boards behind SSH: choose another --device")
+    twice = sorted({host for host in hosts if hosts.count(host) > 1})
+    if twice:
+        raise ConfigError(
+            f"--hosts names {', '.join(twice)} twice; a board measures one subnet at a time, name it once"
+        )
+    return [parse(DeviceProfile, {**target.model_dump(), "host": host}, "--hosts") for host in hosts]
 
 
 def middling(space: SearchSpace, workload: Workload, vocab_size: int) -> ArchConfig:
@@ -67,55 +105,38 @@ def middling(space: SearchSpace, workload: Workload, vocab_size: int) -> ArchCon
 
 def _measure(
     run: Run,
-    dataset: "LatencyDataset",
+    found: Collected,
     missing: dict[str, ArchConfig],
-    connect: "Callable[[], Session]",
+    profiles: Sequence[DeviceProfile],
+    ssh_config: Path,
     progress: Progress,
 ) -> None:
-    """Measure some architectures in one session, and append each to the dataset as soon as it is settled."""
+    """Measure some architectures, and append each to the dataset as soon as it is settled."""
+    from ..devices.fleet import Board, measure_fleet
+    from ..latency.sessions import read_sessions
+    from .ledger import Ledger
+
+    dataset = found.dataset
+    latest = {x.host or dataset.context.device.alias: x.state for x in read_sessions(dataset.path)}
+    boards = [Board(x, connector(x, ssh_config), latest.get(x.alias)) for x in profiles]
+    ledger = Ledger(dataset, missing, is_fleet=len(boards) > 1, progress=progress)
+    with contextlib.closing(measure_fleet(boards, missing, _task(run, dataset, missing))) as events:
+        for event in events:
+            ledger.enter(event)
+    found.measured_now, found.dropped = len(missing), ledger.dropped
+
+
+def _task(run: Run, dataset: "LatencyDataset", missing: dict[str, ArchConfig]) -> "Task":
     from ..devices.agent import REFERENCE
-    from ..devices.job import AgentResult
-    from ..devices.measure import collect as measure
-    from ..devices.probe import probe
+    from ..devices.fleet import Task
     from ..export.candidate import build_candidate, candidate_weights_bytes
 
     space, workload, vocab_size = run.config.space, run.config.workload, run.config.corpus.vocab_size
-    target, total = dataset.context.device, len(missing)
     archs = {**missing, REFERENCE: middling(space, workload, vocab_size)}
-    built, seen = set[str](), set[str]()
-
-    def build(key: str) -> bytes:
-        built.add(key)
-        progress.update(f"upload to {target.name}", len(built - {REFERENCE}), total)
-        return build_candidate(archs[key], space, vocab_size, workload)
-
-    def observe(result: AgentResult) -> None:
-        if result.key == REFERENCE:
-            session.add_reference(result.measured_at, result.measurement)
-        elif result.key in missing and result.key not in seen:
-            seen.add(result.key)
-            timing, error = result.measurement.total, result.measurement.error
-            note = f"{timing.median_ms:.2f} ms" if timing else f"failed: {error}"
-            progress.update(f"measure on {target.name}", len(seen), total, note)
-
-    with connect() as link:
-        state = probe(link, target)
-    session = SessionLog(dataset.path, state)
-    weights_bytes = candidate_weights_bytes(space, vocab_size, workload)
-    job = (target, workload, vocab_size, dataset.context.dataset_id, list(missing), build, weights_bytes)
-    for key, measurement in measure(connect, *job, progress.say, observe):
-        dataset.append(
-            LatencyRecord(
-                arch=missing[key],
-                measurement=measurement,
-                runtime=f"onnxruntime {state.onnxruntime_version}",
-                measured_at=_now(),
-                session=session.record.session,
-            )
-        )
-    with connect() as link:
-        session.end(probe(link, target))
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return Task(
+        workload=workload,
+        vocab_size=vocab_size,
+        job_id=dataset.context.dataset_id,
+        build=lambda key: build_candidate(archs[key], space, vocab_size, workload),
+        weights_bytes=candidate_weights_bytes(space, vocab_size, workload),
+    )

@@ -1,18 +1,20 @@
 """The verb that reads everything and changes nothing: report."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..records import Deployment, ScoreTable
+from ..records import Deployment, LatencyRecord, ScoreTable
 from ..workspace import read_record
 from .bundle import folder_bytes, newest_bundle
 from .predictors import predictor
 from .run import Run
-from .sessions import read_sessions
 from .training import trained
 
 if TYPE_CHECKING:
+    from ..latency.dataset import LatencyDataset
+    from ..latency.predictor import LatencyPredictor
     from ..report import Report
 
 
@@ -34,6 +36,7 @@ def report(run: Run) -> Reported:
     """
     from ..export.bundle import read_manifest
     from ..latency.dataset import LatencyDataset
+    from ..latency.sessions import read_sessions
     from ..report import Report, ReportInputs, build_report
 
     files = run.workspace
@@ -50,7 +53,7 @@ def report(run: Run) -> Reported:
         context=dataset.context if dataset else None,
         sessions=read_sessions(path),
         records=tuple(records),
-        predicted_ms=tuple(model.predict(run.config.space.genes([x.arch for x in records])).tolist()) if model else (),
+        predicted_ms=_predicted_ms(run, model, dataset, records) if model and dataset else (),
         card=model.card if model else None,
         manifest=read_manifest(bundle) if bundle else None,
         bundle_size_bytes=folder_bytes(bundle) if bundle else None,
@@ -62,3 +65,11 @@ def report(run: Run) -> Reported:
     )
     page = build_report(inputs, files.report_dir)
     return Reported(page, read_record(Report, page.with_name("report.json"), "mosdeploy report"))
+
+
+def _predicted_ms(
+    run: Run, model: "LatencyPredictor", dataset: "LatencyDataset", records: Sequence[LatencyRecord]
+) -> tuple[float, ...]:
+    """What is predicted for the board that measured each record: the predictor speaks of the middle one of a fleet."""
+    predicted_ms = model.predict(run.config.space.genes([record.arch for record in records]))
+    return tuple((predicted_ms * dataset.levels_of(records)).tolist())

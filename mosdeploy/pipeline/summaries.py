@@ -1,7 +1,9 @@
 """What a verb says at its end, for people and for `--json`. No verb reads these again; what is kept is in `records`."""
 
+from pydantic import Field
+
 from ..config import DeviceProfile
-from ..records import Deployment, DeviceState, PredictorCard, Problem, ScoreTable, SearchResult
+from ..records import BoardLevel, Deployment, DeviceState, PredictorCard, Problem, ScoreTable, SearchResult
 from ..schema import Record
 
 
@@ -15,7 +17,8 @@ class RunFile(Record):
 class ProfileSummary(Record):
     """What one `profile` run did; `error_met` says whether `until_error_percent` was reached, None without one.
 
-    `floor_percent` tells how far apart repeats of one subnet lie there: no predictor's error can be lower.
+    `floor_percent` tells how far apart repeats of one subnet lie there: no predictor's error can be lower. `boards` are
+    those of a fleet, `dropped` the reasons why boards failed in this run.
     """
 
     device: str
@@ -27,6 +30,8 @@ class ProfileSummary(Record):
     floor_percent: float | None = None
     until_error_percent: float | None = None
     error_met: bool | None = None
+    boards: tuple[BoardLevel, ...] = ()
+    dropped: dict[str, str] = Field(default_factory=dict)
 
 
 class Translation(Record):

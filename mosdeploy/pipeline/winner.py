@@ -158,7 +158,8 @@ def _measure(
         chosen = finalists(evolution, limits, run.config.search.finalists, exclude, min(attempt * margin, MAX_MARGIN))
         if not chosen:
             break
-        dataset, _ = collect(run, target, [candidate.arch for candidate in chosen], path, ssh_config, progress)
+        archs = [candidate.arch for candidate in chosen]
+        dataset = collect(run, target, archs, path, ssh_config, progress).dataset
         for candidate in chosen:
             timing = dataset.measured[candidate.arch.key].measurement.total
             measured.append(candidate.model_copy(update={"measured_ms": timing.median_ms if timing else None}))

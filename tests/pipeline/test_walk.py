@@ -9,7 +9,8 @@ from walking import Silent, make_run_folder
 
 from mosdeploy import pipeline
 from mosdeploy.errors import ArchError, ConfigError, DeviceBusyError, ExportError, InfeasibleError, StaleInputError
-from mosdeploy.pipeline.sessions import floor_percent, read_sessions
+from mosdeploy.latency.dataset import LatencyDataset
+from mosdeploy.latency.sessions import read_sessions
 from mosdeploy.records import Deployment, Limits, ScoreTable, SearchResult
 from mosdeploy.workspace import Workspace, locked, read_record
 
@@ -47,7 +48,7 @@ def test_the_device_is_known_before_and_after_and_its_floor_with_it(walked: Path
     assert session.state.cores == session.after.cores
     assert len(session.references) == 1 + 3  # at first, and after each four of twelve
     assert {json.loads(line)["session"] for line in lines(path)[1:]} == {session.session}
-    assert floor_percent(path) > 0.0
+    assert LatencyDataset.load(path).floor_percent > 0.0
 
 
 def test_the_bundle_stands_on_the_device_and_translates_as_its_self_test_says(walked: Path) -> None:

@@ -1,0 +1,186 @@
+"""The law of collecting on several boards: each key once, whoever fails. The boards are folders of this machine."""
+
+import contextlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_onnx import tiny_model
+from watching import QUICK, WORKLOAD, agent_pid, all_lines, is_alive, result_lines, wait_for
+
+from mosdeploy.config import MeasureProtocol
+from mosdeploy.devices import connect
+from mosdeploy.devices.events import Began, Dropped, Read, Rested, Settled, Uploaded
+from mosdeploy.devices.fleet import Board, Task, measure_fleet
+from mosdeploy.devices.measure import collect
+from mosdeploy.devices.session import LocalSession
+from mosdeploy.errors import CommandError, ConnectError, ConnectionLostError, DeviceBusyError, DeviceError
+from mosdeploy.records import DeviceState
+
+WEIGHTS_BYTES = 4096
+KEYS = ["a", "b", "c", "d"]
+
+
+def build(key):
+    return tiny_model(weights_bytes=WEIGHTS_BYTES)
+
+
+TASK = Task(WORKLOAD, 50, "job", build, WEIGHTS_BYTES)
+
+
+@pytest.fixture
+def profiles(make_profile, tmp_path):
+    """Two boards that take two keys at a time."""
+    protocol = MeasureProtocol(**{**QUICK, "reference_every": 2}, candidate_timeout_s=60.0)
+    return [
+        make_profile(host=host, work_dir=str(tmp_path / "boards" / host), measure=protocol) for host in ("pi1", "pi2")
+    ]
+
+
+def settled(events):
+    return {event.key: event.host for event in events if isinstance(event, Settled)}
+
+
+def run(boards, keys=KEYS, task=TASK):
+    return list(measure_fleet(boards, keys, task))
+
+
+def leave_agent_at_work(profile, keys, job_id="job"):
+    """What a killed host leaves on a board: an agent in the middle of its work. Returns its pid."""
+    collecting = collect(LocalSession, profile, WORKLOAD, 50, job_id, keys, build, WEIGHTS_BYTES)
+    next(collecting)
+    collecting.close()
+    return agent_pid(profile, job_id)
+
+
+class Recorded(LocalSession):
+    """A session that remembers its commands."""
+
+    def __init__(self, commands):
+        super().__init__()
+        self._commands = commands
+
+    def run(self, command, timeout_s=None):
+        self._commands.append(str(command))
+        return super().run(command, timeout_s)
+
+
+def test_boards_share_the_work_and_each_times_the_reference_first_and_last(profiles):
+    events = run([Board(profile, LocalSession) for profile in profiles])
+    found = settled(events)
+    assert sorted(found) == KEYS
+    assert sorted(found.values()) == ["pi1", "pi1", "pi2", "pi2"]
+    for profile in profiles:
+        keys = [line["key"] for line in all_lines(profile)]
+        assert (keys[0], keys[-1], len(keys)) == ("reference", "reference", 4)
+        mine = [event for event in events if event.host == profile.host]
+        assert isinstance(mine[0], Began)
+        assert mine[0].state.cores == mine[-1].state.cores > 0
+        assert isinstance(mine[-1], Rested)
+        assert sorted(x.key for x in mine if isinstance(x, Uploaded)) == sorted({*keys})
+        assert [x.result.key for x in mine if isinstance(x, Read)] == keys
+
+
+def test_what_a_killed_run_left_is_delivered_by_the_board_that_holds_it(profiles):
+    second = profiles[1]
+    pid = leave_agent_at_work(second, ["c", "d"])
+    events = run([Board(profile, LocalSession) for profile in profiles])
+    assert settled(events) == {"a": "pi1", "b": "pi1", "c": "pi2", "d": "pi2"}
+    assert sorted(line["key"] for line in result_lines(second)) == ["c", "d"]
+    assert agent_pid(second) == pid  # joined, or read after its end: never started again
+
+
+def test_an_agent_at_work_is_not_disturbed_by_a_look_at_its_board(profiles):
+    profile, commands, before = profiles[0], [], DeviceState(cores=99)
+    leave_agent_at_work(profile, KEYS)
+    events = measure_fleet([Board(profile, lambda: Recorded(commands), before)], KEYS, TASK)
+    with contextlib.closing(events):
+        assert next(events) == Began("pi1", before)
+        assert not [command for command in commands if "probe" in command]
+
+
+def test_an_agent_whose_work_others_have_done_meanwhile_is_ended(profiles):
+    profile = profiles[0]
+    pid = leave_agent_at_work(profile, ["x", "y", "z"])
+    assert settled(run([Board(profile, LocalSession)], ["a"])) == {"a": "pi1"}
+    assert not is_alive(pid)
+    assert len(result_lines(profile)) < 4
+
+
+def test_a_busy_board_is_left_alone_and_the_others_do_its_share(profiles):
+    first, second = profiles
+    commands, work_dir = [], Path(second.work_dir)
+    agent = [sys.executable, "-c", "import time; time.sleep(200)", f"{work_dir}/jobs/other"]
+    work_dir.mkdir(parents=True)
+    with subprocess.Popen(agent) as other:
+        (work_dir / "agent.lock").write_text(json.dumps({"pid": other.pid, "job": "other", "since": "noon"}))
+        try:
+            events = run([Board(first, LocalSession), Board(second, lambda: Recorded(commands))], ["a"])
+        finally:
+            other.kill()
+    assert settled(events) == {"a": "pi1"}
+    (dropped,) = (event for event in events if isinstance(event, Dropped))
+    assert dropped.host == "pi2"
+    assert isinstance(dropped.error, DeviceBusyError)
+    assert f"pid {other.pid}, since noon" in str(dropped.error)
+    assert commands == []
+
+
+def test_a_board_that_fails_on_the_way_gives_its_unfinished_work_back(profiles, monkeypatch):
+    monkeypatch.setattr(connect, "RECONNECT_WAITS_S", ())
+    results = Path(profiles[1].work_dir) / "jobs" / "job" / "results.jsonl"
+
+    def gone():
+        return results.exists() and len(results.read_text().splitlines()) >= 2
+
+    class Fading(LocalSession):
+        def read(self, remote_path, offset=0):
+            if gone():
+                raise ConnectionLostError("the link is gone")
+            return super().read(remote_path, offset)
+
+    keys = [f"k{i}" for i in range(6)]
+    events = run([Board(profiles[0], LocalSession), Board(profiles[1], Fading)], keys)
+    assert sorted(settled(events)) == keys
+    assert [event.host for event in events if isinstance(event, Dropped)] == ["pi2"]
+    assert list(settled(events).values()).count("pi1") >= 5
+
+
+def test_when_all_fail_the_error_names_each_cause_and_a_single_board_keeps_its_own(profiles):
+    def unreachable():
+        raise ConnectError("no route to pi1")
+
+    broken = Board(profiles[1].model_copy(update={"python": "python-nowhere"}), LocalSession)
+    with pytest.raises(DeviceError, match=r"every board failed, 4 subnets") as caught:
+        run([Board(profiles[0], unreachable), broken])
+    for part in ("pi1: no route to pi1", "pi2: dev: no Python on the device", "run the same command again"):
+        assert part in str(caught.value)
+    with pytest.raises(CommandError, match="no Python on the device"):
+        run([broken])
+
+
+def test_ctrl_c_ends_every_agent_and_the_next_run_goes_on(profiles):
+    boards = [Board(profile, LocalSession) for profile in profiles]
+    keys = [f"k{i:02}" for i in range(20)]
+    events = measure_fleet(boards, keys, TASK)
+    while not all(result_lines(profile) for profile in profiles):
+        next(events)
+    with pytest.raises(KeyboardInterrupt):
+        events.throw(KeyboardInterrupt)
+    pids = [agent_pid(profile) for profile in profiles]
+    wait_for(lambda: not any(is_alive(pid) for pid in pids))
+    kept = {line["key"] for profile in profiles for line in result_lines(profile)}
+    assert 2 <= len(kept) < 20
+    assert sorted(settled(run(boards, sorted(kept)))) == sorted(kept)
+    assert sorted(line["key"] for profile in profiles for line in result_lines(profile)) == sorted(kept)
+
+
+def test_what_no_board_is_to_blame_for_is_raised_as_it_is(profiles):
+    def wrong(key):
+        raise ZeroDivisionError(key)
+
+    boards = [Board(profile, LocalSession) for profile in profiles]
+    with pytest.raises(ZeroDivisionError):
+        run(boards, task=Task(WORKLOAD, 50, "job", wrong, WEIGHTS_BYTES))

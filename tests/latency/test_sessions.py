@@ -1,0 +1,79 @@
+"""Sessions of measurements: complete, once each, whatever board they ran on."""
+
+import json
+
+import pytest
+
+from mosdeploy.errors import StaleInputError
+from mosdeploy.latency.sessions import SessionLog, read_sessions
+from mosdeploy.records import DeviceState, Measurement, Timing
+
+
+def timing(median_ms):
+    return Measurement(total=Timing(median_ms=median_ms, p90_ms=median_ms, minimum_ms=median_ms, repeats=10))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "latency.jsonl"
+
+
+def test_a_session_is_in_the_file_from_its_first_moment_and_complete_at_its_end(path):
+    log = SessionLog(path, "pi1", DeviceState(temperature_c=40.0))
+    (begun,) = read_sessions(path)
+    assert (begun.after, begun.references) == (None, ())
+    log.add_reference("t1", timing(10.0))
+    log.add_reference("t2", Measurement(error="killed"))
+    log.end(DeviceState(temperature_c=60.0))
+    (ended,) = read_sessions(path)
+    assert ended == log.record
+    assert (ended.session, ended.state.temperature_c, ended.after.temperature_c) == (begun.session, 40.0, 60.0)
+    assert [reference.measured_at for reference in ended.references] == ["t1"]
+
+
+def test_each_timing_is_in_the_file_at_once_and_counted_once_though_a_board_tells_it_again(path):
+    SessionLog(path, "pi1", DeviceState()).add_reference("t1", timing(10.0))  # and then the host is killed
+    for names in (["t1", "t2"], ["t1", "t2", "t3"]):
+        log = SessionLog(path, "pi1", DeviceState())
+        for name in names:
+            log.add_reference(name, timing(10.0))
+    sessions = read_sessions(path)
+    assert [[reference.measured_at for reference in session.references] for session in sessions] == [
+        ["t1"],
+        ["t2"],
+        ["t3"],
+    ]
+
+
+def test_the_sessions_of_several_boards_grow_beside_each_other(path):
+    logs = [SessionLog(path, host, DeviceState()) for host in ("pi1", "pi2")]
+    for log in logs:
+        log.add_reference("t1", timing(10.0))  # two boards, two clocks
+    logs[1].end(DeviceState(temperature_c=60.0))
+    logs[0].add_reference("t2", timing(11.0))
+    found = {session.host: session for session in read_sessions(path)}
+    assert [reference.measured_at for reference in found["pi1"].references] == ["t1", "t2"]
+    assert [reference.measured_at for reference in found["pi2"].references] == ["t1"]
+    assert (found["pi1"].after, found["pi2"].after.temperature_c) == (None, 60.0)
+
+
+def test_a_session_as_written_before_there_was_an_after_is_read(path):
+    old = {"version": 1, "session": "s", "started_at": "2025-01-01T00:00:00+00:00", "state": {"cores": 4}}
+    (path.parent / "sessions.jsonl").write_text(json.dumps(old) + "\n")
+    (session,) = read_sessions(path)
+    assert (session.state.cores, session.after, session.host) == (4, None, None)
+
+
+def test_timings_of_a_session_without_a_board_are_those_of_any(path):
+    reference = {"measured_at": "t1", "total": timing(10.0).total.model_dump()}
+    old = {"session": "s", "started_at": "2025-01-01T00:00:00+00:00", "state": {}, "references": [reference]}
+    (path.parent / "sessions.jsonl").write_text(json.dumps(old) + "\n")
+    log = SessionLog(path, "pi1", DeviceState())
+    log.add_reference("t1", timing(10.0))
+    assert log.record.references == ()
+
+
+def test_a_corrupt_file_is_named(path):
+    (path.parent / "sessions.jsonl").write_text("{}\n")
+    with pytest.raises(StaleInputError, match=r"sessions\.jsonl is corrupt"):
+        read_sessions(path)
