@@ -210,6 +210,12 @@ class ExportConfig(Record):
     length_penalty: float = Field(0.6, ge=0)
 
 
+class DeployConfig(Record):
+    """How many versions of a bundle stay on the device: the current one, and those that a rollback goes back to."""
+
+    keep_versions: int = Field(3, ge=1)
+
+
 class RunConfig(Record):
     """All of `mosdeploy.toml`."""
 
@@ -223,6 +229,7 @@ class RunConfig(Record):
     profile: ProfileConfig = ProfileConfig()
     search: SearchConfig = SearchConfig()
     export: ExportConfig = ExportConfig()
+    deploy: DeployConfig = DeployConfig()
 
 
 class MeasureProtocol(Record):

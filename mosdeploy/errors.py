@@ -11,10 +11,12 @@
     │   ├── CommandError               a command ran on the device and failed (no python, no onnxruntime, disk full)
     │   ├── ConnectionLostError        the link went away under a command
     │   ├── DeviceTimeoutError         no answer within the time-out
+    │   │   └── CommandTimeoutError        the link is well, but a command took too long and was killed
     │   └── DeviceBusyError            another profile is running on the device
     ├── PredictorError             6   too few samples, or asked about something it was not fitted for
     ├── InfeasibleError            7   nothing keeps the limits; carries the fastest latency found
-    └── ExportError                8   parity failed, or an unsupported graph
+    ├── ExportError                8   parity failed, or an unsupported graph
+    └── BundleError                8   a bundle is damaged, is not what its manifest says, or cannot be run
 
 A message says what is wrong, which value, what is allowed, and what to do next.
 """
@@ -76,6 +78,10 @@ class DeviceTimeoutError(DeviceError):
     """The device did not answer within the time-out."""
 
 
+class CommandTimeoutError(DeviceTimeoutError):
+    """A command took longer than its time-out and was killed; the link is well."""
+
+
 class DeviceBusyError(DeviceError):
     """Another measurement holds the device."""
 
@@ -104,5 +110,11 @@ class InfeasibleError(MosdeployError):
 
 class ExportError(MosdeployError):
     """A bundle could not be built or does not compute what the trained network computes."""
+
+    exit_code = 8
+
+
+class BundleError(MosdeployError):
+    """A bundle is damaged, is not what its manifest says, or cannot be run here."""
 
     exit_code = 8

@@ -4,6 +4,7 @@ In: a folder. Out: paths, and bytes on disk that are whole or not there. This fi
 """
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import hashlib
@@ -181,6 +182,37 @@ def atomic_write(path: Path, data: bytes | str) -> None:
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
+
+
+def replace_folder(new: Path, target: Path) -> None:
+    """Put a folder in the place of another, if there is one, in one step; the other is then where the new one was.
+
+    Raises
+    ------
+    OSError
+        If the disk is read-only, or the folders lie on different ones.
+    """
+    if not target.exists():
+        new.rename(target)
+    elif not _exchange(new, target):  # a file system, such as NFS, that can only rename
+        aside = new.with_name(f"{new.name}.old")
+        target.rename(aside)
+        new.rename(target)
+        aside.rename(new)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swap two paths in one step; False where the file system cannot."""
+    at_fdcwd, rename_exchange = -100, 2  # Linux, <fcntl.h> and <linux/fs.h>
+    library = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(library, "renameat2"):
+        return False
+    if library.renameat2(at_fdcwd, os.fsencode(first), at_fdcwd, os.fsencode(second), rename_exchange) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+        return False
+    raise OSError(code, os.strerror(code), str(second))
 
 
 def write_record(path: Path, record: Record) -> None:

@@ -93,6 +93,8 @@ def test_every_recipe_is_a_valid_run_file(tmp_path: Path, recipe: str) -> None:
         (("evaluate",), 4, "run `mosdeploy train` first"),
         (("fit",), 4, "run `mosdeploy profile` first"),
         (("deploy",), 4, "run `mosdeploy export` first"),
+        (("deploy", "--rollback"), 4, "nothing was deployed from this folder; run `mosdeploy deploy`"),
+        (("deploy", "--rollback", "--bundle", "x"), 3, "--rollback goes back to what the device holds"),
         (("translate", "hello"), 4, "run `mosdeploy export` first"),
         (("report",), 4, "run `mosdeploy train` first"),
         (("train",), 3, "train.en"),

@@ -17,10 +17,12 @@ CODES = {
     "CommandError": 5,
     "ConnectionLostError": 5,
     "DeviceTimeoutError": 5,
+    "CommandTimeoutError": 5,
     "DeviceBusyError": 5,
     "PredictorError": 6,
     "InfeasibleError": 7,
     "ExportError": 8,
+    "BundleError": 8,
 }
 
 

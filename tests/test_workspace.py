@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from mosdeploy.workspace import (
     lookup_dirs,
     read_lines,
     read_record,
+    replace_folder,
     sha256_bytes,
     sha256_file,
     shipped_dir,
@@ -301,3 +303,49 @@ def test_write_to_a_full_device_is_explained() -> None:
 def test_disk_that_refuses_is_explained(number: int) -> None:
     with pytest.raises(MosdeployError, match="write a/b"), disk_errors(Path("a/b")):
         raise OSError(number, os.strerror(number))
+
+
+# -- folders -----------------------------------------------------------------------------------------------------------
+
+
+def folder_with(path: Path, text: str) -> Path:
+    path.mkdir(parents=True)
+    (path / "file").write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_a_folder_takes_the_place_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
+) -> None:
+    if not can_exchange:
+        monkeypatch.setattr("mosdeploy.workspace._exchange", lambda *_: False)
+    target, scratch = tmp_path / "target", tmp_path / "scratch"
+    replace_folder(folder_with(scratch / "one", "one"), target)
+    assert list(scratch.iterdir()) == []
+    replace_folder(folder_with(scratch / "two", "two"), target)
+    assert (target / "file").read_text() == "two"
+    assert [(path.name, (path / "file").read_text()) for path in scratch.iterdir()] == [("two", "one")]
+
+
+def test_a_folder_that_is_replaced_is_there_all_the_while(tmp_path: Path) -> None:
+    target, other = folder_with(tmp_path / "target", "a"), folder_with(tmp_path / "other", "b")
+    done, missing = threading.Event(), []
+
+    def watch() -> None:
+        while not done.is_set():
+            if not target.is_dir():
+                missing.append(target)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for _ in range(500):
+        replace_folder(other, target)
+    done.set()
+    watcher.join()
+    assert missing == []
+
+
+def test_what_cannot_be_replaced_says_why(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        replace_folder(tmp_path / "nothing", folder_with(tmp_path / "target", "a"))

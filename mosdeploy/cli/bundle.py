@@ -43,11 +43,20 @@ def deploy(
     directory: DirOption = HERE,
     device: DeviceOption = None,
     bundle: Annotated[Path | None, typer.Option(help="Bundle folder; default: the newest in bundles/.")] = None,
+    rollback: Annotated[
+        bool, typer.Option("--rollback", help="Go back to the version that was on the device before.")
+    ] = False,
     ssh_config: SshOption = SSH_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """Put the bundle on the device, run its self-test there, measure it there."""
-    result = pipeline.deploy(pipeline.open_run(directory), device, bundle, ssh_config, PROGRESS)
+    """Put the bundle on the device, run its self-test there, measure it there, and only then switch to it."""
+    run = pipeline.open_run(directory)
+    if rollback and bundle:
+        raise ConfigError("--rollback goes back to what the device holds; it takes no --bundle")
+    if rollback:
+        result = pipeline.roll_back(run, device, ssh_config, PROGRESS)
+    else:
+        result = pipeline.deploy(run, device, bundle, ssh_config, PROGRESS)
     total = result.measurement.total
     timing = f"{total.median_ms:.2f} ms median, {total.p90_ms:.2f} ms p90" if total else "not timed"
     show(

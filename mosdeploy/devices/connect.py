@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from ..config import DeviceProfile
-from ..errors import ConnectError, ConnectionLostError, DeviceTimeoutError
+from ..errors import CommandTimeoutError, ConnectError, ConnectionLostError, DeviceTimeoutError
 from .session import CommandResult, LocalSession, Session
 
 T = TypeVar("T")
@@ -95,6 +95,8 @@ class LastingSession:
             try:
                 self._session = self._session or self._connect()
                 return call(self._session)
+            except CommandTimeoutError:
+                raise
             except (ConnectError, ConnectionLostError, DeviceTimeoutError) as error:
                 self.close()
                 if wait_s is None:

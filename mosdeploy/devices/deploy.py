@@ -1,26 +1,34 @@
-"""Put a bundle on a device, prove that it works there, time it, and only then make it the current one.
+"""Put a bundle on a device, prove that it works there, time it, and only then make it the current one; or go back.
 
 In: a bundle folder and its manifest. Out: a `Deployment`. What a bundle holds, and what runs it, is not known here.
 """
 
 import json
+import re
 import shlex
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from ..config import DeviceProfile
-from ..errors import CommandError, StaleInputError
+from ..config import DeployConfig, DeviceProfile
+from ..errors import BundleError, CommandError, ConfigError
 from ..records import BundleManifest, Deployment
+from ..schema import parse
 from ..workspace import sha256_bytes, sha256_file
-from .job import run_python, work_dir
+from .job import call_agent, run_python, work_dir
 from .measure import measure_model
 from .probe import probe
-from .session import Session, check_run, last_lines
+from .session import Session, last_lines
+from .versions import RECORD_NAME, SUMS_NAME
 
 RUNTIME_DIR = Path(__file__).parent.parent / "runtime"
 RUNTIME_NAME = "mosdeploy_runtime"
 MODEL_NAME = "model.onnx"
 SELF_TEST_TIMEOUT_S = 600.0
+HASHING_TIMEOUT_S = 600.0
+VERSIONS_PATH = Path(__file__).with_name("versions.py")
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def deploy(
@@ -29,34 +37,45 @@ def deploy(
     bundle_dir: Path,
     manifest: BundleManifest,
     limit_ms: float | None,
+    config: DeployConfig,
+    notify: Callable[[str], None] = lambda _: None,
     runtime_dir: Path = RUNTIME_DIR,
 ) -> Deployment:
     """Deploy a bundle.
 
-    On the device each file lies once in `blobs/SHA256` of the work folder; a version, `bundles/SHA256-RUNTIME` with the
-    bundle and the runtime, is links to them; `bundles/current` points to the version that passed last.
+    A version is a folder on the device, named by its content, with the bundle and the runtime; `versions.py` tells
+    what else is there. Whatever stops this, `bundles/current` points to a version that passed; the same call goes on.
 
     Parameters
     ----------
     limit_ms
         The latency that was asked for; recorded, not enforced.
+    notify
+        Told in one line what happens.
     runtime_dir
         The package that runs bundles; it is called `mosdeploy_runtime` there.
 
     Raises
     ------
-    StaleInputError
+    BundleError
         If a file of the bundle here is not what its manifest says.
     CommandError
         If the files cannot be stored, the self-test fails or the model cannot be timed; `current` is then unchanged.
     """
     files = _list_files(bundle_dir, manifest, runtime_dir)
     bundle_sha256 = sha256_file(bundle_dir / "manifest.json")
-    runtime = "".join(digest for name, (_, digest) in files.items() if name.startswith(f"{RUNTIME_NAME}/"))
-    version = f"{bundle_sha256[:16]}-{sha256_bytes(runtime.encode())[:8]}"
-    bundles = f"{work_dir(session, profile)}/bundles"
-    remote_dir = f"{bundles}/{version}"
-    _store(session, files, f"{work_dir(session, profile)}/blobs", remote_dir)
+    sums = "".join(f"{digest}  {name}\n" for name, (_, digest) in files.items())
+    version = f"{bundle_sha256[:16]}-{sha256_bytes(sums.encode())[:8]}"
+    remote_dir = f"{_bundles(session, profile)}/{version}"
+    session.put_bytes(sums.encode(), f"{remote_dir}/{SUMS_NAME}")
+    missing = set(_call(session, profile, "gather", version)["missing"])
+    to_send = {name: path for name, (path, _) in files.items() if name in missing}
+    if to_send:
+        size_mb = sum(path.stat().st_size for path in to_send.values()) / 1e6
+        notify(f"{profile.name}: sending {len(to_send)} of {len(files)} files, {size_mb:.1f} MB")
+    for name, path in to_send.items():
+        session.put(path, f"{remote_dir}/{name}")
+    notify(f"{profile.name}: self-test, then timing")
     _self_test(session, profile, remote_dir)
     model = f"{remote_dir}/bundle/{MODEL_NAME}"
     measurement = measure_model(session, profile, manifest.workload, manifest.vocab_size, model)
@@ -64,14 +83,7 @@ def deploy(
         raise CommandError(
             f"{profile.name}: the bundle passed its self-test but could not be timed: {measurement.error}"
         )
-    link = shlex.quote(f"{bundles}/current")
-    replace = "import os, sys; os.replace(*sys.argv[1:])"
-    script = f"ln -sfn {version} {link}.new"
-    check_run(session, script, "linking the new version")
-    swapped = run_python(session, profile, f"-c {shlex.quote(replace)} {link}.new {link}")
-    if swapped.returncode != 0:
-        raise CommandError(f"{profile.name}: could not switch {link}: {last_lines(swapped)}")
-    return Deployment(
+    deployment = Deployment(
         device=profile,
         state=probe(session, profile),
         bundle=bundle_dir.name,
@@ -82,6 +94,61 @@ def deploy(
         limit_ms=limit_ms,
         deployed_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    session.put_bytes(deployment.model_dump_json(indent=2).encode(), f"{remote_dir}/{RECORD_NAME}")
+    _call(session, profile, "activate", version, str(config.keep_versions))
+    return deployment
+
+
+def roll_back(session: Session, profile: DeviceProfile) -> Deployment:
+    """Make the version current again that was so before; it has to pass its self-test first.
+
+    Returns
+    -------
+    Deployment
+        As it was recorded when that version was deployed.
+
+    Raises
+    ------
+    CommandError
+        If no earlier version stands there, or it is damaged or fails; `current` is then unchanged.
+    """
+    found = _call(session, profile, "previous")
+    version = found["previous"]
+    if version is None:
+        raise CommandError(
+            f"{profile.name}: no earlier version stands on the device; `[deploy] keep_versions` says how many are kept"
+        )
+    remote_dir = f"{_bundles(session, profile)}/{version}"
+    damaged = _call(session, profile, "gather", version)["missing"]
+    if damaged:
+        raise CommandError(f"{profile.name}: {remote_dir} is damaged ({', '.join(damaged)}); `current` is unchanged")
+    _self_test(session, profile, remote_dir)
+    record_path = f"{remote_dir}/{RECORD_NAME}"
+    try:
+        deployment = parse(Deployment, json.loads(session.read(record_path)), record_path)
+    except (ValueError, ConfigError) as error:
+        raise CommandError(f"{profile.name}: {record_path} is no record of a deployment: {error}") from error
+    _call(session, profile, "rollback", found["current"], version)
+    return deployment
+
+
+def _bundles(session: Session, profile: DeviceProfile) -> str:
+    return f"{work_dir(session, profile)}/bundles"
+
+
+def _call(session: Session, profile: DeviceProfile, command: str, *arguments: str) -> dict[str, Any]:
+    """Run a command of `versions.py` on the device; what it says.
+
+    Raises
+    ------
+    CommandError
+        If it fails, or has an error to tell.
+    """
+    words = (command, _bundles(session, profile), *arguments)
+    answer = call_agent(session, profile, *words, timeout_s=HASHING_TIMEOUT_S, script=VERSIONS_PATH)
+    if "error" in answer:
+        raise CommandError(f"{profile.name}: {answer['error']}")
+    return answer
 
 
 def _list_files(bundle_dir: Path, manifest: BundleManifest, runtime_dir: Path) -> dict[str, tuple[Path, str]]:
@@ -89,8 +156,8 @@ def _list_files(bundle_dir: Path, manifest: BundleManifest, runtime_dir: Path) -
     files: dict[str, tuple[Path, str]] = {}
     for name, digest in manifest.sha256.items():
         path = bundle_dir / name
-        if not path.resolve().is_relative_to(bundle_dir.resolve()) or not path.is_file() or sha256_file(path) != digest:
-            raise StaleInputError(f"{path} is missing or not what its manifest says; run `mosdeploy export` again")
+        if not _FILE_NAME.fullmatch(name) or path.is_symlink() or not path.is_file() or sha256_file(path) != digest:
+            raise BundleError(f"{path} is missing or not what its manifest says; run `mosdeploy export` again")
         files[f"bundle/{name}"] = (path, digest)
     extra = [bundle_dir / "manifest.json", *(x for x in [bundle_dir / "README.md"] if x.is_file())]
     for path in extra:
@@ -98,26 +165,6 @@ def _list_files(bundle_dir: Path, manifest: BundleManifest, runtime_dir: Path) -
     for path in sorted(runtime_dir.rglob("*.py")):
         files[f"{RUNTIME_NAME}/{path.relative_to(runtime_dir).as_posix()}"] = (path, sha256_file(path))
     return files
-
-
-def _store(session: Session, files: dict[str, tuple[Path, str]], blobs: str, remote_dir: str) -> None:
-    """Upload what the device does not hold yet, link the version together and check every hash there."""
-    digests = {digest for _, digest in files.values()}
-    held = session.run(f"cd {shlex.quote(blobs)} && sha256sum {' '.join(sorted(digests))}").stdout
-    good = {line.split()[0] for line in held.splitlines() if len(set(line.split())) == 1}
-    for path, digest in files.values():
-        if digest not in good:
-            session.put(path, f"{blobs}/{digest}")
-            good.add(digest)
-    script = ["set -e"]
-    for name, (_, digest) in files.items():
-        target, blob = shlex.quote(f"{remote_dir}/{name}"), shlex.quote(f"{blobs}/{digest}")
-        folder = shlex.quote(f"{remote_dir}/{name}".rpartition("/")[0])
-        script.append(f"mkdir -p {folder}; ln -f {blob} {target} || cp {blob} {target}")
-        script.append(
-            f"echo '{digest}  '{target} | sha256sum -c --status || {{ echo {target} is damaged >&2; exit 1; }}"
-        )
-    check_run(session, "\n".join(script), "storing the bundle")
 
 
 def _self_test(session: Session, profile: DeviceProfile, remote_dir: str) -> None:

@@ -86,10 +86,10 @@ def profile_python(profile: DeviceProfile) -> str:
     return profile.python
 
 
-def install_agent(session: Session, folder: str) -> str:
-    """Put the agent into the work folder, named by its content, and return its path."""
-    source = AGENT_PATH.read_bytes()
-    path = f"{folder}/agents/agent-{sha256_bytes(source)[:12]}.py"
+def install_agent(session: Session, folder: str, script: Path = AGENT_PATH) -> str:
+    """Put the agent, or another script that stands alone, into the work folder, named by its content; its path."""
+    source = script.read_bytes()
+    path = f"{folder}/agents/{script.stem}-{sha256_bytes(source)[:12]}.py"
     with contextlib.suppress(FileNotFoundError):
         if session.read(path) == source:
             return path
@@ -98,21 +98,25 @@ def install_agent(session: Session, folder: str) -> str:
 
 
 def call_agent(
-    session: Session, profile: DeviceProfile, *arguments: str, timeout_s: float | None = None
+    session: Session,
+    profile: DeviceProfile,
+    *arguments: str,
+    timeout_s: float | None = None,
+    script: Path = AGENT_PATH,
 ) -> dict[str, Any]:
-    """Run one command of the agent and return the JSON object that it prints.
+    """Run one command of the agent, or of another such script, and return the JSON object that it prints.
 
     Raises
     ------
     CommandError
         If there is no Python, or the agent fails.
     """
-    agent = install_agent(session, work_dir(session, profile))
-    result = run_python(session, profile, shlex.join([agent, *arguments]), timeout_s)
+    path = install_agent(session, work_dir(session, profile), script)
+    result = run_python(session, profile, shlex.join([path, *arguments]), timeout_s)
     try:
         answer = json.loads(result.stdout.strip().splitlines()[-1])
     except (IndexError, ValueError) as error:
-        raise CommandError(f"{profile.name}: the agent failed there: {last_lines(result)}") from error
+        raise CommandError(f"{profile.name}: the {script.stem} script failed there: {last_lines(result)}") from error
     return dict(answer)
 
 

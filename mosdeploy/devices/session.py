@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
-from ..errors import CommandError, DeviceTimeoutError
+from ..errors import CommandError, CommandTimeoutError
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class Session(Protocol):
     def run(self, command: Sequence[str] | str, timeout_s: float | None = None) -> CommandResult:
         """Run a command (words, or text for `sh`) with stdin closed, and wait for its end.
 
-        A command still running after `timeout_s` (default: the profile's) is killed with its process group.
+        A command still running after `timeout_s` (default: the profile's) is killed with its process group, and
+        CommandTimeoutError raised.
         """
         ...
 
@@ -144,7 +145,7 @@ class LocalSession:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 if isinstance(error, subprocess.TimeoutExpired):
-                    raise DeviceTimeoutError(
+                    raise CommandTimeoutError(
                         f"{self.name}: `{shown[:200]}` did not end within {limit_s:g} s"
                     ) from error
                 raise

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Protocol
 
 from ..config import ExportConfig, Workload
-from ..errors import ExportError, StaleInputError
+from ..errors import BundleError, ExportError, StaleInputError
 from ..records import BundleManifest, ParityReport, SelfTest, Weights
 from ..space import ArchConfig, SearchSpace
-from ..workspace import disk_errors, read_record, sha256_file, write_record
+from ..workspace import disk_errors, read_record, replace_folder, sha256_file, write_record
 from .decode_loop import BOS_ID, EOS_ID, PAD_ID
 from .onnx_graph import build_graph, state_arrays
 from .parity import ExportedModel, ParitySet, check_parity
@@ -100,7 +100,7 @@ def export_bundle(
             tests = _self_tests(model, parity_set)
             draft = _manifest(arch, space, vocab_size, workload, config, origin, report, tests)
             manifest = _describe(folder, draft)
-            _put_in_place(folder, out_dir, Path(scratch) / "old")
+            replace_folder(folder, out_dir)
     return manifest
 
 
@@ -109,14 +109,17 @@ def read_manifest(bundle_dir: Path) -> BundleManifest:
 
     Raises
     ------
-    StaleInputError
+    BundleError
         If the manifest is missing or corrupt, or a file is missing or has changed; names the file.
     """
-    manifest = read_record(BundleManifest, bundle_dir / MANIFEST_NAME, "mosdeploy export")
+    try:
+        manifest = read_record(BundleManifest, bundle_dir / MANIFEST_NAME, "mosdeploy export")
+    except StaleInputError as error:
+        raise BundleError(str(error)) from error
     for name, expected in manifest.sha256.items():
         path = bundle_dir / name
         if Path(name).name != name or not path.is_file() or sha256_file(path) != expected:
-            raise StaleInputError(
+            raise BundleError(
                 f"{path} is missing or is not the file that the manifest names; run `mosdeploy export` again"
             )
     return manifest
@@ -219,9 +222,3 @@ def _describe(folder: Path, draft: BundleManifest) -> BundleManifest:
     manifest = draft.model_copy(update={"sha256": hashes})
     write_record(folder / MANIFEST_NAME, manifest)
     return manifest
-
-
-def _put_in_place(folder: Path, out_dir: Path, old_dir: Path) -> None:
-    if out_dir.exists():
-        out_dir.rename(old_dir)
-    folder.rename(out_dir)

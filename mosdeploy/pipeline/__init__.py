@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .bundle import deploy, export, translate
+    from .bundle import deploy, export, roll_back, translate
     from .devices import check_device, list_devices, setup_device, show_device
     from .finetuning import finetune
     from .latency import fit, profile
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .winner import search
 
 _FILES = {
-    "bundle": ("deploy", "export", "translate"),
+    "bundle": ("deploy", "export", "roll_back", "translate"),
     "devices": ("check_device", "list_devices", "setup_device", "show_device"),
     "finetuning": ("finetune",),
     "latency": ("fit", "profile"),
@@ -47,6 +47,7 @@ __all__ = [
     "open_run",
     "profile",
     "report",
+    "roll_back",
     "search",
     "setup_device",
     "show_device",

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from ..config import Precision, Workload
-from ..errors import ConfigError, StaleInputError
+from ..errors import BundleError, ConfigError, StaleInputError
 from ..profiles import load_profile
 from ..records import BundleManifest, Deployment, SearchResult
 from ..workspace import Workspace, read_record, sha256_file, write_record
-from .devices import connector
+from .devices import lasting_session
 from .run import Progress, Run
 from .summaries import Translation, Translations
 from .training import Trained, trained
@@ -101,7 +101,9 @@ def deploy(run: Run, device: str | None, bundle: Path | None, ssh_config: Path, 
     Raises
     ------
     StaleInputError
-        If there is no bundle, or its files are not those of its manifest.
+        If there is no bundle.
+    BundleError
+        If its files are not those of its manifest.
     DeviceError
         If the device fails, or the self-test does; an older deployment stays current.
     """
@@ -112,8 +114,37 @@ def deploy(run: Run, device: str | None, bundle: Path | None, ssh_config: Path, 
     manifest = read_manifest(folder)
     target = load_profile(device or run.config.device or manifest.device or "local", run.workspace.root)
     progress.say(f"deploying {folder.name} to {target.name}")
-    with connector(target, ssh_config)() as session:
-        deployment = put_on_device(session, target, folder, manifest, _limit_ms(run, manifest))
+    with lasting_session(target, ssh_config, progress) as session:
+        deployment = put_on_device(
+            session, target, folder, manifest, _limit_ms(run, manifest), run.config.deploy, progress.say
+        )
+    write_record(run.workspace.deployment_path(target.name), deployment)
+    return deployment
+
+
+def roll_back(run: Run, device: str | None, ssh_config: Path, progress: Progress) -> Deployment:
+    """Make the version current again that stood on a device before the present one, and record it.
+
+    Parameters
+    ----------
+    device
+        None takes the config's `device`, else the one that was deployed to from here.
+
+    Raises
+    ------
+    StaleInputError
+        If no device is named, and nothing was deployed from here.
+    ConfigError
+        If no device is named, and several were deployed to.
+    DeviceError
+        If the device fails, has no earlier version, or that one fails its self-test; nothing is changed then.
+    """
+    from ..devices.deploy import roll_back as roll_back_there
+
+    target = load_profile(_deployed_device_name(run, device), run.workspace.root)
+    progress.say(f"rolling back {target.name}")
+    with lasting_session(target, ssh_config, progress) as session:
+        deployment = roll_back_there(session, target)
     write_record(run.workspace.deployment_path(target.name), deployment)
     return deployment
 
@@ -124,15 +155,18 @@ def translate(root: Path, bundle: Path | None, lines: Sequence[str], threads: in
     Raises
     ------
     StaleInputError
-        If there is no bundle, or it is damaged.
+        If there is no bundle.
+    BundleError
+        If it is damaged, or cannot be run here.
     """
-    from ..runtime import BundleError, Translator
+    from ..runtime import BundleError as RuntimeBundleError
+    from ..runtime import Translator
 
     folder = bundle or _newest(root)
     try:
         outputs = Translator(folder, threads=threads).translate(lines)
-    except BundleError as error:
-        raise StaleInputError(str(error)) from error
+    except RuntimeBundleError as error:
+        raise BundleError(str(error)) from error
     pairs = zip(lines, outputs, strict=True)
     return Translations(
         bundle=str(folder), translations=tuple(Translation(source=source, output=output) for source, output in pairs)
@@ -159,6 +193,15 @@ def _newest(root: Path) -> Path:
     if found is None:
         raise StaleInputError(f"no bundle in {Workspace(root).bundles_dir}; run `mosdeploy export` first")
     return found
+
+
+def _deployed_device_name(run: Run, option: str | None) -> str:
+    found = sorted(path.stem for path in run.workspace.deployments_dir.glob("*.json"))
+    if option or run.config.device or len(found) == 1:
+        return option or run.config.device or found[0]
+    if not found:
+        raise StaleInputError("nothing was deployed from this folder; run `mosdeploy deploy`, or say --device")
+    raise ConfigError(f"several devices were deployed to ({', '.join(found)}): say which one with --device")
 
 
 def _workload(run: Run, precision: str | None, beam: int | None) -> Workload:

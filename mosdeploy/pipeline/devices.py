@@ -37,6 +37,13 @@ def connector(profile: DeviceProfile, ssh_config: Path) -> "Callable[[], Session
     return partial(open_session, profile, ssh_config.expanduser())
 
 
+def lasting_session(profile: DeviceProfile, ssh_config: Path, progress: Progress) -> "Session":
+    """A session to a device that comes back after the link was cut."""
+    from ..devices.connect import LastingSession
+
+    return LastingSession(connector(profile, ssh_config), progress.say)
+
+
 def check_device(root: Path, name: str, ssh_config: Path) -> DeviceCheck:
     """Look at a device and at what it lacks.
 

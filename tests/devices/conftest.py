@@ -3,7 +3,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from openssh import SSHClientFiles
+from deploying import RUNTIME
+from openssh import OpenSSHServer, SSHClientFiles
 from ssh_double import SSHDouble
 from watching import QUICK
 
@@ -47,6 +48,15 @@ def double(tmp_path, client_files):
     server.close()
 
 
+@pytest.fixture
+def server(tmp_path, client_files):
+    """A real OpenSSH server, for tests with the marker `ssh`."""
+    made = OpenSSHServer(tmp_path / "sshd", client_files)
+    made.start()
+    yield made
+    made.close()
+
+
 @pytest.fixture(params=["local", "ssh"])
 def session(request, make_profile):
     """A session of each kind: this machine, and the server double."""
@@ -65,3 +75,13 @@ def bare_python(tmp_path):
     folder = tmp_path / "bare"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     return str(folder / "bin" / "python")
+
+
+@pytest.fixture
+def runtime_dir(tmp_path):
+    """What runs the bundles of `deploying`."""
+    folder = tmp_path / "runtime"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "__main__.py").write_text(RUNTIME)
+    return folder

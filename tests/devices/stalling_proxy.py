@@ -12,7 +12,8 @@ class StallingProxy:
         self.flowing = threading.Event()
         self.flowing.set()
         self.target_port, self.links = target_port, []
-        self.num_left = math.inf
+        self.num_left, self.num_passed = math.inf, 0
+        self.before_cut = lambda: None
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -35,9 +36,11 @@ class StallingProxy:
                 if self.num_left < len(data):
                     sink.sendall(data[: int(self.num_left)])
                     self.num_left = math.inf
+                    self.before_cut()
                     self.cut()
                     return
                 self.num_left -= len(data)
+                self.num_passed += len(data)
                 sink.sendall(data)
         except OSError:
             pass

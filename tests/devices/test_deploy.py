@@ -1,25 +1,21 @@
-"""A bundle becomes current on a device only when it works there."""
+"""A bundle becomes current on a device only when it works there, and the one before stays at hand."""
 
-import json
+import itertools
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
-from tiny_onnx import tiny_model
+from deploying import live, write_bundle
 
-from mosdeploy.config import Workload
-from mosdeploy.devices.deploy import deploy
+from mosdeploy.config import DeployConfig
+from mosdeploy.devices import deploy as room
+from mosdeploy.devices.deploy import deploy, roll_back
 from mosdeploy.devices.session import LocalSession
-from mosdeploy.errors import CommandError, StaleInputError
-from mosdeploy.records import BundleManifest, ParityReport
-from mosdeploy.space import SearchSpace
-from mosdeploy.workspace import sha256_bytes, sha256_file, write_record
-
-RUNTIME = """
-import json, pathlib, sys
-passed = "bad" not in (pathlib.Path(sys.argv[1]) / "tokenizer.model").read_text()
-print(json.dumps({"passed": passed, "failures": [] if passed else ["sentence 1: got [5], expected [6]"]}))
-sys.exit(not passed)
-"""
+from mosdeploy.devices.versions import gather, history
+from mosdeploy.errors import BundleError, CommandError
+from mosdeploy.records import Measurement, Timing
+from mosdeploy.workspace import sha256_bytes, sha256_file
 
 
 class CountingSession(LocalSession):
@@ -32,110 +28,210 @@ class CountingSession(LocalSession):
         super().put(local_path, remote_path)
 
 
-@pytest.fixture
-def runtime_dir(tmp_path):
-    folder = tmp_path / "runtime"
-    folder.mkdir()
-    (folder / "__init__.py").write_text("")
-    (folder / "__main__.py").write_text(RUNTIME)
-    return folder
+class Killed(BaseException):
+    """The host's process is gone."""
 
 
 @pytest.fixture
-def make_bundle(tmp_path):
-    arch = SearchSpace(
-        encoder_embed_dim=(8,),
-        decoder_embed_dim=(8,),
-        encoder_layers=(1,),
-        decoder_layers=(1,),
-        encoder_ffn_dim=(8,),
-        decoder_ffn_dim=(8,),
-        encoder_heads=(1,),
-        decoder_self_heads=(1,),
-        decoder_cross_heads=(1,),
-        cross_span=(1,),
-        qkv_dim=8,
-    ).largest
+def put(make_profile, tmp_path, runtime_dir, monkeypatch):
+    """Deploy a bundle, made with the given arguments unless it exists, and return what was recorded.
 
-    def make(name, tokenizer="good", width=8):
-        folder = tmp_path / name
-        folder.mkdir()
-        contents = {"model.onnx": tiny_model(width), "tokenizer.model": tokenizer.encode()}
-        for file, data in contents.items():
-            (folder / file).write_bytes(data)
-        manifest = BundleManifest(
-            name=name,
-            precision="fp32",
-            beam=1,
-            length_penalty=0.6,
-            source_lang="en",
-            target_lang="de",
-            pad_id=0,
-            unk_id=1,
-            bos_id=2,
-            eos_id=3,
-            vocab_size=50,
-            max_source_len=10,
-            max_decode_steps=10,
-            arch=arch,
-            num_parameters=1,
-            workload=Workload(source_len=5, decode_steps=4),
-            device=None,
-            made_from={},
-            parity=ParityReport(num_pairs=1, identical=1, torch_bleu=1.0, bundle_bleu=1.0),
-            self_test=(),
-            sha256={file: sha256_bytes(data) for file, data in contents.items()},
+    Its timing is made up, since that takes seconds; the first test times.
+    """
+    made = {}
+    timing = Timing(median_ms=1.0, p90_ms=1.0, minimum_ms=1.0, repeats=1)
+    monkeypatch.setattr(room, "measure_model", lambda *_: Measurement(total=timing))
+
+    def put(name, keep=3, session=None, **content):
+        if name not in made:
+            made[name] = write_bundle(tmp_path / "bundles" / name, **content)
+        config = DeployConfig(keep_versions=keep)
+        return deploy(
+            session or LocalSession("dev"), make_profile(), *made[name], None, config, runtime_dir=runtime_dir
         )
-        write_record(folder / "manifest.json", manifest)
-        return folder, manifest
 
-    return make
+    return put
 
 
-def test_a_bundle_is_stored_tested_timed_and_made_current(make_profile, make_bundle, runtime_dir):
-    profile, session = make_profile(), CountingSession()
-    folder, manifest = make_bundle("one")
-    deployment = deploy(session, profile, folder, manifest, 150.0, runtime_dir)
+@pytest.fixture
+def bundles(make_profile):
+    return Path(make_profile().work_dir) / "bundles"
+
+
+def test_a_bundle_is_stored_tested_timed_and_made_current(make_profile, tmp_path, runtime_dir, bundles):
+    session = CountingSession()
+    folder, manifest = write_bundle(tmp_path / "bundles" / "one")
+    deployment = deploy(session, make_profile(), folder, manifest, 150.0, DeployConfig(), runtime_dir=runtime_dir)
     assert deployment.bundle_sha256 == sha256_file(folder / "manifest.json")
     assert deployment.self_test_passed
     assert deployment.limit_ms == 150.0
     assert deployment.measurement.total.median_ms > 0
     assert deployment.state.onnxruntime_version
-    root = Path(profile.work_dir) / "bundles"
-    assert (root / "current").resolve() == Path(deployment.remote_dir)
-    assert json.loads((root / "current" / "bundle" / "manifest.json").read_text())["name"] == "one"
-    assert (root / "current" / "bundle" / "model.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
+    assert (bundles / "current").resolve() == Path(deployment.remote_dir)
+    assert live(bundles) == "one"
+    assert (bundles / "current" / "bundle" / "model.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
     assert sorted(session.uploads) == ["__init__.py", "__main__.py", "manifest.json", "model.onnx", "tokenizer.model"]
+    check = LocalSession().run(f"cd {deployment.remote_dir} && sha256sum -c SHA256SUMS")
+    assert check.returncode == 0, check.stdout
 
+
+def test_only_what_no_version_holds_undamaged_is_sent(put, bundles):
+    session = CountingSession()
+    first = put("one")
+    put("two", session=session, width=9)
+    assert sorted(session.uploads) == ["manifest.json", "model.onnx"]
+    for version in bundles.glob("*-*"):
+        (version / "bundle" / "tokenizer.model").write_text("damaged on the device")
     session.uploads.clear()
-    blob = Path(profile.work_dir) / "blobs" / manifest.sha256["tokenizer.model"]
-    blob.write_text("damaged on the device")
-    second, changed = make_bundle("two", width=9)
-    deployment = deploy(session, profile, second, changed, None, runtime_dir)
-    assert sorted(session.uploads) == ["manifest.json", "model.onnx", "tokenizer.model"]
-    assert (root / "current").resolve() == Path(deployment.remote_dir)
-    assert (root / "current" / "bundle" / "tokenizer.model").read_text() == "good"
+    put("three", session=session, width=9)
+    assert sorted(session.uploads) == ["manifest.json", "tokenizer.model"]
+    session.uploads.clear()
+    put("one", session=session)  # mended with what the others hold
+    assert session.uploads == []
+    assert (bundles / "current").resolve() == Path(first.remote_dir)
+    assert live(bundles) == "one"
 
 
-def test_a_failed_self_test_leaves_the_old_version_current(make_profile, make_bundle, runtime_dir):
-    profile, session = make_profile(), LocalSession("dev")
-    current = Path(profile.work_dir) / "bundles" / "current"
-    current.parent.mkdir(parents=True)
-    current.symlink_to("old")
+def test_a_failed_self_test_leaves_the_old_version_current(put, bundles, runtime_dir):
+    put("one")
     with pytest.raises(CommandError, match=r"self-test failed .*`current` is unchanged: sentence 1: got \[5\]"):
-        deploy(session, profile, *make_bundle("one", tokenizer="bad"), None, runtime_dir)
+        put("bad", tokenizer="bad")
     (runtime_dir / "__main__.py").write_text("import sentencepiece_is_missing")
     with pytest.raises(CommandError, match=r"did not run: .*No module named .*mosdeploy devices setup dev"):
-        deploy(session, profile, *make_bundle("two"), None, runtime_dir)
-    assert current.readlink() == Path("old")
+        put("two")
+    assert live(bundles) == "one"
 
 
-def test_a_bundle_that_is_not_what_its_manifest_says_does_not_leave(make_profile, make_bundle, runtime_dir):
-    folder, manifest = make_bundle("one")
-    (folder / "tokenizer.model").write_text("another")
-    with pytest.raises(StaleInputError, match=r"tokenizer\.model is missing or not what .*mosdeploy export"):
-        deploy(LocalSession(), make_profile(), folder, manifest, None, runtime_dir)
+def test_the_last_few_versions_are_kept_and_what_failed_is_not(put, bundles):
+    with pytest.raises(CommandError, match="self-test failed"):
+        put("bad", tokenizer="bad")
+    remote = [Path(put(name, keep=2, tokenizer=f"good {name}").remote_dir).name for name in ("one", "two", "three")]
+    assert history(bundles) == remote[1:]
+    assert sorted(path.name for path in bundles.glob("*-*")) == sorted(remote[1:])
+    assert live(bundles) == "three"
+    put("two", keep=1)
+    assert sorted(path.name for path in bundles.glob("*-*")) == [remote[1]]
+
+
+def test_a_rollback_goes_back_step_by_step_and_a_new_version_follows_the_one_it_went_back_to(
+    put, bundles, make_profile
+):
+    profile, session = make_profile(), LocalSession("dev")
+    deployments = {name: put(name, tokenizer=f"good {name}") for name in ("one", "two", "three")}
+    assert roll_back(session, profile) == deployments["two"]
+    assert live(bundles) == "two"
+    put("four", tokenizer="good four")
+    assert roll_back(session, profile) == deployments["two"]
+    assert roll_back(session, profile) == deployments["one"]
+    assert live(bundles) == "one"
+    with pytest.raises(CommandError, match=r"no earlier version .*keep_versions"):
+        roll_back(session, profile)
+    assert live(bundles) == "one"
+
+
+def test_a_rollback_to_a_version_that_no_longer_works_changes_nothing(put, bundles, make_profile):
+    first = put("one", tokenizer="good one")
+    put("two")
+    damaged = Path(first.remote_dir) / "bundle" / "tokenizer.model"
+    damaged.write_text("cut off")
+    with pytest.raises(CommandError, match=r"is damaged \(bundle/tokenizer\.model\)"):
+        roll_back(LocalSession("dev"), make_profile())
+    damaged.write_text("good one")
+    (Path(first.remote_dir) / "mosdeploy_runtime" / "__main__.py").unlink()  # mended from the other version
+    assert roll_back(LocalSession("dev"), make_profile()) == first
+    assert live(bundles) == "one"
+
+
+class DyingSession(LocalSession):
+    """Is gone at the n-th call that changes the device, half-way through a file."""
+
+    def __init__(self, calls_left):
+        super().__init__("dev")
+        self.calls_left = calls_left
+
+    def count(self):
+        self.calls_left -= 1
+        if self.calls_left < 0:
+            raise Killed
+
+    def run(self, command, timeout_s=None):
+        self.count()
+        return super().run(command, timeout_s)
+
+    def put_bytes(self, data, remote_path):
+        self.count()
+        super().put_bytes(data, remote_path)
+
+    def put(self, local_path, remote_path):
+        try:
+            self.count()
+        except Killed:
+            part = Path(f"{remote_path}.part")
+            part.parent.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(local_path.read_bytes()[:10])
+            raise
+        super().put(local_path, remote_path)
+
+
+def test_a_host_killed_at_any_step_leaves_a_live_version_and_the_same_command_goes_on(put, bundles, make_profile):
+    first = put("one")
+    for calls in itertools.count():
+        for path in bundles.glob("*-*"):
+            if path != Path(first.remote_dir) and calls % 2:  # every other time it goes on where it was killed
+                shutil.rmtree(path)
+        try:
+            put("two", session=DyingSession(calls), width=9)
+        except Killed:
+            assert live(bundles) == "one"
+        else:
+            break
+    assert calls > 5
+    assert live(bundles) == "two"
+    assert roll_back(LocalSession("dev"), make_profile()) == first
+
+
+@pytest.mark.parametrize("step", ["history", "switch", "remove"])
+def test_a_device_killed_while_it_switches_leaves_a_live_version(step, put, bundles, tmp_path, make_profile):
+    first, second = put("one"), put("two", width=9)
+    assert roll_back(LocalSession("dev"), make_profile()) == first
+    patch = {  # the process ends just before
+        "history": "versions.replace = lambda *_: os._exit(1)",
+        "switch": "versions.switch = lambda *_: os._exit(1)",
+        "remove": "shutil.rmtree = lambda *_, **__: os._exit(1)",
+    }[step]
+    script = f"import os, shutil\nfrom mosdeploy.devices import versions\n{patch}\n"
+    version = Path(second.remote_dir).name
+    (bundles / "left-over").mkdir()
+    script += f"versions.main('activate', {str(bundles)!r}, {version!r}, '3')\n"
+    assert LocalSession().run([sys.executable, "-c", script]).returncode == 1
+    assert live(bundles) == ("two" if step == "remove" else "one")
+    put("two")
+    assert history(bundles) == [Path(first.remote_dir).name, version]
+    assert not (bundles / "left-over").exists()
+
+
+def test_where_the_file_system_has_no_links_files_are_copied(put, bundles, tmp_path, monkeypatch):
+    first = put("one")
+    copy = bundles / "copy"
+    copy.mkdir()
+    shutil.copy(Path(first.remote_dir) / "SHA256SUMS", copy)
+    monkeypatch.setattr("os.link", lambda *_: (_ for _ in ()).throw(OSError("no links here")))
+    assert gather(bundles, "copy") == {"missing": []}
+    model = copy / "bundle" / "model.onnx"
+    assert model.stat().st_nlink == 1
+    assert model.read_bytes() == (Path(first.remote_dir) / "bundle" / "model.onnx").read_bytes()
+
+
+def test_a_bundle_that_is_not_what_its_manifest_says_does_not_leave(make_profile, tmp_path, runtime_dir):
+    folder, manifest = write_bundle(tmp_path / "bundles" / "one")
+
+    def refused(manifest, match):
+        with pytest.raises(BundleError, match=match):
+            deploy(LocalSession(), make_profile(), folder, manifest, None, DeployConfig(), runtime_dir=runtime_dir)
+
     (folder.parent / "secret").write_text("x")
-    outside = manifest.model_copy(update={"sha256": {"../secret": sha256_bytes(b"x")}})
-    with pytest.raises(StaleInputError, match="secret"):
-        deploy(LocalSession(), make_profile(), folder, outside, None, runtime_dir)
+    (folder / "link").symlink_to("../secret")
+    for name in ("../secret", "link", "two\nlines"):
+        refused(manifest.model_copy(update={"sha256": {name: sha256_bytes(b"x")}}), "secret|link|two")
+    (folder / "tokenizer.model").write_text("another")
+    refused(manifest, r"tokenizer\.model is missing or not what .*mosdeploy export")

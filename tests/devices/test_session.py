@@ -9,7 +9,7 @@ import pytest
 from watching import is_alive, wait_for
 
 from mosdeploy.devices.session import check_run
-from mosdeploy.errors import CommandError, DeviceTimeoutError
+from mosdeploy.errors import CommandError, CommandTimeoutError
 
 
 def test_words_reach_the_program_as_they_are(session):
@@ -41,7 +41,7 @@ def test_standard_input_is_closed(session):
 
 def test_a_command_past_its_time_out_is_killed_with_its_children(session, tmp_path):
     path = tmp_path / "pid"
-    with pytest.raises(DeviceTimeoutError, match=r"did not end within 0\.5 s"):
+    with pytest.raises(CommandTimeoutError, match=r"did not end within 0\.5 s"):
         session.run(f"sleep 300 & echo $! > {shlex.quote(str(path))}; wait", timeout_s=0.5)
     wait_for(lambda: not is_alive(int(path.read_text())))
     assert session.run("echo still here").stdout == "still here\n"

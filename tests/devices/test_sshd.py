@@ -32,14 +32,6 @@ pytestmark = [pytest.mark.ssh, pytest.mark.skipif(not SSHD.exists(), reason="no 
 
 
 @pytest.fixture
-def server(tmp_path, client_files):
-    made = OpenSSHServer(tmp_path / "sshd", client_files)
-    made.start()
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def profile(make_profile):
     return make_profile("ssh")
 

@@ -6,7 +6,7 @@ import pytest
 from networks import EOS_ID, VOCAB_SIZE, small_space
 
 from mosdeploy.config import ExportConfig, Workload
-from mosdeploy.errors import ExportError, StaleInputError
+from mosdeploy.errors import BundleError, ExportError
 from mosdeploy.export.bundle import BundleOrigin, export_bundle, max_positions, read_manifest
 from mosdeploy.export.candidate import bundle_bytes
 from mosdeploy.export.parity import ExportedModel, ParitySet
@@ -127,14 +127,14 @@ def test_a_corrupt_bundle_names_the_file(trained_subnet: Subnet, tmp_path: Path,
     path.write_bytes(path.read_bytes()[:-1])
     if damage == "missing":
         path.unlink()
-    with pytest.raises(StaleInputError, match=f"{name} is missing or is not.*mosdeploy export"):
+    with pytest.raises(BundleError, match=f"{name} is missing or is not.*mosdeploy export"):
         read_manifest(tmp_path / "b")
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 2}'])
 def test_a_corrupt_manifest_names_the_file(tmp_path: Path, content: str) -> None:
     (tmp_path / "manifest.json").write_text(content)
-    with pytest.raises(StaleInputError, match=r"manifest\.json"):
+    with pytest.raises(BundleError, match=r"manifest\.json"):
         read_manifest(tmp_path)
 
 
@@ -144,5 +144,5 @@ def test_a_manifest_that_names_a_file_elsewhere(trained_subnet: Subnet, tmp_path
     data = json.loads(path.read_text())
     data["sha256"]["../pieces.model"] = sha256_file(tmp_path / "pieces.model")
     path.write_text(json.dumps(data))
-    with pytest.raises(StaleInputError, match=r"\.\./pieces\.model"):
+    with pytest.raises(BundleError, match=r"\.\./pieces\.model"):
         read_manifest(tmp_path / "b")

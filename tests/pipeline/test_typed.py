@@ -64,6 +64,11 @@ def test_profile_search_export_deploy_over_ssh(folder, home):
     assert deployment["device"]["kind"] == "ssh"
     assert deployment["limit_ms"] == 150.0
     assert Path(deployment["remote_dir"], "bundle", "model.onnx").is_file()
+    for line in ("mosdeploy export --precision int8", "mosdeploy deploy --device rpi"):
+        assert typed(line, folder, home).returncode == 0, line
+    back = typed("mosdeploy deploy --rollback --json", folder, home)
+    assert json.loads(back.stdout) == deployment
+    assert json.loads((folder / "deployments" / "rpi.json").read_text()) == deployment
     again = typed("mosdeploy profile --device rpi --json", folder, home)
     assert json.loads(again.stdout)["measured_now"] == 0
 

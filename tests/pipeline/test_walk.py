@@ -8,7 +8,15 @@ import pytest
 from walking import Silent, make_run_folder
 
 from mosdeploy import pipeline
-from mosdeploy.errors import ArchError, ConfigError, DeviceBusyError, ExportError, InfeasibleError, StaleInputError
+from mosdeploy.errors import (
+    ArchError,
+    BundleError,
+    ConfigError,
+    DeviceBusyError,
+    ExportError,
+    InfeasibleError,
+    StaleInputError,
+)
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.sessions import read_sessions
 from mosdeploy.records import Deployment, Limits, ScoreTable, SearchResult
@@ -159,24 +167,58 @@ def test_a_bundle_that_loses_quality_is_not_written(folder: Path, monkeypatch: p
         ("predictors/local-sentence/latency.jsonl", "profile", "latency.jsonl, line 1"),
         ("search/quality.jsonl", "search", "quality.jsonl, line 1"),
         ("search/result.json", "export", "mosdeploy search"),
-        ("bundle", "deploy", "mosdeploy export"),
     ],
 )
 def test_a_corrupt_file_is_named_with_the_verb_that_makes_it(folder: Path, name: str, verb: str, part: str) -> None:
-    bundle = pipeline.bundle.newest_bundle(folder)
-    assert bundle is not None
-    path = bundle / "model.onnx" if name == "bundle" else folder / name
+    path = folder / name
     path.write_bytes(b"#" + path.read_bytes()[1:])
     run, none = pipeline.open_run(folder), folder / "none"
     verbs = {
         "search": lambda: search(folder, Limits(max_latency_ms=9_000.0)),
         "profile": lambda: pipeline.profile(run, None, 14, none, Silent()),
         "export": lambda: pipeline.export(run, "winner", None, None, Silent()),
-        "deploy": lambda: pipeline.deploy(run, None, None, none, Silent()),
     }
     with pytest.raises(StaleInputError, match=part.replace(".", r"\.")) as caught:
         verbs[verb]()
     assert path.name in str(caught.value)
+
+
+def test_a_corrupt_bundle_is_one_error_for_whoever_reads_it(folder: Path) -> None:
+    bundle = pipeline.bundle.newest_bundle(folder)
+    assert bundle is not None
+    path = bundle / "model.onnx"
+    path.write_bytes(b"#" + path.read_bytes()[1:])
+    run = pipeline.open_run(folder)
+    for verb in (
+        lambda: pipeline.deploy(run, None, None, folder / "none", Silent()),
+        lambda: pipeline.translate(folder, None, ["one"], 1),
+        lambda: pipeline.report(run),
+    ):
+        with pytest.raises(BundleError, match=r"model\.onnx") as caught:
+            verb()
+        assert caught.value.exit_code == 8
+
+
+def test_a_rollback_brings_the_device_and_its_record_back(folder: Path) -> None:
+    run, none = pipeline.open_run(folder), folder / "none"
+    first = pipeline.deploy(run, None, None, none, Silent())
+    path = pipeline.export(run, "winner", "int8", None, Silent()).path
+    second = pipeline.deploy(run, None, path, none, Silent())
+    assert second.bundle.endswith("int8-beam1")
+    assert pipeline.roll_back(run, None, none, Silent()) == first
+    assert read_record(Deployment, run.workspace.deployment_path("local"), "mosdeploy deploy") == first
+
+
+def test_a_rollback_has_to_know_the_device(folder: Path) -> None:
+    config = folder / "mosdeploy.toml"
+    config.write_text(config.read_text().replace('device = "local"\n', ""))
+    deployments = folder / "deployments"
+    shutil.copy(deployments / "local.json", deployments / "rpi.json")
+    with pytest.raises(ConfigError, match=r"several devices were deployed to \(local, rpi\)"):
+        pipeline.roll_back(pipeline.open_run(folder), None, folder / "none", Silent())
+    shutil.rmtree(deployments)
+    with pytest.raises(StaleInputError, match="nothing was deployed from this folder"):
+        pipeline.roll_back(pipeline.open_run(folder), None, folder / "none", Silent())
 
 
 def test_another_search_space_is_stale(folder: Path) -> None:

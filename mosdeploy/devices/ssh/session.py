@@ -18,7 +18,7 @@ from typing import BinaryIO, Self
 
 import paramiko
 
-from ...errors import CommandError, ConnectionLostError, DeviceError, DeviceTimeoutError
+from ...errors import CommandError, CommandTimeoutError, ConnectionLostError, DeviceError, DeviceTimeoutError
 from ...workspace import sha256_bytes, sha256_file
 from ..session import CommandResult, no_space
 
@@ -65,8 +65,8 @@ class SSHSession:
                 stdout, stderr, ended = _collect_output(channel, time.monotonic() + limit_s)
                 group = _GROUP.search(stdout)
                 if not ended:
-                    self._kill(group)
-                    raise DeviceTimeoutError(f"{self.name}: `{text[:200]}` did not end within {limit_s:g} s")
+                    kind = CommandTimeoutError if self._kill(group) else DeviceTimeoutError
+                    raise kind(f"{self.name}: `{text[:200]}` did not end within {limit_s:g} s")
                 status = channel.exit_status
         if status == -1:
             raise ConnectionLostError(f"{self.name}: the connection was lost while `{text[:200]}` ran")
@@ -80,12 +80,13 @@ class SSHSession:
                 raise CommandError(f"{self.name}: $HOME is {self._home!r} there; it must be an absolute path")
         return self._home
 
-    def _kill(self, group: re.Match[bytes] | None) -> None:
-        """End a process group: closing its channel would leave it running."""
-        if group:
-            with contextlib.closing(self._open_channel()) as channel:
-                channel.exec_command(f"kill -9 -{int(group[1])}")
-                channel.status_event.wait(_GRACE_S)
+    def _kill(self, group: re.Match[bytes] | None) -> bool:
+        """End a process group, for closing its channel would leave it running; tell whether the device did that."""
+        if not group:
+            return False
+        with contextlib.closing(self._open_channel()) as channel:
+            channel.exec_command(f"kill -9 -{int(group[1])}")
+            return channel.status_event.wait(_GRACE_S)
 
     def _open_channel(self) -> paramiko.Channel:
         if self._transport is None or not self._transport.is_active():

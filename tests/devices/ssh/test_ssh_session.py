@@ -8,7 +8,7 @@ import pytest
 from stalling_proxy import StallingProxy
 
 from mosdeploy.devices.connect import LastingSession, open_session
-from mosdeploy.errors import CommandError, ConnectionLostError, DeviceTimeoutError
+from mosdeploy.errors import CommandError, CommandTimeoutError, ConnectionLostError, DeviceTimeoutError
 from mosdeploy.workspace import sha256_bytes
 
 
@@ -88,4 +88,6 @@ def test_an_error_of_a_command_is_not_repeated(make_profile, client_files, doubl
             session.read(str(tmp_path))
         with pytest.raises(FileNotFoundError):
             session.read(str(tmp_path / "missing"))
+        with pytest.raises(CommandTimeoutError):
+            session.run("echo begun; sleep 300", timeout_s=0.5)
     assert double.num_logins == 1
