@@ -283,3 +283,8 @@ class DeviceProfile(Record):
     def alias(self) -> str:
         """What names the board that is reached: `host`, or the profile's own name."""
         return self.host or self.name
+
+    @property
+    def spelt(self) -> str:
+        """How a command line of `mosdeploy devices` names the board: `rpi`, or `rpi --host pi2`."""
+        return self.name if self.alias == self.name else f"{self.name} --host {self.alias}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .config import DeviceProfile
 from .errors import ConfigError
-from .schema import load_toml
+from .schema import load_toml, parse
 from .workspace import lookup_dirs
 
 KIND = "device_profiles"
@@ -38,6 +38,24 @@ def load_profile(name: str, root: Path) -> DeviceProfile:
             f"a new one is a file {root / KIND}/NAME.toml"
         )
     return _read(paths[name])
+
+
+def at_host(profile: DeviceProfile, host: str) -> DeviceProfile:
+    """The profile of another board of the same kind.
+
+    Parameters
+    ----------
+    host
+        Its alias in ssh_config.
+
+    Raises
+    ------
+    ConfigError
+        If `host` is no alias, or the device is this machine.
+    """
+    if profile.kind == "local":
+        raise ConfigError(f"'{profile.name}' is this machine, which has no host '{host}'; choose a device behind SSH")
+    return parse(DeviceProfile, {**profile.model_dump(), "host": host}, f"device '{profile.name}' on '{host}'")
 
 
 def list_profiles(root: Path) -> list[DeviceProfile]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mosdeploy.errors import ConfigError
-from mosdeploy.profiles import list_profiles, load_profile
+from mosdeploy.profiles import at_host, list_profiles, load_profile
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +57,15 @@ def test_a_name_that_is_not_the_files_is_refused(tmp_path):
     write(tmp_path / "device_profiles", "x", 'name = "y"\n')
     with pytest.raises(ConfigError, match=r"must equal the name of the file, 'x', got 'y'"):
         load_profile("x", tmp_path)
+
+
+def test_another_board_of_the_kind_differs_by_its_host_alone(tmp_path):
+    profile = load_profile("rpi", tmp_path)
+    other = at_host(profile, "pi2")
+    assert (other.alias, other.spelt) == ("pi2", "rpi --host pi2")
+    assert other.model_copy(update={"host": "rpi"}) == profile
+    assert (profile.alias, profile.spelt) == ("rpi", "rpi")
+    with pytest.raises(ConfigError, match="device 'rpi' on 'pi 2': 'host'"):
+        at_host(profile, "pi 2")
+    with pytest.raises(ConfigError, match="'local' is this machine"):
+        at_host(load_profile("local", tmp_path), "pi2")

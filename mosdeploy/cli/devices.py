@@ -3,7 +3,7 @@
 import typer
 
 from .. import pipeline
-from .options import HERE, SSH_CONFIG, DirOption, JsonOption, SshOption
+from .options import HERE, SSH_CONFIG, DirOption, HostOption, JsonOption, SshOption
 from .printing import plain, show, table
 from .progress import PROGRESS
 
@@ -22,20 +22,29 @@ def devices_show(name: str, directory: DirOption = HERE, as_json: JsonOption = F
 
 
 def devices_check(
-    name: str, directory: DirOption = HERE, ssh_config: SshOption = SSH_CONFIG, as_json: JsonOption = False
+    name: str,
+    directory: DirOption = HERE,
+    host: HostOption = None,
+    ssh_config: SshOption = SSH_CONFIG,
+    as_json: JsonOption = False,
 ) -> None:
     """Look at a device: reachable, Python, runtime, CPU, memory, governor, temperature, disk."""
-    checked = pipeline.check_device(directory, name, ssh_config)
+    checked = pipeline.check_device(directory, name, ssh_config, host)
     rows = [(key, plain(value)) for key, value in checked.state.model_dump().items() if value not in (None, ())]
     lines = [f"{'missing' if x.blocking else 'warning'}: {x.what}\n    {x.fix}" for x in checked.problems]
-    show(checked, as_json, "\n".join([table((name, ""), rows), *lines]))
+    show(checked, as_json, "\n".join([table((host or name, ""), rows), *lines]))
     if any(problem.blocking for problem in checked.problems):
         raise typer.Exit(5)
 
 
 def devices_setup(
-    name: str, directory: DirOption = HERE, ssh_config: SshOption = SSH_CONFIG, as_json: JsonOption = False
+    name: str,
+    directory: DirOption = HERE,
+    host: HostOption = None,
+    ssh_config: SshOption = SSH_CONFIG,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a virtual environment with the runtime on a device."""
-    made = pipeline.setup_device(directory, name, ssh_config, PROGRESS)
-    show(made, as_json, f"{name}: runtime installed, {made.python}", f"mosdeploy devices check {name}")
+    made = pipeline.setup_device(directory, name, ssh_config, PROGRESS, host)
+    spelt = name if host is None else f"{name} --host {host}"
+    show(made, as_json, f"{host or name}: runtime installed, {made.python}", f"mosdeploy devices check {spelt}")

@@ -7,7 +7,7 @@ import typer
 
 from .. import pipeline
 from .options import HERE, SSH_CONFIG, DeviceOption, DirOption, JsonOption, SshOption
-from .printing import card_line, show, transfer, until
+from .printing import card_line, fleet, show, transfer, until
 from .progress import PROGRESS
 
 
@@ -18,6 +18,9 @@ def profile(
     until_error: Annotated[
         str | None, typer.Option(help="Stop measuring once the predictor errs less: 2%. The budget still bounds it.")
     ] = None,
+    hosts: Annotated[
+        str | None, typer.Option(help="Boards of this kind to measure on at once, by their aliases: pi1,pi2,pi3.")
+    ] = None,
     ssh_config: SshOption = SSH_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
@@ -25,7 +28,8 @@ def profile(
     from ..config import parse_percent
 
     until_percent = parse_percent(until_error) if until_error is not None else None
-    result = pipeline.profile(pipeline.open_run(directory), device, budget, ssh_config, PROGRESS, until_percent)
+    boards = tuple(host.strip() for host in hosts.split(",")) if hosts is not None else ()
+    result = pipeline.profile(pipeline.open_run(directory), device, budget, ssh_config, PROGRESS, until_percent, boards)
     text = f"{result.device}: {result.measured_now} measured now, {result.num_records} in {result.path}"
     if result.failed:
         text += f", {result.failed} failed"
@@ -33,7 +37,7 @@ def profile(
         text += f"\npredictor (cross-validated): {card_line(result.card)}"
     if result.floor_percent is not None:
         text += f"\nfloor: repeats of one subnet lie {result.floor_percent:.2f}% from their median"
-    text += until(result)
+    text += until(result) + fleet(result)
     show(result, as_json, text, "mosdeploy search --max-latency 150ms")
 
 

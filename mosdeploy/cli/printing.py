@@ -52,6 +52,16 @@ def until(result: "ProfileSummary") -> str:
     return f"\n{limit} is reached" if result.error_met else f"\nthe budget is spent; {limit} is NOT reached"
 
 
+def fleet(result: "ProfileSummary") -> str:
+    """The boards of a fleet, a line each: how many subnets, the reference and its ratio to the fleet's; who failed."""
+    lines = []
+    for x in result.boards:
+        level = "" if x.level is None else f", reference {x.reference_ms:.2f} ms, {x.level:.3f} of the fleet's"
+        lines.append(f"\n{x.host}: {x.num_subnets} subnets{level}")
+    lines += [f"\n{host} dropped out: {cause}" for host, cause in result.dropped.items()]
+    return "".join(lines)
+
+
 def transfer(card: "PredictorCard") -> str:
     trial = card.transfer
     if trial is None:

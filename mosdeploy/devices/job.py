@@ -257,7 +257,7 @@ class AgentJob:
         if outcome.get("rc") == 0:
             return None
         error = str(outcome.get("error"))
-        fix = f"; run `mosdeploy devices setup {self._profile.name}`" if "imported" in error else ""
+        fix = f"; run `mosdeploy devices setup {self._profile.spelt}`" if "imported" in error else ""
         return CommandError(f"{self._profile.name}: measuring stopped: {error}{fix}")
 
     def last_words(self) -> str:

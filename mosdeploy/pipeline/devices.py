@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config import DeviceProfile
-from ..profiles import list_profiles, load_profile
+from ..profiles import at_host, list_profiles, load_profile
 from .run import Progress
 from .summaries import DeviceCheck, DeviceList, DeviceSetup
 
@@ -44,33 +44,52 @@ def lasting_session(profile: DeviceProfile, ssh_config: Path, progress: Progress
     return LastingSession(connector(profile, ssh_config), progress.say)
 
 
-def check_device(root: Path, name: str, ssh_config: Path) -> DeviceCheck:
+def check_device(root: Path, name: str, ssh_config: Path, host: str | None = None) -> DeviceCheck:
     """Look at a device and at what it lacks.
+
+    Parameters
+    ----------
+    host
+        Alias of a board of this kind; None for the one that the profile names.
 
     Raises
     ------
+    ConfigError
+        As `at_host`, or if no profile has this name.
     DeviceError
         If it cannot be reached.
     """
     from ..devices.probe import check, probe
 
-    profile = load_profile(name, root)
+    profile = _board(root, name, host)
     with connector(profile, ssh_config)() as session:
         state = probe(session, profile)
     return DeviceCheck(device=name, state=state, problems=check(state, profile))
 
 
-def setup_device(root: Path, name: str, ssh_config: Path, progress: Progress) -> DeviceSetup:
+def setup_device(root: Path, name: str, ssh_config: Path, progress: Progress, host: str | None = None) -> DeviceSetup:
     """Make a virtual environment with the runtime on a device.
+
+    Parameters
+    ----------
+    host
+        As `check_device`.
 
     Raises
     ------
+    ConfigError
+        As `check_device`.
     DeviceError
         If the device cannot be reached, or a step fails there.
     """
     from ..devices.setup import setup
 
-    profile = load_profile(name, root)
+    profile = _board(root, name, host)
     with connector(profile, ssh_config)() as session:
-        progress.say(f"{name}: installing {', '.join(profile.requirements)}")
+        progress.say(f"{profile.alias}: installing {', '.join(profile.requirements)}")
         return DeviceSetup(device=name, python=setup(session, profile))
+
+
+def _board(root: Path, name: str, host: str | None) -> DeviceProfile:
+    profile = load_profile(name, root)
+    return profile if host is None else at_host(profile, host)

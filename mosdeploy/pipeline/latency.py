@@ -8,7 +8,7 @@ from ..errors import PredictorError
 from ..profiles import load_profile
 from ..records import PredictorCard
 from ..space import ArchConfig
-from .measuring import collect
+from .measuring import Collected, collect
 from .predictors import fit_again, fitted
 from .run import Progress, Run
 from .summaries import ProfileSummary
@@ -53,30 +53,15 @@ def profile(
     name = run.device_name(device)
     target = load_profile(name, run.workspace.root)
     chosen, path = _design(run, budget), run.workspace.latency_path(name, run.config.workload.name)
-    measured_now, dropped, reached = 0, dict[str, str](), list[bool]()
+    rounds, reached = list[Collected](), list[bool]()
     for part in [chosen] if until_error_percent is None else _rounds(chosen, target):
-        found = collect(run, target, part, path, ssh_config, progress, hosts)
-        measured_now += found.measured_now
-        dropped |= found.dropped
+        rounds.append(collect(run, target, part, path, ssh_config, progress, hosts))
         card = _card(run, name, progress)
         if until_error_percent is not None:
             reached.append(_reaches(card, until_error_percent, progress))
         if reached[-2:] == [True, True]:
             break
-    dataset = found.dataset
-    return ProfileSummary(
-        device=name,
-        path=str(path),
-        measured_now=measured_now,
-        num_records=len(dataset.measured),
-        failed=len(dataset.measured) - len(dataset.usable),
-        card=card,
-        floor_percent=dataset.floor_percent,
-        until_error_percent=until_error_percent,
-        error_met=reached[-1] if reached else None,
-        boards=dataset.boards,
-        dropped=dropped,
-    )
+    return _summary(name, rounds, card, until_error_percent, reached[-1] if reached else None)
 
 
 def fit(run: Run, device: str | None, source: str | None = None) -> PredictorCard:
@@ -95,6 +80,29 @@ def fit(run: Run, device: str | None, source: str | None = None) -> PredictorCar
         If too few subnets were measured, or the device is emulated; or if `source` does not suit.
     """
     return fit_again(run, run.profiled_device_name(device), source).card
+
+
+def _summary(
+    device: str,
+    rounds: Sequence[Collected],
+    card: PredictorCard | None,
+    until_error_percent: float | None,
+    error_met: bool | None,
+) -> ProfileSummary:
+    dataset = rounds[-1].dataset
+    return ProfileSummary(
+        device=device,
+        path=str(dataset.path),
+        measured_now=sum(found.measured_now for found in rounds),
+        num_records=len(dataset.measured),
+        failed=len(dataset.measured) - len(dataset.usable),
+        card=card,
+        floor_percent=dataset.floor_percent,
+        until_error_percent=until_error_percent,
+        error_met=error_met,
+        boards=dataset.boards,
+        dropped={host: cause for found in rounds for host, cause in found.dropped.items()},
+    )
 
 
 def _design(run: Run, budget: int | None) -> list[ArchConfig]:

@@ -12,8 +12,8 @@ import numpy as np
 
 from ..config import DeviceProfile, Workload
 from ..errors import ConfigError, DeviceBusyError
+from ..profiles import at_host
 from ..records import LatencyContext
-from ..schema import parse
 from ..space import ArchConfig, SearchSpace
 from ..workspace import locked
 from .devices import connector
@@ -83,14 +83,12 @@ def _members(target: DeviceProfile, hosts: Sequence[str]) -> list[DeviceProfile]
     """The profile of each board of a fleet; the device's own where no hosts are named."""
     if not hosts:
         return [target]
-    if target.kind == "local":
-        raise ConfigError(f"'{target.name}' is this machine; --hosts names boards behind SSH: choose another --device")
     twice = sorted({host for host in hosts if hosts.count(host) > 1})
     if twice:
         raise ConfigError(
             f"--hosts names {', '.join(twice)} twice; a board measures one subnet at a time, name it once"
         )
-    return [parse(DeviceProfile, {**target.model_dump(), "host": host}, "--hosts") for host in hosts]
+    return [at_host(target, host) for host in hosts]
 
 
 def middling(space: SearchSpace, workload: Workload, vocab_size: int) -> ArchConfig:

@@ -3,7 +3,7 @@
 In: `ReportInputs` and the `Report` made from them. Out: `Markup`, one function a section.
 """
 
-from ..records import Candidate, PredictorCard, ScoreTable, SearchResult
+from ..records import BoardLevel, Candidate, PredictorCard, ScoreTable, SearchResult
 from .chart import Axes, Mark, Series, agreement_chart, front_chart
 from .drawing import draw_architecture
 from .markup import Markup, element, facts, join, table
@@ -264,6 +264,7 @@ def _card(card: PredictorCard) -> Markup:
                     ("Kendall tau", f"{card.kendall_tau:.3f}"),
                     ("Subnets", str(card.num_samples)),
                     ("Rejected", str(card.num_rejected)),
+                    ("Boards, level", ", ".join(_level(x) for x in card.boards) or None),
                     ("Model", "additive and MLP" if card.uses_mlp else "additive"),
                     ("Source", card.source or None),
                     ("Licence", card.licence or None),
@@ -271,6 +272,10 @@ def _card(card: PredictorCard) -> Markup:
             ),
         )
     )
+
+
+def _level(board: BoardLevel) -> str:
+    return f"{board.host} {'unknown' if board.level is None else f'{board.level:.3f}'}"
 
 
 def architecture_section(inputs: ReportInputs) -> Markup:

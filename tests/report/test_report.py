@@ -11,7 +11,7 @@ import pytest
 from synthetic import DEVICE, LIMIT_MS, SPACE, deployment, full_inputs, manifest, search_result
 
 from mosdeploy.config import DeviceProfile
-from mosdeploy.records import DeviceState, SessionRecord
+from mosdeploy.records import BoardLevel, DeviceState, SessionRecord
 from mosdeploy.report import Report, ReportInputs, build_report
 from mosdeploy.report.summary import summarise
 from mosdeploy.workspace import read_record
@@ -140,6 +140,15 @@ def test_state_of_a_profile_stands_in_for_a_deployment(tmp_path: Path) -> None:
     inputs = dataclasses.replace(full_inputs(), sessions=(session,))
     assert "Cortex-A72" in words(build(inputs, tmp_path))  # the deployment is newer
     assert "Cortex-A76" in words(build(dataclasses.replace(inputs, deployments=()), tmp_path))
+
+
+def test_boards_of_a_fleet_stand_on_the_card_with_their_levels(tmp_path: Path) -> None:
+    assert "Boards" not in build(full_inputs(), tmp_path)
+    levels = (("pi1", 0.98), ("pi2", 1.0345), ("pi3", None))
+    boards = tuple(BoardLevel(host=host, num_subnets=10, reference_ms=level, level=level) for host, level in levels)
+    inputs = full_inputs()
+    inputs = dataclasses.replace(inputs, card=inputs.card.model_copy(update={"boards": boards}))
+    assert "Boards, level pi1 0.980, pi2 1.034, pi3 unknown" in words(build(inputs, tmp_path))
 
 
 def test_search_without_latencies_is_drawn_by_size(tmp_path: Path) -> None:

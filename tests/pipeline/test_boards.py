@@ -1,0 +1,210 @@
+"""One profile on three boards at once: over three real SSH servers on loopback, each with a home of its own."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from openssh import SSHD, OpenSSHServer, SSHClientFiles
+from walking import PROTOCOL, Silent, make_run_folder
+
+from mosdeploy import pipeline
+from mosdeploy.devices import connect
+from mosdeploy.errors import ConfigError, DeviceError
+from mosdeploy.latency.dataset import LatencyDataset
+from mosdeploy.latency.sessions import read_sessions
+from mosdeploy.pipeline.summaries import ProfileSummary
+from mosdeploy.workspace import Workspace
+
+HOSTS = ("pi1", "pi2", "pi3")
+needs_sshd = pytest.mark.skipif(not SSHD.exists(), reason="no OpenSSH server here")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A run folder that knows a kind of board, which works in the home folder of whoever logs in."""
+    made = make_run_folder(tmp_path / "run")
+    (made / "device_profiles" / "board.toml").write_text(
+        f'name = "board"\npython = "{sys.executable}"\nwork_dir = "~/work"\nconnect_timeout_s = 5.0\n'
+        + PROTOCOL.replace("reference_every = 4", "reference_every = 2")
+    )
+    return made
+
+
+class Fleet:
+    """Three servers, and one ssh_config that leads to them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ssh_config = folder / "ssh_config"
+        self.servers = {
+            host: OpenSSHServer(folder / host, SSHClientFiles(folder / f"{host}-key", host)) for host in HOSTS
+        }
+        for host in HOSTS:
+            self.start(host)
+
+    def start(self, host: str) -> None:
+        self.servers[host].start()
+        configs = [server.files.config for server in self.servers.values()]
+        self.ssh_config.write_text("".join(path.read_text() for path in configs if path.exists()))
+
+    def results(self, root: Path, host: str) -> list[str]:
+        """Keys in the order in which a board measured them."""
+        job_id = LatencyDataset.load(dataset_path(root)).context.dataset_id
+        path = self.servers[host].home / "work" / "jobs" / job_id / "results.jsonl"
+        return [json.loads(line)["key"] for line in path.read_text().splitlines()] if path.exists() else []
+
+    def measured(self, root: Path) -> dict[str, list[str]]:
+        """Keys of subnets, by the board that measured them."""
+        return {host: [key for key in self.results(root, host) if key != "reference"] for host in HOSTS}
+
+
+@pytest.fixture
+def fleet(tmp_path: Path):
+    made = Fleet(tmp_path)
+    yield made
+    for server in made.servers.values():
+        server.close()
+
+
+class Watching(Silent):
+    """Progress that calls a function when a subnet was first measured on a board."""
+
+    def __init__(self, host: str, act) -> None:
+        self._host, self._act = host, act
+
+    def update(self, stage: str, done: int, total: int, note: str = "") -> None:
+        if stage == "measure on board" and note.startswith(f"{self._host}: ") and self._act:
+            act, self._act = self._act, None
+            act()
+
+
+def dataset_path(root: Path) -> Path:
+    return Workspace(root).latency_path("board", "sentence")
+
+
+def profile(
+    root: Path, ssh_config: Path, hosts: tuple[str, ...] = HOSTS, progress: Silent | None = None
+) -> ProfileSummary:
+    run = pipeline.open_run(root)
+    return pipeline.profile(run, "board", None, ssh_config, progress or Silent(), hosts=hosts)
+
+
+def assert_each_subnet_once(root: Path, fleet: Fleet) -> None:
+    counts = Counter(key for keys in fleet.measured(root).values() for key in keys)
+    dataset = LatencyDataset.load(dataset_path(root))
+    assert set(counts) == set(dataset.measured)
+    assert len(dataset.records) == len(counts) == 12
+    assert set(counts.values()) == {1}
+
+
+@pytest.mark.ssh
+@needs_sshd
+def test_three_boards_share_one_profile_and_their_levels_are_told(root: Path, fleet: Fleet) -> None:
+    summary = profile(root, fleet.ssh_config)
+    assert (summary.measured_now, summary.num_records, summary.dropped) == (12, 12, {})
+    assert_each_subnet_once(root, fleet)
+    dataset = LatencyDataset.load(dataset_path(root))
+    hosts = {session.session: session.host for session in read_sessions(dataset.path)}
+    measured = fleet.measured(root)
+    for record in dataset.records:
+        assert record.arch.key in measured[hosts[record.session]]
+    for session in read_sessions(dataset.path):
+        keys = fleet.results(root, session.host)
+        assert keys[0] == keys[-1] == "reference"
+        assert len(session.references) == keys.count("reference") >= 2
+        assert session.state.cores == session.after.cores
+    assert [board.host for board in summary.boards] == list(HOSTS)
+    assert sum(board.num_subnets for board in summary.boards) == 12
+    assert sorted(board.level for board in summary.boards)[1] == 1.0
+    assert summary.card.boards == summary.boards
+    assert summary.floor_percent > 0.0
+    again = profile(root, fleet.ssh_config)
+    assert (again.measured_now, again.boards, again.card) == (0, summary.boards, summary.card)
+
+
+@pytest.mark.ssh
+@needs_sshd
+def test_a_board_that_dies_on_the_way_gives_its_work_to_the_others(root: Path, fleet: Fleet, monkeypatch) -> None:
+    monkeypatch.setattr(connect, "RECONNECT_WAITS_S", (0.1, 0.5))
+    summary = profile(root, fleet.ssh_config, progress=Watching("pi2", fleet.servers["pi2"].close))
+    assert (summary.measured_now, summary.num_records, list(summary.dropped)) == (12, 12, ["pi2"])
+    assert "gave up after 2 reconnects" in summary.dropped["pi2"]
+    dataset = LatencyDataset.load(dataset_path(root))
+    assert len(dataset.records) == len(dataset.measured) == 12
+    others = Counter(key for host in ("pi1", "pi3") for key in fleet.measured(root)[host])
+    assert set(others.values()) == {1}
+    fleet.start("pi2")
+    assert profile(root, fleet.ssh_config).measured_now == 0
+
+
+@pytest.mark.ssh
+@needs_sshd
+def test_a_killed_profile_is_resumed_by_the_same_command_and_no_subnet_is_measured_twice(
+    root: Path, fleet: Fleet
+) -> None:
+    words = [
+        "profile",
+        "--device",
+        "board",
+        "--hosts",
+        ",".join(HOSTS),
+        "--ssh-config",
+        str(fleet.ssh_config),
+        "--json",
+    ]
+    command = [sys.executable, "-c", "from mosdeploy.cli import main; main()", *words]
+    path = dataset_path(root)
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        for _ in range(12_000):
+            if path.exists() and path.read_bytes().count(b"\n") >= 3:
+                break
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+    left = LatencyDataset.load(path)
+    assert 2 <= len(left.records) < 12
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    summary = ProfileSummary.model_validate_json(done.stdout)
+    assert (summary.measured_now, summary.num_records) == (12 - len(left.records), 12)
+    assert [board.host for board in summary.boards] == list(HOSTS)
+    assert LatencyDataset.load(path).records[: len(left.records)] == left.records
+    assert_each_subnet_once(root, fleet)
+    told = subprocess.run(command[:-1], cwd=root, capture_output=True, text=True, timeout=240).stdout
+    for board in summary.boards:
+        assert (
+            f"{board.host}: {board.num_subnets} subnets, reference {board.reference_ms:.2f} ms, {board.level:.3f} of"
+            in told
+        )
+
+
+def test_when_no_board_answers_the_error_names_each_and_nothing_is_lost(root: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    ssh_config = tmp_path / "ssh_config"
+    ssh_config.write_text(f"Host pi*\n  HostName 127.0.0.1\n  Port {port}\n")
+    with pytest.raises(DeviceError, match=r"every board failed, 12 subnets are not measured") as caught:
+        profile(root, ssh_config)
+    for host in HOSTS:
+        assert f"{host}: 127.0.0.1 port {port} ('{host}') refused the connection" in str(caught.value)
+    assert LatencyDataset.load(dataset_path(root)).records == []
+
+
+@pytest.mark.parametrize(
+    ("device", "hosts", "message"),
+    [
+        ("local", ("pi1",), "'local' is this machine, which has no host 'pi1'"),
+        ("board", ("pi1", "pi2", "pi1"), "--hosts names pi1 twice"),
+        ("board", ("pi1", "pi@2"), "device 'board' on 'pi@2': 'host'"),
+        ("board", ("",), "device 'board' on '': 'host'"),
+    ],
+)
+def test_hosts_that_make_no_fleet_are_refused(root: Path, device: str, hosts: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        pipeline.profile(pipeline.open_run(root), device, None, root / "none", Silent(), hosts=hosts)
