@@ -121,11 +121,22 @@ class CorpusConfig(Record):
     vocab_size: int = Field(4000, ge=32, le=256_000)
 
 
+def _unset(value: object) -> bool:
+    """Whether an option that came later is off: it is then not written, and fingerprints stay what they were."""
+    return not value
+
+
 class SupernetConfig(Record):
-    """How subnets share weights (Mixture-of-Supernets, Jawahar et al., ACL Findings 2024)."""
+    """How subnets share weights (Mixture-of-Supernets, Jawahar et al., ACL Findings 2024).
+
+    `expert_rank`: experts are corrections of this rank to one shared matrix, in place of full matrices.
+    `attention_experts`: the projections of the attentions are mixed from experts too, not the FFNs alone.
+    """
 
     routing: Literal["none", "layer", "neuron"] = "neuron"
     num_experts: int = Field(2, ge=1, le=16)
+    expert_rank: int | None = Field(None, ge=1, exclude_if=_unset)
+    attention_experts: bool = Field(False, exclude_if=_unset)
     router_hidden_dim: int = Field(128, ge=1)
     router_input: Literal["per_layer", "aggregated"] = "per_layer"
     router_dropout: Fraction = 0.1
@@ -146,6 +157,7 @@ class TrainingConfig(Record):
     clip_norm: float = Field(1.0, ge=0)
     label_smoothing: Fraction = 0.1
     num_random_archs: int = Field(1, ge=0)
+    distillation: float = Field(0.0, ge=0, le=1, exclude_if=_unset)
     seed: int = 1
     compute: Literal["auto", "cpu", "cuda"] = "auto"
     amp: Literal["auto", "none", "bf16"] = "auto"

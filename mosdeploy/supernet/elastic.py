@@ -41,8 +41,8 @@ class ElasticLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_dim))
         nn.init.xavier_uniform_(self.weight)
 
-    def generate(self, in_dim: int, out_dim: int) -> Weights:
-        """First `out_dim` rows, first `in_dim` columns: (o, i) and (o,)."""
+    def generate(self, in_dim: int, out_dim: int, mix: None = None) -> Weights:
+        """First `out_dim` rows, first `in_dim` columns: (o, i) and (o,); there is nothing to mix."""
         return {"weight": self.weight[:out_dim, :in_dim], "bias": self.bias[:out_dim]}
 
 
@@ -57,27 +57,3 @@ class ElasticLayerNorm(nn.Module):
     def generate(self, width: int) -> Weights:
         """First `width` gains and biases."""
         return {"weight": self.weight[:width], "bias": self.bias[:width]}
-
-
-class ElasticAttention(nn.Module):
-    """Projections of an attention: inputs and output follow the embed widths, the q/k/v width is fixed (HAT).
-
-    The number of heads needs no weights: it only re-partitions the q/k/v width.
-    """
-
-    def __init__(self, query_dim: int, memory_dim: int, qkv_dim: int) -> None:
-        super().__init__()
-        self.qkv_dim = qkv_dim
-        self.q = ElasticLinear(query_dim, qkv_dim)
-        self.k = ElasticLinear(memory_dim, qkv_dim)
-        self.v = ElasticLinear(memory_dim, qkv_dim)
-        self.out = ElasticLinear(qkv_dim, query_dim)
-
-    def generate(self, query_dim: int, memory_dim: int) -> Weights:
-        """Weights for queries and memory of these widths."""
-        return under(
-            q=self.q.generate(query_dim, self.qkv_dim),
-            k=self.k.generate(memory_dim, self.qkv_dim),
-            v=self.v.generate(memory_dim, self.qkv_dim),
-            out=self.out.generate(self.qkv_dim, query_dim),
-        )

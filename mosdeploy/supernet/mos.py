@@ -1,17 +1,41 @@
-"""Mixture of Supernets: FFN weights generated from the architecture (Jawahar et al., ACL Findings 2024).
+"""Mixture of Supernets: weights generated from the architecture (Jawahar et al., ACL Findings 2024).
 
 In: the encoding of an architecture and its active widths. Out: dense weights, mixed from m experts by a router. Without
 routing, or with one expert, this is ordinary slicing. This file computes no activation.
 
-Shapes: O and I largest output and input widths, o and i active ones, m experts, G length of the encoding.
+Shapes: O and I largest output and input widths, o and i active ones, m experts, R rank, G length of the encoding.
 """
+
+from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import SupernetConfig
-from .elastic import Weights, under
+from .elastic import ElasticLinear, Weights, under
+
+Size = tuple[int, int]
+"""Input and output width of an affine map."""
+
+
+def ffn_sizes(dim: int, ffn_dim: int) -> dict[str, Size]:
+    """The maps of an FFN."""
+    return {"fc1": (dim, ffn_dim), "fc2": (ffn_dim, dim)}
+
+
+def attention_sizes(query_dim: int, memory_dim: int, qkv_dim: int) -> dict[str, Size]:
+    """The maps of an attention: inputs and output follow the embed widths, the q/k/v width is fixed (HAT).
+
+    The number of heads needs no weights: it only re-partitions the q/k/v width.
+    """
+    return {
+        "q": (query_dim, qkv_dim),
+        "k": (memory_dim, qkv_dim),
+        "v": (memory_dim, qkv_dim),
+        "out": (qkv_dim, query_dim),
+    }
 
 
 class Router(nn.Module):
@@ -21,12 +45,12 @@ class Router(nn.Module):
     in every architecture.
     """
 
-    def __init__(self, encoding_dim: int, num_rows: int, num_experts: int, config: SupernetConfig) -> None:
+    def __init__(self, encoding_dim: int, num_rows: int, config: SupernetConfig) -> None:
         super().__init__()
-        self.num_experts = num_experts
+        self.num_experts = config.num_experts
         self.dropout = config.router_dropout
         self.hidden = nn.Linear(encoding_dim, config.router_hidden_dim)
-        self.out = nn.Linear(config.router_hidden_dim, num_rows * num_experts)
+        self.out = nn.Linear(config.router_hidden_dim, num_rows * config.num_experts)
 
     def forward(self, encoding: Tensor, num_rows: int, dropout: bool) -> Tensor:
         """Coefficients of the first `num_rows` rows, (num_rows, m), each row adding up to 1, from an encoding (G,)."""
@@ -61,37 +85,79 @@ class MoSLinear(nn.Module):
         weight, bias = self.weight[:, :out_dim, :in_dim], self.bias[:, :out_dim]  # (m, o, i), (m, o)
         if mix is None:
             return {"weight": weight[0], "bias": bias[0]}
-        mix = mix.expand(out_dim, -1)  # (o, m)
-        return {"weight": torch.einsum("om,moi->oi", mix, weight), "bias": torch.einsum("om,mo->o", mix, bias)}
+        share = mix.t()  # (m, o) or (m, 1)
+        return {"weight": (share[:, :, None] * weight).sum(0), "bias": (share * bias).sum(0)}
 
 
-class MoSFeedForward(nn.Module):
-    """Both maps of an FFN with their routing.
+class LowRankMoSLinear(nn.Module):
+    """An affine map held as one shared matrix (O, I) with bias (O,), and m corrections U_k V_k of rank R.
 
-    `layer`: one router, whose coefficients serve fc1 and fc2. `neuron`: a router each. `none` or one expert: no router.
+    Architectures read shared + sum_k mix_k U_k V_k. U (m, O, R) starts drawn and V (m, R, I) zero, as in LoRA (Hu et
+    al., 2021), so that training begins at an ordinary supernet.
     """
 
-    def __init__(self, dim: int, ffn_dim: int, encoding_dim: int, config: SupernetConfig) -> None:
+    def __init__(self, in_dim: int, out_dim: int, num_experts: int, rank: int) -> None:
         super().__init__()
-        routed = config.routing != "none" and config.num_experts > 1
-        num_experts = config.num_experts if routed else 1
-        self.fc1 = MoSLinear(dim, ffn_dim, num_experts)
-        self.fc2 = MoSLinear(ffn_dim, dim, num_experts)
-        self.layer_router: Router | None = None
-        self.fc1_router: Router | None = None
-        self.fc2_router: Router | None = None
-        if routed and config.routing == "layer":
-            self.layer_router = Router(encoding_dim, 1, num_experts, config)
-        elif routed:
-            self.fc1_router = Router(encoding_dim, ffn_dim, num_experts, config)
-            self.fc2_router = Router(encoding_dim, dim, num_experts, config)
+        self.shared = ElasticLinear(in_dim, out_dim)
+        self.up = nn.Parameter(torch.empty(num_experts, out_dim, rank))
+        self.down = nn.Parameter(torch.zeros(num_experts, rank, in_dim))
+        nn.init.normal_(self.up, std=rank**-0.5)
 
-    def generate(self, dim: int, ffn_dim: int, encoding: Tensor, router_dropout: bool) -> Weights:
-        """Weights of fc1 (ffn_dim, dim) and fc2 (dim, ffn_dim) for an architecture with this encoding (G,)."""
-        fc1_mix = fc2_mix = None
-        if self.layer_router is not None:
-            fc1_mix = fc2_mix = self.layer_router(encoding, 1, router_dropout)
-        elif self.fc1_router is not None and self.fc2_router is not None:
-            fc1_mix = self.fc1_router(encoding, ffn_dim, router_dropout)
-            fc2_mix = self.fc2_router(encoding, dim, router_dropout)
-        return under(fc1=self.fc1.generate(dim, ffn_dim, fc1_mix), fc2=self.fc2.generate(ffn_dim, dim, fc2_mix))
+    def generate(self, in_dim: int, out_dim: int, mix: Tensor | None) -> Weights:
+        """Dense weights (o, i) and (o,), for a `mix` as `MoSLinear.generate` takes it; None reads what is shared."""
+        weights = self.shared.generate(in_dim, out_dim)
+        if mix is None:
+            return weights
+        up = (mix.t()[:, :, None] * self.up[:, :out_dim]).transpose(0, 1).flatten(1)  # (o, m * R)
+        down = self.down[:, :, :in_dim].flatten(0, 1)  # (m * R, i)
+        return weights | {"weight": torch.addmm(weights["weight"], up, down)}
+
+
+class MoSBlock(nn.Module):
+    """Affine maps that belong together, those of an FFN or of an attention, with their routing.
+
+    `layer`: one router, whose coefficients serve all maps. `neuron`: a router each. `none` or one expert: no router.
+
+    Parameters
+    ----------
+    sizes
+        Largest input and output width of each map, by its name.
+    config
+        None: plain maps without experts.
+    """
+
+    def __init__(self, sizes: Mapping[str, Size], encoding_dim: int, config: SupernetConfig | None) -> None:
+        super().__init__()
+        for name, size in sizes.items():
+            self.add_module(name, _map(size, config))
+        self.layer_router: Router | None = None
+        if config is None or not routed(config):
+            return
+        if config.routing == "layer":
+            self.layer_router = Router(encoding_dim, 1, config)
+        else:
+            for name, (_, out_dim) in sizes.items():
+                self.add_module(f"{name}_router", Router(encoding_dim, out_dim, config))
+
+    def generate(self, sizes: Mapping[str, Size], encoding: Tensor, router_dropout: bool) -> Weights:
+        """Weights (o, i) and biases (o,) of active widths `sizes`, for an architecture with this encoding (G,)."""
+        mix = None if self.layer_router is None else self.layer_router(encoding, 1, router_dropout)
+        parts = {}
+        for name, (in_dim, out_dim) in sizes.items():
+            router = self._modules.get(f"{name}_router")
+            own = mix if router is None else router(encoding, out_dim, router_dropout)
+            parts[name] = cast("MoSLinear", self._modules[name]).generate(in_dim, out_dim, own)
+        return under(**parts)
+
+
+def routed(config: SupernetConfig) -> bool:
+    """Whether there is anything to route."""
+    return config.routing != "none" and config.num_experts > 1
+
+
+def _map(size: Size, config: SupernetConfig | None) -> ElasticLinear | MoSLinear | LowRankMoSLinear:
+    if config is None:
+        return ElasticLinear(*size)
+    if routed(config) and config.expert_rank is not None:
+        return LowRankMoSLinear(*size, config.num_experts, config.expert_rank)
+    return MoSLinear(*size, config.num_experts if routed(config) else 1)

@@ -7,15 +7,15 @@ Shapes: B batch, S source length, T target length, V vocabulary, G length of the
 """
 
 import functools
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from ..config import SupernetConfig
 from ..space import AGGREGATE_NAMES, ArchConfig, SearchSpace
-from .elastic import ElasticAttention, ElasticEmbedding, ElasticLayerNorm, Weights, under
-from .mos import MoSFeedForward
+from .elastic import ElasticEmbedding, ElasticLayerNorm, Weights, under
+from .mos import MoSBlock, attention_sizes, ffn_sizes
 from .subnet import Subnet, max_embed_dim
 
 
@@ -24,19 +24,21 @@ class ElasticEncoderLayer(nn.Module):
 
     def __init__(self, space: SearchSpace, encoding_dim: int, config: SupernetConfig) -> None:
         super().__init__()
-        dim = max(space.encoder_embed_dim)
-        self.self_attn = ElasticAttention(dim, dim, space.qkv_dim)
+        dim, in_attention = max(space.encoder_embed_dim), config if config.attention_experts else None
+        self.qkv_dim = space.qkv_dim
+        self.self_attn = MoSBlock(attention_sizes(dim, dim, space.qkv_dim), encoding_dim, in_attention)
         self.self_attn_norm = ElasticLayerNorm(dim)
-        self.ffn = MoSFeedForward(dim, max(space.encoder_ffn_dim), encoding_dim, config)
+        self.ffn = MoSBlock(ffn_sizes(dim, max(space.encoder_ffn_dim)), encoding_dim, config)
         self.ffn_norm = ElasticLayerNorm(dim)
 
     def generate(self, dim: int, ffn_dim: int, encoding: Tensor, router_dropout: bool) -> Weights:
         """Weights of an `EncoderLayer` of these widths."""
+        own = attention_sizes(dim, dim, self.qkv_dim)
         return under(
-            self_attn=self.self_attn.generate(dim, dim),
+            self_attn=self.self_attn.generate(own, encoding, router_dropout),
             self_attn_norm=self.self_attn_norm.generate(dim),
             ffn_norm=self.ffn_norm.generate(dim),
-        ) | self.ffn.generate(dim, ffn_dim, encoding, router_dropout)
+        ) | self.ffn.generate(ffn_sizes(dim, ffn_dim), encoding, router_dropout)
 
 
 class ElasticDecoderLayer(nn.Module):
@@ -45,22 +47,24 @@ class ElasticDecoderLayer(nn.Module):
     def __init__(self, space: SearchSpace, encoding_dim: int, config: SupernetConfig) -> None:
         super().__init__()
         dim, memory_dim = max(space.decoder_embed_dim), max(space.encoder_embed_dim)
-        self.self_attn = ElasticAttention(dim, dim, space.qkv_dim)
+        self.qkv_dim, in_attention = space.qkv_dim, config if config.attention_experts else None
+        self.self_attn = MoSBlock(attention_sizes(dim, dim, space.qkv_dim), encoding_dim, in_attention)
         self.self_attn_norm = ElasticLayerNorm(dim)
-        self.cross_attn = ElasticAttention(dim, memory_dim, space.qkv_dim)
+        self.cross_attn = MoSBlock(attention_sizes(dim, memory_dim, space.qkv_dim), encoding_dim, in_attention)
         self.cross_attn_norm = ElasticLayerNorm(dim)
-        self.ffn = MoSFeedForward(dim, max(space.decoder_ffn_dim), encoding_dim, config)
+        self.ffn = MoSBlock(ffn_sizes(dim, max(space.decoder_ffn_dim)), encoding_dim, config)
         self.ffn_norm = ElasticLayerNorm(dim)
 
     def generate(self, dim: int, memory_dim: int, ffn_dim: int, encoding: Tensor, router_dropout: bool) -> Weights:
         """Weights of a `DecoderLayer` of these widths."""
+        own, cross = attention_sizes(dim, dim, self.qkv_dim), attention_sizes(dim, memory_dim, self.qkv_dim)
         return under(
-            self_attn=self.self_attn.generate(dim, dim),
+            self_attn=self.self_attn.generate(own, encoding, router_dropout),
             self_attn_norm=self.self_attn_norm.generate(dim),
-            cross_attn=self.cross_attn.generate(dim, memory_dim),
+            cross_attn=self.cross_attn.generate(cross, encoding, router_dropout),
             cross_attn_norm=self.cross_attn_norm.generate(dim),
             ffn_norm=self.ffn_norm.generate(dim),
-        ) | self.ffn.generate(dim, ffn_dim, encoding, router_dropout)
+        ) | self.ffn.generate(ffn_sizes(dim, ffn_dim), encoding, router_dropout)
 
 
 class Supernet(nn.Module):
@@ -93,14 +97,18 @@ class Supernet(nn.Module):
         pre = space.norm == "pre"
         self.encoder_norm = ElasticLayerNorm(max(space.encoder_embed_dim)) if pre else None
         self.decoder_norm = ElasticLayerNorm(max(space.decoder_embed_dim)) if pre else None
+        self._last: _Generated | None = None
 
-    def forward(self, src: Tensor, prev: Tensor, arch: ArchConfig) -> Tensor:
+    def forward(self, src: Tensor, prev: Tensor, arch: ArchConfig, weights: Weights | None = None) -> Tensor:
         """Logits of each next token under one architecture.
 
         Parameters
         ----------
         src, prev
             Source ids (B, S) padded with `pad_id`, and earlier target ids (B, T), int64.
+        weights
+            What `generate` gave for this architecture, to be used for several batches; None generates them. In eval
+            mode without gradients, those of the last architecture are kept until a parameter changes.
 
         Returns
         -------
@@ -113,7 +121,8 @@ class Supernet(nn.Module):
             If the architecture is not in the space.
         """
         subnet = self.skeleton(arch).train(self.training)
-        weights = self.generate(arch, router_dropout=self.training)
+        if weights is None:
+            weights = self._weights(arch)
         logits: Tensor = torch.func.functional_call(subnet, weights, (src, prev), strict=True)
         return logits
 
@@ -132,6 +141,8 @@ class Supernet(nn.Module):
         ArchError
             If the architecture is not in the space.
         """
+        if torch.is_grad_enabled():
+            self._last = None  # a step may follow, and fused optimisers change parameters but not their versions
         encoding = self.encode(arch)
         with torch.autocast(encoding.device.type, enabled=False):
             return under(**self._generate(arch, encoding, router_dropout))
@@ -140,6 +151,14 @@ class Supernet(nn.Module):
         """What the routers see of an architecture: float32 (G,), in [0, 1], on the supernet's device."""
         values = _encoding(self.space, arch, self.config.router_input)
         return torch.tensor(values, dtype=torch.float32, device=self.embed.weight.device)
+
+    def _weights(self, arch: ArchConfig) -> Weights:
+        if self.training or torch.is_grad_enabled():
+            return self.generate(arch, router_dropout=self.training)
+        state = tuple((parameter.data_ptr(), parameter._version) for parameter in self.parameters())
+        if self._last is None or (self._last.arch, self._last.state) != (arch, state):
+            self._last = _Generated(arch, state, self.generate(arch, router_dropout=False))
+        return self._last.weights
 
     def _generate(self, arch: ArchConfig, encoding: Tensor, router_dropout: bool) -> dict[str, Weights]:
         e, d = arch.encoder_embed_dim, arch.decoder_embed_dim
@@ -154,6 +173,14 @@ class Supernet(nn.Module):
             parts["encoder.norm"] = self.encoder_norm.generate(e)
             parts["decoder.norm"] = self.decoder_norm.generate(d)
         return parts
+
+
+class _Generated(NamedTuple):
+    """Weights of an architecture, and addresses and versions of the parameters that they were generated from."""
+
+    arch: ArchConfig
+    state: tuple[tuple[int, int], ...]
+    weights: Weights
 
 
 @functools.lru_cache(maxsize=4096)

@@ -291,16 +291,16 @@ class _Run:
         self.net.train()
         dropout_rng = np.random.default_rng([self.config.seed % 2**63, self.update, _DROPOUT])
         torch.manual_seed(int(dropout_rng.integers(2**62)))
+        batches = [part.to(self.compute.device) for part in parts]
         archs = self._archs()
         num_terms = sum(part.num_tokens for part in parts) * len(archs)
         self.optimizer.zero_grad()
         total = torch.zeros((), device=self.compute.device)
-        for part in parts:
-            batch = part.to(self.compute.device)
-            for arch in archs:
-                loss = self._summed_loss(batch, arch) / num_terms
-                torch.autograd.backward([loss])
-                total += loss.detach()
+        teacher: list[torch.Tensor] = []
+        for arch in archs:
+            loss, logits = self._accumulate(batches, arch, num_terms, teacher)
+            total += loss
+            teacher = teacher or logits
         limit = self.config.clip_norm or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), limit)
         if not math.isfinite(total.item()) or not math.isfinite(norm.item()):
@@ -315,16 +315,52 @@ class _Run:
             return sandwich(self.net.space, self.config.num_random_archs, self.config.seed, self.update)
         return [None]
 
-    def _summed_loss(self, batch: Batch, arch: ArchConfig | None) -> torch.Tensor:
-        with self.compute.autocast():
-            logits = self.net(batch.src, batch.prev, *([arch] if arch else []))  # (B, T, V)
-        return F.cross_entropy(
+    def _accumulate(
+        self, batches: Sequence[Batch], arch: ArchConfig | None, num_terms: int, teacher: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Add the gradients of one architecture, whose weights are generated once for all batches.
+
+        Gradients gather at the generated weights and go through the routers and experts once, which gives the same
+        sum; a router draws its dropout once an update.
+
+        Returns
+        -------
+        tuple[torch.Tensor, list[torch.Tensor]]
+            Its share of the loss; and its logits on each batch (B, T, V) if those are to teach the others.
+        """
+        generated = self.net.generate(arch, router_dropout=True) if arch and isinstance(self.net, Supernet) else {}
+        lent = {name: weight.detach().requires_grad_() for name, weight in generated.items()}
+        total = torch.zeros((), device=self.compute.device)
+        taught = []
+        for i, batch in enumerate(batches):
+            with self.compute.autocast():
+                logits = self.net(batch.src, batch.prev, *([arch, lent] if arch else []))  # (B, T, V)
+            loss = self._summed_loss(logits, batch, teacher[i] if teacher else None) / num_terms
+            torch.autograd.backward([loss])
+            total += loss.detach()
+            if self.config.distillation and not teacher:
+                taught.append(logits.detach())
+        if generated:
+            torch.autograd.backward(list(generated.values()), [weight.grad for weight in lent.values()])
+        return total, taught
+
+    def _summed_loss(self, logits: torch.Tensor, batch: Batch, teacher: torch.Tensor | None) -> torch.Tensor:
+        """Label-smoothed cross-entropy; `distillation` of it against what the largest network says, if it has spoken.
+
+        Both logits are (B, T, V). In-place distillation is of BigNAS (Yu et al., ECCV 2020).
+        """
+        hard = F.cross_entropy(
             logits.flatten(0, 1).float(),  # (B * T, V)
             batch.target.flatten(),  # (B * T,)
             ignore_index=PAD_ID,
             label_smoothing=self.config.label_smoothing,
             reduction="sum",
         )
+        if teacher is None:
+            return hard
+        real = batch.target != PAD_ID  # (B, T)
+        soft = F.cross_entropy(logits[real].float(), teacher[real].float().softmax(-1), reduction="sum")
+        return torch.lerp(hard, soft, self.config.distillation)
 
     def _validate(self, valid_batches: Sequence[Batch]) -> None:
         self.losses = {name: validation_loss(self.net, valid_batches, arch) for name, arch in self.judged.items()}

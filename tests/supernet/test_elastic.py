@@ -1,6 +1,6 @@
 import torch
 
-from mosdeploy.supernet.elastic import ElasticAttention, ElasticEmbedding, ElasticLayerNorm, ElasticLinear, under
+from mosdeploy.supernet.elastic import ElasticEmbedding, ElasticLayerNorm, ElasticLinear, under
 
 
 def test_a_slice_is_the_first_rows_and_columns_and_not_a_copy() -> None:
@@ -16,21 +16,6 @@ def test_gradient_reaches_the_slice_only() -> None:
     linear.generate(in_dim=2, out_dim=1)["weight"].sum().backward()
     assert linear.weight.grad is not None
     assert linear.weight.grad.tolist() == [[1, 1, 0], [0, 0, 0]]
-
-
-def test_attention_slices_by_embed_width_and_keeps_the_qkv_width() -> None:
-    attention = ElasticAttention(query_dim=6, memory_dim=5, qkv_dim=8)
-    shapes = {name: tuple(tensor.shape) for name, tensor in attention.generate(query_dim=4, memory_dim=3).items()}
-    assert shapes == {
-        "q.weight": (8, 4),
-        "q.bias": (8,),
-        "k.weight": (8, 3),
-        "k.bias": (8,),
-        "v.weight": (8, 3),
-        "v.bias": (8,),
-        "out.weight": (4, 8),
-        "out.bias": (4,),
-    }
 
 
 def test_embedding_and_norm_start_as_stated() -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from mosdeploy.config import SupernetConfig
-from mosdeploy.supernet.mos import MoSFeedForward, MoSLinear, Router
+from mosdeploy.supernet.mos import LowRankMoSLinear, MoSBlock, MoSLinear, Router, attention_sizes, ffn_sizes
 
 
 def two_experts() -> MoSLinear:
@@ -39,13 +39,13 @@ def test_mixing_the_slice_is_slicing_the_mix() -> None:
     torch.testing.assert_close(part["bias"], whole["bias"][:4])
 
 
-def router(num_rows: int, num_experts: int = 2, **config: float) -> Router:
+def router(num_rows: int, **config: float) -> Router:
     torch.manual_seed(0)
-    return Router(3, num_rows, num_experts, SupernetConfig(router_hidden_dim=4, **config))
+    return Router(3, num_rows, SupernetConfig(router_hidden_dim=4, **config))
 
 
 def test_router_by_hand() -> None:
-    net = Router(1, 2, 2, SupernetConfig(router_hidden_dim=2))
+    net = Router(1, 2, SupernetConfig(router_hidden_dim=2))
     with torch.no_grad():
         net.hidden.weight.copy_(torch.tensor([[1.0], [-1.0]]))
         net.hidden.bias.zero_()
@@ -77,13 +77,13 @@ def test_experts_start_apart_and_mix_to_the_xavier_variance() -> None:
     assert even.std().item() == pytest.approx(math.sqrt(2 / (200 + 300)), rel=0.02)
 
 
-def generated(ffn: MoSFeedForward, encoding: Tensor) -> dict[str, Tensor]:
-    return ffn.generate(dim=3, ffn_dim=4, encoding=encoding, router_dropout=False)
+def generated(ffn: MoSBlock, encoding: Tensor) -> dict[str, Tensor]:
+    return ffn.generate(ffn_sizes(dim=3, ffn_dim=4), encoding, router_dropout=False)
 
 
 @pytest.mark.parametrize(("routing", "num_experts"), [("none", 2), ("layer", 1), ("neuron", 1)])
 def test_one_expert_is_slicing(routing: str, num_experts: int) -> None:
-    ffn = MoSFeedForward(5, 6, 3, SupernetConfig(routing=routing, num_experts=num_experts))
+    ffn = MoSBlock(ffn_sizes(5, 6), 3, SupernetConfig(routing=routing, num_experts=num_experts))
     assert not [name for name, _ in ffn.named_parameters() if "router" in name]
     part = generated(ffn, torch.rand(3))
     assert torch.equal(part["fc1.weight"], ffn.fc1.weight[0, :4, :3])
@@ -97,7 +97,7 @@ def test_layer_routing_mixes_both_maps_alike_and_neuron_routing_each_row_its_way
     torch.manual_seed(0)
     shares = {}
     for routing in ("layer", "neuron"):
-        ffn = MoSFeedForward(5, 6, 3, SupernetConfig(routing=routing, num_experts=2))
+        ffn = MoSBlock(ffn_sizes(5, 6), 3, SupernetConfig(routing=routing, num_experts=2))
         with torch.no_grad():
             for linear in (ffn.fc1, ffn.fc2):
                 linear.weight[0], linear.weight[1] = 0.0, 1.0
@@ -106,3 +106,42 @@ def test_layer_routing_mixes_both_maps_alike_and_neuron_routing_each_row_its_way
         torch.testing.assert_close(part["fc1.weight"], part["fc1.weight"][:, :1].expand(4, 3))
     assert len(set(shares["layer"].tolist())) == 1
     assert len(set(shares["neuron"].tolist())) == 7
+
+
+def test_low_rank_experts_by_hand() -> None:
+    """Two neurons, two inputs, two corrections of rank one."""
+    linear = LowRankMoSLinear(in_dim=2, out_dim=2, num_experts=2, rank=1)
+    with torch.no_grad():
+        linear.shared.weight.copy_(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+        linear.shared.bias.copy_(torch.tensor([5.0, 6.0]))
+        linear.up.copy_(torch.tensor([[[1.0], [2.0]], [[10.0], [20.0]]]))
+        linear.down.copy_(torch.tensor([[[1.0, 1.0]], [[1.0, -1.0]]]))
+    even = linear.generate(2, 2, torch.tensor([[0.5, 0.5]]))
+    assert even["weight"].tolist() == [[6.5, -2.5], [14.0, -5.0]]
+    assert even["bias"].tolist() == [5.0, 6.0]
+    own = linear.generate(1, 2, torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+    assert own["weight"].tolist() == [[2.0], [23.0]]
+
+
+def test_low_rank_experts_start_as_an_ordinary_supernet() -> None:
+    torch.manual_seed(0)
+    block = MoSBlock(ffn_sizes(5, 6), 3, SupernetConfig(expert_rank=2))
+    first, second = generated(block, torch.rand(3)), generated(block, torch.rand(3))
+    assert torch.equal(first["fc1.weight"], second["fc1.weight"])
+    sum(weight.square().sum() for weight in first.values()).backward()
+    assert block.fc1.down.grad.abs().sum() > 0  # and leave that start at the first step
+
+
+def test_attention_slices_by_embed_width_and_keeps_the_qkv_width() -> None:
+    block = MoSBlock(attention_sizes(query_dim=6, memory_dim=5, qkv_dim=8), 3, None)
+    part = block.generate(attention_sizes(query_dim=4, memory_dim=3, qkv_dim=8), torch.rand(3), router_dropout=False)
+    assert {name: tuple(tensor.shape) for name, tensor in part.items()} == {
+        "q.weight": (8, 4),
+        "q.bias": (8,),
+        "k.weight": (8, 3),
+        "k.bias": (8,),
+        "v.weight": (8, 3),
+        "v.bias": (8,),
+        "out.weight": (4, 8),
+        "out.bias": (4,),
+    }

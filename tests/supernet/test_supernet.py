@@ -23,13 +23,25 @@ def built(space: SearchSpace, **config: object) -> Supernet:
     return net
 
 
-@pytest.mark.parametrize("router_input", ["per_layer", "aggregated"])
+VARIANTS = [
+    {"routing": "none"},
+    *(
+        {"routing": routing, "router_input": seen}
+        for routing in ("layer", "neuron")
+        for seen in ("per_layer", "aggregated")
+    ),
+    *({"routing": routing, "expert_rank": 2} for routing in ("layer", "neuron")),
+    *({"routing": routing, "attention_experts": True} for routing in ("layer", "neuron")),
+    {"routing": "neuron", "attention_experts": True, "expert_rank": 2},
+]
+
+
 @pytest.mark.parametrize("norm", ["pre", "post"])
-@pytest.mark.parametrize("routing", ["none", "layer", "neuron"])
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: "-".join(map(str, variant.values())))
 def test_the_extracted_subnet_computes_what_the_supernet_computes(
-    space: SearchSpace, archs: list[ArchConfig], src: Tensor, prev: Tensor, routing: str, norm: str, router_input: str
+    space: SearchSpace, archs: list[ArchConfig], src: Tensor, prev: Tensor, variant: dict[str, object], norm: str
 ) -> None:
-    net = built(space.model_copy(update={"norm": norm}), routing=routing, router_input=router_input, num_experts=3)
+    net = built(space.model_copy(update={"norm": norm}), **variant, num_experts=3)
     for arch in archs:
         subnet = extract(net, arch)  # while the supernet is in training mode
         with torch.no_grad():
@@ -38,6 +50,30 @@ def test_the_extracted_subnet_computes_what_the_supernet_computes(
         assert sum(x.numel() for x in subnet.state_dict().values()) == space.model_copy(
             update={"norm": norm}
         ).num_parameters(arch, VOCAB_SIZE)
+
+
+def test_weights_are_generated_once_until_a_parameter_changes(space: SearchSpace, src: Tensor, prev: Tensor) -> None:
+    net = built(space, num_experts=2).eval()
+    calls, generate = [], net.generate
+    net.generate = lambda arch, router_dropout: calls.append(arch) or generate(arch, router_dropout)  # type: ignore[method-assign]
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.1, fused=True)
+    with torch.no_grad():
+        first = net(src, prev, space.largest)
+        assert torch.equal(net(src, prev, space.largest), first)
+        assert len(calls) == 1
+    net(src, prev, space.largest).sum().backward()  # with gradients nothing is kept, nor taken
+    assert len(calls) == 2
+    optimizer.step()
+    with torch.no_grad():
+        assert not torch.equal(net(src, prev, space.largest), first)
+        net(src, prev, space.smallest)
+        second = net(src, prev, space.largest)
+        assert len(calls) == 5
+        net.load_state_dict({name: value + 0.01 for name, value in net.state_dict().items()})
+        assert not torch.equal(net(src, prev, space.largest), second)
+        net.load_state_dict({name: value + 0.01 for name, value in net.state_dict().items()}, assign=True)
+        net(src, prev, space.largest)
+    assert len(calls) == 7
 
 
 def test_extracting_leaves_the_supernet_alone(space: SearchSpace, src: Tensor, prev: Tensor) -> None:
