@@ -9,6 +9,7 @@ from mosdeploy.config import (
     DeviceProfile,
     RunConfig,
     SearchConfig,
+    SupernetConfig,
     TrainingConfig,
     parse_count,
     parse_duration_ms,
@@ -16,6 +17,7 @@ from mosdeploy.config import (
 )
 from mosdeploy.errors import ConfigError
 from mosdeploy.schema import Record, load_toml, parse
+from mosdeploy.workspace import fingerprint
 
 RECIPES = sorted((Path(mosdeploy.__file__).parent / "recipes").glob("*.toml"))
 
@@ -116,3 +118,11 @@ def test_bad_device_name(name: str) -> None:
 def test_value_out_of_range_names_its_key(section: type[Record], data: dict[str, Any], key: str) -> None:
     with pytest.raises(ConfigError, match=f"'{key}'"):
         parse(section, data, "mosdeploy.toml")
+
+
+def test_options_that_came_later_leave_fingerprints_alone_while_they_are_off() -> None:
+    assert not {"expert_rank", "attention_experts"} & SupernetConfig().model_dump().keys()
+    assert "distillation" not in TrainingConfig().model_dump()
+    on = SupernetConfig(expert_rank=4, attention_experts=True)
+    assert parse(SupernetConfig, on.model_dump(mode="json"), "test") == on
+    assert fingerprint(on) != fingerprint(SupernetConfig())
