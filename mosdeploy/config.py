@@ -284,6 +284,8 @@ class DeviceProfile(Record):
     work_dir: str = "~/.cache/mosdeploy"
     provider: str = "CPUExecutionProvider"
     requirements: tuple[str, ...] = ("numpy", "onnxruntime", "sentencepiece")
+    machine: Literal["x86_64", "aarch64"] | None = None
+    llvm_cpu: str | None = None
     wheel_platform: str | None = None
     wheel_python: str | None = None
     connect_timeout_s: float = Field(10.0, gt=0)

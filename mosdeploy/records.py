@@ -11,6 +11,9 @@ from .config import DeviceProfile, Workload
 from .schema import Record
 from .space import ArchConfig
 
+Runtime = Literal["onnxruntime", "tvm"]
+"""What runs a bundle's model."""
+
 # -- training ------------------------------------------------------------------------------------------------------
 
 
@@ -159,6 +162,7 @@ class DeviceState(Record):
     numpy_version: str | None = None
     onnxruntime_version: str | None = None
     sentencepiece_version: str | None = None
+    tvm_version: str | None = None
     providers: tuple[str, ...] = ()
     provider_error: str | None = None
 
@@ -340,11 +344,15 @@ class ParityReport(Record):
 
 
 class BundleManifest(Record):
-    """manifest.json of a bundle: what is in it, what it was made from, what it must answer."""
+    """manifest.json of a bundle: what is in it, what it was made from, what it must answer.
+
+    `processor` is what a TVM library was compiled for; None for ONNX, which runs anywhere.
+    """
 
     version: Literal[1] = 1
     name: str
-    runtime: Literal["onnxruntime"] = "onnxruntime"
+    runtime: Runtime = "onnxruntime"
+    processor: str | None = None
     precision: str
     beam: int
     length_penalty: float

@@ -1,8 +1,8 @@
 """The one file that runs on the device: says what the device is, and times ONNX models there.
 
 In: a job folder with job.json and models. Out: results.jsonl in it, one line a timing, forced to disk; rc when all is
-over. Needs Python 3.9, numpy and onnxruntime; imports nothing else of mosdeploy, for it is copied alone. What a timing
-is worth, and whether it is made again, the host decides.
+over. Needs Python 3.9, numpy and onnxruntime, or TVM; imports nothing of mosdeploy, for it is copied alone. What a
+timing is worth, and whether it is made again, the host decides.
 
     agent.py probe WORK_DIR PROVIDER    what the device says about itself, as one JSON object
     agent.py run JOB_DIR                measure in the background, apart from the caller's connection; prints the pid
@@ -20,6 +20,7 @@ import contextlib
 import ctypes
 import datetime
 import fcntl
+import importlib.metadata
 import json
 import math
 import os
@@ -40,6 +41,7 @@ WEIGHTS_BLOCK_BYTES = 16 << 20
 SPARE_DISK_BYTES = 8 << 20  # left free for results and logs when weights are made
 CHECK_TIMEOUT_S = 120.0
 MAX_WARMUP = 20
+TVM = "tvm"  # in place of a provider: what is timed is a bundle, which brings its runtime along
 REFERENCE = "reference"  # the key of the model that shows how the device changes
 # y = MatMul(x, x), float32 (2, 2), opset 13
 CHECK_MODEL = base64.b64decode(
@@ -195,22 +197,16 @@ def measure(job_dir: str, key: str) -> dict[str, Any]:
     if job["pin"]:
         pin(job["threads"])
     import numpy as np
-    import onnxruntime as ort
 
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = job["threads"]
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    begin = time.perf_counter()
-    session = open_model(ort, str(Path(job_dir, job["models"][key])), options, job["provider"])
+    path, begin = Path(job_dir, job["models"][key]), time.perf_counter()
+    translate = open_bundle(path, job) if job["provider"] == TVM else open_graph(np, path, job)
     load_ms = (time.perf_counter() - begin) * 1e3
     source = np.random.default_rng(job["seed"]).integers(4, job["vocab_size"], (1, job["source_len"]), dtype=np.int64)
 
     def run_ms(num_steps: int) -> tuple[float, float]:
         """Wall and processor time; what a GPU computes is over too, since the result is an array on the host."""
-        steps = np.array(num_steps, dtype=np.int64)
         begin_cpu_ns, begin_ns = time.process_time_ns(), time.perf_counter_ns()
-        session.run(None, {"source_ids": source, "max_steps": steps, "min_steps": steps})
+        translate(source, num_steps)
         return (time.perf_counter_ns() - begin_ns) / 1e6, (time.process_time_ns() - begin_cpu_ns) / 1e6
 
     rows = repeat(lambda: (*run_ms(job["decode_steps"]), *run_ms(0)), job)
@@ -222,6 +218,32 @@ def measure(job_dir: str, key: str) -> dict[str, Any]:
         "load_ms": load_ms,
         "peak_memory_bytes": peak_memory_bytes(),
     }
+
+
+def open_graph(np: Any, path: Path, job: dict[str, Any]) -> Callable[[Any, int], object]:
+    """An ONNX file, as a function of source ids (1, S) and the number of steps."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = job["threads"]
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = open_model(ort, str(path), options, job["provider"])
+
+    def translate(source: Any, num_steps: int) -> object:
+        steps = np.array(num_steps, dtype=np.int64)
+        return session.run(None, {"source_ids": source, "max_steps": steps, "min_steps": steps})
+
+    return translate
+
+
+def open_bundle(path: Path, job: dict[str, Any]) -> Callable[[Any, int], object]:
+    """A bundle, with the runtime beside it, as the same function; the end token replaces the last id of a source."""
+    sys.path.insert(0, str(path.parent))
+    from mosdeploy_runtime import Translator  # type: ignore[import-not-found]
+
+    translator = Translator(path, threads=job["threads"])
+    return lambda source, num_steps: translator.translate_ids(source[:, :-1].tolist(), num_steps)
 
 
 def pin(num_threads: int) -> None:
@@ -347,12 +369,18 @@ def check(provider: str) -> dict[str, Any]:
     """Import what a bundle needs and run one product on the provider: versions, and what went wrong first."""
     die_with_parent()
     found: dict[str, Any] = {}
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # to import it would take seconds
+        found["tvm_version"] = importlib.metadata.version("apache-tvm")
     with contextlib.suppress(Exception):  # a broken wheel raises anything
         found["sentencepiece_version"] = __import__("sentencepiece").__version__
     try:
         import numpy as np
 
         found["numpy_version"] = np.__version__
+        if provider == TVM:
+            import tvm
+
+            return {**found, "tvm_version": tvm.__version__}
         import onnxruntime as ort
 
         found.update(onnxruntime_version=ort.__version__, providers=ort.get_available_providers())

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..config import DeployConfig, DeviceProfile
 from ..errors import BundleError, CommandError, ConfigError
-from ..records import BundleManifest, Deployment
+from ..records import BundleManifest, Deployment, Measurement
 from ..schema import parse
 from ..workspace import sha256_bytes, sha256_file
 from .job import call_agent, run_python, work_dir
@@ -62,6 +62,51 @@ def deploy(
     CommandError
         If the files cannot be stored, the self-test fails or the model cannot be timed; `current` is then unchanged.
     """
+    version, measurement = _try_out(session, profile, bundle_dir, manifest, notify, runtime_dir)
+    remote_dir = f"{_bundles(session, profile)}/{version}"
+    deployment = Deployment(
+        device=profile,
+        state=probe(session, profile),
+        bundle=bundle_dir.name,
+        bundle_sha256=sha256_file(bundle_dir / "manifest.json"),
+        remote_dir=remote_dir,
+        self_test_passed=True,
+        measurement=measurement,
+        limit_ms=limit_ms,
+        deployed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    session.put_bytes(deployment.model_dump_json(indent=2).encode(), f"{remote_dir}/{RECORD_NAME}")
+    _call(session, profile, "activate", version, str(config.keep_versions))
+    return deployment
+
+
+def try_out(
+    session: Session,
+    profile: DeviceProfile,
+    bundle_dir: Path,
+    manifest: BundleManifest,
+    notify: Callable[[str], None] = lambda _: None,
+    runtime_dir: Path = RUNTIME_DIR,
+) -> Measurement:
+    """Do all that `deploy` does, but leave `current` as it is; give what the bundle takes there.
+
+    Raises
+    ------
+    BundleError, CommandError
+        As `deploy`.
+    """
+    return _try_out(session, profile, bundle_dir, manifest, notify, runtime_dir)[1]
+
+
+def _try_out(
+    session: Session,
+    profile: DeviceProfile,
+    bundle_dir: Path,
+    manifest: BundleManifest,
+    notify: Callable[[str], None],
+    runtime_dir: Path,
+) -> tuple[str, Measurement]:
+    """Store a version, test and time it; its name, and its timing."""
     files = _list_files(bundle_dir, manifest, runtime_dir)
     bundle_sha256 = sha256_file(bundle_dir / "manifest.json")
     sums = "".join(f"{digest}  {name}\n" for name, (_, digest) in files.items())
@@ -77,26 +122,14 @@ def deploy(
         session.put(path, f"{remote_dir}/{name}")
     notify(f"{profile.name}: self-test, then timing")
     _self_test(session, profile, remote_dir)
-    model = f"{remote_dir}/bundle/{MODEL_NAME}"
-    measurement = measure_model(session, profile, manifest.workload, manifest.vocab_size, model)
+    model = f"{remote_dir}/bundle" + (f"/{MODEL_NAME}" if manifest.runtime == "onnxruntime" else "")
+    workload, runtime = manifest.workload, manifest.runtime
+    measurement = measure_model(session, profile, workload, manifest.vocab_size, model, runtime)
     if measurement.error:
         raise CommandError(
             f"{profile.name}: the bundle passed its self-test but could not be timed: {measurement.error}"
         )
-    deployment = Deployment(
-        device=profile,
-        state=probe(session, profile),
-        bundle=bundle_dir.name,
-        bundle_sha256=bundle_sha256,
-        remote_dir=remote_dir,
-        self_test_passed=True,
-        measurement=measurement,
-        limit_ms=limit_ms,
-        deployed_at=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-    session.put_bytes(deployment.model_dump_json(indent=2).encode(), f"{remote_dir}/{RECORD_NAME}")
-    _call(session, profile, "activate", version, str(config.keep_versions))
-    return deployment
+    return version, measurement
 
 
 def roll_back(session: Session, profile: DeviceProfile) -> Deployment:

@@ -156,6 +156,7 @@ class AgentJob:
         workload: Workload,
         vocab_size: int,
         weights_bytes: int,
+        provider: str | None = None,
     ) -> None:
         """Start the agent.
 
@@ -165,6 +166,8 @@ class AgentJob:
             Path of each key's model, relative to the job folder or absolute; one of them may be the reference.
         wanted
             How many results each key is to have, those of earlier starts included.
+        provider
+            What runs the models; None is the profile's ONNX Runtime provider, and `TVM` means that they are bundles.
 
         Raises
         ------
@@ -181,7 +184,7 @@ class AgentJob:
             "threads": workload.threads,
             "vocab_size": vocab_size,
             "weights_bytes": weights_bytes,
-            "provider": self._profile.provider,
+            "provider": provider or self._profile.provider,
             "seed": int(hashlib.sha256(self._job_id.encode()).hexdigest()[:8], 16),
             **self._profile.measure.model_dump(),
         }

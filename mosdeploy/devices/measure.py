@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 from ..config import DeviceProfile, Workload
 from ..errors import CommandError, DeviceTimeoutError
-from ..records import Measurement
+from ..records import Measurement, Runtime
 from ..workspace import sha256_bytes
-from .agent import REFERENCE
+from .agent import REFERENCE, TVM
 from .connect import LastingSession
 from .drift import DriftWatch
 from .job import AgentJob, AgentResult
@@ -117,14 +117,19 @@ def collect(
 
 
 def measure_model(
-    session: Session, profile: DeviceProfile, workload: Workload, vocab_size: int, remote_model_path: str
+    session: Session,
+    profile: DeviceProfile,
+    workload: Workload,
+    vocab_size: int,
+    remote_model_path: str,
+    runtime: Runtime = "onnxruntime",
 ) -> Measurement:
     """Time a model that is already on the device, afresh.
 
     Parameters
     ----------
     remote_model_path
-        Absolute path of a self-contained ONNX file on the device.
+        Absolute path on the device of a self-contained ONNX file, or, for TVM, of a bundle with its runtime beside it.
 
     Raises
     ------
@@ -136,7 +141,8 @@ def measure_model(
         job.forget("results.jsonl")
 
     def start() -> None:
-        job.start({"model": remote_model_path}, {"model": 1}, workload, vocab_size, weights_bytes=0)
+        provider = TVM if runtime == "tvm" else None
+        job.start({"model": remote_model_path}, {"model": 1}, workload, vocab_size, weights_bytes=0, provider=provider)
 
     silence_s = profile.measure.candidate_timeout_s + SILENCE_S
     return next(_until_settled(job, DriftWatch(["model"], None), start, silence_s))[1]

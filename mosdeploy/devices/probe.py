@@ -60,6 +60,8 @@ def _missing(state: DeviceState, profile: DeviceProfile) -> list[Problem]:
         "onnxruntime": state.onnxruntime_version,
         "sentencepiece": state.sentencepiece_version,
     }
+    if any(requirement.startswith("apache-tvm") for requirement in profile.requirements):
+        versions["apache-tvm"] = state.tvm_version
     lacking = [name for name, version in versions.items() if version is None]
     if lacking:
         problems.append(Problem(what=f"not installed: {', '.join(lacking)}", fix=setup, blocking=True))

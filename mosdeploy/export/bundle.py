@@ -6,20 +6,21 @@ tokenizer, manifest and a README, whole or not there, and only if the model tran
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from ..config import ExportConfig, Workload
 from ..errors import BundleError, ExportError, StaleInputError
-from ..records import BundleManifest, ParityReport, SelfTest, Weights
+from ..records import BundleManifest, ParityReport, Runtime, SelfTest, Weights
 from ..space import ArchConfig, SearchSpace
 from ..workspace import disk_errors, read_record, replace_folder, sha256_file, write_record
 from .decode_loop import BOS_ID, EOS_ID, PAD_ID
 from .onnx_graph import build_graph, state_arrays
-from .parity import ExportedModel, ParitySet, check_parity
+from .parity import ExportedModel, ParitySet, Translates, check_parity
 from .readme import bundle_readme
+from .weights import Array
 
 MODEL_NAME, TOKENIZER_NAME, MANIFEST_NAME, README_NAME = "model.onnx", "tokenizer.model", "manifest.json", "README.md"
 UNK_ID = 1
@@ -31,6 +32,22 @@ class HasStateDict(Protocol):
 
     def state_dict(self) -> Mapping[str, object]:
         """Names to tensors."""
+
+
+class BuiltModel(Translates, Protocol):
+    """A model in a bundle's folder, opened: what runs it, and the processor that it was compiled for, if any."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """As the manifest names it."""
+
+    @property
+    def processor(self) -> str | None:
+        """None for a model that runs anywhere."""
+
+
+Build = Callable[[Mapping[str, Array], Path], BuiltModel]
+"""A subnet's weights and a folder to a model that lies there."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +78,7 @@ def export_bundle(
     tokenizer_path: Path,
     parity_set: ParitySet,
     out_dir: Path,
+    build: Build | None = None,
 ) -> BundleManifest:
     """Export a subnet at the beam and precision of a workload.
 
@@ -72,6 +90,8 @@ def export_bundle(
         Sentences of at most `config.max_source_len` pieces.
     out_dir
         The folder to write; a bundle that stands there is replaced.
+    build
+        Makes the model; None makes the ONNX graph.
 
     Returns
     -------
@@ -93,12 +113,13 @@ def export_bundle(
         with tempfile.TemporaryDirectory(prefix=f".{out_dir.name}.", dir=out_dir.parent) as scratch:
             folder = Path(scratch) / "new"
             folder.mkdir()
-            vocab_size = _write_model(subnet, arch, space, workload, config, folder / MODEL_NAME)
+            arrays = state_arrays(subnet.state_dict())
+            model = build(arrays, folder) if build else _build_onnx(arrays, arch, space, workload, config, folder)
             shutil.copyfile(tokenizer_path, folder / TOKENIZER_NAME)
-            model = ExportedModel(folder / MODEL_NAME, config.max_decode_steps)
             report = check_parity(model, parity_set, config, workload.precision)
             tests = _self_tests(model, parity_set)
-            draft = _manifest(arch, space, vocab_size, workload, config, origin, report, tests)
+            draft = _manifest(arch, space, len(arrays["embed.weight"]), workload, config, origin, report, tests)
+            draft = draft.model_copy(update={"runtime": model.runtime, "processor": model.processor})
             manifest = _describe(folder, draft)
             replace_folder(folder, out_dir)
     return manifest
@@ -125,24 +146,27 @@ def read_manifest(bundle_dir: Path) -> BundleManifest:
     return manifest
 
 
-def _write_model(
-    subnet: HasStateDict, arch: ArchConfig, space: SearchSpace, workload: Workload, config: ExportConfig, path: Path
-) -> int:
-    """Write the self-contained model; give the size of the vocabulary."""
-    arrays = state_arrays(subnet.state_dict())
-    vocab_size = len(arrays["embed.weight"])
+def _build_onnx(
+    arrays: Mapping[str, Array],
+    arch: ArchConfig,
+    space: SearchSpace,
+    workload: Workload,
+    config: ExportConfig,
+    folder: Path,
+) -> ExportedModel:
+    """Write the self-contained ONNX model and open it."""
     model = build_graph(
         arch,
         space,
-        vocab_size,
+        len(arrays["embed.weight"]),
         arrays,
         beam=workload.beam,
         length_penalty=config.length_penalty,
         precision=workload.precision,
         max_positions=max_positions(config),
     )
-    path.write_bytes(model.SerializeToString())
-    return vocab_size
+    (folder / MODEL_NAME).write_bytes(model.SerializeToString())
+    return ExportedModel(folder / MODEL_NAME, config.max_decode_steps)
 
 
 def _check_place(out_dir: Path) -> None:
@@ -161,7 +185,7 @@ def _check_lengths(pairs: ParitySet, config: ExportConfig) -> None:
         )
 
 
-def _self_tests(model: ExportedModel, pairs: ParitySet) -> tuple[SelfTest, ...]:
+def _self_tests(model: Translates, pairs: ParitySet) -> tuple[SelfTest, ...]:
     """Sentences of different length and what the model answers to each alone."""
     order = sorted(range(len(pairs.sources)), key=lambda i: (len(pairs.source_ids[i]), i))
     chosen = sorted({order[(2 * k + 1) * len(order) // (2 * NUM_SELF_TESTS)] for k in range(NUM_SELF_TESTS)})
@@ -218,7 +242,7 @@ def _manifest(
 def _describe(folder: Path, draft: BundleManifest) -> BundleManifest:
     """Write README and manifest; give the manifest, with the hash of every other file."""
     (folder / README_NAME).write_text(bundle_readme(draft), encoding="utf-8")
-    hashes = {name: sha256_file(folder / name) for name in (MODEL_NAME, TOKENIZER_NAME, README_NAME)}
+    hashes = {path.name: sha256_file(path) for path in sorted(folder.iterdir())}
     manifest = draft.model_copy(update={"sha256": hashes})
     write_record(folder / MANIFEST_NAME, manifest)
     return manifest

@@ -7,14 +7,14 @@ pipeline, as rooms do not import one another). Out: a `ParityReport`, or an Expo
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime
 
 from ..config import ExportConfig, Precision
 from ..errors import ExportError
-from ..records import ParityReport
+from ..records import ParityReport, Runtime
 from .decode_loop import EOS_ID, MAX_STEPS, MIN_STEPS, PAD_ID
 from .onnx_graph import OUTPUT_IDS, SOURCE_IDS
 
@@ -46,6 +46,13 @@ class ParitySet:
     bleu: Callable[[list[str]], float]
 
 
+class Translates(Protocol):
+    """An exported model."""
+
+    def translate(self, sources: Sequence[Sequence[int]]) -> list[list[int]]:
+        """Translate piece ids (without end) into piece ids."""
+
+
 class ExportedModel:
     """A model file in ONNX Runtime.
 
@@ -54,6 +61,9 @@ class ExportedModel:
     ExportError
         If ONNX Runtime cannot load it.
     """
+
+    runtime: Runtime = "onnxruntime"
+    processor = None
 
     def __init__(self, path: Path, max_steps: int) -> None:
         self._max_steps = max_steps
@@ -74,7 +84,7 @@ class ExportedModel:
         return [row[: row.index(EOS_ID)] if EOS_ID in row else row for row in rows]
 
 
-def check_parity(model: ExportedModel, pairs: ParitySet, config: ExportConfig, precision: Precision) -> ParityReport:
+def check_parity(model: Translates, pairs: ParitySet, config: ExportConfig, precision: Precision) -> ParityReport:
     """Translate the sentences in torch and with the model, padded in batches, and compare.
 
     Raises
@@ -108,7 +118,7 @@ def check_parity(model: ExportedModel, pairs: ParitySet, config: ExportConfig, p
     return report
 
 
-def _translate_all(model: ExportedModel, sources: list[list[int]]) -> list[list[int]]:
+def _translate_all(model: Translates, sources: list[list[int]]) -> list[list[int]]:
     answers: list[list[int]] = [[] for _ in sources]
     order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
     for start in range(0, len(order), BATCH_ROWS):

@@ -17,9 +17,9 @@ A translation model made by mosdeploy. Everything it needs is in this folder.
 | longest source | {max_source_len} pieces; longer lines are translated in parts |
 | BLEU on {num_pairs} validation sentences | {bundle_bleu:.2f} (the trained network: {torch_bleu:.2f}) |
 
-Run it where `mosdeploy_runtime` was copied to, or where mosdeploy is installed (then `mosdeploy.runtime`):
+{binding}Run it where `mosdeploy_runtime` was copied to, or where mosdeploy is installed (then `mosdeploy.runtime`):
 
-    pip install numpy onnxruntime sentencepiece
+    pip install numpy {packages} sentencepiece
     echo "{source}" | python -m mosdeploy_runtime .
     python -m mosdeploy_runtime . --self-test
 
@@ -27,9 +27,20 @@ The first prints:
 
     {output}
 
-Files: `model.onnx` (inputs source_ids, max_steps, min_steps; output output_ids), `tokenizer.model` (SentencePiece),
-`manifest.json` (what it was made from, the sha256 of each file, sentences with expected answers).
+Files: {model_files}, `tokenizer.model` (SentencePiece), `manifest.json` (what it was made from, the sha256 of each
+file, sentences with expected answers).
 """
+
+
+_BINDING = """\
+`model.so` is machine code for {processor}: run it only if you trust where this bundle comes from.
+
+"""
+_PACKAGES = {"onnxruntime": "onnxruntime", "tvm": "'apache-tvm>=0.27,<0.28' 'apache-tvm-ffi<0.1.15'"}
+_MODEL_FILES = {
+    "onnxruntime": "`model.onnx` (inputs source_ids, max_steps, min_steps; output output_ids)",
+    "tvm": "`model.so` (encoder and decode step), `weights.bin`",
+}
 
 
 def bundle_readme(manifest: BundleManifest) -> str:
@@ -43,6 +54,9 @@ def bundle_readme(manifest: BundleManifest) -> str:
         torch_bleu=parity.torch_bleu,
         source=_for_shell(example.source),
         output=example.output,
+        binding=_BINDING.format(processor=manifest.processor) if manifest.processor else "",
+        packages=_PACKAGES[manifest.runtime],
+        model_files=_MODEL_FILES[manifest.runtime],
     )
 
 

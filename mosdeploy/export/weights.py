@@ -65,7 +65,7 @@ class TrainedWeights:
             If a weight is missing, has another shape, or is not finite.
         """
         made = []
-        for spec, array in zip(specs, compute(self._lookup), strict=True):
+        for spec, array in zip(specs, compute(self.lookup), strict=True):
             if array.shape != spec.shape:
                 raise ExportError(f"initialiser {spec.name} came out as {array.shape}, expected {spec.shape}")
             tensor = _header(spec)
@@ -73,7 +73,7 @@ class TrainedWeights:
             made.append(tensor)
         return made
 
-    def _lookup(self, name: str, shape: tuple[int, ...]) -> Array:
+    def lookup(self, name: str, shape: tuple[int, ...]) -> Array:
         if name not in self._arrays:
             raise ExportError(f"the subnet has no weight '{name}'; extract it anew from the supernet")
         array = np.asarray(self._arrays[name], dtype=np.float32)

@@ -15,7 +15,11 @@ from pathlib import Path
 
 from .errors import FileMismatchError, ManifestError
 
-MANIFEST_NAME, MODEL_NAME, TOKENIZER_NAME = "manifest.json", "model.onnx", "tokenizer.model"
+MANIFEST_NAME, TOKENIZER_NAME = "manifest.json", "tokenizer.model"
+ONNX_MODEL_NAME, LIBRARY_NAME, WEIGHTS_NAME = "model.onnx", "model.so", "weights.bin"
+MODEL_NAMES = {"onnxruntime": (ONNX_MODEL_NAME,), "tvm": (LIBRARY_NAME, WEIGHTS_NAME)}
+"""By runtime, the files that hold the model."""
+
 VERSION = 1
 
 MAX_MANIFEST_BYTES = 2**20
@@ -24,6 +28,8 @@ MAX_LENGTH = 2**16
 MAX_VOCAB_SIZE = 2**20
 MAX_TEXT_LENGTH = 2**14
 MAX_SELF_TESTS = 100
+MAX_BEAM = 64
+MAX_LENGTH_PENALTY = 10.0
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -45,8 +51,12 @@ class Manifest:
     """What the runtime needs to know; lengths count pieces without begin and end tokens."""
 
     name: str
+    runtime: str
     precision: str
+    beam: int
+    length_penalty: float
     pad_id: int
+    bos_id: int
     eos_id: int
     vocab_size: int
     max_source_len: int
@@ -133,6 +143,12 @@ class _Fields:
             raise ManifestError(f"'{key}' must be a text of at most {MAX_TEXT_LENGTH} characters")
         return value
 
+    def number(self, key: str, low: float, high: float) -> float:
+        value = self.get(key)
+        if type(value) not in (int, float) or not low <= value <= high:  # type: ignore[operator]
+            raise ManifestError(f"'{key}' must be a number from {low:g} to {high:g}")
+        return float(value)  # type: ignore[arg-type]
+
     def ids(self, key: str, vocab_size: int, longest: int) -> tuple[int, ...]:
         value = self.get(key)
         if not isinstance(value, list) or len(value) > longest:
@@ -144,10 +160,11 @@ class _Fields:
 
 def _manifest(fields: _Fields) -> Manifest:
     fields.integer("version", VERSION, VERSION)
-    if fields.get("runtime") != "onnxruntime":
-        raise ManifestError("'runtime' must be 'onnxruntime'; this runtime runs no other bundle")
+    runtime = fields.text("runtime")
+    if runtime not in MODEL_NAMES:
+        raise ManifestError(f"'runtime' must be {' or '.join(MODEL_NAMES)}; nothing here runs another bundle")
     vocab_size = fields.integer("vocab_size", 4, MAX_VOCAB_SIZE)
-    pad_id, eos_id = (fields.integer(key, 0, vocab_size - 1) for key in ("pad_id", "eos_id"))
+    pad_id, bos_id, eos_id = (fields.integer(key, 0, vocab_size - 1) for key in ("pad_id", "bos_id", "eos_id"))
     if pad_id == eos_id:
         raise ManifestError("'pad_id' and 'eos_id' must differ")
     tests = fields.get("self_test")
@@ -158,8 +175,12 @@ def _manifest(fields: _Fields) -> Manifest:
     )
     return Manifest(
         name=fields.text("name"),
+        runtime=runtime,
         precision=fields.text("precision"),
+        beam=fields.integer("beam", 1, MAX_BEAM),
+        length_penalty=fields.number("length_penalty", 0.0, MAX_LENGTH_PENALTY),
         pad_id=pad_id,
+        bos_id=bos_id,
         eos_id=eos_id,
         vocab_size=vocab_size,
         max_source_len=max_source_len,
@@ -173,13 +194,14 @@ def _manifest(fields: _Fields) -> Manifest:
             )
             for item in (_Fields(test, "self_test") for test in tests)
         ),
-        sha256=_hashes(fields.get("sha256")),
+        sha256=_hashes(fields.get("sha256"), MODEL_NAMES[runtime]),
     )
 
 
-def _hashes(value: object) -> dict[str, str]:
-    if not isinstance(value, dict) or not {MODEL_NAME, TOKENIZER_NAME} <= set(value):
-        raise ManifestError(f"'sha256' must name {MODEL_NAME} and {TOKENIZER_NAME}")
+def _hashes(value: object, model_names: tuple[str, ...]) -> dict[str, str]:
+    names = (*model_names, TOKENIZER_NAME)
+    if not isinstance(value, dict) or not set(names) <= set(value):
+        raise ManifestError(f"'sha256' must name {' and '.join(names)}")
     for name, digits in value.items():
         if not _FILE_NAME.fullmatch(name):
             raise ManifestError(f"'sha256' must name files of this folder, not {name[:100]!r}")

@@ -33,7 +33,7 @@ def run_self_test(translator: Translator) -> SelfTestResult:
     Raises
     ------
     ModelError
-        If ONNX Runtime fails.
+        If the bundle's runtime fails.
     """
     failures: list[str] = []
     tests = translator.manifest.self_tests

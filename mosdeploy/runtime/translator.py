@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import onnxruntime
+from typing import TYPE_CHECKING
 
 from .errors import ModelError
-from .manifest import MODEL_NAME, TOKENIZER_NAME, check_files, read_manifest
+from .manifest import TOKENIZER_NAME, Manifest, check_files, read_manifest
 from .pieces import Pieces
+
+if TYPE_CHECKING:
+    from .onnx_engine import OnnxEngine
+    from .tvm_engine import TvmEngine
 
 MAX_BATCH_ROWS = 32
 MAX_BATCH_POSITIONS = 2048  # padded source positions in one call
 
-INPUTS, OUTPUTS = ["source_ids", "max_steps", "min_steps"], ["output_ids"]
+TVM_REQUIREMENTS = "'apache-tvm>=0.27' 'apache-tvm-ffi<0.1.15'"
 
 
 class Translator:
@@ -33,9 +34,9 @@ class Translator:
     bundle_dir
         Folder of the bundle. Its files are checked against the hashes in its manifest.
     threads
-        Threads that ONNX Runtime may use; None leaves it to ONNX Runtime (one a physical core).
+        Threads that the bundle's runtime may use; None leaves it to the runtime (one a physical core).
     providers
-        ONNX Runtime execution providers, best first; None is the CPU.
+        ONNX Runtime execution providers, best first; None is the CPU. A TVM bundle knows none.
 
     Raises
     ------
@@ -50,7 +51,7 @@ class Translator:
         self.manifest = read_manifest(folder)
         check_files(folder, self.manifest)
         self.pieces = Pieces(folder / TOKENIZER_NAME, self.manifest.vocab_size)
-        self._session = _open(folder / MODEL_NAME, threads, providers or ["CPUExecutionProvider"])
+        self._engine = _open(folder, self.manifest, threads, providers)
 
     def translate(self, lines: Sequence[str]) -> list[str]:
         """Translate lines, in the order given.
@@ -61,59 +62,51 @@ class Translator:
         Raises
         ------
         ModelError
-            If ONNX Runtime fails.
+            If the bundle's runtime fails.
         """
         parts = [self.pieces.encode_parts(line, self.manifest.max_source_len) for line in lines]
         answers = iter(self.translate_ids([ids for line_parts in parts for ids in line_parts]))
         texts = [[self.pieces.decode(next(answers)) for _ in line_parts] for line_parts in parts]
         return [" ".join(text for text in line_texts if text) for line_texts in texts]
 
-    def translate_ids(self, sources: Sequence[Sequence[int]]) -> list[list[int]]:
+    def translate_ids(self, sources: Sequence[Sequence[int]], num_steps: int | None = None) -> list[list[int]]:
         """Translate piece ids, without begin and end, into piece ids; no source may be longer than the limit.
+
+        Parameters
+        ----------
+        num_steps
+            Make exactly so many decode steps, wherever a sentence ends: for measuring.
 
         Raises
         ------
         ModelError
-            If ONNX Runtime fails.
+            If the bundle's runtime fails.
         """
         answers: list[list[int]] = [[] for _ in sources]
         for group in _by_length(sources):
-            for index, ids in zip(group, self._run([sources[i] for i in group])):  # noqa: B905 (Python 3.9)
+            translated = self._engine.translate([sources[i] for i in group], num_steps, num_steps or 0)
+            for index, ids in zip(group, translated):  # noqa: B905 (Python 3.9)
                 answers[index] = ids
         return answers
 
-    def _run(self, sources: Sequence[Sequence[int]]) -> list[list[int]]:
-        pad_id, eos_id = self.manifest.pad_id, self.manifest.eos_id
-        batch = np.full((len(sources), max(map(len, sources)) + 1), pad_id, np.int64)  # (B, S)
-        for row, ids in enumerate(sources):
-            batch[row, : len(ids) + 1] = [*ids, eos_id]
-        limits = np.array(self.manifest.max_decode_steps, np.int64), np.array(0, np.int64)
+
+def _open(
+    folder: Path, manifest: Manifest, threads: int | None, providers: Sequence[str] | None
+) -> OnnxEngine | TvmEngine:
+    """Open the model with the runtime that it was exported for; the other is not imported."""
+    if manifest.runtime == "onnxruntime":
         try:
-            (output,) = self._session.run(OUTPUTS, dict(zip(INPUTS, (batch, *limits))))  # noqa: B905 (Python 3.9)
-        except Exception as error:  # ONNX Runtime's errors have no common base but this
-            raise ModelError(f"ONNX Runtime could not run the bundle '{self.manifest.name}': {error}") from error
-        return [_until(eos_id, row) for row in output.tolist()]
-
-
-def _open(path: Path, threads: int | None, providers: Sequence[str]) -> Any:
-    missing = [name for name in providers if name not in onnxruntime.get_available_providers()]
-    if missing:  # ONNX Runtime would take the CPU instead
-        raise ModelError(f"this ONNX Runtime has no {missing[0]}, only {onnxruntime.get_available_providers()}")
-    options = onnxruntime.SessionOptions()
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    if threads is not None:
-        options.intra_op_num_threads = threads
+            from .onnx_engine import OnnxEngine
+        except ImportError as error:
+            raise ModelError(f"onnxruntime cannot be imported ({error}); run: pip install onnxruntime") from error
+        return OnnxEngine(folder, manifest, threads, providers)
+    if providers is not None:
+        raise ModelError(f"'{manifest.name}' is a TVM bundle and knows no ONNX Runtime providers")
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
-    except Exception as error:  # ONNX Runtime's errors have no common base but this
-        raise ModelError(f"ONNX Runtime {onnxruntime.__version__} cannot load {path}: {error}") from error
-    if session.get_providers()[0] != providers[0]:
-        raise ModelError(f"{providers[0]} does not work here; ONNX Runtime would take {session.get_providers()[0]}")
-    found = [[x.name for x in side] for side in (session.get_inputs(), session.get_outputs())]
-    if found != [INPUTS, OUTPUTS]:
-        raise ModelError(f"{path} has inputs and outputs {found}, not {[INPUTS, OUTPUTS]}; export the bundle again")
-    return session
+        from .tvm_engine import TvmEngine
+    except ImportError as error:
+        raise ModelError(f"tvm cannot be imported ({error}); run: pip install {TVM_REQUIREMENTS}") from error
+    return TvmEngine(folder, manifest, threads)
 
 
 def _by_length(sources: Sequence[Sequence[int]]) -> list[list[int]]:
@@ -126,7 +119,3 @@ def _by_length(sources: Sequence[Sequence[int]]) -> list[list[int]]:
         else:
             groups.append([i])
     return groups
-
-
-def _until(eos_id: int, ids: list[int]) -> list[int]:
-    return ids[: ids.index(eos_id)] if eos_id in ids else ids

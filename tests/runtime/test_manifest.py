@@ -15,7 +15,20 @@ from mosdeploy.runtime.manifest import Manifest, check_files, read_manifest
 def test_reads_what_export_wrote(fp32_bundle: Path) -> None:
     found = read_manifest(fp32_bundle)
     written = BundleManifest.model_validate_json((fp32_bundle / "manifest.json").read_text())
-    for name in ("name", "precision", "pad_id", "eos_id", "vocab_size", "max_source_len", "max_decode_steps", "sha256"):
+    for name in (
+        "name",
+        "runtime",
+        "precision",
+        "beam",
+        "length_penalty",
+        "pad_id",
+        "bos_id",
+        "eos_id",
+        "vocab_size",
+        "max_source_len",
+        "max_decode_steps",
+        "sha256",
+    ):
         assert getattr(found, name) == getattr(written, name)
     assert [vars(test) for test in found.self_tests] == [test.model_dump() for test in written.self_test]
     check_files(fp32_bundle, found)
@@ -26,7 +39,14 @@ def test_reads_what_export_wrote(fp32_bundle: Path) -> None:
     [
         ("version", 2, "'version' must be a whole number from 1 to 1"),
         ("version", True, "'version' must be"),
-        ("runtime", "tvm", "'runtime' must be 'onnxruntime'"),
+        ("runtime", "torch", "'runtime' must be onnxruntime or tvm"),
+        ("runtime", None, "'runtime' must be a text"),
+        ("runtime", "tvm", "'sha256' must name model.so and weights.bin and tokenizer.model"),
+        ("beam", 0, "'beam' must be a whole number from 1 to 64"),
+        ("length_penalty", -0.5, "'length_penalty' must be a number from 0 to 10"),
+        ("length_penalty", True, "'length_penalty' must be a number"),
+        ("length_penalty", float("nan"), "'length_penalty' must be a number"),
+        ("bos_id", 64, "'bos_id' must be a whole number from 0 to 63"),
         ("name", 3, "'name' must be a text"),
         ("name", "x" * 20_000, "'name' must be a text of at most"),
         ("precision", None, "'precision' must be a text"),
@@ -59,7 +79,7 @@ def test_a_wrong_value_is_named(bundle: Path, edit: Callable, key: str, value: o
     assert "manifest.json" in str(caught.value) and caught.value.exit_code == 8
 
 
-@pytest.mark.parametrize("key", ["version", "runtime", "vocab_size", "self_test", "sha256"])
+@pytest.mark.parametrize("key", ["version", "runtime", "beam", "vocab_size", "self_test", "sha256"])
 def test_a_missing_value_is_named(bundle: Path, edit: Callable, key: str) -> None:
     edit(lambda data: data.pop(key))
     with pytest.raises(ManifestError, match=f"has no '{key}'"):

@@ -1,0 +1,305 @@
+"""The few kernels that a Transformer needs on a CPU, as TE computations, and how they are scheduled without tuning.
+
+In: sizes. Out: `PrimFunc`s that compute, and dlight rules that schedule them. dlight's own CPU rules know no product of
+matrices, and its matrix-vector rule wants weights row by row; the rules here follow its interface.
+
+Rows come in tiles: (M, R, D) is M tiles of R rows, D wide. An encoder's source is M tiles of 8 positions, M unknown
+until it runs; a decode step is one tile with a row for each hypothesis. Weights are packed in panels of columns,
+(N / P, K, P), so that a product reads them once, in order, P at a time.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import s_tir, te, tirx
+from tvm.s_tir.dlight.cpu.base import CPUScheduleRule
+from tvm.target.codegen import llvm_get_vector_width
+
+TILE_ROWS = 8
+
+Expr = Any
+Tensor = Any
+
+
+@dataclass(frozen=True)
+class LinearShape:
+    """Sizes of one linear layer: tiles (None if unknown), rows a tile, inputs, outputs, columns a panel, rows stored.
+
+    `stored_inputs` is how many inputs the packed weights have; the first `num_inputs` of them are used.
+    """
+
+    tiles: int | None
+    rows: int
+    num_inputs: int
+    num_outputs: int
+    panel: int
+    stored_inputs: int
+    quantized: bool
+
+
+def linear(shape: LinearShape, *, bias: bool = True, relu: bool = False, residual: bool = False) -> tirx.PrimFunc:
+    """Rows times packed weights; then scales (if quantised), bias, ReLU, and the residual, as asked for.
+
+    Parameters are, in this order: rows (M, R, K), weights (N / P, K, P), scales (N,), bias (N,), residual (M, R, N),
+    result (M, R, N).
+    """
+    tiles = _tiles(shape.tiles, "tiles")
+    x = te.placeholder((tiles, shape.rows, shape.num_inputs), "float32", "x")
+    packed = (shape.num_outputs // shape.panel, shape.stored_inputs, shape.panel)
+    weights = te.placeholder(packed, "int8" if shape.quantized else "float32", "weights")
+    inputs = [x, weights]
+    inputs += [te.placeholder((shape.num_outputs,), "float32", "scales")] if shape.quantized else []
+    inputs += [te.placeholder((shape.num_outputs,), "float32", "bias")] if bias else []
+    result_shape = (tiles, shape.rows, shape.num_outputs)
+    inputs += [te.placeholder(result_shape, "float32", "residual")] if residual else []
+    k = te.reduce_axis((0, shape.num_inputs), "k")
+
+    def multiply(i: Expr, j: Expr, n: Expr) -> Expr:
+        weight = weights[n // shape.panel, k, n % shape.panel]
+        return te.sum(x[i, j, k] * weight.astype("float32"), axis=k)
+
+    product = te.compute(result_shape, multiply, "product")
+
+    def finish(i: Expr, j: Expr, n: Expr) -> Expr:
+        extra = iter(inputs[2:])
+        y = product[i, j, n]
+        y = y * next(extra)[n] if shape.quantized else y
+        y = y + next(extra)[n] if bias else y
+        y = te.max(y, tirx.const(0.0, "float32")) if relu else y
+        return y + next(extra)[i, j, n] if residual else y
+
+    result = te.compute(result_shape, finish, "result")
+    return te.create_prim_func([*inputs, result]).with_attrs({"panel": shape.panel, "rows": shape.rows})
+
+
+def layer_norm(tiles: int | None, rows: int, dim: int, epsilon: float) -> tirx.PrimFunc:
+    """Layer norm of each row. Parameters: x (M, R, D), weight (D,), bias (D,), result."""
+    x = te.placeholder((_tiles(tiles, "tiles"), rows, dim), "float32", "x")
+    weight, bias = (te.placeholder((dim,), "float32", name) for name in ("weight", "bias"))
+    k = te.reduce_axis((0, dim), "k")
+    mean = te.compute(x.shape[:2], lambda i, j: te.sum(x[i, j, k] / dim, axis=k), "mean")
+    k = te.reduce_axis((0, dim), "k")
+    variance = te.compute(
+        x.shape[:2],
+        lambda i, j: te.sum((x[i, j, k] - mean[i, j]) * (x[i, j, k] - mean[i, j]) / dim, axis=k),
+        "variance",
+    )
+    scale = te.compute(x.shape[:2], lambda i, j: te.rsqrt(variance[i, j] + epsilon), "scale")
+    result = te.compute(
+        x.shape, lambda i, j, n: (x[i, j, n] - mean[i, j]) * scale[i, j] * weight[n] + bias[n], "result"
+    )
+    return te.create_prim_func([x, weight, bias, result])
+
+
+def embed(tiles: int | None, rows: int, dim: int, table: LinearShape, num_positions: int) -> tirx.PrimFunc:
+    """Rows of the packed table, scaled by sqrt(dim), plus the sinusoids of their positions.
+
+    Parameters: ids int32 (M, R), position int32 (1,), table, scales (if quantised), sinusoids (positions, width),
+    result (M, R, D). Tiled rows have positions from `position` on; with `tiles` 1, all have `position` itself.
+    """
+    ids = te.placeholder((_tiles(tiles, "tiles"), rows), "int32", "ids")
+    position = te.placeholder((1,), "int32", "position")
+    packed = (table.num_outputs // table.panel, table.stored_inputs, table.panel)
+    weights = te.placeholder(packed, "int8" if table.quantized else "float32", "table")
+    scales = [te.placeholder((table.num_outputs,), "float32", "scales")] if table.quantized else []
+    sinusoids = te.placeholder((num_positions, table.stored_inputs), "float32", "sinusoids")
+
+    def look_up(i: Expr, j: Expr, n: Expr) -> Expr:
+        row = ids[i, j]
+        value = weights[row // table.panel, n, row % table.panel].astype("float32")
+        value = value * scales[0][row] if scales else value
+        place = position[0] if tiles == 1 else position[0] + i * rows + j
+        return value * tirx.const(dim**0.5, "float32") + sinusoids[place, n]
+
+    result = te.compute((*ids.shape, dim), look_up, "result")
+    return te.create_prim_func([ids, position, weights, *scales, sinusoids, result])
+
+
+def encoder_attention(tiles: int | None, width: int, heads: int) -> tirx.PrimFunc:
+    """Self-attention of a source. Parameters: queries, keys and values (M, R, 3Q), length int32 (1,), result."""
+    qkv = te.placeholder((_tiles(tiles, "tiles"), TILE_ROWS, 3 * width), "float32", "qkv")
+    length = te.placeholder((1,), "int32", "length")
+    memory = _Memory(
+        num_positions=qkv.shape[0] * TILE_ROWS,
+        key=lambda i, j, t, n: qkv[t // TILE_ROWS, t % TILE_ROWS, width + n],
+        value=lambda i, j, t, n: qkv[t // TILE_ROWS, t % TILE_ROWS, 2 * width + n],
+        is_real=lambda t: t < length[0],
+    )
+    result = _attend(qkv, (*qkv.shape[:2], width), heads, memory)
+    return te.create_prim_func([qkv, length, result]).with_attr("heads", heads)
+
+
+def cross_attention(rows: int, width: int, heads: int, span: int) -> tirx.PrimFunc:
+    """Attention of a step to the source.
+
+    Parameters: queries (1, R, Q), keys and values (span * M, 8, 2Q), length int32 (1,), result.
+    """
+    queries = te.placeholder((1, rows, width), "float32", "queries")
+    memory_tiles = te.var("memory_tiles", "int64")
+    keys_values = te.placeholder((memory_tiles, TILE_ROWS, 2 * width), "float32", "keys_values")
+    length = te.placeholder((1,), "int32", "length")
+    one_length = memory_tiles // span * TILE_ROWS
+    memory = _Memory(
+        num_positions=memory_tiles * TILE_ROWS,
+        key=lambda i, j, t, n: keys_values[t // TILE_ROWS, t % TILE_ROWS, n],
+        value=lambda i, j, t, n: keys_values[t // TILE_ROWS, t % TILE_ROWS, width + n],
+        is_real=lambda t: (t % one_length if span > 1 else t) < length[0],
+    )
+    result = _attend(queries, (1, rows, width), heads, memory)
+    return te.create_prim_func([queries, keys_values, length, result]).with_attr("heads", heads)
+
+
+def step_attention(rows: int, width: int, heads: int) -> tirx.PrimFunc:
+    """Self-attention of a step.
+
+    Parameters: queries in (1, R, 3Q), keys (R, T, Q), values (R, T, Q), result.
+    """
+    qkv = te.placeholder((1, rows, 3 * width), "float32", "qkv")
+    steps = te.var("steps", "int64")
+    keys, values = (te.placeholder((rows, steps, width), "float32", name) for name in ("keys", "values"))
+    memory = _Memory(
+        num_positions=steps,
+        key=lambda i, j, t, n: keys[j, t, n],
+        value=lambda i, j, t, n: values[j, t, n],
+        is_real=None,
+    )
+    result = _attend(qkv, (1, rows, width), heads, memory)
+    return te.create_prim_func([qkv, keys, values, result]).with_attr("heads", heads)
+
+
+def append(rows: int, width: int, offset: int) -> tirx.PrimFunc:
+    """Keys or values of one more step: each hypothesis continues the one that `parent` names.
+
+    Parameters: past (R, T, Q), parent int32 (R,), queries, keys and values of the step (1, R, 3Q), result
+    (R, T + 1, Q); `offset` is where in the last the new ones stand.
+    """
+    steps = te.var("steps", "int64")
+    past = te.placeholder((rows, steps, width), "float32", "past")
+    parent = te.placeholder((rows,), "int32", "parent")
+    qkv = te.placeholder((1, rows, 3 * width), "float32", "qkv")
+    result = te.compute(
+        (rows, steps + 1, width),
+        lambda j, t, n: tirx.if_then_else(t < steps, past[parent[j], t, n], qkv[0, j, offset + n]),
+        "result",
+    )
+    return te.create_prim_func([past, parent, qkv, result])
+
+
+# -- attention -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """What is attended to: how many positions, the key and value of one, and which are real (None: all)."""
+
+    num_positions: Expr
+    key: Callable[[Expr, Expr, Expr, Expr], Expr]
+    value: Callable[[Expr, Expr, Expr, Expr], Expr]
+    is_real: Callable[[Expr], Expr] | None
+
+
+def _attend(queries: Tensor, shape: tuple[Expr, ...], heads: int, memory: _Memory) -> Tensor:
+    """Mixed values (M, R, Q) of queries that are the first Q columns of a tensor."""
+    tiles, rows, width = shape
+    head_dim = width // heads
+    head_shape = (tiles, rows, heads)
+    scale, lowest = tirx.const(head_dim**-0.5, "float32"), tirx.const(-1e9, "float32")
+    c = te.reduce_axis((0, head_dim), "c")
+    dots = te.compute(
+        (*head_shape, memory.num_positions),
+        lambda i, j, h, t: te.sum(queries[i, j, h * head_dim + c] * memory.key(i, j, t, h * head_dim + c), axis=c),
+        "dots",
+    )
+
+    def mask(i: Expr, j: Expr, h: Expr, t: Expr) -> Expr:
+        score = dots[i, j, h, t] * scale
+        return score if memory.is_real is None else tirx.if_then_else(memory.is_real(t), score, lowest)
+
+    scores = te.compute(dots.shape, mask, "scores")
+    t = te.reduce_axis((0, memory.num_positions), "t")
+    highest = te.compute(head_shape, lambda i, j, h: te.max(scores[i, j, h, t], axis=t), "highest")
+    powers = te.compute(dots.shape, lambda i, j, h, t: te.exp(scores[i, j, h, t] - highest[i, j, h]), "powers")
+    t = te.reduce_axis((0, memory.num_positions), "t")
+    total = te.compute(head_shape, lambda i, j, h: te.sum(powers[i, j, h, t], axis=t), "total")
+    t = te.reduce_axis((0, memory.num_positions), "t")
+    mixed = te.compute(
+        shape, lambda i, j, n: te.sum(powers[i, j, n // head_dim, t] * memory.value(i, j, t, n), axis=t), "mixed"
+    )
+    return te.compute(shape, lambda i, j, n: mixed[i, j, n] / total[i, j, n // head_dim], "result")
+
+
+# -- schedules -----------------------------------------------------------------------------------------------------
+
+
+class PackedLinear(CPUScheduleRule):  # type: ignore[misc]
+    """A linear layer: panels in parallel; within one, a tile's sums stay in registers while its weights pass once."""
+
+    def apply(self, func: tirx.PrimFunc, target: Any, _: bool) -> s_tir.Schedule | None:
+        """Schedule a function that holds a `product`, or leave it alone."""
+        schedule = s_tir.Schedule(func)
+        blocks = _blocks(schedule)
+        if not self.is_target_available(target) or "product" not in blocks:
+            return None
+        product, result = blocks["product"], blocks["result"]
+        panel = int(func.attrs["panel"])
+        tile, row, column = schedule.get_loops(result)
+        outer, inner = schedule.split(column, [None, panel])
+        group, row = schedule.split(row, [None, _rows_at_once(int(func.attrs["rows"]), panel, target)])
+        schedule.reorder(outer, tile, group, row, inner)
+        schedule.compute_at(product, group, preserve_unit_loops=True)
+        *_, product_row, product_column, k = schedule.get_loops(product)
+        schedule.reorder(k, product_row, product_column)
+        schedule.set_scope(product, 0, "local")
+        schedule.parallel(outer)
+        for loop_row, loop_column in ((row, inner), (product_row, product_column)):
+            schedule.unroll(loop_row)
+            schedule.vectorize(loop_column)
+        start = schedule.decompose_reduction(product, k)
+        *_, start_row, start_column = schedule.get_loops(start)
+        schedule.unroll(start_row)
+        schedule.vectorize(start_column)
+        return schedule
+
+
+class RowByRow(CPUScheduleRule):  # type: ignore[misc]
+    """Everything else: rows (and heads) in parallel, all that leads to one computed beside it, sums left to LLVM."""
+
+    def apply(self, func: tirx.PrimFunc, target: Any, _: bool) -> s_tir.Schedule | None:
+        """Schedule any kernel of this file but a linear layer."""
+        if not self.is_target_available(target):
+            return None
+        schedule = s_tir.Schedule(func)
+        blocks = _blocks(schedule)
+        *before, last = blocks.values()
+        outer = list(schedule.get_loops(last)[:2])
+        heads = func.attrs.get("heads")
+        if heads is not None:
+            head, _ = schedule.split(schedule.get_loops(last)[2], [int(heads), None])
+            outer.append(head)
+        spatial = schedule.fuse(*outer)
+        schedule.parallel(spatial)
+        for block in reversed(before):
+            schedule.compute_at(block, spatial, preserve_unit_loops=True)
+        if "mixed" in blocks:
+            *_, column, t = schedule.get_loops(blocks["mixed"])
+            schedule.reorder(t, column)
+        return schedule
+
+
+def _rows_at_once(rows: int, panel: int, target: Any) -> int:
+    """How many rows of a panel's sums fit into half of the vector registers, and divide the rows of a tile."""
+    vector_bits = llvm_get_vector_width(target)
+    num_registers = 16 if vector_bits == 256 else 32
+    most = max(1, num_registers // 2 * vector_bits // 32 // panel)
+    return max(n for n in range(1, min(most, rows) + 1) if rows % n == 0)
+
+
+def _blocks(schedule: s_tir.Schedule) -> dict[str, Any]:
+    """The computations of a kernel, in order, by name."""
+    blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
+    return {schedule.get(block).name_hint: block for block in blocks}
+
+
+def _tiles(tiles: int | None, name: str) -> Expr:
+    return te.var(name, "int64") if tiles is None else tiles

@@ -1,0 +1,97 @@
+"""Greedy and beam search over the steps of one sentence, in numpy: for runtimes whose model has no search inside.
+
+In: a function that takes one token of each hypothesis and says which one that hypothesis continues, and gives logits.
+Out: ids without begin and end. The answers are those of the search in the ONNX graphs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Ids = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float32]
+Step = Callable[[Ids, Ids], Floats]
+"""(tokens (K,), parents (K,)) to logits (K, V)."""
+
+CHUNK = 64
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """What a search depends on; no sentence ends before `min_steps` steps were made, which is for measuring."""
+
+    beam: int
+    length_penalty: float
+    bos_id: int
+    eos_id: int
+    max_steps: int
+    min_steps: int = 0
+
+
+def search(step: Step, settings: SearchSettings) -> list[int]:
+    """Find the best translation."""
+    ids = _greedy(step, settings) if settings.beam == 1 else _beam_search(step, settings)
+    return ids[: ids.index(settings.eos_id)] if settings.eos_id in ids else ids
+
+
+def _greedy(step: Step, settings: SearchSettings) -> list[int]:
+    ids: list[int] = []
+    token, parent, ended = np.array([settings.bos_id], np.int32), np.zeros(1, np.int32), False
+    while len(ids) < settings.max_steps and (not ended or len(ids) < settings.min_steps):
+        token = step(token, parent).argmax(axis=1).astype(np.int32)
+        ids.append(int(token[0]))
+        ended = ended or ids[-1] == settings.eos_id
+    return ids
+
+
+def _beam_search(step: Step, settings: SearchSettings) -> list[int]:
+    """Keep K live hypotheses and a pool of the K best finished ones, as the loop inside the ONNX graphs does."""
+    k = settings.beam
+    live: list[list[int]] = [[] for _ in range(k)]
+    live_sum = np.full(k, -np.inf, np.float32)
+    live_sum[0] = 0.0  # the hypotheses start equal: only one counts
+    done: list[tuple[float, list[int]]] = [(-np.inf, [])] * k
+    tokens, parents, closed = np.full(k, settings.bos_id, np.int32), np.zeros(k, np.int32), False
+    for number in range(1, settings.max_steps + 1):
+        sums = _log_softmax(step(tokens, parents)) + live_sum[:, None]  # (K, V)
+        flat = largest(sums.reshape(-1), 2 * k)
+        parent, token, best = flat // sums.shape[1], flat % sums.shape[1], sums.reshape(-1)[flat]
+        ends, length = token == settings.eos_id, float(number) ** settings.length_penalty
+        if not closed:
+            finished = ends | (number == settings.max_steps)
+            pool = done + [
+                (float(best[i]) / length, [*live[parent[i]], int(token[i])]) for i in np.flatnonzero(finished)
+            ]
+            done = sorted(pool, key=lambda item: -item[0])[:k]
+        alive = np.flatnonzero(~ends)[:k]
+        live = [[*live[parent[i]], int(token[i])] for i in alive]
+        live_sum, tokens, parents = best[alive], token[alive].astype(np.int32), parent[alive].astype(np.int32)
+        closed = closed or done[-1][0] >= float(live_sum[0]) / length
+        if closed and number >= settings.min_steps:
+            break
+    return done[0][1]
+
+
+def largest(values: Floats, count: int) -> npt.NDArray[np.int64]:
+    """Indices of the largest values, largest first; of equal ones, the first first.
+
+    They lie in the chunks with the largest maxima, so that a pass for these spares sorting the rest.
+    """
+    num_chunks = len(values) // CHUNK
+    chosen = np.arange(len(values))
+    if num_chunks > count:
+        maxima = values[: num_chunks * CHUNK].reshape(num_chunks, CHUNK).max(axis=1)
+        limit = np.partition(maxima, num_chunks - count)[num_chunks - count]
+        chunks = np.flatnonzero(maxima >= limit)
+        rest = chosen[num_chunks * CHUNK :]
+        chosen = np.concatenate([(chunks[:, None] * CHUNK + np.arange(CHUNK)).reshape(-1), rest])
+    return chosen[np.argsort(-values[chosen], kind="stable")[:count]]
+
+
+def _log_softmax(logits: Floats) -> Floats:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), np.float32)
