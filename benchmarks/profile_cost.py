@@ -24,7 +24,7 @@ from onnx import TensorProto
 
 from mosdeploy.config import DeviceProfile, MeasureProtocol, RunConfig, Workload
 from mosdeploy.devices.agent import REFERENCE
-from mosdeploy.devices.connect import open_session
+from mosdeploy.devices.connect import LastingSession, open_session
 from mosdeploy.devices.job import AgentResult
 from mosdeploy.devices.measure import collect, measure_model
 from mosdeploy.devices.session import Session
@@ -89,10 +89,14 @@ def measure_designed(
             references[result.measured_at] = result.measurement.total.median_ms
         print(f"{result.key}: {result.measurement.total or result.measurement.error}", file=sys.stderr)
 
+    def say(message: str) -> None:
+        print(message, file=sys.stderr)
+
     begin = time.monotonic()
     weights_bytes = candidate_weights_bytes(space, vocab_size, workload)
     job = (profile, workload, vocab_size, "profile-cost", list(archs), build, weights_bytes)
-    found = dict(collect(connect, *job, lambda message: print(message, file=sys.stderr), observe))
+    with LastingSession(connect, say) as session:
+        found = dict(collect(session, *job, say, observe))
     timings = [measurement.total for measurement in found.values() if measurement.total]
     return found, {
         "bytes_uploaded_a_candidate": round(np.mean([sizes[key] for key in archs])),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ..config import DeviceProfile, Workload
 from ..errors import DeviceError
 from ..records import DeviceState, Measurement
+from .connect import LastingSession
 from .events import Began, Dropped, Event, Read, Rested, Settled, Told, Uploaded
 from .job import AgentJob
 from .measure import collect
@@ -137,14 +138,14 @@ def _serve(
             raise KeyboardInterrupt
 
     try:
-        held, state = _ask(board, task.job_id, wanted)
-        work.claim(board.host, held)
-        while keys := work.take(board.host):
-            tell(Began(board.host, state))
-            for key, measurement in _measure(board, task, keys, tell, pause):
-                tell(Settled(board.host, key, measurement))
-                work.settle(board.host, key)
-            with board.connect() as session:
+        with LastingSession(board.connect, lambda message: tell(Told(board.host, message)), pause) as session:
+            held, state = _ask(session, board, task.job_id, wanted)
+            work.claim(board.host, held)
+            while keys := work.take(board.host):
+                tell(Began(board.host, state))
+                for key, measurement in _measure(session, board, task, keys, tell, pause):
+                    tell(Settled(board.host, key, measurement))
+                    work.settle(board.host, key)
                 tell(Rested(board.host, probe(session, board.profile)))
     except DeviceError as error:
         tell(Dropped(board.host, error))
@@ -157,24 +158,24 @@ def _serve(
         tell(None)
 
 
-def _ask(board: Board, job_id: str, wanted: set[str]) -> tuple[set[str], DeviceState]:
+def _ask(session: Session, board: Board, job_id: str, wanted: set[str]) -> tuple[set[str], DeviceState]:
     """Ask a board which of the wanted keys it holds, and what it is; refuse one that measures for somebody else.
 
     Nothing is probed while a measurement runs. An agent of ours whose work others have done meanwhile is ended.
     """
-    with board.connect() as session:
-        job = AgentJob(session, board.profile, job_id)
-        job.refuse_if_busy()
-        held = job.spoken_for() & wanted
-        if job.is_running():
-            if held and board.last_state:
-                return held, board.last_state
-            if not held:
-                job.kill()
-        return held, probe(session, board.profile)
+    job = AgentJob(session, board.profile, job_id)
+    job.refuse_if_busy()
+    held = job.spoken_for() & wanted
+    if job.is_running():
+        if held and board.last_state:
+            return held, board.last_state
+        if not held:
+            job.kill()
+    return held, probe(session, board.profile)
 
 
 def _measure(
+    session: Session,
     board: Board,
     task: Task,
     keys: Sequence[str],
@@ -186,7 +187,7 @@ def _measure(
         return task.build(key)
 
     return collect(
-        board.connect,
+        session,
         board.profile,
         task.workload,
         task.vocab_size,

@@ -13,7 +13,6 @@ from ..errors import CommandError, DeviceTimeoutError
 from ..records import Measurement, Runtime
 from ..workspace import sha256_bytes
 from .agent import REFERENCE, TVM
-from .connect import LastingSession
 from .drift import DriftWatch
 from .job import AgentJob, AgentResult
 from .session import Session
@@ -29,7 +28,7 @@ def _ignore(news: object) -> None:
 
 
 def collect(
-    connect: Callable[[], Session],
+    session: Session,
     profile: DeviceProfile,
     workload: Workload,
     vocab_size: int,
@@ -49,8 +48,8 @@ def collect(
 
     Parameters
     ----------
-    connect
-        Opens a session to the device; called again after a cut.
+    session
+        To the device; a `LastingSession`, should a cut link cost nothing.
     profile
         The device.
     workload
@@ -68,7 +67,7 @@ def collect(
     weights_bytes
         Size of the `weights.bin` that the models' external data lies in; 0 for self-contained models.
     notify
-        Told in one line what happens: lost links, a device that is not quiet.
+        Told in one line that the device is not quiet.
     observe
         Shown every result that the device holds or makes, those of the reference too, as soon as it is read.
     pause
@@ -94,26 +93,25 @@ def collect(
     for name in (job_id, *wanted):
         if not _SAFE_NAME.fullmatch(name):
             raise ValueError(f"not a safe file name: {name!r}")
-    with LastingSession(connect, notify, pause) as session:
-        job, watch, uploaded = AgentJob(session, profile, job_id), DriftWatch(wanted, profile.measure), set[str]()
+    job, watch, uploaded = AgentJob(session, profile, job_id), DriftWatch(wanted, profile.measure), set[str]()
 
-        def start() -> None:
-            job.refuse_if_busy()
-            keys = [REFERENCE, *sorted(watch.wanted)]
-            for key in keys:
-                if key not in uploaded:
-                    job.add(key, build(key))
-                    uploaded.add(key)
-            again = sum(number > 1 for number in watch.wanted.values())
-            if again:
-                notify(f"{profile.name} is not quiet, its reference moved: measuring {again} subnets again")
-            models = {key: f"candidates/{key}.onnx" for key in keys}
-            job.start(models, watch.wanted, workload, vocab_size, weights_bytes)
+    def start() -> None:
+        job.refuse_if_busy()
+        keys = [REFERENCE, *sorted(watch.wanted)]
+        for key in keys:
+            if key not in uploaded:
+                job.add(key, build(key))
+                uploaded.add(key)
+        again = sum(number > 1 for number in watch.wanted.values())
+        if again:
+            notify(f"{profile.name} is not quiet, its reference moved: measuring {again} subnets again")
+        models = {key: f"candidates/{key}.onnx" for key in keys}
+        job.start(models, watch.wanted, workload, vocab_size, weights_bytes)
 
-        silence_s = profile.measure.candidate_timeout_s + SILENCE_S
-        yield from _until_settled(job, watch, start, silence_s, observe, pause)
-        if wanted:
-            job.forget("candidates")
+    silence_s = profile.measure.candidate_timeout_s + SILENCE_S
+    yield from _until_settled(job, watch, start, silence_s, observe, pause)
+    if wanted:
+        job.forget("candidates")
 
 
 def measure_model(

@@ -49,7 +49,7 @@ def run(boards, keys=KEYS, task=TASK):
 
 def leave_agent_at_work(profile, keys, job_id="job"):
     """What a killed host leaves on a board: an agent in the middle of its work. Returns its pid."""
-    collecting = collect(LocalSession, profile, WORKLOAD, 50, job_id, keys, build, WEIGHTS_BYTES)
+    collecting = collect(LocalSession(), profile, WORKLOAD, 50, job_id, keys, build, WEIGHTS_BYTES)
     next(collecting)
     collecting.close()
     return agent_pid(profile, job_id)

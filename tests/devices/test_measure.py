@@ -21,7 +21,7 @@ def build(key):
 
 
 def run(profile, keys, job_id="job", builder=build, connect=LocalSession):
-    return collect(connect, profile, WORKLOAD, 50, job_id, keys, builder, WEIGHTS_BYTES)
+    return collect(connect(), profile, WORKLOAD, 50, job_id, keys, builder, WEIGHTS_BYTES)
 
 
 def test_each_key_is_measured_once_and_a_failing_model_is_data(make_profile):

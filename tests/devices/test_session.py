@@ -63,6 +63,14 @@ def test_files_come_back_as_they_were(session, tmp_path):
     assert [path.name for path in Path(remote).parent.iterdir()] == ["remote"]
 
 
+def test_a_folder_that_a_command_removed_is_made_again(session, tmp_path):
+    folder = tmp_path / "far" / "away"
+    for content in (b"once", b"again"):
+        session.put_bytes(content, f"{folder}/file")
+        assert session.read(f"{folder}/file") == content
+        check_run(session, ["rm", "-r", str(folder)], "removing")
+
+
 def test_a_missing_file_is_told_from_an_empty_one(session, tmp_path):
     with pytest.raises(FileNotFoundError):
         session.read(str(tmp_path / "missing"))

@@ -20,7 +20,7 @@ from watching import QUICK, WORKLOAD, agent_pid, is_alive, result_lines, wait_fo
 
 from mosdeploy.config import MeasureProtocol
 from mosdeploy.devices import connect, measure
-from mosdeploy.devices.connect import open_session
+from mosdeploy.devices.connect import LastingSession, open_session
 from mosdeploy.devices.measure import collect
 from mosdeploy.devices.probe import check, probe
 from mosdeploy.errors import AuthError, CommandError, ConnectError, DeviceBusyError, DeviceTimeoutError, HostKeyError
@@ -47,7 +47,8 @@ def build(key):
 
 def run(server, profile, keys=KEYS, job_id="job", notify=lambda message: None, build=build):
     opener = partial(open_session, profile, server.files.config)
-    return collect(opener, profile, WORKLOAD, 50, job_id, keys, build, WEIGHTS_BYTES, notify)
+    with LastingSession(opener, notify) as session:
+        yield from collect(session, profile, WORKLOAD, 50, job_id, keys, build, WEIGHTS_BYTES, notify)
 
 
 def assert_each_key_once(profile, found, keys=KEYS):

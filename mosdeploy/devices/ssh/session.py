@@ -57,6 +57,7 @@ class SSHSession:
         # The first line tells the process group to kill; what a noisy ~/.bashrc printed before it is dropped. The
         # braces keep `sh` alive under the command, so that a signal becomes an exit status and -1 is the link alone.
         script = f"echo mosdeploy-group:$$; {{ {text}\n}}; exit $?"
+        self._known_dirs.clear()  # it may remove some
         with self._bounded(f"`{text[:200]}`", limit_s + _GRACE_S):
             channel = self._open_channel()
             with contextlib.closing(channel):
