@@ -160,10 +160,11 @@ class TrainingConfig(Record):
     distillation: float = Field(0.0, ge=0, le=1, exclude_if=_unset)
     seed: int = 1
     compute: Literal["auto", "cpu", "cuda"] = "auto"
-    amp: Literal["auto", "none", "bf16"] = "auto"
+    amp: Literal["auto", "none", "bf16", "fp16"] = "auto"
     threads: int | None = Field(None, ge=1)
     validate_every: int = Field(500, ge=1)
     checkpoint_every: int = Field(100, ge=1)
+    rank_timeout_s: float = Field(300.0, gt=0, exclude_if=lambda seconds: seconds == 300.0)
 
 
 class FinetuneConfig(Record):

@@ -112,6 +112,11 @@ class Workspace:
         return self.root / "report"
 
 
+def pieces_path(folder: Path, split: str) -> Path:
+    """Where the token ids of a split lie for as long as a training runs in a folder."""
+    return folder / f"pieces-{split}.npy"
+
+
 def shipped_dir(kind: str) -> Path:
     """Folder of shipped `device_profiles` or `predictors`: inside the wheel, or at the top of a source checkout."""
     package = Path(__file__).resolve().parent

@@ -1,5 +1,6 @@
 """What a verb prints at its end: a line or two for people, or one record for programs."""
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,13 @@ if TYPE_CHECKING:
 
 
 def show(record: "Record", as_json: bool, text: str, next_command: str | None = None) -> None:
-    """End a verb: the record alone, or the text, and on stderr the command to run next."""
+    """End a verb: the record alone, or the text, and on stderr the command to run next.
+
+    Of several processes that torchrun started, the first one speaks.
+    """
     PROGRESS.close()
+    if os.environ.get("RANK", "0") != "0":
+        return
     if as_json:
         print(record.model_dump_json())
         return

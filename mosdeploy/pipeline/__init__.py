@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from .page import report
     from .predictors import import_latency
     from .run import Progress, init, open_run
-    from .training import evaluate, train
+    from .scoring import evaluate
+    from .training import train
     from .walk import demo
     from .winner import search
 
@@ -27,7 +28,8 @@ _FILES = {
     "page": ("report",),
     "predictors": ("import_latency",),
     "run": ("Progress", "init", "open_run"),
-    "training": ("evaluate", "train"),
+    "scoring": ("evaluate",),
+    "training": ("train",),
     "walk": ("demo",),
     "winner": ("search",),
 }

@@ -1,25 +1,28 @@
-"""Verbs that need torch: train, evaluate; and the trained network that other verbs ask for."""
+"""The verb that trains the supernet; and the trained network that other verbs ask for."""
 
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, MosdeployError, StaleInputError
-from ..records import CorpusCard, Scores, ScoreTable, SearchResult, SupernetCard
-from ..schema import parse_json_file
+from ..records import CorpusCard, SearchResult, SupernetCard
+from ..schema import Record, parse, parse_json_file
 from ..space import ArchConfig
 from ..workspace import fingerprint, locked, read_record, sha256_file, write_record
+from .pieces import VALIDATION_TOKENS, forget_pieces, read_pieces, shown, write_pieces
 from .run import Progress, Run
-from .weights import choose, trained_alone
 
 if TYPE_CHECKING:
     from ..supernet import Subnet, Supernet
     from ..training.batches import Batch
     from ..training.corpus import Corpus
+    from ..training.ranks import Ranks
     from ..training.tokenizer import Tokenizer
-
-VALIDATION_TOKENS = 4096
+    from ..training.trainer import TrainingSummary
 
 
 def train(run: Run, progress: Progress) -> SupernetCard:
@@ -34,27 +37,39 @@ def train(run: Run, progress: Progress) -> SupernetCard:
     MosdeployError
         If another training holds the folder, the loss diverges or the disk is full.
     """
-    busy = MosdeployError(f"another `mosdeploy train` runs in {run.workspace.root.absolute()}; wait for it, or stop it")
-    with locked(run.workspace.supernet_path, busy):
-        return _train(run, progress)
+    from ..training.ranks import joined
+
+    with joined(run.config.training) as ranks, ExitStack() as held:
+        prepared = parse(Prepared, json.loads(ranks.first("prepared", lambda: _prepare(run, held, progress))), "rank 0")
+        if not prepared.finished:
+            ranks.first("trained", _train(run, prepared, ranks, progress))
+        return run.supernet_card()
 
 
-def _train(run: Run, progress: Progress) -> SupernetCard:
-    from ..supernet import save_supernet
-    from ..training.batches import Batches, ordered_batches, tokenize
+class Prepared(Record):
+    """What the first rank found and tells the others."""
+
+    made_from: str
+    corpus_sha256: str
+    finished: bool = False
+
+
+def _prepare(run: Run, held: ExitStack, progress: Progress) -> str:
+    """Hold the folder; make of the corpus what all ranks read. The first rank's part."""
+    from ..training.batches import tokenize
     from ..training.corpus import load_corpus
-    from ..training.trainer import check_made_from, fresh_supernet
-    from ..training.trainer import train as train_supernet
+    from ..training.trainer import check_made_from
 
-    config, files = run.config, run.workspace
-    corpus = load_corpus(config.corpus, files.root)
-    made_from = _made_from(run, corpus)
-    if (card := _finished(run, made_from)) is not None:
+    files, max_pieces = run.workspace, run.config.corpus.max_pieces
+    busy = MosdeployError(f"another `mosdeploy train` runs in {run.workspace.root.absolute()}; wait for it, or stop it")
+    held.enter_context(locked(files.supernet_path, busy))
+    corpus = load_corpus(run.config.corpus, files.root)
+    prepared = Prepared(made_from=_made_from(run, corpus), corpus_sha256=corpus.sha256)
+    if _finished(run, prepared.made_from):
         progress.say("already trained from this corpus and configuration")
-        return card
-    check_made_from(files.checkpoint_path, made_from)  # before anything is overwritten
+        return prepared.model_copy(update={"finished": True}).model_dump_json()
+    check_made_from(files.checkpoint_path, prepared.made_from)  # before anything is overwritten
     tokenizer = _tokenizer(run, corpus)
-    max_pieces = config.corpus.max_pieces
     pairs = tokenize(tokenizer, corpus.train, max_pieces)
     write_record(files.corpus_card_path, _corpus_card(run, corpus, pairs.num_too_long))
     dropped = ", ".join(f"{reason} {count}" for reason, count in corpus.dropped.items()) or "none"
@@ -62,38 +77,42 @@ def _train(run: Run, progress: Progress) -> SupernetCard:
         f"corpus: {len(pairs)} training, {len(corpus.valid)} validation, {len(corpus.test)} test pairs; "
         f"dropped: {dropped}, too many pieces {pairs.num_too_long}"
     )
-    valid = ordered_batches(tokenize(tokenizer, corpus.valid, max_pieces), VALIDATION_TOKENS)
-    net = fresh_supernet(config.space, tokenizer.vocab_size, config.supernet, config.training.seed)
+    write_pieces(files.supernet_path.parent, pairs, tokenize(tokenizer, corpus.valid, max_pieces))
+    return prepared.model_dump_json()
+
+
+def _train(run: Run, prepared: Prepared, ranks: "Ranks", progress: Progress) -> Callable[[], str]:
+    """Train, together with the other ranks; what is then left to do, for the first of them, is given back."""
+    from ..training.tokenizer import Tokenizer
+    from ..training.trainer import fresh_supernet
+    from ..training.trainer import train as train_supernet
+
+    config, files = run.config, run.workspace
+    batches, valid = read_pieces(files.supernet_path.parent, config.training)
+    vocab_size = Tokenizer(files.tokenizer_path).vocab_size
+    net = fresh_supernet(config.space, vocab_size, config.supernet, config.training.seed)
     summary = train_supernet(
         net,
-        Batches(pairs, config.training.tokens_per_batch, config.training.seed),
+        batches,
         valid,
         config.training,
         files.checkpoint_path,
         files.training_log_path,
-        made_from,
-        lambda update, total, loss, rate, _: progress.update(
-            "train", update, total, f"loss {loss:.3f}, {rate:,.0f} tokens/s"
-        ),
+        prepared.made_from,
+        shown("train", progress) if ranks.is_first else None,
+        ranks,
     )
-    save_supernet(files.supernet_path, net)
-    card = SupernetCard(
-        made_from=made_from,
-        space_sha256=run.space_sha256,
-        corpus_sha256=corpus.sha256,
-        tokenizer_sha256=sha256_file(files.tokenizer_path),
-        supernet_sha256=sha256_file(files.supernet_path),
-        updates=summary.updates,
-        vocab_size=tokenizer.vocab_size,
-        routing=config.supernet.routing,
-        num_experts=config.supernet.num_experts,
-        largest_loss=summary.losses["largest_loss"],
-        smallest_loss=summary.losses["smallest_loss"],
-        train_seconds=summary.train_seconds,
-    )
-    write_record(files.supernet_card_path, card)
-    files.checkpoint_path.unlink()  # the optimiser's state; what stays is the supernet
-    return card
+
+    def finish() -> str:
+        from ..supernet import save_supernet
+
+        save_supernet(files.supernet_path, net)
+        write_record(files.supernet_card_path, _supernet_card(run, prepared, vocab_size, summary))
+        files.checkpoint_path.unlink()  # the optimiser's state; what stays is the supernet
+        forget_pieces(files.supernet_path.parent)
+        return ""
+
+    return finish
 
 
 @dataclass(frozen=True)
@@ -212,58 +231,6 @@ def trained(run: Run) -> Trained:
     return Trained(run, run.supernet_card())
 
 
-def evaluate(run: Run, names: tuple[str, ...] | None, beam: int | None, progress: Progress) -> ScoreTable:
-    """Translate the test set with inherited subnets, and with what these became when they were trained alone.
-
-    Parameters
-    ----------
-    names
-        As `Trained.arch` takes them; None: largest, smallest, and the winner if there is one.
-
-    Raises
-    ------
-    ConfigError
-        If there are no test pairs.
-    StaleInputError
-        If the run is not trained, or `winner` is asked for before a search.
-    """
-    from ..training.evaluate import bleu_chrf, validation_loss
-
-    state, beam = trained(run), beam or run.config.workload.beam
-    if names is None:
-        names = ("largest", "smallest", *(["winner"] if run.workspace.search_result_path.exists() else []))
-    archs = {name: state.arch(name) for name in names}
-    if not state.corpus.test:
-        raise ConfigError("the corpus has no test pairs; name some as corpus.test, or raise corpus.test_fraction")
-    sources = state.tokenizer.encode_many([source for source, _ in state.corpus.test])
-    references = [target for _, target in state.corpus.test]
-    valid = state.valid_batches(len(state.corpus.valid))
-    judged = {name: choose(state, arch, "inherited") for name, arch in archs.items()}
-    for name, arch in archs.items():
-        judged |= {f"{name}, {other.weights}": other for other in trained_alone(state, arch)}
-    subnets = {}
-    for done, (name, chosen) in enumerate(judged.items()):
-        progress.update("evaluate", done, len(judged), name)
-        outputs = [state.tokenizer.decode(ids) for ids in state.translate(chosen.subnet, sources, beam)]
-        bleu, chrf = bleu_chrf(outputs, references)
-        subnets[name] = Scores(
-            arch=chosen.subnet.arch,
-            num_parameters=run.config.space.num_parameters(chosen.subnet.arch, state.card.vocab_size),
-            bleu=bleu,
-            chrf=chrf,
-            loss=validation_loss(chosen.subnet, valid),
-            num_pairs=len(references),
-            beam=beam,
-            weights=chosen.weights,
-        )
-    progress.update("evaluate", len(judged), len(judged))
-    table = ScoreTable(
-        supernet_sha256=state.card.supernet_sha256, corpus_sha256=state.card.corpus_sha256, subnets=subnets
-    )
-    write_record(run.workspace.scores_path, table)
-    return table
-
-
 def _made_from(run: Run, corpus: "Corpus") -> str:
     """Fingerprint of everything that a training depends on."""
     config = run.config
@@ -271,13 +238,30 @@ def _made_from(run: Run, corpus: "Corpus") -> str:
     return fingerprint(corpus.sha256, *pieces, config.space, config.supernet, config.training)
 
 
-def _finished(run: Run, made_from: str) -> SupernetCard | None:
-    """The card of a supernet that was trained from the same and stands whole."""
+def _supernet_card(run: Run, prepared: Prepared, vocab_size: int, summary: "TrainingSummary") -> SupernetCard:
+    files, config = run.workspace, run.config.supernet
+    return SupernetCard(
+        made_from=prepared.made_from,
+        space_sha256=run.space_sha256,
+        corpus_sha256=prepared.corpus_sha256,
+        tokenizer_sha256=sha256_file(files.tokenizer_path),
+        supernet_sha256=sha256_file(files.supernet_path),
+        updates=summary.updates,
+        vocab_size=vocab_size,
+        routing=config.routing,
+        num_experts=config.num_experts,
+        largest_loss=summary.losses["largest_loss"],
+        smallest_loss=summary.losses["smallest_loss"],
+        train_seconds=summary.train_seconds,
+    )
+
+
+def _finished(run: Run, made_from: str) -> bool:
+    """Whether a supernet that was trained from the same stands whole."""
     try:
-        card = run.supernet_card()
+        return run.supernet_card().made_from == made_from
     except StaleInputError:
-        return None
-    return card if card.made_from == made_from else None
+        return False
 
 
 def _tokenizer(run: Run, corpus: "Corpus") -> "Tokenizer":

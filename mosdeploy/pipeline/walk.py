@@ -8,8 +8,9 @@ from .bundle import deploy, export
 from .latency import profile
 from .page import report
 from .run import Progress, init, open_run
+from .scoring import evaluate
 from .summaries import DemoSummary
-from .training import evaluate, train
+from .training import train
 from .winner import search
 
 DEVICE = "local"

@@ -9,6 +9,7 @@ Shapes: B sentences, S source positions, T target positions.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..workspace import disk_errors
 from .tokenizer import BOS_ID, EOS_ID, PAD_ID, Tokenizer
 
 _CHUNK = 65_536  # pairs tokenised at a time
@@ -90,6 +92,34 @@ class TokenizedPairs:
     def __len__(self) -> int:
         return len(self.sources)
 
+    def save(self, path: Path) -> None:
+        """Write one int32 array: the number of pairs, the lengths of sources and of targets, and the ids of both.
+
+        Raises
+        ------
+        MosdeployError
+            If the disk is full or read-only.
+        """
+        both = (self.sources, self.targets)
+        parts = [np.array([len(self)]), *(side.lengths for side in both), *(side.flat for side in both)]
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f".{path.name}.partial")
+            shape = (sum(len(part) for part in parts),)
+            array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.int32, shape=shape)
+            np.concatenate(parts, out=array, casting="unsafe")
+            array.flush()
+            partial.replace(path)
+
+    @classmethod
+    def open(cls, path: Path) -> "TokenizedPairs":
+        """Read what `save` wrote, as it is needed: the ids stay in the file, which the processes of a machine share."""
+        array = np.load(path, mmap_mode="r")
+        num = int(array[0])
+        offsets = [np.concatenate([[0], np.cumsum(x, dtype=np.int64)]) for x in np.split(array[1 : 2 * num + 1], 2)]
+        start, middle = 2 * num + 1, 2 * num + 1 + int(offsets[0][-1])
+        return cls(Ragged(array[start:middle], offsets[0]), Ragged(array[middle:], offsets[1]), 0)
+
     @cached_property
     def widths(self) -> npt.NDArray[np.int64]:
         """Positions that each pair takes on its longer side, end included, (pairs,)."""
@@ -153,10 +183,18 @@ class Batches:
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of a step; the same for the same seed, whatever was asked before."""
+        return _pad(self._pairs, self._group(step))
+
+    def num_tokens(self, step: int) -> int:
+        """`num_tokens` of the batch of a step, without making it."""
+        group = self._group(step)
+        return int(self._pairs.targets.lengths[group].sum()) + len(group)
+
+    def _group(self, step: int) -> npt.NDArray[np.int64]:
         epoch, index = divmod(step, len(self))
         if epoch != self._epoch:
             self._epoch, self._groups = epoch, self._shuffled(epoch)
-        return _pad(self._pairs, self._groups[index])
+        return self._groups[index]
 
     def _shuffled(self, epoch: int) -> list[npt.NDArray[np.int64]]:
         rng = np.random.default_rng([self._seed % 2**63, epoch])

@@ -4,23 +4,21 @@ In: a `Supernet` or a `Subnet`, batches, a `TrainingConfig` and the names of two
 weights, a state file that a killed run resumes from, a JSON Lines log, and a `TrainingSummary`. This file reads no
 corpus and decodes nothing.
 
-Every random choice of an update (architectures, dropout) comes from generators seeded by the run's seed and the number
-of the update, and every batch from its step, so a resumed run walks the trajectory of an undisturbed one.
+The random choices of an update come from generators seeded by the run's seed and the number of the update
+(architectures) or of the batch (dropout), and every batch from its step. So a resumed run walks the trajectory of an
+undisturbed one, and several ranks, each with its share of an update's batches, that of one process.
 
 Shapes: B sentences, S source positions, T target positions, V vocabulary.
 """
 
-import json
+import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import numpy as np
 import torch
-from torch.nn import functional as F
 
 from ..config import SupernetConfig, TrainingConfig
 from ..errors import ConfigError, MosdeployError, StaleInputError
@@ -29,33 +27,17 @@ from ..space import ArchConfig, SearchSpace
 from ..supernet.checkpoint import load_training_state, save_training_state
 from ..supernet.subnet import Subnet
 from ..supernet.supernet import Supernet
-from ..workspace import append_line, atomic_write, read_lines
+from ..workspace import append_line
 from .batches import Batch, Batches
+from .compute import Compute
 from .evaluate import validation_loss
-from .tokenizer import PAD_ID
+from .gradient import Gradient
+from .log import LogLine, cut_log
+from .ranks import ALONE, Ranks
+from .schedule import learning_rate
 
 ProgressCallback = Callable[[int, int, float, float, float], None]
 """Called after each update with: update (from 1), total updates, loss, target tokens a second, seconds left."""
-
-
-class LogLine(Record):
-    """One line of the training log, one for each update.
-
-    `loss` is the label-smoothed training loss; the three others are validation losses, negative log-likelihoods, of
-    a supernet's largest and smallest subnet, or of the subnet that is trained alone; all in nats per target token.
-    `tokens_per_s` counts each target token once, however many architectures saw it; `seconds` is the training time so
-    far, summed over resumed runs.
-    """
-
-    update: int
-    loss: float
-    learning_rate: float
-    gradient_norm: float
-    tokens_per_s: float
-    seconds: float
-    largest_loss: float | None = None
-    smallest_loss: float | None = None
-    subnet_loss: float | None = None
 
 
 class TrainingSummary(Record):
@@ -70,35 +52,6 @@ class TrainingSummary(Record):
     train_seconds: float
 
 
-@dataclass(frozen=True)
-class Compute:
-    """Where and in which precision to train."""
-
-    device: torch.device
-    bf16: bool
-
-    @classmethod
-    def of(cls, config: TrainingConfig) -> Self:
-        """Resolve `auto`: a GPU if there is one; bf16 on a GPU that has it, full precision elsewhere.
-
-        Raises
-        ------
-        ConfigError
-            If `cuda` is asked for and there is none.
-        """
-        has_gpu = torch.cuda.is_available()
-        if config.compute == "cuda" and not has_gpu:
-            raise ConfigError("training.compute = 'cuda', but torch finds no GPU; set it to 'auto' or 'cpu'")
-        device = torch.device("cuda" if has_gpu and config.compute != "cpu" else "cpu")
-        if config.amp == "auto":
-            return cls(device, device.type == "cuda" and torch.cuda.is_bf16_supported())
-        return cls(device, config.amp == "bf16")
-
-    def autocast(self) -> torch.autocast:
-        """Context in which the network computes."""
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
-
-
 def train(
     net: Supernet | Subnet,
     batches: Batches,
@@ -108,6 +61,7 @@ def train(
     log_path: Path,
     made_from: str,
     progress: ProgressCallback | None = None,
+    ranks: Ranks = ALONE,
 ) -> TrainingSummary:
     """Train a network, or go on where a killed run of the same inputs stopped.
 
@@ -126,21 +80,29 @@ def train(
     made_from
         Fingerprint of everything that the run depends on (corpus, tokenizer, space, configs); a state of another
         fingerprint is refused.
+    ranks
+        This process among those that train together: each computes its share of an update's batches, the first writes.
 
     Raises
     ------
     StaleInputError
         If the state file is corrupt or was made from something else.
     ConfigError
-        If a GPU is asked for and there is none.
+        If a GPU is asked for and there is none, or there are more ranks than batches in an update.
     MosdeployError
-        If the loss or the gradient is no longer finite, or the disk is full.
+        If the loss or the gradient is no longer finite, the disk is full, or another rank is gone.
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    compute = Compute.of(config)
+    if ranks.size > config.accumulate:
+        raise ConfigError(
+            f"training.accumulate = {config.accumulate} batches an update leave nothing to do for some of "
+            f"{ranks.size} processes; raise it to a multiple of {ranks.size} (and lower training.tokens_per_batch), "
+            "or start fewer"
+        )
+    compute = Compute.of(config, ranks.local)
     net.to(compute.device)
-    run = _Run(net, config, compute, state_path, log_path, made_from)
+    run = _Run(net, config, compute, state_path, log_path, made_from, ranks)
     run.resume()
     first_update = run.update + 1
     session_start = time.monotonic()
@@ -187,21 +149,8 @@ def check_made_from(state_path: Path, made_from: str) -> None:
         _refuse_other(state_path, load_training_state(state_path), made_from)
 
 
-def learning_rate(config: TrainingConfig, update: int) -> float:
-    """Learning rate of an update (from 1): linear warm-up, then one cosine to zero or the inverse square root."""
-    peak, warmup = config.learning_rate, config.warmup_updates
-    if update <= warmup:
-        return peak * update / warmup
-    if config.schedule == "inverse_sqrt":
-        return peak * math.sqrt(max(warmup, 1) / update)
-    return peak * 0.5 * (1 + math.cos(math.pi * (update - warmup) / (config.updates - warmup + 1)))
-
-
-def sandwich(space: SearchSpace, num_random_archs: int, seed: int, update: int) -> list[ArchConfig]:
-    """The architectures of one update: largest, smallest, then random ones drawn for this seed and update."""
-    rng = np.random.default_rng([seed % 2**63, update, _ARCHS])
-    return [space.largest, space.smallest, *(space.sample(rng) for _ in range(num_random_archs))]
-
+MIN_LOSS_SCALE = 2.0**-10
+"""Below this fp16's gradients do not overflow because they are scaled up: the training diverged."""
 
 AGAIN = "delete it and run the same command again, or restore what it was made from"
 
@@ -216,7 +165,12 @@ def _refuse_other(path: Path, state: dict[str, Any], made_from: str) -> None:
 # -- inner ---------------------------------------------------------------------------------------------------------
 
 
-_ARCHS, _DROPOUT = 0, 1  # random streams of one update
+def _digest(net: torch.nn.Module) -> int:
+    """48 bits that tell two networks apart."""
+    digest = hashlib.sha256()
+    for parameter in net.parameters():
+        digest.update(parameter.detach().cpu().numpy().tobytes())
+    return int.from_bytes(digest.digest()[:6])
 
 
 class _Run:
@@ -230,12 +184,15 @@ class _Run:
         state_path: Path,
         log_path: Path,
         made_from: str,
+        ranks: Ranks,
     ) -> None:
-        self.net, self.config, self.compute = net, config, compute
+        self.net, self.config, self.compute, self.ranks = net, config, compute, ranks
         self.state_path, self.log_path, self.made_from = state_path, log_path, made_from
         self.optimizer = torch.optim.Adam(
             net.parameters(), lr=config.learning_rate, betas=config.adam_betas, fused=True
         )
+        self.scaler = compute.scaler()
+        self.gradient = Gradient(net, config, compute, self.scaler, ranks)
         self.update = 0
         self.seconds = 0.0
         self.losses: dict[str, float] = {}
@@ -247,25 +204,18 @@ class _Run:
         """Take up the state file, if there is one, and cut the log back to it."""
         if self.state_path.exists():
             self._restore(load_training_state(self.state_path))
-        lines, torn = read_lines(self.log_path)
-        try:
-            kept = [line for line in lines if json.loads(line)["update"] <= self.update]
-        except (ValueError, KeyError, TypeError) as error:
-            raise StaleInputError(
-                f"{self.log_path} is corrupt ({error}); delete it, only the plot of the training is lost, "
-                "and run the same command again"
-            ) from error
-        if torn or len(kept) < len(lines):
-            atomic_write(self.log_path, b"".join(line + b"\n" for line in kept))
+        self.ranks.check_same(_digest(self.net))
+        if self.ranks.is_first:
+            cut_log(self.log_path, self.update)
 
     def advance(self, batches: Batches, valid_batches: Sequence[Batch]) -> LogLine:
         """Make one update; validate, log and save when it is time."""
         start = time.monotonic()
         self.update += 1
         rate = learning_rate(self.config, self.update)
-        step = (self.update - 1) * self.config.accumulate
-        parts = [batches[step + i] for i in range(self.config.accumulate)]
-        loss, gradient_norm = self._optimize(parts, rate)
+        first_step = (self.update - 1) * self.config.accumulate
+        steps = range(first_step, first_step + self.config.accumulate)
+        loss, gradient_norm = self._optimize(batches, steps, rate)
         took_s = time.monotonic() - start
         done = self.update == self.config.updates
         validated = done or self.update % self.config.validate_every == 0
@@ -277,95 +227,47 @@ class _Run:
             loss=loss,
             learning_rate=rate,
             gradient_norm=gradient_norm,
-            tokens_per_s=sum(part.num_tokens for part in parts) / took_s,
+            tokens_per_s=sum(batches.num_tokens(step) for step in steps) / took_s,
             seconds=self.seconds,
             **(self.losses if validated else {}),
         )
+        if self.ranks.is_first:
+            self._write(line, done)
+        return line
+
+    def _write(self, line: LogLine, done: bool) -> None:
         append_line(self.log_path, line)
         if done or self.update % self.config.checkpoint_every == 0:
             save_training_state(self.state_path, self._state())
-        return line
 
-    def _optimize(self, parts: Sequence[Batch], rate: float) -> tuple[float, float]:
-        """One Adam step; returns the loss per target token and the gradient's norm before clipping."""
-        self.net.train()
-        dropout_rng = np.random.default_rng([self.config.seed % 2**63, self.update, _DROPOUT])
-        torch.manual_seed(int(dropout_rng.integers(2**62)))
-        batches = [part.to(self.compute.device) for part in parts]
-        archs = self._archs()
-        num_terms = sum(part.num_tokens for part in parts) * len(archs)
+    def _optimize(self, batches: Batches, steps: Sequence[int], rate: float) -> tuple[float, float | None]:
+        """One Adam step; returns the loss per target token and the gradient's norm before clipping.
+
+        The norm is None if it was too large for fp16: the scaler then leaves the step out.
+        """
         self.optimizer.zero_grad()
-        total = torch.zeros((), device=self.compute.device)
-        teacher: list[torch.Tensor] = []
-        for arch in archs:
-            loss, logits = self._accumulate(batches, arch, num_terms, teacher)
-            total += loss
-            teacher = teacher or logits
+        loss = self.gradient.add_up(batches, steps, self.update)
+        self.scaler.unscale_(self.optimizer)
         limit = self.config.clip_norm or math.inf
-        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), limit)
-        if not math.isfinite(total.item()) or not math.isfinite(norm.item()):
-            raise self._diverged(f"loss {total.item()}, gradient norm {norm.item()}")
+        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), limit).item()
+        skipped = self.scaler.is_enabled() and not math.isfinite(norm) and self.scaler.get_scale() > MIN_LOSS_SCALE
+        if not math.isfinite(loss) or not (math.isfinite(norm) or skipped):
+            raise self._diverged(f"loss {loss}, gradient norm {norm}")
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.optimizer.step()
-        return total.item(), norm.item()
-
-    def _archs(self) -> Sequence[ArchConfig | None]:
-        if isinstance(self.net, Supernet):
-            return sandwich(self.net.space, self.config.num_random_archs, self.config.seed, self.update)
-        return [None]
-
-    def _accumulate(
-        self, batches: Sequence[Batch], arch: ArchConfig | None, num_terms: int, teacher: Sequence[torch.Tensor]
-    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Add the gradients of one architecture, whose weights are generated once for all batches.
-
-        Gradients gather at the generated weights and go through the routers and experts once, which gives the same
-        sum; a router draws its dropout once an update.
-
-        Returns
-        -------
-        tuple[torch.Tensor, list[torch.Tensor]]
-            Its share of the loss; and its logits on each batch (B, T, V) if those are to teach the others.
-        """
-        generated = self.net.generate(arch, router_dropout=True) if arch and isinstance(self.net, Supernet) else {}
-        lent = {name: weight.detach().requires_grad_() for name, weight in generated.items()}
-        total = torch.zeros((), device=self.compute.device)
-        taught = []
-        for i, batch in enumerate(batches):
-            with self.compute.autocast():
-                logits = self.net(batch.src, batch.prev, *([arch, lent] if arch else []))  # (B, T, V)
-            loss = self._summed_loss(logits, batch, teacher[i] if teacher else None) / num_terms
-            torch.autograd.backward([loss])
-            total += loss.detach()
-            if self.config.distillation and not teacher:
-                taught.append(logits.detach())
-        if generated:
-            torch.autograd.backward(list(generated.values()), [weight.grad for weight in lent.values()])
-        return total, taught
-
-    def _summed_loss(self, logits: torch.Tensor, batch: Batch, teacher: torch.Tensor | None) -> torch.Tensor:
-        """Label-smoothed cross-entropy; `distillation` of it against what the largest network says, if it has spoken.
-
-        Both logits are (B, T, V). In-place distillation is of BigNAS (Yu et al., ECCV 2020).
-        """
-        hard = F.cross_entropy(
-            logits.flatten(0, 1).float(),  # (B * T, V)
-            batch.target.flatten(),  # (B * T,)
-            ignore_index=PAD_ID,
-            label_smoothing=self.config.label_smoothing,
-            reduction="sum",
-        )
-        if teacher is None:
-            return hard
-        real = batch.target != PAD_ID  # (B, T)
-        soft = F.cross_entropy(logits[real].float(), teacher[real].float().softmax(-1), reduction="sum")
-        return torch.lerp(hard, soft, self.config.distillation)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss, None if skipped else norm
 
     def _validate(self, valid_batches: Sequence[Batch]) -> None:
-        self.losses = {name: validation_loss(self.net, valid_batches, arch) for name, arch in self.judged.items()}
+        self.losses = {name: self._mean_loss(valid_batches, arch) for name, arch in self.judged.items()}
         if not all(math.isfinite(loss) for loss in self.losses.values()):
             raise self._diverged(f"validation losses {self.losses}")
+
+    def _mean_loss(self, valid_batches: Sequence[Batch], arch: ArchConfig | None) -> float:
+        own = self.ranks.share(valid_batches)
+        nats = validation_loss(self.net, own, arch) * sum(batch.num_tokens for batch in own) if own else 0.0
+        return self.ranks.total(nats) / sum(batch.num_tokens for batch in valid_batches)
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -375,6 +277,7 @@ class _Run:
             "losses": self.losses,
             "model": self.net.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -382,6 +285,8 @@ class _Run:
         try:
             self.net.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
+            if self.scaler.is_enabled():
+                self.scaler.load_state_dict(state["scaler"])
             self.update, self.seconds = int(state["update"]), float(state["seconds"])
             self.losses = {str(name): float(loss) for name, loss in state["losses"].items()}
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:

@@ -16,7 +16,8 @@ from mosdeploy.space import SearchSpace
 from mosdeploy.supernet import Supernet, extract
 from mosdeploy.training.batches import Batches, TokenizedPairs, ordered_batches
 from mosdeploy.training.evaluate import translate, validation_loss
-from mosdeploy.training.trainer import TrainingSummary, learning_rate, sandwich, train
+from mosdeploy.training.schedule import learning_rate, sandwich
+from mosdeploy.training.trainer import TrainingSummary, train
 
 CONFIG = TrainingConfig(
     updates=9,

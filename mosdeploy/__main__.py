@@ -1,0 +1,5 @@
+"""`python -m mosdeploy`, and what `torchrun -m mosdeploy` starts: the command line."""
+
+from .cli import main
+
+main()

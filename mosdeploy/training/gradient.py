@@ -1,0 +1,119 @@
+"""The gradient of one update: the mean over its architectures and the target tokens of its batches.
+
+In: a network and the batches of an update. Out: gradients at its parameters, the same ones on every rank, and the loss.
+No step is taken here.
+
+Shapes: B sentences, T target positions, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from ..config import TrainingConfig
+from ..space import ArchConfig
+from ..supernet.subnet import Subnet
+from ..supernet.supernet import Supernet
+from .batches import Batch, Batches
+from .compute import Compute
+from .ranks import Ranks
+from .schedule import sandwich
+from .tokenizer import PAD_ID
+
+_DROPOUT, _ROUTERS = 1, 2  # random streams; 0 is that of the architectures
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """What adds up gradients at the parameters of a network, scaled as the scaler wants them."""
+
+    net: Supernet | Subnet
+    config: TrainingConfig
+    compute: Compute
+    scaler: torch.amp.GradScaler
+    ranks: Ranks
+
+    def add_up(self, batches: Batches, steps: Sequence[int], update: int) -> float:
+        """Add the gradients of an update to those at the parameters; returns the loss per target token.
+
+        Each rank computes its share of the batches, as parts of the mean over all; then gradients are added up once.
+        """
+        self.net.train()
+        own = [(step, batches[step].to(self.compute.device)) for step in self.ranks.share(steps)]
+        archs = self._archs(update)
+        num_terms = sum(batches.num_tokens(step) for step in steps) * len(archs)
+        total = torch.zeros((), device=self.compute.device)
+        teacher: list[torch.Tensor] = []
+        for i, arch in enumerate(archs):
+            self._seed(_ROUTERS, update, i)
+            loss, logits = self._accumulate(own, arch, i, num_terms, teacher)
+            total += loss
+            teacher = teacher or logits
+        self.ranks.add([total, *(p.grad for p in self.net.parameters() if p.grad is not None)])
+        return total.item()
+
+    def _archs(self, update: int) -> Sequence[ArchConfig | None]:
+        if isinstance(self.net, Supernet):
+            return sandwich(self.net.space, self.config.num_random_archs, self.config.seed, update)
+        return [None]
+
+    def _seed(self, stream: int, number: int, index: int) -> None:
+        """Seed what the next dropout draws: the same on every rank for an update, and on any rank for a batch."""
+        rng = np.random.default_rng([self.config.seed % 2**63, stream, number, index])
+        torch.manual_seed(int(rng.integers(2**62)))
+
+    def _accumulate(
+        self,
+        batches: Sequence[tuple[int, Batch]],
+        arch: ArchConfig | None,
+        index: int,
+        num_terms: int,
+        teacher: Sequence[torch.Tensor],
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Add the gradients of one architecture, whose weights are generated once for all batches.
+
+        Gradients gather at the generated weights and go through the routers and experts once, which gives the same
+        sum; a router draws its dropout once an update.
+
+        Returns
+        -------
+        tuple[torch.Tensor, list[torch.Tensor]]
+            Its share of the loss; and its logits on each batch (B, T, V) if those are to teach the others.
+        """
+        generated = self.net.generate(arch, router_dropout=True) if arch and isinstance(self.net, Supernet) else {}
+        lent = {name: weight.detach().requires_grad_() for name, weight in generated.items()}
+        total = torch.zeros((), device=self.compute.device)
+        taught = []
+        for i, (step, batch) in enumerate(batches):
+            self._seed(_DROPOUT, step, index)
+            with self.compute.autocast():
+                logits = self.net(batch.src, batch.prev, *([arch, lent] if arch else []))  # (B, T, V)
+            loss = self._summed_loss(logits, batch, teacher[i] if teacher else None) / num_terms
+            torch.autograd.backward([self.scaler.scale(loss)])
+            total += loss.detach()
+            if self.config.distillation and not teacher:
+                taught.append(logits.detach())
+        if generated:
+            torch.autograd.backward(list(generated.values()), [weight.grad for weight in lent.values()])
+        return total, taught
+
+    def _summed_loss(self, logits: torch.Tensor, batch: Batch, teacher: torch.Tensor | None) -> torch.Tensor:
+        """Label-smoothed cross-entropy; `distillation` of it against what the largest network says, if it has spoken.
+
+        Both logits are (B, T, V). In-place distillation is of BigNAS (Yu et al., ECCV 2020).
+        """
+        hard = F.cross_entropy(
+            logits.flatten(0, 1).float(),  # (B * T, V)
+            batch.target.flatten(),  # (B * T,)
+            ignore_index=PAD_ID,
+            label_smoothing=self.config.label_smoothing,
+            reduction="sum",
+        )
+        if teacher is None:
+            return hard
+        real = batch.target != PAD_ID  # (B, T)
+        soft = F.cross_entropy(logits[real].float(), teacher[real].float().softmax(-1), reduction="sum")
+        return torch.lerp(hard, soft, self.config.distillation)

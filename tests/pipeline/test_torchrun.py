@@ -1,0 +1,87 @@
+"""The verbs under torchrun, as typed: two processes come to what one comes to, and a killed one stops the other."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from walking import make_run_folder
+
+pytestmark = pytest.mark.slow
+
+TWO = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "mosdeploy"]
+ONE = [sys.executable, "-m", "mosdeploy"]
+
+
+def in_folder(root: Path, command: list[str], *words: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen([*command, *words], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(root: Path, command: list[str], *words: str) -> str:
+    output, errors = (process := in_folder(root, command, *words)).communicate(timeout=280)
+    assert process.returncode == 0, errors
+    return output
+
+
+def ranks_of(launcher: int) -> dict[int, int]:
+    """Process ids of the ranks that a launcher started."""
+    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+    found = {}
+    for child in children:
+        environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+        found |= {int(entry[5:]): int(child) for entry in environment if entry.startswith(b"RANK=")}
+    return found
+
+
+def losses(path: Path, name: str = "loss") -> list[float]:
+    return [json.loads(line)[name] for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A run folder whose updates have two batches."""
+    root = make_run_folder(tmp_path / "run")
+    text = (
+        (root / "mosdeploy.toml")
+        .read_text()
+        .replace("tokens_per_batch = 256", "tokens_per_batch = 128\naccumulate = 2")
+    )
+    (root / "mosdeploy.toml").write_text(text)
+    return root
+
+
+def test_two_processes_train_finetune_and_search_as_one(folder: Path, tmp_path: Path) -> None:
+    alone = Path(shutil.copytree(folder, tmp_path / "alone"))
+    card = json.loads(finish(folder, TWO, "train", "--json"))
+    single = json.loads(finish(alone, ONE, "train", "--json"))
+    assert card["made_from"] == single["made_from"]
+    assert card["largest_loss"] == pytest.approx(single["largest_loss"], rel=1e-4)
+    log = Path("supernet", "log.jsonl")
+    assert losses(folder / log) == pytest.approx(losses(alone / log), rel=1e-5)
+    assert sorted(path.name for path in (folder / "supernet").iterdir() if path.suffix == ".npy") == []
+    words = ("finetune", "--arch", "smallest", "--steps", "6")
+    tuned = json.loads(finish(folder, TWO, *words, "--json"))
+    assert tuned["loss"] < tuned["start_loss"]
+    assert finish(folder, TWO, *words).count("\n") == 1  # it was done already, and one process speaks
+
+
+def test_a_killed_process_ends_the_launcher_and_the_same_command_resumes(folder: Path, tmp_path: Path) -> None:
+    whole = Path(shutil.copytree(folder, tmp_path / "whole"))
+    finish(whole, ONE, "train")
+    launcher, log = in_folder(folder, TWO, "train"), folder / "supernet" / "log.jsonl"
+    for _ in range(20_000):
+        if log.exists() and log.read_bytes().count(b"\n") >= 5:
+            break
+        assert launcher.poll() is None, launcher.communicate()[1]
+        time.sleep(0.01)
+    os.kill(ranks_of(launcher.pid)[1], signal.SIGKILL)
+    _, errors = launcher.communicate(timeout=120)
+    assert launcher.returncode != 0
+    assert "Signal 9 (SIGKILL)" in errors
+    finish(folder, TWO, "train")
+    assert losses(log) == pytest.approx(losses(whole / "supernet" / "log.jsonl"), rel=1e-5)
