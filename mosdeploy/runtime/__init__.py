@@ -6,7 +6,20 @@ Python 3.9. A bundle is untrusted input.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from .errors import BundleError, FileMismatchError, ManifestError, ModelError
-from .translator import Translator
+
+if TYPE_CHECKING:
+    from .translator import Translator
 
 __all__ = ["BundleError", "FileMismatchError", "ManifestError", "ModelError", "Translator"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the translator, and with it what takes a second, when it is first asked for."""
+    if name == "Translator":
+        from .translator import Translator
+
+        return Translator
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,7 @@
 """Command line: `python -m mosdeploy_runtime BUNDLE [--threads N] [--self-test] [--json]`.
 
 Lines from stdin, translations to stdout, UTF-8, one for one; messages to stderr. Exit code 0; 1 when the self-test did
-not pass; 2 wrong usage or input that is not UTF-8; 8 something is wrong with the bundle.
+not pass; 2 wrong usage or input that is not UTF-8; 8 something is wrong with the bundle; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ import sys
 from collections.abc import Iterator
 
 from .errors import BundleError
-from .self_test import run_self_test
-from .translator import Translator
 
 LINES_AT_A_TIME = 512
+INTERRUPTED = 130
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,6 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object a line, with source and output")
     options = parser.parse_args(arguments)
     try:
+        from .self_test import run_self_test  # takes a second, in which Ctrl-C may come
+        from .translator import Translator
+
         translator = Translator(options.bundle, options.threads)
         if options.self_test:
             result = run_self_test(translator)
@@ -44,6 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
     except UnicodeDecodeError as error:
         print(f"error: the input is not UTF-8: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

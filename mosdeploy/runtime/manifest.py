@@ -23,7 +23,8 @@ MODEL_NAMES = {"onnxruntime": (ONNX_MODEL_NAME,), "tvm": (LIBRARY_NAME, WEIGHTS_
 VERSION = 1
 
 MAX_MANIFEST_BYTES = 2**20
-MAX_FILE_BYTES = 2**33
+MAX_FILE_BYTES = 2**31  # ONNX files cannot be larger
+MAX_TOKENIZER_BYTES = 2**26  # it is read whole
 MAX_LENGTH = 2**16
 MAX_VOCAB_SIZE = 2**20
 MAX_TEXT_LENGTH = 2**14
@@ -71,16 +72,17 @@ def read_manifest(bundle_dir: Path) -> Manifest:
     Raises
     ------
     ManifestError
-        If it is missing, larger than a mebibyte, not JSON, or a value is missing, of the wrong type or out of range.
+        If it is missing, a link, larger than a mebibyte or not JSON, or a value is missing, of the wrong type or out of
+        range.
     """
     path = bundle_dir / MANIFEST_NAME
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_MANIFEST_BYTES + 1)
+        _check_regular(path, MAX_MANIFEST_BYTES)
+        content = path.read_bytes()
     except OSError as error:
         raise ManifestError(f"cannot read {path}: {error.strerror}; is {bundle_dir} a bundle?") from error
-    if len(content) > MAX_MANIFEST_BYTES:
-        raise ManifestError(f"{path} is larger than {MAX_MANIFEST_BYTES} bytes; it is no manifest")
+    except FileMismatchError as error:
+        raise ManifestError(f"{error}; it is no manifest") from error
     try:
         data = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
@@ -102,12 +104,10 @@ def check_files(bundle_dir: Path, manifest: Manifest) -> None:
     for name, expected in manifest.sha256.items():
         path = bundle_dir / name
         try:
-            status = path.lstat()
+            _check_regular(path, MAX_TOKENIZER_BYTES if name == TOKENIZER_NAME else MAX_FILE_BYTES)
+            found = _sha256(path)
         except OSError as error:
-            raise FileMismatchError(f"{path} is missing; copy or export the bundle again") from error
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_FILE_BYTES:
-            raise FileMismatchError(f"{path} is not a regular file of at most {MAX_FILE_BYTES} bytes")
-        found = _sha256(path)
+            raise FileMismatchError(f"cannot read {path}: {error.strerror}; copy or export the bundle again") from error
         if found != expected:
             raise FileMismatchError(
                 f"{path} is not the file of this bundle: its sha256 begins with {found[:12]}, the manifest says "
@@ -208,6 +208,13 @@ def _hashes(value: object, model_names: tuple[str, ...]) -> dict[str, str]:
         if not isinstance(digits, str) or not _SHA256.fullmatch(digits):
             raise ManifestError(f"'sha256' of {name} must be 64 hex digits")
     return dict(value)
+
+
+def _check_regular(path: Path, max_bytes: int) -> None:
+    """Refuse what is a link or may be endless, before it is opened."""
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > max_bytes:
+        raise FileMismatchError(f"{path} is not a regular file of at most {max_bytes} bytes")
 
 
 def _sha256(path: Path) -> str:

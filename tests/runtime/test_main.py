@@ -1,11 +1,15 @@
 """The command line, from a copy of the folder alone, as it stands on a device."""
 
 import ast
+import importlib.metadata
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import venv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,6 +89,63 @@ def test_wrong_usage_is_code_2(device: Path, fp32_bundle: Path, arguments: list[
 def test_input_that_is_not_utf_8_is_code_2(device: Path, fp32_bundle: Path) -> None:
     done = command(device, fp32_bundle, lines=b"the cat\n\xff\n")
     assert done.returncode == 2 and b"not UTF-8" in done.stderr and b"Traceback" not in done.stderr
+
+
+def test_a_model_that_does_not_load_leaves_the_output_empty(device: Path, bundle: Path, edit: Callable) -> None:
+    (bundle / "model.onnx").write_bytes(b"no model")
+    edit(lambda data: None, rehash=True)
+    done = command(device, bundle, lines=b"the cat\n")
+    assert (done.returncode, done.stdout) == (8, b"")
+
+
+@pytest.mark.parametrize("moment", ["loading", "reading"])
+def test_ctrl_c_is_code_130_without_a_traceback(device: Path, fp32_bundle: Path, tmp_path: Path, moment: str) -> None:
+    slow = tmp_path / "numpy.py"  # in the place of numpy: says that it is being imported, and takes its time
+    slow.write_text("import sys, time\nprint('loading', file=sys.stderr, flush=True)\ntime.sleep(60)\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path) if moment == "loading" else "", "OMP_NUM_THREADS": "1"}
+    call = [sys.executable, "-m", "mosdeploy_runtime", str(fp32_bundle)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(call, cwd=device, env=environment, **pipes) as process:
+        if moment == "loading":
+            assert process.stderr.readline() == b"loading\n"
+        else:  # it has answered, and waits for more
+            process.stdin.write(b"the cat.\n" * 512)
+            process.stdin.flush()
+            assert process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, messages = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert messages.endswith(b"interrupted\n") and b"Traceback" not in messages
+
+
+def distributions(*names: str) -> dict[str, importlib.metadata.Distribution]:
+    """Installed packages and all that they require."""
+    found: dict[str, importlib.metadata.Distribution] = {}
+    todo = list(names)
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found[name] = importlib.metadata.distribution(name)
+            required = [text for text in found[name].requires or [] if "extra ==" not in text]
+            todo += [re.match(r"[A-Za-z0-9._-]+", text)[0] for text in required]
+    return found
+
+
+def test_an_environment_with_three_packages_translates(device: Path, fp32_bundle: Path, tmp_path: Path) -> None:
+    venv.create(tmp_path / "venv")
+    (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    for distribution in distributions("numpy", "onnxruntime", "sentencepiece").values():
+        for top in {file.parts[0] for file in distribution.files or [] if file.parts[0] not in ("..", "__pycache__")}:
+            (site / top).symlink_to(distribution.locate_file(top))
+    python = tmp_path / "venv" / "bin" / "python"
+    environment = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"}
+    for name in OTHERS:
+        done = subprocess.run([python, "-c", f"import {name}"], cwd=tmp_path, env=environment, capture_output=True)
+        assert b"No module named" in done.stderr, name
+    call = [python, "-m", "mosdeploy_runtime", str(fp32_bundle), "--threads", "1"]
+    done = subprocess.run(call, cwd=device, env=environment, input=b"the cat.\n", capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode().splitlines() == Translator(fp32_bundle, threads=1).translate(["the cat."])
 
 
 @pytest.mark.parametrize("path", sorted(RUNTIME_DIR.glob("*.py")), ids=lambda path: path.name)

@@ -120,9 +120,10 @@ def replace(bundle: Path, edit: Callable, name: str, content: bytes) -> None:
 
 
 def test_a_model_that_is_none(bundle: Path, edit: Callable) -> None:
-    replace(bundle, edit, "model.onnx", b"not a model")
-    with pytest.raises(ModelError, match=r"cannot load .*model\.onnx"):
-        Translator(bundle)
+    for content, message in ((b"not a model", r"cannot load .*model\.onnx"), (b"", r"model\.onnx is empty")):
+        replace(bundle, edit, "model.onnx", content)
+        with pytest.raises(ModelError, match=message):
+            Translator(bundle)
 
 
 def test_a_model_with_other_inputs(bundle: Path, edit: Callable) -> None:
@@ -134,18 +135,42 @@ def test_a_model_with_other_inputs(bundle: Path, edit: Callable) -> None:
         Translator(bundle)
 
 
-@pytest.mark.parametrize("location", ["../secret.bin", "absolute"])
-def test_a_model_that_reads_a_file_elsewhere(bundle: Path, edit: Callable, location: str) -> None:
-    secret = bundle.parent / "secret.bin"
+@pytest.mark.parametrize("location", ["inside.bin", "../secret.bin", "link", "absolute"])
+def test_a_model_that_reads_another_file(bundle: Path, edit: Callable, location: str) -> None:
     model = onnx.load(bundle / "model.onnx")
     tensor = next(x for x in model.graph.initializer if x.name == "positions")
-    secret.write_bytes(tensor.raw_data)
+    secret = bundle.parent / "secret.bin"
+    for path in (secret, bundle / "inside.bin"):
+        path.write_bytes(tensor.raw_data)
+    (bundle / "link").symlink_to(secret)
     tensor.ClearField("raw_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value=str(secret) if location == "absolute" else location)
     replace(bundle, edit, "model.onnx", model.SerializeToString())
-    with pytest.raises(ModelError, match="cannot load"):
+    with pytest.raises(ModelError, match="refers to other files"):
         Translator(bundle)
+
+
+@pytest.mark.parametrize(
+    ("operator", "attributes", "kind", "message"),
+    [
+        ("Cast", {"to": onnx.TensorProto.FLOAT}, onnx.TensorProto.FLOAT, "with float32"),
+        ("Flatten", {"axis": 0}, onnx.TensorProto.INT64, r"of shape \(1, "),
+        ("ReduceSum", {"keepdims": 0}, onnx.TensorProto.INT64, r"of shape \(\)"),
+        ("Neg", {}, onnx.TensorProto.INT64, "ids from -"),
+    ],
+)
+def test_a_model_that_answers_with_no_ids(
+    bundle: Path, edit: Callable, operator: str, attributes: dict, kind: int, message: str
+) -> None:
+    old = onnx.load(bundle / "model.onnx")
+    node = onnx.helper.make_node(operator, ["source_ids"], ["output_ids"], **attributes)
+    output = onnx.helper.make_tensor_value_info("output_ids", kind, None)
+    graph = onnx.helper.make_graph([node], "g", list(old.graph.input), [output])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    replace(bundle, edit, "model.onnx", model.SerializeToString())
+    with pytest.raises(ModelError, match=message):
+        Translator(bundle).translate(["the cat.", "a red house."])
 
 
 def test_a_tokenizer_that_is_none(bundle: Path, edit: Callable) -> None:
