@@ -13,7 +13,7 @@ from .errors import ConfigError
 from .schema import Record
 from .space import SearchSpace
 
-Precision = Literal["fp32", "int8"]
+Precision = Literal["fp32", "fp32-int4-logits", "int8", "int8-int4-logits", "int4"]
 
 _DURATION = re.compile(r"([0-9]*\.?[0-9]+)\s*(us|ms|s)")
 _SIZE = re.compile(r"([0-9]*\.?[0-9]+)\s*(k|M|G|KiB|MiB|GiB|B)?")

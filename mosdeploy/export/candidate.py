@@ -9,6 +9,7 @@ from itertools import product
 from ..config import Precision, Workload
 from ..space import ArchConfig, SearchSpace
 from .onnx_graph import build_graph
+from .quantize import SCHEMES, PrecisionScheme, matrix_bytes, table_bytes
 from .weights import NoWeights, SkeletonWeights, WeightSource
 
 _LENGTH_PENALTY = 0.6  # a number like any other to the clock
@@ -38,32 +39,32 @@ def candidate_weights_bytes(space: SearchSpace, vocab_size: int, workload: Workl
     return max(sizes)
 
 
-def bundle_bytes(
-    arch: ArchConfig, space: SearchSpace, vocab_size: int, precision: Precision, beam: int = 1, max_positions: int = 192
-) -> int:
+def bundle_bytes(arch: ArchConfig, space: SearchSpace, vocab_size: int, precision: Precision, beam: int = 1) -> int:
     """Size of the `model.onnx` that an export of this subnet would write, within one percent; tokenizer not included.
 
     The weights are counted; what the nodes take is that of the largest subnet as deep as this one, built once.
     """
     depths = len(arch.encoder_layers), len(arch.decoder_layers)
     nodes = _bytes_without_weights(space, *depths, vocab_size, precision, beam)
-    positions = 4 * max_positions * max(arch.encoder_embed_dim, arch.decoder_embed_dim)
-    return nodes + positions + _weight_bytes(arch, space, vocab_size, precision)
+    return nodes + _weight_bytes(arch, space, vocab_size, SCHEMES[precision], beam)
 
 
-def _weight_bytes(arch: ArchConfig, space: SearchSpace, vocab_size: int, precision: Precision) -> int:
-    num_parameters = space.num_parameters(arch, vocab_size)
-    if precision == "fp32":
-        return 4 * num_parameters
+def _weight_bytes(arch: ArchConfig, space: SearchSpace, vocab_size: int, scheme: PrecisionScheme, beam: int) -> int:
     e, d, q = arch.encoder_embed_dim, arch.decoder_embed_dim, space.qkv_dim
-    in_matrices = vocab_size * max(e, d)
-    in_matrices += sum(4 * e * q + 2 * e * layer.ffn_dim for layer in arch.encoder_layers)
-    in_matrices += sum((6 * d + 2 * e) * q + 2 * d * layer.ffn_dim for layer in arch.decoder_layers)
-    in_norms = 4 * e * len(arch.encoder_layers) + 6 * d * len(arch.decoder_layers)
-    in_norms += 2 * (e + d) if space.norm == "pre" else 0
-    in_biases = num_parameters - in_matrices - in_norms
-    scales = in_biases + vocab_size * (2 if e > d else 1)  # a scale for each output, and for each row of the table
-    return in_matrices + 4 * (in_norms + in_biases + scales)
+    once: list[tuple[int, int]] = []  # inputs and outputs of each linear layer
+    for encoder in arch.encoder_layers:
+        once += [(e, 3 * q), (q, e), (e, encoder.ffn_dim), (encoder.ffn_dim, e)]
+    step: list[tuple[int, int]] = []
+    for decoder in arch.decoder_layers:
+        once += [(e, 2 * q)]
+        step += [(d, 3 * q), (q, d), (d, q), (q, d), (d, decoder.ffn_dim), (decoder.ffn_dim, d)]
+    norms = 4 * e * len(arch.encoder_layers) + 6 * d * len(arch.decoder_layers)
+    norms += 2 * (e + d) if space.norm == "pre" else 0
+    biases = sum(outputs for _, outputs in once + step)
+    matrices = sum(matrix_bytes(*shape, scheme.encoder) for shape in once)
+    matrices += sum(matrix_bytes(*shape, scheme.step_format(beam)) for shape in step)
+    parts = [d, e - d] if e > d else [d]
+    return 4 * (norms + biases) + matrices + sum(table_bytes(vocab_size, part, scheme.table) for part in parts)
 
 
 @lru_cache(maxsize=256)

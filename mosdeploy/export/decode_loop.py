@@ -56,9 +56,8 @@ def _greedy(scope: Scope, plan: Blueprint, memory: DecoderMemory, batch: str) ->
     ]
     body = scope.body("step.")
     token, ended, ids, *past = (f"step.{value.name}" for value in carried)
-    logits, present = decode_step(body, plan, memory, token, "step.index", past)
-    best = body.op("ArgMax", logits, axis=-1, keepdims=1)  # (B, 1), the lowest id on ties
-    token = body.op("Where", ended, body.constant(PAD_ID), best)
+    rows, present = decode_step(body, plan, memory, token, "step.index", past)
+    token = body.op("Where", ended, body.constant(PAD_ID), plan.table.best(body, rows))  # (B, 1)
     ended = body.op("Or", ended, body.op("Equal", token, body.constant(EOS_ID)))
     ids = body.op("Concat", ids, token, axis=1)
     return _loop(scope, body, carried, [token, ended, ids, *present], ended)[2]
@@ -84,8 +83,8 @@ def _beam_search(scope: Scope, plan: Blueprint, memory: DecoderMemory, batch: st
     ]
     body = scope.body("step.")
     token, closed, live, live_sum, done, done_score, *past = (f"step.{value.name}" for value in carried)
-    logits, present = decode_step(body, plan, memory, token, "step.index", past)
-    sums, parent, token = _continue(body, plan, logits, live_sum)  # each (B, 2K)
+    rows, present = decode_step(body, plan, memory, token, "step.index", past)
+    sums, parent, token = _continue(body, plan, rows, live_sum)  # each (B, 2K)
     grown = _append(body, _pick(body, live, parent), token)  # (B, 2K, T + 1)
     ends = body.op("Equal", token, body.constant(EOS_ID))
     step = body.op("Add", "step.index", body.constant(1))
@@ -112,14 +111,19 @@ def _beam_search(scope: Scope, plan: Blueprint, memory: DecoderMemory, batch: st
 # -- parts of beam search ------------------------------------------------------------------------------------------
 
 
-def _continue(body: Scope, plan: Blueprint, logits: str, live_sum: str) -> tuple[str, str, str]:
-    """The best 2K continuations of each sentence: sums of log p, live hypothesis, token; each (B, 2K)."""
-    k, v = plan.beam, plan.vocab_size
-    log_p = body.op("Reshape", body.op("LogSoftmax", logits, axis=-1), body.constant([-1, k, v]))
-    sums = body.op("Add", log_p, body.op("Unsqueeze", live_sum, body.constant([2])))
-    flat = body.op("Reshape", sums, body.constant([-1, k * v]))
-    best, index = body.ops("TopK", flat, body.constant([2 * k]), outputs=2, axis=1)
-    return best, body.op("Div", index, body.constant(v)), body.op("Mod", index, body.constant(v))
+def _continue(body: Scope, plan: Blueprint, rows: str, live_sum: str) -> tuple[str, str, str]:
+    """The best 2K continuations of each sentence: sums of log p, live hypothesis, token; each (B, 2K).
+
+    They are among the 2K likeliest tokens of each hypothesis.
+    """
+    log_p, tokens = plan.table.likeliest(body, rows, 2 * plan.beam)  # (R, C)
+    per_row = body.op("Shape", tokens, start=1, end=2)
+    sums = body.op("Add", log_p, body.op("Reshape", live_sum, body.constant([-1, 1])))
+    by_sentence = body.op("Shape", live_sum, start=0, end=1)
+    shape = body.op("Concat", by_sentence, body.constant([-1]), axis=0)
+    best, index = body.ops("TopK", body.op("Reshape", sums, shape), body.constant([2 * plan.beam]), outputs=2, axis=1)
+    token = body.op("GatherElements", body.op("Reshape", tokens, shape), index, axis=1)
+    return best, body.op("Div", index, per_row), token
 
 
 def _pick(body: Scope, hypotheses: str, index: str) -> str:

@@ -1,7 +1,7 @@
 """The layers of the Transformer as nodes: the encoder over a whole source, the decoder over one step.
 
-In: an architecture, ids, the keys and values so far. Out: encoder outputs; logits and the keys and values one step
-longer. This file knows no loop: what is done with the logits is `decode_loop`'s.
+In: an architecture, ids, the keys and values so far. Out: encoder outputs; the decoder's last vectors and the keys and
+values one step longer. This file knows no loop: what is done with the vectors is `decode_loop`'s.
 
 Shapes: B sentences, K hypotheses a sentence (1 is greedy), S source length, L attended length (cross_span * S),
 R = B * K rows, P past length, e and d embed widths, q = heads * h the q/k/v width, V vocabulary.
@@ -14,28 +14,40 @@ import numpy as np
 from onnx import TensorProto
 
 from ..space import ArchConfig, DecoderLayerConfig, SearchSpace
-from .quantize import LinearLayer, NumberFormat, PrecisionScheme, SharedTable
+from .linear import LinearLayer
+from .quantize import NumberFormat, PrecisionScheme
 from .scope import CONTRIB, Scope
-from .weights import Array, TensorSpec
+from .table import SharedTable
+from .weights import TensorSpec
 
 LAYER_NORM_EPSILON = 1e-5
 _MASKED = -1e9
 
 
-def position_table(num_positions: int, num_columns: int, dim: int) -> Array:
-    """Interleaved sinusoids, sin at even columns, cos at odd (Vaswani et al., 2017).
+def position_table(root: Scope, num_positions: int, num_columns: int, dim: int) -> str:
+    """Interleaved sinusoids, sin at even columns, cos at odd (Vaswani et al., 2017); computed when the model is loaded.
 
     Parameters
     ----------
     num_positions, num_columns
-        Shape of the result, float32.
+        Shape of the result, float32; computed in double precision, as torch does.
     dim
         Width that sets the frequencies, exp(-2i * ln(10000) / dim); at least `num_columns`.
     """
-    frequency = np.exp(np.arange(0, dim, 2) * (-np.log(10_000.0) / dim))
-    angle = np.arange(num_positions)[:, None] * frequency
-    table = np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(num_positions, -1)
-    return table[:, :num_columns].astype(np.float32)
+
+    def count(end: int, step: int) -> str:
+        return root.op("Range", *(root.constant(value, np.float64) for value in (0, end, step)))
+
+    rate = root.constant(-np.log(10_000.0) / dim, np.float64)
+    frequency = root.op("Exp", root.op("Mul", count(num_columns, 2), rate))
+    position = root.op("Unsqueeze", count(num_positions, 1), root.constant([1, 2]))
+    angle = root.op("Mul", position, root.op("Unsqueeze", frequency, root.constant([1])))  # (P, columns / 2, 1)
+    phases = root.constant([0.0, np.pi / 2], np.float64)  # cos x = sin(x + pi / 2)
+    pairs = root.op("Cast", root.op("Sin", root.op("Add", angle, phases)), to=TensorProto.FLOAT)
+    table = root.op("Reshape", pairs, root.constant([num_positions, -1]))
+    if num_columns % 2 == 0:
+        return table
+    return root.op("Slice", table, root.constant([0]), root.constant([num_columns]), root.constant([1]))
 
 
 @dataclass
@@ -112,19 +124,23 @@ class Blueprint:
     @property
     def table(self) -> SharedTable:
         widths = self.arch.encoder_embed_dim, self.arch.decoder_embed_dim
-        return SharedTable(self.vocab_size, *widths, self.scheme.table)
+        return SharedTable(self.vocab_size, *widths, self.scheme.table, self.scheme.int4_logits)
+
+    @property
+    def step_format(self) -> NumberFormat:
+        return self.scheme.step_format(self.beam)
 
     def positions(self, scope: Scope) -> str:
         """Position table (max_positions, max(e, d))."""
         shape = (self.max_positions, max(self.arch.encoder_embed_dim, self.arch.decoder_embed_dim))
         dim = max(*self.space.encoder_embed_dim, *self.space.decoder_embed_dim)
-        return scope.parameters([TensorSpec("positions", shape)], lambda _: (position_table(*shape, dim),))[0]
+        return position_table(scope.root, *shape, dim)
 
 
 # -- encoder -------------------------------------------------------------------------------------------------------
 
 
-def encode(scope: Scope, plan: Blueprint, source_ids: str, mask: str) -> list[str]:
+def encode(scope: Scope, plan: Blueprint, source_ids: str, mask: str, positions: str) -> list[str]:
     """Run the encoder.
 
     Parameters
@@ -133,6 +149,8 @@ def encode(scope: Scope, plan: Blueprint, source_ids: str, mask: str) -> list[st
         int64 (B, S).
     mask
         int32 (B, S), 1 at real tokens.
+    positions
+        From `Blueprint.positions`.
 
     Returns
     -------
@@ -142,8 +160,8 @@ def encode(scope: Scope, plan: Blueprint, source_ids: str, mask: str) -> list[st
     dim = plan.arch.encoder_embed_dim
     length = scope.op("Shape", source_ids, start=1, end=2)
     corner = scope.op("Concat", length, scope.constant([dim]), axis=0)
-    positions = scope.op("Slice", plan.positions(scope), scope.constant([0, 0]), corner)  # (S, e)
-    x = scope.op("Add", plan.table.embed_source(scope, source_ids), positions)
+    rows = scope.op("Slice", positions, scope.constant([0, 0]), corner)  # (S, e)
+    x = scope.op("Add", plan.table.embed_source(scope, source_ids), rows)
     keys = [f"encoder.layers.{i}" for i in range(len(plan.arch.encoder_layers))]
     norms = [f"{key}.{norm}" for key in keys for norm in ("self_attn_norm", "ffn_norm")]
     stream = ResidualStream(scope, "encoder", dim, plan.pre_norm, norms, x)
@@ -181,14 +199,13 @@ class CrossMemory:
 
 @dataclass(frozen=True)
 class DecoderMemory:
-    """What stays the same in every step: cross-attention memories, position rows (max_positions, d), logits matrix."""
+    """What stays the same in every step: cross-attention memories, position rows (max_positions, d)."""
 
     cross: tuple[CrossMemory, ...]
     positions: str
-    logits_matrix: str
 
 
-def prepare_decoder(scope: Scope, plan: Blueprint, outputs: Sequence[str], mask: str) -> DecoderMemory:
+def prepare_decoder(scope: Scope, plan: Blueprint, outputs: Sequence[str], mask: str, positions: str) -> DecoderMemory:
     """Compute, outside the loop, what every step reads."""
     layers = plan.arch.decoder_layers
     kinds = dict.fromkeys((layer.cross_span, layer.cross_heads) for layer in layers)  # in order, each once
@@ -197,10 +214,10 @@ def prepare_decoder(scope: Scope, plan: Blueprint, outputs: Sequence[str], mask:
         _cross_memory(scope, plan, i, layer, outputs, biases[layer.cross_span, layer.cross_heads])
         for i, layer in enumerate(layers)
     )
-    positions, dim = plan.positions(scope), plan.arch.decoder_embed_dim
+    dim = plan.arch.decoder_embed_dim
     if dim < plan.arch.encoder_embed_dim:
         positions = scope.op("Slice", positions, scope.constant([0]), scope.constant([dim]), scope.constant([-1]))
-    return DecoderMemory(cross, positions, plan.table.prepare_logits(scope))
+    return DecoderMemory(cross, positions)
 
 
 def decode_step(
@@ -219,8 +236,8 @@ def decode_step(
 
     Returns
     -------
-    logits, present
-        Float (R, V), and the keys and values as `past` has them, P + 1 long.
+    rows, present
+        Float (R, d), from which the table makes logits, and the keys and values as `past` has them, P + 1 long.
     """
     dim = plan.arch.decoder_embed_dim
     x = scope.op("Add", plan.table.embed_target(scope, tokens), scope.op("Gather", memory.positions, position))
@@ -231,9 +248,8 @@ def decode_step(
     for i, (key, layer) in enumerate(zip(keys, plan.arch.decoder_layers, strict=True)):
         present += _self_attention(stream, plan, key, layer.self_heads, past[2 * i : 2 * i + 2])
         _cross_attention(stream, plan, key, layer.cross_heads, memory.cross[i])
-        _feed_forward(stream, key, layer.ffn_dim, plan.scheme.decoder)
-    rows = scope.op("Reshape", stream.reads, scope.constant([-1, dim]))  # (R, d)
-    return plan.table.logits(scope, rows, memory.logits_matrix), present
+        _feed_forward(stream, key, layer.ffn_dim, plan.step_format)
+    return scope.op("Reshape", stream.reads, scope.constant([-1, dim])), present
 
 
 def _score_bias(scope: Scope, plan: Blueprint, span: int, heads: int, mask: str) -> str:
@@ -260,7 +276,7 @@ def _self_attention(
     stream: ResidualStream, plan: Blueprint, key: str, heads: int, past: Sequence[str]
 ) -> tuple[str, str]:
     scope, qkv_dim = stream.scope, plan.space.qkv_dim
-    qkv = LinearLayer(f"{key}.self_attn", ("q", "k", "v"), stream.dim, qkv_dim, plan.scheme.decoder)
+    qkv = LinearLayer(f"{key}.self_attn", ("q", "k", "v"), stream.dim, qkv_dim, plan.step_format)
     x = qkv.product(scope, stream.reads)  # (B, K, 3q)
     if plan.beam > 1:
         x = scope.op("Reshape", x, scope.constant([-1, 1, 3 * qkv_dim]))  # (R, 1, 3q)
@@ -269,13 +285,13 @@ def _self_attention(
     mixed, keys, values = scope.ops("MultiHeadAttention", *tensors, outputs=3, domain=CONTRIB, num_heads=heads)
     if plan.beam > 1:
         mixed = scope.op("Reshape", mixed, scope.constant([-1, plan.beam, qkv_dim]))  # (B, K, q)
-    out = LinearLayer(f"{key}.self_attn", ("out",), qkv_dim, stream.dim, plan.scheme.decoder)
+    out = LinearLayer(f"{key}.self_attn", ("out",), qkv_dim, stream.dim, plan.step_format)
     stream.add(out.product(scope, mixed), out.bias(scope))
     return keys, values
 
 
 def _cross_attention(stream: ResidualStream, plan: Blueprint, key: str, heads: int, memory: CrossMemory) -> None:
-    scope, qkv_dim, number_format = stream.scope, plan.space.qkv_dim, plan.scheme.decoder
+    scope, qkv_dim, number_format = stream.scope, plan.space.qkv_dim, plan.step_format
     query = LinearLayer(f"{key}.cross_attn", ("q",), stream.dim, qkv_dim, number_format).apply(scope, stream.reads)
     tensors = query, memory.keys, memory.values, "", "", memory.score_bias
     mixed = scope.op("MultiHeadAttention", *tensors, domain=CONTRIB, num_heads=heads)  # (B, K, q)

@@ -62,8 +62,10 @@ def build_graph(
     plan = Blueprint(arch, space, SCHEMES[precision], vocab_size, beam, max_positions)
     is_real = scope.op("Not", scope.op("Equal", SOURCE_IDS, scope.constant(PAD_ID)))
     mask = scope.op("Cast", is_real, to=TensorProto.INT32)
-    outputs = encode(scope, plan, SOURCE_IDS, mask)
-    ids = decode(scope, plan, prepare_decoder(scope, plan, outputs, mask), SOURCE_IDS, length_penalty)
+    positions = plan.positions(scope)
+    outputs = encode(scope, plan, SOURCE_IDS, mask, positions)
+    memory = prepare_decoder(scope, plan, outputs, mask, positions)
+    ids = decode(scope, plan, memory, SOURCE_IDS, length_penalty)
     scope.nodes.append(helper.make_node("Identity", [ids], [OUTPUT_IDS], OUTPUT_IDS))
     integer = TensorProto.INT64
     inputs = [

@@ -1,47 +1,158 @@
-"""Number formats of a graph: how a linear layer, the embedding and the logits are stored and computed.
+"""Precisions and number formats: how each part of a graph is stored, and the arithmetic of storing it so.
 
-In: a scope, tensor names, weight names of the state dict. Out: nodes and initialisers of one precision. This file knows
-no attention, no layer order and no loop.
+In: matrices. Out: codes and scales. `linear` and `table` emit what computes with them. This file knows no operator.
 
-int8 means: weights uint8 around 128, symmetric, one scale an output column; activations quantised on the fly, one scale
-a tensor (DynamicQuantizeMatMul); everything else stays fp32. Why unsigned: on x86-64 without VNNI, ONNX Runtime
-multiplies uint8 activations by *int8* weights with an instruction that saturates at 16 bits, which costs accuracy
-without a word; uint8 weights take a kernel that does not saturate, and keep all eight bits.
+Why `int8` uses codes up to 64 alone: on x86-64 without VNNI, ONNX Runtime multiplies uint8 activations by int8 weights
+with an instruction that adds two products and saturates at 16 bits, which costs accuracy without a word. Two products
+of 255 and 64 fit. Unsigned weights would keep the eighth bit, but with VNNI their kernel is slower.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ..config import Precision
-from .scope import CONTRIB, Scope
-from .weights import Array, Lookup, TensorSpec
+from .weights import Array
 
-NumberFormat = Literal["fp32", "int8"]
+Codes = TypeVar("Codes", npt.NDArray[np.int8], npt.NDArray[np.float32])
 
-ZERO_POINT = 128
-_LARGEST_CODE = 127
+NumberFormat = Literal["fp32", "int8", "rows8", "rows4"]
+"""How a linear layer is stored and multiplied.
+
+`int8`: a byte a weight, one scale an output; activations quantised on the fly, one scale a tensor (the operator
+DynamicQuantizeMatMul, the fastest for several rows). `rows8`: the same for MatMulNBits, the fastest for one row, which
+quantises activations in blocks. `rows4`: four bits a weight, one scale a block of inputs, MatMulNBits too.
+"""
+
+LARGEST_PAIRED_CODE = 64
+"""Of a weight in `int8`: 2 * 255 * 64 < 2 ** 15."""
+
+LARGEST_CODE, ZERO_POINT = 127, 128
+"""Of a weight in `rows8`, and what stands for 0 there."""
+
+TABLE_ZERO_POINT = 136
+_LARGEST_TABLE_CODE = 119
+"""The shared table's codes: the upper four bits alone, less 8, are the value rounded to four bits."""
+
+INT4_ZERO_POINT = 8
+LARGEST_INT4_CODE = 7
+
+TableFormat = Literal["fp32", "int8"]
+
+_BLOCK_SIZES = (128, 64, 32, 16)
 
 
 @dataclass(frozen=True)
 class PrecisionScheme:
-    """The number format of each part of the graph."""
+    """The number format of each part of a graph.
+
+    Attributes
+    ----------
+    encoder
+        Of the encoder, and of what is computed once from its outputs.
+    step
+        Of the decode step when it has one row (greedy).
+    wide_step
+        Of the decode step when it has several (beam search).
+    table
+        Of the table of embeddings and logits.
+    int4_logits
+        Choose the few best tokens by logits from four bits, then score those from the table.
+    """
 
     encoder: NumberFormat
-    decoder: NumberFormat
-    table: NumberFormat
+    step: NumberFormat
+    wide_step: NumberFormat
+    table: TableFormat
+    int4_logits: bool = False
+
+    def step_format(self, beam: int) -> NumberFormat:
+        """Of the decode step for one sentence: which operator is best depends on the number of rows."""
+        return self.step if beam == 1 else self.wide_step
 
 
 SCHEMES: dict[Precision, PrecisionScheme] = {
-    "fp32": PrecisionScheme(encoder="fp32", decoder="fp32", table="fp32"),
-    "int8": PrecisionScheme(encoder="int8", decoder="int8", table="int8"),
+    "fp32": PrecisionScheme("fp32", "fp32", "fp32", "fp32"),
+    "fp32-int4-logits": PrecisionScheme("fp32", "fp32", "fp32", "fp32", int4_logits=True),
+    "int8": PrecisionScheme("int8", "int8", "int8", "int8"),
+    "int8-int4-logits": PrecisionScheme("int8", "rows8", "int8", "int8", int4_logits=True),
+    "int4": PrecisionScheme("int8", "rows4", "rows4", "int8", int4_logits=True),
 }
 
 
-def quantize_columns(matrix: Array) -> tuple[npt.NDArray[np.uint8], Array]:
+def quantize_columns(matrix: Array, largest_code: int) -> tuple[npt.NDArray[np.int8], Array]:
     """Quantise each column of a matrix on its own, symmetrically.
+
+    Parameters
+    ----------
+    matrix
+        Shape (K, N).
+    largest_code
+        At most 127.
+
+    Returns
+    -------
+    codes, scales
+        int8 (K, N) in +-largest_code and float32 (N,); `codes * scales` is within half a scale of the matrix.
+    """
+    scales = _scales(matrix, 0, largest_code)
+    return np.rint(matrix / scales).astype(np.int8), scales
+
+
+def quantize_table(table: Array) -> tuple[npt.NDArray[np.uint8], Array]:
+    """Quantise each row of the shared table on its own, so that its codes' upper halves serve as four-bit codes.
+
+    Parameters
+    ----------
+    table
+        Shape (V, D).
+
+    Returns
+    -------
+    codes, scales
+        uint8 (V, D) in 17..255 and float32 (V,); `(codes - 136) * scales` is within half a scale of the table, and
+        `((codes >> 4) - 8) * 16 * scales` within eight and a half.
+    """
+    scales = _scales(table, 1, _LARGEST_TABLE_CODE)
+    return (np.rint(table / scales[:, None]) + TABLE_ZERO_POINT).astype(np.uint8), scales
+
+
+def matrix_bytes(num_inputs: int, num_outputs: int, number_format: NumberFormat) -> int:
+    """Bytes of a linear layer's weights in a file, bias not included."""
+    if number_format == "fp32":
+        return 4 * num_inputs * num_outputs
+    if number_format == "int8":
+        return (num_inputs + 4) * num_outputs
+    blocks = num_blocks(num_inputs)
+    codes = blocks * block_size(num_inputs)
+    return (codes + 4 if number_format == "rows8" else codes // 2 + 4 * blocks) * num_outputs
+
+
+def table_bytes(vocab_size: int, dim: int, table_format: TableFormat) -> int:
+    """Bytes of (a part of) the shared table in a file."""
+    return vocab_size * (4 * dim if table_format == "fp32" else dim + 4)
+
+
+def block_size(num_inputs: int) -> int:
+    """Inputs a block of MatMulNBits: the largest that divides them, or the smallest, whose last block is filled up."""
+    return next((size for size in _BLOCK_SIZES if num_inputs % size == 0), _BLOCK_SIZES[-1])
+
+
+def num_blocks(num_inputs: int) -> int:
+    """Blocks of `block_size` that hold so many inputs."""
+    return -(-num_inputs // block_size(num_inputs))
+
+
+def in_blocks(rows: Codes) -> Codes:
+    """Cut each row of (N, K) into blocks, (N, blocks, block size), the last one filled up with zeros."""
+    size, blocks = block_size(rows.shape[1]), num_blocks(rows.shape[1])
+    return np.pad(rows, ((0, 0), (0, size * blocks - rows.shape[1]))).reshape(len(rows), blocks, size)
+
+
+def quantize_blocks(matrix: Array) -> tuple[npt.NDArray[np.uint8], Array]:
+    """Quantise the columns of a matrix to four bits, each block of a column on its own, symmetrically.
 
     Parameters
     ----------
@@ -51,152 +162,16 @@ def quantize_columns(matrix: Array) -> tuple[npt.NDArray[np.uint8], Array]:
     Returns
     -------
     codes, scales
-        uint8 (K, N) in 1..255 and float32 (N,); `(codes - 128) * scales` is within half a scale of the matrix.
+        As MatMulNBits reads them: uint8 (N, blocks, block size / 2), even inputs in the lower half of a byte, and
+        float32 (N, blocks).
     """
-    scales = (np.abs(matrix).max(axis=0) / _LARGEST_CODE).astype(np.float32)
-    scales[scales < np.finfo(np.float32).tiny] = 1.0  # a column of zeros (or subnormals)
-    codes = np.rint(matrix / scales) + ZERO_POINT
-    return codes.astype(np.uint8), scales
+    blocks = in_blocks(matrix.T)
+    scales = _scales(blocks, 2, LARGEST_INT4_CODE)
+    codes = (np.rint(blocks / scales[..., None]) + INT4_ZERO_POINT).astype(np.uint8)
+    return codes[..., ::2] | codes[..., 1::2] << 4, scales
 
 
-# -- linear layers -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class LinearLayer:
-    """One linear layer of the graph, made of one or more of the state dict, side by side.
-
-    Attributes
-    ----------
-    owner, names
-        State-dict names are `{owner}.{name}.weight` and `.bias`; more than one for query, key and value.
-    num_inputs, num_outputs
-        Width of the input, and of the output of *each* of the names.
-    number_format
-        How the weights are stored.
-    """
-
-    owner: str
-    names: tuple[str, ...]
-    num_inputs: int
-    num_outputs: int
-    number_format: NumberFormat
-
-    @property
-    def name(self) -> str:
-        return f"{self.owner}.{''.join(self.names)}"
-
-    def bias(self, scope: Scope) -> str:
-        """The bias vector (num_outputs * len(names),), for an operator that adds it by itself."""
-        spec = TensorSpec(f"{self.name}.bias", (self.num_outputs * len(self.names),))
-        return scope.parameters(
-            [spec],
-            lambda get: (
-                np.concatenate([get(f"{self.owner}.{name}.bias", (self.num_outputs,)) for name in self.names]),
-            ),
-        )[0]
-
-    def product(self, scope: Scope, x: str) -> str:
-        """Multiply (..., num_inputs) by the weights; no bias."""
-        if self.number_format == "fp32":
-            return scope.op("MatMul", x, self._weights(scope))
-        return scope.op("DynamicQuantizeMatMul", x, *self._codes(scope), domain=CONTRIB)
-
-    def apply(self, scope: Scope, x: str) -> str:
-        """Multiply (..., num_inputs) by the weights and add the bias."""
-        if self.number_format == "fp32":
-            return scope.op("Add", self.product(scope, x), self.bias(scope))
-        return scope.op("DynamicQuantizeMatMul", x, *self._codes(scope), self.bias(scope), domain=CONTRIB)
-
-    @property
-    def _shape(self) -> tuple[int, int]:
-        return self.num_inputs, self.num_outputs * len(self.names)
-
-    def _matrix(self, get: Lookup) -> Array:
-        shape = (self.num_outputs, self.num_inputs)
-        return np.concatenate([get(f"{self.owner}.{name}.weight", shape) for name in self.names]).T
-
-    def _weights(self, scope: Scope) -> str:
-        return scope.parameters([TensorSpec(f"{self.name}.weight", self._shape)], lambda get: (self._matrix(get),))[0]
-
-    def _codes(self, scope: Scope) -> tuple[str, str, str]:
-        codes, scales = scope.parameters(
-            [
-                TensorSpec(f"{self.name}.codes", self._shape, np.uint8),
-                TensorSpec(f"{self.name}.scales", self._shape[1:]),
-            ],
-            lambda get: quantize_columns(self._matrix(get)),
-        )
-        return codes, scales, scope.constant(ZERO_POINT, np.uint8)
-
-
-# -- the shared table ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class SharedTable:
-    """The one table of source, target and output, stored once, rows of a vocabulary entry contiguous.
-
-    The logits read the first `decoder_dim` columns of it. When the encoder is wider, its further columns are a second
-    initialiser, so that no product needs a copy of the table.
-    """
-
-    vocab_size: int
-    encoder_dim: int
-    decoder_dim: int
-    number_format: NumberFormat
-
-    def embed_source(self, scope: Scope, ids: str) -> str:
-        """Ids to vectors (..., encoder_dim), scaled by sqrt(encoder_dim)."""
-        head = self._embed(scope, ids, 0, self.decoder_dim, self.encoder_dim)
-        if self.encoder_dim > self.decoder_dim:
-            tail = self._embed(scope, ids, self.decoder_dim, self.encoder_dim, self.encoder_dim)
-            return scope.op("Concat", head, tail, axis=-1)
-        if self.encoder_dim < self.decoder_dim:
-            first, last = scope.constant([0]), scope.constant([self.encoder_dim])
-            return scope.op("Slice", head, first, last, scope.constant([-1]))
-        return head
-
-    def embed_target(self, scope: Scope, ids: str) -> str:
-        """Ids to vectors (..., decoder_dim), scaled by sqrt(decoder_dim)."""
-        return self._embed(scope, ids, 0, self.decoder_dim, self.decoder_dim)
-
-    def prepare_logits(self, scope: Scope) -> str:
-        """Name of the matrix that `logits` reads; call once outside the loop.
-
-        In int8 the transposition is folded when the model is loaded, so that the file holds the table once.
-        """
-        if self.number_format == "fp32":
-            return self._columns(scope, 0, self.decoder_dim)[0]
-        return scope.op("Transpose", self._columns(scope, 0, self.decoder_dim)[0], perm=[1, 0])
-
-    def logits(self, scope: Scope, x: str, matrix: str) -> str:
-        """Rows (R, decoder_dim) to logits (R, vocab_size); `matrix` comes from `prepare_logits`."""
-        if self.number_format == "fp32":
-            return scope.op("Gemm", x, matrix, transB=1)
-        scales = self._columns(scope, 0, self.decoder_dim)[1]
-        zero_point = scope.constant(ZERO_POINT, np.uint8)
-        return scope.op("DynamicQuantizeMatMul", x, matrix, scales, zero_point, domain=CONTRIB)
-
-    def _embed(self, scope: Scope, ids: str, first: int, last: int, width: int) -> str:
-        columns, root = self._columns(scope, first, last), scope.constant(np.sqrt(width), np.float32)
-        rows = scope.op("Gather", columns[0], ids)
-        if self.number_format == "fp32":
-            return scope.op("Mul", rows, root)
-        values = scope.op("DequantizeLinear", rows, root, scope.constant(ZERO_POINT, np.uint8))
-        return scope.op("Mul", values, scope.op("Gather", columns[1], scope.op("Unsqueeze", ids, scope.constant([-1]))))
-
-    def _columns(self, scope: Scope, first: int, last: int) -> list[str]:
-        name, shape = f"embed.{first}-{last}", (self.vocab_size, last - first)
-        table_shape = (self.vocab_size, max(self.encoder_dim, self.decoder_dim))
-        if self.number_format == "fp32":
-            return scope.parameters(
-                [TensorSpec(f"{name}.weight", shape)], lambda get: (get("embed.weight", table_shape)[:, first:last],)
-            )
-
-        def quantize(get: Lookup) -> tuple[npt.NDArray[np.uint8], Array]:
-            codes, scales = quantize_columns(get("embed.weight", table_shape)[:, first:last].T)
-            return codes.T, scales
-
-        specs = [TensorSpec(f"{name}.codes", shape, np.uint8), TensorSpec(f"{name}.scales", (self.vocab_size,))]
-        return scope.parameters(specs, quantize)
+def _scales(values: Array, axis: int, largest_code: int) -> Array:
+    scales: Array = (np.abs(values).max(axis=axis) / largest_code).astype(np.float32)
+    scales[scales < np.finfo(np.float32).tiny] = 1.0  # nothing but zeros (or subnormals)
+    return scales

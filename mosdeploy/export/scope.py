@@ -25,12 +25,19 @@ class Scope:
     ----------
     weights
         Makes the initialisers.
+
+    Attributes
+    ----------
+    root
+        The outermost scope, for what is the same in every turn of a loop. What it computes of constants alone, ONNX
+        Runtime computes when it loads the model.
     """
 
     def __init__(self, weights: WeightSource) -> None:
         self.nodes: list[NodeProto] = []
         self.initializers: dict[str, TensorProto] = {}
         self._weights = weights
+        self.root = self
         self._prefix = ""
         self._count = 0
 
@@ -38,6 +45,7 @@ class Scope:
         """Open the scope of a loop body, whose tensor names start with `prefix`."""
         inner = Scope(self._weights)
         inner.initializers = self.initializers
+        inner.root = self.root
         inner._prefix = prefix
         return inner
 

@@ -1,6 +1,7 @@
 """Networks whose translations change from step to step, and their graphs in ONNX Runtime."""
 
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -8,10 +9,12 @@ import onnxruntime
 import torch
 from onnx import ModelProto
 
+from mosdeploy.config import Precision
 from mosdeploy.export.onnx_graph import build_graph, state_arrays
 from mosdeploy.space import ArchConfig, SearchSpace
 from mosdeploy.supernet.subnet import Subnet
 
+PRECISIONS = get_args(Precision)
 VOCAB_SIZE = 60
 EOS_ID = 3
 MAX_POSITIONS = 40

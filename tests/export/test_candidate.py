@@ -5,7 +5,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from networks import VOCAB_SIZE, run
+from networks import PRECISIONS, VOCAB_SIZE, run
 
 from mosdeploy.config import Workload
 from mosdeploy.export.candidate import build_candidate, bundle_bytes, candidate_weights_bytes
@@ -16,7 +16,7 @@ from mosdeploy.supernet.subnet import Subnet
 WORKLOADS = [
     Workload(source_len=9, decode_steps=7, beam=beam, precision=precision)
     for beam in (1, 3)
-    for precision in ("fp32", "int8")
+    for precision in PRECISIONS
 ]
 
 
@@ -76,7 +76,7 @@ def test_weights_lie_apart_aligned_and_within_the_file(space: SearchSpace, workl
         assert all(len(tensor.raw_data) <= 1024 for tensor in model.graph.initializer)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_candidate_has_the_nodes_of_the_export(space: SearchSpace, precision: str) -> None:
     arch, workload = space.largest, Workload(source_len=9, decode_steps=7, precision=precision)
     candidate = onnx.load_from_string(build_candidate(arch, space, VOCAB_SIZE, workload))
@@ -96,7 +96,7 @@ def test_a_candidate_of_wmt_size_is_small() -> None:
     assert fp32 == pytest.approx(4 * space.num_parameters(space.largest, 32_000), rel=0.01)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_bundle_bytes_is_the_size_of_the_model(space: SearchSpace, precision: str) -> None:
     rng = np.random.default_rng(0)
     for _ in range(12):

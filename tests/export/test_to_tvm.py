@@ -12,7 +12,7 @@ from networks import MAX_POSITIONS, VOCAB_SIZE, lively_subnet, make_space, rando
 
 from mosdeploy.errors import ArchError, ExportError
 from mosdeploy.export.onnx_graph import state_arrays
-from mosdeploy.export.quantize import ZERO_POINT, quantize_columns
+from mosdeploy.export.quantize import LARGEST_CODE, quantize_columns
 from mosdeploy.export.to_tvm import Processor, build_tvm
 from mosdeploy.runtime.errors import ModelError
 from mosdeploy.runtime.manifest import Manifest
@@ -83,8 +83,8 @@ def rounded(subnet: Subnet, space: SearchSpace) -> Subnet:
     state = {name: weight.clone() for name, weight in subnet.state_dict().items()}
     for name, weight in state.items():
         if weight.dim() == 2:
-            codes, scales = quantize_columns(weight.numpy().T)
-            state[name] = torch.tensor((codes.astype(np.float32) - ZERO_POINT) * scales).T.contiguous()
+            codes, scales = quantize_columns(weight.numpy().T, LARGEST_CODE)
+            state[name] = torch.tensor(codes * scales).T.contiguous()
     copy.load_state_dict(state)
     return copy
 

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...space import ArchConfig, SearchSpace
-from ..network import position_table
-from ..quantize import ZERO_POINT, quantize_columns
+from ..quantize import LARGEST_CODE, quantize_columns
 from ..weights import Array, Lookup
 
 PANEL = 32
@@ -47,6 +46,22 @@ def pack_weights(
         Matrices as int8 codes and a float32 scale for each output, else float32.
     """
     return _Packer(lookup, space, quantized).pack(arch, vocab_size, num_positions)
+
+
+def position_table(num_positions: int, num_columns: int, dim: int) -> Array:
+    """Interleaved sinusoids, sin at even columns, cos at odd (Vaswani et al., 2017).
+
+    Parameters
+    ----------
+    num_positions, num_columns
+        Shape of the result, float32.
+    dim
+        Width that sets the frequencies, exp(-2i * ln(10000) / dim); at least `num_columns`.
+    """
+    frequency = np.exp(np.arange(0, dim, 2) * (-np.log(10_000.0) / dim))
+    angle = np.arange(num_positions)[:, None] * frequency
+    table = np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(num_positions, -1)
+    return table[:, :num_columns].astype(np.float32)
 
 
 class _Packer:
@@ -94,8 +109,8 @@ class _Packer:
 
     def _matrix(self, key: str, matrix: Array) -> None:
         if self._quantized:
-            codes, scales = quantize_columns(matrix)
-            self._packed[key] = pack_panels((codes.astype(np.int16) - ZERO_POINT).astype(np.int8))
+            codes, scales = quantize_columns(matrix, LARGEST_CODE)
+            self._packed[key] = pack_panels(codes)
             self._packed[f"{key}.scales"] = scales
         else:
             self._packed[key] = pack_panels(matrix)
