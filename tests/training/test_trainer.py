@@ -94,9 +94,12 @@ train(net, batches, ordered_batches(pairs, 1000), config, folder / "state.pt", f
 """
 
 
-def interrupt_at_2(update: int, *numbers: float) -> None:
-    if update == 2:
-        raise KeyboardInterrupt
+def interrupt_at(last: int) -> Callable[..., None]:
+    def interrupt(update: int, *numbers: float) -> None:
+        if update == last:
+            raise KeyboardInterrupt
+
+    return interrupt
 
 
 def test_a_killed_run_goes_on_as_if_undisturbed(
@@ -106,7 +109,7 @@ def test_a_killed_run_goes_on_as_if_undisturbed(
     undisturbed, resumed = net(), net()
     summary = run(undisturbed, folder=whole)
     with pytest.raises(KeyboardInterrupt):
-        run(net(), folder=killed, progress=interrupt_at_2)  # before the first checkpoint
+        run(net(), folder=killed, progress=interrupt_at(2))  # before the first checkpoint
     job = {
         "config": CONFIG.model_dump(mode="json"),
         "space": resumed.space.model_dump(mode="json"),
@@ -293,6 +296,35 @@ def test_a_subnet_alone_learns_what_is_left_to_learn(net: Callable[..., Supernet
     assert summary.losses["subnet_loss"] == lines[-1]["subnet_loss"] < before
     assert lines[-1]["largest_loss"] is None
     assert not torch.equal(inherited.embed.weight, frozen.embed.weight)
+
+
+def test_fp16_stays_near_full_precision_and_leaves_out_what_overflows(
+    net: Callable[..., Supernet], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for amp in ("none", "fp16"):
+        run(net(NO_DROPOUT), CONFIG.model_copy(update={"updates": 3, "amp": amp}), folder=tmp_path / amp)
+    full, half = log_of(tmp_path / "none"), log_of(tmp_path / "fp16")
+    assert [line["loss"] for line in half] == pytest.approx([line["loss"] for line in full], rel=0.02)
+    assert [line["gradient_norm"] for line in half] == pytest.approx([line["gradient_norm"] for line in full], rel=0.1)
+    assert half[0]["loss"] != full[0]["loss"]
+
+    scaler = torch.amp.GradScaler
+    monkeypatch.setattr(
+        torch.amp, "GradScaler", lambda device, enabled: scaler(device, init_scale=2.0**30, enabled=enabled)
+    )
+    run(net(NO_DROPOUT), CONFIG.model_copy(update={"updates": 20, "amp": "fp16"}), folder=tmp_path / "steep")
+    norms = [line["gradient_norm"] for line in log_of(tmp_path / "steep")]
+    assert norms[0] is None
+    assert norms[-1] is not None
+    with pytest.raises(KeyboardInterrupt):
+        run(
+            net(NO_DROPOUT),
+            CONFIG.model_copy(update={"updates": 20, "amp": "fp16"}),
+            folder=tmp_path / "killed",
+            progress=interrupt_at(7),
+        )
+    run(net(NO_DROPOUT), CONFIG.model_copy(update={"updates": 20, "amp": "fp16"}), folder=tmp_path / "killed")
+    assert without_times(log_of(tmp_path / "killed")) == without_times(log_of(tmp_path / "steep"))
 
 
 @pytest.mark.parametrize("routing", ["none", "layer"])
