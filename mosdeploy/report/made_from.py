@@ -13,18 +13,18 @@ def device_section(inputs: ReportInputs) -> Markup:
     """What the device said about itself the last time that it measured something."""
     name = inputs.search.device
     heading = element("h2", f"The device {name}")
-    states = [(x.deployed_at, x.state) for x in inputs.deployments if x.device.name == name]
-    states += [(x.started_at, x.state) for x in inputs.sessions]
+    states = [(x.deployed_at, x.state, name) for x in inputs.deployments if x.device.name == name]
+    states += [(x.started_at, x.state, x.host or name) for x in inputs.sessions]
     if not states:
         return element("section", heading, missing("No state was taken down.", f"mosdeploy profile --device {name}"))
-    taken_at, state = max(states, key=lambda item: item[0])
+    taken_at, state, board = max(states, key=lambda item: item[0])
     profiles = [x.device for x in (inputs.context, *inputs.deployments) if x and x.device.name == name]
     about = f"{profiles[-1].description} " if profiles else ""
     return element(
         "section",
         heading,
         element("p", emulation(name), class_="notice") if is_emulated(inputs) else None,
-        element("p", f"{about}State of {taken_at}."),
+        element("p", f"{about}State of {board if board != name else 'the device'}, {taken_at}."),
         facts(_state(state)),
     )
 

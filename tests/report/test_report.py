@@ -139,7 +139,12 @@ def test_state_of_a_profile_stands_in_for_a_deployment(tmp_path: Path) -> None:
     session = SessionRecord(session="s1", started_at="2025-03-01T11:00:00Z", state=DeviceState(cpu_model="Cortex-A76"))
     inputs = dataclasses.replace(full_inputs(), sessions=(session,))
     assert "Cortex-A72" in words(build(inputs, tmp_path))  # the deployment is newer
-    assert "Cortex-A76" in words(build(dataclasses.replace(inputs, deployments=()), tmp_path))
+    page = words(build(dataclasses.replace(inputs, deployments=()), tmp_path))
+    assert "Cortex-A76" in page
+    assert "State of the device, 2025-03-01T11:00:00Z." in page
+    of_a_fleet = (session.model_copy(update={"host": "pi2"}),)
+    page = words(build(dataclasses.replace(inputs, deployments=(), sessions=of_a_fleet), tmp_path))
+    assert "State of pi2, 2025-03-01T11:00:00Z." in page
 
 
 def test_boards_of_a_fleet_stand_on_the_card_with_their_levels(tmp_path: Path) -> None:
