@@ -21,6 +21,7 @@ from mosdeploy.records import DeviceState
 
 WEIGHTS_BYTES = 4096
 KEYS = ["a", "b", "c", "d"]
+MANY = [f"k{i:02}" for i in range(20)]  # enough for an agent to be still at work when it is looked at
 
 
 def build(key):
@@ -94,8 +95,8 @@ def test_what_a_killed_run_left_is_delivered_by_the_board_that_holds_it(profiles
 
 def test_an_agent_at_work_is_not_disturbed_by_a_look_at_its_board(profiles):
     profile, commands, before = profiles[0], [], DeviceState(cores=99)
-    leave_agent_at_work(profile, KEYS)
-    events = measure_fleet([Board(profile, lambda: Recorded(commands), before)], KEYS, TASK)
+    leave_agent_at_work(profile, MANY)
+    events = measure_fleet([Board(profile, lambda: Recorded(commands), before)], MANY, TASK)
     with contextlib.closing(events):
         assert next(events) == Began("pi1", before)
         assert not [command for command in commands if "probe" in command]
@@ -103,10 +104,10 @@ def test_an_agent_at_work_is_not_disturbed_by_a_look_at_its_board(profiles):
 
 def test_an_agent_whose_work_others_have_done_meanwhile_is_ended(profiles):
     profile = profiles[0]
-    pid = leave_agent_at_work(profile, ["x", "y", "z"])
+    pid = leave_agent_at_work(profile, MANY)
     assert settled(run([Board(profile, LocalSession)], ["a"])) == {"a": "pi1"}
     assert not is_alive(pid)
-    assert len(result_lines(profile)) < 4
+    assert len(result_lines(profile)) <= len(MANY)
 
 
 def test_a_busy_board_is_left_alone_and_the_others_do_its_share(profiles):
@@ -163,8 +164,7 @@ def test_when_all_fail_the_error_names_each_cause_and_a_single_board_keeps_its_o
 
 def test_ctrl_c_ends_every_agent_and_the_next_run_goes_on(profiles):
     boards = [Board(profile, LocalSession) for profile in profiles]
-    keys = [f"k{i:02}" for i in range(20)]
-    events = measure_fleet(boards, keys, TASK)
+    events = measure_fleet(boards, MANY, TASK)
     while not all(result_lines(profile) for profile in profiles):
         next(events)
     with pytest.raises(KeyboardInterrupt):
@@ -172,7 +172,7 @@ def test_ctrl_c_ends_every_agent_and_the_next_run_goes_on(profiles):
     pids = [agent_pid(profile) for profile in profiles]
     wait_for(lambda: not any(is_alive(pid) for pid in pids))
     kept = {line["key"] for profile in profiles for line in result_lines(profile)}
-    assert 2 <= len(kept) < 20
+    assert 2 <= len(kept) < len(MANY)
     assert sorted(settled(run(boards, sorted(kept)))) == sorted(kept)
     assert sorted(line["key"] for profile in profiles for line in result_lines(profile)) == sorted(kept)
 
