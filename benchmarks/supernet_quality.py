@@ -127,12 +127,15 @@ class Bench:
 
     data: Path
     dir: Path
+    updates: int | None = None
 
     @cached_property
     def settings(self) -> Settings:
         """The TOML, with the corpus put in."""
-        text = json.dumps(read_toml(HERE / "supernet_quality.toml")).replace("CORPUS", str(self.data.resolve()))
-        return parse(Settings, json.loads(text), "supernet_quality.toml")
+        text = json.dumps(read_toml(HERE / "supernet_quality.toml")).replace("CORPUS", str(self.data))
+        stated = json.loads(text)
+        stated["training"]["updates"] = self.updates or stated["training"]["updates"]
+        return parse(Settings, stated, "supernet_quality.toml")
 
     @cached_property
     def archs(self) -> tuple[ArchConfig, ...]:
@@ -318,10 +321,12 @@ def main() -> None:
     parser.add_argument("--dir", type=Path, required=True, help="folder of the cells; made if it does not exist")
     parser.add_argument("--only", default=None, help="names of variants, and scratch, in the order to train them")
     parser.add_argument("--seeds", default="1", help="seeds, like 1,2,3")
+    parser.add_argument("--updates", type=int, default=None, help="instead of those of the TOML, in a --dir of its own")
+    parser.add_argument("--out", type=Path, default=HERE / "supernet_quality.json", help="where the result goes")
     parser.add_argument("--json", action="store_true", help="print the JSON instead of the table")
     options = parser.parse_args()
     options.dir.mkdir(parents=True, exist_ok=True)
-    bench = Bench(options.data, options.dir)
+    bench = Bench(options.data, options.dir, options.updates)
     names = options.only.split(",") if options.only else [*bench.settings.variants, SCRATCH]
     if unknown := set(names) - {*bench.settings.variants, SCRATCH}:
         parser.error(f"unknown in --only: {', '.join(unknown)}; known: {', '.join(bench.settings.variants)}, {SCRATCH}")
@@ -331,9 +336,9 @@ def main() -> None:
         for name, seed in bench.cells(names, [int(seed) for seed in options.seeds.split(",")]):
             if bench.finished(name, seed) is None:
                 print(f"{name}, seed {seed}", file=sys.stderr, flush=True)
-                one_at_a_time.submit(Bench(options.data, options.dir).run, name, seed).result()
+                one_at_a_time.submit(Bench(options.data, options.dir, options.updates).run, name, seed).result()
     result = outcome(bench)
-    write_record(HERE / "supernet_quality.json", result)
+    write_record(options.out, result)
     print(result.model_dump_json() if options.json else table(result))
 
 
