@@ -14,7 +14,7 @@ import json
 import math
 import multiprocessing
 import platform
-import resource
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -207,7 +207,7 @@ class Bench:
             net = fresh_supernet(space, vocab_size, supernet, seed)
         state, log = path.with_suffix(".state"), path.with_suffix(".log")
         summary = train(net, batches, valid, training, state, log, made_from)
-        peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak = peak_mib()
         judged = [net] if isinstance(net, Subnet) else [extract(net, arch) for arch in self.archs]
         cell = Cell(
             name=name,
@@ -218,7 +218,7 @@ class Bench:
             losses=tuple(validation_loss(subnet, valid) for subnet in judged),
             bleus=tuple(self._bleu(subnet) for subnet in judged),
             seconds=summary.train_seconds,
-            peak_mib=peak_mib,
+            peak_mib=peak,
         )
         state.unlink()
         return cell
@@ -228,6 +228,12 @@ class Bench:
         sources = self.tokenizer.encode_many([source for source, _ in self.corpus.test])
         ids = translate(subnet, sources, beam=1, max_steps=MAX_DECODE_STEPS, length_penalty=1.0)
         return bleu_chrf([self.tokenizer.decode(row) for row in ids], [target for _, target in self.corpus.test])[0]
+
+
+def peak_mib() -> float:
+    """Largest resident size of this process so far (Linux); getrusage would count what the parent had as well."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024  # type: ignore[index]
 
 
 # -- the table -----------------------------------------------------------------------------------------------------
