@@ -50,6 +50,31 @@ class SupernetCard(Record):
     train_seconds: float
 
 
+class TrainingCost(Record):
+    """What training one supernet takes, measured in a few updates on made-up sentences.
+
+    `peak_bytes` is the largest resident size of the process on a CPU, what was allocated at most on a GPU; `update_s`
+    is the median time of an update of `target_tokens` target tokens.
+    """
+
+    num_parameters: int
+    parameters_bytes: int
+    optimizer_bytes: int
+    peak_bytes: int
+    update_s: float
+    target_tokens: int
+
+
+class DryRun(Record):
+    """Costs of the configured supernet, `configured`, and of the same one with other routings."""
+
+    version: Literal[1] = 1
+    space_sha256: str
+    vocab_size: int
+    updates: int
+    costs: dict[str, TrainingCost]
+
+
 Weights = Literal["inherited", "finetuned", "scratch"]
 """Where the weights of a subnet come from: the supernet, further training of those, or training from random ones."""
 

@@ -8,7 +8,7 @@ from .progress import PROGRESS
 
 if TYPE_CHECKING:
     from ..pipeline.summaries import DemoSummary, ProfileSummary
-    from ..records import Limits, PredictorCard
+    from ..records import DryRun, Limits, PredictorCard
     from ..schema import Record
 
 
@@ -42,6 +42,22 @@ def demo_rows(demo: "DemoSummary") -> list[tuple[str, str]]:
         ("bundle", demo.bundle),
         ("page", demo.page),
     ]
+
+
+def cost_table(tried: "DryRun") -> str:
+    """What `train --dry-run` found, a line a way to share weights."""
+    rows = [
+        (
+            name,
+            f"{cost.num_parameters:,}",
+            *(f"{size / 2**20:,.0f}" for size in (cost.parameters_bytes, cost.optimizer_bytes, cost.peak_bytes)),
+            f"{cost.update_s * 1000:,.0f}",
+            f"{cost.update_s / tried.costs['none'].update_s:.2f}",
+        )
+        for name, cost in tried.costs.items()
+    ]
+    head = ("supernet", "parameters", "MiB", "optimiser MiB", "peak MiB", "ms an update", "to none")
+    return table(head, rows)
 
 
 def card_line(card: "PredictorCard") -> str:

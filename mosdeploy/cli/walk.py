@@ -8,7 +8,7 @@ import typer
 from .. import pipeline
 from ..recipes import list_recipes
 from .options import HERE, SSH_CONFIG, ArchOption, DeviceOption, DirOption, JsonOption, SshOption
-from .printing import demo_rows, measured, show, table
+from .printing import cost_table, demo_rows, measured, show, table
 from .progress import PROGRESS
 
 
@@ -23,8 +23,18 @@ def init(
     show(written, as_json, f"wrote {written.path}", "mosdeploy train")
 
 
-def train(directory: DirOption = HERE, as_json: JsonOption = False) -> None:
+def train(
+    directory: DirOption = HERE,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Train nothing: print parameters, memory and the time of an update.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Train the supernet; the same command resumes after a kill."""
+    if dry_run:
+        tried = pipeline.dry_run(pipeline.open_run(directory), PROGRESS)
+        show(tried, as_json, cost_table(tried), "mosdeploy train")
+        return
     card = pipeline.train(pipeline.open_run(directory), PROGRESS)
     show(
         card,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .bundle import deploy, export, roll_back, translate
+    from .costing import dry_run
     from .devices import check_device, list_devices, setup_device, show_device
     from .finetuning import finetune
     from .latency import fit, profile
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _FILES = {
     "bundle": ("deploy", "export", "roll_back", "translate"),
+    "costing": ("dry_run",),
     "devices": ("check_device", "list_devices", "setup_device", "show_device"),
     "finetuning": ("finetune",),
     "latency": ("fit", "profile"),
@@ -39,6 +41,7 @@ __all__ = [
     "check_device",
     "demo",
     "deploy",
+    "dry_run",
     "evaluate",
     "export",
     "finetune",

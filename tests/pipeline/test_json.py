@@ -12,6 +12,7 @@ from mosdeploy.cli import main
 VERBS = {
     "init --dir new": ("path", "recipe"),
     "train": ("supernet_sha256",),
+    "train --dry-run": ("costs",),
     "profile": ("measured_now", "card"),
     "fit": ("mape_percent",),
     "search --max-latency 10s": ("winner", "front"),
@@ -33,7 +34,10 @@ def folder(walked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(shutil.copytree(walked, tmp_path_factory.mktemp("json") / "run"))
 
 
-@pytest.mark.parametrize("line", VERBS)
+SLOW = {"train --dry-run"}  # starts a process for each way to share weights
+
+
+@pytest.mark.parametrize("line", [pytest.param(x, marks=[pytest.mark.slow] if x in SLOW else []) for x in VERBS])
 def test_a_verb_prints_one_record(line: str, folder: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", ["mosdeploy", *line.split(), "--json"])
