@@ -233,12 +233,14 @@ class SessionRecord(Record):
 
     `LatencyRecord.session` refers to it. `host` is the board, by its alias; older files lack it. `after` is None when
     the session was killed; references that it did not get to read are then in the next session of that board.
+    `emulated`: the board is an emulation, its times mean nothing.
     """
 
     version: Literal[1] = 1
     session: str
     started_at: str
     host: str | None = None
+    emulated: bool = False
     state: DeviceState
     after: DeviceState | None = None
     references: tuple[ReferenceTiming, ...] = ()

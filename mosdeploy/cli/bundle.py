@@ -10,7 +10,7 @@ import typer
 from .. import pipeline
 from ..errors import ConfigError
 from .options import HERE, SSH_CONFIG, ArchOption, DeviceOption, DirOption, JsonOption, SshOption
-from .printing import kept, show
+from .printing import EMULATED, kept, show
 from .progress import PROGRESS
 
 
@@ -59,11 +59,12 @@ def deploy(
         result = pipeline.deploy(run, device, bundle, ssh_config, PROGRESS)
     total = result.measurement.total
     timing = f"{total.median_ms:.2f} ms median, {total.p90_ms:.2f} ms p90" if total else "not timed"
+    limit = kept(total.median_ms if total else None, result.limit_ms)
     show(
         result,
         as_json,
         f"{result.bundle} on {result.device.name}:{result.remote_dir}: self-test passed, {timing}"
-        + kept(total.median_ms if total else None, result.limit_ms),
+        + (f", {EMULATED}" if result.device.emulated else limit),
         "mosdeploy report",
     )
 

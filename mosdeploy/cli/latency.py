@@ -7,7 +7,7 @@ import typer
 
 from .. import pipeline
 from .options import HERE, SSH_CONFIG, DeviceOption, DirOption, JsonOption, SshOption
-from .printing import card_line, fleet, show, transfer, until
+from .printing import EMULATED, card_line, fleet, show, transfer, until
 from .progress import PROGRESS
 
 
@@ -35,10 +35,12 @@ def profile(
         text += f", {result.failed} failed"
     if result.card is not None:
         text += f"\npredictor (cross-validated): {card_line(result.card)}"
+    if result.emulated:
+        text += f"\n{EMULATED}: nothing is fitted to these times, and no search takes them"
     if result.floor_percent is not None:
         text += f"\nfloor: repeats of one subnet lie {result.floor_percent:.2f}% from their median"
     text += until(result) + fleet(result)
-    show(result, as_json, text, "mosdeploy search --max-latency 150ms")
+    show(result, as_json, text, None if result.emulated else "mosdeploy search --max-latency 150ms")
 
 
 def fit(

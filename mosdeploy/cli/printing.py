@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from ..records import DryRun, Limits, PredictorCard
     from ..schema import Record
 
+EMULATED = "emulated: not a latency"
+
 
 def show(record: "Record", as_json: bool, text: str, next_command: str | None = None) -> None:
     """End a verb: the record alone, or the text, and on stderr the command to run next.

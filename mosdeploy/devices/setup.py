@@ -20,6 +20,7 @@ from .session import Session, check_run, last_lines
 
 INSTALL_TIMEOUT_S = 1800.0
 VENV_TIMEOUT_S = 300.0
+_NO_VENV = ("ensurepip is not available", "No module named ensurepip", "No module named venv")
 
 
 def setup(session: Session, profile: DeviceProfile, notify: Callable[[str], None] = lambda _: None) -> str:
@@ -64,7 +65,7 @@ def _make_venv(session: Session, profile: DeviceProfile, folder: str) -> None:
     if result.returncode == 0:
         return
     said = f"{result.stdout} {result.stderr}"
-    if "ensurepip" in said or "No module named venv" in said:
+    if any(words in said for words in _NO_VENV):
         raise CommandError(
             f"{profile.name}: Python cannot make virtual environments; run there: sudo apt-get install python3-venv"
         )

@@ -28,6 +28,8 @@ class SessionLog:
         The board, by its alias.
     state
         What it said of itself before.
+    emulated
+        Whether the board is an emulation.
 
     Attributes
     ----------
@@ -35,12 +37,14 @@ class SessionLog:
         The session as far as it is known.
     """
 
-    def __init__(self, dataset_path: Path, host: str, state: DeviceState) -> None:
+    def __init__(self, dataset_path: Path, host: str, state: DeviceState, *, emulated: bool = False) -> None:
         self._path = dataset_path.parent / NAME
         earlier = [session for session in read_sessions(dataset_path) if session.host in (None, host)]
         self._known = {timing.measured_at for session in earlier for timing in session.references}
         started_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        self.record = SessionRecord(session=uuid.uuid4().hex[:8], started_at=started_at, host=host, state=state)
+        self.record = SessionRecord(
+            session=uuid.uuid4().hex[:8], started_at=started_at, host=host, emulated=emulated, state=state
+        )
         append_line(self._path, self.record)
 
     def add_reference(self, measured_at: str, measurement: Measurement) -> None:

@@ -86,8 +86,7 @@ def setup_device(root: Path, name: str, ssh_config: Path, progress: Progress, ho
 
     profile = _board(root, name, host)
     with connector(profile, ssh_config)() as session:
-        progress.say(f"{profile.alias}: installing {', '.join(profile.requirements)}")
-        return DeviceSetup(device=name, python=setup(session, profile))
+        return DeviceSetup(device=name, python=setup(session, profile, progress.say))
 
 
 def _board(root: Path, name: str, host: str | None) -> DeviceProfile:

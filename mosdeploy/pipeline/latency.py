@@ -92,6 +92,7 @@ def _summary(
     dataset = rounds[-1].dataset
     return ProfileSummary(
         device=device,
+        emulated=dataset.context.device.emulated,
         path=str(dataset.path),
         measured_now=sum(found.measured_now for found in rounds),
         num_records=len(dataset.measured),

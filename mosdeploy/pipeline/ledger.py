@@ -45,7 +45,8 @@ class Ledger:
         match event:
             case Began(host, state):
                 if host not in self._sessions:
-                    self._sessions[host] = SessionLog(self._dataset.path, host, state)
+                    emulated = self._dataset.context.device.emulated
+                    self._sessions[host] = SessionLog(self._dataset.path, host, state, emulated=emulated)
             case Uploaded(host, key):
                 self._uploaded |= {key} & self._missing.keys()
                 self._update("upload to", self._uploaded, host)
@@ -69,7 +70,8 @@ class Ledger:
         elif result.key in self._missing and result.key not in self._read:
             self._read.add(result.key)
             timing, error = result.measurement.total, result.measurement.error
-            note = f"{timing.median_ms:.2f} ms" if timing else f"failed: {error}"
+            unit = "ms, emulated" if self._dataset.context.device.emulated else "ms"
+            note = f"{timing.median_ms:.2f} {unit}" if timing else f"failed: {error}"
             self._update("measure on", self._read, host, note)
 
     def _append(self, host: str, key: str, measurement: Measurement) -> None:

@@ -43,6 +43,9 @@ def search(
         If there is no limit at all.
     StaleInputError
         If the run is not trained, or no latency was measured on the device.
+    PredictorError
+        If the winner is to be measured on an emulated device, whose times mean nothing; or if the device has no
+        predictor that suits, and a latency limit needs one.
     InfeasibleError
         If nothing keeps the limits, as predicted or as measured.
     DeviceError
@@ -52,6 +55,11 @@ def search(
 
     limits = _with_defaults(limits, run.config.search)
     state, name = trained(run), run.profiled_device_name(device)
+    if verify and load_profile(name, run.workspace.root).emulated:
+        raise PredictorError(
+            f"{name} is an emulated device: its times mean nothing, so no finalist is measured there; search for a "
+            "real device, or use --no-verify"
+        )
     model = _predictor(run, name, limits)
     busy = MosdeployError(
         f"another `mosdeploy search` runs in {run.workspace.root.absolute()}; wait for it, or stop it"

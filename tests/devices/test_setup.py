@@ -75,6 +75,13 @@ def test_a_python_without_ensurepip_names_the_package(make_profile, bare_python,
         setup(LocalSession("dev"), profile)
 
 
+def test_a_virtual_environment_that_fails_otherwise_tells_why(make_profile, bare_python, tmp_path):
+    text = f'[ "$2" = venv ] && {{ echo "ensurepip failed: no space left"; exit 1; }}\nexec {bare_python} "$@"\n'
+    profile = make_profile(python=write_python(tmp_path / "python", text))
+    with pytest.raises(CommandError, match=r"could not make .*/venv: ensurepip failed: no space left"):
+        setup(LocalSession("dev"), profile)
+
+
 def test_no_python_names_the_package(make_profile):
     with pytest.raises(CommandError, match=r"no Python on the device.*apt-get install python3 python3-venv"):
         setup(LocalSession("dev"), make_profile(python="python-nowhere"))

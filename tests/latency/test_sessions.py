@@ -19,8 +19,9 @@ def path(tmp_path):
 
 
 def test_a_session_is_in_the_file_from_its_first_moment_and_complete_at_its_end(path):
-    log = SessionLog(path, "pi1", DeviceState(temperature_c=40.0))
+    log = SessionLog(path, "pi1", DeviceState(temperature_c=40.0), emulated=True)
     (begun,) = read_sessions(path)
+    assert begun.emulated
     assert (begun.after, begun.references) == (None, ())
     log.add_reference("t1", timing(10.0))
     log.add_reference("t2", Measurement(error="killed"))

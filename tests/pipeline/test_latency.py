@@ -13,10 +13,11 @@ from mosdeploy.errors import PredictorError, StaleInputError
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.design import choose
 from mosdeploy.latency.predictor import LatencyPredictor
+from mosdeploy.latency.sessions import read_sessions
 from mosdeploy.pipeline.predictors import fitted, predictor
 from mosdeploy.pipeline.run import Run
 from mosdeploy.pipeline.summaries import ProfileSummary
-from mosdeploy.records import LatencyContext, LatencyRecord, Measurement, Timing
+from mosdeploy.records import LatencyContext, LatencyRecord, Limits, Measurement, Timing
 from mosdeploy.space import ArchConfig
 
 
@@ -85,11 +86,35 @@ def test_a_profile_that_never_meets_the_error_spends_the_budget_and_says_so(fold
     assert pipeline.profile(pipeline.open_run(folder), None, 14, folder / "none", Silent()).error_met is None
 
 
-def test_an_error_of_an_emulated_device_is_refused_before_anything_is_measured(folder: Path) -> None:
+@pytest.fixture
+def emulated(folder: Path) -> Path:
+    """The same run folder, of a device that is an emulation."""
     profile = folder / "device_profiles" / "local.toml"
     profile.write_text(profile.read_text().replace('kind = "local"', 'kind = "local"\nemulated = true'))
+    return folder
+
+
+def test_an_error_of_an_emulated_device_is_refused_before_anything_is_measured(emulated: Path) -> None:
     with pytest.raises(PredictorError, match="emulated device: its times mean nothing"):
-        profile_until(folder, 2.0, budget=20)
+        profile_until(emulated, 2.0, budget=20)
+
+
+def test_what_an_emulated_device_measured_says_so_and_is_not_fitted(emulated: Path) -> None:
+    shutil.rmtree(emulated / "predictors")
+    run = pipeline.open_run(emulated)
+    summary = pipeline.profile(run, None, 4, emulated / "none", Silent())
+    assert (summary.num_records, summary.emulated, summary.card) == (4, True, None)
+    assert [session.emulated for session in read_sessions(Path(summary.path))] == [True]
+    with pytest.raises(PredictorError, match="local is an emulated device"):
+        pipeline.fit(run, None)
+
+
+@pytest.mark.parametrize("limits", [Limits(max_latency_ms=9_000.0), Limits(max_parameters=40_000)])
+def test_no_finalist_of_a_search_is_measured_on_an_emulated_device(emulated: Path, limits: Limits) -> None:
+    run = pipeline.open_run(emulated)
+    with pytest.raises(PredictorError, match="emulated device: its times mean nothing, so no finalist is measured"):
+        pipeline.search(run, None, limits, True, emulated / "none", Silent())
+    assert pipeline.search(run, None, limits, False, emulated / "none", Silent()).winner.measured_ms is None
 
 
 def test_five_measurements_correct_the_shipped_predictor_of_the_same_device(run: Run) -> None:

@@ -1,0 +1,149 @@
+"""The walk on an emulated aarch64 board, over SSH, as typed: what is measured there is worth nothing, what is deployed
+there translates as it does here."""
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from board import RUNTIME_PYTHON, Board, NoPackagesError, obstacle, provide_root
+from walking import make_run_folder
+
+from mosdeploy.devices.connect import open_session
+from mosdeploy.devices.job import run_python
+from mosdeploy.profiles import load_profile
+from mosdeploy.records import Deployment
+from mosdeploy.runtime import Translator
+from mosdeploy.workspace import Workspace, read_record
+
+pytestmark = [pytest.mark.arm64, pytest.mark.timeout(1800)]
+
+BOARD = """
+name = "{name}"
+host = "board"
+python = "{python}"
+work_dir = "~/{name}"
+emulated = true
+connect_timeout_s = 60
+command_timeout_s = 300
+[measure]
+warmup = 1
+effort_s = 0.1
+max_drift_percent = 1e6  # no emulator is too busy for a test
+candidate_timeout_s = 600
+"""
+LINES = ["one two three", "nine", "four four seven", "ten one", "eight six five two", "", "three zebra nine"]
+TRANSLATE = (
+    "import json, sys; from mosdeploy_runtime import Translator; t = Translator(sys.argv[1], 1); "
+    "print(json.dumps([t.translate_ids([t.pieces.encode(x)])[0] for x in sys.argv[2:]]))"
+)
+
+
+@pytest.fixture(scope="session")
+def board(tmp_path_factory):
+    reason = obstacle()
+    if reason:
+        pytest.skip(reason)
+    try:
+        root = provide_root()
+    except NoPackagesError as error:
+        pytest.skip(f"cannot make the root of a board: {error}")
+    switched_on = Board(root, tmp_path_factory.mktemp("board"))
+    yield switched_on
+    switched_on.close()
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """A run folder with a trained supernet, a bundle of each precision, and the board's profiles."""
+    root = make_run_folder(tmp_path_factory.mktemp("walk"))
+    config = root / "mosdeploy.toml"
+    text = config.read_text().replace("updates = 12", "updates = 300").replace("budget = 12", "budget = 4")
+    config.write_text(text + '[supernet]\nrouting = "none"\n')
+    for name, python in (("board", RUNTIME_PYTHON), ("bare", "python3")):
+        (root / "device_profiles" / f"{name}.toml").write_text(BOARD.format(name=name, python=python))
+    typed(root, "train")
+    for precision in ("fp32", "int8"):
+        typed(root, "export", "--arch", "largest", "--precision", precision)
+    return root
+
+
+def typed(folder, *words, exit_code=0):
+    """Run a verb as a user does; what it prints on stdout and on stderr."""
+    command = [sys.executable, "-c", "from mosdeploy.cli import main; main()", *words, "--dir", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1700)
+    assert done.returncode == exit_code, done.stderr
+    return done.stdout, done.stderr
+
+
+def test_the_board_is_a_cortex_a72_and_said_to_be_emulated(board, folder):
+    said, _ = typed(folder, "devices", "check", "board", "--ssh-config", str(board.files.config), "--json")
+    checked = json.loads(said)
+    state = checked["state"]
+    assert (state["machine"], state["provider_error"]) == ("aarch64", None)
+    assert "asimd" in state["cpu_features"]
+    assert "asimddp" not in state["cpu_features"]  # as on a Raspberry Pi 4: no dot products
+    assert not [problem for problem in checked["problems"] if problem["blocking"]]
+    assert any("the device is emulated" in problem["what"] for problem in checked["problems"])
+
+
+def test_setup_sends_wheels_to_the_board_which_has_no_internet(board, folder):
+    ssh = ("--ssh-config", str(board.files.config))
+    said, _ = typed(folder, "devices", "check", "bare", *ssh, exit_code=5)
+    assert "missing: not installed: numpy, onnxruntime, sentencepiece\n    mosdeploy devices setup bare" in said
+    said, progress = typed(folder, "devices", "setup", "bare", *ssh)
+    assert "runtime installed, /home/tester/bare/venv/bin/python" in said
+    assert "sending wheels" in progress
+    typed(folder, "devices", "check", "bare", *ssh)
+
+
+def test_what_is_measured_on_the_board_is_labelled_and_enters_no_predictor(board, folder):
+    ssh = ("--ssh-config", str(board.files.config))
+    said, progress = typed(folder, "profile", "--device", "board", *ssh)
+    assert "board: 4 measured now, 4 in" in said
+    assert "emulated: not a latency" in said
+    assert "ms, emulated" in progress
+    path = Workspace(folder).latency_path("board", "sentence")
+    context, *records = [json.loads(line) for line in path.read_text().splitlines()]
+    assert context["device"]["emulated"] is True
+    assert [record["measurement"]["error"] for record in records] == [None] * 4
+    (session,) = [json.loads(line) for line in (path.parent / "sessions.jsonl").read_text().splitlines()]
+    assert session["emulated"] is True
+    assert session["after"]["machine"] == "aarch64"
+    summary = json.loads(typed(folder, "profile", "--device", "board", *ssh, "--json")[0])
+    assert (summary["measured_now"], summary["emulated"], summary["card"]) == (0, True, None)
+    for words in (
+        ("fit", "--device", "board"),
+        ("search", "--device", "board", "--max-latency", "9s", *ssh),
+        ("search", "--device", "board", "--max-latency", "9s", "--no-verify"),
+        ("search", "--device", "board", "--max-parameters", "9M", *ssh),
+    ):
+        assert "board is an emulated device: its times mean nothing" in typed(folder, *words, exit_code=6)[1]
+    assert not path.with_name("predictor.json").exists()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_bundle_built_here_translates_on_the_board_as_it_does_here(board, folder, precision):
+    (bundle,) = (folder / "bundles").glob(f"*{precision}*")
+    words = ("--device", "board", "--bundle", str(bundle), "--ssh-config", str(board.files.config))
+    said, _ = typed(folder, "deploy", *words)
+    assert "self-test passed" in said
+    assert "emulated: not a latency" in said
+    deployment = read_record(Deployment, Workspace(folder).deployment_path("board"), "mosdeploy deploy")
+    assert (deployment.bundle, deployment.device.emulated) == (bundle.name, True)
+    assert deployment.state.machine == "aarch64"
+    here = Translator(bundle, threads=1)
+    expected = [here.translate_ids([here.pieces.encode(line)])[0] for line in LINES]
+    assert len({tuple(ids) for ids in expected}) > 3  # a network that always says the same would prove nothing
+    assert ids_on_the_board(board, folder, deployment.remote_dir) == expected
+
+
+def ids_on_the_board(board, folder, remote_dir):
+    profile = load_profile("board", folder)
+    arguments = shlex.join(["-c", TRANSLATE, f"{remote_dir}/bundle", *LINES])
+    with open_session(profile, Path(board.files.config)) as session:
+        result = run_python(session, profile, arguments, environment=f"PYTHONPATH={shlex.quote(remote_dir)}")
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
