@@ -39,7 +39,8 @@ STYLES = (("front", "circle"), ("measured", "diamond"), ("winner", "star"))
 class Row(Record):
     """Mean validation losses (nats a token) of the architectures in one run folder, after so many steps each.
 
-    `gap` is to the mean from scratch, and `closed` how much of the inherited gap is gone: 1 is all of it.
+    `gap` is to the mean from scratch, and `closed` how much of the inherited gap is gone: 1 is all of it, None where
+    the inherited subnets are no worse.
     """
 
     run: str
@@ -47,7 +48,7 @@ class Row(Record):
     steps: int
     loss: float
     gap: float
-    closed: float
+    closed: float | None
     seconds: float
 
 
@@ -99,7 +100,7 @@ def measure(runs: Sequence[Run], num_archs: int, steps: Sequence[int], scratch_s
         name = run.workspace.root.name
         for at, loss, took in zip([0, *steps], losses, seconds, strict=True):
             gap = loss - scratch_loss
-            closed = 1 - gap / start_gap if start_gap else 1.0
+            closed = 1 - gap / start_gap if start_gap > 0 else None
             routing = run.config.supernet.routing
             rows.append(Row(run=name, routing=routing, steps=at, loss=loss, gap=gap, closed=closed, seconds=took))
         enough[name] = next((row.steps for row in rows if row.run == name and row.gap <= 0), None)
