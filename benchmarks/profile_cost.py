@@ -242,7 +242,7 @@ def benchmark(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="What a latency predictor costs over SSH.")
-    parser.add_argument("--recipe", default="hat-wmt", help="whose space and workload")
+    parser.add_argument("--recipe", default="wmt14.en-de", help="whose space and workload")
     parser.add_argument("--designed", type=int, default=50, help="designed subnets to measure")
     parser.add_argument(
         "--fit-on", type=int, nargs="*", default=[10, 20, 30], help="fit predictors also on the first so many"

@@ -104,8 +104,9 @@ class CorpusConfig(Record):
 
     `train`, `valid`, `test` name, for `format = "text"`, a prefix (`data/train` reads `data/train.en` and
     `data/train.de`, plain or .gz); for `tsv`, a file of source TAB target; for `gettext`, a .mo file, a folder that
-    is searched for .mo files, or `package:NAME` for those of an installed package. Without `valid` or `test`, the
-    fractions are split off by a hash of the pair.
+    is searched for .mo files, or `package:NAME` for those of an installed package. With any
+    format they may name what others publish: `datasets:PATH/CONFIG/SPLIT` or `sacrebleu:SET`. Without `valid` or
+    `test`, the fractions are split off by a hash of the pair.
     """
 
     format: Literal["text", "tsv", "gettext"] = "text"

@@ -68,7 +68,7 @@ def test_init_writes_a_run_file_once_and_names_the_next_command(tmp_path: Path) 
     assert "exists already" in second.stderr
 
 
-@pytest.mark.parametrize("recipe", ["tiny", "hat-wmt", "hat-iwslt"])
+@pytest.mark.parametrize("recipe", ["tiny", "wmt14.en-de", "wmt14.en-fr", "wmt19.en-de", "iwslt14.de-en"])
 def test_every_recipe_is_a_valid_run_file(tmp_path: Path, recipe: str) -> None:
     from mosdeploy.pipeline import init, open_run
 
@@ -79,7 +79,11 @@ def test_every_recipe_is_a_valid_run_file(tmp_path: Path, recipe: str) -> None:
 @pytest.mark.parametrize(
     ("words", "exit_code", "part"),
     [
-        (("init", "--recipe", "huge"), 3, "unknown recipe 'huge'; known: hat-iwslt, hat-wmt, tiny"),
+        (
+            ("init", "--recipe", "huge"),
+            3,
+            "unknown recipe 'huge'; known: iwslt14.de-en, tiny, wmt14.en-de, wmt14.en-fr, wmt19.en-de",
+        ),
         (("profile", "--device", "rpy"), 3, "unknown device 'rpy'; did you mean 'rpi'?"),
         (("devices", "show", "toaster"), 3, "known devices: local, rpi, titanxp, xeon"),
         (("search", "--max-latency", "150"), 3, "'150' is not a duration"),

@@ -85,7 +85,7 @@ def test_shipped_recipe_is_valid(recipe: Path) -> None:
 
 
 def test_recipes_are_there() -> None:
-    assert {path.stem for path in RECIPES} >= {"tiny", "hat-wmt", "hat-iwslt"}
+    assert {path.stem for path in RECIPES} >= {"tiny", "wmt14.en-de", "wmt14.en-fr", "wmt19.en-de", "iwslt14.de-en"}
 
 
 @pytest.mark.parametrize("name", ["rpi", "rpi-4", "Pi_2.local", "a"])

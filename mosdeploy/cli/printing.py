@@ -59,7 +59,12 @@ def cost_table(tried: "DryRun") -> str:
         for name, cost in tried.costs.items()
     ]
     head = ("supernet", "parameters", "MiB", "optimiser MiB", "peak MiB", "ms an update", "to none")
-    return table(head, rows)
+    cost = tried.costs["configured"]
+    return (
+        f"{table(head, rows)}\nconfigured: {tried.updates:,} updates of {cost.target_tokens:,} target tokens, "
+        f"{tried.updates * cost.target_tokens / 1e6:,.1f} million in all, "
+        f"about {tried.updates * cost.update_s / 3600:,.1f} hours with one process here"
+    )
 
 
 def card_line(card: "PredictorCard") -> str:

@@ -148,7 +148,7 @@ def _check_range(data: HatData, space: SearchSpace) -> None:
         if missing:
             raise ConfigError(
                 f"{data.name} was measured in another space: no row has {name} {missing[0]}, only "
-                f"{', '.join(map(str, found))}; change [space] in mosdeploy.toml (recipe hat-wmt has HAT's WMT space)"
+                f"{', '.join(map(str, found))}; change [space] in mosdeploy.toml (HAT's is in recipe wmt14.en-de)"
             )
 
 

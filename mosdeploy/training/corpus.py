@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ..config import CorpusConfig
 from ..errors import ConfigError
+from .published import is_published, read_published
 
 Pair = tuple[str, str]
 
@@ -186,6 +187,8 @@ def _read_held_out(name: str | None, config: CorpusConfig, root: Path, dropped: 
 
 
 def _read(name: str, config: CorpusConfig, root: Path, dropped: Counter[str]) -> list[Pair]:
+    if is_published(name):
+        return list(read_published(name, config.source_lang, config.target_lang))
     if config.format == "gettext":
         return [pair for path in _catalog_paths(name, config, root) for pair in _read_catalog(path, dropped)]
     path = root / Path(name).expanduser()

@@ -24,6 +24,8 @@ from .compute import Compute
 from .tokenizer import EOS_ID
 from .trainer import fresh_supernet, train
 
+MAX_BATCHES = 2
+"""Of an update with more batches, so many are tried and the time is scaled up, that of the step with it."""
 ADAM_STATES = 2  # running means of the gradient and of its square, each as large as the parameters
 
 
@@ -64,8 +66,9 @@ def _try(
     num_pieces: int,
     num_timed: int,
 ) -> TrainingCost:
-    updates = num_timed + 2
-    short = training.model_copy(update={"updates": updates, "validate_every": updates, "checkpoint_every": updates})
+    updates, accumulate = num_timed + 2, min(training.accumulate, MAX_BATCHES)
+    changes = {"updates": updates, "accumulate": accumulate, "validate_every": updates, "checkpoint_every": updates}
+    short = training.model_copy(update=changes)
     pairs = _made_up_pairs(vocab_size, num_pieces, training.tokens_per_batch)
     net = fresh_supernet(space, vocab_size, supernet, training.seed)
     num_parameters = sum(parameter.numel() for parameter in net.parameters())
@@ -81,7 +84,7 @@ def _try(
         parameters_bytes=parameters_bytes,
         optimizer_bytes=ADAM_STATES * parameters_bytes,
         peak_bytes=_peak_bytes(Compute.of(training).device),
-        update_s=median(np.diff(ends[:-1]).tolist()),
+        update_s=median(np.diff(ends[:-1]).tolist()) * training.accumulate / accumulate,
         target_tokens=batches[0].num_tokens * training.accumulate,
     )
 

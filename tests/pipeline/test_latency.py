@@ -30,7 +30,7 @@ def folder(walked: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """A fresh run folder of HAT's WMT space, where predictors of three devices are shipped."""
-    pipeline.init(tmp_path / "wmt", "hat-wmt", None)
+    pipeline.init(tmp_path / "wmt", "wmt14.en-de", None)
     return pipeline.open_run(tmp_path / "wmt")
 
 

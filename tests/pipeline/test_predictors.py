@@ -44,7 +44,7 @@ TITAN_126 = published([3072] * 6, [4, 4, 8, 8, 8, 4], [(3072, 8, 4, 1), (3072, 8
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """A fresh run folder of HAT's WMT space."""
-    init(tmp_path / "run", "hat-wmt", None)
+    init(tmp_path / "run", "wmt14.en-de", None)
     return open_run(tmp_path / "run")
 
 

@@ -19,6 +19,12 @@ def test_a_trial_counts_what_training_holds(space: SearchSpace, vocab_size: int)
     assert cost.update_s > 0
 
 
+def test_of_many_batches_two_are_tried(space: SearchSpace, vocab_size: int) -> None:
+    many = CONFIG.model_copy(update={"accumulate": 10_000})
+    cost = training_cost(space, vocab_size, SupernetConfig(router_hidden_dim=8), many, num_pieces=7, num_timed=1)
+    assert cost.target_tokens == 10_000 * 64
+
+
 def test_an_error_of_the_trial_comes_back(space: SearchSpace, vocab_size: int) -> None:
     with pytest.raises(ConfigError, match=r"tokens_per_batch = 64 cannot hold"):
         training_cost(space, vocab_size, SupernetConfig(), CONFIG, num_pieces=64, num_timed=1)
