@@ -198,7 +198,11 @@ class ProfileConfig(Record):
 
 
 class SearchConfig(Record):
-    """Evolution as in HAT, the limits, and how many finalists are measured on the device."""
+    """Evolution as in HAT, how quality is judged, the limits, and how many finalists are measured on the device.
+
+    With `quality = "evaluate"` each candidate's loss is computed; with "predict" that of `quality_samples` subnets and
+    of the best that a predictor fitted to them finds.
+    """
 
     population: int = Field(125, ge=4)
     parents: int = Field(25, ge=2)
@@ -207,6 +211,8 @@ class SearchConfig(Record):
     iterations: int = Field(30, ge=1)
     mutation_probability: float = Field(0.3, gt=0, le=1)
     eval_pairs: int = Field(256, ge=1)
+    quality: Literal["evaluate", "predict"] = "evaluate"
+    quality_samples: int = Field(128, ge=16)
     finalists: int = Field(5, ge=1)
     seed: int = 1
     max_latency: Duration | None = None

@@ -1,4 +1,4 @@
-"""A small ensemble of neural networks, for what a simpler model leaves over.
+"""A small ensemble of neural networks, for what a mean or a simpler model leaves over.
 
 In: features, standardised here, and residuals. Out: a correction and how far the members disagree. scikit-learn trains
 it; the weights are kept as plain numbers and evaluated with numpy, so that a saved predictor needs neither scikit-learn
@@ -18,7 +18,6 @@ FloatArray = npt.NDArray[np.float64]
 
 HIDDEN_DIM = 32
 MEMBERS = 3
-WEIGHT_DECAY = 10.0
 MAX_ITERATIONS = 200
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -66,7 +65,7 @@ class MlpEnsemble(Record):
         return stacked.mean(axis=0), stacked.std(axis=0)
 
 
-def fit_mlp(features: FloatArray, residual: FloatArray) -> MlpEnsemble:
+def fit_mlp(features: FloatArray, residual: FloatArray, *, weight_decay: float) -> MlpEnsemble:
     """Train the ensemble; the same data give the same weights.
 
     Parameters
@@ -75,6 +74,8 @@ def fit_mlp(features: FloatArray, residual: FloatArray) -> MlpEnsemble:
         Shape (N, F).
     residual
         Shape (N,): what is left to explain; about zero on average.
+    weight_decay
+        Pull of the weights to zero, in units of one sample whose residual is one deviation.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPRegressor
@@ -87,7 +88,7 @@ def fit_mlp(features: FloatArray, residual: FloatArray) -> MlpEnsemble:
         network = MLPRegressor(
             hidden_layer_sizes=(HIDDEN_DIM,),
             solver="lbfgs",
-            alpha=WEIGHT_DECAY,
+            alpha=weight_decay,
             max_iter=MAX_ITERATIONS,
             random_state=seed,
         )

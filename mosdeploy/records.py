@@ -331,8 +331,23 @@ class Limits(Record):
     max_size_bytes: int | None = Field(None, gt=0)
 
 
+class QualityCard(Record):
+    """How well a quality predictor did on subnets that it had not seen (cross-validation).
+
+    `kendall_tau` is the rank correlation of predicted and true losses, `error` their mean distance in nats a token.
+    """
+
+    num_samples: int
+    kendall_tau: float
+    error: float
+
+
 class SearchResult(Record):
-    """The winner, the front and what was measured."""
+    """The winner, the front and what was measured.
+
+    `num_evaluated` subnets were truly evaluated; `num_given_up` of them in part, when they were clearly worse than
+    others. `num_predicted` were only predicted, by the predictor of the card `quality`.
+    """
 
     version: Literal[1] = 1
     device: str
@@ -346,6 +361,9 @@ class SearchResult(Record):
     finalists: tuple[Candidate, ...]
     front: tuple[Candidate, ...]
     num_evaluated: int
+    num_given_up: int = 0
+    num_predicted: int = 0
+    quality: QualityCard | None = None
     seed: int
 
 

@@ -90,6 +90,15 @@ def search(
         f"winner {winner.arch.key}: {winner.arch}",
         f"  validation loss {winner.loss:.4f}, {winner.num_parameters:,} parameters",
     ]
+    counts = f"  {result.num_evaluated:,} subnets evaluated"
+    if result.num_given_up:
+        counts += f", {result.num_given_up:,} of them only until they were clearly worse"
+    if result.quality is not None:
+        counts += (
+            f", {result.num_predicted:,} predicted; the quality predictor's Kendall tau on subnets held out from it: "
+            f"{result.quality.kendall_tau:.3f}"
+        )
+    lines.append(counts)
     if winner.predicted_ms is not None:
         lines.append(f"  predicted {winner.predicted_ms:.2f} ms, " + measured(winner.measured_ms, result.limits))
     show(result, as_json, "\n".join(lines), "mosdeploy export")

@@ -22,6 +22,7 @@ MLP_MIN_SAMPLES = 100
 """With fewer, an ensemble has never won on published or own data, and its trial costs seconds."""
 NUM_FOLDS = 10
 MLP_NUM_FOLDS = 5
+MLP_WEIGHT_DECAY = 10.0
 ALL_COLUMNS_GAIN, MLP_GAIN = 0.01, 0.02
 """Share by which the larger model has to lower the cross-validated error."""
 ALL_COLUMNS_MIN_SAMPLES = 50
@@ -171,7 +172,9 @@ def _fit_correction(
     model: AdditiveModel, columns: FloatArray, features: FloatArray, latency_ms: FloatArray
 ) -> MlpEnsemble:
     trusted = model.weights > 0
-    return fit_mlp(features[trusted], np.log(latency_ms[trusted] / model.predict(columns[trusted])))
+    return fit_mlp(
+        features[trusted], np.log(latency_ms[trusted] / model.predict(columns[trusted])), weight_decay=MLP_WEIGHT_DECAY
+    )
 
 
 def _trimmed_error(held_out: HeldOut, latency_ms: FloatArray) -> float:

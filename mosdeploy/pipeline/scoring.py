@@ -3,6 +3,7 @@
 from ..errors import ConfigError
 from ..records import Scores, ScoreTable
 from ..workspace import write_record
+from .pieces import VALIDATION_TOKENS
 from .run import Progress, Run
 from .training import trained
 from .weights import choose, trained_alone
@@ -23,6 +24,7 @@ def evaluate(run: Run, names: tuple[str, ...] | None, beam: int | None, progress
     StaleInputError
         If the run is not trained, or `winner` is asked for before a search.
     """
+    from ..training.batches import ordered_batches
     from ..training.evaluate import bleu_chrf, validation_loss
 
     state, beam = trained(run), beam or run.config.workload.beam
@@ -33,7 +35,7 @@ def evaluate(run: Run, names: tuple[str, ...] | None, beam: int | None, progress
         raise ConfigError("the corpus has no test pairs; name some as corpus.test, or raise corpus.test_fraction")
     sources = state.tokenizer.encode_many([source for source, _ in state.corpus.test])
     references = [target for _, target in state.corpus.test]
-    valid = state.valid_batches(len(state.corpus.valid))
+    valid = ordered_batches(state.valid_pairs(len(state.corpus.valid)), VALIDATION_TOKENS)
     judged = {name: choose(state, arch, "inherited") for name, arch in archs.items()}
     for name, arch in archs.items():
         judged |= {f"{name}, {other.weights}": other for other in trained_alone(state, arch)}

@@ -13,12 +13,12 @@ from ..records import CorpusCard, SearchResult, SupernetCard
 from ..schema import Record, parse, parse_json_file
 from ..space import ArchConfig
 from ..workspace import fingerprint, locked, read_record, sha256_file, write_record
-from .pieces import VALIDATION_TOKENS, forget_pieces, read_pieces, shown, write_pieces
+from .pieces import forget_pieces, read_pieces, shown, write_pieces
 from .run import Progress, Run
 
 if TYPE_CHECKING:
     from ..supernet import Subnet, Supernet
-    from ..training.batches import Batch
+    from ..training.batches import TokenizedPairs
     from ..training.corpus import Corpus
     from ..training.ranks import Ranks
     from ..training.tokenizer import Tokenizer
@@ -156,12 +156,11 @@ class Trained:
 
         return Tokenizer(self.run.workspace.tokenizer_path)
 
-    def valid_batches(self, num_pairs: int) -> "list[Batch]":
-        """The first validation pairs, in batches."""
-        from ..training.batches import ordered_batches, tokenize
+    def valid_pairs(self, num_pairs: int) -> "TokenizedPairs":
+        """The first validation pairs, as piece ids."""
+        from ..training.batches import tokenize
 
-        pairs = tokenize(self.tokenizer, self.corpus.valid[:num_pairs], self.run.config.corpus.max_pieces)
-        return ordered_batches(pairs, VALIDATION_TOKENS)
+        return tokenize(self.tokenizer, self.corpus.valid[:num_pairs], self.run.config.corpus.max_pieces)
 
     def subnet(self, arch: ArchConfig) -> "Subnet":
         """An inherited subnet."""

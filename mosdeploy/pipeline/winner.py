@@ -1,15 +1,15 @@
 """The verb that joins all rooms: search the supernet, then measure the finalists on the device."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..config import SearchConfig, parse_count, parse_duration_ms
 from ..errors import ConfigError, InfeasibleError, MosdeployError, PredictorError, StaleInputError
 from ..profiles import load_profile
-from ..records import Candidate, Limits, SearchResult
-from ..space import ArchConfig
+from ..records import Candidate, Limits, QualityCard, SearchResult
+from ..space import ArchConfig, GeneArray
 from ..workspace import fingerprint, locked, write_record
 from .measuring import collect
 from .predictors import predictor
@@ -18,7 +18,9 @@ from .training import Trained, trained
 
 if TYPE_CHECKING:
     from ..latency.predictor import LatencyPredictor
+    from ..losses import BlockLosses, LossCache, Losses
     from ..search import Cost, Evolution
+    from ..search.predicted import FloatArray, PredictLoss
 
 MAX_VERIFY_ROUNDS = 3
 """How often further finalists are measured when none of those before kept the limit."""
@@ -51,7 +53,7 @@ def search(
     DeviceError
         If the device fails while the finalists are measured.
     """
-    from ..search import choose_winner, evolve
+    from ..search import choose_winner
 
     limits = _with_defaults(limits, run.config.search)
     state, name = trained(run), run.profiled_device_name(device)
@@ -65,17 +67,8 @@ def search(
         f"another `mosdeploy search` runs in {run.workspace.root.absolute()}; wait for it, or stop it"
     )
     with locked(run.workspace.quality_path, busy):
-        evolution = evolve(
-            run.config.space,
-            run.config.search,
-            limits,
-            loss=_loss(state),
-            cost=_cost(state),
-            predict_ms=model.predict if model else None,
-            progress=lambda p: progress.update(
-                "search", p.iteration, p.iterations, f"best loss {p.best_loss:.4f}, {p.num_evaluated} subnets"
-            ),
-        )
+        cache, losses = _losses(state)
+        evolution, quality = _evolve(state, cache.made_from, losses, limits, model, progress)
         if verify:
             margin = math.expm1(model.interval) if model else 0.0
             measured = _measure(run, name, evolution, limits, margin, ssh_config, progress)
@@ -94,6 +87,9 @@ def search(
             finalists=tuple(measured),
             front=evolution.front,
             num_evaluated=evolution.num_evaluated,
+            num_given_up=cache.num_given_up,
+            num_predicted=evolution.num_predicted,
+            quality=quality,
             seed=run.config.search.seed,
         )
         write_record(run.workspace.search_result_path, result)
@@ -124,16 +120,54 @@ def _predictor(run: Run, device: str, limits: Limits) -> "LatencyPredictor | Non
         return None
 
 
-def _loss(state: Trained) -> Callable[[ArchConfig], float]:
-    """Validation loss of inherited subnets; what a killed search computed is not computed again."""
-    from ..losses import LossCache
-    from ..training.evaluate import validation_loss
+def _evolve(
+    state: Trained,
+    made_from: str,
+    losses: "Losses",
+    limits: Limits,
+    model: "LatencyPredictor | None",
+    progress: Progress,
+) -> "tuple[Evolution, QualityCard | None]":
+    """What the search saw, on true losses or by a quality predictor, which is saved and whose card comes along."""
+    from ..quality import QualityPredictor
+    from ..search import evolve, evolve_predicted
 
-    batches = state.valid_batches(state.run.config.search.eval_pairs)
+    config, fitted = state.run.config, list[QualityPredictor]()
+
+    def fit(genes: GeneArray, known: "FloatArray") -> "PredictLoss":
+        fitted.append(QualityPredictor.fit(config.space, genes, known, made_from))
+        return fitted[-1].predict
+
+    options: dict[str, Any] = {
+        "losses": losses,
+        "cost": _cost(state),
+        "predict_ms": model.predict if model else None,
+        "progress": lambda p: progress.update(
+            "search", p.iteration, p.iterations, f"best loss {p.best_loss:.4f}, {p.num_evaluated} subnets"
+        ),
+    }
+    if config.search.quality == "evaluate":
+        return evolve(config.space, config.search, limits, **options), None
+    evolution = evolve_predicted(config.space, config.search, limits, fit=fit, **options)
+    fitted[-1].save(state.run.workspace.quality_predictor_path)
+    return evolution, fitted[-1].card
+
+
+def _losses(state: Trained) -> "tuple[LossCache, Losses]":
+    """Validation losses of inherited subnets; what a killed search computed is not computed again."""
+    from ..losses import LossCache
+    from ..training.yardstick import Yardstick
+
     num_pairs = state.run.config.search.eval_pairs
-    made_from = fingerprint(state.card.supernet_sha256, state.corpus.sha256, num_pairs)
+    yardstick = Yardstick(state.valid_pairs(num_pairs))
+    made_from = fingerprint(state.card.supernet_sha256, state.corpus.sha256, num_pairs, yardstick.rule)
     cache = LossCache(state.run.workspace.quality_path, made_from)
-    return cache.wrap(lambda arch: validation_loss(state.subnet(arch), batches))
+
+    def measure(archs: Sequence[ArchConfig], rivals: "Sequence[BlockLosses | None]") -> "Iterator[BlockLosses]":
+        for arch, rival in zip(archs, rivals, strict=True):
+            yield yardstick.read(state.subnet(arch), rival)
+
+    return cache, cache.wrap(measure)
 
 
 def _cost(state: Trained) -> "Callable[[ArchConfig], Cost]":

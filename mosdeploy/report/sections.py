@@ -114,6 +114,11 @@ def quality_section(report: Report) -> Markup:
         f"{search.num_evaluated:,} architectures were compared by the validation loss of the subnet that each inherits "
         "(lower is better). The front holds those that no other beats in both."
     )
+    if search.quality is not None:
+        text += (
+            f" {search.num_predicted:,} more were only predicted; the predictor's Kendall tau on subnets held out from "
+            f"it is {search.quality.kendall_tau:.3f}."
+        )
     return element(
         "section",
         element("h2", "Quality against latency"),

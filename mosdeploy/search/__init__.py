@@ -1,6 +1,6 @@
 """Candidates under limits: the evolution, the front, the finalists and the winner.
 
-In: a space, limits, and callables that price an architecture (`predict_ms`, `cost`, `loss`). Out: an `Evolution`; from
+In: a space, limits, and callables that price architectures (`predict_ms`, `cost`, `losses`). Out: an `Evolution`; from
 it the few subnets to measure on the device; from those, measured, the winner. This room knows no network, no device
 and no predictor, and writes nothing: a search that was killed is run again with the losses that it had paid for
 (losses.py), and takes the same way.
@@ -8,6 +8,7 @@ and no predictor, and writes nothing: a search that was killed is run again with
 
 from .evolution import Evolution, Progress, evolve, pareto_front
 from .finalists import choose_winner, finalists
+from .predicted import evolve_predicted
 from .prices import Cost
 
-__all__ = ["Cost", "Evolution", "Progress", "choose_winner", "evolve", "finalists", "pareto_front"]
+__all__ = ["Cost", "Evolution", "Progress", "choose_winner", "evolve", "evolve_predicted", "finalists", "pareto_front"]

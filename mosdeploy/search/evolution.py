@@ -6,21 +6,20 @@ once, several limits hold together, and no loop waits for a candidate that the s
 
 import functools
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..config import SearchConfig
-from ..errors import ConfigError, MosdeployError
+from ..errors import MosdeployError
+from ..losses import Losses
 from ..records import Candidate, Limits
 from ..space import ArchConfig, SearchSpace
 from .prices import CostOf, PredictMs, Prices, feasible_start
 
 MAX_DRAW_ROUNDS = 32
 """How often a batch of candidates is redrawn for the ones above a limit or already known."""
-
-Loss = Callable[[ArchConfig], float]
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,15 @@ class Progress:
 
 @dataclass(frozen=True)
 class Evolution:
-    """What the search saw: everything with a finite loss, best first, and the Pareto front among it."""
+    """What the search saw: everything with a finite loss, best first, and the Pareto front among it.
+
+    `num_evaluated` counts what the losses were asked of, `num_predicted` what a quality predictor was.
+    """
 
     ranked: tuple[Candidate, ...]
     front: tuple[Candidate, ...]
     num_evaluated: int
+    num_predicted: int = 0
 
 
 def evolve(
@@ -47,7 +50,7 @@ def evolve(
     config: SearchConfig,
     limits: Limits,
     *,
-    loss: Loss,
+    losses: Losses,
     cost: CostOf,
     predict_ms: PredictMs | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -60,9 +63,9 @@ def evolve(
 
     Parameters
     ----------
-    loss
-        Validation loss of the inherited subnet, lower is better; called once an architecture. A candidate whose loss is
-        not finite is counted and forgotten.
+    losses
+        Called once an iteration, asked once for an architecture. A candidate without a finite loss is counted and
+        forgotten. Rivals are such that neither the parents to come nor the front would hold a worse candidate.
     cost
         Weights and bytes of an architecture.
     predict_ms
@@ -77,19 +80,16 @@ def evolve(
     MosdeployError
         If no loss is finite.
     """
-    if limits.max_latency_ms is not None and predict_ms is None:
-        raise ConfigError(
-            "a latency limit needs a latency predictor; run `mosdeploy profile` and `mosdeploy fit` first"
-        )
     rng = np.random.default_rng(config.seed)
     prices = Prices(space, limits, cost, predict_ms)
     start = feasible_start(prices, rng)
     seen: dict[ArchConfig, float] = {}
 
-    def evaluate(archs: list[ArchConfig], iteration: int) -> list[ArchConfig]:
-        seen.update({arch: float(loss(arch)) for arch in archs})
-        finite = [arch for arch, value in seen.items() if math.isfinite(value)]
-        ranked = sorted(finite, key=lambda arch: (seen[arch], prices.latency_ms(arch) or 0.0, arch.key))
+    def evaluate(archs: list[ArchConfig], iteration: int, ranked: list[ArchConfig]) -> list[ArchConfig]:
+        rivals = _rivals(archs, ranked, config.parents, prices)
+        for arch, loss in zip(archs, losses(archs, rivals), strict=True):
+            seen[arch] = math.nan if loss is None else loss
+        ranked = rank(seen, prices)
         if progress is not None:
             best = seen[ranked[0]] if ranked else math.inf
             progress(Progress(iteration, config.iterations, best, len(seen)))
@@ -103,17 +103,34 @@ def evolve(
         return space.cross(parents[first], parents[second], rng)
 
     population = [start]
-    population += _draw(lambda: space.sample(rng), config.population - 1, prices, population)
-    population += _draw(lambda: mutant([start]), config.population - len(population), prices, population)
-    ranked = evaluate(population, 0)
+    population += draw(lambda: space.sample(rng), config.population - 1, prices, population)
+    population += draw(lambda: mutant([start]), config.population - len(population), prices, population)
+    ranked = evaluate(population, 0, [])
     for iteration in range(1, config.iterations + 1):
         parents = ranked[: config.parents] or [start]
-        children = _draw(functools.partial(mutant, parents), config.mutations, prices, seen)
-        children += _draw(functools.partial(cross, parents), config.crossovers, prices, [*seen, *children])
-        ranked = evaluate(children, iteration)
-    if not ranked:
+        children = draw(functools.partial(mutant, parents), config.mutations, prices, seen)
+        children += draw(functools.partial(cross, parents), config.crossovers, prices, [*seen, *children])
+        ranked = evaluate(children, iteration, ranked)
+    return conclude(seen, prices)
+
+
+def rank(seen: Mapping[ArchConfig, float], prices: Prices) -> list[ArchConfig]:
+    """The architectures of finite loss, best first; of equal ones the fastest."""
+    finite = [arch for arch, loss in seen.items() if math.isfinite(loss)]
+    return sorted(finite, key=lambda arch: (seen[arch], prices.latency_ms(arch) or 0.0, arch.key))
+
+
+def conclude(seen: Mapping[ArchConfig, float], prices: Prices) -> Evolution:
+    """What came of a search: the ranking and the front of those within the limits.
+
+    Raises
+    ------
+    MosdeployError
+        If no loss is finite.
+    """
+    candidates = [prices.candidate(arch, seen[arch]) for arch in rank(seen, prices) if prices.excess(arch) == 0.0]
+    if not candidates:
         raise MosdeployError(f"none of {len(seen)} subnets has a finite validation loss; train the supernet again")
-    candidates = [prices.candidate(arch, seen[arch]) for arch in ranked]
     return Evolution(tuple(candidates), pareto_front(candidates), len(seen))
 
 
@@ -130,9 +147,25 @@ def pareto_front(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     return tuple(front)
 
 
-def _draw(
-    make: Callable[[], ArchConfig], count: int, prices: Prices, known: Collection[ArchConfig]
-) -> list[ArchConfig]:
+def _rivals(
+    archs: list[ArchConfig], ranked: list[ArchConfig], num_parents: int, prices: Prices
+) -> list[ArchConfig | None]:
+    """Whom each has to beat, or else it is neither a parent nor on the front; None while anyone would do.
+
+    That is the worse of two: the last of the parents, and the best of those that cost no more.
+    """
+    paid = [prices.price(arch) for arch in ranked]
+
+    def rival(arch: ArchConfig) -> ArchConfig | None:
+        price = prices.price(arch)
+        leader = next((i for i, other in enumerate(paid) if other <= price), len(ranked))
+        place = max(leader, num_parents - 1)
+        return ranked[place] if place < len(ranked) else None
+
+    return [rival(arch) for arch in archs]
+
+
+def draw(make: Callable[[], ArchConfig], count: int, prices: Prices, known: Collection[ArchConfig]) -> list[ArchConfig]:
     """Up to `count` new architectures within the limits; fewer when `MAX_DRAW_ROUNDS` did not find them."""
     taken, found = set(known), list[ArchConfig]()
     for _ in range(MAX_DRAW_ROUNDS):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InfeasibleError
+from ..errors import ConfigError, InfeasibleError
 from ..records import Candidate, Limits
 from ..space import ArchConfig, GeneArray, SearchSpace
 
@@ -33,9 +33,19 @@ CostOf = Callable[[ArchConfig], Cost]
 
 
 class Prices:
-    """Latency and cost of architectures, computed once each and only when asked for, and which limits they break."""
+    """Latency and cost of architectures, computed once each and only when asked for, and which limits they break.
+
+    Raises
+    ------
+    ConfigError
+        For a latency limit without `predict_ms`.
+    """
 
     def __init__(self, space: SearchSpace, limits: Limits, cost: CostOf, predict_ms: PredictMs | None) -> None:
+        if limits.max_latency_ms is not None and predict_ms is None:
+            raise ConfigError(
+                "a latency limit needs a latency predictor; run `mosdeploy profile` and `mosdeploy fit` first"
+            )
         self.space, self.limits = space, limits
         self._cost, self._predict_ms = functools.cache(cost), predict_ms
         self._latency_ms: dict[ArchConfig, float | None] = {}
@@ -51,8 +61,14 @@ class Prices:
         self._latency_ms.update(zip(new, latency, strict=True))
 
     def latency_ms(self, arch: ArchConfig) -> float | None:
-        self.learn([arch])
+        if arch not in self._latency_ms:
+            self.learn([arch])
         return self._latency_ms[arch]
+
+    def price(self, arch: ArchConfig) -> float:
+        """What the front weighs against the loss: latency, or without a predictor the number of weights."""
+        latency_ms = self.latency_ms(arch)
+        return self._cost(arch).num_parameters if latency_ms is None else latency_ms
 
     def loads(self, arch: ArchConfig) -> dict[str, float]:
         """Each limited quantity as a share of its limit."""

@@ -183,7 +183,7 @@ class Batches:
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of a step; the same for the same seed, whatever was asked before."""
-        return _pad(self._pairs, self._group(step))
+        return pad(self._pairs, self._group(step))
 
     def num_tokens(self, step: int) -> int:
         """`num_tokens` of the batch of a step, without making it."""
@@ -212,9 +212,21 @@ def ordered_batches(pairs: TokenizedPairs, tokens_per_batch: int) -> list[Batch]
     ConfigError
         If one pair alone is longer than a batch, or there are no pairs.
     """
-    order = np.argsort(pairs.widths, kind="stable")
-    cuts = _cuts(pairs.widths[order], tokens_per_batch)
-    return [_pad(pairs, group) for group in np.split(order, cuts[1:-1])]
+    return [pad(pairs, group) for group in ordered_groups(pairs, np.arange(len(pairs)), tokens_per_batch)]
+
+
+def ordered_groups(
+    pairs: TokenizedPairs, rows: npt.NDArray[np.int64], tokens_per_batch: int
+) -> list[npt.NDArray[np.int64]]:
+    """Deal some of the pairs to as few batches as hold them, sorted by length; `pad` makes a batch of each group.
+
+    Raises
+    ------
+    ConfigError
+        If one pair alone is longer than a batch, or there are no pairs.
+    """
+    order = rows[np.argsort(pairs.widths[rows], kind="stable")]
+    return np.split(order, _cuts(pairs.widths[order], tokens_per_batch)[1:-1])
 
 
 def pad_rows(rows: Sequence[npt.ArrayLike]) -> Tensor:
@@ -226,7 +238,8 @@ def pad_rows(rows: Sequence[npt.ArrayLike]) -> Tensor:
     return torch.from_numpy(padded)
 
 
-def _pad(pairs: TokenizedPairs, group: npt.NDArray[np.int64]) -> Batch:
+def pad(pairs: TokenizedPairs, group: npt.NDArray[np.int64]) -> Batch:
+    """Put the pairs of a group into one batch, in order."""
     sources = [pairs.sources[i] for i in group]
     targets = [pairs.targets[i] for i in group]
     return Batch(

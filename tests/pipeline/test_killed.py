@@ -73,12 +73,16 @@ def test_a_killed_profile_measures_nothing_twice(walked: Path, tmp_path: Path) -
     assert len(keys) == len(set(keys)) == 12
 
 
-def test_a_killed_search_pays_for_no_loss_twice(walked: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("quality", ["evaluate", "predict"])
+def test_a_killed_search_pays_for_no_loss_twice(walked: Path, tmp_path: Path, quality: str) -> None:
     words = ("search", "--max-latency", "10s", "--no-verify")
     undisturbed = Path(shutil.copytree(walked, tmp_path / "undisturbed"))
     killed = Path(shutil.copytree(walked, tmp_path / "killed"))
     for root in (undisturbed, killed):
         shutil.rmtree(root / "search")
+        text = (root / "mosdeploy.toml").read_text()
+        options = f'[search]\nquality = "{quality}"\nquality_samples = 16\n'
+        (root / "mosdeploy.toml").write_text(text.replace("[search]\n", options))
     finish(undisturbed, *words)
     left = kill_at(killed, killed / "search" / "quality.jsonl", 5, *words)
     finish(killed, *words)

@@ -80,6 +80,9 @@ class Problem:
         self.calls.append(arch)
         return 10 - math.log(self.space.num_parameters(arch, VOCAB_SIZE)) + 0.1 * arch.encoder_layers[0].heads
 
+    def losses(self, archs, rivals):
+        yield from map(self.loss, archs)
+
     def cost(self, arch):
         weights = self.space.num_parameters(arch, VOCAB_SIZE)
         return Cost(num_parameters=weights, size_bytes=4 * weights + 1000)
@@ -92,7 +95,7 @@ class Problem:
             self.space,
             config,
             limits or Limits(),
-            loss=self.loss,
+            losses=self.losses,
             cost=self.cost,
             predict_ms=self.predict_ms,
             **options,
@@ -164,7 +167,7 @@ def test_a_loss_that_is_not_finite_is_counted_and_forgotten(space):
         space,
         CONFIG,
         Limits(),
-        loss=lambda arch: math.nan if len(arch.decoder_layers) == 3 else problem.loss(arch),
+        losses=lambda archs, _: [math.nan if len(a.decoder_layers) == 3 else problem.loss(a) for a in archs],
         cost=problem.cost,
     )
     assert evolution.ranked
@@ -225,7 +228,7 @@ def test_too_few_parameters_name_the_least(tiny):
 def test_a_latency_limit_without_a_predictor_is_refused(space):
     problem = Problem(space)
     with pytest.raises(ConfigError, match="needs a latency predictor"):
-        evolve(space, CONFIG, Limits(max_latency_ms=1.0), loss=problem.loss, cost=problem.cost)
+        evolve(space, CONFIG, Limits(max_latency_ms=1.0), losses=problem.losses, cost=problem.cost)
 
 
 # -- front, finalists, winner ---------------------------------------------------------------------------------------
