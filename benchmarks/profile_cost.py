@@ -23,6 +23,7 @@ import onnxruntime
 from onnx import TensorProto
 
 from mosdeploy.config import DeviceProfile, MeasureProtocol, RunConfig, Workload
+from mosdeploy.costs import num_parameters
 from mosdeploy.devices.agent import REFERENCE
 from mosdeploy.devices.connect import LastingSession, open_session
 from mosdeploy.devices.job import AgentResult
@@ -229,7 +230,7 @@ def benchmark(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     def errors(size: int) -> dict[str, Any]:
         return predictor_errors(config, profile, designed[:size], held_out, found, folder / f"from-{size}")
 
-    parameters = [config.space.num_parameters(arch, config.corpus.vocab_size) for arch in [*designed, *held_out]]
+    parameters = [num_parameters(config.space, arch, config.corpus.vocab_size) for arch in [*designed, *held_out]]
     return {
         "recipe": options.recipe,
         "workload": workload.model_dump(),

@@ -26,6 +26,7 @@ from scipy.stats import kendalltau
 
 from mosdeploy import pipeline
 from mosdeploy.config import SearchConfig
+from mosdeploy.costs import num_parameters
 from mosdeploy.losses import BlockLosses, LossCache, Losses
 from mosdeploy.pipeline.training import Trained, trained
 from mosdeploy.quality import QualityPredictor
@@ -112,7 +113,7 @@ def search(way: str, state: Trained, config: SearchConfig, limits: Limits, yards
 
     options: dict[str, Any] = {
         "losses": meter.losses(race=way == "race"),
-        "cost": lambda arch: Cost(space.num_parameters(arch, state.card.vocab_size), 0),
+        "cost": lambda arch: Cost(num_parameters(space, arch, state.card.vocab_size), 0),
         "progress": lambda p: print(f"{way}: {p.iteration}/{p.iterations} {p.num_evaluated}", file=sys.stderr),
     }
     start = time.process_time()
@@ -161,7 +162,7 @@ def main() -> None:
     space, vocab_size, config = state.run.config.space, state.card.vocab_size, state.run.config.search
     if not options.as_configured:
         config = SearchConfig(eval_pairs=config.eval_pairs, seed=config.seed)
-    ends = [space.num_parameters(arch, vocab_size) for arch in (space.smallest, space.largest)]
+    ends = [num_parameters(space, arch, vocab_size) for arch in (space.smallest, space.largest)]
     limits = Limits(max_parameters=sum(ends) // 2)
     yardstick = Yardstick(state.valid_pairs(config.eval_pairs))
     for _ in range(3):  # the first passes pay for what torch sets up

@@ -1,7 +1,7 @@
 """Search spaces and the architectures in them.
 
-In: lists of choices from a TOML file. Out: canonical `ArchConfig`s, their encodings, their parameter and MAC counts.
-This file knows no weights and no latency.
+In: lists of choices from a TOML file. Out: canonical `ArchConfig`s and their encodings. This file knows no weights, no
+costs and no latency.
 
 An architecture has three spellings, each made from the other: `ArchConfig` (the record), a *gene row* (integers of
 fixed length, 0 for what does not exist; what predictors and populations use) and the per-layer *encoding* (gene row
@@ -328,34 +328,6 @@ class SearchSpace(Record):
             part["cross_span"].sum(1) / decoder_depth,
         ]
         return np.stack(columns, axis=1).astype(np.float64)
-
-    # -- counts -------------------------------------------------------------------------------------------------
-
-    def num_parameters(self, arch: ArchConfig, vocab_size: int) -> int:
-        """Exact number of weights of the extracted subnet (one shared embedding table, no output bias)."""
-        e, d, q = arch.encoder_embed_dim, arch.decoder_embed_dim, self.qkv_dim
-
-        def attention(query_dim: int, memory_dim: int) -> int:
-            return (query_dim * q + q) + 2 * (memory_dim * q + q) + (q * query_dim + query_dim)
-
-        def ffn(dim: int, ffn_dim: int) -> int:
-            return 2 * dim * ffn_dim + ffn_dim + dim
-
-        total = vocab_size * max(e, d)
-        total += sum(attention(e, e) + ffn(e, x.ffn_dim) + 4 * e for x in arch.encoder_layers)
-        total += sum(attention(d, d) + attention(d, e) + ffn(d, x.ffn_dim) + 6 * d for x in arch.decoder_layers)
-        return total + (2 * e + 2 * d if self.norm == "pre" else 0)
-
-    def num_macs(self, arch: ArchConfig, vocab_size: int, source_len: int, decode_steps: int, beam: int = 1) -> int:
-        """Exact multiply-accumulates of one translation with a key/value cache (matrix products only)."""
-        e, d, q, s, t = arch.encoder_embed_dim, arch.decoder_embed_dim, self.qkv_dim, source_len, decode_steps
-        encoder = sum(s * (4 * e * q + 2 * e * x.ffn_dim) + 2 * s * s * q for x in arch.encoder_layers)
-        cross_memory = sum(x.cross_span * s * 2 * e * q for x in arch.decoder_layers)
-        steps = 0
-        for x in arch.decoder_layers:
-            steps += t * (4 * d * q + 2 * d * q + 2 * d * x.ffn_dim)  # projections and FFN
-            steps += t * (t + 1) * q + t * 2 * x.cross_span * s * q  # scores and mixes, self and cross
-        return encoder + cross_memory + beam * (steps + t * vocab_size * d)
 
     # -- inner --------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from mosdeploy.config import (
     parse_duration_ms,
     parse_percent,
 )
+from mosdeploy.costs import num_parameters
 from mosdeploy.errors import ConfigError
 from mosdeploy.schema import Record, load_toml, parse
 from mosdeploy.workspace import fingerprint
@@ -81,7 +82,7 @@ def test_bad_count_says_what_is_allowed(text: str) -> None:
 def test_shipped_recipe_is_valid(recipe: Path) -> None:
     config = load_toml(RunConfig, recipe)
     config.space.check(config.space.largest)
-    assert config.space.num_parameters(config.space.smallest, config.corpus.vocab_size) > 0
+    assert num_parameters(config.space, config.space.smallest, config.corpus.vocab_size) > 0
 
 
 def test_recipes_are_there() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mosdeploy.config import RunConfig, SearchConfig
+from mosdeploy.costs import num_parameters
 from mosdeploy.errors import StaleInputError
 from mosdeploy.losses import BlockLosses, LossCache
 from mosdeploy.race import clearly_worse
@@ -29,14 +30,14 @@ def path(tmp_path):
 
 def run(space, losses):
     def cost(arch):
-        return Cost(space.num_parameters(arch, 100), 0)
+        return Cost(num_parameters(space, arch, 100), 0)
 
     return evolve(space, CONFIG, Limits(), losses=losses, cost=cost)
 
 
 def made_up(space, arch):
     """Weights help, a deep encoder hurts: so that not everyone is on the front."""
-    return 1e5 / space.num_parameters(arch, 100) + len(arch.encoder_layers)
+    return 1e5 / num_parameters(space, arch, 100) + len(arch.encoder_layers)
 
 
 class Counting:

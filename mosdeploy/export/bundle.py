@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..config import ExportConfig, Workload
+from ..costs import num_parameters
 from ..errors import BundleError, ExportError, StaleInputError
 from ..records import BundleManifest, ParityReport, Runtime, SelfTest, Weights
 from ..space import ArchConfig, SearchSpace
@@ -228,7 +229,7 @@ def _manifest(
         max_source_len=config.max_source_len,
         max_decode_steps=config.max_decode_steps,
         arch=arch,
-        num_parameters=space.num_parameters(arch, vocab_size),
+        num_parameters=num_parameters(space, arch, vocab_size),
         workload=workload,
         device=origin.device,
         made_from=dict(origin.made_from),

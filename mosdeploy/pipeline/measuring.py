@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..config import DeviceProfile, Workload
+from ..costs import num_macs
 from ..errors import ConfigError, DeviceBusyError
 from ..profiles import at_host
 from ..records import LatencyContext
@@ -95,10 +96,10 @@ def middling(space: SearchSpace, workload: Workload, vocab_size: int) -> ArchCon
     """The reference, which shows how a device changes: of 101 random subnets, always the same, one of middling work."""
     rng = np.random.default_rng(0)
 
-    def num_macs(arch: ArchConfig) -> int:
-        return space.num_macs(arch, vocab_size, workload.source_len, workload.decode_steps, workload.beam)
+    def work(arch: ArchConfig) -> int:
+        return num_macs(space, arch, vocab_size, workload.source_len, workload.decode_steps, workload.beam)
 
-    return sorted((space.sample(rng) for _ in range(101)), key=num_macs)[50]
+    return sorted((space.sample(rng) for _ in range(101)), key=work)[50]
 
 
 def _measure(

@@ -1,5 +1,6 @@
 """The verb that translates the test set: evaluate."""
 
+from ..costs import num_parameters
 from ..errors import ConfigError
 from ..records import Scores, ScoreTable
 from ..workspace import write_record
@@ -46,7 +47,7 @@ def evaluate(run: Run, names: tuple[str, ...] | None, beam: int | None, progress
         bleu, chrf = bleu_chrf(outputs, references)
         subnets[name] = Scores(
             arch=chosen.subnet.arch,
-            num_parameters=run.config.space.num_parameters(chosen.subnet.arch, state.card.vocab_size),
+            num_parameters=num_parameters(run.config.space, chosen.subnet.arch, state.card.vocab_size),
             bleu=bleu,
             chrf=chrf,
             loss=validation_loss(chosen.subnet, valid),

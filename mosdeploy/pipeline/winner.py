@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import SearchConfig, parse_count, parse_duration_ms
+from ..costs import num_parameters
 from ..errors import ConfigError, InfeasibleError, MosdeployError, PredictorError, StaleInputError
 from ..profiles import load_profile
 from ..records import Candidate, Limits, QualityCard, SearchResult
@@ -176,7 +177,8 @@ def _cost(state: Trained) -> "Callable[[ArchConfig], Cost]":
 
     space, vocab_size, workload = state.run.config.space, state.card.vocab_size, state.run.config.workload
     return lambda arch: Cost(
-        space.num_parameters(arch, vocab_size), bundle_bytes(arch, space, vocab_size, workload.precision, workload.beam)
+        num_parameters(space, arch, vocab_size),
+        bundle_bytes(arch, space, vocab_size, workload.precision, workload.beam),
     )
 
 

@@ -2,12 +2,12 @@
 
 import json
 
+from spaces import space_of
 from tiny_onnx import tiny_model
 
 from mosdeploy.config import Workload
 from mosdeploy.devices.versions import gather
 from mosdeploy.records import BundleManifest, ParityReport
-from mosdeploy.space import SearchSpace
 from mosdeploy.workspace import sha256_bytes, write_record
 
 RUNTIME = """
@@ -25,18 +25,7 @@ def write_bundle(folder, tokenizer="good", width=8, more=b""):
     contents |= {"more.bin": more} if more else {}
     for file, data in contents.items():
         (folder / file).write_bytes(data)
-    arch = SearchSpace(
-        encoder_embed_dim=(8,),
-        decoder_embed_dim=(8,),
-        encoder_layers=(1,),
-        decoder_layers=(1,),
-        encoder_ffn_dim=(8,),
-        decoder_ffn_dim=(8,),
-        encoder_heads=(1,),
-        decoder_self_heads=(1,),
-        decoder_cross_heads=(1,),
-        qkv_dim=8,
-    ).largest
+    arch = space_of(embed_dim=(8,), layers=(1,), ffn_dim=(8,), heads=(1,), qkv_dim=8).largest
     manifest = BundleManifest(
         name=folder.name,
         precision="fp32",

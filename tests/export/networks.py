@@ -8,6 +8,7 @@ import numpy.typing as npt
 import onnxruntime
 import torch
 from onnx import ModelProto
+from spaces import space_of
 
 from mosdeploy.config import Precision
 from mosdeploy.export.onnx_graph import build_graph, state_arrays
@@ -22,18 +23,15 @@ MAX_POSITIONS = 40
 
 def make_space(norm: str) -> SearchSpace:
     """Unequal widths, heads of width 8, 12 and 24, spans up to the depth."""
-    return SearchSpace(
-        encoder_embed_dim=(20, 32),
-        decoder_embed_dim=(20, 28),
-        encoder_layers=(1, 2, 3),
-        decoder_layers=(1, 2),
-        encoder_ffn_dim=(24, 40),
-        decoder_ffn_dim=(24, 40),
-        encoder_heads=(1, 2, 3),
-        decoder_self_heads=(1, 2, 3),
-        decoder_cross_heads=(1, 2, 3),
-        cross_span=(1, 2, 3),
+    return space_of(
+        embed_dim=(20, 28),
+        layers=(1, 2),
+        ffn_dim=(24, 40),
+        heads=(1, 2, 3),
         qkv_dim=24,
+        encoder_embed_dim=(20, 32),
+        encoder_layers=(1, 2, 3),
+        cross_span=(1, 2, 3),
         norm=norm,
     )
 
@@ -55,19 +53,7 @@ def lively_subnet(arch: ArchConfig, space: SearchSpace, seed: int) -> Subnet:
 
 
 def small_space() -> SearchSpace:
-    return SearchSpace(
-        encoder_embed_dim=(24,),
-        decoder_embed_dim=(24,),
-        encoder_layers=(1,),
-        decoder_layers=(1,),
-        encoder_ffn_dim=(48,),
-        decoder_ffn_dim=(48,),
-        encoder_heads=(2,),
-        decoder_self_heads=(2,),
-        decoder_cross_heads=(2,),
-        qkv_dim=24,
-        norm="pre",
-    )
+    return space_of(embed_dim=(24,), layers=(1,), ffn_dim=(48,), heads=(2,), qkv_dim=24, norm="pre")
 
 
 def train_to_reverse() -> Subnet:

@@ -19,6 +19,7 @@ from networks import (
 )
 from onnx import checker
 
+from mosdeploy.costs import num_parameters
 from mosdeploy.errors import ArchError, ExportError
 from mosdeploy.export.onnx_graph import build_graph, state_arrays
 from mosdeploy.space import ArchConfig, SearchSpace
@@ -158,7 +159,7 @@ def test_every_weight_is_stored_once(space: SearchSpace) -> None:
         model = build(lively_subnet(arch, space, 0), space)
         stored = [x for x in model.graph.initializer if x.data_type == 1 and not x.name.startswith("float32[")]
         elements = sum(int(np.prod(x.dims)) for x in stored)
-        assert elements == space.num_parameters(arch, VOCAB_SIZE)
+        assert elements == num_parameters(space, arch, VOCAB_SIZE)
 
 
 # -- bad input ---------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from spaces import space_of
 
 from mosdeploy.config import DeviceProfile, Workload
 from mosdeploy.latency.columns import physical_columns, sums_from_genes
@@ -12,18 +13,15 @@ VOCAB_SIZE = 500
 
 @pytest.fixture(scope="session")
 def space() -> SearchSpace:
-    return SearchSpace(
-        encoder_embed_dim=(32, 48, 64),
-        decoder_embed_dim=(32, 64),
-        encoder_layers=(1, 2, 3),
-        decoder_layers=(1, 2, 4),
-        encoder_ffn_dim=(64, 128, 256),
-        decoder_ffn_dim=(64, 128, 256),
-        encoder_heads=(2, 4),
-        decoder_self_heads=(2, 4),
-        decoder_cross_heads=(2, 4),
-        cross_span=(1, 2),
+    return space_of(
+        embed_dim=(32, 64),
+        layers=(1, 2, 4),
+        ffn_dim=(64, 128, 256),
+        heads=(2, 4),
         qkv_dim=32,
+        encoder_embed_dim=(32, 48, 64),
+        encoder_layers=(1, 2, 3),
+        cross_span=(1, 2),
     )
 
 

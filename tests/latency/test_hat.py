@@ -2,12 +2,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from spaces import WMT
 
 from mosdeploy.config import Workload
 from mosdeploy.errors import ConfigError
 from mosdeploy.latency.fitting import measure_errors
 from mosdeploy.latency.hat import FEATURE_COLUMNS, TIME_COLUMNS, fit_hat, read_hat
-from mosdeploy.space import SearchSpace
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "hat"
 HEAD = ",".join((*FEATURE_COLUMNS, *TIME_COLUMNS, "latency_std_encoder", "latency_std_decoder"))
@@ -87,19 +87,7 @@ def test_too_few_rows_or_rows_of_another_space_are_refused(path, space, workload
     ],
 )
 def test_published_data_their_throttled_blocks_and_the_error_on_the_last_rows(name, spans, limit):
-    space = SearchSpace(
-        encoder_embed_dim=(512, 640),
-        decoder_embed_dim=(512, 640),
-        encoder_layers=(6,),
-        decoder_layers=(1, 2, 3, 4, 5, 6),
-        encoder_ffn_dim=(1024, 2048, 3072),
-        decoder_ffn_dim=(1024, 2048, 3072),
-        encoder_heads=(4, 8),
-        decoder_self_heads=(4, 8),
-        decoder_cross_heads=(4, 8),
-        cross_span=(1, 2, 3),
-        qkv_dim=512,
-    )
+    space = WMT
     data = read_hat(PUBLISHED / f"{name}.csv")
     train = data[:1400]
     predictor = fit_hat(train, space, Workload(beam=5), 32768, device="board", try_mlp=False)

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from spaces import space_of
 
 from mosdeploy.config import DeviceProfile, Workload
 from mosdeploy.errors import PredictorError
@@ -11,7 +12,6 @@ from mosdeploy.latency.fitting import measure_errors
 from mosdeploy.latency.hat import fit_hat, read_hat
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.latency.transfer import MIN_TRANSFER_SAMPLES, fit_map, fit_transfer
-from mosdeploy.space import SearchSpace
 from mosdeploy.workspace import fingerprint
 
 VOCAB_SIZE = 500
@@ -146,18 +146,14 @@ def test_save_and_load_keep_a_corrected_predictor(space, source, true_latency, m
 
 @pytest.mark.skipif(not PUBLISHED.is_dir(), reason="HAT's published data are not beside the checkout")
 def test_ten_rows_of_a_gpu_correct_the_predictor_of_a_raspberry_pi():
-    space = SearchSpace(
-        encoder_embed_dim=(512, 640),
-        decoder_embed_dim=(512, 640),
-        encoder_layers=(6,),
-        decoder_layers=(1, 2, 3, 4, 5, 6),
-        encoder_ffn_dim=(512, 1024, 2048, 3072),
-        decoder_ffn_dim=(512, 1024, 2048, 3072),
-        encoder_heads=(2, 4, 8),
-        decoder_self_heads=(2, 4, 8),
-        decoder_cross_heads=(2, 4, 8),
-        cross_span=(1, 2, 3),
+    space = space_of(
+        embed_dim=(512, 640),
+        layers=(1, 2, 3, 4, 5, 6),
+        ffn_dim=(512, 1024, 2048, 3072),
+        heads=(2, 4, 8),
         qkv_dim=512,
+        encoder_layers=(6,),
+        cross_span=(1, 2, 3),
     )
     pi, gpu = (read_hat(PUBLISHED / f"wmt14ende_{name}.csv") for name in ("cpu_raspberrypi", "gpu_titanxp"))
     source = fit_hat(pi[:1400], space, Workload(beam=5), 32768, device="rpi", try_mlp=False)

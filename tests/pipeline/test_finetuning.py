@@ -10,6 +10,7 @@ from walking import Silent
 
 from mosdeploy import pipeline
 from mosdeploy.config import FinetuneConfig, TrainingConfig
+from mosdeploy.costs import num_parameters
 from mosdeploy.errors import ConfigError, StaleInputError
 from mosdeploy.pipeline.finetuning import alone
 from mosdeploy.records import ScoreTable, SubnetCard
@@ -73,7 +74,7 @@ def test_a_killed_finetuning_goes_on_as_if_undisturbed(folder: Path, tmp_path: P
 def test_it_starts_from_the_inherited_weights_and_scratch_from_the_seed(folder: Path) -> None:
     tuned, scratch = finetune(folder), finetune(folder, from_scratch=True)
     run = pipeline.open_run(folder)
-    winner = run.config.space.num_parameters(tuned.arch, run.supernet_card().vocab_size)
+    winner = num_parameters(run.config.space, tuned.arch, run.supernet_card().vocab_size)
     table = pipeline.evaluate(run, ("winner",), None, Silent()).subnets
     assert list(table) == ["winner", "winner, finetuned", "winner, scratch"]
     assert table["winner"].loss == pytest.approx(tuned.start_loss, rel=1e-6)

@@ -8,6 +8,7 @@ import pytest
 from walking import Silent, make_run_folder
 
 from mosdeploy import pipeline
+from mosdeploy.costs import num_parameters
 from mosdeploy.errors import (
     ArchError,
     BundleError,
@@ -130,7 +131,7 @@ def test_a_limit_that_nothing_meets_names_the_fastest_subnet(folder: Path) -> No
 
 def test_limits_on_parameters_and_size_hold_together_with_latency(folder: Path) -> None:
     space = pipeline.open_run(folder).config.space
-    most = (space.num_parameters(space.smallest, 44) + space.num_parameters(space.largest, 44)) // 2
+    most = (num_parameters(space, space.smallest, 44) + num_parameters(space, space.largest, 44)) // 2
     result = search(folder, Limits(max_latency_ms=10_000.0, max_parameters=most, max_size_bytes=300_000))
     assert result.winner.num_parameters <= most
     assert result.winner.size_bytes <= 300_000

@@ -1,8 +1,10 @@
 """A run that never happened, as records, for the report's tests."""
 
 import numpy as np
+from spaces import space_of
 
 from mosdeploy.config import DeviceProfile, Workload
+from mosdeploy.costs import num_macs, num_parameters
 from mosdeploy.records import (
     BundleManifest,
     Candidate,
@@ -22,20 +24,15 @@ from mosdeploy.records import (
     Timing,
 )
 from mosdeploy.report import ReportInputs
-from mosdeploy.space import ArchConfig, SearchSpace
+from mosdeploy.space import ArchConfig
 
-SPACE = SearchSpace(
-    encoder_embed_dim=(128, 192),
-    decoder_embed_dim=(128, 192),
-    encoder_layers=(1, 2, 3),
-    decoder_layers=(1, 2, 3),
-    encoder_ffn_dim=(128, 256, 512),
-    decoder_ffn_dim=(128, 256, 512),
-    encoder_heads=(2, 4),
-    decoder_self_heads=(2, 4),
-    decoder_cross_heads=(2, 4),
-    cross_span=(1, 2),
+SPACE = space_of(
+    embed_dim=(128, 192),
+    layers=(1, 2, 3),
+    ffn_dim=(128, 256, 512),
+    heads=(2, 4),
     qkv_dim=192,
+    cross_span=(1, 2),
     norm="pre",
 )
 VOCAB = 1500
@@ -50,11 +47,11 @@ def digest(letter: str) -> str:
 
 def latency_ms(arch: ArchConfig) -> float:
     """A made-up law: 1 ms and 5 ms for each million multiply-accumulates."""
-    return 1.0 + 5e-6 * SPACE.num_macs(arch, VOCAB, WORKLOAD.source_len, WORKLOAD.decode_steps) / 20
+    return 1.0 + 5e-6 * num_macs(SPACE, arch, VOCAB, WORKLOAD.source_len, WORKLOAD.decode_steps) / 20
 
 
 def loss(arch: ArchConfig) -> float:
-    return 2.2 + 1.6e6 / SPACE.num_parameters(arch, VOCAB)
+    return 2.2 + 1.6e6 / num_parameters(SPACE, arch, VOCAB)
 
 
 def timing(median_ms: float) -> Timing:
@@ -62,7 +59,7 @@ def timing(median_ms: float) -> Timing:
 
 
 def candidate(arch: ArchConfig, measured_ms: float | None = None) -> Candidate:
-    parameters = SPACE.num_parameters(arch, VOCAB)
+    parameters = num_parameters(SPACE, arch, VOCAB)
     return Candidate(
         arch=arch,
         loss=loss(arch),
@@ -118,7 +115,7 @@ def manifest(arch: ArchConfig) -> BundleManifest:
         max_source_len=128,
         max_decode_steps=192,
         arch=arch,
-        num_parameters=SPACE.num_parameters(arch, VOCAB),
+        num_parameters=num_parameters(SPACE, arch, VOCAB),
         workload=WORKLOAD,
         device="rpi",
         made_from={"supernet": digest("b"), "tokenizer": digest("d")},
@@ -194,7 +191,7 @@ def supernet() -> SupernetCard:
 
 def scores(winner: ArchConfig) -> ScoreTable:
     def one(arch: ArchConfig, bleu: float) -> Scores:
-        parameters = SPACE.num_parameters(arch, VOCAB)
+        parameters = num_parameters(SPACE, arch, VOCAB)
         return Scores(
             arch=arch, num_parameters=parameters, bleu=bleu, chrf=bleu + 22.5, loss=loss(arch), num_pairs=180, beam=1
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from spaces import space_of
 
 from mosdeploy.config import ExportConfig, Workload
 from mosdeploy.export.bundle import BundleOrigin, export_bundle
@@ -24,6 +25,20 @@ WORDS = (
     *("the", "cat", "sees", "a", "small", "red", "house", "and", "takes", "one", "book", "from", "its", "green"),
     *("roof", "before", "rain", "falls", "again", "with", "every", "young", "quick", "fox", "jumps", "over"),
     *("lazy", "dogs", "who", "never", "move", "while", "bright", "winds", "blow", "past", "old", "trees"),
+)
+
+
+SPACE = space_of(
+    embed_dim=(32,),
+    layers=(1,),
+    ffn_dim=(48,),
+    heads=(2,),
+    qkv_dim=24,
+    encoder_embed_dim=(24,),
+    encoder_layers=(2,),
+    decoder_cross_heads=(3,),
+    cross_span=(2,),
+    norm="pre",
 )
 
 
@@ -46,22 +61,8 @@ def lively_subnet(space: SearchSpace) -> Subnet:
 
 
 def export(folder: Path, precision: str, beam: int = 1) -> Path:
-    space = SearchSpace(
-        encoder_embed_dim=(24,),
-        decoder_embed_dim=(32,),
-        encoder_layers=(2,),
-        decoder_layers=(1,),
-        encoder_ffn_dim=(48,),
-        decoder_ffn_dim=(48,),
-        encoder_heads=(2,),
-        decoder_self_heads=(2,),
-        decoder_cross_heads=(3,),
-        cross_span=(2,),
-        qkv_dim=24,
-        norm="pre",
-    )
     train_tokenizer([(text, text) for text in sentences(400, 0)], VOCAB_SIZE, folder / "pieces.model")
-    tokenizer, subnet, texts = Tokenizer(folder / "pieces.model"), lively_subnet(space), sentences(12, 1)
+    tokenizer, subnet, texts = Tokenizer(folder / "pieces.model"), lively_subnet(SPACE), sentences(12, 1)
     pairs = ParitySet(
         sources=texts,
         source_ids=tokenizer.encode_many(texts),
@@ -71,8 +72,8 @@ def export(folder: Path, precision: str, beam: int = 1) -> Path:
     )
     export_bundle(
         subnet,
-        space.largest,
-        space,
+        SPACE.largest,
+        SPACE,
         workload=Workload(precision=precision, beam=beam),
         config=CONFIG,
         origin=BundleOrigin("random", "en", "en", None, {}),

@@ -3,10 +3,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from conftest import VOCAB_SIZE, lively_subnet
+from conftest import SPACE, VOCAB_SIZE, lively_subnet
 
 from mosdeploy.runtime.search import CHUNK, SearchSettings, largest, search
-from mosdeploy.space import SearchSpace
 from mosdeploy.supernet.subnet import Subnet
 from mosdeploy.training.evaluate import translate
 
@@ -19,21 +18,7 @@ def settings(beam: int, max_steps: int, length_penalty: float = 0.6, min_steps: 
 
 @pytest.fixture(scope="module")
 def subnet() -> Subnet:
-    space = SearchSpace(
-        encoder_embed_dim=(24,),
-        decoder_embed_dim=(32,),
-        encoder_layers=(2,),
-        decoder_layers=(1,),
-        encoder_ffn_dim=(48,),
-        decoder_ffn_dim=(48,),
-        encoder_heads=(2,),
-        decoder_self_heads=(2,),
-        decoder_cross_heads=(3,),
-        cross_span=(2,),
-        qkv_dim=24,
-        norm="pre",
-    )
-    return lively_subnet(space)
+    return lively_subnet(SPACE)
 
 
 def steps_of(subnet: Subnet, source: list[int], beam: int) -> Callable:

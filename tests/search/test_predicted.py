@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from mosdeploy.config import RunConfig, SearchConfig
+from mosdeploy.costs import num_macs, num_parameters
 from mosdeploy.errors import ConfigError, InfeasibleError, MosdeployError
 from mosdeploy.records import Limits
 from mosdeploy.schema import load_toml
@@ -27,7 +28,7 @@ class Problem:
         self.space, self.error, self.asked, self.fitted_on = space, error, [], []
 
     def loss(self, arch):
-        return 10 - math.log(self.space.num_parameters(arch, VOCAB_SIZE)) + 0.1 * arch.encoder_layers[0].heads
+        return 10 - math.log(num_parameters(self.space, arch, VOCAB_SIZE)) + 0.1 * arch.encoder_layers[0].heads
 
     def losses(self, archs, rivals):
         assert rivals == [None] * len(archs)
@@ -46,11 +47,11 @@ class Problem:
         return predict
 
     def cost(self, arch):
-        weights = self.space.num_parameters(arch, VOCAB_SIZE)
+        weights = num_parameters(self.space, arch, VOCAB_SIZE)
         return Cost(weights, 4 * weights)
 
     def predict_ms(self, genes):
-        return np.array([self.space.num_macs(self.space.from_genes(row), VOCAB_SIZE, 10, 10) / 1e5 for row in genes])
+        return np.array([num_macs(self.space, self.space.from_genes(row), VOCAB_SIZE, 10, 10) / 1e5 for row in genes])
 
     def search(self, limits, config=CONFIG, **options):
         tools = {"losses": self.losses, "fit": self.fit, "cost": self.cost, "predict_ms": self.predict_ms} | options

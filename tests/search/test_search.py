@@ -3,8 +3,10 @@ import math
 
 import numpy as np
 import pytest
+from spaces import space_of
 
 from mosdeploy.config import SearchConfig
+from mosdeploy.costs import num_macs, num_parameters
 from mosdeploy.errors import ConfigError, InfeasibleError
 from mosdeploy.records import Candidate, Limits
 from mosdeploy.search import Cost, choose_winner, evolve, finalists, pareto_front
@@ -16,36 +18,24 @@ CONFIG = SearchConfig(population=30, parents=8, mutations=12, crossovers=12, ite
 
 @pytest.fixture(scope="module")
 def space():
-    return SearchSpace(
-        encoder_embed_dim=(32, 64),
-        decoder_embed_dim=(32, 64),
-        encoder_layers=(1, 2, 3),
-        decoder_layers=(1, 2, 3),
-        encoder_ffn_dim=(64, 128, 256),
-        decoder_ffn_dim=(64, 128, 256),
-        encoder_heads=(2, 4),
-        decoder_self_heads=(2, 4),
-        decoder_cross_heads=(2, 4),
-        cross_span=(1, 2),
-        qkv_dim=32,
+    return space_of(
+        embed_dim=(32, 64), layers=(1, 2, 3), ffn_dim=(64, 128, 256), heads=(2, 4), qkv_dim=32, cross_span=(1, 2)
     )
 
 
 @pytest.fixture(scope="module")
 def tiny():
     """Small enough to look at every architecture."""
-    return SearchSpace(
-        encoder_embed_dim=(32, 64),
-        decoder_embed_dim=(32, 64),
-        encoder_layers=(1, 2),
-        decoder_layers=(1, 2),
+    return space_of(
+        embed_dim=(32, 64),
+        layers=(1, 2),
+        ffn_dim=(64,),
+        heads=(2, 4),
+        qkv_dim=32,
         encoder_ffn_dim=(64, 128),
-        decoder_ffn_dim=(64,),
         encoder_heads=(2,),
-        decoder_self_heads=(2, 4),
         decoder_cross_heads=(2,),
         cross_span=(1, 2),
-        qkv_dim=32,
     )
 
 
@@ -74,17 +64,17 @@ class Problem:
 
     def __init__(self, space, latency=None):
         self.space, self.calls = space, []
-        self.latency = latency or (lambda arch: space.num_macs(arch, VOCAB_SIZE, 10, 10) / 1e5)
+        self.latency = latency or (lambda arch: num_macs(space, arch, VOCAB_SIZE, 10, 10) / 1e5)
 
     def loss(self, arch):
         self.calls.append(arch)
-        return 10 - math.log(self.space.num_parameters(arch, VOCAB_SIZE)) + 0.1 * arch.encoder_layers[0].heads
+        return 10 - math.log(num_parameters(self.space, arch, VOCAB_SIZE)) + 0.1 * arch.encoder_layers[0].heads
 
     def losses(self, archs, rivals):
         yield from map(self.loss, archs)
 
     def cost(self, arch):
-        weights = self.space.num_parameters(arch, VOCAB_SIZE)
+        weights = num_parameters(self.space, arch, VOCAB_SIZE)
         return Cost(num_parameters=weights, size_bytes=4 * weights + 1000)
 
     def predict_ms(self, genes):
@@ -134,7 +124,7 @@ def test_it_finds_the_best_of_a_tiny_space(tiny):
     problem = Problem(tiny)
     limits = Limits(max_parameters=40_000)
     best = min(
-        (problem.loss(arch) for arch in everything(tiny) if tiny.num_parameters(arch, VOCAB_SIZE) <= 40_000),
+        (problem.loss(arch) for arch in everything(tiny) if num_parameters(tiny, arch, VOCAB_SIZE) <= 40_000),
     )
     assert problem.evolve(limits).ranked[0].loss == best
 
@@ -208,9 +198,9 @@ def test_a_limit_that_the_smallest_breaks_is_met_by_descent(tiny):
 
 def test_each_limit_can_be_possible_and_all_together_not(tiny):
     def crooked(arch):  # only large networks are fast
-        return 1e6 / tiny.num_parameters(arch, VOCAB_SIZE)
+        return 1e6 / num_parameters(tiny, arch, VOCAB_SIZE)
 
-    weights = [tiny.num_parameters(arch, VOCAB_SIZE) for arch in everything(tiny)]
+    weights = [num_parameters(tiny, arch, VOCAB_SIZE) for arch in everything(tiny)]
     fastest = 1e6 / max(weights)
     limits = Limits(max_latency_ms=fastest, max_parameters=min(weights))
     with pytest.raises(InfeasibleError, match=rf"least found: {min(weights):.6g}\) together") as error:
@@ -219,7 +209,7 @@ def test_each_limit_can_be_possible_and_all_together_not(tiny):
 
 
 def test_too_few_parameters_name_the_least(tiny):
-    least = min(tiny.num_parameters(arch, VOCAB_SIZE) for arch in everything(tiny))
+    least = min(num_parameters(tiny, arch, VOCAB_SIZE) for arch in everything(tiny))
     with pytest.raises(InfeasibleError, match=rf"max_parameters = 10 \(least found: {least:.6g}\)") as error:
         Problem(tiny).evolve(Limits(max_parameters=10))
     assert error.value.fastest_latency_ms is None

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mosdeploy.config import SupernetConfig
+from mosdeploy.costs import num_parameters
 from mosdeploy.errors import ArchError
 from mosdeploy.space import ArchConfig, SearchSpace
 from mosdeploy.supernet import Supernet, extract
@@ -41,15 +42,14 @@ VARIANTS = [
 def test_the_extracted_subnet_computes_what_the_supernet_computes(
     space: SearchSpace, archs: list[ArchConfig], src: Tensor, prev: Tensor, variant: dict[str, object], norm: str
 ) -> None:
-    net = built(space.model_copy(update={"norm": norm}), **variant, num_experts=3)
+    space = space.model_copy(update={"norm": norm})
+    net = built(space, **variant, num_experts=3)
     for arch in archs:
         subnet = extract(net, arch)  # while the supernet is in training mode
         with torch.no_grad():
             logits = copy.deepcopy(net).eval()(src, prev, arch)
             torch.testing.assert_close(subnet(src, prev), logits, atol=1e-5, rtol=1e-5)
-        assert sum(x.numel() for x in subnet.state_dict().values()) == space.model_copy(
-            update={"norm": norm}
-        ).num_parameters(arch, VOCAB_SIZE)
+        assert sum(x.numel() for x in subnet.state_dict().values()) == num_parameters(space, arch, VOCAB_SIZE)
 
 
 def test_weights_are_generated_once_until_a_parameter_changes(space: SearchSpace, src: Tensor, prev: Tensor) -> None:

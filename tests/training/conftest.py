@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from spaces import SMALL
 
 from mosdeploy.space import SearchSpace
 from mosdeploy.training.batches import Ragged, TokenizedPairs
@@ -12,20 +13,7 @@ def vocab_size() -> int:
 
 @pytest.fixture
 def space() -> SearchSpace:
-    return SearchSpace(
-        encoder_embed_dim=(12, 16),
-        decoder_embed_dim=(8, 16),
-        encoder_layers=(1, 2),
-        decoder_layers=(1,),
-        encoder_ffn_dim=(16, 32),
-        decoder_ffn_dim=(16, 32),
-        encoder_heads=(1, 2),
-        decoder_self_heads=(1, 2),
-        decoder_cross_heads=(1, 2),
-        cross_span=(1, 2),
-        qkv_dim=16,
-        norm="pre",
-    )
+    return SMALL
 
 
 @pytest.fixture

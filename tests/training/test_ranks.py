@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from rank_job import Job, exchange, start, train_supernet
+from spaces import SMALL
 
 from mosdeploy.config import TrainingConfig
 from mosdeploy.errors import ConfigError
@@ -18,20 +19,6 @@ from mosdeploy.training.ranks import ALONE, Ranks, joined
 
 Task = Callable[[Job, int], object]
 
-SPACE = SearchSpace(
-    encoder_embed_dim=(12, 16),
-    decoder_embed_dim=(8, 16),
-    encoder_layers=(1, 2),
-    decoder_layers=(1,),
-    encoder_ffn_dim=(16, 32),
-    decoder_ffn_dim=(16, 32),
-    encoder_heads=(1, 2),
-    decoder_self_heads=(1, 2),
-    decoder_cross_heads=(1, 2),
-    cross_span=(1, 2),
-    qkv_dim=16,
-    norm="pre",
-)
 CONFIG = TrainingConfig(
     updates=6,
     tokens_per_batch=60,
@@ -74,7 +61,7 @@ def train(num_ranks: int, folder: Path, space: SearchSpace, config: TrainingConf
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one process comes to."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    assert train(1, folder, SPACE) == [None]
+    assert train(1, folder, SMALL) == [None]
     return folder
 
 
@@ -95,34 +82,34 @@ def same_way(folder: Path, undisturbed: Path) -> None:
 
 
 def test_two_ranks_walk_the_way_of_one(tmp_path: Path, undisturbed: Path) -> None:
-    assert train(2, tmp_path, SPACE) == [None, None]  # with dropout, and three batches for two ranks
+    assert train(2, tmp_path, SMALL) == [None, None]  # with dropout, and three batches for two ranks
     same_way(tmp_path, undisturbed)
 
 
 def test_a_killed_rank_ends_the_others_and_any_number_of_them_resumes(tmp_path: Path, undisturbed: Path) -> None:
-    survivor, _ = train(2, tmp_path, SPACE, signal="SIGKILL", stop_at=3, stopped_rank=1)
+    survivor, _ = train(2, tmp_path, SMALL, signal="SIGKILL", stop_at=3, stopped_rank=1)
     assert survivor.startswith("error: rank 0 of 2 lost touch with the others")
     assert "goes on from the last checkpoint" in survivor
-    _, survivor = train(2, tmp_path, SPACE, signal="SIGKILL", stop_at=5, stopped_rank=0)
+    _, survivor = train(2, tmp_path, SMALL, signal="SIGKILL", stop_at=5, stopped_rank=0)
     assert survivor.startswith("error: rank 1 of 2 lost touch with the others")
     assert not (tmp_path / "supernet.pt").exists()
-    assert train(1, tmp_path, SPACE) == [None]
+    assert train(1, tmp_path, SMALL) == [None]
     same_way(tmp_path, undisturbed)
 
 
 def test_a_silent_rank_is_given_up(tmp_path: Path) -> None:
     brief = CONFIG.model_copy(update={"rank_timeout_s": 3.0})
-    survivor, _ = train(2, tmp_path, SPACE, brief, signal="SIGSTOP", stop_at=1, stopped_rank=1)
+    survivor, _ = train(2, tmp_path, SMALL, brief, signal="SIGSTOP", stop_at=1, stopped_rank=1)
     assert "was silent for 3 s" in survivor
 
 
 def test_ranks_that_start_apart_are_refused(tmp_path: Path) -> None:
-    for answer in train(2, tmp_path, SPACE, seeds_differ=True):
+    for answer in train(2, tmp_path, SMALL, seeds_differ=True):
         assert answer.startswith("error: the ranks start from different weights")
 
 
 def test_more_ranks_than_batches_are_refused(tmp_path: Path) -> None:
-    for answer in train(2, tmp_path, SPACE, CONFIG.model_copy(update={"accumulate": 1})):
+    for answer in train(2, tmp_path, SMALL, CONFIG.model_copy(update={"accumulate": 1})):
         assert "accumulate = 1 batches an update leave nothing to do for some of 2 processes" in answer
 
 
