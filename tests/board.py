@@ -23,7 +23,7 @@ from openssh import SSHClientFiles
 
 SUITE = "trixie"
 PACKAGES = "base-files,bash,coreutils,dash,libstdc++6,openssh-server,python3-venv"
-WHEELS = ("numpy", "onnxruntime", "sentencepiece")
+WHEELS = ("numpy", "onnxruntime", "sentencepiece", "apache-tvm>=0.27", "apache-tvm-ffi<0.1.15")
 PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64")
 RUNTIME_PYTHON = "/opt/runtime/bin/python"
 """The Python on the board that has the runtime; `python3` there has no packages."""
@@ -114,7 +114,7 @@ def _make_root(root: Path) -> None:
     target = runtime / "lib" / python / "site-packages"
     version = python.removeprefix("python")
     _fetch([*pip, *platforms, "--python-version", version, "--target", str(target), *WHEELS])
-    keep_bytecode = ["chroot", str(root), RUNTIME_PYTHON, "-c", f"import {', '.join(WHEELS)}"]
+    keep_bytecode = ["chroot", str(root), RUNTIME_PYTHON, "-c", "import numpy, onnxruntime, sentencepiece, tvm"]
     subprocess.run(keep_bytecode, check=True, stderr=subprocess.DEVNULL, env=ENVIRONMENT, timeout=900)
 
 

@@ -3,6 +3,7 @@ there translates as it does here."""
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +14,14 @@ from walking import make_run_folder
 
 from mosdeploy.devices.connect import open_session
 from mosdeploy.devices.job import run_python
+from mosdeploy.export.bundle import max_positions, read_manifest
+from mosdeploy.export.onnx_graph import state_arrays
+from mosdeploy.pipeline import open_run
+from mosdeploy.pipeline.training import trained
 from mosdeploy.profiles import load_profile
 from mosdeploy.records import Deployment
 from mosdeploy.runtime import Translator
-from mosdeploy.workspace import Workspace, read_record
+from mosdeploy.workspace import Workspace, read_record, sha256_file, write_record
 
 pytestmark = [pytest.mark.arm64, pytest.mark.timeout(1800)]
 
@@ -127,6 +132,44 @@ def test_what_is_measured_on_the_board_is_labelled_and_enters_no_predictor(board
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_bundle_built_here_translates_on_the_board_as_it_does_here(board, folder, precision):
     (bundle,) = (folder / "bundles").glob(f"*{precision}*")
+    deploy_and_compare(board, folder, bundle, Translator(bundle, threads=1))
+
+
+@pytest.mark.skipif(shutil.which("aarch64-linux-gnu-g++") is None, reason="no cross compiler for aarch64")
+def test_a_library_that_tvm_compiled_here_translates_on_the_board_as_onnx_runtime_does_here(board, folder):
+    pytest.importorskip("tvm")
+    (onnx_bundle,) = (folder / "bundles").glob("*fp32*")
+    deploy_and_compare(board, folder, write_tvm_bundle(folder, onnx_bundle), Translator(onnx_bundle, threads=1))
+
+
+def write_tvm_bundle(folder, onnx_bundle):
+    """The same bundle with the same weights, compiled for the board."""
+    from mosdeploy.export.to_tvm import Processor, build_tvm
+
+    run = open_run(folder)
+    state, manifest = trained(run), read_manifest(onnx_bundle)
+    arrays = state_arrays(state.subnet(manifest.arch).state_dict())
+    bundle = onnx_bundle.with_name("compiled")
+    bundle.mkdir()
+    shutil.copy(onnx_bundle / "tokenizer.model", bundle)
+    build_tvm(
+        manifest.arch,
+        run.config.space,
+        manifest.vocab_size,
+        arrays,
+        beam=1,
+        precision="fp32",
+        max_positions=max_positions(run.config.export),
+        processor=Processor("aarch64", "cortex-a72"),
+        folder=bundle,
+    )
+    hashes = {path.name: sha256_file(path) for path in bundle.iterdir()}
+    changes = {"name": bundle.name, "runtime": "tvm", "processor": "aarch64 cortex-a72", "sha256": hashes}
+    write_record(bundle / "manifest.json", manifest.model_copy(update=changes))
+    return bundle
+
+
+def deploy_and_compare(board, folder, bundle, here):
     words = ("--device", "board", "--bundle", str(bundle), "--ssh-config", str(board.files.config))
     said, _ = typed(folder, "deploy", *words)
     assert "self-test passed" in said
@@ -134,7 +177,6 @@ def test_a_bundle_built_here_translates_on_the_board_as_it_does_here(board, fold
     deployment = read_record(Deployment, Workspace(folder).deployment_path("board"), "mosdeploy deploy")
     assert (deployment.bundle, deployment.device.emulated) == (bundle.name, True)
     assert deployment.state.machine == "aarch64"
-    here = Translator(bundle, threads=1)
     expected = [here.translate_ids([here.pieces.encode(line)])[0] for line in LINES]
     assert len({tuple(ids) for ids in expected}) > 3  # a network that always says the same would prove nothing
     assert ids_on_the_board(board, folder, deployment.remote_dir) == expected
