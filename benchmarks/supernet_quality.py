@@ -13,6 +13,7 @@ import importlib.metadata
 import json
 import math
 import multiprocessing
+import os
 import platform
 import re
 import sys
@@ -21,7 +22,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 from typing import Any
 
 import numpy as np
@@ -30,11 +31,13 @@ from scipy.stats import kendalltau
 
 from mosdeploy.config import CorpusConfig, SupernetConfig, TrainingConfig
 from mosdeploy.errors import MosdeployError
+from mosdeploy.records import TrainingCost
 from mosdeploy.schema import Record, parse, read_toml
 from mosdeploy.space import ArchConfig, SearchSpace
 from mosdeploy.supernet import Subnet, Supernet, extract
 from mosdeploy.training.batches import Batches, ordered_batches, tokenize
 from mosdeploy.training.corpus import Corpus, load_corpus
+from mosdeploy.training.cost import training_cost
 from mosdeploy.training.evaluate import bleu_chrf, translate, validation_loss
 from mosdeploy.training.tokenizer import Tokenizer, train_tokenizer
 from mosdeploy.training.trainer import fresh_subnet, fresh_supernet, train
@@ -45,6 +48,7 @@ PACKAGES = ("torch", "numpy", "sentencepiece", "sacrebleu", "scipy")
 ARCH_SEED, NUM_ARCHS = 2026, 8
 VALIDATION_TOKENS = 4096
 MAX_DECODE_STEPS = 64
+STEP_TOKENS, STEP_PIECES = 4096, 31  # a batch of 128 pairs of 31 pieces and an end
 SCRATCH = "scratch"
 
 
@@ -104,6 +108,31 @@ class Row(Record):
     bleu_tau: float
     bleu_tau_sd: float | None
     peak_mib: float
+
+
+class StepTime(Record):
+    """What an update of `target_tokens` target tokens takes, in a quiet machine's interleaved rounds.
+
+    `ratio` is the median over rounds of this variant's time to that of the ordinary supernet in the same round.
+    """
+
+    name: str
+    target_tokens: int
+    update_ms: float
+    ratio: float
+    ratio_min: float
+    ratio_max: float
+    peak_mib: float
+
+
+class StepTimes(Record):
+    """What supernet_quality_step_time.json holds."""
+
+    command: str
+    versions: dict[str, str]
+    machine: str
+    rounds: int
+    rows: tuple[StepTime, ...]
 
 
 class Outcome(Record):
@@ -251,8 +280,8 @@ def outcome(bench: Bench) -> Outcome:
     of_variant = {name: [cell for cell in cells if cell.name == name] for name in bench.settings.variants}
     rows = [row(own, losses, bleus) for own in of_variant.values() if own and whole]
     return Outcome(
-        command=" ".join(["python", "benchmarks/supernet_quality.py", *sys.argv[1:]]),
-        versions={"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}},
+        command=command(),
+        versions=versions(),
         corpus=f"{len(bench.corpus.train)} training pairs, sha256 {bench.corpus.sha256}",
         settings=bench.settings,
         archs=bench.archs,
@@ -298,6 +327,61 @@ def tau(first: Sequence[float], second: Sequence[float]) -> float:
     return value if math.isfinite(value) else 0.0
 
 
+# -- step time -----------------------------------------------------------------------------------------------------
+
+
+def step_times(bench: Bench, names: Sequence[str], rounds: int) -> StepTimes:
+    """Time an update of each variant on made-up sentences, one variant after the other in each round."""
+    costs: dict[str, list[TrainingCost]] = {name: [] for name in names}
+    for done in range(rounds):
+        for name in names:
+            print(f"round {done + 1} of {rounds}: {name}", file=sys.stderr, flush=True)
+            supernet, training = bench.sections(name, seed=1)
+            training = training.model_copy(update={"tokens_per_batch": STEP_TOKENS})
+            vocab_size = bench.settings.corpus.vocab_size
+            costs[name].append(training_cost(bench.settings.space, vocab_size, supernet, training, STEP_PIECES))
+    rows = []
+    for name, own in costs.items():
+        ratios = [cost.update_s / plain.update_s for cost, plain in zip(own, costs[names[0]], strict=True)]
+        rows.append(
+            StepTime(
+                name=name,
+                target_tokens=own[0].target_tokens,
+                update_ms=1000 * median(cost.update_s for cost in own),
+                ratio=median(ratios),
+                ratio_min=min(ratios),
+                ratio_max=max(ratios),
+                peak_mib=max(cost.peak_bytes for cost in own) / 2**20,
+            )
+        )
+    return StepTimes(command=command(), versions=versions(), machine=machine(), rounds=rounds, rows=tuple(rows))
+
+
+def step_table(result: StepTimes) -> str:
+    """Markdown."""
+    lines = ["| supernet | ms an update | to the first | range | peak MiB |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {r.name} | {r.update_ms:.0f} | {r.ratio:.3f} | {r.ratio_min:.3f} to {r.ratio_max:.3f} | {r.peak_mib:.0f} |"
+        for r in result.rows
+    ]
+    return "\n".join(lines)
+
+
+def command() -> str:
+    """What was typed."""
+    return " ".join(["python", "benchmarks/supernet_quality.py", *sys.argv[1:]])
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of what computes."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+
+
+def machine() -> str:
+    """Processor and cores."""
+    return f"{platform.machine()}, {os.cpu_count()} cores"
+
+
 def table(result: Outcome) -> str:
     """Markdown."""
 
@@ -328,24 +412,35 @@ def main() -> None:
     parser.add_argument("--only", default=None, help="names of variants, and scratch, in the order to train them")
     parser.add_argument("--seeds", default="1", help="seeds, like 1,2,3")
     parser.add_argument("--updates", type=int, default=None, help="instead of those of the TOML, in a --dir of its own")
-    parser.add_argument("--out", type=Path, default=HERE / "supernet_quality.json", help="where the result goes")
+    parser.add_argument("--step-time", type=int, metavar="ROUNDS", help="time updates instead, in that many rounds")
+    parser.add_argument("--out", type=Path, default=None, help="where the result goes; default: beside this script")
     parser.add_argument("--json", action="store_true", help="print the JSON instead of the table")
     options = parser.parse_args()
-    options.dir.mkdir(parents=True, exist_ok=True)
     bench = Bench(options.data, options.dir, options.updates)
     names = options.only.split(",") if options.only else [*bench.settings.variants, SCRATCH]
     if unknown := set(names) - {*bench.settings.variants, SCRATCH}:
         parser.error(f"unknown in --only: {', '.join(unknown)}; known: {', '.join(bench.settings.variants)}, {SCRATCH}")
+    if options.step_time:
+        times = step_times(bench, [name for name in names if name != SCRATCH], options.step_time)
+        write_record(options.out or HERE / "supernet_quality_step_time.json", times)
+        print(times.model_dump_json() if options.json else step_table(times))
+        return
+    train_cells(bench, names, [int(seed) for seed in options.seeds.split(",")])
+    result = outcome(bench)
+    write_record(options.out or HERE / "supernet_quality.json", result)
+    print(result.model_dump_json() if options.json else table(result))
+
+
+def train_cells(bench: Bench, names: Sequence[str], seeds: Sequence[int]) -> None:
+    """Train what is not finished, each cell in a process of its own, whose peak memory is then its own."""
+    bench.dir.mkdir(parents=True, exist_ok=True)
     bench.tokenizer  # noqa: B018  trained here, before other processes ask for it
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as one_at_a_time:  # its peak memory is its own
-        for name, seed in bench.cells(names, [int(seed) for seed in options.seeds.split(",")]):
+    with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as one_at_a_time:
+        for name, seed in bench.cells(names, seeds):
             if bench.finished(name, seed) is None:
                 print(f"{name}, seed {seed}", file=sys.stderr, flush=True)
-                one_at_a_time.submit(Bench(options.data, options.dir, options.updates).run, name, seed).result()
-    result = outcome(bench)
-    write_record(options.out, result)
-    print(result.model_dump_json() if options.json else table(result))
+                one_at_a_time.submit(Bench(bench.data, bench.dir, bench.updates).run, name, seed).result()
 
 
 if __name__ == "__main__":
