@@ -158,7 +158,6 @@ class TrainingConfig(Record):
     clip_norm: float = Field(1.0, ge=0)
     label_smoothing: Fraction = 0.1
     num_random_archs: int = Field(1, ge=0)
-    distillation: float = Field(0.0, ge=0, le=1, exclude_if=_unset)
     seed: int = 1
     compute: Literal["auto", "cpu", "cuda"] = "auto"
     amp: Literal["auto", "none", "bf16", "fp16"] = "auto"

@@ -46,12 +46,9 @@ class Gradient:
         archs = self._archs(update)
         num_terms = sum(batches.num_tokens(step) for step in steps) * len(archs)
         total = torch.zeros((), device=self.compute.device)
-        teacher: list[torch.Tensor] = []
         for i, arch in enumerate(archs):
             self._seed(_ROUTERS, update, i)
-            loss, logits = self._accumulate(own, arch, i, num_terms, teacher)
-            total += loss
-            teacher = teacher or logits
+            total += self._accumulate(own, arch, i, num_terms)
         self.ranks.add([total, *(p.grad for p in self.net.parameters() if p.grad is not None)])
         return total.item()
 
@@ -66,54 +63,32 @@ class Gradient:
         torch.manual_seed(int(rng.integers(2**62)))
 
     def _accumulate(
-        self,
-        batches: Sequence[tuple[int, Batch]],
-        arch: ArchConfig | None,
-        index: int,
-        num_terms: int,
-        teacher: Sequence[torch.Tensor],
-    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Add the gradients of one architecture, whose weights are generated once for all batches.
+        self, batches: Sequence[tuple[int, Batch]], arch: ArchConfig | None, index: int, num_terms: int
+    ) -> torch.Tensor:
+        """Add the gradients of one architecture, whose weights are generated once for all batches; returns its loss.
 
         Gradients gather at the generated weights and go through the routers and experts once, which gives the same
         sum; a router draws its dropout once an update.
-
-        Returns
-        -------
-        tuple[torch.Tensor, list[torch.Tensor]]
-            Its share of the loss; and its logits on each batch (B, T, V) if those are to teach the others.
         """
         generated = self.net.generate(arch, router_dropout=True) if arch and isinstance(self.net, Supernet) else {}
         lent = {name: weight.detach().requires_grad_() for name, weight in generated.items()}
         total = torch.zeros((), device=self.compute.device)
-        taught = []
-        for i, (step, batch) in enumerate(batches):
+        for step, batch in batches:
             self._seed(_DROPOUT, step, index)
             with self.compute.autocast():
                 logits = self.net(batch.src, batch.prev, *([arch, lent] if arch else []))  # (B, T, V)
-            loss = self._summed_loss(logits, batch, teacher[i] if teacher else None) / num_terms
+            loss = self._summed_loss(logits, batch) / num_terms
             torch.autograd.backward([self.scaler.scale(loss)])
             total += loss.detach()
-            if self.config.distillation and not teacher:
-                taught.append(logits.detach())
         if generated:
             torch.autograd.backward(list(generated.values()), [weight.grad for weight in lent.values()])
-        return total, taught
+        return total
 
-    def _summed_loss(self, logits: torch.Tensor, batch: Batch, teacher: torch.Tensor | None) -> torch.Tensor:
-        """Label-smoothed cross-entropy; `distillation` of it against what the largest network says, if it has spoken.
-
-        Both logits are (B, T, V). In-place distillation is of BigNAS (Yu et al., ECCV 2020).
-        """
-        hard = F.cross_entropy(
+    def _summed_loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        return F.cross_entropy(
             logits.flatten(0, 1).float(),  # (B * T, V)
             batch.target.flatten(),  # (B * T,)
             ignore_index=PAD_ID,
             label_smoothing=self.config.label_smoothing,
             reduction="sum",
         )
-        if teacher is None:
-            return hard
-        real = batch.target != PAD_ID  # (B, T)
-        soft = F.cross_entropy(logits[real].float(), teacher[real].float().softmax(-1), reduction="sum")
-        return torch.lerp(hard, soft, self.config.distillation)

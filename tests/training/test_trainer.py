@@ -193,22 +193,6 @@ def test_gradients_are_the_mean_over_architectures_and_tokens(
     assert line["gradient_norm"] == pytest.approx(norm.item(), rel=1e-4)
 
 
-def test_the_largest_teaches_the_others(
-    net: Callable[..., Supernet], run: Run, pairs: TokenizedPairs, space: SearchSpace, tmp_path: Path
-) -> None:
-    reference, batch = net(NO_DROPOUT), Batches(pairs, BRIEF.tokens_per_batch, BRIEF.seed)[0]
-    real = batch.target != 0
-    with torch.no_grad():
-        log_p = {a: reference(batch.src, batch.prev, a)[real].log_softmax(-1) for a in (space.largest, space.smallest)}
-    chosen = {a: x.gather(1, batch.target[real][:, None])[:, 0] for a, x in log_p.items()}
-    hard = {a: -(0.9 * chosen[a] + 0.1 * x.mean(-1)).mean() for a, x in log_p.items()}
-    soft = -(log_p[space.largest].exp() * log_p[space.smallest]).sum(-1).mean()
-    expected = (hard[space.largest] + 0.75 * hard[space.smallest] + 0.25 * soft) / 2
-
-    run(net(NO_DROPOUT), BRIEF.model_copy(update={"updates": 1, "distillation": 0.25}))
-    assert log_of(tmp_path)[0]["loss"] == pytest.approx(expected.item(), rel=1e-5)
-
-
 def test_the_sandwich_is_drawn_for_the_update(space: SearchSpace) -> None:
     assert sandwich(space, 0, seed=1, update=5) == [space.largest, space.smallest]
     assert sandwich(space, 3, seed=-1, update=5) == sandwich(space, 3, seed=-1, update=5)
