@@ -169,7 +169,7 @@ def main() -> None:
         yardstick.read(state.subnet(space.largest))
     ways = {way: search(way, state, config, limits, yardstick) for way in options.ways.split(",")}
     outcome = Outcome(
-        command=" ".join(["python", "benchmarks/search_cost.py", *sys.argv[1:]]),
+        command=f"python benchmarks/search_cost.py --run FOLDER --ways {options.ways}",
         versions={"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}},
         config=config,
         limits=limits,
