@@ -5,7 +5,7 @@ In: TOML. Out: frozen sections, handed one by one to the rooms. This file reads 
 
 import math
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -220,12 +220,18 @@ class SearchConfig(Record):
 
 
 class ExportConfig(Record):
-    """Limits of the bundle and of its parity check."""
+    """Limits of the bundle, its precision, and how that is checked.
 
+    `precision`: None is the workload's; `auto` the fastest on the device whose BLEU is at most `max_bleu_drop` below
+    torch's. An exact precision is compared with torch on `parity_pairs` validation pairs, all others on `bleu_pairs`.
+    """
+
+    precision: Precision | Literal["auto"] | None = None
     max_source_len: int = Field(128, ge=1, le=4096)
     max_decode_steps: int = Field(192, ge=1, le=4096)
     parity_pairs: int = Field(64, ge=1)
-    max_bleu_drop: float = Field(0.5, ge=0)
+    bleu_pairs: int = Field(500, ge=1)
+    max_bleu_drop: float = Field(0.3, ge=0)
     length_penalty: float = Field(0.6, ge=0)
 
 
@@ -280,7 +286,8 @@ class MeasureProtocol(Record):
 class DeviceProfile(Record):
     """How to reach a device, what to run there and how to measure; holds no secrets.
 
-    `host` is an alias of the user's ssh_config, where user, port, key and jump host belong.
+    `host` is an alias of the user's ssh_config, where user, port, key and jump host belong. `precisions` are those that
+    `export --precision auto` tries there.
     """
 
     name: Name
@@ -298,6 +305,7 @@ class DeviceProfile(Record):
     connect_timeout_s: float = Field(10.0, gt=0)
     command_timeout_s: float = Field(60.0, gt=0)
     emulated: bool = False
+    precisions: tuple[Precision, ...] = Field(get_args(Precision), min_length=1)
     measure: MeasureProtocol = MeasureProtocol()
 
     @property

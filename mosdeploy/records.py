@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from .config import DeviceProfile, Workload
+from .config import DeviceProfile, Precision, Workload
 from .schema import Record
 from .space import ArchConfig
 
@@ -434,3 +434,31 @@ class Deployment(Record):
     measurement: Measurement
     limit_ms: float | None
     deployed_at: str
+
+
+class PrecisionCandidate(Record):
+    """One precision on one device: its latency there or why it has none, and its BLEU; `verdict`: taken or why not."""
+
+    precision: Precision
+    latency_ms: float | None = None
+    error: str | None = None
+    size_bytes: int | None = None
+    bleu: float | None = None
+    verdict: str = ""
+
+
+class PrecisionChoice(Record):
+    """Which precision `export --precision auto` takes, and all that it weighed, on validation sentences.
+
+    `precision` is None as long as there is no choice. `made_from` is a fingerprint of all that the numbers depend on.
+    """
+
+    version: Literal[1] = 1
+    device: str
+    workload: Workload
+    made_from: str
+    max_bleu_drop: float
+    num_pairs: int
+    torch_bleu: float
+    precision: Precision | None
+    candidates: tuple[PrecisionCandidate, ...]

@@ -104,6 +104,9 @@ class Workspace:
     def bundles_dir(self) -> Path:
         return self.root / "bundles"
 
+    def precisions_path(self, name: str) -> Path:
+        return self.root / "precisions" / f"{name}.json"
+
     @property
     def deployments_dir(self) -> Path:
         return self.root / "deployments"

@@ -3,7 +3,7 @@
 import io
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from .options import HERE, SSH_CONFIG, ArchOption, DeviceOption, DirOption, Json
 from .printing import EMULATED, kept, show
 from .progress import PROGRESS
 
+if TYPE_CHECKING:
+    from ..records import PrecisionChoice
+
 
 def export(
     directory: DirOption = HERE,
@@ -21,22 +24,45 @@ def export(
         str | None,
         typer.Option(help="inherited, finetuned or scratch; default: finetuned if there and better, else inherited."),
     ] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32 or int8; default: the workload's.")] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="fp32, fp32-int4-logits, int8, int8-int4-logits, int4, or auto: the fastest on the device that keeps "
+            "--max-bleu-drop; default: the config's."
+        ),
+    ] = None,
     beam: Annotated[int | None, typer.Option(help="Beam size; default: the workload's.", min=1)] = None,
+    max_bleu_drop: Annotated[
+        float | None, typer.Option(help="Most BLEU that the bundle may lose; default: the config's.", min=0)
+    ] = None,
+    device: DeviceOption = None,
+    ssh_config: SshOption = SSH_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
     """Build the bundle, after checking that it translates as the trained network does."""
-    result = pipeline.export(pipeline.open_run(directory), arch, precision, beam, PROGRESS, weights)
+    run = pipeline.open_run(directory)
+    result = pipeline.export(run, arch, precision, beam, PROGRESS, weights, device, max_bleu_drop, ssh_config)
     parity = result.manifest.parity
     show(
         result.manifest,
         as_json,
-        f"bundle {result.path}: {result.size_bytes / 2**20:.1f} MiB, {result.manifest.precision}, "
+        (_candidates(result.choice) if result.choice else "")
+        + f"bundle {result.path}: {result.size_bytes / 2**20:.1f} MiB, {result.manifest.precision}, "
         f"{result.manifest.weights} weights\n"
         f"parity: {parity.identical} of {parity.num_pairs} translations identical, "
         f"BLEU {parity.torch_bleu:.1f} in torch, {parity.bundle_bleu:.1f} in the bundle",
         "mosdeploy deploy",
     )
+
+
+def _candidates(choice: "PrecisionChoice") -> str:
+    """A line for each precision that was weighed."""
+    lines = [f"on {choice.device}, BLEU on {choice.num_pairs} validation pairs ({choice.torch_bleu:.2f} in torch):"]
+    for x in choice.candidates:
+        latency = "-" if x.latency_ms is None else f"{x.latency_ms:.2f}"
+        size, bleu = ("-", "-") if x.size_bytes is None else (f"{x.size_bytes / 2**20:.1f}", f"{x.bleu:.2f}")
+        lines.append(f"  {x.precision:17} {latency:>9} ms {size:>7} MiB  BLEU {bleu:>5}  {x.verdict}")
+    return "\n".join(lines) + "\n"
 
 
 def deploy(

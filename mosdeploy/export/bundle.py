@@ -115,7 +115,7 @@ def export_bundle(
             folder = Path(scratch) / "new"
             folder.mkdir()
             arrays = state_arrays(subnet.state_dict())
-            model = build(arrays, folder) if build else _build_onnx(arrays, arch, space, workload, config, folder)
+            model = build(arrays, folder) if build else build_onnx(arrays, arch, space, workload, config, folder)
             shutil.copyfile(tokenizer_path, folder / TOKENIZER_NAME)
             report = check_parity(model, parity_set, config, workload.precision)
             tests = _self_tests(model, parity_set)
@@ -147,7 +147,7 @@ def read_manifest(bundle_dir: Path) -> BundleManifest:
     return manifest
 
 
-def _build_onnx(
+def build_onnx(
     arrays: Mapping[str, Array],
     arch: ArchConfig,
     space: SearchSpace,

@@ -93,7 +93,7 @@ def check_parity(model: Translates, pairs: ParitySet, config: ExportConfig, prec
         fp32: if one id differs. Otherwise: if BLEU is lower than in torch by more than `config.max_bleu_drop`.
     """
     sources = [list(ids) for ids in pairs.source_ids]
-    expected, found = pairs.reference(sources), _translate_all(model, sources)
+    expected, found = pairs.reference(sources), translate_all(model, sources)
     same = [a == b for a, b in zip(expected, found, strict=True)]
     report = ParityReport(
         num_pairs=len(sources),
@@ -118,7 +118,8 @@ def check_parity(model: Translates, pairs: ParitySet, config: ExportConfig, prec
     return report
 
 
-def _translate_all(model: Translates, sources: list[list[int]]) -> list[list[int]]:
+def translate_all(model: Translates, sources: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Translate piece ids, those of like length in one padded batch; the answers in the order given."""
     answers: list[list[int]] = [[] for _ in sources]
     order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
     for start in range(0, len(order), BATCH_ROWS):

@@ -29,7 +29,10 @@ from .scope import CONTRIB, Scope
 from .weights import TensorSpec
 
 NUM_RESCORED = 16
-"""Tokens that four-bit logits choose, at least."""
+"""Tokens that four-bit logits choose where the best one is wanted."""
+
+NUM_RESCORED_OF_BEAM = 64
+"""And at least where log p is: the more, the less of the sum is left to four bits."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class SharedTable:
         if not self.int4_logits:
             return self._largest(scope, scope.op("LogSoftmax", self._logits(scope, x), axis=-1), count)
         rough_logits = self._rough_logits(scope, x)
-        rough, tokens = self._largest(scope, rough_logits, max(count, NUM_RESCORED))
+        rough, tokens = self._largest(scope, rough_logits, max(count, NUM_RESCORED_OF_BEAM))
         rough_log_p = scope.op("GatherElements", scope.op("LogSoftmax", rough_logits, axis=-1), tokens, axis=1)
         error = scope.op("Sub", rough, self._logits_of(scope, x, tokens))
         shifted = scope.op("Sub", rough_log_p, error)

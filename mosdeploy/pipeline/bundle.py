@@ -1,23 +1,23 @@
 """Verbs about bundles: export, deploy, translate."""
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from ..config import Precision, Workload
 from ..errors import BundleError, ConfigError, StaleInputError
 from ..profiles import load_profile
-from ..records import BundleManifest, Deployment, SearchResult
+from ..records import BundleManifest, Deployment, PrecisionChoice, SearchResult
 from ..workspace import Workspace, read_record, sha256_file, write_record
 from .devices import lasting_session
+from .parity import parity_set
+from .precisions import Choosing, choose_precision
 from .run import Progress, Run
 from .summaries import Translation, Translations
 from .training import Trained, trained
 from .weights import Weighted, choose
-
-if TYPE_CHECKING:
-    from ..export.parity import ParitySet
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,19 @@ class Exported:
     path: Path
     manifest: BundleManifest
     size_bytes: int
+    choice: PrecisionChoice | None
 
 
 def export(
-    run: Run, arch_name: str, precision: str | None, beam: int | None, progress: Progress, weights: str | None = None
+    run: Run,
+    arch_name: str,
+    precision: str | None,
+    beam: int | None,
+    progress: Progress,
+    weights: str | None = None,
+    device: str | None = None,
+    max_bleu_drop: float | None = None,
+    ssh_config: Path = Path("~/.ssh/config"),
 ) -> Exported:
     """Write the bundle of a subnet, after checking that it translates as torch does.
 
@@ -39,12 +48,19 @@ def export(
     arch_name
         `winner`, `largest`, `smallest`, or a JSON file with an architecture.
     precision, beam
-        None takes the workload's, which is what was profiled and searched for.
+        None takes the config's, which for the beam, and by default for the precision, is the workload's: what was
+        profiled and searched for. `auto` takes the fastest precision that is good enough, measured on the device.
     weights
         `inherited`, `finetuned` or `scratch`; None takes the better of the first two, as `weights.choose` says.
+    device
+        Where `auto` measures; None takes the config's, else the one that was searched for, else this machine.
+    max_bleu_drop
+        None takes the config's.
 
     Raises
     ------
+    DeviceError
+        If the device fails.
     StaleInputError
         If the run is not trained, there is no winner of this supernet, or no such weights.
     ConfigError
@@ -54,25 +70,33 @@ def export(
     """
     from ..export.bundle import BundleOrigin, export_bundle
 
-    workload = _workload(run, precision, beam)
-    state = trained(run)
+    precision = precision or run.config.export.precision
+    workload = _workload(run, None if precision == "auto" else precision, beam)
+    state = trained(_allowing(run, max_bleu_drop))
     arch = state.arch(arch_name)
     result = state.search_result() if arch_name == "winner" else None
+    chosen, choice = choose(state, arch, weights), None
+    if precision == "auto":
+        name = device or run.config.device or (result.device if result else "local")
+        target = load_profile(name, run.workspace.root)
+        choice = choose_precision(Choosing(state, chosen, workload, target), ssh_config, progress)
+        workload = _workload(run, choice.precision, beam)
     if result is not None and result.workload != workload:
         result = None  # another beam or precision than was searched for: what the search promised does not hold
-    chosen = choose(state, arch, weights)
+    limits = state.run.config.export
+    num_pairs = limits.parity_pairs if workload.precision == "fp32" else limits.bleu_pairs
     corpus = run.config.corpus
     name = f"{corpus.source_lang}-{corpus.target_lang}-{arch.key[:8]}-{workload.precision}-beam{workload.beam}"
     name += "" if chosen.weights == "inherited" else f"-{chosen.weights}"
     out_dir = run.workspace.bundles_dir / name
     progress.say(chosen.note)
-    progress.say(f"exporting {name} and comparing it with torch on {run.config.export.parity_pairs} validation pairs")
+    progress.say(f"exporting {name} and comparing it with torch on at most {num_pairs} validation pairs")
     manifest = export_bundle(
         chosen.subnet,
         arch,
         run.config.space,
         workload=workload,
-        config=run.config.export,
+        config=limits,
         origin=BundleOrigin(
             name=name,
             source_lang=corpus.source_lang,
@@ -82,10 +106,10 @@ def export(
             weights=chosen.weights,
         ),
         tokenizer_path=run.workspace.tokenizer_path,
-        parity_set=_parity_set(state, workload, lambda ids: state.translate(chosen.subnet, ids, workload.beam)),
+        parity_set=parity_set(state, num_pairs, lambda ids: state.translate(chosen.subnet, ids, workload.beam)),
         out_dir=out_dir,
     )
-    return Exported(out_dir, manifest, folder_bytes(out_dir))
+    return Exported(out_dir, manifest, folder_bytes(out_dir), choice)
 
 
 def deploy(run: Run, device: str | None, bundle: Path | None, ssh_config: Path, progress: Progress) -> Deployment:
@@ -204,32 +228,19 @@ def _deployed_device_name(run: Run, option: str | None) -> str:
     raise ConfigError(f"several devices were deployed to ({', '.join(found)}): say which one with --device")
 
 
+def _allowing(run: Run, max_bleu_drop: float | None) -> Run:
+    if max_bleu_drop is None:
+        return run
+    limits = run.config.export.model_copy(update={"max_bleu_drop": max_bleu_drop})
+    return dataclasses.replace(run, config=run.config.model_copy(update={"export": limits}))
+
+
 def _workload(run: Run, precision: str | None, beam: int | None) -> Workload:
     known = get_args(Precision)
     if precision is not None and precision not in known:
-        raise ConfigError(f"unknown precision '{precision}'; known: {', '.join(known)}")
+        raise ConfigError(f"unknown precision '{precision}'; known: {', '.join(known)}, auto")
     changes = {key: value for key, value in (("precision", precision), ("beam", beam)) if value is not None}
     return run.config.workload.model_copy(update=changes)
-
-
-def _parity_set(
-    state: Trained, workload: Workload, reference: Callable[[list[list[int]]], list[list[int]]]
-) -> "ParitySet":
-    from ..export.parity import ParitySet
-    from ..training.evaluate import bleu_chrf
-
-    limits = state.run.config.export
-    pairs = state.corpus.valid
-    ids = state.tokenizer.encode_many([source for source, _ in pairs])
-    fitting = [i for i, row in enumerate(ids) if len(row) <= limits.max_source_len][: limits.parity_pairs]
-    references = [pairs[i][1] for i in fitting]
-    return ParitySet(
-        sources=[pairs[i][0] for i in fitting],
-        source_ids=[ids[i] for i in fitting],
-        reference=reference,
-        decode=state.tokenizer.decode,
-        bleu=lambda outputs: bleu_chrf(outputs, references)[0],
-    )
 
 
 def _made_from(run: Run, state: Trained, result: SearchResult | None, chosen: Weighted) -> dict[str, str]:

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,9 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pipeline.deploy(run, None, None, ssh_config, progress)
     pipeline.report(run)
     return root
+
+
+@pytest.fixture
+def folder(walked: Path, tmp_path: Path) -> Path:
+    """A copy of the walked run folder that a test may spoil."""
+    return Path(shutil.copytree(walked, tmp_path / "run"))

@@ -26,12 +26,6 @@ from mosdeploy.workspace import Workspace, locked, read_record
 WIDE = Limits(max_latency_ms=10_000.0)
 
 
-@pytest.fixture
-def folder(walked: Path, tmp_path: Path) -> Path:
-    """A copy of the walked run folder that a test may spoil."""
-    return Path(shutil.copytree(walked, tmp_path / "run"))
-
-
 def search(root: Path, limits: Limits = WIDE, verify: bool = True) -> SearchResult:
     return pipeline.search(pipeline.open_run(root), None, limits, verify, root / "none", Silent())
 
