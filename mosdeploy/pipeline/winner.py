@@ -12,6 +12,7 @@ from ..profiles import load_profile
 from ..records import Candidate, Limits, QualityCard, SearchResult
 from ..space import ArchConfig, GeneArray
 from ..workspace import fingerprint, locked, write_record
+from .crew import Crew
 from .measuring import collect
 from .predictors import predictor
 from .run import Progress, Run
@@ -19,9 +20,10 @@ from .training import Trained, trained
 
 if TYPE_CHECKING:
     from ..latency.predictor import LatencyPredictor
-    from ..losses import BlockLosses, LossCache, Losses
+    from ..losses import BlockLosses, LossCache, Losses, Measure
     from ..search import Cost, Evolution
     from ..search.predicted import FloatArray, PredictLoss
+    from ..training.ranks import Ranks
 
 MAX_VERIFY_ROUNDS = 3
 """How often further finalists are measured when none of those before kept the limit."""
@@ -54,7 +56,7 @@ def search(
     DeviceError
         If the device fails while the finalists are measured.
     """
-    from ..search import choose_winner
+    from ..training.ranks import joined
 
     limits = _with_defaults(limits, run.config.search)
     state, name = trained(run), run.profiled_device_name(device)
@@ -64,11 +66,38 @@ def search(
             "real device, or use --no-verify"
         )
     model = _predictor(run, name, limits)
+    with joined(run.config.training) as ranks:
+        crew = Crew(ranks, _reader(state, ranks))
+
+        def lead() -> str:
+            try:
+                return _search(state, name, limits, model, verify, crew, ssh_config, progress).model_dump_json()
+            finally:
+                crew.dismiss()
+
+        if not ranks.is_first:
+            crew.follow()
+        return SearchResult.model_validate_json(ranks.first("searched", lead))
+
+
+def _search(
+    state: Trained,
+    name: str,
+    limits: Limits,
+    model: "LatencyPredictor | None",
+    verify: bool,
+    crew: Crew,
+    ssh_config: Path,
+    progress: Progress,
+) -> SearchResult:
+    from ..search import choose_winner
+
+    run = state.run
     busy = MosdeployError(
         f"another `mosdeploy search` runs in {run.workspace.root.absolute()}; wait for it, or stop it"
     )
     with locked(run.workspace.quality_path, busy):
-        cache, losses = _losses(state)
+        cache, losses = _losses(state, crew.measure)
         evolution, quality = _evolve(state, cache.made_from, losses, limits, model, progress)
         if verify:
             margin = math.expm1(model.interval) if model else 0.0
@@ -154,21 +183,30 @@ def _evolve(
     return evolution, fitted[-1].card
 
 
-def _losses(state: Trained) -> "tuple[LossCache, Losses]":
+def _losses(state: Trained, measure: "Measure") -> "tuple[LossCache, Losses]":
     """Validation losses of inherited subnets; what a killed search computed is not computed again."""
     from ..losses import LossCache
     from ..training.yardstick import Yardstick
 
     num_pairs = state.run.config.search.eval_pairs
-    yardstick = Yardstick(state.valid_pairs(num_pairs))
-    made_from = fingerprint(state.card.supernet_sha256, state.corpus.sha256, num_pairs, yardstick.rule)
+    made_from = fingerprint(state.card.supernet_sha256, state.corpus.sha256, num_pairs, Yardstick.rule)
     cache = LossCache(state.run.workspace.quality_path, made_from)
+    return cache, cache.wrap(measure)
+
+
+def _reader(state: Trained, ranks: "Ranks") -> "Measure":
+    """What measures inherited subnets in this process, on the device that [training] names."""
+    from ..training.compute import Compute
+    from ..training.yardstick import Yardstick
+
+    yardstick = Yardstick(state.valid_pairs(state.run.config.search.eval_pairs))
+    state.net.to(Compute.of(state.run.config.training, ranks.local).device)
 
     def measure(archs: Sequence[ArchConfig], rivals: "Sequence[BlockLosses | None]") -> "Iterator[BlockLosses]":
         for arch, rival in zip(archs, rivals, strict=True):
             yield yardstick.read(state.subnet(arch), rival)
 
-    return cache, cache.wrap(measure)
+    return measure
 
 
 def _cost(state: Trained) -> "Callable[[ArchConfig], Cost]":

@@ -29,8 +29,8 @@ T = TypeVar("T")
 
 BUCKET_ELEMENTS = 2**24
 """Numbers that are added up in one message: 64 MiB of float32."""
-PREPARATION = timedelta(hours=24)
-"""How long the other ranks wait while the first reads the corpus."""
+PATIENCE_S = 24 * 3600.0
+"""How long the other ranks wait while the first reads the corpus, or measures on a device."""
 
 
 class Words(Protocol):
@@ -82,19 +82,37 @@ class Ranks:
         if self.words is None:
             return task()
         if not self.is_first:
-            with self._watched():
-                self.words.wait([name], PREPARATION)
-                verdict, _, text = self.words.get(name).decode().partition(":")
+            verdict, _, text = self.hear(name).partition(":")
             if verdict == "failed":
                 raise MosdeployError("the first rank failed; its message says why")
             return text
         try:
             text = task()
         except BaseException:
-            self.words.set(name, "failed:")
+            self.say(name, "failed:")
             raise
-        self.words.set(name, f"done:{text}")
+        self.say(name, f"done:{text}")
         return text
+
+    def say(self, name: str, text: str) -> None:
+        """Leave a word for the others."""
+        if self.words is not None:
+            with self._watched():
+                self.words.set(name, text)
+
+    def hear(self, name: str, timeout_s: float = PATIENCE_S) -> str:
+        """A word that another rank leaves, once it is there.
+
+        Raises
+        ------
+        MosdeployError
+            If it does not come in time, or there is nobody to leave one.
+        """
+        if self.words is None:
+            raise MosdeployError(f"nobody can say '{name}': this process is alone")
+        with self._watched():
+            self.words.wait([name], timedelta(seconds=timeout_s))
+            return self.words.get(name).decode()
 
     def add(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor by its sum over all ranks; all ranks bring the same shapes in the same order."""

@@ -19,7 +19,9 @@ ONE = [sys.executable, "-m", "mosdeploy"]
 
 
 def in_folder(root: Path, command: list[str], *words: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen([*command, *words], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([*command, *words], cwd=root, env=environment, **pipes)
 
 
 def finish(root: Path, command: list[str], *words: str) -> str:
@@ -68,6 +70,13 @@ def test_two_processes_train_finetune_and_search_as_one(folder: Path, tmp_path: 
     tuned = json.loads(finish(folder, TWO, *words, "--json"))
     assert tuned["loss"] < tuned["start_loss"]
     assert finish(folder, TWO, *words).count("\n") == 1  # it was done already, and one process speaks
+    words = ("search", "--max-parameters", "60000", "--no-verify", "--json")
+    found = json.loads(finish(folder, TWO, *words))
+    quality = folder / "search" / "quality.jsonl"
+    lines = quality.read_text()
+    quality.unlink()
+    assert json.loads(finish(folder, ONE, *words)) == found
+    assert quality.read_text() == lines
 
 
 def test_a_killed_process_ends_the_launcher_and_the_same_command_resumes(folder: Path, tmp_path: Path) -> None:
