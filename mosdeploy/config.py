@@ -161,6 +161,7 @@ class TrainingConfig(Record):
     seed: int = 1
     compute: Literal["auto", "cpu", "cuda"] = "auto"
     amp: Literal["auto", "none", "bf16", "fp16"] = "auto"
+    recompute: bool = Field(False, exclude_if=_unset)
     threads: int | None = Field(None, ge=1)
     validate_every: int = Field(500, ge=1)
     checkpoint_every: int = Field(100, ge=1)

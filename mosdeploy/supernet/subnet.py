@@ -97,19 +97,20 @@ class Subnet(nn.Module):
         if not self.embed.weight.is_meta:
             self._initialise()
 
-    def forward(self, src: Tensor, prev: Tensor) -> Tensor:
+    def forward(self, src: Tensor, prev: Tensor, recompute: bool = False) -> Tensor:
         """Logits (B, T, V) of each next token, from source ids (B, S) and earlier target ids (B, T), int64."""
-        memory = self.encode(src)
-        x, _ = self.decoder(self._embed_target(prev, 0), self.decoder.project(memory.outputs), memory.mask, ())
+        memory = self.encode(src, recompute)
+        cross = self.decoder.project(memory.outputs)
+        x, _ = self.decoder(self._embed_target(prev, 0), cross, memory.mask, (), recompute)
         return self._logits(x)
 
-    def encode(self, src: Tensor) -> Memory:
+    def encode(self, src: Tensor, recompute: bool = False) -> Memory:
         """Run the encoder on source ids (B, S), padded with `pad_id`."""
         real = src != self.pad_id
         mask = None if bool(real.all()) else real[:, None, None, :]  # (B, 1, 1, S)
         x = self._embed(src, self.arch.encoder_embed_dim, 0)
         x = F.dropout(x, self.source_dropout, self.training)  # (B, S, e)
-        return Memory(self.encoder(x, mask, self.span), mask)
+        return Memory(self.encoder(x, mask, self.span, recompute), mask)
 
     def start(self, memory: Memory) -> DecoderState:
         """Compute what stays the same in every step: the keys and values of the cross-attentions."""

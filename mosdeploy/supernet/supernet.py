@@ -99,7 +99,9 @@ class Supernet(nn.Module):
         self.decoder_norm = ElasticLayerNorm(max(space.decoder_embed_dim)) if pre else None
         self._last: _Generated | None = None
 
-    def forward(self, src: Tensor, prev: Tensor, arch: ArchConfig, weights: Weights | None = None) -> Tensor:
+    def forward(
+        self, src: Tensor, prev: Tensor, arch: ArchConfig, weights: Weights | None = None, recompute: bool = False
+    ) -> Tensor:
         """Logits of each next token under one architecture.
 
         Parameters
@@ -109,6 +111,8 @@ class Supernet(nn.Module):
         weights
             What `generate` gave for this architecture, to be used for several batches; None generates them. In eval
             mode without gradients, those of the last architecture are kept until a parameter changes.
+        recompute
+            Keep of each layer its inputs alone, and compute the rest again in the backward pass.
 
         Returns
         -------
@@ -123,7 +127,7 @@ class Supernet(nn.Module):
         subnet = self.skeleton(arch).train(self.training)
         if weights is None:
             weights = self._weights(arch)
-        logits: Tensor = torch.func.functional_call(subnet, weights, (src, prev), strict=True)
+        logits: Tensor = torch.func.functional_call(subnet, weights, (src, prev, recompute), strict=True)
         return logits
 
     def skeleton(self, arch: ArchConfig) -> Subnet:

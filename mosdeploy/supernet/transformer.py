@@ -10,11 +10,12 @@ import functools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from ..space import DecoderLayerConfig, EncoderLayerConfig
 from .attention import Attention, KeyValues, Linear
@@ -133,6 +134,15 @@ class DecoderLayer(nn.Module):
         return x, own
 
 
+def recomputed(layer: nn.Module, *inputs: Any) -> Any:
+    """What a layer computes, keeping for the backward pass its inputs alone; the rest is computed there again.
+
+    The weights are taken now: by then, a layer that was lent generated ones has them no more.
+    """
+    weights: dict[str, Tensor] = dict(layer.named_parameters())
+    return checkpoint(lambda *again: torch.func.functional_call(layer, weights, again), *inputs, use_reentrant=False)
+
+
 class Encoder(nn.Module):
     """A stack of encoder layers; pre-norm adds a final norm, applied to every output that is attended to."""
 
@@ -141,11 +151,11 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(EncoderLayer(side, layer) for layer in layers)
         self.norm = nn.LayerNorm(side.dim) if side.pre else None
 
-    def forward(self, x: Tensor, mask: Tensor | None, num_outputs: int) -> tuple[Tensor, ...]:
+    def forward(self, x: Tensor, mask: Tensor | None, num_outputs: int, recompute: bool = False) -> tuple[Tensor, ...]:
         """Outputs of the last `num_outputs` layers, the deepest last, each (B, S, D)."""
         outputs = []
         for layer in self.layers:
-            x = layer(x, mask)
+            x = recomputed(layer, x, mask) if recompute else layer(x, mask)
             outputs.append(x)
         kept = outputs[-num_outputs:]
         return tuple(kept if self.norm is None else (self.norm(y) for y in kept))
@@ -166,7 +176,12 @@ class Decoder(nn.Module):
         return tuple(layer.cross_attn.project(joined[layer.cross_span]) for layer in self._stack)
 
     def forward(
-        self, x: Tensor, cross: Sequence[KeyValues], mask: Tensor | None, past: Sequence[KeyValues]
+        self,
+        x: Tensor,
+        cross: Sequence[KeyValues],
+        mask: Tensor | None,
+        past: Sequence[KeyValues],
+        recompute: bool = False,
     ) -> tuple[Tensor, tuple[KeyValues, ...]]:
         """Run the stack on all positions (`past` empty) or on one more.
 
@@ -186,7 +201,8 @@ class Decoder(nn.Module):
         grown = []
         for i, layer in enumerate(self._stack):
             span_mask = None if mask is None else mask.repeat(1, 1, 1, layer.cross_span)  # (B, 1, 1, n * S)
-            x, own = layer(x, cross[i], span_mask, past[i] if past else None)
+            inputs = (x, cross[i], span_mask, past[i] if past else None)
+            x, own = recomputed(layer, *inputs) if recompute else layer(*inputs)
             grown.append(own)
         return (x if self.norm is None else self.norm(x)), tuple(grown)
 

@@ -76,7 +76,8 @@ class Gradient:
         for step, batch in batches:
             self._seed(_DROPOUT, step, index)
             with self.compute.autocast():
-                logits = self.net(batch.src, batch.prev, *([arch, lent] if arch else []))  # (B, T, V)
+                lent_to = [arch, lent] if arch else []
+                logits = self.net(batch.src, batch.prev, *lent_to, recompute=self.config.recompute)  # (B, T, V)
             loss = self._summed_loss(logits, batch) / num_terms
             torch.autograd.backward([self.scaler.scale(loss)])
             total += loss.detach()

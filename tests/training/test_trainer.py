@@ -311,6 +311,27 @@ def test_fp16_stays_near_full_precision_and_leaves_out_what_overflows(
     assert without_times(log_of(tmp_path / "killed")) == without_times(log_of(tmp_path / "steep"))
 
 
+def test_recomputed_activations_change_nothing_but_the_memory(
+    net: Callable[..., Supernet], run: Run, pairs: TokenizedPairs, tmp_path: Path
+) -> None:
+    for recompute in (False, True):
+        config = CONFIG.model_copy(update={"updates": 4, "amp": "bf16", "recompute": recompute})
+        run(net(SupernetConfig(dropout=0.3)), config, folder=tmp_path / str(recompute))
+    assert without_times(log_of(tmp_path / "True")) == without_times(log_of(tmp_path / "False"))
+
+    supernet, batch = net().train(), Batches(pairs, 400, seed=1)[0]
+    kept_bytes = {False: 0, True: 0}
+    for recompute in kept_bytes:
+
+        def keep(tensor: torch.Tensor, recompute: bool = recompute) -> torch.Tensor:
+            kept_bytes[recompute] += tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            supernet(batch.src, batch.prev, supernet.space.largest, recompute=recompute)
+    assert kept_bytes[True] < 0.7 * kept_bytes[False]
+
+
 @pytest.mark.parametrize("routing", ["none", "layer"])
 def test_other_routings_train(net: Callable[..., Supernet], run: Run, routing: str) -> None:
     assert math.isfinite(run(net(SupernetConfig(routing=routing)), BRIEF).losses["largest_loss"])  # type: ignore[arg-type]
