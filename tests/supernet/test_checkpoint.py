@@ -160,3 +160,17 @@ def test_what_a_kill_left_behind_is_written_over(tmp_path: Path) -> None:
     save_training_state(path, {"update": 1})
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
     assert load_training_state(path) == {"update": 1}
+
+
+@pytest.mark.parametrize("routing", ["none", "layer", "neuron"])
+def test_names_and_order_of_parameters_are_those_of_older_checkpoints(space: SearchSpace, routing: str) -> None:
+    """Optimiser states go by the order."""
+    net = Supernet(space, 20, SupernetConfig(routing=routing, router_hidden_dim=8))
+    attention = [f"{name}.{kind}" for name in ("q", "k", "v", "out") for kind in ("weight", "bias")]
+    norm, ffn = ["weight", "bias"], ["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"]
+    routers = {"none": [], "layer": ["layer_router"], "neuron": ["fc1_router", "fc2_router"]}[routing]
+    ffn += [f"{name}.{part}.{kind}" for name in routers for part in ("hidden", "out") for kind in ("weight", "bias")]
+    parts = {"self_attn": attention, "self_attn_norm": norm, "ffn": ffn, "ffn_norm": norm}
+    expected = [f"encoder_layers.0.{part}.{name}" for part, names in parts.items() for name in names]
+    assert [name for name, _ in net.named_parameters() if name.startswith("encoder_layers.0.")] == expected
+    assert next(net.named_parameters())[0] == "embed.weight"
