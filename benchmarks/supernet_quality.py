@@ -15,7 +15,6 @@ import math
 import multiprocessing
 import os
 import platform
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -72,8 +71,7 @@ class Settings(Record):
 class Cell(Record):
     """What one training came to; `losses` (nats a token) and `bleus` follow the fixed architectures it was judged on.
 
-    `seconds` is training time on a machine that was not quiet. `peak_mib` is the largest resident size of the process
-    that finished the training.
+    `seconds` is training time on a machine that was not quiet: --step-time is for comparing.
     """
 
     name: str
@@ -84,7 +82,6 @@ class Cell(Record):
     losses: tuple[float, ...]
     bleus: tuple[float, ...]
     seconds: float
-    peak_mib: float
 
 
 class Row(Record):
@@ -107,7 +104,6 @@ class Row(Record):
     loss_tau_sd: float | None
     bleu_tau: float
     bleu_tau_sd: float | None
-    peak_mib: float
 
 
 class StepTime(Record):
@@ -236,7 +232,6 @@ class Bench:
             net = fresh_supernet(space, vocab_size, supernet, seed)
         state, log = path.with_suffix(".state"), path.with_suffix(".log")
         summary = train(net, batches, valid, training, state, log, made_from)
-        peak = peak_mib()
         judged = [net] if isinstance(net, Subnet) else [extract(net, arch) for arch in self.archs]
         cell = Cell(
             name=name,
@@ -247,7 +242,6 @@ class Bench:
             losses=tuple(validation_loss(subnet, valid) for subnet in judged),
             bleus=tuple(self._bleu(subnet) for subnet in judged),
             seconds=summary.train_seconds,
-            peak_mib=peak,
         )
         state.unlink()
         return cell
@@ -257,12 +251,6 @@ class Bench:
         sources = self.tokenizer.encode_many([source for source, _ in self.corpus.test])
         ids = translate(subnet, sources, beam=1, max_steps=MAX_DECODE_STEPS, length_penalty=1.0)
         return bleu_chrf([self.tokenizer.decode(row) for row in ids], [target for _, target in self.corpus.test])[0]
-
-
-def peak_mib() -> float:
-    """Largest resident size of this process so far (Linux); getrusage would count what the parent had as well."""
-    status = Path("/proc/self/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024  # type: ignore[index]
 
 
 # -- the table -----------------------------------------------------------------------------------------------------
@@ -317,7 +305,6 @@ def row(cells: Sequence[Cell], scratch_losses: Sequence[float], scratch_bleus: S
         loss_tau_sd=loss_tau_sd,
         bleu_tau=bleu_tau,
         bleu_tau_sd=bleu_tau_sd,
-        peak_mib=max(cell.peak_mib for cell in cells),
     )
 
 
@@ -389,8 +376,8 @@ def table(result: Outcome) -> str:
         return f"{value:.{digits}f}" + ("" if sd is None else f" ± {sd:.{digits}f}")
 
     lines = [
-        "| supernet | seeds | parameters | loss | gap | tau | BLEU | gap | tau | peak MiB |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| supernet | seeds | parameters | loss | gap | tau | BLEU | gap | tau |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     if result.rows:
         losses, bleus = mean(result.scratch_losses), mean(result.scratch_bleus)
@@ -400,7 +387,7 @@ def table(result: Outcome) -> str:
     for r in result.rows:
         loss = f"{r.loss:.3f} | {spread(r.loss_gap, r.loss_gap_sd, 3)} | {spread(r.loss_tau, r.loss_tau_sd, 2)}"
         bleu = f"{r.bleu:.2f} | {spread(r.bleu_gap, r.bleu_gap_sd, 2)} | {spread(r.bleu_tau, r.bleu_tau_sd, 2)}"
-        lines.append(f"| {r.name} | {len(r.seeds)} | {r.num_parameters:,} | {loss} | {bleu} | {r.peak_mib:.0f} |")
+        lines.append(f"| {r.name} | {len(r.seeds)} | {r.num_parameters:,} | {loss} | {bleu} |")
     return "\n".join(lines)
 
 
@@ -432,7 +419,7 @@ def main() -> None:
 
 
 def train_cells(bench: Bench, names: Sequence[str], seeds: Sequence[int]) -> None:
-    """Train what is not finished, each cell in a process of its own, whose peak memory is then its own."""
+    """Train what is not finished, each cell in a process of its own, so that none inherits anything."""
     bench.dir.mkdir(parents=True, exist_ok=True)
     bench.tokenizer  # noqa: B018  trained here, before other processes ask for it
     spawn = multiprocessing.get_context("spawn")
