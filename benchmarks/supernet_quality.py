@@ -381,9 +381,7 @@ def table(result: Outcome) -> str:
     ]
     if result.rows:
         losses, bleus = mean(result.scratch_losses), mean(result.scratch_bleus)
-        lines.append(
-            f"| from scratch | {len(result.scratch_seeds)} | - | {losses:.3f} | - | - | {bleus:.2f} | - | - | - |"
-        )
+        lines.append(f"| from scratch | {len(result.scratch_seeds)} | - | {losses:.3f} | - | - | {bleus:.2f} | - | - |")
     for r in result.rows:
         loss = f"{r.loss:.3f} | {spread(r.loss_gap, r.loss_gap_sd, 3)} | {spread(r.loss_tau, r.loss_tau_sd, 2)}"
         bleu = f"{r.bleu:.2f} | {spread(r.bleu_gap, r.bleu_gap_sd, 2)} | {spread(r.bleu_tau, r.bleu_tau_sd, 2)}"
