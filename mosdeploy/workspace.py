@@ -108,6 +108,10 @@ class Workspace:
         return self.root / "precisions" / f"{name}.json"
 
     @property
+    def tuning_dir(self) -> Path:
+        return self.root / "tuning"
+
+    @property
     def deployments_dir(self) -> Path:
         return self.root / "deployments"
 

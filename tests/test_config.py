@@ -11,6 +11,7 @@ from mosdeploy.config import (
     SearchConfig,
     SupernetConfig,
     TrainingConfig,
+    parse_budget_s,
     parse_count,
     parse_duration_ms,
     parse_percent,
@@ -29,6 +30,17 @@ RECIPES = sorted((Path(mosdeploy.__file__).parent / "recipes").glob("*.toml"))
 )
 def test_duration_in_milliseconds(text: str, expected_ms: float) -> None:
     assert parse_duration_ms(text) == pytest.approx(expected_ms)
+
+
+@pytest.mark.parametrize(("text", "expected_s"), [("90s", 90.0), ("30m", 1800.0), (" 1.5 h ", 5400.0)])
+def test_time_to_spend_in_seconds(text: str, expected_s: float) -> None:
+    assert parse_budget_s(text) == expected_s
+
+
+@pytest.mark.parametrize("text", ["30", "0m", "-1m", "30ms", "1m30s", "", "m"])
+def test_bad_time_to_spend_says_what_is_allowed(text: str) -> None:
+    with pytest.raises(ConfigError, match="like 90s, 30m or 2h"):
+        parse_budget_s(text)
 
 
 @pytest.mark.parametrize(

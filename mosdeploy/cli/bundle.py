@@ -14,7 +14,8 @@ from .printing import EMULATED, kept, show
 from .progress import PROGRESS
 
 if TYPE_CHECKING:
-    from ..records import PrecisionChoice
+    from ..pipeline.summaries import RuntimeTiming
+    from ..records import PrecisionChoice, Runtime
 
 
 def export(
@@ -35,22 +36,44 @@ def export(
     max_bleu_drop: Annotated[
         float | None, typer.Option(help="Most BLEU that the bundle may lose; default: the config's.", min=0)
     ] = None,
+    runtime: Annotated[
+        str,
+        typer.Option(help="onnxruntime, tvm, or auto: build both, time both on the device, keep the faster."),
+    ] = "onnxruntime",
+    tune: Annotated[
+        str | None, typer.Option(help="Time for TVM to search for faster schedules, over all runs: 30m.")
+    ] = None,
     device: DeviceOption = None,
     ssh_config: SshOption = SSH_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
     """Build the bundle, after checking that it translates as the trained network does."""
-    run = pipeline.open_run(directory)
-    result = pipeline.export(run, arch, precision, beam, PROGRESS, weights, device, max_bleu_drop, ssh_config)
+    from ..config import parse_budget_s
+
+    if runtime not in ("onnxruntime", "tvm", "auto"):
+        raise ConfigError(f"unknown runtime '{runtime}'; known: onnxruntime, tvm, auto")
+    if tune is not None and runtime == "onnxruntime":
+        raise ConfigError("--tune is about TVM; add --runtime tvm or --runtime auto")
+    tune_s = parse_budget_s(tune) if tune is not None else 0.0
+    run, record, timed = pipeline.open_run(directory), None, ""
+    if runtime == "auto":
+        options = (weights, device, max_bleu_drop, ssh_config, tune_s)
+        result, record = pipeline.export_fastest(run, arch, precision, beam, PROGRESS, *options)
+        timed = "".join(f"\n{timing.runtime} on {record.device}: {_time_or_error(timing)}" for timing in record.timings)
+    else:
+        chosen: Runtime = "tvm" if runtime == "tvm" else "onnxruntime"
+        result = pipeline.export(
+            run, arch, precision, beam, PROGRESS, weights, device, max_bleu_drop, ssh_config, chosen, tune_s
+        )
     parity = result.manifest.parity
     show(
-        result.manifest,
+        record or result.manifest,
         as_json,
         (_candidates(result.choice) if result.choice else "")
         + f"bundle {result.path}: {result.size_bytes / 2**20:.1f} MiB, {result.manifest.precision}, "
         f"{result.manifest.weights} weights\n"
         f"parity: {parity.identical} of {parity.num_pairs} translations identical, "
-        f"BLEU {parity.torch_bleu:.1f} in torch, {parity.bundle_bleu:.1f} in the bundle",
+        f"BLEU {parity.torch_bleu:.1f} in torch, {parity.bundle_bleu:.1f} in the bundle" + timed,
         "mosdeploy deploy",
     )
 
@@ -63,6 +86,11 @@ def _candidates(choice: "PrecisionChoice") -> str:
         size, bleu = ("-", "-") if x.size_bytes is None else (f"{x.size_bytes / 2**20:.1f}", f"{x.bleu:.2f}")
         lines.append(f"  {x.precision:17} {latency:>9} ms {size:>7} MiB  BLEU {bleu:>5}  {x.verdict}")
     return "\n".join(lines) + "\n"
+
+
+def _time_or_error(timing: "RuntimeTiming") -> str:
+    total = timing.measurement.total if timing.measurement else None
+    return f"{total.median_ms:.2f} ms median" if total else f"not timed: {timing.error}"
 
 
 def deploy(

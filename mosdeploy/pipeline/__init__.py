@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .bundle import deploy, export, roll_back, translate
+    from .bundle import deploy, export, export_fastest, roll_back, translate
     from .costing import dry_run
     from .devices import check_device, list_devices, setup_device, show_device
     from .finetuning import finetune
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .winner import search
 
 _FILES = {
-    "bundle": ("deploy", "export", "roll_back", "translate"),
+    "bundle": ("deploy", "export", "export_fastest", "roll_back", "translate"),
     "costing": ("dry_run",),
     "devices": ("check_device", "list_devices", "setup_device", "show_device"),
     "finetuning": ("finetune",),
@@ -44,6 +44,7 @@ __all__ = [
     "dry_run",
     "evaluate",
     "export",
+    "export_fastest",
     "finetune",
     "fit",
     "import_latency",

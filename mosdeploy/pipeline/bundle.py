@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import get_args
 
 from ..config import Precision, Workload
-from ..errors import BundleError, ConfigError, StaleInputError
+from ..errors import BundleError, ConfigError, ExportError, StaleInputError
 from ..profiles import load_profile
-from ..records import BundleManifest, Deployment, PrecisionChoice, SearchResult
+from ..records import BundleManifest, Deployment, PrecisionChoice, Runtime, SearchResult
 from ..workspace import Workspace, read_record, sha256_file, write_record
+from .compiled import Contender, keep_fastest, tvm_build
 from .devices import lasting_session
 from .parity import parity_set
 from .precisions import Choosing, choose_precision
 from .run import Progress, Run
-from .summaries import Translation, Translations
+from .summaries import RuntimeChoice, Translation, Translations
 from .training import Trained, trained
 from .weights import Weighted, choose
 
@@ -40,6 +41,8 @@ def export(
     device: str | None = None,
     max_bleu_drop: float | None = None,
     ssh_config: Path = Path("~/.ssh/config"),
+    runtime: Runtime = "onnxruntime",
+    tune_s: float = 0.0,
 ) -> Exported:
     """Write the bundle of a subnet, after checking that it translates as torch does.
 
@@ -53,9 +56,12 @@ def export(
     weights
         `inherited`, `finetuned` or `scratch`; None takes the better of the first two, as `weights.choose` says.
     device
-        Where `auto` measures; None takes the config's, else the one that was searched for, else this machine.
+        Where `auto` measures, and what TVM compiles for; None takes the config's, else the one that was searched for,
+        else this machine.
     max_bleu_drop
         None takes the config's.
+    runtime, tune_s
+        What is to run the bundle; for TVM, at most so many seconds of tuning in all.
 
     Raises
     ------
@@ -64,9 +70,10 @@ def export(
     StaleInputError
         If the run is not trained, there is no winner of this supernet, or no such weights.
     ConfigError
-        If the precision or the kind of weights is unknown.
+        If the precision or the kind of weights is unknown; or, for TVM, if the device's profile does not say what to
+        compile for, or it cannot be tuned for from here.
     ExportError
-        If the bundle does not translate as the trained subnet; nothing is written then.
+        If the bundle does not translate as the trained subnet, or TVM cannot compile it; nothing is written then.
     """
     from ..export.bundle import BundleOrigin, export_bundle
 
@@ -88,6 +95,12 @@ def export(
     corpus = run.config.corpus
     name = f"{corpus.source_lang}-{corpus.target_lang}-{arch.key[:8]}-{workload.precision}-beam{workload.beam}"
     name += "" if chosen.weights == "inherited" else f"-{chosen.weights}"
+    build = None
+    if runtime == "tvm":
+        device = device or run.config.device or (result.device if result else "local")
+        target = load_profile(device, run.workspace.root)
+        build = tvm_build(run, arch, workload, target, tune_s, progress)
+        name += f"-tvm-{target.name}"
     out_dir = run.workspace.bundles_dir / name
     progress.say(chosen.note)
     progress.say(f"exporting {name} and comparing it with torch on at most {num_pairs} validation pairs")
@@ -108,8 +121,50 @@ def export(
         tokenizer_path=run.workspace.tokenizer_path,
         parity_set=parity_set(state, num_pairs, lambda ids: state.translate(chosen.subnet, ids, workload.beam)),
         out_dir=out_dir,
+        build=build,
     )
     return Exported(out_dir, manifest, folder_bytes(out_dir), choice)
+
+
+def export_fastest(
+    run: Run,
+    arch_name: str,
+    precision: str | None,
+    beam: int | None,
+    progress: Progress,
+    weights: str | None,
+    device: str | None,
+    max_bleu_drop: float | None,
+    ssh_config: Path,
+    tune_s: float,
+) -> tuple[Exported, RuntimeChoice]:
+    """Write a bundle for each runtime, time each on the device, and keep the faster.
+
+    A runtime that cannot be built for, or does not stand on the device, is reported and left out. The precision `auto`
+    is decided with the first.
+
+    Raises
+    ------
+    ConfigError
+        If the device is emulated: its times mean nothing. Otherwise as `export`.
+    DeviceError
+        If no bundle could be timed.
+    ExportError
+        If no bundle could be built.
+    """
+    target = load_profile(run.device_name(device), run.workspace.root)
+    if target.emulated:
+        raise ConfigError(f"'{target.name}' is emulated, its times mean nothing; choose --runtime onnxruntime or tvm")
+    contenders = []
+    for runtime in get_args(Runtime):
+        options = (weights, target.name, max_bleu_drop, ssh_config, runtime, tune_s)
+        try:
+            exported = export(run, arch_name, precision, beam, progress, *options)
+            precision = exported.manifest.precision
+            contenders.append(Contender(runtime, exported, None))
+        except ExportError as error:
+            contenders.append(Contender(runtime, None, str(error)))
+    return keep_fastest(target, contenders, ssh_config, progress)
 
 
 def deploy(run: Run, device: str | None, bundle: Path | None, ssh_config: Path, progress: Progress) -> Deployment:

@@ -3,7 +3,18 @@
 from pydantic import Field
 
 from ..config import DeviceProfile
-from ..records import BoardLevel, Deployment, DeviceState, PredictorCard, Problem, ScoreTable, SearchResult
+from ..records import (
+    BoardLevel,
+    BundleManifest,
+    Deployment,
+    DeviceState,
+    Measurement,
+    PredictorCard,
+    Problem,
+    Runtime,
+    ScoreTable,
+    SearchResult,
+)
 from ..schema import Record
 
 
@@ -78,3 +89,21 @@ class DemoSummary(Record):
     deployment: Deployment
     bundle: str
     page: str
+
+
+class RuntimeTiming(Record):
+    """What a bundle takes on a device, or why it could not be built or timed there."""
+
+    runtime: Runtime
+    measurement: Measurement | None
+    error: str | None
+
+
+class RuntimeChoice(Record):
+    """The bundle that `export --runtime auto` kept, and what all took on the device."""
+
+    device: str
+    kept: Runtime
+    bundle: str
+    timings: tuple[RuntimeTiming, ...]
+    manifest: BundleManifest

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MAX_BATCH_ROWS = 32
 MAX_BATCH_POSITIONS = 2048  # padded source positions in one call
 
-TVM_REQUIREMENTS = "'apache-tvm>=0.27' 'apache-tvm-ffi<0.1.15'"
+TVM_REQUIREMENTS = "'apache-tvm>=0.27,<0.28' 'apache-tvm-ffi<0.1.15'"
 
 
 class Translator:

@@ -94,3 +94,10 @@ def test_an_emulated_device_says_that_its_timing_means_nothing(make_profile):
     (problem,) = problems(make_profile, profile=make_profile("ssh", emulated=True))
     assert "emulated" in problem.what
     assert not problem.blocking
+
+
+def test_a_profile_that_asks_for_tvm_misses_it(make_profile):
+    profile = make_profile("ssh", requirements=("numpy", "onnxruntime", "sentencepiece", "apache-tvm>=0.27,<0.28"))
+    (problem,) = problems(make_profile, profile=profile)
+    assert problem.blocking and problem.what == "not installed: apache-tvm" and "devices setup" in problem.fix
+    assert problems(make_profile, profile=profile, tvm_version="0.27.0") == ()

@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,9 +7,10 @@ import pytest
 import sentencepiece
 from conftest import CONFIG, VOCAB_SIZE, sentences
 
-from mosdeploy.runtime import ModelError, Translator
+from mosdeploy.runtime import FileMismatchError, ModelError, Translator
 from mosdeploy.runtime.pieces import Pieces
 from mosdeploy.runtime.translator import MAX_BATCH_POSITIONS, MAX_BATCH_ROWS, _by_length
+from mosdeploy.workspace import sha256_file
 
 LONG = " ".join(f"{text}" for text in sentences(12, 5))
 
@@ -194,3 +196,39 @@ def test_a_tokenizer_of_another_size(bundle: Path, edit: Callable) -> None:
 def test_an_unknown_provider(fp32_bundle: Path) -> None:
     with pytest.raises(ModelError, match="NoSuchExecutionProvider"):
         Translator(fp32_bundle, providers=["NoSuchExecutionProvider"])
+
+
+# -- the other runtime -------------------------------------------------------------------------------------------------
+
+
+def make_tvm_bundle(bundle: Path, edit: Callable) -> None:
+    (bundle / "model.onnx").rename(bundle / "model.so")
+    (bundle / "weights.bin").write_bytes(b"")
+
+    def change(data: dict) -> None:
+        hashes = {name: sha256_file(bundle / name) for name in ("model.so", "weights.bin", "tokenizer.model")}
+        data.update(runtime="tvm", sha256=hashes)
+
+    edit(change)
+
+
+def test_a_bundle_for_tvm_asks_for_tvm(bundle: Path, edit: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_tvm_bundle(bundle, edit)
+    monkeypatch.setitem(sys.modules, "tvm", None)
+    monkeypatch.delitem(sys.modules, "mosdeploy.runtime.tvm_engine", raising=False)
+    with pytest.raises(ModelError, match=r"tvm cannot be imported .* pip install 'apache-tvm"):
+        Translator(bundle)
+    with pytest.raises(ModelError, match="knows no ONNX Runtime providers"):
+        Translator(bundle, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize("name", ["model.so", "weights.bin"])
+def test_a_library_or_weights_of_another_bundle_are_not_loaded(bundle: Path, edit: Callable, name: str) -> None:
+    make_tvm_bundle(bundle, edit)
+    (bundle / name).write_bytes(b"another")
+    with pytest.raises(FileMismatchError, match=name.replace(".", r"\.")):
+        Translator(bundle)
+    (bundle / name).unlink()
+    (bundle / name).symlink_to(bundle / "tokenizer.model")
+    with pytest.raises(FileMismatchError, match="is not a regular file"):
+        Translator(bundle)

@@ -4,9 +4,7 @@ In: trained weights, an architecture, a processor. Out: two files. They hold no 
 does here is written by hand, kernel by kernel, since its importer's graphs run many times slower untuned.
 """
 
-import platform
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +12,10 @@ import numpy as np
 from ...errors import ExportError
 from ...space import ArchConfig, SearchSpace
 from ..weights import Array, TrainedWeights
+from .options import LIBRARY_NAME, PRECISIONS, WEIGHTS_NAME, Processor, Tuning
 from .packing import pack_weights
 
-LIBRARY_NAME, WEIGHTS_NAME = "model.so", "weights.bin"
-PRECISIONS = ("fp32", "int8")
-
-
-@dataclass(frozen=True)
-class Processor:
-    """What to compile for: `machine` as `uname -m` says it, `cpu` as LLVM calls it; None means this machine's."""
-
-    machine: str = platform.machine()
-    cpu: str | None = None
+__all__ = ["Processor", "Tuning", "build_tvm"]
 
 
 def build_tvm(
@@ -39,6 +29,8 @@ def build_tvm(
     max_positions: int,
     processor: Processor,
     folder: Path,
+    tuning: Tuning | None = None,
+    notify: Callable[[float, str], None] = lambda seconds, note: None,
 ) -> None:
     """Write `model.so` and `weights.bin` of a subnet into a folder.
 
@@ -52,6 +44,10 @@ def build_tvm(
         fp32; or int8: weights as bytes, computed with in fp32.
     max_positions
         Longest source (end token included) and most decode steps.
+    tuning
+        Search for better schedules on this machine first, or take those on record; None takes the untuned ones.
+    notify
+        Told the seconds spent on tuning, and what came of them.
 
     Raises
     ------
@@ -59,11 +55,13 @@ def build_tvm(
         If the architecture is not in the space.
     ExportError
         If a weight is missing, of another shape, or not finite; if the precision or the processor is not supported, or
-        no compiler can link for it.
+        no compiler can link for it; if tuning is asked for another processor, or its records cannot be read.
     """
     try:
+        from .kernels import TILE_ROWS
         from .library import compile_module, find_linker, link, make_target
         from .network import build_module
+        from .tuning import Tuned, tune
     except ImportError as error:
         raise ExportError(f"TVM cannot be imported ({error}); run: pip install 'mosdeploy[tvm]'") from error
     space.check(arch)
@@ -74,8 +72,15 @@ def build_tvm(
     target, linker = make_target(processor.machine, processor.cpu), find_linker(processor.machine)
     lookup = TrainedWeights(weights).lookup
     packed = pack_weights(lookup, arch, space, vocab_size, max_positions, precision == "int8")
-    module = build_module(arch, space, packed, beam, ())
-    link(compile_module(module, target), linker, folder / LIBRARY_NAME)
+    if tuning is None:
+        executable = compile_module(build_module(arch, space, packed, beam, ()), target)
+    elif not processor.is_this_one:
+        raise ExportError(f"tuning times layers on this machine, which is not the {processor} that is compiled for")
+    else:
+        length = -(-tuning.source_len // TILE_ROWS) * TILE_ROWS
+        module = build_module(arch, space, packed, beam, (length,))
+        executable = compile_module(module, target, [Tuned(tune(module, target, tuning, notify))])
+    link(executable, linker, folder / LIBRARY_NAME)
     with (folder / WEIGHTS_NAME).open("wb") as file:
         for array in packed.values():
             np.save(file, array, allow_pickle=False)

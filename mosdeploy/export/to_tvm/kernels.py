@@ -70,7 +70,15 @@ def linear(shape: LinearShape, *, bias: bool = True, relu: bool = False, residua
         return y + next(extra)[i, j, n] if residual else y
 
     result = te.compute(result_shape, finish, "result")
-    return te.create_prim_func([*inputs, result]).with_attrs({"panel": shape.panel, "rows": shape.rows})
+    return te.create_prim_func([*inputs, result]).with_attrs(
+        {
+            "panel": shape.panel,
+            "tiles": shape.tiles or 0,
+            "rows": shape.rows,
+            "inputs": shape.num_inputs,
+            "outputs": shape.num_outputs,
+        }
+    )
 
 
 def layer_norm(tiles: int | None, rows: int, dim: int, epsilon: float) -> tirx.PrimFunc:

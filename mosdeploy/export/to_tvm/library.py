@@ -6,6 +6,7 @@ C++ compiler: this machine's, or, for aarch64 from elsewhere, Debian's cross com
 
 import platform
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,11 @@ def make_target(machine: str, cpu: str | None) -> Target:
     )
 
 
-def compile_module(module: Any, target: Target) -> Any:
-    """Schedule what is not scheduled yet, and compile."""
+def compile_module(module: Any, target: Target, rules: Sequence[Any] = ()) -> Any:
+    """Schedule by the first rule that fits, those of `kernels` last, and compile."""
     passes = [
         relax.transform.LegalizeOps(),
-        dlight.ApplyDefaultSchedule(PackedLinear(), RowByRow()),
+        dlight.ApplyDefaultSchedule(*rules, PackedLinear(), RowByRow()),
         *dataflow_lower_passes(target),
         *finalize_passes(target),
     ]
