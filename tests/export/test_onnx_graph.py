@@ -79,10 +79,12 @@ def test_cross_spans_and_heads(space: SearchSpace, span: int, heads: int) -> Non
     assert found == translate(subnet, sources, 1, 20, 0.6)
 
 
-def test_every_length_up_to_the_limit_and_any_batch(trained_subnet: Subnet) -> None:
-    session = open_subnet(trained_subnet, small_space())
-    sources = random_sources(range(1, MAX_POSITIONS), 0)
-    expected = translate(trained_subnet, sources, 1, MAX_POSITIONS, 0.6)
+@pytest.mark.parametrize(("precision", "beam"), [("fp32", 1), ("fp32", 3), ("fp32-int4-logits", 1)])
+def test_every_length_up_to_the_limit_and_any_batch(trained_subnet: Subnet, precision: str, beam: int) -> None:
+    """From no piece at all to the last position; the first holds nothing but unknown pieces."""
+    session = open_subnet(trained_subnet, small_space(), precision, beam)
+    sources = [[1, 1, 1], *random_sources(range(MAX_POSITIONS), 0)]
+    expected = translate(trained_subnet, sources, beam, MAX_POSITIONS, 0.6)
     assert [until_end(run(session, [ids], MAX_POSITIONS)[0]) for ids in sources] == expected
     assert [until_end(row) for row in run(session, sources, MAX_POSITIONS)] == expected
 

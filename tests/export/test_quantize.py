@@ -1,3 +1,7 @@
+import shutil
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from networks import PRECISIONS, lively_subnet, open_model, open_subnet, run, small_space, until_end
@@ -113,6 +117,15 @@ def test_largest_products_do_not_saturate(number_format: str) -> None:
     x = np.ones((1, 256), np.float32)
     assert compute(weights, layer.product, x) == pytest.approx(x @ signs.T, abs=1e-2)
     assert compute(weights, layer.apply, x) == pytest.approx(x @ signs.T + np.arange(16), abs=1e-2)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("qemu-x86_64"), reason="needs qemu-x86_64 (Debian: qemu-user)")
+def test_nor_do_they_on_a_processor_without_vnni() -> None:
+    """The test above, on an emulated processor whose byte kernels add two products in 16 bits."""
+    command = ["qemu-x86_64", "-cpu", "Haswell", sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run([*command, __file__, "-k", "saturate"], capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0 and "2 passed" in done.stdout, done.stdout
 
 
 @pytest.mark.parametrize("number_format", ["fp32", "int8"])
