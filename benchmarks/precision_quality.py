@@ -25,7 +25,7 @@ import torch
 from mosdeploy import pipeline
 from mosdeploy.config import Precision
 from mosdeploy.export.bundle import max_positions
-from mosdeploy.export.onnx_graph import build_graph, state_arrays
+from mosdeploy.export.onnx_graph import build_graph, state_arrays, write_model
 from mosdeploy.export.parity import ExportedModel
 from mosdeploy.pipeline.training import Trained, trained
 from mosdeploy.schema import Record
@@ -123,7 +123,7 @@ def models(state: Trained, subnet: Subnet, beam: int) -> Iterator[tuple[str, int
                 max_positions=max_positions(config),
             )
             path = folder / "model.onnx"
-            path.write_bytes(model.SerializeToString())
+            write_model(model, path)
             yield precision, path.stat().st_size, partial(_one, ExportedModel(path, config.max_decode_steps))
         for compute_type in ("float32", "int8"):
             target = folder / compute_type

@@ -14,7 +14,7 @@ import onnxruntime
 import torch
 
 from mosdeploy.config import Precision
-from mosdeploy.export.onnx_graph import build_graph, state_arrays
+from mosdeploy.export.onnx_graph import build_graph, state_arrays, write_model
 from mosdeploy.space import SearchSpace
 from mosdeploy.supernet.subnet import Subnet
 from mosdeploy.training.evaluate import translate
@@ -92,7 +92,7 @@ class Onnx:
             precision=self.name,
             max_positions=task.num_positions,
         )
-        (folder / "model.onnx").write_bytes(model.SerializeToString())
+        write_model(model, folder / "model.onnx")
 
     def open(self, task: Task, folder: Path) -> Translate:
         session = open_session(folder / "model.onnx", task.threads)

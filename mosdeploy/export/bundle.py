@@ -18,7 +18,7 @@ from ..records import BundleManifest, ParityReport, Runtime, SelfTest, Weights
 from ..space import ArchConfig, SearchSpace
 from ..workspace import disk_errors, read_record, replace_folder, sha256_file, write_record
 from .decode_loop import BOS_ID, EOS_ID, PAD_ID
-from .onnx_graph import build_graph, state_arrays
+from .onnx_graph import build_graph, state_arrays, write_model
 from .parity import ExportedModel, ParitySet, Translates, check_parity
 from .readme import bundle_readme
 from .weights import Array
@@ -166,7 +166,8 @@ def build_onnx(
         precision=workload.precision,
         max_positions=max_positions(config),
     )
-    (folder / MODEL_NAME).write_bytes(model.SerializeToString())
+    write_model(model, folder / MODEL_NAME)
+    del model  # before ONNX Runtime holds the weights once more
     return ExportedModel(folder / MODEL_NAME, config.max_decode_steps)
 
 

@@ -9,6 +9,7 @@ Output: `output_ids` int64 (B, T), without begin token, after the end token fill
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
@@ -74,9 +75,27 @@ def build_graph(
         helper.make_tensor_value_info(MIN_STEPS, integer, []),
     ]
     result = helper.make_tensor_value_info(OUTPUT_IDS, integer, ["B", "T"])
-    graph = scope.graph("translate", inputs, [result], list(scope.initializers.values()))
+    graph = scope.graph("translate", inputs, [result])
     domains = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
-    return helper.make_model(graph, opset_imports=domains, ir_version=IR_VERSION, producer_name="mosdeploy")
+    model = helper.make_model(graph, opset_imports=domains, ir_version=IR_VERSION, producer_name="mosdeploy")
+    for name in list(scope.initializers):  # last, and one by one: each step before would hold a copy of all weights
+        model.graph.initializer.append(scope.initializers.pop(name))
+    return model
+
+
+def write_model(model: ModelProto, path: Path) -> None:
+    """Write a model weight by weight, and take the weights out of it.
+
+    Protobuf reads a message that comes in parts as one. Written at once, all weights would be in memory three times.
+    """
+    tensors = list(model.graph.initializer)
+    del model.graph.initializer[:]
+    with path.open("wb") as file:
+        file.write(model.SerializeToString())
+        for tensor in tensors:
+            part = ModelProto()
+            part.graph.initializer.append(tensor)
+            file.write(part.SerializeToString())
 
 
 def state_arrays(state_dict: Mapping[str, object]) -> dict[str, Array]:

@@ -3,6 +3,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from networks import (
@@ -21,7 +22,7 @@ from onnx import checker
 
 from mosdeploy.costs import num_parameters
 from mosdeploy.errors import ArchError, ExportError
-from mosdeploy.export.onnx_graph import build_graph, state_arrays
+from mosdeploy.export.onnx_graph import build_graph, state_arrays, write_model
 from mosdeploy.space import ArchConfig, SearchSpace
 from mosdeploy.supernet.subnet import Subnet
 from mosdeploy.training.evaluate import translate
@@ -142,6 +143,13 @@ def test_the_model_is_well_formed(space: SearchSpace, beam: int) -> None:
     checker.check_model(model)
     assert {x.name for x in model.graph.input} == {"source_ids", "max_steps", "min_steps"}
     assert [x.name for x in model.graph.output] == ["output_ids"]
+
+
+def test_a_model_is_written_whole_and_without_a_copy(space: SearchSpace, tmp_path: Path) -> None:
+    subnet = lively_subnet(space.largest, space, 0)
+    model = build(subnet, space)
+    write_model(model, tmp_path / "model.onnx")
+    assert onnx.load(tmp_path / "model.onnx") == build(subnet, space) and not model.graph.initializer
 
 
 def test_no_attention_in_the_loop_relies_on_a_padding_mask(space: SearchSpace) -> None:
