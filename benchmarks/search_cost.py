@@ -28,7 +28,7 @@ from mosdeploy import pipeline
 from mosdeploy.config import SearchConfig
 from mosdeploy.costs import num_parameters
 from mosdeploy.losses import BlockLosses, LossCache, Losses
-from mosdeploy.pipeline.training import Trained, trained
+from mosdeploy.pipeline.training import VALID_SEED, Trained, trained
 from mosdeploy.quality import QualityPredictor
 from mosdeploy.records import Candidate, Limits, QualityCard
 from mosdeploy.schema import Record
@@ -79,7 +79,8 @@ class Meter:
 
     def __init__(self, state: Trained, yardstick: Yardstick, folder: Path) -> None:
         self.state, self.yardstick, self.times_path = state, yardstick, folder / "seconds.jsonl"
-        made_from = fingerprint(state.card.supernet_sha256, state.run.config.search.eval_pairs, yardstick.rule)
+        num_pairs = state.run.config.search.eval_pairs
+        made_from = fingerprint(state.card.supernet_sha256, num_pairs, VALID_SEED, yardstick.rule)
         self.cache = LossCache(folder / "quality.jsonl", made_from)
 
     def losses(self, race: bool) -> Losses:

@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..records import CorpusCard, SearchResult, SupernetCard
 from ..schema import Record, parse, parse_json_file
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from ..training.ranks import Ranks
     from ..training.tokenizer import Tokenizer
     from ..training.trainer import TrainingSummary
+
+VALID_SEED = 1
+"""Draws the validation pairs of a search: a file's first sentences may be of one book, and easier than the rest."""
 
 
 def train(run: Run, progress: Progress) -> SupernetCard:
@@ -157,10 +162,12 @@ class Trained:
         return Tokenizer(self.run.workspace.tokenizer_path)
 
     def valid_pairs(self, num_pairs: int) -> "TokenizedPairs":
-        """The first validation pairs, as piece ids."""
+        """So many of the validation pairs, drawn the same way in every run, as piece ids."""
         from ..training.batches import tokenize
 
-        return tokenize(self.tokenizer, self.corpus.valid[:num_pairs], self.run.config.corpus.max_pieces)
+        valid = self.corpus.valid
+        rows = np.sort(np.random.default_rng(VALID_SEED).permutation(len(valid))[:num_pairs])
+        return tokenize(self.tokenizer, [valid[row] for row in rows], self.run.config.corpus.max_pieces)
 
     def subnet(self, arch: ArchConfig) -> "Subnet":
         """An inherited subnet."""

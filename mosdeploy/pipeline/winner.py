@@ -16,7 +16,7 @@ from .crew import Crew
 from .measuring import collect
 from .predictors import predictor
 from .run import Progress, Run
-from .training import Trained, trained
+from .training import VALID_SEED, Trained, trained
 
 if TYPE_CHECKING:
     from ..latency.predictor import LatencyPredictor
@@ -189,7 +189,7 @@ def _losses(state: Trained, measure: "Measure") -> "tuple[LossCache, Losses]":
     from ..training.yardstick import Yardstick
 
     num_pairs = state.run.config.search.eval_pairs
-    made_from = fingerprint(state.card.supernet_sha256, state.corpus.sha256, num_pairs, Yardstick.rule)
+    made_from = fingerprint(state.card.supernet_sha256, state.corpus.sha256, num_pairs, VALID_SEED, Yardstick.rule)
     cache = LossCache(state.run.workspace.quality_path, made_from)
     return cache, cache.wrap(measure)
 

@@ -61,3 +61,14 @@ def test_the_report_tells_what_was_predicted(folder: Path) -> None:
     page = (folder / "report" / "index.html").read_text()
     assert f"{result.num_predicted:,} more were only predicted" in page
     assert f"{result.quality.kendall_tau:.3f}" in page
+
+
+def test_the_pairs_of_a_search_are_drawn_from_the_whole_validation_set(walked: Path) -> None:
+    state = trained(pipeline.open_run(walked))
+    whole, drawn, again = (state.valid_pairs(size) for size in (len(state.corpus.valid), 8, 8))
+    everything = [tuple(row) for row in whole.targets]
+    rows = [everything.index(tuple(row)) for row in drawn.targets]
+    assert len(rows) == 8
+    assert rows == sorted(rows)  # in the file's order
+    assert max(rows) >= 8  # and not its first ones
+    assert [tuple(row) for row in again.targets] == [tuple(row) for row in drawn.targets]
