@@ -1,0 +1,64 @@
+"""The records that walk from room to room: frozen, versioned, no behaviour beyond arithmetic on their own fields.
+
+In and out: JSON. No record holds a path of the machine that wrote it, a secret or a tensor.
+"""
+
+from .bundle import (
+    BundleManifest,
+    Deployment,
+    ParityReport,
+    PrecisionCandidate,
+    PrecisionChoice,
+    Runtime,
+    SelfTest,
+)
+from .latency import (
+    BoardLevel,
+    DeviceState,
+    LatencyContext,
+    LatencyRecord,
+    Measurement,
+    PredictorCard,
+    Problem,
+    ReferenceTiming,
+    RowBlock,
+    SessionRecord,
+    Timing,
+    TransferTrial,
+)
+from .search import Candidate, Limits, QualityCard, SearchResult
+from .training import CorpusCard, DryRun, Scores, ScoreTable, SubnetCard, SupernetCard, TrainingCost, Weights
+
+__all__ = [
+    "BoardLevel",
+    "BundleManifest",
+    "Candidate",
+    "CorpusCard",
+    "Deployment",
+    "DeviceState",
+    "DryRun",
+    "LatencyContext",
+    "LatencyRecord",
+    "Limits",
+    "Measurement",
+    "ParityReport",
+    "PrecisionCandidate",
+    "PrecisionChoice",
+    "PredictorCard",
+    "Problem",
+    "QualityCard",
+    "ReferenceTiming",
+    "RowBlock",
+    "Runtime",
+    "ScoreTable",
+    "Scores",
+    "SearchResult",
+    "SelfTest",
+    "SessionRecord",
+    "SubnetCard",
+    "SupernetCard",
+    "Timing",
+    "TrainingCost",
+    "TransferTrial",
+    "Weights",
+]

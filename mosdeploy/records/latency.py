@@ -1,0 +1,189 @@
+"""Records of devices, of what was timed on them, and of what a predictor made of it."""
+
+from typing import Literal
+
+from ..config import DeviceProfile, Workload
+from ..schema import Record
+from ..space import ArchConfig
+
+
+class Timing(Record):
+    """Statistics of repeated wall-clock times of the same work, in milliseconds.
+
+    `interval_percent` is half the width of the median's 95% interval, relative to the median; `cpu_ms` the median of
+    the processor time, all threads together. Older files lack these and `p99_ms`.
+    """
+
+    median_ms: float
+    p90_ms: float
+    p99_ms: float | None = None
+    minimum_ms: float
+    repeats: int
+    interval_percent: float | None = None
+    cpu_ms: float | None = None
+
+
+class Measurement(Record):
+    """One subnet timed on one device; a failure is a measurement with `error` and no timing.
+
+    `total` is the whole translation as deployed; `encoder` the same graph with no decode step (encoder and
+    cross-attention keys and values); `decoder` the difference of the paired repeats. `drift_percent` tells how far the
+    reference subnet moved between just before and just after, None if that is not known; a fit trusts the
+    measurement accordingly. For a `flagged` one it moved too far in each of the `attempts`, of which this is the one
+    that it moved least in.
+    """
+
+    total: Timing | None = None
+    encoder: Timing | None = None
+    decoder: Timing | None = None
+    load_ms: float | None = None
+    peak_memory_bytes: int | None = None
+    error: str | None = None
+    drift_percent: float | None = None
+    flagged: bool = False
+    attempts: int = 1
+
+
+class DeviceState(Record):
+    """What a device said about itself; None where it does not tell."""
+
+    reachable: bool = True
+    machine: str | None = None
+    cpu_model: str | None = None
+    cpu_features: tuple[str, ...] = ()
+    cores: int | None = None
+    memory_bytes: int | None = None
+    memory_available_bytes: int | None = None
+    swap_used_bytes: int | None = None
+    disk_free_bytes: int | None = None
+    governor: str | None = None
+    frequency_mhz: float | None = None
+    frequencies_mhz: tuple[float, ...] = ()
+    temperature_c: float | None = None
+    throttled: str | None = None
+    load_1min: float | None = None
+    gpu: str | None = None
+    python_version: str | None = None
+    numpy_version: str | None = None
+    onnxruntime_version: str | None = None
+    sentencepiece_version: str | None = None
+    tvm_version: str | None = None
+    providers: tuple[str, ...] = ()
+    provider_error: str | None = None
+
+
+class Problem(Record):
+    """Something that a device lacks (`blocking`) or that spoils its timing, and the command that mends it."""
+
+    what: str
+    fix: str
+    blocking: bool
+
+
+class LatencyContext(Record):
+    """What all records of one latency dataset have in common; the first line of latency.jsonl."""
+
+    version: Literal[1] = 1
+    dataset_id: str
+    device: DeviceProfile
+    workload: Workload
+    space_sha256: str
+    vocab_size: int
+
+
+class LatencyRecord(Record):
+    """One line of latency.jsonl: an architecture and its measurement."""
+
+    arch: ArchConfig
+    measurement: Measurement
+    runtime: str
+    measured_at: str
+    session: str
+
+
+class ReferenceTiming(Record):
+    """One timing of the reference subnet; `measured_at` by the device's clock, which names it."""
+
+    measured_at: str
+    total: Timing
+
+
+class SessionRecord(Record):
+    """One session of measurements: the device before and after it, and how the reference subnet fared meanwhile.
+
+    `LatencyRecord.session` refers to it. `host` is the board, by its alias; older files lack it. `after` is None when
+    the session was killed; references that it did not get to read are then in the next session of that board.
+    `emulated`: the board is an emulation, its times mean nothing.
+    """
+
+    version: Literal[1] = 1
+    session: str
+    started_at: str
+    host: str | None = None
+    emulated: bool = False
+    state: DeviceState
+    after: DeviceState | None = None
+    references: tuple[ReferenceTiming, ...] = ()
+
+
+class BoardLevel(Record):
+    """How one board of a fleet differs from the others, in one dataset.
+
+    `level` is the median of its timings of the reference, `reference_ms`, over the fleet's (1.05: 5% slower); both are
+    None where it has none. The fleet's is the median over its boards.
+    """
+
+    host: str
+    num_subnets: int
+    reference_ms: float | None
+    level: float | None
+
+
+class RowBlock(Record):
+    """Rows `start` to `stop - 1` of a file, `level` times as slow as the rest (1.42: 42% slower)."""
+
+    start: int
+    stop: int
+    level: float
+
+
+class TransferTrial(Record):
+    """How correcting another device's predictor compared with fitting from scratch, on held-out subnets.
+
+    Both errors are over the best nine tenths; `scratch_percent` is None with too few samples for a fit from scratch.
+    """
+
+    source: str
+    source_sha256: str
+    error_percent: float
+    scratch_percent: float | None
+    used: bool
+
+
+class PredictorCard(Record):
+    """What a predictor was fitted on and how far off it was on rows that it had not seen (cross-validation).
+
+    The errors are over all samples; `trusted_mape_percent` leaves out those that the fit gave no weight, since the
+    device was busy. `num_rejected` counts these and the rows of `left_out`, which the fit never saw. `boards` are those
+    of a fleet: each one's measurements were divided by its level, so that the predictor speaks of the middle board.
+    """
+
+    version: Literal[1] = 1
+    device: str
+    workload: str
+    space_sha256: str
+    dataset_sha256: str
+    num_samples: int
+    num_rejected: int
+    uses_mlp: bool
+    mape_percent: float
+    within_5_percent: float
+    within_10_percent: float
+    kendall_tau: float
+    trusted_mape_percent: float | None = None
+    runtime: str = ""
+    source: str = ""
+    licence: str = ""
+    left_out: tuple[RowBlock, ...] = ()
+    boards: tuple[BoardLevel, ...] = ()
+    transfer: TransferTrial | None = None

@@ -1,0 +1,64 @@
+"""Records of what a search was asked and what it found."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from ..config import Workload
+from ..schema import Record
+from ..space import ArchConfig
+
+
+class Candidate(Record):
+    """One architecture that the search looked at; `loss` is the inherited subnet's validation loss (lower wins)."""
+
+    arch: ArchConfig
+    loss: float
+    predicted_ms: float | None
+    num_parameters: int
+    size_bytes: int
+    measured_ms: float | None = None
+
+
+class Limits(Record):
+    """What a subnet may cost; None where there is no limit."""
+
+    max_latency_ms: float | None = Field(None, gt=0)
+    max_parameters: int | None = Field(None, gt=0)
+    max_size_bytes: int | None = Field(None, gt=0)
+
+
+class QualityCard(Record):
+    """How well a quality predictor did on subnets that it had not seen (cross-validation).
+
+    `kendall_tau` is the rank correlation of predicted and true losses, `error` their mean distance in nats a token.
+    """
+
+    num_samples: int
+    kendall_tau: float
+    error: float
+
+
+class SearchResult(Record):
+    """The winner, the front and what was measured.
+
+    `num_evaluated` subnets were truly evaluated; `num_given_up` of them in part, when they were clearly worse than
+    others. `num_predicted` were only predicted, by the predictor of the card `quality`.
+    """
+
+    version: Literal[1] = 1
+    device: str
+    workload: Workload
+    limits: Limits
+    space_sha256: str
+    supernet_sha256: str
+    predictor_sha256: str | None
+    winner: Candidate
+    verified: bool
+    finalists: tuple[Candidate, ...]
+    front: tuple[Candidate, ...]
+    num_evaluated: int
+    num_given_up: int = 0
+    num_predicted: int = 0
+    quality: QualityCard | None = None
+    seed: int
