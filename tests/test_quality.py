@@ -85,7 +85,7 @@ def test_a_population_is_predicted_as_its_members_are(space):
 
 
 def test_any_space_will_do():
-    space = load_toml(RunConfig, RECIPES / "hat-wmt.toml").space
+    space = load_toml(RunConfig, RECIPES / "wmt14.en-de.toml").space
     genes, unseen = draw(space, 256, 1), draw(space, 500, 2)
     predictor = fit(space, genes, loss_of(space, genes))
     assert kendalltau(predictor.predict(unseen), loss_of(space, unseen)).statistic > 0.8

@@ -106,7 +106,11 @@ def test_ctrl_c_is_code_130_without_a_traceback(device: Path, fp32_bundle: Path,
     environment = {**os.environ, "PYTHONPATH": str(tmp_path) if moment == "loading" else "", "OMP_NUM_THREADS": "1"}
     call = [sys.executable, "-m", "mosdeploy_runtime", str(fp32_bundle)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(call, cwd=device, env=environment, **pipes) as process:
+
+    def heed() -> None:  # a suite that runs in the background may have been told to ignore it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    with subprocess.Popen(call, cwd=device, env=environment, preexec_fn=heed, **pipes) as process:
         if moment == "loading":
             assert process.stderr.readline() == b"loading\n"
         else:  # it has answered, and waits for more
