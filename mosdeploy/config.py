@@ -150,13 +150,11 @@ class SupernetConfig(Record):
     """How subnets share weights (Mixture-of-Supernets, Jawahar et al., ACL Findings 2024).
 
     `expert_rank`: experts are corrections of this rank to one shared matrix, in place of full matrices.
-    `attention_experts`: the projections of the attentions are mixed from experts too, not the FFNs alone.
     """
 
     routing: Literal["none", "layer", "neuron"] = "neuron"
     num_experts: int = Field(2, ge=1, le=16)
     expert_rank: int | None = Field(None, ge=1, exclude_if=_unset)
-    attention_experts: bool = Field(False, exclude_if=_unset)
     router_hidden_dim: int = Field(128, ge=1)
     router_input: Literal["per_layer", "aggregated"] = "per_layer"
     router_dropout: Fraction = 0.1

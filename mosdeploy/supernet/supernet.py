@@ -24,9 +24,9 @@ class ElasticEncoderLayer(nn.Module):
 
     def __init__(self, space: SearchSpace, encoding_dim: int, config: SupernetConfig) -> None:
         super().__init__()
-        dim, in_attention = max(space.encoder_embed_dim), config if config.attention_experts else None
+        dim = max(space.encoder_embed_dim)
         self.qkv_dim = space.qkv_dim
-        self.self_attn = MoSBlock(attention_sizes(dim, dim, space.qkv_dim), encoding_dim, in_attention)
+        self.self_attn = MoSBlock(attention_sizes(dim, dim, space.qkv_dim), encoding_dim, None)
         self.self_attn_norm = ElasticLayerNorm(dim)
         self.ffn = MoSBlock(ffn_sizes(dim, max(space.encoder_ffn_dim)), encoding_dim, config)
         self.ffn_norm = ElasticLayerNorm(dim)
@@ -47,10 +47,10 @@ class ElasticDecoderLayer(nn.Module):
     def __init__(self, space: SearchSpace, encoding_dim: int, config: SupernetConfig) -> None:
         super().__init__()
         dim, memory_dim = max(space.decoder_embed_dim), max(space.encoder_embed_dim)
-        self.qkv_dim, in_attention = space.qkv_dim, config if config.attention_experts else None
-        self.self_attn = MoSBlock(attention_sizes(dim, dim, space.qkv_dim), encoding_dim, in_attention)
+        self.qkv_dim = space.qkv_dim
+        self.self_attn = MoSBlock(attention_sizes(dim, dim, space.qkv_dim), encoding_dim, None)
         self.self_attn_norm = ElasticLayerNorm(dim)
-        self.cross_attn = MoSBlock(attention_sizes(dim, memory_dim, space.qkv_dim), encoding_dim, in_attention)
+        self.cross_attn = MoSBlock(attention_sizes(dim, memory_dim, space.qkv_dim), encoding_dim, None)
         self.cross_attn_norm = ElasticLayerNorm(dim)
         self.ffn = MoSBlock(ffn_sizes(dim, max(space.decoder_ffn_dim)), encoding_dim, config)
         self.ffn_norm = ElasticLayerNorm(dim)

@@ -32,8 +32,6 @@ VARIANTS = [
         for seen in ("per_layer", "aggregated")
     ),
     *({"routing": routing, "expert_rank": 2} for routing in ("layer", "neuron")),
-    *({"routing": routing, "attention_experts": True} for routing in ("layer", "neuron")),
-    {"routing": "neuron", "attention_experts": True, "expert_rank": 2},
 ]
 
 
