@@ -77,6 +77,15 @@ def test_every_span_and_the_wider_encoder(tmp_path: Path) -> None:
     assert open_library(tmp_path).translate(sources) == translate(subnet, sources, 1, MAX_STEPS, 0.6)
 
 
+def test_a_limit_that_fills_no_tile(space: SearchSpace, tmp_path: Path) -> None:
+    """The positions of a source are computed eight at a time: what lies behind the table must not be read."""
+    subnet, sources = lively_subnet(space.largest, space, 1), random_sources((35, 36), 1)
+    build(subnet, space, tmp_path, max_positions=37)
+    with (tmp_path / "weights.bin").open("rb") as file:
+        assert np.load(file).shape[0] == 40
+    assert open_library(tmp_path).translate(sources) == translate(subnet, sources, 1, MAX_STEPS, 0.6)
+
+
 def rounded(subnet: Subnet, space: SearchSpace) -> Subnet:
     """The subnet with the weights that int8 codes stand for."""
     copy = Subnet(subnet.arch, space, VOCAB_SIZE).eval()

@@ -71,7 +71,8 @@ def build_tvm(
         )
     target, linker = make_target(processor.machine, processor.cpu), find_linker(processor.machine)
     lookup = TrainedWeights(weights).lookup
-    packed = pack_weights(lookup, arch, space, vocab_size, max_positions, precision == "int8")
+    positions = -(-max_positions // TILE_ROWS) * TILE_ROWS  # the encoder's last tile is full, and checks no index
+    packed = pack_weights(lookup, arch, space, vocab_size, positions, precision == "int8")
     if tuning is None:
         executable = compile_module(build_module(arch, space, packed, beam, ()), target)
     elif not processor.is_this_one:
