@@ -6,10 +6,11 @@
 Designed subnets are measured without weights, as `mosdeploy profile` does, and predictors are fitted to the first so
 many of them; random ones, measured in the same session, test these. Beside it the ordinary way, for as many subnets as
 `--ordinary` says: the whole model is uploaded, and timed a fixed number of times. Needs OpenSSH's server and the tests
-of this repository, which know how to start it.
+of this repository, which know how to start it. Writes profile_cost.json beside this script.
 """
 
 import argparse
+import importlib.metadata
 import json
 import sys
 import tempfile
@@ -232,6 +233,9 @@ def benchmark(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
     parameters = [num_parameters(config.space, arch, config.corpus.vocab_size) for arch in [*designed, *held_out]]
     return {
+        "command": f"python benchmarks/profile_cost.py {' '.join(sys.argv[1:])}",
+        "seeds": {"designed": 1, "held_out": 2},
+        "versions": {name: importlib.metadata.version(name) for name in ("numpy", "onnxruntime", "scikit-learn")},
         "recipe": options.recipe,
         "workload": workload.model_dump(),
         "fp32_bytes_a_candidate": round(4 * float(np.mean(parameters))),
@@ -258,6 +262,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         figures = benchmark(options, Path(folder))
+    (ROOT / "benchmarks" / "profile_cost.json").write_text(json.dumps(figures, indent=1) + "\n")
     if options.json:
         print(json.dumps(figures))
         return
