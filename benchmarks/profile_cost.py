@@ -6,7 +6,7 @@
 Designed subnets are measured without weights, as `mosdeploy profile` does, and predictors are fitted to the first so
 many of them; random ones, measured in the same session, test these. Beside it the ordinary way, for as many subnets as
 `--ordinary` says: the whole model is uploaded, and timed a fixed number of times. Needs OpenSSH's server and the tests
-of this repository, which know how to start it. Writes profile_cost.json beside this script.
+of this repository, which know how to start it. Writes profile_cost-RECIPE.json beside this script.
 """
 
 import argparse
@@ -262,7 +262,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         figures = benchmark(options, Path(folder))
-    (ROOT / "benchmarks" / "profile_cost.json").write_text(json.dumps(figures, indent=1) + "\n")
+    (ROOT / "benchmarks" / f"profile_cost-{options.recipe}.json").write_text(json.dumps(figures, indent=1) + "\n")
     if options.json:
         print(json.dumps(figures))
         return
