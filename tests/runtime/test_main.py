@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import venv
 from collections.abc import Callable
 from pathlib import Path
@@ -116,9 +117,11 @@ def test_ctrl_c_is_code_130_without_a_traceback(device: Path, fp32_bundle: Path,
         else:  # it has answered, and waits for more
             process.stdin.write(b"the cat.\n" * 512)
             process.stdin.flush()
-            assert process.stdout.readline()
+            assert all(process.stdout.readline() for _ in range(512))
+            time.sleep(0.5)  # Python heeds a signal that comes just before a blocking read only after it
         process.send_signal(signal.SIGINT)
-        _, messages = process.communicate(timeout=60)
+        process.wait(timeout=60)  # with its input open: at the end of that it would leave with 0
+        messages = process.stderr.read()
     assert process.returncode == 130
     assert messages.endswith(b"interrupted\n") and b"Traceback" not in messages
 
