@@ -15,11 +15,9 @@ from .space import SearchSpace
 
 Precision = Literal["fp32", "fp32-int4-logits", "int8", "int8-int4-logits", "int4"]
 
-_DURATION = re.compile(r"([0-9]*\.?[0-9]+)\s*(us|ms|s)")
 _SIZE = re.compile(r"([0-9]*\.?[0-9]+)\s*(k|M|G|KiB|MiB|GiB|B)?")
-_BUDGET = re.compile(r"([0-9]*\.?[0-9]+)\s*(s|m|h)")
 _PERCENT = re.compile(r"([0-9]*\.?[0-9]+)\s*%")
-_S = {"s": 1, "m": 60, "h": 3600}
+_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _MS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 _UNIT = {None: 1, "B": 1, "k": 10**3, "M": 10**6, "G": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
@@ -32,13 +30,7 @@ def parse_duration_ms(text: str) -> float:
     ConfigError
         If the unit is missing or the number is not positive.
     """
-    match = _DURATION.fullmatch(text.strip())
-    value_ms = float(match[1]) * _MS[match[2]] if match else math.nan
-    if not 0 < value_ms < math.inf:
-        raise ConfigError(
-            f"'{text}' is not a duration; write a positive number with its unit, like 150ms, 3.5s or 800us"
-        )
-    return value_ms
+    return _parse_time(text, _MS, "a duration", "150ms, 3.5s or 800us")
 
 
 def parse_budget_s(text: str) -> float:
@@ -49,13 +41,15 @@ def parse_budget_s(text: str) -> float:
     ConfigError
         If the unit is missing or the number is not positive.
     """
-    match = _BUDGET.fullmatch(text.strip())
-    value_s = float(match[1]) * _S[match[2]] if match else math.nan
-    if not 0 < value_s < math.inf:
-        raise ConfigError(
-            f"'{text}' is not a time to spend; write a positive number with its unit, like 90s, 30m or 2h"
-        )
-    return value_s
+    return _parse_time(text, _S, "a time to spend", "90s, 30m or 2h")
+
+
+def _parse_time(text: str, units: dict[str, float], kind: str, examples: str) -> float:
+    match = re.fullmatch(rf"([0-9]*\.?[0-9]+)\s*({'|'.join(units)})", text.strip())
+    value = float(match[1]) * units[match[2]] if match else math.nan
+    if not 0 < value < math.inf:
+        raise ConfigError(f"'{text}' is not {kind}; write a positive number with its unit, like {examples}")
+    return value
 
 
 def parse_count(text: str) -> int:
