@@ -9,79 +9,26 @@ covers what is finished, and is written to supernet_quality.json beside this scr
 """
 
 import argparse
-import importlib.metadata
-import json
 import math
 import multiprocessing
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from statistics import mean, median, stdev
-from typing import Any
 
-import numpy as np
-from pydantic import Field
+from quality_cells import HERE, NUM_ARCHS, SCRATCH, SCRATCHES, Bench, Cell, Settings, command, versions
 from scipy.stats import kendalltau
 
-from mosdeploy.config import CorpusConfig, SupernetConfig, TrainingConfig
-from mosdeploy.errors import MosdeployError
 from mosdeploy.records import TrainingCost
-from mosdeploy.schema import Record, parse, read_toml
-from mosdeploy.space import ArchConfig, SearchSpace
-from mosdeploy.supernet import Subnet, Supernet, extract
-from mosdeploy.training.batches import Batches, ordered_batches, tokenize
-from mosdeploy.training.corpus import Corpus, load_corpus
+from mosdeploy.schema import Record
+from mosdeploy.space import ArchConfig
 from mosdeploy.training.cost import training_cost
-from mosdeploy.training.evaluate import bleu_chrf, translate, validation_loss
-from mosdeploy.training.tokenizer import Tokenizer, train_tokenizer
-from mosdeploy.training.trainer import fresh_subnet, fresh_supernet, train
-from mosdeploy.workspace import fingerprint, locked, read_record, write_record
+from mosdeploy.workspace import write_record
 
-HERE = Path(__file__).parent
-PACKAGES = ("torch", "numpy", "sentencepiece", "sacrebleu", "scipy")
-ARCH_SEED, NUM_ARCHS = 2026, 8
-VALIDATION_TOKENS = 4096
-MAX_DECODE_STEPS = 64
 STEP_TOKENS, STEP_PIECES = 4096, 31  # a batch of 128 pairs of 31 pieces and an end
-SCRATCH = "scratch"
-
-
-class Variant(Record):
-    """What a way to share weights changes in the common sections."""
-
-    supernet: Mapping[str, Any] = Field(default_factory=dict)
-    training: Mapping[str, Any] = Field(default_factory=dict)
-
-
-class Settings(Record):
-    """supernet_quality.toml."""
-
-    corpus: CorpusConfig
-    space: SearchSpace
-    supernet: dict[str, Any]
-    training: dict[str, Any]
-    variants: dict[str, Variant]
-
-
-class Cell(Record):
-    """What one training came to; `losses` (nats a token) and `bleus` follow the fixed architectures it was judged on.
-
-    `seconds` is training time on a machine that was not quiet: --step-time is for comparing.
-    """
-
-    name: str
-    seed: int
-    made_from: str
-    num_parameters: int
-    updates: int
-    losses: tuple[float, ...]
-    bleus: tuple[float, ...]
-    seconds: float
 
 
 class Row(Record):
@@ -146,122 +93,15 @@ class Outcome(Record):
     cells: tuple[Cell, ...]
 
 
-@dataclass(frozen=True)
-class Bench:
-    """The common ground of all cells."""
-
-    data: Path
-    dir: Path
-    updates: int | None = None
-
-    @cached_property
-    def settings(self) -> Settings:
-        """The TOML, with the corpus put in."""
-        text = json.dumps(read_toml(HERE / "supernet_quality.toml")).replace("CORPUS", str(self.data))
-        stated = json.loads(text)
-        stated["training"]["updates"] = self.updates or stated["training"]["updates"]
-        return parse(Settings, stated, "supernet_quality.toml")
-
-    @cached_property
-    def archs(self) -> tuple[ArchConfig, ...]:
-        """The fixed random architectures, the same for every seed."""
-        rng = np.random.default_rng(ARCH_SEED)
-        return tuple(self.settings.space.sample(rng) for _ in range(NUM_ARCHS))
-
-    @cached_property
-    def corpus(self) -> Corpus:
-        """Sentence pairs."""
-        return load_corpus(self.settings.corpus, Path.cwd())
-
-    @cached_property
-    def tokenizer(self) -> Tokenizer:
-        """Joint pieces, trained once."""
-        path = self.dir / "tokenizer.model"
-        if not path.exists():
-            train_tokenizer(self.corpus.train, self.settings.corpus.vocab_size, path)
-        return Tokenizer(path)
-
-    def cells(self, names: Sequence[str], seeds: Sequence[int]) -> "list[tuple[str, int]]":
-        """Names and seeds of all trainings, seed by seed in the order of the names."""
-        names = [
-            n for name in names for n in ([f"{SCRATCH}-{i}" for i in range(NUM_ARCHS)] if name == SCRATCH else [name])
-        ]
-        return [(name, seed) for seed in seeds for name in names]
-
-    def sections(self, name: str, seed: int) -> tuple[SupernetConfig, TrainingConfig]:
-        """How a cell shares weights and trains."""
-        variant = Variant(supernet={"routing": "none"}) if name.startswith(SCRATCH) else self.settings.variants[name]
-        supernet = {**self.settings.supernet, **variant.supernet}
-        training = {**self.settings.training, **variant.training, "seed": seed}
-        return parse(SupernetConfig, supernet, name), parse(TrainingConfig, training, name)
-
-    def made_from(self, name: str, seed: int) -> str:
-        """Fingerprint of what is stated for a cell; options that came later leave it as it was."""
-        variant = Variant() if name.startswith(SCRATCH) else self.settings.variants[name]
-        stated = [self.settings.supernet, variant.supernet, self.settings.training, variant.training, name, seed]
-        return fingerprint(self.corpus.sha256, self.settings.corpus.vocab_size, self.settings.space, json.dumps(stated))
-
-    def path(self, name: str, seed: int) -> Path:
-        """Where a finished cell stands."""
-        return self.dir / f"{name}.seed{seed}.json"
-
-    def finished(self, name: str, seed: int) -> Cell | None:
-        """The record of a cell that was made from what is stated now."""
-        path = self.path(name, seed)
-        cell = read_record(Cell, path, "this script") if path.exists() else None
-        return cell if cell and cell.made_from == self.made_from(name, seed) else None
-
-    def run(self, name: str, seed: int) -> None:
-        """Train a cell, or go on with it, and judge it."""
-        path = self.path(name, seed)
-        with locked(path.with_suffix(".lock"), MosdeployError(f"another process trains {path.stem}")):
-            if self.finished(name, seed) is None:
-                write_record(path, self._train(name, seed))
-
-    def _train(self, name: str, seed: int) -> Cell:
-        corpus, path, made_from = self.settings.corpus, self.path(name, seed), self.made_from(name, seed)
-        supernet, training = self.sections(name, seed)
-        pairs = tokenize(self.tokenizer, self.corpus.train, corpus.max_pieces)
-        valid = ordered_batches(tokenize(self.tokenizer, self.corpus.valid, corpus.max_pieces), VALIDATION_TOKENS)
-        batches = Batches(pairs, training.tokens_per_batch, training.seed)
-        space, vocab_size = self.settings.space, self.tokenizer.vocab_size
-        net: Supernet | Subnet
-        if name.startswith(SCRATCH):
-            net = fresh_subnet(self.archs[int(name.removeprefix(f"{SCRATCH}-"))], space, vocab_size, supernet, seed)
-        else:
-            net = fresh_supernet(space, vocab_size, supernet, seed)
-        state, log = path.with_suffix(".state"), path.with_suffix(".log")
-        summary = train(net, batches, valid, training, state, log, made_from)
-        judged = [net] if isinstance(net, Subnet) else [extract(net, arch) for arch in self.archs]
-        cell = Cell(
-            name=name,
-            seed=seed,
-            made_from=made_from,
-            num_parameters=sum(p.numel() for p in net.parameters()),
-            updates=summary.updates,
-            losses=tuple(validation_loss(subnet, valid) for subnet in judged),
-            bleus=tuple(self._bleu(subnet) for subnet in judged),
-            seconds=summary.train_seconds,
-        )
-        state.unlink()
-        return cell
-
-    def _bleu(self, subnet: Subnet) -> float:
-        """Greedy test BLEU."""
-        sources = self.tokenizer.encode_many([source for source, _ in self.corpus.test])
-        ids = translate(subnet, sources, beam=1, max_steps=MAX_DECODE_STEPS, length_penalty=1.0)
-        return bleu_chrf([self.tokenizer.decode(row) for row in ids], [target for _, target in self.corpus.test])[0]
-
-
 # -- the table -----------------------------------------------------------------------------------------------------
 
 
 def outcome(bench: Bench) -> Outcome:
     """What is finished so far."""
     found = sorted(path.name.removesuffix(".json").rsplit(".seed") for path in bench.dir.glob("*.seed*.json"))
-    names = [*bench.settings.variants, *(f"{SCRATCH}-{i}" for i in range(NUM_ARCHS))]
+    names = [*bench.settings.variants, *SCRATCHES]
     cells = [cell for name, seed in found if name in names and (cell := bench.finished(name, int(seed)))]
-    scratch = [[cell for cell in cells if cell.name == f"{SCRATCH}-{i}"] for i in range(NUM_ARCHS)]
+    scratch = [[cell for cell in cells if cell.name == name] for name in SCRATCHES]
     losses = [mean([cell.losses[0] for cell in of_arch]) for of_arch in scratch if of_arch]
     bleus = [mean([cell.bleus[0] for cell in of_arch]) for of_arch in scratch if of_arch]
     whole = len(losses) == NUM_ARCHS
@@ -354,16 +194,6 @@ def step_table(result: StepTimes) -> str:
     return "\n".join(lines)
 
 
-def command() -> str:
-    """What was typed."""
-    return " ".join(["python", "benchmarks/supernet_quality.py", *sys.argv[1:]])
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of what computes."""
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
-
-
 def machine() -> str:
     """Processor and cores."""
     return f"{platform.machine()}, {os.cpu_count()} cores"
@@ -394,7 +224,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the parallel corpus")
     parser.add_argument("--dir", type=Path, required=True, help="folder of the cells; made if it does not exist")
-    parser.add_argument("--only", default=None, help="names of variants, and scratch, in the order to train them")
+    parser.add_argument(
+        "--only", default=None, help="names of variants, and scratch or scratch-0 and so on, in the order to train them"
+    )
     parser.add_argument("--seeds", default="1", help="seeds, like 1,2,3")
     parser.add_argument("--updates", type=int, default=None, help="instead of those of the TOML, in a --dir of its own")
     parser.add_argument("--step-time", type=int, metavar="ROUNDS", help="time updates instead, in that many rounds")
@@ -403,10 +235,11 @@ def main() -> None:
     options = parser.parse_args()
     bench = Bench(options.data, options.dir, options.updates)
     names = options.only.split(",") if options.only else [*bench.settings.variants, SCRATCH]
-    if unknown := set(names) - {*bench.settings.variants, SCRATCH}:
-        parser.error(f"unknown in --only: {', '.join(unknown)}; known: {', '.join(bench.settings.variants)}, {SCRATCH}")
+    if unknown := set(names) - {*bench.settings.variants, SCRATCH, *SCRATCHES}:
+        known = ", ".join([*bench.settings.variants, SCRATCH, SCRATCHES[0]])
+        parser.error(f"unknown in --only: {', '.join(unknown)}; known: {known} and so on")
     if options.step_time:
-        times = step_times(bench, [name for name in names if name != SCRATCH], options.step_time)
+        times = step_times(bench, [name for name in names if not name.startswith(SCRATCH)], options.step_time)
         write_record(options.out or HERE / "supernet_quality_step_time.json", times)
         print(times.model_dump_json() if options.json else step_table(times))
         return

@@ -1,0 +1,207 @@
+"""The trainings of supernet_quality.py and finetune_curve.py: what a cell is, where it stands, how it is trained.
+
+In: supernet_quality.toml, a corpus, a folder. Out: one JSON file for each finished cell, beside it the weights of a
+supernet; a killed training goes on at its last checkpoint.
+"""
+
+import importlib.metadata
+import json
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from mosdeploy.config import CorpusConfig, SupernetConfig, TrainingConfig
+from mosdeploy.errors import MosdeployError, StaleInputError
+from mosdeploy.schema import Record, parse, read_toml
+from mosdeploy.space import ArchConfig, SearchSpace
+from mosdeploy.supernet import Subnet, Supernet, extract
+from mosdeploy.supernet.checkpoint import save_supernet
+from mosdeploy.training.batches import Batch, Batches, ordered_batches, tokenize
+from mosdeploy.training.corpus import Corpus, load_corpus
+from mosdeploy.training.evaluate import bleu_chrf, translate, validation_loss
+from mosdeploy.training.tokenizer import Tokenizer, train_tokenizer
+from mosdeploy.training.trainer import fresh_subnet, fresh_supernet, train
+from mosdeploy.workspace import fingerprint, locked, read_record, write_record
+
+HERE = Path(__file__).parent
+PACKAGES = ("torch", "numpy", "sentencepiece", "sacrebleu", "scipy")
+ARCH_SEED, NUM_ARCHS = 2026, 8
+VALIDATION_TOKENS = 4096
+MAX_DECODE_STEPS = 64
+SCRATCH = "scratch"
+SCRATCHES = tuple(f"{SCRATCH}-{i}" for i in range(NUM_ARCHS))
+
+
+class Variant(Record):
+    """What a way to share weights changes in the common sections."""
+
+    supernet: Mapping[str, Any] = Field(default_factory=dict)
+    training: Mapping[str, Any] = Field(default_factory=dict)
+
+
+class Settings(Record):
+    """supernet_quality.toml."""
+
+    corpus: CorpusConfig
+    space: SearchSpace
+    supernet: dict[str, Any]
+    training: dict[str, Any]
+    variants: dict[str, Variant]
+
+
+class Cell(Record):
+    """What one training came to; `losses` (nats a token) and `bleus` follow the fixed architectures it was judged on.
+
+    `seconds` is training time on a machine that was not quiet: --step-time is for comparing.
+    """
+
+    name: str
+    seed: int
+    made_from: str
+    num_parameters: int
+    updates: int
+    losses: tuple[float, ...]
+    bleus: tuple[float, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The common ground of all cells."""
+
+    data: Path
+    dir: Path
+    updates: int | None = None
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The TOML, with the corpus put in."""
+        text = json.dumps(read_toml(HERE / "supernet_quality.toml")).replace("CORPUS", str(self.data))
+        stated = json.loads(text)
+        stated["training"]["updates"] = self.updates or stated["training"]["updates"]
+        return parse(Settings, stated, "supernet_quality.toml")
+
+    @cached_property
+    def archs(self) -> tuple[ArchConfig, ...]:
+        """The fixed random architectures, the same for every seed."""
+        rng = np.random.default_rng(ARCH_SEED)
+        return tuple(self.settings.space.sample(rng) for _ in range(NUM_ARCHS))
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """Sentence pairs."""
+        return load_corpus(self.settings.corpus, Path.cwd())
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """Joint pieces, trained once."""
+        path = self.dir / "tokenizer.model"
+        if not path.exists():
+            train_tokenizer(self.corpus.train, self.settings.corpus.vocab_size, path)
+        return Tokenizer(path)
+
+    def cells(self, names: Sequence[str], seeds: Sequence[int]) -> list[tuple[str, int]]:
+        """Names and seeds of all trainings, seed by seed in the order of the names."""
+        names = [one for name in names for one in (SCRATCHES if name == SCRATCH else [name])]
+        return [(name, seed) for seed in seeds for name in names]
+
+    def sections(self, name: str, seed: int) -> tuple[SupernetConfig, TrainingConfig]:
+        """How a cell shares weights and trains."""
+        variant = Variant(supernet={"routing": "none"}) if name.startswith(SCRATCH) else self.settings.variants[name]
+        supernet = {**self.settings.supernet, **variant.supernet}
+        training = {**self.settings.training, **variant.training, "seed": seed}
+        return parse(SupernetConfig, supernet, name), parse(TrainingConfig, training, name)
+
+    def made_from(self, name: str, seed: int) -> str:
+        """Fingerprint of what is stated for a cell; options that came later leave it as it was."""
+        variant = Variant() if name.startswith(SCRATCH) else self.settings.variants[name]
+        stated = [self.settings.supernet, variant.supernet, self.settings.training, variant.training, name, seed]
+        return fingerprint(self.corpus.sha256, self.settings.corpus.vocab_size, self.settings.space, json.dumps(stated))
+
+    def path(self, name: str, seed: int) -> Path:
+        """Where a finished cell stands."""
+        return self.dir / f"{name}.seed{seed}.json"
+
+    def supernet_path(self, name: str, seed: int) -> Path:
+        """Where the weights of a finished supernet stand."""
+        return self.path(name, seed).with_suffix(".pt")
+
+    def finished(self, name: str, seed: int) -> Cell | None:
+        """The record of a cell that was made from what is stated now."""
+        path = self.path(name, seed)
+        cell = read_record(Cell, path, "this script") if path.exists() else None
+        return cell if cell and cell.made_from == self.made_from(name, seed) else None
+
+    def cell(self, name: str, seed: int) -> Cell:
+        """The record of a cell that must be finished."""
+        if (cell := self.finished(name, seed)) is None:
+            raise StaleInputError(f"{self.path(name, seed)} is not there, or not of these settings; train it first")
+        return cell
+
+    def run(self, name: str, seed: int) -> None:
+        """Train a cell, or go on with it, and judge it."""
+        path = self.path(name, seed)
+        with locked(path.with_suffix(".lock"), MosdeployError(f"another process trains {path.stem}")):
+            if self.finished(name, seed) is None:
+                write_record(path, self._train(name, seed))
+
+    def batches(self, training: TrainingConfig) -> tuple[Batches, list[Batch]]:
+        """What is trained on, and what validation losses are taken of."""
+        pieces = [
+            tokenize(self.tokenizer, pairs, self.settings.corpus.max_pieces)
+            for pairs in (self.corpus.train, self.corpus.valid)
+        ]
+        return Batches(pieces[0], training.tokens_per_batch, training.seed), ordered_batches(
+            pieces[1], VALIDATION_TOKENS
+        )
+
+    def _train(self, name: str, seed: int) -> Cell:
+        path, made_from = self.path(name, seed), self.made_from(name, seed)
+        supernet, training = self.sections(name, seed)
+        batches, valid = self.batches(training)
+        space, vocab_size = self.settings.space, self.tokenizer.vocab_size
+        net: Supernet | Subnet
+        if name.startswith(SCRATCH):
+            net = fresh_subnet(self.archs[int(name.removeprefix(f"{SCRATCH}-"))], space, vocab_size, supernet, seed)
+        else:
+            net = fresh_supernet(space, vocab_size, supernet, seed)
+        state, log = path.with_suffix(".state"), path.with_suffix(".log")
+        summary = train(net, batches, valid, training, state, log, made_from)
+        judged = [net] if isinstance(net, Subnet) else [extract(net, arch) for arch in self.archs]
+        cell = Cell(
+            name=name,
+            seed=seed,
+            made_from=made_from,
+            num_parameters=sum(p.numel() for p in net.parameters()),
+            updates=summary.updates,
+            losses=tuple(validation_loss(subnet, valid) for subnet in judged),
+            bleus=tuple(self._bleu(subnet) for subnet in judged),
+            seconds=summary.train_seconds,
+        )
+        if isinstance(net, Supernet):
+            save_supernet(self.supernet_path(name, seed), net)
+        state.unlink()
+        return cell
+
+    def _bleu(self, subnet: Subnet) -> float:
+        """Greedy test BLEU."""
+        sources = self.tokenizer.encode_many([source for source, _ in self.corpus.test])
+        ids = translate(subnet, sources, beam=1, max_steps=MAX_DECODE_STEPS, length_penalty=1.0)
+        return bleu_chrf([self.tokenizer.decode(row) for row in ids], [target for _, target in self.corpus.test])[0]
+
+
+def command() -> str:
+    """What was typed."""
+    return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of what computes."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
