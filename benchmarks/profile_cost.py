@@ -23,7 +23,7 @@ import numpy as np
 import onnxruntime
 from onnx import TensorProto
 
-from mosdeploy.config import DeviceProfile, MeasureProtocol, RunConfig, Workload
+from mosdeploy.config import DeviceProfile, RunConfig, Workload
 from mosdeploy.costs import num_parameters
 from mosdeploy.devices.agent import REFERENCE
 from mosdeploy.devices.connect import LastingSession, open_session
@@ -39,6 +39,7 @@ from mosdeploy.latency.fitting import measure_errors
 from mosdeploy.latency.levels import spread_percent
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.pipeline.measuring import middling
+from mosdeploy.profiles import load_profile
 from mosdeploy.records import LatencyContext, LatencyRecord, Measurement
 from mosdeploy.schema import load_toml
 from mosdeploy.space import ArchConfig, SearchSpace
@@ -209,7 +210,8 @@ def benchmark(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     rng = np.random.default_rng(2)
     drawn = dict.fromkeys(config.space.sample(rng) for _ in range(10 * options.held_out))
     held_out = [arch for arch in drawn if arch not in set(designed)][: options.held_out]
-    protocol = MeasureProtocol(effort_s=options.effort_s, candidate_timeout_s=3600.0)
+    limits = {"effort_s": options.effort_s, "candidate_timeout_s": 3600.0}
+    protocol = load_profile("local", ROOT).measure.model_copy(update=limits)
     profile = DeviceProfile(
         name="loopback", host="dev", python=sys.executable, work_dir=str(folder / "device"), measure=protocol
     )

@@ -273,15 +273,17 @@ class MeasureProtocol(Record):
     """How subnets are timed on the device.
 
     Repeats go on until the 95% interval of the median is within `precision_percent` of it, or until `effort_s` is
-    spent, and are never fewer than `min_repeats`. A stretch of `reference_every` subnets is measured again if the
-    reference subnet, timed before and after it, moved by more than `max_drift_percent`. `pin` keeps the process on as
-    many processors as the workload has threads.
+    spent, and are never fewer than `min_repeats`; ones of a fast subnet go on for `min_effort_s`, so that no short
+    disturbance fills them all. A stretch of `reference_every` subnets is measured again if the reference subnet, timed
+    before and after it, moved by more than `max_drift_percent`, from one to the other or from its usual time. `pin`
+    keeps the process on as many processors as the workload has threads.
     """
 
     warmup: int = Field(3, ge=1)
     min_repeats: int = Field(10, ge=10)
     max_repeats: int = Field(200, ge=10, le=10_000)
     precision_percent: float = Field(2.0, gt=0)
+    min_effort_s: float = Field(0.2, ge=0)
     effort_s: float = Field(5.0, gt=0)
     reference_every: int = Field(10, ge=1)
     max_drift_percent: float = Field(2.0, gt=0)

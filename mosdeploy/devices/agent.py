@@ -266,12 +266,13 @@ def repeat(once: Callable[[], tuple[float, ...]], job: dict[str, Any]) -> list[t
             break
         last_ms = this_ms
     rows: list[tuple[float, ...]] = []
-    deadline = time.monotonic() + job["effort_s"]
+    begin, least_s = time.monotonic(), min(job["min_effort_s"], job["effort_s"])
     while len(rows) < job["max_repeats"]:
         rows.append(once())
-        if len(rows) >= job["min_repeats"] and (
-            time.monotonic() > deadline or interval_percent([row[0] for row in rows]) <= job["precision_percent"]
-        ):
+        spent_s = time.monotonic() - begin
+        if len(rows) < job["min_repeats"] or spent_s < least_s:
+            continue
+        if spent_s > job["effort_s"] or interval_percent([row[0] for row in rows]) <= job["precision_percent"]:
             break
     return rows
 

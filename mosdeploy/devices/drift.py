@@ -6,6 +6,7 @@ anew decides again what it had decided.
 """
 
 import math
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -21,10 +22,10 @@ MAX_ATTEMPTS = 3
 class DriftWatch:
     """Holds results back until the reference that follows them is known.
 
-    A result settles as it is when the reference moved by no more than the protocol allows, or when one of the two
-    timings is missing. Else one more result is wanted, until `MAX_ATTEMPTS` are used up or, on a device that is never
-    quiet, half as many as there are keys (but at least one stretch) were made again; then the least disturbed attempt
-    settles, flagged. A failure settles at once.
+    A result settles as it is when the two timings of the reference around it lie no further from each other, and from
+    the median of all so far, than the protocol allows, or when one of the two is missing. Else one more result is
+    wanted, until `MAX_ATTEMPTS` are used up or, on a device that is never quiet, half as many as there are keys (but at
+    least one stretch) were made again; then the least disturbed attempt settles, flagged. A failure settles at once.
 
     Parameters
     ----------
@@ -47,6 +48,7 @@ class DriftWatch:
         self._best: dict[str, Measurement] = {}
         self._open: list[AgentResult] = []
         self._reference_ms: float | None = None
+        self._all_reference_ms: list[float] = []
 
     def add(self, result: AgentResult) -> list[tuple[str, Measurement]]:
         """Take the next result; returns what it settles."""
@@ -63,10 +65,18 @@ class DriftWatch:
     def _close(self, reference: Measurement) -> list[tuple[str, Measurement]]:
         limit = self._protocol.max_drift_percent if self._protocol else math.inf
         before_ms, after_ms = self._reference_ms, reference.total.median_ms if reference.total else None
-        drift = None if before_ms is None or after_ms is None else abs(after_ms / before_ms - 1) * 100
+        drift = None
+        if after_ms is not None:
+            self._all_reference_ms.append(after_ms)
+            drift = None if before_ms is None else self._drift(before_ms, after_ms)
         stretch: Sequence[AgentResult]
         stretch, self._open, self._reference_ms = self._open, [], after_ms
         return [pair for result in stretch if result.key in self.wanted for pair in self._judge(result, drift, limit)]
+
+    def _drift(self, before_ms: float, after_ms: float) -> float:
+        """Percent by which the reference moved, from one timing to the next or from its usual one."""
+        usual_ms = statistics.median(self._all_reference_ms)
+        return 100 * max(abs(after_ms / before_ms - 1), abs(before_ms / usual_ms - 1), abs(after_ms / usual_ms - 1))
 
     def _judge(self, result: AgentResult, drift: float | None, limit: float) -> list[tuple[str, Measurement]]:
         key, flagged = result.key, drift is not None and drift > limit

@@ -47,7 +47,14 @@ def test_the_interval_of_a_median_by_hand():
     assert agent.interval_percent([3.0] * 12) == 0.0
 
 
-PROTOCOL = {"warmup": 2, "min_repeats": 10, "max_repeats": 40, "precision_percent": 2.0, "effort_s": 1000.0}
+PROTOCOL = {
+    "warmup": 2,
+    "min_repeats": 10,
+    "max_repeats": 40,
+    "precision_percent": 2.0,
+    "min_effort_s": 0.0,
+    "effort_s": 1e3,
+}
 
 
 def repeated(times_ms, **changes):
@@ -72,6 +79,8 @@ def test_repeats_end_when_the_median_is_known_and_are_bounded():
     assert repeated([4.0, 4.04])[1] == 10
     assert repeated([4.0, 5.0]) == (agent.MAX_WARMUP, 40)  # never steady, never known
     assert repeated([4.0, 5.0], effort_s=0.0) == (2, 10)  # no time left: the least that counts
+    assert repeated([4.0], min_effort_s=1e3) == (2, 40)  # known at once, but not for long enough
+    assert repeated([4.0], min_effort_s=1e3, effort_s=0.0) == (2, 10)
     assert 10 < repeated([4.0] * 6 + [4.0, 4.3, 4.2, 4.0, 4.1, 4.0, 4.0, 4.0])[1] < 40
 
 

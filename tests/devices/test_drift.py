@@ -42,6 +42,13 @@ def test_a_moved_reference_has_the_stretch_measured_again(watch):
     assert (found["a"].total.median_ms, found["a"].flagged, found["a"].attempts) == (4.0, False, 2)
 
 
+def test_a_disturbance_that_lasts_over_two_references_is_told_by_the_earlier_ones(watch):
+    assert settled(watch, ("R", 10.0), ("x", 1.0), ("R", 10.1), ("x", 1.0), ("R", 14.0), ("a", 7.0), ("R", 14.1)) == {}
+    assert watch.wanted["a"] == 2
+    found = settled(watch, ("R", 10.0), ("a", 5.0), ("R", 10.0))
+    assert (found["a"].total.median_ms, found["a"].flagged) == (5.0, False)
+
+
 def test_what_stays_disturbed_is_flagged_and_the_least_disturbed_attempt_is_kept(watch):
     lines = [("R", 10.0), ("a", 7.0), ("R", 20.0), ("a", 5.0), ("R", 21.0), ("a", 6.0), ("R", 30.0)]
     found = settled(watch, *lines)
