@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("--only", default="none,neuron", help="names of supernets, of finished cells")
     parser.add_argument("--seed", type=int, default=1, help="seed of the cells")
     parser.add_argument("--updates", type=int, default=None, help="those given to supernet_quality.py")
-    parser.add_argument("--steps", default="50,100,200,400,800", help="numbers of steps, rising")
+    parser.add_argument("--steps", default="50,200,800", help="numbers of steps, rising")
     parser.add_argument("--out", type=Path, default=HERE, help="folder for the JSON and the page")
     parser.add_argument("--json", action="store_true", help="print the JSON instead of the table")
     options = parser.parse_args()
