@@ -28,7 +28,7 @@ from mosdeploy.supernet import extract, load_supernet
 from mosdeploy.training.trainer import train
 from mosdeploy.workspace import append_line, atomic_write, fingerprint, read_lines, write_record
 
-STYLES = (("front", "circle"), ("measured", "diamond"), ("winner", "star"))
+STYLES = (("front", "circle"), ("measured", "diamond"))
 
 
 class Point(Record):
@@ -151,9 +151,9 @@ def curve(outcome: Outcome) -> str:
         "nats a token above from-scratch",
     )
     style = (Path(report.__file__).parent / "style.css").read_text()
-    return (
-        f"<!doctype html><meta charset=utf-8><title>Finetuning</title><style>{style}</style>{front_chart(axes, series)}"
-    )
+    head = f"<!doctype html><meta charset=utf-8><title>Finetuning</title><style>{style}</style>"
+    words = f"{len(outcome.archs)} architectures, validation loss from scratch {outcome.scratch_loss:.3f}"
+    return f"{head}<main><h1>Finetuning inherited subnets</h1><p>{words}.</p>{front_chart(axes, series)}</main>"
 
 
 def main() -> None:
