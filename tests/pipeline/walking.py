@@ -55,6 +55,7 @@ parity_pairs = 8
 PROTOCOL = """
 [measure]
 warmup = 1
+min_effort_s = 0.0
 effort_s = 0.1
 reference_every = 4
 max_drift_percent = 1e6  # no machine is too busy for a test
