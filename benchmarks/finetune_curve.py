@@ -20,13 +20,14 @@ from quality_cells import HERE, NUM_ARCHS, SCRATCHES, Bench, command, versions
 
 from mosdeploy import report
 from mosdeploy.config import FinetuneConfig
+from mosdeploy.errors import MosdeployError
 from mosdeploy.pipeline.finetuning import alone
 from mosdeploy.report.chart import Axes, Mark, Series, front_chart
 from mosdeploy.schema import Record, parse
 from mosdeploy.space import ArchConfig
 from mosdeploy.supernet import extract, load_supernet
 from mosdeploy.training.trainer import train
-from mosdeploy.workspace import append_line, atomic_write, fingerprint, read_lines, write_record
+from mosdeploy.workspace import append_line, atomic_write, fingerprint, locked, read_lines, write_record
 
 STYLES = (("front", "circle"), ("measured", "diamond"))
 
@@ -70,26 +71,27 @@ class Outcome(Record):
 def finetuned(bench: Bench, name: str, seed: int, steps: Sequence[int]) -> list[list[Point]]:
     """Points of each architecture, in the order of the steps; what is finished is not done again."""
     path = bench.dir / f"finetune-{name}.seed{seed}.jsonl"
-    points = [parse(Point, json.loads(line), str(path)) for line in read_lines(path)[0]]
-    found = {point.made_from: point for point in points}
-    return [[_point(bench, (name, seed), i, wanted, path, found) for wanted in steps] for i in range(NUM_ARCHS)]
-
-
-def _point(bench: Bench, cell: tuple[str, int], i: int, steps: int, path: Path, found: dict[str, Point]) -> Point:
-    _, training = bench.sections(*cell)
-    config = alone(training, FinetuneConfig(), steps, from_scratch=False)
-    made_from = fingerprint(bench.made_from(*cell), bench.archs[i], config)
-    if made_from not in found:
-        print(f"{cell[0]}: architecture {i + 1} of {NUM_ARCHS}, {steps} steps", file=sys.stderr, flush=True)
-        subnet = extract(load_supernet(bench.supernet_path(*cell)), bench.archs[i])
-        batches, valid = bench.batches(config)
-        state, log = path.with_suffix(".state"), path.with_suffix(".log")
-        summary = train(subnet, batches, valid, config, state, log, made_from)
-        loss = summary.losses["subnet_loss"]
-        found[made_from] = Point(made_from=made_from, loss=loss, seconds=summary.train_seconds)
-        append_line(path, found[made_from])
-        state.unlink()
-    return found[made_from]
+    with locked(path.with_suffix(".lock"), MosdeployError(f"another process trains {path.stem}")):
+        points = [parse(Point, json.loads(line), str(path)) for line in read_lines(path)[0]]
+        found = {point.made_from: point for point in points}
+        _, training = bench.sections(name, seed)
+        net, (batches, valid) = load_supernet(bench.supernet_path(name, seed)), bench.batches(training)
+        rows = list[list[Point]]()
+        for i, arch in enumerate(bench.archs):
+            rows.append([])
+            for wanted in steps:
+                config = alone(training, FinetuneConfig(), wanted, from_scratch=False)
+                made_from = fingerprint(bench.made_from(name, seed), arch, config)
+                if made_from not in found:
+                    print(f"{name}: architecture {i + 1} of {NUM_ARCHS}, {wanted} steps", file=sys.stderr, flush=True)
+                    state, log = (path.with_suffix(f".{made_from[:12]}{end}") for end in (".state", ".log"))
+                    summary = train(extract(net, arch), batches, valid, config, state, log, made_from)
+                    loss = summary.losses["subnet_loss"]
+                    found[made_from] = Point(made_from=made_from, loss=loss, seconds=summary.train_seconds)
+                    append_line(path, found[made_from])
+                    state.unlink()
+                rows[-1].append(found[made_from])
+        return rows
 
 
 def measure(bench: Bench, names: Sequence[str], seed: int, steps: Sequence[int]) -> Outcome:
@@ -171,7 +173,10 @@ def main() -> None:
     bench, names = Bench(options.data, options.dir, options.updates), options.only.split(",")
     if len(names) > len(STYLES):
         parser.error(f"at most {len(STYLES)} supernets in one curve")
-    outcome = measure(bench, names, options.seed, [int(x) for x in options.steps.split(",")])
+    try:
+        outcome = measure(bench, names, options.seed, [int(x) for x in options.steps.split(",")])
+    except MosdeployError as error:
+        sys.exit(str(error))
     write_record(options.out / "finetune_curve.json", outcome)
     atomic_write(options.out / "finetune_curve.html", curve(outcome))
     print(outcome.model_dump_json() if options.json else table(outcome))

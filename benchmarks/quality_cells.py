@@ -154,13 +154,12 @@ class Bench:
 
     def batches(self, training: TrainingConfig) -> tuple[Batches, list[Batch]]:
         """What is trained on, and what validation losses are taken of."""
-        pieces = [
+        train_pieces, valid_pieces = (
             tokenize(self.tokenizer, pairs, self.settings.corpus.max_pieces)
             for pairs in (self.corpus.train, self.corpus.valid)
-        ]
-        return Batches(pieces[0], training.tokens_per_batch, training.seed), ordered_batches(
-            pieces[1], VALIDATION_TOKENS
         )
+        valid = ordered_batches(valid_pieces, VALIDATION_TOKENS)
+        return Batches(train_pieces, training.tokens_per_batch, training.seed), valid
 
     def _train(self, name: str, seed: int) -> Cell:
         path, made_from = self.path(name, seed), self.made_from(name, seed)
