@@ -4,6 +4,7 @@ In: `ReportInputs` and the `Report` made from them. Out: `Markup`, one function 
 """
 
 from ..records import BoardLevel, Candidate, PredictorCard, ScoreTable, SearchResult
+from ..space import ArchConfig
 from .chart import Axes, Mark, Series, agreement_chart, front_chart
 from .drawing import draw_architecture
 from .markup import Markup, element, facts, join, table
@@ -126,7 +127,7 @@ def quality_section(report: Report) -> Markup:
         _front(search, report.headline),
         element("details", element("summary", "The same as a table"), _candidates(search)),
         element("h2", "Translation quality"),
-        _scores(report.scores),
+        _scores(report.scores, search.winner.arch),
     )
 
 
@@ -186,11 +187,19 @@ def _optional_ms(value_ms: float | None) -> str:
     return "-" if value_ms is None else milliseconds(value_ms)
 
 
-def _scores(scores: ScoreTable | None) -> Markup:
+def _scores(scores: ScoreTable | None, winner: ArchConfig) -> Markup:
     if scores is None or not scores.subnets:
         return missing("BLEU and chrF of the inherited subnets are not here yet.", "mosdeploy evaluate")
     rows = [
-        (name, f"{x.bleu:.1f}", f"{x.chrf:.1f}", f"{x.loss:.3f}", f"{x.num_parameters:,}", x.num_pairs, x.beam)
+        (
+            f"earlier {name}" if name.startswith("winner") and x.arch != winner else name,
+            f"{x.bleu:.1f}",
+            f"{x.chrf:.1f}",
+            f"{x.loss:.3f}",
+            f"{x.num_parameters:,}",
+            x.num_pairs,
+            x.beam,
+        )
         for name, x in scores.subnets.items()
     ]
     header = ("subnet", "BLEU", "chrF", "loss", "parameters", "pairs", "beam")

@@ -218,6 +218,15 @@ def test_scores_are_the_winners_whatever_their_name() -> None:
     assert summarise(dataclasses.replace(inputs, scores=table)).headline.bleu is None
 
 
+def test_the_scores_of_an_earlier_winner_are_not_called_the_winners(tmp_path: Path) -> None:
+    inputs = full_inputs()
+    assert inputs.scores is not None
+    assert "earlier winner" not in words(build(inputs, tmp_path))
+    subnets = dict(inputs.scores.subnets) | {"winner": inputs.scores.subnets["smallest"]}
+    old = dataclasses.replace(inputs, scores=inputs.scores.model_copy(update={"subnets": subnets}))
+    assert "earlier winner" in words(build(old, tmp_path))
+
+
 def test_finalists_are_new_to_the_predictor() -> None:
     inputs = full_inputs()
     agreement = summarise(inputs).agreement
