@@ -272,13 +272,15 @@ class RunConfig(Record):
 class MeasureProtocol(Record):
     """How subnets are timed on the device.
 
-    Repeats go on until the 95% interval of the median is within `precision_percent` of it, or until `effort_s` is
-    spent, and are never fewer than `min_repeats`; ones of a fast subnet go on for `min_effort_s`, so that no short
-    disturbance fills them all. A stretch of `reference_every` subnets is measured again if the reference subnet, timed
-    before and after it, moved by more than `max_drift_percent`, from one to the other or from its usual time. `pin`
-    keeps the process on as many processors as the workload has threads.
+    Each is timed in `visits` rounds over all of them, each time in a fresh process, and the median over its visits
+    counts. In a visit repeats go on until the 95% interval of the median is within `precision_percent` of it, or until
+    `effort_s` is spent, and are never fewer than `min_repeats`; ones of a fast subnet go on for `min_effort_s`, so that
+    no short disturbance fills them all. A stretch of `reference_every` subnets is measured again if the reference
+    subnet, timed before and after it, moved by more than `max_drift_percent`, from one to the other or from its usual
+    time. `pin` keeps the process on as many processors as the workload has threads.
     """
 
+    visits: int = Field(1, ge=1, le=99)
     warmup: int = Field(3, ge=1)
     min_repeats: int = Field(10, ge=10)
     max_repeats: int = Field(200, ge=10, le=10_000)

@@ -98,9 +98,9 @@ def work(job_dir: Path) -> None:
 
 
 def measure_all(job_dir: Path) -> None:
-    """Time every model that has fewer results than wanted, in an order drawn by the job's seed.
+    """Time every model that has fewer results than wanted, round by round, each in an order drawn by the job's seed.
 
-    The reference is timed first, after every few of them, and last.
+    The reference is timed first, after every few of them, and last. A model that fails is not tried again.
     """
     job = json.loads((job_dir / "job.json").read_text())
     log(f"checking {job['provider']}")
@@ -108,20 +108,33 @@ def measure_all(job_dir: Path) -> None:
     if "error" in checked or "provider_error" in checked:
         raise RuntimeError(checked.get("error") or checked["provider_error"])
     provide_weights(job_dir, job["weights_bytes"])
-    finished = count_results(job_dir / "results.jsonl")
-    todo = sorted(key for key, number in job["wanted"].items() if finished[key] < number)
-    random.Random(job["seed"]).shuffle(todo)
+    todo = rounds(Counter(job["wanted"]) - count_results(job_dir / "results.jsonl"), random.Random(job["seed"]))
     if REFERENCE in job["models"]:
         every = job["reference_every"]
         stretches = [todo[start : start + every] for start in range(0, len(todo), every)]
         todo = [REFERENCE, *(key for stretch in stretches for key in (*stretch, REFERENCE))]
+    failed = set()
     for key in todo:
+        if key in failed:
+            continue
         log(f"measuring {key}")
         measurement = in_child(["measure", str(job_dir), key], job["candidate_timeout_s"])
         with (job_dir / "results.jsonl").open("a") as file:
             file.write(json.dumps({"key": key, "measured_at": now(), "measurement": measurement}) + "\n")
             file.flush()
             os.fsync(file.fileno())
+        if "error" in measurement and key != REFERENCE:
+            failed.add(key)
+
+
+def rounds(missing: Counter[str], rng: random.Random) -> list[str]:
+    """Keys, each as often as it is missing: as many shuffled rounds as it takes, so that its results lie far apart."""
+    order = []
+    for number in range(max(missing.values(), default=0)):
+        keys = sorted(key for key in missing if missing[key] > number)
+        rng.shuffle(keys)
+        order += keys
+    return order
 
 
 def in_child(arguments: list[str], timeout_s: float) -> dict[str, Any]:

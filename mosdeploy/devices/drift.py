@@ -14,18 +14,20 @@ from ..config import MeasureProtocol
 from ..records import Measurement
 from .agent import REFERENCE
 from .job import AgentResult
+from .visits import median_of
 
-MAX_ATTEMPTS = 3
-"""A subnet is measured, and at most twice again."""
+MAX_AGAIN = 2
+"""How often a subnet is measured beyond its visits."""
 
 
 class DriftWatch:
-    """Holds results back until the reference that follows them is known.
+    """Holds results back until the reference that follows them is known, and all visits to a subnet are made.
 
-    A result settles as it is when the two timings of the reference around it lie no further from each other, and from
-    the median of all so far, than the protocol allows, or when one of the two is missing. Else one more result is
-    wanted, until `MAX_ATTEMPTS` are used up or, on a device that is never quiet, half as many as there are keys (but at
-    least one stretch) were made again; then the least disturbed attempt settles, flagged. A failure settles at once.
+    A visit is quiet when the two timings of the reference around it lie no further from each other, and from the median
+    of all so far, than the protocol allows, or when one of the two is missing. With more than half of its visits quiet
+    a subnet settles as their median. Else one more is wanted, until there were `MAX_AGAIN` or, on a device that is
+    never quiet, half as many as there are visits in all (but at least one stretch) were made again; then what quiet
+    ones there are settle, or the least disturbed one, flagged. A failure settles at once.
 
     Parameters
     ----------
@@ -41,11 +43,13 @@ class DriftWatch:
     """
 
     def __init__(self, keys: Iterable[str], protocol: MeasureProtocol | None) -> None:
-        self.wanted = dict.fromkeys(keys, 1)
+        self._num_visits = protocol.visits if protocol else 1
+        self.wanted = dict.fromkeys(keys, self._num_visits)
         self._protocol = protocol
-        self._num_spare = max(protocol.reference_every, len(self.wanted) // 2) if protocol else 0
+        all_visits = len(self.wanted) * self._num_visits
+        self._num_spare = max(protocol.reference_every, all_visits // 2) if protocol else 0
         self._attempts: Counter[str] = Counter()
-        self._best: dict[str, Measurement] = {}
+        self._visits: dict[str, list[Measurement]] = {key: [] for key in self.wanted}
         self._open: list[AgentResult] = []
         self._reference_ms: float | None = None
         self._all_reference_ms: list[float] = []
@@ -79,18 +83,17 @@ class DriftWatch:
         return 100 * max(abs(after_ms / before_ms - 1), abs(before_ms / usual_ms - 1), abs(after_ms / usual_ms - 1))
 
     def _judge(self, result: AgentResult, drift: float | None, limit: float) -> list[tuple[str, Measurement]]:
-        key, flagged = result.key, drift is not None and drift > limit
-        found = result.measurement.model_copy(update={"drift_percent": drift, "flagged": flagged})
-        if not flagged:
-            return [self._settle(key, found)]
-        self._best[key] = min(self._best.get(key, found), found, key=lambda x: x.drift_percent or 0.0)
-        if self._attempts[key] < self.wanted[key]:
+        key, visits = result.key, self._visits[result.key]
+        flagged = drift is not None and drift > limit
+        visits.append(result.measurement.model_copy(update={"drift_percent": drift, "flagged": flagged}))
+        if len(visits) < self.wanted[key]:
             return []
-        if self._attempts[key] < MAX_ATTEMPTS and self._num_spare > 0:
+        quiet = [visit for visit in visits if not visit.flagged]
+        if 2 * len(quiet) <= self._num_visits and len(visits) < self._num_visits + MAX_AGAIN and self._num_spare > 0:
             self._num_spare -= 1
-            self.wanted[key] = self._attempts[key] + 1
+            self.wanted[key] = len(visits) + 1
             return []
-        return [self._settle(key, self._best[key])]
+        return [self._settle(key, median_of(quiet or [min(visits, key=lambda visit: visit.drift_percent or 0.0)]))]
 
     def _settle(self, key: str, found: Measurement) -> tuple[str, Measurement]:
         del self.wanted[key]

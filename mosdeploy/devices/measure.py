@@ -42,9 +42,9 @@ def collect(
 ) -> Iterator[tuple[str, Measurement]]:
     """Measure every key, in an order drawn by the agent, with the reference before, between and after.
 
-    Each key is measured once, and again only where the reference moved (`drift.py`). First come the results that the
-    device already holds for `job_id`; an agent that still runs for it is joined. Closing the iterator leaves the agent
-    at work; Ctrl-C ends it. A model that fails is a Measurement with `error`.
+    Each key is visited as often as the protocol says, and again only where the reference moved (`drift.py`). First come
+    the results that the device already holds for `job_id`; an agent that still runs for it is joined. Closing the
+    iterator leaves the agent at work; Ctrl-C ends it. A model that fails is a Measurement with `error`.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def collect(
             if key not in uploaded:
                 job.add(key, build(key))
                 uploaded.add(key)
-        again = sum(number > 1 for number in watch.wanted.values())
+        again = sum(number > profile.measure.visits for number in watch.wanted.values())
         if again:
             notify(f"{profile.name} is not quiet, its reference moved: measuring {again} subnets again")
         models = {key: f"candidates/{key}.onnx" for key in keys}

@@ -38,7 +38,7 @@ class Ledger:
         self.dropped: dict[str, str] = {}
         self._dataset, self._missing, self._is_fleet, self._progress = dataset, missing, is_fleet, progress
         self._sessions: dict[str, SessionLog] = {}
-        self._uploaded, self._read = set[str](), set[str]()
+        self._uploaded, self._read = set[str](), set[tuple[str, str, str]]()
 
     def enter(self, event: Event) -> None:
         """Write the next event down."""
@@ -49,7 +49,7 @@ class Ledger:
                     self._sessions[host] = SessionLog(self._dataset.path, host, state, emulated=emulated)
             case Uploaded(host, key):
                 self._uploaded |= {key} & self._missing.keys()
-                self._update("upload to", self._uploaded, host)
+                self._update("upload to", len(self._uploaded), len(self._missing), host)
             case Read(host, result):
                 self._enter_result(host, result)
             case Settled(host, key, measurement):
@@ -64,15 +64,17 @@ class Ledger:
                     self._progress.say(f"{host} drops out, what it has not finished goes to the others: {error}")
 
     def _enter_result(self, host: str, result: AgentResult) -> None:
-        """Keep a timing of the reference; tell of a subnet when it is first measured: a board tells of all it holds."""
+        """Keep a timing of the reference; tell of each of a subnet, once: a board tells again of all that it holds."""
+        visit = (host, result.key, result.measured_at)
         if result.key == REFERENCE:
             self._sessions[host].add_reference(result.measured_at, result.measurement)
-        elif result.key in self._missing and result.key not in self._read:
-            self._read.add(result.key)
+        elif result.key in self._missing and visit not in self._read:
+            self._read.add(visit)
             timing, error = result.measurement.total, result.measurement.error
             unit = "ms, emulated" if self._dataset.context.device.emulated else "ms"
             note = f"{timing.median_ms:.2f} {unit}" if timing else f"failed: {error}"
-            self._update("measure on", self._read, host, note)
+            num_visits = len(self._missing) * self._dataset.context.device.measure.visits
+            self._update("measure on", min(len(self._read), num_visits), num_visits, host, note)
 
     def _append(self, host: str, key: str, measurement: Measurement) -> None:
         session = self._sessions[host].record
@@ -86,7 +88,7 @@ class Ledger:
             )
         )
 
-    def _update(self, what: str, done: set[str], host: str, note: str = "") -> None:
+    def _update(self, what: str, done: int, total: int, host: str, note: str = "") -> None:
         words = [host, note] if self._is_fleet else [note]
         stage = f"{what} {self._dataset.context.device.name}"
-        self._progress.update(stage, len(done), len(self._missing), ": ".join(word for word in words if word))
+        self._progress.update(stage, done, total, ": ".join(word for word in words if word))

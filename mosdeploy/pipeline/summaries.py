@@ -28,8 +28,9 @@ class RunFile(Record):
 class ProfileSummary(Record):
     """What one `profile` run did; `error_met` says whether `until_error_percent` was reached, None without one.
 
-    `floor_percent` tells how far apart repeats of one subnet lie there: no predictor's error can be lower. `boards` are
-    those of a fleet, `dropped` the reasons why boards failed in this run. `emulated`: the times mean nothing.
+    `floor_percent` tells how far apart repeats of one subnet lie there: with one visit a subnet no predictor's error
+    can be lower. `boards` are those of a fleet, `dropped` the reasons why boards failed in this run. `emulated`: the
+    times mean nothing.
     """
 
     device: str

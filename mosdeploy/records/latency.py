@@ -29,8 +29,9 @@ class Measurement(Record):
     `total` is the whole translation as deployed; `encoder` the same graph with no decode step (encoder and
     cross-attention keys and values); `decoder` the difference of the paired repeats. `drift_percent` tells how far the
     reference subnet moved between just before and just after, None if that is not known; a fit trusts the
-    measurement accordingly. For a `flagged` one it moved too far in each of the `attempts`, of which this is the one
-    that it moved least in.
+    measurement accordingly. Of `visits` to the subnet at different times this is the median, figure by figure, out of
+    `attempts` that were made; for a `flagged` one the reference moved too far in each, and this is the one in which it
+    moved least.
     """
 
     total: Timing | None = None
@@ -41,6 +42,7 @@ class Measurement(Record):
     error: str | None = None
     drift_percent: float | None = None
     flagged: bool = False
+    visits: int = 1
     attempts: int = 1
 
 

@@ -172,6 +172,22 @@ def test_the_reference_comes_first_after_every_few_and_last(queue):
     assert [again[0], *sorted(again[1:3]), again[3]] == ["reference", "a", "b", "reference"]
 
 
+def test_visits_are_made_in_rounds_and_only_those_that_are_missing(queue):
+    order = queue("one", times=3, every=100)
+    rounds = [order[start : start + 8] for start in (0, 8, 16)]
+    assert [sorted(keys) for keys in rounds] == [list("abcdefgh")] * 3
+    assert rounds[0] != rounds[1] != rounds[2]
+    queue("two", times=1, keys="ab")
+    assert sorted(queue("two", times=2, keys="abc", every=100)[2:]) == sorted("abcc")
+
+
+def test_a_model_that_failed_is_not_visited_again_and_the_reference_is(queue, monkeypatch):
+    monkeypatch.setattr(
+        agent, "in_child", lambda arguments, timeout_s: {"error": "no"} if "measure" in arguments else {}
+    )
+    assert sorted(queue("one", times=3, keys="ab", every=2, models=["reference"])) == ["a", "b", *["reference"] * 4]
+
+
 def test_no_wait_depends_on_a_clock_that_may_jump():
     for path in Path(agent.__file__).parent.glob("*.py"):
         tree = ast.parse(path.read_text())
