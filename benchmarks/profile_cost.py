@@ -105,7 +105,8 @@ def measure_designed(
         "bytes_uploaded_a_candidate": round(np.mean([sizes[key] for key in archs])),
         "seconds_a_candidate": round((time.monotonic() - begin) / len(archs), 2),
         "repeats_median": float(np.median([timing.repeats for timing in timings])),
-        "measured_again": num_results - len(archs),
+        "visits": profile.measure.visits,
+        "measured_again": num_results - len(archs) * profile.measure.visits,
         "flagged": sum(measurement.flagged for measurement in found.values()),
         "failed": len(archs) - len(timings),
         "references": len(references),
@@ -210,7 +211,7 @@ def benchmark(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     rng = np.random.default_rng(2)
     drawn = dict.fromkeys(config.space.sample(rng) for _ in range(10 * options.held_out))
     held_out = [arch for arch in drawn if arch not in set(designed)][: options.held_out]
-    limits = {"effort_s": options.effort_s, "candidate_timeout_s": 3600.0}
+    limits = {"visits": options.visits, "effort_s": options.effort_s, "candidate_timeout_s": 3600.0}
     protocol = load_profile("local", ROOT).measure.model_copy(update=limits)
     profile = DeviceProfile(
         name="loopback", host="dev", python=sys.executable, work_dir=str(folder / "device"), measure=protocol
@@ -257,7 +258,8 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=30, help="random subnets that it is tested on")
     parser.add_argument("--beam", type=int, help="instead of the recipe's; a smaller one is sooner over")
     parser.add_argument("--threads", type=int, help="instead of the recipe's")
-    parser.add_argument("--effort-s", type=float, default=5.0, help="seconds of repeats a subnet, once there are ten")
+    parser.add_argument("--visits", type=int, default=3, help="how often each subnet is timed")
+    parser.add_argument("--effort-s", type=float, default=5.0, help="seconds of repeats a visit, once there are ten")
     parser.add_argument("--ordinary", type=int, default=3, help="held-out subnets to measure the ordinary way too")
     parser.add_argument("--ordinary-repeats", type=int, default=300, help="how often each (at least 10)")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
