@@ -5,8 +5,9 @@
 
 Every CSV file of the folder is a data set. Rows 0-1399 are for fitting, 1600-1999 for testing; rows 1400-1599 served to
 choose the constants of the method, and no fit sees them. The throttled blocks among the first rows are found and left
-out; nothing is chosen by, and nothing left out of, the test rows. Unless the recipe is left out, the result is kept in
-predictor_hat.json beside this script.
+out; nothing is chosen by, and nothing left out of, the test rows. The floor is the error on the test rows of the model
+that fits these rows best, which no model of these columns can beat. Unless the recipe is left out, the result is kept
+in predictor_hat.json beside this script.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.optimize import linprog
 
 from mosdeploy.config import Workload
 from mosdeploy.latency.blocks import find_blocks, rows_outside
@@ -89,6 +91,20 @@ def ours(train: HatData, test: HatData) -> dict[str, Any]:
         },
         "rejected_rows": additive.card.num_rejected,
     }
+
+
+def floor_mape(test: HatData) -> float:
+    """Least mean relative error, in percent, of any weights of the columns, chosen by these very rows."""
+    columns = physical_columns(sums_from_aggregates(test.rows), SPACE.qkv_dim, WORKLOAD, VOCAB_SIZE)
+    relative = columns / columns.max(axis=0) / test.latency_ms[:, None]
+    (num_rows, num_columns), one = relative.shape, np.eye(len(relative))
+    least = linprog(  # over weights and the absolute error of each row, which lies above the error and its negative
+        np.r_[np.zeros(num_columns), np.ones(num_rows)],
+        A_ub=np.block([[relative, -one], [-relative, -one]]),
+        b_ub=np.r_[np.ones(num_rows), -np.ones(num_rows)],
+        bounds=[(None, None)] * num_columns + [(0, None)] * num_rows,
+    )
+    return 100.0 * float(least.fun) / num_rows
 
 
 def few_samples(train: HatData, test: HatData, num_draws: int) -> dict[str, dict[int, dict[str, float]]]:
@@ -217,6 +233,7 @@ def run(
     others = {other: predictor for other, predictor in predictors.items() if other != name}
     result: dict[str, Any] = {
         "full": ours(train, test),
+        "floor_mape_percent": round(floor_mape(test), 3),
         "hat_recipe": hat_recipe(train, test) if recipe else None,
         "few": few_samples(train, test, num_draws),
         "transfer_from": {other: transfer(predictor, train, test, num_draws) for other, predictor in others.items()},
@@ -235,6 +252,7 @@ def print_result(name: str, result: dict[str, Any]) -> None:
             f"  {model:15} MAPE {e['mape_percent']:.2f}%  within 5% {e['within_5_percent']:.1f}%  within 10% "
             f"{e['within_10_percent']:.1f}%  tau {e['kendall_tau']:.3f}  fit {e['fit_cpu_s']} CPU s"
         )
+    print(f"  {'floor':15} MAPE {result['floor_mape_percent']:.2f}%")
     tables = {**result["few"], **{f"from {other}": table for other, table in result["transfer_from"].items()}}
     for kind, table in tables.items():
         cells = "  ".join(f"{n}: {e['median_mape']:.2f} ({e['p90_mape']:.2f})" for n, e in table.items())

@@ -115,8 +115,13 @@ class Workspace:
     def deployments_dir(self) -> Path:
         return self.root / "deployments"
 
-    def deployment_path(self, device: str) -> Path:
-        return self.deployments_dir / f"{device}.json"
+    def deployment_path(self, device: str, host: str | None = None) -> Path:
+        return self.deployments_dir / (f"{device}.json" if host is None else f"{device}@{host}.json")
+
+    def deployed_to(self) -> list[tuple[str, str | None]]:
+        """Device and host of each deployment, sorted."""
+        names = sorted(path.stem.partition("@") for path in self.deployments_dir.glob("*.json"))
+        return [(device, host or None) for device, _, host in names]
 
     @property
     def report_dir(self) -> Path:

@@ -50,9 +50,19 @@ def test_every_file_lies_in_the_run_folder(tmp_path: Path) -> None:
         workspace.latency_path("rpi", "s"),
         workspace.predictor_path("rpi", "s"),
         workspace.deployment_path("rpi"),
+        workspace.deployment_path("rpi", "pi2"),
     ]
     assert len(set(paths)) == len(paths)
     assert all(path.is_relative_to(tmp_path) for path in paths)
+
+
+def test_deployments_tell_the_boards_of_a_kind_apart(tmp_path: Path) -> None:
+    workspace, boards = Workspace(tmp_path), [("local", None), ("rpi", None), ("rpi", "pi2")]
+    for device, host in boards:
+        path = workspace.deployment_path(device, host)
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert workspace.deployed_to() == boards
 
 
 def test_lookup_prefers_the_run_folder_and_ends_with_the_shipped(tmp_path: Path) -> None:

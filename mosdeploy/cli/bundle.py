@@ -9,7 +9,7 @@ import typer
 
 from .. import pipeline
 from ..errors import ConfigError
-from .options import HERE, SSH_CONFIG, ArchOption, DeviceOption, DirOption, JsonOption, SshOption
+from .options import HERE, SSH_CONFIG, ArchOption, DeviceOption, DirOption, HostOption, JsonOption, SshOption
 from .printing import EMULATED, kept, show
 from .progress import PROGRESS
 
@@ -96,6 +96,7 @@ def _time_or_error(timing: "RuntimeTiming") -> str:
 def deploy(
     directory: DirOption = HERE,
     device: DeviceOption = None,
+    host: HostOption = None,
     bundle: Annotated[Path | None, typer.Option(help="Bundle folder; default: the newest in bundles/.")] = None,
     rollback: Annotated[
         bool, typer.Option("--rollback", help="Go back to the version that was on the device before.")
@@ -108,16 +109,16 @@ def deploy(
     if rollback and bundle:
         raise ConfigError("--rollback goes back to what the device holds; it takes no --bundle")
     if rollback:
-        result = pipeline.roll_back(run, device, ssh_config, PROGRESS)
+        result = pipeline.roll_back(run, device, ssh_config, PROGRESS, host)
     else:
-        result = pipeline.deploy(run, device, bundle, ssh_config, PROGRESS)
+        result = pipeline.deploy(run, device, bundle, ssh_config, PROGRESS, host)
     total = result.measurement.total
     timing = f"{total.median_ms:.2f} ms median, {total.p90_ms:.2f} ms p90" if total else "not timed"
     limit = kept(total.median_ms if total else None, result.limit_ms)
     show(
         result,
         as_json,
-        f"{result.bundle} on {result.device.name}:{result.remote_dir}: self-test passed, {timing}"
+        f"{result.bundle} on {host or result.device.name}:{result.remote_dir}: self-test passed, {timing}"
         + (f", {EMULATED}" if result.device.emulated else limit),
         "mosdeploy report",
     )

@@ -12,7 +12,7 @@ from ..profiles import load_profile
 from ..records import BundleManifest, Deployment, PrecisionChoice, Runtime, SearchResult
 from ..workspace import Workspace, read_record, sha256_file, write_record
 from .compiled import Contender, keep_fastest, tvm_build
-from .devices import lasting_session
+from .devices import board, lasting_session
 from .parity import parity_set
 from .precisions import Choosing, choose_precision
 from .run import Progress, Run
@@ -167,7 +167,14 @@ def export_fastest(
     return keep_fastest(target, contenders, ssh_config, progress)
 
 
-def deploy(run: Run, device: str | None, bundle: Path | None, ssh_config: Path, progress: Progress) -> Deployment:
+def deploy(
+    run: Run,
+    device: str | None,
+    bundle: Path | None,
+    ssh_config: Path,
+    progress: Progress,
+    host: str | None = None,
+) -> Deployment:
     """Put a bundle on a device, run its self-test there, measure it there, and record it.
 
     Parameters
@@ -176,9 +183,13 @@ def deploy(run: Run, device: str | None, bundle: Path | None, ssh_config: Path, 
         None takes the config's `device`, else the one that the bundle was searched for, else this machine.
     bundle
         None takes the newest of the run folder.
+    host
+        Alias of a board of this kind; None for the one that the profile names.
 
     Raises
     ------
+    ConfigError
+        As `at_host`, or if no profile has this name.
     StaleInputError
         If there is no bundle.
     BundleError
@@ -191,40 +202,43 @@ def deploy(run: Run, device: str | None, bundle: Path | None, ssh_config: Path, 
 
     folder = bundle or _newest(run.workspace.root)
     manifest = read_manifest(folder)
-    target = load_profile(device or run.config.device or manifest.device or "local", run.workspace.root)
-    progress.say(f"deploying {folder.name} to {target.name}")
+    target = board(run.workspace.root, device or run.config.device or manifest.device or "local", host)
+    progress.say(f"deploying {folder.name} to {host or target.name}")
     with lasting_session(target, ssh_config, progress) as session:
         deployment = put_on_device(
             session, target, folder, manifest, _limit_ms(run, manifest), run.config.deploy, progress.say
         )
-    write_record(run.workspace.deployment_path(target.name), deployment)
+    write_record(run.workspace.deployment_path(target.name, host), deployment)
     return deployment
 
 
-def roll_back(run: Run, device: str | None, ssh_config: Path, progress: Progress) -> Deployment:
+def roll_back(
+    run: Run, device: str | None, ssh_config: Path, progress: Progress, host: str | None = None
+) -> Deployment:
     """Make the version current again that stood on a device before the present one, and record it.
 
     Parameters
     ----------
-    device
-        None takes the config's `device`, else the one that was deployed to from here.
+    device, host
+        As `deploy`; with neither, and none in the config, the board that was deployed to from here.
 
     Raises
     ------
     StaleInputError
         If no device is named, and nothing was deployed from here.
     ConfigError
-        If no device is named, and several were deployed to.
+        If no device is named, and several were deployed to. Otherwise as `deploy`.
     DeviceError
         If the device fails, has no earlier version, or that one fails its self-test; nothing is changed then.
     """
     from ..devices.deploy import roll_back as roll_back_there
 
-    target = load_profile(_deployed_device_name(run, device), run.workspace.root)
-    progress.say(f"rolling back {target.name}")
+    name, host = _deployed_to(run, device, host)
+    target = board(run.workspace.root, name, host)
+    progress.say(f"rolling back {host or target.name}")
     with lasting_session(target, ssh_config, progress) as session:
         deployment = roll_back_there(session, target)
-    write_record(run.workspace.deployment_path(target.name), deployment)
+    write_record(run.workspace.deployment_path(target.name, host), deployment)
     return deployment
 
 
@@ -274,13 +288,16 @@ def _newest(root: Path) -> Path:
     return found
 
 
-def _deployed_device_name(run: Run, option: str | None) -> str:
-    found = sorted(path.stem for path in run.workspace.deployments_dir.glob("*.json"))
-    if option or run.config.device or len(found) == 1:
-        return option or run.config.device or found[0]
+def _deployed_to(run: Run, device: str | None, host: str | None) -> tuple[str, str | None]:
+    if name := device or run.config.device:
+        return name, host
+    found = [pair for pair in run.workspace.deployed_to() if host in (None, pair[1])]
+    if len(found) == 1:
+        return found[0]
     if not found:
         raise StaleInputError("nothing was deployed from this folder; run `mosdeploy deploy`, or say --device")
-    raise ConfigError(f"several devices were deployed to ({', '.join(found)}): say which one with --device")
+    names = ", ".join(name if of is None else f"{name} --host {of}" for name, of in found)
+    raise ConfigError(f"several devices were deployed to ({names}): say which one with --device")
 
 
 def _allowing(run: Run, max_bleu_drop: float | None) -> Run:

@@ -61,7 +61,7 @@ def check_device(root: Path, name: str, ssh_config: Path, host: str | None = Non
     """
     from ..devices.probe import check, probe
 
-    profile = _board(root, name, host)
+    profile = board(root, name, host)
     with connector(profile, ssh_config)() as session:
         state = probe(session, profile)
     return DeviceCheck(device=name, state=state, problems=check(state, profile))
@@ -84,11 +84,12 @@ def setup_device(root: Path, name: str, ssh_config: Path, progress: Progress, ho
     """
     from ..devices.setup import setup
 
-    profile = _board(root, name, host)
+    profile = board(root, name, host)
     with connector(profile, ssh_config)() as session:
         return DeviceSetup(device=name, python=setup(session, profile, progress.say))
 
 
-def _board(root: Path, name: str, host: str | None) -> DeviceProfile:
+def board(root: Path, name: str, host: str | None) -> DeviceProfile:
+    """The profile of a device, or of another board of its kind; errors as `check_device`."""
     profile = load_profile(name, root)
     return profile if host is None else at_host(profile, host)

@@ -114,7 +114,9 @@ def _deployment(deployment: Deployment) -> tuple[str | Markup, ...]:
     times: tuple[str | Markup, ...] = (_bad(measurement.error or "not timed"), "-", "-")
     if total:
         times = (milliseconds(total.median_ms), milliseconds(total.p90_ms), milliseconds(total.minimum_ms))
-    name = f"{deployment.device.name} ({EMULATED})" if deployment.device.emulated else deployment.device.name
+    device = deployment.device
+    name = device.name if device.alias == device.name else f"{device.name} ({device.alias})"
+    name += f" ({EMULATED})" if device.emulated else ""
     return (
         name,
         deployment.bundle,

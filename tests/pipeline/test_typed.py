@@ -69,6 +69,15 @@ def test_profile_search_export_deploy_over_ssh(folder, home):
     back = typed("mosdeploy deploy --rollback --json", folder, home)
     assert json.loads(back.stdout) == deployment
     assert json.loads((folder / "deployments" / "rpi.json").read_text()) == deployment
+    config = home / ".ssh" / "config"
+    config.write_text(config.read_text() + config.read_text().replace("Host rpi", "Host pi2"))
+    second = typed("mosdeploy deploy --device rpi --host pi2", folder, home)
+    assert second.returncode == 0, second.stderr
+    assert " on pi2:" in second.stdout
+    assert json.loads((folder / "deployments" / "rpi@pi2.json").read_text())["device"]["host"] == "pi2"
+    assert json.loads((folder / "deployments" / "rpi.json").read_text()) == deployment
+    assert typed("mosdeploy report", folder, home).returncode == 0
+    assert "rpi (pi2)" in (folder / "report" / "index.html").read_text()
     again = typed("mosdeploy profile --device rpi --json", folder, home)
     assert json.loads(again.stdout)["measured_now"] == 0
 

@@ -208,8 +208,8 @@ def test_a_rollback_has_to_know_the_device(folder: Path) -> None:
     config = folder / "mosdeploy.toml"
     config.write_text(config.read_text().replace('device = "local"\n', ""))
     deployments = folder / "deployments"
-    shutil.copy(deployments / "local.json", deployments / "rpi.json")
-    with pytest.raises(ConfigError, match=r"several devices were deployed to \(local, rpi\)"):
+    shutil.copy(deployments / "local.json", deployments / "rpi@pi2.json")
+    with pytest.raises(ConfigError, match=r"several devices were deployed to \(local, rpi --host pi2\)"):
         pipeline.roll_back(pipeline.open_run(folder), None, folder / "none", Silent())
     shutil.rmtree(deployments)
     with pytest.raises(StaleInputError, match="nothing was deployed from this folder"):
