@@ -157,11 +157,15 @@ class SupernetConfig(Record):
 
 
 class TrainingConfig(Record):
-    """The supernet's training run."""
+    """The supernet's training run.
+
+    `batches`: each architecture of an update reads `accumulate` batches of its own, or all read the same.
+    """
 
     updates: int = Field(2000, ge=1)
     tokens_per_batch: int = Field(2048, ge=16)
     accumulate: int = Field(1, ge=1)
+    batches: Literal["own", "same"] = "own"
     learning_rate: float = Field(2e-3, gt=0)
     warmup_updates: int = Field(200, ge=0)
     schedule: Literal["cosine", "inverse_sqrt"] = "cosine"

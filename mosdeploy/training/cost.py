@@ -21,6 +21,7 @@ from ..records import TrainingCost
 from ..space import SearchSpace
 from .batches import Batches, Ragged, TokenizedPairs, ordered_batches
 from .compute import Compute
+from .schedule import sandwich, steps_of
 from .tokenizer import EOS_ID
 from .trainer import fresh_supernet, train
 
@@ -66,6 +67,7 @@ def _try(
     num_pieces: int,
     num_timed: int,
 ) -> TrainingCost:
+    num_archs = len(sandwich(space, training.num_random_archs, training.seed, 1))
     updates, accumulate = num_timed + 2, min(training.accumulate, MAX_BATCHES)
     changes = {"updates": updates, "accumulate": accumulate, "validate_every": updates, "checkpoint_every": updates}
     short = training.model_copy(update=changes)
@@ -85,7 +87,7 @@ def _try(
         optimizer_bytes=ADAM_STATES * parameters_bytes,
         peak_bytes=_peak_bytes(Compute.of(training).device),
         update_s=median(np.diff(ends[:-1]).tolist()) * training.accumulate / accumulate,
-        target_tokens=batches[0].num_tokens * training.accumulate,
+        target_tokens=batches[0].num_tokens * len({x for steps in steps_of(training, num_archs, 1) for x in steps}),
     )
 
 

@@ -1,6 +1,6 @@
-"""The gradient of one update: the mean over its architectures and the target tokens of its batches.
+"""The gradient of one update: the mean over its architectures and the target tokens of the batches that each reads.
 
-In: a network and the batches of an update. Out: gradients at its parameters, the same ones on every rank, and the loss.
+In: a network and the number of an update. Out: gradients at its parameters, the same ones on every rank, and the loss.
 No step is taken here.
 
 Shapes: B sentences, T target positions, V vocabulary.
@@ -20,7 +20,7 @@ from ..supernet.supernet import Supernet
 from .batches import Batch, Batches
 from .compute import Compute
 from .ranks import Ranks
-from .schedule import sandwich
+from .schedule import sandwich, steps_of
 from .tokenizer import PAD_ID
 
 _DROPOUT, _ROUTERS = 1, 2  # random streams; 0 is that of the architectures
@@ -36,21 +36,28 @@ class Gradient:
     scaler: torch.amp.GradScaler
     ranks: Ranks
 
-    def add_up(self, batches: Batches, steps: Sequence[int], update: int) -> float:
-        """Add the gradients of an update to those at the parameters; returns the loss per target token.
+    def add_up(self, batches: Batches, update: int) -> tuple[float, int]:
+        """Add the gradients of an update to those at the parameters.
 
         Each rank computes its share of the batches, as parts of the mean over all; then gradients are added up once.
+
+        Returns
+        -------
+        tuple
+            The loss per target token, and how many target tokens were read, each counted once.
         """
         self.net.train()
-        own = [(step, batches[step].to(self.compute.device)) for step in self.ranks.share(steps)]
         archs = self._archs(update)
-        num_terms = sum(batches.num_tokens(step) for step in steps) * len(archs)
+        parts = steps_of(self.config, len(archs), update)
+        num_terms = sum(batches.num_tokens(step) for steps in parts for step in steps)
+        own = [self.ranks.share(steps) for steps in parts]
+        loaded = {step: batches[step].to(self.compute.device) for step in sorted({s for steps in own for s in steps})}
         total = torch.zeros((), device=self.compute.device)
-        for i, arch in enumerate(archs):
+        for i, (arch, steps) in enumerate(zip(archs, own, strict=True)):
             self._seed(_ROUTERS, update, i)
-            total += self._accumulate(own, arch, i, num_terms)
+            total += self._accumulate([(step, loaded[step]) for step in steps], arch, i, num_terms)
         self.ranks.add([total, *(p.grad for p in self.net.parameters() if p.grad is not None)])
-        return total.item()
+        return total.item(), sum(batches.num_tokens(step) for step in {s for steps in parts for s in steps})
 
     def _archs(self, update: int) -> Sequence[ArchConfig | None]:
         if isinstance(self.net, Supernet):

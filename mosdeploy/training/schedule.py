@@ -1,9 +1,10 @@
-"""What an update of a training is given: its learning rate, and of a supernet its architectures.
+"""What an update of a training is given: its learning rate, and of a supernet its architectures and their batches.
 
 In: the number of the update. Out: the same every time, whichever process asks.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,6 +22,18 @@ def learning_rate(config: TrainingConfig, update: int) -> float:
     if config.schedule == "inverse_sqrt":
         return peak * math.sqrt(max(warmup, 1) / update)
     return peak * 0.5 * (1 + math.cos(math.pi * (update - warmup) / (config.updates - warmup + 1)))
+
+
+def steps_of(config: TrainingConfig, num_archs: int, update: int) -> list[Sequence[int]]:
+    """Numbers of the batches that each of the architectures of an update (from 1) reads; together the next ones.
+
+    Batches of their own cost no more than the same ones, and the update averages over as many times more sentences.
+    """
+    num_readers = num_archs if config.batches == "own" else 1
+    first = (update - 1) * num_readers * config.accumulate
+    starts = [first + reader * config.accumulate for reader in range(num_readers)]
+    own: list[Sequence[int]] = [range(start, start + config.accumulate) for start in starts]
+    return own if config.batches == "own" else own * num_archs
 
 
 def sandwich(space: SearchSpace, num_random_archs: int, seed: int, update: int) -> list[ArchConfig]:

@@ -65,9 +65,9 @@ def train(
 ) -> TrainingSummary:
     """Train a network, or go on where a killed run of the same inputs stopped.
 
-    Each update of a supernet computes the loss of the largest, the smallest and `num_random_archs` random architectures
-    on the same batches, averages their gradients, and takes one Adam step (the sandwich rule of BigNAS; MoS trains so
-    too). A subnet trains alone, in the same way but for the architectures.
+    Each update of a supernet computes the loss of the largest, the smallest and `num_random_archs` random
+    architectures, averages their gradients, and takes one Adam step (the sandwich rule of BigNAS; MoS trains so too,
+    with the same batches for all of them). A subnet trains alone, in the same way but for the architectures.
 
     Parameters
     ----------
@@ -213,9 +213,7 @@ class _Run:
         start = time.monotonic()
         self.update += 1
         rate = learning_rate(self.config, self.update)
-        first_step = (self.update - 1) * self.config.accumulate
-        steps = range(first_step, first_step + self.config.accumulate)
-        loss, gradient_norm = self._optimize(batches, steps, rate)
+        loss, gradient_norm, num_tokens = self._optimize(batches, rate)
         took_s = time.monotonic() - start
         done = self.update == self.config.updates
         validated = done or self.update % self.config.validate_every == 0
@@ -227,7 +225,7 @@ class _Run:
             loss=loss,
             learning_rate=rate,
             gradient_norm=gradient_norm,
-            tokens_per_s=sum(batches.num_tokens(step) for step in steps) / took_s,
+            tokens_per_s=num_tokens / took_s,
             seconds=self.seconds,
             **(self.losses if validated else {}),
         )
@@ -240,13 +238,13 @@ class _Run:
         if done or self.update % self.config.checkpoint_every == 0:
             save_training_state(self.state_path, self._state())
 
-    def _optimize(self, batches: Batches, steps: Sequence[int], rate: float) -> tuple[float, float | None]:
-        """One Adam step; returns the loss per target token and the gradient's norm before clipping.
+    def _optimize(self, batches: Batches, rate: float) -> tuple[float, float | None, int]:
+        """One Adam step; returns the loss per target token, the gradient's norm before clipping, and the target tokens.
 
         The norm is None if it was too large for fp16: the scaler then leaves the step out.
         """
         self.optimizer.zero_grad()
-        loss = self.gradient.add_up(batches, steps, self.update)
+        loss, num_tokens = self.gradient.add_up(batches, self.update)
         self.scaler.unscale_(self.optimizer)
         limit = self.config.clip_norm or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), limit).item()
@@ -257,7 +255,7 @@ class _Run:
             group["lr"] = rate
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return loss, None if skipped else norm
+        return loss, None if skipped else norm, num_tokens
 
     def _validate(self, valid_batches: Sequence[Batch]) -> None:
         self.losses = {name: self._mean_loss(valid_batches, arch) for name, arch in self.judged.items()}

@@ -16,7 +16,7 @@ from mosdeploy.space import SearchSpace
 from mosdeploy.supernet import Supernet, extract
 from mosdeploy.training.batches import Batches, TokenizedPairs, ordered_batches
 from mosdeploy.training.evaluate import translate, validation_loss
-from mosdeploy.training.schedule import learning_rate, sandwich
+from mosdeploy.training.schedule import learning_rate, sandwich, steps_of
 from mosdeploy.training.trainer import TrainingSummary, train
 
 CONFIG = TrainingConfig(
@@ -167,30 +167,51 @@ def test_a_torn_log_line_goes_and_a_corrupt_one_is_named(
 # -- one update ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("kind", "read"), [("same", [(0, 1)] * 4), ("own", [(0, 1), (2, 3), (4, 5), (6, 7)])])
 def test_gradients_are_the_mean_over_architectures_and_tokens(
-    net: Callable[..., Supernet], run: Run, pairs: TokenizedPairs, space: SearchSpace, tmp_path: Path
+    kind: str,
+    read: list[tuple[int, int]],
+    net: Callable[..., Supernet],
+    run: Run,
+    pairs: TokenizedPairs,
+    space: SearchSpace,
+    tmp_path: Path,
 ) -> None:
     reference = net(NO_DROPOUT).train()
     batches = Batches(pairs, CONFIG.tokens_per_batch, CONFIG.seed)
     archs = sandwich(space, 2, CONFIG.seed, update=1)
     losses = []
-    for arch in archs:
+    for arch, steps in zip(archs, read, strict=True):
         rows, targets = [], []
-        for batch in (batches[0], batches[1]):
+        for batch in (batches[step] for step in steps):
             real = batch.target != 0
             rows.append(reference(batch.src, batch.prev, arch)[real])
             targets.append(batch.target[real])
         log_p = torch.cat(rows).log_softmax(-1)  # (tokens, V)
         chosen = log_p.gather(1, torch.cat(targets)[:, None])[:, 0]
-        losses.append(-(0.9 * chosen + 0.1 * log_p.mean(-1)).mean())
-    loss = torch.stack(losses).mean()
+        losses.append(-(0.9 * chosen + 0.1 * log_p.mean(-1)))  # (tokens,)
+    loss = torch.cat(losses).mean()
     loss.backward()  # type: ignore[no-untyped-call]
     norm = torch.stack([p.grad.norm() for p in reference.parameters() if p.grad is not None]).norm()
 
-    run(net(NO_DROPOUT), CONFIG.model_copy(update={"updates": 1, "num_random_archs": 2}))
+    run(net(NO_DROPOUT), CONFIG.model_copy(update={"updates": 1, "num_random_archs": 2, "batches": kind}))
     (line,) = log_of(tmp_path)
     assert line["loss"] == pytest.approx(loss.item(), rel=1e-5)
     assert line["gradient_norm"] == pytest.approx(norm.item(), rel=1e-4)
+
+
+def test_no_batch_is_passed_over_and_a_subnet_alone_reads_as_before() -> None:
+    own, same = (CONFIG.model_copy(update={"batches": kind}) for kind in ("own", "same"))  # two batches accumulate
+    assert [list(steps) for update in (1, 2) for steps in steps_of(own, 3, update)] == [
+        [0, 1],
+        [2, 3],
+        [4, 5],
+        [6, 7],
+        [8, 9],
+        [10, 11],
+    ]
+    assert [list(steps) for update in (1, 2) for steps in steps_of(same, 2, update)] == [[0, 1], [0, 1], [2, 3], [2, 3]]
+    assert steps_of(own, 1, 5) == steps_of(same, 1, 5)
 
 
 def test_the_sandwich_is_drawn_for_the_update(space: SearchSpace) -> None:
