@@ -224,7 +224,7 @@ def benchmark(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             return open_session(profile, server.files.config)
 
         found, cost = measure_designed(connect, profile, config, {arch.key: arch for arch in [*designed, *held_out]})
-        fixed = {"min_repeats": options.ordinary_repeats, "max_repeats": options.ordinary_repeats}
+        fixed = {"visits": 1, "min_repeats": options.ordinary_repeats, "max_repeats": options.ordinary_repeats}
         ordinary_profile = profile.model_copy(update={"measure": protocol.model_copy(update=fixed)})
         archs = {arch.key: arch for arch in held_out[: options.ordinary]}
         ordinary = measure_ordinary(connect, ordinary_profile, config, archs, found, folder) if archs else None

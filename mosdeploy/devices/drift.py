@@ -5,7 +5,6 @@ and how many results of each key are wanted. The same results always lead to the
 anew decides again what it had decided.
 """
 
-import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -34,7 +33,9 @@ class DriftWatch:
     keys
         What is to settle.
     protocol
-        None for a job without a reference, where every result settles at once.
+        How often each is visited, and how far the reference may move.
+    has_reference
+        Whether the job times the reference at all; without it, every visit counts.
 
     Attributes
     ----------
@@ -42,12 +43,10 @@ class DriftWatch:
         How many results each key is to have that is not settled yet.
     """
 
-    def __init__(self, keys: Iterable[str], protocol: MeasureProtocol | None) -> None:
-        self._num_visits = protocol.visits if protocol else 1
-        self.wanted = dict.fromkeys(keys, self._num_visits)
-        self._protocol = protocol
-        all_visits = len(self.wanted) * self._num_visits
-        self._num_spare = max(protocol.reference_every, all_visits // 2) if protocol else 0
+    def __init__(self, keys: Iterable[str], protocol: MeasureProtocol, *, has_reference: bool = True) -> None:
+        self.wanted = dict.fromkeys(keys, protocol.visits)
+        self._protocol, self._has_reference = protocol, has_reference
+        self._num_spare = max(protocol.reference_every, len(self.wanted) * protocol.visits // 2)
         self._attempts: Counter[str] = Counter()
         self._visits: dict[str, list[Measurement]] = {key: [] for key in self.wanted}
         self._open: list[AgentResult] = []
@@ -61,13 +60,14 @@ class DriftWatch:
         if result.key not in self.wanted:
             return []
         self._attempts[result.key] += 1
-        if result.measurement.error is None and self._protocol:
-            self._open.append(result)
-            return []
-        return [self._settle(result.key, result.measurement)]
+        if result.measurement.error is not None:
+            return [self._settle(result.key, result.measurement)]
+        if not self._has_reference:
+            return self._judge(result, None)
+        self._open.append(result)
+        return []
 
     def _close(self, reference: Measurement) -> list[tuple[str, Measurement]]:
-        limit = self._protocol.max_drift_percent if self._protocol else math.inf
         before_ms, after_ms = self._reference_ms, reference.total.median_ms if reference.total else None
         drift = None
         if after_ms is not None:
@@ -75,21 +75,21 @@ class DriftWatch:
             drift = None if before_ms is None else self._drift(before_ms, after_ms)
         stretch: Sequence[AgentResult]
         stretch, self._open, self._reference_ms = self._open, [], after_ms
-        return [pair for result in stretch if result.key in self.wanted for pair in self._judge(result, drift, limit)]
+        return [pair for result in stretch if result.key in self.wanted for pair in self._judge(result, drift)]
 
     def _drift(self, before_ms: float, after_ms: float) -> float:
         """Percent by which the reference moved, from one timing to the next or from its usual one."""
         usual_ms = statistics.median(self._all_reference_ms)
         return 100 * max(abs(after_ms / before_ms - 1), abs(before_ms / usual_ms - 1), abs(after_ms / usual_ms - 1))
 
-    def _judge(self, result: AgentResult, drift: float | None, limit: float) -> list[tuple[str, Measurement]]:
-        key, visits = result.key, self._visits[result.key]
-        flagged = drift is not None and drift > limit
+    def _judge(self, result: AgentResult, drift: float | None) -> list[tuple[str, Measurement]]:
+        key, visits, num_visits = result.key, self._visits[result.key], self._protocol.visits
+        flagged = drift is not None and drift > self._protocol.max_drift_percent
         visits.append(result.measurement.model_copy(update={"drift_percent": drift, "flagged": flagged}))
         if len(visits) < self.wanted[key]:
             return []
         quiet = [visit for visit in visits if not visit.flagged]
-        if 2 * len(quiet) <= self._num_visits and len(visits) < self._num_visits + MAX_AGAIN and self._num_spare > 0:
+        if 2 * len(quiet) <= num_visits and len(visits) < num_visits + MAX_AGAIN and self._num_spare > 0:
             self._num_spare -= 1
             self.wanted[key] = len(visits) + 1
             return []

@@ -135,15 +135,16 @@ def measure_model(
         As `collect`.
     """
     job = AgentJob(session, profile, f"model-{sha256_bytes(remote_model_path.encode())[:12]}")
+    watch = DriftWatch(["model"], profile.measure, has_reference=False)
     if not job.is_running():
         job.forget("results.jsonl")
 
     def start() -> None:
         provider = TVM if runtime == "tvm" else None
-        job.start({"model": remote_model_path}, {"model": 1}, workload, vocab_size, weights_bytes=0, provider=provider)
+        job.start({"model": remote_model_path}, watch.wanted, workload, vocab_size, weights_bytes=0, provider=provider)
 
     silence_s = profile.measure.candidate_timeout_s + SILENCE_S
-    return next(_until_settled(job, DriftWatch(["model"], None), start, silence_s))[1]
+    return next(_until_settled(job, watch, start, silence_s))[1]
 
 
 def _until_settled(

@@ -134,5 +134,9 @@ def test_the_same_results_lead_to_the_same_decisions():
     assert first.wanted == second.wanted == {"b": 2}
 
 
-def test_without_a_reference_every_result_settles():
-    assert settled(DriftWatch(["a"], None), ("a", 5.0)).keys() == {"a"}
+@pytest.mark.parametrize(("visits", "times_ms", "median_ms"), [(1, [5.0], 5.0), (3, [5.0, 9.0, 6.0], 6.0)])
+def test_without_a_reference_every_visit_counts(visits, times_ms, median_ms):
+    watch = DriftWatch(["a"], MeasureProtocol(visits=visits), has_reference=False)
+    for time_ms in times_ms[:-1]:
+        assert settled(watch, ("a", time_ms)) == {}
+    assert settled(watch, ("a", times_ms[-1]))["a"].total.median_ms == median_ms
