@@ -159,7 +159,8 @@ class SupernetConfig(Record):
 class TrainingConfig(Record):
     """The supernet's training run.
 
-    `batches`: each architecture of an update reads `accumulate` batches of its own, or all read the same.
+    An update trains `extremes` of the space and `num_random_archs` random architectures. `batches`: each of them reads
+    `accumulate` batches of its own, or all read the same.
     """
 
     updates: int = Field(2000, ge=1)
@@ -172,6 +173,7 @@ class TrainingConfig(Record):
     adam_betas: tuple[Fraction, Fraction] = (0.9, 0.98)
     clip_norm: float = Field(1.0, ge=0)
     label_smoothing: Fraction = 0.1
+    extremes: Literal["both", "largest", "none"] = Field("both", exclude_if=lambda which: which == "both")
     num_random_archs: int = Field(1, ge=0)
     seed: int = 1
     compute: Literal["auto", "cpu", "cuda"] = "auto"
@@ -181,6 +183,14 @@ class TrainingConfig(Record):
     validate_every: int = Field(500, ge=1)
     checkpoint_every: int = Field(100, ge=1)
     rank_timeout_s: float = Field(300.0, gt=0, exclude_if=lambda seconds: seconds == 300.0)
+
+    @model_validator(mode="after")
+    def _something_to_train(self) -> Self:
+        if self.extremes == "none" and self.num_random_archs == 0:
+            raise ValueError(
+                'extremes is "none" and num_random_archs 0: nothing is left to train; raise it to 1 or more'
+            )
+        return self
 
 
 class FinetuneConfig(Record):

@@ -59,6 +59,13 @@ def test_percent(text: str, expected: float) -> None:
     assert parse_percent(text) == pytest.approx(expected)
 
 
+def test_an_update_has_something_to_train() -> None:
+    assert "extremes" not in TrainingConfig(num_random_archs=0).model_dump()
+    assert TrainingConfig(extremes="none").num_random_archs == 1
+    with pytest.raises(ValueError, match="nothing is left to train"):
+        TrainingConfig(extremes="none", num_random_archs=0)
+
+
 @pytest.mark.parametrize("text", ["2", "-1%", "0%", "100%", "abc", "", "%", "nan%", "2%%", "9" * 400 + "%"])
 def test_bad_percent_says_what_is_allowed(text: str) -> None:
     with pytest.raises(ConfigError, match="with its sign, like 2%") as caught:

@@ -67,7 +67,7 @@ def _try(
     num_pieces: int,
     num_timed: int,
 ) -> TrainingCost:
-    num_archs = len(sandwich(space, training.num_random_archs, training.seed, 1))
+    num_archs = len(sandwich(space, training, 1))
     updates, accumulate = num_timed + 2, min(training.accumulate, MAX_BATCHES)
     changes = {"updates": updates, "accumulate": accumulate, "validate_every": updates, "checkpoint_every": updates}
     short = training.model_copy(update=changes)

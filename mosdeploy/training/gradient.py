@@ -61,7 +61,7 @@ class Gradient:
 
     def _archs(self, update: int) -> Sequence[ArchConfig | None]:
         if isinstance(self.net, Supernet):
-            return sandwich(self.net.space, self.config.num_random_archs, self.config.seed, update)
+            return sandwich(self.net.space, self.config, update)
         return [None]
 
     def _seed(self, stream: int, number: int, index: int) -> None:

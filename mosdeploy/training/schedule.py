@@ -36,7 +36,8 @@ def steps_of(config: TrainingConfig, num_archs: int, update: int) -> list[Sequen
     return own if config.batches == "own" else own * num_archs
 
 
-def sandwich(space: SearchSpace, num_random_archs: int, seed: int, update: int) -> list[ArchConfig]:
-    """The architectures of one update: largest, smallest, then random ones drawn for this seed and update."""
-    rng = np.random.default_rng([seed % 2**63, update, _ARCHS])
-    return [space.largest, space.smallest, *(space.sample(rng) for _ in range(num_random_archs))]
+def sandwich(space: SearchSpace, config: TrainingConfig, update: int) -> list[ArchConfig]:
+    """The architectures of one update: largest and smallest, as configured, then random ones drawn for this update."""
+    rng = np.random.default_rng([config.seed % 2**63, update, _ARCHS])
+    extremes = {"both": [space.largest, space.smallest], "largest": [space.largest], "none": []}[config.extremes]
+    return [*extremes, *(space.sample(rng) for _ in range(config.num_random_archs))]

@@ -65,9 +65,9 @@ def train(
 ) -> TrainingSummary:
     """Train a network, or go on where a killed run of the same inputs stopped.
 
-    Each update of a supernet computes the loss of the largest, the smallest and `num_random_archs` random
-    architectures, averages their gradients, and takes one Adam step (the sandwich rule of BigNAS; MoS trains so too,
-    with the same batches for all of them). A subnet trains alone, in the same way but for the architectures.
+    Each update of a supernet computes the loss of the largest, the smallest and `num_random_archs` random architectures
+    (or as `extremes` says), averages their gradients, and takes one Adam step (the sandwich rule of BigNAS; MoS trains
+    so too, with the same batches for all of them). A subnet trains alone, in the same way but for the architectures.
 
     Parameters
     ----------

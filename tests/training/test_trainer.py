@@ -12,7 +12,7 @@ import torch
 
 from mosdeploy.config import SupernetConfig, TrainingConfig
 from mosdeploy.errors import ConfigError, MosdeployError, StaleInputError
-from mosdeploy.space import SearchSpace
+from mosdeploy.space import ArchConfig, SearchSpace
 from mosdeploy.supernet import Supernet, extract
 from mosdeploy.training.batches import Batches, TokenizedPairs, ordered_batches
 from mosdeploy.training.evaluate import translate, validation_loss
@@ -179,7 +179,7 @@ def test_gradients_are_the_mean_over_architectures_and_tokens(
 ) -> None:
     reference = net(NO_DROPOUT).train()
     batches = Batches(pairs, CONFIG.tokens_per_batch, CONFIG.seed)
-    archs = sandwich(space, 2, CONFIG.seed, update=1)
+    archs = sandwich(space, CONFIG.model_copy(update={"num_random_archs": 2}), update=1)
     losses = []
     for arch, steps in zip(archs, read, strict=True):
         rows, targets = [], []
@@ -215,10 +215,15 @@ def test_no_batch_is_passed_over_and_a_subnet_alone_reads_as_before() -> None:
 
 
 def test_the_sandwich_is_drawn_for_the_update(space: SearchSpace) -> None:
-    assert sandwich(space, 0, seed=1, update=5) == [space.largest, space.smallest]
-    assert sandwich(space, 3, seed=-1, update=5) == sandwich(space, 3, seed=-1, update=5)
-    drawn = {sandwich(space, 1, seed=1, update=update)[2] for update in range(30)}
-    assert len(drawn) > 20
+    def drawn(update: int, **changes: object) -> list[ArchConfig]:
+        return sandwich(space, CONFIG.model_copy(update=changes), update)
+
+    assert drawn(5, num_random_archs=0) == [space.largest, space.smallest]
+    assert drawn(5, num_random_archs=3, seed=-1) == drawn(5, num_random_archs=3, seed=-1)
+    assert len({drawn(update, num_random_archs=1)[2] for update in range(30)}) > 20
+    random = drawn(5, num_random_archs=2)[2:]
+    assert drawn(5, num_random_archs=2, extremes="largest") == [space.largest, *random]
+    assert drawn(5, num_random_archs=2, extremes="none") == random
 
 
 def test_learning_rates_by_hand() -> None:
