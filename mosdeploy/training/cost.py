@@ -21,7 +21,7 @@ from ..records import TrainingCost
 from ..space import SearchSpace
 from .batches import Batches, Ragged, TokenizedPairs, ordered_batches
 from .compute import Compute
-from .schedule import sandwich, steps_of
+from .schedule import num_batches, sandwich
 from .tokenizer import EOS_ID
 from .trainer import fresh_supernet, train
 
@@ -67,7 +67,6 @@ def _try(
     num_pieces: int,
     num_timed: int,
 ) -> TrainingCost:
-    num_archs = len(sandwich(space, training, 1))
     updates, accumulate = num_timed + 2, min(training.accumulate, MAX_BATCHES)
     changes = {"updates": updates, "accumulate": accumulate, "validate_every": updates, "checkpoint_every": updates}
     short = training.model_copy(update=changes)
@@ -87,7 +86,7 @@ def _try(
         optimizer_bytes=ADAM_STATES * parameters_bytes,
         peak_bytes=_peak_bytes(Compute.of(training).device),
         update_s=median(np.diff(ends[:-1]).tolist()) * training.accumulate / accumulate,
-        target_tokens=batches[0].num_tokens * len({x for steps in steps_of(training, num_archs, 1) for x in steps}),
+        target_tokens=batches[0].num_tokens * num_batches(training, len(sandwich(space, training, update=1))),
     )
 
 

@@ -49,7 +49,8 @@ class Gradient:
         self.net.train()
         archs = self._archs(update)
         parts = steps_of(self.config, len(archs), update)
-        num_terms = sum(batches.num_tokens(step) for steps in parts for step in steps)
+        num_tokens = {step: batches.num_tokens(step) for steps in parts for step in steps}
+        num_terms = sum(num_tokens[step] for steps in parts for step in steps)
         own = [self.ranks.share(steps) for steps in parts]
         loaded = {step: batches[step].to(self.compute.device) for step in sorted({s for steps in own for s in steps})}
         total = torch.zeros((), device=self.compute.device)
@@ -57,7 +58,7 @@ class Gradient:
             self._seed(_ROUTERS, update, i)
             total += self._accumulate([(step, loaded[step]) for step in steps], arch, i, num_terms)
         self.ranks.add([total, *(p.grad for p in self.net.parameters() if p.grad is not None)])
-        return total.item(), sum(batches.num_tokens(step) for step in {s for steps in parts for s in steps})
+        return total.item(), sum(num_tokens.values())
 
     def _archs(self, update: int) -> Sequence[ArchConfig | None]:
         if isinstance(self.net, Supernet):

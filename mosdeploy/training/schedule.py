@@ -29,11 +29,14 @@ def steps_of(config: TrainingConfig, num_archs: int, update: int) -> list[Sequen
 
     Batches of their own cost no more than the same ones, and the update averages over as many times more sentences.
     """
-    num_readers = num_archs if config.batches == "own" else 1
-    first = (update - 1) * num_readers * config.accumulate
-    starts = [first + reader * config.accumulate for reader in range(num_readers)]
-    own: list[Sequence[int]] = [range(start, start + config.accumulate) for start in starts]
-    return own if config.batches == "own" else own * num_archs
+    first = (update - 1) * num_batches(config, num_archs)
+    starts = [first + config.accumulate * (i if config.batches == "own" else 0) for i in range(num_archs)]
+    return [range(start, start + config.accumulate) for start in starts]
+
+
+def num_batches(config: TrainingConfig, num_archs: int) -> int:
+    """How many batches the architectures of an update read together."""
+    return config.accumulate * (num_archs if config.batches == "own" else 1)
 
 
 def sandwich(space: SearchSpace, config: TrainingConfig, update: int) -> list[ArchConfig]:
