@@ -178,7 +178,7 @@ def _call(session: Session, profile: DeviceProfile, command: str, *arguments: st
         If it fails, or has an error to tell.
     """
     words = (command, _bundles(session, profile), *arguments)
-    answer = call_agent(session, profile, *words, timeout_s=HASHING_TIMEOUT_S, script=VERSIONS_PATH)
+    answer = call_agent(session, profile, *words, timeout_s=HASHING_TIMEOUT_S, scripts=(VERSIONS_PATH,))
     if "error" in answer:
         raise CommandError(f"{profile.name}: {answer['error']}")
     return answer

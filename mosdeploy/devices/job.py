@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from ..schema import parse
 from ..workspace import sha256_bytes
 from .session import CommandResult, Session, check_run, last_lines
 
-AGENT_PATH = Path(__file__).with_name("agent.py")
+AGENT = tuple(Path(__file__).with_name(name) for name in ("agent.py", "stopwatch.py"))
 
 
 class NoPythonError(CommandError):
@@ -86,15 +86,17 @@ def profile_python(profile: DeviceProfile) -> str:
     return profile.python
 
 
-def install_agent(session: Session, folder: str, script: Path = AGENT_PATH) -> str:
-    """Put the agent, or another script that stands alone, into the work folder, named by its content; its path."""
-    source = script.read_bytes()
-    path = f"{folder}/agents/{script.stem}-{sha256_bytes(source)[:12]}.py"
-    with contextlib.suppress(FileNotFoundError):
-        if session.read(path) == source:
-            return path
-    session.put_bytes(source, path)
-    return path
+def install_agent(session: Session, folder: str, scripts: Sequence[Path] = AGENT) -> str:
+    """Put the agent, or other scripts that stand alone, into a folder named by their content; the path of the first."""
+    sources = [script.read_bytes() for script in scripts]
+    home = f"{folder}/agents/{scripts[0].stem}-{sha256_bytes(b''.join(sources))[:12]}"
+    for script, source in zip(scripts, sources, strict=True):
+        path = f"{home}/{script.name}"
+        with contextlib.suppress(FileNotFoundError):
+            if session.read(path) == source:
+                continue
+        session.put_bytes(source, path)
+    return f"{home}/{scripts[0].name}"
 
 
 def call_agent(
@@ -102,7 +104,7 @@ def call_agent(
     profile: DeviceProfile,
     *arguments: str,
     timeout_s: float | None = None,
-    script: Path = AGENT_PATH,
+    scripts: Sequence[Path] = AGENT,
 ) -> dict[str, Any]:
     """Run one command of the agent, or of another such script, and return the JSON object that it prints.
 
@@ -111,12 +113,14 @@ def call_agent(
     CommandError
         If there is no Python, or the agent fails.
     """
-    path = install_agent(session, work_dir(session, profile), script)
+    path = install_agent(session, work_dir(session, profile), scripts)
     result = run_python(session, profile, shlex.join([path, *arguments]), timeout_s)
     try:
         answer = json.loads(result.stdout.strip().splitlines()[-1])
     except (IndexError, ValueError) as error:
-        raise CommandError(f"{profile.name}: the {script.stem} script failed there: {last_lines(result)}") from error
+        raise CommandError(
+            f"{profile.name}: the {scripts[0].stem} script failed there: {last_lines(result)}"
+        ) from error
     return dict(answer)
 
 

@@ -12,10 +12,11 @@ from ..config import DeviceProfile, Workload
 from ..errors import CommandError, DeviceTimeoutError
 from ..records import Measurement, Runtime
 from ..workspace import sha256_bytes
-from .agent import REFERENCE, TVM
+from .agent import REFERENCE
 from .drift import DriftWatch
 from .job import AgentJob, AgentResult
 from .session import Session
+from .stopwatch import TVM
 
 POLL_S = (0.2, 2.0)  # shortest and longest wait between two looks at the device: looking disturbs the timing
 SILENCE_S = 15.0  # more than a candidate's time-out before an agent without a sign of life is given up
