@@ -12,10 +12,10 @@ import numpy as np
 from ctranslate2.specs import Activation, TransformerSpec
 from ctranslate2.specs.common_spec import LayerNormSpec, LinearSpec
 
-from mosdeploy.export.onnx_graph import state_arrays
-from mosdeploy.space import ArchConfig
-from mosdeploy.supernet.subnet import Subnet
-from mosdeploy.supernet.transformer import positions
+from mosdeploy.families.translation.network import Subnet
+from mosdeploy.families.translation.onnx_graph import state_arrays
+from mosdeploy.spaces.translation import ArchConfig
+from mosdeploy.supernet.layers import positions
 
 SPECIAL = ["<pad>", "<unk>", "<s>", "</s>"]
 

@@ -19,15 +19,16 @@ from statistics import mean
 from quality_cells import HERE, NUM_ARCHS, SCRATCHES, Bench, command, versions
 
 from mosdeploy import report
-from mosdeploy.config import FinetuneConfig
+from mosdeploy.config.sections import FinetuneConfig
 from mosdeploy.errors import MosdeployError
-from mosdeploy.pipeline.finetuning import alone
-from mosdeploy.report.chart import Axes, Mark, Series, front_chart
-from mosdeploy.schema import Record, parse
-from mosdeploy.space import ArchConfig
-from mosdeploy.supernet import extract, load_supernet
+from mosdeploy.families.translation.network import extract
+from mosdeploy.pipeline.finetune import alone
+from mosdeploy.record import Record, parse
+from mosdeploy.report.charts import Axes, Mark, Series, front_chart
+from mosdeploy.spaces.translation import ArchConfig
+from mosdeploy.storage import append_line, atomic_write, fingerprint, locked, read_lines, write_record
+from mosdeploy.supernet.checkpoint import load_supernet
 from mosdeploy.training.trainer import train
-from mosdeploy.workspace import append_line, atomic_write, fingerprint, locked, read_lines, write_record
 
 STYLES = (("front", "circle"), ("measured", "diamond"))
 

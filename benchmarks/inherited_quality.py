@@ -16,10 +16,11 @@ from pathlib import Path
 
 from mosdeploy import pipeline
 from mosdeploy.cli import Progress
-from mosdeploy.config import parse_duration_ms
+from mosdeploy.config.units import parse_duration_ms
+from mosdeploy.record import Record
 from mosdeploy.records import Limits, PredictorCard, Scores, SearchResult, SupernetCard
-from mosdeploy.schema import Record
-from mosdeploy.workspace import CONFIG_NAME, atomic_write, write_record
+from mosdeploy.storage import atomic_write, write_record
+from mosdeploy.workspace import CONFIG_NAME
 
 HERE = Path(__file__).parent
 PACKAGES = ("torch", "onnxruntime", "numpy", "sentencepiece", "sacrebleu")

@@ -23,16 +23,16 @@ import ctranslate2_model
 import torch
 
 from mosdeploy import pipeline
-from mosdeploy.config import Precision
 from mosdeploy.export.bundle import max_positions
-from mosdeploy.export.onnx_graph import build_graph, state_arrays, write_model
 from mosdeploy.export.parity import ExportedModel
-from mosdeploy.pipeline.training import Trained, trained
-from mosdeploy.schema import Record
-from mosdeploy.space import ArchConfig
-from mosdeploy.supernet.subnet import Subnet
-from mosdeploy.training.evaluate import bleu_chrf
-from mosdeploy.workspace import write_record
+from mosdeploy.families.translation.decoding import bleu_chrf
+from mosdeploy.families.translation.network import Subnet
+from mosdeploy.families.translation.onnx_graph import build_graph, state_arrays, write_model
+from mosdeploy.pipeline.train import Trained, trained
+from mosdeploy.record import Record
+from mosdeploy.spaces.spec import Precision
+from mosdeploy.spaces.translation import ArchConfig
+from mosdeploy.storage import write_record
 
 HERE = Path(__file__).parent
 PACKAGES = ("torch", "onnxruntime", "ctranslate2", "numpy", "sacrebleu")

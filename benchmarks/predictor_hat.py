@@ -24,16 +24,16 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linprog
 
-from mosdeploy.config import Workload
-from mosdeploy.latency.blocks import find_blocks, rows_outside
-from mosdeploy.latency.columns import FloatArray, physical_columns, sums_from_aggregates
+from mosdeploy.families.translation.hat import HatData, fit_hat, read_hat
 from mosdeploy.latency.design import choose_rows
 from mosdeploy.latency.fitting import IndexArray, measure_errors
-from mosdeploy.latency.hat import HatData, fit_hat, read_hat
+from mosdeploy.latency.outliers import find_blocks, rows_outside
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.latency.transfer import fit_map
-from mosdeploy.space import SearchSpace
-from mosdeploy.workspace import atomic_write
+from mosdeploy.spaces.latency_features import FloatArray, physical_columns, sums_from_aggregates
+from mosdeploy.spaces.spec import Workload
+from mosdeploy.spaces.translation import SearchSpace
+from mosdeploy.storage import atomic_write
 
 RESULT_PATH = Path(__file__).with_suffix(".json")
 PACKAGES = ("numpy", "scipy", "scikit-learn", "torch")

@@ -23,27 +23,28 @@ import numpy as np
 import onnxruntime
 from onnx import TensorProto
 
-from mosdeploy.config import DeviceProfile, RunConfig, Workload
-from mosdeploy.costs import num_parameters
-from mosdeploy.devices.agent import REFERENCE
+from mosdeploy.config.device import DeviceProfile, load_profile
+from mosdeploy.config.translation import RunConfig
 from mosdeploy.devices.connect import LastingSession, open_session
 from mosdeploy.devices.job import AgentResult
 from mosdeploy.devices.measure import collect, measure_model
+from mosdeploy.devices.on_device.agent import REFERENCE
 from mosdeploy.devices.session import Session
 from mosdeploy.export.candidate import build_candidate, candidate_weights_bytes
-from mosdeploy.export.onnx_graph import build_graph
-from mosdeploy.export.weights import Compute, TensorSpec
+from mosdeploy.export.onnx.initializers import Compute, TensorSpec
+from mosdeploy.families.translation.onnx_graph import build_graph
+from mosdeploy.latency.calibration import spread_percent
 from mosdeploy.latency.dataset import LatencyDataset, Samples
 from mosdeploy.latency.design import choose
 from mosdeploy.latency.fitting import measure_errors
-from mosdeploy.latency.levels import spread_percent
 from mosdeploy.latency.predictor import LatencyPredictor
-from mosdeploy.pipeline.measuring import middling
-from mosdeploy.profiles import load_profile
+from mosdeploy.pipeline.collect import middling
+from mosdeploy.record import load_toml
 from mosdeploy.records import LatencyContext, LatencyRecord, Measurement
-from mosdeploy.schema import load_toml
-from mosdeploy.space import ArchConfig, SearchSpace
-from mosdeploy.workspace import fingerprint
+from mosdeploy.spaces.costs import num_parameters
+from mosdeploy.spaces.spec import Workload
+from mosdeploy.spaces.translation import ArchConfig, SearchSpace
+from mosdeploy.storage import fingerprint
 
 ROOT = Path(__file__).parents[1]
 LENGTH_PENALTY = 0.6

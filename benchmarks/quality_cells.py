@@ -17,18 +17,20 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from mosdeploy.config import CorpusConfig, SupernetConfig, TrainingConfig
+from mosdeploy.config.sections import SupernetConfig, TrainingConfig
+from mosdeploy.config.translation import CorpusConfig
 from mosdeploy.errors import MosdeployError, StaleInputError
-from mosdeploy.schema import Record, parse, read_toml
-from mosdeploy.space import ArchConfig, SearchSpace
-from mosdeploy.supernet import Subnet, Supernet, extract
+from mosdeploy.families.translation.corpus import Corpus, load_corpus
+from mosdeploy.families.translation.dataset import Batch, Batches, ordered_batches, tokenize
+from mosdeploy.families.translation.decoding import bleu_chrf, translate, validation_loss
+from mosdeploy.families.translation.network import Subnet, extract
+from mosdeploy.families.translation.tokenizer import Tokenizer, train_tokenizer
+from mosdeploy.record import Record, parse, read_toml
+from mosdeploy.spaces.translation import ArchConfig, SearchSpace
+from mosdeploy.storage import fingerprint, locked, read_record, write_record
 from mosdeploy.supernet.checkpoint import save_supernet
-from mosdeploy.training.batches import Batch, Batches, ordered_batches, tokenize
-from mosdeploy.training.corpus import Corpus, load_corpus
-from mosdeploy.training.evaluate import bleu_chrf, translate, validation_loss
-from mosdeploy.training.tokenizer import Tokenizer, train_tokenizer
+from mosdeploy.supernet.supernet import Supernet
 from mosdeploy.training.trainer import fresh_subnet, fresh_supernet, train
-from mosdeploy.workspace import fingerprint, locked, read_record, write_record
 
 HERE = Path(__file__).parent
 PACKAGES = ("torch", "numpy", "sentencepiece", "sacrebleu", "scipy")

@@ -25,17 +25,17 @@ import torch
 from scipy.stats import kendalltau
 
 from mosdeploy import pipeline
-from mosdeploy.config import SearchConfig
-from mosdeploy.costs import num_parameters
-from mosdeploy.losses import BlockLosses, LossCache, Losses
-from mosdeploy.pipeline.training import VALID_SEED, Trained, trained
-from mosdeploy.quality import QualityPredictor
+from mosdeploy.config.sections import SearchConfig
+from mosdeploy.evaluation.cache import BlockLosses, LossCache, Losses
+from mosdeploy.evaluation.predictor import QualityPredictor
+from mosdeploy.evaluation.proxy import Yardstick
+from mosdeploy.pipeline.train import VALID_SEED, Trained, trained
+from mosdeploy.record import Record
 from mosdeploy.records import Candidate, Limits, QualityCard
-from mosdeploy.schema import Record
 from mosdeploy.search import Cost, evolve, evolve_predicted
-from mosdeploy.space import ArchConfig
-from mosdeploy.training.yardstick import Yardstick
-from mosdeploy.workspace import append_line, fingerprint, read_lines, write_record
+from mosdeploy.spaces.costs import num_parameters
+from mosdeploy.spaces.translation import ArchConfig
+from mosdeploy.storage import append_line, fingerprint, read_lines, write_record
 
 HERE = Path(__file__).parent
 PACKAGES = ("torch", "numpy", "scikit-learn")

@@ -13,11 +13,11 @@ import numpy as np
 import onnxruntime
 import torch
 
-from mosdeploy.config import Precision
-from mosdeploy.export.onnx_graph import build_graph, state_arrays, write_model
-from mosdeploy.space import SearchSpace
-from mosdeploy.supernet.subnet import Subnet
-from mosdeploy.training.evaluate import translate
+from mosdeploy.families.translation.decoding import translate
+from mosdeploy.families.translation.network import Subnet
+from mosdeploy.families.translation.onnx_graph import build_graph, state_arrays, write_model
+from mosdeploy.spaces.spec import Precision
+from mosdeploy.spaces.translation import SearchSpace
 
 PAD_ID, BOS_ID, EOS_ID = 0, 2, 3
 LENGTH_PENALTY = 0.6
@@ -153,7 +153,7 @@ class Tvm:
         return f"TVM {self.width}"
 
     def build(self, subnet: Subnet, task: Task, folder: Path) -> None:
-        from mosdeploy.export.to_tvm import Processor, build_tvm
+        from mosdeploy.export.tvm import Processor, build_tvm
 
         build_tvm(
             subnet.arch,

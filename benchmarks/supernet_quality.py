@@ -22,11 +22,11 @@ from statistics import mean, median, stdev
 from quality_cells import HERE, NUM_ARCHS, SCRATCH, SCRATCHES, Bench, Cell, Settings, command, versions
 from scipy.stats import kendalltau
 
+from mosdeploy.record import Record
 from mosdeploy.records import TrainingCost
-from mosdeploy.schema import Record
-from mosdeploy.space import ArchConfig
+from mosdeploy.spaces.translation import ArchConfig
+from mosdeploy.storage import write_record
 from mosdeploy.training.cost import training_cost
-from mosdeploy.workspace import write_record
 
 STEP_TOKENS, STEP_PIECES = 4096, 31  # a batch of 128 pairs of 31 pieces and an end
 

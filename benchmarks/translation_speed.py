@@ -32,10 +32,10 @@ import torch
 from speed_contenders import EOS_ID, Contender, Onnx, Task, Translate, contenders, open_session
 
 from mosdeploy.export.quantize import SCHEMES, matrix_bytes, table_bytes
-from mosdeploy.schema import Record
-from mosdeploy.space import SearchSpace
-from mosdeploy.supernet.subnet import Subnet
-from mosdeploy.workspace import write_record
+from mosdeploy.families.translation.network import Subnet
+from mosdeploy.record import Record
+from mosdeploy.spaces.translation import SearchSpace
+from mosdeploy.storage import write_record
 
 HERE = Path(__file__).parent
 PACKAGES = ("torch", "onnxruntime", "ctranslate2", "apache-tvm", "numpy")

@@ -150,7 +150,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 
 
 def test_an_import_tells_what_it_left_out_and_prints_its_card_as_one_record(tmp_path: Path) -> None:
-    from mosdeploy.latency.hat import FEATURE_COLUMNS, TIME_COLUMNS
+    from mosdeploy.families.translation.hat import FEATURE_COLUMNS, TIME_COLUMNS
 
     lines = [",".join((*FEATURE_COLUMNS, *TIME_COLUMNS))]
     for i in range(80):

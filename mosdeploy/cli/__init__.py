@@ -12,11 +12,11 @@ import typer
 
 from .. import __version__
 from ..errors import MosdeployError
-from .bundle import deploy, export, translate
 from .devices import devices_check, devices_list, devices_setup, devices_show
-from .latency import fit, latency_import, profile
+from .export import deploy, export, translate
+from .profile import fit, latency_import, profile
 from .progress import PROGRESS, Progress
-from .walk import demo, evaluate, finetune, init, report, search, train
+from .train import demo, evaluate, finetune, init, report, search, train
 
 __all__ = ["Progress", "main"]
 

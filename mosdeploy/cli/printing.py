@@ -8,8 +8,8 @@ from .progress import PROGRESS
 
 if TYPE_CHECKING:
     from ..pipeline.summaries import DemoSummary, ProfileSummary
+    from ..record import Record
     from ..records import DryRun, Limits, PredictorCard
-    from ..schema import Record
 
 EMULATED = "emulated: not a latency"
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from ..config import DeviceProfile
+from ..config.device import DeviceProfile
 from ..errors import CommandTimeoutError, ConnectError, ConnectionLostError, DeviceTimeoutError
-from .session import CommandResult, LocalSession, Session
+from .local import LocalSession
+from .session import CommandResult, Session
 
 T = TypeVar("T")
 

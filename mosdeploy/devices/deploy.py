@@ -11,23 +11,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..config import DeployConfig, DeviceProfile
+from ..config.device import DeviceProfile
+from ..config.sections import DeployConfig
 from ..errors import BundleError, CommandError, ConfigError
+from ..record import parse
 from ..records import BundleManifest, Deployment, Measurement
-from ..schema import parse
-from ..workspace import sha256_bytes, sha256_file
+from ..storage import sha256_bytes, sha256_file
 from .job import call_agent, run_python, work_dir
 from .measure import measure_model
+from .on_device.versions import RECORD_NAME, SUMS_NAME
 from .probe import probe
 from .session import Session, last_lines
-from .versions import RECORD_NAME, SUMS_NAME
 
 RUNTIME_DIR = Path(__file__).parent.parent / "runtime"
 RUNTIME_NAME = "mosdeploy_runtime"
 MODEL_NAME = "model.onnx"
 SELF_TEST_TIMEOUT_S = 600.0
 HASHING_TIMEOUT_S = 600.0
-VERSIONS_PATH = Path(__file__).with_name("versions.py")
+VERSIONS_PATH = Path(__file__).parent / "on_device" / "versions.py"
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 

@@ -9,11 +9,11 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from ..config import MeasureProtocol
+from ..config.device import MeasureProtocol
 from ..records import Measurement
-from .agent import REFERENCE
 from .job import AgentResult
-from .visits import median_of
+from .on_device.agent import REFERENCE
+from .rounds import median_of
 
 MAX_AGAIN = 2
 """How often a subnet is measured beyond its visits."""

@@ -10,16 +10,17 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ..config import DeviceProfile, Workload
+from ..config.device import DeviceProfile
 from ..errors import DeviceError
 from ..records import DeviceState, Measurement
+from ..spaces.spec import Workload
 from .connect import LastingSession
 from .events import Began, Dropped, Event, Read, Rested, Settled, Told, Uploaded
 from .job import AgentJob
 from .measure import collect
 from .probe import probe
+from .queue import WAIT_S, WorkQueue
 from .session import Session
-from .work import WAIT_S, WorkQueue
 
 STOP_S = 10.0
 """How long boards may take to end their agents when the work is broken off; theirs go on that do not manage."""

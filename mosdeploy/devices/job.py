@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config import DeviceProfile, Workload
+from ..config.device import DeviceProfile
 from ..errors import CommandError, ConfigError, DeviceBusyError
+from ..record import parse
 from ..records import Measurement
-from ..schema import parse
-from ..workspace import sha256_bytes
+from ..spaces.spec import Workload
+from ..storage import sha256_bytes
 from .session import CommandResult, Session, check_run, last_lines
 
-AGENT = tuple(Path(__file__).with_name(name) for name in ("agent.py", "stopwatch.py"))
+AGENT = tuple(Path(__file__).parent / "on_device" / name for name in ("agent.py", "benchmark.py"))
 
 
 class NoPythonError(CommandError):

@@ -8,15 +8,16 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-from ..config import DeviceProfile, Workload
+from ..config.device import DeviceProfile
 from ..errors import CommandError, DeviceTimeoutError
 from ..records import Measurement, Runtime
-from ..workspace import sha256_bytes
-from .agent import REFERENCE
+from ..spaces.spec import Workload
+from ..storage import sha256_bytes
 from .drift import DriftWatch
 from .job import AgentJob, AgentResult
+from .on_device.agent import REFERENCE
+from .on_device.benchmark import TVM
 from .session import Session
-from .stopwatch import TVM
 
 POLL_S = (0.2, 2.0)  # shortest and longest wait between two looks at the device: looking disturbs the timing
 SILENCE_S = 15.0  # more than a candidate's time-out before an agent without a sign of life is given up

@@ -4,9 +4,9 @@ In: a session and a profile. Out: a `DeviceState`, and the `Problem`s in it with
 the device is changed but the agent's files.
 """
 
-from ..config import DeviceProfile
+from ..config.device import DeviceProfile
+from ..record import parse
 from ..records import DeviceState, Problem
-from ..schema import parse
 from .job import NoPythonError, call_agent, install_agent, work_dir
 from .session import Session
 

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from ..config import DeviceProfile
+from ..config.device import DeviceProfile
 from ..errors import CommandError
 from ..records import DeviceState
 from .job import profile_python, python_path, work_dir

@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ..config import ExportConfig, Workload
-from ..costs import num_parameters
+from ..config.sections import ExportConfig
 from ..errors import BundleError, ExportError, StaleInputError
+from ..families.translation.onnx_graph import build_graph, state_arrays, write_model
 from ..records import BundleManifest, ParityReport, Runtime, SelfTest, Weights
-from ..space import ArchConfig, SearchSpace
-from ..workspace import disk_errors, read_record, replace_folder, sha256_file, write_record
-from .decode_loop import BOS_ID, EOS_ID, PAD_ID
-from .onnx_graph import build_graph, state_arrays, write_model
+from ..spaces.costs import num_parameters
+from ..spaces.spec import Workload
+from ..spaces.translation import ArchConfig, SearchSpace
+from ..storage import disk_errors, read_record, replace_folder, sha256_file, write_record
+from .onnx.decoding import BOS_ID, EOS_ID, PAD_ID
+from .onnx.initializers import Array
 from .parity import ExportedModel, ParitySet, Translates, check_parity
 from .readme import bundle_readme
-from .weights import Array
 
 MODEL_NAME, TOKENIZER_NAME, MANIFEST_NAME, README_NAME = "model.onnx", "tokenizer.model", "manifest.json", "README.md"
 UNK_ID = 1

@@ -6,11 +6,11 @@ In: an architecture and a workload. Out: a model of a few kilobytes whose weight
 from functools import lru_cache
 from itertools import product
 
-from ..config import Precision, Workload
-from ..space import ArchConfig, SearchSpace
-from .onnx_graph import build_graph
+from ..families.translation.onnx_graph import build_graph
+from ..spaces.spec import Precision, Workload
+from ..spaces.translation import ArchConfig, SearchSpace
+from .onnx.initializers import NoWeights, SkeletonWeights, WeightSource
 from .quantize import SCHEMES, PrecisionScheme, matrix_bytes, table_bytes
-from .weights import NoWeights, SkeletonWeights, WeightSource
 
 _LENGTH_PENALTY = 0.6  # a number like any other to the clock
 

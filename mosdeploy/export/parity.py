@@ -12,11 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 import onnxruntime
 
-from ..config import ExportConfig, Precision
+from ..config.sections import ExportConfig
 from ..errors import ExportError
+from ..families.translation.onnx_graph import OUTPUT_IDS, SOURCE_IDS
 from ..records import ParityReport, Runtime
-from .decode_loop import EOS_ID, MAX_STEPS, MIN_STEPS, PAD_ID
-from .onnx_graph import OUTPUT_IDS, SOURCE_IDS
+from ..spaces.spec import Precision
+from .onnx.decoding import EOS_ID, MAX_STEPS, MIN_STEPS, PAD_ID
 
 BATCH_ROWS = 16
 

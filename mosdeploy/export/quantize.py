@@ -13,8 +13,8 @@ from typing import Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ..config import Precision
-from .weights import Array
+from ..spaces.spec import Precision
+from .onnx.initializers import Array
 
 Codes = TypeVar("Codes", npt.NDArray[np.int8], npt.NDArray[np.float32])
 

@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ConfigError, PredictorError, StaleInputError
+from ..record import Record, parse
 from ..records import BoardLevel, LatencyContext, LatencyRecord
-from ..schema import Record, parse
-from ..space import GeneArray, SearchSpace
-from ..workspace import append_line, fingerprint, read_lines, sha256_bytes
-from .levels import board_levels, floor_percent
+from ..spaces.translation import GeneArray, SearchSpace
+from ..storage import append_line, fingerprint, read_lines, sha256_bytes
+from .calibration import board_levels, floor_percent
 from .sessions import read_sessions
 
 R = TypeVar("R", bound=Record)

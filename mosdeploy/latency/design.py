@@ -8,10 +8,10 @@ from collections.abc import Collection
 
 import numpy as np
 
-from ..config import Workload
 from ..errors import PredictorError
-from ..space import ArchConfig, SearchSpace
-from .columns import NUM_CORE, FloatArray, independent, physical_columns, sums_from_genes
+from ..spaces.latency_features import NUM_CORE, FloatArray, independent, physical_columns, sums_from_genes
+from ..spaces.spec import Workload
+from ..spaces.translation import ArchConfig, SearchSpace
 
 POOL_SIZE = 1000
 PRIOR_VARIANCE_CORE, PRIOR_VARIANCE_OTHER = 1e3, 1e-1

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import kendalltau
 
-from ..mlp import MlpEnsemble, fit_mlp
-from .additive import AdditiveModel, fit_additive
-from .columns import FloatArray
+from ..regression.mlp import MlpEnsemble, fit_mlp
+from ..spaces.latency_features import FloatArray
+from .regression import AdditiveModel, fit_additive
 
 IndexArray = npt.NDArray[np.int64]
 

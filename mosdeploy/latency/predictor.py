@@ -13,14 +13,21 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from ..config import Workload
 from ..errors import PredictorError
-from ..mlp import Finite, Matrix, MlpEnsemble
+from ..record import Record
 from ..records import BoardLevel, PredictorCard, RowBlock
-from ..schema import Record
-from ..space import GeneArray, SearchSpace
-from ..workspace import fingerprint, read_record, write_record
-from .columns import COLUMN_NAMES, FloatArray, Rows, physical_columns, sums_from_aggregates, sums_from_genes
+from ..regression.mlp import Finite, Matrix, MlpEnsemble
+from ..spaces.latency_features import (
+    COLUMN_NAMES,
+    FloatArray,
+    Rows,
+    physical_columns,
+    sums_from_aggregates,
+    sums_from_genes,
+)
+from ..spaces.spec import Workload
+from ..spaces.translation import GeneArray, SearchSpace
+from ..storage import fingerprint, read_record, write_record
 from .dataset import LatencyDataset, runtime_family
 from .fitting import MIN_SAMPLES, Fitted, fit_model
 

@@ -10,9 +10,9 @@ import uuid
 from pathlib import Path
 
 from ..errors import ConfigError, StaleInputError
+from ..record import parse
 from ..records import DeviceState, Measurement, ReferenceTiming, SessionRecord
-from ..schema import parse
-from ..workspace import append_line, atomic_write, read_lines
+from ..storage import append_line, atomic_write, read_lines
 
 NAME = "sessions.jsonl"
 

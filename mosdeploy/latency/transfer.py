@@ -13,13 +13,13 @@ import numpy as np
 
 from ..errors import PredictorError
 from ..records import TransferTrial
-from ..space import SearchSpace
-from ..workspace import fingerprint
-from .additive import AdditiveModel, fit_additive
-from .columns import COLUMN_NAMES, FloatArray, Rows, physical_columns, sums_from_genes
+from ..spaces.latency_features import COLUMN_NAMES, FloatArray, Rows, physical_columns, sums_from_genes
+from ..spaces.translation import SearchSpace
+from ..storage import fingerprint
 from .dataset import LatencyDataset, Samples
 from .fitting import MIN_SAMPLES, Fitted, cross_validate, fit_model, folds_for, judge
 from .predictor import LatencyPredictor
+from .regression import AdditiveModel, fit_additive
 
 MIN_TRANSFER_SAMPLES = 5
 FREE = ("constant", "decoder_layers")

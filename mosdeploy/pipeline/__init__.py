@@ -8,32 +8,32 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .bundle import deploy, export, export_fastest, roll_back, translate
-    from .costing import dry_run
+    from .demo import demo
     from .devices import check_device, list_devices, setup_device, show_device
-    from .finetuning import finetune
-    from .latency import fit, profile
-    from .page import report
+    from .dry_run import dry_run
+    from .evaluate import evaluate
+    from .export import deploy, export, export_fastest, roll_back, translate
+    from .finetune import finetune
     from .predictors import import_latency
+    from .profile import fit, profile
+    from .report import report
     from .run import Progress, init, open_run
-    from .scoring import evaluate
-    from .training import train
-    from .walk import demo
-    from .winner import search
+    from .search import search
+    from .train import train
 
 _FILES = {
-    "bundle": ("deploy", "export", "export_fastest", "roll_back", "translate"),
-    "costing": ("dry_run",),
+    "export": ("deploy", "export", "export_fastest", "roll_back", "translate"),
+    "dry_run": ("dry_run",),
     "devices": ("check_device", "list_devices", "setup_device", "show_device"),
-    "finetuning": ("finetune",),
-    "latency": ("fit", "profile"),
-    "page": ("report",),
+    "finetune": ("finetune",),
+    "profile": ("fit", "profile"),
+    "report": ("report",),
     "predictors": ("import_latency",),
     "run": ("Progress", "init", "open_run"),
-    "scoring": ("evaluate",),
-    "training": ("train",),
-    "walk": ("demo",),
-    "winner": ("search",),
+    "evaluate": ("evaluate",),
+    "train": ("train",),
+    "demo": ("demo",),
+    "search": ("search",),
 }
 
 __all__ = [

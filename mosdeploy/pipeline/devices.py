@@ -5,8 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config import DeviceProfile
-from ..profiles import at_host, list_profiles, load_profile
+from ..config.device import DeviceProfile, at_host, list_profiles, load_profile
 from .run import Progress
 from .summaries import DeviceCheck, DeviceList, DeviceSetup
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .training import Trained
+from .train import Trained
 
 if TYPE_CHECKING:
     from ..export.parity import ParitySet
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def parity_set(state: Trained, num_pairs: int, reference: Callable[[list[list[int]]], list[list[int]]]) -> "ParitySet":
     """The first validation pairs whose source is no longer than the export's limit, at most `num_pairs`."""
     from ..export.parity import ParitySet
-    from ..training.evaluate import bleu_chrf
+    from ..families.translation.decoding import bleu_chrf
 
     limits = state.run.config.export
     pairs = state.corpus.valid

@@ -7,10 +7,10 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..config.device import load_profile
+from ..config.lookup import lookup_dirs
 from ..errors import ConfigError, MosdeployError, PredictorError, StaleInputError
-from ..profiles import load_profile
 from ..records import PredictorCard
-from ..workspace import lookup_dirs
 from .run import Run
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def import_latency(
         If the format, the device or the workload is unknown, the file is missing or wrong, its rows are too few or of
         another space, or the device has measurements of its own in this run folder.
     """
-    from ..latency.hat import fit_hat, read_hat
+    from ..families.translation.hat import fit_hat, read_hat
 
     config = run.config
     if file_format != "hat":

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ..config import RunConfig
+from ..config.device import load_profile
+from ..config.translation import RunConfig
 from ..errors import ConfigError, StaleInputError
-from ..profiles import load_profile
 from ..recipes import list_recipes, read_recipe
+from ..record import load_toml
 from ..records import SupernetCard
-from ..schema import load_toml
-from ..workspace import CONFIG_NAME, Workspace, atomic_write, fingerprint, read_record, sha256_file
+from ..storage import atomic_write, fingerprint, read_record, sha256_file
+from ..workspace import CONFIG_NAME, Workspace
 from .summaries import RunFile
 
 

@@ -2,7 +2,8 @@
 
 from pydantic import Field
 
-from ..config import DeviceProfile
+from ..config.device import DeviceProfile
+from ..record import Record
 from ..records import (
     BoardLevel,
     BundleManifest,
@@ -15,7 +16,6 @@ from ..records import (
     ScoreTable,
     SearchResult,
 )
-from ..schema import Record
 
 
 class RunFile(Record):

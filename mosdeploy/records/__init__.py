@@ -3,15 +3,7 @@
 In and out: JSON. No record holds a path of the machine that wrote it, a secret or a tensor.
 """
 
-from .bundle import (
-    BundleManifest,
-    Deployment,
-    ParityReport,
-    PrecisionCandidate,
-    PrecisionChoice,
-    Runtime,
-    SelfTest,
-)
+from .bundle import BundleManifest, Deployment, ParityReport, PrecisionCandidate, PrecisionChoice, Runtime, SelfTest
 from .latency import (
     BoardLevel,
     DeviceState,

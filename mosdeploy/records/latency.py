@@ -2,9 +2,10 @@
 
 from typing import Literal
 
-from ..config import DeviceProfile, Workload
-from ..schema import Record
-from ..space import ArchConfig
+from ..config.device import DeviceProfile
+from ..record import Record
+from ..spaces.spec import Workload
+from ..spaces.translation import ArchConfig
 
 
 class Timing(Record):

@@ -4,9 +4,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from ..config import Workload
-from ..schema import Record
-from ..space import ArchConfig
+from ..record import Record
+from ..spaces.spec import Workload
+from ..spaces.translation import ArchConfig
 
 
 class Candidate(Record):

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from ..schema import Record
-from ..space import ArchConfig
+from ..record import Record
+from ..spaces.translation import ArchConfig
 
 
 class CorpusCard(Record):

@@ -7,9 +7,9 @@ in a folder. This room measures and decides nothing.
 from pathlib import Path
 
 from .. import __version__
-from ..workspace import atomic_write, write_record
-from .made_from import bundle_section, device_section, provenance_section
+from ..storage import atomic_write, write_record
 from .markup import Markup, element
+from .provenance import bundle_section, device_section, provenance_section
 from .sections import architecture_section, headline_section, predictor_section, quality_section
 from .summary import Report, ReportInputs, summarise
 

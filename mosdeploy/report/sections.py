@@ -3,10 +3,10 @@
 In: `ReportInputs` and the `Report` made from them. Out: `Markup`, one function a section.
 """
 
+from ..families.translation.page import draw_architecture
 from ..records import BoardLevel, Candidate, PredictorCard, ScoreTable, SearchResult
-from ..space import ArchConfig
-from .chart import Axes, Mark, Series, agreement_chart, front_chart
-from .drawing import draw_architecture
+from ..spaces.translation import ArchConfig
+from .charts import Axes, Mark, Series, agreement_chart, front_chart
 from .markup import Markup, element, facts, join, table
 from .summary import Agreement, Headline, Report, ReportInputs
 

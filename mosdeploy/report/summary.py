@@ -6,6 +6,7 @@ In: records of all rooms. Out: `Report`, with the arithmetic that the page shows
 from dataclasses import dataclass
 from typing import Literal
 
+from ..record import Record
 from ..records import (
     BundleManifest,
     Candidate,
@@ -19,7 +20,6 @@ from ..records import (
     SessionRecord,
     SupernetCard,
 )
-from ..schema import Record
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import BundleError, FileMismatchError, ManifestError, ModelError
 
 if TYPE_CHECKING:
-    from .translator import Translator
+    from .translation import Translator
 
 __all__ = ["BundleError", "FileMismatchError", "ManifestError", "ModelError", "Translator"]
 
@@ -19,7 +19,7 @@ __all__ = ["BundleError", "FileMismatchError", "ManifestError", "ModelError", "T
 def __getattr__(name: str) -> Any:
     """Import the translator, and with it what takes a second, when it is first asked for."""
     if name == "Translator":
-        from .translator import Translator
+        from .translation import Translator
 
         return Translator
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         from .self_test import run_self_test  # takes a second, in which Ctrl-C may come
-        from .translator import Translator
+        from .translation import Translator
 
         translator = Translator(options.bundle, options.threads)
         if options.self_test:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .translator import Translator
+from .translation import Translator
 
 MIN_AGREEMENT = 0.8
 

@@ -17,7 +17,7 @@ from tvm.runtime.vm import VirtualMachine
 
 from .errors import ModelError
 from .manifest import LIBRARY_NAME, WEIGHTS_NAME, Manifest
-from .search import Floats, Ids, SearchSettings, Step, search
+from .step_search import Floats, Ids, SearchSettings, Step, search
 
 TILE_ROWS = 8
 """Positions that the encoder computes together; sources are filled up to a multiple of it."""

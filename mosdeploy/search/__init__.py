@@ -6,9 +6,9 @@ and no predictor, and writes nothing: a search that was killed is run again with
 (losses.py), and takes the same way.
 """
 
+from .constraints import Cost
 from .evolution import Evolution, Progress, evolve, pareto_front
 from .finalists import choose_winner, finalists
-from .predicted import evolve_predicted
-from .prices import Cost
+from .surrogate import evolve_predicted
 
 __all__ = ["Cost", "Evolution", "Progress", "choose_winner", "evolve", "evolve_predicted", "finalists", "pareto_front"]

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..config import SearchConfig
+from ..config.sections import SearchConfig
 from ..errors import MosdeployError
-from ..losses import Losses
+from ..evaluation.cache import Losses
 from ..records import Candidate, Limits
-from ..space import ArchConfig, SearchSpace
-from .prices import CostOf, PredictMs, Prices, feasible_start
+from ..spaces.translation import ArchConfig, SearchSpace
+from .constraints import CostOf, PredictMs, Prices, feasible_start
 
 MAX_DRAW_ROUNDS = 32
 """How often a batch of candidates is redrawn for the ones above a limit or already known."""

@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 
 from ..errors import InfeasibleError
 from ..records import Candidate, Limits
+from .constraints import Cost, loads
 from .evolution import Evolution
-from .prices import Cost, loads
 
 
 def finalists(

@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 
-from ..config import SupernetConfig
+from ..config.sections import SupernetConfig
 from ..errors import ArchError, ConfigError, StaleInputError
-from ..schema import parse
-from ..space import ArchConfig, SearchSpace
-from ..workspace import atomic_write
-from .subnet import Subnet
+from ..families.translation.network import Subnet
+from ..record import parse
+from ..spaces.translation import ArchConfig, SearchSpace
+from ..storage import atomic_write
 from .supernet import Supernet
 
 VERSION = 1

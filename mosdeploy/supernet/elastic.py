@@ -9,7 +9,7 @@ Shapes: O and I largest output and input widths, o and i active ones, V vocabula
 import torch
 from torch import Tensor, nn
 
-from .subnet import initialise_table
+from ..families.translation.network import initialise_table
 
 Weights = dict[str, Tensor]
 

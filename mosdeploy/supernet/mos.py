@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config import SupernetConfig
+from ..config.sections import SupernetConfig
 from .elastic import ElasticLinear, Weights, under
 
 Size = tuple[int, int]

@@ -12,11 +12,11 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from ..config import SupernetConfig
-from ..space import AGGREGATE_NAMES, ArchConfig, SearchSpace
+from ..config.sections import SupernetConfig
+from ..families.translation.network import Subnet, max_embed_dim
+from ..spaces.translation import AGGREGATE_NAMES, ArchConfig, SearchSpace
 from .elastic import ElasticEmbedding, ElasticLayerNorm, Weights, under
 from .mos import MoSBlock, attention_sizes, ffn_sizes
-from .subnet import Subnet, max_embed_dim
 
 
 class ElasticEncoderLayer(nn.Module):

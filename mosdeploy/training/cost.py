@@ -16,13 +16,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from ..config import SupernetConfig, TrainingConfig
+from ..config.sections import SupernetConfig, TrainingConfig
+from ..families.translation.dataset import Batches, Ragged, TokenizedPairs, ordered_batches
+from ..families.translation.tokenizer import EOS_ID
 from ..records import TrainingCost
-from ..space import SearchSpace
-from .batches import Batches, Ragged, TokenizedPairs, ordered_batches
-from .compute import Compute
+from ..spaces.translation import SearchSpace
+from .device import Compute
 from .schedule import num_batches, sandwich
-from .tokenizer import EOS_ID
 from .trainer import fresh_supernet, train
 
 MAX_BATCHES = 2

@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..config import TrainingConfig
-from ..space import ArchConfig
-from ..supernet.subnet import Subnet
+from ..config.sections import TrainingConfig
+from ..families.translation.dataset import Batch, Batches
+from ..families.translation.network import Subnet
+from ..families.translation.tokenizer import PAD_ID
+from ..spaces.translation import ArchConfig
 from ..supernet.supernet import Supernet
-from .batches import Batch, Batches
-from .compute import Compute
-from .ranks import Ranks
+from .device import Compute
+from .distributed import Ranks
 from .schedule import sandwich, steps_of
-from .tokenizer import PAD_ID
 
 _DROPOUT, _ROUTERS = 1, 2  # random streams; 0 is that of the architectures
 

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 from ..errors import StaleInputError
-from ..schema import Record
-from ..workspace import atomic_write, read_lines
+from ..record import Record
+from ..storage import atomic_write, read_lines
 
 
 class LogLine(Record):

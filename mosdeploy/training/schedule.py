@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..config import TrainingConfig
-from ..space import ArchConfig, SearchSpace
+from ..config.sections import TrainingConfig
+from ..spaces.translation import ArchConfig, SearchSpace
 
 _ARCHS = 0  # random stream; others of the same seed are the trainer's
 

@@ -20,20 +20,20 @@ from typing import Any
 
 import torch
 
-from ..config import SupernetConfig, TrainingConfig
+from ..config.sections import SupernetConfig, TrainingConfig
 from ..errors import ConfigError, MosdeployError, StaleInputError
-from ..schema import Record
-from ..space import ArchConfig, SearchSpace
+from ..families.translation.dataset import Batch, Batches
+from ..families.translation.decoding import validation_loss
+from ..families.translation.network import Subnet
+from ..record import Record
+from ..spaces.translation import ArchConfig, SearchSpace
+from ..storage import append_line
 from ..supernet.checkpoint import load_training_state, save_training_state
-from ..supernet.subnet import Subnet
 from ..supernet.supernet import Supernet
-from ..workspace import append_line
-from .batches import Batch, Batches
-from .compute import Compute
-from .evaluate import validation_loss
+from .device import Compute
+from .distributed import ALONE, Ranks
 from .gradient import Gradient
 from .log import LogLine, cut_log
-from .ranks import ALONE, Ranks
 from .schedule import learning_rate
 
 ProgressCallback = Callable[[int, int, float, float, float], None]

@@ -8,7 +8,7 @@ from openssh import OpenSSHServer, SSHClientFiles
 from ssh_double import SSHDouble
 from watching import QUICK
 
-from mosdeploy.config import DeviceProfile, MeasureProtocol
+from mosdeploy.config.device import DeviceProfile, MeasureProtocol
 from mosdeploy.devices.connect import open_session
 
 

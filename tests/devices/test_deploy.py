@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from deploying import live, write_bundle
 
-from mosdeploy.config import DeployConfig
+from mosdeploy.config.sections import DeployConfig
 from mosdeploy.devices import deploy as room
 from mosdeploy.devices.deploy import deploy, roll_back
-from mosdeploy.devices.session import LocalSession
-from mosdeploy.devices.versions import gather, history
+from mosdeploy.devices.local import LocalSession
+from mosdeploy.devices.on_device.versions import gather, history
 from mosdeploy.errors import BundleError, CommandError
 from mosdeploy.records import Measurement, Timing
-from mosdeploy.workspace import sha256_bytes, sha256_file
+from mosdeploy.storage import sha256_bytes, sha256_file
 
 
 class CountingSession(LocalSession):

@@ -11,7 +11,7 @@ from openssh import SSHD
 from stalling_proxy import StallingProxy
 from watching import wait_for
 
-from mosdeploy.config import DeployConfig
+from mosdeploy.config.sections import DeployConfig
 from mosdeploy.devices import connect
 from mosdeploy.devices.connect import LastingSession, open_session
 from mosdeploy.devices.deploy import deploy, roll_back

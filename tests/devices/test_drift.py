@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from mosdeploy.config import MeasureProtocol
+from mosdeploy.config.device import MeasureProtocol
 from mosdeploy.devices.drift import MAX_AGAIN, DriftWatch
 from mosdeploy.devices.job import AgentResult
 from mosdeploy.records import Measurement, Timing

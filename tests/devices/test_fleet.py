@@ -10,12 +10,12 @@ import pytest
 from tiny_onnx import tiny_model
 from watching import QUICK, WORKLOAD, agent_pid, all_lines, is_alive, result_lines, wait_for
 
-from mosdeploy.config import MeasureProtocol
+from mosdeploy.config.device import MeasureProtocol
 from mosdeploy.devices import connect
 from mosdeploy.devices.events import Began, Dropped, Read, Rested, Settled, Uploaded
 from mosdeploy.devices.fleet import Board, Task, measure_fleet
+from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.measure import collect
-from mosdeploy.devices.session import LocalSession
 from mosdeploy.errors import CommandError, ConnectError, ConnectionLostError, DeviceBusyError, DeviceError
 from mosdeploy.records import DeviceState
 

@@ -6,12 +6,12 @@ import pytest
 from tiny_onnx import tiny_model
 from watching import QUICK, WORKLOAD, agent_pid, is_alive, result_lines, wait_for
 
-from mosdeploy.config import MeasureProtocol
+from mosdeploy.config.device import MeasureProtocol
 from mosdeploy.devices.job import AgentJob
+from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.measure import collect, measure_model
-from mosdeploy.devices.session import LocalSession
 from mosdeploy.errors import CommandError, DeviceBusyError
-from mosdeploy.workspace import sha256_bytes
+from mosdeploy.storage import sha256_bytes
 
 WEIGHTS_BYTES = 4096
 

@@ -5,8 +5,8 @@ import platform
 
 import pytest
 
+from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.probe import check, probe
-from mosdeploy.devices.session import LocalSession
 from mosdeploy.records import DeviceState
 
 GOOD = DeviceState(

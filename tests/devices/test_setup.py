@@ -8,8 +8,8 @@ import pytest
 
 from mosdeploy.devices import setup as room
 from mosdeploy.devices.connect import open_session
+from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.probe import probe
-from mosdeploy.devices.session import LocalSession
 from mosdeploy.devices.setup import setup
 from mosdeploy.errors import CommandError
 from mosdeploy.records import DeviceState

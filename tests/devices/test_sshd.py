@@ -18,7 +18,7 @@ from stalling_proxy import StallingProxy
 from tiny_onnx import tiny_model
 from watching import QUICK, WORKLOAD, agent_pid, is_alive, result_lines, wait_for
 
-from mosdeploy.config import MeasureProtocol
+from mosdeploy.config.device import MeasureProtocol
 from mosdeploy.devices import connect, measure
 from mosdeploy.devices.connect import LastingSession, open_session
 from mosdeploy.devices.measure import collect
@@ -183,7 +183,7 @@ def test_an_agent_of_an_older_version_is_joined_and_the_next_start_brings_the_ne
 def test_a_killed_host_loses_nothing_and_repeats_nothing(server, profile, tmp_path):
     script = tmp_path / "host.py"
     script.write_text(
-        "import sys\nfrom pathlib import Path\nfrom mosdeploy.config import DeviceProfile\nimport test_sshd\n"
+        "import sys\nfrom pathlib import Path\nfrom mosdeploy.config.device import DeviceProfile\nimport test_sshd\n"
         "class Files:\n    config = Path(sys.argv[2])\n"
         "class Server:\n    files = Files\n"
         "profile = DeviceProfile.model_validate_json(sys.argv[1])\n"
@@ -191,7 +191,7 @@ def test_a_killed_host_loses_nothing_and_repeats_nothing(server, profile, tmp_pa
     )
     command = [sys.executable, str(script), profile.model_dump_json(), str(server.files.config)]
     here = Path(__file__).parent
-    paths = f"{here}:{here.parent}:{here.parents[1]}"
+    paths = f"{here}:{here.parent / 'helpers'}:{here.parents[1]}"
     host = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths})
     with host:
         assert host.stdout.readline().strip() in KEYS

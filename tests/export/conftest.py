@@ -1,15 +1,3 @@
-import pytest
-from networks import make_space, train_to_reverse
+from export_fixtures import space, trained_subnet
 
-from mosdeploy.space import SearchSpace
-from mosdeploy.supernet.subnet import Subnet
-
-
-@pytest.fixture(params=["pre", "post"])
-def space(request: pytest.FixtureRequest) -> SearchSpace:
-    return make_space(request.param)
-
-
-@pytest.fixture(scope="session")
-def trained_subnet() -> Subnet:
-    return train_to_reverse()
+__all__ = ["space", "trained_subnet"]

@@ -5,15 +5,16 @@ import onnx
 import pytest
 from networks import EOS_ID, VOCAB_SIZE, small_space
 
-from mosdeploy.config import ExportConfig, Workload
+from mosdeploy.config.sections import ExportConfig
 from mosdeploy.errors import BundleError, ExportError
 from mosdeploy.export.bundle import BundleOrigin, export_bundle, read_manifest
 from mosdeploy.export.candidate import bundle_bytes
 from mosdeploy.export.parity import ExportedModel, ParitySet
+from mosdeploy.families.translation.decoding import translate
+from mosdeploy.families.translation.network import Subnet
 from mosdeploy.records import BundleManifest
-from mosdeploy.supernet.subnet import Subnet
-from mosdeploy.training.evaluate import translate
-from mosdeploy.workspace import sha256_file
+from mosdeploy.spaces.spec import Workload
+from mosdeploy.storage import sha256_file
 
 CONFIG = ExportConfig(max_source_len=10, max_decode_steps=12)
 SOURCE_IDS = [[4 + (7 * i + k) % 8 for k in range(1 + i % 5)] for i in range(20)]

@@ -5,15 +5,15 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from example_spaces import WMT
 from networks import PRECISIONS, VOCAB_SIZE, run
-from spaces import WMT
 
-from mosdeploy.config import Workload
-from mosdeploy.costs import num_parameters
 from mosdeploy.export.candidate import build_candidate, bundle_bytes, candidate_weights_bytes
-from mosdeploy.export.onnx_graph import build_graph, state_arrays
-from mosdeploy.space import SearchSpace
-from mosdeploy.supernet.subnet import Subnet
+from mosdeploy.families.translation.network import Subnet
+from mosdeploy.families.translation.onnx_graph import build_graph, state_arrays
+from mosdeploy.spaces.costs import num_parameters
+from mosdeploy.spaces.spec import Workload
+from mosdeploy.spaces.translation import SearchSpace
 
 WORKLOADS = [
     Workload(source_len=9, decode_steps=7, beam=beam, precision=precision)

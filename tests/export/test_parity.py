@@ -3,12 +3,12 @@ from pathlib import Path
 import pytest
 from networks import VOCAB_SIZE, small_space
 
-from mosdeploy.config import ExportConfig
+from mosdeploy.config.sections import ExportConfig
 from mosdeploy.errors import ExportError
-from mosdeploy.export.onnx_graph import build_graph, state_arrays
 from mosdeploy.export.parity import ExportedModel, ParitySet, check_parity
-from mosdeploy.supernet.subnet import Subnet
-from mosdeploy.training.evaluate import translate
+from mosdeploy.families.translation.decoding import translate
+from mosdeploy.families.translation.network import Subnet
+from mosdeploy.families.translation.onnx_graph import build_graph, state_arrays
 
 CONFIG = ExportConfig(max_source_len=10, max_decode_steps=12, max_bleu_drop=0.5)
 SOURCE_IDS = [[4 + (7 * i + k) % 8 for k in range(1 + i % 5)] for i in range(40)]

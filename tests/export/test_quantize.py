@@ -7,8 +7,10 @@ import pytest
 from networks import PRECISIONS, lively_subnet, open_model, open_subnet, run, small_space, until_end
 from onnx import helper
 
-from mosdeploy.export.linear import LinearLayer
-from mosdeploy.export.onnx_graph import IR_VERSION, OPSET
+from mosdeploy.export.onnx.builder import CONTRIB, Scope
+from mosdeploy.export.onnx.embedding import SharedTable
+from mosdeploy.export.onnx.initializers import TrainedWeights
+from mosdeploy.export.onnx.linear import LinearLayer
 from mosdeploy.export.quantize import (
     block_size,
     matrix_bytes,
@@ -17,12 +19,10 @@ from mosdeploy.export.quantize import (
     quantize_table,
     table_bytes,
 )
-from mosdeploy.export.scope import CONTRIB, Scope
-from mosdeploy.export.table import SharedTable
-from mosdeploy.export.weights import TrainedWeights
-from mosdeploy.space import SearchSpace
-from mosdeploy.supernet.subnet import Subnet
-from mosdeploy.training.evaluate import translate
+from mosdeploy.families.translation.decoding import translate
+from mosdeploy.families.translation.network import Subnet
+from mosdeploy.families.translation.onnx_graph import IR_VERSION, OPSET
+from mosdeploy.spaces.translation import SearchSpace
 
 QUANTISED = [precision for precision in PRECISIONS if precision.startswith("int")]
 

@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
-from spaces import space_of
+from example_spaces import space_of
 
-from mosdeploy.config import DeviceProfile, Workload
-from mosdeploy.latency.columns import physical_columns, sums_from_genes
+from mosdeploy.config.device import DeviceProfile
 from mosdeploy.records import LatencyContext, LatencyRecord, Measurement, Timing
-from mosdeploy.space import ArchConfig, SearchSpace
-from mosdeploy.workspace import fingerprint
+from mosdeploy.spaces.latency_features import physical_columns, sums_from_genes
+from mosdeploy.spaces.spec import Workload
+from mosdeploy.spaces.translation import ArchConfig, SearchSpace
+from mosdeploy.storage import fingerprint
 
 VOCAB_SIZE = 500
 

@@ -156,7 +156,7 @@ def test_a_full_disk_keeps_what_was_there(path, context, archs, monkeypatch, rec
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mosdeploy.workspace.os.fsync", full)
+    monkeypatch.setattr("mosdeploy.storage.os.fsync", full)
     with pytest.raises(MosdeployError, match="no space left"):
         dataset.append(record(archs[1], 2.0))
     monkeypatch.undo()

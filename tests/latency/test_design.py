@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from mosdeploy.errors import PredictorError
-from mosdeploy.latency.columns import NUM_CORE, physical_columns, sums_from_genes
 from mosdeploy.latency.design import choose
-from mosdeploy.space import SearchSpace
+from mosdeploy.spaces.latency_features import NUM_CORE, physical_columns, sums_from_genes
+from mosdeploy.spaces.translation import SearchSpace
 
 VOCAB_SIZE = 500
 

@@ -4,13 +4,13 @@ import warnings
 import numpy as np
 import pytest
 
-from mosdeploy.config import Workload
 from mosdeploy.errors import PredictorError, StaleInputError
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.design import choose
 from mosdeploy.latency.fitting import MIN_SAMPLES
 from mosdeploy.latency.predictor import LatencyPredictor
-from mosdeploy.space import SearchSpace
+from mosdeploy.spaces.spec import Workload
+from mosdeploy.spaces.translation import SearchSpace
 
 VOCAB_SIZE = 500
 

@@ -2,17 +2,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from spaces import space_of
+from example_spaces import space_of
 
-from mosdeploy.config import DeviceProfile, Workload
+from mosdeploy.config.device import DeviceProfile
 from mosdeploy.errors import PredictorError
+from mosdeploy.families.translation.hat import fit_hat, read_hat
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.design import choose
 from mosdeploy.latency.fitting import measure_errors
-from mosdeploy.latency.hat import fit_hat, read_hat
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.latency.transfer import MIN_TRANSFER_SAMPLES, fit_map, fit_transfer
-from mosdeploy.workspace import fingerprint
+from mosdeploy.spaces.spec import Workload
+from mosdeploy.storage import fingerprint
 
 VOCAB_SIZE = 500
 PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "hat"

@@ -12,16 +12,17 @@ import pytest
 from board import RUNTIME_PYTHON, Board, NoPackagesError, obstacle, provide_root
 from walking import make_run_folder
 
+from mosdeploy.config.device import load_profile
 from mosdeploy.devices.connect import open_session
 from mosdeploy.devices.job import run_python
 from mosdeploy.export.bundle import max_positions, read_manifest
-from mosdeploy.export.onnx_graph import state_arrays
+from mosdeploy.families.translation.onnx_graph import state_arrays
 from mosdeploy.pipeline import open_run
-from mosdeploy.pipeline.training import trained
-from mosdeploy.profiles import load_profile
+from mosdeploy.pipeline.train import trained
 from mosdeploy.records import Deployment
 from mosdeploy.runtime import Translator
-from mosdeploy.workspace import Workspace, read_record, sha256_file, write_record
+from mosdeploy.storage import read_record, sha256_file, write_record
+from mosdeploy.workspace import Workspace
 
 pytestmark = [pytest.mark.arm64, pytest.mark.timeout(1800)]
 
@@ -145,7 +146,7 @@ def test_a_library_that_tvm_compiled_here_translates_on_the_board_as_onnx_runtim
 
 def write_tvm_bundle(folder, onnx_bundle):
     """The same bundle with the same weights, compiled for the board."""
-    from mosdeploy.export.to_tvm import Processor, build_tvm
+    from mosdeploy.export.tvm import Processor, build_tvm
 
     run = open_run(folder)
     state, manifest = trained(run), read_manifest(onnx_bundle)

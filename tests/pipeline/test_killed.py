@@ -13,7 +13,7 @@ import pytest
 import torch
 from walking import make_run_folder
 
-from mosdeploy.supernet import load_supernet
+from mosdeploy.supernet.checkpoint import load_supernet
 
 pytestmark = pytest.mark.slow
 

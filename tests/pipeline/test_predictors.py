@@ -10,12 +10,12 @@ import pytest
 from walking import Silent
 
 from mosdeploy.errors import ConfigError, PredictorError, StaleInputError
-from mosdeploy.latency.hat import FEATURE_COLUMNS, TIME_COLUMNS
+from mosdeploy.families.translation.hat import FEATURE_COLUMNS, TIME_COLUMNS
 from mosdeploy.pipeline import import_latency, init, open_run, search
 from mosdeploy.pipeline.predictors import predictor
 from mosdeploy.pipeline.run import Run
 from mosdeploy.records import Limits
-from mosdeploy.space import ArchConfig, DecoderLayerConfig, EncoderLayerConfig
+from mosdeploy.spaces.translation import ArchConfig, DecoderLayerConfig, EncoderLayerConfig
 
 SHIPPED = Path(__file__).parents[2] / "predictors"
 

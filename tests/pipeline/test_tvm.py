@@ -8,9 +8,9 @@ import pytest
 from walking import Silent
 
 from mosdeploy import pipeline
-from mosdeploy.config import DeviceProfile
+from mosdeploy.config.device import DeviceProfile
 from mosdeploy.errors import ConfigError
-from mosdeploy.pipeline.compiled import processor_of, tvm_build
+from mosdeploy.pipeline.runtime_selection import processor_of, tvm_build
 from mosdeploy.records import Deployment
 
 

@@ -8,7 +8,6 @@ import pytest
 from walking import Silent, make_run_folder
 
 from mosdeploy import pipeline
-from mosdeploy.costs import num_parameters
 from mosdeploy.errors import (
     ArchError,
     BundleError,
@@ -21,7 +20,9 @@ from mosdeploy.errors import (
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.sessions import read_sessions
 from mosdeploy.records import Deployment, Limits, ScoreTable, SearchResult
-from mosdeploy.workspace import Workspace, locked, read_record
+from mosdeploy.spaces.costs import num_parameters
+from mosdeploy.storage import locked, read_record
+from mosdeploy.workspace import Workspace
 
 WIDE = Limits(max_latency_ms=10_000.0)
 
@@ -145,7 +146,7 @@ def test_int8_is_exported_on_demand(folder: Path) -> None:
 
 
 def test_a_bundle_that_loses_quality_is_not_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mosdeploy.training import evaluate
+    from mosdeploy.families.translation import decoding as evaluate
 
     before = [path.name for path in (folder / "bundles").iterdir()]
     monkeypatch.setattr(evaluate, "translate", lambda subnet, sources, *_: [[4, 5, 6] for _ in sources])
@@ -285,7 +286,7 @@ def test_a_changed_corpus_is_stale_until_trained_on(folder: Path) -> None:
 
 
 def test_a_refused_training_overwrites_nothing(folder: Path) -> None:
-    from mosdeploy.supernet import save_training_state
+    from mosdeploy.supernet.checkpoint import save_training_state
 
     files = Workspace(folder)
     save_training_state(files.checkpoint_path, {"made_from": "another corpus"})

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from synthetic import DEVICE, LIMIT_MS, SPACE, deployment, full_inputs, manifest, search_result
 
-from mosdeploy.config import DeviceProfile
+from mosdeploy.config.device import DeviceProfile
 from mosdeploy.records import BoardLevel, DeviceState, SessionRecord
 from mosdeploy.report import Report, ReportInputs, build_report
 from mosdeploy.report.summary import summarise
-from mosdeploy.workspace import read_record
+from mosdeploy.storage import read_record
 
 EMULATED_DEVICE = DeviceProfile(name="rpi", emulated=True)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mosdeploy.runtime import BundleError, Translator
 from mosdeploy.runtime.self_test import run_self_test
-from mosdeploy.workspace import sha256_bytes
+from mosdeploy.storage import sha256_bytes
 
 FILES = ("model.onnx", "tokenizer.model")
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import sentences
+from bundles import sentences
 
 import mosdeploy.runtime
 from mosdeploy.runtime import Translator

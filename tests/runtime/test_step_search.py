@@ -3,11 +3,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from conftest import SPACE, VOCAB_SIZE, lively_subnet
+from bundles import SPACE, VOCAB_SIZE, lively_subnet
 
-from mosdeploy.runtime.search import CHUNK, SearchSettings, largest, search
-from mosdeploy.supernet.subnet import Subnet
-from mosdeploy.training.evaluate import translate
+from mosdeploy.families.translation.decoding import translate
+from mosdeploy.families.translation.network import Subnet
+from mosdeploy.runtime.step_search import CHUNK, SearchSettings, largest, search
 
 BOS_ID, EOS_ID = 2, 3
 

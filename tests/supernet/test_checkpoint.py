@@ -6,12 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from mosdeploy.config import SupernetConfig
+from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.errors import MosdeployError, StaleInputError
-from mosdeploy.space import SearchSpace
-from mosdeploy.supernet import (
-    Supernet,
-    extract,
+from mosdeploy.families.translation.network import extract
+from mosdeploy.spaces.translation import SearchSpace
+from mosdeploy.supernet.checkpoint import (
     load_subnet,
     load_supernet,
     load_training_state,
@@ -19,6 +18,7 @@ from mosdeploy.supernet import (
     save_supernet,
     save_training_state,
 )
+from mosdeploy.supernet.supernet import Supernet
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mosdeploy.config import SupernetConfig
+from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.supernet.mos import LowRankMoSLinear, MoSBlock, MoSLinear, Router, attention_sizes, ffn_sizes
 
 

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mosdeploy.config import SupernetConfig
-from mosdeploy.costs import num_parameters
+from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.errors import ArchError
-from mosdeploy.space import ArchConfig, SearchSpace
-from mosdeploy.supernet import Supernet, extract
+from mosdeploy.families.translation.network import extract
+from mosdeploy.spaces.costs import num_parameters
+from mosdeploy.spaces.translation import ArchConfig, SearchSpace
+from mosdeploy.supernet.supernet import Supernet
 
 VOCAB_SIZE = 20
 

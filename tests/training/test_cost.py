@@ -1,9 +1,9 @@
 import pytest
 
-from mosdeploy.config import SupernetConfig, TrainingConfig
+from mosdeploy.config.sections import SupernetConfig, TrainingConfig
 from mosdeploy.errors import ConfigError
-from mosdeploy.space import SearchSpace
-from mosdeploy.supernet import Supernet
+from mosdeploy.spaces.translation import SearchSpace
+from mosdeploy.supernet.supernet import Supernet
 from mosdeploy.training.cost import training_cost
 
 CONFIG = TrainingConfig(tokens_per_batch=64, accumulate=2, compute="cpu", threads=1)

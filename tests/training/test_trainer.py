@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from mosdeploy.config import SupernetConfig, TrainingConfig
+from mosdeploy.config.sections import SupernetConfig, TrainingConfig
 from mosdeploy.errors import ConfigError, MosdeployError, StaleInputError
-from mosdeploy.space import ArchConfig, SearchSpace
-from mosdeploy.supernet import Supernet, extract
-from mosdeploy.training.batches import Batches, TokenizedPairs, ordered_batches
-from mosdeploy.training.evaluate import translate, validation_loss
+from mosdeploy.families.translation.dataset import Batches, TokenizedPairs, ordered_batches
+from mosdeploy.families.translation.decoding import translate, validation_loss
+from mosdeploy.families.translation.network import extract
+from mosdeploy.spaces.translation import ArchConfig, SearchSpace
+from mosdeploy.supernet.supernet import Supernet
 from mosdeploy.training.schedule import learning_rate, sandwich, steps_of
 from mosdeploy.training.trainer import TrainingSummary, train
 
@@ -71,10 +72,10 @@ KILLED_RUN = """
 import json, os, signal, sys
 from pathlib import Path
 import torch
-from mosdeploy.config import SupernetConfig, TrainingConfig
-from mosdeploy.schema import parse
-from mosdeploy.space import SearchSpace
-from mosdeploy.supernet import Supernet
+from mosdeploy.config.sections import SupernetConfig, TrainingConfig
+from mosdeploy.record import parse
+from mosdeploy.spaces.translation import SearchSpace
+from mosdeploy.supernet.supernet import Supernet
 from mosdeploy.training.batches import Batches, Ragged, TokenizedPairs, ordered_batches
 from mosdeploy.training.trainer import train
 

@@ -16,7 +16,7 @@ import paramiko
 from paramiko.auth_strategy import AuthStrategy, InMemoryPrivateKey
 from paramiko.pkey import UnknownKeyType
 
-from ...config import DeviceProfile
+from ...config.device import DeviceProfile
 from ...errors import AuthError, ConfigError, ConnectError, HostKeyError
 from .config import SSHTarget, make_target, parse_jump, read_ssh_config
 from .session import SSHSession

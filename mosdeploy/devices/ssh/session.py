@@ -19,7 +19,7 @@ from typing import BinaryIO, Self
 import paramiko
 
 from ...errors import CommandError, CommandTimeoutError, ConnectionLostError, DeviceError, DeviceTimeoutError
-from ...workspace import sha256_bytes, sha256_file
+from ...storage import sha256_bytes, sha256_file
 from ..session import CommandResult, no_space
 
 _CHUNK_BYTES = 32 * 1024  # one large send is fifty times slower than many of this size

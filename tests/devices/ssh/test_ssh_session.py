@@ -9,7 +9,7 @@ from stalling_proxy import StallingProxy
 
 from mosdeploy.devices.connect import LastingSession, open_session
 from mosdeploy.errors import CommandError, CommandTimeoutError, ConnectionLostError, DeviceTimeoutError
-from mosdeploy.workspace import sha256_bytes
+from mosdeploy.storage import sha256_bytes
 
 
 @pytest.fixture

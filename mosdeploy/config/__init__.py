@@ -1,0 +1,1 @@
+"""What the user writes: the sections of `mosdeploy.toml`, and device profiles."""

@@ -1,0 +1,156 @@
+"""Devices: how to reach one, what runs there, how it is measured; one TOML file a device.
+
+In: a name and a run folder. Out: a `DeviceProfile`. This file reaches no device.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Literal, Self, get_args
+
+from pydantic import Field, model_validator
+
+from ..errors import ConfigError
+from ..record import Name, Record, load_toml, parse
+from ..spaces.spec import Precision
+from .lookup import lookup_dirs
+
+
+class MeasureProtocol(Record):
+    """How subnets are timed on the device.
+
+    Each is timed in `visits` rounds over all of them, each time in a fresh process, and the median over its visits
+    counts. In a visit repeats go on until the 95% interval of the median is within `precision_percent` of it, or until
+    `effort_s` is spent, and are never fewer than `min_repeats`; ones of a fast subnet go on for `min_effort_s`, so that
+    no short disturbance fills them all. A stretch of `reference_every` subnets is measured again if the reference
+    subnet, timed before and after it, moved by more than `max_drift_percent`, from one to the other or from its usual
+    time. `pin` keeps the process on as many processors as the workload has threads.
+    """
+
+    visits: int = Field(1, ge=1, le=99)
+    warmup: int = Field(3, ge=1)
+    min_repeats: int = Field(10, ge=10)
+    max_repeats: int = Field(200, ge=10, le=10_000)
+    precision_percent: float = Field(2.0, gt=0)
+    min_effort_s: float = Field(0.2, ge=0)
+    effort_s: float = Field(5.0, gt=0)
+    reference_every: int = Field(10, ge=1)
+    max_drift_percent: float = Field(2.0, gt=0)
+    pin: bool = False
+    candidate_timeout_s: float = Field(120.0, gt=0)
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> Self:
+        if self.max_repeats < self.min_repeats:
+            raise ValueError(f"max_repeats is {self.max_repeats}, less than min_repeats, which is {self.min_repeats}")
+        return self
+
+
+class DeviceProfile(Record):
+    """How to reach a device, what to run there and how to measure; holds no secrets.
+
+    `host` is an alias of the user's ssh_config, where user, port, key and jump host belong. `precisions` are those that
+    `export --precision auto` tries there.
+    """
+
+    name: Name
+    description: str = ""
+    kind: Literal["local", "ssh"] = "ssh"
+    host: Name | None = None
+    python: str = "python3"
+    work_dir: str = "~/.cache/mosdeploy"
+    provider: str = "CPUExecutionProvider"
+    requirements: tuple[str, ...] = ("numpy", "onnxruntime", "sentencepiece")
+    machine: Literal["x86_64", "aarch64"] | None = None
+    llvm_cpu: str | None = None
+    wheel_platform: str | None = None
+    wheel_python: str | None = None
+    connect_timeout_s: float = Field(10.0, gt=0)
+    command_timeout_s: float = Field(60.0, gt=0)
+    emulated: bool = False
+    precisions: tuple[Precision, ...] = Field(get_args(Precision), min_length=1)
+    measure: MeasureProtocol = MeasureProtocol()
+
+    @property
+    def alias(self) -> str:
+        """What names the board that is reached: `host`, or the profile's own name."""
+        return self.host or self.name
+
+    @property
+    def spelt(self) -> str:
+        """How a command line of `mosdeploy devices` names the board: `rpi`, or `rpi --host pi2`."""
+        return self.name if self.alias == self.name else f"{self.name} --host {self.alias}"
+
+
+KIND = "device_profiles"
+
+
+def load_profile(name: str, root: Path) -> DeviceProfile:
+    """Read one device profile.
+
+    Parameters
+    ----------
+    name
+        The name of its file, without `.toml`.
+    root
+        The run folder, whose `device_profiles/` is looked at first.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such profile (the known ones are named), or its file is wrong.
+    """
+    paths = _profile_paths(root)
+    if name not in paths:
+        near = difflib.get_close_matches(name, paths, n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise ConfigError(
+            f"unknown device '{name}'; {hint}known devices: {', '.join(sorted(paths)) or 'none'}; "
+            f"a new one is a file {root / KIND}/NAME.toml"
+        )
+    return _read(paths[name])
+
+
+def at_host(profile: DeviceProfile, host: str) -> DeviceProfile:
+    """The profile of another board of the same kind.
+
+    Parameters
+    ----------
+    host
+        Its alias in ssh_config.
+
+    Raises
+    ------
+    ConfigError
+        If `host` is no alias, or the device is this machine.
+    """
+    if profile.kind == "local":
+        raise ConfigError(f"'{profile.name}' is this machine, which has no host '{host}'; choose a device behind SSH")
+    return parse(DeviceProfile, {**profile.model_dump(), "host": host}, f"device '{profile.name}' on '{host}'")
+
+
+def list_profiles(root: Path) -> list[DeviceProfile]:
+    """Every device profile that `load_profile` would find, sorted by name.
+
+    Raises
+    ------
+    ConfigError
+        If the file of one of them is wrong.
+    """
+    paths = _profile_paths(root)
+    return [_read(paths[name]) for name in sorted(paths)]
+
+
+def _profile_paths(root: Path) -> dict[str, Path]:
+    """Path of each profile by name; the first folder that has a name wins."""
+    paths: dict[str, Path] = {}
+    for folder in lookup_dirs(KIND, root):
+        for path in sorted(folder.glob("*.toml")):
+            paths.setdefault(path.stem, path)
+    return paths
+
+
+def _read(path: Path) -> DeviceProfile:
+    profile = load_toml(DeviceProfile, path)
+    if profile.name != path.stem:
+        raise ConfigError(f"{path}: 'name': must equal the name of the file, '{path.stem}', got '{profile.name}'")
+    return profile

@@ -1,0 +1,133 @@
+"""Sections of `mosdeploy.toml` that all families share.
+
+In: TOML. Out: frozen sections, handed one by one to the rooms. This file reads no record and runs nothing.
+"""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from ..record import Record
+from ..spaces.spec import Precision
+from .units import Count, Duration, Fraction
+
+
+def _unset(value: object) -> bool:
+    """Whether an option that came later is off: it is then not written, and fingerprints stay what they were."""
+    return not value
+
+
+class SupernetConfig(Record):
+    """How subnets share weights (Mixture-of-Supernets, Jawahar et al., ACL Findings 2024).
+
+    `expert_rank`: experts are corrections of this rank to one shared matrix, in place of full matrices.
+    """
+
+    routing: Literal["none", "layer", "neuron"] = "neuron"
+    num_experts: int = Field(2, ge=1, le=16)
+    expert_rank: int | None = Field(None, ge=1, exclude_if=_unset)
+    router_hidden_dim: int = Field(128, ge=1)
+    router_input: Literal["per_layer", "aggregated"] = "per_layer"
+    router_dropout: Fraction = 0.1
+    dropout: Fraction = 0.1
+    attention_dropout: Fraction = 0.0
+
+
+class TrainingConfig(Record):
+    """The supernet's training run.
+
+    An update trains `extremes` of the space and `num_random_archs` random architectures. `batches`: each of them reads
+    `accumulate` batches of its own, or all read the same.
+    """
+
+    updates: int = Field(2000, ge=1)
+    tokens_per_batch: int = Field(2048, ge=16)
+    accumulate: int = Field(1, ge=1)
+    batches: Literal["own", "same"] = "own"
+    learning_rate: float = Field(2e-3, gt=0)
+    warmup_updates: int = Field(200, ge=0)
+    schedule: Literal["cosine", "inverse_sqrt"] = "cosine"
+    adam_betas: tuple[Fraction, Fraction] = (0.9, 0.98)
+    clip_norm: float = Field(1.0, ge=0)
+    label_smoothing: Fraction = 0.1
+    extremes: Literal["both", "largest", "none"] = Field("both", exclude_if=lambda which: which == "both")
+    num_random_archs: int = Field(1, ge=0)
+    seed: int = 1
+    compute: Literal["auto", "cpu", "cuda"] = "auto"
+    amp: Literal["auto", "none", "bf16", "fp16"] = "auto"
+    recompute: bool = Field(False, exclude_if=_unset)
+    threads: int | None = Field(None, ge=1)
+    validate_every: int = Field(500, ge=1)
+    checkpoint_every: int = Field(100, ge=1)
+    rank_timeout_s: float = Field(300.0, gt=0, exclude_if=lambda seconds: seconds == 300.0)
+
+    @model_validator(mode="after")
+    def _something_to_train(self) -> Self:
+        if self.extremes == "none" and self.num_random_archs == 0:
+            raise ValueError(
+                'extremes is "none" and num_random_archs 0: nothing is left to train; raise it to 1 or more'
+            )
+        return self
+
+
+class FinetuneConfig(Record):
+    """Training of one subnet alone, after the search; what is not said here is as in [training].
+
+    From inherited weights the learning rate peaks at `learning_rate_share` of the supernet's, from scratch at all of
+    it; both warm up over a tenth of the steps.
+    """
+
+    steps: int = Field(500, ge=1)
+    learning_rate_share: float = Field(0.3, gt=0)
+
+
+class ProfileConfig(Record):
+    """How many subnets to measure on the device."""
+
+    budget: int = Field(30, ge=4)
+    seed: int = 1
+
+
+class SearchConfig(Record):
+    """Evolution as in HAT, how quality is judged, the limits, and how many finalists are measured on the device.
+
+    With `quality = "evaluate"` each candidate's loss is computed; with "predict" that of `quality_samples` subnets and
+    of the best that a predictor fitted to them finds.
+    """
+
+    population: int = Field(125, ge=4)
+    parents: int = Field(25, ge=2)
+    mutations: int = Field(50, ge=0)
+    crossovers: int = Field(50, ge=0)
+    iterations: int = Field(30, ge=1)
+    mutation_probability: float = Field(0.3, gt=0, le=1)
+    eval_pairs: int = Field(256, ge=1)
+    quality: Literal["evaluate", "predict"] = "evaluate"
+    quality_samples: int = Field(128, ge=16)
+    finalists: int = Field(5, ge=1)
+    seed: int = 1
+    max_latency: Duration | None = None
+    max_parameters: Count | None = None
+    max_size: Count | None = None
+
+
+class ExportConfig(Record):
+    """Limits of the bundle, its precision, and how that is checked.
+
+    `precision`: None is the workload's; `auto` the fastest on the device whose BLEU is at most `max_bleu_drop` below
+    torch's. An exact precision is compared with torch on `parity_pairs` validation pairs, all others on `bleu_pairs`.
+    """
+
+    precision: Precision | Literal["auto"] | None = None
+    max_source_len: int = Field(128, ge=1, le=4096)
+    max_decode_steps: int = Field(192, ge=1, le=4096)
+    parity_pairs: int = Field(64, ge=1)
+    bleu_pairs: int = Field(500, ge=1)
+    max_bleu_drop: float = Field(0.3, ge=0)
+    length_penalty: float = Field(0.6, ge=0)
+
+
+class DeployConfig(Record):
+    """How many versions of a bundle stay on the device: the current one, and those that a rollback goes back to."""
+
+    keep_versions: int = Field(3, ge=1)

@@ -1,0 +1,101 @@
+"""Quantities that carry their unit: durations, counts and sizes, shares, names.
+
+In: text of a TOML file or of an option. Out: numbers, or a ConfigError that shows how to write it.
+"""
+
+import math
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from ..errors import ConfigError
+
+_SIZE = re.compile(r"([0-9]*\.?[0-9]+)\s*(k|M|G|KiB|MiB|GiB|B)?")
+_PERCENT = re.compile(r"([0-9]*\.?[0-9]+)\s*%")
+_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_MS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+_UNIT = {None: 1, "B": 1, "k": 10**3, "M": 10**6, "G": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def parse_duration_ms(text: str) -> float:
+    """Read a duration that carries its unit (`150ms`, `3.5s`, `800us`) as milliseconds.
+
+    Raises
+    ------
+    ConfigError
+        If the unit is missing or the number is not positive.
+    """
+    return _parse_time(text, _MS, "a duration", "150ms, 3.5s or 800us")
+
+
+def parse_budget_s(text: str) -> float:
+    """Read a time to spend (`90s`, `30m`, `2h`) as seconds.
+
+    Raises
+    ------
+    ConfigError
+        If the unit is missing or the number is not positive.
+    """
+    return _parse_time(text, _S, "a time to spend", "90s, 30m or 2h")
+
+
+def _parse_time(text: str, units: dict[str, float], kind: str, examples: str) -> float:
+    match = re.fullmatch(rf"([0-9]*\.?[0-9]+)\s*({'|'.join(units)})", text.strip())
+    value = float(match[1]) * units[match[2]] if match else math.nan
+    if not 0 < value < math.inf:
+        raise ConfigError(f"'{text}' is not {kind}; write a positive number with its unit, like {examples}")
+    return value
+
+
+def parse_count(text: str) -> int:
+    """Read a count or a size (`4M`, `3500000`, `12MiB`) as a whole number.
+
+    Raises
+    ------
+    ConfigError
+        If the text is not a positive number with a known suffix (k, M, G, KiB, MiB, GiB, B).
+    """
+    match = _SIZE.fullmatch(text.strip())
+    value = float(match[1]) * _UNIT[match[2]] if match else math.nan
+    if not 1 <= value < math.inf:
+        raise ConfigError(f"'{text}' is not a count or size; write a positive number like 3500000, 4M or 12MiB")
+    return int(value)
+
+
+def parse_percent(text: str) -> float:
+    """Read a share that carries its sign (`2%`, `0.5%`) as a number of percent.
+
+    Raises
+    ------
+    ConfigError
+        If the sign is missing or the number is not between 0 and 100.
+    """
+    match = _PERCENT.fullmatch(text.strip())
+    value = float(match[1]) if match else math.nan
+    if not 0 < value < 100:
+        raise ConfigError(
+            f"'{text}' is not a percentage; write a number between 0 and 100 with its sign, like 2% or 0.5%"
+        )
+    return value
+
+
+def _duration(text: str) -> str:
+    try:
+        parse_duration_ms(text)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+def _count(text: str) -> str:
+    try:
+        parse_count(text)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+Duration = Annotated[str, AfterValidator(_duration)]
+Count = Annotated[str, AfterValidator(_count)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]

@@ -1,0 +1,105 @@
+"""The machine that mosdeploy runs on, as a device.
+
+In: commands and bytes. Out: `CommandResult`s and bytes.
+"""
+
+import contextlib
+import errno
+import io
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from ..errors import CommandError, CommandTimeoutError
+from .session import CommandResult, no_space
+
+
+class LocalSession:
+    """The machine that mosdeploy runs on, as a device."""
+
+    def __init__(self, name: str = "local", command_timeout_s: float = 60.0) -> None:
+        self.name = name
+        self._timeout_s = command_timeout_s
+
+    def run(self, command: Sequence[str] | str, timeout_s: float | None = None) -> CommandResult:
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
+        shown = command if isinstance(command, str) else shlex.join(command)
+        words = ["sh", "-c", command] if isinstance(command, str) else list(command)
+        try:
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:  # as a shell would say it
+            return CommandResult("", f"{words[0]}: {error.strerror}", 127 if error.errno == errno.ENOENT else 126)
+        with process:
+            try:
+                stdout, stderr = process.communicate(timeout=limit_s)
+            except BaseException as error:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                if isinstance(error, subprocess.TimeoutExpired):
+                    raise CommandTimeoutError(
+                        f"{self.name}: `{shown[:200]}` did not end within {limit_s:g} s"
+                    ) from error
+                raise
+        code = process.returncode if process.returncode >= 0 else 128 - process.returncode
+        return CommandResult(stdout.decode(errors="replace"), stderr.decode(errors="replace"), code)
+
+    def put(self, local_path: Path, remote_path: str) -> None:
+        with local_path.open("rb") as source:
+            self._store(source, local_path.stat().st_size, remote_path)
+
+    def put_bytes(self, data: bytes, remote_path: str) -> None:
+        self._store(io.BytesIO(data), len(data), remote_path)
+
+    def _store(self, source: BinaryIO, size: int, remote_path: str) -> None:
+        target = Path(remote_path)
+        part = None
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, part = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+            with os.fdopen(descriptor, "wb") as file:
+                shutil.copyfileobj(source, file)
+            Path(part).chmod(0o644)
+            Path(part).replace(target)
+        except OSError as error:
+            if part:
+                Path(part).unlink(missing_ok=True)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise no_space(self.name, remote_path, None, size) from error
+            raise CommandError(f"{self.name}: cannot write {remote_path}: {error.strerror}") from error
+
+    def read(self, remote_path: str, offset: int = 0) -> bytes:
+        try:
+            with Path(remote_path).open("rb") as file:
+                file.seek(offset)
+                return file.read()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise CommandError(f"{self.name}: cannot read {remote_path}: {error.strerror}") from error
+
+    def home(self) -> str:
+        return str(Path.home())
+
+    def close(self) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

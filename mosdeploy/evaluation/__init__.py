@@ -1,0 +1,1 @@
+"""How good a candidate is: losses on validation examples, stopped early, kept, shared out, predicted."""

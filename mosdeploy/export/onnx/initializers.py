@@ -1,0 +1,126 @@
+"""Where the initialisers of a graph get their values: trained weights, or nothing but shapes.
+
+In: tensor specifications and, for trained weights, how to compute them from a subnet's state dict. Out: `TensorProto`s,
+inline for trained weights, external for skeletons. This file knows no operator and no architecture.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from onnx import TensorProto, helper
+
+from ...errors import ExportError
+
+Array = npt.NDArray[np.float32]
+
+WEIGHTS_NAME = "weights.bin"
+"""File beside a candidate that holds its weights; the device fills it with random numbers once."""
+
+ALIGNMENT_BYTES = 64
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, shape and element type of one initialiser."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: type[np.generic] = np.float32
+
+    @property
+    def num_bytes(self) -> int:
+        return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
+
+    @property
+    def onnx_type(self) -> int:
+        return helper.np_dtype_to_tensor_dtype(np.dtype(self.dtype))
+
+
+Lookup = Callable[[str, tuple[int, ...]], Array]
+Compute = Callable[[Lookup], tuple[npt.NDArray[np.generic], ...]]
+
+
+class WeightSource(Protocol):
+    """Makes initialisers."""
+
+    def tensors(self, specs: Sequence[TensorSpec], compute: Compute) -> list[TensorProto]:
+        """Make the initialisers `specs`, whose values `compute` derives from the state dict."""
+
+
+class TrainedWeights:
+    """Inline initialisers from a collapsed subnet's state dict (name -> float array, shapes as PyTorch has them)."""
+
+    def __init__(self, arrays: Mapping[str, Array]) -> None:
+        self._arrays = arrays
+
+    def tensors(self, specs: Sequence[TensorSpec], compute: Compute) -> list[TensorProto]:
+        """Compute the values and store them in the tensors.
+
+        Raises
+        ------
+        ExportError
+            If a weight is missing, has another shape, or is not finite.
+        """
+        made = []
+        for spec, array in zip(specs, compute(self.lookup), strict=True):
+            if array.shape != spec.shape:
+                raise ExportError(f"initialiser {spec.name} came out as {array.shape}, expected {spec.shape}")
+            tensor = _header(spec)
+            tensor.raw_data = np.ascontiguousarray(array, dtype=np.dtype(spec.dtype).newbyteorder("<")).tobytes()
+            made.append(tensor)
+        return made
+
+    def lookup(self, name: str, shape: tuple[int, ...]) -> Array:
+        if name not in self._arrays:
+            raise ExportError(f"the subnet has no weight '{name}'; extract it anew from the supernet")
+        array = np.asarray(self._arrays[name], dtype=np.float32)
+        if array.shape != shape:
+            raise ExportError(f"weight '{name}' is {array.shape}, but the architecture asks for {shape}")
+        if not np.isfinite(array).all():
+            raise ExportError(
+                f"weight '{name}' holds NaN or infinity; the training diverged: run `mosdeploy train` anew"
+            )
+        return array
+
+
+class SkeletonWeights:
+    """External initialisers at distinct aligned offsets of one file, which need not exist here.
+
+    Latency does not depend on the values, so that a candidate travels without them.
+
+    Attributes
+    ----------
+    size_bytes
+        Length that the file must have for the tensors made so far.
+    """
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+
+    def tensors(self, specs: Sequence[TensorSpec], compute: Compute) -> list[TensorProto]:
+        """Reserve a place in the file for each tensor; `compute` is not called."""
+        return [self._reserve(spec) for spec in specs]
+
+    def _reserve(self, spec: TensorSpec) -> TensorProto:
+        tensor = _header(spec)
+        tensor.data_location = TensorProto.EXTERNAL
+        place = {"location": WEIGHTS_NAME, "offset": str(self.size_bytes), "length": str(spec.num_bytes)}
+        for key, value in place.items():
+            tensor.external_data.add(key=key, value=value)
+        self.size_bytes += -(-spec.num_bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+        return tensor
+
+
+class NoWeights:
+    """Tensors without data: what is left is the size of everything else."""
+
+    def tensors(self, specs: Sequence[TensorSpec], compute: Compute) -> list[TensorProto]:
+        """Make empty tensors; `compute` is not called."""
+        return [_header(spec) for spec in specs]
+
+
+def _header(spec: TensorSpec) -> TensorProto:
+    return TensorProto(name=spec.name, dims=spec.shape, data_type=spec.onnx_type)

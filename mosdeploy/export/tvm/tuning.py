@@ -1,0 +1,194 @@
+"""MetaSchedule on this machine: better schedules for the linear layers, searched within a time and kept.
+
+In: a module, a folder, a time. Out: records in the folder, from which later builds for the same processor take what
+fits. Each layer's untuned schedule is measured first and stands among the records, so that tuning makes nothing slower.
+Records are written as they come; after a kill the same call goes on, with the time that is left.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import tvm
+from tvm import tirx
+from tvm.s_tir import meta_schedule as ms
+from tvm.s_tir.dlight.cpu.base import CPUScheduleRule
+from tvm.target import Target
+
+from ...errors import ExportError
+from ...storage import atomic_write, fingerprint, read_lines
+from .kernels import PackedLinear
+from .options import Tuning
+
+RECORDS_NAME, WORKLOADS_NAME = "records.jsonl", "workloads.jsonl"
+TRIALS_A_ROUND = 16
+POPULATION = 128
+TIMEOUT_S = 300.0
+"""For one schedule to be compiled, or timed; the first waits until a process has loaded TVM."""
+
+LEAST_PRODUCTS = 2**14
+"""Smaller layers take microseconds however they are scheduled."""
+
+Notify = Callable[[float, str], None]
+"""(seconds spent, what was found last)."""
+
+
+class Tuned(CPUScheduleRule):  # type: ignore[misc]
+    """A dlight rule: the fastest schedule on record."""
+
+    def __init__(self, database: Any) -> None:
+        self._database = database
+
+    def apply(self, func: tirx.PrimFunc, target: Any, _: bool) -> Any:
+        """Schedule a function that was tuned, or leave it alone."""
+        return self._database.query_schedule(_workload(func), target, "main") if _is_tunable(func) else None
+
+
+def open_database(folder: Path) -> Any:
+    """Open the records of a folder, or make it; a last line that a kill cut short is dropped.
+
+    Raises
+    ------
+    ExportError
+        If they cannot be read.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (RECORDS_NAME, WORKLOADS_NAME):
+        lines, torn = read_lines(folder / name)
+        if torn:
+            atomic_write(folder / name, b"".join(line + b"\n" for line in lines))
+    try:
+        return ms.database.JSONDatabase(str(folder / WORKLOADS_NAME), str(folder / RECORDS_NAME))
+    except (ValueError, RuntimeError) as error:
+        said = str(error).splitlines()[0]
+        raise ExportError(f"the tuning records in {folder} cannot be read ({said}); delete that folder") from error
+
+
+def tune(module: Any, target: Target, run: Tuning, notify: Notify) -> Any:
+    """Search for schedules of the linear layers whose sizes are known, in rounds, until the time is spent.
+
+    Parameters
+    ----------
+    notify
+        Told the time spent, after each round.
+
+    Returns
+    -------
+    Database
+        Of the folder, for `Tuned`.
+
+    Raises
+    ------
+    ExportError
+        If the records cannot be read.
+    """
+    folder = run.folder / f"{target.attrs['mcpu']}-{run.threads}"
+    database = open_database(folder)
+    tasks = [func for _, func in sorted(module.functions_items(), key=lambda item: item[0].name_hint)]
+    tasks = [func for func in tasks if _is_tunable(func)]
+    account = folder / f"spent-{fingerprint(*(func.script() for func in tasks))[:12]}.json"
+    spent_s = json.loads(account.read_text())["seconds"] if account.exists() else 0.0
+    target = Target({**target.export(), "num-cores": run.threads})
+    with _threads(run.threads):
+        search, number = _Search(database, target, folder), 0
+        while tasks and spent_s < run.budget_s:
+            begin, func = time.monotonic(), tasks[number % len(tasks)]
+            note = search.measure_untuned(func) if number < len(tasks) else search.search(func)
+            spent_s, number = spent_s + time.monotonic() - begin, number + 1
+            atomic_write(account, json.dumps({"seconds": spent_s}))
+            notify(min(spent_s, run.budget_s), note)
+    return database
+
+
+class _Search:
+    """The parts of MetaSchedule that all rounds share; the model of costs learns from round to round."""
+
+    def __init__(self, database: Any, target: Target, folder: Path) -> None:
+        self._database, self._target, self._folder = database, target, folder
+        self._builder, self._runner = (
+            ms.builder.LocalBuilder(max_workers=1, timeout_sec=TIMEOUT_S),
+            ms.runner.LocalRunner(TIMEOUT_S),
+        )
+        self._costs = ms.cost_model.XGBModel(num_tuning_cores=1)
+
+    def measure_untuned(self, func: tirx.PrimFunc) -> str:
+        """Put the untuned schedule on record, if nothing is."""
+        workload = self._database.commit_workload(_workload(func))
+        if not self._database.get_top_k(workload, 1):
+            schedule: Any = PackedLinear().apply(workload.mod["main"], self._target, False)
+            (built,) = self._builder.build([ms.builder.BuilderInput(schedule.mod, self._target)])
+            arguments = ms.arg_info.ArgInfo.from_prim_func(schedule.mod["main"])
+            if built.artifact_path is None:
+                return f"{_name(func)}: {built.error_msg}"
+            (future,) = self._runner.run([ms.runner.RunnerInput(built.artifact_path, "cpu", arguments)])
+            result = future.result()
+            if not result.run_secs:
+                return f"{_name(func)}: {result.error_msg}"
+            record = (schedule.trace, workload, result.run_secs, self._target, arguments)
+            self._database.commit_tuning_record(ms.database.TuningRecord(*record))
+        return self._best(func)
+
+    def search(self, func: tirx.PrimFunc) -> str:
+        """Try some more schedules, bred from the best on record."""
+        strategy = ms.search_strategy.EvolutionarySearch(population_size=POPULATION)
+        context = ms.TuneContext(
+            mod=_workload(func),
+            target=self._target,
+            space_generator="post-order-apply",
+            search_strategy=strategy,
+            task_name="main",
+            num_threads=1,
+        )
+        ms.tune.tune_tasks(
+            tasks=[context.clone()],
+            task_weights=[1.0],
+            work_dir=str(self._folder),
+            max_trials_global=TRIALS_A_ROUND,
+            num_trials_per_iter=TRIALS_A_ROUND,
+            builder=self._builder,
+            runner=self._runner,
+            database=self._database,
+            cost_model=self._costs,
+            task_scheduler="round-robin",
+        )
+        return self._best(func)
+
+    def _best(self, func: tirx.PrimFunc) -> str:
+        records = self._database.get_top_k(self._database.commit_workload(_workload(func)), 1)
+        return f"{_name(func)}: " + (
+            f"{min(map(float, records[0].run_secs)) * 1e6:.1f} us" if records else "none works"
+        )
+
+
+def _name(func: tirx.PrimFunc) -> str:
+    """Rows, inputs and outputs of a linear layer."""
+    rows = int(func.attrs["tiles"]) * int(func.attrs["rows"])
+    return f"{rows} x {int(func.attrs['inputs'])} x {int(func.attrs['outputs'])}"
+
+
+@contextmanager
+def _threads(num_threads: int) -> Iterator[None]:
+    """The processes that measure take their number of threads from the environment."""
+    before = os.environ.get("TVM_NUM_THREADS")
+    os.environ["TVM_NUM_THREADS"] = str(num_threads)
+    try:
+        yield
+    finally:
+        os.environ.pop("TVM_NUM_THREADS")
+        if before is not None:
+            os.environ["TVM_NUM_THREADS"] = before
+
+
+def _is_tunable(func: Any) -> bool:
+    """Whether it is a linear layer of known size that is worth it."""
+    if not isinstance(func, tirx.PrimFunc) or not func.attrs or int(func.attrs.get("tiles", 0)) == 0:
+        return False
+    return int(func.attrs["inputs"]) * int(func.attrs["outputs"]) >= LEAST_PRODUCTS
+
+
+def _workload(func: tirx.PrimFunc) -> Any:
+    return tvm.IRModule({"main": func.with_attrs({"global_symbol": "main", "tirx.noalias": True})})

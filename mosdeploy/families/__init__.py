@@ -1,0 +1,1 @@
+"""The kinds of model: one folder of works each, beside its words in `spaces` and `config`."""

@@ -1,0 +1,286 @@
+"""Parallel corpora.
+
+In: a `CorpusConfig` and the run folder. Out: a `Corpus` of clean sentence pairs in three splits that share no source
+sentence, with a count for each reason a pair was dropped. This file knows no pieces and no tensors.
+"""
+
+import gettext
+import gzip
+import hashlib
+import importlib.metadata
+import re
+import struct
+import unicodedata
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...config.translation import CorpusConfig
+from ...errors import ConfigError
+from .published import is_published, read_published
+
+Pair = tuple[str, str]
+
+MAX_CHARS_PER_PIECE = 16
+"""SentencePiece's longest piece: a text of more than this times `max_pieces` characters cannot fit."""
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffd]")
+_PACKAGE_PREFIX = "package:"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Sentence pairs (source, target) in three splits; no source, case aside, is in two of them.
+
+    Attributes
+    ----------
+    dropped
+        Reason to count: `empty` (nothing on one side), `control` (control or replacement characters), `identical`
+        (source equals target), `too_long` (cannot fit in `max_pieces`), `length_ratio` (in characters), `duplicate`
+        (same pair seen before), `held_out` (source is in another split's file), `plural` (gettext plural entries).
+    sha256
+        Digest of the three splits: the same pairs in the same order give the same digits.
+    """
+
+    train: tuple[Pair, ...]
+    valid: tuple[Pair, ...]
+    test: tuple[Pair, ...]
+    dropped: dict[str, int]
+    sha256: str
+
+
+def load_corpus(config: CorpusConfig, root: Path) -> Corpus:
+    """Read, clean and split a parallel corpus.
+
+    Training pairs (and what is split off them) are normalised (NFKC, single spaces) and cleaned. Files that are named
+    as `valid` or `test` are kept as given but for pairs with an empty side, so that scores refer to the published
+    references; `valid` also loses what is in `test`, and `train` what is in either.
+
+    Parameters
+    ----------
+    root
+        Folder that relative paths of the config start from.
+
+    Raises
+    ------
+    ConfigError
+        If a file is missing, is not UTF-8 (names the line) or is not of the format; if the two sides differ in their
+        number of lines; if the package is not installed; if a split is empty.
+    """
+    if config.valid_fraction + config.test_fraction >= 1:
+        raise ConfigError(
+            "corpus.valid_fraction and corpus.test_fraction add up to 1 or more: nothing is left to train on"
+        )
+    dropped: Counter[str] = Counter()
+    test = _read_held_out(config.test, config, root, dropped)
+    taken = {_source_key(source) for source, _ in test}
+    valid = _without(_read_held_out(config.valid, config, root, dropped), taken, dropped)
+    taken |= {_source_key(source) for source, _ in valid}
+
+    pairs = _read(config.train, config, root, dropped)
+    if not pairs:
+        raise ConfigError(f"corpus.train '{config.train}' is empty: it holds no sentence pair")
+    train, split_valid, split_test = _split(_without(_clean(pairs, config, dropped), taken, dropped), config)
+    valid, test = valid + split_valid, test + split_test
+    _check_filled(train, valid, config, dropped)
+    return Corpus(tuple(train), tuple(valid), tuple(test), dict(sorted(dropped.items())), _digest(train, valid, test))
+
+
+def normalise(text: str) -> str:
+    """NFKC form with single spaces: what the tokenizer sees, so that references have the form of translations."""
+    return " ".join(unicodedata.normalize("NFKC", text).split())
+
+
+# -- cleaning and splitting ----------------------------------------------------------------------------------------
+
+
+def _clean(pairs: list[Pair], config: CorpusConfig, dropped: Counter[str]) -> list[Pair]:
+    kept: dict[Pair, None] = {}  # a set that keeps the order
+    for raw_source, raw_target in pairs:
+        pair = normalise(raw_source), normalise(raw_target)
+        reason = "duplicate" if pair in kept else _reason_to_drop(*pair, config)
+        if reason:
+            dropped[reason] += 1
+        else:
+            kept[pair] = None
+    return list(kept)
+
+
+def _reason_to_drop(source: str, target: str, config: CorpusConfig) -> str | None:
+    shorter, longer = sorted((len(source), len(target)))
+    if shorter == 0:
+        return "empty"
+    if _UNPRINTABLE.search(source) or _UNPRINTABLE.search(target):
+        return "control"
+    if source == target:
+        return "identical"
+    if longer > config.max_pieces * MAX_CHARS_PER_PIECE:
+        return "too_long"
+    if longer > config.max_length_ratio * shorter:
+        return "length_ratio"
+    return None
+
+
+def _without(pairs: list[Pair], taken: set[str], dropped: Counter[str]) -> list[Pair]:
+    kept = [pair for pair in pairs if _source_key(pair[0]) not in taken]
+    if len(kept) < len(pairs):
+        dropped["held_out"] += len(pairs) - len(kept)
+    return kept
+
+
+def _split(pairs: list[Pair], config: CorpusConfig) -> tuple[list[Pair], list[Pair], list[Pair]]:
+    """Split by a hash of the source alone: a rerun, or the same corpus with more pairs, repeats it."""
+    test_below = 0.0 if config.test else config.test_fraction
+    valid_below = test_below + (0.0 if config.valid else config.valid_fraction)
+    train: list[Pair] = []
+    valid: list[Pair] = []
+    test: list[Pair] = []
+    for pair in pairs:
+        position = _unit_hash(_source_key(pair[0]))
+        (test if position < test_below else valid if position < valid_below else train).append(pair)
+    return train, valid, test
+
+
+def _source_key(source: str) -> str:
+    return normalise(source).casefold()
+
+
+def _unit_hash(text: str) -> float:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6]) / 2**48
+
+
+def _digest(*splits: list[Pair]) -> str:
+    digest = hashlib.sha256()
+    for split in splits:
+        digest.update(f"{len(split)}\n".encode())
+        for source, target in split:
+            digest.update(f"{source}\t{target}\n".encode())
+    return digest.hexdigest()
+
+
+def _check_filled(train: list[Pair], valid: list[Pair], config: CorpusConfig, dropped: Counter[str]) -> None:
+    if not train:
+        counts = ", ".join(f"{reason} {count}" for reason, count in sorted(dropped.items()))
+        raise ConfigError(f"corpus.train '{config.train}': no pair is left to train on (dropped: {counts or 'none'})")
+    if not valid:
+        raise ConfigError(
+            f"the corpus has no validation pairs ({len(train)} training pairs): name a file as corpus.valid, "
+            f"or raise corpus.valid_fraction above {config.valid_fraction}"
+        )
+
+
+# -- reading -------------------------------------------------------------------------------------------------------
+
+
+def _read_held_out(name: str | None, config: CorpusConfig, root: Path, dropped: Counter[str]) -> list[Pair]:
+    if name is None:
+        return []
+    pairs = [(source.strip(), target.strip()) for source, target in _read(name, config, root, dropped)]
+    kept = [(source, target) for source, target in pairs if source and target]
+    if len(kept) < len(pairs):
+        dropped["empty"] += len(pairs) - len(kept)
+    if not kept:
+        raise ConfigError(f"corpus file '{name}' is empty: it holds no sentence pair")
+    return kept
+
+
+def _read(name: str, config: CorpusConfig, root: Path, dropped: Counter[str]) -> list[Pair]:
+    if is_published(name):
+        return list(read_published(name, config.source_lang, config.target_lang))
+    if config.format == "gettext":
+        return [pair for path in _catalog_paths(name, config, root) for pair in _read_catalog(path, dropped)]
+    path = root / Path(name).expanduser()
+    if config.format == "tsv":
+        return list(_read_tsv(path))
+    source_path, target_path = (_text_path(path, lang) for lang in (config.source_lang, config.target_lang))
+    sources, targets = list(_read_lines(source_path)), list(_read_lines(target_path))
+    if len(sources) != len(targets):
+        raise ConfigError(
+            f"unequal line counts: {source_path} has {len(sources)} lines, {target_path} has {len(targets)}; "
+            "line n of one must translate line n of the other"
+        )
+    return list(zip(sources, targets, strict=True))
+
+
+def _text_path(prefix: Path, lang: str) -> Path:
+    plain, packed = Path(f"{prefix}.{lang}"), Path(f"{prefix}.{lang}.gz")
+    for path in (plain, packed):
+        if path.is_file():
+            return path
+    raise ConfigError(f"{plain}: no such file (nor {packed.name}); the corpus entry is a prefix, without the language")
+
+
+def _read_lines(path: Path) -> Iterator[str]:
+    number = 0
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            for line in file:
+                number += 1
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path}, line {number}: not UTF-8 ({error.reason}); convert the file, for example with iconv"
+        ) from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _read_tsv(path: Path) -> Iterator[Pair]:
+    for number, line in enumerate(_read_lines(path), start=1):
+        cells = line.split("\t") if line.strip() else ["", ""]
+        if len(cells) != 2:
+            raise ConfigError(f"{path}, line {number}: {len(cells)} columns; a line is source TAB target")
+        yield cells[0], cells[1]
+
+
+def _catalog_paths(name: str, config: CorpusConfig, root: Path) -> list[Path]:
+    """The .mo files that a config entry means; below LC_MESSAGES folders, those of the target language."""
+    if name.startswith(_PACKAGE_PREFIX):
+        paths = _package_catalogs(name.removeprefix(_PACKAGE_PREFIX))
+    else:
+        path = root / Path(name).expanduser()
+        if path.is_file():
+            return [path]
+        if not path.is_dir():
+            raise ConfigError(f"{path}: no such .mo file or folder; an installed package is written package:NAME")
+        paths = sorted(path.rglob("*.mo"))
+    if not paths:
+        raise ConfigError(f"corpus entry '{name}' holds no .mo catalogs")
+    chosen = [path for path in paths if _is_of_language(path, config.target_lang)]
+    if not chosen:
+        languages = ", ".join(sorted({path.parent.parent.name for path in paths}))
+        raise ConfigError(f"corpus entry '{name}' has no catalog of '{config.target_lang}'; it has: {languages}")
+    return chosen
+
+
+def _package_catalogs(package: str) -> list[Path]:
+    try:
+        distribution = importlib.metadata.distribution(package)
+    except (importlib.metadata.PackageNotFoundError, ValueError) as error:
+        raise ConfigError(
+            f"the corpus package '{package}' is not installed; install it with: pip install {package}"
+        ) from error
+    files = sorted(file for file in distribution.files or () if file.suffix == ".mo")
+    return [Path(str(distribution.locate_file(file))) for file in files]
+
+
+def _is_of_language(path: Path, lang: str) -> bool:
+    if path.parent.name != "LC_MESSAGES":
+        return True
+    folder, wanted = (re.split(r"[_@.-]", tag.casefold()) for tag in (path.parent.parent.name, lang))
+    return folder[: len(wanted)] == wanted
+
+
+def _read_catalog(path: Path, dropped: Counter[str]) -> Iterator[Pair]:
+    try:
+        with path.open("rb") as file:
+            catalog: dict[str | tuple[str, int], str] = vars(gettext.GNUTranslations(file))["_catalog"]
+    except (OSError, struct.error, UnicodeDecodeError, LookupError) as error:
+        raise ConfigError(f"{path}: not a gettext .mo catalog: {error}") from error
+    for key, translation in catalog.items():
+        if isinstance(key, tuple):  # (msgid, plural form)
+            dropped["plural"] += key[1] == 0
+        elif key:  # the header has an empty msgid
+            yield key.rpartition("\x04")[2], translation  # context EOT msgid

@@ -1,0 +1,162 @@
+"""HAT's published latency data (Wang et al., ACL 2020): CSV files of ten averages and four times a row.
+
+In: a CSV file. Out: `HatData`, whose rows are samples of a predictor with the aggregated encoding. Some of the
+published rows were taken while the device was throttled; `fit_hat` finds those blocks (blocks.py) and leaves them out.
+"""
+
+import csv
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import ConfigError
+from ...latency.fitting import MIN_SAMPLES
+from ...latency.outliers import find_blocks, rows_outside
+from ...latency.predictor import LatencyPredictor
+from ...spaces.latency_features import FloatArray, physical_columns, sums_from_aggregates
+from ...spaces.spec import Workload
+from ...spaces.translation import AGGREGATE_NAMES, SearchSpace
+from ...storage import sha256_file
+
+FEATURE_COLUMNS = (
+    "encoder_embed_dim",
+    "encoder_layer_num",
+    "encoder_ffn_embed_dim_avg",
+    "encoder_self_attention_heads_avg",
+    "decoder_embed_dim",
+    "decoder_layer_num",
+    "decoder_ffn_embed_dim_avg",
+    "decoder_self_attention_heads_avg",
+    "decoder_ende_attention_heads_avg",
+    "decoder_arbitrary_ende_attn_avg",
+)
+"""HAT's names of `space.AGGREGATE_NAMES`, in the same order; the last counts attended layers from 1, as ours does."""
+
+TIME_COLUMNS = ("latency_mean_encoder", "latency_mean_decoder")
+
+RUNTIME = "PyTorch eager (HAT's code)"
+"""What HAT's `latency_dataset.py` times: its fairseq model, called layer by layer, not ONNX Runtime."""
+
+
+@dataclass(frozen=True)
+class HatData:
+    """One file by its name: averages (N, 10), encoder and decoder milliseconds (N,), in the order of measuring."""
+
+    name: str
+    rows: FloatArray
+    encoder_ms: FloatArray
+    decoder_ms: FloatArray
+    sha256: str
+
+    @property
+    def latency_ms(self) -> FloatArray:
+        """Latency of the whole translation, shape (N,)."""
+        return self.encoder_ms + self.decoder_ms
+
+    def __getitem__(self, part: slice) -> "HatData":
+        """Some of the rows, in order."""
+        return replace(self, rows=self.rows[part], encoder_ms=self.encoder_ms[part], decoder_ms=self.decoder_ms[part])
+
+
+def read_hat(path: Path) -> HatData:
+    """Read a CSV file in HAT's format.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, is not text, lacks a column or holds no rows, or (naming line and column) if a value
+        is not a positive number.
+    """
+    wanted = FEATURE_COLUMNS + TIME_COLUMNS
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in wanted if name not in (reader.fieldnames or ())]
+            if missing:
+                raise ConfigError(f"{path} is not in HAT's format: no column {', '.join(missing)} in its first line")
+            table = [[_number(row[name], path, reader.line_num, name) for name in wanted] for row in reader]
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{path} is not a CSV text file: {error}") from error
+    if not table:
+        raise ConfigError(f"{path} holds no rows under its first line")
+    data = np.array(table)
+    num_features = len(AGGREGATE_NAMES)
+    rows, encoder_ms, decoder_ms = data[:, :num_features], data[:, num_features], data[:, num_features + 1]
+    return HatData(path.name, rows, encoder_ms, decoder_ms, sha256_file(path))
+
+
+def fit_hat(
+    data: HatData,
+    space: SearchSpace,
+    workload: Workload,
+    vocab_size: int,
+    *,
+    device: str,
+    try_mlp: bool = True,
+    source: str = "",
+    licence: str = "",
+) -> LatencyPredictor:
+    """Fit a predictor on HAT's data without the blocks that were measured at another speed.
+
+    The columns follow from the workload and the vocabulary that are passed here, their costs from the data: the
+    predictions are about the data's own sentences and vocabulary (30 pieces, 30 steps, beam 5, 32,768 for HAT's WMT
+    files), which must be about those that are passed. The card has the blocks that were left out.
+
+    Parameters
+    ----------
+    space
+        The space that the predictor will be asked about; the ten averages say nothing of its fixed widths.
+
+    Raises
+    ------
+    ConfigError
+        If there are too few rows, or the space holds widths or depths that no row has.
+    """
+    if len(data.rows) < MIN_SAMPLES:
+        raise ConfigError(f"{data.name} holds {len(data.rows)} rows; a fit needs at least {MIN_SAMPLES}")
+    _check_range(data, space)
+    columns = physical_columns(sums_from_aggregates(data.rows), space.qkv_dim, workload, vocab_size)
+    blocks = find_blocks(columns, data.latency_ms)
+    kept = rows_outside(blocks, len(data.rows))
+    return LatencyPredictor.fit(
+        space,
+        workload,
+        vocab_size,
+        data.rows[kept],
+        data.latency_ms[kept],
+        device=device,
+        runtime=RUNTIME,
+        encoding="aggregated",
+        try_mlp=try_mlp,
+        left_out=blocks,
+        dataset_sha256=data.sha256,
+        source=source or data.name,
+        licence=licence,
+    )
+
+
+def _check_range(data: HatData, space: SearchSpace) -> None:
+    """Refuse a space of other widths or depths: its latency would be a guess far outside of the data."""
+    for name in ("encoder_embed_dim", "encoder_layers", "decoder_embed_dim", "decoder_layers"):
+        found = sorted({int(value) for value in data.rows[:, AGGREGATE_NAMES.index(name)]})
+        missing = sorted(set(getattr(space, name)) - set(found))
+        if missing:
+            raise ConfigError(
+                f"{data.name} was measured in another space: no row has {name} {missing[0]}, only "
+                f"{', '.join(map(str, found))}; change [space] in mosdeploy.toml (HAT's is in recipe wmt14.en-de)"
+            )
+
+
+def _number(text: str | None, path: Path, line: int, name: str) -> float:
+    try:
+        value = float(text or "")
+    except ValueError:
+        value = np.nan
+    if not (np.isfinite(value) and value > 0):
+        raise ConfigError(f"{path}, line {line}: {name} is {text!r}; it must be a positive number")
+    return value

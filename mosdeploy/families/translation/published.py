@@ -1,0 +1,76 @@
+"""Corpora that others publish, by name: Hugging Face datasets, and the test sets of sacrebleu.
+
+In: `datasets:PATH/CONFIG/SPLIT` or `sacrebleu:SET`, and two languages. Out: sentence pairs. Both libraries download
+what they do not have yet and keep it in their own caches. This file cleans nothing.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ...errors import ConfigError
+
+DATASETS, SACREBLEU = "datasets:", "sacrebleu:"
+ROWS = 10_000  # rows read at a time
+
+
+def is_published(name: str) -> bool:
+    """Whether a corpus entry means something published, not a file."""
+    return name.startswith((DATASETS, SACREBLEU))
+
+
+def read_published(name: str, source_lang: str, target_lang: str) -> Iterator[tuple[str, str]]:
+    """Pairs of a published corpus, in its order.
+
+    Raises
+    ------
+    ConfigError
+        If the library is missing, knows no such corpus or languages, or cannot download it.
+    """
+    if name.startswith(SACREBLEU):
+        return _test_set(name.removeprefix(SACREBLEU), source_lang, target_lang)
+    path, config, split = (["", "", "", *name.removeprefix(DATASETS).rsplit("/", 2)])[-3:]
+    if not path:
+        raise ConfigError(
+            f"'{name}' is no dataset: write {DATASETS}PATH/CONFIG/SPLIT, like datasets:wmt/wmt14/de-en/train"
+        )
+    return _dataset(name, path, config, split, (source_lang, target_lang))
+
+
+def _dataset(name: str, path: str, config: str, split: str, langs: tuple[str, str]) -> Iterator[tuple[str, str]]:
+    try:
+        import datasets
+    except ImportError as error:
+        raise ConfigError(f"'{name}' needs Hugging Face datasets: pip install 'mosdeploy[corpora]'") from error
+    try:
+        rows = datasets.load_dataset(path, config, split=split)
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"'{name}' cannot be loaded ({reason}); is the name right, and the network there? "
+            'Files of your own are read with corpus.format = "text"'
+        ) from error
+    for part in rows.iter(batch_size=ROWS):
+        for pair in part.get("translation") or [{}]:
+            if not set(langs) <= set(pair or ()):
+                found = ", ".join(sorted(pair)) if pair else "no column 'translation'"
+                raise ConfigError(f"'{name}' has no translations from '{langs[0]}' to '{langs[1]}'; it has: {found}")
+            yield pair[langs[0]], pair[langs[1]]
+
+
+def _test_set(name: str, source_lang: str, target_lang: str) -> Iterator[tuple[str, str]]:
+    from sacrebleu.dataset import DATASETS as KNOWN
+    from sacrebleu.utils import get_reference_files, get_source_file
+
+    pair = f"{source_lang}-{target_lang}"
+    if name not in KNOWN or pair not in KNOWN[name].langpairs:
+        having = ", ".join(sorted(known for known, test_set in KNOWN.items() if pair in test_set.langpairs))
+        raise ConfigError(f"sacrebleu has no test set '{name}' for {pair}; for {pair} it has: {having or 'none'}")
+    try:
+        paths = get_source_file(name, pair), get_reference_files(name, pair)[0]
+    except (Exception, SystemExit) as error:  # it ends the process when a download fails
+        raise ConfigError(
+            f"sacrebleu cannot get '{name}' ({error}); fetch it where there is a network with "
+            f"`sacrebleu -t {name} -l {pair} --echo src`, and copy ~/.sacrebleu here"
+        ) from error
+    sources, targets = (Path(path).read_text(encoding="utf-8").splitlines() for path in paths)
+    return zip(sources, targets, strict=True)

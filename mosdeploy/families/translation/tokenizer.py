@@ -1,0 +1,121 @@
+"""The joint subword model of both languages.
+
+In: sentence pairs. Out: a SentencePiece model file, and the `Tokenizer` that reads it. Ids: pad 0, unknown 1, begin 2,
+end 3. This file does not know where pairs come from or how ids are batched.
+"""
+
+import io
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import sentencepiece
+
+from ...errors import ConfigError, StaleInputError
+from ...storage import atomic_write
+
+PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
+
+MAX_TRAINING_PAIRS = 1_000_000
+"""Of a larger corpus, evenly spaced pairs train the model: the unigram trainer holds all of its text in memory."""
+
+CHARACTER_COVERAGE = 0.9999
+"""Share of the corpus' characters that get a piece; the rest, stray symbols of other scripts, become unknown."""
+
+
+def train_tokenizer(pairs: Sequence[tuple[str, str]], vocab_size: int, path: Path) -> None:
+    """Train one unigram model on both sides and write it, whole or not at all.
+
+    The same pairs and size give the same bytes (one thread, no sampling). The text is NFKC-normalised inside the model,
+    so it needs no care at translation time. There are no byte pieces: a character without a piece is unknown.
+
+    Parameters
+    ----------
+    pairs
+        Training pairs only; held-out text must not shape the pieces.
+    vocab_size
+        Exact number of pieces, the four special ones included.
+
+    Raises
+    ------
+    ConfigError
+        If the text is too little for that many pieces, or has more characters than there are pieces.
+    """
+    stride = -(-len(pairs) // MAX_TRAINING_PAIRS) or 1
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=(text for pair in pairs[::stride] for text in pair),
+            model_writer=model,
+            model_type="unigram",
+            vocab_size=vocab_size,
+            character_coverage=CHARACTER_COVERAGE,
+            normalization_rule_name="nmt_nfkc",
+            byte_fallback=False,
+            pad_id=PAD_ID,
+            unk_id=UNK_ID,
+            bos_id=BOS_ID,
+            eos_id=EOS_ID,
+            num_threads=1,
+            max_sentence_length=1 << 20,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise ConfigError(_explain(str(error), vocab_size, len(pairs))) from error
+    atomic_write(path, model.getvalue())
+
+
+class Tokenizer:
+    """A trained SentencePiece model.
+
+    Raises
+    ------
+    StaleInputError
+        If the file is missing, is no SentencePiece model or has other special ids.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._processor = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
+            special = [getattr(self._processor, name)() for name in ("pad_id", "unk_id", "bos_id", "eos_id")]
+        except FileNotFoundError as error:
+            raise StaleInputError(f"{path} does not exist; run `mosdeploy train` first") from error
+        except RuntimeError as error:
+            raise StaleInputError(
+                f"{path} is no SentencePiece model; delete it and run `mosdeploy train` again"
+            ) from error
+        if special != [PAD_ID, UNK_ID, BOS_ID, EOS_ID]:
+            raise StaleInputError(
+                f"{path} has pad, unk, bos, eos at {special}, not at 0 to 3; run `mosdeploy train` again"
+            )
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of pieces, special ones included."""
+        return int(self._processor.get_piece_size())
+
+    def encode(self, text: str) -> list[int]:
+        """Piece ids of a text, without begin and end."""
+        return list(self._processor.encode(text, out_type=int))
+
+    def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
+        """Piece ids of many texts, in order."""
+        return list(self._processor.encode(list(texts), out_type=int, num_threads=1))
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of piece ids; special ids vanish, but for the unknown piece's mark."""
+        return str(self._processor.decode(list(ids)))
+
+
+def _explain(message: str, vocab_size: int, num_pairs: int) -> str:
+    if match := re.search(r"<= (\d+)\.", message):
+        return (
+            f"{num_pairs} training pairs are too few for corpus.vocab_size = {vocab_size}: "
+            f"they yield at most {match[1]} pieces; lower vocab_size to {match[1]} or add text"
+        )
+    if match := re.search(r"required_chars\. \d+ vs (\d+)", message):
+        return (
+            f"corpus.vocab_size = {vocab_size} is too small: the characters of the corpus alone need {match[1]} "
+            f"pieces; raise vocab_size to {match[1]} or more"
+        )
+    return f"SentencePiece could not train {vocab_size} pieces on {num_pairs} pairs: {message.strip()}"

@@ -1,0 +1,94 @@
+"""What happens on the boards, written down: measurements into the dataset, states and references into its sessions.
+
+In: the events of a fleet, one at a time. Out: lines on disk, and what the user is told. Nothing is decided here.
+"""
+
+import datetime
+from collections.abc import Mapping
+
+from ..devices.events import Began, Dropped, Event, Read, Rested, Settled, Told, Uploaded
+from ..devices.job import AgentResult
+from ..devices.on_device.agent import REFERENCE
+from ..latency.dataset import LatencyDataset
+from ..latency.sessions import SessionLog
+from ..records import LatencyRecord, Measurement
+from ..spaces.translation import ArchConfig
+from .run import Progress
+
+
+class Ledger:
+    """Keeps the books of one run; whoever holds one holds the lock of the dataset.
+
+    Parameters
+    ----------
+    missing
+        What is to be measured, by key.
+    is_fleet
+        Name the board in what the user is told.
+
+    Attributes
+    ----------
+    dropped
+        Why each board that failed did.
+    """
+
+    def __init__(
+        self, dataset: LatencyDataset, missing: Mapping[str, ArchConfig], *, is_fleet: bool, progress: Progress
+    ) -> None:
+        self.dropped: dict[str, str] = {}
+        self._dataset, self._missing, self._is_fleet, self._progress = dataset, missing, is_fleet, progress
+        self._sessions: dict[str, SessionLog] = {}
+        self._uploaded, self._read = set[str](), set[tuple[str, str, str]]()
+
+    def enter(self, event: Event) -> None:
+        """Write the next event down."""
+        match event:
+            case Began(host, state):
+                if host not in self._sessions:
+                    emulated = self._dataset.context.device.emulated
+                    self._sessions[host] = SessionLog(self._dataset.path, host, state, emulated=emulated)
+            case Uploaded(host, key):
+                self._uploaded |= {key} & self._missing.keys()
+                self._update("upload to", len(self._uploaded), len(self._missing), host)
+            case Read(host, result):
+                self._enter_result(host, result)
+            case Settled(host, key, measurement):
+                self._append(host, key, measurement)
+            case Told(host, message):
+                self._progress.say(f"{host}: {message}" if self._is_fleet else message)
+            case Rested(host, state):
+                self._sessions[host].end(state)
+            case Dropped(host, error):
+                self.dropped[host] = str(error)
+                if self._is_fleet:
+                    self._progress.say(f"{host} drops out, what it has not finished goes to the others: {error}")
+
+    def _enter_result(self, host: str, result: AgentResult) -> None:
+        """Keep a timing of the reference; tell of each of a subnet, once: a board tells again of all that it holds."""
+        visit = (host, result.key, result.measured_at)
+        if result.key == REFERENCE:
+            self._sessions[host].add_reference(result.measured_at, result.measurement)
+        elif result.key in self._missing and visit not in self._read:
+            self._read.add(visit)
+            timing, error = result.measurement.total, result.measurement.error
+            unit = "ms, emulated" if self._dataset.context.device.emulated else "ms"
+            note = f"{timing.median_ms:.2f} {unit}" if timing else f"failed: {error}"
+            num_visits = len(self._missing) * self._dataset.context.device.measure.visits
+            self._update("measure on", min(len(self._read), num_visits), num_visits, host, note)
+
+    def _append(self, host: str, key: str, measurement: Measurement) -> None:
+        session = self._sessions[host].record
+        self._dataset.append(
+            LatencyRecord(
+                arch=self._missing[key],
+                measurement=measurement,
+                runtime=f"onnxruntime {session.state.onnxruntime_version}",
+                measured_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                session=session.session,
+            )
+        )
+
+    def _update(self, what: str, done: int, total: int, host: str, note: str = "") -> None:
+        words = [host, note] if self._is_fleet else [note]
+        stage = f"{what} {self._dataset.context.device.name}"
+        self._progress.update(stage, done, total, ": ".join(word for word in words if word))

@@ -1,0 +1,109 @@
+"""Which weights an architecture has in a run folder, and which of them a verb takes.
+
+In: a trained run and an architecture. Out: a subnet with the weights that it inherits from the supernet, or with those
+that it came to when it was trained alone. Nothing is trained here.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, get_args
+
+from ..errors import ConfigError, StaleInputError
+from ..records import SubnetCard, Weights
+from ..spaces.translation import ArchConfig
+from ..storage import read_record, sha256_file
+
+if TYPE_CHECKING:
+    from ..families.translation.network import Subnet
+    from .train import Trained
+
+ALONE: tuple[Weights, ...] = ("finetuned", "scratch")
+"""The weights of a subnet that was trained alone."""
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A subnet, where its weights come from, one line that says so, and their card if it was trained alone."""
+
+    subnet: "Subnet"
+    weights: Weights
+    note: str
+    card: SubnetCard | None = None
+
+
+def choose(state: "Trained", arch: ArchConfig, wanted: str | None) -> Weighted:
+    """The weights that are asked for; or, if none are, the best by rule.
+
+    The rule: finetuned weights, if there are some that count and if their validation loss is below that of the
+    inherited ones; else the inherited ones. Weights from scratch are never taken unasked.
+
+    Raises
+    ------
+    ConfigError
+        If `wanted` is no kind of weights.
+    StaleInputError
+        If the weights that are asked for are missing or no longer count.
+    """
+    if wanted is None:
+        return _best(state, arch)
+    for weights in ALONE:
+        if wanted == weights:
+            return _alone(state, arch, weights)
+    if wanted != "inherited":
+        raise ConfigError(f"unknown weights '{wanted}'; known: {', '.join(get_args(Weights))}")
+    return Weighted(state.subnet(arch), "inherited", "inherited weights")
+
+
+def trained_alone(state: "Trained", arch: ArchConfig) -> list[Weighted]:
+    """What an architecture has besides inherited weights, as far as it counts."""
+    found = []
+    for weights in ALONE:
+        try:
+            found.append(_alone(state, arch, weights))
+        except StaleInputError:
+            continue
+    return found
+
+
+def subnet_card(state: "Trained", arch: ArchConfig, weights: Weights) -> SubnetCard:
+    """Card of a subnet that was trained alone and counts.
+
+    It counts if its file is whole, and if corpus, tokenizer and, for finetuned weights, supernet are those of now.
+
+    Raises
+    ------
+    StaleInputError
+        If there is none, or it does not count.
+    """
+    verb = "mosdeploy finetune --from-scratch" if weights == "scratch" else "mosdeploy finetune"
+    files, supernet = state.run.workspace, state.card
+    path = files.subnet_path(arch.key, weights)
+    card = read_record(SubnetCard, files.subnet_card_path(arch.key, weights), verb)
+    made_from = (card.corpus_sha256, card.tokenizer_sha256, card.supernet_sha256 or supernet.supernet_sha256)
+    if made_from != (supernet.corpus_sha256, supernet.tokenizer_sha256, supernet.supernet_sha256):
+        raise StaleInputError(f"{path} was made from another supernet or corpus; run `{verb}` again")
+    if card.arch != arch or not path.exists() or sha256_file(path) != card.subnet_sha256:
+        raise StaleInputError(f"{path} is missing or is not the file of its card; run `{verb}` again")
+    return card
+
+
+def _best(state: "Trained", arch: ArchConfig) -> Weighted:
+    note = "inherited weights"
+    if state.run.workspace.subnet_card_path(arch.key, "finetuned").exists():
+        try:
+            finetuned = _alone(state, arch, "finetuned")
+            if finetuned.card and finetuned.card.loss < finetuned.card.start_loss:
+                return finetuned
+            note += ", since finetuning did not lower the validation loss"
+        except StaleInputError as error:
+            note += f", not finetuned ones: {error}"
+    return Weighted(state.subnet(arch), "inherited", note)
+
+
+def _alone(state: "Trained", arch: ArchConfig, weights: Weights) -> Weighted:
+    from ..supernet.checkpoint import load_subnet
+
+    card = subnet_card(state, arch, weights)
+    subnet = load_subnet(state.run.workspace.subnet_path(arch.key, weights), state.net)
+    start = "random" if weights == "scratch" else "inherited"
+    losses = f"validation loss {card.loss:.4f}, {card.start_loss:.4f} with {start} weights"
+    return Weighted(subnet, weights, f"{weights} weights of {card.steps} steps, {losses}", card)

@@ -1,0 +1,145 @@
+"""Frozen, strict models and the door through which text becomes one.
+
+In: JSON or TOML text, or plain data. Out: a `Record`, or a ConfigError that names the source, the dotted key, and for
+an unknown key the nearest known one. This file knows no field of any record.
+"""
+
+import difflib
+import json
+import re
+import textwrap
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import ConfigError
+
+
+class Record(BaseModel):
+    """A frozen, strict pydantic model: hashable, no unknown key, no silent conversion, no NaN or infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy with changes, as pydantic does, but without what `cached_property` computed from the old values."""
+        copy = super().model_copy(update=update, deep=deep)
+        for name in copy.__dict__.keys() - type(self).model_fields.keys():
+            del copy.__dict__[name]
+        return copy
+
+
+R = TypeVar("R", bound=Record)
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._]*(-[A-Za-z0-9._]+)*", text):
+        raise ValueError("a name holds letters, digits, '.', '_' and single '-' only")
+    return text
+
+
+Name = Annotated[str, Field(max_length=64), AfterValidator(_name)]
+"""What names files, devices and languages."""
+
+
+def parse(model: type[R], data: Any, source: str) -> R:
+    """Validate plain data (dicts, lists, numbers, strings) against a record type.
+
+    Parameters
+    ----------
+    model
+        The record type.
+    data
+        What `json.loads` or `tomllib.loads` returned.
+    source
+        Where the data came from, for the message: a file name or an option.
+
+    Raises
+    ------
+    ConfigError
+        With the source and every offending dotted key.
+    """
+    try:  # by way of JSON: strict mode then takes lists for tuples and nothing else
+        return model.model_validate_json(json.dumps(data, default=str))
+    except ValidationError as error:
+        lines = [_explain(model, item) for item in error.errors()]
+        raise ConfigError(f"{source}: " + "; ".join(lines)) from error
+
+
+def load_toml(model: type[R], path: Path) -> R:
+    """Read a TOML file into a record type.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or unreadable, is not UTF-8 TOML, or does not fit the record type.
+    """
+    return parse(model, read_toml(path), str(path))
+
+
+def parse_json_file(model: type[R], path: Path) -> R:
+    """Read a JSON file that a user wrote into a record type.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or unreadable, is not UTF-8 JSON, or does not fit the record type.
+    """
+    try:
+        return parse(model, json.loads(path.read_text(encoding="utf-8")), str(path))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid JSON: {error}") from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file as plain data.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or unreadable, or is not UTF-8 TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+
+
+def _explain(model: type[BaseModel], item: Any) -> str:
+    location: tuple[int | str, ...] = item["loc"]
+    key = ".".join(str(part) for part in location) or "(top level)"
+    if item["type"] == "extra_forbidden":
+        known = _known_keys(model, location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), known, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else "known keys: " + ", ".join(sorted(known))
+        return f"unknown key '{key}'; {hint}"
+    if item["type"] == "missing":
+        return f"missing key '{key}'"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"'{key}': {message}, got {textwrap.shorten(repr(item['input']), 80)}"
+
+
+def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    here: type[BaseModel] | None = model
+    for part in location:
+        if isinstance(part, int):  # an item of a tuple: its record type is already in hand
+            continue
+        here = _record_type(here.model_fields[part].annotation) if here and part in here.model_fields else None
+    return list(here.model_fields) if here else []
+
+
+def _record_type(annotation: Any) -> type[BaseModel] | None:
+    """Find the record type in an annotation such as `Layer`, `Layer | None` or `tuple[Layer, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _record_type(part))), None)

@@ -1,0 +1,1 @@
+"""Small regression models that rooms share."""

@@ -1,0 +1,113 @@
+"""A small ensemble of neural networks, for what a mean or a simpler model leaves over.
+
+In: features, standardised here, and residuals. Out: a correction and how far the members disagree. scikit-learn trains
+it; the weights are kept as plain numbers and evaluated with numpy, so that a saved predictor needs neither scikit-learn
+nor a pickle. Whether the ensemble is worth keeping is not decided here.
+"""
+
+import warnings
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from ..record import Record
+
+FloatArray = npt.NDArray[np.float64]
+
+HIDDEN_DIM = 32
+MEMBERS = 3
+MAX_ITERATIONS = 200
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Vector = tuple[Finite, ...]
+Matrix = tuple[Vector, ...]
+
+
+class Layer(Record):
+    """One linear layer: weight (in, out) and bias (out,)."""
+
+    weight: Matrix
+    bias: Vector
+
+
+class MlpEnsemble(Record):
+    """Networks of equal shape over standardised features; each member's layers follow one another."""
+
+    mean: Vector
+    deviation: Vector
+    output_scale: Finite
+    members: tuple[tuple[Layer, ...], ...]
+
+    def predict(self, features: npt.NDArray[Any]) -> tuple[FloatArray, FloatArray]:
+        """Correct a population.
+
+        Parameters
+        ----------
+        features
+            Shape (N, F).
+
+        Returns
+        -------
+        The correction and its standard deviation over the members, each of shape (N,).
+        """
+        inputs = (features - np.array(self.mean)) / np.array(self.deviation)
+        outputs = []
+        for layers in self.members:
+            x = inputs
+            for i, layer in enumerate(layers):
+                x = x @ np.array(layer.weight) + np.array(layer.bias)
+                if i < len(layers) - 1:
+                    x = np.maximum(x, 0.0)
+            outputs.append(x[:, 0])
+        stacked = np.array(outputs) * self.output_scale
+        return stacked.mean(axis=0), stacked.std(axis=0)
+
+
+def fit_mlp(features: FloatArray, residual: FloatArray, *, weight_decay: float) -> MlpEnsemble:
+    """Train the ensemble; the same data give the same weights.
+
+    Parameters
+    ----------
+    features
+        Shape (N, F).
+    residual
+        Shape (N,): what is left to explain; about zero on average.
+    weight_decay
+        Pull of the weights to zero, in units of one sample whose residual is one deviation.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPRegressor
+
+    mean, deviation = features.mean(axis=0), features.std(axis=0)
+    deviation[deviation == 0] = 1.0
+    scale = max(float(residual.std()), 1e-9)
+    members = []
+    for seed in range(MEMBERS):
+        network = MLPRegressor(
+            hidden_layer_sizes=(HIDDEN_DIM,),
+            solver="lbfgs",
+            alpha=weight_decay,
+            max_iter=MAX_ITERATIONS,
+            random_state=seed,
+        )
+        with warnings.catch_warnings():  # stopping early is regularisation too
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            network.fit((features - mean) / deviation, residual / scale)
+        members.append(
+            tuple(
+                Layer(weight=_matrix(weight), bias=tuple(bias.tolist()))
+                for weight, bias in zip(network.coefs_, network.intercepts_, strict=True)
+            )
+        )
+    return MlpEnsemble(
+        mean=tuple(mean.tolist()),
+        deviation=tuple(deviation.tolist()),
+        output_scale=scale,
+        members=tuple(members),
+    )
+
+
+def _matrix(array: FloatArray) -> Matrix:
+    return tuple(tuple(row) for row in array.tolist())

@@ -1,0 +1,210 @@
+"""Bytes on disk that are whole or not there: atomic writes, JSON Lines, locks, fingerprints.
+
+In: bytes, records. Out: files, and what they hold. This file knows no room's content.
+"""
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from io import FileIO
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .errors import ConfigError, MosdeployError, StaleInputError
+from .record import Record, parse
+
+R = TypeVar("R", bound=Record)
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Hex SHA-256 of bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(*parts: Record | str | int | float | None) -> str:
+    """Hex SHA-256 over records and plain values: the same content gives the same digits in every process."""
+    data = [part.model_dump(mode="json") if isinstance(part, Record) else part for part in parts]
+    return sha256_bytes(json.dumps(data, sort_keys=True, separators=(",", ":")).encode())
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full or read-only disk into a MosdeployError that names the file.
+
+    Raises
+    ------
+    MosdeployError
+        On any OSError; a full disk has a message of its own.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise MosdeployError(
+                f"no space left to write {path}; what was finished before is kept: "
+                "free some space and run the same command again"
+            ) from error
+        raise MosdeployError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def atomic_write(path: Path, data: bytes | str) -> None:
+    """Write a file whole or not at all: temporary file beside it, fsync, rename. One writer a file at a time.
+
+    Raises
+    ------
+    MosdeployError
+        If the disk is full or read-only.
+    """
+    content = data.encode() if isinstance(data, str) else data
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")  # always the same: what a kill left is written over
+        try:
+            with partial.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def replace_folder(new: Path, target: Path) -> None:
+    """Put a folder in the place of another, if there is one, in one step; the other is then where the new one was.
+
+    Raises
+    ------
+    OSError
+        If the disk is read-only, or the folders lie on different ones.
+    """
+    if not target.exists():
+        new.rename(target)
+    elif not _exchange(new, target):  # a file system, such as NFS, that can only rename
+        aside = new.with_name(f"{new.name}.old")
+        target.rename(aside)
+        new.rename(target)
+        aside.rename(new)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swap two paths in one step; False where the file system cannot."""
+    at_fdcwd, rename_exchange = -100, 2  # Linux, <fcntl.h> and <linux/fs.h>
+    library = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(library, "renameat2"):
+        return False
+    if library.renameat2(at_fdcwd, os.fsencode(first), at_fdcwd, os.fsencode(second), rename_exchange) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+        return False
+    raise OSError(code, os.strerror(code), str(second))
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write one record as indented JSON, atomically."""
+    atomic_write(path, record.model_dump_json(indent=2) + "\n")
+
+
+def read_record(model: type[R], path: Path, made_by: str) -> R:
+    """Read one record.
+
+    Parameters
+    ----------
+    made_by
+        The command that writes this file, for the message: `mosdeploy train`.
+
+    Raises
+    ------
+    StaleInputError
+        If the file is missing or unreadable, is not JSON or does not fit the record type.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise StaleInputError(f"{path} does not exist; run `{made_by}` first") from error
+    except OSError as error:
+        raise StaleInputError(f"{path} cannot be read: {error.strerror}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise StaleInputError(f"{path} is corrupt ({error}); delete it and run `{made_by}` again") from error
+    try:
+        return parse(model, data, str(path))
+    except ConfigError as error:
+        raise StaleInputError(f"{error}; delete it and run `{made_by}` again") from error
+
+
+def append_line(path: Path, data: Any) -> None:
+    """Append one JSON line and force it to disk; a torn last line left by a kill is cut off first.
+
+    Raises
+    ------
+    MosdeployError
+        If the disk is full; the file then holds only whole lines.
+    """
+    line = (data.model_dump_json() if isinstance(data, Record) else json.dumps(data)).encode() + b"\n"
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+", buffering=0) as file:  # unbuffered: closing must not write a rest after the truncation
+            end = _whole_lines_end(file)
+            file.truncate(end)
+            try:
+                rest = memoryview(line)
+                while rest:
+                    rest = rest[file.write(rest) :]
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(end)
+                raise
+
+
+def read_lines(path: Path) -> tuple[list[bytes], bool]:
+    """All whole lines of a JSON Lines file, and whether a torn last line was left out. A missing file has none."""
+    if not path.exists():
+        return [], False
+    content = path.read_bytes()
+    *whole, rest = content.split(b"\n")
+    return [line for line in whole if line], bool(rest)
+
+
+@contextlib.contextmanager
+def locked(path: Path, busy: MosdeployError) -> Iterator[None]:
+    """Hold an exclusive lock beside a file for as long as the block runs; the kernel frees it when the process dies.
+
+    Raises
+    ------
+    MosdeployError
+        `busy`, if another process holds the lock; or if the lock file cannot be written.
+    """
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = (path.parent / f".{path.name}.lock").open("w")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise busy from None
+        yield
+
+
+def _whole_lines_end(file: FileIO) -> int:
+    """Offset just past the last line end, read backwards in blocks; the file is not changed."""
+    position = file.seek(0, os.SEEK_END)
+    while position > 0:
+        start = max(0, position - 65536)
+        file.seek(start)
+        cut = file.read(position - start).rfind(b"\n")
+        if cut >= 0:
+            return start + cut + 1
+        position = start
+    return 0

@@ -1,0 +1,53 @@
+"""Where and in which precision a network trains.
+
+In: a `TrainingConfig`. Out: a device, the context in which the network computes, and the scaler of its loss.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+
+from ..config.sections import TrainingConfig
+from ..errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device, and the type of the network's matrix products."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, config: TrainingConfig, local_rank: int = 0) -> Self:
+        """Resolve `auto`: a GPU if there is one; bf16 on a GPU that has it, full precision elsewhere.
+
+        Parameters
+        ----------
+        local_rank
+            Which GPU of this machine.
+
+        Raises
+        ------
+        ConfigError
+            If `cuda` is asked for and there is none.
+        """
+        has_gpu = torch.cuda.is_available()
+        if config.compute == "cuda" and not has_gpu:
+            raise ConfigError("training.compute = 'cuda', but torch finds no GPU; set it to 'auto' or 'cpu'")
+        use_gpu = has_gpu and config.compute != "cpu"
+        device = torch.device("cuda", local_rank) if use_gpu else torch.device("cpu")
+        dtypes = {"none": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+        if config.amp == "auto":
+            return cls(device, torch.bfloat16 if use_gpu and torch.cuda.is_bf16_supported() else torch.float32)
+        return cls(device, dtypes[config.amp])
+
+    def autocast(self) -> torch.autocast:
+        """Context in which the network computes."""
+        narrow = self.dtype if self.dtype != torch.float32 else torch.bfloat16
+        return torch.autocast(self.device.type, dtype=narrow, enabled=self.dtype != torch.float32)
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """What keeps small gradients above the least number of fp16; in other precisions it does nothing."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)

@@ -1,0 +1,71 @@
+"""Profiles are found by name, the nearest folder first, and their files are checked."""
+
+from pathlib import Path
+
+import pytest
+
+from mosdeploy.config.device import at_host, list_profiles, load_profile
+from mosdeploy.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def no_user_profiles(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_shipped_devices_load(tmp_path):
+    names = [profile.name for profile in list_profiles(tmp_path)]
+    assert names == ["local", "rpi", "titanxp", "xeon"]
+    assert load_profile("local", tmp_path).kind == "local"
+    assert load_profile("rpi", tmp_path).host == "rpi"
+    assert load_profile("titanxp", tmp_path).provider == "CUDAExecutionProvider"
+
+
+def test_the_run_folder_wins_over_the_users_which_wins_over_the_shipped(tmp_path):
+    user = tmp_path / "config" / "mosdeploy" / "device_profiles"
+    write(user, "rpi", 'name = "rpi"\nhost = "of-the-user"\n')
+    assert load_profile("rpi", tmp_path).host == "of-the-user"
+    write(tmp_path / "device_profiles", "rpi", 'name = "rpi"\nhost = "of-the-run"\n')
+    assert load_profile("rpi", tmp_path).host == "of-the-run"
+    assert [x.host for x in list_profiles(tmp_path) if x.name == "rpi"] == ["of-the-run"]
+
+
+def test_an_unknown_device_names_the_known_ones(tmp_path):
+    with pytest.raises(ConfigError, match=r"unknown device 'rpj'; did you mean 'rpi'\?.*local, rpi, titanxp, xeon"):
+        load_profile("rpj", tmp_path)
+    with pytest.raises(ConfigError, match="unknown device"):
+        load_profile("../device_profiles/rpi", tmp_path)
+
+
+def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path):
+    path = write(tmp_path / "device_profiles", "x", 'name = "x"\nhots = "x"\n')
+    with pytest.raises(ConfigError, match=r"x\.toml: unknown key 'hots'; did you mean 'host'\?"):
+        load_profile("x", tmp_path)
+    path.write_text('name = "x"\n[measure]\nmin_repeats = 3\n')
+    with pytest.raises(ConfigError, match=r"'measure\.min_repeats'"):
+        list_profiles(tmp_path)
+
+
+def test_a_name_that_is_not_the_files_is_refused(tmp_path):
+    write(tmp_path / "device_profiles", "x", 'name = "y"\n')
+    with pytest.raises(ConfigError, match=r"must equal the name of the file, 'x', got 'y'"):
+        load_profile("x", tmp_path)
+
+
+def test_another_board_of_the_kind_differs_by_its_host_alone(tmp_path):
+    profile = load_profile("rpi", tmp_path)
+    other = at_host(profile, "pi2")
+    assert (other.alias, other.spelt) == ("pi2", "rpi --host pi2")
+    assert other.model_copy(update={"host": "rpi"}) == profile
+    assert (profile.alias, profile.spelt) == ("rpi", "rpi")
+    with pytest.raises(ConfigError, match="device 'rpi' on 'pi 2': 'host'"):
+        at_host(profile, "pi 2")
+    with pytest.raises(ConfigError, match="'local' is this machine"):
+        at_host(load_profile("local", tmp_path), "pi2")

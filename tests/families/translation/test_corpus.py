@@ -1,0 +1,210 @@
+import gzip
+import struct
+from pathlib import Path
+
+import pytest
+
+from mosdeploy.config.translation import CorpusConfig
+from mosdeploy.errors import ConfigError
+from mosdeploy.families.translation.corpus import load_corpus, normalise
+
+
+def pairs(count: int, start: int = 0) -> list[tuple[str, str]]:
+    return [(f"the {i}th house", f"das Haus Nummer {i}") for i in range(start, start + count)]
+
+
+def write_text(prefix: Path, rows: list[tuple[str, str]]) -> None:
+    for lang, side in (("en", 0), ("de", 1)):
+        Path(f"{prefix}.{lang}").write_text("".join(row[side] + "\n" for row in rows), encoding="utf-8")
+
+
+def write_mo(path: Path, entries: dict[str, str]) -> None:
+    """The .mo format: header, two tables of (length, offset), then the strings with a NUL behind each."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    catalog = sorted({"": "Content-Type: text/plain; charset=UTF-8\n", **entries}.items())
+    keys, values = ([text.encode() for text in side] for side in zip(*catalog, strict=True))
+    tables, strings = b"", b""
+    for text in [*keys, *values]:
+        tables += struct.pack("<II", len(text), 28 + 16 * len(keys) + len(strings))
+        strings += text + b"\0"
+    header = struct.pack("<IIIIIII", 0x950412DE, 0, len(keys), 28, 28 + 8 * len(keys), 0, 0)
+    path.write_bytes(header + tables + strings)
+
+
+def config(**fields: object) -> CorpusConfig:
+    return CorpusConfig(**{"train": "train", "valid_fraction": 0.1, "test_fraction": 0.1, **fields})  # type: ignore[arg-type]
+
+
+def test_a_rerun_and_an_extended_corpus_repeat_the_split(tmp_path: Path) -> None:
+    write_text(tmp_path / "train", pairs(300))
+    first, again = load_corpus(config(), tmp_path), load_corpus(config(), tmp_path)
+    assert first == again
+    write_text(tmp_path / "train", pairs(300, start=300) + pairs(300))
+    more = load_corpus(config(), tmp_path)
+    for name in ("train", "valid", "test"):
+        assert set(getattr(first, name)) < set(getattr(more, name))
+    assert more.sha256 != first.sha256
+
+
+def test_splits_share_no_source_and_lose_nothing(tmp_path: Path) -> None:
+    rows = [
+        (source.upper() if shout else source, f"{target} {shout}") for source, target in pairs(300) for shout in (0, 1)
+    ]
+    write_text(tmp_path / "train", rows)
+    corpus = load_corpus(config(), tmp_path)
+    splits = (corpus.train, corpus.valid, corpus.test)
+    sources = [{source.casefold() for source, _ in split} for split in splits]
+    assert not sources[0] & sources[1] and not sources[0] & sources[2] and not sources[1] & sources[2]
+    assert sorted(pair for split in splits for pair in split) == sorted(rows)
+    assert all(30 < len(split) < 100 for split in splits[1:])
+
+
+def test_each_reason_is_counted_once(tmp_path: Path) -> None:
+    bad = [
+        ("", "leer"),
+        ("leer", "  "),
+        ("bell \x07", "Glocke"),
+        ("OK", "OK"),
+        ("ab", "abcdefghi"),
+        ("x" * 161, "y" * 161),
+        ("the  0th house", "das Haus Nummer\u00a00"),
+    ]
+    write_text(tmp_path / "train", pairs(100) + bad)
+    corpus = load_corpus(config(max_pieces=10), tmp_path)
+    counts = {"empty": 2, "control": 1, "identical": 1, "length_ratio": 1, "too_long": 1, "duplicate": 1}
+    assert corpus.dropped == counts
+    assert len(corpus.train) + len(corpus.valid) + len(corpus.test) == 100
+
+
+def test_length_ratio_bound_is_inclusive(tmp_path: Path) -> None:
+    write_text(tmp_path / "train", [*pairs(100), ("ab", "abcdefgh")])
+    assert load_corpus(config(max_length_ratio=4.0), tmp_path).dropped == {}
+
+
+def test_held_out_files_stay_as_published_and_leave_the_training_pairs(tmp_path: Path) -> None:
+    write_text(tmp_path / "train", pairs(20))
+    write_text(tmp_path / "valid", [*pairs(2), ("the 3th house", "anders")])
+    write_text(tmp_path / "test", [("The  3th house", "Drei…"), ("same", "same"), ("", "leer")])
+    corpus = load_corpus(config(valid="valid", test="test"), tmp_path)
+    assert corpus.test == (("The  3th house", "Drei…"), ("same", "same"))
+    assert corpus.valid == tuple(pairs(2))
+    assert corpus.train == (pairs(20)[2], *pairs(20)[4:])
+    assert corpus.dropped == {"empty": 1, "held_out": 1 + 3}
+
+
+def test_gzip_and_byte_order_mark_read_like_plain_text(tmp_path: Path) -> None:
+    write_text(tmp_path / "train", pairs(100))
+    plain = load_corpus(config(), tmp_path)
+    content = (tmp_path / "train.en").read_bytes()
+    (tmp_path / "train.en").unlink()
+    (tmp_path / "train.en.gz").write_bytes(gzip.compress(b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n")))
+    assert load_corpus(config(), tmp_path) == plain
+
+
+def test_tsv_reads_like_text(tmp_path: Path) -> None:
+    write_text(tmp_path / "train", pairs(100))
+    (tmp_path / "train.tsv").write_text("".join(f"{source}\t{target}\n" for source, target in pairs(100)))
+    assert load_corpus(config(format="tsv", train="train.tsv"), tmp_path) == load_corpus(config(), tmp_path)
+
+
+def test_tsv_with_another_number_of_columns_names_the_line(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_text("a\tb\n\nc\td\te\n")
+    with pytest.raises(ConfigError, match=r"train\.tsv, line 3: 3 columns"):
+        load_corpus(config(format="tsv", train="train.tsv"), tmp_path)
+
+
+def test_gettext_takes_the_target_language_and_leaves_plurals_and_contexts_out(tmp_path: Path) -> None:
+    entries = dict(pairs(60))
+    write_mo(tmp_path / "de_AT/LC_MESSAGES/a.mo", {**entries, "menu\x04Open": "Öffnen", "day\0days": "Tag\0Tage"})
+    write_mo(tmp_path / "fr/LC_MESSAGES/a.mo", {"house": "maison"})
+    corpus = load_corpus(config(format="gettext", train="."), tmp_path)
+    everything = {*corpus.train, *corpus.valid, *corpus.test}
+    assert everything == {*pairs(60), ("Open", "Öffnen")}
+    assert corpus.dropped == {"plural": 1}
+    one_file = load_corpus(config(format="gettext", train="de_AT/LC_MESSAGES/a.mo"), tmp_path)
+    assert one_file == corpus
+
+
+def test_gettext_without_the_language_lists_those_there_are(tmp_path: Path) -> None:
+    write_mo(tmp_path / "fr/LC_MESSAGES/a.mo", {"house": "maison"})
+    write_mo(tmp_path / "es/LC_MESSAGES/a.mo", {"house": "casa"})
+    with pytest.raises(ConfigError, match=r"no catalog of 'de'; it has: es, fr"):
+        load_corpus(config(format="gettext", train="."), tmp_path)
+
+
+def test_gettext_of_an_installed_package(tmp_path: Path) -> None:
+    pytest.importorskip("jupyterlab_language_pack_fr_FR")
+    name = "package:jupyterlab-language-pack-fr-FR"
+    corpus = load_corpus(config(format="gettext", train=name, target_lang="fr"), tmp_path)
+    assert len(corpus.train) > 2000
+    assert set(corpus.dropped) >= {"plural", "identical", "duplicate"}
+
+
+def test_missing_package_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="pip install no-such-language-pack"):
+        load_corpus(config(format="gettext", train="package:no-such-language-pack"), tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no catalog at all", b"\xde\x12\x04\x95\0\0\0\0\x05\0\0\0\x1c\0\0\0"])
+def test_broken_catalog_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.mo").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"a\.mo: not a gettext"):
+        load_corpus(config(format="gettext", train="a.mo"), tmp_path)
+
+
+def test_unequal_line_counts_give_both(tmp_path: Path) -> None:
+    write_text(tmp_path / "train", pairs(7))
+    (tmp_path / "train.de").write_text("eins\nzwei\n")
+    with pytest.raises(ConfigError, match=r"train\.en has 7 lines, .*train\.de has 2;"):
+        load_corpus(config(), tmp_path)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_not_utf8_names_file_and_line(tmp_path: Path, packed: bool) -> None:
+    write_text(tmp_path / "train", pairs(3))
+    content = "eins\nzwölf\ndrei\n".encode("latin-1")
+    (tmp_path / "train.de").unlink()
+    (tmp_path / ("train.de.gz" if packed else "train.de")).write_bytes(gzip.compress(content) if packed else content)
+    with pytest.raises(ConfigError, match=r"train\.de(\.gz)?, line 2: not UTF-8"):
+        load_corpus(config(), tmp_path)
+
+
+def test_truncated_gzip_is_named(tmp_path: Path) -> None:
+    write_text(tmp_path / "train", pairs(300))
+    packed = gzip.compress((tmp_path / "train.de").read_bytes())
+    (tmp_path / "train.de").unlink()
+    (tmp_path / "train.de.gz").write_bytes(packed[:-40])
+    with pytest.raises(ConfigError, match=r"train\.de\.gz: cannot be read"):
+        load_corpus(config(), tmp_path)
+
+
+def test_missing_file_names_both_spellings(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"train\.en: no such file \(nor train\.en\.gz\)"):
+        load_corpus(config(), tmp_path)
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        load_corpus(config(format="tsv"), tmp_path)
+    with pytest.raises(ConfigError, match=r"no such \.mo file or folder"):
+        load_corpus(config(format="gettext"), tmp_path)
+
+
+def test_empty_corpora(tmp_path: Path) -> None:
+    write_text(tmp_path / "train", [])
+    with pytest.raises(ConfigError, match=r"corpus\.train 'train' is empty"):
+        load_corpus(config(), tmp_path)
+    write_text(tmp_path / "train", [("OK", "OK"), ("", "")])
+    with pytest.raises(ConfigError, match=r"no pair is left to train on \(dropped: empty 1, identical 1\)"):
+        load_corpus(config(), tmp_path)
+    write_text(tmp_path / "train", pairs(10))
+    with pytest.raises(ConfigError, match="no validation pairs"):
+        load_corpus(config(valid_fraction=0.0), tmp_path)
+    with pytest.raises(ConfigError, match="add up to 1"):
+        load_corpus(config(valid_fraction=0.5, test_fraction=0.5), tmp_path)
+    write_text(tmp_path / "valid", [("", "leer")])
+    with pytest.raises(ConfigError, match="'valid' is empty"):
+        load_corpus(config(valid="valid"), tmp_path)
+
+
+def test_normalise_is_idempotent() -> None:
+    text = "ﬁle…\u00a0 e\u0301 \u3000Ａ"
+    assert normalise(text) == "file... é A"
+    assert normalise(normalise(text)) == normalise(text)

@@ -1,0 +1,98 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from example_spaces import WMT
+
+from mosdeploy.errors import ConfigError
+from mosdeploy.families.translation.hat import FEATURE_COLUMNS, TIME_COLUMNS, fit_hat, read_hat
+from mosdeploy.latency.fitting import measure_errors
+from mosdeploy.spaces.spec import Workload
+
+PUBLISHED = Path(__file__).parents[4] / "shared" / "data" / "hat"
+HEAD = ",".join((*FEATURE_COLUMNS, *TIME_COLUMNS, "latency_std_encoder", "latency_std_decoder"))
+ROW = "512,6,1877.3,6.0,640,3,1706.7,6.0,2.7,1.3,1990.1,5932.6,413.9,45.9"
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "wmt14ende_board.csv"
+
+
+def test_a_row_is_read_as_it_stands(path):
+    path.write_text(f"{HEAD}\n{ROW}\n")
+    data = read_hat(path)
+    np.testing.assert_array_equal(data.rows, [[512, 6, 1877.3, 6, 640, 3, 1706.7, 6, 2.7, 1.3]])
+    assert data.latency_ms == pytest.approx([1990.1 + 5932.6])
+
+
+def test_averages_of_a_space_come_back_as_a_predictor(path, space, workload, true_latency, draw):
+    genes, unseen = draw(80, seed=1), draw(50, seed=2)
+    rows = [
+        ",".join(map(repr, [*averages.tolist(), 0.25 * ms, 0.75 * ms, 0.0, 0.0]))
+        for averages, ms in zip(space.aggregate_genes(genes), true_latency(genes).tolist(), strict=True)
+    ]
+    path.write_text("\n".join([HEAD, *rows]) + "\n")
+    predictor = fit_hat(read_hat(path), space, workload, 500, device="board", licence="MIT")
+    assert predictor.card.left_out == ()
+    assert (predictor.card.runtime, predictor.card.source) == ("PyTorch eager (HAT's code)", path.name)
+    assert predictor.card.licence == "MIT"
+    np.testing.assert_allclose(predictor.predict(unseen), true_latency(unseen), rtol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a,b\n1,2\n", "not in HAT's format: no column encoder_embed_dim"),
+        (f"{HEAD}\n", "holds no rows"),
+        ("", "not in HAT's format"),
+        (f"{HEAD}\n{ROW}\n{ROW.replace('1706.7', 'wide')}\n", "line 3: decoder_ffn_embed_dim_avg is 'wide'"),
+        (f"{HEAD}\n{ROW.replace('5932.6', '-1')}\n", "line 2: latency_mean_decoder is '-1'"),
+        (f"{HEAD}\n{ROW.replace('5932.6', 'nan')}\n", "line 2: latency_mean_decoder is 'nan'"),
+        (f"{HEAD}\n512,6\n", "line 2: encoder_ffn_embed_dim_avg is None"),
+    ],
+)
+def test_a_bad_file_is_refused_with_line_and_column(path, content, message):
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        read_hat(path)
+
+
+def test_a_missing_or_binary_file_is_refused(path):
+    with pytest.raises(ConfigError, match="no such file"):
+        read_hat(path)
+    path.write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(ConfigError, match="not a CSV text file"):
+        read_hat(path)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_hat(path.parent)
+
+
+def test_too_few_rows_or_rows_of_another_space_are_refused(path, space, workload):
+    path.write_text("\n".join([HEAD, *[ROW] * 7]))
+    with pytest.raises(ConfigError, match=r"board\.csv holds 7 rows; a fit needs at least 8"):
+        fit_hat(read_hat(path), space, workload, 500, device="board")
+    path.write_text("\n".join([HEAD, *[ROW] * 8]))
+    with pytest.raises(ConfigError, match="no row has encoder_embed_dim 32, only 512"):
+        fit_hat(read_hat(path), space, workload, 500, device="board")
+
+
+@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="HAT's published data are not beside the checkout")
+@pytest.mark.parametrize(
+    ("name", "spans", "limit"),
+    [
+        ("wmt14ende_cpu_raspberrypi", [(0, 120)], 1.0),
+        ("wmt14ende_cpu_xeon", [], 5.2),
+        ("wmt14ende_gpu_titanxp", [(0, 14), (1263, 1400)], 2.2),
+    ],
+)
+def test_published_data_their_throttled_blocks_and_the_error_on_the_last_rows(name, spans, limit):
+    space = WMT
+    data = read_hat(PUBLISHED / f"{name}.csv")
+    train = data[:1400]
+    predictor = fit_hat(train, space, Workload(beam=5), 32768, device="board", try_mlp=False)
+    assert [(block.start, block.stop) for block in predictor.card.left_out] == [
+        (pytest.approx(start, abs=5), pytest.approx(stop, abs=5)) for start, stop in spans
+    ]
+    test = data[1600:]
+    assert measure_errors(predictor.predict_rows(test.rows), test.latency_ms).mape_percent <= limit

@@ -1,0 +1,88 @@
+"""What the ranks of test_ranks run: forked from a server that has torch loaded, so that a start costs little."""
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mosdeploy.config.sections import SupernetConfig, TrainingConfig
+from mosdeploy.errors import ConfigError, MosdeployError
+from mosdeploy.families.translation.dataset import Batches, Ragged, TokenizedPairs, ordered_batches
+from mosdeploy.record import parse
+from mosdeploy.spaces.translation import SearchSpace
+from mosdeploy.supernet.checkpoint import save_supernet
+from mosdeploy.training import distributed as ranks_module
+from mosdeploy.training.trainer import fresh_supernet, train
+
+Job = dict[str, Any]
+
+
+def start(size: int, task: Callable[[Job, int], object], job: Job) -> list[ForkServerProcess]:
+    """Start a task on so many ranks; what it returns, or its error, is in `answer-RANK` of the job's folder."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["mosdeploy.training.trainer", "torch._dynamo"])  # which every optimiser loads
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = str(listener.getsockname()[1])
+    processes = [context.Process(target=_run, args=(size, rank, port, task, job)) for rank in range(size)]
+    for process in processes:
+        process.start()
+    return processes
+
+
+def _run(size: int, rank: int, port: str, task: Callable[[Job, int], object], job: Job) -> None:
+    names = {"WORLD_SIZE": size, "RANK": rank, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in names.items()})
+    try:
+        answer = task(job, rank)
+    except MosdeployError as error:
+        answer = f"error: {error}"
+    Path(job["folder"], f"answer-{rank}").write_text(json.dumps(answer))
+
+
+def train_supernet(job: Job, rank: int) -> None:
+    """Train a tiny supernet; the job may stop one rank by a signal after an update."""
+    folder, config = Path(job["folder"]), parse(TrainingConfig, job["config"], "job")
+    rng = np.random.default_rng(0)
+    sources = [rng.integers(4, 16, rng.integers(1, 7)).tolist() for _ in range(60)]
+    pairs = TokenizedPairs(Ragged.of(sources), Ragged.of([source[0]] * len(source) for source in sources), 0)
+    seed = rank if job.get("seeds_differ") else 0
+    net = fresh_supernet(parse(SearchSpace, job["space"], "job"), 16, SupernetConfig(), seed)
+
+    def stop(update: int, *numbers: float) -> None:
+        if (update, rank) == (job.get("stop_at"), job.get("stopped_rank")):
+            os.kill(os.getpid(), signal.Signals[job["signal"]])
+
+    with ranks_module.joined(config) as ranks:
+        batches = Batches(pairs, config.tokens_per_batch, config.seed)
+        paths = folder / "state.pt", folder / "log.jsonl"
+        train(net, batches, ordered_batches(pairs, 40), config, *paths, "x", stop, ranks)
+        if ranks.is_first:
+            save_supernet(folder / "supernet.pt", net)
+
+
+def exchange(job: Job, rank: int) -> list[object]:
+    """A word from the first rank, and sums of tensors that do not fit into one message."""
+    import torch
+
+    def task() -> str:
+        if job["fails"]:
+            raise ConfigError("no corpus")
+        return "a word: two"
+
+    def not_mine() -> str:
+        raise AssertionError("only the first rank has a task")
+
+    ranks_module.BUCKET_ELEMENTS = 5
+    with ranks_module.joined(TrainingConfig(compute="cpu", rank_timeout_s=60.0)) as ranks:
+        word = ranks.first("prepare", not_mine if rank else task)
+        tensors = [torch.full((2, 2), 1.0 + rank), torch.tensor(5.0), torch.arange(7.0) * rank]
+        ranks.add(tensors)
+        return [word, *(tensor.tolist() for tensor in tensors), ranks.total(0.5 + rank)]

@@ -1,0 +1,231 @@
+"""A run that never happened, as records, for the report's tests."""
+
+import numpy as np
+from example_spaces import space_of
+
+from mosdeploy.config.device import DeviceProfile
+from mosdeploy.records import (
+    BundleManifest,
+    Candidate,
+    Deployment,
+    DeviceState,
+    LatencyContext,
+    LatencyRecord,
+    Limits,
+    Measurement,
+    ParityReport,
+    PredictorCard,
+    Scores,
+    ScoreTable,
+    SearchResult,
+    SelfTest,
+    SupernetCard,
+    Timing,
+)
+from mosdeploy.report import ReportInputs
+from mosdeploy.spaces.costs import num_macs, num_parameters
+from mosdeploy.spaces.spec import Workload
+from mosdeploy.spaces.translation import ArchConfig
+
+SPACE = space_of(
+    embed_dim=(128, 192),
+    layers=(1, 2, 3),
+    ffn_dim=(128, 256, 512),
+    heads=(2, 4),
+    qkv_dim=192,
+    cross_span=(1, 2),
+    norm="pre",
+)
+VOCAB = 1500
+WORKLOAD = Workload(source_len=20, decode_steps=20)
+DEVICE = DeviceProfile(name="rpi", description="Raspberry Pi 4, 64-bit.")
+LIMIT_MS = 12.0
+
+
+def digest(letter: str) -> str:
+    return letter * 64
+
+
+def latency_ms(arch: ArchConfig) -> float:
+    """A made-up law: 1 ms and 5 ms for each million multiply-accumulates."""
+    return 1.0 + 5e-6 * num_macs(SPACE, arch, VOCAB, WORKLOAD.source_len, WORKLOAD.decode_steps) / 20
+
+
+def loss(arch: ArchConfig) -> float:
+    return 2.2 + 1.6e6 / num_parameters(SPACE, arch, VOCAB)
+
+
+def timing(median_ms: float) -> Timing:
+    return Timing(median_ms=median_ms, p90_ms=median_ms * 1.06, minimum_ms=median_ms * 0.97, repeats=15)
+
+
+def candidate(arch: ArchConfig, measured_ms: float | None = None) -> Candidate:
+    parameters = num_parameters(SPACE, arch, VOCAB)
+    return Candidate(
+        arch=arch,
+        loss=loss(arch),
+        predicted_ms=latency_ms(arch),
+        num_parameters=parameters,
+        size_bytes=4 * parameters,
+        measured_ms=measured_ms,
+    )
+
+
+def archs(count: int, seed: int) -> list[ArchConfig]:
+    rng = np.random.default_rng(seed)
+    return [SPACE.sample(rng) for _ in range(count)]
+
+
+def search_result(*, verified: bool = True, limit_ms: float | None = LIMIT_MS) -> SearchResult:
+    front: list[Candidate] = []
+    for arch in sorted(archs(300, seed=1), key=latency_ms):
+        if not front or loss(arch) < front[-1].loss:
+            front.append(candidate(arch))
+    allowed = [x for x in front if limit_ms is None or latency_ms(x.arch) < limit_ms]
+    finalists = [x.model_copy(update={"measured_ms": latency_ms(x.arch) * 1.03}) for x in allowed[-4:]]
+    winner = max((x for x in finalists if limit_ms is None or (x.measured_ms or 0) < limit_ms), key=lambda x: -x.loss)
+    return SearchResult(
+        device="rpi",
+        workload=WORKLOAD,
+        limits=Limits(max_latency_ms=limit_ms),
+        space_sha256=digest("a"),
+        supernet_sha256=digest("b"),
+        predictor_sha256=digest("c"),
+        winner=winner if verified else winner.model_copy(update={"measured_ms": None}),
+        verified=verified,
+        finalists=tuple(finalists) if verified else (),
+        front=tuple(front),
+        num_evaluated=1234,
+        seed=1,
+    )
+
+
+def manifest(arch: ArchConfig) -> BundleManifest:
+    return BundleManifest(
+        name="winner-fp32",
+        precision="fp32",
+        beam=1,
+        length_penalty=0.6,
+        source_lang="en",
+        target_lang="fr",
+        pad_id=0,
+        unk_id=1,
+        bos_id=2,
+        eos_id=3,
+        vocab_size=VOCAB,
+        max_source_len=128,
+        max_decode_steps=192,
+        arch=arch,
+        num_parameters=num_parameters(SPACE, arch, VOCAB),
+        workload=WORKLOAD,
+        device="rpi",
+        made_from={"supernet": digest("b"), "tokenizer": digest("d")},
+        parity=ParityReport(num_pairs=64, identical=64, torch_bleu=24.1, bundle_bleu=24.1),
+        self_test=(
+            SelfTest(source="Save file", source_ids=(5, 6, 3), output_ids=(7, 8), output="Enregistrer le fichier"),
+            SelfTest(source="<b>Close & quit</b>", source_ids=(5, 3), output_ids=(9,), output="Fermer"),
+        ),
+        sha256={"model.onnx": digest("e"), "tokenizer.model": digest("d")},
+    )
+
+
+def deployment(median_ms: float, device: DeviceProfile = DEVICE) -> Deployment:
+    state = DeviceState(
+        machine="aarch64",
+        cpu_model="Cortex-A72",
+        cores=4,
+        memory_bytes=4 * 2**30,
+        memory_available_bytes=3 * 2**30,
+        governor="performance",
+        frequency_mhz=1800.0,
+        temperature_c=51.0,
+        load_1min=0.08,
+        python_version="3.11.2",
+        onnxruntime_version="1.22.0",
+        providers=("CPUExecutionProvider",),
+    )
+    return Deployment(
+        device=device,
+        state=state,
+        bundle="winner-fp32",
+        bundle_sha256=digest("f"),
+        remote_dir="~/.cache/mosdeploy/bundles/winner-fp32",
+        self_test_passed=True,
+        measurement=Measurement(total=timing(median_ms), load_ms=84.0, peak_memory_bytes=91 * 2**20),
+        limit_ms=LIMIT_MS,
+        deployed_at="2025-03-01T12:30:00Z",
+    )
+
+
+def card() -> PredictorCard:
+    return PredictorCard(
+        device="rpi",
+        workload="sentence",
+        space_sha256=digest("a"),
+        dataset_sha256=digest("9"),
+        num_samples=30,
+        num_rejected=1,
+        uses_mlp=True,
+        mape_percent=2.31,
+        within_5_percent=93.3,
+        within_10_percent=100.0,
+        kendall_tau=0.941,
+    )
+
+
+def supernet() -> SupernetCard:
+    return SupernetCard(
+        made_from=digest("8"),
+        space_sha256=digest("a"),
+        corpus_sha256=digest("7"),
+        tokenizer_sha256=digest("d"),
+        supernet_sha256=digest("b"),
+        updates=700,
+        vocab_size=VOCAB,
+        routing="neuron",
+        num_experts=2,
+        largest_loss=2.71,
+        smallest_loss=3.32,
+        train_seconds=312.0,
+    )
+
+
+def scores(winner: ArchConfig) -> ScoreTable:
+    def one(arch: ArchConfig, bleu: float) -> Scores:
+        parameters = num_parameters(SPACE, arch, VOCAB)
+        return Scores(
+            arch=arch, num_parameters=parameters, bleu=bleu, chrf=bleu + 22.5, loss=loss(arch), num_pairs=180, beam=1
+        )
+
+    subnets = {"largest": one(SPACE.largest, 25.2), "smallest": one(SPACE.smallest, 17.4), "winner": one(winner, 24.1)}
+    return ScoreTable(supernet_sha256=digest("b"), corpus_sha256=digest("7"), subnets=subnets)
+
+
+def full_inputs(device: DeviceProfile = DEVICE, bundle_ms: float = 11.4) -> ReportInputs:
+    """Everything that a finished run has."""
+    search = search_result()
+    noise = np.random.default_rng(3).normal(1.0, 0.025, 30)
+    records = tuple(
+        LatencyRecord(
+            arch=arch,
+            measurement=Measurement(total=timing(latency_ms(arch) * float(factor))),
+            runtime="onnxruntime 1.22.0",
+            measured_at="2025-03-01T12:00:00Z",
+            session="s1",
+        )
+        for arch, factor in zip(archs(30, seed=2), noise, strict=True)
+    )
+    return ReportInputs(
+        search=search,
+        context=LatencyContext(
+            dataset_id="d1", device=device, workload=WORKLOAD, space_sha256=digest("a"), vocab_size=VOCAB
+        ),
+        records=records,
+        predicted_ms=tuple(latency_ms(x.arch) for x in records),
+        card=card(),
+        manifest=manifest(search.winner.arch),
+        bundle_size_bytes=9_400_000,
+        deployments=(deployment(bundle_ms, device),),
+        scores=scores(search.winner.arch),
+        supernet=supernet(),
+    )

@@ -1,0 +1,97 @@
+from pathlib import Path
+
+import pytest
+from walking import PROTOCOL, Silent
+
+from mosdeploy import pipeline
+from mosdeploy.errors import ConfigError, ExportError
+from mosdeploy.pipeline.precision_selection import decide
+from mosdeploy.records import PrecisionCandidate, PrecisionChoice
+from mosdeploy.spaces.spec import Workload
+from mosdeploy.storage import read_record
+
+
+def weighed(*candidates: PrecisionCandidate) -> PrecisionChoice:
+    return PrecisionChoice(
+        device="rpi",
+        workload=Workload(),
+        made_from="",
+        max_bleu_drop=9.0,
+        num_pairs=10,
+        torch_bleu=30.0,
+        precision=None,
+        candidates=candidates,
+    )
+
+
+FP32 = PrecisionCandidate(precision="fp32", latency_ms=100.0, bleu=30.0)
+INT8 = PrecisionCandidate(precision="int8", latency_ms=40.0, bleu=29.75)
+INT4 = PrecisionCandidate(precision="int4", latency_ms=20.0, bleu=29.5)
+BROKEN = PrecisionCandidate(precision="int8-int4-logits", error="no kernel")
+
+
+@pytest.mark.parametrize(
+    ("max_bleu_drop", "expected", "verdicts"),
+    [
+        (0.5, "int4", ["slower", "slower", "chosen", "failed: no kernel"]),
+        (0.3, "int8", ["slower", "chosen", "loses 0.50 BLEU, 0.3 allowed", "failed: no kernel"]),
+        (0.0, "fp32", ["chosen", "loses 0.25 BLEU, 0 allowed", "loses 0.50 BLEU, 0 allowed", "failed: no kernel"]),
+    ],
+)
+def test_the_fastest_that_keeps_the_limit(max_bleu_drop: float, expected: str, verdicts: list[str]) -> None:
+    choice = decide(weighed(FP32, INT8, INT4, BROKEN), max_bleu_drop)
+    assert (choice.precision, choice.max_bleu_drop) == (expected, max_bleu_drop)
+    assert [candidate.verdict for candidate in choice.candidates] == verdicts
+
+
+def test_better_than_torch_is_no_loss_and_nothing_may_be_left() -> None:
+    assert decide(weighed(INT8.model_copy(update={"bleu": 31.0})), 0.0).precision == "int8"
+    assert decide(weighed(INT4, BROKEN), 0.3).precision is None
+
+
+class Told(Silent):
+    """Progress that remembers what was measured and translated."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+
+    def update(self, stage: str, done: int, total: int, note: str = "") -> None:
+        self.stages.append(f"{stage}, {note.split(':')[0].split()[0]}")
+
+
+def use_device(root: Path, settings: str) -> None:
+    text = f'name = "local"\nkind = "local"\nwork_dir = "{root / "device"}"\n{settings}\n' + PROTOCOL
+    (root / "device_profiles" / "local.toml").write_text(text)
+
+
+def test_auto_measures_translates_and_exports_once(folder: Path) -> None:
+    use_device(folder, 'precisions = ["fp32", "int8-int4-logits"]')
+    run, told = pipeline.open_run(folder), Told()
+    exported = pipeline.export(run, "largest", "auto", None, told, max_bleu_drop=100.0)
+    choice = exported.choice
+    assert choice is not None and choice.precision == exported.manifest.precision
+    assert [candidate.precision for candidate in choice.candidates] == ["fp32", "int8-int4-logits"]
+    assert all(x.latency_ms and x.size_bytes and x.bleu is not None for x in choice.candidates)
+    assert choice.candidates[1].size_bytes < choice.candidates[0].size_bytes
+    assert choice.candidates[0].bleu == choice.torch_bleu and choice.num_pairs > 8
+    assert sorted(told.stages) == sorted(
+        [f"{stage}, {x.precision}" for stage in ("measure on local", "translate") for x in choice.candidates]
+    )
+    (path,) = (folder / "precisions").iterdir()
+    assert read_record(PrecisionChoice, path, "") == choice
+    again = Told()
+    assert pipeline.export(run, "largest", "auto", None, again, max_bleu_drop=100.0).choice == choice
+    assert again.stages == []
+
+
+def test_what_fails_on_the_device_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_device(folder, 'precisions = ["fp32"]')
+    monkeypatch.setattr("mosdeploy.export.candidate.build_candidate", lambda *settings: b"no model")
+    with pytest.raises(ExportError, match=r"no precision runs on local.*fp32: failed: "):
+        pipeline.export(pipeline.open_run(folder), "largest", "auto", None, Silent())
+
+
+def test_an_emulated_device_chooses_nothing(folder: Path) -> None:
+    use_device(folder, "emulated = true")
+    with pytest.raises(ConfigError, match="emulated device: its times mean nothing"):
+        pipeline.export(pipeline.open_run(folder), "largest", "auto", None, Silent())

@@ -1,0 +1,360 @@
+import contextlib
+import errno
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mosdeploy.config.lookup import lookup_dirs, shipped_dir
+from mosdeploy.errors import DeviceBusyError, MosdeployError, StaleInputError
+from mosdeploy.record import Record
+from mosdeploy.storage import (
+    append_line,
+    atomic_write,
+    disk_errors,
+    fingerprint,
+    locked,
+    read_lines,
+    read_record,
+    replace_folder,
+    sha256_bytes,
+    sha256_file,
+    write_record,
+)
+from mosdeploy.workspace import Workspace
+
+
+class Note(Record):
+    text: str
+    weight: float = 1.0
+
+
+BUSY = DeviceBusyError("another profile is running on 'rpi'; wait for it")
+
+# -- names and fingerprints ----------------------------------------------------------------------------------------
+
+
+def test_every_file_lies_in_the_run_folder(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    paths = [getattr(workspace, name) for name, kind in vars(Workspace).items() if isinstance(kind, property)]
+    paths += [
+        workspace.latency_path("rpi", "s"),
+        workspace.predictor_path("rpi", "s"),
+        workspace.deployment_path("rpi"),
+        workspace.deployment_path("rpi", "pi2"),
+    ]
+    assert len(set(paths)) == len(paths)
+    assert all(path.is_relative_to(tmp_path) for path in paths)
+
+
+def test_deployments_tell_the_boards_of_a_kind_apart(tmp_path: Path) -> None:
+    workspace, boards = Workspace(tmp_path), [("local", None), ("rpi", None), ("rpi", "pi2")]
+    for device, host in boards:
+        path = workspace.deployment_path(device, host)
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert workspace.deployed_to() == boards
+
+
+def test_lookup_prefers_the_run_folder_and_ends_with_the_shipped(tmp_path: Path) -> None:
+    dirs = lookup_dirs("device_profiles", tmp_path)
+    assert dirs[0] == tmp_path / "device_profiles"
+    assert dirs[-1] == shipped_dir("device_profiles")
+    assert len(dirs) == 3
+
+
+def test_sha256_of_the_empty_string(tmp_path: Path) -> None:
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    (tmp_path / "empty").touch()
+    assert sha256_bytes(b"") == sha256_file(tmp_path / "empty") == empty
+
+
+def test_fingerprint_by_hand_and_by_content() -> None:
+    assert fingerprint("a", 1, None) == sha256_bytes(b'["a",1,null]')
+    assert fingerprint(Note(text="a")) == fingerprint(Note(text="a", weight=1.0))
+    assert fingerprint(Note(text="a")) != fingerprint(Note(text="a", weight=1.5))
+    assert fingerprint("a", "b") != fingerprint("ab")
+
+
+def test_fingerprint_is_the_same_in_another_process() -> None:
+    code = "from mosdeploy.storage import fingerprint; print(fingerprint('ß', 0.1, None))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    assert done.stdout.strip() == fingerprint("ß", 0.1, None)
+
+
+# -- records -------------------------------------------------------------------------------------------------------
+
+
+def test_record_there_and_back(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "note.json"
+    write_record(path, Note(text="größer", weight=0.1))
+    assert read_record(Note, path, "mosdeploy train") == Note(text="größer", weight=0.1)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist; run `mosdeploy train` first"),
+        (b"", "is corrupt"),
+        (b'{"text": "a"', "is corrupt"),
+        (b'{"text": "\xff"}', "is corrupt"),
+        (b'{"txt": "a"}', "unknown key 'txt'; did you mean 'text'"),
+        (b'{"text": 3}', "'text'"),
+        (b"[]", "delete it and run `mosdeploy train` again"),
+    ],
+)
+def test_missing_or_corrupt_record_names_file_and_verb(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "note.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(StaleInputError) as caught:
+        read_record(Note, path, "mosdeploy train")
+    assert str(path) in str(caught.value)
+    assert message in str(caught.value)
+    assert "mosdeploy train" in str(caught.value)
+
+
+def test_folder_in_the_place_of_a_record(tmp_path: Path) -> None:
+    with pytest.raises(StaleInputError, match="cannot be read"):
+        read_record(Note, tmp_path, "mosdeploy train")
+
+
+# -- atomic write --------------------------------------------------------------------------------------------------
+
+
+def test_atomic_write_replaces_and_leaves_no_other_file(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "file"
+    atomic_write(path, "old")
+    atomic_write(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert [entry.name for entry in path.parent.iterdir()] == ["file"]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    atomic_write(path, "old")
+    code = textwrap.dedent("""
+        import os, signal, sys
+        from pathlib import Path
+        from mosdeploy import workspace
+        workspace.os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+        workspace.atomic_write(Path(sys.argv[1]), "new" * 1000)
+    """)
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False, env=env)
+    assert done.returncode == -signal.SIGKILL
+    assert path.read_text() == "old"
+
+
+# -- JSON Lines ----------------------------------------------------------------------------------------------------
+
+
+def test_lines_there_and_back(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "lines.jsonl"
+    append_line(path, Note(text="a\nb"))
+    append_line(path, {"loss": 2.5})
+    lines, torn = read_lines(path)
+    assert [json.loads(line) for line in lines] == [{"text": "a\nb", "weight": 1.0}, {"loss": 2.5}]
+    assert not torn
+
+
+def test_missing_file_has_no_lines(tmp_path: Path) -> None:
+    assert read_lines(tmp_path / "none.jsonl") == ([], False)
+
+
+@pytest.mark.parametrize("num_whole", [0, 1, 3])
+@pytest.mark.parametrize("torn", [b"{", b'{"loss": 1', b"x" * 200_000])
+def test_torn_last_line_is_left_out_and_cut_off(tmp_path: Path, num_whole: int, torn: bytes) -> None:
+    path = tmp_path / "lines.jsonl"
+    whole = [b'{"loss": %d}' % i for i in range(num_whole)]
+    path.write_bytes(b"".join(line + b"\n" for line in whole) + torn)
+    assert read_lines(path) == (whole, True)
+    append_line(path, {"loss": 9})
+    assert read_lines(path) == ([*whole, b'{"loss": 9}'], False)
+
+
+@pytest.mark.parametrize("cut", range(1, 13))
+def test_wherever_a_kill_cuts_the_last_line_the_others_stay(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "lines.jsonl"
+    append_line(path, {"loss": 1})
+    append_line(path, {"loss": 2})
+    path.write_bytes(path.read_bytes()[:-cut])
+    append_line(path, {"loss": 3})
+    lines, _ = read_lines(path)
+    assert [json.loads(line)["loss"] for line in lines] == [1, 3]
+
+
+# -- locks ---------------------------------------------------------------------------------------------------------
+
+
+def test_second_lock_refuses_and_a_freed_one_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "latency.jsonl"
+    with locked(path, BUSY), pytest.raises(DeviceBusyError) as caught, locked(path, BUSY):
+        pass
+    assert caught.value is BUSY
+    with locked(path, BUSY), locked(tmp_path / "other.jsonl", BUSY):
+        pass
+
+
+def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    path = tmp_path / "latency.jsonl"
+    code = textwrap.dedent("""
+        import sys, time
+        from pathlib import Path
+        from mosdeploy.errors import DeviceBusyError
+        from mosdeploy.storage import locked
+        with locked(Path(sys.argv[1]), DeviceBusyError("busy")):
+            print("held", flush=True)
+            time.sleep(60)
+    """)
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    holder = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True, env=env)
+    assert holder.stdout is not None
+    with holder, holder.stdout:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(DeviceBusyError), locked(path, BUSY):
+            pass
+        holder.kill()
+        holder.wait(timeout=10)
+    with locked(path, BUSY):
+        pass
+
+
+# -- full and read-only disks --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two pages."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(folder)], check=False)
+    if mount.returncode:
+        pytest.skip("mounting a tmpfs needs root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_full_disk_keeps_the_old_file(tiny_disk: Path) -> None:
+    path = tiny_disk / "file"
+    atomic_write(path, "old")
+    with pytest.raises(MosdeployError, match="no space left") as caught:
+        atomic_write(path, b"n" * 100_000)
+    assert str(path) in str(caught.value)
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tiny_disk.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("length", [4990, 5800, 6500, 7900, 12_000])
+def test_full_disk_keeps_whole_lines_only(tiny_disk: Path, length: int) -> None:
+    path = tiny_disk / "lines.jsonl"
+    append_line(path, "a" * 3990)
+    with pytest.raises(MosdeployError, match="no space left"):
+        append_line(path, "b" * length)
+    lines, torn = read_lines(path)
+    assert [len(line) for line in lines] == [3992]
+    assert not torn
+    append_line(path, "c")
+    assert read_lines(path)[0][1:] == [b'"c"']
+
+
+@contextlib.contextmanager
+def _largest_file(num_bytes: int) -> Iterator[None]:
+    """Writes past `num_bytes` come up short, then fail (EFBIG): a full disk that needs no root."""
+    old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, old_limit[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
+        signal.signal(signal.SIGXFSZ, old_handler)
+
+
+@pytest.mark.parametrize("room", [1, 10, 16, 30])
+def test_append_that_comes_up_short_leaves_whole_lines_only(tmp_path: Path, room: int) -> None:
+    path = tmp_path / "lines.jsonl"
+    append_line(path, "a")
+    before = path.read_bytes()
+    with _largest_file(len(before) + room), pytest.raises(MosdeployError, match="File too large"):
+        append_line(path, "b" * 28)
+    assert path.read_bytes() == before
+    append_line(path, "c")
+    assert read_lines(path) == ([b'"a"', b'"c"'], False)
+
+
+def test_write_to_a_full_device_is_explained() -> None:
+    full = Path("/dev/full")
+    with pytest.raises(MosdeployError, match="no space left to write /dev/full") as caught, disk_errors(full):
+        full.write_text("x")
+    assert isinstance(caught.value.__cause__, OSError)
+    assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EISDIR])
+def test_disk_that_refuses_is_explained(number: int) -> None:
+    with pytest.raises(MosdeployError, match="write a/b"), disk_errors(Path("a/b")):
+        raise OSError(number, os.strerror(number))
+
+
+# -- folders -----------------------------------------------------------------------------------------------------------
+
+
+def folder_with(path: Path, text: str) -> Path:
+    path.mkdir(parents=True)
+    (path / "file").write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_a_folder_takes_the_place_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
+) -> None:
+    if not can_exchange:
+        monkeypatch.setattr("mosdeploy.storage._exchange", lambda *_: False)
+    target, scratch = tmp_path / "target", tmp_path / "scratch"
+    replace_folder(folder_with(scratch / "one", "one"), target)
+    assert list(scratch.iterdir()) == []
+    replace_folder(folder_with(scratch / "two", "two"), target)
+    assert (target / "file").read_text() == "two"
+    assert [(path.name, (path / "file").read_text()) for path in scratch.iterdir()] == [("two", "one")]
+
+
+def test_a_folder_that_is_replaced_is_there_all_the_while(tmp_path: Path) -> None:
+    target, other = folder_with(tmp_path / "target", "a"), folder_with(tmp_path / "other", "b")
+    done, missing = threading.Event(), []
+
+    def watch() -> None:
+        while not done.is_set():
+            if not target.is_dir():
+                missing.append(target)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for _ in range(500):
+        replace_folder(other, target)
+    done.set()
+    watcher.join()
+    assert missing == []
+
+
+def test_what_cannot_be_replaced_says_why(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        replace_folder(tmp_path / "nothing", folder_with(tmp_path / "target", "a"))
