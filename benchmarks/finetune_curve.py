@@ -36,7 +36,7 @@ STYLES = (("front", "circle"), ("measured", "diamond"))
 class Point(Record):
     """One finetuning: of one of the fixed architectures, from one supernet, for so many steps."""
 
-    made_from: str
+    inputs_sha256: str
     loss: float
     seconds: float
 
@@ -74,7 +74,7 @@ def finetuned(bench: Bench, name: str, seed: int, steps: Sequence[int]) -> list[
     path = bench.dir / f"finetune-{name}.seed{seed}.jsonl"
     with locked(path.with_suffix(".lock"), MosdeployError(f"another process trains {path.stem}")):
         points = [parse(Point, json.loads(line), str(path)) for line in read_lines(path)[0]]
-        found = {point.made_from: point for point in points}
+        found = {point.inputs_sha256: point for point in points}
         _, training = bench.sections(name, seed)
         net, (batches, valid) = load_supernet(bench.supernet_path(name, seed)), bench.batches(training)
         rows = list[list[Point]]()
@@ -82,16 +82,16 @@ def finetuned(bench: Bench, name: str, seed: int, steps: Sequence[int]) -> list[
             rows.append([])
             for wanted in steps:
                 config = alone(training, FinetuneConfig(), wanted, from_scratch=False)
-                made_from = fingerprint(bench.made_from(name, seed), arch, config)
-                if made_from not in found:
+                inputs_sha256 = fingerprint(bench.inputs_sha256(name, seed), arch, config)
+                if inputs_sha256 not in found:
                     print(f"{name}: architecture {i + 1} of {NUM_ARCHS}, {wanted} steps", file=sys.stderr, flush=True)
-                    state, log = (path.with_suffix(f".{made_from[:12]}{end}") for end in (".state", ".log"))
-                    summary = train(extract(net, arch), batches, valid, config, state, log, made_from)
+                    state, log = (path.with_suffix(f".{inputs_sha256[:12]}{end}") for end in (".state", ".log"))
+                    summary = train(extract(net, arch), batches, valid, config, state, log, inputs_sha256)
                     loss = summary.losses["subnet_loss"]
-                    found[made_from] = Point(made_from=made_from, loss=loss, seconds=summary.train_seconds)
-                    append_line(path, found[made_from])
+                    found[inputs_sha256] = Point(inputs_sha256=inputs_sha256, loss=loss, seconds=summary.train_seconds)
+                    append_line(path, found[inputs_sha256])
                     state.unlink()
-                rows[-1].append(found[made_from])
+                rows[-1].append(found[inputs_sha256])
         return rows
 
 
@@ -146,7 +146,7 @@ def curve(outcome: Outcome) -> str:
     for name, (style, shape) in zip(outcome.enough, STYLES, strict=False):
         rows = [row for row in outcome.rows if row.name == name]
         marks = tuple(Mark(row.steps, row.gap, f"{row.steps} steps: {row.gap:+.4f}") for row in rows)
-        series.append(Series(name, style, shape, marks, joined=True))
+        series.append(Series(name, style, shape, marks, init_distributed=True))
     axes = Axes(
         "Steps of finetuning",
         "Validation loss of finetuned subnets above the same architectures from scratch",

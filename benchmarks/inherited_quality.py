@@ -88,7 +88,7 @@ def midway_ms(path: Path) -> float:
 def table(outcome: Outcome) -> str:
     """Markdown."""
     lines = [
-        f"{outcome.corpus}, {outcome.supernet.updates} updates in {outcome.supernet.train_seconds / 60:.0f} minutes",
+        f"{outcome.corpus}, {outcome.supernet.steps} updates in {outcome.supernet.train_seconds / 60:.0f} minutes",
         "",
         "| subnet | parameters | BLEU | chrF | validation loss | predicted ms | measured ms |",
         "|---|---|---|---|---|---|---|",

@@ -28,7 +28,7 @@ from mosdeploy.export.parity import ExportedModel
 from mosdeploy.families.translation.decoding import bleu_chrf
 from mosdeploy.families.translation.network import Subnet
 from mosdeploy.families.translation.onnx_graph import build_graph, state_arrays, write_model
-from mosdeploy.pipeline.train import Trained, trained
+from mosdeploy.pipeline.train import TrainedRun, trained
 from mosdeploy.record import Record
 from mosdeploy.spaces.spec import Precision
 from mosdeploy.spaces.translation import ArchConfig
@@ -105,7 +105,7 @@ def expressible(largest: ArchConfig) -> ArchConfig:
     return largest.model_copy(update={"decoder_layers": layers})
 
 
-def models(state: Trained, subnet: Subnet, beam: int) -> Iterator[tuple[str, int | None, Translate]]:
+def models(state: TrainedRun, subnet: Subnet, beam: int) -> Iterator[tuple[str, int | None, Translate]]:
     """Torch first; each with the size of its file."""
     yield "PyTorch", None, lambda ids: state.translate(subnet, [list(ids)], beam)[0]
     config = state.run.config.export

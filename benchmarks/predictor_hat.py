@@ -27,10 +27,10 @@ from scipy.optimize import linprog
 from mosdeploy.families.translation.hat import HatData, fit_hat, read_hat
 from mosdeploy.latency.design import choose_rows
 from mosdeploy.latency.fitting import IndexArray, measure_errors
-from mosdeploy.latency.outliers import find_blocks, rows_outside
+from mosdeploy.latency.outliers import find_outlier_blocks, rows_outside
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.latency.transfer import fit_map
-from mosdeploy.spaces.latency_features import FloatArray, physical_columns, sums_from_aggregates
+from mosdeploy.spaces.latency_features import FloatArray, latency_features, sums_from_aggregates
 from mosdeploy.spaces.spec import Workload
 from mosdeploy.spaces.translation import SearchSpace
 from mosdeploy.storage import atomic_write
@@ -95,7 +95,7 @@ def ours(train: HatData, test: HatData) -> dict[str, Any]:
 
 def floor_mape(test: HatData) -> float:
     """Least mean relative error, in percent, of any weights of the columns, chosen by these very rows."""
-    columns = physical_columns(sums_from_aggregates(test.rows), SPACE.qkv_dim, WORKLOAD, VOCAB_SIZE)
+    columns = latency_features(sums_from_aggregates(test.rows), SPACE.qkv_dim, WORKLOAD, VOCAB_SIZE)
     relative = columns / columns.max(axis=0) / test.latency_ms[:, None]
     (num_rows, num_columns), one = relative.shape, np.eye(len(relative))
     least = linprog(  # over weights and the absolute error of each row, which lies above the error and its negative
@@ -142,8 +142,8 @@ def transfer(source: LatencyPredictor, train: HatData, test: HatData, num_draws:
 
 def draws(train: HatData, budget: int, num_draws: int) -> Iterator[tuple[IndexArray, IndexArray]]:
     """Random pools of rows outside the throttled blocks, and of each pool the designed rows."""
-    columns = physical_columns(sums_from_aggregates(train.rows), SPACE.qkv_dim, WORKLOAD, VOCAB_SIZE)
-    usable = np.flatnonzero(rows_outside(find_blocks(columns, train.latency_ms), len(columns)))
+    columns = latency_features(sums_from_aggregates(train.rows), SPACE.qkv_dim, WORKLOAD, VOCAB_SIZE)
+    usable = np.flatnonzero(rows_outside(find_outlier_blocks(columns, train.latency_ms), len(columns)))
     for draw in range(num_draws):
         pool = np.random.default_rng((SEED, draw)).choice(usable, POOL_SIZE, replace=False)
         yield pool, pool[choose_rows(columns[pool], budget)]

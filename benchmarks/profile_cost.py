@@ -31,14 +31,14 @@ from mosdeploy.devices.measure import collect, measure_model
 from mosdeploy.devices.on_device.agent import REFERENCE
 from mosdeploy.devices.session import Session
 from mosdeploy.export.candidate import build_candidate, candidate_weights_bytes
-from mosdeploy.export.onnx.initializers import Compute, TensorSpec
+from mosdeploy.export.onnx.initializers import DeviceContext, TensorSpec
 from mosdeploy.families.translation.onnx_graph import build_graph
 from mosdeploy.latency.calibration import spread_percent
 from mosdeploy.latency.dataset import LatencyDataset, Samples
 from mosdeploy.latency.design import choose
 from mosdeploy.latency.fitting import measure_errors
 from mosdeploy.latency.predictor import LatencyPredictor
-from mosdeploy.pipeline.collect import middling
+from mosdeploy.pipeline.collect import reference_arch
 from mosdeploy.record import load_toml
 from mosdeploy.records import LatencyContext, LatencyRecord, Measurement
 from mosdeploy.spaces.costs import num_parameters
@@ -56,7 +56,7 @@ class RandomWeights:
     def __init__(self) -> None:
         self._rng = np.random.default_rng(0)
 
-    def tensors(self, specs: Sequence[TensorSpec], compute: Compute) -> list[TensorProto]:
+    def tensors(self, specs: Sequence[TensorSpec], compute: DeviceContext) -> list[TensorProto]:
         """Draw float32 values; what is quantized gets bytes."""
         return [self._draw(spec) for spec in specs]
 
@@ -76,7 +76,7 @@ def measure_designed(
 ) -> tuple[dict[str, Measurement], dict[str, Any]]:
     """Measure as `mosdeploy profile` does; the measurements, and what they cost."""
     space, workload, vocab_size = config.space, config.workload, config.corpus.vocab_size
-    known = {**archs, REFERENCE: middling(space, workload, vocab_size)}
+    known = {**archs, REFERENCE: reference_arch(space, workload, vocab_size)}
     sizes: dict[str, int] = {}
     references: dict[str, float] = {}
     num_results = 0
@@ -106,12 +106,12 @@ def measure_designed(
         "bytes_uploaded_a_candidate": round(np.mean([sizes[key] for key in archs])),
         "seconds_a_candidate": round((time.monotonic() - begin) / len(archs), 2),
         "repeats_median": float(np.median([timing.repeats for timing in timings])),
-        "visits": profile.measure.visits,
-        "measured_again": num_results - len(archs) * profile.measure.visits,
+        "rounds": profile.measure.rounds,
+        "measured_again": num_results - len(archs) * profile.measure.rounds,
         "flagged": sum(measurement.flagged for measurement in found.values()),
         "failed": len(archs) - len(timings),
         "references": len(references),
-        "floor_percent": round(spread_percent(list(references.values())), 2),
+        "noise_floor_percent": round(spread_percent(list(references.values())), 2),
     }
 
 
@@ -212,7 +212,7 @@ def benchmark(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     rng = np.random.default_rng(2)
     drawn = dict.fromkeys(config.space.sample(rng) for _ in range(10 * options.held_out))
     held_out = [arch for arch in drawn if arch not in set(designed)][: options.held_out]
-    limits = {"visits": options.visits, "effort_s": options.effort_s, "candidate_timeout_s": 3600.0}
+    limits = {"rounds": options.rounds, "max_time_s": options.max_time_s, "candidate_timeout_s": 3600.0}
     protocol = load_profile("local", ROOT).measure.model_copy(update=limits)
     profile = DeviceProfile(
         name="loopback", host="dev", python=sys.executable, work_dir=str(folder / "device"), measure=protocol
@@ -225,7 +225,7 @@ def benchmark(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             return open_session(profile, server.files.config)
 
         found, cost = measure_designed(connect, profile, config, {arch.key: arch for arch in [*designed, *held_out]})
-        fixed = {"visits": 1, "min_repeats": options.ordinary_repeats, "max_repeats": options.ordinary_repeats}
+        fixed = {"rounds": 1, "min_repeats": options.ordinary_repeats, "max_repeats": options.ordinary_repeats}
         ordinary_profile = profile.model_copy(update={"measure": protocol.model_copy(update=fixed)})
         archs = {arch.key: arch for arch in held_out[: options.ordinary]}
         ordinary = measure_ordinary(connect, ordinary_profile, config, archs, found, folder) if archs else None
@@ -259,8 +259,8 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=30, help="random subnets that it is tested on")
     parser.add_argument("--beam", type=int, help="instead of the recipe's; a smaller one is sooner over")
     parser.add_argument("--threads", type=int, help="instead of the recipe's")
-    parser.add_argument("--visits", type=int, default=3, help="how often each subnet is timed")
-    parser.add_argument("--effort-s", type=float, default=5.0, help="seconds of repeats a visit, once there are ten")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each subnet is timed")
+    parser.add_argument("--effort-s", type=float, default=5.0, help="seconds of repeats a round_, once there are ten")
     parser.add_argument("--ordinary", type=int, default=3, help="held-out subnets to measure the ordinary way too")
     parser.add_argument("--ordinary-repeats", type=int, default=300, help="how often each (at least 10)")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")

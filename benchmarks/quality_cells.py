@@ -66,7 +66,7 @@ class Cell(Record):
 
     name: str
     seed: int
-    made_from: str
+    inputs_sha256: str
     num_parameters: int
     updates: int
     losses: tuple[float, ...]
@@ -121,7 +121,7 @@ class Bench:
         training = {**self.settings.training, **variant.training, "seed": seed}
         return parse(SupernetConfig, supernet, name), parse(TrainingConfig, training, name)
 
-    def made_from(self, name: str, seed: int) -> str:
+    def inputs_sha256(self, name: str, seed: int) -> str:
         """Fingerprint of what is stated for a cell; options that came later leave it as it was."""
         variant = Variant() if name.startswith(SCRATCH) else self.settings.variants[name]
         stated = [self.settings.supernet, variant.supernet, self.settings.training, variant.training, name, seed]
@@ -139,7 +139,7 @@ class Bench:
         """The record of a cell that was made from what is stated now."""
         path = self.path(name, seed)
         cell = read_record(Cell, path, "this script") if path.exists() else None
-        return cell if cell and cell.made_from == self.made_from(name, seed) else None
+        return cell if cell and cell.inputs_sha256 == self.inputs_sha256(name, seed) else None
 
     def cell(self, name: str, seed: int) -> Cell:
         """The record of a cell that must be finished."""
@@ -157,14 +157,14 @@ class Bench:
     def batches(self, training: TrainingConfig) -> tuple[Batches, list[Batch]]:
         """What is trained on, and what validation losses are taken of."""
         train_pieces, valid_pieces = (
-            tokenize(self.tokenizer, pairs, self.settings.corpus.max_pieces)
+            tokenize(self.tokenizer, pairs, self.settings.corpus.max_tokens)
             for pairs in (self.corpus.train, self.corpus.valid)
         )
         valid = ordered_batches(valid_pieces, VALIDATION_TOKENS)
         return Batches(train_pieces, training.tokens_per_batch, training.seed), valid
 
     def _train(self, name: str, seed: int) -> Cell:
-        path, made_from = self.path(name, seed), self.made_from(name, seed)
+        path, inputs_sha256 = self.path(name, seed), self.inputs_sha256(name, seed)
         supernet, training = self.sections(name, seed)
         batches, valid = self.batches(training)
         space, vocab_size = self.settings.space, self.tokenizer.vocab_size
@@ -174,14 +174,14 @@ class Bench:
         else:
             net = fresh_supernet(space, vocab_size, supernet, seed)
         state, log = path.with_suffix(".state"), path.with_suffix(".log")
-        summary = train(net, batches, valid, training, state, log, made_from)
+        summary = train(net, batches, valid, training, state, log, inputs_sha256)
         judged = [net] if isinstance(net, Subnet) else [extract(net, arch) for arch in self.archs]
         cell = Cell(
             name=name,
             seed=seed,
-            made_from=made_from,
+            inputs_sha256=inputs_sha256,
             num_parameters=sum(p.numel() for p in net.parameters()),
-            updates=summary.updates,
+            steps=summary.steps,
             losses=tuple(validation_loss(subnet, valid) for subnet in judged),
             bleus=tuple(self._bleu(subnet) for subnet in judged),
             seconds=summary.train_seconds,

@@ -26,10 +26,10 @@ from scipy.stats import kendalltau
 
 from mosdeploy import pipeline
 from mosdeploy.config.sections import SearchConfig
-from mosdeploy.evaluation.cache import BlockLosses, LossCache, Losses
+from mosdeploy.evaluation.cache import BlockLosses, EvaluationCache, Losses
 from mosdeploy.evaluation.predictor import QualityPredictor
-from mosdeploy.evaluation.proxy import Yardstick
-from mosdeploy.pipeline.train import VALID_SEED, Trained, trained
+from mosdeploy.evaluation.proxy import ProxyEvaluator
+from mosdeploy.pipeline.train import VALID_SEED, TrainedRun, trained
 from mosdeploy.record import Record
 from mosdeploy.records import Candidate, Limits, QualityCard
 from mosdeploy.search import Cost, evolve, evolve_predicted
@@ -50,7 +50,7 @@ class Way(Record):
     """
 
     num_evaluated: int
-    num_given_up: int
+    num_early_stopped: int
     num_predicted: int
     share_read: float
     evaluation_seconds: float
@@ -77,19 +77,19 @@ class Outcome(Record):
 class Meter:
     """Losses of inherited subnets with the processor time of each, kept in a folder."""
 
-    def __init__(self, state: Trained, yardstick: Yardstick, folder: Path) -> None:
-        self.state, self.yardstick, self.times_path = state, yardstick, folder / "seconds.jsonl"
+    def __init__(self, state: TrainedRun, evaluator: ProxyEvaluator, folder: Path) -> None:
+        self.state, self.evaluator, self.times_path = state, evaluator, folder / "seconds.jsonl"
         num_pairs = state.run.config.search.eval_pairs
-        made_from = fingerprint(state.card.supernet_sha256, num_pairs, VALID_SEED, yardstick.rule)
-        self.cache = LossCache(folder / "quality.jsonl", made_from)
+        inputs_sha256 = fingerprint(state.card.supernet_sha256, num_pairs, VALID_SEED, evaluator.rule)
+        self.cache = EvaluationCache(folder / "quality.jsonl", inputs_sha256)
 
     def losses(self, race: bool) -> Losses:
         """With racing, or each read in full."""
 
-        def measure(archs: Sequence[ArchConfig], rivals: Sequence[BlockLosses | None]) -> Iterator[BlockLosses]:
-            for arch, rival in zip(archs, rivals, strict=True):
+        def measure(archs: Sequence[ArchConfig], incumbents: Sequence[BlockLosses | None]) -> Iterator[BlockLosses]:
+            for arch, incumbent in zip(archs, incumbents, strict=True):
                 start = time.process_time()
-                read = self.yardstick.read(self.state.subnet(arch), rival if race else None)
+                read = self.evaluator.read(self.state.subnet(arch), incumbent if race else None)
                 append_line(self.times_path, {"seconds": time.process_time() - start, "blocks": len(read.nats)})
                 yield read
 
@@ -99,17 +99,17 @@ class Meter:
         """Seconds of all evaluations, and the share of the blocks that they read."""
         lines = [json.loads(line) for line in read_lines(self.times_path)[0]]
         blocks = sum(line["blocks"] for line in lines)
-        return sum(line["seconds"] for line in lines), blocks / (len(lines) * self.yardstick.num_blocks)
+        return sum(line["seconds"] for line in lines), blocks / (len(lines) * self.evaluator.num_blocks)
 
 
-def search(way: str, state: Trained, config: SearchConfig, limits: Limits, yardstick: Yardstick) -> Way:
+def search(way: str, state: TrainedRun, config: SearchConfig, limits: Limits, evaluator: ProxyEvaluator) -> Way:
     """One way to search, from where it was killed."""
     space, folder = state.run.config.space, state.run.workspace.root / "search_cost" / fingerprint(config)[:8] / way
-    meter, fitted = Meter(state, yardstick, folder), list[QualityPredictor]()
+    meter, fitted = Meter(state, evaluator, folder), list[QualityPredictor]()
     before = meter.totals()[0] if meter.times_path.exists() else 0.0
 
     def fit(genes: Any, losses: Any) -> Any:
-        fitted.append(QualityPredictor.fit(space, genes, losses, meter.cache.made_from))
+        fitted.append(QualityPredictor.fit(space, genes, losses, meter.cache.inputs_sha256))
         return fitted[-1].predict
 
     options: dict[str, Any] = {
@@ -125,10 +125,10 @@ def search(way: str, state: Trained, config: SearchConfig, limits: Limits, yards
         found = evolve(space, config, limits, **options)
     spent = time.process_time() - start
     seconds, share = meter.totals()
-    full = Yardstick(state.valid_pairs(len(state.corpus.valid)))
+    full = ProxyEvaluator(state.valid_pairs(len(state.corpus.valid)))
     return Way(
         num_evaluated=found.num_evaluated,
-        num_given_up=meter.cache.num_given_up,
+        num_early_stopped=meter.cache.num_early_stopped,
         num_predicted=found.num_predicted,
         share_read=share,
         evaluation_seconds=seconds,
@@ -139,13 +139,13 @@ def search(way: str, state: Trained, config: SearchConfig, limits: Limits, yards
     )
 
 
-def held_out_tau(state: Trained, config: SearchConfig, yardstick: Yardstick) -> float:
+def held_out_tau(state: TrainedRun, config: SearchConfig, evaluator: ProxyEvaluator) -> float:
     """Kendall tau of the saved predictor on random subnets."""
     space, folder = state.run.config.space, state.run.workspace.root / "search_cost"
     predictor = QualityPredictor.load(folder / fingerprint(config)[:8] / "predict" / "quality_predictor.json")
     rng = np.random.default_rng(HELD_OUT_SEED)
     archs = list(dict.fromkeys(space.sample(rng) for _ in range(HELD_OUT)))
-    losses = Meter(state, yardstick, folder / "held-out").losses(race=False)
+    losses = Meter(state, evaluator, folder / "held-out").losses(race=False)
     truth = list(losses(archs, [None] * len(archs)))
     return float(kendalltau(predictor.predict(space.genes(archs)), truth).statistic)
 
@@ -165,19 +165,19 @@ def main() -> None:
         config = SearchConfig(eval_pairs=config.eval_pairs, seed=config.seed)
     ends = [num_parameters(space, arch, vocab_size) for arch in (space.smallest, space.largest)]
     limits = Limits(max_parameters=sum(ends) // 2)
-    yardstick = Yardstick(state.valid_pairs(config.eval_pairs))
+    evaluator = ProxyEvaluator(state.valid_pairs(config.eval_pairs))
     for _ in range(3):  # the first passes pay for what torch sets up
-        yardstick.read(state.subnet(space.largest))
-    ways = {way: search(way, state, config, limits, yardstick) for way in options.ways.split(",")}
+        evaluator.read(state.subnet(space.largest))
+    ways = {way: search(way, state, config, limits, evaluator) for way in options.ways.split(",")}
     outcome = Outcome(
         command=f"python benchmarks/search_cost.py --run FOLDER --ways {options.ways}",
         versions={"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}},
         config=config,
         limits=limits,
         num_architectures=space.num_architectures,
-        largest_loss=yardstick.read(state.subnet(space.largest)).loss or float("nan"),
-        smallest_loss=yardstick.read(state.subnet(space.smallest)).loss or float("nan"),
-        held_out_tau=held_out_tau(state, config, yardstick) if "predict" in ways else None,
+        largest_loss=evaluator.read(state.subnet(space.largest)).loss or float("nan"),
+        smallest_loss=evaluator.read(state.subnet(space.smallest)).loss or float("nan"),
+        held_out_tau=held_out_tau(state, config, evaluator) if "predict" in ways else None,
         ways=ways,
     )
     if not options.as_configured:
@@ -192,7 +192,9 @@ def table(outcome: Outcome) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, way in outcome.ways.items():
-        counts = f"{way.num_evaluated:,} | {way.num_given_up:,} | {way.num_predicted:,} | {100 * way.share_read:.0f}%"
+        counts = (
+            f"{way.num_evaluated:,} | {way.num_early_stopped:,} | {way.num_predicted:,} | {100 * way.share_read:.0f}%"
+        )
         quality = f"{way.winner.loss:.4f} | {way.winner_loss_all_pairs:.4f}"
         lines.append(f"| {name} | {counts} | {way.cpu_seconds:.0f} | {quality} |")
     limit = f"at most {outcome.limits.max_parameters:,} parameters"

@@ -1,6 +1,6 @@
 """Who runs in translation_speed.py: each writes one subnet into a folder, and opens what it wrote.
 
-A further contender is a further class here, and a line in `contenders`.
+A further candidate is a further class here, and a line in `candidates`.
 """
 
 import importlib.util
@@ -40,7 +40,7 @@ class Task:
         return max(self.source_len, self.steps)
 
 
-class Contender(Protocol):
+class RuntimeCandidate(Protocol):
     """A way to run a subnet; `width` is fp32, int8 or int4, for the bound that it is held against."""
 
     name: str
@@ -190,9 +190,9 @@ class Tvm:
         return lambda ids: engine.translate([ids])[0]
 
 
-def contenders() -> list[Contender]:
+def candidates() -> list[RuntimeCandidate]:
     """All that can run here; torch first, whose ids are the measure."""
-    found: list[Contender] = [TorchEager(), CTranslate2("float32"), CTranslate2("int8")]
+    found: list[RuntimeCandidate] = [TorchEager(), CTranslate2("float32"), CTranslate2("int8")]
     found += [Onnx(precision) for precision in get_args(Precision)]
     if importlib.util.find_spec("tvm"):
         found += [Tvm("fp32"), Tvm("int8")]

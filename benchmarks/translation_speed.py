@@ -29,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from speed_contenders import EOS_ID, Contender, Onnx, Task, Translate, contenders, open_session
+from speed_contenders import EOS_ID, Onnx, RuntimeCandidate, Task, Translate, candidates, open_session
 
 from mosdeploy.export.quantize import SCHEMES, matrix_bytes, table_bytes
 from mosdeploy.families.translation.network import Subnet
@@ -44,7 +44,7 @@ SENTENCES = 5
 
 
 class Row(Record):
-    """One contender on one model. `x_fp32` and `x_int8`: how many times as fast as CTranslate2's, by CPU time."""
+    """One candidate on one model. `x_fp32` and `x_int8`: how many times as fast as CTranslate2's, by CPU time."""
 
     model: str
     name: str
@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10, help="at least 5 for a figure worth keeping")
     parser.add_argument("--models", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument(
-        "--only", nargs="+", default=None, help="contenders by name; PyTorch and CTranslate2 always run"
+        "--only", nargs="+", default=None, help="candidates by name; PyTorch and CTranslate2 always run"
     )
     parser.add_argument("--profile", action="store_true", help="add the time of each operator of our precisions")
     parser.add_argument("--tiny", action="store_true", help="toy models, to try the script: figures mean nothing")
@@ -180,15 +180,15 @@ def compare(model: str, options: argparse.Namespace, machine: Machine) -> list[R
     """Build all, let them take turns, and measure each once more in a process of its own."""
     task = make_task(model, options)
     subnet, sources = lively_subnet(task), sentences(task)
-    chosen = [c for c in contenders() if not options.only or c.name in options.only or not isinstance(c, Onnx)]
+    chosen = [c for c in candidates() if not options.only or c.name in options.only or not isinstance(c, Onnx)]
     with tempfile.TemporaryDirectory() as name:
-        folders = {contender.name: Path(name) / contender.name for contender in chosen}
+        folders = {candidate.name: Path(name) / candidate.name for candidate in chosen}
         build_s, opened = {}, {}
-        for contender in chosen:
-            folders[contender.name].mkdir()
-            build_s[contender.name] = timed(lambda c=contender: c.build(subnet, task, folders[c.name]))[1]
-            opened[contender.name] = contender.open(task, folders[contender.name])
-            say(f"{model}: built {contender.name} in {build_s[contender.name]:.1f} s")
+        for candidate in chosen:
+            folders[candidate.name].mkdir()
+            build_s[candidate.name] = timed(lambda c=candidate: c.build(subnet, task, folders[c.name]))[1]
+            opened[candidate.name] = candidate.open(task, folders[candidate.name])
+            say(f"{model}: built {candidate.name} in {build_s[candidate.name]:.1f} s")
         answers = {name: [run(ids) for ids in sources] for name, run in opened.items()}
         check(answers["PyTorch eager"], task)
         cpu_ms, wall_ms = take_turns(opened, sources, options.rounds)
@@ -205,7 +205,7 @@ def compare(model: str, options: argparse.Namespace, machine: Machine) -> list[R
             name=name,
             cpu_ms=statistics.median(cpu_ms[name]),
             wall_ms=statistics.median(wall_ms[name]),
-            bound_ms=bound_ms(contender.width, subnet, task, machine),
+            bound_ms=bound_ms(candidate.width, subnet, task, machine),
             x_fp32=ratio(cpu_ms["CTranslate2 fp32"], cpu_ms[name]),
             x_int8=ratio(cpu_ms["CTranslate2 int8"], cpu_ms[name]),
             same_tokens=agreement(answers["PyTorch eager"], answers[name]),
@@ -215,7 +215,7 @@ def compare(model: str, options: argparse.Namespace, machine: Machine) -> list[R
             peak_mib=probes[name]["peak_mib"],
             profile_ms=profiles.get(name),
         )
-        for name, contender in ((c.name, c) for c in chosen)
+        for name, candidate in ((c.name, c) for c in chosen)
     ]
 
 
@@ -233,7 +233,7 @@ def check(answers: Sequence[Sequence[int]], task: Task) -> None:
 def take_turns(
     opened: dict[str, Translate], sources: Sequence[Sequence[int]], rounds: int
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """CPU and wall ms of each contender, a median a round."""
+    """CPU and wall ms of each candidate, a median a round."""
     cpu_ms: dict[str, list[float]] = {name: [] for name in opened}
     wall_ms: dict[str, list[float]] = {name: [] for name in opened}
     for number in range(rounds):
@@ -252,9 +252,9 @@ def take_turns(
     return cpu_ms, wall_ms
 
 
-def probe_apart(model: str, contender: Contender, folder: Path, options: argparse.Namespace) -> dict[str, float]:
+def probe_apart(model: str, candidate: RuntimeCandidate, folder: Path, options: argparse.Namespace) -> dict[str, float]:
     """Load time and peak memory in a fresh process."""
-    command = [sys.executable, __file__, "--probe", str(folder), "--name", contender.name, "--models", model]
+    command = [sys.executable, __file__, "--probe", str(folder), "--name", candidate.name, "--models", model]
     command += ["--beam", str(options.beam), "--threads", str(options.threads), *(["--tiny"] if options.tiny else [])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -262,10 +262,10 @@ def probe_apart(model: str, contender: Contender, folder: Path, options: argpars
 
 
 def probe(options: argparse.Namespace) -> dict[str, float]:
-    """(In the fresh process) open one contender, translate once; peak memory beyond what the imports took."""
-    (contender,) = (c for c in contenders() if c.name == options.name)
+    """(In the fresh process) open one candidate, translate once; peak memory beyond what the imports took."""
+    (candidate,) = (c for c in candidates() if c.name == options.name)
     task, before = make_task(options.models[0], options), peak_mib()
-    run, load_s = timed(lambda: contender.open(task, options.probe))
+    run, load_s = timed(lambda: candidate.open(task, options.probe))
     run(sentences(task)[0])
     return {"load_s": load_s, "peak_mib": peak_mib() - before}
 
@@ -350,7 +350,7 @@ def table(outcome: Outcome) -> str:
     """Markdown."""
     machine = outcome.machine
     titles = (
-        "model, contender, CPU ms, wall ms, bound ms, x CT2 fp32, x CT2 int8, torch's tokens, file MB, build s, load s"
+        "model, candidate, CPU ms, wall ms, bound ms, x CT2 fp32, x CT2 int8, torch's tokens, file MB, build s, load s"
     )
     header = [*titles.split(", "), "peak MiB"]
     lines = [

@@ -103,7 +103,7 @@ def test_run_config_reads_with_defaults(tmp_path: Path) -> None:
     [
         ("[training]\nlerning_rate = 0.1\n", "unknown key 'training.lerning_rate'; did you mean 'learning_rate'?"),
         ("[serch]\n", "unknown key 'serch'; did you mean 'search'?"),
-        ('[training]\nupdates = "many"\n', "'training.updates': Input should be a valid integer, got 'many'"),
+        ('[training]\nupdates = "many"\n', "'training.steps': Input should be a valid integer, got 'many'"),
         ("[training]\nlearning_rate = nan\n", "'training.learning_rate': Input should be a finite number"),
         ('[search]\nmax_latency = "150"\n', "'search.max_latency': '150' is not a duration"),
         ('[workload]\nprecision = "fp64"\n', "'workload.precision'"),

@@ -46,5 +46,5 @@ def devices_setup(
 ) -> None:
     """Make a virtual environment with the runtime on a device."""
     made = pipeline.setup_device(directory, name, ssh_config, PROGRESS, host)
-    spelt = name if host is None else f"{name} --host {host}"
-    show(made, as_json, f"{host or name}: runtime installed, {made.python}", f"mosdeploy devices check {spelt}")
+    cli_name = name if host is None else f"{name} --host {host}"
+    show(made, as_json, f"{host or name}: runtime installed, {made.python}", f"mosdeploy devices check {cli_name}")

@@ -61,9 +61,9 @@ def cost_table(tried: "DryRun") -> str:
     head = ("supernet", "parameters", "MiB", "optimiser MiB", "peak MiB", "ms an update", "to none")
     cost = tried.costs["configured"]
     return (
-        f"{table(head, rows)}\nconfigured: {tried.updates:,} updates of {cost.target_tokens:,} target tokens, "
-        f"{tried.updates * cost.target_tokens / 1e6:,.1f} million in all, "
-        f"about {tried.updates * cost.update_s / 3600:,.1f} hours with one process here"
+        f"{table(head, rows)}\nconfigured: {tried.steps:,} updates of {cost.target_tokens:,} target tokens, "
+        f"{tried.steps * cost.target_tokens / 1e6:,.1f} million in all, "
+        f"about {tried.steps * cost.update_s / 3600:,.1f} hours with one process here"
     )
 
 
@@ -85,7 +85,9 @@ def fleet(result: "ProfileSummary") -> str:
     """The boards of a fleet, a line each: how many subnets, the reference and its ratio to the fleet's; who failed."""
     lines = []
     for x in result.boards:
-        level = "" if x.level is None else f", reference {x.reference_ms:.2f} ms, {x.level:.3f} of the fleet's"
+        level = (
+            "" if x.time_ratio is None else f", reference {x.reference_ms:.2f} ms, {x.time_ratio:.3f} of the fleet's"
+        )
         lines.append(f"\n{x.host}: {x.num_subnets} subnets{level}")
     lines += [f"\n{host} dropped out: {cause}" for host, cause in result.dropped.items()]
     return "".join(lines)

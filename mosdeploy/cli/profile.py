@@ -37,8 +37,8 @@ def profile(
         text += f"\npredictor (cross-validated): {card_line(result.card)}"
     if result.emulated:
         text += f"\n{EMULATED}: nothing is fitted to these times, and no search takes them"
-    if result.floor_percent is not None:
-        text += f"\nfloor: repeats of one subnet lie {result.floor_percent:.2f}% from their median"
+    if result.noise_floor_percent is not None:
+        text += f"\nfloor: repeats of one subnet lie {result.noise_floor_percent:.2f}% from their median"
     text += until(result) + fleet(result)
     show(result, as_json, text, None if result.emulated else "mosdeploy search --max-latency 150ms")
 
@@ -71,7 +71,7 @@ def latency_import(
     """Fit a predictor on published latencies, without the blocks of rows that a throttled device spoilt."""
     card = pipeline.import_latency(pipeline.open_run(directory), file, file_format, device, workload, source, licence)
     lines = [
-        f"left out rows {block.start}-{block.stop - 1}: {100 * (block.level - 1):+.0f}% against the rest"
+        f"left out rows {block.start}-{block.stop - 1}: {100 * (block.time_ratio - 1):+.0f}% against the rest"
         for block in card.left_out
     ]
     lines.append(f"{card.device}-{card.workload} ({card.runtime}): {card_line(card)}")

@@ -39,7 +39,7 @@ def train(
     show(
         card,
         as_json,
-        f"supernet: {card.updates} updates, validation loss {card.largest_loss:.3f} (largest subnet), "
+        f"supernet: {card.steps} updates, validation loss {card.largest_loss:.3f} (largest subnet), "
         f"{card.smallest_loss:.3f} (smallest)",
         "mosdeploy profile",
     )
@@ -91,8 +91,8 @@ def search(
         f"  validation loss {winner.loss:.4f}, {winner.num_parameters:,} parameters",
     ]
     counts = f"  {result.num_evaluated:,} subnets evaluated"
-    if result.num_given_up:
-        counts += f", {result.num_given_up:,} of them only until they were clearly worse"
+    if result.num_early_stopped:
+        counts += f", {result.num_early_stopped:,} of them only until they were clearly worse"
     if result.quality is not None:
         counts += (
             f", {result.num_predicted:,} predicted; the quality predictor's Kendall tau on subnets held out from it: "

@@ -18,24 +18,24 @@ from .lookup import lookup_dirs
 class MeasureProtocol(Record):
     """How subnets are timed on the device.
 
-    Each is timed in `visits` rounds over all of them, each time in a fresh process, and the median over its visits
-    counts. In a visit repeats go on until the 95% interval of the median is within `precision_percent` of it, or until
-    `effort_s` is spent, and are never fewer than `min_repeats`; ones of a fast subnet go on for `min_effort_s`, so that
+    Each is timed in `rounds` rounds over all of them, each time in a fresh process, and the median over its rounds
+    counts. In a round repeats go on until the 95% interval of the median is within `precision_percent` of it, or until
+    `max_time_s` is spent, and are never fewer than `min_repeats`; ones of a fast subnet go on for `min_time_s`, so that
     no short disturbance fills them all. A stretch of `reference_every` subnets is measured again if the reference
     subnet, timed before and after it, moved by more than `max_drift_percent`, from one to the other or from its usual
-    time. `pin` keeps the process on as many processors as the workload has threads.
+    time. `cpu_affinity` keeps the process on as many processors as the workload has threads.
     """
 
-    visits: int = Field(1, ge=1, le=99)
+    rounds: int = Field(1, ge=1, le=99)
     warmup: int = Field(3, ge=1)
     min_repeats: int = Field(10, ge=10)
     max_repeats: int = Field(200, ge=10, le=10_000)
     precision_percent: float = Field(2.0, gt=0)
-    min_effort_s: float = Field(0.2, ge=0)
-    effort_s: float = Field(5.0, gt=0)
+    min_time_s: float = Field(0.2, ge=0)
+    max_time_s: float = Field(5.0, gt=0)
     reference_every: int = Field(10, ge=1)
     max_drift_percent: float = Field(2.0, gt=0)
-    pin: bool = False
+    cpu_affinity: bool = False
     candidate_timeout_s: float = Field(120.0, gt=0)
 
     @model_validator(mode="after")
@@ -71,14 +71,14 @@ class DeviceProfile(Record):
     measure: MeasureProtocol = MeasureProtocol()
 
     @property
-    def alias(self) -> str:
+    def host_alias(self) -> str:
         """What names the board that is reached: `host`, or the profile's own name."""
         return self.host or self.name
 
     @property
-    def spelt(self) -> str:
+    def cli_name(self) -> str:
         """How a command line of `mosdeploy devices` names the board: `rpi`, or `rpi --host pi2`."""
-        return self.name if self.alias == self.name else f"{self.name} --host {self.alias}"
+        return self.name if self.host_alias == self.name else f"{self.name} --host {self.host_alias}"
 
 
 KIND = "device_profiles"
@@ -110,7 +110,7 @@ def load_profile(name: str, root: Path) -> DeviceProfile:
     return _read(paths[name])
 
 
-def at_host(profile: DeviceProfile, host: str) -> DeviceProfile:
+def with_host(profile: DeviceProfile, host: str) -> DeviceProfile:
     """The profile of another board of the same kind.
 
     Parameters

@@ -36,26 +36,26 @@ class SupernetConfig(Record):
 class TrainingConfig(Record):
     """The supernet's training run.
 
-    An update trains `extremes` of the space and `num_random_archs` random architectures. `batches`: each of them reads
-    `accumulate` batches of its own, or all read the same.
+    An update trains `sandwich` of the space and `num_random_archs` random architectures. `batches`: each of them reads
+    `grad_accum_steps` batches of its own, or all read the same.
     """
 
-    updates: int = Field(2000, ge=1)
+    steps: int = Field(2000, ge=1)
     tokens_per_batch: int = Field(2048, ge=16)
-    accumulate: int = Field(1, ge=1)
-    batches: Literal["own", "same"] = "own"
+    grad_accum_steps: int = Field(1, ge=1)
+    batch_sharing: Literal["none", "shared"] = "none"
     learning_rate: float = Field(2e-3, gt=0)
-    warmup_updates: int = Field(200, ge=0)
+    warmup_steps: int = Field(200, ge=0)
     schedule: Literal["cosine", "inverse_sqrt"] = "cosine"
     adam_betas: tuple[Fraction, Fraction] = (0.9, 0.98)
     clip_norm: float = Field(1.0, ge=0)
     label_smoothing: Fraction = 0.1
-    extremes: Literal["both", "largest", "none"] = Field("both", exclude_if=lambda which: which == "both")
+    sandwich: Literal["both", "largest", "none"] = Field("both", exclude_if=lambda which: which == "both")
     num_random_archs: int = Field(1, ge=0)
     seed: int = 1
     compute: Literal["auto", "cpu", "cuda"] = "auto"
     amp: Literal["auto", "none", "bf16", "fp16"] = "auto"
-    recompute: bool = Field(False, exclude_if=_unset)
+    activation_checkpointing: bool = Field(False, exclude_if=_unset)
     threads: int | None = Field(None, ge=1)
     validate_every: int = Field(500, ge=1)
     checkpoint_every: int = Field(100, ge=1)
@@ -63,9 +63,9 @@ class TrainingConfig(Record):
 
     @model_validator(mode="after")
     def _something_to_train(self) -> Self:
-        if self.extremes == "none" and self.num_random_archs == 0:
+        if self.sandwich == "none" and self.num_random_archs == 0:
             raise ValueError(
-                'extremes is "none" and num_random_archs 0: nothing is left to train; raise it to 1 or more'
+                'sandwich is "none" and num_random_archs 0: nothing is left to train; raise it to 1 or more'
             )
         return self
 

@@ -40,7 +40,7 @@ class CorpusConfig(Record):
     test: str | None = None
     valid_fraction: Fraction = 0.03
     test_fraction: Fraction = 0.03
-    max_pieces: int = Field(100, ge=4, le=4096)
+    max_tokens: int = Field(100, ge=4, le=4096)
     max_length_ratio: float = Field(4.0, gt=1)
     vocab_size: int = Field(4000, ge=32, le=256_000)
 

@@ -53,7 +53,7 @@ class LastingSession:
     connect
         Opens a session.
     notify
-        Told, in one line, when a link is lost.
+        Message, in one line, when a link is lost.
     pause
         Waits so many seconds between two attempts.
     """

@@ -52,7 +52,7 @@ def deploy(
     limit_ms
         The latency that was asked for; recorded, not enforced.
     notify
-        Told in one line what happens.
+        Message in one line what happens.
     runtime_dir
         The package that runs bundles; it is called `mosdeploy_runtime` there.
 
@@ -63,7 +63,7 @@ def deploy(
     CommandError
         If the files cannot be stored, the self-test fails or the model cannot be timed; `current` is then unchanged.
     """
-    version, measurement = _try_out(session, profile, bundle_dir, manifest, notify, runtime_dir)
+    version, measurement = _stage_and_benchmark(session, profile, bundle_dir, manifest, notify, runtime_dir)
     remote_dir = f"{_bundles(session, profile)}/{version}"
     deployment = Deployment(
         device=profile,
@@ -81,7 +81,7 @@ def deploy(
     return deployment
 
 
-def try_out(
+def stage_and_benchmark(
     session: Session,
     profile: DeviceProfile,
     bundle_dir: Path,
@@ -96,10 +96,10 @@ def try_out(
     BundleError, CommandError
         As `deploy`.
     """
-    return _try_out(session, profile, bundle_dir, manifest, notify, runtime_dir)[1]
+    return _stage_and_benchmark(session, profile, bundle_dir, manifest, notify, runtime_dir)[1]
 
 
-def _try_out(
+def _stage_and_benchmark(
     session: Session,
     profile: DeviceProfile,
     bundle_dir: Path,
@@ -114,7 +114,7 @@ def _try_out(
     version = f"{bundle_sha256[:16]}-{sha256_bytes(sums.encode())[:8]}"
     remote_dir = f"{_bundles(session, profile)}/{version}"
     session.put_bytes(sums.encode(), f"{remote_dir}/{SUMS_NAME}")
-    missing = set(_call(session, profile, "gather", version)["missing"])
+    missing = set(_call(session, profile, "deduplicate", version)["missing"])
     to_send = {name: path for name, (path, _) in files.items() if name in missing}
     if to_send:
         size_mb = sum(path.stat().st_size for path in to_send.values()) / 1e6
@@ -153,7 +153,7 @@ def roll_back(session: Session, profile: DeviceProfile) -> Deployment:
             f"{profile.name}: no earlier version stands on the device; `[deploy] keep_versions` says how many are kept"
         )
     remote_dir = f"{_bundles(session, profile)}/{version}"
-    damaged = _call(session, profile, "gather", version)["missing"]
+    damaged = _call(session, profile, "deduplicate", version)["missing"]
     if damaged:
         raise CommandError(f"{profile.name}: {remote_dir} is damaged ({', '.join(damaged)}); `current` is unchanged")
     _self_test(session, profile, remote_dir)

@@ -13,19 +13,19 @@ from ..config.device import MeasureProtocol
 from ..records import Measurement
 from .job import AgentResult
 from .on_device.agent import REFERENCE
-from .rounds import median_of
+from .rounds import aggregate_rounds
 
 MAX_AGAIN = 2
-"""How often a subnet is measured beyond its visits."""
+"""How often a subnet is measured beyond its rounds."""
 
 
 class DriftWatch:
-    """Holds results back until the reference that follows them is known, and all visits to a subnet are made.
+    """Holds results back until the reference that follows them is known, and all rounds to a subnet are made.
 
-    A visit is quiet when the two timings of the reference around it lie no further from each other, and from the median
-    of all so far, than the protocol allows, or when one of the two is missing. With more than half of its visits quiet
+    A round is quiet when the two timings of the reference around it lie no further from each other, and from the median
+    of all so far, than the protocol allows, or when one of the two is missing. With more than half of its rounds quiet
     a subnet settles as their median. Else one more is wanted, until there were `MAX_AGAIN` or, on a device that is
-    never quiet, half as many as there are visits in all (but at least one stretch) were made again; then what quiet
+    never quiet, half as many as there are rounds in all (but at least one stretch) were made again; then what quiet
     ones there are settle, or the least disturbed one, flagged. A failure settles at once.
 
     Parameters
@@ -35,7 +35,7 @@ class DriftWatch:
     protocol
         How often each is visited, and how far the reference may move.
     has_reference
-        Whether the job times the reference at all; without it, every visit counts.
+        Whether the job times the reference at all; without it, every round counts.
 
     Attributes
     ----------
@@ -44,9 +44,9 @@ class DriftWatch:
     """
 
     def __init__(self, keys: Iterable[str], protocol: MeasureProtocol, *, has_reference: bool = True) -> None:
-        self.wanted = dict.fromkeys(keys, protocol.visits)
+        self.wanted = dict.fromkeys(keys, protocol.rounds)
         self._protocol, self._has_reference = protocol, has_reference
-        self._num_spare = max(protocol.reference_every, len(self.wanted) * protocol.visits // 2)
+        self._num_spare = max(protocol.reference_every, len(self.wanted) * protocol.rounds // 2)
         self._attempts: Counter[str] = Counter()
         self._visits: dict[str, list[Measurement]] = {key: [] for key in self.wanted}
         self._open: list[AgentResult] = []
@@ -83,17 +83,19 @@ class DriftWatch:
         return 100 * max(abs(after_ms / before_ms - 1), abs(before_ms / usual_ms - 1), abs(after_ms / usual_ms - 1))
 
     def _judge(self, result: AgentResult, drift: float | None) -> list[tuple[str, Measurement]]:
-        key, visits, num_visits = result.key, self._visits[result.key], self._protocol.visits
+        key, rounds, num_visits = result.key, self._visits[result.key], self._protocol.rounds
         flagged = drift is not None and drift > self._protocol.max_drift_percent
-        visits.append(result.measurement.model_copy(update={"drift_percent": drift, "flagged": flagged}))
-        if len(visits) < self.wanted[key]:
+        rounds.append(result.measurement.model_copy(update={"drift_percent": drift, "flagged": flagged}))
+        if len(rounds) < self.wanted[key]:
             return []
-        quiet = [visit for visit in visits if not visit.flagged]
-        if 2 * len(quiet) <= num_visits and len(visits) < num_visits + MAX_AGAIN and self._num_spare > 0:
+        quiet = [round_ for round_ in rounds if not round_.flagged]
+        if 2 * len(quiet) <= num_visits and len(rounds) < num_visits + MAX_AGAIN and self._num_spare > 0:
             self._num_spare -= 1
-            self.wanted[key] = len(visits) + 1
+            self.wanted[key] = len(rounds) + 1
             return []
-        return [self._settle(key, median_of(quiet or [min(visits, key=lambda visit: visit.drift_percent or 0.0)]))]
+        return [
+            self._settle(key, aggregate_rounds(quiet or [min(rounds, key=lambda round_: round_.drift_percent or 0.0)]))
+        ]
 
     def _settle(self, key: str, found: Measurement) -> tuple[str, Measurement]:
         del self.wanted[key]

@@ -11,7 +11,7 @@ from .job import AgentResult
 
 
 @dataclass(frozen=True)
-class Began:
+class Started:
     """A board begins to measure; `state` is from before."""
 
     host: str
@@ -19,7 +19,7 @@ class Began:
 
 
 @dataclass(frozen=True)
-class Uploaded:
+class Uploading:
     """A model is on its way to a board."""
 
     host: str
@@ -27,7 +27,7 @@ class Uploaded:
 
 
 @dataclass(frozen=True)
-class Read:
+class ResultReceived:
     """A result was read from a board, one of the reference or of a subnet that may not be settled yet."""
 
     host: str
@@ -35,7 +35,7 @@ class Read:
 
 
 @dataclass(frozen=True)
-class Settled:
+class Accepted:
     """A measurement that counts."""
 
     host: str
@@ -44,7 +44,7 @@ class Settled:
 
 
 @dataclass(frozen=True)
-class Told:
+class Message:
     """Something worth one line has happened on a board."""
 
     host: str
@@ -52,7 +52,7 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Rested:
+class Finished:
     """A board has measured what it took; `state` is from just after."""
 
     host: str
@@ -60,11 +60,11 @@ class Rested:
 
 
 @dataclass(frozen=True)
-class Dropped:
+class Failed:
     """A board failed; what it had not finished is given to the others."""
 
     host: str
     error: DeviceError
 
 
-Event = Began | Uploaded | Read | Settled | Told | Rested | Dropped
+Event = Started | Uploading | ResultReceived | Accepted | Message | Finished | Failed

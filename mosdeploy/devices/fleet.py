@@ -15,7 +15,7 @@ from ..errors import DeviceError
 from ..records import DeviceState, Measurement
 from ..spaces.spec import Workload
 from .connect import LastingSession
-from .events import Began, Dropped, Event, Read, Rested, Settled, Told, Uploaded
+from .events import Accepted, Event, Failed, Finished, Message, ResultReceived, Started, Uploading
 from .job import AgentJob
 from .measure import collect
 from .probe import probe
@@ -48,7 +48,7 @@ class Board:
     @property
     def host(self) -> str:
         """The board's name."""
-        return self.profile.alias
+        return self.profile.host_alias
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def measure_fleet(boards: Sequence[Board], keys: Iterable[str], task: Task) -> G
             threads.append(thread)
             thread.start()
         for event in _until_all_left(events, threads):
-            if isinstance(event, Dropped):
+            if isinstance(event, Failed):
                 errors[event.host] = event.error
             yield event
     finally:
@@ -139,23 +139,23 @@ def _serve(
             raise KeyboardInterrupt
 
     try:
-        with LastingSession(board.connect, lambda message: tell(Told(board.host, message)), pause) as session:
+        with LastingSession(board.connect, lambda message: tell(Message(board.host, message)), pause) as session:
             held, state = _ask(session, board, task.job_id, wanted)
             work.claim(board.host, held)
             while keys := work.take(board.host):
-                tell(Began(board.host, state))
+                tell(Started(board.host, state))
                 for key, measurement in _measure(session, board, task, keys, tell, pause):
-                    tell(Settled(board.host, key, measurement))
+                    tell(Accepted(board.host, key, measurement))
                     work.settle(board.host, key)
-                tell(Rested(board.host, probe(session, board.profile)))
+                tell(Finished(board.host, probe(session, board.profile)))
     except DeviceError as error:
-        tell(Dropped(board.host, error))
+        tell(Failed(board.host, error))
     except KeyboardInterrupt:  # from `pause`: the agent has been ended
         pass
     except BaseException as error:
         tell(error)
     finally:
-        work.leave(board.host)
+        work.remove_worker(board.host)
         tell(None)
 
 
@@ -166,7 +166,7 @@ def _ask(session: Session, board: Board, job_id: str, wanted: set[str]) -> tuple
     """
     job = AgentJob(session, board.profile, job_id)
     job.refuse_if_busy()
-    held = job.spoken_for() & wanted
+    held = job.claimed_keys() & wanted
     if job.is_running():
         if held and board.last_state:
             return held, board.last_state
@@ -184,7 +184,7 @@ def _measure(
     pause: Callable[[float], None],
 ) -> Iterator[tuple[str, Measurement]]:
     def build(key: str) -> bytes:
-        tell(Uploaded(board.host, key))
+        tell(Uploading(board.host, key))
         return task.build(key)
 
     return collect(
@@ -196,8 +196,8 @@ def _measure(
         keys,
         build,
         task.weights_bytes,
-        notify=lambda message: tell(Told(board.host, message)),
-        observe=lambda result: tell(Read(board.host, result)),
+        notify=lambda message: tell(Message(board.host, message)),
+        observe=lambda result: tell(ResultReceived(board.host, result)),
         pause=pause,
     )
 

@@ -223,7 +223,7 @@ class AgentJob:
             return False
         return self._runs(pid, self.folder)
 
-    def spoken_for(self) -> set[str]:
+    def claimed_keys(self) -> set[str]:
         """Keys that nobody else needs to measure: those with a result here, and those that a running agent goes for."""
         keys = set[str]()
         if self.is_running():  # asked first: an agent that ends meanwhile has written all its results
@@ -247,7 +247,7 @@ class AgentJob:
         self._num_read += len(whole)
         return [self._parse(line, path) for line in whole.splitlines()]
 
-    def log_grew(self) -> bool:
+    def has_new_log(self) -> bool:
         """Tell whether the agent has said anything since the last call: its sign of life."""
         try:
             news = self._session.read(f"{self.folder}/agent.log", self._log_size)
@@ -265,10 +265,10 @@ class AgentJob:
         if outcome.get("rc") == 0:
             return None
         error = str(outcome.get("error"))
-        fix = f"; run `mosdeploy devices setup {self._profile.spelt}`" if "imported" in error else ""
+        fix = f"; run `mosdeploy devices setup {self._profile.cli_name}`" if "imported" in error else ""
         return CommandError(f"{self._profile.name}: measuring stopped: {error}{fix}")
 
-    def last_words(self) -> str:
+    def log_tail(self) -> str:
         """The end of the agent's log, and how much disk is free, for a message."""
         command = f"tail -n 3 {shlex.quote(self.folder)}/agent.log; df -Ph {shlex.quote(self.folder)} | tail -n 1"
         return last_lines(self._session.run(command), 4)
@@ -279,7 +279,7 @@ class AgentJob:
             pid = int(self._session.read(f"{self.folder}/pid"))
             self._session.run(f"kill -9 -{pid}")
 
-    def forget(self, *names: str) -> None:
+    def remove(self, *names: str) -> None:
         """Remove files or folders of the job."""
         paths = shlex.join(f"{self.folder}/{name}" for name in names)
         check_run(self._session, f"rm -rf {paths}", "cleaning up")

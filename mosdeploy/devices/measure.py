@@ -69,7 +69,7 @@ def collect(
     weights_bytes
         Size of the `weights.bin` that the models' external data lies in; 0 for self-contained models.
     notify
-        Told in one line that the device is not quiet.
+        Message in one line that the device is not quiet.
     observe
         Shown every result that the device holds or makes, those of the reference too, as soon as it is read.
     pause
@@ -104,7 +104,7 @@ def collect(
             if key not in uploaded:
                 job.add(key, build(key))
                 uploaded.add(key)
-        again = sum(number > profile.measure.visits for number in watch.wanted.values())
+        again = sum(number > profile.measure.rounds for number in watch.wanted.values())
         if again:
             notify(f"{profile.name} is not quiet, its reference moved: measuring {again} subnets again")
         models = {key: f"candidates/{key}.onnx" for key in keys}
@@ -113,7 +113,7 @@ def collect(
     silence_s = profile.measure.candidate_timeout_s + SILENCE_S
     yield from _until_settled(job, watch, start, silence_s, observe, pause)
     if wanted:
-        job.forget("candidates")
+        job.remove("candidates")
 
 
 def measure_model(
@@ -139,7 +139,7 @@ def measure_model(
     job = AgentJob(session, profile, f"model-{sha256_bytes(remote_model_path.encode())[:12]}")
     watch = DriftWatch(["model"], profile.measure, has_reference=False)
     if not job.is_running():
-        job.forget("results.jsonl")
+        job.remove("results.jsonl")
 
     def start() -> None:
         provider = TVM if runtime == "tvm" else None
@@ -173,7 +173,7 @@ def _until_settled(
                 return
             if not job.is_running():
                 if vain_starts == MAX_VAIN_STARTS:
-                    raise CommandError(f"the agent died {vain_starts} times without a result: {job.last_words()}")
+                    raise CommandError(f"the agent died {vain_starts} times without a result: {job.log_tail()}")
                 vain_starts += 1
                 start()
             results = _follow(job, silence_s, pause)
@@ -188,7 +188,7 @@ def _follow(job: AgentJob, silence_s: float, pause: Callable[[float], None]) -> 
     while True:
         fresh = job.results()
         yield from fresh
-        if fresh or job.log_grew():
+        if fresh or job.has_new_log():
             last_sign, wait_s = time.monotonic(), POLL_S[0]
         elif not job.is_running():
             failure = job.failure()
@@ -197,7 +197,7 @@ def _follow(job: AgentJob, silence_s: float, pause: Callable[[float], None]) -> 
                 raise failure
             return
         elif time.monotonic() - last_sign > silence_s:
-            words = job.last_words()
+            words = job.log_tail()
             job.kill()
             raise DeviceTimeoutError(
                 f"the agent gave no sign of life for {silence_s:g} s and was ended; last it said: {words}; finished "

@@ -51,7 +51,7 @@ def check(state: DeviceState, profile: DeviceProfile) -> tuple[Problem, ...]:
 
 def _missing(state: DeviceState, profile: DeviceProfile) -> list[Problem]:
     problems = []
-    setup = f"mosdeploy devices setup {profile.spelt}"
+    setup = f"mosdeploy devices setup {profile.cli_name}"
     if state.python_version and _version(state.python_version) < MIN_PYTHON:
         what = f"Python {state.python_version} is too old, 3.9 or later is needed"
         problems.append(Problem(what=what, fix="install a newer one and set `python` in the profile", blocking=True))

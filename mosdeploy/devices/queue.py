@@ -23,27 +23,27 @@ class WorkQueue:
         What is to be measured.
     hosts
         The boards.
-    least
+    min_batch
         Smallest share, while there is so much for every board.
     seed
         The keys wait in an order drawn by it: each board gets subnets of every kind.
     """
 
-    def __init__(self, keys: Iterable[str], hosts: Iterable[str], least: int, seed: str) -> None:
+    def __init__(self, keys: Iterable[str], hosts: Iterable[str], min_batch: int, seed: str) -> None:
         self._waiting = list(keys)
         random.Random(seed).shuffle(self._waiting)
-        self._in_hand: dict[str, list[str]] = {host: [] for host in hosts}
-        self._silent = set(self._in_hand)
-        self._least = min(least, -(-len(self._waiting) // len(self._in_hand)))
+        self._leased: dict[str, list[str]] = {host: [] for host in hosts}
+        self._unreported = set(self._leased)
+        self._least = min(min_batch, -(-len(self._waiting) // len(self._leased)))
         self._changed = threading.Condition()
         self._stopped = False
 
     def claim(self, host: str, keys: Iterable[str]) -> None:
         """Give a board those of the waiting keys that it holds already; each board says so once, before it takes."""
         with self._changed:
-            self._silent.discard(host)
+            self._unreported.discard(host)
             held = set(keys)
-            self._in_hand[host] = [key for key in self._waiting if key in held]
+            self._leased[host] = [key for key in self._waiting if key in held]
             self._waiting = [key for key in self._waiting if key not in held]
             self._changed.notify_all()
 
@@ -51,11 +51,11 @@ class WorkQueue:
         """Keys for a board; none when all is over. Waits while others may still give something back."""
         with self._changed:
             while not self._stopped:
-                if not self._silent:
+                if not self._unreported:
                     self._share_out(host)
-                    if self._in_hand[host]:
-                        return tuple(self._in_hand[host])
-                    if not any(self._in_hand.values()):
+                    if self._leased[host]:
+                        return tuple(self._leased[host])
+                    if not any(self._leased.values()):
                         break
                 self._changed.wait(WAIT_S)
             return ()
@@ -63,14 +63,14 @@ class WorkQueue:
     def settle(self, host: str, key: str) -> None:
         """A board has measured a key."""
         with self._changed:
-            self._in_hand[host].remove(key)
+            self._leased[host].remove(key)
             self._changed.notify_all()
 
-    def leave(self, host: str) -> None:
+    def remove_worker(self, host: str) -> None:
         """A board measures no more; what it had in hand waits for the others."""
         with self._changed:
-            self._silent.discard(host)
-            self._waiting += self._in_hand.pop(host)
+            self._unreported.discard(host)
+            self._waiting += self._leased.pop(host)
             self._changed.notify_all()
 
     def stop(self) -> None:
@@ -83,9 +83,9 @@ class WorkQueue:
     def num_open(self) -> int:
         """How many keys are not settled."""
         with self._changed:
-            return len(self._waiting) + sum(map(len, self._in_hand.values()))
+            return len(self._waiting) + sum(map(len, self._leased.values()))
 
     def _share_out(self, host: str) -> None:
-        if not self._in_hand[host]:
-            size = max(self._least, -(-len(self._waiting) // len(self._in_hand)))
-            self._in_hand[host], self._waiting = self._waiting[:size], self._waiting[size:]
+        if not self._leased[host]:
+            size = max(self._least, -(-len(self._waiting) // len(self._leased)))
+            self._leased[host], self._waiting = self._waiting[:size], self._waiting[size:]

@@ -1,8 +1,8 @@
-"""One measurement of a subnet that was timed several times: the median over its visits, figure by figure.
+"""One measurement of a subnet that was timed several times: the median over its rounds, figure by figure.
 
 In: measurements of the same subnet, made at different times. Out: one. Which of them count is decided in `drift.py`.
 
-What differs from visit to visit (other programs, the memory a process is given, the clock) is more than what differs
+What differs from round to round (other programs, the memory a process is given, the clock) is more than what differs
 between the repeats of one, and no number of repeats averages it out.
 """
 
@@ -12,22 +12,22 @@ from collections.abc import Sequence
 from ..records import Measurement, Timing
 
 
-def median_of(visits: Sequence[Measurement]) -> Measurement:
-    """Join visits without an error; one alone stays as it is.
+def aggregate_rounds(rounds: Sequence[Measurement]) -> Measurement:
+    """Join rounds without an error; one alone stays as it is.
 
-    Minima are the least, `repeats` and peak memory their sum and the most; `drift_percent` is that of the worst visit.
+    Minima are the least, `repeats` and peak memory their sum and the most; `drift_percent` is that of the worst round.
     """
-    if len(visits) == 1:
-        return visits[0]
-    drifts = [visit.drift_percent for visit in visits if visit.drift_percent is not None]
+    if len(rounds) == 1:
+        return rounds[0]
+    drifts = [round_.drift_percent for round_ in rounds if round_.drift_percent is not None]
     return Measurement(
-        total=_timing([visit.total for visit in visits]),
-        encoder=_timing([visit.encoder for visit in visits]),
-        decoder=_timing([visit.decoder for visit in visits]),
-        load_ms=_median([visit.load_ms for visit in visits]),
-        peak_memory_bytes=max((visit.peak_memory_bytes or 0 for visit in visits), default=0) or None,
+        total=_timing([round_.total for round_ in rounds]),
+        encoder=_timing([round_.encoder for round_ in rounds]),
+        decoder=_timing([round_.decoder for round_ in rounds]),
+        load_ms=_median([round_.load_ms for round_ in rounds]),
+        peak_memory_bytes=max((round_.peak_memory_bytes or 0 for round_ in rounds), default=0) or None,
         drift_percent=max(drifts, default=None),
-        visits=len(visits),
+        rounds=len(rounds),
     )
 
 

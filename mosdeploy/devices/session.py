@@ -53,7 +53,7 @@ class Session(Protocol):
         ...
 
     def read(self, remote_path: str, offset: int = 0) -> bytes:
-        """Read a remote file from a byte offset to its present end.
+        """ResultReceived a remote file from a byte offset to its present end.
 
         Raises
         ------

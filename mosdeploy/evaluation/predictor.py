@@ -33,21 +33,21 @@ class QualityPredictor(Record):
 
     Attributes
     ----------
-    made_from
+    inputs_sha256
         Fingerprint of everything that the losses depend on besides the architecture.
     mean_loss
         Nats a token; the ensemble tells how far a subnet is above or below.
     """
 
     version: Literal[1] = 1
-    made_from: str
+    inputs_sha256: str
     space: SearchSpace
     mean_loss: Finite
     ensemble: MlpEnsemble
     card: QualityCard
 
     @classmethod
-    def fit(cls, space: SearchSpace, genes: GeneArray, losses: npt.ArrayLike, made_from: str) -> "QualityPredictor":
+    def fit(cls, space: SearchSpace, genes: GeneArray, losses: npt.ArrayLike, inputs_sha256: str) -> "QualityPredictor":
         """Fit the ensemble; the same data give the same predictor.
 
         Parameters
@@ -80,7 +80,7 @@ class QualityPredictor(Record):
             kendall_tau=tau if np.isfinite(tau) else 0.0,
             error=float(np.abs(held_out - loss).mean()),
         )
-        return cls(made_from=made_from, space=space, mean_loss=mean, ensemble=ensemble, card=card)
+        return cls(inputs_sha256=inputs_sha256, space=space, mean_loss=mean, ensemble=ensemble, card=card)
 
     def predict(self, genes: GeneArray) -> FloatArray:
         """Losses in nats a token of shape (N,) from canonical gene rows of shape (N, num_genes)."""

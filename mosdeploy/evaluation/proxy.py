@@ -1,7 +1,7 @@
-"""The validation sentences that the subnets of a search are compared on, and how a subnet is read against a rival.
+"""The validation sentences that the subnets of a search are compared on, and how a subnet is read against a incumbent.
 
 In: sentence pairs, then one subnet after another. Out: `BlockLosses`, in full or, for a subnet that is clearly worse
-than its rival on the first part, as far as it was read. The sentences are dealt at random, the same way in every run,
+than its incumbent on the first part, as far as it was read. The sentences are dealt at random, the same way in every run,
 to blocks; all subnets read the same blocks in the same batches, so that their losses can be compared block by block.
 
 Shapes: B sentences, T target positions, V vocabulary.
@@ -19,7 +19,7 @@ from ..families.translation.network import Subnet
 from ..families.translation.tokenizer import PAD_ID
 from ..storage import fingerprint
 from .cache import BlockLosses
-from .racing import NUM_BLOCKS, RULE, clearly_worse, look_after
+from .racing import NUM_BLOCKS, RULE, interim_looks, should_stop
 
 DEAL_SEED = 1
 READ_TOKENS = 512
@@ -27,7 +27,7 @@ READ_TOKENS = 512
 a network of 192 columns 0.114 s of one core at 512, 0.135 s at 1,024 and 0.165 s at 4,096."""
 
 
-class Yardstick:
+class ProxyEvaluator:
     """A fixed set of sentence pairs in blocks, read in batches of like length.
 
     Attributes
@@ -50,21 +50,21 @@ class Yardstick:
         self.num_tokens = int((pairs.targets.lengths + 1).sum())
         self._stages: list[tuple[int, list[tuple[Batch, Tensor]]]] = []  # blocks read by then; batches, rows' blocks
         start, tokens_per_batch = 0, max(READ_TOKENS, int(pairs.widths.max(initial=0)))
-        for stop in look_after(self.num_blocks):
+        for stop in interim_looks(self.num_blocks):
             rows = np.flatnonzero((start <= block_of) & (block_of < stop))
             groups = ordered_groups(pairs, rows, tokens_per_batch)
             self._stages.append((stop, [(pad(pairs, group), torch.from_numpy(block_of[group])) for group in groups]))
             start = stop
 
     @torch.no_grad()
-    def read(self, subnet: Subnet, rival: BlockLosses | None = None) -> BlockLosses:
+    def read(self, subnet: Subnet, incumbent: BlockLosses | None = None) -> BlockLosses:
         """Read the negative log-likelihood of the target tokens block by block; no label smoothing, no dropout.
 
         Parameters
         ----------
         subnet
             In eval mode, as `extract` leaves it.
-        rival
+        incumbent
             Full losses of another subnet: as soon as this one is clearly worse, it is given up.
         """
         device = next(subnet.parameters()).device
@@ -80,6 +80,6 @@ class Yardstick:
             seen = tuple(nats[:stop].tolist())
             if not math.isfinite(sum(seen)):
                 return BlockLosses()
-            if rival is not None and stop < self.num_blocks and clearly_worse(seen, rival.nats, self.num_blocks):
+            if incumbent is not None and stop < self.num_blocks and should_stop(seen, incumbent.nats, self.num_blocks):
                 return BlockLosses(nats=seen)
         return BlockLosses(nats=seen, loss=sum(seen) / self.num_tokens)

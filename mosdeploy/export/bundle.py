@@ -14,7 +14,7 @@ from typing import Protocol
 from ..config.sections import ExportConfig
 from ..errors import BundleError, ExportError, StaleInputError
 from ..families.translation.onnx_graph import build_graph, state_arrays, write_model
-from ..records import BundleManifest, ParityReport, Runtime, SelfTest, Weights
+from ..records import BundleManifest, ParityReport, Runtime, SelfTest, WeightOrigin
 from ..spaces.costs import num_parameters
 from ..spaces.spec import Workload
 from ..spaces.translation import ArchConfig, SearchSpace
@@ -54,14 +54,14 @@ Build = Callable[[Mapping[str, Array], Path], BuiltModel]
 
 @dataclass(frozen=True)
 class BundleOrigin:
-    """What the manifest says of where a bundle comes from; `made_from` maps record names to their sha256."""
+    """What the manifest says of where a bundle comes from; `provenance` maps record names to their sha256."""
 
     name: str
     source_lang: str
     target_lang: str
     device: str | None
-    made_from: Mapping[str, str]
-    weights: Weights = "inherited"
+    provenance: Mapping[str, str]
+    weights: WeightOrigin = "inherited"
 
 
 def max_positions(config: ExportConfig) -> int:
@@ -184,7 +184,7 @@ def _check_lengths(pairs: ParitySet, config: ExportConfig) -> None:
     if longest > config.max_source_len:
         raise ExportError(
             f"a validation sentence has {longest} pieces, but export.max_source_len is {config.max_source_len}; "
-            "raise it, or lower corpus.max_pieces"
+            "raise it, or lower corpus.max_tokens"
         )
 
 
@@ -234,7 +234,7 @@ def _manifest(
         num_parameters=num_parameters(space, arch, vocab_size),
         workload=workload,
         device=origin.device,
-        made_from=dict(origin.made_from),
+        provenance=dict(origin.provenance),
         weights=origin.weights,
         parity=report,
         self_test=tests,

@@ -9,7 +9,7 @@ from itertools import product
 from ..families.translation.onnx_graph import build_graph
 from ..spaces.spec import Precision, Workload
 from ..spaces.translation import ArchConfig, SearchSpace
-from .onnx.initializers import NoWeights, SkeletonWeights, WeightSource
+from .onnx.initializers import ExternalInitializers, InitializerSource, NoInitializers
 from .quantize import SCHEMES, PrecisionScheme, matrix_bytes, table_bytes
 
 _LENGTH_PENALTY = 0.6  # a number like any other to the clock
@@ -25,7 +25,7 @@ def build_candidate(arch: ArchConfig, space: SearchSpace, vocab_size: int, workl
     ArchError
         If the architecture is not in the space.
     """
-    return _build(arch, space, vocab_size, workload, SkeletonWeights())
+    return _build(arch, space, vocab_size, workload, ExternalInitializers())
 
 
 def candidate_weights_bytes(space: SearchSpace, vocab_size: int, workload: Workload) -> int:
@@ -33,7 +33,7 @@ def candidate_weights_bytes(space: SearchSpace, vocab_size: int, workload: Workl
     sizes = []
     for encoder_dim, decoder_dim in product(space.encoder_embed_dim, space.decoder_embed_dim):
         widths = {"encoder_embed_dim": encoder_dim, "decoder_embed_dim": decoder_dim}
-        skeleton = SkeletonWeights()
+        skeleton = ExternalInitializers()
         _build(space.largest.model_copy(update=widths), space, vocab_size, workload, skeleton)
         sizes.append(skeleton.size_bytes)
     return max(sizes)
@@ -75,10 +75,12 @@ def _bytes_without_weights(
     row[space.gene_slices["encoder_layers"]] = encoder_depth
     row[space.gene_slices["decoder_layers"]] = decoder_depth
     workload = Workload(precision=precision, beam=beam)
-    return len(_build(space.from_genes(row), space, vocab_size, workload, NoWeights()))
+    return len(_build(space.from_genes(row), space, vocab_size, workload, NoInitializers()))
 
 
-def _build(arch: ArchConfig, space: SearchSpace, vocab_size: int, workload: Workload, weights: WeightSource) -> bytes:
+def _build(
+    arch: ArchConfig, space: SearchSpace, vocab_size: int, workload: Workload, weights: InitializerSource
+) -> bytes:
     model = build_graph(
         arch,
         space,

@@ -18,19 +18,19 @@ from .onnx.initializers import Array
 
 Codes = TypeVar("Codes", npt.NDArray[np.int8], npt.NDArray[np.float32])
 
-NumberFormat = Literal["fp32", "int8", "rows8", "rows4"]
+NumberFormat = Literal["fp32", "int8", "matmulnbits8", "matmulnbits4"]
 """How a linear layer is stored and multiplied.
 
 `int8`: a byte a weight, one scale an output; activations quantised on the fly, one scale a tensor (the operator
-DynamicQuantizeMatMul, the fastest for several rows). `rows8`: the same for MatMulNBits, the fastest for one row, which
-quantises activations in blocks. `rows4`: four bits a weight, one scale a block of inputs, MatMulNBits too.
+DynamicQuantizeMatMul, the fastest for several rows). `matmulnbits8`: the same for MatMulNBits, the fastest for one row, which
+quantises activations in blocks. `matmulnbits4`: four bits a weight, one scale a block of inputs, MatMulNBits too.
 """
 
 LARGEST_PAIRED_CODE = 64
 """Of a weight in `int8`: 2 * 255 * 64 < 2 ** 15."""
 
 LARGEST_CODE, ZERO_POINT = 127, 128
-"""Of a weight in `rows8`, and what stands for 0 there."""
+"""Of a weight in `matmulnbits8`, and what stands for 0 there."""
 
 TABLE_ZERO_POINT = 136
 _LARGEST_TABLE_CODE = 119
@@ -77,8 +77,8 @@ SCHEMES: dict[Precision, PrecisionScheme] = {
     "fp32": PrecisionScheme("fp32", "fp32", "fp32", "fp32"),
     "fp32-int4-logits": PrecisionScheme("fp32", "fp32", "fp32", "fp32", int4_logits=True),
     "int8": PrecisionScheme("int8", "int8", "int8", "int8"),
-    "int8-int4-logits": PrecisionScheme("int8", "rows8", "int8", "int8", int4_logits=True),
-    "int4": PrecisionScheme("int8", "rows4", "rows4", "int8", int4_logits=True),
+    "int8-int4-logits": PrecisionScheme("int8", "matmulnbits8", "int8", "int8", int4_logits=True),
+    "int4": PrecisionScheme("int8", "matmulnbits4", "matmulnbits4", "int8", int4_logits=True),
 }
 
 
@@ -127,7 +127,7 @@ def matrix_bytes(num_inputs: int, num_outputs: int, number_format: NumberFormat)
         return (num_inputs + 4) * num_outputs
     blocks = num_blocks(num_inputs)
     codes = blocks * block_size(num_inputs)
-    return (codes + 4 if number_format == "rows8" else codes // 2 + 4 * blocks) * num_outputs
+    return (codes + 4 if number_format == "matmulnbits8" else codes // 2 + 4 * blocks) * num_outputs
 
 
 def table_bytes(vocab_size: int, dim: int, table_format: TableFormat) -> int:

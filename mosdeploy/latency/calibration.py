@@ -1,6 +1,6 @@
 """How far the boards of a fleet lie apart, and the timings of one board: the reference tells, which all of them time.
 
-In: the sessions of a dataset, the boards of its records. Out: a `BoardLevel` a board, and the floor of any prediction.
+In: the sessions of a dataset, the boards of its records. Out: a `BoardCalibration` a board, and the floor of any prediction.
 
 Boards of one kind differ by their clock, their cooling, their supply. What a board measures is divided by its level, so
 that all speak of one board: the middle one. One factor for all subnets is exact as far as the boards differ by their
@@ -11,10 +11,12 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..records import BoardLevel, SessionRecord
+from ..records import BoardCalibration, SessionRecord
 
 
-def board_levels(sessions: Iterable[SessionRecord], num_subnets: Mapping[str, int], own: str) -> tuple[BoardLevel, ...]:
+def calibrate_boards(
+    sessions: Iterable[SessionRecord], num_subnets: Mapping[str, int], own: str
+) -> tuple[BoardCalibration, ...]:
     """Levels of the boards that measured something, by name; none where it was a single one.
 
     Parameters
@@ -26,7 +28,7 @@ def board_levels(sessions: Iterable[SessionRecord], num_subnets: Mapping[str, in
 
     Returns
     -------
-    tuple[BoardLevel, ...]
+    tuple[BoardCalibration, ...]
         The median of a board's timings of the reference, and its ratio to the median of these medians, so that a
         board counts once, however often it timed the reference.
     """
@@ -36,23 +38,23 @@ def board_levels(sessions: Iterable[SessionRecord], num_subnets: Mapping[str, in
     medians = {host: statistics.median(times_ms[host]) for host in num_subnets if times_ms[host]}
     middle_ms = statistics.median(medians.values()) if medians else None
     return tuple(
-        BoardLevel(
+        BoardCalibration(
             host=host,
             num_subnets=num_subnets[host],
             reference_ms=medians.get(host),
-            level=medians[host] / middle_ms if host in medians and middle_ms else None,
+            time_ratio=medians[host] / middle_ms if host in medians and middle_ms else None,
         )
         for host in sorted(num_subnets)
     )
 
 
-def floor_percent(sessions: Iterable[SessionRecord], own: str) -> float | None:
+def noise_floor_percent(sessions: Iterable[SessionRecord], own: str) -> float | None:
     """How far apart repeats of one subnet on one board lie: the spread of the reference, None without two timings.
 
     Parameters
     ----------
     own
-        As `board_levels`.
+        As `calibrate_boards`.
     """
     boards = _reference_ms(sessions, own).values()
     repeated = [times_ms for times_ms in boards if len(times_ms) >= 2]

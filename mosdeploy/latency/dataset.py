@@ -20,10 +20,10 @@ import numpy.typing as npt
 
 from ..errors import ConfigError, PredictorError, StaleInputError
 from ..record import Record, parse
-from ..records import BoardLevel, LatencyContext, LatencyRecord
+from ..records import BoardCalibration, LatencyContext, LatencyRecord
 from ..spaces.translation import GeneArray, SearchSpace
 from ..storage import append_line, fingerprint, read_lines, sha256_bytes
-from .calibration import board_levels, floor_percent
+from .calibration import calibrate_boards, noise_floor_percent
 from .sessions import read_sessions
 
 R = TypeVar("R", bound=Record)
@@ -39,7 +39,7 @@ class Samples:
         Gene rows (N, num_genes).
     latency_ms
         Shape (N,): medians of the whole translation, divided by the level of the board that measured.
-    trust
+    sample_weight
         Shape (N,), in (0, 1]: 1 where the reference stood still around a measurement, a half where it moved by as much
         as the protocol allows, less where it moved further. A subnet drifts as its reference does, so the drift is a
         second source of error beside the protocol's, and variances add.
@@ -49,7 +49,7 @@ class Samples:
 
     genes: GeneArray
     latency_ms: npt.NDArray[np.float64]
-    trust: npt.NDArray[np.float64]
+    sample_weight: npt.NDArray[np.float64]
     runtime: str
 
 
@@ -143,26 +143,26 @@ class LatencyDataset:
         return [r for r in self.measured.values() if r.measurement.error is None and r.measurement.total is not None]
 
     @property
-    def boards(self) -> tuple[BoardLevel, ...]:
+    def boards(self) -> tuple[BoardCalibration, ...]:
         """The boards of a fleet, with what each one's reference says; none where a single board measured."""
         hosts = self._hosts()
         num_subnets = Counter(hosts.get(record.session, self._own) for record in self.measured.values())
-        return board_levels(read_sessions(self.path), num_subnets, self._own)
+        return calibrate_boards(read_sessions(self.path), num_subnets, self._own)
 
-    def levels_of(self, records: Sequence[LatencyRecord]) -> npt.NDArray[np.float64]:
+    def time_ratios(self, records: Sequence[LatencyRecord]) -> npt.NDArray[np.float64]:
         """Level, shape (N,), of the board that measured each record: 1 where it is unknown, or the only one."""
-        hosts, levels = self._hosts(), {board.host: board.level or 1.0 for board in self.boards}
+        hosts, levels = self._hosts(), {board.host: board.time_ratio or 1.0 for board in self.boards}
         return np.array([levels.get(hosts.get(record.session, self._own), 1.0) for record in records], dtype=np.float64)
 
     @property
-    def floor_percent(self) -> float | None:
+    def noise_floor_percent(self) -> float | None:
         """How far apart repeats of one subnet on one board lie; None without two timings of the reference there."""
-        return floor_percent(read_sessions(self.path), self._own)
+        return noise_floor_percent(read_sessions(self.path), self._own)
 
     @property
     def _own(self) -> str:
         """The board of sessions that do not name theirs: they are older than fleets."""
-        return self.context.device.alias
+        return self.context.device.host_alias
 
     def _hosts(self) -> dict[str, str]:
         return {session.session: session.host or self._own for session in read_sessions(self.path)}
@@ -204,8 +204,8 @@ class LatencyDataset:
         drift = np.array([r.measurement.drift_percent or 0.0 for r in usable]) / device.measure.max_drift_percent
         return Samples(
             genes=space.genes([r.arch for r in usable]),
-            latency_ms=np.array(latency, dtype=np.float64) / self.levels_of(usable),
-            trust=1.0 / (1.0 + drift**2),
+            latency_ms=np.array(latency, dtype=np.float64) / self.time_ratios(usable),
+            sample_weight=1.0 / (1.0 + drift**2),
             runtime=", ".join(runtimes),
         )
 
@@ -221,8 +221,10 @@ def runtime_family(runtime: str) -> str:
     return runtime.split(maxsplit=1)[0] if runtime else ""
 
 
-def _warn_of_levels(boards: Sequence[BoardLevel], limit_percent: float) -> None:
-    far = [f"{x.host} {x.level:.3f}" for x in boards if x.level and abs(x.level - 1) * 100 > limit_percent]
+def _warn_of_levels(boards: Sequence[BoardCalibration], limit_percent: float) -> None:
+    far = [
+        f"{x.host} {x.time_ratio:.3f}" for x in boards if x.time_ratio and abs(x.time_ratio - 1) * 100 > limit_percent
+    ]
     if far:
         warnings.warn(
             f"the boards differ by more than {limit_percent:g}% (time of the reference over the fleet's: "
@@ -230,7 +232,7 @@ def _warn_of_levels(boards: Sequence[BoardLevel], limit_percent: float) -> None:
             "tell why they differ",
             stacklevel=3,
         )
-    unknown = [board.host for board in boards if board.level is None]
+    unknown = [board.host for board in boards if board.time_ratio is None]
     if unknown:
         warnings.warn(
             f"no timing of the reference on {', '.join(unknown)}: what was measured there enters the fit as it is",

@@ -13,7 +13,7 @@ from scipy.stats import kendalltau
 
 from ..regression.mlp import MlpEnsemble, fit_mlp
 from ..spaces.latency_features import FloatArray
-from .regression import AdditiveModel, fit_additive
+from .regression import NonNegativeModel, fit_nonnegative
 
 IndexArray = npt.NDArray[np.int64]
 
@@ -42,7 +42,7 @@ class Errors:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class CrossValidation:
     """What was decided on: the model, and what its held-out predictions say about it.
 
     Attributes
@@ -53,7 +53,7 @@ class Fitted:
         Mean relative error of the best nine tenths: what models are compared by.
     """
 
-    model: AdditiveModel
+    model: NonNegativeModel
     correction: MlpEnsemble | None
     errors: Errors
     trusted_mape_percent: float
@@ -62,7 +62,7 @@ class Fitted:
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutPredictions:
     """Predictions (N,) in milliseconds and leverages (N,) of rows by models that had not seen them."""
 
     predicted_ms: FloatArray
@@ -85,10 +85,10 @@ def fit_model(
     columns: FloatArray,
     features: FloatArray,
     latency_ms: FloatArray,
-    trust: FloatArray | None = None,
+    sample_weight: FloatArray | None = None,
     *,
     try_mlp: bool,
-) -> Fitted:
+) -> CrossValidation:
     """Fit, and let cross-validation choose the columns and whether the ensemble stays.
 
     Parameters
@@ -99,34 +99,38 @@ def fit_model(
         Shape (N, F): what the ensemble sees.
     latency_ms
         Shape (N,), positive.
-    trust
-        Shape (N,), in (0, 1], as `fit_additive` takes it.
+    sample_weight
+        Shape (N,), in (0, 1], as `fit_nonnegative` takes it.
     try_mlp
         Try the ensemble where there are `MLP_MIN_SAMPLES`.
     """
     folds = folds_for(len(latency_ms))
-    trust = np.ones(len(latency_ms)) if trust is None else trust
-    core_only, held_out = True, cross_validate(columns, latency_ms, folds, trust, core_only=True)
+    sample_weight = np.ones(len(latency_ms)) if sample_weight is None else sample_weight
+    core_only, held_out = True, cross_validate(columns, latency_ms, folds, sample_weight, core_only=True)
     if len(latency_ms) >= ALL_COLUMNS_MIN_SAMPLES:
-        wide = cross_validate(columns, latency_ms, folds, trust, core_only=False)
+        wide = cross_validate(columns, latency_ms, folds, sample_weight, core_only=False)
         if _trimmed_error(wide, latency_ms) < (1.0 - ALL_COLUMNS_GAIN) * _trimmed_error(held_out, latency_ms):
             core_only, held_out = False, wide
-    model = fit_additive(columns, latency_ms, trust, core_only=core_only)
+    model = fit_nonnegative(columns, latency_ms, sample_weight, core_only=core_only)
     correction = None
     if try_mlp and len(latency_ms) >= MLP_MIN_SAMPLES:
         mlp_folds = _draw_folds(len(latency_ms), MLP_NUM_FOLDS)
-        plain = cross_validate(columns, latency_ms, mlp_folds, trust, core_only=core_only)
-        corrected = cross_validate(columns, latency_ms, mlp_folds, trust, core_only=core_only, features=features)
+        plain = cross_validate(columns, latency_ms, mlp_folds, sample_weight, core_only=core_only)
+        corrected = cross_validate(
+            columns, latency_ms, mlp_folds, sample_weight, core_only=core_only, features=features
+        )
         if _trimmed_error(corrected, latency_ms) < (1.0 - MLP_GAIN) * _trimmed_error(plain, latency_ms):
             correction, held_out = _fit_correction(model, columns, features, latency_ms), corrected
     return judge(model, correction, held_out, latency_ms)
 
 
-def judge(model: AdditiveModel, correction: MlpEnsemble | None, held_out: HeldOut, latency_ms: FloatArray) -> Fitted:
+def judge(
+    model: NonNegativeModel, correction: MlpEnsemble | None, held_out: HeldOutPredictions, latency_ms: FloatArray
+) -> CrossValidation:
     """Put a fitted model and its held-out predictions together."""
     trusted = model.weights > 0
     relative = np.abs(held_out.predicted_ms / latency_ms - 1.0)
-    return Fitted(
+    return CrossValidation(
         model=model,
         correction=correction,
         errors=measure_errors(held_out.predicted_ms, latency_ms),
@@ -150,26 +154,26 @@ def cross_validate(
     columns: FloatArray,
     latency_ms: FloatArray,
     folds: list[IndexArray],
-    trust: FloatArray,
+    sample_weight: FloatArray,
     *,
     core_only: bool,
     features: FloatArray | None = None,
-) -> HeldOut:
+) -> HeldOutPredictions:
     """Predict the rows of each fold by a model fitted on the others, with features by one that an ensemble corrects."""
     predicted, leverage = np.empty(len(latency_ms)), np.empty(len(latency_ms))
     for fold in folds:
         seen = np.ones(len(latency_ms), dtype=bool)
         seen[fold] = False
-        model = fit_additive(columns[seen], latency_ms[seen], trust[seen], core_only=core_only)
+        model = fit_nonnegative(columns[seen], latency_ms[seen], sample_weight[seen], core_only=core_only)
         predicted[fold], leverage[fold] = model.predict(columns[fold]), model.leverage(columns[fold])
         if features is not None:
             correction = _fit_correction(model, columns[seen], features[seen], latency_ms[seen])
             predicted[fold] *= np.exp(correction.predict(features[fold])[0])
-    return HeldOut(predicted, leverage)
+    return HeldOutPredictions(predicted, leverage)
 
 
 def _fit_correction(
-    model: AdditiveModel, columns: FloatArray, features: FloatArray, latency_ms: FloatArray
+    model: NonNegativeModel, columns: FloatArray, features: FloatArray, latency_ms: FloatArray
 ) -> MlpEnsemble:
     trusted = model.weights > 0
     return fit_mlp(
@@ -177,13 +181,13 @@ def _fit_correction(
     )
 
 
-def _trimmed_error(held_out: HeldOut, latency_ms: FloatArray) -> float:
+def _trimmed_error(held_out: HeldOutPredictions, latency_ms: FloatArray) -> float:
     """Mean relative error of the best nine tenths: a choice of model must not hang on one throttled minute."""
     error = np.sort(np.abs(held_out.predicted_ms / latency_ms - 1.0))
     return float(error[: int(np.ceil(TRIMMED_SHARE * len(error)))].mean())
 
 
-def _interval(held_out: HeldOut, latency_ms: FloatArray, trusted: npt.NDArray[np.bool_]) -> float:
+def _interval(held_out: HeldOutPredictions, latency_ms: FloatArray, trusted: npt.NDArray[np.bool_]) -> float:
     """Quantile of the held-out log errors of trusted rows, each made comparable by its leverage (conformal rule)."""
     error = np.abs(np.log(latency_ms / held_out.predicted_ms)) / np.sqrt(1.0 + held_out.leverage)
     ordered = np.sort(error[trusted])

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ..records import RowBlock
 from ..spaces.latency_features import FloatArray
-from .regression import fit_additive
+from .regression import fit_nonnegative
 
 WINDOW = 11
 """Rows of the running median, and the least that make a block."""
@@ -18,7 +18,7 @@ MIN_JUMP_DEVIATIONS = 2.0
 """A block's level lies this far from the rest: five standard deviations of the running median of ordinary rows."""
 
 
-def find_blocks(columns: FloatArray, latency_ms: FloatArray) -> tuple[RowBlock, ...]:
+def find_outlier_blocks(columns: FloatArray, latency_ms: FloatArray) -> tuple[RowBlock, ...]:
     """Find the runs of rows whose latency is off by a common factor.
 
     Parameters
@@ -30,7 +30,7 @@ def find_blocks(columns: FloatArray, latency_ms: FloatArray) -> tuple[RowBlock, 
     """
     if len(latency_ms) < 4 * WINDOW:
         return ()
-    model = fit_additive(columns, latency_ms, core_only=True)
+    model = fit_nonnegative(columns, latency_ms, core_only=True)
     residual = np.log(latency_ms / model.predict(columns))
     residual -= np.median(residual[model.weights > 0])
     deviation = 1.4826 * float(np.median(np.abs(residual)))
@@ -38,7 +38,7 @@ def find_blocks(columns: FloatArray, latency_ms: FloatArray) -> tuple[RowBlock, 
     padded = np.pad(residual, WINDOW // 2, mode="reflect")
     level = np.median(np.lib.stride_tricks.sliding_window_view(padded, WINDOW), axis=1)
     return tuple(
-        RowBlock(start=start, stop=stop, level=float(np.exp(np.median(residual[start:stop]))))
+        RowBlock(start=start, stop=stop, time_ratio=float(np.exp(np.median(residual[start:stop]))))
         for start, stop in _runs(np.abs(level) > threshold)
         if stop - start >= WINDOW
     )

@@ -15,13 +15,13 @@ from pydantic import Field, model_validator
 
 from ..errors import PredictorError
 from ..record import Record
-from ..records import BoardLevel, PredictorCard, RowBlock
+from ..records import BoardCalibration, PredictorCard, RowBlock
 from ..regression.mlp import Finite, Matrix, MlpEnsemble
 from ..spaces.latency_features import (
-    COLUMN_NAMES,
+    FEATURE_NAMES,
     FloatArray,
     Rows,
-    physical_columns,
+    latency_features,
     sums_from_aggregates,
     sums_from_genes,
 )
@@ -29,7 +29,7 @@ from ..spaces.spec import Workload
 from ..spaces.translation import GeneArray, SearchSpace
 from ..storage import fingerprint, read_record, write_record
 from .dataset import LatencyDataset, runtime_family
-from .fitting import MIN_SAMPLES, Fitted, fit_model
+from .fitting import MIN_SAMPLES, CrossValidation, fit_model
 
 Encoding = Literal["per_layer", "aggregated"]
 CHUNK = 16_384
@@ -65,7 +65,7 @@ class LatencyPredictor(Record):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        unknown = set(self.coefficients) - set(COLUMN_NAMES)
+        unknown = set(self.coefficients) - set(FEATURE_NAMES)
         if unknown or not self.coefficients:
             raise ValueError(f"coefficients must name columns of the model, not {sorted(unknown)}")
         if any(len(row) != len(self.coefficients) for row in (self.covariance, *self.covariance)):
@@ -82,14 +82,14 @@ class LatencyPredictor(Record):
         vocab_size: int,
         rows: Rows,
         latency_ms: npt.ArrayLike,
-        trust: FloatArray | None = None,
+        sample_weight: FloatArray | None = None,
         *,
         device: str,
         runtime: str = "",
         encoding: Encoding = "per_layer",
         try_mlp: bool = True,
         left_out: tuple[RowBlock, ...] = (),
-        boards: tuple[BoardLevel, ...] = (),
+        boards: tuple[BoardCalibration, ...] = (),
         dataset_sha256: str = "",
         source: str = "",
         licence: str = "",
@@ -102,7 +102,7 @@ class LatencyPredictor(Record):
             Canonical gene rows (N, num_genes), or with `encoding="aggregated"` HAT's averages (N, 10).
         latency_ms
             Shape (N,), positive.
-        trust
+        sample_weight
             Shape (N,), in (0, 1]: variance of a quiet measurement over that of this one; None trusts all alike.
         try_mlp
             Train the ensemble at all: takes seconds where the additive model takes hundredths.
@@ -118,7 +118,7 @@ class LatencyPredictor(Record):
         """
         latency = _checked(latency_ms, device, workload)
         columns = _columns(space, workload, vocab_size, rows, encoding)
-        fitted = fit_model(columns, np.asarray(rows, dtype=np.float64), latency, trust, try_mlp=try_mlp)
+        fitted = fit_model(columns, np.asarray(rows, dtype=np.float64), latency, sample_weight, try_mlp=try_mlp)
         facts = {"runtime": runtime, "dataset_sha256": dataset_sha256, "source": source, "licence": licence}
         options: dict[str, Any] = {"device": device, "encoding": encoding, "left_out": left_out, **facts}
         options["boards"] = boards
@@ -142,7 +142,7 @@ class LatencyPredictor(Record):
             context.vocab_size,
             samples.genes,
             samples.latency_ms,
-            samples.trust,
+            samples.sample_weight,
             device=context.device.name,
             runtime=samples.runtime,
             boards=dataset.boards,
@@ -152,7 +152,7 @@ class LatencyPredictor(Record):
     @classmethod
     def assemble(
         cls,
-        fitted: Fitted,
+        fitted: CrossValidation,
         space: SearchSpace,
         workload: Workload,
         vocab_size: int,
@@ -182,7 +182,7 @@ class LatencyPredictor(Record):
             vocab_size=vocab_size,
             device=device,
             encoding=encoding,
-            coefficients={COLUMN_NAMES[i]: float(model.coefficients[i]) for i in model.used},
+            coefficients={FEATURE_NAMES[i]: float(model.coefficients[i]) for i in model.used},
             covariance=tuple(tuple(row) for row in model.covariance.tolist()),
             interval=fitted.interval,
             correction=fitted.correction,
@@ -212,7 +212,7 @@ class LatencyPredictor(Record):
     def corrected_columns(self, rows: Rows) -> FloatArray:
         """Every column of the additive model, times the ensemble's correction, of shape (N, 15).
 
-        Weighted by the coefficients they add up to what `predict_rows` returns.
+        SelectedSubnet by the coefficients they add up to what `predict_rows` returns.
         """
         columns = _columns(self.space, self.workload, self.vocab_size, rows, self.encoding)
         return columns if self.correction is None else columns * np.exp(self.correction.predict(rows)[0])[:, None]
@@ -290,7 +290,7 @@ class LatencyPredictor(Record):
 
     @property
     def _used(self) -> list[int]:
-        return [COLUMN_NAMES.index(name) for name in self.coefficients]
+        return [FEATURE_NAMES.index(name) for name in self.coefficients]
 
     @property
     def _weights(self) -> FloatArray:
@@ -302,7 +302,7 @@ class LatencyPredictor(Record):
 
 def _columns(space: SearchSpace, workload: Workload, vocab_size: int, rows: Rows, encoding: Encoding) -> FloatArray:
     sums = sums_from_genes(space, rows) if encoding == "per_layer" else sums_from_aggregates(rows)
-    return physical_columns(sums, space.qkv_dim, workload, vocab_size)
+    return latency_features(sums, space.qkv_dim, workload, vocab_size)
 
 
 def _checked(latency_ms: npt.ArrayLike, device: str, workload: Workload) -> FloatArray:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
-from ..spaces.latency_features import NUM_CORE, FloatArray, independent
+from ..spaces.latency_features import NUM_CORE_FEATURES, FloatArray, independent
 
 HUBER, TUKEY = 1.345, 4.685
 """The usual tuning constants: 95% efficiency on Gaussian noise."""
@@ -24,7 +24,7 @@ SCALE_FLOOR = 1e-6
 
 
 @dataclass(frozen=True)
-class AdditiveModel:
+class NonNegativeModel:
     """A fitted non-negative combination of columns.
 
     Attributes
@@ -54,44 +54,44 @@ class AdditiveModel:
         return np.asarray(np.einsum("ij,jk,ik->i", relative, self.covariance, relative))
 
 
-def fit_additive(
-    columns: FloatArray, latency_ms: FloatArray, trust: FloatArray | None = None, *, core_only: bool
-) -> AdditiveModel:
+def fit_nonnegative(
+    columns: FloatArray, latency_ms: FloatArray, sample_weight: FloatArray | None = None, *, core_only: bool
+) -> NonNegativeModel:
     """Fit the model on the relative error.
 
     Parameters
     ----------
     columns
-        Shape (N, C), not negative, the first `NUM_CORE` being the ones that carry nearly all of the time.
+        Shape (N, C), not negative, the first `NUM_CORE_FEATURES` being the ones that carry nearly all of the time.
     latency_ms
         Shape (N,), positive.
-    trust
+    sample_weight
         Shape (N,), in (0, 1]: variance of a quiet sample over that of this one; None trusts all alike.
     core_only
         Use only the core columns.
     """
-    used = [i for i in independent(columns) if i < NUM_CORE or not core_only]
+    used = [i for i in independent(columns) if i < NUM_CORE_FEATURES or not core_only]
     unit = columns[:, used].max(axis=0)
     relative = columns[:, used] / unit / latency_ms[:, None]  # the model's sum should be 1 in every row
     length = np.linalg.norm(relative, axis=0)  # for the solver's tolerance
     relative /= length
-    trust = np.ones(len(latency_ms)) if trust is None else trust
-    weights = trust
+    sample_weight = np.ones(len(latency_ms)) if sample_weight is None else sample_weight
+    weights = sample_weight
     solution = _solve(relative, weights)
     for round_ in range(HUBER_ROUNDS + TUKEY_ROUNDS):
-        error = np.abs(relative @ solution - 1.0) * np.sqrt(trust)
+        error = np.abs(relative @ solution - 1.0) * np.sqrt(sample_weight)
         distance = error / _scale(error, int(np.count_nonzero(solution)))
         if round_ < HUBER_ROUNDS:
-            weights = trust * HUBER / np.maximum(distance, HUBER)
+            weights = sample_weight * HUBER / np.maximum(distance, HUBER)
         else:
-            weights = trust * np.where(distance < TUKEY, (1.0 - (distance / TUKEY) ** 2) ** 2, 0.0)
+            weights = sample_weight * np.where(distance < TUKEY, (1.0 - (distance / TUKEY) ** 2) ** 2, 0.0)
         solution = _solve(relative, weights)
     coefficients = np.zeros(columns.shape[1])
     coefficients[used] = solution / length / unit
     positive = [i for i in used if coefficients[i] > 0]
     rows = columns[:, positive] / latency_ms[:, None]
     covariance = np.asarray(np.linalg.pinv(rows.T @ (rows * weights[:, None]), hermitian=True), dtype=np.float64)
-    return AdditiveModel(coefficients, weights, positive, covariance)
+    return NonNegativeModel(coefficients, weights, positive, covariance)
 
 
 def _solve(relative: FloatArray, weights: FloatArray) -> FloatArray:

@@ -13,13 +13,13 @@ import numpy as np
 
 from ..errors import PredictorError
 from ..records import TransferTrial
-from ..spaces.latency_features import COLUMN_NAMES, FloatArray, Rows, physical_columns, sums_from_genes
+from ..spaces.latency_features import FEATURE_NAMES, FloatArray, Rows, latency_features, sums_from_genes
 from ..spaces.translation import SearchSpace
 from ..storage import fingerprint
 from .dataset import LatencyDataset, Samples
-from .fitting import MIN_SAMPLES, Fitted, cross_validate, fit_model, folds_for, judge
+from .fitting import MIN_SAMPLES, CrossValidation, cross_validate, fit_model, folds_for, judge
 from .predictor import LatencyPredictor
-from .regression import AdditiveModel, fit_additive
+from .regression import NonNegativeModel, fit_nonnegative
 
 MIN_TRANSFER_SAMPLES = 5
 FREE = ("constant", "decoder_layers")
@@ -48,7 +48,7 @@ def fit_transfer(space: SearchSpace, dataset: LatencyDataset, source: LatencyPre
             f"{num_samples} measured subnets are too few to correct the predictor of {source.device} for {device}: at "
             f"least {MIN_TRANSFER_SAMPLES} are needed; run `mosdeploy profile --device {device} --budget 10`"
         )
-    corrected = fit_map(source, source.to_rows(samples.genes), samples.latency_ms, samples.trust)
+    corrected = fit_map(source, source.to_rows(samples.genes), samples.latency_ms, samples.sample_weight)
     scratch = _from_scratch(space, dataset, samples) if num_samples >= MIN_SAMPLES else None
     used = scratch is None or corrected.trimmed_percent < scratch.trimmed_percent
     return LatencyPredictor.assemble(
@@ -71,7 +71,9 @@ def fit_transfer(space: SearchSpace, dataset: LatencyDataset, source: LatencyPre
     )
 
 
-def fit_map(source: LatencyPredictor, rows: Rows, latency_ms: FloatArray, trust: FloatArray | None = None) -> Fitted:
+def fit_map(
+    source: LatencyPredictor, rows: Rows, latency_ms: FloatArray, sample_weight: FloatArray | None = None
+) -> CrossValidation:
     """Fit the three coefficients; the result is an additive model for `source.corrected_columns`.
 
     Parameters
@@ -80,27 +82,27 @@ def fit_map(source: LatencyPredictor, rows: Rows, latency_ms: FloatArray, trust:
         In the encoding of the source.
     latency_ms
         Shape (N,), on the other device.
-    trust
-        Shape (N,), in (0, 1], as `fit_additive` takes it.
+    sample_weight
+        Shape (N,), in (0, 1], as `fit_nonnegative` takes it.
     """
-    spread = np.zeros((len(COLUMN_NAMES), 1 + len(FREE)))  # (columns of the model, coefficients of the map)
+    spread = np.zeros((len(FEATURE_NAMES), 1 + len(FREE)))  # (columns of the model, coefficients of the map)
     for name, coefficient in source.coefficients.items():
         if name not in FREE:
-            spread[COLUMN_NAMES.index(name), 0] = coefficient
+            spread[FEATURE_NAMES.index(name), 0] = coefficient
     for i, name in enumerate(FREE, start=1):
-        spread[COLUMN_NAMES.index(name), i] = 1.0
+        spread[FEATURE_NAMES.index(name), i] = 1.0
     grouped = source.corrected_columns(rows) @ spread
-    trust = np.ones(len(latency_ms)) if trust is None else trust
-    held_out = cross_validate(grouped, latency_ms, folds_for(len(latency_ms)), trust, core_only=False)
-    fitted = fit_additive(grouped, latency_ms, trust, core_only=False)
+    sample_weight = np.ones(len(latency_ms)) if sample_weight is None else sample_weight
+    held_out = cross_validate(grouped, latency_ms, folds_for(len(latency_ms)), sample_weight, core_only=False)
+    fitted = fit_nonnegative(grouped, latency_ms, sample_weight, core_only=False)
     coefficients = spread @ fitted.coefficients
     used = [int(i) for i in np.flatnonzero(coefficients)]
     part = spread[np.ix_(used, fitted.used)]
-    model = AdditiveModel(coefficients, fitted.weights, used, part @ fitted.covariance @ part.T)
+    model = NonNegativeModel(coefficients, fitted.weights, used, part @ fitted.covariance @ part.T)
     return judge(model, source.correction, held_out, latency_ms)
 
 
-def _from_scratch(space: SearchSpace, dataset: LatencyDataset, samples: Samples) -> Fitted:
+def _from_scratch(space: SearchSpace, dataset: LatencyDataset, samples: Samples) -> CrossValidation:
     context, genes = dataset.context, samples.genes
-    columns = physical_columns(sums_from_genes(space, genes), space.qkv_dim, context.workload, context.vocab_size)
-    return fit_model(columns, genes.astype(np.float64), samples.latency_ms, samples.trust, try_mlp=True)
+    columns = latency_features(sums_from_genes(space, genes), space.qkv_dim, context.workload, context.vocab_size)
+    return fit_model(columns, genes.astype(np.float64), samples.latency_ms, samples.sample_weight, try_mlp=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..config.device import DeviceProfile, at_host
+from ..config.device import DeviceProfile, with_host
 from ..errors import ConfigError, DeviceBusyError
 from ..records import LatencyContext
 from ..spaces.costs import num_macs
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Collected:
+class CollectResult:
     """A dataset that has all that was asked for; how much of it was measured now, and why boards dropped out."""
 
     dataset: "LatencyDataset"
@@ -42,7 +42,7 @@ def collect(
     ssh_config: Path,
     progress: Progress,
     hosts: Sequence[str] = (),
-) -> Collected:
+) -> CollectResult:
     """Measure those of some architectures that a dataset lacks.
 
     Parameters
@@ -71,7 +71,7 @@ def collect(
     )
     busy = DeviceBusyError(f"another command measures on '{target.name}' into {path}; wait for it, or stop it")
     with locked(path, busy):
-        found = Collected(LatencyDataset.open(path, context))
+        found = CollectResult(LatencyDataset.open(path, context))
         if found.dataset.torn:
             warnings.warn(f"{path}: the last line was cut short by a kill; it is measured again", stacklevel=2)
         missing = {arch.key: arch for arch in archs if arch.key not in found.dataset.measured}
@@ -89,11 +89,11 @@ def _members(target: DeviceProfile, hosts: Sequence[str]) -> list[DeviceProfile]
         raise ConfigError(
             f"--hosts names {', '.join(twice)} twice; a board measures one subnet at a time, name it once"
         )
-    return [at_host(target, host) for host in hosts]
+    return [with_host(target, host) for host in hosts]
 
 
-def middling(space: SearchSpace, workload: Workload, vocab_size: int) -> ArchConfig:
-    """The reference, which shows how a device changes: of 101 random subnets, always the same, one of middling work."""
+def reference_arch(space: SearchSpace, workload: Workload, vocab_size: int) -> ArchConfig:
+    """The reference, which shows how a device changes: of 101 random subnets, always the same, one of reference_arch work."""
     rng = np.random.default_rng(0)
 
     def work(arch: ArchConfig) -> int:
@@ -104,7 +104,7 @@ def middling(space: SearchSpace, workload: Workload, vocab_size: int) -> ArchCon
 
 def _measure(
     run: Run,
-    found: Collected,
+    found: CollectResult,
     missing: dict[str, ArchConfig],
     profiles: Sequence[DeviceProfile],
     ssh_config: Path,
@@ -113,16 +113,16 @@ def _measure(
     """Measure some architectures, and append each to the dataset as soon as it is settled."""
     from ..devices.fleet import Board, measure_fleet
     from ..latency.sessions import read_sessions
-    from .recorder import Ledger
+    from .recorder import ProfileRecorder
 
     dataset = found.dataset
-    latest = {x.host or dataset.context.device.alias: x.state for x in read_sessions(dataset.path)}
-    boards = [Board(x, connector(x, ssh_config), latest.get(x.alias)) for x in profiles]
-    ledger = Ledger(dataset, missing, is_fleet=len(boards) > 1, progress=progress)
+    latest = {x.host or dataset.context.device.host_alias: x.state for x in read_sessions(dataset.path)}
+    boards = [Board(x, connector(x, ssh_config), latest.get(x.host_alias)) for x in profiles]
+    recorder = ProfileRecorder(dataset, missing, is_fleet=len(boards) > 1, progress=progress)
     with contextlib.closing(measure_fleet(boards, missing, _task(run, dataset, missing))) as events:
         for event in events:
-            ledger.enter(event)
-    found.measured_now, found.dropped = len(missing), ledger.dropped
+            recorder.record(event)
+    found.measured_now, found.dropped = len(missing), recorder.dropped
 
 
 def _task(run: Run, dataset: "LatencyDataset", missing: dict[str, ArchConfig]) -> "Task":
@@ -131,7 +131,7 @@ def _task(run: Run, dataset: "LatencyDataset", missing: dict[str, ArchConfig]) -
     from ..export.candidate import build_candidate, candidate_weights_bytes
 
     space, workload, vocab_size = run.config.space, run.config.workload, run.config.corpus.vocab_size
-    archs = {**missing, REFERENCE: middling(space, workload, vocab_size)}
+    archs = {**missing, REFERENCE: reference_arch(space, workload, vocab_size)}
     return Task(
         workload=workload,
         vocab_size=vocab_size,

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config.device import DeviceProfile, at_host, list_profiles, load_profile
+from ..config.device import DeviceProfile, list_profiles, load_profile, with_host
 from .run import Progress
 from .summaries import DeviceCheck, DeviceList, DeviceSetup
 
@@ -54,7 +54,7 @@ def check_device(root: Path, name: str, ssh_config: Path, host: str | None = Non
     Raises
     ------
     ConfigError
-        As `at_host`, or if no profile has this name.
+        As `with_host`, or if no profile has this name.
     DeviceError
         If it cannot be reached.
     """
@@ -91,4 +91,4 @@ def setup_device(root: Path, name: str, ssh_config: Path, progress: Progress, ho
 def board(root: Path, name: str, host: str | None) -> DeviceProfile:
     """The profile of a device, or of another board of its kind; errors as `check_device`."""
     profile = load_profile(name, root)
-    return profile if host is None else at_host(profile, host)
+    return profile if host is None else with_host(profile, host)

@@ -27,7 +27,7 @@ def dry_run(run: Run, progress: Progress) -> DryRun:
     variants = {"configured": config.supernet} | {
         name: config.supernet.model_copy(update=changes) for name, changes in VARIANTS.items()
     }
-    num_pieces = min(config.workload.source_len, config.corpus.max_pieces)
+    num_pieces = min(config.workload.source_len, config.corpus.max_tokens)
     costs = {}
     for done, (name, supernet) in enumerate(variants.items()):
         progress.update("dry run", done, len(variants), name)
@@ -36,6 +36,6 @@ def dry_run(run: Run, progress: Progress) -> DryRun:
     return DryRun(
         space_sha256=run.space_sha256,
         vocab_size=config.corpus.vocab_size,
-        updates=config.training.updates,
+        steps=config.training.steps,
         costs=costs,
     )

@@ -16,7 +16,7 @@ def evaluate(run: Run, names: tuple[str, ...] | None, beam: int | None, progress
     Parameters
     ----------
     names
-        As `Trained.arch` takes them; None: largest, smallest, and the winner if there is one.
+        As `TrainedRun.arch` takes them; None: largest, smallest, and the winner if there is one.
 
     Raises
     ------

@@ -14,16 +14,16 @@ from ..storage import read_record, sha256_file, write_record
 from ..workspace import Workspace
 from .devices import board, lasting_session
 from .parity import parity_set
-from .precision_selection import Choosing, choose_precision
+from .precision_selection import PrecisionTask, choose_precision
 from .run import Progress, Run
-from .runtime_selection import Contender, keep_fastest, tvm_build
-from .subnets import Weighted, choose
+from .runtime_selection import RuntimeCandidate, select_fastest, tvm_build
+from .subnets import SelectedSubnet, choose
 from .summaries import RuntimeChoice, Translation, Translations
-from .train import Trained, trained
+from .train import TrainedRun, trained
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportResult:
     """A bundle that was just written."""
 
     path: Path
@@ -44,7 +44,7 @@ def export(
     ssh_config: Path = Path("~/.ssh/config"),
     runtime: Runtime = "onnxruntime",
     tune_s: float = 0.0,
-) -> Exported:
+) -> ExportResult:
     """Write the bundle of a subnet, after checking that it translates as torch does.
 
     Parameters
@@ -87,7 +87,7 @@ def export(
     if precision == "auto":
         name = device or run.config.device or (result.device if result else "local")
         target = load_profile(name, run.workspace.root)
-        choice = choose_precision(Choosing(state, chosen, workload, target), ssh_config, progress)
+        choice = choose_precision(PrecisionTask(state, chosen, workload, target), ssh_config, progress)
         workload = _workload(run, choice.precision, beam)
     if result is not None and result.workload != workload:
         result = None  # another beam or precision than was searched for: what the search promised does not hold
@@ -116,7 +116,7 @@ def export(
             source_lang=corpus.source_lang,
             target_lang=corpus.target_lang,
             device=result.device if result else None,
-            made_from=_made_from(run, state, result, chosen),
+            provenance=_provenance(run, state, result, chosen),
             weights=chosen.weights,
         ),
         tokenizer_path=run.workspace.tokenizer_path,
@@ -124,7 +124,7 @@ def export(
         out_dir=out_dir,
         build=build,
     )
-    return Exported(out_dir, manifest, folder_bytes(out_dir), choice)
+    return ExportResult(out_dir, manifest, folder_bytes(out_dir), choice)
 
 
 def export_fastest(
@@ -138,7 +138,7 @@ def export_fastest(
     max_bleu_drop: float | None,
     ssh_config: Path,
     tune_s: float,
-) -> tuple[Exported, RuntimeChoice]:
+) -> tuple[ExportResult, RuntimeChoice]:
     """Write a bundle for each runtime, time each on the device, and keep the faster.
 
     A runtime that cannot be built for, or does not stand on the device, is reported and left out. The precision `auto`
@@ -156,16 +156,16 @@ def export_fastest(
     target = load_profile(run.device_name(device), run.workspace.root)
     if target.emulated:
         raise ConfigError(f"'{target.name}' is emulated, its times mean nothing; choose --runtime onnxruntime or tvm")
-    contenders = []
+    candidates = []
     for runtime in get_args(Runtime):
         options = (weights, target.name, max_bleu_drop, ssh_config, runtime, tune_s)
         try:
             exported = export(run, arch_name, precision, beam, progress, *options)
             precision = exported.manifest.precision
-            contenders.append(Contender(runtime, exported, None))
+            candidates.append(RuntimeCandidate(runtime, exported, None))
         except ExportError as error:
-            contenders.append(Contender(runtime, None, str(error)))
-    return keep_fastest(target, contenders, ssh_config, progress)
+            candidates.append(RuntimeCandidate(runtime, None, str(error)))
+    return select_fastest(target, candidates, ssh_config, progress)
 
 
 def deploy(
@@ -190,7 +190,7 @@ def deploy(
     Raises
     ------
     ConfigError
-        As `at_host`, or if no profile has this name.
+        As `with_host`, or if no profile has this name.
     StaleInputError
         If there is no bundle.
     BundleError
@@ -316,25 +316,25 @@ def _workload(run: Run, precision: str | None, beam: int | None) -> Workload:
     return run.config.workload.model_copy(update=changes)
 
 
-def _made_from(run: Run, state: Trained, result: SearchResult | None, chosen: Weighted) -> dict[str, str]:
-    made_from = {
+def _provenance(run: Run, state: TrainedRun, result: SearchResult | None, chosen: SelectedSubnet) -> dict[str, str]:
+    provenance = {
         "corpus": state.card.corpus_sha256,
         "tokenizer": state.card.tokenizer_sha256,
         "supernet": state.card.supernet_sha256,
         "space": state.card.space_sha256,
     }
     if chosen.card is not None:
-        made_from["subnet"] = chosen.card.subnet_sha256
+        provenance["subnet"] = chosen.card.subnet_sha256
     if result is not None:
-        made_from["search"] = sha256_file(run.workspace.search_result_path)
+        provenance["search"] = sha256_file(run.workspace.search_result_path)
         if result.predictor_sha256 is not None:
-            made_from["predictor"] = result.predictor_sha256
-    return made_from
+            provenance["predictor"] = result.predictor_sha256
+    return provenance
 
 
 def _limit_ms(run: Run, manifest: BundleManifest) -> float | None:
     """The limit that the bundle's architecture was searched for, if the search is still the one at hand."""
     path = run.workspace.search_result_path
-    if "search" not in manifest.made_from or not path.exists() or sha256_file(path) != manifest.made_from["search"]:
+    if "search" not in manifest.provenance or not path.exists() or sha256_file(path) != manifest.provenance["search"]:
         return None
     return read_record(SearchResult, path, "mosdeploy search").limits.max_latency_ms

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 from ..config.sections import FinetuneConfig, TrainingConfig
 from ..errors import MosdeployError, StaleInputError
 from ..record import Record, parse
-from ..records import SubnetCard, Weights
+from ..records import SubnetCard, WeightOrigin
 from ..spaces.translation import ArchConfig
 from ..storage import fingerprint, locked, sha256_file, write_record
 from .run import Progress, Run
 from .subnets import subnet_card
 from .token_files import VALIDATION_TOKENS, forget_pieces, read_pieces, shown, write_pieces
-from .train import Trained, trained
+from .train import TrainedRun, trained
 
 if TYPE_CHECKING:
     from ..families.translation.network import Subnet
-    from ..training.distributed import Ranks
+    from ..training.distributed import DistributedContext
     from ..training.trainer import TrainingSummary
 
 CURVE_POINTS = 20
@@ -46,13 +46,13 @@ def finetune(run: Run, arch_name: str, steps: int | None, from_scratch: bool, pr
     MosdeployError
         If the same subnet is being trained already, the loss diverges or the disk is full.
     """
-    from ..training.distributed import joined
+    from ..training.distributed import init_distributed
 
     state = trained(run)
     arch, weights = state.arch(arch_name), _weights(from_scratch)
     config = alone(run.config.training, run.config.finetune, steps, from_scratch)
-    job = _Job(state, arch, weights, config, made_from=_made_from(state, arch, weights, config))
-    with joined(config) as ranks, ExitStack() as held:
+    job = _Job(state, arch, weights, config, inputs_sha256=_made_from(state, arch, weights, config))
+    with init_distributed(config) as ranks, ExitStack() as held:
         start = parse(_Start, json.loads(ranks.first("start", lambda: job.prepare(held, progress))), "rank 0")
         if not start.finished:
             ranks.first("trained", job.train(start.loss, ranks, progress))
@@ -61,13 +61,13 @@ def finetune(run: Run, arch_name: str, steps: int | None, from_scratch: bool, pr
 
 def alone(training: TrainingConfig, finetune: FinetuneConfig, steps: int | None, from_scratch: bool) -> TrainingConfig:
     """The training of one subnet: [training] with its own number of updates and its own learning rates."""
-    updates = steps or (training.updates if from_scratch else finetune.steps)
+    updates = steps or (training.steps if from_scratch else finetune.steps)
     share = 1.0 if from_scratch else finetune.learning_rate_share
     return training.model_copy(
         update={
-            "updates": updates,
+            "steps": updates,
             "learning_rate": training.learning_rate * share,
-            "warmup_updates": updates // 10,
+            "warmup_steps": updates // 10,
             "validate_every": max(1, updates // CURVE_POINTS),
         }
     )
@@ -84,11 +84,11 @@ class _Start(Record):
 class _Job:
     """One subnet to train alone."""
 
-    state: Trained
+    state: TrainedRun
     arch: ArchConfig
-    weights: Weights
+    weights: WeightOrigin
     config: TrainingConfig
-    made_from: str
+    inputs_sha256: str
 
     @property
     def path(self) -> Path:
@@ -102,24 +102,22 @@ class _Job:
         """Hold the folder; leave there what all ranks read. The first rank's part."""
         from ..families.translation.dataset import ordered_batches, tokenize
         from ..families.translation.decoding import validation_loss
-        from ..training.trainer import check_made_from
+        from ..training.trainer import check_inputs
 
         busy = MosdeployError(f"another `mosdeploy finetune` trains {self.path.parent}; wait for it, or stop it")
         held.enter_context(locked(self.path, busy))
         if (card := self._finished()) is not None:
             progress.say("already trained from the same weights in the same way")
             return _Start(finished=True, loss=card.start_loss).model_dump_json()
-        check_made_from(self.checkpoint_path, self.made_from)
-        corpus, max_pieces = self.state.corpus, self.state.run.config.corpus.max_pieces
-        train, valid = (tokenize(self.state.tokenizer, pairs, max_pieces) for pairs in (corpus.train, corpus.valid))
+        check_inputs(self.checkpoint_path, self.inputs_sha256)
+        corpus, max_tokens = self.state.corpus, self.state.run.config.corpus.max_tokens
+        train, valid = (tokenize(self.state.tokenizer, pairs, max_tokens) for pairs in (corpus.train, corpus.valid))
         write_pieces(self.path.parent, train, valid)
         loss = validation_loss(self._subnet(), ordered_batches(valid, VALIDATION_TOKENS))
-        progress.say(
-            f"{self.weights} {self.arch.key}: {self.config.updates} steps from a validation loss of {loss:.4f}"
-        )
+        progress.say(f"{self.weights} {self.arch.key}: {self.config.steps} steps from a validation loss of {loss:.4f}")
         return _Start(finished=False, loss=loss).model_dump_json()
 
-    def train(self, start_loss: float, ranks: "Ranks", progress: Progress) -> Callable[[], str]:
+    def train(self, start_loss: float, ranks: "DistributedContext", progress: Progress) -> Callable[[], str]:
         """Train, together with the other ranks; what is then left to do, for the first of them, is given back."""
         from ..supernet.checkpoint import save_subnet
         from ..training.trainer import train
@@ -128,7 +126,7 @@ class _Job:
         log_path = self.state.run.workspace.subnet_log_path(self.arch.key, self.weights)
         show = shown("finetune", progress) if ranks.is_first else None
         summary = train(
-            subnet, batches, valid, self.config, self.checkpoint_path, log_path, self.made_from, show, ranks
+            subnet, batches, valid, self.config, self.checkpoint_path, log_path, self.inputs_sha256, show, ranks
         )
 
         def finish() -> str:
@@ -155,34 +153,34 @@ class _Job:
             card = subnet_card(self.state, self.arch, self.weights)
         except StaleInputError:
             return None
-        return card if card.made_from == self.made_from else None
+        return card if card.inputs_sha256 == self.inputs_sha256 else None
 
     def _card(self, start_loss: float, summary: "TrainingSummary") -> SubnetCard:
         return SubnetCard(
-            made_from=self.made_from,
+            inputs_sha256=self.inputs_sha256,
             arch=self.arch,
             weights=self.weights,
             corpus_sha256=self.state.card.corpus_sha256,
             tokenizer_sha256=self.state.card.tokenizer_sha256,
             supernet_sha256=_supernet_sha256(self.state, self.weights),
             subnet_sha256=sha256_file(self.path),
-            steps=summary.updates,
+            steps=summary.steps,
             start_loss=start_loss,
             loss=summary.losses["subnet_loss"],
             train_seconds=summary.train_seconds,
         )
 
 
-def _made_from(state: Trained, arch: ArchConfig, weights: Weights, config: TrainingConfig) -> str:
+def _made_from(state: TrainedRun, arch: ArchConfig, weights: WeightOrigin, config: TrainingConfig) -> str:
     card, supernet = state.card, state.run.config.supernet
     return fingerprint(
         card.corpus_sha256, card.tokenizer_sha256, _supernet_sha256(state, weights), arch, supernet, config
     )
 
 
-def _supernet_sha256(state: Trained, weights: Weights) -> str | None:
+def _supernet_sha256(state: TrainedRun, weights: WeightOrigin) -> str | None:
     return None if weights == "scratch" else state.card.supernet_sha256
 
 
-def _weights(from_scratch: bool) -> Weights:
+def _weights(from_scratch: bool) -> WeightOrigin:
     return "scratch" if from_scratch else "finetuned"

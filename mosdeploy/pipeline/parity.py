@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .train import Trained
+from .train import TrainedRun
 
 if TYPE_CHECKING:
     from ..export.parity import ParitySet
 
 
-def parity_set(state: Trained, num_pairs: int, reference: Callable[[list[list[int]]], list[list[int]]]) -> "ParitySet":
+def parity_set(
+    state: TrainedRun, num_pairs: int, reference: Callable[[list[list[int]]], list[list[int]]]
+) -> "ParitySet":
     """The first validation pairs whose source is no longer than the export's limit, at most `num_pairs`."""
     from ..export.parity import ParitySet
     from ..families.translation.decoding import bleu_chrf

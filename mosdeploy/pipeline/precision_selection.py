@@ -15,23 +15,23 @@ from ..errors import ConfigError, ExportError, StaleInputError
 from ..records import PrecisionCandidate, PrecisionChoice
 from ..spaces.spec import Precision, Workload
 from ..storage import disk_errors, fingerprint, read_record, write_record
-from .collect import middling
+from .collect import reference_arch
 from .devices import lasting_session
 from .parity import parity_set
 from .run import Progress
-from .subnets import Weighted
-from .train import Trained
+from .subnets import SelectedSubnet
+from .train import TrainedRun
 
 if TYPE_CHECKING:
     from ..export.parity import ParitySet
 
 
 @dataclass(frozen=True)
-class Choosing:
+class PrecisionTask:
     """What the choice is made for; the precision of `workload` is left open."""
 
-    state: Trained
-    chosen: Weighted
+    state: TrainedRun
+    chosen: SelectedSubnet
     workload: Workload
     device: DeviceProfile
 
@@ -42,11 +42,11 @@ class Choosing:
     @property
     def path(self) -> Path:
         arch = self.chosen.subnet.arch
-        name = f"{self.device.alias}-{arch.key[:8]}-beam{self.workload.beam}-{self.chosen.weights}"
+        name = f"{self.device.host_alias}-{arch.key[:8]}-beam{self.workload.beam}-{self.chosen.weights}"
         return self.state.run.workspace.precisions_path(name)
 
     @property
-    def made_from(self) -> str:
+    def inputs_sha256(self) -> str:
         """Fingerprint of all that latency and BLEU depend on."""
         run, card = self.state.run, self.chosen.card
         subnet_sha256 = card.subnet_sha256 if card else self.state.card.supernet_sha256
@@ -57,7 +57,7 @@ class Choosing:
         return fingerprint(*parts, *numbers)
 
 
-def choose_precision(task: Choosing, ssh_config: Path, progress: Progress) -> PrecisionChoice:
+def choose_precision(task: PrecisionTask, ssh_config: Path, progress: Progress) -> PrecisionChoice:
     """Time and score the device's candidates, and choose.
 
     Raises
@@ -107,18 +107,18 @@ def decide(choice: PrecisionChoice, max_bleu_drop: float) -> PrecisionChoice:
     return choice.model_copy(update=changes)
 
 
-def _known(task: Choosing) -> PrecisionChoice:
+def _known(task: PrecisionTask) -> PrecisionChoice:
     """What an earlier run found out, as far as it still counts, and blanks for the rest."""
     try:
         earlier = read_record(PrecisionChoice, task.path, "mosdeploy export --precision auto")
     except StaleInputError:
         earlier = None
-    if earlier is not None and earlier.made_from == task.made_from:
+    if earlier is not None and earlier.inputs_sha256 == task.inputs_sha256:
         return earlier
     return PrecisionChoice(
         device=task.device.name,
         workload=task.workload,
-        made_from=task.made_from,
+        inputs_sha256=task.inputs_sha256,
         max_bleu_drop=task.max_bleu_drop,
         num_pairs=0,
         torch_bleu=0.0,
@@ -135,7 +135,7 @@ def _replace(choice: PrecisionChoice, precision: str, **changes: object) -> Prec
 # -- latency -----------------------------------------------------------------------------------------------------------
 
 
-def _timed(task: Choosing, choice: PrecisionChoice, ssh_config: Path, progress: Progress) -> PrecisionChoice:
+def _timed(task: PrecisionTask, choice: PrecisionChoice, ssh_config: Path, progress: Progress) -> PrecisionChoice:
     """Time those that were not, all in one job on the device, in turns with a reference."""
     from ..devices.measure import collect
     from ..devices.on_device.agent import REFERENCE
@@ -147,7 +147,7 @@ def _timed(task: Choosing, choice: PrecisionChoice, ssh_config: Path, progress: 
     space, vocab_size = task.state.run.config.space, task.state.card.vocab_size
     arch = task.chosen.subnet.arch
     workloads: dict[str, Workload] = {x: _at(task.workload, x) for x in missing}
-    reference = middling(space, task.workload, vocab_size)
+    reference = reference_arch(space, task.workload, vocab_size)
 
     def build(key: str) -> bytes:
         if key == REFERENCE:
@@ -156,7 +156,7 @@ def _timed(task: Choosing, choice: PrecisionChoice, ssh_config: Path, progress: 
 
     weights_bytes = max(candidate_weights_bytes(space, vocab_size, x) for x in [*workloads.values(), task.workload])
     with lasting_session(task.device, ssh_config, progress) as session:
-        job = (session, task.device, task.workload, vocab_size, f"precision-{task.made_from[:16]}", missing)
+        job = (session, task.device, task.workload, vocab_size, f"precision-{task.inputs_sha256[:16]}", missing)
         for done, (key, measurement) in enumerate(collect(*job, build, weights_bytes, progress.say), 1):
             latency_ms = measurement.total.median_ms if measurement.total else None
             choice = _replace(choice, key, latency_ms=latency_ms, error=measurement.error)
@@ -173,7 +173,7 @@ def _at(workload: Workload, precision: Precision) -> Workload:
 # -- quality -----------------------------------------------------------------------------------------------------------
 
 
-def _scored(task: Choosing, choice: PrecisionChoice, progress: Progress) -> PrecisionChoice:
+def _scored(task: PrecisionTask, choice: PrecisionChoice, progress: Progress) -> PrecisionChoice:
     """Translate validation sentences with each that runs on the device and has no BLEU yet."""
     missing = [x.precision for x in choice.candidates if x.latency_ms is not None and x.bleu is None]
     if not missing:
@@ -196,7 +196,7 @@ def _scored(task: Choosing, choice: PrecisionChoice, progress: Progress) -> Prec
 
 
 def _translations(
-    task: Choosing, pairs: "ParitySet", precisions: Sequence[Precision]
+    task: PrecisionTask, pairs: "ParitySet", precisions: Sequence[Precision]
 ) -> Iterable[tuple[Precision, int, list[list[int]]]]:
     """Each precision's model file size and answers."""
     from ..export.bundle import MODEL_NAME, build_onnx

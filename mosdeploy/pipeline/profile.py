@@ -7,7 +7,7 @@ from ..config.device import DeviceProfile, load_profile
 from ..errors import PredictorError
 from ..records import PredictorCard
 from ..spaces.translation import ArchConfig
-from .collect import Collected, collect
+from .collect import CollectResult, collect
 from .predictors import fit_again, fitted
 from .run import Progress, Run
 from .summaries import ProfileSummary
@@ -52,7 +52,7 @@ def profile(
     name = run.device_name(device)
     target = load_profile(name, run.workspace.root)
     chosen, path = _design(run, budget), run.workspace.latency_path(name, run.config.workload.name)
-    rounds, reached = list[Collected](), list[bool]()
+    rounds, reached = list[CollectResult](), list[bool]()
     for part in [chosen] if until_error_percent is None else _rounds(chosen, target):
         rounds.append(collect(run, target, part, path, ssh_config, progress, hosts))
         card = _card(run, name, progress)
@@ -83,7 +83,7 @@ def fit(run: Run, device: str | None, source: str | None = None) -> PredictorCar
 
 def _summary(
     device: str,
-    rounds: Sequence[Collected],
+    rounds: Sequence[CollectResult],
     card: PredictorCard | None,
     until_error_percent: float | None,
     error_met: bool | None,
@@ -97,7 +97,7 @@ def _summary(
         num_records=len(dataset.measured),
         failed=len(dataset.measured) - len(dataset.usable),
         card=card,
-        floor_percent=dataset.floor_percent,
+        noise_floor_percent=dataset.noise_floor_percent,
         until_error_percent=until_error_percent,
         error_met=error_met,
         boards=dataset.boards,

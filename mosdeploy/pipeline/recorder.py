@@ -6,7 +6,7 @@ In: the events of a fleet, one at a time. Out: lines on disk, and what the user 
 import datetime
 from collections.abc import Mapping
 
-from ..devices.events import Began, Dropped, Event, Read, Rested, Settled, Told, Uploaded
+from ..devices.events import Accepted, Event, Failed, Finished, Message, ResultReceived, Started, Uploading
 from ..devices.job import AgentResult
 from ..devices.on_device.agent import REFERENCE
 from ..latency.dataset import LatencyDataset
@@ -16,7 +16,7 @@ from ..spaces.translation import ArchConfig
 from .run import Progress
 
 
-class Ledger:
+class ProfileRecorder:
     """Keeps the books of one run; whoever holds one holds the lock of the dataset.
 
     Parameters
@@ -40,40 +40,40 @@ class Ledger:
         self._sessions: dict[str, SessionLog] = {}
         self._uploaded, self._read = set[str](), set[tuple[str, str, str]]()
 
-    def enter(self, event: Event) -> None:
+    def record(self, event: Event) -> None:
         """Write the next event down."""
         match event:
-            case Began(host, state):
+            case Started(host, state):
                 if host not in self._sessions:
                     emulated = self._dataset.context.device.emulated
                     self._sessions[host] = SessionLog(self._dataset.path, host, state, emulated=emulated)
-            case Uploaded(host, key):
+            case Uploading(host, key):
                 self._uploaded |= {key} & self._missing.keys()
                 self._update("upload to", len(self._uploaded), len(self._missing), host)
-            case Read(host, result):
-                self._enter_result(host, result)
-            case Settled(host, key, measurement):
+            case ResultReceived(host, result):
+                self._record_result(host, result)
+            case Accepted(host, key, measurement):
                 self._append(host, key, measurement)
-            case Told(host, message):
+            case Message(host, message):
                 self._progress.say(f"{host}: {message}" if self._is_fleet else message)
-            case Rested(host, state):
+            case Finished(host, state):
                 self._sessions[host].end(state)
-            case Dropped(host, error):
+            case Failed(host, error):
                 self.dropped[host] = str(error)
                 if self._is_fleet:
                     self._progress.say(f"{host} drops out, what it has not finished goes to the others: {error}")
 
-    def _enter_result(self, host: str, result: AgentResult) -> None:
+    def _record_result(self, host: str, result: AgentResult) -> None:
         """Keep a timing of the reference; tell of each of a subnet, once: a board tells again of all that it holds."""
-        visit = (host, result.key, result.measured_at)
+        round_ = (host, result.key, result.measured_at)
         if result.key == REFERENCE:
             self._sessions[host].add_reference(result.measured_at, result.measurement)
-        elif result.key in self._missing and visit not in self._read:
-            self._read.add(visit)
+        elif result.key in self._missing and round_ not in self._read:
+            self._read.add(round_)
             timing, error = result.measurement.total, result.measurement.error
             unit = "ms, emulated" if self._dataset.context.device.emulated else "ms"
             note = f"{timing.median_ms:.2f} {unit}" if timing else f"failed: {error}"
-            num_visits = len(self._missing) * self._dataset.context.device.measure.visits
+            num_visits = len(self._missing) * self._dataset.context.device.measure.rounds
             self._update("measure on", min(len(self._read), num_visits), num_visits, host, note)
 
     def _append(self, host: str, key: str, measurement: Measurement) -> None:

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Reported:
+class ReportResult:
     """A report that was just written: the page, and what `report.json` beside it holds."""
 
     page: Path
     report: "Report"
 
 
-def report(run: Run) -> Reported:
+def report(run: Run) -> ReportResult:
     """Write the report of a run folder; what is missing is named there, with the command that makes it.
 
     Raises
@@ -64,7 +64,7 @@ def report(run: Run) -> Reported:
         supernet=state.card,
     )
     page = build_report(inputs, files.report_dir)
-    return Reported(page, read_record(Report, page.with_name("report.json"), "mosdeploy report"))
+    return ReportResult(page, read_record(Report, page.with_name("report.json"), "mosdeploy report"))
 
 
 def _predicted_ms(
@@ -72,4 +72,4 @@ def _predicted_ms(
 ) -> tuple[float, ...]:
     """What is predicted for the board that measured each record: the predictor speaks of the middle one of a fleet."""
     predicted_ms = model.predict(run.config.space.genes([record.arch for record in records]))
-    return tuple((predicted_ms * dataset.levels_of(records)).tolist())
+    return tuple((predicted_ms * dataset.time_ratios(records)).tolist())

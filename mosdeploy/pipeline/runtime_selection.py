@@ -18,7 +18,7 @@ from .summaries import RuntimeChoice, RuntimeTiming
 if TYPE_CHECKING:
     from ..export.bundle import Build
     from ..export.tvm import Processor
-    from .export import Exported
+    from .export import ExportResult
 
 
 def processor_of(profile: DeviceProfile) -> "Processor":
@@ -129,17 +129,17 @@ class _CheckedLibrary:
 
 
 @dataclass(frozen=True)
-class Contender:
+class RuntimeCandidate:
     """A runtime, and the bundle that was built for it, or why there is none."""
 
     runtime: Runtime
-    exported: "Exported | None"
+    exported: "ExportResult | None"
     error: str | None
 
 
-def keep_fastest(
-    profile: DeviceProfile, contenders: Sequence[Contender], ssh_config: Path, progress: Progress
-) -> "tuple[Exported, RuntimeChoice]":
+def select_fastest(
+    profile: DeviceProfile, candidates: Sequence[RuntimeCandidate], ssh_config: Path, progress: Progress
+) -> "tuple[ExportResult, RuntimeChoice]":
     """Time bundles on a device, with their self-tests there; delete all but the fastest.
 
     Raises
@@ -149,10 +149,10 @@ def keep_fastest(
     ExportError
         If none was built.
     """
-    bundles = {contender.runtime: contender.exported for contender in contenders if contender.exported is not None}
+    bundles = {candidate.runtime: candidate.exported for candidate in candidates if candidate.exported is not None}
     if not bundles:
-        raise ExportError("; ".join(f"{contender.runtime}: {contender.error}" for contender in contenders))
-    timings = [_time(profile, contender, ssh_config, progress) for contender in contenders]
+        raise ExportError("; ".join(f"{candidate.runtime}: {candidate.error}" for candidate in candidates))
+    timings = [_time(profile, candidate, ssh_config, progress) for candidate in candidates]
     times_ms = {
         timing.runtime: timing.measurement.total.median_ms
         for timing in timings
@@ -170,17 +170,17 @@ def keep_fastest(
     )
 
 
-def _time(profile: DeviceProfile, contender: Contender, ssh_config: Path, progress: Progress) -> RuntimeTiming:
-    from ..devices.deploy import try_out
+def _time(profile: DeviceProfile, candidate: RuntimeCandidate, ssh_config: Path, progress: Progress) -> RuntimeTiming:
+    from ..devices.deploy import stage_and_benchmark
 
     measurement: Measurement | None = None
-    error = contender.error
-    if contender.exported is not None:
+    error = candidate.error
+    if candidate.exported is not None:
         try:
             with lasting_session(profile, ssh_config, progress) as session:
-                measurement = try_out(
-                    session, profile, contender.exported.path, contender.exported.manifest, progress.say
+                measurement = stage_and_benchmark(
+                    session, profile, candidate.exported.path, candidate.exported.manifest, progress.say
                 )
         except DeviceError as failure:
             error = str(failure)
-    return RuntimeTiming(runtime=contender.runtime, measurement=measurement, error=error)
+    return RuntimeTiming(runtime=candidate.runtime, measurement=measurement, error=error)

@@ -9,7 +9,7 @@ from ..config.device import load_profile
 from ..config.sections import SearchConfig
 from ..config.units import parse_count, parse_duration_ms
 from ..errors import ConfigError, InfeasibleError, MosdeployError, PredictorError, StaleInputError
-from ..evaluation.distributed import Crew
+from ..evaluation.distributed import DistributedEvaluator
 from ..records import Candidate, Limits, QualityCard, SearchResult
 from ..spaces.costs import num_parameters
 from ..spaces.translation import ArchConfig, GeneArray
@@ -17,14 +17,14 @@ from ..storage import fingerprint, locked, write_record
 from .collect import collect
 from .predictors import predictor
 from .run import Progress, Run
-from .train import VALID_SEED, Trained, trained
+from .train import VALID_SEED, TrainedRun, trained
 
 if TYPE_CHECKING:
-    from ..evaluation.cache import BlockLosses, LossCache, Losses, Measure
+    from ..evaluation.cache import BlockLosses, EvaluationCache, Losses, Measure
     from ..latency.predictor import LatencyPredictor
     from ..search import Cost, Evolution
     from ..search.surrogate import FloatArray, PredictLoss
-    from ..training.distributed import Ranks
+    from ..training.distributed import DistributedContext
 
 MAX_VERIFY_ROUNDS = 3
 """How often further finalists are measured when none of those before kept the limit."""
@@ -57,7 +57,7 @@ def search(
     DeviceError
         If the device fails while the finalists are measured.
     """
-    from ..training.distributed import joined
+    from ..training.distributed import init_distributed
 
     limits = _with_defaults(limits, run.config.search)
     state, name = trained(run), run.profiled_device_name(device)
@@ -67,27 +67,27 @@ def search(
             "real device, or use --no-verify"
         )
     model = _predictor(run, name, limits)
-    with joined(run.config.training) as ranks:
-        crew = Crew(ranks, _reader(state, ranks))
+    with init_distributed(run.config.training) as ranks:
+        evaluator = DistributedEvaluator(ranks, _reader(state, ranks))
 
         def lead() -> str:
             try:
-                return _search(state, name, limits, model, verify, crew, ssh_config, progress).model_dump_json()
+                return _search(state, name, limits, model, verify, evaluator, ssh_config, progress).model_dump_json()
             finally:
-                crew.dismiss()
+                evaluator.shutdown()
 
         if not ranks.is_first:
-            crew.follow()
+            evaluator.serve()
         return SearchResult.model_validate_json(ranks.first("searched", lead))
 
 
 def _search(
-    state: Trained,
+    state: TrainedRun,
     name: str,
     limits: Limits,
     model: "LatencyPredictor | None",
     verify: bool,
-    crew: Crew,
+    evaluator: DistributedEvaluator,
     ssh_config: Path,
     progress: Progress,
 ) -> SearchResult:
@@ -98,8 +98,8 @@ def _search(
         f"another `mosdeploy search` runs in {run.workspace.root.absolute()}; wait for it, or stop it"
     )
     with locked(run.workspace.quality_path, busy):
-        cache, losses = _losses(state, crew.measure)
-        evolution, quality = _evolve(state, cache.made_from, losses, limits, model, progress)
+        cache, losses = _losses(state, evaluator.measure)
+        evolution, quality = _evolve(state, cache.inputs_sha256, losses, limits, model, progress)
         if verify:
             margin = math.expm1(model.interval) if model else 0.0
             measured = _measure(run, name, evolution, limits, margin, ssh_config, progress)
@@ -118,7 +118,7 @@ def _search(
             finalists=tuple(measured),
             front=evolution.front,
             num_evaluated=evolution.num_evaluated,
-            num_given_up=cache.num_given_up,
+            num_early_stopped=cache.num_early_stopped,
             num_predicted=evolution.num_predicted,
             quality=quality,
             seed=run.config.search.seed,
@@ -152,8 +152,8 @@ def _predictor(run: Run, device: str, limits: Limits) -> "LatencyPredictor | Non
 
 
 def _evolve(
-    state: Trained,
-    made_from: str,
+    state: TrainedRun,
+    inputs_sha256: str,
     losses: "Losses",
     limits: Limits,
     model: "LatencyPredictor | None",
@@ -166,7 +166,7 @@ def _evolve(
     config, fitted = state.run.config, list[QualityPredictor]()
 
     def fit(genes: GeneArray, known: "FloatArray") -> "PredictLoss":
-        fitted.append(QualityPredictor.fit(config.space, genes, known, made_from))
+        fitted.append(QualityPredictor.fit(config.space, genes, known, inputs_sha256))
         return fitted[-1].predict
 
     options: dict[str, Any] = {
@@ -184,33 +184,35 @@ def _evolve(
     return evolution, fitted[-1].card
 
 
-def _losses(state: Trained, measure: "Measure") -> "tuple[LossCache, Losses]":
+def _losses(state: TrainedRun, measure: "Measure") -> "tuple[EvaluationCache, Losses]":
     """Validation losses of inherited subnets; what a killed search computed is not computed again."""
-    from ..evaluation.cache import LossCache
-    from ..evaluation.proxy import Yardstick
+    from ..evaluation.cache import EvaluationCache
+    from ..evaluation.proxy import ProxyEvaluator
 
     num_pairs = state.run.config.search.eval_pairs
-    made_from = fingerprint(state.card.supernet_sha256, state.corpus.sha256, num_pairs, VALID_SEED, Yardstick.rule)
-    cache = LossCache(state.run.workspace.quality_path, made_from)
+    inputs_sha256 = fingerprint(
+        state.card.supernet_sha256, state.corpus.sha256, num_pairs, VALID_SEED, ProxyEvaluator.rule
+    )
+    cache = EvaluationCache(state.run.workspace.quality_path, inputs_sha256)
     return cache, cache.wrap(measure)
 
 
-def _reader(state: Trained, ranks: "Ranks") -> "Measure":
+def _reader(state: TrainedRun, ranks: "DistributedContext") -> "Measure":
     """What measures inherited subnets in this process, on the device that [training] names."""
-    from ..evaluation.proxy import Yardstick
-    from ..training.device import Compute
+    from ..evaluation.proxy import ProxyEvaluator
+    from ..training.device import DeviceContext
 
-    yardstick = Yardstick(state.valid_pairs(state.run.config.search.eval_pairs))
-    state.net.to(Compute.of(state.run.config.training, ranks.local).device)
+    evaluator = ProxyEvaluator(state.valid_pairs(state.run.config.search.eval_pairs))
+    state.net.to(DeviceContext.of(state.run.config.training, ranks.local).device)
 
-    def measure(archs: Sequence[ArchConfig], rivals: "Sequence[BlockLosses | None]") -> "Iterator[BlockLosses]":
-        for arch, rival in zip(archs, rivals, strict=True):
-            yield yardstick.read(state.subnet(arch), rival)
+    def measure(archs: Sequence[ArchConfig], incumbents: "Sequence[BlockLosses | None]") -> "Iterator[BlockLosses]":
+        for arch, incumbent in zip(archs, incumbents, strict=True):
+            yield evaluator.read(state.subnet(arch), incumbent)
 
     return measure
 
 
-def _cost(state: Trained) -> "Callable[[ArchConfig], Cost]":
+def _cost(state: TrainedRun) -> "Callable[[ArchConfig], Cost]":
     from ..export.candidate import bundle_bytes
     from ..search import Cost
 

@@ -8,33 +8,33 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
 from ..errors import ConfigError, StaleInputError
-from ..records import SubnetCard, Weights
+from ..records import SubnetCard, WeightOrigin
 from ..spaces.translation import ArchConfig
 from ..storage import read_record, sha256_file
 
 if TYPE_CHECKING:
     from ..families.translation.network import Subnet
-    from .train import Trained
+    from .train import TrainedRun
 
-ALONE: tuple[Weights, ...] = ("finetuned", "scratch")
+ALONE: tuple[WeightOrigin, ...] = ("finetuned", "scratch")
 """The weights of a subnet that was trained alone."""
 
 
 @dataclass(frozen=True)
-class Weighted:
+class SelectedSubnet:
     """A subnet, where its weights come from, one line that says so, and their card if it was trained alone."""
 
     subnet: "Subnet"
-    weights: Weights
+    weights: WeightOrigin
     note: str
     card: SubnetCard | None = None
 
 
-def choose(state: "Trained", arch: ArchConfig, wanted: str | None) -> Weighted:
+def choose(state: "TrainedRun", arch: ArchConfig, wanted: str | None) -> SelectedSubnet:
     """The weights that are asked for; or, if none are, the best by rule.
 
     The rule: finetuned weights, if there are some that count and if their validation loss is below that of the
-    inherited ones; else the inherited ones. Weights from scratch are never taken unasked.
+    inherited ones; else the inherited ones. WeightOrigin from scratch are never taken unasked.
 
     Raises
     ------
@@ -49,11 +49,11 @@ def choose(state: "Trained", arch: ArchConfig, wanted: str | None) -> Weighted:
         if wanted == weights:
             return _alone(state, arch, weights)
     if wanted != "inherited":
-        raise ConfigError(f"unknown weights '{wanted}'; known: {', '.join(get_args(Weights))}")
-    return Weighted(state.subnet(arch), "inherited", "inherited weights")
+        raise ConfigError(f"unknown weights '{wanted}'; known: {', '.join(get_args(WeightOrigin))}")
+    return SelectedSubnet(state.subnet(arch), "inherited", "inherited weights")
 
 
-def trained_alone(state: "Trained", arch: ArchConfig) -> list[Weighted]:
+def trained_alone(state: "TrainedRun", arch: ArchConfig) -> list[SelectedSubnet]:
     """What an architecture has besides inherited weights, as far as it counts."""
     found = []
     for weights in ALONE:
@@ -64,7 +64,7 @@ def trained_alone(state: "Trained", arch: ArchConfig) -> list[Weighted]:
     return found
 
 
-def subnet_card(state: "Trained", arch: ArchConfig, weights: Weights) -> SubnetCard:
+def subnet_card(state: "TrainedRun", arch: ArchConfig, weights: WeightOrigin) -> SubnetCard:
     """Card of a subnet that was trained alone and counts.
 
     It counts if its file is whole, and if corpus, tokenizer and, for finetuned weights, supernet are those of now.
@@ -78,15 +78,15 @@ def subnet_card(state: "Trained", arch: ArchConfig, weights: Weights) -> SubnetC
     files, supernet = state.run.workspace, state.card
     path = files.subnet_path(arch.key, weights)
     card = read_record(SubnetCard, files.subnet_card_path(arch.key, weights), verb)
-    made_from = (card.corpus_sha256, card.tokenizer_sha256, card.supernet_sha256 or supernet.supernet_sha256)
-    if made_from != (supernet.corpus_sha256, supernet.tokenizer_sha256, supernet.supernet_sha256):
+    inputs_sha256 = (card.corpus_sha256, card.tokenizer_sha256, card.supernet_sha256 or supernet.supernet_sha256)
+    if inputs_sha256 != (supernet.corpus_sha256, supernet.tokenizer_sha256, supernet.supernet_sha256):
         raise StaleInputError(f"{path} was made from another supernet or corpus; run `{verb}` again")
     if card.arch != arch or not path.exists() or sha256_file(path) != card.subnet_sha256:
         raise StaleInputError(f"{path} is missing or is not the file of its card; run `{verb}` again")
     return card
 
 
-def _best(state: "Trained", arch: ArchConfig) -> Weighted:
+def _best(state: "TrainedRun", arch: ArchConfig) -> SelectedSubnet:
     note = "inherited weights"
     if state.run.workspace.subnet_card_path(arch.key, "finetuned").exists():
         try:
@@ -96,14 +96,14 @@ def _best(state: "Trained", arch: ArchConfig) -> Weighted:
             note += ", since finetuning did not lower the validation loss"
         except StaleInputError as error:
             note += f", not finetuned ones: {error}"
-    return Weighted(state.subnet(arch), "inherited", note)
+    return SelectedSubnet(state.subnet(arch), "inherited", note)
 
 
-def _alone(state: "Trained", arch: ArchConfig, weights: Weights) -> Weighted:
+def _alone(state: "TrainedRun", arch: ArchConfig, weights: WeightOrigin) -> SelectedSubnet:
     from ..supernet.checkpoint import load_subnet
 
     card = subnet_card(state, arch, weights)
     subnet = load_subnet(state.run.workspace.subnet_path(arch.key, weights), state.net)
     start = "random" if weights == "scratch" else "inherited"
     losses = f"validation loss {card.loss:.4f}, {card.start_loss:.4f} with {start} weights"
-    return Weighted(subnet, weights, f"{weights} weights of {card.steps} steps, {losses}", card)
+    return SelectedSubnet(subnet, weights, f"{weights} weights of {card.steps} steps, {losses}", card)

@@ -5,7 +5,7 @@ from pydantic import Field
 from ..config.device import DeviceProfile
 from ..record import Record
 from ..records import (
-    BoardLevel,
+    BoardCalibration,
     BundleManifest,
     Deployment,
     DeviceState,
@@ -28,7 +28,7 @@ class RunFile(Record):
 class ProfileSummary(Record):
     """What one `profile` run did; `error_met` says whether `until_error_percent` was reached, None without one.
 
-    `floor_percent` tells how far apart repeats of one subnet lie there: with one visit a subnet no predictor's error
+    `noise_floor_percent` tells how far apart repeats of one subnet lie there: with one round a subnet no predictor's error
     can be lower. `boards` are those of a fleet, `dropped` the reasons why boards failed in this run. `emulated`: the
     times mean nothing.
     """
@@ -40,10 +40,10 @@ class ProfileSummary(Record):
     num_records: int
     failed: int
     card: PredictorCard | None
-    floor_percent: float | None = None
+    noise_floor_percent: float | None = None
     until_error_percent: float | None = None
     error_met: bool | None = None
-    boards: tuple[BoardLevel, ...] = ()
+    boards: tuple[BoardCalibration, ...] = ()
     dropped: dict[str, str] = Field(default_factory=dict)
 
 

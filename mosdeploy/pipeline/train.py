@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..families.translation.network import Subnet
     from ..families.translation.tokenizer import Tokenizer
     from ..supernet.supernet import Supernet
-    from ..training.distributed import Ranks
+    from ..training.distributed import DistributedContext
     from ..training.trainer import TrainingSummary
 
 VALID_SEED = 1
@@ -43,19 +43,21 @@ def train(run: Run, progress: Progress) -> SupernetCard:
     MosdeployError
         If another training holds the folder, the loss diverges or the disk is full.
     """
-    from ..training.distributed import joined
+    from ..training.distributed import init_distributed
 
-    with joined(run.config.training) as ranks, ExitStack() as held:
-        prepared = parse(Prepared, json.loads(ranks.first("prepared", lambda: _prepare(run, held, progress))), "rank 0")
+    with init_distributed(run.config.training) as ranks, ExitStack() as held:
+        prepared = parse(
+            PreparedData, json.loads(ranks.first("prepared", lambda: _prepare(run, held, progress))), "rank 0"
+        )
         if not prepared.finished:
             ranks.first("trained", _train(run, prepared, ranks, progress))
         return run.supernet_card()
 
 
-class Prepared(Record):
+class PreparedData(Record):
     """What the first rank found and tells the others."""
 
-    made_from: str
+    inputs_sha256: str
     corpus_sha256: str
     finished: bool = False
 
@@ -64,30 +66,30 @@ def _prepare(run: Run, held: ExitStack, progress: Progress) -> str:
     """Hold the folder; make of the corpus what all ranks read. The first rank's part."""
     from ..families.translation.corpus import load_corpus
     from ..families.translation.dataset import tokenize
-    from ..training.trainer import check_made_from
+    from ..training.trainer import check_inputs
 
-    files, max_pieces = run.workspace, run.config.corpus.max_pieces
+    files, max_tokens = run.workspace, run.config.corpus.max_tokens
     busy = MosdeployError(f"another `mosdeploy train` runs in {run.workspace.root.absolute()}; wait for it, or stop it")
     held.enter_context(locked(files.supernet_path, busy))
     corpus = load_corpus(run.config.corpus, files.root)
-    prepared = Prepared(made_from=_made_from(run, corpus), corpus_sha256=corpus.sha256)
-    if _finished(run, prepared.made_from):
+    prepared = PreparedData(inputs_sha256=_made_from(run, corpus), corpus_sha256=corpus.sha256)
+    if _finished(run, prepared.inputs_sha256):
         progress.say("already trained from this corpus and configuration")
         return prepared.model_copy(update={"finished": True}).model_dump_json()
-    check_made_from(files.checkpoint_path, prepared.made_from)  # before anything is overwritten
+    check_inputs(files.checkpoint_path, prepared.inputs_sha256)  # before anything is overwritten
     tokenizer = _tokenizer(run, corpus)
-    pairs = tokenize(tokenizer, corpus.train, max_pieces)
+    pairs = tokenize(tokenizer, corpus.train, max_tokens)
     write_record(files.corpus_card_path, _corpus_card(run, corpus, pairs.num_too_long))
     dropped = ", ".join(f"{reason} {count}" for reason, count in corpus.dropped.items()) or "none"
     progress.say(
         f"corpus: {len(pairs)} training, {len(corpus.valid)} validation, {len(corpus.test)} test pairs; "
         f"dropped: {dropped}, too many pieces {pairs.num_too_long}"
     )
-    write_pieces(files.supernet_path.parent, pairs, tokenize(tokenizer, corpus.valid, max_pieces))
+    write_pieces(files.supernet_path.parent, pairs, tokenize(tokenizer, corpus.valid, max_tokens))
     return prepared.model_dump_json()
 
 
-def _train(run: Run, prepared: Prepared, ranks: "Ranks", progress: Progress) -> Callable[[], str]:
+def _train(run: Run, prepared: PreparedData, ranks: "DistributedContext", progress: Progress) -> Callable[[], str]:
     """Train, together with the other ranks; what is then left to do, for the first of them, is given back."""
     from ..families.translation.tokenizer import Tokenizer
     from ..training.trainer import fresh_supernet
@@ -104,7 +106,7 @@ def _train(run: Run, prepared: Prepared, ranks: "Ranks", progress: Progress) -> 
         config.training,
         files.checkpoint_path,
         files.training_log_path,
-        prepared.made_from,
+        prepared.inputs_sha256,
         shown("train", progress) if ranks.is_first else None,
         ranks,
     )
@@ -122,7 +124,7 @@ def _train(run: Run, prepared: Prepared, ranks: "Ranks", progress: Progress) -> 
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedRun:
     """A trained run: what the verbs after `train` compute with."""
 
     run: Run
@@ -147,7 +149,7 @@ class Trained:
         from ..families.translation.corpus import load_corpus
 
         corpus = load_corpus(self.run.config.corpus, self.run.workspace.root)
-        if _made_from(self.run, corpus) != self.card.made_from:
+        if _made_from(self.run, corpus) != self.card.inputs_sha256:
             changed = "corpus" if corpus.sha256 != self.card.corpus_sha256 else "configuration"
             raise StaleInputError(
                 f"the {changed} is not the one that the supernet was trained from; restore it, "
@@ -168,7 +170,7 @@ class Trained:
 
         valid = self.corpus.valid
         rows = np.sort(np.random.default_rng(VALID_SEED).permutation(len(valid))[:num_pairs])
-        return tokenize(self.tokenizer, [valid[row] for row in rows], self.run.config.corpus.max_pieces)
+        return tokenize(self.tokenizer, [valid[row] for row in rows], self.run.config.corpus.max_tokens)
 
     def subnet(self, arch: ArchConfig) -> "Subnet":
         """An inherited subnet."""
@@ -227,7 +229,7 @@ class Trained:
         return translate(subnet, sources, beam, limits.max_decode_steps, limits.length_penalty)
 
 
-def trained(run: Run) -> Trained:
+def trained(run: Run) -> TrainedRun:
     """What stands behind a trained run.
 
     Raises
@@ -235,25 +237,25 @@ def trained(run: Run) -> Trained:
     StaleInputError
         If it is not trained, or was trained on another search space.
     """
-    return Trained(run, run.supernet_card())
+    return TrainedRun(run, run.supernet_card())
 
 
 def _made_from(run: Run, corpus: "Corpus") -> str:
     """Fingerprint of everything that a training depends on."""
     config = run.config
-    pieces = (config.corpus.vocab_size, config.corpus.max_pieces)
+    pieces = (config.corpus.vocab_size, config.corpus.max_tokens)
     return fingerprint(corpus.sha256, *pieces, config.space, config.supernet, config.training)
 
 
-def _supernet_card(run: Run, prepared: Prepared, vocab_size: int, summary: "TrainingSummary") -> SupernetCard:
+def _supernet_card(run: Run, prepared: PreparedData, vocab_size: int, summary: "TrainingSummary") -> SupernetCard:
     files, config = run.workspace, run.config.supernet
     return SupernetCard(
-        made_from=prepared.made_from,
+        inputs_sha256=prepared.inputs_sha256,
         space_sha256=run.space_sha256,
         corpus_sha256=prepared.corpus_sha256,
         tokenizer_sha256=sha256_file(files.tokenizer_path),
         supernet_sha256=sha256_file(files.supernet_path),
-        updates=summary.updates,
+        steps=summary.steps,
         vocab_size=vocab_size,
         routing=config.routing,
         num_experts=config.num_experts,
@@ -263,10 +265,10 @@ def _supernet_card(run: Run, prepared: Prepared, vocab_size: int, summary: "Trai
     )
 
 
-def _finished(run: Run, made_from: str) -> bool:
+def _finished(run: Run, inputs_sha256: str) -> bool:
     """Whether a supernet that was trained from the same stands whole."""
     try:
-        return run.supernet_card().made_from == made_from
+        return run.supernet_card().inputs_sha256 == inputs_sha256
     except StaleInputError:
         return False
 

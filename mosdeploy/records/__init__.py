@@ -5,7 +5,7 @@ In and out: JSON. No record holds a path of the machine that wrote it, a secret 
 
 from .bundle import BundleManifest, Deployment, ParityReport, PrecisionCandidate, PrecisionChoice, Runtime, SelfTest
 from .latency import (
-    BoardLevel,
+    BoardCalibration,
     DeviceState,
     LatencyContext,
     LatencyRecord,
@@ -19,10 +19,10 @@ from .latency import (
     TransferTrial,
 )
 from .search import Candidate, Limits, QualityCard, SearchResult
-from .training import CorpusCard, DryRun, Scores, ScoreTable, SubnetCard, SupernetCard, TrainingCost, Weights
+from .training import CorpusCard, DryRun, Scores, ScoreTable, SubnetCard, SupernetCard, TrainingCost, WeightOrigin
 
 __all__ = [
-    "BoardLevel",
+    "BoardCalibration",
     "BundleManifest",
     "Candidate",
     "CorpusCard",
@@ -52,5 +52,5 @@ __all__ = [
     "Timing",
     "TrainingCost",
     "TransferTrial",
-    "Weights",
+    "WeightOrigin",
 ]

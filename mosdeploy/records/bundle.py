@@ -7,7 +7,7 @@ from ..record import Record
 from ..spaces.spec import Precision, Workload
 from ..spaces.translation import ArchConfig
 from .latency import DeviceState, Measurement
-from .training import Weights
+from .training import WeightOrigin
 
 Runtime = Literal["onnxruntime", "tvm"]
 """What runs a bundle's model."""
@@ -57,8 +57,8 @@ class BundleManifest(Record):
     num_parameters: int
     workload: Workload
     device: str | None
-    made_from: dict[str, str]
-    weights: Weights = "inherited"
+    provenance: dict[str, str]
+    weights: WeightOrigin = "inherited"
     parity: ParityReport
     self_test: tuple[SelfTest, ...]
     sha256: dict[str, str]
@@ -93,13 +93,13 @@ class PrecisionCandidate(Record):
 class PrecisionChoice(Record):
     """Which precision `export --precision auto` takes, and all that it weighed, on validation sentences.
 
-    `precision` is None as long as there is no choice. `made_from` is a fingerprint of all that the numbers depend on.
+    `precision` is None as long as there is no choice. `inputs_sha256` is a fingerprint of all that the numbers depend on.
     """
 
     version: Literal[1] = 1
     device: str
     workload: Workload
-    made_from: str
+    inputs_sha256: str
     max_bleu_drop: float
     num_pairs: int
     torch_bleu: float

@@ -30,7 +30,7 @@ class Measurement(Record):
     `total` is the whole translation as deployed; `encoder` the same graph with no decode step (encoder and
     cross-attention keys and values); `decoder` the difference of the paired repeats. `drift_percent` tells how far the
     reference subnet moved between just before and just after, None if that is not known; a fit trusts the
-    measurement accordingly. Of `visits` to the subnet at different times this is the median, figure by figure, out of
+    measurement accordingly. Of `rounds` to the subnet at different times this is the median, figure by figure, out of
     `attempts` that were made; for a `flagged` one the reference moved too far in each, and this is the one in which it
     moved least.
     """
@@ -43,7 +43,7 @@ class Measurement(Record):
     error: str | None = None
     drift_percent: float | None = None
     flagged: bool = False
-    visits: int = 1
+    rounds: int = 1
     attempts: int = 1
 
 
@@ -129,25 +129,25 @@ class SessionRecord(Record):
     references: tuple[ReferenceTiming, ...] = ()
 
 
-class BoardLevel(Record):
+class BoardCalibration(Record):
     """How one board of a fleet differs from the others, in one dataset.
 
-    `level` is the median of its timings of the reference, `reference_ms`, over the fleet's (1.05: 5% slower); both are
+    `time_ratio` is the median of its timings of the reference, `reference_ms`, over the fleet's (1.05: 5% slower); both are
     None where it has none. The fleet's is the median over its boards.
     """
 
     host: str
     num_subnets: int
     reference_ms: float | None
-    level: float | None
+    time_ratio: float | None
 
 
 class RowBlock(Record):
-    """Rows `start` to `stop - 1` of a file, `level` times as slow as the rest (1.42: 42% slower)."""
+    """Rows `start` to `stop - 1` of a file, `time_ratio` times as slow as the rest (1.42: 42% slower)."""
 
     start: int
     stop: int
-    level: float
+    time_ratio: float
 
 
 class TransferTrial(Record):
@@ -188,5 +188,5 @@ class PredictorCard(Record):
     source: str = ""
     licence: str = ""
     left_out: tuple[RowBlock, ...] = ()
-    boards: tuple[BoardLevel, ...] = ()
+    boards: tuple[BoardCalibration, ...] = ()
     transfer: TransferTrial | None = None

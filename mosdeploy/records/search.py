@@ -42,7 +42,7 @@ class QualityCard(Record):
 class SearchResult(Record):
     """The winner, the front and what was measured.
 
-    `num_evaluated` subnets were truly evaluated; `num_given_up` of them in part, when they were clearly worse than
+    `num_evaluated` subnets were truly evaluated; `num_early_stopped` of them in part, when they were clearly worse than
     others. `num_predicted` were only predicted, by the predictor of the card `quality`.
     """
 
@@ -58,7 +58,7 @@ class SearchResult(Record):
     finalists: tuple[Candidate, ...]
     front: tuple[Candidate, ...]
     num_evaluated: int
-    num_given_up: int = 0
+    num_early_stopped: int = 0
     num_predicted: int = 0
     quality: QualityCard | None = None
     seed: int

@@ -25,12 +25,12 @@ class SupernetCard(Record):
     """What a checkpoint was made from and how well its largest and smallest subnets do."""
 
     version: Literal[1] = 1
-    made_from: str
+    inputs_sha256: str
     space_sha256: str
     corpus_sha256: str
     tokenizer_sha256: str
     supernet_sha256: str
-    updates: int
+    steps: int
     vocab_size: int
     routing: str
     num_experts: int
@@ -60,11 +60,11 @@ class DryRun(Record):
     version: Literal[1] = 1
     space_sha256: str
     vocab_size: int
-    updates: int
+    steps: int
     costs: dict[str, TrainingCost]
 
 
-Weights = Literal["inherited", "finetuned", "scratch"]
+WeightOrigin = Literal["inherited", "finetuned", "scratch"]
 """Where the weights of a subnet come from: the supernet, further training of those, or training from random ones."""
 
 
@@ -75,9 +75,9 @@ class SubnetCard(Record):
     """
 
     version: Literal[1] = 1
-    made_from: str
+    inputs_sha256: str
     arch: ArchConfig
-    weights: Weights
+    weights: WeightOrigin
     corpus_sha256: str
     tokenizer_sha256: str
     supernet_sha256: str | None
@@ -101,7 +101,7 @@ class Scores(Record):
     loss: float
     num_pairs: int
     beam: int
-    weights: Weights = "inherited"
+    weights: WeightOrigin = "inherited"
 
 
 class ScoreTable(Record):

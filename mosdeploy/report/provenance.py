@@ -115,7 +115,7 @@ def _deployment(deployment: Deployment) -> tuple[str | Markup, ...]:
     if total:
         times = (milliseconds(total.median_ms), milliseconds(total.p90_ms), milliseconds(total.minimum_ms))
     device = deployment.device
-    name = device.name if device.alias == device.name else f"{device.name} ({device.alias})"
+    name = device.name if device.host_alias == device.name else f"{device.name} ({device.host_alias})"
     name += f" ({EMULATED})" if device.emulated else ""
     return (
         name,
@@ -156,7 +156,7 @@ def provenance_section(inputs: ReportInputs) -> Markup:
     if card:
         pairs["latency dataset"] = card.dataset_sha256
     if inputs.manifest:
-        pairs |= {f"bundle: {name}": digest for name, digest in inputs.manifest.made_from.items()}
+        pairs |= {f"bundle: {name}": digest for name, digest in inputs.manifest.provenance.items()}
         pairs |= {f"bundle file {name}": digest for name, digest in inputs.manifest.sha256.items()}
     rows = [(name, element("code", digest)) for name, digest in pairs.items()]
     return element(
@@ -175,7 +175,7 @@ def _training(inputs: ReportInputs) -> Markup:
         "no experts" if supernet.routing == "none" else f"{supernet.num_experts} experts, {supernet.routing} routing"
     )
     text = (
-        f"Supernet: {supernet.updates:,} updates in {supernet.train_seconds / 60:.1f} minutes, {experts}, "
+        f"Supernet: {supernet.steps:,} updates in {supernet.train_seconds / 60:.1f} minutes, {experts}, "
         f"{supernet.vocab_size:,} pieces; validation loss {supernet.largest_loss:.3f} (largest subnet), "
         f"{supernet.smallest_loss:.3f} (smallest). Search seed {inputs.search.seed}."
     )

@@ -4,7 +4,7 @@ In: `ReportInputs` and the `Report` made from them. Out: `Markup`, one function 
 """
 
 from ..families.translation.page import draw_architecture
-from ..records import BoardLevel, Candidate, PredictorCard, ScoreTable, SearchResult
+from ..records import BoardCalibration, Candidate, PredictorCard, ScoreTable, SearchResult
 from ..spaces.translation import ArchConfig
 from .charts import Axes, Mark, Series, agreement_chart, front_chart
 from .markup import Markup, element, facts, join, table
@@ -288,8 +288,8 @@ def _card(card: PredictorCard) -> Markup:
     )
 
 
-def _level(board: BoardLevel) -> str:
-    return f"{board.host} {'unknown' if board.level is None else f'{board.level:.3f}'}"
+def _level(board: BoardCalibration) -> str:
+    return f"{board.host} {'unknown' if board.time_ratio is None else f'{board.time_ratio:.3f}'}"
 
 
 def architecture_section(inputs: ReportInputs) -> Markup:

@@ -1,6 +1,6 @@
 """What candidates cost, which limits they break, and a first one that breaks none.
 
-In: a space, limits, and callables that price an architecture. Out: latencies and costs, computed once each; an
+In: a space, limits, and callables that objective an architecture. Out: latencies and costs, computed once each; an
 architecture within the limits, or the error that names the least found of what is limited.
 """
 
@@ -15,7 +15,7 @@ from ..errors import ConfigError, InfeasibleError
 from ..records import Candidate, Limits
 from ..spaces.translation import ArchConfig, GeneArray, SearchSpace
 
-PROBES, DESCENTS, MAX_STEPS = 2000, 4, 200
+PROBES, LOCAL_SEARCHES, MAX_STEPS = 2000, 4, 200
 """When the smallest subnet breaks a limit: random probes, descents from the best of them, steps a descent."""
 
 PredictMs = Callable[[GeneArray], npt.NDArray[np.float64]]
@@ -32,7 +32,7 @@ class Cost:
 CostOf = Callable[[ArchConfig], Cost]
 
 
-class Prices:
+class ConstraintTable:
     """Latency and cost of architectures, computed once each and only when asked for, and which limits they break.
 
     Raises
@@ -50,7 +50,7 @@ class Prices:
         self._cost, self._predict_ms = functools.cache(cost), predict_ms
         self._latency_ms: dict[ArchConfig, float | None] = {}
 
-    def learn(self, archs: Iterable[ArchConfig]) -> None:
+    def prefetch(self, archs: Iterable[ArchConfig]) -> None:
         """Time architectures together: one call of the predictor for all that are new."""
         new = [arch for arch in dict.fromkeys(archs) if arch not in self._latency_ms]
         if not new:
@@ -62,22 +62,22 @@ class Prices:
 
     def latency_ms(self, arch: ArchConfig) -> float | None:
         if arch not in self._latency_ms:
-            self.learn([arch])
+            self.prefetch([arch])
         return self._latency_ms[arch]
 
-    def price(self, arch: ArchConfig) -> float:
+    def objective(self, arch: ArchConfig) -> float:
         """What the front weighs against the loss: latency, or without a predictor the number of weights."""
         latency_ms = self.latency_ms(arch)
         return self._cost(arch).num_parameters if latency_ms is None else latency_ms
 
-    def loads(self, arch: ArchConfig) -> dict[str, float]:
+    def utilisation(self, arch: ArchConfig) -> dict[str, float]:
         """Each limited quantity as a share of its limit."""
         unlimited = self.limits.max_parameters is None and self.limits.max_size_bytes is None
-        return loads(self.limits, self.latency_ms(arch), None if unlimited else self._cost(arch))
+        return utilisation(self.limits, self.latency_ms(arch), None if unlimited else self._cost(arch))
 
-    def excess(self, arch: ArchConfig) -> float:
+    def violation(self, arch: ArchConfig) -> float:
         """How far an architecture is above the limits, summed; 0 within all of them."""
-        return sum(max(share - 1.0, 0.0) for share in self.loads(arch).values())
+        return sum(max(share - 1.0, 0.0) for share in self.utilisation(arch).values())
 
     def candidate(self, arch: ArchConfig, loss: float) -> Candidate:
         cost = self._cost(arch)
@@ -90,7 +90,7 @@ class Prices:
         )
 
 
-def loads(limits: Limits, latency_ms: float | None, cost: Cost | None) -> dict[str, float]:
+def utilisation(limits: Limits, latency_ms: float | None, cost: Cost | None) -> dict[str, float]:
     shares: dict[str, float] = {}
     if limits.max_latency_ms is not None and latency_ms is not None:
         shares["max_latency_ms"] = latency_ms / limits.max_latency_ms
@@ -101,7 +101,7 @@ def loads(limits: Limits, latency_ms: float | None, cost: Cost | None) -> dict[s
     return shares
 
 
-def feasible_start(prices: Prices, rng: np.random.Generator) -> ArchConfig:
+def find_feasible(constraints: ConstraintTable, rng: np.random.Generator) -> ArchConfig:
     """An architecture within the limits: the smallest, or what a search for one finds.
 
     Raises
@@ -109,19 +109,21 @@ def feasible_start(prices: Prices, rng: np.random.Generator) -> ArchConfig:
     InfeasibleError
         If there is none to be found; with the least of each quantity that is limited.
     """
-    smallest = prices.space.smallest
-    if prices.excess(smallest) == 0.0:
+    smallest = constraints.space.smallest
+    if constraints.violation(smallest) == 0.0:
         return smallest
-    probes = [smallest, *(prices.space.sample(rng) for _ in range(PROBES))]
-    prices.learn(probes)
-    nearest = _descend(prices, probes, prices.excess)
-    if prices.excess(nearest) == 0.0:
+    probes = [smallest, *(constraints.space.sample(rng) for _ in range(PROBES))]
+    constraints.prefetch(probes)
+    nearest = _local_search(constraints, probes, constraints.violation)
+    if constraints.violation(nearest) == 0.0:
         return nearest
     least: dict[str, float] = {}
-    for name in prices.loads(smallest):
-        best = _descend(prices, probes, lambda arch, name=name: prices.loads(arch)[name])  # type: ignore[misc]
-        least[name] = prices.loads(best)[name] * getattr(prices.limits, name)
-    found = [f"{name} = {getattr(prices.limits, name):.6g} (least found: {value:.6g})" for name, value in least.items()]
+    for name in constraints.utilisation(smallest):
+        best = _local_search(constraints, probes, lambda arch, name=name: constraints.utilisation(arch)[name])  # type: ignore[misc]
+        least[name] = constraints.utilisation(best)[name] * getattr(constraints.limits, name)
+    found = [
+        f"{name} = {getattr(constraints.limits, name):.6g} (least found: {value:.6g})" for name, value in least.items()
+    ]
     raise InfeasibleError(
         f"no architecture of the space keeps {' and '.join(found)}"
         + (" together" if len(found) > 1 else "")
@@ -130,20 +132,22 @@ def feasible_start(prices: Prices, rng: np.random.Generator) -> ArchConfig:
     )
 
 
-def _descend(prices: Prices, probes: list[ArchConfig], height: Callable[[ArchConfig], float]) -> ArchConfig:
+def _local_search(
+    constraints: ConstraintTable, probes: list[ArchConfig], objective: Callable[[ArchConfig], float]
+) -> ArchConfig:
     """The lowest point reached from the lowest few probes by changing one gene at a time."""
     reached = []
-    for arch in sorted(dict.fromkeys(probes), key=lambda a: (height(a), a.key))[:DESCENTS]:
+    for arch in sorted(dict.fromkeys(probes), key=lambda a: (objective(a), a.key))[:LOCAL_SEARCHES]:
         here = arch
         for _ in range(MAX_STEPS):
-            neighbours = _neighbours(prices.space, here)
-            prices.learn(neighbours)
-            lowest = min(neighbours, key=lambda a: (height(a), a.key), default=here)
-            if height(lowest) >= height(here):
+            neighbours = _neighbours(constraints.space, here)
+            constraints.prefetch(neighbours)
+            lowest = min(neighbours, key=lambda a: (objective(a), a.key), default=here)
+            if objective(lowest) >= objective(here):
                 break
             here = lowest
         reached.append(here)
-    return min(reached, key=lambda a: (height(a), a.key))
+    return min(reached, key=lambda a: (objective(a), a.key))
 
 
 def _neighbours(space: SearchSpace, arch: ArchConfig) -> list[ArchConfig]:

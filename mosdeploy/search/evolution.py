@@ -1,6 +1,6 @@
 """The evolution of HAT (Wang et al., ACL 2020) with its defects mended.
 
-In: a space, limits, and callables that price an architecture. Out: an `Evolution`. Every architecture is evaluated
+In: a space, limits, and callables that objective an architecture. Out: an `Evolution`. Every architecture is evaluated
 once, several limits hold together, and no loop waits for a candidate that the space does not hold.
 """
 
@@ -16,7 +16,7 @@ from ..errors import MosdeployError
 from ..evaluation.cache import Losses
 from ..records import Candidate, Limits
 from ..spaces.translation import ArchConfig, SearchSpace
-from .constraints import CostOf, PredictMs, Prices, feasible_start
+from .constraints import ConstraintTable, CostOf, PredictMs, find_feasible
 
 MAX_DRAW_ROUNDS = 32
 """How often a batch of candidates is redrawn for the ones above a limit or already known."""
@@ -81,15 +81,15 @@ def evolve(
         If no loss is finite.
     """
     rng = np.random.default_rng(config.seed)
-    prices = Prices(space, limits, cost, predict_ms)
-    start = feasible_start(prices, rng)
+    constraints = ConstraintTable(space, limits, cost, predict_ms)
+    start = find_feasible(constraints, rng)
     seen: dict[ArchConfig, float] = {}
 
     def evaluate(archs: list[ArchConfig], iteration: int, ranked: list[ArchConfig]) -> list[ArchConfig]:
-        rivals = _rivals(archs, ranked, config.parents, prices)
-        for arch, loss in zip(archs, losses(archs, rivals), strict=True):
+        incumbents = _incumbents(archs, ranked, config.parents, constraints)
+        for arch, loss in zip(archs, losses(archs, incumbents), strict=True):
             seen[arch] = math.nan if loss is None else loss
-        ranked = rank(seen, prices)
+        ranked = rank(seen, constraints)
         if progress is not None:
             best = seen[ranked[0]] if ranked else math.inf
             progress(Progress(iteration, config.iterations, best, len(seen)))
@@ -98,29 +98,29 @@ def evolve(
     def mutant(parents: list[ArchConfig]) -> ArchConfig:
         return space.mutate(parents[rng.integers(len(parents))], config.mutation_probability, rng)
 
-    def cross(parents: list[ArchConfig]) -> ArchConfig:
+    def crossover(parents: list[ArchConfig]) -> ArchConfig:
         first, second = rng.integers(len(parents), size=2)
-        return space.cross(parents[first], parents[second], rng)
+        return space.crossover(parents[first], parents[second], rng)
 
     population = [start]
-    population += draw(lambda: space.sample(rng), config.population - 1, prices, population)
-    population += draw(lambda: mutant([start]), config.population - len(population), prices, population)
+    population += draw(lambda: space.sample(rng), config.population - 1, constraints, population)
+    population += draw(lambda: mutant([start]), config.population - len(population), constraints, population)
     ranked = evaluate(population, 0, [])
     for iteration in range(1, config.iterations + 1):
         parents = ranked[: config.parents] or [start]
-        children = draw(functools.partial(mutant, parents), config.mutations, prices, seen)
-        children += draw(functools.partial(cross, parents), config.crossovers, prices, [*seen, *children])
+        children = draw(functools.partial(mutant, parents), config.mutations, constraints, seen)
+        children += draw(functools.partial(crossover, parents), config.crossovers, constraints, [*seen, *children])
         ranked = evaluate(children, iteration, ranked)
-    return conclude(seen, prices)
+    return conclude(seen, constraints)
 
 
-def rank(seen: Mapping[ArchConfig, float], prices: Prices) -> list[ArchConfig]:
+def rank(seen: Mapping[ArchConfig, float], constraints: ConstraintTable) -> list[ArchConfig]:
     """The architectures of finite loss, best first; of equal ones the fastest."""
     finite = [arch for arch, loss in seen.items() if math.isfinite(loss)]
-    return sorted(finite, key=lambda arch: (seen[arch], prices.latency_ms(arch) or 0.0, arch.key))
+    return sorted(finite, key=lambda arch: (seen[arch], constraints.latency_ms(arch) or 0.0, arch.key))
 
 
-def conclude(seen: Mapping[ArchConfig, float], prices: Prices) -> Evolution:
+def conclude(seen: Mapping[ArchConfig, float], constraints: ConstraintTable) -> Evolution:
     """What came of a search: the ranking and the front of those within the limits.
 
     Raises
@@ -128,7 +128,11 @@ def conclude(seen: Mapping[ArchConfig, float], prices: Prices) -> Evolution:
     MosdeployError
         If no loss is finite.
     """
-    candidates = [prices.candidate(arch, seen[arch]) for arch in rank(seen, prices) if prices.excess(arch) == 0.0]
+    candidates = [
+        constraints.candidate(arch, seen[arch])
+        for arch in rank(seen, constraints)
+        if constraints.violation(arch) == 0.0
+    ]
     if not candidates:
         raise MosdeployError(f"none of {len(seen)} subnets has a finite validation loss; train the supernet again")
     return Evolution(tuple(candidates), pareto_front(candidates), len(seen))
@@ -137,44 +141,46 @@ def conclude(seen: Mapping[ArchConfig, float], prices: Prices) -> Evolution:
 def pareto_front(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """The candidates that no other beats in latency and loss, fastest first; without latencies, in weights and loss."""
 
-    def price(candidate: Candidate) -> float:
+    def objective(candidate: Candidate) -> float:
         return candidate.num_parameters if candidate.predicted_ms is None else candidate.predicted_ms
 
     front: list[Candidate] = []
-    for candidate in sorted(candidates, key=lambda c: (price(c), c.loss, c.arch.key)):
+    for candidate in sorted(candidates, key=lambda c: (objective(c), c.loss, c.arch.key)):
         if not front or candidate.loss < front[-1].loss:
             front.append(candidate)
     return tuple(front)
 
 
-def _rivals(
-    archs: list[ArchConfig], ranked: list[ArchConfig], num_parents: int, prices: Prices
+def _incumbents(
+    archs: list[ArchConfig], ranked: list[ArchConfig], num_parents: int, constraints: ConstraintTable
 ) -> list[ArchConfig | None]:
     """Whom each has to beat, or else it is neither a parent nor on the front; None while anyone would do.
 
     That is the worse of two: the last of the parents, and the best of those that cost no more.
     """
-    paid = [prices.price(arch) for arch in ranked]
+    paid = [constraints.objective(arch) for arch in ranked]
 
-    def rival(arch: ArchConfig) -> ArchConfig | None:
-        price = prices.price(arch)
-        leader = next((i for i, other in enumerate(paid) if other <= price), len(ranked))
+    def incumbent(arch: ArchConfig) -> ArchConfig | None:
+        objective = constraints.objective(arch)
+        leader = next((i for i, other in enumerate(paid) if other <= objective), len(ranked))
         place = max(leader, num_parents - 1)
         return ranked[place] if place < len(ranked) else None
 
-    return [rival(arch) for arch in archs]
+    return [incumbent(arch) for arch in archs]
 
 
-def draw(make: Callable[[], ArchConfig], count: int, prices: Prices, known: Collection[ArchConfig]) -> list[ArchConfig]:
+def draw(
+    make: Callable[[], ArchConfig], count: int, constraints: ConstraintTable, known: Collection[ArchConfig]
+) -> list[ArchConfig]:
     """Up to `count` new architectures within the limits; fewer when `MAX_DRAW_ROUNDS` did not find them."""
     taken, found = set(known), list[ArchConfig]()
     for _ in range(MAX_DRAW_ROUNDS):
         if len(found) >= count:
             break
         batch = [make() for _ in range(count - len(found))]
-        prices.learn(batch)
+        constraints.prefetch(batch)
         for arch in batch:
-            if arch not in taken and prices.excess(arch) == 0.0:
+            if arch not in taken and constraints.violation(arch) == 0.0:
                 taken.add(arch)
                 found.append(arch)
     return found

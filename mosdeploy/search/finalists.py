@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 
 from ..errors import InfeasibleError
 from ..records import Candidate, Limits
-from .constraints import Cost, loads
+from .constraints import Cost, utilisation
 from .evolution import Evolution
 
 
@@ -58,7 +58,7 @@ def choose_winner(measured: Sequence[Candidate], limits: Limits) -> Candidate:
     kept = [
         c
         for c in timed
-        if all(x <= 1 for x in loads(limits, c.measured_ms, Cost(c.num_parameters, c.size_bytes)).values())
+        if all(x <= 1 for x in utilisation(limits, c.measured_ms, Cost(c.num_parameters, c.size_bytes)).values())
     ]
     if kept:
         return min(kept, key=lambda c: (c.loss, c.measured_ms, c.arch.key))

@@ -1,6 +1,6 @@
 """The search by a learned quality predictor: all are predicted, the best few are evaluated.
 
-In: a space, limits, callables that price an architecture, and one that fits a predictor to losses. Out: an `Evolution`
+In: a space, limits, callables that objective an architecture, and one that fits a predictor to losses. Out: an `Evolution`
 whose every loss was truly evaluated. This file knows no predictor.
 """
 
@@ -15,7 +15,7 @@ from ..config.sections import SearchConfig
 from ..evaluation.cache import Losses
 from ..records import Limits
 from ..spaces.translation import ArchConfig, GeneArray, SearchSpace
-from .constraints import Cost, CostOf, PredictMs, Prices, feasible_start
+from .constraints import ConstraintTable, Cost, CostOf, PredictMs, find_feasible
 from .evolution import Evolution, Progress, conclude, draw, evolve, rank
 from .finalists import finalists
 
@@ -48,7 +48,7 @@ def evolve_predicted(
     Parameters
     ----------
     losses, cost, predict_ms
-        As in `evolve`; no subnet has a rival.
+        As in `evolve`; no subnet has a incumbent.
     fit
         From canonical gene rows (N, num_genes) and losses (N,) to a predictor of losses.
 
@@ -60,8 +60,8 @@ def evolve_predicted(
         If no loss is finite.
     """
     rng = np.random.default_rng(config.seed)
-    prices = Prices(space, limits, cost, predict_ms)
-    feasible_start(prices, rng)
+    constraints = ConstraintTable(space, limits, cost, predict_ms)
+    find_feasible(constraints, rng)
     known: dict[ArchConfig, float] = {}
     num_predicted = 0
 
@@ -69,12 +69,12 @@ def evolve_predicted(
         for arch, loss in zip(archs, losses(archs, [None] * len(archs)), strict=True):
             known[arch] = math.nan if loss is None else loss
         if progress is not None:
-            within = [known[arch] for arch in rank(known, prices) if prices.excess(arch) == 0.0]
+            within = [known[arch] for arch in rank(known, constraints) if constraints.violation(arch) == 0.0]
             progress(Progress(round_, ROUNDS, min(within, default=math.inf), len(known)))
 
     evaluate(_sample(space, config.quality_samples, rng), 0)
     for round_ in range(1, ROUNDS + 1):
-        learnt = rank(known, prices)
+        learnt = rank(known, constraints)
         if not learnt:
             break
         predict = fit(space.genes(learnt), np.array([known[arch] for arch in learnt]))
@@ -88,13 +88,13 @@ def evolve_predicted(
         )
         num_predicted += guessed.num_evaluated
         evaluate(_promising(guessed, limits, config.parents, known), round_)
-    return dataclasses.replace(conclude(known, prices), num_predicted=num_predicted)
+    return dataclasses.replace(conclude(known, constraints), num_predicted=num_predicted)
 
 
 def _sample(space: SearchSpace, count: int, rng: np.random.Generator) -> list[ArchConfig]:
     """The smallest, the largest and others at random, all different; fewer where the space holds fewer."""
     ends = list(dict.fromkeys([space.smallest, space.largest]))
-    unlimited = Prices(space, Limits(), lambda _: Cost(0, 0), None)
+    unlimited = ConstraintTable(space, Limits(), lambda _: Cost(0, 0), None)
     return ends + draw(lambda: space.sample(rng), count - len(ends), unlimited, ends)
 
 

@@ -32,7 +32,7 @@ SUM_NAMES = (
 )
 """Fields of a gene row, each summed over its layers, in the order of HAT's averages."""
 
-COLUMN_NAMES = (
+FEATURE_NAMES = (
     "constant",
     "decoder_layers",
     "encoder_layers",
@@ -49,7 +49,7 @@ COLUMN_NAMES = (
     "decoder_self_heads",
     "decoder_cross_heads",
 )
-NUM_CORE = 9
+NUM_CORE_FEATURES = 9
 """The first columns carry nearly all of the time; a fit on few samples uses only these."""
 
 
@@ -69,7 +69,7 @@ def sums_from_aggregates(rows: Rows) -> FloatArray:
     return sums
 
 
-def physical_columns(sums: FloatArray, qkv_dim: int, workload: Workload, vocab_size: int) -> FloatArray:
+def latency_features(sums: FloatArray, qkv_dim: int, workload: Workload, vocab_size: int) -> FloatArray:
     """Compute the columns of a population.
 
     The scores of self-attention are proportional to the layer columns and have none of their own; with them
@@ -89,11 +89,11 @@ def physical_columns(sums: FloatArray, qkv_dim: int, workload: Workload, vocab_s
 
     Returns
     -------
-    Array of shape (N, 15), in the order of `COLUMN_NAMES`; not negative.
+    Array of shape (N, 15), in the order of `FEATURE_NAMES`; not negative.
     """
     e, layers_e, ffn_e, heads_e, d, layers_d, ffn_d, heads_self, heads_cross, span = sums.T
     q, source, rows = qkv_dim, workload.source_len, workload.beam * workload.decode_steps
-    columns = np.empty((len(sums), len(COLUMN_NAMES)))
+    columns = np.empty((len(sums), len(FEATURE_NAMES)))
     columns[:, 0] = 1.0
     columns[:, 1] = layers_d
     columns[:, 2] = layers_e

@@ -196,7 +196,7 @@ class SearchSpace(Record):
         redraw = rng.random(self.num_genes) < probability
         return self.from_genes(self._repair(np.where(redraw | (row == 0), fresh, row)))
 
-    def cross(self, first: ArchConfig, second: ArchConfig, rng: np.random.Generator) -> ArchConfig:
+    def crossover(self, first: ArchConfig, second: ArchConfig, rng: np.random.Generator) -> ArchConfig:
         """Take each gene from one parent or the other, with equal chance."""
         a, b = self.to_genes(first), self.to_genes(second)
         row = np.where(rng.random(self.num_genes) < 0.5, a, b)

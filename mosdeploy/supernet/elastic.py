@@ -1,6 +1,6 @@
 """Modules that hold the largest weights of a space and hand out the part that an architecture uses.
 
-In: active widths. Out: `Weights`, tensors under the names that the plain module of the same kind gives them. First
+In: active widths. Out: `StateDict`, tensors under the names that the plain module of the same kind gives them. First
 rows, first columns: a slice is a view, nothing is copied. This file computes no activation and knows no expert.
 
 Shapes: O and I largest output and input widths, o and i active ones, V vocabulary.
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from ..families.translation.network import initialise_table
 
-Weights = dict[str, Tensor]
+StateDict = dict[str, Tensor]
 
 
-def under(**parts: Weights) -> Weights:
+def with_prefix(**parts: StateDict) -> StateDict:
     """Join the weights of several modules, each name prefixed with its module's."""
     return {f"{prefix}.{name}": tensor for prefix, part in parts.items() for name, tensor in part.items()}
 
@@ -27,7 +27,7 @@ class ElasticEmbedding(nn.Module):
         self.weight = nn.Parameter(torch.empty(vocab_size, max_dim))
         initialise_table(self.weight, max_dim, pad_id)
 
-    def generate(self, width: int) -> Weights:
+    def generate(self, width: int) -> StateDict:
         """First `width` columns: (V, width)."""
         return {"weight": self.weight[:, :width]}
 
@@ -41,7 +41,7 @@ class ElasticLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_dim))
         nn.init.xavier_uniform_(self.weight)
 
-    def generate(self, in_dim: int, out_dim: int, mix: None = None) -> Weights:
+    def generate(self, in_dim: int, out_dim: int, alignment: None = None) -> StateDict:
         """First `out_dim` rows, first `in_dim` columns: (o, i) and (o,); there is nothing to mix."""
         return {"weight": self.weight[:out_dim, :in_dim], "bias": self.bias[:out_dim]}
 
@@ -54,6 +54,6 @@ class ElasticLayerNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(max_dim))
         self.bias = nn.Parameter(torch.zeros(max_dim))
 
-    def generate(self, width: int) -> Weights:
+    def generate(self, width: int) -> StateDict:
         """First `width` gains and biases."""
         return {"weight": self.weight[:width], "bias": self.bias[:width]}

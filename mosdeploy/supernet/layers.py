@@ -46,7 +46,7 @@ def _position_table(rows: int, dim: int, device: torch.device) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Side:
+class StackConfig:
     """What all layers of an encoder or of a decoder have in common.
 
     `pre`: the norm stands before each sublayer; otherwise after its residual sum. `dropout`: after each sublayer.
@@ -63,7 +63,7 @@ class Side:
 class EncoderLayer(nn.Module):
     """Self-attention and FFN, each with a residual and a norm."""
 
-    def __init__(self, side: Side, layer: EncoderLayerConfig) -> None:
+    def __init__(self, side: StackConfig, layer: EncoderLayerConfig) -> None:
         super().__init__()
         self.pre = side.pre
         self.self_attn = Attention(side.dim, side.dim, side.qkv_dim, layer.heads, side.attention_dropout)
@@ -87,7 +87,7 @@ class EncoderLayer(nn.Module):
 class DecoderLayer(nn.Module):
     """Causal self-attention, cross-attention to the last encoder layers, and FFN."""
 
-    def __init__(self, side: Side, memory_dim: int, layer: DecoderLayerConfig) -> None:
+    def __init__(self, side: StackConfig, memory_dim: int, layer: DecoderLayerConfig) -> None:
         super().__init__()
         self.pre = side.pre
         self.cross_span = layer.cross_span
@@ -134,10 +134,10 @@ class DecoderLayer(nn.Module):
         return x, own
 
 
-def recomputed(layer: nn.Module, *inputs: Any) -> Any:
+def checkpointed(layer: nn.Module, *inputs: Any) -> Any:
     """What a layer computes, keeping for the backward pass its inputs alone; the rest is computed there again.
 
-    The weights are taken now: by then, a layer that was lent generated ones has them no more.
+    The weights are taken now: by then, a layer that was leaf_weights generated ones has them no more.
     """
     weights: dict[str, Tensor] = dict(layer.named_parameters())
     return checkpoint(lambda *again: torch.func.functional_call(layer, weights, again), *inputs, use_reentrant=False)
@@ -146,16 +146,18 @@ def recomputed(layer: nn.Module, *inputs: Any) -> Any:
 class Encoder(nn.Module):
     """A stack of encoder layers; pre-norm adds a final norm, applied to every output that is attended to."""
 
-    def __init__(self, side: Side, layers: Sequence[EncoderLayerConfig]) -> None:
+    def __init__(self, side: StackConfig, layers: Sequence[EncoderLayerConfig]) -> None:
         super().__init__()
         self.layers = nn.ModuleList(EncoderLayer(side, layer) for layer in layers)
         self.norm = nn.LayerNorm(side.dim) if side.pre else None
 
-    def forward(self, x: Tensor, mask: Tensor | None, num_outputs: int, recompute: bool = False) -> tuple[Tensor, ...]:
+    def forward(
+        self, x: Tensor, mask: Tensor | None, num_outputs: int, activation_checkpointing: bool = False
+    ) -> tuple[Tensor, ...]:
         """Outputs of the last `num_outputs` layers, the deepest last, each (B, S, D)."""
         outputs = []
         for layer in self.layers:
-            x = recomputed(layer, x, mask) if recompute else layer(x, mask)
+            x = checkpointed(layer, x, mask) if activation_checkpointing else layer(x, mask)
             outputs.append(x)
         kept = outputs[-num_outputs:]
         return tuple(kept if self.norm is None else (self.norm(y) for y in kept))
@@ -164,7 +166,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """A stack of decoder layers; pre-norm adds a final norm."""
 
-    def __init__(self, side: Side, memory_dim: int, layers: Sequence[DecoderLayerConfig]) -> None:
+    def __init__(self, side: StackConfig, memory_dim: int, layers: Sequence[DecoderLayerConfig]) -> None:
         super().__init__()
         self.layers = nn.ModuleList(DecoderLayer(side, memory_dim, layer) for layer in layers)
         self.norm = nn.LayerNorm(side.dim) if side.pre else None
@@ -172,8 +174,10 @@ class Decoder(nn.Module):
     def project(self, outputs: Sequence[Tensor]) -> tuple[KeyValues, ...]:
         """Cross-attention keys and values of each layer, from the encoder outputs (deepest last), each (B, S, D)."""
         spans = {layer.cross_span for layer in self._stack}
-        joined = {n: torch.cat(tuple(outputs[-n:]), dim=1) if n > 1 else outputs[-1] for n in spans}  # (B, n * S, D)
-        return tuple(layer.cross_attn.project(joined[layer.cross_span]) for layer in self._stack)
+        init_distributed = {
+            n: torch.cat(tuple(outputs[-n:]), dim=1) if n > 1 else outputs[-1] for n in spans
+        }  # (B, n * S, D)
+        return tuple(layer.cross_attn.project(init_distributed[layer.cross_span]) for layer in self._stack)
 
     def forward(
         self,
@@ -181,7 +185,7 @@ class Decoder(nn.Module):
         cross: Sequence[KeyValues],
         mask: Tensor | None,
         past: Sequence[KeyValues],
-        recompute: bool = False,
+        activation_checkpointing: bool = False,
     ) -> tuple[Tensor, tuple[KeyValues, ...]]:
         """Run the stack on all positions (`past` empty) or on one more.
 
@@ -202,7 +206,7 @@ class Decoder(nn.Module):
         for i, layer in enumerate(self._stack):
             span_mask = None if mask is None else mask.repeat(1, 1, 1, layer.cross_span)  # (B, 1, 1, n * S)
             inputs = (x, cross[i], span_mask, past[i] if past else None)
-            x, own = recomputed(layer, *inputs) if recompute else layer(*inputs)
+            x, own = checkpointed(layer, *inputs) if activation_checkpointing else layer(*inputs)
             grown.append(own)
         return (x if self.norm is None else self.norm(x)), tuple(grown)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config.sections import SupernetConfig
-from .elastic import ElasticLinear, Weights, under
+from .elastic import ElasticLinear, StateDict, with_prefix
 
 Size = tuple[int, int]
 """Input and output width of an affine map."""
@@ -74,7 +74,7 @@ class MoSLinear(nn.Module):
         for expert in self.weight:
             nn.init.xavier_uniform_(expert, gain=num_experts**0.5)
 
-    def generate(self, in_dim: int, out_dim: int, mix: Tensor | None) -> Weights:
+    def generate(self, in_dim: int, out_dim: int, alignment: Tensor | None) -> StateDict:
         """Dense weights (o, i) and (o,): slice the experts, then mix the slices.
 
         Parameters
@@ -83,9 +83,9 @@ class MoSLinear(nn.Module):
             Coefficients (o, m), or (1, m) for all rows alike; None takes the only expert as it is.
         """
         weight, bias = self.weight[:, :out_dim, :in_dim], self.bias[:, :out_dim]  # (m, o, i), (m, o)
-        if mix is None:
+        if alignment is None:
             return {"weight": weight[0], "bias": bias[0]}
-        share = mix.t()  # (m, o) or (m, 1)
+        share = alignment.t()  # (m, o) or (m, 1)
         return {"weight": (share[:, :, None] * weight).sum(0), "bias": (share * bias).sum(0)}
 
 
@@ -103,12 +103,12 @@ class LowRankMoSLinear(nn.Module):
         self.down = nn.Parameter(torch.zeros(num_experts, rank, in_dim))
         nn.init.normal_(self.up, std=rank**-0.5)
 
-    def generate(self, in_dim: int, out_dim: int, mix: Tensor | None) -> Weights:
-        """Dense weights (o, i) and (o,), for a `mix` as `MoSLinear.generate` takes it; None reads what is shared."""
+    def generate(self, in_dim: int, out_dim: int, alignment: Tensor | None) -> StateDict:
+        """Dense weights (o, i) and (o,), for a `alignment` as `MoSLinear.generate` takes it; None reads what is shared."""
         weights = self.shared.generate(in_dim, out_dim)
-        if mix is None:
+        if alignment is None:
             return weights
-        up = (mix.t()[:, :, None] * self.up[:, :out_dim]).transpose(0, 1).flatten(1)  # (o, m * R)
+        up = (alignment.t()[:, :, None] * self.up[:, :out_dim]).transpose(0, 1).flatten(1)  # (o, m * R)
         down = self.down[:, :, :in_dim].flatten(0, 1)  # (m * R, i)
         return weights | {"weight": torch.addmm(weights["weight"], up, down)}
 
@@ -139,15 +139,15 @@ class MoSBlock(nn.Module):
             for name, (_, out_dim) in sizes.items():
                 self.add_module(f"{name}_router", Router(encoding_dim, out_dim, config))
 
-    def generate(self, sizes: Mapping[str, Size], encoding: Tensor, router_dropout: bool) -> Weights:
-        """Weights (o, i) and biases (o,) of active widths `sizes`, for an architecture with this encoding (G,)."""
-        mix = None if self.layer_router is None else self.layer_router(encoding, 1, router_dropout)
+    def generate(self, sizes: Mapping[str, Size], encoding: Tensor, router_dropout: bool) -> StateDict:
+        """StateDict (o, i) and biases (o,) of active widths `sizes`, for an architecture with this encoding (G,)."""
+        alignment = None if self.layer_router is None else self.layer_router(encoding, 1, router_dropout)
         parts = {}
         for name, (in_dim, out_dim) in sizes.items():
             router = self._modules.get(f"{name}_router")
-            own = mix if router is None else router(encoding, out_dim, router_dropout)
+            own = alignment if router is None else router(encoding, out_dim, router_dropout)
             parts[name] = cast("MoSLinear", self._modules[name]).generate(in_dim, out_dim, own)
-        return under(**parts)
+        return with_prefix(**parts)
 
 
 def routed(config: SupernetConfig) -> bool:

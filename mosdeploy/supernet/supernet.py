@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..config.sections import SupernetConfig
 from ..families.translation.network import Subnet, max_embed_dim
 from ..spaces.translation import AGGREGATE_NAMES, ArchConfig, SearchSpace
-from .elastic import ElasticEmbedding, ElasticLayerNorm, Weights, under
+from .elastic import ElasticEmbedding, ElasticLayerNorm, StateDict, with_prefix
 from .mos import MoSBlock, attention_sizes, ffn_sizes
 
 
@@ -31,10 +31,10 @@ class ElasticEncoderLayer(nn.Module):
         self.ffn = MoSBlock(ffn_sizes(dim, max(space.encoder_ffn_dim)), encoding_dim, config)
         self.ffn_norm = ElasticLayerNorm(dim)
 
-    def generate(self, dim: int, ffn_dim: int, encoding: Tensor, router_dropout: bool) -> Weights:
-        """Weights of an `EncoderLayer` of these widths."""
+    def generate(self, dim: int, ffn_dim: int, encoding: Tensor, router_dropout: bool) -> StateDict:
+        """StateDict of an `EncoderLayer` of these widths."""
         own = attention_sizes(dim, dim, self.qkv_dim)
-        return under(
+        return with_prefix(
             self_attn=self.self_attn.generate(own, encoding, router_dropout),
             self_attn_norm=self.self_attn_norm.generate(dim),
             ffn_norm=self.ffn_norm.generate(dim),
@@ -55,10 +55,10 @@ class ElasticDecoderLayer(nn.Module):
         self.ffn = MoSBlock(ffn_sizes(dim, max(space.decoder_ffn_dim)), encoding_dim, config)
         self.ffn_norm = ElasticLayerNorm(dim)
 
-    def generate(self, dim: int, memory_dim: int, ffn_dim: int, encoding: Tensor, router_dropout: bool) -> Weights:
-        """Weights of a `DecoderLayer` of these widths."""
+    def generate(self, dim: int, memory_dim: int, ffn_dim: int, encoding: Tensor, router_dropout: bool) -> StateDict:
+        """StateDict of a `DecoderLayer` of these widths."""
         own, cross = attention_sizes(dim, dim, self.qkv_dim), attention_sizes(dim, memory_dim, self.qkv_dim)
-        return under(
+        return with_prefix(
             self_attn=self.self_attn.generate(own, encoding, router_dropout),
             self_attn_norm=self.self_attn_norm.generate(dim),
             cross_attn=self.cross_attn.generate(cross, encoding, router_dropout),
@@ -100,7 +100,12 @@ class Supernet(nn.Module):
         self._last: _Generated | None = None
 
     def forward(
-        self, src: Tensor, prev: Tensor, arch: ArchConfig, weights: Weights | None = None, recompute: bool = False
+        self,
+        src: Tensor,
+        prev: Tensor,
+        arch: ArchConfig,
+        weights: StateDict | None = None,
+        activation_checkpointing: bool = False,
     ) -> Tensor:
         """Logits of each next token under one architecture.
 
@@ -111,7 +116,7 @@ class Supernet(nn.Module):
         weights
             What `generate` gave for this architecture, to be used for several batches; None generates them. In eval
             mode without gradients, those of the last architecture are kept until a parameter changes.
-        recompute
+        activation_checkpointing
             Keep of each layer its inputs alone, and compute the rest again in the backward pass.
 
         Returns
@@ -127,15 +132,15 @@ class Supernet(nn.Module):
         subnet = self.skeleton(arch).train(self.training)
         if weights is None:
             weights = self._weights(arch)
-        logits: Tensor = torch.func.functional_call(subnet, weights, (src, prev, recompute), strict=True)
+        logits: Tensor = torch.func.functional_call(subnet, weights, (src, prev, activation_checkpointing), strict=True)
         return logits
 
     def skeleton(self, arch: ArchConfig) -> Subnet:
-        """Build the plain network of an architecture without weights, to be lent or given generated ones."""
+        """Build the plain network of an architecture without weights, to be leaf_weights or given generated ones."""
         with torch.device("meta"):
             return Subnet(arch, self.space, self.vocab_size, self.pad_id, self.config)
 
-    def generate(self, arch: ArchConfig, router_dropout: bool) -> Weights:
+    def generate(self, arch: ArchConfig, router_dropout: bool) -> StateDict:
         """Generate the dense weights of an architecture, under the names of `Subnet.state_dict`, differentiable.
 
         Mixing keeps the precision of the experts under autocast too: bf16 begins at the matrix products of the network.
@@ -149,14 +154,14 @@ class Supernet(nn.Module):
             self._last = None  # a step may follow, and fused optimisers change parameters but not their versions
         encoding = self.encode(arch)
         with torch.autocast(encoding.device.type, enabled=False):
-            return under(**self._generate(arch, encoding, router_dropout))
+            return with_prefix(**self._generate(arch, encoding, router_dropout))
 
     def encode(self, arch: ArchConfig) -> Tensor:
         """What the routers see of an architecture: float32 (G,), in [0, 1], on the supernet's device."""
         values = _encoding(self.space, arch, self.config.router_input)
         return torch.tensor(values, dtype=torch.float32, device=self.embed.weight.device)
 
-    def _weights(self, arch: ArchConfig) -> Weights:
+    def _weights(self, arch: ArchConfig) -> StateDict:
         if self.training or torch.is_grad_enabled():
             return self.generate(arch, router_dropout=self.training)
         state = tuple((parameter.data_ptr(), parameter._version) for parameter in self.parameters())
@@ -164,7 +169,7 @@ class Supernet(nn.Module):
             self._last = _Generated(arch, state, self.generate(arch, router_dropout=False))
         return self._last.weights
 
-    def _generate(self, arch: ArchConfig, encoding: Tensor, router_dropout: bool) -> dict[str, Weights]:
+    def _generate(self, arch: ArchConfig, encoding: Tensor, router_dropout: bool) -> dict[str, StateDict]:
         e, d = arch.encoder_embed_dim, arch.decoder_embed_dim
         parts = {"embed": self.embed.generate(max(e, d))}
         for i, wanted in enumerate(arch.encoder_layers):
@@ -180,11 +185,11 @@ class Supernet(nn.Module):
 
 
 class _Generated(NamedTuple):
-    """Weights of an architecture, and addresses and versions of the parameters that they were generated from."""
+    """StateDict of an architecture, and addresses and versions of the parameters that they were generated from."""
 
     arch: ArchConfig
     state: tuple[tuple[int, int], ...]
-    weights: Weights
+    weights: StateDict
 
 
 @functools.lru_cache(maxsize=4096)

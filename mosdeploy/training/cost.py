@@ -21,7 +21,7 @@ from ..families.translation.dataset import Batches, Ragged, TokenizedPairs, orde
 from ..families.translation.tokenizer import EOS_ID
 from ..records import TrainingCost
 from ..spaces.translation import SearchSpace
-from .device import Compute
+from .device import DeviceContext
 from .schedule import num_batches, sandwich
 from .trainer import fresh_supernet, train
 
@@ -67,8 +67,13 @@ def _try(
     num_pieces: int,
     num_timed: int,
 ) -> TrainingCost:
-    updates, accumulate = num_timed + 2, min(training.accumulate, MAX_BATCHES)
-    changes = {"updates": updates, "accumulate": accumulate, "validate_every": updates, "checkpoint_every": updates}
+    updates, grad_accum_steps = num_timed + 2, min(training.grad_accum_steps, MAX_BATCHES)
+    changes = {
+        "steps": updates,
+        "grad_accum_steps": grad_accum_steps,
+        "validate_every": updates,
+        "checkpoint_every": updates,
+    }
     short = training.model_copy(update=changes)
     pairs = _made_up_pairs(vocab_size, num_pieces, training.tokens_per_batch)
     net = fresh_supernet(space, vocab_size, supernet, training.seed)
@@ -84,8 +89,8 @@ def _try(
         num_parameters=num_parameters,
         parameters_bytes=parameters_bytes,
         optimizer_bytes=ADAM_STATES * parameters_bytes,
-        peak_bytes=_peak_bytes(Compute.of(training).device),
-        update_s=median(np.diff(ends[:-1]).tolist()) * training.accumulate / accumulate,
+        peak_bytes=_peak_bytes(DeviceContext.of(training).device),
+        update_s=median(np.diff(ends[:-1]).tolist()) * training.grad_accum_steps / grad_accum_steps,
         target_tokens=batches[0].num_tokens * num_batches(training, len(sandwich(space, training, update=1))),
     )
 

@@ -13,7 +13,7 @@ from ..errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Compute:
+class DeviceContext:
     """A device, and the type of the network's matrix products."""
 
     device: torch.device

@@ -1,7 +1,7 @@
 """The processes that train one network together.
 
-In: what torchrun tells each of them in its environment. Out: `Ranks`: who this process is, its share of a list, sums
-over all processes, and words from the first to the others. A process that nobody started so is `ALONE`, and all of this
+In: what torchrun tells each of them in its environment. Out: `DistributedContext`: who this process is, its share of a list, sums
+over all processes, and words from the first to the others. A process that nobody started so is `SINGLE_PROCESS`, and all of this
 does nothing. The only file that knows torch.distributed.
 
 Every rank runs the same updates on its share of the batches; gradients are added up once an update. That is what
@@ -23,7 +23,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from ..config.sections import TrainingConfig
 from ..errors import ConfigError, MosdeployError
-from .device import Compute
+from .device import DeviceContext
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ PATIENCE_S = 24 * 3600.0
 """How long the other ranks wait while the first reads the corpus, or measures on a device."""
 
 
-class Words(Protocol):
+class KeyValueStore(Protocol):
     """The board on which a rank leaves words for the others (torch's Store)."""
 
     def set(self, key: str, value: str) -> None: ...
@@ -44,7 +44,7 @@ class Words(Protocol):
 
 
 @dataclass(frozen=True)
-class Ranks:
+class DistributedContext:
     """Which process this is, of how many.
 
     Attributes
@@ -60,7 +60,7 @@ class Ranks:
     local: int = 0
     device: torch.device | None = None
     timeout_s: float = 0.0
-    words: "Words | None" = None
+    words: "KeyValueStore | None" = None
 
     @property
     def is_first(self) -> bool:
@@ -174,12 +174,12 @@ class Ranks:
             ) from error
 
 
-ALONE = Ranks()
+SINGLE_PROCESS = DistributedContext()
 
 
 @contextlib.contextmanager
-def joined(config: TrainingConfig) -> Iterator[Ranks]:
-    """Meet the other processes that torchrun started, for as long as the block runs; without any, be `ALONE`.
+def init_distributed(config: TrainingConfig) -> Iterator[DistributedContext]:
+    """Meet the other processes that torchrun started, for as long as the block runs; without any, be `SINGLE_PROCESS`.
 
     On GPUs, one a process, messages go from GPU to GPU (nccl), else by way of the CPU (gloo).
 
@@ -192,9 +192,9 @@ def joined(config: TrainingConfig) -> Iterator[Ranks]:
     """
     size, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
     if size == 1:
-        yield ALONE
+        yield SINGLE_PROCESS
         return
-    device = Compute.of(config, local).device
+    device = DeviceContext.of(config, local).device
     use_gpu = device.type == "cuda"
     if use_gpu and local >= torch.cuda.device_count():
         raise ConfigError(
@@ -203,7 +203,7 @@ def joined(config: TrainingConfig) -> Iterator[Ranks]:
         )
     rank = int(os.environ["RANK"])
     timeout = timedelta(seconds=config.rank_timeout_s)
-    with Ranks(rank, size, local, device, config.rank_timeout_s)._watched():
+    with DistributedContext(rank, size, local, device, config.rank_timeout_s)._watched():
         store, _, _ = next(rendezvous("env://", timeout=timeout))
         dist.init_process_group(
             "nccl" if use_gpu else "gloo",
@@ -215,5 +215,5 @@ def joined(config: TrainingConfig) -> Iterator[Ranks]:
         )
         dist.barrier()  # nobody goes on, or fails, before all are there
     words = dist.PrefixStore("words", store)  # type: ignore[attr-defined]
-    yield Ranks(rank, size, local, device, config.rank_timeout_s, words)
+    yield DistributedContext(rank, size, local, device, config.rank_timeout_s, words)
     dist.destroy_process_group()  # not after an error: the others may be gone, and the process ends anyway

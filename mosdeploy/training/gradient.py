@@ -19,8 +19,8 @@ from ..families.translation.network import Subnet
 from ..families.translation.tokenizer import PAD_ID
 from ..spaces.translation import ArchConfig
 from ..supernet.supernet import Supernet
-from .device import Compute
-from .distributed import Ranks
+from .device import DeviceContext
+from .distributed import DistributedContext
 from .schedule import sandwich, steps_of
 
 _DROPOUT, _ROUTERS = 1, 2  # random streams; 0 is that of the architectures
@@ -32,9 +32,9 @@ class Gradient:
 
     net: Supernet | Subnet
     config: TrainingConfig
-    compute: Compute
+    compute: DeviceContext
     scaler: torch.amp.GradScaler
-    ranks: Ranks
+    ranks: DistributedContext
 
     def add_up(self, batches: Batches, update: int) -> tuple[float, int]:
         """Add the gradients of an update to those at the parameters.
@@ -79,18 +79,20 @@ class Gradient:
         sum; a router draws its dropout once an update.
         """
         generated = self.net.generate(arch, router_dropout=True) if arch and isinstance(self.net, Supernet) else {}
-        lent = {name: weight.detach().requires_grad_() for name, weight in generated.items()}
+        leaf_weights = {name: weight.detach().requires_grad_() for name, weight in generated.items()}
         total = torch.zeros((), device=self.compute.device)
         for step, batch in batches:
             self._seed(_DROPOUT, step, index)
             with self.compute.autocast():
-                lent_to = [arch, lent] if arch else []
-                logits = self.net(batch.src, batch.prev, *lent_to, recompute=self.config.recompute)  # (B, T, V)
+                lent_to = [arch, leaf_weights] if arch else []
+                logits = self.net(
+                    batch.src, batch.prev, *lent_to, activation_checkpointing=self.config.activation_checkpointing
+                )  # (B, T, V)
             loss = self._summed_loss(logits, batch) / num_terms
             torch.autograd.backward([self.scaler.scale(loss)])
             total += loss.detach()
         if generated:
-            torch.autograd.backward(list(generated.values()), [weight.grad for weight in lent.values()])
+            torch.autograd.backward(list(generated.values()), [weight.grad for weight in leaf_weights.values()])
         return total
 
     def _summed_loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:

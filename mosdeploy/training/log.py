@@ -20,7 +20,7 @@ class LogLine(Record):
     far, summed over resumed runs. `gradient_norm` is None where fp16 overflowed and the step was left out.
     """
 
-    update: int
+    step: int
     loss: float
     learning_rate: float
     gradient_norm: float | None
@@ -41,7 +41,7 @@ def cut_log(path: Path, last_update: int) -> None:
     """
     lines, torn = read_lines(path)
     try:
-        kept = [line for line in lines if json.loads(line)["update"] <= last_update]
+        kept = [line for line in lines if json.loads(line)["step"] <= last_update]
     except (ValueError, KeyError, TypeError) as error:
         raise StaleInputError(
             f"{path} is corrupt ({error}); delete it, only the plot of the training is lost, "

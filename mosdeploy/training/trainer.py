@@ -30,8 +30,8 @@ from ..spaces.translation import ArchConfig, SearchSpace
 from ..storage import append_line
 from ..supernet.checkpoint import load_training_state, save_training_state
 from ..supernet.supernet import Supernet
-from .device import Compute
-from .distributed import ALONE, Ranks
+from .device import DeviceContext
+from .distributed import SINGLE_PROCESS, DistributedContext
 from .gradient import Gradient
 from .log import LogLine, cut_log
 from .schedule import learning_rate
@@ -46,7 +46,7 @@ class TrainingSummary(Record):
     `losses` are the last validation losses, by their names in `LogLine`.
     """
 
-    updates: int
+    steps: int
     first_update: int
     losses: dict[str, float]
     train_seconds: float
@@ -59,9 +59,9 @@ def train(
     config: TrainingConfig,
     state_path: Path,
     log_path: Path,
-    made_from: str,
+    inputs_sha256: str,
     progress: ProgressCallback | None = None,
-    ranks: Ranks = ALONE,
+    ranks: DistributedContext = SINGLE_PROCESS,
 ) -> TrainingSummary:
     """Train a network, or go on where a killed run of the same inputs stopped.
 
@@ -77,7 +77,7 @@ def train(
         Written every `checkpoint_every` updates and at the end; a finished state makes this call return at once.
     log_path
         One `LogLine` an update; lines past the state that is resumed are cut off.
-    made_from
+    inputs_sha256
         Fingerprint of everything that the run depends on (corpus, tokenizer, space, configs); a state of another
         fingerprint is refused.
     ranks
@@ -94,29 +94,29 @@ def train(
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    if ranks.size > config.accumulate:
+    if ranks.size > config.grad_accum_steps:
         raise ConfigError(
-            f"training.accumulate = {config.accumulate} batches an update leave nothing to do for some of "
+            f"training.grad_accum_steps = {config.grad_accum_steps} batches an update leave nothing to do for some of "
             f"{ranks.size} processes; raise it to a multiple of {ranks.size} (and lower training.tokens_per_batch), "
             "or start fewer"
         )
-    compute = Compute.of(config, ranks.local)
+    compute = DeviceContext.of(config, ranks.local)
     net.to(compute.device)
-    run = _Run(net, config, compute, state_path, log_path, made_from, ranks)
+    run = _Run(net, config, compute, state_path, log_path, inputs_sha256, ranks)
     run.resume()
     first_update = run.update + 1
     session_start = time.monotonic()
     devices = [compute.device] if compute.device.type == "cuda" else []
     with torch.random.fork_rng(devices):
-        while run.update < config.updates:
+        while run.update < config.steps:
             line = run.advance(batches, valid_batches)
             if progress is not None:
                 per_update = (time.monotonic() - session_start) / (run.update - first_update + 1)
-                left_s = per_update * (config.updates - run.update)
-                progress(run.update, config.updates, line.loss, line.tokens_per_s, left_s)
+                left_s = per_update * (config.steps - run.update)
+                progress(run.update, config.steps, line.loss, line.tokens_per_s, left_s)
     net.to("cpu").eval()
     return TrainingSummary(
-        updates=run.update,
+        steps=run.update,
         first_update=first_update,
         losses=run.losses,
         train_seconds=run.seconds,
@@ -137,7 +137,7 @@ def fresh_subnet(arch: ArchConfig, space: SearchSpace, vocab_size: int, config: 
         return Subnet(arch, space, vocab_size, config=config)
 
 
-def check_made_from(state_path: Path, made_from: str) -> None:
+def check_inputs(state_path: Path, inputs_sha256: str) -> None:
     """Make sure that a state file, if there is one, can be resumed by a run of this fingerprint.
 
     Raises
@@ -146,7 +146,7 @@ def check_made_from(state_path: Path, made_from: str) -> None:
         If it is corrupt or was made from something else.
     """
     if state_path.exists():
-        _refuse_other(state_path, load_training_state(state_path), made_from)
+        _refuse_other(state_path, load_training_state(state_path), inputs_sha256)
 
 
 MIN_LOSS_SCALE = 2.0**-10
@@ -155,8 +155,8 @@ MIN_LOSS_SCALE = 2.0**-10
 AGAIN = "delete it and run the same command again, or restore what it was made from"
 
 
-def _refuse_other(path: Path, state: dict[str, Any], made_from: str) -> None:
-    if state.get("made_from") != made_from:
+def _refuse_other(path: Path, state: dict[str, Any], inputs_sha256: str) -> None:
+    if state.get("inputs_sha256") != inputs_sha256:
         raise StaleInputError(
             f"{path} was made from another corpus or another configuration than the one at hand; {AGAIN}"
         )
@@ -180,14 +180,14 @@ class _Run:
         self,
         net: Supernet | Subnet,
         config: TrainingConfig,
-        compute: Compute,
+        compute: DeviceContext,
         state_path: Path,
         log_path: Path,
-        made_from: str,
-        ranks: Ranks,
+        inputs_sha256: str,
+        ranks: DistributedContext,
     ) -> None:
         self.net, self.config, self.compute, self.ranks = net, config, compute, ranks
-        self.state_path, self.log_path, self.made_from = state_path, log_path, made_from
+        self.state_path, self.log_path, self.inputs_sha256 = state_path, log_path, inputs_sha256
         self.optimizer = torch.optim.Adam(
             net.parameters(), lr=config.learning_rate, betas=config.adam_betas, fused=True
         )
@@ -215,13 +215,13 @@ class _Run:
         rate = learning_rate(self.config, self.update)
         loss, gradient_norm, num_tokens = self._optimize(batches, rate)
         took_s = time.monotonic() - start
-        done = self.update == self.config.updates
+        done = self.update == self.config.steps
         validated = done or self.update % self.config.validate_every == 0
         if validated:
             self._validate(valid_batches)
         self.seconds += time.monotonic() - start
         line = LogLine(
-            update=self.update,
+            step=self.update,
             loss=loss,
             learning_rate=rate,
             gradient_norm=gradient_norm,
@@ -269,8 +269,8 @@ class _Run:
 
     def _state(self) -> dict[str, Any]:
         return {
-            "made_from": self.made_from,
-            "update": self.update,
+            "inputs_sha256": self.inputs_sha256,
+            "step": self.update,
             "seconds": self.seconds,
             "losses": self.losses,
             "model": self.net.state_dict(),
@@ -279,13 +279,13 @@ class _Run:
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        _refuse_other(self.state_path, state, self.made_from)
+        _refuse_other(self.state_path, state, self.inputs_sha256)
         try:
             self.net.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             if self.scaler.is_enabled():
                 self.scaler.load_state_dict(state["scaler"])
-            self.update, self.seconds = int(state["update"]), float(state["seconds"])
+            self.update, self.seconds = int(state["step"]), float(state["seconds"])
             self.losses = {str(name): float(loss) for name, loss in state["losses"].items()}
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
             raise StaleInputError(f"{self.state_path} does not fit this network ({error}); {AGAIN}") from error
@@ -293,6 +293,6 @@ class _Run:
     def _diverged(self, what: str) -> MosdeployError:
         return MosdeployError(
             f"training diverged at update {self.update}: {what}; lower training.learning_rate (now "
-            f"{self.config.learning_rate}) or raise training.warmup_updates (now {self.config.warmup_updates}), "
+            f"{self.config.learning_rate}) or raise training.warmup_steps (now {self.config.warmup_steps}), "
             f"delete {self.state_path} and run the same command again"
         )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mosdeploy.config.device import at_host, list_profiles, load_profile
+from mosdeploy.config.device import list_profiles, load_profile, with_host
 from mosdeploy.errors import ConfigError
 
 
@@ -61,11 +61,11 @@ def test_a_name_that_is_not_the_files_is_refused(tmp_path):
 
 def test_another_board_of_the_kind_differs_by_its_host_alone(tmp_path):
     profile = load_profile("rpi", tmp_path)
-    other = at_host(profile, "pi2")
-    assert (other.alias, other.spelt) == ("pi2", "rpi --host pi2")
+    other = with_host(profile, "pi2")
+    assert (other.host_alias, other.cli_name) == ("pi2", "rpi --host pi2")
     assert other.model_copy(update={"host": "rpi"}) == profile
-    assert (profile.alias, profile.spelt) == ("rpi", "rpi")
+    assert (profile.host_alias, profile.cli_name) == ("rpi", "rpi")
     with pytest.raises(ConfigError, match="device 'rpi' on 'pi 2': 'host'"):
-        at_host(profile, "pi 2")
+        with_host(profile, "pi 2")
     with pytest.raises(ConfigError, match="'local' is this machine"):
-        at_host(load_profile("local", tmp_path), "pi2")
+        with_host(load_profile("local", tmp_path), "pi2")

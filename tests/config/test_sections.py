@@ -53,9 +53,9 @@ def test_percent(text: str, expected: float) -> None:
 
 def test_an_update_has_something_to_train() -> None:
     assert "extremes" not in TrainingConfig(num_random_archs=0).model_dump()
-    assert TrainingConfig(extremes="none").num_random_archs == 1
+    assert TrainingConfig(sandwich="none").num_random_archs == 1
     with pytest.raises(ValueError, match="nothing is left to train"):
-        TrainingConfig(extremes="none", num_random_archs=0)
+        TrainingConfig(sandwich="none", num_random_archs=0)
 
 
 @pytest.mark.parametrize("text", ["2", "-1%", "0%", "100%", "abc", "", "%", "nan%", "2%%", "9" * 400 + "%"])

@@ -12,7 +12,7 @@ from mosdeploy.config.sections import DeployConfig
 from mosdeploy.devices import deploy as room
 from mosdeploy.devices.deploy import deploy, roll_back
 from mosdeploy.devices.local import LocalSession
-from mosdeploy.devices.on_device.versions import gather, history
+from mosdeploy.devices.on_device.versions import deduplicate, history
 from mosdeploy.errors import BundleError, CommandError
 from mosdeploy.records import Measurement, Timing
 from mosdeploy.storage import sha256_bytes, sha256_file
@@ -216,7 +216,7 @@ def test_where_the_file_system_has_no_links_files_are_copied(put, bundles, tmp_p
     copy.mkdir()
     shutil.copy(Path(first.remote_dir) / "SHA256SUMS", copy)
     monkeypatch.setattr("os.link", lambda *_: (_ for _ in ()).throw(OSError("no links here")))
-    assert gather(bundles, "copy") == {"missing": []}
+    assert deduplicate(bundles, "copy") == {"missing": []}
     model = copy / "bundle" / "model.onnx"
     assert model.stat().st_nlink == 1
     assert model.read_bytes() == (Path(first.remote_dir) / "bundle" / "model.onnx").read_bytes()

@@ -77,7 +77,7 @@ def test_a_device_that_is_never_quiet_does_not_cost_thrice():
 
 @pytest.fixture
 def three_visits():
-    return DriftWatch("ab", MeasureProtocol(visits=3, reference_every=2))
+    return DriftWatch("ab", MeasureProtocol(rounds=3, reference_every=2))
 
 
 def test_the_median_of_the_visits_settles_when_all_are_made(three_visits):
@@ -85,7 +85,7 @@ def test_the_median_of_the_visits_settles_when_all_are_made(three_visits):
     lines = [("R", 10.0), ("a", 5.0), ("b", 6.0), ("R", 10.1), ("b", 6.4), ("a", 5.6), ("R", 10.0)]
     assert settled(three_visits, *lines) == {}
     found = settled(three_visits, ("a", 5.2), ("b", 6.1), ("R", 10.1))
-    assert {key: (m.total.median_ms, m.total.repeats, m.visits, m.attempts) for key, m in found.items()} == {
+    assert {key: (m.total.median_ms, m.total.repeats, m.rounds, m.attempts) for key, m in found.items()} == {
         "a": (5.2, 30, 3, 3),
         "b": (6.1, 30, 3, 3),
     }
@@ -95,12 +95,12 @@ def test_the_median_of_the_visits_settles_when_all_are_made(three_visits):
 def test_one_disturbed_visit_of_three_is_left_out_and_two_are_made_up_for(three_visits):
     quiet = [("R", 10.0), ("a", 5.0), ("R", 10.0), ("a", 5.2), ("R", 10.0)]
     found = settled(three_visits, *quiet, ("a", 7.0), ("R", 20.0))
-    assert (found["a"].total.median_ms, found["a"].visits, found["a"].flagged) == (pytest.approx(5.1), 2, False)
+    assert (found["a"].total.median_ms, found["a"].rounds, found["a"].flagged) == (pytest.approx(5.1), 2, False)
     noisy = [("R", 10.0), ("b", 6.0), ("R", 20.0), ("b", 7.0), ("R", 10.0), ("b", 5.0), ("R", 10.0)]
     assert settled(three_visits, *noisy) == {}
     assert three_visits.wanted == {"b": 4}
     found = settled(three_visits, ("b", 5.4), ("R", 10.0))
-    assert (found["b"].total.median_ms, found["b"].visits, found["b"].attempts) == (pytest.approx(5.2), 2, 4)
+    assert (found["b"].total.median_ms, found["b"].rounds, found["b"].attempts) == (pytest.approx(5.2), 2, 4)
 
 
 def test_visits_of_one_stretch_settle_together(three_visits):
@@ -134,9 +134,9 @@ def test_the_same_results_lead_to_the_same_decisions():
     assert first.wanted == second.wanted == {"b": 2}
 
 
-@pytest.mark.parametrize(("visits", "times_ms", "median_ms"), [(1, [5.0], 5.0), (3, [5.0, 9.0, 6.0], 6.0)])
-def test_without_a_reference_every_visit_counts(visits, times_ms, median_ms):
-    watch = DriftWatch(["a"], MeasureProtocol(visits=visits), has_reference=False)
+@pytest.mark.parametrize(("rounds", "times_ms", "median_ms"), [(1, [5.0], 5.0), (3, [5.0, 9.0, 6.0], 6.0)])
+def test_without_a_reference_every_visit_counts(rounds, times_ms, median_ms):
+    watch = DriftWatch(["a"], MeasureProtocol(rounds=rounds), has_reference=False)
     for time_ms in times_ms[:-1]:
         assert settled(watch, ("a", time_ms)) == {}
     assert settled(watch, ("a", times_ms[-1]))["a"].total.median_ms == median_ms

@@ -12,7 +12,7 @@ from watching import QUICK, WORKLOAD, agent_pid, all_lines, is_alive, result_lin
 
 from mosdeploy.config.device import MeasureProtocol
 from mosdeploy.devices import connect
-from mosdeploy.devices.events import Began, Dropped, Read, Rested, Settled, Uploaded
+from mosdeploy.devices.events import Accepted, Failed, Finished, ResultReceived, Started, Uploading
 from mosdeploy.devices.fleet import Board, Task, measure_fleet
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.measure import collect
@@ -41,7 +41,7 @@ def profiles(make_profile, tmp_path):
 
 
 def settled(events):
-    return {event.key: event.host for event in events if isinstance(event, Settled)}
+    return {event.key: event.host for event in events if isinstance(event, Accepted)}
 
 
 def run(boards, keys=KEYS, task=TASK):
@@ -77,11 +77,11 @@ def test_boards_share_the_work_and_each_times_the_reference_first_and_last(profi
         keys = [line["key"] for line in all_lines(profile)]
         assert (keys[0], keys[-1], len(keys)) == ("reference", "reference", 4)
         mine = [event for event in events if event.host == profile.host]
-        assert isinstance(mine[0], Began)
+        assert isinstance(mine[0], Started)
         assert mine[0].state.cores == mine[-1].state.cores > 0
-        assert isinstance(mine[-1], Rested)
-        assert sorted(x.key for x in mine if isinstance(x, Uploaded)) == sorted({*keys})
-        assert [x.result.key for x in mine if isinstance(x, Read)] == keys
+        assert isinstance(mine[-1], Finished)
+        assert sorted(x.key for x in mine if isinstance(x, Uploading)) == sorted({*keys})
+        assert [x.result.key for x in mine if isinstance(x, ResultReceived)] == keys
 
 
 def test_what_a_killed_run_left_is_delivered_by_the_board_that_holds_it(profiles):
@@ -98,7 +98,7 @@ def test_an_agent_at_work_is_not_disturbed_by_a_look_at_its_board(profiles):
     leave_agent_at_work(profile, MANY)
     events = measure_fleet([Board(profile, lambda: Recorded(commands), before)], MANY, TASK)
     with contextlib.closing(events):
-        assert next(events) == Began("pi1", before)
+        assert next(events) == Started("pi1", before)
         assert not [command for command in commands if "probe" in command]
 
 
@@ -122,7 +122,7 @@ def test_a_busy_board_is_left_alone_and_the_others_do_its_share(profiles):
         finally:
             other.kill()
     assert settled(events) == {"a": "pi1"}
-    (dropped,) = (event for event in events if isinstance(event, Dropped))
+    (dropped,) = (event for event in events if isinstance(event, Failed))
     assert dropped.host == "pi2"
     assert isinstance(dropped.error, DeviceBusyError)
     assert f"pid {other.pid}, since noon" in str(dropped.error)
@@ -145,7 +145,7 @@ def test_a_board_that_fails_on_the_way_gives_its_unfinished_work_back(profiles, 
     keys = [f"k{i}" for i in range(6)]
     events = run([Board(profiles[0], LocalSession), Board(profiles[1], Fading)], keys)
     assert sorted(settled(events)) == keys
-    assert [event.host for event in events if isinstance(event, Dropped)] == ["pi2"]
+    assert [event.host for event in events if isinstance(event, Failed)] == ["pi2"]
     assert list(settled(events).values()).count("pi1") >= 5
 
 

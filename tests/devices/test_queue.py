@@ -10,8 +10,8 @@ KEYS = [f"k{i:02}" for i in range(30)]
 HOSTS = ("pi1", "pi2", "pi3")
 
 
-def make_queue(keys=KEYS, hosts=HOSTS, least=10, held=()):
-    made = WorkQueue(keys, hosts, least, "seed")
+def make_queue(keys=KEYS, hosts=HOSTS, min_batch=10, held=()):
+    made = WorkQueue(keys, hosts, min_batch, "seed")
     for host in hosts:
         made.claim(host, dict(held).get(host, ()))
     return made
@@ -78,20 +78,20 @@ def test_nothing_is_handed_out_before_every_board_has_told_what_it_holds():
     work.claim("pi2", KEYS[:25])
     thread.join(0.2)
     assert thread.is_alive()
-    work.leave("pi3")  # unreachable: there is nothing to wait for
+    work.remove_worker("pi3")  # unreachable: there is nothing to wait for
     thread.join(20)
     assert sorted(found[0]) == KEYS[25:]
 
 
 def test_a_board_that_leaves_gives_back_what_it_had_not_settled():
-    work = make_queue(KEYS[:4], HOSTS[:2], least=2)
+    work = make_queue(KEYS[:4], HOSTS[:2], min_batch=2)
     first, second = work.take("pi1"), work.take("pi2")
     settle(work, "pi1", first)
     work.settle("pi2", second[0])
     thread, found = taken_by(work, "pi1")
     thread.join(0.2)
     assert thread.is_alive()  # nothing waits, but pi2 may still fail
-    work.leave("pi2")
+    work.remove_worker("pi2")
     thread.join(20)
     assert found == [(second[1],)]
     settle(work, "pi1", found[0])
@@ -104,5 +104,5 @@ def test_what_nobody_is_left_for_stays_open_and_a_stopped_queue_hands_out_nothin
     work.stop()
     assert work.take("pi2") == ()
     for host in HOSTS:
-        work.leave(host)
+        work.remove_worker(host)
     assert work.num_open == 30

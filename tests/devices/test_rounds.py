@@ -1,25 +1,25 @@
-"""Several visits to one subnet, by hand."""
+"""Several rounds to one subnet, by hand."""
 
-from mosdeploy.devices.rounds import median_of
+from mosdeploy.devices.rounds import aggregate_rounds
 from mosdeploy.records import Measurement, Timing
 
 
-def visit(total_ms, cpu_ms, **facts):
+def round_(total_ms, cpu_ms, **facts):
     total = Timing(median_ms=total_ms, p90_ms=total_ms + 1, minimum_ms=total_ms - 1, repeats=10, cpu_ms=cpu_ms)
     return Measurement(total=total, **facts)
 
 
 def test_one_visit_stays_as_it_is():
-    only = visit(5.0, 4.0, drift_percent=1.0)
-    assert median_of([only]) is only
+    only = round_(5.0, 4.0, drift_percent=1.0)
+    assert aggregate_rounds([only]) is only
 
 
 def test_each_figure_is_the_median_of_its_own():
-    found = median_of(
+    found = aggregate_rounds(
         [
-            visit(5.0, 4.5, load_ms=20.0, peak_memory_bytes=7, drift_percent=0.5),
-            visit(6.0, 4.0, load_ms=10.0, peak_memory_bytes=9, drift_percent=1.5),
-            visit(9.0, None, load_ms=90.0, drift_percent=None),
+            round_(5.0, 4.5, load_ms=20.0, peak_memory_bytes=7, drift_percent=0.5),
+            round_(6.0, 4.0, load_ms=10.0, peak_memory_bytes=9, drift_percent=1.5),
+            round_(9.0, None, load_ms=90.0, drift_percent=None),
         ]
     )
     assert found == Measurement(
@@ -27,5 +27,5 @@ def test_each_figure_is_the_median_of_its_own():
         load_ms=20.0,
         peak_memory_bytes=9,
         drift_percent=1.5,
-        visits=3,
+        rounds=3,
     )

@@ -8,8 +8,8 @@ import pytest
 from mosdeploy.config.sections import SearchConfig
 from mosdeploy.config.translation import RunConfig
 from mosdeploy.errors import StaleInputError
-from mosdeploy.evaluation.cache import BlockLosses, LossCache
-from mosdeploy.evaluation.racing import clearly_worse
+from mosdeploy.evaluation.cache import BlockLosses, EvaluationCache
+from mosdeploy.evaluation.racing import should_stop
 from mosdeploy.record import load_toml
 from mosdeploy.records import Limits
 from mosdeploy.search import Cost, evolve
@@ -47,15 +47,15 @@ class Counting:
     def __init__(self, space, fail_after=10**9, race=True):
         self.space, self.fail_after, self.race, self.calls, self.blocks = space, fail_after, race, 0, 0
 
-    def __call__(self, archs, rivals):
-        for arch, rival in zip(archs, rivals, strict=True):
+    def __call__(self, archs, incumbents):
+        for arch, incumbent in zip(archs, incumbents, strict=True):
             if self.calls == self.fail_after:
                 raise KeyboardInterrupt
             self.calls += 1
             loss = made_up(self.space, arch)
             nats = tuple(loss + 0.01 * math.sin(i) for i in range(NUM_BLOCKS))
             early = nats[: NUM_BLOCKS // 4]
-            if self.race and rival is not None and clearly_worse(early, rival.nats, NUM_BLOCKS):
+            if self.race and incumbent is not None and should_stop(early, incumbent.nats, NUM_BLOCKS):
                 self.blocks += len(early)
                 yield BlockLosses(nats=early)
             else:
@@ -64,7 +64,7 @@ class Counting:
 
 
 def constant(loss):
-    return lambda archs, rivals: (BlockLosses(nats=(loss,), loss=loss) for _ in archs)
+    return lambda archs, incumbents: (BlockLosses(nats=(loss,), loss=loss) for _ in archs)
 
 
 def first(losses):
@@ -73,25 +73,25 @@ def first(losses):
 
 def test_a_search_that_was_killed_goes_on_and_pays_nothing_twice(space, path):
     whole = Counting(space)
-    expected = run(space, LossCache(path.with_name("whole"), "net").wrap(whole))
+    expected = run(space, EvaluationCache(path.with_name("whole"), "net").wrap(whole))
     killed, resumed, replayed = Counting(space, fail_after=20), Counting(space), Counting(space)
     with pytest.raises(KeyboardInterrupt):
-        run(space, LossCache(path, "net").wrap(killed))
+        run(space, EvaluationCache(path, "net").wrap(killed))
     assert len(path.read_bytes().splitlines()) == 20
-    assert run(space, LossCache(path, "net").wrap(resumed)) == expected
+    assert run(space, EvaluationCache(path, "net").wrap(resumed)) == expected
     assert killed.calls + resumed.calls == whole.calls
-    cache = LossCache(path, "net")
+    cache = EvaluationCache(path, "net")
     assert run(space, cache.wrap(replayed)) == expected
     assert replayed.calls == 0
     assert cache.num_hits == whole.calls
-    assert cache.num_given_up > 0
+    assert cache.num_early_stopped > 0
     assert path.read_bytes() == path.with_name("whole").read_bytes()
 
 
 def test_racing_reads_less_and_ends_with_the_same_parents_front_and_winner(space, path):
     racing, plain = Counting(space), Counting(space, race=False)
-    raced = run(space, LossCache(path, "net").wrap(racing))
-    full = run(space, LossCache(path.with_name("full"), "net").wrap(plain))
+    raced = run(space, EvaluationCache(path, "net").wrap(racing))
+    full = run(space, EvaluationCache(path.with_name("full"), "net").wrap(plain))
     assert racing.blocks < plain.blocks
     assert raced.num_evaluated == full.num_evaluated
     assert raced.front == full.front
@@ -103,28 +103,28 @@ def test_what_is_cached_equals_what_is_measured(space, path):
     archs = [space.sample(rng) for _ in range(5)]
     measured = [blocks.loss for blocks in Counting(space)(archs, [None] * 5)]
     for _ in range(2):
-        assert list(LossCache(path, "net").wrap(Counting(space))(archs, [None] * 5)) == measured
+        assert list(EvaluationCache(path, "net").wrap(Counting(space))(archs, [None] * 5)) == measured
 
 
 def test_a_subnet_that_was_given_up_is_known_against_the_same_rival_only(space, path):
     small, large = space.smallest, space.largest
-    losses = LossCache(path, "net").wrap(Counting(space))
+    losses = EvaluationCache(path, "net").wrap(Counting(space))
     assert list(losses([small], [None])) == [pytest.approx(made_up(space, small), abs=0.01)]
     assert list(losses([large], [small])) == [None]
     again = Counting(space)
-    cached = LossCache(path, "net").wrap(again)
+    cached = EvaluationCache(path, "net").wrap(again)
     assert list(cached([large], [small])) == [None]
     assert again.calls == 0
     (full,) = cached([large], [None])
     assert again.calls == 1
     assert full == first(Counting(space)([large], [None])).loss
-    assert list(LossCache(path, "net").wrap(again)([large], [small])) == [full]
+    assert list(EvaluationCache(path, "net").wrap(again)([large], [small])) == [full]
     assert again.calls == 1
 
 
 def test_losses_of_another_supernet_are_not_used(space, path):
-    def loss(made_from, value):
-        return first(LossCache(path, made_from).wrap(constant(value))([space.largest], [None]))
+    def loss(inputs_sha256, value):
+        return first(EvaluationCache(path, inputs_sha256).wrap(constant(value))([space.largest], [None]))
 
     assert loss("old net", 1.0) == 1.0
     assert loss("new net", 2.0) == 2.0
@@ -132,27 +132,27 @@ def test_losses_of_another_supernet_are_not_used(space, path):
 
 
 def test_a_loss_that_is_not_finite_is_remembered_too(space, path):
-    not_finite = LossCache(path, "net").wrap(lambda *_: [BlockLosses()])
+    not_finite = EvaluationCache(path, "net").wrap(lambda *_: [BlockLosses()])
     assert list(not_finite([space.largest], [space.smallest])) == [None]
-    cache = LossCache(path, "net")
+    cache = EvaluationCache(path, "net")
     assert list(cache.wrap(constant(1.0))([space.largest], [None])) == [None]
-    assert (cache.num_hits, cache.num_given_up) == (1, 0)
+    assert (cache.num_hits, cache.num_early_stopped) == (1, 0)
 
 
 def test_a_torn_last_line_costs_one_loss(space, path):
     rng = np.random.default_rng(0)
     archs = [space.sample(rng) for _ in range(3)]
-    values = list(LossCache(path, "net").wrap(Counting(space))(archs, [None] * 3))
+    values = list(EvaluationCache(path, "net").wrap(Counting(space))(archs, [None] * 3))
     path.write_bytes(path.read_bytes()[:-5])
     again = Counting(space)
-    assert list(LossCache(path, "net").wrap(again)(archs, [None] * 3)) == values
+    assert list(EvaluationCache(path, "net").wrap(again)(archs, [None] * 3)) == values
     assert again.calls == 1
     assert len(path.read_bytes().splitlines()) == 3
 
 
 def test_each_loss_is_on_disk_before_the_next_is_computed(space, path):
     archs = [space.smallest, space.largest]
-    losses = LossCache(path, "net").wrap(Counting(space))(archs, [None, None])
+    losses = EvaluationCache(path, "net").wrap(Counting(space))(archs, [None, None])
     for number in itertools.count(1):
         if next(iter(losses), None) is None:
             break
@@ -161,8 +161,8 @@ def test_each_loss_is_on_disk_before_the_next_is_computed(space, path):
 
 
 def test_a_corrupt_line_names_file_and_line(space, path):
-    list(LossCache(path, "net").wrap(Counting(space))([space.largest, space.smallest], [None, None]))
+    list(EvaluationCache(path, "net").wrap(Counting(space))([space.largest, space.smallest], [None, None]))
     one, other = path.read_bytes().splitlines()
     path.write_bytes(one[:-4] + b"\n" + other + b"\n")
     with pytest.raises(StaleInputError, match=r"quality\.jsonl, line 1.*delete that line.*mosdeploy search"):
-        LossCache(path, "net")
+        EvaluationCache(path, "net")

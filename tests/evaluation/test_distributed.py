@@ -1,4 +1,4 @@
-"""Ranks that measure subnets together, here as threads around one board: the order, and the end."""
+"""DistributedContext that measure subnets together, here as threads around one board: the order, and the end."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -12,14 +12,14 @@ from walking import RUN_FILE
 from mosdeploy.config.translation import RunConfig
 from mosdeploy.errors import MosdeployError
 from mosdeploy.evaluation.cache import BlockLosses
-from mosdeploy.evaluation.distributed import Crew
+from mosdeploy.evaluation.distributed import DistributedEvaluator
 from mosdeploy.record import parse
 from mosdeploy.spaces.translation import ArchConfig
-from mosdeploy.training.distributed import ALONE, Ranks
+from mosdeploy.training.distributed import SINGLE_PROCESS, DistributedContext
 
 
 class Board:
-    """Words in memory; as torch's Store, it raises when one does not come in time."""
+    """KeyValueStore in memory; as torch's Store, it raises when one does not come in time."""
 
     def __init__(self) -> None:
         self._words: dict[str, str] = {}
@@ -53,22 +53,25 @@ class Meter:
     def __init__(self) -> None:
         self.asked: list[ArchConfig] = []
 
-    def __call__(self, archs: Sequence[ArchConfig], rivals: Sequence[BlockLosses | None]) -> Iterator[BlockLosses]:
-        for arch, rival in zip(archs, rivals, strict=True):
+    def __call__(self, archs: Sequence[ArchConfig], incumbents: Sequence[BlockLosses | None]) -> Iterator[BlockLosses]:
+        for arch, incumbent in zip(archs, incumbents, strict=True):
             self.asked.append(arch)
-            yield BlockLosses(nats=(float(int(arch.key, 16) % 1000),), loss=None if rival else 1.0)
+            yield BlockLosses(nats=(float(int(arch.key, 16) % 1000),), loss=None if incumbent else 1.0)
 
 
 def test_three_ranks_find_what_one_finds_and_each_does_its_share(archs: list[ArchConfig]) -> None:
-    rivals = [BlockLosses(nats=(1.0,), loss=1.0) if i % 4 == 0 else None for i in range(len(archs))]
-    wanted = list(Crew(ALONE, Meter()).measure(archs, rivals))
+    incumbents = [BlockLosses(nats=(1.0,), loss=1.0) if i % 4 == 0 else None for i in range(len(archs))]
+    wanted = list(DistributedEvaluator(SINGLE_PROCESS, Meter()).measure(archs, incumbents))
     board, meters = Board(), [Meter() for _ in range(3)]
-    crews = [Crew(Ranks(rank, 3, timeout_s=30.0, words=board), meters[rank]) for rank in range(3)]
+    crews = [
+        DistributedEvaluator(DistributedContext(rank, 3, timeout_s=30.0, words=board), meters[rank])
+        for rank in range(3)
+    ]
     with ThreadPoolExecutor() as threads:
-        followers = [threads.submit(crew.follow) for crew in crews[1:]]
-        assert list(crews[0].measure(archs[:20], rivals[:20])) == wanted[:20]
-        assert list(crews[0].measure(archs[20:], rivals[20:])) == wanted[20:]
-        crews[0].dismiss()
+        followers = [threads.submit(crew.serve) for crew in crews[1:]]
+        assert list(crews[0].measure(archs[:20], incumbents[:20])) == wanted[:20]
+        assert list(crews[0].measure(archs[20:], incumbents[20:])) == wanted[20:]
+        crews[0].shutdown()
         for follower in followers:
             follower.result(timeout=30)
     assert sorted(len(meter.asked) for meter in meters) == [9, 10, 10]
@@ -76,12 +79,12 @@ def test_three_ranks_find_what_one_finds_and_each_does_its_share(archs: list[Arc
 
 
 def test_a_rank_that_does_not_answer_is_given_up(archs: list[ArchConfig]) -> None:
-    crew = Crew(Ranks(0, 2, timeout_s=0.1, words=Board()), Meter())
+    crew = DistributedEvaluator(DistributedContext(0, 2, timeout_s=0.1, words=Board()), Meter())
     with pytest.raises(MosdeployError, match=r"rank 0 of 2 lost touch .* silent for 0\.1 s \(timed out\)"):
         list(crew.measure(archs, [None] * len(archs)))
 
 
 def test_alone_each_subnet_is_given_at_once(archs: list[ArchConfig]) -> None:
     meter = Meter()
-    next(iter(Crew(ALONE, meter).measure(archs, [None] * len(archs))))
+    next(iter(DistributedEvaluator(SINGLE_PROCESS, meter).measure(archs, [None] * len(archs))))
     assert len(meter.asked) == 1

@@ -8,7 +8,7 @@ from training_fixtures import pairs, space, vocab_size  # noqa: F401
 from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.errors import ConfigError
 from mosdeploy.evaluation.cache import BlockLosses
-from mosdeploy.evaluation.proxy import Yardstick
+from mosdeploy.evaluation.proxy import ProxyEvaluator
 from mosdeploy.families.translation.dataset import Ragged, TokenizedPairs, ordered_batches
 from mosdeploy.families.translation.decoding import validation_loss
 from mosdeploy.families.translation.network import Subnet, extract
@@ -23,34 +23,36 @@ def net(space: SearchSpace, vocab_size: int) -> Supernet:
 
 
 @pytest.fixture
-def yardstick(pairs: TokenizedPairs) -> Yardstick:
-    return Yardstick(pairs)
+def evaluator(pairs: TokenizedPairs) -> ProxyEvaluator:
+    return ProxyEvaluator(pairs)
 
 
-def test_it_reads_the_validation_loss(net: Supernet, pairs: TokenizedPairs, yardstick: Yardstick) -> None:
+def test_it_reads_the_validation_loss(net: Supernet, pairs: TokenizedPairs, evaluator: ProxyEvaluator) -> None:
     for arch in (net.space.largest, net.space.smallest):
         subnet = extract(net, arch)
-        read = yardstick.read(subnet)
+        read = evaluator.evaluate(subnet)
         assert read.loss == pytest.approx(validation_loss(subnet, ordered_batches(pairs, 100)), rel=1e-5)
-        assert read.loss == sum(read.nats) / yardstick.num_tokens
-        assert len(read.nats) == yardstick.num_blocks == 60
+        assert read.loss == sum(read.nats) / evaluator.num_tokens
+        assert len(read.nats) == evaluator.num_blocks == 60
 
 
-def test_a_rival_changes_no_loss_that_is_read_to_the_end(net: Supernet, yardstick: Yardstick) -> None:
+def test_a_rival_changes_no_loss_that_is_read_to_the_end(net: Supernet, evaluator: ProxyEvaluator) -> None:
     subnet = extract(net, net.space.largest)
-    alone = yardstick.read(subnet)
-    assert yardstick.read(subnet, alone) == alone
+    alone = evaluator.evaluate(subnet)
+    assert evaluator.evaluate(subnet, alone) == alone
     worse = BlockLosses(nats=tuple(x + 0.1 for x in alone.nats), loss=1.0)
-    assert yardstick.read(subnet, worse) == alone
+    assert evaluator.evaluate(subnet, worse) == alone
 
 
-def test_a_subnet_that_is_worse_everywhere_is_given_up_after_a_quarter(net: Supernet, yardstick: Yardstick) -> None:
+def test_a_subnet_that_is_worse_everywhere_is_given_up_after_a_quarter(
+    net: Supernet, evaluator: ProxyEvaluator
+) -> None:
     subnet = extract(net, net.space.largest)
-    alone = yardstick.read(subnet)
+    alone = evaluator.evaluate(subnet)
     better = BlockLosses(nats=tuple(x - 0.1 for x in alone.nats), loss=1.0)
-    given_up = yardstick.read(subnet, better)
-    assert given_up.loss is None
-    assert given_up.nats == alone.nats[:15]
+    stopped_early = evaluator.evaluate(subnet, better)
+    assert stopped_early.loss is None
+    assert stopped_early.nats == alone.nats[:15]
 
 
 def test_every_run_deals_the_same_blocks_of_like_size(net: Supernet, vocab_size: int) -> None:
@@ -58,26 +60,26 @@ def test_every_run_deals_the_same_blocks_of_like_size(net: Supernet, vocab_size:
     rows = [rng.integers(4, vocab_size, rng.integers(1, 7)).tolist() for _ in range(150)]
     pairs = TokenizedPairs(Ragged.of(rows), Ragged.of(rows), 0)
     subnet = extract(net, net.space.smallest)
-    assert Yardstick(pairs).read(subnet) == Yardstick(pairs).read(subnet)
+    assert ProxyEvaluator(pairs).evaluate(subnet) == ProxyEvaluator(pairs).evaluate(subnet)
     sizes = np.zeros(64, dtype=int)
-    for _, batches in Yardstick(pairs)._stages:
+    for _, batches in ProxyEvaluator(pairs)._stages:
         for _, blocks in batches:
             np.add.at(sizes, blocks.numpy(), 1)
     assert sizes.sum() == 150
     assert set(sizes) == {2, 3}
 
 
-def test_a_loss_that_is_not_finite_is_no_loss(net: Supernet, yardstick: Yardstick) -> None:
+def test_a_loss_that_is_not_finite_is_no_loss(net: Supernet, evaluator: ProxyEvaluator) -> None:
     subnet = extract(net, net.space.smallest)
     with torch.no_grad():
         subnet.embed.weight[5] = math.nan
-    assert yardstick.read(subnet) == BlockLosses()
+    assert evaluator.evaluate(subnet) == BlockLosses()
 
 
 def test_one_sentence_is_enough_and_none_are_not(net: Supernet) -> None:
     one = TokenizedPairs(Ragged.of([[5, 6]]), Ragged.of([[7]]), 0)
     subnet: Subnet = extract(net, net.space.smallest)
-    read = Yardstick(one).read(subnet, BlockLosses(nats=(0.0,), loss=0.0))
+    read = ProxyEvaluator(one).evaluate(subnet, BlockLosses(nats=(0.0,), loss=0.0))
     assert read.loss is not None and len(read.nats) == 1
     with pytest.raises(ConfigError, match="no sentence pairs"):
-        Yardstick(TokenizedPairs(Ragged.of([]), Ragged.of([]), 0))
+        ProxyEvaluator(TokenizedPairs(Ragged.of([]), Ragged.of([]), 0))

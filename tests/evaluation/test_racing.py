@@ -1,26 +1,26 @@
 import numpy as np
 import pytest
 
-from mosdeploy.evaluation.racing import ALPHA, NUM_BLOCKS, clearly_worse, look_after
+from mosdeploy.evaluation.racing import ALPHA, NUM_BLOCKS, interim_looks, should_stop
 
 
-def read(nats, rival):
+def read(nats, incumbent):
     """Whether a race over these blocks gives the subnet up."""
-    return any(clearly_worse(nats[:seen], rival, len(nats)) for seen in look_after(len(nats))[:-1])
+    return any(should_stop(nats[:seen], incumbent, len(nats)) for seen in interim_looks(len(nats))[:-1])
 
 
 def test_who_is_never_worse_is_never_given_up():
     rng = np.random.default_rng(0)
     for _ in range(200):
-        rival = rng.gamma(2.0, 20.0, NUM_BLOCKS)
-        better = rival - rng.exponential(0.1, NUM_BLOCKS) * (rng.random(NUM_BLOCKS) < 0.5)
-        assert not read(better, rival)
-        assert not read(rival, rival)
+        incumbent = rng.gamma(2.0, 20.0, NUM_BLOCKS)
+        better = incumbent - rng.exponential(0.1, NUM_BLOCKS) * (rng.random(NUM_BLOCKS) < 0.5)
+        assert not read(better, incumbent)
+        assert not read(incumbent, incumbent)
 
 
 def test_who_is_worse_by_the_same_everywhere_is_given_up_at_once():
-    rival = np.random.default_rng(0).gamma(2.0, 20.0, NUM_BLOCKS)
-    assert clearly_worse(rival[: look_after(NUM_BLOCKS)[0]] + 1e-3, rival, NUM_BLOCKS)
+    incumbent = np.random.default_rng(0).gamma(2.0, 20.0, NUM_BLOCKS)
+    assert should_stop(incumbent[: interim_looks(NUM_BLOCKS)[0]] + 1e-3, incumbent, NUM_BLOCKS)
 
 
 def test_an_equal_is_given_up_no_more_often_than_promised():
@@ -35,10 +35,8 @@ def test_an_equal_is_given_up_no_more_often_than_promised():
 
 def test_a_difference_of_two_deviations_a_block_is_seen_in_a_quarter_of_the_blocks():
     rng = np.random.default_rng(2)
-    seen = look_after(NUM_BLOCKS)[0]
-    found = [
-        clearly_worse(rng.normal(2.0, 1.0, NUM_BLOCKS)[:seen], np.zeros(NUM_BLOCKS), NUM_BLOCKS) for _ in range(200)
-    ]
+    seen = interim_looks(NUM_BLOCKS)[0]
+    found = [should_stop(rng.normal(2.0, 1.0, NUM_BLOCKS)[:seen], np.zeros(NUM_BLOCKS), NUM_BLOCKS) for _ in range(200)]
     assert np.mean(found) > 0.95
 
 
@@ -46,11 +44,11 @@ def test_a_difference_of_two_deviations_a_block_is_seen_in_a_quarter_of_the_bloc
     ("num_blocks", "looks"), [(64, (16, 32, 64)), (8, (2, 4, 8)), (4, (2, 4)), (2, (2,)), (1, (1,))]
 )
 def test_looks_by_hand(num_blocks, looks):
-    assert look_after(num_blocks) == looks
+    assert interim_looks(num_blocks) == looks
 
 
 def test_a_quantile_by_hand():
     """Eight of sixteen blocks, mean 1, deviation 1: the error is sqrt(0.5 / 8) = 0.25, and t(7) at 0.9995 is 5.408."""
     shape = np.array([-1.0, 1.0] * 4) * np.sqrt(7 / 8)
     for mean, answer in ((1.353, True), (1.351, False)):
-        assert clearly_worse(shape + mean, np.zeros(16), 16) is answer
+        assert should_stop(shape + mean, np.zeros(16), 16) is answer

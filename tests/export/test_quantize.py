@@ -7,9 +7,9 @@ import pytest
 from networks import PRECISIONS, lively_subnet, open_model, open_subnet, run, small_space, until_end
 from onnx import helper
 
-from mosdeploy.export.onnx.builder import CONTRIB, Scope
-from mosdeploy.export.onnx.embedding import SharedTable
-from mosdeploy.export.onnx.initializers import TrainedWeights
+from mosdeploy.export.onnx.builder import CONTRIB, GraphBuilder
+from mosdeploy.export.onnx.embedding import TiedEmbedding
+from mosdeploy.export.onnx.initializers import InlineInitializers
 from mosdeploy.export.onnx.linear import LinearLayer
 from mosdeploy.export.quantize import (
     block_size,
@@ -29,7 +29,7 @@ QUANTISED = [precision for precision in PRECISIONS if precision.startswith("int"
 
 def compute(weights: dict[str, np.ndarray], emit, feed: np.ndarray) -> np.ndarray | list[np.ndarray]:
     """Run a graph of one emitted part, which gives one tensor or several."""
-    scope = Scope(TrainedWeights(weights))
+    scope = GraphBuilder(InlineInitializers(weights))
     result = emit(scope, "x")
     names = [result] if isinstance(result, str) else list(result)
     inputs = [helper.make_tensor_value_info("x", helper.np_dtype_to_tensor_dtype(feed.dtype), [None] * feed.ndim)]
@@ -90,7 +90,7 @@ def test_sums_of_two_products_fit_into_16_bits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number_format", "tolerance"), [("fp32", 1e-5), ("int8", 0.06), ("rows8", 0.04), ("rows4", 0.5)]
+    ("number_format", "tolerance"), [("fp32", 1e-5), ("int8", 0.06), ("matmulnbits8", 0.04), ("matmulnbits4", 0.5)]
 )
 @pytest.mark.parametrize("num_inputs", [20, 64, 256])
 @pytest.mark.parametrize("num_rows", [1, 5])
@@ -108,7 +108,7 @@ def test_linear_layers(number_format: str, tolerance: float, num_inputs: int, nu
     )
 
 
-@pytest.mark.parametrize("number_format", ["int8", "rows8"])
+@pytest.mark.parametrize("number_format", ["int8", "matmulnbits8"])
 def test_largest_products_do_not_saturate(number_format: str) -> None:
     """All weights and activations at full scale."""
     signs = np.where(np.random.default_rng(0).random((16, 256)) < 0.5, -1.0, 1.0).astype(np.float32)
@@ -132,7 +132,7 @@ def test_nor_do_they_on_a_processor_without_vnni() -> None:
 @pytest.mark.parametrize(("encoder_dim", "decoder_dim"), [(8, 8), (12, 8), (8, 12)])
 def test_one_table_serves_source_and_target(encoder_dim: int, decoder_dim: int, number_format: str) -> None:
     embed = np.random.default_rng(0).normal(size=(20, max(encoder_dim, decoder_dim))).astype(np.float32)
-    table = SharedTable(20, encoder_dim, decoder_dim, number_format)
+    table = TiedEmbedding(20, encoder_dim, decoder_dim, number_format)
     ids, weights, tolerance = np.array([[3, 0, 19]]), {"embed.weight": embed}, 1e-5 if number_format == "fp32" else 0.05
     source = compute(weights, table.embed_source, ids)
     assert source == pytest.approx(embed[ids][..., :encoder_dim] * encoder_dim**0.5, abs=tolerance)
@@ -154,7 +154,7 @@ def stored(embed: np.ndarray, number_format: str) -> np.ndarray:
 def test_the_best_token(number_format: str, int4_logits: bool, encoder_dim: int, decoder_dim: int) -> None:
     rng = np.random.default_rng(1)
     embed = rng.normal(size=(300, max(encoder_dim, decoder_dim))).astype(np.float32)
-    table = SharedTable(300, encoder_dim, decoder_dim, number_format, int4_logits)
+    table = TiedEmbedding(300, encoder_dim, decoder_dim, number_format, int4_logits)
     x = rng.normal(size=(50, decoder_dim)).astype(np.float32)
     logits = x @ stored(embed[:, :decoder_dim], number_format).T
     best = compute({"embed.weight": embed}, table.best, x)
@@ -171,7 +171,7 @@ def test_log_p_of_the_likeliest_tokens(number_format: str, vocab_size: int) -> N
     """Exact where all tokens are scored from the table; else as good as the four bits of the unlikely ones."""
     rng = np.random.default_rng(2)
     embed, x = (rng.normal(size=(rows, 64)).astype(np.float32) for rows in (vocab_size, 5))
-    table = SharedTable(vocab_size, 64, 64, number_format, int4_logits=True)
+    table = TiedEmbedding(vocab_size, 64, 64, number_format, int4_logits=True)
     log_p, tokens = compute({"embed.weight": embed}, lambda scope, x: table.likeliest(scope, x, 10), x / 2)
     logits = x / 2 @ stored(embed, number_format).T
     expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
@@ -187,7 +187,7 @@ def test_a_table_with_a_row_of_zeros() -> None:
     embed = np.random.default_rng(0).normal(size=(20, 16)).astype(np.float32)
     embed[0] = 0.0
     for number_format in ("fp32", "int8"):
-        table = SharedTable(20, 16, 16, number_format, int4_logits=True)
+        table = TiedEmbedding(20, 16, 16, number_format, int4_logits=True)
         assert compute({"embed.weight": embed}, table.best, -embed[5:6]).tolist() != [[5]]
         assert compute({"embed.weight": embed}, table.best, embed[5:6]).tolist() == [[5]]
 
@@ -218,6 +218,6 @@ def test_every_kind_of_architecture_runs(space: SearchSpace, beam: int, precisio
 
 def test_a_quantised_file_holds_a_byte_a_weight_and_a_scale_a_row() -> None:
     """What CTranslate2 stores in int8, and less in int4."""
-    assert matrix_bytes(512, 2048, "int8") == matrix_bytes(512, 2048, "rows8") == 2048 * (512 + 4)
-    assert matrix_bytes(512, 2048, "rows4") == 2048 * (256 + 4 * 4)
+    assert matrix_bytes(512, 2048, "int8") == matrix_bytes(512, 2048, "matmulnbits8") == 2048 * (512 + 4)
+    assert matrix_bytes(512, 2048, "matmulnbits4") == 2048 * (256 + 4 * 4)
     assert table_bytes(32_000, 512, "int8") == 32_000 * (512 + 4)

@@ -44,7 +44,7 @@ def write_bundle(folder, tokenizer="good", width=8, more=b""):
         num_parameters=1,
         workload=Workload(source_len=5, decode_steps=4),
         device=None,
-        made_from={},
+        inputs_sha256={},
         parity=ParityReport(num_pairs=1, identical=1, torch_bleu=1.0, bundle_bleu=1.0),
         self_test=(),
         sha256={file: sha256_bytes(data) for file, data in contents.items()},

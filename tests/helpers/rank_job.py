@@ -60,7 +60,7 @@ def train_supernet(job: Job, rank: int) -> None:
         if (update, rank) == (job.get("stop_at"), job.get("stopped_rank")):
             os.kill(os.getpid(), signal.Signals[job["signal"]])
 
-    with ranks_module.joined(config) as ranks:
+    with ranks_module.init_distributed(config) as ranks:
         batches = Batches(pairs, config.tokens_per_batch, config.seed)
         paths = folder / "state.pt", folder / "log.jsonl"
         train(net, batches, ordered_batches(pairs, 40), config, *paths, "x", stop, ranks)
@@ -81,7 +81,7 @@ def exchange(job: Job, rank: int) -> list[object]:
         raise AssertionError("only the first rank has a task")
 
     ranks_module.BUCKET_ELEMENTS = 5
-    with ranks_module.joined(TrainingConfig(compute="cpu", rank_timeout_s=60.0)) as ranks:
+    with ranks_module.init_distributed(TrainingConfig(compute="cpu", rank_timeout_s=60.0)) as ranks:
         word = ranks.first("prepare", not_mine if rank else task)
         tensors = [torch.full((2, 2), 1.0 + rank), torch.tensor(5.0), torch.arange(7.0) * rank]
         ranks.add(tensors)

@@ -119,7 +119,7 @@ def manifest(arch: ArchConfig) -> BundleManifest:
         num_parameters=num_parameters(SPACE, arch, VOCAB),
         workload=WORKLOAD,
         device="rpi",
-        made_from={"supernet": digest("b"), "tokenizer": digest("d")},
+        inputs_sha256={"supernet": digest("b"), "tokenizer": digest("d")},
         parity=ParityReport(num_pairs=64, identical=64, torch_bleu=24.1, bundle_bleu=24.1),
         self_test=(
             SelfTest(source="Save file", source_ids=(5, 6, 3), output_ids=(7, 8), output="Enregistrer le fichier"),
@@ -175,7 +175,7 @@ def card() -> PredictorCard:
 
 def supernet() -> SupernetCard:
     return SupernetCard(
-        made_from=digest("8"),
+        inputs_sha256=digest("8"),
         space_sha256=digest("a"),
         corpus_sha256=digest("7"),
         tokenizer_sha256=digest("d"),

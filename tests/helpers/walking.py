@@ -11,7 +11,7 @@ train = "data/train"
 valid_fraction = 0.1
 test_fraction = 0.1
 vocab_size = 44
-max_pieces = 24
+max_tokens = 24
 [space]
 encoder_embed_dim = [16, 32]
 decoder_embed_dim = [16, 32]
@@ -26,9 +26,9 @@ cross_span = [1, 2]
 qkv_dim = 32
 norm = "pre"
 [training]
-updates = 12
+steps = 12
 tokens_per_batch = 256
-warmup_updates = 4
+warmup_steps = 4
 learning_rate = 5e-3
 threads = 1
 validate_every = 6
@@ -55,8 +55,8 @@ parity_pairs = 8
 PROTOCOL = """
 [measure]
 warmup = 1
-min_effort_s = 0.0
-effort_s = 0.1
+min_time_s = 0.0
+max_time_s = 0.1
 reference_every = 4
 max_drift_percent = 1e6  # no machine is too busy for a test
 """

@@ -4,7 +4,7 @@ from example_spaces import space_of
 
 from mosdeploy.config.device import DeviceProfile
 from mosdeploy.records import LatencyContext, LatencyRecord, Measurement, Timing
-from mosdeploy.spaces.latency_features import physical_columns, sums_from_genes
+from mosdeploy.spaces.latency_features import latency_features, sums_from_genes
 from mosdeploy.spaces.spec import Workload
 from mosdeploy.spaces.translation import ArchConfig, SearchSpace
 from mosdeploy.storage import fingerprint
@@ -37,7 +37,7 @@ def true_latency(space, workload):
     coefficients = np.array([2.0, 0.8, 0.3, 1.5, 1.0, 0.9, 1.2, 0.7, 2.0, 0.5, 0.02, 0.01, 0.01, 0.02, 0.02])
 
     def latency(genes):
-        return physical_columns(sums_from_genes(space, genes), space.qkv_dim, workload, VOCAB_SIZE) @ coefficients
+        return latency_features(sums_from_genes(space, genes), space.qkv_dim, workload, VOCAB_SIZE) @ coefficients
 
     return latency
 

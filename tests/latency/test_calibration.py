@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mosdeploy.latency.calibration import board_levels, floor_percent
+from mosdeploy.latency.calibration import calibrate_boards, noise_floor_percent
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.latency.sessions import SessionLog
@@ -21,8 +21,8 @@ def session(host, *times_ms):
 
 def test_a_level_is_the_ratio_to_the_middle_board():
     sessions = [session("pi1", 9.0, 9.2), session("pi2", 10.0, 50.0, 10.0), session("pi3", 12.0), session("pi1", 8.0)]
-    found = board_levels(sessions, {"pi3": 1, "pi1": 5, "pi2": 4}, "rpi")
-    assert [(x.host, x.num_subnets, x.reference_ms, x.level) for x in found] == [
+    found = calibrate_boards(sessions, {"pi3": 1, "pi1": 5, "pi2": 4}, "rpi")
+    assert [(x.host, x.num_subnets, x.reference_ms, x.time_ratio) for x in found] == [
         ("pi1", 5, 9.0, 0.9),
         ("pi2", 4, 10.0, 1.0),
         ("pi3", 1, 12.0, 1.2),
@@ -31,26 +31,32 @@ def test_a_level_is_the_ratio_to_the_middle_board():
 
 def test_only_boards_that_measured_count_and_one_alone_has_no_level():
     sessions = [session("pi1", 10.0), session("pi2", 12.0), session("pi3", 99.0)]
-    assert [x.level for x in board_levels(sessions, {"pi1": 1, "pi2": 1}, "rpi")] == pytest.approx([10 / 11, 12 / 11])
-    assert board_levels(sessions, {"pi1": 1}, "rpi") == ()
+    assert [x.time_ratio for x in calibrate_boards(sessions, {"pi1": 1, "pi2": 1}, "rpi")] == pytest.approx(
+        [10 / 11, 12 / 11]
+    )
+    assert calibrate_boards(sessions, {"pi1": 1}, "rpi") == ()
 
 
 def test_a_board_without_a_reference_has_no_level():
-    found = board_levels([session("pi1", 10.0)], {"pi1": 1, "pi2": 1}, "rpi")
-    assert [(x.host, x.reference_ms, x.level) for x in found] == [("pi1", 10.0, 1.0), ("pi2", None, None)]
+    found = calibrate_boards([session("pi1", 10.0)], {"pi1": 1, "pi2": 1}, "rpi")
+    assert [(x.host, x.reference_ms, x.time_ratio) for x in found] == [("pi1", 10.0, 1.0), ("pi2", None, None)]
 
 
 def test_sessions_that_name_no_board_are_those_of_the_device_itself():
-    found = board_levels([session(None, 10.0), session("rpi", 12.0), session("pi2", 22.0)], {"rpi": 1, "pi2": 1}, "rpi")
+    found = calibrate_boards(
+        [session(None, 10.0), session("rpi", 12.0), session("pi2", 22.0)], {"rpi": 1, "pi2": 1}, "rpi"
+    )
     assert [(x.host, x.reference_ms) for x in found] == [("pi2", 22.0), ("rpi", 11.0)]
 
 
 def test_the_floor_is_that_of_repeats_on_one_board():
-    assert floor_percent([], "rpi") is None
-    assert floor_percent([session("rpi", 10.0), session("pi2", 20.0)], "rpi") is None
+    assert noise_floor_percent([], "rpi") is None
+    assert noise_floor_percent([session("rpi", 10.0), session("pi2", 20.0)], "rpi") is None
     one = [session(None, 10.0), session("rpi", 10.2, 9.9)]
-    assert floor_percent(one, "rpi") == pytest.approx(1.0)  # 0, 2% and 1% from the median of 10 ms
-    assert floor_percent([*one, session("pi2", 20.0, 20.4, 19.8), session("pi3", 70.0)], "rpi") == pytest.approx(1.0)
+    assert noise_floor_percent(one, "rpi") == pytest.approx(1.0)  # 0, 2% and 1% from the median of 10 ms
+    assert noise_floor_percent([*one, session("pi2", 20.0, 20.4, 19.8), session("pi3", 70.0)], "rpi") == pytest.approx(
+        1.0
+    )
 
 
 @pytest.fixture

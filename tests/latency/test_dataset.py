@@ -72,7 +72,7 @@ def test_samples_trust_a_measurement_by_how_still_its_reference_stood(path, cont
         steady = record(arch, 3.0)
         measurement = steady.measurement.model_copy(update={"drift_percent": drift})
         dataset.append(steady.model_copy(update={"measurement": measurement}))
-    assert dataset.samples(space).trust.tolist() == [1.0, 1.0, 0.5, 0.1]  # the protocol allows 2%
+    assert dataset.samples(space).sample_weight.tolist() == [1.0, 1.0, 0.5, 0.1]  # the protocol allows 2%
 
 
 @pytest.mark.parametrize("cut", [1, 20])

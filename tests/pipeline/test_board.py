@@ -36,8 +36,8 @@ connect_timeout_s = 60
 command_timeout_s = 300
 [measure]
 warmup = 1
-min_effort_s = 0.0
-effort_s = 0.1
+min_time_s = 0.0
+max_time_s = 0.1
 max_drift_percent = 1e6  # no emulator is too busy for a test
 candidate_timeout_s = 600
 """

@@ -121,9 +121,9 @@ def test_three_boards_share_one_profile_and_their_levels_are_told(root: Path, fl
         assert session.state.cores == session.after.cores
     assert [board.host for board in summary.boards] == list(HOSTS)
     assert sum(board.num_subnets for board in summary.boards) == 12
-    assert sorted(board.level for board in summary.boards)[1] == 1.0
+    assert sorted(board.time_ratio for board in summary.boards)[1] == 1.0
     assert summary.card.boards == summary.boards
-    assert summary.floor_percent > 0.0
+    assert summary.noise_floor_percent > 0.0
     again = profile(root, fleet.ssh_config)
     assert (again.measured_now, again.boards, again.card) == (0, summary.boards, summary.card)
 
@@ -179,7 +179,7 @@ def test_a_killed_profile_is_resumed_by_the_same_command_and_no_subnet_is_measur
     told = subprocess.run(command[:-1], cwd=root, capture_output=True, text=True, timeout=240).stdout
     for board in summary.boards:
         assert (
-            f"{board.host}: {board.num_subnets} subnets, reference {board.reference_ms:.2f} ms, {board.level:.3f} of"
+            f"{board.host}: {board.num_subnets} subnets, reference {board.reference_ms:.2f} ms, {board.time_ratio:.3f} of"
             in told
         )
 

@@ -44,11 +44,11 @@ def finetune(root: Path, steps: int = 10, from_scratch: bool = False, progress: 
 
 
 def test_the_training_of_one_subnet_by_hand() -> None:
-    training = TrainingConfig(updates=400, learning_rate=1e-2, warmup_updates=100, validate_every=50)
+    training = TrainingConfig(steps=400, learning_rate=1e-2, warmup_steps=100, validate_every=50)
     short = alone(training, FinetuneConfig(steps=60, learning_rate_share=0.5), None, from_scratch=False)
-    assert (short.updates, short.learning_rate, short.warmup_updates, short.validate_every) == (60, 5e-3, 6, 3)
+    assert (short.updates, short.learning_rate, short.warmup_steps, short.validate_every) == (60, 5e-3, 6, 3)
     whole = alone(training, FinetuneConfig(), None, from_scratch=True)
-    assert (whole.updates, whole.learning_rate, whole.warmup_updates, whole.validate_every) == (400, 1e-2, 40, 20)
+    assert (whole.updates, whole.learning_rate, whole.warmup_steps, whole.validate_every) == (400, 1e-2, 40, 20)
     assert alone(training, FinetuneConfig(), 7, from_scratch=True).updates == 7
 
 
@@ -61,7 +61,7 @@ def test_a_killed_finetuning_goes_on_as_if_undisturbed(folder: Path, tmp_path: P
     assert again.subnet_sha256 == whole.subnet_sha256
     assert (again.start_loss, again.loss) == (whole.start_loss, whole.loss)
     log = Workspace(killed).subnet_log_path(whole.arch.key, "finetuned").read_text().splitlines()
-    assert [json.loads(line)["update"] for line in log] == list(range(1, 11))
+    assert [json.loads(line)["step"] for line in log] == list(range(1, 11))
     assert json.loads(log[-1])["subnet_loss"] == whole.loss
     said = Said()
     assert finetune(folder, progress=said) == whole
@@ -98,7 +98,7 @@ def test_export_takes_finetuned_weights_when_they_count_and_are_better(folder: P
     card = finetune(folder)
     after = pipeline.export(run, "winner", None, None, said)
     assert after.manifest.weights == "finetuned"
-    assert after.manifest.made_from["subnet"] == card.subnet_sha256
+    assert after.manifest.inputs_sha256["subnet"] == card.subnet_sha256
     assert after.path.name == before.path.name + "-finetuned"
     assert f"finetuned weights of 10 steps, validation loss {card.loss:.4f}" in said.lines[-2]
     assert pipeline.export(run, "winner", None, None, said, "inherited").path == before.path
@@ -125,4 +125,4 @@ def test_the_report_scores_the_weights_of_the_bundle(folder: Path) -> None:
     table = read_record(ScoreTable, run.workspace.scores_path, "mosdeploy evaluate")
     report = json.loads((folder / "report" / "report.json").read_text())
     assert report["headline"]["bleu"] == table.subnets["winner, finetuned"].bleu
-    assert report["bundle"]["made_from"]["subnet"] == card.subnet_sha256
+    assert report["bundle"]["inputs_sha256"]["subnet"] == card.subnet_sha256

@@ -51,7 +51,7 @@ def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(walked: P
     finish(root, "train")
     killed, undisturbed = (load_supernet(folder / "supernet" / "supernet.pt").state_dict() for folder in (root, walked))
     assert all(torch.equal(killed[name], undisturbed[name]) for name in undisturbed)
-    assert [json.loads(line)["update"] for line in log.read_text().splitlines()] == list(range(1, 13))
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(1, 13))
 
 
 def test_a_killed_profile_measures_nothing_twice(walked: Path, tmp_path: Path) -> None:

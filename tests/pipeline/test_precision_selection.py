@@ -15,7 +15,7 @@ def weighed(*candidates: PrecisionCandidate) -> PrecisionChoice:
     return PrecisionChoice(
         device="rpi",
         workload=Workload(),
-        made_from="",
+        inputs_sha256="",
         max_bleu_drop=9.0,
         num_pairs=10,
         torch_bleu=30.0,

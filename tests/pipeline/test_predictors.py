@@ -122,7 +122,7 @@ def test_an_import_leaves_out_what_was_throttled_and_is_found(run: Run, csv_path
     space = run.config.space
     np.testing.assert_allclose(found.predict(space.genes([space.smallest, space.largest])), [150, 400], rtol=0.01)
     (block,) = found.card.left_out
-    assert (block.start, block.stop, block.level) == (pytest.approx(30, abs=5), pytest.approx(60, abs=5), 2.0)
+    assert (block.start, block.stop, block.time_ratio) == (pytest.approx(30, abs=5), pytest.approx(60, abs=5), 2.0)
     assert (found.card.source, found.card.licence) == ("a paper", "MIT")
 
 

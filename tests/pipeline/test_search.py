@@ -9,7 +9,7 @@ from walking import Silent
 
 from mosdeploy import pipeline
 from mosdeploy.evaluation.predictor import QualityPredictor
-from mosdeploy.evaluation.proxy import Yardstick
+from mosdeploy.evaluation.proxy import ProxyEvaluator
 from mosdeploy.pipeline.train import trained
 from mosdeploy.records import Limits, SearchResult
 
@@ -30,11 +30,11 @@ def search(root: Path, limits: Limits) -> SearchResult:
 def test_the_winner_is_truly_evaluated_and_the_predictor_kept(folder: Path) -> None:
     result = search(folder, Limits(max_latency_ms=10_000.0))
     state = trained(pipeline.open_run(folder))
-    yardstick = Yardstick(state.valid_pairs(16))
+    evaluator = ProxyEvaluator(state.valid_pairs(16))
     for candidate in (result.winner, *result.front):
-        assert candidate.loss == yardstick.read(state.subnet(candidate.arch)).loss
+        assert candidate.loss == evaluator.read(state.subnet(candidate.arch)).loss
     assert 16 < result.num_evaluated <= 16 + 4 * 4 < result.num_predicted
-    assert result.num_given_up == 0
+    assert result.num_early_stopped == 0
     predictor = QualityPredictor.load(state.run.workspace.quality_predictor_path)
     assert predictor.card == result.quality
     assert 16 <= predictor.card.num_samples <= result.num_evaluated

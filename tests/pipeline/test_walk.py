@@ -52,7 +52,7 @@ def test_the_device_is_known_before_and_after_and_its_floor_with_it(walked: Path
     assert session.state.cores == session.after.cores
     assert len(session.references) == 1 + 3  # at first, and after each four of twelve
     assert {json.loads(line)["session"] for line in lines(path)[1:]} == {session.session}
-    assert LatencyDataset.load(path).floor_percent > 0.0
+    assert LatencyDataset.load(path).noise_floor_percent > 0.0
 
 
 def test_the_bundle_stands_on_the_device_and_translates_as_its_self_test_says(walked: Path) -> None:
@@ -289,7 +289,7 @@ def test_a_refused_training_overwrites_nothing(folder: Path) -> None:
     from mosdeploy.supernet.checkpoint import save_training_state
 
     files = Workspace(folder)
-    save_training_state(files.checkpoint_path, {"made_from": "another corpus"})
+    save_training_state(files.checkpoint_path, {"inputs_sha256": "another corpus"})
     files.config_path.write_text(files.config_path.read_text().replace("vocab_size = 44", "vocab_size = 40"))
     before = {path: path.read_bytes() for path in (folder / "supernet").iterdir() if path.is_file()}
     with pytest.raises(StaleInputError, match="another corpus or another configuration"):
@@ -300,7 +300,7 @@ def test_a_refused_training_overwrites_nothing(folder: Path) -> None:
 def test_a_search_for_another_workload_promises_nothing(folder: Path) -> None:
     config = Workspace(folder).config_path
     exported = pipeline.export(pipeline.open_run(folder), "winner", "int8", None, Silent())
-    assert "search" not in exported.manifest.made_from
+    assert "search" not in exported.manifest.inputs_sha256
     deployment = pipeline.deploy(pipeline.open_run(folder), None, exported.path, folder / "none", Silent())
     assert deployment.limit_ms is None
     config.write_text(config.read_text().replace("source_len = 6", "source_len = 5"))

@@ -11,7 +11,7 @@ import pytest
 from synthetic import DEVICE, LIMIT_MS, SPACE, deployment, full_inputs, manifest, search_result
 
 from mosdeploy.config.device import DeviceProfile
-from mosdeploy.records import BoardLevel, DeviceState, SessionRecord
+from mosdeploy.records import BoardCalibration, DeviceState, SessionRecord
 from mosdeploy.report import Report, ReportInputs, build_report
 from mosdeploy.report.summary import summarise
 from mosdeploy.storage import read_record
@@ -150,7 +150,9 @@ def test_state_of_a_profile_stands_in_for_a_deployment(tmp_path: Path) -> None:
 def test_boards_of_a_fleet_stand_on_the_card_with_their_levels(tmp_path: Path) -> None:
     assert "Boards" not in build(full_inputs(), tmp_path)
     levels = (("pi1", 0.98), ("pi2", 1.0345), ("pi3", None))
-    boards = tuple(BoardLevel(host=host, num_subnets=10, reference_ms=level, level=level) for host, level in levels)
+    boards = tuple(
+        BoardCalibration(host=host, num_subnets=10, reference_ms=level, time_ratio=level) for host, level in levels
+    )
     inputs = full_inputs()
     inputs = dataclasses.replace(inputs, card=inputs.card.model_copy(update={"boards": boards}))
     assert "Boards, level pi1 0.980, pi2 1.034, pi3 unknown" in words(build(inputs, tmp_path))

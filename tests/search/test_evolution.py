@@ -70,7 +70,7 @@ class Problem:
         self.calls.append(arch)
         return 10 - math.log(num_parameters(self.space, arch, VOCAB_SIZE)) + 0.1 * arch.encoder_layers[0].heads
 
-    def losses(self, archs, rivals):
+    def losses(self, archs, incumbents):
         yield from map(self.loss, archs)
 
     def cost(self, arch):

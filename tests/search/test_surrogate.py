@@ -31,8 +31,8 @@ class Problem:
     def loss(self, arch):
         return 10 - math.log(num_parameters(self.space, arch, VOCAB_SIZE)) + 0.1 * arch.encoder_layers[0].heads
 
-    def losses(self, archs, rivals):
-        assert rivals == [None] * len(archs)
+    def losses(self, archs, incumbents):
+        assert incumbents == [None] * len(archs)
         self.asked += archs
         return map(self.loss, archs)
 
@@ -118,7 +118,7 @@ def test_progress_tells_every_round(space):
 def test_what_has_no_loss_is_not_learnt_from(space):
     problem = Problem(space)
 
-    def some(archs, rivals):
+    def some(archs, incumbents):
         return [None if len(arch.decoder_layers) == 1 else problem.loss(arch) for arch in archs]
 
     evolution = problem.search(Limits(max_parameters=600_000), losses=some)

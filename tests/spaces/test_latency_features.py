@@ -3,9 +3,9 @@ import pytest
 
 from mosdeploy.spaces.costs import num_macs
 from mosdeploy.spaces.latency_features import (
-    COLUMN_NAMES,
+    FEATURE_NAMES,
     independent,
-    physical_columns,
+    latency_features,
     sums_from_aggregates,
     sums_from_genes,
 )
@@ -16,7 +16,7 @@ VOCAB_SIZE = 500
 
 
 def columns_of(space, workload, genes):
-    return physical_columns(sums_from_genes(space, genes), space.qkv_dim, workload, VOCAB_SIZE)
+    return latency_features(sums_from_genes(space, genes), space.qkv_dim, workload, VOCAB_SIZE)
 
 
 def test_hand_worked_columns_of_one_layer_each(space):
@@ -28,7 +28,7 @@ def test_hand_worked_columns_of_one_layer_each(space):
     )
     workload = Workload(source_len=10, decode_steps=5, beam=2)
     row = columns_of(space, workload, space.genes([arch]))[0]
-    assert dict(zip(COLUMN_NAMES, row, strict=True)) == pytest.approx(
+    assert dict(zip(FEATURE_NAMES, row, strict=True)) == pytest.approx(
         {
             "constant": 1,
             "decoder_layers": 1,
@@ -53,10 +53,10 @@ def test_the_mac_columns_add_up_to_the_macs_of_the_space(space, workload):
     rng = np.random.default_rng(1)
     archs = [space.sample(rng) for _ in range(50)]
     columns = columns_of(space, workload, space.genes(archs))
-    macs = 1e6 * columns[:, [i for i, name in enumerate(COLUMN_NAMES) if name.endswith("_macs")]].sum(axis=1)
+    macs = 1e6 * columns[:, [i for i, name in enumerate(FEATURE_NAMES) if name.endswith("_macs")]].sum(axis=1)
     s, t, beam, q = workload.source_len, workload.decode_steps, workload.beam, space.qkv_dim
-    macs += 2 * s * s * q * columns[:, COLUMN_NAMES.index("encoder_layers")]
-    macs += beam * t * (t + 1) * q * columns[:, COLUMN_NAMES.index("decoder_layers")]
+    macs += 2 * s * s * q * columns[:, FEATURE_NAMES.index("encoder_layers")]
+    macs += beam * t * (t + 1) * q * columns[:, FEATURE_NAMES.index("decoder_layers")]
     exact = [num_macs(space, arch, VOCAB_SIZE, s, t, beam) for arch in archs]
     np.testing.assert_allclose(macs, exact, rtol=1e-12)
 
@@ -69,7 +69,7 @@ def test_averages_and_gene_rows_give_the_same_columns(space, draw):
 
 
 def test_the_columns_are_independent_in_a_space_that_varies_everything(space, workload, draw):
-    assert len(independent(columns_of(space, workload, draw(300, seed=3)))) == len(COLUMN_NAMES)
+    assert len(independent(columns_of(space, workload, draw(300, seed=3)))) == len(FEATURE_NAMES)
 
 
 def test_what_a_space_does_not_vary_is_left_out(workload):
@@ -87,7 +87,7 @@ def test_what_a_space_does_not_vary_is_left_out(workload):
     )
     rng = np.random.default_rng(0)
     genes = fixed.genes([fixed.sample(rng) for _ in range(100)])
-    assert [COLUMN_NAMES[i] for i in independent(columns_of(fixed, workload, genes))] == [
+    assert [FEATURE_NAMES[i] for i in independent(columns_of(fixed, workload, genes))] == [
         "constant",
         "decoder_layers",
         "decoder_ffn_macs",

@@ -55,7 +55,7 @@ def test_mutate_with_probability_zero_is_identity(space: SearchSpace, seed: int)
 def test_children_stay_in_the_space(space: SearchSpace, seed: int) -> None:
     rng = np.random.default_rng(seed)
     first, second = space.sample(rng), space.sample(rng)
-    for child in (space.mutate(first, 0.5, rng), space.mutate(first, 1.0, rng), space.cross(first, second, rng)):
+    for child in (space.mutate(first, 0.5, rng), space.mutate(first, 1.0, rng), space.crossover(first, second, rng)):
         space.check(child)
 
 
@@ -64,7 +64,7 @@ def test_children_stay_in_the_space(space: SearchSpace, seed: int) -> None:
 def test_crossing_with_itself_is_identity(space: SearchSpace, seed: int) -> None:
     rng = np.random.default_rng(seed)
     arch = space.sample(rng)
-    assert space.cross(arch, arch, rng) == arch
+    assert space.crossover(arch, arch, rng) == arch
 
 
 @few
@@ -72,7 +72,7 @@ def test_crossing_with_itself_is_identity(space: SearchSpace, seed: int) -> None
 def test_crossing_takes_only_what_a_parent_has(space: SearchSpace, seed: int) -> None:
     rng = np.random.default_rng(seed)
     first, second = space.sample(rng), space.sample(rng)
-    child = space.cross(first, second, rng)
+    child = space.crossover(first, second, rng)
     assert child.encoder_embed_dim in (first.encoder_embed_dim, second.encoder_embed_dim)
     assert len(child.encoder_layers) in (len(first.encoder_layers), len(second.encoder_layers))
     for i, layer in enumerate(child.encoder_layers):

@@ -6,7 +6,7 @@ from mosdeploy.spaces.translation import SearchSpace
 from mosdeploy.supernet.supernet import Supernet
 from mosdeploy.training.cost import training_cost
 
-CONFIG = TrainingConfig(tokens_per_batch=64, accumulate=2, compute="cpu", threads=1)
+CONFIG = TrainingConfig(tokens_per_batch=64, grad_accum_steps=2, compute="cpu", threads=1)
 
 
 def test_a_trial_counts_what_training_holds(space: SearchSpace, vocab_size: int) -> None:
@@ -20,7 +20,7 @@ def test_a_trial_counts_what_training_holds(space: SearchSpace, vocab_size: int)
 
 
 def test_of_many_batches_two_are_tried(space: SearchSpace, vocab_size: int) -> None:
-    many = CONFIG.model_copy(update={"accumulate": 10_000})
+    many = CONFIG.model_copy(update={"grad_accum_steps": 10_000})
     cost = training_cost(space, vocab_size, SupernetConfig(router_hidden_dim=8), many, num_pieces=7, num_timed=1)
     assert cost.target_tokens == 3 * 10_000 * 64
 

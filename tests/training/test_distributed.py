@@ -15,16 +15,16 @@ from mosdeploy.config.sections import TrainingConfig
 from mosdeploy.errors import ConfigError
 from mosdeploy.spaces.translation import SearchSpace
 from mosdeploy.supernet.checkpoint import load_supernet
-from mosdeploy.training.distributed import ALONE, Ranks, joined
+from mosdeploy.training.distributed import SINGLE_PROCESS, DistributedContext, init_distributed
 
 Task = Callable[[Job, int], object]
 
 CONFIG = TrainingConfig(
-    updates=6,
+    steps=6,
     tokens_per_batch=60,
-    accumulate=3,
+    grad_accum_steps=3,
     learning_rate=5e-3,
-    warmup_updates=3,
+    warmup_steps=3,
     compute="cpu",
     threads=1,
     validate_every=3,
@@ -71,7 +71,7 @@ def log_of(folder: Path) -> list[dict[str, Any]]:
 
 def same_way(folder: Path, undisturbed: Path) -> None:
     lines, wanted = log_of(folder), log_of(undisturbed)
-    assert [line["update"] for line in lines] == list(range(1, 7))
+    assert [line["step"] for line in lines] == list(range(1, 7))
     assert [line["loss"] for line in lines] == pytest.approx([line["loss"] for line in wanted], rel=1e-5)
     for name in ("gradient_norm", "largest_loss", "smallest_loss"):
         numbers = [line[name] for line in wanted if line[name] is not None]
@@ -109,8 +109,8 @@ def test_ranks_that_start_apart_are_refused(tmp_path: Path) -> None:
 
 
 def test_more_ranks_than_batches_are_refused(tmp_path: Path) -> None:
-    for answer in train(2, tmp_path, SMALL, CONFIG.model_copy(update={"accumulate": 1})):
-        assert "accumulate = 1 batches an update leave nothing to do for some of 2 processes" in answer
+    for answer in train(2, tmp_path, SMALL, CONFIG.model_copy(update={"grad_accum_steps": 1})):
+        assert "grad_accum_steps = 1 batches an update leave nothing to do for some of 2 processes" in answer
 
 
 def test_words_and_sums_reach_every_rank(tmp_path: Path) -> None:
@@ -126,8 +126,8 @@ def test_what_fails_on_the_first_rank_ends_the_others(tmp_path: Path) -> None:
 
 def test_alone_nothing_is_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with joined(CONFIG) as ranks:
-        assert ranks is ALONE
+    with init_distributed(CONFIG) as ranks:
+        assert ranks is SINGLE_PROCESS
         numbers = torch.ones(3)
         ranks.add([numbers])
         ranks.check_same(7)
@@ -135,7 +135,11 @@ def test_alone_nothing_is_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:
         assert ranks.total(2.5) == 2.5
         assert ranks.first("task", lambda: "done") == "done"
         assert ranks.share([1, 2, 3]) == [1, 2, 3]
-    assert [Ranks(rank, 3).share(range(7)) for rank in range(3)] == [range(0, 7, 3), range(1, 7, 3), range(2, 7, 3)]
+    assert [DistributedContext(rank, 3).share(range(7)) for rank in range(3)] == [
+        range(0, 7, 3),
+        range(1, 7, 3),
+        range(2, 7, 3),
+    ]
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,6 +150,6 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with (
         pytest.raises(ConfigError, match=r"than this machine has GPUs \(1\); lower --nproc-per-node"),
-        joined(CONFIG.model_copy(update={"compute": "auto"})),
+        init_distributed(CONFIG.model_copy(update={"compute": "auto"})),
     ):
         pass

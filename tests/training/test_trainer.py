@@ -21,17 +21,17 @@ from mosdeploy.training.schedule import learning_rate, sandwich, steps_of
 from mosdeploy.training.trainer import TrainingSummary, train
 
 CONFIG = TrainingConfig(
-    updates=9,
+    steps=9,
     tokens_per_batch=120,
-    accumulate=2,
+    grad_accum_steps=2,
     learning_rate=5e-3,
-    warmup_updates=3,
+    warmup_steps=3,
     compute="cpu",
     threads=1,
     validate_every=4,
     checkpoint_every=3,
 )
-BRIEF = CONFIG.model_copy(update={"updates": 2, "accumulate": 1, "tokens_per_batch": 400, "num_random_archs": 0})
+BRIEF = CONFIG.model_copy(update={"steps": 2, "grad_accum_steps": 1, "tokens_per_batch": 400, "num_random_archs": 0})
 NO_DROPOUT = SupernetConfig(dropout=0.0, router_dropout=0.0)
 
 Run = Callable[..., TrainingSummary]
@@ -49,11 +49,11 @@ def net(space: SearchSpace, vocab_size: int) -> Callable[..., Supernet]:
 @pytest.fixture
 def run(pairs: TokenizedPairs, tmp_path: Path) -> Run:
     def train_in(
-        net: Supernet, config: TrainingConfig = CONFIG, folder: Path = tmp_path, made_from: str = "x", **more: Any
+        net: Supernet, config: TrainingConfig = CONFIG, folder: Path = tmp_path, inputs_sha256: str = "x", **more: Any
     ) -> TrainingSummary:
         batches = Batches(pairs, config.tokens_per_batch, config.seed)
         paths = folder / "state.pt", folder / "log.jsonl"
-        return train(net, batches, ordered_batches(pairs, 1000), config, *paths, made_from, **more)
+        return train(net, batches, ordered_batches(pairs, 1000), config, *paths, inputs_sha256, **more)
 
     return train_in
 
@@ -76,7 +76,7 @@ from mosdeploy.config.sections import SupernetConfig, TrainingConfig
 from mosdeploy.record import parse
 from mosdeploy.spaces.translation import SearchSpace
 from mosdeploy.supernet.supernet import Supernet
-from mosdeploy.training.batches import Batches, Ragged, TokenizedPairs, ordered_batches
+from mosdeploy.training.batch_sharing import Batches, Ragged, TokenizedPairs, ordered_batches
 from mosdeploy.training.trainer import train
 
 job = json.load(sys.stdin)
@@ -122,7 +122,7 @@ def test_a_killed_run_goes_on_as_if_undisturbed(
     }
     child = subprocess.run([sys.executable, "-c", KILLED_RUN], input=json.dumps(job).encode(), capture_output=True)
     assert child.returncode == -signal.SIGKILL, child.stderr.decode()
-    assert [line["update"] for line in log_of(killed)] == list(range(1, 8))
+    assert [line["step"] for line in log_of(killed)] == list(range(1, 8))
     again = run(resumed, folder=killed)
     assert (summary.first_update, again.first_update) == (1, 7)
     assert without_times(log_of(killed)) == without_times(log_of(whole))
@@ -145,7 +145,7 @@ def test_a_finished_run_returns_at_once(net: Callable[..., Supernet], run: Run, 
 def test_a_state_made_from_something_else_is_refused(net: Callable[..., Supernet], run: Run, tmp_path: Path) -> None:
     run(net(), BRIEF)
     with pytest.raises(StaleInputError, match=r"state\.pt was made from another corpus"):
-        run(net(), BRIEF, made_from="y")
+        run(net(), BRIEF, inputs_sha256="y")
     (tmp_path / "state.pt").write_bytes((tmp_path / "state.pt").read_bytes()[:-500])
     with pytest.raises(StaleInputError, match=r"state\.pt is corrupt"):
         run(net(), BRIEF)
@@ -157,7 +157,7 @@ def test_a_torn_log_line_goes_and_a_corrupt_one_is_named(
     run(net(), BRIEF)
     log = log_of(tmp_path)
     with (tmp_path / "log.jsonl").open("a") as file:
-        file.write('{"update": 1')
+        file.write('{"step": 1')
     run(net(), BRIEF)
     assert log_of(tmp_path) == log
     (tmp_path / "log.jsonl").write_text("no json\n")
@@ -180,7 +180,7 @@ def test_gradients_are_the_mean_over_architectures_and_tokens(
 ) -> None:
     reference = net(NO_DROPOUT).train()
     batches = Batches(pairs, CONFIG.tokens_per_batch, CONFIG.seed)
-    archs = sandwich(space, CONFIG.model_copy(update={"num_random_archs": 2}), update=1)
+    archs = sandwich(space, CONFIG.model_copy(update={"num_random_archs": 2}), step=1)
     losses = []
     for arch, steps in zip(archs, read, strict=True):
         rows, targets = [], []
@@ -195,14 +195,16 @@ def test_gradients_are_the_mean_over_architectures_and_tokens(
     loss.backward()  # type: ignore[no-untyped-call]
     norm = torch.stack([p.grad.norm() for p in reference.parameters() if p.grad is not None]).norm()
 
-    run(net(NO_DROPOUT), CONFIG.model_copy(update={"updates": 1, "num_random_archs": 2, "batches": kind}))
+    run(net(NO_DROPOUT), CONFIG.model_copy(update={"steps": 1, "num_random_archs": 2, "batch_sharing": kind}))
     (line,) = log_of(tmp_path)
     assert line["loss"] == pytest.approx(loss.item(), rel=1e-5)
     assert line["gradient_norm"] == pytest.approx(norm.item(), rel=1e-4)
 
 
 def test_no_batch_is_passed_over_and_a_subnet_alone_reads_as_before() -> None:
-    own, same = (CONFIG.model_copy(update={"batches": kind}) for kind in ("own", "same"))  # two batches accumulate
+    own, same = (
+        CONFIG.model_copy(update={"batch_sharing": kind}) for kind in ("own", "same")
+    )  # two batches grad_accum_steps
     assert [list(steps) for update in (1, 2) for steps in steps_of(own, 3, update)] == [
         [0, 1],
         [2, 3],
@@ -223,33 +225,33 @@ def test_the_sandwich_is_drawn_for_the_update(space: SearchSpace) -> None:
     assert drawn(5, num_random_archs=3, seed=-1) == drawn(5, num_random_archs=3, seed=-1)
     assert len({drawn(update, num_random_archs=1)[2] for update in range(30)}) > 20
     random = drawn(5, num_random_archs=2)[2:]
-    assert drawn(5, num_random_archs=2, extremes="largest") == [space.largest, *random]
-    assert drawn(5, num_random_archs=2, extremes="none") == random
+    assert drawn(5, num_random_archs=2, sandwich="largest") == [space.largest, *random]
+    assert drawn(5, num_random_archs=2, sandwich="none") == random
 
 
 def test_learning_rates_by_hand() -> None:
-    cosine = CONFIG.model_copy(update={"updates": 11, "warmup_updates": 4, "learning_rate": 0.8})
+    cosine = CONFIG.model_copy(update={"steps": 11, "warmup_steps": 4, "learning_rate": 0.8})
     assert [learning_rate(cosine, update) for update in (1, 2, 4)] == pytest.approx([0.2, 0.4, 0.8])
     assert learning_rate(cosine, 8) == pytest.approx(0.4)
     assert learning_rate(cosine, 11) == pytest.approx(0.4 * (1 + math.cos(math.pi * 7 / 8)))
     root = cosine.model_copy(update={"schedule": "inverse_sqrt"})
     assert [learning_rate(root, update) for update in (2, 4, 16)] == pytest.approx([0.4, 0.8, 0.4])
-    cold = root.model_copy(update={"warmup_updates": 0})
+    cold = root.model_copy(update={"warmup_steps": 0})
     assert [learning_rate(cold, update) for update in (1, 4)] == pytest.approx([0.8, 0.4])
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "inverse_sqrt"])
 @pytest.mark.parametrize("warmup", [0, 1, 9, 20])
 def test_every_learning_rate_is_positive_and_at_most_the_peak(schedule: str, warmup: int) -> None:
-    config = CONFIG.model_copy(update={"schedule": schedule, "warmup_updates": warmup})
-    assert all(0 < learning_rate(config, update) <= config.learning_rate for update in range(1, config.updates + 1))
+    config = CONFIG.model_copy(update={"schedule": schedule, "warmup_steps": warmup})
+    assert all(0 < learning_rate(config, update) <= config.learning_rate for update in range(1, config.steps + 1))
 
 
 def test_clipping_bounds_the_first_step_no_more_than_adam_does(net: Callable[..., Supernet], run: Run) -> None:
     nets = []
     for clip_norm in (0.0, 1e9):
         nets.append(net(NO_DROPOUT))
-        run(nets[-1], CONFIG.model_copy(update={"updates": 1, "clip_norm": clip_norm}))
+        run(nets[-1], CONFIG.model_copy(update={"steps": 1, "clip_norm": clip_norm}))
     assert all(torch.equal(a, b) for a, b in zip(nets[0].parameters(), nets[1].parameters(), strict=True))
 
 
@@ -261,10 +263,10 @@ def test_log_and_progress(net: Callable[..., Supernet], run: Run, pairs: Tokeniz
     trained = net()
     summary = run(trained, progress=lambda *numbers: seen.append(numbers))
     lines = log_of(tmp_path)
-    assert [line["update"] for line in lines] == list(range(1, 10))
-    assert [line["update"] for line in lines if line["largest_loss"] is not None] == [4, 8, 9]
+    assert [line["step"] for line in lines] == list(range(1, 10))
+    assert [line["step"] for line in lines if line["largest_loss"] is not None] == [4, 8, 9]
     assert [(update, total, loss) for update, total, loss, _, _ in seen] == [
-        (line["update"], 9, line["loss"]) for line in lines
+        (line["step"], 9, line["loss"]) for line in lines
     ]
     assert seen[-1][4] == 0.0
     assert all(numbers[3] > 0 for numbers in seen)
@@ -276,7 +278,7 @@ def test_log_and_progress(net: Callable[..., Supernet], run: Run, pairs: Tokeniz
 
 def test_training_learns_to_translate(net: Callable[..., Supernet], run: Run, pairs: TokenizedPairs) -> None:
     trained = net(NO_DROPOUT)
-    changes = {"updates": 80, "learning_rate": 2e-2, "warmup_updates": 10, "validate_every": 80, "checkpoint_every": 80}
+    changes = {"steps": 80, "learning_rate": 2e-2, "warmup_steps": 10, "validate_every": 80, "checkpoint_every": 80}
     summary = run(trained, BRIEF.model_copy(update=changes))
     assert summary.losses["largest_loss"] < 0.6  # knowing nothing is log 16 = 2.8
     assert summary.losses["smallest_loss"] < 1.2
@@ -291,7 +293,7 @@ def test_training_learns_to_translate(net: Callable[..., Supernet], run: Run, pa
 
 def test_bf16_stays_near_full_precision(net: Callable[..., Supernet], run: Run, tmp_path: Path) -> None:
     for amp in ("none", "bf16"):
-        run(net(NO_DROPOUT), CONFIG.model_copy(update={"updates": 3, "amp": amp}), folder=tmp_path / amp)
+        run(net(NO_DROPOUT), CONFIG.model_copy(update={"steps": 3, "amp": amp}), folder=tmp_path / amp)
     full, half = log_of(tmp_path / "none"), log_of(tmp_path / "bf16")
     assert [line["loss"] for line in half] == pytest.approx([line["loss"] for line in full], rel=0.02)
     assert half[0]["loss"] != full[0]["loss"]
@@ -299,9 +301,9 @@ def test_bf16_stays_near_full_precision(net: Callable[..., Supernet], run: Run, 
 
 def test_a_subnet_alone_learns_what_is_left_to_learn(net: Callable[..., Supernet], run: Run, tmp_path: Path) -> None:
     supernet = net(NO_DROPOUT)
-    run(supernet, BRIEF.model_copy(update={"updates": 20, "warmup_updates": 2, "learning_rate": 1e-2}))
+    run(supernet, BRIEF.model_copy(update={"steps": 20, "warmup_steps": 2, "learning_rate": 1e-2}))
     inherited, frozen = (extract(supernet, supernet.space.largest) for _ in range(2))
-    summary = run(inherited, BRIEF.model_copy(update={"updates": 20}), folder=tmp_path / "alone")
+    summary = run(inherited, BRIEF.model_copy(update={"steps": 20}), folder=tmp_path / "alone")
     assert list(summary.losses) == ["subnet_loss"]
     lines, before = log_of(tmp_path / "alone"), log_of(tmp_path)[-1]["largest_loss"]
     assert summary.losses["subnet_loss"] == lines[-1]["subnet_loss"] < before
@@ -313,7 +315,7 @@ def test_fp16_stays_near_full_precision_and_leaves_out_what_overflows(
     net: Callable[..., Supernet], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for amp in ("none", "fp16"):
-        run(net(NO_DROPOUT), CONFIG.model_copy(update={"updates": 3, "amp": amp}), folder=tmp_path / amp)
+        run(net(NO_DROPOUT), CONFIG.model_copy(update={"steps": 3, "amp": amp}), folder=tmp_path / amp)
     full, half = log_of(tmp_path / "none"), log_of(tmp_path / "fp16")
     assert [line["loss"] for line in half] == pytest.approx([line["loss"] for line in full], rel=0.02)
     assert [line["gradient_norm"] for line in half] == pytest.approx([line["gradient_norm"] for line in full], rel=0.1)
@@ -323,39 +325,41 @@ def test_fp16_stays_near_full_precision_and_leaves_out_what_overflows(
     monkeypatch.setattr(
         torch.amp, "GradScaler", lambda device, enabled: scaler(device, init_scale=2.0**30, enabled=enabled)
     )
-    run(net(NO_DROPOUT), CONFIG.model_copy(update={"updates": 20, "amp": "fp16"}), folder=tmp_path / "steep")
+    run(net(NO_DROPOUT), CONFIG.model_copy(update={"steps": 20, "amp": "fp16"}), folder=tmp_path / "steep")
     norms = [line["gradient_norm"] for line in log_of(tmp_path / "steep")]
     assert norms[0] is None
     assert norms[-1] is not None
     with pytest.raises(KeyboardInterrupt):
         run(
             net(NO_DROPOUT),
-            CONFIG.model_copy(update={"updates": 20, "amp": "fp16"}),
+            CONFIG.model_copy(update={"steps": 20, "amp": "fp16"}),
             folder=tmp_path / "killed",
             progress=interrupt_at(7),
         )
-    run(net(NO_DROPOUT), CONFIG.model_copy(update={"updates": 20, "amp": "fp16"}), folder=tmp_path / "killed")
+    run(net(NO_DROPOUT), CONFIG.model_copy(update={"steps": 20, "amp": "fp16"}), folder=tmp_path / "killed")
     assert without_times(log_of(tmp_path / "killed")) == without_times(log_of(tmp_path / "steep"))
 
 
 def test_recomputed_activations_change_nothing_but_the_memory(
     net: Callable[..., Supernet], run: Run, pairs: TokenizedPairs, tmp_path: Path
 ) -> None:
-    for recompute in (False, True):
-        config = CONFIG.model_copy(update={"updates": 4, "amp": "bf16", "recompute": recompute})
-        run(net(SupernetConfig(dropout=0.3)), config, folder=tmp_path / str(recompute))
+    for activation_checkpointing in (False, True):
+        config = CONFIG.model_copy(
+            update={"steps": 4, "amp": "bf16", "activation_checkpointing": activation_checkpointing}
+        )
+        run(net(SupernetConfig(dropout=0.3)), config, folder=tmp_path / str(activation_checkpointing))
     assert without_times(log_of(tmp_path / "True")) == without_times(log_of(tmp_path / "False"))
 
     supernet, batch = net().train(), Batches(pairs, 400, seed=1)[0]
     kept_bytes = {False: 0, True: 0}
-    for recompute in kept_bytes:
+    for activation_checkpointing in kept_bytes:
 
-        def keep(tensor: torch.Tensor, recompute: bool = recompute) -> torch.Tensor:
-            kept_bytes[recompute] += tensor.nbytes
+        def keep(tensor: torch.Tensor, activation_checkpointing: bool = activation_checkpointing) -> torch.Tensor:
+            kept_bytes[activation_checkpointing] += tensor.nbytes
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            supernet(batch.src, batch.prev, supernet.space.largest, recompute=recompute)
+            supernet(batch.src, batch.prev, supernet.space.largest, activation_checkpointing=activation_checkpointing)
     assert kept_bytes[True] < 0.7 * kept_bytes[False]
 
 

@@ -73,8 +73,8 @@ def measure(job_dir: str, key: str) -> dict[str, Any]:
     with contextlib.suppress(OSError):  # when memory runs out, this process goes, and not the agent
         Path("/proc/self/oom_score_adj").write_text("1000")
     job = json.loads(Path(job_dir, "job.json").read_text())
-    if job["pin"]:
-        pin(job["threads"])
+    if job["cpu_affinity"]:
+        cpu_affinity(job["threads"])
     import numpy as np
 
     path, begin = Path(job_dir, job["models"][key]), time.perf_counter()
@@ -125,7 +125,7 @@ def open_bundle(path: Path, job: dict[str, Any]) -> Callable[[Any, int], object]
     return lambda source, num_steps: translator.translate_ids(source[:, :-1].tolist(), num_steps)
 
 
-def pin(num_threads: int) -> None:
+def cpu_affinity(num_threads: int) -> None:
     """Stay on the fastest processors, of these the last ones, for interrupts prefer the first; none, if not allowed."""
 
     def rank(cpu: int) -> tuple[int, int]:
@@ -137,7 +137,7 @@ def pin(num_threads: int) -> None:
 
 def repeat(once: Callable[[], tuple[float, ...]], job: dict[str, Any]) -> list[tuple[float, ...]]:
     """Warm up until two runs agree, then run until the median of the first column is known; both are bounded."""
-    deadline, last_ms = time.monotonic() + job["effort_s"], math.inf
+    deadline, last_ms = time.monotonic() + job["max_time_s"], math.inf
     for count in range(1, max(MAX_WARMUP, job["warmup"]) + 1):
         this_ms = once()[0]
         steady = abs(this_ms - last_ms) <= this_ms * job["precision_percent"] / 100
@@ -145,13 +145,13 @@ def repeat(once: Callable[[], tuple[float, ...]], job: dict[str, Any]) -> list[t
             break
         last_ms = this_ms
     rows: list[tuple[float, ...]] = []
-    begin, least_s = time.monotonic(), min(job["min_effort_s"], job["effort_s"])
+    begin, least_s = time.monotonic(), min(job["min_time_s"], job["max_time_s"])
     while len(rows) < job["max_repeats"]:
         rows.append(once())
         spent_s = time.monotonic() - begin
         if len(rows) < job["min_repeats"] or spent_s < least_s:
             continue
-        if spent_s > job["effort_s"] or interval_percent([row[0] for row in rows]) <= job["precision_percent"]:
+        if spent_s > job["max_time_s"] or interval_percent([row[0] for row in rows]) <= job["precision_percent"]:
             break
     return rows
 

@@ -3,7 +3,7 @@
 In: the folder `bundles` of the work folder. Out: one line of JSON. Needs Python 3.9 and nothing else; what a version
 holds and whether it is good, the host decides.
 
-    versions.py gather BUNDLES VERSION          take over what other versions hold; says which files are still missing
+    versions.py deduplicate BUNDLES VERSION          take over what other versions hold; says which files are still missing
     versions.py activate BUNDLES VERSION KEEP   make a tested version current and remove all but the last KEEP
     versions.py previous BUNDLES                which version is current, and which was before it
     versions.py rollback BUNDLES FROM TO        make the one before current again
@@ -33,11 +33,11 @@ SUMS_NAME, RECORD_NAME = "SHA256SUMS", "deployment.json"
 def main(command: str, bundles: str, *arguments: str) -> None:
     """Run one command; print what it finds as one line of JSON."""
     commands: dict[str, Callable[..., dict[str, Any]]]
-    commands = {"gather": gather, "activate": activate, "previous": previous, "rollback": rollback}
+    commands = {"deduplicate": deduplicate, "activate": activate, "previous": previous, "rollback": rollback}
     print(json.dumps(commands[command](Path(bundles), *arguments)), flush=True)
 
 
-def gather(bundles: Path, version: str) -> dict[str, Any]:
+def deduplicate(bundles: Path, version: str) -> dict[str, Any]:
     """Link or copy into a version the files that others hold: {"missing": those that none holds undamaged}."""
     folder = bundles / version
     others = [path for path in bundles.iterdir() if (path / SUMS_NAME).is_file() and path.name != version]
@@ -53,7 +53,7 @@ def gather(bundles: Path, version: str) -> dict[str, Any]:
         if source is None:
             missing.append(name)
         else:
-            take_over(source, folder / name)
+            link_or_copy(source, folder / name)
     return {"missing": missing}
 
 
@@ -122,7 +122,7 @@ def replace(path: Path, write: Callable[[Path], object]) -> None:
     new.replace(path)
 
 
-def take_over(source: Path, target: Path) -> None:
+def link_or_copy(source: Path, target: Path) -> None:
     """Link a file, or copy it where the file system has no links."""
 
     def write(new: Path) -> None:

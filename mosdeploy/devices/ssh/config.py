@@ -116,7 +116,7 @@ def parse_jump(text: str) -> tuple[str, str | None, int | None]:
     Raises
     ------
     ConfigError
-        If it is spelt otherwise.
+        If it is cli_name otherwise.
     """
     match = _JUMP.fullmatch(text.removeprefix("ssh://"))
     if not match:

@@ -43,7 +43,7 @@ def login(profile: DeviceProfile, config_path: Path) -> SSHSession:
         config = paramiko.SSHConfig.from_text(read_ssh_config(config_path))
     except paramiko.ConfigParseError as error:
         raise ConfigError(f"ssh config {config_path}: {error}") from error
-    alias = profile.alias
+    alias = profile.host_alias
     hops = _way_to(config, make_target(alias, config.lookup(alias)), _MAX_JUMPS)
     clients: list[paramiko.SSHClient] = []
     try:

@@ -15,8 +15,8 @@ from onnx import TensorProto
 
 from ...spaces.translation import ArchConfig, DecoderLayerConfig, SearchSpace
 from ..quantize import NumberFormat, PrecisionScheme
-from .builder import CONTRIB, Scope
-from .embedding import SharedTable
+from .builder import CONTRIB, GraphBuilder
+from .embedding import TiedEmbedding
 from .initializers import TensorSpec
 from .linear import LinearLayer
 
@@ -24,7 +24,7 @@ LAYER_NORM_EPSILON = 1e-5
 _MASKED = -1e9
 
 
-def position_table(root: Scope, num_positions: int, num_columns: int, dim: int) -> str:
+def position_table(root: GraphBuilder, num_positions: int, num_columns: int, dim: int) -> str:
     """Interleaved sinusoids, sin at even columns, cos at odd (Vaswani et al., 2017); computed when the model is loaded.
 
     Parameters
@@ -65,7 +65,7 @@ class ResidualStream:
         Name of what the next sublayer reads.
     """
 
-    scope: Scope
+    scope: GraphBuilder
     side: str
     dim: int
     pre_norm: bool
@@ -107,7 +107,7 @@ class ResidualStream:
 
 
 @dataclass(frozen=True)
-class Blueprint:
+class GraphSpec:
     """Everything that the nodes of one graph depend on."""
 
     arch: ArchConfig
@@ -122,15 +122,15 @@ class Blueprint:
         return self.space.norm == "pre"
 
     @property
-    def table(self) -> SharedTable:
+    def table(self) -> TiedEmbedding:
         widths = self.arch.encoder_embed_dim, self.arch.decoder_embed_dim
-        return SharedTable(self.vocab_size, *widths, self.scheme.table, self.scheme.int4_logits)
+        return TiedEmbedding(self.vocab_size, *widths, self.scheme.table, self.scheme.int4_logits)
 
     @property
     def step_format(self) -> NumberFormat:
         return self.scheme.step_format(self.beam)
 
-    def positions(self, scope: Scope) -> str:
+    def positions(self, scope: GraphBuilder) -> str:
         """Position table (max_positions, max(e, d))."""
         shape = (self.max_positions, max(self.arch.encoder_embed_dim, self.arch.decoder_embed_dim))
         dim = max(*self.space.encoder_embed_dim, *self.space.decoder_embed_dim)
@@ -140,7 +140,7 @@ class Blueprint:
 # -- encoder -------------------------------------------------------------------------------------------------------
 
 
-def encode(scope: Scope, plan: Blueprint, source_ids: str, mask: str, positions: str) -> list[str]:
+def encode(scope: GraphBuilder, plan: GraphSpec, source_ids: str, mask: str, positions: str) -> list[str]:
     """Run the encoder.
 
     Parameters
@@ -150,7 +150,7 @@ def encode(scope: Scope, plan: Blueprint, source_ids: str, mask: str, positions:
     mask
         int32 (B, S), 1 at real tokens.
     positions
-        From `Blueprint.positions`.
+        From `GraphSpec.positions`.
 
     Returns
     -------
@@ -205,7 +205,9 @@ class DecoderMemory:
     positions: str
 
 
-def prepare_decoder(scope: Scope, plan: Blueprint, outputs: Sequence[str], mask: str, positions: str) -> DecoderMemory:
+def prepare_decoder(
+    scope: GraphBuilder, plan: GraphSpec, outputs: Sequence[str], mask: str, positions: str
+) -> DecoderMemory:
     """Compute, outside the loop, what every step reads."""
     layers = plan.arch.decoder_layers
     kinds = dict.fromkeys((layer.cross_span, layer.cross_heads) for layer in layers)  # in order, each once
@@ -221,7 +223,7 @@ def prepare_decoder(scope: Scope, plan: Blueprint, outputs: Sequence[str], mask:
 
 
 def decode_step(
-    scope: Scope, plan: Blueprint, memory: DecoderMemory, tokens: str, position: str, past: Sequence[str]
+    scope: GraphBuilder, plan: GraphSpec, memory: DecoderMemory, tokens: str, position: str, past: Sequence[str]
 ) -> tuple[str, list[str]]:
     """Run the decoder on one more token of each hypothesis.
 
@@ -252,7 +254,7 @@ def decode_step(
     return scope.op("Reshape", stream.reads, scope.constant([-1, dim])), present
 
 
-def _score_bias(scope: Scope, plan: Blueprint, span: int, heads: int, mask: str) -> str:
+def _score_bias(scope: GraphBuilder, plan: GraphSpec, span: int, heads: int, mask: str) -> str:
     """Zero at real tokens of the attended outputs, very low at padding: float (B, heads, K, L)."""
     span_mask = scope.op("Concat", *[mask] * span, axis=1) if span > 1 else mask  # (B, L)
     rows = scope.op("Unsqueeze", span_mask, scope.constant([1, 2]))
@@ -261,7 +263,7 @@ def _score_bias(scope: Scope, plan: Blueprint, span: int, heads: int, mask: str)
 
 
 def _cross_memory(
-    scope: Scope, plan: Blueprint, index: int, layer: DecoderLayerConfig, outputs: Sequence[str], score_bias: str
+    scope: GraphBuilder, plan: GraphSpec, index: int, layer: DecoderLayerConfig, outputs: Sequence[str], score_bias: str
 ) -> CrossMemory:
     span, owner = layer.cross_span, f"decoder.layers.{index}.cross_attn"
     source = scope.op("Concat", *outputs[-span:], axis=1) if span > 1 else outputs[-1]  # (B, L, e)
@@ -273,7 +275,7 @@ def _cross_memory(
 
 
 def _self_attention(
-    stream: ResidualStream, plan: Blueprint, key: str, heads: int, past: Sequence[str]
+    stream: ResidualStream, plan: GraphSpec, key: str, heads: int, past: Sequence[str]
 ) -> tuple[str, str]:
     scope, qkv_dim = stream.scope, plan.space.qkv_dim
     qkv = LinearLayer(f"{key}.self_attn", ("q", "k", "v"), stream.dim, qkv_dim, plan.step_format)
@@ -290,7 +292,7 @@ def _self_attention(
     return keys, values
 
 
-def _cross_attention(stream: ResidualStream, plan: Blueprint, key: str, heads: int, memory: CrossMemory) -> None:
+def _cross_attention(stream: ResidualStream, plan: GraphSpec, key: str, heads: int, memory: CrossMemory) -> None:
     scope, qkv_dim, number_format = stream.scope, plan.space.qkv_dim, plan.step_format
     query = LinearLayer(f"{key}.cross_attn", ("q",), stream.dim, qkv_dim, number_format).apply(scope, stream.reads)
     tensors = query, memory.keys, memory.values, "", "", memory.score_bias

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from .initializers import Compute, TensorSpec, WeightSource
+from .initializers import Compute, InitializerSource, TensorSpec
 
 CONTRIB = "com.microsoft"
 """Domain of ONNX Runtime's fused operators."""
 
 
-class Scope:
+class GraphBuilder:
     """Emits nodes; every method returns the names of the tensors that it made.
 
     Parameters
@@ -33,7 +33,7 @@ class Scope:
         Runtime computes when it loads the model.
     """
 
-    def __init__(self, weights: WeightSource) -> None:
+    def __init__(self, weights: InitializerSource) -> None:
         self.nodes: list[NodeProto] = []
         self.initializers: dict[str, TensorProto] = {}
         self._weights = weights
@@ -41,9 +41,9 @@ class Scope:
         self._prefix = ""
         self._count = 0
 
-    def body(self, prefix: str) -> "Scope":
+    def body(self, prefix: str) -> "GraphBuilder":
         """Open the scope of a loop body, whose tensor names start with `prefix`."""
-        inner = Scope(self._weights)
+        inner = GraphBuilder(self._weights)
         inner.initializers = self.initializers
         inner.root = self.root
         inner._prefix = prefix

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import TensorProto, ValueInfoProto, helper
 
-from .blocks import Blueprint, DecoderMemory, decode_step
-from .builder import Scope
+from .blocks import DecoderMemory, GraphSpec, decode_step
+from .builder import GraphBuilder
 
 PAD_ID, BOS_ID, EOS_ID = 0, 2, 3
 
@@ -27,7 +27,7 @@ _FLOAT, _INT, _BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 
 
 @dataclass(frozen=True)
-class Carried:
+class LoopState:
     """One value that the loop carries: what it starts as, and its type and shape."""
 
     name: str
@@ -39,7 +39,7 @@ class Carried:
         return helper.make_tensor_value_info(name, self.onnx_type, self.shape)
 
 
-def decode(scope: Scope, plan: Blueprint, memory: DecoderMemory, source_ids: str, length_penalty: float) -> str:
+def decode(scope: GraphBuilder, plan: GraphSpec, memory: DecoderMemory, source_ids: str, length_penalty: float) -> str:
     """Add the loop; give the name of the ids, int64 (B, T), after the end token filled with padding."""
     batch = scope.op("Shape", source_ids, start=0, end=1)  # (1,)
     if plan.beam == 1:
@@ -47,11 +47,11 @@ def decode(scope: Scope, plan: Blueprint, memory: DecoderMemory, source_ids: str
     return _beam_search(scope, plan, memory, batch, length_penalty)
 
 
-def _greedy(scope: Scope, plan: Blueprint, memory: DecoderMemory, batch: str) -> str:
+def _greedy(scope: GraphBuilder, plan: GraphSpec, memory: DecoderMemory, batch: str) -> str:
     carried = [
-        Carried("token", _filled(scope, batch, [1], BOS_ID), _INT, ("B", 1)),
-        Carried("ended", _filled(scope, batch, [1], False, np.bool_), _BOOL, ("B", 1)),
-        Carried("ids", _filled(scope, batch, [0], PAD_ID), _INT, ("B", None)),
+        LoopState("token", _filled(scope, batch, [1], BOS_ID), _INT, ("B", 1)),
+        LoopState("ended", _filled(scope, batch, [1], False, np.bool_), _BOOL, ("B", 1)),
+        LoopState("ids", _filled(scope, batch, [0], PAD_ID), _INT, ("B", None)),
         *_caches(scope, plan, batch),
     ]
     body = scope.body("step.")
@@ -63,7 +63,7 @@ def _greedy(scope: Scope, plan: Blueprint, memory: DecoderMemory, batch: str) ->
     return _loop(scope, body, carried, [token, ended, ids, *present], ended)[2]
 
 
-def _beam_search(scope: Scope, plan: Blueprint, memory: DecoderMemory, batch: str, length_penalty: float) -> str:
+def _beam_search(scope: GraphBuilder, plan: GraphSpec, memory: DecoderMemory, batch: str, length_penalty: float) -> str:
     """Beam search with a pool of the K best finished hypotheses.
 
     Each step continues the K live hypotheses by every token and keeps the best 2K. Those that end join the pool; the K
@@ -73,12 +73,12 @@ def _beam_search(scope: Scope, plan: Blueprint, memory: DecoderMemory, batch: st
     k = plan.beam
     only_first = scope.op("Pad", scope.constant([0.0], np.float32), scope.constant([0, k - 1]), _negative(scope))
     carried = [
-        Carried("token", _filled(scope, batch, [k], BOS_ID), _INT, ("B", k)),
-        Carried("closed", _filled(scope, batch, [1], False, np.bool_), _BOOL, ("B", 1)),
-        Carried("live", _filled(scope, batch, [k, 0], PAD_ID), _INT, ("B", k, None)),
-        Carried("live_sum", scope.op("Expand", only_first, _shape(scope, batch, [k])), _FLOAT, ("B", k)),
-        Carried("done", _filled(scope, batch, [k, 0], PAD_ID), _INT, ("B", k, None)),
-        Carried("done_score", _filled(scope, batch, [k], -np.inf, np.float32), _FLOAT, ("B", k)),
+        LoopState("token", _filled(scope, batch, [k], BOS_ID), _INT, ("B", k)),
+        LoopState("closed", _filled(scope, batch, [1], False, np.bool_), _BOOL, ("B", 1)),
+        LoopState("live", _filled(scope, batch, [k, 0], PAD_ID), _INT, ("B", k, None)),
+        LoopState("live_sum", scope.op("Expand", only_first, _shape(scope, batch, [k])), _FLOAT, ("B", k)),
+        LoopState("done", _filled(scope, batch, [k, 0], PAD_ID), _INT, ("B", k, None)),
+        LoopState("done_score", _filled(scope, batch, [k], -np.inf, np.float32), _FLOAT, ("B", k)),
         *_caches(scope, plan, scope.op("Mul", batch, scope.constant(k))),
     ]
     body = scope.body("step.")
@@ -111,7 +111,7 @@ def _beam_search(scope: Scope, plan: Blueprint, memory: DecoderMemory, batch: st
 # -- parts of beam search ------------------------------------------------------------------------------------------
 
 
-def _continue(body: Scope, plan: Blueprint, rows: str, live_sum: str) -> tuple[str, str, str]:
+def _continue(body: GraphBuilder, plan: GraphSpec, rows: str, live_sum: str) -> tuple[str, str, str]:
     """The best 2K continuations of each sentence: sums of log p, live hypothesis, token; each (B, 2K).
 
     They are among the 2K likeliest tokens of each hypothesis.
@@ -126,20 +126,20 @@ def _continue(body: Scope, plan: Blueprint, rows: str, live_sum: str) -> tuple[s
     return best, body.op("Div", index, per_row), token
 
 
-def _pick(body: Scope, hypotheses: str, index: str) -> str:
+def _pick(body: GraphBuilder, hypotheses: str, index: str) -> str:
     """Rows `index` (B, N) of ids (B, M, T), as (B, N, T)."""
     return body.op("GatherND", hypotheses, body.op("Unsqueeze", index, body.constant([2])), batch_dims=1)
 
 
-def _append(body: Scope, hypotheses: str, token: str) -> str:
+def _append(body: GraphBuilder, hypotheses: str, token: str) -> str:
     return body.op("Concat", hypotheses, body.op("Unsqueeze", token, body.constant([2])), axis=2)
 
 
-def _columns(body: Scope, x: str, first: int, last: int) -> str:
+def _columns(body: GraphBuilder, x: str, first: int, last: int) -> str:
     return body.op("Slice", x, body.constant([first]), body.constant([last]), body.constant([1]))
 
 
-def _rows(body: Scope, plan: Blueprint, parent: str) -> str:
+def _rows(body: GraphBuilder, plan: GraphSpec, parent: str) -> str:
     """Hypothesis (B, K) of each new hypothesis, as rows (R,) of the caches."""
     count = body.op("Squeeze", body.op("Shape", parent, start=0, end=1))
     sentence = body.op("Range", body.constant(0), count, body.constant(1))  # (B,)
@@ -150,18 +150,20 @@ def _rows(body: Scope, plan: Blueprint, parent: str) -> str:
 # -- parts of both -------------------------------------------------------------------------------------------------
 
 
-def _caches(scope: Scope, plan: Blueprint, rows: str) -> list[Carried]:
+def _caches(scope: GraphBuilder, plan: GraphSpec, rows: str) -> list[LoopState]:
     """Keys and values of every layer's self-attention, at first of length 0; `rows` is a shape (1,)."""
     made = []
     for i, layer in enumerate(plan.arch.decoder_layers):
         tail = [layer.self_heads, 0, plan.space.qkv_dim // layer.self_heads]
         empty = _filled(scope, rows, tail, 0.0, np.float32)
         for part in ("keys", "values"):
-            made.append(Carried(f"{part}_{i}", empty, _FLOAT, ("R", tail[0], None, tail[2])))
+            made.append(LoopState(f"{part}_{i}", empty, _FLOAT, ("R", tail[0], None, tail[2])))
     return made
 
 
-def _loop(scope: Scope, body: Scope, carried: Sequence[Carried], state: Sequence[str], ended: str) -> list[str]:
+def _loop(
+    scope: GraphBuilder, body: GraphBuilder, carried: Sequence[LoopState], state: Sequence[str], ended: str
+) -> list[str]:
     """Close the body; run it until all is `ended` (and not before MIN_STEPS) or MAX_STEPS is reached."""
     open_left = body.op("Not", body.op("Equal", _minimum(body, ended), body.constant(1, np.int32)))
     step = body.op("Add", "step.index", body.constant(1))
@@ -177,18 +179,20 @@ def _loop(scope: Scope, body: Scope, carried: Sequence[Carried], state: Sequence
     return scope.ops("Loop", MAX_STEPS, scope.constant(True, np.bool_), *starts, outputs=len(carried), body=graph)
 
 
-def _minimum(body: Scope, flags: str) -> str:
+def _minimum(body: GraphBuilder, flags: str) -> str:
     return body.op("ReduceMin", body.op("Cast", flags, to=TensorProto.INT32), keepdims=0)
 
 
-def _shape(scope: Scope, rows: str, tail: Sequence[int]) -> str:
+def _shape(scope: GraphBuilder, rows: str, tail: Sequence[int]) -> str:
     return scope.op("Concat", rows, scope.constant(tail), axis=0)
 
 
-def _filled(scope: Scope, rows: str, tail: Sequence[int], value: float, dtype: type[np.generic] = np.int64) -> str:
+def _filled(
+    scope: GraphBuilder, rows: str, tail: Sequence[int], value: float, dtype: type[np.generic] = np.int64
+) -> str:
     """A tensor of shape (rows, *tail), the same value everywhere; `rows` is a shape (1,)."""
     return scope.op("Expand", scope.constant(value, dtype), _shape(scope, rows, tail))
 
 
-def _negative(scope: Scope) -> str:
+def _negative(scope: GraphBuilder) -> str:
     return scope.constant(-np.inf, np.float32)

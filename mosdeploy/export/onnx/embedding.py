@@ -24,7 +24,7 @@ from ..quantize import (
     num_blocks,
     quantize_table,
 )
-from .builder import CONTRIB, Scope
+from .builder import CONTRIB, GraphBuilder
 from .initializers import TensorSpec
 from .linear import multiply_rows, repeat_scales
 
@@ -36,7 +36,7 @@ NUM_RESCORED_OF_BEAM = 64
 
 
 @dataclass(frozen=True)
-class SharedTable:
+class TiedEmbedding:
     """The one table of source, target and output, stored once, rows of a vocabulary entry contiguous.
 
     The logits read the first `decoder_dim` columns of it. When the encoder is wider, its further columns are a second
@@ -49,7 +49,7 @@ class SharedTable:
     number_format: TableFormat
     int4_logits: bool = False
 
-    def embed_source(self, scope: Scope, ids: str) -> str:
+    def embed_source(self, scope: GraphBuilder, ids: str) -> str:
         """Ids to vectors (..., encoder_dim), scaled by sqrt(encoder_dim)."""
         head = self._embed(scope, ids, 0, self.decoder_dim, self.encoder_dim)
         if self.encoder_dim > self.decoder_dim:
@@ -60,13 +60,13 @@ class SharedTable:
             return scope.op("Slice", head, first, last, scope.constant([-1]))
         return head
 
-    def embed_target(self, scope: Scope, ids: str) -> str:
+    def embed_target(self, scope: GraphBuilder, ids: str) -> str:
         """Ids to vectors (..., decoder_dim), scaled by sqrt(decoder_dim)."""
         return self._embed(scope, ids, 0, self.decoder_dim, self.decoder_dim)
 
     # -- logits ----------------------------------------------------------------------------------------------------
 
-    def best(self, scope: Scope, x: str) -> str:
+    def best(self, scope: GraphBuilder, x: str) -> str:
         """Rows (R, d) to the likeliest token of each, int64 (R, 1); of equal ones, the lowest id."""
         if not self.int4_logits:
             return scope.op("ArgMax", self._logits(scope, x), axis=-1, keepdims=1)
@@ -74,7 +74,7 @@ class SharedTable:
         first = scope.op("ArgMax", self._logits_of(scope, x, tokens), axis=-1, keepdims=1)
         return scope.op("GatherElements", tokens, first, axis=1)
 
-    def likeliest(self, scope: Scope, x: str, count: int) -> tuple[str, str]:
+    def likeliest(self, scope: GraphBuilder, x: str, count: int) -> tuple[str, str]:
         """Rows (R, d) to at least `count` tokens of each (or the whole vocabulary): log p float (R, C), ids (R, C)."""
         if not self.int4_logits:
             return self._largest(scope, scope.op("LogSoftmax", self._logits(scope, x), axis=-1), count)
@@ -88,11 +88,11 @@ class SharedTable:
         norm = scope.op("Log", scope.op("Add", total, scope.constant(1.0, np.float32)))
         return scope.op("Sub", shifted, norm), tokens
 
-    def _largest(self, scope: Scope, values: str, count: int) -> tuple[str, str]:
+    def _largest(self, scope: GraphBuilder, values: str, count: int) -> tuple[str, str]:
         largest, ids = scope.ops("TopK", values, scope.constant([min(count, self.vocab_size)]), outputs=2, axis=-1)
         return largest, ids
 
-    def _logits(self, scope: Scope, x: str) -> str:
+    def _logits(self, scope: GraphBuilder, x: str) -> str:
         """All logits (R, V). In int8 the transposition is done when the model is loaded: the file holds one table."""
         table = self._columns(scope, 0, self.decoder_dim)
         if self.number_format == "fp32":
@@ -102,7 +102,7 @@ class SharedTable:
             "DynamicQuantizeMatMul", x, codes, scales, scope.constant(TABLE_ZERO_POINT, np.uint8), domain=CONTRIB
         )
 
-    def _logits_of(self, scope: Scope, x: str, tokens: str) -> str:
+    def _logits_of(self, scope: GraphBuilder, x: str, tokens: str) -> str:
         """Logits (R, C) of some tokens of each row, from the table as it is stored."""
         table = self._columns(scope, 0, self.decoder_dim)
         rows = self._codes_or_values(scope, table, tokens)  # (R, C, d)
@@ -112,12 +112,12 @@ class SharedTable:
             return logits
         return scope.op("Mul", logits, scope.op("Gather", table[1], tokens))
 
-    def _rough_logits(self, scope: Scope, x: str) -> str:
+    def _rough_logits(self, scope: GraphBuilder, x: str) -> str:
         """All logits (R, V) from the table in four bits."""
         shape = self.decoder_dim, self.vocab_size
         return multiply_rows(scope, x, *self._four_bits(scope.root), "", shape, bits=4)
 
-    def _four_bits(self, root: Scope) -> tuple[str, str]:
+    def _four_bits(self, root: GraphBuilder) -> tuple[str, str]:
         """Codes and scales for MatMulNBits, of constants alone: computed when the model is loaded."""
         table, dim = self._columns(root, 0, self.decoder_dim), self.decoder_dim
         if self.number_format == "fp32":
@@ -139,7 +139,7 @@ class SharedTable:
         shape = root.constant([self.vocab_size, blocks, size // 2])
         return root.op("Reshape", packed, shape), repeat_scales(root, scales, blocks)
 
-    def _round_rows(self, root: Scope, values: str) -> tuple[str, str]:
+    def _round_rows(self, root: GraphBuilder, values: str) -> tuple[str, str]:
         """The float table (V, d) in codes 1..15 around 8, and a scale a row."""
         axis = root.constant([1])
         high = root.op("ReduceMax", values, axis, keepdims=0)
@@ -150,20 +150,20 @@ class SharedTable:
         return root.op("QuantizeLinear", values, scales, centre, axis=0), scales
 
     @staticmethod
-    def _every_other(root: Scope, codes: str, first: int, last: int) -> str:
+    def _every_other(root: GraphBuilder, codes: str, first: int, last: int) -> str:
         bounds = (root.constant([value]) for value in (first, last, 1, 2))
         return root.op("Slice", codes, *bounds)
 
     # -- the table itself --------------------------------------------------------------------------------------------
 
-    def _embed(self, scope: Scope, ids: str, first: int, last: int, width: int) -> str:
+    def _embed(self, scope: GraphBuilder, ids: str, first: int, last: int, width: int) -> str:
         columns, root = self._columns(scope, first, last), scope.constant(np.sqrt(width), np.float32)
         rows = scope.op("Mul", self._codes_or_values(scope, columns, ids), root)
         if self.number_format == "fp32":
             return rows
         return scope.op("Mul", rows, scope.op("Gather", columns[1], scope.op("Unsqueeze", ids, scope.constant([-1]))))
 
-    def _codes_or_values(self, scope: Scope, columns: list[str], ids: str) -> str:
+    def _codes_or_values(self, scope: GraphBuilder, columns: list[str], ids: str) -> str:
         """Rows (..., columns) of some ids, in float: in int8 around zero, but not scaled."""
         rows = scope.op("Gather", columns[0], ids)
         if self.number_format == "fp32":
@@ -171,7 +171,7 @@ class SharedTable:
         one, centre = scope.constant(1.0, np.float32), scope.constant(TABLE_ZERO_POINT, np.uint8)
         return scope.op("DequantizeLinear", rows, one, centre)
 
-    def _columns(self, scope: Scope, first: int, last: int) -> list[str]:
+    def _columns(self, scope: GraphBuilder, first: int, last: int) -> list[str]:
         name, shape = f"embed.{first}-{last}", (self.vocab_size, last - first)
         table_shape = (self.vocab_size, max(self.encoder_dim, self.decoder_dim))
         if self.number_format == "fp32":

@@ -43,14 +43,14 @@ Lookup = Callable[[str, tuple[int, ...]], Array]
 Compute = Callable[[Lookup], tuple[npt.NDArray[np.generic], ...]]
 
 
-class WeightSource(Protocol):
+class InitializerSource(Protocol):
     """Makes initialisers."""
 
     def tensors(self, specs: Sequence[TensorSpec], compute: Compute) -> list[TensorProto]:
         """Make the initialisers `specs`, whose values `compute` derives from the state dict."""
 
 
-class TrainedWeights:
+class InlineInitializers:
     """Inline initialisers from a collapsed subnet's state dict (name -> float array, shapes as PyTorch has them)."""
 
     def __init__(self, arrays: Mapping[str, Array]) -> None:
@@ -86,7 +86,7 @@ class TrainedWeights:
         return array
 
 
-class SkeletonWeights:
+class ExternalInitializers:
     """External initialisers at distinct aligned offsets of one file, which need not exist here.
 
     Latency does not depend on the values, so that a candidate travels without them.
@@ -114,7 +114,7 @@ class SkeletonWeights:
         return tensor
 
 
-class NoWeights:
+class NoInitializers:
     """Tensors without data: what is left is the size of everything else."""
 
     def tensors(self, specs: Sequence[TensorSpec], compute: Compute) -> list[TensorProto]:

@@ -20,7 +20,7 @@ from ..quantize import (
     quantize_blocks,
     quantize_columns,
 )
-from .builder import CONTRIB, Scope
+from .builder import CONTRIB, GraphBuilder
 from .initializers import Array, Lookup, TensorSpec
 
 _INT8_ACTIVATIONS = 4
@@ -51,7 +51,7 @@ class LinearLayer:
     def name(self) -> str:
         return f"{self.owner}.{''.join(self.names)}"
 
-    def bias(self, scope: Scope) -> str:
+    def bias(self, scope: GraphBuilder) -> str:
         """The bias vector (num_outputs * len(names),), for an operator that adds it by itself."""
         spec = TensorSpec(f"{self.name}.bias", (self.num_outputs * len(self.names),))
         return scope.parameters(
@@ -61,22 +61,22 @@ class LinearLayer:
             ),
         )[0]
 
-    def product(self, scope: Scope, x: str) -> str:
+    def product(self, scope: GraphBuilder, x: str) -> str:
         """Multiply (..., num_inputs) by the weights; no bias."""
         return self._product(scope, x, "")
 
-    def apply(self, scope: Scope, x: str) -> str:
+    def apply(self, scope: GraphBuilder, x: str) -> str:
         """Multiply (..., num_inputs) by the weights and add the bias."""
         if self.number_format == "fp32":
             return scope.op("Add", self.product(scope, x), self.bias(scope))
         return self._product(scope, x, self.bias(scope))
 
-    def _product(self, scope: Scope, x: str, bias: str) -> str:
+    def _product(self, scope: GraphBuilder, x: str, bias: str) -> str:
         if self.number_format == "fp32":
             return scope.op("MatMul", x, self._weights(scope))
         if self.number_format == "int8":
             return scope.op("DynamicQuantizeMatMul", x, *self._columns(scope), bias, domain=CONTRIB)
-        bits, tensors = (8, self._rows(scope)) if self.number_format == "rows8" else (4, self._halves(scope))
+        bits, tensors = (8, self._rows(scope)) if self.number_format == "matmulnbits8" else (4, self._halves(scope))
         return multiply_rows(scope, x, *tensors, bias, self._shape, bits)
 
     @property
@@ -87,10 +87,10 @@ class LinearLayer:
         shape = (self.num_outputs, self.num_inputs)
         return np.concatenate([get(f"{self.owner}.{name}.weight", shape) for name in self.names]).T
 
-    def _weights(self, scope: Scope) -> str:
+    def _weights(self, scope: GraphBuilder) -> str:
         return scope.parameters([TensorSpec(f"{self.name}.weight", self._shape)], lambda get: (self._matrix(get),))[0]
 
-    def _columns(self, scope: Scope) -> tuple[str, str, str]:
+    def _columns(self, scope: GraphBuilder) -> tuple[str, str, str]:
         codes, scales = scope.parameters(
             [
                 TensorSpec(f"{self.name}.codes", self._shape, np.int8),
@@ -100,7 +100,7 @@ class LinearLayer:
         )
         return codes, scales, scope.constant(0, np.int8)
 
-    def _rows(self, scope: Scope) -> tuple[str, str]:
+    def _rows(self, scope: GraphBuilder) -> tuple[str, str]:
         """Codes (N, blocks, block size) and a scale an output; the file holds no more than in int8."""
         num_inputs, num_outputs = self._shape
 
@@ -113,7 +113,7 @@ class LinearLayer:
         codes, scales = scope.parameters(specs, quantize)
         return codes, repeat_scales(scope, scales, shape[1])
 
-    def _halves(self, scope: Scope) -> tuple[str, str]:
+    def _halves(self, scope: GraphBuilder) -> tuple[str, str]:
         num_inputs, num_outputs = self._shape
         shape = (num_outputs, num_blocks(num_inputs), block_size(num_inputs) // 2)
         specs = [TensorSpec(f"{self.name}.codes", shape, np.uint8), TensorSpec(f"{self.name}.scales", shape[:2])]
@@ -121,13 +121,15 @@ class LinearLayer:
         return codes, scales
 
 
-def repeat_scales(scope: Scope, scales: str, blocks: int) -> str:
+def repeat_scales(scope: GraphBuilder, scales: str, blocks: int) -> str:
     """Scales (N,) for each of the blocks of an output, (N, blocks); computed once, when the model is loaded."""
     column = scope.root.op("Unsqueeze", scales, scope.constant([1]))
     return scope.root.op("Tile", column, scope.constant([1, blocks]))
 
 
-def multiply_rows(scope: Scope, x: str, codes: str, scales: str, bias: str, shape: tuple[int, int], bits: int) -> str:
+def multiply_rows(
+    scope: GraphBuilder, x: str, codes: str, scales: str, bias: str, shape: tuple[int, int], bits: int
+) -> str:
     """Multiply (..., K) by codes in blocks; `shape` is (K, N), `bias` may be empty."""
     settings = {"K": shape[0], "N": shape[1], "bits": bits, "block_size": block_size(shape[0])}
     inputs = (x, codes, scales, "", "", bias) if bias else (x, codes, scales)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...errors import ExportError
 from ...spaces.translation import ArchConfig, SearchSpace
-from ..onnx.initializers import Array, TrainedWeights
+from ..onnx.initializers import Array, InlineInitializers
 from .options import LIBRARY_NAME, PRECISIONS, WEIGHTS_NAME, Processor, Tuning
 from .packing import pack_weights
 
@@ -70,7 +70,7 @@ def build_tvm(
             f"a TVM bundle can be {' or '.join(PRECISIONS)}, not {precision}; use --runtime onnxruntime for that"
         )
     target, linker = make_target(processor.machine, processor.cpu), find_linker(processor.machine)
-    lookup = TrainedWeights(weights).lookup
+    lookup = InlineInitializers(weights).lookup
     positions = -(-max_positions // TILE_ROWS) * TILE_ROWS  # the encoder's last tile is full, and checks no index
     packed = pack_weights(lookup, arch, space, vocab_size, positions, precision == "int8")
     if tuning is None:

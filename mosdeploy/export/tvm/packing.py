@@ -1,4 +1,4 @@
-"""Trained weights as the kernels read them.
+"""TrainedRun weights as the kernels read them.
 
 In: a subnet's state dict. Out: arrays by name, in the order in which the library takes them. This file knows no TVM.
 """

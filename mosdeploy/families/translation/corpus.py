@@ -24,7 +24,7 @@ from .published import is_published, read_published
 Pair = tuple[str, str]
 
 MAX_CHARS_PER_PIECE = 16
-"""SentencePiece's longest piece: a text of more than this times `max_pieces` characters cannot fit."""
+"""SentencePiece's longest piece: a text of more than this times `max_tokens` characters cannot fit."""
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffd]")
 _PACKAGE_PREFIX = "package:"
@@ -38,7 +38,7 @@ class Corpus:
     ----------
     dropped
         Reason to count: `empty` (nothing on one side), `control` (control or replacement characters), `identical`
-        (source equals target), `too_long` (cannot fit in `max_pieces`), `length_ratio` (in characters), `duplicate`
+        (source equals target), `too_long` (cannot fit in `max_tokens`), `length_ratio` (in characters), `duplicate`
         (same pair seen before), `held_out` (source is in another split's file), `plural` (gettext plural entries).
     sha256
         Digest of the three splits: the same pairs in the same order give the same digits.
@@ -116,7 +116,7 @@ def _reason_to_drop(source: str, target: str, config: CorpusConfig) -> str | Non
         return "control"
     if source == target:
         return "identical"
-    if longer > config.max_pieces * MAX_CHARS_PER_PIECE:
+    if longer > config.max_tokens * MAX_CHARS_PER_PIECE:
         return "too_long"
     if longer > config.max_length_ratio * shorter:
         return "length_ratio"

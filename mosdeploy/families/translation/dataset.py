@@ -82,7 +82,7 @@ class TokenizedPairs:
     Attributes
     ----------
     num_too_long
-        Pairs left out because a side has more than `max_pieces` pieces.
+        Pairs left out because a side has more than `max_tokens` pieces.
     """
 
     sources: Ragged
@@ -126,8 +126,8 @@ class TokenizedPairs:
         return np.maximum(self.sources.lengths, self.targets.lengths) + 1
 
 
-def tokenize(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]], max_pieces: int) -> TokenizedPairs:
-    """Turn pairs into piece ids and leave out, counted, those with more than `max_pieces` pieces on a side.
+def tokenize(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]], max_tokens: int) -> TokenizedPairs:
+    """Turn pairs into piece ids and leave out, counted, those with more than `max_tokens` pieces on a side.
 
     Raises
     ------
@@ -141,13 +141,13 @@ def tokenize(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]], max_pieces:
         source_rows = tokenizer.encode_many([source for source, _ in chunk])
         target_rows = tokenizer.encode_many([target for _, target in chunk])
         both = zip(source_rows, target_rows, strict=True)
-        kept = [(source, target) for source, target in both if max(len(source), len(target)) <= max_pieces]
+        kept = [(source, target) for source, target in both if max(len(source), len(target)) <= max_tokens]
         sources.append(Ragged.of(source for source, _ in kept))
         targets.append(Ragged.of(target for _, target in kept))
     packed = Ragged.concatenate(sources)
     if not len(packed):
         raise ConfigError(
-            f"none of {len(pairs)} pairs has at most corpus.max_pieces = {max_pieces} pieces a side; raise max_pieces"
+            f"none of {len(pairs)} pairs has at most corpus.max_tokens = {max_tokens} pieces a side; raise max_tokens"
         )
     return TokenizedPairs(packed, Ragged.concatenate(targets), len(pairs) - len(packed))
 
@@ -257,7 +257,7 @@ def _cuts(sorted_widths: npt.NDArray[np.int64], tokens_per_batch: int) -> npt.ND
     if sorted_widths[-1] > tokens_per_batch:
         raise ConfigError(
             f"training.tokens_per_batch = {tokens_per_batch} cannot hold the longest sentence "
-            f"({sorted_widths[-1]} tokens, end included); raise it, or lower corpus.max_pieces"
+            f"({sorted_widths[-1]} tokens, end included); raise it, or lower corpus.max_tokens"
         )
     cuts = [0]
     for i, width in enumerate(sorted_widths.tolist()):

@@ -12,14 +12,14 @@ import numpy as np
 
 from ...errors import ConfigError
 from ...latency.fitting import MIN_SAMPLES
-from ...latency.outliers import find_blocks, rows_outside
+from ...latency.outliers import find_outlier_blocks, rows_outside
 from ...latency.predictor import LatencyPredictor
-from ...spaces.latency_features import FloatArray, physical_columns, sums_from_aggregates
+from ...spaces.latency_features import FloatArray, latency_features, sums_from_aggregates
 from ...spaces.spec import Workload
 from ...spaces.translation import AGGREGATE_NAMES, SearchSpace
 from ...storage import sha256_file
 
-FEATURE_COLUMNS = (
+HAT_FEATURES = (
     "encoder_embed_dim",
     "encoder_layer_num",
     "encoder_ffn_embed_dim_avg",
@@ -68,7 +68,7 @@ def read_hat(path: Path) -> HatData:
         If the file cannot be read, is not text, lacks a column or holds no rows, or (naming line and column) if a value
         is not a positive number.
     """
-    wanted = FEATURE_COLUMNS + TIME_COLUMNS
+    wanted = HAT_FEATURES + TIME_COLUMNS
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
@@ -120,8 +120,8 @@ def fit_hat(
     if len(data.rows) < MIN_SAMPLES:
         raise ConfigError(f"{data.name} holds {len(data.rows)} rows; a fit needs at least {MIN_SAMPLES}")
     _check_range(data, space)
-    columns = physical_columns(sums_from_aggregates(data.rows), space.qkv_dim, workload, vocab_size)
-    blocks = find_blocks(columns, data.latency_ms)
+    columns = latency_features(sums_from_aggregates(data.rows), space.qkv_dim, workload, vocab_size)
+    blocks = find_outlier_blocks(columns, data.latency_ms)
     kept = rows_outside(blocks, len(data.rows))
     return LatencyPredictor.fit(
         space,

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from ...config.sections import SupernetConfig
 from ...spaces.translation import ArchConfig, SearchSpace
 from ...supernet.attention import KeyValues
-from ...supernet.layers import Decoder, Encoder, Side, positions
+from ...supernet.layers import Decoder, Encoder, StackConfig, positions
 
 if TYPE_CHECKING:
     from ...supernet.supernet import Supernet
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Memory(NamedTuple):
     """What the encoder leaves for the decoder.
 
-    `outputs`: of the last encoder layers, as many as the widest cross span reads, deepest last, each (B, S, e).
+    `outputs`: of the last encoder layers, as many as the widest cross_kv span reads, deepest last, each (B, S, e).
     `mask`: bool (B, 1, 1, S), true at real tokens; None when nothing is padded.
     """
 
@@ -37,16 +37,16 @@ class DecoderState(NamedTuple):
     """A decoding under way: how many tokens went in, and each layer's keys and values."""
 
     position: int
-    own: tuple[KeyValues, ...]
-    cross: tuple[KeyValues, ...]
+    self_kv: tuple[KeyValues, ...]
+    cross_kv: tuple[KeyValues, ...]
     mask: Tensor | None
 
     def reorder(self, index: Tensor) -> "DecoderState":
         """Pick hypotheses: row i of the new state continues row index[i]; a longer index widens the beam."""
         return DecoderState(
             self.position,
-            tuple(layer.reorder(index) for layer in self.own),
-            tuple(layer.reorder(index) for layer in self.cross),
+            tuple(layer.reorder(index) for layer in self.self_kv),
+            tuple(layer.reorder(index) for layer in self.cross_kv),
             None if self.mask is None else self.mask.index_select(0, index),
         )
 
@@ -89,38 +89,38 @@ class Subnet(nn.Module):
         self.source_dropout = config.dropout * e / max(space.encoder_embed_dim)
         self.target_dropout = config.dropout * d / max(space.decoder_embed_dim)
         pre, attention_dropout = space.norm == "pre", config.attention_dropout
-        source = Side(e, space.qkv_dim, pre, self.source_dropout, attention_dropout)
-        target = Side(d, space.qkv_dim, pre, self.target_dropout, attention_dropout)
+        source = StackConfig(e, space.qkv_dim, pre, self.source_dropout, attention_dropout)
+        target = StackConfig(d, space.qkv_dim, pre, self.target_dropout, attention_dropout)
         self.embed = nn.Embedding(vocab_size, max(e, d))
         self.encoder = Encoder(source, arch.encoder_layers)
         self.decoder = Decoder(target, e, arch.decoder_layers)
         if not self.embed.weight.is_meta:
             self._initialise()
 
-    def forward(self, src: Tensor, prev: Tensor, recompute: bool = False) -> Tensor:
+    def forward(self, src: Tensor, prev: Tensor, activation_checkpointing: bool = False) -> Tensor:
         """Logits (B, T, V) of each next token, from source ids (B, S) and earlier target ids (B, T), int64."""
-        memory = self.encode(src, recompute)
-        cross = self.decoder.project(memory.outputs)
-        x, _ = self.decoder(self._embed_target(prev, 0), cross, memory.mask, (), recompute)
+        memory = self.encode(src, activation_checkpointing)
+        cross_kv = self.decoder.project(memory.outputs)
+        x, _ = self.decoder(self._embed_target(prev, 0), cross_kv, memory.mask, (), activation_checkpointing)
         return self._logits(x)
 
-    def encode(self, src: Tensor, recompute: bool = False) -> Memory:
+    def encode(self, src: Tensor, activation_checkpointing: bool = False) -> Memory:
         """Run the encoder on source ids (B, S), padded with `pad_id`."""
         real = src != self.pad_id
         mask = None if bool(real.all()) else real[:, None, None, :]  # (B, 1, 1, S)
         x = self._embed(src, self.arch.encoder_embed_dim, 0)
         x = F.dropout(x, self.source_dropout, self.training)  # (B, S, e)
-        return Memory(self.encoder(x, mask, self.span, recompute), mask)
+        return Memory(self.encoder(x, mask, self.span, activation_checkpointing), mask)
 
     def start(self, memory: Memory) -> DecoderState:
-        """Compute what stays the same in every step: the keys and values of the cross-attentions."""
+        """DeviceContext what stays the same in every step: the keys and values of the cross_kv-attentions."""
         return DecoderState(0, (), self.decoder.project(memory.outputs), memory.mask)
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """Read one more target token (B, 1); give the logits (B, V) of the next and the state behind it."""
         x = self._embed_target(tokens, state.position)  # (B, 1, d)
-        x, own = self.decoder(x, state.cross, state.mask, state.own)
-        return self._logits(x[:, 0]), state._replace(position=state.position + 1, own=own)
+        x, self_kv = self.decoder(x, state.cross_kv, state.mask, state.self_kv)
+        return self._logits(x[:, 0]), state._replace(position=state.position + 1, self_kv=self_kv)
 
     def _embed_target(self, ids: Tensor, start: int) -> Tensor:
         x = self._embed(ids, self.arch.decoder_embed_dim, start)

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
-from ...export.onnx.blocks import Blueprint, encode, prepare_decoder
-from ...export.onnx.builder import CONTRIB, Scope
+from ...export.onnx.blocks import GraphSpec, encode, prepare_decoder
+from ...export.onnx.builder import CONTRIB, GraphBuilder
 from ...export.onnx.decoding import MAX_STEPS, MIN_STEPS, PAD_ID, decode
-from ...export.onnx.initializers import Array, TrainedWeights, WeightSource
+from ...export.onnx.initializers import Array, InitializerSource, InlineInitializers
 from ...export.quantize import SCHEMES
 from ...spaces.spec import Precision
 from ...spaces.translation import ArchConfig, SearchSpace
@@ -33,7 +33,7 @@ def build_graph(
     arch: ArchConfig,
     space: SearchSpace,
     vocab_size: int,
-    weights: Mapping[str, Array] | WeightSource,
+    weights: Mapping[str, Array] | InitializerSource,
     *,
     beam: int,
     length_penalty: float,
@@ -45,7 +45,7 @@ def build_graph(
     Parameters
     ----------
     weights
-        `Subnet.state_dict()` as float arrays, or `SkeletonWeights` for a graph without them.
+        `Subnet.state_dict()` as float arrays, or `ExternalInitializers` for a graph without them.
     beam
         Hypotheses a sentence; 1 is greedy.
     max_positions
@@ -59,8 +59,8 @@ def build_graph(
         If a weight is missing, of another shape, or not finite.
     """
     space.check(arch)
-    scope = Scope(TrainedWeights(weights) if isinstance(weights, Mapping) else weights)
-    plan = Blueprint(arch, space, SCHEMES[precision], vocab_size, beam, max_positions)
+    scope = GraphBuilder(InlineInitializers(weights) if isinstance(weights, Mapping) else weights)
+    plan = GraphSpec(arch, space, SCHEMES[precision], vocab_size, beam, max_positions)
     is_real = scope.op("Not", scope.op("Equal", SOURCE_IDS, scope.constant(PAD_ID)))
     mask = scope.op("Cast", is_real, to=TensorProto.INT32)
     positions = plan.positions(scope)

@@ -34,8 +34,8 @@ PROTOCOL = {
     "min_repeats": 10,
     "max_repeats": 40,
     "precision_percent": 2.0,
-    "min_effort_s": 0.0,
-    "effort_s": 1e3,
+    "min_time_s": 0.0,
+    "max_time_s": 1e3,
 }
 
 
@@ -60,9 +60,9 @@ def test_warm_up_lasts_until_two_runs_agree():
 def test_repeats_end_when_the_median_is_known_and_are_bounded():
     assert repeated([4.0, 4.04])[1] == 10
     assert repeated([4.0, 5.0]) == (stopwatch.MAX_WARMUP, 40)  # never steady, never known
-    assert repeated([4.0, 5.0], effort_s=0.0) == (2, 10)  # no time left: the least that counts
-    assert repeated([4.0], min_effort_s=1e3) == (2, 40)  # known at once, but not for long enough
-    assert repeated([4.0], min_effort_s=1e3, effort_s=0.0) == (2, 10)
+    assert repeated([4.0, 5.0], max_time_s=0.0) == (2, 10)  # no time left: the least that counts
+    assert repeated([4.0], min_time_s=1e3) == (2, 40)  # known at once, but not for long enough
+    assert repeated([4.0], min_time_s=1e3, max_time_s=0.0) == (2, 10)
     assert 10 < repeated([4.0] * 6 + [4.0, 4.3, 4.2, 4.0, 4.1, 4.0, 4.0, 4.0])[1] < 40
 
 
@@ -72,16 +72,16 @@ def test_pinning_keeps_a_process_on_the_last_processors_and_a_refusal_is_no_faul
     monkeypatch.setattr(stopwatch.os, "sched_setaffinity", lambda pid, cpus: held.append(cpus))
     frequencies = {"cpu0": "1800000", "cpu1": "2400000", "cpu2": "2400000", "cpu3": "1800000"}
     monkeypatch.setattr(stopwatch, "read_text", lambda path: frequencies[path.split("/")[5]])
-    stopwatch.pin(1)
-    stopwatch.pin(3)
-    stopwatch.pin(9)
+    stopwatch.cpu_affinity(1)
+    stopwatch.cpu_affinity(3)
+    stopwatch.cpu_affinity(9)
     assert held == [[2], [3, 1, 2], [0, 3, 1, 2]]
 
     def refuse(pid, cpus):
         raise PermissionError
 
     monkeypatch.setattr(stopwatch.os, "sched_setaffinity", refuse)
-    stopwatch.pin(1)
+    stopwatch.cpu_affinity(1)
 
 
 def test_a_provider_that_onnxruntime_lacks_is_told(monkeypatch):

@@ -3,7 +3,7 @@ import pytest
 from networks import MAX_POSITIONS, VOCAB_SIZE, lively_subnet
 
 from mosdeploy.errors import ExportError
-from mosdeploy.export.onnx.initializers import TrainedWeights
+from mosdeploy.export.onnx.initializers import InlineInitializers
 from mosdeploy.export.tvm.packing import PANEL, Packed, pack_panels, pack_weights
 from mosdeploy.families.translation.onnx_graph import state_arrays
 from mosdeploy.spaces.translation import SearchSpace
@@ -11,7 +11,7 @@ from mosdeploy.spaces.translation import SearchSpace
 
 def pack(space: SearchSpace, quantized: bool) -> tuple[dict[str, np.ndarray], Packed]:
     arrays = state_arrays(lively_subnet(space.largest, space, 0).state_dict())
-    lookup = TrainedWeights(arrays).lookup
+    lookup = InlineInitializers(arrays).lookup
     return arrays, pack_weights(lookup, space.largest, space, VOCAB_SIZE, MAX_POSITIONS, quantized)
 
 
@@ -61,4 +61,4 @@ def test_a_weight_that_is_not_finite_is_named(space: SearchSpace) -> None:
     arrays = state_arrays(lively_subnet(space.largest, space, 0).state_dict())
     arrays["encoder.layers.0.fc1.bias"][2] = np.nan
     with pytest.raises(ExportError, match=r"encoder\.layers\.0\.fc1\.bias"):
-        pack_weights(TrainedWeights(arrays).lookup, space.largest, space, VOCAB_SIZE, MAX_POSITIONS, False)
+        pack_weights(InlineInitializers(arrays).lookup, space.largest, space, VOCAB_SIZE, MAX_POSITIONS, False)

@@ -70,7 +70,7 @@ def test_each_reason_is_counted_once(tmp_path: Path) -> None:
         ("the  0th house", "das Haus Nummer\u00a00"),
     ]
     write_text(tmp_path / "train", pairs(100) + bad)
-    corpus = load_corpus(config(max_pieces=10), tmp_path)
+    corpus = load_corpus(config(max_tokens=10), tmp_path)
     counts = {"empty": 2, "control": 1, "identical": 1, "length_ratio": 1, "too_long": 1, "duplicate": 1}
     assert corpus.dropped == counts
     assert len(corpus.train) + len(corpus.valid) + len(corpus.test) == 100

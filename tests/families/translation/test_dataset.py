@@ -86,12 +86,12 @@ def test_tokenize_counts_what_is_too_long(tmp_path: Path) -> None:
     train_tokenizer(text, 26, tmp_path / "t.model")
     tokenizer = Tokenizer(tmp_path / "t.model")
     text = [*text, ("open " * 50, "house")]
-    short = tokenize(tokenizer, text, max_pieces=20)
+    short = tokenize(tokenizer, text, max_tokens=20)
     assert (len(short), short.num_too_long) == (len(text) - 1, 1)
     assert short.sources[3].tolist() == tokenizer.encode(text[3][0])
     assert short.targets[3].tolist() == tokenizer.encode(text[3][1])
-    with pytest.raises(ConfigError, match=r"none of 1 pairs has at most corpus.max_pieces = 20"):
-        tokenize(tokenizer, text[-1:], max_pieces=20)
+    with pytest.raises(ConfigError, match=r"none of 1 pairs has at most corpus.max_tokens = 20"):
+        tokenize(tokenizer, text[-1:], max_tokens=20)
 
 
 def test_a_batch_too_small_for_a_sentence_is_refused() -> None:
