@@ -14,7 +14,7 @@ from ctranslate2.specs.common_spec import LayerNormSpec, LinearSpec
 
 from mosdeploy.families.translation.network import Subnet
 from mosdeploy.families.translation.onnx_graph import state_arrays
-from mosdeploy.spaces.translation import ArchConfig
+from mosdeploy.spaces.translation import TranslationArch
 from mosdeploy.supernet.layers import positions
 
 SPECIAL = ["<pad>", "<unk>", "<s>", "</s>"]
@@ -36,7 +36,7 @@ class _Weights:
         layer.gamma, layer.beta = self.arrays[f"{name}.weight"], self.arrays[f"{name}.bias"]
 
 
-def num_heads(arch: ArchConfig) -> int:
+def num_heads(arch: TranslationArch) -> int:
     """The one number of heads.
 
     Raises

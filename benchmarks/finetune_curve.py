@@ -25,7 +25,7 @@ from mosdeploy.families.translation.network import extract
 from mosdeploy.pipeline.finetune import alone
 from mosdeploy.record import Record, parse
 from mosdeploy.report.charts import Axes, Mark, Series, front_chart
-from mosdeploy.spaces.translation import ArchConfig
+from mosdeploy.spaces.translation import TranslationArch
 from mosdeploy.storage import append_line, atomic_write, fingerprint, locked, read_lines, write_record
 from mosdeploy.supernet.checkpoint import load_supernet
 from mosdeploy.training.trainer import train
@@ -61,7 +61,7 @@ class Outcome(Record):
 
     command: str
     versions: dict[str, str]
-    archs: tuple[ArchConfig, ...]
+    archs: tuple[TranslationArch, ...]
     seed: int
     scratch_steps: int
     scratch_loss: float

@@ -31,7 +31,7 @@ from mosdeploy.families.translation.onnx_graph import build_graph, state_arrays,
 from mosdeploy.pipeline.train import TrainedRun, trained
 from mosdeploy.record import Record
 from mosdeploy.spaces.spec import Precision
-from mosdeploy.spaces.translation import ArchConfig
+from mosdeploy.spaces.translation import TranslationArch
 from mosdeploy.storage import write_record
 
 HERE = Path(__file__).parent
@@ -56,7 +56,7 @@ class Outcome(Record):
     command: str
     versions: dict[str, str]
     supernet_sha256: str
-    arch: ArchConfig
+    arch: TranslationArch
     num_parameters: int
     num_pairs: int
     rows: tuple[Row, ...]
@@ -99,7 +99,7 @@ def main() -> None:
     print(table(outcome))
 
 
-def expressible(largest: ArchConfig) -> ArchConfig:
+def expressible(largest: TranslationArch) -> TranslationArch:
     """The same with cross spans of 1."""
     layers = tuple(layer.model_copy(update={"cross_span": 1}) for layer in largest.decoder_layers)
     return largest.model_copy(update={"decoder_layers": layers})

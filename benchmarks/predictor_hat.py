@@ -31,8 +31,8 @@ from mosdeploy.latency.outliers import find_outlier_blocks, rows_outside
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.latency.transfer import fit_map
 from mosdeploy.spaces.latency_features import FloatArray, latency_features, sums_from_aggregates
-from mosdeploy.spaces.spec import Workload
-from mosdeploy.spaces.translation import SearchSpace
+from mosdeploy.spaces.translation import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationSpace
 from mosdeploy.storage import atomic_write
 
 RESULT_PATH = Path(__file__).with_suffix(".json")
@@ -43,9 +43,9 @@ TRANSFER_BUDGETS = (5, 10, 20)
 POOL_SIZE = 400
 SEED = 0
 NUM_PREDICTIONS = 1_000_000
-WORKLOAD = Workload(name="wmt14-ende", source_len=30, decode_steps=30, beam=5)
+WORKLOAD = TranslationWorkload(name="wmt14-ende", source_len=30, decode_steps=30, beam=5)
 VOCAB_SIZE = 32_768
-SPACE = SearchSpace(  # what the published data were sampled from
+SPACE = TranslationSpace(  # what the published data were sampled from
     encoder_embed_dim=(512, 640),
     decoder_embed_dim=(512, 640),
     encoder_layers=(6,),

@@ -42,8 +42,8 @@ from mosdeploy.pipeline.collect import reference_arch
 from mosdeploy.record import load_toml
 from mosdeploy.records import LatencyContext, LatencyRecord, Measurement
 from mosdeploy.spaces.costs import num_parameters
-from mosdeploy.spaces.spec import Workload
-from mosdeploy.spaces.translation import ArchConfig, SearchSpace
+from mosdeploy.spaces.translation import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
 from mosdeploy.storage import fingerprint
 
 ROOT = Path(__file__).parents[1]
@@ -72,7 +72,7 @@ def measure_designed(
     connect: Callable[[], Session],
     profile: DeviceProfile,
     config: RunConfig,
-    archs: dict[str, ArchConfig],
+    archs: dict[str, TranslationArch],
 ) -> tuple[dict[str, Measurement], dict[str, Any]]:
     """Measure as `mosdeploy profile` does; the measurements, and what they cost."""
     space, workload, vocab_size = config.space, config.workload, config.corpus.vocab_size
@@ -119,7 +119,7 @@ def measure_ordinary(
     connect: Callable[[], Session],
     profile: DeviceProfile,
     config: RunConfig,
-    archs: dict[str, ArchConfig],
+    archs: dict[str, TranslationArch],
     ours: dict[str, Measurement],
     folder: Path,
 ) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def measure_ordinary(
     }
 
 
-def whole_model(arch: ArchConfig, space: SearchSpace, vocab_size: int, workload: Workload) -> bytes:
+def whole_model(arch: TranslationArch, space: TranslationSpace, vocab_size: int, workload: TranslationWorkload) -> bytes:
     return build_graph(
         arch,
         space,
@@ -166,8 +166,8 @@ def whole_model(arch: ArchConfig, space: SearchSpace, vocab_size: int, workload:
 def predictor_errors(
     config: RunConfig,
     profile: DeviceProfile,
-    designed: list[ArchConfig],
-    held_out: list[ArchConfig],
+    designed: list[TranslationArch],
+    held_out: list[TranslationArch],
     found: dict[str, Measurement],
     folder: Path,
 ) -> dict[str, Any]:
@@ -180,7 +180,7 @@ def predictor_errors(
         vocab_size=config.corpus.vocab_size,
     )
 
-    def samples(name: str, archs: list[ArchConfig]) -> tuple[LatencyDataset, Samples]:
+    def samples(name: str, archs: list[TranslationArch]) -> tuple[LatencyDataset, Samples]:
         dataset = LatencyDataset.open(folder / name / "latency.jsonl", context)
         for arch in archs:
             facts = {"runtime": f"onnxruntime {onnxruntime.__version__}", "measured_at": "", "session": name}

@@ -26,7 +26,7 @@ from mosdeploy.families.translation.decoding import bleu_chrf, translate, valida
 from mosdeploy.families.translation.network import Subnet, extract
 from mosdeploy.families.translation.tokenizer import Tokenizer, train_tokenizer
 from mosdeploy.record import Record, parse, read_toml
-from mosdeploy.spaces.translation import ArchConfig, SearchSpace
+from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
 from mosdeploy.storage import fingerprint, locked, read_record, write_record
 from mosdeploy.supernet.checkpoint import save_supernet
 from mosdeploy.supernet.supernet import Supernet
@@ -52,7 +52,7 @@ class Settings(Record):
     """supernet_quality.toml."""
 
     corpus: CorpusConfig
-    space: SearchSpace
+    space: TranslationSpace
     supernet: dict[str, Any]
     training: dict[str, Any]
     variants: dict[str, Variant]
@@ -91,7 +91,7 @@ class Bench:
         return parse(Settings, stated, "supernet_quality.toml")
 
     @cached_property
-    def archs(self) -> tuple[ArchConfig, ...]:
+    def archs(self) -> tuple[TranslationArch, ...]:
         """The fixed random architectures, the same for every seed."""
         rng = np.random.default_rng(ARCH_SEED)
         return tuple(self.settings.space.sample(rng) for _ in range(NUM_ARCHS))

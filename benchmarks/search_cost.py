@@ -34,7 +34,7 @@ from mosdeploy.record import Record
 from mosdeploy.records import Candidate, Limits, QualityCard
 from mosdeploy.search import Cost, evolve, evolve_predicted
 from mosdeploy.spaces.costs import num_parameters
-from mosdeploy.spaces.translation import ArchConfig
+from mosdeploy.spaces.translation import TranslationArch
 from mosdeploy.storage import append_line, fingerprint, read_lines, write_record
 
 HERE = Path(__file__).parent
@@ -79,14 +79,14 @@ class Meter:
 
     def __init__(self, state: TrainedRun, evaluator: ProxyEvaluator, folder: Path) -> None:
         self.state, self.evaluator, self.times_path = state, evaluator, folder / "seconds.jsonl"
-        num_pairs = state.run.config.search.eval_pairs
+        num_pairs = state.run.config.search.eval_examples
         inputs_sha256 = fingerprint(state.card.supernet_sha256, num_pairs, VALID_SEED, evaluator.rule)
         self.cache = EvaluationCache(folder / "quality.jsonl", inputs_sha256)
 
     def losses(self, race: bool) -> Losses:
         """With racing, or each read in full."""
 
-        def measure(archs: Sequence[ArchConfig], incumbents: Sequence[BlockLosses | None]) -> Iterator[BlockLosses]:
+        def measure(archs: Sequence[TranslationArch], incumbents: Sequence[BlockLosses | None]) -> Iterator[BlockLosses]:
             for arch, incumbent in zip(archs, incumbents, strict=True):
                 start = time.process_time()
                 read = self.evaluator.read(self.state.subnet(arch), incumbent if race else None)
@@ -162,10 +162,10 @@ def main() -> None:
     state = trained(pipeline.open_run(options.run))
     space, vocab_size, config = state.run.config.space, state.card.vocab_size, state.run.config.search
     if not options.as_configured:
-        config = SearchConfig(eval_pairs=config.eval_pairs, seed=config.seed)
+        config = SearchConfig(eval_examples=config.eval_examples, seed=config.seed)
     ends = [num_parameters(space, arch, vocab_size) for arch in (space.smallest, space.largest)]
     limits = Limits(max_parameters=sum(ends) // 2)
-    evaluator = ProxyEvaluator(state.valid_pairs(config.eval_pairs))
+    evaluator = ProxyEvaluator(state.valid_pairs(config.eval_examples))
     for _ in range(3):  # the first passes pay for what torch sets up
         evaluator.read(state.subnet(space.largest))
     ways = {way: search(way, state, config, limits, evaluator) for way in options.ways.split(",")}

@@ -17,7 +17,7 @@ from mosdeploy.families.translation.decoding import translate
 from mosdeploy.families.translation.network import Subnet
 from mosdeploy.families.translation.onnx_graph import build_graph, state_arrays, write_model
 from mosdeploy.spaces.spec import Precision
-from mosdeploy.spaces.translation import SearchSpace
+from mosdeploy.spaces.translation import TranslationSpace
 
 PAD_ID, BOS_ID, EOS_ID = 0, 2, 3
 LENGTH_PENALTY = 0.6
@@ -28,7 +28,7 @@ Translate = Callable[[Sequence[int]], list[int]]
 class Task:
     """What all of them do: one sentence of `source_len` ids, end included, into `steps` ids."""
 
-    space: SearchSpace
+    space: TranslationSpace
     vocab_size: int
     beam: int
     source_len: int

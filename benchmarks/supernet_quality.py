@@ -24,7 +24,7 @@ from scipy.stats import kendalltau
 
 from mosdeploy.record import Record
 from mosdeploy.records import TrainingCost
-from mosdeploy.spaces.translation import ArchConfig
+from mosdeploy.spaces.translation import TranslationArch
 from mosdeploy.storage import write_record
 from mosdeploy.training.cost import training_cost
 
@@ -85,7 +85,7 @@ class Outcome(Record):
     versions: dict[str, str]
     corpus: str
     settings: Settings
-    archs: tuple[ArchConfig, ...]
+    archs: tuple[TranslationArch, ...]
     scratch_seeds: tuple[int, ...]
     scratch_losses: tuple[float, ...]
     scratch_bleus: tuple[float, ...]

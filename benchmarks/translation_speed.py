@@ -34,7 +34,7 @@ from speed_contenders import EOS_ID, Onnx, RuntimeCandidate, Task, Translate, ca
 from mosdeploy.export.quantize import SCHEMES, matrix_bytes, table_bytes
 from mosdeploy.families.translation.network import Subnet
 from mosdeploy.record import Record
-from mosdeploy.spaces.translation import SearchSpace
+from mosdeploy.spaces.translation import TranslationSpace
 from mosdeploy.storage import write_record
 
 HERE = Path(__file__).parent
@@ -132,7 +132,7 @@ def version(package: str) -> str:
 def make_task(model: str, options: argparse.Namespace) -> Task:
     """The space of the one architecture, and the task."""
     dim, ffn_dim, vocab_size, depth = (64, 128, 500, 1) if options.tiny else (512, 2048, 32_000, 6)
-    space = SearchSpace(
+    space = TranslationSpace(
         encoder_embed_dim=(dim,),
         decoder_embed_dim=(dim,),
         encoder_layers=(depth,),

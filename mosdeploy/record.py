@@ -11,7 +11,7 @@ import textwrap
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -22,6 +22,8 @@ class Record(BaseModel):
     """A frozen, strict pydantic model: hashable, no unknown key, no silent conversion, no NaN or infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    renamed: ClassVar[dict[str, str]] = {}
+    """Keys of 0.1.0 that have another name now, for the message."""
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Copy with changes, as pydantic does, but without what `cached_property` computed from the old values."""
@@ -119,7 +121,11 @@ def _explain(model: type[BaseModel], item: Any) -> str:
     location: tuple[int | str, ...] = item["loc"]
     key = ".".join(str(part) for part in location) or "(top level)"
     if item["type"] == "extra_forbidden":
-        known = _known_keys(model, location[:-1])
+        owner = _owner(model, location[:-1])
+        known = list(owner.model_fields) if owner else []
+        new_name = getattr(owner, "renamed", {}).get(location[-1])
+        if new_name is not None:
+            return f"unknown key '{key}'; since 0.1.0 it is called '{new_name}'"
         near = difflib.get_close_matches(str(location[-1]), known, n=1)
         hint = f"did you mean '{near[0]}'?" if near else "known keys: " + ", ".join(sorted(known))
         return f"unknown key '{key}'; {hint}"
@@ -129,13 +135,14 @@ def _explain(model: type[BaseModel], item: Any) -> str:
     return f"'{key}': {message}, got {textwrap.shorten(repr(item['input']), 80)}"
 
 
-def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+def _owner(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """The record type that a key belongs to."""
     here: type[BaseModel] | None = model
     for part in location:
         if isinstance(part, int):  # an item of a tuple: its record type is already in hand
             continue
         here = _record_type(here.model_fields[part].annotation) if here and part in here.model_fields else None
-    return list(here.model_fields) if here else []
+    return here
 
 
 def _record_type(annotation: Any) -> type[BaseModel] | None:

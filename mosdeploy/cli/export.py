@@ -33,7 +33,7 @@ def export(
         ),
     ] = None,
     beam: Annotated[int | None, typer.Option(help="Beam size; default: the workload's.", min=1)] = None,
-    max_bleu_drop: Annotated[
+    max_score_drop: Annotated[
         float | None, typer.Option(help="Most BLEU that the bundle may lose; default: the config's.", min=0)
     ] = None,
     runtime: Annotated[
@@ -57,13 +57,13 @@ def export(
     tune_s = parse_budget_s(tune) if tune is not None else 0.0
     run, record, timed = pipeline.open_run(directory), None, ""
     if runtime == "auto":
-        options = (weights, device, max_bleu_drop, ssh_config, tune_s)
+        options = (weights, device, max_score_drop, ssh_config, tune_s)
         result, record = pipeline.export_fastest(run, arch, precision, beam, PROGRESS, *options)
         timed = "".join(f"\n{timing.runtime} on {record.device}: {_time_or_error(timing)}" for timing in record.timings)
     else:
         chosen: Runtime = "tvm" if runtime == "tvm" else "onnxruntime"
         result = pipeline.export(
-            run, arch, precision, beam, PROGRESS, weights, device, max_bleu_drop, ssh_config, chosen, tune_s
+            run, arch, precision, beam, PROGRESS, weights, device, max_score_drop, ssh_config, chosen, tune_s
         )
     parity = result.manifest.parity
     show(

@@ -1,1 +1,41 @@
-"""What the user writes: the sections of `mosdeploy.toml`, and device profiles."""
+"""What the user writes: the sections of `mosdeploy.toml`, and device profiles.
+
+The key `family` at the top of a run file picks the words by which all else is checked; without it, it is a translation.
+"""
+
+import tomllib
+from pathlib import Path
+
+from ..errors import ConfigError
+from ..recipes import read_recipe
+from ..record import parse, read_toml
+from .sections import RunConfig
+from .translation import TranslationRunConfig
+
+RUN_CONFIGS: dict[str, type[RunConfig]] = {"translation": TranslationRunConfig}
+"""The run file of each family."""
+
+__all__ = ["RUN_CONFIGS", "RunConfig", "load_recipe", "load_run_config"]
+
+
+def load_run_config(path: Path) -> RunConfig:
+    """Read a run file in the words of its family.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or unreadable, names an unknown family, or has a wrong key or value.
+    """
+    return _parse(read_toml(path), str(path))
+
+
+def load_recipe(name: str) -> RunConfig:
+    """Read a shipped run file."""
+    return _parse(tomllib.loads(read_recipe(name)), f"recipe {name}")
+
+
+def _parse(data: dict[str, object], source: str) -> RunConfig:
+    family = data.get("family", "translation")
+    if family not in RUN_CONFIGS:
+        raise ConfigError(f"{source}: unknown family '{family}'; known: {', '.join(sorted(RUN_CONFIGS))}")
+    return parse(RUN_CONFIGS[str(family)], data, source)

@@ -7,7 +7,7 @@ import difflib
 from pathlib import Path
 from typing import Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
 from ..errors import ConfigError
 from ..record import Name, Record, load_toml, parse
@@ -26,16 +26,16 @@ class MeasureProtocol(Record):
     time. `cpu_affinity` keeps the process on as many processors as the workload has threads.
     """
 
-    rounds: int = Field(1, ge=1, le=99)
+    rounds: int = Field(1, ge=1, le=99, validation_alias=AliasChoices("rounds", "visits"))
     warmup: int = Field(3, ge=1)
     min_repeats: int = Field(10, ge=10)
     max_repeats: int = Field(200, ge=10, le=10_000)
     precision_percent: float = Field(2.0, gt=0)
-    min_time_s: float = Field(0.2, ge=0)
-    max_time_s: float = Field(5.0, gt=0)
+    min_time_s: float = Field(0.2, ge=0, validation_alias=AliasChoices("min_time_s", "min_effort_s"))
+    max_time_s: float = Field(5.0, gt=0, validation_alias=AliasChoices("max_time_s", "effort_s"))
     reference_every: int = Field(10, ge=1)
     max_drift_percent: float = Field(2.0, gt=0)
-    cpu_affinity: bool = False
+    cpu_affinity: bool = Field(False, validation_alias=AliasChoices("cpu_affinity", "pin"))
     candidate_timeout_s: float = Field(120.0, gt=0)
 
     @model_validator(mode="after")

@@ -3,12 +3,13 @@
 In: TOML. Out: frozen sections, handed one by one to the rooms. This file reads no record and runs nothing.
 """
 
-from typing import Literal, Self
+from abc import abstractmethod
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ..record import Record
-from ..spaces.spec import Precision
+from ..record import Name, Record
+from ..spaces.spec import CostedSpace, ModelSpec, Precision, Workload
 from .units import Count, Duration, Fraction
 
 
@@ -39,6 +40,15 @@ class TrainingConfig(Record):
     An update trains `sandwich` of the space and `num_random_archs` random architectures. `batches`: each of them reads
     `grad_accum_steps` batches of its own, or all read the same.
     """
+
+    renamed: ClassVar[dict[str, str]] = {
+        "updates": "steps",
+        "warmup_updates": "warmup_steps",
+        "accumulate": "grad_accum_steps",
+        "batches": "batch_sharing",
+        "extremes": "sandwich",
+        "recompute": "activation_checkpointing",
+    }
 
     steps: int = Field(2000, ge=1)
     tokens_per_batch: int = Field(2048, ge=16)
@@ -101,7 +111,7 @@ class SearchConfig(Record):
     crossovers: int = Field(50, ge=0)
     iterations: int = Field(30, ge=1)
     mutation_probability: float = Field(0.3, gt=0, le=1)
-    eval_pairs: int = Field(256, ge=1)
+    eval_examples: int = Field(256, ge=1)
     quality: Literal["evaluate", "predict"] = "evaluate"
     quality_samples: int = Field(128, ge=16)
     finalists: int = Field(5, ge=1)
@@ -112,22 +122,46 @@ class SearchConfig(Record):
 
 
 class ExportConfig(Record):
-    """Limits of the bundle, its precision, and how that is checked.
+    """Precision of the bundle, and how it is checked; a family adds the limits of its inputs.
 
-    `precision`: None is the workload's; `auto` the fastest on the device whose BLEU is at most `max_bleu_drop` below
-    torch's. An exact precision is compared with torch on `parity_pairs` validation pairs, all others on `bleu_pairs`.
+    `precision`: None is the workload's; `auto` the fastest on the device whose score is at most `max_score_drop` below
+    torch's. An exact precision is compared with torch on `parity_examples` validation examples, all others on
+    `score_examples`.
     """
 
     precision: Precision | Literal["auto"] | None = None
-    max_source_len: int = Field(128, ge=1, le=4096)
-    max_decode_steps: int = Field(192, ge=1, le=4096)
-    parity_pairs: int = Field(64, ge=1)
-    bleu_pairs: int = Field(500, ge=1)
-    max_bleu_drop: float = Field(0.3, ge=0)
-    length_penalty: float = Field(0.6, ge=0)
+    parity_examples: int = Field(64, ge=1)
+    score_examples: int = Field(500, ge=1)
+    max_score_drop: float = Field(0.3, ge=0)
 
 
 class DeployConfig(Record):
     """How many versions of a bundle stay on the device: the current one, and those that a rollback goes back to."""
 
     keep_versions: int = Field(3, ge=1)
+
+
+class RunConfig(Record):
+    """All of `mosdeploy.toml` that families share; a family adds its data and narrows the types."""
+
+    family: str
+    device: Name | None = None
+    space: CostedSpace
+    supernet: SupernetConfig = SupernetConfig()
+    training: TrainingConfig = TrainingConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
+    workload: Workload = Workload()
+    profile: ProfileConfig = ProfileConfig()
+    search: SearchConfig = SearchConfig()
+    export: ExportConfig = ExportConfig()
+    deploy: DeployConfig = DeployConfig()
+
+    @property
+    @abstractmethod
+    def vocab_size(self) -> int:
+        """Rows of the embedding table."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model that latency and cost are asked of."""
+        return ModelSpec(self.space, self.vocab_size, self.workload)

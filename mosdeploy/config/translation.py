@@ -1,6 +1,6 @@
-"""The run file of a translation: its corpus, and all sections together.
+"""The run file of a translation: its corpus, and its own limits of an export.
 
-In: TOML. Out: `RunConfig`.
+In: TOML. Out: `TranslationRunConfig`.
 """
 
 from typing import Literal
@@ -8,17 +8,8 @@ from typing import Literal
 from pydantic import Field
 
 from ..record import Name, Record
-from ..spaces.spec import Workload
-from ..spaces.translation import SearchSpace
-from .sections import (
-    DeployConfig,
-    ExportConfig,
-    FinetuneConfig,
-    ProfileConfig,
-    SearchConfig,
-    SupernetConfig,
-    TrainingConfig,
-)
+from ..spaces.translation import TranslationSpace, TranslationWorkload
+from .sections import ExportConfig, RunConfig
 from .units import Fraction
 
 
@@ -45,17 +36,31 @@ class CorpusConfig(Record):
     vocab_size: int = Field(4000, ge=32, le=256_000)
 
 
-class RunConfig(Record):
-    """All of `mosdeploy.toml`."""
+class TranslationExportConfig(ExportConfig):
+    """Longest source and longest translation of a bundle, in tokens, and the length penalty of its beam search."""
 
-    device: Name | None = None
+    max_source_len: int = Field(128, ge=1, le=4096)
+    max_decode_steps: int = Field(192, ge=1, le=4096)
+    length_penalty: float = Field(0.6, ge=0)
+
+
+class TranslationRunConfig(RunConfig):
+    """All of `mosdeploy.toml` for a translation.
+
+    Examples
+    --------
+    >>> from mosdeploy.config import load_recipe
+    >>> load_recipe("tiny").vocab_size
+    1000
+    """
+
+    family: Literal["translation"] = "translation"
     corpus: CorpusConfig
-    space: SearchSpace
-    supernet: SupernetConfig = SupernetConfig()
-    training: TrainingConfig = TrainingConfig()
-    finetune: FinetuneConfig = FinetuneConfig()
-    workload: Workload = Workload()
-    profile: ProfileConfig = ProfileConfig()
-    search: SearchConfig = SearchConfig()
-    export: ExportConfig = ExportConfig()
-    deploy: DeployConfig = DeployConfig()
+    space: TranslationSpace
+    workload: TranslationWorkload = TranslationWorkload()
+    export: TranslationExportConfig = TranslationExportConfig()
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the joint embedding table."""
+        return self.corpus.vocab_size

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import ConfigError, StaleInputError
 from ..record import Record, parse
-from ..spaces.translation import ArchConfig
+from ..spaces.genes import ArchConfig
 from ..storage import append_line, read_lines
 
 Archs = Sequence[ArchConfig]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..record import Record
-from ..spaces.translation import ArchConfig
+from ..spaces.genes import ArchConfig
 from .cache import BlockLosses, Measure
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from ..errors import PredictorError
 from ..record import Record
 from ..records import QualityCard
 from ..regression.mlp import Finite, FloatArray, MlpEnsemble, fit_mlp
-from ..spaces.translation import GeneArray, SearchSpace
+from ..spaces.genes import GeneArray, SearchSpace
 from ..storage import read_record, write_record
 
 MIN_SAMPLES = 16

@@ -16,8 +16,8 @@ from ..errors import BundleError, ExportError, StaleInputError
 from ..families.translation.onnx_graph import build_graph, state_arrays, write_model
 from ..records import BundleManifest, ParityReport, Runtime, SelfTest, WeightOrigin
 from ..spaces.costs import num_parameters
+from ..spaces.genes import ArchConfig, SearchSpace
 from ..spaces.spec import Workload
-from ..spaces.translation import ArchConfig, SearchSpace
 from ..storage import disk_errors, read_record, replace_folder, sha256_file, write_record
 from .onnx.decoding import BOS_ID, EOS_ID, PAD_ID
 from .onnx.initializers import Array

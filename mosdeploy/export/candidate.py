@@ -7,8 +7,8 @@ from functools import lru_cache
 from itertools import product
 
 from ..families.translation.onnx_graph import build_graph
+from ..spaces.genes import ArchConfig, SearchSpace
 from ..spaces.spec import Precision, Workload
-from ..spaces.translation import ArchConfig, SearchSpace
 from .onnx.initializers import ExternalInitializers, InitializerSource, NoInitializers
 from .quantize import SCHEMES, PrecisionScheme, matrix_bytes, table_bytes
 

@@ -91,7 +91,7 @@ def check_parity(model: Translates, pairs: ParitySet, config: ExportConfig, prec
     Raises
     ------
     ExportError
-        fp32: if one id differs. Otherwise: if BLEU is lower than in torch by more than `config.max_bleu_drop`.
+        fp32: if one id differs. Otherwise: if BLEU is lower than in torch by more than `config.max_score_drop`.
     """
     sources = [list(ids) for ids in pairs.source_ids]
     expected, found = pairs.reference(sources), translate_all(model, sources)
@@ -110,11 +110,11 @@ def check_parity(model: Translates, pairs: ParitySet, config: ExportConfig, prec
             "No bundle was written; please report this with the architecture"
         )
     drop = report.torch_bleu - report.bundle_bleu
-    if drop > config.max_bleu_drop:
+    if drop > config.max_score_drop:
         raise ExportError(
             f"{precision} costs {drop:.2f} BLEU on {len(same)} validation sentences ({report.torch_bleu:.2f} in torch, "
-            f"{report.bundle_bleu:.2f} in the model), at most {config.max_bleu_drop:g} is allowed. "
-            "No bundle was written; raise export.max_bleu_drop, or export fp32"
+            f"{report.bundle_bleu:.2f} in the model), at most {config.max_score_drop:g} is allowed. "
+            "No bundle was written; raise export.max_score_drop, or export fp32"
         )
     return report
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from ..errors import ConfigError, PredictorError, StaleInputError
 from ..record import Record, parse
 from ..records import BoardCalibration, LatencyContext, LatencyRecord
-from ..spaces.translation import GeneArray, SearchSpace
+from ..spaces.genes import GeneArray, SearchSpace
 from ..storage import append_line, fingerprint, read_lines, sha256_bytes
 from .calibration import calibrate_boards, noise_floor_percent
 from .sessions import read_sessions

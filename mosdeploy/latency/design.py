@@ -9,9 +9,9 @@ from collections.abc import Collection
 import numpy as np
 
 from ..errors import PredictorError
+from ..spaces.genes import ArchConfig, SearchSpace
 from ..spaces.latency_features import NUM_CORE_FEATURES, FloatArray, independent, latency_features, sums_from_genes
 from ..spaces.spec import Workload
-from ..spaces.translation import ArchConfig, SearchSpace
 
 POOL_SIZE = 1000
 PRIOR_VARIANCE_CORE, PRIOR_VARIANCE_OTHER = 1e3, 1e-1

@@ -17,6 +17,7 @@ from ..errors import PredictorError
 from ..record import Record
 from ..records import BoardCalibration, PredictorCard, RowBlock
 from ..regression.mlp import Finite, Matrix, MlpEnsemble
+from ..spaces.genes import GeneArray, SearchSpace
 from ..spaces.latency_features import (
     FEATURE_NAMES,
     FloatArray,
@@ -26,7 +27,6 @@ from ..spaces.latency_features import (
     sums_from_genes,
 )
 from ..spaces.spec import Workload
-from ..spaces.translation import GeneArray, SearchSpace
 from ..storage import fingerprint, read_record, write_record
 from .dataset import LatencyDataset, runtime_family
 from .fitting import MIN_SAMPLES, CrossValidation, fit_model

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..errors import PredictorError
 from ..records import TransferTrial
+from ..spaces.genes import SearchSpace
 from ..spaces.latency_features import FEATURE_NAMES, FloatArray, Rows, latency_features, sums_from_genes
-from ..spaces.translation import SearchSpace
 from ..storage import fingerprint
 from .dataset import LatencyDataset, Samples
 from .fitting import MIN_SAMPLES, CrossValidation, cross_validate, fit_model, folds_for, judge

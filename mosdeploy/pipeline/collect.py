@@ -14,8 +14,8 @@ from ..config.device import DeviceProfile, with_host
 from ..errors import ConfigError, DeviceBusyError
 from ..records import LatencyContext
 from ..spaces.costs import num_macs
+from ..spaces.genes import ArchConfig, SearchSpace
 from ..spaces.spec import Workload
-from ..spaces.translation import ArchConfig, SearchSpace
 from ..storage import locked
 from .devices import connector
 from .run import Progress, Run

@@ -40,7 +40,7 @@ def export(
     progress: Progress,
     weights: str | None = None,
     device: str | None = None,
-    max_bleu_drop: float | None = None,
+    max_score_drop: float | None = None,
     ssh_config: Path = Path("~/.ssh/config"),
     runtime: Runtime = "onnxruntime",
     tune_s: float = 0.0,
@@ -59,7 +59,7 @@ def export(
     device
         Where `auto` measures, and what TVM compiles for; None takes the config's, else the one that was searched for,
         else this machine.
-    max_bleu_drop
+    max_score_drop
         None takes the config's.
     runtime, tune_s
         What is to run the bundle; for TVM, at most so many seconds of tuning in all.
@@ -80,7 +80,7 @@ def export(
 
     precision = precision or run.config.export.precision
     workload = _workload(run, None if precision == "auto" else precision, beam)
-    state = trained(_allowing(run, max_bleu_drop))
+    state = trained(_allowing(run, max_score_drop))
     arch = state.arch(arch_name)
     result = state.search_result() if arch_name == "winner" else None
     chosen, choice = choose(state, arch, weights), None
@@ -92,7 +92,7 @@ def export(
     if result is not None and result.workload != workload:
         result = None  # another beam or precision than was searched for: what the search promised does not hold
     limits = state.run.config.export
-    num_pairs = limits.parity_pairs if workload.precision == "fp32" else limits.bleu_pairs
+    num_pairs = limits.parity_examples if workload.precision == "fp32" else limits.score_examples
     corpus = run.config.corpus
     name = f"{corpus.source_lang}-{corpus.target_lang}-{arch.key[:8]}-{workload.precision}-beam{workload.beam}"
     name += "" if chosen.weights == "inherited" else f"-{chosen.weights}"
@@ -135,7 +135,7 @@ def export_fastest(
     progress: Progress,
     weights: str | None,
     device: str | None,
-    max_bleu_drop: float | None,
+    max_score_drop: float | None,
     ssh_config: Path,
     tune_s: float,
 ) -> tuple[ExportResult, RuntimeChoice]:
@@ -158,7 +158,7 @@ def export_fastest(
         raise ConfigError(f"'{target.name}' is emulated, its times mean nothing; choose --runtime onnxruntime or tvm")
     candidates = []
     for runtime in get_args(Runtime):
-        options = (weights, target.name, max_bleu_drop, ssh_config, runtime, tune_s)
+        options = (weights, target.name, max_score_drop, ssh_config, runtime, tune_s)
         try:
             exported = export(run, arch_name, precision, beam, progress, *options)
             precision = exported.manifest.precision
@@ -301,10 +301,10 @@ def _deployed_to(run: Run, device: str | None, host: str | None) -> tuple[str, s
     raise ConfigError(f"several devices were deployed to ({names}): say which one with --device")
 
 
-def _allowing(run: Run, max_bleu_drop: float | None) -> Run:
-    if max_bleu_drop is None:
+def _allowing(run: Run, max_score_drop: float | None) -> Run:
+    if max_score_drop is None:
         return run
-    limits = run.config.export.model_copy(update={"max_bleu_drop": max_bleu_drop})
+    limits = run.config.export.model_copy(update={"max_score_drop": max_score_drop})
     return dataclasses.replace(run, config=run.config.model_copy(update={"export": limits}))
 
 

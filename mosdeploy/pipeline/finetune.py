@@ -11,7 +11,7 @@ from ..config.sections import FinetuneConfig, TrainingConfig
 from ..errors import MosdeployError, StaleInputError
 from ..record import Record, parse
 from ..records import SubnetCard, WeightOrigin
-from ..spaces.translation import ArchConfig
+from ..spaces.genes import ArchConfig
 from ..storage import fingerprint, locked, sha256_file, write_record
 from .run import Progress, Run
 from .subnets import subnet_card

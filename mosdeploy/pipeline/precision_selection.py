@@ -36,8 +36,8 @@ class PrecisionTask:
     device: DeviceProfile
 
     @property
-    def max_bleu_drop(self) -> float:
-        return self.state.run.config.export.max_bleu_drop
+    def max_score_drop(self) -> float:
+        return self.state.run.config.export.max_score_drop
 
     @property
     def path(self) -> Path:
@@ -53,7 +53,7 @@ class PrecisionTask:
         workload = self.workload.model_copy(update={"precision": "fp32"})
         parts = (self.chosen.subnet.arch, subnet_sha256, self.state.card.corpus_sha256, self.device, workload)
         limits = run.config.export
-        numbers = (limits.max_source_len, limits.max_decode_steps, limits.bleu_pairs, limits.length_penalty)
+        numbers = (limits.max_source_len, limits.max_decode_steps, limits.score_examples, limits.length_penalty)
         return fingerprint(*parts, *numbers)
 
 
@@ -76,7 +76,7 @@ def choose_precision(task: PrecisionTask, ssh_config: Path, progress: Progress) 
     choice = _known(task)
     choice = _timed(task, choice, ssh_config, progress)
     choice = _scored(task, choice, progress)
-    choice = decide(choice, task.max_bleu_drop)
+    choice = decide(choice, task.max_score_drop)
     write_record(task.path, choice)
     if choice.precision is None:
         told = "; ".join(f"{x.precision}: {x.verdict}" for x in choice.candidates)
@@ -84,13 +84,13 @@ def choose_precision(task: PrecisionTask, ssh_config: Path, progress: Progress) 
     return choice
 
 
-def decide(choice: PrecisionChoice, max_bleu_drop: float) -> PrecisionChoice:
-    """Take the fastest whose BLEU is at most `max_bleu_drop` below torch's; say of each why it is taken, or is not."""
+def decide(choice: PrecisionChoice, max_score_drop: float) -> PrecisionChoice:
+    """Take the fastest whose BLEU is at most `max_score_drop` below torch's; say of each why it is taken, or is not."""
 
     def drop(candidate: PrecisionCandidate) -> float:
         return choice.torch_bleu - (candidate.bleu or 0.0)
 
-    fit = [x for x in choice.candidates if x.latency_ms is not None and drop(x) <= max_bleu_drop]
+    fit = [x for x in choice.candidates if x.latency_ms is not None and drop(x) <= max_score_drop]
     best = min(fit, key=lambda x: x.latency_ms or 0.0, default=None)
 
     def verdict(candidate: PrecisionCandidate) -> str:
@@ -100,10 +100,10 @@ def decide(choice: PrecisionChoice, max_bleu_drop: float) -> PrecisionChoice:
             return f"failed: {candidate.error}"
         if candidate in fit:
             return "slower"
-        return f"loses {drop(candidate):.2f} BLEU, {max_bleu_drop:g} allowed"
+        return f"loses {drop(candidate):.2f} BLEU, {max_score_drop:g} allowed"
 
     judged = tuple(x.model_copy(update={"verdict": verdict(x)}) for x in choice.candidates)
-    changes = {"candidates": judged, "precision": best and best.precision, "max_bleu_drop": max_bleu_drop}
+    changes = {"candidates": judged, "precision": best and best.precision, "max_score_drop": max_score_drop}
     return choice.model_copy(update=changes)
 
 
@@ -119,7 +119,7 @@ def _known(task: PrecisionTask) -> PrecisionChoice:
         device=task.device.name,
         workload=task.workload,
         inputs_sha256=task.inputs_sha256,
-        max_bleu_drop=task.max_bleu_drop,
+        max_score_drop=task.max_score_drop,
         num_pairs=0,
         torch_bleu=0.0,
         precision=None,
@@ -179,7 +179,7 @@ def _scored(task: PrecisionTask, choice: PrecisionChoice, progress: Progress) ->
     if not missing:
         return choice
     limits, beam = task.state.run.config.export, task.workload.beam
-    pairs = parity_set(task.state, limits.bleu_pairs, lambda ids: task.state.translate(task.chosen.subnet, ids, beam))
+    pairs = parity_set(task.state, limits.score_examples, lambda ids: task.state.translate(task.chosen.subnet, ids, beam))
     if choice.num_pairs == 0:
         progress.say(f"translating {len(pairs.sources)} validation sentences in torch")
         answers = pairs.reference([list(ids) for ids in pairs.source_ids])

@@ -6,7 +6,7 @@ from pathlib import Path
 from ..config.device import DeviceProfile, load_profile
 from ..errors import PredictorError
 from ..records import PredictorCard
-from ..spaces.translation import ArchConfig
+from ..spaces.genes import ArchConfig
 from .collect import CollectResult, collect
 from .predictors import fit_again, fitted
 from .run import Progress, Run

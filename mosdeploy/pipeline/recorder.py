@@ -12,7 +12,7 @@ from ..devices.on_device.agent import REFERENCE
 from ..latency.dataset import LatencyDataset
 from ..latency.sessions import SessionLog
 from ..records import LatencyRecord, Measurement
-from ..spaces.translation import ArchConfig
+from ..spaces.genes import ArchConfig
 from .run import Progress
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ..config.device import DeviceProfile
 from ..errors import ConfigError, DeviceError, ExportError
 from ..records import Measurement, Runtime
+from ..spaces.genes import ArchConfig
 from ..spaces.spec import Workload
-from ..spaces.translation import ArchConfig
 from .devices import lasting_session
 from .run import Progress, Run
 from .summaries import RuntimeChoice, RuntimeTiming

@@ -12,7 +12,7 @@ from ..errors import ConfigError, InfeasibleError, MosdeployError, PredictorErro
 from ..evaluation.distributed import DistributedEvaluator
 from ..records import Candidate, Limits, QualityCard, SearchResult
 from ..spaces.costs import num_parameters
-from ..spaces.translation import ArchConfig, GeneArray
+from ..spaces.genes import ArchConfig, GeneArray
 from ..storage import fingerprint, locked, write_record
 from .collect import collect
 from .predictors import predictor
@@ -189,7 +189,7 @@ def _losses(state: TrainedRun, measure: "Measure") -> "tuple[EvaluationCache, Lo
     from ..evaluation.cache import EvaluationCache
     from ..evaluation.proxy import ProxyEvaluator
 
-    num_pairs = state.run.config.search.eval_pairs
+    num_pairs = state.run.config.search.eval_examples
     inputs_sha256 = fingerprint(
         state.card.supernet_sha256, state.corpus.sha256, num_pairs, VALID_SEED, ProxyEvaluator.rule
     )
@@ -202,7 +202,7 @@ def _reader(state: TrainedRun, ranks: "DistributedContext") -> "Measure":
     from ..evaluation.proxy import ProxyEvaluator
     from ..training.device import DeviceContext
 
-    evaluator = ProxyEvaluator(state.valid_pairs(state.run.config.search.eval_pairs))
+    evaluator = ProxyEvaluator(state.valid_pairs(state.run.config.search.eval_examples))
     state.net.to(DeviceContext.of(state.run.config.training, ranks.local).device)
 
     def measure(archs: Sequence[ArchConfig], incumbents: "Sequence[BlockLosses | None]") -> "Iterator[BlockLosses]":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 
 from ..errors import ConfigError, StaleInputError
 from ..records import SubnetCard, WeightOrigin
-from ..spaces.translation import ArchConfig
+from ..spaces.genes import ArchConfig
 from ..storage import read_record, sha256_file
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..record import Record, parse, parse_json_file
 from ..records import CorpusCard, SearchResult, SupernetCard
-from ..spaces.translation import ArchConfig
+from ..spaces.genes import ArchConfig
 from ..storage import fingerprint, locked, read_record, sha256_file, write_record
 from .run import Progress, Run
 from .token_files import forget_pieces, read_pieces, shown, write_pieces

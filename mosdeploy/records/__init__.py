@@ -19,13 +19,13 @@ from .latency import (
     TransferTrial,
 )
 from .search import Candidate, Limits, QualityCard, SearchResult
-from .training import CorpusCard, DryRun, Scores, ScoreTable, SubnetCard, SupernetCard, TrainingCost, WeightOrigin
+from .training import DataCard, DryRun, Scores, ScoreTable, SubnetCard, SupernetCard, TrainingCost, WeightOrigin
 
 __all__ = [
     "BoardCalibration",
     "BundleManifest",
     "Candidate",
-    "CorpusCard",
+    "DataCard",
     "Deployment",
     "DeviceState",
     "DryRun",

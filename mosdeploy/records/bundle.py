@@ -4,8 +4,7 @@ from typing import Literal
 
 from ..config.device import DeviceProfile
 from ..record import Record
-from ..spaces.spec import Precision, Workload
-from ..spaces.translation import ArchConfig
+from ..spaces import AnyArch, AnyWorkload, Precision
 from .latency import DeviceState, Measurement
 from .training import WeightOrigin
 
@@ -14,7 +13,7 @@ Runtime = Literal["onnxruntime", "tvm"]
 
 
 class SelfTest(Record):
-    """One sentence and what the bundle must answer, id for id."""
+    """One example and what the bundle must answer, id for id."""
 
     source: str
     source_ids: tuple[int, ...]
@@ -23,39 +22,33 @@ class SelfTest(Record):
 
 
 class ParityReport(Record):
-    """Torch against the bundle on validation sentences."""
+    """Torch against the bundle on validation examples, by the family's first metric."""
 
-    num_pairs: int
+    metric: str
+    num_examples: int
     identical: int
-    torch_bleu: float
-    bundle_bleu: float
+    torch_score: float
+    bundle_score: float
 
 
 class BundleManifest(Record):
     """manifest.json of a bundle: what is in it, what it was made from, what it must answer.
 
-    `processor` is what a TVM library was compiled for; None for ONNX, which runs anywhere.
+    `processor` is what a TVM library was compiled for; None for ONNX, which runs anywhere. `settings` holds what the
+    family's runtime needs to know (ids, lengths, the beam), `self_test` inputs with the answers that it must give.
     """
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
+    family: str = "translation"
     name: str
     runtime: Runtime = "onnxruntime"
     processor: str | None = None
     precision: str
-    beam: int
-    length_penalty: float
-    source_lang: str
-    target_lang: str
-    pad_id: int
-    unk_id: int
-    bos_id: int
-    eos_id: int
+    settings: dict[str, int | float | str]
     vocab_size: int
-    max_source_len: int
-    max_decode_steps: int
-    arch: ArchConfig
+    arch: AnyArch
     num_parameters: int
-    workload: Workload
+    workload: AnyWorkload
     device: str | None
     provenance: dict[str, str]
     weights: WeightOrigin = "inherited"
@@ -80,28 +73,29 @@ class Deployment(Record):
 
 
 class PrecisionCandidate(Record):
-    """One precision on one device: its latency there or why it has none, and its BLEU; `verdict`: taken or why not."""
+    """One precision on one device: its latency there or why it has none, and its score; `verdict`: taken or why not."""
 
     precision: Precision
     latency_ms: float | None = None
     error: str | None = None
     size_bytes: int | None = None
-    bleu: float | None = None
+    score: float | None = None
     verdict: str = ""
 
 
 class PrecisionChoice(Record):
-    """Which precision `export --precision auto` takes, and all that it weighed, on validation sentences.
+    """Which precision `export --precision auto` takes, and all that it weighed, on validation examples.
 
     `precision` is None as long as there is no choice. `inputs_sha256` is a fingerprint of all that the numbers depend on.
     """
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     device: str
-    workload: Workload
+    workload: AnyWorkload
     inputs_sha256: str
-    max_bleu_drop: float
-    num_pairs: int
-    torch_bleu: float
+    metric: str
+    max_score_drop: float
+    num_examples: int
+    torch_score: float
     precision: Precision | None
     candidates: tuple[PrecisionCandidate, ...]

@@ -1,11 +1,12 @@
 """Records of devices, of what was timed on them, and of what a predictor made of it."""
 
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
 
 from ..config.device import DeviceProfile
 from ..record import Record
-from ..spaces.spec import Workload
-from ..spaces.translation import ArchConfig
+from ..spaces import AnyArch, AnyWorkload
 
 
 class Timing(Record):
@@ -27,8 +28,7 @@ class Timing(Record):
 class Measurement(Record):
     """One subnet timed on one device; a failure is a measurement with `error` and no timing.
 
-    `total` is the whole translation as deployed; `encoder` the same graph with no decode step (encoder and
-    cross-attention keys and values); `decoder` the difference of the paired repeats. `drift_percent` tells how far the
+    `total` is the whole run as deployed; `parts` holds the family's other timing stages by name. `drift_percent` tells how far the
     reference subnet moved between just before and just after, None if that is not known; a fit trusts the
     measurement accordingly. Of `rounds` to the subnet at different times this is the median, figure by figure, out of
     `attempts` that were made; for a `flagged` one the reference moved too far in each, and this is the one in which it
@@ -36,8 +36,7 @@ class Measurement(Record):
     """
 
     total: Timing | None = None
-    encoder: Timing | None = None
-    decoder: Timing | None = None
+    parts: dict[str, Timing] = Field(default_factory=dict)
     load_ms: float | None = None
     peak_memory_bytes: int | None = None
     error: str | None = None
@@ -47,8 +46,22 @@ class Measurement(Record):
     attempts: int = 1
 
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_0_1_0(cls, data: Any) -> Any:
+        """Take the fields of 0.1.0, which named the two stages of a translation."""
+        if not isinstance(data, dict) or "parts" in data:
+            return data
+        stages = {name: data[name] for name in ("encoder", "decoder") if data.get(name) is not None}
+        rest = {name: value for name, value in data.items() if name not in ("encoder", "decoder", "visits")}
+        return {**rest, "parts": stages, **({"rounds": data["visits"]} if "visits" in data else {})}
+
+
 class DeviceState(Record):
-    """What a device said about itself; None where it does not tell."""
+    """What a device said about itself; None where it does not tell.
+
+    `packages` holds the versions of the profile's requirements that are installed there, by their names on PyPI.
+    """
 
     reachable: bool = True
     machine: str | None = None
@@ -67,12 +80,20 @@ class DeviceState(Record):
     load_1min: float | None = None
     gpu: str | None = None
     python_version: str | None = None
-    numpy_version: str | None = None
-    onnxruntime_version: str | None = None
-    sentencepiece_version: str | None = None
-    tvm_version: str | None = None
+    packages: dict[str, str] = Field(default_factory=dict)
     providers: tuple[str, ...] = ()
     provider_error: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_0_1_0(cls, data: Any) -> Any:
+        """Take the fields of 0.1.0, which had one for each package."""
+        if not isinstance(data, dict) or "packages" in data:
+            return data
+        names = {"numpy": "numpy", "onnxruntime": "onnxruntime", "sentencepiece": "sentencepiece", "tvm": "apache-tvm"}
+        found = {names[name]: data[f"{name}_version"] for name in names if data.get(f"{name}_version") is not None}
+        rest = {key: value for key, value in data.items() if key not in {f"{name}_version" for name in names}}
+        return {**rest, "packages": found}
 
 
 class Problem(Record):
@@ -89,7 +110,7 @@ class LatencyContext(Record):
     version: Literal[1] = 1
     dataset_id: str
     device: DeviceProfile
-    workload: Workload
+    workload: AnyWorkload
     space_sha256: str
     vocab_size: int
 
@@ -97,7 +118,7 @@ class LatencyContext(Record):
 class LatencyRecord(Record):
     """One line of latency.jsonl: an architecture and its measurement."""
 
-    arch: ArchConfig
+    arch: AnyArch
     measurement: Measurement
     runtime: str
     measured_at: str

@@ -5,14 +5,13 @@ from typing import Literal
 from pydantic import Field
 
 from ..record import Record
-from ..spaces.spec import Workload
-from ..spaces.translation import ArchConfig
+from ..spaces import AnyArch, AnyWorkload
 
 
 class Candidate(Record):
     """One architecture that the search looked at; `loss` is the inherited subnet's validation loss (lower wins)."""
 
-    arch: ArchConfig
+    arch: AnyArch
     loss: float
     predicted_ms: float | None
     num_parameters: int
@@ -46,9 +45,9 @@ class SearchResult(Record):
     others. `num_predicted` were only predicted, by the predictor of the card `quality`.
     """
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     device: str
-    workload: Workload
+    workload: AnyWorkload
     limits: Limits
     space_sha256: str
     supernet_sha256: str

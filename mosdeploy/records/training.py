@@ -3,15 +3,14 @@
 from typing import Literal
 
 from ..record import Record
-from ..spaces.translation import ArchConfig
+from ..spaces import AnyArch
 
 
-class CorpusCard(Record):
-    """The corpus that a tokenizer and a supernet were trained on; `dropped` counts pairs by reason."""
+class DataCard(Record):
+    """The data that a tokenizer and a supernet were trained on; `dropped` counts examples by reason."""
 
-    version: Literal[1] = 1
-    source_lang: str
-    target_lang: str
+    version: Literal[2] = 2
+    description: str
     num_train: int
     num_valid: int
     num_test: int
@@ -24,10 +23,10 @@ class CorpusCard(Record):
 class SupernetCard(Record):
     """What a checkpoint was made from and how well its largest and smallest subnets do."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     inputs_sha256: str
     space_sha256: str
-    corpus_sha256: str
+    data_sha256: str
     tokenizer_sha256: str
     supernet_sha256: str
     steps: int
@@ -40,10 +39,10 @@ class SupernetCard(Record):
 
 
 class TrainingCost(Record):
-    """What training one supernet takes, measured in a few updates on made-up sentences.
+    """What training one supernet takes, measured in a few updates on made-up examples.
 
     `peak_bytes` is the largest resident size of the process on a CPU, what was allocated at most on a GPU; `update_s`
-    is the median time of an update of `target_tokens` target tokens.
+    is the median time of an update of `num_targets` targets.
     """
 
     num_parameters: int
@@ -51,13 +50,13 @@ class TrainingCost(Record):
     optimizer_bytes: int
     peak_bytes: int
     update_s: float
-    target_tokens: int
+    num_targets: int
 
 
 class DryRun(Record):
     """Costs of the configured supernet, `configured`, and of the same one with other routings."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     space_sha256: str
     vocab_size: int
     steps: int
@@ -69,16 +68,16 @@ WeightOrigin = Literal["inherited", "finetuned", "scratch"]
 
 
 class SubnetCard(Record):
-    """A subnet that was trained alone, and the validation losses that it started from and came to, in nats a piece.
+    """A subnet that was trained alone, and the validation losses that it started from and came to, in nats a target.
 
     `supernet_sha256` is None for one trained from scratch, which has nothing from the supernet but its tokenizer.
     """
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     inputs_sha256: str
-    arch: ArchConfig
+    arch: AnyArch
     weights: WeightOrigin
-    corpus_sha256: str
+    data_sha256: str
     tokenizer_sha256: str
     supernet_sha256: str | None
     subnet_sha256: str
@@ -89,25 +88,24 @@ class SubnetCard(Record):
 
 
 class Scores(Record):
-    """Translation quality of one subnet on the test pairs; BLEU and chrF as sacrebleu prints them (0 to 100).
+    """Quality of one subnet on the test examples: the family's metrics by name, the first of them the one that counts.
 
-    `loss` is the validation loss in nats a piece.
+    `loss` is the validation loss in nats a target; `setup` says how the outputs were made (`greedy`, `beam 4`).
     """
 
-    arch: ArchConfig
+    arch: AnyArch
     num_parameters: int
-    bleu: float
-    chrf: float
+    metrics: dict[str, float]
     loss: float
-    num_pairs: int
-    beam: int
+    num_examples: int
+    setup: str = ""
     weights: WeightOrigin = "inherited"
 
 
 class ScoreTable(Record):
     """Scores of several subnets of one supernet, by name."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     supernet_sha256: str
-    corpus_sha256: str
+    data_sha256: str
     subnets: dict[str, Scores]

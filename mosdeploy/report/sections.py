@@ -5,7 +5,7 @@ In: `ReportInputs` and the `Report` made from them. Out: `Markup`, one function 
 
 from ..families.translation.page import draw_architecture
 from ..records import BoardCalibration, Candidate, PredictorCard, ScoreTable, SearchResult
-from ..spaces.translation import ArchConfig
+from ..spaces.genes import ArchConfig
 from .charts import Axes, Mark, Series, agreement_chart, front_chart
 from .markup import Markup, element, facts, join, table
 from .summary import Agreement, Headline, Report, ReportInputs

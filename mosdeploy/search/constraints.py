@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ..errors import ConfigError, InfeasibleError
 from ..records import Candidate, Limits
-from ..spaces.translation import ArchConfig, GeneArray, SearchSpace
+from ..spaces.genes import ArchConfig, GeneArray, SearchSpace
 
 PROBES, LOCAL_SEARCHES, MAX_STEPS = 2000, 4, 200
 """When the smallest subnet breaks a limit: random probes, descents from the best of them, steps a descent."""

@@ -15,7 +15,7 @@ from ..config.sections import SearchConfig
 from ..errors import MosdeployError
 from ..evaluation.cache import Losses
 from ..records import Candidate, Limits
-from ..spaces.translation import ArchConfig, SearchSpace
+from ..spaces.genes import ArchConfig, SearchSpace
 from .constraints import ConstraintTable, CostOf, PredictMs, find_feasible
 
 MAX_DRAW_ROUNDS = 32

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ..config.sections import SearchConfig
 from ..evaluation.cache import Losses
 from ..records import Limits
-from ..spaces.translation import ArchConfig, GeneArray, SearchSpace
+from ..spaces.genes import ArchConfig, GeneArray, SearchSpace
 from .constraints import ConstraintTable, Cost, CostOf, PredictMs, find_feasible
 from .evolution import Evolution, Progress, conclude, draw, evolve, rank
 from .finalists import finalists

@@ -1,36 +1,88 @@
-"""What an architecture costs by its shape alone: weights and multiply-accumulates, exactly.
+"""One inventory of what a network holds and computes; parameters, multiply-accumulates and bytes are sums over it.
 
-In: an architecture and its space. Out: whole numbers. What a device makes of them is not known here.
+In: the matrix products of a network, as its family lists them. Out: whole numbers. What a device makes of them is not
+known here.
 """
 
-from .translation import ArchConfig, SearchSpace
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 
-def num_parameters(space: SearchSpace, arch: ArchConfig, vocab_size: int) -> int:
-    """Exact number of weights of the extracted subnet (one shared embedding table, no output bias)."""
-    e, d, q = arch.encoder_embed_dim, arch.decoder_embed_dim, space.qkv_dim
+@dataclass(frozen=True)
+class Product:
+    """One matrix product: `rows` vectors of `inputs` numbers times a matrix (inputs, outputs).
 
-    def attention(query_dim: int, memory_dim: int) -> int:
-        return (query_dim * q + q) + 2 * (memory_dim * q + q) + (q * query_dim + query_dim)
+    Attributes
+    ----------
+    name
+        As in the network: `encoder.layers.0.self_attn.qkv`.
+    part
+        Which part of the graph it belongs to; parts may be stored in different number formats.
+    matrix
+        What is multiplied by: `weight` (a matrix of its own, with a bias), `shared` (a table counted elsewhere), or
+        `activation` (something computed: scores and mixed values of an attention).
+    """
 
-    def ffn(dim: int, ffn_dim: int) -> int:
-        return 2 * dim * ffn_dim + ffn_dim + dim
+    name: str
+    part: str
+    rows: int
+    inputs: int
+    outputs: int
+    matrix: Literal["weight", "shared", "activation"] = "weight"
 
-    total = vocab_size * max(e, d)
-    total += sum(attention(e, e) + ffn(e, x.ffn_dim) + 4 * e for x in arch.encoder_layers)
-    total += sum(attention(d, d) + attention(d, e) + ffn(d, x.ffn_dim) + 6 * d for x in arch.decoder_layers)
-    return total + (2 * e + 2 * d if space.norm == "pre" else 0)
+    @property
+    def num_macs(self) -> int:
+        """Multiply-accumulates."""
+        return self.rows * self.inputs * self.outputs
+
+    @property
+    def num_parameters(self) -> int:
+        """Numbers in the matrix and its bias; 0 where the matrix is not the product's own."""
+        return (self.inputs + 1) * self.outputs if self.matrix == "weight" else 0
 
 
-def num_macs(
-    space: SearchSpace, arch: ArchConfig, vocab_size: int, source_len: int, decode_steps: int, beam: int = 1
-) -> int:
-    """Exact multiply-accumulates of one translation with a key/value cache (matrix products only)."""
-    e, d, q, s, t = arch.encoder_embed_dim, arch.decoder_embed_dim, space.qkv_dim, source_len, decode_steps
-    encoder = sum(s * (4 * e * q + 2 * e * x.ffn_dim) + 2 * s * s * q for x in arch.encoder_layers)
-    cross_memory = sum(x.cross_span * s * 2 * e * q for x in arch.decoder_layers)
-    steps = 0
-    for x in arch.decoder_layers:
-        steps += t * (4 * d * q + 2 * d * q + 2 * d * x.ffn_dim)  # projections and FFN
-        steps += t * (t + 1) * q + t * 2 * x.cross_span * s * q  # scores and mixes, self and cross
-    return encoder + cross_memory + beam * (steps + t * vocab_size * d)
+@dataclass(frozen=True)
+class Inventory:
+    """Everything that one network holds and computes on one workload.
+
+    Attributes
+    ----------
+    products
+        Every matrix product.
+    norm_widths
+        Width of each norm, which has a gain and a bias.
+    table_parts
+        Columns of each part of the embedding table, of `vocab_size` rows.
+    """
+
+    products: tuple[Product, ...]
+    norm_widths: tuple[int, ...]
+    table_parts: tuple[int, ...]
+    vocab_size: int
+
+    @property
+    def num_parameters(self) -> int:
+        """Exact number of weights."""
+        weights = sum(product.num_parameters for product in self.products)
+        return weights + 2 * sum(self.norm_widths) + self.vocab_size * sum(self.table_parts)
+
+    @property
+    def num_macs(self) -> int:
+        """Exact multiply-accumulates of one run (matrix products only)."""
+        return sum(product.num_macs for product in self.products)
+
+    def num_bytes(self, matrix_bytes: Callable[[Product], int], table_bytes: Callable[[int, int], int]) -> int:
+        """Bytes of all weights in a file.
+
+        Parameters
+        ----------
+        matrix_bytes
+            Bytes of the matrix of a product that has one of its own, without the bias.
+        table_bytes
+            Bytes of a table from its rows and columns.
+        """
+        own = [product for product in self.products if product.matrix == "weight"]
+        vectors = 4 * (2 * sum(self.norm_widths) + sum(product.outputs for product in own))
+        tables = sum(table_bytes(self.vocab_size, columns) for columns in self.table_parts)
+        return vectors + sum(matrix_bytes(product) for product in own) + tables

@@ -1,20 +1,151 @@
-"""What one latency number stands for."""
+"""What one latency number stands for, and the model that is asked about: a space, its vocabulary, its workload.
 
-from typing import Literal
+In: words of a family. Out: `ModelSpec`, which the rooms take in place of the three. This file knows no family.
+"""
 
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from ..record import Name, Record
+from .costs import Inventory
+from .genes import ArchConfig, GeneArray, SearchSpace
 
 Precision = Literal["fp32", "fp32-int4-logits", "int8", "int8-int4-logits", "int4"]
 
+FloatArray = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64] | npt.NDArray[np.float64]
+"""A population: gene rows, or means over layers."""
+
+
+class StageInput(Record):
+    """One input of a model, as a device makes it up: random integers from [low, high), or one value everywhere."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: Literal["int64", "float32"] = "int64"
+    low: int = 0
+    high: int = 1
+    value: float | None = None
+
+
+class TimingStage(Record):
+    """One way to run a model that is timed on its own; what runs it knows only these inputs.
+
+    Attributes
+    ----------
+    name
+        `total` is the whole run as deployed, and comes first.
+    minus
+        The stage whose time is taken off, pair by pair: what is left belongs to this stage alone. Such a stage is not
+        run; its own time is that of `total`.
+    """
+
+    name: Name
+    inputs: tuple[StageInput, ...] = ()
+    minus: str | None = None
+
 
 class Workload(Record):
-    """What one latency number stands for: one sentence, so many pieces in, so many steps out."""
+    """What one latency number stands for; a family adds the sizes of its inputs."""
 
     name: Name = "sentence"
-    source_len: int = Field(30, ge=1, le=4096)
-    decode_steps: int = Field(30, ge=1, le=4096)
-    beam: int = Field(1, ge=1, le=64)
     threads: int = Field(1, ge=1, le=1024)
     precision: Precision = "fp32"
+
+
+class CostedSpace(SearchSpace):
+    """A search space that knows what its architectures cost under a workload.
+
+    Attributes
+    ----------
+    feature_names
+        Names of the latency features, those that carry nearly all of the time first.
+    num_core_features
+        How many those are; a fit on few samples uses only these.
+    """
+
+    feature_names: ClassVar[tuple[str, ...]]
+    num_core_features: ClassVar[int]
+
+    @abstractmethod
+    def inventory(self, arch: ArchConfig, vocab_size: int, workload: Workload) -> Inventory:
+        """What an architecture holds and computes."""
+
+    @abstractmethod
+    def latency_features(self, sums: FloatArray, vocab_size: int, workload: Workload) -> FloatArray:
+        """What costs time, (N, C), not negative, from sums over layers (N, A) in the order of `mean_order`."""
+
+    @abstractmethod
+    def timing_stages(self, vocab_size: int, workload: Workload) -> tuple[TimingStage, ...]:
+        """What is timed on a device, `total` first."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The space, the vocabulary and the workload that a question about cost or latency is about.
+
+    Examples
+    --------
+    >>> from mosdeploy.config import load_recipe
+    >>> spec = load_recipe("tiny").spec
+    >>> spec.num_parameters(spec.space.smallest) < spec.num_parameters(spec.space.largest)
+    True
+    """
+
+    space: CostedSpace
+    vocab_size: int
+    workload: Workload
+
+    def inventory(self, arch: ArchConfig) -> Inventory:
+        """What an architecture holds and computes."""
+        return self.space.inventory(arch, self.vocab_size, self.workload)
+
+    def num_parameters(self, arch: ArchConfig) -> int:
+        """Exact number of weights of the extracted subnet."""
+        return self.inventory(arch).num_parameters
+
+    def num_macs(self, arch: ArchConfig) -> int:
+        """Exact multiply-accumulates of one run of the workload (matrix products only)."""
+        return self.inventory(arch).num_macs
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the latency features, in order."""
+        return self.space.feature_names
+
+    @property
+    def num_core_features(self) -> int:
+        """How many of the features, the first ones, carry nearly all of the time."""
+        return self.space.num_core_features
+
+    def latency_features(self, genes: Rows) -> FloatArray:
+        """What costs time, (N, C), not negative, of a population of gene rows (N, G)."""
+        return self.space.latency_features(self.space.sum_genes(genes), self.vocab_size, self.workload)
+
+    def latency_features_of_means(self, rows: FloatArray) -> FloatArray:
+        """The same from means over layers (N, A), in the order of the space's `mean_order`."""
+        return self.space.latency_features(self.space.sum_aggregates(rows), self.vocab_size, self.workload)
+
+    def timing_stages(self) -> tuple[TimingStage, ...]:
+        """What is timed on a device, `total` first."""
+        return self.space.timing_stages(self.vocab_size, self.workload)
+
+    def with_workload(self, **changes: object) -> "ModelSpec":
+        """The same model under a changed workload."""
+        return ModelSpec(self.space, self.vocab_size, self.workload.model_copy(update=changes))
+
+    def reference_arch(self, num_samples: int = 101) -> ArchConfig:
+        """An architecture of middling work: of some random ones, always the same, the median by multiply-accumulates."""
+        rng = np.random.default_rng(0)
+        drawn: Sequence[ArchConfig] = [self.space.sample(rng) for _ in range(num_samples)]
+        return sorted(drawn, key=self.num_macs)[num_samples // 2]
+
+    def gene_rows(self, archs: Sequence[ArchConfig]) -> GeneArray:
+        """A population as gene rows (N, G)."""
+        return self.space.genes(archs)

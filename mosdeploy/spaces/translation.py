@@ -1,40 +1,21 @@
-"""Search spaces and the architectures in them.
+"""Translation: its architectures, search spaces and workloads, and what they cost.
 
-In: lists of choices from a TOML file. Out: canonical `ArchConfig`s and their encodings. This file knows no weights, no
-costs and no latency.
+In: lists of choices and sizes from a TOML file. Out: `TranslationSpace` with the table of genes, the inventory of matrix
+products, the latency features and the timing stages of an encoder-decoder. This file knows no weights.
 
-An architecture has three spellings, each made from the other: `ArchConfig` (the record), a *gene row* (integers of
-fixed length, 0 for what does not exist; what predictors and populations use) and the per-layer *encoding* (gene row
-divided by the largest choice; what a router sees).
+Shapes in the inventory: S source positions, T decode steps, K hypotheses, e and d embed widths, q the q/k/v width, V
+vocabulary.
 """
 
-import hashlib
-from collections.abc import Sequence
-from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
-import numpy.typing as npt
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from ..errors import ArchError
 from ..record import Record
-
-GeneArray = npt.NDArray[np.int64]
-
-AGGREGATE_NAMES = (
-    "encoder_embed_dim",
-    "encoder_layers",
-    "encoder_ffn_dim_mean",
-    "encoder_heads_mean",
-    "decoder_embed_dim",
-    "decoder_layers",
-    "decoder_ffn_dim_mean",
-    "decoder_self_heads_mean",
-    "decoder_cross_heads_mean",
-    "decoder_cross_span_mean",
-)
-"""HAT's ten averages (Wang et al., ACL 2020), in the order of its published latency data."""
+from .costs import Inventory, Product
+from .genes import ArchConfig, Choices, Gene
+from .spec import CostedSpace, FloatArray, StageInput, TimingStage, Workload
 
 
 class EncoderLayerConfig(Record):
@@ -57,8 +38,20 @@ class DecoderLayerConfig(Record):
     cross_span: int = Field(gt=0)
 
 
-class ArchConfig(Record):
-    """One Transformer of a search space; holds only the layers that exist."""
+class TranslationArch(ArchConfig):
+    """One encoder-decoder Transformer of a search space; holds only the layers that exist.
+
+    Examples
+    --------
+    >>> arch = TranslationArch(
+    ...     encoder_embed_dim=96,
+    ...     decoder_embed_dim=128,
+    ...     encoder_layers=(EncoderLayerConfig(ffn_dim=384, heads=4),),
+    ...     decoder_layers=(DecoderLayerConfig(ffn_dim=192, self_heads=4, cross_heads=2, cross_span=1),),
+    ... )
+    >>> print(arch)
+    enc 96 [384/4h] dec 128 [192/4+2h/1]
+    """
 
     encoder_embed_dim: int = Field(gt=0)
     decoder_embed_dim: int = Field(gt=0)
@@ -74,31 +67,88 @@ class ArchConfig(Record):
                 )
         return self
 
-    @cached_property
-    def key(self) -> str:
-        """Sixteen hex digits that name this architecture in files and logs."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
-
     def __str__(self) -> str:
         encoder = " ".join(f"{x.ffn_dim}/{x.heads}h" for x in self.encoder_layers)
         decoder = " ".join(f"{x.ffn_dim}/{x.self_heads}+{x.cross_heads}h/{x.cross_span}" for x in self.decoder_layers)
         return f"enc {self.encoder_embed_dim} [{encoder}] dec {self.decoder_embed_dim} [{decoder}]"
 
 
-def _sorted_choices(choices: tuple[int, ...]) -> tuple[int, ...]:
-    if len(set(choices)) != len(choices):
-        raise ValueError("choices must differ from one another")
-    return tuple(sorted(choices))
+class TranslationWorkload(Workload):
+    """One sentence, so many tokens in, so many steps out."""
+
+    source_len: int = Field(30, ge=1, le=4096)
+    decode_steps: int = Field(30, ge=1, le=4096)
+    beam: int = Field(1, ge=1, le=64)
 
 
-Choices = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1), AfterValidator(_sorted_choices)]
+FEATURE_NAMES = (
+    "constant",
+    "decoder_layers",
+    "encoder_layers",
+    "encoder_projection_macs",
+    "encoder_ffn_macs",
+    "decoder_projection_macs",
+    "decoder_ffn_macs",
+    "logits_macs",
+    "cross_score_macs",
+    "cross_memory_macs",
+    "encoder_ffn_width",
+    "decoder_ffn_width",
+    "encoder_heads",
+    "decoder_self_heads",
+    "decoder_cross_heads",
+)
+
+FIRST_TOKEN = 4
+"""Ids below are special: padding, unknown, begin, end."""
 
 
-class SearchSpace(Record):
-    """All architectures that one supernet holds.
+class TranslationSpace(CostedSpace):
+    """All encoder-decoders that one supernet holds.
 
-    Every list of choices is a field; heads only re-partition the fixed q/k/v width `qkv_dim`, as in HAT.
+    Every list of choices is a field. Heads only re-partition the fixed q/k/v width `qkv_dim`, and all layers of a stack
+    have one embed width, as in HAT (Wang et al., ACL 2020).
+
+    Attributes
+    ----------
+    activation, norm_epsilon
+        Of every FFN, and of every LayerNorm of the family's networks.
     """
+
+    table: ClassVar[tuple[Gene, ...]] = (
+        Gene("encoder_embed_dim"),
+        Gene("decoder_embed_dim"),
+        Gene("encoder_layers", stack="encoder_layers"),
+        Gene("decoder_layers", stack="decoder_layers"),
+        Gene("encoder_ffn_dim", stack="encoder_layers", field="ffn_dim"),
+        Gene("encoder_heads", stack="encoder_layers", field="heads"),
+        Gene("decoder_ffn_dim", stack="decoder_layers", field="ffn_dim"),
+        Gene("decoder_self_heads", stack="decoder_layers", field="self_heads"),
+        Gene("decoder_cross_heads", stack="decoder_layers", field="cross_heads"),
+        Gene("cross_span", stack="decoder_layers", field="cross_span", at_most="encoder_layers"),
+    )
+    arch_type: ClassVar[type[ArchConfig]] = TranslationArch
+    layer_types: ClassVar[dict[str, type[Record]]] = {
+        "encoder_layers": EncoderLayerConfig,
+        "decoder_layers": DecoderLayerConfig,
+    }
+    # HAT's ten averages, in the order of its published latency data
+    mean_order: ClassVar[tuple[str, ...]] = (
+        "encoder_embed_dim",
+        "encoder_layers",
+        "encoder_ffn_dim",
+        "encoder_heads",
+        "decoder_embed_dim",
+        "decoder_layers",
+        "decoder_ffn_dim",
+        "decoder_self_heads",
+        "decoder_cross_heads",
+        "cross_span",
+    )
+    feature_names: ClassVar[tuple[str, ...]] = FEATURE_NAMES
+    num_core_features: ClassVar[int] = 9
+    activation: ClassVar[Literal["relu"]] = "relu"
+    norm_epsilon: ClassVar[float] = 1e-5
 
     encoder_embed_dim: Choices
     decoder_embed_dim: Choices
@@ -123,224 +173,129 @@ class SearchSpace(Record):
             raise ValueError(f"cross_span {max(self.cross_span)} exceeds the {max(self.encoder_layers)} encoder layers")
         return self
 
-    # -- shape of a gene row ------------------------------------------------------------------------------------
+    @property
+    def pre_norm(self) -> bool:
+        """Whether norms stand before the sublayers."""
+        return self.norm == "pre"
 
-    @cached_property
-    def gene_slices(self) -> dict[str, slice]:
-        """Column range of each field in a gene row; a per-layer field has one column a layer of the deepest net."""
-        deepest_encoder, deepest_decoder = max(self.encoder_layers), max(self.decoder_layers)
-        widths = {
-            "encoder_embed_dim": 1,
-            "decoder_embed_dim": 1,
-            "encoder_layers": 1,
-            "decoder_layers": 1,
-            "encoder_ffn_dim": deepest_encoder,
-            "encoder_heads": deepest_encoder,
-            "decoder_ffn_dim": deepest_decoder,
-            "decoder_self_heads": deepest_decoder,
-            "decoder_cross_heads": deepest_decoder,
-            "cross_span": deepest_decoder,
-        }
-        slices, start = {}, 0
-        for name, width in widths.items():
-            slices[name] = slice(start, start + width)
-            start += width
-        return slices
+    @property
+    def max_embed_dim(self) -> int:
+        """Largest embed width of either side: columns of the supernet's embedding table and of the position table."""
+        return max(*self.encoder_embed_dim, *self.decoder_embed_dim)
 
-    @cached_property
-    def num_genes(self) -> int:
-        """Length of a gene row."""
-        return len(self.gene_choices)
+    # -- costs --------------------------------------------------------------------------------------------------
 
-    @cached_property
-    def gene_choices(self) -> tuple[tuple[int, ...], ...]:
-        """The choices of each gene-row column."""
-        return tuple(
-            getattr(self, name)
-            for name, columns in self.gene_slices.items()
-            for _ in range(columns.stop - columns.start)
-        )
+    def inventory(self, arch: ArchConfig, vocab_size: int, workload: Workload) -> Inventory:
+        """What an architecture holds and computes in one translation with a key/value cache.
 
-    @cached_property
-    def num_architectures(self) -> int:
-        """How many different architectures the space holds (exact)."""
-        total = 0
-        for encoder_depth in self.encoder_layers:
-            spans = len({min(span, encoder_depth) for span in self.cross_span})
-            encoder_layer = len(self.encoder_ffn_dim) * len(self.encoder_heads)
-            decoder_layer = (
-                len(self.decoder_ffn_dim) * len(self.decoder_self_heads) * len(self.decoder_cross_heads) * spans
-            )
-            total += encoder_layer**encoder_depth * sum(decoder_layer**depth for depth in self.decoder_layers)
-        return total * len(self.encoder_embed_dim) * len(self.decoder_embed_dim)
-
-    # -- architectures ------------------------------------------------------------------------------------------
-
-    @cached_property
-    def largest(self) -> ArchConfig:
-        """The architecture with every choice at its maximum (most heads included)."""
-        return self.from_genes(np.array([max(choices) for choices in self.gene_choices]))
-
-    @cached_property
-    def smallest(self) -> ArchConfig:
-        """The architecture with every choice at its minimum."""
-        return self.from_genes(np.array([min(choices) for choices in self.gene_choices]))
-
-    def sample(self, rng: np.random.Generator) -> ArchConfig:
-        """Draw an architecture, every choice uniform and independent."""
-        return self.from_genes(self._sample_row(rng))
-
-    def mutate(self, arch: ArchConfig, probability: float, rng: np.random.Generator) -> ArchConfig:
-        """Redraw each gene with the given probability; layers that come into being are drawn afresh."""
-        row, fresh = self.to_genes(arch), self._sample_row(rng)
-        redraw = rng.random(self.num_genes) < probability
-        return self.from_genes(self._repair(np.where(redraw | (row == 0), fresh, row)))
-
-    def crossover(self, first: ArchConfig, second: ArchConfig, rng: np.random.Generator) -> ArchConfig:
-        """Take each gene from one parent or the other, with equal chance."""
-        a, b = self.to_genes(first), self.to_genes(second)
-        row = np.where(rng.random(self.num_genes) < 0.5, a, b)
-        row = np.where(row == 0, np.maximum(a, b), row)  # what one parent lacks comes from the other
-        return self.from_genes(self._repair(np.where(row == 0, self._sample_row(rng), row)))
-
-    def check(self, arch: ArchConfig) -> None:
-        """Make sure that an architecture belongs to this space.
-
-        Raises
-        ------
-        ArchError
-            Naming the field, the value and the choices.
+        Parts: `encoder` is computed once a sentence, `step` once a decode step.
         """
-        depth = len(arch.encoder_layers)
-        wanted: list[tuple[str, int, Sequence[int]]] = [
-            ("encoder_embed_dim", arch.encoder_embed_dim, self.encoder_embed_dim),
-            ("decoder_embed_dim", arch.decoder_embed_dim, self.decoder_embed_dim),
-            ("encoder_layers", depth, self.encoder_layers),
-            ("decoder_layers", len(arch.decoder_layers), self.decoder_layers),
-        ]
+        assert isinstance(arch, TranslationArch)
+        assert isinstance(workload, TranslationWorkload)
+        e = arch.encoder_embed_dim
+        d = arch.decoder_embed_dim
+        products: list[Product] = []
         for i, encoder_layer in enumerate(arch.encoder_layers):
-            wanted.append((f"encoder_layers.{i}.ffn_dim", encoder_layer.ffn_dim, self.encoder_ffn_dim))
-            wanted.append((f"encoder_layers.{i}.heads", encoder_layer.heads, self.encoder_heads))
-        for i, layer in enumerate(arch.decoder_layers):
-            wanted.append((f"decoder_layers.{i}.ffn_dim", layer.ffn_dim, self.decoder_ffn_dim))
-            wanted.append((f"decoder_layers.{i}.self_heads", layer.self_heads, self.decoder_self_heads))
-            wanted.append((f"decoder_layers.{i}.cross_heads", layer.cross_heads, self.decoder_cross_heads))
-            spans = sorted({min(span, depth) for span in self.cross_span})
-            wanted.append((f"decoder_layers.{i}.cross_span", layer.cross_span, spans))
-        for name, value, choices in wanted:
-            if value not in choices:
-                raise ArchError(f"architecture outside the search space: {name} is {value}, allowed: {list(choices)}")
+            products += self._encoder_products(f"encoder.layers.{i}", e, encoder_layer, workload.source_len)
+        for i, decoder_layer in enumerate(arch.decoder_layers):
+            products += self._decoder_products(f"decoder.layers.{i}", arch, decoder_layer, workload)
+        num_rows = workload.beam * workload.decode_steps
+        products.append(Product("logits", "step", num_rows, d, vocab_size, "shared"))
+        norms = [e] * (2 * len(arch.encoder_layers)) + [d] * (3 * len(arch.decoder_layers))
+        norms += [e, d] if self.pre_norm else []
+        # the logits read the first d columns of the one table; a wider encoder has the rest beside them
+        table_parts = (d, e - d) if e > d else (d,)
+        return Inventory(tuple(products), tuple(norms), table_parts, vocab_size)
 
-    # -- spellings ----------------------------------------------------------------------------------------------
-
-    def to_genes(self, arch: ArchConfig) -> GeneArray:
-        """Spell an architecture as a gene row of shape (num_genes,), zero where a layer does not exist.
-
-        Raises
-        ------
-        ArchError
-            If the architecture is not in this space.
-        """
-        self.check(arch)
-        row = np.zeros(self.num_genes, dtype=np.int64)
-        values: dict[str, list[int]] = {
-            "encoder_embed_dim": [arch.encoder_embed_dim],
-            "decoder_embed_dim": [arch.decoder_embed_dim],
-            "encoder_layers": [len(arch.encoder_layers)],
-            "decoder_layers": [len(arch.decoder_layers)],
-            "encoder_ffn_dim": [x.ffn_dim for x in arch.encoder_layers],
-            "encoder_heads": [x.heads for x in arch.encoder_layers],
-            "decoder_ffn_dim": [x.ffn_dim for x in arch.decoder_layers],
-            "decoder_self_heads": [x.self_heads for x in arch.decoder_layers],
-            "decoder_cross_heads": [x.cross_heads for x in arch.decoder_layers],
-            "cross_span": [x.cross_span for x in arch.decoder_layers],
-        }
-        for name, columns in self.gene_slices.items():
-            row[columns.start : columns.start + len(values[name])] = values[name]
-        return row
-
-    def genes(self, archs: Sequence[ArchConfig]) -> GeneArray:
-        """Spell a population as an array of shape (len(archs), num_genes)."""
-        return np.array([self.to_genes(arch) for arch in archs], dtype=np.int64).reshape(-1, self.num_genes)
-
-    def from_genes(self, row: npt.ArrayLike) -> ArchConfig:
-        """Read a gene row of shape (num_genes,); columns of layers that do not exist are ignored.
-
-        Raises
-        ------
-        ArchError
-            If the row has another length, or a value that counts is not among its choices.
-        """
-        genes = np.asarray(row, dtype=np.int64)
-        if genes.shape != (self.num_genes,):
-            raise ArchError(f"a gene row of this space has shape ({self.num_genes},), got {genes.shape}")
-        part = {name: [int(x) for x in genes[columns]] for name, columns in self.gene_slices.items()}
-        encoder_depth, decoder_depth = part["encoder_layers"][0], part["decoder_layers"][0]
-        try:
-            arch = ArchConfig(
-                encoder_embed_dim=part["encoder_embed_dim"][0],
-                decoder_embed_dim=part["decoder_embed_dim"][0],
-                encoder_layers=tuple(
-                    EncoderLayerConfig(ffn_dim=part["encoder_ffn_dim"][i], heads=part["encoder_heads"][i])
-                    for i in range(encoder_depth)
-                ),
-                decoder_layers=tuple(
-                    DecoderLayerConfig(
-                        ffn_dim=part["decoder_ffn_dim"][i],
-                        self_heads=part["decoder_self_heads"][i],
-                        cross_heads=part["decoder_cross_heads"][i],
-                        cross_span=min(part["cross_span"][i], encoder_depth),
-                    )
-                    for i in range(decoder_depth)
-                ),
-            )
-        except (ValueError, IndexError) as error:
-            raise ArchError(f"gene row {genes.tolist()} is not an architecture of this space: {error}") from error
-        self.check(arch)
-        return arch
-
-    def encode(self, arch: ArchConfig) -> npt.NDArray[np.float32]:
-        """Per-layer encoding of shape (num_genes,), in [0, 1]: gene row over the largest choice of each gene."""
-        return (self.to_genes(arch) / self._gene_maxima).astype(np.float32)
-
-    def decode(self, encoding: npt.ArrayLike) -> ArchConfig:
-        """Invert `encode`."""
-        return self.from_genes(np.rint(np.asarray(encoding, dtype=np.float64) * self._gene_maxima))
-
-    def aggregate(self, arch: ArchConfig) -> npt.NDArray[np.float64]:
-        """HAT's ten averages of an architecture, shape (10,), in the order of `AGGREGATE_NAMES`, not scaled."""
-        return self.aggregate_genes(self.to_genes(arch)[None]).reshape(-1)
-
-    def aggregate_genes(self, genes: GeneArray) -> npt.NDArray[np.float64]:
-        """HAT's ten averages of a population: (N, num_genes) to (N, 10)."""
-        part = {name: genes[:, columns] for name, columns in self.gene_slices.items()}
-        encoder_depth, decoder_depth = part["encoder_layers"][:, 0], part["decoder_layers"][:, 0]
-        columns = [
-            part["encoder_embed_dim"][:, 0],
-            encoder_depth,
-            part["encoder_ffn_dim"].sum(1) / encoder_depth,
-            part["encoder_heads"].sum(1) / encoder_depth,
-            part["decoder_embed_dim"][:, 0],
-            decoder_depth,
-            part["decoder_ffn_dim"].sum(1) / decoder_depth,
-            part["decoder_self_heads"].sum(1) / decoder_depth,
-            part["decoder_cross_heads"].sum(1) / decoder_depth,
-            part["cross_span"].sum(1) / decoder_depth,
+    def _encoder_products(self, name: str, e: int, layer: EncoderLayerConfig, num_positions: int) -> list[Product]:
+        s = num_positions
+        q = self.qkv_dim
+        return [
+            Product(f"{name}.self_attn.qkv", "encoder", s, e, 3 * q),
+            Product(f"{name}.self_attn.scores", "encoder", s, q, s, "activation"),
+            Product(f"{name}.self_attn.values", "encoder", s, s, q, "activation"),
+            Product(f"{name}.self_attn.out", "encoder", s, q, e),
+            Product(f"{name}.fc1", "encoder", s, e, layer.ffn_dim),
+            Product(f"{name}.fc2", "encoder", s, layer.ffn_dim, e),
         ]
-        return np.stack(columns, axis=1).astype(np.float64)
 
-    # -- inner --------------------------------------------------------------------------------------------------
+    def _decoder_products(
+        self, name: str, arch: TranslationArch, layer: DecoderLayerConfig, workload: TranslationWorkload
+    ) -> list[Product]:
+        d = arch.decoder_embed_dim
+        q = self.qkv_dim
+        memory_len = layer.cross_span * workload.source_len
+        steps = workload.decode_steps
+        rows = workload.beam * steps
+        # step t attends to t positions: 1 + 2 + ... + T
+        num_attended = steps * (steps + 1) // 2
+        return [
+            Product(f"{name}.cross_attn.kv", "encoder", memory_len, arch.encoder_embed_dim, 2 * q),
+            Product(f"{name}.self_attn.qkv", "step", rows, d, 3 * q),
+            Product(f"{name}.self_attn.scores", "step", workload.beam, q, num_attended, "activation"),
+            Product(f"{name}.self_attn.values", "step", workload.beam, num_attended, q, "activation"),
+            Product(f"{name}.self_attn.out", "step", rows, q, d),
+            Product(f"{name}.cross_attn.q", "step", rows, d, q),
+            Product(f"{name}.cross_attn.scores", "step", rows, q, memory_len, "activation"),
+            Product(f"{name}.cross_attn.values", "step", rows, memory_len, q, "activation"),
+            Product(f"{name}.cross_attn.out", "step", rows, q, d),
+            Product(f"{name}.fc1", "step", rows, d, layer.ffn_dim),
+            Product(f"{name}.fc2", "step", rows, layer.ffn_dim, d),
+        ]
 
-    @property  # not cached: pydantic compares what is cached too, and arrays have no truth value
-    def _gene_maxima(self) -> GeneArray:
-        return np.array([max(choices) for choices in self.gene_choices], dtype=np.int64)
+    # -- latency ------------------------------------------------------------------------------------------------
 
-    def _sample_row(self, rng: np.random.Generator) -> GeneArray:
-        return np.array([choices[rng.integers(len(choices))] for choices in self.gene_choices], dtype=np.int64)
+    def latency_features(self, sums: FloatArray, vocab_size: int, workload: Workload) -> FloatArray:
+        """What costs time in one translation, in units of 10^6 multiply-accumulates, 10^3 elements, layers or heads.
 
-    def _repair(self, row: GeneArray) -> GeneArray:
-        """Lift a cross span that a shallower encoder had cut short to the next choice."""
-        spans = row[self.gene_slices["cross_span"]]
-        choices = np.array(self.cross_span)
-        row[self.gene_slices["cross_span"]] = choices[np.minimum(np.searchsorted(choices, spans), len(choices) - 1)]
-        return row
+        At batch 1 the bytes of the weights that a step reads are proportional to its multiply-accumulates, layer kind
+        by layer kind, so a feature stands for both; its coefficient holds whichever is slower on the device. The scores
+        of self-attention are proportional to the layer features and have none of their own; with them the `_macs`
+        features add up to the multiply-accumulates of the inventory.
+
+        Parameters
+        ----------
+        sums
+            Sums over layers (N, 10), in the order of `mean_order`.
+
+        Returns
+        -------
+        Array of shape (N, 15), in the order of `FEATURE_NAMES`; not negative.
+        """
+        assert isinstance(workload, TranslationWorkload)
+        e, layers_e, ffn_e, heads_e, d, layers_d, ffn_d, heads_self, heads_cross, span = sums.T
+        q = self.qkv_dim
+        source = workload.source_len
+        rows = workload.beam * workload.decode_steps
+        features = np.empty((len(sums), len(FEATURE_NAMES)))
+        features[:, 0] = 1.0
+        features[:, 1] = layers_d
+        features[:, 2] = layers_e
+        features[:, 3] = (4e-6 * source * q) * e * layers_e
+        features[:, 4] = (2e-6 * source) * e * ffn_e
+        features[:, 5] = (6e-6 * rows * q) * d * layers_d
+        features[:, 6] = (2e-6 * rows) * d * ffn_d
+        features[:, 7] = (1e-6 * rows * vocab_size) * d
+        features[:, 8] = (2e-6 * rows * source * q) * span
+        features[:, 9] = (2e-6 * source * q) * e * span
+        features[:, 10] = (1e-3 * source) * ffn_e
+        features[:, 11] = (1e-3 * rows) * ffn_d
+        features[:, 12] = heads_e
+        features[:, 13] = heads_self
+        features[:, 14] = heads_cross
+        return features
+
+    def timing_stages(self, vocab_size: int, workload: Workload) -> tuple[TimingStage, ...]:
+        """The whole translation; the encoder with the cross-attention's keys and values; the rest, the decode steps."""
+        assert isinstance(workload, TranslationWorkload)
+        source = StageInput(name="source_ids", shape=(1, workload.source_len), low=FIRST_TOKEN, high=vocab_size)
+
+        def steps(count: int) -> tuple[StageInput, ...]:
+            limits = (StageInput(name=name, shape=(), value=count) for name in ("max_steps", "min_steps"))
+            return (source, *limits)
+
+        return (
+            TimingStage(name="total", inputs=steps(workload.decode_steps)),
+            TimingStage(name="encoder", inputs=steps(0)),
+            TimingStage(name="decoder", minus="encoder"),
+        )

@@ -19,7 +19,7 @@ from ..config.sections import SupernetConfig
 from ..errors import ArchError, ConfigError, StaleInputError
 from ..families.translation.network import Subnet
 from ..record import parse
-from ..spaces.translation import ArchConfig, SearchSpace
+from ..spaces.genes import ArchConfig, SearchSpace
 from ..storage import atomic_write
 from .supernet import Supernet
 

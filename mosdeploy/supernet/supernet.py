@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from ..config.sections import SupernetConfig
 from ..families.translation.network import Subnet, max_embed_dim
-from ..spaces.translation import AGGREGATE_NAMES, ArchConfig, SearchSpace
+from ..spaces.genes import ArchConfig, SearchSpace
+from ..spaces.translation import AGGREGATE_NAMES
 from .elastic import ElasticEmbedding, ElasticLayerNorm, StateDict, with_prefix
 from .mos import MoSBlock, attention_sizes, ffn_sizes
 

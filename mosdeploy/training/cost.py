@@ -20,7 +20,7 @@ from ..config.sections import SupernetConfig, TrainingConfig
 from ..families.translation.dataset import Batches, Ragged, TokenizedPairs, ordered_batches
 from ..families.translation.tokenizer import EOS_ID
 from ..records import TrainingCost
-from ..spaces.translation import SearchSpace
+from ..spaces.genes import SearchSpace
 from .device import DeviceContext
 from .schedule import num_batches, sandwich
 from .trainer import fresh_supernet, train

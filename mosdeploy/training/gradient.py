@@ -17,7 +17,7 @@ from ..config.sections import TrainingConfig
 from ..families.translation.dataset import Batch, Batches
 from ..families.translation.network import Subnet
 from ..families.translation.tokenizer import PAD_ID
-from ..spaces.translation import ArchConfig
+from ..spaces.genes import ArchConfig
 from ..supernet.supernet import Supernet
 from .device import DeviceContext
 from .distributed import DistributedContext

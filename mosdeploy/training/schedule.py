@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..config.sections import TrainingConfig
-from ..spaces.translation import ArchConfig, SearchSpace
+from ..spaces.genes import ArchConfig, SearchSpace
 
 _ARCHS = 0  # random stream; others of the same seed are the trainer's
 

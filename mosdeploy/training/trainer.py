@@ -26,7 +26,7 @@ from ..families.translation.dataset import Batch, Batches
 from ..families.translation.decoding import validation_loss
 from ..families.translation.network import Subnet
 from ..record import Record
-from ..spaces.translation import ArchConfig, SearchSpace
+from ..spaces.genes import ArchConfig, SearchSpace
 from ..storage import append_line
 from ..supernet.checkpoint import load_training_state, save_training_state
 from ..supernet.supernet import Supernet

@@ -14,7 +14,7 @@ from mosdeploy.errors import MosdeployError
 from mosdeploy.evaluation.cache import BlockLosses
 from mosdeploy.evaluation.distributed import DistributedEvaluator
 from mosdeploy.record import parse
-from mosdeploy.spaces.translation import ArchConfig
+from mosdeploy.spaces.translation import TranslationArch
 from mosdeploy.training.distributed import SINGLE_PROCESS, DistributedContext
 
 
@@ -40,7 +40,7 @@ class Board:
 
 
 @pytest.fixture(scope="module")
-def archs() -> list[ArchConfig]:
+def archs() -> list[TranslationArch]:
     import tomllib
 
     space, rng = parse(RunConfig, tomllib.loads(RUN_FILE), "walking").space, np.random.default_rng(0)
@@ -51,15 +51,15 @@ class Meter:
     """Measures a subnet by its key; keeps what it was asked."""
 
     def __init__(self) -> None:
-        self.asked: list[ArchConfig] = []
+        self.asked: list[TranslationArch] = []
 
-    def __call__(self, archs: Sequence[ArchConfig], incumbents: Sequence[BlockLosses | None]) -> Iterator[BlockLosses]:
+    def __call__(self, archs: Sequence[TranslationArch], incumbents: Sequence[BlockLosses | None]) -> Iterator[BlockLosses]:
         for arch, incumbent in zip(archs, incumbents, strict=True):
             self.asked.append(arch)
             yield BlockLosses(nats=(float(int(arch.key, 16) % 1000),), loss=None if incumbent else 1.0)
 
 
-def test_three_ranks_find_what_one_finds_and_each_does_its_share(archs: list[ArchConfig]) -> None:
+def test_three_ranks_find_what_one_finds_and_each_does_its_share(archs: list[TranslationArch]) -> None:
     incumbents = [BlockLosses(nats=(1.0,), loss=1.0) if i % 4 == 0 else None for i in range(len(archs))]
     wanted = list(DistributedEvaluator(SINGLE_PROCESS, Meter()).measure(archs, incumbents))
     board, meters = Board(), [Meter() for _ in range(3)]
@@ -78,13 +78,13 @@ def test_three_ranks_find_what_one_finds_and_each_does_its_share(archs: list[Arc
     assert sorted(arch.key for meter in meters for arch in meter.asked) == sorted(arch.key for arch in archs)
 
 
-def test_a_rank_that_does_not_answer_is_given_up(archs: list[ArchConfig]) -> None:
+def test_a_rank_that_does_not_answer_is_given_up(archs: list[TranslationArch]) -> None:
     crew = DistributedEvaluator(DistributedContext(0, 2, timeout_s=0.1, words=Board()), Meter())
     with pytest.raises(MosdeployError, match=r"rank 0 of 2 lost touch .* silent for 0\.1 s \(timed out\)"):
         list(crew.measure(archs, [None] * len(archs)))
 
 
-def test_alone_each_subnet_is_given_at_once(archs: list[ArchConfig]) -> None:
+def test_alone_each_subnet_is_given_at_once(archs: list[TranslationArch]) -> None:
     meter = Meter()
     next(iter(DistributedEvaluator(SINGLE_PROCESS, meter).measure(archs, [None] * len(archs))))
     assert len(meter.asked) == 1

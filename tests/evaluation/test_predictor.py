@@ -8,7 +8,7 @@ from mosdeploy.config.translation import RunConfig
 from mosdeploy.errors import PredictorError, StaleInputError
 from mosdeploy.evaluation.predictor import MIN_SAMPLES, QualityPredictor
 from mosdeploy.record import load_toml
-from mosdeploy.spaces.translation import SearchSpace
+from mosdeploy.spaces.translation import TranslationSpace
 
 RECIPES = Path(__file__).parents[2] / "mosdeploy" / "recipes"
 
@@ -94,7 +94,7 @@ def test_any_space_will_do():
 def test_one_subnet_of_a_space_of_fixed_choices():
     fixed = dict.fromkeys(("encoder_embed_dim", "decoder_embed_dim", "encoder_ffn_dim", "decoder_ffn_dim"), (16,))
     heads = dict.fromkeys(("encoder_heads", "decoder_self_heads", "decoder_cross_heads"), (2,))
-    space = SearchSpace(**fixed, **heads, encoder_layers=(1,), decoder_layers=(1,), qkv_dim=16)
+    space = TranslationSpace(**fixed, **heads, encoder_layers=(1,), decoder_layers=(1,), qkv_dim=16)
     genes = np.repeat(space.genes([space.largest]), MIN_SAMPLES, axis=0)
     predictor = fit(space, genes, np.full(MIN_SAMPLES, 2.5))
     np.testing.assert_allclose(predictor.predict(genes), 2.5)

@@ -12,12 +12,12 @@ from mosdeploy.evaluation.proxy import ProxyEvaluator
 from mosdeploy.families.translation.dataset import Ragged, TokenizedPairs, ordered_batches
 from mosdeploy.families.translation.decoding import validation_loss
 from mosdeploy.families.translation.network import Subnet, extract
-from mosdeploy.spaces.translation import SearchSpace
+from mosdeploy.spaces.translation import TranslationSpace
 from mosdeploy.supernet.supernet import Supernet
 
 
 @pytest.fixture
-def net(space: SearchSpace, vocab_size: int) -> Supernet:
+def net(space: TranslationSpace, vocab_size: int) -> Supernet:
     torch.manual_seed(1)
     return Supernet(space, vocab_size, SupernetConfig())
 

@@ -13,7 +13,7 @@ from mosdeploy.export.parity import ExportedModel, ParitySet
 from mosdeploy.families.translation.decoding import translate
 from mosdeploy.families.translation.network import Subnet
 from mosdeploy.records import BundleManifest
-from mosdeploy.spaces.spec import Workload
+from mosdeploy.spaces.translation import TranslationWorkload
 from mosdeploy.storage import sha256_file
 
 CONFIG = ExportConfig(max_source_len=10, max_decode_steps=12)
@@ -22,12 +22,12 @@ NAMES = {"model.onnx", "tokenizer.model", "manifest.json", "README.md"}
 
 
 def export(subnet: Subnet, out_dir: Path, reference: Subnet | None = None, **changed: object) -> BundleManifest:
-    beam = changed.get("workload", Workload()).beam
+    beam = changed.get("workload", TranslationWorkload()).beam
     tokenizer_path = out_dir.parent / "pieces.model"
     tokenizer_path.parent.mkdir(exist_ok=True)
     tokenizer_path.write_bytes(b"pieces")
     settings = {
-        "workload": Workload(),
+        "workload": TranslationWorkload(),
         "config": CONFIG,
         "origin": BundleOrigin("reverser", "ab", "ba", "local", {"supernet": "0" * 64}),
         "tokenizer_path": tokenizer_path,
@@ -44,8 +44,8 @@ def export(subnet: Subnet, out_dir: Path, reference: Subnet | None = None, **cha
     return export_bundle(subnet, small_space().largest, small_space(), **settings)
 
 
-@pytest.mark.parametrize("workload", [Workload(), Workload(beam=3), Workload(precision="int8")])
-def test_a_bundle_holds_what_its_manifest_says(trained_subnet: Subnet, tmp_path: Path, workload: Workload) -> None:
+@pytest.mark.parametrize("workload", [TranslationWorkload(), TranslationWorkload(beam=3), TranslationWorkload(precision="int8")])
+def test_a_bundle_holds_what_its_manifest_says(trained_subnet: Subnet, tmp_path: Path, workload: TranslationWorkload) -> None:
     manifest = export(trained_subnet, tmp_path / "bundles" / "b", workload=workload)
     folder = tmp_path / "bundles" / "b"
     assert {path.name for path in folder.iterdir()} == NAMES
@@ -81,7 +81,7 @@ def test_the_readme_shows_an_example(trained_subnet: Subnet, tmp_path: Path) -> 
 def test_an_export_replaces_an_older_bundle(trained_subnet: Subnet, tmp_path: Path) -> None:
     export(trained_subnet, tmp_path / "b")
     (tmp_path / "b" / "left over").touch()
-    export(trained_subnet, tmp_path / "b", workload=Workload(precision="int8"))
+    export(trained_subnet, tmp_path / "b", workload=TranslationWorkload(precision="int8"))
     assert {path.name for path in (tmp_path / "b").iterdir()} == NAMES
     assert read_manifest(tmp_path / "b").precision == "int8"
     assert {path.name for path in tmp_path.iterdir()} == {"b", "pieces.model"}

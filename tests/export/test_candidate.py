@@ -12,17 +12,17 @@ from mosdeploy.export.candidate import build_candidate, bundle_bytes, candidate_
 from mosdeploy.families.translation.network import Subnet
 from mosdeploy.families.translation.onnx_graph import build_graph, state_arrays
 from mosdeploy.spaces.costs import num_parameters
-from mosdeploy.spaces.spec import Workload
-from mosdeploy.spaces.translation import SearchSpace
+from mosdeploy.spaces.translation import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationSpace
 
 WORKLOADS = [
-    Workload(source_len=9, decode_steps=7, beam=beam, precision=precision)
+    TranslationWorkload(source_len=9, decode_steps=7, beam=beam, precision=precision)
     for beam in (1, 3)
     for precision in PRECISIONS
 ]
 
 
-def wmt_space() -> SearchSpace:
+def wmt_space() -> TranslationSpace:
     """The size of HAT's WMT spaces."""
     return WMT
 
@@ -40,7 +40,7 @@ def places(model: onnx.ModelProto) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=lambda x: f"{x.precision}-beam{x.beam}")
 def test_a_candidate_runs_its_workload_on_random_weights(
-    space: SearchSpace, workload: Workload, tmp_path: Path
+    space: TranslationSpace, workload: TranslationWorkload, tmp_path: Path
 ) -> None:
     rng = np.random.default_rng(0)
     size = candidate_weights_bytes(space, VOCAB_SIZE, workload)
@@ -54,7 +54,7 @@ def test_a_candidate_runs_its_workload_on_random_weights(
 
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=lambda x: f"{x.precision}-beam{x.beam}")
-def test_weights_lie_apart_aligned_and_within_the_file(space: SearchSpace, workload: Workload) -> None:
+def test_weights_lie_apart_aligned_and_within_the_file(space: TranslationSpace, workload: TranslationWorkload) -> None:
     rng, size = np.random.default_rng(0), candidate_weights_bytes(space, VOCAB_SIZE, workload)
     for _ in range(10):
         model = onnx.load_from_string(build_candidate(space.sample(rng), space, VOCAB_SIZE, workload))
@@ -66,8 +66,8 @@ def test_weights_lie_apart_aligned_and_within_the_file(space: SearchSpace, workl
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_candidate_has_the_nodes_of_the_export(space: SearchSpace, precision: str) -> None:
-    arch, workload = space.largest, Workload(source_len=9, decode_steps=7, precision=precision)
+def test_a_candidate_has_the_nodes_of_the_export(space: TranslationSpace, precision: str) -> None:
+    arch, workload = space.largest, TranslationWorkload(source_len=9, decode_steps=7, precision=precision)
     candidate = onnx.load_from_string(build_candidate(arch, space, VOCAB_SIZE, workload))
     arrays = state_arrays(Subnet(arch, space, VOCAB_SIZE).state_dict())
     settings = {"beam": 1, "length_penalty": 0.6, "precision": precision, "max_positions": 9}
@@ -79,14 +79,14 @@ def test_a_candidate_has_the_nodes_of_the_export(space: SearchSpace, precision: 
 
 def test_a_candidate_of_wmt_size_is_small() -> None:
     space = wmt_space()
-    for workload in (Workload(), Workload(beam=5, precision="int8")):
+    for workload in (TranslationWorkload(), TranslationWorkload(beam=5, precision="int8")):
         assert len(build_candidate(space.largest, space, 32_000, workload)) < 64 * 1024
-    fp32 = candidate_weights_bytes(space, 32_000, Workload())
+    fp32 = candidate_weights_bytes(space, 32_000, TranslationWorkload())
     assert fp32 == pytest.approx(4 * num_parameters(space, space.largest, 32_000), rel=0.01)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_bundle_bytes_is_the_size_of_the_model(space: SearchSpace, precision: str) -> None:
+def test_bundle_bytes_is_the_size_of_the_model(space: TranslationSpace, precision: str) -> None:
     rng = np.random.default_rng(0)
     for _ in range(12):
         arch, beam = space.sample(rng), int(rng.integers(1, 3))

@@ -10,7 +10,7 @@ from mosdeploy.families.translation.decoding import translate
 from mosdeploy.families.translation.network import Subnet
 from mosdeploy.families.translation.onnx_graph import build_graph, state_arrays
 
-CONFIG = ExportConfig(max_source_len=10, max_decode_steps=12, max_bleu_drop=0.5)
+CONFIG = ExportConfig(max_source_len=10, max_decode_steps=12, max_score_drop=0.5)
 SOURCE_IDS = [[4 + (7 * i + k) % 8 for k in range(1 + i % 5)] for i in range(40)]
 
 

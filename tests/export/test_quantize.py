@@ -22,7 +22,7 @@ from mosdeploy.export.quantize import (
 from mosdeploy.families.translation.decoding import translate
 from mosdeploy.families.translation.network import Subnet
 from mosdeploy.families.translation.onnx_graph import IR_VERSION, OPSET
-from mosdeploy.spaces.translation import SearchSpace
+from mosdeploy.spaces.translation import TranslationSpace
 
 QUANTISED = [precision for precision in PRECISIONS if precision.startswith("int")]
 
@@ -209,7 +209,7 @@ def test_every_precision_translates_as_torch_or_nearly(trained_subnet: Subnet, p
 
 @pytest.mark.parametrize("beam", [1, 3])
 @pytest.mark.parametrize("precision", QUANTISED)
-def test_every_kind_of_architecture_runs(space: SearchSpace, beam: int, precision: str) -> None:
+def test_every_kind_of_architecture_runs(space: TranslationSpace, beam: int, precision: str) -> None:
     rng = np.random.default_rng(0)
     for seed in range(3):
         session = open_subnet(lively_subnet(space.sample(rng), space, seed), space, precision, beam)

@@ -12,11 +12,11 @@ from mosdeploy.export.parity import ParitySet
 from mosdeploy.families.translation.decoding import translate
 from mosdeploy.families.translation.network import Subnet
 from mosdeploy.families.translation.tokenizer import Tokenizer, train_tokenizer
-from mosdeploy.spaces.spec import Workload
-from mosdeploy.spaces.translation import SearchSpace
+from mosdeploy.spaces.translation import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationSpace
 
 VOCAB_SIZE = 64
-CONFIG = ExportConfig(max_source_len=16, max_decode_steps=10, max_bleu_drop=100.0)
+CONFIG = ExportConfig(max_source_len=16, max_decode_steps=10, max_score_drop=100.0)
 WORDS = (
     *("the", "cat", "sees", "a", "small", "red", "house", "and", "takes", "one", "book", "from", "its", "green"),
     *("roof", "before", "rain", "falls", "again", "with", "every", "young", "quick", "fox", "jumps", "over"),
@@ -43,7 +43,7 @@ def sentences(count: int, seed: int) -> list[str]:
     return [" ".join(rng.choice(WORDS, rng.integers(1, 5))) + "." for _ in range(count)]
 
 
-def lively_subnet(space: SearchSpace) -> Subnet:
+def lively_subnet(space: TranslationSpace) -> Subnet:
     """A subnet whose translations depend on the source and change from step to step."""
     generator = torch.Generator().manual_seed(7)
     subnet = Subnet(space.largest, space, VOCAB_SIZE).eval()
@@ -70,7 +70,7 @@ def export(folder: Path, precision: str, beam: int = 1) -> Path:
         subnet,
         SPACE.largest,
         SPACE,
-        workload=Workload(precision=precision, beam=beam),
+        workload=TranslationWorkload(precision=precision, beam=beam),
         config=CONFIG,
         origin=BundleOrigin("random", "en", "en", None, {}),
         tokenizer_path=folder / "pieces.model",

@@ -7,7 +7,7 @@ from tiny_onnx import tiny_model
 
 from mosdeploy.devices.on_device.versions import gather
 from mosdeploy.records import BundleManifest, ParityReport
-from mosdeploy.spaces.spec import Workload
+from mosdeploy.spaces.translation import TranslationWorkload
 from mosdeploy.storage import sha256_bytes, write_record
 
 RUNTIME = """
@@ -42,7 +42,7 @@ def write_bundle(folder, tokenizer="good", width=8, more=b""):
         max_decode_steps=10,
         arch=arch,
         num_parameters=1,
-        workload=Workload(source_len=5, decode_steps=4),
+        workload=TranslationWorkload(source_len=5, decode_steps=4),
         device=None,
         inputs_sha256={},
         parity=ParityReport(num_pairs=1, identical=1, torch_bleu=1.0, bundle_bleu=1.0),

@@ -4,15 +4,15 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from mosdeploy.spaces.translation import ArchConfig, DecoderLayerConfig, EncoderLayerConfig, SearchSpace
+from mosdeploy.spaces.translation import TranslationArch, DecoderLayerConfig, EncoderLayerConfig, TranslationSpace
 
 
-def space_of(*, embed_dim: Any, layers: Any, ffn_dim: Any, heads: Any, qkv_dim: int, **others: Any) -> SearchSpace:
+def space_of(*, embed_dim: Any, layers: Any, ffn_dim: Any, heads: Any, qkv_dim: int, **others: Any) -> TranslationSpace:
     """A space with the same choices for encoder and decoder, save for the fields that `others` names."""
     same = {"embed_dim": embed_dim, "layers": layers, "ffn_dim": ffn_dim}
     fields = {f"{side}_{name}": choices for side in ("encoder", "decoder") for name, choices in same.items()}
     fields |= dict.fromkeys(("encoder_heads", "decoder_self_heads", "decoder_cross_heads"), heads)
-    return SearchSpace(**{**fields, "qkv_dim": qkv_dim, **others})
+    return TranslationSpace(**{**fields, "qkv_dim": qkv_dim, **others})
 
 
 WMT = space_of(
@@ -53,7 +53,7 @@ TINY = space_of(
 )
 """Small enough to count by hand."""
 
-SMALL_ARCH = ArchConfig(
+SMALL_ARCH = TranslationArch(
     encoder_embed_dim=4,
     decoder_embed_dim=6,
     encoder_layers=(EncoderLayerConfig(ffn_dim=3, heads=2),),
@@ -67,11 +67,11 @@ def _choices(values: range, most: int = 3) -> st.SearchStrategy[tuple[int, ...]]
 
 
 @st.composite
-def spaces(draw: st.DrawFn) -> SearchSpace:
+def spaces(draw: st.DrawFn) -> TranslationSpace:
     """Any space."""
     encoder_layers = draw(_choices(range(1, 5)))
     heads = st.lists(st.sampled_from((1, 2, 4)), min_size=1, unique=True).map(tuple)
-    return SearchSpace(
+    return TranslationSpace(
         encoder_embed_dim=draw(_choices(range(2, 40))),
         decoder_embed_dim=draw(_choices(range(2, 40))),
         encoder_layers=encoder_layers,

@@ -2,11 +2,11 @@ import pytest
 from networks import make_space, train_to_reverse
 
 from mosdeploy.families.translation.network import Subnet
-from mosdeploy.spaces.translation import SearchSpace
+from mosdeploy.spaces.translation import TranslationSpace
 
 
 @pytest.fixture(params=["pre", "post"])
-def space(request: pytest.FixtureRequest) -> SearchSpace:
+def space(request: pytest.FixtureRequest) -> TranslationSpace:
     return make_space(request.param)
 
 

@@ -13,7 +13,7 @@ from onnx import ModelProto
 from mosdeploy.families.translation.network import Subnet
 from mosdeploy.families.translation.onnx_graph import build_graph, state_arrays
 from mosdeploy.spaces.spec import Precision
-from mosdeploy.spaces.translation import ArchConfig, SearchSpace
+from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
 
 PRECISIONS = get_args(Precision)
 VOCAB_SIZE = 60
@@ -21,7 +21,7 @@ EOS_ID = 3
 MAX_POSITIONS = 40
 
 
-def make_space(norm: str) -> SearchSpace:
+def make_space(norm: str) -> TranslationSpace:
     """Unequal widths, heads of width 8, 12 and 24, spans up to the depth."""
     return space_of(
         embed_dim=(20, 28),
@@ -36,7 +36,7 @@ def make_space(norm: str) -> SearchSpace:
     )
 
 
-def lively_subnet(arch: ArchConfig, space: SearchSpace, seed: int) -> Subnet:
+def lively_subnet(arch: TranslationArch, space: TranslationSpace, seed: int) -> Subnet:
     """A subnet that does not repeat one token, as fresh ones do, and ends some sentences early.
 
     Norms of random sign break the tie of input and output embedding; sharp attention makes positions count.
@@ -52,7 +52,7 @@ def lively_subnet(arch: ArchConfig, space: SearchSpace, seed: int) -> Subnet:
     return subnet
 
 
-def small_space() -> SearchSpace:
+def small_space() -> TranslationSpace:
     return space_of(embed_dim=(24,), layers=(1,), ffn_dim=(48,), heads=(2,), qkv_dim=24, norm="pre")
 
 
@@ -92,7 +92,7 @@ def open_model(model: ModelProto) -> onnxruntime.InferenceSession:
 
 
 def open_subnet(
-    subnet: Subnet, space: SearchSpace, precision: str = "fp32", beam: int = 1, length_penalty: float = 0.6
+    subnet: Subnet, space: TranslationSpace, precision: str = "fp32", beam: int = 1, length_penalty: float = 0.6
 ) -> onnxruntime.InferenceSession:
     model = build_graph(
         subnet.arch,

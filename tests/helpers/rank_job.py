@@ -16,7 +16,7 @@ from mosdeploy.config.sections import SupernetConfig, TrainingConfig
 from mosdeploy.errors import ConfigError, MosdeployError
 from mosdeploy.families.translation.dataset import Batches, Ragged, TokenizedPairs, ordered_batches
 from mosdeploy.record import parse
-from mosdeploy.spaces.translation import SearchSpace
+from mosdeploy.spaces.translation import TranslationSpace
 from mosdeploy.supernet.checkpoint import save_supernet
 from mosdeploy.training import distributed as ranks_module
 from mosdeploy.training.trainer import fresh_supernet, train
@@ -54,7 +54,7 @@ def train_supernet(job: Job, rank: int) -> None:
     sources = [rng.integers(4, 16, rng.integers(1, 7)).tolist() for _ in range(60)]
     pairs = TokenizedPairs(Ragged.of(sources), Ragged.of([source[0]] * len(source) for source in sources), 0)
     seed = rank if job.get("seeds_differ") else 0
-    net = fresh_supernet(parse(SearchSpace, job["space"], "job"), 16, SupernetConfig(), seed)
+    net = fresh_supernet(parse(TranslationSpace, job["space"], "job"), 16, SupernetConfig(), seed)
 
     def stop(update: int, *numbers: float) -> None:
         if (update, rank) == (job.get("stop_at"), job.get("stopped_rank")):

@@ -3,13 +3,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from mosdeploy.spaces.translation import ArchConfig, SearchSpace
+from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
 
 
 @pytest.fixture
-def space() -> SearchSpace:
+def space() -> TranslationSpace:
     """Unequal widths on both sides, every kind of choice, spans up to 3."""
-    return SearchSpace(
+    return TranslationSpace(
         encoder_embed_dim=(8, 12),
         decoder_embed_dim=(6, 10),
         encoder_layers=(1, 2, 3),
@@ -26,7 +26,7 @@ def space() -> SearchSpace:
 
 
 @pytest.fixture
-def archs(space: SearchSpace) -> list[ArchConfig]:
+def archs(space: TranslationSpace) -> list[TranslationArch]:
     rng = np.random.default_rng(0)
     return [space.largest, space.smallest, *(space.sample(rng) for _ in range(6))]
 

@@ -24,8 +24,8 @@ from mosdeploy.records import (
 )
 from mosdeploy.report import ReportInputs
 from mosdeploy.spaces.costs import num_macs, num_parameters
-from mosdeploy.spaces.spec import Workload
-from mosdeploy.spaces.translation import ArchConfig
+from mosdeploy.spaces.translation import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationArch
 
 SPACE = space_of(
     embed_dim=(128, 192),
@@ -37,7 +37,7 @@ SPACE = space_of(
     norm="pre",
 )
 VOCAB = 1500
-WORKLOAD = Workload(source_len=20, decode_steps=20)
+WORKLOAD = TranslationWorkload(source_len=20, decode_steps=20)
 DEVICE = DeviceProfile(name="rpi", description="Raspberry Pi 4, 64-bit.")
 LIMIT_MS = 12.0
 
@@ -46,12 +46,12 @@ def digest(letter: str) -> str:
     return letter * 64
 
 
-def latency_ms(arch: ArchConfig) -> float:
+def latency_ms(arch: TranslationArch) -> float:
     """A made-up law: 1 ms and 5 ms for each million multiply-accumulates."""
     return 1.0 + 5e-6 * num_macs(SPACE, arch, VOCAB, WORKLOAD.source_len, WORKLOAD.decode_steps) / 20
 
 
-def loss(arch: ArchConfig) -> float:
+def loss(arch: TranslationArch) -> float:
     return 2.2 + 1.6e6 / num_parameters(SPACE, arch, VOCAB)
 
 
@@ -59,7 +59,7 @@ def timing(median_ms: float) -> Timing:
     return Timing(median_ms=median_ms, p90_ms=median_ms * 1.06, minimum_ms=median_ms * 0.97, repeats=15)
 
 
-def candidate(arch: ArchConfig, measured_ms: float | None = None) -> Candidate:
+def candidate(arch: TranslationArch, measured_ms: float | None = None) -> Candidate:
     parameters = num_parameters(SPACE, arch, VOCAB)
     return Candidate(
         arch=arch,
@@ -71,7 +71,7 @@ def candidate(arch: ArchConfig, measured_ms: float | None = None) -> Candidate:
     )
 
 
-def archs(count: int, seed: int) -> list[ArchConfig]:
+def archs(count: int, seed: int) -> list[TranslationArch]:
     rng = np.random.default_rng(seed)
     return [SPACE.sample(rng) for _ in range(count)]
 
@@ -100,7 +100,7 @@ def search_result(*, verified: bool = True, limit_ms: float | None = LIMIT_MS) -
     )
 
 
-def manifest(arch: ArchConfig) -> BundleManifest:
+def manifest(arch: TranslationArch) -> BundleManifest:
     return BundleManifest(
         name="winner-fp32",
         precision="fp32",
@@ -190,8 +190,8 @@ def supernet() -> SupernetCard:
     )
 
 
-def scores(winner: ArchConfig) -> ScoreTable:
-    def one(arch: ArchConfig, bleu: float) -> Scores:
+def scores(winner: TranslationArch) -> ScoreTable:
+    def one(arch: TranslationArch, bleu: float) -> Scores:
         parameters = num_parameters(SPACE, arch, VOCAB)
         return Scores(
             arch=arch, num_parameters=parameters, bleu=bleu, chrf=bleu + 22.5, loss=loss(arch), num_pairs=180, beam=1

@@ -3,7 +3,7 @@ import pytest
 from example_spaces import SMALL
 
 from mosdeploy.families.translation.dataset import Ragged, TokenizedPairs
-from mosdeploy.spaces.translation import SearchSpace
+from mosdeploy.spaces.translation import TranslationSpace
 
 
 @pytest.fixture
@@ -12,7 +12,7 @@ def vocab_size() -> int:
 
 
 @pytest.fixture
-def space() -> SearchSpace:
+def space() -> TranslationSpace:
     return SMALL
 
 

@@ -44,12 +44,12 @@ parents = 4
 mutations = 4
 crossovers = 4
 iterations = 2
-eval_pairs = 16
+eval_examples = 16
 finalists = 2
 [export]
 max_source_len = 24
 max_decode_steps = 16
-parity_pairs = 8
+parity_examples = 8
 """
 
 PROTOCOL = """

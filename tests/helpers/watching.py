@@ -4,9 +4,9 @@ import json
 import time
 from pathlib import Path
 
-from mosdeploy.spaces.spec import Workload
+from mosdeploy.spaces.translation import TranslationWorkload
 
-WORKLOAD = Workload(source_len=5, decode_steps=4)
+WORKLOAD = TranslationWorkload(source_len=5, decode_steps=4)
 QUICK = {"warmup": 1, "max_repeats": 10, "reference_every": 1, "max_drift_percent": 1e6}
 """A protocol that is soon over, and finds no machine too busy."""
 

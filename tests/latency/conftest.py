@@ -5,15 +5,15 @@ from example_spaces import space_of
 from mosdeploy.config.device import DeviceProfile
 from mosdeploy.records import LatencyContext, LatencyRecord, Measurement, Timing
 from mosdeploy.spaces.latency_features import latency_features, sums_from_genes
-from mosdeploy.spaces.spec import Workload
-from mosdeploy.spaces.translation import ArchConfig, SearchSpace
+from mosdeploy.spaces.translation import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
 from mosdeploy.storage import fingerprint
 
 VOCAB_SIZE = 500
 
 
 @pytest.fixture(scope="session")
-def space() -> SearchSpace:
+def space() -> TranslationSpace:
     return space_of(
         embed_dim=(32, 64),
         layers=(1, 2, 4),
@@ -27,8 +27,8 @@ def space() -> SearchSpace:
 
 
 @pytest.fixture(scope="session")
-def workload() -> Workload:
-    return Workload(source_len=12, decode_steps=10, beam=2)
+def workload() -> TranslationWorkload:
+    return TranslationWorkload(source_len=12, decode_steps=10, beam=2)
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +66,7 @@ def context(space, workload) -> LatencyContext:
 def record():
     """Make the record of a measurement of so many milliseconds, or (None) of one that failed."""
 
-    def make(arch: ArchConfig, median_ms: float | None) -> LatencyRecord:
+    def make(arch: TranslationArch, median_ms: float | None) -> LatencyRecord:
         timing = None
         if median_ms is not None:
             timing = Timing(median_ms=median_ms, p90_ms=median_ms, minimum_ms=median_ms, repeats=10)

@@ -4,7 +4,7 @@ import pytest
 from mosdeploy.errors import PredictorError
 from mosdeploy.latency.design import choose
 from mosdeploy.spaces.latency_features import NUM_CORE_FEATURES, latency_features, sums_from_genes
-from mosdeploy.spaces.translation import SearchSpace
+from mosdeploy.spaces.translation import TranslationSpace
 
 VOCAB_SIZE = 500
 
@@ -45,7 +45,7 @@ def test_continuing_a_design_chooses_what_it_would_have_chosen(space, workload):
 
 
 def test_a_space_smaller_than_the_budget_is_measured_whole(workload):
-    tiny = SearchSpace(
+    tiny = TranslationSpace(
         encoder_embed_dim=(32,),
         decoder_embed_dim=(32,),
         encoder_layers=(1,),

@@ -9,8 +9,8 @@ from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.design import choose
 from mosdeploy.latency.fitting import MIN_SAMPLES
 from mosdeploy.latency.predictor import LatencyPredictor
-from mosdeploy.spaces.spec import Workload
-from mosdeploy.spaces.translation import SearchSpace
+from mosdeploy.spaces.translation import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationSpace
 
 VOCAB_SIZE = 500
 
@@ -191,8 +191,8 @@ def test_the_least_number_of_samples_is_enough_to_fit(space, workload, true_late
 def test_what_it_was_not_fitted_for_is_refused(space, workload, true_latency, draw, fit):
     genes = draw(20, seed=19)
     predictor = fit(genes, true_latency(genes))
-    other_space = SearchSpace(**{**space.model_dump(), "encoder_heads": (2,)})
-    other_workload = Workload(**{**workload.model_dump(), "threads": 2})
+    other_space = TranslationSpace(**{**space.model_dump(), "encoder_heads": (2,)})
+    other_workload = TranslationWorkload(**{**workload.model_dump(), "threads": 2})
     for arguments, message in [
         ((other_space, workload, VOCAB_SIZE, "board"), "search space was"),
         ((space, other_workload, VOCAB_SIZE, "board"), "workload.threads was 1, is 2"),

@@ -12,7 +12,7 @@ from mosdeploy.latency.design import choose
 from mosdeploy.latency.fitting import measure_errors
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.latency.transfer import MIN_TRANSFER_SAMPLES, fit_map, fit_transfer
-from mosdeploy.spaces.spec import Workload
+from mosdeploy.spaces.translation import TranslationWorkload
 from mosdeploy.storage import fingerprint
 
 VOCAB_SIZE = 500
@@ -157,7 +157,7 @@ def test_ten_rows_of_a_gpu_correct_the_predictor_of_a_raspberry_pi():
         cross_span=(1, 2, 3),
     )
     pi, gpu = (read_hat(PUBLISHED / f"wmt14ende_{name}.csv") for name in ("cpu_raspberrypi", "gpu_titanxp"))
-    source = fit_hat(pi[:1400], space, Workload(beam=5), 32768, device="rpi", try_mlp=False)
+    source = fit_hat(pi[:1400], space, TranslationWorkload(beam=5), 32768, device="rpi", try_mlp=False)
     columns, errors = source.corrected_columns(gpu.rows[1600:]), []
     for seed in range(20):
         rows = np.random.default_rng(seed).choice(np.arange(14, 1263), 10, replace=False)

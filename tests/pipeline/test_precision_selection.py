@@ -7,16 +7,16 @@ from mosdeploy import pipeline
 from mosdeploy.errors import ConfigError, ExportError
 from mosdeploy.pipeline.precision_selection import decide
 from mosdeploy.records import PrecisionCandidate, PrecisionChoice
-from mosdeploy.spaces.spec import Workload
+from mosdeploy.spaces.translation import TranslationWorkload
 from mosdeploy.storage import read_record
 
 
 def weighed(*candidates: PrecisionCandidate) -> PrecisionChoice:
     return PrecisionChoice(
         device="rpi",
-        workload=Workload(),
+        workload=TranslationWorkload(),
         inputs_sha256="",
-        max_bleu_drop=9.0,
+        max_score_drop=9.0,
         num_pairs=10,
         torch_bleu=30.0,
         precision=None,
@@ -31,16 +31,16 @@ BROKEN = PrecisionCandidate(precision="int8-int4-logits", error="no kernel")
 
 
 @pytest.mark.parametrize(
-    ("max_bleu_drop", "expected", "verdicts"),
+    ("max_score_drop", "expected", "verdicts"),
     [
         (0.5, "int4", ["slower", "slower", "chosen", "failed: no kernel"]),
         (0.3, "int8", ["slower", "chosen", "loses 0.50 BLEU, 0.3 allowed", "failed: no kernel"]),
         (0.0, "fp32", ["chosen", "loses 0.25 BLEU, 0 allowed", "loses 0.50 BLEU, 0 allowed", "failed: no kernel"]),
     ],
 )
-def test_the_fastest_that_keeps_the_limit(max_bleu_drop: float, expected: str, verdicts: list[str]) -> None:
-    choice = decide(weighed(FP32, INT8, INT4, BROKEN), max_bleu_drop)
-    assert (choice.precision, choice.max_bleu_drop) == (expected, max_bleu_drop)
+def test_the_fastest_that_keeps_the_limit(max_score_drop: float, expected: str, verdicts: list[str]) -> None:
+    choice = decide(weighed(FP32, INT8, INT4, BROKEN), max_score_drop)
+    assert (choice.precision, choice.max_score_drop) == (expected, max_score_drop)
     assert [candidate.verdict for candidate in choice.candidates] == verdicts
 
 
@@ -67,7 +67,7 @@ def use_device(root: Path, settings: str) -> None:
 def test_auto_measures_translates_and_exports_once(folder: Path) -> None:
     use_device(folder, 'precisions = ["fp32", "int8-int4-logits"]')
     run, told = pipeline.open_run(folder), Told()
-    exported = pipeline.export(run, "largest", "auto", None, told, max_bleu_drop=100.0)
+    exported = pipeline.export(run, "largest", "auto", None, told, max_score_drop=100.0)
     choice = exported.choice
     assert choice is not None and choice.precision == exported.manifest.precision
     assert [candidate.precision for candidate in choice.candidates] == ["fp32", "int8-int4-logits"]
@@ -80,7 +80,7 @@ def test_auto_measures_translates_and_exports_once(folder: Path) -> None:
     (path,) = (folder / "precisions").iterdir()
     assert read_record(PrecisionChoice, path, "") == choice
     again = Told()
-    assert pipeline.export(run, "largest", "auto", None, again, max_bleu_drop=100.0).choice == choice
+    assert pipeline.export(run, "largest", "auto", None, again, max_score_drop=100.0).choice == choice
     assert again.stages == []
 
 

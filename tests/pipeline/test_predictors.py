@@ -15,14 +15,14 @@ from mosdeploy.pipeline import import_latency, init, open_run, search
 from mosdeploy.pipeline.predictors import predictor
 from mosdeploy.pipeline.run import Run
 from mosdeploy.records import Limits
-from mosdeploy.spaces.translation import ArchConfig, DecoderLayerConfig, EncoderLayerConfig
+from mosdeploy.spaces.translation import TranslationArch, DecoderLayerConfig, EncoderLayerConfig
 
 SHIPPED = Path(__file__).parents[2] / "predictors"
 
 
-def published(encoder_ffn: list[int], encoder_heads: list[int], decoder: list[tuple[int, int, int, int]]) -> ArchConfig:
+def published(encoder_ffn: list[int], encoder_heads: list[int], decoder: list[tuple[int, int, int, int]]) -> TranslationArch:
     """An architecture that HAT published, all of which are 512 wide; decoder: FFN, self, cross heads, span a layer."""
-    return ArchConfig(
+    return TranslationArch(
         encoder_embed_dim=512,
         decoder_embed_dim=512,
         encoder_layers=tuple(
@@ -79,7 +79,7 @@ def import_csv(run: Run, path: Path, **changes: str) -> None:
     [("rpi", PI_4_0, 4000.0, 12_000.0), ("xeon", XEON_340, 340.2, 600.0), ("titanxp", TITAN_126, 126.0, 350.0)],
 )
 def test_a_fresh_folder_finds_the_shipped_predictor_of_a_device_that_nobody_has(
-    run: Run, device: str, arch: ArchConfig, published_ms: float, slowest_ms: float
+    run: Run, device: str, arch: TranslationArch, published_ms: float, slowest_ms: float
 ) -> None:
     with pytest.warns(UserWarning, match=rf"'{device}' speaks of PyTorch eager \(HAT's code\), not of ONNX Runtime"):
         found = predictor(run, device)

@@ -18,7 +18,7 @@ from mosdeploy.pipeline.predictors import fitted, predictor
 from mosdeploy.pipeline.run import Run
 from mosdeploy.pipeline.summaries import ProfileSummary
 from mosdeploy.records import LatencyContext, LatencyRecord, Limits, Measurement, Timing
-from mosdeploy.spaces.translation import ArchConfig
+from mosdeploy.spaces.translation import TranslationArch
 
 
 @pytest.fixture
@@ -38,17 +38,17 @@ def profile_until(root: Path, percent: float, budget: int) -> ProfileSummary:
     return pipeline.profile(pipeline.open_run(root), None, budget, root / "none", Silent(), percent)
 
 
-def designed(run: Run, count: int) -> list[ArchConfig]:
+def designed(run: Run, count: int) -> list[TranslationArch]:
     config = run.config
     return choose(config.space, config.workload, config.corpus.vocab_size, count, seed=1)
 
 
-def shipped_ms(run: Run, device: str, archs: list[ArchConfig]) -> np.ndarray:
+def shipped_ms(run: Run, device: str, archs: list[TranslationArch]) -> np.ndarray:
     path = Path(__file__).parents[2] / "predictors" / f"{device}-wmt14-ende" / "predictor.json"
     return LatencyPredictor.load(path).predict(run.config.space.genes(archs))
 
 
-def write_measurements(run: Run, device: str, archs: list[ArchConfig], latency_ms: np.ndarray) -> None:
+def write_measurements(run: Run, device: str, archs: list[TranslationArch], latency_ms: np.ndarray) -> None:
     """What a profile of a device would have left behind."""
     context = LatencyContext(
         dataset_id="made",

@@ -10,7 +10,7 @@ from mosdeploy.errors import ConfigError, InfeasibleError
 from mosdeploy.records import Candidate, Limits
 from mosdeploy.search import Cost, choose_winner, evolve, finalists, pareto_front
 from mosdeploy.spaces.costs import num_macs, num_parameters
-from mosdeploy.spaces.translation import ArchConfig, DecoderLayerConfig, EncoderLayerConfig, SearchSpace
+from mosdeploy.spaces.translation import TranslationArch, DecoderLayerConfig, EncoderLayerConfig, TranslationSpace
 
 VOCAB_SIZE = 100
 CONFIG = SearchConfig(population=30, parents=8, mutations=12, crossovers=12, iterations=6)
@@ -54,7 +54,7 @@ def everything(space):
         for encoder in itertools.product(layers_e, repeat=n):
             for decoder in itertools.product(layers_d, repeat=m):
                 if all(layer.cross_span <= n for layer in decoder):
-                    yield ArchConfig(
+                    yield TranslationArch(
                         encoder_embed_dim=e, decoder_embed_dim=d, encoder_layers=encoder, decoder_layers=decoder
                     )
 
@@ -130,7 +130,7 @@ def test_it_finds_the_best_of_a_tiny_space(tiny):
 
 
 def test_a_tiny_space_is_exhausted_without_waiting(tiny):
-    small = SearchSpace(**{**tiny.model_dump(), "decoder_layers": (1,), "encoder_layers": (1,), "cross_span": (1,)})
+    small = TranslationSpace(**{**tiny.model_dump(), "decoder_layers": (1,), "encoder_layers": (1,), "cross_span": (1,)})
     problem = Problem(small)
     assert problem.evolve().num_evaluated == small.num_architectures == 16
 

@@ -4,12 +4,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mosdeploy.spaces.costs import num_macs, num_parameters
-from mosdeploy.spaces.translation import SearchSpace
+from mosdeploy.spaces.translation import TranslationSpace
 
 
 @settings(max_examples=40, deadline=None)
 @given(spaces(), st.integers(0, 2**32 - 1))
-def test_smallest_and_largest_bound_the_counts(space: SearchSpace, seed: int) -> None:
+def test_smallest_and_largest_bound_the_counts(space: TranslationSpace, seed: int) -> None:
     arch = space.sample(np.random.default_rng(seed))
     parameters = [num_parameters(space, a, 100) for a in (space.smallest, arch, space.largest)]
     macs = [num_macs(space, a, 100, 7, 5) for a in (space.smallest, arch, space.largest)]

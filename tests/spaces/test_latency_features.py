@@ -9,8 +9,8 @@ from mosdeploy.spaces.latency_features import (
     sums_from_aggregates,
     sums_from_genes,
 )
-from mosdeploy.spaces.spec import Workload
-from mosdeploy.spaces.translation import ArchConfig, DecoderLayerConfig, EncoderLayerConfig, SearchSpace
+from mosdeploy.spaces.translation import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationArch, DecoderLayerConfig, EncoderLayerConfig, TranslationSpace
 
 VOCAB_SIZE = 500
 
@@ -20,13 +20,13 @@ def columns_of(space, workload, genes):
 
 
 def test_hand_worked_columns_of_one_layer_each(space):
-    arch = ArchConfig(
+    arch = TranslationArch(
         encoder_embed_dim=32,
         decoder_embed_dim=64,
         encoder_layers=(EncoderLayerConfig(ffn_dim=128, heads=4),),
         decoder_layers=(DecoderLayerConfig(ffn_dim=64, self_heads=2, cross_heads=4, cross_span=1),),
     )
-    workload = Workload(source_len=10, decode_steps=5, beam=2)
+    workload = TranslationWorkload(source_len=10, decode_steps=5, beam=2)
     row = columns_of(space, workload, space.genes([arch]))[0]
     assert dict(zip(FEATURE_NAMES, row, strict=True)) == pytest.approx(
         {
@@ -73,7 +73,7 @@ def test_the_columns_are_independent_in_a_space_that_varies_everything(space, wo
 
 
 def test_what_a_space_does_not_vary_is_left_out(workload):
-    fixed = SearchSpace(
+    fixed = TranslationSpace(
         encoder_embed_dim=(64,),
         decoder_embed_dim=(64,),
         encoder_layers=(2,),

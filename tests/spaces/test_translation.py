@@ -10,10 +10,10 @@ from mosdeploy.errors import ArchError, ConfigError
 from mosdeploy.record import parse
 from mosdeploy.spaces.translation import (
     AGGREGATE_NAMES,
-    ArchConfig,
+    TranslationArch,
     DecoderLayerConfig,
     EncoderLayerConfig,
-    SearchSpace,
+    TranslationSpace,
 )
 
 seeds = st.integers(0, 2**32 - 1)
@@ -24,16 +24,16 @@ few = settings(max_examples=40, deadline=None)
 
 @few
 @given(spaces(), seeds)
-def test_every_spelling_leads_back(space: SearchSpace, seed: int) -> None:
+def test_every_spelling_leads_back(space: TranslationSpace, seed: int) -> None:
     arch = space.sample(np.random.default_rng(seed))
     assert space.from_genes(space.to_genes(arch)) == arch
     assert space.decode(space.encode(arch)) == arch
-    assert ArchConfig.model_validate_json(arch.model_dump_json()) == arch
+    assert TranslationArch.model_validate_json(arch.model_dump_json()) == arch
 
 
 @few
 @given(spaces(), seeds)
-def test_encoding_lies_in_the_unit_interval(space: SearchSpace, seed: int) -> None:
+def test_encoding_lies_in_the_unit_interval(space: TranslationSpace, seed: int) -> None:
     encoding = space.encode(space.sample(np.random.default_rng(seed)))
     assert encoding.shape == (space.num_genes,)
     assert encoding.dtype == np.float32
@@ -44,7 +44,7 @@ def test_encoding_lies_in_the_unit_interval(space: SearchSpace, seed: int) -> No
 
 @few
 @given(spaces(), seeds)
-def test_mutate_with_probability_zero_is_identity(space: SearchSpace, seed: int) -> None:
+def test_mutate_with_probability_zero_is_identity(space: TranslationSpace, seed: int) -> None:
     rng = np.random.default_rng(seed)
     arch = space.sample(rng)
     assert space.mutate(arch, 0.0, rng) == arch
@@ -52,7 +52,7 @@ def test_mutate_with_probability_zero_is_identity(space: SearchSpace, seed: int)
 
 @few
 @given(spaces(), seeds)
-def test_children_stay_in_the_space(space: SearchSpace, seed: int) -> None:
+def test_children_stay_in_the_space(space: TranslationSpace, seed: int) -> None:
     rng = np.random.default_rng(seed)
     first, second = space.sample(rng), space.sample(rng)
     for child in (space.mutate(first, 0.5, rng), space.mutate(first, 1.0, rng), space.crossover(first, second, rng)):
@@ -61,7 +61,7 @@ def test_children_stay_in_the_space(space: SearchSpace, seed: int) -> None:
 
 @few
 @given(spaces(), seeds)
-def test_crossing_with_itself_is_identity(space: SearchSpace, seed: int) -> None:
+def test_crossing_with_itself_is_identity(space: TranslationSpace, seed: int) -> None:
     rng = np.random.default_rng(seed)
     arch = space.sample(rng)
     assert space.crossover(arch, arch, rng) == arch
@@ -69,7 +69,7 @@ def test_crossing_with_itself_is_identity(space: SearchSpace, seed: int) -> None
 
 @few
 @given(spaces(), seeds)
-def test_crossing_takes_only_what_a_parent_has(space: SearchSpace, seed: int) -> None:
+def test_crossing_takes_only_what_a_parent_has(space: TranslationSpace, seed: int) -> None:
     rng = np.random.default_rng(seed)
     first, second = space.sample(rng), space.sample(rng)
     child = space.crossover(first, second, rng)
@@ -83,7 +83,7 @@ def test_crossing_takes_only_what_a_parent_has(space: SearchSpace, seed: int) ->
 
 @few
 @given(spaces(), seeds)
-def test_same_seed_draws_the_same(space: SearchSpace, seed: int) -> None:
+def test_same_seed_draws_the_same(space: TranslationSpace, seed: int) -> None:
     first, second = (space.sample(np.random.default_rng(seed)) for _ in range(2))
     assert first == second
     assert first.key == second.key
@@ -92,13 +92,13 @@ def test_same_seed_draws_the_same(space: SearchSpace, seed: int) -> None:
 def test_copy_with_a_change_has_its_own_name_and_counts() -> None:
     wider = SMALL_ARCH.model_copy(update={"encoder_embed_dim": 8})
     assert wider.key != SMALL_ARCH.key
-    assert wider.key == ArchConfig.model_validate(wider.model_dump()).key
+    assert wider.key == TranslationArch.model_validate(wider.model_dump()).key
     assert TINY.num_genes == 16
     assert TINY.model_copy(update={"encoder_layers": (1, 2, 3)}).num_genes == 18
 
 
 def test_equal_spaces_stay_equal_once_they_were_used() -> None:
-    again = SearchSpace(**TINY.model_dump())
+    again = TranslationSpace(**TINY.model_dump())
     for space in (TINY, again):
         space.decode(space.encode(space.largest))
     assert again == TINY
@@ -179,7 +179,7 @@ def test_span_past_the_encoder() -> None:
     data = SMALL_ARCH.model_dump(mode="json")
     data["decoder_layers"][0]["cross_span"] = 2
     with pytest.raises(ConfigError, match="cross_span 2 reaches past the 1 encoder layers"):
-        parse(ArchConfig, data, "arch.json")
+        parse(TranslationArch, data, "arch.json")
 
 
 @pytest.mark.parametrize(
@@ -195,9 +195,9 @@ def test_span_past_the_encoder() -> None:
 )
 def test_space_that_cannot_be(change: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        parse(SearchSpace, TINY.model_dump(mode="json") | change, "mosdeploy.toml")
+        parse(TranslationSpace, TINY.model_dump(mode="json") | change, "mosdeploy.toml")
 
 
 def test_order_of_choices_does_not_matter() -> None:
-    turned = parse(SearchSpace, TINY.model_dump(mode="json") | {"encoder_embed_dim": [8, 4]}, "mosdeploy.toml")
+    turned = parse(TranslationSpace, TINY.model_dump(mode="json") | {"encoder_embed_dim": [8, 4]}, "mosdeploy.toml")
     assert turned == TINY

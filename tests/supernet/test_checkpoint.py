@@ -9,7 +9,7 @@ from torch import Tensor
 from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.errors import MosdeployError, StaleInputError
 from mosdeploy.families.translation.network import extract
-from mosdeploy.spaces.translation import SearchSpace
+from mosdeploy.spaces.translation import TranslationSpace
 from mosdeploy.supernet.checkpoint import (
     load_subnet,
     load_supernet,
@@ -22,7 +22,7 @@ from mosdeploy.supernet.supernet import Supernet
 
 
 @pytest.fixture
-def net(space: SearchSpace) -> Supernet:
+def net(space: TranslationSpace) -> Supernet:
     torch.manual_seed(0)
     return Supernet(space, 20, SupernetConfig(router_hidden_dim=8, num_experts=3, dropout=0.2), pad_id=0)
 
@@ -163,7 +163,7 @@ def test_what_a_kill_left_behind_is_written_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("routing", ["none", "layer", "neuron"])
-def test_names_and_order_of_parameters_are_those_of_older_checkpoints(space: SearchSpace, routing: str) -> None:
+def test_names_and_order_of_parameters_are_those_of_older_checkpoints(space: TranslationSpace, routing: str) -> None:
     """Optimiser states go by the order."""
     net = Supernet(space, 20, SupernetConfig(routing=routing, router_hidden_dim=8))
     attention = [f"{name}.{kind}" for name in ("q", "k", "v", "out") for kind in ("weight", "bias")]

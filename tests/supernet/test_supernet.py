@@ -10,13 +10,13 @@ from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.errors import ArchError
 from mosdeploy.families.translation.network import extract
 from mosdeploy.spaces.costs import num_parameters
-from mosdeploy.spaces.translation import ArchConfig, SearchSpace
+from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
 from mosdeploy.supernet.supernet import Supernet
 
 VOCAB_SIZE = 20
 
 
-def built(space: SearchSpace, **config: object) -> Supernet:
+def built(space: TranslationSpace, **config: object) -> Supernet:
     torch.manual_seed(5)
     net = Supernet(space, VOCAB_SIZE, SupernetConfig(router_hidden_dim=16, **config))
     with torch.no_grad():
@@ -39,7 +39,7 @@ VARIANTS = [
 @pytest.mark.parametrize("norm", ["pre", "post"])
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: "-".join(map(str, variant.values())))
 def test_the_extracted_subnet_computes_what_the_supernet_computes(
-    space: SearchSpace, archs: list[ArchConfig], src: Tensor, prev: Tensor, variant: dict[str, object], norm: str
+    space: TranslationSpace, archs: list[TranslationArch], src: Tensor, prev: Tensor, variant: dict[str, object], norm: str
 ) -> None:
     space = space.model_copy(update={"norm": norm})
     net = built(space, **variant, num_experts=3)
@@ -51,7 +51,7 @@ def test_the_extracted_subnet_computes_what_the_supernet_computes(
         assert sum(x.numel() for x in subnet.state_dict().values()) == num_parameters(space, arch, VOCAB_SIZE)
 
 
-def test_weights_are_generated_once_until_a_parameter_changes(space: SearchSpace, src: Tensor, prev: Tensor) -> None:
+def test_weights_are_generated_once_until_a_parameter_changes(space: TranslationSpace, src: Tensor, prev: Tensor) -> None:
     net = built(space, num_experts=2).eval()
     calls, generate = [], net.generate
     net.generate = lambda arch, router_dropout: calls.append(arch) or generate(arch, router_dropout)  # type: ignore[method-assign]
@@ -75,7 +75,7 @@ def test_weights_are_generated_once_until_a_parameter_changes(space: SearchSpace
     assert len(calls) == 7
 
 
-def test_extracting_leaves_the_supernet_alone(space: SearchSpace, src: Tensor, prev: Tensor) -> None:
+def test_extracting_leaves_the_supernet_alone(space: TranslationSpace, src: Tensor, prev: Tensor) -> None:
     net = built(space)
     before, random_state = copy.deepcopy(net.state_dict()), torch.get_rng_state()
     subnet = extract(net, space.largest)
@@ -94,7 +94,7 @@ def test_extracting_leaves_the_supernet_alone(space: SearchSpace, src: Tensor, p
 
 @pytest.mark.parametrize("routing", ["layer", "neuron"])
 def test_one_expert_equals_the_ordinary_supernet(
-    space: SearchSpace, archs: list[ArchConfig], src: Tensor, prev: Tensor, routing: str
+    space: TranslationSpace, archs: list[TranslationArch], src: Tensor, prev: Tensor, routing: str
 ) -> None:
     plain, single = built(space, routing="none").eval(), built(space, routing=routing, num_experts=1).eval()
     assert plain.state_dict().keys() == single.state_dict().keys()
@@ -102,7 +102,7 @@ def test_one_expert_equals_the_ordinary_supernet(
         assert torch.equal(plain(src, prev, arch), single(src, prev, arch))
 
 
-def test_without_routing_weights_are_slices_of_the_largest(space: SearchSpace) -> None:
+def test_without_routing_weights_are_slices_of_the_largest(space: TranslationSpace) -> None:
     net = built(space, routing="none")
     largest, smallest = net.generate(space.largest, False), net.generate(space.smallest, False)
     assert smallest.keys() < largest.keys()
@@ -112,7 +112,7 @@ def test_without_routing_weights_are_slices_of_the_largest(space: SearchSpace) -
         assert part.data_ptr() == largest[name].data_ptr(), name  # a view, not a copy
 
 
-def test_heads_and_spans_change_the_result_but_no_weight(space: SearchSpace, src: Tensor, prev: Tensor) -> None:
+def test_heads_and_spans_change_the_result_but_no_weight(space: TranslationSpace, src: Tensor, prev: Tensor) -> None:
     net = built(space, routing="none").eval()
     layers = tuple(x.model_copy(update={"cross_span": 1, "cross_heads": 1}) for x in space.largest.decoder_layers)
     other = space.largest.model_copy(update={"decoder_layers": layers})
@@ -123,7 +123,7 @@ def test_heads_and_spans_change_the_result_but_no_weight(space: SearchSpace, src
 
 @pytest.mark.parametrize("routing", ["layer", "neuron"])
 def test_gradient_reaches_every_weight_expert_and_router(
-    space: SearchSpace, src: Tensor, prev: Tensor, routing: str
+    space: TranslationSpace, src: Tensor, prev: Tensor, routing: str
 ) -> None:
     net = built(space, routing=routing, num_experts=3, router_dropout=0.0, dropout=0.0)
     logits = net(src, prev, space.largest)
@@ -137,7 +137,7 @@ def test_gradient_reaches_every_weight_expert_and_router(
 
 
 def test_gradient_keeps_out_of_what_a_small_architecture_does_not_use(
-    space: SearchSpace, src: Tensor, prev: Tensor
+    space: TranslationSpace, src: Tensor, prev: Tensor
 ) -> None:
     net = built(space, routing="neuron")
     net(src, prev, space.smallest).sum().backward()
@@ -148,7 +148,7 @@ def test_gradient_keeps_out_of_what_a_small_architecture_does_not_use(
     assert all(parameter.grad is None for parameter in net.encoder_layers[1].parameters())
 
 
-def test_the_same_weights_differ_between_architectures_only_when_routed(space: SearchSpace) -> None:
+def test_the_same_weights_differ_between_architectures_only_when_routed(space: TranslationSpace) -> None:
     """Two architectures with equal FFN shapes in layer 0: routing sees the rest of the architecture."""
     other = space.largest.model_copy(update={"decoder_layers": space.largest.decoder_layers[:1]})
     for routing, alike in (("none", True), ("layer", False), ("neuron", False)):
@@ -158,7 +158,7 @@ def test_the_same_weights_differ_between_architectures_only_when_routed(space: S
         assert torch.equal(first, second) == alike
 
 
-def test_router_input_is_scaled_and_per_layer_tells_equal_means_apart(space: SearchSpace) -> None:
+def test_router_input_is_scaled_and_per_layer_tells_equal_means_apart(space: TranslationSpace) -> None:
     per_layer, aggregated = built(space, router_input="per_layer"), built(space, router_input="aggregated")
     np.testing.assert_allclose(per_layer.encode(space.largest), np.ones(space.num_genes))
     np.testing.assert_allclose(aggregated.encode(space.largest), np.ones(10))
@@ -171,10 +171,10 @@ def test_router_input_is_scaled_and_per_layer_tells_equal_means_apart(space: Sea
     assert not torch.equal(per_layer.encode(first), per_layer.encode(second))
 
 
-def test_equal_architectures_are_one_whatever_ran_between(space: SearchSpace, src: Tensor, prev: Tensor) -> None:
+def test_equal_architectures_are_one_whatever_ran_between(space: TranslationSpace, src: Tensor, prev: Tensor) -> None:
     net = built(space).eval()
     arch = space.sample(np.random.default_rng(4))
-    twin = ArchConfig.model_validate_json(arch.model_dump_json())
+    twin = TranslationArch.model_validate_json(arch.model_dump_json())
     assert hash(twin) == hash(arch)
     first = net(src, prev, arch)
     net(src, prev, space.largest)
@@ -182,7 +182,7 @@ def test_equal_architectures_are_one_whatever_ran_between(space: SearchSpace, sr
     assert torch.equal(net.encode(twin), net.encode(arch))
 
 
-def test_eval_draws_nothing_and_training_drops_out(space: SearchSpace, src: Tensor, prev: Tensor) -> None:
+def test_eval_draws_nothing_and_training_drops_out(space: TranslationSpace, src: Tensor, prev: Tensor) -> None:
     net = built(space, dropout=0.0, router_dropout=0.5)
     assert not torch.equal(net(src, prev, space.largest), net(src, prev, space.largest))
     net.eval()
@@ -192,7 +192,7 @@ def test_eval_draws_nothing_and_training_drops_out(space: SearchSpace, src: Tens
 
 
 @pytest.mark.parametrize("routing", ["none", "layer", "neuron"])
-def test_weights_are_generated_in_full_precision_under_autocast(space: SearchSpace, routing: str) -> None:
+def test_weights_are_generated_in_full_precision_under_autocast(space: TranslationSpace, routing: str) -> None:
     net = built(space, routing=routing)
     plain = net.generate(space.largest, False)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -200,7 +200,7 @@ def test_weights_are_generated_in_full_precision_under_autocast(space: SearchSpa
     assert all(torch.equal(plain[name], mixed[name]) for name in plain)
 
 
-def test_an_architecture_outside_the_space_is_refused(space: SearchSpace, src: Tensor, prev: Tensor) -> None:
+def test_an_architecture_outside_the_space_is_refused(space: TranslationSpace, src: Tensor, prev: Tensor) -> None:
     net = built(space)
     layers = (space.largest.encoder_layers[0].model_copy(update={"ffn_dim": 17}), *space.largest.encoder_layers[1:])
     wrong = space.largest.model_copy(update={"encoder_layers": layers})

@@ -13,7 +13,7 @@ from rank_job import Job, exchange, start, train_supernet
 
 from mosdeploy.config.sections import TrainingConfig
 from mosdeploy.errors import ConfigError
-from mosdeploy.spaces.translation import SearchSpace
+from mosdeploy.spaces.translation import TranslationSpace
 from mosdeploy.supernet.checkpoint import load_supernet
 from mosdeploy.training.distributed import SINGLE_PROCESS, DistributedContext, init_distributed
 
@@ -52,7 +52,7 @@ def run(num_ranks: int, folder: Path, task: Task, **job: Any) -> list[Any]:
     return [json.loads(path.read_text()) if path.exists() else None for path in answers]
 
 
-def train(num_ranks: int, folder: Path, space: SearchSpace, config: TrainingConfig = CONFIG, **more: Any) -> list[Any]:
+def train(num_ranks: int, folder: Path, space: TranslationSpace, config: TrainingConfig = CONFIG, **more: Any) -> list[Any]:
     job = {"config": config.model_dump(mode="json"), "space": space.model_dump(mode="json"), **more}
     return run(num_ranks, folder, train_supernet, **job)
 

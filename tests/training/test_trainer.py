@@ -15,7 +15,7 @@ from mosdeploy.errors import ConfigError, MosdeployError, StaleInputError
 from mosdeploy.families.translation.dataset import Batches, TokenizedPairs, ordered_batches
 from mosdeploy.families.translation.decoding import translate, validation_loss
 from mosdeploy.families.translation.network import extract
-from mosdeploy.spaces.translation import ArchConfig, SearchSpace
+from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
 from mosdeploy.supernet.supernet import Supernet
 from mosdeploy.training.schedule import learning_rate, sandwich, steps_of
 from mosdeploy.training.trainer import TrainingSummary, train
@@ -38,7 +38,7 @@ Run = Callable[..., TrainingSummary]
 
 
 @pytest.fixture
-def net(space: SearchSpace, vocab_size: int) -> Callable[..., Supernet]:
+def net(space: TranslationSpace, vocab_size: int) -> Callable[..., Supernet]:
     def fresh(config: SupernetConfig | None = None) -> Supernet:
         torch.manual_seed(0)
         return Supernet(space, vocab_size, config or SupernetConfig())
@@ -74,7 +74,7 @@ from pathlib import Path
 import torch
 from mosdeploy.config.sections import SupernetConfig, TrainingConfig
 from mosdeploy.record import parse
-from mosdeploy.spaces.translation import SearchSpace
+from mosdeploy.spaces.translation import TranslationSpace
 from mosdeploy.supernet.supernet import Supernet
 from mosdeploy.training.batch_sharing import Batches, Ragged, TokenizedPairs, ordered_batches
 from mosdeploy.training.trainer import train
@@ -83,7 +83,7 @@ job = json.load(sys.stdin)
 config = parse(TrainingConfig, job["config"], "job")
 pairs = TokenizedPairs(Ragged.of(job["sources"]), Ragged.of(job["targets"]), 0)
 torch.manual_seed(0)
-net = Supernet(parse(SearchSpace, job["space"], "job"), job["vocab_size"], SupernetConfig())
+net = Supernet(parse(TranslationSpace, job["space"], "job"), job["vocab_size"], SupernetConfig())
 
 def kill(update, *numbers):
     if update == job["last_update"]:
@@ -175,7 +175,7 @@ def test_gradients_are_the_mean_over_architectures_and_tokens(
     net: Callable[..., Supernet],
     run: Run,
     pairs: TokenizedPairs,
-    space: SearchSpace,
+    space: TranslationSpace,
     tmp_path: Path,
 ) -> None:
     reference = net(NO_DROPOUT).train()
@@ -217,8 +217,8 @@ def test_no_batch_is_passed_over_and_a_subnet_alone_reads_as_before() -> None:
     assert steps_of(own, 1, 5) == steps_of(same, 1, 5)
 
 
-def test_the_sandwich_is_drawn_for_the_update(space: SearchSpace) -> None:
-    def drawn(update: int, **changes: object) -> list[ArchConfig]:
+def test_the_sandwich_is_drawn_for_the_update(space: TranslationSpace) -> None:
+    def drawn(update: int, **changes: object) -> list[TranslationArch]:
         return sandwich(space, CONFIG.model_copy(update=changes), update)
 
     assert drawn(5, num_random_archs=0) == [space.largest, space.smallest]

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from onnx import TensorProto
 
-from ...spaces.translation import ArchConfig, DecoderLayerConfig, SearchSpace
+from ...spaces.genes import ArchConfig, SearchSpace
+from ...spaces.translation import DecoderLayerConfig
 from ..quantize import NumberFormat, PrecisionScheme
 from .builder import CONTRIB, GraphBuilder
 from .embedding import TiedEmbedding

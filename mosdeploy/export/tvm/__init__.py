@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import ExportError
-from ...spaces.translation import ArchConfig, SearchSpace
+from ...spaces.genes import ArchConfig, SearchSpace
 from ..onnx.initializers import Array, InlineInitializers
 from .options import LIBRARY_NAME, PRECISIONS, WEIGHTS_NAME, Processor, Tuning
 from .packing import pack_weights

@@ -8,7 +8,7 @@ from math import gcd
 import numpy as np
 import numpy.typing as npt
 
-from ...spaces.translation import ArchConfig, SearchSpace
+from ...spaces.genes import ArchConfig, SearchSpace
 from ..onnx.initializers import Array, Lookup
 from ..quantize import LARGEST_CODE, quantize_columns
 

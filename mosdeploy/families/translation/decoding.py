@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...spaces.translation import ArchConfig
+from ...spaces.translation import TranslationArch
 from ...supernet.supernet import Supernet
 from .dataset import Batch, pad_rows
 from .network import Subnet
@@ -22,7 +22,7 @@ MAX_BATCH_TOKENS = 4096  # source positions times hypotheses that are decoded at
 
 
 @torch.no_grad()
-def validation_loss(model: Supernet | Subnet, batches: Sequence[Batch], arch: ArchConfig | None = None) -> float:
+def validation_loss(model: Supernet | Subnet, batches: Sequence[Batch], arch: TranslationArch | None = None) -> float:
     """Mean negative log-likelihood of the target tokens, in nats a token; no label smoothing, no dropout.
 
     Parameters

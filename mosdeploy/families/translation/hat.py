@@ -15,8 +15,7 @@ from ...latency.fitting import MIN_SAMPLES
 from ...latency.outliers import find_outlier_blocks, rows_outside
 from ...latency.predictor import LatencyPredictor
 from ...spaces.latency_features import FloatArray, latency_features, sums_from_aggregates
-from ...spaces.spec import Workload
-from ...spaces.translation import AGGREGATE_NAMES, SearchSpace
+from ...spaces.translation import AGGREGATE_NAMES, TranslationSpace, TranslationWorkload
 from ...storage import sha256_file
 
 HAT_FEATURES = (
@@ -92,8 +91,8 @@ def read_hat(path: Path) -> HatData:
 
 def fit_hat(
     data: HatData,
-    space: SearchSpace,
-    workload: Workload,
+    space: TranslationSpace,
+    workload: TranslationWorkload,
     vocab_size: int,
     *,
     device: str,
@@ -140,7 +139,7 @@ def fit_hat(
     )
 
 
-def _check_range(data: HatData, space: SearchSpace) -> None:
+def _check_range(data: HatData, space: TranslationSpace) -> None:
     """Refuse a space of other widths or depths: its latency would be a guess far outside of the data."""
     for name in ("encoder_embed_dim", "encoder_layers", "decoder_embed_dim", "decoder_layers"):
         found = sorted({int(value) for value in data.rows[:, AGGREGATE_NAMES.index(name)]})

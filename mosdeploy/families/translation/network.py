@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config.sections import SupernetConfig
-from ...spaces.translation import ArchConfig, SearchSpace
+from ...spaces.translation import TranslationArch, TranslationSpace
 from ...supernet.attention import KeyValues
 from ...supernet.layers import Decoder, Encoder, StackConfig, positions
 
@@ -72,8 +72,8 @@ class Subnet(nn.Module):
 
     def __init__(
         self,
-        arch: ArchConfig,
-        space: SearchSpace,
+        arch: TranslationArch,
+        space: TranslationSpace,
         vocab_size: int,
         pad_id: int = 0,
         config: SupernetConfig | None = None,
@@ -141,7 +141,7 @@ class Subnet(nn.Module):
                 nn.init.zeros_(module.bias)
 
 
-def max_embed_dim(space: SearchSpace) -> int:
+def max_embed_dim(space: TranslationSpace) -> int:
     """Largest embed width of either side: the columns of the supernet's table and of the position table."""
     return max(*space.encoder_embed_dim, *space.decoder_embed_dim)
 
@@ -154,7 +154,7 @@ def initialise_table(table: Tensor, max_dim: int, pad_id: int) -> None:
 
 
 @torch.no_grad()
-def extract(net: "Supernet", arch: ArchConfig) -> Subnet:
+def extract(net: "Supernet", arch: TranslationArch) -> Subnet:
     """Collapse a supernet to one architecture: routers are evaluated once, experts mixed once, all else sliced.
 
     Law: `extract(net, arch)(src, prev)` equals `net.eval()(src, prev, arch)`. The supernet is left as it is, and shares

@@ -20,7 +20,7 @@ from ...export.onnx.decoding import MAX_STEPS, MIN_STEPS, PAD_ID, decode
 from ...export.onnx.initializers import Array, InitializerSource, InlineInitializers
 from ...export.quantize import SCHEMES
 from ...spaces.spec import Precision
-from ...spaces.translation import ArchConfig, SearchSpace
+from ...spaces.translation import TranslationArch, TranslationSpace
 
 SOURCE_IDS, OUTPUT_IDS = "source_ids", "output_ids"
 
@@ -30,8 +30,8 @@ IR_VERSION = 8
 
 
 def build_graph(
-    arch: ArchConfig,
-    space: SearchSpace,
+    arch: TranslationArch,
+    space: TranslationSpace,
     vocab_size: int,
     weights: Mapping[str, Array] | InitializerSource,
     *,

@@ -1,17 +1,17 @@
 """The winner's architecture as a drawing: two stacks of layers, and which encoder layers each decoder layer reads.
 
-In: an `ArchConfig`. Out: one `<figure>`; the page puts a table with the same content beside it.
+In: an `TranslationArch`. Out: one `<figure>`; the page puts a table with the same content beside it.
 """
 
 from ...report.markup import Markup, element
-from ...spaces.translation import ArchConfig
+from ...spaces.translation import TranslationArch
 
 WIDTH = 640
 BOX_WIDTH, BOX_HEIGHT, GAP, HEAD = 244, 34, 12, 34
 ENCODER_LEFT, DECODER_LEFT = 8, WIDTH - 8 - BOX_WIDTH
 
 
-def draw_architecture(arch: ArchConfig) -> Markup:
+def draw_architecture(arch: TranslationArch) -> Markup:
     """Draw both stacks, first layer at the bottom; the filled part of a box is its FFN width over the widest."""
     num_rows = max(len(arch.encoder_layers), len(arch.decoder_layers))
     height = HEAD + num_rows * (BOX_HEIGHT + GAP)
@@ -67,7 +67,7 @@ def _box(left: float, top: float, share: float, text: str, style: str) -> Markup
     )
 
 
-def _cross_attention(arch: ArchConfig, bottom: float) -> list[Markup]:
+def _cross_attention(arch: TranslationArch, bottom: float) -> list[Markup]:
     depth, middle = len(arch.encoder_layers), BOX_HEIGHT / 2
     return [
         element(

@@ -22,12 +22,12 @@ from ...export.onnx.blocks import LAYER_NORM_EPSILON
 from ...export.tvm import kernels
 from ...export.tvm.kernels import TILE_ROWS, LinearShape
 from ...export.tvm.packing import Packed
-from ...spaces.translation import ArchConfig, SearchSpace
+from ...spaces.translation import TranslationArch, TranslationSpace
 
 Var = Any
 
 
-def build_module(arch: ArchConfig, space: SearchSpace, packed: Packed, rows: int, lengths: Sequence[int]) -> Any:
+def build_module(arch: TranslationArch, space: TranslationSpace, packed: Packed, rows: int, lengths: Sequence[int]) -> Any:
     """Build the module.
 
     Parameters
@@ -57,7 +57,7 @@ class _Rows:
 class _Network:
     """Emits the functions; kernels that are the same are stored once."""
 
-    def __init__(self, builder: Any, arch: ArchConfig, space: SearchSpace, packed: Packed, rows: int) -> None:
+    def __init__(self, builder: Any, arch: TranslationArch, space: TranslationSpace, packed: Packed, rows: int) -> None:
         self._builder, self._arch, self._space, self._packed, self._rows = builder, arch, space, packed, rows
         self._kernels: dict[tuple[object, ...], Any] = {}
         self._weights: dict[str, Var] = {}

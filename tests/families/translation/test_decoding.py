@@ -10,18 +10,18 @@ from mosdeploy.families.translation.dataset import TokenizedPairs, ordered_batch
 from mosdeploy.families.translation.decoding import bleu_chrf, translate, validation_loss
 from mosdeploy.families.translation.network import Subnet, extract
 from mosdeploy.families.translation.tokenizer import BOS_ID, EOS_ID
-from mosdeploy.spaces.translation import SearchSpace
+from mosdeploy.spaces.translation import TranslationSpace
 from mosdeploy.supernet.supernet import Supernet
 
 
 @pytest.fixture
-def net(space: SearchSpace, vocab_size: int) -> Supernet:
+def net(space: TranslationSpace, vocab_size: int) -> Supernet:
     torch.manual_seed(1)
     return Supernet(space, vocab_size, SupernetConfig())
 
 
 @pytest.fixture
-def subnet(space: SearchSpace, vocab_size: int) -> Subnet:
+def subnet(space: TranslationSpace, vocab_size: int) -> Subnet:
     """Random weights, large enough for sentences to differ, some of which end early."""
     torch.manual_seed(9)
     subnet = Subnet(space.largest, space, vocab_size).eval()
@@ -115,7 +115,7 @@ def test_an_answer_depends_neither_on_the_order_nor_on_the_others(
 
 @pytest.mark.parametrize("length_penalty", [0.0, 0.6, 1.5])
 def test_a_beam_as_wide_as_the_tree_finds_the_best(
-    space: SearchSpace, sources: list[list[int]], length_penalty: float
+    space: TranslationSpace, sources: list[list[int]], length_penalty: float
 ) -> None:
     vocab_size, steps = 6, 3
     torch.manual_seed(5)

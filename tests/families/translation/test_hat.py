@@ -7,7 +7,7 @@ from example_spaces import WMT
 from mosdeploy.errors import ConfigError
 from mosdeploy.families.translation.hat import FEATURE_COLUMNS, TIME_COLUMNS, fit_hat, read_hat
 from mosdeploy.latency.fitting import measure_errors
-from mosdeploy.spaces.spec import Workload
+from mosdeploy.spaces.translation import TranslationWorkload
 
 PUBLISHED = Path(__file__).parents[4] / "shared" / "data" / "hat"
 HEAD = ",".join((*FEATURE_COLUMNS, *TIME_COLUMNS, "latency_std_encoder", "latency_std_decoder"))
@@ -90,7 +90,7 @@ def test_published_data_their_throttled_blocks_and_the_error_on_the_last_rows(na
     space = WMT
     data = read_hat(PUBLISHED / f"{name}.csv")
     train = data[:1400]
-    predictor = fit_hat(train, space, Workload(beam=5), 32768, device="board", try_mlp=False)
+    predictor = fit_hat(train, space, TranslationWorkload(beam=5), 32768, device="board", try_mlp=False)
     assert [(block.start, block.stop) for block in predictor.card.left_out] == [
         (pytest.approx(start, abs=5), pytest.approx(stop, abs=5)) for start, stop in spans
     ]

@@ -13,12 +13,12 @@ from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.errors import ArchError
 from mosdeploy.families.translation.network import Subnet
 from mosdeploy.spaces.costs import num_parameters
-from mosdeploy.spaces.translation import ArchConfig, SearchSpace
+from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
 
 VOCAB_SIZE = 20
 
 
-def shaken(arch: ArchConfig, space: SearchSpace, config: SupernetConfig | None = None) -> Subnet:
+def shaken(arch: TranslationArch, space: TranslationSpace, config: SupernetConfig | None = None) -> Subnet:
     """A subnet whose biases and norms are not at their neutral values either."""
     torch.manual_seed(3)
     subnet = Subnet(arch, space, VOCAB_SIZE, config=config)
@@ -32,7 +32,7 @@ def shaken(arch: ArchConfig, space: SearchSpace, config: SupernetConfig | None =
 class Reference:
     """Logits of one unpadded sentence pair, in float64."""
 
-    def __init__(self, subnet: Subnet, space: SearchSpace) -> None:
+    def __init__(self, subnet: Subnet, space: TranslationSpace) -> None:
         self.arch, self.space = subnet.arch, space
         self.weights = {name: tensor.double().numpy() for name, tensor in subnet.state_dict().items()}
 
@@ -96,7 +96,7 @@ class Reference:
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
 def test_a_padded_batch_computes_what_the_contract_says(
-    space: SearchSpace, archs: list[ArchConfig], src: Tensor, prev: Tensor, norm: str
+    space: TranslationSpace, archs: list[TranslationArch], src: Tensor, prev: Tensor, norm: str
 ) -> None:
     space = space.model_copy(update={"norm": norm})
     for arch in archs:
@@ -110,7 +110,7 @@ def test_a_padded_batch_computes_what_the_contract_says(
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
-def test_state_names_and_number_of_weights(space: SearchSpace, archs: list[ArchConfig], norm: str) -> None:
+def test_state_names_and_number_of_weights(space: TranslationSpace, archs: list[TranslationArch], norm: str) -> None:
     space = space.model_copy(update={"norm": norm})
     for arch in archs:
         subnet = Subnet(arch, space, VOCAB_SIZE)
@@ -128,7 +128,7 @@ def test_state_names_and_number_of_weights(space: SearchSpace, archs: list[ArchC
         assert sum(x.numel() for x in subnet.state_dict().values()) == num_parameters(space, arch, VOCAB_SIZE)
 
 
-def test_steps_equal_the_full_forward(space: SearchSpace, archs: list[ArchConfig], src: Tensor, prev: Tensor) -> None:
+def test_steps_equal_the_full_forward(space: TranslationSpace, archs: list[TranslationArch], src: Tensor, prev: Tensor) -> None:
     for arch in archs:
         subnet = shaken(arch, space)
         with torch.no_grad():
@@ -139,7 +139,7 @@ def test_steps_equal_the_full_forward(space: SearchSpace, archs: list[ArchConfig
                 torch.testing.assert_close(logits, whole[:, t], atol=1e-5, rtol=1e-5)
 
 
-def test_a_reordered_state_continues_the_picked_hypotheses(space: SearchSpace, src: Tensor, prev: Tensor) -> None:
+def test_a_reordered_state_continues_the_picked_hypotheses(space: TranslationSpace, src: Tensor, prev: Tensor) -> None:
     subnet = shaken(space.largest, space)
     index = torch.tensor([2, 2, 0, 1])
     with torch.no_grad():
@@ -153,7 +153,7 @@ def test_a_reordered_state_continues_the_picked_hypotheses(space: SearchSpace, s
     torch.testing.assert_close(logits, whole[:, -1], atol=1e-5, rtol=1e-5)
 
 
-def test_a_step_leaves_the_earlier_state_usable(space: SearchSpace, src: Tensor, prev: Tensor) -> None:
+def test_a_step_leaves_the_earlier_state_usable(space: TranslationSpace, src: Tensor, prev: Tensor) -> None:
     subnet = shaken(space.largest, space)
     with torch.no_grad():
         start = subnet.start(subnet.encode(src))
@@ -163,7 +163,7 @@ def test_a_step_leaves_the_earlier_state_usable(space: SearchSpace, src: Tensor,
     assert torch.equal(first, again)
 
 
-def test_cross_attention_reads_the_last_outputs_deepest_last(space: SearchSpace, src: Tensor) -> None:
+def test_cross_attention_reads_the_last_outputs_deepest_last(space: TranslationSpace, src: Tensor) -> None:
     subnet = shaken(space.largest, space)  # three encoder layers, all read
     with torch.no_grad():
         memory = subnet.encode(src)
@@ -172,7 +172,7 @@ def test_cross_attention_reads_the_last_outputs_deepest_last(space: SearchSpace,
             torch.testing.assert_close(part, subnet.decoder.layers[1].cross_attn.project(output).keys)
 
 
-def test_dropout_is_the_share_of_the_width_and_rests_in_eval(space: SearchSpace, src: Tensor, prev: Tensor) -> None:
+def test_dropout_is_the_share_of_the_width_and_rests_in_eval(space: TranslationSpace, src: Tensor, prev: Tensor) -> None:
     config = SupernetConfig(dropout=0.4)
     largest, smallest = shaken(space.largest, space, config), shaken(space.smallest, space, config)
     assert [largest.source_dropout, largest.target_dropout] == pytest.approx([0.4, 0.4])
@@ -184,7 +184,7 @@ def test_dropout_is_the_share_of_the_width_and_rests_in_eval(space: SearchSpace,
     assert not torch.equal(largest(src, prev), largest(src, prev))
 
 
-def test_a_fresh_subnet_starts_as_stated(space: SearchSpace) -> None:
+def test_a_fresh_subnet_starts_as_stated(space: TranslationSpace) -> None:
     torch.manual_seed(0)
     subnet = Subnet(space.smallest, space, 4000)
     assert subnet.embed.weight[0].abs().sum() == 0
@@ -196,7 +196,7 @@ def test_a_fresh_subnet_starts_as_stated(space: SearchSpace) -> None:
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
-def test_a_fresh_subnet_learns(space: SearchSpace, src: Tensor, prev: Tensor, norm: str) -> None:
+def test_a_fresh_subnet_learns(space: TranslationSpace, src: Tensor, prev: Tensor, norm: str) -> None:
     torch.manual_seed(0)
     space = space.model_copy(update={"norm": norm})
     subnet = Subnet(space.largest, space, VOCAB_SIZE, config=SupernetConfig(dropout=0.0))
@@ -211,7 +211,7 @@ def test_a_fresh_subnet_learns(space: SearchSpace, src: Tensor, prev: Tensor, no
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_an_architecture_outside_the_space_is_refused(space: SearchSpace) -> None:
+def test_an_architecture_outside_the_space_is_refused(space: TranslationSpace) -> None:
     wrong = space.largest.model_copy(update={"decoder_embed_dim": 7})
     with pytest.raises(ArchError, match=r"decoder_embed_dim is 7, allowed: \[6, 10\]"):
         Subnet(wrong, space, VOCAB_SIZE)

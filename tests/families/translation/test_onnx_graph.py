@@ -26,12 +26,12 @@ from mosdeploy.families.translation.decoding import translate
 from mosdeploy.families.translation.network import Subnet
 from mosdeploy.families.translation.onnx_graph import build_graph, state_arrays, write_model
 from mosdeploy.spaces.costs import num_parameters
-from mosdeploy.spaces.translation import ArchConfig, SearchSpace
+from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
 
 LENGTHS = (1, 2, 5, 9, 14)
 
 
-def build(subnet: Subnet, space: SearchSpace, **changed: object):
+def build(subnet: Subnet, space: TranslationSpace, **changed: object):
     settings = {"beam": 1, "length_penalty": 0.6, "precision": "fp32", "max_positions": MAX_POSITIONS, **changed}
     return build_graph(subnet.arch, space, VOCAB_SIZE, state_arrays(subnet.state_dict()), **settings)
 
@@ -40,7 +40,7 @@ def build(subnet: Subnet, space: SearchSpace, **changed: object):
 
 
 @pytest.mark.parametrize("beam", [1, 2, 4])
-def test_padded_batches_translate_as_in_torch(space: SearchSpace, beam: int) -> None:
+def test_padded_batches_translate_as_in_torch(space: TranslationSpace, beam: int) -> None:
     rng, answers = np.random.default_rng(beam), []
     for seed in range(5):
         subnet, sources = lively_subnet(space.sample(rng), space, seed), random_sources(LENGTHS, seed)
@@ -63,7 +63,7 @@ def test_beams_close_when_torch_closes_them(trained_subnet: Subnet, length_penal
 
 
 @pytest.mark.parametrize(("encoder_dim", "decoder_dim"), list(product((20, 32), (20, 28))))
-def test_unequal_widths(space: SearchSpace, encoder_dim: int, decoder_dim: int) -> None:
+def test_unequal_widths(space: TranslationSpace, encoder_dim: int, decoder_dim: int) -> None:
     widths = {"encoder_embed_dim": encoder_dim, "decoder_embed_dim": decoder_dim}
     arch = space.largest.model_copy(update=widths)
     subnet, sources = lively_subnet(arch, space, 3), random_sources(LENGTHS, 3)
@@ -73,7 +73,7 @@ def test_unequal_widths(space: SearchSpace, encoder_dim: int, decoder_dim: int) 
 
 @pytest.mark.parametrize("span", [1, 2, 3])
 @pytest.mark.parametrize("heads", [1, 2, 3])
-def test_cross_spans_and_heads(space: SearchSpace, span: int, heads: int) -> None:
+def test_cross_spans_and_heads(space: TranslationSpace, span: int, heads: int) -> None:
     layer = space.largest.decoder_layers[0].model_copy(update={"cross_span": span, "cross_heads": heads})
     arch = space.largest.model_copy(update={"decoder_layers": (layer,)})
     subnet, sources = lively_subnet(arch, space, span), random_sources(LENGTHS, span)
@@ -93,7 +93,7 @@ def test_every_length_up_to_the_limit_and_any_batch(trained_subnet: Subnet, prec
 
 @pytest.mark.parametrize("max_steps", [1, 2, 3])
 @pytest.mark.parametrize("beam", [1, 3])
-def test_few_steps(space: SearchSpace, beam: int, max_steps: int) -> None:
+def test_few_steps(space: TranslationSpace, beam: int, max_steps: int) -> None:
     subnet, sources = lively_subnet(space.largest, space, 0), random_sources(LENGTHS, 0)
     found = run(open_subnet(subnet, space, beam=beam), sources, max_steps)
     assert [until_end(row) for row in found] == translate(subnet, sources, beam, max_steps, 0.6)
@@ -120,7 +120,7 @@ def test_min_steps_keeps_the_loop_running_and_changes_no_answer(trained_subnet: 
 
 @pytest.mark.parametrize("beam", [1, 3])
 def test_no_steps_still_runs_the_encoder_and_the_cross_attention_memories(
-    space: SearchSpace, beam: int, tmp_path
+    space: TranslationSpace, beam: int, tmp_path
 ) -> None:
     subnet = lively_subnet(space.largest, space, 0)
     options = onnxruntime.SessionOptions()
@@ -139,21 +139,21 @@ def test_no_steps_still_runs_the_encoder_and_the_cross_attention_memories(
 
 
 @pytest.mark.parametrize("beam", [1, 3])
-def test_the_model_is_well_formed(space: SearchSpace, beam: int) -> None:
+def test_the_model_is_well_formed(space: TranslationSpace, beam: int) -> None:
     model = build(lively_subnet(space.largest, space, 0), space, beam=beam)
     checker.check_model(model)
     assert {x.name for x in model.graph.input} == {"source_ids", "max_steps", "min_steps"}
     assert [x.name for x in model.graph.output] == ["output_ids"]
 
 
-def test_a_model_is_written_whole_and_without_a_copy(space: SearchSpace, tmp_path: Path) -> None:
+def test_a_model_is_written_whole_and_without_a_copy(space: TranslationSpace, tmp_path: Path) -> None:
     subnet = lively_subnet(space.largest, space, 0)
     model = build(subnet, space)
     write_model(model, tmp_path / "model.onnx")
     assert onnx.load(tmp_path / "model.onnx") == build(subnet, space) and not model.graph.initializer
 
 
-def test_no_attention_in_the_loop_relies_on_a_padding_mask(space: SearchSpace) -> None:
+def test_no_attention_in_the_loop_relies_on_a_padding_mask(space: TranslationSpace) -> None:
     """ONNX Runtime before 1.21 ignores it when keys come projected and split into heads."""
     nodes = build(lively_subnet(space.largest, space, 0), space).graph.node
     (loop,) = (node for node in nodes if node.op_type == "Loop")
@@ -163,7 +163,7 @@ def test_no_attention_in_the_loop_relies_on_a_padding_mask(space: SearchSpace) -
     assert sum(len(inputs) == 6 and inputs[5] != "" for inputs in attentions) == 2
 
 
-def test_every_weight_is_stored_once(space: SearchSpace) -> None:
+def test_every_weight_is_stored_once(space: TranslationSpace) -> None:
     rng = np.random.default_rng(0)
     for _ in range(8):
         arch = space.sample(rng)
@@ -179,7 +179,7 @@ def test_every_weight_is_stored_once(space: SearchSpace) -> None:
 def test_an_architecture_outside_the_space() -> None:
     space = make_space("pre")
     subnet = lively_subnet(space.largest, space, 0)
-    subnet.arch = ArchConfig.model_validate_json(
+    subnet.arch = TranslationArch.model_validate_json(
         space.largest.model_dump_json().replace('"ffn_dim":40', '"ffn_dim":41')
     )
     with pytest.raises(ArchError, match="ffn_dim is 41"):

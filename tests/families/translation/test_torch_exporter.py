@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mosdeploy.families.translation import network as subnet_file
 from mosdeploy.families.translation.network import Subnet
-from mosdeploy.spaces.translation import SearchSpace
+from mosdeploy.spaces.translation import TranslationSpace
 
 BOS_ID, MAX_STEPS = 2, 14
 
@@ -44,7 +44,7 @@ def step(session: onnxruntime.InferenceSession, ids: list[int]) -> list[int]:
     return until_end(target[1:])
 
 
-def test_both_exports_translate_alike(space: SearchSpace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_exports_translate_alike(space: TranslationSpace, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     for seed in range(2):
         subnet, sources = lively_subnet(space.sample(rng), space, seed), random_sources((1, 2, 6, 11), seed)

@@ -19,7 +19,7 @@ from mosdeploy.families.translation.network import Subnet
 from mosdeploy.families.translation.onnx_graph import state_arrays
 from mosdeploy.runtime.errors import ModelError
 from mosdeploy.runtime.manifest import Manifest
-from mosdeploy.spaces.translation import ArchConfig, SearchSpace
+from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
 
 pytestmark = pytest.mark.tvm
 pytest.importorskip("tvm")
@@ -28,7 +28,7 @@ LENGTHS = (1, 2, 7, 8, 9, 15, 23)
 MAX_STEPS = 30
 
 
-def build(subnet: Subnet, space: SearchSpace, folder: Path, **changed: object) -> None:
+def build(subnet: Subnet, space: TranslationSpace, folder: Path, **changed: object) -> None:
     settings = {"beam": 1, "precision": "fp32", "max_positions": MAX_POSITIONS, "processor": Processor(), **changed}
     arrays = state_arrays(subnet.state_dict())
     build_tvm(subnet.arch, space, VOCAB_SIZE, arrays, folder=folder, **settings)
@@ -56,7 +56,7 @@ def open_library(folder: Path, beam: int = 1, max_source_len: int = MAX_POSITION
 
 
 @pytest.mark.parametrize("beam", [1, 3])
-def test_it_translates_as_torch_does(space: SearchSpace, beam: int, tmp_path: Path) -> None:
+def test_it_translates_as_torch_does(space: TranslationSpace, beam: int, tmp_path: Path) -> None:
     arch = space.sample(np.random.default_rng(7 + beam))
     subnet, sources = lively_subnet(arch, space, 5), random_sources(LENGTHS, 5)
     build(subnet, space, tmp_path, beam=beam)
@@ -78,7 +78,7 @@ def test_every_span_and_the_wider_encoder(tmp_path: Path) -> None:
     assert open_library(tmp_path).translate(sources) == translate(subnet, sources, 1, MAX_STEPS, 0.6)
 
 
-def test_a_limit_that_fills_no_tile(space: SearchSpace, tmp_path: Path) -> None:
+def test_a_limit_that_fills_no_tile(space: TranslationSpace, tmp_path: Path) -> None:
     """The positions of a source are computed eight at a time: what lies behind the table must not be read."""
     subnet, sources = lively_subnet(space.largest, space, 1), random_sources((35, 36), 1)
     build(subnet, space, tmp_path, max_positions=37)
@@ -87,7 +87,7 @@ def test_a_limit_that_fills_no_tile(space: SearchSpace, tmp_path: Path) -> None:
     assert open_library(tmp_path).translate(sources) == translate(subnet, sources, 1, MAX_STEPS, 0.6)
 
 
-def rounded(subnet: Subnet, space: SearchSpace) -> Subnet:
+def rounded(subnet: Subnet, space: TranslationSpace) -> Subnet:
     """The subnet with the weights that int8 codes stand for."""
     copy = Subnet(subnet.arch, space, VOCAB_SIZE).eval()
     state = {name: weight.clone() for name, weight in subnet.state_dict().items()}
@@ -99,7 +99,7 @@ def rounded(subnet: Subnet, space: SearchSpace) -> Subnet:
     return copy
 
 
-def test_int8_translates_as_torch_does_with_rounded_weights(space: SearchSpace, tmp_path: Path) -> None:
+def test_int8_translates_as_torch_does_with_rounded_weights(space: TranslationSpace, tmp_path: Path) -> None:
     subnet, sources = lively_subnet(space.largest, space, 2), random_sources(LENGTHS, 2)
     build(subnet, space, tmp_path, precision="int8")
     found = open_library(tmp_path).translate(sources)
@@ -171,7 +171,7 @@ def test_what_cannot_be_built_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
         build(subnet, space, tmp_path, processor=Processor("riscv64"))
     with pytest.raises(ExportError, match="knows no aarch64 processor 'skylake'"):
         build(subnet, space, tmp_path, processor=Processor("aarch64", "skylake"))
-    wide: ArchConfig = subnet.arch.model_copy(update={"encoder_embed_dim": 24})
+    wide: TranslationArch = subnet.arch.model_copy(update={"encoder_embed_dim": 24})
     with pytest.raises(ArchError, match="encoder_embed_dim is 24"):
         build_tvm(
             wide,
