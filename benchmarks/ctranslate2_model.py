@@ -25,11 +25,14 @@ class _Weights:
 
     def __init__(self, subnet: Subnet) -> None:
         # copies: CTranslate2 scales and quantises in place
-        self.arrays = {name: array.copy() for name, array in state_arrays(subnet.state_dict()).items()}
+        self.arrays = {
+            name: array.copy() for name, array in state_arrays(subnet.state_dict()).items()
+        }
 
     def linear(self, layer: LinearSpec, owner: str, names: Sequence[str]) -> None:
         layer.weight, layer.bias = (
-            np.concatenate([self.arrays[f"{owner}{name}.{part}"] for name in names]) for part in ("weight", "bias")
+            np.concatenate([self.arrays[f"{owner}{name}.{part}"] for name in names])
+            for part in ("weight", "bias")
         )
 
     def norm(self, layer: LayerNormSpec, name: str) -> None:
@@ -45,10 +48,14 @@ def num_heads(arch: TranslationArch) -> int:
         If the architecture is not one of CTranslate2's.
     """
     heads = {layer.heads for layer in arch.encoder_layers}
-    heads |= {heads for layer in arch.decoder_layers for heads in (layer.self_heads, layer.cross_heads)}
+    heads |= {
+        heads for layer in arch.decoder_layers for heads in (layer.self_heads, layer.cross_heads)
+    }
     spans = {layer.cross_span for layer in arch.decoder_layers}
     if len(heads) > 1 or spans != {1} or arch.encoder_embed_dim != arch.decoder_embed_dim:
-        raise ValueError(f"CTranslate2 has one number of heads, one width and cross spans of 1, not {arch}")
+        raise ValueError(
+            f"CTranslate2 has one number of heads, one width and cross spans of 1, not {arch}"
+        )
     return heads.pop()
 
 
@@ -56,9 +63,13 @@ def convert(subnet: Subnet, num_positions: int, quantization: str | None, folder
     """Write the model; `quantization` is None or CTranslate2's name of a type."""
     weights, arch = _Weights(subnet), subnet.arch
     depths = len(arch.encoder_layers), len(arch.decoder_layers)
-    spec = TransformerSpec.from_config(depths, num_heads(arch), pre_norm=True, activation=Activation.RELU)
+    spec = TransformerSpec.from_config(
+        depths, num_heads(arch), pre_norm=True, activation=Activation.RELU
+    )
     table = weights.arrays["embed.weight"]
-    sinusoids = positions(0, num_positions, table.shape[1], subnet.table_dim, subnet.embed.weight.device).numpy()
+    sinusoids = positions(
+        0, num_positions, table.shape[1], subnet.table_dim, subnet.embed.weight.device
+    ).numpy()
     for name, side in (("encoder", spec.encoder), ("decoder", spec.decoder)):
         embeddings = side.embeddings[0] if isinstance(side.embeddings, list) else side.embeddings
         embeddings.weight, side.scale_embeddings = table, True
@@ -88,7 +99,13 @@ def convert(subnet: Subnet, num_positions: int, quantization: str | None, folder
 
 
 def open_model(
-    folder: Path, compute_type: str, threads: int, beam: int, min_steps: int, max_steps: int, length_penalty: float
+    folder: Path,
+    compute_type: str,
+    threads: int,
+    beam: int,
+    min_steps: int,
+    max_steps: int,
+    length_penalty: float,
 ) -> Callable[[Sequence[int]], list[int]]:
     """Open a converted model; what comes back translates one sentence."""
     translator = ctranslate2.Translator(
@@ -102,6 +119,9 @@ def open_model(
 
     def translate(ids: Sequence[int]) -> list[int]:
         (result,) = translator.translate_batch([[spell(i) for i in ids]], **settings, **limits)
-        return [SPECIAL.index(piece) if piece in SPECIAL else int(piece[1:]) for piece in result.hypotheses[0]]
+        return [
+            SPECIAL.index(piece) if piece in SPECIAL else int(piece[1:])
+            for piece in result.hypotheses[0]
+        ]
 
     return translate

@@ -26,7 +26,14 @@ from mosdeploy.pipeline.finetune import alone
 from mosdeploy.record import Record, parse
 from mosdeploy.report.charts import Axes, Mark, Series, front_chart
 from mosdeploy.spaces.translation import TranslationArch
-from mosdeploy.storage import append_line, atomic_write, fingerprint, locked, read_lines, write_record
+from mosdeploy.storage import (
+    append_line,
+    atomic_write,
+    fingerprint,
+    locked,
+    read_lines,
+    write_record,
+)
 from mosdeploy.supernet.checkpoint import load_supernet
 from mosdeploy.training.trainer import train
 
@@ -76,7 +83,10 @@ def finetuned(bench: Bench, name: str, seed: int, steps: Sequence[int]) -> list[
         points = [parse(Point, json.loads(line), str(path)) for line in read_lines(path)[0]]
         found = {point.inputs_sha256: point for point in points}
         _, training = bench.sections(name, seed)
-        net, (batches, valid) = load_supernet(bench.supernet_path(name, seed)), bench.batches(training)
+        net, (batches, valid) = (
+            load_supernet(bench.supernet_path(name, seed)),
+            bench.batches(training),
+        )
         rows = list[list[Point]]()
         for i, arch in enumerate(bench.archs):
             rows.append([])
@@ -84,11 +94,22 @@ def finetuned(bench: Bench, name: str, seed: int, steps: Sequence[int]) -> list[
                 config = alone(training, FinetuneConfig(), wanted, from_scratch=False)
                 inputs_sha256 = fingerprint(bench.inputs_sha256(name, seed), arch, config)
                 if inputs_sha256 not in found:
-                    print(f"{name}: architecture {i + 1} of {NUM_ARCHS}, {wanted} steps", file=sys.stderr, flush=True)
-                    state, log = (path.with_suffix(f".{inputs_sha256[:12]}{end}") for end in (".state", ".log"))
-                    summary = train(extract(net, arch), batches, valid, config, state, log, inputs_sha256)
+                    print(
+                        f"{name}: architecture {i + 1} of {NUM_ARCHS}, {wanted} steps",
+                        file=sys.stderr,
+                        flush=True,
+                    )
+                    state, log = (
+                        path.with_suffix(f".{inputs_sha256[:12]}{end}")
+                        for end in (".state", ".log")
+                    )
+                    summary = train(
+                        extract(net, arch), batches, valid, config, state, log, inputs_sha256
+                    )
                     loss = summary.losses["subnet_loss"]
-                    found[inputs_sha256] = Point(inputs_sha256=inputs_sha256, loss=loss, seconds=summary.train_seconds)
+                    found[inputs_sha256] = Point(
+                        inputs_sha256=inputs_sha256, loss=loss, seconds=summary.train_seconds
+                    )
                     append_line(path, found[inputs_sha256])
                     state.unlink()
                 rows[-1].append(found[inputs_sha256])
@@ -103,8 +124,14 @@ def measure(bench: Bench, names: Sequence[str], seed: int, steps: Sequence[int])
     for name in names:
         inherited = mean(bench.cell(name, seed).losses)
         of_archs = finetuned(bench, name, seed, steps)
-        losses = [inherited, *(mean(points[i].loss for points in of_archs) for i in range(len(steps)))]
-        seconds = [0.0, *(mean(points[i].seconds for points in of_archs) for i in range(len(steps)))]
+        losses = [
+            inherited,
+            *(mean(points[i].loss for points in of_archs) for i in range(len(steps))),
+        ]
+        seconds = [
+            0.0,
+            *(mean(points[i].seconds for points in of_archs) for i in range(len(steps))),
+        ]
         for at, loss, took in zip([0, *steps], losses, seconds, strict=True):
             gap = loss - scratch_loss
             closed = 1 - gap / (inherited - scratch_loss) if inherited > scratch_loss else None
@@ -135,7 +162,11 @@ def table(outcome: Outcome) -> str:
         closed = "-" if row.closed is None else f"{row.closed:.0%}"
         lines.append(f"| {row.name} | {row.steps} | {row.loss:.4f} | {row.gap:+.4f} | {closed} |")
     for name, steps in outcome.enough.items():
-        said = "no number of steps tried leaves no gap" if steps is None else f"{steps} steps leave no gap"
+        said = (
+            "no number of steps tried leaves no gap"
+            if steps is None
+            else f"{steps} steps leave no gap"
+        )
         lines.append(f"\n{name}: {said}")
     return "\n".join(lines)
 
@@ -145,7 +176,9 @@ def curve(outcome: Outcome) -> str:
     series = []
     for name, (style, shape) in zip(outcome.enough, STYLES, strict=False):
         rows = [row for row in outcome.rows if row.name == name]
-        marks = tuple(Mark(row.steps, row.gap, f"{row.steps} steps: {row.gap:+.4f}") for row in rows)
+        marks = tuple(
+            Mark(row.steps, row.gap, f"{row.steps} steps: {row.gap:+.4f}") for row in rows
+        )
         series.append(Series(name, style, shape, marks, init_distributed=True))
     axes = Axes(
         "Steps of finetuning",
@@ -161,12 +194,20 @@ def curve(outcome: Outcome) -> str:
 
 def main() -> None:
     """Train, print the table, keep the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder of the parallel corpus")
-    parser.add_argument("--dir", type=Path, required=True, help="folder of the cells of supernet_quality.py")
-    parser.add_argument("--only", default="none,neuron", help="names of supernets, of finished cells")
+    parser.add_argument(
+        "--dir", type=Path, required=True, help="folder of the cells of supernet_quality.py"
+    )
+    parser.add_argument(
+        "--only", default="none,neuron", help="names of supernets, of finished cells"
+    )
     parser.add_argument("--seed", type=int, default=1, help="seed of the cells")
-    parser.add_argument("--updates", type=int, default=None, help="those given to supernet_quality.py")
+    parser.add_argument(
+        "--updates", type=int, default=None, help="those given to supernet_quality.py"
+    )
     parser.add_argument("--steps", default="50,200,800", help="numbers of steps, rising")
     parser.add_argument("--out", type=Path, default=HERE, help="folder for the JSON and the page")
     parser.add_argument("--json", action="store_true", help="print the JSON instead of the table")

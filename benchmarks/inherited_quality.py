@@ -41,16 +41,28 @@ class Outcome(Record):
 
 def main() -> None:
     """Walk, print the table, keep the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder of the parallel corpus")
-    parser.add_argument("--dir", type=Path, required=True, help="run folder; made if it does not exist")
-    parser.add_argument("--max-latency", default=None, help="limit of the search; default: midway between the measured")
+    parser.add_argument(
+        "--dir", type=Path, required=True, help="run folder; made if it does not exist"
+    )
+    parser.add_argument(
+        "--max-latency",
+        default=None,
+        help="limit of the search; default: midway between the measured",
+    )
     parser.add_argument("--json", action="store_true", help="print the JSON instead of the table")
     options = parser.parse_args()
     if not (options.dir / CONFIG_NAME).exists():
-        text = (HERE / "debian_docs.toml").read_text().replace("CORPUS", str(options.data.resolve()))
+        text = (
+            (HERE / "debian_docs.toml").read_text().replace("CORPUS", str(options.data.resolve()))
+        )
         atomic_write(options.dir / CONFIG_NAME, text)
-    outcome = walk(options.dir, parse_duration_ms(options.max_latency) if options.max_latency else None)
+    outcome = walk(
+        options.dir, parse_duration_ms(options.max_latency) if options.max_latency else None
+    )
     write_record(HERE / "inherited_quality.json", outcome)
     print(outcome.model_dump_json() if options.json else table(outcome))
 
@@ -69,7 +81,10 @@ def walk(root: Path, limit_ms: float | None) -> Outcome:
     return Outcome(
         command=" ".join(["python", "benchmarks/inherited_quality.py", *sys.argv[1:]]),
         seed=run.config.training.seed,
-        versions={"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}},
+        versions={
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in PACKAGES},
+        },
         corpus="Debian docs En-De",
         supernet=supernet,
         predictor=profile.card,
@@ -95,12 +110,19 @@ def table(outcome: Outcome) -> str:
     ]
     winner = outcome.search.winner
     for name, scores in outcome.scores.items():
-        times = f"{winner.predicted_ms:.2f} | {winner.measured_ms:.2f}" if name == "winner" else "- | -"
+        times = (
+            f"{winner.predicted_ms:.2f} | {winner.measured_ms:.2f}" if name == "winner" else "- | -"
+        )
         quality = f"{scores.bleu:.1f} | {scores.chrf:.1f} | {scores.loss:.3f}"
         lines.append(f"| {name} | {scores.num_parameters:,} | {quality} | {times} |")
     limit = outcome.search.limits.max_latency_ms
-    lines += ["", f"limit {limit:g} ms; {outcome.search.num_evaluated} subnets evaluated; predictor error "]
-    lines[-1] += f"{outcome.predictor.mape_percent:.2f}% (cross-validated, {outcome.predictor.num_samples} subnets)"
+    lines += [
+        "",
+        f"limit {limit:g} ms; {outcome.search.num_evaluated} subnets evaluated; predictor error ",
+    ]
+    lines[-1] += (
+        f"{outcome.predictor.mape_percent:.2f}% (cross-validated, {outcome.predictor.num_samples} subnets)"
+    )
     return "\n".join(lines)
 
 

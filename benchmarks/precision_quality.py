@@ -64,10 +64,18 @@ class Outcome(Record):
 
 def main() -> None:
     """Translate with each, print the table, keep the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dir", type=Path, required=True, help="run folder with a trained supernet")
-    parser.add_argument("--beams", type=int, nargs="+", default=[1, 5], help="widths of the beam (1 5)")
-    parser.add_argument("--pairs", type=int, default=None, help="so many test pairs; all without it")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--dir", type=Path, required=True, help="run folder with a trained supernet"
+    )
+    parser.add_argument(
+        "--beams", type=int, nargs="+", default=[1, 5], help="widths of the beam (1 5)"
+    )
+    parser.add_argument(
+        "--pairs", type=int, default=None, help="so many test pairs; all without it"
+    )
     parser.add_argument("--out", type=Path, default=HERE / "precision_quality.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -82,13 +90,20 @@ def main() -> None:
             started = time.monotonic()
             answers = [translate(ids) for ids in sources]
             reference = reference or answers
-            bleu, chrf = bleu_chrf([state.tokenizer.decode(ids) for ids in answers], [target for _, target in pairs])
+            bleu, chrf = bleu_chrf(
+                [state.tokenizer.decode(ids) for ids in answers], [target for _, target in pairs]
+            )
             same = sum(a == b for a, b in zip(answers, reference, strict=True)) / len(answers)
-            rows.append(Row(name=name, beam=beam, bleu=bleu, chrf=chrf, same=same, model_bytes=model_bytes))
+            rows.append(
+                Row(name=name, beam=beam, bleu=bleu, chrf=chrf, same=same, model_bytes=model_bytes)
+            )
             print(f"{rows[-1]} in {time.monotonic() - started:.0f} s", file=sys.stderr)
     outcome = Outcome(
         command=" ".join(["python", "benchmarks/precision_quality.py", *sys.argv[1:]]),
-        versions={"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}},
+        versions={
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in PACKAGES},
+        },
         supernet_sha256=state.card.supernet_sha256,
         arch=subnet.arch,
         num_parameters=sum(weight.numel() for weight in subnet.parameters()),
@@ -105,7 +120,9 @@ def expressible(largest: TranslationArch) -> TranslationArch:
     return largest.model_copy(update={"decoder_layers": layers})
 
 
-def models(state: TrainedRun, subnet: Subnet, beam: int) -> Iterator[tuple[str, int | None, Translate]]:
+def models(
+    state: TrainedRun, subnet: Subnet, beam: int
+) -> Iterator[tuple[str, int | None, Translate]]:
     """Torch first; each with the size of its file."""
     yield "PyTorch", None, lambda ids: state.translate(subnet, [list(ids)], beam)[0]
     config = state.run.config.export
@@ -124,7 +141,11 @@ def models(state: TrainedRun, subnet: Subnet, beam: int) -> Iterator[tuple[str, 
             )
             path = folder / "model.onnx"
             write_model(model, path)
-            yield precision, path.stat().st_size, partial(_one, ExportedModel(path, config.max_decode_steps))
+            yield (
+                precision,
+                path.stat().st_size,
+                partial(_one, ExportedModel(path, config.max_decode_steps)),
+            )
         for compute_type in ("float32", "int8"):
             target = folder / compute_type
             quantization = None if compute_type == "float32" else compute_type
@@ -143,7 +164,9 @@ def table(outcome: Outcome) -> str:
     lines = ["| model | beam | BLEU | chrF | torch's ids | file, MB |", "|---|---|---|---|---|---|"]
     for row in outcome.rows:
         size = f"{row.model_bytes / 1e6:.2f}" if row.model_bytes else "-"
-        lines.append(f"| {row.name} | {row.beam} | {row.bleu:.2f} | {row.chrf:.2f} | {row.same:.1%} | {size} |")
+        lines.append(
+            f"| {row.name} | {row.beam} | {row.bleu:.2f} | {row.chrf:.2f} | {row.same:.1%} | {size} |"
+        )
     return "\n".join(lines)
 
 

@@ -69,7 +69,10 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def errors_of(predicted_ms: FloatArray, test: HatData) -> dict[str, float]:
-    return {name: round(value, 3) for name, value in vars(measure_errors(predicted_ms, test.latency_ms)).items()}
+    return {
+        name: round(value, 3)
+        for name, value in vars(measure_errors(predicted_ms, test.latency_ms)).items()
+    }
 
 
 def fit(data: HatData, try_mlp: bool) -> LatencyPredictor:
@@ -83,7 +86,10 @@ def ours(train: HatData, test: HatData) -> dict[str, Any]:
     additive, additive_s = fits[0][0], float(np.median([seconds for _, seconds in fits]))
     full, full_s = timed(lambda: fit(train, try_mlp=True))
     return {
-        "additive": {**errors_of(additive.predict_rows(test.rows), test), "fit_cpu_s": round(additive_s, 3)},
+        "additive": {
+            **errors_of(additive.predict_rows(test.rows), test),
+            "fit_cpu_s": round(additive_s, 3),
+        },
         "with_mlp_trial": {
             **errors_of(full.predict_rows(test.rows), test),
             "fit_cpu_s": round(full_s, 3),
@@ -107,7 +113,9 @@ def floor_mape(test: HatData) -> float:
     return 100.0 * float(least.fun) / num_rows
 
 
-def few_samples(train: HatData, test: HatData, num_draws: int) -> dict[str, dict[int, dict[str, float]]]:
+def few_samples(
+    train: HatData, test: HatData, num_draws: int
+) -> dict[str, dict[int, dict[str, float]]]:
     """MAPE over draws of few rows, designed (from a random pool) and random, outside the throttled blocks."""
     table: dict[str, dict[int, dict[str, float]]] = {"designed": {}, "random": {}}
     for budget in BUDGETS:
@@ -124,26 +132,39 @@ def few_samples(train: HatData, test: HatData, num_draws: int) -> dict[str, dict
                     encoding="aggregated",
                     try_mlp=False,
                 )
-                mape[name].append(measure_errors(predictor.predict_rows(test.rows), test.latency_ms).mape_percent)
+                mape[name].append(
+                    measure_errors(predictor.predict_rows(test.rows), test.latency_ms).mape_percent
+                )
         for name, values in mape.items():
             table[name][budget] = median_and_p90(values)
     return table
 
 
-def transfer(source: LatencyPredictor, train: HatData, test: HatData, num_draws: int) -> dict[int, dict[str, float]]:
+def transfer(
+    source: LatencyPredictor, train: HatData, test: HatData, num_draws: int
+) -> dict[int, dict[str, float]]:
     """MAPE of another device's predictor, corrected by a few designed rows of this one."""
     columns, table = source.corrected_columns(test.rows), dict[int, dict[str, float]]()
     for budget in TRANSFER_BUDGETS:
-        fits = [fit_map(source, train.rows[x], train.latency_ms[x]) for _, x in draws(train, budget, num_draws)]
-        mape = [measure_errors(x.model.predict(columns), test.latency_ms).mape_percent for x in fits]
+        fits = [
+            fit_map(source, train.rows[x], train.latency_ms[x])
+            for _, x in draws(train, budget, num_draws)
+        ]
+        mape = [
+            measure_errors(x.model.predict(columns), test.latency_ms).mape_percent for x in fits
+        ]
         table[budget] = median_and_p90(mape)
     return table
 
 
 def draws(train: HatData, budget: int, num_draws: int) -> Iterator[tuple[IndexArray, IndexArray]]:
     """Random pools of rows outside the throttled blocks, and of each pool the designed rows."""
-    columns = latency_features(sums_from_aggregates(train.rows), SPACE.qkv_dim, WORKLOAD, VOCAB_SIZE)
-    usable = np.flatnonzero(rows_outside(find_outlier_blocks(columns, train.latency_ms), len(columns)))
+    columns = latency_features(
+        sums_from_aggregates(train.rows), SPACE.qkv_dim, WORKLOAD, VOCAB_SIZE
+    )
+    usable = np.flatnonzero(
+        rows_outside(find_outlier_blocks(columns, train.latency_ms), len(columns))
+    )
     for draw in range(num_draws):
         pool = np.random.default_rng((SEED, draw)).choice(usable, POOL_SIZE, replace=False)
         yield pool, pool[choose_rows(columns[pool], budget)]
@@ -157,7 +178,9 @@ def median_and_p90(mape: list[float]) -> dict[str, float]:
 def predictions_per_cpu_s(predictor: LatencyPredictor) -> float:
     """From an integer gene array of a whole population."""
     rng = np.random.default_rng(SEED)
-    genes = np.tile(SPACE.genes([SPACE.sample(rng) for _ in range(1000)]), (NUM_PREDICTIONS // 1000, 1))
+    genes = np.tile(
+        SPACE.genes([SPACE.sample(rng) for _ in range(1000)]), (NUM_PREDICTIONS // 1000, 1)
+    )
     return NUM_PREDICTIONS / min(timed(lambda: predictor.predict(genes))[1] for _ in range(3))
 
 
@@ -193,7 +216,9 @@ def hat_recipe(train: HatData, test: HatData) -> dict[str, float]:
 
 def main() -> None:
     """Run on every file, print a table or one JSON object, keep the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder with HAT's CSV files")
     parser.add_argument("--draws", type=int, default=20, help="draws of few rows")
     parser.add_argument(
@@ -202,7 +227,9 @@ def main() -> None:
         default=True,
         help="train HAT's own network too (needs torch)",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object and nothing else"
+    )
     options = parser.parse_args()
     files = {path.stem: read_hat(path) for path in sorted(options.data.glob("*.csv"))}
     if not files:
@@ -216,7 +243,10 @@ def main() -> None:
     outcome = {
         "command": " ".join(["python", "benchmarks/predictor_hat.py", *sys.argv[1:]]),
         "seed": SEED,
-        "versions": {"python": platform.python_version(), **{x: importlib.metadata.version(x) for x in PACKAGES}},
+        "versions": {
+            "python": platform.python_version(),
+            **{x: importlib.metadata.version(x) for x in PACKAGES},
+        },
         "results": results,
     }
     if options.recipe:
@@ -236,7 +266,10 @@ def run(
         "floor_mape_percent": round(floor_mape(test), 3),
         "hat_recipe": hat_recipe(train, test) if recipe else None,
         "few": few_samples(train, test, num_draws),
-        "transfer_from": {other: transfer(predictor, train, test, num_draws) for other, predictor in others.items()},
+        "transfer_from": {
+            other: transfer(predictor, train, test, num_draws)
+            for other, predictor in others.items()
+        },
         "predictions_per_cpu_s": round(predictions_per_cpu_s(predictors[name])),
     }
     return result
@@ -253,9 +286,14 @@ def print_result(name: str, result: dict[str, Any]) -> None:
             f"{e['within_10_percent']:.1f}%  tau {e['kendall_tau']:.3f}  fit {e['fit_cpu_s']} CPU s"
         )
     print(f"  {'floor':15} MAPE {result['floor_mape_percent']:.2f}%")
-    tables = {**result["few"], **{f"from {other}": table for other, table in result["transfer_from"].items()}}
+    tables = {
+        **result["few"],
+        **{f"from {other}": table for other, table in result["transfer_from"].items()},
+    }
     for kind, table in tables.items():
-        cells = "  ".join(f"{n}: {e['median_mape']:.2f} ({e['p90_mape']:.2f})" for n, e in table.items())
+        cells = "  ".join(
+            f"{n}: {e['median_mape']:.2f} ({e['p90_mape']:.2f})" for n, e in table.items()
+        )
         print(f"  {kind:30} median (p90) MAPE % by rows  {cells}")
 
 

@@ -62,10 +62,14 @@ class RandomWeights:
 
     def _draw(self, spec: TensorSpec) -> TensorProto:
         if spec.onnx_type == TensorProto.FLOAT:
-            data = (self._rng.random(spec.num_bytes // 4, dtype=np.float32) - np.float32(0.5)) * np.float32(0.1)
+            data = (
+                self._rng.random(spec.num_bytes // 4, dtype=np.float32) - np.float32(0.5)
+            ) * np.float32(0.1)
         else:
             data = self._rng.integers(0, 255, spec.num_bytes, dtype=np.uint8)
-        return TensorProto(name=spec.name, dims=spec.shape, data_type=spec.onnx_type, raw_data=data.tobytes())
+        return TensorProto(
+            name=spec.name, dims=spec.shape, data_type=spec.onnx_type, raw_data=data.tobytes()
+        )
 
 
 def measure_designed(
@@ -91,7 +95,9 @@ def measure_designed(
         num_results += result.key != REFERENCE
         if result.key == REFERENCE and result.measurement.total:
             references[result.measured_at] = result.measurement.total.median_ms
-        print(f"{result.key}: {result.measurement.total or result.measurement.error}", file=sys.stderr)
+        print(
+            f"{result.key}: {result.measurement.total or result.measurement.error}", file=sys.stderr
+        )
 
     def say(message: str) -> None:
         print(message, file=sys.stderr)
@@ -134,7 +140,9 @@ def measure_ordinary(
         with connect() as session:
             remote_path = f"{profile.work_dir}/ordinary/{key}.onnx"
             session.put(path, remote_path)
-            measurement = measure_model(session, profile, workload, config.corpus.vocab_size, remote_path)
+            measurement = measure_model(
+                session, profile, workload, config.corpus.vocab_size, remote_path
+            )
             session.run(["rm", remote_path])
         seconds.append(time.monotonic() - begin)
         mine = ours[key].total
@@ -150,7 +158,9 @@ def measure_ordinary(
     }
 
 
-def whole_model(arch: TranslationArch, space: TranslationSpace, vocab_size: int, workload: TranslationWorkload) -> bytes:
+def whole_model(
+    arch: TranslationArch, space: TranslationSpace, vocab_size: int, workload: TranslationWorkload
+) -> bytes:
     return build_graph(
         arch,
         space,
@@ -183,11 +193,18 @@ def predictor_errors(
     def samples(name: str, archs: list[TranslationArch]) -> tuple[LatencyDataset, Samples]:
         dataset = LatencyDataset.open(folder / name / "latency.jsonl", context)
         for arch in archs:
-            facts = {"runtime": f"onnxruntime {onnxruntime.__version__}", "measured_at": "", "session": name}
+            facts = {
+                "runtime": f"onnxruntime {onnxruntime.__version__}",
+                "measured_at": "",
+                "session": name,
+            }
             dataset.append(LatencyRecord(arch=arch, measurement=found[arch.key], **facts))
         return dataset, dataset.samples(config.space)
 
-    (dataset, fitted_on), (_, judged_on) = samples("designed", designed), samples("held_out", held_out)
+    (dataset, fitted_on), (_, judged_on) = (
+        samples("designed", designed),
+        samples("held_out", held_out),
+    )
     model = LatencyPredictor.fit_dataset(config.space, dataset)
     test_ms = judged_on.latency_ms
     errors = vars(measure_errors(model.predict(judged_on.genes), test_ms))
@@ -206,16 +223,26 @@ def benchmark(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
     config = load_toml(RunConfig, ROOT / "mosdeploy" / "recipes" / f"{options.recipe}.toml")
     given = {"beam": options.beam, "threads": options.threads}
-    workload = config.workload.model_copy(update={name: value for name, value in given.items() if value})
+    workload = config.workload.model_copy(
+        update={name: value for name, value in given.items() if value}
+    )
     config = config.model_copy(update={"workload": workload})
     designed = choose(config.space, workload, config.corpus.vocab_size, options.designed, seed=1)
     rng = np.random.default_rng(2)
     drawn = dict.fromkeys(config.space.sample(rng) for _ in range(10 * options.held_out))
     held_out = [arch for arch in drawn if arch not in set(designed)][: options.held_out]
-    limits = {"rounds": options.rounds, "max_time_s": options.max_time_s, "candidate_timeout_s": 3600.0}
+    limits = {
+        "rounds": options.rounds,
+        "max_time_s": options.max_time_s,
+        "candidate_timeout_s": 3600.0,
+    }
     protocol = load_profile("local", ROOT).measure.model_copy(update=limits)
     profile = DeviceProfile(
-        name="loopback", host="dev", python=sys.executable, work_dir=str(folder / "device"), measure=protocol
+        name="loopback",
+        host="dev",
+        python=sys.executable,
+        work_dir=str(folder / "device"),
+        measure=protocol,
     )
     server = OpenSSHServer(folder / "sshd", SSHClientFiles(folder / "client"))
     server.start()
@@ -224,27 +251,48 @@ def benchmark(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         def connect() -> Session:
             return open_session(profile, server.files.config)
 
-        found, cost = measure_designed(connect, profile, config, {arch.key: arch for arch in [*designed, *held_out]})
-        fixed = {"rounds": 1, "min_repeats": options.ordinary_repeats, "max_repeats": options.ordinary_repeats}
+        found, cost = measure_designed(
+            connect, profile, config, {arch.key: arch for arch in [*designed, *held_out]}
+        )
+        fixed = {
+            "rounds": 1,
+            "min_repeats": options.ordinary_repeats,
+            "max_repeats": options.ordinary_repeats,
+        }
         ordinary_profile = profile.model_copy(update={"measure": protocol.model_copy(update=fixed)})
         archs = {arch.key: arch for arch in held_out[: options.ordinary]}
-        ordinary = measure_ordinary(connect, ordinary_profile, config, archs, found, folder) if archs else None
+        ordinary = (
+            measure_ordinary(connect, ordinary_profile, config, archs, found, folder)
+            if archs
+            else None
+        )
     finally:
         server.close()
 
     def errors(size: int) -> dict[str, Any]:
-        return predictor_errors(config, profile, designed[:size], held_out, found, folder / f"from-{size}")
+        return predictor_errors(
+            config, profile, designed[:size], held_out, found, folder / f"from-{size}"
+        )
 
-    parameters = [num_parameters(config.space, arch, config.corpus.vocab_size) for arch in [*designed, *held_out]]
+    parameters = [
+        num_parameters(config.space, arch, config.corpus.vocab_size)
+        for arch in [*designed, *held_out]
+    ]
     return {
         "command": f"python benchmarks/profile_cost.py {' '.join(sys.argv[1:])}",
         "seeds": {"designed": 1, "held_out": 2},
-        "versions": {name: importlib.metadata.version(name) for name in ("numpy", "onnxruntime", "scikit-learn")},
+        "versions": {
+            name: importlib.metadata.version(name)
+            for name in ("numpy", "onnxruntime", "scikit-learn")
+        },
         "recipe": options.recipe,
         "workload": workload.model_dump(),
         "fp32_bytes_a_candidate": round(4 * float(np.mean(parameters))),
         "profile": cost,
-        **{f"predictor from {size}": errors(size) for size in sorted({*options.fit_on, len(designed)})},
+        **{
+            f"predictor from {size}": errors(size)
+            for size in sorted({*options.fit_on, len(designed)})
+        },
         "ordinary": ordinary,
     }
 
@@ -254,20 +302,41 @@ def main() -> None:
     parser.add_argument("--recipe", default="wmt14.en-de", help="whose space and workload")
     parser.add_argument("--designed", type=int, default=50, help="designed subnets to measure")
     parser.add_argument(
-        "--fit-on", type=int, nargs="*", default=[10, 20, 30], help="fit predictors also on the first so many"
+        "--fit-on",
+        type=int,
+        nargs="*",
+        default=[10, 20, 30],
+        help="fit predictors also on the first so many",
     )
-    parser.add_argument("--held-out", type=int, default=30, help="random subnets that it is tested on")
-    parser.add_argument("--beam", type=int, help="instead of the recipe's; a smaller one is sooner over")
+    parser.add_argument(
+        "--held-out", type=int, default=30, help="random subnets that it is tested on"
+    )
+    parser.add_argument(
+        "--beam", type=int, help="instead of the recipe's; a smaller one is sooner over"
+    )
     parser.add_argument("--threads", type=int, help="instead of the recipe's")
     parser.add_argument("--rounds", type=int, default=3, help="how often each subnet is timed")
-    parser.add_argument("--effort-s", type=float, default=5.0, help="seconds of repeats a round_, once there are ten")
-    parser.add_argument("--ordinary", type=int, default=3, help="held-out subnets to measure the ordinary way too")
-    parser.add_argument("--ordinary-repeats", type=int, default=300, help="how often each (at least 10)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    parser.add_argument(
+        "--effort-s",
+        type=float,
+        default=5.0,
+        help="seconds of repeats a round_, once there are ten",
+    )
+    parser.add_argument(
+        "--ordinary", type=int, default=3, help="held-out subnets to measure the ordinary way too"
+    )
+    parser.add_argument(
+        "--ordinary-repeats", type=int, default=300, help="how often each (at least 10)"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object and nothing else"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         figures = benchmark(options, Path(folder))
-    (ROOT / "benchmarks" / f"profile_cost-{options.recipe}.json").write_text(json.dumps(figures, indent=1) + "\n")
+    (ROOT / "benchmarks" / f"profile_cost-{options.recipe}.json").write_text(
+        json.dumps(figures, indent=1) + "\n"
+    )
     if options.json:
         print(json.dumps(figures))
         return

@@ -85,7 +85,9 @@ class Bench:
     @cached_property
     def settings(self) -> Settings:
         """The TOML, with the corpus put in."""
-        text = json.dumps(read_toml(HERE / "supernet_quality.toml")).replace("CORPUS", str(self.data))
+        text = json.dumps(read_toml(HERE / "supernet_quality.toml")).replace(
+            "CORPUS", str(self.data)
+        )
         stated = json.loads(text)
         stated["training"]["updates"] = self.updates or stated["training"]["updates"]
         return parse(Settings, stated, "supernet_quality.toml")
@@ -116,7 +118,11 @@ class Bench:
 
     def sections(self, name: str, seed: int) -> tuple[SupernetConfig, TrainingConfig]:
         """How a cell shares weights and trains."""
-        variant = Variant(supernet={"routing": "none"}) if name.startswith(SCRATCH) else self.settings.variants[name]
+        variant = (
+            Variant(supernet={"routing": "none"})
+            if name.startswith(SCRATCH)
+            else self.settings.variants[name]
+        )
         supernet = {**self.settings.supernet, **variant.supernet}
         training = {**self.settings.training, **variant.training, "seed": seed}
         return parse(SupernetConfig, supernet, name), parse(TrainingConfig, training, name)
@@ -124,8 +130,20 @@ class Bench:
     def inputs_sha256(self, name: str, seed: int) -> str:
         """Fingerprint of what is stated for a cell; options that came later leave it as it was."""
         variant = Variant() if name.startswith(SCRATCH) else self.settings.variants[name]
-        stated = [self.settings.supernet, variant.supernet, self.settings.training, variant.training, name, seed]
-        return fingerprint(self.corpus.sha256, self.settings.corpus.vocab_size, self.settings.space, json.dumps(stated))
+        stated = [
+            self.settings.supernet,
+            variant.supernet,
+            self.settings.training,
+            variant.training,
+            name,
+            seed,
+        ]
+        return fingerprint(
+            self.corpus.sha256,
+            self.settings.corpus.vocab_size,
+            self.settings.space,
+            json.dumps(stated),
+        )
 
     def path(self, name: str, seed: int) -> Path:
         """Where a finished cell stands."""
@@ -144,13 +162,17 @@ class Bench:
     def cell(self, name: str, seed: int) -> Cell:
         """The record of a cell that must be finished."""
         if (cell := self.finished(name, seed)) is None:
-            raise StaleInputError(f"{self.path(name, seed)} is not there, or not of these settings; train it first")
+            raise StaleInputError(
+                f"{self.path(name, seed)} is not there, or not of these settings; train it first"
+            )
         return cell
 
     def run(self, name: str, seed: int) -> None:
         """Train a cell, or go on with it, and judge it."""
         path = self.path(name, seed)
-        with locked(path.with_suffix(".lock"), MosdeployError(f"another process trains {path.stem}")):
+        with locked(
+            path.with_suffix(".lock"), MosdeployError(f"another process trains {path.stem}")
+        ):
             if self.finished(name, seed) is None:
                 write_record(path, self._train(name, seed))
 
@@ -170,7 +192,9 @@ class Bench:
         space, vocab_size = self.settings.space, self.tokenizer.vocab_size
         net: Supernet | Subnet
         if name.startswith(SCRATCH):
-            net = fresh_subnet(self.archs[int(name.removeprefix(f"{SCRATCH}-"))], space, vocab_size, supernet, seed)
+            net = fresh_subnet(
+                self.archs[int(name.removeprefix(f"{SCRATCH}-"))], space, vocab_size, supernet, seed
+            )
         else:
             net = fresh_supernet(space, vocab_size, supernet, seed)
         state, log = path.with_suffix(".state"), path.with_suffix(".log")
@@ -195,7 +219,9 @@ class Bench:
         """Greedy test BLEU."""
         sources = self.tokenizer.encode_many([source for source, _ in self.corpus.test])
         ids = translate(subnet, sources, beam=1, max_steps=MAX_DECODE_STEPS, length_penalty=1.0)
-        return bleu_chrf([self.tokenizer.decode(row) for row in ids], [target for _, target in self.corpus.test])[0]
+        return bleu_chrf(
+            [self.tokenizer.decode(row) for row in ids], [target for _, target in self.corpus.test]
+        )[0]
 
 
 def command() -> str:
@@ -205,4 +231,7 @@ def command() -> str:
 
 def versions() -> dict[str, str]:
     """Of Python and of what computes."""
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in PACKAGES},
+    }

@@ -80,17 +80,24 @@ class Meter:
     def __init__(self, state: TrainedRun, evaluator: ProxyEvaluator, folder: Path) -> None:
         self.state, self.evaluator, self.times_path = state, evaluator, folder / "seconds.jsonl"
         num_pairs = state.run.config.search.eval_examples
-        inputs_sha256 = fingerprint(state.card.supernet_sha256, num_pairs, VALID_SEED, evaluator.rule)
+        inputs_sha256 = fingerprint(
+            state.card.supernet_sha256, num_pairs, VALID_SEED, evaluator.rule
+        )
         self.cache = EvaluationCache(folder / "quality.jsonl", inputs_sha256)
 
     def losses(self, race: bool) -> Losses:
         """With racing, or each read in full."""
 
-        def measure(archs: Sequence[TranslationArch], incumbents: Sequence[BlockLosses | None]) -> Iterator[BlockLosses]:
+        def measure(
+            archs: Sequence[TranslationArch], incumbents: Sequence[BlockLosses | None]
+        ) -> Iterator[BlockLosses]:
             for arch, incumbent in zip(archs, incumbents, strict=True):
                 start = time.process_time()
                 read = self.evaluator.read(self.state.subnet(arch), incumbent if race else None)
-                append_line(self.times_path, {"seconds": time.process_time() - start, "blocks": len(read.nats)})
+                append_line(
+                    self.times_path,
+                    {"seconds": time.process_time() - start, "blocks": len(read.nats)},
+                )
                 yield read
 
         return self.cache.wrap(measure)
@@ -99,12 +106,19 @@ class Meter:
         """Seconds of all evaluations, and the share of the blocks that they read."""
         lines = [json.loads(line) for line in read_lines(self.times_path)[0]]
         blocks = sum(line["blocks"] for line in lines)
-        return sum(line["seconds"] for line in lines), blocks / (len(lines) * self.evaluator.num_blocks)
+        return sum(line["seconds"] for line in lines), blocks / (
+            len(lines) * self.evaluator.num_blocks
+        )
 
 
-def search(way: str, state: TrainedRun, config: SearchConfig, limits: Limits, evaluator: ProxyEvaluator) -> Way:
+def search(
+    way: str, state: TrainedRun, config: SearchConfig, limits: Limits, evaluator: ProxyEvaluator
+) -> Way:
     """One way to search, from where it was killed."""
-    space, folder = state.run.config.space, state.run.workspace.root / "search_cost" / fingerprint(config)[:8] / way
+    space, folder = (
+        state.run.config.space,
+        state.run.workspace.root / "search_cost" / fingerprint(config)[:8] / way,
+    )
     meter, fitted = Meter(state, evaluator, folder), list[QualityPredictor]()
     before = meter.totals()[0] if meter.times_path.exists() else 0.0
 
@@ -115,7 +129,9 @@ def search(way: str, state: TrainedRun, config: SearchConfig, limits: Limits, ev
     options: dict[str, Any] = {
         "losses": meter.losses(race=way == "race"),
         "cost": lambda arch: Cost(num_parameters(space, arch, state.card.vocab_size), 0),
-        "progress": lambda p: print(f"{way}: {p.iteration}/{p.iterations} {p.num_evaluated}", file=sys.stderr),
+        "progress": lambda p: print(
+            f"{way}: {p.iteration}/{p.iterations} {p.num_evaluated}", file=sys.stderr
+        ),
     }
     start = time.process_time()
     if way == "predict":
@@ -142,7 +158,9 @@ def search(way: str, state: TrainedRun, config: SearchConfig, limits: Limits, ev
 def held_out_tau(state: TrainedRun, config: SearchConfig, evaluator: ProxyEvaluator) -> float:
     """Kendall tau of the saved predictor on random subnets."""
     space, folder = state.run.config.space, state.run.workspace.root / "search_cost"
-    predictor = QualityPredictor.load(folder / fingerprint(config)[:8] / "predict" / "quality_predictor.json")
+    predictor = QualityPredictor.load(
+        folder / fingerprint(config)[:8] / "predict" / "quality_predictor.json"
+    )
     rng = np.random.default_rng(HELD_OUT_SEED)
     archs = list(dict.fromkeys(space.sample(rng) for _ in range(HELD_OUT)))
     losses = Meter(state, evaluator, folder / "held-out").losses(race=False)
@@ -152,15 +170,25 @@ def held_out_tau(state: TrainedRun, config: SearchConfig, evaluator: ProxyEvalua
 
 def main() -> None:
     """Search in each way, print the table, keep the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, required=True, help="run folder with a trained supernet")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--run", type=Path, required=True, help="run folder with a trained supernet"
+    )
     parser.add_argument("--ways", default=",".join(WAYS), help="which to run; default: all")
-    parser.add_argument("--as-configured", action="store_true", help="the run's [search] instead of HAT's 30 x 125")
+    parser.add_argument(
+        "--as-configured", action="store_true", help="the run's [search] instead of HAT's 30 x 125"
+    )
     parser.add_argument("--json", action="store_true", help="print the JSON instead of the table")
     options = parser.parse_args()
     torch.set_num_threads(1)
     state = trained(pipeline.open_run(options.run))
-    space, vocab_size, config = state.run.config.space, state.card.vocab_size, state.run.config.search
+    space, vocab_size, config = (
+        state.run.config.space,
+        state.card.vocab_size,
+        state.run.config.search,
+    )
     if not options.as_configured:
         config = SearchConfig(eval_examples=config.eval_examples, seed=config.seed)
     ends = [num_parameters(space, arch, vocab_size) for arch in (space.smallest, space.largest)]
@@ -171,7 +199,10 @@ def main() -> None:
     ways = {way: search(way, state, config, limits, evaluator) for way in options.ways.split(",")}
     outcome = Outcome(
         command=f"python benchmarks/search_cost.py --run FOLDER --ways {options.ways}",
-        versions={"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}},
+        versions={
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in PACKAGES},
+        },
         config=config,
         limits=limits,
         num_architectures=space.num_architectures,
@@ -192,9 +223,7 @@ def table(outcome: Outcome) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, way in outcome.ways.items():
-        counts = (
-            f"{way.num_evaluated:,} | {way.num_early_stopped:,} | {way.num_predicted:,} | {100 * way.share_read:.0f}%"
-        )
+        counts = f"{way.num_evaluated:,} | {way.num_early_stopped:,} | {way.num_predicted:,} | {100 * way.share_read:.0f}%"
         quality = f"{way.winner.loss:.4f} | {way.winner_loss_all_pairs:.4f}"
         lines.append(f"| {name} | {counts} | {way.cpu_seconds:.0f} | {quality} |")
     limit = f"at most {outcome.limits.max_parameters:,} parameters"
@@ -203,7 +232,9 @@ def table(outcome: Outcome) -> str:
         f"{limit}; loss of the largest {outcome.largest_loss:.4f}, of the smallest {outcome.smallest_loss:.4f}",
     ]
     if outcome.held_out_tau is not None:
-        lines.append(f"Kendall tau of the predictor on {HELD_OUT} held-out subnets: {outcome.held_out_tau:.3f}")
+        lines.append(
+            f"Kendall tau of the predictor on {HELD_OUT} held-out subnets: {outcome.held_out_tau:.3f}"
+        )
     return "\n".join(lines)
 
 

@@ -99,13 +99,19 @@ class Onnx:
         steps = np.array(task.steps)
 
         def run(ids: Sequence[int]) -> list[int]:
-            feed = {"source_ids": np.array([[*ids, EOS_ID]]), "max_steps": steps, "min_steps": steps}
+            feed = {
+                "source_ids": np.array([[*ids, EOS_ID]]),
+                "max_steps": steps,
+                "min_steps": steps,
+            }
             return list(session.run(["output_ids"], feed)[0][0].tolist())
 
         return run
 
 
-def open_session(path: Path, threads: int, profile_prefix: str | None = None) -> onnxruntime.InferenceSession:
+def open_session(
+    path: Path, threads: int, profile_prefix: str | None = None
+) -> onnxruntime.InferenceSession:
     """A session that burns no processor time between calls, and writes a profile if a prefix for its name is given."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1

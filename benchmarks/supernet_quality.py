@@ -19,7 +19,17 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import mean, median, stdev
 
-from quality_cells import HERE, NUM_ARCHS, SCRATCH, SCRATCHES, Bench, Cell, Settings, command, versions
+from quality_cells import (
+    HERE,
+    NUM_ARCHS,
+    SCRATCH,
+    SCRATCHES,
+    Bench,
+    Cell,
+    Settings,
+    command,
+    versions,
+)
 from scipy.stats import kendalltau
 
 from mosdeploy.record import Record
@@ -98,14 +108,20 @@ class Outcome(Record):
 
 def outcome(bench: Bench) -> Outcome:
     """What is finished so far."""
-    found = sorted(path.name.removesuffix(".json").rsplit(".seed") for path in bench.dir.glob("*.seed*.json"))
+    found = sorted(
+        path.name.removesuffix(".json").rsplit(".seed") for path in bench.dir.glob("*.seed*.json")
+    )
     names = [*bench.settings.variants, *SCRATCHES]
-    cells = [cell for name, seed in found if name in names and (cell := bench.finished(name, int(seed)))]
+    cells = [
+        cell for name, seed in found if name in names and (cell := bench.finished(name, int(seed)))
+    ]
     scratch = [[cell for cell in cells if cell.name == name] for name in SCRATCHES]
     losses = [mean([cell.losses[0] for cell in of_arch]) for of_arch in scratch if of_arch]
     bleus = [mean([cell.bleus[0] for cell in of_arch]) for of_arch in scratch if of_arch]
     whole = len(losses) == NUM_ARCHS
-    of_variant = {name: [cell for cell in cells if cell.name == name] for name in bench.settings.variants}
+    of_variant = {
+        name: [cell for cell in cells if cell.name == name] for name in bench.settings.variants
+    }
     rows = [row(own, losses, bleus) for own in of_variant.values() if own and whole]
     return Outcome(
         command=command(),
@@ -121,7 +137,9 @@ def outcome(bench: Bench) -> Outcome:
     )
 
 
-def row(cells: Sequence[Cell], scratch_losses: Sequence[float], scratch_bleus: Sequence[float]) -> Row:
+def row(
+    cells: Sequence[Cell], scratch_losses: Sequence[float], scratch_bleus: Sequence[float]
+) -> Row:
     """Hold the inherited subnets of one variant against the same architectures from scratch (mean over its seeds)."""
 
     def over_seeds(values: Sequence[float]) -> tuple[float, float | None]:
@@ -166,10 +184,14 @@ def step_times(bench: Bench, names: Sequence[str], rounds: int) -> StepTimes:
             supernet, training = bench.sections(name, seed=1)
             training = training.model_copy(update={"tokens_per_batch": STEP_TOKENS})
             vocab_size = bench.settings.corpus.vocab_size
-            costs[name].append(training_cost(bench.settings.space, vocab_size, supernet, training, STEP_PIECES))
+            costs[name].append(
+                training_cost(bench.settings.space, vocab_size, supernet, training, STEP_PIECES)
+            )
     rows = []
     for name, own in costs.items():
-        ratios = [cost.update_s / plain.update_s for cost, plain in zip(own, costs[names[0]], strict=True)]
+        ratios = [
+            cost.update_s / plain.update_s for cost, plain in zip(own, costs[names[0]], strict=True)
+        ]
         rows.append(
             StepTime(
                 name=name,
@@ -181,12 +203,17 @@ def step_times(bench: Bench, names: Sequence[str], rounds: int) -> StepTimes:
                 peak_mib=max(cost.peak_bytes for cost in own) / 2**20,
             )
         )
-    return StepTimes(command=command(), versions=versions(), machine=machine(), rounds=rounds, rows=tuple(rows))
+    return StepTimes(
+        command=command(), versions=versions(), machine=machine(), rounds=rounds, rows=tuple(rows)
+    )
 
 
 def step_table(result: StepTimes) -> str:
     """Markdown."""
-    lines = ["| supernet | ms an update | to the first | range | peak MiB |", "|---|---|---|---|---|"]
+    lines = [
+        "| supernet | ms an update | to the first | range | peak MiB |",
+        "|---|---|---|---|---|",
+    ]
     lines += [
         f"| {r.name} | {r.update_ms:.0f} | {r.ratio:.3f} | {r.ratio_min:.3f} to {r.ratio_max:.3f} | {r.peak_mib:.0f} |"
         for r in result.rows
@@ -211,7 +238,9 @@ def table(result: Outcome) -> str:
     ]
     if result.rows:
         losses, bleus = mean(result.scratch_losses), mean(result.scratch_bleus)
-        lines.append(f"| from scratch | {len(result.scratch_seeds)} | - | {losses:.3f} | - | - | {bleus:.2f} | - | - |")
+        lines.append(
+            f"| from scratch | {len(result.scratch_seeds)} | - | {losses:.3f} | - | - | {bleus:.2f} | - | - |"
+        )
     for r in result.rows:
         loss = f"{r.loss:.3f} | {spread(r.loss_gap, r.loss_gap_sd, 3)} | {spread(r.loss_tau, r.loss_tau_sd, 2)}"
         bleu = f"{r.bleu:.2f} | {spread(r.bleu_gap, r.bleu_gap_sd, 2)} | {spread(r.bleu_tau, r.bleu_tau_sd, 2)}"
@@ -221,16 +250,31 @@ def table(result: Outcome) -> str:
 
 def main() -> None:
     """Train what is not finished, print the table, keep the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder of the parallel corpus")
-    parser.add_argument("--dir", type=Path, required=True, help="folder of the cells; made if it does not exist")
     parser.add_argument(
-        "--only", default=None, help="names of variants, and scratch or scratch-0 and so on, in the order to train them"
+        "--dir", type=Path, required=True, help="folder of the cells; made if it does not exist"
+    )
+    parser.add_argument(
+        "--only",
+        default=None,
+        help="names of variants, and scratch or scratch-0 and so on, in the order to train them",
     )
     parser.add_argument("--seeds", default="1", help="seeds, like 1,2,3")
-    parser.add_argument("--updates", type=int, default=None, help="instead of those of the TOML, in a --dir of its own")
-    parser.add_argument("--step-time", type=int, metavar="ROUNDS", help="time updates instead, in that many rounds")
-    parser.add_argument("--out", type=Path, default=None, help="where the result goes; default: beside this script")
+    parser.add_argument(
+        "--updates",
+        type=int,
+        default=None,
+        help="instead of those of the TOML, in a --dir of its own",
+    )
+    parser.add_argument(
+        "--step-time", type=int, metavar="ROUNDS", help="time updates instead, in that many rounds"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=None, help="where the result goes; default: beside this script"
+    )
     parser.add_argument("--json", action="store_true", help="print the JSON instead of the table")
     options = parser.parse_args()
     bench = Bench(options.data, options.dir, options.updates)
@@ -239,7 +283,9 @@ def main() -> None:
         known = ", ".join([*bench.settings.variants, SCRATCH, SCRATCHES[0]])
         parser.error(f"unknown in --only: {', '.join(unknown)}; known: {known} and so on")
     if options.step_time:
-        times = step_times(bench, [name for name in names if not name.startswith(SCRATCH)], options.step_time)
+        times = step_times(
+            bench, [name for name in names if not name.startswith(SCRATCH)], options.step_time
+        )
         write_record(options.out or HERE / "supernet_quality_step_time.json", times)
         print(times.model_dump_json() if options.json else step_table(times))
         return
@@ -258,7 +304,9 @@ def train_cells(bench: Bench, names: Sequence[str], seeds: Sequence[int]) -> Non
         for name, seed in bench.cells(names, seeds):
             if bench.finished(name, seed) is None:
                 print(f"{name}, seed {seed}", file=sys.stderr, flush=True)
-                one_at_a_time.submit(Bench(bench.data, bench.dir, bench.updates).run, name, seed).result()
+                one_at_a_time.submit(
+                    Bench(bench.data, bench.dir, bench.updates).run, name, seed
+                ).result()
 
 
 if __name__ == "__main__":

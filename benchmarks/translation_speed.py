@@ -29,7 +29,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from speed_contenders import EOS_ID, Onnx, RuntimeCandidate, Task, Translate, candidates, open_session
+from speed_contenders import (
+    EOS_ID,
+    Onnx,
+    RuntimeCandidate,
+    Task,
+    Translate,
+    candidates,
+    open_session,
+)
 
 from mosdeploy.export.quantize import SCHEMES, matrix_bytes, table_bytes
 from mosdeploy.families.translation.network import Subnet
@@ -83,16 +91,27 @@ class Outcome(Record):
 
 def main() -> None:
     """Measure, print, keep the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--beam", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=10, help="at least 5 for a figure worth keeping")
+    parser.add_argument(
+        "--rounds", type=int, default=10, help="at least 5 for a figure worth keeping"
+    )
     parser.add_argument("--models", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument(
-        "--only", nargs="+", default=None, help="candidates by name; PyTorch and CTranslate2 always run"
+        "--only",
+        nargs="+",
+        default=None,
+        help="candidates by name; PyTorch and CTranslate2 always run",
     )
-    parser.add_argument("--profile", action="store_true", help="add the time of each operator of our precisions")
-    parser.add_argument("--tiny", action="store_true", help="toy models, to try the script: figures mean nothing")
+    parser.add_argument(
+        "--profile", action="store_true", help="add the time of each operator of our precisions"
+    )
+    parser.add_argument(
+        "--tiny", action="store_true", help="toy models, to try the script: figures mean nothing"
+    )
     parser.add_argument("--json", action="store_true", help="print the JSON instead of the table")
     parser.add_argument("--out", type=Path, default=None)
     parser.add_argument("--probe", type=Path, help=argparse.SUPPRESS)
@@ -106,14 +125,19 @@ def main() -> None:
     rows = [row for model in options.models for row in compare(model, options, machine)]
     outcome = Outcome(
         command=" ".join(["python", "benchmarks/translation_speed.py", *sys.argv[1:]]),
-        versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        versions={
+            "python": platform.python_version(),
+            **{name: version(name) for name in PACKAGES},
+        },
         machine=machine,
         beam=options.beam,
         threads=options.threads,
         rounds=options.rounds,
         rows=tuple(rows),
     )
-    out = options.out or HERE / f"translation_speed-beam{options.beam}-threads{options.threads}.json"
+    out = (
+        options.out or HERE / f"translation_speed-beam{options.beam}-threads{options.threads}.json"
+    )
     write_record(out, outcome)
     print(outcome.model_dump_json() if options.json else table(outcome))
 
@@ -158,7 +182,9 @@ def lively_subnet(task: Task) -> Subnet:
     generator = torch.Generator().manual_seed(0)
     subnet = Subnet(task.space.largest, task.space, task.vocab_size).eval()
     for name, weight in subnet.named_parameters():
-        scale = 1.0 if "norm.weight" in name else 0.1 if weight.dim() == 1 else weight.shape[1] ** -0.5
+        scale = (
+            1.0 if "norm.weight" in name else 0.1 if weight.dim() == 1 else weight.shape[1] ** -0.5
+        )
         scale *= 3.0 if name.endswith(("q.weight", "k.weight")) else 1.5 if "fc" in name else 1.0
         weight.copy_(scale * torch.randn(weight.shape, generator=generator))
     assert subnet.decoder.norm is not None
@@ -170,7 +196,9 @@ def lively_subnet(task: Task) -> Subnet:
 def sentences(task: Task) -> list[list[int]]:
     """Random sources."""
     rng = np.random.default_rng(1)
-    return [rng.integers(4, task.vocab_size, task.source_len - 1).tolist() for _ in range(SENTENCES)]
+    return [
+        rng.integers(4, task.vocab_size, task.source_len - 1).tolist() for _ in range(SENTENCES)
+    ]
 
 
 # -- measuring ---------------------------------------------------------------------------------------------------------
@@ -180,13 +208,19 @@ def compare(model: str, options: argparse.Namespace, machine: Machine) -> list[R
     """Build all, let them take turns, and measure each once more in a process of its own."""
     task = make_task(model, options)
     subnet, sources = lively_subnet(task), sentences(task)
-    chosen = [c for c in candidates() if not options.only or c.name in options.only or not isinstance(c, Onnx)]
+    chosen = [
+        c
+        for c in candidates()
+        if not options.only or c.name in options.only or not isinstance(c, Onnx)
+    ]
     with tempfile.TemporaryDirectory() as name:
         folders = {candidate.name: Path(name) / candidate.name for candidate in chosen}
         build_s, opened = {}, {}
         for candidate in chosen:
             folders[candidate.name].mkdir()
-            build_s[candidate.name] = timed(lambda c=candidate: c.build(subnet, task, folders[c.name]))[1]
+            build_s[candidate.name] = timed(
+                lambda c=candidate: c.build(subnet, task, folders[c.name])
+            )[1]
             opened[candidate.name] = candidate.open(task, folders[candidate.name])
             say(f"{model}: built {candidate.name} in {build_s[candidate.name]:.1f} s")
         answers = {name: [run(ids) for ids in sources] for name, run in opened.items()}
@@ -226,7 +260,10 @@ def model_bytes(folder: Path) -> int:
 
 def check(answers: Sequence[Sequence[int]], task: Task) -> None:
     """Stop if the answers would hide a wrong cache, or ended early."""
-    if any(len(ids) != task.steps or len(set(ids)) < 5 for ids in answers) or len(set(map(tuple, answers))) == 1:
+    if (
+        any(len(ids) != task.steps or len(set(ids)) < 5 for ids in answers)
+        or len(set(map(tuple, answers))) == 1
+    ):
         sys.exit(f"the weights are not lively enough: {answers}")
 
 
@@ -252,10 +289,27 @@ def take_turns(
     return cpu_ms, wall_ms
 
 
-def probe_apart(model: str, candidate: RuntimeCandidate, folder: Path, options: argparse.Namespace) -> dict[str, float]:
+def probe_apart(
+    model: str, candidate: RuntimeCandidate, folder: Path, options: argparse.Namespace
+) -> dict[str, float]:
     """Load time and peak memory in a fresh process."""
-    command = [sys.executable, __file__, "--probe", str(folder), "--name", candidate.name, "--models", model]
-    command += ["--beam", str(options.beam), "--threads", str(options.threads), *(["--tiny"] if options.tiny else [])]
+    command = [
+        sys.executable,
+        __file__,
+        "--probe",
+        str(folder),
+        "--name",
+        candidate.name,
+        "--models",
+        model,
+    ]
+    command += [
+        "--beam",
+        str(options.beam),
+        "--threads",
+        str(options.threads),
+        *(["--tiny"] if options.tiny else []),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return result
@@ -282,7 +336,11 @@ def profile(path: Path, task: Task, sources: Sequence[Sequence[int]]) -> dict[st
         session = open_session(path, task.threads, f"{folder}/profile")
         steps = np.array(task.steps)
         for ids in sources:
-            feed = {"source_ids": np.array([[*ids, EOS_ID]]), "max_steps": steps, "min_steps": steps}
+            feed = {
+                "source_ids": np.array([[*ids, EOS_ID]]),
+                "max_steps": steps,
+                "min_steps": steps,
+            }
             session.run(None, feed)
         events = json.loads(Path(session.end_profiling()).read_text())
     total: dict[str, float] = {}
@@ -300,7 +358,9 @@ def ratio(reference_ms: Sequence[float], measured_ms: Sequence[float]) -> float:
 
 def agreement(expected: Sequence[Sequence[int]], found: Sequence[Sequence[int]]) -> float:
     """Share of the tokens that are the same."""
-    same = sum(a == b for x, y in zip(expected, found, strict=True) for a, b in zip(x, y, strict=False))
+    same = sum(
+        a == b for x, y in zip(expected, found, strict=True) for a, b in zip(x, y, strict=False)
+    )
     return same / sum(map(len, expected))
 
 
@@ -313,7 +373,11 @@ def measure_machine() -> Machine:
     read_s = min(timed(lambda: x.dot(x))[1] for _ in range(5))
     product_s = min(timed(lambda: a @ a)[1] for _ in range(10))
     info = Path("/proc/cpuinfo").read_text().split("model name")[1].split("\n")[0].strip("\t: ")
-    return Machine(processor=info, gigabytes_per_s=4 * 2**27 / read_s / 1e9, gigaflops=2 * 1024**3 / product_s / 1e9)
+    return Machine(
+        processor=info,
+        gigabytes_per_s=4 * 2**27 / read_s / 1e9,
+        gigaflops=2 * 1024**3 / product_s / 1e9,
+    )
 
 
 def bound_ms(width: str, subnet: Subnet, task: Task, machine: Machine) -> float:
@@ -321,11 +385,17 @@ def bound_ms(width: str, subnet: Subnet, task: Task, machine: Machine) -> float:
     arch, dim, q = subnet.arch, subnet.arch.decoder_embed_dim, task.space.qkv_dim
     scheme = SCHEMES["int8-int4-logits" if width == "int8" else width]  # type: ignore[index]
     layers = [(dim, 3 * q), (q, dim), (dim, q), (q, dim)]
-    shapes = [shape for x in arch.decoder_layers for shape in (*layers, (dim, x.ffn_dim), (x.ffn_dim, dim))]
+    shapes = [
+        shape
+        for x in arch.decoder_layers
+        for shape in (*layers, (dim, x.ffn_dim), (x.ffn_dim, dim))
+    ]
     step_bytes = sum(matrix_bytes(*shape, scheme.step) for shape in shapes)
     step_bytes += table_bytes(task.vocab_size, dim, scheme.table) // (1 if width == "fp32" else 2)
     step_macs = sum(a * b for a, b in shapes) + task.vocab_size * dim
-    encoder_macs = sum(4 * dim * q + 2 * dim * x.ffn_dim for x in arch.encoder_layers) * task.source_len
+    encoder_macs = (
+        sum(4 * dim * q + 2 * dim * x.ffn_dim for x in arch.encoder_layers) * task.source_len
+    )
     encoder_macs += 2 * dim * q * len(arch.decoder_layers) * task.source_len
     macs_per_s = machine.gigaflops / 2 * 1e9 * (1 if width == "fp32" else 4)
     step_s = max(step_bytes / machine.gigabytes_per_s / 1e9, task.beam * step_macs / macs_per_s)
@@ -349,9 +419,7 @@ def say(text: str) -> None:
 def table(outcome: Outcome) -> str:
     """Markdown."""
     machine = outcome.machine
-    titles = (
-        "model, candidate, CPU ms, wall ms, bound ms, x CT2 fp32, x CT2 int8, torch's tokens, file MB, build s, load s"
-    )
+    titles = "model, candidate, CPU ms, wall ms, bound ms, x CT2 fp32, x CT2 int8, torch's tokens, file MB, build s, load s"
     header = [*titles.split(", "), "peak MiB"]
     lines = [
         f"{machine.processor}, {machine.gigabytes_per_s:.0f} GB/s, {machine.gigaflops:.0f} GFLOP/s with "
@@ -367,8 +435,15 @@ def table(outcome: Outcome) -> str:
             f"{row.x_fp32:.2f}",
             f"{row.x_int8:.2f}",
         ]
-        files = [f"{row.file_bytes / 1e6:.2f}", f"{row.build_s:.2f}", f"{row.load_s:.2f}", f"{row.peak_mib:.0f}"]
-        lines.append(f"| {' | '.join([row.model, row.name, *times, f'{row.same_tokens:.0%}', *files])} |")
+        files = [
+            f"{row.file_bytes / 1e6:.2f}",
+            f"{row.build_s:.2f}",
+            f"{row.load_s:.2f}",
+            f"{row.peak_mib:.0f}",
+        ]
+        lines.append(
+            f"| {' | '.join([row.model, row.name, *times, f'{row.same_tokens:.0%}', *files])} |"
+        )
     return "\n".join(lines)
 
 

@@ -141,7 +141,11 @@ def _owner(model: type[BaseModel], location: tuple[int | str, ...]) -> type[Base
     for part in location:
         if isinstance(part, int):  # an item of a tuple: its record type is already in hand
             continue
-        here = _record_type(here.model_fields[part].annotation) if here and part in here.model_fields else None
+        here = (
+            _record_type(here.model_fields[part].annotation)
+            if here and part in here.model_fields
+            else None
+        )
     return here
 
 

@@ -69,7 +69,9 @@ def atomic_write(path: Path, data: bytes | str) -> None:
     content = data.encode() if isinstance(data, str) else data
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")  # always the same: what a kill left is written over
+        partial = path.with_name(
+            f".{path.name}.partial"
+        )  # always the same: what a kill left is written over
         try:
             with partial.open("wb") as file:
                 file.write(content)
@@ -104,7 +106,12 @@ def _exchange(first: Path, second: Path) -> bool:
     library = ctypes.CDLL(None, use_errno=True)
     if not hasattr(library, "renameat2"):
         return False
-    if library.renameat2(at_fdcwd, os.fsencode(first), at_fdcwd, os.fsencode(second), rename_exchange) == 0:
+    if (
+        library.renameat2(
+            at_fdcwd, os.fsencode(first), at_fdcwd, os.fsencode(second), rename_exchange
+        )
+        == 0
+    ):
         return True
     code = ctypes.get_errno()
     if code in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
@@ -137,7 +144,9 @@ def read_record(model: type[R], path: Path, made_by: str) -> R:
     except OSError as error:
         raise StaleInputError(f"{path} cannot be read: {error.strerror}") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise StaleInputError(f"{path} is corrupt ({error}); delete it and run `{made_by}` again") from error
+        raise StaleInputError(
+            f"{path} is corrupt ({error}); delete it and run `{made_by}` again"
+        ) from error
     try:
         return parse(model, data, str(path))
     except ConfigError as error:
@@ -152,10 +161,14 @@ def append_line(path: Path, data: Any) -> None:
     MosdeployError
         If the disk is full; the file then holds only whole lines.
     """
-    line = (data.model_dump_json() if isinstance(data, Record) else json.dumps(data)).encode() + b"\n"
+    line = (
+        data.model_dump_json() if isinstance(data, Record) else json.dumps(data)
+    ).encode() + b"\n"
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+", buffering=0) as file:  # unbuffered: closing must not write a rest after the truncation
+        with path.open(
+            "ab+", buffering=0
+        ) as file:  # unbuffered: closing must not write a rest after the truncation
             end = _whole_lines_end(file)
             file.truncate(end)
             try:

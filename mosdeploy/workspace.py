@@ -99,7 +99,9 @@ class Workspace:
         return self.root / "deployments"
 
     def deployment_path(self, device: str, host: str | None = None) -> Path:
-        return self.deployments_dir / (f"{device}.json" if host is None else f"{device}@{host}.json")
+        return self.deployments_dir / (
+            f"{device}.json" if host is None else f"{device}@{host}.json"
+        )
 
     def deployed_to(self) -> list[tuple[str, str | None]]:
         """Device and host of each deployment, sorted."""

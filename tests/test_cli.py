@@ -23,7 +23,9 @@ qkv_dim = 16
 
 def mosdeploy(*words: str, cwd: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from mosdeploy.cli import main; main()", *words]
-    return subprocess.run(command, cwd=cwd, input=stdin, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        command, cwd=cwd, input=stdin, capture_output=True, text=True, timeout=120
+    )
 
 
 def run_folder(root: Path, extra: str = "") -> Path:
@@ -68,7 +70,9 @@ def test_init_writes_a_run_file_once_and_names_the_next_command(tmp_path: Path) 
     assert "exists already" in second.stderr
 
 
-@pytest.mark.parametrize("recipe", ["tiny", "wmt14.en-de", "wmt14.en-fr", "wmt19.en-de", "iwslt14.de-en"])
+@pytest.mark.parametrize(
+    "recipe", ["tiny", "wmt14.en-de", "wmt14.en-fr", "wmt19.en-de", "iwslt14.de-en"]
+)
 def test_every_recipe_is_a_valid_run_file(tmp_path: Path, recipe: str) -> None:
     from mosdeploy.pipeline import init, open_run
 
@@ -97,8 +101,16 @@ def test_every_recipe_is_a_valid_run_file(tmp_path: Path, recipe: str) -> None:
         (("evaluate",), 4, "run `mosdeploy train` first"),
         (("fit",), 4, "run `mosdeploy profile` first"),
         (("deploy",), 4, "run `mosdeploy export` first"),
-        (("deploy", "--rollback"), 4, "nothing was deployed from this folder; run `mosdeploy deploy`"),
-        (("deploy", "--rollback", "--bundle", "x"), 3, "--rollback goes back to what the device holds"),
+        (
+            ("deploy", "--rollback"),
+            4,
+            "nothing was deployed from this folder; run `mosdeploy deploy`",
+        ),
+        (
+            ("deploy", "--rollback", "--bundle", "x"),
+            3,
+            "--rollback goes back to what the device holds",
+        ),
         (("translate", "hello"), 4, "run `mosdeploy export` first"),
         (("report",), 4, "run `mosdeploy train` first"),
         (("train",), 3, "train.en"),
@@ -111,13 +123,21 @@ def test_every_recipe_is_a_valid_run_file(tmp_path: Path, recipe: str) -> None:
         (("profile", "--until-error", "-1%"), 3, "'-1%' is not a percentage"),
         (("profile", "--until-error", "abc"), 3, "'abc' is not a percentage"),
         (("fit", "--device", "xeon", "--from", "rpi"), 4, "run `mosdeploy profile` first"),
-        (("latency", "import", "x.csv", "--device", "rpi", "--workload", "sentence"), 3, "x.csv: no such file"),
+        (
+            ("latency", "import", "x.csv", "--device", "rpi", "--workload", "sentence"),
+            3,
+            "x.csv: no such file",
+        ),
         (
             ("latency", "import", "x.csv", "--device", "rpi", "--workload", "other"),
             3,
             "--workload is 'other'",
         ),
-        (("latency", "import", "x.csv", "--device", "rpy", "--workload", "sentence"), 3, "did you mean 'rpi'?"),
+        (
+            ("latency", "import", "x.csv", "--device", "rpy", "--workload", "sentence"),
+            3,
+            "did you mean 'rpi'?",
+        ),
         (("latency", "import", "x.csv", "--device", "rpi"), 2, "--workload"),
     ],
 )
@@ -157,10 +177,22 @@ def test_an_import_tells_what_it_left_out_and_prints_its_card_as_one_record(tmp_
         depth, slow = 1 + i % 2, 2 if 20 <= i < 40 else 1
         lines.append(f"16,1,16,2,16,{depth},16,2,2,1,{10 * slow},{5 * depth * slow}")
     (tmp_path / "board.csv").write_text("\n".join(lines))
-    words = ("latency", "import", "board.csv", "--device", "rpi", "--workload", "sentence", "--licence", "MIT")
+    words = (
+        "latency",
+        "import",
+        "board.csv",
+        "--device",
+        "rpi",
+        "--workload",
+        "sentence",
+        "--licence",
+        "MIT",
+    )
     told = mosdeploy(*words, cwd=run_folder(tmp_path))
     assert told.returncode == 0, told.stderr
-    assert told.stdout.startswith("left out rows 20-39: +100% against the rest\nrpi-sentence (PyTorch eager")
+    assert told.stdout.startswith(
+        "left out rows 20-39: +100% against the rest\nrpi-sentence (PyTorch eager"
+    )
     assert "mosdeploy search --device rpi" in told.stderr
     card = json.loads(mosdeploy(*words, "--json", cwd=tmp_path).stdout)
     assert (card["licence"], card["num_samples"], card["source"]) == ("MIT", 60, "board.csv")
@@ -169,7 +201,12 @@ def test_an_import_tells_what_it_left_out_and_prints_its_card_as_one_record(tmp_
 def test_devices_list_and_show(tmp_path: Path) -> None:
     listed = mosdeploy("devices", "list", cwd=tmp_path)
     assert listed.returncode == 0
-    assert [line.split()[0] for line in listed.stdout.splitlines()[2:]] == ["local", "rpi", "titanxp", "xeon"]
+    assert [line.split()[0] for line in listed.stdout.splitlines()[2:]] == [
+        "local",
+        "rpi",
+        "titanxp",
+        "xeon",
+    ]
     shown = mosdeploy("devices", "show", "rpi", cwd=tmp_path)
     assert json.loads(shown.stdout)["host"] == "rpi"
 
@@ -184,6 +221,8 @@ def test_a_profile_in_the_run_folder_wins_over_the_shipped_one(tmp_path: Path) -
 
 def test_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from mosdeploy.cli import main; main()", "translate"]
-    done = subprocess.run(command, cwd=run_folder(tmp_path), input=b"\xff\xfe\n", capture_output=True, timeout=60)
+    done = subprocess.run(
+        command, cwd=run_folder(tmp_path), input=b"\xff\xfe\n", capture_output=True, timeout=60
+    )
     assert done.returncode == 3
     assert b"not UTF-8" in done.stderr

@@ -28,7 +28,9 @@ CODES = {
 
 def _tree() -> dict[str, type[MosdeployError]]:
     return {
-        name: kind for name, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, MosdeployError)
+        name: kind
+        for name, kind in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(kind, MosdeployError)
     }
 
 

@@ -62,15 +62,39 @@ def test_lists_become_tuples_and_whole_numbers_floats() -> None:
     ("data", "expected"),
     [
         ({"name": "oak", "leef": {}}, "unknown key 'leef'; did you mean 'leaf'?"),
-        ({"name": "oak", "leaf": {"width": 1, "scal": 2}}, "unknown key 'leaf.scal'; did you mean 'scale'?"),
-        ({"name": "oak", "spare": {"width": 1, "scal": 2}}, "unknown key 'spare.scal'; did you mean 'scale'?"),
-        ({"name": "oak", "leaves": [{"width": 1, "wdth": 2}]}, "unknown key 'leaves.0.wdth'; did you mean 'width'?"),
-        ({"name": "oak", "leaf": {"width": 1, "zz": 2}}, "unknown key 'leaf.zz'; known keys: scale, width"),
+        (
+            {"name": "oak", "leaf": {"width": 1, "scal": 2}},
+            "unknown key 'leaf.scal'; did you mean 'scale'?",
+        ),
+        (
+            {"name": "oak", "spare": {"width": 1, "scal": 2}},
+            "unknown key 'spare.scal'; did you mean 'scale'?",
+        ),
+        (
+            {"name": "oak", "leaves": [{"width": 1, "wdth": 2}]},
+            "unknown key 'leaves.0.wdth'; did you mean 'width'?",
+        ),
+        (
+            {"name": "oak", "leaf": {"width": 1, "zz": 2}},
+            "unknown key 'leaf.zz'; known keys: scale, width",
+        ),
         ({}, "missing key 'name'"),
-        ({"name": "oak", "leaf": {"width": "1"}}, "'leaf.width': Input should be a valid integer, got '1'"),
-        ({"name": "oak", "leaf": {"width": True}}, "'leaf.width': Input should be a valid integer, got True"),
-        ({"name": "oak", "leaf": {"width": 1.0}}, "'leaf.width': Input should be a valid integer, got 1.0"),
-        ({"name": "oak", "leaf": {"width": 1, "scale": float("nan")}}, "'leaf.scale': Input should be a finite number"),
+        (
+            {"name": "oak", "leaf": {"width": "1"}},
+            "'leaf.width': Input should be a valid integer, got '1'",
+        ),
+        (
+            {"name": "oak", "leaf": {"width": True}},
+            "'leaf.width': Input should be a valid integer, got True",
+        ),
+        (
+            {"name": "oak", "leaf": {"width": 1.0}},
+            "'leaf.width': Input should be a valid integer, got 1.0",
+        ),
+        (
+            {"name": "oak", "leaf": {"width": 1, "scale": float("nan")}},
+            "'leaf.scale': Input should be a finite number",
+        ),
         ({"name": 7}, "'name': Input should be a valid string, got 7"),
         ([], "(top level)"),
     ],
@@ -101,10 +125,19 @@ def test_run_config_reads_with_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("extra", "expected"),
     [
-        ("[training]\nlerning_rate = 0.1\n", "unknown key 'training.lerning_rate'; did you mean 'learning_rate'?"),
+        (
+            "[training]\nlerning_rate = 0.1\n",
+            "unknown key 'training.lerning_rate'; did you mean 'learning_rate'?",
+        ),
         ("[serch]\n", "unknown key 'serch'; did you mean 'search'?"),
-        ('[training]\nupdates = "many"\n', "'training.steps': Input should be a valid integer, got 'many'"),
-        ("[training]\nlearning_rate = nan\n", "'training.learning_rate': Input should be a finite number"),
+        (
+            '[training]\nupdates = "many"\n',
+            "'training.steps': Input should be a valid integer, got 'many'",
+        ),
+        (
+            "[training]\nlearning_rate = nan\n",
+            "'training.learning_rate': Input should be a finite number",
+        ),
         ('[search]\nmax_latency = "150"\n', "'search.max_latency': '150' is not a duration"),
         ('[workload]\nprecision = "fp64"\n', "'workload.precision'"),
     ],

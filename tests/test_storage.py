@@ -44,7 +44,11 @@ BUSY = DeviceBusyError("another profile is running on 'rpi'; wait for it")
 
 def test_every_file_lies_in_the_run_folder(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
-    paths = [getattr(workspace, name) for name, kind in vars(Workspace).items() if isinstance(kind, property)]
+    paths = [
+        getattr(workspace, name)
+        for name, kind in vars(Workspace).items()
+        if isinstance(kind, property)
+    ]
     paths += [
         workspace.latency_path("rpi", "s"),
         workspace.predictor_path("rpi", "s"),
@@ -117,7 +121,9 @@ def test_record_there_and_back(tmp_path: Path) -> None:
         (b"[]", "delete it and run `mosdeploy train` again"),
     ],
 )
-def test_missing_or_corrupt_record_names_file_and_verb(tmp_path: Path, content: bytes | None, message: str) -> None:
+def test_missing_or_corrupt_record_names_file_and_verb(
+    tmp_path: Path, content: bytes | None, message: str
+) -> None:
     path = tmp_path / "note.json"
     if content is not None:
         path.write_bytes(content)
@@ -179,7 +185,9 @@ def test_missing_file_has_no_lines(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("num_whole", [0, 1, 3])
 @pytest.mark.parametrize("torn", [b"{", b'{"loss": 1', b"x" * 200_000])
-def test_torn_last_line_is_left_out_and_cut_off(tmp_path: Path, num_whole: int, torn: bytes) -> None:
+def test_torn_last_line_is_left_out_and_cut_off(
+    tmp_path: Path, num_whole: int, torn: bytes
+) -> None:
     path = tmp_path / "lines.jsonl"
     whole = [b'{"loss": %d}' % i for i in range(num_whole)]
     path.write_bytes(b"".join(line + b"\n" for line in whole) + torn)
@@ -223,7 +231,9 @@ def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
             time.sleep(60)
     """)
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    holder = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True, env=env)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True, env=env
+    )
     assert holder.stdout is not None
     with holder, holder.stdout:
         assert holder.stdout.readline() == "held\n"
@@ -243,7 +253,9 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of two pages."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(folder)], check=False)
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(folder)], check=False
+    )
     if mount.returncode:
         pytest.skip("mounting a tmpfs needs root")
     try:
@@ -302,7 +314,10 @@ def test_append_that_comes_up_short_leaves_whole_lines_only(tmp_path: Path, room
 
 def test_write_to_a_full_device_is_explained() -> None:
     full = Path("/dev/full")
-    with pytest.raises(MosdeployError, match="no space left to write /dev/full") as caught, disk_errors(full):
+    with (
+        pytest.raises(MosdeployError, match="no space left to write /dev/full") as caught,
+        disk_errors(full),
+    ):
         full.write_text("x")
     assert isinstance(caught.value.__cause__, OSError)
     assert caught.value.exit_code == 1
@@ -334,7 +349,9 @@ def test_a_folder_takes_the_place_of_another(
     assert list(scratch.iterdir()) == []
     replace_folder(folder_with(scratch / "two", "two"), target)
     assert (target / "file").read_text() == "two"
-    assert [(path.name, (path / "file").read_text()) for path in scratch.iterdir()] == [("two", "one")]
+    assert [(path.name, (path / "file").read_text()) for path in scratch.iterdir()] == [
+        ("two", "one")
+    ]
 
 
 def test_a_folder_that_is_replaced_is_there_all_the_while(tmp_path: Path) -> None:

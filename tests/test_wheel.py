@@ -15,7 +15,9 @@ SHIPPED_DEVICES = {path.stem for path in (ROOT / "device_profiles").glob("*.toml
 
 def _run(*command: object, cwd: Path, env: dict[str, str] | None = None) -> str:
     words = [str(word) for word in command]
-    done = subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        words, cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -23,7 +25,17 @@ def _run(*command: object, cwd: Path, env: dict[str, str] | None = None) -> str:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
-    _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT, cwd=ROOT)
+    _run(
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        folder,
+        ROOT,
+        cwd=ROOT,
+    )
     [path] = folder.glob("*.whl")
     return path
 
@@ -50,26 +62,45 @@ def elsewhere(tmp_path: Path) -> tuple[Path, dict[str, str]]:
 def test_wheel_holds_what_is_shipped(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     wanted = {f"mosdeploy/shipped/device_profiles/{name}.toml" for name in SHIPPED_DEVICES}
-    wanted |= {f"mosdeploy/recipes/{path.name}" for path in (ROOT / "mosdeploy" / "recipes").glob("*.toml")}
-    wanted |= {f"mosdeploy/{path.relative_to(ROOT / 'mosdeploy')}" for path in (ROOT / "mosdeploy").rglob("*.py")}
     wanted |= {
-        f"mosdeploy/shipped/{path.relative_to(ROOT)}" for path in (ROOT / "predictors").rglob("*") if path.is_file()
+        f"mosdeploy/recipes/{path.name}" for path in (ROOT / "mosdeploy" / "recipes").glob("*.toml")
+    }
+    wanted |= {
+        f"mosdeploy/{path.relative_to(ROOT / 'mosdeploy')}"
+        for path in (ROOT / "mosdeploy").rglob("*.py")
+    }
+    wanted |= {
+        f"mosdeploy/shipped/{path.relative_to(ROOT)}"
+        for path in (ROOT / "predictors").rglob("*")
+        if path.is_file()
     }
     wanted |= {"mosdeploy/py.typed"}
     assert wanted <= names
     assert not [name for name in names if name.startswith(("tests/", "docs/", "device_profiles/"))]
 
 
-def test_installed_wheel_lists_the_shipped_devices(installed: Path, elsewhere: tuple[Path, dict[str, str]]) -> None:
+def test_installed_wheel_lists_the_shipped_devices(
+    installed: Path, elsewhere: tuple[Path, dict[str, str]]
+) -> None:
     folder, env = elsewhere
-    origin = _run(installed / "python", "-c", "import mosdeploy; print(mosdeploy.__file__)", cwd=folder, env=env)
+    origin = _run(
+        installed / "python",
+        "-c",
+        "import mosdeploy; print(mosdeploy.__file__)",
+        cwd=folder,
+        env=env,
+    )
     assert Path(origin.strip()).is_relative_to(installed.parent)
     listed = _run(installed / "mosdeploy", "devices", "list", cwd=folder, env=env)
     assert {"local", "rpi", "xeon", "titanxp"} <= SHIPPED_DEVICES
     assert {line.split()[0] for line in listed.splitlines() if line} >= SHIPPED_DEVICES
 
 
-def test_installed_wheel_starts_a_run_folder(installed: Path, elsewhere: tuple[Path, dict[str, str]]) -> None:
+def test_installed_wheel_starts_a_run_folder(
+    installed: Path, elsewhere: tuple[Path, dict[str, str]]
+) -> None:
     folder, env = elsewhere
     _run(installed / "mosdeploy", "init", cwd=folder, env=env)
-    assert (folder / "mosdeploy.toml").read_text() == (ROOT / "mosdeploy" / "recipes" / "tiny.toml").read_text()
+    assert (folder / "mosdeploy.toml").read_text() == (
+        ROOT / "mosdeploy" / "recipes" / "tiny.toml"
+    ).read_text()

@@ -35,7 +35,20 @@ app.add_typer(devices_app, name="devices")
 latency_app = typer.Typer(no_args_is_help=True, help="Latencies that others measured.")
 app.add_typer(latency_app, name="latency")
 
-for verb in (init, train, profile, fit, search, finetune, evaluate, export, deploy, translate, report, demo):
+for verb in (
+    init,
+    train,
+    profile,
+    fit,
+    search,
+    finetune,
+    evaluate,
+    export,
+    deploy,
+    translate,
+    report,
+    demo,
+):
     app.command()(verb)
 devices_app.command("list")(devices_list)
 devices_app.command("show")(devices_show)
@@ -76,5 +89,7 @@ def main() -> None:
     except SystemExit as end:
         if end.code == INTERRUPTED:  # Typer turns Ctrl-C into this
             PROGRESS.close()
-            print("interrupted; what was finished is kept, the same command resumes", file=sys.stderr)
+            print(
+                "interrupted; what was finished is kept, the same command resumes", file=sys.stderr
+            )
         raise

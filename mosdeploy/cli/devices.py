@@ -30,8 +30,14 @@ def devices_check(
 ) -> None:
     """Look at a device: reachable, Python, runtime, CPU, memory, governor, temperature, disk."""
     checked = pipeline.check_device(directory, name, ssh_config, host)
-    rows = [(key, plain(value)) for key, value in checked.state.model_dump().items() if value not in (None, ())]
-    lines = [f"{'missing' if x.blocking else 'warning'}: {x.what}\n    {x.fix}" for x in checked.problems]
+    rows = [
+        (key, plain(value))
+        for key, value in checked.state.model_dump().items()
+        if value not in (None, ())
+    ]
+    lines = [
+        f"{'missing' if x.blocking else 'warning'}: {x.what}\n    {x.fix}" for x in checked.problems
+    ]
     show(checked, as_json, "\n".join([table((host or name, ""), rows), *lines]))
     if any(problem.blocking for problem in checked.problems):
         raise typer.Exit(5)
@@ -47,4 +53,9 @@ def devices_setup(
     """Make a virtual environment with the runtime on a device."""
     made = pipeline.setup_device(directory, name, ssh_config, PROGRESS, host)
     cli_name = name if host is None else f"{name} --host {host}"
-    show(made, as_json, f"{host or name}: runtime installed, {made.python}", f"mosdeploy devices check {cli_name}")
+    show(
+        made,
+        as_json,
+        f"{host or name}: runtime installed, {made.python}",
+        f"mosdeploy devices check {cli_name}",
+    )

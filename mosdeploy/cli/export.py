@@ -9,7 +9,16 @@ import typer
 
 from .. import pipeline
 from ..errors import ConfigError
-from .options import HERE, SSH_CONFIG, ArchOption, DeviceOption, DirOption, HostOption, JsonOption, SshOption
+from .options import (
+    HERE,
+    SSH_CONFIG,
+    ArchOption,
+    DeviceOption,
+    DirOption,
+    HostOption,
+    JsonOption,
+    SshOption,
+)
 from .printing import EMULATED, kept, show
 from .progress import PROGRESS
 
@@ -23,7 +32,9 @@ def export(
     arch: ArchOption = "winner",
     weights: Annotated[
         str | None,
-        typer.Option(help="inherited, finetuned or scratch; default: finetuned if there and better, else inherited."),
+        typer.Option(
+            help="inherited, finetuned or scratch; default: finetuned if there and better, else inherited."
+        ),
     ] = None,
     precision: Annotated[
         str | None,
@@ -32,16 +43,22 @@ def export(
             "--max-bleu-drop; default: the config's."
         ),
     ] = None,
-    beam: Annotated[int | None, typer.Option(help="Beam size; default: the workload's.", min=1)] = None,
+    beam: Annotated[
+        int | None, typer.Option(help="Beam size; default: the workload's.", min=1)
+    ] = None,
     max_score_drop: Annotated[
-        float | None, typer.Option(help="Most BLEU that the bundle may lose; default: the config's.", min=0)
+        float | None,
+        typer.Option(help="Most BLEU that the bundle may lose; default: the config's.", min=0),
     ] = None,
     runtime: Annotated[
         str,
-        typer.Option(help="onnxruntime, tvm, or auto: build both, time both on the device, keep the faster."),
+        typer.Option(
+            help="onnxruntime, tvm, or auto: build both, time both on the device, keep the faster."
+        ),
     ] = "onnxruntime",
     tune: Annotated[
-        str | None, typer.Option(help="Time for TVM to search for faster schedules, over all runs: 30m.")
+        str | None,
+        typer.Option(help="Time for TVM to search for faster schedules, over all runs: 30m."),
     ] = None,
     device: DeviceOption = None,
     ssh_config: SshOption = SSH_CONFIG,
@@ -59,11 +76,24 @@ def export(
     if runtime == "auto":
         options = (weights, device, max_score_drop, ssh_config, tune_s)
         result, record = pipeline.export_fastest(run, arch, precision, beam, PROGRESS, *options)
-        timed = "".join(f"\n{timing.runtime} on {record.device}: {_time_or_error(timing)}" for timing in record.timings)
+        timed = "".join(
+            f"\n{timing.runtime} on {record.device}: {_time_or_error(timing)}"
+            for timing in record.timings
+        )
     else:
         chosen: Runtime = "tvm" if runtime == "tvm" else "onnxruntime"
         result = pipeline.export(
-            run, arch, precision, beam, PROGRESS, weights, device, max_score_drop, ssh_config, chosen, tune_s
+            run,
+            arch,
+            precision,
+            beam,
+            PROGRESS,
+            weights,
+            device,
+            max_score_drop,
+            ssh_config,
+            chosen,
+            tune_s,
         )
     parity = result.manifest.parity
     show(
@@ -80,11 +110,17 @@ def export(
 
 def _candidates(choice: "PrecisionChoice") -> str:
     """A line for each precision that was weighed."""
-    lines = [f"on {choice.device}, BLEU on {choice.num_pairs} validation pairs ({choice.torch_bleu:.2f} in torch):"]
+    lines = [
+        f"on {choice.device}, BLEU on {choice.num_pairs} validation pairs ({choice.torch_bleu:.2f} in torch):"
+    ]
     for x in choice.candidates:
         latency = "-" if x.latency_ms is None else f"{x.latency_ms:.2f}"
-        size, bleu = ("-", "-") if x.size_bytes is None else (f"{x.size_bytes / 2**20:.1f}", f"{x.bleu:.2f}")
-        lines.append(f"  {x.precision:17} {latency:>9} ms {size:>7} MiB  BLEU {bleu:>5}  {x.verdict}")
+        size, bleu = (
+            ("-", "-") if x.size_bytes is None else (f"{x.size_bytes / 2**20:.1f}", f"{x.bleu:.2f}")
+        )
+        lines.append(
+            f"  {x.precision:17} {latency:>9} ms {size:>7} MiB  BLEU {bleu:>5}  {x.verdict}"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -97,9 +133,12 @@ def deploy(
     directory: DirOption = HERE,
     device: DeviceOption = None,
     host: HostOption = None,
-    bundle: Annotated[Path | None, typer.Option(help="Bundle folder; default: the newest in bundles/.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Bundle folder; default: the newest in bundles/.")
+    ] = None,
     rollback: Annotated[
-        bool, typer.Option("--rollback", help="Go back to the version that was on the device before.")
+        bool,
+        typer.Option("--rollback", help="Go back to the version that was on the device before."),
     ] = False,
     ssh_config: SshOption = SSH_CONFIG,
     as_json: JsonOption = False,
@@ -125,9 +164,13 @@ def deploy(
 
 
 def translate(
-    text: Annotated[list[str] | None, typer.Argument(help="Sentences; without any, lines from stdin.")] = None,
+    text: Annotated[
+        list[str] | None, typer.Argument(help="Sentences; without any, lines from stdin.")
+    ] = None,
     directory: DirOption = HERE,
-    bundle: Annotated[Path | None, typer.Option(help="Bundle folder; default: the newest in bundles/.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Bundle folder; default: the newest in bundles/.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads to use.", min=1)] = None,
     as_json: JsonOption = False,
 ) -> None:

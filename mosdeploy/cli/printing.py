@@ -31,12 +31,19 @@ def show(record: "Record", as_json: bool, text: str, next_command: str | None = 
 
 
 def demo_rows(demo: "DemoSummary") -> list[tuple[str, str]]:
-    winner, scores, total = demo.search.winner, demo.scores.subnets, demo.deployment.measurement.total
+    winner, scores, total = (
+        demo.search.winner,
+        demo.scores.subnets,
+        demo.deployment.measurement.total,
+    )
     names = {"winner": "BLEU, chrF", "largest": "  largest", "smallest": "  smallest"}
     return [
         ("winner", f"{winner.arch.key}  {winner.arch}"),
         ("parameters", f"{winner.num_parameters:,}"),
-        *((label, f"{scores[name].bleu:.1f}, {scores[name].chrf:.1f}") for name, label in names.items()),
+        *(
+            (label, f"{scores[name].bleu:.1f}, {scores[name].chrf:.1f}")
+            for name, label in names.items()
+        ),
         ("predicted", f"{winner.predicted_ms:.2f} ms"),
         ("measured", f"{winner.measured_ms:.2f} ms"),
         ("bundle measured", f"{total.median_ms:.2f} ms" if total else "not timed"),
@@ -52,7 +59,10 @@ def cost_table(tried: "DryRun") -> str:
         (
             name,
             f"{cost.num_parameters:,}",
-            *(f"{size / 2**20:,.0f}" for size in (cost.parameters_bytes, cost.optimizer_bytes, cost.peak_bytes)),
+            *(
+                f"{size / 2**20:,.0f}"
+                for size in (cost.parameters_bytes, cost.optimizer_bytes, cost.peak_bytes)
+            ),
             f"{cost.update_s * 1000:,.0f}",
             f"{cost.update_s / tried.costs['none'].update_s:.2f}",
         )
@@ -78,7 +88,11 @@ def until(result: "ProfileSummary") -> str:
     if result.until_error_percent is None:
         return ""
     limit = f"an error of {result.until_error_percent:g}% (over the subnets that the fit trusts)"
-    return f"\n{limit} is reached" if result.error_met else f"\nthe budget is spent; {limit} is NOT reached"
+    return (
+        f"\n{limit} is reached"
+        if result.error_met
+        else f"\nthe budget is spent; {limit} is NOT reached"
+    )
 
 
 def fleet(result: "ProfileSummary") -> str:
@@ -86,7 +100,9 @@ def fleet(result: "ProfileSummary") -> str:
     lines = []
     for x in result.boards:
         level = (
-            "" if x.time_ratio is None else f", reference {x.reference_ms:.2f} ms, {x.time_ratio:.3f} of the fleet's"
+            ""
+            if x.time_ratio is None
+            else f", reference {x.reference_ms:.2f} ms, {x.time_ratio:.3f} of the fleet's"
         )
         lines.append(f"\n{x.host}: {x.num_subnets} subnets{level}")
     lines += [f"\n{host} dropped out: {cause}" for host, cause in result.dropped.items()]
@@ -97,8 +113,14 @@ def transfer(card: "PredictorCard") -> str:
     trial = card.transfer
     if trial is None:
         return ""
-    scratch = "too few subnets" if trial.scratch_percent is None else f"{trial.scratch_percent:.2f}%"
-    used = f"corrected from {trial.source}" if trial.used else f"fitted from scratch, not from {trial.source}"
+    scratch = (
+        "too few subnets" if trial.scratch_percent is None else f"{trial.scratch_percent:.2f}%"
+    )
+    used = (
+        f"corrected from {trial.source}"
+        if trial.used
+        else f"fitted from scratch, not from {trial.source}"
+    )
     return f"\n{used}: error {trial.error_percent:.2f}%, from scratch {scratch} (best nine tenths, held out)"
 
 
@@ -122,6 +144,7 @@ def table(header: tuple[str, ...], rows: Any) -> str:
     lines = [header, *rows]
     widths = [max(len(str(line[i])) for line in lines) for i in range(len(header))]
     text = [
-        "  ".join(str(cell).ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+        "  ".join(str(cell).ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
     ]
     return "\n".join([text[0], "  ".join("-" * width for width in widths), *text[1:]])

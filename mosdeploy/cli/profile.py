@@ -16,10 +16,16 @@ def profile(
     device: DeviceOption = None,
     budget: Annotated[int | None, typer.Option(help="Subnets to measure in all.", min=4)] = None,
     until_error: Annotated[
-        str | None, typer.Option(help="Stop measuring once the predictor errs less: 2%. The budget still bounds it.")
+        str | None,
+        typer.Option(
+            help="Stop measuring once the predictor errs less: 2%. The budget still bounds it."
+        ),
     ] = None,
     hosts: Annotated[
-        str | None, typer.Option(help="Boards of this kind to measure on at once, by their aliases: pi1,pi2,pi3.")
+        str | None,
+        typer.Option(
+            help="Boards of this kind to measure on at once, by their aliases: pi1,pi2,pi3."
+        ),
     ] = None,
     ssh_config: SshOption = SSH_CONFIG,
     as_json: JsonOption = False,
@@ -29,7 +35,9 @@ def profile(
 
     until_percent = parse_percent(until_error) if until_error is not None else None
     boards = tuple(host.strip() for host in hosts.split(",")) if hosts is not None else ()
-    result = pipeline.profile(pipeline.open_run(directory), device, budget, ssh_config, PROGRESS, until_percent, boards)
+    result = pipeline.profile(
+        pipeline.open_run(directory), device, budget, ssh_config, PROGRESS, until_percent, boards
+    )
     text = f"{result.device}: {result.measured_now} measured now, {result.num_records} in {result.path}"
     if result.failed:
         text += f", {result.failed} failed"
@@ -48,7 +56,9 @@ def fit(
     device: DeviceOption = None,
     source: Annotated[
         str | None,
-        typer.Option("--from", help="Correct this device's predictor; five measurements are enough for that."),
+        typer.Option(
+            "--from", help="Correct this device's predictor; five measurements are enough for that."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -61,18 +71,33 @@ def fit(
 def latency_import(
     file: Annotated[Path, typer.Argument(help="CSV file.")],
     device: Annotated[str, typer.Option(help="Device profile that the file is about, e.g. rpi.")],
-    workload: Annotated[str, typer.Option(help="Name of the workload that the file is about, as in mosdeploy.toml.")],
-    file_format: Annotated[str, typer.Option("--format", help="hat: as Hardware-Aware Transformers publish.")] = "hat",
-    source: Annotated[str, typer.Option(help="Where the file is from, for the predictor's card.")] = "",
-    licence: Annotated[str, typer.Option(help="Licence of the file, for the predictor's card.")] = "",
+    workload: Annotated[
+        str, typer.Option(help="Name of the workload that the file is about, as in mosdeploy.toml.")
+    ],
+    file_format: Annotated[
+        str, typer.Option("--format", help="hat: as Hardware-Aware Transformers publish.")
+    ] = "hat",
+    source: Annotated[
+        str, typer.Option(help="Where the file is from, for the predictor's card.")
+    ] = "",
+    licence: Annotated[
+        str, typer.Option(help="Licence of the file, for the predictor's card.")
+    ] = "",
     directory: DirOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
     """Fit a predictor on published latencies, without the blocks of rows that a throttled device spoilt."""
-    card = pipeline.import_latency(pipeline.open_run(directory), file, file_format, device, workload, source, licence)
+    card = pipeline.import_latency(
+        pipeline.open_run(directory), file, file_format, device, workload, source, licence
+    )
     lines = [
         f"left out rows {block.start}-{block.stop - 1}: {100 * (block.time_ratio - 1):+.0f}% against the rest"
         for block in card.left_out
     ]
     lines.append(f"{card.device}-{card.workload} ({card.runtime}): {card_line(card)}")
-    show(card, as_json, "\n".join(lines), f"mosdeploy search --device {card.device} --max-latency 4s --no-verify")
+    show(
+        card,
+        as_json,
+        "\n".join(lines),
+        f"mosdeploy search --device {card.device} --max-latency 4s --no-verify",
+    )

@@ -14,7 +14,9 @@ from .progress import PROGRESS
 
 def init(
     directory: DirOption = HERE,
-    recipe: Annotated[str, typer.Option(help="Template: " + ", ".join(list_recipes()) + ".")] = "tiny",
+    recipe: Annotated[
+        str, typer.Option(help="Template: " + ", ".join(list_recipes()) + ".")
+    ] = "tiny",
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -26,7 +28,10 @@ def init(
 def train(
     directory: DirOption = HERE,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Train nothing: print parameters, memory and the time of an update.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Train nothing: print parameters, memory and the time of an update."
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -49,9 +54,14 @@ def finetune(
     directory: DirOption = HERE,
     arch: ArchOption = "winner",
     steps: Annotated[
-        int | None, typer.Option(help="Updates; default: [finetune].steps, from scratch the supernet's.", min=1)
+        int | None,
+        typer.Option(
+            help="Updates; default: [finetune].steps, from scratch the supernet's.", min=1
+        ),
     ] = None,
-    from_scratch: Annotated[bool, typer.Option(help="Start from random weights, for comparison.")] = False,
+    from_scratch: Annotated[
+        bool, typer.Option(help="Start from random weights, for comparison.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train one subnet alone, on from its inherited weights; the same command resumes after a kill."""
@@ -68,8 +78,12 @@ def finetune(
 def search(
     directory: DirOption = HERE,
     device: DeviceOption = None,
-    max_latency: Annotated[str | None, typer.Option(help="Latency limit with its unit: 150ms, 3.5s.")] = None,
-    max_parameters: Annotated[str | None, typer.Option(help="Parameter limit: 4M, 3500000.")] = None,
+    max_latency: Annotated[
+        str | None, typer.Option(help="Latency limit with its unit: 150ms, 3.5s.")
+    ] = None,
+    max_parameters: Annotated[
+        str | None, typer.Option(help="Parameter limit: 4M, 3500000.")
+    ] = None,
     max_size: Annotated[str | None, typer.Option(help="Bundle size limit: 12MiB.")] = None,
     verify: Annotated[bool, typer.Option(help="Measure the finalists on the device.")] = True,
     ssh_config: SshOption = SSH_CONFIG,
@@ -84,7 +98,9 @@ def search(
         max_parameters=parse_count(max_parameters) if max_parameters is not None else None,
         max_size_bytes=parse_count(max_size) if max_size is not None else None,
     )
-    result = pipeline.search(pipeline.open_run(directory), device, limits, verify, ssh_config, PROGRESS)
+    result = pipeline.search(
+        pipeline.open_run(directory), device, limits, verify, ssh_config, PROGRESS
+    )
     winner = result.winner
     lines = [
         f"winner {winner.arch.key}: {winner.arch}",
@@ -100,7 +116,10 @@ def search(
         )
     lines.append(counts)
     if winner.predicted_ms is not None:
-        lines.append(f"  predicted {winner.predicted_ms:.2f} ms, " + measured(winner.measured_ms, result.limits))
+        lines.append(
+            f"  predicted {winner.predicted_ms:.2f} ms, "
+            + measured(winner.measured_ms, result.limits)
+        )
     show(result, as_json, "\n".join(lines), "mosdeploy export")
 
 
@@ -108,28 +127,43 @@ def evaluate(
     directory: DirOption = HERE,
     arch: Annotated[
         list[str] | None,
-        typer.Option(help="largest, smallest, winner, or a JSON file with an architecture; repeatable."),
+        typer.Option(
+            help="largest, smallest, winner, or a JSON file with an architecture; repeatable."
+        ),
     ] = None,
-    beam: Annotated[int | None, typer.Option(help="Beam size; default: the workload's.", min=1)] = None,
+    beam: Annotated[
+        int | None, typer.Option(help="Beam size; default: the workload's.", min=1)
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Translate the test set with inherited subnets: BLEU and chrF."""
-    scores = pipeline.evaluate(pipeline.open_run(directory), tuple(arch) if arch else None, beam, PROGRESS)
+    scores = pipeline.evaluate(
+        pipeline.open_run(directory), tuple(arch) if arch else None, beam, PROGRESS
+    )
     rows = [
         (name, f"{s.bleu:.1f}", f"{s.chrf:.1f}", f"{s.loss:.3f}", f"{s.num_parameters:,}")
         for name, s in scores.subnets.items()
     ]
-    show(scores, as_json, table(("subnet", "BLEU", "chrF", "loss", "parameters"), rows), "mosdeploy report")
+    show(
+        scores,
+        as_json,
+        table(("subnet", "BLEU", "chrF", "loss", "parameters"), rows),
+        "mosdeploy report",
+    )
 
 
 def report(directory: DirOption = HERE, as_json: JsonOption = False) -> None:
     """Write the report: one offline HTML page and a JSON."""
     written = pipeline.report(pipeline.open_run(directory))
-    show(written.report, as_json, f"wrote {written.page} and {written.page.with_name('report.json')}")
+    show(
+        written.report, as_json, f"wrote {written.page} and {written.page.with_name('report.json')}"
+    )
 
 
 def demo(
-    directory: Annotated[Path, typer.Option("--dir", "-C", help="Folder to walk in.")] = Path("demo"),
+    directory: Annotated[Path, typer.Option("--dir", "-C", help="Folder to walk in.")] = Path(
+        "demo"
+    ),
     as_json: JsonOption = False,
 ) -> None:
     """Walk the whole way on this machine with the embedded English-French corpus."""

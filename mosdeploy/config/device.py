@@ -31,7 +31,9 @@ class MeasureProtocol(Record):
     min_repeats: int = Field(10, ge=10)
     max_repeats: int = Field(200, ge=10, le=10_000)
     precision_percent: float = Field(2.0, gt=0)
-    min_time_s: float = Field(0.2, ge=0, validation_alias=AliasChoices("min_time_s", "min_effort_s"))
+    min_time_s: float = Field(
+        0.2, ge=0, validation_alias=AliasChoices("min_time_s", "min_effort_s")
+    )
     max_time_s: float = Field(5.0, gt=0, validation_alias=AliasChoices("max_time_s", "effort_s"))
     reference_every: int = Field(10, ge=1)
     max_drift_percent: float = Field(2.0, gt=0)
@@ -41,7 +43,9 @@ class MeasureProtocol(Record):
     @model_validator(mode="after")
     def _bounds_in_order(self) -> Self:
         if self.max_repeats < self.min_repeats:
-            raise ValueError(f"max_repeats is {self.max_repeats}, less than min_repeats, which is {self.min_repeats}")
+            raise ValueError(
+                f"max_repeats is {self.max_repeats}, less than min_repeats, which is {self.min_repeats}"
+            )
         return self
 
 
@@ -78,7 +82,9 @@ class DeviceProfile(Record):
     @property
     def cli_name(self) -> str:
         """How a command line of `mosdeploy devices` names the board: `rpi`, or `rpi --host pi2`."""
-        return self.name if self.host_alias == self.name else f"{self.name} --host {self.host_alias}"
+        return (
+            self.name if self.host_alias == self.name else f"{self.name} --host {self.host_alias}"
+        )
 
 
 KIND = "device_profiles"
@@ -124,8 +130,14 @@ def with_host(profile: DeviceProfile, host: str) -> DeviceProfile:
         If `host` is no alias, or the device is this machine.
     """
     if profile.kind == "local":
-        raise ConfigError(f"'{profile.name}' is this machine, which has no host '{host}'; choose a device behind SSH")
-    return parse(DeviceProfile, {**profile.model_dump(), "host": host}, f"device '{profile.name}' on '{host}'")
+        raise ConfigError(
+            f"'{profile.name}' is this machine, which has no host '{host}'; choose a device behind SSH"
+        )
+    return parse(
+        DeviceProfile,
+        {**profile.model_dump(), "host": host},
+        f"device '{profile.name}' on '{host}'",
+    )
 
 
 def list_profiles(root: Path) -> list[DeviceProfile]:
@@ -152,5 +164,7 @@ def _profile_paths(root: Path) -> dict[str, Path]:
 def _read(path: Path) -> DeviceProfile:
     profile = load_toml(DeviceProfile, path)
     if profile.name != path.stem:
-        raise ConfigError(f"{path}: 'name': must equal the name of the file, '{path.stem}', got '{profile.name}'")
+        raise ConfigError(
+            f"{path}: 'name': must equal the name of the file, '{path.stem}', got '{profile.name}'"
+        )
     return profile

@@ -60,7 +60,9 @@ class TrainingConfig(Record):
     adam_betas: tuple[Fraction, Fraction] = (0.9, 0.98)
     clip_norm: float = Field(1.0, ge=0)
     label_smoothing: Fraction = 0.1
-    sandwich: Literal["both", "largest", "none"] = Field("both", exclude_if=lambda which: which == "both")
+    sandwich: Literal["both", "largest", "none"] = Field(
+        "both", exclude_if=lambda which: which == "both"
+    )
     num_random_archs: int = Field(1, ge=0)
     seed: int = 1
     compute: Literal["auto", "cpu", "cuda"] = "auto"

@@ -15,7 +15,16 @@ _SIZE = re.compile(r"([0-9]*\.?[0-9]+)\s*(k|M|G|KiB|MiB|GiB|B)?")
 _PERCENT = re.compile(r"([0-9]*\.?[0-9]+)\s*%")
 _S = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _MS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
-_UNIT = {None: 1, "B": 1, "k": 10**3, "M": 10**6, "G": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_UNIT = {
+    None: 1,
+    "B": 1,
+    "k": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+}
 
 
 def parse_duration_ms(text: str) -> float:
@@ -44,7 +53,9 @@ def _parse_time(text: str, units: dict[str, float], kind: str, examples: str) ->
     match = re.fullmatch(rf"([0-9]*\.?[0-9]+)\s*({'|'.join(units)})", text.strip())
     value = float(match[1]) * units[match[2]] if match else math.nan
     if not 0 < value < math.inf:
-        raise ConfigError(f"'{text}' is not {kind}; write a positive number with its unit, like {examples}")
+        raise ConfigError(
+            f"'{text}' is not {kind}; write a positive number with its unit, like {examples}"
+        )
     return value
 
 
@@ -59,7 +70,9 @@ def parse_count(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     value = float(match[1]) * _UNIT[match[2]] if match else math.nan
     if not 1 <= value < math.inf:
-        raise ConfigError(f"'{text}' is not a count or size; write a positive number like 3500000, 4M or 12MiB")
+        raise ConfigError(
+            f"'{text}' is not a count or size; write a positive number like 3500000, 4M or 12MiB"
+        )
     return int(value)
 
 

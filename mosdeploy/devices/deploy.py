@@ -63,7 +63,9 @@ def deploy(
     CommandError
         If the files cannot be stored, the self-test fails or the model cannot be timed; `current` is then unchanged.
     """
-    version, measurement = _stage_and_benchmark(session, profile, bundle_dir, manifest, notify, runtime_dir)
+    version, measurement = _stage_and_benchmark(
+        session, profile, bundle_dir, manifest, notify, runtime_dir
+    )
     remote_dir = f"{_bundles(session, profile)}/{version}"
     deployment = Deployment(
         device=profile,
@@ -155,13 +157,17 @@ def roll_back(session: Session, profile: DeviceProfile) -> Deployment:
     remote_dir = f"{_bundles(session, profile)}/{version}"
     damaged = _call(session, profile, "deduplicate", version)["missing"]
     if damaged:
-        raise CommandError(f"{profile.name}: {remote_dir} is damaged ({', '.join(damaged)}); `current` is unchanged")
+        raise CommandError(
+            f"{profile.name}: {remote_dir} is damaged ({', '.join(damaged)}); `current` is unchanged"
+        )
     _self_test(session, profile, remote_dir)
     record_path = f"{remote_dir}/{RECORD_NAME}"
     try:
         deployment = parse(Deployment, json.loads(session.read(record_path)), record_path)
     except (ValueError, ConfigError) as error:
-        raise CommandError(f"{profile.name}: {record_path} is no record of a deployment: {error}") from error
+        raise CommandError(
+            f"{profile.name}: {record_path} is no record of a deployment: {error}"
+        ) from error
     _call(session, profile, "rollback", found["current"], version)
     return deployment
 
@@ -170,7 +176,9 @@ def _bundles(session: Session, profile: DeviceProfile) -> str:
     return f"{work_dir(session, profile)}/bundles"
 
 
-def _call(session: Session, profile: DeviceProfile, command: str, *arguments: str) -> dict[str, Any]:
+def _call(
+    session: Session, profile: DeviceProfile, command: str, *arguments: str
+) -> dict[str, Any]:
     """Run a command of `versions.py` on the device; what it says.
 
     Raises
@@ -179,25 +187,39 @@ def _call(session: Session, profile: DeviceProfile, command: str, *arguments: st
         If it fails, or has an error to tell.
     """
     words = (command, _bundles(session, profile), *arguments)
-    answer = call_agent(session, profile, *words, timeout_s=HASHING_TIMEOUT_S, scripts=(VERSIONS_PATH,))
+    answer = call_agent(
+        session, profile, *words, timeout_s=HASHING_TIMEOUT_S, scripts=(VERSIONS_PATH,)
+    )
     if "error" in answer:
         raise CommandError(f"{profile.name}: {answer['error']}")
     return answer
 
 
-def _list_files(bundle_dir: Path, manifest: BundleManifest, runtime_dir: Path) -> dict[str, tuple[Path, str]]:
+def _list_files(
+    bundle_dir: Path, manifest: BundleManifest, runtime_dir: Path
+) -> dict[str, tuple[Path, str]]:
     """Path here and SHA-256 of every file, by its path in the version's folder."""
     files: dict[str, tuple[Path, str]] = {}
     for name, digest in manifest.sha256.items():
         path = bundle_dir / name
-        if not _FILE_NAME.fullmatch(name) or path.is_symlink() or not path.is_file() or sha256_file(path) != digest:
-            raise BundleError(f"{path} is missing or not what its manifest says; run `mosdeploy export` again")
+        if (
+            not _FILE_NAME.fullmatch(name)
+            or path.is_symlink()
+            or not path.is_file()
+            or sha256_file(path) != digest
+        ):
+            raise BundleError(
+                f"{path} is missing or not what its manifest says; run `mosdeploy export` again"
+            )
         files[f"bundle/{name}"] = (path, digest)
     extra = [bundle_dir / "manifest.json", *(x for x in [bundle_dir / "README.md"] if x.is_file())]
     for path in extra:
         files.setdefault(f"bundle/{path.name}", (path, sha256_file(path)))
     for path in sorted(runtime_dir.rglob("*.py")):
-        files[f"{RUNTIME_NAME}/{path.relative_to(runtime_dir).as_posix()}"] = (path, sha256_file(path))
+        files[f"{RUNTIME_NAME}/{path.relative_to(runtime_dir).as_posix()}"] = (
+            path,
+            sha256_file(path),
+        )
     return files
 
 
@@ -216,8 +238,16 @@ def _self_test(session: Session, profile: DeviceProfile, remote_dir: str) -> Non
         answer = json.loads(result.stdout.strip().splitlines()[-1])
         passed, failures = bool(answer["passed"]), [str(x) for x in answer["failures"]]
     except (IndexError, ValueError, KeyError, TypeError) as error:
-        fix = f"; run `mosdeploy devices setup {profile.name}`" if "No module named" in result.stderr else ""
-        raise CommandError(f"{profile.name}: the self-test did not run: {last_lines(result)}{fix}") from error
+        fix = (
+            f"; run `mosdeploy devices setup {profile.name}`"
+            if "No module named" in result.stderr
+            else ""
+        )
+        raise CommandError(
+            f"{profile.name}: the self-test did not run: {last_lines(result)}{fix}"
+        ) from error
     if not passed or result.returncode != 0:
         said = "; ".join(failures[:5]) or last_lines(result)
-        raise CommandError(f"{profile.name}: the self-test failed on the device, `current` is unchanged: {said}")
+        raise CommandError(
+            f"{profile.name}: the self-test failed on the device, `current` is unchanged: {said}"
+        )

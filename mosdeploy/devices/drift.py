@@ -43,7 +43,9 @@ class DriftWatch:
         How many results each key is to have that is not settled yet.
     """
 
-    def __init__(self, keys: Iterable[str], protocol: MeasureProtocol, *, has_reference: bool = True) -> None:
+    def __init__(
+        self, keys: Iterable[str], protocol: MeasureProtocol, *, has_reference: bool = True
+    ) -> None:
         self.wanted = dict.fromkeys(keys, protocol.rounds)
         self._protocol, self._has_reference = protocol, has_reference
         self._num_spare = max(protocol.reference_every, len(self.wanted) * protocol.rounds // 2)
@@ -68,33 +70,56 @@ class DriftWatch:
         return []
 
     def _close(self, reference: Measurement) -> list[tuple[str, Measurement]]:
-        before_ms, after_ms = self._reference_ms, reference.total.median_ms if reference.total else None
+        before_ms, after_ms = (
+            self._reference_ms,
+            reference.total.median_ms if reference.total else None,
+        )
         drift = None
         if after_ms is not None:
             self._all_reference_ms.append(after_ms)
             drift = None if before_ms is None else self._drift(before_ms, after_ms)
         stretch: Sequence[AgentResult]
         stretch, self._open, self._reference_ms = self._open, [], after_ms
-        return [pair for result in stretch if result.key in self.wanted for pair in self._judge(result, drift)]
+        return [
+            pair
+            for result in stretch
+            if result.key in self.wanted
+            for pair in self._judge(result, drift)
+        ]
 
     def _drift(self, before_ms: float, after_ms: float) -> float:
         """Percent by which the reference moved, from one timing to the next or from its usual one."""
         usual_ms = statistics.median(self._all_reference_ms)
-        return 100 * max(abs(after_ms / before_ms - 1), abs(before_ms / usual_ms - 1), abs(after_ms / usual_ms - 1))
+        return 100 * max(
+            abs(after_ms / before_ms - 1),
+            abs(before_ms / usual_ms - 1),
+            abs(after_ms / usual_ms - 1),
+        )
 
     def _judge(self, result: AgentResult, drift: float | None) -> list[tuple[str, Measurement]]:
         key, rounds, num_visits = result.key, self._visits[result.key], self._protocol.rounds
         flagged = drift is not None and drift > self._protocol.max_drift_percent
-        rounds.append(result.measurement.model_copy(update={"drift_percent": drift, "flagged": flagged}))
+        rounds.append(
+            result.measurement.model_copy(update={"drift_percent": drift, "flagged": flagged})
+        )
         if len(rounds) < self.wanted[key]:
             return []
         quiet = [round_ for round_ in rounds if not round_.flagged]
-        if 2 * len(quiet) <= num_visits and len(rounds) < num_visits + MAX_AGAIN and self._num_spare > 0:
+        if (
+            2 * len(quiet) <= num_visits
+            and len(rounds) < num_visits + MAX_AGAIN
+            and self._num_spare > 0
+        ):
             self._num_spare -= 1
             self.wanted[key] = len(rounds) + 1
             return []
         return [
-            self._settle(key, aggregate_rounds(quiet or [min(rounds, key=lambda round_: round_.drift_percent or 0.0)]))
+            self._settle(
+                key,
+                aggregate_rounds(
+                    quiet or [min(rounds, key=lambda round_: round_.drift_percent or 0.0)]
+                ),
+            )
         ]
 
     def _settle(self, key: str, found: Measurement) -> tuple[str, Measurement]:

@@ -88,7 +88,9 @@ def measure_fleet(boards: Sequence[Board], keys: Iterable[str], task: Task) -> G
     errors: dict[str, DeviceError] = {}
     try:
         for board in boards:
-            thread = threading.Thread(target=_serve, args=(board, task, set(wanted), work, events.put, interrupted))
+            thread = threading.Thread(
+                target=_serve, args=(board, task, set(wanted), work, events.put, interrupted)
+            )
             thread.daemon = True  # a board that does not answer is no reason to stay
             threads.append(thread)
             thread.start()
@@ -139,7 +141,9 @@ def _serve(
             raise KeyboardInterrupt
 
     try:
-        with LastingSession(board.connect, lambda message: tell(Message(board.host, message)), pause) as session:
+        with LastingSession(
+            board.connect, lambda message: tell(Message(board.host, message)), pause
+        ) as session:
             held, state = _ask(session, board, task.job_id, wanted)
             work.claim(board.host, held)
             while keys := work.take(board.host):
@@ -159,7 +163,9 @@ def _serve(
         tell(None)
 
 
-def _ask(session: Session, board: Board, job_id: str, wanted: set[str]) -> tuple[set[str], DeviceState]:
+def _ask(
+    session: Session, board: Board, job_id: str, wanted: set[str]
+) -> tuple[set[str], DeviceState]:
     """Ask a board which of the wanted keys it holds, and what it is; refuse one that measures for somebody else.
 
     Nothing is probed while a measurement runs. An agent of ours whose work others have done meanwhile is ended.

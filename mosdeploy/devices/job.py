@@ -40,12 +40,18 @@ def work_dir(session: Session, profile: DeviceProfile) -> str:
     if path.startswith("~/"):
         path = session.home() + path[1:]
     if not path.startswith("/"):
-        raise ConfigError(f"device '{profile.name}': work_dir must begin with '/' or '~/', got '{profile.work_dir}'")
+        raise ConfigError(
+            f"device '{profile.name}': work_dir must begin with '/' or '~/', got '{profile.work_dir}'"
+        )
     return path.rstrip("/")
 
 
 def run_python(
-    session: Session, profile: DeviceProfile, arguments: str, timeout_s: float | None = None, environment: str = ""
+    session: Session,
+    profile: DeviceProfile,
+    arguments: str,
+    timeout_s: float | None = None,
+    environment: str = "",
 ) -> CommandResult:
     """Run the device's Python: that of `devices setup` if it is there, else the profile's.
 
@@ -212,7 +218,9 @@ class AgentJob:
         with contextlib.suppress(FileNotFoundError, ValueError):
             holder = dict(json.loads(self._session.read(f"{self._root}/agent.lock")))
         job = str(holder.get("job", ""))
-        if job != self._job_id and self._runs(str(holder.get("pid", "")), f"{self._root}/jobs/{job}"):
+        if job != self._job_id and self._runs(
+            str(holder.get("pid", "")), f"{self._root}/jobs/{job}"
+        ):
             raise self._busy(holder)
 
     def is_running(self) -> bool:
@@ -226,7 +234,9 @@ class AgentJob:
     def claimed_keys(self) -> set[str]:
         """Keys that nobody else needs to measure: those with a result here, and those that a running agent goes for."""
         keys = set[str]()
-        if self.is_running():  # asked first: an agent that ends meanwhile has written all its results
+        if (
+            self.is_running()
+        ):  # asked first: an agent that ends meanwhile has written all its results
             keys.update(json.loads(self._session.read(f"{self.folder}/job.json"))["wanted"])
         return keys | {result.key for result in self.results()}
 
@@ -265,7 +275,11 @@ class AgentJob:
         if outcome.get("rc") == 0:
             return None
         error = str(outcome.get("error"))
-        fix = f"; run `mosdeploy devices setup {self._profile.cli_name}`" if "imported" in error else ""
+        fix = (
+            f"; run `mosdeploy devices setup {self._profile.cli_name}`"
+            if "imported" in error
+            else ""
+        )
         return CommandError(f"{self._profile.name}: measuring stopped: {error}{fix}")
 
     def log_tail(self) -> str:
@@ -304,8 +318,14 @@ class AgentJob:
     def _parse(self, line: bytes, path: str) -> AgentResult:
         try:
             data = json.loads(line)
-            fields = {name: value for name, value in data["measurement"].items() if name in Measurement.model_fields}
-            return AgentResult(str(data["key"]), parse(Measurement, fields, path), str(data.get("measured_at", "")))
+            fields = {
+                name: value
+                for name, value in data["measurement"].items()
+                if name in Measurement.model_fields
+            }
+            return AgentResult(
+                str(data["key"]), parse(Measurement, fields, path), str(data.get("measured_at", ""))
+            )
         except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
             raise CommandError(
                 f"{self._profile.name}: {path} holds a line that is not a result ({error}); remove that file on the "

@@ -41,7 +41,9 @@ class LocalSession:
                 start_new_session=True,
             )
         except OSError as error:  # as a shell would say it
-            return CommandResult("", f"{words[0]}: {error.strerror}", 127 if error.errno == errno.ENOENT else 126)
+            return CommandResult(
+                "", f"{words[0]}: {error.strerror}", 127 if error.errno == errno.ENOENT else 126
+            )
         with process:
             try:
                 stdout, stderr = process.communicate(timeout=limit_s)
@@ -68,7 +70,9 @@ class LocalSession:
         part = None
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, part = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+            descriptor, part = tempfile.mkstemp(
+                prefix=f".{target.name}.", suffix=".part", dir=target.parent
+            )
             with os.fdopen(descriptor, "wb") as file:
                 shutil.copyfileobj(source, file)
             Path(part).chmod(0o644)
@@ -78,7 +82,9 @@ class LocalSession:
                 Path(part).unlink(missing_ok=True)
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise no_space(self.name, remote_path, None, size) from error
-            raise CommandError(f"{self.name}: cannot write {remote_path}: {error.strerror}") from error
+            raise CommandError(
+                f"{self.name}: cannot write {remote_path}: {error.strerror}"
+            ) from error
 
     def read(self, remote_path: str, offset: int = 0) -> bytes:
         try:
@@ -88,7 +94,9 @@ class LocalSession:
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise CommandError(f"{self.name}: cannot read {remote_path}: {error.strerror}") from error
+            raise CommandError(
+                f"{self.name}: cannot read {remote_path}: {error.strerror}"
+            ) from error
 
     def home(self) -> str:
         return str(Path.home())
@@ -100,6 +108,9 @@ class LocalSession:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()

@@ -19,8 +19,13 @@ from .on_device.agent import REFERENCE
 from .on_device.benchmark import TVM
 from .session import Session
 
-POLL_S = (0.2, 2.0)  # shortest and longest wait between two looks at the device: looking disturbs the timing
-SILENCE_S = 15.0  # more than a candidate's time-out before an agent without a sign of life is given up
+POLL_S = (
+    0.2,
+    2.0,
+)  # shortest and longest wait between two looks at the device: looking disturbs the timing
+SILENCE_S = (
+    15.0  # more than a candidate's time-out before an agent without a sign of life is given up
+)
 MAX_VAIN_STARTS = 3
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -95,7 +100,11 @@ def collect(
     for name in (job_id, *wanted):
         if not _SAFE_NAME.fullmatch(name):
             raise ValueError(f"not a safe file name: {name!r}")
-    job, watch, uploaded = AgentJob(session, profile, job_id), DriftWatch(wanted, profile.measure), set[str]()
+    job, watch, uploaded = (
+        AgentJob(session, profile, job_id),
+        DriftWatch(wanted, profile.measure),
+        set[str](),
+    )
 
     def start() -> None:
         job.refuse_if_busy()
@@ -106,7 +115,9 @@ def collect(
                 uploaded.add(key)
         again = sum(number > profile.measure.rounds for number in watch.wanted.values())
         if again:
-            notify(f"{profile.name} is not quiet, its reference moved: measuring {again} subnets again")
+            notify(
+                f"{profile.name} is not quiet, its reference moved: measuring {again} subnets again"
+            )
         models = {key: f"candidates/{key}.onnx" for key in keys}
         job.start(models, watch.wanted, workload, vocab_size, weights_bytes)
 
@@ -143,7 +154,14 @@ def measure_model(
 
     def start() -> None:
         provider = TVM if runtime == "tvm" else None
-        job.start({"model": remote_model_path}, watch.wanted, workload, vocab_size, weights_bytes=0, provider=provider)
+        job.start(
+            {"model": remote_model_path},
+            watch.wanted,
+            workload,
+            vocab_size,
+            weights_bytes=0,
+            provider=provider,
+        )
 
     silence_s = profile.measure.candidate_timeout_s + SILENCE_S
     return next(_until_settled(job, watch, start, silence_s))[1]
@@ -173,7 +191,9 @@ def _until_settled(
                 return
             if not job.is_running():
                 if vain_starts == MAX_VAIN_STARTS:
-                    raise CommandError(f"the agent died {vain_starts} times without a result: {job.log_tail()}")
+                    raise CommandError(
+                        f"the agent died {vain_starts} times without a result: {job.log_tail()}"
+                    )
                 vain_starts += 1
                 start()
             results = _follow(job, silence_s, pause)
@@ -182,7 +202,9 @@ def _until_settled(
         raise
 
 
-def _follow(job: AgentJob, silence_s: float, pause: Callable[[float], None]) -> Iterator[AgentResult]:
+def _follow(
+    job: AgentJob, silence_s: float, pause: Callable[[float], None]
+) -> Iterator[AgentResult]:
     """Yield results as they come, until the agent is no more."""
     last_sign, wait_s = time.monotonic(), POLL_S[0]
     while True:

@@ -29,7 +29,9 @@ def probe(session: Session, profile: DeviceProfile) -> DeviceState:
     folder = work_dir(session, profile)
     install_agent(session, folder)  # makes the folder as well
     try:
-        answer = call_agent(session, profile, "probe", folder, profile.provider, timeout_s=SETUP_TIMEOUT_S)
+        answer = call_agent(
+            session, profile, "probe", folder, profile.provider, timeout_s=SETUP_TIMEOUT_S
+        )
     except NoPythonError:
         return DeviceState(machine=session.run("uname -m").stdout.strip() or None)
     known = {name: value for name, value in answer.items() if name in DeviceState.model_fields}
@@ -54,7 +56,11 @@ def _missing(state: DeviceState, profile: DeviceProfile) -> list[Problem]:
     setup = f"mosdeploy devices setup {profile.cli_name}"
     if state.python_version and _version(state.python_version) < MIN_PYTHON:
         what = f"Python {state.python_version} is too old, 3.9 or later is needed"
-        problems.append(Problem(what=what, fix="install a newer one and set `python` in the profile", blocking=True))
+        problems.append(
+            Problem(
+                what=what, fix="install a newer one and set `python` in the profile", blocking=True
+            )
+        )
     versions = {
         "numpy": state.numpy_version,
         "onnxruntime": state.onnxruntime_version,
@@ -64,7 +70,9 @@ def _missing(state: DeviceState, profile: DeviceProfile) -> list[Problem]:
         versions["apache-tvm"] = state.tvm_version
     lacking = [name for name, version in versions.items() if version is None]
     if lacking:
-        problems.append(Problem(what=f"not installed: {', '.join(lacking)}", fix=setup, blocking=True))
+        problems.append(
+            Problem(what=f"not installed: {', '.join(lacking)}", fix=setup, blocking=True)
+        )
     elif state.provider_error:
         fix = "install an onnxruntime built for this device, or change `provider` or `requirements` in the profile"
         if "no kernel image" in state.provider_error:
@@ -81,15 +89,24 @@ def _disturbing(state: DeviceState, profile: DeviceProfile) -> list[Problem]:
     found: list[tuple[str, str]] = []
     if state.governor not in (None, "performance"):
         fix = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
-        found.append((f"the CPU governor is '{state.governor}': the clock moves during a measurement", fix))
+        found.append(
+            (f"the CPU governor is '{state.governor}': the clock moves during a measurement", fix)
+        )
     if state.temperature_c is not None and state.temperature_c > HOT_C:
-        found.append((f"{state.temperature_c:.0f} degrees C: it may throttle soon", "cool it, and let it rest"))
+        found.append(
+            (
+                f"{state.temperature_c:.0f} degrees C: it may throttle soon",
+                "cool it, and let it rest",
+            )
+        )
     if state.throttled not in (None, "0x0"):
         what = f"throttled or under-voltage since boot (vcgencmd get_throttled: {state.throttled})"
         found.append((what, "use a stronger power supply and a heat sink, then sudo reboot"))
     if state.load_1min is not None and state.load_1min > 0.3:
         fix = "top   # find what else runs there, and stop it"
-        found.append((f"other work runs there: load {state.load_1min:.2f} on {state.cores} cores", fix))
+        found.append(
+            (f"other work runs there: load {state.load_1min:.2f} on {state.cores} cores", fix)
+        )
     if state.swap_used_bytes:
         fix = "free -h; sudo swapoff -a   # if the memory suffices"
         found.append((f"{state.swap_used_bytes / 1e6:.0f} MB lie in swap", fix))

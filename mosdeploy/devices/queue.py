@@ -29,7 +29,9 @@ class WorkQueue:
         The keys wait in an order drawn by it: each board gets subnets of every kind.
     """
 
-    def __init__(self, keys: Iterable[str], hosts: Iterable[str], min_batch: int, seed: str) -> None:
+    def __init__(
+        self, keys: Iterable[str], hosts: Iterable[str], min_batch: int, seed: str
+    ) -> None:
         self._waiting = list(keys)
         random.Random(seed).shuffle(self._waiting)
         self._leased: dict[str, list[str]] = {host: [] for host in hosts}

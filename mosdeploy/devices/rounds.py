@@ -25,7 +25,8 @@ def aggregate_rounds(rounds: Sequence[Measurement]) -> Measurement:
         encoder=_timing([round_.encoder for round_ in rounds]),
         decoder=_timing([round_.decoder for round_ in rounds]),
         load_ms=_median([round_.load_ms for round_ in rounds]),
-        peak_memory_bytes=max((round_.peak_memory_bytes or 0 for round_ in rounds), default=0) or None,
+        peak_memory_bytes=max((round_.peak_memory_bytes or 0 for round_ in rounds), default=0)
+        or None,
         drift_percent=max(drifts, default=None),
         rounds=len(rounds),
     )

@@ -75,11 +75,16 @@ class Session(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None: ...
 
 
-def check_run(session: Session, command: Sequence[str] | str, what: str, timeout_s: float | None = None) -> str:
+def check_run(
+    session: Session, command: Sequence[str] | str, what: str, timeout_s: float | None = None
+) -> str:
     """Run a command that has to succeed, and return its standard output.
 
     Raises
@@ -89,7 +94,9 @@ def check_run(session: Session, command: Sequence[str] | str, what: str, timeout
     """
     result = session.run(command, timeout_s)
     if result.returncode != 0:
-        raise CommandError(f"{session.name}: {what} failed (exit status {result.returncode}): {last_lines(result)}")
+        raise CommandError(
+            f"{session.name}: {what} failed (exit status {result.returncode}): {last_lines(result)}"
+        )
     return result.stdout
 
 

@@ -23,7 +23,9 @@ VENV_TIMEOUT_S = 300.0
 _NO_VENV = ("ensurepip is not available", "No module named ensurepip", "No module named venv")
 
 
-def setup(session: Session, profile: DeviceProfile, notify: Callable[[str], None] = lambda _: None) -> str:
+def setup(
+    session: Session, profile: DeviceProfile, notify: Callable[[str], None] = lambda _: None
+) -> str:
     """Make sure that a device has a Python with the profile's requirements, and return its path.
 
     Without effect when it has one. Else the environment is `venv` in the profile's work folder; from then on it is the
@@ -47,14 +49,18 @@ def setup(session: Session, profile: DeviceProfile, notify: Callable[[str], None
         notify(f"{profile.name}: installing {', '.join(profile.requirements)}")
         said = _install(session, folder, "--retries 1 --timeout 10", profile.requirements)
         if said:
-            notify(f"{profile.name}: cannot install from the internet there ({said}); sending wheels")
+            notify(
+                f"{profile.name}: cannot install from the internet there ({said}); sending wheels"
+            )
             _send_wheels(session, profile, folder, state)
             options = f"--no-index --find-links {shlex.quote(folder)}/wheels"
             said = _install(session, folder, options, profile.requirements)
         if said:
             raise CommandError(f"{profile.name}: pip failed on the device: {said}")
     except CommandError:
-        session.run(f"rm -rf {shlex.quote(folder)}/venv")  # half an environment would be taken for a whole one
+        session.run(
+            f"rm -rf {shlex.quote(folder)}/venv"
+        )  # half an environment would be taken for a whole one
         raise
     return python_path(session, profile)
 
@@ -72,11 +78,11 @@ def _make_venv(session: Session, profile: DeviceProfile, folder: str) -> None:
     raise CommandError(f"{profile.name}: could not make {folder}/venv: {last_lines(result)}")
 
 
-def _install(session: Session, folder: str, options: str, requirements: tuple[str, ...]) -> str | None:
+def _install(
+    session: Session, folder: str, options: str, requirements: tuple[str, ...]
+) -> str | None:
     """Run the environment's pip; None, or the end of what it said when it failed."""
-    pip = (
-        f"{shlex.quote(folder)}/venv/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all:"
-    )
+    pip = f"{shlex.quote(folder)}/venv/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all:"
     result = session.run(f"{pip} {options} {shlex.join(requirements)}", INSTALL_TIMEOUT_S)
     return None if result.returncode == 0 else last_lines(result, 1)
 
@@ -86,9 +92,27 @@ def _send_wheels(session: Session, profile: DeviceProfile, folder: str, state: D
     version = profile.wheel_python or ".".join((state.python_version or "").split(".")[:2])
     with tempfile.TemporaryDirectory() as name:
         platforms = [word for tag in _platforms(profile, state) for word in ("--platform", tag)]
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--dest", name]
-        command += ["--only-binary", ":all:", "--python-version", version, *platforms, *profile.requirements]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S, check=False)
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--dest",
+            name,
+        ]
+        command += [
+            "--only-binary",
+            ":all:",
+            "--python-version",
+            version,
+            *platforms,
+            *profile.requirements,
+        ]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S, check=False
+        )
         if done.returncode != 0:
             raise CommandError(
                 f"{profile.name}: no wheels for Python {version} on {', '.join(_platforms(profile, state))}: "
@@ -110,4 +134,7 @@ def _platforms(profile: DeviceProfile, state: DeviceState) -> tuple[str, ...]:
 
 
 def _manylinux(arch: str) -> tuple[str, ...]:
-    return tuple(f"{tag}_{arch}" for tag in ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014"))
+    return tuple(
+        f"{tag}_{arch}"
+        for tag in ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
+    )

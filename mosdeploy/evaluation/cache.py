@@ -85,9 +85,14 @@ class EvaluationCache:
         """The losses of what is measured, each measured once over all runs."""
 
         def losses(archs: Archs, incumbents: Sequence[ArchConfig | None]) -> Iterator[float | None]:
-            known = [self._find(arch, incumbent) for arch, incumbent in zip(archs, incumbents, strict=True)]
+            known = [
+                self._find(arch, incumbent)
+                for arch, incumbent in zip(archs, incumbents, strict=True)
+            ]
             new = [i for i, cached in enumerate(known) if cached is None]
-            read = iter(measure([archs[i] for i in new], [self._blocks(incumbents[i]) for i in new]))
+            read = iter(
+                measure([archs[i] for i in new], [self._blocks(incumbents[i]) for i in new])
+            )
             for arch, incumbent, cached in zip(archs, incumbents, known, strict=True):
                 if cached is None:
                     cached = self._store(arch, incumbent, next(read))
@@ -99,13 +104,17 @@ class EvaluationCache:
         return losses
 
     def _find(self, arch: ArchConfig, incumbent: ArchConfig | None) -> CachedLoss | None:
-        stopped_early = self._cached.get((arch.key, incumbent.key)) if incumbent is not None else None
+        stopped_early = (
+            self._cached.get((arch.key, incumbent.key)) if incumbent is not None else None
+        )
         return self._cached.get((arch.key, None), stopped_early)
 
     def _blocks(self, incumbent: ArchConfig | None) -> BlockLosses | None:
         return None if incumbent is None else self._cached.get((incumbent.key, None))
 
-    def _store(self, arch: ArchConfig, incumbent: ArchConfig | None, read: BlockLosses) -> CachedLoss:
+    def _store(
+        self, arch: ArchConfig, incumbent: ArchConfig | None, read: BlockLosses
+    ) -> CachedLoss:
         stopped_early = incumbent is not None and read.loss is None and bool(read.nats)
         cached = CachedLoss(
             inputs_sha256=self.inputs_sha256,

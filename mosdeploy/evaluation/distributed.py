@@ -37,7 +37,9 @@ class DistributedEvaluator:
     def __init__(self, ranks: "DistributedContext", measure: Measure) -> None:
         self._ranks, self._measure, self._num_rounds = ranks, measure, 0
 
-    def measure(self, archs: Sequence[ArchConfig], incumbents: Sequence[BlockLosses | None]) -> Iterable[BlockLosses]:
+    def measure(
+        self, archs: Sequence[ArchConfig], incumbents: Sequence[BlockLosses | None]
+    ) -> Iterable[BlockLosses]:
         """Measure subnets with all ranks, in order; the first rank's part. One that is alone gives each at once.
 
         Raises
@@ -49,11 +51,15 @@ class DistributedEvaluator:
             return self._measure(archs, incumbents)
         return self._rounds(archs, incumbents)
 
-    def _rounds(self, archs: Sequence[ArchConfig], incumbents: Sequence[BlockLosses | None]) -> Iterator[BlockLosses]:
+    def _rounds(
+        self, archs: Sequence[ArchConfig], incumbents: Sequence[BlockLosses | None]
+    ) -> Iterator[BlockLosses]:
         stride = SHARE * self._ranks.size
         for start in range(0, len(archs), stride):
             part = slice(start, start + stride)
-            yield from self._lead(EvalRequest(archs=tuple(archs[part]), incumbents=tuple(incumbents[part])))
+            yield from self._lead(
+                EvalRequest(archs=tuple(archs[part]), incumbents=tuple(incumbents[part]))
+            )
 
     def shutdown(self) -> None:
         """Let the other ranks go."""
@@ -61,9 +67,13 @@ class DistributedEvaluator:
 
     def serve(self) -> None:
         """Measure a share of each round, until dismissed; the part of every rank but the first."""
-        while (asked := EvalRequest.model_validate_json(self._ranks.hear(f"round {self._num_rounds}"))).archs:
+        while (
+            asked := EvalRequest.model_validate_json(self._ranks.hear(f"round {self._num_rounds}"))
+        ).archs:
             losses = EvalResponse(losses=self._own_share(asked))
-            self._ranks.say(f"round {self._num_rounds} of {self._ranks.rank}", losses.model_dump_json())
+            self._ranks.say(
+                f"round {self._num_rounds} of {self._ranks.rank}", losses.model_dump_json()
+            )
             self._num_rounds += 1
 
     def _lead(self, asked: EvalRequest) -> Iterator[BlockLosses]:
@@ -77,4 +87,6 @@ class DistributedEvaluator:
             yield shares[i % self._ranks.size][i // self._ranks.size]
 
     def _own_share(self, asked: EvalRequest) -> tuple[BlockLosses, ...]:
-        return tuple(self._measure(self._ranks.share(asked.archs), self._ranks.share(asked.incumbents)))
+        return tuple(
+            self._measure(self._ranks.share(asked.archs), self._ranks.share(asked.incumbents))
+        )

@@ -47,7 +47,9 @@ class QualityPredictor(Record):
     card: QualityCard
 
     @classmethod
-    def fit(cls, space: SearchSpace, genes: GeneArray, losses: npt.ArrayLike, inputs_sha256: str) -> "QualityPredictor":
+    def fit(
+        cls, space: SearchSpace, genes: GeneArray, losses: npt.ArrayLike, inputs_sha256: str
+    ) -> "QualityPredictor":
         """Fit the ensemble; the same data give the same predictor.
 
         Parameters
@@ -80,7 +82,9 @@ class QualityPredictor(Record):
             kendall_tau=tau if np.isfinite(tau) else 0.0,
             error=float(np.abs(held_out - loss).mean()),
         )
-        return cls(inputs_sha256=inputs_sha256, space=space, mean_loss=mean, ensemble=ensemble, card=card)
+        return cls(
+            inputs_sha256=inputs_sha256, space=space, mean_loss=mean, ensemble=ensemble, card=card
+        )
 
     def predict(self, genes: GeneArray) -> FloatArray:
         """Losses in nats a token of shape (N,) from canonical gene rows of shape (N, num_genes)."""
@@ -104,7 +108,9 @@ class QualityPredictor(Record):
 
 def _encode(space: SearchSpace, genes: GeneArray) -> FloatArray:
     """The per-layer encoding of a population: (N, num_genes), in [0, 1]."""
-    encoded: FloatArray = genes / np.array([max(choices) for choices in space.gene_choices], dtype=np.float64)
+    encoded: FloatArray = genes / np.array(
+        [max(choices) for choices in space.gene_choices], dtype=np.float64
+    )
     return encoded
 
 

@@ -48,12 +48,16 @@ class ProxyEvaluator:
         self.num_blocks = min(len(pairs), NUM_BLOCKS)
         block_of = rng.permutation(self.num_blocks)[rng.permutation(len(pairs)) % self.num_blocks]
         self.num_tokens = int((pairs.targets.lengths + 1).sum())
-        self._stages: list[tuple[int, list[tuple[Batch, Tensor]]]] = []  # blocks read by then; batches, rows' blocks
+        self._stages: list[
+            tuple[int, list[tuple[Batch, Tensor]]]
+        ] = []  # blocks read by then; batches, rows' blocks
         start, tokens_per_batch = 0, max(READ_TOKENS, int(pairs.widths.max(initial=0)))
         for stop in interim_looks(self.num_blocks):
             rows = np.flatnonzero((start <= block_of) & (block_of < stop))
             groups = ordered_groups(pairs, rows, tokens_per_batch)
-            self._stages.append((stop, [(pad(pairs, group), torch.from_numpy(block_of[group])) for group in groups]))
+            self._stages.append(
+                (stop, [(pad(pairs, group), torch.from_numpy(block_of[group])) for group in groups])
+            )
             start = stop
 
     @torch.no_grad()
@@ -74,12 +78,19 @@ class ProxyEvaluator:
                 batch = part.to(device)
                 logits = subnet(batch.src, batch.prev)  # (B, T, V)
                 lost = F.cross_entropy(
-                    logits.flatten(0, 1).float(), batch.target.flatten(), ignore_index=PAD_ID, reduction="none"
+                    logits.flatten(0, 1).float(),
+                    batch.target.flatten(),
+                    ignore_index=PAD_ID,
+                    reduction="none",
                 ).view_as(batch.target)  # (B, T)
                 nats.index_add_(0, blocks.to(device), lost.sum(1, dtype=torch.float64))
             seen = tuple(nats[:stop].tolist())
             if not math.isfinite(sum(seen)):
                 return BlockLosses()
-            if incumbent is not None and stop < self.num_blocks and should_stop(seen, incumbent.nats, self.num_blocks):
+            if (
+                incumbent is not None
+                and stop < self.num_blocks
+                and should_stop(seen, incumbent.nats, self.num_blocks)
+            ):
                 return BlockLosses(nats=seen)
         return BlockLosses(nats=seen, loss=sum(seen) / self.num_tokens)

@@ -24,7 +24,12 @@ from .onnx.initializers import Array
 from .parity import ExportedModel, ParitySet, Translates, check_parity
 from .readme import bundle_readme
 
-MODEL_NAME, TOKENIZER_NAME, MANIFEST_NAME, README_NAME = "model.onnx", "tokenizer.model", "manifest.json", "README.md"
+MODEL_NAME, TOKENIZER_NAME, MANIFEST_NAME, README_NAME = (
+    "model.onnx",
+    "tokenizer.model",
+    "manifest.json",
+    "README.md",
+)
 UNK_ID = 1
 NUM_SELF_TESTS = 3
 
@@ -116,12 +121,20 @@ def export_bundle(
             folder = Path(scratch) / "new"
             folder.mkdir()
             arrays = state_arrays(subnet.state_dict())
-            model = build(arrays, folder) if build else build_onnx(arrays, arch, space, workload, config, folder)
+            model = (
+                build(arrays, folder)
+                if build
+                else build_onnx(arrays, arch, space, workload, config, folder)
+            )
             shutil.copyfile(tokenizer_path, folder / TOKENIZER_NAME)
             report = check_parity(model, parity_set, config, workload.precision)
             tests = _self_tests(model, parity_set)
-            draft = _manifest(arch, space, len(arrays["embed.weight"]), workload, config, origin, report, tests)
-            draft = draft.model_copy(update={"runtime": model.runtime, "processor": model.processor})
+            draft = _manifest(
+                arch, space, len(arrays["embed.weight"]), workload, config, origin, report, tests
+            )
+            draft = draft.model_copy(
+                update={"runtime": model.runtime, "processor": model.processor}
+            )
             manifest = _describe(folder, draft)
             replace_folder(folder, out_dir)
     return manifest
@@ -174,12 +187,16 @@ def build_onnx(
 
 def _check_place(out_dir: Path) -> None:
     if out_dir.exists() and not (out_dir / MANIFEST_NAME).is_file():
-        raise ExportError(f"{out_dir} exists and is not a bundle; move it away, or choose another folder")
+        raise ExportError(
+            f"{out_dir} exists and is not a bundle; move it away, or choose another folder"
+        )
 
 
 def _check_lengths(pairs: ParitySet, config: ExportConfig) -> None:
     if not pairs.source_ids:
-        raise ExportError("no validation sentence to check the bundle with; give the corpus a validation set")
+        raise ExportError(
+            "no validation sentence to check the bundle with; give the corpus a validation set"
+        )
     longest = max(map(len, pairs.source_ids))
     if longest > config.max_source_len:
         raise ExportError(
@@ -191,7 +208,9 @@ def _check_lengths(pairs: ParitySet, config: ExportConfig) -> None:
 def _self_tests(model: Translates, pairs: ParitySet) -> tuple[SelfTest, ...]:
     """Sentences of different length and what the model answers to each alone."""
     order = sorted(range(len(pairs.sources)), key=lambda i: (len(pairs.source_ids[i]), i))
-    chosen = sorted({order[(2 * k + 1) * len(order) // (2 * NUM_SELF_TESTS)] for k in range(NUM_SELF_TESTS)})
+    chosen = sorted(
+        {order[(2 * k + 1) * len(order) // (2 * NUM_SELF_TESTS)] for k in range(NUM_SELF_TESTS)}
+    )
     tests = []
     for i in chosen:
         output_ids = model.translate([pairs.source_ids[i]])[0]

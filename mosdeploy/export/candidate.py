@@ -15,7 +15,9 @@ from .quantize import SCHEMES, PrecisionScheme, matrix_bytes, table_bytes
 _LENGTH_PENALTY = 0.6  # a number like any other to the clock
 
 
-def build_candidate(arch: ArchConfig, space: SearchSpace, vocab_size: int, workload: Workload) -> bytes:
+def build_candidate(
+    arch: ArchConfig, space: SearchSpace, vocab_size: int, workload: Workload
+) -> bytes:
     """Build the model of a subnet whose weights are external data in `weights.bin` beside it.
 
     It computes what an exported subnet of this architecture computes, node for node, and so takes the same time.
@@ -39,7 +41,9 @@ def candidate_weights_bytes(space: SearchSpace, vocab_size: int, workload: Workl
     return max(sizes)
 
 
-def bundle_bytes(arch: ArchConfig, space: SearchSpace, vocab_size: int, precision: Precision, beam: int = 1) -> int:
+def bundle_bytes(
+    arch: ArchConfig, space: SearchSpace, vocab_size: int, precision: Precision, beam: int = 1
+) -> int:
     """Size of the `model.onnx` that an export of this subnet would write, within one percent; tokenizer not included.
 
     The weights are counted; what the nodes take is that of the largest subnet as deep as this one, built once.
@@ -49,7 +53,9 @@ def bundle_bytes(arch: ArchConfig, space: SearchSpace, vocab_size: int, precisio
     return nodes + _weight_bytes(arch, space, vocab_size, SCHEMES[precision], beam)
 
 
-def _weight_bytes(arch: ArchConfig, space: SearchSpace, vocab_size: int, scheme: PrecisionScheme, beam: int) -> int:
+def _weight_bytes(
+    arch: ArchConfig, space: SearchSpace, vocab_size: int, scheme: PrecisionScheme, beam: int
+) -> int:
     e, d, q = arch.encoder_embed_dim, arch.decoder_embed_dim, space.qkv_dim
     once: list[tuple[int, int]] = []  # inputs and outputs of each linear layer
     for encoder in arch.encoder_layers:
@@ -64,12 +70,21 @@ def _weight_bytes(arch: ArchConfig, space: SearchSpace, vocab_size: int, scheme:
     matrices = sum(matrix_bytes(*shape, scheme.encoder) for shape in once)
     matrices += sum(matrix_bytes(*shape, scheme.step_format(beam)) for shape in step)
     parts = [d, e - d] if e > d else [d]
-    return 4 * (norms + biases) + matrices + sum(table_bytes(vocab_size, part, scheme.table) for part in parts)
+    return (
+        4 * (norms + biases)
+        + matrices
+        + sum(table_bytes(vocab_size, part, scheme.table) for part in parts)
+    )
 
 
 @lru_cache(maxsize=256)
 def _bytes_without_weights(
-    space: SearchSpace, encoder_depth: int, decoder_depth: int, vocab_size: int, precision: Precision, beam: int
+    space: SearchSpace,
+    encoder_depth: int,
+    decoder_depth: int,
+    vocab_size: int,
+    precision: Precision,
+    beam: int,
 ) -> int:
     row = space.to_genes(space.largest)
     row[space.gene_slices["encoder_layers"]] = encoder_depth
@@ -79,7 +94,11 @@ def _bytes_without_weights(
 
 
 def _build(
-    arch: ArchConfig, space: SearchSpace, vocab_size: int, workload: Workload, weights: InitializerSource
+    arch: ArchConfig,
+    space: SearchSpace,
+    vocab_size: int,
+    workload: Workload,
+    weights: InitializerSource,
 ) -> bytes:
     model = build_graph(
         arch,

@@ -69,7 +69,9 @@ class ExportedModel:
     def __init__(self, path: Path, max_steps: int) -> None:
         self._max_steps = max_steps
         try:
-            self._session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+            self._session: Any = onnxruntime.InferenceSession(
+                str(path), providers=["CPUExecutionProvider"]
+            )
         except Exception as error:  # ONNX Runtime's errors have no common base but this
             raise ExportError(
                 f"ONNX Runtime {onnxruntime.__version__} does not load the exported model: {error}"
@@ -85,7 +87,9 @@ class ExportedModel:
         return [row[: row.index(EOS_ID)] if EOS_ID in row else row for row in rows]
 
 
-def check_parity(model: Translates, pairs: ParitySet, config: ExportConfig, precision: Precision) -> ParityReport:
+def check_parity(
+    model: Translates, pairs: ParitySet, config: ExportConfig, precision: Precision
+) -> ParityReport:
     """Translate the sentences in torch and with the model, padded in batches, and compare.
 
     Raises

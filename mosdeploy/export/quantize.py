@@ -148,7 +148,9 @@ def num_blocks(num_inputs: int) -> int:
 def in_blocks(rows: Codes) -> Codes:
     """Cut each row of (N, K) into blocks, (N, blocks, block size), the last one filled up with zeros."""
     size, blocks = block_size(rows.shape[1]), num_blocks(rows.shape[1])
-    return np.pad(rows, ((0, 0), (0, size * blocks - rows.shape[1]))).reshape(len(rows), blocks, size)
+    return np.pad(rows, ((0, 0), (0, size * blocks - rows.shape[1]))).reshape(
+        len(rows), blocks, size
+    )
 
 
 def quantize_blocks(matrix: Array) -> tuple[npt.NDArray[np.uint8], Array]:

@@ -36,7 +36,10 @@ _BINDING = """\
 `model.so` is machine code for {processor}: run it only if you trust where this bundle comes from.
 
 """
-_PACKAGES = {"onnxruntime": "onnxruntime", "tvm": "'apache-tvm>=0.27,<0.28' 'apache-tvm-ffi<0.1.15'"}
+_PACKAGES = {
+    "onnxruntime": "onnxruntime",
+    "tvm": "'apache-tvm>=0.27,<0.28' 'apache-tvm-ffi<0.1.15'",
+}
 _MODEL_FILES = {
     "onnxruntime": "`model.onnx` (inputs source_ids, max_steps, min_steps; output output_ids)",
     "tvm": "`model.so` (encoder and decode step), `weights.bin`",

@@ -58,7 +58,9 @@ def noise_floor_percent(sessions: Iterable[SessionRecord], own: str) -> float | 
     """
     boards = _reference_ms(sessions, own).values()
     repeated = [times_ms for times_ms in boards if len(times_ms) >= 2]
-    relative = [time_ms / statistics.median(times_ms) for times_ms in repeated for time_ms in times_ms]
+    relative = [
+        time_ms / statistics.median(times_ms) for times_ms in repeated for time_ms in times_ms
+    ]
     return spread_percent(relative) if relative else None
 
 

@@ -117,7 +117,9 @@ class LatencyDataset:
     @classmethod
     def _read(cls, path: Path, lines: list[bytes], torn: bool) -> "LatencyDataset":
         context = _parse_line(LatencyContext, lines[0], path, 1)
-        records = [_parse_line(LatencyRecord, line, path, i) for i, line in enumerate(lines[1:], start=2)]
+        records = [
+            _parse_line(LatencyRecord, line, path, i) for i, line in enumerate(lines[1:], start=2)
+        ]
         return cls(path, context, records, torn)
 
     def append(self, record: LatencyRecord) -> None:
@@ -140,19 +142,31 @@ class LatencyDataset:
     @property
     def usable(self) -> list[LatencyRecord]:
         """The latest record of each architecture whose measurement has a time: what a predictor is fitted on."""
-        return [r for r in self.measured.values() if r.measurement.error is None and r.measurement.total is not None]
+        return [
+            r
+            for r in self.measured.values()
+            if r.measurement.error is None and r.measurement.total is not None
+        ]
 
     @property
     def boards(self) -> tuple[BoardCalibration, ...]:
         """The boards of a fleet, with what each one's reference says; none where a single board measured."""
         hosts = self._hosts()
-        num_subnets = Counter(hosts.get(record.session, self._own) for record in self.measured.values())
+        num_subnets = Counter(
+            hosts.get(record.session, self._own) for record in self.measured.values()
+        )
         return calibrate_boards(read_sessions(self.path), num_subnets, self._own)
 
     def time_ratios(self, records: Sequence[LatencyRecord]) -> npt.NDArray[np.float64]:
         """Level, shape (N,), of the board that measured each record: 1 where it is unknown, or the only one."""
-        hosts, levels = self._hosts(), {board.host: board.time_ratio or 1.0 for board in self.boards}
-        return np.array([levels.get(hosts.get(record.session, self._own), 1.0) for record in records], dtype=np.float64)
+        hosts, levels = (
+            self._hosts(),
+            {board.host: board.time_ratio or 1.0 for board in self.boards},
+        )
+        return np.array(
+            [levels.get(hosts.get(record.session, self._own), 1.0) for record in records],
+            dtype=np.float64,
+        )
 
     @property
     def noise_floor_percent(self) -> float | None:
@@ -192,7 +206,9 @@ class LatencyDataset:
         runtimes = sorted({record.runtime for record in usable})
         again = f"move the folder {self.path.parent} away and run `mosdeploy profile --device {device.name}` again"
         if len({runtime_family(runtime) for runtime in runtimes}) > 1:
-            raise PredictorError(f"{self.path} mixes the runtimes {' and '.join(runtimes)}; {again}")
+            raise PredictorError(
+                f"{self.path} mixes the runtimes {' and '.join(runtimes)}; {again}"
+            )
         if len({_minor_version(runtime) for runtime in runtimes}) > 1:
             warnings.warn(
                 f"{self.path} was measured with {' and '.join(runtimes)}, which may differ in speed; should the error "
@@ -201,7 +217,10 @@ class LatencyDataset:
             )
         _warn_of_levels(self.boards, device.measure.max_drift_percent)
         latency = [r.measurement.total.median_ms for r in usable if r.measurement.total is not None]
-        drift = np.array([r.measurement.drift_percent or 0.0 for r in usable]) / device.measure.max_drift_percent
+        drift = (
+            np.array([r.measurement.drift_percent or 0.0 for r in usable])
+            / device.measure.max_drift_percent
+        )
         return Samples(
             genes=space.genes([r.arch for r in usable]),
             latency_ms=np.array(latency, dtype=np.float64) / self.time_ratios(usable),
@@ -223,7 +242,9 @@ def runtime_family(runtime: str) -> str:
 
 def _warn_of_levels(boards: Sequence[BoardCalibration], limit_percent: float) -> None:
     far = [
-        f"{x.host} {x.time_ratio:.3f}" for x in boards if x.time_ratio and abs(x.time_ratio - 1) * 100 > limit_percent
+        f"{x.host} {x.time_ratio:.3f}"
+        for x in boards
+        if x.time_ratio and abs(x.time_ratio - 1) * 100 > limit_percent
     ]
     if far:
         warnings.warn(
@@ -254,7 +275,11 @@ def _parse_line(model: type[R], line: bytes, path: Path, number: int) -> R:
             if model is LatencyContext
             else "delete that line, and `mosdeploy profile` measures its subnet again"
         )
-        cause = str(error) if isinstance(error, ConfigError) else f"{path}, line {number}: not JSON ({error})"
+        cause = (
+            str(error)
+            if isinstance(error, ConfigError)
+            else f"{path}, line {number}: not JSON ({error})"
+        )
         raise StaleInputError(f"{cause}; {remedy}") from error
 
 
@@ -263,7 +288,10 @@ def _differences(found: LatencyContext, wanted: LatencyContext) -> list[str]:
         ("search space", found.space_sha256[:12], wanted.space_sha256[:12]),
         ("vocabulary size", found.vocab_size, wanted.vocab_size),
     ]
-    pairs += [(f"workload.{k}", v, getattr(wanted.workload, k)) for k, v in found.workload.model_dump().items()]
+    pairs += [
+        (f"workload.{k}", v, getattr(wanted.workload, k))
+        for k, v in found.workload.model_dump().items()
+    ]
     pairs += [
         (f"device {key}", getattr(found.device, key), getattr(wanted.device, key))
         for key in ("name", "kind", "provider", "emulated")

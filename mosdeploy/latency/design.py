@@ -10,7 +10,13 @@ import numpy as np
 
 from ..errors import PredictorError
 from ..spaces.genes import ArchConfig, SearchSpace
-from ..spaces.latency_features import NUM_CORE_FEATURES, FloatArray, independent, latency_features, sums_from_genes
+from ..spaces.latency_features import (
+    NUM_CORE_FEATURES,
+    FloatArray,
+    independent,
+    latency_features,
+    sums_from_genes,
+)
 from ..spaces.spec import Workload
 
 POOL_SIZE = 1000
@@ -51,7 +57,9 @@ def choose(
     drawn = [space.smallest, space.largest, *(space.sample(rng) for _ in range(POOL_SIZE))]
     known = list(dict.fromkeys(measured))
     pool = [arch for arch in dict.fromkeys(drawn) if arch not in set(known)]
-    columns = latency_features(sums_from_genes(space, space.genes(known + pool)), space.qkv_dim, workload, vocab_size)
+    columns = latency_features(
+        sums_from_genes(space, space.genes(known + pool)), space.qkv_dim, workload, vocab_size
+    )
     return [pool[i - len(known)] for i in choose_rows(columns, budget, num_known=len(known))]
 
 
@@ -71,7 +79,9 @@ def choose_rows(columns: FloatArray, budget: int, num_known: int = 0) -> list[in
     """
     used = independent(columns)
     rows = columns[:, used] / np.sqrt((columns[:, used] ** 2).mean(axis=0))
-    covariance = np.diag([PRIOR_VARIANCE_CORE if i < NUM_CORE_FEATURES else PRIOR_VARIANCE_OTHER for i in used])
+    covariance = np.diag(
+        [PRIOR_VARIANCE_CORE if i < NUM_CORE_FEATURES else PRIOR_VARIANCE_OTHER for i in used]
+    )
     for row in rows[:num_known]:
         covariance = _learn(covariance, row)
     taken, chosen = list(range(num_known)), list[int]()

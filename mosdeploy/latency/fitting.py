@@ -106,10 +106,15 @@ def fit_model(
     """
     folds = folds_for(len(latency_ms))
     sample_weight = np.ones(len(latency_ms)) if sample_weight is None else sample_weight
-    core_only, held_out = True, cross_validate(columns, latency_ms, folds, sample_weight, core_only=True)
+    core_only, held_out = (
+        True,
+        cross_validate(columns, latency_ms, folds, sample_weight, core_only=True),
+    )
     if len(latency_ms) >= ALL_COLUMNS_MIN_SAMPLES:
         wide = cross_validate(columns, latency_ms, folds, sample_weight, core_only=False)
-        if _trimmed_error(wide, latency_ms) < (1.0 - ALL_COLUMNS_GAIN) * _trimmed_error(held_out, latency_ms):
+        if _trimmed_error(wide, latency_ms) < (1.0 - ALL_COLUMNS_GAIN) * _trimmed_error(
+            held_out, latency_ms
+        ):
             core_only, held_out = False, wide
     model = fit_nonnegative(columns, latency_ms, sample_weight, core_only=core_only)
     correction = None
@@ -119,13 +124,18 @@ def fit_model(
         corrected = cross_validate(
             columns, latency_ms, mlp_folds, sample_weight, core_only=core_only, features=features
         )
-        if _trimmed_error(corrected, latency_ms) < (1.0 - MLP_GAIN) * _trimmed_error(plain, latency_ms):
+        if _trimmed_error(corrected, latency_ms) < (1.0 - MLP_GAIN) * _trimmed_error(
+            plain, latency_ms
+        ):
             correction, held_out = _fit_correction(model, columns, features, latency_ms), corrected
     return judge(model, correction, held_out, latency_ms)
 
 
 def judge(
-    model: NonNegativeModel, correction: MlpEnsemble | None, held_out: HeldOutPredictions, latency_ms: FloatArray
+    model: NonNegativeModel,
+    correction: MlpEnsemble | None,
+    held_out: HeldOutPredictions,
+    latency_ms: FloatArray,
 ) -> CrossValidation:
     """Put a fitted model and its held-out predictions together."""
     trusted = model.weights > 0
@@ -164,8 +174,13 @@ def cross_validate(
     for fold in folds:
         seen = np.ones(len(latency_ms), dtype=bool)
         seen[fold] = False
-        model = fit_nonnegative(columns[seen], latency_ms[seen], sample_weight[seen], core_only=core_only)
-        predicted[fold], leverage[fold] = model.predict(columns[fold]), model.leverage(columns[fold])
+        model = fit_nonnegative(
+            columns[seen], latency_ms[seen], sample_weight[seen], core_only=core_only
+        )
+        predicted[fold], leverage[fold] = (
+            model.predict(columns[fold]),
+            model.leverage(columns[fold]),
+        )
         if features is not None:
             correction = _fit_correction(model, columns[seen], features[seen], latency_ms[seen])
             predicted[fold] *= np.exp(correction.predict(features[fold])[0])
@@ -177,7 +192,9 @@ def _fit_correction(
 ) -> MlpEnsemble:
     trusted = model.weights > 0
     return fit_mlp(
-        features[trusted], np.log(latency_ms[trusted] / model.predict(columns[trusted])), weight_decay=MLP_WEIGHT_DECAY
+        features[trusted],
+        np.log(latency_ms[trusted] / model.predict(columns[trusted])),
+        weight_decay=MLP_WEIGHT_DECAY,
     )
 
 
@@ -187,7 +204,9 @@ def _trimmed_error(held_out: HeldOutPredictions, latency_ms: FloatArray) -> floa
     return float(error[: int(np.ceil(TRIMMED_SHARE * len(error)))].mean())
 
 
-def _interval(held_out: HeldOutPredictions, latency_ms: FloatArray, trusted: npt.NDArray[np.bool_]) -> float:
+def _interval(
+    held_out: HeldOutPredictions, latency_ms: FloatArray, trusted: npt.NDArray[np.bool_]
+) -> float:
     """Quantile of the held-out log errors of trusted rows, each made comparable by its leverage (conformal rule)."""
     error = np.abs(np.log(latency_ms / held_out.predicted_ms)) / np.sqrt(1.0 + held_out.leverage)
     ordered = np.sort(error[trusted])

@@ -118,9 +118,21 @@ class LatencyPredictor(Record):
         """
         latency = _checked(latency_ms, device, workload)
         columns = _columns(space, workload, vocab_size, rows, encoding)
-        fitted = fit_model(columns, np.asarray(rows, dtype=np.float64), latency, sample_weight, try_mlp=try_mlp)
-        facts = {"runtime": runtime, "dataset_sha256": dataset_sha256, "source": source, "licence": licence}
-        options: dict[str, Any] = {"device": device, "encoding": encoding, "left_out": left_out, **facts}
+        fitted = fit_model(
+            columns, np.asarray(rows, dtype=np.float64), latency, sample_weight, try_mlp=try_mlp
+        )
+        facts = {
+            "runtime": runtime,
+            "dataset_sha256": dataset_sha256,
+            "source": source,
+            "licence": licence,
+        }
+        options: dict[str, Any] = {
+            "device": device,
+            "encoding": encoding,
+            "left_out": left_out,
+            **facts,
+        }
         options["boards"] = boards
         return cls.assemble(fitted, space, workload, vocab_size, **options)
 
@@ -169,7 +181,8 @@ class LatencyPredictor(Record):
             workload=workload.name,
             space_sha256=fingerprint(space),
             num_samples=len(model.weights),
-            num_rejected=sum(b.stop - b.start for b in left_out) + int(np.count_nonzero(model.weights == 0)),
+            num_rejected=sum(b.stop - b.start for b in left_out)
+            + int(np.count_nonzero(model.weights == 0)),
             uses_mlp=fitted.correction is not None,
             trusted_mape_percent=fitted.trusted_mape_percent,
             left_out=left_out,
@@ -215,7 +228,11 @@ class LatencyPredictor(Record):
         SelectedSubnet by the coefficients they add up to what `predict_rows` returns.
         """
         columns = _columns(self.space, self.workload, self.vocab_size, rows, self.encoding)
-        return columns if self.correction is None else columns * np.exp(self.correction.predict(rows)[0])[:, None]
+        return (
+            columns
+            if self.correction is None
+            else columns * np.exp(self.correction.predict(rows)[0])[:, None]
+        )
 
     def predict_interval(self, genes: GeneArray) -> tuple[FloatArray, FloatArray]:
         """Lower and upper end, in milliseconds, of an interval that holds about nine in ten measurements.
@@ -239,7 +256,12 @@ class LatencyPredictor(Record):
         return latency * np.exp(-half), latency * np.exp(half)
 
     def check(
-        self, space: SearchSpace, workload: Workload, vocab_size: int, device: str, runtime: str | None = None
+        self,
+        space: SearchSpace,
+        workload: Workload,
+        vocab_size: int,
+        device: str,
+        runtime: str | None = None,
     ) -> None:
         """Make sure that the predictor was fitted for what it is about to be asked.
 
@@ -259,9 +281,14 @@ class LatencyPredictor(Record):
             ("vocabulary size", self.vocab_size, vocab_size),
             ("search space", fingerprint(self.space)[:12], fingerprint(space)[:12]),
         ]
-        pairs += [(f"workload.{k}", v, getattr(workload, k)) for k, v in self.workload.model_dump().items()]
+        pairs += [
+            (f"workload.{k}", v, getattr(workload, k))
+            for k, v in self.workload.model_dump().items()
+        ]
         if runtime is not None:
-            pairs.append(("runtime", runtime_family(self.card.runtime) or "unknown", runtime_family(runtime)))
+            pairs.append(
+                ("runtime", runtime_family(self.card.runtime) or "unknown", runtime_family(runtime))
+            )
         different = [f"{name} was {old}, is {new}" for name, old, new in pairs if old != new]
         if different:
             raise PredictorError(
@@ -297,10 +324,14 @@ class LatencyPredictor(Record):
         return np.array(list(self.coefficients.values()))
 
     def _columns(self, rows: Rows) -> FloatArray:
-        return _columns(self.space, self.workload, self.vocab_size, rows, self.encoding)[:, self._used]
+        return _columns(self.space, self.workload, self.vocab_size, rows, self.encoding)[
+            :, self._used
+        ]
 
 
-def _columns(space: SearchSpace, workload: Workload, vocab_size: int, rows: Rows, encoding: Encoding) -> FloatArray:
+def _columns(
+    space: SearchSpace, workload: Workload, vocab_size: int, rows: Rows, encoding: Encoding
+) -> FloatArray:
     sums = sums_from_genes(space, rows) if encoding == "per_layer" else sums_from_aggregates(rows)
     return latency_features(sums, space.qkv_dim, workload, vocab_size)
 
@@ -314,5 +345,7 @@ def _checked(latency_ms: npt.ArrayLike, device: str, workload: Workload) -> Floa
             f"predictor of another device with fewer: `mosdeploy fit --device {device} --from OTHER`"
         )
     if not (np.isfinite(latency).all() and (latency > 0).all()):
-        raise PredictorError("a measured latency is not a positive number of milliseconds; profile again")
+        raise PredictorError(
+            "a measured latency is not a positive number of milliseconds; profile again"
+        )
     return latency

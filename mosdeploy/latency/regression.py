@@ -55,7 +55,11 @@ class NonNegativeModel:
 
 
 def fit_nonnegative(
-    columns: FloatArray, latency_ms: FloatArray, sample_weight: FloatArray | None = None, *, core_only: bool
+    columns: FloatArray,
+    latency_ms: FloatArray,
+    sample_weight: FloatArray | None = None,
+    *,
+    core_only: bool,
 ) -> NonNegativeModel:
     """Fit the model on the relative error.
 
@@ -72,7 +76,9 @@ def fit_nonnegative(
     """
     used = [i for i in independent(columns) if i < NUM_CORE_FEATURES or not core_only]
     unit = columns[:, used].max(axis=0)
-    relative = columns[:, used] / unit / latency_ms[:, None]  # the model's sum should be 1 in every row
+    relative = (
+        columns[:, used] / unit / latency_ms[:, None]
+    )  # the model's sum should be 1 in every row
     length = np.linalg.norm(relative, axis=0)  # for the solver's tolerance
     relative /= length
     sample_weight = np.ones(len(latency_ms)) if sample_weight is None else sample_weight
@@ -84,13 +90,17 @@ def fit_nonnegative(
         if round_ < HUBER_ROUNDS:
             weights = sample_weight * HUBER / np.maximum(distance, HUBER)
         else:
-            weights = sample_weight * np.where(distance < TUKEY, (1.0 - (distance / TUKEY) ** 2) ** 2, 0.0)
+            weights = sample_weight * np.where(
+                distance < TUKEY, (1.0 - (distance / TUKEY) ** 2) ** 2, 0.0
+            )
         solution = _solve(relative, weights)
     coefficients = np.zeros(columns.shape[1])
     coefficients[used] = solution / length / unit
     positive = [i for i in used if coefficients[i] > 0]
     rows = columns[:, positive] / latency_ms[:, None]
-    covariance = np.asarray(np.linalg.pinv(rows.T @ (rows * weights[:, None]), hermitian=True), dtype=np.float64)
+    covariance = np.asarray(
+        np.linalg.pinv(rows.T @ (rows * weights[:, None]), hermitian=True), dtype=np.float64
+    )
     return NonNegativeModel(coefficients, weights, positive, covariance)
 
 

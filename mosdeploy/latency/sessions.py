@@ -37,13 +37,21 @@ class SessionLog:
         The session as far as it is known.
     """
 
-    def __init__(self, dataset_path: Path, host: str, state: DeviceState, *, emulated: bool = False) -> None:
+    def __init__(
+        self, dataset_path: Path, host: str, state: DeviceState, *, emulated: bool = False
+    ) -> None:
         self._path = dataset_path.parent / NAME
-        earlier = [session for session in read_sessions(dataset_path) if session.host in (None, host)]
+        earlier = [
+            session for session in read_sessions(dataset_path) if session.host in (None, host)
+        ]
         self._known = {timing.measured_at for session in earlier for timing in session.references}
         started_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self.record = SessionRecord(
-            session=uuid.uuid4().hex[:8], started_at=started_at, host=host, emulated=emulated, state=state
+            session=uuid.uuid4().hex[:8],
+            started_at=started_at,
+            host=host,
+            emulated=emulated,
+            state=state,
         )
         append_line(self._path, self.record)
 
@@ -61,7 +69,9 @@ class SessionLog:
     def _replace(self, **changes: object) -> None:
         self.record = self.record.model_copy(update=changes)
         lines = [
-            self.record.model_dump_json().encode() if json.loads(line)["session"] == self.record.session else line
+            self.record.model_dump_json().encode()
+            if json.loads(line)["session"] == self.record.session
+            else line
             for line in read_lines(self._path)[0]
         ]
         atomic_write(self._path, b"".join(line + b"\n" for line in lines))
@@ -77,6 +87,10 @@ def read_sessions(dataset_path: Path) -> tuple[SessionRecord, ...]:
     """
     path = dataset_path.parent / NAME
     try:
-        return tuple(parse(SessionRecord, json.loads(line), str(path)) for line in read_lines(path)[0])
+        return tuple(
+            parse(SessionRecord, json.loads(line), str(path)) for line in read_lines(path)[0]
+        )
     except (ValueError, ConfigError) as error:
-        raise StaleInputError(f"{path} is corrupt ({error}); delete it and run `mosdeploy profile` again") from error
+        raise StaleInputError(
+            f"{path} is corrupt ({error}); delete it and run `mosdeploy profile` again"
+        ) from error

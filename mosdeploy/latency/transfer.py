@@ -14,7 +14,13 @@ import numpy as np
 from ..errors import PredictorError
 from ..records import TransferTrial
 from ..spaces.genes import SearchSpace
-from ..spaces.latency_features import FEATURE_NAMES, FloatArray, Rows, latency_features, sums_from_genes
+from ..spaces.latency_features import (
+    FEATURE_NAMES,
+    FloatArray,
+    Rows,
+    latency_features,
+    sums_from_genes,
+)
 from ..storage import fingerprint
 from .dataset import LatencyDataset, Samples
 from .fitting import MIN_SAMPLES, CrossValidation, cross_validate, fit_model, folds_for, judge
@@ -26,7 +32,9 @@ FREE = ("constant", "decoder_layers")
 """The columns that get coefficients of their own; all others keep their proportions in the source."""
 
 
-def fit_transfer(space: SearchSpace, dataset: LatencyDataset, source: LatencyPredictor) -> LatencyPredictor:
+def fit_transfer(
+    space: SearchSpace, dataset: LatencyDataset, source: LatencyPredictor
+) -> LatencyPredictor:
     """Correct a predictor by a dataset, or fit the dataset from scratch where that errs less on held-out subnets.
 
     Parameters
@@ -48,7 +56,9 @@ def fit_transfer(space: SearchSpace, dataset: LatencyDataset, source: LatencyPre
             f"{num_samples} measured subnets are too few to correct the predictor of {source.device} for {device}: at "
             f"least {MIN_TRANSFER_SAMPLES} are needed; run `mosdeploy profile --device {device} --budget 10`"
         )
-    corrected = fit_map(source, source.to_rows(samples.genes), samples.latency_ms, samples.sample_weight)
+    corrected = fit_map(
+        source, source.to_rows(samples.genes), samples.latency_ms, samples.sample_weight
+    )
     scratch = _from_scratch(space, dataset, samples) if num_samples >= MIN_SAMPLES else None
     used = scratch is None or corrected.trimmed_percent < scratch.trimmed_percent
     return LatencyPredictor.assemble(
@@ -72,7 +82,10 @@ def fit_transfer(space: SearchSpace, dataset: LatencyDataset, source: LatencyPre
 
 
 def fit_map(
-    source: LatencyPredictor, rows: Rows, latency_ms: FloatArray, sample_weight: FloatArray | None = None
+    source: LatencyPredictor,
+    rows: Rows,
+    latency_ms: FloatArray,
+    sample_weight: FloatArray | None = None,
 ) -> CrossValidation:
     """Fit the three coefficients; the result is an additive model for `source.corrected_columns`.
 
@@ -85,7 +98,9 @@ def fit_map(
     sample_weight
         Shape (N,), in (0, 1], as `fit_nonnegative` takes it.
     """
-    spread = np.zeros((len(FEATURE_NAMES), 1 + len(FREE)))  # (columns of the model, coefficients of the map)
+    spread = np.zeros(
+        (len(FEATURE_NAMES), 1 + len(FREE))
+    )  # (columns of the model, coefficients of the map)
     for name, coefficient in source.coefficients.items():
         if name not in FREE:
             spread[FEATURE_NAMES.index(name), 0] = coefficient
@@ -93,7 +108,9 @@ def fit_map(
         spread[FEATURE_NAMES.index(name), i] = 1.0
     grouped = source.corrected_columns(rows) @ spread
     sample_weight = np.ones(len(latency_ms)) if sample_weight is None else sample_weight
-    held_out = cross_validate(grouped, latency_ms, folds_for(len(latency_ms)), sample_weight, core_only=False)
+    held_out = cross_validate(
+        grouped, latency_ms, folds_for(len(latency_ms)), sample_weight, core_only=False
+    )
     fitted = fit_nonnegative(grouped, latency_ms, sample_weight, core_only=False)
     coefficients = spread @ fitted.coefficients
     used = [int(i) for i in np.flatnonzero(coefficients)]
@@ -104,5 +121,9 @@ def fit_map(
 
 def _from_scratch(space: SearchSpace, dataset: LatencyDataset, samples: Samples) -> CrossValidation:
     context, genes = dataset.context, samples.genes
-    columns = latency_features(sums_from_genes(space, genes), space.qkv_dim, context.workload, context.vocab_size)
-    return fit_model(columns, genes.astype(np.float64), samples.latency_ms, samples.sample_weight, try_mlp=True)
+    columns = latency_features(
+        sums_from_genes(space, genes), space.qkv_dim, context.workload, context.vocab_size
+    )
+    return fit_model(
+        columns, genes.astype(np.float64), samples.latency_ms, samples.sample_weight, try_mlp=True
+    )

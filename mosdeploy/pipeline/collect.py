@@ -69,11 +69,15 @@ def collect(
         space_sha256=run.space_sha256,
         vocab_size=run.config.corpus.vocab_size,
     )
-    busy = DeviceBusyError(f"another command measures on '{target.name}' into {path}; wait for it, or stop it")
+    busy = DeviceBusyError(
+        f"another command measures on '{target.name}' into {path}; wait for it, or stop it"
+    )
     with locked(path, busy):
         found = CollectResult(LatencyDataset.open(path, context))
         if found.dataset.torn:
-            warnings.warn(f"{path}: the last line was cut short by a kill; it is measured again", stacklevel=2)
+            warnings.warn(
+                f"{path}: the last line was cut short by a kill; it is measured again", stacklevel=2
+            )
         missing = {arch.key: arch for arch in archs if arch.key not in found.dataset.measured}
         if missing:
             _measure(run, found, missing, profiles, ssh_config, progress)
@@ -97,7 +101,9 @@ def reference_arch(space: SearchSpace, workload: Workload, vocab_size: int) -> A
     rng = np.random.default_rng(0)
 
     def work(arch: ArchConfig) -> int:
-        return num_macs(space, arch, vocab_size, workload.source_len, workload.decode_steps, workload.beam)
+        return num_macs(
+            space, arch, vocab_size, workload.source_len, workload.decode_steps, workload.beam
+        )
 
     return sorted((space.sample(rng) for _ in range(101)), key=work)[50]
 
@@ -116,7 +122,9 @@ def _measure(
     from .recorder import ProfileRecorder
 
     dataset = found.dataset
-    latest = {x.host or dataset.context.device.host_alias: x.state for x in read_sessions(dataset.path)}
+    latest = {
+        x.host or dataset.context.device.host_alias: x.state for x in read_sessions(dataset.path)
+    }
     boards = [Board(x, connector(x, ssh_config), latest.get(x.host_alias)) for x in profiles]
     recorder = ProfileRecorder(dataset, missing, is_fleet=len(boards) > 1, progress=progress)
     with contextlib.closing(measure_fleet(boards, missing, _task(run, dataset, missing))) as events:
@@ -130,7 +138,11 @@ def _task(run: Run, dataset: "LatencyDataset", missing: dict[str, ArchConfig]) -
     from ..devices.on_device.agent import REFERENCE
     from ..export.candidate import build_candidate, candidate_weights_bytes
 
-    space, workload, vocab_size = run.config.space, run.config.workload, run.config.corpus.vocab_size
+    space, workload, vocab_size = (
+        run.config.space,
+        run.config.workload,
+        run.config.corpus.vocab_size,
+    )
     archs = {**missing, REFERENCE: reference_arch(space, workload, vocab_size)}
     return Task(
         workload=workload,

@@ -32,8 +32,12 @@ def demo(root: Path, progress: Progress) -> DemoSummary:
         init(root, "tiny", DEVICE)
     run, ssh_config = open_run(root), Path("~/.ssh/config")
     train(run, progress)
-    measured = LatencyDataset.load(Path(profile(run, DEVICE, None, ssh_config, progress).path)).usable
-    times_ms = [record.measurement.total.median_ms for record in measured if record.measurement.total]
+    measured = LatencyDataset.load(
+        Path(profile(run, DEVICE, None, ssh_config, progress).path)
+    ).usable
+    times_ms = [
+        record.measurement.total.median_ms for record in measured if record.measurement.total
+    ]
     limit_ms = float(f"{min(times_ms) + LIMIT_SHARE * (max(times_ms) - min(times_ms)):.2g}")
     progress.say(
         f"measured {len(times_ms)} subnets, {min(times_ms):.2f} to {max(times_ms):.2f} ms: limit {limit_ms:g} ms"
@@ -43,4 +47,6 @@ def demo(root: Path, progress: Progress) -> DemoSummary:
     bundle = export(run, "winner", None, None, progress)
     deployment = deploy(run, DEVICE, bundle.path, ssh_config, progress)
     page = report(run).page
-    return DemoSummary(search=result, scores=scores, deployment=deployment, bundle=str(bundle.path), page=str(page))
+    return DemoSummary(
+        search=result, scores=scores, deployment=deployment, bundle=str(bundle.path), page=str(page)
+    )

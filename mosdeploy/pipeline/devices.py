@@ -66,7 +66,9 @@ def check_device(root: Path, name: str, ssh_config: Path, host: str | None = Non
     return DeviceCheck(device=name, state=state, problems=check(state, profile))
 
 
-def setup_device(root: Path, name: str, ssh_config: Path, progress: Progress, host: str | None = None) -> DeviceSetup:
+def setup_device(
+    root: Path, name: str, ssh_config: Path, progress: Progress, host: str | None = None
+) -> DeviceSetup:
     """Make a virtual environment with the runtime on a device.
 
     Parameters

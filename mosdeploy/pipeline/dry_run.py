@@ -31,7 +31,9 @@ def dry_run(run: Run, progress: Progress) -> DryRun:
     costs = {}
     for done, (name, supernet) in enumerate(variants.items()):
         progress.update("dry run", done, len(variants), name)
-        costs[name] = training_cost(config.space, config.corpus.vocab_size, supernet, config.training, num_pieces)
+        costs[name] = training_cost(
+            config.space, config.corpus.vocab_size, supernet, config.training, num_pieces
+        )
     progress.update("dry run", len(variants), len(variants))
     return DryRun(
         space_sha256=run.space_sha256,

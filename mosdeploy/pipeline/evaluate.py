@@ -10,7 +10,9 @@ from .token_files import VALIDATION_TOKENS
 from .train import trained
 
 
-def evaluate(run: Run, names: tuple[str, ...] | None, beam: int | None, progress: Progress) -> ScoreTable:
+def evaluate(
+    run: Run, names: tuple[str, ...] | None, beam: int | None, progress: Progress
+) -> ScoreTable:
     """Translate the test set with inherited subnets, and with what these became when they were trained alone.
 
     Parameters
@@ -30,10 +32,16 @@ def evaluate(run: Run, names: tuple[str, ...] | None, beam: int | None, progress
 
     state, beam = trained(run), beam or run.config.workload.beam
     if names is None:
-        names = ("largest", "smallest", *(["winner"] if run.workspace.search_result_path.exists() else []))
+        names = (
+            "largest",
+            "smallest",
+            *(["winner"] if run.workspace.search_result_path.exists() else []),
+        )
     archs = {name: state.arch(name) for name in names}
     if not state.corpus.test:
-        raise ConfigError("the corpus has no test pairs; name some as corpus.test, or raise corpus.test_fraction")
+        raise ConfigError(
+            "the corpus has no test pairs; name some as corpus.test, or raise corpus.test_fraction"
+        )
     sources = state.tokenizer.encode_many([source for source, _ in state.corpus.test])
     references = [target for _, target in state.corpus.test]
     valid = ordered_batches(state.valid_pairs(len(state.corpus.valid)), VALIDATION_TOKENS)
@@ -43,11 +51,15 @@ def evaluate(run: Run, names: tuple[str, ...] | None, beam: int | None, progress
     subnets = {}
     for done, (name, chosen) in enumerate(judged.items()):
         progress.update("evaluate", done, len(judged), name)
-        outputs = [state.tokenizer.decode(ids) for ids in state.translate(chosen.subnet, sources, beam)]
+        outputs = [
+            state.tokenizer.decode(ids) for ids in state.translate(chosen.subnet, sources, beam)
+        ]
         bleu, chrf = bleu_chrf(outputs, references)
         subnets[name] = Scores(
             arch=chosen.subnet.arch,
-            num_parameters=num_parameters(run.config.space, chosen.subnet.arch, state.card.vocab_size),
+            num_parameters=num_parameters(
+                run.config.space, chosen.subnet.arch, state.card.vocab_size
+            ),
             bleu=bleu,
             chrf=chrf,
             loss=validation_loss(chosen.subnet, valid),
@@ -57,7 +69,9 @@ def evaluate(run: Run, names: tuple[str, ...] | None, beam: int | None, progress
         )
     progress.update("evaluate", len(judged), len(judged))
     table = ScoreTable(
-        supernet_sha256=state.card.supernet_sha256, corpus_sha256=state.card.corpus_sha256, subnets=subnets
+        supernet_sha256=state.card.supernet_sha256,
+        corpus_sha256=state.card.corpus_sha256,
+        subnets=subnets,
     )
     write_record(run.workspace.scores_path, table)
     return table

@@ -87,7 +87,9 @@ def export(
     if precision == "auto":
         name = device or run.config.device or (result.device if result else "local")
         target = load_profile(name, run.workspace.root)
-        choice = choose_precision(PrecisionTask(state, chosen, workload, target), ssh_config, progress)
+        choice = choose_precision(
+            PrecisionTask(state, chosen, workload, target), ssh_config, progress
+        )
         workload = _workload(run, choice.precision, beam)
     if result is not None and result.workload != workload:
         result = None  # another beam or precision than was searched for: what the search promised does not hold
@@ -104,7 +106,9 @@ def export(
         name += f"-tvm-{target.name}"
     out_dir = run.workspace.bundles_dir / name
     progress.say(chosen.note)
-    progress.say(f"exporting {name} and comparing it with torch on at most {num_pairs} validation pairs")
+    progress.say(
+        f"exporting {name} and comparing it with torch on at most {num_pairs} validation pairs"
+    )
     manifest = export_bundle(
         chosen.subnet,
         arch,
@@ -120,7 +124,9 @@ def export(
             weights=chosen.weights,
         ),
         tokenizer_path=run.workspace.tokenizer_path,
-        parity_set=parity_set(state, num_pairs, lambda ids: state.translate(chosen.subnet, ids, workload.beam)),
+        parity_set=parity_set(
+            state, num_pairs, lambda ids: state.translate(chosen.subnet, ids, workload.beam)
+        ),
         out_dir=out_dir,
         build=build,
     )
@@ -155,7 +161,9 @@ def export_fastest(
     """
     target = load_profile(run.device_name(device), run.workspace.root)
     if target.emulated:
-        raise ConfigError(f"'{target.name}' is emulated, its times mean nothing; choose --runtime onnxruntime or tvm")
+        raise ConfigError(
+            f"'{target.name}' is emulated, its times mean nothing; choose --runtime onnxruntime or tvm"
+        )
     candidates = []
     for runtime in get_args(Runtime):
         options = (weights, target.name, max_score_drop, ssh_config, runtime, tune_s)
@@ -203,11 +211,19 @@ def deploy(
 
     folder = bundle or _newest(run.workspace.root)
     manifest = read_manifest(folder)
-    target = board(run.workspace.root, device or run.config.device or manifest.device or "local", host)
+    target = board(
+        run.workspace.root, device or run.config.device or manifest.device or "local", host
+    )
     progress.say(f"deploying {folder.name} to {host or target.name}")
     with lasting_session(target, ssh_config, progress) as session:
         deployment = put_on_device(
-            session, target, folder, manifest, _limit_ms(run, manifest), run.config.deploy, progress.say
+            session,
+            target,
+            folder,
+            manifest,
+            _limit_ms(run, manifest),
+            run.config.deploy,
+            progress.say,
         )
     write_record(run.workspace.deployment_path(target.name, host), deployment)
     return deployment
@@ -243,7 +259,9 @@ def roll_back(
     return deployment
 
 
-def translate(root: Path, bundle: Path | None, lines: Sequence[str], threads: int | None) -> Translations:
+def translate(
+    root: Path, bundle: Path | None, lines: Sequence[str], threads: int | None
+) -> Translations:
     """Translate lines with a bundle on this machine.
 
     Raises
@@ -263,7 +281,8 @@ def translate(root: Path, bundle: Path | None, lines: Sequence[str], threads: in
         raise BundleError(str(error)) from error
     pairs = zip(lines, outputs, strict=True)
     return Translations(
-        bundle=str(folder), translations=tuple(Translation(source=source, output=output) for source, output in pairs)
+        bundle=str(folder),
+        translations=tuple(Translation(source=source, output=output) for source, output in pairs),
     )
 
 
@@ -285,7 +304,9 @@ def folder_bytes(folder: Path) -> int:
 def _newest(root: Path) -> Path:
     found = newest_bundle(root)
     if found is None:
-        raise StaleInputError(f"no bundle in {Workspace(root).bundles_dir}; run `mosdeploy export` first")
+        raise StaleInputError(
+            f"no bundle in {Workspace(root).bundles_dir}; run `mosdeploy export` first"
+        )
     return found
 
 
@@ -296,7 +317,9 @@ def _deployed_to(run: Run, device: str | None, host: str | None) -> tuple[str, s
     if len(found) == 1:
         return found[0]
     if not found:
-        raise StaleInputError("nothing was deployed from this folder; run `mosdeploy deploy`, or say --device")
+        raise StaleInputError(
+            "nothing was deployed from this folder; run `mosdeploy deploy`, or say --device"
+        )
     names = ", ".join(name if of is None else f"{name} --host {of}" for name, of in found)
     raise ConfigError(f"several devices were deployed to ({names}): say which one with --device")
 
@@ -312,11 +335,15 @@ def _workload(run: Run, precision: str | None, beam: int | None) -> Workload:
     known = get_args(Precision)
     if precision is not None and precision not in known:
         raise ConfigError(f"unknown precision '{precision}'; known: {', '.join(known)}, auto")
-    changes = {key: value for key, value in (("precision", precision), ("beam", beam)) if value is not None}
+    changes = {
+        key: value for key, value in (("precision", precision), ("beam", beam)) if value is not None
+    }
     return run.config.workload.model_copy(update=changes)
 
 
-def _provenance(run: Run, state: TrainedRun, result: SearchResult | None, chosen: SelectedSubnet) -> dict[str, str]:
+def _provenance(
+    run: Run, state: TrainedRun, result: SearchResult | None, chosen: SelectedSubnet
+) -> dict[str, str]:
     provenance = {
         "corpus": state.card.corpus_sha256,
         "tokenizer": state.card.tokenizer_sha256,
@@ -335,6 +362,10 @@ def _provenance(run: Run, state: TrainedRun, result: SearchResult | None, chosen
 def _limit_ms(run: Run, manifest: BundleManifest) -> float | None:
     """The limit that the bundle's architecture was searched for, if the search is still the one at hand."""
     path = run.workspace.search_result_path
-    if "search" not in manifest.provenance or not path.exists() or sha256_file(path) != manifest.provenance["search"]:
+    if (
+        "search" not in manifest.provenance
+        or not path.exists()
+        or sha256_file(path) != manifest.provenance["search"]
+    ):
         return None
     return read_record(SearchResult, path, "mosdeploy search").limits.max_latency_ms

@@ -27,7 +27,9 @@ CURVE_POINTS = 20
 """How often the validation loss is logged on the way."""
 
 
-def finetune(run: Run, arch_name: str, steps: int | None, from_scratch: bool, progress: Progress) -> SubnetCard:
+def finetune(
+    run: Run, arch_name: str, steps: int | None, from_scratch: bool, progress: Progress
+) -> SubnetCard:
     """Train one subnet alone, or go on where a killed run stopped; one that is finished is left as it is.
 
     Parameters
@@ -53,13 +55,17 @@ def finetune(run: Run, arch_name: str, steps: int | None, from_scratch: bool, pr
     config = alone(run.config.training, run.config.finetune, steps, from_scratch)
     job = _Job(state, arch, weights, config, inputs_sha256=_made_from(state, arch, weights, config))
     with init_distributed(config) as ranks, ExitStack() as held:
-        start = parse(_Start, json.loads(ranks.first("start", lambda: job.prepare(held, progress))), "rank 0")
+        start = parse(
+            _Start, json.loads(ranks.first("start", lambda: job.prepare(held, progress))), "rank 0"
+        )
         if not start.finished:
             ranks.first("trained", job.train(start.loss, ranks, progress))
         return subnet_card(state, arch, weights)
 
 
-def alone(training: TrainingConfig, finetune: FinetuneConfig, steps: int | None, from_scratch: bool) -> TrainingConfig:
+def alone(
+    training: TrainingConfig, finetune: FinetuneConfig, steps: int | None, from_scratch: bool
+) -> TrainingConfig:
     """The training of one subnet: [training] with its own number of updates and its own learning rates."""
     updates = steps or (training.steps if from_scratch else finetune.steps)
     share = 1.0 if from_scratch else finetune.learning_rate_share
@@ -104,20 +110,29 @@ class _Job:
         from ..families.translation.decoding import validation_loss
         from ..training.trainer import check_inputs
 
-        busy = MosdeployError(f"another `mosdeploy finetune` trains {self.path.parent}; wait for it, or stop it")
+        busy = MosdeployError(
+            f"another `mosdeploy finetune` trains {self.path.parent}; wait for it, or stop it"
+        )
         held.enter_context(locked(self.path, busy))
         if (card := self._finished()) is not None:
             progress.say("already trained from the same weights in the same way")
             return _Start(finished=True, loss=card.start_loss).model_dump_json()
         check_inputs(self.checkpoint_path, self.inputs_sha256)
         corpus, max_tokens = self.state.corpus, self.state.run.config.corpus.max_tokens
-        train, valid = (tokenize(self.state.tokenizer, pairs, max_tokens) for pairs in (corpus.train, corpus.valid))
+        train, valid = (
+            tokenize(self.state.tokenizer, pairs, max_tokens)
+            for pairs in (corpus.train, corpus.valid)
+        )
         write_pieces(self.path.parent, train, valid)
         loss = validation_loss(self._subnet(), ordered_batches(valid, VALIDATION_TOKENS))
-        progress.say(f"{self.weights} {self.arch.key}: {self.config.steps} steps from a validation loss of {loss:.4f}")
+        progress.say(
+            f"{self.weights} {self.arch.key}: {self.config.steps} steps from a validation loss of {loss:.4f}"
+        )
         return _Start(finished=False, loss=loss).model_dump_json()
 
-    def train(self, start_loss: float, ranks: "DistributedContext", progress: Progress) -> Callable[[], str]:
+    def train(
+        self, start_loss: float, ranks: "DistributedContext", progress: Progress
+    ) -> Callable[[], str]:
         """Train, together with the other ranks; what is then left to do, for the first of them, is given back."""
         from ..supernet.checkpoint import save_subnet
         from ..training.trainer import train
@@ -126,13 +141,22 @@ class _Job:
         log_path = self.state.run.workspace.subnet_log_path(self.arch.key, self.weights)
         show = shown("finetune", progress) if ranks.is_first else None
         summary = train(
-            subnet, batches, valid, self.config, self.checkpoint_path, log_path, self.inputs_sha256, show, ranks
+            subnet,
+            batches,
+            valid,
+            self.config,
+            self.checkpoint_path,
+            log_path,
+            self.inputs_sha256,
+            show,
+            ranks,
         )
 
         def finish() -> str:
             save_subnet(self.path, subnet)
             write_record(
-                self.state.run.workspace.subnet_card_path(self.arch.key, self.weights), self._card(start_loss, summary)
+                self.state.run.workspace.subnet_card_path(self.arch.key, self.weights),
+                self._card(start_loss, summary),
             )
             self.checkpoint_path.unlink()
             forget_pieces(self.path.parent)
@@ -171,10 +195,17 @@ class _Job:
         )
 
 
-def _made_from(state: TrainedRun, arch: ArchConfig, weights: WeightOrigin, config: TrainingConfig) -> str:
+def _made_from(
+    state: TrainedRun, arch: ArchConfig, weights: WeightOrigin, config: TrainingConfig
+) -> str:
     card, supernet = state.card, state.run.config.supernet
     return fingerprint(
-        card.corpus_sha256, card.tokenizer_sha256, _supernet_sha256(state, weights), arch, supernet, config
+        card.corpus_sha256,
+        card.tokenizer_sha256,
+        _supernet_sha256(state, weights),
+        arch,
+        supernet,
+        config,
     )
 
 

@@ -51,9 +51,20 @@ class PrecisionTask:
         run, card = self.state.run, self.chosen.card
         subnet_sha256 = card.subnet_sha256 if card else self.state.card.supernet_sha256
         workload = self.workload.model_copy(update={"precision": "fp32"})
-        parts = (self.chosen.subnet.arch, subnet_sha256, self.state.card.corpus_sha256, self.device, workload)
+        parts = (
+            self.chosen.subnet.arch,
+            subnet_sha256,
+            self.state.card.corpus_sha256,
+            self.device,
+            workload,
+        )
         limits = run.config.export
-        numbers = (limits.max_source_len, limits.max_decode_steps, limits.score_examples, limits.length_penalty)
+        numbers = (
+            limits.max_source_len,
+            limits.max_decode_steps,
+            limits.score_examples,
+            limits.length_penalty,
+        )
         return fingerprint(*parts, *numbers)
 
 
@@ -103,7 +114,11 @@ def decide(choice: PrecisionChoice, max_score_drop: float) -> PrecisionChoice:
         return f"loses {drop(candidate):.2f} BLEU, {max_score_drop:g} allowed"
 
     judged = tuple(x.model_copy(update={"verdict": verdict(x)}) for x in choice.candidates)
-    changes = {"candidates": judged, "precision": best and best.precision, "max_score_drop": max_score_drop}
+    changes = {
+        "candidates": judged,
+        "precision": best and best.precision,
+        "max_score_drop": max_score_drop,
+    }
     return choice.model_copy(update=changes)
 
 
@@ -128,14 +143,18 @@ def _known(task: PrecisionTask) -> PrecisionChoice:
 
 
 def _replace(choice: PrecisionChoice, precision: str, **changes: object) -> PrecisionChoice:
-    candidates = (x.model_copy(update=changes) if x.precision == precision else x for x in choice.candidates)
+    candidates = (
+        x.model_copy(update=changes) if x.precision == precision else x for x in choice.candidates
+    )
     return choice.model_copy(update={"candidates": tuple(candidates)})
 
 
 # -- latency -----------------------------------------------------------------------------------------------------------
 
 
-def _timed(task: PrecisionTask, choice: PrecisionChoice, ssh_config: Path, progress: Progress) -> PrecisionChoice:
+def _timed(
+    task: PrecisionTask, choice: PrecisionChoice, ssh_config: Path, progress: Progress
+) -> PrecisionChoice:
     """Time those that were not, all in one job on the device, in turns with a reference."""
     from ..devices.measure import collect
     from ..devices.on_device.agent import REFERENCE
@@ -154,13 +173,28 @@ def _timed(task: PrecisionTask, choice: PrecisionChoice, ssh_config: Path, progr
             return build_candidate(reference, space, vocab_size, _at(task.workload, "fp32"))
         return build_candidate(arch, space, vocab_size, workloads[key])
 
-    weights_bytes = max(candidate_weights_bytes(space, vocab_size, x) for x in [*workloads.values(), task.workload])
+    weights_bytes = max(
+        candidate_weights_bytes(space, vocab_size, x) for x in [*workloads.values(), task.workload]
+    )
     with lasting_session(task.device, ssh_config, progress) as session:
-        job = (session, task.device, task.workload, vocab_size, f"precision-{task.inputs_sha256[:16]}", missing)
-        for done, (key, measurement) in enumerate(collect(*job, build, weights_bytes, progress.say), 1):
+        job = (
+            session,
+            task.device,
+            task.workload,
+            vocab_size,
+            f"precision-{task.inputs_sha256[:16]}",
+            missing,
+        )
+        for done, (key, measurement) in enumerate(
+            collect(*job, build, weights_bytes, progress.say), 1
+        ):
             latency_ms = measurement.total.median_ms if measurement.total else None
             choice = _replace(choice, key, latency_ms=latency_ms, error=measurement.error)
-            note = f"{key}: {latency_ms:.2f} ms" if latency_ms is not None else f"{key} failed: {measurement.error}"
+            note = (
+                f"{key}: {latency_ms:.2f} ms"
+                if latency_ms is not None
+                else f"{key} failed: {measurement.error}"
+            )
             progress.update(f"measure on {task.device.name}", done, len(missing), note)
     write_record(task.path, choice)
     return choice
@@ -175,22 +209,33 @@ def _at(workload: Workload, precision: Precision) -> Workload:
 
 def _scored(task: PrecisionTask, choice: PrecisionChoice, progress: Progress) -> PrecisionChoice:
     """Translate validation sentences with each that runs on the device and has no BLEU yet."""
-    missing = [x.precision for x in choice.candidates if x.latency_ms is not None and x.bleu is None]
+    missing = [
+        x.precision for x in choice.candidates if x.latency_ms is not None and x.bleu is None
+    ]
     if not missing:
         return choice
     limits, beam = task.state.run.config.export, task.workload.beam
-    pairs = parity_set(task.state, limits.score_examples, lambda ids: task.state.translate(task.chosen.subnet, ids, beam))
+    pairs = parity_set(
+        task.state,
+        limits.score_examples,
+        lambda ids: task.state.translate(task.chosen.subnet, ids, beam),
+    )
     if choice.num_pairs == 0:
         progress.say(f"translating {len(pairs.sources)} validation sentences in torch")
         answers = pairs.reference([list(ids) for ids in pairs.source_ids])
         torch_bleu = pairs.bleu([pairs.decode(ids) for ids in answers])
-        choice = choice.model_copy(update={"torch_bleu": torch_bleu, "num_pairs": len(pairs.sources)})
+        choice = choice.model_copy(
+            update={"torch_bleu": torch_bleu, "num_pairs": len(pairs.sources)}
+        )
     for done, (precision, size_bytes, answers) in enumerate(_translations(task, pairs, missing), 1):
         bleu = pairs.bleu([pairs.decode(ids) for ids in answers])
         choice = _replace(choice, precision, size_bytes=size_bytes, bleu=bleu)
         write_record(task.path, choice)
         progress.update(
-            "translate", done, len(missing), f"{precision}: BLEU {bleu:.2f}, {choice.torch_bleu:.2f} in torch"
+            "translate",
+            done,
+            len(missing),
+            f"{precision}: BLEU {bleu:.2f}, {choice.torch_bleu:.2f} in torch",
         )
     return choice
 
@@ -209,7 +254,12 @@ def _translations(
         root.mkdir(parents=True, exist_ok=True)
         for precision in precisions:
             with tempfile.TemporaryDirectory(prefix=".precision.", dir=root) as scratch:
-                parts = (subnet.arch, run.config.space, _at(task.workload, precision), run.config.export)
+                parts = (
+                    subnet.arch,
+                    run.config.space,
+                    _at(task.workload, precision),
+                    run.config.export,
+                )
                 model = build_onnx(arrays, *parts, Path(scratch))
                 size_bytes = (Path(scratch) / MODEL_NAME).stat().st_size
                 yield precision, size_bytes, translate_all(model, pairs.source_ids)

@@ -38,8 +38,18 @@ def predictor(run: Run, device: str) -> "LatencyPredictor":
 
     config = run.config
     measured = run.workspace.latency_path(device, config.workload.name).exists()
-    found = fitted(run, device) if measured else _ready_made(run, device, lookup_dirs("predictors", run.workspace.root))
-    found.check(config.space, config.workload, config.corpus.vocab_size, device, RUNTIME if measured else None)
+    found = (
+        fitted(run, device)
+        if measured
+        else _ready_made(run, device, lookup_dirs("predictors", run.workspace.root))
+    )
+    found.check(
+        config.space,
+        config.workload,
+        config.corpus.vocab_size,
+        device,
+        RUNTIME if measured else None,
+    )
     if runtime_family(found.card.runtime) != RUNTIME:
         warnings.warn(
             f"the predictor of '{device}' speaks of {found.card.runtime or 'an unknown runtime'}, not of ONNX Runtime, "
@@ -98,7 +108,13 @@ def fit_again(run: Run, device: str, source: str | None) -> "LatencyPredictor":
 
 
 def import_latency(
-    run: Run, csv_path: Path, file_format: str, device: str, workload: str, source: str, licence: str
+    run: Run,
+    csv_path: Path,
+    file_format: str,
+    device: str,
+    workload: str,
+    source: str,
+    licence: str,
 ) -> PredictorCard:
     """Fit a predictor on a published file of latencies and put it where `search` finds it.
 
@@ -130,7 +146,9 @@ def import_latency(
     name = load_profile(device, run.workspace.root).name
     own = run.workspace.latency_path(name, workload)
     if own.exists():
-        raise ConfigError(f"{own} holds measurements of '{name}', which count more than a file; move it away first")
+        raise ConfigError(
+            f"{own} holds measurements of '{name}', which count more than a file; move it away first"
+        )
     found = fit_hat(
         read_hat(csv_path),
         config.space,

@@ -6,7 +6,16 @@ In: the events of a fleet, one at a time. Out: lines on disk, and what the user 
 import datetime
 from collections.abc import Mapping
 
-from ..devices.events import Accepted, Event, Failed, Finished, Message, ResultReceived, Started, Uploading
+from ..devices.events import (
+    Accepted,
+    Event,
+    Failed,
+    Finished,
+    Message,
+    ResultReceived,
+    Started,
+    Uploading,
+)
 from ..devices.job import AgentResult
 from ..devices.on_device.agent import REFERENCE
 from ..latency.dataset import LatencyDataset
@@ -33,10 +42,20 @@ class ProfileRecorder:
     """
 
     def __init__(
-        self, dataset: LatencyDataset, missing: Mapping[str, ArchConfig], *, is_fleet: bool, progress: Progress
+        self,
+        dataset: LatencyDataset,
+        missing: Mapping[str, ArchConfig],
+        *,
+        is_fleet: bool,
+        progress: Progress,
     ) -> None:
         self.dropped: dict[str, str] = {}
-        self._dataset, self._missing, self._is_fleet, self._progress = dataset, missing, is_fleet, progress
+        self._dataset, self._missing, self._is_fleet, self._progress = (
+            dataset,
+            missing,
+            is_fleet,
+            progress,
+        )
         self._sessions: dict[str, SessionLog] = {}
         self._uploaded, self._read = set[str](), set[tuple[str, str, str]]()
 
@@ -46,7 +65,9 @@ class ProfileRecorder:
             case Started(host, state):
                 if host not in self._sessions:
                     emulated = self._dataset.context.device.emulated
-                    self._sessions[host] = SessionLog(self._dataset.path, host, state, emulated=emulated)
+                    self._sessions[host] = SessionLog(
+                        self._dataset.path, host, state, emulated=emulated
+                    )
             case Uploading(host, key):
                 self._uploaded |= {key} & self._missing.keys()
                 self._update("upload to", len(self._uploaded), len(self._missing), host)
@@ -61,7 +82,9 @@ class ProfileRecorder:
             case Failed(host, error):
                 self.dropped[host] = str(error)
                 if self._is_fleet:
-                    self._progress.say(f"{host} drops out, what it has not finished goes to the others: {error}")
+                    self._progress.say(
+                        f"{host} drops out, what it has not finished goes to the others: {error}"
+                    )
 
     def _record_result(self, host: str, result: AgentResult) -> None:
         """Keep a timing of the reference; tell of each of a subnet, once: a board tells again of all that it holds."""

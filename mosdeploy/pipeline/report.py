@@ -47,7 +47,11 @@ def report(run: Run) -> ReportResult:
     dataset = LatencyDataset.load(path) if path.exists() else None
     records = dataset.usable if dataset and model else []
     bundle = newest_bundle(run.workspace.root)
-    scores = read_record(ScoreTable, files.scores_path, "mosdeploy evaluate") if files.scores_path.exists() else None
+    scores = (
+        read_record(ScoreTable, files.scores_path, "mosdeploy evaluate")
+        if files.scores_path.exists()
+        else None
+    )
     inputs = ReportInputs(
         search=search,
         context=dataset.context if dataset else None,
@@ -58,13 +62,16 @@ def report(run: Run) -> ReportResult:
         manifest=read_manifest(bundle) if bundle else None,
         bundle_size_bytes=folder_bytes(bundle) if bundle else None,
         deployments=tuple(
-            read_record(Deployment, x, "mosdeploy deploy") for x in sorted(files.deployments_dir.glob("*.json"))
+            read_record(Deployment, x, "mosdeploy deploy")
+            for x in sorted(files.deployments_dir.glob("*.json"))
         ),
         scores=scores if scores and scores.supernet_sha256 == state.card.supernet_sha256 else None,
         supernet=state.card,
     )
     page = build_report(inputs, files.report_dir)
-    return ReportResult(page, read_record(Report, page.with_name("report.json"), "mosdeploy report"))
+    return ReportResult(
+        page, read_record(Report, page.with_name("report.json"), "mosdeploy report")
+    )
 
 
 def _predicted_ms(

@@ -56,7 +56,9 @@ class Run:
             return self.device_name(option)
         suffix = f"-{self.config.workload.name}"
         folders = (self.workspace.root / "predictors").glob(f"*{suffix}")
-        found = sorted(path.name.removesuffix(suffix) for path in folders if (path / "latency.jsonl").exists())
+        found = sorted(
+            path.name.removesuffix(suffix) for path in folders if (path / "latency.jsonl").exists()
+        )
         if len(found) > 1:
             raise ConfigError(
                 f"several devices were profiled ({', '.join(found)}): say which one with --device, "

@@ -32,7 +32,9 @@ def processor_of(profile: DeviceProfile) -> "Processor":
     from ..export.tvm import Processor
 
     if profile.provider != "CPUExecutionProvider":
-        raise ConfigError(f"'{profile.name}' works with {profile.provider}; TVM bundles run on CPUs alone")
+        raise ConfigError(
+            f"'{profile.name}' works with {profile.provider}; TVM bundles run on CPUs alone"
+        )
     if profile.kind == "local":
         return Processor()
     if profile.machine is None or profile.llvm_cpu is None:
@@ -44,7 +46,12 @@ def processor_of(profile: DeviceProfile) -> "Processor":
 
 
 def tvm_build(
-    run: Run, arch: ArchConfig, workload: Workload, profile: DeviceProfile, tune_s: float, progress: Progress
+    run: Run,
+    arch: ArchConfig,
+    workload: Workload,
+    profile: DeviceProfile,
+    tune_s: float,
+    progress: Progress,
 ) -> "Build":
     """What `export_bundle` makes a TVM model with.
 
@@ -61,7 +68,9 @@ def tvm_build(
 
     processor, config = processor_of(profile), run.config.export
     if tune_s and not processor.is_this_one:
-        raise ConfigError(f"--tune times layers on this machine; it cannot tune for '{profile.name}'")
+        raise ConfigError(
+            f"--tune times layers on this machine; it cannot tune for '{profile.name}'"
+        )
     tuning = None
     if tune_s or (processor.is_this_one and run.workspace.tuning_dir.is_dir()):
         tuning = Tuning(run.workspace.tuning_dir, workload.source_len, workload.threads, tune_s)
@@ -90,7 +99,9 @@ def tvm_build(
         runnable = folder if processor.is_this_one else folder.with_name("for-this-machine")
         if runnable != folder:
             compile_for(Processor(), runnable)
-        return _CheckedLibrary(run, workload, runnable, len(weights["embed.weight"]), str(processor))
+        return _CheckedLibrary(
+            run, workload, runnable, len(weights["embed.weight"]), str(processor)
+        )
 
     return build
 
@@ -100,7 +111,9 @@ class _CheckedLibrary:
 
     runtime: Runtime = "tvm"
 
-    def __init__(self, run: Run, workload: Workload, folder: Path, vocab_size: int, processor: str) -> None:
+    def __init__(
+        self, run: Run, workload: Workload, folder: Path, vocab_size: int, processor: str
+    ) -> None:
         from ..export.onnx.decoding import BOS_ID, EOS_ID, PAD_ID
         from ..runtime.manifest import Manifest
         from ..runtime.tvm_engine import TvmEngine
@@ -138,7 +151,10 @@ class RuntimeCandidate:
 
 
 def select_fastest(
-    profile: DeviceProfile, candidates: Sequence[RuntimeCandidate], ssh_config: Path, progress: Progress
+    profile: DeviceProfile,
+    candidates: Sequence[RuntimeCandidate],
+    ssh_config: Path,
+    progress: Progress,
 ) -> "tuple[ExportResult, RuntimeChoice]":
     """Time bundles on a device, with their self-tests there; delete all but the fastest.
 
@@ -149,9 +165,15 @@ def select_fastest(
     ExportError
         If none was built.
     """
-    bundles = {candidate.runtime: candidate.exported for candidate in candidates if candidate.exported is not None}
+    bundles = {
+        candidate.runtime: candidate.exported
+        for candidate in candidates
+        if candidate.exported is not None
+    }
     if not bundles:
-        raise ExportError("; ".join(f"{candidate.runtime}: {candidate.error}" for candidate in candidates))
+        raise ExportError(
+            "; ".join(f"{candidate.runtime}: {candidate.error}" for candidate in candidates)
+        )
     timings = [_time(profile, candidate, ssh_config, progress) for candidate in candidates]
     times_ms = {
         timing.runtime: timing.measurement.total.median_ms
@@ -166,11 +188,17 @@ def select_fastest(
             shutil.rmtree(exported.path)
     kept = bundles[fastest]
     return kept, RuntimeChoice(
-        device=profile.name, kept=fastest, bundle=str(kept.path), timings=tuple(timings), manifest=kept.manifest
+        device=profile.name,
+        kept=fastest,
+        bundle=str(kept.path),
+        timings=tuple(timings),
+        manifest=kept.manifest,
     )
 
 
-def _time(profile: DeviceProfile, candidate: RuntimeCandidate, ssh_config: Path, progress: Progress) -> RuntimeTiming:
+def _time(
+    profile: DeviceProfile, candidate: RuntimeCandidate, ssh_config: Path, progress: Progress
+) -> RuntimeTiming:
     from ..devices.deploy import stage_and_benchmark
 
     measurement: Measurement | None = None
@@ -179,7 +207,11 @@ def _time(profile: DeviceProfile, candidate: RuntimeCandidate, ssh_config: Path,
         try:
             with lasting_session(profile, ssh_config, progress) as session:
                 measurement = stage_and_benchmark(
-                    session, profile, candidate.exported.path, candidate.exported.manifest, progress.say
+                    session,
+                    profile,
+                    candidate.exported.path,
+                    candidate.exported.manifest,
+                    progress.say,
                 )
         except DeviceError as failure:
             error = str(failure)

@@ -72,7 +72,9 @@ def search(
 
         def lead() -> str:
             try:
-                return _search(state, name, limits, model, verify, evaluator, ssh_config, progress).model_dump_json()
+                return _search(
+                    state, name, limits, model, verify, evaluator, ssh_config, progress
+                ).model_dump_json()
             finally:
                 evaluator.shutdown()
 
@@ -129,9 +131,15 @@ def _search(
 
 def _with_defaults(limits: Limits, config: SearchConfig) -> Limits:
     merged = Limits(
-        max_latency_ms=limits.max_latency_ms or (config.max_latency and parse_duration_ms(config.max_latency)) or None,
-        max_parameters=limits.max_parameters or (config.max_parameters and parse_count(config.max_parameters)) or None,
-        max_size_bytes=limits.max_size_bytes or (config.max_size and parse_count(config.max_size)) or None,
+        max_latency_ms=limits.max_latency_ms
+        or (config.max_latency and parse_duration_ms(config.max_latency))
+        or None,
+        max_parameters=limits.max_parameters
+        or (config.max_parameters and parse_count(config.max_parameters))
+        or None,
+        max_size_bytes=limits.max_size_bytes
+        or (config.max_size and parse_count(config.max_size))
+        or None,
     )
     if merged == Limits():
         raise ConfigError(
@@ -174,7 +182,10 @@ def _evolve(
         "cost": _cost(state),
         "predict_ms": model.predict if model else None,
         "progress": lambda p: progress.update(
-            "search", p.iteration, p.iterations, f"best loss {p.best_loss:.4f}, {p.num_evaluated} subnets"
+            "search",
+            p.iteration,
+            p.iterations,
+            f"best loss {p.best_loss:.4f}, {p.num_evaluated} subnets",
         ),
     }
     if config.search.quality == "evaluate":
@@ -205,7 +216,9 @@ def _reader(state: TrainedRun, ranks: "DistributedContext") -> "Measure":
     evaluator = ProxyEvaluator(state.valid_pairs(state.run.config.search.eval_examples))
     state.net.to(DeviceContext.of(state.run.config.training, ranks.local).device)
 
-    def measure(archs: Sequence[ArchConfig], incumbents: "Sequence[BlockLosses | None]") -> "Iterator[BlockLosses]":
+    def measure(
+        archs: Sequence[ArchConfig], incumbents: "Sequence[BlockLosses | None]"
+    ) -> "Iterator[BlockLosses]":
         for arch, incumbent in zip(archs, incumbents, strict=True):
             yield evaluator.read(state.subnet(arch), incumbent)
 
@@ -216,7 +229,11 @@ def _cost(state: TrainedRun) -> "Callable[[ArchConfig], Cost]":
     from ..export.candidate import bundle_bytes
     from ..search import Cost
 
-    space, vocab_size, workload = state.run.config.space, state.card.vocab_size, state.run.config.workload
+    space, vocab_size, workload = (
+        state.run.config.space,
+        state.card.vocab_size,
+        state.run.config.workload,
+    )
     return lambda arch: Cost(
         num_parameters(space, arch, vocab_size),
         bundle_bytes(arch, space, vocab_size, workload.precision, workload.beam),
@@ -238,16 +255,26 @@ def _measure(
     target = load_profile(device, run.workspace.root)
     path = run.workspace.verified_path(device, run.config.workload.name)
     measured: list[Candidate] = []
-    for attempt in range(1, MAX_VERIFY_ROUNDS + 1):  # each goes further below the limit than the one before
+    for attempt in range(
+        1, MAX_VERIFY_ROUNDS + 1
+    ):  # each goes further below the limit than the one before
         exclude = [candidate.arch.key for candidate in measured]
-        chosen = finalists(evolution, limits, run.config.search.finalists, exclude, min(attempt * margin, MAX_MARGIN))
+        chosen = finalists(
+            evolution,
+            limits,
+            run.config.search.finalists,
+            exclude,
+            min(attempt * margin, MAX_MARGIN),
+        )
         if not chosen:
             break
         archs = [candidate.arch for candidate in chosen]
         dataset = collect(run, target, archs, path, ssh_config, progress).dataset
         for candidate in chosen:
             timing = dataset.measured[candidate.arch.key].measurement.total
-            measured.append(candidate.model_copy(update={"measured_ms": timing.median_ms if timing else None}))
+            measured.append(
+                candidate.model_copy(update={"measured_ms": timing.median_ms if timing else None})
+            )
         try:
             choose_winner(measured, limits)
             break

@@ -78,11 +78,23 @@ def subnet_card(state: "TrainedRun", arch: ArchConfig, weights: WeightOrigin) ->
     files, supernet = state.run.workspace, state.card
     path = files.subnet_path(arch.key, weights)
     card = read_record(SubnetCard, files.subnet_card_path(arch.key, weights), verb)
-    inputs_sha256 = (card.corpus_sha256, card.tokenizer_sha256, card.supernet_sha256 or supernet.supernet_sha256)
-    if inputs_sha256 != (supernet.corpus_sha256, supernet.tokenizer_sha256, supernet.supernet_sha256):
-        raise StaleInputError(f"{path} was made from another supernet or corpus; run `{verb}` again")
+    inputs_sha256 = (
+        card.corpus_sha256,
+        card.tokenizer_sha256,
+        card.supernet_sha256 or supernet.supernet_sha256,
+    )
+    if inputs_sha256 != (
+        supernet.corpus_sha256,
+        supernet.tokenizer_sha256,
+        supernet.supernet_sha256,
+    ):
+        raise StaleInputError(
+            f"{path} was made from another supernet or corpus; run `{verb}` again"
+        )
     if card.arch != arch or not path.exists() or sha256_file(path) != card.subnet_sha256:
-        raise StaleInputError(f"{path} is missing or is not the file of its card; run `{verb}` again")
+        raise StaleInputError(
+            f"{path} is missing or is not the file of its card; run `{verb}` again"
+        )
     return card
 
 
@@ -106,4 +118,6 @@ def _alone(state: "TrainedRun", arch: ArchConfig, weights: WeightOrigin) -> Sele
     subnet = load_subnet(state.run.workspace.subnet_path(arch.key, weights), state.net)
     start = "random" if weights == "scratch" else "inherited"
     losses = f"validation loss {card.loss:.4f}, {card.start_loss:.4f} with {start} weights"
-    return SelectedSubnet(subnet, weights, f"{weights} weights of {card.steps} steps, {losses}", card)
+    return SelectedSubnet(
+        subnet, weights, f"{weights} weights of {card.steps} steps, {losses}", card
+    )

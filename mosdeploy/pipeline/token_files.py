@@ -29,7 +29,9 @@ def read_pieces(folder: Path, config: TrainingConfig) -> "tuple[Batches, list[Ba
     from ..families.translation.dataset import Batches, TokenizedPairs, ordered_batches
 
     train, valid = (TokenizedPairs.open(pieces_path(folder, split)) for split in ("train", "valid"))
-    return Batches(train, config.tokens_per_batch, config.seed), ordered_batches(valid, VALIDATION_TOKENS)
+    return Batches(train, config.tokens_per_batch, config.seed), ordered_batches(
+        valid, VALIDATION_TOKENS
+    )
 
 
 def forget_pieces(folder: Path) -> None:

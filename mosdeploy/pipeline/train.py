@@ -47,7 +47,9 @@ def train(run: Run, progress: Progress) -> SupernetCard:
 
     with init_distributed(run.config.training) as ranks, ExitStack() as held:
         prepared = parse(
-            PreparedData, json.loads(ranks.first("prepared", lambda: _prepare(run, held, progress))), "rank 0"
+            PreparedData,
+            json.loads(ranks.first("prepared", lambda: _prepare(run, held, progress))),
+            "rank 0",
         )
         if not prepared.finished:
             ranks.first("trained", _train(run, prepared, ranks, progress))
@@ -69,7 +71,9 @@ def _prepare(run: Run, held: ExitStack, progress: Progress) -> str:
     from ..training.trainer import check_inputs
 
     files, max_tokens = run.workspace, run.config.corpus.max_tokens
-    busy = MosdeployError(f"another `mosdeploy train` runs in {run.workspace.root.absolute()}; wait for it, or stop it")
+    busy = MosdeployError(
+        f"another `mosdeploy train` runs in {run.workspace.root.absolute()}; wait for it, or stop it"
+    )
     held.enter_context(locked(files.supernet_path, busy))
     corpus = load_corpus(run.config.corpus, files.root)
     prepared = PreparedData(inputs_sha256=_made_from(run, corpus), corpus_sha256=corpus.sha256)
@@ -89,7 +93,9 @@ def _prepare(run: Run, held: ExitStack, progress: Progress) -> str:
     return prepared.model_dump_json()
 
 
-def _train(run: Run, prepared: PreparedData, ranks: "DistributedContext", progress: Progress) -> Callable[[], str]:
+def _train(
+    run: Run, prepared: PreparedData, ranks: "DistributedContext", progress: Progress
+) -> Callable[[], str]:
     """Train, together with the other ranks; what is then left to do, for the first of them, is given back."""
     from ..families.translation.tokenizer import Tokenizer
     from ..training.trainer import fresh_supernet
@@ -170,7 +176,9 @@ class TrainedRun:
 
         valid = self.corpus.valid
         rows = np.sort(np.random.default_rng(VALID_SEED).permutation(len(valid))[:num_pairs])
-        return tokenize(self.tokenizer, [valid[row] for row in rows], self.run.config.corpus.max_tokens)
+        return tokenize(
+            self.tokenizer, [valid[row] for row in rows], self.run.config.corpus.max_tokens
+        )
 
     def subnet(self, arch: ArchConfig) -> "Subnet":
         """An inherited subnet."""
@@ -196,7 +204,9 @@ class TrainedRun:
         if name == "winner":
             return self.search_result().winner.arch
         if not Path(name).exists():
-            raise ConfigError(f"'{name}' is no architecture: write largest, smallest, winner or a JSON file's name")
+            raise ConfigError(
+                f"'{name}' is no architecture: write largest, smallest, winner or a JSON file's name"
+            )
         arch = parse_json_file(ArchConfig, Path(name))
         space.check(arch)
         return arch
@@ -209,7 +219,9 @@ class TrainedRun:
         StaleInputError
             If there is no result, or it was found in another supernet or for another workload.
         """
-        result = read_record(SearchResult, self.run.workspace.search_result_path, "mosdeploy search")
+        result = read_record(
+            SearchResult, self.run.workspace.search_result_path, "mosdeploy search"
+        )
         if result.supernet_sha256 != self.card.supernet_sha256:
             raise StaleInputError(
                 f"{self.run.workspace.search_result_path} was found in another supernet; run `mosdeploy search` again"
@@ -247,7 +259,9 @@ def _made_from(run: Run, corpus: "Corpus") -> str:
     return fingerprint(corpus.sha256, *pieces, config.space, config.supernet, config.training)
 
 
-def _supernet_card(run: Run, prepared: PreparedData, vocab_size: int, summary: "TrainingSummary") -> SupernetCard:
+def _supernet_card(
+    run: Run, prepared: PreparedData, vocab_size: int, summary: "TrainingSummary"
+) -> SupernetCard:
     files, config = run.workspace, run.config.supernet
     return SupernetCard(
         inputs_sha256=prepared.inputs_sha256,

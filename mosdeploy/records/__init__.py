@@ -3,7 +3,15 @@
 In and out: JSON. No record holds a path of the machine that wrote it, a secret or a tensor.
 """
 
-from .bundle import BundleManifest, Deployment, ParityReport, PrecisionCandidate, PrecisionChoice, Runtime, SelfTest
+from .bundle import (
+    BundleManifest,
+    Deployment,
+    ParityReport,
+    PrecisionCandidate,
+    PrecisionChoice,
+    Runtime,
+    SelfTest,
+)
 from .latency import (
     BoardCalibration,
     DeviceState,
@@ -19,7 +27,16 @@ from .latency import (
     TransferTrial,
 )
 from .search import Candidate, Limits, QualityCard, SearchResult
-from .training import DataCard, DryRun, Scores, ScoreTable, SubnetCard, SupernetCard, TrainingCost, WeightOrigin
+from .training import (
+    DataCard,
+    DryRun,
+    Scores,
+    ScoreTable,
+    SubnetCard,
+    SupernetCard,
+    TrainingCost,
+    WeightOrigin,
+)
 
 __all__ = [
     "BoardCalibration",

@@ -45,7 +45,6 @@ class Measurement(Record):
     rounds: int = 1
     attempts: int = 1
 
-
     @model_validator(mode="before")
     @classmethod
     def _read_0_1_0(cls, data: Any) -> Any:
@@ -53,7 +52,11 @@ class Measurement(Record):
         if not isinstance(data, dict) or "parts" in data:
             return data
         stages = {name: data[name] for name in ("encoder", "decoder") if data.get(name) is not None}
-        rest = {name: value for name, value in data.items() if name not in ("encoder", "decoder", "visits")}
+        rest = {
+            name: value
+            for name, value in data.items()
+            if name not in ("encoder", "decoder", "visits")
+        }
         return {**rest, "parts": stages, **({"rounds": data["visits"]} if "visits" in data else {})}
 
 
@@ -90,9 +93,22 @@ class DeviceState(Record):
         """Take the fields of 0.1.0, which had one for each package."""
         if not isinstance(data, dict) or "packages" in data:
             return data
-        names = {"numpy": "numpy", "onnxruntime": "onnxruntime", "sentencepiece": "sentencepiece", "tvm": "apache-tvm"}
-        found = {names[name]: data[f"{name}_version"] for name in names if data.get(f"{name}_version") is not None}
-        rest = {key: value for key, value in data.items() if key not in {f"{name}_version" for name in names}}
+        names = {
+            "numpy": "numpy",
+            "onnxruntime": "onnxruntime",
+            "sentencepiece": "sentencepiece",
+            "tvm": "apache-tvm",
+        }
+        found = {
+            names[name]: data[f"{name}_version"]
+            for name in names
+            if data.get(f"{name}_version") is not None
+        }
+        rest = {
+            key: value
+            for key, value in data.items()
+            if key not in {f"{name}_version" for name in names}
+        }
         return {**rest, "packages": found}
 
 

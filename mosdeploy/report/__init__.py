@@ -65,6 +65,7 @@ def _page(inputs: ReportInputs, report: Report) -> Markup:
         provenance_section(inputs),
     )
     footer = element(
-        "footer", f"Written by mosdeploy {__version__}. The same records lie in report.json beside this page."
+        "footer",
+        f"Written by mosdeploy {__version__}. The same records lie in report.json beside this page.",
     )
     return element("html", head, element("body", headline_section(report), main, footer), lang="en")

@@ -15,7 +15,10 @@ LEFT, RIGHT, TOP, BOTTOM = 64, 16, 20, 52
 
 STAR_RADII = (9, 4)
 STAR = tuple(
-    (STAR_RADII[i % 2] * math.cos(math.pi * (i / 5 - 0.5)), STAR_RADII[i % 2] * math.sin(math.pi * (i / 5 - 0.5)))
+    (
+        STAR_RADII[i % 2] * math.cos(math.pi * (i / 5 - 0.5)),
+        STAR_RADII[i % 2] * math.sin(math.pi * (i / 5 - 0.5)),
+    )
     for i in range(10)
 )
 DIAMOND = ((0, -6.5), (6.5, 0), (0, 6.5), (-6.5, 0))
@@ -59,7 +62,9 @@ class Scale:
 
     def __call__(self, value: float) -> float:
         """Pixel of a value, to a tenth."""
-        return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 1)
+        return round(
+            self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 1
+        )
 
     @property
     def ticks(self) -> tuple[float, ...]:
@@ -81,7 +86,9 @@ class Axes:
     y_name: str
 
 
-def front_chart(axes: Axes, series: Sequence[Series], limit: tuple[float, str] | None = None) -> Markup:
+def front_chart(
+    axes: Axes, series: Sequence[Series], limit: tuple[float, str] | None = None
+) -> Markup:
     """Draw series of marks, and a dashed line at a limit on the horizontal axis with its label."""
     marks = [mark for item in series for mark in item.marks]
     x = Scale.over([mark.x for mark in marks] + ([limit[0]] if limit else []), LEFT, WIDTH - RIGHT)
@@ -96,12 +103,24 @@ def agreement_chart(axes: Axes, series: Sequence[Series], percent: float) -> Mar
     values = [mark.x for mark in marks] + [mark.y for mark in marks]
     x, y = Scale.over(values, LEFT, WIDTH - RIGHT), Scale.over(values, HEIGHT - BOTTOM, TOP)
     low, high, share = x.low, x.high, percent / 100  # the error is relative to the measured value
-    edges = [(low, low / (1 + share)), (low, low / (1 - share)), (high, high / (1 - share)), (high, high / (1 + share))]
+    edges = [
+        (low, low / (1 + share)),
+        (low, low / (1 - share)),
+        (high, high / (1 - share)),
+        (high, high / (1 + share)),
+    ]
     band = element("polygon", points=" ".join(f"{x(a)},{y(b)}" for a, b in edges), class_="band")
     line = element("line", x1=x(low), y1=y(low), x2=x(high), y2=y(high), class_="diagonal")
     width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
     frame = element(  # an inner svg cuts off what the band has outside the axes
-        "svg", band, line, x=LEFT, y=TOP, width=width, height=height, viewBox=f"{LEFT} {TOP} {width} {height}"
+        "svg",
+        band,
+        line,
+        x=LEFT,
+        y=TOP,
+        width=width,
+        height=height,
+        viewBox=f"{LEFT} {TOP} {width} {height}",
     )
     return _figure(axes, x, y, series, [frame])
 
@@ -109,10 +128,14 @@ def agreement_chart(axes: Axes, series: Sequence[Series], percent: float) -> Mar
 def swatch(series: Series) -> Markup:
     """Draw the mark of a series for a legend."""
     mark = _mark(series, 9, 9, None)
-    return element("svg", mark, viewBox="0 0 18 18", width=16, height=16, aria_hidden="true", class_="chart")
+    return element(
+        "svg", mark, viewBox="0 0 18 18", width=16, height=16, aria_hidden="true", class_="chart"
+    )
 
 
-def _figure(axes: Axes, x: Scale, y: Scale, series: Sequence[Series], below: Sequence[Markup]) -> Markup:
+def _figure(
+    axes: Axes, x: Scale, y: Scale, series: Sequence[Series], below: Sequence[Markup]
+) -> Markup:
     drawn = [item for item in series if item.marks]
     svg = element(
         "svg",
@@ -127,7 +150,9 @@ def _figure(axes: Axes, x: Scale, y: Scale, series: Sequence[Series], below: Seq
         aria_label=f"{axes.title}. {axes.description}",
         class_="chart",
     )
-    legend = element("ul", *(element("li", swatch(item), item.name) for item in drawn), class_="legend")
+    legend = element(
+        "ul", *(element("li", swatch(item), item.name) for item in drawn), class_="legend"
+    )
     return element("figure", legend, element("div", svg, class_="scroll"))
 
 
@@ -140,7 +165,14 @@ def _grid(axes: Axes, x: Scale, y: Scale) -> Iterable[Markup]:
         yield element("line", x1=LEFT, y1=y(tick), x2=right, y2=y(tick), class_="grid")
         yield element("text", f"{tick:g}", x=LEFT - 8, y=y(tick) + 4, text_anchor="end")
     yield element("line", x1=LEFT, y1=bottom, x2=right, y2=bottom, class_="axis")
-    yield element("text", axes.x_name, x=(LEFT + right) / 2, y=HEIGHT - 10, text_anchor="middle", class_="name")
+    yield element(
+        "text",
+        axes.x_name,
+        x=(LEFT + right) / 2,
+        y=HEIGHT - 10,
+        text_anchor="middle",
+        class_="name",
+    )
     middle = (TOP + bottom) / 2
     place = f"translate(15 {middle:g}) rotate(-90)"
     yield element("text", axes.y_name, transform=place, text_anchor="middle", class_="name")
@@ -149,14 +181,21 @@ def _grid(axes: Axes, x: Scale, y: Scale) -> Iterable[Markup]:
 def _limit_line(pixel: float, label: str) -> Markup:
     left = pixel > WIDTH / 2
     text = element(
-        "text", label, x=pixel + (-6 if left else 6), y=TOP + 12, text_anchor="end" if left else "start", class_="limit"
+        "text",
+        label,
+        x=pixel + (-6 if left else 6),
+        y=TOP + 12,
+        text_anchor="end" if left else "start",
+        class_="limit",
     )
     line = element("line", x1=pixel, y1=TOP, x2=pixel, y2=HEIGHT - BOTTOM, class_="limit")
     return element("g", line, text)
 
 
 def _path(series: Series, x: Scale, y: Scale) -> Markup:
-    points = " ".join(f"{x(mark.x)},{y(mark.y)}" for mark in sorted(series.marks, key=lambda mark: mark.x))
+    points = " ".join(
+        f"{x(mark.x)},{y(mark.y)}" for mark in sorted(series.marks, key=lambda mark: mark.x)
+    )
     return element("polyline", points=points, class_=f"{series.style} joined")
 
 
@@ -166,5 +205,8 @@ def _mark(series: Series, x: float, y: float, label: str | None) -> Markup:
         return element("circle", title, cx=x, cy=y, r=4.5, class_=series.style)
     corners = STAR if series.shape == "star" else DIAMOND
     return element(
-        "polygon", title, points=" ".join(f"{x + a:.1f},{y + b:.1f}" for a, b in corners), class_=series.style
+        "polygon",
+        title,
+        points=" ".join(f"{x + a:.1f},{y + b:.1f}" for a, b in corners),
+        class_=series.style,
     )

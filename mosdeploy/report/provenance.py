@@ -16,9 +16,15 @@ def device_section(inputs: ReportInputs) -> Markup:
     states = [(x.deployed_at, x.state, name) for x in inputs.deployments if x.device.name == name]
     states += [(x.started_at, x.state, x.host or name) for x in inputs.sessions]
     if not states:
-        return element("section", heading, missing("No state was taken down.", f"mosdeploy profile --device {name}"))
+        return element(
+            "section",
+            heading,
+            missing("No state was taken down.", f"mosdeploy profile --device {name}"),
+        )
     taken_at, state, board = max(states, key=lambda item: item[0])
-    profiles = [x.device for x in (inputs.context, *inputs.deployments) if x and x.device.name == name]
+    profiles = [
+        x.device for x in (inputs.context, *inputs.deployments) if x and x.device.name == name
+    ]
     about = f"{profiles[-1].description} " if profiles else ""
     return element(
         "section",
@@ -60,7 +66,9 @@ def bundle_section(inputs: ReportInputs) -> Markup:
         return element("section", element("h2", "The bundle"), text)
     other = manifest.arch != inputs.search.winner.arch
     warning = (
-        element("p", "This bundle holds another architecture than the winner.", class_="notice") if other else None
+        element("p", "This bundle holds another architecture than the winner.", class_="notice")
+        if other
+        else None
     )
     return element(
         "section",
@@ -82,7 +90,9 @@ def _bundle(manifest: BundleManifest, size_bytes: int | None) -> list[tuple[str,
         ("Precision", manifest.precision),
         (
             "Search",
-            "greedy" if manifest.beam == 1 else f"beam {manifest.beam}, length penalty {manifest.length_penalty:g}",
+            "greedy"
+            if manifest.beam == 1
+            else f"beam {manifest.beam}, length penalty {manifest.length_penalty:g}",
         ),
         ("Size", None if size_bytes is None else mebibytes(size_bytes)),
         ("Parameters", f"{manifest.num_parameters:,}"),
@@ -96,26 +106,55 @@ def _examples(manifest: BundleManifest) -> Markup | None:
     if not manifest.self_test:
         return None
     rows = [(x.source, x.output) for x in manifest.self_test]
-    return table((manifest.source_lang, manifest.target_lang), rows, "What its self-test must answer, id for id")
+    return table(
+        (manifest.source_lang, manifest.target_lang),
+        rows,
+        "What its self-test must answer, id for id",
+    )
 
 
 def _deployments(inputs: ReportInputs) -> Markup:
     if not inputs.deployments:
-        return missing("The bundle stands on no device yet.", f"mosdeploy deploy --device {inputs.search.device}")
-    header = ("device", "bundle", "self-test", "median", "p90", "minimum", "limit", "load", "peak memory", "when")
+        return missing(
+            "The bundle stands on no device yet.",
+            f"mosdeploy deploy --device {inputs.search.device}",
+        )
+    header = (
+        "device",
+        "bundle",
+        "self-test",
+        "median",
+        "p90",
+        "minimum",
+        "limit",
+        "load",
+        "peak memory",
+        "when",
+    )
     winner = winner_deployment(inputs)
-    rows = [_deployment(x) for x in sorted(inputs.deployments, key=lambda x: (x is not winner, x.device.name))]
+    rows = [
+        _deployment(x)
+        for x in sorted(inputs.deployments, key=lambda x: (x is not winner, x.device.name))
+    ]
     return table(header, rows, "Each measured there, as deployed")
 
 
 def _deployment(deployment: Deployment) -> tuple[str | Markup, ...]:
     measurement, total = deployment.measurement, deployment.measurement.total
-    passed = element("span", "passed", class_="good") if deployment.self_test_passed else _bad("failed")
+    passed = (
+        element("span", "passed", class_="good") if deployment.self_test_passed else _bad("failed")
+    )
     times: tuple[str | Markup, ...] = (_bad(measurement.error or "not timed"), "-", "-")
     if total:
-        times = (milliseconds(total.median_ms), milliseconds(total.p90_ms), milliseconds(total.minimum_ms))
+        times = (
+            milliseconds(total.median_ms),
+            milliseconds(total.p90_ms),
+            milliseconds(total.minimum_ms),
+        )
     device = deployment.device
-    name = device.name if device.host_alias == device.name else f"{device.name} ({device.host_alias})"
+    name = (
+        device.name if device.host_alias == device.name else f"{device.name} ({device.host_alias})"
+    )
     name += f" ({EMULATED})" if device.emulated else ""
     return (
         name,
@@ -172,7 +211,9 @@ def _training(inputs: ReportInputs) -> Markup:
     if supernet is None:
         return missing("The supernet's card is not here.", "mosdeploy train")
     experts = (
-        "no experts" if supernet.routing == "none" else f"{supernet.num_experts} experts, {supernet.routing} routing"
+        "no experts"
+        if supernet.routing == "none"
+        else f"{supernet.num_experts} experts, {supernet.routing} routing"
     )
     text = (
         f"Supernet: {supernet.steps:,} updates in {supernet.train_seconds / 60:.1f} minutes, {experts}, "

@@ -21,7 +21,9 @@ def missing(what: str, command: str) -> Markup:
 
 def milliseconds(value_ms: float) -> str:
     """Spell a time with three digits that count: 4.27 ms, 42.7 ms, 427 ms."""
-    return f"{value_ms:.{0 if value_ms >= 100 else 1 if value_ms >= 10 else 2}f}\N{NO-BREAK SPACE}ms"
+    return (
+        f"{value_ms:.{0 if value_ms >= 100 else 1 if value_ms >= 10 else 2}f}\N{NO-BREAK SPACE}ms"
+    )
 
 
 def mebibytes(num_bytes: int) -> str:
@@ -38,7 +40,9 @@ def verdict(limit_kept: bool | None) -> Markup | None:
     """Say in colour and in a word whether a limit is kept; None where nobody can tell."""
     if limit_kept is None:
         return None
-    return element("span", "kept" if limit_kept else "broken", class_="good" if limit_kept else "bad")
+    return element(
+        "span", "kept" if limit_kept else "broken", class_="good" if limit_kept else "bad"
+    )
 
 
 def headline_section(report: Report) -> Markup:
@@ -51,7 +55,11 @@ def headline_section(report: Report) -> Markup:
     )
     return element(
         "header",
-        element("p", f"mosdeploy report, device {line.device}, workload {workload.name} ({about})", class_="kicker"),
+        element(
+            "p",
+            f"mosdeploy report, device {line.device}, workload {workload.name} ({about})",
+            class_="kicker",
+        ),
         element("h1", _sentence(line)),
         *_notices(report),
         element("div", _tiles(report), class_="tiles"),
@@ -64,7 +72,9 @@ def _sentence(line: Headline) -> str:
     if line.measured_ms is None:
         return f"The winner for {line.device}, by prediction: nothing was measured."
     what = "deployed bundle" if line.measured == "bundle" else "winner"
-    sentence = f"On {line.device}, the {what} translates a sentence in {milliseconds(line.measured_ms)}"
+    sentence = (
+        f"On {line.device}, the {what} translates a sentence in {milliseconds(line.measured_ms)}"
+    )
     if line.limit_kept is None:
         return f"{sentence}."
     verb = "within" if line.limit_kept else "which breaks"
@@ -76,20 +86,34 @@ def _notices(report: Report) -> list[Markup]:
     if report.headline.emulated:
         texts.append(emulation(report.headline.device))
     if not report.search.verified:
-        texts.append("The search ran with --no-verify: the winner was chosen by predicted latency alone.")
+        texts.append(
+            "The search ran with --no-verify: the winner was chosen by predicted latency alone."
+        )
     if report.headline.limit_kept is False:
-        texts.append("The measured time is over the limit. Search again with a lower limit, or profile more subnets.")
+        texts.append(
+            "The measured time is over the limit. Search again with a lower limit, or profile more subnets."
+        )
     return [element("p", text, class_="notice", role="note") for text in texts]
 
 
 def _tiles(report: Report) -> Markup:
     line = report.headline
-    source = {"bundle": "the bundle, deployed", "candidate": "during the search", "nothing": "run mosdeploy search"}
+    source = {
+        "bundle": "the bundle, deployed",
+        "candidate": "during the search",
+        "nothing": "run mosdeploy search",
+    }
     measured = "not yet" if line.measured_ms is None else milliseconds(line.measured_ms)
     predicted = None
     if line.predicted_ms is not None:
-        predicted = _tile(milliseconds(line.predicted_ms), EMULATED if line.emulated else "before measuring")
-    limit = None if line.limit_ms is None else join((f"{line.limit_ms:g} ms ", verdict(line.limit_kept)))
+        predicted = _tile(
+            milliseconds(line.predicted_ms), EMULATED if line.emulated else "before measuring"
+        )
+    limit = (
+        None
+        if line.limit_ms is None
+        else join((f"{line.limit_ms:g} ms ", verdict(line.limit_kept)))
+    )
     quality = "test set" if line.bleu is not None else "run mosdeploy evaluate"
     return facts(
         [
@@ -136,25 +160,55 @@ def _front(search: SearchResult, line: Headline) -> Markup:
     if any(x.predicted_ms is None for x in everyone):  # a search without a latency predictor
         marks = tuple(_mark(x, x.num_parameters / 1e6) for x in search.front)
         series = [Series("Front", "front", "circle", marks, joined=True)]
-        series.append(Series("Winner", "winner", "star", (_mark(search.winner, search.winner.num_parameters / 1e6),)))
-        axes = Axes("Validation loss against size", _describe(search), "parameters, millions", "validation loss")
+        series.append(
+            Series(
+                "Winner",
+                "winner",
+                "star",
+                (_mark(search.winner, search.winner.num_parameters / 1e6),),
+            )
+        )
+        axes = Axes(
+            "Validation loss against size",
+            _describe(search),
+            "parameters, millions",
+            "validation loss",
+        )
         return front_chart(axes, series)
     front = tuple(_mark(x, x.predicted_ms or 0.0) for x in search.front)
-    others = tuple(_mark(x, x.measured_ms) for x in search.finalists if x.measured_ms and x.arch != search.winner.arch)
+    others = tuple(
+        _mark(x, x.measured_ms)
+        for x in search.finalists
+        if x.measured_ms and x.arch != search.winner.arch
+    )
     winner = _mark(search.winner, search.winner.measured_ms or search.winner.predicted_ms or 0.0)
     note = f", {EMULATED}" if line.emulated else ""
     series = [
         Series("Front, predicted", "front", "circle", front, joined=True),
         Series("Finalists, measured", "measured", "diamond", others),
-        Series("Winner, measured" if search.winner.measured_ms else "Winner, predicted", "winner", "star", (winner,)),
+        Series(
+            "Winner, measured" if search.winner.measured_ms else "Winner, predicted",
+            "winner",
+            "star",
+            (winner,),
+        ),
     ]
     limit = (line.limit_ms, f"limit {line.limit_ms:g} ms") if line.limit_ms is not None else None
-    axes = Axes("Validation loss against latency", _describe(search), f"latency, ms{note}", "validation loss")
+    axes = Axes(
+        "Validation loss against latency",
+        _describe(search),
+        f"latency, ms{note}",
+        "validation loss",
+    )
     return front_chart(axes, series, limit)
 
 
 def _mark(candidate: Candidate, x: float) -> Mark:
-    return Mark(x, candidate.loss, f"{candidate.arch.key}: loss {candidate.loss:.4f} at {x:.2f}; {candidate.arch}")
+    return Mark(
+        x,
+        candidate.loss,
+        f"{candidate.arch.key}: loss {candidate.loss:.4f} at {x:.2f}; {candidate.arch}",
+    )
 
 
 def _describe(search: SearchResult) -> str:
@@ -180,7 +234,9 @@ def _candidates(search: SearchResult) -> Markup:
         )
         for key, (role, x) in sorted(listed.items(), key=lambda item: item[1][1].loss)
     ]
-    return table(("subnet", "role", "loss", "predicted", "measured", "parameters", "architecture"), rows)
+    return table(
+        ("subnet", "role", "loss", "predicted", "measured", "parameters", "architecture"), rows
+    )
 
 
 def _optional_ms(value_ms: float | None) -> str:
@@ -189,7 +245,9 @@ def _optional_ms(value_ms: float | None) -> str:
 
 def _scores(scores: ScoreTable | None, winner: ArchConfig) -> Markup:
     if scores is None or not scores.subnets:
-        return missing("BLEU and chrF of the inherited subnets are not here yet.", "mosdeploy evaluate")
+        return missing(
+            "BLEU and chrF of the inherited subnets are not here yet.", "mosdeploy evaluate"
+        )
     rows = [
         (
             f"earlier {name}" if name.startswith("winner") and x.arch != winner else name,
@@ -217,7 +275,9 @@ def predictor_section(report: Report) -> Markup:
         heading,
         element("p", emulation(report.search.device), class_="notice") if emulated else None,
         _agreement(report.agreement, emulated),
-        _card(report.predictor) if report.predictor else missing("The predictor has no card.", "mosdeploy fit"),
+        _card(report.predictor)
+        if report.predictor
+        else missing("The predictor has no card.", "mosdeploy fit"),
     )
 
 
@@ -226,14 +286,26 @@ def _agreement(points: tuple[Agreement, ...], emulated: bool) -> Markup:
         return missing("No subnet was both predicted and measured.", "mosdeploy profile")
     series = [
         Series(
-            "Profiled, the predictor was fitted on these", "fitted", "circle", _agreement_marks(points, fitted=True)
+            "Profiled, the predictor was fitted on these",
+            "fitted",
+            "circle",
+            _agreement_marks(points, fitted=True),
         ),
-        Series("Finalists, new to the predictor", "measured", "diamond", _agreement_marks(points, fitted=False)),
+        Series(
+            "Finalists, new to the predictor",
+            "measured",
+            "diamond",
+            _agreement_marks(points, fitted=False),
+        ),
     ]
-    near = sum(abs(x.predicted_ms - x.measured_ms) <= BAND_PERCENT / 100 * x.measured_ms for x in points)
+    near = sum(
+        abs(x.predicted_ms - x.measured_ms) <= BAND_PERCENT / 100 * x.measured_ms for x in points
+    )
     words = f"{near} of {len(points)} subnets were predicted within {BAND_PERCENT:g}% of what was measured."
     note = f", {EMULATED}" if emulated else ""
-    axes = Axes("Predicted against measured latency", words, f"predicted, ms{note}", f"measured, ms{note}")
+    axes = Axes(
+        "Predicted against measured latency", words, f"predicted, ms{note}", f"measured, ms{note}"
+    )
     rows = [
         (
             element("code", x.key),
@@ -247,7 +319,10 @@ def _agreement(points: tuple[Agreement, ...], emulated: bool) -> Markup:
     header = ("subnet", "new to the predictor", "predicted, ms", "measured, ms", "error")
     return join(
         (
-            element("p", f"{words} The band shows that margin; most points are those that the predictor learned from."),
+            element(
+                "p",
+                f"{words} The band shows that margin; most points are those that the predictor learned from.",
+            ),
             agreement_chart(axes, series, BAND_PERCENT),
             element("details", element("summary", "The same as a table"), table(header, rows)),
         )
@@ -256,7 +331,11 @@ def _agreement(points: tuple[Agreement, ...], emulated: bool) -> Markup:
 
 def _agreement_marks(points: tuple[Agreement, ...], *, fitted: bool) -> tuple[Mark, ...]:
     return tuple(
-        Mark(x.predicted_ms, x.measured_ms, f"{x.key}: predicted {x.predicted_ms:.2f}, measured {x.measured_ms:.2f}")
+        Mark(
+            x.predicted_ms,
+            x.measured_ms,
+            f"{x.key}: predicted {x.predicted_ms:.2f}, measured {x.measured_ms:.2f}",
+        )
         for x in points
         if x.fitted is fitted
     )
@@ -269,7 +348,11 @@ def _error(point: Agreement) -> str:
 def _card(card: PredictorCard) -> Markup:
     return join(
         (
-            element("p", "The predictor's error on subnets that it had not seen (cross-validation):", class_="soft"),
+            element(
+                "p",
+                "The predictor's error on subnets that it had not seen (cross-validation):",
+                class_="soft",
+            ),
             facts(
                 [
                     ("Mean relative error", f"{card.mape_percent:.2f}%"),
@@ -296,10 +379,17 @@ def architecture_section(inputs: ReportInputs) -> Markup:
     """Draw the winner, and list it layer by layer."""
     arch = inputs.search.winner.arch
     rows: list[tuple[str | int, ...]] = [
-        (f"encoder {i + 1}", x.ffn_dim, x.heads, "-", "-") for i, x in enumerate(arch.encoder_layers)
+        (f"encoder {i + 1}", x.ffn_dim, x.heads, "-", "-")
+        for i, x in enumerate(arch.encoder_layers)
     ]
     rows += [
-        (f"decoder {i + 1}", x.ffn_dim, x.self_heads, x.cross_heads, _reads(x.cross_span, len(arch.encoder_layers)))
+        (
+            f"decoder {i + 1}",
+            x.ffn_dim,
+            x.self_heads,
+            x.cross_heads,
+            _reads(x.cross_span, len(arch.encoder_layers)),
+        )
         for i, x in enumerate(arch.decoder_layers)
     ]
     return element(

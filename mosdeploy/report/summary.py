@@ -111,7 +111,11 @@ def winner_deployment(inputs: ReportInputs) -> Deployment | None:
     manifest = inputs.manifest
     if manifest is None or manifest.arch != inputs.search.winner.arch:
         return None
-    found = [x for x in inputs.deployments if x.device.name == inputs.search.device and x.bundle == manifest.name]
+    found = [
+        x
+        for x in inputs.deployments
+        if x.device.name == inputs.search.device and x.bundle == manifest.name
+    ]
     return max(found, key=lambda x: x.deployed_at, default=None)
 
 
@@ -131,7 +135,11 @@ def _headline(inputs: ReportInputs) -> Headline:
     limit_kept = None
     if measured_ms is not None and limit_ms is not None and not emulated:
         limit_kept = measured_ms <= limit_ms
-    size_bytes = inputs.bundle_size_bytes if deployment and inputs.bundle_size_bytes is not None else winner.size_bytes
+    size_bytes = (
+        inputs.bundle_size_bytes
+        if deployment and inputs.bundle_size_bytes is not None
+        else winner.size_bytes
+    )
     return Headline(
         device=search.device,
         emulated=emulated,

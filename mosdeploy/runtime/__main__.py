@@ -20,13 +20,19 @@ INTERRUPTED = 130
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; give the exit code."""
-    parser = argparse.ArgumentParser(prog=f"python -m {__package__}", description="Translate lines with a bundle.")
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {__package__}", description="Translate lines with a bundle."
+    )
     parser.add_argument("bundle", help="folder of the bundle")
     parser.add_argument("--threads", type=_positive, help="threads to use; default: one a core")
     parser.add_argument(
-        "--self-test", action="store_true", help="check the bundle on this machine and print one JSON line"
+        "--self-test",
+        action="store_true",
+        help="check the bundle on this machine and print one JSON line",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line, with source and output")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object a line, with source and output"
+    )
     options = parser.parse_args(arguments)
     try:
         from .self_test import run_self_test  # takes a second, in which Ctrl-C may come
@@ -35,7 +41,13 @@ def main(arguments: list[str] | None = None) -> int:
         translator = Translator(options.bundle, options.threads)
         if options.self_test:
             result = run_self_test(translator)
-            _print({"passed": result.passed, "failures": result.failures, "agreement": result.agreement})
+            _print(
+                {
+                    "passed": result.passed,
+                    "failures": result.failures,
+                    "agreement": result.agreement,
+                }
+            )
             return 0 if result.passed else 1
         for lines in _lines():
             for source, output in zip(lines, translator.translate(lines)):  # noqa: B905 (Python 3.9)

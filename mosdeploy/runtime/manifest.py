@@ -80,13 +80,17 @@ def read_manifest(bundle_dir: Path) -> Manifest:
         _check_regular(path, MAX_MANIFEST_BYTES)
         content = path.read_bytes()
     except OSError as error:
-        raise ManifestError(f"cannot read {path}: {error.strerror}; is {bundle_dir} a bundle?") from error
+        raise ManifestError(
+            f"cannot read {path}: {error.strerror}; is {bundle_dir} a bundle?"
+        ) from error
     except FileMismatchError as error:
         raise ManifestError(f"{error}; it is no manifest") from error
     try:
         data = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ManifestError(f"{path} is corrupt ({error}); copy or export the bundle again") from error
+        raise ManifestError(
+            f"{path} is corrupt ({error}); copy or export the bundle again"
+        ) from error
     try:
         return _manifest(_Fields(data, "manifest"))
     except ManifestError as error:
@@ -107,7 +111,9 @@ def check_files(bundle_dir: Path, manifest: Manifest) -> None:
             _check_regular(path, MAX_TOKENIZER_BYTES if name == TOKENIZER_NAME else MAX_FILE_BYTES)
             found = _sha256(path)
         except OSError as error:
-            raise FileMismatchError(f"cannot read {path}: {error.strerror}; copy or export the bundle again") from error
+            raise FileMismatchError(
+                f"cannot read {path}: {error.strerror}; copy or export the bundle again"
+            ) from error
         if found != expected:
             raise FileMismatchError(
                 f"{path} is not the file of this bundle: its sha256 begins with {found[:12]}, the manifest says "
@@ -139,7 +145,11 @@ class _Fields:
 
     def text(self, key: str) -> str:
         value = self.get(key)
-        if not isinstance(value, str) or len(value) > MAX_TEXT_LENGTH or _LONE_SURROGATE.search(value):
+        if (
+            not isinstance(value, str)
+            or len(value) > MAX_TEXT_LENGTH
+            or _LONE_SURROGATE.search(value)
+        ):
             raise ManifestError(f"'{key}' must be a text of at most {MAX_TEXT_LENGTH} characters")
         return value
 
@@ -162,9 +172,13 @@ def _manifest(fields: _Fields) -> Manifest:
     fields.integer("version", VERSION, VERSION)
     runtime = fields.text("runtime")
     if runtime not in MODEL_NAMES:
-        raise ManifestError(f"'runtime' must be {' or '.join(MODEL_NAMES)}; nothing here runs another bundle")
+        raise ManifestError(
+            f"'runtime' must be {' or '.join(MODEL_NAMES)}; nothing here runs another bundle"
+        )
     vocab_size = fields.integer("vocab_size", 4, MAX_VOCAB_SIZE)
-    pad_id, bos_id, eos_id = (fields.integer(key, 0, vocab_size - 1) for key in ("pad_id", "bos_id", "eos_id"))
+    pad_id, bos_id, eos_id = (
+        fields.integer(key, 0, vocab_size - 1) for key in ("pad_id", "bos_id", "eos_id")
+    )
     if pad_id == eos_id:
         raise ManifestError("'pad_id' and 'eos_id' must differ")
     tests = fields.get("self_test")

@@ -46,12 +46,16 @@ def run_self_test(translator: Translator) -> SelfTestResult:
         if translator.pieces.decode(list(test.output_ids)) != test.output:
             failures.append(f"sentence {number}: the tokenizer spells the answer differently")
         if exact and tuple(found) != test.output_ids:
-            failures.append(f"sentence {number}: answered {found}, expected {list(test.output_ids)}")
+            failures.append(
+                f"sentence {number}: answered {found}, expected {list(test.output_ids)}"
+            )
     if exact and translator.translate_ids(sources) != answers:
         failures.append("the sentences translated together, padded, are not answered as each alone")
     agreement = _agreement(answers, [list(test.output_ids) for test in tests])
     if not exact and agreement < MIN_AGREEMENT:
-        failures.append(f"the answers agree to {agreement:.2f} with those expected; {MIN_AGREEMENT} is needed")
+        failures.append(
+            f"the answers agree to {agreement:.2f} with those expected; {MIN_AGREEMENT} is needed"
+        )
     return SelfTestResult(not failures, round(agreement, 4), tuple(failures))
 
 

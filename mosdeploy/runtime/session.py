@@ -26,10 +26,16 @@ class OnnxEngine:
     """
 
     def __init__(
-        self, folder: Path, manifest: Manifest, threads: int | None, providers: Sequence[str] | None = None
+        self,
+        folder: Path,
+        manifest: Manifest,
+        threads: int | None,
+        providers: Sequence[str] | None = None,
     ) -> None:
         self._manifest = manifest
-        self._session = _open(folder / ONNX_MODEL_NAME, threads, providers or ["CPUExecutionProvider"])
+        self._session = _open(
+            folder / ONNX_MODEL_NAME, threads, providers or ["CPUExecutionProvider"]
+        )
 
     def translate(
         self, sources: Sequence[Sequence[int]], max_steps: int | None = None, min_steps: int = 0
@@ -55,7 +61,9 @@ class OnnxEngine:
         try:
             (output,) = self._session.run(OUTPUTS, dict(zip(INPUTS, (batch, *limits))))  # noqa: B905 (Python 3.9)
         except Exception as error:  # ONNX Runtime's errors have no common base but this
-            raise ModelError(f"ONNX Runtime could not run the bundle '{self._manifest.name}': {error}") from error
+            raise ModelError(
+                f"ONNX Runtime could not run the bundle '{self._manifest.name}': {error}"
+            ) from error
         _check_output(output, len(sources), self._manifest.vocab_size)
         return [_until(eos_id, row) for row in output.tolist()]
 
@@ -63,7 +71,9 @@ class OnnxEngine:
 def _open(path: Path, threads: int | None, providers: Sequence[str]) -> Any:
     missing = [name for name in providers if name not in onnxruntime.get_available_providers()]
     if missing:  # ONNX Runtime would take the CPU instead
-        raise ModelError(f"this ONNX Runtime has no {missing[0]}, only {onnxruntime.get_available_providers()}")
+        raise ModelError(
+            f"this ONNX Runtime has no {missing[0]}, only {onnxruntime.get_available_providers()}"
+        )
     _refuse_external_data(path)
     options = onnxruntime.SessionOptions()
     options.inter_op_num_threads = 1
@@ -71,14 +81,22 @@ def _open(path: Path, threads: int | None, providers: Sequence[str]) -> Any:
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=list(providers), enable_fallback=0)
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=list(providers), enable_fallback=0
+        )
     except Exception as error:  # ONNX Runtime's errors have no common base but this
-        raise ModelError(f"ONNX Runtime {onnxruntime.__version__} cannot load {path}: {error}") from error
+        raise ModelError(
+            f"ONNX Runtime {onnxruntime.__version__} cannot load {path}: {error}"
+        ) from error
     if session.get_providers()[0] != providers[0]:
-        raise ModelError(f"{providers[0]} does not work here; ONNX Runtime would take {session.get_providers()[0]}")
+        raise ModelError(
+            f"{providers[0]} does not work here; ONNX Runtime would take {session.get_providers()[0]}"
+        )
     found = [[x.name for x in side] for side in (session.get_inputs(), session.get_outputs())]
     if found != [INPUTS, OUTPUTS]:
-        raise ModelError(f"{path} has inputs and outputs {found}, not {[INPUTS, OUTPUTS]}; export the bundle again")
+        raise ModelError(
+            f"{path} has inputs and outputs {found}, not {[INPUTS, OUTPUTS]}; export the bundle again"
+        )
     return session
 
 
@@ -91,14 +109,20 @@ def _refuse_external_data(path: Path) -> None:
         raise ModelError(f"{path} is empty; export the bundle again")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content.find(b"location") >= 0:
-            raise ModelError(f"{path} refers to other files; the model of a bundle carries its weights inside")
+            raise ModelError(
+                f"{path} refers to other files; the model of a bundle carries its weights inside"
+            )
 
 
 def _check_output(output: Any, num_rows: int, vocab_size: int) -> None:
     if output.dtype != np.int64 or output.ndim != 2 or len(output) != num_rows:
-        raise ModelError(f"the model answered {num_rows} lines with {output.dtype} of shape {output.shape}")
+        raise ModelError(
+            f"the model answered {num_rows} lines with {output.dtype} of shape {output.shape}"
+        )
     if output.size and not 0 <= output.min() <= output.max() < vocab_size:
-        raise ModelError(f"the model answered with ids from {output.min()} to {output.max()}, of {vocab_size} pieces")
+        raise ModelError(
+            f"the model answered with ids from {output.min()} to {output.max()}, of {vocab_size} pieces"
+        )
 
 
 def _until(eos_id: int, ids: list[int]) -> list[int]:

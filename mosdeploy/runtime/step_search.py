@@ -64,12 +64,17 @@ def _beam_search(step: Step, settings: SearchSettings) -> list[int]:
         if not closed:
             finished = ends | (number == settings.max_steps)
             pool = done + [
-                (float(best[i]) / length, [*live[parent[i]], int(token[i])]) for i in np.flatnonzero(finished)
+                (float(best[i]) / length, [*live[parent[i]], int(token[i])])
+                for i in np.flatnonzero(finished)
             ]
             done = sorted(pool, key=lambda item: -item[0])[:k]
         alive = np.flatnonzero(~ends)[:k]
         live = [[*live[parent[i]], int(token[i])] for i in alive]
-        live_sum, tokens, parents = best[alive], token[alive].astype(np.int32), parent[alive].astype(np.int32)
+        live_sum, tokens, parents = (
+            best[alive],
+            token[alive].astype(np.int32),
+            parent[alive].astype(np.int32),
+        )
         closed = closed or done[-1][0] >= float(live_sum[0]) / length
         if closed and number >= settings.min_steps:
             break

@@ -33,9 +33,13 @@ class Pieces:
             self._processor.LoadFromSerializedProto(path.read_bytes())
             found = self._processor.GetPieceSize()
         except (OSError, RuntimeError, ValueError) as error:
-            raise ModelError(f"SentencePiece cannot read {path}: {error}; export the bundle again") from error
+            raise ModelError(
+                f"SentencePiece cannot read {path}: {error}; export the bundle again"
+            ) from error
         if found != vocab_size:
-            raise ModelError(f"{path} holds {found} pieces, the manifest says {vocab_size}; export the bundle again")
+            raise ModelError(
+                f"{path} holds {found} pieces, the manifest says {vocab_size}; export the bundle again"
+            )
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, without end token."""
@@ -62,7 +66,11 @@ class Pieces:
     def _cut(self, ids: list[int], limit: int) -> list[list[int]]:
         parts = []
         while len(ids) > limit:
-            starts = (i for i in range(limit, 0, -1) if self._processor.IdToPiece(ids[i]).startswith(_WORD_START))
+            starts = (
+                i
+                for i in range(limit, 0, -1)
+                if self._processor.IdToPiece(ids[i]).startswith(_WORD_START)
+            )
             end = next(starts, limit)
             parts.append(ids[:end])
             ids = ids[end:]

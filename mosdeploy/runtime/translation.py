@@ -45,7 +45,10 @@ class Translator:
     """
 
     def __init__(
-        self, bundle_dir: str | Path, threads: int | None = None, providers: Sequence[str] | None = None
+        self,
+        bundle_dir: str | Path,
+        threads: int | None = None,
+        providers: Sequence[str] | None = None,
     ) -> None:
         folder = Path(bundle_dir)
         self.manifest = read_manifest(folder)
@@ -69,7 +72,9 @@ class Translator:
         texts = [[self.pieces.decode(next(answers)) for _ in line_parts] for line_parts in parts]
         return [" ".join(text for text in line_texts if text) for line_texts in texts]
 
-    def translate_ids(self, sources: Sequence[Sequence[int]], num_steps: int | None = None) -> list[list[int]]:
+    def translate_ids(
+        self, sources: Sequence[Sequence[int]], num_steps: int | None = None
+    ) -> list[list[int]]:
         """Translate piece ids, without begin and end, into piece ids; no source may be longer than the limit.
 
         Parameters
@@ -84,7 +89,9 @@ class Translator:
         """
         answers: list[list[int]] = [[] for _ in sources]
         for group in _by_length(sources):
-            translated = self._engine.translate([sources[i] for i in group], num_steps, num_steps or 0)
+            translated = self._engine.translate(
+                [sources[i] for i in group], num_steps, num_steps or 0
+            )
             for index, ids in zip(group, translated):  # noqa: B905 (Python 3.9)
                 answers[index] = ids
         return answers
@@ -98,14 +105,18 @@ def _open(
         try:
             from .session import OnnxEngine
         except ImportError as error:
-            raise ModelError(f"onnxruntime cannot be imported ({error}); run: pip install onnxruntime") from error
+            raise ModelError(
+                f"onnxruntime cannot be imported ({error}); run: pip install onnxruntime"
+            ) from error
         return OnnxEngine(folder, manifest, threads, providers)
     if providers is not None:
         raise ModelError(f"'{manifest.name}' is a TVM bundle and knows no ONNX Runtime providers")
     try:
         from .tvm_engine import TvmEngine
     except ImportError as error:
-        raise ModelError(f"tvm cannot be imported ({error}); run: pip install {TVM_REQUIREMENTS}") from error
+        raise ModelError(
+            f"tvm cannot be imported ({error}); run: pip install {TVM_REQUIREMENTS}"
+        ) from error
     return TvmEngine(folder, manifest, threads)
 
 
@@ -113,7 +124,11 @@ def _by_length(sources: Sequence[Sequence[int]]) -> list[list[int]]:
     """Indices of the sources, longest first, in groups that one call takes."""
     groups: list[list[int]] = []
     for i in sorted(range(len(sources)), key=lambda i: -len(sources[i])):
-        rows = min(MAX_BATCH_ROWS, MAX_BATCH_POSITIONS // (len(sources[groups[-1][0]]) + 1)) if groups else 0
+        rows = (
+            min(MAX_BATCH_ROWS, MAX_BATCH_POSITIONS // (len(sources[groups[-1][0]]) + 1))
+            if groups
+            else 0
+        )
         if groups and len(groups[-1]) < rows:
             groups[-1].append(i)
         else:

@@ -52,13 +52,25 @@ class TvmEngine:
         if threads is not None:
             tvm.get_global_func("runtime.config_threadpool")(ONE_KIND_OF_CORE, threads)
         try:
-            self._machine = VirtualMachine(tvm.runtime.load_module(str(folder / LIBRARY_NAME)), tvm.cpu())
+            self._machine = VirtualMachine(
+                tvm.runtime.load_module(str(folder / LIBRARY_NAME)), tvm.cpu()
+            )
             self._step = self._machine["step"]
             self._encoders: dict[int, Any] = {}
             weights = _read_weights(folder / WEIGHTS_NAME)
             self._weights = tvm.runtime.convert(weights)
-            self._num_positions, num_rows = weights[0].shape[0], weights[1].shape[0] * weights[1].shape[2]
-        except (OSError, ValueError, IndexError, MemoryError, AttributeError, RuntimeError) as error:
+            self._num_positions, num_rows = (
+                weights[0].shape[0],
+                weights[1].shape[0] * weights[1].shape[2],
+            )
+        except (
+            OSError,
+            ValueError,
+            IndexError,
+            MemoryError,
+            AttributeError,
+            RuntimeError,
+        ) as error:
             raise ModelError(
                 f"TVM {tvm.__version__} cannot load {folder / LIBRARY_NAME}: {_first_words(error)}"
             ) from error
@@ -93,24 +105,38 @@ class TvmEngine:
         try:
             return [search(self._start(ids), settings) for ids in sources]
         except (ValueError, TypeError, RuntimeError) as error:
-            raise ModelError(f"TVM could not run the bundle '{self._manifest.name}': {_first_words(error)}") from error
+            raise ModelError(
+                f"TVM could not run the bundle '{self._manifest.name}': {_first_words(error)}"
+            ) from error
 
     def _start(self, ids: Sequence[int]) -> Step:
         """Encode a source; the function returned makes one step at each call, and holds the caches."""
-        pad_id, eos_id, vocab_size = self._manifest.pad_id, self._manifest.eos_id, self._manifest.vocab_size
+        pad_id, eos_id, vocab_size = (
+            self._manifest.pad_id,
+            self._manifest.eos_id,
+            self._manifest.vocab_size,
+        )
         num_tiles = len(ids) // TILE_ROWS + 1  # one more for the end token
         source = np.full(num_tiles * TILE_ROWS, pad_id, np.int32)
         source[: len(ids) + 1] = [*ids, eos_id]
         length, zero = _tensor([len(ids) + 1]), _tensor([0])
         encode = self._encoder(num_tiles * TILE_ROWS)
-        memories = encode(_tensor(source.reshape(num_tiles, TILE_ROWS)), length, zero, self._weights)
+        memories = encode(
+            _tensor(source.reshape(num_tiles, TILE_ROWS)), length, zero, self._weights
+        )
         empty = np.zeros((self._manifest.beam, 0, memories[0].shape[2] // 2), np.float32)
         position, caches = 0, [tvm.runtime.tensor(empty)] * (2 * len(memories))
 
         def step(tokens: Ids, parents: Ids) -> Floats:
             nonlocal position, caches
             logits, caches = self._step(
-                _tensor(tokens[None]), _tensor([position]), _tensor(parents), length, caches, memories, self._weights
+                _tensor(tokens[None]),
+                _tensor([position]),
+                _tensor(parents),
+                length,
+                caches,
+                memories,
+                self._weights,
             )
             position += 1
             return np.asarray(logits.numpy()[0, :, :vocab_size], np.float32)

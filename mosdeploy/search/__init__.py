@@ -11,4 +11,13 @@ from .evolution import Evolution, Progress, evolve, pareto_front
 from .finalists import choose_winner, finalists
 from .surrogate import evolve_predicted
 
-__all__ = ["Cost", "Evolution", "Progress", "choose_winner", "evolve", "evolve_predicted", "finalists", "pareto_front"]
+__all__ = [
+    "Cost",
+    "Evolution",
+    "Progress",
+    "choose_winner",
+    "evolve",
+    "evolve_predicted",
+    "finalists",
+    "pareto_front",
+]

@@ -41,7 +41,9 @@ class ConstraintTable:
         For a latency limit without `predict_ms`.
     """
 
-    def __init__(self, space: SearchSpace, limits: Limits, cost: CostOf, predict_ms: PredictMs | None) -> None:
+    def __init__(
+        self, space: SearchSpace, limits: Limits, cost: CostOf, predict_ms: PredictMs | None
+    ) -> None:
         if limits.max_latency_ms is not None and predict_ms is None:
             raise ConfigError(
                 "a latency limit needs a latency predictor; run `mosdeploy profile` and `mosdeploy fit` first"
@@ -73,7 +75,9 @@ class ConstraintTable:
     def utilisation(self, arch: ArchConfig) -> dict[str, float]:
         """Each limited quantity as a share of its limit."""
         unlimited = self.limits.max_parameters is None and self.limits.max_size_bytes is None
-        return utilisation(self.limits, self.latency_ms(arch), None if unlimited else self._cost(arch))
+        return utilisation(
+            self.limits, self.latency_ms(arch), None if unlimited else self._cost(arch)
+        )
 
     def violation(self, arch: ArchConfig) -> float:
         """How far an architecture is above the limits, summed; 0 within all of them."""
@@ -119,10 +123,13 @@ def find_feasible(constraints: ConstraintTable, rng: np.random.Generator) -> Arc
         return nearest
     least: dict[str, float] = {}
     for name in constraints.utilisation(smallest):
-        best = _local_search(constraints, probes, lambda arch, name=name: constraints.utilisation(arch)[name])  # type: ignore[misc]
+        best = _local_search(
+            constraints, probes, lambda arch, name=name: constraints.utilisation(arch)[name]
+        )  # type: ignore[misc]
         least[name] = constraints.utilisation(best)[name] * getattr(constraints.limits, name)
     found = [
-        f"{name} = {getattr(constraints.limits, name):.6g} (least found: {value:.6g})" for name, value in least.items()
+        f"{name} = {getattr(constraints.limits, name):.6g} (least found: {value:.6g})"
+        for name, value in least.items()
     ]
     raise InfeasibleError(
         f"no architecture of the space keeps {' and '.join(found)}"

@@ -85,7 +85,9 @@ def evolve(
     start = find_feasible(constraints, rng)
     seen: dict[ArchConfig, float] = {}
 
-    def evaluate(archs: list[ArchConfig], iteration: int, ranked: list[ArchConfig]) -> list[ArchConfig]:
+    def evaluate(
+        archs: list[ArchConfig], iteration: int, ranked: list[ArchConfig]
+    ) -> list[ArchConfig]:
         incumbents = _incumbents(archs, ranked, config.parents, constraints)
         for arch, loss in zip(archs, losses(archs, incumbents), strict=True):
             seen[arch] = math.nan if loss is None else loss
@@ -104,12 +106,19 @@ def evolve(
 
     population = [start]
     population += draw(lambda: space.sample(rng), config.population - 1, constraints, population)
-    population += draw(lambda: mutant([start]), config.population - len(population), constraints, population)
+    population += draw(
+        lambda: mutant([start]), config.population - len(population), constraints, population
+    )
     ranked = evaluate(population, 0, [])
     for iteration in range(1, config.iterations + 1):
         parents = ranked[: config.parents] or [start]
         children = draw(functools.partial(mutant, parents), config.mutations, constraints, seen)
-        children += draw(functools.partial(crossover, parents), config.crossovers, constraints, [*seen, *children])
+        children += draw(
+            functools.partial(crossover, parents),
+            config.crossovers,
+            constraints,
+            [*seen, *children],
+        )
         ranked = evaluate(children, iteration, ranked)
     return conclude(seen, constraints)
 
@@ -117,7 +126,9 @@ def evolve(
 def rank(seen: Mapping[ArchConfig, float], constraints: ConstraintTable) -> list[ArchConfig]:
     """The architectures of finite loss, best first; of equal ones the fastest."""
     finite = [arch for arch, loss in seen.items() if math.isfinite(loss)]
-    return sorted(finite, key=lambda arch: (seen[arch], constraints.latency_ms(arch) or 0.0, arch.key))
+    return sorted(
+        finite, key=lambda arch: (seen[arch], constraints.latency_ms(arch) or 0.0, arch.key)
+    )
 
 
 def conclude(seen: Mapping[ArchConfig, float], constraints: ConstraintTable) -> Evolution:
@@ -134,7 +145,9 @@ def conclude(seen: Mapping[ArchConfig, float], constraints: ConstraintTable) -> 
         if constraints.violation(arch) == 0.0
     ]
     if not candidates:
-        raise MosdeployError(f"none of {len(seen)} subnets has a finite validation loss; train the supernet again")
+        raise MosdeployError(
+            f"none of {len(seen)} subnets has a finite validation loss; train the supernet again"
+        )
     return Evolution(tuple(candidates), pareto_front(candidates), len(seen))
 
 
@@ -142,7 +155,9 @@ def pareto_front(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """The candidates that no other beats in latency and loss, fastest first; without latencies, in weights and loss."""
 
     def objective(candidate: Candidate) -> float:
-        return candidate.num_parameters if candidate.predicted_ms is None else candidate.predicted_ms
+        return (
+            candidate.num_parameters if candidate.predicted_ms is None else candidate.predicted_ms
+        )
 
     front: list[Candidate] = []
     for candidate in sorted(candidates, key=lambda c: (objective(c), c.loss, c.arch.key)):
@@ -152,7 +167,10 @@ def pareto_front(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
 
 
 def _incumbents(
-    archs: list[ArchConfig], ranked: list[ArchConfig], num_parents: int, constraints: ConstraintTable
+    archs: list[ArchConfig],
+    ranked: list[ArchConfig],
+    num_parents: int,
+    constraints: ConstraintTable,
 ) -> list[ArchConfig | None]:
     """Whom each has to beat, or else it is neither a parent nor on the front; None while anyone would do.
 
@@ -170,7 +188,10 @@ def _incumbents(
 
 
 def draw(
-    make: Callable[[], ArchConfig], count: int, constraints: ConstraintTable, known: Collection[ArchConfig]
+    make: Callable[[], ArchConfig],
+    count: int,
+    constraints: ConstraintTable,
+    known: Collection[ArchConfig],
 ) -> list[ArchConfig]:
     """Up to `count` new architectures within the limits; fewer when `MAX_DRAW_ROUNDS` did not find them."""
     taken, found = set(known), list[ArchConfig]()

@@ -34,7 +34,9 @@ def finalists(
     """
     known, front = set(exclude), {candidate.arch.key for candidate in evolution.front}
     left = [candidate for candidate in evolution.ranked if candidate.arch.key not in known]
-    left.sort(key=lambda candidate: candidate.arch.key not in front)  # stable: by loss within each half
+    left.sort(
+        key=lambda candidate: candidate.arch.key not in front
+    )  # stable: by loss within each half
     chosen: list[Candidate] = []
     for i in range(min(count, len(left))):
         ceiling = math.inf
@@ -58,16 +60,27 @@ def choose_winner(measured: Sequence[Candidate], limits: Limits) -> Candidate:
     kept = [
         c
         for c in timed
-        if all(x <= 1 for x in utilisation(limits, c.measured_ms, Cost(c.num_parameters, c.size_bytes)).values())
+        if all(
+            x <= 1
+            for x in utilisation(
+                limits, c.measured_ms, Cost(c.num_parameters, c.size_bytes)
+            ).values()
+        )
     ]
     if kept:
         return min(kept, key=lambda c: (c.loss, c.measured_ms, c.arch.key))
     fastest_ms = min((c.measured_ms for c in timed if c.measured_ms is not None), default=None)
     if fastest_ms is None:
-        raise InfeasibleError(f"none of the {len(measured)} finalists could be measured; run `mosdeploy devices check`")
+        raise InfeasibleError(
+            f"none of the {len(measured)} finalists could be measured; run `mosdeploy devices check`"
+        )
     raise InfeasibleError(
         f"none of the {len(timed)} finalists keeps the limits as measured: the fastest took {fastest_ms:.4g} ms"
-        + (f", the limit is {limits.max_latency_ms:.4g} ms" if limits.max_latency_ms is not None else "")
+        + (
+            f", the limit is {limits.max_latency_ms:.4g} ms"
+            if limits.max_latency_ms is not None
+            else ""
+        )
         + "; raise the limit, or measure more subnets with `mosdeploy profile --budget` for a closer predictor",
         fastest_latency_ms=fastest_ms,
     )

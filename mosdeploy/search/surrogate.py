@@ -69,7 +69,11 @@ def evolve_predicted(
         for arch, loss in zip(archs, losses(archs, [None] * len(archs)), strict=True):
             known[arch] = math.nan if loss is None else loss
         if progress is not None:
-            within = [known[arch] for arch in rank(known, constraints) if constraints.violation(arch) == 0.0]
+            within = [
+                known[arch]
+                for arch in rank(known, constraints)
+                if constraints.violation(arch) == 0.0
+            ]
             progress(Progress(round_, ROUNDS, min(within, default=math.inf), len(known)))
 
     evaluate(_sample(space, config.quality_samples, rng), 0)
@@ -98,8 +102,14 @@ def _sample(space: SearchSpace, count: int, rng: np.random.Generator) -> list[Ar
     return ends + draw(lambda: space.sample(rng), count - len(ends), unlimited, ends)
 
 
-def _promising(guessed: Evolution, limits: Limits, count: int, known: Collection[ArchConfig]) -> list[ArchConfig]:
+def _promising(
+    guessed: Evolution, limits: Limits, count: int, known: Collection[ArchConfig]
+) -> list[ArchConfig]:
     """Half of them the best as predicted, the others as one would choose finalists; none that is known."""
-    best = [candidate.arch for candidate in guessed.ranked if candidate.arch not in known][: count // 2]
+    best = [candidate.arch for candidate in guessed.ranked if candidate.arch not in known][
+        : count // 2
+    ]
     exclude = {arch.key for arch in (*known, *best)}
-    return best + [candidate.arch for candidate in finalists(guessed, limits, count - len(best), exclude)]
+    return best + [
+        candidate.arch for candidate in finalists(guessed, limits, count - len(best), exclude)
+    ]

@@ -72,7 +72,9 @@ class Inventory:
         """Exact multiply-accumulates of one run (matrix products only)."""
         return sum(product.num_macs for product in self.products)
 
-    def num_bytes(self, matrix_bytes: Callable[[Product], int], table_bytes: Callable[[int, int], int]) -> int:
+    def num_bytes(
+        self, matrix_bytes: Callable[[Product], int], table_bytes: Callable[[int, int], int]
+    ) -> int:
         """Bytes of all weights in a file.
 
         Parameters

@@ -34,7 +34,9 @@ def _sorted_choices(choices: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(choices))
 
 
-Choices = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1), AfterValidator(_sorted_choices)]
+Choices = Annotated[
+    tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1), AfterValidator(_sorted_choices)
+]
 
 
 class ArchConfig(Record):
@@ -118,7 +120,11 @@ class SearchSpace(Record):
     def gene_choices(self) -> tuple[tuple[int, ...], ...]:
         """The choices of each gene-row column."""
         slices = self.gene_slices.items()
-        return tuple(getattr(self, name) for name, columns in slices for _ in range(columns.stop - columns.start))
+        return tuple(
+            getattr(self, name)
+            for name, columns in slices
+            for _ in range(columns.stop - columns.start)
+        )
 
     @cached_property
     def num_architectures(self) -> int:
@@ -129,7 +135,9 @@ class SearchSpace(Record):
         for combination in itertools.product(*(self._choices(gene) for gene in depths)):
             depth_of = {gene.stack: depth for gene, depth in zip(depths, combination, strict=True)}
             per_layer = (gene for gene in self.table if gene.is_per_layer)
-            total += math.prod(len(self._allowed(gene, depth_of)) ** depth_of[gene.stack] for gene in per_layer)
+            total += math.prod(
+                len(self._allowed(gene, depth_of)) ** depth_of[gene.stack] for gene in per_layer
+            )
         return total * math.prod(len(self._choices(gene)) for gene in once)
 
     # -- architectures ------------------------------------------------------------------------------------------
@@ -155,12 +163,16 @@ class SearchSpace(Record):
         redraw = rng.random(self.num_genes) < probability
         return self.from_genes(self._repair(np.where(redraw | (row == 0), fresh, row)))
 
-    def crossover(self, first: ArchConfig, second: ArchConfig, rng: np.random.Generator) -> ArchConfig:
+    def crossover(
+        self, first: ArchConfig, second: ArchConfig, rng: np.random.Generator
+    ) -> ArchConfig:
         """Take each gene from one parent or the other, with equal chance."""
         a = self.to_genes(first)
         b = self.to_genes(second)
         row = np.where(rng.random(self.num_genes) < 0.5, a, b)
-        row = np.where(row == 0, np.maximum(a, b), row)  # what one parent lacks comes from the other
+        row = np.where(
+            row == 0, np.maximum(a, b), row
+        )  # what one parent lacks comes from the other
         return self.from_genes(self._repair(np.where(row == 0, self._sample_row(rng), row)))
 
     def check(self, arch: ArchConfig) -> None:
@@ -172,10 +184,14 @@ class SearchSpace(Record):
             Naming the field, the value and the choices.
         """
         if not isinstance(arch, self.arch_type):
-            raise ArchError(f"architecture outside the search space: a {type(arch).__name__}, not of this family")
+            raise ArchError(
+                f"architecture outside the search space: a {type(arch).__name__}, not of this family"
+            )
         for name, value, choices in self._made_choices(arch):
             if value not in choices:
-                raise ArchError(f"architecture outside the search space: {name} is {value}, allowed: {list(choices)}")
+                raise ArchError(
+                    f"architecture outside the search space: {name} is {value}, allowed: {list(choices)}"
+                )
 
     # -- spellings ----------------------------------------------------------------------------------------------
 
@@ -197,7 +213,9 @@ class SearchSpace(Record):
 
     def genes(self, archs: Sequence[ArchConfig]) -> GeneArray:
         """Spell a population as an array of shape (N, G)."""
-        return np.array([self.to_genes(arch) for arch in archs], dtype=np.int64).reshape(-1, self.num_genes)
+        return np.array([self.to_genes(arch) for arch in archs], dtype=np.int64).reshape(
+            -1, self.num_genes
+        )
 
     def from_genes(self, row: npt.ArrayLike) -> ArchConfig:
         """Read a gene row of shape (G,); columns of layers that do not exist are ignored.
@@ -209,12 +227,16 @@ class SearchSpace(Record):
         """
         genes = np.asarray(row, dtype=np.int64)
         if genes.shape != (self.num_genes,):
-            raise ArchError(f"a gene row of this space has shape ({self.num_genes},), got {genes.shape}")
+            raise ArchError(
+                f"a gene row of this space has shape ({self.num_genes},), got {genes.shape}"
+            )
         part = {name: genes[columns].tolist() for name, columns in self.gene_slices.items()}
         try:
             arch = self._build(part)
         except (ValueError, IndexError) as error:
-            raise ArchError(f"gene row {genes.tolist()} is not an architecture of this space: {error}") from error
+            raise ArchError(
+                f"gene row {genes.tolist()} is not an architecture of this space: {error}"
+            ) from error
         self.check(arch)
         return arch
 
@@ -236,7 +258,9 @@ class SearchSpace(Record):
         """Means over the layers of a population: (N, G) to (N, A), in the order of `mean_order`."""
         return self._sums_to_means(self.sum_genes(genes), np.divide)
 
-    def sum_genes(self, genes: npt.NDArray[np.int64] | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def sum_genes(
+        self, genes: npt.NDArray[np.int64] | npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
         """Sums over the layers of a population: (N, G) to (N, A), in the order of `mean_order`."""
         selector = np.zeros((self.num_genes, len(self.mean_order)))
         for i, name in enumerate(self.mean_order):
@@ -265,16 +289,24 @@ class SearchSpace(Record):
 
     def _made_choices(self, arch: ArchConfig) -> Iterator[tuple[str, int, Sequence[int]]]:
         """Each choice that an architecture makes: its name in messages, its value, what is allowed."""
-        depth_of: dict[str | None, int] = {stack: len(getattr(arch, stack)) for stack in self.layer_types}
+        depth_of: dict[str | None, int] = {
+            stack: len(getattr(arch, stack)) for stack in self.layer_types
+        }
         for gene in self.table:
             allowed = self._allowed(gene, depth_of)
             for i, value in enumerate(_values(gene, arch)):
-                yield (f"{gene.stack}.{i}.{gene.field}" if gene.is_per_layer else gene.choices), value, allowed
+                yield (
+                    (f"{gene.stack}.{i}.{gene.field}" if gene.is_per_layer else gene.choices),
+                    value,
+                    allowed,
+                )
 
     def _build(self, part: dict[str, list[int]]) -> ArchConfig:
         """Make the record from the values of each table entry."""
         depth_of = {gene.stack: part[gene.choices][0] for gene in self.table if gene.is_depth}
-        fields: dict[str, object] = {gene.choices: part[gene.choices][0] for gene in self.table if gene.stack is None}
+        fields: dict[str, object] = {
+            gene.choices: part[gene.choices][0] for gene in self.table if gene.stack is None
+        }
         for stack, layer_type in self.layer_types.items():
             own = [gene for gene in self.table if gene.is_per_layer and gene.stack == stack]
             layers = []
@@ -282,12 +314,16 @@ class SearchSpace(Record):
                 values = {str(gene.field): part[gene.choices][i] for gene in own}
                 for gene in own:
                     if gene.at_most is not None:
-                        values[str(gene.field)] = min(values[str(gene.field)], depth_of[gene.at_most])
+                        values[str(gene.field)] = min(
+                            values[str(gene.field)], depth_of[gene.at_most]
+                        )
                 layers.append(layer_type(**values))
             fields[stack] = tuple(layers)
         return self.arch_type(**fields)
 
-    def _sums_to_means(self, rows: npt.NDArray[np.float64], operation: np.ufunc) -> npt.NDArray[np.float64]:
+    def _sums_to_means(
+        self, rows: npt.NDArray[np.float64], operation: np.ufunc
+    ) -> npt.NDArray[np.float64]:
         """Divide (or multiply) the column of each per-layer entry by the depth of its stack."""
         result = rows.copy()
         for i, name in enumerate(self.mean_order):
@@ -302,7 +338,9 @@ class SearchSpace(Record):
         return np.array([max(choices) for choices in self.gene_choices], dtype=np.int64)
 
     def _sample_row(self, rng: np.random.Generator) -> GeneArray:
-        return np.array([choices[rng.integers(len(choices))] for choices in self.gene_choices], dtype=np.int64)
+        return np.array(
+            [choices[rng.integers(len(choices))] for choices in self.gene_choices], dtype=np.int64
+        )
 
     def _repair(self, row: GeneArray) -> GeneArray:
         """Lift a value that another stack's depth had cut short to the next choice."""
@@ -310,7 +348,9 @@ class SearchSpace(Record):
             if gene.at_most is not None:
                 columns = self.gene_slices[gene.choices]
                 choices = np.array(self._choices(gene))
-                row[columns] = choices[np.minimum(np.searchsorted(choices, row[columns]), len(choices) - 1)]
+                row[columns] = choices[
+                    np.minimum(np.searchsorted(choices, row[columns]), len(choices) - 1)
+                ]
         return row
 
 

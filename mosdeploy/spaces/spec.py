@@ -126,11 +126,15 @@ class ModelSpec:
 
     def latency_features(self, genes: Rows) -> FloatArray:
         """What costs time, (N, C), not negative, of a population of gene rows (N, G)."""
-        return self.space.latency_features(self.space.sum_genes(genes), self.vocab_size, self.workload)
+        return self.space.latency_features(
+            self.space.sum_genes(genes), self.vocab_size, self.workload
+        )
 
     def latency_features_of_means(self, rows: FloatArray) -> FloatArray:
         """The same from means over layers (N, A), in the order of the space's `mean_order`."""
-        return self.space.latency_features(self.space.sum_aggregates(rows), self.vocab_size, self.workload)
+        return self.space.latency_features(
+            self.space.sum_aggregates(rows), self.vocab_size, self.workload
+        )
 
     def timing_stages(self) -> tuple[TimingStage, ...]:
         """What is timed on a device, `total` first."""

@@ -69,7 +69,10 @@ class TranslationArch(ArchConfig):
 
     def __str__(self) -> str:
         encoder = " ".join(f"{x.ffn_dim}/{x.heads}h" for x in self.encoder_layers)
-        decoder = " ".join(f"{x.ffn_dim}/{x.self_heads}+{x.cross_heads}h/{x.cross_span}" for x in self.decoder_layers)
+        decoder = " ".join(
+            f"{x.ffn_dim}/{x.self_heads}+{x.cross_heads}h/{x.cross_span}"
+            for x in self.decoder_layers
+        )
         return f"enc {self.encoder_embed_dim} [{encoder}] dec {self.decoder_embed_dim} [{decoder}]"
 
 
@@ -170,7 +173,9 @@ class TranslationSpace(CostedSpace):
                 if self.qkv_dim % heads:
                     raise ValueError(f"{name}: {heads} heads do not divide qkv_dim {self.qkv_dim}")
         if max(self.cross_span) > max(self.encoder_layers):
-            raise ValueError(f"cross_span {max(self.cross_span)} exceeds the {max(self.encoder_layers)} encoder layers")
+            raise ValueError(
+                f"cross_span {max(self.cross_span)} exceeds the {max(self.encoder_layers)} encoder layers"
+            )
         return self
 
     @property
@@ -196,7 +201,9 @@ class TranslationSpace(CostedSpace):
         d = arch.decoder_embed_dim
         products: list[Product] = []
         for i, encoder_layer in enumerate(arch.encoder_layers):
-            products += self._encoder_products(f"encoder.layers.{i}", e, encoder_layer, workload.source_len)
+            products += self._encoder_products(
+                f"encoder.layers.{i}", e, encoder_layer, workload.source_len
+            )
         for i, decoder_layer in enumerate(arch.decoder_layers):
             products += self._decoder_products(f"decoder.layers.{i}", arch, decoder_layer, workload)
         num_rows = workload.beam * workload.decode_steps
@@ -207,7 +214,9 @@ class TranslationSpace(CostedSpace):
         table_parts = (d, e - d) if e > d else (d,)
         return Inventory(tuple(products), tuple(norms), table_parts, vocab_size)
 
-    def _encoder_products(self, name: str, e: int, layer: EncoderLayerConfig, num_positions: int) -> list[Product]:
+    def _encoder_products(
+        self, name: str, e: int, layer: EncoderLayerConfig, num_positions: int
+    ) -> list[Product]:
         s = num_positions
         q = self.qkv_dim
         return [
@@ -220,7 +229,11 @@ class TranslationSpace(CostedSpace):
         ]
 
     def _decoder_products(
-        self, name: str, arch: TranslationArch, layer: DecoderLayerConfig, workload: TranslationWorkload
+        self,
+        name: str,
+        arch: TranslationArch,
+        layer: DecoderLayerConfig,
+        workload: TranslationWorkload,
     ) -> list[Product]:
         d = arch.decoder_embed_dim
         q = self.qkv_dim
@@ -232,8 +245,12 @@ class TranslationSpace(CostedSpace):
         return [
             Product(f"{name}.cross_attn.kv", "encoder", memory_len, arch.encoder_embed_dim, 2 * q),
             Product(f"{name}.self_attn.qkv", "step", rows, d, 3 * q),
-            Product(f"{name}.self_attn.scores", "step", workload.beam, q, num_attended, "activation"),
-            Product(f"{name}.self_attn.values", "step", workload.beam, num_attended, q, "activation"),
+            Product(
+                f"{name}.self_attn.scores", "step", workload.beam, q, num_attended, "activation"
+            ),
+            Product(
+                f"{name}.self_attn.values", "step", workload.beam, num_attended, q, "activation"
+            ),
             Product(f"{name}.self_attn.out", "step", rows, q, d),
             Product(f"{name}.cross_attn.q", "step", rows, d, q),
             Product(f"{name}.cross_attn.scores", "step", rows, q, memory_len, "activation"),
@@ -288,10 +305,14 @@ class TranslationSpace(CostedSpace):
     def timing_stages(self, vocab_size: int, workload: Workload) -> tuple[TimingStage, ...]:
         """The whole translation; the encoder with the cross-attention's keys and values; the rest, the decode steps."""
         assert isinstance(workload, TranslationWorkload)
-        source = StageInput(name="source_ids", shape=(1, workload.source_len), low=FIRST_TOKEN, high=vocab_size)
+        source = StageInput(
+            name="source_ids", shape=(1, workload.source_len), low=FIRST_TOKEN, high=vocab_size
+        )
 
         def steps(count: int) -> tuple[StageInput, ...]:
-            limits = (StageInput(name=name, shape=(), value=count) for name in ("max_steps", "min_steps"))
+            limits = (
+                StageInput(name=name, shape=(), value=count) for name in ("max_steps", "min_steps")
+            )
             return (source, *limits)
 
         return (

@@ -28,7 +28,9 @@ class KeyValues(NamedTuple):
 
     def append(self, new: "KeyValues") -> "KeyValues":
         """Put the keys and values of later positions behind these."""
-        return KeyValues(torch.cat((self.keys, new.keys), dim=2), torch.cat((self.values, new.values), dim=2))
+        return KeyValues(
+            torch.cat((self.keys, new.keys), dim=2), torch.cat((self.values, new.values), dim=2)
+        )
 
     def reorder(self, index: Tensor) -> "KeyValues":
         """Pick rows of the batch; `index` is int64 of any length."""
@@ -38,7 +40,9 @@ class KeyValues(NamedTuple):
 class Attention(nn.Module):
     """Scaled dot-product attention, scale 1 / sqrt(qkv_dim / heads); heads only re-partition `qkv_dim`."""
 
-    def __init__(self, query_dim: int, memory_dim: int, qkv_dim: int, heads: int, dropout: float) -> None:
+    def __init__(
+        self, query_dim: int, memory_dim: int, qkv_dim: int, heads: int, dropout: float
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.dropout = dropout
@@ -51,7 +55,9 @@ class Attention(nn.Module):
         """Keys and values of a memory of shape (B, L, D)."""
         return KeyValues(self._split(self.k(memory)), self._split(self.v(memory)))
 
-    def forward(self, queries: Tensor, memory: KeyValues, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+    def forward(
+        self, queries: Tensor, memory: KeyValues, mask: Tensor | None = None, causal: bool = False
+    ) -> Tensor:
         """Attend from queries of shape (B, T, D).
 
         Parameters

@@ -90,7 +90,11 @@ def save_subnet(path: Path, subnet: Subnet) -> None:
     MosdeployError
         If the disk is full or read-only; an older file is then left as it was.
     """
-    _write(path, "subnet", {"arch": subnet.arch.model_dump(mode="json"), "weights": subnet.state_dict()})
+    _write(
+        path,
+        "subnet",
+        {"arch": subnet.arch.model_dump(mode="json"), "weights": subnet.state_dict()},
+    )
 
 
 def load_subnet(path: Path, net: Supernet) -> Subnet:
@@ -133,7 +137,9 @@ def load_training_state(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, kind: str, content: dict[str, Any]) -> None:
-    buffer = io.BytesIO()  # torch turns a full disk into a RuntimeError of its own, memory it does not
+    buffer = (
+        io.BytesIO()
+    )  # torch turns a full disk into a RuntimeError of its own, memory it does not
     torch.save({"kind": kind, "version": VERSION, "content": content}, buffer)
     atomic_write(path, buffer.getvalue())
 
@@ -145,7 +151,9 @@ def _read(path: Path, kind: str) -> dict[str, Any]:
         raise StaleInputError(f"{path} does not exist; run {MADE_BY[kind]} first") from error
     with file:
         try:
-            damaged = zipfile.ZipFile(file).testzip()  # torch.load itself does not look at the checksums
+            damaged = zipfile.ZipFile(
+                file
+            ).testzip()  # torch.load itself does not look at the checksums
             if damaged is not None:
                 raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
             file.seek(0)
@@ -164,4 +172,6 @@ def _read(path: Path, kind: str) -> dict[str, Any]:
 
 def _corrupt(path: Path, kind: str, error: Exception) -> StaleInputError:
     reason = str(error).strip().splitlines() or [type(error).__name__]
-    return StaleInputError(f"{path} is corrupt ({reason[0]}); delete it and run {MADE_BY[kind]} again")
+    return StaleInputError(
+        f"{path} is corrupt ({reason[0]}); delete it and run {MADE_BY[kind]} again"
+    )

@@ -16,7 +16,11 @@ StateDict = dict[str, Tensor]
 
 def with_prefix(**parts: StateDict) -> StateDict:
     """Join the weights of several modules, each name prefixed with its module's."""
-    return {f"{prefix}.{name}": tensor for prefix, part in parts.items() for name, tensor in part.items()}
+    return {
+        f"{prefix}.{name}": tensor
+        for prefix, part in parts.items()
+        for name, tensor in part.items()
+    }
 
 
 class ElasticEmbedding(nn.Module):

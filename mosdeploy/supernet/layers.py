@@ -39,7 +39,9 @@ def positions(start: int, length: int, width: int, table_dim: int, device: torch
 @functools.lru_cache(maxsize=16)
 def _position_table(rows: int, dim: int, device: torch.device) -> Tensor:
     with torch.inference_mode(False):  # a table made while translating must serve training too
-        frequency = torch.exp(torch.arange(0, dim, 2, dtype=torch.float64) * (-math.log(10_000.0) / dim))  # (D/2,)
+        frequency = torch.exp(
+            torch.arange(0, dim, 2, dtype=torch.float64) * (-math.log(10_000.0) / dim)
+        )  # (D/2,)
         angle = torch.arange(rows, dtype=torch.float64)[:, None] * frequency  # (rows, D/2)
         table = torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)[:, :dim]  # (rows, D)
         return table.to(device, torch.float32)
@@ -66,7 +68,9 @@ class EncoderLayer(nn.Module):
     def __init__(self, side: StackConfig, layer: EncoderLayerConfig) -> None:
         super().__init__()
         self.pre = side.pre
-        self.self_attn = Attention(side.dim, side.dim, side.qkv_dim, layer.heads, side.attention_dropout)
+        self.self_attn = Attention(
+            side.dim, side.dim, side.qkv_dim, layer.heads, side.attention_dropout
+        )
         self.self_attn_norm = nn.LayerNorm(side.dim)
         self.fc1 = Linear(side.dim, layer.ffn_dim)
         self.fc2 = Linear(layer.ffn_dim, side.dim)
@@ -91,9 +95,13 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.pre = side.pre
         self.cross_span = layer.cross_span
-        self.self_attn = Attention(side.dim, side.dim, side.qkv_dim, layer.self_heads, side.attention_dropout)
+        self.self_attn = Attention(
+            side.dim, side.dim, side.qkv_dim, layer.self_heads, side.attention_dropout
+        )
         self.self_attn_norm = nn.LayerNorm(side.dim)
-        self.cross_attn = Attention(side.dim, memory_dim, side.qkv_dim, layer.cross_heads, side.attention_dropout)
+        self.cross_attn = Attention(
+            side.dim, memory_dim, side.qkv_dim, layer.cross_heads, side.attention_dropout
+        )
         self.cross_attn_norm = nn.LayerNorm(side.dim)
         self.fc1 = Linear(side.dim, layer.ffn_dim)
         self.fc2 = Linear(layer.ffn_dim, side.dim)
@@ -140,7 +148,11 @@ def checkpointed(layer: nn.Module, *inputs: Any) -> Any:
     The weights are taken now: by then, a layer that was leaf_weights generated ones has them no more.
     """
     weights: dict[str, Tensor] = dict(layer.named_parameters())
-    return checkpoint(lambda *again: torch.func.functional_call(layer, weights, again), *inputs, use_reentrant=False)
+    return checkpoint(
+        lambda *again: torch.func.functional_call(layer, weights, again),
+        *inputs,
+        use_reentrant=False,
+    )
 
 
 class Encoder(nn.Module):
@@ -152,7 +164,11 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(side.dim) if side.pre else None
 
     def forward(
-        self, x: Tensor, mask: Tensor | None, num_outputs: int, activation_checkpointing: bool = False
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        num_outputs: int,
+        activation_checkpointing: bool = False,
     ) -> tuple[Tensor, ...]:
         """Outputs of the last `num_outputs` layers, the deepest last, each (B, S, D)."""
         outputs = []
@@ -166,7 +182,9 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """A stack of decoder layers; pre-norm adds a final norm."""
 
-    def __init__(self, side: StackConfig, memory_dim: int, layers: Sequence[DecoderLayerConfig]) -> None:
+    def __init__(
+        self, side: StackConfig, memory_dim: int, layers: Sequence[DecoderLayerConfig]
+    ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(DecoderLayer(side, memory_dim, layer) for layer in layers)
         self.norm = nn.LayerNorm(side.dim) if side.pre else None
@@ -177,7 +195,9 @@ class Decoder(nn.Module):
         init_distributed = {
             n: torch.cat(tuple(outputs[-n:]), dim=1) if n > 1 else outputs[-1] for n in spans
         }  # (B, n * S, D)
-        return tuple(layer.cross_attn.project(init_distributed[layer.cross_span]) for layer in self._stack)
+        return tuple(
+            layer.cross_attn.project(init_distributed[layer.cross_span]) for layer in self._stack
+        )
 
     def forward(
         self,
@@ -204,7 +224,9 @@ class Decoder(nn.Module):
         """
         grown = []
         for i, layer in enumerate(self._stack):
-            span_mask = None if mask is None else mask.repeat(1, 1, 1, layer.cross_span)  # (B, 1, 1, n * S)
+            span_mask = (
+                None if mask is None else mask.repeat(1, 1, 1, layer.cross_span)
+            )  # (B, 1, 1, n * S)
             inputs = (x, cross[i], span_mask, past[i] if past else None)
             x, own = checkpointed(layer, *inputs) if activation_checkpointing else layer(*inputs)
             grown.append(own)

@@ -82,7 +82,10 @@ class MoSLinear(nn.Module):
         mix
             Coefficients (o, m), or (1, m) for all rows alike; None takes the only expert as it is.
         """
-        weight, bias = self.weight[:, :out_dim, :in_dim], self.bias[:, :out_dim]  # (m, o, i), (m, o)
+        weight, bias = (
+            self.weight[:, :out_dim, :in_dim],
+            self.bias[:, :out_dim],
+        )  # (m, o, i), (m, o)
         if alignment is None:
             return {"weight": weight[0], "bias": bias[0]}
         share = alignment.t()  # (m, o) or (m, 1)
@@ -108,7 +111,9 @@ class LowRankMoSLinear(nn.Module):
         weights = self.shared.generate(in_dim, out_dim)
         if alignment is None:
             return weights
-        up = (alignment.t()[:, :, None] * self.up[:, :out_dim]).transpose(0, 1).flatten(1)  # (o, m * R)
+        up = (
+            (alignment.t()[:, :, None] * self.up[:, :out_dim]).transpose(0, 1).flatten(1)
+        )  # (o, m * R)
         down = self.down[:, :, :in_dim].flatten(0, 1)  # (m * R, i)
         return weights | {"weight": torch.addmm(weights["weight"], up, down)}
 
@@ -126,7 +131,9 @@ class MoSBlock(nn.Module):
         None: plain maps without experts.
     """
 
-    def __init__(self, sizes: Mapping[str, Size], encoding_dim: int, config: SupernetConfig | None) -> None:
+    def __init__(
+        self, sizes: Mapping[str, Size], encoding_dim: int, config: SupernetConfig | None
+    ) -> None:
         super().__init__()
         for name, size in sizes.items():
             self.add_module(name, _map(size, config))
@@ -139,9 +146,13 @@ class MoSBlock(nn.Module):
             for name, (_, out_dim) in sizes.items():
                 self.add_module(f"{name}_router", Router(encoding_dim, out_dim, config))
 
-    def generate(self, sizes: Mapping[str, Size], encoding: Tensor, router_dropout: bool) -> StateDict:
+    def generate(
+        self, sizes: Mapping[str, Size], encoding: Tensor, router_dropout: bool
+    ) -> StateDict:
         """StateDict (o, i) and biases (o,) of active widths `sizes`, for an architecture with this encoding (G,)."""
-        alignment = None if self.layer_router is None else self.layer_router(encoding, 1, router_dropout)
+        alignment = (
+            None if self.layer_router is None else self.layer_router(encoding, 1, router_dropout)
+        )
         parts = {}
         for name, (in_dim, out_dim) in sizes.items():
             router = self._modules.get(f"{name}_router")

@@ -51,14 +51,21 @@ class ElasticDecoderLayer(nn.Module):
         self.qkv_dim = space.qkv_dim
         self.self_attn = MoSBlock(attention_sizes(dim, dim, space.qkv_dim), encoding_dim, None)
         self.self_attn_norm = ElasticLayerNorm(dim)
-        self.cross_attn = MoSBlock(attention_sizes(dim, memory_dim, space.qkv_dim), encoding_dim, None)
+        self.cross_attn = MoSBlock(
+            attention_sizes(dim, memory_dim, space.qkv_dim), encoding_dim, None
+        )
         self.cross_attn_norm = ElasticLayerNorm(dim)
         self.ffn = MoSBlock(ffn_sizes(dim, max(space.decoder_ffn_dim)), encoding_dim, config)
         self.ffn_norm = ElasticLayerNorm(dim)
 
-    def generate(self, dim: int, memory_dim: int, ffn_dim: int, encoding: Tensor, router_dropout: bool) -> StateDict:
+    def generate(
+        self, dim: int, memory_dim: int, ffn_dim: int, encoding: Tensor, router_dropout: bool
+    ) -> StateDict:
         """StateDict of a `DecoderLayer` of these widths."""
-        own, cross = attention_sizes(dim, dim, self.qkv_dim), attention_sizes(dim, memory_dim, self.qkv_dim)
+        own, cross = (
+            attention_sizes(dim, dim, self.qkv_dim),
+            attention_sizes(dim, memory_dim, self.qkv_dim),
+        )
         return with_prefix(
             self_attn=self.self_attn.generate(own, encoding, router_dropout),
             self_attn_norm=self.self_attn_norm.generate(dim),
@@ -81,19 +88,25 @@ class Supernet(nn.Module):
         How weights are shared (routing, experts, router) and the dropout rates of the largest network.
     """
 
-    def __init__(self, space: SearchSpace, vocab_size: int, config: SupernetConfig, pad_id: int = 0) -> None:
+    def __init__(
+        self, space: SearchSpace, vocab_size: int, config: SupernetConfig, pad_id: int = 0
+    ) -> None:
         super().__init__()
         self.space = space
         self.vocab_size = vocab_size
         self.config = config
         self.pad_id = pad_id
-        encoding_dim = space.num_genes if config.router_input == "per_layer" else len(AGGREGATE_NAMES)
+        encoding_dim = (
+            space.num_genes if config.router_input == "per_layer" else len(AGGREGATE_NAMES)
+        )
         self.embed = ElasticEmbedding(vocab_size, max_embed_dim(space), pad_id)
         self.encoder_layers = nn.ModuleList(
-            ElasticEncoderLayer(space, encoding_dim, config) for _ in range(max(space.encoder_layers))
+            ElasticEncoderLayer(space, encoding_dim, config)
+            for _ in range(max(space.encoder_layers))
         )
         self.decoder_layers = nn.ModuleList(
-            ElasticDecoderLayer(space, encoding_dim, config) for _ in range(max(space.decoder_layers))
+            ElasticDecoderLayer(space, encoding_dim, config)
+            for _ in range(max(space.decoder_layers))
         )
         pre = space.norm == "pre"
         self.encoder_norm = ElasticLayerNorm(max(space.encoder_embed_dim)) if pre else None
@@ -133,7 +146,9 @@ class Supernet(nn.Module):
         subnet = self.skeleton(arch).train(self.training)
         if weights is None:
             weights = self._weights(arch)
-        logits: Tensor = torch.func.functional_call(subnet, weights, (src, prev, activation_checkpointing), strict=True)
+        logits: Tensor = torch.func.functional_call(
+            subnet, weights, (src, prev, activation_checkpointing), strict=True
+        )
         return logits
 
     def skeleton(self, arch: ArchConfig) -> Subnet:
@@ -170,15 +185,21 @@ class Supernet(nn.Module):
             self._last = _Generated(arch, state, self.generate(arch, router_dropout=False))
         return self._last.weights
 
-    def _generate(self, arch: ArchConfig, encoding: Tensor, router_dropout: bool) -> dict[str, StateDict]:
+    def _generate(
+        self, arch: ArchConfig, encoding: Tensor, router_dropout: bool
+    ) -> dict[str, StateDict]:
         e, d = arch.encoder_embed_dim, arch.decoder_embed_dim
         parts = {"embed": self.embed.generate(max(e, d))}
         for i, wanted in enumerate(arch.encoder_layers):
             encoder_layer = cast("ElasticEncoderLayer", self.encoder_layers[i])
-            parts[f"encoder.layers.{i}"] = encoder_layer.generate(e, wanted.ffn_dim, encoding, router_dropout)
+            parts[f"encoder.layers.{i}"] = encoder_layer.generate(
+                e, wanted.ffn_dim, encoding, router_dropout
+            )
         for i, want in enumerate(arch.decoder_layers):
             decoder_layer = cast("ElasticDecoderLayer", self.decoder_layers[i])
-            parts[f"decoder.layers.{i}"] = decoder_layer.generate(d, e, want.ffn_dim, encoding, router_dropout)
+            parts[f"decoder.layers.{i}"] = decoder_layer.generate(
+                d, e, want.ffn_dim, encoding, router_dropout
+            )
         if self.encoder_norm is not None and self.decoder_norm is not None:
             parts["encoder.norm"] = self.encoder_norm.generate(e)
             parts["decoder.norm"] = self.decoder_norm.generate(d)

@@ -56,7 +56,9 @@ def training_cost(
     """
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn) as apart:
-        return apart.submit(_try, space, vocab_size, supernet, training, num_pieces, num_timed).result()
+        return apart.submit(
+            _try, space, vocab_size, supernet, training, num_pieces, num_timed
+        ).result()
 
 
 def _try(
@@ -84,14 +86,17 @@ def _try(
         log_path = Path(folder) / "log.jsonl"
         valid = ordered_batches(pairs, training.tokens_per_batch)
         train(net, batches, valid, short, Path(folder) / "state.pt", log_path, "a trial")
-        ends = [json.loads(line)["seconds"] for line in log_path.read_text().splitlines()]  # (updates,)
+        ends = [
+            json.loads(line)["seconds"] for line in log_path.read_text().splitlines()
+        ]  # (updates,)
     return TrainingCost(
         num_parameters=num_parameters,
         parameters_bytes=parameters_bytes,
         optimizer_bytes=ADAM_STATES * parameters_bytes,
         peak_bytes=_peak_bytes(DeviceContext.of(training).device),
         update_s=median(np.diff(ends[:-1]).tolist()) * training.grad_accum_steps / grad_accum_steps,
-        target_tokens=batches[0].num_tokens * num_batches(training, len(sandwich(space, training, update=1))),
+        target_tokens=batches[0].num_tokens
+        * num_batches(training, len(sandwich(space, training, update=1))),
     )
 
 

@@ -35,12 +35,17 @@ class DeviceContext:
         """
         has_gpu = torch.cuda.is_available()
         if config.compute == "cuda" and not has_gpu:
-            raise ConfigError("training.compute = 'cuda', but torch finds no GPU; set it to 'auto' or 'cpu'")
+            raise ConfigError(
+                "training.compute = 'cuda', but torch finds no GPU; set it to 'auto' or 'cpu'"
+            )
         use_gpu = has_gpu and config.compute != "cpu"
         device = torch.device("cuda", local_rank) if use_gpu else torch.device("cpu")
         dtypes = {"none": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
         if config.amp == "auto":
-            return cls(device, torch.bfloat16 if use_gpu and torch.cuda.is_bf16_supported() else torch.float32)
+            return cls(
+                device,
+                torch.bfloat16 if use_gpu and torch.cuda.is_bf16_supported() else torch.float32,
+            )
         return cls(device, dtypes[config.amp])
 
     def autocast(self) -> torch.autocast:

@@ -157,7 +157,9 @@ class DistributedContext:
         flat = torch.cat([tensor.flatten() for tensor in bucket])
         with self._watched():
             dist.all_reduce(flat)
-        for tensor, summed in zip(bucket, torch.split(flat, [tensor.numel() for tensor in bucket]), strict=True):
+        for tensor, summed in zip(
+            bucket, torch.split(flat, [tensor.numel() for tensor in bucket]), strict=True
+        ):
             tensor.copy_(summed.view_as(tensor))
 
     @contextlib.contextmanager

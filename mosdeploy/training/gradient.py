@@ -52,7 +52,10 @@ class Gradient:
         num_tokens = {step: batches.num_tokens(step) for steps in parts for step in steps}
         num_terms = sum(num_tokens[step] for steps in parts for step in steps)
         own = [self.ranks.share(steps) for steps in parts]
-        loaded = {step: batches[step].to(self.compute.device) for step in sorted({s for steps in own for s in steps})}
+        loaded = {
+            step: batches[step].to(self.compute.device)
+            for step in sorted({s for steps in own for s in steps})
+        }
         total = torch.zeros((), device=self.compute.device)
         for i, (arch, steps) in enumerate(zip(archs, own, strict=True)):
             self._seed(_ROUTERS, update, i)
@@ -71,28 +74,43 @@ class Gradient:
         torch.manual_seed(int(rng.integers(2**62)))
 
     def _accumulate(
-        self, batches: Sequence[tuple[int, Batch]], arch: ArchConfig | None, index: int, num_terms: int
+        self,
+        batches: Sequence[tuple[int, Batch]],
+        arch: ArchConfig | None,
+        index: int,
+        num_terms: int,
     ) -> torch.Tensor:
         """Add the gradients of one architecture, whose weights are generated once for all batches; returns its loss.
 
         Gradients gather at the generated weights and go through the routers and experts once, which gives the same
         sum; a router draws its dropout once an update.
         """
-        generated = self.net.generate(arch, router_dropout=True) if arch and isinstance(self.net, Supernet) else {}
-        leaf_weights = {name: weight.detach().requires_grad_() for name, weight in generated.items()}
+        generated = (
+            self.net.generate(arch, router_dropout=True)
+            if arch and isinstance(self.net, Supernet)
+            else {}
+        )
+        leaf_weights = {
+            name: weight.detach().requires_grad_() for name, weight in generated.items()
+        }
         total = torch.zeros((), device=self.compute.device)
         for step, batch in batches:
             self._seed(_DROPOUT, step, index)
             with self.compute.autocast():
                 lent_to = [arch, leaf_weights] if arch else []
                 logits = self.net(
-                    batch.src, batch.prev, *lent_to, activation_checkpointing=self.config.activation_checkpointing
+                    batch.src,
+                    batch.prev,
+                    *lent_to,
+                    activation_checkpointing=self.config.activation_checkpointing,
                 )  # (B, T, V)
             loss = self._summed_loss(logits, batch) / num_terms
             torch.autograd.backward([self.scaler.scale(loss)])
             total += loss.detach()
         if generated:
-            torch.autograd.backward(list(generated.values()), [weight.grad for weight in leaf_weights.values()])
+            torch.autograd.backward(
+                list(generated.values()), [weight.grad for weight in leaf_weights.values()]
+            )
         return total
 
     def _summed_loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:

@@ -30,7 +30,10 @@ def steps_of(config: TrainingConfig, num_archs: int, update: int) -> list[Sequen
     Batches of their own cost no more than the same ones, and the update averages over as many times more sentences.
     """
     first = (update - 1) * num_batches(config, num_archs)
-    starts = [first + config.grad_accum_steps * (i if config.batch_sharing == "none" else 0) for i in range(num_archs)]
+    starts = [
+        first + config.grad_accum_steps * (i if config.batch_sharing == "none" else 0)
+        for i in range(num_archs)
+    ]
     return [range(start, start + config.grad_accum_steps) for start in starts]
 
 
@@ -42,5 +45,7 @@ def num_batches(config: TrainingConfig, num_archs: int) -> int:
 def sandwich(space: SearchSpace, config: TrainingConfig, update: int) -> list[ArchConfig]:
     """The architectures of one update: largest and smallest, as configured, then random ones drawn for this update."""
     rng = np.random.default_rng([config.seed % 2**63, update, _ARCHS])
-    extremes = {"both": [space.largest, space.smallest], "largest": [space.largest], "none": []}[config.sandwich]
+    extremes = {"both": [space.largest, space.smallest], "largest": [space.largest], "none": []}[
+        config.sandwich
+    ]
     return [*extremes, *(space.sample(rng) for _ in range(config.num_random_archs))]

@@ -123,14 +123,18 @@ def train(
     )
 
 
-def fresh_supernet(space: SearchSpace, vocab_size: int, config: SupernetConfig, seed: int) -> Supernet:
+def fresh_supernet(
+    space: SearchSpace, vocab_size: int, config: SupernetConfig, seed: int
+) -> Supernet:
     """A supernet with the initial weights of a seed; the global generator is left as it was."""
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         return Supernet(space, vocab_size, config)
 
 
-def fresh_subnet(arch: ArchConfig, space: SearchSpace, vocab_size: int, config: SupernetConfig, seed: int) -> Subnet:
+def fresh_subnet(
+    arch: ArchConfig, space: SearchSpace, vocab_size: int, config: SupernetConfig, seed: int
+) -> Subnet:
     """A subnet with the initial weights of a seed; the global generator is left as it was."""
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
@@ -248,7 +252,11 @@ class _Run:
         self.scaler.unscale_(self.optimizer)
         limit = self.config.clip_norm or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), limit).item()
-        skipped = self.scaler.is_enabled() and not math.isfinite(norm) and self.scaler.get_scale() > MIN_LOSS_SCALE
+        skipped = (
+            self.scaler.is_enabled()
+            and not math.isfinite(norm)
+            and self.scaler.get_scale() > MIN_LOSS_SCALE
+        )
         if not math.isfinite(loss) or not (math.isfinite(norm) or skipped):
             raise self._diverged(f"loss {loss}, gradient norm {norm}")
         for group in self.optimizer.param_groups:
@@ -258,13 +266,19 @@ class _Run:
         return loss, None if skipped else norm, num_tokens
 
     def _validate(self, valid_batches: Sequence[Batch]) -> None:
-        self.losses = {name: self._mean_loss(valid_batches, arch) for name, arch in self.judged.items()}
+        self.losses = {
+            name: self._mean_loss(valid_batches, arch) for name, arch in self.judged.items()
+        }
         if not all(math.isfinite(loss) for loss in self.losses.values()):
             raise self._diverged(f"validation losses {self.losses}")
 
     def _mean_loss(self, valid_batches: Sequence[Batch], arch: ArchConfig | None) -> float:
         own = self.ranks.share(valid_batches)
-        nats = validation_loss(self.net, own, arch) * sum(batch.num_tokens for batch in own) if own else 0.0
+        nats = (
+            validation_loss(self.net, own, arch) * sum(batch.num_tokens for batch in own)
+            if own
+            else 0.0
+        )
         return self.ranks.total(nats) / sum(batch.num_tokens for batch in valid_batches)
 
     def _state(self) -> dict[str, Any]:
@@ -288,7 +302,9 @@ class _Run:
             self.update, self.seconds = int(state["step"]), float(state["seconds"])
             self.losses = {str(name): float(loss) for name, loss in state["losses"].items()}
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-            raise StaleInputError(f"{self.state_path} does not fit this network ({error}); {AGAIN}") from error
+            raise StaleInputError(
+                f"{self.state_path} does not fit this network ({error}); {AGAIN}"
+            ) from error
 
     def _diverged(self, what: str) -> MosdeployError:
         return MosdeployError(

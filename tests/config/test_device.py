@@ -38,7 +38,9 @@ def test_the_run_folder_wins_over_the_users_which_wins_over_the_shipped(tmp_path
 
 
 def test_an_unknown_device_names_the_known_ones(tmp_path):
-    with pytest.raises(ConfigError, match=r"unknown device 'rpj'; did you mean 'rpi'\?.*local, rpi, titanxp, xeon"):
+    with pytest.raises(
+        ConfigError, match=r"unknown device 'rpj'; did you mean 'rpi'\?.*local, rpi, titanxp, xeon"
+    ):
         load_profile("rpj", tmp_path)
     with pytest.raises(ConfigError, match="unknown device"):
         load_profile("../device_profiles/rpi", tmp_path)

@@ -18,13 +18,22 @@ RECIPES = sorted((Path(mosdeploy.__file__).parent / "recipes").glob("*.toml"))
 
 @pytest.mark.parametrize(
     ("text", "expected_ms"),
-    [("150ms", 150.0), ("3.5s", 3500.0), ("800us", 0.8), (" 20 ms ", 20.0), (".5s", 500.0), ("007ms", 7.0)],
+    [
+        ("150ms", 150.0),
+        ("3.5s", 3500.0),
+        ("800us", 0.8),
+        (" 20 ms ", 20.0),
+        (".5s", 500.0),
+        ("007ms", 7.0),
+    ],
 )
 def test_duration_in_milliseconds(text: str, expected_ms: float) -> None:
     assert parse_duration_ms(text) == pytest.approx(expected_ms)
 
 
-@pytest.mark.parametrize(("text", "expected_s"), [("90s", 90.0), ("30m", 1800.0), (" 1.5 h ", 5400.0)])
+@pytest.mark.parametrize(
+    ("text", "expected_s"), [("90s", 90.0), ("30m", 1800.0), (" 1.5 h ", 5400.0)]
+)
 def test_time_to_spend_in_seconds(text: str, expected_s: float) -> None:
     assert parse_budget_s(text) == expected_s
 
@@ -37,7 +46,22 @@ def test_bad_time_to_spend_says_what_is_allowed(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["150", "-1ms", "0ms", "0.0s", "abc", "", "ms", "1 m", "1e3ms", "nanms", "infs", "1ms 2ms", "٣ms", "9" * 400 + "s"],
+    [
+        "150",
+        "-1ms",
+        "0ms",
+        "0.0s",
+        "abc",
+        "",
+        "ms",
+        "1 m",
+        "1e3ms",
+        "nanms",
+        "infs",
+        "1ms 2ms",
+        "٣ms",
+        "9" * 400 + "s",
+    ],
 )
 def test_bad_duration_says_what_is_allowed(text: str) -> None:
     with pytest.raises(ConfigError, match="positive number with its unit, like 150ms") as caught:
@@ -46,7 +70,9 @@ def test_bad_duration_says_what_is_allowed(text: str) -> None:
     assert caught.value.exit_code == 3
 
 
-@pytest.mark.parametrize(("text", "expected"), [("2%", 2.0), ("0.5%", 0.5), (" 10 % ", 10.0), (".25%", 0.25)])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("2%", 2.0), ("0.5%", 0.5), (" 10 % ", 10.0), (".25%", 0.25)]
+)
 def test_percent(text: str, expected: float) -> None:
     assert parse_percent(text) == pytest.approx(expected)
 
@@ -58,7 +84,9 @@ def test_an_update_has_something_to_train() -> None:
         TrainingConfig(sandwich="none", num_random_archs=0)
 
 
-@pytest.mark.parametrize("text", ["2", "-1%", "0%", "100%", "abc", "", "%", "nan%", "2%%", "9" * 400 + "%"])
+@pytest.mark.parametrize(
+    "text", ["2", "-1%", "0%", "100%", "abc", "", "%", "nan%", "2%%", "9" * 400 + "%"]
+)
 def test_bad_percent_says_what_is_allowed(text: str) -> None:
     with pytest.raises(ConfigError, match="with its sign, like 2%") as caught:
         parse_percent(text)
@@ -97,7 +125,13 @@ def test_shipped_recipe_is_valid(recipe: Path) -> None:
 
 
 def test_recipes_are_there() -> None:
-    assert {path.stem for path in RECIPES} >= {"tiny", "wmt14.en-de", "wmt14.en-fr", "wmt19.en-de", "iwslt14.de-en"}
+    assert {path.stem for path in RECIPES} >= {
+        "tiny",
+        "wmt14.en-de",
+        "wmt14.en-fr",
+        "wmt19.en-de",
+        "iwslt14.de-en",
+    }
 
 
 @pytest.mark.parametrize("name", ["rpi", "rpi-4", "Pi_2.local", "a"])
@@ -105,7 +139,9 @@ def test_device_name(name: str) -> None:
     assert DeviceProfile(name=name).name == name
 
 
-@pytest.mark.parametrize("name", ["", "-rpi", "a--b", "rpi-", "../etc", "a b", "x" * 65, "rpi;ls", "rpi\n"])
+@pytest.mark.parametrize(
+    "name", ["", "-rpi", "a--b", "rpi-", "../etc", "a b", "x" * 65, "rpi;ls", "rpi\n"]
+)
 def test_bad_device_name(name: str) -> None:
     with pytest.raises(ConfigError, match="name"):
         parse(DeviceProfile, {"name": name}, "devices/x.toml")
@@ -127,7 +163,9 @@ def test_bad_device_name(name: str) -> None:
         (DeviceProfile, {"name": "rpi", "connect_timeout_s": 0}, "connect_timeout_s"),
     ],
 )
-def test_value_out_of_range_names_its_key(section: type[Record], data: dict[str, Any], key: str) -> None:
+def test_value_out_of_range_names_its_key(
+    section: type[Record], data: dict[str, Any], key: str
+) -> None:
     with pytest.raises(ConfigError, match=f"'{key}'"):
         parse(section, data, "mosdeploy.toml")
 

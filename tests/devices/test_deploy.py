@@ -47,7 +47,12 @@ def put(make_profile, tmp_path, runtime_dir, monkeypatch):
             made[name] = write_bundle(tmp_path / "bundles" / name, **content)
         config = DeployConfig(keep_versions=keep)
         return deploy(
-            session or LocalSession("dev"), make_profile(), *made[name], None, config, runtime_dir=runtime_dir
+            session or LocalSession("dev"),
+            make_profile(),
+            *made[name],
+            None,
+            config,
+            runtime_dir=runtime_dir,
         )
 
     return put
@@ -58,10 +63,14 @@ def bundles(make_profile):
     return Path(make_profile().work_dir) / "bundles"
 
 
-def test_a_bundle_is_stored_tested_timed_and_made_current(make_profile, tmp_path, runtime_dir, bundles):
+def test_a_bundle_is_stored_tested_timed_and_made_current(
+    make_profile, tmp_path, runtime_dir, bundles
+):
     session = CountingSession()
     folder, manifest = write_bundle(tmp_path / "bundles" / "one")
-    deployment = deploy(session, make_profile(), folder, manifest, 150.0, DeployConfig(), runtime_dir=runtime_dir)
+    deployment = deploy(
+        session, make_profile(), folder, manifest, 150.0, DeployConfig(), runtime_dir=runtime_dir
+    )
     assert deployment.bundle_sha256 == sha256_file(folder / "manifest.json")
     assert deployment.self_test_passed
     assert deployment.limit_ms == 150.0
@@ -69,8 +78,16 @@ def test_a_bundle_is_stored_tested_timed_and_made_current(make_profile, tmp_path
     assert deployment.state.onnxruntime_version
     assert (bundles / "current").resolve() == Path(deployment.remote_dir)
     assert live(bundles) == "one"
-    assert (bundles / "current" / "bundle" / "model.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
-    assert sorted(session.uploads) == ["__init__.py", "__main__.py", "manifest.json", "model.onnx", "tokenizer.model"]
+    assert (bundles / "current" / "bundle" / "model.onnx").read_bytes() == (
+        folder / "model.onnx"
+    ).read_bytes()
+    assert sorted(session.uploads) == [
+        "__init__.py",
+        "__main__.py",
+        "manifest.json",
+        "model.onnx",
+        "tokenizer.model",
+    ]
     check = LocalSession().run(f"cd {deployment.remote_dir} && sha256sum -c SHA256SUMS")
     assert check.returncode == 0, check.stdout
 
@@ -94,10 +111,14 @@ def test_only_what_no_version_holds_undamaged_is_sent(put, bundles):
 
 def test_a_failed_self_test_leaves_the_old_version_current(put, bundles, runtime_dir):
     put("one")
-    with pytest.raises(CommandError, match=r"self-test failed .*`current` is unchanged: sentence 1: got \[5\]"):
+    with pytest.raises(
+        CommandError, match=r"self-test failed .*`current` is unchanged: sentence 1: got \[5\]"
+    ):
         put("bad", tokenizer="bad")
     (runtime_dir / "__main__.py").write_text("import sentencepiece_is_missing")
-    with pytest.raises(CommandError, match=r"did not run: .*No module named .*mosdeploy devices setup dev"):
+    with pytest.raises(
+        CommandError, match=r"did not run: .*No module named .*mosdeploy devices setup dev"
+    ):
         put("two")
     assert live(bundles) == "one"
 
@@ -105,7 +126,10 @@ def test_a_failed_self_test_leaves_the_old_version_current(put, bundles, runtime
 def test_the_last_few_versions_are_kept_and_what_failed_is_not(put, bundles):
     with pytest.raises(CommandError, match="self-test failed"):
         put("bad", tokenizer="bad")
-    remote = [Path(put(name, keep=2, tokenizer=f"good {name}").remote_dir).name for name in ("one", "two", "three")]
+    remote = [
+        Path(put(name, keep=2, tokenizer=f"good {name}").remote_dir).name
+        for name in ("one", "two", "three")
+    ]
     assert history(bundles) == remote[1:]
     assert sorted(path.name for path in bundles.glob("*-*")) == sorted(remote[1:])
     assert live(bundles) == "three"
@@ -137,7 +161,9 @@ def test_a_rollback_to_a_version_that_no_longer_works_changes_nothing(put, bundl
     with pytest.raises(CommandError, match=r"is damaged \(bundle/tokenizer\.model\)"):
         roll_back(LocalSession("dev"), make_profile())
     damaged.write_text("good one")
-    (Path(first.remote_dir) / "mosdeploy_runtime" / "__main__.py").unlink()  # mended from the other version
+    (
+        Path(first.remote_dir) / "mosdeploy_runtime" / "__main__.py"
+    ).unlink()  # mended from the other version
     assert roll_back(LocalSession("dev"), make_profile()) == first
     assert live(bundles) == "one"
 
@@ -173,11 +199,15 @@ class DyingSession(LocalSession):
         super().put(local_path, remote_path)
 
 
-def test_a_host_killed_at_any_step_leaves_a_live_version_and_the_same_command_goes_on(put, bundles, make_profile):
+def test_a_host_killed_at_any_step_leaves_a_live_version_and_the_same_command_goes_on(
+    put, bundles, make_profile
+):
     first = put("one")
     for calls in itertools.count():
         for path in bundles.glob("*-*"):
-            if path != Path(first.remote_dir) and calls % 2:  # every other time it goes on where it was killed
+            if (
+                path != Path(first.remote_dir) and calls % 2
+            ):  # every other time it goes on where it was killed
                 shutil.rmtree(path)
         try:
             put("two", session=DyingSession(calls), width=9)
@@ -191,7 +221,9 @@ def test_a_host_killed_at_any_step_leaves_a_live_version_and_the_same_command_go
 
 
 @pytest.mark.parametrize("step", ["history", "switch", "remove"])
-def test_a_device_killed_while_it_switches_leaves_a_live_version(step, put, bundles, tmp_path, make_profile):
+def test_a_device_killed_while_it_switches_leaves_a_live_version(
+    step, put, bundles, tmp_path, make_profile
+):
     first, second = put("one"), put("two", width=9)
     assert roll_back(LocalSession("dev"), make_profile()) == first
     patch = {  # the process ends just before
@@ -222,16 +254,28 @@ def test_where_the_file_system_has_no_links_files_are_copied(put, bundles, tmp_p
     assert model.read_bytes() == (Path(first.remote_dir) / "bundle" / "model.onnx").read_bytes()
 
 
-def test_a_bundle_that_is_not_what_its_manifest_says_does_not_leave(make_profile, tmp_path, runtime_dir):
+def test_a_bundle_that_is_not_what_its_manifest_says_does_not_leave(
+    make_profile, tmp_path, runtime_dir
+):
     folder, manifest = write_bundle(tmp_path / "bundles" / "one")
 
     def refused(manifest, match):
         with pytest.raises(BundleError, match=match):
-            deploy(LocalSession(), make_profile(), folder, manifest, None, DeployConfig(), runtime_dir=runtime_dir)
+            deploy(
+                LocalSession(),
+                make_profile(),
+                folder,
+                manifest,
+                None,
+                DeployConfig(),
+                runtime_dir=runtime_dir,
+            )
 
     (folder.parent / "secret").write_text("x")
     (folder / "link").symlink_to("../secret")
     for name in ("../secret", "link", "two\nlines"):
-        refused(manifest.model_copy(update={"sha256": {name: sha256_bytes(b"x")}}), "secret|link|two")
+        refused(
+            manifest.model_copy(update={"sha256": {name: sha256_bytes(b"x")}}), "secret|link|two"
+        )
     (folder / "tokenizer.model").write_text("another")
     refused(manifest, r"tokenizer\.model is missing or not what .*mosdeploy export")

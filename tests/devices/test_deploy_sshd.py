@@ -17,7 +17,10 @@ from mosdeploy.devices.connect import LastingSession, open_session
 from mosdeploy.devices.deploy import deploy, roll_back
 from mosdeploy.errors import CommandError
 
-pytestmark = [pytest.mark.ssh, pytest.mark.skipif(not SSHD.exists(), reason="no OpenSSH server here")]
+pytestmark = [
+    pytest.mark.ssh,
+    pytest.mark.skipif(not SSHD.exists(), reason="no OpenSSH server here"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +37,9 @@ def bundles(make_profile):
 def lasting(server, make_profile):
     """Opens a session that comes back after a cut, and a list of what was said."""
     said = []
-    return partial(LastingSession, partial(open_session, make_profile("ssh"), server.files.config), said.append), said
+    return partial(
+        LastingSession, partial(open_session, make_profile("ssh"), server.files.config), said.append
+    ), said
 
 
 @pytest.fixture
@@ -43,7 +48,14 @@ def put(lasting, make_profile, runtime_dir, tmp_path):
         folder, manifest = write_bundle(tmp_path / "bundles" / name, **content)
         with lasting[0]() as session:
             return deploy(
-                session, make_profile("ssh"), folder, manifest, None, DeployConfig(), notify, runtime_dir=runtime_dir
+                session,
+                make_profile("ssh"),
+                folder,
+                manifest,
+                None,
+                DeployConfig(),
+                notify,
+                runtime_dir=runtime_dir,
             )
 
     return put
@@ -54,7 +66,9 @@ def test_an_upload_that_is_cut_goes_on_where_it_was(server, lasting, put, bundle
     with contextlib.closing(StallingProxy(server.port)) as proxy:
         server.write_files(port=proxy.port)
         # a socket that is closed takes back what the other side has not read yet
-        proxy.before_cut = lambda: wait_for(lambda: sum(x.stat().st_size for x in bundles.rglob("*.part")) > 2_000_000)
+        proxy.before_cut = lambda: wait_for(
+            lambda: sum(x.stat().st_size for x in bundles.rglob("*.part")) > 2_000_000
+        )
 
         def cut_later(message):
             if "sending" in message:
@@ -81,7 +95,9 @@ def test_what_fails_there_leaves_the_old_version_and_a_rollback_brings_back_the_
 ):
     first = put("one", tokenizer="good one")
     put("two", tokenizer="good two")
-    with pytest.raises(CommandError, match="self-test failed on the device, `current` is unchanged"):
+    with pytest.raises(
+        CommandError, match="self-test failed on the device, `current` is unchanged"
+    ):
         put("three", tokenizer="bad")
     assert live(bundles) == "two"
     with lasting[0]() as session:

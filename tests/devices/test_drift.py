@@ -43,7 +43,19 @@ def test_a_moved_reference_has_the_stretch_measured_again(watch):
 
 
 def test_a_disturbance_that_lasts_over_two_references_is_told_by_the_earlier_ones(watch):
-    assert settled(watch, ("R", 10.0), ("x", 1.0), ("R", 10.1), ("x", 1.0), ("R", 14.0), ("a", 7.0), ("R", 14.1)) == {}
+    assert (
+        settled(
+            watch,
+            ("R", 10.0),
+            ("x", 1.0),
+            ("R", 10.1),
+            ("x", 1.0),
+            ("R", 14.0),
+            ("a", 7.0),
+            ("R", 14.1),
+        )
+        == {}
+    )
     assert watch.wanted["a"] == 2
     found = settled(watch, ("R", 10.0), ("a", 5.0), ("R", 10.0))
     assert (found["a"].total.median_ms, found["a"].flagged) == (5.0, False)
@@ -52,7 +64,11 @@ def test_a_disturbance_that_lasts_over_two_references_is_told_by_the_earlier_one
 def test_what_stays_disturbed_is_flagged_and_the_least_disturbed_attempt_is_kept(watch):
     lines = [("R", 10.0), ("a", 7.0), ("R", 20.0), ("a", 5.0), ("R", 21.0), ("a", 6.0), ("R", 30.0)]
     found = settled(watch, *lines)
-    assert (found["a"].total.median_ms, found["a"].flagged, found["a"].attempts) == (5.0, True, 1 + MAX_AGAIN)
+    assert (found["a"].total.median_ms, found["a"].flagged, found["a"].attempts) == (
+        5.0,
+        True,
+        1 + MAX_AGAIN,
+    )
     assert found["a"].drift_percent == pytest.approx(5.0)
     assert settled(watch, ("a", 1.0), ("R", 30.0)) == {}
 
@@ -85,7 +101,9 @@ def test_the_median_of_the_visits_settles_when_all_are_made(three_visits):
     lines = [("R", 10.0), ("a", 5.0), ("b", 6.0), ("R", 10.1), ("b", 6.4), ("a", 5.6), ("R", 10.0)]
     assert settled(three_visits, *lines) == {}
     found = settled(three_visits, ("a", 5.2), ("b", 6.1), ("R", 10.1))
-    assert {key: (m.total.median_ms, m.total.repeats, m.rounds, m.attempts) for key, m in found.items()} == {
+    assert {
+        key: (m.total.median_ms, m.total.repeats, m.rounds, m.attempts) for key, m in found.items()
+    } == {
         "a": (5.2, 30, 3, 3),
         "b": (6.1, 30, 3, 3),
     }
@@ -95,12 +113,20 @@ def test_the_median_of_the_visits_settles_when_all_are_made(three_visits):
 def test_one_disturbed_visit_of_three_is_left_out_and_two_are_made_up_for(three_visits):
     quiet = [("R", 10.0), ("a", 5.0), ("R", 10.0), ("a", 5.2), ("R", 10.0)]
     found = settled(three_visits, *quiet, ("a", 7.0), ("R", 20.0))
-    assert (found["a"].total.median_ms, found["a"].rounds, found["a"].flagged) == (pytest.approx(5.1), 2, False)
+    assert (found["a"].total.median_ms, found["a"].rounds, found["a"].flagged) == (
+        pytest.approx(5.1),
+        2,
+        False,
+    )
     noisy = [("R", 10.0), ("b", 6.0), ("R", 20.0), ("b", 7.0), ("R", 10.0), ("b", 5.0), ("R", 10.0)]
     assert settled(three_visits, *noisy) == {}
     assert three_visits.wanted == {"b": 4}
     found = settled(three_visits, ("b", 5.4), ("R", 10.0))
-    assert (found["b"].total.median_ms, found["b"].rounds, found["b"].attempts) == (pytest.approx(5.2), 2, 4)
+    assert (found["b"].total.median_ms, found["b"].rounds, found["b"].attempts) == (
+        pytest.approx(5.2),
+        2,
+        4,
+    )
 
 
 def test_visits_of_one_stretch_settle_together(three_visits):
@@ -119,22 +145,37 @@ def test_without_two_timings_of_the_reference_the_drift_is_unknown(watch):
     found = settled(watch, ("a", 5.0), ("R", 10.0))  # as an agent of before the reference left it
     assert (found["a"].drift_percent, found["a"].flagged) == (None, False)
     watch.add(result("b", 5.0))
-    ((_, after_failure),) = watch.add(AgentResult("reference", Measurement(error="no result within 1 s")))
+    ((_, after_failure),) = watch.add(
+        AgentResult("reference", Measurement(error="no result within 1 s"))
+    )
     assert (after_failure.drift_percent, after_failure.flagged) == (None, False)
 
 
 def test_results_of_others_are_passed_over_but_the_reference_counts(watch):
-    assert settled(watch, ("R", 10.0), ("x", 5.0), ("R", 20.0), ("x", 5.0), ("a", 5.0), ("R", 20.0)).keys() == {"a"}
+    assert settled(
+        watch, ("R", 10.0), ("x", 5.0), ("R", 20.0), ("x", 5.0), ("a", 5.0), ("R", 20.0)
+    ).keys() == {"a"}
 
 
 def test_the_same_results_lead_to_the_same_decisions():
-    lines = [("R", 10.0), ("a", 5.0), ("b", 6.0), ("R", 13.0), ("c", 7.0), ("R", 13.1), ("a", 4.0), ("R", 13.0)]
+    lines = [
+        ("R", 10.0),
+        ("a", 5.0),
+        ("b", 6.0),
+        ("R", 13.0),
+        ("c", 7.0),
+        ("R", 13.1),
+        ("a", 4.0),
+        ("R", 13.0),
+    ]
     first, second = (DriftWatch("abc", MeasureProtocol(reference_every=2)) for _ in range(2))
     assert settled(first, *lines) == settled(second, *lines)
     assert first.wanted == second.wanted == {"b": 2}
 
 
-@pytest.mark.parametrize(("rounds", "times_ms", "median_ms"), [(1, [5.0], 5.0), (3, [5.0, 9.0, 6.0], 6.0)])
+@pytest.mark.parametrize(
+    ("rounds", "times_ms", "median_ms"), [(1, [5.0], 5.0), (3, [5.0, 9.0, 6.0], 6.0)]
+)
 def test_without_a_reference_every_visit_counts(rounds, times_ms, median_ms):
     watch = DriftWatch(["a"], MeasureProtocol(rounds=rounds), has_reference=False)
     for time_ms in times_ms[:-1]:

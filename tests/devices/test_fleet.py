@@ -16,12 +16,20 @@ from mosdeploy.devices.events import Accepted, Failed, Finished, ResultReceived,
 from mosdeploy.devices.fleet import Board, Task, measure_fleet
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.measure import collect
-from mosdeploy.errors import CommandError, ConnectError, ConnectionLostError, DeviceBusyError, DeviceError
+from mosdeploy.errors import (
+    CommandError,
+    ConnectError,
+    ConnectionLostError,
+    DeviceBusyError,
+    DeviceError,
+)
 from mosdeploy.records import DeviceState
 
 WEIGHTS_BYTES = 4096
 KEYS = ["a", "b", "c", "d"]
-MANY = [f"k{i:02}" for i in range(20)]  # enough for an agent to be still at work when it is looked at
+MANY = [
+    f"k{i:02}" for i in range(20)
+]  # enough for an agent to be still at work when it is looked at
 
 
 def build(key):
@@ -36,7 +44,8 @@ def profiles(make_profile, tmp_path):
     """Two boards that take two keys at a time."""
     protocol = MeasureProtocol(**{**QUICK, "reference_every": 2}, candidate_timeout_s=60.0)
     return [
-        make_profile(host=host, work_dir=str(tmp_path / "boards" / host), measure=protocol) for host in ("pi1", "pi2")
+        make_profile(host=host, work_dir=str(tmp_path / "boards" / host), measure=protocol)
+        for host in ("pi1", "pi2")
     ]
 
 
@@ -116,9 +125,13 @@ def test_a_busy_board_is_left_alone_and_the_others_do_its_share(profiles):
     agent = [sys.executable, "-c", "import time; time.sleep(200)", f"{work_dir}/jobs/other"]
     work_dir.mkdir(parents=True)
     with subprocess.Popen(agent) as other:
-        (work_dir / "agent.lock").write_text(json.dumps({"pid": other.pid, "job": "other", "since": "noon"}))
+        (work_dir / "agent.lock").write_text(
+            json.dumps({"pid": other.pid, "job": "other", "since": "noon"})
+        )
         try:
-            events = run([Board(first, LocalSession), Board(second, lambda: Recorded(commands))], ["a"])
+            events = run(
+                [Board(first, LocalSession), Board(second, lambda: Recorded(commands))], ["a"]
+            )
         finally:
             other.kill()
     assert settled(events) == {"a": "pi1"}
@@ -156,7 +169,11 @@ def test_when_all_fail_the_error_names_each_cause_and_a_single_board_keeps_its_o
     broken = Board(profiles[1].model_copy(update={"python": "python-nowhere"}), LocalSession)
     with pytest.raises(DeviceError, match=r"every board failed, 4 subnets") as caught:
         run([Board(profiles[0], unreachable), broken])
-    for part in ("pi1: no route to pi1", "pi2: dev: no Python on the device", "run the same command again"):
+    for part in (
+        "pi1: no route to pi1",
+        "pi2: dev: no Python on the device",
+        "run the same command again",
+    ):
         assert part in str(caught.value)
     with pytest.raises(CommandError, match="no Python on the device"):
         run([broken])
@@ -174,7 +191,9 @@ def test_ctrl_c_ends_every_agent_and_the_next_run_goes_on(profiles):
     kept = {line["key"] for profile in profiles for line in result_lines(profile)}
     assert 2 <= len(kept) < len(MANY)
     assert sorted(settled(run(boards, sorted(kept)))) == sorted(kept)
-    assert sorted(line["key"] for profile in profiles for line in result_lines(profile)) == sorted(kept)
+    assert sorted(line["key"] for profile in profiles for line in result_lines(profile)) == sorted(
+        kept
+    )
 
 
 def test_what_no_board_is_to_blame_for_is_raised_as_it_is(profiles):

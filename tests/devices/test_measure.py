@@ -44,10 +44,14 @@ def test_each_key_is_measured_once_and_a_failing_model_is_data(make_profile):
 
     assert dict(run(profile, ["a", "broken"], builder=never)) == found
     assert result_lines(profile) == lines
-    assert [x.name for x in (Path(profile.work_dir) / "weights").iterdir()] == [f"uniform-{WEIGHTS_BYTES}.bin"]
+    assert [x.name for x in (Path(profile.work_dir) / "weights").iterdir()] == [
+        f"uniform-{WEIGHTS_BYTES}.bin"
+    ]
 
 
-def test_a_closed_iterator_leaves_the_agent_at_work_others_refuse_and_a_rerun_collects(make_profile):
+def test_a_closed_iterator_leaves_the_agent_at_work_others_refuse_and_a_rerun_collects(
+    make_profile,
+):
     profile = make_profile()
     keys = ["a", "b", "c"]
     first = run(profile, keys)
@@ -56,7 +60,9 @@ def test_a_closed_iterator_leaves_the_agent_at_work_others_refuse_and_a_rerun_co
     pid = agent_pid(profile)
     with pytest.raises(DeviceBusyError, match=rf"pid {pid}, since 20\d\d-"):
         list(run(profile, ["x"], job_id="other"))
-    with pytest.raises(DeviceBusyError, match=f"pid {pid}"):  # the lock decides, should two look at the same moment
+    with pytest.raises(
+        DeviceBusyError, match=f"pid {pid}"
+    ):  # the lock decides, should two look at the same moment
         AgentJob(LocalSession(), profile, "other").start({}, {}, WORKLOAD, 50, 0)
     wait_for(lambda: not is_alive(pid))
     rest = dict(run(profile, [key for key in keys if key not in seen]))
@@ -69,7 +75,9 @@ def test_ctrl_c_ends_the_agent(make_profile):
     class Interrupted(LocalSession):
         def read(self, remote_path, offset=0):
             data = super().read(remote_path, offset)
-            if remote_path.endswith("results.jsonl") and any(b"reference" not in x for x in data.splitlines()):
+            if remote_path.endswith("results.jsonl") and any(
+                b"reference" not in x for x in data.splitlines()
+            ):
                 raise KeyboardInterrupt
             return data
 
@@ -88,12 +96,16 @@ def test_a_time_out_of_a_candidate_is_data(make_profile):
 
 
 def test_no_python_on_the_device(make_profile):
-    with pytest.raises(CommandError, match=r"no Python on the device: 'python-nowhere'.*apt-get install python3"):
+    with pytest.raises(
+        CommandError, match=r"no Python on the device: 'python-nowhere'.*apt-get install python3"
+    ):
         list(run(make_profile(python="python-nowhere"), ["a"]))
 
 
 def test_no_onnxruntime_on_the_device(make_profile, bare_python):
-    with pytest.raises(CommandError, match=r"No module named 'numpy'; run `mosdeploy devices setup dev`"):
+    with pytest.raises(
+        CommandError, match=r"No module named 'numpy'; run `mosdeploy devices setup dev`"
+    ):
         list(run(make_profile(python=bare_python), ["a"]))
 
 
@@ -107,7 +119,9 @@ def test_a_corrupt_results_file_is_named(make_profile):
     path = Path(profile.work_dir) / "jobs" / "job" / "results.jsonl"
     path.parent.mkdir(parents=True)
     path.write_text('{"key": "a", "measurement": {"total": "fast"}}\n')
-    with pytest.raises(CommandError, match=r"results\.jsonl holds a line that is not a result.*remove that file"):
+    with pytest.raises(
+        CommandError, match=r"results\.jsonl holds a line that is not a result.*remove that file"
+    ):
         list(run(profile, ["a"]))
 
 

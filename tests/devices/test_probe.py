@@ -72,9 +72,24 @@ def test_a_good_device_has_no_problems(make_profile):
     ("change", "what", "fix", "blocking"),
     [
         ({"python_version": "3.8.10"}, "3.8.10 is too old", "newer", True),
-        ({"sentencepiece_version": None}, "not installed: sentencepiece", "mosdeploy devices setup dev", True),
-        ({"provider_error": "CUDA: no kernel image is available"}, "no kernel image", "no kernels for the GPU", True),
-        ({"provider_error": "libcublas not found"}, "libcublas", "onnxruntime built for this device", True),
+        (
+            {"sentencepiece_version": None},
+            "not installed: sentencepiece",
+            "mosdeploy devices setup dev",
+            True,
+        ),
+        (
+            {"provider_error": "CUDA: no kernel image is available"},
+            "no kernel image",
+            "no kernels for the GPU",
+            True,
+        ),
+        (
+            {"provider_error": "libcublas not found"},
+            "libcublas",
+            "onnxruntime built for this device",
+            True,
+        ),
         ({"disk_free_bytes": 10**8}, "only 100 MB", "df -h", False),
         ({"governor": "powersave"}, "powersave", "echo performance | sudo tee", False),
         ({"temperature_c": 82.4}, "82 degrees", "cool", False),
@@ -83,7 +98,9 @@ def test_a_good_device_has_no_problems(make_profile):
         ({"swap_used_bytes": 5 * 10**6}, "5 MB lie in swap", "swapoff", False),
     ],
 )
-def test_each_problem_comes_with_the_command_that_mends_it(make_profile, change, what, fix, blocking):
+def test_each_problem_comes_with_the_command_that_mends_it(
+    make_profile, change, what, fix, blocking
+):
     (problem,) = problems(make_profile, **change)
     assert what in problem.what
     assert fix in problem.fix
@@ -97,7 +114,13 @@ def test_an_emulated_device_says_that_its_timing_means_nothing(make_profile):
 
 
 def test_a_profile_that_asks_for_tvm_misses_it(make_profile):
-    profile = make_profile("ssh", requirements=("numpy", "onnxruntime", "sentencepiece", "apache-tvm>=0.27,<0.28"))
+    profile = make_profile(
+        "ssh", requirements=("numpy", "onnxruntime", "sentencepiece", "apache-tvm>=0.27,<0.28")
+    )
     (problem,) = problems(make_profile, profile=profile)
-    assert problem.blocking and problem.what == "not installed: apache-tvm" and "devices setup" in problem.fix
+    assert (
+        problem.blocking
+        and problem.what == "not installed: apache-tvm"
+        and "devices setup" in problem.fix
+    )
     assert problems(make_profile, profile=profile, tvm_version="0.27.0") == ()

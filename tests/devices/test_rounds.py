@@ -5,7 +5,9 @@ from mosdeploy.records import Measurement, Timing
 
 
 def round_(total_ms, cpu_ms, **facts):
-    total = Timing(median_ms=total_ms, p90_ms=total_ms + 1, minimum_ms=total_ms - 1, repeats=10, cpu_ms=cpu_ms)
+    total = Timing(
+        median_ms=total_ms, p90_ms=total_ms + 1, minimum_ms=total_ms - 1, repeats=10, cpu_ms=cpu_ms
+    )
     return Measurement(total=total, **facts)
 
 

@@ -30,7 +30,9 @@ def test_a_signal_is_a_status_and_not_a_lost_link(session):
 
 
 def test_much_output_on_both_streams_does_not_block(session):
-    script = "import sys; [(print('x' * 999), print('y' * 999, file=sys.stderr)) for _ in range(3000)]"
+    script = (
+        "import sys; [(print('x' * 999), print('y' * 999, file=sys.stderr)) for _ in range(3000)]"
+    )
     result = session.run([sys.executable, "-c", script])
     assert (len(result.stdout), len(result.stderr)) == (3_000_000, 3_000_000)
 

@@ -47,23 +47,35 @@ def test_wheels_are_sent_to_a_device_without_internet(
     double.environment["PIP_INDEX_URL"] = "http://127.0.0.1:9/simple"  # nobody listens there
     said = []
     profile = make_profile(
-        "ssh", python=bare_python, requirements=("tiny_runtime",), wheel_platform="manylinux_2_28_x86_64"
+        "ssh",
+        python=bare_python,
+        requirements=("tiny_runtime",),
+        wheel_platform="manylinux_2_28_x86_64",
     )
     with open_session(profile, client_files.config) as session:
         python = setup(session, profile, said.append)
         assert python == f"{profile.work_dir}/venv/bin/python"
-        assert session.run([python, "-c", "import tiny_runtime; print(tiny_runtime.answer)"]).stdout == "42\n"
-        assert probe(session, profile).numpy_version is None  # the environment is the Python from now on
+        assert (
+            session.run([python, "-c", "import tiny_runtime; print(tiny_runtime.answer)"]).stdout
+            == "42\n"
+        )
+        assert (
+            probe(session, profile).numpy_version is None
+        )  # the environment is the Python from now on
     assert any("sending wheels" in line for line in said)
 
 
-def test_no_wheel_for_the_device_leaves_no_half_environment(make_profile, bare_python, tmp_path, monkeypatch):
+def test_no_wheel_for_the_device_leaves_no_half_environment(
+    make_profile, bare_python, tmp_path, monkeypatch
+):
     write_wheel(tmp_path / "index", "tiny_runtime", tag="py3-none-win_arm64")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
     profile = make_profile(python=bare_python, requirements=("tiny_runtime",), wheel_python="3.11")
     monkeypatch.setattr(room, "_make_venv", lambda session, profile, folder: None)
-    with pytest.raises(CommandError, match=r"no wheels for Python 3\.11 on manylinux_2_28_.*set wheel_platform"):
+    with pytest.raises(
+        CommandError, match=r"no wheels for Python 3\.11 on manylinux_2_28_.*set wheel_platform"
+    ):
         setup(LocalSession("dev"), profile)
     assert not (Path(profile.work_dir) / "venv").exists()
 
@@ -78,12 +90,16 @@ def test_a_python_without_ensurepip_names_the_package(make_profile, bare_python,
 def test_a_virtual_environment_that_fails_otherwise_tells_why(make_profile, bare_python, tmp_path):
     text = f'[ "$2" = venv ] && {{ echo "ensurepip failed: no space left"; exit 1; }}\nexec {bare_python} "$@"\n'
     profile = make_profile(python=write_python(tmp_path / "python", text))
-    with pytest.raises(CommandError, match=r"could not make .*/venv: ensurepip failed: no space left"):
+    with pytest.raises(
+        CommandError, match=r"could not make .*/venv: ensurepip failed: no space left"
+    ):
         setup(LocalSession("dev"), profile)
 
 
 def test_no_python_names_the_package(make_profile):
-    with pytest.raises(CommandError, match=r"no Python on the device.*apt-get install python3 python3-venv"):
+    with pytest.raises(
+        CommandError, match=r"no Python on the device.*apt-get install python3 python3-venv"
+    ):
         setup(LocalSession("dev"), make_profile(python="python-nowhere"))
 
 
@@ -92,4 +108,6 @@ def test_platform_tags_follow_the_profile_then_the_machine(make_profile):
     assert room._platforms(make_profile("ssh"), state)[0] == "manylinux_2_28_aarch64"
     profile = make_profile("ssh", wheel_platform="manylinux_2_28_x86_64")
     assert room._platforms(profile, state)[0] == "manylinux_2_28_x86_64"
-    assert room._platforms(make_profile("ssh", wheel_platform="macosx_11_0_arm64"), state) == ("macosx_11_0_arm64",)
+    assert room._platforms(make_profile("ssh", wheel_platform="macosx_11_0_arm64"), state) == (
+        "macosx_11_0_arm64",
+    )

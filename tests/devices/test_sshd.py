@@ -23,12 +23,22 @@ from mosdeploy.devices import connect, measure
 from mosdeploy.devices.connect import LastingSession, open_session
 from mosdeploy.devices.measure import collect
 from mosdeploy.devices.probe import check, probe
-from mosdeploy.errors import AuthError, CommandError, ConnectError, DeviceBusyError, DeviceTimeoutError, HostKeyError
+from mosdeploy.errors import (
+    AuthError,
+    CommandError,
+    ConnectError,
+    DeviceBusyError,
+    DeviceTimeoutError,
+    HostKeyError,
+)
 
 KEYS = ["a", "b"]
 WEIGHTS_BYTES = 4096
 
-pytestmark = [pytest.mark.ssh, pytest.mark.skipif(not SSHD.exists(), reason="no OpenSSH server here")]
+pytestmark = [
+    pytest.mark.ssh,
+    pytest.mark.skipif(not SSHD.exists(), reason="no OpenSSH server here"),
+]
 
 
 @pytest.fixture
@@ -48,7 +58,9 @@ def build(key):
 def run(server, profile, keys=KEYS, job_id="job", notify=lambda message: None, build=build):
     opener = partial(open_session, profile, server.files.config)
     with LastingSession(opener, notify) as session:
-        yield from collect(session, profile, WORKLOAD, 50, job_id, keys, build, WEIGHTS_BYTES, notify)
+        yield from collect(
+            session, profile, WORKLOAD, 50, job_id, keys, build, WEIGHTS_BYTES, notify
+        )
 
 
 def assert_each_key_once(profile, found, keys=KEYS):
@@ -75,7 +87,11 @@ def test_the_link_works_with_a_talkative_shell(server, profile):
 def test_a_jump_host_leads_to_the_device(server, profile):
     server.write_files(extra="  ProxyJump gate\nHost gate\n")
     text = server.files.config.read_text()
-    gate = text.split("Host gate")[0].replace("Host dev", "Host gate").replace("  ProxyJump gate\n", "")
+    gate = (
+        text.split("Host gate")[0]
+        .replace("Host dev", "Host gate")
+        .replace("  ProxyJump gate\n", "")
+    )
     server.files.config.write_text(text.replace("Host gate\n", gate))
     with open_session(profile, server.files.config) as session:
         assert session.run("echo $SSH_CONNECTION").stdout.startswith("127.0.0.1")
@@ -130,7 +146,9 @@ def test_a_stalled_connection_costs_nothing(server, make_profile):
     profile = make_profile("ssh", command_timeout_s=1.0)
     with contextlib.closing(StallingProxy(server.port)) as proxy:
         server.write_files(port=proxy.port)
-        collecting = run(server, profile, notify=lambda message: proxy.flowing.set())  # told of the stall: it ends
+        collecting = run(
+            server, profile, notify=lambda message: proxy.flowing.set()
+        )  # told of the stall: it ends
         found = dict([next(collecting)])
         proxy.flowing.clear()
         found.update(collecting)
@@ -162,7 +180,9 @@ def test_a_cut_after_so_many_bytes_costs_nothing(server, profile, num_bytes):
     assert any("reconnecting" in message for message in said)
 
 
-def test_an_agent_of_an_older_version_is_joined_and_the_next_start_brings_the_new_one(server, profile, tmp_path):
+def test_an_agent_of_an_older_version_is_joined_and_the_next_start_brings_the_new_one(
+    server, profile, tmp_path
+):
     work_dir = Path(profile.work_dir)
     old = work_dir / "agents" / "agent-0123456789ab.py"
     old.parent.mkdir(parents=True)
@@ -170,11 +190,21 @@ def test_an_agent_of_an_older_version_is_joined_and_the_next_start_brings_the_ne
     job = work_dir / "jobs" / "job"
     job.mkdir(parents=True)
     timing = {"median_ms": 2.0, "p90_ms": 2.5, "minimum_ms": 1.9, "repeats": 15}
-    line = {"key": "a", "measured_at": "2025-01-01T00:00:00Z", "measurement": {"total": timing, "load_ms": 3.0}}
-    (job / "results.jsonl").write_text(json.dumps(line) + "\n")  # as it wrote them: no reference, no 99th percentile
+    line = {
+        "key": "a",
+        "measured_at": "2025-01-01T00:00:00Z",
+        "measurement": {"total": timing, "load_ms": 3.0},
+    }
+    (job / "results.jsonl").write_text(
+        json.dumps(line) + "\n"
+    )  # as it wrote them: no reference, no 99th percentile
     found = dict(run(server, profile))
     assert_each_key_once(profile, found)
-    assert (found["a"].total.median_ms, found["a"].total.p99_ms, found["a"].drift_percent) == (2.0, None, None)
+    assert (found["a"].total.median_ms, found["a"].total.p99_ms, found["a"].drift_percent) == (
+        2.0,
+        None,
+        None,
+    )
     assert found["b"].total.p99_ms > 0
     assert old.read_text() == "raise SystemExit('of long ago')"
     assert len(list(old.parent.iterdir())) == 2
@@ -192,7 +222,9 @@ def test_a_killed_host_loses_nothing_and_repeats_nothing(server, profile, tmp_pa
     command = [sys.executable, str(script), profile.model_dump_json(), str(server.files.config)]
     here = Path(__file__).parent
     paths = f"{here}:{here.parent / 'helpers'}:{here.parents[1]}"
-    host = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths})
+    host = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths}
+    )
     with host:
         assert host.stdout.readline().strip() in KEYS
         host.kill()
@@ -222,7 +254,9 @@ def test_an_agent_that_stalls_is_ended(server, make_profile, monkeypatch):
     next(collecting)
     pid = agent_pid(profile)
     os.kill(pid, signal.SIGSTOP)
-    with pytest.raises(DeviceTimeoutError, match=r"no sign of life for 3 s.*measuring .*run the same command again"):
+    with pytest.raises(
+        DeviceTimeoutError, match=r"no sign of life for 3 s.*measuring .*run the same command again"
+    ):
         list(collecting)
     wait_for(lambda: not is_alive(pid))
 
@@ -240,7 +274,9 @@ def test_a_second_profile_on_the_device_refuses(server, profile):
 def test_what_the_device_lacks_is_named(server, make_profile, bare_python):
     with pytest.raises(CommandError, match="no Python on the device"):
         list(run(server, make_profile("ssh", python="python-nowhere")))
-    with pytest.raises(CommandError, match="No module named 'numpy'; run `mosdeploy devices setup dev`"):
+    with pytest.raises(
+        CommandError, match="No module named 'numpy'; run `mosdeploy devices setup dev`"
+    ):
         list(run(server, make_profile("ssh", python=bare_python)))
 
 
@@ -255,7 +291,10 @@ def small_disk(tmp_path):
         pytest.skip("no right to mount here")
     yield folder
     for _ in range(100):
-        if subprocess.run(["umount", str(folder)], check=False, capture_output=True).returncode == 0:
+        if (
+            subprocess.run(["umount", str(folder)], check=False, capture_output=True).returncode
+            == 0
+        ):
             return
         time.sleep(0.1)
 
@@ -270,5 +309,7 @@ def test_a_full_disk_on_the_device_is_named(server, make_profile, small_disk, tm
         assert list(small_disk.iterdir()) == []
         with pytest.raises(CommandError, match="disk full"):
             session.put_bytes(source.read_bytes(), str(small_disk / "large"))
-    with pytest.raises(CommandError, match=r"dev: measuring stopped: disk full: .*uniform-4096.* MB free"):
+    with pytest.raises(
+        CommandError, match=r"dev: measuring stopped: disk full: .*uniform-4096.* MB free"
+    ):
         list(run(server, profile))

@@ -21,7 +21,9 @@ NUM_BLOCKS = 8
 
 @pytest.fixture(scope="module")
 def space():
-    return load_toml(RunConfig, Path(__file__).parents[2] / "mosdeploy" / "recipes" / "tiny.toml").space
+    return load_toml(
+        RunConfig, Path(__file__).parents[2] / "mosdeploy" / "recipes" / "tiny.toml"
+    ).space
 
 
 @pytest.fixture
@@ -45,7 +47,13 @@ class Counting:
     """Measures a made-up loss, the same in every block but for a ripple, and gives up after a quarter of the blocks."""
 
     def __init__(self, space, fail_after=10**9, race=True):
-        self.space, self.fail_after, self.race, self.calls, self.blocks = space, fail_after, race, 0, 0
+        self.space, self.fail_after, self.race, self.calls, self.blocks = (
+            space,
+            fail_after,
+            race,
+            0,
+            0,
+        )
 
     def __call__(self, archs, incumbents):
         for arch, incumbent in zip(archs, incumbents, strict=True):
@@ -55,7 +63,11 @@ class Counting:
             loss = made_up(self.space, arch)
             nats = tuple(loss + 0.01 * math.sin(i) for i in range(NUM_BLOCKS))
             early = nats[: NUM_BLOCKS // 4]
-            if self.race and incumbent is not None and should_stop(early, incumbent.nats, NUM_BLOCKS):
+            if (
+                self.race
+                and incumbent is not None
+                and should_stop(early, incumbent.nats, NUM_BLOCKS)
+            ):
                 self.blocks += len(early)
                 yield BlockLosses(nats=early)
             else:
@@ -103,7 +115,9 @@ def test_what_is_cached_equals_what_is_measured(space, path):
     archs = [space.sample(rng) for _ in range(5)]
     measured = [blocks.loss for blocks in Counting(space)(archs, [None] * 5)]
     for _ in range(2):
-        assert list(EvaluationCache(path, "net").wrap(Counting(space))(archs, [None] * 5)) == measured
+        assert (
+            list(EvaluationCache(path, "net").wrap(Counting(space))(archs, [None] * 5)) == measured
+        )
 
 
 def test_a_subnet_that_was_given_up_is_known_against_the_same_rival_only(space, path):
@@ -124,7 +138,9 @@ def test_a_subnet_that_was_given_up_is_known_against_the_same_rival_only(space, 
 
 def test_losses_of_another_supernet_are_not_used(space, path):
     def loss(inputs_sha256, value):
-        return first(EvaluationCache(path, inputs_sha256).wrap(constant(value))([space.largest], [None]))
+        return first(
+            EvaluationCache(path, inputs_sha256).wrap(constant(value))([space.largest], [None])
+        )
 
     assert loss("old net", 1.0) == 1.0
     assert loss("new net", 2.0) == 2.0
@@ -161,8 +177,14 @@ def test_each_loss_is_on_disk_before_the_next_is_computed(space, path):
 
 
 def test_a_corrupt_line_names_file_and_line(space, path):
-    list(EvaluationCache(path, "net").wrap(Counting(space))([space.largest, space.smallest], [None, None]))
+    list(
+        EvaluationCache(path, "net").wrap(Counting(space))(
+            [space.largest, space.smallest], [None, None]
+        )
+    )
     one, other = path.read_bytes().splitlines()
     path.write_bytes(one[:-4] + b"\n" + other + b"\n")
-    with pytest.raises(StaleInputError, match=r"quality\.jsonl, line 1.*delete that line.*mosdeploy search"):
+    with pytest.raises(
+        StaleInputError, match=r"quality\.jsonl, line 1.*delete that line.*mosdeploy search"
+    ):
         EvaluationCache(path, "net")

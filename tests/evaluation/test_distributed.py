@@ -35,7 +35,9 @@ class Board:
 
     def wait(self, keys: list[str], timeout: timedelta) -> None:
         with self._changed:
-            if not self._changed.wait_for(lambda: all(key in self._words for key in keys), timeout.total_seconds()):
+            if not self._changed.wait_for(
+                lambda: all(key in self._words for key in keys), timeout.total_seconds()
+            ):
                 raise RuntimeError("timed out")
 
 
@@ -43,7 +45,10 @@ class Board:
 def archs() -> list[TranslationArch]:
     import tomllib
 
-    space, rng = parse(RunConfig, tomllib.loads(RUN_FILE), "walking").space, np.random.default_rng(0)
+    space, rng = (
+        parse(RunConfig, tomllib.loads(RUN_FILE), "walking").space,
+        np.random.default_rng(0),
+    )
     return [space.sample(rng) for _ in range(29)]
 
 
@@ -53,14 +58,22 @@ class Meter:
     def __init__(self) -> None:
         self.asked: list[TranslationArch] = []
 
-    def __call__(self, archs: Sequence[TranslationArch], incumbents: Sequence[BlockLosses | None]) -> Iterator[BlockLosses]:
+    def __call__(
+        self, archs: Sequence[TranslationArch], incumbents: Sequence[BlockLosses | None]
+    ) -> Iterator[BlockLosses]:
         for arch, incumbent in zip(archs, incumbents, strict=True):
             self.asked.append(arch)
-            yield BlockLosses(nats=(float(int(arch.key, 16) % 1000),), loss=None if incumbent else 1.0)
+            yield BlockLosses(
+                nats=(float(int(arch.key, 16) % 1000),), loss=None if incumbent else 1.0
+            )
 
 
-def test_three_ranks_find_what_one_finds_and_each_does_its_share(archs: list[TranslationArch]) -> None:
-    incumbents = [BlockLosses(nats=(1.0,), loss=1.0) if i % 4 == 0 else None for i in range(len(archs))]
+def test_three_ranks_find_what_one_finds_and_each_does_its_share(
+    archs: list[TranslationArch],
+) -> None:
+    incumbents = [
+        BlockLosses(nats=(1.0,), loss=1.0) if i % 4 == 0 else None for i in range(len(archs))
+    ]
     wanted = list(DistributedEvaluator(SINGLE_PROCESS, Meter()).measure(archs, incumbents))
     board, meters = Board(), [Meter() for _ in range(3)]
     crews = [
@@ -75,12 +88,16 @@ def test_three_ranks_find_what_one_finds_and_each_does_its_share(archs: list[Tra
         for follower in followers:
             follower.result(timeout=30)
     assert sorted(len(meter.asked) for meter in meters) == [9, 10, 10]
-    assert sorted(arch.key for meter in meters for arch in meter.asked) == sorted(arch.key for arch in archs)
+    assert sorted(arch.key for meter in meters for arch in meter.asked) == sorted(
+        arch.key for arch in archs
+    )
 
 
 def test_a_rank_that_does_not_answer_is_given_up(archs: list[TranslationArch]) -> None:
     crew = DistributedEvaluator(DistributedContext(0, 2, timeout_s=0.1, words=Board()), Meter())
-    with pytest.raises(MosdeployError, match=r"rank 0 of 2 lost touch .* silent for 0\.1 s \(timed out\)"):
+    with pytest.raises(
+        MosdeployError, match=r"rank 0 of 2 lost touch .* silent for 0\.1 s \(timed out\)"
+    ):
         list(crew.measure(archs, [None] * len(archs)))
 
 

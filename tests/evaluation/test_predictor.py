@@ -25,8 +25,13 @@ def draw(space, count, seed):
 
 def loss_of(space, genes):
     """Width and depth help, the more of one the less the other does; heads hardly matter."""
-    part = {name: genes[:, columns] / max(getattr(space, name)) for name, columns in space.gene_slices.items()}
-    size = part["encoder_embed_dim"][:, 0] * (1 + part["encoder_ffn_dim"].sum(1)) + part["decoder_ffn_dim"].sum(1)
+    part = {
+        name: genes[:, columns] / max(getattr(space, name))
+        for name, columns in space.gene_slices.items()
+    }
+    size = part["encoder_embed_dim"][:, 0] * (1 + part["encoder_ffn_dim"].sum(1)) + part[
+        "decoder_ffn_dim"
+    ].sum(1)
     depth = part["decoder_layers"][:, 0] + 0.5 * part["encoder_layers"][:, 0]
     return 3.0 - 0.3 * depth - 0.3 * np.sqrt(size) + 0.02 * part["encoder_heads"].sum(1)
 
@@ -48,8 +53,12 @@ def test_the_card_tells_what_unseen_subnets_would(space):
     predictor = fit(space, genes, loss_of(space, genes) + rng.normal(0, noise, 128))
     truth = loss_of(space, unseen) + rng.normal(0, noise, 2000)
     assert predictor.card.num_samples == 128
-    assert predictor.card.kendall_tau == pytest.approx(kendalltau(predictor.predict(unseen), truth).statistic, abs=0.08)
-    assert predictor.card.error == pytest.approx(np.abs(predictor.predict(unseen) - truth).mean(), rel=0.25)
+    assert predictor.card.kendall_tau == pytest.approx(
+        kendalltau(predictor.predict(unseen), truth).statistic, abs=0.08
+    )
+    assert predictor.card.error == pytest.approx(
+        np.abs(predictor.predict(unseen) - truth).mean(), rel=0.25
+    )
 
 
 def test_noise_alone_is_not_called_knowledge(space):
@@ -92,7 +101,9 @@ def test_any_space_will_do():
 
 
 def test_one_subnet_of_a_space_of_fixed_choices():
-    fixed = dict.fromkeys(("encoder_embed_dim", "decoder_embed_dim", "encoder_ffn_dim", "decoder_ffn_dim"), (16,))
+    fixed = dict.fromkeys(
+        ("encoder_embed_dim", "decoder_embed_dim", "encoder_ffn_dim", "decoder_ffn_dim"), (16,)
+    )
     heads = dict.fromkeys(("encoder_heads", "decoder_self_heads", "decoder_cross_heads"), (2,))
     space = TranslationSpace(**fixed, **heads, encoder_layers=(1,), decoder_layers=(1,), qkv_dim=16)
     genes = np.repeat(space.genes([space.largest]), MIN_SAMPLES, axis=0)
@@ -103,5 +114,7 @@ def test_one_subnet_of_a_space_of_fixed_choices():
 
 def test_too_few_losses_say_what_to_do(space):
     genes = draw(space, MIN_SAMPLES - 1, 1)
-    with pytest.raises(PredictorError, match=r"^15 losses are too few.*raise search\.quality_samples"):
+    with pytest.raises(
+        PredictorError, match=r"^15 losses are too few.*raise search\.quality_samples"
+    ):
         fit(space, genes, loss_of(space, genes))

@@ -27,16 +27,22 @@ def evaluator(pairs: TokenizedPairs) -> ProxyEvaluator:
     return ProxyEvaluator(pairs)
 
 
-def test_it_reads_the_validation_loss(net: Supernet, pairs: TokenizedPairs, evaluator: ProxyEvaluator) -> None:
+def test_it_reads_the_validation_loss(
+    net: Supernet, pairs: TokenizedPairs, evaluator: ProxyEvaluator
+) -> None:
     for arch in (net.space.largest, net.space.smallest):
         subnet = extract(net, arch)
         read = evaluator.evaluate(subnet)
-        assert read.loss == pytest.approx(validation_loss(subnet, ordered_batches(pairs, 100)), rel=1e-5)
+        assert read.loss == pytest.approx(
+            validation_loss(subnet, ordered_batches(pairs, 100)), rel=1e-5
+        )
         assert read.loss == sum(read.nats) / evaluator.num_tokens
         assert len(read.nats) == evaluator.num_blocks == 60
 
 
-def test_a_rival_changes_no_loss_that_is_read_to_the_end(net: Supernet, evaluator: ProxyEvaluator) -> None:
+def test_a_rival_changes_no_loss_that_is_read_to_the_end(
+    net: Supernet, evaluator: ProxyEvaluator
+) -> None:
     subnet = extract(net, net.space.largest)
     alone = evaluator.evaluate(subnet)
     assert evaluator.evaluate(subnet, alone) == alone

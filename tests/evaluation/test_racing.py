@@ -6,7 +6,9 @@ from mosdeploy.evaluation.racing import ALPHA, NUM_BLOCKS, interim_looks, should
 
 def read(nats, incumbent):
     """Whether a race over these blocks gives the subnet up."""
-    return any(should_stop(nats[:seen], incumbent, len(nats)) for seen in interim_looks(len(nats))[:-1])
+    return any(
+        should_stop(nats[:seen], incumbent, len(nats)) for seen in interim_looks(len(nats))[:-1]
+    )
 
 
 def test_who_is_never_worse_is_never_given_up():
@@ -36,7 +38,10 @@ def test_an_equal_is_given_up_no_more_often_than_promised():
 def test_a_difference_of_two_deviations_a_block_is_seen_in_a_quarter_of_the_blocks():
     rng = np.random.default_rng(2)
     seen = interim_looks(NUM_BLOCKS)[0]
-    found = [should_stop(rng.normal(2.0, 1.0, NUM_BLOCKS)[:seen], np.zeros(NUM_BLOCKS), NUM_BLOCKS) for _ in range(200)]
+    found = [
+        should_stop(rng.normal(2.0, 1.0, NUM_BLOCKS)[:seen], np.zeros(NUM_BLOCKS), NUM_BLOCKS)
+        for _ in range(200)
+    ]
     assert np.mean(found) > 0.95
 
 

@@ -21,7 +21,9 @@ SOURCE_IDS = [[4 + (7 * i + k) % 8 for k in range(1 + i % 5)] for i in range(20)
 NAMES = {"model.onnx", "tokenizer.model", "manifest.json", "README.md"}
 
 
-def export(subnet: Subnet, out_dir: Path, reference: Subnet | None = None, **changed: object) -> BundleManifest:
+def export(
+    subnet: Subnet, out_dir: Path, reference: Subnet | None = None, **changed: object
+) -> BundleManifest:
     beam = changed.get("workload", TranslationWorkload()).beam
     tokenizer_path = out_dir.parent / "pieces.model"
     tokenizer_path.parent.mkdir(exist_ok=True)
@@ -34,7 +36,9 @@ def export(subnet: Subnet, out_dir: Path, reference: Subnet | None = None, **cha
         "parity_set": ParitySet(
             sources=[" ".join(map(str, ids)) for ids in SOURCE_IDS],
             source_ids=SOURCE_IDS,
-            reference=lambda sources: translate(reference or subnet, sources, beam, 12, CONFIG.length_penalty),
+            reference=lambda sources: translate(
+                reference or subnet, sources, beam, 12, CONFIG.length_penalty
+            ),
             decode=lambda ids: " ".join(map(str, ids)),
             bleu=lambda texts: 50.0,
         ),
@@ -44,24 +48,40 @@ def export(subnet: Subnet, out_dir: Path, reference: Subnet | None = None, **cha
     return export_bundle(subnet, small_space().largest, small_space(), **settings)
 
 
-@pytest.mark.parametrize("workload", [TranslationWorkload(), TranslationWorkload(beam=3), TranslationWorkload(precision="int8")])
-def test_a_bundle_holds_what_its_manifest_says(trained_subnet: Subnet, tmp_path: Path, workload: TranslationWorkload) -> None:
+@pytest.mark.parametrize(
+    "workload",
+    [TranslationWorkload(), TranslationWorkload(beam=3), TranslationWorkload(precision="int8")],
+)
+def test_a_bundle_holds_what_its_manifest_says(
+    trained_subnet: Subnet, tmp_path: Path, workload: TranslationWorkload
+) -> None:
     manifest = export(trained_subnet, tmp_path / "bundles" / "b", workload=workload)
     folder = tmp_path / "bundles" / "b"
     assert {path.name for path in folder.iterdir()} == NAMES
     assert [path.name for path in folder.parent.iterdir() if path.is_dir()] == ["b"]
     assert read_manifest(folder) == manifest
-    assert manifest.sha256 == {name: sha256_file(folder / name) for name in NAMES - {"manifest.json"}}
-    assert (manifest.precision, manifest.beam, manifest.vocab_size) == (workload.precision, workload.beam, VOCAB_SIZE)
+    assert manifest.sha256 == {
+        name: sha256_file(folder / name) for name in NAMES - {"manifest.json"}
+    }
+    assert (manifest.precision, manifest.beam, manifest.vocab_size) == (
+        workload.precision,
+        workload.beam,
+        VOCAB_SIZE,
+    )
     assert manifest.num_parameters == sum(x.numel() for x in trained_subnet.parameters())
     size = (folder / "model.onnx").stat().st_size
     assert bundle_bytes(
         small_space().largest, small_space(), VOCAB_SIZE, workload.precision, workload.beam
     ) == pytest.approx(size, rel=0.02)
-    assert all(x.data_location != onnx.TensorProto.EXTERNAL for x in onnx.load(folder / "model.onnx").graph.initializer)
+    assert all(
+        x.data_location != onnx.TensorProto.EXTERNAL
+        for x in onnx.load(folder / "model.onnx").graph.initializer
+    )
 
 
-def test_the_self_test_is_what_the_model_answers_to_each_sentence_alone(trained_subnet: Subnet, tmp_path: Path) -> None:
+def test_the_self_test_is_what_the_model_answers_to_each_sentence_alone(
+    trained_subnet: Subnet, tmp_path: Path
+) -> None:
     tests = export(trained_subnet, tmp_path / "b").self_test
     assert len(tests) == 3 and len({len(test.source_ids) for test in tests}) == 3
     model = ExportedModel(tmp_path / "b" / "model.onnx", 12)
@@ -90,7 +110,9 @@ def test_an_export_replaces_an_older_bundle(trained_subnet: Subnet, tmp_path: Pa
 # -- bad input ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_failed_parity_check_leaves_what_was_there(trained_subnet: Subnet, tmp_path: Path) -> None:
+def test_a_failed_parity_check_leaves_what_was_there(
+    trained_subnet: Subnet, tmp_path: Path
+) -> None:
     other = Subnet(small_space().largest, small_space(), VOCAB_SIZE)
     with pytest.raises(ExportError, match="differently from torch"):
         export(trained_subnet, tmp_path / "b", reference=other)
@@ -123,7 +145,9 @@ def test_no_sentences(trained_subnet: Subnet, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(NAMES - {"manifest.json"}))
 @pytest.mark.parametrize("damage", ["cut", "missing"])
-def test_a_corrupt_bundle_names_the_file(trained_subnet: Subnet, tmp_path: Path, name: str, damage: str) -> None:
+def test_a_corrupt_bundle_names_the_file(
+    trained_subnet: Subnet, tmp_path: Path, name: str, damage: str
+) -> None:
     export(trained_subnet, tmp_path / "b")
     path = tmp_path / "b" / name
     path.write_bytes(path.read_bytes()[:-1])

@@ -18,7 +18,9 @@ def pairs(subnet: Subnet, bleu=lambda texts: 100.0) -> ParitySet:
     return ParitySet(
         sources=[str(ids) for ids in SOURCE_IDS],
         source_ids=SOURCE_IDS,
-        reference=lambda sources: translate(subnet, sources, 1, CONFIG.max_decode_steps, CONFIG.length_penalty),
+        reference=lambda sources: translate(
+            subnet, sources, 1, CONFIG.max_decode_steps, CONFIG.length_penalty
+        ),
         decode=str,
         bleu=bleu,
     )
@@ -30,7 +32,9 @@ def model(trained_subnet: Subnet, tmp_path_factory: pytest.TempPathFactory) -> E
     arrays = state_arrays(trained_subnet.state_dict())
     settings = {"beam": 1, "length_penalty": 0.6, "precision": "fp32", "max_positions": 12}
     path.write_bytes(
-        build_graph(small_space().largest, small_space(), VOCAB_SIZE, arrays, **settings).SerializeToString()
+        build_graph(
+            small_space().largest, small_space(), VOCAB_SIZE, arrays, **settings
+        ).SerializeToString()
     )
     return ExportedModel(path, CONFIG.max_decode_steps)
 
@@ -44,24 +48,32 @@ def other_subnet(subnet: Subnet) -> Subnet:
     return other
 
 
-def test_the_same_network_is_equal_in_every_id(model: ExportedModel, trained_subnet: Subnet) -> None:
+def test_the_same_network_is_equal_in_every_id(
+    model: ExportedModel, trained_subnet: Subnet
+) -> None:
     report = check_parity(model, pairs(trained_subnet), CONFIG, "fp32")
     assert (report.num_pairs, report.identical) == (40, 40)
 
 
 def test_answers_come_back_in_order(model: ExportedModel, trained_subnet: Subnet) -> None:
     seen: list[list[str]] = []
-    check_parity(model, pairs(trained_subnet, lambda texts: float(bool(seen.append(texts)))), CONFIG, "fp32")
+    check_parity(
+        model, pairs(trained_subnet, lambda texts: float(bool(seen.append(texts)))), CONFIG, "fp32"
+    )
     assert seen[0] == seen[1] and len(set(seen[0])) > 10
 
 
 def test_fp32_must_be_equal(model: ExportedModel, trained_subnet: Subnet) -> None:
-    with pytest.raises(ExportError, match=r"translates \d+ of 40 .* differently from torch; the first is"):
+    with pytest.raises(
+        ExportError, match=r"translates \d+ of 40 .* differently from torch; the first is"
+    ):
         check_parity(model, pairs(other_subnet(trained_subnet)), CONFIG, "fp32")
 
 
 @pytest.mark.parametrize(("drop", "passes"), [(0.5, True), (0.51, False), (-3.0, True)])
-def test_int8_may_lose_so_much_bleu(model: ExportedModel, trained_subnet: Subnet, drop: float, passes: bool) -> None:
+def test_int8_may_lose_so_much_bleu(
+    model: ExportedModel, trained_subnet: Subnet, drop: float, passes: bool
+) -> None:
     scores = iter([30.0, 30.0 - drop])
     check = pairs(other_subnet(trained_subnet), lambda texts: next(scores))
     if passes:

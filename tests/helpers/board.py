@@ -24,7 +24,12 @@ from openssh import SSHClientFiles
 SUITE = "trixie"
 PACKAGES = "base-files,bash,coreutils,dash,libstdc++6,openssh-server,python3-venv"
 WHEELS = ("numpy", "onnxruntime", "sentencepiece", "apache-tvm>=0.27", "apache-tvm-ffi<0.1.15")
-PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64")
+PLATFORMS = (
+    "manylinux_2_28_aarch64",
+    "manylinux_2_27_aarch64",
+    "manylinux_2_17_aarch64",
+    "manylinux2014_aarch64",
+)
 RUNTIME_PYTHON = "/opt/runtime/bin/python"
 """The Python on the board that has the runtime; `python3` there has no packages."""
 
@@ -64,7 +69,12 @@ def obstacle() -> str | None:
     lacking = [package for program, package in PROGRAMS.items() if not shutil.which(program)]
     if lacking:
         return f"not installed: {', '.join(lacking)} (apt-get install {' '.join(lacking)})"
-    if subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"], capture_output=True).returncode != 0:
+    if (
+        subprocess.run(
+            ["unshare", "--mount", "--pid", "--fork", "true"], capture_output=True
+        ).returncode
+        != 0
+    ):
         return "no namespaces can be made here, and an emulated board needs its own"
     if not BINFMT.exists():
         return (
@@ -96,26 +106,52 @@ def provide_root() -> Path:
 
 
 def _make_root(root: Path) -> None:
-    unpack = ["mmdebstrap", "--quiet", "--mode=root", "--variant=extract", "--skip=check/qemu", "--architectures=arm64"]
+    unpack = [
+        "mmdebstrap",
+        "--quiet",
+        "--mode=root",
+        "--variant=extract",
+        "--skip=check/qemu",
+        "--architectures=arm64",
+    ]
     _fetch([*unpack, f"--include={PACKAGES}", SUITE, str(root)])
     (root / "etc/passwd").write_text(USERS)
     (root / "etc/group").write_text(GROUPS)
     (root / "etc/resolv.conf").unlink(missing_ok=True)  # a device without internet
     certificates = sorted((root / "usr/share/ca-certificates/mozilla").glob("*.crt"))
-    (root / "etc/ssl/certs/ca-certificates.crt").write_bytes(b"".join(path.read_bytes() for path in certificates))
+    (root / "etc/ssl/certs/ca-certificates.crt").write_bytes(
+        b"".join(path.read_bytes() for path in certificates)
+    )
     (root / "home/tester").mkdir()
     python = (root / "usr/bin/python3").readlink().name
     runtime = root / "opt/runtime"
     (runtime / "bin").mkdir(parents=True)
     (runtime / "bin/python").symlink_to("/usr/bin/python3")
     (runtime / "pyvenv.cfg").write_text("home = /usr/bin\n")
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--only-binary", ":all:"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-compile",
+        "--only-binary",
+        ":all:",
+    ]
     platforms = [word for tag in PLATFORMS for word in ("--platform", tag)]
     target = runtime / "lib" / python / "site-packages"
     version = python.removeprefix("python")
     _fetch([*pip, *platforms, "--python-version", version, "--target", str(target), *WHEELS])
-    keep_bytecode = ["chroot", str(root), RUNTIME_PYTHON, "-c", "import numpy, onnxruntime, sentencepiece, tvm"]
-    subprocess.run(keep_bytecode, check=True, stderr=subprocess.DEVNULL, env=ENVIRONMENT, timeout=900)
+    keep_bytecode = [
+        "chroot",
+        str(root),
+        RUNTIME_PYTHON,
+        "-c",
+        "import numpy, onnxruntime, sentencepiece, tvm",
+    ]
+    subprocess.run(
+        keep_bytecode, check=True, stderr=subprocess.DEVNULL, env=ENVIRONMENT, timeout=900
+    )
 
 
 def _fetch(command: list[str]) -> None:
@@ -139,7 +175,9 @@ class Board:
         inside = folder / "board"
         inside.mkdir()
         host_key.write_private_key_file(str(inside / "host_key"))
-        (inside / "authorized").write_text(f"{self.files.key.get_name()} {self.files.key.get_base64()}\n")
+        (inside / "authorized").write_text(
+            f"{self.files.key.get_name()} {self.files.key.get_base64()}\n"
+        )
         (inside / "config").write_text(f"ListenAddress 127.0.0.1:{port}{SSHD_CONFIG}")
         self.files.write(port, host_key)
         command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", ENTER, "sh"]

@@ -18,9 +18,50 @@ from mosdeploy.spaces.translation import TranslationSpace
 VOCAB_SIZE = 64
 CONFIG = ExportConfig(max_source_len=16, max_decode_steps=10, max_score_drop=100.0)
 WORDS = (
-    *("the", "cat", "sees", "a", "small", "red", "house", "and", "takes", "one", "book", "from", "its", "green"),
-    *("roof", "before", "rain", "falls", "again", "with", "every", "young", "quick", "fox", "jumps", "over"),
-    *("lazy", "dogs", "who", "never", "move", "while", "bright", "winds", "blow", "past", "old", "trees"),
+    *(
+        "the",
+        "cat",
+        "sees",
+        "a",
+        "small",
+        "red",
+        "house",
+        "and",
+        "takes",
+        "one",
+        "book",
+        "from",
+        "its",
+        "green",
+    ),
+    *(
+        "roof",
+        "before",
+        "rain",
+        "falls",
+        "again",
+        "with",
+        "every",
+        "young",
+        "quick",
+        "fox",
+        "jumps",
+        "over",
+    ),
+    *(
+        "lazy",
+        "dogs",
+        "who",
+        "never",
+        "move",
+        "while",
+        "bright",
+        "winds",
+        "blow",
+        "past",
+        "old",
+        "trees",
+    ),
 )
 
 
@@ -49,20 +90,36 @@ def lively_subnet(space: TranslationSpace) -> Subnet:
     subnet = Subnet(space.largest, space, VOCAB_SIZE).eval()
     with torch.no_grad():
         for name, weight in subnet.named_parameters():
-            scale = 1.0 if "norm.weight" in name else 0.1 if weight.dim() == 1 else weight.shape[1] ** -0.5
-            scale *= 3.0 if name.endswith(("q.weight", "k.weight")) else 1.5 if "fc" in name else 1.0
+            scale = (
+                1.0
+                if "norm.weight" in name
+                else 0.1
+                if weight.dim() == 1
+                else weight.shape[1] ** -0.5
+            )
+            scale *= (
+                3.0 if name.endswith(("q.weight", "k.weight")) else 1.5 if "fc" in name else 1.0
+            )
             weight.copy_(scale * torch.randn(weight.shape, generator=generator))
         subnet.embed.weight[3] *= 1.8
     return subnet
 
 
 def export(folder: Path, precision: str, beam: int = 1) -> Path:
-    train_tokenizer([(text, text) for text in sentences(400, 0)], VOCAB_SIZE, folder / "pieces.model")
-    tokenizer, subnet, texts = Tokenizer(folder / "pieces.model"), lively_subnet(SPACE), sentences(12, 1)
+    train_tokenizer(
+        [(text, text) for text in sentences(400, 0)], VOCAB_SIZE, folder / "pieces.model"
+    )
+    tokenizer, subnet, texts = (
+        Tokenizer(folder / "pieces.model"),
+        lively_subnet(SPACE),
+        sentences(12, 1),
+    )
     pairs = ParitySet(
         sources=texts,
         source_ids=tokenizer.encode_many(texts),
-        reference=lambda sources: translate(subnet, sources, beam, CONFIG.max_decode_steps, CONFIG.length_penalty),
+        reference=lambda sources: translate(
+            subnet, sources, beam, CONFIG.max_decode_steps, CONFIG.length_penalty
+        ),
         decode=tokenizer.decode,
         bleu=lambda outputs: 0.0,
     )

@@ -4,13 +4,24 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from mosdeploy.spaces.translation import TranslationArch, DecoderLayerConfig, EncoderLayerConfig, TranslationSpace
+from mosdeploy.spaces.translation import (
+    TranslationArch,
+    DecoderLayerConfig,
+    EncoderLayerConfig,
+    TranslationSpace,
+)
 
 
-def space_of(*, embed_dim: Any, layers: Any, ffn_dim: Any, heads: Any, qkv_dim: int, **others: Any) -> TranslationSpace:
+def space_of(
+    *, embed_dim: Any, layers: Any, ffn_dim: Any, heads: Any, qkv_dim: int, **others: Any
+) -> TranslationSpace:
     """A space with the same choices for encoder and decoder, save for the fields that `others` names."""
     same = {"embed_dim": embed_dim, "layers": layers, "ffn_dim": ffn_dim}
-    fields = {f"{side}_{name}": choices for side in ("encoder", "decoder") for name, choices in same.items()}
+    fields = {
+        f"{side}_{name}": choices
+        for side in ("encoder", "decoder")
+        for name, choices in same.items()
+    }
     fields |= dict.fromkeys(("encoder_heads", "decoder_self_heads", "decoder_cross_heads"), heads)
     return TranslationSpace(**{**fields, "qkv_dim": qkv_dim, **others})
 

@@ -45,8 +45,16 @@ def lively_subnet(arch: TranslationArch, space: TranslationSpace, seed: int) -> 
     subnet = Subnet(arch, space, VOCAB_SIZE).eval()
     with torch.no_grad():
         for name, weight in subnet.named_parameters():
-            scale = 1.0 if "norm.weight" in name else 0.1 if weight.dim() == 1 else weight.shape[1] ** -0.5
-            scale *= 3.0 if name.endswith(("q.weight", "k.weight")) else 1.5 if "fc" in name else 1.0
+            scale = (
+                1.0
+                if "norm.weight" in name
+                else 0.1
+                if weight.dim() == 1
+                else weight.shape[1] ** -0.5
+            )
+            scale *= (
+                3.0 if name.endswith(("q.weight", "k.weight")) else 1.5 if "fc" in name else 1.0
+            )
             weight.copy_(scale * torch.randn(weight.shape, generator=generator))
         subnet.embed.weight[EOS_ID] *= 1.8
     return subnet
@@ -64,7 +72,10 @@ def train_to_reverse() -> Subnet:
     torch.manual_seed(0)
     rng, updates = np.random.default_rng(0), 160
     subnet = Subnet(small_space().largest, small_space(), VOCAB_SIZE).train()
-    moments = [(weight, torch.zeros_like(weight), torch.zeros_like(weight)) for weight in subnet.parameters()]
+    moments = [
+        (weight, torch.zeros_like(weight), torch.zeros_like(weight))
+        for weight in subnet.parameters()
+    ]
     for update in range(1, updates + 1):
         pieces = torch.tensor(rng.integers(4, 12, (16, int(rng.integers(1, 6)))))
         begin, end = torch.full((16, 1), 2), torch.full((16, 1), EOS_ID)
@@ -88,11 +99,17 @@ def random_sources(lengths: Sequence[int], seed: int) -> list[list[int]]:
 def open_model(model: ModelProto) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
 
 
 def open_subnet(
-    subnet: Subnet, space: TranslationSpace, precision: str = "fp32", beam: int = 1, length_penalty: float = 0.6
+    subnet: Subnet,
+    space: TranslationSpace,
+    precision: str = "fp32",
+    beam: int = 1,
+    length_penalty: float = 0.6,
 ) -> onnxruntime.InferenceSession:
     model = build_graph(
         subnet.arch,
@@ -108,7 +125,10 @@ def open_subnet(
 
 
 def run(
-    session: onnxruntime.InferenceSession, sources: Sequence[Sequence[int]], max_steps: int, min_steps: int = 0
+    session: onnxruntime.InferenceSession,
+    sources: Sequence[Sequence[int]],
+    max_steps: int,
+    min_steps: int = 0,
 ) -> npt.NDArray[np.int64]:
     """Raw output ids of a padded batch."""
     batch = np.zeros((len(sources), max(map(len, sources)) + 1), np.int64)

@@ -20,13 +20,19 @@ class SSHClientFiles:
     def __init__(self, folder, alias="dev"):
         folder.mkdir(parents=True)
         self.alias = alias
-        self.key_path, self.known_hosts, self.config = folder / "id", folder / "known_hosts", folder / "config"
+        self.key_path, self.known_hosts, self.config = (
+            folder / "id",
+            folder / "known_hosts",
+            folder / "config",
+        )
         self.key = paramiko.ECDSAKey.generate()
         self.key.write_private_key_file(str(self.key_path))
 
     def write(self, port, host_key=None, extra=""):
         if host_key:
-            self.known_hosts.write_text(f"[127.0.0.1]:{port} {host_key.get_name()} {host_key.get_base64()}\n")
+            self.known_hosts.write_text(
+                f"[127.0.0.1]:{port} {host_key.get_name()} {host_key.get_base64()}\n"
+            )
         self.config.write_text(
             f"Host {self.alias}\n  HostName 127.0.0.1\n  Port {port}\n  User tester\n  IdentityFile {self.key_path}\n"
             f"  UserKnownHostsFile {self.known_hosts}\n  GlobalKnownHostsFile none\n  IdentitiesOnly yes\n{extra}"
@@ -49,7 +55,9 @@ class OpenSSHServer:
             Path("/run/sshd").mkdir(exist_ok=True)
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        (self.folder / "authorized").write_text(f"{self.files.key.get_name()} {self.files.key.get_base64()}\n")
+        (self.folder / "authorized").write_text(
+            f"{self.files.key.get_name()} {self.files.key.get_base64()}\n"
+        )
         (self.folder / "config").write_text(
             f"ListenAddress 127.0.0.1:{self.port}\nHostKey {self.folder}/host_key\n"
             f"AuthorizedKeysFile {self.folder}/authorized\nPidFile none\nStrictModes no\n"

@@ -27,18 +27,28 @@ Job = dict[str, Any]
 def start(size: int, task: Callable[[Job, int], object], job: Job) -> list[ForkServerProcess]:
     """Start a task on so many ranks; what it returns, or its error, is in `answer-RANK` of the job's folder."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mosdeploy.training.trainer", "torch._dynamo"])  # which every optimiser loads
+    context.set_forkserver_preload(
+        ["mosdeploy.training.trainer", "torch._dynamo"]
+    )  # which every optimiser loads
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = str(listener.getsockname()[1])
-    processes = [context.Process(target=_run, args=(size, rank, port, task, job)) for rank in range(size)]
+    processes = [
+        context.Process(target=_run, args=(size, rank, port, task, job)) for rank in range(size)
+    ]
     for process in processes:
         process.start()
     return processes
 
 
 def _run(size: int, rank: int, port: str, task: Callable[[Job, int], object], job: Job) -> None:
-    names = {"WORLD_SIZE": size, "RANK": rank, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    names = {
+        "WORLD_SIZE": size,
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
     os.environ.update({name: str(value) for name, value in names.items()})
     try:
         answer = task(job, rank)
@@ -52,7 +62,9 @@ def train_supernet(job: Job, rank: int) -> None:
     folder, config = Path(job["folder"]), parse(TrainingConfig, job["config"], "job")
     rng = np.random.default_rng(0)
     sources = [rng.integers(4, 16, rng.integers(1, 7)).tolist() for _ in range(60)]
-    pairs = TokenizedPairs(Ragged.of(sources), Ragged.of([source[0]] * len(source) for source in sources), 0)
+    pairs = TokenizedPairs(
+        Ragged.of(sources), Ragged.of([source[0]] * len(source) for source in sources), 0
+    )
     seed = rank if job.get("seeds_differ") else 0
     net = fresh_supernet(parse(TranslationSpace, job["space"], "job"), 16, SupernetConfig(), seed)
 

@@ -39,7 +39,9 @@ class Door(paramiko.ServerInterface):
         )
         pumps = [
             threading.Thread(target=self.pump, args=(process.stdout, channel.sendall), daemon=True),
-            threading.Thread(target=self.pump, args=(process.stderr, channel.sendall_stderr), daemon=True),
+            threading.Thread(
+                target=self.pump, args=(process.stderr, channel.sendall_stderr), daemon=True
+            ),
         ]
         for pump in pumps:
             pump.start()
@@ -86,7 +88,13 @@ class Files(paramiko.SFTPServerInterface):
     def open(self, path, flags, attr):
         def action():
             handle = Handle(flags)
-            mode = "rb" if not flags & (os.O_WRONLY | os.O_RDWR) else "wb" if flags & os.O_TRUNC else "r+b"
+            mode = (
+                "rb"
+                if not flags & (os.O_WRONLY | os.O_RDWR)
+                else "wb"
+                if flags & os.O_TRUNC
+                else "r+b"
+            )
             handle.readfile = handle.writefile = Path(path).open(mode)  # noqa: SIM115
             return handle
 
@@ -119,7 +127,9 @@ class SSHDouble:
                 transport.set_subsystem_handler("sftp", paramiko.SFTPServer, Files)
                 self.transports.append(transport)
                 with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
-                    transport.start_server(server=Door(self.allowed, self.environment), event=threading.Event())
+                    transport.start_server(
+                        server=Door(self.allowed, self.environment), event=threading.Event()
+                    )
 
     def cut(self):
         for transport in self.transports:

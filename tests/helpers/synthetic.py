@@ -48,7 +48,9 @@ def digest(letter: str) -> str:
 
 def latency_ms(arch: TranslationArch) -> float:
     """A made-up law: 1 ms and 5 ms for each million multiply-accumulates."""
-    return 1.0 + 5e-6 * num_macs(SPACE, arch, VOCAB, WORKLOAD.source_len, WORKLOAD.decode_steps) / 20
+    return (
+        1.0 + 5e-6 * num_macs(SPACE, arch, VOCAB, WORKLOAD.source_len, WORKLOAD.decode_steps) / 20
+    )
 
 
 def loss(arch: TranslationArch) -> float:
@@ -56,7 +58,9 @@ def loss(arch: TranslationArch) -> float:
 
 
 def timing(median_ms: float) -> Timing:
-    return Timing(median_ms=median_ms, p90_ms=median_ms * 1.06, minimum_ms=median_ms * 0.97, repeats=15)
+    return Timing(
+        median_ms=median_ms, p90_ms=median_ms * 1.06, minimum_ms=median_ms * 0.97, repeats=15
+    )
 
 
 def candidate(arch: TranslationArch, measured_ms: float | None = None) -> Candidate:
@@ -82,8 +86,13 @@ def search_result(*, verified: bool = True, limit_ms: float | None = LIMIT_MS) -
         if not front or loss(arch) < front[-1].loss:
             front.append(candidate(arch))
     allowed = [x for x in front if limit_ms is None or latency_ms(x.arch) < limit_ms]
-    finalists = [x.model_copy(update={"measured_ms": latency_ms(x.arch) * 1.03}) for x in allowed[-4:]]
-    winner = max((x for x in finalists if limit_ms is None or (x.measured_ms or 0) < limit_ms), key=lambda x: -x.loss)
+    finalists = [
+        x.model_copy(update={"measured_ms": latency_ms(x.arch) * 1.03}) for x in allowed[-4:]
+    ]
+    winner = max(
+        (x for x in finalists if limit_ms is None or (x.measured_ms or 0) < limit_ms),
+        key=lambda x: -x.loss,
+    )
     return SearchResult(
         device="rpi",
         workload=WORKLOAD,
@@ -122,8 +131,15 @@ def manifest(arch: TranslationArch) -> BundleManifest:
         inputs_sha256={"supernet": digest("b"), "tokenizer": digest("d")},
         parity=ParityReport(num_pairs=64, identical=64, torch_bleu=24.1, bundle_bleu=24.1),
         self_test=(
-            SelfTest(source="Save file", source_ids=(5, 6, 3), output_ids=(7, 8), output="Enregistrer le fichier"),
-            SelfTest(source="<b>Close & quit</b>", source_ids=(5, 3), output_ids=(9,), output="Fermer"),
+            SelfTest(
+                source="Save file",
+                source_ids=(5, 6, 3),
+                output_ids=(7, 8),
+                output="Enregistrer le fichier",
+            ),
+            SelfTest(
+                source="<b>Close & quit</b>", source_ids=(5, 3), output_ids=(9,), output="Fermer"
+            ),
         ),
         sha256={"model.onnx": digest("e"), "tokenizer.model": digest("d")},
     )
@@ -151,7 +167,9 @@ def deployment(median_ms: float, device: DeviceProfile = DEVICE) -> Deployment:
         bundle_sha256=digest("f"),
         remote_dir="~/.cache/mosdeploy/bundles/winner-fp32",
         self_test_passed=True,
-        measurement=Measurement(total=timing(median_ms), load_ms=84.0, peak_memory_bytes=91 * 2**20),
+        measurement=Measurement(
+            total=timing(median_ms), load_ms=84.0, peak_memory_bytes=91 * 2**20
+        ),
         limit_ms=LIMIT_MS,
         deployed_at="2025-03-01T12:30:00Z",
     )
@@ -194,10 +212,20 @@ def scores(winner: TranslationArch) -> ScoreTable:
     def one(arch: TranslationArch, bleu: float) -> Scores:
         parameters = num_parameters(SPACE, arch, VOCAB)
         return Scores(
-            arch=arch, num_parameters=parameters, bleu=bleu, chrf=bleu + 22.5, loss=loss(arch), num_pairs=180, beam=1
+            arch=arch,
+            num_parameters=parameters,
+            bleu=bleu,
+            chrf=bleu + 22.5,
+            loss=loss(arch),
+            num_pairs=180,
+            beam=1,
         )
 
-    subnets = {"largest": one(SPACE.largest, 25.2), "smallest": one(SPACE.smallest, 17.4), "winner": one(winner, 24.1)}
+    subnets = {
+        "largest": one(SPACE.largest, 25.2),
+        "smallest": one(SPACE.smallest, 17.4),
+        "winner": one(winner, 24.1),
+    }
     return ScoreTable(supernet_sha256=digest("b"), corpus_sha256=digest("7"), subnets=subnets)
 
 
@@ -218,7 +246,11 @@ def full_inputs(device: DeviceProfile = DEVICE, bundle_ms: float = 11.4) -> Repo
     return ReportInputs(
         search=search,
         context=LatencyContext(
-            dataset_id="d1", device=device, workload=WORKLOAD, space_sha256=digest("a"), vocab_size=VOCAB
+            dataset_id="d1",
+            device=device,
+            workload=WORKLOAD,
+            space_sha256=digest("a"),
+            vocab_size=VOCAB,
         ),
         records=records,
         predicted_ms=tuple(latency_ms(x.arch) for x in records),

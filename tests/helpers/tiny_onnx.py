@@ -11,7 +11,11 @@ def tiny_model(width=8, weights_bytes=0, broken=False):
         assert width * width * 4 <= weights_bytes
         matrix.ClearField("raw_data")
         matrix.data_location = TensorProto.EXTERNAL
-        for key, value in (("location", "weights.bin"), ("offset", "0"), ("length", str(width * width * 4))):
+        for key, value in (
+            ("location", "weights.bin"),
+            ("offset", "0"),
+            ("length", str(width * width * 4)),
+        ):
             matrix.external_data.add(key=key, value=value)
     body = helper.make_graph(
         [
@@ -55,4 +59,6 @@ def tiny_model(width=8, weights_bytes=0, broken=False):
             numpy_helper.from_array(np.array(True), "yes"),
         ],
     )
-    return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString()
+    return helper.make_model(
+        graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]
+    ).SerializeToString()

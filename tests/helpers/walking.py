@@ -69,8 +69,12 @@ def write_corpus(folder: Path) -> None:
     """Pairs of three numbers, every combination once."""
     folder.mkdir(parents=True, exist_ok=True)
     triples = list(itertools.product(range(10), repeat=3))[::2]
-    (folder / "train.en").write_text("".join(" ".join(NUMBERS[i] for i in t) + "\n" for t in triples))
-    (folder / "train.de").write_text("".join(" ".join(ZAHLEN[i] for i in t) + "\n" for t in triples))
+    (folder / "train.en").write_text(
+        "".join(" ".join(NUMBERS[i] for i in t) + "\n" for t in triples)
+    )
+    (folder / "train.de").write_text(
+        "".join(" ".join(ZAHLEN[i] for i in t) + "\n" for t in triples)
+    )
 
 
 def make_run_folder(root: Path) -> Path:

@@ -34,10 +34,15 @@ def workload() -> TranslationWorkload:
 @pytest.fixture(scope="session")
 def true_latency(space, workload):
     """An additive device: nanoseconds a MAC, microseconds a layer; a few cores' worth of secondary costs."""
-    coefficients = np.array([2.0, 0.8, 0.3, 1.5, 1.0, 0.9, 1.2, 0.7, 2.0, 0.5, 0.02, 0.01, 0.01, 0.02, 0.02])
+    coefficients = np.array(
+        [2.0, 0.8, 0.3, 1.5, 1.0, 0.9, 1.2, 0.7, 2.0, 0.5, 0.02, 0.01, 0.01, 0.02, 0.02]
+    )
 
     def latency(genes):
-        return latency_features(sums_from_genes(space, genes), space.qkv_dim, workload, VOCAB_SIZE) @ coefficients
+        return (
+            latency_features(sums_from_genes(space, genes), space.qkv_dim, workload, VOCAB_SIZE)
+            @ coefficients
+        )
 
     return latency
 
@@ -72,7 +77,9 @@ def record():
             timing = Timing(median_ms=median_ms, p90_ms=median_ms, minimum_ms=median_ms, repeats=10)
         return LatencyRecord(
             arch=arch,
-            measurement=Measurement(total=timing, error="out of memory" if timing is None else None),
+            measurement=Measurement(
+                total=timing, error="out of memory" if timing is None else None
+            ),
             runtime="onnxruntime 1.20.0",
             measured_at="2025-01-01T00:00:00Z",
             session="s1",

@@ -16,11 +16,18 @@ def timing(median_ms):
 
 def session(host, *times_ms):
     references = tuple(ReferenceTiming(measured_at=str(x), total=timing(x)) for x in times_ms)
-    return SessionRecord(session="s", started_at="t", host=host, state=DeviceState(), references=references)
+    return SessionRecord(
+        session="s", started_at="t", host=host, state=DeviceState(), references=references
+    )
 
 
 def test_a_level_is_the_ratio_to_the_middle_board():
-    sessions = [session("pi1", 9.0, 9.2), session("pi2", 10.0, 50.0, 10.0), session("pi3", 12.0), session("pi1", 8.0)]
+    sessions = [
+        session("pi1", 9.0, 9.2),
+        session("pi2", 10.0, 50.0, 10.0),
+        session("pi3", 12.0),
+        session("pi1", 8.0),
+    ]
     found = calibrate_boards(sessions, {"pi3": 1, "pi1": 5, "pi2": 4}, "rpi")
     assert [(x.host, x.num_subnets, x.reference_ms, x.time_ratio) for x in found] == [
         ("pi1", 5, 9.0, 0.9),
@@ -31,20 +38,25 @@ def test_a_level_is_the_ratio_to_the_middle_board():
 
 def test_only_boards_that_measured_count_and_one_alone_has_no_level():
     sessions = [session("pi1", 10.0), session("pi2", 12.0), session("pi3", 99.0)]
-    assert [x.time_ratio for x in calibrate_boards(sessions, {"pi1": 1, "pi2": 1}, "rpi")] == pytest.approx(
-        [10 / 11, 12 / 11]
-    )
+    assert [
+        x.time_ratio for x in calibrate_boards(sessions, {"pi1": 1, "pi2": 1}, "rpi")
+    ] == pytest.approx([10 / 11, 12 / 11])
     assert calibrate_boards(sessions, {"pi1": 1}, "rpi") == ()
 
 
 def test_a_board_without_a_reference_has_no_level():
     found = calibrate_boards([session("pi1", 10.0)], {"pi1": 1, "pi2": 1}, "rpi")
-    assert [(x.host, x.reference_ms, x.time_ratio) for x in found] == [("pi1", 10.0, 1.0), ("pi2", None, None)]
+    assert [(x.host, x.reference_ms, x.time_ratio) for x in found] == [
+        ("pi1", 10.0, 1.0),
+        ("pi2", None, None),
+    ]
 
 
 def test_sessions_that_name_no_board_are_those_of_the_device_itself():
     found = calibrate_boards(
-        [session(None, 10.0), session("rpi", 12.0), session("pi2", 22.0)], {"rpi": 1, "pi2": 1}, "rpi"
+        [session(None, 10.0), session("rpi", 12.0), session("pi2", 22.0)],
+        {"rpi": 1, "pi2": 1},
+        "rpi",
     )
     assert [(x.host, x.reference_ms) for x in found] == [("pi2", 22.0), ("rpi", 11.0)]
 
@@ -53,10 +65,12 @@ def test_the_floor_is_that_of_repeats_on_one_board():
     assert noise_floor_percent([], "rpi") is None
     assert noise_floor_percent([session("rpi", 10.0), session("pi2", 20.0)], "rpi") is None
     one = [session(None, 10.0), session("rpi", 10.2, 9.9)]
-    assert noise_floor_percent(one, "rpi") == pytest.approx(1.0)  # 0, 2% and 1% from the median of 10 ms
-    assert noise_floor_percent([*one, session("pi2", 20.0, 20.4, 19.8), session("pi3", 70.0)], "rpi") == pytest.approx(
+    assert noise_floor_percent(one, "rpi") == pytest.approx(
         1.0
-    )
+    )  # 0, 2% and 1% from the median of 10 ms
+    assert noise_floor_percent(
+        [*one, session("pi2", 20.0, 20.4, 19.8), session("pi3", 70.0)], "rpi"
+    ) == pytest.approx(1.0)
 
 
 @pytest.fixture
@@ -80,9 +94,14 @@ def fleet(tmp_path, context, space, draw, true_latency, record):
 
 def test_the_fit_speaks_of_the_middle_board_and_its_card_of_the_levels(fleet, space):
     dataset, genes, latency_ms = fleet(1.5)
-    with pytest.warns(UserWarning, match=r"differ by more than 2% .*pi1 0\.800, pi2 1\.200.*predicts the middle board"):
+    with pytest.warns(
+        UserWarning,
+        match=r"differ by more than 2% .*pi1 0\.800, pi2 1\.200.*predicts the middle board",
+    ):
         found = LatencyPredictor.fit_dataset(space, dataset)
-    np.testing.assert_allclose(found.predict(genes), latency_ms, rtol=0.02)  # eight columns for what has fifteen
+    np.testing.assert_allclose(
+        found.predict(genes), latency_ms, rtol=0.02
+    )  # eight columns for what has fifteen
     assert [(x.host, x.num_subnets) for x in found.card.boards] == [("pi1", 12), ("pi2", 12)]
     assert found.card.dataset_sha256 == dataset.sha256
 
@@ -95,12 +114,18 @@ def test_boards_within_the_drift_that_is_allowed_are_no_reason_to_warn(fleet, sp
     assert not recwarn.list
 
 
-def test_another_timing_of_the_reference_makes_another_dataset_of_a_fleet_only(fleet, context, tmp_path):
+def test_another_timing_of_the_reference_makes_another_dataset_of_a_fleet_only(
+    fleet, context, tmp_path
+):
     dataset, _, _ = fleet(1.5)
     before = dataset.sha256
-    SessionLog(dataset.path, "pi2", DeviceState()).add_reference("t2", Measurement(total=timing(16.0)))
+    SessionLog(dataset.path, "pi2", DeviceState()).add_reference(
+        "t2", Measurement(total=timing(16.0))
+    )
     assert dataset.sha256 != before
     alone = LatencyDataset.open(tmp_path / "alone" / "latency.jsonl", context)
     before = alone.sha256
-    SessionLog(alone.path, "board", DeviceState()).add_reference("t1", Measurement(total=timing(16.0)))
+    SessionLog(alone.path, "board", DeviceState()).add_reference(
+        "t1", Measurement(total=timing(16.0))
+    )
     assert alone.sha256 == before

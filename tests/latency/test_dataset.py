@@ -66,17 +66,26 @@ def test_the_latest_record_of_an_architecture_counts(path, context, archs, recor
     assert [r.measurement.total.median_ms for r in dataset.usable] == [3.0]
 
 
-def test_samples_trust_a_measurement_by_how_still_its_reference_stood(path, context, space, archs, record):
+def test_samples_trust_a_measurement_by_how_still_its_reference_stood(
+    path, context, space, archs, record
+):
     dataset = LatencyDataset.open(path, context)
     for arch, drift in zip(archs, [None, 0.0, 2.0, 6.0], strict=True):
         steady = record(arch, 3.0)
         measurement = steady.measurement.model_copy(update={"drift_percent": drift})
         dataset.append(steady.model_copy(update={"measurement": measurement}))
-    assert dataset.samples(space).sample_weight.tolist() == [1.0, 1.0, 0.5, 0.1]  # the protocol allows 2%
+    assert dataset.samples(space).sample_weight.tolist() == [
+        1.0,
+        1.0,
+        0.5,
+        0.1,
+    ]  # the protocol allows 2%
 
 
 @pytest.mark.parametrize("cut", [1, 20])
-def test_a_torn_last_line_is_reported_and_cut_off_by_the_next_append(path, context, archs, cut, record):
+def test_a_torn_last_line_is_reported_and_cut_off_by_the_next_append(
+    path, context, archs, cut, record
+):
     dataset = LatencyDataset.open(path, context)
     dataset.append(record(archs[0], 1.0))
     dataset.append(record(archs[1], 2.0))
@@ -106,7 +115,9 @@ def test_a_corrupt_middle_line_names_file_line_and_remedy(path, context, archs, 
     for arch in archs[:3]:
         dataset.append(record(arch, 1.0))
     overwrite_line(path, 3, text)
-    with pytest.raises(StaleInputError, match=r"latency\.jsonl, line 3.*delete that line.*mosdeploy profile"):
+    with pytest.raises(
+        StaleInputError, match=r"latency\.jsonl, line 3.*delete that line.*mosdeploy profile"
+    ):
         LatencyDataset.open(path, context)
 
 
@@ -125,7 +136,10 @@ def test_a_corrupt_context_asks_to_move_the_file(path, context):
         ({"workload": {"threads": 4}}, "workload.threads is 1 there and 4 now"),
         ({"workload": {"precision": "int8"}}, "workload.precision is fp32 there and int8 now"),
         ({"device": {"emulated": True}}, "device emulated is False there and True now"),
-        ({"device": {"provider": "CUDAExecutionProvider"}}, "device provider is CPUExecutionProvider there"),
+        (
+            {"device": {"provider": "CUDAExecutionProvider"}},
+            "device provider is CPUExecutionProvider there",
+        ),
     ],
 )
 def test_another_context_is_refused_with_what_differs(path, context, change, message):
@@ -134,7 +148,9 @@ def test_another_context_is_refused_with_what_differs(path, context, change, mes
         key: getattr(context, key).model_copy(update=value) if isinstance(value, dict) else value
         for key, value in change.items()
     }
-    with pytest.raises(StaleInputError, match=rf"{message}.*Move the folder .*board-sentence.*workload\.name"):
+    with pytest.raises(
+        StaleInputError, match=rf"{message}.*Move the folder .*board-sentence.*workload\.name"
+    ):
         LatencyDataset.open(path, context.model_copy(update=update))
 
 

@@ -23,9 +23,9 @@ def test_the_seed_decides(space, workload):
 
 def test_it_tells_the_coefficients_apart_better_than_chance(space, workload, draw):
     def log_volume(genes):
-        columns = latency_features(sums_from_genes(space, genes), space.qkv_dim, workload, VOCAB_SIZE)[
-            :, :NUM_CORE_FEATURES
-        ]
+        columns = latency_features(
+            sums_from_genes(space, genes), space.qkv_dim, workload, VOCAB_SIZE
+        )[:, :NUM_CORE_FEATURES]
         return np.linalg.slogdet(columns.T @ columns)[1]
 
     designed = log_volume(space.genes(choose(space, workload, VOCAB_SIZE, 15, seed=4)))

@@ -21,7 +21,10 @@ def test_blocks_are_found_where_they_are(columns, latency):
     first, second = find_outlier_blocks(columns, latency)
     assert (first.start, second.start) == (0, pytest.approx(300, abs=2))
     assert (first.stop, second.stop) == (pytest.approx(20, abs=2), pytest.approx(360, abs=2))
-    assert (first.level, second.level) == (pytest.approx(1.2, rel=0.02), pytest.approx(1.42, rel=0.02))
+    assert (first.level, second.level) == (
+        pytest.approx(1.2, rel=0.02),
+        pytest.approx(1.42, rel=0.02),
+    )
 
 
 def test_a_faster_block_is_a_block_too(columns, latency):
@@ -44,4 +47,6 @@ def test_too_few_rows_have_no_blocks(columns, latency):
 def test_rows_outside_are_those_in_no_block(columns, latency):
     latency[:20] *= 1.2
     (block,) = find_outlier_blocks(columns, latency)
-    np.testing.assert_array_equal(np.flatnonzero(~rows_outside((block,), 400)), np.arange(block.start, block.stop))
+    np.testing.assert_array_equal(
+        np.flatnonzero(~rows_outside((block,), 400)), np.arange(block.start, block.stop)
+    )

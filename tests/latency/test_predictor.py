@@ -18,7 +18,9 @@ VOCAB_SIZE = 500
 @pytest.fixture(scope="module")
 def fit(space, workload):
     def call(genes, latency_ms, **options):
-        return LatencyPredictor.fit(space, workload, VOCAB_SIZE, genes, latency_ms, device="board", **options)
+        return LatencyPredictor.fit(
+            space, workload, VOCAB_SIZE, genes, latency_ms, device="board", **options
+        )
 
     return call
 
@@ -114,10 +116,14 @@ def test_averages_serve_as_samples_too(space, true_latency, draw, fit):
     genes, unseen = draw(60, seed=13), draw(100, seed=14)
     predictor = fit(space.aggregate_genes(genes), true_latency(genes), encoding="aggregated")
     assert worst_error(predictor, unseen, true_latency(unseen)) < 0.01
-    np.testing.assert_array_equal(predictor.predict_rows(space.aggregate_genes(unseen)), predictor.predict(unseen))
+    np.testing.assert_array_equal(
+        predictor.predict_rows(space.aggregate_genes(unseen)), predictor.predict(unseen)
+    )
 
 
-def test_a_dataset_is_fitted_without_its_failures(space, context, true_latency, draw, record, tmp_path):
+def test_a_dataset_is_fitted_without_its_failures(
+    space, context, true_latency, draw, record, tmp_path
+):
     dataset = LatencyDataset.open(tmp_path / "latency.jsonl", context)
     genes = draw(20, seed=15)
     for row, ms in zip(genes, true_latency(genes), strict=True):
@@ -136,7 +142,10 @@ def test_records_of_two_runtimes_are_refused_and_of_two_versions_are_told(
     space, context, true_latency, draw, record, tmp_path
 ):
     genes = draw(20, seed=15)
-    records = [record(space.from_genes(row), ms) for row, ms in zip(genes, true_latency(genes), strict=True)]
+    records = [
+        record(space.from_genes(row), ms)
+        for row, ms in zip(genes, true_latency(genes), strict=True)
+    ]
 
     def fit_with(last_runtime):
         dataset = LatencyDataset.open(tmp_path / last_runtime / "latency.jsonl", context)
@@ -144,31 +153,45 @@ def test_records_of_two_runtimes_are_refused_and_of_two_versions_are_told(
             dataset.append(item)
         return LatencyPredictor.fit_dataset(space, dataset)
 
-    with pytest.raises(PredictorError, match=r"mixes the runtimes onnxruntime 1\.20\.0 and tvm 0\.27; move the folder"):
+    with pytest.raises(
+        PredictorError,
+        match=r"mixes the runtimes onnxruntime 1\.20\.0 and tvm 0\.27; move the folder",
+    ):
         fit_with("tvm 0.27")
-    with pytest.warns(UserWarning, match=r"onnxruntime 1\.20\.0 and onnxruntime 1\.21\.0, which may differ in speed"):
-        assert fit_with("onnxruntime 1.21.0").card.runtime == "onnxruntime 1.20.0, onnxruntime 1.21.0"
+    with pytest.warns(
+        UserWarning,
+        match=r"onnxruntime 1\.20\.0 and onnxruntime 1\.21\.0, which may differ in speed",
+    ):
+        assert (
+            fit_with("onnxruntime 1.21.0").card.runtime == "onnxruntime 1.20.0, onnxruntime 1.21.0"
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fit_with("onnxruntime 1.20.3")
 
 
 def test_an_emulated_device_is_refused(space, context, tmp_path):
-    emulated = context.model_copy(update={"device": context.device.model_copy(update={"emulated": True})})
+    emulated = context.model_copy(
+        update={"device": context.device.model_copy(update={"emulated": True})}
+    )
     dataset = LatencyDataset.open(tmp_path / "latency.jsonl", emulated)
     with pytest.raises(PredictorError, match="emulated device"):
         LatencyPredictor.fit_dataset(space, dataset)
 
 
 def test_a_dataset_of_another_space_is_refused(space, context, tmp_path):
-    dataset = LatencyDataset.open(tmp_path / "latency.jsonl", context.model_copy(update={"space_sha256": "0" * 64}))
+    dataset = LatencyDataset.open(
+        tmp_path / "latency.jsonl", context.model_copy(update={"space_sha256": "0" * 64})
+    )
     with pytest.raises(StaleInputError, match="another search space"):
         LatencyPredictor.fit_dataset(space, dataset)
 
 
 def test_too_few_samples_say_how_many_and_how(true_latency, draw, fit):
     genes = draw(MIN_SAMPLES - 1, seed=16)
-    with pytest.raises(PredictorError, match=rf"^7 .*at least {MIN_SAMPLES} .*mosdeploy profile --device board"):
+    with pytest.raises(
+        PredictorError, match=rf"^7 .*at least {MIN_SAMPLES} .*mosdeploy profile --device board"
+    ):
         fit(genes, true_latency(genes))
 
 

@@ -7,7 +7,9 @@ from mosdeploy.spaces.latency_features import NUM_CORE_FEATURES, latency_feature
 
 @pytest.fixture(scope="module")
 def columns_of(space, workload):
-    return lambda genes: latency_features(sums_from_genes(space, genes), space.qkv_dim, workload, 500)
+    return lambda genes: latency_features(
+        sums_from_genes(space, genes), space.qkv_dim, workload, 500
+    )
 
 
 def test_an_additive_truth_is_recovered_in_spite_of_outliers(columns_of, true_latency, draw):
@@ -45,7 +47,9 @@ def test_the_unit_of_time_does_not_matter(columns_of, true_latency, draw):
     genes = draw(30, seed=5)
     latency = true_latency(genes) * np.random.default_rng(1).normal(1, 0.02, 30)
     columns = columns_of(genes)
-    in_ms, in_us = (fit_nonnegative(columns, latency * unit, core_only=True) for unit in (1.0, 1000.0))
+    in_ms, in_us = (
+        fit_nonnegative(columns, latency * unit, core_only=True) for unit in (1.0, 1000.0)
+    )
     np.testing.assert_allclose(in_us.predict(columns), 1000 * in_ms.predict(columns), rtol=1e-6)
 
 
@@ -54,7 +58,10 @@ def test_leverage_grows_away_from_the_samples(columns_of, true_latency, space, d
     shallow = [a for a in (space.sample(rng) for _ in range(400)) if len(a.decoder_layers) < 3][:40]
     genes = space.genes(shallow)
     model = fit_nonnegative(columns_of(genes), true_latency(genes), core_only=True)
-    inside, outside = model.leverage(columns_of(genes)), model.leverage(columns_of(space.genes([space.largest])))
+    inside, outside = (
+        model.leverage(columns_of(genes)),
+        model.leverage(columns_of(space.genes([space.largest]))),
+    )
     assert outside[0] > 2 * np.median(inside)
     assert inside.sum() == pytest.approx(len(model.used), rel=0.2)  # the trace of a hat matrix
 
@@ -70,9 +77,13 @@ def test_a_sample_trusted_by_half_counts_as_half_a_sample():
     assert model.weights[2] <= 0.5
 
 
-def test_trusting_drifted_samples_less_lowers_the_error_on_unseen_subnets(columns_of, true_latency, draw):
+def test_trusting_drifted_samples_less_lowers_the_error_on_unseen_subnets(
+    columns_of, true_latency, draw
+):
     genes, unseen = draw(40, seed=6), draw(200, seed=7)
-    drift = np.where(np.arange(40) % 2, 0.002, 0.05)  # half of the samples taken while the device changed
+    drift = np.where(
+        np.arange(40) % 2, 0.002, 0.05
+    )  # half of the samples taken while the device changed
 
     def error(seed, sample_weight):
         latency = true_latency(genes) * (1 + drift * np.random.default_rng(seed).normal(size=40))

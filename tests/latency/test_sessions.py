@@ -10,7 +10,9 @@ from mosdeploy.records import DeviceState, Measurement, Timing
 
 
 def timing(median_ms):
-    return Measurement(total=Timing(median_ms=median_ms, p90_ms=median_ms, minimum_ms=median_ms, repeats=10))
+    return Measurement(
+        total=Timing(median_ms=median_ms, p90_ms=median_ms, minimum_ms=median_ms, repeats=10)
+    )
 
 
 @pytest.fixture
@@ -28,18 +30,26 @@ def test_a_session_is_in_the_file_from_its_first_moment_and_complete_at_its_end(
     log.end(DeviceState(temperature_c=60.0))
     (ended,) = read_sessions(path)
     assert ended == log.record
-    assert (ended.session, ended.state.temperature_c, ended.after.temperature_c) == (begun.session, 40.0, 60.0)
+    assert (ended.session, ended.state.temperature_c, ended.after.temperature_c) == (
+        begun.session,
+        40.0,
+        60.0,
+    )
     assert [reference.measured_at for reference in ended.references] == ["t1"]
 
 
 def test_each_timing_is_in_the_file_at_once_and_counted_once_though_a_board_tells_it_again(path):
-    SessionLog(path, "pi1", DeviceState()).add_reference("t1", timing(10.0))  # and then the host is killed
+    SessionLog(path, "pi1", DeviceState()).add_reference(
+        "t1", timing(10.0)
+    )  # and then the host is killed
     for names in (["t1", "t2"], ["t1", "t2", "t3"]):
         log = SessionLog(path, "pi1", DeviceState())
         for name in names:
             log.add_reference(name, timing(10.0))
     sessions = read_sessions(path)
-    assert [[reference.measured_at for reference in session.references] for session in sessions] == [
+    assert [
+        [reference.measured_at for reference in session.references] for session in sessions
+    ] == [
         ["t1"],
         ["t2"],
         ["t3"],
@@ -59,7 +69,12 @@ def test_the_sessions_of_several_boards_grow_beside_each_other(path):
 
 
 def test_a_session_as_written_before_there_was_an_after_is_read(path):
-    old = {"version": 1, "session": "s", "started_at": "2025-01-01T00:00:00+00:00", "state": {"cores": 4}}
+    old = {
+        "version": 1,
+        "session": "s",
+        "started_at": "2025-01-01T00:00:00+00:00",
+        "state": {"cores": 4},
+    }
     (path.parent / "sessions.jsonl").write_text(json.dumps(old) + "\n")
     (session,) = read_sessions(path)
     assert (session.state.cores, session.after, session.host) == (4, None, None)
@@ -67,7 +82,12 @@ def test_a_session_as_written_before_there_was_an_after_is_read(path):
 
 def test_timings_of_a_session_without_a_board_are_those_of_any(path):
     reference = {"measured_at": "t1", "total": timing(10.0).total.model_dump()}
-    old = {"session": "s", "started_at": "2025-01-01T00:00:00+00:00", "state": {}, "references": [reference]}
+    old = {
+        "session": "s",
+        "started_at": "2025-01-01T00:00:00+00:00",
+        "state": {},
+        "references": [reference],
+    }
     (path.parent / "sessions.jsonl").write_text(json.dumps(old) + "\n")
     log = SessionLog(path, "pi1", DeviceState())
     log.add_reference("t1", timing(10.0))

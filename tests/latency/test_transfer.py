@@ -23,7 +23,9 @@ PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "hat"
 def source(space, workload, true_latency, draw):
     """A predictor of device A, which is known well."""
     genes = draw(100, seed=1)
-    return LatencyPredictor.fit(space, workload, VOCAB_SIZE, genes, true_latency(genes), device="a", runtime="eager")
+    return LatencyPredictor.fit(
+        space, workload, VOCAB_SIZE, genes, true_latency(genes), device="a", runtime="eager"
+    )
 
 
 @pytest.fixture
@@ -57,17 +59,25 @@ def test_five_measurements_recover_a_device_that_is_a_scaled_other_one_in_spite_
     space, source, true_latency, unseen, measure
 ):
     noise = np.random.default_rng(0)
-    dataset = measure(lambda genes: 2.5 * true_latency(genes) * noise.lognormal(0, 0.005, len(genes)), 5)
+    dataset = measure(
+        lambda genes: 2.5 * true_latency(genes) * noise.lognormal(0, 0.005, len(genes)), 5
+    )
     predictor = fit_transfer(space, dataset, source)
     assert error_of(predictor, unseen, 2.5 * true_latency(unseen)) < 0.01
     trial = predictor.card.transfer
     assert (trial.source, trial.scratch_percent, trial.used) == ("a", None, True)
     assert trial.source_sha256 == fingerprint(source)
-    assert (predictor.device, predictor.card.device, predictor.card.num_samples) == ("board", "board", 5)
+    assert (predictor.device, predictor.card.device, predictor.card.num_samples) == (
+        "board",
+        "board",
+        5,
+    )
     assert predictor.card.runtime == "onnxruntime 1.20.0"
 
 
-def test_an_offset_and_a_cost_a_layer_are_found_where_they_are(space, source, true_latency, unseen, measure):
+def test_an_offset_and_a_cost_a_layer_are_found_where_they_are(
+    space, source, true_latency, unseen, measure
+):
     def latency(genes):
         return 0.2 * true_latency(genes) + 3.0 + 5.0 * layers(space, genes)
 
@@ -101,7 +111,9 @@ def test_a_device_unlike_the_source_is_fitted_from_scratch(space, source, measur
     assert predictor.model_copy(update={"card": scratch.card}) == scratch
 
 
-def test_the_ensemble_of_a_crooked_source_is_carried_over(space, workload, true_latency, draw, unseen, measure):
+def test_the_ensemble_of_a_crooked_source_is_carried_over(
+    space, workload, true_latency, draw, unseen, measure
+):
     def latency(genes):
         return true_latency(genes) * np.where((genes[:, 0] > 40) & (genes[:, 1] > 40), 1.3, 1.0)
 
@@ -109,19 +121,27 @@ def test_the_ensemble_of_a_crooked_source_is_carried_over(space, workload, true_
     crooked = LatencyPredictor.fit(space, workload, VOCAB_SIZE, genes, latency(genes), device="a")
     assert crooked.correction is not None
     predictor = fit_transfer(space, measure(lambda rows: 3.0 * latency(rows), 10), crooked)
-    assert error_of(predictor, unseen, 3.0 * latency(unseen)) < 1.5 * error_of(crooked, unseen, latency(unseen))
+    assert error_of(predictor, unseen, 3.0 * latency(unseen)) < 1.5 * error_of(
+        crooked, unseen, latency(unseen)
+    )
 
 
 def test_corrected_columns_add_up_to_the_prediction(source, draw):
     genes = draw(20, seed=4)
     weights = np.zeros(15)
     weights[source._used] = list(source.coefficients.values())
-    np.testing.assert_allclose(source.corrected_columns(genes) @ weights, source.predict(genes), rtol=1e-12)
+    np.testing.assert_allclose(
+        source.corrected_columns(genes) @ weights, source.predict(genes), rtol=1e-12
+    )
 
 
-def test_the_interval_of_a_corrected_predictor_holds_about_nine_in_ten(space, source, true_latency, draw, measure):
+def test_the_interval_of_a_corrected_predictor_holds_about_nine_in_ten(
+    space, source, true_latency, draw, measure
+):
     rng = np.random.default_rng(5)
-    dataset = measure(lambda genes: 2 * true_latency(genes) * rng.lognormal(0, 0.03, len(genes)), 20)
+    dataset = measure(
+        lambda genes: 2 * true_latency(genes) * rng.lognormal(0, 0.03, len(genes)), 20
+    )
     unseen = draw(2000, seed=6)
     low, high = fit_transfer(space, dataset, source).predict_interval(unseen)
     measured = 2 * true_latency(unseen) * rng.lognormal(0, 0.03, 2000)
@@ -131,10 +151,14 @@ def test_the_interval_of_a_corrected_predictor_holds_about_nine_in_ten(space, so
 def test_too_few_measurements_and_an_emulated_device_are_refused(
     space, context, source, true_latency, measure, tmp_path
 ):
-    with pytest.raises(PredictorError, match=f"^4 measured subnets are too few .* least {MIN_TRANSFER_SAMPLES}"):
+    with pytest.raises(
+        PredictorError, match=f"^4 measured subnets are too few .* least {MIN_TRANSFER_SAMPLES}"
+    ):
         fit_transfer(space, measure(true_latency, 4), source)
     device = DeviceProfile(name="board", host="board", emulated=True)
-    emulated = LatencyDataset.open(tmp_path / "latency.jsonl", context.model_copy(update={"device": device}))
+    emulated = LatencyDataset.open(
+        tmp_path / "latency.jsonl", context.model_copy(update={"device": device})
+    )
     with pytest.raises(PredictorError, match="emulated device"):
         fit_transfer(space, emulated, source)
 
@@ -145,7 +169,9 @@ def test_save_and_load_keep_a_corrected_predictor(space, source, true_latency, m
     assert LatencyPredictor.load(tmp_path / "predictor.json") == predictor
 
 
-@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="HAT's published data are not beside the checkout")
+@pytest.mark.skipif(
+    not PUBLISHED.is_dir(), reason="HAT's published data are not beside the checkout"
+)
 def test_ten_rows_of_a_gpu_correct_the_predictor_of_a_raspberry_pi():
     space = space_of(
         embed_dim=(512, 640),
@@ -156,11 +182,17 @@ def test_ten_rows_of_a_gpu_correct_the_predictor_of_a_raspberry_pi():
         encoder_layers=(6,),
         cross_span=(1, 2, 3),
     )
-    pi, gpu = (read_hat(PUBLISHED / f"wmt14ende_{name}.csv") for name in ("cpu_raspberrypi", "gpu_titanxp"))
-    source = fit_hat(pi[:1400], space, TranslationWorkload(beam=5), 32768, device="rpi", try_mlp=False)
+    pi, gpu = (
+        read_hat(PUBLISHED / f"wmt14ende_{name}.csv") for name in ("cpu_raspberrypi", "gpu_titanxp")
+    )
+    source = fit_hat(
+        pi[:1400], space, TranslationWorkload(beam=5), 32768, device="rpi", try_mlp=False
+    )
     columns, errors = source.corrected_columns(gpu.rows[1600:]), []
     for seed in range(20):
         rows = np.random.default_rng(seed).choice(np.arange(14, 1263), 10, replace=False)
         fitted = fit_map(source, gpu.rows[rows], gpu.latency_ms[rows])
-        errors.append(measure_errors(fitted.model.predict(columns), gpu.latency_ms[1600:]).mape_percent)
+        errors.append(
+            measure_errors(fitted.model.predict(columns), gpu.latency_ms[1600:]).mape_percent
+        )
     assert np.median(errors) < 2.9  # from scratch, ten designed rows give 2.4, ten random ones 3.1

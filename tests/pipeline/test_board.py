@@ -41,7 +41,15 @@ max_time_s = 0.1
 max_drift_percent = 1e6  # no emulator is too busy for a test
 candidate_timeout_s = 600
 """
-LINES = ["one two three", "nine", "four four seven", "ten one", "eight six five two", "", "three zebra nine"]
+LINES = [
+    "one two three",
+    "nine",
+    "four four seven",
+    "ten one",
+    "eight six five two",
+    "",
+    "three zebra nine",
+]
 TRANSLATE = (
     "import json, sys; from mosdeploy_runtime import Translator; t = Translator(sys.argv[1], 1); "
     "print(json.dumps([t.translate_ids([t.pieces.encode(x)])[0] for x in sys.argv[2:]]))"
@@ -67,10 +75,16 @@ def folder(tmp_path_factory):
     """A run folder with a trained supernet, a bundle of each precision, and the board's profiles."""
     root = make_run_folder(tmp_path_factory.mktemp("walk"))
     config = root / "mosdeploy.toml"
-    text = config.read_text().replace("updates = 12", "updates = 300").replace("budget = 12", "budget = 4")
+    text = (
+        config.read_text()
+        .replace("updates = 12", "updates = 300")
+        .replace("budget = 12", "budget = 4")
+    )
     config.write_text(text + '[supernet]\nrouting = "none"\n')
     for name, python in (("board", RUNTIME_PYTHON), ("bare", "python3")):
-        (root / "device_profiles" / f"{name}.toml").write_text(BOARD.format(name=name, python=python))
+        (root / "device_profiles" / f"{name}.toml").write_text(
+            BOARD.format(name=name, python=python)
+        )
     typed(root, "train")
     for precision in ("fp32", "int8"):
         typed(root, "export", "--arch", "largest", "--precision", precision)
@@ -79,14 +93,23 @@ def folder(tmp_path_factory):
 
 def typed(folder, *words, exit_code=0):
     """Run a verb as a user does; what it prints on stdout and on stderr."""
-    command = [sys.executable, "-c", "from mosdeploy.cli import main; main()", *words, "--dir", str(folder)]
+    command = [
+        sys.executable,
+        "-c",
+        "from mosdeploy.cli import main; main()",
+        *words,
+        "--dir",
+        str(folder),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1700)
     assert done.returncode == exit_code, done.stderr
     return done.stdout, done.stderr
 
 
 def test_the_board_is_a_cortex_a72_and_said_to_be_emulated(board, folder):
-    said, _ = typed(folder, "devices", "check", "board", "--ssh-config", str(board.files.config), "--json")
+    said, _ = typed(
+        folder, "devices", "check", "board", "--ssh-config", str(board.files.config), "--json"
+    )
     checked = json.loads(said)
     state = checked["state"]
     assert (state["machine"], state["provider_error"]) == ("aarch64", None)
@@ -99,7 +122,10 @@ def test_the_board_is_a_cortex_a72_and_said_to_be_emulated(board, folder):
 def test_setup_sends_wheels_to_the_board_which_has_no_internet(board, folder):
     ssh = ("--ssh-config", str(board.files.config))
     said, _ = typed(folder, "devices", "check", "bare", *ssh, exit_code=5)
-    assert "missing: not installed: numpy, onnxruntime, sentencepiece\n    mosdeploy devices setup bare" in said
+    assert (
+        "missing: not installed: numpy, onnxruntime, sentencepiece\n    mosdeploy devices setup bare"
+        in said
+    )
     said, progress = typed(folder, "devices", "setup", "bare", *ssh)
     assert "runtime installed, /home/tester/bare/venv/bin/python" in said
     assert "sending wheels" in progress
@@ -116,7 +142,9 @@ def test_what_is_measured_on_the_board_is_labelled_and_enters_no_predictor(board
     context, *records = [json.loads(line) for line in path.read_text().splitlines()]
     assert context["device"]["emulated"] is True
     assert [record["measurement"]["error"] for record in records] == [None] * 4
-    (session,) = [json.loads(line) for line in (path.parent / "sessions.jsonl").read_text().splitlines()]
+    (session,) = [
+        json.loads(line) for line in (path.parent / "sessions.jsonl").read_text().splitlines()
+    ]
     assert session["emulated"] is True
     assert session["after"]["machine"] == "aarch64"
     summary = json.loads(typed(folder, "profile", "--device", "board", *ssh, "--json")[0])
@@ -127,7 +155,10 @@ def test_what_is_measured_on_the_board_is_labelled_and_enters_no_predictor(board
         ("search", "--device", "board", "--max-latency", "9s", "--no-verify"),
         ("search", "--device", "board", "--max-parameters", "9M", *ssh),
     ):
-        assert "board is an emulated device: its times mean nothing" in typed(folder, *words, exit_code=6)[1]
+        assert (
+            "board is an emulated device: its times mean nothing"
+            in typed(folder, *words, exit_code=6)[1]
+        )
     assert not path.with_name("predictor.json").exists()
 
 
@@ -137,11 +168,17 @@ def test_a_bundle_built_here_translates_on_the_board_as_it_does_here(board, fold
     deploy_and_compare(board, folder, bundle, Translator(bundle, threads=1))
 
 
-@pytest.mark.skipif(shutil.which("aarch64-linux-gnu-g++") is None, reason="no cross compiler for aarch64")
-def test_a_library_that_tvm_compiled_here_translates_on_the_board_as_onnx_runtime_does_here(board, folder):
+@pytest.mark.skipif(
+    shutil.which("aarch64-linux-gnu-g++") is None, reason="no cross compiler for aarch64"
+)
+def test_a_library_that_tvm_compiled_here_translates_on_the_board_as_onnx_runtime_does_here(
+    board, folder
+):
     pytest.importorskip("tvm")
     (onnx_bundle,) = (folder / "bundles").glob("*fp32*")
-    deploy_and_compare(board, folder, write_tvm_bundle(folder, onnx_bundle), Translator(onnx_bundle, threads=1))
+    deploy_and_compare(
+        board, folder, write_tvm_bundle(folder, onnx_bundle), Translator(onnx_bundle, threads=1)
+    )
 
 
 def write_tvm_bundle(folder, onnx_bundle):
@@ -166,7 +203,12 @@ def write_tvm_bundle(folder, onnx_bundle):
         folder=bundle,
     )
     hashes = {path.name: sha256_file(path) for path in bundle.iterdir()}
-    changes = {"name": bundle.name, "runtime": "tvm", "processor": "aarch64 cortex-a72", "sha256": hashes}
+    changes = {
+        "name": bundle.name,
+        "runtime": "tvm",
+        "processor": "aarch64 cortex-a72",
+        "sha256": hashes,
+    }
     write_record(bundle / "manifest.json", manifest.model_copy(update=changes))
     return bundle
 
@@ -176,11 +218,15 @@ def deploy_and_compare(board, folder, bundle, here):
     said, _ = typed(folder, "deploy", *words)
     assert "self-test passed" in said
     assert "emulated: not a latency" in said
-    deployment = read_record(Deployment, Workspace(folder).deployment_path("board"), "mosdeploy deploy")
+    deployment = read_record(
+        Deployment, Workspace(folder).deployment_path("board"), "mosdeploy deploy"
+    )
     assert (deployment.bundle, deployment.device.emulated) == (bundle.name, True)
     assert deployment.state.machine == "aarch64"
     expected = [here.translate_ids([here.pieces.encode(line)])[0] for line in LINES]
-    assert len({tuple(ids) for ids in expected}) > 3  # a network that always says the same would prove nothing
+    assert (
+        len({tuple(ids) for ids in expected}) > 3
+    )  # a network that always says the same would prove nothing
     assert ids_on_the_board(board, folder, deployment.remote_dir) == expected
 
 
@@ -188,6 +234,8 @@ def ids_on_the_board(board, folder, remote_dir):
     profile = load_profile("board", folder)
     arguments = shlex.join(["-c", TRANSLATE, f"{remote_dir}/bundle", *LINES])
     with open_session(profile, Path(board.files.config)) as session:
-        result = run_python(session, profile, arguments, environment=f"PYTHONPATH={shlex.quote(remote_dir)}")
+        result = run_python(
+            session, profile, arguments, environment=f"PYTHONPATH={shlex.quote(remote_dir)}"
+        )
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout.splitlines()[-1])

@@ -43,7 +43,8 @@ class Fleet:
     def __init__(self, folder: Path) -> None:
         self.ssh_config = folder / "ssh_config"
         self.servers = {
-            host: OpenSSHServer(folder / host, SSHClientFiles(folder / f"{host}-key", host)) for host in HOSTS
+            host: OpenSSHServer(folder / host, SSHClientFiles(folder / f"{host}-key", host))
+            for host in HOSTS
         }
         for host in HOSTS:
             self.start(host)
@@ -57,11 +58,17 @@ class Fleet:
         """Keys in the order in which a board measured them."""
         job_id = LatencyDataset.load(dataset_path(root)).context.dataset_id
         path = self.servers[host].home / "work" / "jobs" / job_id / "results.jsonl"
-        return [json.loads(line)["key"] for line in path.read_text().splitlines()] if path.exists() else []
+        return (
+            [json.loads(line)["key"] for line in path.read_text().splitlines()]
+            if path.exists()
+            else []
+        )
 
     def measured(self, root: Path) -> dict[str, list[str]]:
         """Keys of subnets, by the board that measured them."""
-        return {host: [key for key in self.results(root, host) if key != "reference"] for host in HOSTS}
+        return {
+            host: [key for key in self.results(root, host) if key != "reference"] for host in HOSTS
+        }
 
 
 @pytest.fixture
@@ -130,7 +137,9 @@ def test_three_boards_share_one_profile_and_their_levels_are_told(root: Path, fl
 
 @pytest.mark.ssh
 @needs_sshd
-def test_a_board_that_dies_on_the_way_gives_its_work_to_the_others(root: Path, fleet: Fleet, monkeypatch) -> None:
+def test_a_board_that_dies_on_the_way_gives_its_work_to_the_others(
+    root: Path, fleet: Fleet, monkeypatch
+) -> None:
     monkeypatch.setattr(connect, "RECONNECT_WAITS_S", (0.1, 0.5))
     summary = profile(root, fleet.ssh_config, progress=Watching("pi2", fleet.servers["pi2"].close))
     assert (summary.measured_now, summary.num_records, list(summary.dropped)) == (12, 12, ["pi2"])
@@ -160,7 +169,9 @@ def test_a_killed_profile_is_resumed_by_the_same_command_and_no_subnet_is_measur
     ]
     command = [sys.executable, "-c", "from mosdeploy.cli import main; main()", *words]
     path = dataset_path(root)
-    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         for _ in range(12_000):
             if path.exists() and path.read_bytes().count(b"\n") >= 3:
                 break
@@ -176,7 +187,9 @@ def test_a_killed_profile_is_resumed_by_the_same_command_and_no_subnet_is_measur
     assert [board.host for board in summary.boards] == list(HOSTS)
     assert LatencyDataset.load(path).records[: len(left.records)] == left.records
     assert_each_subnet_once(root, fleet)
-    told = subprocess.run(command[:-1], cwd=root, capture_output=True, text=True, timeout=240).stdout
+    told = subprocess.run(
+        command[:-1], cwd=root, capture_output=True, text=True, timeout=240
+    ).stdout
     for board in summary.boards:
         assert (
             f"{board.host}: {board.num_subnets} subnets, reference {board.reference_ms:.2f} ms, {board.time_ratio:.3f} of"
@@ -184,15 +197,21 @@ def test_a_killed_profile_is_resumed_by_the_same_command_and_no_subnet_is_measur
         )
 
 
-def test_when_no_board_answers_the_error_names_each_and_nothing_is_lost(root: Path, tmp_path: Path) -> None:
+def test_when_no_board_answers_the_error_names_each_and_nothing_is_lost(
+    root: Path, tmp_path: Path
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     ssh_config = tmp_path / "ssh_config"
     ssh_config.write_text(f"Host pi*\n  HostName 127.0.0.1\n  Port {port}\n")
-    with pytest.raises(DeviceError, match=r"every board failed, 12 subnets are not measured") as caught:
+    with pytest.raises(
+        DeviceError, match=r"every board failed, 12 subnets are not measured"
+    ) as caught:
         profile(root, ssh_config)
     for host in HOSTS:
-        assert f"{host}: 127.0.0.1 port {port} ('{host}') refused the connection" in str(caught.value)
+        assert f"{host}: 127.0.0.1 port {port} ('{host}') refused the connection" in str(
+            caught.value
+        )
     assert LatencyDataset.load(dataset_path(root)).records == []
 
 
@@ -205,6 +224,10 @@ def test_when_no_board_answers_the_error_names_each_and_nothing_is_lost(root: Pa
         ("board", ("",), "device 'board' on '': 'host'"),
     ],
 )
-def test_hosts_that_make_no_fleet_are_refused(root: Path, device: str, hosts: tuple[str, ...], message: str) -> None:
+def test_hosts_that_make_no_fleet_are_refused(
+    root: Path, device: str, hosts: tuple[str, ...], message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
-        pipeline.profile(pipeline.open_run(root), device, None, root / "none", Silent(), hosts=hosts)
+        pipeline.profile(
+            pipeline.open_run(root), device, None, root / "none", Silent(), hosts=hosts
+        )

@@ -39,16 +39,32 @@ class Said(Silent):
             raise KeyboardInterrupt
 
 
-def finetune(root: Path, steps: int = 10, from_scratch: bool = False, progress: Said | None = None) -> SubnetCard:
-    return pipeline.finetune(pipeline.open_run(root), "winner", steps, from_scratch, progress or Said())
+def finetune(
+    root: Path, steps: int = 10, from_scratch: bool = False, progress: Said | None = None
+) -> SubnetCard:
+    return pipeline.finetune(
+        pipeline.open_run(root), "winner", steps, from_scratch, progress or Said()
+    )
 
 
 def test_the_training_of_one_subnet_by_hand() -> None:
     training = TrainingConfig(steps=400, learning_rate=1e-2, warmup_steps=100, validate_every=50)
-    short = alone(training, FinetuneConfig(steps=60, learning_rate_share=0.5), None, from_scratch=False)
-    assert (short.updates, short.learning_rate, short.warmup_steps, short.validate_every) == (60, 5e-3, 6, 3)
+    short = alone(
+        training, FinetuneConfig(steps=60, learning_rate_share=0.5), None, from_scratch=False
+    )
+    assert (short.updates, short.learning_rate, short.warmup_steps, short.validate_every) == (
+        60,
+        5e-3,
+        6,
+        3,
+    )
     whole = alone(training, FinetuneConfig(), None, from_scratch=True)
-    assert (whole.updates, whole.learning_rate, whole.warmup_steps, whole.validate_every) == (400, 1e-2, 40, 20)
+    assert (whole.updates, whole.learning_rate, whole.warmup_steps, whole.validate_every) == (
+        400,
+        1e-2,
+        40,
+        20,
+    )
     assert alone(training, FinetuneConfig(), 7, from_scratch=True).updates == 7
 
 
@@ -93,7 +109,10 @@ def test_export_takes_finetuned_weights_when_they_count_and_are_better(folder: P
     before = pipeline.export(run, "winner", None, None, said)
     assert before.manifest.weights == "inherited"
     assert said.lines[0] == "inherited weights"
-    with pytest.raises(StaleInputError, match=r"subnet\.json does not exist; run `mosdeploy finetune --from-scratch`"):
+    with pytest.raises(
+        StaleInputError,
+        match=r"subnet\.json does not exist; run `mosdeploy finetune --from-scratch`",
+    ):
         pipeline.export(run, "winner", None, None, said, "scratch")
     card = finetune(folder)
     after = pipeline.export(run, "winner", None, None, said)
@@ -103,7 +122,9 @@ def test_export_takes_finetuned_weights_when_they_count_and_are_better(folder: P
     assert f"finetuned weights of 10 steps, validation loss {card.loss:.4f}" in said.lines[-2]
     assert pipeline.export(run, "winner", None, None, said, "inherited").path == before.path
     assert pipeline.export(run, "largest", None, None, said).manifest.weights == "inherited"
-    with pytest.raises(ConfigError, match="unknown weights 'best'; known: inherited, finetuned, scratch"):
+    with pytest.raises(
+        ConfigError, match="unknown weights 'best'; known: inherited, finetuned, scratch"
+    ):
         pipeline.export(run, "winner", None, None, said, "best")
 
     card_path = run.workspace.subnet_card_path(card.arch.key, "finetuned")
@@ -113,7 +134,10 @@ def test_export_takes_finetuned_weights_when_they_count_and_are_better(folder: P
     write_record(card_path, card.model_copy(update={"supernet_sha256": "0" * 64}))
     assert pipeline.export(run, "winner", None, None, said).manifest.weights == "inherited"
     assert "made from another supernet" in said.lines[-2]
-    with pytest.raises(StaleInputError, match="made from another supernet or corpus; run `mosdeploy finetune` again"):
+    with pytest.raises(
+        StaleInputError,
+        match="made from another supernet or corpus; run `mosdeploy finetune` again",
+    ):
         pipeline.export(run, "winner", None, None, said, "finetuned")
 
 

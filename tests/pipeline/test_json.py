@@ -37,7 +37,9 @@ def folder(walked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 SLOW = {"train --dry-run"}  # starts a process for each way to share weights
 
 
-@pytest.mark.parametrize("line", [pytest.param(x, marks=[pytest.mark.slow] if x in SLOW else []) for x in VERBS])
+@pytest.mark.parametrize(
+    "line", [pytest.param(x, marks=[pytest.mark.slow] if x in SLOW else []) for x in VERBS]
+)
 def test_a_verb_prints_one_record(line: str, folder: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", ["mosdeploy", *line.split(), "--json"])

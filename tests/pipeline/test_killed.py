@@ -20,7 +20,9 @@ pytestmark = pytest.mark.slow
 
 def start(root: Path, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", "from mosdeploy.cli import main; main()", *words]
-    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def finish(root: Path, *words: str) -> None:
@@ -44,12 +46,16 @@ def kill_at(root: Path, path: Path, num_lines: int, *words: str) -> list[bytes]:
     return content[: content.rfind(b"\n") + 1].splitlines()
 
 
-def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(walked: Path, tmp_path: Path) -> None:
+def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(
+    walked: Path, tmp_path: Path
+) -> None:
     root, log = make_run_folder(tmp_path / "run"), tmp_path / "run" / "supernet" / "log.jsonl"
     kill_at(root, log, 2, "train")
     kill_at(root, log, 7, "train")
     finish(root, "train")
-    killed, undisturbed = (load_supernet(folder / "supernet" / "supernet.pt").state_dict() for folder in (root, walked))
+    killed, undisturbed = (
+        load_supernet(folder / "supernet" / "supernet.pt").state_dict() for folder in (root, walked)
+    )
     assert all(torch.equal(killed[name], undisturbed[name]) for name in undisturbed)
     assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(1, 13))
 
@@ -66,10 +72,16 @@ def test_a_killed_profile_measures_nothing_twice(walked: Path, tmp_path: Path) -
     content = path.read_bytes().splitlines()
     assert content[: len(second)] == second
     assert second[: len(first)] == first
-    assert len({json.dumps(json.loads(line)["arch"]) for line in content[1:]}) == len(content) - 1 == 12
+    assert (
+        len({json.dumps(json.loads(line)["arch"]) for line in content[1:]})
+        == len(content) - 1
+        == 12
+    )
     job = root / "device" / "jobs" / json.loads(content[0])["dataset_id"] / "results.jsonl"
     keys = [json.loads(line)["key"] for line in job.read_text().splitlines()]
-    keys = [key for key in keys if key != "reference"]  # which every start measures, and which is no subnet's result
+    keys = [
+        key for key in keys if key != "reference"
+    ]  # which every start measures, and which is no subnet's result
     assert len(keys) == len(set(keys)) == 12
 
 
@@ -89,4 +101,6 @@ def test_a_killed_search_pays_for_no_loss_twice(walked: Path, tmp_path: Path, qu
     lines = (killed / "search" / "quality.jsonl").read_bytes().splitlines()
     assert lines[: len(left)] == left
     assert lines == (undisturbed / "search" / "quality.jsonl").read_bytes().splitlines()
-    assert (killed / "search" / "result.json").read_bytes() == (undisturbed / "search" / "result.json").read_bytes()
+    assert (killed / "search" / "result.json").read_bytes() == (
+        undisturbed / "search" / "result.json"
+    ).read_bytes()

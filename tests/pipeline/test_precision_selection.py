@@ -35,10 +35,21 @@ BROKEN = PrecisionCandidate(precision="int8-int4-logits", error="no kernel")
     [
         (0.5, "int4", ["slower", "slower", "chosen", "failed: no kernel"]),
         (0.3, "int8", ["slower", "chosen", "loses 0.50 BLEU, 0.3 allowed", "failed: no kernel"]),
-        (0.0, "fp32", ["chosen", "loses 0.25 BLEU, 0 allowed", "loses 0.50 BLEU, 0 allowed", "failed: no kernel"]),
+        (
+            0.0,
+            "fp32",
+            [
+                "chosen",
+                "loses 0.25 BLEU, 0 allowed",
+                "loses 0.50 BLEU, 0 allowed",
+                "failed: no kernel",
+            ],
+        ),
     ],
 )
-def test_the_fastest_that_keeps_the_limit(max_score_drop: float, expected: str, verdicts: list[str]) -> None:
+def test_the_fastest_that_keeps_the_limit(
+    max_score_drop: float, expected: str, verdicts: list[str]
+) -> None:
     choice = decide(weighed(FP32, INT8, INT4, BROKEN), max_score_drop)
     assert (choice.precision, choice.max_score_drop) == (expected, max_score_drop)
     assert [candidate.verdict for candidate in choice.candidates] == verdicts
@@ -60,7 +71,9 @@ class Told(Silent):
 
 
 def use_device(root: Path, settings: str) -> None:
-    text = f'name = "local"\nkind = "local"\nwork_dir = "{root / "device"}"\n{settings}\n' + PROTOCOL
+    text = (
+        f'name = "local"\nkind = "local"\nwork_dir = "{root / "device"}"\n{settings}\n' + PROTOCOL
+    )
     (root / "device_profiles" / "local.toml").write_text(text)
 
 
@@ -75,12 +88,18 @@ def test_auto_measures_translates_and_exports_once(folder: Path) -> None:
     assert choice.candidates[1].size_bytes < choice.candidates[0].size_bytes
     assert choice.candidates[0].bleu == choice.torch_bleu and choice.num_pairs > 8
     assert sorted(told.stages) == sorted(
-        [f"{stage}, {x.precision}" for stage in ("measure on local", "translate") for x in choice.candidates]
+        [
+            f"{stage}, {x.precision}"
+            for stage in ("measure on local", "translate")
+            for x in choice.candidates
+        ]
     )
     (path,) = (folder / "precisions").iterdir()
     assert read_record(PrecisionChoice, path, "") == choice
     again = Told()
-    assert pipeline.export(run, "largest", "auto", None, again, max_score_drop=100.0).choice == choice
+    assert (
+        pipeline.export(run, "largest", "auto", None, again, max_score_drop=100.0).choice == choice
+    )
     assert again.stages == []
 
 

@@ -20,25 +20,33 @@ from mosdeploy.spaces.translation import TranslationArch, DecoderLayerConfig, En
 SHIPPED = Path(__file__).parents[2] / "predictors"
 
 
-def published(encoder_ffn: list[int], encoder_heads: list[int], decoder: list[tuple[int, int, int, int]]) -> TranslationArch:
+def published(
+    encoder_ffn: list[int], encoder_heads: list[int], decoder: list[tuple[int, int, int, int]]
+) -> TranslationArch:
     """An architecture that HAT published, all of which are 512 wide; decoder: FFN, self, cross heads, span a layer."""
     return TranslationArch(
         encoder_embed_dim=512,
         decoder_embed_dim=512,
         encoder_layers=tuple(
-            EncoderLayerConfig(ffn_dim=f, heads=h) for f, h in zip(encoder_ffn, encoder_heads, strict=True)
+            EncoderLayerConfig(ffn_dim=f, heads=h)
+            for f, h in zip(encoder_ffn, encoder_heads, strict=True)
         ),
         decoder_layers=tuple(
-            DecoderLayerConfig(ffn_dim=f, self_heads=s, cross_heads=c, cross_span=n) for f, s, c, n in decoder
+            DecoderLayerConfig(ffn_dim=f, self_heads=s, cross_heads=c, cross_span=n)
+            for f, s, c, n in decoder
         ),
     )
 
 
 PI_4_0 = published([3072, 2048] * 3, [8, 8, 8, 4, 8, 8], [(1024, 4, 8, 1), (2048, 4, 8, 1)])
 XEON_340 = published(
-    [3072] * 6, [4, 4, 8, 8, 8, 4], [(3072, 8, 4, 1), (3072, 8, 8, 2), (3072, 8, 8, 2), (3072, 4, 8, 1)]
+    [3072] * 6,
+    [4, 4, 8, 8, 8, 4],
+    [(3072, 8, 4, 1), (3072, 8, 8, 2), (3072, 8, 8, 2), (3072, 4, 8, 1)],
 )
-TITAN_126 = published([3072] * 6, [4, 4, 8, 8, 8, 4], [(3072, 8, 4, 1), (3072, 8, 8, 2), (3072, 8, 8, 2)])
+TITAN_126 = published(
+    [3072] * 6, [4, 4, 8, 8, 8, 4], [(3072, 8, 4, 1), (3072, 8, 8, 2), (3072, 8, 8, 2)]
+)
 
 
 @pytest.fixture
@@ -70,23 +78,38 @@ def write_csv(path: Path, run: Run) -> Path:
 
 
 def import_csv(run: Run, path: Path, **changes: str) -> None:
-    options = {"file_format": "hat", "device": "rpi", "workload": "wmt14-ende", "source": "a paper", "licence": "MIT"}
+    options = {
+        "file_format": "hat",
+        "device": "rpi",
+        "workload": "wmt14-ende",
+        "source": "a paper",
+        "licence": "MIT",
+    }
     import_latency(run, path, **{**options, **changes})
 
 
 @pytest.mark.parametrize(
     ("device", "arch", "published_ms", "slowest_ms"),
-    [("rpi", PI_4_0, 4000.0, 12_000.0), ("xeon", XEON_340, 340.2, 600.0), ("titanxp", TITAN_126, 126.0, 350.0)],
+    [
+        ("rpi", PI_4_0, 4000.0, 12_000.0),
+        ("xeon", XEON_340, 340.2, 600.0),
+        ("titanxp", TITAN_126, 126.0, 350.0),
+    ],
 )
 def test_a_fresh_folder_finds_the_shipped_predictor_of_a_device_that_nobody_has(
     run: Run, device: str, arch: TranslationArch, published_ms: float, slowest_ms: float
 ) -> None:
-    with pytest.warns(UserWarning, match=rf"'{device}' speaks of PyTorch eager \(HAT's code\), not of ONNX Runtime"):
+    with pytest.warns(
+        UserWarning,
+        match=rf"'{device}' speaks of PyTorch eager \(HAT's code\), not of ONNX Runtime",
+    ):
         found = predictor(run, device)
     space = run.config.space
     smallest, middle, largest = found.predict(space.genes([space.smallest, arch, space.largest]))
     assert 0 < smallest < middle < largest < slowest_ms
-    assert middle == pytest.approx(published_ms, rel=0.2)  # HAT measured it months apart from the data
+    assert middle == pytest.approx(
+        published_ms, rel=0.2
+    )  # HAT measured it months apart from the data
     assert found.card.source.startswith("HAT")
     assert "MIT" in found.card.licence
     assert found.card.num_samples + sum(b.stop - b.start for b in found.card.left_out) == 2000
@@ -111,7 +134,10 @@ def test_a_shipped_predictor_answers_only_for_what_it_was_fitted_for(
 
 
 def test_a_device_of_which_nothing_is_known_names_profile(run: Run) -> None:
-    with pytest.raises(StaleInputError, match="no predictor of it is shipped; run `mosdeploy profile --device local`"):
+    with pytest.raises(
+        StaleInputError,
+        match="no predictor of it is shipped; run `mosdeploy profile --device local`",
+    ):
         predictor(run, "local")
 
 
@@ -120,9 +146,15 @@ def test_an_import_leaves_out_what_was_throttled_and_is_found(run: Run, csv_path
     with pytest.warns(UserWarning, match="not of ONNX Runtime"):
         found = predictor(run, "rpi")
     space = run.config.space
-    np.testing.assert_allclose(found.predict(space.genes([space.smallest, space.largest])), [150, 400], rtol=0.01)
+    np.testing.assert_allclose(
+        found.predict(space.genes([space.smallest, space.largest])), [150, 400], rtol=0.01
+    )
     (block,) = found.card.left_out
-    assert (block.start, block.stop, block.time_ratio) == (pytest.approx(30, abs=5), pytest.approx(60, abs=5), 2.0)
+    assert (block.start, block.stop, block.time_ratio) == (
+        pytest.approx(30, abs=5),
+        pytest.approx(60, abs=5),
+        2.0,
+    )
     assert (found.card.source, found.card.licence) == ("a paper", "MIT")
 
 
@@ -130,7 +162,10 @@ def test_an_import_leaves_out_what_was_throttled_and_is_found(run: Run, csv_path
     ("changes", "message"),
     [
         ({"file_format": "xml"}, "unknown format 'xml'; known: hat"),
-        ({"workload": "iwslt14-deen"}, "--workload is 'iwslt14-deen', but this run folder is about 'wmt14-ende'"),
+        (
+            {"workload": "iwslt14-deen"},
+            "--workload is 'iwslt14-deen', but this run folder is about 'wmt14-ende'",
+        ),
         ({"device": "rpy"}, "unknown device 'rpy'; did you mean 'rpi'"),
     ],
 )
@@ -142,7 +177,9 @@ def test_an_import_of_something_else_is_refused(
     assert not (run.workspace.root / "predictors").exists()
 
 
-def test_a_search_without_the_board_warns_once_and_stays_unverified(walked: Path, tmp_path: Path) -> None:
+def test_a_search_without_the_board_warns_once_and_stays_unverified(
+    walked: Path, tmp_path: Path
+) -> None:
     run = open_run(Path(shutil.copytree(walked, tmp_path / "copy")))
     import_csv(run, write_csv(tmp_path / "board.csv", run), workload="sentence")
     limits = Limits(max_latency_ms=170.0)  # one decoder layer, not two
@@ -164,7 +201,11 @@ def test_measurements_of_ones_own_are_not_replaced_by_a_file(run: Run, csv_path:
 
 def test_what_is_shipped_is_small_readable_and_has_its_licence_beside_it() -> None:
     paths = sorted(SHIPPED.glob("*/predictor.json"))
-    assert [path.parent.name for path in paths] == ["rpi-wmt14-ende", "titanxp-wmt14-ende", "xeon-wmt14-ende"]
+    assert [path.parent.name for path in paths] == [
+        "rpi-wmt14-ende",
+        "titanxp-wmt14-ende",
+        "xeon-wmt14-ende",
+    ]
     for path in paths:
         assert path.stat().st_size < 16_384
         assert "LICENSE-HAT" in json.loads(path.read_text())["card"]["licence"]

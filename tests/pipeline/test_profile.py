@@ -48,7 +48,9 @@ def shipped_ms(run: Run, device: str, archs: list[TranslationArch]) -> np.ndarra
     return LatencyPredictor.load(path).predict(run.config.space.genes(archs))
 
 
-def write_measurements(run: Run, device: str, archs: list[TranslationArch], latency_ms: np.ndarray) -> None:
+def write_measurements(
+    run: Run, device: str, archs: list[TranslationArch], latency_ms: np.ndarray
+) -> None:
     """What a profile of a device would have left behind."""
     context = LatencyContext(
         dataset_id="made",
@@ -57,7 +59,9 @@ def write_measurements(run: Run, device: str, archs: list[TranslationArch], late
         space_sha256=run.space_sha256,
         vocab_size=run.config.corpus.vocab_size,
     )
-    dataset = LatencyDataset.open(run.workspace.latency_path(device, run.config.workload.name), context)
+    dataset = LatencyDataset.open(
+        run.workspace.latency_path(device, run.config.workload.name), context
+    )
     for arch, ms in zip(archs, latency_ms.tolist(), strict=True):
         timing = Timing(median_ms=ms, p90_ms=ms, minimum_ms=ms, repeats=15)
         dataset.append(
@@ -83,18 +87,25 @@ def test_a_profile_stops_as_soon_as_the_error_is_met_twice(folder: Path) -> None
 def test_a_profile_that_never_meets_the_error_spends_the_budget_and_says_so(folder: Path) -> None:
     summary = profile_until(folder, 1e-9, budget=14)
     assert (summary.error_met, summary.measured_now, summary.num_records) == (False, 2, 14)
-    assert pipeline.profile(pipeline.open_run(folder), None, 14, folder / "none", Silent()).error_met is None
+    assert (
+        pipeline.profile(pipeline.open_run(folder), None, 14, folder / "none", Silent()).error_met
+        is None
+    )
 
 
 @pytest.fixture
 def emulated(folder: Path) -> Path:
     """The same run folder, of a device that is an emulation."""
     profile = folder / "device_profiles" / "local.toml"
-    profile.write_text(profile.read_text().replace('kind = "local"', 'kind = "local"\nemulated = true'))
+    profile.write_text(
+        profile.read_text().replace('kind = "local"', 'kind = "local"\nemulated = true')
+    )
     return folder
 
 
-def test_an_error_of_an_emulated_device_is_refused_before_anything_is_measured(emulated: Path) -> None:
+def test_an_error_of_an_emulated_device_is_refused_before_anything_is_measured(
+    emulated: Path,
+) -> None:
     with pytest.raises(PredictorError, match="emulated device: its times mean nothing"):
         profile_until(emulated, 2.0, budget=20)
 
@@ -110,24 +121,39 @@ def test_what_an_emulated_device_measured_says_so_and_is_not_fitted(emulated: Pa
 
 
 @pytest.mark.parametrize("limits", [Limits(max_latency_ms=9_000.0), Limits(max_parameters=40_000)])
-def test_no_finalist_of_a_search_is_measured_on_an_emulated_device(emulated: Path, limits: Limits) -> None:
+def test_no_finalist_of_a_search_is_measured_on_an_emulated_device(
+    emulated: Path, limits: Limits
+) -> None:
     run = pipeline.open_run(emulated)
-    with pytest.raises(PredictorError, match="emulated device: its times mean nothing, so no finalist is measured"):
+    with pytest.raises(
+        PredictorError, match="emulated device: its times mean nothing, so no finalist is measured"
+    ):
         pipeline.search(run, None, limits, True, emulated / "none", Silent())
-    assert pipeline.search(run, None, limits, False, emulated / "none", Silent()).winner.measured_ms is None
+    assert (
+        pipeline.search(run, None, limits, False, emulated / "none", Silent()).winner.measured_ms
+        is None
+    )
 
 
 def test_five_measurements_correct_the_shipped_predictor_of_the_same_device(run: Run) -> None:
     archs = designed(run, 105)
     on_the_board = 0.3 * shipped_ms(run, "rpi", archs) + 40.0
     write_measurements(run, "rpi", archs[:5], on_the_board[:5])
-    with pytest.raises(PredictorError, match=r"5 measured subnets are too few .* fit --device rpi --from OTHER"):
+    with pytest.raises(
+        PredictorError, match=r"5 measured subnets are too few .* fit --device rpi --from OTHER"
+    ):
         pipeline.fit(run, "rpi")
     card = pipeline.fit(run, "rpi", "rpi")
     assert card.transfer is not None
-    assert (card.transfer.source, card.transfer.used, card.transfer.scratch_percent) == ("rpi", True, None)
+    assert (card.transfer.source, card.transfer.used, card.transfer.scratch_percent) == (
+        "rpi",
+        True,
+        None,
+    )
     found = predictor(run, "rpi")
-    np.testing.assert_allclose(found.predict(run.config.space.genes(archs[5:])), on_the_board[5:], rtol=1e-3)
+    np.testing.assert_allclose(
+        found.predict(run.config.space.genes(archs[5:])), on_the_board[5:], rtol=1e-3
+    )
 
 
 def test_more_measurements_correct_again_what_was_corrected(run: Run) -> None:
@@ -152,7 +178,9 @@ def test_a_device_that_was_measured_here_corrects_another_one(run: Run) -> None:
     assert card.transfer is not None
     assert card.transfer.source_sha256 != ""
     np.testing.assert_allclose(
-        fitted(run, "rpi").predict(run.config.space.genes(archs)), shipped_ms(run, "xeon", archs) / 2, rtol=0.01
+        fitted(run, "rpi").predict(run.config.space.genes(archs)),
+        shipped_ms(run, "xeon", archs) / 2,
+        rtol=0.01,
     )
 
 
@@ -161,7 +189,9 @@ def test_a_source_that_is_corrected_itself_or_unknown_is_refused(run: Run) -> No
     write_measurements(run, "rpi", archs, shipped_ms(run, "xeon", archs))
     write_measurements(run, "local", archs, shipped_ms(run, "xeon", archs))
     pipeline.fit(run, "rpi", "xeon")
-    with pytest.raises(PredictorError, match=r"'rpi' was itself corrected from that of 'xeon'; use --from xeon"):
+    with pytest.raises(
+        PredictorError, match=r"'rpi' was itself corrected from that of 'xeon'; use --from xeon"
+    ):
         pipeline.fit(run, "local", "rpi")
     with pytest.raises(StaleInputError, match="no predictor of it is shipped"):
         pipeline.fit(run, "rpi", "toaster")

@@ -19,7 +19,11 @@ def folder(walked: Path, tmp_path: Path) -> Path:
     root = Path(shutil.copytree(walked, tmp_path / "run"))
     shutil.rmtree(root / "search")
     path = root / "mosdeploy.toml"
-    path.write_text(path.read_text().replace("[search]\n", '[search]\nquality = "predict"\nquality_samples = 16\n'))
+    path.write_text(
+        path.read_text().replace(
+            "[search]\n", '[search]\nquality = "predict"\nquality_samples = 16\n'
+        )
+    )
     return root
 
 

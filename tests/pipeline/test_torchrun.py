@@ -65,11 +65,15 @@ def test_two_processes_train_finetune_and_search_as_one(folder: Path, tmp_path: 
     assert card["largest_loss"] == pytest.approx(single["largest_loss"], rel=1e-4)
     log = Path("supernet", "log.jsonl")
     assert losses(folder / log) == pytest.approx(losses(alone / log), rel=1e-5)
-    assert sorted(path.name for path in (folder / "supernet").iterdir() if path.suffix == ".npy") == []
+    assert (
+        sorted(path.name for path in (folder / "supernet").iterdir() if path.suffix == ".npy") == []
+    )
     words = ("finetune", "--arch", "smallest", "--steps", "6")
     tuned = json.loads(finish(folder, TWO, *words, "--json"))
     assert tuned["loss"] < tuned["start_loss"]
-    assert finish(folder, TWO, *words).count("\n") == 1  # it was done already, and one process speaks
+    assert (
+        finish(folder, TWO, *words).count("\n") == 1
+    )  # it was done already, and one process speaks
     words = ("search", "--max-parameters", "60000", "--no-verify", "--json")
     found = json.loads(finish(folder, TWO, *words))
     quality = folder / "search" / "quality.jsonl"
@@ -79,7 +83,9 @@ def test_two_processes_train_finetune_and_search_as_one(folder: Path, tmp_path: 
     assert quality.read_text() == lines
 
 
-def test_a_killed_process_ends_the_launcher_and_the_same_command_resumes(folder: Path, tmp_path: Path) -> None:
+def test_a_killed_process_ends_the_launcher_and_the_same_command_resumes(
+    folder: Path, tmp_path: Path
+) -> None:
     whole = Path(shutil.copytree(folder, tmp_path / "whole"))
     finish(whole, ONE, "train")
     launcher, log = in_folder(folder, TWO, "train"), folder / "supernet" / "log.jsonl"

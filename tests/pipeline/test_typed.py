@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 from openssh import SSHD, OpenSSHServer, SSHClientFiles
 
-pytestmark = [pytest.mark.ssh, pytest.mark.skipif(not SSHD.exists(), reason="no OpenSSH server here")]
+pytestmark = [
+    pytest.mark.ssh,
+    pytest.mark.skipif(not SSHD.exists(), reason="no OpenSSH server here"),
+]
 
 
 @pytest.fixture
@@ -34,14 +37,18 @@ def folder(walked, tmp_path):
     root.mkdir()
     for name in ("data", "supernet"):
         shutil.copytree(walked / name, root / name)
-    (root / "mosdeploy.toml").write_text((walked / "mosdeploy.toml").read_text().replace('device = "local"\n', ""))
+    (root / "mosdeploy.toml").write_text(
+        (walked / "mosdeploy.toml").read_text().replace('device = "local"\n', "")
+    )
     return root
 
 
 def typed(line: str, folder: Path, home: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from mosdeploy.cli import main; main()", *line.split()[1:]]
     environment = {**os.environ, "HOME": str(home)}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240
+    )
 
 
 def test_profile_search_export_deploy_over_ssh(folder, home):
@@ -74,7 +81,9 @@ def test_profile_search_export_deploy_over_ssh(folder, home):
     second = typed("mosdeploy deploy --device rpi --host pi2", folder, home)
     assert second.returncode == 0, second.stderr
     assert " on pi2:" in second.stdout
-    assert json.loads((folder / "deployments" / "rpi@pi2.json").read_text())["device"]["host"] == "pi2"
+    assert (
+        json.loads((folder / "deployments" / "rpi@pi2.json").read_text())["device"]["host"] == "pi2"
+    )
     assert json.loads((folder / "deployments" / "rpi.json").read_text()) == deployment
     assert typed("mosdeploy report", folder, home).returncode == 0
     assert "rpi (pi2)" in (folder / "report" / "index.html").read_text()

@@ -56,7 +56,9 @@ def test_the_device_is_known_before_and_after_and_its_floor_with_it(walked: Path
 
 
 def test_the_bundle_stands_on_the_device_and_translates_as_its_self_test_says(walked: Path) -> None:
-    deployment = read_record(Deployment, Workspace(walked).deployment_path("local"), "mosdeploy deploy")
+    deployment = read_record(
+        Deployment, Workspace(walked).deployment_path("local"), "mosdeploy deploy"
+    )
     assert deployment.self_test_passed
     assert deployment.measurement.total is not None
     assert Path(deployment.remote_dir).is_relative_to(walked / "device")
@@ -65,7 +67,9 @@ def test_the_bundle_stands_on_the_device_and_translates_as_its_self_test_says(wa
     manifest = json.loads((bundle / "manifest.json").read_text())
     sources = [test["source"] for test in manifest["self_test"]]
     done = pipeline.translate(walked, None, sources, 1)
-    assert [pair.output for pair in done.translations] == [test["output"] for test in manifest["self_test"]]
+    assert [pair.output for pair in done.translations] == [
+        test["output"] for test in manifest["self_test"]
+    ]
 
 
 def test_scores_and_report_tell_of_the_same_winner(walked: Path) -> None:
@@ -111,7 +115,9 @@ def test_a_measurement_torn_by_a_kill_is_made_again_with_a_warning(folder: Path)
 
 def test_two_profiles_at_once_on_one_device_are_refused(folder: Path) -> None:
     with (
-        locked(Workspace(folder).latency_path("local", "sentence"), DeviceBusyError("held by the test")),
+        locked(
+            Workspace(folder).latency_path("local", "sentence"), DeviceBusyError("held by the test")
+        ),
         pytest.raises(DeviceBusyError, match="another command measures on 'local'"),
     ):
         pipeline.profile(pipeline.open_run(folder), None, 14, folder / "none", Silent())
@@ -126,8 +132,12 @@ def test_a_limit_that_nothing_meets_names_the_fastest_subnet(folder: Path) -> No
 
 def test_limits_on_parameters_and_size_hold_together_with_latency(folder: Path) -> None:
     space = pipeline.open_run(folder).config.space
-    most = (num_parameters(space, space.smallest, 44) + num_parameters(space, space.largest, 44)) // 2
-    result = search(folder, Limits(max_latency_ms=10_000.0, max_parameters=most, max_size_bytes=300_000))
+    most = (
+        num_parameters(space, space.smallest, 44) + num_parameters(space, space.largest, 44)
+    ) // 2
+    result = search(
+        folder, Limits(max_latency_ms=10_000.0, max_parameters=most, max_size_bytes=300_000)
+    )
     assert result.winner.num_parameters <= most
     assert result.winner.size_bytes <= 300_000
     assert all(c.num_parameters <= most and c.size_bytes <= 300_000 for c in result.finalists)
@@ -145,11 +155,15 @@ def test_int8_is_exported_on_demand(folder: Path) -> None:
     assert exported.path.name.endswith("int8-beam1")
 
 
-def test_a_bundle_that_loses_quality_is_not_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bundle_that_loses_quality_is_not_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mosdeploy.families.translation import decoding as evaluate
 
     before = [path.name for path in (folder / "bundles").iterdir()]
-    monkeypatch.setattr(evaluate, "translate", lambda subnet, sources, *_: [[4, 5, 6] for _ in sources])
+    monkeypatch.setattr(
+        evaluate, "translate", lambda subnet, sources, *_: [[4, 5, 6] for _ in sources]
+    )
     with pytest.raises(ExportError, match="differently"):
         pipeline.export(pipeline.open_run(folder), "smallest", None, None, Silent())
     assert [path.name for path in (folder / "bundles").iterdir()] == before
@@ -165,7 +179,9 @@ def test_a_bundle_that_loses_quality_is_not_written(folder: Path, monkeypatch: p
         ("search/result.json", "export", "mosdeploy search"),
     ],
 )
-def test_a_corrupt_file_is_named_with_the_verb_that_makes_it(folder: Path, name: str, verb: str, part: str) -> None:
+def test_a_corrupt_file_is_named_with_the_verb_that_makes_it(
+    folder: Path, name: str, verb: str, part: str
+) -> None:
     path = folder / name
     path.write_bytes(b"#" + path.read_bytes()[1:])
     run, none = pipeline.open_run(folder), folder / "none"
@@ -202,7 +218,9 @@ def test_a_rollback_brings_the_device_and_its_record_back(folder: Path) -> None:
     second = pipeline.deploy(run, None, path, none, Silent())
     assert second.bundle.endswith("int8-beam1")
     assert pipeline.roll_back(run, None, none, Silent()) == first
-    assert read_record(Deployment, run.workspace.deployment_path("local"), "mosdeploy deploy") == first
+    assert (
+        read_record(Deployment, run.workspace.deployment_path("local"), "mosdeploy deploy") == first
+    )
 
 
 def test_a_rollback_has_to_know_the_device(folder: Path) -> None:
@@ -210,7 +228,9 @@ def test_a_rollback_has_to_know_the_device(folder: Path) -> None:
     config.write_text(config.read_text().replace('device = "local"\n', ""))
     deployments = folder / "deployments"
     shutil.copy(deployments / "local.json", deployments / "rpi@pi2.json")
-    with pytest.raises(ConfigError, match=r"several devices were deployed to \(local, rpi --host pi2\)"):
+    with pytest.raises(
+        ConfigError, match=r"several devices were deployed to \(local, rpi --host pi2\)"
+    ):
         pipeline.roll_back(pipeline.open_run(folder), None, folder / "none", Silent())
     shutil.rmtree(deployments)
     with pytest.raises(StaleInputError, match="nothing was deployed from this folder"):
@@ -219,7 +239,9 @@ def test_a_rollback_has_to_know_the_device(folder: Path) -> None:
 
 def test_another_search_space_is_stale(folder: Path) -> None:
     text = (folder / "mosdeploy.toml").read_text()
-    (folder / "mosdeploy.toml").write_text(text.replace("encoder_ffn_dim = [16, 64]", "encoder_ffn_dim = [16, 48]"))
+    (folder / "mosdeploy.toml").write_text(
+        text.replace("encoder_ffn_dim = [16, 64]", "encoder_ffn_dim = [16, 48]")
+    )
     with pytest.raises(StaleInputError, match="search space"):
         search(folder)
     with pytest.raises(StaleInputError, match="measured for something else: search space"):
@@ -241,12 +263,16 @@ def test_the_device_of_a_search_is_the_one_that_was_profiled(folder: Path) -> No
     run = pipeline.open_run(folder)
     assert run.profiled_device_name(None) == "local"
     assert run.profiled_device_name("rpi") == "rpi"
-    shutil.copytree(folder / "predictors" / "local-sentence", folder / "predictors" / "rpi-sentence")
+    shutil.copytree(
+        folder / "predictors" / "local-sentence", folder / "predictors" / "rpi-sentence"
+    )
     with pytest.raises(ConfigError, match="several devices were profiled \\(local, rpi\\)"):
         run.profiled_device_name(None)
 
 
-def test_a_search_before_train_and_an_export_before_search_name_the_verb(tmp_path: Path, folder: Path) -> None:
+def test_a_search_before_train_and_an_export_before_search_name_the_verb(
+    tmp_path: Path, folder: Path
+) -> None:
     with pytest.raises(StaleInputError, match="mosdeploy train"):
         search(make_run_folder(tmp_path / "fresh"))
     (folder / "search" / "result.json").unlink()
@@ -269,7 +295,9 @@ def test_a_finished_run_trains_again_after_a_change(folder: Path) -> None:
     config = Workspace(folder).config_path
     config.write_text(config.read_text().replace("updates = 12", "updates = 3"))
     run = pipeline.open_run(folder)
-    with pytest.raises(StaleInputError, match="the configuration is not the one that the supernet was trained from"):
+    with pytest.raises(
+        StaleInputError, match="the configuration is not the one that the supernet was trained from"
+    ):
         search(folder)
     assert pipeline.train(run, Silent()).updates == 3
 
@@ -290,7 +318,9 @@ def test_a_refused_training_overwrites_nothing(folder: Path) -> None:
 
     files = Workspace(folder)
     save_training_state(files.checkpoint_path, {"inputs_sha256": "another corpus"})
-    files.config_path.write_text(files.config_path.read_text().replace("vocab_size = 44", "vocab_size = 40"))
+    files.config_path.write_text(
+        files.config_path.read_text().replace("vocab_size = 44", "vocab_size = 40")
+    )
     before = {path: path.read_bytes() for path in (folder / "supernet").iterdir() if path.is_file()}
     with pytest.raises(StaleInputError, match="another corpus or another configuration"):
         pipeline.train(pipeline.open_run(folder), Silent())
@@ -301,7 +331,9 @@ def test_a_search_for_another_workload_promises_nothing(folder: Path) -> None:
     config = Workspace(folder).config_path
     exported = pipeline.export(pipeline.open_run(folder), "winner", "int8", None, Silent())
     assert "search" not in exported.manifest.inputs_sha256
-    deployment = pipeline.deploy(pipeline.open_run(folder), None, exported.path, folder / "none", Silent())
+    deployment = pipeline.deploy(
+        pipeline.open_run(folder), None, exported.path, folder / "none", Silent()
+    )
     assert deployment.limit_ms is None
     config.write_text(config.read_text().replace("source_len = 6", "source_len = 5"))
     with pytest.raises(StaleInputError, match="another workload"):

@@ -40,7 +40,9 @@ def test_every_value_and_tick_lies_on_the_axis(values: list[float]) -> None:
     assert 2 <= len(scale.ticks) <= 8
 
 
-@pytest.mark.parametrize(("shape", "tag"), [("circle", "circle"), ("diamond", "polygon"), ("star", "polygon")])
+@pytest.mark.parametrize(
+    ("shape", "tag"), [("circle", "circle"), ("diamond", "polygon"), ("star", "polygon")]
+)
 def test_one_mark_for_each_point_and_one_in_the_legend(shape: str, tag: str) -> None:
     chart = front_chart(AXES, [dots([(1, 2), (3, 4), (5, 6)], shape)])
     assert len(re.findall(f"<{tag} ", chart)) == 3 + 1
@@ -65,7 +67,9 @@ def test_band_holds_what_is_within_five_percent() -> None:
     [points] = re.findall(r'<polygon points="([^"]+)" class="band"', chart)
     corners = [tuple(float(x) for x in pair.split(",")) for pair in points.split()]
     (right, upper), (_, lower) = corners[2:]
-    circles = [(float(x), float(y)) for x, y in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', chart)]
+    circles = [
+        (float(x), float(y)) for x, y in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', chart)
+    ]
     under, over = circles[-3:-1]  # predicted 5% too low, 5% too high; on the edges of the band
 
     def edge(corner: tuple[float, ...], end: tuple[float, float], x: float) -> float:

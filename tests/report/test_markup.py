@@ -12,7 +12,9 @@ def test_attributes_are_escaped_and_named() -> None:
     assert made == '<g class="x&quot; onload=&quot;y" text-anchor="end" viewBox="0 0"></g>'
 
 
-@pytest.mark.parametrize(("value", "text"), [(1.0, "1"), (1.256, "1.26"), (0.0, "0"), (-0.5, "-0.5"), (100.0, "100")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(1.0, "1"), (1.256, "1.26"), (0.0, "0"), (-0.5, "-0.5"), (100.0, "100")]
+)
 def test_numbers_are_short(value: float, text: str) -> None:
     assert element("text", value, x=value) == f'<text x="{text}">{text}</text>'
 

@@ -74,7 +74,14 @@ def test_page_tells_the_whole_run(tmp_path: Path) -> None:
         assert figure in text
     assert "Enregistrer le fichier" in text
     assert "to add it" not in text
-    for name in ("search space", "supernet", "latency predictor", "corpus", "tokenizer", "bundle file model.onnx"):
+    for name in (
+        "search space",
+        "supernet",
+        "latency predictor",
+        "corpus",
+        "tokenizer",
+        "bundle file model.onnx",
+    ):
         assert name in text
 
 
@@ -95,7 +102,9 @@ def test_architecture_is_listed_layer_by_layer(tmp_path: Path) -> None:
     for i, layer in enumerate(arch.encoder_layers):
         assert f"encoder {i + 1} {layer.ffn_dim} {layer.heads}" in text
     for i, decoder in enumerate(arch.decoder_layers):
-        assert f"decoder {i + 1} {decoder.ffn_dim} {decoder.self_heads} {decoder.cross_heads}" in text
+        assert (
+            f"decoder {i + 1} {decoder.ffn_dim} {decoder.self_heads} {decoder.cross_heads}" in text
+        )
     assert page.count('class="cross"') == sum(layer.cross_span for layer in arch.decoder_layers)
 
 
@@ -103,7 +112,9 @@ def test_nothing_from_a_record_becomes_a_tag(tmp_path: Path) -> None:
     evil = '<script>alert("1")</script>&\'"'
     device = DEVICE.model_copy(update={"description": evil})
     stand = deployment(11.0, device)
-    stand = stand.model_copy(update={"state": stand.state.model_copy(update={"cpu_model": evil, "governor": evil})})
+    stand = stand.model_copy(
+        update={"state": stand.state.model_copy(update={"cpu_model": evil, "governor": evil})}
+    )
     page = build(dataclasses.replace(full_inputs(device), deployments=(stand,)), tmp_path)
     assert "<script" not in page
     assert words(page).count('<script>alert("1")</script>') == 3
@@ -116,7 +127,9 @@ def test_missing_parts_name_their_command(tmp_path: Path) -> None:
     assert "The search ran with --no-verify" in text
     for command in ("evaluate", "profile", "export", "train"):
         assert f"Run mosdeploy {command}" in text
-    with_bundle = ReportInputs(search=search_result(), manifest=manifest(search_result().winner.arch))
+    with_bundle = ReportInputs(
+        search=search_result(), manifest=manifest(search_result().winner.arch)
+    )
     assert "Run mosdeploy deploy --device rpi" in words(build(with_bundle, tmp_path))
 
 
@@ -136,7 +149,9 @@ def test_bundle_of_another_architecture_is_not_the_winner(tmp_path: Path) -> Non
 
 
 def test_state_of_a_profile_stands_in_for_a_deployment(tmp_path: Path) -> None:
-    session = SessionRecord(session="s1", started_at="2025-03-01T11:00:00Z", state=DeviceState(cpu_model="Cortex-A76"))
+    session = SessionRecord(
+        session="s1", started_at="2025-03-01T11:00:00Z", state=DeviceState(cpu_model="Cortex-A76")
+    )
     inputs = dataclasses.replace(full_inputs(), sessions=(session,))
     assert "Cortex-A72" in words(build(inputs, tmp_path))  # the deployment is newer
     page = words(build(dataclasses.replace(inputs, deployments=()), tmp_path))
@@ -151,7 +166,8 @@ def test_boards_of_a_fleet_stand_on_the_card_with_their_levels(tmp_path: Path) -
     assert "Boards" not in build(full_inputs(), tmp_path)
     levels = (("pi1", 0.98), ("pi2", 1.0345), ("pi3", None))
     boards = tuple(
-        BoardCalibration(host=host, num_subnets=10, reference_ms=level, time_ratio=level) for host, level in levels
+        BoardCalibration(host=host, num_subnets=10, reference_ms=level, time_ratio=level)
+        for host, level in levels
     )
     inputs = full_inputs()
     inputs = dataclasses.replace(inputs, card=inputs.card.model_copy(update={"boards": boards}))
@@ -181,33 +197,50 @@ def test_rerun_replaces_both_files(tmp_path: Path) -> None:
 def test_json_holds_what_the_page_shows(tmp_path: Path) -> None:
     inputs = full_inputs()
     build(inputs, tmp_path)
-    assert read_record(Report, tmp_path / "report" / "report.json", "mosdeploy report") == summarise(inputs)
+    assert read_record(
+        Report, tmp_path / "report" / "report.json", "mosdeploy report"
+    ) == summarise(inputs)
 
 
 @pytest.mark.parametrize(("bundle_ms", "kept"), [(11.4, True), (LIMIT_MS, True), (12.01, False)])
-def test_limit_is_judged_by_the_measured_bundle(tmp_path: Path, bundle_ms: float, kept: bool) -> None:
+def test_limit_is_judged_by_the_measured_bundle(
+    tmp_path: Path, bundle_ms: float, kept: bool
+) -> None:
     inputs = full_inputs(bundle_ms=bundle_ms)
     headline = summarise(inputs).headline
-    assert (headline.measured, headline.measured_ms, headline.limit_kept) == ("bundle", bundle_ms, kept)
+    assert (headline.measured, headline.measured_ms, headline.limit_kept) == (
+        "bundle",
+        bundle_ms,
+        kept,
+    )
     assert ("broken" in words(build(inputs, tmp_path))) is not kept
 
 
 def test_without_a_deployment_the_candidate_counts() -> None:
     inputs = dataclasses.replace(full_inputs(), deployments=())
     headline = summarise(inputs).headline
-    assert (headline.measured, headline.measured_ms) == ("candidate", inputs.search.winner.measured_ms)
+    assert (headline.measured, headline.measured_ms) == (
+        "candidate",
+        inputs.search.winner.measured_ms,
+    )
     assert headline.limit_kept is True
 
 
 def test_deployment_on_another_device_does_not_count() -> None:
     other = deployment(3.0, DeviceProfile(name="xeon"))
-    assert summarise(dataclasses.replace(full_inputs(), deployments=(other,))).headline.measured == "candidate"
+    assert (
+        summarise(dataclasses.replace(full_inputs(), deployments=(other,))).headline.measured
+        == "candidate"
+    )
 
 
 def test_newest_of_two_deployments_counts() -> None:
     old = deployment(9.0).model_copy(update={"deployed_at": "2025-02-01T00:00:00Z"})
     for order in ((old, deployment(11.4)), (deployment(11.4), old)):
-        assert summarise(dataclasses.replace(full_inputs(), deployments=order)).headline.measured_ms == 11.4
+        assert (
+            summarise(dataclasses.replace(full_inputs(), deployments=order)).headline.measured_ms
+            == 11.4
+        )
 
 
 def test_scores_are_the_winners_whatever_their_name() -> None:
@@ -234,19 +267,24 @@ def test_finalists_are_new_to_the_predictor() -> None:
     agreement = summarise(inputs).agreement
     assert sum(x.fitted for x in agreement) == len(inputs.records)
     fresh = {x.key for x in agreement if not x.fitted}
-    assert fresh == {x.arch.key for x in inputs.search.finalists} - {x.arch.key for x in inputs.records}
+    assert fresh == {x.arch.key for x in inputs.search.finalists} - {
+        x.arch.key for x in inputs.records
+    }
 
 
 def test_failed_measurement_is_left_out() -> None:
     inputs = full_inputs()
     failed = inputs.records[0].model_copy(
         update={
-            "measurement": inputs.records[0].measurement.model_copy(update={"total": None, "error": "out of memory"})
+            "measurement": inputs.records[0].measurement.model_copy(
+                update={"total": None, "error": "out of memory"}
+            )
         }
     )
     records = (failed, *inputs.records[1:])
     assert (
-        len(summarise(dataclasses.replace(inputs, records=records)).agreement) == len(summarise(inputs).agreement) - 1
+        len(summarise(dataclasses.replace(inputs, records=records)).agreement)
+        == len(summarise(inputs).agreement) - 1
     )
 
 
@@ -274,7 +312,11 @@ def _png_rows(data: bytes) -> tuple[int, int, list[bytes]]:
 @pytest.mark.browser
 @pytest.mark.parametrize(("width", "height"), [(1200, 900), (500, 900)])
 def test_browser_draws_the_page(tmp_path: Path, width: int, height: int) -> None:
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    browser = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     if browser is None:
         pytest.skip("no Chromium here")
     page = build_report(full_inputs(), tmp_path / "report").resolve()

@@ -28,7 +28,11 @@ PATHS = [
     "\ud800",
     "",
 ]
-numbers = st.integers() | st.floats() | st.sampled_from([2**31, 2**53, 2**64, 10**30, -1, 0, 1, 65536, True, 1e308])
+numbers = (
+    st.integers()
+    | st.floats()
+    | st.sampled_from([2**31, 2**53, 2**64, 10**30, -1, 0, 1, 65536, True, 1e308])
+)
 texts = st.text(max_size=8) | st.sampled_from([*PATHS, "0" * 64, "f" * 64, "x" * 20_000])
 values = st.recursive(
     st.none() | st.booleans() | numbers | texts,
@@ -42,7 +46,9 @@ def change(manifest: dict[str, Any], data: st.DataObject) -> None:
     where: Any = manifest
     while True:
         key = data.draw(
-            st.sampled_from(sorted(where)) if isinstance(where, dict) else st.sampled_from(range(len(where)))
+            st.sampled_from(sorted(where))
+            if isinstance(where, dict)
+            else st.sampled_from(range(len(where)))
         )
         inside = where[key]
         if not isinstance(inside, (dict, list)) or not inside or data.draw(st.integers(0, 3)) == 0:
@@ -68,7 +74,10 @@ def use(folder: Path) -> None:
     try:
         translator = Translator(folder, threads=1)
         assert isinstance(run_self_test(translator).passed, bool)
-        assert all(isinstance(line, str) for line in translator.translate(["the cat.", "", "\u00e4rger " * 20]))
+        assert all(
+            isinstance(line, str)
+            for line in translator.translate(["the cat.", "", "\u00e4rger " * 20])
+        )
     except BundleError as error:
         assert str(error)
 
@@ -83,9 +92,13 @@ def folder(fp32_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
-def test_any_manifest_is_used_or_refused(fp32_bundle: Path, folder: Path, data: st.DataObject) -> None:
+def test_any_manifest_is_used_or_refused(
+    fp32_bundle: Path, folder: Path, data: st.DataObject
+) -> None:
     manifest = json.loads((fp32_bundle / "manifest.json").read_text())
     for _ in range(data.draw(st.integers(1, 3))):
         change(manifest, data)
@@ -94,9 +107,13 @@ def test_any_manifest_is_used_or_refused(fp32_bundle: Path, folder: Path, data: 
 
 
 @pytest.mark.parametrize("name", FILES)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(seed=st.integers(0, 2**32))
-def test_any_file_with_the_right_hash_is_used_or_refused(fp32_bundle: Path, folder: Path, name: str, seed: int) -> None:
+def test_any_file_with_the_right_hash_is_used_or_refused(
+    fp32_bundle: Path, folder: Path, name: str, seed: int
+) -> None:
     rng = random.Random(seed)
     content = bytearray((fp32_bundle / name).read_bytes())
     for _ in range(rng.choice([1, 1, 2, 8])):

@@ -28,33 +28,49 @@ OTHERS = ("torch", "pydantic", "typer", "onnx", "sklearn", "paramiko", "mosdeplo
 def device(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds nothing but the runtime."""
     home = tmp_path_factory.mktemp("device")
-    shutil.copytree(RUNTIME_DIR, home / "mosdeploy_runtime", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        RUNTIME_DIR, home / "mosdeploy_runtime", ignore=shutil.ignore_patterns("__pycache__")
+    )
     return home
 
 
-def command(device: Path, *arguments: object, lines: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def command(
+    device: Path, *arguments: object, lines: bytes = b""
+) -> subprocess.CompletedProcess[bytes]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
     call = [sys.executable, "-m", "mosdeploy_runtime", *map(str, arguments)]
-    return subprocess.run(call, cwd=device, env=environment, input=lines, capture_output=True, timeout=60)
+    return subprocess.run(
+        call, cwd=device, env=environment, input=lines, capture_output=True, timeout=60
+    )
 
 
-def test_the_copied_folder_translates_and_loads_nothing_else(device: Path, fp32_bundle: Path) -> None:
+def test_the_copied_folder_translates_and_loads_nothing_else(
+    device: Path, fp32_bundle: Path
+) -> None:
     script = (
         "import sys, mosdeploy_runtime\n"
         "assert not {'onnxruntime', 'tvm'} & sys.modules.keys()\n"
         f"print(mosdeploy_runtime.Translator({str(fp32_bundle)!r}, threads=1).translate(['the cat.'])[0])\n"
         f"print([name for name in {OTHERS!r} if name in sys.modules])\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=device, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=device, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [*Translator(fp32_bundle, threads=1).translate(["the cat."]), "[]"]
+    assert done.stdout.splitlines() == [
+        *Translator(fp32_bundle, threads=1).translate(["the cat."]),
+        "[]",
+    ]
 
 
 def test_lines_in_lines_out(device: Path, fp32_bundle: Path) -> None:
     lines = ["the cat.", "", "ärger", *sentences(5, 4)]
     done = command(device, fp32_bundle, "--threads", 1, lines="\r\n".join(lines).encode())
     assert done.returncode == 0, done.stderr
-    assert done.stdout.decode().split("\n") == [*Translator(fp32_bundle, threads=1).translate(lines), ""]
+    assert done.stdout.decode().split("\n") == [
+        *Translator(fp32_bundle, threads=1).translate(lines),
+        "",
+    ]
 
 
 def test_json(device: Path, fp32_bundle: Path) -> None:
@@ -65,7 +81,11 @@ def test_json(device: Path, fp32_bundle: Path) -> None:
 
 def test_self_test_passes(device: Path, fp32_bundle: Path) -> None:
     done = command(device, fp32_bundle, "--self-test", "--json")
-    assert done.returncode == 0 and json.loads(done.stdout) == {"passed": True, "failures": [], "agreement": 1.0}
+    assert done.returncode == 0 and json.loads(done.stdout) == {
+        "passed": True,
+        "failures": [],
+        "agreement": 1.0,
+    }
     assert done.stdout.count(b"\n") == 1
 
 
@@ -79,7 +99,11 @@ def test_a_corrupt_bundle_is_code_8(device: Path, bundle: Path) -> None:
     (bundle / "model.onnx").write_bytes(b"")
     done = command(device, bundle, "--self-test")
     assert done.returncode == 8 and done.stdout == b""
-    assert b"error: " in done.stderr and b"model.onnx" in done.stderr and b"Traceback" not in done.stderr
+    assert (
+        b"error: " in done.stderr
+        and b"model.onnx" in done.stderr
+        and b"Traceback" not in done.stderr
+    )
 
 
 @pytest.mark.parametrize("arguments", [["--threads", "0"], ["--threads", "x"], ["--unknown"]])
@@ -93,7 +117,9 @@ def test_input_that_is_not_utf_8_is_code_2(device: Path, fp32_bundle: Path) -> N
     assert done.returncode == 2 and b"not UTF-8" in done.stderr and b"Traceback" not in done.stderr
 
 
-def test_a_model_that_does_not_load_leaves_the_output_empty(device: Path, bundle: Path, edit: Callable) -> None:
+def test_a_model_that_does_not_load_leaves_the_output_empty(
+    device: Path, bundle: Path, edit: Callable
+) -> None:
     (bundle / "model.onnx").write_bytes(b"no model")
     edit(lambda data: None, rehash=True)
     done = command(device, bundle, lines=b"the cat\n")
@@ -101,10 +127,20 @@ def test_a_model_that_does_not_load_leaves_the_output_empty(device: Path, bundle
 
 
 @pytest.mark.parametrize("moment", ["loading", "reading"])
-def test_ctrl_c_is_code_130_without_a_traceback(device: Path, fp32_bundle: Path, tmp_path: Path, moment: str) -> None:
-    slow = tmp_path / "numpy.py"  # in the place of numpy: says that it is being imported, and takes its time
-    slow.write_text("import sys, time\nprint('loading', file=sys.stderr, flush=True)\ntime.sleep(60)\n")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path) if moment == "loading" else "", "OMP_NUM_THREADS": "1"}
+def test_ctrl_c_is_code_130_without_a_traceback(
+    device: Path, fp32_bundle: Path, tmp_path: Path, moment: str
+) -> None:
+    slow = (
+        tmp_path / "numpy.py"
+    )  # in the place of numpy: says that it is being imported, and takes its time
+    slow.write_text(
+        "import sys, time\nprint('loading', file=sys.stderr, flush=True)\ntime.sleep(60)\n"
+    )
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(tmp_path) if moment == "loading" else "",
+        "OMP_NUM_THREADS": "1",
+    }
     call = [sys.executable, "-m", "mosdeploy_runtime", str(fp32_bundle)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 
@@ -118,7 +154,9 @@ def test_ctrl_c_is_code_130_without_a_traceback(device: Path, fp32_bundle: Path,
             process.stdin.write(b"the cat.\n" * 512)
             process.stdin.flush()
             assert all(process.stdout.readline() for _ in range(512))
-            time.sleep(0.5)  # Python heeds a signal that comes just before a blocking read only after it
+            time.sleep(
+                0.5
+            )  # Python heeds a signal that comes just before a blocking read only after it
         process.send_signal(signal.SIGINT)
         process.wait(timeout=60)  # with its input open: at the end of that it would leave with 0
         messages = process.stderr.read()
@@ -139,21 +177,33 @@ def distributions(*names: str) -> dict[str, importlib.metadata.Distribution]:
     return found
 
 
-def test_an_environment_with_three_packages_translates(device: Path, fp32_bundle: Path, tmp_path: Path) -> None:
+def test_an_environment_with_three_packages_translates(
+    device: Path, fp32_bundle: Path, tmp_path: Path
+) -> None:
     venv.create(tmp_path / "venv")
     (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
     for distribution in distributions("numpy", "onnxruntime", "sentencepiece").values():
-        for top in {file.parts[0] for file in distribution.files or [] if file.parts[0] not in ("..", "__pycache__")}:
+        for top in {
+            file.parts[0]
+            for file in distribution.files or []
+            if file.parts[0] not in ("..", "__pycache__")
+        }:
             (site / top).symlink_to(distribution.locate_file(top))
     python = tmp_path / "venv" / "bin" / "python"
     environment = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"}
     for name in OTHERS:
-        done = subprocess.run([python, "-c", f"import {name}"], cwd=tmp_path, env=environment, capture_output=True)
+        done = subprocess.run(
+            [python, "-c", f"import {name}"], cwd=tmp_path, env=environment, capture_output=True
+        )
         assert b"No module named" in done.stderr, name
     call = [python, "-m", "mosdeploy_runtime", str(fp32_bundle), "--threads", "1"]
-    done = subprocess.run(call, cwd=device, env=environment, input=b"the cat.\n", capture_output=True, timeout=60)
+    done = subprocess.run(
+        call, cwd=device, env=environment, input=b"the cat.\n", capture_output=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.decode().splitlines() == Translator(fp32_bundle, threads=1).translate(["the cat."])
+    assert done.stdout.decode().splitlines() == Translator(fp32_bundle, threads=1).translate(
+        ["the cat."]
+    )
 
 
 @pytest.mark.parametrize("path", sorted(RUNTIME_DIR.glob("*.py")), ids=lambda path: path.name)

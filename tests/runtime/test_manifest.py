@@ -28,7 +28,9 @@ def test_reads_what_export_wrote(fp32_bundle: Path) -> None:
         "sha256",
     ):
         assert getattr(found, name) == getattr(written, name)
-    assert [vars(test) for test in found.self_tests] == [test.model_dump() for test in written.self_test]
+    assert [vars(test) for test in found.self_tests] == [
+        test.model_dump() for test in written.self_test
+    ]
     check_files(fp32_bundle, found)
 
 
@@ -59,8 +61,16 @@ def test_reads_what_export_wrote(fp32_bundle: Path) -> None:
         ("self_test", {}, "'self_test' must be a list"),
         ("self_test", [], "'self_test' must be a list of 1"),
         ("self_test", [[]], "self_test must be an object"),
-        ("self_test", [{"source": "", "source_ids": [], "output_ids": [64], "output": ""}], "ids from 0 to 63"),
-        ("self_test", [{"source": "", "source_ids": [4] * 17, "output_ids": [], "output": ""}], "at most 16 ids"),
+        (
+            "self_test",
+            [{"source": "", "source_ids": [], "output_ids": [64], "output": ""}],
+            "ids from 0 to 63",
+        ),
+        (
+            "self_test",
+            [{"source": "", "source_ids": [4] * 17, "output_ids": [], "output": ""}],
+            "at most 16 ids",
+        ),
         (
             "self_test",
             [{"source": "\ud800", "source_ids": [], "output_ids": [], "output": ""}],
@@ -70,7 +80,9 @@ def test_reads_what_export_wrote(fp32_bundle: Path) -> None:
         ("sha256", [], "'sha256' must name"),
     ],
 )
-def test_a_wrong_value_is_named(bundle: Path, edit: Callable, key: str, value: object, message: str) -> None:
+def test_a_wrong_value_is_named(
+    bundle: Path, edit: Callable, key: str, value: object, message: str
+) -> None:
     edit(lambda data: data.update({key: value}))
     with pytest.raises(ManifestError, match=message) as caught:
         read_manifest(bundle)
@@ -85,7 +97,8 @@ def test_a_missing_value_is_named(bundle: Path, edit: Callable, key: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "name", ["../pieces.model", "/etc/passwd", "a/b", "..", ".", "", ".hidden", "a\\b", "a\nb", "x" * 101]
+    "name",
+    ["../pieces.model", "/etc/passwd", "a/b", "..", ".", "", ".hidden", "a\\b", "a\nb", "x" * 101],
 )
 def test_a_path_outside_the_folder_is_refused(bundle: Path, edit: Callable, name: str) -> None:
     edit(lambda data: data["sha256"].update({name: "0" * 64}))
@@ -102,7 +115,16 @@ def test_a_wrong_hash_is_refused(bundle: Path, edit: Callable, digits: object) -
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'"' + b"x" * 2**20 + b'"', b"1" * 10_000, b"NaN", b"null"],
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'"' + b"x" * 2**20 + b'"',
+        b"1" * 10_000,
+        b"NaN",
+        b"null",
+    ],
     ids=["empty", "cut", "not UTF-8", "deep", "large", "long number", "NaN", "null"],
 )
 def test_what_is_no_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
@@ -140,7 +162,9 @@ def test_a_pipe_is_not_read(bundle: Path) -> None:
         check_files(bundle, read_manifest(bundle))
 
 
-def test_a_file_that_cannot_be_opened_is_named(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_opened_is_named(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(path: Path, *_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
@@ -153,7 +177,9 @@ def test_a_file_that_cannot_be_opened_is_named(bundle: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("kind", ["pipe", "link", "folder", "device"])
-def test_a_manifest_that_is_no_file_is_not_read(tmp_path: Path, fp32_bundle: Path, kind: str) -> None:
+def test_a_manifest_that_is_no_file_is_not_read(
+    tmp_path: Path, fp32_bundle: Path, kind: str
+) -> None:
     path = tmp_path / "manifest.json"
     if kind == "pipe":
         os.mkfifo(path)
@@ -170,7 +196,9 @@ def test_a_huge_file_is_refused_unread(bundle: Path, name: str, limit: int) -> N
     manifest = read_manifest(bundle)
     with (bundle / name).open("r+b") as file:
         file.truncate(limit + 1)  # takes no room on the disk
-    with pytest.raises(FileMismatchError, match=f"{name} is not a regular file of at most {limit} bytes"):
+    with pytest.raises(
+        FileMismatchError, match=f"{name} is not a regular file of at most {limit} bytes"
+    ):
         check_files(bundle, manifest)
 
 

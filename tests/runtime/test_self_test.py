@@ -22,8 +22,12 @@ def change_ids(count: int) -> Callable[[dict], None]:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_a_bundle_passes_where_it_was_made(fp32_bundle: Path, int8_bundle: Path, precision: str) -> None:
-    result = run_self_test(Translator(fp32_bundle if precision == "fp32" else int8_bundle, threads=1))
+def test_a_bundle_passes_where_it_was_made(
+    fp32_bundle: Path, int8_bundle: Path, precision: str
+) -> None:
+    result = run_self_test(
+        Translator(fp32_bundle if precision == "fp32" else int8_bundle, threads=1)
+    )
     assert (result.passed, result.agreement, result.failures) == (True, 1.0, ())
 
 
@@ -31,7 +35,11 @@ def test_fp32_fails_on_one_id(bundle: Path, edit: Callable) -> None:
     edit(change_ids(1))
     result = run_self_test(Translator(bundle))
     assert not result.passed and result.agreement < 1
-    assert ["spells" in result.failures[0], "answered" in result.failures[1], len(result.failures)] == [True, True, 2]
+    assert [
+        "spells" in result.failures[0],
+        "answered" in result.failures[1],
+        len(result.failures),
+    ] == [True, True, 2]
 
 
 def test_int8_bears_a_few_ids_but_not_many(bundle: Path, edit: Callable) -> None:
@@ -54,7 +62,9 @@ def test_int8_bears_a_few_ids_but_not_many(bundle: Path, edit: Callable) -> None
 
 
 def test_another_tokenizer_is_noticed(bundle: Path, edit: Callable) -> None:
-    edit(lambda data: data["self_test"][0].update(source="another sentence", output="another answer"))
+    edit(
+        lambda data: data["self_test"][0].update(source="another sentence", output="another answer")
+    )
     failures = run_self_test(Translator(bundle)).failures
     assert ["splits" in failures[0], "spells" in failures[1], len(failures)] == [True, True, 2]
 

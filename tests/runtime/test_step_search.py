@@ -12,7 +12,9 @@ from mosdeploy.runtime.step_search import CHUNK, SearchSettings, largest, search
 BOS_ID, EOS_ID = 2, 3
 
 
-def settings(beam: int, max_steps: int, length_penalty: float = 0.6, min_steps: int = 0) -> SearchSettings:
+def settings(
+    beam: int, max_steps: int, length_penalty: float = 0.6, min_steps: int = 0
+) -> SearchSettings:
     return SearchSettings(beam, length_penalty, BOS_ID, EOS_ID, max_steps, min_steps)
 
 
@@ -29,7 +31,9 @@ def steps_of(subnet: Subnet, source: list[int], beam: int) -> Callable:
     def step(tokens: np.ndarray, parents: np.ndarray) -> np.ndarray:
         nonlocal state
         assert tokens.dtype == parents.dtype == np.int32
-        logits, state = subnet.step(torch.tensor(tokens)[:, None].long(), state.reorder(torch.tensor(parents).long()))
+        logits, state = subnet.step(
+            torch.tensor(tokens)[:, None].long(), state.reorder(torch.tensor(parents).long())
+        )
         return logits.numpy()
 
     return step
@@ -42,10 +46,15 @@ def test_it_finds_what_torch_finds(subnet: Subnet, beam: int, length_penalty: fl
     rng = np.random.default_rng(beam)
     sources = [rng.integers(4, VOCAB_SIZE, length).tolist() for length in rng.integers(1, 12, 20)]
     expected = translate(subnet, sources, beam, 15, length_penalty)
-    found = [search(steps_of(subnet, source, beam), settings(beam, 15, length_penalty)) for source in sources]
+    found = [
+        search(steps_of(subnet, source, beam), settings(beam, 15, length_penalty))
+        for source in sources
+    ]
     assert found == expected
     lengths = {len(ids) for ids in expected}
-    assert 15 in lengths and len(lengths) > 2, "the test needs sentences that end, and some that do not"
+    assert 15 in lengths and len(lengths) > 2, (
+        "the test needs sentences that end, and some that do not"
+    )
 
 
 @pytest.mark.parametrize("beam", [1, 3])
@@ -82,7 +91,12 @@ def test_greedy_takes_the_lowest_id_on_ties() -> None:
 @pytest.mark.parametrize("size", [7, CHUNK, 5 * CHUNK + 3, 40 * CHUNK, 40 * CHUNK + 1])
 def test_the_largest_are_those_of_a_whole_sort(size: int) -> None:
     rng = np.random.default_rng(size)
-    for values in (rng.standard_normal(size), rng.integers(0, 4, size), np.zeros(size), np.arange(size)):
+    for values in (
+        rng.standard_normal(size),
+        rng.integers(0, 4, size),
+        np.zeros(size),
+        np.arange(size),
+    ):
         row = np.asarray(values, np.float32)
         row[rng.integers(0, size)] = -np.inf
         expected = np.argsort(-row, kind="stable")[:6]

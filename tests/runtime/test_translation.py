@@ -39,7 +39,9 @@ def test_an_empty_line_stays_empty(translator: Translator) -> None:
     assert translator.translate([]) == []
 
 
-@pytest.mark.parametrize("line", ["漢字 ☃ \U0001f600", "a\x00b", "the\u2028cat", "é" * 50, "\ufeff", "x" * 500])
+@pytest.mark.parametrize(
+    "line", ["漢字 ☃ \U0001f600", "a\x00b", "the\u2028cat", "é" * 50, "\ufeff", "x" * 500]
+)
 def test_unknown_characters_and_controls_give_one_line(translator: Translator, line: str) -> None:
     (answer,) = translator.translate([line])
     assert len(answer.splitlines()) <= 1
@@ -73,7 +75,9 @@ def pieces(fp32_bundle: Path) -> Pieces:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 16])
-@pytest.mark.parametrize("line", [LONG, "the cat " * 20, "x" * 60, "a.b.c." * 9, "the cat。the roof！" * 4])
+@pytest.mark.parametrize(
+    "line", [LONG, "the cat " * 20, "x" * 60, "a.b.c." * 9, "the cat。the roof！" * 4]
+)
 def test_parts_keep_the_limit_and_lose_nothing(pieces: Pieces, line: str, limit: int) -> None:
     parts = pieces.encode_parts(line, limit)
     assert all(1 <= len(part) <= limit for part in parts)
@@ -108,7 +112,9 @@ def test_batches_hold_every_line_once_and_keep_their_limits() -> None:
     assert sorted(i for group in groups for i in group) == list(range(301))
     for group in groups:
         widest = max(lengths[i] for i in group) + 1
-        assert len(group) <= MAX_BATCH_ROWS and (len(group) == 1 or len(group) * widest <= MAX_BATCH_POSITIONS)
+        assert len(group) <= MAX_BATCH_ROWS and (
+            len(group) == 1 or len(group) * widest <= MAX_BATCH_POSITIONS
+        )
     assert len(groups) < 60
 
 
@@ -122,7 +128,10 @@ def replace(bundle: Path, edit: Callable, name: str, content: bytes) -> None:
 
 
 def test_a_model_that_is_none(bundle: Path, edit: Callable) -> None:
-    for content, message in ((b"not a model", r"cannot load .*model\.onnx"), (b"", r"model\.onnx is empty")):
+    for content, message in (
+        (b"not a model", r"cannot load .*model\.onnx"),
+        (b"", r"model\.onnx is empty"),
+    ):
         replace(bundle, edit, "model.onnx", content)
         with pytest.raises(ModelError, match=message):
             Translator(bundle)
@@ -130,8 +139,12 @@ def test_a_model_that_is_none(bundle: Path, edit: Callable) -> None:
 
 def test_a_model_with_other_inputs(bundle: Path, edit: Callable) -> None:
     value = [onnx.helper.make_tensor_value_info(name, 1, [1]) for name in "xy"]
-    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "g", value[:1], value[1:])
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8)
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", ["x"], ["y"])], "g", value[:1], value[1:]
+    )
+    model = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8
+    )
     replace(bundle, edit, "model.onnx", model.SerializeToString())
     with pytest.raises(ModelError, match="inputs and outputs"):
         Translator(bundle)
@@ -147,7 +160,9 @@ def test_a_model_that_reads_another_file(bundle: Path, edit: Callable, location:
     (bundle / "link").symlink_to(secret)
     tensor.ClearField("raw_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value=str(secret) if location == "absolute" else location)
+    tensor.external_data.add(
+        key="location", value=str(secret) if location == "absolute" else location
+    )
     replace(bundle, edit, "model.onnx", model.SerializeToString())
     with pytest.raises(ModelError, match="refers to other files"):
         Translator(bundle)
@@ -169,7 +184,9 @@ def test_a_model_that_answers_with_no_ids(
     node = onnx.helper.make_node(operator, ["source_ids"], ["output_ids"], **attributes)
     output = onnx.helper.make_tensor_value_info("output_ids", kind, None)
     graph = onnx.helper.make_graph([node], "g", list(old.graph.input), [output])
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    model = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8
+    )
     replace(bundle, edit, "model.onnx", model.SerializeToString())
     with pytest.raises(ModelError, match=message):
         Translator(bundle).translate(["the cat.", "a red house."])
@@ -206,13 +223,18 @@ def make_tvm_bundle(bundle: Path, edit: Callable) -> None:
     (bundle / "weights.bin").write_bytes(b"")
 
     def change(data: dict) -> None:
-        hashes = {name: sha256_file(bundle / name) for name in ("model.so", "weights.bin", "tokenizer.model")}
+        hashes = {
+            name: sha256_file(bundle / name)
+            for name in ("model.so", "weights.bin", "tokenizer.model")
+        }
         data.update(runtime="tvm", sha256=hashes)
 
     edit(change)
 
 
-def test_a_bundle_for_tvm_asks_for_tvm(bundle: Path, edit: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bundle_for_tvm_asks_for_tvm(
+    bundle: Path, edit: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_tvm_bundle(bundle, edit)
     monkeypatch.setitem(sys.modules, "tvm", None)
     monkeypatch.delitem(sys.modules, "mosdeploy.runtime.tvm_engine", raising=False)
@@ -223,7 +245,9 @@ def test_a_bundle_for_tvm_asks_for_tvm(bundle: Path, edit: Callable, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["model.so", "weights.bin"])
-def test_a_library_or_weights_of_another_bundle_are_not_loaded(bundle: Path, edit: Callable, name: str) -> None:
+def test_a_library_or_weights_of_another_bundle_are_not_loaded(
+    bundle: Path, edit: Callable, name: str
+) -> None:
     make_tvm_bundle(bundle, edit)
     (bundle / name).write_bytes(b"another")
     with pytest.raises(FileMismatchError, match=name.replace(".", r"\.")):

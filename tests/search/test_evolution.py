@@ -10,7 +10,12 @@ from mosdeploy.errors import ConfigError, InfeasibleError
 from mosdeploy.records import Candidate, Limits
 from mosdeploy.search import Cost, choose_winner, evolve, finalists, pareto_front
 from mosdeploy.spaces.costs import num_macs, num_parameters
-from mosdeploy.spaces.translation import TranslationArch, DecoderLayerConfig, EncoderLayerConfig, TranslationSpace
+from mosdeploy.spaces.translation import (
+    TranslationArch,
+    DecoderLayerConfig,
+    EncoderLayerConfig,
+    TranslationSpace,
+)
 
 VOCAB_SIZE = 100
 CONFIG = SearchConfig(population=30, parents=8, mutations=12, crossovers=12, iterations=6)
@@ -19,7 +24,12 @@ CONFIG = SearchConfig(population=30, parents=8, mutations=12, crossovers=12, ite
 @pytest.fixture(scope="module")
 def space():
     return space_of(
-        embed_dim=(32, 64), layers=(1, 2, 3), ffn_dim=(64, 128, 256), heads=(2, 4), qkv_dim=32, cross_span=(1, 2)
+        embed_dim=(32, 64),
+        layers=(1, 2, 3),
+        ffn_dim=(64, 128, 256),
+        heads=(2, 4),
+        qkv_dim=32,
+        cross_span=(1, 2),
     )
 
 
@@ -40,7 +50,11 @@ def tiny():
 
 
 def everything(space):
-    layers_e = [EncoderLayerConfig(ffn_dim=f, heads=h) for f in space.encoder_ffn_dim for h in space.encoder_heads]
+    layers_e = [
+        EncoderLayerConfig(ffn_dim=f, heads=h)
+        for f in space.encoder_ffn_dim
+        for h in space.encoder_heads
+    ]
     layers_d = [
         DecoderLayerConfig(ffn_dim=f, self_heads=s, cross_heads=c, cross_span=n)
         for f in space.decoder_ffn_dim
@@ -55,7 +69,10 @@ def everything(space):
             for decoder in itertools.product(layers_d, repeat=m):
                 if all(layer.cross_span <= n for layer in decoder):
                     yield TranslationArch(
-                        encoder_embed_dim=e, decoder_embed_dim=d, encoder_layers=encoder, decoder_layers=decoder
+                        encoder_embed_dim=e,
+                        decoder_embed_dim=d,
+                        encoder_layers=encoder,
+                        decoder_layers=decoder,
                     )
 
 
@@ -68,7 +85,11 @@ class Problem:
 
     def loss(self, arch):
         self.calls.append(arch)
-        return 10 - math.log(num_parameters(self.space, arch, VOCAB_SIZE)) + 0.1 * arch.encoder_layers[0].heads
+        return (
+            10
+            - math.log(num_parameters(self.space, arch, VOCAB_SIZE))
+            + 0.1 * arch.encoder_layers[0].heads
+        )
 
     def losses(self, archs, incumbents):
         yield from map(self.loss, archs)
@@ -116,7 +137,9 @@ def test_candidates_are_ranked_by_loss_and_better_than_chance(space):
     losses = [candidate.loss for candidate in evolution.ranked]
     assert losses == sorted(losses)
     rng = np.random.default_rng(5)
-    drawn = [arch for arch in (space.sample(rng) for _ in range(2000)) if problem.latency(arch) <= 12.0]
+    drawn = [
+        arch for arch in (space.sample(rng) for _ in range(2000)) if problem.latency(arch) <= 12.0
+    ]
     assert losses[0] < min(problem.loss(arch) for arch in drawn[: evolution.num_evaluated])
 
 
@@ -124,13 +147,19 @@ def test_it_finds_the_best_of_a_tiny_space(tiny):
     problem = Problem(tiny)
     limits = Limits(max_parameters=40_000)
     best = min(
-        (problem.loss(arch) for arch in everything(tiny) if num_parameters(tiny, arch, VOCAB_SIZE) <= 40_000),
+        (
+            problem.loss(arch)
+            for arch in everything(tiny)
+            if num_parameters(tiny, arch, VOCAB_SIZE) <= 40_000
+        ),
     )
     assert problem.evolve(limits).ranked[0].loss == best
 
 
 def test_a_tiny_space_is_exhausted_without_waiting(tiny):
-    small = TranslationSpace(**{**tiny.model_dump(), "decoder_layers": (1,), "encoder_layers": (1,), "cross_span": (1,)})
+    small = TranslationSpace(
+        **{**tiny.model_dump(), "decoder_layers": (1,), "encoder_layers": (1,), "cross_span": (1,)}
+    )
     problem = Problem(small)
     assert problem.evolve().num_evaluated == small.num_architectures == 16
 
@@ -138,7 +167,9 @@ def test_a_tiny_space_is_exhausted_without_waiting(tiny):
 def test_the_seed_and_the_callables_decide(space):
     first, again = (Problem(space).evolve(Limits(max_latency_ms=12.0)) for _ in range(2))
     assert first == again
-    other = Problem(space).evolve(Limits(max_latency_ms=12.0), config=CONFIG.model_copy(update={"seed": 2}))
+    other = Problem(space).evolve(
+        Limits(max_latency_ms=12.0), config=CONFIG.model_copy(update={"seed": 2})
+    )
     assert {c.arch for c in other.ranked} != {c.arch for c in first.ranked}
 
 
@@ -157,7 +188,9 @@ def test_a_loss_that_is_not_finite_is_counted_and_forgotten(space):
         space,
         CONFIG,
         Limits(),
-        losses=lambda archs, _: [math.nan if len(a.decoder_layers) == 3 else problem.loss(a) for a in archs],
+        losses=lambda archs, _: [
+            math.nan if len(a.decoder_layers) == 3 else problem.loss(a) for a in archs
+        ],
         cost=problem.cost,
     )
     assert evolution.ranked
@@ -179,7 +212,9 @@ def test_a_narrow_limit_still_fills_the_population(space):
 def test_an_impossible_latency_ends_and_names_the_true_minimum(tiny):
     problem = Problem(tiny)
     fastest = min(problem.latency(arch) for arch in everything(tiny))
-    with pytest.raises(InfeasibleError, match=rf"max_latency_ms = 0\.5 \(least found: {fastest:.6g}\)") as error:
+    with pytest.raises(
+        InfeasibleError, match=rf"max_latency_ms = 0\.5 \(least found: {fastest:.6g}\)"
+    ) as error:
         problem.evolve(Limits(max_latency_ms=0.5))
     assert error.value.fastest_latency_ms == pytest.approx(fastest)
     assert problem.calls == []
@@ -187,7 +222,11 @@ def test_an_impossible_latency_ends_and_names_the_true_minimum(tiny):
 
 def test_a_limit_that_the_smallest_breaks_is_met_by_descent(tiny):
     def crooked(arch):  # narrow networks are slow on this device
-        return 100.0 / arch.encoder_embed_dim + 50.0 / arch.encoder_layers[0].ffn_dim + len(arch.decoder_layers)
+        return (
+            100.0 / arch.encoder_embed_dim
+            + 50.0 / arch.encoder_layers[0].ffn_dim
+            + len(arch.decoder_layers)
+        )
 
     fastest = min(crooked(arch) for arch in everything(tiny))
     problem = Problem(tiny, crooked)
@@ -203,14 +242,18 @@ def test_each_limit_can_be_possible_and_all_together_not(tiny):
     weights = [num_parameters(tiny, arch, VOCAB_SIZE) for arch in everything(tiny)]
     fastest = 1e6 / max(weights)
     limits = Limits(max_latency_ms=fastest, max_parameters=min(weights))
-    with pytest.raises(InfeasibleError, match=rf"least found: {min(weights):.6g}\) together") as error:
+    with pytest.raises(
+        InfeasibleError, match=rf"least found: {min(weights):.6g}\) together"
+    ) as error:
         Problem(tiny, crooked).evolve(limits)
     assert error.value.fastest_latency_ms == pytest.approx(fastest)
 
 
 def test_too_few_parameters_name_the_least(tiny):
     least = min(num_parameters(tiny, arch, VOCAB_SIZE) for arch in everything(tiny))
-    with pytest.raises(InfeasibleError, match=rf"max_parameters = 10 \(least found: {least:.6g}\)") as error:
+    with pytest.raises(
+        InfeasibleError, match=rf"max_parameters = 10 \(least found: {least:.6g}\)"
+    ) as error:
         Problem(tiny).evolve(Limits(max_parameters=10))
     assert error.value.fastest_latency_ms is None
 
@@ -274,7 +317,8 @@ def test_the_winner_is_the_best_that_keeps_the_limit_as_measured(space):
     limits = Limits(max_latency_ms=10.0)
     predicted = candidates_of(space, [(9.0, 1.0), (9.5, 1.5), (8.0, 2.0), (7.0, 3.0)])
     measured = [
-        c.model_copy(update={"measured_ms": ms}) for c, ms in zip(predicted, [10.1, None, 10.0, 7.0], strict=True)
+        c.model_copy(update={"measured_ms": ms})
+        for c, ms in zip(predicted, [10.1, None, 10.0, 7.0], strict=True)
     ]
     assert choose_winner(measured, limits).loss == 2.0
 
@@ -284,7 +328,9 @@ def test_no_winner_names_the_fastest_measured(space):
         c.model_copy(update={"measured_ms": ms})
         for c, ms in zip(candidates_of(space, [(9.0, 1.0), (9.5, 1.5)]), [12.5, 11.25], strict=True)
     ]
-    with pytest.raises(InfeasibleError, match=r"fastest took 11\.25 ms, the limit is 10 ms") as error:
+    with pytest.raises(
+        InfeasibleError, match=r"fastest took 11\.25 ms, the limit is 10 ms"
+    ) as error:
         choose_winner(measured, Limits(max_latency_ms=10.0))
     assert error.value.fastest_latency_ms == 11.25
     with pytest.raises(InfeasibleError, match="none of the 2 finalists could be measured"):

@@ -14,12 +14,16 @@ from mosdeploy.search.surrogate import ROUNDS
 from mosdeploy.spaces.costs import num_macs, num_parameters
 
 VOCAB_SIZE = 100
-CONFIG = SearchConfig(population=30, parents=8, mutations=12, crossovers=12, iterations=6, quality_samples=24)
+CONFIG = SearchConfig(
+    population=30, parents=8, mutations=12, crossovers=12, iterations=6, quality_samples=24
+)
 
 
 @pytest.fixture(scope="module")
 def space():
-    return load_toml(RunConfig, Path(__file__).parents[2] / "mosdeploy" / "recipes" / "tiny.toml").space
+    return load_toml(
+        RunConfig, Path(__file__).parents[2] / "mosdeploy" / "recipes" / "tiny.toml"
+    ).space
 
 
 class Problem:
@@ -29,7 +33,11 @@ class Problem:
         self.space, self.error, self.asked, self.fitted_on = space, error, [], []
 
     def loss(self, arch):
-        return 10 - math.log(num_parameters(self.space, arch, VOCAB_SIZE)) + 0.1 * arch.encoder_layers[0].heads
+        return (
+            10
+            - math.log(num_parameters(self.space, arch, VOCAB_SIZE))
+            + 0.1 * arch.encoder_layers[0].heads
+        )
 
     def losses(self, archs, incumbents):
         assert incumbents == [None] * len(archs)
@@ -52,10 +60,20 @@ class Problem:
         return Cost(weights, 4 * weights)
 
     def predict_ms(self, genes):
-        return np.array([num_macs(self.space, self.space.from_genes(row), VOCAB_SIZE, 10, 10) / 1e5 for row in genes])
+        return np.array(
+            [
+                num_macs(self.space, self.space.from_genes(row), VOCAB_SIZE, 10, 10) / 1e5
+                for row in genes
+            ]
+        )
 
     def search(self, limits, config=CONFIG, **options):
-        tools = {"losses": self.losses, "fit": self.fit, "cost": self.cost, "predict_ms": self.predict_ms} | options
+        tools = {
+            "losses": self.losses,
+            "fit": self.fit,
+            "cost": self.cost,
+            "predict_ms": self.predict_ms,
+        } | options
         return evolve_predicted(self.space, config, limits, **tools)
 
 
@@ -66,7 +84,11 @@ def test_each_loss_is_true_and_paid_for_once(space):
     problem = Problem(space, error=0.2)
     evolution = problem.search(LIMITS)
     assert len(problem.asked) == len(set(problem.asked)) == evolution.num_evaluated
-    assert evolution.num_evaluated <= CONFIG.quality_samples + ROUNDS * CONFIG.parents < evolution.num_predicted
+    assert (
+        evolution.num_evaluated
+        <= CONFIG.quality_samples + ROUNDS * CONFIG.parents
+        < evolution.num_predicted
+    )
     assert all(candidate.loss == problem.loss(candidate.arch) for candidate in evolution.ranked)
     assert all(candidate.predicted_ms <= 60.0 for candidate in evolution.ranked)
     assert [c.loss for c in evolution.ranked] == sorted(c.loss for c in evolution.ranked)

@@ -19,7 +19,9 @@ def test_smallest_and_largest_bound_the_counts(space: TranslationSpace, seed: in
 
 def test_number_of_parameters_by_hand() -> None:
     embedding = 10 * 6
-    encoder = (40 + 80 + 36) + (15 + 16) + 2 * 2 * 4  # q 4*8+8, k and v the same, out 8*4+4; FFN 4-3-4; two norms
+    encoder = (
+        (40 + 80 + 36) + (15 + 16) + 2 * 2 * 4
+    )  # q 4*8+8, k and v the same, out 8*4+4; FFN 4-3-4; two norms
     self_attention = 56 + 112 + 54  # q 6*8+8, k and v, out 8*6+6
     cross_attention = 56 + 80 + 54  # k and v read the encoder's 4 columns
     decoder = self_attention + cross_attention + (35 + 36) + 3 * 2 * 6
@@ -29,11 +31,17 @@ def test_number_of_parameters_by_hand() -> None:
 
 
 def test_number_of_macs_by_hand() -> None:
-    encoder = 3 * (4 * 4 * 8 + 2 * 4 * 3) + 2 * 3 * 3 * 8  # projections, FFN; scores and mix over three positions
+    encoder = (
+        3 * (4 * 4 * 8 + 2 * 4 * 3) + 2 * 3 * 3 * 8
+    )  # projections, FFN; scores and mix over three positions
     cross_memory = 2 * 3 * 4 * 8  # keys and values of three positions
     projections = 2 * (4 * 6 * 8 + 2 * 6 * 8 + 2 * 6 * 5)
     attention = 2 * (1 + 2) * 8 + 2 * 2 * 3 * 8  # self over one and two positions, cross over three
     logits = 2 * 10 * 6
     decoder = projections + attention + logits
-    assert num_macs(TINY, SMALL_ARCH, 10, source_len=3, decode_steps=2) == encoder + cross_memory + decoder == 1752
+    assert (
+        num_macs(TINY, SMALL_ARCH, 10, source_len=3, decode_steps=2)
+        == encoder + cross_memory + decoder
+        == 1752
+    )
     assert num_macs(TINY, SMALL_ARCH, 10, 3, 2, beam=2) == encoder + cross_memory + 2 * decoder

@@ -10,7 +10,12 @@ from mosdeploy.spaces.latency_features import (
     sums_from_genes,
 )
 from mosdeploy.spaces.translation import TranslationWorkload
-from mosdeploy.spaces.translation import TranslationArch, DecoderLayerConfig, EncoderLayerConfig, TranslationSpace
+from mosdeploy.spaces.translation import (
+    TranslationArch,
+    DecoderLayerConfig,
+    EncoderLayerConfig,
+    TranslationSpace,
+)
 
 VOCAB_SIZE = 500
 
@@ -53,7 +58,9 @@ def test_the_mac_columns_add_up_to_the_macs_of_the_space(space, workload):
     rng = np.random.default_rng(1)
     archs = [space.sample(rng) for _ in range(50)]
     columns = columns_of(space, workload, space.genes(archs))
-    macs = 1e6 * columns[:, [i for i, name in enumerate(FEATURE_NAMES) if name.endswith("_macs")]].sum(axis=1)
+    macs = 1e6 * columns[
+        :, [i for i, name in enumerate(FEATURE_NAMES) if name.endswith("_macs")]
+    ].sum(axis=1)
     s, t, beam, q = workload.source_len, workload.decode_steps, workload.beam, space.qkv_dim
     macs += 2 * s * s * q * columns[:, FEATURE_NAMES.index("encoder_layers")]
     macs += beam * t * (t + 1) * q * columns[:, FEATURE_NAMES.index("decoder_layers")]
@@ -64,7 +71,9 @@ def test_the_mac_columns_add_up_to_the_macs_of_the_space(space, workload):
 def test_averages_and_gene_rows_give_the_same_columns(space, draw):
     genes = draw(50, seed=2)
     np.testing.assert_allclose(
-        sums_from_aggregates(space.aggregate_genes(genes)), sums_from_genes(space, genes), rtol=1e-12
+        sums_from_aggregates(space.aggregate_genes(genes)),
+        sums_from_genes(space, genes),
+        rtol=1e-12,
     )
 
 

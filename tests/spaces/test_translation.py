@@ -55,7 +55,11 @@ def test_mutate_with_probability_zero_is_identity(space: TranslationSpace, seed:
 def test_children_stay_in_the_space(space: TranslationSpace, seed: int) -> None:
     rng = np.random.default_rng(seed)
     first, second = space.sample(rng), space.sample(rng)
-    for child in (space.mutate(first, 0.5, rng), space.mutate(first, 1.0, rng), space.crossover(first, second, rng)):
+    for child in (
+        space.mutate(first, 0.5, rng),
+        space.mutate(first, 1.0, rng),
+        space.crossover(first, second, rng),
+    ):
         space.check(child)
 
 
@@ -76,7 +80,9 @@ def test_crossing_takes_only_what_a_parent_has(space: TranslationSpace, seed: in
     assert child.encoder_embed_dim in (first.encoder_embed_dim, second.encoder_embed_dim)
     assert len(child.encoder_layers) in (len(first.encoder_layers), len(second.encoder_layers))
     for i, layer in enumerate(child.encoder_layers):
-        parents = [parent.encoder_layers[i] for parent in (first, second) if i < len(parent.encoder_layers)]
+        parents = [
+            parent.encoder_layers[i] for parent in (first, second) if i < len(parent.encoder_layers)
+        ]
         assert layer.ffn_dim in {parent.ffn_dim for parent in parents}
         assert layer.heads in {parent.heads for parent in parents}
 
@@ -133,7 +139,12 @@ def test_gene_row_by_hand() -> None:
 
 def test_aggregates_by_hand() -> None:
     deep = SMALL_ARCH.model_copy(
-        update={"encoder_layers": (EncoderLayerConfig(ffn_dim=3, heads=1), EncoderLayerConfig(ffn_dim=5, heads=2))}
+        update={
+            "encoder_layers": (
+                EncoderLayerConfig(ffn_dim=3, heads=1),
+                EncoderLayerConfig(ffn_dim=5, heads=2),
+            )
+        }
     )
     assert TINY.aggregate(deep).tolist() == [4, 2, 4.0, 1.5, 6, 1, 5.0, 2.0, 4.0, 1.0]
     assert len(AGGREGATE_NAMES) == 10
@@ -152,10 +163,20 @@ def test_span_that_a_shallow_encoder_cuts_short_is_written_once() -> None:
     ("change", "message"),
     [
         ({"encoder_embed_dim": 5}, r"encoder_embed_dim is 5, allowed: \[4, 8\]"),
-        ({"encoder_layers": (EncoderLayerConfig(ffn_dim=4, heads=2),)}, r"encoder_layers.0.ffn_dim is 4"),
-        ({"encoder_layers": (EncoderLayerConfig(ffn_dim=3, heads=2),) * 3}, r"encoder_layers is 3, allowed: \[1, 2\]"),
         (
-            {"decoder_layers": (DecoderLayerConfig(ffn_dim=5, self_heads=1, cross_heads=4, cross_span=1),)},
+            {"encoder_layers": (EncoderLayerConfig(ffn_dim=4, heads=2),)},
+            r"encoder_layers.0.ffn_dim is 4",
+        ),
+        (
+            {"encoder_layers": (EncoderLayerConfig(ffn_dim=3, heads=2),) * 3},
+            r"encoder_layers is 3, allowed: \[1, 2\]",
+        ),
+        (
+            {
+                "decoder_layers": (
+                    DecoderLayerConfig(ffn_dim=5, self_heads=1, cross_heads=4, cross_span=1),
+                )
+            },
             r"decoder_layers.0.self_heads is 1, allowed: \[2\]",
         ),
     ],
@@ -168,7 +189,15 @@ def test_architecture_outside_its_space(change: dict[str, object], message: str)
 
 
 @pytest.mark.parametrize(
-    "row", [[], [0] * 16, [4, 6, 9, 1, *[3] * 12], [4, 6, -1, 1, *[3] * 12], [4, 6, 1, 1], list(range(17))]
+    "row",
+    [
+        [],
+        [0] * 16,
+        [4, 6, 9, 1, *[3] * 12],
+        [4, 6, -1, 1, *[3] * 12],
+        [4, 6, 1, 1],
+        list(range(17)),
+    ],
 )
 def test_row_that_is_no_architecture(row: list[int]) -> None:
     with pytest.raises(ArchError):
@@ -199,5 +228,9 @@ def test_space_that_cannot_be(change: dict[str, object], message: str) -> None:
 
 
 def test_order_of_choices_does_not_matter() -> None:
-    turned = parse(TranslationSpace, TINY.model_dump(mode="json") | {"encoder_embed_dim": [8, 4]}, "mosdeploy.toml")
+    turned = parse(
+        TranslationSpace,
+        TINY.model_dump(mode="json") | {"encoder_embed_dim": [8, 4]},
+        "mosdeploy.toml",
+    )
     assert turned == TINY

@@ -18,7 +18,11 @@ def by_hand(attention: Attention, queries: Tensor, memory: Tensor) -> np.ndarray
     """One sentence, one head and one query at a time, float64."""
     w = {name: tensor.double().numpy() for name, tensor in attention.state_dict().items()}
     x, m = queries.double().numpy(), memory.double().numpy()
-    q, k, v = x @ w["q.weight"].T + w["q.bias"], m @ w["k.weight"].T + w["k.bias"], m @ w["v.weight"].T + w["v.bias"]
+    q, k, v = (
+        x @ w["q.weight"].T + w["q.bias"],
+        m @ w["k.weight"].T + w["k.bias"],
+        m @ w["v.weight"].T + w["v.bias"],
+    )
     width = q.shape[1] // attention.heads
     mixed = np.zeros_like(q)
     for head in range(attention.heads):
@@ -35,7 +39,9 @@ def test_attention_equals_the_formula(heads: int) -> None:
     queries, memory = torch.randn(1, 3, 6), torch.randn(1, 4, 5)
     with torch.no_grad():
         result = attention(queries, attention.project(memory))
-    np.testing.assert_allclose(result[0].numpy(), by_hand(attention, queries[0], memory[0]), atol=1e-5)
+    np.testing.assert_allclose(
+        result[0].numpy(), by_hand(attention, queries[0], memory[0]), atol=1e-5
+    )
 
 
 def test_masked_memory_is_not_read() -> None:
@@ -68,7 +74,9 @@ def test_attention_dropout_acts_in_training_only() -> None:
 
 
 def test_key_values_append_and_reorder() -> None:
-    first = KeyValues(torch.tensor([[[[1.0]]], [[[2.0]]]]), torch.tensor([[[[3.0]]], [[[4.0]]]]))  # (2, 1, 1, 1)
+    first = KeyValues(
+        torch.tensor([[[[1.0]]], [[[2.0]]]]), torch.tensor([[[[3.0]]], [[[4.0]]]])
+    )  # (2, 1, 1, 1)
     both = first.append(KeyValues(first.keys * 10, first.values * 10))
     assert both.keys.flatten(1).tolist() == [[1, 10], [2, 20]]
     swapped = both.reorder(torch.tensor([1, 1, 0]))

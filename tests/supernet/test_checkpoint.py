@@ -24,20 +24,33 @@ from mosdeploy.supernet.supernet import Supernet
 @pytest.fixture
 def net(space: TranslationSpace) -> Supernet:
     torch.manual_seed(0)
-    return Supernet(space, 20, SupernetConfig(router_hidden_dim=8, num_experts=3, dropout=0.2), pad_id=0)
+    return Supernet(
+        space, 20, SupernetConfig(router_hidden_dim=8, num_experts=3, dropout=0.2), pad_id=0
+    )
 
 
-def test_a_supernet_comes_back_whole(tmp_path: Path, net: Supernet, src: Tensor, prev: Tensor) -> None:
+def test_a_supernet_comes_back_whole(
+    tmp_path: Path, net: Supernet, src: Tensor, prev: Tensor
+) -> None:
     path = tmp_path / "run" / "supernet.pt"
     save_supernet(path, net)
     again = load_supernet(path)
-    assert (again.space, again.config, again.vocab_size, again.pad_id) == (net.space, net.config, 20, 0)
+    assert (again.space, again.config, again.vocab_size, again.pad_id) == (
+        net.space,
+        net.config,
+        20,
+        0,
+    )
     assert not again.training
-    assert torch.equal(again(src, prev, net.space.largest), net.eval()(src, prev, net.space.largest))
+    assert torch.equal(
+        again(src, prev, net.space.largest), net.eval()(src, prev, net.space.largest)
+    )
     assert [file.name for file in path.parent.iterdir()] == ["supernet.pt"]
 
 
-def test_a_subnet_comes_back_whole_and_can_be_trained(tmp_path: Path, net: Supernet, src: Tensor, prev: Tensor) -> None:
+def test_a_subnet_comes_back_whole_and_can_be_trained(
+    tmp_path: Path, net: Supernet, src: Tensor, prev: Tensor
+) -> None:
     path, subnet = tmp_path / "subnet.pt", extract(net, net.space.smallest)
     save_subnet(path, subnet)
     again = load_subnet(path, net)
@@ -46,7 +59,9 @@ def test_a_subnet_comes_back_whole_and_can_be_trained(tmp_path: Path, net: Super
     assert torch.equal(again(src, prev), subnet(src, prev))
     assert all(parameter.requires_grad for parameter in again.parameters())
     other = Supernet(net.space, 21, net.config, pad_id=0)
-    with pytest.raises(StaleInputError, match=r"subnet\.pt is corrupt .*run `mosdeploy finetune` again"):
+    with pytest.raises(
+        StaleInputError, match=r"subnet\.pt is corrupt .*run `mosdeploy finetune` again"
+    ):
         load_subnet(path, other)
 
 
@@ -64,14 +79,22 @@ def test_a_training_state_comes_back_whole(tmp_path: Path, net: Supernet) -> Non
     }
     save_training_state(tmp_path / "checkpoint.pt", state)
     again = load_training_state(tmp_path / "checkpoint.pt")
-    assert {k: again[k] for k in ("update", "best", "names")} == {"update": 7, "best": 1.25, "names": ["a", None, True]}
+    assert {k: again[k] for k in ("update", "best", "names")} == {
+        "update": 7,
+        "best": 1.25,
+        "names": ["a", None, True],
+    }
     torch.testing.assert_close(dict(again["weights"]), dict(state["weights"]), rtol=0, atol=0)
-    torch.testing.assert_close(again["optimiser"]["state"], state["optimiser"]["state"], rtol=0, atol=0)
+    torch.testing.assert_close(
+        again["optimiser"]["state"], state["optimiser"]["state"], rtol=0, atol=0
+    )
     assert torch.equal(again["generator"], state["generator"])
 
 
 def test_a_missing_file_names_the_verb(tmp_path: Path) -> None:
-    with pytest.raises(StaleInputError, match=r"supernet\.pt does not exist; run `mosdeploy train` first"):
+    with pytest.raises(
+        StaleInputError, match=r"supernet\.pt does not exist; run `mosdeploy train` first"
+    ):
         load_supernet(tmp_path / "supernet.pt")
 
 
@@ -81,7 +104,9 @@ def test_a_cut_file_is_refused(tmp_path: Path, net: Supernet, share: float) -> N
     save_supernet(path, net)
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(StaleInputError, match=r"supernet\.pt is corrupt .*run `mosdeploy train` again"):
+    with pytest.raises(
+        StaleInputError, match=r"supernet\.pt is corrupt .*run `mosdeploy train` again"
+    ):
         load_supernet(path)
 
 
@@ -105,10 +130,14 @@ def test_a_flipped_bit_is_never_read_as_a_number(tmp_path: Path) -> None:
 def test_another_kind_version_or_content_is_refused(tmp_path: Path, net: Supernet) -> None:
     path = tmp_path / "file.pt"
     save_training_state(path, {"update": 1})
-    with pytest.raises(StaleInputError, match=r"file\.pt is a training state, version 1, where a supernet"):
+    with pytest.raises(
+        StaleInputError, match=r"file\.pt is a training state, version 1, where a supernet"
+    ):
         load_supernet(path)
     torch.save({"kind": "supernet", "version": 99, "content": {}}, path)
-    with pytest.raises(StaleInputError, match=r"version 99.*delete it and run `mosdeploy train` again"):
+    with pytest.raises(
+        StaleInputError, match=r"version 99.*delete it and run `mosdeploy train` again"
+    ):
         load_supernet(path)
     for content in ({}, [1, 2], {"space": {"qkv_dim": 8}}):
         torch.save({"kind": "supernet", "version": 1, "content": content}, path)
@@ -163,14 +192,27 @@ def test_what_a_kill_left_behind_is_written_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("routing", ["none", "layer", "neuron"])
-def test_names_and_order_of_parameters_are_those_of_older_checkpoints(space: TranslationSpace, routing: str) -> None:
+def test_names_and_order_of_parameters_are_those_of_older_checkpoints(
+    space: TranslationSpace, routing: str
+) -> None:
     """Optimiser states go by the order."""
     net = Supernet(space, 20, SupernetConfig(routing=routing, router_hidden_dim=8))
     attention = [f"{name}.{kind}" for name in ("q", "k", "v", "out") for kind in ("weight", "bias")]
     norm, ffn = ["weight", "bias"], ["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"]
-    routers = {"none": [], "layer": ["layer_router"], "neuron": ["fc1_router", "fc2_router"]}[routing]
-    ffn += [f"{name}.{part}.{kind}" for name in routers for part in ("hidden", "out") for kind in ("weight", "bias")]
+    routers = {"none": [], "layer": ["layer_router"], "neuron": ["fc1_router", "fc2_router"]}[
+        routing
+    ]
+    ffn += [
+        f"{name}.{part}.{kind}"
+        for name in routers
+        for part in ("hidden", "out")
+        for kind in ("weight", "bias")
+    ]
     parts = {"self_attn": attention, "self_attn_norm": norm, "ffn": ffn, "ffn_norm": norm}
-    expected = [f"encoder_layers.0.{part}.{name}" for part, names in parts.items() for name in names]
-    assert [name for name, _ in net.named_parameters() if name.startswith("encoder_layers.0.")] == expected
+    expected = [
+        f"encoder_layers.0.{part}.{name}" for part, names in parts.items() for name in names
+    ]
+    assert [
+        name for name, _ in net.named_parameters() if name.startswith("encoder_layers.0.")
+    ] == expected
     assert next(net.named_parameters())[0] == "embed.weight"

@@ -43,7 +43,9 @@ def test_positions_made_while_translating_serve_training() -> None:
 def test_encoder_gives_the_last_outputs_deepest_last_and_normed(pre: bool) -> None:
     torch.manual_seed(0)
     layers = [EncoderLayerConfig(ffn_dim=4, heads=2)] * 3
-    encoder = Encoder(StackConfig(dim=6, qkv_dim=8, pre=pre, dropout=0.0, attention_dropout=0.0), layers)
+    encoder = Encoder(
+        StackConfig(dim=6, qkv_dim=8, pre=pre, dropout=0.0, attention_dropout=0.0), layers
+    )
     for parameter in encoder.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     x = torch.randn(2, 5, 6)

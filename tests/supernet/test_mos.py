@@ -5,14 +5,23 @@ import torch
 from torch import Tensor
 
 from mosdeploy.config.sections import SupernetConfig
-from mosdeploy.supernet.mos import LowRankMoSLinear, MoSBlock, MoSLinear, Router, attention_sizes, ffn_sizes
+from mosdeploy.supernet.mos import (
+    LowRankMoSLinear,
+    MoSBlock,
+    MoSLinear,
+    Router,
+    attention_sizes,
+    ffn_sizes,
+)
 
 
 def two_experts() -> MoSLinear:
     """Two experts, three neurons, two inputs."""
     linear = MoSLinear(in_dim=2, out_dim=3, num_experts=2)
     with torch.no_grad():
-        linear.weight.copy_(torch.tensor([[[1, 2], [3, 4], [5, 6]], [[10, 20], [30, 40], [50, 60]]]))
+        linear.weight.copy_(
+            torch.tensor([[[1, 2], [3, 4], [5, 6]], [[10, 20], [30, 40], [50, 60]]])
+        )
         linear.bias.copy_(torch.tensor([[1, 2, 3], [-1, -2, -3]]))
     return linear
 
@@ -24,7 +33,9 @@ def test_layer_wise_mix_by_hand() -> None:
 
 
 def test_neuron_wise_mix_by_hand() -> None:
-    mix = torch.tensor([[1.0, 0.0], [0.5, 0.5]])  # first neuron: expert 0; second: half and half; third not active
+    mix = torch.tensor(
+        [[1.0, 0.0], [0.5, 0.5]]
+    )  # first neuron: expert 0; second: half and half; third not active
     part = two_experts().generate(in_dim=1, out_dim=2, mix=mix)
     assert part["weight"].tolist() == [[1.0], [16.5]]
     assert part["bias"].tolist() == [1.0, 0.0]
@@ -51,7 +62,9 @@ def test_router_by_hand() -> None:
         net.hidden.bias.zero_()
         net.out.weight.copy_(torch.tensor([[1.0, 5.0], [0.0, 6.0], [0.0, 7.0], [2.0, 8.0]]))
         net.out.bias.zero_()
-        mix = net(torch.tensor([math.log(3)]), 2, dropout=False)  # hidden: log 3 and, through the ReLU, 0
+        mix = net(
+            torch.tensor([math.log(3)]), 2, dropout=False
+        )  # hidden: log 3 and, through the ReLU, 0
     torch.testing.assert_close(mix, torch.tensor([[0.75, 0.25], [0.1, 0.9]]))
 
 
@@ -102,7 +115,9 @@ def test_layer_routing_mixes_both_maps_alike_and_neuron_routing_each_row_its_way
             for linear in (ffn.fc1, ffn.fc2):
                 linear.weight[0], linear.weight[1] = 0.0, 1.0
         part = generated(ffn, torch.rand(3))
-        shares[routing] = torch.cat((part["fc1.weight"][:, 0], part["fc2.weight"][:, 0]))  # (4 + 3,)
+        shares[routing] = torch.cat(
+            (part["fc1.weight"][:, 0], part["fc2.weight"][:, 0])
+        )  # (4 + 3,)
         torch.testing.assert_close(part["fc1.weight"], part["fc1.weight"][:, :1].expand(4, 3))
     assert len(set(shares["layer"].tolist())) == 1
     assert len(set(shares["neuron"].tolist())) == 7
@@ -134,7 +149,9 @@ def test_low_rank_experts_start_as_an_ordinary_supernet() -> None:
 
 def test_attention_slices_by_embed_width_and_keeps_the_qkv_width() -> None:
     block = MoSBlock(attention_sizes(query_dim=6, memory_dim=5, qkv_dim=8), 3, None)
-    part = block.generate(attention_sizes(query_dim=4, memory_dim=3, qkv_dim=8), torch.rand(3), router_dropout=False)
+    part = block.generate(
+        attention_sizes(query_dim=4, memory_dim=3, qkv_dim=8), torch.rand(3), router_dropout=False
+    )
     assert {name: tuple(tensor.shape) for name, tensor in part.items()} == {
         "q.weight": (8, 4),
         "q.bias": (8,),

@@ -52,7 +52,13 @@ def run(num_ranks: int, folder: Path, task: Task, **job: Any) -> list[Any]:
     return [json.loads(path.read_text()) if path.exists() else None for path in answers]
 
 
-def train(num_ranks: int, folder: Path, space: TranslationSpace, config: TrainingConfig = CONFIG, **more: Any) -> list[Any]:
+def train(
+    num_ranks: int,
+    folder: Path,
+    space: TranslationSpace,
+    config: TrainingConfig = CONFIG,
+    **more: Any,
+) -> list[Any]:
     job = {"config": config.model_dump(mode="json"), "space": space.model_dump(mode="json"), **more}
     return run(num_ranks, folder, train_supernet, **job)
 
@@ -72,21 +78,32 @@ def log_of(folder: Path) -> list[dict[str, Any]]:
 def same_way(folder: Path, undisturbed: Path) -> None:
     lines, wanted = log_of(folder), log_of(undisturbed)
     assert [line["step"] for line in lines] == list(range(1, 7))
-    assert [line["loss"] for line in lines] == pytest.approx([line["loss"] for line in wanted], rel=1e-5)
+    assert [line["loss"] for line in lines] == pytest.approx(
+        [line["loss"] for line in wanted], rel=1e-5
+    )
     for name in ("gradient_norm", "largest_loss", "smallest_loss"):
         numbers = [line[name] for line in wanted if line[name] is not None]
-        assert [line[name] for line in lines if line[name] is not None] == pytest.approx(numbers, rel=1e-4)
+        assert [line[name] for line in lines if line[name] is not None] == pytest.approx(
+            numbers, rel=1e-4
+        )
     nets = [load_supernet(path / "supernet.pt").state_dict() for path in (folder, undisturbed)]
     mine, theirs = ({k: v for k, v in net.items() if not k.endswith(".k.bias")} for net in nets)
-    torch.testing.assert_close(mine, theirs, rtol=0, atol=2e-4)  # keys' biases cancel out: Adam follows rounding errors
+    torch.testing.assert_close(
+        mine, theirs, rtol=0, atol=2e-4
+    )  # keys' biases cancel out: Adam follows rounding errors
 
 
 def test_two_ranks_walk_the_way_of_one(tmp_path: Path, undisturbed: Path) -> None:
-    assert train(2, tmp_path, SMALL) == [None, None]  # with dropout, and three batches for two ranks
+    assert train(2, tmp_path, SMALL) == [
+        None,
+        None,
+    ]  # with dropout, and three batches for two ranks
     same_way(tmp_path, undisturbed)
 
 
-def test_a_killed_rank_ends_the_others_and_any_number_of_them_resumes(tmp_path: Path, undisturbed: Path) -> None:
+def test_a_killed_rank_ends_the_others_and_any_number_of_them_resumes(
+    tmp_path: Path, undisturbed: Path
+) -> None:
     survivor, _ = train(2, tmp_path, SMALL, signal="SIGKILL", stop_at=3, stopped_rank=1)
     assert survivor.startswith("error: rank 0 of 2 lost touch with the others")
     assert "goes on from the last checkpoint" in survivor
@@ -110,7 +127,10 @@ def test_ranks_that_start_apart_are_refused(tmp_path: Path) -> None:
 
 def test_more_ranks_than_batches_are_refused(tmp_path: Path) -> None:
     for answer in train(2, tmp_path, SMALL, CONFIG.model_copy(update={"grad_accum_steps": 1})):
-        assert "grad_accum_steps = 1 batches an update leave nothing to do for some of 2 processes" in answer
+        assert (
+            "grad_accum_steps = 1 batches an update leave nothing to do for some of 2 processes"
+            in answer
+        )
 
 
 def test_words_and_sums_reach_every_rank(tmp_path: Path) -> None:
@@ -121,7 +141,9 @@ def test_words_and_sums_reach_every_rank(tmp_path: Path) -> None:
 def test_what_fails_on_the_first_rank_ends_the_others(tmp_path: Path) -> None:
     first, second = run(2, tmp_path, exchange, fails=True)
     assert first == "error: no corpus"
-    assert re.search("the first rank failed; its message says why|one of them ended", second)  # the board may be gone
+    assert re.search(
+        "the first rank failed; its message says why|one of them ended", second
+    )  # the board may be gone
 
 
 def test_alone_nothing_is_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +171,9 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with (
-        pytest.raises(ConfigError, match=r"than this machine has GPUs \(1\); lower --nproc-per-node"),
+        pytest.raises(
+            ConfigError, match=r"than this machine has GPUs \(1\); lower --nproc-per-node"
+        ),
         init_distributed(CONFIG.model_copy(update={"compute": "auto"})),
     ):
         pass

@@ -31,7 +31,9 @@ CONFIG = TrainingConfig(
     validate_every=4,
     checkpoint_every=3,
 )
-BRIEF = CONFIG.model_copy(update={"steps": 2, "grad_accum_steps": 1, "tokens_per_batch": 400, "num_random_archs": 0})
+BRIEF = CONFIG.model_copy(
+    update={"steps": 2, "grad_accum_steps": 1, "tokens_per_batch": 400, "num_random_archs": 0}
+)
 NO_DROPOUT = SupernetConfig(dropout=0.0, router_dropout=0.0)
 
 Run = Callable[..., TrainingSummary]
@@ -49,11 +51,17 @@ def net(space: TranslationSpace, vocab_size: int) -> Callable[..., Supernet]:
 @pytest.fixture
 def run(pairs: TokenizedPairs, tmp_path: Path) -> Run:
     def train_in(
-        net: Supernet, config: TrainingConfig = CONFIG, folder: Path = tmp_path, inputs_sha256: str = "x", **more: Any
+        net: Supernet,
+        config: TrainingConfig = CONFIG,
+        folder: Path = tmp_path,
+        inputs_sha256: str = "x",
+        **more: Any,
     ) -> TrainingSummary:
         batches = Batches(pairs, config.tokens_per_batch, config.seed)
         paths = folder / "state.pt", folder / "log.jsonl"
-        return train(net, batches, ordered_batches(pairs, 1000), config, *paths, inputs_sha256, **more)
+        return train(
+            net, batches, ordered_batches(pairs, 1000), config, *paths, inputs_sha256, **more
+        )
 
     return train_in
 
@@ -63,7 +71,10 @@ def log_of(folder: Path) -> list[dict[str, float]]:
 
 
 def without_times(lines: list[dict[str, float]]) -> list[dict[str, float]]:
-    return [{key: value for key, value in line.items() if key not in ("seconds", "tokens_per_s")} for line in lines]
+    return [
+        {key: value for key, value in line.items() if key not in ("seconds", "tokens_per_s")}
+        for line in lines
+    ]
 
 
 # -- resuming ------------------------------------------------------------------------------------------------------
@@ -120,7 +131,9 @@ def test_a_killed_run_goes_on_as_if_undisturbed(
         "folder": str(killed),
         "last_update": 7,  # one past the second checkpoint
     }
-    child = subprocess.run([sys.executable, "-c", KILLED_RUN], input=json.dumps(job).encode(), capture_output=True)
+    child = subprocess.run(
+        [sys.executable, "-c", KILLED_RUN], input=json.dumps(job).encode(), capture_output=True
+    )
     assert child.returncode == -signal.SIGKILL, child.stderr.decode()
     assert [line["step"] for line in log_of(killed)] == list(range(1, 8))
     again = run(resumed, folder=killed)
@@ -131,18 +144,24 @@ def test_a_killed_run_goes_on_as_if_undisturbed(
     assert again.losses == summary.losses
 
 
-def test_a_finished_run_returns_at_once(net: Callable[..., Supernet], run: Run, tmp_path: Path) -> None:
+def test_a_finished_run_returns_at_once(
+    net: Callable[..., Supernet], run: Run, tmp_path: Path
+) -> None:
     trained, loaded = net(), net()
     summary = run(trained, BRIEF)
     log, seen = log_of(tmp_path), []
     again = run(loaded, BRIEF, progress=lambda *numbers: seen.append(numbers))
     assert again == summary.model_copy(update={"first_update": 3})
     assert (log_of(tmp_path), seen) == (log, [])
-    assert all(torch.equal(a, b) for a, b in zip(trained.parameters(), loaded.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(trained.parameters(), loaded.parameters(), strict=True)
+    )
     assert not loaded.training
 
 
-def test_a_state_made_from_something_else_is_refused(net: Callable[..., Supernet], run: Run, tmp_path: Path) -> None:
+def test_a_state_made_from_something_else_is_refused(
+    net: Callable[..., Supernet], run: Run, tmp_path: Path
+) -> None:
     run(net(), BRIEF)
     with pytest.raises(StaleInputError, match=r"state\.pt was made from another corpus"):
         run(net(), BRIEF, inputs_sha256="y")
@@ -168,7 +187,9 @@ def test_a_torn_log_line_goes_and_a_corrupt_one_is_named(
 # -- one update ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kind", "read"), [("same", [(0, 1)] * 4), ("own", [(0, 1), (2, 3), (4, 5), (6, 7)])])
+@pytest.mark.parametrize(
+    ("kind", "read"), [("same", [(0, 1)] * 4), ("own", [(0, 1), (2, 3), (4, 5), (6, 7)])]
+)
 def test_gradients_are_the_mean_over_architectures_and_tokens(
     kind: str,
     read: list[tuple[int, int]],
@@ -195,7 +216,10 @@ def test_gradients_are_the_mean_over_architectures_and_tokens(
     loss.backward()  # type: ignore[no-untyped-call]
     norm = torch.stack([p.grad.norm() for p in reference.parameters() if p.grad is not None]).norm()
 
-    run(net(NO_DROPOUT), CONFIG.model_copy(update={"steps": 1, "num_random_archs": 2, "batch_sharing": kind}))
+    run(
+        net(NO_DROPOUT),
+        CONFIG.model_copy(update={"steps": 1, "num_random_archs": 2, "batch_sharing": kind}),
+    )
     (line,) = log_of(tmp_path)
     assert line["loss"] == pytest.approx(loss.item(), rel=1e-5)
     assert line["gradient_norm"] == pytest.approx(norm.item(), rel=1e-4)
@@ -213,7 +237,12 @@ def test_no_batch_is_passed_over_and_a_subnet_alone_reads_as_before() -> None:
         [8, 9],
         [10, 11],
     ]
-    assert [list(steps) for update in (1, 2) for steps in steps_of(same, 2, update)] == [[0, 1], [0, 1], [2, 3], [2, 3]]
+    assert [list(steps) for update in (1, 2) for steps in steps_of(same, 2, update)] == [
+        [0, 1],
+        [0, 1],
+        [2, 3],
+        [2, 3],
+    ]
     assert steps_of(own, 1, 5) == steps_of(same, 1, 5)
 
 
@@ -244,21 +273,30 @@ def test_learning_rates_by_hand() -> None:
 @pytest.mark.parametrize("warmup", [0, 1, 9, 20])
 def test_every_learning_rate_is_positive_and_at_most_the_peak(schedule: str, warmup: int) -> None:
     config = CONFIG.model_copy(update={"schedule": schedule, "warmup_steps": warmup})
-    assert all(0 < learning_rate(config, update) <= config.learning_rate for update in range(1, config.steps + 1))
+    assert all(
+        0 < learning_rate(config, update) <= config.learning_rate
+        for update in range(1, config.steps + 1)
+    )
 
 
-def test_clipping_bounds_the_first_step_no_more_than_adam_does(net: Callable[..., Supernet], run: Run) -> None:
+def test_clipping_bounds_the_first_step_no_more_than_adam_does(
+    net: Callable[..., Supernet], run: Run
+) -> None:
     nets = []
     for clip_norm in (0.0, 1e9):
         nets.append(net(NO_DROPOUT))
         run(nets[-1], CONFIG.model_copy(update={"steps": 1, "clip_norm": clip_norm}))
-    assert all(torch.equal(a, b) for a, b in zip(nets[0].parameters(), nets[1].parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(nets[0].parameters(), nets[1].parameters(), strict=True)
+    )
 
 
 # -- the run -------------------------------------------------------------------------------------------------------
 
 
-def test_log_and_progress(net: Callable[..., Supernet], run: Run, pairs: TokenizedPairs, tmp_path: Path) -> None:
+def test_log_and_progress(
+    net: Callable[..., Supernet], run: Run, pairs: TokenizedPairs, tmp_path: Path
+) -> None:
     seen: list[tuple[int, int, float, float, float]] = []
     trained = net()
     summary = run(trained, progress=lambda *numbers: seen.append(numbers))
@@ -273,12 +311,22 @@ def test_log_and_progress(net: Callable[..., Supernet], run: Run, pairs: Tokeniz
     assert [line["seconds"] for line in lines] == sorted(line["seconds"] for line in lines)
     assert lines[-1]["smallest_loss"] == summary.losses["smallest_loss"]
     batches, smallest = ordered_batches(pairs, 1000), trained.space.smallest
-    assert validation_loss(trained, batches, smallest) == pytest.approx(summary.losses["smallest_loss"], rel=1e-5)
+    assert validation_loss(trained, batches, smallest) == pytest.approx(
+        summary.losses["smallest_loss"], rel=1e-5
+    )
 
 
-def test_training_learns_to_translate(net: Callable[..., Supernet], run: Run, pairs: TokenizedPairs) -> None:
+def test_training_learns_to_translate(
+    net: Callable[..., Supernet], run: Run, pairs: TokenizedPairs
+) -> None:
     trained = net(NO_DROPOUT)
-    changes = {"steps": 80, "learning_rate": 2e-2, "warmup_steps": 10, "validate_every": 80, "checkpoint_every": 80}
+    changes = {
+        "steps": 80,
+        "learning_rate": 2e-2,
+        "warmup_steps": 10,
+        "validate_every": 80,
+        "checkpoint_every": 80,
+    }
     summary = run(trained, BRIEF.model_copy(update=changes))
     assert summary.losses["largest_loss"] < 0.6  # knowing nothing is log 16 = 2.8
     assert summary.losses["smallest_loss"] < 1.2
@@ -291,15 +339,25 @@ def test_training_learns_to_translate(net: Callable[..., Supernet], run: Run, pa
         assert right > 20  # of 60; an untrained network has none
 
 
-def test_bf16_stays_near_full_precision(net: Callable[..., Supernet], run: Run, tmp_path: Path) -> None:
+def test_bf16_stays_near_full_precision(
+    net: Callable[..., Supernet], run: Run, tmp_path: Path
+) -> None:
     for amp in ("none", "bf16"):
-        run(net(NO_DROPOUT), CONFIG.model_copy(update={"steps": 3, "amp": amp}), folder=tmp_path / amp)
+        run(
+            net(NO_DROPOUT),
+            CONFIG.model_copy(update={"steps": 3, "amp": amp}),
+            folder=tmp_path / amp,
+        )
     full, half = log_of(tmp_path / "none"), log_of(tmp_path / "bf16")
-    assert [line["loss"] for line in half] == pytest.approx([line["loss"] for line in full], rel=0.02)
+    assert [line["loss"] for line in half] == pytest.approx(
+        [line["loss"] for line in full], rel=0.02
+    )
     assert half[0]["loss"] != full[0]["loss"]
 
 
-def test_a_subnet_alone_learns_what_is_left_to_learn(net: Callable[..., Supernet], run: Run, tmp_path: Path) -> None:
+def test_a_subnet_alone_learns_what_is_left_to_learn(
+    net: Callable[..., Supernet], run: Run, tmp_path: Path
+) -> None:
     supernet = net(NO_DROPOUT)
     run(supernet, BRIEF.model_copy(update={"steps": 20, "warmup_steps": 2, "learning_rate": 1e-2}))
     inherited, frozen = (extract(supernet, supernet.space.largest) for _ in range(2))
@@ -315,17 +373,31 @@ def test_fp16_stays_near_full_precision_and_leaves_out_what_overflows(
     net: Callable[..., Supernet], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for amp in ("none", "fp16"):
-        run(net(NO_DROPOUT), CONFIG.model_copy(update={"steps": 3, "amp": amp}), folder=tmp_path / amp)
+        run(
+            net(NO_DROPOUT),
+            CONFIG.model_copy(update={"steps": 3, "amp": amp}),
+            folder=tmp_path / amp,
+        )
     full, half = log_of(tmp_path / "none"), log_of(tmp_path / "fp16")
-    assert [line["loss"] for line in half] == pytest.approx([line["loss"] for line in full], rel=0.02)
-    assert [line["gradient_norm"] for line in half] == pytest.approx([line["gradient_norm"] for line in full], rel=0.1)
+    assert [line["loss"] for line in half] == pytest.approx(
+        [line["loss"] for line in full], rel=0.02
+    )
+    assert [line["gradient_norm"] for line in half] == pytest.approx(
+        [line["gradient_norm"] for line in full], rel=0.1
+    )
     assert half[0]["loss"] != full[0]["loss"]
 
     scaler = torch.amp.GradScaler
     monkeypatch.setattr(
-        torch.amp, "GradScaler", lambda device, enabled: scaler(device, init_scale=2.0**30, enabled=enabled)
+        torch.amp,
+        "GradScaler",
+        lambda device, enabled: scaler(device, init_scale=2.0**30, enabled=enabled),
     )
-    run(net(NO_DROPOUT), CONFIG.model_copy(update={"steps": 20, "amp": "fp16"}), folder=tmp_path / "steep")
+    run(
+        net(NO_DROPOUT),
+        CONFIG.model_copy(update={"steps": 20, "amp": "fp16"}),
+        folder=tmp_path / "steep",
+    )
     norms = [line["gradient_norm"] for line in log_of(tmp_path / "steep")]
     assert norms[0] is None
     assert norms[-1] is not None
@@ -336,7 +408,11 @@ def test_fp16_stays_near_full_precision_and_leaves_out_what_overflows(
             folder=tmp_path / "killed",
             progress=interrupt_at(7),
         )
-    run(net(NO_DROPOUT), CONFIG.model_copy(update={"steps": 20, "amp": "fp16"}), folder=tmp_path / "killed")
+    run(
+        net(NO_DROPOUT),
+        CONFIG.model_copy(update={"steps": 20, "amp": "fp16"}),
+        folder=tmp_path / "killed",
+    )
     assert without_times(log_of(tmp_path / "killed")) == without_times(log_of(tmp_path / "steep"))
 
 
@@ -347,19 +423,30 @@ def test_recomputed_activations_change_nothing_but_the_memory(
         config = CONFIG.model_copy(
             update={"steps": 4, "amp": "bf16", "activation_checkpointing": activation_checkpointing}
         )
-        run(net(SupernetConfig(dropout=0.3)), config, folder=tmp_path / str(activation_checkpointing))
+        run(
+            net(SupernetConfig(dropout=0.3)),
+            config,
+            folder=tmp_path / str(activation_checkpointing),
+        )
     assert without_times(log_of(tmp_path / "True")) == without_times(log_of(tmp_path / "False"))
 
     supernet, batch = net().train(), Batches(pairs, 400, seed=1)[0]
     kept_bytes = {False: 0, True: 0}
     for activation_checkpointing in kept_bytes:
 
-        def keep(tensor: torch.Tensor, activation_checkpointing: bool = activation_checkpointing) -> torch.Tensor:
+        def keep(
+            tensor: torch.Tensor, activation_checkpointing: bool = activation_checkpointing
+        ) -> torch.Tensor:
             kept_bytes[activation_checkpointing] += tensor.nbytes
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            supernet(batch.src, batch.prev, supernet.space.largest, activation_checkpointing=activation_checkpointing)
+            supernet(
+                batch.src,
+                batch.prev,
+                supernet.space.largest,
+                activation_checkpointing=activation_checkpointing,
+            )
     assert kept_bytes[True] < 0.7 * kept_bytes[False]
 
 
@@ -375,11 +462,15 @@ def test_the_global_generator_is_left_alone(net: Callable[..., Supernet], run: R
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_diverged_run_says_what_to_do(net: Callable[..., Supernet], run: Run, tmp_path: Path) -> None:
+def test_a_diverged_run_says_what_to_do(
+    net: Callable[..., Supernet], run: Run, tmp_path: Path
+) -> None:
     broken = net()
     with torch.no_grad():
         next(broken.parameters()).fill_(math.nan)
-    with pytest.raises(MosdeployError, match=r"diverged at update 1: loss nan.*lower training\.learning_rate"):
+    with pytest.raises(
+        MosdeployError, match=r"diverged at update 1: loss nan.*lower training\.learning_rate"
+    ):
         run(broken)
     assert not (tmp_path / "state.pt").exists()
 

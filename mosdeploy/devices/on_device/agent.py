@@ -50,7 +50,9 @@ def main(command: str, *arguments: str) -> None:
 def run(job_dir_text: str) -> dict[str, Any]:
     """Begin a job, or join it if it runs already: its {"pid"}; or {"busy": who holds the device}; or {"error"}."""
     if sys.version_info < (3, 9):  # noqa: UP036  # the device's Python
-        return {"error": f"Python 3.9 or later is needed, {sys.executable} is {platform.python_version()}"}
+        return {
+            "error": f"Python 3.9 or later is needed, {sys.executable} is {platform.python_version()}"
+        }
     job_dir = Path(job_dir_text)
     lock = take_lock(job_dir)
     if lock is None:
@@ -94,7 +96,10 @@ def measure_all(job_dir: Path) -> None:
     if "error" in checked or "provider_error" in checked:
         raise RuntimeError(checked.get("error") or checked["provider_error"])
     provide_weights(job_dir, job["weights_bytes"])
-    todo = rounds(Counter(job["wanted"]) - count_results(job_dir / "results.jsonl"), random.Random(job["seed"]))
+    todo = rounds(
+        Counter(job["wanted"]) - count_results(job_dir / "results.jsonl"),
+        random.Random(job["seed"]),
+    )
     if REFERENCE in job["models"]:
         every = job["reference_every"]
         stretches = [todo[start : start + every] for start in range(0, len(todo), every)]
@@ -106,7 +111,9 @@ def measure_all(job_dir: Path) -> None:
         log(f"measuring {key}")
         measurement = in_child(["measure", str(job_dir), key], job["candidate_timeout_s"])
         with (job_dir / "results.jsonl").open("a") as file:
-            file.write(json.dumps({"key": key, "measured_at": now(), "measurement": measurement}) + "\n")
+            file.write(
+                json.dumps({"key": key, "measured_at": now(), "measurement": measurement}) + "\n"
+            )
             file.flush()
             os.fsync(file.fileno())
         if "error" in measurement and key != REFERENCE:
@@ -127,15 +134,26 @@ def in_child(arguments: list[str], timeout_s: float) -> dict[str, Any]:
     """Run benchmark.py in a fresh process; what it prints, or {"error": why it printed nothing}."""
     command = [sys.executable, str(Path(__file__).resolve().with_name("benchmark.py")), *arguments]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False
+        )
     except subprocess.TimeoutExpired:
         return {"error": f"no result within {timeout_s:g} s"}
     if done.returncode < 0:
         hint = "; out of memory?" if -done.returncode == signal.SIGKILL else ""
         return {"error": f"killed by signal {signal.Signals(-done.returncode).name}{hint}"}
-    lines = (done.stderr if done.returncode else done.stdout).decode(errors="replace").strip().splitlines()
+    lines = (
+        (done.stderr if done.returncode else done.stdout)
+        .decode(errors="replace")
+        .strip()
+        .splitlines()
+    )
     if done.returncode or not lines:
-        return {"error": lines[-1][:500] if lines else f"exit status {done.returncode}, and nothing printed"}
+        return {
+            "error": lines[-1][:500]
+            if lines
+            else f"exit status {done.returncode}, and nothing printed"
+        }
     return dict(json.loads(lines[-1]))
 
 
@@ -175,11 +193,15 @@ def make_weights(path: Path, num_bytes: int) -> None:
     free_bytes = shutil.disk_usage(path.parent).free
     if free_bytes < num_bytes + SPARE_DISK_BYTES:
         need_mb = (num_bytes + SPARE_DISK_BYTES) / 1e6
-        raise RuntimeError(f"disk full: {path} needs {need_mb:.1f} MB, {free_bytes / 1e6:.1f} MB free")
+        raise RuntimeError(
+            f"disk full: {path} needs {need_mb:.1f} MB, {free_bytes / 1e6:.1f} MB free"
+        )
     rng = np.random.default_rng(0)
     with part.open("wb") as file:
         for begin in range(0, num_bytes, WEIGHTS_BLOCK_BYTES):
-            block = (rng.random(WEIGHTS_BLOCK_BYTES // 4, dtype=np.float32) - np.float32(0.5)) * np.float32(0.1)
+            block = (
+                rng.random(WEIGHTS_BLOCK_BYTES // 4, dtype=np.float32) - np.float32(0.5)
+            ) * np.float32(0.1)
             file.write(block.tobytes()[: num_bytes - begin])
             file.flush()
             os.fsync(file.fileno())
@@ -192,15 +214,23 @@ def make_weights(path: Path, num_bytes: int) -> None:
 
 def probe(work_dir: str, provider: str) -> dict[str, Any]:
     """Fields of a DeviceState; what the device does not tell is left out."""
-    cpu = dict(line.split(":", 1) for line in read_text("/proc/cpuinfo").splitlines() if ":" in line)
+    cpu = dict(
+        line.split(":", 1) for line in read_text("/proc/cpuinfo").splitlines() if ":" in line
+    )
     cpu = {key.strip(): value.strip() for key, value in cpu.items()}
-    memory = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in read_text("/proc/meminfo").splitlines()}
+    memory = {
+        line.split(":")[0]: int(line.split()[1]) * 1024
+        for line in read_text("/proc/meminfo").splitlines()
+    }
     features = set((cpu.get("flags") or cpu.get("Features") or "").split())
     frequencies_khz = [
-        read_text(f"/sys/devices/system/cpu/cpu{i}/cpufreq/scaling_cur_freq") for i in range(os.cpu_count() or 1)
+        read_text(f"/sys/devices/system/cpu/cpu{i}/cpufreq/scaling_cur_freq")
+        for i in range(os.cpu_count() or 1)
     ]
     on_gpu = provider in ("CUDAExecutionProvider", "TensorrtExecutionProvider")
-    temperatures = [read_text(path) for path in Path("/sys/class/thermal").glob("thermal_zone*/temp")]
+    temperatures = [
+        read_text(path) for path in Path("/sys/class/thermal").glob("thermal_zone*/temp")
+    ]
     state: dict[str, Any] = {
         "machine": platform.machine(),
         "cpu_model": read_text("/proc/device-tree/model").strip("\0") or cpu.get("model name"),
@@ -208,15 +238,23 @@ def probe(work_dir: str, provider: str) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "memory_bytes": memory.get("MemTotal"),
         "memory_available_bytes": memory.get("MemAvailable"),
-        "swap_used_bytes": memory["SwapTotal"] - memory["SwapFree"] if "SwapTotal" in memory else None,
+        "swap_used_bytes": memory["SwapTotal"] - memory["SwapFree"]
+        if "SwapTotal" in memory
+        else None,
         "disk_free_bytes": shutil.disk_usage(work_dir).free,
         "governor": read_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "frequency_mhz": float(frequencies_khz[0] or 0) / 1e3 or float(cpu.get("cpu MHz", 0)) or None,
+        "frequency_mhz": float(frequencies_khz[0] or 0) / 1e3
+        or float(cpu.get("cpu MHz", 0))
+        or None,
         "frequencies_mhz": [float(text) / 1e3 for text in frequencies_khz if text],
-        "temperature_c": max((int(text) / 1e3 for text in temperatures if text.lstrip("-").isdigit()), default=None),
+        "temperature_c": max(
+            (int(text) / 1e3 for text in temperatures if text.lstrip("-").isdigit()), default=None
+        ),
         "throttled": first_line("vcgencmd", "get_throttled").rpartition("=")[2],
         "load_1min": os.getloadavg()[0],
-        "gpu": first_line("nvidia-smi", f"--query-gpu={GPU_FIELDS}", "--format=csv,noheader") if on_gpu else None,
+        "gpu": first_line("nvidia-smi", f"--query-gpu={GPU_FIELDS}", "--format=csv,noheader")
+        if on_gpu
+        else None,
         "python_version": platform.python_version(),
     }
     checked = in_child(["check", provider], CHECK_TIMEOUT_S)

@@ -42,7 +42,9 @@ def check(provider: str) -> dict[str, Any]:
     """Import what a bundle needs and run one product on the provider: versions, and what went wrong first."""
     die_with_parent()
     found: dict[str, Any] = {}
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # to import it would take seconds
+    with contextlib.suppress(
+        importlib.metadata.PackageNotFoundError
+    ):  # to import it would take seconds
         found["tvm_version"] = importlib.metadata.version("apache-tvm")
     with contextlib.suppress(Exception):  # a broken wheel raises anything
         found["sentencepiece_version"] = __import__("sentencepiece").__version__
@@ -59,7 +61,9 @@ def check(provider: str) -> dict[str, Any]:
         found.update(onnxruntime_version=ort.__version__, providers=ort.get_available_providers())
         options = ort.SessionOptions()
         options.log_severity_level = 4
-        open_model(ort, CHECK_MODEL, options, provider).run(None, {"x": np.eye(2, dtype=np.float32)})
+        open_model(ort, CHECK_MODEL, options, provider).run(
+            None, {"x": np.eye(2, dtype=np.float32)}
+        )
     except ImportError as error:
         found["provider_error"] = f"the runtime cannot be imported: {error}"
     except Exception as error:
@@ -80,13 +84,17 @@ def measure(job_dir: str, key: str) -> dict[str, Any]:
     path, begin = Path(job_dir, job["models"][key]), time.perf_counter()
     translate = open_bundle(path, job) if job["provider"] == TVM else open_graph(np, path, job)
     load_ms = (time.perf_counter() - begin) * 1e3
-    source = np.random.default_rng(job["seed"]).integers(4, job["vocab_size"], (1, job["source_len"]), dtype=np.int64)
+    source = np.random.default_rng(job["seed"]).integers(
+        4, job["vocab_size"], (1, job["source_len"]), dtype=np.int64
+    )
 
     def run_ms(num_steps: int) -> tuple[float, float]:
         """Wall and processor time; what a GPU computes is over too, since the result is an array on the host."""
         begin_cpu_ns, begin_ns = time.process_time_ns(), time.perf_counter_ns()
         translate(source, num_steps)
-        return (time.perf_counter_ns() - begin_ns) / 1e6, (time.process_time_ns() - begin_cpu_ns) / 1e6
+        return (time.perf_counter_ns() - begin_ns) / 1e6, (
+            time.process_time_ns() - begin_cpu_ns
+        ) / 1e6
 
     rows = repeat(lambda: (*run_ms(job["decode_steps"]), *run_ms(0)), job)
     total, total_cpu, encoder, encoder_cpu = np.array(rows).T
@@ -129,7 +137,9 @@ def cpu_affinity(num_threads: int) -> None:
     """Stay on the fastest processors, of these the last ones, for interrupts prefer the first; none, if not allowed."""
 
     def rank(cpu: int) -> tuple[int, int]:
-        return int(read_text(f"/sys/devices/system/cpu/cpu{cpu}/cpufreq/cpuinfo_max_freq") or 0), cpu
+        return int(
+            read_text(f"/sys/devices/system/cpu/cpu{cpu}/cpufreq/cpuinfo_max_freq") or 0
+        ), cpu
 
     with contextlib.suppress(OSError, AttributeError):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0), key=rank)[-num_threads:])
@@ -151,7 +161,10 @@ def repeat(once: Callable[[], tuple[float, ...]], job: dict[str, Any]) -> list[t
         spent_s = time.monotonic() - begin
         if len(rows) < job["min_repeats"] or spent_s < least_s:
             continue
-        if spent_s > job["max_time_s"] or interval_percent([row[0] for row in rows]) <= job["precision_percent"]:
+        if (
+            spent_s > job["max_time_s"]
+            or interval_percent([row[0] for row in rows]) <= job["precision_percent"]
+        ):
             break
     return rows
 
@@ -166,18 +179,26 @@ def interval_percent(times_ms: list[float]) -> float:
     while (below := below + math.comb(count, rank)) <= 0.025 * 2**count:
         rank += 1
     rank = max(rank, 1)  # under six values, the interval is their range
-    return 50 * (ordered[-rank] - ordered[rank - 1]) / ((ordered[count // 2] + ordered[(count - 1) // 2]) / 2)
+    return (
+        50
+        * (ordered[-rank] - ordered[rank - 1])
+        / ((ordered[count // 2] + ordered[(count - 1) // 2]) / 2)
+    )
 
 
 def open_model(ort: Any, model: str | bytes, options: Any, provider: str) -> Any:
     """Load a model on exactly this provider; ONNX Runtime alone would fall back to the CPU and say nothing."""
     if provider not in ort.get_available_providers():
         has = ", ".join(ort.get_available_providers())
-        raise RuntimeError(f"{provider} is not in this onnxruntime {ort.__version__}, which has {has}")
+        raise RuntimeError(
+            f"{provider} is not in this onnxruntime {ort.__version__}, which has {has}"
+        )
     session = ort.InferenceSession(model, options, providers=[provider])
     session.disable_fallback()
     if session.get_providers()[0] != provider:
-        raise RuntimeError(f"{provider} did not start; onnxruntime fell back to {session.get_providers()[0]}")
+        raise RuntimeError(
+            f"{provider} did not start; onnxruntime fell back to {session.get_providers()[0]}"
+        )
     return session
 
 

@@ -33,14 +33,21 @@ SUMS_NAME, RECORD_NAME = "SHA256SUMS", "deployment.json"
 def main(command: str, bundles: str, *arguments: str) -> None:
     """Run one command; print what it finds as one line of JSON."""
     commands: dict[str, Callable[..., dict[str, Any]]]
-    commands = {"deduplicate": deduplicate, "activate": activate, "previous": previous, "rollback": rollback}
+    commands = {
+        "deduplicate": deduplicate,
+        "activate": activate,
+        "previous": previous,
+        "rollback": rollback,
+    }
     print(json.dumps(commands[command](Path(bundles), *arguments)), flush=True)
 
 
 def deduplicate(bundles: Path, version: str) -> dict[str, Any]:
     """Link or copy into a version the files that others hold: {"missing": those that none holds undamaged}."""
     folder = bundles / version
-    others = [path for path in bundles.iterdir() if (path / SUMS_NAME).is_file() and path.name != version]
+    others = [
+        path for path in bundles.iterdir() if (path / SUMS_NAME).is_file() and path.name != version
+    ]
     held: dict[str, list[Path]] = {}
     for other in others:
         for name, digest in read_sums(other).items():
@@ -64,11 +71,19 @@ def activate(bundles: Path, version: str, keep: str) -> dict[str, Any]:
     """
     with locked(bundles):
         if not (bundles / version / RECORD_NAME).is_file():
-            return {"error": f"{version} is no longer whole; another deployment may have removed it"}
+            return {
+                "error": f"{version} is no longer whole; another deployment may have removed it"
+            }
         kept = [*(name for name in history(bundles) if name != version), version][-int(keep) :]
-        replace(bundles / "history", lambda new: new.write_text("".join(f"{name}\n" for name in kept)))
+        replace(
+            bundles / "history", lambda new: new.write_text("".join(f"{name}\n" for name in kept))
+        )
         switch(bundles, version)
-        removed = sorted(x.name for x in bundles.iterdir() if x.is_dir() and not x.is_symlink() and x.name not in kept)
+        removed = sorted(
+            x.name
+            for x in bundles.iterdir()
+            if x.is_dir() and not x.is_symlink() and x.name not in kept
+        )
         for name in removed:
             shutil.rmtree(bundles / name, ignore_errors=True)
     return {"removed": removed}
@@ -87,7 +102,9 @@ def rollback(bundles: Path, expected: str, version: str) -> dict[str, Any]:
         if found["current"] == version:  # the answer to an earlier call was lost
             return {}
         if found != {"current": expected, "previous": version}:
-            return {"error": "the versions on the device changed meanwhile; run the same command again"}
+            return {
+                "error": "the versions on the device changed meanwhile; run the same command again"
+            }
         switch(bundles, version)
     return {}
 

@@ -68,7 +68,9 @@ def _expand(path: Path, depth: int) -> str:
     return "\n".join(out) + "\n"
 
 
-def make_target(alias: str, options: Mapping[str, Any], user: str | None = None, port: int | None = None) -> SSHTarget:
+def make_target(
+    alias: str, options: Mapping[str, Any], user: str | None = None, port: int | None = None
+) -> SSHTarget:
     """Read the options that a parser found for an alias.
 
     Parameters
@@ -91,10 +93,14 @@ def make_target(alias: str, options: Mapping[str, Any], user: str | None = None,
     named = [Path(x).expanduser() for x in options.get("identityfile", []) if x.lower() != "none"]
     identity_paths = [x for x in named or map(Path.expanduser, DEFAULT_KEYS) if x.exists()]
     if named and not identity_paths:
-        raise ConfigError(f"ssh config for '{alias}': IdentityFile {', '.join(map(str, named))} does not exist")
+        raise ConfigError(
+            f"ssh config for '{alias}': IdentityFile {', '.join(map(str, named))} does not exist"
+        )
     known_hosts = (
         options.get("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2").split()
-        + options.get("globalknownhostsfile", "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2").split()
+        + options.get(
+            "globalknownhostsfile", "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"
+        ).split()
     )
     return SSHTarget(
         alias=alias,
@@ -104,7 +110,9 @@ def make_target(alias: str, options: Mapping[str, Any], user: str | None = None,
         host_key_name=options.get("hostkeyalias"),
         identity_paths=tuple(identity_paths),
         use_whole_agent=options.get("identitiesonly", "no").lower() != "yes",
-        known_hosts_paths=tuple(Path(x.strip('"')).expanduser() for x in known_hosts if x.lower() != "none"),
+        known_hosts_paths=tuple(
+            Path(x.strip('"')).expanduser() for x in known_hosts if x.lower() != "none"
+        ),
         keepalive_s=_number(alias, "ServerAliveInterval", options.get("serveraliveinterval", "30")),
         jumps=() if jump.lower() == "none" else tuple(x.strip() for x in jump.split(",")),
     )
@@ -128,4 +136,6 @@ def _number(alias: str, key: str, text: str) -> int:
     try:
         return int(text)
     except ValueError as error:
-        raise ConfigError(f"ssh config for '{alias}': {key} must be a whole number, got '{text}'") from error
+        raise ConfigError(
+            f"ssh config for '{alias}': {key} must be a whole number, got '{text}'"
+        ) from error

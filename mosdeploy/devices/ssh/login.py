@@ -22,7 +22,9 @@ from .config import SSHTarget, make_target, parse_jump, read_ssh_config
 from .session import SSHSession
 
 _MAX_JUMPS = 8
-logging.getLogger("paramiko").addHandler(logging.NullHandler())  # its errors are raised: do not print them as well
+logging.getLogger("paramiko").addHandler(
+    logging.NullHandler()
+)  # its errors are raised: do not print them as well
 
 
 def login(profile: DeviceProfile, config_path: Path) -> SSHSession:
@@ -49,7 +51,11 @@ def login(profile: DeviceProfile, config_path: Path) -> SSHSession:
     try:
         for hop in hops:
             through = clients[-1].get_transport() if clients else None
-            clients.append(_connect(hop, through, profile.connect_timeout_s, f"ssh -F {config_path} {hop.alias}"))
+            clients.append(
+                _connect(
+                    hop, through, profile.connect_timeout_s, f"ssh -F {config_path} {hop.alias}"
+                )
+            )
     except BaseException:
         for client in reversed(clients):
             client.close()
@@ -107,7 +113,9 @@ def _open_link(
 ) -> socket.socket | paramiko.Channel:
     """Open what the SSH stream runs over: a TCP connection, or a channel of the jump host."""
     if through is not None:
-        return through.open_channel("direct-tcpip", (target.hostname, target.port), ("127.0.0.1", 0), timeout=timeout_s)
+        return through.open_channel(
+            "direct-tcpip", (target.hostname, target.port), ("127.0.0.1", 0), timeout=timeout_s
+        )
     link = socket.create_connection((target.hostname, target.port), timeout_s)
     link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # paramiko never does
     return link
@@ -120,7 +128,9 @@ class _Reject(paramiko.RejectPolicy):
         self._target = target
         self._by_hand = by_hand
 
-    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> Never:
+    def missing_host_key(
+        self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
+    ) -> Never:
         raise HostKeyError(
             f"the host key of {hostname} ('{self._target.alias}') is not known: {key.get_name()} {key.fingerprint}; "
             f"if it is the right one, accept it once by hand with `{self._by_hand}`, then run the same command again"
@@ -177,7 +187,9 @@ def _login_errors(target: SSHTarget, keys: _Keys, timeout_s: float, by_hand: str
         ) from error
     except paramiko.AuthenticationException as error:
         locked = (
-            f"; {keys.locked[0]} is locked with a passphrase: run `ssh-add {keys.locked[0]}`" if keys.locked else ""
+            f"; {keys.locked[0]} is locked with a passphrase: run `ssh-add {keys.locked[0]}`"
+            if keys.locked
+            else ""
         )
         raise AuthError(
             f"{where} let user {target.user} in with none of these keys: {', '.join(keys.tried) or 'none found'}"
@@ -204,6 +216,8 @@ def _login_errors(target: SSHTarget, keys: _Keys, timeout_s: float, by_hand: str
             f"{where} is unreachable: no answer within {timeout_s:g} s; is it on, and the network?"
         ) from error
     except ConnectionRefusedError as error:
-        raise ConnectError(f"{where} refused the connection; does an SSH server run there, on that port?") from error
+        raise ConnectError(
+            f"{where} refused the connection; does an SSH server run there, on that port?"
+        ) from error
     except (OSError, EOFError) as error:
         raise ConnectError(f"{where} is unreachable: {error or 'connection closed'}") from error

@@ -18,7 +18,13 @@ from typing import BinaryIO, Self
 
 import paramiko
 
-from ...errors import CommandError, CommandTimeoutError, ConnectionLostError, DeviceError, DeviceTimeoutError
+from ...errors import (
+    CommandError,
+    CommandTimeoutError,
+    ConnectionLostError,
+    DeviceError,
+    DeviceTimeoutError,
+)
 from ...storage import sha256_bytes, sha256_file
 from ..session import CommandResult, no_space
 
@@ -40,7 +46,9 @@ class SSHSession:
         Time-out of a command, and of one step of a transfer, in seconds.
     """
 
-    def __init__(self, name: str, clients: Sequence[paramiko.SSHClient], command_timeout_s: float) -> None:
+    def __init__(
+        self, name: str, clients: Sequence[paramiko.SSHClient], command_timeout_s: float
+    ) -> None:
         self.name = name
         self._clients = clients
         self._transport = clients[-1].get_transport()
@@ -70,15 +78,21 @@ class SSHSession:
                     raise kind(f"{self.name}: `{text[:200]}` did not end within {limit_s:g} s")
                 status = channel.exit_status
         if status == -1:
-            raise ConnectionLostError(f"{self.name}: the connection was lost while `{text[:200]}` ran")
+            raise ConnectionLostError(
+                f"{self.name}: the connection was lost while `{text[:200]}` ran"
+            )
         output = stdout[group.end() :] if group else stdout
-        return CommandResult(output.decode(errors="replace"), stderr.decode(errors="replace"), status)
+        return CommandResult(
+            output.decode(errors="replace"), stderr.decode(errors="replace"), status
+        )
 
     def home(self) -> str:
         if self._home is None:
             self._home = self.run('printf %s "$HOME"').stdout
             if not self._home.startswith("/"):
-                raise CommandError(f"{self.name}: $HOME is {self._home!r} there; it must be an absolute path")
+                raise CommandError(
+                    f"{self.name}: $HOME is {self._home!r} there; it must be an absolute path"
+                )
         return self._home
 
     def _kill(self, group: re.Match[bytes] | None) -> bool:
@@ -106,14 +120,18 @@ class SSHSession:
             if result.stdout.startswith(digest):
                 return self._rename(part, remote_path)
             self._remove(part)
-        raise CommandError(f"{self.name}: {remote_path} arrived damaged twice; check the device's disk and memory")
+        raise CommandError(
+            f"{self.name}: {remote_path} arrived damaged twice; check the device's disk and memory"
+        )
 
     def put_bytes(self, data: bytes, remote_path: str) -> None:
         part = f"{remote_path}.{sha256_bytes(data)[:16]}.part"
         self._send(io.BytesIO(data), part, len(data))
         if self.read(part) != data:  # cheaper than a command that hashes
             self._remove(part)
-            raise CommandError(f"{self.name}: {remote_path} arrived damaged; check the device's disk and memory")
+            raise CommandError(
+                f"{self.name}: {remote_path} arrived damaged; check the device's disk and memory"
+            )
         self._rename(part, remote_path)
 
     def read(self, remote_path: str, offset: int = 0) -> bytes:
@@ -156,7 +174,9 @@ class SSHSession:
         free_bytes = int(listing[3]) * 1024 if len(listing) > 3 and listing[3].isdigit() else None
         if free_bytes is not None and free_bytes < size + 64 * 1024:
             return no_space(self.name, folder, free_bytes, size)
-        return CommandError(f"{self.name}: cannot write to {folder}: {error}; check its owner and permissions")
+        return CommandError(
+            f"{self.name}: cannot write to {folder}: {error}; check its owner and permissions"
+        )
 
     def _size(self, path: str) -> int:
         try:
@@ -220,13 +240,19 @@ class SSHSession:
         except (DeviceError, FileNotFoundError):
             if not expired.is_set():
                 raise
-            raise DeviceTimeoutError(f"{self.name}: no answer to {what} within {limit_s:g} s") from None
+            raise DeviceTimeoutError(
+                f"{self.name}: no answer to {what} within {limit_s:g} s"
+            ) from None
         except (paramiko.SSHException, EOFError, OSError) as error:
             # paramiko says "Timeout opening channel" with a plain SSHException
             if expired.is_set() or isinstance(error, TimeoutError) or "Timeout" in str(error):
                 wait_s = self._timeout_s if limit_s is None else limit_s
-                raise DeviceTimeoutError(f"{self.name}: no answer to {what} within {wait_s:g} s") from error
-            raise ConnectionLostError(f"{self.name}: the connection was lost during {what}: {error}") from error
+                raise DeviceTimeoutError(
+                    f"{self.name}: no answer to {what} within {wait_s:g} s"
+                ) from error
+            raise ConnectionLostError(
+                f"{self.name}: the connection was lost during {what}: {error}"
+            ) from error
         finally:
             if timer:
                 timer.cancel()
@@ -234,7 +260,12 @@ class SSHSession:
     def _raise_if_lost(self, error: OSError) -> None:
         """Let errors of the link pass on; what remains was said by the device's file system."""
         channel = self._sftp.get_channel() if self._sftp else None
-        alive = self._transport is not None and self._transport.is_active() and channel and not channel.closed
+        alive = (
+            self._transport is not None
+            and self._transport.is_active()
+            and channel
+            and not channel.closed
+        )
         if isinstance(error, TimeoutError) or not alive:
             raise error
 
@@ -246,7 +277,10 @@ class SSHSession:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 

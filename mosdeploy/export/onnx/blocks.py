@@ -42,13 +42,17 @@ def position_table(root: GraphBuilder, num_positions: int, num_columns: int, dim
     rate = root.constant(-np.log(10_000.0) / dim, np.float64)
     frequency = root.op("Exp", root.op("Mul", count(num_columns, 2), rate))
     position = root.op("Unsqueeze", count(num_positions, 1), root.constant([1, 2]))
-    angle = root.op("Mul", position, root.op("Unsqueeze", frequency, root.constant([1])))  # (P, columns / 2, 1)
+    angle = root.op(
+        "Mul", position, root.op("Unsqueeze", frequency, root.constant([1]))
+    )  # (P, columns / 2, 1)
     phases = root.constant([0.0, np.pi / 2], np.float64)  # cos x = sin(x + pi / 2)
     pairs = root.op("Cast", root.op("Sin", root.op("Add", angle, phases)), to=TensorProto.FLOAT)
     table = root.op("Reshape", pairs, root.constant([num_positions, -1]))
     if num_columns % 2 == 0:
         return table
-    return root.op("Slice", table, root.constant([0]), root.constant([num_columns]), root.constant([1]))
+    return root.op(
+        "Slice", table, root.constant([0]), root.constant([num_columns]), root.constant([1])
+    )
 
 
 @dataclass
@@ -97,7 +101,13 @@ class ResidualStream:
 
     def norm(self, x: str, name: str) -> str:
         """One layer norm on its own."""
-        return self.scope.op("LayerNormalization", x, *self._scale_and_shift(name), axis=-1, epsilon=LAYER_NORM_EPSILON)
+        return self.scope.op(
+            "LayerNormalization",
+            x,
+            *self._scale_and_shift(name),
+            axis=-1,
+            epsilon=LAYER_NORM_EPSILON,
+        )
 
     def _scale_and_shift(self, name: str) -> list[str]:
         return [self._vector(f"{name}.weight"), self._vector(f"{name}.bias")]
@@ -141,7 +151,9 @@ class GraphSpec:
 # -- encoder -------------------------------------------------------------------------------------------------------
 
 
-def encode(scope: GraphBuilder, plan: GraphSpec, source_ids: str, mask: str, positions: str) -> list[str]:
+def encode(
+    scope: GraphBuilder, plan: GraphSpec, source_ids: str, mask: str, positions: str
+) -> list[str]:
     """Run the encoder.
 
     Parameters
@@ -169,16 +181,29 @@ def encode(scope: GraphBuilder, plan: GraphSpec, source_ids: str, mask: str, pos
     span = max(layer.cross_span for layer in plan.arch.decoder_layers)
     outputs = []
     for i, (key, layer) in enumerate(zip(keys, plan.arch.encoder_layers, strict=True)):
-        qkv = LinearLayer(f"{key}.self_attn", ("q", "k", "v"), dim, plan.space.qkv_dim, plan.scheme.encoder)
-        parts = scope.ops("Split", qkv.product(scope, stream.reads), outputs=3, axis=-1, num_outputs=3)
-        tensors, settings = (*parts, qkv.bias(scope), mask), {"num_heads": layer.heads, "mask_filter_value": _MASKED}
+        qkv = LinearLayer(
+            f"{key}.self_attn", ("q", "k", "v"), dim, plan.space.qkv_dim, plan.scheme.encoder
+        )
+        parts = scope.ops(
+            "Split", qkv.product(scope, stream.reads), outputs=3, axis=-1, num_outputs=3
+        )
+        tensors, settings = (
+            (*parts, qkv.bias(scope), mask),
+            {"num_heads": layer.heads, "mask_filter_value": _MASKED},
+        )
         mixed = scope.op("MultiHeadAttention", *tensors, domain=CONTRIB, **settings)  # (B, S, q)
-        out = LinearLayer(f"{key}.self_attn", ("out",), plan.space.qkv_dim, dim, plan.scheme.encoder)
+        out = LinearLayer(
+            f"{key}.self_attn", ("out",), plan.space.qkv_dim, dim, plan.scheme.encoder
+        )
         stream.add(out.product(scope, mixed), out.bias(scope))
         _feed_forward(stream, key, layer.ffn_dim, plan.scheme.encoder)
         if i >= len(keys) - span:
             is_last = i == len(keys) - 1
-            outputs.append(stream.norm(stream.total, "encoder.norm") if plan.pre_norm and not is_last else stream.reads)
+            outputs.append(
+                stream.norm(stream.total, "encoder.norm")
+                if plan.pre_norm and not is_last
+                else stream.reads
+            )
     return outputs
 
 
@@ -211,7 +236,9 @@ def prepare_decoder(
 ) -> DecoderMemory:
     """Compute, outside the loop, what every step reads."""
     layers = plan.arch.decoder_layers
-    kinds = dict.fromkeys((layer.cross_span, layer.cross_heads) for layer in layers)  # in order, each once
+    kinds = dict.fromkeys(
+        (layer.cross_span, layer.cross_heads) for layer in layers
+    )  # in order, each once
     biases = {kind: _score_bias(scope, plan, *kind, mask) for kind in kinds}
     cross = tuple(
         _cross_memory(scope, plan, i, layer, outputs, biases[layer.cross_span, layer.cross_heads])
@@ -219,12 +246,19 @@ def prepare_decoder(
     )
     dim = plan.arch.decoder_embed_dim
     if dim < plan.arch.encoder_embed_dim:
-        positions = scope.op("Slice", positions, scope.constant([0]), scope.constant([dim]), scope.constant([-1]))
+        positions = scope.op(
+            "Slice", positions, scope.constant([0]), scope.constant([dim]), scope.constant([-1])
+        )
     return DecoderMemory(cross, positions)
 
 
 def decode_step(
-    scope: GraphBuilder, plan: GraphSpec, memory: DecoderMemory, tokens: str, position: str, past: Sequence[str]
+    scope: GraphBuilder,
+    plan: GraphSpec,
+    memory: DecoderMemory,
+    tokens: str,
+    position: str,
+    past: Sequence[str],
 ) -> tuple[str, list[str]]:
     """Run the decoder on one more token of each hypothesis.
 
@@ -243,9 +277,17 @@ def decode_step(
         Float (R, d), from which the table makes logits, and the keys and values as `past` has them, P + 1 long.
     """
     dim = plan.arch.decoder_embed_dim
-    x = scope.op("Add", plan.table.embed_target(scope, tokens), scope.op("Gather", memory.positions, position))
+    x = scope.op(
+        "Add",
+        plan.table.embed_target(scope, tokens),
+        scope.op("Gather", memory.positions, position),
+    )
     keys = [f"decoder.layers.{i}" for i in range(len(plan.arch.decoder_layers))]
-    norms = [f"{key}.{norm}" for key in keys for norm in ("self_attn_norm", "cross_attn_norm", "ffn_norm")]
+    norms = [
+        f"{key}.{norm}"
+        for key in keys
+        for norm in ("self_attn_norm", "cross_attn_norm", "ffn_norm")
+    ]
     stream = ResidualStream(scope, "decoder", dim, plan.pre_norm, norms, x)  # (B, K, d)
     present: list[str] = []
     for i, (key, layer) in enumerate(zip(keys, plan.arch.decoder_layers, strict=True)):
@@ -260,18 +302,29 @@ def _score_bias(scope: GraphBuilder, plan: GraphSpec, span: int, heads: int, mas
     span_mask = scope.op("Concat", *[mask] * span, axis=1) if span > 1 else mask  # (B, L)
     rows = scope.op("Unsqueeze", span_mask, scope.constant([1, 2]))
     zeros, low = np.zeros((1, heads, plan.beam, 1)), scope.constant(_MASKED, np.float32)
-    return scope.op("Where", scope.op("Cast", rows, to=TensorProto.BOOL), scope.constant(zeros, np.float32), low)
+    return scope.op(
+        "Where", scope.op("Cast", rows, to=TensorProto.BOOL), scope.constant(zeros, np.float32), low
+    )
 
 
 def _cross_memory(
-    scope: GraphBuilder, plan: GraphSpec, index: int, layer: DecoderLayerConfig, outputs: Sequence[str], score_bias: str
+    scope: GraphBuilder,
+    plan: GraphSpec,
+    index: int,
+    layer: DecoderLayerConfig,
+    outputs: Sequence[str],
+    score_bias: str,
 ) -> CrossMemory:
     span, owner = layer.cross_span, f"decoder.layers.{index}.cross_attn"
     source = scope.op("Concat", *outputs[-span:], axis=1) if span > 1 else outputs[-1]  # (B, L, e)
-    linear = LinearLayer(owner, ("k", "v"), plan.arch.encoder_embed_dim, plan.space.qkv_dim, plan.scheme.encoder)
+    linear = LinearLayer(
+        owner, ("k", "v"), plan.arch.encoder_embed_dim, plan.space.qkv_dim, plan.scheme.encoder
+    )
     halves = scope.ops("Split", linear.apply(scope, source), outputs=2, axis=-1, num_outputs=2)
     shape = scope.constant([0, 0, layer.cross_heads, plan.space.qkv_dim // layer.cross_heads])
-    keys, values = (scope.op("Transpose", scope.op("Reshape", x, shape), perm=[0, 2, 1, 3]) for x in halves)
+    keys, values = (
+        scope.op("Transpose", scope.op("Reshape", x, shape), perm=[0, 2, 1, 3]) for x in halves
+    )
     return CrossMemory(keys, values, score_bias)
 
 
@@ -285,7 +338,9 @@ def _self_attention(
         x = scope.op("Reshape", x, scope.constant([-1, 1, 3 * qkv_dim]))  # (R, 1, 3q)
     parts = scope.ops("Split", x, outputs=3, axis=-1, num_outputs=3)
     tensors = *parts, qkv.bias(scope), "", "", *past
-    mixed, keys, values = scope.ops("MultiHeadAttention", *tensors, outputs=3, domain=CONTRIB, num_heads=heads)
+    mixed, keys, values = scope.ops(
+        "MultiHeadAttention", *tensors, outputs=3, domain=CONTRIB, num_heads=heads
+    )
     if plan.beam > 1:
         mixed = scope.op("Reshape", mixed, scope.constant([-1, plan.beam, qkv_dim]))  # (B, K, q)
     out = LinearLayer(f"{key}.self_attn", ("out",), qkv_dim, stream.dim, plan.step_format)
@@ -293,9 +348,13 @@ def _self_attention(
     return keys, values
 
 
-def _cross_attention(stream: ResidualStream, plan: GraphSpec, key: str, heads: int, memory: CrossMemory) -> None:
+def _cross_attention(
+    stream: ResidualStream, plan: GraphSpec, key: str, heads: int, memory: CrossMemory
+) -> None:
     scope, qkv_dim, number_format = stream.scope, plan.space.qkv_dim, plan.step_format
-    query = LinearLayer(f"{key}.cross_attn", ("q",), stream.dim, qkv_dim, number_format).apply(scope, stream.reads)
+    query = LinearLayer(f"{key}.cross_attn", ("q",), stream.dim, qkv_dim, number_format).apply(
+        scope, stream.reads
+    )
     tensors = query, memory.keys, memory.values, "", "", memory.score_bias
     mixed = scope.op("MultiHeadAttention", *tensors, domain=CONTRIB, num_heads=heads)  # (B, K, q)
     out = LinearLayer(f"{key}.cross_attn", ("out",), qkv_dim, stream.dim, number_format)
@@ -305,8 +364,12 @@ def _cross_attention(stream: ResidualStream, plan: GraphSpec, key: str, heads: i
 # -- parts of both -------------------------------------------------------------------------------------------------
 
 
-def _feed_forward(stream: ResidualStream, key: str, ffn_dim: int, number_format: NumberFormat) -> None:
+def _feed_forward(
+    stream: ResidualStream, key: str, ffn_dim: int, number_format: NumberFormat
+) -> None:
     scope = stream.scope
-    inner = LinearLayer(key, ("fc1",), stream.dim, ffn_dim, number_format).apply(scope, stream.reads)
+    inner = LinearLayer(key, ("fc1",), stream.dim, ffn_dim, number_format).apply(
+        scope, stream.reads
+    )
     outer = LinearLayer(key, ("fc2",), ffn_dim, stream.dim, number_format)
     stream.add(outer.product(scope, scope.op("Relu", inner)), outer.bias(scope))

@@ -49,7 +49,9 @@ class GraphBuilder:
         inner._prefix = prefix
         return inner
 
-    def ops(self, op_type: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any) -> list[str]:
+    def ops(
+        self, op_type: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any
+    ) -> list[str]:
         """Add a node with several outputs; an empty input name stands for an absent optional input."""
         self._count += 1
         names = [f"{self._prefix}{self._count}" + (f".{i}" if i else "") for i in range(outputs)]
@@ -63,7 +65,11 @@ class GraphBuilder:
     def constant(self, value: npt.ArrayLike, dtype: type[np.generic] = np.int64) -> str:
         """A small constant; equal ones are stored once."""
         array = np.asarray(value, dtype=dtype)
-        values = str(array.tolist()) if array.size <= 8 else hashlib.sha256(array.tobytes()).hexdigest()[:16]
+        values = (
+            str(array.tolist())
+            if array.size <= 8
+            else hashlib.sha256(array.tobytes()).hexdigest()[:16]
+        )
         name = f"{array.dtype}{list(array.shape)}{values}"
         if name not in self.initializers:
             self.initializers[name] = numpy_helper.from_array(array, name)

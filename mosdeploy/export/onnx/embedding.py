@@ -77,10 +77,14 @@ class TiedEmbedding:
     def likeliest(self, scope: GraphBuilder, x: str, count: int) -> tuple[str, str]:
         """Rows (R, d) to at least `count` tokens of each (or the whole vocabulary): log p float (R, C), ids (R, C)."""
         if not self.int4_logits:
-            return self._largest(scope, scope.op("LogSoftmax", self._logits(scope, x), axis=-1), count)
+            return self._largest(
+                scope, scope.op("LogSoftmax", self._logits(scope, x), axis=-1), count
+            )
         rough_logits = self._rough_logits(scope, x)
         rough, tokens = self._largest(scope, rough_logits, max(count, NUM_RESCORED_OF_BEAM))
-        rough_log_p = scope.op("GatherElements", scope.op("LogSoftmax", rough_logits, axis=-1), tokens, axis=1)
+        rough_log_p = scope.op(
+            "GatherElements", scope.op("LogSoftmax", rough_logits, axis=-1), tokens, axis=1
+        )
         error = scope.op("Sub", rough, self._logits_of(scope, x, tokens))
         shifted = scope.op("Sub", rough_log_p, error)
         change = scope.op("Sub", scope.op("Exp", shifted), scope.op("Exp", rough_log_p))
@@ -89,7 +93,9 @@ class TiedEmbedding:
         return scope.op("Sub", shifted, norm), tokens
 
     def _largest(self, scope: GraphBuilder, values: str, count: int) -> tuple[str, str]:
-        largest, ids = scope.ops("TopK", values, scope.constant([min(count, self.vocab_size)]), outputs=2, axis=-1)
+        largest, ids = scope.ops(
+            "TopK", values, scope.constant([min(count, self.vocab_size)]), outputs=2, axis=-1
+        )
         return largest, ids
 
     def _logits(self, scope: GraphBuilder, x: str) -> str:
@@ -99,7 +105,12 @@ class TiedEmbedding:
             return scope.op("Gemm", x, *table, transB=1)
         codes, scales = scope.root.op("Transpose", table[0], perm=[1, 0]), table[1]
         return scope.op(
-            "DynamicQuantizeMatMul", x, codes, scales, scope.constant(TABLE_ZERO_POINT, np.uint8), domain=CONTRIB
+            "DynamicQuantizeMatMul",
+            x,
+            codes,
+            scales,
+            scope.constant(TABLE_ZERO_POINT, np.uint8),
+            domain=CONTRIB,
         )
 
     def _logits_of(self, scope: GraphBuilder, x: str, tokens: str) -> str:
@@ -127,7 +138,12 @@ class TiedEmbedding:
         size, blocks = block_size(dim), num_blocks(dim)
         if size * blocks > dim:
             fill = INT4_ZERO_POINT if self.number_format == "fp32" else TABLE_ZERO_POINT
-            codes = root.op("Pad", codes, root.constant([0, 0, 0, size * blocks - dim]), root.constant(fill, np.uint8))
+            codes = root.op(
+                "Pad",
+                codes,
+                root.constant([0, 0, 0, size * blocks - dim]),
+                root.constant(fill, np.uint8),
+            )
         even, odd = (self._every_other(root, codes, first, size * blocks) for first in (0, 1))
         four = root.constant(4, np.uint8)
         if self.number_format == "fp32":
@@ -144,9 +160,15 @@ class TiedEmbedding:
         axis = root.constant([1])
         high = root.op("ReduceMax", values, axis, keepdims=0)
         low = root.op("Neg", root.op("ReduceMin", values, axis, keepdims=0))
-        scales = root.op("Mul", root.op("Max", high, low), root.constant(1 / LARGEST_INT4_CODE, np.float32))
-        scales = root.op("Max", scales, root.constant(np.finfo(np.float32).tiny, np.float32))  # a row of zeros
-        centre = root.op("Expand", root.constant(INT4_ZERO_POINT, np.uint8), root.constant([self.vocab_size]))
+        scales = root.op(
+            "Mul", root.op("Max", high, low), root.constant(1 / LARGEST_INT4_CODE, np.float32)
+        )
+        scales = root.op(
+            "Max", scales, root.constant(np.finfo(np.float32).tiny, np.float32)
+        )  # a row of zeros
+        centre = root.op(
+            "Expand", root.constant(INT4_ZERO_POINT, np.uint8), root.constant([self.vocab_size])
+        )
         return root.op("QuantizeLinear", values, scales, centre, axis=0), scales
 
     @staticmethod
@@ -157,11 +179,18 @@ class TiedEmbedding:
     # -- the table itself --------------------------------------------------------------------------------------------
 
     def _embed(self, scope: GraphBuilder, ids: str, first: int, last: int, width: int) -> str:
-        columns, root = self._columns(scope, first, last), scope.constant(np.sqrt(width), np.float32)
+        columns, root = (
+            self._columns(scope, first, last),
+            scope.constant(np.sqrt(width), np.float32),
+        )
         rows = scope.op("Mul", self._codes_or_values(scope, columns, ids), root)
         if self.number_format == "fp32":
             return rows
-        return scope.op("Mul", rows, scope.op("Gather", columns[1], scope.op("Unsqueeze", ids, scope.constant([-1]))))
+        return scope.op(
+            "Mul",
+            rows,
+            scope.op("Gather", columns[1], scope.op("Unsqueeze", ids, scope.constant([-1]))),
+        )
 
     def _codes_or_values(self, scope: GraphBuilder, columns: list[str], ids: str) -> str:
         """Rows (..., columns) of some ids, in float: in int8 around zero, but not scaled."""
@@ -176,7 +205,13 @@ class TiedEmbedding:
         table_shape = (self.vocab_size, max(self.encoder_dim, self.decoder_dim))
         if self.number_format == "fp32":
             return scope.parameters(
-                [TensorSpec(f"{name}.weight", shape)], lambda get: (get("embed.weight", table_shape)[:, first:last],)
+                [TensorSpec(f"{name}.weight", shape)],
+                lambda get: (get("embed.weight", table_shape)[:, first:last],),
             )
-        specs = [TensorSpec(f"{name}.codes", shape, np.uint8), TensorSpec(f"{name}.scales", (self.vocab_size,))]
-        return scope.parameters(specs, lambda get: quantize_table(get("embed.weight", table_shape)[:, first:last]))
+        specs = [
+            TensorSpec(f"{name}.codes", shape, np.uint8),
+            TensorSpec(f"{name}.scales", (self.vocab_size,)),
+        ]
+        return scope.parameters(
+            specs, lambda get: quantize_table(get("embed.weight", table_shape)[:, first:last])
+        )

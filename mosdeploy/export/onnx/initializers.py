@@ -67,18 +67,26 @@ class InlineInitializers:
         made = []
         for spec, array in zip(specs, compute(self.lookup), strict=True):
             if array.shape != spec.shape:
-                raise ExportError(f"initialiser {spec.name} came out as {array.shape}, expected {spec.shape}")
+                raise ExportError(
+                    f"initialiser {spec.name} came out as {array.shape}, expected {spec.shape}"
+                )
             tensor = _header(spec)
-            tensor.raw_data = np.ascontiguousarray(array, dtype=np.dtype(spec.dtype).newbyteorder("<")).tobytes()
+            tensor.raw_data = np.ascontiguousarray(
+                array, dtype=np.dtype(spec.dtype).newbyteorder("<")
+            ).tobytes()
             made.append(tensor)
         return made
 
     def lookup(self, name: str, shape: tuple[int, ...]) -> Array:
         if name not in self._arrays:
-            raise ExportError(f"the subnet has no weight '{name}'; extract it anew from the supernet")
+            raise ExportError(
+                f"the subnet has no weight '{name}'; extract it anew from the supernet"
+            )
         array = np.asarray(self._arrays[name], dtype=np.float32)
         if array.shape != shape:
-            raise ExportError(f"weight '{name}' is {array.shape}, but the architecture asks for {shape}")
+            raise ExportError(
+                f"weight '{name}' is {array.shape}, but the architecture asks for {shape}"
+            )
         if not np.isfinite(array).all():
             raise ExportError(
                 f"weight '{name}' holds NaN or infinity; the training diverged: run `mosdeploy train` anew"
@@ -107,7 +115,11 @@ class ExternalInitializers:
     def _reserve(self, spec: TensorSpec) -> TensorProto:
         tensor = _header(spec)
         tensor.data_location = TensorProto.EXTERNAL
-        place = {"location": WEIGHTS_NAME, "offset": str(self.size_bytes), "length": str(spec.num_bytes)}
+        place = {
+            "location": WEIGHTS_NAME,
+            "offset": str(self.size_bytes),
+            "length": str(spec.num_bytes),
+        }
         for key, value in place.items():
             tensor.external_data.add(key=key, value=value)
         self.size_bytes += -(-spec.num_bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES

@@ -57,7 +57,9 @@ class LinearLayer:
         return scope.parameters(
             [spec],
             lambda get: (
-                np.concatenate([get(f"{self.owner}.{name}.bias", (self.num_outputs,)) for name in self.names]),
+                np.concatenate(
+                    [get(f"{self.owner}.{name}.bias", (self.num_outputs,)) for name in self.names]
+                ),
             ),
         )[0]
 
@@ -76,7 +78,11 @@ class LinearLayer:
             return scope.op("MatMul", x, self._weights(scope))
         if self.number_format == "int8":
             return scope.op("DynamicQuantizeMatMul", x, *self._columns(scope), bias, domain=CONTRIB)
-        bits, tensors = (8, self._rows(scope)) if self.number_format == "matmulnbits8" else (4, self._halves(scope))
+        bits, tensors = (
+            (8, self._rows(scope))
+            if self.number_format == "matmulnbits8"
+            else (4, self._halves(scope))
+        )
         return multiply_rows(scope, x, *tensors, bias, self._shape, bits)
 
     @property
@@ -88,7 +94,9 @@ class LinearLayer:
         return np.concatenate([get(f"{self.owner}.{name}.weight", shape) for name in self.names]).T
 
     def _weights(self, scope: GraphBuilder) -> str:
-        return scope.parameters([TensorSpec(f"{self.name}.weight", self._shape)], lambda get: (self._matrix(get),))[0]
+        return scope.parameters(
+            [TensorSpec(f"{self.name}.weight", self._shape)], lambda get: (self._matrix(get),)
+        )[0]
 
     def _columns(self, scope: GraphBuilder) -> tuple[str, str, str]:
         codes, scales = scope.parameters(
@@ -109,14 +117,20 @@ class LinearLayer:
             return in_blocks(codes.T).view(np.uint8) ^ ZERO_POINT, scales  # the same as adding it
 
         shape = (num_outputs, num_blocks(num_inputs), block_size(num_inputs))
-        specs = [TensorSpec(f"{self.name}.codes", shape, np.uint8), TensorSpec(f"{self.name}.scales", shape[:1])]
+        specs = [
+            TensorSpec(f"{self.name}.codes", shape, np.uint8),
+            TensorSpec(f"{self.name}.scales", shape[:1]),
+        ]
         codes, scales = scope.parameters(specs, quantize)
         return codes, repeat_scales(scope, scales, shape[1])
 
     def _halves(self, scope: GraphBuilder) -> tuple[str, str]:
         num_inputs, num_outputs = self._shape
         shape = (num_outputs, num_blocks(num_inputs), block_size(num_inputs) // 2)
-        specs = [TensorSpec(f"{self.name}.codes", shape, np.uint8), TensorSpec(f"{self.name}.scales", shape[:2])]
+        specs = [
+            TensorSpec(f"{self.name}.codes", shape, np.uint8),
+            TensorSpec(f"{self.name}.scales", shape[:2]),
+        ]
         codes, scales = scope.parameters(specs, lambda get: quantize_blocks(self._matrix(get)))
         return codes, scales
 
@@ -128,9 +142,17 @@ def repeat_scales(scope: GraphBuilder, scales: str, blocks: int) -> str:
 
 
 def multiply_rows(
-    scope: GraphBuilder, x: str, codes: str, scales: str, bias: str, shape: tuple[int, int], bits: int
+    scope: GraphBuilder,
+    x: str,
+    codes: str,
+    scales: str,
+    bias: str,
+    shape: tuple[int, int],
+    bits: int,
 ) -> str:
     """Multiply (..., K) by codes in blocks; `shape` is (K, N), `bias` may be empty."""
     settings = {"K": shape[0], "N": shape[1], "bits": bits, "block_size": block_size(shape[0])}
     inputs = (x, codes, scales, "", "", bias) if bias else (x, codes, scales)
-    return scope.op("MatMulNBits", *inputs, domain=CONTRIB, accuracy_level=_INT8_ACTIVATIONS, **settings)
+    return scope.op(
+        "MatMulNBits", *inputs, domain=CONTRIB, accuracy_level=_INT8_ACTIVATIONS, **settings
+    )

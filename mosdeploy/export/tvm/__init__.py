@@ -63,7 +63,9 @@ def build_tvm(
         from .library import compile_module, find_linker, link, make_target
         from .tuning import Tuned, tune
     except ImportError as error:
-        raise ExportError(f"TVM cannot be imported ({error}); run: pip install 'mosdeploy[tvm]'") from error
+        raise ExportError(
+            f"TVM cannot be imported ({error}); run: pip install 'mosdeploy[tvm]'"
+        ) from error
     space.check(arch)
     if precision not in PRECISIONS:
         raise ExportError(
@@ -71,12 +73,16 @@ def build_tvm(
         )
     target, linker = make_target(processor.machine, processor.cpu), find_linker(processor.machine)
     lookup = InlineInitializers(weights).lookup
-    positions = -(-max_positions // TILE_ROWS) * TILE_ROWS  # the encoder's last tile is full, and checks no index
+    positions = (
+        -(-max_positions // TILE_ROWS) * TILE_ROWS
+    )  # the encoder's last tile is full, and checks no index
     packed = pack_weights(lookup, arch, space, vocab_size, positions, precision == "int8")
     if tuning is None:
         executable = compile_module(build_module(arch, space, packed, beam, ()), target)
     elif not processor.is_this_one:
-        raise ExportError(f"tuning times layers on this machine, which is not the {processor} that is compiled for")
+        raise ExportError(
+            f"tuning times layers on this machine, which is not the {processor} that is compiled for"
+        )
     else:
         length = -(-tuning.source_len // TILE_ROWS) * TILE_ROWS
         module = build_module(arch, space, packed, beam, (length,))

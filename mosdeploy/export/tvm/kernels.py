@@ -38,7 +38,9 @@ class LinearShape:
     quantized: bool
 
 
-def linear(shape: LinearShape, *, bias: bool = True, relu: bool = False, residual: bool = False) -> tirx.PrimFunc:
+def linear(
+    shape: LinearShape, *, bias: bool = True, relu: bool = False, residual: bool = False
+) -> tirx.PrimFunc:
     """Rows times packed weights; then scales (if quantised), bias, ReLU, and the residual, as asked for.
 
     Parameters are, in this order: rows (M, R, K), weights (N / P, K, P), scales (N,), bias (N,), residual (M, R, N),
@@ -95,12 +97,16 @@ def layer_norm(tiles: int | None, rows: int, dim: int, epsilon: float) -> tirx.P
     )
     scale = te.compute(x.shape[:2], lambda i, j: te.rsqrt(variance[i, j] + epsilon), "scale")
     result = te.compute(
-        x.shape, lambda i, j, n: (x[i, j, n] - mean[i, j]) * scale[i, j] * weight[n] + bias[n], "result"
+        x.shape,
+        lambda i, j, n: (x[i, j, n] - mean[i, j]) * scale[i, j] * weight[n] + bias[n],
+        "result",
     )
     return te.create_prim_func([x, weight, bias, result])
 
 
-def embed(tiles: int | None, rows: int, dim: int, table: LinearShape, num_positions: int) -> tirx.PrimFunc:
+def embed(
+    tiles: int | None, rows: int, dim: int, table: LinearShape, num_positions: int
+) -> tirx.PrimFunc:
     """Rows of the packed table, scaled by sqrt(dim), plus the sinusoids of their positions.
 
     Parameters: ids int32 (M, R), position int32 (1,), table, scales (if quantised), sinusoids (positions, width),
@@ -165,7 +171,9 @@ def step_attention(rows: int, width: int, heads: int) -> tirx.PrimFunc:
     """
     qkv = te.placeholder((1, rows, 3 * width), "float32", "qkv")
     steps = te.var("steps", "int64")
-    keys, values = (te.placeholder((rows, steps, width), "float32", name) for name in ("keys", "values"))
+    keys, values = (
+        te.placeholder((rows, steps, width), "float32", name) for name in ("keys", "values")
+    )
     memory = _Memory(
         num_positions=steps,
         key=lambda i, j, t, n: keys[j, t, n],
@@ -216,23 +224,31 @@ def _attend(queries: Tensor, shape: tuple[Expr, ...], heads: int, memory: _Memor
     c = te.reduce_axis((0, head_dim), "c")
     dots = te.compute(
         (*head_shape, memory.num_positions),
-        lambda i, j, h, t: te.sum(queries[i, j, h * head_dim + c] * memory.key(i, j, t, h * head_dim + c), axis=c),
+        lambda i, j, h, t: te.sum(
+            queries[i, j, h * head_dim + c] * memory.key(i, j, t, h * head_dim + c), axis=c
+        ),
         "dots",
     )
 
     def mask(i: Expr, j: Expr, h: Expr, t: Expr) -> Expr:
         score = dots[i, j, h, t] * scale
-        return score if memory.is_real is None else tirx.if_then_else(memory.is_real(t), score, lowest)
+        return (
+            score if memory.is_real is None else tirx.if_then_else(memory.is_real(t), score, lowest)
+        )
 
     scores = te.compute(dots.shape, mask, "scores")
     t = te.reduce_axis((0, memory.num_positions), "t")
     highest = te.compute(head_shape, lambda i, j, h: te.max(scores[i, j, h, t], axis=t), "highest")
-    powers = te.compute(dots.shape, lambda i, j, h, t: te.exp(scores[i, j, h, t] - highest[i, j, h]), "powers")
+    powers = te.compute(
+        dots.shape, lambda i, j, h, t: te.exp(scores[i, j, h, t] - highest[i, j, h]), "powers"
+    )
     t = te.reduce_axis((0, memory.num_positions), "t")
     total = te.compute(head_shape, lambda i, j, h: te.sum(powers[i, j, h, t], axis=t), "total")
     t = te.reduce_axis((0, memory.num_positions), "t")
     mixed = te.compute(
-        shape, lambda i, j, n: te.sum(powers[i, j, n // head_dim, t] * memory.value(i, j, t, n), axis=t), "mixed"
+        shape,
+        lambda i, j, n: te.sum(powers[i, j, n // head_dim, t] * memory.value(i, j, t, n), axis=t),
+        "mixed",
     )
     return te.compute(shape, lambda i, j, n: mixed[i, j, n] / total[i, j, n // head_dim], "result")
 
@@ -253,7 +269,9 @@ class PackedLinear(CPUScheduleRule):  # type: ignore[misc]
         panel = int(func.attrs["panel"])
         tile, row, column = schedule.get_loops(result)
         outer, inner = schedule.split(column, [None, panel])
-        group, row = schedule.split(row, [None, _rows_at_once(int(func.attrs["rows"]), panel, target)])
+        group, row = schedule.split(
+            row, [None, _rows_at_once(int(func.attrs["rows"]), panel, target)]
+        )
         schedule.reorder(outer, tile, group, row, inner)
         schedule.compute_at(product, group, preserve_unit_loops=True)
         *_, product_row, product_column, k = schedule.get_loops(product)

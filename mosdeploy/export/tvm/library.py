@@ -49,7 +49,13 @@ def make_target(machine: str, cpu: str | None) -> Target:
         )
     # sums may be reordered, so that LLVM computes them in vectors; infinities and NaN keep their meaning
     return Target(
-        {"kind": "llvm", "mtriple": triple, "mcpu": cpu, "fast-math-reassoc": True, "fast-math-contract": True}
+        {
+            "kind": "llvm",
+            "mtriple": triple,
+            "mcpu": cpu,
+            "fast-math-reassoc": True,
+            "fast-math-contract": True,
+        }
     )
 
 
@@ -77,7 +83,9 @@ def find_linker(machine: str) -> str:
     found = shutil.which("g++" if native else f"{machine}-linux-gnu-g++")
     if found is None:
         package = "g++" if native else f"g++-{machine.replace('_', '-')}-linux-gnu"
-        raise ExportError(f"no C++ compiler to link a library for {machine}; run: sudo apt-get install {package}")
+        raise ExportError(
+            f"no C++ compiler to link a library for {machine}; run: sudo apt-get install {package}"
+        )
     return found
 
 

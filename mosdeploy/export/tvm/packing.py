@@ -32,7 +32,12 @@ def pack_panels(matrix: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
 
 
 def pack_weights(
-    lookup: Lookup, arch: ArchConfig, space: SearchSpace, vocab_size: int, num_positions: int, quantized: bool
+    lookup: Lookup,
+    arch: ArchConfig,
+    space: SearchSpace,
+    vocab_size: int,
+    num_positions: int,
+    quantized: bool,
 ) -> Packed:
     """Pack all weights of a subnet.
 
@@ -72,7 +77,9 @@ class _Packer:
     def pack(self, arch: ArchConfig, vocab_size: int, num_positions: int) -> Packed:
         widths = arch.encoder_embed_dim, arch.decoder_embed_dim
         dim = max(*self._space.encoder_embed_dim, *self._space.decoder_embed_dim)
-        self._packed["sinusoids"] = position_table(num_positions, max(widths), dim)  # first and second: the runtime
+        self._packed["sinusoids"] = position_table(
+            num_positions, max(widths), dim
+        )  # first and second: the runtime
         table = self._get("embed.weight", (vocab_size, max(widths)))  # looks how long they are
         self._matrix("table", np.pad(table, ((0, -vocab_size % PANEL), (0, 0))).T)
         width, q = widths[0], self._space.qkv_dim
@@ -99,11 +106,15 @@ class _Packer:
         self._linear(owner, ("fc2",), ffn_dim, width)
         self._norm(f"{owner}.ffn_norm", width)
 
-    def _linear(self, owner: str, names: tuple[str, ...] | str, num_inputs: int, num_outputs: int) -> None:
+    def _linear(
+        self, owner: str, names: tuple[str, ...] | str, num_inputs: int, num_outputs: int
+    ) -> None:
         """Several linear layers of the same input, side by side."""
         key = f"{owner}.{''.join(names)}"
         shape = (num_outputs, num_inputs)
-        self._matrix(key, np.concatenate([self._get(f"{owner}.{name}.weight", shape) for name in names]).T)
+        self._matrix(
+            key, np.concatenate([self._get(f"{owner}.{name}.weight", shape) for name in names]).T
+        )
         biases = [self._get(f"{owner}.{name}.bias", (num_outputs,)) for name in names]
         self._packed[f"{key}.bias"] = np.concatenate(biases)
 

@@ -45,7 +45,11 @@ class Tuned(CPUScheduleRule):  # type: ignore[misc]
 
     def apply(self, func: tirx.PrimFunc, target: Any, _: bool) -> Any:
         """Schedule a function that was tuned, or leave it alone."""
-        return self._database.query_schedule(_workload(func), target, "main") if _is_tunable(func) else None
+        return (
+            self._database.query_schedule(_workload(func), target, "main")
+            if _is_tunable(func)
+            else None
+        )
 
 
 def open_database(folder: Path) -> Any:
@@ -65,7 +69,9 @@ def open_database(folder: Path) -> Any:
         return ms.database.JSONDatabase(str(folder / WORKLOADS_NAME), str(folder / RECORDS_NAME))
     except (ValueError, RuntimeError) as error:
         said = str(error).splitlines()[0]
-        raise ExportError(f"the tuning records in {folder} cannot be read ({said}); delete that folder") from error
+        raise ExportError(
+            f"the tuning records in {folder} cannot be read ({said}); delete that folder"
+        ) from error
 
 
 def tune(module: Any, target: Target, run: Tuning, notify: Notify) -> Any:
@@ -88,7 +94,9 @@ def tune(module: Any, target: Target, run: Tuning, notify: Notify) -> Any:
     """
     folder = run.folder / f"{target.attrs['mcpu']}-{run.threads}"
     database = open_database(folder)
-    tasks = [func for _, func in sorted(module.functions_items(), key=lambda item: item[0].name_hint)]
+    tasks = [
+        func for _, func in sorted(module.functions_items(), key=lambda item: item[0].name_hint)
+    ]
     tasks = [func for func in tasks if _is_tunable(func)]
     account = folder / f"spent-{fingerprint(*(func.script() for func in tasks))[:12]}.json"
     spent_s = json.loads(account.read_text())["seconds"] if account.exists() else 0.0
@@ -124,7 +132,9 @@ class _Search:
             arguments = ms.arg_info.ArgInfo.from_prim_func(schedule.mod["main"])
             if built.artifact_path is None:
                 return f"{_name(func)}: {built.error_msg}"
-            (future,) = self._runner.run([ms.runner.RunnerInput(built.artifact_path, "cpu", arguments)])
+            (future,) = self._runner.run(
+                [ms.runner.RunnerInput(built.artifact_path, "cpu", arguments)]
+            )
             result = future.result()
             if not result.run_secs:
                 return f"{_name(func)}: {result.error_msg}"
@@ -185,7 +195,11 @@ def _threads(num_threads: int) -> Iterator[None]:
 
 def _is_tunable(func: Any) -> bool:
     """Whether it is a linear layer of known size that is worth it."""
-    if not isinstance(func, tirx.PrimFunc) or not func.attrs or int(func.attrs.get("tiles", 0)) == 0:
+    if (
+        not isinstance(func, tirx.PrimFunc)
+        or not func.attrs
+        or int(func.attrs.get("tiles", 0)) == 0
+    ):
         return False
     return int(func.attrs["inputs"]) * int(func.attrs["outputs"]) >= LEAST_PRODUCTS
 

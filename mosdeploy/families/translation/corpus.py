@@ -82,10 +82,18 @@ def load_corpus(config: CorpusConfig, root: Path) -> Corpus:
     pairs = _read(config.train, config, root, dropped)
     if not pairs:
         raise ConfigError(f"corpus.train '{config.train}' is empty: it holds no sentence pair")
-    train, split_valid, split_test = _split(_without(_clean(pairs, config, dropped), taken, dropped), config)
+    train, split_valid, split_test = _split(
+        _without(_clean(pairs, config, dropped), taken, dropped), config
+    )
     valid, test = valid + split_valid, test + split_test
     _check_filled(train, valid, config, dropped)
-    return Corpus(tuple(train), tuple(valid), tuple(test), dict(sorted(dropped.items())), _digest(train, valid, test))
+    return Corpus(
+        tuple(train),
+        tuple(valid),
+        tuple(test),
+        dict(sorted(dropped.items())),
+        _digest(train, valid, test),
+    )
 
 
 def normalise(text: str) -> str:
@@ -160,10 +168,14 @@ def _digest(*splits: list[Pair]) -> str:
     return digest.hexdigest()
 
 
-def _check_filled(train: list[Pair], valid: list[Pair], config: CorpusConfig, dropped: Counter[str]) -> None:
+def _check_filled(
+    train: list[Pair], valid: list[Pair], config: CorpusConfig, dropped: Counter[str]
+) -> None:
     if not train:
         counts = ", ".join(f"{reason} {count}" for reason, count in sorted(dropped.items()))
-        raise ConfigError(f"corpus.train '{config.train}': no pair is left to train on (dropped: {counts or 'none'})")
+        raise ConfigError(
+            f"corpus.train '{config.train}': no pair is left to train on (dropped: {counts or 'none'})"
+        )
     if not valid:
         raise ConfigError(
             f"the corpus has no validation pairs ({len(train)} training pairs): name a file as corpus.valid, "
@@ -174,10 +186,14 @@ def _check_filled(train: list[Pair], valid: list[Pair], config: CorpusConfig, dr
 # -- reading -------------------------------------------------------------------------------------------------------
 
 
-def _read_held_out(name: str | None, config: CorpusConfig, root: Path, dropped: Counter[str]) -> list[Pair]:
+def _read_held_out(
+    name: str | None, config: CorpusConfig, root: Path, dropped: Counter[str]
+) -> list[Pair]:
     if name is None:
         return []
-    pairs = [(source.strip(), target.strip()) for source, target in _read(name, config, root, dropped)]
+    pairs = [
+        (source.strip(), target.strip()) for source, target in _read(name, config, root, dropped)
+    ]
     kept = [(source, target) for source, target in pairs if source and target]
     if len(kept) < len(pairs):
         dropped["empty"] += len(pairs) - len(kept)
@@ -190,11 +206,17 @@ def _read(name: str, config: CorpusConfig, root: Path, dropped: Counter[str]) ->
     if is_published(name):
         return list(read_published(name, config.source_lang, config.target_lang))
     if config.format == "gettext":
-        return [pair for path in _catalog_paths(name, config, root) for pair in _read_catalog(path, dropped)]
+        return [
+            pair
+            for path in _catalog_paths(name, config, root)
+            for pair in _read_catalog(path, dropped)
+        ]
     path = root / Path(name).expanduser()
     if config.format == "tsv":
         return list(_read_tsv(path))
-    source_path, target_path = (_text_path(path, lang) for lang in (config.source_lang, config.target_lang))
+    source_path, target_path = (
+        _text_path(path, lang) for lang in (config.source_lang, config.target_lang)
+    )
     sources, targets = list(_read_lines(source_path)), list(_read_lines(target_path))
     if len(sources) != len(targets):
         raise ConfigError(
@@ -209,7 +231,9 @@ def _text_path(prefix: Path, lang: str) -> Path:
     for path in (plain, packed):
         if path.is_file():
             return path
-    raise ConfigError(f"{plain}: no such file (nor {packed.name}); the corpus entry is a prefix, without the language")
+    raise ConfigError(
+        f"{plain}: no such file (nor {packed.name}); the corpus entry is a prefix, without the language"
+    )
 
 
 def _read_lines(path: Path) -> Iterator[str]:
@@ -224,14 +248,18 @@ def _read_lines(path: Path) -> Iterator[str]:
             f"{path}, line {number}: not UTF-8 ({error.reason}); convert the file, for example with iconv"
         ) from error
     except (OSError, EOFError, zlib.error) as error:
-        raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise ConfigError(
+            f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from error
 
 
 def _read_tsv(path: Path) -> Iterator[Pair]:
     for number, line in enumerate(_read_lines(path), start=1):
         cells = line.split("\t") if line.strip() else ["", ""]
         if len(cells) != 2:
-            raise ConfigError(f"{path}, line {number}: {len(cells)} columns; a line is source TAB target")
+            raise ConfigError(
+                f"{path}, line {number}: {len(cells)} columns; a line is source TAB target"
+            )
         yield cells[0], cells[1]
 
 
@@ -244,14 +272,18 @@ def _catalog_paths(name: str, config: CorpusConfig, root: Path) -> list[Path]:
         if path.is_file():
             return [path]
         if not path.is_dir():
-            raise ConfigError(f"{path}: no such .mo file or folder; an installed package is written package:NAME")
+            raise ConfigError(
+                f"{path}: no such .mo file or folder; an installed package is written package:NAME"
+            )
         paths = sorted(path.rglob("*.mo"))
     if not paths:
         raise ConfigError(f"corpus entry '{name}' holds no .mo catalogs")
     chosen = [path for path in paths if _is_of_language(path, config.target_lang)]
     if not chosen:
         languages = ", ".join(sorted({path.parent.parent.name for path in paths}))
-        raise ConfigError(f"corpus entry '{name}' has no catalog of '{config.target_lang}'; it has: {languages}")
+        raise ConfigError(
+            f"corpus entry '{name}' has no catalog of '{config.target_lang}'; it has: {languages}"
+        )
     return chosen
 
 
@@ -269,14 +301,18 @@ def _package_catalogs(package: str) -> list[Path]:
 def _is_of_language(path: Path, lang: str) -> bool:
     if path.parent.name != "LC_MESSAGES":
         return True
-    folder, wanted = (re.split(r"[_@.-]", tag.casefold()) for tag in (path.parent.parent.name, lang))
+    folder, wanted = (
+        re.split(r"[_@.-]", tag.casefold()) for tag in (path.parent.parent.name, lang)
+    )
     return folder[: len(wanted)] == wanted
 
 
 def _read_catalog(path: Path, dropped: Counter[str]) -> Iterator[Pair]:
     try:
         with path.open("rb") as file:
-            catalog: dict[str | tuple[str, int], str] = vars(gettext.GNUTranslations(file))["_catalog"]
+            catalog: dict[str | tuple[str, int], str] = vars(gettext.GNUTranslations(file))[
+                "_catalog"
+            ]
     except (OSError, struct.error, UnicodeDecodeError, LookupError) as error:
         raise ConfigError(f"{path}: not a gettext .mo catalog: {error}") from error
     for key, translation in catalog.items():

@@ -37,7 +37,8 @@ class Batch:
         if device.type == "cpu":
             return self
         src, prev, target = (
-            part.pin_memory().to(device, non_blocking=True) for part in (self.src, self.prev, self.target)
+            part.pin_memory().to(device, non_blocking=True)
+            for part in (self.src, self.prev, self.target)
         )
         return Batch(src, prev, target, self.num_tokens)
 
@@ -60,8 +61,12 @@ class Ragged:
     def concatenate(cls, blocks: Sequence["Ragged"]) -> "Ragged":
         """Put blocks of rows after one another."""
         lengths = [block.lengths for block in blocks]
-        offsets = np.concatenate([[0], np.cumsum(np.concatenate([np.empty(0, np.int64), *lengths]))]).astype(np.int64)
-        return cls(np.concatenate([np.empty(0, np.int32), *(block.flat for block in blocks)]), offsets)
+        offsets = np.concatenate(
+            [[0], np.cumsum(np.concatenate([np.empty(0, np.int64), *lengths]))]
+        ).astype(np.int64)
+        return cls(
+            np.concatenate([np.empty(0, np.int32), *(block.flat for block in blocks)]), offsets
+        )
 
     @cached_property
     def lengths(self) -> npt.NDArray[np.int64]:
@@ -101,7 +106,11 @@ class TokenizedPairs:
             If the disk is full or read-only.
         """
         both = (self.sources, self.targets)
-        parts = [np.array([len(self)]), *(side.lengths for side in both), *(side.flat for side in both)]
+        parts = [
+            np.array([len(self)]),
+            *(side.lengths for side in both),
+            *(side.flat for side in both),
+        ]
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_name(f".{path.name}.partial")
@@ -116,7 +125,10 @@ class TokenizedPairs:
         """Read what `save` wrote, as it is needed: the ids stay in the file, which the processes of a machine share."""
         array = np.load(path, mmap_mode="r")
         num = int(array[0])
-        offsets = [np.concatenate([[0], np.cumsum(x, dtype=np.int64)]) for x in np.split(array[1 : 2 * num + 1], 2)]
+        offsets = [
+            np.concatenate([[0], np.cumsum(x, dtype=np.int64)])
+            for x in np.split(array[1 : 2 * num + 1], 2)
+        ]
         start, middle = 2 * num + 1, 2 * num + 1 + int(offsets[0][-1])
         return cls(Ragged(array[start:middle], offsets[0]), Ragged(array[middle:], offsets[1]), 0)
 
@@ -126,7 +138,9 @@ class TokenizedPairs:
         return np.maximum(self.sources.lengths, self.targets.lengths) + 1
 
 
-def tokenize(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]], max_tokens: int) -> TokenizedPairs:
+def tokenize(
+    tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]], max_tokens: int
+) -> TokenizedPairs:
     """Turn pairs into piece ids and leave out, counted, those with more than `max_tokens` pieces on a side.
 
     Raises
@@ -141,7 +155,11 @@ def tokenize(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]], max_tokens:
         source_rows = tokenizer.encode_many([source for source, _ in chunk])
         target_rows = tokenizer.encode_many([target for _, target in chunk])
         both = zip(source_rows, target_rows, strict=True)
-        kept = [(source, target) for source, target in both if max(len(source), len(target)) <= max_tokens]
+        kept = [
+            (source, target)
+            for source, target in both
+            if max(len(source), len(target)) <= max_tokens
+        ]
         sources.append(Ragged.of(source for source, _ in kept))
         targets.append(Ragged.of(target for _, target in kept))
     packed = Ragged.concatenate(sources)
@@ -212,7 +230,10 @@ def ordered_batches(pairs: TokenizedPairs, tokens_per_batch: int) -> list[Batch]
     ConfigError
         If one pair alone is longer than a batch, or there are no pairs.
     """
-    return [pad(pairs, group) for group in ordered_groups(pairs, np.arange(len(pairs)), tokens_per_batch)]
+    return [
+        pad(pairs, group)
+        for group in ordered_groups(pairs, np.arange(len(pairs)), tokens_per_batch)
+    ]
 
 
 def ordered_groups(

@@ -22,7 +22,9 @@ MAX_BATCH_TOKENS = 4096  # source positions times hypotheses that are decoded at
 
 
 @torch.no_grad()
-def validation_loss(model: Supernet | Subnet, batches: Sequence[Batch], arch: TranslationArch | None = None) -> float:
+def validation_loss(
+    model: Supernet | Subnet, batches: Sequence[Batch], arch: TranslationArch | None = None
+) -> float:
     """Mean negative log-likelihood of the target tokens, in nats a token; no label smoothing, no dropout.
 
     Parameters
@@ -38,7 +40,9 @@ def validation_loss(model: Supernet | Subnet, batches: Sequence[Batch], arch: Tr
         If there are no batches, or a supernet comes without an architecture, or a subnet with one.
     """
     if not batches or isinstance(model, Supernet) != (arch is not None):
-        raise ValueError("validation_loss needs batches, and an architecture with a Supernet and only with it")
+        raise ValueError(
+            "validation_loss needs batches, and an architecture with a Supernet and only with it"
+        )
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
     total = torch.zeros((), dtype=torch.float64, device=device)
@@ -46,7 +50,10 @@ def validation_loss(model: Supernet | Subnet, batches: Sequence[Batch], arch: Tr
         batch = part.to(device)
         logits = model(batch.src, batch.prev, *([arch] if arch else []))  # (B, T, V)
         total += F.cross_entropy(
-            logits.flatten(0, 1).float(), batch.target.flatten(), ignore_index=PAD_ID, reduction="sum"
+            logits.flatten(0, 1).float(),
+            batch.target.flatten(),
+            ignore_index=PAD_ID,
+            reduction="sum",
         )
     model.train(was_training)
     return total.item() / sum(batch.num_tokens for batch in batches)
@@ -54,7 +61,11 @@ def validation_loss(model: Supernet | Subnet, batches: Sequence[Batch], arch: Tr
 
 @torch.inference_mode()
 def translate(
-    subnet: Subnet, sources: Sequence[Sequence[int]], beam: int, max_steps: int, length_penalty: float
+    subnet: Subnet,
+    sources: Sequence[Sequence[int]],
+    beam: int,
+    max_steps: int,
+    length_penalty: float,
 ) -> list[list[int]]:
     """Translate piece ids into piece ids, in the order given; the answer for a sentence does not depend on the others.
 
@@ -79,7 +90,9 @@ def translate(
     for group in _by_length(sources, MAX_BATCH_TOKENS // beam):
         src = pad_rows([[*sources[i], EOS_ID] for i in group]).to(device)  # (B, S)
         ids = (
-            _greedy(subnet, src, max_steps) if beam == 1 else _beam_search(subnet, src, beam, max_steps, length_penalty)
+            _greedy(subnet, src, max_steps)
+            if beam == 1
+            else _beam_search(subnet, src, beam, max_steps, length_penalty)
         )
         for i, row in zip(group, ids.tolist(), strict=True):
             answers[i] = row[: row.index(EOS_ID)] if EOS_ID in row else row
@@ -131,7 +144,9 @@ def _greedy(subnet: Subnet, src: Tensor, max_steps: int) -> Tensor:
     return torch.cat(ids, dim=1) if ids else token[:, :0]  # (B, T)
 
 
-def _beam_search(subnet: Subnet, src: Tensor, beam: int, max_steps: int, length_penalty: float) -> Tensor:
+def _beam_search(
+    subnet: Subnet, src: Tensor, beam: int, max_steps: int, length_penalty: float
+) -> Tensor:
     """Ids (B, T) of the best hypothesis of each sentence, filled up with end.
 
     Each step continues the K live hypotheses by every token and keeps the best 2K. Those that end join the K best
@@ -155,7 +170,9 @@ def _beam_search(subnet: Subnet, src: Tensor, beam: int, max_steps: int, length_
         grown = torch.cat([live[rows, parent], token[:, :, None]], dim=-1)  # (B, 2K, 1 + T)
         ends, length = token == EOS_ID, float(step) ** length_penalty
         may_finish = is_open & (torch.ones_like(ends) if step == max_steps else ends)
-        pool = torch.cat([done_score, torch.where(may_finish, sums / length, negative)], dim=1)  # (B, 3K)
+        pool = torch.cat(
+            [done_score, torch.where(may_finish, sums / length, negative)], dim=1
+        )  # (B, 3K)
         done_score, best = pool.topk(beam)  # (B, K)
         done = torch.cat([F.pad(done, (0, 1), value=EOS_ID), grown], dim=1)[rows, best]
         live_sum, best = torch.where(ends, negative, sums).topk(beam)  # (B, K)

@@ -55,7 +55,12 @@ class HatData:
 
     def __getitem__(self, part: slice) -> "HatData":
         """Some of the rows, in order."""
-        return replace(self, rows=self.rows[part], encoder_ms=self.encoder_ms[part], decoder_ms=self.decoder_ms[part])
+        return replace(
+            self,
+            rows=self.rows[part],
+            encoder_ms=self.encoder_ms[part],
+            decoder_ms=self.decoder_ms[part],
+        )
 
 
 def read_hat(path: Path) -> HatData:
@@ -73,8 +78,13 @@ def read_hat(path: Path) -> HatData:
             reader = csv.DictReader(file)
             missing = [name for name in wanted if name not in (reader.fieldnames or ())]
             if missing:
-                raise ConfigError(f"{path} is not in HAT's format: no column {', '.join(missing)} in its first line")
-            table = [[_number(row[name], path, reader.line_num, name) for name in wanted] for row in reader]
+                raise ConfigError(
+                    f"{path} is not in HAT's format: no column {', '.join(missing)} in its first line"
+                )
+            table = [
+                [_number(row[name], path, reader.line_num, name) for name in wanted]
+                for row in reader
+            ]
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file") from error
     except OSError as error:
@@ -85,7 +95,11 @@ def read_hat(path: Path) -> HatData:
         raise ConfigError(f"{path} holds no rows under its first line")
     data = np.array(table)
     num_features = len(AGGREGATE_NAMES)
-    rows, encoder_ms, decoder_ms = data[:, :num_features], data[:, num_features], data[:, num_features + 1]
+    rows, encoder_ms, decoder_ms = (
+        data[:, :num_features],
+        data[:, num_features],
+        data[:, num_features + 1],
+    )
     return HatData(path.name, rows, encoder_ms, decoder_ms, sha256_file(path))
 
 
@@ -117,7 +131,9 @@ def fit_hat(
         If there are too few rows, or the space holds widths or depths that no row has.
     """
     if len(data.rows) < MIN_SAMPLES:
-        raise ConfigError(f"{data.name} holds {len(data.rows)} rows; a fit needs at least {MIN_SAMPLES}")
+        raise ConfigError(
+            f"{data.name} holds {len(data.rows)} rows; a fit needs at least {MIN_SAMPLES}"
+        )
     _check_range(data, space)
     columns = latency_features(sums_from_aggregates(data.rows), space.qkv_dim, workload, vocab_size)
     blocks = find_outlier_blocks(columns, data.latency_ms)

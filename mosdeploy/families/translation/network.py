@@ -101,7 +101,9 @@ class Subnet(nn.Module):
         """Logits (B, T, V) of each next token, from source ids (B, S) and earlier target ids (B, T), int64."""
         memory = self.encode(src, activation_checkpointing)
         cross_kv = self.decoder.project(memory.outputs)
-        x, _ = self.decoder(self._embed_target(prev, 0), cross_kv, memory.mask, (), activation_checkpointing)
+        x, _ = self.decoder(
+            self._embed_target(prev, 0), cross_kv, memory.mask, (), activation_checkpointing
+        )
         return self._logits(x)
 
     def encode(self, src: Tensor, activation_checkpointing: bool = False) -> Memory:
@@ -131,7 +133,9 @@ class Subnet(nn.Module):
         return x + positions(start, ids.shape[1], width, self.table_dim, ids.device)
 
     def _logits(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.embed.weight[:, : self.arch.decoder_embed_dim])  # (..., d) -> (..., V)
+        return F.linear(
+            x, self.embed.weight[:, : self.arch.decoder_embed_dim]
+        )  # (..., d) -> (..., V)
 
     def _initialise(self) -> None:
         initialise_table(self.embed.weight, self.table_dim, self.pad_id)

@@ -77,8 +77,12 @@ def build_graph(
     result = helper.make_tensor_value_info(OUTPUT_IDS, integer, ["B", "T"])
     graph = scope.graph("translate", inputs, [result])
     domains = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
-    model = helper.make_model(graph, opset_imports=domains, ir_version=IR_VERSION, producer_name="mosdeploy")
-    for name in list(scope.initializers):  # last, and one by one: each step before would hold a copy of all weights
+    model = helper.make_model(
+        graph, opset_imports=domains, ir_version=IR_VERSION, producer_name="mosdeploy"
+    )
+    for name in list(
+        scope.initializers
+    ):  # last, and one by one: each step before would hold a copy of all weights
         model.graph.initializer.append(scope.initializers.pop(name))
     return model
 
@@ -100,4 +104,7 @@ def write_model(model: ModelProto, path: Path) -> None:
 
 def state_arrays(state_dict: Mapping[str, object]) -> dict[str, Array]:
     """Turn `Subnet.state_dict()` into float32 arrays, without naming torch."""
-    return {name: np.asarray(tensor.detach().float().cpu(), np.float32) for name, tensor in state_dict.items()}  # type: ignore[attr-defined]
+    return {
+        name: np.asarray(tensor.detach().float().cpu(), np.float32)
+        for name, tensor in state_dict.items()
+    }  # type: ignore[attr-defined]

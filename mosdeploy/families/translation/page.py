@@ -15,11 +15,19 @@ def draw_architecture(arch: TranslationArch) -> Markup:
     """Draw both stacks, first layer at the bottom; the filled part of a box is its FFN width over the widest."""
     num_rows = max(len(arch.encoder_layers), len(arch.decoder_layers))
     height = HEAD + num_rows * (BOX_HEIGHT + GAP)
-    widest = max([x.ffn_dim for x in arch.encoder_layers] + [x.ffn_dim for x in arch.decoder_layers])
+    widest = max(
+        [x.ffn_dim for x in arch.encoder_layers] + [x.ffn_dim for x in arch.decoder_layers]
+    )
     depths = f"Encoder of {len(arch.encoder_layers)} layers, decoder of {len(arch.decoder_layers)} layers"
     bottom = height - GAP
     encoder = [
-        _box(ENCODER_LEFT, _top(bottom, i), x.ffn_dim / widest, f"{i + 1}: FFN {x.ffn_dim}, {x.heads} heads", "encoder")
+        _box(
+            ENCODER_LEFT,
+            _top(bottom, i),
+            x.ffn_dim / widest,
+            f"{i + 1}: FFN {x.ffn_dim}, {x.heads} heads",
+            "encoder",
+        )
         for i, x in enumerate(arch.encoder_layers)
     ]
     decoder = [
@@ -61,7 +69,13 @@ def _box(left: float, top: float, share: float, text: str, style: str) -> Markup
         "g",
         element("rect", x=left, y=top, width=BOX_WIDTH, height=BOX_HEIGHT, rx=5, class_="box"),
         element(
-            "rect", x=left, y=top, width=round(BOX_WIDTH * share, 1), height=BOX_HEIGHT, rx=5, class_=f"fill {style}"
+            "rect",
+            x=left,
+            y=top,
+            width=round(BOX_WIDTH * share, 1),
+            height=BOX_HEIGHT,
+            rx=5,
+            class_=f"fill {style}",
         ),
         element("text", text, x=left + 10, y=top + BOX_HEIGHT / 2 + 4.5, class_="layer"),
     )

@@ -36,11 +36,15 @@ def read_published(name: str, source_lang: str, target_lang: str) -> Iterator[tu
     return _dataset(name, path, config, split, (source_lang, target_lang))
 
 
-def _dataset(name: str, path: str, config: str, split: str, langs: tuple[str, str]) -> Iterator[tuple[str, str]]:
+def _dataset(
+    name: str, path: str, config: str, split: str, langs: tuple[str, str]
+) -> Iterator[tuple[str, str]]:
     try:
         import datasets
     except ImportError as error:
-        raise ConfigError(f"'{name}' needs Hugging Face datasets: pip install 'mosdeploy[corpora]'") from error
+        raise ConfigError(
+            f"'{name}' needs Hugging Face datasets: pip install 'mosdeploy[corpora]'"
+        ) from error
     try:
         rows = datasets.load_dataset(path, config, split=split)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
@@ -53,7 +57,9 @@ def _dataset(name: str, path: str, config: str, split: str, langs: tuple[str, st
         for pair in part.get("translation") or [{}]:
             if not set(langs) <= set(pair or ()):
                 found = ", ".join(sorted(pair)) if pair else "no column 'translation'"
-                raise ConfigError(f"'{name}' has no translations from '{langs[0]}' to '{langs[1]}'; it has: {found}")
+                raise ConfigError(
+                    f"'{name}' has no translations from '{langs[0]}' to '{langs[1]}'; it has: {found}"
+                )
             yield pair[langs[0]], pair[langs[1]]
 
 
@@ -63,8 +69,12 @@ def _test_set(name: str, source_lang: str, target_lang: str) -> Iterator[tuple[s
 
     pair = f"{source_lang}-{target_lang}"
     if name not in KNOWN or pair not in KNOWN[name].langpairs:
-        having = ", ".join(sorted(known for known, test_set in KNOWN.items() if pair in test_set.langpairs))
-        raise ConfigError(f"sacrebleu has no test set '{name}' for {pair}; for {pair} it has: {having or 'none'}")
+        having = ", ".join(
+            sorted(known for known, test_set in KNOWN.items() if pair in test_set.langpairs)
+        )
+        raise ConfigError(
+            f"sacrebleu has no test set '{name}' for {pair}; for {pair} it has: {having or 'none'}"
+        )
     try:
         paths = get_source_file(name, pair), get_reference_files(name, pair)[0]
     except (Exception, SystemExit) as error:  # it ends the process when a download fails

@@ -77,7 +77,10 @@ class Tokenizer:
     def __init__(self, path: Path) -> None:
         try:
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
-            special = [getattr(self._processor, name)() for name in ("pad_id", "unk_id", "bos_id", "eos_id")]
+            special = [
+                getattr(self._processor, name)()
+                for name in ("pad_id", "unk_id", "bos_id", "eos_id")
+            ]
         except FileNotFoundError as error:
             raise StaleInputError(f"{path} does not exist; run `mosdeploy train` first") from error
         except RuntimeError as error:
@@ -118,4 +121,6 @@ def _explain(message: str, vocab_size: int, num_pairs: int) -> str:
             f"corpus.vocab_size = {vocab_size} is too small: the characters of the corpus alone need {match[1]} "
             f"pieces; raise vocab_size to {match[1]} or more"
         )
-    return f"SentencePiece could not train {vocab_size} pieces on {num_pairs} pairs: {message.strip()}"
+    return (
+        f"SentencePiece could not train {vocab_size} pieces on {num_pairs} pairs: {message.strip()}"
+    )

@@ -27,7 +27,13 @@ from ...spaces.translation import TranslationArch, TranslationSpace
 Var = Any
 
 
-def build_module(arch: TranslationArch, space: TranslationSpace, packed: Packed, rows: int, lengths: Sequence[int]) -> Any:
+def build_module(
+    arch: TranslationArch,
+    space: TranslationSpace,
+    packed: Packed,
+    rows: int,
+    lengths: Sequence[int],
+) -> Any:
     """Build the module.
 
     Parameters
@@ -57,8 +63,21 @@ class _Rows:
 class _Network:
     """Emits the functions; kernels that are the same are stored once."""
 
-    def __init__(self, builder: Any, arch: TranslationArch, space: TranslationSpace, packed: Packed, rows: int) -> None:
-        self._builder, self._arch, self._space, self._packed, self._rows = builder, arch, space, packed, rows
+    def __init__(
+        self,
+        builder: Any,
+        arch: TranslationArch,
+        space: TranslationSpace,
+        packed: Packed,
+        rows: int,
+    ) -> None:
+        self._builder, self._arch, self._space, self._packed, self._rows = (
+            builder,
+            arch,
+            space,
+            packed,
+            rows,
+        )
         self._kernels: dict[tuple[object, ...], Any] = {}
         self._weights: dict[str, Var] = {}
         self._tiles: int | None = None
@@ -75,7 +94,9 @@ class _Network:
         self._tiles, rows = tiles, TILE_ROWS
         self._shape_tiles = tirx.Var("tiles", "int64") if tiles is None else tiles
         ids = relax.Var("ids", relax.TensorType((self._shape_tiles, rows), "int32"))
-        length, start = (relax.Var(name, relax.TensorType((1,), "int32")) for name in ("length", "start"))
+        length, start = (
+            relax.Var(name, relax.TensorType((1,), "int32")) for name in ("length", "start")
+        )
         weights = self._weights_var()
         name = "encode" if tiles is None else f"encode_{tiles * rows}"
         with self._builder.function(name, [ids, length, start, weights]):
@@ -88,15 +109,25 @@ class _Network:
                 qkv = self._linear(f"{key}.self_attn.qkv", stream.reads, rows)
                 attend = self._kernel(kernels.encoder_attention, self._tiles, q, layer.heads)
                 mixed = self._call(attend, [qkv, length], (self._shape_tiles, rows, q))
-                self._add(stream, f"{key}.self_attn.out", mixed, rows, f"{key}.self_attn_norm", f"{key}.ffn_norm")
+                self._add(
+                    stream,
+                    f"{key}.self_attn.out",
+                    mixed,
+                    rows,
+                    f"{key}.self_attn_norm",
+                    f"{key}.ffn_norm",
+                )
                 last = i == len(self._arch.encoder_layers) - 1
                 following = "encoder.norm" if last else f"encoder.layers.{i + 1}.self_attn_norm"
                 self._feed_forward(stream, key, rows, f"{key}.ffn_norm", following)
                 outputs.append(
-                    stream.reads if last or not self._pre else self._norm("encoder.norm", stream.total, rows)
+                    stream.reads
+                    if last or not self._pre
+                    else self._norm("encoder.norm", stream.total, rows)
                 )
             memories = [
-                self._cross_memory(i, outputs[-layer.cross_span :]) for i, layer in enumerate(self._arch.decoder_layers)
+                self._cross_memory(i, outputs[-layer.cross_span :])
+                for i, layer in enumerate(self._arch.decoder_layers)
             ]
             self._builder.emit_func_output(relax.Tuple(memories))
 
@@ -105,15 +136,24 @@ class _Network:
         self._tiles = self._shape_tiles = 1
         rows, q, layers = self._rows, self._space.qkv_dim, self._arch.decoder_layers
         tokens = relax.Var("tokens", relax.TensorType((1, rows), "int32"))
-        position, length = (relax.Var(name, relax.TensorType((1,), "int32")) for name in ("position", "length"))
+        position, length = (
+            relax.Var(name, relax.TensorType((1,), "int32")) for name in ("position", "length")
+        )
         parent = relax.Var("parent", relax.TensorType((rows,), "int32"))
         steps = tirx.Var("steps", "int64")
-        caches = relax.Var("caches", relax.TupleType([relax.TensorType((rows, steps, q), "float32")] * 2 * len(layers)))
+        caches = relax.Var(
+            "caches",
+            relax.TupleType([relax.TensorType((rows, steps, q), "float32")] * 2 * len(layers)),
+        )
         tiles = {layer.cross_span: tirx.Var("tiles", "int64") for layer in layers}
         shapes = [(tiles[layer.cross_span], TILE_ROWS, 2 * q) for layer in layers]
-        memories = relax.Var("memories", relax.TupleType([relax.TensorType(shape, "float32") for shape in shapes]))
+        memories = relax.Var(
+            "memories", relax.TupleType([relax.TensorType(shape, "float32") for shape in shapes])
+        )
         weights = self._weights_var()
-        with self._builder.function("step", [tokens, position, parent, length, caches, memories, weights]):
+        with self._builder.function(
+            "step", [tokens, position, parent, length, caches, memories, weights]
+        ):
             self._read_weights(weights)
             stream = self._start("decoder", tokens, position, rows, self._arch.decoder_embed_dim)
             grown: list[Var] = []
@@ -129,8 +169,12 @@ class _Network:
                 norms = (f"{key}.self_attn_norm", f"{key}.cross_attn_norm", f"{key}.ffn_norm")
                 self._add(stream, f"{key}.self_attn.out", mixed, rows, *norms[:2])
                 query = self._linear(f"{key}.cross_attn.q", stream.reads, rows)
-                attend = self._kernel(kernels.cross_attention, rows, q, layer.cross_heads, layer.cross_span)
-                mixed = self._call(attend, [query, relax.TupleGetItem(memories, i), length], (1, rows, q))
+                attend = self._kernel(
+                    kernels.cross_attention, rows, q, layer.cross_heads, layer.cross_span
+                )
+                mixed = self._call(
+                    attend, [query, relax.TupleGetItem(memories, i), length], (1, rows, q)
+                )
                 self._add(stream, f"{key}.cross_attn.out", mixed, rows, *norms[1:])
                 last = i == len(layers) - 1
                 following = "decoder.norm" if last else f"decoder.layers.{i + 1}.self_attn_norm"
@@ -148,13 +192,17 @@ class _Network:
         x = self._call(kernel, arguments, (self._shape_tiles, rows, dim))
         return _Rows(x, self._norm(f"{side}.layers.0.self_attn_norm", x, rows) if self._pre else x)
 
-    def _add(self, stream: _Rows, linear: str, x: Var, rows: int, own_norm: str, next_norm: str) -> None:
+    def _add(
+        self, stream: _Rows, linear: str, x: Var, rows: int, own_norm: str, next_norm: str
+    ) -> None:
         """Add a sublayer's last linear layer to the residual sum, and norm the sum for the next sublayer."""
         total = self._linear(linear, x, rows, residual=stream.total)
         stream.reads = self._norm(next_norm if self._pre else own_norm, total, rows)
         stream.total = total if self._pre else stream.reads
 
-    def _feed_forward(self, stream: _Rows, key: str, rows: int, own_norm: str, next_norm: str) -> None:
+    def _feed_forward(
+        self, stream: _Rows, key: str, rows: int, own_norm: str, next_norm: str
+    ) -> None:
         inner = self._linear(f"{key}.fc1", stream.reads, rows, relu=True)
         self._add(stream, f"{key}.fc2", inner, rows, own_norm, next_norm)
 
@@ -170,10 +218,18 @@ class _Network:
         return self._call(kernel, arguments, (self._shape_tiles, rows, dim))
 
     def _linear(
-        self, key: str, x: Var, rows: int, bias: bool = True, relu: bool = False, residual: Var | None = None
+        self,
+        key: str,
+        x: Var,
+        rows: int,
+        bias: bool = True,
+        relu: bool = False,
+        residual: Var | None = None,
     ) -> Var:
         shape = self._shape(key, int(x.ty.shape[2]), rows)
-        kernel = self._kernel(kernels.linear, shape, bias=bias, relu=relu, residual=residual is not None)
+        kernel = self._kernel(
+            kernels.linear, shape, bias=bias, relu=relu, residual=residual is not None
+        )
         arguments = [x, *self._matrix(key), *([self._weights[f"{key}.bias"]] if bias else [])]
         arguments += [residual] if residual is not None else []
         return self._call(kernel, arguments, (self._shape_tiles, rows, shape.num_outputs))
@@ -194,7 +250,8 @@ class _Network:
 
     def _read_weights(self, weights: Var) -> None:
         self._weights = {
-            name: self._builder.emit(relax.TupleGetItem(weights, i)) for i, name in enumerate(self._packed)
+            name: self._builder.emit(relax.TupleGetItem(weights, i))
+            for i, name in enumerate(self._packed)
         }
 
     def _kernel(self, make: Callable[..., Any], *sizes: object, **options: object) -> Any:
@@ -206,4 +263,6 @@ class _Network:
         return self._kernels[key]
 
     def _call(self, kernel: Any, arguments: Sequence[Var], shape: tuple[Any, ...]) -> Var:
-        return self._builder.emit(relax.call_tir(kernel, relax.Tuple(arguments), relax.TensorType(shape, "float32")))
+        return self._builder.emit(
+            relax.call_tir(kernel, relax.Tuple(arguments), relax.TensorType(shape, "float32"))
+        )

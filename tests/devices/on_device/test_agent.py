@@ -92,11 +92,17 @@ def queue(tmp_path, monkeypatch):
     def run(name, seed=1, keys="abcdefgh", every=3, times=1, models=()):
         job_dir = tmp_path / "jobs" / name
         job_dir.mkdir(parents=True, exist_ok=True)
-        job = {"models": dict.fromkeys([*keys, *models]), "wanted": dict.fromkeys(keys, times), "seed": seed}
+        job = {
+            "models": dict.fromkeys([*keys, *models]),
+            "wanted": dict.fromkeys(keys, times),
+            "seed": seed,
+        }
         job.update(provider="x", weights_bytes=0, candidate_timeout_s=1, reference_every=every)
         (job_dir / "job.json").write_text(json.dumps(job))
         agent.measure_all(job_dir)
-        return [json.loads(line)["key"] for line in (job_dir / "results.jsonl").read_text().splitlines()]
+        return [
+            json.loads(line)["key"] for line in (job_dir / "results.jsonl").read_text().splitlines()
+        ]
 
     return run
 
@@ -111,7 +117,9 @@ def test_the_reference_comes_first_after_every_few_and_last(queue):
     order = queue("one", models=["reference"])
     assert [i for i, key in enumerate(order) if key == "reference"] == [0, 4, 8, 11]
     assert sorted(key for key in order if key != "reference") == list("abcdefgh")
-    assert queue("one", models=["reference"])[12:] == ["reference"]  # all measured: only how the device is now
+    assert queue("one", models=["reference"])[12:] == [
+        "reference"
+    ]  # all measured: only how the device is now
     again = queue("one", times=2, keys="ab", models=["reference"])[13:]
     assert [again[0], *sorted(again[1:3]), again[3]] == ["reference", "a", "b", "reference"]
 
@@ -127,23 +135,42 @@ def test_visits_are_made_in_rounds_and_only_those_that_are_missing(queue):
 
 def test_a_model_that_failed_is_not_visited_again_and_the_reference_is(queue, monkeypatch):
     monkeypatch.setattr(
-        agent, "in_child", lambda arguments, timeout_s: {"error": "no"} if "measure" in arguments else {}
+        agent,
+        "in_child",
+        lambda arguments, timeout_s: {"error": "no"} if "measure" in arguments else {},
     )
-    assert sorted(queue("one", times=3, keys="ab", every=2, models=["reference"])) == ["a", "b", *["reference"] * 4]
+    assert sorted(queue("one", times=3, keys="ab", every=2, models=["reference"])) == [
+        "a",
+        "b",
+        *["reference"] * 4,
+    ]
 
 
 def test_no_wait_depends_on_a_clock_that_may_jump():
     for path in Path(agent.__file__).parent.glob("*.py"):
         tree = ast.parse(path.read_text())
-        stamps = {"now"} if path.name == "agent.py" else {"deploy"}  # where a date is written down, never compared
+        stamps = (
+            {"now"} if path.name == "agent.py" else {"deploy"}
+        )  # where a date is written down, never compared
         for function in ast.walk(tree):
             if isinstance(function, ast.FunctionDef) and function.name not in stamps:
-                called = {ast.unparse(node.func) for node in ast.walk(function) if isinstance(node, ast.Call)}
-                assert not {name for name in called if name in ("time.time", "time.time_ns") or "datetime" in name}
+                called = {
+                    ast.unparse(node.func)
+                    for node in ast.walk(function)
+                    if isinstance(node, ast.Call)
+                }
+                assert not {
+                    name
+                    for name in called
+                    if name in ("time.time", "time.time_ns") or "datetime" in name
+                }
 
 
 def test_throttling_and_gpu_clocks_come_from_the_device_s_own_tools(tmp_path, monkeypatch):
-    tools = {"vcgencmd": "echo throttled=0x50005", "nvidia-smi": "echo 'TITAN Xp, 580.1, 1404 MHz'; echo second card"}
+    tools = {
+        "vcgencmd": "echo throttled=0x50005",
+        "nvidia-smi": "echo 'TITAN Xp, 580.1, 1404 MHz'; echo second card",
+    }
     for name, text in tools.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)

@@ -16,16 +16,22 @@ def test_statistics_by_hand():
         "p99_ms": 4.96,
         "minimum_ms": 1.0,
         "repeats": 5,
-        "interval_percent": pytest.approx(100 * 2 / 3),  # of five values no order statistics hold 95%: their range
+        "interval_percent": pytest.approx(
+            100 * 2 / 3
+        ),  # of five values no order statistics hold 95%: their range
         "cpu_ms": 2.0,
     }
 
 
 def test_the_interval_of_a_median_by_hand():
     # Ten values: the second and the ninth, since P(at most 1 of 10 below the median) = 11/1024 = 1.1%, and 5.5% for 2.
-    assert stopwatch.interval_percent([float(x) for x in range(10, 0, -1)]) == pytest.approx(100 * 3.5 / 5.5)
+    assert stopwatch.interval_percent([float(x) for x in range(10, 0, -1)]) == pytest.approx(
+        100 * 3.5 / 5.5
+    )
     # A hundred: the 40th and the 61st, as in any table of order statistics.
-    assert stopwatch.interval_percent([float(x) for x in range(1, 101)]) == pytest.approx(100 * 10.5 / 50.5)
+    assert stopwatch.interval_percent([float(x) for x in range(1, 101)]) == pytest.approx(
+        100 * 10.5 / 50.5
+    )
     assert stopwatch.interval_percent([3.0] * 12) == 0.0
 
 
@@ -90,4 +96,6 @@ def test_a_provider_that_onnxruntime_lacks_is_told(monkeypatch):
     assert "provider_error" not in found
     assert found["onnxruntime_version"]
     error = stopwatch.check("CUDAExecutionProvider")["provider_error"]
-    assert error.startswith("CUDAExecutionProvider does not work: CUDAExecutionProvider is not in this onnxruntime")
+    assert error.startswith(
+        "CUDAExecutionProvider does not work: CUDAExecutionProvider is not in this onnxruntime"
+    )

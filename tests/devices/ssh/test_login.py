@@ -34,16 +34,23 @@ def test_the_socket_has_no_delay(make_profile, client_files, double):
         assert link.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-def test_an_unknown_host_key_is_refused_and_how_to_accept_it_is_said(make_profile, client_files, double):
+def test_an_unknown_host_key_is_refused_and_how_to_accept_it_is_said(
+    make_profile, client_files, double
+):
     client_files.known_hosts.unlink()
-    with pytest.raises(HostKeyError, match=rf"SHA256:.*accept it once by hand with `ssh -F {client_files.config} dev`"):
+    with pytest.raises(
+        HostKeyError,
+        match=rf"SHA256:.*accept it once by hand with `ssh -F {client_files.config} dev`",
+    ):
         login(make_profile, client_files)
     assert not client_files.known_hosts.exists()
 
 
 def test_a_changed_host_key_is_refused(make_profile, client_files, double):
     client_files.write(double.port, paramiko.ECDSAKey.generate())
-    with pytest.raises(HostKeyError, match=r"HAS CHANGED: known is SHA256:.*, shown was SHA256:.*ssh-keygen -R"):
+    with pytest.raises(
+        HostKeyError, match=r"HAS CHANGED: known is SHA256:.*, shown was SHA256:.*ssh-keygen -R"
+    ):
         login(make_profile, client_files)
 
 
@@ -57,14 +64,19 @@ def test_host_key_alias_names_the_key(make_profile, client_files, double):
 
 def test_a_refused_key_is_not_tried_twice(make_profile, client_files, double):
     double.allowed.clear()
-    with pytest.raises(AuthError, match=r"let user tester in with none of these keys: .*/id\. Not tried.*ssh-copy-id"):
+    with pytest.raises(
+        AuthError,
+        match=r"let user tester in with none of these keys: .*/id\. Not tried.*ssh-copy-id",
+    ):
         login(make_profile, client_files)
     assert double.num_logins == 1
 
 
 def test_a_locked_key_asks_for_ssh_add(make_profile, client_files, double):
     client_files.key.write_private_key_file(str(client_files.key_path), password="secret")
-    with pytest.raises(AuthError, match=r"keys: none found; .*/id is locked with a passphrase: run `ssh-add .*/id`"):
+    with pytest.raises(
+        AuthError, match=r"keys: none found; .*/id is locked with a passphrase: run `ssh-add .*/id`"
+    ):
         login(make_profile, client_files)
 
 
@@ -76,7 +88,9 @@ def test_a_file_that_is_no_key(make_profile, client_files, double):
 
 def test_an_unknown_host_name(make_profile, client_files):
     client_files.config.write_text("Host dev\n  HostName nowhere.invalid\n")
-    with pytest.raises(ConnectError, match=r"unknown host name 'nowhere\.invalid' for 'dev'.*--ssh-config"):
+    with pytest.raises(
+        ConnectError, match=r"unknown host name 'nowhere\.invalid' for 'dev'.*--ssh-config"
+    ):
         login(make_profile, client_files)
     client_files.config.write_text("Host dev\n  HostName no..where\n")
     with pytest.raises(ConnectError, match="unknown host name"):
@@ -85,7 +99,9 @@ def test_an_unknown_host_name(make_profile, client_files):
 
 def test_a_refused_connection(make_profile, client_files, free_port):
     client_files.write(free_port)
-    with pytest.raises(ConnectError, match=rf"127\.0\.0\.1 port {free_port} \('dev'\) refused the connection"):
+    with pytest.raises(
+        ConnectError, match=rf"127\.0\.0\.1 port {free_port} \('dev'\) refused the connection"
+    ):
         login(make_profile, client_files)
 
 
@@ -93,7 +109,9 @@ def test_a_server_that_closes_without_a_greeting(make_profile, client_files):
     with socket.create_server(("127.0.0.1", 0)) as server:
         client_files.write(server.getsockname()[1])
         threading.Thread(target=lambda: server.accept()[0].close(), daemon=True).start()
-        with pytest.raises(ConnectError, match=r"without an SSH greeting.*bans this address.*wait a few minutes"):
+        with pytest.raises(
+            ConnectError, match=r"without an SSH greeting.*bans this address.*wait a few minutes"
+        ):
             login(make_profile, client_files)
 
 

@@ -85,7 +85,13 @@ def test_includes_are_read_in_place(home):
     config = home / ".ssh" / "config"
     config.write_text("User top\ninclude conf.d/*\nHost last\n")
     lines = read_ssh_config(Path("~/.ssh/config")).split("\n")
-    assert [line for line in lines if line] == ["User top", "Host one", "  Port 1", "Host two", "Host last"]
+    assert [line for line in lines if line] == [
+        "User top",
+        "Host one",
+        "  Port 1",
+        "Host two",
+        "Host last",
+    ]
     config.write_text("Include config\n")
     with pytest.raises(ConfigError, match="too many levels"):
         read_ssh_config(config)

@@ -8,7 +8,12 @@ import pytest
 from stalling_proxy import StallingProxy
 
 from mosdeploy.devices.connect import LastingSession, open_session
-from mosdeploy.errors import CommandError, CommandTimeoutError, ConnectionLostError, DeviceTimeoutError
+from mosdeploy.errors import (
+    CommandError,
+    CommandTimeoutError,
+    ConnectionLostError,
+    DeviceTimeoutError,
+)
 from mosdeploy.storage import sha256_bytes
 
 
@@ -19,7 +24,9 @@ def proxy(double, client_files):
         yield between
 
 
-def test_a_cut_under_a_command_is_a_lost_connection_and_no_exit_status(make_profile, client_files, double):
+def test_a_cut_under_a_command_is_a_lost_connection_and_no_exit_status(
+    make_profile, client_files, double
+):
     with open_session(make_profile("ssh"), client_files.config) as session:
         threading.Timer(0.3, double.cut).start()
         with pytest.raises(ConnectionLostError, match="lost"):
@@ -42,7 +49,9 @@ def test_a_stalled_link_is_noticed_by_every_call(make_profile, client_files, pro
     for warm in (False, True):
         for call in calls:
             proxy.flowing.set()
-            with open_session(make_profile("ssh", command_timeout_s=0.4), client_files.config) as session:
+            with open_session(
+                make_profile("ssh", command_timeout_s=0.4), client_files.config
+            ) as session:
                 if warm:
                     session.read("/proc/self/cmdline")
                 proxy.flowing.clear()
@@ -61,13 +70,17 @@ def test_an_upload_is_continued_where_it_was_cut(make_profile, client_files, dou
         session.put(local, str(remote))
         assert remote.read_bytes() == data
         assert double.num_written - before == 50_000
-        part.write_bytes(bytes(150_000))  # damaged: found by its hash, and sent again from the start
+        part.write_bytes(
+            bytes(150_000)
+        )  # damaged: found by its hash, and sent again from the start
         session.put(local, str(remote))
         assert remote.read_bytes() == data
         assert not part.exists()
 
 
-def test_a_session_that_lasts_reconnects_and_gives_up_after_a_while(make_profile, client_files, double, monkeypatch):
+def test_a_session_that_lasts_reconnects_and_gives_up_after_a_while(
+    make_profile, client_files, double, monkeypatch
+):
     monkeypatch.setattr("mosdeploy.devices.connect.RECONNECT_WAITS_S", (0.0, 0.0))
     said = []
     profile = make_profile("ssh", connect_timeout_s=1.0)
@@ -78,12 +91,16 @@ def test_a_session_that_lasts_reconnects_and_gives_up_after_a_while(make_profile
         assert len(said) == 1
         assert "reconnecting" in said[0]
         double.close()
-        with pytest.raises(ConnectionLostError, match=r"gave up after 2 reconnects.*run the same command again"):
+        with pytest.raises(
+            ConnectionLostError, match=r"gave up after 2 reconnects.*run the same command again"
+        ):
             session.run("echo 3")
 
 
 def test_an_error_of_a_command_is_not_repeated(make_profile, client_files, double, tmp_path):
-    with LastingSession(lambda: open_session(make_profile("ssh"), client_files.config), pytest.fail) as session:
+    with LastingSession(
+        lambda: open_session(make_profile("ssh"), client_files.config), pytest.fail
+    ) as session:
         with pytest.raises(CommandError):
             session.read(str(tmp_path))
         with pytest.raises(FileNotFoundError):

@@ -54,11 +54,21 @@ def test_codes_times_scales_are_the_weights(space: TranslationSpace) -> None:
     for key in ("table", "encoder.layers.0.fc1", "decoder.layers.1.cross_attn.kv"):
         assert quantized[key].dtype == np.int8
         scales = quantized[f"{key}.scales"]
-        assert (abs(unpack(quantized[key]) * scales[:, None] - unpack(exact[key])) <= 0.501 * scales[:, None]).all()
+        assert (
+            abs(unpack(quantized[key]) * scales[:, None] - unpack(exact[key]))
+            <= 0.501 * scales[:, None]
+        ).all()
 
 
 def test_a_weight_that_is_not_finite_is_named(space: TranslationSpace) -> None:
     arrays = state_arrays(lively_subnet(space.largest, space, 0).state_dict())
     arrays["encoder.layers.0.fc1.bias"][2] = np.nan
     with pytest.raises(ExportError, match=r"encoder\.layers\.0\.fc1\.bias"):
-        pack_weights(InlineInitializers(arrays).lookup, space.largest, space, VOCAB_SIZE, MAX_POSITIONS, False)
+        pack_weights(
+            InlineInitializers(arrays).lookup,
+            space.largest,
+            space,
+            VOCAB_SIZE,
+            MAX_POSITIONS,
+            False,
+        )

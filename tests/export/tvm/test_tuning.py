@@ -70,4 +70,6 @@ def test_a_killed_search_goes_on_and_its_records_serve_later_builds(tmp_path: Pa
 
     content = records.read_bytes()
     output, _ = start(tmp_path / "tuning", spent_s).communicate()
-    assert output.startswith("records: ") and records.read_bytes() == content, "what is spent is spent"
+    assert output.startswith("records: ") and records.read_bytes() == content, (
+        "what is spent is spent"
+    )

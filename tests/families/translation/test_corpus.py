@@ -15,7 +15,9 @@ def pairs(count: int, start: int = 0) -> list[tuple[str, str]]:
 
 def write_text(prefix: Path, rows: list[tuple[str, str]]) -> None:
     for lang, side in (("en", 0), ("de", 1)):
-        Path(f"{prefix}.{lang}").write_text("".join(row[side] + "\n" for row in rows), encoding="utf-8")
+        Path(f"{prefix}.{lang}").write_text(
+            "".join(row[side] + "\n" for row in rows), encoding="utf-8"
+        )
 
 
 def write_mo(path: Path, entries: dict[str, str]) -> None:
@@ -48,13 +50,17 @@ def test_a_rerun_and_an_extended_corpus_repeat_the_split(tmp_path: Path) -> None
 
 def test_splits_share_no_source_and_lose_nothing(tmp_path: Path) -> None:
     rows = [
-        (source.upper() if shout else source, f"{target} {shout}") for source, target in pairs(300) for shout in (0, 1)
+        (source.upper() if shout else source, f"{target} {shout}")
+        for source, target in pairs(300)
+        for shout in (0, 1)
     ]
     write_text(tmp_path / "train", rows)
     corpus = load_corpus(config(), tmp_path)
     splits = (corpus.train, corpus.valid, corpus.test)
     sources = [{source.casefold() for source, _ in split} for split in splits]
-    assert not sources[0] & sources[1] and not sources[0] & sources[2] and not sources[1] & sources[2]
+    assert (
+        not sources[0] & sources[1] and not sources[0] & sources[2] and not sources[1] & sources[2]
+    )
     assert sorted(pair for split in splits for pair in split) == sorted(rows)
     assert all(30 < len(split) < 100 for split in splits[1:])
 
@@ -71,7 +77,14 @@ def test_each_reason_is_counted_once(tmp_path: Path) -> None:
     ]
     write_text(tmp_path / "train", pairs(100) + bad)
     corpus = load_corpus(config(max_tokens=10), tmp_path)
-    counts = {"empty": 2, "control": 1, "identical": 1, "length_ratio": 1, "too_long": 1, "duplicate": 1}
+    counts = {
+        "empty": 2,
+        "control": 1,
+        "identical": 1,
+        "length_ratio": 1,
+        "too_long": 1,
+        "duplicate": 1,
+    }
     assert corpus.dropped == counts
     assert len(corpus.train) + len(corpus.valid) + len(corpus.test) == 100
 
@@ -97,14 +110,20 @@ def test_gzip_and_byte_order_mark_read_like_plain_text(tmp_path: Path) -> None:
     plain = load_corpus(config(), tmp_path)
     content = (tmp_path / "train.en").read_bytes()
     (tmp_path / "train.en").unlink()
-    (tmp_path / "train.en.gz").write_bytes(gzip.compress(b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n")))
+    (tmp_path / "train.en.gz").write_bytes(
+        gzip.compress(b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n"))
+    )
     assert load_corpus(config(), tmp_path) == plain
 
 
 def test_tsv_reads_like_text(tmp_path: Path) -> None:
     write_text(tmp_path / "train", pairs(100))
-    (tmp_path / "train.tsv").write_text("".join(f"{source}\t{target}\n" for source, target in pairs(100)))
-    assert load_corpus(config(format="tsv", train="train.tsv"), tmp_path) == load_corpus(config(), tmp_path)
+    (tmp_path / "train.tsv").write_text(
+        "".join(f"{source}\t{target}\n" for source, target in pairs(100))
+    )
+    assert load_corpus(config(format="tsv", train="train.tsv"), tmp_path) == load_corpus(
+        config(), tmp_path
+    )
 
 
 def test_tsv_with_another_number_of_columns_names_the_line(tmp_path: Path) -> None:
@@ -113,9 +132,14 @@ def test_tsv_with_another_number_of_columns_names_the_line(tmp_path: Path) -> No
         load_corpus(config(format="tsv", train="train.tsv"), tmp_path)
 
 
-def test_gettext_takes_the_target_language_and_leaves_plurals_and_contexts_out(tmp_path: Path) -> None:
+def test_gettext_takes_the_target_language_and_leaves_plurals_and_contexts_out(
+    tmp_path: Path,
+) -> None:
     entries = dict(pairs(60))
-    write_mo(tmp_path / "de_AT/LC_MESSAGES/a.mo", {**entries, "menu\x04Open": "Öffnen", "day\0days": "Tag\0Tage"})
+    write_mo(
+        tmp_path / "de_AT/LC_MESSAGES/a.mo",
+        {**entries, "menu\x04Open": "Öffnen", "day\0days": "Tag\0Tage"},
+    )
     write_mo(tmp_path / "fr/LC_MESSAGES/a.mo", {"house": "maison"})
     corpus = load_corpus(config(format="gettext", train="."), tmp_path)
     everything = {*corpus.train, *corpus.valid, *corpus.test}
@@ -145,7 +169,9 @@ def test_missing_package_names_the_command(tmp_path: Path) -> None:
         load_corpus(config(format="gettext", train="package:no-such-language-pack"), tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"no catalog at all", b"\xde\x12\x04\x95\0\0\0\0\x05\0\0\0\x1c\0\0\0"])
+@pytest.mark.parametrize(
+    "content", [b"", b"no catalog at all", b"\xde\x12\x04\x95\0\0\0\0\x05\0\0\0\x1c\0\0\0"]
+)
 def test_broken_catalog_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.mo").write_bytes(content)
     with pytest.raises(ConfigError, match=r"a\.mo: not a gettext"):
@@ -164,7 +190,9 @@ def test_not_utf8_names_file_and_line(tmp_path: Path, packed: bool) -> None:
     write_text(tmp_path / "train", pairs(3))
     content = "eins\nzwölf\ndrei\n".encode("latin-1")
     (tmp_path / "train.de").unlink()
-    (tmp_path / ("train.de.gz" if packed else "train.de")).write_bytes(gzip.compress(content) if packed else content)
+    (tmp_path / ("train.de.gz" if packed else "train.de")).write_bytes(
+        gzip.compress(content) if packed else content
+    )
     with pytest.raises(ConfigError, match=r"train\.de(\.gz)?, line 2: not UTF-8"):
         load_corpus(config(), tmp_path)
 
@@ -192,7 +220,9 @@ def test_empty_corpora(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"corpus\.train 'train' is empty"):
         load_corpus(config(), tmp_path)
     write_text(tmp_path / "train", [("OK", "OK"), ("", "")])
-    with pytest.raises(ConfigError, match=r"no pair is left to train on \(dropped: empty 1, identical 1\)"):
+    with pytest.raises(
+        ConfigError, match=r"no pair is left to train on \(dropped: empty 1, identical 1\)"
+    ):
         load_corpus(config(), tmp_path)
     write_text(tmp_path / "train", pairs(10))
     with pytest.raises(ConfigError, match="no validation pairs"):

@@ -6,8 +6,21 @@ import torch
 from training_fixtures import pairs, space, vocab_size  # noqa: F401
 
 from mosdeploy.errors import ConfigError
-from mosdeploy.families.translation.dataset import Batches, Ragged, TokenizedPairs, ordered_batches, pad_rows, tokenize
-from mosdeploy.families.translation.tokenizer import BOS_ID, EOS_ID, PAD_ID, Tokenizer, train_tokenizer
+from mosdeploy.families.translation.dataset import (
+    Batches,
+    Ragged,
+    TokenizedPairs,
+    ordered_batches,
+    pad_rows,
+    tokenize,
+)
+from mosdeploy.families.translation.tokenizer import (
+    BOS_ID,
+    EOS_ID,
+    PAD_ID,
+    Tokenizer,
+    train_tokenizer,
+)
 
 
 def random_pairs(count: int, seed: int = 0) -> TokenizedPairs:
@@ -19,7 +32,9 @@ def random_pairs(count: int, seed: int = 0) -> TokenizedPairs:
     return TokenizedPairs(Ragged.of(rows()), Ragged.of(rows()), 0)
 
 
-def as_pairs(src: torch.Tensor, target: torch.Tensor) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+def as_pairs(
+    src: torch.Tensor, target: torch.Tensor
+) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     def strip(row: list[int]) -> tuple[int, ...]:
         return tuple(row[: row.index(EOS_ID)])
 
@@ -28,7 +43,9 @@ def as_pairs(src: torch.Tensor, target: torch.Tensor) -> list[tuple[tuple[int, .
 
 def test_an_epoch_holds_every_pair_once_within_the_bound() -> None:
     pairs = random_pairs(200)
-    wanted = sorted((tuple(map(int, pairs.sources[i])), tuple(map(int, pairs.targets[i]))) for i in range(200))
+    wanted = sorted(
+        (tuple(map(int, pairs.sources[i])), tuple(map(int, pairs.targets[i]))) for i in range(200)
+    )
     batches = Batches(pairs, tokens_per_batch=128, seed=1)
     for epoch in range(3):
         seen = []
@@ -98,7 +115,9 @@ def test_a_batch_too_small_for_a_sentence_is_refused() -> None:
     pairs = random_pairs(50)
     longest = int(pairs.widths.max())
     assert len(Batches(pairs, longest, seed=1)) > 1
-    with pytest.raises(ConfigError, match=rf"tokens_per_batch = {longest - 1} cannot hold .*\({longest} tokens"):
+    with pytest.raises(
+        ConfigError, match=rf"tokens_per_batch = {longest - 1} cannot hold .*\({longest} tokens"
+    ):
         Batches(pairs, longest - 1, seed=1)
     with pytest.raises(ConfigError, match="no sentence pairs"):
         ordered_batches(TokenizedPairs(Ragged.of([]), Ragged.of([]), 0), 100)

@@ -58,12 +58,20 @@ def test_a_network_that_knows_nothing_loses_the_log_of_its_vocabulary(
 ) -> None:
     with torch.no_grad():
         subnet.embed.weight.zero_()
-    assert validation_loss(subnet, ordered_batches(pairs, 100)) == pytest.approx(math.log(vocab_size))
+    assert validation_loss(subnet, ordered_batches(pairs, 100)) == pytest.approx(
+        math.log(vocab_size)
+    )
 
 
-def test_validation_loss_refuses_ambiguous_calls(net: Supernet, subnet: Subnet, pairs: TokenizedPairs) -> None:
+def test_validation_loss_refuses_ambiguous_calls(
+    net: Supernet, subnet: Subnet, pairs: TokenizedPairs
+) -> None:
     batches = ordered_batches(pairs, 100)
-    for model, parts, arch in ((net, batches, None), (subnet, batches, net.space.largest), (subnet, [], None)):
+    for model, parts, arch in (
+        (net, batches, None),
+        (subnet, batches, net.space.largest),
+        (subnet, [], None),
+    ):
         with pytest.raises(ValueError, match="validation_loss needs"):
             validation_loss(model, parts, arch)
 
@@ -76,7 +84,9 @@ def slow_greedy(subnet: Subnet, source: list[int], max_steps: int) -> list[int]:
     """The definition, without cache or padding."""
     ids: list[int] = []
     for _ in range(max_steps):
-        logits = subnet(torch.tensor([[*source, EOS_ID]]), torch.tensor([[BOS_ID, *ids]]))  # (1, T, V)
+        logits = subnet(
+            torch.tensor([[*source, EOS_ID]]), torch.tensor([[BOS_ID, *ids]])
+        )  # (1, T, V)
         token = int(logits[0, -1].argmax())
         if token == EOS_ID:
             break
@@ -85,7 +95,9 @@ def slow_greedy(subnet: Subnet, source: list[int], max_steps: int) -> list[int]:
 
 
 @torch.no_grad()
-def scores(subnet: Subnet, source: list[int], rows: list[tuple[int, ...]], length_penalty: float) -> list[float]:
+def scores(
+    subnet: Subnet, source: list[int], rows: list[tuple[int, ...]], length_penalty: float
+) -> list[float]:
     """Of hypotheses of one length, by the definition."""
     ids = torch.tensor(rows)  # (N, T)
     prev = torch.cat([torch.full((len(rows), 1), BOS_ID), ids[:, :-1]], dim=1)
@@ -129,7 +141,11 @@ def test_a_beam_as_wide_as_the_tree_finds_the_best(
         best: tuple[float, tuple[int, ...]] = (-math.inf, ())
         for length in range(1, steps + 1):
             last = range(vocab_size) if length == steps else [EOS_ID]
-            rows = [(*body, end) for body in itertools.product(others, repeat=length - 1) for end in last]
+            rows = [
+                (*body, end)
+                for body in itertools.product(others, repeat=length - 1)
+                for end in last
+            ]
             best = max(best, *zip(scores(subnet, source, rows, length_penalty), rows, strict=True))
         assert answer == [token for token in best[1] if token != EOS_ID]
 
@@ -138,7 +154,10 @@ def test_a_beam_scores_no_less_than_greedy(subnet: Subnet, sources: list[list[in
     def total(beam: int) -> float:
         answers = translate(subnet, sources, beam, max_steps=6, length_penalty=0.6)
         ended = [tuple(ids) if len(ids) == 6 else (*ids, EOS_ID) for ids in answers]
-        return sum(scores(subnet, source, [ids], 0.6)[0] for source, ids in zip(sources, ended, strict=True))
+        return sum(
+            scores(subnet, source, [ids], 0.6)[0]
+            for source, ids in zip(sources, ended, strict=True)
+        )
 
     assert total(4) > total(1)
 

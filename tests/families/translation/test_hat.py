@@ -30,12 +30,17 @@ def test_averages_of_a_space_come_back_as_a_predictor(path, space, workload, tru
     genes, unseen = draw(80, seed=1), draw(50, seed=2)
     rows = [
         ",".join(map(repr, [*averages.tolist(), 0.25 * ms, 0.75 * ms, 0.0, 0.0]))
-        for averages, ms in zip(space.aggregate_genes(genes), true_latency(genes).tolist(), strict=True)
+        for averages, ms in zip(
+            space.aggregate_genes(genes), true_latency(genes).tolist(), strict=True
+        )
     ]
     path.write_text("\n".join([HEAD, *rows]) + "\n")
     predictor = fit_hat(read_hat(path), space, workload, 500, device="board", licence="MIT")
     assert predictor.card.left_out == ()
-    assert (predictor.card.runtime, predictor.card.source) == ("PyTorch eager (HAT's code)", path.name)
+    assert (predictor.card.runtime, predictor.card.source) == (
+        "PyTorch eager (HAT's code)",
+        path.name,
+    )
     assert predictor.card.licence == "MIT"
     np.testing.assert_allclose(predictor.predict(unseen), true_latency(unseen), rtol=0.01)
 
@@ -46,7 +51,10 @@ def test_averages_of_a_space_come_back_as_a_predictor(path, space, workload, tru
         ("a,b\n1,2\n", "not in HAT's format: no column encoder_embed_dim"),
         (f"{HEAD}\n", "holds no rows"),
         ("", "not in HAT's format"),
-        (f"{HEAD}\n{ROW}\n{ROW.replace('1706.7', 'wide')}\n", "line 3: decoder_ffn_embed_dim_avg is 'wide'"),
+        (
+            f"{HEAD}\n{ROW}\n{ROW.replace('1706.7', 'wide')}\n",
+            "line 3: decoder_ffn_embed_dim_avg is 'wide'",
+        ),
         (f"{HEAD}\n{ROW.replace('5932.6', '-1')}\n", "line 2: latency_mean_decoder is '-1'"),
         (f"{HEAD}\n{ROW.replace('5932.6', 'nan')}\n", "line 2: latency_mean_decoder is 'nan'"),
         (f"{HEAD}\n512,6\n", "line 2: encoder_ffn_embed_dim_avg is None"),
@@ -77,7 +85,9 @@ def test_too_few_rows_or_rows_of_another_space_are_refused(path, space, workload
         fit_hat(read_hat(path), space, workload, 500, device="board")
 
 
-@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="HAT's published data are not beside the checkout")
+@pytest.mark.skipif(
+    not PUBLISHED.is_dir(), reason="HAT's published data are not beside the checkout"
+)
 @pytest.mark.parametrize(
     ("name", "spans", "limit"),
     [
@@ -90,7 +100,9 @@ def test_published_data_their_throttled_blocks_and_the_error_on_the_last_rows(na
     space = WMT
     data = read_hat(PUBLISHED / f"{name}.csv")
     train = data[:1400]
-    predictor = fit_hat(train, space, TranslationWorkload(beam=5), 32768, device="board", try_mlp=False)
+    predictor = fit_hat(
+        train, space, TranslationWorkload(beam=5), 32768, device="board", try_mlp=False
+    )
     assert [(block.start, block.stop) for block in predictor.card.left_out] == [
         (pytest.approx(start, abs=5), pytest.approx(stop, abs=5)) for start, stop in spans
     ]

@@ -18,7 +18,9 @@ from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
 VOCAB_SIZE = 20
 
 
-def shaken(arch: TranslationArch, space: TranslationSpace, config: SupernetConfig | None = None) -> Subnet:
+def shaken(
+    arch: TranslationArch, space: TranslationSpace, config: SupernetConfig | None = None
+) -> Subnet:
     """A subnet whose biases and norms are not at their neutral values either."""
     torch.manual_seed(3)
     subnet = Subnet(arch, space, VOCAB_SIZE, config=config)
@@ -34,14 +36,24 @@ class Reference:
 
     def __init__(self, subnet: Subnet, space: TranslationSpace) -> None:
         self.arch, self.space = subnet.arch, space
-        self.weights = {name: tensor.double().numpy() for name, tensor in subnet.state_dict().items()}
+        self.weights = {
+            name: tensor.double().numpy() for name, tensor in subnet.state_dict().items()
+        }
 
     def logits(self, src: np.ndarray, prev: np.ndarray) -> np.ndarray:
-        e, d, pre = self.arch.encoder_embed_dim, self.arch.decoder_embed_dim, self.space.norm == "pre"
+        e, d, pre = (
+            self.arch.encoder_embed_dim,
+            self.arch.decoder_embed_dim,
+            self.space.norm == "pre",
+        )
         x, outputs = self.embed(src, e), []
         for i, layer in enumerate(self.arch.encoder_layers):
             name = f"encoder.layers.{i}"
-            x = self.residual(f"{name}.self_attn_norm", x, lambda y, n=name, h=layer.heads: self.attend(n, y, y, h))
+            x = self.residual(
+                f"{name}.self_attn_norm",
+                x,
+                lambda y, n=name, h=layer.heads: self.attend(n, y, y, h),
+            )
             x = self.residual(f"{name}.ffn_norm", x, lambda y, n=name: self.ffn(n, y))
             outputs.append(self.norm("encoder.norm", x) if pre else x)
         x = self.embed(prev, d)
@@ -57,7 +69,9 @@ class Reference:
             x = self.residual(
                 f"{name}.cross_attn_norm",
                 x,
-                lambda y, n=name, m=memory, h=target.cross_heads: self.attend(n, y, m, h, "cross_attn"),
+                lambda y, n=name, m=memory, h=target.cross_heads: self.attend(
+                    n, y, m, h, "cross_attn"
+                ),
             )
             x = self.residual(f"{name}.ffn_norm", x, lambda y, n=name: self.ffn(n, y))
         return (self.norm("decoder.norm", x) if pre else x) @ self.weights["embed.weight"][:, :d].T
@@ -71,8 +85,14 @@ class Reference:
                 x[p, column] += math.cos(angle) if column % 2 else math.sin(angle)
         return x
 
-    def residual(self, norm: str, x: np.ndarray, block: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        return x + block(self.norm(norm, x)) if self.space.norm == "pre" else self.norm(norm, x + block(x))
+    def residual(
+        self, norm: str, x: np.ndarray, block: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        return (
+            x + block(self.norm(norm, x))
+            if self.space.norm == "pre"
+            else self.norm(norm, x + block(x))
+        )
 
     def norm(self, name: str, x: np.ndarray) -> np.ndarray:
         centred = x - x.mean(-1, keepdims=True)
@@ -85,8 +105,13 @@ class Reference:
     def ffn(self, name: str, x: np.ndarray) -> np.ndarray:
         return self.affine(f"{name}.fc2", np.maximum(self.affine(f"{name}.fc1", x), 0))
 
-    def attend(self, layer: str, x: np.ndarray, memory: np.ndarray, heads: int, kind: str = "self_attn") -> np.ndarray:
-        q, k, v = (self.affine(f"{layer}.{kind}.{m}", y) for m, y in (("q", x), ("k", memory), ("v", memory)))
+    def attend(
+        self, layer: str, x: np.ndarray, memory: np.ndarray, heads: int, kind: str = "self_attn"
+    ) -> np.ndarray:
+        q, k, v = (
+            self.affine(f"{layer}.{kind}.{m}", y)
+            for m, y in (("q", x), ("k", memory), ("v", memory))
+        )
         parts = []
         for qh, kh, vh in zip(*(np.split(y, heads, axis=1) for y in (q, k, v)), strict=True):
             scores = np.exp(qh @ kh.T / math.sqrt(qh.shape[1]))
@@ -106,17 +131,26 @@ def test_a_padded_batch_computes_what_the_contract_says(
         reference = Reference(subnet, space)
         for row in range(len(src)):
             real = src[row][src[row] != 0].numpy()
-            np.testing.assert_allclose(logits[row], reference.logits(real, prev[row].numpy()), atol=2e-5)
+            np.testing.assert_allclose(
+                logits[row], reference.logits(real, prev[row].numpy()), atol=2e-5
+            )
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
-def test_state_names_and_number_of_weights(space: TranslationSpace, archs: list[TranslationArch], norm: str) -> None:
+def test_state_names_and_number_of_weights(
+    space: TranslationSpace, archs: list[TranslationArch], norm: str
+) -> None:
     space = space.model_copy(update={"norm": norm})
     for arch in archs:
         subnet = Subnet(arch, space, VOCAB_SIZE)
         modules = ["embed"] if norm == "post" else ["embed", "encoder.norm", "decoder.norm"]
         for i in range(len(arch.encoder_layers)):
-            parts = [f"self_attn.{x}" for x in ("q", "k", "v", "out")] + ["self_attn_norm", "fc1", "fc2", "ffn_norm"]
+            parts = [f"self_attn.{x}" for x in ("q", "k", "v", "out")] + [
+                "self_attn_norm",
+                "fc1",
+                "fc2",
+                "ffn_norm",
+            ]
             modules += [f"encoder.layers.{i}.{part}" for part in parts]
         for i in range(len(arch.decoder_layers)):
             parts = [f"{a}_attn.{x}" for a in ("self", "cross") for x in ("q", "k", "v", "out")]
@@ -125,10 +159,14 @@ def test_state_names_and_number_of_weights(space: TranslationSpace, archs: list[
         wanted = {f"{m}.{kind}" for m in modules for kind in ("weight", "bias")} - {"embed.bias"}
         assert set(subnet.state_dict()) == wanted
         assert {name for name, _ in subnet.named_parameters()} == wanted
-        assert sum(x.numel() for x in subnet.state_dict().values()) == num_parameters(space, arch, VOCAB_SIZE)
+        assert sum(x.numel() for x in subnet.state_dict().values()) == num_parameters(
+            space, arch, VOCAB_SIZE
+        )
 
 
-def test_steps_equal_the_full_forward(space: TranslationSpace, archs: list[TranslationArch], src: Tensor, prev: Tensor) -> None:
+def test_steps_equal_the_full_forward(
+    space: TranslationSpace, archs: list[TranslationArch], src: Tensor, prev: Tensor
+) -> None:
     for arch in archs:
         subnet = shaken(arch, space)
         with torch.no_grad():
@@ -139,7 +177,9 @@ def test_steps_equal_the_full_forward(space: TranslationSpace, archs: list[Trans
                 torch.testing.assert_close(logits, whole[:, t], atol=1e-5, rtol=1e-5)
 
 
-def test_a_reordered_state_continues_the_picked_hypotheses(space: TranslationSpace, src: Tensor, prev: Tensor) -> None:
+def test_a_reordered_state_continues_the_picked_hypotheses(
+    space: TranslationSpace, src: Tensor, prev: Tensor
+) -> None:
     subnet = shaken(space.largest, space)
     index = torch.tensor([2, 2, 0, 1])
     with torch.no_grad():
@@ -153,7 +193,9 @@ def test_a_reordered_state_continues_the_picked_hypotheses(space: TranslationSpa
     torch.testing.assert_close(logits, whole[:, -1], atol=1e-5, rtol=1e-5)
 
 
-def test_a_step_leaves_the_earlier_state_usable(space: TranslationSpace, src: Tensor, prev: Tensor) -> None:
+def test_a_step_leaves_the_earlier_state_usable(
+    space: TranslationSpace, src: Tensor, prev: Tensor
+) -> None:
     subnet = shaken(space.largest, space)
     with torch.no_grad():
         start = subnet.start(subnet.encode(src))
@@ -163,20 +205,28 @@ def test_a_step_leaves_the_earlier_state_usable(space: TranslationSpace, src: Te
     assert torch.equal(first, again)
 
 
-def test_cross_attention_reads_the_last_outputs_deepest_last(space: TranslationSpace, src: Tensor) -> None:
+def test_cross_attention_reads_the_last_outputs_deepest_last(
+    space: TranslationSpace, src: Tensor
+) -> None:
     subnet = shaken(space.largest, space)  # three encoder layers, all read
     with torch.no_grad():
         memory = subnet.encode(src)
         keys = subnet.start(memory).cross[1].keys  # (B, H, 3 * S, K)
         for part, output in zip(keys.split(src.shape[1], dim=2), memory.outputs, strict=True):
-            torch.testing.assert_close(part, subnet.decoder.layers[1].cross_attn.project(output).keys)
+            torch.testing.assert_close(
+                part, subnet.decoder.layers[1].cross_attn.project(output).keys
+            )
 
 
-def test_dropout_is_the_share_of_the_width_and_rests_in_eval(space: TranslationSpace, src: Tensor, prev: Tensor) -> None:
+def test_dropout_is_the_share_of_the_width_and_rests_in_eval(
+    space: TranslationSpace, src: Tensor, prev: Tensor
+) -> None:
     config = SupernetConfig(dropout=0.4)
     largest, smallest = shaken(space.largest, space, config), shaken(space.smallest, space, config)
     assert [largest.source_dropout, largest.target_dropout] == pytest.approx([0.4, 0.4])
-    assert [smallest.source_dropout, smallest.target_dropout] == pytest.approx([0.4 * 8 / 12, 0.4 * 6 / 10])
+    assert [smallest.source_dropout, smallest.target_dropout] == pytest.approx(
+        [0.4 * 8 / 12, 0.4 * 6 / 10]
+    )
     rates = {m.p for m in smallest.modules() if isinstance(m, torch.nn.Dropout)}
     assert rates == {smallest.source_dropout, smallest.target_dropout}
     assert torch.equal(largest(src, prev), largest(src, prev))
@@ -188,7 +238,9 @@ def test_a_fresh_subnet_starts_as_stated(space: TranslationSpace) -> None:
     torch.manual_seed(0)
     subnet = Subnet(space.smallest, space, 4000)
     assert subnet.embed.weight[0].abs().sum() == 0
-    assert subnet.embed.weight[1:].std().item() == pytest.approx(12**-0.5, rel=0.02)  # of the largest width
+    assert subnet.embed.weight[1:].std().item() == pytest.approx(
+        12**-0.5, rel=0.02
+    )  # of the largest width
     weights = subnet.state_dict()
     assert all(not weight.any() for name, weight in weights.items() if name.endswith("bias"))
     bound = math.sqrt(6 / (5 + 8))
@@ -196,14 +248,18 @@ def test_a_fresh_subnet_starts_as_stated(space: TranslationSpace) -> None:
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
-def test_a_fresh_subnet_learns(space: TranslationSpace, src: Tensor, prev: Tensor, norm: str) -> None:
+def test_a_fresh_subnet_learns(
+    space: TranslationSpace, src: Tensor, prev: Tensor, norm: str
+) -> None:
     torch.manual_seed(0)
     space = space.model_copy(update={"norm": norm})
     subnet = Subnet(space.largest, space, VOCAB_SIZE, config=SupernetConfig(dropout=0.0))
     optimiser = torch.optim.Adam(subnet.parameters(), lr=1e-2)
     losses = []
     for _ in range(30):
-        loss = torch.nn.functional.cross_entropy(subnet(src, prev[:, :-1]).flatten(0, 1), prev[:, 1:].flatten())
+        loss = torch.nn.functional.cross_entropy(
+            subnet(src, prev[:, :-1]).flatten(0, 1), prev[:, 1:].flatten()
+        )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

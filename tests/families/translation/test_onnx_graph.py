@@ -32,8 +32,16 @@ LENGTHS = (1, 2, 5, 9, 14)
 
 
 def build(subnet: Subnet, space: TranslationSpace, **changed: object):
-    settings = {"beam": 1, "length_penalty": 0.6, "precision": "fp32", "max_positions": MAX_POSITIONS, **changed}
-    return build_graph(subnet.arch, space, VOCAB_SIZE, state_arrays(subnet.state_dict()), **settings)
+    settings = {
+        "beam": 1,
+        "length_penalty": 0.6,
+        "precision": "fp32",
+        "max_positions": MAX_POSITIONS,
+        **changed,
+    }
+    return build_graph(
+        subnet.arch, space, VOCAB_SIZE, state_arrays(subnet.state_dict()), **settings
+    )
 
 
 # -- the law: the graph translates as torch does -----------------------------------------------------------------------
@@ -43,13 +51,23 @@ def build(subnet: Subnet, space: TranslationSpace, **changed: object):
 def test_padded_batches_translate_as_in_torch(space: TranslationSpace, beam: int) -> None:
     rng, answers = np.random.default_rng(beam), []
     for seed in range(5):
-        subnet, sources = lively_subnet(space.sample(rng), space, seed), random_sources(LENGTHS, seed)
+        subnet, sources = (
+            lively_subnet(space.sample(rng), space, seed),
+            random_sources(LENGTHS, seed),
+        )
         expected = translate(subnet, sources, beam, 30, 0.6)
-        assert [until_end(row) for row in run(open_subnet(subnet, space, beam=beam), sources, 30)] == expected
+        assert [
+            until_end(row) for row in run(open_subnet(subnet, space, beam=beam), sources, 30)
+        ] == expected
         answers += expected
     lengths = {len(ids) for ids in answers}
-    assert 30 in lengths and len(lengths) > 2, "the test needs sentences that end, and some that do not"
-    assert len({tuple(ids) for ids in answers}) > 10 and np.mean([len(set(ids)) for ids in answers]) > 1.5
+    assert 30 in lengths and len(lengths) > 2, (
+        "the test needs sentences that end, and some that do not"
+    )
+    assert (
+        len({tuple(ids) for ids in answers}) > 10
+        and np.mean([len(set(ids)) for ids in answers]) > 1.5
+    )
 
 
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0, 2.0])
@@ -74,7 +92,9 @@ def test_unequal_widths(space: TranslationSpace, encoder_dim: int, decoder_dim: 
 @pytest.mark.parametrize("span", [1, 2, 3])
 @pytest.mark.parametrize("heads", [1, 2, 3])
 def test_cross_spans_and_heads(space: TranslationSpace, span: int, heads: int) -> None:
-    layer = space.largest.decoder_layers[0].model_copy(update={"cross_span": span, "cross_heads": heads})
+    layer = space.largest.decoder_layers[0].model_copy(
+        update={"cross_span": span, "cross_heads": heads}
+    )
     arch = space.largest.model_copy(update={"decoder_layers": (layer,)})
     subnet, sources = lively_subnet(arch, space, span), random_sources(LENGTHS, span)
     found = [until_end(row) for row in run(open_subnet(subnet, space), sources, 20)]
@@ -82,7 +102,9 @@ def test_cross_spans_and_heads(space: TranslationSpace, span: int, heads: int) -
 
 
 @pytest.mark.parametrize(("precision", "beam"), [("fp32", 1), ("fp32", 3), ("fp32-int4-logits", 1)])
-def test_every_length_up_to_the_limit_and_any_batch(trained_subnet: Subnet, precision: str, beam: int) -> None:
+def test_every_length_up_to_the_limit_and_any_batch(
+    trained_subnet: Subnet, precision: str, beam: int
+) -> None:
     """From no piece at all to the last position; the first holds nothing but unknown pieces."""
     session = open_subnet(trained_subnet, small_space(), precision, beam)
     sources = [[1, 1, 1], *random_sources(range(MAX_POSITIONS), 0)]
@@ -104,14 +126,20 @@ def test_few_steps(space: TranslationSpace, beam: int, max_steps: int) -> None:
 
 def test_only_padding_follows_the_end(trained_subnet: Subnet) -> None:
     rows = run(open_subnet(trained_subnet, small_space()), [[4], [5, 6, 7, 8]], 20).tolist()
-    assert len({row.index(EOS_ID) for row in rows}) == 2, "the test needs sentences that end at different steps"
+    assert len({row.index(EOS_ID) for row in rows}) == 2, (
+        "the test needs sentences that end at different steps"
+    )
     for row in rows:
         assert set(row[row.index(EOS_ID) + 1 :]) <= {0}
-    assert max(row.index(EOS_ID) for row in rows) == len(rows[0]) - 1, "the loop stops when all have ended"
+    assert max(row.index(EOS_ID) for row in rows) == len(rows[0]) - 1, (
+        "the loop stops when all have ended"
+    )
 
 
 @pytest.mark.parametrize("beam", [1, 3])
-def test_min_steps_keeps_the_loop_running_and_changes_no_answer(trained_subnet: Subnet, beam: int) -> None:
+def test_min_steps_keeps_the_loop_running_and_changes_no_answer(
+    trained_subnet: Subnet, beam: int
+) -> None:
     session = open_subnet(trained_subnet, small_space(), beam=beam)
     short, long = run(session, [[4], [5, 6]], 20), run(session, [[4], [5, 6]], 20, min_steps=20)
     assert short.shape[1] < long.shape[1] == 20
@@ -129,7 +157,9 @@ def test_no_steps_still_runs_the_encoder_and_the_cross_attention_memories(
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     assert run(session, [[4, 5], [6]], 0).shape == (2, 0)
     events = json.loads(Path(session.end_profiling()).read_text())
-    kinds = [event["args"].get("op_name") for event in events if event["name"].endswith("_kernel_time")]
+    kinds = [
+        event["args"].get("op_name") for event in events if event["name"].endswith("_kernel_time")
+    ]
     arch = space.largest
     products = sum(kind in ("MatMul", "Gemm", "FusedMatMul", "FusedGemm") for kind in kinds)
     assert products == 4 * len(arch.encoder_layers) + len(arch.decoder_layers)
@@ -146,11 +176,15 @@ def test_the_model_is_well_formed(space: TranslationSpace, beam: int) -> None:
     assert [x.name for x in model.graph.output] == ["output_ids"]
 
 
-def test_a_model_is_written_whole_and_without_a_copy(space: TranslationSpace, tmp_path: Path) -> None:
+def test_a_model_is_written_whole_and_without_a_copy(
+    space: TranslationSpace, tmp_path: Path
+) -> None:
     subnet = lively_subnet(space.largest, space, 0)
     model = build(subnet, space)
     write_model(model, tmp_path / "model.onnx")
-    assert onnx.load(tmp_path / "model.onnx") == build(subnet, space) and not model.graph.initializer
+    assert (
+        onnx.load(tmp_path / "model.onnx") == build(subnet, space) and not model.graph.initializer
+    )
 
 
 def test_no_attention_in_the_loop_relies_on_a_padding_mask(space: TranslationSpace) -> None:
@@ -168,7 +202,11 @@ def test_every_weight_is_stored_once(space: TranslationSpace) -> None:
     for _ in range(8):
         arch = space.sample(rng)
         model = build(lively_subnet(arch, space, 0), space)
-        stored = [x for x in model.graph.initializer if x.data_type == 1 and not x.name.startswith("float32[")]
+        stored = [
+            x
+            for x in model.graph.initializer
+            if x.data_type == 1 and not x.name.startswith("float32[")
+        ]
         elements = sum(int(np.prod(x.dims)) for x in stored)
         assert elements == num_parameters(space, arch, VOCAB_SIZE)
 
@@ -190,7 +228,11 @@ def test_an_architecture_outside_the_space() -> None:
     ("name", "array", "message"),
     [
         ("decoder.norm.bias", None, "no weight 'decoder.norm.bias'"),
-        ("decoder.norm.bias", np.zeros(23, np.float32), r"'decoder.norm.bias' is \(23,\).* asks for \(24,\)"),
+        (
+            "decoder.norm.bias",
+            np.zeros(23, np.float32),
+            r"'decoder.norm.bias' is \(23,\).* asks for \(24,\)",
+        ),
         ("encoder.layers.0.fc1.weight", np.full((48, 24), np.nan, np.float32), "NaN"),
     ],
 )
@@ -202,5 +244,12 @@ def test_weights_that_do_not_fit(name: str, array: np.ndarray | None, message: s
         arrays[name] = array
     with pytest.raises(ExportError, match=message):
         build_graph(
-            space.largest, space, VOCAB_SIZE, arrays, beam=1, length_penalty=0.6, precision="fp32", max_positions=8
+            space.largest,
+            space,
+            VOCAB_SIZE,
+            arrays,
+            beam=1,
+            length_penalty=0.6,
+            precision="fp32",
+            max_positions=8,
         )

@@ -23,7 +23,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     data = tmp_path / "numbers"
     data.mkdir()
     for split, rows in (("train", PAIRS[:20]), ("validation", PAIRS[20:])):
-        (data / f"{split}.jsonl").write_text("".join(json.dumps({"translation": row}) + "\n" for row in rows))
+        (data / f"{split}.jsonl").write_text(
+            "".join(json.dumps({"translation": row}) + "\n" for row in rows)
+        )
     return data
 
 
@@ -44,7 +46,9 @@ def test_what_is_published() -> None:
     assert not is_published("package:some-catalogs")
 
 
-def test_a_corpus_of_datasets_and_a_test_set_of_sacrebleu(folder: Path, test_set: None, tmp_path: Path) -> None:
+def test_a_corpus_of_datasets_and_a_test_set_of_sacrebleu(
+    folder: Path, test_set: None, tmp_path: Path
+) -> None:
     config = CorpusConfig(
         train=f"datasets:{folder}/default/train",
         valid=f"datasets:{folder}/default/validation",
@@ -59,7 +63,9 @@ def test_a_corpus_of_datasets_and_a_test_set_of_sacrebleu(folder: Path, test_set
 def test_other_languages_and_other_names_are_explained(folder: Path) -> None:
     with pytest.raises(ConfigError, match="no translations from 'en' to 'fr'; it has: de, en"):
         list(read_published(f"datasets:{folder}/default/train", "en", "fr"))
-    with pytest.raises(ConfigError, match=r"cannot be loaded .*is the name right, and the network there"):
+    with pytest.raises(
+        ConfigError, match=r"cannot be loaded .*is the name right, and the network there"
+    ):
         list(read_published(f"datasets:{folder}-gone/default/train", "en", "de"))
     with pytest.raises(ConfigError, match=r"cannot be loaded"):
         list(read_published(f"datasets:{folder}/default/dev", "en", "de"))
@@ -70,7 +76,9 @@ def test_other_languages_and_other_names_are_explained(folder: Path) -> None:
 
 
 def test_a_name_that_is_too_short_shows_the_form() -> None:
-    with pytest.raises(ConfigError, match="write datasets:PATH/CONFIG/SPLIT, like datasets:wmt/wmt14/de-en/train"):
+    with pytest.raises(
+        ConfigError, match="write datasets:PATH/CONFIG/SPLIT, like datasets:wmt/wmt14/de-en/train"
+    ):
         read_published("datasets:train", "en", "de")
 
 
@@ -81,12 +89,17 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_test_sets_that_sacrebleu_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match=r"no test set 'wmt13/x' for en-de; for en-de it has: .*wmt14/full"):
+    with pytest.raises(
+        ConfigError, match=r"no test set 'wmt13/x' for en-de; for en-de it has: .*wmt14/full"
+    ):
         list(read_published("sacrebleu:wmt13/x", "en", "de"))
 
     def fail(*_: str) -> str:
         sys.exit(1)
 
     monkeypatch.setattr("sacrebleu.utils.get_source_file", fail)
-    with pytest.raises(ConfigError, match=r"cannot get 'wmt14/full' .*`sacrebleu -t wmt14/full -l en-de --echo src`"):
+    with pytest.raises(
+        ConfigError,
+        match=r"cannot get 'wmt14/full' .*`sacrebleu -t wmt14/full -l en-de --echo src`",
+    ):
         list(read_published("sacrebleu:wmt14/full", "en", "de"))

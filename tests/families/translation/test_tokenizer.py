@@ -4,7 +4,14 @@ import pytest
 
 from mosdeploy.errors import ConfigError, StaleInputError
 from mosdeploy.families.translation.corpus import normalise
-from mosdeploy.families.translation.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, Tokenizer, train_tokenizer
+from mosdeploy.families.translation.tokenizer import (
+    BOS_ID,
+    EOS_ID,
+    PAD_ID,
+    UNK_ID,
+    Tokenizer,
+    train_tokenizer,
+)
 
 WORDS = [
     "save",
@@ -20,7 +27,9 @@ WORDS = [
     "schließen",
     "Seite",
 ]
-PAIRS = [(f"{a} {b}", f"{b} {a} {c}") for i, a in enumerate(WORDS) for b in WORDS[i:] for c in WORDS[::3]]
+PAIRS = [
+    (f"{a} {b}", f"{b} {a} {c}") for i, a in enumerate(WORDS) for b in WORDS[i:] for c in WORDS[::3]
+]
 SIZE = 38
 
 
@@ -67,7 +76,9 @@ def test_encode_many_is_encode_of_each(path: Path) -> None:
 
 
 def test_too_few_pairs_say_how_many_pieces_there_are(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"2 training pairs are too few for corpus.vocab_size = 4000.*at most \d+"):
+    with pytest.raises(
+        ConfigError, match=r"2 training pairs are too few for corpus.vocab_size = 4000.*at most \d+"
+    ):
         train_tokenizer([("save", "file")] * 2, 4000, tmp_path / "x.model")
     assert list(tmp_path.iterdir()) == []
 

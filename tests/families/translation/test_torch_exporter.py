@@ -22,8 +22,12 @@ def trace(subnet: Subnet, monkeypatch: pytest.MonkeyPatch) -> onnxruntime.Infere
     """`forward` from source and target ids to logits, by torch.onnx.export."""
     table = subnet_file.positions(0, 64, subnet.table_dim, subnet.table_dim, torch.device("cpu"))
 
-    def positions(start: int, length: int, width: int, table_dim: int, device: torch.device) -> Tensor:
-        return table[start : start + length, :width]  # the tracer cannot follow how the real one chooses its size
+    def positions(
+        start: int, length: int, width: int, table_dim: int, device: torch.device
+    ) -> Tensor:
+        return table[
+            start : start + length, :width
+        ]  # the tracer cannot follow how the real one chooses its size
 
     monkeypatch.setattr(subnet_file, "positions", positions)
     source = torch.tensor([[4, 5, 6], [7, EOS_ID, 0]])  # padded, so that the mask is traced
@@ -44,10 +48,15 @@ def step(session: onnxruntime.InferenceSession, ids: list[int]) -> list[int]:
     return until_end(target[1:])
 
 
-def test_both_exports_translate_alike(space: TranslationSpace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_exports_translate_alike(
+    space: TranslationSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = np.random.default_rng(0)
     for seed in range(2):
-        subnet, sources = lively_subnet(space.sample(rng), space, seed), random_sources((1, 2, 6, 11), seed)
+        subnet, sources = (
+            lively_subnet(space.sample(rng), space, seed),
+            random_sources((1, 2, 6, 11), seed),
+        )
         ours = [until_end(row) for row in run(open_subnet(subnet, space), sources, MAX_STEPS)]
         traced = trace(subnet, monkeypatch)
         assert ours == [step(traced, ids) for ids in sources]

@@ -29,7 +29,13 @@ MAX_STEPS = 30
 
 
 def build(subnet: Subnet, space: TranslationSpace, folder: Path, **changed: object) -> None:
-    settings = {"beam": 1, "precision": "fp32", "max_positions": MAX_POSITIONS, "processor": Processor(), **changed}
+    settings = {
+        "beam": 1,
+        "precision": "fp32",
+        "max_positions": MAX_POSITIONS,
+        "processor": Processor(),
+        **changed,
+    }
     arrays = state_arrays(subnet.state_dict())
     build_tvm(subnet.arch, space, VOCAB_SIZE, arrays, folder=folder, **settings)
 
@@ -75,7 +81,9 @@ def test_every_span_and_the_wider_encoder(tmp_path: Path) -> None:
     assert arch.encoder_embed_dim > arch.decoder_embed_dim
     subnet, sources = lively_subnet(arch, space, 1), random_sources(LENGTHS, 1)
     build(subnet, space, tmp_path)
-    assert open_library(tmp_path).translate(sources) == translate(subnet, sources, 1, MAX_STEPS, 0.6)
+    assert open_library(tmp_path).translate(sources) == translate(
+        subnet, sources, 1, MAX_STEPS, 0.6
+    )
 
 
 def test_a_limit_that_fills_no_tile(space: TranslationSpace, tmp_path: Path) -> None:
@@ -84,7 +92,9 @@ def test_a_limit_that_fills_no_tile(space: TranslationSpace, tmp_path: Path) -> 
     build(subnet, space, tmp_path, max_positions=37)
     with (tmp_path / "weights.bin").open("rb") as file:
         assert np.load(file).shape[0] == 40
-    assert open_library(tmp_path).translate(sources) == translate(subnet, sources, 1, MAX_STEPS, 0.6)
+    assert open_library(tmp_path).translate(sources) == translate(
+        subnet, sources, 1, MAX_STEPS, 0.6
+    )
 
 
 def rounded(subnet: Subnet, space: TranslationSpace) -> Subnet:
@@ -99,12 +109,16 @@ def rounded(subnet: Subnet, space: TranslationSpace) -> Subnet:
     return copy
 
 
-def test_int8_translates_as_torch_does_with_rounded_weights(space: TranslationSpace, tmp_path: Path) -> None:
+def test_int8_translates_as_torch_does_with_rounded_weights(
+    space: TranslationSpace, tmp_path: Path
+) -> None:
     subnet, sources = lively_subnet(space.largest, space, 2), random_sources(LENGTHS, 2)
     build(subnet, space, tmp_path, precision="int8")
     found = open_library(tmp_path).translate(sources)
     assert found == translate(rounded(subnet, space), sources, 1, MAX_STEPS, 0.6)
-    assert found != translate(subnet, sources, 1, MAX_STEPS, 0.6), "the test needs weights that rounding changes"
+    assert found != translate(subnet, sources, 1, MAX_STEPS, 0.6), (
+        "the test needs weights that rounding changes"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -144,20 +158,26 @@ def test_what_is_longer_than_the_position_table_is_refused(small: Path) -> None:
         ("weights.bin", lambda content: b"\x80\x04N." + content),
     ],
 )
-def test_damaged_files_are_named(small: Path, tmp_path: Path, name: str, damage: Callable[[bytes], bytes]) -> None:
+def test_damaged_files_are_named(
+    small: Path, tmp_path: Path, name: str, damage: Callable[[bytes], bytes]
+) -> None:
     folder = Path(shutil.copytree(small, tmp_path / "damaged"))
     (folder / name).write_bytes(damage((folder / name).read_bytes()))
     with pytest.raises(ModelError, match=r"TVM .* cannot (load .*model\.so|run)|could not run"):
         open_library(folder).translate([[4]])
 
 
-@pytest.mark.skipif(shutil.which("aarch64-linux-gnu-g++") is None, reason="no cross compiler for aarch64")
+@pytest.mark.skipif(
+    shutil.which("aarch64-linux-gnu-g++") is None, reason="no cross compiler for aarch64"
+)
 def test_a_library_for_the_pi_is_an_aarch64_elf(tmp_path: Path) -> None:
     space = make_space("post")
     subnet = lively_subnet(space.smallest, space, 0)
     build(subnet, space, tmp_path, processor=Processor("aarch64", "cortex-a72"))
     header = (tmp_path / "model.so").read_bytes()[:20]
-    assert header[:5] == b"\x7fELF\x02" and int.from_bytes(header[18:20], "little") == 183  # 64 bits, EM_AARCH64
+    assert (
+        header[:5] == b"\x7fELF\x02" and int.from_bytes(header[18:20], "little") == 183
+    )  # 64 bits, EM_AARCH64
     with pytest.raises(ModelError, match="cannot load"):
         open_library(tmp_path)
 
@@ -185,5 +205,7 @@ def test_what_cannot_be_built_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
             folder=tmp_path,
         )
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(ExportError, match=rf"for {platform.machine()}; run: sudo apt-get install g\+\+"):
+    with pytest.raises(
+        ExportError, match=rf"for {platform.machine()}; run: sudo apt-get install g\+\+"
+    ):
         build(subnet, space, tmp_path)
