@@ -49,10 +49,12 @@ class Point(Record):
 
 
 class Row(Record):
-    """Mean validation losses (nats a token) of the architectures of one supernet, after so many steps each.
+    """Mean validation losses (nats a token) of the architectures of one supernet, after so many
+    steps each.
 
-    `gap` is to the mean from scratch, and `closed` how much of the inherited gap is gone: 1 is all of it, None where
-    the inherited subnets are no worse. `seconds` are of training, on a machine that was not quiet.
+    `gap` is to the mean from scratch, and `closed` how much of the inherited gap is gone: 1 is all
+    of it, None where the inherited subnets are no worse. `seconds` are of training, on a machine
+    that was not quiet.
     """
 
     name: str
@@ -64,7 +66,9 @@ class Row(Record):
 
 
 class Outcome(Record):
-    """What finetune_curve.json holds; `enough` is the least number of steps tried that leaves no gap, by supernet."""
+    """What finetune_curve.json holds; `enough` is the least number of steps tried that leaves no
+    gap, by supernet.
+    """
 
     command: str
     versions: dict[str, str]

@@ -40,7 +40,9 @@ Translate = Callable[[Sequence[int]], list[int]]
 
 
 class Row(Record):
-    """One model: `same` is the share of sentences with torch's ids; `model_bytes` is None where it writes no file."""
+    """One model: `same` is the share of sentences with torch's ids; `model_bytes` is None where it
+    writes no file.
+    """
 
     name: str
     beam: int

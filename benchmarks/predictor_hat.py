@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mosdeploy.spaces.latency_features import FloatArray, latency_features, sums_from_aggregates
 from scipy.optimize import linprog
 
 from mosdeploy.families.translation.hat import HatData, fit_hat, read_hat
@@ -30,9 +31,7 @@ from mosdeploy.latency.fitting import IndexArray, measure_errors
 from mosdeploy.latency.outliers import find_outlier_blocks, rows_outside
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.latency.transfer import fit_map
-from mosdeploy.spaces.latency_features import FloatArray, latency_features, sums_from_aggregates
-from mosdeploy.spaces.translation import TranslationWorkload
-from mosdeploy.spaces.translation import TranslationSpace
+from mosdeploy.spaces.translation import TranslationSpace, TranslationWorkload
 from mosdeploy.storage import atomic_write
 
 RESULT_PATH = Path(__file__).with_suffix(".json")
@@ -100,7 +99,9 @@ def ours(train: HatData, test: HatData) -> dict[str, Any]:
 
 
 def floor_mape(test: HatData) -> float:
-    """Least mean relative error, in percent, of any weights of the columns, chosen by these very rows."""
+    """Least mean relative error, in percent, of any weights of the columns, chosen by these very
+    rows.
+    """
     columns = latency_features(sums_from_aggregates(test.rows), SPACE.qkv_dim, WORKLOAD, VOCAB_SIZE)
     relative = columns / columns.max(axis=0) / test.latency_ms[:, None]
     (num_rows, num_columns), one = relative.shape, np.eye(len(relative))
@@ -116,7 +117,9 @@ def floor_mape(test: HatData) -> float:
 def few_samples(
     train: HatData, test: HatData, num_draws: int
 ) -> dict[str, dict[int, dict[str, float]]]:
-    """MAPE over draws of few rows, designed (from a random pool) and random, outside the throttled blocks."""
+    """MAPE over draws of few rows, designed (from a random pool) and random, outside the throttled
+    blocks.
+    """
     table: dict[str, dict[int, dict[str, float]]] = {"designed": {}, "random": {}}
     for budget in BUDGETS:
         mape: dict[str, list[float]] = {"designed": [], "random": []}
@@ -185,7 +188,9 @@ def predictions_per_cpu_s(predictor: LatencyPredictor) -> float:
 
 
 def hat_recipe(train: HatData, test: HatData) -> dict[str, float]:
-    """HAT's predictor: ten scaled averages, four hidden layers of 400, MSE, Adam at 1e-5, 5,000 batches of 128."""
+    """HAT's predictor: ten scaled averages, four hidden layers of 400, MSE, Adam at 1e-5, 5,000
+    batches of 128.
+    """
     import torch
     from torch import nn
 

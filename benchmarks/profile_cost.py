@@ -42,8 +42,7 @@ from mosdeploy.pipeline.collect import reference_arch
 from mosdeploy.record import load_toml
 from mosdeploy.records import LatencyContext, LatencyRecord, Measurement
 from mosdeploy.spaces.costs import num_parameters
-from mosdeploy.spaces.translation import TranslationWorkload
-from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
+from mosdeploy.spaces.translation import TranslationArch, TranslationSpace, TranslationWorkload
 from mosdeploy.storage import fingerprint
 
 ROOT = Path(__file__).parents[1]

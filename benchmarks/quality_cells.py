@@ -59,7 +59,8 @@ class Settings(Record):
 
 
 class Cell(Record):
-    """What one training came to; `losses` (nats a token) and `bleus` follow the fixed architectures it was judged on.
+    """What one training came to; `losses` (nats a token) and `bleus` follow the fixed architectures
+    it was judged on.
 
     `seconds` is training time on a machine that was not quiet: --step-time is for comparing.
     """

@@ -44,9 +44,11 @@ HELD_OUT, HELD_OUT_SEED = 100, 11
 
 
 class Way(Record):
-    """One search: what it did, what it took, and the winner's loss on the search's pairs and on all validation pairs.
+    """One search: what it did, what it took, and the winner's loss on the search's pairs and on all
+    validation pairs.
 
-    `cpu_seconds` is the sum of `evaluation_seconds` and what the search itself and the predictor took.
+    `cpu_seconds` is the sum of `evaluation_seconds` and what the search itself and the predictor
+    took.
     """
 
     num_evaluated: int
@@ -61,7 +63,9 @@ class Way(Record):
 
 
 class Outcome(Record):
-    """What search_cost.json holds; `held_out_tau` is the predictor's on random subnets that no search had asked for."""
+    """What search_cost.json holds; `held_out_tau` is the predictor's on random subnets that no
+    search had asked for.
+    """
 
     command: str
     versions: dict[str, str]

@@ -112,7 +112,9 @@ class Onnx:
 def open_session(
     path: Path, threads: int, profile_prefix: str | None = None
 ) -> onnxruntime.InferenceSession:
-    """A session that burns no processor time between calls, and writes a profile if a prefix for its name is given."""
+    """A session that burns no processor time between calls, and writes a profile if a prefix for
+    its name is given.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

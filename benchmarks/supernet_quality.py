@@ -42,10 +42,11 @@ STEP_TOKENS, STEP_PIECES = 4096, 31  # a batch of 128 pairs of 31 pieces and an 
 
 
 class Row(Record):
-    """A variant over its seeds: means, and the standard deviation over seeds where there are several.
+    """A variant over its seeds: means, and the standard deviation over seeds where there are
+    several.
 
-    Gaps are inherited loss minus scratch loss, and scratch BLEU minus inherited BLEU; `tau` is Kendall's, between
-    inherited and scratch, by loss and by BLEU.
+    Gaps are inherited loss minus scratch loss, and scratch BLEU minus inherited BLEU; `tau` is
+    Kendall's, between inherited and scratch, by loss and by BLEU.
     """
 
     name: str
@@ -64,9 +65,11 @@ class Row(Record):
 
 
 class StepTime(Record):
-    """What an update of `target_tokens` target tokens takes, in a quiet machine's interleaved rounds.
+    """What an update of `target_tokens` target tokens takes, in a quiet machine's interleaved
+    rounds.
 
-    `ratio` is the median over rounds of this variant's time to that of the ordinary supernet in the same round.
+    `ratio` is the median over rounds of this variant's time to that of the ordinary supernet in the
+    same round.
     """
 
     name: str
@@ -103,7 +106,8 @@ class Outcome(Record):
     cells: tuple[Cell, ...]
 
 
-# -- the table -----------------------------------------------------------------------------------------------------
+# -- the table -------------------------------------------------------------------------------------
+# ----------------
 
 
 def outcome(bench: Bench) -> Outcome:
@@ -140,7 +144,9 @@ def outcome(bench: Bench) -> Outcome:
 def row(
     cells: Sequence[Cell], scratch_losses: Sequence[float], scratch_bleus: Sequence[float]
 ) -> Row:
-    """Hold the inherited subnets of one variant against the same architectures from scratch (mean over its seeds)."""
+    """Hold the inherited subnets of one variant against the same architectures from scratch (mean
+    over its seeds).
+    """
 
     def over_seeds(values: Sequence[float]) -> tuple[float, float | None]:
         return mean(values), stdev(values) if len(values) > 1 else None
@@ -172,11 +178,14 @@ def tau(first: Sequence[float], second: Sequence[float]) -> float:
     return value if math.isfinite(value) else 0.0
 
 
-# -- step time -----------------------------------------------------------------------------------------------------
+# -- step time -------------------------------------------------------------------------------------
+# ----------------
 
 
 def step_times(bench: Bench, names: Sequence[str], rounds: int) -> StepTimes:
-    """Time an update of each variant on made-up sentences, one variant after the other in each round."""
+    """Time an update of each variant on made-up sentences, one variant after the other in each
+    round.
+    """
     costs: dict[str, list[TrainingCost]] = {name: [] for name in names}
     for done in range(rounds):
         for name in names:
@@ -296,7 +305,9 @@ def main() -> None:
 
 
 def train_cells(bench: Bench, names: Sequence[str], seeds: Sequence[int]) -> None:
-    """Train what is not finished, each cell in a process of its own, so that none inherits anything."""
+    """Train what is not finished, each cell in a process of its own, so that none inherits
+    anything.
+    """
     bench.dir.mkdir(parents=True, exist_ok=True)
     bench.tokenizer  # noqa: B018  trained here, before other processes ask for it
     spawn = multiprocessing.get_context("spawn")

@@ -52,7 +52,9 @@ SENTENCES = 5
 
 
 class Row(Record):
-    """One candidate on one model. `x_fp32` and `x_int8`: how many times as fast as CTranslate2's, by CPU time."""
+    """One candidate on one model. `x_fp32` and `x_int8`: how many times as fast as CTranslate2's,
+    by CPU time.
+    """
 
     model: str
     name: str
@@ -150,7 +152,8 @@ def version(package: str) -> str:
         return "-"
 
 
-# -- the models --------------------------------------------------------------------------------------------------------
+# -- the models ------------------------------------------------------------------------------------
+# --------------------
 
 
 def make_task(model: str, options: argparse.Namespace) -> Task:
@@ -176,8 +179,9 @@ def make_task(model: str, options: argparse.Namespace) -> Task:
 def lively_subnet(task: Task) -> Subnet:
     """Weights whose translations change from step to step.
 
-    Norms of random sign break the tie of input and output embedding, sharp attention makes positions count, and the end
-    token lies opposite to the last norm's shift, so that it is never likely.
+    Norms of random sign break the tie of input and output embedding, sharp attention makes
+    positions count, and the end token lies opposite to the last norm's shift, so that it is never
+    likely.
     """
     generator = torch.Generator().manual_seed(0)
     subnet = Subnet(task.space.largest, task.space, task.vocab_size).eval()
@@ -201,7 +205,8 @@ def sentences(task: Task) -> list[list[int]]:
     ]
 
 
-# -- measuring ---------------------------------------------------------------------------------------------------------
+# -- measuring -------------------------------------------------------------------------------------
+# --------------------
 
 
 def compare(model: str, options: argparse.Namespace, machine: Machine) -> list[Row]:
@@ -254,7 +259,9 @@ def compare(model: str, options: argparse.Namespace, machine: Machine) -> list[R
 
 
 def model_bytes(folder: Path) -> int:
-    """Size of the model; CTranslate2's lists of pieces, which the others leave to the tokenizer, are not counted."""
+    """Size of the model; CTranslate2's lists of pieces, which the others leave to the tokenizer,
+    are not counted.
+    """
     return sum(file.stat().st_size for file in folder.iterdir() if file.suffix != ".json")
 
 
@@ -316,7 +323,9 @@ def probe_apart(
 
 
 def probe(options: argparse.Namespace) -> dict[str, float]:
-    """(In the fresh process) open one candidate, translate once; peak memory beyond what the imports took."""
+    """(In the fresh process) open one candidate, translate once; peak memory beyond what the
+    imports took.
+    """
     (candidate,) = (c for c in candidates() if c.name == options.name)
     task, before = make_task(options.models[0], options), peak_mib()
     run, load_s = timed(lambda: candidate.open(task, options.probe))
@@ -331,7 +340,9 @@ def peak_mib() -> float:
 
 
 def profile(path: Path, task: Task, sources: Sequence[Sequence[int]]) -> dict[str, float]:
-    """Milliseconds a sentence of the twelve operators that take longest; the loop, which holds others, is left out."""
+    """Milliseconds a sentence of the twelve operators that take longest; the loop, which holds
+    others, is left out.
+    """
     with tempfile.TemporaryDirectory() as folder:
         session = open_session(path, task.threads, f"{folder}/profile")
         steps = np.array(task.steps)
@@ -364,11 +375,14 @@ def agreement(expected: Sequence[Sequence[int]], found: Sequence[Sequence[int]])
     return same / sum(map(len, expected))
 
 
-# -- the bound ---------------------------------------------------------------------------------------------------------
+# -- the bound -------------------------------------------------------------------------------------
+# --------------------
 
 
 def measure_machine() -> Machine:
-    """Memory bandwidth of a dot product that fits no cache, and FLOP/s of a matrix product; best of several."""
+    """Memory bandwidth of a dot product that fits no cache, and FLOP/s of a matrix product; best of
+    several.
+    """
     x, a = torch.ones(2**27), torch.ones(1024, 1024)
     read_s = min(timed(lambda: x.dot(x))[1] for _ in range(5))
     product_s = min(timed(lambda: a @ a)[1] for _ in range(10))
@@ -402,7 +416,8 @@ def bound_ms(width: str, subnet: Subnet, task: Task, machine: Machine) -> float:
     return (encoder_macs / macs_per_s + task.steps * step_s) * 1e3
 
 
-# -- saying it ---------------------------------------------------------------------------------------------------------
+# -- saying it -------------------------------------------------------------------------------------
+# --------------------
 
 
 def timed(work: Callable[[], object]) -> tuple[object, float]:

@@ -98,7 +98,8 @@ class InfeasibleError(MosdeployError):
     Attributes
     ----------
     fastest_latency_ms
-        The lowest latency, in milliseconds, that the search found; None when no latency limit was given.
+        The lowest latency, in milliseconds, that the search found; None when no latency limit was
+        given.
     """
 
     exit_code = 7

@@ -19,14 +19,18 @@ from .errors import ConfigError
 
 
 class Record(BaseModel):
-    """A frozen, strict pydantic model: hashable, no unknown key, no silent conversion, no NaN or infinity."""
+    """A frozen, strict pydantic model: hashable, no unknown key, no silent conversion, no NaN or
+    infinity.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
     renamed: ClassVar[dict[str, str]] = {}
     """Keys of 0.1.0 that have another name now, for the message."""
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Copy with changes, as pydantic does, but without what `cached_property` computed from the old values."""
+        """Copy with changes, as pydantic does, but without what `cached_property` computed from the
+        old values.
+        """
         copy = super().model_copy(update=update, deep=deep)
         for name in copy.__dict__.keys() - type(self).model_fields.keys():
             del copy.__dict__[name]

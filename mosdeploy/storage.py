@@ -33,7 +33,9 @@ def sha256_file(path: Path) -> str:
 
 
 def fingerprint(*parts: Record | str | int | float | None) -> str:
-    """Hex SHA-256 over records and plain values: the same content gives the same digits in every process."""
+    """Hex SHA-256 over records and plain values: the same content gives the same digits in every
+    process.
+    """
     data = [part.model_dump(mode="json") if isinstance(part, Record) else part for part in parts]
     return sha256_bytes(json.dumps(data, sort_keys=True, separators=(",", ":")).encode())
 
@@ -59,7 +61,8 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def atomic_write(path: Path, data: bytes | str) -> None:
-    """Write a file whole or not at all: temporary file beside it, fsync, rename. One writer a file at a time.
+    """Write a file whole or not at all: temporary file beside it, fsync, rename. One writer a file
+    at a time.
 
     Raises
     ------
@@ -84,7 +87,8 @@ def atomic_write(path: Path, data: bytes | str) -> None:
 
 
 def replace_folder(new: Path, target: Path) -> None:
-    """Put a folder in the place of another, if there is one, in one step; the other is then where the new one was.
+    """Put a folder in the place of another, if there is one, in one step; the other is then where
+    the new one was.
 
     Raises
     ------
@@ -182,7 +186,9 @@ def append_line(path: Path, data: Any) -> None:
 
 
 def read_lines(path: Path) -> tuple[list[bytes], bool]:
-    """All whole lines of a JSON Lines file, and whether a torn last line was left out. A missing file has none."""
+    """All whole lines of a JSON Lines file, and whether a torn last line was left out. A missing
+    file has none.
+    """
     if not path.exists():
         return [], False
     content = path.read_bytes()
@@ -192,7 +198,8 @@ def read_lines(path: Path) -> tuple[list[bytes], bool]:
 
 @contextlib.contextmanager
 def locked(path: Path, busy: MosdeployError) -> Iterator[None]:
-    """Hold an exclusive lock beside a file for as long as the block runs; the kernel frees it when the process dies.
+    """Hold an exclusive lock beside a file for as long as the block runs; the kernel frees it when
+    the process dies.
 
     Raises
     ------

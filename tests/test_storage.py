@@ -39,7 +39,8 @@ class Note(Record):
 
 BUSY = DeviceBusyError("another profile is running on 'rpi'; wait for it")
 
-# -- names and fingerprints ----------------------------------------------------------------------------------------
+# -- names and fingerprints
+# ----------------------------------------------------------------------------------------
 
 
 def test_every_file_lies_in_the_run_folder(tmp_path: Path) -> None:
@@ -100,7 +101,8 @@ def test_fingerprint_is_the_same_in_another_process() -> None:
     assert done.stdout.strip() == fingerprint("ß", 0.1, None)
 
 
-# -- records -------------------------------------------------------------------------------------------------------
+# -- records ---------------------------------------------------------------------------------------
+# ----------------
 
 
 def test_record_there_and_back(tmp_path: Path) -> None:
@@ -139,7 +141,8 @@ def test_folder_in_the_place_of_a_record(tmp_path: Path) -> None:
         read_record(Note, tmp_path, "mosdeploy train")
 
 
-# -- atomic write --------------------------------------------------------------------------------------------------
+# -- atomic write
+# --------------------------------------------------------------------------------------------------
 
 
 def test_atomic_write_replaces_and_leaves_no_other_file(tmp_path: Path) -> None:
@@ -167,7 +170,8 @@ def test_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     assert path.read_text() == "old"
 
 
-# -- JSON Lines ----------------------------------------------------------------------------------------------------
+# -- JSON Lines ------------------------------------------------------------------------------------
+# ----------------
 
 
 def test_lines_there_and_back(tmp_path: Path) -> None:
@@ -207,7 +211,8 @@ def test_wherever_a_kill_cuts_the_last_line_the_others_stay(tmp_path: Path, cut:
     assert [json.loads(line)["loss"] for line in lines] == [1, 3]
 
 
-# -- locks ---------------------------------------------------------------------------------------------------------
+# -- locks -----------------------------------------------------------------------------------------
+# ----------------
 
 
 def test_second_lock_refuses_and_a_freed_one_does_not(tmp_path: Path) -> None:
@@ -245,7 +250,8 @@ def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
         pass
 
 
-# -- full and read-only disks --------------------------------------------------------------------------------------
+# -- full and read-only disks
+# --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -329,7 +335,8 @@ def test_disk_that_refuses_is_explained(number: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-# -- folders -----------------------------------------------------------------------------------------------------------
+# -- folders ---------------------------------------------------------------------------------------
+# --------------------
 
 
 def folder_with(path: Path, text: str) -> Path:

@@ -143,7 +143,9 @@ def deploy(
     ssh_config: SshOption = SSH_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """Put the bundle on the device, run its self-test there, measure it there, and only then switch to it."""
+    """Put the bundle on the device, run its self-test there, measure it there, and only then switch
+    to it.
+    """
     run = pipeline.open_run(directory)
     if rollback and bundle:
         raise ConfigError("--rollback goes back to what the device holds; it takes no --bundle")

@@ -96,7 +96,9 @@ def until(result: "ProfileSummary") -> str:
 
 
 def fleet(result: "ProfileSummary") -> str:
-    """The boards of a fleet, a line each: how many subnets, the reference and its ratio to the fleet's; who failed."""
+    """The boards of a fleet, a line each: how many subnets, the reference and its ratio to the
+    fleet's; who failed.
+    """
     lines = []
     for x in result.boards:
         level = (

@@ -86,7 +86,9 @@ def latency_import(
     directory: DirOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """Fit a predictor on published latencies, without the blocks of rows that a throttled device spoilt."""
+    """Fit a predictor on published latencies, without the blocks of rows that a throttled device
+    spoilt.
+    """
     card = pipeline.import_latency(
         pipeline.open_run(directory), file, file_format, device, workload, source, licence
     )

@@ -18,12 +18,14 @@ from .lookup import lookup_dirs
 class MeasureProtocol(Record):
     """How subnets are timed on the device.
 
-    Each is timed in `rounds` rounds over all of them, each time in a fresh process, and the median over its rounds
-    counts. In a round repeats go on until the 95% interval of the median is within `precision_percent` of it, or until
-    `max_time_s` is spent, and are never fewer than `min_repeats`; ones of a fast subnet go on for `min_time_s`, so that
-    no short disturbance fills them all. A stretch of `reference_every` subnets is measured again if the reference
-    subnet, timed before and after it, moved by more than `max_drift_percent`, from one to the other or from its usual
-    time. `cpu_affinity` keeps the process on as many processors as the workload has threads.
+    Each is timed in `rounds` rounds over all of them, each time in a fresh process, and the median
+    over its rounds counts. In a round repeats go on until the 95% interval of the median is within
+    `precision_percent` of it, or until `max_time_s` is spent, and are never fewer than
+    `min_repeats`; ones of a fast subnet go on for `min_time_s`, so that no short disturbance fills
+    them all. A stretch of `reference_every` subnets is measured again if the reference subnet,
+    timed before and after it, moved by more than `max_drift_percent`, from one to the other or from
+    its usual time. `cpu_affinity` keeps the process on as many processors as the workload has
+    threads.
     """
 
     rounds: int = Field(1, ge=1, le=99, validation_alias=AliasChoices("rounds", "visits"))
@@ -52,8 +54,8 @@ class MeasureProtocol(Record):
 class DeviceProfile(Record):
     """How to reach a device, what to run there and how to measure; holds no secrets.
 
-    `host` is an alias of the user's ssh_config, where user, port, key and jump host belong. `precisions` are those that
-    `export --precision auto` tries there.
+    `host` is an alias of the user's ssh_config, where user, port, key and jump host belong.
+    `precisions` are those that `export --precision auto` tries there.
     """
 
     name: Name

@@ -9,12 +9,16 @@ import platformdirs
 
 
 def shipped_dir(kind: str) -> Path:
-    """Folder of shipped `device_profiles` or `predictors`: inside the wheel, or at the top of a source checkout."""
+    """Folder of shipped `device_profiles` or `predictors`: inside the wheel, or at the top of a
+    source checkout.
+    """
     package = Path(__file__).resolve().parent.parent
     wheel = package / "shipped" / kind
     return wheel if wheel.is_dir() else package.parent / kind
 
 
 def lookup_dirs(kind: str, root: Path) -> list[Path]:
-    """Where a named profile or predictor is looked for, first match wins: run folder, user's config, shipped."""
+    """Where a named profile or predictor is looked for, first match wins: run folder, user's
+    config, shipped.
+    """
     return [root / kind, Path(platformdirs.user_config_dir("mosdeploy")) / kind, shipped_dir(kind)]

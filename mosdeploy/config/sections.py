@@ -14,14 +14,17 @@ from .units import Count, Duration, Fraction
 
 
 def _unset(value: object) -> bool:
-    """Whether an option that came later is off: it is then not written, and fingerprints stay what they were."""
+    """Whether an option that came later is off: it is then not written, and fingerprints stay what
+    they were.
+    """
     return not value
 
 
 class SupernetConfig(Record):
     """How subnets share weights (Mixture-of-Supernets, Jawahar et al., ACL Findings 2024).
 
-    `expert_rank`: experts are corrections of this rank to one shared matrix, in place of full matrices.
+    `expert_rank`: experts are corrections of this rank to one shared matrix, in place of full
+    matrices.
     """
 
     routing: Literal["none", "layer", "neuron"] = "neuron"
@@ -37,8 +40,8 @@ class SupernetConfig(Record):
 class TrainingConfig(Record):
     """The supernet's training run.
 
-    An update trains `sandwich` of the space and `num_random_archs` random architectures. `batches`: each of them reads
-    `grad_accum_steps` batches of its own, or all read the same.
+    An update trains `sandwich` of the space and `num_random_archs` random architectures. `batches`:
+    each of them reads `grad_accum_steps` batches of its own, or all read the same.
     """
 
     renamed: ClassVar[dict[str, str]] = {
@@ -85,8 +88,8 @@ class TrainingConfig(Record):
 class FinetuneConfig(Record):
     """Training of one subnet alone, after the search; what is not said here is as in [training].
 
-    From inherited weights the learning rate peaks at `learning_rate_share` of the supernet's, from scratch at all of
-    it; both warm up over a tenth of the steps.
+    From inherited weights the learning rate peaks at `learning_rate_share` of the supernet's, from
+    scratch at all of it; both warm up over a tenth of the steps.
     """
 
     steps: int = Field(500, ge=1)
@@ -101,10 +104,11 @@ class ProfileConfig(Record):
 
 
 class SearchConfig(Record):
-    """Evolution as in HAT, how quality is judged, the limits, and how many finalists are measured on the device.
+    """Evolution as in HAT, how quality is judged, the limits, and how many finalists are measured
+    on the device.
 
-    With `quality = "evaluate"` each candidate's loss is computed; with "predict" that of `quality_samples` subnets and
-    of the best that a predictor fitted to them finds.
+    With `quality = "evaluate"` each candidate's loss is computed; with "predict" that of
+    `quality_samples` subnets and of the best that a predictor fitted to them finds.
     """
 
     population: int = Field(125, ge=4)
@@ -126,9 +130,9 @@ class SearchConfig(Record):
 class ExportConfig(Record):
     """Precision of the bundle, and how it is checked; a family adds the limits of its inputs.
 
-    `precision`: None is the workload's; `auto` the fastest on the device whose score is at most `max_score_drop` below
-    torch's. An exact precision is compared with torch on `parity_examples` validation examples, all others on
-    `score_examples`.
+    `precision`: None is the workload's; `auto` the fastest on the device whose score is at most
+    `max_score_drop` below torch's. An exact precision is compared with torch on `parity_examples`
+    validation examples, all others on `score_examples`.
     """
 
     precision: Precision | Literal["auto"] | None = None
@@ -138,7 +142,9 @@ class ExportConfig(Record):
 
 
 class DeployConfig(Record):
-    """How many versions of a bundle stay on the device: the current one, and those that a rollback goes back to."""
+    """How many versions of a bundle stay on the device: the current one, and those that a rollback
+    goes back to.
+    """
 
     keep_versions: int = Field(3, ge=1)
 

@@ -16,11 +16,12 @@ from .units import Fraction
 class CorpusConfig(Record):
     """Where the sentence pairs come from and which are kept.
 
-    `train`, `valid`, `test` name, for `format = "text"`, a prefix (`data/train` reads `data/train.en` and
-    `data/train.de`, plain or .gz); for `tsv`, a file of source TAB target; for `gettext`, a .mo file, a folder that
-    is searched for .mo files, or `package:NAME` for those of an installed package. With any
-    format they may name what others publish: `datasets:PATH/CONFIG/SPLIT` or `sacrebleu:SET`. Without `valid` or
-    `test`, the fractions are split off by a hash of the pair.
+    `train`, `valid`, `test` name, for `format = "text"`, a prefix (`data/train` reads
+    `data/train.en` and `data/train.de`, plain or .gz); for `tsv`, a file of source TAB target; for
+    `gettext`, a .mo file, a folder that is searched for .mo files, or `package:NAME` for those of
+    an installed package. With any format they may name what others publish:
+    `datasets:PATH/CONFIG/SPLIT` or `sacrebleu:SET`. Without `valid` or `test`, the fractions are
+    split off by a hash of the pair.
     """
 
     format: Literal["text", "tsv", "gettext"] = "text"
@@ -37,7 +38,9 @@ class CorpusConfig(Record):
 
 
 class TranslationExportConfig(ExportConfig):
-    """Longest source and longest translation of a bundle, in tokens, and the length penalty of its beam search."""
+    """Longest source and longest translation of a bundle, in tokens, and the length penalty of its
+    beam search.
+    """
 
     max_source_len: int = Field(128, ge=1, le=4096)
     max_decode_steps: int = Field(192, ge=1, le=4096)

@@ -44,9 +44,11 @@ def open_session(profile: DeviceProfile, ssh_config_path: Path) -> Session:
 
 
 class LastingSession:
-    """A session whose calls are repeated over a new link when the link was cut: use it for what may run twice.
+    """A session whose calls are repeated over a new link when the link was cut: use it for what may
+    run twice.
 
-    Authentication and host keys are never tried again: those errors, and those of the commands, pass through.
+    Authentication and host keys are never tried again: those errors, and those of the commands,
+    pass through.
 
     Parameters
     ----------

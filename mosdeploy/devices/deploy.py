@@ -44,8 +44,9 @@ def deploy(
 ) -> Deployment:
     """Deploy a bundle.
 
-    A version is a folder on the device, named by its content, with the bundle and the runtime; `versions.py` tells
-    what else is there. Whatever stops this, `bundles/current` points to a version that passed; the same call goes on.
+    A version is a folder on the device, named by its content, with the bundle and the runtime;
+    `versions.py` tells what else is there. Whatever stops this, `bundles/current` points to a
+    version that passed; the same call goes on.
 
     Parameters
     ----------
@@ -61,7 +62,8 @@ def deploy(
     BundleError
         If a file of the bundle here is not what its manifest says.
     CommandError
-        If the files cannot be stored, the self-test fails or the model cannot be timed; `current` is then unchanged.
+        If the files cannot be stored, the self-test fails or the model cannot be timed; `current`
+        is then unchanged.
     """
     version, measurement = _stage_and_benchmark(
         session, profile, bundle_dir, manifest, notify, runtime_dir

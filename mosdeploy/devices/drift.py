@@ -20,13 +20,15 @@ MAX_AGAIN = 2
 
 
 class DriftWatch:
-    """Holds results back until the reference that follows them is known, and all rounds to a subnet are made.
+    """Holds results back until the reference that follows them is known, and all rounds to a subnet
+    are made.
 
-    A round is quiet when the two timings of the reference around it lie no further from each other, and from the median
-    of all so far, than the protocol allows, or when one of the two is missing. With more than half of its rounds quiet
-    a subnet settles as their median. Else one more is wanted, until there were `MAX_AGAIN` or, on a device that is
-    never quiet, half as many as there are rounds in all (but at least one stretch) were made again; then what quiet
-    ones there are settle, or the least disturbed one, flagged. A failure settles at once.
+    A round is quiet when the two timings of the reference around it lie no further from each other,
+    and from the median of all so far, than the protocol allows, or when one of the two is missing.
+    With more than half of its rounds quiet a subnet settles as their median. Else one more is
+    wanted, until there were `MAX_AGAIN` or, on a device that is never quiet, half as many as there
+    are rounds in all (but at least one stretch) were made again; then what quiet ones there are
+    settle, or the least disturbed one, flagged. A failure settles at once.
 
     Parameters
     ----------

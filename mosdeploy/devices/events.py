@@ -28,7 +28,9 @@ class Uploading:
 
 @dataclass(frozen=True)
 class ResultReceived:
-    """A result was read from a board, one of the reference or of a subnet that may not be settled yet."""
+    """A result was read from a board, one of the reference or of a subnet that may not be settled
+    yet.
+    """
 
     host: str
     result: AgentResult

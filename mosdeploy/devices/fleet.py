@@ -23,7 +23,9 @@ from .queue import WAIT_S, WorkQueue
 from .session import Session
 
 STOP_S = 10.0
-"""How long boards may take to end their agents when the work is broken off; theirs go on that do not manage."""
+"""How long boards may take to end their agents when the work is broken off; theirs go on that do
+not manage.
+"""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class Board:
     connect
         Opens a session to the board; called again after a cut.
     last_state
-        What the board said before its last session, if it had one: an agent that still works from then is not disturbed
-        by asking again.
+        What the board said before its last session, if it had one: an agent that still works from
+        then is not disturbed by asking again.
     """
 
     profile: DeviceProfile
@@ -53,7 +55,9 @@ class Board:
 
 @dataclass(frozen=True)
 class Task:
-    """What all boards measure, as `measure.collect` takes it; `build` is called from several threads."""
+    """What all boards measure, as `measure.collect` takes it; `build` is called from several
+    threads.
+    """
 
     workload: Workload
     vocab_size: int
@@ -65,9 +69,9 @@ class Task:
 def measure_fleet(boards: Sequence[Board], keys: Iterable[str], task: Task) -> Generator[Event]:
     """Measure every key on one of the boards.
 
-    First each board is asked what it has measured for the task's job or is about to: that is its to deliver, so that
-    nobody measures again what a killed run left. Ctrl-C, like closing the iterator, ends the agents; finished
-    measurements stay on the boards.
+    First each board is asked what it has measured for the task's job or is about to: that is its to
+    deliver, so that nobody measures again what a killed run left. Ctrl-C, like closing the
+    iterator, ends the agents; finished measurements stay on the boards.
 
     Yields
     ------
@@ -77,7 +81,8 @@ def measure_fleet(boards: Sequence[Board], keys: Iterable[str], task: Task) -> G
     Raises
     ------
     DeviceError
-        If every board failed before all was measured: the error itself of a single one, else one that names each cause.
+        If every board failed before all was measured: the error itself of a single one, else one
+        that names each cause.
     """
     threads: list[threading.Thread] = []
     wanted = tuple(dict.fromkeys(keys))
@@ -134,7 +139,9 @@ def _serve(
     tell: Callable[[Event | BaseException | None], None],
     interrupted: threading.Event,
 ) -> None:
-    """Work for one board, in a thread of its own, until nothing is left to measure or the board fails."""
+    """Work for one board, in a thread of its own, until nothing is left to measure or the board
+    fails.
+    """
 
     def pause(wait_s: float) -> None:
         if interrupted.wait(wait_s):
@@ -166,9 +173,11 @@ def _serve(
 def _ask(
     session: Session, board: Board, job_id: str, wanted: set[str]
 ) -> tuple[set[str], DeviceState]:
-    """Ask a board which of the wanted keys it holds, and what it is; refuse one that measures for somebody else.
+    """Ask a board which of the wanted keys it holds, and what it is; refuse one that measures for
+    somebody else.
 
-    Nothing is probed while a measurement runs. An agent of ours whose work others have done meanwhile is ended.
+    Nothing is probed while a measurement runs. An agent of ours whose work others have done
+    meanwhile is ended.
     """
     job = AgentJob(session, board.profile, job_id)
     job.refuse_if_busy()

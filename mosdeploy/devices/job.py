@@ -85,7 +85,9 @@ def python_path(session: Session, profile: DeviceProfile) -> str:
 
 
 def profile_python(profile: DeviceProfile) -> str:
-    """The profile's Python; on this machine, unless the profile names one, that which runs mosdeploy."""
+    """The profile's Python; on this machine, unless the profile names one, that which runs
+    mosdeploy.
+    """
     if profile.kind == "local" and profile.python == DeviceProfile.model_fields["python"].default:
         import sys
 
@@ -94,7 +96,9 @@ def profile_python(profile: DeviceProfile) -> str:
 
 
 def install_agent(session: Session, folder: str, scripts: Sequence[Path] = AGENT) -> str:
-    """Put the agent, or other scripts that stand alone, into a folder named by their content; the path of the first."""
+    """Put the agent, or other scripts that stand alone, into a folder named by their content; the
+    path of the first.
+    """
     sources = [script.read_bytes() for script in scripts]
     home = f"{folder}/agents/{scripts[0].stem}-{sha256_bytes(b''.join(sources))[:12]}"
     for script, source in zip(scripts, sources, strict=True):
@@ -113,7 +117,8 @@ def call_agent(
     timeout_s: float | None = None,
     scripts: Sequence[Path] = AGENT,
 ) -> dict[str, Any]:
-    """Run one command of the agent, or of another such script, and return the JSON object that it prints.
+    """Run one command of the agent, or of another such script, and return the JSON object that it
+    prints.
 
     Raises
     ------
@@ -143,8 +148,8 @@ class AgentResult:
 class AgentJob:
     """One job folder on a device: jobs/JOB_ID in the work folder.
 
-    Everything may be called again after a cut: starting a running job joins it, uploads replace, results are read on
-    from where the last reading ended.
+    Everything may be called again after a cut: starting a running job joins it, uploads replace,
+    results are read on from where the last reading ended.
     """
 
     def __init__(self, session: Session, profile: DeviceProfile, job_id: str) -> None:
@@ -174,11 +179,13 @@ class AgentJob:
         Parameters
         ----------
         models
-            Path of each key's model, relative to the job folder or absolute; one of them may be the reference.
+            Path of each key's model, relative to the job folder or absolute; one of them may be the
+            reference.
         wanted
             How many results each key is to have, those of earlier starts included.
         provider
-            What runs the models; None is the profile's ONNX Runtime provider, and `TVM` means that they are bundles.
+            What runs the models; None is the profile's ONNX Runtime provider, and `TVM` means that
+            they are bundles.
 
         Raises
         ------
@@ -232,7 +239,9 @@ class AgentJob:
         return self._runs(pid, self.folder)
 
     def claimed_keys(self) -> set[str]:
-        """Keys that nobody else needs to measure: those with a result here, and those that a running agent goes for."""
+        """Keys that nobody else needs to measure: those with a result here, and those that a
+        running agent goes for.
+        """
         keys = set[str]()
         if (
             self.is_running()
@@ -299,7 +308,9 @@ class AgentJob:
         check_run(self._session, f"rm -rf {paths}", "cleaning up")
 
     def _runs(self, pid: str, folder: str) -> bool:
-        """Tell whether a pid is an agent's that works in a folder, and not of something that came after it."""
+        """Tell whether a pid is an agent's that works in a folder, and not of something that came
+        after it.
+        """
         if not pid.isdigit():
             return False
         try:

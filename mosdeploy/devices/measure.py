@@ -47,11 +47,13 @@ def collect(
     observe: Callable[[AgentResult], None] = _ignore,
     pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[tuple[str, Measurement]]:
-    """Measure every key, in an order drawn by the agent, with the reference before, between and after.
+    """Measure every key, in an order drawn by the agent, with the reference before, between and
+    after.
 
-    Each key is visited as often as the protocol says, and again only where the reference moved (`drift.py`). First come
-    the results that the device already holds for `job_id`; an agent that still runs for it is joined. Closing the
-    iterator leaves the agent at work; Ctrl-C ends it. A model that fails is a Measurement with `error`.
+    Each key is visited as often as the protocol says, and again only where the reference moved
+    (`drift.py`). First come the results that the device already holds for `job_id`; an agent that
+    still runs for it is joined. Closing the iterator leaves the agent at work; Ctrl-C ends it. A
+    model that fails is a Measurement with `error`.
 
     Parameters
     ----------
@@ -64,21 +66,24 @@ def collect(
     vocab_size
         Source ids are drawn from [4, vocab_size).
     job_id
-        Names the results on the device: the same for every run that belongs to one dataset. Made of letters, digits,
-        `.`, `_`, `-`.
+        Names the results on the device: the same for every run that belongs to one dataset. Made of
+        letters, digits, `.`, `_`, `-`.
     keys
         What to measure; made of the same.
     build
-        Returns the ONNX file of a key, or of `REFERENCE`, the same one in every run of the dataset; called only for
-        keys that the device has not measured.
+        Returns the ONNX file of a key, or of `REFERENCE`, the same one in every run of the dataset;
+        called only for keys that the device has not measured.
     weights_bytes
-        Size of the `weights.bin` that the models' external data lies in; 0 for self-contained models.
+        Size of the `weights.bin` that the models' external data lies in; 0 for self-contained
+        models.
     notify
         Message in one line that the device is not quiet.
     observe
-        Shown every result that the device holds or makes, those of the reference too, as soon as it is read.
+        Shown every result that the device holds or makes, those of the reference too, as soon as it
+        is read.
     pause
-        Waits so many seconds between two looks at the device; a KeyboardInterrupt that it raises counts as Ctrl-C.
+        Waits so many seconds between two looks at the device; a KeyboardInterrupt that it raises
+        counts as Ctrl-C.
 
     Yields
     ------
@@ -140,7 +145,8 @@ def measure_model(
     Parameters
     ----------
     remote_model_path
-        Absolute path on the device of a self-contained ONNX file, or, for TVM, of a bundle with its runtime beside it.
+        Absolute path on the device of a self-contained ONNX file, or, for TVM, of a bundle with its
+        runtime beside it.
 
     Raises
     ------

@@ -11,11 +11,13 @@ WAIT_S = 1.0  # between two looks at the queue, should a call that it changed ge
 
 
 class WorkQueue:
-    """Keys that wait, and those that each board has in hand; every method may be called from any thread.
+    """Keys that wait, and those that each board has in hand; every method may be called from any
+    thread.
 
-    A board takes its share of what waits, so that a long queue costs few starts of the agent and boards of unlike speed
-    end together; a share is never smaller than what lies between two timings of the reference. A single board takes
-    all. Nothing is handed out before every board has told what it holds from an earlier run.
+    A board takes its share of what waits, so that a long queue costs few starts of the agent and
+    boards of unlike speed end together; a share is never smaller than what lies between two timings
+    of the reference. A single board takes all. Nothing is handed out before every board has told
+    what it holds from an earlier run.
 
     Parameters
     ----------
@@ -41,7 +43,9 @@ class WorkQueue:
         self._stopped = False
 
     def claim(self, host: str, keys: Iterable[str]) -> None:
-        """Give a board those of the waiting keys that it holds already; each board says so once, before it takes."""
+        """Give a board those of the waiting keys that it holds already; each board says so once,
+        before it takes.
+        """
         with self._changed:
             self._unreported.discard(host)
             held = set(keys)
@@ -50,7 +54,9 @@ class WorkQueue:
             self._changed.notify_all()
 
     def take(self, host: str) -> tuple[str, ...]:
-        """Keys for a board; none when all is over. Waits while others may still give something back."""
+        """Keys for a board; none when all is over. Waits while others may still give something
+        back.
+        """
         with self._changed:
             while not self._stopped:
                 if not self._unreported:

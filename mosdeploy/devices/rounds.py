@@ -15,7 +15,8 @@ from ..records import Measurement, Timing
 def aggregate_rounds(rounds: Sequence[Measurement]) -> Measurement:
     """Join rounds without an error; one alone stays as it is.
 
-    Minima are the least, `repeats` and peak memory their sum and the most; `drift_percent` is that of the worst round.
+    Minima are the least, `repeats` and peak memory their sum and the most; `drift_percent` is that
+    of the worst round.
     """
     if len(rounds) == 1:
         return rounds[0]

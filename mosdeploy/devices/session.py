@@ -24,8 +24,8 @@ class CommandResult:
 class Session(Protocol):
     """A device that can run commands and hold files; every call ends within a time-out.
 
-    Remote paths are absolute. All methods raise ConnectionLostError when the link goes away and DeviceTimeoutError when
-    the device does not answer in time.
+    Remote paths are absolute. All methods raise ConnectionLostError when the link goes away and
+    DeviceTimeoutError when the device does not answer in time.
     """
 
     name: str
@@ -33,13 +33,14 @@ class Session(Protocol):
     def run(self, command: Sequence[str] | str, timeout_s: float | None = None) -> CommandResult:
         """Run a command (words, or text for `sh`) with stdin closed, and wait for its end.
 
-        A command still running after `timeout_s` (default: the profile's) is killed with its process group, and
-        CommandTimeoutError raised.
+        A command still running after `timeout_s` (default: the profile's) is killed with its
+        process group, and CommandTimeoutError raised.
         """
         ...
 
     def put(self, local_path: Path, remote_path: str) -> None:
-        """Upload a file whole or not at all; an upload that was cut is continued. Missing folders are made.
+        """Upload a file whole or not at all; an upload that was cut is continued. Missing folders
+        are made.
 
         Raises
         ------
@@ -90,7 +91,8 @@ def check_run(
     Raises
     ------
     CommandError
-        If it exits with another status than 0; the message holds `what` and the end of its standard error.
+        If it exits with another status than 0; the message holds `what` and the end of its standard
+        error.
     """
     result = session.run(command, timeout_s)
     if result.returncode != 0:

@@ -28,13 +28,14 @@ def setup(
 ) -> str:
     """Make sure that a device has a Python with the profile's requirements, and return its path.
 
-    Without effect when it has one. Else the environment is `venv` in the profile's work folder; from then on it is the
-    Python that measures and deploys.
+    Without effect when it has one. Else the environment is `venv` in the profile's work folder;
+    from then on it is the Python that measures and deploys.
 
     Raises
     ------
     CommandError
-        If there is no Python, no way to make an environment, or no package for the device's platform.
+        If there is no Python, no way to make an environment, or no package for the device's
+        platform.
     """
     state = probe(session, profile)
     problems = [problem for problem in check(state, profile) if problem.blocking]

@@ -16,15 +16,17 @@ from ..storage import append_line, read_lines
 
 Archs = Sequence[ArchConfig]
 Losses = Callable[[Archs, Sequence[ArchConfig | None]], Iterable[float | None]]
-"""Losses of architectures, in order, one by one. Each has a incumbent or none: None stands for a subnet that was given up,
-being clearly worse than its incumbent, and for a loss that is not finite."""
+"""Losses of architectures, in order, one by one. Each has a incumbent or none: None stands for a
+subnet that was given up, being clearly worse than its incumbent, and for a loss that is not finite.
+"""
 
 
 class BlockLosses(Record):
-    """What was read of one subnet: its loss on blocks of validation sentences, in nats, and its mean loss a token.
+    """What was read of one subnet: its loss on blocks of validation sentences, in nats, and its
+    mean loss a token.
 
-    The mean is None where not all blocks were read, so that a part can't pass for the whole; a loss that is not finite
-    has no blocks either.
+    The mean is None where not all blocks were read, so that a part can't pass for the whole; a loss
+    that is not finite has no blocks either.
     """
 
     nats: tuple[float, ...] = ()
@@ -32,11 +34,15 @@ class BlockLosses(Record):
 
 
 Measure = Callable[[Archs, Sequence[BlockLosses | None]], Iterable[BlockLosses]]
-"""Measures architectures, in order, one by one; each against the losses of its incumbent, if it has one."""
+"""Measures architectures, in order, one by one; each against the losses of its incumbent, if it has
+one.
+"""
 
 
 class CachedLoss(BlockLosses):
-    """One line of the cache; `incumbent` is the key of the architecture that this one was given up for."""
+    """One line of the cache; `incumbent` is the key of the architecture that this one was given up
+    for.
+    """
 
     inputs_sha256: str
     key: str
@@ -45,11 +51,12 @@ class CachedLoss(BlockLosses):
 
 @dataclass
 class EvaluationCache:
-    """Losses on disk, so that a search that was killed replays what it had evaluated without computing it again.
+    """Losses on disk, so that a search that was killed replays what it had evaluated without
+    computing it again.
 
-    Lines that were made from something else (another supernet, another set of sentences) are ignored. A subnet that was
-    given up counts as known against the same incumbent only. One writer at a time: the caller holds
-    `workspace.locked(path, ...)`.
+    Lines that were made from something else (another supernet, another set of sentences) are
+    ignored. A subnet that was given up counts as known against the same incumbent only. One writer
+    at a time: the caller holds `workspace.locked(path, ...)`.
 
     Attributes
     ----------

@@ -19,7 +19,9 @@ SHARE = 4
 
 
 class EvalRequest(Record):
-    """Subnets to be measured, each with the losses of its incumbent or without; none: the search is over."""
+    """Subnets to be measured, each with the losses of its incumbent or without; none: the search is
+    over.
+    """
 
     archs: tuple[ArchConfig, ...] = ()
     incumbents: tuple[BlockLosses | None, ...] = ()
@@ -40,7 +42,8 @@ class DistributedEvaluator:
     def measure(
         self, archs: Sequence[ArchConfig], incumbents: Sequence[BlockLosses | None]
     ) -> Iterable[BlockLosses]:
-        """Measure subnets with all ranks, in order; the first rank's part. One that is alone gives each at once.
+        """Measure subnets with all ranks, in order; the first rank's part. One that is alone gives
+        each at once.
 
         Raises
         ------

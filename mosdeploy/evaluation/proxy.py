@@ -23,8 +23,10 @@ from .racing import NUM_BLOCKS, RULE, interim_looks, should_stop
 
 DEAL_SEED = 1
 READ_TOKENS = 512
-"""Tokens a batch: on a processor padding costs more than one more batch does. Ninety-six sentences of 17 pieces took
-a network of 192 columns 0.114 s of one core at 512, 0.135 s at 1,024 and 0.165 s at 4,096."""
+"""Tokens a batch: on a processor padding costs more than one more batch does. Ninety-six sentences
+of 17 pieces took a network of 192 columns 0.114 s of one core at 512, 0.135 s at 1,024 and 0.165 s
+at 4,096.
+"""
 
 
 class ProxyEvaluator:
@@ -62,7 +64,8 @@ class ProxyEvaluator:
 
     @torch.no_grad()
     def read(self, subnet: Subnet, incumbent: BlockLosses | None = None) -> BlockLosses:
-        """Read the negative log-likelihood of the target tokens block by block; no label smoothing, no dropout.
+        """Read the negative log-likelihood of the target tokens block by block; no label smoothing,
+        no dropout.
 
         Parameters
         ----------

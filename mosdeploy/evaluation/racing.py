@@ -26,10 +26,11 @@ def interim_looks(num_blocks: int) -> tuple[int, ...]:
 
 
 def should_stop(nats: Sequence[float], incumbent: Sequence[float], num_blocks: int) -> bool:
-    """Tell whether a subnet's loss over all blocks is above its incumbent's, as far as the first few of them can tell.
+    """Tell whether a subnet's loss over all blocks is above its incumbent's, as far as the first
+    few of them can tell.
 
-    A one-sided paired t-test on the differences, with the correction for a finite population (all `num_blocks`) and
-    Bonferroni's for the looks. Where no difference is positive it never says yes.
+    A one-sided paired t-test on the differences, with the correction for a finite population (all
+    `num_blocks`) and Bonferroni's for the looks. Where no difference is positive it never says yes.
 
     Parameters
     ----------

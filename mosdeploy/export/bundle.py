@@ -35,14 +35,18 @@ NUM_SELF_TESTS = 3
 
 
 class HasStateDict(Protocol):
-    """What is asked of a subnet: its weights, by the names of the contract between supernet and export."""
+    """What is asked of a subnet: its weights, by the names of the contract between supernet and
+    export.
+    """
 
     def state_dict(self) -> Mapping[str, object]:
         """Names to tensors."""
 
 
 class BuiltModel(Translates, Protocol):
-    """A model in a bundle's folder, opened: what runs it, and the processor that it was compiled for, if any."""
+    """A model in a bundle's folder, opened: what runs it, and the processor that it was compiled
+    for, if any.
+    """
 
     @property
     def runtime(self) -> Runtime:
@@ -59,7 +63,9 @@ Build = Callable[[Mapping[str, Array], Path], BuiltModel]
 
 @dataclass(frozen=True)
 class BundleOrigin:
-    """What the manifest says of where a bundle comes from; `provenance` maps record names to their sha256."""
+    """What the manifest says of where a bundle comes from; `provenance` maps record names to their
+    sha256.
+    """
 
     name: str
     source_lang: str
@@ -70,7 +76,9 @@ class BundleOrigin:
 
 
 def max_positions(config: ExportConfig) -> int:
-    """Positions that the model of a bundle serves: the longest source with its end token, or the most steps."""
+    """Positions that the model of a bundle serves: the longest source with its end token, or the
+    most steps.
+    """
     return max(config.max_source_len + 1, config.max_decode_steps)
 
 
@@ -108,8 +116,8 @@ def export_bundle(
     Raises
     ------
     ExportError
-        If the model does not translate as the subnet, a weight or a sentence does not fit, or `out_dir` is something
-        else than a bundle.
+        If the model does not translate as the subnet, a weight or a sentence does not fit, or
+        `out_dir` is something else than a bundle.
     MosdeployError
         If the disk is full.
     """

@@ -20,7 +20,8 @@ def build_candidate(
 ) -> bytes:
     """Build the model of a subnet whose weights are external data in `weights.bin` beside it.
 
-    It computes what an exported subnet of this architecture computes, node for node, and so takes the same time.
+    It computes what an exported subnet of this architecture computes, node for node, and so takes
+    the same time.
 
     Raises
     ------
@@ -44,9 +45,11 @@ def candidate_weights_bytes(space: SearchSpace, vocab_size: int, workload: Workl
 def bundle_bytes(
     arch: ArchConfig, space: SearchSpace, vocab_size: int, precision: Precision, beam: int = 1
 ) -> int:
-    """Size of the `model.onnx` that an export of this subnet would write, within one percent; tokenizer not included.
+    """Size of the `model.onnx` that an export of this subnet would write, within one percent;
+    tokenizer not included.
 
-    The weights are counted; what the nodes take is that of the largest subnet as deep as this one, built once.
+    The weights are counted; what the nodes take is that of the largest subnet as deep as this one,
+    built once.
     """
     depths = len(arch.encoder_layers), len(arch.decoder_layers)
     nodes = _bytes_without_weights(space, *depths, vocab_size, precision, beam)

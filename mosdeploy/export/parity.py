@@ -33,7 +33,8 @@ class ParitySet:
     source_ids
         Their piece ids, without end token.
     reference
-        The trained subnet in torch: piece ids to piece ids, at the beam, length penalty and most steps of the export.
+        The trained subnet in torch: piece ids to piece ids, at the beam, length penalty and most
+        steps of the export.
     decode
         Piece ids to text.
     bleu
@@ -95,7 +96,8 @@ def check_parity(
     Raises
     ------
     ExportError
-        fp32: if one id differs. Otherwise: if BLEU is lower than in torch by more than `config.max_score_drop`.
+        fp32: if one id differs. Otherwise: if BLEU is lower than in torch by more than
+        `config.max_score_drop`.
     """
     sources = [list(ids) for ids in pairs.source_ids]
     expected, found = pairs.reference(sources), translate_all(model, sources)
@@ -124,7 +126,9 @@ def check_parity(
 
 
 def translate_all(model: Translates, sources: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Translate piece ids, those of like length in one padded batch; the answers in the order given."""
+    """Translate piece ids, those of like length in one padded batch; the answers in the order
+    given.
+    """
     answers: list[list[int]] = [[] for _ in sources]
     order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
     for start in range(0, len(order), BATCH_ROWS):

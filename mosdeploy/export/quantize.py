@@ -21,9 +21,10 @@ Codes = TypeVar("Codes", npt.NDArray[np.int8], npt.NDArray[np.float32])
 NumberFormat = Literal["fp32", "int8", "matmulnbits8", "matmulnbits4"]
 """How a linear layer is stored and multiplied.
 
-`int8`: a byte a weight, one scale an output; activations quantised on the fly, one scale a tensor (the operator
-DynamicQuantizeMatMul, the fastest for several rows). `matmulnbits8`: the same for MatMulNBits, the fastest for one row, which
-quantises activations in blocks. `matmulnbits4`: four bits a weight, one scale a block of inputs, MatMulNBits too.
+`int8`: a byte a weight, one scale an output; activations quantised on the fly, one scale a tensor
+(the operator DynamicQuantizeMatMul, the fastest for several rows). `matmulnbits8`: the same for
+MatMulNBits, the fastest for one row, which quantises activations in blocks. `matmulnbits4`: four
+bits a weight, one scale a block of inputs, MatMulNBits too.
 """
 
 LARGEST_PAIRED_CODE = 64
@@ -34,7 +35,8 @@ LARGEST_CODE, ZERO_POINT = 127, 128
 
 TABLE_ZERO_POINT = 136
 _LARGEST_TABLE_CODE = 119
-"""The shared table's codes: the upper four bits alone, less 8, are the value rounded to four bits."""
+"""The shared table's codes: the upper four bits alone, less 8, are the value rounded to four bits.
+"""
 
 INT4_ZERO_POINT = 8
 LARGEST_INT4_CODE = 7
@@ -69,7 +71,9 @@ class PrecisionScheme:
     int4_logits: bool = False
 
     def step_format(self, beam: int) -> NumberFormat:
-        """Of the decode step for one sentence: which operator is best depends on the number of rows."""
+        """Of the decode step for one sentence: which operator is best depends on the number of
+        rows.
+        """
         return self.step if beam == 1 else self.wide_step
 
 
@@ -95,14 +99,16 @@ def quantize_columns(matrix: Array, largest_code: int) -> tuple[npt.NDArray[np.i
     Returns
     -------
     codes, scales
-        int8 (K, N) in +-largest_code and float32 (N,); `codes * scales` is within half a scale of the matrix.
+        int8 (K, N) in +-largest_code and float32 (N,); `codes * scales` is within half a scale of
+        the matrix.
     """
     scales = _scales(matrix, 0, largest_code)
     return np.rint(matrix / scales).astype(np.int8), scales
 
 
 def quantize_table(table: Array) -> tuple[npt.NDArray[np.uint8], Array]:
-    """Quantise each row of the shared table on its own, so that its codes' upper halves serve as four-bit codes.
+    """Quantise each row of the shared table on its own, so that its codes' upper halves serve as
+    four-bit codes.
 
     Parameters
     ----------
@@ -112,8 +118,8 @@ def quantize_table(table: Array) -> tuple[npt.NDArray[np.uint8], Array]:
     Returns
     -------
     codes, scales
-        uint8 (V, D) in 17..255 and float32 (V,); `(codes - 136) * scales` is within half a scale of the table, and
-        `((codes >> 4) - 8) * 16 * scales` within eight and a half.
+        uint8 (V, D) in 17..255 and float32 (V,); `(codes - 136) * scales` is within half a scale of
+        the table, and `((codes >> 4) - 8) * 16 * scales` within eight and a half.
     """
     scales = _scales(table, 1, _LARGEST_TABLE_CODE)
     return (np.rint(table / scales[:, None]) + TABLE_ZERO_POINT).astype(np.uint8), scales
@@ -136,7 +142,9 @@ def table_bytes(vocab_size: int, dim: int, table_format: TableFormat) -> int:
 
 
 def block_size(num_inputs: int) -> int:
-    """Inputs a block of MatMulNBits: the largest that divides them, or the smallest, whose last block is filled up."""
+    """Inputs a block of MatMulNBits: the largest that divides them, or the smallest, whose last
+    block is filled up.
+    """
     return next((size for size in _BLOCK_SIZES if num_inputs % size == 0), _BLOCK_SIZES[-1])
 
 
@@ -146,7 +154,9 @@ def num_blocks(num_inputs: int) -> int:
 
 
 def in_blocks(rows: Codes) -> Codes:
-    """Cut each row of (N, K) into blocks, (N, blocks, block size), the last one filled up with zeros."""
+    """Cut each row of (N, K) into blocks, (N, blocks, block size), the last one filled up with
+    zeros.
+    """
     size, blocks = block_size(rows.shape[1]), num_blocks(rows.shape[1])
     return np.pad(rows, ((0, 0), (0, size * blocks - rows.shape[1]))).reshape(
         len(rows), blocks, size
@@ -154,7 +164,8 @@ def in_blocks(rows: Codes) -> Codes:
 
 
 def quantize_blocks(matrix: Array) -> tuple[npt.NDArray[np.uint8], Array]:
-    """Quantise the columns of a matrix to four bits, each block of a column on its own, symmetrically.
+    """Quantise the columns of a matrix to four bits, each block of a column on its own,
+    symmetrically.
 
     Parameters
     ----------
@@ -164,8 +175,8 @@ def quantize_blocks(matrix: Array) -> tuple[npt.NDArray[np.uint8], Array]:
     Returns
     -------
     codes, scales
-        As MatMulNBits reads them: uint8 (N, blocks, block size / 2), even inputs in the lower half of a byte, and
-        float32 (N, blocks).
+        As MatMulNBits reads them: uint8 (N, blocks, block size / 2), even inputs in the lower half
+        of a byte, and float32 (N, blocks).
     """
     blocks = in_blocks(matrix.T)
     scales = _scales(blocks, 2, LARGEST_INT4_CODE)

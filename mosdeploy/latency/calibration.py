@@ -29,8 +29,8 @@ def calibrate_boards(
     Returns
     -------
     tuple[BoardCalibration, ...]
-        The median of a board's timings of the reference, and its ratio to the median of these medians, so that a
-        board counts once, however often it timed the reference.
+        The median of a board's timings of the reference, and its ratio to the median of these
+        medians, so that a board counts once, however often it timed the reference.
     """
     if len(num_subnets) < 2:
         return ()
@@ -49,7 +49,8 @@ def calibrate_boards(
 
 
 def noise_floor_percent(sessions: Iterable[SessionRecord], own: str) -> float | None:
-    """How far apart repeats of one subnet on one board lie: the spread of the reference, None without two timings.
+    """How far apart repeats of one subnet on one board lie: the spread of the reference, None
+    without two timings.
 
     Parameters
     ----------

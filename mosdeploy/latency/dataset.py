@@ -38,11 +38,13 @@ class Samples:
     genes
         Gene rows (N, num_genes).
     latency_ms
-        Shape (N,): medians of the whole translation, divided by the level of the board that measured.
+        Shape (N,): medians of the whole translation, divided by the level of the board that
+        measured.
     sample_weight
-        Shape (N,), in (0, 1]: 1 where the reference stood still around a measurement, a half where it moved by as much
-        as the protocol allows, less where it moved further. A subnet drifts as its reference does, so the drift is a
-        second source of error beside the protocol's, and variances add.
+        Shape (N,), in (0, 1]: 1 where the reference stood still around a measurement, a half where
+        it moved by as much as the protocol allows, less where it moved further. A subnet drifts as
+        its reference does, so the drift is a second source of error beside the protocol's, and
+        variances add.
     runtime
         What measured.
     """
@@ -62,13 +64,13 @@ class LatencyDataset:
     path
         The JSON Lines file.
     context
-        What all records have in common, as the file's first line has it. Its `dataset_id` was fixed when the file
-        was made: a later `open` with another id finds the first one here.
+        What all records have in common, as the file's first line has it. Its `dataset_id` was fixed
+        when the file was made: a later `open` with another id finds the first one here.
     records
         Every measurement, failed ones included.
     torn
-        Whether a kill had left half a last line; it is not among the records, and the next append cuts it off.
-        Whoever talks to the user says so.
+        Whether a kill had left half a last line; it is not among the records, and the next append
+        cuts it off. Whoever talks to the user says so.
     """
 
     path: Path
@@ -83,7 +85,8 @@ class LatencyDataset:
         Raises
         ------
         StaleInputError
-            If a line is corrupt, or the file was measured for another space, vocabulary, workload or device.
+            If a line is corrupt, or the file was measured for another space, vocabulary, workload
+            or device.
         MosdeployError
             If the disk is full or read-only.
         """
@@ -141,7 +144,9 @@ class LatencyDataset:
 
     @property
     def usable(self) -> list[LatencyRecord]:
-        """The latest record of each architecture whose measurement has a time: what a predictor is fitted on."""
+        """The latest record of each architecture whose measurement has a time: what a predictor is
+        fitted on.
+        """
         return [
             r
             for r in self.measured.values()
@@ -150,7 +155,9 @@ class LatencyDataset:
 
     @property
     def boards(self) -> tuple[BoardCalibration, ...]:
-        """The boards of a fleet, with what each one's reference says; none where a single board measured."""
+        """The boards of a fleet, with what each one's reference says; none where a single board
+        measured.
+        """
         hosts = self._hosts()
         num_subnets = Counter(
             hosts.get(record.session, self._own) for record in self.measured.values()
@@ -158,7 +165,9 @@ class LatencyDataset:
         return calibrate_boards(read_sessions(self.path), num_subnets, self._own)
 
     def time_ratios(self, records: Sequence[LatencyRecord]) -> npt.NDArray[np.float64]:
-        """Level, shape (N,), of the board that measured each record: 1 where it is unknown, or the only one."""
+        """Level, shape (N,), of the board that measured each record: 1 where it is unknown, or the
+        only one.
+        """
         hosts, levels = (
             self._hosts(),
             {board.host: board.time_ratio or 1.0 for board in self.boards},
@@ -170,7 +179,9 @@ class LatencyDataset:
 
     @property
     def noise_floor_percent(self) -> float | None:
-        """How far apart repeats of one subnet on one board lie; None without two timings of the reference there."""
+        """How far apart repeats of one subnet on one board lie; None without two timings of the
+        reference there.
+        """
         return noise_floor_percent(read_sessions(self.path), self._own)
 
     @property
@@ -230,7 +241,9 @@ class LatencyDataset:
 
     @property
     def sha256(self) -> str:
-        """Hex SHA-256 over the context, the records and the levels of a fleet: what a predictor was made from."""
+        """Hex SHA-256 over the context, the records and the levels of a fleet: what a predictor was
+        made from.
+        """
         lines = [record.model_dump_json() for record in (self.context, *self.records, *self.boards)]
         return sha256_bytes("\n".join(lines).encode())
 
@@ -262,7 +275,9 @@ def _warn_of_levels(boards: Sequence[BoardCalibration], limit_percent: float) ->
 
 
 def _minor_version(runtime: str) -> str:
-    """Name and version without what follows the second number: "onnxruntime 1.20" of "onnxruntime 1.20.0"."""
+    """Name and version without what follows the second number: "onnxruntime 1.20" of "onnxruntime
+    1.20.0".
+    """
     return ".".join(runtime.split(".")[:2])
 
 

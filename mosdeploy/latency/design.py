@@ -34,8 +34,9 @@ def choose(
 ) -> list[ArchConfig]:
     """Choose subnets by greedy D-optimal design over the predictor's columns.
 
-    Each next subnet is the one of a random pool (with the space's smallest and largest) whose latency the ones before
-    leave most uncertain. The same seed gives the same order, so the choice for 20 begins the choice for 30.
+    Each next subnet is the one of a random pool (with the space's smallest and largest) whose
+    latency the ones before leave most uncertain. The same seed gives the same order, so the choice
+    for 20 begins the choice for 30.
 
     Parameters
     ----------
@@ -44,7 +45,8 @@ def choose(
     seed
         Seed of the pool.
     measured
-        Subnets outside the design that are known already: the design goes on from them and leaves them out.
+        Subnets outside the design that are known already: the design goes on from them and leaves
+        them out.
 
     Raises
     ------
@@ -69,7 +71,8 @@ def choose_rows(columns: FloatArray, budget: int, num_known: int = 0) -> list[in
     Parameters
     ----------
     columns
-        Shape (N, C), physical columns (columns.py); the first `num_known` rows are measured already.
+        Shape (N, C), physical columns (columns.py); the first `num_known` rows are measured
+        already.
     budget
         How many of the other rows to choose, at most.
 

@@ -156,7 +156,9 @@ def folds_for(num_rows: int) -> list[IndexArray]:
 
 
 def _draw_folds(num_rows: int, num_folds: int) -> list[IndexArray]:
-    """Row indices of each fold; shuffled, since neighbours in a file were measured in the same minute."""
+    """Row indices of each fold; shuffled, since neighbours in a file were measured in the same
+    minute.
+    """
     return np.array_split(np.random.default_rng(0).permutation(num_rows), num_folds)
 
 
@@ -169,7 +171,9 @@ def cross_validate(
     core_only: bool,
     features: FloatArray | None = None,
 ) -> HeldOutPredictions:
-    """Predict the rows of each fold by a model fitted on the others, with features by one that an ensemble corrects."""
+    """Predict the rows of each fold by a model fitted on the others, with features by one that an
+    ensemble corrects.
+    """
     predicted, leverage = np.empty(len(latency_ms)), np.empty(len(latency_ms))
     for fold in folds:
         seen = np.ones(len(latency_ms), dtype=bool)
@@ -199,7 +203,9 @@ def _fit_correction(
 
 
 def _trimmed_error(held_out: HeldOutPredictions, latency_ms: FloatArray) -> float:
-    """Mean relative error of the best nine tenths: a choice of model must not hang on one throttled minute."""
+    """Mean relative error of the best nine tenths: a choice of model must not hang on one throttled
+    minute.
+    """
     error = np.sort(np.abs(held_out.predicted_ms / latency_ms - 1.0))
     return float(error[: int(np.ceil(TRIMMED_SHARE * len(error)))].mean())
 
@@ -207,7 +213,9 @@ def _trimmed_error(held_out: HeldOutPredictions, latency_ms: FloatArray) -> floa
 def _interval(
     held_out: HeldOutPredictions, latency_ms: FloatArray, trusted: npt.NDArray[np.bool_]
 ) -> float:
-    """Quantile of the held-out log errors of trusted rows, each made comparable by its leverage (conformal rule)."""
+    """Quantile of the held-out log errors of trusted rows, each made comparable by its leverage
+    (conformal rule).
+    """
     error = np.abs(np.log(latency_ms / held_out.predicted_ms)) / np.sqrt(1.0 + held_out.leverage)
     ordered = np.sort(error[trusted])
     rank = int(np.ceil(COVERAGE * (len(ordered) + 1)))

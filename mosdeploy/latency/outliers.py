@@ -15,7 +15,9 @@ WINDOW = 11
 """Rows of the running median, and the least that make a block."""
 MIN_JUMP = 0.02
 MIN_JUMP_DEVIATIONS = 2.0
-"""A block's level lies this far from the rest: five standard deviations of the running median of ordinary rows."""
+"""A block's level lies this far from the rest: five standard deviations of the running median of
+ordinary rows.
+"""
 
 
 def find_outlier_blocks(columns: FloatArray, latency_ms: FloatArray) -> tuple[RowBlock, ...]:

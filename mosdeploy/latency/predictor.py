@@ -46,7 +46,8 @@ class LatencyPredictor(Record):
     coefficients
         Milliseconds a unit of each column in use (columns.py), all positive.
     covariance
-        Inverse of the weighted Gram matrix of the relative columns in use, in the same order; for the interval.
+        Inverse of the weighted Gram matrix of the relative columns in use, in the same order; for
+        the interval.
     interval
         Half width of the 90% interval in log latency, for a row with no leverage.
     """
@@ -72,7 +73,8 @@ class LatencyPredictor(Record):
             raise ValueError("covariance must be square, one row a coefficient")
         return self
 
-    # -- fit ----------------------------------------------------------------------------------------------------
+    # -- fit ---------------------------------------------------------------------------------------
+    # -------------
 
     @classmethod
     def fit(
@@ -94,16 +96,19 @@ class LatencyPredictor(Record):
         source: str = "",
         licence: str = "",
     ) -> "LatencyPredictor":
-        """Fit the additive model, and the MLP ensemble on what it leaves where cross-validation says that it helps.
+        """Fit the additive model, and the MLP ensemble on what it leaves where cross-validation
+        says that it helps.
 
         Parameters
         ----------
         rows
-            Canonical gene rows (N, num_genes), or with `encoding="aggregated"` HAT's averages (N, 10).
+            Canonical gene rows (N, num_genes), or with `encoding="aggregated"` HAT's averages (N,
+            10).
         latency_ms
             Shape (N,), positive.
         sample_weight
-            Shape (N,), in (0, 1]: variance of a quiet measurement over that of this one; None trusts all alike.
+            Shape (N,), in (0, 1]: variance of a quiet measurement over that of this one; None
+            trusts all alike.
         try_mlp
             Train the ensemble at all: takes seconds where the additive model takes hundredths.
         left_out
@@ -138,7 +143,8 @@ class LatencyPredictor(Record):
 
     @classmethod
     def fit_dataset(cls, space: SearchSpace, dataset: LatencyDataset) -> "LatencyPredictor":
-        """Fit on every subnet of a dataset whose measurement has a time (median of the whole translation).
+        """Fit on every subnet of a dataset whose measurement has a time (median of the whole
+        translation).
 
         Raises
         ------
@@ -202,7 +208,8 @@ class LatencyPredictor(Record):
             card=card,
         )
 
-    # -- predict ------------------------------------------------------------------------------------------------
+    # -- predict -----------------------------------------------------------------------------------
+    # -------------
 
     def predict(self, genes: GeneArray) -> FloatArray:
         """Latency in milliseconds of shape (N,) from canonical gene rows of shape (N, num_genes)."""
@@ -213,7 +220,9 @@ class LatencyPredictor(Record):
         return genes if self.encoding == "per_layer" else self.space.aggregate_genes(genes)
 
     def predict_rows(self, rows: Rows) -> FloatArray:
-        """Latency in milliseconds of shape (N,) from rows in the encoding that the predictor was fitted on."""
+        """Latency in milliseconds of shape (N,) from rows in the encoding that the predictor was
+        fitted on.
+        """
         latency = np.empty(len(rows))
         for start in range(0, len(rows), CHUNK):
             part = slice(start, start + CHUNK)
@@ -235,10 +244,12 @@ class LatencyPredictor(Record):
         )
 
     def predict_interval(self, genes: GeneArray) -> tuple[FloatArray, FloatArray]:
-        """Lower and upper end, in milliseconds, of an interval that holds about nine in ten measurements.
+        """Lower and upper end, in milliseconds, of an interval that holds about nine in ten
+        measurements.
 
-        The half width in log latency is the 90% quantile of the cross-validated errors, wider for a subnet unlike the
-        measured ones (by its leverage) and where the members of the ensemble disagree.
+        The half width in log latency is the 90% quantile of the cross-validated errors, wider for a
+        subnet unlike the measured ones (by its leverage) and where the members of the ensemble
+        disagree.
 
         Parameters
         ----------
@@ -268,8 +279,8 @@ class LatencyPredictor(Record):
         Parameters
         ----------
         runtime
-            The runtime that the latency is asked of; only its first word counts, not its version. None asks about
-            whichever runtime was measured.
+            The runtime that the latency is asked of; only its first word counts, not its version.
+            None asks about whichever runtime was measured.
 
         Raises
         ------
@@ -296,7 +307,8 @@ class LatencyPredictor(Record):
                 f"`mosdeploy profile --device {device}` and `mosdeploy fit --device {device}`"
             )
 
-    # -- file ---------------------------------------------------------------------------------------------------
+    # -- file --------------------------------------------------------------------------------------
+    # -------------
 
     def save(self, path: Path) -> None:
         """Write the predictor as JSON, whole or not at all."""
@@ -313,7 +325,8 @@ class LatencyPredictor(Record):
         """
         return read_record(cls, path, "mosdeploy fit")
 
-    # -- inner --------------------------------------------------------------------------------------------------
+    # -- inner -------------------------------------------------------------------------------------
+    # -------------
 
     @property
     def _used(self) -> list[int]:

@@ -36,7 +36,8 @@ class NonNegativeModel:
     used
         Indices of the columns with a positive coefficient.
     covariance
-        Shape (len(used), len(used)): inverse of the weighted Gram matrix of those columns over the latency.
+        Shape (len(used), len(used)): inverse of the weighted Gram matrix of those columns over the
+        latency.
     """
 
     coefficients: FloatArray
@@ -49,7 +50,9 @@ class NonNegativeModel:
         return columns @ self.coefficients
 
     def leverage(self, columns: FloatArray) -> FloatArray:
-        """How far rows (N, C) lie from the samples, shape (N,): about 0 in their midst, above 1 beyond them."""
+        """How far rows (N, C) lie from the samples, shape (N,): about 0 in their midst, above 1
+        beyond them.
+        """
         relative = columns[:, self.used] / self.predict(columns)[:, None]
         return np.asarray(np.einsum("ij,jk,ik->i", relative, self.covariance, relative))
 
@@ -66,11 +69,13 @@ def fit_nonnegative(
     Parameters
     ----------
     columns
-        Shape (N, C), not negative, the first `NUM_CORE_FEATURES` being the ones that carry nearly all of the time.
+        Shape (N, C), not negative, the first `NUM_CORE_FEATURES` being the ones that carry nearly
+        all of the time.
     latency_ms
         Shape (N,), positive.
     sample_weight
-        Shape (N,), in (0, 1]: variance of a quiet sample over that of this one; None trusts all alike.
+        Shape (N,), in (0, 1]: variance of a quiet sample over that of this one; None trusts all
+        alike.
     core_only
         Use only the core columns.
     """
@@ -111,6 +116,8 @@ def _solve(relative: FloatArray, weights: FloatArray) -> FloatArray:
 
 
 def _scale(error: FloatArray, num_fitted: int) -> float:
-    """Robust standard deviation: the median of the errors without the smallest few, which the fit makes vanish."""
+    """Robust standard deviation: the median of the errors without the smallest few, which the fit
+    makes vanish.
+    """
     ordered = np.sort(error)
     return max(1.4826 * float(np.median(ordered[min(num_fitted, len(ordered)) - 1 :])), SCALE_FLOOR)

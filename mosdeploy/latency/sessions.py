@@ -18,7 +18,8 @@ NAME = "sessions.jsonl"
 
 
 class SessionLog:
-    """One session, in the file from its first moment and after each change; one writer, who holds the dataset's lock.
+    """One session, in the file from its first moment and after each change; one writer, who holds
+    the dataset's lock.
 
     Parameters
     ----------
@@ -56,7 +57,9 @@ class SessionLog:
         append_line(self._path, self.record)
 
     def add_reference(self, measured_at: str, measurement: Measurement) -> None:
-        """Keep a timing of the reference, unless an earlier session has it: a device tells of all that it holds."""
+        """Keep a timing of the reference, unless an earlier session has it: a device tells of all
+        that it holds.
+        """
         if measurement.total and measured_at not in self._known:
             self._known.add(measured_at)
             timing = ReferenceTiming(measured_at=measured_at, total=measurement.total)

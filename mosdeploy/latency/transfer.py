@@ -29,13 +29,15 @@ from .regression import NonNegativeModel, fit_nonnegative
 
 MIN_TRANSFER_SAMPLES = 5
 FREE = ("constant", "decoder_layers")
-"""The columns that get coefficients of their own; all others keep their proportions in the source."""
+"""The columns that get coefficients of their own; all others keep their proportions in the source.
+"""
 
 
 def fit_transfer(
     space: SearchSpace, dataset: LatencyDataset, source: LatencyPredictor
 ) -> LatencyPredictor:
-    """Correct a predictor by a dataset, or fit the dataset from scratch where that errs less on held-out subnets.
+    """Correct a predictor by a dataset, or fit the dataset from scratch where that errs less on
+    held-out subnets.
 
     Parameters
     ----------

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class CollectResult:
-    """A dataset that has all that was asked for; how much of it was measured now, and why boards dropped out."""
+    """A dataset that has all that was asked for; how much of it was measured now, and why boards
+    dropped out.
+    """
 
     dataset: "LatencyDataset"
     measured_now: int = 0
@@ -97,7 +99,9 @@ def _members(target: DeviceProfile, hosts: Sequence[str]) -> list[DeviceProfile]
 
 
 def reference_arch(space: SearchSpace, workload: Workload, vocab_size: int) -> ArchConfig:
-    """The reference, which shows how a device changes: of 101 random subnets, always the same, one of reference_arch work."""
+    """The reference, which shows how a device changes: of 101 random subnets, always the same, one
+    of reference_arch work.
+    """
     rng = np.random.default_rng(0)
 
     def work(arch: ArchConfig) -> int:

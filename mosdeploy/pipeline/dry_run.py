@@ -12,7 +12,8 @@ VARIANTS: dict[str, dict[str, object]] = {
 
 
 def dry_run(run: Run, progress: Progress) -> DryRun:
-    """Try what the configured training costs, beside other ways to share the weights; writes nothing.
+    """Try what the configured training costs, beside other ways to share the weights; writes
+    nothing.
 
     Every supernet is trained for a few updates on made-up sentences as long as the workload's.
 

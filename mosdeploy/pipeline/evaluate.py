@@ -13,7 +13,8 @@ from .train import trained
 def evaluate(
     run: Run, names: tuple[str, ...] | None, beam: int | None, progress: Progress
 ) -> ScoreTable:
-    """Translate the test set with inherited subnets, and with what these became when they were trained alone.
+    """Translate the test set with inherited subnets, and with what these became when they were
+    trained alone.
 
     Parameters
     ----------

@@ -52,13 +52,15 @@ def export(
     arch_name
         `winner`, `largest`, `smallest`, or a JSON file with an architecture.
     precision, beam
-        None takes the config's, which for the beam, and by default for the precision, is the workload's: what was
-        profiled and searched for. `auto` takes the fastest precision that is good enough, measured on the device.
+        None takes the config's, which for the beam, and by default for the precision, is the
+        workload's: what was profiled and searched for. `auto` takes the fastest precision that is
+        good enough, measured on the device.
     weights
-        `inherited`, `finetuned` or `scratch`; None takes the better of the first two, as `weights.choose` says.
+        `inherited`, `finetuned` or `scratch`; None takes the better of the first two, as
+        `weights.choose` says.
     device
-        Where `auto` measures, and what TVM compiles for; None takes the config's, else the one that was searched for,
-        else this machine.
+        Where `auto` measures, and what TVM compiles for; None takes the config's, else the one that
+        was searched for, else this machine.
     max_score_drop
         None takes the config's.
     runtime, tune_s
@@ -71,10 +73,11 @@ def export(
     StaleInputError
         If the run is not trained, there is no winner of this supernet, or no such weights.
     ConfigError
-        If the precision or the kind of weights is unknown; or, for TVM, if the device's profile does not say what to
-        compile for, or it cannot be tuned for from here.
+        If the precision or the kind of weights is unknown; or, for TVM, if the device's profile
+        does not say what to compile for, or it cannot be tuned for from here.
     ExportError
-        If the bundle does not translate as the trained subnet, or TVM cannot compile it; nothing is written then.
+        If the bundle does not translate as the trained subnet, or TVM cannot compile it; nothing is
+        written then.
     """
     from ..export.bundle import BundleOrigin, export_bundle
 
@@ -147,8 +150,8 @@ def export_fastest(
 ) -> tuple[ExportResult, RuntimeChoice]:
     """Write a bundle for each runtime, time each on the device, and keep the faster.
 
-    A runtime that cannot be built for, or does not stand on the device, is reported and left out. The precision `auto`
-    is decided with the first.
+    A runtime that cannot be built for, or does not stand on the device, is reported and left out.
+    The precision `auto` is decided with the first.
 
     Raises
     ------
@@ -189,7 +192,8 @@ def deploy(
     Parameters
     ----------
     device
-        None takes the config's `device`, else the one that the bundle was searched for, else this machine.
+        None takes the config's `device`, else the one that the bundle was searched for, else this
+        machine.
     bundle
         None takes the newest of the run folder.
     host
@@ -246,7 +250,8 @@ def roll_back(
     ConfigError
         If no device is named, and several were deployed to. Otherwise as `deploy`.
     DeviceError
-        If the device fails, has no earlier version, or that one fails its self-test; nothing is changed then.
+        If the device fails, has no earlier version, or that one fails its self-test; nothing is
+        changed then.
     """
     from ..devices.deploy import roll_back as roll_back_there
 
@@ -360,7 +365,9 @@ def _provenance(
 
 
 def _limit_ms(run: Run, manifest: BundleManifest) -> float | None:
-    """The limit that the bundle's architecture was searched for, if the search is still the one at hand."""
+    """The limit that the bundle's architecture was searched for, if the search is still the one at
+    hand.
+    """
     path = run.workspace.search_result_path
     if (
         "search" not in manifest.provenance

@@ -30,7 +30,8 @@ CURVE_POINTS = 20
 def finetune(
     run: Run, arch_name: str, steps: int | None, from_scratch: bool, progress: Progress
 ) -> SubnetCard:
-    """Train one subnet alone, or go on where a killed run stopped; one that is finished is left as it is.
+    """Train one subnet alone, or go on where a killed run stopped; one that is finished is left as
+    it is.
 
     Parameters
     ----------
@@ -44,7 +45,8 @@ def finetune(
     Raises
     ------
     StaleInputError
-        If the run is not trained, there is no winner of this supernet, or an unfinished run was for something else.
+        If the run is not trained, there is no winner of this supernet, or an unfinished run was for
+        something else.
     MosdeployError
         If the same subnet is being trained already, the loss diverges or the disk is full.
     """
@@ -66,7 +68,9 @@ def finetune(
 def alone(
     training: TrainingConfig, finetune: FinetuneConfig, steps: int | None, from_scratch: bool
 ) -> TrainingConfig:
-    """The training of one subnet: [training] with its own number of updates and its own learning rates."""
+    """The training of one subnet: [training] with its own number of updates and its own learning
+    rates.
+    """
     updates = steps or (training.steps if from_scratch else finetune.steps)
     share = 1.0 if from_scratch else finetune.learning_rate_share
     return training.model_copy(
@@ -80,7 +84,9 @@ def alone(
 
 
 class _Start(Record):
-    """What the first rank tells the others: whether all is done already; else the loss to start from."""
+    """What the first rank tells the others: whether all is done already; else the loss to start
+    from.
+    """
 
     finished: bool
     loss: float
@@ -133,7 +139,9 @@ class _Job:
     def train(
         self, start_loss: float, ranks: "DistributedContext", progress: Progress
     ) -> Callable[[], str]:
-        """Train, together with the other ranks; what is then left to do, for the first of them, is given back."""
+        """Train, together with the other ranks; what is then left to do, for the first of them, is
+        given back.
+        """
         from ..supernet.checkpoint import save_subnet
         from ..training.trainer import train
 

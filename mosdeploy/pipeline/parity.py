@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 def parity_set(
     state: TrainedRun, num_pairs: int, reference: Callable[[list[list[int]]], list[list[int]]]
 ) -> "ParitySet":
-    """The first validation pairs whose source is no longer than the export's limit, at most `num_pairs`."""
+    """The first validation pairs whose source is no longer than the export's limit, at most
+    `num_pairs`.
+    """
     from ..export.parity import ParitySet
     from ..families.translation.decoding import bleu_chrf
 

@@ -96,7 +96,9 @@ def choose_precision(task: PrecisionTask, ssh_config: Path, progress: Progress) 
 
 
 def decide(choice: PrecisionChoice, max_score_drop: float) -> PrecisionChoice:
-    """Take the fastest whose BLEU is at most `max_score_drop` below torch's; say of each why it is taken, or is not."""
+    """Take the fastest whose BLEU is at most `max_score_drop` below torch's; say of each why it is
+    taken, or is not.
+    """
 
     def drop(candidate: PrecisionCandidate) -> float:
         return choice.torch_bleu - (candidate.bleu or 0.0)
@@ -149,7 +151,8 @@ def _replace(choice: PrecisionChoice, precision: str, **changes: object) -> Prec
     return choice.model_copy(update={"candidates": tuple(candidates)})
 
 
-# -- latency -----------------------------------------------------------------------------------------------------------
+# -- latency ---------------------------------------------------------------------------------------
+# --------------------
 
 
 def _timed(
@@ -204,7 +207,8 @@ def _at(workload: Workload, precision: Precision) -> Workload:
     return workload.model_copy(update={"precision": precision})
 
 
-# -- quality -----------------------------------------------------------------------------------------------------------
+# -- quality ---------------------------------------------------------------------------------------
+# --------------------
 
 
 def _scored(task: PrecisionTask, choice: PrecisionChoice, progress: Progress) -> PrecisionChoice:

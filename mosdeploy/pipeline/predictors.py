@@ -22,10 +22,11 @@ RUNTIME = "onnxruntime"
 
 
 def predictor(run: Run, device: str) -> "LatencyPredictor":
-    """The predictor of a device for this run's workload: from its own measurements, else imported, else shipped.
+    """The predictor of a device for this run's workload: from its own measurements, else imported,
+    else shipped.
 
-    Warns where it was fitted on another runtime than the bundle's: that is all there is without a board, and the
-    finalists of a search are measured all the same.
+    Warns where it was fitted on another runtime than the bundle's: that is all there is without a
+    board, and the finalists of a search are measured all the same.
 
     Raises
     ------
@@ -60,7 +61,8 @@ def predictor(run: Run, device: str) -> "LatencyPredictor":
 
 
 def fitted(run: Run, device: str) -> "LatencyPredictor":
-    """The predictor that was fitted to a device's measurements; fitted again when those have changed.
+    """The predictor that was fitted to a device's measurements; fitted again when those have
+    changed.
 
     A predictor that was corrected from another device's (`fit --from`) is corrected from it again.
 
@@ -84,16 +86,16 @@ def fit_again(run: Run, device: str, source: str | None) -> "LatencyPredictor":
     Parameters
     ----------
     source
-        A device whose predictor is corrected, if that beats the fit from scratch. The device itself stands for the
-        predictor of it that is shipped.
+        A device whose predictor is corrected, if that beats the fit from scratch. The device itself
+        stands for the predictor of it that is shipped.
 
     Raises
     ------
     StaleInputError
         As `fitted`; or if `source` has no predictor.
     PredictorError
-        As `fitted`; or if the predictor of `source` is of another space, vocabulary or workload, or was itself
-        corrected from another one.
+        As `fitted`; or if the predictor of `source` is of another space, vocabulary or workload, or
+        was itself corrected from another one.
     """
     from ..latency.predictor import LatencyPredictor
     from ..latency.transfer import fit_transfer
@@ -123,15 +125,17 @@ def import_latency(
     file_format
         Only "hat": HAT's CSV files.
     workload
-        Must be the name of the run's workload; typed so that nobody takes one task's file for another's.
+        Must be the name of the run's workload; typed so that nobody takes one task's file for
+        another's.
     source, licence
         Where the file is from and what it may be used for, for the card.
 
     Raises
     ------
     ConfigError
-        If the format, the device or the workload is unknown, the file is missing or wrong, its rows are too few or of
-        another space, or the device has measurements of its own in this run folder.
+        If the format, the device or the workload is unknown, the file is missing or wrong, its rows
+        are too few or of another space, or the device has measurements of its own in this run
+        folder.
     """
     from ..families.translation.hat import fit_hat, read_hat
 
@@ -195,7 +199,9 @@ def _ready_made(run: Run, device: str, folders: list[Path]) -> "LatencyPredictor
 
 
 def _saved(run: Run, device: str) -> "LatencyPredictor | None":
-    """The predictor in the run folder; None, with a warning where that is a surprise, if it has to be fitted anew."""
+    """The predictor in the run folder; None, with a warning where that is a surprise, if it has to
+    be fitted anew.
+    """
     from ..latency.predictor import LatencyPredictor
 
     path = run.workspace.predictor_path(device, run.config.workload.name)

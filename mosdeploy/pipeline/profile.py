@@ -25,25 +25,28 @@ def profile(
     until_error_percent: float | None = None,
     hosts: Sequence[str] = (),
 ) -> ProfileSummary:
-    """Measure well-chosen subnets on a device, those that are not measured yet, and fit the predictor.
+    """Measure well-chosen subnets on a device, those that are not measured yet, and fit the
+    predictor.
 
     Parameters
     ----------
     budget
         How many subnets are to be measured in all; None takes the config's.
     until_error_percent
-        Measure in rounds, and stop when the predictor's mean relative error on held-out subnets is at most this twice
-        in a row, for once may be luck. Subnets that the fit rejected do not count: more measuring mends no busy minute.
+        Measure in rounds, and stop when the predictor's mean relative error on held-out subnets is
+        at most this twice in a row, for once may be luck. Subnets that the fit rejected do not
+        count: more measuring mends no busy minute.
     hosts
-        Aliases of boards of this kind, to measure on all at once; none for the one that the profile names.
+        Aliases of boards of this kind, to measure on all at once; none for the one that the profile
+        names.
 
     Raises
     ------
     ConfigError
         If `hosts` are no aliases or name a board twice, or the device is this machine.
     DeviceError
-        If the device cannot be reached, lacks something, is busy, or the link is lost for good; of a fleet, if that is
-        so of every board.
+        If the device cannot be reached, lacks something, is busy, or the link is lost for good; of
+        a fleet, if that is so of every board.
     StaleInputError
         If the measurements at hand are of another space, workload or device, or corrupt.
     PredictorError
@@ -69,12 +72,14 @@ def fit(run: Run, device: str | None, source: str | None = None) -> PredictorCar
     Parameters
     ----------
     source
-        A device whose predictor is corrected by these measurements, if that beats the fit from scratch.
+        A device whose predictor is corrected by these measurements, if that beats the fit from
+        scratch.
 
     Raises
     ------
     StaleInputError
-        If nothing was measured, or the measurements are corrupt or of another space; or if `source` has no predictor.
+        If nothing was measured, or the measurements are corrupt or of another space; or if `source`
+        has no predictor.
     PredictorError
         If too few subnets were measured, or the device is emulated; or if `source` does not suit.
     """
@@ -114,7 +119,9 @@ def _design(run: Run, budget: int | None) -> list[ArchConfig]:
 
 
 def _rounds(chosen: list[ArchConfig], target: DeviceProfile) -> Iterator[list[ArchConfig]]:
-    """Growing parts of a design, ending with the whole; none for a device that no predictor is fitted to."""
+    """Growing parts of a design, ending with the whole; none for a device that no predictor is
+    fitted to.
+    """
     if target.emulated:
         raise PredictorError(
             f"{target.name} is an emulated device: its times mean nothing, so there is no error to reach"

@@ -87,7 +87,9 @@ class ProfileRecorder:
                     )
 
     def _record_result(self, host: str, result: AgentResult) -> None:
-        """Keep a timing of the reference; tell of each of a subnet, once: a board tells again of all that it holds."""
+        """Keep a timing of the reference; tell of each of a subnet, once: a board tells again of
+        all that it holds.
+        """
         round_ = (host, result.key, result.measured_at)
         if result.key == REFERENCE:
             self._sessions[host].add_reference(result.measured_at, result.measurement)

@@ -27,7 +27,8 @@ class ReportResult:
 
 
 def report(run: Run) -> ReportResult:
-    """Write the report of a run folder; what is missing is named there, with the command that makes it.
+    """Write the report of a run folder; what is missing is named there, with the command that makes
+    it.
 
     Raises
     ------
@@ -77,6 +78,8 @@ def report(run: Run) -> ReportResult:
 def _predicted_ms(
     run: Run, model: "LatencyPredictor", dataset: "LatencyDataset", records: Sequence[LatencyRecord]
 ) -> tuple[float, ...]:
-    """What is predicted for the board that measured each record: the predictor speaks of the middle one of a fleet."""
+    """What is predicted for the board that measured each record: the predictor speaks of the middle
+    one of a fleet.
+    """
     predicted_ms = model.predict(run.config.space.genes([record.arch for record in records]))
     return tuple((predicted_ms * dataset.time_ratios(records)).tolist())

@@ -45,7 +45,8 @@ class Run:
         return option or self.config.device or "local"
 
     def profiled_device_name(self, option: str | None) -> str:
-        """Which device a search means when nothing names one: the one that was profiled for this workload.
+        """Which device a search means when nothing names one: the one that was profiled for this
+        workload.
 
         Raises
         ------
@@ -72,7 +73,8 @@ class Run:
         Raises
         ------
         StaleInputError
-            If there is none, its files do not belong together, or the search space has changed since.
+            If there is none, its files do not belong together, or the search space has changed
+            since.
         """
         files = self.workspace
         card = read_record(SupernetCard, files.supernet_card_path, "mosdeploy train")

@@ -55,8 +55,8 @@ def tvm_build(
 ) -> "Build":
     """What `export_bundle` makes a TVM model with.
 
-    A library for another processor cannot be run here: the parity check runs the same kernels compiled for this one,
-    and the library itself faces the self-test when it is deployed.
+    A library for another processor cannot be run here: the parity check runs the same kernels
+    compiled for this one, and the library itself faces the self-test when it is deployed.
 
     Raises
     ------

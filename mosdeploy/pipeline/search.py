@@ -34,7 +34,8 @@ MAX_MARGIN = 0.9
 def search(
     run: Run, device: str | None, limits: Limits, verify: bool, ssh_config: Path, progress: Progress
 ) -> SearchResult:
-    """Find the subnet of lowest validation loss within the limits; the winner keeps them as measured on the device.
+    """Find the subnet of lowest validation loss within the limits; the winner keeps them as
+    measured on the device.
 
     Parameters
     ----------
@@ -50,8 +51,8 @@ def search(
     StaleInputError
         If the run is not trained, or no latency was measured on the device.
     PredictorError
-        If the winner is to be measured on an emulated device, whose times mean nothing; or if the device has no
-        predictor that suits, and a latency limit needs one.
+        If the winner is to be measured on an emulated device, whose times mean nothing; or if the
+        device has no predictor that suits, and a latency limit needs one.
     InfeasibleError
         If nothing keeps the limits, as predicted or as measured.
     DeviceError
@@ -167,7 +168,9 @@ def _evolve(
     model: "LatencyPredictor | None",
     progress: Progress,
 ) -> "tuple[Evolution, QualityCard | None]":
-    """What the search saw, on true losses or by a quality predictor, which is saved and whose card comes along."""
+    """What the search saw, on true losses or by a quality predictor, which is saved and whose card
+    comes along.
+    """
     from ..evaluation.predictor import QualityPredictor
     from ..search import evolve, evolve_predicted
 
@@ -249,7 +252,9 @@ def _measure(
     ssh_config: Path,
     progress: Progress,
 ) -> list[Candidate]:
-    """Finalists with their measured latency: more of them as long as none keeps the limit, in bounded rounds."""
+    """Finalists with their measured latency: more of them as long as none keeps the limit, in
+    bounded rounds.
+    """
     from ..search import choose_winner, finalists
 
     target = load_profile(device, run.workspace.root)

@@ -22,7 +22,9 @@ ALONE: tuple[WeightOrigin, ...] = ("finetuned", "scratch")
 
 @dataclass(frozen=True)
 class SelectedSubnet:
-    """A subnet, where its weights come from, one line that says so, and their card if it was trained alone."""
+    """A subnet, where its weights come from, one line that says so, and their card if it was
+    trained alone.
+    """
 
     subnet: "Subnet"
     weights: WeightOrigin
@@ -33,8 +35,9 @@ class SelectedSubnet:
 def choose(state: "TrainedRun", arch: ArchConfig, wanted: str | None) -> SelectedSubnet:
     """The weights that are asked for; or, if none are, the best by rule.
 
-    The rule: finetuned weights, if there are some that count and if their validation loss is below that of the
-    inherited ones; else the inherited ones. WeightOrigin from scratch are never taken unasked.
+    The rule: finetuned weights, if there are some that count and if their validation loss is below
+    that of the inherited ones; else the inherited ones. WeightOrigin from scratch are never taken
+    unasked.
 
     Raises
     ------
@@ -67,7 +70,8 @@ def trained_alone(state: "TrainedRun", arch: ArchConfig) -> list[SelectedSubnet]
 def subnet_card(state: "TrainedRun", arch: ArchConfig, weights: WeightOrigin) -> SubnetCard:
     """Card of a subnet that was trained alone and counts.
 
-    It counts if its file is whole, and if corpus, tokenizer and, for finetuned weights, supernet are those of now.
+    It counts if its file is whole, and if corpus, tokenizer and, for finetuned weights, supernet
+    are those of now.
 
     Raises
     ------

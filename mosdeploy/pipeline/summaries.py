@@ -26,11 +26,12 @@ class RunFile(Record):
 
 
 class ProfileSummary(Record):
-    """What one `profile` run did; `error_met` says whether `until_error_percent` was reached, None without one.
+    """What one `profile` run did; `error_met` says whether `until_error_percent` was reached, None
+    without one.
 
-    `noise_floor_percent` tells how far apart repeats of one subnet lie there: with one round a subnet no predictor's error
-    can be lower. `boards` are those of a fleet, `dropped` the reasons why boards failed in this run. `emulated`: the
-    times mean nothing.
+    `noise_floor_percent` tells how far apart repeats of one subnet lie there: with one round a
+    subnet no predictor's error can be lower. `boards` are those of a fleet, `dropped` the reasons
+    why boards failed in this run. `emulated`: the times mean nothing.
     """
 
     device: str

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from ..training.trainer import TrainingSummary
 
 VALID_SEED = 1
-"""Draws the validation pairs of a search: a file's first sentences may be of one book, and easier than the rest."""
+"""Draws the validation pairs of a search: a file's first sentences may be of one book, and easier
+than the rest.
+"""
 
 
 def train(run: Run, progress: Progress) -> SupernetCard:
@@ -96,7 +98,9 @@ def _prepare(run: Run, held: ExitStack, progress: Progress) -> str:
 def _train(
     run: Run, prepared: PreparedData, ranks: "DistributedContext", progress: Progress
 ) -> Callable[[], str]:
-    """Train, together with the other ranks; what is then left to do, for the first of them, is given back."""
+    """Train, together with the other ranks; what is then left to do, for the first of them, is
+    given back.
+    """
     from ..families.translation.tokenizer import Tokenizer
     from ..training.trainer import fresh_supernet
     from ..training.trainer import train as train_supernet

@@ -34,8 +34,9 @@ class ParityReport(Record):
 class BundleManifest(Record):
     """manifest.json of a bundle: what is in it, what it was made from, what it must answer.
 
-    `processor` is what a TVM library was compiled for; None for ONNX, which runs anywhere. `settings` holds what the
-    family's runtime needs to know (ids, lengths, the beam), `self_test` inputs with the answers that it must give.
+    `processor` is what a TVM library was compiled for; None for ONNX, which runs anywhere.
+    `settings` holds what the family's runtime needs to know (ids, lengths, the beam), `self_test`
+    inputs with the answers that it must give.
     """
 
     version: Literal[2] = 2
@@ -73,7 +74,9 @@ class Deployment(Record):
 
 
 class PrecisionCandidate(Record):
-    """One precision on one device: its latency there or why it has none, and its score; `verdict`: taken or why not."""
+    """One precision on one device: its latency there or why it has none, and its score; `verdict`:
+    taken or why not.
+    """
 
     precision: Precision
     latency_ms: float | None = None
@@ -84,9 +87,11 @@ class PrecisionCandidate(Record):
 
 
 class PrecisionChoice(Record):
-    """Which precision `export --precision auto` takes, and all that it weighed, on validation examples.
+    """Which precision `export --precision auto` takes, and all that it weighed, on validation
+    examples.
 
-    `precision` is None as long as there is no choice. `inputs_sha256` is a fingerprint of all that the numbers depend on.
+    `precision` is None as long as there is no choice. `inputs_sha256` is a fingerprint of all that
+    the numbers depend on.
     """
 
     version: Literal[2] = 2

@@ -12,8 +12,9 @@ from ..spaces import AnyArch, AnyWorkload
 class Timing(Record):
     """Statistics of repeated wall-clock times of the same work, in milliseconds.
 
-    `interval_percent` is half the width of the median's 95% interval, relative to the median; `cpu_ms` the median of
-    the processor time, all threads together. Older files lack these and `p99_ms`.
+    `interval_percent` is half the width of the median's 95% interval, relative to the median;
+    `cpu_ms` the median of the processor time, all threads together. Older files lack these and
+    `p99_ms`.
     """
 
     median_ms: float
@@ -28,11 +29,11 @@ class Timing(Record):
 class Measurement(Record):
     """One subnet timed on one device; a failure is a measurement with `error` and no timing.
 
-    `total` is the whole run as deployed; `parts` holds the family's other timing stages by name. `drift_percent` tells how far the
-    reference subnet moved between just before and just after, None if that is not known; a fit trusts the
-    measurement accordingly. Of `rounds` to the subnet at different times this is the median, figure by figure, out of
-    `attempts` that were made; for a `flagged` one the reference moved too far in each, and this is the one in which it
-    moved least.
+    `total` is the whole run as deployed; `parts` holds the family's other timing stages by name.
+    `drift_percent` tells how far the reference subnet moved between just before and just after,
+    None if that is not known; a fit trusts the measurement accordingly. Of `rounds` to the subnet
+    at different times this is the median, figure by figure, out of `attempts` that were made; for a
+    `flagged` one the reference moved too far in each, and this is the one in which it moved least.
     """
 
     total: Timing | None = None
@@ -63,7 +64,8 @@ class Measurement(Record):
 class DeviceState(Record):
     """What a device said about itself; None where it does not tell.
 
-    `packages` holds the versions of the profile's requirements that are installed there, by their names on PyPI.
+    `packages` holds the versions of the profile's requirements that are installed there, by their
+    names on PyPI.
     """
 
     reachable: bool = True
@@ -113,7 +115,9 @@ class DeviceState(Record):
 
 
 class Problem(Record):
-    """Something that a device lacks (`blocking`) or that spoils its timing, and the command that mends it."""
+    """Something that a device lacks (`blocking`) or that spoils its timing, and the command that
+    mends it.
+    """
 
     what: str
     fix: str
@@ -149,11 +153,12 @@ class ReferenceTiming(Record):
 
 
 class SessionRecord(Record):
-    """One session of measurements: the device before and after it, and how the reference subnet fared meanwhile.
+    """One session of measurements: the device before and after it, and how the reference subnet
+    fared meanwhile.
 
-    `LatencyRecord.session` refers to it. `host` is the board, by its alias; older files lack it. `after` is None when
-    the session was killed; references that it did not get to read are then in the next session of that board.
-    `emulated`: the board is an emulation, its times mean nothing.
+    `LatencyRecord.session` refers to it. `host` is the board, by its alias; older files lack it.
+    `after` is None when the session was killed; references that it did not get to read are then in
+    the next session of that board. `emulated`: the board is an emulation, its times mean nothing.
     """
 
     version: Literal[1] = 1
@@ -169,8 +174,8 @@ class SessionRecord(Record):
 class BoardCalibration(Record):
     """How one board of a fleet differs from the others, in one dataset.
 
-    `time_ratio` is the median of its timings of the reference, `reference_ms`, over the fleet's (1.05: 5% slower); both are
-    None where it has none. The fleet's is the median over its boards.
+    `time_ratio` is the median of its timings of the reference, `reference_ms`, over the fleet's
+    (1.05: 5% slower); both are None where it has none. The fleet's is the median over its boards.
     """
 
     host: str
@@ -180,7 +185,9 @@ class BoardCalibration(Record):
 
 
 class RowBlock(Record):
-    """Rows `start` to `stop - 1` of a file, `time_ratio` times as slow as the rest (1.42: 42% slower)."""
+    """Rows `start` to `stop - 1` of a file, `time_ratio` times as slow as the rest (1.42: 42%
+    slower).
+    """
 
     start: int
     stop: int
@@ -188,9 +195,11 @@ class RowBlock(Record):
 
 
 class TransferTrial(Record):
-    """How correcting another device's predictor compared with fitting from scratch, on held-out subnets.
+    """How correcting another device's predictor compared with fitting from scratch, on held-out
+    subnets.
 
-    Both errors are over the best nine tenths; `scratch_percent` is None with too few samples for a fit from scratch.
+    Both errors are over the best nine tenths; `scratch_percent` is None with too few samples for a
+    fit from scratch.
     """
 
     source: str
@@ -201,11 +210,13 @@ class TransferTrial(Record):
 
 
 class PredictorCard(Record):
-    """What a predictor was fitted on and how far off it was on rows that it had not seen (cross-validation).
+    """What a predictor was fitted on and how far off it was on rows that it had not seen
+    (cross-validation).
 
-    The errors are over all samples; `trusted_mape_percent` leaves out those that the fit gave no weight, since the
-    device was busy. `num_rejected` counts these and the rows of `left_out`, which the fit never saw. `boards` are those
-    of a fleet: each one's measurements were divided by its level, so that the predictor speaks of the middle board.
+    The errors are over all samples; `trusted_mape_percent` leaves out those that the fit gave no
+    weight, since the device was busy. `num_rejected` counts these and the rows of `left_out`, which
+    the fit never saw. `boards` are those of a fleet: each one's measurements were divided by its
+    level, so that the predictor speaks of the middle board.
     """
 
     version: Literal[1] = 1

@@ -9,7 +9,9 @@ from ..spaces import AnyArch, AnyWorkload
 
 
 class Candidate(Record):
-    """One architecture that the search looked at; `loss` is the inherited subnet's validation loss (lower wins)."""
+    """One architecture that the search looked at; `loss` is the inherited subnet's validation loss
+    (lower wins).
+    """
 
     arch: AnyArch
     loss: float
@@ -30,7 +32,8 @@ class Limits(Record):
 class QualityCard(Record):
     """How well a quality predictor did on subnets that it had not seen (cross-validation).
 
-    `kendall_tau` is the rank correlation of predicted and true losses, `error` their mean distance in nats a token.
+    `kendall_tau` is the rank correlation of predicted and true losses, `error` their mean distance
+    in nats a token.
     """
 
     num_samples: int
@@ -41,8 +44,9 @@ class QualityCard(Record):
 class SearchResult(Record):
     """The winner, the front and what was measured.
 
-    `num_evaluated` subnets were truly evaluated; `num_early_stopped` of them in part, when they were clearly worse than
-    others. `num_predicted` were only predicted, by the predictor of the card `quality`.
+    `num_evaluated` subnets were truly evaluated; `num_early_stopped` of them in part, when they
+    were clearly worse than others. `num_predicted` were only predicted, by the predictor of the
+    card `quality`.
     """
 
     version: Literal[2] = 2

@@ -7,7 +7,9 @@ from ..spaces import AnyArch
 
 
 class DataCard(Record):
-    """The data that a tokenizer and a supernet were trained on; `dropped` counts examples by reason."""
+    """The data that a tokenizer and a supernet were trained on; `dropped` counts examples by
+    reason.
+    """
 
     version: Literal[2] = 2
     description: str
@@ -41,8 +43,8 @@ class SupernetCard(Record):
 class TrainingCost(Record):
     """What training one supernet takes, measured in a few updates on made-up examples.
 
-    `peak_bytes` is the largest resident size of the process on a CPU, what was allocated at most on a GPU; `update_s`
-    is the median time of an update of `num_targets` targets.
+    `peak_bytes` is the largest resident size of the process on a CPU, what was allocated at most on
+    a GPU; `update_s` is the median time of an update of `num_targets` targets.
     """
 
     num_parameters: int
@@ -64,13 +66,17 @@ class DryRun(Record):
 
 
 WeightOrigin = Literal["inherited", "finetuned", "scratch"]
-"""Where the weights of a subnet come from: the supernet, further training of those, or training from random ones."""
+"""Where the weights of a subnet come from: the supernet, further training of those, or training
+from random ones.
+"""
 
 
 class SubnetCard(Record):
-    """A subnet that was trained alone, and the validation losses that it started from and came to, in nats a target.
+    """A subnet that was trained alone, and the validation losses that it started from and came to,
+    in nats a target.
 
-    `supernet_sha256` is None for one trained from scratch, which has nothing from the supernet but its tokenizer.
+    `supernet_sha256` is None for one trained from scratch, which has nothing from the supernet but
+    its tokenizer.
     """
 
     version: Literal[2] = 2
@@ -88,9 +94,11 @@ class SubnetCard(Record):
 
 
 class Scores(Record):
-    """Quality of one subnet on the test examples: the family's metrics by name, the first of them the one that counts.
+    """Quality of one subnet on the test examples: the family's metrics by name, the first of them
+    the one that counts.
 
-    `loss` is the validation loss in nats a target; `setup` says how the outputs were made (`greedy`, `beam 4`).
+    `loss` is the validation loss in nats a target; `setup` says how the outputs were made
+    (`greedy`, `beam 4`).
     """
 
     arch: AnyArch

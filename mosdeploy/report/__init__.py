@@ -22,7 +22,8 @@ def build_report(inputs: ReportInputs, out_dir: Path) -> Path:
     Parameters
     ----------
     inputs
-        The search result, and what else there is; the page says which command makes what is missing.
+        The search result, and what else there is; the page says which command makes what is
+        missing.
     out_dir
         Made if it does not exist; older files of the same names are replaced.
 

@@ -35,7 +35,9 @@ class Mark:
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one kind; `style` is a class of the style sheet, `shape` one of circle, diamond and star."""
+    """Points of one kind; `style` is a class of the style sheet, `shape` one of circle, diamond and
+    star.
+    """
 
     name: str
     style: str
@@ -78,7 +80,9 @@ class Scale:
 
 @dataclass(frozen=True)
 class Axes:
-    """What a chart says in words: title and description for readers who cannot see it, and the axes' names."""
+    """What a chart says in words: title and description for readers who cannot see it, and the
+    axes' names.
+    """
 
     title: str
     description: str
@@ -98,7 +102,9 @@ def front_chart(
 
 
 def agreement_chart(axes: Axes, series: Sequence[Series], percent: float) -> Markup:
-    """Draw measured (up) against predicted (across), the diagonal, and a band of +-`percent` around it."""
+    """Draw measured (up) against predicted (across), the diagonal, and a band of +-`percent` around
+    it.
+    """
     marks = [mark for item in series for mark in item.marks]
     values = [mark.x for mark in marks] + [mark.y for mark in marks]
     x, y = Scale.over(values, LEFT, WIDTH - RIGHT), Scale.over(values, HEIGHT - BOTTOM, TOP)

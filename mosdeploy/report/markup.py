@@ -27,7 +27,8 @@ def element(tag: str, *children: Child, **attributes: str | int | float | None) 
     children
         Nested elements and text; None is left out, and all that is not `Markup` is escaped.
     attributes
-        `_` in a name becomes `-`, and a trailing one is dropped (`class_`); None leaves the attribute out.
+        `_` in a name becomes `-`, and a trailing one is dropped (`class_`); None leaves the
+        attribute out.
     """
     pairs = (
         (name.rstrip("_").replace("_", "-"), value)

@@ -45,8 +45,9 @@ class ReportInputs:
 class Headline(Record):
     """The answer in numbers.
 
-    `measured` tells what `measured_ms` was taken from: the bundle as it stands on the device, or else the candidate
-    that the search measured there. `limit_kept` is None where there is no limit, no measurement or no real device.
+    `measured` tells what `measured_ms` was taken from: the bundle as it stands on the device, or
+    else the candidate that the search measured there. `limit_kept` is None where there is no limit,
+    no measurement or no real device.
     """
 
     device: str
@@ -107,7 +108,9 @@ def summarise(inputs: ReportInputs) -> Report:
 
 
 def winner_deployment(inputs: ReportInputs) -> Deployment | None:
-    """Find the deployment of the winner's bundle on the device that the search was for; the newest, if several."""
+    """Find the deployment of the winner's bundle on the device that the search was for; the newest,
+    if several.
+    """
     manifest = inputs.manifest
     if manifest is None or manifest.arch != inputs.search.winner.arch:
         return None
@@ -157,7 +160,9 @@ def _headline(inputs: ReportInputs) -> Headline:
 
 
 def _scores_of(winner: Candidate, inputs: ReportInputs) -> Scores | None:
-    """Scores of the winner with the weights of its bundle; inherited ones, as long as there is no bundle of it."""
+    """Scores of the winner with the weights of its bundle; inherited ones, as long as there is no
+    bundle of it.
+    """
     manifest = inputs.manifest
     weights = manifest.weights if manifest and manifest.arch == winner.arch else "inherited"
     scores = inputs.scores.subnets.values() if inputs.scores else ()

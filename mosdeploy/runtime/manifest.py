@@ -72,8 +72,8 @@ def read_manifest(bundle_dir: Path) -> Manifest:
     Raises
     ------
     ManifestError
-        If it is missing, a link, larger than a mebibyte or not JSON, or a value is missing, of the wrong type or out of
-        range.
+        If it is missing, a link, larger than a mebibyte or not JSON, or a value is missing, of the
+        wrong type or out of range.
     """
     path = bundle_dir / MANIFEST_NAME
     try:
@@ -98,7 +98,8 @@ def read_manifest(bundle_dir: Path) -> Manifest:
 
 
 def check_files(bundle_dir: Path, manifest: Manifest) -> None:
-    """Make sure that every file which the manifest names lies in the folder and has the hash that it should.
+    """Make sure that every file which the manifest names lies in the folder and has the hash that
+    it should.
 
     Raises
     ------
@@ -121,7 +122,8 @@ def check_files(bundle_dir: Path, manifest: Manifest) -> None:
             )
 
 
-# -- reading of untrusted values -----------------------------------------------------------------------------------
+# -- reading of untrusted values
+# -----------------------------------------------------------------------------------
 
 
 class _Fields:

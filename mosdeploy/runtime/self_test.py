@@ -28,7 +28,8 @@ class SelfTestResult:
 
 
 def run_self_test(translator: Translator) -> SelfTestResult:
-    """Translate the sentences of the manifest, one by one, and compare; in fp32 then together, padded.
+    """Translate the sentences of the manifest, one by one, and compare; in fp32 then together,
+    padded.
 
     Raises
     ------

@@ -101,9 +101,11 @@ def _open(path: Path, threads: int | None, providers: Sequence[str]) -> Any:
 
 
 def _refuse_external_data(path: Path) -> None:
-    """Make sure that a model names no other file: older versions of ONNX Runtime follow such a name anywhere.
+    """Make sure that a model names no other file: older versions of ONNX Runtime follow such a name
+    anywhere.
 
-    Whatever the encoding, a tensor that lies elsewhere says so under the key `location`; no model of ours has the word.
+    Whatever the encoding, a tensor that lies elsewhere says so under the key `location`; no model
+    of ours has the word.
     """
     if path.stat().st_size == 0:
         raise ModelError(f"{path} is empty; export the bundle again")

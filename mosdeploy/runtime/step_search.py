@@ -22,7 +22,9 @@ CHUNK = 64
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """What a search depends on; no sentence ends before `min_steps` steps were made, which is for measuring."""
+    """What a search depends on; no sentence ends before `min_steps` steps were made, which is for
+    measuring.
+    """
 
     beam: int
     length_penalty: float
@@ -49,7 +51,9 @@ def _greedy(step: Step, settings: SearchSettings) -> list[int]:
 
 
 def _beam_search(step: Step, settings: SearchSettings) -> list[int]:
-    """Keep K live hypotheses and a pool of the K best finished ones, as the loop inside the ONNX graphs does."""
+    """Keep K live hypotheses and a pool of the K best finished ones, as the loop inside the ONNX
+    graphs does.
+    """
     k = settings.beam
     live: list[list[int]] = [[] for _ in range(k)]
     live_sum = np.full(k, -np.inf, np.float32)
@@ -84,7 +88,8 @@ def _beam_search(step: Step, settings: SearchSettings) -> list[int]:
 def largest(values: Floats, count: int) -> npt.NDArray[np.int64]:
     """Indices of the largest values, largest first; of equal ones, the first first.
 
-    They lie in the chunks with the largest maxima, so that a pass for these spares sorting the rest.
+    They lie in the chunks with the largest maxima, so that a pass for these spares sorting the
+    rest.
     """
     num_chunks = len(values) // CHUNK
     chosen = np.arange(len(values))

@@ -24,7 +24,8 @@ class Pieces:
     Raises
     ------
     ModelError
-        If SentencePiece cannot read the file, or its vocabulary is not of the size that the manifest names.
+        If SentencePiece cannot read the file, or its vocabulary is not of the size that the
+        manifest names.
     """
 
     def __init__(self, path: Path, vocab_size: int) -> None:

@@ -26,15 +26,16 @@ TVM_REQUIREMENTS = "'apache-tvm>=0.27,<0.28' 'apache-tvm-ffi<0.1.15'"
 class Translator:
     """Translates with a bundle.
 
-    In fp32 the answer for a line does not depend on the lines beside it. In int8 it may, in rare words: activations
-    are quantised on the fly with one scale for all that is computed together.
+    In fp32 the answer for a line does not depend on the lines beside it. In int8 it may, in rare
+    words: activations are quantised on the fly with one scale for all that is computed together.
 
     Parameters
     ----------
     bundle_dir
         Folder of the bundle. Its files are checked against the hashes in its manifest.
     threads
-        Threads that the bundle's runtime may use; None leaves it to the runtime (one a physical core).
+        Threads that the bundle's runtime may use; None leaves it to the runtime (one a physical
+        core).
     providers
         ONNX Runtime execution providers, best first; None is the CPU. A TVM bundle knows none.
 
@@ -59,8 +60,9 @@ class Translator:
     def translate(self, lines: Sequence[str]) -> list[str]:
         """Translate lines, in the order given.
 
-        An empty line is answered by an empty line. A line of more than `manifest.max_source_len` pieces is translated
-        in parts (see `pieces`). Characters that the tokenizer does not know are read as unknown.
+        An empty line is answered by an empty line. A line of more than `manifest.max_source_len`
+        pieces is translated in parts (see `pieces`). Characters that the tokenizer does not know
+        are read as unknown.
 
         Raises
         ------
@@ -75,7 +77,8 @@ class Translator:
     def translate_ids(
         self, sources: Sequence[Sequence[int]], num_steps: int | None = None
     ) -> list[list[int]]:
-        """Translate piece ids, without begin and end, into piece ids; no source may be longer than the limit.
+        """Translate piece ids, without begin and end, into piece ids; no source may be longer than
+        the limit.
 
         Parameters
         ----------

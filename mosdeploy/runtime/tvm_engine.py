@@ -32,7 +32,8 @@ class TvmEngine:
     Parameters
     ----------
     threads
-        Threads of TVM's pool, which all engines of a process share; None leaves it to TVM (one a physical core).
+        Threads of TVM's pool, which all engines of a process share; None leaves it to TVM (one a
+        physical core).
 
     Raises
     ------

@@ -16,7 +16,9 @@ from ..records import Candidate, Limits
 from ..spaces.genes import ArchConfig, GeneArray, SearchSpace
 
 PROBES, LOCAL_SEARCHES, MAX_STEPS = 2000, 4, 200
-"""When the smallest subnet breaks a limit: random probes, descents from the best of them, steps a descent."""
+"""When the smallest subnet breaks a limit: random probes, descents from the best of them, steps a
+descent.
+"""
 
 PredictMs = Callable[[GeneArray], npt.NDArray[np.float64]]
 
@@ -33,7 +35,8 @@ CostOf = Callable[[ArchConfig], Cost]
 
 
 class ConstraintTable:
-    """Latency and cost of architectures, computed once each and only when asked for, and which limits they break.
+    """Latency and cost of architectures, computed once each and only when asked for, and which
+    limits they break.
 
     Raises
     ------
@@ -68,7 +71,9 @@ class ConstraintTable:
         return self._latency_ms[arch]
 
     def objective(self, arch: ArchConfig) -> float:
-        """What the front weighs against the loss: latency, or without a predictor the number of weights."""
+        """What the front weighs against the loss: latency, or without a predictor the number of
+        weights.
+        """
         latency_ms = self.latency_ms(arch)
         return self._cost(arch).num_parameters if latency_ms is None else latency_ms
 
@@ -158,7 +163,9 @@ def _local_search(
 
 
 def _neighbours(space: SearchSpace, arch: ArchConfig) -> list[ArchConfig]:
-    """Every architecture that differs in one gene; a layer that comes into being is as small as it can be."""
+    """Every architecture that differs in one gene; a layer that comes into being is as small as it
+    can be.
+    """
     row = space.to_genes(arch)
     full = [
         choices[min(int(np.searchsorted(choices, v)), len(choices) - 1)]

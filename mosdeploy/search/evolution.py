@@ -24,7 +24,9 @@ MAX_DRAW_ROUNDS = 32
 
 @dataclass(frozen=True)
 class Progress:
-    """One finished iteration: its number (0 is the first population), how many follow, the best loss, the work done."""
+    """One finished iteration: its number (0 is the first population), how many follow, the best
+    loss, the work done.
+    """
 
     iteration: int
     iterations: int
@@ -34,9 +36,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class Evolution:
-    """What the search saw: everything with a finite loss, best first, and the Pareto front among it.
+    """What the search saw: everything with a finite loss, best first, and the Pareto front among
+    it.
 
-    `num_evaluated` counts what the losses were asked of, `num_predicted` what a quality predictor was.
+    `num_evaluated` counts what the losses were asked of, `num_predicted` what a quality predictor
+    was.
     """
 
     ranked: tuple[Candidate, ...]
@@ -57,24 +61,27 @@ def evolve(
 ) -> Evolution:
     """Search for the architectures of lowest loss that keep all limits.
 
-    The first population is random; then the best `parents` of everything seen bear `mutations` mutants and `crossovers`
-    crosses, `iterations` times. Only architectures within the limits are evaluated, each once. The same seed and
-    callables give the same result.
+    The first population is random; then the best `parents` of everything seen bear `mutations`
+    mutants and `crossovers` crosses, `iterations` times. Only architectures within the limits are
+    evaluated, each once. The same seed and callables give the same result.
 
     Parameters
     ----------
     losses
-        Called once an iteration, asked once for an architecture. A candidate without a finite loss is counted and
-        forgotten. Rivals are such that neither the parents to come nor the front would hold a worse candidate.
+        Called once an iteration, asked once for an architecture. A candidate without a finite loss
+        is counted and forgotten. Rivals are such that neither the parents to come nor the front
+        would hold a worse candidate.
     cost
         Weights and bytes of an architecture.
     predict_ms
-        Latencies of a population of gene rows (N, num_genes), in milliseconds; needed with a latency limit.
+        Latencies of a population of gene rows (N, num_genes), in milliseconds; needed with a
+        latency limit.
 
     Raises
     ------
     InfeasibleError
-        If no architecture was found that keeps the limits; names the least found of each quantity that is limited.
+        If no architecture was found that keeps the limits; names the least found of each quantity
+        that is limited.
     ConfigError
         For a latency limit without `predict_ms`.
     MosdeployError
@@ -152,7 +159,9 @@ def conclude(seen: Mapping[ArchConfig, float], constraints: ConstraintTable) -> 
 
 
 def pareto_front(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """The candidates that no other beats in latency and loss, fastest first; without latencies, in weights and loss."""
+    """The candidates that no other beats in latency and loss, fastest first; without latencies, in
+    weights and loss.
+    """
 
     def objective(candidate: Candidate) -> float:
         return (
@@ -172,7 +181,8 @@ def _incumbents(
     num_parents: int,
     constraints: ConstraintTable,
 ) -> list[ArchConfig | None]:
-    """Whom each has to beat, or else it is neither a parent nor on the front; None while anyone would do.
+    """Whom each has to beat, or else it is neither a parent nor on the front; None while anyone
+    would do.
 
     That is the worse of two: the last of the parents, and the best of those that cost no more.
     """
@@ -193,7 +203,9 @@ def draw(
     constraints: ConstraintTable,
     known: Collection[ArchConfig],
 ) -> list[ArchConfig]:
-    """Up to `count` new architectures within the limits; fewer when `MAX_DRAW_ROUNDS` did not find them."""
+    """Up to `count` new architectures within the limits; fewer when `MAX_DRAW_ROUNDS` did not find
+    them.
+    """
     taken, found = set(known), list[ArchConfig]()
     for _ in range(MAX_DRAW_ROUNDS):
         if len(found) >= count:

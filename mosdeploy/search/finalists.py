@@ -19,11 +19,13 @@ def finalists(
     exclude: Collection[str] = (),
     margin: float = 0.1,
 ) -> list[Candidate]:
-    """Choose the subnets to measure: the best by loss, and the best further and further below the latency limit.
+    """Choose the subnets to measure: the best by loss, and the best further and further below the
+    latency limit.
 
-    The best sit just below the limit as predicted, and half of them will measure above it. So the first finalist is
-    the best within the limit, the last the best within `limit * (1 - margin)`, the others in between; members of the
-    front come first, since what they dominate has little to offer in their place.
+    The best sit just below the limit as predicted, and half of them will measure above it. So the
+    first finalist is the best within the limit, the last the best within `limit * (1 - margin)`,
+    the others in between; members of the front come first, since what they dominate has little to
+    offer in their place.
 
     Parameters
     ----------
@@ -49,7 +51,8 @@ def finalists(
 
 
 def choose_winner(measured: Sequence[Candidate], limits: Limits) -> Candidate:
-    """The candidate of lowest loss that keeps the limits as measured; one without `measured_ms` is out of the running.
+    """The candidate of lowest loss that keeps the limits as measured; one without `measured_ms` is
+    out of the running.
 
     Raises
     ------

@@ -20,7 +20,9 @@ from .evolution import Evolution, Progress, conclude, draw, evolve, rank
 from .finalists import finalists
 
 ROUNDS = 4
-"""Evolutions on predictions; after each, the best predicted are evaluated and the predictor is fitted again."""
+"""Evolutions on predictions; after each, the best predicted are evaluated and the predictor is
+fitted again.
+"""
 
 FloatArray = npt.NDArray[np.float64]
 PredictLoss = Callable[[GeneArray], FloatArray]
@@ -40,10 +42,11 @@ def evolve_predicted(
 ) -> Evolution:
     """Search as `evolve` does, on predicted losses; what is returned was evaluated.
 
-    The predictor learns from `quality_samples` architectures of the whole space, within the limits or not, so that a
-    later search under other limits finds them paid for. Then, round by round, it is fitted, an evolution runs on its
-    predictions, and of the result `parents` architectures are evaluated: half of them the best, the others the best
-    further and further below the latency limit, for the device may be slower than predicted.
+    The predictor learns from `quality_samples` architectures of the whole space, within the limits
+    or not, so that a later search under other limits finds them paid for. Then, round by round, it
+    is fitted, an evolution runs on its predictions, and of the result `parents` architectures are
+    evaluated: half of them the best, the others the best further and further below the latency
+    limit, for the device may be slower than predicted.
 
     Parameters
     ----------
@@ -96,7 +99,9 @@ def evolve_predicted(
 
 
 def _sample(space: SearchSpace, count: int, rng: np.random.Generator) -> list[ArchConfig]:
-    """The smallest, the largest and others at random, all different; fewer where the space holds fewer."""
+    """The smallest, the largest and others at random, all different; fewer where the space holds
+    fewer.
+    """
     ends = list(dict.fromkeys([space.smallest, space.largest]))
     unlimited = ConstraintTable(space, Limits(), lambda _: Cost(0, 0), None)
     return ends + draw(lambda: space.sample(rng), count - len(ends), unlimited, ends)
@@ -105,7 +110,9 @@ def _sample(space: SearchSpace, count: int, rng: np.random.Generator) -> list[Ar
 def _promising(
     guessed: Evolution, limits: Limits, count: int, known: Collection[ArchConfig]
 ) -> list[ArchConfig]:
-    """Half of them the best as predicted, the others as one would choose finalists; none that is known."""
+    """Half of them the best as predicted, the others as one would choose finalists; none that is
+    known.
+    """
     best = [candidate.arch for candidate in guessed.ranked if candidate.arch not in known][
         : count // 2
     ]

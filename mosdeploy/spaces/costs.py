@@ -20,8 +20,9 @@ class Product:
     part
         Which part of the graph it belongs to; parts may be stored in different number formats.
     matrix
-        What is multiplied by: `weight` (a matrix of its own, with a bias), `shared` (a table counted elsewhere), or
-        `activation` (something computed: scores and mixed values of an attention).
+        What is multiplied by: `weight` (a matrix of its own, with a bias), `shared` (a table
+        counted elsewhere), or `activation` (something computed: scores and mixed values of an
+        attention).
     """
 
     name: str

@@ -50,16 +50,19 @@ class ArchConfig(Record):
 
 @dataclass(frozen=True)
 class Gene:
-    """One entry of a family's table: what may be chosen, and where the choice stands in an architecture.
+    """One entry of a family's table: what may be chosen, and where the choice stands in an
+    architecture.
 
     Attributes
     ----------
     choices
         Name of the space's field that lists the choices.
     stack
-        The list of layers in an architecture, each of which makes this choice; None for a choice made once.
+        The list of layers in an architecture, each of which makes this choice; None for a choice
+        made once.
     field
-        Name of the choice in a layer (with a stack) or in the architecture; None for the number of layers of a stack.
+        Name of the choice in a layer (with a stack) or in the architecture; None for the number of
+        layers of a stack.
     at_most
         A stack whose number of layers bounds the choice.
     """
@@ -81,7 +84,8 @@ class Gene:
 
 
 class SearchSpace(Record):
-    """All architectures that one supernet holds: a family's lists of choices under its table of genes.
+    """All architectures that one supernet holds: a family's lists of choices under its table of
+    genes.
 
     Attributes
     ----------
@@ -98,11 +102,14 @@ class SearchSpace(Record):
     layer_types: ClassVar[dict[str, type[Record]]]
     mean_order: ClassVar[tuple[str, ...]]
 
-    # -- shape of a gene row ------------------------------------------------------------------------------------
+    # -- shape of a gene row
+    # ------------------------------------------------------------------------------------
 
     @cached_property
     def gene_slices(self) -> dict[str, slice]:
-        """Column range of each entry in a gene row; a per-layer entry has one column a layer of the deepest net."""
+        """Column range of each entry in a gene row; a per-layer entry has one column a layer of the
+        deepest net.
+        """
         slices = {}
         start = 0
         for gene in self.table:
@@ -140,7 +147,8 @@ class SearchSpace(Record):
             )
         return total * math.prod(len(self._choices(gene)) for gene in once)
 
-    # -- architectures ------------------------------------------------------------------------------------------
+    # -- architectures
+    # ------------------------------------------------------------------------------------------
 
     @cached_property
     def largest(self) -> ArchConfig:
@@ -157,7 +165,9 @@ class SearchSpace(Record):
         return self.from_genes(self._sample_row(rng))
 
     def mutate(self, arch: ArchConfig, probability: float, rng: np.random.Generator) -> ArchConfig:
-        """Redraw each gene with the given probability; layers that come into being are drawn afresh."""
+        """Redraw each gene with the given probability; layers that come into being are drawn
+        afresh.
+        """
         row = self.to_genes(arch)
         fresh = self._sample_row(rng)
         redraw = rng.random(self.num_genes) < probability
@@ -193,7 +203,8 @@ class SearchSpace(Record):
                     f"architecture outside the search space: {name} is {value}, allowed: {list(choices)}"
                 )
 
-    # -- spellings ----------------------------------------------------------------------------------------------
+    # -- spellings
+    # ----------------------------------------------------------------------------------------------
 
     def to_genes(self, arch: ArchConfig) -> GeneArray:
         """Spell an architecture as a gene row of shape (G,), zero where a layer does not exist.
@@ -241,17 +252,22 @@ class SearchSpace(Record):
         return arch
 
     def encode(self, arch: ArchConfig) -> npt.NDArray[np.float32]:
-        """Per-layer encoding of shape (G,), in [0, 1]: gene row over the largest choice of each gene."""
+        """Per-layer encoding of shape (G,), in [0, 1]: gene row over the largest choice of each
+        gene.
+        """
         return (self.to_genes(arch) / self._gene_maxima).astype(np.float32)
 
     def decode(self, encoding: npt.ArrayLike) -> ArchConfig:
         """Invert `encode`."""
         return self.from_genes(np.rint(np.asarray(encoding, dtype=np.float64) * self._gene_maxima))
 
-    # -- sums and means over layers -------------------------------------------------------------------------------
+    # -- sums and means over layers
+    # -------------------------------------------------------------------------------
 
     def aggregate(self, arch: ArchConfig) -> npt.NDArray[np.float64]:
-        """Means over the layers of an architecture, shape (A,), in the order of `mean_order`, not scaled."""
+        """Means over the layers of an architecture, shape (A,), in the order of `mean_order`, not
+        scaled.
+        """
         return self.aggregate_genes(self.to_genes(arch)[None]).reshape(-1)
 
     def aggregate_genes(self, genes: GeneArray) -> npt.NDArray[np.float64]:
@@ -271,7 +287,8 @@ class SearchSpace(Record):
         """Turn means over layers (N, A) into sums over layers (N, A)."""
         return self._sums_to_means(np.array(rows, dtype=np.float64), np.multiply)
 
-    # -- inner --------------------------------------------------------------------------------------------------
+    # -- inner -------------------------------------------------------------------------------------
+    # -------------
 
     def _choices(self, gene: Gene) -> tuple[int, ...]:
         choices: tuple[int, ...] = getattr(self, gene.choices)

@@ -24,7 +24,9 @@ Rows = npt.NDArray[np.int64] | npt.NDArray[np.float64]
 
 
 class StageInput(Record):
-    """One input of a model, as a device makes it up: random integers from [low, high), or one value everywhere."""
+    """One input of a model, as a device makes it up: random integers from [low, high), or one value
+    everywhere.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -42,8 +44,8 @@ class TimingStage(Record):
     name
         `total` is the whole run as deployed, and comes first.
     minus
-        The stage whose time is taken off, pair by pair: what is left belongs to this stage alone. Such a stage is not
-        run; its own time is that of `total`.
+        The stage whose time is taken off, pair by pair: what is left belongs to this stage alone.
+        Such a stage is not run; its own time is that of `total`.
     """
 
     name: Name
@@ -79,7 +81,9 @@ class CostedSpace(SearchSpace):
 
     @abstractmethod
     def latency_features(self, sums: FloatArray, vocab_size: int, workload: Workload) -> FloatArray:
-        """What costs time, (N, C), not negative, from sums over layers (N, A) in the order of `mean_order`."""
+        """What costs time, (N, C), not negative, from sums over layers (N, A) in the order of
+        `mean_order`.
+        """
 
     @abstractmethod
     def timing_stages(self, vocab_size: int, workload: Workload) -> tuple[TimingStage, ...]:
@@ -145,7 +149,9 @@ class ModelSpec:
         return ModelSpec(self.space, self.vocab_size, self.workload.model_copy(update=changes))
 
     def reference_arch(self, num_samples: int = 101) -> ArchConfig:
-        """An architecture of middling work: of some random ones, always the same, the median by multiply-accumulates."""
+        """An architecture of middling work: of some random ones, always the same, the median by
+        multiply-accumulates.
+        """
         rng = np.random.default_rng(0)
         drawn: Sequence[ArchConfig] = [self.space.sample(rng) for _ in range(num_samples)]
         return sorted(drawn, key=self.num_macs)[num_samples // 2]

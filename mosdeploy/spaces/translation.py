@@ -28,8 +28,9 @@ class EncoderLayerConfig(Record):
 class DecoderLayerConfig(Record):
     """One decoder layer.
 
-    `cross_span` is the number of last encoder layers whose outputs, concatenated along the length, the
-    cross-attention reads (HAT's arbitrary encoder-decoder attention: its -1, 1, 2 are 1, 2, 3 here).
+    `cross_span` is the number of last encoder layers whose outputs, concatenated along the length,
+    the cross-attention reads (HAT's arbitrary encoder-decoder attention: its -1, 1, 2 are 1, 2, 3
+    here).
     """
 
     ffn_dim: int = Field(gt=0)
@@ -109,8 +110,8 @@ FIRST_TOKEN = 4
 class TranslationSpace(CostedSpace):
     """All encoder-decoders that one supernet holds.
 
-    Every list of choices is a field. Heads only re-partition the fixed q/k/v width `qkv_dim`, and all layers of a stack
-    have one embed width, as in HAT (Wang et al., ACL 2020).
+    Every list of choices is a field. Heads only re-partition the fixed q/k/v width `qkv_dim`, and
+    all layers of a stack have one embed width, as in HAT (Wang et al., ACL 2020).
 
     Attributes
     ----------
@@ -185,10 +186,13 @@ class TranslationSpace(CostedSpace):
 
     @property
     def max_embed_dim(self) -> int:
-        """Largest embed width of either side: columns of the supernet's embedding table and of the position table."""
+        """Largest embed width of either side: columns of the supernet's embedding table and of the
+        position table.
+        """
         return max(*self.encoder_embed_dim, *self.decoder_embed_dim)
 
-    # -- costs --------------------------------------------------------------------------------------------------
+    # -- costs -------------------------------------------------------------------------------------
+    # -------------
 
     def inventory(self, arch: ArchConfig, vocab_size: int, workload: Workload) -> Inventory:
         """What an architecture holds and computes in one translation with a key/value cache.
@@ -210,7 +214,8 @@ class TranslationSpace(CostedSpace):
         products.append(Product("logits", "step", num_rows, d, vocab_size, "shared"))
         norms = [e] * (2 * len(arch.encoder_layers)) + [d] * (3 * len(arch.decoder_layers))
         norms += [e, d] if self.pre_norm else []
-        # the logits read the first d columns of the one table; a wider encoder has the rest beside them
+        # the logits read the first d columns of the one table; a wider encoder has the rest beside
+        # them
         table_parts = (d, e - d) if e > d else (d,)
         return Inventory(tuple(products), tuple(norms), table_parts, vocab_size)
 
@@ -260,14 +265,17 @@ class TranslationSpace(CostedSpace):
             Product(f"{name}.fc2", "step", rows, layer.ffn_dim, d),
         ]
 
-    # -- latency ------------------------------------------------------------------------------------------------
+    # -- latency -----------------------------------------------------------------------------------
+    # -------------
 
     def latency_features(self, sums: FloatArray, vocab_size: int, workload: Workload) -> FloatArray:
-        """What costs time in one translation, in units of 10^6 multiply-accumulates, 10^3 elements, layers or heads.
+        """What costs time in one translation, in units of 10^6 multiply-accumulates, 10^3 elements,
+        layers or heads.
 
-        At batch 1 the bytes of the weights that a step reads are proportional to its multiply-accumulates, layer kind
-        by layer kind, so a feature stands for both; its coefficient holds whichever is slower on the device. The scores
-        of self-attention are proportional to the layer features and have none of their own; with them the `_macs`
+        At batch 1 the bytes of the weights that a step reads are proportional to its
+        multiply-accumulates, layer kind by layer kind, so a feature stands for both; its
+        coefficient holds whichever is slower on the device. The scores of self-attention are
+        proportional to the layer features and have none of their own; with them the `_macs`
         features add up to the multiply-accumulates of the inventory.
 
         Parameters
@@ -303,7 +311,9 @@ class TranslationSpace(CostedSpace):
         return features
 
     def timing_stages(self, vocab_size: int, workload: Workload) -> tuple[TimingStage, ...]:
-        """The whole translation; the encoder with the cross-attention's keys and values; the rest, the decode steps."""
+        """The whole translation; the encoder with the cross-attention's keys and values; the rest,
+        the decode steps.
+        """
         assert isinstance(workload, TranslationWorkload)
         source = StageInput(
             name="source_ids", shape=(1, workload.source_len), low=FIRST_TOKEN, high=vocab_size

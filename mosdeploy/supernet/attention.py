@@ -38,7 +38,9 @@ class KeyValues(NamedTuple):
 
 
 class Attention(nn.Module):
-    """Scaled dot-product attention, scale 1 / sqrt(qkv_dim / heads); heads only re-partition `qkv_dim`."""
+    """Scaled dot-product attention, scale 1 / sqrt(qkv_dim / heads); heads only re-partition
+    `qkv_dim`.
+    """
 
     def __init__(
         self, query_dim: int, memory_dim: int, qkv_dim: int, heads: int, dropout: float

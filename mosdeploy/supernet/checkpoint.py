@@ -83,7 +83,8 @@ def load_supernet(path: Path) -> Supernet:
 
 
 def save_subnet(path: Path, subnet: Subnet) -> None:
-    """Write the weights of a subnet that was trained alone; what shapes it is known to whoever reads it.
+    """Write the weights of a subnet that was trained alone; what shapes it is known to whoever
+    reads it.
 
     Raises
     ------
@@ -103,7 +104,8 @@ def load_subnet(path: Path, net: Supernet) -> Subnet:
     Raises
     ------
     StaleInputError
-        If the file is missing, damaged, of another kind or of another version, or does not fit the supernet's space.
+        If the file is missing, damaged, of another kind or of another version, or does not fit the
+        supernet's space.
     """
     content = _read(path, "subnet")
     try:
@@ -115,7 +117,8 @@ def load_subnet(path: Path, net: Supernet) -> Subnet:
 
 
 def save_training_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write tensors and plain values (numbers, strings, lists, dicts), as `load_training_state` gives them back.
+    """Write tensors and plain values (numbers, strings, lists, dicts), as `load_training_state`
+    gives them back.
 
     Raises
     ------

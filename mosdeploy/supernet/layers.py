@@ -24,13 +24,14 @@ MIN_POSITIONS = 256
 
 
 def positions(start: int, length: int, width: int, table_dim: int, device: torch.device) -> Tensor:
-    """Interleaved sinusoids of positions start..start + length - 1, first `width` columns of a `table_dim` wide table.
+    """Interleaved sinusoids of positions start..start + length - 1, first `width` columns of a
+    `table_dim` wide table.
 
     Returns
     -------
     Tensor
-        (length, width) float32; sin at even columns, cos at odd; frequency exp(-2i ln(10000) / table_dim)
-        (Vaswani et al., 2017). Subnets of different width read the same columns.
+        (length, width) float32; sin at even columns, cos at odd; frequency exp(-2i ln(10000) /
+        table_dim) (Vaswani et al., 2017). Subnets of different width read the same columns.
     """
     rows = max(MIN_POSITIONS, 1 << (start + length - 1).bit_length())
     return _position_table(rows, table_dim, device)[start : start + length, :width]
@@ -51,8 +52,8 @@ def _position_table(rows: int, dim: int, device: torch.device) -> Tensor:
 class StackConfig:
     """What all layers of an encoder or of a decoder have in common.
 
-    `pre`: the norm stands before each sublayer; otherwise after its residual sum. `dropout`: after each sublayer.
-    `attention_dropout`: on the attention probabilities.
+    `pre`: the norm stands before each sublayer; otherwise after its residual sum. `dropout`: after
+    each sublayer. `attention_dropout`: on the attention probabilities.
     """
 
     dim: int
@@ -143,9 +144,11 @@ class DecoderLayer(nn.Module):
 
 
 def checkpointed(layer: nn.Module, *inputs: Any) -> Any:
-    """What a layer computes, keeping for the backward pass its inputs alone; the rest is computed there again.
+    """What a layer computes, keeping for the backward pass its inputs alone; the rest is computed
+    there again.
 
-    The weights are taken now: by then, a layer that was leaf_weights generated ones has them no more.
+    The weights are taken now: by then, a layer that was leaf_weights generated ones has them no
+    more.
     """
     weights: dict[str, Tensor] = dict(layer.named_parameters())
     return checkpoint(
@@ -156,7 +159,9 @@ def checkpointed(layer: nn.Module, *inputs: Any) -> Any:
 
 
 class Encoder(nn.Module):
-    """A stack of encoder layers; pre-norm adds a final norm, applied to every output that is attended to."""
+    """A stack of encoder layers; pre-norm adds a final norm, applied to every output that is
+    attended to.
+    """
 
     def __init__(self, side: StackConfig, layers: Sequence[EncoderLayerConfig]) -> None:
         super().__init__()
@@ -190,7 +195,9 @@ class Decoder(nn.Module):
         self.norm = nn.LayerNorm(side.dim) if side.pre else None
 
     def project(self, outputs: Sequence[Tensor]) -> tuple[KeyValues, ...]:
-        """Cross-attention keys and values of each layer, from the encoder outputs (deepest last), each (B, S, D)."""
+        """Cross-attention keys and values of each layer, from the encoder outputs (deepest last),
+        each (B, S, D).
+        """
         spans = {layer.cross_span for layer in self._stack}
         init_distributed = {
             n: torch.cat(tuple(outputs[-n:]), dim=1) if n > 1 else outputs[-1] for n in spans
@@ -214,8 +221,8 @@ class Decoder(nn.Module):
         x
             (B, T, D)
         mask
-            Bool (B, 1, 1, S), true at real source tokens, or None; repeated here for the layers that read several
-            encoder outputs.
+            Bool (B, 1, 1, S), true at real source tokens, or None; repeated here for the layers
+            that read several encoder outputs.
 
         Returns
         -------

@@ -26,7 +26,8 @@ def ffn_sizes(dim: int, ffn_dim: int) -> dict[str, Size]:
 
 
 def attention_sizes(query_dim: int, memory_dim: int, qkv_dim: int) -> dict[str, Size]:
-    """The maps of an attention: inputs and output follow the embed widths, the q/k/v width is fixed (HAT).
+    """The maps of an attention: inputs and output follow the embed widths, the q/k/v width is fixed
+    (HAT).
 
     The number of heads needs no weights: it only re-partitions the q/k/v width.
     """
@@ -39,10 +40,11 @@ def attention_sizes(query_dim: int, memory_dim: int, qkv_dim: int) -> dict[str, 
 
 
 class Router(nn.Module):
-    """Turns the encoding of an architecture into mixing coefficients, a softmax over experts for each row.
+    """Turns the encoding of an architecture into mixing coefficients, a softmax over experts for
+    each row.
 
-    Layer-wise routing has one row; neuron-wise routing has a row for each output neuron, and row j belongs to neuron j
-    in every architecture.
+    Layer-wise routing has one row; neuron-wise routing has a row for each output neuron, and row j
+    belongs to neuron j in every architecture.
     """
 
     def __init__(self, encoding_dim: int, num_rows: int, config: SupernetConfig) -> None:
@@ -53,7 +55,9 @@ class Router(nn.Module):
         self.out = nn.Linear(config.router_hidden_dim, num_rows * config.num_experts)
 
     def forward(self, encoding: Tensor, num_rows: int, dropout: bool) -> Tensor:
-        """Coefficients of the first `num_rows` rows, (num_rows, m), each row adding up to 1, from an encoding (G,)."""
+        """Coefficients of the first `num_rows` rows, (num_rows, m), each row adding up to 1, from
+        an encoding (G,).
+        """
         hidden = F.dropout(F.relu(self.hidden(encoding)), self.dropout, training=dropout)
         end = num_rows * self.num_experts
         scores = F.linear(hidden, self.out.weight[:end], self.out.bias[:end])  # (num_rows * m,)
@@ -63,8 +67,8 @@ class Router(nn.Module):
 class MoSLinear(nn.Module):
     """An affine map held as m experts: weight (m, O, I), bias (m, O).
 
-    The experts start from independent Xavier draws, sqrt(m) wider, so that an even mix of them has the Xavier variance;
-    from equal starts they would get equal gradients and never part.
+    The experts start from independent Xavier draws, sqrt(m) wider, so that an even mix of them has
+    the Xavier variance; from equal starts they would get equal gradients and never part.
     """
 
     def __init__(self, in_dim: int, out_dim: int, num_experts: int) -> None:
@@ -93,10 +97,11 @@ class MoSLinear(nn.Module):
 
 
 class LowRankMoSLinear(nn.Module):
-    """An affine map held as one shared matrix (O, I) with bias (O,), and m corrections U_k V_k of rank R.
+    """An affine map held as one shared matrix (O, I) with bias (O,), and m corrections U_k V_k of
+    rank R.
 
-    Architectures read shared + sum_k mix_k U_k V_k. U (m, O, R) starts drawn and V (m, R, I) zero, as in LoRA (Hu et
-    al., 2021), so that training begins at an ordinary supernet.
+    Architectures read shared + sum_k mix_k U_k V_k. U (m, O, R) starts drawn and V (m, R, I) zero,
+    as in LoRA (Hu et al., 2021), so that training begins at an ordinary supernet.
     """
 
     def __init__(self, in_dim: int, out_dim: int, num_experts: int, rank: int) -> None:
@@ -107,7 +112,9 @@ class LowRankMoSLinear(nn.Module):
         nn.init.normal_(self.up, std=rank**-0.5)
 
     def generate(self, in_dim: int, out_dim: int, alignment: Tensor | None) -> StateDict:
-        """Dense weights (o, i) and (o,), for a `alignment` as `MoSLinear.generate` takes it; None reads what is shared."""
+        """Dense weights (o, i) and (o,), for a `alignment` as `MoSLinear.generate` takes it; None
+        reads what is shared.
+        """
         weights = self.shared.generate(in_dim, out_dim)
         if alignment is None:
             return weights
@@ -121,7 +128,8 @@ class LowRankMoSLinear(nn.Module):
 class MoSBlock(nn.Module):
     """Affine maps that belong together, those of an FFN or of an attention, with their routing.
 
-    `layer`: one router, whose coefficients serve all maps. `neuron`: a router each. `none` or one expert: no router.
+    `layer`: one router, whose coefficients serve all maps. `neuron`: a router each. `none` or one
+    expert: no router.
 
     Parameters
     ----------
@@ -149,7 +157,9 @@ class MoSBlock(nn.Module):
     def generate(
         self, sizes: Mapping[str, Size], encoding: Tensor, router_dropout: bool
     ) -> StateDict:
-        """StateDict (o, i) and biases (o,) of active widths `sizes`, for an architecture with this encoding (G,)."""
+        """StateDict (o, i) and biases (o,) of active widths `sizes`, for an architecture with this
+        encoding (G,).
+        """
         alignment = (
             None if self.layer_router is None else self.layer_router(encoding, 1, router_dropout)
         )

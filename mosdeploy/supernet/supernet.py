@@ -85,7 +85,8 @@ class Supernet(nn.Module):
     vocab_size
         Rows of the shared embedding table.
     config
-        How weights are shared (routing, experts, router) and the dropout rates of the largest network.
+        How weights are shared (routing, experts, router) and the dropout rates of the largest
+        network.
     """
 
     def __init__(
@@ -128,8 +129,9 @@ class Supernet(nn.Module):
         src, prev
             Source ids (B, S) padded with `pad_id`, and earlier target ids (B, T), int64.
         weights
-            What `generate` gave for this architecture, to be used for several batches; None generates them. In eval
-            mode without gradients, those of the last architecture are kept until a parameter changes.
+            What `generate` gave for this architecture, to be used for several batches; None
+            generates them. In eval mode without gradients, those of the last architecture are kept
+            until a parameter changes.
         activation_checkpointing
             Keep of each layer its inputs alone, and compute the rest again in the backward pass.
 
@@ -152,14 +154,18 @@ class Supernet(nn.Module):
         return logits
 
     def skeleton(self, arch: ArchConfig) -> Subnet:
-        """Build the plain network of an architecture without weights, to be leaf_weights or given generated ones."""
+        """Build the plain network of an architecture without weights, to be leaf_weights or given
+        generated ones.
+        """
         with torch.device("meta"):
             return Subnet(arch, self.space, self.vocab_size, self.pad_id, self.config)
 
     def generate(self, arch: ArchConfig, router_dropout: bool) -> StateDict:
-        """Generate the dense weights of an architecture, under the names of `Subnet.state_dict`, differentiable.
+        """Generate the dense weights of an architecture, under the names of `Subnet.state_dict`,
+        differentiable.
 
-        Mixing keeps the precision of the experts under autocast too: bf16 begins at the matrix products of the network.
+        Mixing keeps the precision of the experts under autocast too: bf16 begins at the matrix
+        products of the network.
 
         Raises
         ------
@@ -173,7 +179,9 @@ class Supernet(nn.Module):
             return with_prefix(**self._generate(arch, encoding, router_dropout))
 
     def encode(self, arch: ArchConfig) -> Tensor:
-        """What the routers see of an architecture: float32 (G,), in [0, 1], on the supernet's device."""
+        """What the routers see of an architecture: float32 (G,), in [0, 1], on the supernet's
+        device.
+        """
         values = _encoding(self.space, arch, self.config.router_input)
         return torch.tensor(values, dtype=torch.float32, device=self.embed.weight.device)
 
@@ -207,7 +215,9 @@ class Supernet(nn.Module):
 
 
 class _Generated(NamedTuple):
-    """StateDict of an architecture, and addresses and versions of the parameters that they were generated from."""
+    """StateDict of an architecture, and addresses and versions of the parameters that they were
+    generated from.
+    """
 
     arch: ArchConfig
     state: tuple[tuple[int, int], ...]

@@ -26,7 +26,9 @@ from .schedule import num_batches, sandwich
 from .trainer import fresh_supernet, train
 
 MAX_BATCHES = 2
-"""Of an update with more batches, so many are tried and the time is scaled up, that of the step with it."""
+"""Of an update with more batches, so many are tried and the time is scaled up, that of the step
+with it.
+"""
 ADAM_STATES = 2  # running means of the gradient and of its square, each as large as the parameters
 
 
@@ -38,14 +40,17 @@ def training_cost(
     num_pieces: int,
     num_timed: int = 10,
 ) -> TrainingCost:
-    """Train a fresh supernet for a few updates, in a process of its own, so that its peak memory is its own.
+    """Train a fresh supernet for a few updates, in a process of its own, so that its peak memory is
+    its own.
 
     Parameters
     ----------
     num_pieces
-        Length of both sides of every made-up sentence pair; batches are as full as `tokens_per_batch` allows.
+        Length of both sides of every made-up sentence pair; batches are as full as
+        `tokens_per_batch` allows.
     num_timed
-        Updates whose median time is taken. One before them warms up, and the last one validates and saves as well.
+        Updates whose median time is taken. One before them warms up, and the last one validates and
+        saves as well.
 
     Raises
     ------
@@ -112,7 +117,8 @@ def _made_up_pairs(vocab_size: int, num_pieces: int, tokens_per_batch: int) -> T
 def _peak_bytes(device: torch.device) -> int:
     """Largest memory so far: allocated on a GPU, or resident of this process.
 
-    Linux keeps it in /proc; elsewhere getrusage tells it, which may count what the parent had at the start.
+    Linux keeps it in /proc; elsewhere getrusage tells it, which may count what the parent had at
+    the start.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)

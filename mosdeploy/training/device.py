@@ -21,7 +21,8 @@ class DeviceContext:
 
     @classmethod
     def of(cls, config: TrainingConfig, local_rank: int = 0) -> Self:
-        """Resolve `auto`: a GPU if there is one; bf16 on a GPU that has it, full precision elsewhere.
+        """Resolve `auto`: a GPU if there is one; bf16 on a GPU that has it, full precision
+        elsewhere.
 
         Parameters
         ----------
@@ -54,5 +55,7 @@ class DeviceContext:
         return torch.autocast(self.device.type, dtype=narrow, enabled=self.dtype != torch.float32)
 
     def scaler(self) -> torch.amp.GradScaler:
-        """What keeps small gradients above the least number of fp16; in other precisions it does nothing."""
+        """What keeps small gradients above the least number of fp16; in other precisions it does
+        nothing.
+        """
         return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)

@@ -72,7 +72,8 @@ class DistributedContext:
         return items[self.rank :: self.size]
 
     def first(self, name: str, task: Callable[[], str]) -> str:
-        """What the task returns on the first rank, told to all; the others wait for it, for a day at most.
+        """What the task returns on the first rank, told to all; the others wait for it, for a day
+        at most.
 
         Raises
         ------
@@ -115,7 +116,9 @@ class DistributedContext:
             return self.words.get(name).decode()
 
     def add(self, tensors: Iterable[Tensor]) -> None:
-        """Replace each tensor by its sum over all ranks; all ranks bring the same shapes in the same order."""
+        """Replace each tensor by its sum over all ranks; all ranks bring the same shapes in the
+        same order.
+        """
         if self.size == 1:
             return
         bucket, filled = list[Tensor](), 0
@@ -181,7 +184,8 @@ SINGLE_PROCESS = DistributedContext()
 
 @contextlib.contextmanager
 def init_distributed(config: TrainingConfig) -> Iterator[DistributedContext]:
-    """Meet the other processes that torchrun started, for as long as the block runs; without any, be `SINGLE_PROCESS`.
+    """Meet the other processes that torchrun started, for as long as the block runs; without any,
+    be `SINGLE_PROCESS`.
 
     On GPUs, one a process, messages go from GPU to GPU (nccl), else by way of the CPU (gloo).
 

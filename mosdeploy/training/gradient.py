@@ -39,7 +39,8 @@ class Gradient:
     def add_up(self, batches: Batches, update: int) -> tuple[float, int]:
         """Add the gradients of an update to those at the parameters.
 
-        Each rank computes its share of the batches, as parts of the mean over all; then gradients are added up once.
+        Each rank computes its share of the batches, as parts of the mean over all; then gradients
+        are added up once.
 
         Returns
         -------
@@ -69,7 +70,9 @@ class Gradient:
         return [None]
 
     def _seed(self, stream: int, number: int, index: int) -> None:
-        """Seed what the next dropout draws: the same on every rank for an update, and on any rank for a batch."""
+        """Seed what the next dropout draws: the same on every rank for an update, and on any rank
+        for a batch.
+        """
         rng = np.random.default_rng([self.config.seed % 2**63, stream, number, index])
         torch.manual_seed(int(rng.integers(2**62)))
 
@@ -80,10 +83,11 @@ class Gradient:
         index: int,
         num_terms: int,
     ) -> torch.Tensor:
-        """Add the gradients of one architecture, whose weights are generated once for all batches; returns its loss.
+        """Add the gradients of one architecture, whose weights are generated once for all batches;
+        returns its loss.
 
-        Gradients gather at the generated weights and go through the routers and experts once, which gives the same
-        sum; a router draws its dropout once an update.
+        Gradients gather at the generated weights and go through the routers and experts once, which
+        gives the same sum; a router draws its dropout once an update.
         """
         generated = (
             self.net.generate(arch, router_dropout=True)

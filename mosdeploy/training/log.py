@@ -14,10 +14,11 @@ from ..storage import atomic_write, read_lines
 class LogLine(Record):
     """One line of the training log, one for each update.
 
-    `loss` is the label-smoothed training loss; the three others are validation losses, negative log-likelihoods, of
-    a supernet's largest and smallest subnet, or of the subnet that is trained alone; all in nats per target token.
-    `tokens_per_s` counts each target token once, however many architectures saw it; `seconds` is the training time so
-    far, summed over resumed runs. `gradient_norm` is None where fp16 overflowed and the step was left out.
+    `loss` is the label-smoothed training loss; the three others are validation losses, negative
+    log-likelihoods, of a supernet's largest and smallest subnet, or of the subnet that is trained
+    alone; all in nats per target token. `tokens_per_s` counts each target token once, however many
+    architectures saw it; `seconds` is the training time so far, summed over resumed runs.
+    `gradient_norm` is None where fp16 overflowed and the step was left out.
     """
 
     step: int

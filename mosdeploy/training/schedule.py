@@ -15,7 +15,9 @@ _ARCHS = 0  # random stream; others of the same seed are the trainer's
 
 
 def learning_rate(config: TrainingConfig, update: int) -> float:
-    """Learning rate of an update (from 1): linear warm-up, then one cosine to zero or the inverse square root."""
+    """Learning rate of an update (from 1): linear warm-up, then one cosine to zero or the inverse
+    square root.
+    """
     peak, warmup = config.learning_rate, config.warmup_steps
     if update <= warmup:
         return peak * update / warmup
@@ -25,9 +27,11 @@ def learning_rate(config: TrainingConfig, update: int) -> float:
 
 
 def steps_of(config: TrainingConfig, num_archs: int, update: int) -> list[Sequence[int]]:
-    """Numbers of the batches that each of the architectures of an update (from 1) reads; together the next ones.
+    """Numbers of the batches that each of the architectures of an update (from 1) reads; together
+    the next ones.
 
-    Batches of their own cost no more than the same ones, and the update averages over as many times more sentences.
+    Batches of their own cost no more than the same ones, and the update averages over as many times
+    more sentences.
     """
     first = (update - 1) * num_batches(config, num_archs)
     starts = [
@@ -43,7 +47,9 @@ def num_batches(config: TrainingConfig, num_archs: int) -> int:
 
 
 def sandwich(space: SearchSpace, config: TrainingConfig, update: int) -> list[ArchConfig]:
-    """The architectures of one update: largest and smallest, as configured, then random ones drawn for this update."""
+    """The architectures of one update: largest and smallest, as configured, then random ones drawn
+    for this update.
+    """
     rng = np.random.default_rng([config.seed % 2**63, update, _ARCHS])
     extremes = {"both": [space.largest, space.smallest], "largest": [space.largest], "none": []}[
         config.sandwich

@@ -37,7 +37,9 @@ from .log import LogLine, cut_log
 from .schedule import learning_rate
 
 ProgressCallback = Callable[[int, int, float, float, float], None]
-"""Called after each update with: update (from 1), total updates, loss, target tokens a second, seconds left."""
+"""Called after each update with: update (from 1), total updates, loss, target tokens a second,
+seconds left.
+"""
 
 
 class TrainingSummary(Record):
@@ -65,23 +67,27 @@ def train(
 ) -> TrainingSummary:
     """Train a network, or go on where a killed run of the same inputs stopped.
 
-    Each update of a supernet computes the loss of the largest, the smallest and `num_random_archs` random architectures
-    (or as `extremes` says), averages their gradients, and takes one Adam step (the sandwich rule of BigNAS; MoS trains
-    so too, with the same batches for all of them). A subnet trains alone, in the same way but for the architectures.
+    Each update of a supernet computes the loss of the largest, the smallest and `num_random_archs`
+    random architectures (or as `extremes` says), averages their gradients, and takes one Adam step
+    (the sandwich rule of BigNAS; MoS trains so too, with the same batches for all of them). A
+    subnet trains alone, in the same way but for the architectures.
 
     Parameters
     ----------
     net
-        With the weights to start from, which a state to resume from replaces. Left on the CPU in eval mode.
+        With the weights to start from, which a state to resume from replaces. Left on the CPU in
+        eval mode.
     state_path
-        Written every `checkpoint_every` updates and at the end; a finished state makes this call return at once.
+        Written every `checkpoint_every` updates and at the end; a finished state makes this call
+        return at once.
     log_path
         One `LogLine` an update; lines past the state that is resumed are cut off.
     inputs_sha256
-        Fingerprint of everything that the run depends on (corpus, tokenizer, space, configs); a state of another
-        fingerprint is refused.
+        Fingerprint of everything that the run depends on (corpus, tokenizer, space, configs); a
+        state of another fingerprint is refused.
     ranks
-        This process among those that train together: each computes its share of an update's batches, the first writes.
+        This process among those that train together: each computes its share of an update's
+        batches, the first writes.
 
     Raises
     ------
@@ -166,7 +172,8 @@ def _refuse_other(path: Path, state: dict[str, Any], inputs_sha256: str) -> None
         )
 
 
-# -- inner ---------------------------------------------------------------------------------------------------------
+# -- inner -----------------------------------------------------------------------------------------
+# ----------------
 
 
 def _digest(net: torch.nn.Module) -> int:
@@ -243,7 +250,8 @@ class _Run:
             save_training_state(self.state_path, self._state())
 
     def _optimize(self, batches: Batches, rate: float) -> tuple[float, float | None, int]:
-        """One Adam step; returns the loss per target token, the gradient's norm before clipping, and the target tokens.
+        """One Adam step; returns the loss per target token, the gradient's norm before clipping,
+        and the target tokens.
 
         The norm is None if it was too large for fp16: the scaler then leaves the step out.
         """

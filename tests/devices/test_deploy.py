@@ -34,7 +34,8 @@ class Killed(BaseException):
 
 @pytest.fixture
 def put(make_profile, tmp_path, runtime_dir, monkeypatch):
-    """Deploy a bundle, made with the given arguments unless it exists, and return what was recorded.
+    """Deploy a bundle, made with the given arguments unless it exists, and return what was
+    recorded.
 
     Its timing is made up, since that takes seconds; the first test times.
     """

@@ -44,7 +44,9 @@ def made_up(space, arch):
 
 
 class Counting:
-    """Measures a made-up loss, the same in every block but for a ripple, and gives up after a quarter of the blocks."""
+    """Measures a made-up loss, the same in every block but for a ripple, and gives up after a
+    quarter of the blocks.
+    """
 
     def __init__(self, space, fail_after=10**9, race=True):
         self.space, self.fail_after, self.race, self.calls, self.blocks = (

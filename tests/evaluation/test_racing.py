@@ -53,7 +53,9 @@ def test_looks_by_hand(num_blocks, looks):
 
 
 def test_a_quantile_by_hand():
-    """Eight of sixteen blocks, mean 1, deviation 1: the error is sqrt(0.5 / 8) = 0.25, and t(7) at 0.9995 is 5.408."""
+    """Eight of sixteen blocks, mean 1, deviation 1: the error is sqrt(0.5 / 8) = 0.25, and t(7) at
+    0.9995 is 5.408.
+    """
     shape = np.array([-1.0, 1.0] * 4) * np.sqrt(7 / 8)
     for mean, answer in ((1.353, True), (1.351, False)):
         assert should_stop(shape + mean, np.zeros(16), 16) is answer

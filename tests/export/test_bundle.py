@@ -107,7 +107,8 @@ def test_an_export_replaces_an_older_bundle(trained_subnet: Subnet, tmp_path: Pa
     assert {path.name for path in tmp_path.iterdir()} == {"b", "pieces.model"}
 
 
-# -- bad input ---------------------------------------------------------------------------------------------------------
+# -- bad input -------------------------------------------------------------------------------------
+# --------------------
 
 
 def test_a_failed_parity_check_leaves_what_was_there(

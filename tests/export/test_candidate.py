@@ -12,8 +12,7 @@ from mosdeploy.export.candidate import build_candidate, bundle_bytes, candidate_
 from mosdeploy.families.translation.network import Subnet
 from mosdeploy.families.translation.onnx_graph import build_graph, state_arrays
 from mosdeploy.spaces.costs import num_parameters
-from mosdeploy.spaces.translation import TranslationWorkload
-from mosdeploy.spaces.translation import TranslationSpace
+from mosdeploy.spaces.translation import TranslationSpace, TranslationWorkload
 
 WORKLOADS = [
     TranslationWorkload(source_len=9, decode_steps=7, beam=beam, precision=precision)

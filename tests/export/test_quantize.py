@@ -47,7 +47,8 @@ def compute(
     return found[0] if isinstance(result, str) else found
 
 
-# -- codes and scales --------------------------------------------------------------------------------------------------
+# -- codes and scales
+# --------------------------------------------------------------------------------------------------
 
 
 def test_quantize_columns_by_hand() -> None:
@@ -93,14 +94,17 @@ def test_the_upper_half_of_a_table_code_is_the_value_in_four_bits() -> None:
 
 
 def test_sums_of_two_products_fit_into_16_bits() -> None:
-    """The instruction of processors without VNNI: unsigned activations, signed weights, neighbours added."""
+    """The instruction of processors without VNNI: unsigned activations, signed weights, neighbours
+    added.
+    """
     codes, _ = quantize_columns(
         np.random.default_rng(0).normal(size=(64, 50)).astype(np.float32), 64
     )
     assert 255 * np.abs(codes.astype(int)).max() * 2 < 2**15
 
 
-# -- the operators -----------------------------------------------------------------------------------------------------
+# -- the operators ---------------------------------------------------------------------------------
+# --------------------
 
 
 @pytest.mark.parametrize(
@@ -213,7 +217,9 @@ def test_the_best_token(
 @pytest.mark.parametrize("number_format", ["fp32", "int8"])
 @pytest.mark.parametrize("vocab_size", [12, 300])
 def test_log_p_of_the_likeliest_tokens(number_format: str, vocab_size: int) -> None:
-    """Exact where all tokens are scored from the table; else as good as the four bits of the unlikely ones."""
+    """Exact where all tokens are scored from the table; else as good as the four bits of the
+    unlikely ones.
+    """
     rng = np.random.default_rng(2)
     embed, x = (rng.normal(size=(rows, 64)).astype(np.float32) for rows in (vocab_size, 5))
     table = TiedEmbedding(vocab_size, 64, 64, number_format, int4_logits=True)
@@ -239,7 +245,8 @@ def test_a_table_with_a_row_of_zeros() -> None:
         assert compute({"embed.weight": embed}, table.best, embed[5:6]).tolist() == [[5]]
 
 
-# -- whole graphs ------------------------------------------------------------------------------------------------------
+# -- whole graphs ----------------------------------------------------------------------------------
+# --------------------
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

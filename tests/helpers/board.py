@@ -86,7 +86,8 @@ def obstacle() -> str | None:
 
 
 def provide_root() -> Path:
-    """The root folder of the board, made when the recipe above is new; others that make it meanwhile are waited for.
+    """The root folder of the board, made when the recipe above is new; others that make it
+    meanwhile are waited for.
 
     Raises
     ------
@@ -196,7 +197,9 @@ class Board:
             raise AssertionError(f"the board did not start: {log.read_text()}")
 
     def close(self) -> None:
-        """Switch it off: the process namespace dies with its first process, the mounts with their namespace."""
+        """Switch it off: the process namespace dies with its first process, the mounts with their
+        namespace.
+        """
         self._process.kill()
         self._process.wait()
         self._log.close()

@@ -12,8 +12,7 @@ from mosdeploy.export.parity import ParitySet
 from mosdeploy.families.translation.decoding import translate
 from mosdeploy.families.translation.network import Subnet
 from mosdeploy.families.translation.tokenizer import Tokenizer, train_tokenizer
-from mosdeploy.spaces.translation import TranslationWorkload
-from mosdeploy.spaces.translation import TranslationSpace
+from mosdeploy.spaces.translation import TranslationSpace, TranslationWorkload
 
 VOCAB_SIZE = 64
 CONFIG = ExportConfig(max_source_len=16, max_decode_steps=10, max_score_drop=100.0)

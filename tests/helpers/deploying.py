@@ -19,7 +19,9 @@ sys.exit(not passed)
 
 
 def write_bundle(folder, tokenizer="good", width=8, more=b""):
-    """A bundle that passes its self-test if its tokenizer is not `bad`; `more` is the content of one more file."""
+    """A bundle that passes its self-test if its tokenizer is not `bad`; `more` is the content of
+    one more file.
+    """
     folder.mkdir(parents=True)
     contents = {"model.onnx": tiny_model(width), "tokenizer.model": tokenizer.encode()}
     contents |= {"more.bin": more} if more else {}

@@ -5,9 +5,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from mosdeploy.spaces.translation import (
-    TranslationArch,
     DecoderLayerConfig,
     EncoderLayerConfig,
+    TranslationArch,
     TranslationSpace,
 )
 
@@ -15,7 +15,9 @@ from mosdeploy.spaces.translation import (
 def space_of(
     *, embed_dim: Any, layers: Any, ffn_dim: Any, heads: Any, qkv_dim: int, **others: Any
 ) -> TranslationSpace:
-    """A space with the same choices for encoder and decoder, save for the fields that `others` names."""
+    """A space with the same choices for encoder and decoder, save for the fields that `others`
+    names.
+    """
     same = {"embed_dim": embed_dim, "layers": layers, "ffn_dim": ffn_dim}
     fields = {
         f"{side}_{name}": choices

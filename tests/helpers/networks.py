@@ -39,7 +39,8 @@ def make_space(norm: str) -> TranslationSpace:
 def lively_subnet(arch: TranslationArch, space: TranslationSpace, seed: int) -> Subnet:
     """A subnet that does not repeat one token, as fresh ones do, and ends some sentences early.
 
-    Norms of random sign break the tie of input and output embedding; sharp attention makes positions count.
+    Norms of random sign break the tie of input and output embedding; sharp attention makes
+    positions count.
     """
     generator = torch.Generator().manual_seed(seed)
     subnet = Subnet(arch, space, VOCAB_SIZE).eval()
@@ -65,7 +66,8 @@ def small_space() -> TranslationSpace:
 
 
 def train_to_reverse() -> Subnet:
-    """A subnet in the space of `small_space`, trained for a moment to reverse short rows of the ids 4 to 11.
+    """A subnet in the space of `small_space`, trained for a moment to reverse short rows of the ids
+    4 to 11.
 
     Adam by hand: `torch.optim` takes seconds to import.
     """

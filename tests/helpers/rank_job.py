@@ -25,7 +25,9 @@ Job = dict[str, Any]
 
 
 def start(size: int, task: Callable[[Job, int], object], job: Job) -> list[ForkServerProcess]:
-    """Start a task on so many ranks; what it returns, or its error, is in `answer-RANK` of the job's folder."""
+    """Start a task on so many ranks; what it returns, or its error, is in `answer-RANK` of the
+    job's folder.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
         ["mosdeploy.training.trainer", "torch._dynamo"]

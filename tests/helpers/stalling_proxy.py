@@ -6,7 +6,9 @@ import threading
 
 
 class StallingProxy:
-    """Passes bytes on to a port, until it is told to stall or to close, or has let so many bytes through."""
+    """Passes bytes on to a port, until it is told to stall or to close, or has let so many bytes
+    through.
+    """
 
     def __init__(self, target_port):
         self.flowing = threading.Event()

@@ -24,8 +24,7 @@ from mosdeploy.records import (
 )
 from mosdeploy.report import ReportInputs
 from mosdeploy.spaces.costs import num_macs, num_parameters
-from mosdeploy.spaces.translation import TranslationWorkload
-from mosdeploy.spaces.translation import TranslationArch
+from mosdeploy.spaces.translation import TranslationArch, TranslationWorkload
 
 SPACE = space_of(
     embed_dim=(128, 192),

@@ -5,7 +5,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 
 def tiny_model(width=8, weights_bytes=0, broken=False):
-    """A loop of `max_steps` products; with `weights_bytes`, its matrix lies in weights.bin beside it."""
+    """A loop of `max_steps` products; with `weights_bytes`, its matrix lies in weights.bin beside
+    it.
+    """
     matrix = numpy_helper.from_array(np.full((width, width), 0.1, np.float32), "w")
     if weights_bytes:
         assert width * width * 4 <= weights_bytes

@@ -18,7 +18,9 @@ def space() -> TranslationSpace:
 
 @pytest.fixture
 def pairs(vocab_size: int) -> TokenizedPairs:
-    """Sixty sentences of 1 to 6 pieces; the translation repeats the first piece once for each piece of the source."""
+    """Sixty sentences of 1 to 6 pieces; the translation repeats the first piece once for each piece
+    of the source.
+    """
     rng = np.random.default_rng(0)
     sources = [rng.integers(4, vocab_size, rng.integers(1, 7)).tolist() for _ in range(60)]
     return TokenizedPairs(

@@ -78,7 +78,9 @@ def write_corpus(folder: Path) -> None:
 
 
 def make_run_folder(root: Path) -> Path:
-    """A run folder whose local device works in the folder itself, not in the home of whoever runs the tests."""
+    """A run folder whose local device works in the folder itself, not in the home of whoever runs
+    the tests.
+    """
     write_corpus(root / "data")
     (root / "mosdeploy.toml").write_text(RUN_FILE)
     (root / "device_profiles").mkdir()

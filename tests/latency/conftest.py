@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
 from example_spaces import space_of
+from mosdeploy.spaces.latency_features import latency_features, sums_from_genes
 
 from mosdeploy.config.device import DeviceProfile
 from mosdeploy.records import LatencyContext, LatencyRecord, Measurement, Timing
-from mosdeploy.spaces.latency_features import latency_features, sums_from_genes
-from mosdeploy.spaces.translation import TranslationWorkload
-from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
+from mosdeploy.spaces.translation import TranslationArch, TranslationSpace, TranslationWorkload
 from mosdeploy.storage import fingerprint
 
 VOCAB_SIZE = 500
@@ -33,7 +32,9 @@ def workload() -> TranslationWorkload:
 
 @pytest.fixture(scope="session")
 def true_latency(space, workload):
-    """An additive device: nanoseconds a MAC, microseconds a layer; a few cores' worth of secondary costs."""
+    """An additive device: nanoseconds a MAC, microseconds a layer; a few cores' worth of secondary
+    costs.
+    """
     coefficients = np.array(
         [2.0, 0.8, 0.3, 1.5, 1.0, 0.9, 1.2, 0.7, 2.0, 0.5, 0.02, 0.01, 0.01, 0.02, 0.02]
     )

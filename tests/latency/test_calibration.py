@@ -75,7 +75,9 @@ def test_the_floor_is_that_of_repeats_on_one_board():
 
 @pytest.fixture
 def fleet(tmp_path, context, space, draw, true_latency, record):
-    """A dataset of 24 subnets, half on a board `slow` times as slow, and what a middle board would have taken."""
+    """A dataset of 24 subnets, half on a board `slow` times as slow, and what a middle board would
+    have taken.
+    """
 
     def make(slow):
         dataset = LatencyDataset.open(tmp_path / "latency.jsonl", context)

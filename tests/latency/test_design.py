@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
+from mosdeploy.spaces.latency_features import NUM_CORE_FEATURES, latency_features, sums_from_genes
 
 from mosdeploy.errors import PredictorError
 from mosdeploy.latency.design import choose
-from mosdeploy.spaces.latency_features import NUM_CORE_FEATURES, latency_features, sums_from_genes
 from mosdeploy.spaces.translation import TranslationSpace
 
 VOCAB_SIZE = 500

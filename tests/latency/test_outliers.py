@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+from mosdeploy.spaces.latency_features import latency_features, sums_from_genes
 
 from mosdeploy.latency.outliers import find_outlier_blocks, rows_outside
-from mosdeploy.spaces.latency_features import latency_features, sums_from_genes
 
 
 @pytest.fixture(scope="module")

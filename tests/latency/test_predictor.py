@@ -9,8 +9,7 @@ from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.design import choose
 from mosdeploy.latency.fitting import MIN_SAMPLES
 from mosdeploy.latency.predictor import LatencyPredictor
-from mosdeploy.spaces.translation import TranslationWorkload
-from mosdeploy.spaces.translation import TranslationSpace
+from mosdeploy.spaces.translation import TranslationSpace, TranslationWorkload
 
 VOCAB_SIZE = 500
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+from mosdeploy.spaces.latency_features import NUM_CORE_FEATURES, latency_features, sums_from_genes
 
 from mosdeploy.latency.regression import fit_nonnegative
-from mosdeploy.spaces.latency_features import NUM_CORE_FEATURES, latency_features, sums_from_genes
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,8 @@ def test_a_sample_trusted_by_half_counts_as_half_a_sample():
     columns[:, 0] = 1.0
     latency, sample_weight = np.array([1.0, 1.0, 1.01]), np.array([1.0, 1.0, 0.5])
     model = fit_nonnegative(columns, latency, sample_weight, core_only=True)
-    # relative errors c/l - 1, weighted least squares: c = sum(w/l) / sum(w/l^2), w = sample_weight times Tukey's weight
+    # relative errors c/l - 1, weighted least squares: c = sum(w/l) / sum(w/l^2), w = sample_weight
+    # times Tukey's weight
     relative = model.weights / latency
     assert model.coefficients[0] == pytest.approx(relative.sum() / (relative / latency).sum())
     assert model.weights[2] <= 0.5

@@ -30,7 +30,9 @@ def source(space, workload, true_latency, draw):
 
 @pytest.fixture
 def measure(space, workload, context, record, tmp_path):
-    """A dataset of the first designed subnets on device B, whose latencies a function of gene rows tells."""
+    """A dataset of the first designed subnets on device B, whose latencies a function of gene rows
+    tells.
+    """
 
     def make(latency, count, seed=3):
         dataset = LatencyDataset.open(tmp_path / f"b-{count}-{seed}" / "latency.jsonl", context)

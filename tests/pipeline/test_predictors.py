@@ -15,7 +15,7 @@ from mosdeploy.pipeline import import_latency, init, open_run, search
 from mosdeploy.pipeline.predictors import predictor
 from mosdeploy.pipeline.run import Run
 from mosdeploy.records import Limits
-from mosdeploy.spaces.translation import TranslationArch, DecoderLayerConfig, EncoderLayerConfig
+from mosdeploy.spaces.translation import DecoderLayerConfig, EncoderLayerConfig, TranslationArch
 
 SHIPPED = Path(__file__).parents[2] / "predictors"
 
@@ -23,7 +23,9 @@ SHIPPED = Path(__file__).parents[2] / "predictors"
 def published(
     encoder_ffn: list[int], encoder_heads: list[int], decoder: list[tuple[int, int, int, int]]
 ) -> TranslationArch:
-    """An architecture that HAT published, all of which are 512 wide; decoder: FFN, self, cross heads, span a layer."""
+    """An architecture that HAT published, all of which are 512 wide; decoder: FFN, self, cross
+    heads, span a layer.
+    """
     return TranslationArch(
         encoder_embed_dim=512,
         decoder_embed_dim=512,
@@ -63,7 +65,9 @@ def csv_path(tmp_path: Path, run: Run) -> Path:
 
 
 def write_csv(path: Path, run: Run) -> Path:
-    """200 rows in HAT's format: 100 ms, 50 ms a decoder layer; rows 30-59 were throttled to half the speed."""
+    """200 rows in HAT's format: 100 ms, 50 ms a decoder layer; rows 30-59 were throttled to half
+    the speed.
+    """
     space, rng = run.config.space, np.random.default_rng(0)
     genes = space.genes([space.sample(rng) for _ in range(200)])
     layers = genes[:, space.gene_slices["decoder_layers"]].sum(axis=1)

@@ -18,7 +18,9 @@ pytestmark = [
 
 @pytest.fixture
 def home(tmp_path):
-    """A user's home whose ssh_config names the server `rpi`; the board has a Python with the runtime, as set up."""
+    """A user's home whose ssh_config names the server `rpi`; the board has a Python with the
+    runtime, as set up.
+    """
     home = tmp_path / "home"
     server = OpenSSHServer(tmp_path / "board", SSHClientFiles(home / ".ssh", alias="rpi"))
     venv = server.home / ".cache" / "mosdeploy" / "venv" / "bin"

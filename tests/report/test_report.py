@@ -51,7 +51,8 @@ def build(inputs: ReportInputs, folder: Path) -> str:
     return build_report(inputs, folder / "report").read_text(encoding="utf-8")
 
 
-# -- the page ------------------------------------------------------------------------------------------------------
+# -- the page --------------------------------------------------------------------------------------
+# ----------------
 
 
 def test_page_needs_nothing_from_outside(tmp_path: Path) -> None:
@@ -191,7 +192,8 @@ def test_rerun_replaces_both_files(tmp_path: Path) -> None:
     assert "64 of 64" in (tmp_path / "report" / "index.html").read_text()
 
 
-# -- the figures ---------------------------------------------------------------------------------------------------
+# -- the figures -----------------------------------------------------------------------------------
+# ----------------
 
 
 def test_json_holds_what_the_page_shows(tmp_path: Path) -> None:
@@ -293,7 +295,8 @@ def test_one_prediction_for_each_record() -> None:
         summarise(dataclasses.replace(full_inputs(), predicted_ms=(1.0,)))
 
 
-# -- a real browser ------------------------------------------------------------------------------------------------
+# -- a real browser
+# ------------------------------------------------------------------------------------------------
 
 
 def _png_rows(data: bytes) -> tuple[int, int, list[bytes]]:

@@ -27,7 +27,9 @@ def bundle(fp32_bundle: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def edit(bundle: Path) -> Callable[..., None]:
-    """Change the manifest by a function of its data, and bring the hashes up to date first if asked."""
+    """Change the manifest by a function of its data, and bring the hashes up to date first if
+    asked.
+    """
 
     def change(function: Callable[[dict], object], rehash: bool = False) -> None:
         path = bundle / "manifest.json"

@@ -42,7 +42,9 @@ values = st.recursive(
 
 
 def change(manifest: dict[str, Any], data: st.DataObject) -> None:
-    """Change one place, at any depth: another value, one more, one less, or a number or text like the one there."""
+    """Change one place, at any depth: another value, one more, one less, or a number or text like
+    the one there.
+    """
     where: Any = manifest
     while True:
         key = data.draw(

@@ -66,7 +66,8 @@ def test_int8_translates(int8_bundle: Path) -> None:
     assert len(found) == 20 and len(set(found)) > 5
 
 
-# -- splitting ---------------------------------------------------------------------------------------------------------
+# -- splitting -------------------------------------------------------------------------------------
+# --------------------
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +103,8 @@ def test_a_line_that_fits_is_one_part(pieces: Pieces) -> None:
     assert len(pieces.encode_parts("the cat. a house.", len(ids) - 1)) == 2
 
 
-# -- batches -----------------------------------------------------------------------------------------------------------
+# -- batches ---------------------------------------------------------------------------------------
+# --------------------
 
 
 def test_batches_hold_every_line_once_and_keep_their_limits() -> None:
@@ -118,11 +120,14 @@ def test_batches_hold_every_line_once_and_keep_their_limits() -> None:
     assert len(groups) < 60
 
 
-# -- bad bundles -------------------------------------------------------------------------------------------------------
+# -- bad bundles -----------------------------------------------------------------------------------
+# --------------------
 
 
 def replace(bundle: Path, edit: Callable, name: str, content: bytes) -> None:
-    """Put another file in place, with a manifest that agrees: hashes prove nothing about who wrote both."""
+    """Put another file in place, with a manifest that agrees: hashes prove nothing about who wrote
+    both.
+    """
     (bundle / name).write_bytes(content)
     edit(lambda data: None, rehash=True)
 
@@ -215,7 +220,8 @@ def test_an_unknown_provider(fp32_bundle: Path) -> None:
         Translator(fp32_bundle, providers=["NoSuchExecutionProvider"])
 
 
-# -- the other runtime -------------------------------------------------------------------------------------------------
+# -- the other runtime
+# -------------------------------------------------------------------------------------------------
 
 
 def make_tvm_bundle(bundle: Path, edit: Callable) -> None:

@@ -11,9 +11,9 @@ from mosdeploy.records import Candidate, Limits
 from mosdeploy.search import Cost, choose_winner, evolve, finalists, pareto_front
 from mosdeploy.spaces.costs import num_macs, num_parameters
 from mosdeploy.spaces.translation import (
-    TranslationArch,
     DecoderLayerConfig,
     EncoderLayerConfig,
+    TranslationArch,
     TranslationSpace,
 )
 
@@ -206,7 +206,8 @@ def test_a_narrow_limit_still_fills_the_population(space):
     assert evolution.ranked[0].predicted_ms <= 1.3 * fastest
 
 
-# -- infeasible -----------------------------------------------------------------------------------------------------
+# -- infeasible ------------------------------------------------------------------------------------
+# -----------------
 
 
 def test_an_impossible_latency_ends_and_names_the_true_minimum(tiny):
@@ -264,7 +265,8 @@ def test_a_latency_limit_without_a_predictor_is_refused(space):
         evolve(space, CONFIG, Limits(max_latency_ms=1.0), losses=problem.losses, cost=problem.cost)
 
 
-# -- front, finalists, winner ---------------------------------------------------------------------------------------
+# -- front, finalists, winner
+# ---------------------------------------------------------------------------------------
 
 
 def candidates_of(space, pairs):

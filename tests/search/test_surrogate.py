@@ -27,7 +27,9 @@ def space():
 
 
 class Problem:
-    """Losses worked out from the architecture, and a predictor that knows them up to an error of its own."""
+    """Losses worked out from the architecture, and a predictor that knows them up to an error of
+    its own.
+    """
 
     def __init__(self, space, error=0.0):
         self.space, self.error, self.asked, self.fitted_on = space, error, [], []

@@ -1,7 +1,5 @@
 import numpy as np
 import pytest
-
-from mosdeploy.spaces.costs import num_macs
 from mosdeploy.spaces.latency_features import (
     FEATURE_NAMES,
     independent,
@@ -9,12 +7,14 @@ from mosdeploy.spaces.latency_features import (
     sums_from_aggregates,
     sums_from_genes,
 )
-from mosdeploy.spaces.translation import TranslationWorkload
+
+from mosdeploy.spaces.costs import num_macs
 from mosdeploy.spaces.translation import (
-    TranslationArch,
     DecoderLayerConfig,
     EncoderLayerConfig,
+    TranslationArch,
     TranslationSpace,
+    TranslationWorkload,
 )
 
 VOCAB_SIZE = 500

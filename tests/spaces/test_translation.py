@@ -10,16 +10,17 @@ from mosdeploy.errors import ArchError, ConfigError
 from mosdeploy.record import parse
 from mosdeploy.spaces.translation import (
     AGGREGATE_NAMES,
-    TranslationArch,
     DecoderLayerConfig,
     EncoderLayerConfig,
+    TranslationArch,
     TranslationSpace,
 )
 
 seeds = st.integers(0, 2**32 - 1)
 few = settings(max_examples=40, deadline=None)
 
-# -- laws ----------------------------------------------------------------------------------------------------------
+# -- laws ------------------------------------------------------------------------------------------
+# ----------------
 
 
 @few
@@ -120,13 +121,15 @@ def test_layers_that_do_not_exist_are_not_in_an_architecture() -> None:
     assert len({TINY.from_genes(row).key for row in rows}) == 1
 
 
-# -- numbers worked by hand ----------------------------------------------------------------------------------------
+# -- numbers worked by hand
+# ----------------------------------------------------------------------------------------
 
 
 def test_number_of_architectures_by_enumeration() -> None:
     every = {TINY.from_genes(row) for row in itertools.product(*TINY.gene_choices)}
     assert TINY.num_architectures == len(every)
-    # two embeddings; depth 1: 4 encoder layers, one span: 4 * (1 + 1); depth 2: 16 encoders, two spans: 16 * (2 + 4)
+    # two embeddings; depth 1: 4 encoder layers, one span: 4 * (1 + 1); depth 2: 16 encoders, two
+    # spans: 16 * (2 + 4)
     assert TINY.num_architectures == 2 * (4 * 2 + 16 * 6)
     assert len({arch.key for arch in every}) == len(every)
 
@@ -156,7 +159,8 @@ def test_span_that_a_shallow_encoder_cuts_short_is_written_once() -> None:
     assert TINY.from_genes(row) == SMALL_ARCH
 
 
-# -- what is refused -----------------------------------------------------------------------------------------------
+# -- what is refused
+# -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

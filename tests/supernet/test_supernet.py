@@ -176,7 +176,9 @@ def test_gradient_keeps_out_of_what_a_small_architecture_does_not_use(
 def test_the_same_weights_differ_between_architectures_only_when_routed(
     space: TranslationSpace,
 ) -> None:
-    """Two architectures with equal FFN shapes in layer 0: routing sees the rest of the architecture."""
+    """Two architectures with equal FFN shapes in layer 0: routing sees the rest of the
+    architecture.
+    """
     other = space.largest.model_copy(update={"decoder_layers": space.largest.decoder_layers[:1]})
     for routing, alike in (("none", True), ("layer", False), ("neuron", False)):
         net = built(space, routing=routing)

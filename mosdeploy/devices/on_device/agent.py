@@ -44,11 +44,14 @@ def main(command: str, *arguments: str) -> None:
     print(json.dumps(commands[command](*arguments)), flush=True)
 
 
-# -- the job -------------------------------------------------------------------------------------------------------
+# -- the job ---------------------------------------------------------------------------------------
+# ----------------
 
 
 def run(job_dir_text: str) -> dict[str, Any]:
-    """Begin a job, or join it if it runs already: its {"pid"}; or {"busy": who holds the device}; or {"error"}."""
+    """Begin a job, or join it if it runs already: its {"pid"}; or {"busy": who holds the device};
+    or {"error"}.
+    """
     if sys.version_info < (3, 9):  # noqa: UP036  # the device's Python
         return {
             "error": f"Python 3.9 or later is needed, {sys.executable} is {platform.python_version()}"
@@ -86,9 +89,11 @@ def work(job_dir: Path) -> None:
 
 
 def measure_all(job_dir: Path) -> None:
-    """Time every model that has fewer results than wanted, round by round, each in an order drawn by the job's seed.
+    """Time every model that has fewer results than wanted, round by round, each in an order drawn
+    by the job's seed.
 
-    The reference is timed first, after every few of them, and last. A model that fails is not tried again.
+    The reference is timed first, after every few of them, and last. A model that fails is not tried
+    again.
     """
     job = json.loads((job_dir / "job.json").read_text())
     log(f"checking {job['provider']}")
@@ -121,7 +126,9 @@ def measure_all(job_dir: Path) -> None:
 
 
 def rounds(missing: Counter[str], rng: random.Random) -> list[str]:
-    """Keys, each as often as it is missing: as many shuffled rounds as it takes, so that its results lie far apart."""
+    """Keys, each as often as it is missing: as many shuffled rounds as it takes, so that its
+    results lie far apart.
+    """
     order = []
     for number in range(max(missing.values(), default=0)):
         keys = sorted(key for key in missing if missing[key] > number)
@@ -169,7 +176,9 @@ def count_results(results: Path) -> Counter[str]:
 
 
 def provide_weights(job_dir: Path, num_bytes: int) -> None:
-    """Put weights.bin beside the candidates: uniform float32 in +-0.05, made once a device and size, then linked."""
+    """Put weights.bin beside the candidates: uniform float32 in +-0.05, made once a device and
+    size, then linked.
+    """
     if num_bytes == 0:
         return
     shared = job_dir.parent.parent / "weights" / f"uniform-{num_bytes}.bin"
@@ -209,7 +218,8 @@ def make_weights(path: Path, num_bytes: int) -> None:
     part.replace(path)
 
 
-# -- the device ----------------------------------------------------------------------------------------------------
+# -- the device ------------------------------------------------------------------------------------
+# ----------------
 
 
 def probe(work_dir: str, provider: str) -> dict[str, Any]:
@@ -272,7 +282,9 @@ def first_line(*command: str) -> str:
 
 
 def take_lock(job_dir: Path) -> IO[str] | None:
-    """Hold the device for as long as the file is open here or in a fork; None when another agent holds it."""
+    """Hold the device for as long as the file is open here or in a fork; None when another agent
+    holds it.
+    """
     file = (job_dir.parent.parent / "agent.lock").open("a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -298,7 +310,9 @@ def read_text(path: str | Path) -> str:
 
 
 def now() -> str:
-    """Return the time in UTC, as ISO 8601: for people and as a name; what waits looks at a monotonic clock."""
+    """Return the time in UTC, as ISO 8601: for people and as a name; what waits looks at a
+    monotonic clock.
+    """
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")  # noqa: UP017  # Python 3.9
 
 

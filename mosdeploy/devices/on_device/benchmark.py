@@ -39,7 +39,9 @@ def main(command: str, *arguments: str) -> None:
 
 
 def check(provider: str) -> dict[str, Any]:
-    """Import what a bundle needs and run one product on the provider: versions, and what went wrong first."""
+    """Import what a bundle needs and run one product on the provider: versions, and what went wrong
+    first.
+    """
     die_with_parent()
     found: dict[str, Any] = {}
     with contextlib.suppress(
@@ -89,7 +91,9 @@ def measure(job_dir: str, key: str) -> dict[str, Any]:
     )
 
     def run_ms(num_steps: int) -> tuple[float, float]:
-        """Wall and processor time; what a GPU computes is over too, since the result is an array on the host."""
+        """Wall and processor time; what a GPU computes is over too, since the result is an array on
+        the host.
+        """
         begin_cpu_ns, begin_ns = time.process_time_ns(), time.perf_counter_ns()
         translate(source, num_steps)
         return (time.perf_counter_ns() - begin_ns) / 1e6, (
@@ -125,7 +129,9 @@ def open_graph(np: Any, path: Path, job: dict[str, Any]) -> Callable[[Any, int],
 
 
 def open_bundle(path: Path, job: dict[str, Any]) -> Callable[[Any, int], object]:
-    """A bundle, with the runtime beside it, as the same function; the end token replaces the last id of a source."""
+    """A bundle, with the runtime beside it, as the same function; the end token replaces the last
+    id of a source.
+    """
     sys.path.insert(0, str(path.parent))
     from mosdeploy_runtime import Translator  # type: ignore[import-not-found]
 
@@ -134,7 +140,9 @@ def open_bundle(path: Path, job: dict[str, Any]) -> Callable[[Any, int], object]
 
 
 def cpu_affinity(num_threads: int) -> None:
-    """Stay on the fastest processors, of these the last ones, for interrupts prefer the first; none, if not allowed."""
+    """Stay on the fastest processors, of these the last ones, for interrupts prefer the first;
+    none, if not allowed.
+    """
 
     def rank(cpu: int) -> tuple[int, int]:
         return int(
@@ -146,7 +154,9 @@ def cpu_affinity(num_threads: int) -> None:
 
 
 def repeat(once: Callable[[], tuple[float, ...]], job: dict[str, Any]) -> list[tuple[float, ...]]:
-    """Warm up until two runs agree, then run until the median of the first column is known; both are bounded."""
+    """Warm up until two runs agree, then run until the median of the first column is known; both
+    are bounded.
+    """
     deadline, last_ms = time.monotonic() + job["max_time_s"], math.inf
     for count in range(1, max(MAX_WARMUP, job["warmup"]) + 1):
         this_ms = once()[0]
@@ -170,9 +180,11 @@ def repeat(once: Callable[[], tuple[float, ...]], job: dict[str, Any]) -> list[t
 
 
 def interval_percent(times_ms: list[float]) -> float:
-    """Half the width of the median's 95% interval, relative to it: between two order statistics, no shape assumed.
+    """Half the width of the median's 95% interval, relative to it: between two order statistics, no
+    shape assumed.
 
-    The ranks are those that a binomial count of the values below the median leaves with at most 2.5% on each side.
+    The ranks are those that a binomial count of the values below the median leaves with at most
+    2.5% on each side.
     """
     ordered, count = sorted(times_ms), len(times_ms)
     rank = below = 0
@@ -187,7 +199,9 @@ def interval_percent(times_ms: list[float]) -> float:
 
 
 def open_model(ort: Any, model: str | bytes, options: Any, provider: str) -> Any:
-    """Load a model on exactly this provider; ONNX Runtime alone would fall back to the CPU and say nothing."""
+    """Load a model on exactly this provider; ONNX Runtime alone would fall back to the CPU and say
+    nothing.
+    """
     if provider not in ort.get_available_providers():
         has = ", ".join(ort.get_available_providers())
         raise RuntimeError(
@@ -217,7 +231,9 @@ def statistics(np: Any, times_ms: Any, cpu_ms: Any) -> dict[str, Any]:
 
 
 def peak_memory_bytes() -> int | None:
-    """Most memory that this process has held, the interpreter's own included; None where Linux does not tell."""
+    """Most memory that this process has held, the interpreter's own included; None where Linux does
+    not tell.
+    """
     found = re.search(r"VmHWM:\s+(\d+) kB", read_text("/proc/self/status"))
     return int(found[1]) * 1024 if found else None
 

@@ -43,7 +43,9 @@ def main(command: str, bundles: str, *arguments: str) -> None:
 
 
 def deduplicate(bundles: Path, version: str) -> dict[str, Any]:
-    """Link or copy into a version the files that others hold: {"missing": those that none holds undamaged}."""
+    """Link or copy into a version the files that others hold: {"missing": those that none holds
+    undamaged}.
+    """
     folder = bundles / version
     others = [
         path for path in bundles.iterdir() if (path / SUMS_NAME).is_file() and path.name != version
@@ -67,7 +69,8 @@ def deduplicate(bundles: Path, version: str) -> dict[str, Any]:
 def activate(bundles: Path, version: str, keep: str) -> dict[str, Any]:
     """Switch to a version: {"removed": the versions that made room}; or {"error"}.
 
-    The history is written first: until the switch it ends, as before, with the version that is still current.
+    The history is written first: until the switch it ends, as before, with the version that is
+    still current.
     """
     with locked(bundles):
         if not (bundles / version / RECORD_NAME).is_file():
@@ -109,7 +112,8 @@ def rollback(bundles: Path, expected: str, version: str) -> dict[str, Any]:
     return {}
 
 
-# -- files ---------------------------------------------------------------------------------------------------------
+# -- files -----------------------------------------------------------------------------------------
+# ----------------
 
 
 def history(bundles: Path) -> list[str]:

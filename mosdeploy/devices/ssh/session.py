@@ -41,7 +41,8 @@ class SSHSession:
     name
         The device's name, for messages.
     clients
-        Logged-in clients: those of the jump hosts in order, then the device's. The session closes them.
+        Logged-in clients: those of the jump hosts in order, then the device's. The session closes
+        them.
     command_timeout_s
         Time-out of a command, and of one step of a transfer, in seconds.
     """
@@ -57,13 +58,16 @@ class SSHSession:
         self._home: str | None = None
         self._known_dirs: set[str] = set()
 
-    # -- commands -------------------------------------------------------------------------------------------------
+    # -- commands ----------------------------------------------------------------------------------
+    # ---------------
 
     def run(self, command: Sequence[str] | str, timeout_s: float | None = None) -> CommandResult:
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         text = command if isinstance(command, str) else shlex.join(command)
-        # The first line tells the process group to kill; what a noisy ~/.bashrc printed before it is dropped. The
-        # braces keep `sh` alive under the command, so that a signal becomes an exit status and -1 is the link alone.
+        # The first line tells the process group to kill; what a noisy ~/.bashrc printed before it
+        # is dropped. The
+        # braces keep `sh` alive under the command, so that a signal becomes an exit status and -1
+        # is the link alone.
         script = f"echo mosdeploy-group:$$; {{ {text}\n}}; exit $?"
         self._known_dirs.clear()  # it may remove some
         with self._bounded(f"`{text[:200]}`", limit_s + _GRACE_S):
@@ -96,7 +100,9 @@ class SSHSession:
         return self._home
 
     def _kill(self, group: re.Match[bytes] | None) -> bool:
-        """End a process group, for closing its channel would leave it running; tell whether the device did that."""
+        """End a process group, for closing its channel would leave it running; tell whether the
+        device did that.
+        """
         if not group:
             return False
         with contextlib.closing(self._open_channel()) as channel:
@@ -108,7 +114,8 @@ class SSHSession:
             raise ConnectionLostError(f"{self.name}: the connection is closed")
         return self._transport.open_session(timeout=self._timeout_s)
 
-    # -- files ----------------------------------------------------------------------------------------------------
+    # -- files -------------------------------------------------------------------------------------
+    # ---------------
 
     def put(self, local_path: Path, remote_path: str) -> None:
         digest, size = sha256_file(local_path), local_path.stat().st_size
@@ -217,13 +224,16 @@ class SSHSession:
             channel.settimeout(self._timeout_s)
         return self._sftp
 
-    # -- the link -------------------------------------------------------------------------------------------------
+    # -- the link ----------------------------------------------------------------------------------
+    # ---------------
 
     @contextlib.contextmanager
     def _bounded(self, what: str, limit_s: float | None) -> Iterator[None]:
-        """Close the link when the block takes longer than `limit_s`, and translate what paramiko raises in it.
+        """Close the link when the block takes longer than `limit_s`, and translate what paramiko
+        raises in it.
 
-        paramiko waits for some replies without any time-out of its own; closing the link is what wakes it.
+        paramiko waits for some replies without any time-out of its own; closing the link is what
+        wakes it.
         """
         expired = threading.Event()
 
@@ -286,7 +296,9 @@ class SSHSession:
 
 
 def _collect_output(channel: paramiko.Channel, deadline: float) -> tuple[bytes, bytes, bool]:
-    """Read both streams until the command has ended; False when the deadline (monotonic seconds) came first."""
+    """Read both streams until the command has ended; False when the deadline (monotonic seconds)
+    came first.
+    """
     stdout, stderr = bytearray(), bytearray()
     while True:
         if channel.recv_ready():

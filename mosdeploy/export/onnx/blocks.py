@@ -26,7 +26,8 @@ _MASKED = -1e9
 
 
 def position_table(root: GraphBuilder, num_positions: int, num_columns: int, dim: int) -> str:
-    """Interleaved sinusoids, sin at even columns, cos at odd (Vaswani et al., 2017); computed when the model is loaded.
+    """Interleaved sinusoids, sin at even columns, cos at odd (Vaswani et al., 2017); computed when
+    the model is loaded.
 
     Parameters
     ----------
@@ -59,8 +60,8 @@ def position_table(root: GraphBuilder, num_positions: int, num_columns: int, dim
 class ResidualStream:
     """The residual sum of one side, and the norm that follows each addition, fused with it.
 
-    Pre-norm: what a sublayer reads is the normed sum, and the last norm is the side's final one. Post-norm: the normed
-    sum *is* the stream.
+    Pre-norm: what a sublayer reads is the normed sum, and the last norm is the side's final one.
+    Post-norm: the normed sum *is* the stream.
 
     Attributes
     ----------
@@ -148,7 +149,8 @@ class GraphSpec:
         return position_table(scope.root, *shape, dim)
 
 
-# -- encoder -------------------------------------------------------------------------------------------------------
+# -- encoder ---------------------------------------------------------------------------------------
+# ----------------
 
 
 def encode(
@@ -168,7 +170,8 @@ def encode(
     Returns
     -------
     list of str
-        What can be attended to, each (B, S, e): the output of every layer that some cross span reaches, deepest last.
+        What can be attended to, each (B, S, e): the output of every layer that some cross span
+        reaches, deepest last.
     """
     dim = plan.arch.encoder_embed_dim
     length = scope.op("Shape", source_ids, start=1, end=2)
@@ -207,15 +210,17 @@ def encode(
     return outputs
 
 
-# -- decoder -------------------------------------------------------------------------------------------------------
+# -- decoder ---------------------------------------------------------------------------------------
+# ----------------
 
 
 @dataclass(frozen=True)
 class CrossMemory:
     """What one decoder layer reads of the encoder.
 
-    Keys and values (B, heads, L, h), and what is added to the scores to mask the padding, (B, heads, K, L). A padding
-    mask would be shorter, but ONNX Runtime before 1.21 ignores it, without a word, when keys are given in this shape.
+    Keys and values (B, heads, L, h), and what is added to the scores to mask the padding, (B,
+    heads, K, L). A padding mask would be shorter, but ONNX Runtime before 1.21 ignores it, without
+    a word, when keys are given in this shape.
     """
 
     keys: str
@@ -225,7 +230,9 @@ class CrossMemory:
 
 @dataclass(frozen=True)
 class DecoderMemory:
-    """What stays the same in every step: cross-attention memories, position rows (max_positions, d)."""
+    """What stays the same in every step: cross-attention memories, position rows (max_positions,
+    d).
+    """
 
     cross: tuple[CrossMemory, ...]
     positions: str
@@ -274,7 +281,8 @@ def decode_step(
     Returns
     -------
     rows, present
-        Float (R, d), from which the table makes logits, and the keys and values as `past` has them, P + 1 long.
+        Float (R, d), from which the table makes logits, and the keys and values as `past` has them,
+        P + 1 long.
     """
     dim = plan.arch.decoder_embed_dim
     x = scope.op(
@@ -361,7 +369,8 @@ def _cross_attention(
     stream.add(out.product(scope, mixed), out.bias(scope))
 
 
-# -- parts of both -------------------------------------------------------------------------------------------------
+# -- parts of both
+# -------------------------------------------------------------------------------------------------
 
 
 def _feed_forward(

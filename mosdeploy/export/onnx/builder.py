@@ -29,8 +29,8 @@ class GraphBuilder:
     Attributes
     ----------
     root
-        The outermost scope, for what is the same in every turn of a loop. What it computes of constants alone, ONNX
-        Runtime computes when it loads the model.
+        The outermost scope, for what is the same in every turn of a loop. What it computes of
+        constants alone, ONNX Runtime computes when it loads the model.
     """
 
     def __init__(self, weights: InitializerSource) -> None:

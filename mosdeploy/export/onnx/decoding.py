@@ -46,7 +46,9 @@ def decode(
     source_ids: str,
     length_penalty: float,
 ) -> str:
-    """Add the loop; give the name of the ids, int64 (B, T), after the end token filled with padding."""
+    """Add the loop; give the name of the ids, int64 (B, T), after the end token filled with
+    padding.
+    """
     batch = scope.op("Shape", source_ids, start=0, end=1)  # (1,)
     if plan.beam == 1:
         return _greedy(scope, plan, memory, batch)
@@ -74,9 +76,10 @@ def _beam_search(
 ) -> str:
     """Beam search with a pool of the K best finished hypotheses.
 
-    Each step continues the K live hypotheses by every token and keeps the best 2K. Those that end join the pool; the K
-    best of the others live on. A sentence is closed once the pool's worst is no worse than the best live one would be
-    if it were cut here. At `max_steps` the live ones are cut and join.
+    Each step continues the K live hypotheses by every token and keeps the best 2K. Those that end
+    join the pool; the K best of the others live on. A sentence is closed once the pool's worst is
+    no worse than the best live one would be if it were cut here. At `max_steps` the live ones are
+    cut and join.
     """
     k = plan.beam
     only_first = scope.op(
@@ -126,13 +129,15 @@ def _beam_search(
     return scope.op("Gather", hypotheses, scope.constant(0), axis=1)  # (B, T)
 
 
-# -- parts of beam search ------------------------------------------------------------------------------------------
+# -- parts of beam search
+# ------------------------------------------------------------------------------------------
 
 
 def _continue(
     body: GraphBuilder, plan: GraphSpec, rows: str, live_sum: str
 ) -> tuple[str, str, str]:
-    """The best 2K continuations of each sentence: sums of log p, live hypothesis, token; each (B, 2K).
+    """The best 2K continuations of each sentence: sums of log p, live hypothesis, token; each (B,
+    2K).
 
     They are among the 2K likeliest tokens of each hypothesis.
     """
@@ -173,11 +178,14 @@ def _rows(body: GraphBuilder, plan: GraphSpec, parent: str) -> str:
     return body.op("Reshape", body.op("Add", parent, offset), body.constant([-1]))
 
 
-# -- parts of both -------------------------------------------------------------------------------------------------
+# -- parts of both
+# -------------------------------------------------------------------------------------------------
 
 
 def _caches(scope: GraphBuilder, plan: GraphSpec, rows: str) -> list[LoopState]:
-    """Keys and values of every layer's self-attention, at first of length 0; `rows` is a shape (1,)."""
+    """Keys and values of every layer's self-attention, at first of length 0; `rows` is a shape
+    (1,).
+    """
     made = []
     for i, layer in enumerate(plan.arch.decoder_layers):
         tail = [layer.self_heads, 0, plan.space.qkv_dim // layer.self_heads]
@@ -194,7 +202,9 @@ def _loop(
     state: Sequence[str],
     ended: str,
 ) -> list[str]:
-    """Close the body; run it until all is `ended` (and not before MIN_STEPS) or MAX_STEPS is reached."""
+    """Close the body; run it until all is `ended` (and not before MIN_STEPS) or MAX_STEPS is
+    reached.
+    """
     open_left = body.op("Not", body.op("Equal", _minimum(body, ended), body.constant(1, np.int32)))
     step = body.op("Add", "step.index", body.constant(1))
     go_on = body.op("Or", open_left, body.op("Less", step, MIN_STEPS))

@@ -37,10 +37,11 @@ NUM_RESCORED_OF_BEAM = 64
 
 @dataclass(frozen=True)
 class TiedEmbedding:
-    """The one table of source, target and output, stored once, rows of a vocabulary entry contiguous.
+    """The one table of source, target and output, stored once, rows of a vocabulary entry
+    contiguous.
 
-    The logits read the first `decoder_dim` columns of it. When the encoder is wider, its further columns are a second
-    initialiser, so that no product needs a copy of the table.
+    The logits read the first `decoder_dim` columns of it. When the encoder is wider, its further
+    columns are a second initialiser, so that no product needs a copy of the table.
     """
 
     vocab_size: int
@@ -64,7 +65,8 @@ class TiedEmbedding:
         """Ids to vectors (..., decoder_dim), scaled by sqrt(decoder_dim)."""
         return self._embed(scope, ids, 0, self.decoder_dim, self.decoder_dim)
 
-    # -- logits ----------------------------------------------------------------------------------------------------
+    # -- logits ------------------------------------------------------------------------------------
+    # ----------------
 
     def best(self, scope: GraphBuilder, x: str) -> str:
         """Rows (R, d) to the likeliest token of each, int64 (R, 1); of equal ones, the lowest id."""
@@ -75,7 +77,9 @@ class TiedEmbedding:
         return scope.op("GatherElements", tokens, first, axis=1)
 
     def likeliest(self, scope: GraphBuilder, x: str, count: int) -> tuple[str, str]:
-        """Rows (R, d) to at least `count` tokens of each (or the whole vocabulary): log p float (R, C), ids (R, C)."""
+        """Rows (R, d) to at least `count` tokens of each (or the whole vocabulary): log p float (R,
+        C), ids (R, C).
+        """
         if not self.int4_logits:
             return self._largest(
                 scope, scope.op("LogSoftmax", self._logits(scope, x), axis=-1), count
@@ -99,7 +103,9 @@ class TiedEmbedding:
         return largest, ids
 
     def _logits(self, scope: GraphBuilder, x: str) -> str:
-        """All logits (R, V). In int8 the transposition is done when the model is loaded: the file holds one table."""
+        """All logits (R, V). In int8 the transposition is done when the model is loaded: the file
+        holds one table.
+        """
         table = self._columns(scope, 0, self.decoder_dim)
         if self.number_format == "fp32":
             return scope.op("Gemm", x, *table, transB=1)
@@ -176,7 +182,8 @@ class TiedEmbedding:
         bounds = (root.constant([value]) for value in (first, last, 1, 2))
         return root.op("Slice", codes, *bounds)
 
-    # -- the table itself --------------------------------------------------------------------------------------------
+    # -- the table itself
+    # --------------------------------------------------------------------------------------------
 
     def _embed(self, scope: GraphBuilder, ids: str, first: int, last: int, width: int) -> str:
         columns, root = (

@@ -51,7 +51,9 @@ class InitializerSource(Protocol):
 
 
 class InlineInitializers:
-    """Inline initialisers from a collapsed subnet's state dict (name -> float array, shapes as PyTorch has them)."""
+    """Inline initialisers from a collapsed subnet's state dict (name -> float array, shapes as
+    PyTorch has them).
+    """
 
     def __init__(self, arrays: Mapping[str, Array]) -> None:
         self._arrays = arrays

@@ -34,7 +34,8 @@ class LinearLayer:
     Attributes
     ----------
     owner, names
-        State-dict names are `{owner}.{name}.weight` and `.bias`; more than one for query, key and value.
+        State-dict names are `{owner}.{name}.weight` and `.bias`; more than one for query, key and
+        value.
     num_inputs, num_outputs
         Width of the input, and of the output of *each* of the names.
     number_format
@@ -136,7 +137,9 @@ class LinearLayer:
 
 
 def repeat_scales(scope: GraphBuilder, scales: str, blocks: int) -> str:
-    """Scales (N,) for each of the blocks of an output, (N, blocks); computed once, when the model is loaded."""
+    """Scales (N,) for each of the blocks of an output, (N, blocks); computed once, when the model
+    is loaded.
+    """
     column = scope.root.op("Unsqueeze", scales, scope.constant([1]))
     return scope.root.op("Tile", column, scope.constant([1, blocks]))
 

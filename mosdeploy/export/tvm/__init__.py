@@ -45,7 +45,8 @@ def build_tvm(
     max_positions
         Longest source (end token included) and most decode steps.
     tuning
-        Search for better schedules on this machine first, or take those on record; None takes the untuned ones.
+        Search for better schedules on this machine first, or take those on record; None takes the
+        untuned ones.
     notify
         Told the seconds spent on tuning, and what came of them.
 
@@ -54,8 +55,9 @@ def build_tvm(
     ArchError
         If the architecture is not in the space.
     ExportError
-        If a weight is missing, of another shape, or not finite; if the precision or the processor is not supported, or
-        no compiler can link for it; if tuning is asked for another processor, or its records cannot be read.
+        If a weight is missing, of another shape, or not finite; if the precision or the processor
+        is not supported, or no compiler can link for it; if tuning is asked for another processor,
+        or its records cannot be read.
     """
     try:
         from ...families.translation.tvm import build_module

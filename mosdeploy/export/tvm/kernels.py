@@ -24,9 +24,11 @@ Tensor = Any
 
 @dataclass(frozen=True)
 class LinearShape:
-    """Sizes of one linear layer: tiles (None if unknown), rows a tile, inputs, outputs, columns a panel, rows stored.
+    """Sizes of one linear layer: tiles (None if unknown), rows a tile, inputs, outputs, columns a
+    panel, rows stored.
 
-    `stored_inputs` is how many inputs the packed weights have; the first `num_inputs` of them are used.
+    `stored_inputs` is how many inputs the packed weights have; the first `num_inputs` of them are
+    used.
     """
 
     tiles: int | None
@@ -41,10 +43,11 @@ class LinearShape:
 def linear(
     shape: LinearShape, *, bias: bool = True, relu: bool = False, residual: bool = False
 ) -> tirx.PrimFunc:
-    """Rows times packed weights; then scales (if quantised), bias, ReLU, and the residual, as asked for.
+    """Rows times packed weights; then scales (if quantised), bias, ReLU, and the residual, as asked
+    for.
 
-    Parameters are, in this order: rows (M, R, K), weights (N / P, K, P), scales (N,), bias (N,), residual (M, R, N),
-    result (M, R, N).
+    Parameters are, in this order: rows (M, R, K), weights (N / P, K, P), scales (N,), bias (N,),
+    residual (M, R, N), result (M, R, N).
     """
     tiles = _tiles(shape.tiles, "tiles")
     x = te.placeholder((tiles, shape.rows, shape.num_inputs), "float32", "x")
@@ -109,8 +112,9 @@ def embed(
 ) -> tirx.PrimFunc:
     """Rows of the packed table, scaled by sqrt(dim), plus the sinusoids of their positions.
 
-    Parameters: ids int32 (M, R), position int32 (1,), table, scales (if quantised), sinusoids (positions, width),
-    result (M, R, D). Tiled rows have positions from `position` on; with `tiles` 1, all have `position` itself.
+    Parameters: ids int32 (M, R), position int32 (1,), table, scales (if quantised), sinusoids
+    (positions, width), result (M, R, D). Tiled rows have positions from `position` on; with `tiles`
+    1, all have `position` itself.
     """
     ids = te.placeholder((_tiles(tiles, "tiles"), rows), "int32", "ids")
     position = te.placeholder((1,), "int32", "position")
@@ -131,7 +135,9 @@ def embed(
 
 
 def encoder_attention(tiles: int | None, width: int, heads: int) -> tirx.PrimFunc:
-    """Self-attention of a source. Parameters: queries, keys and values (M, R, 3Q), length int32 (1,), result."""
+    """Self-attention of a source. Parameters: queries, keys and values (M, R, 3Q), length int32
+    (1,), result.
+    """
     qkv = te.placeholder((_tiles(tiles, "tiles"), TILE_ROWS, 3 * width), "float32", "qkv")
     length = te.placeholder((1,), "int32", "length")
     memory = _Memory(
@@ -187,8 +193,8 @@ def step_attention(rows: int, width: int, heads: int) -> tirx.PrimFunc:
 def append(rows: int, width: int, offset: int) -> tirx.PrimFunc:
     """Keys or values of one more step: each hypothesis continues the one that `parent` names.
 
-    Parameters: past (R, T, Q), parent int32 (R,), queries, keys and values of the step (1, R, 3Q), result
-    (R, T + 1, Q); `offset` is where in the last the new ones stand.
+    Parameters: past (R, T, Q), parent int32 (R,), queries, keys and values of the step (1, R, 3Q),
+    result (R, T + 1, Q); `offset` is where in the last the new ones stand.
     """
     steps = te.var("steps", "int64")
     past = te.placeholder((rows, steps, width), "float32", "past")
@@ -202,12 +208,15 @@ def append(rows: int, width: int, offset: int) -> tirx.PrimFunc:
     return te.create_prim_func([past, parent, qkv, result])
 
 
-# -- attention -----------------------------------------------------------------------------------------------------
+# -- attention -------------------------------------------------------------------------------------
+# ----------------
 
 
 @dataclass(frozen=True)
 class _Memory:
-    """What is attended to: how many positions, the key and value of one, and which are real (None: all)."""
+    """What is attended to: how many positions, the key and value of one, and which are real (None:
+    all).
+    """
 
     num_positions: Expr
     key: Callable[[Expr, Expr, Expr, Expr], Expr]
@@ -253,11 +262,14 @@ def _attend(queries: Tensor, shape: tuple[Expr, ...], heads: int, memory: _Memor
     return te.compute(shape, lambda i, j, n: mixed[i, j, n] / total[i, j, n // head_dim], "result")
 
 
-# -- schedules -----------------------------------------------------------------------------------------------------
+# -- schedules -------------------------------------------------------------------------------------
+# ----------------
 
 
 class PackedLinear(CPUScheduleRule):  # type: ignore[misc]
-    """A linear layer: panels in parallel; within one, a tile's sums stay in registers while its weights pass once."""
+    """A linear layer: panels in parallel; within one, a tile's sums stay in registers while its
+    weights pass once.
+    """
 
     def apply(self, func: tirx.PrimFunc, target: Any, _: bool) -> s_tir.Schedule | None:
         """Schedule a function that holds a `product`, or leave it alone."""
@@ -289,7 +301,9 @@ class PackedLinear(CPUScheduleRule):  # type: ignore[misc]
 
 
 class RowByRow(CPUScheduleRule):  # type: ignore[misc]
-    """Everything else: rows (and heads) in parallel, all that leads to one computed beside it, sums left to LLVM."""
+    """Everything else: rows (and heads) in parallel, all that leads to one computed beside it, sums
+    left to LLVM.
+    """
 
     def apply(self, func: tirx.PrimFunc, target: Any, _: bool) -> s_tir.Schedule | None:
         """Schedule any kernel of this file but a linear layer."""
@@ -314,7 +328,9 @@ class RowByRow(CPUScheduleRule):  # type: ignore[misc]
 
 
 def _rows_at_once(rows: int, panel: int, target: Any) -> int:
-    """How many rows of a panel's sums fit into half of the vector registers, and divide the rows of a tile."""
+    """How many rows of a panel's sums fit into half of the vector registers, and divide the rows of
+    a tile.
+    """
     vector_bits = llvm_get_vector_width(target)
     num_registers = 16 if vector_bits == 256 else 32
     most = max(1, num_registers // 2 * vector_bits // 32 // panel)

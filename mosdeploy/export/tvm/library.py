@@ -47,7 +47,8 @@ def make_target(machine: str, cpu: str | None) -> Target:
         raise ExportError(
             f"LLVM {codegen.llvm_version_major()} knows no {machine} processor '{cpu}'; set llvm_cpu in the profile"
         )
-    # sums may be reordered, so that LLVM computes them in vectors; infinities and NaN keep their meaning
+    # sums may be reordered, so that LLVM computes them in vectors; infinities and NaN keep their
+    # meaning
     return Target(
         {
             "kind": "llvm",

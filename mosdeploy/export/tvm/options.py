@@ -10,7 +10,9 @@ PRECISIONS = ("fp32", "int8")
 
 @dataclass(frozen=True)
 class Processor:
-    """What to compile for: `machine` as `uname -m` says it, `cpu` as LLVM calls it; None means this machine's."""
+    """What to compile for: `machine` as `uname -m` says it, `cpu` as LLVM calls it; None means this
+    machine's.
+    """
 
     machine: str = platform.machine()
     cpu: str | None = None
@@ -33,7 +35,8 @@ class Tuning:
     folder
         Holds a folder for each processor and number of threads.
     source_len
-        Sources that are filled up to as many positions as this many pieces get an encoder of their own, which is tuned.
+        Sources that are filled up to as many positions as this many pieces get an encoder of their
+        own, which is tuned.
     threads
         Threads that the layers are timed with.
     budget_s

@@ -75,7 +75,8 @@ def open_database(folder: Path) -> Any:
 
 
 def tune(module: Any, target: Target, run: Tuning, notify: Notify) -> Any:
-    """Search for schedules of the linear layers whose sizes are known, in rounds, until the time is spent.
+    """Search for schedules of the linear layers whose sizes are known, in rounds, until the time is
+    spent.
 
     Parameters
     ----------
@@ -113,7 +114,9 @@ def tune(module: Any, target: Target, run: Tuning, notify: Notify) -> Any:
 
 
 class _Search:
-    """The parts of MetaSchedule that all rounds share; the model of costs learns from round to round."""
+    """The parts of MetaSchedule that all rounds share; the model of costs learns from round to
+    round.
+    """
 
     def __init__(self, database: Any, target: Target, folder: Path) -> None:
         self._database, self._target, self._folder = database, target, folder

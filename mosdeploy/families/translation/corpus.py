@@ -24,7 +24,8 @@ from .published import is_published, read_published
 Pair = tuple[str, str]
 
 MAX_CHARS_PER_PIECE = 16
-"""SentencePiece's longest piece: a text of more than this times `max_tokens` characters cannot fit."""
+"""SentencePiece's longest piece: a text of more than this times `max_tokens` characters cannot fit.
+"""
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffd]")
 _PACKAGE_PREFIX = "package:"
@@ -37,9 +38,10 @@ class Corpus:
     Attributes
     ----------
     dropped
-        Reason to count: `empty` (nothing on one side), `control` (control or replacement characters), `identical`
-        (source equals target), `too_long` (cannot fit in `max_tokens`), `length_ratio` (in characters), `duplicate`
-        (same pair seen before), `held_out` (source is in another split's file), `plural` (gettext plural entries).
+        Reason to count: `empty` (nothing on one side), `control` (control or replacement
+        characters), `identical` (source equals target), `too_long` (cannot fit in `max_tokens`),
+        `length_ratio` (in characters), `duplicate` (same pair seen before), `held_out` (source is
+        in another split's file), `plural` (gettext plural entries).
     sha256
         Digest of the three splits: the same pairs in the same order give the same digits.
     """
@@ -54,9 +56,10 @@ class Corpus:
 def load_corpus(config: CorpusConfig, root: Path) -> Corpus:
     """Read, clean and split a parallel corpus.
 
-    Training pairs (and what is split off them) are normalised (NFKC, single spaces) and cleaned. Files that are named
-    as `valid` or `test` are kept as given but for pairs with an empty side, so that scores refer to the published
-    references; `valid` also loses what is in `test`, and `train` what is in either.
+    Training pairs (and what is split off them) are normalised (NFKC, single spaces) and cleaned.
+    Files that are named as `valid` or `test` are kept as given but for pairs with an empty side, so
+    that scores refer to the published references; `valid` also loses what is in `test`, and `train`
+    what is in either.
 
     Parameters
     ----------
@@ -66,8 +69,8 @@ def load_corpus(config: CorpusConfig, root: Path) -> Corpus:
     Raises
     ------
     ConfigError
-        If a file is missing, is not UTF-8 (names the line) or is not of the format; if the two sides differ in their
-        number of lines; if the package is not installed; if a split is empty.
+        If a file is missing, is not UTF-8 (names the line) or is not of the format; if the two
+        sides differ in their number of lines; if the package is not installed; if a split is empty.
     """
     if config.valid_fraction + config.test_fraction >= 1:
         raise ConfigError(
@@ -97,11 +100,14 @@ def load_corpus(config: CorpusConfig, root: Path) -> Corpus:
 
 
 def normalise(text: str) -> str:
-    """NFKC form with single spaces: what the tokenizer sees, so that references have the form of translations."""
+    """NFKC form with single spaces: what the tokenizer sees, so that references have the form of
+    translations.
+    """
     return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
-# -- cleaning and splitting ----------------------------------------------------------------------------------------
+# -- cleaning and splitting
+# ----------------------------------------------------------------------------------------
 
 
 def _clean(pairs: list[Pair], config: CorpusConfig, dropped: Counter[str]) -> list[Pair]:
@@ -183,7 +189,8 @@ def _check_filled(
         )
 
 
-# -- reading -------------------------------------------------------------------------------------------------------
+# -- reading ---------------------------------------------------------------------------------------
+# ----------------
 
 
 def _read_held_out(
@@ -264,7 +271,9 @@ def _read_tsv(path: Path) -> Iterator[Pair]:
 
 
 def _catalog_paths(name: str, config: CorpusConfig, root: Path) -> list[Path]:
-    """The .mo files that a config entry means; below LC_MESSAGES folders, those of the target language."""
+    """The .mo files that a config entry means; below LC_MESSAGES folders, those of the target
+    language.
+    """
     if name.startswith(_PACKAGE_PREFIX):
         paths = _package_catalogs(name.removeprefix(_PACKAGE_PREFIX))
     else:

@@ -98,7 +98,8 @@ class TokenizedPairs:
         return len(self.sources)
 
     def save(self, path: Path) -> None:
-        """Write one int32 array: the number of pairs, the lengths of sources and of targets, and the ids of both.
+        """Write one int32 array: the number of pairs, the lengths of sources and of targets, and
+        the ids of both.
 
         Raises
         ------
@@ -122,7 +123,9 @@ class TokenizedPairs:
 
     @classmethod
     def open(cls, path: Path) -> "TokenizedPairs":
-        """Read what `save` wrote, as it is needed: the ids stay in the file, which the processes of a machine share."""
+        """Read what `save` wrote, as it is needed: the ids stay in the file, which the processes of
+        a machine share.
+        """
         array = np.load(path, mmap_mode="r")
         num = int(array[0])
         offsets = [
@@ -141,7 +144,8 @@ class TokenizedPairs:
 def tokenize(
     tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]], max_tokens: int
 ) -> TokenizedPairs:
-    """Turn pairs into piece ids and leave out, counted, those with more than `max_tokens` pieces on a side.
+    """Turn pairs into piece ids and leave out, counted, those with more than `max_tokens` pieces on
+    a side.
 
     Raises
     ------
@@ -173,10 +177,11 @@ def tokenize(
 class Batches:
     """An endless sequence of training batches: `batches[step]` for any step from 0.
 
-    Pairs of like length share a batch, so little is padding: each epoch sorts the pairs by their longer side, then by a
-    jittered source length, cuts where B times the longest side would pass `tokens_per_batch`, and shuffles the batches.
-    The cuts depend on the longer sides alone, so every epoch has the same number of batches and any step is found at
-    once: a resumed run sees what the undisturbed run would have seen.
+    Pairs of like length share a batch, so little is padding: each epoch sorts the pairs by their
+    longer side, then by a jittered source length, cuts where B times the longest side would pass
+    `tokens_per_batch`, and shuffles the batches. The cuts depend on the longer sides alone, so
+    every epoch has the same number of batches and any step is found at once: a resumed run sees
+    what the undisturbed run would have seen.
 
     Parameters
     ----------
@@ -239,7 +244,8 @@ def ordered_batches(pairs: TokenizedPairs, tokens_per_batch: int) -> list[Batch]
 def ordered_groups(
     pairs: TokenizedPairs, rows: npt.NDArray[np.int64], tokens_per_batch: int
 ) -> list[npt.NDArray[np.int64]]:
-    """Deal some of the pairs to as few batches as hold them, sorted by length; `pad` makes a batch of each group.
+    """Deal some of the pairs to as few batches as hold them, sorted by length; `pad` makes a batch
+    of each group.
 
     Raises
     ------

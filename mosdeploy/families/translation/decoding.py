@@ -25,7 +25,8 @@ MAX_BATCH_TOKENS = 4096  # source positions times hypotheses that are decoded at
 def validation_loss(
     model: Supernet | Subnet, batches: Sequence[Batch], arch: TranslationArch | None = None
 ) -> float:
-    """Mean negative log-likelihood of the target tokens, in nats a token; no label smoothing, no dropout.
+    """Mean negative log-likelihood of the target tokens, in nats a token; no label smoothing, no
+    dropout.
 
     Parameters
     ----------
@@ -67,17 +68,20 @@ def translate(
     max_steps: int,
     length_penalty: float,
 ) -> list[list[int]]:
-    """Translate piece ids into piece ids, in the order given; the answer for a sentence does not depend on the others.
+    """Translate piece ids into piece ids, in the order given; the answer for a sentence does not
+    depend on the others.
 
-    `beam = 1` is greedy: from the begin token, the most likely token at each step (the lowest id on ties), up to the
-    end token or `max_steps` tokens. No token is banned. See `_beam_search` for wider beams.
+    `beam = 1` is greedy: from the begin token, the most likely token at each step (the lowest id on
+    ties), up to the end token or `max_steps` tokens. No token is banned. See `_beam_search` for
+    wider beams.
 
     Parameters
     ----------
     sources
         Piece ids as `Tokenizer.encode` gives them: without end, which is added here.
     length_penalty
-        A finished hypothesis scores sum of log p / length ** length_penalty; the length counts the end token.
+        A finished hypothesis scores sum of log p / length ** length_penalty; the length counts the
+        end token.
 
     Returns
     -------
@@ -100,10 +104,11 @@ def translate(
 
 
 def bleu_chrf(hypotheses: Sequence[str], references: Sequence[str]) -> tuple[float, float]:
-    """Corpus BLEU and chrF, 0 to 100, as the sacrebleu command prints them with its default options.
+    """Corpus BLEU and chrF, 0 to 100, as the sacrebleu command prints them with its default
+    options.
 
-    BLEU: 13a tokeniser, case-sensitive, exponential smoothing. chrF: chrF2, character order 6, no word n-grams (the
-    sacrebleu signature chrF2). One reference a hypothesis.
+    BLEU: 13a tokeniser, case-sensitive, exponential smoothing. chrF: chrF2, character order 6, no
+    word n-grams (the sacrebleu signature chrF2). One reference a hypothesis.
 
     Raises
     ------
@@ -117,11 +122,14 @@ def bleu_chrf(hypotheses: Sequence[str], references: Sequence[str]) -> tuple[flo
     return bleu.score, chrf.score
 
 
-# -- decoding ------------------------------------------------------------------------------------------------------
+# -- decoding --------------------------------------------------------------------------------------
+# ----------------
 
 
 def _by_length(sources: Sequence[Sequence[int]], max_tokens: int) -> list[list[int]]:
-    """Indices of the sources, longest first, in groups of at most `max_tokens` padded positions (or one sentence)."""
+    """Indices of the sources, longest first, in groups of at most `max_tokens` padded positions (or
+    one sentence).
+    """
     groups: list[list[int]] = []
     for i in sorted(range(len(sources)), key=lambda i: -len(sources[i])):
         if groups and (len(groups[-1]) + 1) * (len(sources[groups[-1][0]]) + 1) <= max_tokens:
@@ -149,9 +157,10 @@ def _beam_search(
 ) -> Tensor:
     """Ids (B, T) of the best hypothesis of each sentence, filled up with end.
 
-    Each step continues the K live hypotheses by every token and keeps the best 2K. Those that end join the K best
-    finished ones; the K best of the others live on. A sentence is closed, and changes no more, once K finished ones
-    score no less than the best live one would if it were cut here. At `max_steps` the live ones are cut and join.
+    Each step continues the K live hypotheses by every token and keeps the best 2K. Those that end
+    join the K best finished ones; the K best of the others live on. A sentence is closed, and
+    changes no more, once K finished ones score no less than the best live one would if it were cut
+    here. At `max_steps` the live ones are cut and join.
     """
     num, negative = len(src), torch.tensor(-torch.inf, device=src.device)
     rows = torch.arange(num, device=src.device)[:, None]  # (B, 1)

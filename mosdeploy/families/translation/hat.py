@@ -30,17 +30,23 @@ HAT_FEATURES = (
     "decoder_ende_attention_heads_avg",
     "decoder_arbitrary_ende_attn_avg",
 )
-"""HAT's names of `space.AGGREGATE_NAMES`, in the same order; the last counts attended layers from 1, as ours does."""
+"""HAT's names of `space.AGGREGATE_NAMES`, in the same order; the last counts attended layers from
+1, as ours does.
+"""
 
 TIME_COLUMNS = ("latency_mean_encoder", "latency_mean_decoder")
 
 RUNTIME = "PyTorch eager (HAT's code)"
-"""What HAT's `latency_dataset.py` times: its fairseq model, called layer by layer, not ONNX Runtime."""
+"""What HAT's `latency_dataset.py` times: its fairseq model, called layer by layer, not ONNX
+Runtime.
+"""
 
 
 @dataclass(frozen=True)
 class HatData:
-    """One file by its name: averages (N, 10), encoder and decoder milliseconds (N,), in the order of measuring."""
+    """One file by its name: averages (N, 10), encoder and decoder milliseconds (N,), in the order
+    of measuring.
+    """
 
     name: str
     rows: FloatArray
@@ -69,8 +75,8 @@ def read_hat(path: Path) -> HatData:
     Raises
     ------
     ConfigError
-        If the file cannot be read, is not text, lacks a column or holds no rows, or (naming line and column) if a value
-        is not a positive number.
+        If the file cannot be read, is not text, lacks a column or holds no rows, or (naming line
+        and column) if a value is not a positive number.
     """
     wanted = HAT_FEATURES + TIME_COLUMNS
     try:
@@ -116,14 +122,16 @@ def fit_hat(
 ) -> LatencyPredictor:
     """Fit a predictor on HAT's data without the blocks that were measured at another speed.
 
-    The columns follow from the workload and the vocabulary that are passed here, their costs from the data: the
-    predictions are about the data's own sentences and vocabulary (30 pieces, 30 steps, beam 5, 32,768 for HAT's WMT
-    files), which must be about those that are passed. The card has the blocks that were left out.
+    The columns follow from the workload and the vocabulary that are passed here, their costs from
+    the data: the predictions are about the data's own sentences and vocabulary (30 pieces, 30
+    steps, beam 5, 32,768 for HAT's WMT files), which must be about those that are passed. The card
+    has the blocks that were left out.
 
     Parameters
     ----------
     space
-        The space that the predictor will be asked about; the ten averages say nothing of its fixed widths.
+        The space that the predictor will be asked about; the ten averages say nothing of its fixed
+        widths.
 
     Raises
     ------
@@ -156,7 +164,9 @@ def fit_hat(
 
 
 def _check_range(data: HatData, space: TranslationSpace) -> None:
-    """Refuse a space of other widths or depths: its latency would be a guess far outside of the data."""
+    """Refuse a space of other widths or depths: its latency would be a guess far outside of the
+    data.
+    """
     for name in ("encoder_embed_dim", "encoder_layers", "decoder_embed_dim", "decoder_layers"):
         found = sorted({int(value) for value in data.rows[:, AGGREGATE_NAMES.index(name)]})
         missing = sorted(set(getattr(space, name)) - set(found))

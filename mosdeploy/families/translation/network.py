@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Memory(NamedTuple):
     """What the encoder leaves for the decoder.
 
-    `outputs`: of the last encoder layers, as many as the widest cross_kv span reads, deepest last, each (B, S, e).
-    `mask`: bool (B, 1, 1, S), true at real tokens; None when nothing is padded.
+    `outputs`: of the last encoder layers, as many as the widest cross_kv span reads, deepest last,
+    each (B, S, e). `mask`: bool (B, 1, 1, S), true at real tokens; None when nothing is padded.
     """
 
     outputs: tuple[Tensor, ...]
@@ -42,7 +42,9 @@ class DecoderState(NamedTuple):
     mask: Tensor | None
 
     def reorder(self, index: Tensor) -> "DecoderState":
-        """Pick hypotheses: row i of the new state continues row index[i]; a longer index widens the beam."""
+        """Pick hypotheses: row i of the new state continues row index[i]; a longer index widens the
+        beam.
+        """
         return DecoderState(
             self.position,
             tuple(layer.reorder(index) for layer in self.self_kv),
@@ -57,12 +59,13 @@ class Subnet(nn.Module):
     Parameters
     ----------
     arch, space
-        The architecture, and the space it must belong to (q/k/v width, norm, width of the position table).
+        The architecture, and the space it must belong to (q/k/v width, norm, width of the position
+        table).
     vocab_size
         Rows of the embedding table that source, target and output share.
     config
-        Gives the dropout rates; `dropout` is that of the largest network, and this one gets its share, p * width /
-        largest width of the side (HAT).
+        Gives the dropout rates; `dropout` is that of the largest network, and this one gets its
+        share, p * width / largest width of the side (HAT).
 
     Raises
     ------
@@ -98,7 +101,9 @@ class Subnet(nn.Module):
             self._initialise()
 
     def forward(self, src: Tensor, prev: Tensor, activation_checkpointing: bool = False) -> Tensor:
-        """Logits (B, T, V) of each next token, from source ids (B, S) and earlier target ids (B, T), int64."""
+        """Logits (B, T, V) of each next token, from source ids (B, S) and earlier target ids (B,
+        T), int64.
+        """
         memory = self.encode(src, activation_checkpointing)
         cross_kv = self.decoder.project(memory.outputs)
         x, _ = self.decoder(
@@ -115,11 +120,15 @@ class Subnet(nn.Module):
         return Memory(self.encoder(x, mask, self.span, activation_checkpointing), mask)
 
     def start(self, memory: Memory) -> DecoderState:
-        """DeviceContext what stays the same in every step: the keys and values of the cross_kv-attentions."""
+        """DeviceContext what stays the same in every step: the keys and values of the
+        cross_kv-attentions.
+        """
         return DecoderState(0, (), self.decoder.project(memory.outputs), memory.mask)
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        """Read one more target token (B, 1); give the logits (B, V) of the next and the state behind it."""
+        """Read one more target token (B, 1); give the logits (B, V) of the next and the state
+        behind it.
+        """
         x = self._embed_target(tokens, state.position)  # (B, 1, d)
         x, self_kv = self.decoder(x, state.cross_kv, state.mask, state.self_kv)
         return self._logits(x[:, 0]), state._replace(position=state.position + 1, self_kv=self_kv)
@@ -146,7 +155,9 @@ class Subnet(nn.Module):
 
 
 def max_embed_dim(space: TranslationSpace) -> int:
-    """Largest embed width of either side: the columns of the supernet's table and of the position table."""
+    """Largest embed width of either side: the columns of the supernet's table and of the position
+    table.
+    """
     return max(*space.encoder_embed_dim, *space.decoder_embed_dim)
 
 
@@ -159,10 +170,11 @@ def initialise_table(table: Tensor, max_dim: int, pad_id: int) -> None:
 
 @torch.no_grad()
 def extract(net: "Supernet", arch: TranslationArch) -> Subnet:
-    """Collapse a supernet to one architecture: routers are evaluated once, experts mixed once, all else sliced.
+    """Collapse a supernet to one architecture: routers are evaluated once, experts mixed once, all
+    else sliced.
 
-    Law: `extract(net, arch)(src, prev)` equals `net.eval()(src, prev, arch)`. The supernet is left as it is, and shares
-    no memory with the result, which is in eval mode.
+    Law: `extract(net, arch)(src, prev)` equals `net.eval()(src, prev, arch)`. The supernet is left
+    as it is, and shares no memory with the result, which is in eval mode.
 
     Raises
     ------

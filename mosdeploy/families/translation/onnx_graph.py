@@ -90,7 +90,8 @@ def build_graph(
 def write_model(model: ModelProto, path: Path) -> None:
     """Write a model weight by weight, and take the weights out of it.
 
-    Protobuf reads a message that comes in parts as one. Written at once, all weights would be in memory three times.
+    Protobuf reads a message that comes in parts as one. Written at once, all weights would be in
+    memory three times.
     """
     tensors = list(model.graph.initializer)
     del model.graph.initializer[:]

@@ -12,7 +12,9 @@ ENCODER_LEFT, DECODER_LEFT = 8, WIDTH - 8 - BOX_WIDTH
 
 
 def draw_architecture(arch: TranslationArch) -> Markup:
-    """Draw both stacks, first layer at the bottom; the filled part of a box is its FFN width over the widest."""
+    """Draw both stacks, first layer at the bottom; the filled part of a box is its FFN width over
+    the widest.
+    """
     num_rows = max(len(arch.encoder_layers), len(arch.decoder_layers))
     height = HEAD + num_rows * (BOX_HEIGHT + GAP)
     widest = max(

@@ -17,17 +17,22 @@ from ...storage import atomic_write
 PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
 
 MAX_TRAINING_PAIRS = 1_000_000
-"""Of a larger corpus, evenly spaced pairs train the model: the unigram trainer holds all of its text in memory."""
+"""Of a larger corpus, evenly spaced pairs train the model: the unigram trainer holds all of its
+text in memory.
+"""
 
 CHARACTER_COVERAGE = 0.9999
-"""Share of the corpus' characters that get a piece; the rest, stray symbols of other scripts, become unknown."""
+"""Share of the corpus' characters that get a piece; the rest, stray symbols of other scripts,
+become unknown.
+"""
 
 
 def train_tokenizer(pairs: Sequence[tuple[str, str]], vocab_size: int, path: Path) -> None:
     """Train one unigram model on both sides and write it, whole or not at all.
 
-    The same pairs and size give the same bytes (one thread, no sampling). The text is NFKC-normalised inside the model,
-    so it needs no care at translation time. There are no byte pieces: a character without a piece is unknown.
+    The same pairs and size give the same bytes (one thread, no sampling). The text is
+    NFKC-normalised inside the model, so it needs no care at translation time. There are no byte
+    pieces: a character without a piece is unknown.
 
     Parameters
     ----------
@@ -39,7 +44,8 @@ def train_tokenizer(pairs: Sequence[tuple[str, str]], vocab_size: int, path: Pat
     Raises
     ------
     ConfigError
-        If the text is too little for that many pieces, or has more characters than there are pieces.
+        If the text is too little for that many pieces, or has more characters than there are
+        pieces.
     """
     stride = -(-len(pairs) // MAX_TRAINING_PAIRS) or 1
     model = io.BytesIO()

@@ -41,7 +41,8 @@ def build_module(
     rows
         Hypotheses of a step, R.
     lengths
-        Multiples of 8: padded source lengths that get an `encode_LENGTH` of their own, whose kernels know M.
+        Multiples of 8: padded source lengths that get an `encode_LENGTH` of their own, whose
+        kernels know M.
     """
     builder = relax.BlockBuilder()
     network = _Network(builder, arch, space, packed, rows)
@@ -87,7 +88,8 @@ class _Network:
     def _pre(self) -> bool:
         return self._space.norm == "pre"
 
-    # -- the two functions ---------------------------------------------------------------------------------------------
+    # -- the two functions
+    # ---------------------------------------------------------------------------------------------
 
     def encode(self, tiles: int | None) -> None:
         """Emit `encode`, or, for a known number of tiles, `encode_LENGTH`."""
@@ -182,7 +184,8 @@ class _Network:
             logits = self._linear("table", stream.reads, rows, bias=False)
             self._builder.emit_func_output(relax.Tuple([logits, relax.Tuple(grown)]))
 
-    # -- layers --------------------------------------------------------------------------------------------------------
+    # -- layers ------------------------------------------------------------------------------------
+    # --------------------
 
     def _start(self, side: str, ids: Var, position: Var, rows: int, dim: int) -> _Rows:
         table = self._shape("table", dim, rows)
@@ -195,7 +198,9 @@ class _Network:
     def _add(
         self, stream: _Rows, linear: str, x: Var, rows: int, own_norm: str, next_norm: str
     ) -> None:
-        """Add a sublayer's last linear layer to the residual sum, and norm the sum for the next sublayer."""
+        """Add a sublayer's last linear layer to the residual sum, and norm the sum for the next
+        sublayer.
+        """
         total = self._linear(linear, x, rows, residual=stream.total)
         stream.reads = self._norm(next_norm if self._pre else own_norm, total, rows)
         stream.total = total if self._pre else stream.reads
@@ -234,7 +239,8 @@ class _Network:
         arguments += [residual] if residual is not None else []
         return self._call(kernel, arguments, (self._shape_tiles, rows, shape.num_outputs))
 
-    # -- weights and kernels -------------------------------------------------------------------------------------------
+    # -- weights and kernels
+    # -------------------------------------------------------------------------------------------
 
     def _shape(self, key: str, num_inputs: int, rows: int) -> LinearShape:
         panels, stored, panel = self._packed[key].shape

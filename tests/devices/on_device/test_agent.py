@@ -86,7 +86,9 @@ def test_whatever_ends_a_child_is_its_result(code, error, tmp_path, monkeypatch)
 
 @pytest.fixture
 def queue(tmp_path, monkeypatch):
-    """Runs a job whose models take no time, and returns the keys in the order in which they were measured."""
+    """Runs a job whose models take no time, and returns the keys in the order in which they were
+    measured.
+    """
     monkeypatch.setattr(agent, "in_child", lambda arguments, timeout_s: {})
 
     def run(name, seed=1, keys="abcdefgh", every=3, times=1, models=()):

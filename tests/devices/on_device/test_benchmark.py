@@ -24,7 +24,8 @@ def test_statistics_by_hand():
 
 
 def test_the_interval_of_a_median_by_hand():
-    # Ten values: the second and the ninth, since P(at most 1 of 10 below the median) = 11/1024 = 1.1%, and 5.5% for 2.
+    # Ten values: the second and the ninth, since P(at most 1 of 10 below the median) = 11/1024 =
+    # 1.1%, and 5.5% for 2.
     assert stopwatch.interval_percent([float(x) for x in range(10, 0, -1)]) == pytest.approx(
         100 * 3.5 / 5.5
     )
@@ -46,7 +47,9 @@ PROTOCOL = {
 
 
 def repeated(times_ms, **changes):
-    """How many runs were warm-up and how many counted, with a device that takes these times and then starts over."""
+    """How many runs were warm-up and how many counted, with a device that takes these times and
+    then starts over.
+    """
     series, num_runs = itertools.cycle(times_ms), itertools.count()
 
     def once():

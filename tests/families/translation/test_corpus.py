@@ -21,7 +21,9 @@ def write_text(prefix: Path, rows: list[tuple[str, str]]) -> None:
 
 
 def write_mo(path: Path, entries: dict[str, str]) -> None:
-    """The .mo format: header, two tables of (length, offset), then the strings with a NUL behind each."""
+    """The .mo format: header, two tables of (length, offset), then the strings with a NUL behind
+    each.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     catalog = sorted({"": "Content-Type: text/plain; charset=UTF-8\n", **entries}.items())
     keys, values = ([text.encode() for text in side] for side in zip(*catalog, strict=True))

@@ -36,7 +36,8 @@ def sources(pairs: TokenizedPairs) -> list[list[int]]:
     return [pairs.sources[i].tolist() for i in range(20)]
 
 
-# -- validation loss -----------------------------------------------------------------------------------------------
+# -- validation loss
+# -----------------------------------------------------------------------------------------------
 
 
 def test_supernet_and_extracted_subnet_agree(net: Supernet, pairs: TokenizedPairs) -> None:
@@ -76,7 +77,8 @@ def test_validation_loss_refuses_ambiguous_calls(
             validation_loss(model, parts, arch)
 
 
-# -- decoding ------------------------------------------------------------------------------------------------------
+# -- decoding --------------------------------------------------------------------------------------
+# ----------------
 
 
 @torch.no_grad()
@@ -170,7 +172,8 @@ def test_edges(subnet: Subnet, beam: int) -> None:
     assert len(answer) <= 1
 
 
-# -- scores --------------------------------------------------------------------------------------------------------
+# -- scores ----------------------------------------------------------------------------------------
+# ----------------
 
 
 def test_scores_of_the_reference_itself_and_of_noise() -> None:

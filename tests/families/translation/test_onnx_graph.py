@@ -44,7 +44,8 @@ def build(subnet: Subnet, space: TranslationSpace, **changed: object):
     )
 
 
-# -- the law: the graph translates as torch does -----------------------------------------------------------------------
+# -- the law: the graph translates as torch does
+# -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("beam", [1, 2, 4])
@@ -121,7 +122,8 @@ def test_few_steps(space: TranslationSpace, beam: int, max_steps: int) -> None:
     assert [until_end(row) for row in found] == translate(subnet, sources, beam, max_steps, 0.6)
 
 
-# -- step limits -------------------------------------------------------------------------------------------------------
+# -- step limits -----------------------------------------------------------------------------------
+# --------------------
 
 
 def test_only_padding_follows_the_end(trained_subnet: Subnet) -> None:
@@ -165,7 +167,8 @@ def test_no_steps_still_runs_the_encoder_and_the_cross_attention_memories(
     assert products == 4 * len(arch.encoder_layers) + len(arch.decoder_layers)
 
 
-# -- form --------------------------------------------------------------------------------------------------------------
+# -- form ------------------------------------------------------------------------------------------
+# --------------------
 
 
 @pytest.mark.parametrize("beam", [1, 3])
@@ -211,7 +214,8 @@ def test_every_weight_is_stored_once(space: TranslationSpace) -> None:
         assert elements == num_parameters(space, arch, VOCAB_SIZE)
 
 
-# -- bad input ---------------------------------------------------------------------------------------------------------
+# -- bad input -------------------------------------------------------------------------------------
+# --------------------
 
 
 def test_an_architecture_outside_the_space() -> None:

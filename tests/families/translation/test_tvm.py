@@ -87,7 +87,9 @@ def test_every_span_and_the_wider_encoder(tmp_path: Path) -> None:
 
 
 def test_a_limit_that_fills_no_tile(space: TranslationSpace, tmp_path: Path) -> None:
-    """The positions of a source are computed eight at a time: what lies behind the table must not be read."""
+    """The positions of a source are computed eight at a time: what lies behind the table must not
+    be read.
+    """
     subnet, sources = lively_subnet(space.largest, space, 1), random_sources((35, 36), 1)
     build(subnet, space, tmp_path, max_positions=37)
     with (tmp_path / "weights.bin").open("rb") as file:
