@@ -1,7 +1,8 @@
-"""Our weights in CTranslate2's format, for comparison alone. Needs `pip install 'mosdeploy[bench]'`.
+"""Our weights in CTranslate2's format, for comparison alone. Needs `pip install
+'mosdeploy[bench]'`.
 
-In: a pre-norm subnet of uniform heads and cross spans of 1, which is all that CTranslate2 can express. Out: a folder
-that CTranslate2 opens, and a function from piece ids to piece ids.
+In: a pre-norm subnet of uniform heads and cross spans of 1, which is all that CTranslate2 can
+express. Out: a folder that CTranslate2 opens, and a function from piece ids to piece ids.
 """
 
 from collections.abc import Callable, Sequence

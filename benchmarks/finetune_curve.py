@@ -1,12 +1,15 @@
-"""How many steps of finetuning bring an inherited subnet to what the same architecture reaches from scratch.
+"""How many steps of finetuning bring an inherited subnet to what the same architecture reaches from
+scratch.
 
-    python benchmarks/finetune_curve.py --data ../shared/data/corpus/en-de --dir runs/quality --only none,neuron
+    python benchmarks/finetune_curve.py --data ../shared/data/corpus/en-de --dir runs/quality --only
+    none,neuron
 
---dir and --updates are those of supernet_quality.py, whose finished cells this script goes on from: inherited weights
-come from its supernets, losses from scratch from its subnets. Every architecture is finetuned for every number of
-steps, each a training of its own with its own learning rates, as `mosdeploy finetune` trains. A finished training is
-one line of finetune-NAME.seedN.jsonl in the folder and is not done again; a killed one goes on at its last checkpoint.
-The script prints the table and writes finetune_curve.json and the curve, finetune_curve.html, beside itself.
+--dir and --updates are those of supernet_quality.py, whose finished cells this script goes on from:
+inherited weights come from its supernets, losses from scratch from its subnets. Every architecture
+is finetuned for every number of steps, each a training of its own with its own learning rates, as
+`mosdeploy finetune` trains. A finished training is one line of finetune-NAME.seedN.jsonl in the
+folder and is not done again; a killed one goes on at its last checkpoint. The script prints the
+table and writes finetune_curve.json and the curve, finetune_curve.html, beside itself.
 """
 
 import argparse

@@ -1,10 +1,11 @@
-"""Quality of inherited subnets on a real corpus: the whole walk on this machine, from text files to measured winner.
+"""Quality of inherited subnets on a real corpus: the whole walk on this machine, from text files to
+measured winner.
 
     python benchmarks/inherited_quality.py --data ../shared/data/corpus/en-de --dir runs/debian-docs
 
-The folder of --data holds train, valid and test with the endings .en and .de. Training takes over an hour on one
-core; a killed run goes on with the same command. The last step prints the table of docs/results.md and writes
-inherited_quality.json beside this script.
+The folder of --data holds train, valid and test with the endings .en and .de. Training takes over
+an hour on one core; a killed run goes on with the same command. The last step prints the table of
+docs/results.md and writes inherited_quality.json beside this script.
 """
 
 import argparse

@@ -1,11 +1,13 @@
-"""What each precision costs in quality, with trained weights: BLEU and chrF beside torch and CTranslate2.
+"""What each precision costs in quality, with trained weights: BLEU and chrF beside torch and
+CTranslate2.
 
     pip install 'mosdeploy[bench]'
     python benchmarks/precision_quality.py --dir runs/debian-docs
 
-The folder of --dir is a run that is trained (`inherited_quality.py` trains one); it is only read. The subnet is the
-largest with cross spans of 1, which CTranslate2 can express too. All translate the test pairs one at a time, as a
-device does. It prints the table of docs/results.md and writes precision_quality.json beside this script.
+The folder of --dir is a run that is trained (`inherited_quality.py` trains one); it is only read.
+The subnet is the largest with cross spans of 1, which CTranslate2 can express too. All translate
+the test pairs one at a time, as a device does. It prints the table of docs/results.md and writes
+precision_quality.json beside this script.
 """
 
 import argparse

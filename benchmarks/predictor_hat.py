@@ -1,13 +1,15 @@
 """The latency predictor on HAT's published data, beside HAT's own recipe.
 
-    python benchmarks/predictor_hat.py --data ../shared/data/hat               # about two minutes a file
-    python benchmarks/predictor_hat.py --data ../shared/data/hat --no-recipe   # without HAT's network: half a minute
+    python benchmarks/predictor_hat.py --data ../shared/data/hat               # about two minutes a
+    file python benchmarks/predictor_hat.py --data ../shared/data/hat --no-recipe   # without HAT's
+    network: half a minute
 
-Every CSV file of the folder is a data set. Rows 0-1399 are for fitting, 1600-1999 for testing; rows 1400-1599 served to
-choose the constants of the method, and no fit sees them. The throttled blocks among the first rows are found and left
-out; nothing is chosen by, and nothing left out of, the test rows. The floor is the error on the test rows of the model
-that fits these rows best, which no model of these columns can beat. Unless the recipe is left out, the result is kept
-in predictor_hat.json beside this script.
+Every CSV file of the folder is a data set. Rows 0-1399 are for fitting, 1600-1999 for testing; rows
+1400-1599 served to choose the constants of the method, and no fit sees them. The throttled blocks
+among the first rows are found and left out; nothing is chosen by, and nothing left out of, the test
+rows. The floor is the error on the test rows of the model that fits these rows best, which no model
+of these columns can beat. Unless the recipe is left out, the result is kept in predictor_hat.json
+beside this script.
 """
 
 import argparse

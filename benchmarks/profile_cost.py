@@ -1,12 +1,15 @@
-"""What a latency predictor costs on this machine, reached as a board is: over SSH, through a real server on loopback.
+"""What a latency predictor costs on this machine, reached as a board is: over SSH, through a real
+server on loopback.
 
-    python benchmarks/profile_cost.py --json                                 # HAT's WMT space as its recipe has it
-    python benchmarks/profile_cost.py --recipe tiny --designed 10 --held-out 5 --ordinary 1 --ordinary-repeats 20
+    python benchmarks/profile_cost.py --json                                 # HAT's WMT space as
+    its recipe has it python benchmarks/profile_cost.py --recipe tiny --designed 10 --held-out 5
+    --ordinary 1 --ordinary-repeats 20
 
-Designed subnets are measured without weights, as `mosdeploy profile` does, and predictors are fitted to the first so
-many of them; random ones, measured in the same session, test these. Beside it the ordinary way, for as many subnets as
-`--ordinary` says: the whole model is uploaded, and timed a fixed number of times. Needs OpenSSH's server and the tests
-of this repository, which know how to start it. Writes profile_cost-RECIPE.json beside this script.
+Designed subnets are measured without weights, as `mosdeploy profile` does, and predictors are
+fitted to the first so many of them; random ones, measured in the same session, test these. Beside
+it the ordinary way, for as many subnets as `--ordinary` says: the whole model is uploaded, and
+timed a fixed number of times. Needs OpenSSH's server and the tests of this repository, which know
+how to start it. Writes profile_cost-RECIPE.json beside this script.
 """
 
 import argparse

@@ -1,7 +1,8 @@
-"""The trainings of supernet_quality.py and finetune_curve.py: what a cell is, where it stands, how it is trained.
+"""The trainings of supernet_quality.py and finetune_curve.py: what a cell is, where it stands, how
+it is trained.
 
-In: supernet_quality.toml, a corpus, a folder. Out: one JSON file for each finished cell, beside it the weights of a
-supernet; a killed training goes on at its last checkpoint.
+In: supernet_quality.toml, a corpus, a folder. Out: one JSON file for each finished cell, beside it
+the weights of a supernet; a killed training goes on at its last checkpoint.
 """
 
 import importlib.metadata

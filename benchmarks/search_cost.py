@@ -1,13 +1,16 @@
-"""What a search costs with the quality predictor, with racing, and when each candidate is evaluated in full.
+"""What a search costs with the quality predictor, with racing, and when each candidate is evaluated
+in full.
 
-    python benchmarks/search_cost.py --run FOLDER [--ways predict,race,each] [--as-configured] [--json]
+    python benchmarks/search_cost.py --run FOLDER [--ways predict,race,each] [--as-configured]
+    [--json]
 
-FOLDER is a run folder with a trained supernet (`mosdeploy train`); nothing in it is changed but the folder search_cost.
-The search is HAT's: 30 iterations over a population of 125, 25 parents, 50 mutants, 50 crosses; --as-configured takes
-the run's [search] instead. The limit is on parameters, midway between smallest and largest, so that no device is
-needed. Times are processor seconds of one thread: a busy machine stretches the wall clock more. A killed run goes on
-with the same command: losses and their times are kept as they come. The result is printed, and written to
-search_cost.json beside this script.
+FOLDER is a run folder with a trained supernet (`mosdeploy train`); nothing in it is changed but the
+folder search_cost. The search is HAT's: 30 iterations over a population of 125, 25 parents, 50
+mutants, 50 crosses; --as-configured takes the run's [search] instead. The limit is on parameters,
+midway between smallest and largest, so that no device is needed. Times are processor seconds of one
+thread: a busy machine stretches the wall clock more. A killed run goes on with the same command:
+losses and their times are kept as they come. The result is printed, and written to search_cost.json
+beside this script.
 """
 
 import argparse

@@ -1,11 +1,13 @@
-"""How good inherited subnets are, and how well they rank: ordinary supernet, MoS and variants, equal steps and tokens.
+"""How good inherited subnets are, and how well they rank: ordinary supernet, MoS and variants,
+equal steps and tokens.
 
     python benchmarks/supernet_quality.py --data ../shared/data/corpus/en-de --dir runs/quality
 
-supernet_quality.toml says what is trained. A cell is one training with one seed: a supernet, whose subnets of eight
-fixed random architectures are then judged, or one of these architectures from scratch, with as many updates on the same
-batches. A finished cell is a JSON file and is not done again; a killed one goes on at its last checkpoint. The table
-covers what is finished, and is written to supernet_quality.json beside this script.
+supernet_quality.toml says what is trained. A cell is one training with one seed: a supernet, whose
+subnets of eight fixed random architectures are then judged, or one of these architectures from
+scratch, with as many updates on the same batches. A finished cell is a JSON file and is not done
+again; a killed one goes on at its last checkpoint. The table covers what is finished, and is
+written to supernet_quality.json beside this script.
 """
 
 import argparse

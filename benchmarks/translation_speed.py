@@ -1,18 +1,20 @@
-"""How fast one sentence is translated, by PyTorch, CTranslate2 and each of our precisions, with the same weights.
+"""How fast one sentence is translated, by PyTorch, CTranslate2 and each of our precisions, with the
+same weights.
 
     pip install 'mosdeploy[bench]'
     python benchmarks/translation_speed.py --json --beam 1
 
-Batch 1, 30 source tokens, 30 decode steps, two uniform pre-norm models: `sub` (6+2 layers) and `base` (6+6), d 512, FFN
-2048, 8 heads, vocabulary 32,000. The weights are random, but such that the translation changes from step to step and
-never ends early: fresh ones repeat a token, and would hide a wrong cache. Contenders take turns on each sentence, so
-that a disturbance meets all; figures are medians, ratios are medians of each round's ratio.
+Batch 1, 30 source tokens, 30 decode steps, two uniform pre-norm models: `sub` (6+2 layers) and
+`base` (6+6), d 512, FFN 2048, 8 heads, vocabulary 32,000. The weights are random, but such that the
+translation changes from step to step and never ends early: fresh ones repeat a token, and would
+hide a wrong cache. Contenders take turns on each sentence, so that a disturbance meets all; figures
+are medians, ratios are medians of each round's ratio.
 
-Beside each stands a bound: the encoder's products at the processor's peak, and in each step the decoder's weights once
-from memory or its products at that peak, whichever takes longer. Both are measured with torch in fp32; an int8
-product counts a quarter, as with VNNI. Weights that stay in the processor's cache can beat it. The machine should do
-nothing else. Writes translation_speed-beamK-threadsN.json
-beside this script.
+Beside each stands a bound: the encoder's products at the processor's peak, and in each step the
+decoder's weights once from memory or its products at that peak, whichever takes longer. Both are
+measured with torch in fp32; an int8 product counts a quarter, as with VNNI. Weights that stay in
+the processor's cache can beat it. The machine should do nothing else. Writes
+translation_speed-beamK-threadsN.json beside this script.
 """
 
 import argparse

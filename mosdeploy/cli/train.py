@@ -1,4 +1,6 @@
-"""Verbs of the walk that end in a network or a page: init, train, finetune, search, evaluate, report, demo."""
+"""Verbs of the walk that end in a network or a page: init, train, finetune, search, evaluate,
+report, demo.
+"""
 
 from pathlib import Path
 from typing import Annotated

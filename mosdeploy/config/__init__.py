@@ -1,6 +1,7 @@
 """What the user writes: the sections of `mosdeploy.toml`, and device profiles.
 
-The key `family` at the top of a run file picks the words by which all else is checked; without it, it is a translation.
+The key `family` at the top of a run file picks the words by which all else is checked; without it,
+it is a translation.
 """
 
 import tomllib

@@ -1,6 +1,7 @@
 """Sections of `mosdeploy.toml` that all families share.
 
-In: TOML. Out: frozen sections, handed one by one to the rooms. This file reads no record and runs nothing.
+In: TOML. Out: frozen sections, handed one by one to the rooms. This file reads no record and runs
+nothing.
 """
 
 from abc import abstractmethod

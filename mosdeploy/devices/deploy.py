@@ -1,6 +1,8 @@
-"""Put a bundle on a device, prove that it works there, time it, and only then make it the current one; or go back.
+"""Put a bundle on a device, prove that it works there, time it, and only then make it the current
+one; or go back.
 
-In: a bundle folder and its manifest. Out: a `Deployment`. What a bundle holds, and what runs it, is not known here.
+In: a bundle folder and its manifest. Out: a `Deployment`. What a bundle holds, and what runs it, is
+not known here.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Which timings count: those between two timings of the reference that agree.
 
-In: the results of a job, one at a time, in the order in which the device made them. Out: measurements that are settled,
-and how many results of each key are wanted. The same results always lead to the same decisions, so a host that starts
-anew decides again what it had decided.
+In: the results of a job, one at a time, in the order in which the device made them. Out:
+measurements that are settled, and how many results of each key are wanted. The same results always
+lead to the same decisions, so a host that starts anew decides again what it had decided.
 """
 
 import statistics

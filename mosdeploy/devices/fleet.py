@@ -1,7 +1,9 @@
-"""The same measurements on several boards of one kind at once: one thread a board, one queue for all.
+"""The same measurements on several boards of one kind at once: one thread a board, one queue for
+all.
 
-In: boards, keys and how to build their models. Out: `Event`s, in the caller's thread. Each board keeps to the protocol
-of `measure.py` with a reference and results of its own; a board that fails gives its unfinished work back.
+In: boards, keys and how to build their models. Out: `Event`s, in the caller's thread. Each board
+keeps to the protocol of `measure.py` with a reference and results of its own; a board that fails
+gives its unfinished work back.
 """
 
 import queue

@@ -1,7 +1,7 @@
 """The agent as the host sees it: how it gets to a device, is started, watched and ended.
 
-In: a session and a profile. Out: what the agent says, as records. Which models are measured, and when the agent is
-started again, is decided in `measure.py`.
+In: a session and a profile. Out: what the agent says, as records. Which models are measured, and
+when the agent is started again, is decided in `measure.py`.
 """
 
 import contextlib

@@ -1,7 +1,8 @@
 """Measure many subnets on a device, or one deployed model, and lose nothing on the way.
 
-In: keys and a function that builds a key's ONNX model. Out: one `Measurement` a key. The agent on the device measures
-and keeps the results; the host only reads them, so that a cut link, a killed host or a rerun costs no measurement.
+In: keys and a function that builds a key's ONNX model. Out: one `Measurement` a key. The agent on
+the device measures and keeps the results; the host only reads them, so that a cut link, a killed
+host or a rerun costs no measurement.
 """
 
 import re

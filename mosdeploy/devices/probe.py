@@ -1,7 +1,7 @@
 """What a device is and lacks.
 
-In: a session and a profile. Out: a `DeviceState`, and the `Problem`s in it with the command that mends each. Nothing on
-the device is changed but the agent's files.
+In: a session and a profile. Out: a `DeviceState`, and the `Problem`s in it with the command that
+mends each. Nothing on the device is changed but the agent's files.
 """
 
 from ..config.device import DeviceProfile

@@ -1,6 +1,8 @@
-"""The queue that the boards of a fleet share: what is still to be measured, and who has what in hand.
+"""The queue that the boards of a fleet share: what is still to be measured, and who has what in
+hand.
 
-In: keys, and what boards say from their threads. Out: the next keys for a board. Nothing is measured here.
+In: keys, and what boards say from their threads. Out: the next keys for a board. Nothing is
+measured here.
 """
 
 import random

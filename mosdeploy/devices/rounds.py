@@ -1,9 +1,11 @@
-"""One measurement of a subnet that was timed several times: the median over its rounds, figure by figure.
+"""One measurement of a subnet that was timed several times: the median over its rounds, figure by
+figure.
 
-In: measurements of the same subnet, made at different times. Out: one. Which of them count is decided in `drift.py`.
+In: measurements of the same subnet, made at different times. Out: one. Which of them count is
+decided in `drift.py`.
 
-What differs from round to round (other programs, the memory a process is given, the clock) is more than what differs
-between the repeats of one, and no number of repeats averages it out.
+What differs from round to round (other programs, the memory a process is given, the clock) is more
+than what differs between the repeats of one, and no number of repeats averages it out.
 """
 
 import statistics

@@ -1,7 +1,7 @@
 """A virtual environment with the runtime on a device.
 
-In: a session and a profile. Out: the path of the Python that has the runtime. Packages come from the internet; when the
-device has none, wheels for its platform are downloaded here and sent.
+In: a session and a profile. Out: the path of the Python that has the runtime. Packages come from
+the internet; when the device has none, wheels for its platform are downloaded here and sent.
 """
 
 import shlex

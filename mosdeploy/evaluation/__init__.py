@@ -1,1 +1,3 @@
-"""How good a candidate is: losses on validation examples, stopped early, kept, shared out, predicted."""
+"""How good a candidate is: losses on validation examples, stopped early, kept, shared out,
+predicted.
+"""

@@ -1,7 +1,7 @@
 """Losses that a search has paid for: one line each, so that a killed search replays them.
 
-In: something that measures subnets and what its values depend on. Out: losses, computed once an architecture over all
-runs. This file knows neither the search nor the network.
+In: something that measures subnets and what its values depend on. Out: losses, computed once an
+architecture over all runs. This file knows neither the search nor the network.
 """
 
 import json

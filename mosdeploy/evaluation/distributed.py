@@ -1,7 +1,9 @@
-"""Subnets of a search, measured by all processes that torchrun started: each takes a share of every round.
+"""Subnets of a search, measured by all processes that torchrun started: each takes a share of every
+round.
 
-In: what measures subnets, and the ranks. Out: the same on the first rank, which alone searches; the others measure what
-it asks for until it dismisses them. What is known is handed on in order, so that a search takes the way of one process.
+In: what measures subnets, and the ranks. Out: the same on the first rank, which alone searches; the
+others measure what it asks for until it dismisses them. What is known is handed on in order, so
+that a search takes the way of one process.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,11 +1,13 @@
 """The quality predictor: fitted to the losses of some subnets, asked for thousands.
 
-In: gene rows and validation losses. Out: losses for a population, a card that says how well they rank subnets that the
-fit had not seen, and one JSON file of coefficients. This room evaluates nothing and searches nothing.
+In: gene rows and validation losses. Out: losses for a population, a card that says how well they
+rank subnets that the fit had not seen, and one JSON file of coefficients. This room evaluates
+nothing and searches nothing.
 
-It is the MLP ensemble of mlp.py over the per-layer encoding. On 348 random subnets of a supernet of up to 3 + 3
-layers, fitted to 128 of them, it ranked the others with a Kendall tau of 0.87; ridge regression on the choices of each
-gene came to 0.75, with the ensemble on what that left to 0.85, and kernel ridge regression to 0.82.
+It is the MLP ensemble of mlp.py over the per-layer encoding. On 348 random subnets of a supernet of
+up to 3 + 3 layers, fitted to 128 of them, it ranked the others with a Kendall tau of 0.87; ridge
+regression on the choices of each gene came to 0.75, with the ensemble on what that left to 0.85,
+and kernel ridge regression to 0.82.
 """
 
 from pathlib import Path

@@ -1,8 +1,10 @@
-"""The validation sentences that the subnets of a search are compared on, and how a subnet is read against a incumbent.
+"""The validation sentences that the subnets of a search are compared on, and how a subnet is read
+against a incumbent.
 
-In: sentence pairs, then one subnet after another. Out: `BlockLosses`, in full or, for a subnet that is clearly worse
-than its incumbent on the first part, as far as it was read. The sentences are dealt at random, the same way in every run,
-to blocks; all subnets read the same blocks in the same batches, so that their losses can be compared block by block.
+In: sentence pairs, then one subnet after another. Out: `BlockLosses`, in full or, for a subnet that
+is clearly worse than its incumbent on the first part, as far as it was read. The sentences are
+dealt at random, the same way in every run, to blocks; all subnets read the same blocks in the same
+batches, so that their losses can be compared block by block.
 
 Shapes: B sentences, T target positions, V vocabulary.
 """

@@ -1,7 +1,9 @@
-"""When to stop reading: whether a subnet is clearly worse than a incumbent after a part of the validation sentences.
+"""When to stop reading: whether a subnet is clearly worse than a incumbent after a part of the
+validation sentences.
 
-In: losses of both on the same blocks of sentences. Out: yes or no. The sentences were dealt to the blocks at random, so
-the blocks read first are a random sample of all of them, without replacement. This file knows no network.
+In: losses of both on the same blocks of sentences. Out: yes or no. The sentences were dealt to the
+blocks at random, so the blocks read first are a random sample of all of them, without replacement.
+This file knows no network.
 """
 
 import math

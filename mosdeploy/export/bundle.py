@@ -1,7 +1,8 @@
 """Bundles: the folder that travels to a device.
 
-In: a trained subnet, its tokenizer, what it was made from, and validation sentences. Out: a folder with model,
-tokenizer, manifest and a README, whole or not there, and only if the model translates as the subnet does.
+In: a trained subnet, its tokenizer, what it was made from, and validation sentences. Out: a folder
+with model, tokenizer, manifest and a README, whole or not there, and only if the model translates
+as the subnet does.
 """
 
 import shutil

@@ -1,6 +1,8 @@
-"""Subnets to be measured before they are trained: graphs without weights, and the sizes of what would be exported.
+"""Subnets to be measured before they are trained: graphs without weights, and the sizes of what
+would be exported.
 
-In: an architecture and a workload. Out: a model of a few kilobytes whose weights the device makes up, and byte counts.
+In: an architecture and a workload. Out: a model of a few kilobytes whose weights the device makes
+up, and byte counts.
 """
 
 from functools import lru_cache

@@ -1,7 +1,8 @@
 """Does the exported model translate as the trained network does?
 
-In: a model file, and validation sentences with the means to translate and score them in torch (callables of the
-pipeline, as rooms do not import one another). Out: a `ParityReport`, or an ExportError. This file writes nothing.
+In: a model file, and validation sentences with the means to translate and score them in torch
+(callables of the pipeline, as rooms do not import one another). Out: a `ParityReport`, or an
+ExportError. This file writes nothing.
 """
 
 from collections.abc import Callable, Sequence

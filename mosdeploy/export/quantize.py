@@ -1,10 +1,13 @@
-"""Precisions and number formats: how each part of a graph is stored, and the arithmetic of storing it so.
+"""Precisions and number formats: how each part of a graph is stored, and the arithmetic of storing
+it so.
 
-In: matrices. Out: codes and scales. `linear` and `table` emit what computes with them. This file knows no operator.
+In: matrices. Out: codes and scales. `linear` and `table` emit what computes with them. This file
+knows no operator.
 
-Why `int8` uses codes up to 64 alone: on x86-64 without VNNI, ONNX Runtime multiplies uint8 activations by int8 weights
-with an instruction that adds two products and saturates at 16 bits, which costs accuracy without a word. Two products
-of 255 and 64 fit. Unsigned weights would keep the eighth bit, but with VNNI their kernel is slower.
+Why `int8` uses codes up to 64 alone: on x86-64 without VNNI, ONNX Runtime multiplies uint8
+activations by int8 weights with an instruction that adds two products and saturates at 16 bits,
+which costs accuracy without a word. Two products of 255 and 64 fit. Unsigned weights would keep the
+eighth bit, but with VNNI their kernel is slower.
 """
 
 from dataclasses import dataclass

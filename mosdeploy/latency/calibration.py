@@ -1,10 +1,13 @@
-"""How far the boards of a fleet lie apart, and the timings of one board: the reference tells, which all of them time.
+"""How far the boards of a fleet lie apart, and the timings of one board: the reference tells, which
+all of them time.
 
-In: the sessions of a dataset, the boards of its records. Out: a `BoardCalibration` a board, and the floor of any prediction.
+In: the sessions of a dataset, the boards of its records. Out: a `BoardCalibration` a board, and the
+floor of any prediction.
 
-Boards of one kind differ by their clock, their cooling, their supply. What a board measures is divided by its level, so
-that all speak of one board: the middle one. One factor for all subnets is exact as far as the boards differ by their
-clock; what it leaves over shows in the cross-validated error.
+Boards of one kind differ by their clock, their cooling, their supply. What a board measures is
+divided by its level, so that all speak of one board: the middle one. One factor for all subnets is
+exact as far as the boards differ by their clock; what it leaves over shows in the cross-validated
+error.
 """
 
 import statistics

@@ -1,10 +1,12 @@
 """What was measured on one device in one workload: `latency.jsonl`, whole lines only.
 
-In: the context of a profile and its records, one at a time. Out: the same, after any number of kills. The first line is
-a `LatencyContext`, every other line a `LatencyRecord`. This file measures nothing and fits nothing.
+In: the context of a profile and its records, one at a time. Out: the same, after any number of
+kills. The first line is a `LatencyContext`, every other line a `LatencyRecord`. This file measures
+nothing and fits nothing.
 
-There is one writer at a time: whoever appends holds `workspace.locked(path, ...)` from before `open` until after the
-last `append` (the caller does, since the lock has to span the measuring too). Readers use `load` and need no lock.
+There is one writer at a time: whoever appends holds `workspace.locked(path, ...)` from before
+`open` until after the last `append` (the caller does, since the lock has to span the measuring
+too). Readers use `load` and need no lock.
 """
 
 import json

@@ -1,7 +1,8 @@
 """Which subnets to measure: those from which the additive model learns the most.
 
-In: a space, a workload, a budget and a seed. Out: architectures, in the order in which to measure them. No latency is
-looked at, so the whole list is known beforehand; a larger budget only makes it longer.
+In: a space, a workload, a budget and a seed. Out: architectures, in the order in which to measure
+them. No latency is looked at, so the whole list is known beforehand; a larger budget only makes it
+longer.
 """
 
 from collections.abc import Collection

@@ -1,8 +1,8 @@
 """Which model to keep, and how good it is: everything that cross-validation decides.
 
-In: columns, features and latencies. Out: the additive model over the core columns or over all of them, the MLP
-ensemble if it helps, the errors on held-out rows and the width of the interval. No model is judged by a row that it
-was fitted on.
+In: columns, features and latencies. Out: the additive model over the core columns or over all of
+them, the MLP ensemble if it helps, the errors on held-out rows and the width of the interval. No
+model is judged by a row that it was fitted on.
 """
 
 from dataclasses import dataclass

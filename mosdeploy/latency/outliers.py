@@ -1,7 +1,8 @@
-"""Blocks of rows that were measured at another speed: a throttled or busy device, for minutes on end.
+"""Blocks of rows that were measured at another speed: a throttled or busy device, for minutes on
+end.
 
-In: columns and latencies in the order of measuring. Out: runs of rows whose level, relative to the rest, jumps. A bad
-row here and there is no block; the robust fit copes with those.
+In: columns and latencies in the order of measuring. Out: runs of rows whose level, relative to the
+rest, jumps. A bad row here and there is no block; the robust fit copes with those.
 """
 
 import numpy as np

@@ -1,9 +1,11 @@
 """The latency predictor: fitted on a few dozen measured subnets, asked for millions.
 
-In: a latency dataset, or arrays. Out: milliseconds for a population, an interval around them, a card that says how far
-off they were on rows that the fit had not seen, and one JSON file. This file measures nothing and searches nothing.
+In: a latency dataset, or arrays. Out: milliseconds for a population, an interval around them, a
+card that says how far off they were on rows that the fit had not seen, and one JSON file. This file
+measures nothing and searches nothing.
 
-latency = additive model (columns.py, additive.py) * exp(correction of an MLP ensemble (mlp.py), if it helps)
+latency = additive model (columns.py, additive.py) * exp(correction of an MLP ensemble (mlp.py), if
+it helps)
 """
 
 from pathlib import Path

@@ -1,12 +1,14 @@
 """The robust additive model: latency as a non-negative combination of what costs time.
 
-In: columns and measured latencies, some of them taken while the device was busy. Out: coefficients, in milliseconds a
-unit of each column, and how far each sample is trusted. This file knows no search space and no device.
+In: columns and measured latencies, some of them taken while the device was busy. Out: coefficients,
+in milliseconds a unit of each column, and how far each sample is trusted. This file knows no search
+space and no device.
 
-Errors are relative, for a millisecond matters more on a fast subnet. Samples far off the rest lose their weight: six
-rounds of Huber's weights, then six of Tukey's, which go down to zero. Samples known to be noisier count for less from
-the start, as weighted least squares has it. No coefficient is negative, since nothing runs
-faster by doing more; that makes ten samples enough for nine columns, and many samples lose nothing by it.
+Errors are relative, for a millisecond matters more on a fast subnet. Samples far off the rest lose
+their weight: six rounds of Huber's weights, then six of Tukey's, which go down to zero. Samples
+known to be noisier count for less from the start, as weighted least squares has it. No coefficient
+is negative, since nothing runs faster by doing more; that makes ten samples enough for nine
+columns, and many samples lose nothing by it.
 """
 
 from dataclasses import dataclass

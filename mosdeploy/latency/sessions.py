@@ -1,7 +1,8 @@
-"""The sessions in which a dataset was measured: which board, its state before and after, the reference's timings.
+"""The sessions in which a dataset was measured: which board, its state before and after, the
+reference's timings.
 
-In: what a device says of itself and what it measures. Out: `sessions.jsonl` beside the dataset. What the timings of the
-reference tell about a board is said in `levels.py`.
+In: what a device says of itself and what it measures. Out: `sessions.jsonl` beside the dataset.
+What the timings of the reference tell about a board is said in `levels.py`.
 """
 
 import datetime

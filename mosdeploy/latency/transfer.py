@@ -1,12 +1,14 @@
 """Transfer: a few measurements on one device correct another device's predictor.
 
-In: a dataset of a few subnets, and a predictor of the same space and workload. Out: a predictor of the dataset's
-device, corrected or fitted from scratch, whichever cross-validation prefers; its card says which.
+In: a dataset of a few subnets, and a predictor of the same space and workload. Out: a predictor of
+the dataset's device, corrected or fitted from scratch, whichever cross-validation prefers; its card
+says which.
 
-The map is a * source + b + c * decoder layers, written as a * (rest of the source) + b' + c' * decoder layers, where
-the rest is what the source predicts without its constant and its share of each decoder layer: what a call and a layer
-cost at least differs most between devices and runtimes. No coefficient is negative, as in any additive model, and the
-corrected predictor is one. Maps with fewer coefficients did no better on HAT's data, with five samples or twenty.
+The map is a * source + b + c * decoder layers, written as a * (rest of the source) + b' + c' *
+decoder layers, where the rest is what the source predicts without its constant and its share of
+each decoder layer: what a call and a layer cost at least differs most between devices and runtimes.
+No coefficient is negative, as in any additive model, and the corrected predictor is one. Maps with
+fewer coefficients did no better on HAT's data, with five samples or twenty.
 """
 
 import numpy as np

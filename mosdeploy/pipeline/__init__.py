@@ -1,7 +1,8 @@
 """One function per verb: read records, call rooms, write records. The only folder where rooms meet.
 
-In: a run folder and what the command line said. Out: records, which the command line prints. A verb's file is imported
-when the verb is first asked for, and rooms inside the verbs, so that `mosdeploy --help` loads next to nothing.
+In: a run folder and what the command line said. Out: records, which the command line prints. A
+verb's file is imported when the verb is first asked for, and rooms inside the verbs, so that
+`mosdeploy --help` loads next to nothing.
 """
 
 import importlib

@@ -1,4 +1,6 @@
-"""Where export, devices and latency meet: subnets of a space, measured on a device or a fleet, in a dataset."""
+"""Where export, devices and latency meet: subnets of a space, measured on a device or a fleet, in a
+dataset.
+"""
 
 import contextlib
 import uuid

@@ -1,4 +1,6 @@
-"""Validation sentences that an exported model is held against, with the means to translate and score them in torch."""
+"""Validation sentences that an exported model is held against, with the means to translate and
+score them in torch.
+"""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING

@@ -1,7 +1,8 @@
-"""`export --precision auto`: every candidate timed on the device and scored here; the fastest that is good enough wins.
+"""`export --precision auto`: every candidate timed on the device and scored here; the fastest that
+is good enough wins.
 
-In: a trained subnet, a device, a limit on the loss of BLEU. Out: a `PrecisionChoice`, kept in the run folder: a rerun
-neither times nor translates again what it finds there.
+In: a trained subnet, a device, a limit on the loss of BLEU. Out: a `PrecisionChoice`, kept in the
+run folder: a rerun neither times nor translates again what it finds there.
 """
 
 import tempfile

@@ -1,6 +1,7 @@
 """Which latency predictor a device has: fitted to what was measured, imported, or shipped.
 
-In: a run and a device's name. Out: a `LatencyPredictor` that was checked against the run. This file measures nothing.
+In: a run and a device's name. Out: a `LatencyPredictor` that was checked against the run. This file
+measures nothing.
 """
 
 import warnings

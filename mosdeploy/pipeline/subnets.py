@@ -1,7 +1,7 @@
 """Which weights an architecture has in a run folder, and which of them a verb takes.
 
-In: a trained run and an architecture. Out: a subnet with the weights that it inherits from the supernet, or with those
-that it came to when it was trained alone. Nothing is trained here.
+In: a trained run and an architecture. Out: a subnet with the weights that it inherits from the
+supernet, or with those that it came to when it was trained alone. Nothing is trained here.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,6 @@
-"""What a verb says at its end, for people and for `--json`. No verb reads these again; what is kept is in `records`."""
+"""What a verb says at its end, for people and for `--json`. No verb reads these again; what is kept
+is in `records`.
+"""
 
 from pydantic import Field
 

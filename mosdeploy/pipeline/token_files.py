@@ -1,7 +1,8 @@
-"""Token ids between the rank that prepares a training and all ranks that train; and how they tell that they get on.
+"""Token ids between the rank that prepares a training and all ranks that train; and how they tell
+that they get on.
 
-In: tokenised pairs. Out: files in the folder of the training, and batches of what is in them. A rank reads of the
-training pairs only what its batches need.
+In: tokenised pairs. Out: files in the folder of the training, and batches of what is in them. A
+rank reads of the training pairs only what its batches need.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,5 @@
-"""The records that walk from room to room: frozen, versioned, no behaviour beyond arithmetic on their own fields.
+"""The records that walk from room to room: frozen, versioned, no behaviour beyond arithmetic on
+their own fields.
 
 In and out: JSON. No record holds a path of the machine that wrote it, a secret or a tensor.
 """

@@ -1,8 +1,9 @@
 """A small ensemble of neural networks, for what a mean or a simpler model leaves over.
 
-In: features, standardised here, and residuals. Out: a correction and how far the members disagree. scikit-learn trains
-it; the weights are kept as plain numbers and evaluated with numpy, so that a saved predictor needs neither scikit-learn
-nor a pickle. Whether the ensemble is worth keeping is not decided here.
+In: features, standardised here, and residuals. Out: a correction and how far the members disagree.
+scikit-learn trains it; the weights are kept as plain numbers and evaluated with numpy, so that a
+saved predictor needs neither scikit-learn nor a pickle. Whether the ensemble is worth keeping is
+not decided here.
 """
 
 import warnings

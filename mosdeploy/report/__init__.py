@@ -1,7 +1,7 @@
 """The report: what came out of a run, on one page that opens anywhere.
 
-In: `ReportInputs`, records of the other rooms. Out: `index.html` (no script, no outside resource) and `report.json`
-in a folder. This room measures and decides nothing.
+In: `ReportInputs`, records of the other rooms. Out: `index.html` (no script, no outside resource)
+and `report.json` in a folder. This room measures and decides nothing.
 """
 
 from pathlib import Path

@@ -1,7 +1,9 @@
-"""Scatter charts as inline SVG: axes with round ticks, series of marks, a limit line, a diagonal with a band.
+"""Scatter charts as inline SVG: axes with round ticks, series of marks, a limit line, a diagonal
+with a band.
 
-In: series of points. Out: one `<figure>`. Colours come from the page's style sheet by class, so that a chart
-follows the page into dark mode; each series also has a shape of its own. This file knows no record.
+In: series of points. Out: one `<figure>`. Colours come from the page's style sheet by class, so
+that a chart follows the page into dark mode; each series also has a shape of its own. This file
+knows no record.
 """
 
 import math

@@ -1,7 +1,8 @@
 """Text to HTML and SVG, escaped by construction.
 
-In: tag names, attributes, children. Out: `Markup`. Any child or attribute that is not `Markup` is escaped, so that no
-name, sentence or path from a record can become a tag. This file knows no record.
+In: tag names, attributes, children. Out: `Markup`. Any child or attribute that is not `Markup` is
+escaped, so that no name, sentence or path from a record can become a tag. This file knows no
+record.
 """
 
 import html

@@ -1,4 +1,5 @@
-"""The sections of the page about things: the device, the bundle and where it stands, and what all was made from.
+"""The sections of the page about things: the device, the bundle and where it stands, and what all
+was made from.
 
 In: `ReportInputs`. Out: `Markup`, one function a section.
 """

@@ -1,4 +1,5 @@
-"""The sections of the page about the search: headline, quality against latency, predictor, architecture.
+"""The sections of the page about the search: headline, quality against latency, predictor,
+architecture.
 
 In: `ReportInputs` and the `Report` made from them. Out: `Markup`, one function a section.
 """

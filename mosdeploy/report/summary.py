@@ -1,6 +1,8 @@
-"""What a report is made of: the records that the pipeline hands over, and the record that `report.json` holds.
+"""What a report is made of: the records that the pipeline hands over, and the record that
+`report.json` holds.
 
-In: records of all rooms. Out: `Report`, with the arithmetic that the page shows. This file writes nothing.
+In: records of all rooms. Out: `Report`, with the arithmetic that the page shows. This file writes
+nothing.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,8 @@
 """Command line: `python -m mosdeploy_runtime BUNDLE [--threads N] [--self-test] [--json]`.
 
-Lines from stdin, translations to stdout, UTF-8, one for one; messages to stderr. Exit code 0; 1 when the self-test did
-not pass; 2 wrong usage or input that is not UTF-8; 8 something is wrong with the bundle; 130 interrupted.
+Lines from stdin, translations to stdout, UTF-8, one for one; messages to stderr. Exit code 0; 1
+when the self-test did not pass; 2 wrong usage or input that is not UTF-8; 8 something is wrong with
+the bundle; 130 interrupted.
 """
 
 from __future__ import annotations

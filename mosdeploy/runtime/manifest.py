@@ -1,7 +1,7 @@
 """The manifest of a bundle, and the check that the bundle's files are those it names.
 
-In: a folder that anyone may have written. Out: a `Manifest` whose every value has been checked, or a BundleError. What
-the runtime does not need, it does not read.
+In: a folder that anyone may have written. Out: a `Manifest` whose every value has been checked, or
+a BundleError. What the runtime does not need, it does not read.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Does a bundle, on this machine, answer what it answered where it was made?
 
-fp32: every id must be the same. Other precisions: kernels of other processors round differently, and one id that turns
-over changes what follows; so the answers must be alike, by `difflib`'s ratio over the ids of all sentences together, to
-at least `MIN_AGREEMENT`. A wrong kernel, tokenizer or file falls far below that.
+fp32: every id must be the same. Other precisions: kernels of other processors round differently,
+and one id that turns over changes what follows; so the answers must be alike, by `difflib`'s ratio
+over the ids of all sentences together, to at least `MIN_AGREEMENT`. A wrong kernel, tokenizer or
+file falls far below that.
 """
 
 from __future__ import annotations

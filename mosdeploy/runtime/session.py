@@ -1,4 +1,6 @@
-"""A bundle's `model.onnx` in ONNX Runtime: the whole translation, search included, is inside the model."""
+"""A bundle's `model.onnx` in ONNX Runtime: the whole translation, search included, is inside the
+model.
+"""
 
 from __future__ import annotations
 

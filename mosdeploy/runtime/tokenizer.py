@@ -1,8 +1,8 @@
 """Text to pieces and back, and the splitting of lines that are longer than the model takes.
 
-A long line is split at ends of sentences; a sentence that is too long by itself, before the last word that fits; a word
-that is too long by itself, anywhere. Parts are then joined again as long as they fit, translated one by one, and their
-translations joined by a space.
+A long line is split at ends of sentences; a sentence that is too long by itself, before the last
+word that fits; a word that is too long by itself, anywhere. Parts are then joined again as long as
+they fit, translated one by one, and their translations joined by a space.
 """
 
 from __future__ import annotations

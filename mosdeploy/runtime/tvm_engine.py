@@ -1,6 +1,8 @@
-"""A bundle's `model.so` and `weights.bin` in TVM's runtime: encoder and decode step compiled, the search in numpy.
+"""A bundle's `model.so` and `weights.bin` in TVM's runtime: encoder and decode step compiled, the
+search in numpy.
 
-One sentence at a time. The library is machine code: it does what whoever compiled it wanted, whatever its hash.
+One sentence at a time. The library is machine code: it does what whoever compiled it wanted,
+whatever its hash.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What candidates cost, which limits they break, and a first one that breaks none.
 
-In: a space, limits, and callables that objective an architecture. Out: latencies and costs, computed once each; an
-architecture within the limits, or the error that names the least found of what is limited.
+In: a space, limits, and callables that objective an architecture. Out: latencies and costs,
+computed once each; an architecture within the limits, or the error that names the least found of
+what is limited.
 """
 
 import functools

@@ -1,7 +1,8 @@
 """The evolution of HAT (Wang et al., ACL 2020) with its defects mended.
 
-In: a space, limits, and callables that objective an architecture. Out: an `Evolution`. Every architecture is evaluated
-once, several limits hold together, and no loop waits for a candidate that the space does not hold.
+In: a space, limits, and callables that objective an architecture. Out: an `Evolution`. Every
+architecture is evaluated once, several limits hold together, and no loop waits for a candidate that
+the space does not hold.
 """
 
 import functools

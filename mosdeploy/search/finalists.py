@@ -1,6 +1,7 @@
 """Who is measured on the device, and who wins.
 
-In: an `Evolution` and limits; later the same candidates, measured. Out: the few to measure; the winner.
+In: an `Evolution` and limits; later the same candidates, measured. Out: the few to measure; the
+winner.
 """
 
 import math

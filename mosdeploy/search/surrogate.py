@@ -1,7 +1,7 @@
 """The search by a learned quality predictor: all are predicted, the best few are evaluated.
 
-In: a space, limits, callables that objective an architecture, and one that fits a predictor to losses. Out: an `Evolution`
-whose every loss was truly evaluated. This file knows no predictor.
+In: a space, limits, callables that objective an architecture, and one that fits a predictor to
+losses. Out: an `Evolution` whose every loss was truly evaluated. This file knows no predictor.
 """
 
 import dataclasses

@@ -1,7 +1,8 @@
 """What an architecture, a search space and a workload of each family are, and what they cost.
 
-`AnyArch`, `AnySpace` and `AnyWorkload` are what a record may hold: unions over the families, told apart by their field
-`family`, which translation, the first one, goes without. Rooms name `ArchConfig`, `SearchSpace` and `ModelSpec`.
+`AnyArch`, `AnySpace` and `AnyWorkload` are what a record may hold: unions over the families, told
+apart by their field `family`, which translation, the first one, goes without. Rooms name
+`ArchConfig`, `SearchSpace` and `ModelSpec`.
 """
 
 from .genes import ArchConfig, SearchSpace

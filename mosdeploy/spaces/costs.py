@@ -1,7 +1,8 @@
-"""One inventory of what a network holds and computes; parameters, multiply-accumulates and bytes are sums over it.
+"""One inventory of what a network holds and computes; parameters, multiply-accumulates and bytes
+are sums over it.
 
-In: the matrix products of a network, as its family lists them. Out: whole numbers. What a device makes of them is not
-known here.
+In: the matrix products of a network, as its family lists them. Out: whole numbers. What a device
+makes of them is not known here.
 """
 
 from collections.abc import Callable

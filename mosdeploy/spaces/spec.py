@@ -1,6 +1,8 @@
-"""What one latency number stands for, and the model that is asked about: a space, its vocabulary, its workload.
+"""What one latency number stands for, and the model that is asked about: a space, its vocabulary,
+its workload.
 
-In: words of a family. Out: `ModelSpec`, which the rooms take in place of the three. This file knows no family.
+In: words of a family. Out: `ModelSpec`, which the rooms take in place of the three. This file knows
+no family.
 """
 
 from abc import abstractmethod

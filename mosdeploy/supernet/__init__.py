@@ -1,1 +1,3 @@
-"""The network: a supernet that generates weights for every architecture of a space, and its files on disk."""
+"""The network: a supernet that generates weights for every architecture of a space, and its files
+on disk.
+"""

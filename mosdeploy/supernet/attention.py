@@ -1,9 +1,11 @@
-"""Multi-head attention with a q/k/v width of its own, over keys and values that are computed once and kept.
+"""Multi-head attention with a q/k/v width of its own, over keys and values that are computed once
+and kept.
 
-In: queries, and the keys and values of whatever is attended to. Out: the mixed values. This file knows no layer and no
-search space: heads and widths are numbers.
+In: queries, and the keys and values of whatever is attended to. Out: the mixed values. This file
+knows no layer and no search space: heads and widths are numbers.
 
-Shapes: B batch, T queries, L memory length, D embed width, H heads, K width of a head; H * K is the q/k/v width.
+Shapes: B batch, T queries, L memory length, D embed width, H heads, K width of a head; H * K is the
+q/k/v width.
 """
 
 from typing import NamedTuple

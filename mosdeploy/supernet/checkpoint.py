@@ -1,7 +1,8 @@
 """Supernets, subnets that were trained alone, and training states on disk.
 
-In: a network or a dictionary of tensors and plain values. Out: a file that is whole or not there, and that is checked
-before a byte of it is used: members against their checksums, `weights_only`, kind and version, shapes.
+In: a network or a dictionary of tensors and plain values. Out: a file that is whole or not there,
+and that is checked before a byte of it is used: members against their checksums, `weights_only`,
+kind and version, shapes.
 """
 
 import io

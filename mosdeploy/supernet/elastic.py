@@ -1,7 +1,8 @@
 """Modules that hold the largest weights of a space and hand out the part that an architecture uses.
 
-In: active widths. Out: `StateDict`, tensors under the names that the plain module of the same kind gives them. First
-rows, first columns: a slice is a view, nothing is copied. This file computes no activation and knows no expert.
+In: active widths. Out: `StateDict`, tensors under the names that the plain module of the same kind
+gives them. First rows, first columns: a slice is a view, nothing is copied. This file computes no
+activation and knows no expert.
 
 Shapes: O and I largest output and input widths, o and i active ones, V vocabulary.
 """

@@ -1,9 +1,10 @@
 """The plain Transformer layers: the one definition of what a network of a search space computes.
 
-In: sizes of one architecture. Out: ordinary modules. A subnet owns such modules; a supernet lends them generated
-weights. Nothing here is elastic and nothing knows of experts.
+In: sizes of one architecture. Out: ordinary modules. A subnet owns such modules; a supernet lends
+them generated weights. Nothing here is elastic and nothing knows of experts.
 
-Shapes: B batch, S source length, T target length, D embed width of the side, H heads, L length of the memory read.
+Shapes: B batch, S source length, T target length, D embed width of the side, H heads, L length of
+the memory read.
 """
 
 import functools

@@ -1,9 +1,12 @@
-"""Mixture of Supernets: weights generated from the architecture (Jawahar et al., ACL Findings 2024).
+"""Mixture of Supernets: weights generated from the architecture (Jawahar et al., ACL Findings
+2024).
 
-In: the encoding of an architecture and its active widths. Out: dense weights, mixed from m experts by a router. Without
-routing, or with one expert, this is ordinary slicing. This file computes no activation.
+In: the encoding of an architecture and its active widths. Out: dense weights, mixed from m experts
+by a router. Without routing, or with one expert, this is ordinary slicing. This file computes no
+activation.
 
-Shapes: O and I largest output and input widths, o and i active ones, m experts, R rank, G length of the encoding.
+Shapes: O and I largest output and input widths, o and i active ones, m experts, R rank, G length of
+the encoding.
 """
 
 from collections.abc import Mapping

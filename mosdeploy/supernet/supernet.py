@@ -1,7 +1,9 @@
-"""The supernet: one set of trainable tensors that generates the weights of every architecture in a space.
+"""The supernet: one set of trainable tensors that generates the weights of every architecture in a
+space.
 
-In: token ids and an architecture. Out: logits, computed by that architecture's plain network (`Subnet`) on the
-generated weights; what a layer computes is written there, once. There is no current architecture: it is an argument.
+In: token ids and an architecture. Out: logits, computed by that architecture's plain network
+(`Subnet`) on the generated weights; what a layer computes is written there, once. There is no
+current architecture: it is an argument.
 
 Shapes: B batch, S source length, T target length, V vocabulary, G length of the encoding.
 """

@@ -1,7 +1,7 @@
 """What a training costs, tried for a few updates on made-up sentences.
 
-In: a search space and config sections. Out: a `TrainingCost`: parameters, optimiser state, peak memory, time of an
-update. This file reads no corpus, and no weight that it trains is kept.
+In: a search space and config sections. Out: a `TrainingCost`: parameters, optimiser state, peak
+memory, time of an update. This file reads no corpus, and no weight that it trains is kept.
 """
 
 import json

@@ -1,6 +1,7 @@
 """Where and in which precision a network trains.
 
-In: a `TrainingConfig`. Out: a device, the context in which the network computes, and the scaler of its loss.
+In: a `TrainingConfig`. Out: a device, the context in which the network computes, and the scaler of
+its loss.
 """
 
 from dataclasses import dataclass

@@ -1,12 +1,13 @@
 """The processes that train one network together.
 
-In: what torchrun tells each of them in its environment. Out: `DistributedContext`: who this process is, its share of a list, sums
-over all processes, and words from the first to the others. A process that nobody started so is `SINGLE_PROCESS`, and all of this
-does nothing. The only file that knows torch.distributed.
+In: what torchrun tells each of them in its environment. Out: `DistributedContext`: who this process
+is, its share of a list, sums over all processes, and words from the first to the others. A process
+that nobody started so is `SINGLE_PROCESS`, and all of this does nothing. The only file that knows
+torch.distributed.
 
-Every rank runs the same updates on its share of the batches; gradients are added up once an update. That is what
-DistributedDataParallel does, without its hooks: those want the same parameters used in every backward pass, and here
-every architecture uses others.
+Every rank runs the same updates on its share of the batches; gradients are added up once an update.
+That is what DistributedDataParallel does, without its hooks: those want the same parameters used in
+every backward pass, and here every architecture uses others.
 """
 
 import contextlib

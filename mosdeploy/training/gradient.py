@@ -1,7 +1,8 @@
-"""The gradient of one update: the mean over its architectures and the target tokens of the batches that each reads.
+"""The gradient of one update: the mean over its architectures and the target tokens of the batches
+that each reads.
 
-In: a network and the number of an update. Out: gradients at its parameters, the same ones on every rank, and the loss.
-No step is taken here.
+In: a network and the number of an update. Out: gradients at its parameters, the same ones on every
+rank, and the loss. No step is taken here.
 
 Shapes: B sentences, T target positions, V vocabulary.
 """

@@ -1,6 +1,7 @@
 """The training log: JSON Lines, one for each update.
 
-In: an update's numbers, and where to cut when a run resumes. Out: `LogLine`s on disk, each update once.
+In: an update's numbers, and where to cut when a run resumes. Out: `LogLine`s on disk, each update
+once.
 """
 
 import json

@@ -1,4 +1,5 @@
-"""What an update of a training is given: its learning rate, and of a supernet its architectures and their batches.
+"""What an update of a training is given: its learning rate, and of a supernet its architectures and
+their batches.
 
 In: the number of the update. Out: the same every time, whichever process asks.
 """

@@ -1,12 +1,13 @@
 """Training a supernet by the sandwich rule, or one subnet alone.
 
-In: a `Supernet` or a `Subnet`, batches, a `TrainingConfig` and the names of two files. Out: the net with trained
-weights, a state file that a killed run resumes from, a JSON Lines log, and a `TrainingSummary`. This file reads no
-corpus and decodes nothing.
+In: a `Supernet` or a `Subnet`, batches, a `TrainingConfig` and the names of two files. Out: the net
+with trained weights, a state file that a killed run resumes from, a JSON Lines log, and a
+`TrainingSummary`. This file reads no corpus and decodes nothing.
 
-The random choices of an update come from generators seeded by the run's seed and the number of the update
-(architectures) or of the batch (dropout), and every batch from its step. So a resumed run walks the trajectory of an
-undisturbed one, and several ranks, each with its share of an update's batches, that of one process.
+The random choices of an update come from generators seeded by the run's seed and the number of the
+update (architectures) or of the batch (dropout), and every batch from its step. So a resumed run
+walks the trajectory of an undisturbed one, and several ranks, each with its share of an update's
+batches, that of one process.
 
 Shapes: B sentences, S source positions, T target positions, V vocabulary.
 """

@@ -1,4 +1,6 @@
-"""Which results count, by hand: `R` lines are timings of the reference, lower case letters those of subnets."""
+"""Which results count, by hand: `R` lines are timings of the reference, lower case letters those of
+subnets.
+"""
 
 import itertools
 

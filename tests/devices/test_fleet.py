@@ -1,4 +1,6 @@
-"""The law of collecting on several boards: each key once, whoever fails. The boards are folders of this machine."""
+"""The law of collecting on several boards: each key once, whoever fails. The boards are folders of
+this machine.
+"""
 
 import contextlib
 import json

@@ -1,4 +1,6 @@
-"""Faults on the way to a device, with a real OpenSSH server on loopback: nothing lost, nothing measured twice."""
+"""Faults on the way to a device, with a real OpenSSH server on loopback: nothing lost, nothing
+measured twice.
+"""
 
 import contextlib
 import json

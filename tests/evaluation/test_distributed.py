@@ -1,4 +1,6 @@
-"""DistributedContext that measure subnets together, here as threads around one board: the order, and the end."""
+"""DistributedContext that measure subnets together, here as threads around one board: the order,
+and the end.
+"""
 
 import threading
 from collections.abc import Iterator, Sequence

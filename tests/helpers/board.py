@@ -1,8 +1,9 @@
-"""An emulated aarch64 board: a Debian root that qemu runs, with OpenSSH's server in it on a loopback port.
+"""An emulated aarch64 board: a Debian root that qemu runs, with OpenSSH's server in it on a
+loopback port.
 
-It has the instructions of a Raspberry Pi 4 (Cortex-A72), a Python without packages, and another one with the runtime.
-The root is unpacked once, from Debian packages and wheels, and kept in the user's cache folder. A board mounts it
-read-only; what is written on the board is gone with it.
+It has the instructions of a Raspberry Pi 4 (Cortex-A72), a Python without packages, and another one
+with the runtime. The root is unpacked once, from Debian packages and wheels, and kept in the user's
+cache folder. A board mounts it read-only; what is written on the board is gone with it.
 """
 
 import fcntl

@@ -1,4 +1,6 @@
-"""Small bundles with a real tokenizer and a random network; the runtime must do well what the bundle does badly."""
+"""Small bundles with a real tokenizer and a random network; the runtime must do well what the
+bundle does badly.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,6 @@
-"""What the ranks of test_ranks run: forked from a server that has torch loaded, so that a start costs little."""
+"""What the ranks of test_ranks run: forked from a server that has torch loaded, so that a start
+costs little.
+"""
 
 import json
 import multiprocessing

@@ -1,4 +1,6 @@
-"""A run folder small enough to walk through in seconds: 400 made-up pairs, a space of a few hundred subnets."""
+"""A run folder small enough to walk through in seconds: 400 made-up pairs, a space of a few hundred
+subnets.
+"""
 
 import itertools
 from pathlib import Path

@@ -1,5 +1,6 @@
-"""The walk on an emulated aarch64 board, over SSH, as typed: what is measured there is worth nothing, what is deployed
-there translates as it does here."""
+"""The walk on an emulated aarch64 board, over SSH, as typed: what is measured there is worth
+nothing, what is deployed there translates as it does here.
+"""
 
 import json
 import shlex

@@ -1,4 +1,6 @@
-"""One profile on three boards at once: over three real SSH servers on loopback, each with a home of its own."""
+"""One profile on three boards at once: over three real SSH servers on loopback, each with a home of
+its own.
+"""
 
 import json
 import os

@@ -1,4 +1,6 @@
-"""One subnet trained alone after the search: what it starts from, how it resumes, and which weights leave with it."""
+"""One subnet trained alone after the search: what it starts from, how it resumes, and which weights
+leave with it.
+"""
 
 import json
 import shutil

@@ -1,4 +1,6 @@
-"""kill -9 in the middle of a verb: the same command resumes, loses nothing finished and repeats nothing."""
+"""kill -9 in the middle of a verb: the same command resumes, loses nothing finished and repeats
+nothing.
+"""
 
 import json
 import os

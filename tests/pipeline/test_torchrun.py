@@ -1,4 +1,6 @@
-"""The verbs under torchrun, as typed: two processes come to what one comes to, and a killed one stops the other."""
+"""The verbs under torchrun, as typed: two processes come to what one comes to, and a killed one
+stops the other.
+"""
 
 import json
 import os

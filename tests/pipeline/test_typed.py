@@ -1,4 +1,6 @@
-"""The commands of the README as typed, with `rpi` an alias of a real OpenSSH server in the user's ~/.ssh/config."""
+"""The commands of the README as typed, with `rpi` an alias of a real OpenSSH server in the user's
+~/.ssh/config.
+"""
 
 import json
 import os

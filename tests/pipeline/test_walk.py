@@ -1,4 +1,6 @@
-"""The whole walk on this machine, with every room real: what each verb leaves behind, and what it refuses."""
+"""The whole walk on this machine, with every room real: what each verb leaves behind, and what it
+refuses.
+"""
 
 import json
 import shutil

@@ -1,4 +1,6 @@
-"""Several processes that train one network: they walk the way of one, and none of them waits for ever."""
+"""Several processes that train one network: they walk the way of one, and none of them waits for
+ever.
+"""
 
 import json
 import re

@@ -1,14 +1,18 @@
-"""What works on the device by itself: says what the device is, and has one model after the other timed there.
+"""What works on the device by itself: says what the device is, and has one model after the other
+timed there.
 
-In: a job folder with job.json and models. Out: results.jsonl in it, one line a timing, forced to disk; rc when all is
-over. Needs Python 3.9, and benchmark.py beside it; imports nothing of mosdeploy, for the two are copied alone. What a
-timing is worth, and whether it is made again, the host decides.
+In: a job folder with job.json and models. Out: results.jsonl in it, one line a timing, forced to
+disk; rc when all is over. Needs Python 3.9, and benchmark.py beside it; imports nothing of
+mosdeploy, for the two are copied alone. What a timing is worth, and whether it is made again, the
+host decides.
 
     agent.py probe WORK_DIR PROVIDER    what the device says about itself, as one JSON object
-    agent.py run JOB_DIR                measure in the background, apart from the caller's connection; prints the pid
+    agent.py run JOB_DIR                measure in the background, apart from the caller's
+    connection; prints the pid
 
-One agent at a time measures on a device: it holds a lock on WORK_DIR/agent.lock, which the kernel frees when it dies.
-Each model is timed in a child of its own, so that a crash, a lack of memory or a time-out is that model's result.
+One agent at a time measures on a device: it holds a lock on WORK_DIR/agent.lock, which the kernel
+frees when it dies. Each model is timed in a child of its own, so that a crash, a lack of memory or
+a time-out is that model's result.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Times one model on the device, in the process that it is called in; says whether the runtime works there.
+"""Times one model on the device, in the process that it is called in; says whether the runtime
+works there.
 
-In: a job folder and a key, or the name of a provider. Out: one line of JSON. Needs Python 3.9, numpy and onnxruntime,
-or TVM; imports nothing of mosdeploy, for it is copied to the device with agent.py, whose child it is.
+In: a job folder and a key, or the name of a provider. Out: one line of JSON. Needs Python 3.9,
+numpy and onnxruntime, or TVM; imports nothing of mosdeploy, for it is copied to the device with
+agent.py, whose child it is.
 
     benchmark.py check PROVIDER         import the runtime and run one product on the provider
     benchmark.py measure JOB_DIR KEY    time one model

@@ -1,17 +1,19 @@
 """The versions of a bundle that stand on a device. Like the agent, this file runs there, alone.
 
-In: the folder `bundles` of the work folder. Out: one line of JSON. Needs Python 3.9 and nothing else; what a version
-holds and whether it is good, the host decides.
+In: the folder `bundles` of the work folder. Out: one line of JSON. Needs Python 3.9 and nothing
+else; what a version holds and whether it is good, the host decides.
 
-    versions.py deduplicate BUNDLES VERSION          take over what other versions hold; says which files are still missing
-    versions.py activate BUNDLES VERSION KEEP   make a tested version current and remove all but the last KEEP
-    versions.py previous BUNDLES                which version is current, and which was before it
-    versions.py rollback BUNDLES FROM TO        make the one before current again
+    versions.py deduplicate BUNDLES VERSION          take over what other versions hold; says which
+    files are still missing versions.py activate BUNDLES VERSION KEEP   make a tested version
+    current and remove all but the last KEEP versions.py previous BUNDLES                which
+    version is current, and which was before it versions.py rollback BUNDLES FROM TO        make the
+    one before current again
 
     bundles/VERSION/SHA256SUMS        every file of the version; `sha256sum -c` reads it
     bundles/VERSION/deployment.json   there once the version has passed its self-test and was timed
     bundles/current                   link to the version in use; only ever replaced, in one step
-    bundles/history                   versions in the order in which they became current; counts up to the current one
+    bundles/history                   versions in the order in which they became current; counts up
+    to the current one
 """
 
 from __future__ import annotations

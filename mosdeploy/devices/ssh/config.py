@@ -1,6 +1,7 @@
 """What the user's ssh_config says about one host, as a record.
 
-In: the text of ssh_config and what a parser found in it for one alias. Out: an `SSHTarget`. Nothing is opened here.
+In: the text of ssh_config and what a parser found in it for one alias. Out: an `SSHTarget`. Nothing
+is opened here.
 """
 
 import getpass

@@ -1,7 +1,7 @@
 """From an alias of the user's ssh_config to a session: jump hosts, host keys, keys.
 
-In: a profile and an ssh_config. Out: an `SSHSession`, or the reason why there is none. Host keys are always checked and
-authentication is tried once.
+In: a profile and an ssh_config. Out: an `SSHSession`, or the reason why there is none. Host keys
+are always checked and authentication is tried once.
 """
 
 import contextlib

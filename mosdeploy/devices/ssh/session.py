@@ -1,6 +1,7 @@
 """Commands and files over a connection that is logged in.
 
-In: paramiko clients. Out: an `SSHSession`, each of whose calls ends within a time-out, with errors of our own tree.
+In: paramiko clients. Out: an `SSHSession`, each of whose calls ends within a time-out, with errors
+of our own tree.
 """
 
 import contextlib

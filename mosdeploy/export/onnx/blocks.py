@@ -1,10 +1,13 @@
-"""The layers of the Transformer as nodes: the encoder over a whole source, the decoder over one step.
+"""The layers of the Transformer as nodes: the encoder over a whole source, the decoder over one
+step.
 
-In: an architecture, ids, the keys and values so far. Out: encoder outputs; the decoder's last vectors and the keys and
-values one step longer. This file knows no loop: what is done with the vectors is `decode_loop`'s.
+In: an architecture, ids, the keys and values so far. Out: encoder outputs; the decoder's last
+vectors and the keys and values one step longer. This file knows no loop: what is done with the
+vectors is `decode_loop`'s.
 
-Shapes: B sentences, K hypotheses a sentence (1 is greedy), S source length, L attended length (cross_span * S),
-R = B * K rows, P past length, e and d embed widths, q = heads * h the q/k/v width, V vocabulary.
+Shapes: B sentences, K hypotheses a sentence (1 is greedy), S source length, L attended length
+(cross_span * S), R = B * K rows, P past length, e and d embed widths, q = heads * h the q/k/v
+width, V vocabulary.
 """
 
 from collections.abc import Sequence

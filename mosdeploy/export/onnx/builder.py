@@ -1,7 +1,7 @@
 """A graph under construction: nodes in order, small constants, initialisers.
 
-In: operator names and tensor names. Out: node lists and initialisers for `onnx.helper`. A loop body is a scope of its
-own that shares the root's initialisers. This file knows no network.
+In: operator names and tensor names. Out: node lists and initialisers for `onnx.helper`. A loop body
+is a scope of its own that shares the root's initialisers. This file knows no network.
 """
 
 import hashlib

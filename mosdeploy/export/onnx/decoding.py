@@ -1,10 +1,10 @@
 """The decode loop: from an encoded source to token ids, greedy or by beam search, inside the graph.
 
-In: what `network.prepare_decoder` made, and the two step limits. Out: `output_ids`. The semantics are those of
-`training.evaluate.translate`. This file knows no layer.
+In: what `network.prepare_decoder` made, and the two step limits. Out: `output_ids`. The semantics
+are those of `training.evaluate.translate`. This file knows no layer.
 
-The loop carries every id so far, so that no step gives ids of shape (B, 0), and it reads the cross-attention memories
-from outside: `max_steps = 0` still computes them.
+The loop carries every id so far, so that no step gives ids of shape (B, 0), and it reads the
+cross-attention memories from outside: `max_steps = 0` still computes them.
 
 Shapes: B sentences, K hypotheses a sentence, R = B * K rows, T steps so far, V vocabulary.
 """

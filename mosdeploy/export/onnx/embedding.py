@@ -1,12 +1,13 @@
-"""The shared table as nodes: ids to vectors, and the decoder's last vectors to the tokens that may follow.
+"""The shared table as nodes: ids to vectors, and the decoder's last vectors to the tokens that may
+follow.
 
-In: a scope, ids or vectors. Out: vectors, the best token, or the likeliest tokens with log p. This file knows no
-attention and no loop.
+In: a scope, ids or vectors. Out: vectors, the best token, or the likeliest tokens with log p. This
+file knows no attention and no loop.
 
-Four-bit logits: a product with the table rounded to four bits chooses some tokens, and only those are scored with the
-table itself, by vectors that are not quantised. The four bits are made from the table when the model is loaded; the
-file does not hold them. Log p needs a sum over the whole vocabulary: it has the exact terms of the chosen tokens, and
-those of four bits of all others.
+Four-bit logits: a product with the table rounded to four bits chooses some tokens, and only those
+are scored with the table itself, by vectors that are not quantised. The four bits are made from the
+table when the model is loaded; the file does not hold them. Log p needs a sum over the whole
+vocabulary: it has the exact terms of the chosen tokens, and those of four bits of all others.
 
 Shapes: R rows, C chosen tokens, d decoder width, V vocabulary.
 """

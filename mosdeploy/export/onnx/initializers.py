@@ -1,7 +1,8 @@
 """Where the initialisers of a graph get their values: trained weights, or nothing but shapes.
 
-In: tensor specifications and, for trained weights, how to compute them from a subnet's state dict. Out: `TensorProto`s,
-inline for trained weights, external for skeletons. This file knows no operator and no architecture.
+In: tensor specifications and, for trained weights, how to compute them from a subnet's state dict.
+Out: `TensorProto`s, inline for trained weights, external for skeletons. This file knows no operator
+and no architecture.
 """
 
 from collections.abc import Callable, Mapping, Sequence

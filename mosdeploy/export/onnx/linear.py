@@ -1,7 +1,7 @@
 """A linear layer as nodes, in any number format.
 
-In: a scope, tensor names, weight names of the state dict. Out: nodes and initialisers. This file knows no attention, no
-layer order and no loop.
+In: a scope, tensor names, weight names of the state dict. Out: nodes and initialisers. This file
+knows no attention, no layer order and no loop.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,8 @@
 """A subnet compiled with TVM: encoder and decode step in a library, weights in a file beside it.
 
-In: trained weights, an architecture, a processor. Out: two files. They hold no search: `runtime` does that. What TVM
-does here is written by hand, kernel by kernel, since its importer's graphs run many times slower untuned.
+In: trained weights, an architecture, a processor. Out: two files. They hold no search: `runtime`
+does that. What TVM does here is written by hand, kernel by kernel, since its importer's graphs run
+many times slower untuned.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,11 +1,14 @@
-"""The few kernels that a Transformer needs on a CPU, as TE computations, and how they are scheduled without tuning.
+"""The few kernels that a Transformer needs on a CPU, as TE computations, and how they are scheduled
+without tuning.
 
-In: sizes. Out: `PrimFunc`s that compute, and dlight rules that schedule them. dlight's own CPU rules know no product of
-matrices, and its matrix-vector rule wants weights row by row; the rules here follow its interface.
+In: sizes. Out: `PrimFunc`s that compute, and dlight rules that schedule them. dlight's own CPU
+rules know no product of matrices, and its matrix-vector rule wants weights row by row; the rules
+here follow its interface.
 
-Rows come in tiles: (M, R, D) is M tiles of R rows, D wide. An encoder's source is M tiles of 8 positions, M unknown
-until it runs; a decode step is one tile with a row for each hypothesis. Weights are packed in panels of columns,
-(N / P, K, P), so that a product reads them once, in order, P at a time.
+Rows come in tiles: (M, R, D) is M tiles of R rows, D wide. An encoder's source is M tiles of 8
+positions, M unknown until it runs; a decode step is one tile with a row for each hypothesis.
+Weights are packed in panels of columns, (N / P, K, P), so that a product reads them once, in order,
+P at a time.
 """
 
 from collections.abc import Callable

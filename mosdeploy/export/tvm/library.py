@@ -1,7 +1,8 @@
 """From a Relax module to a shared library for one processor.
 
-In: an unscheduled module, a processor. Out: a `.so` that holds both functions and the Relax bytecode. Linking needs a
-C++ compiler: this machine's, or, for aarch64 from elsewhere, Debian's cross compiler.
+In: an unscheduled module, a processor. Out: a `.so` that holds both functions and the Relax
+bytecode. Linking needs a C++ compiler: this machine's, or, for aarch64 from elsewhere, Debian's
+cross compiler.
 """
 
 import platform

@@ -1,6 +1,7 @@
 """TrainedRun weights as the kernels read them.
 
-In: a subnet's state dict. Out: arrays by name, in the order in which the library takes them. This file knows no TVM.
+In: a subnet's state dict. Out: arrays by name, in the order in which the library takes them. This
+file knows no TVM.
 """
 
 from math import gcd

@@ -1,8 +1,10 @@
-"""MetaSchedule on this machine: better schedules for the linear layers, searched within a time and kept.
+"""MetaSchedule on this machine: better schedules for the linear layers, searched within a time and
+kept.
 
-In: a module, a folder, a time. Out: records in the folder, from which later builds for the same processor take what
-fits. Each layer's untuned schedule is measured first and stands among the records, so that tuning makes nothing slower.
-Records are written as they come; after a kill the same call goes on, with the time that is left.
+In: a module, a folder, a time. Out: records in the folder, from which later builds for the same
+processor take what fits. Each layer's untuned schedule is measured first and stands among the
+records, so that tuning makes nothing slower. Records are written as they come; after a kill the
+same call goes on, with the time that is left.
 """
 
 import json

@@ -1,7 +1,8 @@
 """Parallel corpora.
 
-In: a `CorpusConfig` and the run folder. Out: a `Corpus` of clean sentence pairs in three splits that share no source
-sentence, with a count for each reason a pair was dropped. This file knows no pieces and no tensors.
+In: a `CorpusConfig` and the run folder. Out: a `Corpus` of clean sentence pairs in three splits
+that share no source sentence, with a count for each reason a pair was dropped. This file knows no
+pieces and no tensors.
 """
 
 import gettext

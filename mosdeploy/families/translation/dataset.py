@@ -1,7 +1,7 @@
 """Padded batches of token ids.
 
-In: sentence pairs and a `Tokenizer`. Out: `Batch` records of bounded size, the same ones for the same seed. This file
-knows no network.
+In: sentence pairs and a `Tokenizer`. Out: `Batch` records of bounded size, the same ones for the
+same seed. This file knows no network.
 
 Shapes: B sentences, S source positions, T target positions.
 """

@@ -1,8 +1,10 @@
 """How good a network is: validation loss, translations, BLEU and chrF.
 
-In: a network and token ids, or texts. Out: numbers, or token ids. This file trains nothing and reads no file.
+In: a network and token ids, or texts. Out: numbers, or token ids. This file trains nothing and
+reads no file.
 
-Shapes: B sentences, K hypotheses a sentence (beam), S source positions, T target positions so far, V vocabulary.
+Shapes: B sentences, K hypotheses a sentence (beam), S source positions, T target positions so far,
+V vocabulary.
 """
 
 from collections.abc import Sequence

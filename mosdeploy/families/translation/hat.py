@@ -1,7 +1,9 @@
-"""HAT's published latency data (Wang et al., ACL 2020): CSV files of ten averages and four times a row.
+"""HAT's published latency data (Wang et al., ACL 2020): CSV files of ten averages and four times a
+row.
 
-In: a CSV file. Out: `HatData`, whose rows are samples of a predictor with the aggregated encoding. Some of the
-published rows were taken while the device was throttled; `fit_hat` finds those blocks (blocks.py) and leaves them out.
+In: a CSV file. Out: `HatData`, whose rows are samples of a predictor with the aggregated encoding.
+Some of the published rows were taken while the device was throttled; `fit_hat` finds those blocks
+(blocks.py) and leaves them out.
 """
 
 import csv

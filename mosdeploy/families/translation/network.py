@@ -1,9 +1,10 @@
 """One architecture as a plain network, and the way out of a supernet.
 
-In: an architecture, or a supernet and an architecture. Out: a `Subnet` that holds ordinary dense weights under the
-names that the exporter reads. This file trains nothing and knows no expert.
+In: an architecture, or a supernet and an architecture. Out: a `Subnet` that holds ordinary dense
+weights under the names that the exporter reads. This file trains nothing and knows no expert.
 
-Shapes: B batch, S source length, T target length, V vocabulary, e and d embed widths of encoder and decoder.
+Shapes: B batch, S source length, T target length, V vocabulary, e and d embed widths of encoder and
+decoder.
 """
 
 import math

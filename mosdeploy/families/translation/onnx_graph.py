@@ -1,11 +1,13 @@
 """One ONNX graph for a whole translation: token ids in, token ids out.
 
-In: an architecture of any space, trained weights or a skeleton, a precision. Out: a `ModelProto`: encoder, then
-cross-attention keys and values, then a decode loop with a key/value cache. It is built node by node, with the fused
-operators of ONNX Runtime's contrib domain where they fit. This file writes no file and knows no bundle.
+In: an architecture of any space, trained weights or a skeleton, a precision. Out: a `ModelProto`:
+encoder, then cross-attention keys and values, then a decode loop with a key/value cache. It is
+built node by node, with the fused operators of ONNX Runtime's contrib domain where they fit. This
+file writes no file and knows no bundle.
 
-Graph inputs: `source_ids` int64 (B, S), pieces and end token, padded with 0; `max_steps`, `min_steps` int64 scalars.
-Output: `output_ids` int64 (B, T), without begin token, after the end token filled with padding.
+Graph inputs: `source_ids` int64 (B, S), pieces and end token, padded with 0; `max_steps`,
+`min_steps` int64 scalars. Output: `output_ids` int64 (B, T), without begin token, after the end
+token filled with padding.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,8 @@
-"""The winner's architecture as a drawing: two stacks of layers, and which encoder layers each decoder layer reads.
+"""The winner's architecture as a drawing: two stacks of layers, and which encoder layers each
+decoder layer reads.
 
-In: an `TranslationArch`. Out: one `<figure>`; the page puts a table with the same content beside it.
+In: an `TranslationArch`. Out: one `<figure>`; the page puts a table with the same content beside
+it.
 """
 
 from ...report.markup import Markup, element

@@ -1,7 +1,8 @@
 """Corpora that others publish, by name: Hugging Face datasets, and the test sets of sacrebleu.
 
-In: `datasets:PATH/CONFIG/SPLIT` or `sacrebleu:SET`, and two languages. Out: sentence pairs. Both libraries download
-what they do not have yet and keep it in their own caches. This file cleans nothing.
+In: `datasets:PATH/CONFIG/SPLIT` or `sacrebleu:SET`, and two languages. Out: sentence pairs. Both
+libraries download what they do not have yet and keep it in their own caches. This file cleans
+nothing.
 """
 
 from collections.abc import Iterator

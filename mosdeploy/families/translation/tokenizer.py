@@ -1,7 +1,7 @@
 """The joint subword model of both languages.
 
-In: sentence pairs. Out: a SentencePiece model file, and the `Tokenizer` that reads it. Ids: pad 0, unknown 1, begin 2,
-end 3. This file does not know where pairs come from or how ids are batched.
+In: sentence pairs. Out: a SentencePiece model file, and the `Tokenizer` that reads it. Ids: pad 0,
+unknown 1, begin 2, end 3. This file does not know where pairs come from or how ids are batched.
 """
 
 import io

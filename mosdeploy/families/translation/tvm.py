@@ -1,14 +1,17 @@
-"""The network as a Relax module: `encode`, a source to the keys and values of the cross-attentions, and `step`.
+"""The network as a Relax module: `encode`, a source to the keys and values of the cross-attentions,
+and `step`.
 
-In: an architecture and the packed weights' shapes. Out: an `IRModule` of unscheduled kernels and the two functions. The
-search over what `step` answers is not here.
+In: an architecture and the packed weights' shapes. Out: an `IRModule` of unscheduled kernels and
+the two functions. The search over what `step` answers is not here.
 
-    encode(ids (M, 8), length (1,), start (1,), weights) -> keys and values of each decoder layer (span * M, 8, 2Q)
-    step(tokens (1, R), position (1,), parent (R,), length (1,), caches, memories, weights) -> logits (1, R, V'), caches
+    encode(ids (M, 8), length (1,), start (1,), weights) -> keys and values of each decoder layer
+    (span * M, 8, 2Q) step(tokens (1, R), position (1,), parent (R,), length (1,), caches, memories,
+    weights) -> logits (1, R, V'), caches
 
-Integers are int32. M tiles of 8 positions hold the source and its end token, padded with zeros; `length` counts what is
-real, `start` is zero. R is the number of hypotheses. Each layer has two caches (R, T, Q), at first T = 0; `parent` says
-which hypothesis each continues. V' is the vocabulary, filled up to a whole panel.
+Integers are int32. M tiles of 8 positions hold the source and its end token, padded with zeros;
+`length` counts what is real, `start` is zero. R is the number of hypotheses. Each layer has two
+caches (R, T, Q), at first T = 0; `parent` says which hypothesis each continues. V' is the
+vocabulary, filled up to a whole panel.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,6 @@
-"""The plain network against a reading of the contract in numpy, one sentence at a time, without padding or cache."""
+"""The plain network against a reading of the contract in numpy, one sentence at a time, without
+padding or cache.
+"""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,6 @@
-"""Published corpora by name: what the seam asks of the libraries, with data that lies on this machine."""
+"""Published corpora by name: what the seam asks of the libraries, with data that lies on this
+machine.
+"""
 
 import json
 import sys
