@@ -1,26 +1,39 @@
 """The command line: parse, call the pipeline, print, exit code. The only room that prints.
 
-Results go to stdout; progress and messages go to stderr. `--json` prints one record and nothing
-else. A verb is a function of the file of its noun; the order of the help is here.
+Results go to stdout; progress and messages go to stderr. `--json` prints one record and nothing else. A verb is a
+function in the file of its name; the order of the help is here.
 """
 
+import logging
 import sys
-import warnings
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from .. import __version__
 from ..errors import MosdeployError
+from .demo import demo
+from .deploy import deploy
 from .devices import devices_check, devices_list, devices_setup, devices_show
-from .export import deploy, export, translate
-from .profile import fit, latency_import, profile
+from .evaluate import evaluate
+from .export import export
+from .finetune import finetune
+from .fit import fit
+from .import_latency import import_latency
+from .init import init
+from .options import spread
+from .predict import predict
+from .profile import profile
 from .progress import PROGRESS, Progress
-from .train import demo, evaluate, finetune, init, report, search, train
+from .report import report
+from .search import search
+from .train import train
 
 __all__ = ["Progress", "main"]
 
 INTERRUPTED = 130
+VERBS = (init, train, profile, fit, search, finetune, evaluate, export, deploy, predict, report)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,33 +41,29 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="Fit a Transformer into a latency budget on a real device.\n\n"
-    "**init, train, profile, search, export, deploy, report**; all in the folder of `mosdeploy.toml`.",
+    "**init, train, profile, search, export, deploy, report**; all in the folder of "
+    "`mosdeploy.toml`.",
 )
 devices_app = typer.Typer(no_args_is_help=True, help="List, show, check and set up devices.")
 app.add_typer(devices_app, name="devices")
 latency_app = typer.Typer(no_args_is_help=True, help="Latencies that others measured.")
 app.add_typer(latency_app, name="latency")
 
-for verb in (
-    init,
-    train,
-    profile,
-    fit,
-    search,
-    finetune,
-    evaluate,
-    export,
-    deploy,
-    translate,
-    report,
-    demo,
-):
-    app.command()(verb)
-devices_app.command("list")(devices_list)
-devices_app.command("show")(devices_show)
-devices_app.command("check")(devices_check)
-devices_app.command("setup")(devices_setup)
-latency_app.command("import")(latency_import)
+for verb in (*VERBS, demo):
+    app.command()(spread(verb))
+app.command("translate", hidden=True)(spread(predict))  # its name in 0.1.0
+devices_app.command("list")(spread(devices_list))
+devices_app.command("show")(spread(devices_show))
+devices_app.command("check")(spread(devices_check))
+devices_app.command("setup")(spread(devices_setup))
+latency_app.command("import")(spread(import_latency))
+
+
+@dataclass
+class Settings:
+    """What the options before the verb say."""
+
+    debug: bool = False
 
 
 def _version(value: bool) -> None:
@@ -65,24 +74,39 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _options(
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error (anywhere on the line).")
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell more.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Tell errors and results alone.")
     ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
-) -> None: ...
+) -> None:
+    context.obj.debug = debug
+    PROGRESS.is_quiet = quiet
+    level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING
+    logging.getLogger("mosdeploy").setLevel(level)
+
+
+class _Handler(logging.Handler):
+    """Writes messages of the package to stderr, after the bars have been left as they stand."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        PROGRESS.close()
+        print(f"{record.levelname.lower()}: {record.getMessage()}", file=sys.stderr)
 
 
 def main() -> None:
     """Run the command line; errors become one line on stderr and their exit code."""
-    warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
-    debug = "--debug" in sys.argv
+    settings = Settings()
+    logging.getLogger("mosdeploy").addHandler(_Handler())
     try:
-        app([word for word in sys.argv[1:] if word != "--debug"])
+        app(obj=settings)
     except MosdeployError as error:
         PROGRESS.close()
-        if debug:
+        if settings.debug:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

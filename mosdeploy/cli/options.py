@@ -1,9 +1,21 @@
-"""Options that mean one thing in every verb."""
+"""Options that mean one thing in every verb, and how a verb takes a record of options."""
 
+import dataclasses
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
+
+from .progress import PROGRESS
+
+if TYPE_CHECKING:
+    from ..pipeline.context import Context
+    from ..record import Record
 
 DirOption = Annotated[Path, typer.Option("--dir", "-C", help="Run folder (holds mosdeploy.toml).")]
 DeviceOption = Annotated[
@@ -15,6 +27,10 @@ HostOption = Annotated[
 ArchOption = Annotated[
     str, typer.Option(help="winner, largest, smallest, or a JSON file with an architecture.")
 ]
+BeamOption = Annotated[int | None, typer.Option(help="Beam size; default: the workload's.", min=1)]
+BundleOption = Annotated[
+    Path | None, typer.Option(help="Bundle folder; default: the newest in bundles/.")
+]
 SshOption = Annotated[
     Path, typer.Option("--ssh-config", help="ssh_config file with the device's alias.")
 ]
@@ -22,3 +38,80 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON record 
 
 HERE = Path()
 SSH_CONFIG = Path("~/.ssh/config")
+
+
+@dataclass(frozen=True)
+class Common:
+    """Where a verb works, and how it answers."""
+
+    directory: DirOption = HERE
+    ssh_config: SshOption = SSH_CONFIG
+    as_json: JsonOption = False
+
+    def context(self) -> "Context":
+        """Open the run folder."""
+        from ..pipeline.context import Context
+        from ..pipeline.run import open_run
+
+        return Context(open_run(self.directory), PROGRESS, self.ssh_config)
+
+    def show(self, record: "Record", text: str, next_command: str | None = None) -> None:
+        """End a verb: the record alone, or the text, and on stderr the command to run next.
+
+        Of several processes that torchrun started, only the first one prints.
+        """
+        PROGRESS.close()
+        if os.environ.get("RANK", "0") != "0":
+            return
+        if self.as_json:
+            print(record.model_dump_json())
+            return
+        print(text)
+        if next_command:
+            print(f"next: {next_command}", file=sys.stderr)
+
+
+def spread(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb one option for each field of the option records that it takes.
+
+    A parameter whose type is a dataclass stands for its fields: Typer sees these, each with its `Annotated` type and
+    its default, and the verb is called with the record made of them. All other parameters stay as they are.
+
+    Examples
+    --------
+    >>> def fit(common: Common, device: DeviceOption = None) -> None: ...
+    >>> list(inspect.signature(spread(fit)).parameters)
+    ['directory', 'ssh_config', 'as_json', 'device']
+    """
+    hints = get_type_hints(verb, include_extras=True)
+    declared = inspect.signature(verb).parameters
+    records = {name: hints[name] for name in declared if dataclasses.is_dataclass(hints[name])}
+    parameters = []
+    for name, parameter in declared.items():
+        if name not in records:
+            parameters.append(parameter.replace(annotation=hints[name]))
+            continue
+        field_hints = get_type_hints(records[name], include_extras=True)
+        for field in dataclasses.fields(records[name]):
+            parameters.append(
+                inspect.Parameter(
+                    field.name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=field.default,
+                    annotation=field_hints[field.name],
+                )
+            )
+
+    def call(**values: Any) -> None:
+        for name, record in records.items():
+            fields = [field.name for field in dataclasses.fields(record)]
+            values[name] = record(**{field: values.pop(field) for field in fields})
+        verb(**values)
+
+    keyword_only = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters
+    ]
+    call.__name__ = verb.__name__
+    call.__doc__ = verb.__doc__
+    call.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
+    return call

@@ -9,6 +9,7 @@ class Progress:
     """Bars with ETA on a terminal, plain lines every few seconds in a pipe; all on stderr."""
 
     def __init__(self) -> None:
+        self.is_quiet = False
         self._tty = sys.stderr.isatty()
         self._bars: Any = None
         self._tasks: dict[str, Any] = {}
@@ -16,6 +17,8 @@ class Progress:
 
     def update(self, stage: str, done: int, total: int, note: str = "") -> None:
         """Show that `done` of `total` steps of a stage are over."""
+        if self.is_quiet:
+            return
         if self._tty:
             self._update_bar(stage, done, total, note)
         elif done >= total or time.monotonic() - self._last_line > 5:
@@ -24,6 +27,8 @@ class Progress:
 
     def say(self, message: str) -> None:
         """Print one line about what happens now."""
+        if self.is_quiet:
+            return
         self.close()
         print(message, file=sys.stderr, flush=True)
 
@@ -31,7 +36,8 @@ class Progress:
         """Leave the bars as they stand."""
         if self._bars is not None:
             self._bars.stop()
-            self._bars, self._tasks = None, {}
+            self._bars = None
+            self._tasks = {}
 
     def _update_bar(self, stage: str, done: int, total: int, note: str) -> None:
         from rich import progress as bars

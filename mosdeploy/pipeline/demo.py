@@ -1,15 +1,18 @@
-"""The whole walk on this machine, with the embedded corpus."""
+"""The verb `demo`: the whole walk on this machine, with the embedded corpus."""
 
 from pathlib import Path
 
 from ..records import Limits
 from ..workspace import Workspace
+from .context import Context, Progress, SilentProgress
+from .deploy import DeployOptions, deploy
 from .evaluate import evaluate
-from .export import deploy, export
-from .profile import profile
+from .export import export
+from .init import init
+from .profile import ProfileOptions, profile
 from .report import report
-from .run import Progress, init, open_run
-from .search import search
+from .run import open_run
+from .search import SearchOptions, search
 from .summaries import DemoSummary
 from .train import train
 
@@ -18,7 +21,7 @@ LIMIT_SHARE = 0.5
 """Where between the fastest and the slowest subnet that was measured the demo puts its limit."""
 
 
-def demo(root: Path, progress: Progress) -> DemoSummary:
+def demo(root: Path, progress: Progress | None = None) -> DemoSummary:
     """Walk from the corpus to the report; a second call goes on where the first was stopped.
 
     Raises
@@ -30,23 +33,24 @@ def demo(root: Path, progress: Progress) -> DemoSummary:
 
     if not Workspace(root).config_path.exists():
         init(root, "tiny", DEVICE)
-    run, ssh_config = open_run(root), Path("~/.ssh/config")
-    train(run, progress)
-    measured = LatencyDataset.load(
-        Path(profile(run, DEVICE, None, ssh_config, progress).path)
-    ).usable
-    times_ms = [
-        record.measurement.total.median_ms for record in measured if record.measurement.total
-    ]
-    limit_ms = float(f"{min(times_ms) + LIMIT_SHARE * (max(times_ms) - min(times_ms)):.2g}")
-    progress.say(
-        f"measured {len(times_ms)} subnets, {min(times_ms):.2f} to {max(times_ms):.2f} ms: limit {limit_ms:g} ms"
+    context = Context(open_run(root), progress or SilentProgress())
+    train(context)
+    profiled = profile(context, ProfileOptions(device=DEVICE))
+    measured = LatencyDataset.load(Path(profiled.path)).usable
+    times_ms = [x.measurement.total.median_ms for x in measured if x.measurement.total]
+    fastest_ms = min(times_ms)
+    slowest_ms = max(times_ms)
+    limit_ms = float(f"{fastest_ms + LIMIT_SHARE * (slowest_ms - fastest_ms):.2g}")
+    context.progress.say(
+        f"measured {len(times_ms)} subnets, {fastest_ms:.2f} to {slowest_ms:.2f} ms: limit "
+        f"{limit_ms:g} ms"
     )
-    result = search(run, DEVICE, Limits(max_latency_ms=limit_ms), True, ssh_config, progress)
-    scores = evaluate(run, ("largest", "smallest", "winner"), None, progress)
-    bundle = export(run, "winner", None, None, progress)
-    deployment = deploy(run, DEVICE, bundle.path, ssh_config, progress)
-    page = report(run).page
+    limits = Limits(max_latency_ms=limit_ms)
+    result = search(context, SearchOptions(device=DEVICE, limits=limits))
+    scores = evaluate(context, ("largest", "smallest", "winner"))
+    bundle = export(context).path
+    deployment = deploy(context, DeployOptions(device=DEVICE, bundle=bundle))
+    page = report(context).page
     return DemoSummary(
-        search=result, scores=scores, deployment=deployment, bundle=str(bundle.path), page=str(page)
+        search=result, scores=scores, deployment=deployment, bundle=str(bundle), page=str(page)
     )

@@ -1,78 +1,70 @@
-"""The verb that translates the test set: evaluate."""
+"""The verb `evaluate`: the family's metrics on the test examples."""
 
 from ..errors import ConfigError
 from ..records import Scores, ScoreTable
-from ..spaces.costs import num_parameters
 from ..storage import write_record
-from .run import Progress, Run
-from .subnets import choose, trained_alone
+from .context import Context
+from .subnets import select_subnet, trained_alone
 from .token_files import VALIDATION_TOKENS
-from .train import trained
+from .trained_run import trained_run
+from .workloads import changed_workload
 
 
 def evaluate(
-    run: Run, names: tuple[str, ...] | None, beam: int | None, progress: Progress
+    context: Context, names: tuple[str, ...] | None = None, beam: int | None = None
 ) -> ScoreTable:
-    """Translate the test set with inherited subnets, and with what these became when they were
-    trained alone.
+    """Score inherited subnets on the test examples, and what these became when trained alone.
 
     Parameters
     ----------
     names
         As `TrainedRun.arch` takes them; None: largest, smallest, and the winner if there is one.
+    beam
+        None takes the workload's.
 
     Raises
     ------
     ConfigError
-        If there are no test pairs.
+        If there are no test examples, or the family has no beam search.
     StaleInputError
         If the run is not trained, or `winner` is asked for before a search.
     """
-    from ..families.translation.dataset import ordered_batches
-    from ..families.translation.decoding import bleu_chrf, validation_loss
+    from ..data.batches import ordered_batches
+    from ..training.validation import validation_loss
 
-    state, beam = trained(run), beam or run.config.workload.beam
+    state = trained_run(context.run)
+    workload = changed_workload(context.config.workload, beam=beam)
     if names is None:
-        names = (
-            "largest",
-            "smallest",
-            *(["winner"] if run.workspace.search_result_path.exists() else []),
-        )
+        has_winner = context.files.search_result_path.exists()
+        names = ("largest", "smallest", *(["winner"] if has_winner else []))
     archs = {name: state.arch(name) for name in names}
-    if not state.corpus.test:
+    if not state.data.test:
         raise ConfigError(
-            "the corpus has no test pairs; name some as corpus.test, or raise corpus.test_fraction"
+            "the data has no test examples; name some as `test`, or raise test_fraction"
         )
-    sources = state.tokenizer.encode_many([source for source, _ in state.corpus.test])
-    references = [target for _, target in state.corpus.test]
-    valid = ordered_batches(state.valid_pairs(len(state.corpus.valid)), VALIDATION_TOKENS)
-    judged = {name: choose(state, arch, "inherited") for name, arch in archs.items()}
+    examples = state.scored(state.data.test, workload)
+    valid = ordered_batches(state.validation_set(len(state.data.valid)), VALIDATION_TOKENS)
+    judged = {name: select_subnet(state, arch, "inherited") for name, arch in archs.items()}
     for name, arch in archs.items():
-        judged |= {f"{name}, {other.weights}": other for other in trained_alone(state, arch)}
+        alone = trained_alone(state, arch)
+        judged |= {f"{name}, {other.weights}": other for other in alone}
     subnets = {}
     for done, (name, chosen) in enumerate(judged.items()):
-        progress.update("evaluate", done, len(judged), name)
-        outputs = [
-            state.tokenizer.decode(ids) for ids in state.translate(chosen.subnet, sources, beam)
-        ]
-        bleu, chrf = bleu_chrf(outputs, references)
+        context.progress.update("evaluate", done, len(judged), name)
         subnets[name] = Scores(
-            arch=chosen.subnet.arch,
-            num_parameters=num_parameters(
-                run.config.space, chosen.subnet.arch, state.card.vocab_size
-            ),
-            bleu=bleu,
-            chrf=chrf,
+            arch=chosen.arch,
+            num_parameters=state.spec.num_parameters(chosen.arch),
+            metrics=examples.evaluate(chosen.subnet),
             loss=validation_loss(chosen.subnet, valid),
-            num_pairs=len(references),
-            beam=beam,
+            num_examples=len(examples),
+            setup=examples.setup,
             weights=chosen.weights,
         )
-    progress.update("evaluate", len(judged), len(judged))
+    context.progress.update("evaluate", len(judged), len(judged))
     table = ScoreTable(
         supernet_sha256=state.card.supernet_sha256,
-        corpus_sha256=state.card.corpus_sha256,
+        data_sha256=state.card.data_sha256,
         subnets=subnets,
     )
-    write_record(run.workspace.scores_path, table)
+    write_record(context.files.scores_path, table)
     return table

@@ -1,11 +1,11 @@
-"""The verb after the search: train one subnet alone, from its inherited weights or from scratch."""
+"""The verb `finetune`: train one subnet alone, from its inherited weights or from scratch."""
 
 import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..config.sections import FinetuneConfig, TrainingConfig
 from ..errors import MosdeployError, StaleInputError
@@ -13,13 +13,18 @@ from ..record import Record, parse
 from ..records import SubnetCard, WeightOrigin
 from ..spaces.genes import ArchConfig
 from ..storage import fingerprint, locked, sha256_file, write_record
-from .run import Progress, Run
+from .context import Context, Progress
 from .subnets import subnet_card
-from .token_files import VALIDATION_TOKENS, forget_pieces, read_pieces, shown, write_pieces
-from .train import TrainedRun, trained
+from .token_files import (
+    VALIDATION_TOKENS,
+    read_tokens,
+    remove_tokens,
+    training_progress,
+    write_tokens,
+)
+from .trained_run import TrainedRun, trained_run
 
 if TYPE_CHECKING:
-    from ..families.translation.network import Subnet
     from ..training.distributed import DistributedContext
     from ..training.trainer import TrainingSummary
 
@@ -27,66 +32,73 @@ CURVE_POINTS = 20
 """How often the validation loss is logged on the way."""
 
 
-def finetune(
-    run: Run, arch_name: str, steps: int | None, from_scratch: bool, progress: Progress
-) -> SubnetCard:
-    """Train one subnet alone, or go on where a killed run stopped; one that is finished is left as
-    it is.
+@dataclass(frozen=True)
+class FinetuneOptions:
+    """What `finetune` trains.
 
-    Parameters
+    Attributes
     ----------
-    arch_name
+    arch
         `winner`, `largest`, `smallest`, or a JSON file with an architecture.
     steps
-        Updates; None takes those of [finetune], or from scratch as many as the supernet had.
+        None takes those of [finetune], or from scratch as many as the supernet had.
     from_scratch
         Start from random weights instead of the inherited ones.
+    """
+
+    arch: str = "winner"
+    steps: int | None = None
+    from_scratch: bool = False
+
+    @property
+    def weights(self) -> WeightOrigin:
+        """What the result is called."""
+        return "scratch" if self.from_scratch else "finetuned"
+
+
+def finetune(context: Context, options: FinetuneOptions | None = None) -> SubnetCard:
+    """Train one subnet alone, or go on where a killed run stopped; a finished one is left as it is.
 
     Raises
     ------
     StaleInputError
-        If the run is not trained, there is no winner of this supernet, or an unfinished run was for
-        something else.
+        If the run is not trained, there is no winner of this supernet, or an unfinished run was for something else.
     MosdeployError
         If the same subnet is being trained already, the loss diverges or the disk is full.
     """
     from ..training.distributed import init_distributed
 
-    state = trained(run)
-    arch, weights = state.arch(arch_name), _weights(from_scratch)
-    config = alone(run.config.training, run.config.finetune, steps, from_scratch)
-    job = _Job(state, arch, weights, config, inputs_sha256=_made_from(state, arch, weights, config))
-    with init_distributed(config) as ranks, ExitStack() as held:
-        start = parse(
-            _Start, json.loads(ranks.first("start", lambda: job.prepare(held, progress))), "rank 0"
-        )
+    options = options or FinetuneOptions()
+    state = trained_run(context.run)
+    arch = state.arch(options.arch)
+    config = alone(context.config.training, context.config.finetune, options)
+    job = _Job(state, arch, options.weights, config)
+    with init_distributed(config) as distributed, ExitStack() as held:
+        told = distributed.first("start", lambda: job.prepare(held, context.progress))
+        start = parse(_Start, json.loads(told), "rank 0")
         if not start.finished:
-            ranks.first("trained", job.train(start.loss, ranks, progress))
-        return subnet_card(state, arch, weights)
+            distributed.first("trained", job.train(start.loss, distributed, context.progress))
+        return subnet_card(state, arch, options.weights)
 
 
 def alone(
-    training: TrainingConfig, finetune: FinetuneConfig, steps: int | None, from_scratch: bool
+    training: TrainingConfig, finetune: FinetuneConfig, options: FinetuneOptions
 ) -> TrainingConfig:
-    """The training of one subnet: [training] with its own number of updates and its own learning
-    rates.
-    """
-    updates = steps or (training.steps if from_scratch else finetune.steps)
-    share = 1.0 if from_scratch else finetune.learning_rate_share
+    """The training of one subnet: [training] with its own number of steps and learning rates."""
+    steps = options.steps or (training.steps if options.from_scratch else finetune.steps)
+    share = 1.0 if options.from_scratch else finetune.learning_rate_share
     return training.model_copy(
         update={
-            "steps": updates,
+            "steps": steps,
             "learning_rate": training.learning_rate * share,
-            "warmup_steps": updates // 10,
-            "validate_every": max(1, updates // CURVE_POINTS),
+            "warmup_steps": steps // 10,
+            "validate_every": max(1, steps // CURVE_POINTS),
         }
     )
 
 
 class _Start(Record):
-    """What the first rank tells the others: whether all is done already; else the loss to start
-    from.
-    """
+    """What the first rank tells the others: whether all is done already; else the loss to start from."""
 
     finished: bool
     loss: float
@@ -100,21 +112,38 @@ class _Job:
     arch: ArchConfig
     weights: WeightOrigin
     config: TrainingConfig
-    inputs_sha256: str
 
     @property
     def path(self) -> Path:
-        return self.state.run.workspace.subnet_path(self.arch.key, self.weights)
+        return self.state.files.subnet_path(self.arch.key, self.weights)
 
     @property
     def checkpoint_path(self) -> Path:
-        return self.state.run.workspace.subnet_checkpoint_path(self.arch.key, self.weights)
+        return self.state.files.subnet_checkpoint_path(self.arch.key, self.weights)
+
+    @property
+    def supernet_sha256(self) -> str | None:
+        """Of the supernet that the weights come from; None from scratch."""
+        return None if self.weights == "scratch" else self.state.card.supernet_sha256
+
+    @property
+    def inputs_sha256(self) -> str:
+        """Fingerprint of all that the result depends on."""
+        card = self.state.card
+        return fingerprint(
+            card.data_sha256,
+            card.tokenizer_sha256,
+            self.supernet_sha256,
+            self.arch,
+            self.state.config.supernet,
+            self.config,
+        )
 
     def prepare(self, held: ExitStack, progress: Progress) -> str:
         """Hold the folder; leave there what all ranks read. The first rank's part."""
-        from ..families.translation.dataset import ordered_batches, tokenize
-        from ..families.translation.decoding import validation_loss
+        from ..data.batches import ordered_batches
         from ..training.trainer import check_inputs
+        from ..training.validation import validation_loss
 
         busy = MosdeployError(
             f"another `mosdeploy finetune` trains {self.path.parent}; wait for it, or stop it"
@@ -124,61 +153,54 @@ class _Job:
             progress.say("already trained from the same weights in the same way")
             return _Start(finished=True, loss=card.start_loss).model_dump_json()
         check_inputs(self.checkpoint_path, self.inputs_sha256)
-        corpus, max_tokens = self.state.corpus, self.state.run.config.corpus.max_tokens
-        train, valid = (
-            tokenize(self.state.tokenizer, pairs, max_tokens)
-            for pairs in (corpus.train, corpus.valid)
-        )
-        write_pieces(self.path.parent, train, valid)
-        loss = validation_loss(self._subnet(), ordered_batches(valid, VALIDATION_TOKENS))
+        state = self.state
+        data = state.data
+        train_set = state.family.tokenize(state.tokenizer, data.train, state.config)
+        valid_set = state.family.tokenize(state.tokenizer, data.valid, state.config)
+        write_tokens(self.path.parent, train_set, valid_set)
+        loss = validation_loss(self._subnet(), ordered_batches(valid_set, VALIDATION_TOKENS))
         progress.say(
-            f"{self.weights} {self.arch.key}: {self.config.steps} steps from a validation loss of {loss:.4f}"
+            f"{self.weights} {self.arch.key}: {self.config.steps} steps from a validation loss of "
+            f"{loss:.4f}"
         )
         return _Start(finished=False, loss=loss).model_dump_json()
 
     def train(
-        self, start_loss: float, ranks: "DistributedContext", progress: Progress
+        self, start_loss: float, distributed: "DistributedContext", progress: Progress
     ) -> Callable[[], str]:
-        """Train, together with the other ranks; what is then left to do, for the first of them, is
-        given back.
-        """
+        """Train, together with the other ranks; returns what is left to do for the first of them."""
         from ..supernet.checkpoint import save_subnet
-        from ..training.trainer import train
+        from ..training.trainer import TrainingJob, train
 
-        subnet, (batches, valid) = self._subnet(), read_pieces(self.path.parent, self.config)
-        log_path = self.state.run.workspace.subnet_log_path(self.arch.key, self.weights)
-        show = shown("finetune", progress) if ranks.is_first else None
-        summary = train(
-            subnet,
-            batches,
-            valid,
-            self.config,
-            self.checkpoint_path,
-            log_path,
-            self.inputs_sha256,
-            show,
-            ranks,
+        files = self.state.files
+        subnet = self._subnet()
+        batches, valid = read_tokens(self.path.parent, self.state.family, self.config)
+        job = TrainingJob(
+            config=self.config,
+            state_path=self.checkpoint_path,
+            log_path=files.subnet_log_path(self.arch.key, self.weights),
+            inputs_sha256=self.inputs_sha256,
         )
+        show = training_progress("finetune", progress) if distributed.is_first else None
+        summary = train(subnet, batches, valid, job, show, distributed)
 
         def finish() -> str:
             save_subnet(self.path, subnet)
-            write_record(
-                self.state.run.workspace.subnet_card_path(self.arch.key, self.weights),
-                self._card(start_loss, summary),
-            )
+            card_path = files.subnet_card_path(self.arch.key, self.weights)
+            write_record(card_path, self._card(start_loss, summary))
             self.checkpoint_path.unlink()
-            forget_pieces(self.path.parent)
+            remove_tokens(self.path.parent)
             return ""
 
         return finish
 
-    def _subnet(self) -> "Subnet":
-        from ..training.trainer import fresh_subnet
-
+    def _subnet(self) -> Any:
         if self.weights == "finetuned":
             return self.state.subnet(self.arch)
-        config, vocab_size = self.state.run.config, self.state.card.vocab_size
-        return fresh_subnet(self.arch, config.space, vocab_size, config.supernet, self.config.seed)
+        config = self.state.config
+        return self.state.family.fresh_subnet(
+            self.arch, config.space, self.state.card.vocab_size, config.supernet, self.config.seed
+        )
 
     def _finished(self) -> SubnetCard | None:
         try:
@@ -192,34 +214,12 @@ class _Job:
             inputs_sha256=self.inputs_sha256,
             arch=self.arch,
             weights=self.weights,
-            corpus_sha256=self.state.card.corpus_sha256,
+            data_sha256=self.state.card.data_sha256,
             tokenizer_sha256=self.state.card.tokenizer_sha256,
-            supernet_sha256=_supernet_sha256(self.state, self.weights),
+            supernet_sha256=self.supernet_sha256,
             subnet_sha256=sha256_file(self.path),
             steps=summary.steps,
             start_loss=start_loss,
             loss=summary.losses["subnet_loss"],
             train_seconds=summary.train_seconds,
         )
-
-
-def _made_from(
-    state: TrainedRun, arch: ArchConfig, weights: WeightOrigin, config: TrainingConfig
-) -> str:
-    card, supernet = state.card, state.run.config.supernet
-    return fingerprint(
-        card.corpus_sha256,
-        card.tokenizer_sha256,
-        _supernet_sha256(state, weights),
-        arch,
-        supernet,
-        config,
-    )
-
-
-def _supernet_sha256(state: TrainedRun, weights: WeightOrigin) -> str | None:
-    return None if weights == "scratch" else state.card.supernet_sha256
-
-
-def _weights(from_scratch: bool) -> WeightOrigin:
-    return "scratch" if from_scratch else "finetuned"

@@ -1,17 +1,15 @@
 """Which latency predictor a device has: fitted to what was measured, imported, or shipped.
 
-In: a run and a device's name. Out: a `LatencyPredictor` that was checked against the run. This file
-measures nothing.
+In: a run and a device's name. Out: a `LatencyPredictor` that was checked against the run. This file measures nothing.
 """
 
-import warnings
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config.device import load_profile
 from ..config.lookup import lookup_dirs
-from ..errors import ConfigError, MosdeployError, PredictorError, StaleInputError
-from ..records import PredictorCard
+from ..errors import MosdeployError, PredictorError, StaleInputError
 from .run import Run
 
 if TYPE_CHECKING:
@@ -21,13 +19,14 @@ if TYPE_CHECKING:
 RUNTIME = "onnxruntime"
 """What runs the bundles, and what `mosdeploy profile` measures."""
 
+_log = logging.getLogger(__name__)
+
 
 def predictor(run: Run, device: str) -> "LatencyPredictor":
-    """The predictor of a device for this run's workload: from its own measurements, else imported,
-    else shipped.
+    """The predictor of a device for this run's workload: of its own, else imported, else shipped.
 
-    Warns where it was fitted on another runtime than the bundle's: that is all there is without a
-    board, and the finalists of a search are measured all the same.
+    Warns where it was fitted on another runtime than the bundle's: that is all there is without a board, and the
+    finalists of a search are measured all the same.
 
     Raises
     ------
@@ -38,32 +37,25 @@ def predictor(run: Run, device: str) -> "LatencyPredictor":
     """
     from ..latency.dataset import runtime_family
 
-    config = run.config
-    measured = run.workspace.latency_path(device, config.workload.name).exists()
-    found = (
-        fitted(run, device)
-        if measured
-        else _ready_made(run, device, lookup_dirs("predictors", run.workspace.root))
-    )
-    found.check(
-        config.space,
-        config.workload,
-        config.corpus.vocab_size,
-        device,
-        RUNTIME if measured else None,
-    )
+    measured = run.workspace.latency_path(device, run.config.workload.name).exists()
+    if measured:
+        found = fitted(run, device)
+    else:
+        found = _ready_made(run, device, lookup_dirs("predictors", run.workspace.root))
+    found.check(run.config.spec, device, RUNTIME if measured else None)
     if runtime_family(found.card.runtime) != RUNTIME:
-        warnings.warn(
-            f"the predictor of '{device}' speaks of {found.card.runtime or 'an unknown runtime'}, not of ONNX Runtime, "
-            f"which runs the bundle: what it predicts is a guess until `mosdeploy profile --device {device}` measures",
-            stacklevel=2,
+        _log.warning(
+            "the predictor of '%s' was fitted on %s, not on ONNX Runtime, which runs the bundle: "
+            "what it predicts is a guess until `mosdeploy profile --device %s` measures",
+            device,
+            found.card.runtime or "an unknown runtime",
+            device,
         )
     return found
 
 
 def fitted(run: Run, device: str) -> "LatencyPredictor":
-    """The predictor that was fitted to a device's measurements; fitted again when those have
-    changed.
+    """The predictor that was fitted to a device's measurements; fitted again when these changed.
 
     A predictor that was corrected from another device's (`fit --from`) is corrected from it again.
 
@@ -74,8 +66,8 @@ def fitted(run: Run, device: str) -> "LatencyPredictor":
     PredictorError
         If too few subnets were measured, or the device is emulated.
     """
-    saved, dataset = _saved(run, device), _measured(run, device)
-    if saved is not None and saved.card.dataset_sha256 == dataset.sha256:
+    saved = _saved(run, device)
+    if saved is not None and saved.card.dataset_sha256 == _measured(run, device).sha256:
         return saved
     trial = saved.card.transfer if saved is not None else None
     return fit_again(run, device, trial.source if trial is not None and trial.used else None)
@@ -87,16 +79,16 @@ def fit_again(run: Run, device: str, source: str | None) -> "LatencyPredictor":
     Parameters
     ----------
     source
-        A device whose predictor is corrected, if that beats the fit from scratch. The device itself
-        stands for the predictor of it that is shipped.
+        A device whose predictor is corrected, if that beats the fit from scratch. The device itself stands for the
+        predictor of it that is shipped.
 
     Raises
     ------
     StaleInputError
         As `fitted`; or if `source` has no predictor.
     PredictorError
-        As `fitted`; or if the predictor of `source` is of another space, vocabulary or workload, or
-        was itself corrected from another one.
+        As `fitted`; or if the predictor of `source` is of another space, vocabulary or workload, or was itself
+        corrected from another one.
     """
     from ..latency.predictor import LatencyPredictor
     from ..latency.transfer import fit_transfer
@@ -110,66 +102,9 @@ def fit_again(run: Run, device: str, source: str | None) -> "LatencyPredictor":
     return found
 
 
-def import_latency(
-    run: Run,
-    csv_path: Path,
-    file_format: str,
-    device: str,
-    workload: str,
-    source: str,
-    licence: str,
-) -> PredictorCard:
-    """Fit a predictor on a published file of latencies and put it where `search` finds it.
-
-    Parameters
-    ----------
-    file_format
-        Only "hat": HAT's CSV files.
-    workload
-        Must be the name of the run's workload; typed so that nobody takes one task's file for
-        another's.
-    source, licence
-        Where the file is from and what it may be used for, for the card.
-
-    Raises
-    ------
-    ConfigError
-        If the format, the device or the workload is unknown, the file is missing or wrong, its rows
-        are too few or of another space, or the device has measurements of its own in this run
-        folder.
-    """
-    from ..families.translation.hat import fit_hat, read_hat
-
-    config = run.config
-    if file_format != "hat":
-        raise ConfigError(f"unknown format '{file_format}'; known: hat")
-    if workload != config.workload.name:
-        raise ConfigError(
-            f"--workload is '{workload}', but this run folder is about '{config.workload.name}' ([workload] name in "
-            "mosdeploy.toml); write the file's name, lengths and beam there, or import it in another folder"
-        )
-    name = load_profile(device, run.workspace.root).name
-    own = run.workspace.latency_path(name, workload)
-    if own.exists():
-        raise ConfigError(
-            f"{own} holds measurements of '{name}', which count more than a file; move it away first"
-        )
-    found = fit_hat(
-        read_hat(csv_path),
-        config.space,
-        config.workload,
-        config.corpus.vocab_size,
-        device=name,
-        source=source,
-        licence=licence,
-    )
-    found.save(run.workspace.predictor_path(name, workload))
-    return found.card
-
-
 def _source(run: Run, source: str, device: str) -> "LatencyPredictor":
-    config, files = run.config, run.workspace
-    if source != device and files.latency_path(source, config.workload.name).exists():
+    files = run.workspace
+    if source != device and files.latency_path(source, run.config.workload.name).exists():
         found = fitted(run, source)
     else:
         folders = lookup_dirs("predictors", files.root)
@@ -180,11 +115,11 @@ def _source(run: Run, source: str, device: str) -> "LatencyPredictor":
             f"the predictor of '{source}' was itself corrected from that of '{trial.source}'; use "
             f"--from {trial.source}, or measure more and run `mosdeploy fit --device {source}`"
         )
-    found.check(config.space, config.workload, config.corpus.vocab_size, source)
+    found.check(run.config.spec, source)
     return found
 
 
-def _ready_made(run: Run, device: str, folders: list[Path]) -> "LatencyPredictor":
+def _ready_made(run: Run, device: str, folders: Sequence[Path]) -> "LatencyPredictor":
     """An imported or shipped predictor: the first that the folders hold."""
     from ..latency.predictor import LatencyPredictor
 
@@ -193,16 +128,14 @@ def _ready_made(run: Run, device: str, folders: list[Path]) -> "LatencyPredictor
     path = next((path for path in paths if path.exists()), None)
     if path is None:
         raise StaleInputError(
-            f"nothing was measured on device '{device}' for workload '{workload}', and no predictor of it is shipped; "
-            f"run `mosdeploy profile --device {device}` first"
+            f"nothing was measured on device '{device}' for workload '{workload}', and no "
+            f"predictor of it is shipped; run `mosdeploy profile --device {device}` first"
         )
     return LatencyPredictor.load(path)
 
 
 def _saved(run: Run, device: str) -> "LatencyPredictor | None":
-    """The predictor in the run folder; None, with a warning where that is a surprise, if it has to
-    be fitted anew.
-    """
+    """The predictor in the run folder; None, with a warning if that is a surprise, if there is none."""
     from ..latency.predictor import LatencyPredictor
 
     path = run.workspace.predictor_path(device, run.config.workload.name)
@@ -211,7 +144,7 @@ def _saved(run: Run, device: str) -> "LatencyPredictor | None":
     try:
         return LatencyPredictor.load(path)
     except MosdeployError as error:
-        warnings.warn(f"{error} (fitting it again now)", stacklevel=2)
+        _log.warning("%s (fitting it again now)", error)
         return None
 
 

@@ -1,104 +1,85 @@
-"""Verbs about latency: profile, fit."""
+"""The verb `profile`: measure a few well-chosen subnets on a device."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
 from ..config.device import DeviceProfile, load_profile
 from ..errors import PredictorError
 from ..records import PredictorCard
 from ..spaces.genes import ArchConfig
-from .collect import CollectResult, collect
-from .predictors import fit_again, fitted
-from .run import Progress, Run
+from .collect import CollectRequest, CollectResult, collect
+from .context import Context
+from .predictors import fitted
 from .summaries import ProfileSummary
 
-FIRST_ROUND, ROUND = 10, 5
-"""Subnets of the first and of each further round of a profile that stops at an error."""
+FIRST_PART = 10
+PART = 5
+"""Subnets of the first and of each further part of a profile that stops at an error."""
 
 
-def profile(
-    run: Run,
-    device: str | None,
-    budget: int | None,
-    ssh_config: Path,
-    progress: Progress,
-    until_error_percent: float | None = None,
-    hosts: Sequence[str] = (),
-) -> ProfileSummary:
-    """Measure well-chosen subnets on a device, those that are not measured yet, and fit the
-    predictor.
+@dataclass(frozen=True)
+class ProfileOptions:
+    """What `profile` measures.
 
-    Parameters
+    Attributes
     ----------
+    device
+        None takes the config's, else this machine.
     budget
         How many subnets are to be measured in all; None takes the config's.
     until_error_percent
-        Measure in rounds, and stop when the predictor's mean relative error on held-out subnets is
-        at most this twice in a row, for once may be luck. Subnets that the fit rejected do not
-        count: more measuring mends no busy minute.
+        Measure in parts, and stop when the predictor's mean relative error on held-out subnets is at most this twice in
+        a row, for once may be luck. Subnets that the fit rejected do not count: more measuring mends no busy minute.
     hosts
-        Aliases of boards of this kind, to measure on all at once; none for the one that the profile
-        names.
+        Aliases of boards of this kind, to measure on all at once; none for the one that the profile names.
+    """
+
+    device: str | None = None
+    budget: int | None = None
+    until_error_percent: float | None = None
+    hosts: tuple[str, ...] = ()
+
+
+def profile(context: Context, options: ProfileOptions | None = None) -> ProfileSummary:
+    """Measure well-chosen subnets on a device, those not measured yet, and fit the predictor.
 
     Raises
     ------
-    ConfigError
-        If `hosts` are no aliases or name a board twice, or the device is this machine.
-    DeviceError
-        If the device cannot be reached, lacks something, is busy, or the link is lost for good; of
-        a fleet, if that is so of every board.
-    StaleInputError
-        If the measurements at hand are of another space, workload or device, or corrupt.
+    ConfigError, DeviceError, StaleInputError
+        As `collect`.
     PredictorError
         If an error is asked of an emulated device.
     """
-    name = run.device_name(device)
-    target = load_profile(name, run.workspace.root)
-    chosen, path = _design(run, budget), run.workspace.latency_path(name, run.config.workload.name)
-    rounds, reached = list[CollectResult](), list[bool]()
-    for part in [chosen] if until_error_percent is None else _rounds(chosen, target):
-        rounds.append(collect(run, target, part, path, ssh_config, progress, hosts))
-        card = _card(run, name, progress)
-        if until_error_percent is not None:
-            reached.append(_reaches(card, until_error_percent, progress))
+    options = options or ProfileOptions()
+    name = context.run.device_name(options.device)
+    target = load_profile(name, context.files.root)
+    chosen = _design(context, options.budget)
+    limit = options.until_error_percent
+    results: list[CollectResult] = []
+    reached: list[bool] = []
+    for part in [chosen] if limit is None else _parts(chosen, target):
+        path = context.files.latency_path(name, context.config.workload.name)
+        results.append(collect(context, CollectRequest(target, part, path, options.hosts)))
+        card = _card(context, name)
+        if limit is not None:
+            reached.append(_reaches(context, card, limit))
         if reached[-2:] == [True, True]:
             break
-    return _summary(name, rounds, card, until_error_percent, reached[-1] if reached else None)
-
-
-def fit(run: Run, device: str | None, source: str | None = None) -> PredictorCard:
-    """Fit the latency predictor of a device to what was measured there.
-
-    Parameters
-    ----------
-    source
-        A device whose predictor is corrected by these measurements, if that beats the fit from
-        scratch.
-
-    Raises
-    ------
-    StaleInputError
-        If nothing was measured, or the measurements are corrupt or of another space; or if `source`
-        has no predictor.
-    PredictorError
-        If too few subnets were measured, or the device is emulated; or if `source` does not suit.
-    """
-    return fit_again(run, run.profiled_device_name(device), source).card
+    return _summary(results, card, limit, reached[-1] if reached else None)
 
 
 def _summary(
-    device: str,
-    rounds: Sequence[CollectResult],
+    results: Sequence[CollectResult],
     card: PredictorCard | None,
     until_error_percent: float | None,
     error_met: bool | None,
 ) -> ProfileSummary:
-    dataset = rounds[-1].dataset
+    dataset = results[-1].dataset
     return ProfileSummary(
-        device=device,
+        device=dataset.context.device.name,
         emulated=dataset.context.device.emulated,
         path=str(dataset.path),
-        measured_now=sum(found.measured_now for found in rounds),
+        measured_now=sum(found.measured_now for found in results),
         num_records=len(dataset.measured),
         failed=len(dataset.measured) - len(dataset.usable),
         card=card,
@@ -106,41 +87,43 @@ def _summary(
         until_error_percent=until_error_percent,
         error_met=error_met,
         boards=dataset.boards,
-        dropped={host: cause for found in rounds for host, cause in found.dropped.items()},
+        failed_boards={
+            host: cause for found in results for host, cause in found.failed_boards.items()
+        },
     )
 
 
-def _design(run: Run, budget: int | None) -> list[ArchConfig]:
+def _design(context: Context, budget: int | None) -> list[ArchConfig]:
     from ..latency.design import choose
 
-    config = run.config
-    num_chosen, seed = budget or config.profile.budget, config.profile.seed
-    return choose(config.space, config.workload, config.corpus.vocab_size, num_chosen, seed)
+    config = context.config.profile
+    return choose(context.spec, budget or config.budget, config.seed)
 
 
-def _rounds(chosen: list[ArchConfig], target: DeviceProfile) -> Iterator[list[ArchConfig]]:
-    """Growing parts of a design, ending with the whole; none for a device that no predictor is
-    fitted to.
-    """
+def _parts(chosen: list[ArchConfig], target: DeviceProfile) -> Iterator[list[ArchConfig]]:
+    """Growing parts of a design, ending with the whole; none for a device without a predictor."""
     if target.emulated:
         raise PredictorError(
-            f"{target.name} is an emulated device: its times mean nothing, so there is no error to reach"
+            f"{target.name} is an emulated device: its times mean nothing, so there is no error to "
+            "reach"
         )
-    yield from (chosen[:size] for size in range(FIRST_ROUND, len(chosen), ROUND))
+    yield from (chosen[:size] for size in range(FIRST_PART, len(chosen), PART))
     yield chosen
 
 
-def _card(run: Run, device: str, progress: Progress) -> PredictorCard | None:
+def _card(context: Context, device: str) -> PredictorCard | None:
     """Card of the predictor, or None where there can be none yet; the reason is told."""
     try:
-        return fitted(run, device).card
+        return fitted(context.run, device).card
     except PredictorError as error:
-        progress.say(f"no predictor yet: {error}")
+        context.progress.say(f"no predictor yet: {error}")
         return None
 
 
-def _reaches(card: PredictorCard | None, limit_percent: float, progress: Progress) -> bool:
+def _reaches(context: Context, card: PredictorCard | None, limit_percent: float) -> bool:
     if card is None or card.trusted_mape_percent is None:
         return False
-    progress.say(f"error {card.trusted_mape_percent:.2f}% from {card.num_samples} subnets")
+    context.progress.say(
+        f"error {card.trusted_mape_percent:.2f}% from {card.num_samples} subnets"
+    )
     return card.trusted_mape_percent <= limit_percent

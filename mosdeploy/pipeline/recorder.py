@@ -1,8 +1,6 @@
-"""What happens on the boards, written down: measurements into the dataset, states and references
-into its sessions.
+"""What happens on the boards, written down: measurements into the dataset, states and references into its sessions.
 
-In: the events of a fleet, one at a time. Out: lines on disk, and what the user is told. Nothing is
-decided here.
+In: the events of a fleet, one at a time. Out: lines on disk, and what the user is told. Nothing is decided here.
 """
 
 import datetime
@@ -24,11 +22,11 @@ from ..latency.dataset import LatencyDataset
 from ..latency.sessions import SessionLog
 from ..records import LatencyRecord, Measurement
 from ..spaces.genes import ArchConfig
-from .run import Progress
+from .context import Progress
 
 
 class ProfileRecorder:
-    """Keeps the books of one run; whoever holds one holds the lock of the dataset.
+    """Writes the events of one run down; whoever holds one holds the lock of the dataset.
 
     Parameters
     ----------
@@ -39,7 +37,7 @@ class ProfileRecorder:
 
     Attributes
     ----------
-    dropped
+    failed_boards
         Why each board that failed did.
     """
 
@@ -47,19 +45,18 @@ class ProfileRecorder:
         self,
         dataset: LatencyDataset,
         missing: Mapping[str, ArchConfig],
+        progress: Progress,
         *,
         is_fleet: bool,
-        progress: Progress,
     ) -> None:
-        self.dropped: dict[str, str] = {}
-        self._dataset, self._missing, self._is_fleet, self._progress = (
-            dataset,
-            missing,
-            is_fleet,
-            progress,
-        )
+        self.failed_boards: dict[str, str] = {}
+        self._dataset = dataset
+        self._missing = missing
+        self._progress = progress
+        self._is_fleet = is_fleet
         self._sessions: dict[str, SessionLog] = {}
-        self._uploaded, self._read = set[str](), set[tuple[str, str, str]]()
+        self._uploaded: set[str] = set()
+        self._received: set[tuple[str, str, str]] = set()
 
     def record(self, event: Event) -> None:
         """Write the next event down."""
@@ -82,26 +79,31 @@ class ProfileRecorder:
             case Finished(host, state):
                 self._sessions[host].end(state)
             case Failed(host, error):
-                self.dropped[host] = str(error)
+                self.failed_boards[host] = str(error)
                 if self._is_fleet:
                     self._progress.say(
-                        f"{host} drops out, what it has not finished goes to the others: {error}"
+                        f"{host} failed, what it has not finished goes to the others: {error}"
                     )
 
     def _record_result(self, host: str, result: AgentResult) -> None:
-        """Keep a timing of the reference; tell of each of a subnet, once: a board tells again of
-        all that it holds.
+        """Keep a timing of the reference; tell of each of a subnet, once.
+
+        A board lists all that it holds again after every start.
         """
         round_ = (host, result.key, result.measured_at)
         if result.key == REFERENCE:
             self._sessions[host].add_reference(result.measured_at, result.measurement)
-        elif result.key in self._missing and round_ not in self._read:
-            self._read.add(round_)
-            timing, error = result.measurement.total, result.measurement.error
-            unit = "ms, emulated" if self._dataset.context.device.emulated else "ms"
-            note = f"{timing.median_ms:.2f} {unit}" if timing else f"failed: {error}"
-            num_visits = len(self._missing) * self._dataset.context.device.measure.rounds
-            self._update("measure on", min(len(self._read), num_visits), num_visits, host, note)
+        elif result.key in self._missing and round_ not in self._received:
+            self._received.add(round_)
+            timing = result.measurement.total
+            device = self._dataset.context.device
+            unit = "ms, emulated" if device.emulated else "ms"
+            note = f"failed: {result.measurement.error}"
+            if timing is not None:
+                note = f"{timing.median_ms:.2f} {unit}"
+            num_rounds = len(self._missing) * device.measure.rounds
+            num_done = min(len(self._received), num_rounds)
+            self._update("measure on", num_done, num_rounds, host, note)
 
     def _append(self, host: str, key: str, measurement: Measurement) -> None:
         session = self._sessions[host].record
@@ -109,7 +111,7 @@ class ProfileRecorder:
             LatencyRecord(
                 arch=self._missing[key],
                 measurement=measurement,
-                runtime=f"onnxruntime {session.state.onnxruntime_version}",
+                runtime=f"onnxruntime {session.state.packages.get('onnxruntime')}",
                 measured_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 session=session.session,
             )

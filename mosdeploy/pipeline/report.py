@@ -1,4 +1,4 @@
-"""The verb that reads everything and changes nothing: report."""
+"""The verb `report`: read everything, change nothing, write one page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from ..records import Deployment, LatencyRecord, ScoreTable
 from ..storage import read_record
-from .export import folder_bytes, newest_bundle
+from .bundles import folder_bytes, newest_bundle
+from .context import Context
 from .predictors import predictor
-from .run import Run
-from .train import trained
+from .trained_run import trained_run
 
 if TYPE_CHECKING:
     from ..latency.dataset import LatencyDataset
@@ -26,9 +26,8 @@ class ReportResult:
     report: "Report"
 
 
-def report(run: Run) -> ReportResult:
-    """Write the report of a run folder; what is missing is named there, with the command that makes
-    it.
+def report(context: Context) -> ReportResult:
+    """Write the report of a run folder; it names what is missing, with the command that makes it.
 
     Raises
     ------
@@ -40,46 +39,50 @@ def report(run: Run) -> ReportResult:
     from ..latency.sessions import read_sessions
     from ..report import Report, ReportInputs, build_report
 
-    files = run.workspace
-    state = trained(run)
+    files = context.files
+    state = trained_run(context.run)
     search = state.search_result()
-    model = predictor(run, search.device) if search.predictor_sha256 else None
+    model = predictor(context.run, search.device) if search.predictor_sha256 else None
     path = files.latency_path(search.device, search.workload.name)
     dataset = LatencyDataset.load(path) if path.exists() else None
     records = dataset.usable if dataset and model else []
-    bundle = newest_bundle(run.workspace.root)
-    scores = (
-        read_record(ScoreTable, files.scores_path, "mosdeploy evaluate")
-        if files.scores_path.exists()
-        else None
-    )
+    bundle = newest_bundle(files)
+    manifest = read_manifest(bundle) if bundle else None
+    deployments = sorted(files.deployments_dir.glob("*.json"))
     inputs = ReportInputs(
         search=search,
         context=dataset.context if dataset else None,
         sessions=read_sessions(path),
         records=tuple(records),
-        predicted_ms=_predicted_ms(run, model, dataset, records) if model and dataset else (),
+        predicted_ms=_predicted_ms(model, dataset, records) if model and dataset else (),
         card=model.card if model else None,
-        manifest=read_manifest(bundle) if bundle else None,
+        manifest=manifest,
         bundle_size_bytes=folder_bytes(bundle) if bundle else None,
-        deployments=tuple(
-            read_record(Deployment, x, "mosdeploy deploy")
-            for x in sorted(files.deployments_dir.glob("*.json"))
-        ),
-        scores=scores if scores and scores.supernet_sha256 == state.card.supernet_sha256 else None,
+        deployments=tuple(read_record(Deployment, x, "mosdeploy deploy") for x in deployments),
+        scores=_scores(context, state.card.supernet_sha256),
         supernet=state.card,
     )
-    page = build_report(inputs, files.report_dir)
+    page = build_report(inputs, context.family.describe_page(search, manifest), files.report_dir)
     return ReportResult(
         page, read_record(Report, page.with_name("report.json"), "mosdeploy report")
     )
 
 
+def _scores(context: Context, supernet_sha256: str) -> ScoreTable | None:
+    """Scores of this supernet's subnets; those of an earlier one are not shown."""
+    path = context.files.scores_path
+    if not path.exists():
+        return None
+    scores = read_record(ScoreTable, path, "mosdeploy evaluate")
+    return scores if scores.supernet_sha256 == supernet_sha256 else None
+
+
 def _predicted_ms(
-    run: Run, model: "LatencyPredictor", dataset: "LatencyDataset", records: Sequence[LatencyRecord]
+    model: "LatencyPredictor", dataset: "LatencyDataset", records: Sequence[LatencyRecord]
 ) -> tuple[float, ...]:
-    """What is predicted for the board that measured each record: the predictor speaks of the middle
-    one of a fleet.
+    """What is predicted for the board that measured each record.
+
+    The predictor is about the middle board of a fleet.
     """
-    predicted_ms = model.predict(run.config.space.genes([record.arch for record in records]))
+    predicted_ms = model.predict(model.space.genes([record.arch for record in records]))
     return tuple((predicted_ms * dataset.time_ratios(records)).tolist())

@@ -1,20 +1,17 @@
 """Which weights an architecture has in a run folder, and which of them a verb takes.
 
-In: a trained run and an architecture. Out: a subnet with the weights that it inherits from the
-supernet, or with those that it came to when it was trained alone. Nothing is trained here.
+In: a trained run and an architecture. Out: a subnet with the weights that it inherits from the supernet, or with those
+that it came to when it was trained alone. Nothing is trained here.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import Any, get_args
 
 from ..errors import ConfigError, StaleInputError
 from ..records import SubnetCard, WeightOrigin
 from ..spaces.genes import ArchConfig
 from ..storage import read_record, sha256_file
-
-if TYPE_CHECKING:
-    from ..families.translation.network import Subnet
-    from .train import TrainedRun
+from .trained_run import TrainedRun
 
 ALONE: tuple[WeightOrigin, ...] = ("finetuned", "scratch")
 """The weights of a subnet that was trained alone."""
@@ -22,22 +19,20 @@ ALONE: tuple[WeightOrigin, ...] = ("finetuned", "scratch")
 
 @dataclass(frozen=True)
 class SelectedSubnet:
-    """A subnet, where its weights come from, one line that says so, and their card if it was
-    trained alone.
-    """
+    """A subnet, where its weights come from, one line that says so, and its card if there is one."""
 
-    subnet: "Subnet"
+    subnet: Any
+    arch: ArchConfig
     weights: WeightOrigin
     note: str
     card: SubnetCard | None = None
 
 
-def choose(state: "TrainedRun", arch: ArchConfig, wanted: str | None) -> SelectedSubnet:
+def select_subnet(state: TrainedRun, arch: ArchConfig, wanted: str | None) -> SelectedSubnet:
     """The weights that are asked for; or, if none are, the best by rule.
 
-    The rule: finetuned weights, if there are some that count and if their validation loss is below
-    that of the inherited ones; else the inherited ones. WeightOrigin from scratch are never taken
-    unasked.
+    The rule: finetuned weights, if there are some that count and if their validation loss is below that of the
+    inherited ones; else the inherited ones. Weights from scratch are never taken unasked.
 
     Raises
     ------
@@ -52,11 +47,12 @@ def choose(state: "TrainedRun", arch: ArchConfig, wanted: str | None) -> Selecte
         if wanted == weights:
             return _alone(state, arch, weights)
     if wanted != "inherited":
-        raise ConfigError(f"unknown weights '{wanted}'; known: {', '.join(get_args(WeightOrigin))}")
-    return SelectedSubnet(state.subnet(arch), "inherited", "inherited weights")
+        known = ", ".join(get_args(WeightOrigin))
+        raise ConfigError(f"unknown weights '{wanted}'; known: {known}")
+    return SelectedSubnet(state.subnet(arch), arch, "inherited", "inherited weights")
 
 
-def trained_alone(state: "TrainedRun", arch: ArchConfig) -> list[SelectedSubnet]:
+def trained_alone(state: TrainedRun, arch: ArchConfig) -> list[SelectedSubnet]:
     """What an architecture has besides inherited weights, as far as it counts."""
     found = []
     for weights in ALONE:
@@ -67,11 +63,10 @@ def trained_alone(state: "TrainedRun", arch: ArchConfig) -> list[SelectedSubnet]
     return found
 
 
-def subnet_card(state: "TrainedRun", arch: ArchConfig, weights: WeightOrigin) -> SubnetCard:
+def subnet_card(state: TrainedRun, arch: ArchConfig, weights: WeightOrigin) -> SubnetCard:
     """Card of a subnet that was trained alone and counts.
 
-    It counts if its file is whole, and if corpus, tokenizer and, for finetuned weights, supernet
-    are those of now.
+    It counts if its file is whole, and if data, tokenizer and, for finetuned weights, supernet are those of now.
 
     Raises
     ------
@@ -79,21 +74,18 @@ def subnet_card(state: "TrainedRun", arch: ArchConfig, weights: WeightOrigin) ->
         If there is none, or it does not count.
     """
     verb = "mosdeploy finetune --from-scratch" if weights == "scratch" else "mosdeploy finetune"
-    files, supernet = state.run.workspace, state.card
-    path = files.subnet_path(arch.key, weights)
-    card = read_record(SubnetCard, files.subnet_card_path(arch.key, weights), verb)
-    inputs_sha256 = (
-        card.corpus_sha256,
+    supernet = state.card
+    path = state.files.subnet_path(arch.key, weights)
+    card = read_record(SubnetCard, state.files.subnet_card_path(arch.key, weights), verb)
+    made_from = (
+        card.data_sha256,
         card.tokenizer_sha256,
         card.supernet_sha256 or supernet.supernet_sha256,
     )
-    if inputs_sha256 != (
-        supernet.corpus_sha256,
-        supernet.tokenizer_sha256,
-        supernet.supernet_sha256,
-    ):
+    now = (supernet.data_sha256, supernet.tokenizer_sha256, supernet.supernet_sha256)
+    if made_from != now:
         raise StaleInputError(
-            f"{path} was made from another supernet or corpus; run `{verb}` again"
+            f"{path} was made from another supernet or other data; run `{verb}` again"
         )
     if card.arch != arch or not path.exists() or sha256_file(path) != card.subnet_sha256:
         raise StaleInputError(
@@ -102,9 +94,9 @@ def subnet_card(state: "TrainedRun", arch: ArchConfig, weights: WeightOrigin) ->
     return card
 
 
-def _best(state: "TrainedRun", arch: ArchConfig) -> SelectedSubnet:
+def _best(state: TrainedRun, arch: ArchConfig) -> SelectedSubnet:
     note = "inherited weights"
-    if state.run.workspace.subnet_card_path(arch.key, "finetuned").exists():
+    if state.files.subnet_card_path(arch.key, "finetuned").exists():
         try:
             finetuned = _alone(state, arch, "finetuned")
             if finetuned.card and finetuned.card.loss < finetuned.card.start_loss:
@@ -112,16 +104,15 @@ def _best(state: "TrainedRun", arch: ArchConfig) -> SelectedSubnet:
             note += ", since finetuning did not lower the validation loss"
         except StaleInputError as error:
             note += f", not finetuned ones: {error}"
-    return SelectedSubnet(state.subnet(arch), "inherited", note)
+    return SelectedSubnet(state.subnet(arch), arch, "inherited", note)
 
 
-def _alone(state: "TrainedRun", arch: ArchConfig, weights: WeightOrigin) -> SelectedSubnet:
+def _alone(state: TrainedRun, arch: ArchConfig, weights: WeightOrigin) -> SelectedSubnet:
     from ..supernet.checkpoint import load_subnet
 
     card = subnet_card(state, arch, weights)
-    subnet = load_subnet(state.run.workspace.subnet_path(arch.key, weights), state.net)
+    subnet = load_subnet(state.files.subnet_path(arch.key, weights), state.net)
     start = "random" if weights == "scratch" else "inherited"
     losses = f"validation loss {card.loss:.4f}, {card.start_loss:.4f} with {start} weights"
-    return SelectedSubnet(
-        subnet, weights, f"{weights} weights of {card.steps} steps, {losses}", card
-    )
+    note = f"{weights} weights of {card.steps} steps, {losses}"
+    return SelectedSubnet(subnet, arch, weights, note, card)

@@ -32,7 +32,7 @@ class ProfileSummary(Record):
     without one.
 
     `noise_floor_percent` tells how far apart repeats of one subnet lie there: with one round a
-    subnet no predictor's error can be lower. `boards` are those of a fleet, `dropped` the reasons
+    subnet no predictor's error can be lower. `boards` are those of a fleet, `failed_boards` the reasons
     why boards failed in this run. `emulated`: the times mean nothing.
     """
 
@@ -47,21 +47,21 @@ class ProfileSummary(Record):
     until_error_percent: float | None = None
     error_met: bool | None = None
     boards: tuple[BoardCalibration, ...] = ()
-    dropped: dict[str, str] = Field(default_factory=dict)
+    failed_boards: dict[str, str] = Field(default_factory=dict)
 
 
-class Translation(Record):
+class Prediction(Record):
     """A line and what the bundle made of it."""
 
     source: str
     output: str
 
 
-class Translations(Record):
-    """What `translate` did, line by line, and with which bundle."""
+class Predictions(Record):
+    """What `predict` did, line by line, and with which bundle."""
 
     bundle: str
-    translations: tuple[Translation, ...]
+    predictions: tuple[Prediction, ...]
 
 
 class DeviceList(Record):

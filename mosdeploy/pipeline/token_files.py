@@ -1,8 +1,7 @@
-"""Token ids between the rank that prepares a training and all ranks that train; and how they tell
-that they get on.
+"""Token ids between the rank that prepares a training and all ranks that train.
 
-In: tokenised pairs. Out: files in the folder of the training, and batches of what is in them. A
-rank reads of the training pairs only what its batches need.
+In: datasets. Out: files in the folder of the training, and batches of what is in them. A rank reads of the training
+examples only what its batches need.
 """
 
 from collections.abc import Callable
@@ -10,41 +9,48 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config.sections import TrainingConfig
-from ..workspace import pieces_path
-from .run import Progress
+from ..family import Family
+from ..workspace import tokens_path
+from .context import Progress
 
 if TYPE_CHECKING:
-    from ..families.translation.dataset import Batch, Batches, TokenizedPairs
+    from ..data.batches import Batches
+    from ..data.protocols import Batch, Dataset
 
 VALIDATION_TOKENS = 4096
+"""Tokens of a validation batch, padding included."""
 
 
-def write_pieces(folder: Path, train: "TokenizedPairs", valid: "TokenizedPairs") -> None:
+def write_tokens(folder: Path, train: "Dataset", valid: "Dataset") -> None:
     """Leave token ids in the folder of a training, for all ranks."""
-    train.save(pieces_path(folder, "train"))
-    valid.save(pieces_path(folder, "valid"))
+    train.save(tokens_path(folder, "train"))
+    valid.save(tokens_path(folder, "valid"))
 
 
-def read_pieces(folder: Path, config: TrainingConfig) -> "tuple[Batches, list[Batch]]":
-    """Training and validation batches of the token ids in a folder."""
-    from ..families.translation.dataset import Batches, TokenizedPairs, ordered_batches
+def read_tokens(
+    folder: Path, family: Family, config: TrainingConfig
+) -> "tuple[Batches, list[Batch]]":
+    """Read training and validation batches of the token ids in a folder."""
+    from ..data.batches import Batches, ordered_batches
 
-    train, valid = (TokenizedPairs.open(pieces_path(folder, split)) for split in ("train", "valid"))
-    return Batches(train, config.tokens_per_batch, config.seed), ordered_batches(
-        valid, VALIDATION_TOKENS
-    )
+    train = family.open_dataset(tokens_path(folder, "train"))
+    valid = family.open_dataset(tokens_path(folder, "valid"))
+    batches = Batches(train, config.tokens_per_batch, config.seed)
+    return batches, ordered_batches(valid, VALIDATION_TOKENS)
 
 
-def forget_pieces(folder: Path) -> None:
-    """Remove what `read_pieces` reads."""
+def remove_tokens(folder: Path) -> None:
+    """Remove what `read_tokens` reads."""
     for split in ("train", "valid"):
-        pieces_path(folder, split).unlink()
+        tokens_path(folder, split).unlink()
 
 
-def shown(stage: str, progress: Progress) -> Callable[[int, int, float, float, float], None]:
-    """Progress of a training as the trainer tells it."""
+def training_progress(
+    stage: str, progress: Progress
+) -> Callable[[int, int, float, float, float], None]:
+    """Show the progress of a training as the trainer tells it."""
 
-    def show(update: int, total: int, loss: float, tokens_per_s: float, _: float) -> None:
-        progress.update(stage, update, total, f"loss {loss:.3f}, {tokens_per_s:,.0f} tokens/s")
+    def show(step: int, total: int, loss: float, targets_per_s: float, _: float) -> None:
+        progress.update(stage, step, total, f"loss {loss:.3f}, {targets_per_s:,.0f} targets/s")
 
     return show

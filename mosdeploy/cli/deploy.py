@@ -1,0 +1,32 @@
+"""The verb `deploy`."""
+
+from typing import Annotated
+
+import typer
+
+from .options import BundleOption, Common, DeviceOption, HostOption
+from .printing import EMULATED, kept
+
+
+def deploy(
+    common: Common,
+    device: DeviceOption = None,
+    host: HostOption = None,
+    bundle: BundleOption = None,
+    rollback: Annotated[
+        bool, typer.Option("--rollback", help="Go back to the version before the present one.")
+    ] = False,
+) -> None:
+    """Put the bundle on the device, test it and time it there, and only then switch to it."""
+    from ..pipeline.deploy import DeployOptions, roll_back
+    from ..pipeline.deploy import deploy as put
+
+    options = DeployOptions(device, host, bundle)
+    context = common.context()
+    result = roll_back(context, options) if rollback else put(context, options)
+    total = result.measurement.total
+    timing = f"{total.median_ms:.2f} ms median, {total.p90_ms:.2f} ms p90" if total else "not timed"
+    limit = kept(total.median_ms if total else None, result.limit_ms)
+    text = f"{result.bundle} on {host or result.device.name}:{result.remote_dir}: self-test passed"
+    note = f", {EMULATED}" if result.device.emulated else limit
+    common.show(result, f"{text}, {timing}{note}", "mosdeploy report")

@@ -1,0 +1,34 @@
+"""The verb `evaluate`."""
+
+from typing import Annotated
+
+import typer
+
+from .options import BeamOption, Common
+from .printing import table
+
+
+def evaluate(
+    common: Common,
+    arch: Annotated[
+        list[str] | None,
+        typer.Option(help="largest, smallest, winner, or a JSON file; repeatable."),
+    ] = None,
+    beam: BeamOption = None,
+) -> None:
+    """Score inherited subnets, and those trained alone, on the test examples."""
+    from ..pipeline.evaluate import evaluate as score
+
+    scores = score(common.context(), tuple(arch) if arch else None, beam)
+    metrics = list(dict.fromkeys(name for x in scores.subnets.values() for name in x.metrics))
+    rows = [
+        (
+            name,
+            *(f"{x.metrics[metric]:.1f}" for metric in metrics),
+            f"{x.loss:.3f}",
+            f"{x.num_parameters:,}",
+        )
+        for name, x in scores.subnets.items()
+    ]
+    header = ("subnet", *metrics, "loss", "parameters")
+    common.show(scores, table(header, rows), "mosdeploy report")

@@ -1,0 +1,46 @@
+"""The verb `fit`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import Common, DeviceOption
+from .printing import card_line
+
+if TYPE_CHECKING:
+    from ..records import PredictorCard
+
+
+def fit(
+    common: Common,
+    device: DeviceOption = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Correct this device's predictor; five measurements are enough for that.",
+        ),
+    ] = None,
+) -> None:
+    """Fit the latency predictor to what was measured (profile and search do this too)."""
+    from ..pipeline.fit import fit as fit_predictor
+
+    card = fit_predictor(common.context(), device, source)
+    text = f"{card.device}-{card.workload}: {card_line(card)}{_transfer(card)}"
+    common.show(card, text, "mosdeploy search --max-latency 150ms")
+
+
+def _transfer(card: "PredictorCard") -> str:
+    trial = card.transfer
+    if trial is None:
+        return ""
+    scratch = "too few subnets"
+    if trial.scratch_percent is not None:
+        scratch = f"{trial.scratch_percent:.2f}%"
+    used = f"corrected from {trial.source}"
+    if not trial.used:
+        used = f"fitted from scratch, not from {trial.source}"
+    return (
+        f"\n{used}: error {trial.error_percent:.2f}%, from scratch {scratch} (best nine tenths, "
+        "held out)"
+    )

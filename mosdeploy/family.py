@@ -1,0 +1,178 @@
+"""Family: what a kind of model offers to the pipeline, as one record of callables.
+
+In: nothing. Out: the type. A family fills it in `families/NAME/__init__.py`; the pipeline hands single callables to the
+rooms, so that no room knows a family. A callable enters here only where two families differ.
+"""
+
+import functools
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from .data.protocols import Dataset
+    from .latency.predictor import LatencyPredictor
+    from .report.page import FamilyPage
+    from .supernet.supernet import Supernet
+
+
+class TaskData(Protocol):
+    """The user's examples, as text, in three splits, and how many were dropped for which reason."""
+
+    @property
+    def train(self) -> Sequence[Any]:
+        """Training examples."""
+
+    @property
+    def valid(self) -> Sequence[Any]:
+        """Validation examples."""
+
+    @property
+    def test(self) -> Sequence[Any]:
+        """Test examples; may be empty."""
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """Reason to count."""
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the three splits."""
+
+
+class Tokenizer(Protocol):
+    """Text to ids."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of different ids."""
+
+
+@dataclass(frozen=True)
+class ScoredExamples:
+    """Examples on which networks are compared by the family's metrics.
+
+    Attributes
+    ----------
+    inputs, input_ids
+        The inputs as text and as ids.
+    predict
+        A subnet in torch and input ids to output ids.
+    decode
+        Output ids to text.
+    metrics
+        All outputs, as text, to metrics by name; the first one counts.
+    setup
+        How outputs are made: `greedy`, `beam 4`.
+    """
+
+    inputs: Sequence[str]
+    input_ids: Sequence[Sequence[int]]
+    predict: Callable[[Any, list[list[int]]], list[list[int]]]
+    decode: Callable[[list[int]], str]
+    metrics: Callable[[list[str]], dict[str, float]]
+    setup: str
+
+    def __len__(self) -> int:
+        """How many examples there are."""
+        return len(self.inputs)
+
+    def evaluate(self, subnet: Any) -> dict[str, float]:
+        """Metrics of a subnet by name."""
+        outputs = self.predict(subnet, [list(ids) for ids in self.input_ids])
+        return self.metrics([self.decode(ids) for ids in outputs])
+
+
+class BundleModel(Protocol):
+    """A bundle, opened with the runtime that devices have."""
+
+    def predict_ids(self, inputs: Sequence[Sequence[int]]) -> list[list[int]]:
+        """Input ids to output ids."""
+
+    def predict(self, lines: Sequence[str]) -> list[str]:
+        """Lines of text to lines of text."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """One kind of model.
+
+    Attributes
+    ----------
+    name
+        As `family` at the top of a run file names it.
+    load_data
+        (config, run folder) to the user's examples. Raises ConfigError for data that is wrong.
+    train_tokenizer
+        (data, config, path): write the tokenizer's file, whole or not at all.
+    load_tokenizer
+        (path) to a tokenizer. Raises StaleInputError for a file that is missing or none.
+    tokenize
+        (tokenizer, examples, config) to a `Dataset`, without the examples that are too long.
+    open_dataset
+        (path) to the `Dataset` that `Dataset.save` wrote there, read as it is needed.
+    made_up_dataset
+        (config) to one full batch of random examples, for a dry run.
+    fresh_supernet
+        (space, vocab_size, supernet config, seed) to a supernet with initial weights; the global generator of torch is
+        left as it was.
+    fresh_subnet
+        (arch, space, vocab_size, supernet config, seed) to a plain network with initial weights.
+    scored_examples
+        (tokenizer, examples, config, workload) to `ScoredExamples`.
+    build_graph
+        (spec, arch, weights, options) to an ONNX model from ids to ids; the same for weights and for a skeleton.
+    bundle_settings
+        (config, workload) to what the manifest's `settings` tell the runtime.
+    graph_options
+        (config) to the options of a bundle's graph.
+    write_readme
+        (manifest draft) to the text of the bundle's README.
+    build_tvm
+        (spec, arch, weights, options) writes a TVM library; None for a family that has none.
+    open_bundle
+        (folder, threads) to a `BundleModel`.
+    describe_page
+        (search result, manifest or None) to the family's part of the report.
+    latency_formats
+        By name, what reads a published file of latencies and fits a predictor to it: (path, spec, facts).
+    """
+
+    name: str
+    load_data: Callable[..., TaskData]
+    train_tokenizer: Callable[..., None]
+    load_tokenizer: Callable[[Path], Tokenizer]
+    tokenize: "Callable[..., Dataset]"
+    open_dataset: "Callable[[Path], Dataset]"
+    made_up_dataset: "Callable[..., Dataset]"
+    fresh_supernet: "Callable[..., Supernet]"
+    fresh_subnet: Callable[..., Any]
+    scored_examples: Callable[..., ScoredExamples]
+    build_graph: Callable[..., Any]
+    graph_options: Callable[..., Any]
+    bundle_settings: Callable[..., dict[str, int | float | str]]
+    write_readme: Callable[..., str]
+    build_tvm: Callable[..., None] | None
+    open_bundle: Callable[..., BundleModel]
+    describe_page: "Callable[..., FamilyPage]"
+    latency_formats: "Mapping[str, Callable[..., LatencyPredictor]]"
+
+
+def deferred(package: str, target: str) -> Callable[..., Any]:
+    """A function that is imported at its first call: naming a family must load neither torch nor onnx.
+
+    Parameters
+    ----------
+    package
+        The family's package, `__name__`.
+    target
+        `module:function` inside it. The result can be pickled as long as the function can.
+    """
+    return functools.partial(_call, package, target)
+
+
+def _call(package: str, target: str, *arguments: Any, **options: Any) -> Any:
+    module, _, function = target.partition(":")
+    return getattr(importlib.import_module(f".{module}", package), function)(*arguments, **options)

@@ -1,0 +1,74 @@
+"""What every verb is given: a run folder, who is told how far it is, and the user's ssh_config."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from ..config import RunConfig
+from ..spaces import ModelSpec
+from ..workspace import Workspace
+from .run import Run
+
+if TYPE_CHECKING:
+    from ..family import Family
+
+SSH_CONFIG = Path("~/.ssh/config")
+
+
+class Progress(Protocol):
+    """How a verb tells that it is getting on; the command line draws it."""
+
+    def update(self, stage: str, done: int, total: int, note: str = "") -> None:
+        """`done` of `total` steps of a stage are over."""
+
+    def say(self, message: str) -> None:
+        """Something worth one line has happened."""
+
+
+class SilentProgress:
+    """Progress that nobody looks at."""
+
+    def update(self, stage: str, done: int, total: int, note: str = "") -> None:
+        """Do nothing."""
+
+    def say(self, message: str) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """A run folder under work.
+
+    Attributes
+    ----------
+    run
+        The folder and its configuration.
+    progress
+        Told how far a verb is.
+    ssh_config
+        Holds the aliases of devices; `~` is expanded when a device is reached.
+    """
+
+    run: Run
+    progress: Progress = SilentProgress()
+    ssh_config: Path = SSH_CONFIG
+
+    @property
+    def config(self) -> RunConfig:
+        """The run file."""
+        return self.run.config
+
+    @property
+    def files(self) -> Workspace:
+        """Names of the files in the run folder."""
+        return self.run.workspace
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model that latency and cost are asked of."""
+        return self.run.config.spec
+
+    @property
+    def family(self) -> "Family":
+        """The kind of model that the run file names."""
+        return self.run.family

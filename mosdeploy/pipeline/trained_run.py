@@ -1,0 +1,181 @@
+"""A trained run: what the verbs after `train` compute with.
+
+In: a run folder with a supernet. Out: the network, the data and the tokenizer that belong to it, each read when it is
+first asked for, and checked against the supernet's card.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..config import RunConfig
+from ..errors import ConfigError, StaleInputError
+from ..family import Family, ScoredExamples, TaskData, Tokenizer
+from ..record import parse_json_file
+from ..records import SearchResult, SupernetCard
+from ..spaces import ModelSpec
+from ..spaces.genes import ArchConfig
+from ..spaces.spec import Workload
+from ..storage import fingerprint, read_record
+from ..workspace import Workspace
+from .run import Run
+
+if TYPE_CHECKING:
+    from ..data.protocols import Dataset
+    from ..supernet.supernet import Supernet
+
+VALID_SEED = 1
+"""Draws the validation examples of a search: a file's first ones may be alike, and easier than the rest."""
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run folder, and the card of the supernet in it."""
+
+    run: Run
+    card: SupernetCard
+
+    @property
+    def config(self) -> RunConfig:
+        """The run file."""
+        return self.run.config
+
+    @property
+    def files(self) -> Workspace:
+        """Names of the files in the run folder."""
+        return self.run.workspace
+
+    @property
+    def family(self) -> Family:
+        """The kind of model."""
+        return self.run.family
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model that latency and cost are asked of, with the vocabulary that was trained."""
+        return ModelSpec(self.config.space, self.card.vocab_size, self.config.workload)
+
+    @cached_property
+    def net(self) -> "Supernet":
+        """The supernet, in eval mode."""
+        from ..supernet.checkpoint import load_supernet
+
+        return load_supernet(self.files.supernet_path, self._build)
+
+    def _build(self, vocab_size: int) -> "Supernet":
+        return self.family.fresh_supernet(self.config.space, vocab_size, self.config.supernet, 0)
+
+    @cached_property
+    def data(self) -> TaskData:
+        """The examples that the supernet was trained, or is to be judged, on.
+
+        Raises
+        ------
+        StaleInputError
+            If the data or the configuration is not what the supernet was trained from.
+        """
+        data = self.family.load_data(self.config, self.files.root)
+        if training_inputs(self.run, data) != self.card.inputs_sha256:
+            changed = "data" if data.sha256 != self.card.data_sha256 else "configuration"
+            raise StaleInputError(
+                f"the {changed} is not the one that the supernet was trained from; restore it, "
+                "or run `mosdeploy train` again"
+            )
+        return data
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer that the supernet was trained with."""
+        return self.family.load_tokenizer(self.files.tokenizer_path)
+
+    def validation_set(self, num_examples: int) -> "Dataset":
+        """So many of the validation examples, drawn the same way in every run."""
+        valid = self.data.valid
+        rng = np.random.default_rng(VALID_SEED)
+        rows = np.sort(rng.permutation(len(valid))[:num_examples])
+        return self.family.tokenize(self.tokenizer, [valid[row] for row in rows], self.config)
+
+    def scored(self, examples: Sequence[Any], workload: Workload) -> ScoredExamples:
+        """Examples with the family's metrics, answered as a workload says."""
+        return self.family.scored_examples(self.tokenizer, examples, self.config, workload)
+
+    def subnet(self, arch: ArchConfig) -> Any:
+        """An inherited subnet: a plain torch module."""
+        from ..supernet.extract import extract
+
+        return extract(self.net, arch)
+
+    def arch(self, name: str) -> ArchConfig:
+        """Which architecture a name means: largest, smallest, winner, or a JSON file.
+
+        Raises
+        ------
+        StaleInputError
+            If the winner is asked for before a search, or was found in another supernet.
+        ConfigError
+            If the file is missing or is not an architecture.
+        ArchError
+            If the architecture is not in the space.
+        """
+        space = self.config.space
+        if name in ("largest", "smallest"):
+            return space.largest if name == "largest" else space.smallest
+        if name == "winner":
+            return self.search_result().winner.arch
+        if not Path(name).exists():
+            raise ConfigError(
+                f"'{name}' is no architecture: write largest, smallest, winner or a JSON file's "
+                "name"
+            )
+        arch = parse_json_file(space.arch_type, Path(name))
+        space.check(arch)
+        return arch
+
+    def search_result(self) -> SearchResult:
+        """What `search` found in this supernet.
+
+        Raises
+        ------
+        StaleInputError
+            If there is no result, or it was found in another supernet or for another workload.
+        """
+        path = self.files.search_result_path
+        result = read_record(SearchResult, path, "mosdeploy search")
+        if result.supernet_sha256 != self.card.supernet_sha256:
+            raise StaleInputError(
+                f"{path} was found in another supernet; run `mosdeploy search` again"
+            )
+        if result.workload != self.config.workload:
+            raise StaleInputError(
+                f"{path} was found for another workload than [workload] says now; restore it, or "
+                "run `mosdeploy search` again"
+            )
+        return result
+
+
+def trained_run(run: Run) -> TrainedRun:
+    """Open what stands behind a trained run.
+
+    Raises
+    ------
+    StaleInputError
+        If it is not trained, or was trained on another search space.
+    """
+    return TrainedRun(run, run.supernet_card())
+
+
+def training_inputs(run: Run, data: TaskData) -> str:
+    """Fingerprint of everything that the training of the supernet depends on."""
+    config = run.config
+    return fingerprint(
+        data.sha256,
+        config.vocab_size,
+        config.max_tokens,
+        config.space,
+        config.supernet,
+        config.training,
+    )
