@@ -64,6 +64,8 @@ class ScoredExamples:
         Output ids to text.
     metrics
         All outputs, as text, to metrics by name; the first one counts.
+    metric
+        Name of the metric that counts.
     setup
         How outputs are made: `greedy`, `beam 4`.
     """
@@ -73,6 +75,7 @@ class ScoredExamples:
     predict: Callable[[Any, list[list[int]]], list[list[int]]]
     decode: Callable[[list[int]], str]
     metrics: Callable[[list[str]], dict[str, float]]
+    metric: str
     setup: str
 
     def __len__(self) -> int:
@@ -121,15 +124,16 @@ class Family:
     fresh_subnet
         (arch, space, vocab_size, supernet config, seed) to a plain network with initial weights.
     scored_examples
-        (tokenizer, examples, config, workload) to `ScoredExamples`.
+        (tokenizer, examples, config, workload, limit) to `ScoredExamples`; with a limit, at most so many of those that
+        a bundle takes.
     build_graph
         (spec, arch, weights, options) to an ONNX model from ids to ids; the same for weights and for a skeleton.
     bundle_settings
         (config, workload) to what the manifest's `settings` tell the runtime.
     graph_options
-        (config) to the options of a bundle's graph.
-    write_readme
-        (manifest draft) to the text of the bundle's README.
+        (config) to the options of a bundle's graph, those that follow from [export].
+    bundle_readme
+        (manifest) to the text of the bundle's README.
     build_tvm
         (spec, arch, weights, options) writes a TVM library; None for a family that has none.
     open_bundle
@@ -153,7 +157,7 @@ class Family:
     build_graph: Callable[..., Any]
     graph_options: Callable[..., Any]
     bundle_settings: Callable[..., dict[str, int | float | str]]
-    write_readme: Callable[..., str]
+    bundle_readme: Callable[..., str]
     build_tvm: Callable[..., None] | None
     open_bundle: Callable[..., BundleModel]
     describe_page: "Callable[..., FamilyPage]"

@@ -171,6 +171,16 @@ class RunConfig(Record):
         """Rows of the embedding table."""
 
     @property
+    @abstractmethod
+    def max_tokens(self) -> int:
+        """Tokens of an example at most; longer ones are dropped."""
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """What the task is, in a word that may name a file."""
+
+    @property
     def spec(self) -> ModelSpec:
         """The model that latency and cost are asked of."""
         return ModelSpec(self.space, self.vocab_size, self.workload)

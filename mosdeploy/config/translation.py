@@ -67,3 +67,13 @@ class TranslationRunConfig(RunConfig):
     def vocab_size(self) -> int:
         """Rows of the joint embedding table."""
         return self.corpus.vocab_size
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens of either side of a pair at most."""
+        return self.corpus.max_tokens
+
+    @property
+    def title(self) -> str:
+        """The two languages: `en-de`."""
+        return f"{self.corpus.source_lang}-{self.corpus.target_lang}"

@@ -1,8 +1,7 @@
-"""`export --precision auto`: every candidate timed on the device and scored here; the fastest that
-is good enough wins.
+"""`export --precision auto`: every precision timed on the device and scored here; the fastest good enough is chosen.
 
-In: a trained subnet, a device, a limit on the loss of BLEU. Out: a `PrecisionChoice`, kept in the
-run folder: a rerun neither times nor translates again what it finds there.
+In: a trained subnet, a device, a limit on the loss of score. Out: a `PrecisionChoice`, kept in the run folder: a rerun
+neither times nor scores again what it finds there.
 """
 
 import tempfile
@@ -12,64 +11,67 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config.device import DeviceProfile
+from ..config.sections import ExportConfig
 from ..errors import ConfigError, ExportError, StaleInputError
 from ..records import PrecisionCandidate, PrecisionChoice
+from ..spaces import ModelSpec
 from ..spaces.spec import Precision, Workload
 from ..storage import disk_errors, fingerprint, read_record, write_record
-from .collect import reference_arch
+from .context import Context
 from .devices import lasting_session
-from .parity import parity_set
-from .run import Progress
 from .subnets import SelectedSubnet
-from .train import TrainedRun
+from .trained_run import TrainedRun
+from .workloads import changed_workload
 
 if TYPE_CHECKING:
-    from ..export.parity import ParitySet
+    from ..devices.task import MeasurementTask
+    from ..export.parity import ParityExamples
 
 
 @dataclass(frozen=True)
 class PrecisionTask:
     """What the choice is made for; the precision of `workload` is left open."""
 
+    context: Context
     state: TrainedRun
     chosen: SelectedSubnet
     workload: Workload
     device: DeviceProfile
-
-    @property
-    def max_score_drop(self) -> float:
-        return self.state.run.config.export.max_score_drop
+    limits: ExportConfig
 
     @property
     def path(self) -> Path:
-        arch = self.chosen.subnet.arch
-        name = f"{self.device.host_alias}-{arch.key[:8]}-beam{self.workload.beam}-{self.chosen.weights}"
-        return self.state.run.workspace.precisions_path(name)
+        """Where the choice is kept."""
+        beam = getattr(self.workload, "beam", 1)
+        arch = self.chosen.arch
+        name = f"{self.device.host_alias}-{arch.key[:8]}-beam{beam}-{self.chosen.weights}"
+        return self.context.files.precisions_path(name)
 
     @property
     def inputs_sha256(self) -> str:
-        """Fingerprint of all that latency and BLEU depend on."""
-        run, card = self.state.run, self.chosen.card
-        subnet_sha256 = card.subnet_sha256 if card else self.state.card.supernet_sha256
-        workload = self.workload.model_copy(update={"precision": "fp32"})
-        parts = (
-            self.chosen.subnet.arch,
-            subnet_sha256,
-            self.state.card.corpus_sha256,
+        """Fingerprint of all that latency and score depend on."""
+        card = self.chosen.card
+        limits = self.limits.model_copy(update={"max_score_drop": 0.0, "precision": None})
+        return fingerprint(
+            self.chosen.arch,
+            card.subnet_sha256 if card else self.state.card.supernet_sha256,
+            self.state.card.data_sha256,
             self.device,
-            workload,
+            self.at("fp32"),
+            limits,
         )
-        limits = run.config.export
-        numbers = (
-            limits.max_source_len,
-            limits.max_decode_steps,
-            limits.score_examples,
-            limits.length_penalty,
-        )
-        return fingerprint(*parts, *numbers)
+
+    def at(self, precision: Precision) -> Workload:
+        """The workload at a precision."""
+        return changed_workload(self.workload, precision)
+
+    def spec(self, precision: Precision) -> ModelSpec:
+        """The model at a precision."""
+        state = self.state
+        return ModelSpec(state.config.space, state.card.vocab_size, self.at(precision))
 
 
-def choose_precision(task: PrecisionTask, ssh_config: Path, progress: Progress) -> PrecisionChoice:
+def choose_precision(task: PrecisionTask) -> PrecisionChoice:
     """Time and score the device's candidates, and choose.
 
     Raises
@@ -83,12 +85,11 @@ def choose_precision(task: PrecisionTask, ssh_config: Path, progress: Progress) 
     """
     if task.device.emulated:
         raise ConfigError(
-            f"{task.device.name} is an emulated device: its times mean nothing; name a precision yourself"
+            f"{task.device.name} is an emulated device: its times mean nothing; name a precision "
+            "yourself"
         )
-    choice = _known(task)
-    choice = _timed(task, choice, ssh_config, progress)
-    choice = _scored(task, choice, progress)
-    choice = decide(choice, task.max_score_drop)
+    choice = _timed(task, _known(task))
+    choice = decide(_scored(task, choice), task.limits.max_score_drop)
     write_record(task.path, choice)
     if choice.precision is None:
         told = "; ".join(f"{x.precision}: {x.verdict}" for x in choice.candidates)
@@ -97,14 +98,13 @@ def choose_precision(task: PrecisionTask, ssh_config: Path, progress: Progress) 
 
 
 def decide(choice: PrecisionChoice, max_score_drop: float) -> PrecisionChoice:
-    """Take the fastest whose BLEU is at most `max_score_drop` below torch's; say of each why it is
-    taken, or is not.
-    """
+    """Take the fastest whose score is at most `max_score_drop` below torch's, and say why of each."""
 
     def drop(candidate: PrecisionCandidate) -> float:
-        return choice.torch_bleu - (candidate.bleu or 0.0)
+        return choice.torch_score - (candidate.score or 0.0)
 
-    fit = [x for x in choice.candidates if x.latency_ms is not None and drop(x) <= max_score_drop]
+    timed = [x for x in choice.candidates if x.latency_ms is not None]
+    fit = [x for x in timed if drop(x) <= max_score_drop]
     best = min(fit, key=lambda x: x.latency_ms or 0.0, default=None)
 
     def verdict(candidate: PrecisionCandidate) -> str:
@@ -114,7 +114,7 @@ def decide(choice: PrecisionChoice, max_score_drop: float) -> PrecisionChoice:
             return f"failed: {candidate.error}"
         if candidate in fit:
             return "slower"
-        return f"loses {drop(candidate):.2f} BLEU, {max_score_drop:g} allowed"
+        return f"loses {drop(candidate):.2f} {choice.metric}, {max_score_drop:g} allowed"
 
     judged = tuple(x.model_copy(update={"verdict": verdict(x)}) for x in choice.candidates)
     changes = {
@@ -137,9 +137,10 @@ def _known(task: PrecisionTask) -> PrecisionChoice:
         device=task.device.name,
         workload=task.workload,
         inputs_sha256=task.inputs_sha256,
-        max_score_drop=task.max_score_drop,
-        num_pairs=0,
-        torch_bleu=0.0,
+        metric="",
+        max_score_drop=task.limits.max_score_drop,
+        num_examples=0,
+        torch_score=0.0,
         precision=None,
         candidates=tuple(PrecisionCandidate(precision=x) for x in task.device.precisions),
     )
@@ -152,119 +153,111 @@ def _replace(choice: PrecisionChoice, precision: str, **changes: object) -> Prec
     return choice.model_copy(update={"candidates": tuple(candidates)})
 
 
-# -- latency ---------------------------------------------------------------------------------------
-# --------------------
+# -- latency -----------------------------------------------------------------------------------------------------------
 
 
-def _timed(
-    task: PrecisionTask, choice: PrecisionChoice, ssh_config: Path, progress: Progress
-) -> PrecisionChoice:
+def _timed(task: PrecisionTask, choice: PrecisionChoice) -> PrecisionChoice:
     """Time those that were not, all in one job on the device, in turns with a reference."""
     from ..devices.measure import collect
-    from ..devices.on_device.agent import REFERENCE
-    from ..export.candidate import build_candidate, candidate_weights_bytes
+    from ..devices.task import MeasureHooks
 
     missing = [x.precision for x in choice.candidates if x.latency_ms is None]
     if not missing:
         return choice
-    space, vocab_size = task.state.run.config.space, task.state.card.vocab_size
-    arch = task.chosen.subnet.arch
-    workloads: dict[str, Workload] = {x: _at(task.workload, x) for x in missing}
-    reference = reference_arch(space, task.workload, vocab_size)
-
-    def build(key: str) -> bytes:
-        if key == REFERENCE:
-            return build_candidate(reference, space, vocab_size, _at(task.workload, "fp32"))
-        return build_candidate(arch, space, vocab_size, workloads[key])
-
-    weights_bytes = max(
-        candidate_weights_bytes(space, vocab_size, x) for x in [*workloads.values(), task.workload]
-    )
-    with lasting_session(task.device, ssh_config, progress) as session:
-        job = (
+    progress = task.context.progress
+    with lasting_session(task.context, task.device) as session:
+        measurements = collect(
             session,
             task.device,
-            task.workload,
-            vocab_size,
-            f"precision-{task.inputs_sha256[:16]}",
+            _measurement_task(task, missing),
             missing,
+            MeasureHooks(notify=progress.say),
         )
-        for done, (key, measurement) in enumerate(
-            collect(*job, build, weights_bytes, progress.say), 1
-        ):
+        for done, (key, measurement) in enumerate(measurements, 1):
             latency_ms = measurement.total.median_ms if measurement.total else None
             choice = _replace(choice, key, latency_ms=latency_ms, error=measurement.error)
-            note = (
-                f"{key}: {latency_ms:.2f} ms"
-                if latency_ms is not None
-                else f"{key} failed: {measurement.error}"
-            )
+            note = f"{key} failed: {measurement.error}"
+            if latency_ms is not None:
+                note = f"{key}: {latency_ms:.2f} ms"
             progress.update(f"measure on {task.device.name}", done, len(missing), note)
     write_record(task.path, choice)
     return choice
 
 
-def _at(workload: Workload, precision: Precision) -> Workload:
-    return workload.model_copy(update={"precision": precision})
+def _measurement_task(task: PrecisionTask, precisions: Sequence[Precision]) -> "MeasurementTask":
+    from ..devices.on_device.agent import REFERENCE
+    from ..devices.task import MeasurementTask
+    from ..export.candidate import build_candidate, candidate_weights_bytes
+
+    build_graph = task.state.family.build_graph
+    specs: dict[str, ModelSpec] = {name: task.spec(name) for name in precisions}
+    exact = task.spec("fp32")
+    reference = exact.reference_arch()
+
+    def build(key: str) -> bytes:
+        if key == REFERENCE:
+            return build_candidate(exact, reference, build_graph)
+        return build_candidate(specs[key], task.chosen.arch, build_graph)
+
+    every_spec = [*specs.values(), exact]
+    return MeasurementTask(
+        job_id=f"precision-{task.inputs_sha256[:16]}",
+        stages=exact.timing_stages(),
+        threads=task.workload.threads,
+        build=build,
+        weights_bytes=max(candidate_weights_bytes(spec, build_graph) for spec in every_spec),
+    )
 
 
-# -- quality ---------------------------------------------------------------------------------------
-# --------------------
+# -- quality -----------------------------------------------------------------------------------------------------------
 
 
-def _scored(task: PrecisionTask, choice: PrecisionChoice, progress: Progress) -> PrecisionChoice:
-    """Translate validation sentences with each that runs on the device and has no BLEU yet."""
+def _scored(task: PrecisionTask, choice: PrecisionChoice) -> PrecisionChoice:
+    """Answer validation examples with each that runs on the device and has no score yet."""
+    from .export import parity_examples
+
     missing = [
-        x.precision for x in choice.candidates if x.latency_ms is not None and x.bleu is None
+        x.precision for x in choice.candidates if x.latency_ms is not None and x.score is None
     ]
     if not missing:
         return choice
-    limits, beam = task.state.run.config.export, task.workload.beam
-    pairs = parity_set(
-        task.state,
-        limits.score_examples,
-        lambda ids: task.state.translate(task.chosen.subnet, ids, beam),
-    )
-    if choice.num_pairs == 0:
-        progress.say(f"translating {len(pairs.sources)} validation sentences in torch")
-        answers = pairs.reference([list(ids) for ids in pairs.source_ids])
-        torch_bleu = pairs.bleu([pairs.decode(ids) for ids in answers])
-        choice = choice.model_copy(
-            update={"torch_bleu": torch_bleu, "num_pairs": len(pairs.sources)}
-        )
-    for done, (precision, size_bytes, answers) in enumerate(_translations(task, pairs, missing), 1):
-        bleu = pairs.bleu([pairs.decode(ids) for ids in answers])
-        choice = _replace(choice, precision, size_bytes=size_bytes, bleu=bleu)
+    progress = task.context.progress
+    limit = task.limits.score_examples
+    examples = parity_examples(task.state, task.chosen, task.workload, limit)
+    if choice.num_examples == 0:
+        progress.say(f"answering {len(examples.inputs)} validation examples in torch")
+        answers = examples.reference([list(ids) for ids in examples.input_ids])
+        found = {
+            "metric": examples.metric,
+            "torch_score": examples.score_ids(answers),
+            "num_examples": len(examples.inputs),
+        }
+        choice = choice.model_copy(update=found)
+    for done, (precision, size_bytes, score) in enumerate(_scores(task, examples, missing), 1):
+        choice = _replace(choice, precision, size_bytes=size_bytes, score=score)
         write_record(task.path, choice)
-        progress.update(
-            "translate",
-            done,
-            len(missing),
-            f"{precision}: BLEU {bleu:.2f}, {choice.torch_bleu:.2f} in torch",
-        )
+        note = f"{precision}: {choice.metric} {score:.2f}, {choice.torch_score:.2f} in torch"
+        progress.update("score", done, len(missing), note)
     return choice
 
 
-def _translations(
-    task: PrecisionTask, pairs: "ParitySet", precisions: Sequence[Precision]
-) -> Iterable[tuple[Precision, int, list[list[int]]]]:
-    """Each precision's model file size and answers."""
-    from ..export.bundle import MODEL_NAME, build_onnx
-    from ..export.parity import translate_all
-    from ..families.translation.onnx_graph import state_arrays
+def _scores(
+    task: PrecisionTask, examples: "ParityExamples", precisions: Sequence[Precision]
+) -> Iterable[tuple[Precision, int, float]]:
+    """Each precision's model file size and score, from a bundle that is thrown away."""
+    from ..export.bundle import MODEL_NAME, build_draft
+    from .export import bundle_job, onnx_builder
 
-    run, subnet = task.state.run, task.chosen.subnet
-    root, arrays = run.workspace.bundles_dir, state_arrays(subnet.state_dict())
+    root = task.context.files.bundles_dir
     with disk_errors(root):
         root.mkdir(parents=True, exist_ok=True)
         for precision in precisions:
+            workload = task.at(precision)
+            job = bundle_job(task.state, task.chosen, workload, precision, task.limits)
+            build = onnx_builder(task.state, task.chosen, workload)
             with tempfile.TemporaryDirectory(prefix=".precision.", dir=root) as scratch:
-                parts = (
-                    subnet.arch,
-                    run.config.space,
-                    _at(task.workload, precision),
-                    run.config.export,
-                )
-                model = build_onnx(arrays, *parts, Path(scratch))
-                size_bytes = (Path(scratch) / MODEL_NAME).stat().st_size
-                yield precision, size_bytes, translate_all(model, pairs.source_ids)
+                folder = Path(scratch) / "draft"
+                draft = build_draft(job, build, task.state.family.open_bundle, folder)
+                answers = draft.model.predict_ids([list(ids) for ids in examples.input_ids])
+                size_bytes = (folder / MODEL_NAME).stat().st_size
+                yield precision, size_bytes, examples.score_ids(answers)

@@ -1,24 +1,28 @@
-"""Bundles for TVM: what compiles their model, and which of two bundles is faster on a device."""
+"""Which runtime a bundle is built for: what compiles for TVM, and which of two bundles is faster on a device."""
 
+import dataclasses
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, get_args
 
-from ..config.device import DeviceProfile
+from ..config.device import DeviceProfile, load_profile
 from ..errors import ConfigError, DeviceError, ExportError
 from ..records import Measurement, Runtime
-from ..spaces.genes import ArchConfig
+from ..spaces import ModelSpec
 from ..spaces.spec import Workload
+from .context import Context
+from .deploy import bundle_spec
 from .devices import lasting_session
-from .run import Progress, Run
+from .subnets import SelectedSubnet
 from .summaries import RuntimeChoice, RuntimeTiming
+from .trained_run import TrainedRun
 
 if TYPE_CHECKING:
-    from ..export.bundle import Build
-    from ..export.tvm import Processor
-    from .export import ExportResult
+    from ..export.bundle import ModelBuilder
+    from ..export.tvm import Processor, TvmOptions
+    from .export import ExportOptions, ExportResult
 
 
 def processor_of(profile: DeviceProfile) -> "Processor":
@@ -39,106 +43,83 @@ def processor_of(profile: DeviceProfile) -> "Processor":
         return Processor()
     if profile.machine is None or profile.llvm_cpu is None:
         raise ConfigError(
-            f"the profile '{profile.name}' does not say what to compile for; set machine (x86_64 or aarch64) and "
-            "llvm_cpu (LLVM's name, such as cortex-a72) in it"
+            f"the profile '{profile.name}' does not say what to compile for; set machine (x86_64 "
+            "or aarch64) and llvm_cpu (LLVM's name, such as cortex-a72) in it"
         )
     return Processor(profile.machine, profile.llvm_cpu)
 
 
-def tvm_build(
-    run: Run,
-    arch: ArchConfig,
-    workload: Workload,
-    profile: DeviceProfile,
-    tune_s: float,
-    progress: Progress,
-) -> "Build":
-    """What `export_bundle` makes a TVM model with.
+@dataclass(frozen=True)
+class TvmTask:
+    """A subnet to compile for a device, with at most so many seconds of tuning in all."""
 
-    A library for another processor cannot be run here: the parity check runs the same kernels
-    compiled for this one, and the library itself faces the self-test when it is deployed.
+    context: Context
+    state: TrainedRun
+    chosen: SelectedSubnet
+    workload: Workload
+    profile: DeviceProfile
+    tune_s: float
+
+    def options(self, processor: "Processor") -> "TvmOptions":
+        """What to compile for, and with which tuning records."""
+        from ..export.tvm import Tuning, TvmOptions
+
+        tuning = None
+        folder = self.context.files.tuning_dir
+        if self.tune_s or (processor.is_this_one and folder.is_dir()):
+            tuning = Tuning(folder, self.workload.threads, self.tune_s)
+        limits = self.state.family.graph_options(self.state.config)
+        return TvmOptions(
+            max_positions=limits.max_positions,
+            processor=processor,
+            tuning=tuning,
+            notify=self._notify,
+        )
+
+    def _notify(self, seconds: float, found: str) -> None:
+        self.context.progress.update("tune", round(seconds), round(self.tune_s), found)
+
+
+def tvm_builder(task: TvmTask) -> "ModelBuilder":
+    """What writes a TVM model into a bundle's folder.
+
+    A library for another processor cannot be run here: the parity check runs the same kernels compiled for this one, and
+    the library itself faces the self-test when it is deployed.
 
     Raises
     ------
     ConfigError
-        As `processor_of`; or if tuning is asked for a device that is not this machine.
+        As `processor_of`; or if tuning is asked for a device that is not this machine, or the family has no TVM.
     """
-    from ..export.bundle import max_positions
-    from ..export.tvm import Processor, Tuning, build_tvm
+    from ..export.bundle import BuiltModel
+    from ..export.onnx.model import state_arrays
+    from ..export.tvm import Processor
 
-    processor, config = processor_of(profile), run.config.export
-    if tune_s and not processor.is_this_one:
+    build_tvm = task.state.family.build_tvm
+    if build_tvm is None:
         raise ConfigError(
-            f"--tune times layers on this machine; it cannot tune for '{profile.name}'"
+            f"'{task.state.family.name}' has no TVM export; choose --runtime onnxruntime"
         )
-    tuning = None
-    if tune_s or (processor.is_this_one and run.workspace.tuning_dir.is_dir()):
-        tuning = Tuning(run.workspace.tuning_dir, workload.source_len, workload.threads, tune_s)
-
-    def note(seconds: float, found: str) -> None:
-        progress.update("tune", round(seconds), round(tune_s), found)
-
-    def build(weights: Mapping[str, Any], folder: Path) -> _CheckedLibrary:
-        def compile_for(target: Processor, where: Path) -> None:
-            where.mkdir(exist_ok=True)
-            build_tvm(
-                arch,
-                run.config.space,
-                len(weights["embed.weight"]),
-                weights,
-                beam=workload.beam,
-                precision=workload.precision,
-                max_positions=max_positions(config),
-                processor=target,
-                folder=where,
-                tuning=tuning,
-                notify=note,
-            )
-
-        compile_for(processor, folder)
-        runnable = folder if processor.is_this_one else folder.with_name("for-this-machine")
-        if runnable != folder:
-            compile_for(Processor(), runnable)
-        return _CheckedLibrary(
-            run, workload, runnable, len(weights["embed.weight"]), str(processor)
+    processor = processor_of(task.profile)
+    if task.tune_s and not processor.is_this_one:
+        raise ConfigError(
+            f"--tune times layers on this machine; it cannot tune for '{task.profile.name}'"
         )
+    state = task.state
+    spec = ModelSpec(state.config.space, state.card.vocab_size, task.workload)
+
+    def build(folder: Path) -> BuiltModel:
+        arrays = state_arrays(task.chosen.subnet.state_dict())
+        build_tvm(spec, task.chosen.arch, arrays, task.options(processor), folder)
+        checked = None
+        if not processor.is_this_one:
+            checked = folder.with_name("for-this-machine")
+            checked.mkdir()
+            here = dataclasses.replace(task.options(Processor()), tuning=None)
+            build_tvm(spec, task.chosen.arch, arrays, here, checked)
+        return BuiltModel("tvm", str(processor), checked)
 
     return build
-
-
-class _CheckedLibrary:
-    """A compiled model, opened with the runtime that devices have."""
-
-    runtime: Runtime = "tvm"
-
-    def __init__(
-        self, run: Run, workload: Workload, folder: Path, vocab_size: int, processor: str
-    ) -> None:
-        from ..export.onnx.decoding import BOS_ID, EOS_ID, PAD_ID
-        from ..runtime.manifest import Manifest
-        from ..runtime.tvm_engine import TvmEngine
-
-        self.processor: str | None = processor
-        manifest = Manifest(
-            name=folder.name,
-            runtime=self.runtime,
-            precision=workload.precision,
-            beam=workload.beam,
-            length_penalty=run.config.export.length_penalty,
-            pad_id=PAD_ID,
-            bos_id=BOS_ID,
-            eos_id=EOS_ID,
-            vocab_size=vocab_size,
-            max_source_len=run.config.export.max_source_len,
-            max_decode_steps=run.config.export.max_decode_steps,
-            self_tests=(),
-            sha256={},
-        )
-        self._engine = TvmEngine(folder, manifest, threads=None)
-
-    def translate(self, sources: Sequence[Sequence[int]]) -> list[list[int]]:
-        """Translate piece ids, without end, into piece ids."""
-        return self._engine.translate(sources)
 
 
 @dataclass(frozen=True)
@@ -146,16 +127,51 @@ class RuntimeCandidate:
     """A runtime, and the bundle that was built for it, or why there is none."""
 
     runtime: Runtime
-    exported: "ExportResult | None"
+    result: "ExportResult | None"
     error: str | None
 
 
+def select_runtime(context: Context, options: "ExportOptions") -> "ExportResult":
+    """Write a bundle for each runtime, time each on the device, and keep the fastest.
+
+    A runtime that cannot be built for, or does not stand on the device, is reported and left out. The precision `auto`
+    is decided with the first.
+
+    Raises
+    ------
+    ConfigError
+        If the device is emulated: its times mean nothing. Otherwise as `export`.
+    DeviceError
+        If no bundle could be timed.
+    ExportError
+        If no bundle could be built.
+    """
+    from .export import export
+
+    name = context.run.device_name(options.device)
+    target = load_profile(name, context.files.root)
+    if target.emulated:
+        raise ConfigError(
+            f"'{target.name}' is emulated, its times mean nothing; choose --runtime onnxruntime or "
+            "tvm"
+        )
+    options = dataclasses.replace(options, device=name)
+    candidates = []
+    for runtime in get_args(Runtime):
+        tune_s = options.tune_s if runtime == "tvm" else 0.0
+        one = dataclasses.replace(options, runtime=runtime, tune_s=tune_s)
+        try:
+            result = export(context, one)
+            options = dataclasses.replace(options, precision=result.manifest.precision)
+            candidates.append(RuntimeCandidate(runtime, result, None))
+        except ExportError as error:
+            candidates.append(RuntimeCandidate(runtime, None, str(error)))
+    return select_fastest(context, target, candidates)
+
+
 def select_fastest(
-    profile: DeviceProfile,
-    candidates: Sequence[RuntimeCandidate],
-    ssh_config: Path,
-    progress: Progress,
-) -> "tuple[ExportResult, RuntimeChoice]":
+    context: Context, profile: DeviceProfile, candidates: Sequence[RuntimeCandidate]
+) -> "ExportResult":
     """Time bundles on a device, with their self-tests there; delete all but the fastest.
 
     Raises
@@ -165,16 +181,10 @@ def select_fastest(
     ExportError
         If none was built.
     """
-    bundles = {
-        candidate.runtime: candidate.exported
-        for candidate in candidates
-        if candidate.exported is not None
-    }
-    if not bundles:
-        raise ExportError(
-            "; ".join(f"{candidate.runtime}: {candidate.error}" for candidate in candidates)
-        )
-    timings = [_time(profile, candidate, ssh_config, progress) for candidate in candidates]
+    built = {x.runtime: x.result for x in candidates if x.result is not None}
+    if not built:
+        raise ExportError("; ".join(f"{x.runtime}: {x.error}" for x in candidates))
+    timings = [_time(context, profile, candidate) for candidate in candidates]
     times_ms = {
         timing.runtime: timing.measurement.total.median_ms
         for timing in timings
@@ -183,35 +193,33 @@ def select_fastest(
     if not times_ms:
         raise DeviceError("; ".join(f"{timing.runtime}: {timing.error}" for timing in timings))
     fastest = min(times_ms, key=lambda runtime: times_ms[runtime])
-    for runtime, exported in bundles.items():
+    for runtime, result in built.items():
         if runtime != fastest:
-            shutil.rmtree(exported.path)
-    kept = bundles[fastest]
-    return kept, RuntimeChoice(
+            shutil.rmtree(result.path)
+    kept = built[fastest]
+    choice = RuntimeChoice(
         device=profile.name,
         kept=fastest,
         bundle=str(kept.path),
         timings=tuple(timings),
         manifest=kept.manifest,
     )
+    return dataclasses.replace(kept, runtime_choice=choice)
 
 
-def _time(
-    profile: DeviceProfile, candidate: RuntimeCandidate, ssh_config: Path, progress: Progress
-) -> RuntimeTiming:
-    from ..devices.deploy import stage_and_benchmark
+def _time(context: Context, profile: DeviceProfile, candidate: RuntimeCandidate) -> RuntimeTiming:
+    from ..devices.deploy import Release, stage_and_benchmark
 
     measurement: Measurement | None = None
     error = candidate.error
-    if candidate.exported is not None:
+    if candidate.result is not None:
+        manifest = candidate.result.manifest
+        stages = bundle_spec(context, manifest).timing_stages()
+        release = Release(bundle_dir=candidate.result.path, manifest=manifest, stages=stages)
         try:
-            with lasting_session(profile, ssh_config, progress) as session:
+            with lasting_session(context, profile) as session:
                 measurement = stage_and_benchmark(
-                    session,
-                    profile,
-                    candidate.exported.path,
-                    candidate.exported.manifest,
-                    progress.say,
+                    session, profile, release, context.progress.say
                 )
         except DeviceError as failure:
             error = str(failure)

@@ -99,9 +99,19 @@ class TrainedRun:
         rows = np.sort(rng.permutation(len(valid))[:num_examples])
         return self.family.tokenize(self.tokenizer, [valid[row] for row in rows], self.config)
 
-    def scored(self, examples: Sequence[Any], workload: Workload) -> ScoredExamples:
-        """Examples with the family's metrics, answered as a workload says."""
-        return self.family.scored_examples(self.tokenizer, examples, self.config, workload)
+    def scored(
+        self, examples: Sequence[Any], workload: Workload, limit: int | None = None
+    ) -> ScoredExamples:
+        """Examples with the family's metrics, answered as a workload says.
+
+        Parameters
+        ----------
+        limit
+            At most so many, of those that a bundle takes; None takes all.
+        """
+        return self.family.scored_examples(
+            self.tokenizer, examples, self.config, workload, limit
+        )
 
     def subnet(self, arch: ArchConfig) -> Any:
         """An inherited subnet: a plain torch module."""

@@ -1,1 +1,28 @@
-"""Translation: an encoder-decoder from sentences to sentences."""
+"""Translation: an encoder-decoder from sentences to sentences.
+
+In: a parallel corpus. Out: `FAMILY`, the record of what the pipeline asks of a family. Naming it loads neither torch
+nor onnx.
+"""
+
+from ...family import Family, deferred
+
+FAMILY = Family(
+    name="translation",
+    load_data=deferred(__name__, "corpus:load_data"),
+    train_tokenizer=deferred(__name__, "tokenizer:train_corpus_tokenizer"),
+    load_tokenizer=deferred(__name__, "tokenizer:Tokenizer"),
+    tokenize=deferred(__name__, "dataset:tokenize_pairs"),
+    open_dataset=deferred(__name__, "dataset:open_dataset"),
+    made_up_dataset=deferred(__name__, "dataset:made_up_dataset"),
+    fresh_supernet=deferred(__name__, "elastic:fresh_supernet"),
+    fresh_subnet=deferred(__name__, "elastic:fresh_subnet"),
+    scored_examples=deferred(__name__, "scoring:scored_examples"),
+    build_graph=deferred(__name__, "onnx_graph:build_graph"),
+    graph_options=deferred(__name__, "bundle:graph_options"),
+    bundle_settings=deferred(__name__, "bundle:bundle_settings"),
+    bundle_readme=deferred(__name__, "bundle:bundle_readme"),
+    build_tvm=deferred(__name__, "tvm:build_tvm"),
+    open_bundle=deferred(__name__, "bundle:open_bundle"),
+    describe_page=deferred(__name__, "page:describe_page"),
+    latency_formats={"hat": deferred(__name__, "hat:import_hat")},
+)
