@@ -24,8 +24,8 @@ from mosdeploy.records import (
     Timing,
 )
 from mosdeploy.report import FamilyPage, ReportInputs
-from mosdeploy.spaces import ModelSpec
-from mosdeploy.spaces.translation import TranslationArch, TranslationWorkload
+from mosdeploy.spaces import ArchConfig, ModelSpec
+from mosdeploy.spaces.translation import TranslationWorkload
 
 SPACE = space_of(
     embed_dim=(128, 192),
@@ -47,12 +47,12 @@ def digest(letter: str) -> str:
     return letter * 64
 
 
-def latency_ms(arch: TranslationArch) -> float:
+def latency_ms(arch: ArchConfig) -> float:
     """A made-up law: 1 ms and 5 ms for each million multiply-accumulates."""
     return 1.0 + 5e-6 * SPEC.num_macs(arch) / 20
 
 
-def loss(arch: TranslationArch) -> float:
+def loss(arch: ArchConfig) -> float:
     return 2.2 + 1.6e6 / SPEC.num_parameters(arch)
 
 
@@ -62,7 +62,7 @@ def timing(median_ms: float) -> Timing:
     )
 
 
-def candidate(arch: TranslationArch, measured_ms: float | None = None) -> Candidate:
+def candidate(arch: ArchConfig, measured_ms: float | None = None) -> Candidate:
     parameters = SPEC.num_parameters(arch)
     return Candidate(
         arch=arch,
@@ -74,7 +74,7 @@ def candidate(arch: TranslationArch, measured_ms: float | None = None) -> Candid
     )
 
 
-def archs(count: int, seed: int) -> list[TranslationArch]:
+def archs(count: int, seed: int) -> list[ArchConfig]:
     rng = np.random.default_rng(seed)
     return [SPACE.sample(rng) for _ in range(count)]
 
@@ -108,7 +108,7 @@ def search_result(*, verified: bool = True, limit_ms: float | None = LIMIT_MS) -
     )
 
 
-def manifest(arch: TranslationArch) -> BundleManifest:
+def manifest(arch: ArchConfig) -> BundleManifest:
     return BundleManifest(
         name="winner-fp32",
         precision="fp32",
@@ -207,8 +207,8 @@ def supernet() -> SupernetCard:
     )
 
 
-def scores(winner: TranslationArch) -> ScoreTable:
-    def one(arch: TranslationArch, bleu: float) -> Scores:
+def scores(winner: ArchConfig) -> ScoreTable:
+    def one(arch: ArchConfig, bleu: float) -> Scores:
         parameters = SPEC.num_parameters(arch)
         return Scores(
             arch=arch,
