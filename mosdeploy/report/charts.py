@@ -7,13 +7,17 @@ knows no record.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .markup import Markup, element
+from markupsafe import Markup
 
-WIDTH, HEIGHT = 640, 380
-LEFT, RIGHT, TOP, BOTTOM = 64, 16, 20, 52
+WIDTH = 640
+HEIGHT = 380
+LEFT = 64
+RIGHT = WIDTH - 16
+TOP = 20
+BOTTOM = HEIGHT - 52
 
 STAR_RADII = (9, 4)
 STAR = tuple(
@@ -25,10 +29,35 @@ STAR = tuple(
 )
 DIAMOND = ((0, -6.5), (6.5, 0), (0, 6.5), (-6.5, 0))
 
+# `Markup.format` escapes whatever is filled in
+_FIGURE = Markup(
+    '<figure><ul class="legend">{legend}</ul><div class="scroll">'
+    '<svg viewBox="0 0 {width} {height}" role="img" aria-label="{title}. {description}" '
+    'class="chart">'
+    "<title>{title}</title><desc>{description}</desc>{shapes}</svg></div></figure>\n"
+)
+_LEGEND = Markup(
+    '<li><svg viewBox="0 0 18 18" width="16" height="16" aria-hidden="true" class="chart">{}</svg>'
+    "{}</li>"
+)
+_LINE = Markup('<line x1="{:g}" y1="{:g}" x2="{:g}" y2="{:g}" class="{}"/>')
+_TEXT = Markup('<text x="{:g}" y="{:g}" text-anchor="{}" class="{}">{}</text>')
+_TURNED_TEXT = Markup(
+    '<text transform="translate({:g} {:g}) rotate(-90)" text-anchor="middle" class="{}">{}</text>'
+)
+_TITLE = Markup("<title>{}</title>")
+_CIRCLE = Markup('<circle cx="{:g}" cy="{:g}" r="4.5" class="{}">{}</circle>')
+_POLYGON = Markup('<polygon points="{}" class="{}">{}</polygon>')
+_POLYLINE = Markup('<polyline points="{}" class="{} joined"/>')
+_FRAME = Markup(
+    '<svg x="{left}" y="{top}" width="{width}" height="{height}" '
+    'viewBox="{left} {top} {width} {height}">{shapes}</svg>'
+)
+
 
 @dataclass(frozen=True)
 class Mark:
-    """One point in data units, and what a pointer that rests on it reads."""
+    """One point in data units, and the label that a pointer over it shows."""
 
     x: float
     y: float
@@ -60,15 +89,16 @@ class Scale:
     @classmethod
     def over(cls, values: Sequence[float], start: float, end: float) -> "Scale":
         """Cover all values with a margin of 6% on each side; a single value gets room around it."""
-        low, high = min(values), max(values)
+        low = min(values)
+        high = max(values)
         margin = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
+        # an axis of values that are not negative does not reach below zero
         return cls(low - margin if low < 0 or low - margin > 0 else 0.0, high + margin, start, end)
 
     def __call__(self, value: float) -> float:
         """Pixel of a value, to a tenth."""
-        return round(
-            self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 1
-        )
+        share = (value - self.low) / (self.high - self.low)
+        return round(self.start + share * (self.end - self.start), 1)
 
     @property
     def ticks(self) -> tuple[float, ...]:
@@ -76,7 +106,8 @@ class Scale:
         raw = (self.high - self.low) / 7
         power = 10.0 ** math.floor(math.log10(raw))
         step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw)
-        first, last = math.ceil(self.low / step), math.floor(self.high / step)
+        first = math.ceil(self.low / step)
+        last = math.floor(self.high / step)
         return tuple(round(i * step, 12) for i in range(first, last + 1))
 
 
@@ -95,11 +126,19 @@ class Axes:
 def front_chart(
     axes: Axes, series: Sequence[Series], limit: tuple[float, str] | None = None
 ) -> Markup:
-    """Draw series of marks, and a dashed line at a limit on the horizontal axis with its label."""
+    """Draw series of marks, and a dashed line at a limit on the horizontal axis with its label.
+
+    Examples
+    --------
+    >>> front = Series("Front", "front", "circle", (Mark(10.0, 2.5, "a"), Mark(20.0, 2.2, "b")))
+    >>> figure = front_chart(Axes("Loss", "Two subnets.", "ms", "loss"), [front], (15.0, "limit"))
+    >>> figure.count("<circle")  # two marks, one in the legend
+    3
+    """
     marks = [mark for item in series for mark in item.marks]
-    x = Scale.over([mark.x for mark in marks] + ([limit[0]] if limit else []), LEFT, WIDTH - RIGHT)
-    y = Scale.over([mark.y for mark in marks], HEIGHT - BOTTOM, TOP)
-    shapes = [_limit_line(x(limit[0]), limit[1])] if limit else []
+    x = Scale.over([mark.x for mark in marks] + ([limit[0]] if limit else []), LEFT, RIGHT)
+    y = Scale.over([mark.y for mark in marks], BOTTOM, TOP)
+    shapes = _limit_line(x(limit[0]), limit[1]) if limit else Markup("")
     return _figure(axes, x, y, series, shapes)
 
 
@@ -109,112 +148,72 @@ def agreement_chart(axes: Axes, series: Sequence[Series], percent: float) -> Mar
     """
     marks = [mark for item in series for mark in item.marks]
     values = [mark.x for mark in marks] + [mark.y for mark in marks]
-    x, y = Scale.over(values, LEFT, WIDTH - RIGHT), Scale.over(values, HEIGHT - BOTTOM, TOP)
-    low, high, share = x.low, x.high, percent / 100  # the error is relative to the measured value
-    edges = [
+    x = Scale.over(values, LEFT, RIGHT)
+    y = Scale.over(values, BOTTOM, TOP)
+    low = x.low
+    high = x.high
+    share = percent / 100  # the error is relative to the measured value
+    corners = (
         (low, low / (1 + share)),
         (low, low / (1 - share)),
         (high, high / (1 - share)),
         (high, high / (1 + share)),
-    ]
-    band = element("polygon", points=" ".join(f"{x(a)},{y(b)}" for a, b in edges), class_="band")
-    line = element("line", x1=x(low), y1=y(low), x2=x(high), y2=y(high), class_="diagonal")
-    width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
-    frame = element(  # an inner svg cuts off what the band has outside the axes
-        "svg",
-        band,
-        line,
-        x=LEFT,
-        y=TOP,
-        width=width,
-        height=height,
-        viewBox=f"{LEFT} {TOP} {width} {height}",
     )
-    return _figure(axes, x, y, series, [frame])
-
-
-def swatch(series: Series) -> Markup:
-    """Draw the mark of a series for a legend."""
-    mark = _mark(series, 9, 9, None)
-    return element(
-        "svg", mark, viewBox="0 0 18 18", width=16, height=16, aria_hidden="true", class_="chart"
+    points = " ".join(f"{x(a)},{y(b)}" for a, b in corners)
+    band = _POLYGON.format(points, "band", "")
+    diagonal = _LINE.format(x(low), y(low), x(high), y(high), "diagonal")
+    frame = _FRAME.format(  # an inner svg cuts off what the band has outside the axes
+        left=LEFT, top=TOP, width=RIGHT - LEFT, height=BOTTOM - TOP, shapes=band + diagonal
     )
+    return _figure(axes, x, y, series, frame)
 
 
-def _figure(
-    axes: Axes, x: Scale, y: Scale, series: Sequence[Series], below: Sequence[Markup]
-) -> Markup:
+def _figure(axes: Axes, x: Scale, y: Scale, series: Sequence[Series], below: Markup) -> Markup:
     drawn = [item for item in series if item.marks]
-    svg = element(
-        "svg",
-        element("title", axes.title),
-        element("desc", axes.description),
-        *_grid(axes, x, y),
-        *below,
-        *(_path(item, x, y) for item in drawn if item.joined),
-        *(_mark(item, x(mark.x), y(mark.y), mark.label) for item in drawn for mark in item.marks),
-        viewBox=f"0 0 {WIDTH} {HEIGHT}",
-        role="img",
-        aria_label=f"{axes.title}. {axes.description}",
-        class_="chart",
+    lines = [_path(item, x, y) for item in drawn if item.joined]
+    marks = [
+        _mark(item, x(mark.x), y(mark.y), _TITLE.format(mark.label))
+        for item in drawn
+        for mark in item.marks
+    ]
+    return _FIGURE.format(
+        legend=Markup("").join(_LEGEND.format(_mark(item, 9, 9, ""), item.name) for item in drawn),
+        width=WIDTH,
+        height=HEIGHT,
+        title=axes.title,
+        description=axes.description,
+        shapes=Markup("\n").join([*_grid(axes, x, y), below, *lines, *marks]),
     )
-    legend = element(
-        "ul", *(element("li", swatch(item), item.name) for item in drawn), class_="legend"
-    )
-    return element("figure", legend, element("div", svg, class_="scroll"))
 
 
-def _grid(axes: Axes, x: Scale, y: Scale) -> Iterable[Markup]:
-    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
+def _grid(axes: Axes, x: Scale, y: Scale) -> Iterator[Markup]:
     for tick in x.ticks:
-        yield element("line", x1=x(tick), y1=TOP, x2=x(tick), y2=bottom, class_="grid")
-        yield element("text", f"{tick:g}", x=x(tick), y=bottom + 18, text_anchor="middle")
+        yield _LINE.format(x(tick), TOP, x(tick), BOTTOM, "grid")
+        yield _TEXT.format(x(tick), BOTTOM + 18, "middle", "tick", f"{tick:g}")
     for tick in y.ticks:
-        yield element("line", x1=LEFT, y1=y(tick), x2=right, y2=y(tick), class_="grid")
-        yield element("text", f"{tick:g}", x=LEFT - 8, y=y(tick) + 4, text_anchor="end")
-    yield element("line", x1=LEFT, y1=bottom, x2=right, y2=bottom, class_="axis")
-    yield element(
-        "text",
-        axes.x_name,
-        x=(LEFT + right) / 2,
-        y=HEIGHT - 10,
-        text_anchor="middle",
-        class_="name",
-    )
-    middle = (TOP + bottom) / 2
-    place = f"translate(15 {middle:g}) rotate(-90)"
-    yield element("text", axes.y_name, transform=place, text_anchor="middle", class_="name")
+        yield _LINE.format(LEFT, y(tick), RIGHT, y(tick), "grid")
+        yield _TEXT.format(LEFT - 8, y(tick) + 4, "end", "tick", f"{tick:g}")
+    yield _LINE.format(LEFT, BOTTOM, RIGHT, BOTTOM, "axis")
+    yield _TEXT.format((LEFT + RIGHT) / 2, HEIGHT - 10, "middle", "name", axes.x_name)
+    yield _TURNED_TEXT.format(15, (TOP + BOTTOM) / 2, "name", axes.y_name)
 
 
 def _limit_line(pixel: float, label: str) -> Markup:
-    left = pixel > WIDTH / 2
-    text = element(
-        "text",
-        label,
-        x=pixel + (-6 if left else 6),
-        y=TOP + 12,
-        text_anchor="end" if left else "start",
-        class_="limit",
-    )
-    line = element("line", x1=pixel, y1=TOP, x2=pixel, y2=HEIGHT - BOTTOM, class_="limit")
-    return element("g", line, text)
+    line = _LINE.format(pixel, TOP, pixel, BOTTOM, "limit")
+    # the label stands on the side that has room for it
+    if pixel > WIDTH / 2:
+        return line + _TEXT.format(pixel - 6, TOP + 12, "end", "limit", label)
+    return line + _TEXT.format(pixel + 6, TOP + 12, "start", "limit", label)
 
 
 def _path(series: Series, x: Scale, y: Scale) -> Markup:
-    points = " ".join(
-        f"{x(mark.x)},{y(mark.y)}" for mark in sorted(series.marks, key=lambda mark: mark.x)
-    )
-    return element("polyline", points=points, class_=f"{series.style} joined")
+    marks = sorted(series.marks, key=lambda mark: mark.x)
+    return _POLYLINE.format(" ".join(f"{x(mark.x)},{y(mark.y)}" for mark in marks), series.style)
 
 
-def _mark(series: Series, x: float, y: float, label: str | None) -> Markup:
-    title = element("title", label) if label else None
+def _mark(series: Series, x: float, y: float, title: str) -> Markup:
     if series.shape == "circle":
-        return element("circle", title, cx=x, cy=y, r=4.5, class_=series.style)
+        return _CIRCLE.format(x, y, series.style, title)
     corners = STAR if series.shape == "star" else DIAMOND
-    return element(
-        "polygon",
-        title,
-        points=" ".join(f"{x + a:.1f},{y + b:.1f}" for a, b in corners),
-        class_=series.style,
-    )
+    points = " ".join(f"{x + a:.1f},{y + b:.1f}" for a, b in corners)
+    return _POLYGON.format(points, series.style, title)

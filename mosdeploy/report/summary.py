@@ -1,5 +1,5 @@
-"""What a report is made of: the records that the pipeline hands over, and the record that
-`report.json` holds.
+"""What a report is made of: the records that the pipeline hands over, what the family says of its
+models, and the record that `report.json` holds.
 
 In: records of all rooms. Out: `Report`, with the arithmetic that the page shows. This file writes
 nothing.
@@ -7,6 +7,8 @@ nothing.
 
 from dataclasses import dataclass
 from typing import Literal
+
+from markupsafe import Markup
 
 from ..record import Record
 from ..records import (
@@ -44,9 +46,43 @@ class ReportInputs:
     supernet: SupernetCard | None = None
 
 
+@dataclass(frozen=True)
+class FamilyPage:
+    """What the page says in a family's own words.
+
+    Attributes
+    ----------
+    workload
+        One phrase for the workload: `batch 1, threads 1, fp32`.
+    task
+        What one run does, as a verb phrase: "On the device, the winner ... in 12 ms".
+    metric_title
+        Heading of the scores.
+    drawing, drawing_note
+        The winner's architecture as one `<figure>`, and how to read it.
+    layer_header, layer_rows
+        The same as a table; the first column names the layers.
+    bundle_facts
+        Names and values of the bundle's settings; empty without a bundle.
+    example_header
+        Names of the input and the output of the bundle's self-test.
+    """
+
+    workload: str
+    task: str
+    metric_title: str
+    drawing: Markup
+    drawing_note: str
+    layer_header: tuple[str, ...]
+    layer_rows: tuple[tuple[str | int, ...], ...]
+    bundle_facts: tuple[tuple[str, str], ...]
+    example_header: tuple[str, str]
+
+
 class Headline(Record):
     """The answer in numbers.
 
+    `metrics` are the winner's scores on the test examples, empty before `mosdeploy evaluate`.
     `measured` tells what `measured_ms` was taken from: the bundle as it stands on the device, or
     else the candidate that the search measured there. `limit_kept` is None where there is no limit,
     no measurement or no real device.
@@ -55,8 +91,7 @@ class Headline(Record):
     device: str
     emulated: bool
     winner: str
-    bleu: float | None
-    chrf: float | None
+    metrics: dict[str, float]
     predicted_ms: float | None
     measured_ms: float | None
     measured: Literal["bundle", "candidate", "nothing"]
@@ -67,7 +102,7 @@ class Headline(Record):
 
 
 class Agreement(Record):
-    """One subnet, predicted and measured; `fitted` if the predictor was fitted on this measurement."""
+    """One subnet, predicted and measured; `fitted` if the predictor was fitted on it."""
 
     key: str
     predicted_ms: float
@@ -78,7 +113,7 @@ class Agreement(Record):
 class Report(Record):
     """Everything on the page, for programs; `report.json`."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     headline: Headline
     search: SearchResult
     agreement: tuple[Agreement, ...]
@@ -131,26 +166,25 @@ def is_emulated(inputs: ReportInputs) -> bool:
 
 
 def _headline(inputs: ReportInputs) -> Headline:
-    search, winner = inputs.search, inputs.search.winner
+    search = inputs.search
+    winner = search.winner
     scores = _scores_of(winner, inputs)
     deployment = winner_deployment(inputs)
     total = deployment.measurement.total if deployment else None
     measured_ms = total.median_ms if total else winner.measured_ms
-    limit_ms, emulated = search.limits.max_latency_ms, is_emulated(inputs)
+    limit_ms = search.limits.max_latency_ms
+    emulated = is_emulated(inputs)
     limit_kept = None
     if measured_ms is not None and limit_ms is not None and not emulated:
         limit_kept = measured_ms <= limit_ms
-    size_bytes = (
-        inputs.bundle_size_bytes
-        if deployment and inputs.bundle_size_bytes is not None
-        else winner.size_bytes
-    )
+    size_bytes = winner.size_bytes
+    if deployment and inputs.bundle_size_bytes is not None:
+        size_bytes = inputs.bundle_size_bytes
     return Headline(
         device=search.device,
         emulated=emulated,
         winner=winner.arch.key,
-        bleu=scores.bleu if scores else None,
-        chrf=scores.chrf if scores else None,
+        metrics=scores.metrics if scores else {},
         predicted_ms=winner.predicted_ms,
         measured_ms=measured_ms,
         measured="bundle" if total else "nothing" if measured_ms is None else "candidate",
@@ -172,18 +206,22 @@ def _scores_of(winner: Candidate, inputs: ReportInputs) -> Scores | None:
 
 
 def _agreement(inputs: ReportInputs) -> tuple[Agreement, ...]:
-    rows = [
-        (record.arch.key, predicted_ms, record.measurement.total.median_ms, True)
+    points = [
+        Agreement(
+            key=record.arch.key,
+            predicted_ms=predicted_ms,
+            measured_ms=record.measurement.total.median_ms,
+            fitted=True,
+        )
         for record, predicted_ms in zip(inputs.records, inputs.predicted_ms, strict=True)
         if record.measurement.total
     ]
-    fitted = {key for key, *_ in rows}
-    rows += [
-        (x.arch.key, x.predicted_ms, x.measured_ms, False)
+    fitted = {point.key for point in points}
+    points += [
+        Agreement(
+            key=x.arch.key, predicted_ms=x.predicted_ms, measured_ms=x.measured_ms, fitted=False
+        )
         for x in inputs.search.finalists
         if x.predicted_ms is not None and x.measured_ms is not None and x.arch.key not in fitted
     ]
-    return tuple(
-        Agreement(key=key, predicted_ms=predicted_ms, measured_ms=measured_ms, fitted=is_fitted)
-        for key, predicted_ms, measured_ms, is_fitted in rows
-    )
+    return tuple(points)

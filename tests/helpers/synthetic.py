@@ -1,7 +1,8 @@
-"""A run that never happened, as records, for the report's tests."""
+"""A run that never happened, as records, for the tests of the report."""
 
 import numpy as np
 from example_spaces import space_of
+from markupsafe import Markup
 
 from mosdeploy.config.device import DeviceProfile
 from mosdeploy.records import (
@@ -22,9 +23,9 @@ from mosdeploy.records import (
     SupernetCard,
     Timing,
 )
-from mosdeploy.report import ReportInputs
-from mosdeploy.spaces.costs import num_macs, num_parameters
-from mosdeploy.spaces.translation import TranslationArch, TranslationWorkload
+from mosdeploy.report import FamilyPage, ReportInputs
+from mosdeploy.spaces import ArchConfig, ModelSpec
+from mosdeploy.spaces.translation import TranslationWorkload
 
 SPACE = space_of(
     embed_dim=(128, 192),
@@ -37,6 +38,7 @@ SPACE = space_of(
 )
 VOCAB = 1500
 WORKLOAD = TranslationWorkload(source_len=20, decode_steps=20)
+SPEC = ModelSpec(SPACE, VOCAB, WORKLOAD)
 DEVICE = DeviceProfile(name="rpi", description="Raspberry Pi 4, 64-bit.")
 LIMIT_MS = 12.0
 
@@ -45,15 +47,13 @@ def digest(letter: str) -> str:
     return letter * 64
 
 
-def latency_ms(arch: TranslationArch) -> float:
+def latency_ms(arch: ArchConfig) -> float:
     """A made-up law: 1 ms and 5 ms for each million multiply-accumulates."""
-    return (
-        1.0 + 5e-6 * num_macs(SPACE, arch, VOCAB, WORKLOAD.source_len, WORKLOAD.decode_steps) / 20
-    )
+    return 1.0 + 5e-6 * SPEC.num_macs(arch) / 20
 
 
-def loss(arch: TranslationArch) -> float:
-    return 2.2 + 1.6e6 / num_parameters(SPACE, arch, VOCAB)
+def loss(arch: ArchConfig) -> float:
+    return 2.2 + 1.6e6 / SPEC.num_parameters(arch)
 
 
 def timing(median_ms: float) -> Timing:
@@ -62,8 +62,8 @@ def timing(median_ms: float) -> Timing:
     )
 
 
-def candidate(arch: TranslationArch, measured_ms: float | None = None) -> Candidate:
-    parameters = num_parameters(SPACE, arch, VOCAB)
+def candidate(arch: ArchConfig, measured_ms: float | None = None) -> Candidate:
+    parameters = SPEC.num_parameters(arch)
     return Candidate(
         arch=arch,
         loss=loss(arch),
@@ -74,7 +74,7 @@ def candidate(arch: TranslationArch, measured_ms: float | None = None) -> Candid
     )
 
 
-def archs(count: int, seed: int) -> list[TranslationArch]:
+def archs(count: int, seed: int) -> list[ArchConfig]:
     rng = np.random.default_rng(seed)
     return [SPACE.sample(rng) for _ in range(count)]
 
@@ -108,27 +108,27 @@ def search_result(*, verified: bool = True, limit_ms: float | None = LIMIT_MS) -
     )
 
 
-def manifest(arch: TranslationArch) -> BundleManifest:
+def manifest(arch: ArchConfig) -> BundleManifest:
     return BundleManifest(
         name="winner-fp32",
         precision="fp32",
-        beam=1,
-        length_penalty=0.6,
-        source_lang="en",
-        target_lang="fr",
-        pad_id=0,
-        unk_id=1,
-        bos_id=2,
-        eos_id=3,
+        settings={
+            "beam": 1,
+            "length_penalty": 0.6,
+            "source_lang": "en",
+            "target_lang": "fr",
+            "max_source_len": 128,
+            "max_decode_steps": 192,
+        },
         vocab_size=VOCAB,
-        max_source_len=128,
-        max_decode_steps=192,
         arch=arch,
-        num_parameters=num_parameters(SPACE, arch, VOCAB),
+        num_parameters=SPEC.num_parameters(arch),
         workload=WORKLOAD,
         device="rpi",
-        inputs_sha256={"supernet": digest("b"), "tokenizer": digest("d")},
-        parity=ParityReport(num_pairs=64, identical=64, torch_bleu=24.1, bundle_bleu=24.1),
+        provenance={"supernet": digest("b"), "tokenizer": digest("d")},
+        parity=ParityReport(
+            metric="BLEU", num_examples=64, identical=64, torch_score=24.1, bundle_score=24.1
+        ),
         self_test=(
             SelfTest(
                 source="Save file",
@@ -156,7 +156,7 @@ def deployment(median_ms: float, device: DeviceProfile = DEVICE) -> Deployment:
         temperature_c=51.0,
         load_1min=0.08,
         python_version="3.11.2",
-        onnxruntime_version="1.22.0",
+        packages={"numpy": "2.2.1", "onnxruntime": "1.22.0"},
         providers=("CPUExecutionProvider",),
     )
     return Deployment(
@@ -194,10 +194,10 @@ def supernet() -> SupernetCard:
     return SupernetCard(
         inputs_sha256=digest("8"),
         space_sha256=digest("a"),
-        corpus_sha256=digest("7"),
+        data_sha256=digest("7"),
         tokenizer_sha256=digest("d"),
         supernet_sha256=digest("b"),
-        updates=700,
+        steps=700,
         vocab_size=VOCAB,
         routing="neuron",
         num_experts=2,
@@ -207,17 +207,16 @@ def supernet() -> SupernetCard:
     )
 
 
-def scores(winner: TranslationArch) -> ScoreTable:
-    def one(arch: TranslationArch, bleu: float) -> Scores:
-        parameters = num_parameters(SPACE, arch, VOCAB)
+def scores(winner: ArchConfig) -> ScoreTable:
+    def one(arch: ArchConfig, bleu: float) -> Scores:
+        parameters = SPEC.num_parameters(arch)
         return Scores(
             arch=arch,
             num_parameters=parameters,
-            bleu=bleu,
-            chrf=bleu + 22.5,
+            metrics={"BLEU": bleu, "chrF": bleu + 22.5},
             loss=loss(arch),
-            num_pairs=180,
-            beam=1,
+            num_examples=180,
+            setup="greedy",
         )
 
     subnets = {
@@ -225,7 +224,7 @@ def scores(winner: TranslationArch) -> ScoreTable:
         "smallest": one(SPACE.smallest, 17.4),
         "winner": one(winner, 24.1),
     }
-    return ScoreTable(supernet_sha256=digest("b"), corpus_sha256=digest("7"), subnets=subnets)
+    return ScoreTable(supernet_sha256=digest("b"), data_sha256=digest("7"), subnets=subnets)
 
 
 def full_inputs(device: DeviceProfile = DEVICE, bundle_ms: float = 11.4) -> ReportInputs:
@@ -259,4 +258,19 @@ def full_inputs(device: DeviceProfile = DEVICE, bundle_ms: float = 11.4) -> Repo
         deployments=(deployment(bundle_ms, device),),
         scores=scores(search.winner.arch),
         supernet=supernet(),
+    )
+
+
+def family_page() -> FamilyPage:
+    """What a family would say, made up: a box for a drawing, two layers."""
+    return FamilyPage(
+        workload="20 tokens, threads 1, fp32",
+        task="runs once",
+        metric_title="Quality of the task",
+        drawing=Markup('<figure><svg role="img" aria-label="Two layers in a box."></svg></figure>'),
+        drawing_note="One box.",
+        layer_header=("layer", "FFN width"),
+        layer_rows=(("layer 1", 256), ("layer 2", 512)),
+        bundle_facts=(("Longest input", "128 tokens"),),
+        example_header=("input", "output"),
     )

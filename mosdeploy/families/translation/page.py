@@ -1,100 +1,158 @@
-"""The winner's architecture as a drawing: two stacks of layers, and which encoder layers each
-decoder layer reads.
+"""Translation's parts of the report: its workload in words, the winner drawn as two stacks of
+layers, the settings of its bundle.
 
-In: an `TranslationArch`. Out: one `<figure>`; the page puts a table with the same content beside
-it.
+In: a `SearchResult` with a `TranslationArch`, and the bundle's manifest. Out: a `FamilyPage`.
 """
 
-from ...report.markup import Markup, element
-from ...spaces.translation import TranslationArch
+from markupsafe import Markup
+
+from ...records import BundleManifest, SearchResult
+from ...report import FamilyPage
+from ...spaces.translation import TranslationArch, TranslationWorkload
 
 WIDTH = 640
-BOX_WIDTH, BOX_HEIGHT, GAP, HEAD = 244, 34, 12, 34
-ENCODER_LEFT, DECODER_LEFT = 8, WIDTH - 8 - BOX_WIDTH
+BOX_WIDTH = 244
+BOX_HEIGHT = 34
+GAP = 12
+HEAD = 34
+ENCODER_LEFT = 8
+DECODER_LEFT = WIDTH - 8 - BOX_WIDTH
+
+NOTE = (
+    "The first layer is at the bottom; the filled part of a box is the width of its feed-forward "
+    "network. Lines show which encoder layers the cross-attention of a decoder layer reads."
+)
+
+# `Markup.format` escapes whatever is filled in
+_FIGURE = Markup(
+    '<figure><div class="scroll">'
+    '<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}" class="chart drawing">'
+    "<title>The winner's architecture</title>{shapes}</svg></div></figure>\n"
+)
+_HEAD = Markup('<text x="{:g}" y="20" text-anchor="middle" class="name">{}</text>')
+_BOX = Markup(
+    '<g><rect x="{x}" y="{y}" width="{width}" height="{height}" rx="5" class="box"/>'
+    '<rect x="{x}" y="{y}" width="{filled:g}" height="{height}" rx="5" class="fill {style}"/>'
+    '<text x="{text_x}" y="{text_y:g}" class="layer">{text}</text></g>'
+)
+_LINK = Markup('<line x1="{}" y1="{:g}" x2="{}" y2="{:g}" class="link"/>')
+
+
+def describe_page(search: SearchResult, manifest: BundleManifest | None) -> FamilyPage:
+    """Say what the report needs to know about translation.
+
+    Parameters
+    ----------
+    search
+        Its winner is drawn; its workload is what was timed.
+    manifest
+        Of the bundle; None as long as there is none.
+    """
+    arch = search.winner.arch
+    workload = search.workload
+    assert isinstance(arch, TranslationArch)
+    assert isinstance(workload, TranslationWorkload)
+    return FamilyPage(
+        workload=(
+            f"{workload.source_len} tokens in, {workload.decode_steps} out, beam {workload.beam}, "
+            f"threads {workload.threads}, {workload.precision}"
+        ),
+        task="translates a sentence",
+        metric_title="Translation quality",
+        drawing=draw_architecture(arch),
+        drawing_note=NOTE,
+        layer_header=("layer", "FFN width", "self heads", "cross heads", "reads encoder layers"),
+        layer_rows=_layer_rows(arch),
+        bundle_facts=() if manifest is None else _bundle_facts(manifest),
+        example_header=("source", "translation") if manifest is None else _languages(manifest),
+    )
+
+
+def _layer_rows(arch: TranslationArch) -> tuple[tuple[str | int, ...], ...]:
+    depth = len(arch.encoder_layers)
+    encoder = [
+        (f"encoder {i + 1}", x.ffn_dim, x.heads, "-", "-")
+        for i, x in enumerate(arch.encoder_layers)
+    ]
+    decoder = [
+        (f"decoder {i + 1}", x.ffn_dim, x.self_heads, x.cross_heads, _reads(x.cross_span, depth))
+        for i, x in enumerate(arch.decoder_layers)
+    ]
+    return (*encoder, *decoder)
+
+
+def _reads(span: int, depth: int) -> str:
+    return str(depth) if span == 1 else f"{depth - span + 1} to {depth}"
+
+
+def _bundle_facts(manifest: BundleManifest) -> tuple[tuple[str, str], ...]:
+    settings = manifest.settings
+    decoding = f"beam {settings['beam']}, length penalty {settings['length_penalty']:g}"
+    lengths = f"{settings['max_source_len']}, {settings['max_decode_steps']} tokens"
+    return (
+        ("Languages", " to ".join(_languages(manifest))),
+        ("Decoding", "greedy" if settings["beam"] == 1 else decoding),
+        ("Longest input, output", lengths),
+    )
+
+
+def _languages(manifest: BundleManifest) -> tuple[str, str]:
+    return str(manifest.settings["source_lang"]), str(manifest.settings["target_lang"])
 
 
 def draw_architecture(arch: TranslationArch) -> Markup:
     """Draw both stacks, first layer at the bottom; the filled part of a box is its FFN width over
     the widest.
     """
-    num_rows = max(len(arch.encoder_layers), len(arch.decoder_layers))
-    height = HEAD + num_rows * (BOX_HEIGHT + GAP)
-    widest = max(
-        [x.ffn_dim for x in arch.encoder_layers] + [x.ffn_dim for x in arch.decoder_layers]
-    )
-    depths = f"Encoder of {len(arch.encoder_layers)} layers, decoder of {len(arch.decoder_layers)} layers"
+    encoder = arch.encoder_layers
+    decoder = arch.decoder_layers
+    height = HEAD + max(len(encoder), len(decoder)) * (BOX_HEIGHT + GAP)
     bottom = height - GAP
-    encoder = [
-        _box(
-            ENCODER_LEFT,
-            _top(bottom, i),
-            x.ffn_dim / widest,
-            f"{i + 1}: FFN {x.ffn_dim}, {x.heads} heads",
-            "encoder",
-        )
-        for i, x in enumerate(arch.encoder_layers)
-    ]
-    decoder = [
-        _box(
-            DECODER_LEFT,
-            _top(bottom, i),
-            x.ffn_dim / widest,
-            f"{i + 1}: FFN {x.ffn_dim}, {x.self_heads} + {x.cross_heads} heads",
-            "decoder",
-        )
-        for i, x in enumerate(arch.decoder_layers)
-    ]
-    svg = element(
-        "svg",
-        element("title", "The winner's architecture"),
-        _name(ENCODER_LEFT, f"Encoder, {arch.encoder_embed_dim} wide"),
-        _name(DECODER_LEFT, f"Decoder, {arch.decoder_embed_dim} wide"),
+    widest = max([x.ffn_dim for x in encoder] + [x.ffn_dim for x in decoder])
+    shapes = [
+        _HEAD.format(ENCODER_LEFT + BOX_WIDTH / 2, f"Encoder, {arch.encoder_embed_dim} wide"),
+        _HEAD.format(DECODER_LEFT + BOX_WIDTH / 2, f"Decoder, {arch.decoder_embed_dim} wide"),
         *_cross_attention(arch, bottom),
-        *encoder,
-        *decoder,
-        viewBox=f"0 0 {WIDTH} {height}",
-        role="img",
-        aria_label=f"{depths}: {arch}",
-        class_="chart drawing",
+    ]
+    for i, x in enumerate(encoder):
+        text = f"{i + 1}: FFN {x.ffn_dim}, {x.heads} heads"
+        shapes.append(_box(ENCODER_LEFT, _top(bottom, i), x.ffn_dim / widest, text, "primary"))
+    for i, y in enumerate(decoder):
+        text = f"{i + 1}: FFN {y.ffn_dim}, {y.self_heads} + {y.cross_heads} heads"
+        shapes.append(_box(DECODER_LEFT, _top(bottom, i), y.ffn_dim / widest, text, "secondary"))
+    depths = f"Encoder of {len(encoder)} layers, decoder of {len(decoder)} layers"
+    return _FIGURE.format(
+        width=WIDTH, height=height, label=f"{depths}: {arch}", shapes=Markup("\n").join(shapes)
     )
-    return element("figure", element("div", svg, class_="scroll"))
 
 
-def _top(bottom: float, layer: int) -> float:
+def _top(bottom: int, layer: int) -> int:
     return bottom - BOX_HEIGHT - layer * (BOX_HEIGHT + GAP)
 
 
-def _name(left: float, text: str) -> Markup:
-    return element("text", text, x=left + BOX_WIDTH / 2, y=20, text_anchor="middle", class_="name")
-
-
-def _box(left: float, top: float, share: float, text: str, style: str) -> Markup:
-    return element(
-        "g",
-        element("rect", x=left, y=top, width=BOX_WIDTH, height=BOX_HEIGHT, rx=5, class_="box"),
-        element(
-            "rect",
-            x=left,
-            y=top,
-            width=round(BOX_WIDTH * share, 1),
-            height=BOX_HEIGHT,
-            rx=5,
-            class_=f"fill {style}",
-        ),
-        element("text", text, x=left + 10, y=top + BOX_HEIGHT / 2 + 4.5, class_="layer"),
+def _box(left: int, top: int, share: float, text: str, style: str) -> Markup:
+    return _BOX.format(
+        x=left,
+        y=top,
+        width=BOX_WIDTH,
+        height=BOX_HEIGHT,
+        filled=round(BOX_WIDTH * share, 1),
+        style=style,
+        text_x=left + 10,
+        text_y=top + BOX_HEIGHT / 2 + 4.5,
+        text=text,
     )
 
 
-def _cross_attention(arch: TranslationArch, bottom: float) -> list[Markup]:
-    depth, middle = len(arch.encoder_layers), BOX_HEIGHT / 2
+def _cross_attention(arch: TranslationArch, bottom: int) -> list[Markup]:
+    depth = len(arch.encoder_layers)
+    middle = BOX_HEIGHT / 2
     return [
-        element(
-            "line",
-            x1=ENCODER_LEFT + BOX_WIDTH,
-            y1=_top(bottom, source) + middle,
-            x2=DECODER_LEFT,
-            y2=_top(bottom, i) + middle,
-            class_="cross",
+        _LINK.format(
+            ENCODER_LEFT + BOX_WIDTH,
+            _top(bottom, source) + middle,
+            DECODER_LEFT,
+            _top(bottom, i) + middle,
         )
         for i, layer in enumerate(arch.decoder_layers)
         for source in range(depth - layer.cross_span, depth)

@@ -1,0 +1,68 @@
+"""Cells of the page's tables and lists: figures with units, verdicts in colour, fingerprints.
+
+In: numbers and texts of records. Out: text or escaped `Markup`, and the two shapes that the
+templates draw: `Facts` and `Table`.
+"""
+
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+Cell = str | int | Markup
+"""Text is escaped by the template; `Markup` is HTML already."""
+
+Facts = tuple[tuple[str, Cell | None], ...]
+"""Names and values; a value of None is not shown."""
+
+EMULATED = "emulated: not a latency"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table whose first column names the rows."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    caption: str = ""
+
+
+def milliseconds(value_ms: float | None) -> str:
+    """Spell a time with three significant digits: 4.27 ms, 42.7 ms, 427 ms; a dash for None."""
+    if value_ms is None:
+        return "-"
+    decimals = 0 if value_ms >= 100 else 1 if value_ms >= 10 else 2
+    return f"{value_ms:.{decimals}f}\N{NO-BREAK SPACE}ms"
+
+
+def mebibytes(num_bytes: int | None) -> str:
+    """Spell a size in MiB; a dash for None."""
+    return "-" if num_bytes is None else f"{num_bytes / 2**20:,.1f}\N{NO-BREAK SPACE}MiB"
+
+
+def score(value: float | None) -> str:
+    """Spell a metric: one decimal from 1 on (metrics of 0 to 100), three below; a dash for None."""
+    if value is None:
+        return "-"
+    return f"{value:.1f}" if abs(value) >= 1 else f"{value:.3f}"
+
+
+def code(text: str) -> Markup:
+    """Set a key or a fingerprint in a fixed-width font."""
+    return Markup("<code>{}</code>").format(text)
+
+
+def good(text: str) -> Markup:
+    """Mark a cell as passed."""
+    return Markup('<span class="good">{}</span>').format(text)
+
+
+def bad(text: str) -> Markup:
+    """Mark a cell as failed."""
+    return Markup('<span class="bad">{}</span>').format(text)
+
+
+def limit_verdict(limit_ms: float, kept: bool | None) -> Cell:
+    """Spell a limit and whether it is kept; None where that cannot be told."""
+    if kept is None:
+        return f"{limit_ms:g} ms"
+    return Markup("{:g} ms {}").format(limit_ms, good("kept") if kept else bad("broken"))

@@ -1,0 +1,121 @@
+"""The device of the page: its state when it last measured, and the bundles that stand on devices.
+
+In: `ReportInputs`. Out: `DeviceView` and `Table` for the template.
+"""
+
+from dataclasses import dataclass
+
+from ..records import Deployment, DeviceState
+from .cells import EMULATED, Cell, Facts, Table, bad, good, limit_verdict, mebibytes, milliseconds
+from .summary import ReportInputs, winner_deployment
+
+
+@dataclass(frozen=True)
+class DeviceView:
+    """The newest state of the search's device; `board` names the machine of a fleet that it is of,
+    None for a single one.
+    """
+
+    description: str
+    board: str | None
+    taken_at: str
+    facts: Facts
+
+
+def describe_device(inputs: ReportInputs) -> DeviceView | None:
+    """What the device said about itself the last time that it measured something; None if it never
+    did.
+    """
+    name = inputs.search.device
+    states = [(x.deployed_at, x.state, name) for x in inputs.deployments if x.device.name == name]
+    states += [(x.started_at, x.state, x.host or name) for x in inputs.sessions]
+    if not states:
+        return None
+    taken_at, state, board = max(states, key=lambda item: item[0])
+    profiles = [x.device for x in (inputs.context, *inputs.deployments) if x is not None]
+    own = [profile for profile in profiles if profile.name == name]
+    return DeviceView(
+        description=own[-1].description if own else "",
+        board=None if board == name else board,
+        taken_at=taken_at,
+        facts=_state_facts(state),
+    )
+
+
+def _state_facts(state: DeviceState) -> Facts:
+    memory = None if state.memory_bytes is None else mebibytes(state.memory_bytes)
+    if memory and state.memory_available_bytes is not None:
+        memory += f", {mebibytes(state.memory_available_bytes)} free"
+    return (
+        ("Processor", state.cpu_model),
+        ("Machine", state.machine),
+        ("Cores", state.cores),
+        ("Memory", memory),
+        ("Disk free", None if state.disk_free_bytes is None else mebibytes(state.disk_free_bytes)),
+        ("Governor", state.governor),
+        ("Frequency", None if state.frequency_mhz is None else f"{state.frequency_mhz:.0f} MHz"),
+        ("Temperature", None if state.temperature_c is None else f"{state.temperature_c:.0f} °C"),
+        ("Throttled", state.throttled),
+        ("Load, one minute", None if state.load_1min is None else f"{state.load_1min:.2f}"),
+        ("Python", state.python_version),
+        *state.packages.items(),
+        ("Providers", ", ".join(state.providers) or None),
+    )
+
+
+def deployments_table(inputs: ReportInputs) -> Table | None:
+    """List every deployment, the winner's first; None where there is none."""
+    if not inputs.deployments:
+        return None
+    winner = winner_deployment(inputs)
+    ordered = sorted(inputs.deployments, key=lambda x: (x is not winner, x.device.name))
+    return Table(
+        (
+            "device",
+            "bundle",
+            "self-test",
+            "median",
+            "p90",
+            "minimum",
+            "limit",
+            "load",
+            "peak memory",
+            "when",
+        ),
+        tuple(_deployment(x) for x in ordered),
+        "Each measured there, as deployed",
+    )
+
+
+def _deployment(deployment: Deployment) -> tuple[Cell, ...]:
+    measurement = deployment.measurement
+    total = measurement.total
+    times: tuple[Cell, ...] = (bad(measurement.error or "not timed"), "-", "-")
+    if total is not None:
+        times = tuple(milliseconds(x) for x in (total.median_ms, total.p90_ms, total.minimum_ms))
+    device = deployment.device
+    name = device.name
+    if device.host_alias != name:
+        name += f" ({device.host_alias})"
+    if device.emulated:
+        name += f" ({EMULATED})"
+    return (
+        name,
+        deployment.bundle,
+        good("passed") if deployment.self_test_passed else bad("failed"),
+        *times,
+        _limit(deployment),
+        milliseconds(measurement.load_ms),
+        mebibytes(measurement.peak_memory_bytes),
+        deployment.deployed_at,
+    )
+
+
+def _limit(deployment: Deployment) -> Cell:
+    total = deployment.measurement.total
+    if deployment.limit_ms is None:
+        return "none"
+    kept = None
+    if total is not None and not deployment.device.emulated:
+        kept = total.median_ms <= deployment.limit_ms
+    return limit_verdict(deployment.limit_ms, kept)

@@ -1,0 +1,108 @@
+"""The page: templates filled with the figures of all sections, and `report.json` beside it.
+
+In: `ReportInputs` and `FamilyPage`. Out: two files in a folder. The words of the page stand in
+`templates/page.html.j2`, its colours in `style.css`.
+"""
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from .. import __version__
+from ..storage import atomic_write, write_record
+from . import sections
+from .device import deployments_table, describe_device
+from .provenance import bundle_facts, fingerprints_table, self_test_table
+from .summary import FamilyPage, Report, ReportInputs, summarise
+
+FOLDER = Path(__file__).parent
+
+
+def build_report(inputs: ReportInputs, family: FamilyPage, out_dir: Path) -> Path:
+    """Write `index.html` and `report.json`.
+
+    Parameters
+    ----------
+    inputs
+        The search result, and what else there is; the page says which command makes what is
+        missing.
+    family
+        What the family says of the winner, its workload and its bundle.
+    out_dir
+        Made if it does not exist; older files of the same names are replaced.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    MosdeployError
+        If the disk is full or read-only.
+    ValueError
+        If `inputs.predicted_ms` and `inputs.records` differ in length.
+
+    Examples
+    --------
+    >>> page = build_report(inputs, family, Path("report"))  # doctest: +SKIP
+    >>> page.name  # doctest: +SKIP
+    'index.html'
+    """
+    report = summarise(inputs)
+    write_record(out_dir / "report.json", report)
+    page = out_dir / "index.html"
+    atomic_write(page, _render(inputs, report, family))
+    return page
+
+
+def _render(inputs: ReportInputs, report: Report, family: FamilyPage) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER / "templates"),
+        autoescape=True,  # whatever a record holds is text: none of it may become a tag
+        undefined=StrictUndefined,  # a misspelt name is an error, not an empty place
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["thousands"] = "{:,}".format
+    template = environment.get_template("page.html.j2")
+    return template.render(
+        version=__version__,
+        style=Markup((FOLDER / "style.css").read_text(encoding="utf-8")),
+        family=family,
+        report=report,
+        title=sections.headline_title(report.headline, family.task),
+        tiles=sections.headline_tiles(report.headline, family.metric_title),
+        **_search_figures(report),
+        **_bundle_figures(inputs, family),
+        device=describe_device(inputs),
+        deployments=deployments_table(inputs),
+        fingerprints=fingerprints_table(inputs),
+    )
+
+
+def _search_figures(report: Report) -> dict[str, object]:
+    points = report.agreement
+    emulated = report.headline.emulated
+    card = report.predictor
+    return {
+        "search_chart": sections.search_chart(report),
+        "candidates": sections.candidates_table(report.search),
+        "scores": sections.scores_table(report.scores, report.search.winner.arch),
+        "agreement_summary": sections.agreement_summary(points),
+        "agreement_chart": sections.agreement_figure(points, emulated=emulated) if points else None,
+        "agreement_table": sections.agreement_table(points),
+        "predictor_facts": sections.predictor_facts(card) if card else None,
+    }
+
+
+def _bundle_figures(inputs: ReportInputs, family: FamilyPage) -> dict[str, object]:
+    manifest = inputs.manifest
+    if manifest is None:
+        return {"bundle_facts": None, "self_test": None}
+    return {
+        "bundle_facts": bundle_facts(manifest, inputs.bundle_size_bytes, family),
+        "self_test": self_test_table(manifest, family.example_header),
+    }

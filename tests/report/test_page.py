@@ -1,0 +1,283 @@
+import dataclasses
+import re
+import shutil
+import struct
+import subprocess
+import zlib
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from jinja2 import UndefinedError
+from synthetic import (
+    DEVICE,
+    LIMIT_MS,
+    SPACE,
+    deployment,
+    family_page,
+    full_inputs,
+    manifest,
+    search_result,
+)
+
+from mosdeploy.config.device import DeviceProfile
+from mosdeploy.report import Report, ReportInputs, build_report
+from mosdeploy.report.summary import summarise
+from mosdeploy.storage import read_record
+
+EMULATED_DEVICE = DeviceProfile(name="rpi", emulated=True)
+EVIL = '<script>alert("1")</script>&\'"'
+
+
+class Balance(HTMLParser):
+    """Fails on an element that is not closed, or closed out of turn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text.append(data)
+
+
+def words(page: str) -> str:
+    """What a reader sees of a page, after checking that its elements are balanced."""
+    parser = Balance()
+    parser.feed(page)
+    assert not parser.open
+    return " ".join(" ".join(parser.text).split())
+
+
+def build(inputs: ReportInputs, folder: Path) -> str:
+    page = build_report(inputs, family_page(), folder / "report")
+    return page.read_text(encoding="utf-8")
+
+
+def test_page_needs_nothing_from_outside(tmp_path: Path) -> None:
+    page = build(full_inputs(), tmp_path)
+    assert page.startswith("<!doctype html>\n")
+    assert not re.findall(r"https?:|src=|href=|<script|<link|<img|url\(|@import", page)
+
+
+def test_page_tells_the_whole_run(tmp_path: Path) -> None:
+    text = words(build(full_inputs(), tmp_path))
+    for figure in (
+        "On rpi, the deployed bundle runs once in 11.4 ms, within the limit of 12 ms.",
+        "BLEU 24.1 test set chrF 46.6 test set",
+        "1,234 architectures",
+        "2.31%",
+        "0.941",
+        "64 of 64 examples",
+        "BLEU trained, bundle 24.1, 24.1",
+        "Cortex-A72",
+        "700 steps in 5.2 minutes, 2 experts, neuron routing, vocabulary of 1,500",
+    ):
+        assert figure in text
+    assert "Enregistrer le fichier" in text
+    assert "to add it" not in text
+    for name in (
+        "search space",
+        "supernet",
+        "latency predictor",
+        "training data",
+        "tokenizer",
+        "bundle file model.onnx",
+    ):
+        assert name in text
+
+
+def test_family_speaks_in_its_own_words(tmp_path: Path) -> None:
+    page = build(full_inputs(), tmp_path)
+    text = words(page)
+    assert "workload sentence (20 tokens, threads 1, fp32)" in text
+    assert "Quality of the task" in text
+    assert "One box. layer FFN width layer 1 256 layer 2 512" in text
+    assert "Longest input 128 tokens" in text
+    assert "input output Save file" in text
+    assert family_page().drawing in page
+
+
+def test_every_chart_says_in_words_what_it_shows(tmp_path: Path) -> None:
+    page = build(full_inputs(), tmp_path)
+    charts = re.findall(r'<svg[^>]*role="img"[^>]*>', page)
+    assert len(charts) == 3
+    assert all(re.search(r'aria-label="[^"]{20,}"', chart) for chart in charts)
+    assert page.count("The same as a table") == 2
+    tables = re.findall(r"<table>.*?</table>", page, flags=re.DOTALL)
+    assert all('scope="col"' in table and 'scope="row"' in table for table in tables)
+
+
+def test_nothing_from_a_record_becomes_a_tag(tmp_path: Path) -> None:
+    device = DEVICE.model_copy(update={"description": EVIL})
+    stand = deployment(11.0, device)
+    state = stand.state.model_copy(
+        update={"cpu_model": EVIL, "governor": EVIL, "packages": {EVIL: EVIL}}
+    )
+    inputs = full_inputs(device)
+    assert inputs.scores is not None
+    subnets = {EVIL: inputs.scores.subnets["smallest"]}
+    inputs = dataclasses.replace(
+        inputs,
+        deployments=(stand.model_copy(update={"state": state, "bundle": EVIL}),),
+        scores=inputs.scores.model_copy(update={"subnets": subnets}),
+    )
+    page = build(inputs, tmp_path)
+    assert "<script" not in page
+    assert words(page).count('<script>alert("1")</script>') == 7
+    assert "<b>Close & quit</b>" in words(page)
+
+
+def test_family_text_is_escaped_too(tmp_path: Path) -> None:
+    family = dataclasses.replace(
+        family_page(), workload=EVIL, task=EVIL, metric_title=EVIL, layer_rows=((EVIL, 1),)
+    )
+    page = build_report(full_inputs(), family, tmp_path).read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert words(page).count('<script>alert("1")</script>') == 4
+
+
+def test_missing_parts_name_their_command(tmp_path: Path) -> None:
+    text = words(build(ReportInputs(search=search_result(verified=False)), tmp_path))
+    assert "by prediction: nothing was measured" in text
+    assert "The search ran with --no-verify" in text
+    assert "Quality of the task not yet run mosdeploy evaluate" in text
+    for command in ("evaluate", "profile", "export", "train"):
+        assert f"Run mosdeploy {command}" in text
+    with_bundle = ReportInputs(
+        search=search_result(), manifest=manifest(search_result().winner.arch)
+    )
+    assert "Run mosdeploy deploy --device rpi" in words(build(with_bundle, tmp_path))
+
+
+def test_predictor_without_points_or_card(tmp_path: Path) -> None:
+    inputs = dataclasses.replace(
+        full_inputs(), search=search_result(verified=False), records=(), predicted_ms=()
+    )
+    text = words(build(inputs, tmp_path))
+    assert "No subnet was both predicted and measured. Run mosdeploy profile" in text
+    text = words(build(dataclasses.replace(full_inputs(), card=None), tmp_path))
+    assert "The predictor has no card. Run mosdeploy fit" in text
+
+
+def test_emulated_times_are_labelled_everywhere(tmp_path: Path) -> None:
+    text = words(build(full_inputs(EMULATED_DEVICE), tmp_path))
+    assert text.count("rpi is emulated: a time from it is not a latency") == 3
+    assert text.count("emulated: not a latency") >= 5  # two tiles, three axes, the deployment
+    assert "kept" not in text
+    assert "runs once in" not in text
+
+
+@pytest.mark.parametrize(("bundle_ms", "kept"), [(LIMIT_MS, True), (12.01, False)])
+def test_broken_limit_is_said_with_what_to_do(tmp_path: Path, bundle_ms: float, kept: bool) -> None:
+    text = words(build(full_inputs(bundle_ms=bundle_ms), tmp_path))
+    assert ("broken" in text) is not kept
+    assert ("Search again with a lower limit" in text) is not kept
+
+
+def test_bundle_of_another_architecture_is_marked(tmp_path: Path) -> None:
+    inputs = dataclasses.replace(full_inputs(), manifest=manifest(SPACE.largest))
+    assert "another architecture than the winner" in words(build(inputs, tmp_path))
+
+
+def test_supernet_without_experts(tmp_path: Path) -> None:
+    inputs = full_inputs()
+    assert inputs.supernet is not None
+    plain = inputs.supernet.model_copy(update={"routing": "none"})
+    text = words(build(dataclasses.replace(inputs, supernet=plain), tmp_path))
+    assert "5.2 minutes, no experts, vocabulary" in text
+
+
+def test_search_without_latencies_is_drawn_by_size(tmp_path: Path) -> None:
+    search = search_result(limit_ms=None)
+    front = tuple(x.model_copy(update={"predicted_ms": None}) for x in search.front)
+    winner = search.winner.model_copy(update={"predicted_ms": None, "measured_ms": None})
+    search = search.model_copy(update={"front": front, "winner": winner, "finalists": ()})
+    page = build(ReportInputs(search=search), tmp_path)
+    assert "Validation loss against size" in page
+    assert "limit" not in words(page)
+
+
+def test_rerun_replaces_both_files(tmp_path: Path) -> None:
+    build(ReportInputs(search=search_result()), tmp_path)
+    build(full_inputs(), tmp_path)
+    assert sorted(x.name for x in (tmp_path / "report").iterdir()) == ["index.html", "report.json"]
+    assert "64 of 64" in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_json_holds_what_the_page_shows(tmp_path: Path) -> None:
+    inputs = full_inputs()
+    build(inputs, tmp_path)
+    path = tmp_path / "report" / "report.json"
+    assert read_record(Report, path, "mosdeploy report") == summarise(inputs)
+
+
+def test_misspelt_name_in_a_template_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "page.html.j2").write_text("{{ report.headlin }}")
+    (tmp_path / "style.css").write_text("")
+    monkeypatch.setattr("mosdeploy.report.page.FOLDER", tmp_path)
+    with pytest.raises(UndefinedError, match="headlin"):
+        build(full_inputs(), tmp_path)
+
+
+# -- a real browser --
+
+
+def _png_rows(data: bytes) -> tuple[int, int, list[bytes]]:
+    """Width, height and the filtered rows of a PNG: enough to see whether a picture is blank."""
+    width, height, _, colour = struct.unpack(">IIBB", data[16:26])
+    body = b""
+    position = 8
+    while position < len(data):
+        length, kind = struct.unpack(">I4s", data[position : position + 8])
+        body += data[position + 8 : position + 8 + length] if kind == b"IDAT" else b""
+        position += length + 12
+    stride = width * {2: 3, 6: 4}[colour] + 1
+    pixels = zlib.decompress(body)
+    return width, height, [pixels[i : i + stride] for i in range(0, len(pixels), stride)]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "height"), [(1200, 900), (500, 900)])
+def test_browser_draws_the_page(tmp_path: Path, width: int, height: int) -> None:
+    browser = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
+    if browser is None:
+        pytest.skip("no Chromium here")
+    page = build_report(full_inputs(), family_page(), tmp_path / "report").resolve()
+    picture = tmp_path / "page.png"
+    flags = (
+        "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
+        "--disable-component-update --disable-sync --hide-scrollbars --virtual-time-budget=2000"
+    )
+    subprocess.run(
+        [
+            browser,
+            *flags.split(),
+            f"--user-data-dir={tmp_path / 'profile'}",
+            f"--window-size={width},{height}",
+            f"--screenshot={picture}",
+            page.as_uri(),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    drawn_width, drawn_height, rows = _png_rows(picture.read_bytes())
+    assert (drawn_width, drawn_height) == (width, height)
+    varied = sum(len(set(row[1:])) > 8 for row in rows)
+    assert varied > height / 2

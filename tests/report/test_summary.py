@@ -1,0 +1,102 @@
+import dataclasses
+
+import pytest
+from synthetic import LIMIT_MS, SPACE, deployment, full_inputs, manifest
+
+from mosdeploy.config.device import DeviceProfile
+from mosdeploy.report.summary import is_emulated, summarise, winner_deployment
+
+
+@pytest.mark.parametrize(("bundle_ms", "kept"), [(11.4, True), (LIMIT_MS, True), (12.01, False)])
+def test_limit_is_judged_by_the_measured_bundle(bundle_ms: float, kept: bool) -> None:
+    headline = summarise(full_inputs(bundle_ms=bundle_ms)).headline
+    assert headline.measured == "bundle"
+    assert headline.measured_ms == bundle_ms
+    assert headline.limit_kept is kept
+    assert headline.size_bytes == 9_400_000
+
+
+def test_without_a_deployment_the_candidate_counts() -> None:
+    inputs = dataclasses.replace(full_inputs(), deployments=())
+    headline = summarise(inputs).headline
+    assert headline.measured == "candidate"
+    assert headline.measured_ms == inputs.search.winner.measured_ms
+    assert headline.limit_kept is True
+    assert headline.size_bytes == inputs.search.winner.size_bytes
+
+
+def test_deployment_on_another_device_does_not_count() -> None:
+    other = deployment(3.0, DeviceProfile(name="xeon"))
+    inputs = dataclasses.replace(full_inputs(), deployments=(other,))
+    assert summarise(inputs).headline.measured == "candidate"
+
+
+def test_bundle_of_another_architecture_does_not_count() -> None:
+    inputs = dataclasses.replace(full_inputs(), manifest=manifest(SPACE.largest))
+    assert winner_deployment(inputs) is None
+    assert summarise(inputs).headline.measured == "candidate"
+
+
+def test_newest_of_two_deployments_counts() -> None:
+    old = deployment(9.0).model_copy(update={"deployed_at": "2025-02-01T00:00:00Z"})
+    for order in ((old, deployment(11.4)), (deployment(11.4), old)):
+        inputs = dataclasses.replace(full_inputs(), deployments=order)
+        assert summarise(inputs).headline.measured_ms == 11.4
+
+
+def test_no_limit_is_judged_on_an_emulated_device() -> None:
+    inputs = full_inputs(DeviceProfile(name="rpi", emulated=True))
+    assert is_emulated(inputs)
+    assert summarise(inputs).headline.limit_kept is None
+
+
+def test_another_emulated_device_does_not_matter() -> None:
+    emulated = deployment(3.0, DeviceProfile(name="arm", emulated=True))
+    inputs = full_inputs()
+    inputs = dataclasses.replace(inputs, deployments=(*inputs.deployments, emulated))
+    assert not is_emulated(inputs)
+
+
+def test_scores_are_the_winners_whatever_their_name() -> None:
+    inputs = full_inputs()
+    assert inputs.scores is not None
+    assert summarise(inputs).headline.metrics == {"BLEU": 24.1, "chrF": 46.6}
+    renamed = {"best": inputs.scores.subnets["winner"]}
+    table = inputs.scores.model_copy(update={"subnets": renamed})
+    found = summarise(dataclasses.replace(inputs, scores=table)).headline.metrics
+    assert list(found.items()) == [("BLEU", 24.1), ("chrF", 46.6)]
+    others = {name: x for name, x in inputs.scores.subnets.items() if name != "winner"}
+    table = inputs.scores.model_copy(update={"subnets": others})
+    assert summarise(dataclasses.replace(inputs, scores=table)).headline.metrics == {}
+
+
+def test_scores_are_those_of_the_bundles_weights() -> None:
+    inputs = full_inputs()
+    assert inputs.manifest is not None
+    finetuned = inputs.manifest.model_copy(update={"weights": "finetuned"})
+    inputs = dataclasses.replace(inputs, manifest=finetuned)
+    assert summarise(inputs).headline.metrics == {}
+
+
+def test_finalists_are_new_to_the_predictor() -> None:
+    inputs = full_inputs()
+    agreement = summarise(inputs).agreement
+    assert sum(x.fitted for x in agreement) == len(inputs.records)
+    fresh = {x.key for x in agreement if not x.fitted}
+    finalists = {x.arch.key for x in inputs.search.finalists}
+    assert fresh == finalists - {x.arch.key for x in inputs.records}
+
+
+def test_failed_measurement_is_left_out() -> None:
+    inputs = full_inputs()
+    measurement = inputs.records[0].measurement.model_copy(
+        update={"total": None, "error": "out of memory"}
+    )
+    failed = inputs.records[0].model_copy(update={"measurement": measurement})
+    fewer = dataclasses.replace(inputs, records=(failed, *inputs.records[1:]))
+    assert len(summarise(fewer).agreement) == len(summarise(inputs).agreement) - 1
+
+
+def test_one_prediction_for_each_record() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        summarise(dataclasses.replace(full_inputs(), predicted_ms=(1.0,)))
