@@ -1,3 +1,77 @@
-"""mosdeploy: the best Transformer that was measured, on your device, to keep your latency budget."""
+"""mosdeploy: the best Transformer that was measured, on your device, to keep your budget.
 
-__version__ = "0.1.0"
+`open_run` opens a run folder, whose methods are the verbs of the command line. Names outside of
+`__all__` are internal.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api import RunFolder, init, open_run
+    from .config.device import DeviceProfile, load_profile
+    from .errors import (
+        ArchError,
+        BundleError,
+        ConfigError,
+        DeviceError,
+        ExportError,
+        InfeasibleError,
+        MosdeployError,
+        PredictorError,
+        StaleInputError,
+    )
+    from .latency.predictor import LatencyPredictor
+    from .runtime import Translator
+    from .spaces import ArchConfig, ModelSpec, SearchSpace
+
+__version__ = "0.2.0.dev0"
+
+_HOMES = {
+    "api": ("RunFolder", "init", "open_run"),
+    "config.device": ("DeviceProfile", "load_profile"),
+    "errors": (
+        "ArchError",
+        "BundleError",
+        "ConfigError",
+        "DeviceError",
+        "ExportError",
+        "InfeasibleError",
+        "MosdeployError",
+        "PredictorError",
+        "StaleInputError",
+    ),
+    "latency.predictor": ("LatencyPredictor",),
+    "runtime": ("Translator",),
+    "spaces": ("ArchConfig", "ModelSpec", "SearchSpace"),
+}
+"""Where each public name lives; it is imported from there when it is first asked for."""
+
+__all__ = [
+    "ArchConfig",
+    "ArchError",
+    "BundleError",
+    "ConfigError",
+    "DeviceError",
+    "DeviceProfile",
+    "ExportError",
+    "InfeasibleError",
+    "LatencyPredictor",
+    "ModelSpec",
+    "MosdeployError",
+    "PredictorError",
+    "RunFolder",
+    "SearchSpace",
+    "StaleInputError",
+    "Translator",
+    "init",
+    "load_profile",
+    "open_run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f".{module}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,8 @@
 """Family: what a kind of model offers to the pipeline, as one record of callables.
 
-In: nothing. Out: the type. A family fills it in `families/NAME/__init__.py`; the pipeline hands single callables to the
-rooms, so that no room knows a family. A callable enters here only where two families differ.
+In: nothing. Out: the type. A family fills it in `families/NAME/__init__.py`; the pipeline hands
+single callables to the rooms, so that no room knows a family. A callable enters here only where two
+families differ.
 """
 
 import functools
@@ -119,15 +120,16 @@ class Family:
     made_up_dataset
         (config) to one full batch of random examples, for a dry run.
     fresh_supernet
-        (space, vocab_size, supernet config, seed) to a supernet with initial weights; the global generator of torch is
-        left as it was.
+        (space, vocab_size, supernet config, seed) to a supernet with initial weights; the global
+        generator of torch is left as it was.
     fresh_subnet
         (arch, space, vocab_size, supernet config, seed) to a plain network with initial weights.
     scored_examples
-        (tokenizer, examples, config, workload, limit) to `ScoredExamples`; with a limit, at most so many of those that
-        a bundle takes.
+        (tokenizer, examples, config, workload, limit) to `ScoredExamples`; with a limit, at most so
+        many of those that a bundle takes.
     build_graph
-        (spec, arch, weights, options) to an ONNX model from ids to ids; the same for weights and for a skeleton.
+        (spec, arch, weights, options) to an ONNX model from ids to ids; the same for weights and
+        for a skeleton.
     bundle_settings
         (config, workload) to what the manifest's `settings` tell the runtime.
     graph_options
@@ -141,7 +143,8 @@ class Family:
     describe_page
         (search result, manifest or None) to the family's part of the report.
     latency_formats
-        By name, what reads a published file of latencies and fits a predictor to it: (path, spec, facts).
+        By name, what reads a published file of latencies and fits a predictor to it: (path, spec,
+        facts).
     """
 
     name: str
@@ -165,7 +168,8 @@ class Family:
 
 
 def deferred(package: str, target: str) -> Callable[..., Any]:
-    """A function that is imported at its first call: naming a family must load neither torch nor onnx.
+    """A function that is imported at its first call: naming a family must load neither torch nor
+    onnx.
 
     Parameters
     ----------

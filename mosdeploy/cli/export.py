@@ -77,9 +77,7 @@ def _text(result: "ExportResult") -> str:
     parity = manifest.parity
     lines = [_candidates(result.precision_choice)] if result.precision_choice else []
     size = f"{result.size_bytes / 2**20:.1f} MiB"
-    lines.append(
-        f"bundle {result.path}: {size}, {manifest.precision}, {manifest.weights} weights"
-    )
+    lines.append(f"bundle {result.path}: {size}, {manifest.precision}, {manifest.weights} weights")
     lines.append(
         f"parity: {parity.identical} of {parity.num_examples} answers identical, {parity.metric} "
         f"{parity.torch_score:.1f} in torch, {parity.bundle_score:.1f} in the bundle"

@@ -74,8 +74,9 @@ class Common:
 def spread(verb: Callable[..., None]) -> Callable[..., None]:
     """Give a verb one option for each field of the option records that it takes.
 
-    A parameter whose type is a dataclass stands for its fields: Typer sees these, each with its `Annotated` type and
-    its default, and the verb is called with the record made of them. All other parameters stay as they are.
+    A parameter whose type is a dataclass stands for its fields: Typer sees these, each with its
+    `Annotated` type and its default, and the verb is called with the record made of them. All other
+    parameters stay as they are.
 
     Examples
     --------

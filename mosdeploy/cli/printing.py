@@ -36,8 +36,8 @@ def plain(value: Any) -> str:
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Rows under a header, in columns as wide as their widest cell.
 
-    rich.table pads and wraps for the width of a terminal; in a pipe that would cut architectures and paths, so the
-    table is drawn with as much width as it takes.
+    rich.table pads and wraps for the width of a terminal; in a pipe that would cut architectures
+    and paths, so the table is drawn with as much width as it takes.
     """
     from rich import box
     from rich.console import Console

@@ -62,8 +62,8 @@ def collect(context: Context, request: CollectRequest) -> CollectResult:
     ConfigError
         If `hosts` are no aliases or name a board twice, or the device is this machine.
     DeviceError
-        If the device cannot be reached, lacks something, is busy, or the link is lost for good; of a fleet, if that is
-        so of every board.
+        If the device cannot be reached, lacks something, is busy, or the link is lost for good; of
+        a fleet, if that is so of every board.
     StaleInputError
         If the measurements at hand are of another space, workload or device, or corrupt.
     """

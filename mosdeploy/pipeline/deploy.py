@@ -19,7 +19,8 @@ class DeployOptions:
     Attributes
     ----------
     device
-        None takes the config's `device`, else the one that the bundle was searched for, else this machine.
+        None takes the config's `device`, else the one that the bundle was searched for, else this
+        machine.
     host
         Alias of a board of this kind; None for the one that the profile names.
     bundle
@@ -76,7 +77,8 @@ def roll_back(context: Context, options: DeployOptions | None = None) -> Deploym
     Parameters
     ----------
     options
-        Without device and host, and with none in the config: the board that was deployed to from here.
+        Without device and host, and with none in the config: the board that was deployed to from
+        here.
 
     Raises
     ------
@@ -85,7 +87,8 @@ def roll_back(context: Context, options: DeployOptions | None = None) -> Deploym
     ConfigError
         If no device is named, and several were deployed to. Otherwise as `deploy`.
     DeviceError
-        If the device fails, has no earlier version, or that one fails its self-test; nothing is changed then.
+        If the device fails, has no earlier version, or that one fails its self-test; nothing is
+        changed then.
     """
     from ..devices.deploy import roll_back as roll_back_there
 
@@ -128,5 +131,3 @@ def _limit_ms(context: Context, manifest: BundleManifest) -> float | None:
     if known is None or not path.exists() or sha256_file(path) != known:
         return None
     return read_record(SearchResult, path, "mosdeploy search").limits.max_latency_ms
-
-

@@ -7,7 +7,8 @@ ROUTINGS = ("none", "layer", "neuron")
 
 
 def dry_run(context: Context) -> DryRun:
-    """Try what the configured training costs, beside other ways to share the weights; writes nothing.
+    """Try what the configured training costs, beside other ways to share the weights; writes
+    nothing.
 
     Every supernet is trained for a few steps on made-up examples as large as the workload's.
 

@@ -31,17 +31,20 @@ class ExportOptions:
     arch
         `winner`, `largest`, `smallest`, or a JSON file with an architecture.
     precision, beam
-        None takes the config's, which for the beam, and by default for the precision, is the workload's: what was
-        profiled and searched for. The precision `auto` is the fastest that is good enough, measured on the device.
+        None takes the config's, which for the beam, and by default for the precision, is the
+        workload's: what was profiled and searched for. The precision `auto` is the fastest that is
+        good enough, measured on the device.
     weights
-        `inherited`, `finetuned` or `scratch`; None takes the better of the first two, as `select_subnet` says.
+        `inherited`, `finetuned` or `scratch`; None takes the better of the first two, as
+        `select_subnet` says.
     device
-        Where `auto` measures, and what TVM compiles for; None takes the config's, else the one that was searched for,
-        else this machine.
+        Where `auto` measures, and what TVM compiles for; None takes the config's, else the one that
+        was searched for, else this machine.
     max_score_drop
         None takes the config's.
     runtime
-        What is to run the bundle; `auto` builds for each, times each on the device and keeps the faster.
+        What is to run the bundle; `auto` builds for each, times each on the device and keeps the
+        faster.
     tune_s
         For TVM, at most so many seconds of tuning in all.
     """
@@ -77,10 +80,11 @@ def export(context: Context, options: ExportOptions | None = None) -> ExportResu
     StaleInputError
         If the run is not trained, there is no winner of this supernet, or no such weights.
     ConfigError
-        If the precision or the kind of weights is unknown; or, for TVM, if the device's profile does not say what to
-        compile for, or it cannot be tuned for from here.
+        If the precision or the kind of weights is unknown; or, for TVM, if the device's profile
+        does not say what to compile for, or it cannot be tuned for from here.
     ExportError
-        If the bundle does not answer as the trained subnet, or TVM cannot compile it; nothing is written then.
+        If the bundle does not answer as the trained subnet, or TVM cannot compile it; nothing is
+        written then.
 
     Examples
     --------
@@ -133,7 +137,8 @@ class _Export:
             choice = choose_precision(task)
             workload = changed_workload(workload, choice.precision)
         if result is not None and result.workload != workload:
-            # another beam or precision than was searched for: what the search promised does not hold
+            # another beam or precision than was searched for: what the search promised does not
+            # hold
             result = None
         return cls(context, options, state, chosen, workload, limits, result, choice)
 
@@ -232,9 +237,7 @@ def bundle_job(
     )
 
 
-def onnx_builder(
-    state: TrainedRun, chosen: SelectedSubnet, workload: Workload
-) -> "ModelBuilder":
+def onnx_builder(state: TrainedRun, chosen: SelectedSubnet, workload: Workload) -> "ModelBuilder":
     """What writes a subnet's `model.onnx` into a folder."""
     from ..export.bundle import MODEL_NAME, BuiltModel
     from ..export.onnx.model import state_arrays, write_model

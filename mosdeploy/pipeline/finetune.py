@@ -62,7 +62,8 @@ def finetune(context: Context, options: FinetuneOptions | None = None) -> Subnet
     Raises
     ------
     StaleInputError
-        If the run is not trained, there is no winner of this supernet, or an unfinished run was for something else.
+        If the run is not trained, there is no winner of this supernet, or an unfinished run was for
+        something else.
     MosdeployError
         If the same subnet is being trained already, the loss diverges or the disk is full.
     """
@@ -98,7 +99,9 @@ def alone(
 
 
 class _Start(Record):
-    """What the first rank tells the others: whether all is done already; else the loss to start from."""
+    """What the first rank tells the others: whether all is done already; else the loss to start
+    from.
+    """
 
     finished: bool
     loss: float

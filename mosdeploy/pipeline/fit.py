@@ -11,12 +11,14 @@ def fit(context: Context, device: str | None = None, source: str | None = None) 
     Parameters
     ----------
     source
-        A device whose predictor is corrected by these measurements, if that beats the fit from scratch.
+        A device whose predictor is corrected by these measurements, if that beats the fit from
+        scratch.
 
     Raises
     ------
     StaleInputError
-        If nothing was measured, or the measurements are corrupt or of another space; or if `source` has no predictor.
+        If nothing was measured, or the measurements are corrupt or of another space; or if `source`
+        has no predictor.
     PredictorError
         If too few subnets were measured, or the device is emulated; or if `source` does not suit.
     """

@@ -18,8 +18,8 @@ class ImportOptions:
     path
         The file.
     device, workload
-        What it is about; `workload` must be the name of the run's workload, typed so that nobody takes one task's file
-        for another's.
+        What it is about; `workload` must be the name of the run's workload, typed so that nobody
+        takes one task's file for another's.
     file_format
         One of the family's `latency_formats`.
     source, licence
@@ -40,8 +40,9 @@ def import_latency(context: Context, options: ImportOptions) -> PredictorCard:
     Raises
     ------
     ConfigError
-        If the format, the device or the workload is unknown, the file is missing or wrong, its rows are too few or of
-        another space, or the device has measurements of its own in this run folder.
+        If the format, the device or the workload is unknown, the file is missing or wrong, its rows
+        are too few or of another space, or the device has measurements of its own in this run
+        folder.
     """
     config = context.config
     files = context.files

@@ -1,7 +1,8 @@
-"""`export --precision auto`: every precision timed on the device and scored here; the fastest good enough is chosen.
+"""`export --precision auto`: every precision timed on the device and scored here; the fastest good
+enough is chosen.
 
-In: a trained subnet, a device, a limit on the loss of score. Out: a `PrecisionChoice`, kept in the run folder: a rerun
-neither times nor scores again what it finds there.
+In: a trained subnet, a device, a limit on the loss of score. Out: a `PrecisionChoice`, kept in the
+run folder: a rerun neither times nor scores again what it finds there.
 """
 
 import tempfile
@@ -153,7 +154,8 @@ def _replace(choice: PrecisionChoice, precision: str, **changes: object) -> Prec
     return choice.model_copy(update={"candidates": tuple(candidates)})
 
 
-# -- latency -----------------------------------------------------------------------------------------------------------
+# -- latency ---------------------------------------------------------------------------------------
+# --------------------
 
 
 def _timed(task: PrecisionTask, choice: PrecisionChoice) -> PrecisionChoice:
@@ -209,7 +211,8 @@ def _measurement_task(task: PrecisionTask, precisions: Sequence[Precision]) -> "
     )
 
 
-# -- quality -----------------------------------------------------------------------------------------------------------
+# -- quality ---------------------------------------------------------------------------------------
+# --------------------
 
 
 def _scored(task: PrecisionTask, choice: PrecisionChoice) -> PrecisionChoice:

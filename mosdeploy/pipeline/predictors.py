@@ -1,6 +1,7 @@
 """Which latency predictor a device has: fitted to what was measured, imported, or shipped.
 
-In: a run and a device's name. Out: a `LatencyPredictor` that was checked against the run. This file measures nothing.
+In: a run and a device's name. Out: a `LatencyPredictor` that was checked against the run. This file
+measures nothing.
 """
 
 import logging
@@ -25,8 +26,8 @@ _log = logging.getLogger(__name__)
 def predictor(run: Run, device: str) -> "LatencyPredictor":
     """The predictor of a device for this run's workload: of its own, else imported, else shipped.
 
-    Warns where it was fitted on another runtime than the bundle's: that is all there is without a board, and the
-    finalists of a search are measured all the same.
+    Warns where it was fitted on another runtime than the bundle's: that is all there is without a
+    board, and the finalists of a search are measured all the same.
 
     Raises
     ------
@@ -79,16 +80,16 @@ def fit_again(run: Run, device: str, source: str | None) -> "LatencyPredictor":
     Parameters
     ----------
     source
-        A device whose predictor is corrected, if that beats the fit from scratch. The device itself stands for the
-        predictor of it that is shipped.
+        A device whose predictor is corrected, if that beats the fit from scratch. The device itself
+        stands for the predictor of it that is shipped.
 
     Raises
     ------
     StaleInputError
         As `fitted`; or if `source` has no predictor.
     PredictorError
-        As `fitted`; or if the predictor of `source` is of another space, vocabulary or workload, or was itself
-        corrected from another one.
+        As `fitted`; or if the predictor of `source` is of another space, vocabulary or workload, or
+        was itself corrected from another one.
     """
     from ..latency.predictor import LatencyPredictor
     from ..latency.transfer import fit_transfer
@@ -135,7 +136,9 @@ def _ready_made(run: Run, device: str, folders: Sequence[Path]) -> "LatencyPredi
 
 
 def _saved(run: Run, device: str) -> "LatencyPredictor | None":
-    """The predictor in the run folder; None, with a warning if that is a surprise, if there is none."""
+    """The predictor in the run folder; None, with a warning if that is a surprise, if there is
+    none.
+    """
     from ..latency.predictor import LatencyPredictor
 
     path = run.workspace.predictor_path(device, run.config.workload.name)

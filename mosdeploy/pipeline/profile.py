@@ -28,10 +28,12 @@ class ProfileOptions:
     budget
         How many subnets are to be measured in all; None takes the config's.
     until_error_percent
-        Measure in parts, and stop when the predictor's mean relative error on held-out subnets is at most this twice in
-        a row, for once may be luck. Subnets that the fit rejected do not count: more measuring mends no busy minute.
+        Measure in parts, and stop when the predictor's mean relative error on held-out subnets is
+        at most this twice in a row, for once may be luck. Subnets that the fit rejected do not
+        count: more measuring mends no busy minute.
     hosts
-        Aliases of boards of this kind, to measure on all at once; none for the one that the profile names.
+        Aliases of boards of this kind, to measure on all at once; none for the one that the profile
+        names.
     """
 
     device: str | None = None
@@ -123,7 +125,5 @@ def _card(context: Context, device: str) -> PredictorCard | None:
 def _reaches(context: Context, card: PredictorCard | None, limit_percent: float) -> bool:
     if card is None or card.trusted_mape_percent is None:
         return False
-    context.progress.say(
-        f"error {card.trusted_mape_percent:.2f}% from {card.num_samples} subnets"
-    )
+    context.progress.say(f"error {card.trusted_mape_percent:.2f}% from {card.num_samples} subnets")
     return card.trusted_mape_percent <= limit_percent

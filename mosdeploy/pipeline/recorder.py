@@ -1,6 +1,8 @@
-"""What happens on the boards, written down: measurements into the dataset, states and references into its sessions.
+"""What happens on the boards, written down: measurements into the dataset, states and references
+into its sessions.
 
-In: the events of a fleet, one at a time. Out: lines on disk, and what the user is told. Nothing is decided here.
+In: the events of a fleet, one at a time. Out: lines on disk, and what the user is told. Nothing is
+decided here.
 """
 
 import datetime

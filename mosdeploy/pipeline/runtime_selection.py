@@ -1,4 +1,6 @@
-"""Which runtime a bundle is built for: what compiles for TVM, and which of two bundles is faster on a device."""
+"""Which runtime a bundle is built for: what compiles for TVM, and which of two bundles is faster on
+a device.
+"""
 
 import dataclasses
 import shutil
@@ -83,13 +85,14 @@ class TvmTask:
 def tvm_builder(task: TvmTask) -> "ModelBuilder":
     """What writes a TVM model into a bundle's folder.
 
-    A library for another processor cannot be run here: the parity check runs the same kernels compiled for this one, and
-    the library itself faces the self-test when it is deployed.
+    A library for another processor cannot be run here: the parity check runs the same kernels
+    compiled for this one, and the library itself faces the self-test when it is deployed.
 
     Raises
     ------
     ConfigError
-        As `processor_of`; or if tuning is asked for a device that is not this machine, or the family has no TVM.
+        As `processor_of`; or if tuning is asked for a device that is not this machine, or the
+        family has no TVM.
     """
     from ..export.bundle import BuiltModel
     from ..export.onnx.model import state_arrays
@@ -134,8 +137,8 @@ class RuntimeCandidate:
 def select_runtime(context: Context, options: "ExportOptions") -> "ExportResult":
     """Write a bundle for each runtime, time each on the device, and keep the fastest.
 
-    A runtime that cannot be built for, or does not stand on the device, is reported and left out. The precision `auto`
-    is decided with the first.
+    A runtime that cannot be built for, or does not stand on the device, is reported and left out.
+    The precision `auto` is decided with the first.
 
     Raises
     ------
@@ -218,9 +221,7 @@ def _time(context: Context, profile: DeviceProfile, candidate: RuntimeCandidate)
         release = Release(bundle_dir=candidate.result.path, manifest=manifest, stages=stages)
         try:
             with lasting_session(context, profile) as session:
-                measurement = stage_and_benchmark(
-                    session, profile, release, context.progress.say
-                )
+                measurement = stage_and_benchmark(session, profile, release, context.progress.say)
         except DeviceError as failure:
             error = str(failure)
     return RuntimeTiming(runtime=candidate.runtime, measurement=measurement, error=error)

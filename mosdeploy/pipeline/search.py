@@ -59,8 +59,8 @@ def search(context: Context, options: SearchOptions | None = None) -> SearchResu
     StaleInputError
         If the run is not trained, or no latency was measured on the device.
     PredictorError
-        If the winner is to be measured on an emulated device, whose times mean nothing; or if the device has no
-        predictor that suits, and a latency limit needs one.
+        If the winner is to be measured on an emulated device, whose times mean nothing; or if the
+        device has no predictor that suits, and a latency limit needs one.
     InfeasibleError
         If nothing keeps the limits, as predicted or as measured.
     DeviceError

@@ -1,7 +1,7 @@
 """Which weights an architecture has in a run folder, and which of them a verb takes.
 
-In: a trained run and an architecture. Out: a subnet with the weights that it inherits from the supernet, or with those
-that it came to when it was trained alone. Nothing is trained here.
+In: a trained run and an architecture. Out: a subnet with the weights that it inherits from the
+supernet, or with those that it came to when it was trained alone. Nothing is trained here.
 """
 
 from dataclasses import dataclass
@@ -31,8 +31,9 @@ class SelectedSubnet:
 def select_subnet(state: TrainedRun, arch: ArchConfig, wanted: str | None) -> SelectedSubnet:
     """The weights that are asked for; or, if none are, the best by rule.
 
-    The rule: finetuned weights, if there are some that count and if their validation loss is below that of the
-    inherited ones; else the inherited ones. Weights from scratch are never taken unasked.
+    The rule: finetuned weights, if there are some that count and if their validation loss is below
+    that of the inherited ones; else the inherited ones. Weights from scratch are never taken
+    unasked.
 
     Raises
     ------
@@ -66,7 +67,8 @@ def trained_alone(state: TrainedRun, arch: ArchConfig) -> list[SelectedSubnet]:
 def subnet_card(state: TrainedRun, arch: ArchConfig, weights: WeightOrigin) -> SubnetCard:
     """Card of a subnet that was trained alone and counts.
 
-    It counts if its file is whole, and if data, tokenizer and, for finetuned weights, supernet are those of now.
+    It counts if its file is whole, and if data, tokenizer and, for finetuned weights, supernet are
+    those of now.
 
     Raises
     ------

@@ -32,8 +32,8 @@ class ProfileSummary(Record):
     without one.
 
     `noise_floor_percent` tells how far apart repeats of one subnet lie there: with one round a
-    subnet no predictor's error can be lower. `boards` are those of a fleet, `failed_boards` the reasons
-    why boards failed in this run. `emulated`: the times mean nothing.
+    subnet no predictor's error can be lower. `boards` are those of a fleet, `failed_boards` the
+    reasons why boards failed in this run. `emulated`: the times mean nothing.
     """
 
     device: str

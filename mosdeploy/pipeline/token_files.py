@@ -1,7 +1,7 @@
 """Token ids between the rank that prepares a training and all ranks that train.
 
-In: datasets. Out: files in the folder of the training, and batches of what is in them. A rank reads of the training
-examples only what its batches need.
+In: datasets. Out: files in the folder of the training, and batches of what is in them. A rank reads
+of the training examples only what its batches need.
 """
 
 from collections.abc import Callable

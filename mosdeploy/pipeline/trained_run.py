@@ -1,7 +1,7 @@
 """A trained run: what the verbs after `train` compute with.
 
-In: a run folder with a supernet. Out: the network, the data and the tokenizer that belong to it, each read when it is
-first asked for, and checked against the supernet's card.
+In: a run folder with a supernet. Out: the network, the data and the tokenizer that belong to it,
+each read when it is first asked for, and checked against the supernet's card.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from ..supernet.supernet import Supernet
 
 VALID_SEED = 1
-"""Draws the validation examples of a search: a file's first ones may be alike, and easier than the rest."""
+"""Draws the validation examples of a search: a file's first ones may be alike, and easier than the
+rest.
+"""
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,7 @@ class TrainedRun:
         limit
             At most so many, of those that a bundle takes; None takes all.
         """
-        return self.family.scored_examples(
-            self.tokenizer, examples, self.config, workload, limit
-        )
+        return self.family.scored_examples(self.tokenizer, examples, self.config, workload, limit)
 
     def subnet(self, arch: ArchConfig) -> Any:
         """An inherited subnet: a plain torch module."""

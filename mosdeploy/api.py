@@ -1,0 +1,221 @@
+"""What Python programs use: a run folder with the verbs as methods.
+
+In: the folder of a `mosdeploy.toml`. Out: the same records that `--json` prints. All names that
+programs may rely on are in `mosdeploy.__all__`; everything else is internal and may change.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from .config import RunConfig
+from .config.units import parse_duration_ms
+from .pipeline.context import SSH_CONFIG, Context, Progress, SilentProgress
+from .pipeline.run import open_run as _open_run
+from .records import (
+    Deployment,
+    Limits,
+    PredictorCard,
+    ScoreTable,
+    SearchResult,
+    SubnetCard,
+    SupernetCard,
+)
+
+if TYPE_CHECKING:
+    from .pipeline.export import ExportResult
+    from .pipeline.report import ReportResult
+    from .pipeline.summaries import ProfileSummary
+
+
+def init(root: str | Path, recipe: str = "tiny", device: str | None = None) -> "RunFolder":
+    """Write a commented `mosdeploy.toml` into a folder, and open it.
+
+    Raises
+    ------
+    ConfigError
+        If the recipe or the device is unknown, or the folder has a run file already.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> run = init(tempfile.mkdtemp(), device="local")
+    >>> run.config.vocab_size
+    1000
+    """
+    from .pipeline.init import init as write
+
+    write(Path(root), recipe, device)
+    return open_run(root)
+
+
+def open_run(
+    root: str | Path = ".",
+    *,
+    progress: Progress | None = None,
+    ssh_config: str | Path = SSH_CONFIG,
+) -> "RunFolder":
+    """Open the folder of a `mosdeploy.toml`.
+
+    Parameters
+    ----------
+    progress
+        Told how far a verb is; None tells nobody.
+    ssh_config
+        Holds the aliases of devices.
+
+    Raises
+    ------
+    ConfigError
+        If there is no `mosdeploy.toml`, or it is wrong.
+    """
+    run = _open_run(Path(root))
+    return RunFolder(Context(run, progress or SilentProgress(), Path(ssh_config)))
+
+
+class RunFolder:
+    """A run folder; its methods are the verbs of the command line, and raise the same errors.
+
+    Each verb resumes what a killed one began, and does nothing twice.
+
+    Examples
+    --------
+    >>> import mosdeploy
+    >>> run = mosdeploy.open_run("my-run")  # doctest: +SKIP
+    >>> run.train()  # doctest: +SKIP
+    >>> run.profile(device="rpi")  # doctest: +SKIP
+    >>> run.search(max_latency="150ms").winner.measured_ms  # doctest: +SKIP
+    141.7
+    >>> run.export().path  # doctest: +SKIP
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    @property
+    def root(self) -> Path:
+        """The folder."""
+        return self._context.files.root
+
+    @property
+    def config(self) -> RunConfig:
+        """What its `mosdeploy.toml` says."""
+        return self._context.config
+
+    def train(self) -> SupernetCard:
+        """Train the supernet."""
+        from .pipeline.train import train
+
+        return train(self._context)
+
+    def profile(
+        self,
+        device: str | None = None,
+        *,
+        budget: int | None = None,
+        until_error_percent: float | None = None,
+        hosts: Sequence[str] = (),
+    ) -> "ProfileSummary":
+        """Measure a few well-chosen subnets on a device, and fit its latency predictor."""
+        from .pipeline.profile import ProfileOptions, profile
+
+        options = ProfileOptions(device, budget, until_error_percent, tuple(hosts))
+        return profile(self._context, options)
+
+    def fit(self, device: str | None = None, *, source: str | None = None) -> PredictorCard:
+        """Fit the latency predictor to what was measured, or correct another device's."""
+        from .pipeline.fit import fit
+
+        return fit(self._context, device, source)
+
+    def search(
+        self,
+        max_latency: str | None = None,
+        *,
+        max_parameters: int | None = None,
+        max_size_bytes: int | None = None,
+        device: str | None = None,
+        verify: bool = True,
+    ) -> SearchResult:
+        """Find the best subnet within the limits, as measured on the device.
+
+        Parameters
+        ----------
+        max_latency
+            With its unit: `150ms`, `3.5s`.
+        """
+        from .pipeline.search import SearchOptions, search
+
+        limits = Limits(
+            max_latency_ms=parse_duration_ms(max_latency) if max_latency is not None else None,
+            max_parameters=max_parameters,
+            max_size_bytes=max_size_bytes,
+        )
+        return search(self._context, SearchOptions(device, limits, verify))
+
+    def finetune(
+        self, arch: str = "winner", *, steps: int | None = None, from_scratch: bool = False
+    ) -> SubnetCard:
+        """Train one subnet alone, from its inherited weights or from scratch."""
+        from .pipeline.finetune import FinetuneOptions, finetune
+
+        return finetune(self._context, FinetuneOptions(arch, steps, from_scratch))
+
+    def evaluate(
+        self, archs: Sequence[str] | None = None, *, beam: int | None = None
+    ) -> ScoreTable:
+        """Score subnets on the test examples."""
+        from .pipeline.evaluate import evaluate
+
+        return evaluate(self._context, tuple(archs) if archs is not None else None, beam)
+
+    def export(
+        self,
+        arch: str = "winner",
+        *,
+        precision: str | None = None,
+        weights: str | None = None,
+        runtime: Literal["onnxruntime", "tvm", "auto"] = "onnxruntime",
+        **options: Any,
+    ) -> "ExportResult":
+        """Build the bundle, after checking that it answers as the trained network does.
+
+        Parameters
+        ----------
+        options
+            The other fields of `mosdeploy.pipeline.export.ExportOptions`: beam, device,
+            max_score_drop, tune_s.
+        """
+        from .pipeline.export import ExportOptions, export
+
+        given = ExportOptions(
+            arch=arch, precision=precision, weights=weights, runtime=runtime, **options
+        )
+        return export(self._context, given)
+
+    def deploy(
+        self,
+        device: str | None = None,
+        *,
+        host: str | None = None,
+        bundle: str | Path | None = None,
+        rollback: bool = False,
+    ) -> Deployment:
+        """Put the bundle on a device, test and time it there, then switch to it; or go back."""
+        from .pipeline.deploy import DeployOptions, deploy, roll_back
+
+        options = DeployOptions(device, host, Path(bundle) if bundle is not None else None)
+        return roll_back(self._context, options) if rollback else deploy(self._context, options)
+
+    def predict(self, lines: Sequence[str], *, threads: int | None = None) -> list[str]:
+        """Answer lines of text with the newest bundle, on this machine."""
+        from .pipeline.predict import predict
+
+        done = predict(self.root, lines, threads=threads)
+        return [prediction.output for prediction in done.predictions]
+
+    def report(self) -> "ReportResult":
+        """Write the report: one offline HTML page and a JSON."""
+        from .pipeline.report import report
+
+        return report(self._context)
