@@ -1,4 +1,4 @@
-"""Where export, devices and latency meet: subnets measured on a device or a fleet, into a dataset."""
+"""Where export, devices and latency meet: subnets measured on devices, into a dataset."""
 
 import contextlib
 import logging

@@ -35,6 +35,9 @@ class SilentProgress:
         """Do nothing."""
 
 
+SILENT = SilentProgress()
+
+
 @dataclass(frozen=True)
 class Context:
     """A run folder under work.
@@ -50,7 +53,7 @@ class Context:
     """
 
     run: Run
-    progress: Progress = SilentProgress()
+    progress: Progress = SILENT
     ssh_config: Path = SSH_CONFIG
 
     @property

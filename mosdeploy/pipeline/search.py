@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 MAX_VERIFY_ROUNDS = 3
 """How often further finalists are measured when none of those before kept the limit."""
 MAX_MARGIN = 0.9
+NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class SearchOptions:
     """
 
     device: str | None = None
-    limits: Limits = Limits()
+    limits: Limits = NO_LIMITS
     verify: bool = True
 
 
@@ -241,7 +242,7 @@ def _predictor(context: Context, device: str, limits: Limits) -> "LatencyPredict
 
 
 def _cached_losses(state: TrainedRun, measure: "Measure") -> "tuple[EvaluationCache, Losses]":
-    """Validation losses of inherited subnets; what a killed search computed is not computed again."""
+    """Validation losses of inherited subnets; those of a killed search are not computed again."""
     from ..evaluation.cache import EvaluationCache
     from ..evaluation.proxy import ProxyEvaluator
 
