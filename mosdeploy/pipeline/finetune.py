@@ -171,7 +171,7 @@ class _Job:
     def train(
         self, start_loss: float, distributed: "DistributedContext", progress: Progress
     ) -> Callable[[], str]:
-        """Train, together with the other ranks; returns what is left to do for the first of them."""
+        """Train, with the other ranks; returns what is left to do for the first of them."""
         from ..supernet.checkpoint import save_subnet
         from ..training.trainer import TrainingJob, train
 

@@ -99,7 +99,7 @@ def choose_precision(task: PrecisionTask) -> PrecisionChoice:
 
 
 def decide(choice: PrecisionChoice, max_score_drop: float) -> PrecisionChoice:
-    """Take the fastest whose score is at most `max_score_drop` below torch's, and say why of each."""
+    """Take the fastest whose score is at most `max_score_drop` below torch's; say why of each."""
 
     def drop(candidate: PrecisionCandidate) -> float:
         return choice.torch_score - (candidate.score or 0.0)

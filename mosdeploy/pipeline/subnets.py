@@ -19,7 +19,7 @@ ALONE: tuple[WeightOrigin, ...] = ("finetuned", "scratch")
 
 @dataclass(frozen=True)
 class SelectedSubnet:
-    """A subnet, where its weights come from, one line that says so, and its card if there is one."""
+    """A subnet, where its weights come from, a line that says so, and its card if there is one."""
 
     subnet: Any
     arch: ArchConfig
