@@ -35,7 +35,7 @@ def build_candidate(spec: ModelSpec, arch: ArchConfig, build_graph: BuildGraph) 
     >>> len(build_candidate(spec, spec.space.largest, build_graph)) < 64 * 1024
     True
     """
-    return bytes(build_graph(spec, arch, ExternalInitializers()).SerializeToString())
+    return bytes(build_graph(spec, arch, ExternalInitializers(), None).SerializeToString())
 
 
 def candidate_weights_bytes(spec: ModelSpec, build_graph: BuildGraph) -> int:
@@ -47,7 +47,7 @@ def candidate_weights_bytes(spec: ModelSpec, build_graph: BuildGraph) -> int:
     for values in product(*(getattr(space, name) for name in once)):
         arch = space.largest.model_copy(update=dict(zip(once, values, strict=True)))
         weights = ExternalInitializers()
-        build_graph(spec, arch, weights)
+        build_graph(spec, arch, weights, None)
         sizes.append(weights.size_bytes)
     return max(sizes)
 
@@ -86,5 +86,5 @@ def _bytes_without_weights(
     genes = [gene for gene in space.table if gene.is_depth]
     for gene, depth in zip(genes, depths, strict=True):
         row[space.gene_slices[gene.choices]] = depth
-    model = build_graph(spec, space.from_genes(row), NoInitializers())
+    model = build_graph(spec, space.from_genes(row), NoInitializers(), None)
     return len(model.SerializeToString())

@@ -1,11 +1,11 @@
-"""Parts that any Transformer uses, as nodes: positions, residual stream, self-attention, FFN.
+"""Parts that any Transformer uses, as nodes: positions, residual stream, attention, FFN.
 
 In: a builder, tensor names, and numbers (widths, heads, activation, epsilon). Out: tensor names.
 Which layers there are, in what order, and what they read beside the stream is the family's. This
 file knows no architecture and no loop.
 
 Shapes: B examples, K hypotheses an example (1 without beam search), R = B * K rows, S positions, P
-positions in the cache, D width of the stream, q = heads * h width of queries, keys and values.
+positions in the cache, L attended ones, D width of the stream, q = heads * h width of queries, keys and values.
 """
 
 from collections.abc import Sequence
@@ -181,7 +181,7 @@ def self_attention(stream: ResidualStream, owner: str, heads: int, mask: str) ->
     inputs = (*parts, qkv.bias(builder), mask)
     settings = {"num_heads": heads, "mask_filter_value": MASKED}
     mixed = builder.op("MultiHeadAttention", *inputs, domain=CONTRIB, **settings)  # (B, S, q)
-    project_out(stream, owner, mixed)
+    _project_out(stream, owner, mixed)
 
 
 def cached_self_attention(
@@ -216,11 +216,64 @@ def cached_self_attention(
     )
     if beam > 1:
         mixed = builder.op("Reshape", mixed, builder.constant([-1, beam, spec.qkv_dim]))
-    project_out(stream, owner, mixed)
+    _project_out(stream, owner, mixed)
     return keys, values
 
 
-def project_out(stream: ResidualStream, owner: str, mixed: str) -> None:
+@dataclass(frozen=True)
+class CrossKeyValues:
+    """What one layer's attention reads of another stack.
+
+    Keys and values (B, heads, L, h), and what is added to the scores to mask the padding, (B,
+    heads, K, L). A padding mask would be shorter, but ONNX Runtime before 1.21 ignores it, without
+    a word, when keys are given in this shape.
+    """
+
+    keys: str
+    values: str
+    score_bias: str
+
+
+def cross_keys_values(
+    builder: GraphBuilder, spec: StackSpec, owner: str, heads: int, source: str
+) -> tuple[str, str]:
+    """Keys and values (B, heads, L, h) of what is attended to.
+
+    Parameters
+    ----------
+    spec
+        The stack that `source` comes from: its width, and the number format of what is computed
+        with it.
+    owner
+        State-dict name of the attention.
+    source
+        Outputs (B, L, D) of that stack.
+    """
+    linear = LinearLayer(owner, ("k", "v"), spec.dim, spec.qkv_dim, spec.number_format)
+    product = linear.apply(builder, source)  # (B, L, 2q)
+    halves = builder.ops("Split", product, outputs=2, axis=-1, num_outputs=2)
+    shape = builder.constant([0, 0, heads, spec.qkv_dim // heads])
+    keys, values = (
+        builder.op("Transpose", builder.op("Reshape", x, shape), perm=[0, 2, 1, 3]) for x in halves
+    )
+    return keys, values
+
+
+def cross_attention(
+    stream: ResidualStream, owner: str, heads: int, cross_kv: CrossKeyValues
+) -> None:
+    """Let the hypotheses of the stream (B, K, D) attend to another stack's outputs."""
+    builder = stream.builder
+    spec = stream.spec
+    linear = LinearLayer(owner, ("q",), spec.dim, spec.qkv_dim, spec.number_format)
+    query = linear.apply(builder, stream.reads)  # (B, K, q)
+    # between values and score bias: a bias and a padding mask, both left out
+    inputs = (query, cross_kv.keys, cross_kv.values, "", "", cross_kv.score_bias)
+    mixed = builder.op("MultiHeadAttention", *inputs, domain=CONTRIB, num_heads=heads)
+    _project_out(stream, owner, mixed)
+
+
+def _project_out(stream: ResidualStream, owner: str, mixed: str) -> None:
     """Project the mixed values of an attention (..., q) to the stream and add them."""
     spec = stream.spec
     out = LinearLayer(owner, ("out",), spec.qkv_dim, spec.dim, spec.number_format)

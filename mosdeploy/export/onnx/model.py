@@ -3,10 +3,9 @@
 In: a `GraphBuilder` with all nodes. Out: a model, or a file. This file knows no operator.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from onnx import ModelProto, ValueInfoProto, helper
@@ -37,21 +36,16 @@ class GraphOptions:
     length_penalty: float = 0.6
 
 
-class BuildGraph(Protocol):
-    """A family's function from an architecture to its graph.
+BuildGraph = Callable[
+    [ModelSpec, ArchConfig, Mapping[str, Array] | InitializerSource, GraphOptions | None],
+    ModelProto,
+]
+"""A family's function from a model, an architecture and its weights to the graph.
 
-    Without options the graph serves just the workload of the spec. `weights` is a subnet's state
-    dict as float32 arrays, or what makes initialisers in another way.
-    """
-
-    def __call__(
-        self,
-        spec: ModelSpec,
-        arch: ArchConfig,
-        weights: Mapping[str, Array] | InitializerSource,
-        options: GraphOptions | None = None,
-    ) -> ModelProto:
-        """Build the graph; ArchError if the architecture is not in the space."""
+The weights are a subnet's state dict as float32 arrays, or what makes initialisers in another way.
+Without options the graph serves just the workload of the model. Raises ArchError if the
+architecture is not in the space, ExportError if the weights do not fit it.
+"""
 
 
 def make_model(

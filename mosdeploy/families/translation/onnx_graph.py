@@ -21,15 +21,17 @@ from onnx import ModelProto, TensorProto, helper
 
 from ...export.onnx.blocks import (
     MASKED,
+    CrossKeyValues,
     ResidualStream,
     StackSpec,
     cached_self_attention,
+    cross_attention,
+    cross_keys_values,
     feed_forward,
     position_table,
-    project_out,
     self_attention,
 )
-from ...export.onnx.builder import CONTRIB, GraphBuilder
+from ...export.onnx.builder import GraphBuilder
 from ...export.onnx.decoding import (
     Decoder,
     SpecialTokens,
@@ -39,13 +41,11 @@ from ...export.onnx.decoding import (
 )
 from ...export.onnx.embedding import TiedEmbedding
 from ...export.onnx.initializers import Array, InitializerSource, InlineInitializers
-from ...export.onnx.linear import LinearLayer
 from ...export.onnx.model import GraphOptions, make_model
 from ...export.quantize import SCHEMES, PrecisionScheme
 from ...spaces.genes import ArchConfig
 from ...spaces.spec import ModelSpec
 from ...spaces.translation import (
-    DecoderLayerConfig,
     TranslationArch,
     TranslationSpace,
     TranslationWorkload,
@@ -246,20 +246,6 @@ def encode(builder: GraphBuilder, plan: GraphSpec, mask: str, positions: str) ->
 
 
 @dataclass(frozen=True)
-class CrossKeyValues:
-    """What one decoder layer reads of the encoder.
-
-    Keys and values (B, heads, L, h), and what is added to the scores to mask the padding, (B,
-    heads, K, L). A padding mask would be shorter, but ONNX Runtime before 1.21 ignores it, without
-    a word, when keys are given in this shape.
-    """
-
-    keys: str
-    values: str
-    score_bias: str
-
-
-@dataclass(frozen=True)
 class DecoderMemory:
     """What stays the same in every step: keys and values of each layer's cross-attention, position
     rows (max_positions, d).
@@ -291,9 +277,11 @@ def prepare_decoder(
     cross_kv = []
     for i, layer in enumerate(layers):
         score_bias = biases[layer.cross_span, layer.cross_heads]
-        keys, values = _cross_keys_values(
-            builder, plan, f"decoder.layers.{i}.cross_attn", layer, outputs
-        )
+        span = layer.cross_span
+        source = builder.op("Concat", *outputs[-span:], axis=1) if span > 1 else outputs[-1]
+        # computed once a sentence, so in the number format of the encoder
+        owner = f"decoder.layers.{i}.cross_attn"
+        keys, values = cross_keys_values(builder, plan.encoder, owner, layer.cross_heads, source)
         cross_kv.append(CrossKeyValues(keys, values, score_bias))
     dim = plan.arch.decoder_embed_dim
     if dim < plan.arch.encoder_embed_dim:
@@ -331,7 +319,7 @@ def decode_step(
         new_kv += cached_self_attention(
             stream, f"{key}.self_attn", layer.self_heads, self_kv, plan.beam
         )
-        _cross_attention(stream, f"{key}.cross_attn", layer.cross_heads, memory.cross_kv[i])
+        cross_attention(stream, f"{key}.cross_attn", layer.cross_heads, memory.cross_kv[i])
         feed_forward(stream, key, layer.ffn_dim)
     return builder.op("Reshape", stream.reads, builder.constant([-1, spec.dim])), new_kv
 
@@ -345,38 +333,3 @@ def _score_bias(builder: GraphBuilder, beam: int, span: int, heads: int, mask: s
     is_real = builder.op("Cast", rows, to=TensorProto.BOOL)
     zeros = builder.constant(np.zeros((1, heads, beam, 1)), np.float32)
     return builder.op("Where", is_real, zeros, low)
-
-
-def _cross_keys_values(
-    builder: GraphBuilder,
-    plan: GraphSpec,
-    owner: str,
-    layer: DecoderLayerConfig,
-    outputs: Sequence[str],
-) -> tuple[str, str]:
-    """Keys and values (B, heads, L, h) of the last `cross_span` encoder outputs."""
-    span = layer.cross_span
-    source = builder.op("Concat", *outputs[-span:], axis=1) if span > 1 else outputs[-1]
-    # computed once a sentence, so in the number format of the encoder
-    spec = plan.encoder
-    linear = LinearLayer(owner, ("k", "v"), spec.dim, spec.qkv_dim, spec.number_format)
-    product = linear.apply(builder, source)  # (B, L, 2q)
-    halves = builder.ops("Split", product, outputs=2, axis=-1, num_outputs=2)
-    shape = builder.constant([0, 0, layer.cross_heads, spec.qkv_dim // layer.cross_heads])
-    keys, values = (
-        builder.op("Transpose", builder.op("Reshape", x, shape), perm=[0, 2, 1, 3]) for x in halves
-    )
-    return keys, values
-
-
-def _cross_attention(
-    stream: ResidualStream, owner: str, heads: int, cross_kv: CrossKeyValues
-) -> None:
-    builder = stream.builder
-    spec = stream.spec
-    linear = LinearLayer(owner, ("q",), spec.dim, spec.qkv_dim, spec.number_format)
-    query = linear.apply(builder, stream.reads)  # (B, K, q)
-    # between keys, values and score bias: bias and padding mask, both left out
-    inputs = (query, cross_kv.keys, cross_kv.values, "", "", cross_kv.score_bias)
-    mixed = builder.op("MultiHeadAttention", *inputs, domain=CONTRIB, num_heads=heads)
-    project_out(stream, owner, mixed)
