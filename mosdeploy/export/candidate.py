@@ -67,6 +67,7 @@ def bundle_bytes(spec: ModelSpec, arch: ArchConfig, build_graph: BuildGraph) -> 
         number_format = scheme.format_of(matrix.part, num_rows)
         return matrix_bytes(matrix.inputs, matrix.outputs, number_format)
 
+    # counted, not built: a search asks for the size of every architecture that it meets
     weights = spec.inventory(arch).num_bytes(
         bytes_of, lambda rows, columns: table_bytes(rows, columns, scheme.table)
     )
@@ -82,6 +83,7 @@ def _bytes_without_weights(
 ) -> int:
     """Bytes of the nodes of the largest subnet with so many layers in each stack."""
     space = spec.space
+    # names grow with the depth alone, and what a width adds to an attribute is a byte or two
     row = space.to_genes(space.largest)
     genes = [gene for gene in space.table if gene.is_depth]
     for gene, depth in zip(genes, depths, strict=True):

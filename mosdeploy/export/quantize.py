@@ -163,6 +163,7 @@ def matrix_bytes(num_inputs: int, num_outputs: int, number_format: NumberFormat)
         return 4 * num_inputs * num_outputs
     if number_format == "int8":
         return (num_inputs + 4) * num_outputs  # one scale an output
+    # the last block is stored whole, however little of it is used
     blocks = num_blocks(num_inputs)
     codes = blocks * block_size(num_inputs)
     if number_format == "matmulnbits8":
@@ -194,6 +195,7 @@ def in_blocks(rows: Codes) -> Codes:
     num_outputs, num_inputs = rows.shape
     size = block_size(num_inputs)
     blocks = num_blocks(num_inputs)
+    # zeros add nothing to a product, whatever stands in the input beside them
     filled = np.pad(rows, ((0, 0), (0, size * blocks - num_inputs)))
     return filled.reshape(num_outputs, blocks, size)
 
@@ -216,6 +218,7 @@ def quantize_blocks(matrix: FloatMatrix) -> tuple[npt.NDArray[np.uint8], FloatMa
     blocks = in_blocks(matrix.T)  # (N, blocks, block size)
     scales = _scales(blocks, 2, LARGEST_INT4_CODE)
     codes = (np.rint(blocks / scales[..., None]) + INT4_ZERO_POINT).astype(np.uint8)
+    # two codes a byte
     return codes[..., ::2] | codes[..., 1::2] << 4, scales
 
 

@@ -5,7 +5,8 @@ Which layers there are, in what order, and what they read beside the stream is t
 file knows no architecture and no loop.
 
 Shapes: B examples, K hypotheses an example (1 without beam search), R = B * K rows, S positions, P
-positions in the cache, L attended ones, D width of the stream, q = heads * h width of queries, keys and values.
+positions in the cache, L attended positions of another stack, D width of the stream, q = heads * h
+width of queries, keys and values.
 """
 
 from collections.abc import Sequence

@@ -85,6 +85,7 @@ class GraphBuilder:
         self, op_type: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any
     ) -> list[str]:
         """Add a node with several outputs; an empty name stands for an optional input left out."""
+        # the first output is a plain number; further ones get a suffix
         self._count += 1
         names = [f"{self._prefix}{self._count}" + (f".{i}" if i else "") for i in range(outputs)]
         self.nodes.append(helper.make_node(op_type, inputs, names, domain=domain, **attributes))
@@ -122,7 +123,7 @@ class GraphBuilder:
         inner = GraphBuilder(self._source, name)
         # a body sees the tensors around it by name, so that no weight is stored in it
         inner.initializers = self.initializers
-        inner.root = self.root
+        inner.root = self.root  # of a body in a body, too, the outermost
         inner._prefix = f"{name}."
         return inner
 

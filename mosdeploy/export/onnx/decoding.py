@@ -150,12 +150,9 @@ def beam_search(
     live_sum, best = _best(body, alive, beam)  # (B, K)
     token = body.op("GatherElements", token, best, axis=1)
 
-    # no live one can still win: sums only fall
-    cut = body.op("Div", _columns(body, live_sum, 0, 1), length)
-    full = body.op("GreaterOrEqual", _columns(body, done_score, beam - 1, beam), cut)
-    closed = body.op("Or", closed, full)
+    closed = body.op("Or", closed, _is_full(body, done_score, live_sum, length, beam))
 
-    # a hypothesis takes its parent's keys and values along
+    # each new hypothesis continues the keys and values of its parent
     rows = _rows(body, body.op("GatherElements", parent, best, axis=1), beam)
     caches = [body.op("Gather", cache, rows) for cache in new_kv]
     results = [token, closed, _pick(body, ids, best), live_sum, done, done_score, *caches]
@@ -205,6 +202,14 @@ def _continue(
     best, index = _best(body, sums, count)
     token = body.op("GatherElements", body.op("Reshape", tokens, shape), index, axis=1)
     return best, body.op("Div", index, per_row), token
+
+
+def _is_full(body: GraphBuilder, done_score: str, live_sum: str, length: str, beam: int) -> str:
+    """Whether each example's pool has nothing worse than its best live hypothesis; bool (B, 1)."""
+    # both are sorted: the best is in the first column, the worst in the last; a pool with a free
+    # place has minus infinity there
+    best_live = body.op("Div", _columns(body, live_sum, 0, 1), length)
+    return body.op("GreaterOrEqual", _columns(body, done_score, beam - 1, beam), best_live)
 
 
 def _best(body: GraphBuilder, values: str, count: int) -> tuple[str, str]:

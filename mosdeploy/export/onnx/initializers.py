@@ -80,6 +80,7 @@ class InlineInitializers:
         """
         made = []
         for spec, array in zip(specs, compute(self.lookup), strict=True):
+            # ONNX Runtime would fail much later, at the operator that reads it
             if array.shape != spec.shape:
                 raise ExportError(
                     f"initialiser {spec.name} came out as {array.shape}, expected {spec.shape}"
@@ -97,6 +98,7 @@ class InlineInitializers:
             raise ExportError(
                 f"the subnet has no weight '{name}'; extract it anew from the supernet"
             )
+        # no copy where the array is float32 already
         array = np.asarray(self._arrays[name], dtype=np.float32)
         if array.shape != shape:
             raise ExportError(
@@ -131,6 +133,7 @@ class ExternalInitializers:
     def _reserve(self, spec: TensorSpec) -> TensorProto:
         tensor = _header(spec)
         tensor.data_location = TensorProto.EXTERNAL
+        # ONNX wants the numbers as text; the place is relative to the model's folder
         place = {
             "location": WEIGHTS_NAME,
             "offset": str(self.size_bytes),
@@ -152,4 +155,5 @@ class NoInitializers:
 
 
 def _header(spec: TensorSpec) -> TensorProto:
+    # all but the values, so that the graph around them is the same with and without
     return TensorProto(name=spec.name, dims=spec.shape, data_type=spec.onnx_type)

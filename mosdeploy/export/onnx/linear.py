@@ -71,6 +71,7 @@ class LinearLayer:
 
     def apply(self, builder: GraphBuilder, x: str) -> str:
         """Multiply (..., num_inputs) by the weights and add the bias."""
+        # the quantised operators add the bias themselves
         if self.number_format == "fp32":
             return builder.op("Add", self.product(builder, x), self.bias(builder))
         return self._product(builder, x, self.bias(builder))
@@ -79,6 +80,7 @@ class LinearLayer:
         if self.number_format == "fp32":
             return builder.op("MatMul", x, self._weights(builder))
         if self.number_format == "int8":
+            # quantises activations on the fly, one scale for all of them
             columns = self._columns(builder)
             return builder.op("DynamicQuantizeMatMul", x, *columns, bias, domain=CONTRIB)
         if self.number_format == "matmulnbits8":

@@ -98,23 +98,9 @@ def build_graph(
     mask = builder.op("Cast", is_real, to=TensorProto.INT32)  # (B, S)
     positions = plan.positions(builder, options.max_positions)
     outputs = encode(builder, plan, mask, positions)
-    # outside the loop: what every step reads
     memory = prepare_decoder(builder, plan, outputs, mask, positions)
-
-    def step(
-        body: GraphBuilder, tokens: str, position: str, past_kv: Sequence[str]
-    ) -> tuple[str, list[str]]:
-        x = memory.embed(body, plan, tokens, position)
-        return decode_step(body, plan, memory, x, past_kv)
-
-    decoder = Decoder(
-        step, plan.embedding, plan.cache_shapes, SpecialTokens(PAD_ID, BOS_ID, EOS_ID)
-    )
-    batch = builder.op("Shape", SOURCE_IDS, start=0, end=1)  # (1,)
-    if plan.beam == 1:
-        ids = greedy_search(builder, decoder, batch)
-    else:
-        ids = beam_search(builder, decoder, batch, plan.beam, options.length_penalty)
+    ids = _decode(builder, plan, memory, options.length_penalty)
+    # the loop's output is called by a number; this gives it its name
     builder.nodes.append(helper.make_node("Identity", [ids], [OUTPUT_IDS], OUTPUT_IDS))
     source_info = helper.make_tensor_value_info(SOURCE_IDS, TensorProto.INT64, ["B", "S"])
     output_info = helper.make_tensor_value_info(OUTPUT_IDS, TensorProto.INT64, ["B", "T"])
@@ -322,6 +308,25 @@ def decode_step(
         cross_attention(stream, f"{key}.cross_attn", layer.cross_heads, memory.cross_kv[i])
         feed_forward(stream, key, layer.ffn_dim)
     return builder.op("Reshape", stream.reads, builder.constant([-1, spec.dim])), new_kv
+
+
+def _decode(
+    builder: GraphBuilder, plan: GraphSpec, memory: DecoderMemory, length_penalty: float
+) -> str:
+    """Add the decode loop; give the name of the ids, int64 (B, T)."""
+
+    def step(
+        body: GraphBuilder, tokens: str, position: str, past_kv: Sequence[str]
+    ) -> tuple[str, list[str]]:
+        x = memory.embed(body, plan, tokens, position)
+        return decode_step(body, plan, memory, x, past_kv)
+
+    special = SpecialTokens(PAD_ID, BOS_ID, EOS_ID)
+    decoder = Decoder(step, plan.embedding, plan.cache_shapes, special)
+    batch = builder.op("Shape", SOURCE_IDS, start=0, end=1)  # (1,)
+    if plan.beam == 1:
+        return greedy_search(builder, decoder, batch)
+    return beam_search(builder, decoder, batch, plan.beam, length_penalty)
 
 
 def _score_bias(builder: GraphBuilder, beam: int, span: int, heads: int, mask: str) -> str:
