@@ -1,25 +1,22 @@
 """Subnets to be measured before they are trained: graphs without weights, and the sizes of what
 would be exported.
 
-In: an architecture and a workload. Out: a model of a few kilobytes whose weights the device makes
-up, and byte counts.
+In: a model, an architecture, and the family's `build_graph`. Out: a model of a few kilobytes whose
+weights the device makes up, and byte counts. This file knows no family.
 """
 
 from functools import lru_cache
 from itertools import product
 
-from ..families.translation.onnx_graph import build_graph
-from ..spaces.genes import ArchConfig, SearchSpace
-from ..spaces.spec import Precision, Workload
-from .onnx.initializers import ExternalInitializers, InitializerSource, NoInitializers
-from .quantize import SCHEMES, PrecisionScheme, matrix_bytes, table_bytes
+from ..spaces.costs import Product
+from ..spaces.genes import ArchConfig
+from ..spaces.spec import ModelSpec
+from .onnx.initializers import ExternalInitializers, NoInitializers
+from .onnx.model import BuildGraph
+from .quantize import SCHEMES, matrix_bytes, table_bytes
 
-_LENGTH_PENALTY = 0.6  # a number like any other to the clock
 
-
-def build_candidate(
-    arch: ArchConfig, space: SearchSpace, vocab_size: int, workload: Workload
-) -> bytes:
+def build_candidate(spec: ModelSpec, arch: ArchConfig, build_graph: BuildGraph) -> bytes:
     """Build the model of a subnet whose weights are external data in `weights.bin` beside it.
 
     It computes what an exported subnet of this architecture computes, node for node, and so takes
@@ -29,90 +26,67 @@ def build_candidate(
     ------
     ArchError
         If the architecture is not in the space.
+
+    Examples
+    --------
+    >>> from mosdeploy.config import load_recipe
+    >>> from mosdeploy.families.translation.onnx_graph import build_graph
+    >>> spec = load_recipe("tiny").spec
+    >>> len(build_candidate(spec, spec.space.largest, build_graph)) < 64 * 1024
+    True
     """
-    return _build(arch, space, vocab_size, workload, ExternalInitializers())
+    return bytes(build_graph(spec, arch, ExternalInitializers(), None).SerializeToString())
 
 
-def candidate_weights_bytes(space: SearchSpace, vocab_size: int, workload: Workload) -> int:
+def candidate_weights_bytes(spec: ModelSpec, build_graph: BuildGraph) -> int:
     """Length of a `weights.bin` that serves every subnet of the space."""
+    space = spec.space
+    once = [gene.choices for gene in space.table if gene.stack is None]
     sizes = []
-    for encoder_dim, decoder_dim in product(space.encoder_embed_dim, space.decoder_embed_dim):
-        widths = {"encoder_embed_dim": encoder_dim, "decoder_embed_dim": decoder_dim}
-        skeleton = ExternalInitializers()
-        _build(space.largest.model_copy(update=widths), space, vocab_size, workload, skeleton)
-        sizes.append(skeleton.size_bytes)
+    # widths are chosen once, and with blocks to fill up a narrower network can take more bytes
+    for values in product(*(getattr(space, name) for name in once)):
+        arch = space.largest.model_copy(update=dict(zip(once, values, strict=True)))
+        weights = ExternalInitializers()
+        build_graph(spec, arch, weights, None)
+        sizes.append(weights.size_bytes)
     return max(sizes)
 
 
-def bundle_bytes(
-    arch: ArchConfig, space: SearchSpace, vocab_size: int, precision: Precision, beam: int = 1
-) -> int:
+def bundle_bytes(spec: ModelSpec, arch: ArchConfig, build_graph: BuildGraph) -> int:
     """Size of the `model.onnx` that an export of this subnet would write, within one percent;
     tokenizer not included.
 
     The weights are counted; what the nodes take is that of the largest subnet as deep as this one,
     built once.
     """
-    depths = len(arch.encoder_layers), len(arch.decoder_layers)
-    nodes = _bytes_without_weights(space, *depths, vocab_size, precision, beam)
-    return nodes + _weight_bytes(arch, space, vocab_size, SCHEMES[precision], beam)
+    scheme = SCHEMES[spec.workload.precision]
+    # rows of a step; a model that does not decode has no beam, and no part in which it counts
+    num_rows: int = getattr(spec.workload, "beam", 1)
 
+    def bytes_of(matrix: Product) -> int:
+        number_format = scheme.format_of(matrix.part, num_rows)
+        return matrix_bytes(matrix.inputs, matrix.outputs, number_format)
 
-def _weight_bytes(
-    arch: ArchConfig, space: SearchSpace, vocab_size: int, scheme: PrecisionScheme, beam: int
-) -> int:
-    e, d, q = arch.encoder_embed_dim, arch.decoder_embed_dim, space.qkv_dim
-    once: list[tuple[int, int]] = []  # inputs and outputs of each linear layer
-    for encoder in arch.encoder_layers:
-        once += [(e, 3 * q), (q, e), (e, encoder.ffn_dim), (encoder.ffn_dim, e)]
-    step: list[tuple[int, int]] = []
-    for decoder in arch.decoder_layers:
-        once += [(e, 2 * q)]
-        step += [(d, 3 * q), (q, d), (d, q), (q, d), (d, decoder.ffn_dim), (decoder.ffn_dim, d)]
-    norms = 4 * e * len(arch.encoder_layers) + 6 * d * len(arch.decoder_layers)
-    norms += 2 * (e + d) if space.norm == "pre" else 0
-    biases = sum(outputs for _, outputs in once + step)
-    matrices = sum(matrix_bytes(*shape, scheme.encoder) for shape in once)
-    matrices += sum(matrix_bytes(*shape, scheme.step_format(beam)) for shape in step)
-    parts = [d, e - d] if e > d else [d]
-    return (
-        4 * (norms + biases)
-        + matrices
-        + sum(table_bytes(vocab_size, part, scheme.table) for part in parts)
+    # counted, not built: a search asks for the size of every architecture that it meets
+    weights = spec.inventory(arch).num_bytes(
+        bytes_of, lambda rows, columns: table_bytes(rows, columns, scheme.table)
     )
+    depths = tuple(
+        len(getattr(arch, str(gene.stack))) for gene in spec.space.table if gene.is_depth
+    )
+    return weights + _bytes_without_weights(spec, depths, build_graph)
 
 
 @lru_cache(maxsize=256)
 def _bytes_without_weights(
-    space: SearchSpace,
-    encoder_depth: int,
-    decoder_depth: int,
-    vocab_size: int,
-    precision: Precision,
-    beam: int,
+    spec: ModelSpec, depths: tuple[int, ...], build_graph: BuildGraph
 ) -> int:
+    """Bytes of the nodes of the largest subnet with so many layers in each stack."""
+    space = spec.space
+    # names grow with the depth alone, and what a width adds to an attribute is a byte or two
     row = space.to_genes(space.largest)
-    row[space.gene_slices["encoder_layers"]] = encoder_depth
-    row[space.gene_slices["decoder_layers"]] = decoder_depth
-    workload = Workload(precision=precision, beam=beam)
-    return len(_build(space.from_genes(row), space, vocab_size, workload, NoInitializers()))
-
-
-def _build(
-    arch: ArchConfig,
-    space: SearchSpace,
-    vocab_size: int,
-    workload: Workload,
-    weights: InitializerSource,
-) -> bytes:
-    model = build_graph(
-        arch,
-        space,
-        vocab_size,
-        weights,
-        beam=workload.beam,
-        length_penalty=_LENGTH_PENALTY,
-        precision=workload.precision,
-        max_positions=max(workload.source_len, workload.decode_steps),
-    )
-    return bytes(model.SerializeToString())
+    genes = [gene for gene in space.table if gene.is_depth]
+    for gene, depth in zip(genes, depths, strict=True):
+        row[space.gene_slices[gene.choices]] = depth
+    model = build_graph(spec, space.from_genes(row), NoInitializers(), None)
+    return len(model.SerializeToString())

@@ -1,8 +1,8 @@
 """Precisions and number formats: how each part of a graph is stored, and the arithmetic of storing
 it so.
 
-In: matrices. Out: codes and scales. `linear` and `table` emit what computes with them. This file
-knows no operator.
+In: matrices. Out: codes and scales. `onnx.linear` and `onnx.embedding` add the nodes that compute
+with them. This file knows no graph.
 
 Why `int8` uses codes up to 64 alone: on x86-64 without VNNI, ONNX Runtime multiplies uint8
 activations by int8 weights with an instruction that adds two products and saturates at 16 bits,
@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..spaces.spec import Precision
-from .onnx.initializers import Array
+
+FloatMatrix = npt.NDArray[np.float32]
 
 Codes = TypeVar("Codes", npt.NDArray[np.int8], npt.NDArray[np.float32])
 
@@ -33,16 +34,25 @@ bits a weight, one scale a block of inputs, MatMulNBits too.
 LARGEST_PAIRED_CODE = 64
 """Of a weight in `int8`: 2 * 255 * 64 < 2 ** 15."""
 
-LARGEST_CODE, ZERO_POINT = 127, 128
-"""Of a weight in `matmulnbits8`, and what stands for 0 there."""
+LARGEST_CODE = 127
+"""Of a weight in `matmulnbits8`."""
+
+ZERO_POINT = 128
+"""What is added to the codes of `matmulnbits8`, and so stands for 0."""
 
 TABLE_ZERO_POINT = 136
-_LARGEST_TABLE_CODE = 119
-"""The shared table's codes: the upper four bits alone, less 8, are the value rounded to four bits.
+"""What stands for 0 in an embedding table: 8 in the upper four bits, and half a step of them, so
+that cutting off the lower four bits rounds.
 """
 
-INT4_ZERO_POINT = 8
+_LARGEST_TABLE_CODE = 119
+"""Of a table's value, on either side of `TABLE_ZERO_POINT`: 136 + 119 fits into a byte."""
+
 LARGEST_INT4_CODE = 7
+"""Of a weight in `matmulnbits4`."""
+
+INT4_ZERO_POINT = 8
+"""What is added to the codes of `matmulnbits4`, and so stands for 0."""
 
 TableFormat = Literal["fp32", "int8"]
 
@@ -56,11 +66,11 @@ class PrecisionScheme:
     Attributes
     ----------
     encoder
-        Of the encoder, and of what is computed once from its outputs.
+        Of the part "encoder": what is computed once, for many positions at a time.
     step
-        Of the decode step when it has one row (greedy).
+        Of the part "step", a decode step, when it has one row (greedy).
     wide_step
-        Of the decode step when it has several (beam search).
+        Of the same when it has several (beam search).
     table
         Of the table of embeddings and logits.
     int4_logits
@@ -73,11 +83,27 @@ class PrecisionScheme:
     table: TableFormat
     int4_logits: bool = False
 
-    def step_format(self, beam: int) -> NumberFormat:
-        """Of the decode step for one sentence: which operator is best depends on the number of
-        rows.
+    def format_of(self, part: str, num_rows: int) -> NumberFormat:
+        """Number format of the linear layers in a part of a graph.
+
+        Parameters
+        ----------
+        part
+            As in the inventory of a space: "encoder" or "step".
+        num_rows
+            Rows that a decode step multiplies at a time (the beam); which operator is the fastest
+            depends on it.
+
+        Raises
+        ------
+        ValueError
+            If there is no such part.
         """
-        return self.step if beam == 1 else self.wide_step
+        if part == "encoder":
+            return self.encoder
+        if part == "step":
+            return self.step if num_rows == 1 else self.wide_step
+        raise ValueError(f"a graph has no part '{part}'; the parts are 'encoder' and 'step'")
 
 
 SCHEMES: dict[Precision, PrecisionScheme] = {
@@ -89,7 +115,9 @@ SCHEMES: dict[Precision, PrecisionScheme] = {
 }
 
 
-def quantize_columns(matrix: Array, largest_code: int) -> tuple[npt.NDArray[np.int8], Array]:
+def quantize_columns(
+    matrix: FloatMatrix, largest_code: int
+) -> tuple[npt.NDArray[np.int8], FloatMatrix]:
     """Quantise each column of a matrix on its own, symmetrically.
 
     Parameters
@@ -106,11 +134,12 @@ def quantize_columns(matrix: Array, largest_code: int) -> tuple[npt.NDArray[np.i
         the matrix.
     """
     scales = _scales(matrix, 0, largest_code)
+    # to the nearest code, ties to even; symmetric, so that zero is exact
     return np.rint(matrix / scales).astype(np.int8), scales
 
 
-def quantize_table(table: Array) -> tuple[npt.NDArray[np.uint8], Array]:
-    """Quantise each row of the shared table on its own, so that its codes' upper halves serve as
+def quantize_table(table: FloatMatrix) -> tuple[npt.NDArray[np.uint8], FloatMatrix]:
+    """Quantise each row of an embedding table on its own, so that its codes' upper halves serve as
     four-bit codes.
 
     Parameters
@@ -133,14 +162,17 @@ def matrix_bytes(num_inputs: int, num_outputs: int, number_format: NumberFormat)
     if number_format == "fp32":
         return 4 * num_inputs * num_outputs
     if number_format == "int8":
-        return (num_inputs + 4) * num_outputs
+        return (num_inputs + 4) * num_outputs  # one scale an output
+    # the last block is stored whole, however little of it is used
     blocks = num_blocks(num_inputs)
     codes = blocks * block_size(num_inputs)
-    return (codes + 4 if number_format == "matmulnbits8" else codes // 2 + 4 * blocks) * num_outputs
+    if number_format == "matmulnbits8":
+        return (codes + 4) * num_outputs  # one scale an output, repeated when the model is loaded
+    return (codes // 2 + 4 * blocks) * num_outputs  # one scale a block
 
 
 def table_bytes(vocab_size: int, dim: int, table_format: TableFormat) -> int:
-    """Bytes of (a part of) the shared table in a file."""
+    """Bytes of (a part of) an embedding table in a file."""
     return vocab_size * (4 * dim if table_format == "fp32" else dim + 4)
 
 
@@ -160,13 +192,15 @@ def in_blocks(rows: Codes) -> Codes:
     """Cut each row of (N, K) into blocks, (N, blocks, block size), the last one filled up with
     zeros.
     """
-    size, blocks = block_size(rows.shape[1]), num_blocks(rows.shape[1])
-    return np.pad(rows, ((0, 0), (0, size * blocks - rows.shape[1]))).reshape(
-        len(rows), blocks, size
-    )
+    num_outputs, num_inputs = rows.shape
+    size = block_size(num_inputs)
+    blocks = num_blocks(num_inputs)
+    # zeros add nothing to a product, whatever stands in the input beside them
+    filled = np.pad(rows, ((0, 0), (0, size * blocks - num_inputs)))
+    return filled.reshape(num_outputs, blocks, size)
 
 
-def quantize_blocks(matrix: Array) -> tuple[npt.NDArray[np.uint8], Array]:
+def quantize_blocks(matrix: FloatMatrix) -> tuple[npt.NDArray[np.uint8], FloatMatrix]:
     """Quantise the columns of a matrix to four bits, each block of a column on its own,
     symmetrically.
 
@@ -181,13 +215,14 @@ def quantize_blocks(matrix: Array) -> tuple[npt.NDArray[np.uint8], Array]:
         As MatMulNBits reads them: uint8 (N, blocks, block size / 2), even inputs in the lower half
         of a byte, and float32 (N, blocks).
     """
-    blocks = in_blocks(matrix.T)
+    blocks = in_blocks(matrix.T)  # (N, blocks, block size)
     scales = _scales(blocks, 2, LARGEST_INT4_CODE)
     codes = (np.rint(blocks / scales[..., None]) + INT4_ZERO_POINT).astype(np.uint8)
+    # two codes a byte
     return codes[..., ::2] | codes[..., 1::2] << 4, scales
 
 
-def _scales(values: Array, axis: int, largest_code: int) -> Array:
-    scales: Array = (np.abs(values).max(axis=axis) / largest_code).astype(np.float32)
+def _scales(values: FloatMatrix, axis: int, largest_code: int) -> FloatMatrix:
+    scales: FloatMatrix = (np.abs(values).max(axis=axis) / largest_code).astype(np.float32)
     scales[scales < np.finfo(np.float32).tiny] = 1.0  # nothing but zeros (or subnormals)
     return scales

@@ -6,109 +6,126 @@ import onnx
 import onnxruntime
 import pytest
 from example_spaces import WMT
-from networks import PRECISIONS, VOCAB_SIZE, run
+from networks import PRECISIONS, VOCAB_SIZE, Subnet, run, spec_of
 
 from mosdeploy.export.candidate import build_candidate, bundle_bytes, candidate_weights_bytes
-from mosdeploy.families.translation.network import Subnet
-from mosdeploy.families.translation.onnx_graph import build_graph, state_arrays
-from mosdeploy.spaces.costs import num_parameters
-from mosdeploy.spaces.translation import TranslationSpace, TranslationWorkload
+from mosdeploy.export.onnx.model import GraphOptions, state_arrays
+from mosdeploy.families.translation.onnx_graph import build_graph
+from mosdeploy.spaces.translation import TranslationSpace
 
 WORKLOADS = [
-    TranslationWorkload(source_len=9, decode_steps=7, beam=beam, precision=precision)
+    {"source_len": 9, "decode_steps": 7, "beam": beam, "precision": precision}
     for beam in (1, 3)
     for precision in PRECISIONS
 ]
 
 
-def wmt_space() -> TranslationSpace:
-    """The size of HAT's WMT spaces."""
-    return WMT
+def name_of(workload: dict) -> str:
+    return f"{workload['precision']}-beam{workload['beam']}"
 
 
-def places(model: onnx.ModelProto) -> list[tuple[int, int]]:
+def spans(model: onnx.ModelProto) -> list[tuple[int, int]]:
     """Offset and length of each external initialiser, in order."""
-    made = []
+    found = []
     for tensor in model.graph.initializer:
         entry = {item.key: item.value for item in tensor.external_data}
         if entry:
             assert entry["location"] == "weights.bin"
-            made.append((int(entry["offset"]), int(entry["length"])))
-    return sorted(made)
+            found.append((int(entry["offset"]), int(entry["length"])))
+    return sorted(found)
 
 
-@pytest.mark.parametrize("workload", WORKLOADS, ids=lambda x: f"{x.precision}-beam{x.beam}")
+@pytest.mark.parametrize("workload", WORKLOADS, ids=name_of)
 def test_a_candidate_runs_its_workload_on_random_weights(
-    space: TranslationSpace, workload: TranslationWorkload, tmp_path: Path
+    space: TranslationSpace, workload: dict, tmp_path: Path
 ) -> None:
     rng = np.random.default_rng(0)
-    size = candidate_weights_bytes(space, VOCAB_SIZE, workload)
+    spec = spec_of(space, **workload)
+    size = candidate_weights_bytes(spec, build_graph)
     rng.normal(0, 0.05, size // 4 + 1).astype(np.float32).tofile(tmp_path / "weights.bin")
+    path = tmp_path / "model.onnx"
     for _ in range(3):
-        (tmp_path / "model.onnx").write_bytes(
-            build_candidate(space.sample(rng), space, VOCAB_SIZE, workload)
-        )
-        session = onnxruntime.InferenceSession(
-            tmp_path / "model.onnx", providers=["CPUExecutionProvider"]
-        )
+        path.write_bytes(build_candidate(spec, space.sample(rng), build_graph))
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         sources = [list(range(4, 12))]
         assert run(session, sources, 7, 7).shape == (1, 7)
         assert run(session, sources, 0, 0).shape == (1, 0)
 
 
-@pytest.mark.parametrize("workload", WORKLOADS, ids=lambda x: f"{x.precision}-beam{x.beam}")
+@pytest.mark.parametrize("workload", WORKLOADS, ids=name_of)
 def test_weights_lie_apart_aligned_and_within_the_file(
-    space: TranslationSpace, workload: TranslationWorkload
+    space: TranslationSpace, workload: dict
 ) -> None:
-    rng, size = np.random.default_rng(0), candidate_weights_bytes(space, VOCAB_SIZE, workload)
+    rng = np.random.default_rng(0)
+    spec = spec_of(space, **workload)
+    size = candidate_weights_bytes(spec, build_graph)
     for _ in range(10):
-        model = onnx.load_from_string(
-            build_candidate(space.sample(rng), space, VOCAB_SIZE, workload)
-        )
-        spans = places(model)
-        assert all(offset % 64 == 0 for offset, _ in spans)
-        assert all(a + length <= b for (a, length), (b, _) in pairwise(spans))
-        assert spans[-1][0] + spans[-1][1] <= size
+        model = onnx.load_from_string(build_candidate(spec, space.sample(rng), build_graph))
+        placed = spans(model)
+        assert all(offset % 64 == 0 for offset, _ in placed)
+        assert all(a + length <= b for (a, length), (b, _) in pairwise(placed))
+        assert placed[-1][0] + placed[-1][1] <= size
         assert all(len(tensor.raw_data) <= 1024 for tensor in model.graph.initializer)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_candidate_has_the_nodes_of_the_export(space: TranslationSpace, precision: str) -> None:
-    arch, workload = (
-        space.largest,
-        TranslationWorkload(source_len=9, decode_steps=7, precision=precision),
-    )
-    candidate = onnx.load_from_string(build_candidate(arch, space, VOCAB_SIZE, workload))
-    arrays = state_arrays(Subnet(arch, space, VOCAB_SIZE).state_dict())
-    settings = {"beam": 1, "length_penalty": 0.6, "precision": precision, "max_positions": 9}
-    export = build_graph(arch, space, VOCAB_SIZE, arrays, **settings)
+    spec = spec_of(space, source_len=9, decode_steps=7, precision=precision)
+    candidate = onnx.load_from_string(build_candidate(spec, space.largest, build_graph))
+    arrays = state_arrays(Subnet(space.largest, space, VOCAB_SIZE).state_dict())
+    export = build_graph(spec, space.largest, arrays, GraphOptions(max_positions=9))
     assert list(candidate.graph.node) == list(export.graph.node)
-    shapes = [
+    candidate_tensors, export_tensors = (
         [(x.name, x.data_type, tuple(x.dims)) for x in model.graph.initializer]
         for model in (candidate, export)
-    ]
-    assert shapes[0] == shapes[1]
+    )
+    assert candidate_tensors == export_tensors
 
 
 def test_a_candidate_of_wmt_size_is_small() -> None:
-    space = wmt_space()
-    for workload in (TranslationWorkload(), TranslationWorkload(beam=5, precision="int8")):
-        assert len(build_candidate(space.largest, space, 32_000, workload)) < 64 * 1024
-    fp32 = candidate_weights_bytes(space, 32_000, TranslationWorkload())
-    assert fp32 == pytest.approx(4 * num_parameters(space, space.largest, 32_000), rel=0.01)
+    for workload in ({}, {"beam": 5, "precision": "int8"}):
+        spec = spec_of(WMT, 32_000, **workload)
+        assert len(build_candidate(spec, WMT.largest, build_graph)) < 64 * 1024
+    spec = spec_of(WMT, 32_000)
+    expected = 4 * spec.num_parameters(WMT.largest)
+    assert candidate_weights_bytes(spec, build_graph) == pytest.approx(expected, rel=0.01)
+
+
+def test_the_file_serves_every_combination_of_widths() -> None:
+    """A wider decoder can make the encoder's part of the table vanish: not always the largest."""
+    calls = []
+
+    def record(spec, arch, weights, options):
+        calls.append((arch.encoder_embed_dim, arch.decoder_embed_dim, options))
+        return build_graph(spec, arch, weights, options)
+
+    candidate_weights_bytes(spec_of(WMT, 100), record)
+    assert calls == [(e, d, None) for e in (512, 640) for d in (512, 640)]
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_bundle_bytes_is_the_size_of_the_model(space: TranslationSpace, precision: str) -> None:
     rng = np.random.default_rng(0)
     for _ in range(12):
-        arch, beam = space.sample(rng), int(rng.integers(1, 3))
+        arch = space.sample(rng)
+        spec = spec_of(space, 2000, precision=precision, beam=int(rng.integers(1, 3)))
         arrays = state_arrays(Subnet(arch, space, 2000).state_dict())
-        settings = {
-            "beam": beam,
-            "length_penalty": 0.6,
-            "precision": precision,
-            "max_positions": 192,
-        }
-        size = build_graph(arch, space, 2000, arrays, **settings).ByteSize()
-        assert bundle_bytes(arch, space, 2000, precision, beam) == pytest.approx(size, rel=0.02)
+        model = build_graph(spec, arch, arrays, GraphOptions(max_positions=192))
+        assert bundle_bytes(spec, arch, build_graph) == pytest.approx(model.ByteSize(), rel=0.02)
+
+
+def test_the_nodes_are_counted_once_for_each_depth(space: TranslationSpace) -> None:
+    depths = set()
+    num_calls = 0
+
+    def count(spec, arch, weights, options):
+        nonlocal num_calls
+        num_calls += 1
+        return build_graph(spec, arch, weights, options)
+
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        arch = space.sample(rng)
+        depths.add((len(arch.encoder_layers), len(arch.decoder_layers)))
+        bundle_bytes(spec_of(space), arch, count)
+    assert num_calls == len(depths) > 3

@@ -1,7 +1,6 @@
 import pytest
-from networks import make_space, train_to_reverse
+from networks import Subnet, make_space, train_to_reverse
 
-from mosdeploy.families.translation.network import Subnet
 from mosdeploy.spaces.translation import TranslationSpace
 
 

@@ -1,6 +1,6 @@
-"""Networks whose translations change from step to step, and their graphs in ONNX Runtime."""
+"""Networks whose translations change from step to step, and graphs in ONNX Runtime."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import get_args
 
 import numpy as np
@@ -8,17 +8,38 @@ import numpy.typing as npt
 import onnxruntime
 import torch
 from example_spaces import space_of
-from onnx import ModelProto
+from onnx import ModelProto, helper
 
+from mosdeploy.export.onnx.builder import GraphBuilder
+from mosdeploy.export.onnx.initializers import InlineInitializers
+from mosdeploy.export.onnx.model import GraphOptions, make_model, state_arrays
 from mosdeploy.families.translation.network import Subnet
-from mosdeploy.families.translation.onnx_graph import build_graph, state_arrays
-from mosdeploy.spaces.spec import Precision
-from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
+from mosdeploy.families.translation.onnx_graph import build_graph
+from mosdeploy.spaces.spec import ModelSpec, Precision
+from mosdeploy.spaces.translation import TranslationArch, TranslationSpace, TranslationWorkload
 
 PRECISIONS = get_args(Precision)
 VOCAB_SIZE = 60
 EOS_ID = 3
 MAX_POSITIONS = 40
+
+
+def spec_of(space: TranslationSpace, vocab_size: int = VOCAB_SIZE, **workload: object) -> ModelSpec:
+    """A space under a workload of which some fields are given."""
+    return ModelSpec(space, vocab_size, TranslationWorkload(**workload))
+
+
+def translate(
+    subnet: Subnet,
+    sources: Sequence[Sequence[int]],
+    beam: int,
+    max_steps: int,
+    length_penalty: float = 0.6,
+) -> list[list[int]]:
+    """What the graph must answer."""
+    from mosdeploy.families.translation.decoding import translate as translate_in_torch
+
+    return translate_in_torch(subnet, sources, beam, max_steps, length_penalty)
 
 
 def make_space(norm: str) -> TranslationSpace:
@@ -46,16 +67,14 @@ def lively_subnet(arch: TranslationArch, space: TranslationSpace, seed: int) -> 
     subnet = Subnet(arch, space, VOCAB_SIZE).eval()
     with torch.no_grad():
         for name, weight in subnet.named_parameters():
-            scale = (
-                1.0
-                if "norm.weight" in name
-                else 0.1
-                if weight.dim() == 1
-                else weight.shape[1] ** -0.5
-            )
-            scale *= (
-                3.0 if name.endswith(("q.weight", "k.weight")) else 1.5 if "fc" in name else 1.0
-            )
+            if "norm.weight" in name:
+                scale = 1.0
+            else:
+                scale = 0.1 if weight.dim() == 1 else weight.shape[1] ** -0.5
+            if name.endswith(("q.weight", "k.weight")):
+                scale *= 3.0
+            elif "fc" in name:
+                scale *= 1.5
             weight.copy_(scale * torch.randn(weight.shape, generator=generator))
         subnet.embed.weight[EOS_ID] *= 1.8
     return subnet
@@ -72,17 +91,19 @@ def train_to_reverse() -> Subnet:
     Adam by hand: `torch.optim` takes seconds to import.
     """
     torch.manual_seed(0)
-    rng, updates = np.random.default_rng(0), 160
+    rng = np.random.default_rng(0)
+    updates = 160
     subnet = Subnet(small_space().largest, small_space(), VOCAB_SIZE).train()
     moments = [
         (weight, torch.zeros_like(weight), torch.zeros_like(weight))
         for weight in subnet.parameters()
     ]
     for update in range(1, updates + 1):
-        pieces = torch.tensor(rng.integers(4, 12, (16, int(rng.integers(1, 6)))))
-        begin, end = torch.full((16, 1), 2), torch.full((16, 1), EOS_ID)
-        logits = subnet(torch.cat([pieces, end], 1), torch.cat([begin, pieces.flip(1)], 1))
-        target = torch.cat([pieces.flip(1), end], 1)
+        tokens = torch.tensor(rng.integers(4, 12, (16, int(rng.integers(1, 6)))))
+        begin = torch.full((16, 1), 2)
+        end = torch.full((16, 1), EOS_ID)
+        logits = subnet(torch.cat([tokens, end], 1), torch.cat([begin, tokens.flip(1)], 1))
+        target = torch.cat([tokens.flip(1), end], 1)
         torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten()).backward()
         rate = 6e-3 * min(1, update / 40) * (1 - update / updates) * (1 - 0.999**update) ** 0.5
         for weight, mean, square in moments:
@@ -106,6 +127,15 @@ def open_model(model: ModelProto) -> onnxruntime.InferenceSession:
     )
 
 
+def build_subnet(
+    subnet: Subnet, space: TranslationSpace, length_penalty: float = 0.6, **workload: object
+) -> ModelProto:
+    """The graph of a subnet that serves MAX_POSITIONS, at a beam and precision."""
+    options = GraphOptions(max_positions=MAX_POSITIONS, length_penalty=length_penalty)
+    arrays = state_arrays(subnet.state_dict())
+    return build_graph(spec_of(space, **workload), subnet.arch, arrays, options)
+
+
 def open_subnet(
     subnet: Subnet,
     space: TranslationSpace,
@@ -113,17 +143,33 @@ def open_subnet(
     beam: int = 1,
     length_penalty: float = 0.6,
 ) -> onnxruntime.InferenceSession:
-    model = build_graph(
-        subnet.arch,
-        space,
-        VOCAB_SIZE,
-        state_arrays(subnet.state_dict()),
-        beam=beam,
-        length_penalty=length_penalty,
-        precision=precision,
-        max_positions=MAX_POSITIONS,
+    return open_model(
+        build_subnet(subnet, space, length_penalty=length_penalty, precision=precision, beam=beam)
     )
-    return open_model(model)
+
+
+def run_part(
+    weights: Mapping[str, np.ndarray],
+    emit: Callable[..., str | Sequence[str]],
+    *feeds: np.ndarray,
+) -> list[np.ndarray]:
+    """Run a graph of one part: `emit(builder, *inputs)` adds its nodes and names its outputs."""
+    builder = GraphBuilder(InlineInitializers(weights), "part")
+    names = [f"input_{i}" for i in range(len(feeds))]
+    inputs = [
+        helper.make_tensor_value_info(
+            name, helper.np_dtype_to_tensor_dtype(feed.dtype), [None] * feed.ndim
+        )
+        for name, feed in zip(names, feeds, strict=True)
+    ]
+    made = emit(builder, *names)
+    outputs = [
+        helper.make_empty_tensor_value_info(name)
+        for name in ([made] if isinstance(made, str) else made)
+    ]
+    session = open_model(make_model(builder, inputs, outputs))
+    found: list[np.ndarray] = session.run(None, dict(zip(names, feeds, strict=True)))
+    return found
 
 
 def run(

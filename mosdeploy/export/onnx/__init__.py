@@ -1,1 +1,1 @@
-"""ONNX graphs, node by node."""
+"""ONNX graphs, node by node: parts of Transformers with the fused operators of ONNX Runtime."""

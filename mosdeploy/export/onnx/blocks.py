@@ -1,31 +1,37 @@
-"""The layers of the Transformer as nodes: the encoder over a whole source, the decoder over one
-step.
+"""Parts that any Transformer uses, as nodes: positions, residual stream, attention, FFN.
 
-In: an architecture, ids, the keys and values so far. Out: encoder outputs; the decoder's last
-vectors and the keys and values one step longer. This file knows no loop: what is done with the
-vectors is `decode_loop`'s.
+In: a builder, tensor names, and numbers (widths, heads, activation, epsilon). Out: tensor names.
+Which layers there are, in what order, and what they read beside the stream is the family's. This
+file knows no architecture and no loop.
 
-Shapes: B sentences, K hypotheses a sentence (1 is greedy), S source length, L attended length
-(cross_span * S), R = B * K rows, P past length, e and d embed widths, q = heads * h the q/k/v
-width, V vocabulary.
+Shapes: B examples, K hypotheses an example (1 without beam search), R = B * K rows, S positions, P
+positions in the cache, L attended positions of another stack, D width of the stream, q = heads * h
+width of queries, keys and values.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from onnx import TensorProto
 
-from ...spaces.genes import ArchConfig, SearchSpace
-from ...spaces.translation import DecoderLayerConfig
-from ..quantize import NumberFormat, PrecisionScheme
+from ..quantize import NumberFormat
 from .builder import CONTRIB, GraphBuilder
-from .embedding import TiedEmbedding
 from .initializers import TensorSpec
 from .linear import LinearLayer
 
-LAYER_NORM_EPSILON = 1e-5
-_MASKED = -1e9
+MASKED = -1e9
+"""What is added to the score of a masked position: its weight is 0 after the softmax, and a row of
+nothing but masked positions is still finite.
+"""
+
+Activation = Literal["relu", "gelu"]
+
+_ACTIVATION_OPS: dict[Activation, tuple[str, str]] = {
+    "relu": ("Relu", ""),
+    "gelu": ("Gelu", CONTRIB),  # the exact one, by erf; ONNX has its own only since opset 20
+}
 
 
 def position_table(root: GraphBuilder, num_positions: int, num_columns: int, dim: int) -> str:
@@ -44,182 +50,180 @@ def position_table(root: GraphBuilder, num_positions: int, num_columns: int, dim
         return root.op("Range", *(root.constant(value, np.float64) for value in (0, end, step)))
 
     rate = root.constant(-np.log(10_000.0) / dim, np.float64)
-    frequency = root.op("Exp", root.op("Mul", count(num_columns, 2), rate))
+    frequency = root.op("Exp", root.op("Mul", count(num_columns, 2), rate))  # (columns / 2,)
     position = root.op("Unsqueeze", count(num_positions, 1), root.constant([1, 2]))
-    angle = root.op(
-        "Mul", position, root.op("Unsqueeze", frequency, root.constant([1]))
-    )  # (P, columns / 2, 1)
-    phases = root.constant([0.0, np.pi / 2], np.float64)  # cos x = sin(x + pi / 2)
+    frequency = root.op("Unsqueeze", frequency, root.constant([1]))
+    angle = root.op("Mul", position, frequency)  # (positions, columns / 2, 1)
+    # cos x = sin(x + pi / 2): one Sin makes both, already side by side
+    phases = root.constant([0.0, np.pi / 2], np.float64)
     pairs = root.op("Cast", root.op("Sin", root.op("Add", angle, phases)), to=TensorProto.FLOAT)
     table = root.op("Reshape", pairs, root.constant([num_positions, -1]))
     if num_columns % 2 == 0:
         return table
-    return root.op(
-        "Slice", table, root.constant([0]), root.constant([num_columns]), root.constant([1])
-    )
+    # the last cos has no column
+    bounds = (root.constant([value]) for value in (0, num_columns, 1))
+    return root.op("Slice", table, *bounds)
+
+
+@dataclass(frozen=True)
+class StackSpec:
+    """What all layers of one stack have in common.
+
+    Attributes
+    ----------
+    dim, qkv_dim
+        Width of the residual stream, and of queries, keys and values over all heads.
+    number_format
+        Of the linear layers.
+    activation
+        Of the FFN.
+    norm_epsilon
+        What every layer norm adds to the variance.
+    pre_norm
+        Whether a norm stands before each sublayer (and one after the last) or behind each.
+    """
+
+    dim: int
+    qkv_dim: int
+    number_format: NumberFormat
+    activation: Activation
+    norm_epsilon: float
+    pre_norm: bool
 
 
 @dataclass
 class ResidualStream:
-    """The residual sum of one side, and the norm that follows each addition, fused with it.
+    """The residual sum of one stack, and the norm that follows each addition, fused with it.
 
-    Pre-norm: what a sublayer reads is the normed sum, and the last norm is the side's final one.
+    Pre-norm: what a sublayer reads is the normed sum, and the last norm is the stack's final one.
     Post-norm: the normed sum *is* the stream.
 
     Attributes
     ----------
+    builder, spec
+        Where the nodes go, and the stack.
+    norms
+        State-dict names of the sublayers' norms, in order.
+    final_norm
+        That of the norm after the last layer, which only pre-norm has.
     total
-        Name of the residual sum, (..., dim).
+        The residual sum, (..., D).
     reads
-        Name of what the next sublayer reads.
+        What the next sublayer reads, (..., D); after the last one, the output of the stack.
     """
 
-    scope: GraphBuilder
-    side: str
-    dim: int
-    pre_norm: bool
+    builder: GraphBuilder
+    spec: StackSpec
     norms: list[str]
+    final_norm: str
     total: str
     reads: str = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.pre_norm:
-            self.norms = [*self.norms, f"{self.side}.norm"]
+        if self.spec.pre_norm:
+            # the norm behind each addition is that of the *next* sublayer
+            self.norms = [*self.norms, self.final_norm]
             self.reads = self.norm(self.total, self.norms.pop(0))
         else:
             self.reads = self.total
 
     def add(self, x: str, bias: str) -> None:
-        """Add a sublayer's output (..., dim) and its bias (dim,), and norm the sum."""
-        norm = self._scale_and_shift(self.norms.pop(0))
-        arguments = ("SkipLayerNormalization", x, self.total, *norm, bias)
-        outputs = self.scope.ops(*arguments, outputs=4, domain=CONTRIB, epsilon=LAYER_NORM_EPSILON)
-        node = self.scope.nodes[-1]
-        node.output[1] = node.output[2] = ""  # mean and deviation are not computed on the CPU
+        """Add a sublayer's output (..., D) and its bias (D,), and norm the sum."""
+        inputs = (x, self.total, *self._scale_and_shift(self.norms.pop(0)), bias)
+        outputs = self.builder.ops(
+            "SkipLayerNormalization",
+            *inputs,
+            outputs=4,
+            domain=CONTRIB,
+            epsilon=self.spec.norm_epsilon,
+        )
+        node = self.builder.nodes[-1]
+        # mean and deviation are not computed on the CPU; their places stay when the sum is wanted
+        node.output[1] = ""
+        node.output[2] = ""
         self.reads = outputs[0]
-        if self.pre_norm:
+        if self.spec.pre_norm:
             self.total = outputs[3]
         else:
             self.total = outputs[0]
             del node.output[1:]
 
     def norm(self, x: str, name: str) -> str:
-        """One layer norm on its own."""
-        return self.scope.op(
-            "LayerNormalization",
-            x,
-            *self._scale_and_shift(name),
-            axis=-1,
-            epsilon=LAYER_NORM_EPSILON,
-        )
+        """Add one layer norm on its own."""
+        scale_and_shift = self._scale_and_shift(name)
+        epsilon = self.spec.norm_epsilon
+        return self.builder.op("LayerNormalization", x, *scale_and_shift, axis=-1, epsilon=epsilon)
 
     def _scale_and_shift(self, name: str) -> list[str]:
         return [self._vector(f"{name}.weight"), self._vector(f"{name}.bias")]
 
     def _vector(self, key: str) -> str:
-        shape = (self.dim,)
-        return self.scope.parameters([TensorSpec(key, shape)], lambda get: (get(key, shape),))[0]
+        shape = (self.spec.dim,)
+        spec = TensorSpec(key, shape)
+        return self.builder.parameters([spec], lambda get: (get(key, shape),))[0]
 
 
-@dataclass(frozen=True)
-class GraphSpec:
-    """Everything that the nodes of one graph depend on."""
-
-    arch: ArchConfig
-    space: SearchSpace
-    scheme: PrecisionScheme
-    vocab_size: int
-    beam: int
-    max_positions: int
-
-    @property
-    def pre_norm(self) -> bool:
-        return self.space.norm == "pre"
-
-    @property
-    def table(self) -> TiedEmbedding:
-        widths = self.arch.encoder_embed_dim, self.arch.decoder_embed_dim
-        return TiedEmbedding(self.vocab_size, *widths, self.scheme.table, self.scheme.int4_logits)
-
-    @property
-    def step_format(self) -> NumberFormat:
-        return self.scheme.step_format(self.beam)
-
-    def positions(self, scope: GraphBuilder) -> str:
-        """Position table (max_positions, max(e, d))."""
-        shape = (self.max_positions, max(self.arch.encoder_embed_dim, self.arch.decoder_embed_dim))
-        dim = max(*self.space.encoder_embed_dim, *self.space.decoder_embed_dim)
-        return position_table(scope.root, *shape, dim)
-
-
-# -- encoder ---------------------------------------------------------------------------------------
-# ----------------
-
-
-def encode(
-    scope: GraphBuilder, plan: GraphSpec, source_ids: str, mask: str, positions: str
-) -> list[str]:
-    """Run the encoder.
+def self_attention(stream: ResidualStream, owner: str, heads: int, mask: str) -> None:
+    """Let all positions of the stream (B, S, D) attend to all real ones.
 
     Parameters
     ----------
-    source_ids
-        int64 (B, S).
+    owner
+        State-dict name of the attention, whose layers are `q`, `k`, `v` and `out`.
     mask
         int32 (B, S), 1 at real tokens.
-    positions
-        From `GraphSpec.positions`.
+    """
+    builder = stream.builder
+    spec = stream.spec
+    qkv = LinearLayer(owner, ("q", "k", "v"), spec.dim, spec.qkv_dim, spec.number_format)
+    product = qkv.product(builder, stream.reads)  # (B, S, 3q)
+    parts = builder.ops("Split", product, outputs=3, axis=-1, num_outputs=3)
+    # the operator adds the bias by itself
+    inputs = (*parts, qkv.bias(builder), mask)
+    settings = {"num_heads": heads, "mask_filter_value": MASKED}
+    mixed = builder.op("MultiHeadAttention", *inputs, domain=CONTRIB, **settings)  # (B, S, q)
+    _project_out(stream, owner, mixed)
+
+
+def cached_self_attention(
+    stream: ResidualStream, owner: str, heads: int, past_kv: Sequence[str], beam: int
+) -> tuple[str, str]:
+    """Let one more position of each hypothesis, the stream (B, K, D), attend to those before it.
+
+    Parameters
+    ----------
+    owner
+        State-dict name of the attention.
+    past_kv
+        Keys and values so far, each (R, heads, P, h).
+    beam
+        Hypotheses an example, K.
 
     Returns
     -------
-    list of str
-        What can be attended to, each (B, S, e): the output of every layer that some cross span
-        reaches, deepest last.
+    The keys and values, each (R, heads, P + 1, h).
     """
-    dim = plan.arch.encoder_embed_dim
-    length = scope.op("Shape", source_ids, start=1, end=2)
-    corner = scope.op("Concat", length, scope.constant([dim]), axis=0)
-    rows = scope.op("Slice", positions, scope.constant([0, 0]), corner)  # (S, e)
-    x = scope.op("Add", plan.table.embed_source(scope, source_ids), rows)
-    keys = [f"encoder.layers.{i}" for i in range(len(plan.arch.encoder_layers))]
-    norms = [f"{key}.{norm}" for key in keys for norm in ("self_attn_norm", "ffn_norm")]
-    stream = ResidualStream(scope, "encoder", dim, plan.pre_norm, norms, x)
-    span = max(layer.cross_span for layer in plan.arch.decoder_layers)
-    outputs = []
-    for i, (key, layer) in enumerate(zip(keys, plan.arch.encoder_layers, strict=True)):
-        qkv = LinearLayer(
-            f"{key}.self_attn", ("q", "k", "v"), dim, plan.space.qkv_dim, plan.scheme.encoder
-        )
-        parts = scope.ops(
-            "Split", qkv.product(scope, stream.reads), outputs=3, axis=-1, num_outputs=3
-        )
-        tensors, settings = (
-            (*parts, qkv.bias(scope), mask),
-            {"num_heads": layer.heads, "mask_filter_value": _MASKED},
-        )
-        mixed = scope.op("MultiHeadAttention", *tensors, domain=CONTRIB, **settings)  # (B, S, q)
-        out = LinearLayer(
-            f"{key}.self_attn", ("out",), plan.space.qkv_dim, dim, plan.scheme.encoder
-        )
-        stream.add(out.product(scope, mixed), out.bias(scope))
-        _feed_forward(stream, key, layer.ffn_dim, plan.scheme.encoder)
-        if i >= len(keys) - span:
-            is_last = i == len(keys) - 1
-            outputs.append(
-                stream.norm(stream.total, "encoder.norm")
-                if plan.pre_norm and not is_last
-                else stream.reads
-            )
-    return outputs
-
-
-# -- decoder ---------------------------------------------------------------------------------------
-# ----------------
+    builder = stream.builder
+    spec = stream.spec
+    qkv = LinearLayer(owner, ("q", "k", "v"), spec.dim, spec.qkv_dim, spec.number_format)
+    x = qkv.product(builder, stream.reads)  # (B, K, 3q)
+    # hypotheses must not see one another: each is a row of its own here, of length 1
+    if beam > 1:
+        x = builder.op("Reshape", x, builder.constant([-1, 1, 3 * spec.qkv_dim]))  # (R, 1, 3q)
+    parts = builder.ops("Split", x, outputs=3, axis=-1, num_outputs=3)
+    inputs = (*parts, qkv.bias(builder), "", "", *past_kv)  # without mask and score bias
+    mixed, keys, values = builder.ops(
+        "MultiHeadAttention", *inputs, outputs=3, domain=CONTRIB, num_heads=heads
+    )
+    if beam > 1:
+        mixed = builder.op("Reshape", mixed, builder.constant([-1, beam, spec.qkv_dim]))
+    _project_out(stream, owner, mixed)
+    return keys, values
 
 
 @dataclass(frozen=True)
-class CrossMemory:
-    """What one decoder layer reads of the encoder.
+class CrossKeyValues:
+    """What one layer's attention reads of another stack.
 
     Keys and values (B, heads, L, h), and what is added to the scores to mask the padding, (B,
     heads, K, L). A padding mask would be shorter, but ONNX Runtime before 1.21 ignores it, without
@@ -231,157 +235,59 @@ class CrossMemory:
     score_bias: str
 
 
-@dataclass(frozen=True)
-class DecoderMemory:
-    """What stays the same in every step: cross-attention memories, position rows (max_positions,
-    d).
-    """
-
-    cross: tuple[CrossMemory, ...]
-    positions: str
-
-
-def prepare_decoder(
-    scope: GraphBuilder, plan: GraphSpec, outputs: Sequence[str], mask: str, positions: str
-) -> DecoderMemory:
-    """Compute, outside the loop, what every step reads."""
-    layers = plan.arch.decoder_layers
-    kinds = dict.fromkeys(
-        (layer.cross_span, layer.cross_heads) for layer in layers
-    )  # in order, each once
-    biases = {kind: _score_bias(scope, plan, *kind, mask) for kind in kinds}
-    cross = tuple(
-        _cross_memory(scope, plan, i, layer, outputs, biases[layer.cross_span, layer.cross_heads])
-        for i, layer in enumerate(layers)
-    )
-    dim = plan.arch.decoder_embed_dim
-    if dim < plan.arch.encoder_embed_dim:
-        positions = scope.op(
-            "Slice", positions, scope.constant([0]), scope.constant([dim]), scope.constant([-1])
-        )
-    return DecoderMemory(cross, positions)
-
-
-def decode_step(
-    scope: GraphBuilder,
-    plan: GraphSpec,
-    memory: DecoderMemory,
-    tokens: str,
-    position: str,
-    past: Sequence[str],
-) -> tuple[str, list[str]]:
-    """Run the decoder on one more token of each hypothesis.
+def cross_keys_values(
+    builder: GraphBuilder, spec: StackSpec, owner: str, heads: int, source: str
+) -> tuple[str, str]:
+    """Keys and values (B, heads, L, h) of what is attended to.
 
     Parameters
     ----------
-    tokens
-        int64 (B, K).
-    position
-        int64 scalar, that of these tokens.
-    past
-        Keys and values of layer 0, of layer 1, ..., each (R, heads, P, h).
-
-    Returns
-    -------
-    rows, present
-        Float (R, d), from which the table makes logits, and the keys and values as `past` has them,
-        P + 1 long.
+    spec
+        The stack that `source` comes from: its width, and the number format of what is computed
+        with it.
+    owner
+        State-dict name of the attention.
+    source
+        Outputs (B, L, D) of that stack.
     """
-    dim = plan.arch.decoder_embed_dim
-    x = scope.op(
-        "Add",
-        plan.table.embed_target(scope, tokens),
-        scope.op("Gather", memory.positions, position),
-    )
-    keys = [f"decoder.layers.{i}" for i in range(len(plan.arch.decoder_layers))]
-    norms = [
-        f"{key}.{norm}"
-        for key in keys
-        for norm in ("self_attn_norm", "cross_attn_norm", "ffn_norm")
-    ]
-    stream = ResidualStream(scope, "decoder", dim, plan.pre_norm, norms, x)  # (B, K, d)
-    present: list[str] = []
-    for i, (key, layer) in enumerate(zip(keys, plan.arch.decoder_layers, strict=True)):
-        present += _self_attention(stream, plan, key, layer.self_heads, past[2 * i : 2 * i + 2])
-        _cross_attention(stream, plan, key, layer.cross_heads, memory.cross[i])
-        _feed_forward(stream, key, layer.ffn_dim, plan.step_format)
-    return scope.op("Reshape", stream.reads, scope.constant([-1, dim])), present
-
-
-def _score_bias(scope: GraphBuilder, plan: GraphSpec, span: int, heads: int, mask: str) -> str:
-    """Zero at real tokens of the attended outputs, very low at padding: float (B, heads, K, L)."""
-    span_mask = scope.op("Concat", *[mask] * span, axis=1) if span > 1 else mask  # (B, L)
-    rows = scope.op("Unsqueeze", span_mask, scope.constant([1, 2]))
-    zeros, low = np.zeros((1, heads, plan.beam, 1)), scope.constant(_MASKED, np.float32)
-    return scope.op(
-        "Where", scope.op("Cast", rows, to=TensorProto.BOOL), scope.constant(zeros, np.float32), low
-    )
-
-
-def _cross_memory(
-    scope: GraphBuilder,
-    plan: GraphSpec,
-    index: int,
-    layer: DecoderLayerConfig,
-    outputs: Sequence[str],
-    score_bias: str,
-) -> CrossMemory:
-    span, owner = layer.cross_span, f"decoder.layers.{index}.cross_attn"
-    source = scope.op("Concat", *outputs[-span:], axis=1) if span > 1 else outputs[-1]  # (B, L, e)
-    linear = LinearLayer(
-        owner, ("k", "v"), plan.arch.encoder_embed_dim, plan.space.qkv_dim, plan.scheme.encoder
-    )
-    halves = scope.ops("Split", linear.apply(scope, source), outputs=2, axis=-1, num_outputs=2)
-    shape = scope.constant([0, 0, layer.cross_heads, plan.space.qkv_dim // layer.cross_heads])
+    linear = LinearLayer(owner, ("k", "v"), spec.dim, spec.qkv_dim, spec.number_format)
+    product = linear.apply(builder, source)  # (B, L, 2q)
+    halves = builder.ops("Split", product, outputs=2, axis=-1, num_outputs=2)
+    shape = builder.constant([0, 0, heads, spec.qkv_dim // heads])
     keys, values = (
-        scope.op("Transpose", scope.op("Reshape", x, shape), perm=[0, 2, 1, 3]) for x in halves
+        builder.op("Transpose", builder.op("Reshape", x, shape), perm=[0, 2, 1, 3]) for x in halves
     )
-    return CrossMemory(keys, values, score_bias)
-
-
-def _self_attention(
-    stream: ResidualStream, plan: GraphSpec, key: str, heads: int, past: Sequence[str]
-) -> tuple[str, str]:
-    scope, qkv_dim = stream.scope, plan.space.qkv_dim
-    qkv = LinearLayer(f"{key}.self_attn", ("q", "k", "v"), stream.dim, qkv_dim, plan.step_format)
-    x = qkv.product(scope, stream.reads)  # (B, K, 3q)
-    if plan.beam > 1:
-        x = scope.op("Reshape", x, scope.constant([-1, 1, 3 * qkv_dim]))  # (R, 1, 3q)
-    parts = scope.ops("Split", x, outputs=3, axis=-1, num_outputs=3)
-    tensors = *parts, qkv.bias(scope), "", "", *past
-    mixed, keys, values = scope.ops(
-        "MultiHeadAttention", *tensors, outputs=3, domain=CONTRIB, num_heads=heads
-    )
-    if plan.beam > 1:
-        mixed = scope.op("Reshape", mixed, scope.constant([-1, plan.beam, qkv_dim]))  # (B, K, q)
-    out = LinearLayer(f"{key}.self_attn", ("out",), qkv_dim, stream.dim, plan.step_format)
-    stream.add(out.product(scope, mixed), out.bias(scope))
     return keys, values
 
 
-def _cross_attention(
-    stream: ResidualStream, plan: GraphSpec, key: str, heads: int, memory: CrossMemory
+def cross_attention(
+    stream: ResidualStream, owner: str, heads: int, cross_kv: CrossKeyValues
 ) -> None:
-    scope, qkv_dim, number_format = stream.scope, plan.space.qkv_dim, plan.step_format
-    query = LinearLayer(f"{key}.cross_attn", ("q",), stream.dim, qkv_dim, number_format).apply(
-        scope, stream.reads
-    )
-    tensors = query, memory.keys, memory.values, "", "", memory.score_bias
-    mixed = scope.op("MultiHeadAttention", *tensors, domain=CONTRIB, num_heads=heads)  # (B, K, q)
-    out = LinearLayer(f"{key}.cross_attn", ("out",), qkv_dim, stream.dim, number_format)
-    stream.add(out.product(scope, mixed), out.bias(scope))
+    """Let the hypotheses of the stream (B, K, D) attend to another stack's outputs."""
+    builder = stream.builder
+    spec = stream.spec
+    linear = LinearLayer(owner, ("q",), spec.dim, spec.qkv_dim, spec.number_format)
+    query = linear.apply(builder, stream.reads)  # (B, K, q)
+    # between values and score bias: a bias and a padding mask, both left out
+    inputs = (query, cross_kv.keys, cross_kv.values, "", "", cross_kv.score_bias)
+    mixed = builder.op("MultiHeadAttention", *inputs, domain=CONTRIB, num_heads=heads)
+    _project_out(stream, owner, mixed)
 
 
-# -- parts of both
-# -------------------------------------------------------------------------------------------------
+def _project_out(stream: ResidualStream, owner: str, mixed: str) -> None:
+    """Project the mixed values of an attention (..., q) to the stream and add them."""
+    spec = stream.spec
+    out = LinearLayer(owner, ("out",), spec.qkv_dim, spec.dim, spec.number_format)
+    stream.add(out.product(stream.builder, mixed), out.bias(stream.builder))
 
 
-def _feed_forward(
-    stream: ResidualStream, key: str, ffn_dim: int, number_format: NumberFormat
-) -> None:
-    scope = stream.scope
-    inner = LinearLayer(key, ("fc1",), stream.dim, ffn_dim, number_format).apply(
-        scope, stream.reads
-    )
-    outer = LinearLayer(key, ("fc2",), ffn_dim, stream.dim, number_format)
-    stream.add(outer.product(scope, scope.op("Relu", inner)), outer.bias(scope))
+def feed_forward(stream: ResidualStream, owner: str, ffn_dim: int) -> None:
+    """Add the FFN of the layer `owner`, whose linear layers are `fc1` and `fc2`."""
+    builder = stream.builder
+    spec = stream.spec
+    inner = LinearLayer(owner, ("fc1",), spec.dim, ffn_dim, spec.number_format)
+    outer = LinearLayer(owner, ("fc2",), ffn_dim, spec.dim, spec.number_format)
+    op_type, domain = _ACTIVATION_OPS[spec.activation]
+    hidden = builder.op(op_type, inner.apply(builder, stream.reads), domain=domain)  # (..., ffn)
+    # the residual addition adds the second bias too
+    stream.add(outer.product(builder, hidden), outer.bias(builder))

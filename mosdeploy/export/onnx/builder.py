@@ -1,11 +1,13 @@
-"""A graph under construction: nodes in order, small constants, initialisers.
+"""A graph under construction: nodes in order, small constants, initialisers, loop bodies.
 
 In: operator names and tensor names. Out: node lists and initialisers for `onnx.helper`. A loop body
-is a scope of its own that shares the root's initialisers. This file knows no network.
+has a builder of its own, which shares the initialisers of the outermost one. This file knows no
+network.
 """
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,41 +20,72 @@ CONTRIB = "com.microsoft"
 """Domain of ONNX Runtime's fused operators."""
 
 
+@dataclass(frozen=True)
+class LoopState:
+    """One value that a loop hands from each iteration to the next.
+
+    Attributes
+    ----------
+    name
+        Its name in the body, to which `GraphBuilder.local` adds the body's prefix.
+    start
+        Tensor, made outside the loop, that it is at first.
+    onnx_type, shape
+        Element type (`TensorProto.INT64`, ...) and shape; names and None stand for sizes that
+        differ between runs or iterations.
+    """
+
+    name: str
+    start: str
+    onnx_type: int
+    shape: tuple[str | int | None, ...]
+
+
 class GraphBuilder:
-    """Emits nodes; every method returns the names of the tensors that it made.
+    """Adds nodes to a graph; the methods return the names of the tensors that they made.
 
     Parameters
     ----------
-    weights
+    source
         Makes the initialisers.
+    name
+        Of the graph. Tensors of a loop body start with it and a dot; those of the outermost graph
+        are numbers alone.
 
     Attributes
     ----------
     root
-        The outermost scope, for what is the same in every turn of a loop. What it computes of
-        constants alone, ONNX Runtime computes when it loads the model.
+        The builder of the outermost graph, for what is the same in every iteration of a loop. What
+        it computes of constants alone, ONNX Runtime computes when it loads the model.
+    nodes, initializers
+        What was added so far; `initializers` is one dict for the graph and all its loop bodies.
+
+    Examples
+    --------
+    >>> from mosdeploy.export.onnx.initializers import InlineInitializers
+    >>> builder = GraphBuilder(InlineInitializers({}), "double")
+    >>> builder.op("Add", "x", "x")
+    '1'
+    >>> [node.op_type for node in builder.nodes]
+    ['Add']
     """
 
-    def __init__(self, weights: InitializerSource) -> None:
+    def __init__(self, source: InitializerSource, name: str) -> None:
+        self.name = name
         self.nodes: list[NodeProto] = []
         self.initializers: dict[str, TensorProto] = {}
-        self._weights = weights
         self.root = self
+        self._source = source
         self._prefix = ""
         self._count = 0
 
-    def body(self, prefix: str) -> "GraphBuilder":
-        """Open the scope of a loop body, whose tensor names start with `prefix`."""
-        inner = GraphBuilder(self._weights)
-        inner.initializers = self.initializers
-        inner.root = self.root
-        inner._prefix = prefix
-        return inner
+    # -- nodes and tensors -------------------------------------------------------------------------
 
     def ops(
         self, op_type: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any
     ) -> list[str]:
-        """Add a node with several outputs; an empty input name stands for an absent optional input."""
+        """Add a node with several outputs; an empty name stands for an optional input left out."""
+        # the first output is a plain number; further ones get a suffix
         self._count += 1
         names = [f"{self._prefix}{self._count}" + (f".{i}" if i else "") for i in range(outputs)]
         self.nodes.append(helper.make_node(op_type, inputs, names, domain=domain, **attributes))
@@ -63,8 +96,9 @@ class GraphBuilder:
         return self.ops(op_type, *inputs, domain=domain, **attributes)[0]
 
     def constant(self, value: npt.ArrayLike, dtype: type[np.generic] = np.int64) -> str:
-        """A small constant; equal ones are stored once."""
+        """Make a small constant; equal ones are stored once."""
         array = np.asarray(value, dtype=dtype)
+        # the name is made of the value, so that an equal constant is found by its name
         values = (
             str(array.tolist())
             if array.size <= 8
@@ -76,18 +110,72 @@ class GraphBuilder:
         return name
 
     def parameters(self, specs: Sequence[TensorSpec], compute: Compute) -> list[str]:
-        """Initialisers that come from the network's weights; asked for twice, they are stored once."""
+        """Make initialisers of the network's weights; asked for again, they are stored once."""
         if specs[0].name not in self.initializers:
-            for tensor in self._weights.tensors(specs, compute):
+            for tensor in self._source.tensors(specs, compute):
                 self.initializers[tensor.name] = tensor
         return [spec.name for spec in specs]
 
+    # -- graphs and loops --------------------------------------------------------------------------
+
+    def body(self, name: str) -> "GraphBuilder":
+        """Open a loop body."""
+        inner = GraphBuilder(self._source, name)
+        # a body sees the tensors around it by name, so that no weight is stored in it
+        inner.initializers = self.initializers
+        inner.root = self.root  # of a body in a body, too, the outermost
+        inner._prefix = f"{name}."
+        return inner
+
+    def local(self, name: str) -> str:
+        """Name of a loop's state, or of its `index` (int64 scalar), inside this body."""
+        return f"{self._prefix}{name}"
+
+    def loop(
+        self,
+        body: "GraphBuilder",
+        states: Sequence[LoopState],
+        results: Sequence[str],
+        go_on: str,
+        max_iterations: str,
+    ) -> list[str]:
+        """Close a body and run it.
+
+        Parameters
+        ----------
+        states, results
+            What goes through the loop, and the body's tensor that each becomes after an iteration.
+        go_on
+            The body's bool scalar: whether another iteration follows.
+        max_iterations
+            int64 scalar; with 0 the results are the starts.
+
+        Returns
+        -------
+        The states after the last iteration, in order.
+        """
+        boolean = TensorProto.BOOL
+        inputs = [
+            helper.make_tensor_value_info(body.local("index"), TensorProto.INT64, []),
+            helper.make_tensor_value_info(body.local("go"), boolean, []),
+        ]
+        outputs = [helper.make_tensor_value_info(go_on, boolean, [])]
+        for state, result in zip(states, results, strict=True):
+            name = body.local(state.name)
+            inputs.append(helper.make_tensor_value_info(name, state.onnx_type, state.shape))
+            outputs.append(helper.make_tensor_value_info(result, state.onnx_type, state.shape))
+        graph = body.graph(inputs, outputs)
+        always = self.constant(
+            True, np.bool_
+        )  # nothing else keeps the first iteration from running
+        starts = [state.start for state in states]
+        return self.ops("Loop", max_iterations, always, *starts, outputs=len(states), body=graph)
+
     def graph(
         self,
-        name: str,
         inputs: Sequence[ValueInfoProto],
         outputs: Sequence[ValueInfoProto],
         initializers: Sequence[TensorProto] = (),
     ) -> GraphProto:
-        """The nodes so far as a graph."""
-        return helper.make_graph(self.nodes, name, inputs, outputs, initializers)
+        """Return the nodes so far as a graph."""
+        return helper.make_graph(self.nodes, self.name, inputs, outputs, initializers)

@@ -1,245 +1,293 @@
-"""The decode loop: from an encoded source to token ids, greedy or by beam search, inside the graph.
+"""The decode loop inside the graph: from a step function to token ids, greedy or by beam search.
 
-In: what `network.prepare_decoder` made, and the two step limits. Out: `output_ids`. The semantics
-are those of `training.evaluate.translate`. This file knows no layer.
+In: a `Decoder`, whose step turns one more token of each hypothesis into a vector from which the
+embedding makes logits. Out: the ids of the best hypotheses. This file knows no layer.
 
-The loop carries every id so far, so that no step gives ids of shape (B, 0), and it reads the
-cross-attention memories from outside: `max_steps = 0` still computes them.
+Two graph inputs limit the loop, `max_steps` and `min_steps`. The loop hands on every id so far, so
+that `max_steps = 0` gives ids of shape (B, 0); what the step reads from outside the loop is
+computed all the same.
 
-Shapes: B sentences, K hypotheses a sentence, R = B * K rows, T steps so far, V vocabulary.
+Shapes: B examples, K hypotheses an example, R = B * K rows, C chosen tokens, T steps so far, d
+width of the decoder.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from onnx import TensorProto, ValueInfoProto, helper
 
-from .blocks import DecoderMemory, GraphSpec, decode_step
-from .builder import GraphBuilder
+from .builder import GraphBuilder, LoopState
+from .embedding import TiedEmbedding
 
-PAD_ID, BOS_ID, EOS_ID = 0, 2, 3
+MAX_STEPS = "max_steps"
+"""Graph input, int64 scalar: steps at most."""
 
-MAX_STEPS, MIN_STEPS = "max_steps", "min_steps"
-"""Graph inputs, int64 scalars: steps at most; steps before which the loop does not stop early."""
+MIN_STEPS = "min_steps"
+"""Graph input, int64 scalar: steps before which the loop does not stop early; changes no answer,
+but fixes the work of a measurement.
+"""
 
-_FLOAT, _INT, _BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+Step = Callable[[GraphBuilder, str, str, Sequence[str]], tuple[str, list[str]]]
+"""Add the nodes of one step to a loop body.
+
+From the builder of the body, tokens int64 (B, K), their position (int64 scalar) and `past_kv`, to
+vectors (R, d) and `new_kv`. Both lists hold keys and values of layer 0, of layer 1, ..., each (R,
+heads, P, h), the new ones P + 1 long.
+"""
+
+_FLOAT = TensorProto.FLOAT
+_INT = TensorProto.INT64
+_BOOL = TensorProto.BOOL
 
 
 @dataclass(frozen=True)
-class LoopState:
-    """One value that the loop carries: what it starts as, and its type and shape."""
+class SpecialTokens:
+    """Ids of a vocabulary that the loop knows."""
 
-    name: str
-    start: str
-    onnx_type: int
-    shape: tuple[str | int | None, ...]
-
-    def info(self, name: str) -> ValueInfoProto:
-        return helper.make_tensor_value_info(name, self.onnx_type, self.shape)
+    pad_id: int
+    bos_id: int
+    eos_id: int
 
 
-def decode(
-    scope: GraphBuilder,
-    plan: GraphSpec,
-    memory: DecoderMemory,
-    source_ids: str,
-    length_penalty: float,
-) -> str:
-    """Add the loop; give the name of the ids, int64 (B, T), after the end token filled with
-    padding.
+@dataclass(frozen=True)
+class Decoder:
+    """What a loop decodes with.
+
+    Attributes
+    ----------
+    step
+        Adds the nodes of one step.
+    embedding
+        Makes tokens of the step's vectors.
+    cache_shapes
+        Heads and width of a head of each layer's cache.
+    tokens
+        What it starts with, ends with, and fills up with.
     """
-    batch = scope.op("Shape", source_ids, start=0, end=1)  # (1,)
-    if plan.beam == 1:
-        return _greedy(scope, plan, memory, batch)
-    return _beam_search(scope, plan, memory, batch, length_penalty)
+
+    step: Step
+    embedding: TiedEmbedding
+    cache_shapes: tuple[tuple[int, int], ...]
+    tokens: SpecialTokens
 
 
-def _greedy(scope: GraphBuilder, plan: GraphSpec, memory: DecoderMemory, batch: str) -> str:
-    carried = [
-        LoopState("token", _filled(scope, batch, [1], BOS_ID), _INT, ("B", 1)),
-        LoopState("ended", _filled(scope, batch, [1], False, np.bool_), _BOOL, ("B", 1)),
-        LoopState("ids", _filled(scope, batch, [0], PAD_ID), _INT, ("B", None)),
-        *_caches(scope, plan, batch),
+def step_limits() -> list[ValueInfoProto]:
+    """Return the graph inputs that limit the loop."""
+    return [helper.make_tensor_value_info(name, _INT, []) for name in (MAX_STEPS, MIN_STEPS)]
+
+
+def greedy_search(builder: GraphBuilder, decoder: Decoder, batch: str) -> str:
+    """Add a loop that takes the likeliest token in each step.
+
+    Parameters
+    ----------
+    batch
+        The shape (B,) as a tensor, int64 (1,).
+
+    Returns
+    -------
+    The ids, int64 (B, T), after the end token filled with padding.
+    """
+    tokens = decoder.tokens
+    token = _filled(builder, batch, [1], tokens.bos_id)
+    ended = _filled(builder, batch, [1], False, np.bool_)
+    states = [
+        LoopState("token", token, _INT, ("B", 1)),
+        LoopState("ended", ended, _BOOL, ("B", 1)),
+        LoopState("ids", _filled(builder, batch, [0], tokens.pad_id), _INT, ("B", None)),
+        *_caches(builder, decoder, batch),
     ]
-    body = scope.body("step.")
-    token, ended, ids, *past = (f"step.{value.name}" for value in carried)
-    rows, present = decode_step(body, plan, memory, token, "step.index", past)
-    token = body.op("Where", ended, body.constant(PAD_ID), plan.table.best(body, rows))  # (B, 1)
-    ended = body.op("Or", ended, body.op("Equal", token, body.constant(EOS_ID)))
-    ids = body.op("Concat", ids, token, axis=1)
-    return _loop(scope, body, carried, [token, ended, ids, *present], ended)[2]
+    body = builder.body("step")
+    token, ended, ids, *past_kv = (body.local(state.name) for state in states)
+    rows, new_kv = decoder.step(body, token, body.local("index"), past_kv)
+    pad = body.constant(tokens.pad_id)
+    token = body.op("Where", ended, pad, decoder.embedding.best(body, rows))  # (B, 1)
+    ended = body.op("Or", ended, body.op("Equal", token, body.constant(tokens.eos_id)))
+    ids = body.op("Concat", ids, token, axis=1)  # (B, T + 1)
+    return _loop(builder, body, states, [token, ended, ids, *new_kv])[2]
 
 
-def _beam_search(
-    scope: GraphBuilder, plan: GraphSpec, memory: DecoderMemory, batch: str, length_penalty: float
+def beam_search(
+    builder: GraphBuilder, decoder: Decoder, batch: str, beam: int, length_penalty: float
 ) -> str:
-    """Beam search with a pool of the K best finished hypotheses.
+    """Add a loop that searches with a pool of the K best finished hypotheses.
 
     Each step continues the K live hypotheses by every token and keeps the best 2K. Those that end
-    join the pool; the K best of the others live on. A sentence is closed once the pool's worst is
+    join the pool; the K best of the others live on. An example is closed once the pool's worst is
     no worse than the best live one would be if it were cut here. At `max_steps` the live ones are
-    cut and join.
+    cut and join. Scores are sums of log p over the length to the power `length_penalty`.
+
+    Returns
+    -------
+    The ids of the best hypotheses, int64 (B, T), after the end token filled with padding.
     """
-    k = plan.beam
-    only_first = scope.op(
-        "Pad", scope.constant([0.0], np.float32), scope.constant([0, k - 1]), _negative(scope)
+    states = _beam_states(builder, decoder.tokens, batch, beam)
+    states += _caches(builder, decoder, builder.op("Mul", batch, builder.constant(beam)))
+    body = builder.body("step")
+    token, closed, live, live_sum, done, done_score, *past_kv = (
+        body.local(state.name) for state in states
     )
-    carried = [
-        LoopState("token", _filled(scope, batch, [k], BOS_ID), _INT, ("B", k)),
-        LoopState("closed", _filled(scope, batch, [1], False, np.bool_), _BOOL, ("B", 1)),
-        LoopState("live", _filled(scope, batch, [k, 0], PAD_ID), _INT, ("B", k, None)),
-        LoopState(
-            "live_sum", scope.op("Expand", only_first, _shape(scope, batch, [k])), _FLOAT, ("B", k)
-        ),
-        LoopState("done", _filled(scope, batch, [k, 0], PAD_ID), _INT, ("B", k, None)),
-        LoopState("done_score", _filled(scope, batch, [k], -np.inf, np.float32), _FLOAT, ("B", k)),
-        *_caches(scope, plan, scope.op("Mul", batch, scope.constant(k))),
-    ]
-    body = scope.body("step.")
-    token, closed, live, live_sum, done, done_score, *past = (
-        f"step.{value.name}" for value in carried
-    )
-    rows, present = decode_step(body, plan, memory, token, "step.index", past)
-    sums, parent, token = _continue(body, plan, rows, live_sum)  # each (B, 2K)
-    grown = _append(body, _pick(body, live, parent), token)  # (B, 2K, T + 1)
-    ends = body.op("Equal", token, body.constant(EOS_ID))
-    step = body.op("Add", "step.index", body.constant(1))
-    length = body.op(
-        "Pow", body.op("Cast", step, to=_FLOAT), body.constant(length_penalty, np.float32)
-    )
-    finishes = body.op(
-        "And", body.op("Not", closed), body.op("Or", ends, body.op("Equal", step, MAX_STEPS))
-    )
+    rows, new_kv = decoder.step(body, token, body.local("index"), past_kv)
+    # 2K: even if K of them end, K live on
+    sums, parent, token = _continue(body, decoder.embedding, rows, live_sum, 2 * beam)
+    ids = _append(body, _pick(body, live, parent), token)  # (B, 2K, T + 1)
+    ends = body.op("Equal", token, body.constant(decoder.tokens.eos_id))  # (B, 2K)
+    step = body.op("Add", body.local("index"), body.constant(1))
+    exponent = body.constant(length_penalty, np.float32)
+    length = body.op("Pow", body.op("Cast", step, to=_FLOAT), exponent)
+
+    # those that end, or are cut at the last step, join the pool, unless the example is closed
+    is_open = body.op("Not", closed)
+    finishes = body.op("And", is_open, body.op("Or", ends, body.op("Equal", step, MAX_STEPS)))
     scores = body.op("Where", finishes, body.op("Div", sums, length), _negative(body))
-    pool = body.op("Concat", done_score, scores, axis=1)  # (B, 3K)
-    done_score, best = body.ops("TopK", pool, body.constant([k]), outputs=2, axis=1)  # (B, K)
-    padded = body.op("Pad", done, body.constant([0, 0, 0, 0, 0, 1]), body.constant(PAD_ID))
-    done = _pick(body, body.op("Concat", padded, grown, axis=1), best)
+    done_score, best = _best(body, body.op("Concat", done_score, scores, axis=1), beam)
+    padded = _append_pad(body, done, decoder.tokens.pad_id)  # (B, K, T + 1)
+    done = _pick(body, body.op("Concat", padded, ids, axis=1), best)
+
+    # the K best of the others live on
     alive = body.op("Where", ends, _negative(body), sums)
-    live_sum, best = body.ops("TopK", alive, body.constant([k]), outputs=2, axis=1)
+    live_sum, best = _best(body, alive, beam)  # (B, K)
     token = body.op("GatherElements", token, best, axis=1)
-    cut = body.op("Div", _columns(body, live_sum, 0, 1), length)
-    full = body.op("GreaterOrEqual", _columns(body, done_score, k - 1, k), cut)
-    closed = body.op("Or", closed, full)
-    rows = _rows(body, plan, body.op("GatherElements", parent, best, axis=1))
-    caches = [body.op("Gather", cache, rows) for cache in present]
-    state = [token, closed, _pick(body, grown, best), live_sum, done, done_score, *caches]
-    hypotheses = _loop(scope, body, carried, state, closed)[4]
-    return scope.op("Gather", hypotheses, scope.constant(0), axis=1)  # (B, T)
+
+    closed = body.op("Or", closed, _is_full(body, done_score, live_sum, length, beam))
+
+    # each new hypothesis continues the keys and values of its parent
+    rows = _rows(body, body.op("GatherElements", parent, best, axis=1), beam)
+    caches = [body.op("Gather", cache, rows) for cache in new_kv]
+    results = [token, closed, _pick(body, ids, best), live_sum, done, done_score, *caches]
+    hypotheses = _loop(builder, body, states, results)[4]
+    return builder.op("Gather", hypotheses, builder.constant(0), axis=1)  # (B, T)
 
 
-# -- parts of beam search
-# ------------------------------------------------------------------------------------------
+# -- parts of beam search --------------------------------------------------------------------------
+
+
+def _beam_states(
+    builder: GraphBuilder, tokens: SpecialTokens, batch: str, beam: int
+) -> list[LoopState]:
+    """What beam search hands on, beside the caches; no hypothesis is done at first."""
+    # all K hypotheses start alike; only the first counts, or all would stay copies of it
+    one = builder.constant([0.0], np.float32)
+    only_first = builder.op("Pad", one, builder.constant([0, beam - 1]), _negative(builder))
+    token = _filled(builder, batch, [beam], tokens.bos_id)
+    closed = _filled(builder, batch, [1], False, np.bool_)
+    live = _filled(builder, batch, [beam, 0], tokens.pad_id)
+    live_sum = builder.op("Expand", only_first, _shape(builder, batch, [beam]))
+    done = _filled(builder, batch, [beam, 0], tokens.pad_id)
+    done_score = _filled(builder, batch, [beam], -np.inf, np.float32)
+    return [
+        LoopState("token", token, _INT, ("B", beam)),
+        LoopState("closed", closed, _BOOL, ("B", 1)),
+        LoopState("live", live, _INT, ("B", beam, None)),
+        LoopState("live_sum", live_sum, _FLOAT, ("B", beam)),
+        LoopState("done", done, _INT, ("B", beam, None)),
+        LoopState("done_score", done_score, _FLOAT, ("B", beam)),
+    ]
 
 
 def _continue(
-    body: GraphBuilder, plan: GraphSpec, rows: str, live_sum: str
+    body: GraphBuilder, embedding: TiedEmbedding, rows: str, live_sum: str, count: int
 ) -> tuple[str, str, str]:
-    """The best 2K continuations of each sentence: sums of log p, live hypothesis, token; each (B,
-    2K).
-
-    They are among the 2K likeliest tokens of each hypothesis.
+    """The best continuations of each example: sums of log p, live hypothesis, token; each (B,
+    count).
     """
-    log_p, tokens = plan.table.likeliest(body, rows, 2 * plan.beam)  # (R, C)
+    # they are among the `count` likeliest tokens of each hypothesis
+    log_p, tokens = embedding.likeliest(body, rows, count)  # (R, C)
     per_row = body.op("Shape", tokens, start=1, end=2)
     sums = body.op("Add", log_p, body.op("Reshape", live_sum, body.constant([-1, 1])))
-    by_sentence = body.op("Shape", live_sum, start=0, end=1)
-    shape = body.op("Concat", by_sentence, body.constant([-1]), axis=0)
-    best, index = body.ops(
-        "TopK", body.op("Reshape", sums, shape), body.constant([2 * plan.beam]), outputs=2, axis=1
-    )
+    num_examples = body.op("Shape", live_sum, start=0, end=1)
+    shape = body.op("Concat", num_examples, body.constant([-1]), axis=0)
+    sums = body.op("Reshape", sums, shape)  # (B, K * C)
+    best, index = _best(body, sums, count)
     token = body.op("GatherElements", body.op("Reshape", tokens, shape), index, axis=1)
     return best, body.op("Div", index, per_row), token
 
 
+def _is_full(body: GraphBuilder, done_score: str, live_sum: str, length: str, beam: int) -> str:
+    """Whether each example's pool has nothing worse than its best live hypothesis; bool (B, 1)."""
+    # both are sorted: the best is in the first column, the worst in the last; a pool with a free
+    # place has minus infinity there
+    best_live = body.op("Div", _columns(body, live_sum, 0, 1), length)
+    return body.op("GreaterOrEqual", _columns(body, done_score, beam - 1, beam), best_live)
+
+
+def _best(body: GraphBuilder, values: str, count: int) -> tuple[str, str]:
+    """The largest of each row of (B, N), falling, and where they are; each (B, count)."""
+    values, index = body.ops("TopK", values, body.constant([count]), outputs=2, axis=1)
+    return values, index
+
+
 def _pick(body: GraphBuilder, hypotheses: str, index: str) -> str:
     """Rows `index` (B, N) of ids (B, M, T), as (B, N, T)."""
-    return body.op(
-        "GatherND", hypotheses, body.op("Unsqueeze", index, body.constant([2])), batch_dims=1
-    )
+    index = body.op("Unsqueeze", index, body.constant([2]))
+    return body.op("GatherND", hypotheses, index, batch_dims=1)
 
 
 def _append(body: GraphBuilder, hypotheses: str, token: str) -> str:
     return body.op("Concat", hypotheses, body.op("Unsqueeze", token, body.constant([2])), axis=2)
 
 
+def _append_pad(body: GraphBuilder, hypotheses: str, pad_id: int) -> str:
+    return body.op("Pad", hypotheses, body.constant([0, 0, 0, 0, 0, 1]), body.constant(pad_id))
+
+
 def _columns(body: GraphBuilder, x: str, first: int, last: int) -> str:
     return body.op("Slice", x, body.constant([first]), body.constant([last]), body.constant([1]))
 
 
-def _rows(body: GraphBuilder, plan: GraphSpec, parent: str) -> str:
+def _rows(body: GraphBuilder, parent: str, beam: int) -> str:
     """Hypothesis (B, K) of each new hypothesis, as rows (R,) of the caches."""
     count = body.op("Squeeze", body.op("Shape", parent, start=0, end=1))
-    sentence = body.op("Range", body.constant(0), count, body.constant(1))  # (B,)
-    offset = body.op(
-        "Unsqueeze", body.op("Mul", sentence, body.constant(plan.beam)), body.constant([1])
-    )
+    example = body.op("Range", body.constant(0), count, body.constant(1))  # (B,)
+    first_row = body.op("Mul", example, body.constant(beam))
+    offset = body.op("Unsqueeze", first_row, body.constant([1]))
     return body.op("Reshape", body.op("Add", parent, offset), body.constant([-1]))
 
 
-# -- parts of both
-# -------------------------------------------------------------------------------------------------
+# -- parts of both ---------------------------------------------------------------------------------
 
 
-def _caches(scope: GraphBuilder, plan: GraphSpec, rows: str) -> list[LoopState]:
+def _caches(builder: GraphBuilder, decoder: Decoder, rows: str) -> list[LoopState]:
     """Keys and values of every layer's self-attention, at first of length 0; `rows` is a shape
     (1,).
     """
-    made = []
-    for i, layer in enumerate(plan.arch.decoder_layers):
-        tail = [layer.self_heads, 0, plan.space.qkv_dim // layer.self_heads]
-        empty = _filled(scope, rows, tail, 0.0, np.float32)
+    states = []
+    for i, (heads, width) in enumerate(decoder.cache_shapes):
+        empty = _filled(builder, rows, [heads, 0, width], 0.0, np.float32)
         for part in ("keys", "values"):
-            made.append(LoopState(f"{part}_{i}", empty, _FLOAT, ("R", tail[0], None, tail[2])))
-    return made
+            states.append(LoopState(f"{part}_{i}", empty, _FLOAT, ("R", heads, None, width)))
+    return states
 
 
 def _loop(
-    scope: GraphBuilder,
-    body: GraphBuilder,
-    carried: Sequence[LoopState],
-    state: Sequence[str],
-    ended: str,
+    builder: GraphBuilder, body: GraphBuilder, states: Sequence[LoopState], results: Sequence[str]
 ) -> list[str]:
-    """Close the body; run it until all is `ended` (and not before MIN_STEPS) or MAX_STEPS is
-    reached.
+    """Close the body and run it until every example has ended (and not before MIN_STEPS) or
+    MAX_STEPS is reached; the second state says which examples have ended.
     """
-    open_left = body.op("Not", body.op("Equal", _minimum(body, ended), body.constant(1, np.int32)))
-    step = body.op("Add", "step.index", body.constant(1))
+    # there is no ReduceMin of booleans
+    all_ended = body.op("ReduceMin", body.op("Cast", results[1], to=TensorProto.INT32), keepdims=0)
+    open_left = body.op("Not", body.op("Equal", all_ended, body.constant(1, np.int32)))
+    step = body.op("Add", body.local("index"), body.constant(1))
     go_on = body.op("Or", open_left, body.op("Less", step, MIN_STEPS))
-    scalar = [
-        helper.make_tensor_value_info(f"step.{name}", kind, [])
-        for name, kind in (("index", _INT), ("go", _BOOL))
-    ]
-    inputs = [*scalar, *(value.info(f"step.{value.name}") for value in carried)]
-    outputs = [helper.make_tensor_value_info(go_on, _BOOL, [])]
-    outputs += [value.info(name) for value, name in zip(carried, state, strict=True)]
-    graph = body.graph("step", inputs, outputs)
-    starts = [value.start for value in carried]
-    return scope.ops(
-        "Loop", MAX_STEPS, scope.constant(True, np.bool_), *starts, outputs=len(carried), body=graph
-    )
+    return builder.loop(body, states, results, go_on, MAX_STEPS)
 
 
-def _minimum(body: GraphBuilder, flags: str) -> str:
-    return body.op("ReduceMin", body.op("Cast", flags, to=TensorProto.INT32), keepdims=0)
-
-
-def _shape(scope: GraphBuilder, rows: str, tail: Sequence[int]) -> str:
-    return scope.op("Concat", rows, scope.constant(tail), axis=0)
+def _shape(builder: GraphBuilder, rows: str, tail: Sequence[int]) -> str:
+    return builder.op("Concat", rows, builder.constant(tail), axis=0)
 
 
 def _filled(
-    scope: GraphBuilder,
+    builder: GraphBuilder,
     rows: str,
     tail: Sequence[int],
     value: float,
     dtype: type[np.generic] = np.int64,
 ) -> str:
     """A tensor of shape (rows, *tail), the same value everywhere; `rows` is a shape (1,)."""
-    return scope.op("Expand", scope.constant(value, dtype), _shape(scope, rows, tail))
+    return builder.op("Expand", builder.constant(value, dtype), _shape(builder, rows, tail))
 
 
-def _negative(scope: GraphBuilder) -> str:
-    return scope.constant(-np.inf, np.float32)
+def _negative(builder: GraphBuilder) -> str:
+    return builder.constant(-np.inf, np.float32)

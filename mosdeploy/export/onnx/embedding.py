@@ -1,15 +1,15 @@
-"""The shared table as nodes: ids to vectors, and the decoder's last vectors to the tokens that may
+"""The tied embedding as nodes: ids to vectors, and a decoder's last vectors to the tokens that may
 follow.
 
-In: a scope, ids or vectors. Out: vectors, the best token, or the likeliest tokens with log p. This
-file knows no attention and no loop.
+In: a builder, ids or vectors. Out: vectors, the best token, or the likeliest tokens with log p.
+This file knows no attention and no loop.
 
 Four-bit logits: a product with the table rounded to four bits chooses some tokens, and only those
 are scored with the table itself, by vectors that are not quantised. The four bits are made from the
 table when the model is loaded; the file does not hold them. Log p needs a sum over the whole
 vocabulary: it has the exact terms of the chosen tokens, and those of four bits of all others.
 
-Shapes: R rows, C chosen tokens, d decoder width, V vocabulary.
+Shapes: R rows, C chosen tokens, D columns of the table, d of them for logits, V vocabulary.
 """
 
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ from ..quantize import (
     quantize_table,
 )
 from .builder import CONTRIB, GraphBuilder
-from .initializers import TensorSpec
-from .linear import multiply_rows, repeat_scales
+from .initializers import Array, Lookup, TensorSpec
+from .linear import NBitBlocks, repeat_scales
 
 NUM_RESCORED = 16
 """Tokens that four-bit logits choose where the best one is wanted."""
@@ -38,121 +38,120 @@ NUM_RESCORED_OF_BEAM = 64
 
 @dataclass(frozen=True)
 class TiedEmbedding:
-    """The one table of source, target and output, stored once, rows of a vocabulary entry
-    contiguous.
+    """One table of input embeddings and logits, stored once, rows of a vocabulary entry contiguous.
 
-    The logits read the first `decoder_dim` columns of it. When the encoder is wider, its further
-    columns are a second initialiser, so that no product needs a copy of the table.
+    The logits read its first columns. What is wider is a second initialiser, so that no product
+    needs a copy of the table.
+
+    Attributes
+    ----------
+    vocab_size, num_columns
+        Shape of the state dict's `embed.weight`, (V, D).
+    logits_dim
+        Columns that logits read, d; at most `num_columns`.
+    number_format
+        How the table is stored.
+    int4_logits
+        Choose tokens by logits from four bits first.
     """
 
     vocab_size: int
-    encoder_dim: int
-    decoder_dim: int
+    num_columns: int
+    logits_dim: int
     number_format: TableFormat
     int4_logits: bool = False
 
-    def embed_source(self, scope: GraphBuilder, ids: str) -> str:
-        """Ids to vectors (..., encoder_dim), scaled by sqrt(encoder_dim)."""
-        head = self._embed(scope, ids, 0, self.decoder_dim, self.encoder_dim)
-        if self.encoder_dim > self.decoder_dim:
-            tail = self._embed(scope, ids, self.decoder_dim, self.encoder_dim, self.encoder_dim)
-            return scope.op("Concat", head, tail, axis=-1)
-        if self.encoder_dim < self.decoder_dim:
-            first, last = scope.constant([0]), scope.constant([self.encoder_dim])
-            return scope.op("Slice", head, first, last, scope.constant([-1]))
+    def embed(self, builder: GraphBuilder, ids: str, width: int) -> str:
+        """Ids to the first `width` columns of their rows, (..., width), times sqrt(width)."""
+        head = self._embed(builder, ids, (0, self.logits_dim), width)
+        if width > self.logits_dim:
+            tail = self._embed(builder, ids, (self.logits_dim, width), width)
+            return builder.op("Concat", head, tail, axis=-1)
+        if width < self.logits_dim:
+            first = builder.constant([0])
+            last = builder.constant([width])
+            return builder.op("Slice", head, first, last, builder.constant([-1]))
         return head
 
-    def embed_target(self, scope: GraphBuilder, ids: str) -> str:
-        """Ids to vectors (..., decoder_dim), scaled by sqrt(decoder_dim)."""
-        return self._embed(scope, ids, 0, self.decoder_dim, self.decoder_dim)
-
     # -- logits ------------------------------------------------------------------------------------
-    # ----------------
 
-    def best(self, scope: GraphBuilder, x: str) -> str:
-        """Rows (R, d) to the likeliest token of each, int64 (R, 1); of equal ones, the lowest id."""
+    def best(self, builder: GraphBuilder, x: str) -> str:
+        """Rows (R, d) to the likeliest token of each, int64 (R, 1); the lowest id of equal ones."""
         if not self.int4_logits:
-            return scope.op("ArgMax", self._logits(scope, x), axis=-1, keepdims=1)
-        _, tokens = self._largest(scope, self._rough_logits(scope, x), NUM_RESCORED)
-        first = scope.op("ArgMax", self._logits_of(scope, x, tokens), axis=-1, keepdims=1)
-        return scope.op("GatherElements", tokens, first, axis=1)
+            return builder.op("ArgMax", self._logits(builder, x), axis=-1, keepdims=1)
+        _, tokens = self._largest(builder, self._rough_logits(builder, x), NUM_RESCORED)
+        first = builder.op("ArgMax", self._logits_of(builder, x, tokens), axis=-1, keepdims=1)
+        return builder.op("GatherElements", tokens, first, axis=1)
 
-    def likeliest(self, scope: GraphBuilder, x: str, count: int) -> tuple[str, str]:
+    def likeliest(self, builder: GraphBuilder, x: str, count: int) -> tuple[str, str]:
         """Rows (R, d) to at least `count` tokens of each (or the whole vocabulary): log p float (R,
         C), ids (R, C).
         """
         if not self.int4_logits:
-            return self._largest(
-                scope, scope.op("LogSoftmax", self._logits(scope, x), axis=-1), count
-            )
-        rough_logits = self._rough_logits(scope, x)
-        rough, tokens = self._largest(scope, rough_logits, max(count, NUM_RESCORED_OF_BEAM))
-        rough_log_p = scope.op(
-            "GatherElements", scope.op("LogSoftmax", rough_logits, axis=-1), tokens, axis=1
-        )
-        error = scope.op("Sub", rough, self._logits_of(scope, x, tokens))
-        shifted = scope.op("Sub", rough_log_p, error)
-        change = scope.op("Sub", scope.op("Exp", shifted), scope.op("Exp", rough_log_p))
-        total = scope.op("ReduceSum", change, scope.constant([1]), keepdims=1)  # (R, 1), beside 1
-        norm = scope.op("Log", scope.op("Add", total, scope.constant(1.0, np.float32)))
-        return scope.op("Sub", shifted, norm), tokens
+            log_p = builder.op("LogSoftmax", self._logits(builder, x), axis=-1)
+            return self._largest(builder, log_p, count)
+        rough_logits = self._rough_logits(builder, x)
+        rough, tokens = self._largest(builder, rough_logits, max(count, NUM_RESCORED_OF_BEAM))
+        rough_log_p = builder.op("LogSoftmax", rough_logits, axis=-1)
+        rough_log_p = builder.op("GatherElements", rough_log_p, tokens, axis=1)
+        # log p = logit - log(sum): first the exact logits over the rough sum ...
+        error = builder.op("Sub", rough, self._logits_of(builder, x, tokens))
+        shifted = builder.op("Sub", rough_log_p, error)
+        # ... then the sum itself, in units of the rough one: 1, and what the chosen tokens change
+        change = builder.op("Sub", builder.op("Exp", shifted), builder.op("Exp", rough_log_p))
+        total = builder.op("ReduceSum", change, builder.constant([1]), keepdims=1)  # (R, 1)
+        norm = builder.op("Log", builder.op("Add", total, builder.constant(1.0, np.float32)))
+        return builder.op("Sub", shifted, norm), tokens
 
-    def _largest(self, scope: GraphBuilder, values: str, count: int) -> tuple[str, str]:
-        largest, ids = scope.ops(
-            "TopK", values, scope.constant([min(count, self.vocab_size)]), outputs=2, axis=-1
-        )
+    def _largest(self, builder: GraphBuilder, values: str, count: int) -> tuple[str, str]:
+        count_or_all = builder.constant([min(count, self.vocab_size)])
+        largest, ids = builder.ops("TopK", values, count_or_all, outputs=2, axis=-1)
         return largest, ids
 
-    def _logits(self, scope: GraphBuilder, x: str) -> str:
-        """All logits (R, V). In int8 the transposition is done when the model is loaded: the file
-        holds one table.
-        """
-        table = self._columns(scope, 0, self.decoder_dim)
+    def _logits(self, builder: GraphBuilder, x: str) -> str:
+        """All logits (R, V)."""
+        table = self._columns(builder, 0, self.logits_dim)
         if self.number_format == "fp32":
-            return scope.op("Gemm", x, *table, transB=1)
-        codes, scales = scope.root.op("Transpose", table[0], perm=[1, 0]), table[1]
-        return scope.op(
-            "DynamicQuantizeMatMul",
-            x,
-            codes,
-            scales,
-            scope.constant(TABLE_ZERO_POINT, np.uint8),
-            domain=CONTRIB,
-        )
+            return builder.op("Gemm", x, *table, transB=1)
+        codes, scales = table
+        # transposed when the model is loaded, so that the file holds one table
+        columns = builder.root.op("Transpose", codes, perm=[1, 0])
+        centre = builder.constant(TABLE_ZERO_POINT, np.uint8)
+        return builder.op("DynamicQuantizeMatMul", x, columns, scales, centre, domain=CONTRIB)
 
-    def _logits_of(self, scope: GraphBuilder, x: str, tokens: str) -> str:
+    def _logits_of(self, builder: GraphBuilder, x: str, tokens: str) -> str:
         """Logits (R, C) of some tokens of each row, from the table as it is stored."""
-        table = self._columns(scope, 0, self.decoder_dim)
-        rows = self._codes_or_values(scope, table, tokens)  # (R, C, d)
-        column = scope.op("Unsqueeze", x, scope.constant([2]))  # (R, d, 1)
-        logits = scope.op("Squeeze", scope.op("MatMul", rows, column), scope.constant([2]))
+        table = self._columns(builder, 0, self.logits_dim)
+        rows = self._codes_or_values(builder, table, tokens)  # (R, C, d)
+        column = builder.op("Unsqueeze", x, builder.constant([2]))  # (R, d, 1)
+        logits = builder.op("Squeeze", builder.op("MatMul", rows, column), builder.constant([2]))
         if self.number_format == "fp32":
             return logits
-        return scope.op("Mul", logits, scope.op("Gather", table[1], tokens))
+        return builder.op("Mul", logits, builder.op("Gather", table[1], tokens))
 
-    def _rough_logits(self, scope: GraphBuilder, x: str) -> str:
+    # -- the table in four bits, made of constants alone and so when the model is loaded -----------
+
+    def _rough_logits(self, builder: GraphBuilder, x: str) -> str:
         """All logits (R, V) from the table in four bits."""
-        shape = self.decoder_dim, self.vocab_size
-        return multiply_rows(scope, x, *self._four_bits(scope.root), "", shape, bits=4)
+        codes, scales = self._four_bits(builder.root)
+        return NBitBlocks(self.logits_dim, self.vocab_size, 4, codes, scales).multiply(builder, x)
 
     def _four_bits(self, root: GraphBuilder) -> tuple[str, str]:
-        """Codes and scales for MatMulNBits, of constants alone: computed when the model is loaded."""
-        table, dim = self._columns(root, 0, self.decoder_dim), self.decoder_dim
+        """Codes (V, blocks, block size / 2) and scales (V, blocks) for MatMulNBits."""
+        table = self._columns(root, 0, self.logits_dim)
         if self.number_format == "fp32":
             codes, scales = self._round_rows(root, *table)
         else:
-            codes, scales = table[0], root.op("Mul", table[1], root.constant(16.0, np.float32))
-        size, blocks = block_size(dim), num_blocks(dim)
-        if size * blocks > dim:
-            fill = INT4_ZERO_POINT if self.number_format == "fp32" else TABLE_ZERO_POINT
-            codes = root.op(
-                "Pad",
-                codes,
-                root.constant([0, 0, 0, size * blocks - dim]),
-                root.constant(fill, np.uint8),
-            )
-        even, odd = (self._every_other(root, codes, first, size * blocks) for first in (0, 1))
+            # the upper half of a byte is the code in four bits, a step of it 16 of the byte's
+            codes = table[0]
+            scales = root.op("Mul", table[1], root.constant(16.0, np.float32))
+        size = block_size(self.logits_dim)
+        blocks = num_blocks(self.logits_dim)
+        codes = self._fill_up(root, codes, size * blocks)
+        even = self._every_other(root, codes, 0, size * blocks)
+        odd = self._every_other(root, codes, 1, size * blocks)
         four = root.constant(4, np.uint8)
+        # two codes a byte, the even one in the lower half
         if self.number_format == "fp32":
             odd = root.op("BitShift", odd, four, direction="LEFT")
         else:
@@ -167,59 +166,63 @@ class TiedEmbedding:
         axis = root.constant([1])
         high = root.op("ReduceMax", values, axis, keepdims=0)
         low = root.op("Neg", root.op("ReduceMin", values, axis, keepdims=0))
-        scales = root.op(
-            "Mul", root.op("Max", high, low), root.constant(1 / LARGEST_INT4_CODE, np.float32)
-        )
-        scales = root.op(
-            "Max", scales, root.constant(np.finfo(np.float32).tiny, np.float32)
-        )  # a row of zeros
-        centre = root.op(
-            "Expand", root.constant(INT4_ZERO_POINT, np.uint8), root.constant([self.vocab_size])
-        )
+        step = root.constant(1 / LARGEST_INT4_CODE, np.float32)
+        scales = root.op("Mul", root.op("Max", high, low), step)
+        # a row of zeros would be divided by zero
+        tiny = root.constant(np.finfo(np.float32).tiny, np.float32)
+        scales = root.op("Max", scales, tiny)
+        zero_point = root.constant(INT4_ZERO_POINT, np.uint8)
+        centre = root.op("Expand", zero_point, root.constant([self.vocab_size]))
         return root.op("QuantizeLinear", values, scales, centre, axis=0), scales
+
+    def _fill_up(self, root: GraphBuilder, codes: str, num_columns: int) -> str:
+        """Codes (V, d) to (V, num_columns), with what stands for zero."""
+        missing = num_columns - self.logits_dim
+        if not missing:
+            return codes
+        zero = INT4_ZERO_POINT if self.number_format == "fp32" else TABLE_ZERO_POINT
+        pads = root.constant([0, 0, 0, missing])
+        return root.op("Pad", codes, pads, root.constant(zero, np.uint8))
 
     @staticmethod
     def _every_other(root: GraphBuilder, codes: str, first: int, last: int) -> str:
         bounds = (root.constant([value]) for value in (first, last, 1, 2))
         return root.op("Slice", codes, *bounds)
 
-    # -- the table itself
-    # --------------------------------------------------------------------------------------------
+    # -- the table itself --------------------------------------------------------------------------
 
-    def _embed(self, scope: GraphBuilder, ids: str, first: int, last: int, width: int) -> str:
-        columns, root = (
-            self._columns(scope, first, last),
-            scope.constant(np.sqrt(width), np.float32),
-        )
-        rows = scope.op("Mul", self._codes_or_values(scope, columns, ids), root)
+    def _embed(self, builder: GraphBuilder, ids: str, columns: tuple[int, int], width: int) -> str:
+        table = self._columns(builder, *columns)
+        root = builder.constant(np.sqrt(width), np.float32)
+        rows = builder.op("Mul", self._codes_or_values(builder, table, ids), root)
         if self.number_format == "fp32":
             return rows
-        return scope.op(
-            "Mul",
-            rows,
-            scope.op("Gather", columns[1], scope.op("Unsqueeze", ids, scope.constant([-1]))),
-        )
+        column = builder.op("Unsqueeze", ids, builder.constant([-1]))
+        return builder.op("Mul", rows, builder.op("Gather", table[1], column))
 
-    def _codes_or_values(self, scope: GraphBuilder, columns: list[str], ids: str) -> str:
+    def _codes_or_values(self, builder: GraphBuilder, table: list[str], ids: str) -> str:
         """Rows (..., columns) of some ids, in float: in int8 around zero, but not scaled."""
-        rows = scope.op("Gather", columns[0], ids)
+        rows = builder.op("Gather", table[0], ids)
         if self.number_format == "fp32":
             return rows
-        one, centre = scope.constant(1.0, np.float32), scope.constant(TABLE_ZERO_POINT, np.uint8)
-        return scope.op("DequantizeLinear", rows, one, centre)
+        one = builder.constant(1.0, np.float32)
+        centre = builder.constant(TABLE_ZERO_POINT, np.uint8)
+        return builder.op("DequantizeLinear", rows, one, centre)
 
-    def _columns(self, scope: GraphBuilder, first: int, last: int) -> list[str]:
-        name, shape = f"embed.{first}-{last}", (self.vocab_size, last - first)
-        table_shape = (self.vocab_size, max(self.encoder_dim, self.decoder_dim))
+    def _columns(self, builder: GraphBuilder, first: int, last: int) -> list[str]:
+        """Values (V, last - first), or codes of that shape and scales (V,)."""
+        name = f"embed.{first}-{last}"
+        shape = (self.vocab_size, last - first)
         if self.number_format == "fp32":
-            return scope.parameters(
-                [TensorSpec(f"{name}.weight", shape)],
-                lambda get: (get("embed.weight", table_shape)[:, first:last],),
-            )
+            spec = TensorSpec(f"{name}.weight", shape)
+            return builder.parameters([spec], lambda get: (self._table(get)[:, first:last],))
         specs = [
             TensorSpec(f"{name}.codes", shape, np.uint8),
-            TensorSpec(f"{name}.scales", (self.vocab_size,)),
+            TensorSpec(f"{name}.scales", shape[:1]),
         ]
-        return scope.parameters(
-            specs, lambda get: quantize_table(get("embed.weight", table_shape)[:, first:last])
+        return builder.parameters(
+            specs, lambda get: quantize_table(self._table(get)[:, first:last])
         )
+
+    def _table(self, get: Lookup) -> Array:
+        return get("embed.weight", (self.vocab_size, self.num_columns))

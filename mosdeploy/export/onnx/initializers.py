@@ -1,8 +1,8 @@
 """Where the initialisers of a graph get their values: trained weights, or nothing but shapes.
 
 In: tensor specifications and, for trained weights, how to compute them from a subnet's state dict.
-Out: `TensorProto`s, inline for trained weights, external for skeletons. This file knows no operator
-and no architecture.
+Out: `TensorProto`s, inline for trained weights, external where a device makes the values up. This
+file knows no operator and no architecture.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,15 +33,20 @@ class TensorSpec:
 
     @property
     def num_bytes(self) -> int:
+        """Length of the values."""
         return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
 
     @property
     def onnx_type(self) -> int:
+        """Element type as ONNX numbers it."""
         return helper.np_dtype_to_tensor_dtype(np.dtype(self.dtype))
 
 
 Lookup = Callable[[str, tuple[int, ...]], Array]
+"""Name and expected shape of a weight to its values."""
+
 Compute = Callable[[Lookup], tuple[npt.NDArray[np.generic], ...]]
+"""Makes the values of initialisers from weights that it looks up."""
 
 
 class InitializerSource(Protocol):
@@ -52,8 +57,14 @@ class InitializerSource(Protocol):
 
 
 class InlineInitializers:
-    """Inline initialisers from a collapsed subnet's state dict (name -> float array, shapes as
+    """Inline initialisers from an extracted subnet's state dict (name -> float array, shapes as
     PyTorch has them).
+
+    Examples
+    --------
+    >>> source = InlineInitializers({"fc.bias": np.zeros(3, np.float32)})
+    >>> source.lookup("fc.bias", (3,)).tolist()
+    [0.0, 0.0, 0.0]
     """
 
     def __init__(self, arrays: Mapping[str, Array]) -> None:
@@ -69,22 +80,25 @@ class InlineInitializers:
         """
         made = []
         for spec, array in zip(specs, compute(self.lookup), strict=True):
+            # ONNX Runtime would fail much later, at the operator that reads it
             if array.shape != spec.shape:
                 raise ExportError(
                     f"initialiser {spec.name} came out as {array.shape}, expected {spec.shape}"
                 )
             tensor = _header(spec)
-            tensor.raw_data = np.ascontiguousarray(
-                array, dtype=np.dtype(spec.dtype).newbyteorder("<")
-            ).tobytes()
+            # ONNX stores raw data little-endian, whatever this machine does
+            little_endian = np.dtype(spec.dtype).newbyteorder("<")
+            tensor.raw_data = np.ascontiguousarray(array, dtype=little_endian).tobytes()
             made.append(tensor)
         return made
 
     def lookup(self, name: str, shape: tuple[int, ...]) -> Array:
+        """Return one weight, checked; raises as `tensors` does."""
         if name not in self._arrays:
             raise ExportError(
                 f"the subnet has no weight '{name}'; extract it anew from the supernet"
             )
+        # no copy where the array is float32 already
         array = np.asarray(self._arrays[name], dtype=np.float32)
         if array.shape != shape:
             raise ExportError(
@@ -92,7 +106,8 @@ class InlineInitializers:
             )
         if not np.isfinite(array).all():
             raise ExportError(
-                f"weight '{name}' holds NaN or infinity; the training diverged: run `mosdeploy train` anew"
+                f"weight '{name}' holds NaN or infinity; the training diverged: "
+                "run `mosdeploy train` anew"
             )
         return array
 
@@ -118,6 +133,7 @@ class ExternalInitializers:
     def _reserve(self, spec: TensorSpec) -> TensorProto:
         tensor = _header(spec)
         tensor.data_location = TensorProto.EXTERNAL
+        # ONNX wants the numbers as text; the place is relative to the model's folder
         place = {
             "location": WEIGHTS_NAME,
             "offset": str(self.size_bytes),
@@ -125,6 +141,7 @@ class ExternalInitializers:
         }
         for key, value in place.items():
             tensor.external_data.add(key=key, value=value)
+        # the next tensor starts at a multiple of ALIGNMENT_BYTES, so that no kernel reads unaligned
         self.size_bytes += -(-spec.num_bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
         return tensor
 
@@ -138,4 +155,5 @@ class NoInitializers:
 
 
 def _header(spec: TensorSpec) -> TensorProto:
+    # all but the values, so that the graph around them is the same with and without
     return TensorProto(name=spec.name, dims=spec.shape, data_type=spec.onnx_type)

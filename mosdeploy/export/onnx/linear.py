@@ -1,7 +1,9 @@
 """A linear layer as nodes, in any number format.
 
-In: a scope, tensor names, weight names of the state dict. Out: nodes and initialisers. This file
+In: a builder, tensor names, weight names of the state dict. Out: nodes and initialisers. This file
 knows no attention, no layer order and no loop.
+
+Shapes: K inputs, N outputs of a layer.
 """
 
 from dataclasses import dataclass
@@ -50,112 +52,135 @@ class LinearLayer:
 
     @property
     def name(self) -> str:
+        """What the names of its initialisers start with."""
         return f"{self.owner}.{''.join(self.names)}"
 
-    def bias(self, scope: GraphBuilder) -> str:
+    def bias(self, builder: GraphBuilder) -> str:
         """The bias vector (num_outputs * len(names),), for an operator that adds it by itself."""
-        spec = TensorSpec(f"{self.name}.bias", (self.num_outputs * len(self.names),))
-        return scope.parameters(
-            [spec],
-            lambda get: (
-                np.concatenate(
-                    [get(f"{self.owner}.{name}.bias", (self.num_outputs,)) for name in self.names]
-                ),
-            ),
-        )[0]
+        spec = TensorSpec(f"{self.name}.bias", self._shape[1:])
 
-    def product(self, scope: GraphBuilder, x: str) -> str:
+        def concatenate(get: Lookup) -> tuple[Array]:
+            shape = (self.num_outputs,)
+            return (np.concatenate([get(f"{self.owner}.{x}.bias", shape) for x in self.names]),)
+
+        return builder.parameters([spec], concatenate)[0]
+
+    def product(self, builder: GraphBuilder, x: str) -> str:
         """Multiply (..., num_inputs) by the weights; no bias."""
-        return self._product(scope, x, "")
+        return self._product(builder, x, "")
 
-    def apply(self, scope: GraphBuilder, x: str) -> str:
+    def apply(self, builder: GraphBuilder, x: str) -> str:
         """Multiply (..., num_inputs) by the weights and add the bias."""
+        # the quantised operators add the bias themselves
         if self.number_format == "fp32":
-            return scope.op("Add", self.product(scope, x), self.bias(scope))
-        return self._product(scope, x, self.bias(scope))
+            return builder.op("Add", self.product(builder, x), self.bias(builder))
+        return self._product(builder, x, self.bias(builder))
 
-    def _product(self, scope: GraphBuilder, x: str, bias: str) -> str:
+    def _product(self, builder: GraphBuilder, x: str, bias: str) -> str:
         if self.number_format == "fp32":
-            return scope.op("MatMul", x, self._weights(scope))
+            return builder.op("MatMul", x, self._weights(builder))
         if self.number_format == "int8":
-            return scope.op("DynamicQuantizeMatMul", x, *self._columns(scope), bias, domain=CONTRIB)
-        bits, tensors = (
-            (8, self._rows(scope))
-            if self.number_format == "matmulnbits8"
-            else (4, self._halves(scope))
-        )
-        return multiply_rows(scope, x, *tensors, bias, self._shape, bits)
+            # quantises activations on the fly, one scale for all of them
+            columns = self._columns(builder)
+            return builder.op("DynamicQuantizeMatMul", x, *columns, bias, domain=CONTRIB)
+        if self.number_format == "matmulnbits8":
+            blocks = NBitBlocks(*self._shape, 8, *self._byte_blocks(builder))
+        else:
+            blocks = NBitBlocks(*self._shape, 4, *self._nibble_blocks(builder))
+        return blocks.multiply(builder, x, bias)
 
     @property
     def _shape(self) -> tuple[int, int]:
-        return self.num_inputs, self.num_outputs * len(self.names)
+        return self.num_inputs, self.num_outputs * len(self.names)  # (K, N)
 
     def _matrix(self, get: Lookup) -> Array:
+        # torch holds (outputs, inputs)
         shape = (self.num_outputs, self.num_inputs)
-        return np.concatenate([get(f"{self.owner}.{name}.weight", shape) for name in self.names]).T
+        return np.concatenate([get(f"{self.owner}.{x}.weight", shape) for x in self.names]).T
 
-    def _weights(self, scope: GraphBuilder) -> str:
-        return scope.parameters(
-            [TensorSpec(f"{self.name}.weight", self._shape)], lambda get: (self._matrix(get),)
-        )[0]
+    def _weights(self, builder: GraphBuilder) -> str:
+        spec = TensorSpec(f"{self.name}.weight", self._shape)
+        return builder.parameters([spec], lambda get: (self._matrix(get),))[0]
 
-    def _columns(self, scope: GraphBuilder) -> tuple[str, str, str]:
-        codes, scales = scope.parameters(
-            [
-                TensorSpec(f"{self.name}.codes", self._shape, np.int8),
-                TensorSpec(f"{self.name}.scales", self._shape[1:]),
-            ],
+    def _specs(
+        self, codes_shape: tuple[int, ...], dtype: type[np.generic], scales_shape: tuple[int, ...]
+    ) -> list[TensorSpec]:
+        return [
+            TensorSpec(f"{self.name}.codes", codes_shape, dtype),
+            TensorSpec(f"{self.name}.scales", scales_shape),
+        ]
+
+    def _columns(self, builder: GraphBuilder) -> tuple[str, str, str]:
+        """Codes (K, N), scales (N,) and the zero point."""
+        codes, scales = builder.parameters(
+            self._specs(self._shape, np.int8, self._shape[1:]),
             lambda get: quantize_columns(self._matrix(get), LARGEST_PAIRED_CODE),
         )
-        return codes, scales, scope.constant(0, np.int8)
+        return codes, scales, builder.constant(0, np.int8)
 
-    def _rows(self, scope: GraphBuilder) -> tuple[str, str]:
-        """Codes (N, blocks, block size) and a scale an output; the file holds no more than in int8."""
+    def _byte_blocks(self, builder: GraphBuilder) -> tuple[str, str]:
+        """Codes (N, blocks, block size) and scales (N, blocks)."""
         num_inputs, num_outputs = self._shape
 
         def quantize(get: Lookup) -> tuple[npt.NDArray[np.generic], Array]:
             codes, scales = quantize_columns(self._matrix(get), LARGEST_CODE)
-            return in_blocks(codes.T).view(np.uint8) ^ ZERO_POINT, scales  # the same as adding it
+            # from int8 around 0 to uint8 around 128: flipping the sign bit adds 128
+            return in_blocks(codes.T).view(np.uint8) ^ ZERO_POINT, scales
 
         shape = (num_outputs, num_blocks(num_inputs), block_size(num_inputs))
-        specs = [
-            TensorSpec(f"{self.name}.codes", shape, np.uint8),
-            TensorSpec(f"{self.name}.scales", shape[:1]),
-        ]
-        codes, scales = scope.parameters(specs, quantize)
-        return codes, repeat_scales(scope, scales, shape[1])
+        codes, scales = builder.parameters(self._specs(shape, np.uint8, shape[:1]), quantize)
+        # one scale an output is stored, so that the file is no larger than in int8
+        return codes, repeat_scales(builder, scales, shape[1])
 
-    def _halves(self, scope: GraphBuilder) -> tuple[str, str]:
+    def _nibble_blocks(self, builder: GraphBuilder) -> tuple[str, str]:
+        """Codes (N, blocks, block size / 2), two in a byte, and scales (N, blocks)."""
         num_inputs, num_outputs = self._shape
         shape = (num_outputs, num_blocks(num_inputs), block_size(num_inputs) // 2)
-        specs = [
-            TensorSpec(f"{self.name}.codes", shape, np.uint8),
-            TensorSpec(f"{self.name}.scales", shape[:2]),
-        ]
-        codes, scales = scope.parameters(specs, lambda get: quantize_blocks(self._matrix(get)))
+        codes, scales = builder.parameters(
+            self._specs(shape, np.uint8, shape[:2]), lambda get: quantize_blocks(self._matrix(get))
+        )
         return codes, scales
 
 
-def repeat_scales(scope: GraphBuilder, scales: str, blocks: int) -> str:
+@dataclass(frozen=True)
+class NBitBlocks:
+    """A matrix (num_inputs, num_outputs) as the operator MatMulNBits reads it.
+
+    Attributes
+    ----------
+    bits
+        Of a code, 4 or 8.
+    codes, scales
+        Tensors (N, blocks, bytes of a block) and (N, blocks).
+    """
+
+    num_inputs: int
+    num_outputs: int
+    bits: int
+    codes: str
+    scales: str
+
+    def multiply(self, builder: GraphBuilder, x: str, bias: str = "") -> str:
+        """Multiply (..., K) by the matrix; add the bias (N,) if there is one."""
+        # between scales and bias: zero points and a group index, both left out
+        optional = ("", "", bias) if bias else ()
+        return builder.op(
+            "MatMulNBits",
+            *(x, self.codes, self.scales, *optional),
+            domain=CONTRIB,
+            K=self.num_inputs,
+            N=self.num_outputs,
+            bits=self.bits,
+            block_size=block_size(self.num_inputs),
+            accuracy_level=_INT8_ACTIVATIONS,
+        )
+
+
+def repeat_scales(builder: GraphBuilder, scales: str, blocks: int) -> str:
     """Scales (N,) for each of the blocks of an output, (N, blocks); computed once, when the model
     is loaded.
     """
-    column = scope.root.op("Unsqueeze", scales, scope.constant([1]))
-    return scope.root.op("Tile", column, scope.constant([1, blocks]))
-
-
-def multiply_rows(
-    scope: GraphBuilder,
-    x: str,
-    codes: str,
-    scales: str,
-    bias: str,
-    shape: tuple[int, int],
-    bits: int,
-) -> str:
-    """Multiply (..., K) by codes in blocks; `shape` is (K, N), `bias` may be empty."""
-    settings = {"K": shape[0], "N": shape[1], "bits": bits, "block_size": block_size(shape[0])}
-    inputs = (x, codes, scales, "", "", bias) if bias else (x, codes, scales)
-    return scope.op(
-        "MatMulNBits", *inputs, domain=CONTRIB, accuracy_level=_INT8_ACTIVATIONS, **settings
+    root = builder.root
+    return root.op(
+        "Tile", root.op("Unsqueeze", scales, root.constant([1])), root.constant([1, blocks])
     )

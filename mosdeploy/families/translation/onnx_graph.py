@@ -1,57 +1,78 @@
 """One ONNX graph for a whole translation: token ids in, token ids out.
 
-In: an architecture of any space, trained weights or a skeleton, a precision. Out: a `ModelProto`:
-encoder, then cross-attention keys and values, then a decode loop with a key/value cache. It is
-built node by node, with the fused operators of ONNX Runtime's contrib domain where they fit. This
-file writes no file and knows no bundle.
+In: an architecture of a translation space, trained weights or none, a workload. Out: a
+`ModelProto`: encoder, then cross-attention keys and values, then a decode loop with a key/value
+cache. This file writes no file and knows no bundle.
 
-Graph inputs: `source_ids` int64 (B, S), pieces and end token, padded with 0; `max_steps`,
+Graph inputs: `source_ids` int64 (B, S), tokens and end token, padded with 0; `max_steps`,
 `min_steps` int64 scalars. Output: `output_ids` int64 (B, T), without begin token, after the end
 token filled with padding.
+
+Shapes: B sentences, K hypotheses a sentence (1 is greedy), S source length, L attended length
+(cross_span * S), R = B * K rows, P past length, e and d embed widths, q = heads * h the q/k/v
+width, V vocabulary.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
-from ...export.onnx.blocks import GraphSpec, encode, prepare_decoder
-from ...export.onnx.builder import CONTRIB, GraphBuilder
-from ...export.onnx.decoding import MAX_STEPS, MIN_STEPS, PAD_ID, decode
+from ...export.onnx.blocks import (
+    MASKED,
+    CrossKeyValues,
+    ResidualStream,
+    StackSpec,
+    cached_self_attention,
+    cross_attention,
+    cross_keys_values,
+    feed_forward,
+    position_table,
+    self_attention,
+)
+from ...export.onnx.builder import GraphBuilder
+from ...export.onnx.decoding import (
+    Decoder,
+    SpecialTokens,
+    beam_search,
+    greedy_search,
+    step_limits,
+)
+from ...export.onnx.embedding import TiedEmbedding
 from ...export.onnx.initializers import Array, InitializerSource, InlineInitializers
-from ...export.quantize import SCHEMES
-from ...spaces.spec import Precision
-from ...spaces.translation import TranslationArch, TranslationSpace
+from ...export.onnx.model import GraphOptions, make_model
+from ...export.quantize import SCHEMES, PrecisionScheme
+from ...spaces.genes import ArchConfig
+from ...spaces.spec import ModelSpec
+from ...spaces.translation import (
+    TranslationArch,
+    TranslationSpace,
+    TranslationWorkload,
+)
+from .tokenizer import BOS_ID, EOS_ID, PAD_ID
 
-SOURCE_IDS, OUTPUT_IDS = "source_ids", "output_ids"
-
-OPSET = 18
-IR_VERSION = 8
-"""Opset and file version that ONNX Runtime has read since 1.14, so that older boards can."""
+SOURCE_IDS = "source_ids"
+OUTPUT_IDS = "output_ids"
 
 
 def build_graph(
-    arch: TranslationArch,
-    space: TranslationSpace,
-    vocab_size: int,
+    spec: ModelSpec,
+    arch: ArchConfig,
     weights: Mapping[str, Array] | InitializerSource,
-    *,
-    beam: int,
-    length_penalty: float,
-    precision: Precision,
-    max_positions: int,
+    options: GraphOptions | None = None,
 ) -> ModelProto:
     """Build the graph of one subnet.
 
     Parameters
     ----------
+    spec
+        A translation; beam and precision are those of its workload.
     weights
-        `Subnet.state_dict()` as float arrays, or `ExternalInitializers` for a graph without them.
-    beam
-        Hypotheses a sentence; 1 is greedy.
-    max_positions
-        Longest source (end token included) and most decode steps that the graph can serve.
+        The subnet's `state_dict()` as float32 arrays (`state_arrays`), or `ExternalInitializers`
+        for a graph without them.
+    options
+        By default the graph serves just the lengths of the workload.
 
     Raises
     ------
@@ -59,55 +80,261 @@ def build_graph(
         If the architecture is not in the space.
     ExportError
         If a weight is missing, of another shape, or not finite.
+
+    Examples
+    --------
+    >>> from mosdeploy.config import load_recipe
+    >>> from mosdeploy.export.onnx.initializers import ExternalInitializers
+    >>> spec = load_recipe("tiny").spec
+    >>> model = build_graph(spec, spec.space.smallest, ExternalInitializers())
+    >>> [value.name for value in model.graph.input]
+    ['source_ids', 'max_steps', 'min_steps']
     """
-    space.check(arch)
-    scope = GraphBuilder(InlineInitializers(weights) if isinstance(weights, Mapping) else weights)
-    plan = GraphSpec(arch, space, SCHEMES[precision], vocab_size, beam, max_positions)
-    is_real = scope.op("Not", scope.op("Equal", SOURCE_IDS, scope.constant(PAD_ID)))
-    mask = scope.op("Cast", is_real, to=TensorProto.INT32)
-    positions = plan.positions(scope)
-    outputs = encode(scope, plan, SOURCE_IDS, mask, positions)
-    memory = prepare_decoder(scope, plan, outputs, mask, positions)
-    ids = decode(scope, plan, memory, SOURCE_IDS, length_penalty)
-    scope.nodes.append(helper.make_node("Identity", [ids], [OUTPUT_IDS], OUTPUT_IDS))
-    integer = TensorProto.INT64
-    inputs = [
-        helper.make_tensor_value_info(SOURCE_IDS, integer, ["B", "S"]),
-        helper.make_tensor_value_info(MAX_STEPS, integer, []),
-        helper.make_tensor_value_info(MIN_STEPS, integer, []),
-    ]
-    result = helper.make_tensor_value_info(OUTPUT_IDS, integer, ["B", "T"])
-    graph = scope.graph("translate", inputs, [result])
-    domains = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
-    model = helper.make_model(
-        graph, opset_imports=domains, ir_version=IR_VERSION, producer_name="mosdeploy"
-    )
-    for name in list(
-        scope.initializers
-    ):  # last, and one by one: each step before would hold a copy of all weights
-        model.graph.initializer.append(scope.initializers.pop(name))
-    return model
+    plan = GraphSpec.of(spec, arch)
+    options = options or GraphOptions(max_positions=plan.longest)
+    source = InlineInitializers(weights) if isinstance(weights, Mapping) else weights
+    builder = GraphBuilder(source, "translate")
+    is_real = builder.op("Not", builder.op("Equal", SOURCE_IDS, builder.constant(PAD_ID)))
+    mask = builder.op("Cast", is_real, to=TensorProto.INT32)  # (B, S)
+    positions = plan.positions(builder, options.max_positions)
+    outputs = encode(builder, plan, mask, positions)
+    memory = prepare_decoder(builder, plan, outputs, mask, positions)
+    ids = _decode(builder, plan, memory, options.length_penalty)
+    # the loop's output is called by a number; this gives it its name
+    builder.nodes.append(helper.make_node("Identity", [ids], [OUTPUT_IDS], OUTPUT_IDS))
+    source_info = helper.make_tensor_value_info(SOURCE_IDS, TensorProto.INT64, ["B", "S"])
+    output_info = helper.make_tensor_value_info(OUTPUT_IDS, TensorProto.INT64, ["B", "T"])
+    return make_model(builder, [source_info, *step_limits()], [output_info])
 
 
-def write_model(model: ModelProto, path: Path) -> None:
-    """Write a model weight by weight, and take the weights out of it.
+@dataclass(frozen=True)
+class GraphSpec:
+    """What the nodes of one graph depend on, beside the lengths that it serves."""
 
-    Protobuf reads a message that comes in parts as one. Written at once, all weights would be in
-    memory three times.
+    arch: TranslationArch
+    space: TranslationSpace
+    workload: TranslationWorkload
+    vocab_size: int
+
+    @classmethod
+    def of(cls, spec: ModelSpec, arch: ArchConfig) -> "GraphSpec":
+        """Check that the architecture is in the space (ArchError) and put both together."""
+        spec.space.check(arch)
+        assert isinstance(arch, TranslationArch)
+        assert isinstance(spec.space, TranslationSpace)
+        assert isinstance(spec.workload, TranslationWorkload)
+        return cls(arch, spec.space, spec.workload, spec.vocab_size)
+
+    @property
+    def beam(self) -> int:
+        """Hypotheses a sentence."""
+        return self.workload.beam
+
+    @property
+    def longest(self) -> int:
+        """Positions that the workload needs on either side."""
+        return max(self.workload.source_len, self.workload.decode_steps)
+
+    @property
+    def scheme(self) -> PrecisionScheme:
+        """Number formats of the workload's precision."""
+        return SCHEMES[self.workload.precision]
+
+    @property
+    def encoder(self) -> StackSpec:
+        """What the encoder's layers have in common."""
+        return self._stack(self.arch.encoder_embed_dim, "encoder")
+
+    @property
+    def decoder(self) -> StackSpec:
+        """What the decoder's layers have in common."""
+        return self._stack(self.arch.decoder_embed_dim, "step")
+
+    @property
+    def embedding(self) -> TiedEmbedding:
+        """The table of source, target and logits."""
+        return TiedEmbedding(
+            vocab_size=self.vocab_size,
+            num_columns=max(self.arch.encoder_embed_dim, self.arch.decoder_embed_dim),
+            logits_dim=self.arch.decoder_embed_dim,
+            number_format=self.scheme.table,
+            int4_logits=self.scheme.int4_logits,
+        )
+
+    @property
+    def cache_shapes(self) -> tuple[tuple[int, int], ...]:
+        """Heads and width of a head of each decoder layer's self-attention."""
+        heads = (layer.self_heads for layer in self.arch.decoder_layers)
+        return tuple((count, self.space.qkv_dim // count) for count in heads)
+
+    def positions(self, builder: GraphBuilder, max_positions: int) -> str:
+        """Position table (max_positions, max(e, d))."""
+        num_columns = max(self.arch.encoder_embed_dim, self.arch.decoder_embed_dim)
+        # the frequencies are those of the supernet, whatever the subnet's width
+        dim = self.space.max_embed_dim
+        return position_table(builder.root, max_positions, num_columns, dim)
+
+    def _stack(self, dim: int, part: str) -> StackSpec:
+        return StackSpec(
+            dim=dim,
+            qkv_dim=self.space.qkv_dim,
+            number_format=self.scheme.format_of(part, self.beam),
+            activation=self.space.activation,
+            norm_epsilon=self.space.norm_epsilon,
+            pre_norm=self.space.pre_norm,
+        )
+
+
+# -- encoder ---------------------------------------------------------------------------------------
+
+
+def encode(builder: GraphBuilder, plan: GraphSpec, mask: str, positions: str) -> list[str]:
+    """Run the encoder on the source.
+
+    Parameters
+    ----------
+    mask
+        int32 (B, S), 1 at real tokens.
+    positions
+        From `GraphSpec.positions`.
+
+    Returns
+    -------
+    What can be attended to, each (B, S, e): the output of every layer that some cross span reaches,
+    deepest last.
     """
-    tensors = list(model.graph.initializer)
-    del model.graph.initializer[:]
-    with path.open("wb") as file:
-        file.write(model.SerializeToString())
-        for tensor in tensors:
-            part = ModelProto()
-            part.graph.initializer.append(tensor)
-            file.write(part.SerializeToString())
+    spec = plan.encoder
+    length = builder.op("Shape", SOURCE_IDS, start=1, end=2)
+    corner = builder.op("Concat", length, builder.constant([spec.dim]), axis=0)
+    rows = builder.op("Slice", positions, builder.constant([0, 0]), corner)  # (S, e)
+    x = builder.op("Add", plan.embedding.embed(builder, SOURCE_IDS, spec.dim), rows)  # (B, S, e)
+    keys = [f"encoder.layers.{i}" for i in range(len(plan.arch.encoder_layers))]
+    norms = [f"{key}.{norm}" for key in keys for norm in ("self_attn_norm", "ffn_norm")]
+    stream = ResidualStream(builder, spec, norms, "encoder.norm", x)
+    span = max(layer.cross_span for layer in plan.arch.decoder_layers)
+    outputs = []
+    for i, (key, layer) in enumerate(zip(keys, plan.arch.encoder_layers, strict=True)):
+        self_attention(stream, f"{key}.self_attn", layer.heads, mask)
+        feed_forward(stream, key, layer.ffn_dim)
+        if i < len(keys) - span:
+            continue
+        # pre-norm: what stands in `reads` is normed for the next layer, which is not what is
+        # attended to; only behind the last layer it is the final norm
+        is_last = i == len(keys) - 1
+        reads_output = is_last or not spec.pre_norm
+        outputs.append(
+            stream.reads if reads_output else stream.norm(stream.total, stream.final_norm)
+        )
+    return outputs
 
 
-def state_arrays(state_dict: Mapping[str, object]) -> dict[str, Array]:
-    """Turn `Subnet.state_dict()` into float32 arrays, without naming torch."""
-    return {
-        name: np.asarray(tensor.detach().float().cpu(), np.float32)
-        for name, tensor in state_dict.items()
-    }  # type: ignore[attr-defined]
+# -- decoder ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DecoderMemory:
+    """What stays the same in every step: keys and values of each layer's cross-attention, position
+    rows (max_positions, d).
+    """
+
+    cross_kv: tuple[CrossKeyValues, ...]
+    positions: str
+
+    def embed(self, builder: GraphBuilder, plan: GraphSpec, tokens: str, position: str) -> str:
+        """Tokens int64 (B, K) at one position (int64 scalar) to (B, K, d)."""
+        vectors = plan.embedding.embed(builder, tokens, plan.decoder.dim)
+        return builder.op("Add", vectors, builder.op("Gather", self.positions, position))
+
+
+def prepare_decoder(
+    builder: GraphBuilder, plan: GraphSpec, outputs: Sequence[str], mask: str, positions: str
+) -> DecoderMemory:
+    """Compute, outside the loop, what every step reads.
+
+    Parameters
+    ----------
+    outputs
+        From `encode`.
+    """
+    layers = plan.arch.decoder_layers
+    # layers of the same span and heads share a bias; a dict keeps them in order, each once
+    kinds = dict.fromkeys((layer.cross_span, layer.cross_heads) for layer in layers)
+    biases = {kind: _score_bias(builder, plan.beam, *kind, mask) for kind in kinds}
+    cross_kv = []
+    for i, layer in enumerate(layers):
+        score_bias = biases[layer.cross_span, layer.cross_heads]
+        span = layer.cross_span
+        source = builder.op("Concat", *outputs[-span:], axis=1) if span > 1 else outputs[-1]
+        # computed once a sentence, so in the number format of the encoder
+        owner = f"decoder.layers.{i}.cross_attn"
+        keys, values = cross_keys_values(builder, plan.encoder, owner, layer.cross_heads, source)
+        cross_kv.append(CrossKeyValues(keys, values, score_bias))
+    dim = plan.arch.decoder_embed_dim
+    if dim < plan.arch.encoder_embed_dim:
+        bounds = (builder.constant([value]) for value in (0, dim, -1))
+        positions = builder.op("Slice", positions, *bounds)
+    return DecoderMemory(tuple(cross_kv), positions)
+
+
+def decode_step(
+    builder: GraphBuilder, plan: GraphSpec, memory: DecoderMemory, x: str, past_kv: Sequence[str]
+) -> tuple[str, list[str]]:
+    """Run the decoder on one more token of each hypothesis.
+
+    Parameters
+    ----------
+    x
+        From `DecoderMemory.embed`, (B, K, d).
+    past_kv
+        Keys and values of layer 0, of layer 1, ..., each (R, heads, P, h).
+
+    Returns
+    -------
+    rows, new_kv
+        Float (R, d), from which the embedding makes logits, and the keys and values as `past_kv`
+        has them, P + 1 long.
+    """
+    spec = plan.decoder
+    keys = [f"decoder.layers.{i}" for i in range(len(plan.arch.decoder_layers))]
+    sublayers = ("self_attn", "cross_attn", "ffn")
+    norms = [f"{key}.{sublayer}_norm" for key in keys for sublayer in sublayers]
+    stream = ResidualStream(builder, spec, norms, "decoder.norm", x)
+    new_kv: list[str] = []
+    for i, (key, layer) in enumerate(zip(keys, plan.arch.decoder_layers, strict=True)):
+        self_kv = past_kv[2 * i : 2 * i + 2]
+        new_kv += cached_self_attention(
+            stream, f"{key}.self_attn", layer.self_heads, self_kv, plan.beam
+        )
+        cross_attention(stream, f"{key}.cross_attn", layer.cross_heads, memory.cross_kv[i])
+        feed_forward(stream, key, layer.ffn_dim)
+    return builder.op("Reshape", stream.reads, builder.constant([-1, spec.dim])), new_kv
+
+
+def _decode(
+    builder: GraphBuilder, plan: GraphSpec, memory: DecoderMemory, length_penalty: float
+) -> str:
+    """Add the decode loop; give the name of the ids, int64 (B, T)."""
+
+    def step(
+        body: GraphBuilder, tokens: str, position: str, past_kv: Sequence[str]
+    ) -> tuple[str, list[str]]:
+        x = memory.embed(body, plan, tokens, position)
+        return decode_step(body, plan, memory, x, past_kv)
+
+    special = SpecialTokens(PAD_ID, BOS_ID, EOS_ID)
+    decoder = Decoder(step, plan.embedding, plan.cache_shapes, special)
+    batch = builder.op("Shape", SOURCE_IDS, start=0, end=1)  # (1,)
+    if plan.beam == 1:
+        return greedy_search(builder, decoder, batch)
+    return beam_search(builder, decoder, batch, plan.beam, length_penalty)
+
+
+def _score_bias(builder: GraphBuilder, beam: int, span: int, heads: int, mask: str) -> str:
+    """Zero at real tokens of the attended outputs, very low at padding: float (B, heads, K, L)."""
+    span_mask = builder.op("Concat", *[mask] * span, axis=1) if span > 1 else mask  # (B, L)
+    rows = builder.op("Unsqueeze", span_mask, builder.constant([1, 2]))  # (B, 1, 1, L)
+    low = builder.constant(MASKED, np.float32)
+    # the shape of the zeros widens the result to all heads and hypotheses
+    is_real = builder.op("Cast", rows, to=TensorProto.BOOL)
+    zeros = builder.constant(np.zeros((1, heads, beam, 1)), np.float32)
+    return builder.op("Where", is_real, zeros, low)
