@@ -1,4 +1,4 @@
-"""What is to be timed on a device, and who is told about it.
+"""State what is to be timed on a device, and what is called meanwhile.
 
 In: the timing stages of a model, and how to get it. Out: frozen records, which `measure.py` and
 `fleet.py` take.
@@ -64,7 +64,7 @@ class ModelTask:
 
 
 def ignore(_: object) -> None:
-    """Do nothing: the hook of a caller that does not want to be told."""
+    """Do nothing: the default of a hook."""
 
 
 @dataclass(frozen=True)

@@ -215,15 +215,15 @@ def test_a_device_killed_while_it_switches_stays_live(step, put, bundles, tmp_pa
     first, second = put("one"), put("two", width=9)
     assert roll_back(LocalSession("dev"), make_profile()) == first
     patch = {  # the process ends just before
-        "history": "versions.replace = lambda *_: os._exit(1)",
-        "switch": "versions.switch = lambda *_: os._exit(1)",
-        "remove": "shutil.rmtree = lambda *_, **__: os._exit(1)",
+        "history": "versions.replace = lambda *_: os._exit(9)",
+        "switch": "versions.switch = lambda *_: os._exit(9)",
+        "remove": "shutil.rmtree = lambda *_, **__: os._exit(9)",
     }[step]
     script = f"import os, shutil\nfrom mosdeploy.devices.on_device import versions\n{patch}\n"
     version = Path(second.remote_dir).name
     (bundles / "left-over").mkdir()
     script += f"versions.main('activate', {str(bundles)!r}, {version!r}, '3')\n"
-    assert LocalSession().run([sys.executable, "-c", script]).returncode == 1
+    assert LocalSession().run([sys.executable, "-c", script]).returncode == 9
     assert live(bundles) == ("two" if step == "remove" else "one")
     put("two")
     assert history(bundles) == [Path(first.remote_dir).name, version]

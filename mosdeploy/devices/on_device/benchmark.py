@@ -84,8 +84,7 @@ def measure(job_dir: str, key: str) -> dict[str, Any]:
     both cancels out.
     """
     die_with_parent()
-    with contextlib.suppress(OSError):  # when memory runs out, this process goes, and not the agent
-        Path("/proc/self/oom_score_adj").write_text("1000")
+    die_first_without_memory()
     job = json.loads(Path(job_dir, "job.json").read_text())
     if job["cpu_affinity"]:
         set_cpu_affinity(job["threads"])
@@ -273,6 +272,12 @@ def die_with_parent() -> None:
     """Ask Linux to kill this process when the agent ends, so that nothing runs on unnoticed."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def die_first_without_memory() -> None:
+    """Ask Linux to kill this process, and not the agent, when memory runs out."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def read_text(path: str | Path) -> str:

@@ -1,4 +1,4 @@
-"""Read what the user's ssh_config says about one host.
+"""Read the options of one host from the user's ssh_config.
 
 In: the text of ssh_config and what a parser found in it for one alias. Out: an `SSHTarget`. Nothing
 is opened here.
@@ -83,12 +83,12 @@ def make_target(
     options
         Lower-case option names to text (`identityfile`: to a list of text).
     user, port
-        What `user@host:port` of a ProxyJump says; it wins over the options.
+        From `user@host:port` of a ProxyJump; they take precedence over the options.
 
     Raises
     ------
     ConfigError
-        If an option has no sense here.
+        If an option is not supported or has no valid value.
     """
     if options.get("proxycommand", "none").lower() != "none":
         raise ConfigError(f"ssh config for '{alias}': ProxyCommand is not supported; use ProxyJump")

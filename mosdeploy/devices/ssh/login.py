@@ -32,7 +32,7 @@ def login(profile: DeviceProfile, config_path: Path) -> SSHSession:
     Raises
     ------
     ConfigError
-        If ssh_config cannot be read or says something that has no sense here.
+        If ssh_config cannot be read, or has an option that is not supported.
     ConnectError
         If a host name is unknown, or a host is unreachable, refuses or does not speak SSH.
     HostKeyError
@@ -119,7 +119,7 @@ def _open_link(
 
 
 class _Reject(paramiko.RejectPolicy):
-    """Refuse a host whose key is not known, and say how to accept it."""
+    """Refuse a host whose key is not known; the error tells how to accept it."""
 
     def __init__(self, target: SSHTarget, by_hand: str) -> None:
         self._target = target

@@ -174,7 +174,7 @@ class SSHSession:
                 raise self._explain_storage(error, part, size) from error
 
     def _explain_storage(self, error: OSError, part: str, size: int) -> CommandError:
-        """Say why a file could not be stored; SFTP calls a full disk just "Failure"."""
+        """Find out why a file could not be stored; SFTP reports a full disk just as "Failure"."""
         self._remove(part)
         folder = posixpath.dirname(part)
         listing = self.run(f"df -Pk {shlex.quote(folder)} | tail -n 1").stdout.split()
@@ -253,7 +253,7 @@ class SSHSession:
                 f"{self.name}: no answer to {what} within {limit_s:g} s"
             ) from None
         except (paramiko.SSHException, EOFError, OSError) as error:
-            # paramiko says "Timeout opening channel" with a plain SSHException
+            # paramiko reports "Timeout opening channel" as a plain SSHException
             if expired.is_set() or isinstance(error, TimeoutError) or "Timeout" in str(error):
                 wait_s = self._timeout_s if limit_s is None else limit_s
                 raise DeviceTimeoutError(

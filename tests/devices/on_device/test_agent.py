@@ -191,3 +191,21 @@ def test_the_lock_is_free_again_when_its_holder_is_gone(tmp_path):
     assert agent.take_lock(job_dir) is None
     lock.close()
     assert agent.take_lock(job_dir) is not None
+
+
+@pytest.mark.parametrize(
+    ("requirement", "name"),
+    [
+        ("numpy", "numpy"),
+        ("apache-tvm>=0.27,<0.28", "apache-tvm"),
+        ("onnxruntime-gpu[cuda,cudnn]", "onnxruntime-gpu"),
+        (" tiny_runtime @ https://example.org/x.whl", "tiny_runtime"),
+    ],
+)
+def test_a_requirement_begins_with_its_name(requirement, name):
+    assert agent.requirement_name(requirement) == name
+
+
+def test_versions_are_told_of_what_is_installed_and_required():
+    found = agent.installed_versions(["numpy>=1", "not-to-be-found"])
+    assert found == {"numpy": np.__version__}

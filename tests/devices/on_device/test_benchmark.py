@@ -1,9 +1,12 @@
 """How one model is timed."""
 
 import itertools
+import json
+import sys
 
 import numpy as np
 import pytest
+from watching import STAGES
 
 from mosdeploy.devices.on_device import benchmark
 
@@ -104,3 +107,88 @@ def test_a_provider_that_onnxruntime_lacks_is_told(monkeypatch):
     assert error.startswith(
         "CUDAExecutionProvider does not work: CUDAExecutionProvider is not in this onnxruntime"
     )
+
+
+DECLARED = [stage.model_dump(mode="json") for stage in STAGES]
+
+
+def test_inputs_are_random_integers_or_one_value():
+    inputs = benchmark.make_inputs(np, DECLARED[0]["inputs"], seed=7)
+    expected = np.random.default_rng(7).integers(4, 50, (1, 5), dtype=np.int64)
+    assert np.array_equal(inputs["source_ids"], expected)
+    assert inputs["source_ids"].dtype == np.int64
+    steps = inputs["max_steps"]
+    assert (steps.shape, steps.dtype, int(steps)) == ((), np.dtype("int64"), 4)
+    mask = {"name": "mask", "shape": [2, 3], "dtype": "float32", "low": 0, "high": 1, "value": 1.0}
+    (made,) = benchmark.make_inputs(np, [mask], seed=7).values()
+    assert np.array_equal(made, np.ones((2, 3)))
+    assert made.dtype == np.float32
+
+
+def test_stages_that_declare_an_input_alike_get_the_same():
+    total, first, _ = (benchmark.make_inputs(np, stage["inputs"], 7) for stage in DECLARED)
+    assert np.array_equal(total["source_ids"], first["source_ids"])
+    assert (int(total["max_steps"]), int(first["max_steps"])) == (4, 0)
+
+
+@pytest.fixture
+def write_job(tmp_path, monkeypatch):
+    """Write a job.json with one model, `a`, and keep the effects of `measure` off this process."""
+    monkeypatch.setattr(benchmark, "die_with_parent", lambda: None)
+    monkeypatch.setattr(benchmark, "die_first_without_memory", lambda: None)
+
+    def write(path, provider="CPUExecutionProvider", **changes):
+        job = {"models": {"a": str(path)}, "stages": DECLARED, "threads": 1, "provider": provider}
+        job |= {**PROTOCOL, "seed": 7, "cpu_affinity": False, **changes}
+        (tmp_path / "job.json").write_text(json.dumps(job))
+
+    return write
+
+
+def test_a_stage_with_minus_is_what_is_left_of_total(tmp_path, write_job, monkeypatch):
+    # Wall times of total and of the first stage by turns: what is left is 6, 7, 6, 7, ... ms, whose
+    # median differs from the difference of the medians when both vary together.
+    wall_ms = itertools.cycle([10.0, 4.0, 12.0, 5.0])
+    runs = []
+
+    def time_run(run, inputs):
+        runs.append(int(inputs["max_steps"]))
+        return next(wall_ms), 1.0
+
+    monkeypatch.setattr(benchmark, "open_graph", lambda path, job: None)
+    monkeypatch.setattr(benchmark, "time_run", time_run)
+    write_job("model.onnx", max_repeats=10)
+    found = benchmark.measure(str(tmp_path), "a")
+    assert found["total"]["median_ms"] == 11.0
+    assert list(found["parts"]) == ["first", "rest"]
+    assert found["parts"]["first"]["median_ms"] == 4.5
+    assert found["parts"]["rest"]["median_ms"] == 6.5
+    assert found["parts"]["rest"]["minimum_ms"] == 6.0
+    assert found["parts"]["rest"]["cpu_ms"] == 0.0
+    assert runs == [4, 0] * (len(runs) // 2)  # `rest` is never run
+
+
+RUNTIME = """
+class Model:
+    def __init__(self, path, threads):
+        self.path = path
+        self.threads = threads
+
+    def run(self, inputs):
+        assert sorted(inputs) == ["max_steps", "min_steps", "source_ids"]
+        return [self.path, self.threads]
+
+open_model = Model
+"""
+
+
+def test_a_bundle_is_run_by_the_runtime_beside_it(tmp_path, monkeypatch):
+    (tmp_path / "mosdeploy_runtime.py").write_text(RUNTIME)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "mosdeploy_runtime", raising=False)
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    run = benchmark.open_bundle(bundle, {"threads": 3})
+    inputs = benchmark.make_inputs(np, DECLARED[0]["inputs"], seed=7)
+    assert run(inputs) == [bundle, 3]
+    monkeypatch.delitem(sys.modules, "mosdeploy_runtime")
