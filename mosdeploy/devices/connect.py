@@ -1,4 +1,4 @@
-"""The door to a device: a session for a profile, and one that comes back after the link was cut.
+"""Open a session to a device, or one that reconnects after the connection was cut.
 
 In: a profile, an ssh_config. Out: a `Session`. Which commands run over it is not known here.
 """
@@ -17,10 +17,11 @@ from .session import CommandResult, Session
 T = TypeVar("T")
 
 RECONNECT_WAITS_S = (0.5, 2.0, 5.0, 15.0, 30.0)
+"""Waits between the attempts to reconnect, after which they are given up."""
 
 
 def open_session(profile: DeviceProfile, ssh_config_path: Path) -> Session:
-    """Reach a device.
+    """Open a session to a device.
 
     Parameters
     ----------
@@ -32,9 +33,15 @@ def open_session(profile: DeviceProfile, ssh_config_path: Path) -> Session:
     Raises
     ------
     ConnectError, HostKeyError, AuthError
-        If there is no way in; the message says how to mend it.
+        If the device cannot be reached or does not let the user in; the message says what to do.
     ConfigError
         If the ssh_config is wrong.
+
+    Examples
+    --------
+    >>> profile = load_profile("rpi", Path())  # doctest: +SKIP
+    >>> with open_session(profile, Path("~/.ssh/config")) as session:  # doctest: +SKIP
+    ...     print(session.run("uname -m").stdout)
     """
     if profile.kind == "local":
         return LocalSession(profile.name, profile.command_timeout_s)
@@ -44,18 +51,18 @@ def open_session(profile: DeviceProfile, ssh_config_path: Path) -> Session:
 
 
 class LastingSession:
-    """A session whose calls are repeated over a new link when the link was cut: use it for what may
-    run twice.
+    """A session whose calls are repeated over a new connection when theirs was cut: for calls that
+    may run twice.
 
-    Authentication and host keys are never tried again: those errors, and those of the commands,
-    pass through.
+    Errors of authentication and of host keys are not retried; they pass through, as those of the
+    commands do.
 
     Parameters
     ----------
     connect
         Opens a session.
     notify
-        Message, in one line, when a link is lost.
+        Given a message of one line when a connection is lost.
     pause
         Waits so many seconds between two attempts.
     """
@@ -104,8 +111,8 @@ class LastingSession:
                 self.close()
                 if wait_s is None:
                     raise ConnectionLostError(
-                        f"{error}; gave up after {len(RECONNECT_WAITS_S)} reconnects. What runs on the device goes "
-                        "on: run the same command again to collect it"
+                        f"{error}; gave up after {len(RECONNECT_WAITS_S)} reconnects. What runs on "
+                        "the device goes on: run the same command again to collect it"
                     ) from error
                 self._notify(f"{error}; reconnecting in {wait_s:g} s")
                 self._pause(wait_s)

@@ -1,14 +1,15 @@
-"""Put a bundle on a device, prove that it works there, time it, and only then make it the current
-one; or go back.
+"""Put a bundle on a device, check that it works there, time it, and only then make it the current
+one; or go back to the one before.
 
-In: a bundle folder and its manifest. Out: a `Deployment`. What a bundle holds, and what runs it, is
-not known here.
+In: a release, that is a bundle folder with its manifest. Out: a `Deployment`. What a bundle holds,
+and what runs it, is not known here.
 """
 
 import json
 import re
 import shlex
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from ..config.sections import DeployConfig
 from ..errors import BundleError, CommandError, ConfigError
 from ..record import parse
 from ..records import BundleManifest, Deployment, Measurement
+from ..spaces.spec import TimingStage
 from ..storage import sha256_bytes, sha256_file
 from .job import call_agent, run_python, work_dir
 from .measure import measure_model
 from .on_device.versions import RECORD_NAME, SUMS_NAME
 from .probe import probe
 from .session import Session, last_lines
+from .task import ModelTask, ignore
 
 RUNTIME_DIR = Path(__file__).parent.parent / "runtime"
 RUNTIME_NAME = "mosdeploy_runtime"
@@ -34,30 +37,50 @@ VERSIONS_PATH = Path(__file__).parent / "on_device" / "versions.py"
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
+@dataclass(frozen=True)
+class Release:
+    """A bundle and how it is timed.
+
+    Attributes
+    ----------
+    bundle_dir
+        Folder of the bundle on this machine.
+    manifest
+        That of the bundle; its workload says on how many threads the model is timed.
+    stages
+        What is timed, `total` first.
+    limit_ms
+        The latency that was asked for; recorded, not enforced.
+    runtime_dir
+        The package that runs bundles; it is called `mosdeploy_runtime` on the device.
+    """
+
+    bundle_dir: Path
+    manifest: BundleManifest
+    stages: tuple[TimingStage, ...]
+    limit_ms: float | None = None
+    runtime_dir: Path = RUNTIME_DIR
+
+
 def deploy(
     session: Session,
     profile: DeviceProfile,
-    bundle_dir: Path,
-    manifest: BundleManifest,
-    limit_ms: float | None,
+    release: Release,
     config: DeployConfig,
-    notify: Callable[[str], None] = lambda _: None,
-    runtime_dir: Path = RUNTIME_DIR,
+    notify: Callable[[str], None] = ignore,
 ) -> Deployment:
     """Deploy a bundle.
 
     A version is a folder on the device, named by its content, with the bundle and the runtime;
-    `versions.py` tells what else is there. Whatever stops this, `bundles/current` points to a
-    version that passed; the same call goes on.
+    `versions.py` describes what else is there. Whatever stops this, `bundles/current` points to a
+    version that passed its self-test, and the same call goes on where it was stopped.
 
     Parameters
     ----------
-    limit_ms
-        The latency that was asked for; recorded, not enforced.
+    config
+        How many versions are kept.
     notify
-        Message in one line what happens.
-    runtime_dir
-        The package that runs bundles; it is called `mosdeploy_runtime` there.
+        Given a message of one line at each step.
 
     Raises
     ------
@@ -66,20 +89,24 @@ def deploy(
     CommandError
         If the files cannot be stored, the self-test fails or the model cannot be timed; `current`
         is then unchanged.
+
+    Examples
+    --------
+    >>> release = Release(bundle_dir, manifest, spec.timing_stages())  # doctest: +SKIP
+    >>> with open_session(profile, ssh_config) as session:  # doctest: +SKIP
+    ...     deploy(session, profile, release, DeployConfig()).measurement.total.median_ms
     """
-    version, measurement = _stage_and_benchmark(
-        session, profile, bundle_dir, manifest, notify, runtime_dir
-    )
+    version, measurement = _stage_and_benchmark(session, profile, release, notify)
     remote_dir = f"{_bundles(session, profile)}/{version}"
     deployment = Deployment(
         device=profile,
         state=probe(session, profile),
-        bundle=bundle_dir.name,
-        bundle_sha256=sha256_file(bundle_dir / "manifest.json"),
+        bundle=release.bundle_dir.name,
+        bundle_sha256=sha256_file(release.bundle_dir / "manifest.json"),
         remote_dir=remote_dir,
         self_test_passed=True,
         measurement=measurement,
-        limit_ms=limit_ms,
+        limit_ms=release.limit_ms,
         deployed_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     session.put_bytes(deployment.model_dump_json(indent=2).encode(), f"{remote_dir}/{RECORD_NAME}")
@@ -90,32 +117,26 @@ def deploy(
 def stage_and_benchmark(
     session: Session,
     profile: DeviceProfile,
-    bundle_dir: Path,
-    manifest: BundleManifest,
-    notify: Callable[[str], None] = lambda _: None,
-    runtime_dir: Path = RUNTIME_DIR,
+    release: Release,
+    notify: Callable[[str], None] = ignore,
 ) -> Measurement:
-    """Do all that `deploy` does, but leave `current` as it is; give what the bundle takes there.
+    """Store a bundle on a device, test and time it as `deploy` does, but leave `current` unchanged.
 
     Raises
     ------
     BundleError, CommandError
         As `deploy`.
     """
-    return _stage_and_benchmark(session, profile, bundle_dir, manifest, notify, runtime_dir)[1]
+    return _stage_and_benchmark(session, profile, release, notify)[1]
 
 
 def _stage_and_benchmark(
-    session: Session,
-    profile: DeviceProfile,
-    bundle_dir: Path,
-    manifest: BundleManifest,
-    notify: Callable[[str], None],
-    runtime_dir: Path,
+    session: Session, profile: DeviceProfile, release: Release, notify: Callable[[str], None]
 ) -> tuple[str, Measurement]:
-    """Store a version, test and time it; its name, and its timing."""
-    files = _list_files(bundle_dir, manifest, runtime_dir)
-    bundle_sha256 = sha256_file(bundle_dir / "manifest.json")
+    """Store a version, test and time it; returns its name and its timing."""
+    manifest = release.manifest
+    files = _list_files(release)
+    bundle_sha256 = sha256_file(release.bundle_dir / "manifest.json")
     sums = "".join(f"{digest}  {name}\n" for name, (_, digest) in files.items())
     version = f"{bundle_sha256[:16]}-{sha256_bytes(sums.encode())[:8]}"
     remote_dir = f"{_bundles(session, profile)}/{version}"
@@ -130,17 +151,23 @@ def _stage_and_benchmark(
     notify(f"{profile.name}: self-test, then timing")
     _self_test(session, profile, remote_dir)
     model = f"{remote_dir}/bundle" + (f"/{MODEL_NAME}" if manifest.runtime == "onnxruntime" else "")
-    workload, runtime = manifest.workload, manifest.runtime
-    measurement = measure_model(session, profile, workload, manifest.vocab_size, model, runtime)
+    task = ModelTask(
+        remote_path=model,
+        stages=release.stages,
+        threads=manifest.workload.threads,
+        runtime=manifest.runtime,
+    )
+    measurement = measure_model(session, profile, task)
     if measurement.error:
         raise CommandError(
-            f"{profile.name}: the bundle passed its self-test but could not be timed: {measurement.error}"
+            f"{profile.name}: the bundle passed its self-test but could not be timed: "
+            f"{measurement.error}"
         )
     return version, measurement
 
 
 def roll_back(session: Session, profile: DeviceProfile) -> Deployment:
-    """Make the version current again that was so before; it has to pass its self-test first.
+    """Make the version current again that was current before; it has to pass its self-test first.
 
     Returns
     -------
@@ -156,13 +183,15 @@ def roll_back(session: Session, profile: DeviceProfile) -> Deployment:
     version = found["previous"]
     if version is None:
         raise CommandError(
-            f"{profile.name}: no earlier version stands on the device; `[deploy] keep_versions` says how many are kept"
+            f"{profile.name}: no earlier version stands on the device; `[deploy] keep_versions` "
+            "says how many are kept"
         )
     remote_dir = f"{_bundles(session, profile)}/{version}"
     damaged = _call(session, profile, "deduplicate", version)["missing"]
     if damaged:
         raise CommandError(
-            f"{profile.name}: {remote_dir} is damaged ({', '.join(damaged)}); `current` is unchanged"
+            f"{profile.name}: {remote_dir} is damaged ({', '.join(damaged)}); `current` is "
+            "unchanged; deploy that bundle again"
         )
     _self_test(session, profile, remote_dir)
     record_path = f"{remote_dir}/{RECORD_NAME}"
@@ -183,12 +212,12 @@ def _bundles(session: Session, profile: DeviceProfile) -> str:
 def _call(
     session: Session, profile: DeviceProfile, command: str, *arguments: str
 ) -> dict[str, Any]:
-    """Run a command of `versions.py` on the device; what it says.
+    """Run a command of `versions.py` on the device; returns the object that it prints.
 
     Raises
     ------
     CommandError
-        If it fails, or has an error to tell.
+        If it fails, or prints an error.
     """
     words = (command, _bundles(session, profile), *arguments)
     answer = call_agent(
@@ -199,59 +228,48 @@ def _call(
     return answer
 
 
-def _list_files(
-    bundle_dir: Path, manifest: BundleManifest, runtime_dir: Path
-) -> dict[str, tuple[Path, str]]:
+def _list_files(release: Release) -> dict[str, tuple[Path, str]]:
     """Path here and SHA-256 of every file, by its path in the version's folder."""
     files: dict[str, tuple[Path, str]] = {}
-    for name, digest in manifest.sha256.items():
-        path = bundle_dir / name
-        if (
-            not _FILE_NAME.fullmatch(name)
-            or path.is_symlink()
-            or not path.is_file()
-            or sha256_file(path) != digest
-        ):
+    for name, digest in release.manifest.sha256.items():
+        path = release.bundle_dir / name
+        is_safe = bool(_FILE_NAME.fullmatch(name)) and path.is_file() and not path.is_symlink()
+        if not is_safe or sha256_file(path) != digest:
             raise BundleError(
                 f"{path} is missing or not what its manifest says; run `mosdeploy export` again"
             )
         files[f"bundle/{name}"] = (path, digest)
-    extra = [bundle_dir / "manifest.json", *(x for x in [bundle_dir / "README.md"] if x.is_file())]
-    for path in extra:
-        files.setdefault(f"bundle/{path.name}", (path, sha256_file(path)))
-    for path in sorted(runtime_dir.rglob("*.py")):
-        files[f"{RUNTIME_NAME}/{path.relative_to(runtime_dir).as_posix()}"] = (
-            path,
-            sha256_file(path),
-        )
+    for path in (release.bundle_dir / "manifest.json", release.bundle_dir / "README.md"):
+        if path.name == "manifest.json" or path.is_file():
+            files.setdefault(f"bundle/{path.name}", (path, sha256_file(path)))
+    for path in sorted(release.runtime_dir.rglob("*.py")):
+        name = path.relative_to(release.runtime_dir).as_posix()
+        files[f"{RUNTIME_NAME}/{name}"] = (path, sha256_file(path))
     return files
 
 
 def _self_test(session: Session, profile: DeviceProfile, remote_dir: str) -> None:
-    """Run the bundle's self-test with the device's own Python.
+    """Run the bundle's self-test with the Python of the device.
 
     Raises
     ------
     CommandError
-        With what failed.
+        If it fails; the message holds the first failures.
     """
     arguments = f"-m {RUNTIME_NAME} {shlex.quote(f'{remote_dir}/bundle')} --self-test --json"
     path = f"PYTHONPATH={shlex.quote(remote_dir)} PYTHONDONTWRITEBYTECODE=1"
     result = run_python(session, profile, arguments, SELF_TEST_TIMEOUT_S, environment=path)
     try:
         answer = json.loads(result.stdout.strip().splitlines()[-1])
-        passed, failures = bool(answer["passed"]), [str(x) for x in answer["failures"]]
+        passed = bool(answer["passed"])
+        failures = [str(failure) for failure in answer["failures"]]
     except (IndexError, ValueError, KeyError, TypeError) as error:
-        fix = (
-            f"; run `mosdeploy devices setup {profile.name}`"
-            if "No module named" in result.stderr
-            else ""
-        )
-        raise CommandError(
-            f"{profile.name}: the self-test did not run: {last_lines(result)}{fix}"
-        ) from error
+        reason = last_lines(result)
+        if "No module named" in result.stderr:
+            reason += f"; run `mosdeploy devices setup {profile.cli_name}`"
+        raise CommandError(f"{profile.name}: the self-test did not run: {reason}") from error
     if not passed or result.returncode != 0:
-        said = "; ".join(failures[:5]) or last_lines(result)
+        reason = "; ".join(failures[:5]) or last_lines(result)
         raise CommandError(
-            f"{profile.name}: the self-test failed on the device, `current` is unchanged: {said}"
+            f"{profile.name}: the self-test failed on the device, `current` is unchanged: {reason}"
         )

@@ -1,13 +1,13 @@
-"""Which timings count: those between two timings of the reference that agree.
+"""Decide which timings count: those between two timings of the reference that agree.
 
-In: the results of a job, one at a time, in the order in which the device made them. Out:
-measurements that are settled, and how many results of each key are wanted. The same results always
-lead to the same decisions, so a host that starts anew decides again what it had decided.
+In: the results of a job, one at a time, in the order in which the device made them. Out: accepted
+measurements, and how many results each other key is to have. The same results always lead to the
+same decisions, so that a host that starts again decides as it did before.
 """
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from ..config.device import MeasureProtocol
 from ..records import Measurement
@@ -15,82 +15,98 @@ from .job import AgentResult
 from .on_device.agent import REFERENCE
 from .rounds import aggregate_rounds
 
-MAX_AGAIN = 2
+MAX_RETRIES = 2
 """How often a subnet is measured beyond its rounds."""
 
 
 class DriftWatch:
-    """Holds results back until the reference that follows them is known, and all rounds to a subnet
-    are made.
+    """Holds results back until the reference after them is known and a subnet has all its rounds.
 
-    A round is quiet when the two timings of the reference around it lie no further from each other,
-    and from the median of all so far, than the protocol allows, or when one of the two is missing.
-    With more than half of its rounds quiet a subnet settles as their median. Else one more is
-    wanted, until there were `MAX_AGAIN` or, on a device that is never quiet, half as many as there
-    are rounds in all (but at least one stretch) were made again; then what quiet ones there are
-    settle, or the least disturbed one, flagged. A failure settles at once.
+    A round is stable if the two timings of the reference around it differ from each other, and from
+    the median of all so far, by no more than the protocol allows, or if one of the two is missing.
+
+    - With more than half of its rounds stable, a subnet is accepted: the median of the stable ones.
+    - Else its target count rises by one, at most `MAX_RETRIES` times, and as long as the retry
+      budget lasts, which all subnets share: half as many as there are rounds in all, but at least
+      `reference_every`. It bounds the work on a device that is never stable.
+    - After that the median of the stable rounds is accepted, if there are any; else the round with
+      the least drift, flagged.
+
+    A failure is accepted at once.
 
     Parameters
     ----------
     keys
-        What is to settle.
+        What is to be accepted.
     protocol
-        How often each is visited, and how far the reference may move.
+        In how many rounds each key is measured, and how far the reference may move.
     has_reference
         Whether the job times the reference at all; without it, every round counts.
 
     Attributes
     ----------
-    wanted
-        How many results each key is to have that is not settled yet.
+    target_counts
+        How many results each key is to have that is not accepted yet.
+
+    Examples
+    --------
+    >>> watch = DriftWatch(["a"], MeasureProtocol(rounds=1))
+    >>> watch.target_counts
+    {'a': 1}
+    >>> watch.add(AgentResult("a", Measurement(error="out of memory")))[0][0]
+    'a'
+    >>> watch.target_counts
+    {}
     """
 
     def __init__(
         self, keys: Iterable[str], protocol: MeasureProtocol, *, has_reference: bool = True
     ) -> None:
-        self.wanted = dict.fromkeys(keys, protocol.rounds)
-        self._protocol, self._has_reference = protocol, has_reference
-        self._num_spare = max(protocol.reference_every, len(self.wanted) * protocol.rounds // 2)
+        self.target_counts = dict.fromkeys(keys, protocol.rounds)
+        self._protocol = protocol
+        self._has_reference = has_reference
+        num_results = len(self.target_counts) * protocol.rounds
+        self._retry_budget = max(protocol.reference_every, num_results // 2)
         self._attempts: Counter[str] = Counter()
-        self._visits: dict[str, list[Measurement]] = {key: [] for key in self.wanted}
-        self._open: list[AgentResult] = []
-        self._reference_ms: float | None = None
+        self._rounds: dict[str, list[Measurement]] = {key: [] for key in self.target_counts}
+        self._held_back: list[AgentResult] = []
+        self._last_reference_ms: float | None = None
         self._all_reference_ms: list[float] = []
 
     def add(self, result: AgentResult) -> list[tuple[str, Measurement]]:
-        """Take the next result; returns what it settles."""
+        """Take the next result; returns the measurements that are accepted because of it."""
         if result.key == REFERENCE:
-            return self._close(result.measurement)
-        if result.key not in self.wanted:
+            return self._add_reference(result.measurement)
+        if result.key not in self.target_counts:
             return []
         self._attempts[result.key] += 1
         if result.measurement.error is not None:
-            return [self._settle(result.key, result.measurement)]
+            return [self._accept(result.key, result.measurement)]
         if not self._has_reference:
-            return self._judge(result, None)
-        self._open.append(result)
+            return self._add_round(result, None)
+        self._held_back.append(result)
         return []
 
-    def _close(self, reference: Measurement) -> list[tuple[str, Measurement]]:
-        before_ms, after_ms = (
-            self._reference_ms,
-            reference.total.median_ms if reference.total else None,
-        )
-        drift = None
+    def _add_reference(self, reference: Measurement) -> list[tuple[str, Measurement]]:
+        """Judge the results since the last timing of the reference by this one."""
+        before_ms = self._last_reference_ms
+        after_ms = reference.total.median_ms if reference.total else None
+        drift_percent = None
         if after_ms is not None:
             self._all_reference_ms.append(after_ms)
-            drift = None if before_ms is None else self._drift(before_ms, after_ms)
-        stretch: Sequence[AgentResult]
-        stretch, self._open, self._reference_ms = self._open, [], after_ms
-        return [
-            pair
-            for result in stretch
-            if result.key in self.wanted
-            for pair in self._judge(result, drift)
-        ]
+            if before_ms is not None:
+                drift_percent = self._drift_percent(before_ms, after_ms)
+        results = self._held_back
+        self._held_back = []
+        self._last_reference_ms = after_ms
+        accepted = []
+        for result in results:
+            if result.key in self.target_counts:  # not accepted since, by another of these results
+                accepted += self._add_round(result, drift_percent)
+        return accepted
 
-    def _drift(self, before_ms: float, after_ms: float) -> float:
-        """Percent by which the reference moved, from one timing to the next or from its usual one."""
+    def _drift_percent(self, before_ms: float, after_ms: float) -> float:
+        """How far the reference moved, from one timing to the next or from its usual one."""
         usual_ms = statistics.median(self._all_reference_ms)
         return 100 * max(
             abs(after_ms / before_ms - 1),
@@ -98,32 +114,27 @@ class DriftWatch:
             abs(after_ms / usual_ms - 1),
         )
 
-    def _judge(self, result: AgentResult, drift: float | None) -> list[tuple[str, Measurement]]:
-        key, rounds, num_visits = result.key, self._visits[result.key], self._protocol.rounds
-        flagged = drift is not None and drift > self._protocol.max_drift_percent
-        rounds.append(
-            result.measurement.model_copy(update={"drift_percent": drift, "flagged": flagged})
-        )
-        if len(rounds) < self.wanted[key]:
+    def _add_round(
+        self, result: AgentResult, drift_percent: float | None
+    ) -> list[tuple[str, Measurement]]:
+        """Take a round whose drift is known; accept its subnet, or ask for one more result."""
+        key = result.key
+        flagged = drift_percent is not None and drift_percent > self._protocol.max_drift_percent
+        judged = {"drift_percent": drift_percent, "flagged": flagged}
+        rounds = self._rounds[key]
+        rounds.append(result.measurement.model_copy(update=judged))
+        if len(rounds) < self.target_counts[key]:
             return []
-        quiet = [round_ for round_ in rounds if not round_.flagged]
-        if (
-            2 * len(quiet) <= num_visits
-            and len(rounds) < num_visits + MAX_AGAIN
-            and self._num_spare > 0
-        ):
-            self._num_spare -= 1
-            self.wanted[key] = len(rounds) + 1
+        stable = [each for each in rounds if not each.flagged]
+        enough = 2 * len(stable) > self._protocol.rounds
+        may_retry = len(rounds) < self._protocol.rounds + MAX_RETRIES and self._retry_budget > 0
+        if not enough and may_retry:
+            self._retry_budget -= 1
+            self.target_counts[key] = len(rounds) + 1
             return []
-        return [
-            self._settle(
-                key,
-                aggregate_rounds(
-                    quiet or [min(rounds, key=lambda round_: round_.drift_percent or 0.0)]
-                ),
-            )
-        ]
+        least_disturbed = min(rounds, key=lambda each: each.drift_percent or 0.0)
+        return [self._accept(key, aggregate_rounds(stable or [least_disturbed]))]
 
-    def _settle(self, key: str, found: Measurement) -> tuple[str, Measurement]:
-        del self.wanted[key]
-        return key, found.model_copy(update={"attempts": self._attempts[key]})
+    def _accept(self, key: str, measurement: Measurement) -> tuple[str, Measurement]:
+        del self.target_counts[key]
+        return key, measurement.model_copy(update={"attempts": self._attempts[key]})

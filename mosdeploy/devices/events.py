@@ -1,6 +1,6 @@
-"""What the boards of a fleet have to say while they measure, in the order in which it happens.
+"""What happens on the boards of a fleet while they measure, in the order in which it happens.
 
-In: nothing. Out: the types of `fleet.measure_fleet`; `host` names the board.
+In: nothing. Out: the types that `fleet.measure_fleet` yields; `host` names the board.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from .job import AgentResult
 
 @dataclass(frozen=True)
 class Started:
-    """A board begins to measure; `state` is from before."""
+    """A board starts to measure; `state` is from before."""
 
     host: str
     state: DeviceState
@@ -20,7 +20,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Uploading:
-    """A model is on its way to a board."""
+    """A model is being built for a board and sent there."""
 
     host: str
     key: str
@@ -28,7 +28,7 @@ class Uploading:
 
 @dataclass(frozen=True)
 class ResultReceived:
-    """A result was read from a board, one of the reference or of a subnet that may not be settled
+    """A result was read from a board: one of the reference, or of a subnet that may not be accepted
     yet.
     """
 
@@ -47,7 +47,7 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Message:
-    """Something worth one line has happened on a board."""
+    """A message of one line: the connection was cut, or timings are repeated."""
 
     host: str
     message: str
@@ -55,7 +55,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Finished:
-    """A board has measured what it took; `state` is from just after."""
+    """A board has measured the keys that it took; `state` is from just after."""
 
     host: str
     state: DeviceState
@@ -63,7 +63,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """A board failed; what it had not finished is given to the others."""
+    """A board failed; its unfinished keys go to the others."""
 
     host: str
     error: DeviceError

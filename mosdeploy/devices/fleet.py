@@ -1,21 +1,20 @@
 """The same measurements on several boards of one kind at once: one thread a board, one queue for
 all.
 
-In: boards, keys and how to build their models. Out: `Event`s, in the caller's thread. Each board
-keeps to the protocol of `measure.py` with a reference and results of its own; a board that fails
-gives its unfinished work back.
+In: boards, keys and a task. Out: `Event`s, in the caller's thread. Each board keeps to the protocol
+of `measure.py` with a reference and results of its own; the unfinished keys of a board that fails
+go to the others.
 """
 
 import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..config.device import DeviceProfile
 from ..errors import DeviceError
-from ..records import DeviceState, Measurement
-from ..spaces.spec import Workload
+from ..records import DeviceState
 from .connect import LastingSession
 from .events import Accepted, Event, Failed, Finished, Message, ResultReceived, Started, Uploading
 from .job import AgentJob
@@ -23,10 +22,11 @@ from .measure import collect
 from .probe import probe
 from .queue import WAIT_S, WorkQueue
 from .session import Session
+from .task import MeasureHooks, MeasurementTask
 
 STOP_S = 10.0
-"""How long boards may take to end their agents when the work is broken off; theirs go on that do
-not manage.
+"""How long boards may take to end their agents when the work is interrupted; the agents of slower
+ones go on.
 """
 
 
@@ -41,8 +41,8 @@ class Board:
     connect
         Opens a session to the board; called again after a cut.
     last_state
-        What the board said before its last session, if it had one: an agent that still works from
-        then is not disturbed by asking again.
+        The board's state before its last session, if it had one: an agent that still works from
+        then is not disturbed by probing again.
     """
 
     profile: DeviceProfile
@@ -55,25 +55,14 @@ class Board:
         return self.profile.host_alias
 
 
-@dataclass(frozen=True)
-class Task:
-    """What all boards measure, as `measure.collect` takes it; `build` is called from several
-    threads.
-    """
-
-    workload: Workload
-    vocab_size: int
-    job_id: str
-    build: Callable[[str], bytes]
-    weights_bytes: int
-
-
-def measure_fleet(boards: Sequence[Board], keys: Iterable[str], task: Task) -> Generator[Event]:
+def measure_fleet(
+    boards: Sequence[Board], keys: Iterable[str], task: MeasurementTask
+) -> Generator[Event]:
     """Measure every key on one of the boards.
 
-    First each board is asked what it has measured for the task's job or is about to: that is its to
-    deliver, so that nobody measures again what a killed run left. Ctrl-C, like closing the
-    iterator, ends the agents; finished measurements stay on the boards.
+    First each board is asked which keys it has measured for the task's job, or is about to: these
+    are leased to it, so that nothing is measured again that a killed run left. Ctrl-C, like closing
+    the iterator, ends the agents; finished measurements stay on the boards.
 
     Yields
     ------
@@ -85,23 +74,29 @@ def measure_fleet(boards: Sequence[Board], keys: Iterable[str], task: Task) -> G
     DeviceError
         If every board failed before all was measured: the error itself of a single one, else one
         that names each cause.
+
+    Examples
+    --------
+    >>> for event in measure_fleet(boards, ["a", "b"], task):  # doctest: +SKIP
+    ...     if isinstance(event, Accepted):
+    ...         print(event.host, event.key, event.measurement.total.median_ms)
     """
-    threads: list[threading.Thread] = []
-    wanted = tuple(dict.fromkeys(keys))
+    unique_keys = tuple(dict.fromkeys(keys))
     hosts = [board.host for board in boards]
-    work = WorkQueue(wanted, hosts, boards[0].profile.measure.reference_every, task.job_id)
+    min_batch = boards[0].profile.measure.reference_every
+    work = WorkQueue(unique_keys, hosts, min_batch, seed=task.job_id)
     events: queue.SimpleQueue[Event | BaseException | None] = queue.SimpleQueue()
     interrupted = threading.Event()
+    threads: list[threading.Thread] = []
     errors: dict[str, DeviceError] = {}
     try:
         for board in boards:
-            thread = threading.Thread(
-                target=_serve, args=(board, task, set(wanted), work, events.put, interrupted)
-            )
-            thread.daemon = True  # a board that does not answer is no reason to stay
+            arguments = (board, task, set(unique_keys), work, events.put, interrupted)
+            # A daemon, since the program need not wait for a board that does not answer.
+            thread = threading.Thread(target=_run_board, args=arguments, daemon=True)
             threads.append(thread)
             thread.start()
-        for event in _until_all_left(events, threads):
+        for event in _until_all_ended(events, len(threads)):
             if isinstance(event, Failed):
                 errors[event.host] = event.error
             yield event
@@ -115,75 +110,82 @@ def measure_fleet(boards: Sequence[Board], keys: Iterable[str], task: Task) -> G
         raise _all_failed(errors, work.num_open)
 
 
-def _until_all_left(
-    events: "queue.SimpleQueue[Event | BaseException | None]", threads: Sequence[threading.Thread]
+def _until_all_ended(
+    events: "queue.SimpleQueue[Event | BaseException | None]", num_threads: int
 ) -> Iterator[Event]:
-    """Yield events until every thread has put its None; raise what a thread did not expect."""
-    num_here = len(threads)
-    while num_here:
+    """Yield events until every thread has put its None; raise an error that a thread did not
+    expect.
+    """
+    while num_threads:
         try:
             event = events.get(timeout=WAIT_S)
         except queue.Empty:
             continue
         if event is None:
-            num_here -= 1
+            num_threads -= 1
         elif isinstance(event, BaseException):
             raise event
         else:
             yield event
 
 
-def _serve(
+def _run_board(
     board: Board,
-    task: Task,
-    wanted: set[str],
+    task: MeasurementTask,
+    keys: set[str],
     work: WorkQueue,
-    tell: Callable[[Event | BaseException | None], None],
+    emit: Callable[[Event | BaseException | None], None],
     interrupted: threading.Event,
 ) -> None:
-    """Work for one board, in a thread of its own, until nothing is left to measure or the board
-    fails.
-    """
+    """Measure on one board, in a thread of its own, until nothing is left or the board fails."""
+    host = board.host
+
+    def notify(message: str) -> None:
+        emit(Message(host, message))
 
     def pause(wait_s: float) -> None:
         if interrupted.wait(wait_s):
             raise KeyboardInterrupt
 
+    def build(key: str) -> bytes:
+        emit(Uploading(host, key))
+        return task.build(key)
+
+    board_task = replace(task, build=build)
+    hooks = MeasureHooks(notify, lambda result: emit(ResultReceived(host, result)), pause)
     try:
-        with LastingSession(
-            board.connect, lambda message: tell(Message(board.host, message)), pause
-        ) as session:
-            held, state = _ask(session, board, task.job_id, wanted)
-            work.claim(board.host, held)
-            while keys := work.take(board.host):
-                tell(Started(board.host, state))
-                for key, measurement in _measure(session, board, task, keys, tell, pause):
-                    tell(Accepted(board.host, key, measurement))
-                    work.settle(board.host, key)
-                tell(Finished(board.host, probe(session, board.profile)))
+        with LastingSession(board.connect, notify, pause) as session:
+            held, state = _claim(session, board, task.job_id, keys)
+            work.claim(host, held)
+            while leased := work.take(host):
+                emit(Started(host, state))
+                for key, measurement in collect(session, board.profile, board_task, leased, hooks):
+                    emit(Accepted(host, key, measurement))
+                    work.accept(host, key)
+                emit(Finished(host, probe(session, board.profile)))
     except DeviceError as error:
-        tell(Failed(board.host, error))
+        emit(Failed(host, error))
     except KeyboardInterrupt:  # from `pause`: the agent has been ended
         pass
     except BaseException as error:
-        tell(error)
+        emit(error)
     finally:
-        work.remove_worker(board.host)
-        tell(None)
+        work.remove_worker(host)
+        emit(None)
 
 
-def _ask(
-    session: Session, board: Board, job_id: str, wanted: set[str]
+def _claim(
+    session: Session, board: Board, job_id: str, keys: set[str]
 ) -> tuple[set[str], DeviceState]:
-    """Ask a board which of the wanted keys it holds, and what it is; refuse one that measures for
-    somebody else.
+    """Find out which of the keys a board holds, and its state; refuse a board that another job
+    holds.
 
-    Nothing is probed while a measurement runs. An agent of ours whose work others have done
-    meanwhile is ended.
+    Nothing is probed while a measurement runs. An agent of this job is ended if others have
+    measured all its keys meanwhile.
     """
     job = AgentJob(session, board.profile, job_id)
     job.refuse_if_busy()
-    held = job.claimed_keys() & wanted
+    held = job.claimed_keys() & keys
     if job.is_running():
         if held and board.last_state:
             return held, board.last_state
@@ -192,38 +194,11 @@ def _ask(
     return held, probe(session, board.profile)
 
 
-def _measure(
-    session: Session,
-    board: Board,
-    task: Task,
-    keys: Sequence[str],
-    tell: Callable[[Event], None],
-    pause: Callable[[float], None],
-) -> Iterator[tuple[str, Measurement]]:
-    def build(key: str) -> bytes:
-        tell(Uploading(board.host, key))
-        return task.build(key)
-
-    return collect(
-        session,
-        board.profile,
-        task.workload,
-        task.vocab_size,
-        task.job_id,
-        keys,
-        build,
-        task.weights_bytes,
-        notify=lambda message: tell(Message(board.host, message)),
-        observe=lambda result: tell(ResultReceived(board.host, result)),
-        pause=pause,
-    )
-
-
 def _all_failed(errors: dict[str, DeviceError], num_open: int) -> DeviceError:
     if len(errors) == 1:
         return next(iter(errors.values()))
     causes = "; ".join(f"{host}: {error}" for host, error in errors.items())
     return DeviceError(
-        f"every board failed, {num_open} subnets are not measured ({causes}); what was measured is kept: run the same "
-        "command again"
+        f"every board failed, {num_open} subnets are not measured ({causes}); what was measured is "
+        "kept: run the same command again"
     )

@@ -1,13 +1,14 @@
-"""The agent as the host sees it: how it gets to a device, is started, watched and ended.
+"""The agent as the host sees it: how it is copied to a device, started, watched and ended.
 
-In: a session and a profile. Out: what the agent says, as records. Which models are measured, and
-when the agent is started again, is decided in `measure.py`.
+In: a session and a profile. Out: what the agent prints and writes, as records. Which models are
+measured, and when the agent is started again, is decided in `measure.py`.
 """
 
 import contextlib
 import hashlib
 import json
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from ..config.device import DeviceProfile
 from ..errors import CommandError, ConfigError, DeviceBusyError
 from ..record import parse
 from ..records import Measurement
-from ..spaces.spec import Workload
+from ..spaces.spec import TimingStage
 from ..storage import sha256_bytes
 from .session import CommandResult, Session, check_run, last_lines
 
@@ -41,7 +42,8 @@ def work_dir(session: Session, profile: DeviceProfile) -> str:
         path = session.home() + path[1:]
     if not path.startswith("/"):
         raise ConfigError(
-            f"device '{profile.name}': work_dir must begin with '/' or '~/', got '{profile.work_dir}'"
+            f"device '{profile.name}': work_dir must begin with '/' or '~/', "
+            f"got '{profile.work_dir}'"
         )
     return path.rstrip("/")
 
@@ -69,12 +71,13 @@ def run_python(
     """
     venv = f"{work_dir(session, profile)}/venv/bin/python"
     python = profile_python(profile)
-    script = f'PY={shlex.quote(venv)}; [ -x "$PY" ] || PY={shlex.quote(python)}; {environment} "$PY" {arguments}'
-    result = session.run(script, timeout_s)
+    choose = f'PY={shlex.quote(venv)}; [ -x "$PY" ] || PY={shlex.quote(python)}'
+    result = session.run(f'{choose}; {environment} "$PY" {arguments}', timeout_s)
     if result.returncode in (126, 127):
         raise NoPythonError(
-            f"{profile.name}: no Python on the device: '{python}' does not run there ({last_lines(result, 1)}); run "
-            "there: sudo apt-get install python3 python3-venv, or name another one as `python` in the profile"
+            f"{profile.name}: no Python on the device: '{python}' does not run there "
+            f"({last_lines(result, 1)}); run there: sudo apt-get install python3 python3-venv, or "
+            "name another one as `python` in the profile"
         )
     return result
 
@@ -85,19 +88,22 @@ def python_path(session: Session, profile: DeviceProfile) -> str:
 
 
 def profile_python(profile: DeviceProfile) -> str:
-    """The profile's Python; on this machine, unless the profile names one, that which runs
+    """The profile's Python; on this machine, unless the profile names one, the Python that runs
     mosdeploy.
     """
-    if profile.kind == "local" and profile.python == DeviceProfile.model_fields["python"].default:
-        import sys
-
+    default = DeviceProfile.model_fields["python"].default
+    if profile.kind == "local" and profile.python == default:
         return sys.executable
     return profile.python
 
 
 def install_agent(session: Session, folder: str, scripts: Sequence[Path] = AGENT) -> str:
-    """Put the agent, or other scripts that stand alone, into a folder named by their content; the
-    path of the first.
+    """Copy the agent, or other scripts that stand alone, into a folder named by their content.
+
+    Returns
+    -------
+    str
+        Path of the first script on the device.
     """
     sources = [script.read_bytes() for script in scripts]
     home = f"{folder}/agents/{scripts[0].stem}-{sha256_bytes(b''.join(sources))[:12]}"
@@ -131,7 +137,7 @@ def call_agent(
         answer = json.loads(result.stdout.strip().splitlines()[-1])
     except (IndexError, ValueError) as error:
         raise CommandError(
-            f"{profile.name}: the {scripts[0].stem} script failed there: {last_lines(result)}"
+            f"{profile.name}: {scripts[0].name} failed on the device: {last_lines(result)}"
         ) from error
     return dict(answer)
 
@@ -148,8 +154,8 @@ class AgentResult:
 class AgentJob:
     """One job folder on a device: jobs/JOB_ID in the work folder.
 
-    Everything may be called again after a cut: starting a running job joins it, uploads replace,
-    results are read on from where the last reading ended.
+    Every method may be called again after a cut connection: starting a running job joins it,
+    uploads replace, results are read on from where the last reading ended.
     """
 
     def __init__(self, session: Session, profile: DeviceProfile, job_id: str) -> None:
@@ -168,10 +174,11 @@ class AgentJob:
     def start(
         self,
         models: Mapping[str, str],
-        wanted: Mapping[str, int],
-        workload: Workload,
-        vocab_size: int,
-        weights_bytes: int,
+        target_counts: Mapping[str, int],
+        stages: Sequence[TimingStage],
+        *,
+        threads: int,
+        weights_bytes: int = 0,
         provider: str | None = None,
     ) -> None:
         """Start the agent.
@@ -181,8 +188,14 @@ class AgentJob:
         models
             Path of each key's model, relative to the job folder or absolute; one of them may be the
             reference.
-        wanted
+        target_counts
             How many results each key is to have, those of earlier starts included.
+        stages
+            What is timed of each model, `total` first.
+        threads
+            How many threads a model runs on.
+        weights_bytes
+            Size of the `weights.bin` beside the candidates; 0 for none.
         provider
             What runs the models; None is the profile's ONNX Runtime provider, and `TVM` means that
             they are bundles.
@@ -196,11 +209,9 @@ class AgentJob:
         """
         request = {
             "models": dict(models),
-            "wanted": dict(wanted),
-            "source_len": workload.source_len,
-            "decode_steps": workload.decode_steps,
-            "threads": workload.threads,
-            "vocab_size": vocab_size,
+            "target_counts": dict(target_counts),
+            "stages": [stage.model_dump(mode="json") for stage in stages],
+            "threads": threads,
             "weights_bytes": weights_bytes,
             "provider": provider or self._profile.provider,
             "seed": int(hashlib.sha256(self._job_id.encode()).hexdigest()[:8], 16),
@@ -214,7 +225,7 @@ class AgentJob:
             raise CommandError(f"{self._profile.name}: {answer['error']}")
 
     def refuse_if_busy(self) -> None:
-        """Look who holds the device before anything is uploaded.
+        """Check that no other job holds the device, before anything is uploaded.
 
         Raises
         ------
@@ -225,9 +236,8 @@ class AgentJob:
         with contextlib.suppress(FileNotFoundError, ValueError):
             holder = dict(json.loads(self._session.read(f"{self._root}/agent.lock")))
         job = str(holder.get("job", ""))
-        if job != self._job_id and self._runs(
-            str(holder.get("pid", "")), f"{self._root}/jobs/{job}"
-        ):
+        pid = str(holder.get("pid", ""))
+        if job != self._job_id and self._runs(pid, f"{self._root}/jobs/{job}"):
             raise self._busy(holder)
 
     def is_running(self) -> bool:
@@ -239,14 +249,14 @@ class AgentJob:
         return self._runs(pid, self.folder)
 
     def claimed_keys(self) -> set[str]:
-        """Keys that nobody else needs to measure: those with a result here, and those that a
-        running agent goes for.
+        """Keys that no other board needs to measure: those with a result here, and those that a
+        running agent is to measure.
         """
         keys = set[str]()
-        if (
-            self.is_running()
-        ):  # asked first: an agent that ends meanwhile has written all its results
-            keys.update(json.loads(self._session.read(f"{self.folder}/job.json"))["wanted"])
+        # Asked before the results are read: an agent that ends meanwhile has written all of them.
+        if self.is_running():
+            job = json.loads(self._session.read(f"{self.folder}/job.json"))
+            keys.update(job.get("target_counts", ()))  # not there in a job of 0.1.0
         return keys | {result.key for result in self.results()}
 
     def results(self) -> list[AgentResult]:
@@ -267,7 +277,7 @@ class AgentJob:
         return [self._parse(line, path) for line in whole.splitlines()]
 
     def has_new_log(self) -> bool:
-        """Tell whether the agent has said anything since the last call: its sign of life."""
+        """Tell whether the agent has printed anything since the last call."""
         try:
             news = self._session.read(f"{self.folder}/agent.log", self._log_size)
         except FileNotFoundError:
@@ -276,7 +286,7 @@ class AgentJob:
         return bool(news)
 
     def failure(self) -> CommandError | None:
-        """Why the agent stopped before its end; None when it did not, or died without a word."""
+        """Why measuring stopped; None if it is not over, ended well or was killed."""
         try:
             outcome = dict(json.loads(self._session.read(f"{self.folder}/rc")))
         except FileNotFoundError:
@@ -284,20 +294,18 @@ class AgentJob:
         if outcome.get("rc") == 0:
             return None
         error = str(outcome.get("error"))
-        fix = (
-            f"; run `mosdeploy devices setup {self._profile.cli_name}`"
-            if "imported" in error
-            else ""
-        )
-        return CommandError(f"{self._profile.name}: measuring stopped: {error}{fix}")
+        if "imported" in error:
+            error += f"; run `mosdeploy devices setup {self._profile.cli_name}`"
+        return CommandError(f"{self._profile.name}: measuring stopped: {error}")
 
     def log_tail(self) -> str:
         """The end of the agent's log, and how much disk is free, for a message."""
-        command = f"tail -n 3 {shlex.quote(self.folder)}/agent.log; df -Ph {shlex.quote(self.folder)} | tail -n 1"
+        folder = shlex.quote(self.folder)
+        command = f"tail -n 3 {folder}/agent.log; df -Ph {folder} | tail -n 1"
         return last_lines(self._session.run(command), 4)
 
     def kill(self) -> None:
-        """End the agent and the model that it measures; without effect when it is not running."""
+        """End the agent and the model that it measures; without effect if it is not running."""
         if self.is_running():
             pid = int(self._session.read(f"{self.folder}/pid"))
             self._session.run(f"kill -9 -{pid}")
@@ -308,8 +316,8 @@ class AgentJob:
         check_run(self._session, f"rm -rf {paths}", "cleaning up")
 
     def _runs(self, pid: str, folder: str) -> bool:
-        """Tell whether a pid is an agent's that works in a folder, and not of something that came
-        after it.
+        """Tell whether a pid is that of an agent that works in a folder, and not of a later process
+        that got the same number.
         """
         if not pid.isdigit():
             return False
@@ -320,25 +328,21 @@ class AgentJob:
         return folder.encode() in words
 
     def _busy(self, holder: Mapping[str, Any]) -> DeviceBusyError:
-        pid, since = holder.get("pid", "unknown"), holder.get("since", "an unknown time")
+        pid = holder.get("pid", "unknown")
+        since = holder.get("since", "an unknown time")
         return DeviceBusyError(
-            f"{self._profile.name}: another measurement holds the device: pid {pid}, since {since}, job "
-            f"{holder.get('job', 'unknown')}; wait until it is over, or end it there with `kill -- -{pid}`"
+            f"{self._profile.name}: another measurement holds the device: pid {pid}, since "
+            f"{since}, job {holder.get('job', 'unknown')}; wait until it is over, or end it there "
+            f"with `kill -- -{pid}`"
         )
 
     def _parse(self, line: bytes, path: str) -> AgentResult:
         try:
             data = json.loads(line)
-            fields = {
-                name: value
-                for name, value in data["measurement"].items()
-                if name in Measurement.model_fields
-            }
-            return AgentResult(
-                str(data["key"]), parse(Measurement, fields, path), str(data.get("measured_at", ""))
-            )
+            measurement = parse(Measurement, data["measurement"], path)
+            return AgentResult(str(data["key"]), measurement, str(data.get("measured_at", "")))
         except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
             raise CommandError(
-                f"{self._profile.name}: {path} holds a line that is not a result ({error}); remove that file on the "
-                "device and run the same command again"
+                f"{self._profile.name}: {path} holds a line that is not a result ({error}); remove "
+                "that file on the device and run the same command again"
             ) from error

@@ -1,6 +1,6 @@
 """The machine that mosdeploy runs on, as a device.
 
-In: commands and bytes. Out: `CommandResult`s and bytes.
+In: commands and bytes. Out: `CommandResult`s and bytes, as `session.Session` promises.
 """
 
 import contextlib
@@ -22,7 +22,15 @@ from .session import CommandResult, no_space
 
 
 class LocalSession:
-    """The machine that mosdeploy runs on, as a device."""
+    """A `Session` on the machine that mosdeploy runs on.
+
+    Parameters
+    ----------
+    name
+        The device's name, for messages.
+    command_timeout_s
+        Time-out of a command, in seconds.
+    """
 
     def __init__(self, name: str = "local", command_timeout_s: float = 60.0) -> None:
         self.name = name
@@ -40,10 +48,9 @@ class LocalSession:
                 stderr=subprocess.PIPE,
                 start_new_session=True,
             )
-        except OSError as error:  # as a shell would say it
-            return CommandResult(
-                "", f"{words[0]}: {error.strerror}", 127 if error.errno == errno.ENOENT else 126
-            )
+        except OSError as error:  # the exit statuses of a shell
+            status = 127 if error.errno == errno.ENOENT else 126
+            return CommandResult("", f"{words[0]}: {error.strerror}", status)
         with process:
             try:
                 stdout, stderr = process.communicate(timeout=limit_s)

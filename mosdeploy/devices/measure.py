@@ -1,8 +1,8 @@
-"""Measure many subnets on a device, or one deployed model, and lose nothing on the way.
+"""Time many models on a device, or one that is deployed there.
 
-In: keys and a function that builds a key's ONNX model. Out: one `Measurement` a key. The agent on
-the device measures and keeps the results; the host only reads them, so that a cut link, a killed
-host or a rerun costs no measurement.
+In: keys and a task that builds a key's ONNX model. Out: one `Measurement` a key. The agent on the
+device measures and keeps the results; the host only reads them, so that a cut connection, a killed
+host or a rerun repeats no measurement.
 """
 
 import re
@@ -11,80 +11,53 @@ from collections.abc import Callable, Iterable, Iterator
 
 from ..config.device import DeviceProfile
 from ..errors import CommandError, DeviceTimeoutError
-from ..records import Measurement, Runtime
-from ..spaces.spec import Workload
+from ..records import Measurement
 from ..storage import sha256_bytes
 from .drift import DriftWatch
 from .job import AgentJob, AgentResult
 from .on_device.agent import REFERENCE
 from .on_device.benchmark import TVM
 from .session import Session
+from .task import NO_HOOKS, MeasureHooks, MeasurementTask, ModelTask
 
-POLL_S = (
-    0.2,
-    2.0,
-)  # shortest and longest wait between two looks at the device: looking disturbs the timing
-SILENCE_S = (
-    15.0  # more than a candidate's time-out before an agent without a sign of life is given up
-)
-MAX_VAIN_STARTS = 3
+MIN_POLL_S = 0.2  # shortest and longest wait between two looks at the device: each look disturbs
+MAX_POLL_S = 2.0  # the timing a little
+OUTPUT_MARGIN_S = 15.0
+"""How long beyond a candidate's time-out an agent may print nothing before it is ended."""
+
+MAX_FAILED_STARTS = 3
+"""How often the agent is started in a row without a single result."""
+
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-def _ignore(news: object) -> None:
-    """Do nothing with what is told."""
 
 
 def collect(
     session: Session,
     profile: DeviceProfile,
-    workload: Workload,
-    vocab_size: int,
-    job_id: str,
+    task: MeasurementTask,
     keys: Iterable[str],
-    build: Callable[[str], bytes],
-    weights_bytes: int,
-    notify: Callable[[str], None] = _ignore,
-    observe: Callable[[AgentResult], None] = _ignore,
-    pause: Callable[[float], None] = time.sleep,
+    hooks: MeasureHooks = NO_HOOKS,
 ) -> Iterator[tuple[str, Measurement]]:
     """Measure every key, in an order drawn by the agent, with the reference before, between and
     after.
 
-    Each key is visited as often as the protocol says, and again only where the reference moved
-    (`drift.py`). First come the results that the device already holds for `job_id`; an agent that
-    still runs for it is joined. Closing the iterator leaves the agent at work; Ctrl-C ends it. A
-    model that fails is a Measurement with `error`.
+    Each key is measured in as many rounds as the protocol says, and again only where the reference
+    moved (`drift.py`). First come the results that the device already holds for the task's job; an
+    agent that still runs for it is joined. Closing the iterator leaves the agent running; Ctrl-C
+    ends it. A model that fails is a Measurement with `error`.
 
     Parameters
     ----------
     session
-        To the device; a `LastingSession`, should a cut link cost nothing.
+        To the device; a `LastingSession` if a cut connection should be mended.
     profile
         The device.
-    workload
-        What is timed; precision and beam are already in the graph.
-    vocab_size
-        Source ids are drawn from [4, vocab_size).
-    job_id
-        Names the results on the device: the same for every run that belongs to one dataset. Made of
-        letters, digits, `.`, `_`, `-`.
+    task
+        What is timed, and how.
     keys
-        What to measure; made of the same.
-    build
-        Returns the ONNX file of a key, or of `REFERENCE`, the same one in every run of the dataset;
-        called only for keys that the device has not measured.
-    weights_bytes
-        Size of the `weights.bin` that the models' external data lies in; 0 for self-contained
-        models.
-    notify
-        Message in one line that the device is not quiet.
-    observe
-        Shown every result that the device holds or makes, those of the reference too, as soon as it
-        is read.
-    pause
-        Waits so many seconds between two looks at the device; a KeyboardInterrupt that it raises
-        counts as Ctrl-C.
+        What to measure; made of letters, digits, `.`, `_`, `-`.
+    hooks
+        Called meanwhile.
 
     Yields
     ------
@@ -98,139 +71,137 @@ def collect(
     CommandError
         If the device cannot measure: no Python, no onnxruntime, disk full.
     ConnectionLostError
-        If the link stayed away.
+        If the connection stayed away.
     DeviceTimeoutError
-        If the agent gave no sign of life for longer than a candidate may take.
+        If the agent printed nothing for longer than a candidate may take.
+    ValueError
+        If the job's name or a key is not a safe file name.
+
+    Examples
+    --------
+    >>> task = MeasurementTask("job", spec.timing_stages(), 1, build)  # doctest: +SKIP
+    >>> with open_session(profile, ssh_config) as session:  # doctest: +SKIP
+    ...     for key, measurement in collect(session, profile, task, ["a", "b"]):
+    ...         print(key, measurement.error or measurement.total.median_ms)
     """
-    wanted = tuple(dict.fromkeys(keys))
-    for name in (job_id, *wanted):
+    unique_keys = tuple(dict.fromkeys(keys))
+    for name in (task.job_id, *unique_keys):
         if not _SAFE_NAME.fullmatch(name):
-            raise ValueError(f"not a safe file name: {name!r}")
-    job, watch, uploaded = (
-        AgentJob(session, profile, job_id),
-        DriftWatch(wanted, profile.measure),
-        set[str](),
-    )
+            raise ValueError(f"not a safe file name: {name!r}; use letters, digits, '.', '_', '-'")
+    job = AgentJob(session, profile, task.job_id)
+    watch = DriftWatch(unique_keys, profile.measure)
+    uploaded = set[str]()
 
     def start() -> None:
         job.refuse_if_busy()
-        keys = [REFERENCE, *sorted(watch.wanted)]
-        for key in keys:
+        needed = [REFERENCE, *sorted(watch.target_counts)]
+        for key in needed:
             if key not in uploaded:
-                job.add(key, build(key))
+                job.add(key, task.build(key))
                 uploaded.add(key)
-        again = sum(number > profile.measure.rounds for number in watch.wanted.values())
-        if again:
-            notify(
-                f"{profile.name} is not quiet, its reference moved: measuring {again} subnets again"
+        counts = watch.target_counts.values()
+        num_repeated = sum(count > profile.measure.rounds for count in counts)
+        if num_repeated:
+            hooks.notify(
+                f"{profile.name} is not stable, its reference moved: measuring {num_repeated} "
+                "subnets again"
             )
-        models = {key: f"candidates/{key}.onnx" for key in keys}
-        job.start(models, watch.wanted, workload, vocab_size, weights_bytes)
+        job.start(
+            {key: f"candidates/{key}.onnx" for key in needed},
+            watch.target_counts,
+            task.stages,
+            threads=task.threads,
+            weights_bytes=task.weights_bytes,
+        )
 
-    silence_s = profile.measure.candidate_timeout_s + SILENCE_S
-    yield from _until_settled(job, watch, start, silence_s, observe, pause)
-    if wanted:
+    yield from _until_accepted(job, watch, start, profile, hooks)
+    if unique_keys:
         job.remove("candidates")
 
 
-def measure_model(
-    session: Session,
-    profile: DeviceProfile,
-    workload: Workload,
-    vocab_size: int,
-    remote_model_path: str,
-    runtime: Runtime = "onnxruntime",
-) -> Measurement:
+def measure_model(session: Session, profile: DeviceProfile, task: ModelTask) -> Measurement:
     """Time a model that is already on the device, afresh.
-
-    Parameters
-    ----------
-    remote_model_path
-        Absolute path on the device of a self-contained ONNX file, or, for TVM, of a bundle with its
-        runtime beside it.
 
     Raises
     ------
-    DeviceBusyError, CommandError, DeviceTimeoutError
+    DeviceBusyError, CommandError, ConnectionLostError, DeviceTimeoutError
         As `collect`.
     """
-    job = AgentJob(session, profile, f"model-{sha256_bytes(remote_model_path.encode())[:12]}")
+    job = AgentJob(session, profile, f"model-{sha256_bytes(task.remote_path.encode())[:12]}")
     watch = DriftWatch(["model"], profile.measure, has_reference=False)
     if not job.is_running():
         job.remove("results.jsonl")
 
     def start() -> None:
-        provider = TVM if runtime == "tvm" else None
         job.start(
-            {"model": remote_model_path},
-            watch.wanted,
-            workload,
-            vocab_size,
-            weights_bytes=0,
-            provider=provider,
+            {"model": task.remote_path},
+            watch.target_counts,
+            task.stages,
+            threads=task.threads,
+            provider=TVM if task.runtime == "tvm" else None,
         )
 
-    silence_s = profile.measure.candidate_timeout_s + SILENCE_S
-    return next(_until_settled(job, watch, start, silence_s))[1]
+    return next(_until_accepted(job, watch, start, profile))[1]
 
 
-def _until_settled(
+def _until_accepted(
     job: AgentJob,
     watch: DriftWatch,
     start: Callable[[], None],
-    silence_s: float,
-    observe: Callable[[AgentResult], None] = _ignore,
-    pause: Callable[[float], None] = time.sleep,
+    profile: DeviceProfile,
+    hooks: MeasureHooks = NO_HOOKS,
 ) -> Iterator[tuple[str, Measurement]]:
-    """Yield what settles; start the agent, again if it died or more is wanted, until nothing is."""
-    vain_starts = 0
+    """Yield accepted measurements until none is missing; the agent is started whenever it has ended
+    before that.
+    """
+    failed_starts = 0
     results: Iterable[AgentResult] = job.results()
     try:
         while True:
             for result in results:
-                observe(result)
-                settled = watch.add(result)
-                if settled or result.key in watch.wanted:
-                    vain_starts = 0
-                yield from settled
-            if not watch.wanted:
-                job.kill()  # it has nothing left to do for us: free the device at once
+                hooks.observe(result)
+                accepted = watch.add(result)
+                if accepted or result.key in watch.target_counts:
+                    failed_starts = 0
+                yield from accepted
+            if not watch.target_counts:
+                job.kill()  # nothing is left to measure: free the device at once
                 return
             if not job.is_running():
-                if vain_starts == MAX_VAIN_STARTS:
+                if failed_starts == MAX_FAILED_STARTS:
                     raise CommandError(
-                        f"the agent died {vain_starts} times without a result: {job.log_tail()}"
+                        f"the agent ended {failed_starts} times without a result: {job.log_tail()}"
                     )
-                vain_starts += 1
+                failed_starts += 1
                 start()
-            results = _follow(job, silence_s, pause)
+            results = _follow(job, profile.measure.candidate_timeout_s + OUTPUT_MARGIN_S, hooks)
     except KeyboardInterrupt:
         job.kill()
         raise
 
 
-def _follow(
-    job: AgentJob, silence_s: float, pause: Callable[[float], None]
-) -> Iterator[AgentResult]:
-    """Yield results as they come, until the agent is no more."""
-    last_sign, wait_s = time.monotonic(), POLL_S[0]
+def _follow(job: AgentJob, max_silence_s: float, hooks: MeasureHooks) -> Iterator[AgentResult]:
+    """Yield results as they come, until the agent has ended."""
+    last_output = time.monotonic()
+    wait_s = MIN_POLL_S
     while True:
         fresh = job.results()
         yield from fresh
         if fresh or job.has_new_log():
-            last_sign, wait_s = time.monotonic(), POLL_S[0]
+            last_output = time.monotonic()
+            wait_s = MIN_POLL_S
         elif not job.is_running():
             failure = job.failure()
             yield from job.results()  # written between the two looks
             if failure:
                 raise failure
             return
-        elif time.monotonic() - last_sign > silence_s:
-            words = job.log_tail()
+        elif time.monotonic() - last_output > max_silence_s:
+            tail = job.log_tail()
             job.kill()
             raise DeviceTimeoutError(
-                f"the agent gave no sign of life for {silence_s:g} s and was ended; last it said: {words}; finished "
-                "measurements are kept: run the same command again"
+                f"the agent printed nothing for {max_silence_s:g} s and was ended; the end of its "
+                f"log: {tail}; finished measurements are kept: run the same command again"
             )
-        pause(wait_s)
-        wait_s = min(wait_s * 1.5, POLL_S[1])
+        hooks.pause(wait_s)
+        wait_s = min(wait_s * 1.5, MAX_POLL_S)

@@ -1,4 +1,4 @@
-"""What a device is and lacks.
+"""Describe a device, and find what it lacks.
 
 In: a session and a profile. Out: a `DeviceState`, and the `Problem`s in it with the command that
 mends each. Nothing on the device is changed but the agent's files.
@@ -8,16 +8,18 @@ from ..config.device import DeviceProfile
 from ..record import parse
 from ..records import DeviceState, Problem
 from .job import NoPythonError, call_agent, install_agent, work_dir
+from .on_device.agent import requirement_name
 from .session import Session
 
 MIN_DISK_BYTES = 2_000_000_000
 MIN_PYTHON = (3, 9)
 HOT_C = 75.0
-SETUP_TIMEOUT_S = 300.0
+MAX_LOAD = 0.3
+PROBE_TIMEOUT_S = 300.0
 
 
 def probe(session: Session, profile: DeviceProfile) -> DeviceState:
-    """Ask a device what it is.
+    """Describe a device: hardware, clock, load, Python, and the packages that the profile requires.
 
     Without a Python there, the state holds `python_version = None` and little else.
 
@@ -29,54 +31,44 @@ def probe(session: Session, profile: DeviceProfile) -> DeviceState:
     folder = work_dir(session, profile)
     install_agent(session, folder)  # makes the folder as well
     try:
-        answer = call_agent(
-            session, profile, "probe", folder, profile.provider, timeout_s=SETUP_TIMEOUT_S
-        )
+        words = ("probe", folder, profile.provider, *profile.requirements)
+        answer = call_agent(session, profile, *words, timeout_s=PROBE_TIMEOUT_S)
     except NoPythonError:
         return DeviceState(machine=session.run("uname -m").stdout.strip() or None)
-    known = {name: value for name, value in answer.items() if name in DeviceState.model_fields}
-    return parse(DeviceState, known, f"{profile.name}: agent probe")
+    return parse(DeviceState, answer, f"{profile.name}: agent probe")
 
 
 def check(state: DeviceState, profile: DeviceProfile) -> tuple[Problem, ...]:
-    """Say what a device lacks (blocking) and what spoils its timing (not blocking)."""
+    """List what a device lacks (blocking) and what spoils its timing (not blocking)."""
     if state.python_version is None:
-        return (
-            Problem(
-                what=f"no Python on the device: '{profile.python}' does not run",
-                fix="sudo apt-get install python3 python3-venv   # there; or set `python` in the profile",
-                blocking=True,
-            ),
-        )
+        what = f"no Python on the device: '{profile.python}' does not run"
+        fix = "sudo apt-get install python3 python3-venv   # there; or set `python` in the profile"
+        return (Problem(what=what, fix=fix, blocking=True),)
     return (*_missing(state, profile), *_disturbing(state, profile))
 
 
 def _missing(state: DeviceState, profile: DeviceProfile) -> list[Problem]:
     problems = []
-    setup = f"mosdeploy devices setup {profile.cli_name}"
     if state.python_version and _version(state.python_version) < MIN_PYTHON:
         what = f"Python {state.python_version} is too old, 3.9 or later is needed"
-        problems.append(
-            Problem(
-                what=what, fix="install a newer one and set `python` in the profile", blocking=True
-            )
-        )
-    versions = {
-        "numpy": state.numpy_version,
-        "onnxruntime": state.onnxruntime_version,
-        "sentencepiece": state.sentencepiece_version,
-    }
-    if any(requirement.startswith("apache-tvm") for requirement in profile.requirements):
-        versions["apache-tvm"] = state.tvm_version
-    lacking = [name for name, version in versions.items() if version is None]
+        fix = "install a newer one and set `python` in the profile"
+        problems.append(Problem(what=what, fix=fix, blocking=True))
+    required = map(requirement_name, profile.requirements)
+    lacking = [name for name in required if name not in state.packages]
     if lacking:
-        problems.append(
-            Problem(what=f"not installed: {', '.join(lacking)}", fix=setup, blocking=True)
-        )
+        what = f"not installed: {', '.join(lacking)}"
+        fix = f"mosdeploy devices setup {profile.cli_name}"
+        problems.append(Problem(what=what, fix=fix, blocking=True))
     elif state.provider_error:
-        fix = "install an onnxruntime built for this device, or change `provider` or `requirements` in the profile"
+        fix = (
+            "install an onnxruntime built for this device, or change `provider` or `requirements` "
+            "in the profile"
+        )
         if "no kernel image" in state.provider_error:
-            fix = "this build holds no kernels for the GPU: pin an older one in `requirements`, or build it for the GPU"
+            fix = (
+                "this build holds no kernels for the GPU: pin an older one in `requirements`, or "
+                "build it for the GPU"
+            )
         problems.append(Problem(what=state.provider_error, fix=fix, blocking=True))
     if state.disk_free_bytes is not None and state.disk_free_bytes < MIN_DISK_BYTES:
         what = f"only {state.disk_free_bytes / 1e6:.0f} MB of disk free"
@@ -88,31 +80,28 @@ def _missing(state: DeviceState, profile: DeviceProfile) -> list[Problem]:
 def _disturbing(state: DeviceState, profile: DeviceProfile) -> list[Problem]:
     found: list[tuple[str, str]] = []
     if state.governor not in (None, "performance"):
+        what = f"the CPU governor is '{state.governor}': the clock moves during a measurement"
         fix = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
-        found.append(
-            (f"the CPU governor is '{state.governor}': the clock moves during a measurement", fix)
-        )
+        found.append((what, fix))
     if state.temperature_c is not None and state.temperature_c > HOT_C:
-        found.append(
-            (
-                f"{state.temperature_c:.0f} degrees C: it may throttle soon",
-                "cool it, and let it rest",
-            )
-        )
+        what = f"{state.temperature_c:.0f} degrees C: it may throttle soon"
+        found.append((what, "cool it, and let it rest"))
     if state.throttled not in (None, "0x0"):
         what = f"throttled or under-voltage since boot (vcgencmd get_throttled: {state.throttled})"
         found.append((what, "use a stronger power supply and a heat sink, then sudo reboot"))
-    if state.load_1min is not None and state.load_1min > 0.3:
-        fix = "top   # find what else runs there, and stop it"
-        found.append(
-            (f"other work runs there: load {state.load_1min:.2f} on {state.cores} cores", fix)
-        )
+    if state.load_1min is not None and state.load_1min > MAX_LOAD:
+        what = f"other work runs there: load {state.load_1min:.2f} on {state.cores} cores"
+        found.append((what, "top   # find what else runs there, and stop it"))
     if state.swap_used_bytes:
-        fix = "free -h; sudo swapoff -a   # if the memory suffices"
-        found.append((f"{state.swap_used_bytes / 1e6:.0f} MB lie in swap", fix))
+        what = f"{state.swap_used_bytes / 1e6:.0f} MB lie in swap"
+        found.append((what, "free -h; sudo swapoff -a   # if the memory suffices"))
     if profile.emulated:
-        fix = "nothing: measurements there stay labelled as emulated and enter no predictor of a real device"
-        found.append(("the device is emulated: its timing means nothing", fix))
+        what = "the device is emulated: its timing means nothing"
+        fix = (
+            "nothing: measurements there stay labelled as emulated and enter no predictor of a "
+            "real device"
+        )
+        found.append((what, fix))
     return [Problem(what=what, fix=fix, blocking=False) for what, fix in found]
 
 

@@ -1,7 +1,6 @@
-"""The queue that the boards of a fleet share: what is still to be measured, and who has what in
-hand.
+"""The queue that the boards of a fleet share: which keys wait, and which are leased to a board.
 
-In: keys, and what boards say from their threads. Out: the next keys for a board. Nothing is
+In: keys, and what boards report from their threads. Out: the next keys for a board. Nothing is
 measured here.
 """
 
@@ -9,17 +8,17 @@ import random
 import threading
 from collections.abc import Iterable
 
-WAIT_S = 1.0  # between two looks at the queue, should a call that it changed get lost
+WAIT_S = 1.0  # between two looks at the queue, should a notification get lost
 
 
 class WorkQueue:
-    """Keys that wait, and those that each board has in hand; every method may be called from any
+    """Keys that wait, and those that are leased to each board; every method may be called from any
     thread.
 
     A board takes its share of what waits, so that a long queue costs few starts of the agent and
-    boards of unlike speed end together; a share is never smaller than what lies between two timings
-    of the reference. A single board takes all. Nothing is handed out before every board has told
-    what it holds from an earlier run.
+    boards of unlike speed end together; a share is never smaller than the number of keys between
+    two timings of the reference. A single board takes all. Nothing is handed out before every board
+    has reported what it holds from an earlier run.
 
     Parameters
     ----------
@@ -28,9 +27,9 @@ class WorkQueue:
     hosts
         The boards.
     min_batch
-        Smallest share, while there is so much for every board.
+        Smallest share, as long as there are enough keys for every board.
     seed
-        The keys wait in an order drawn by it: each board gets subnets of every kind.
+        Draws the order in which the keys wait, so that each board gets subnets of every kind.
     """
 
     def __init__(
@@ -40,13 +39,14 @@ class WorkQueue:
         random.Random(seed).shuffle(self._waiting)
         self._leased: dict[str, list[str]] = {host: [] for host in hosts}
         self._unreported = set(self._leased)
-        self._least = min(min_batch, -(-len(self._waiting) // len(self._leased)))
+        even_share = -(-len(self._waiting) // len(self._leased))  # rounded up
+        self._min_batch = min(min_batch, even_share)
         self._changed = threading.Condition()
         self._stopped = False
 
     def claim(self, host: str, keys: Iterable[str]) -> None:
-        """Give a board those of the waiting keys that it holds already; each board says so once,
-        before it takes.
+        """Lease to a board those of the waiting keys that it holds already; each board reports
+        once, before it takes any.
         """
         with self._changed:
             self._unreported.discard(host)
@@ -56,13 +56,13 @@ class WorkQueue:
             self._changed.notify_all()
 
     def take(self, host: str) -> tuple[str, ...]:
-        """Keys for a board; none when all is over. Waits while others may still give something
-        back.
+        """Lease keys to a board; none when all is over. Waits while another board may still fail
+        and its keys come back.
         """
         with self._changed:
             while not self._stopped:
                 if not self._unreported:
-                    self._share_out(host)
+                    self._lease_share(host)
                     if self._leased[host]:
                         return tuple(self._leased[host])
                     if not any(self._leased.values()):
@@ -70,14 +70,14 @@ class WorkQueue:
                 self._changed.wait(WAIT_S)
             return ()
 
-    def settle(self, host: str, key: str) -> None:
-        """A board has measured a key."""
+    def accept(self, host: str, key: str) -> None:
+        """Take a leased key off the queue: its measurement is accepted."""
         with self._changed:
             self._leased[host].remove(key)
             self._changed.notify_all()
 
     def remove_worker(self, host: str) -> None:
-        """A board measures no more; what it had in hand waits for the others."""
+        """Take a board out that measures no more; its leased keys wait for the others."""
         with self._changed:
             self._unreported.discard(host)
             self._waiting += self._leased.pop(host)
@@ -91,11 +91,13 @@ class WorkQueue:
 
     @property
     def num_open(self) -> int:
-        """How many keys are not settled."""
+        """How many keys are not accepted yet."""
         with self._changed:
             return len(self._waiting) + sum(map(len, self._leased.values()))
 
-    def _share_out(self, host: str) -> None:
+    def _lease_share(self, host: str) -> None:
         if not self._leased[host]:
-            size = max(self._least, -(-len(self._waiting) // len(self._leased)))
-            self._leased[host], self._waiting = self._waiting[:size], self._waiting[size:]
+            even_share = -(-len(self._waiting) // len(self._leased))  # rounded up
+            size = max(self._min_batch, even_share)
+            self._leased[host] = self._waiting[:size]
+            self._waiting = self._waiting[size:]

@@ -1,11 +1,10 @@
-"""One measurement of a subnet that was timed several times: the median over its rounds, figure by
-figure.
+"""Join the measurements of one subnet from several rounds: the median, figure by figure.
 
 In: measurements of the same subnet, made at different times. Out: one. Which of them count is
 decided in `drift.py`.
 
-What differs from round to round (other programs, the memory a process is given, the clock) is more
-than what differs between the repeats of one, and no number of repeats averages it out.
+Times vary more from round to round (other programs, the memory that a process is given, the clock)
+than between the repeats within one, and no number of repeats averages that out.
 """
 
 import statistics
@@ -15,30 +14,36 @@ from ..records import Measurement, Timing
 
 
 def aggregate_rounds(rounds: Sequence[Measurement]) -> Measurement:
-    """Join rounds without an error; one alone stays as it is.
+    """Join rounds that did not fail; a single one stays as it is.
 
-    Minima are the least, `repeats` and peak memory their sum and the most; `drift_percent` is that
-    of the worst round.
+    Of `minimum_ms` the least is taken, of `repeats` the sum, of the peak memory and of
+    `drift_percent` the largest, of all else the median. A part counts in the rounds that have it.
+
+    Parameters
+    ----------
+    rounds
+        At least one.
     """
     if len(rounds) == 1:
         return rounds[0]
-    drifts = [round_.drift_percent for round_ in rounds if round_.drift_percent is not None]
+    drifts = [each.drift_percent for each in rounds if each.drift_percent is not None]
+    peaks = [each.peak_memory_bytes for each in rounds if each.peak_memory_bytes is not None]
+    totals = [each.total for each in rounds if each.total]
+    names = dict.fromkeys(name for each in rounds for name in each.parts)
     return Measurement(
-        total=_timing([round_.total for round_ in rounds]),
-        encoder=_timing([round_.encoder for round_ in rounds]),
-        decoder=_timing([round_.decoder for round_ in rounds]),
-        load_ms=_median([round_.load_ms for round_ in rounds]),
-        peak_memory_bytes=max((round_.peak_memory_bytes or 0 for round_ in rounds), default=0)
-        or None,
+        total=_join(totals) if totals else None,
+        parts={
+            name: _join([each.parts[name] for each in rounds if name in each.parts])
+            for name in names
+        },
+        load_ms=_median([each.load_ms for each in rounds]),
+        peak_memory_bytes=max(peaks, default=None),
         drift_percent=max(drifts, default=None),
         rounds=len(rounds),
     )
 
 
-def _timing(of_visits: Sequence[Timing | None]) -> Timing | None:
-    timings = [timing for timing in of_visits if timing]
-    if not timings:
-        return None
+def _join(timings: Sequence[Timing]) -> Timing:
     return Timing(
         median_ms=statistics.median(timing.median_ms for timing in timings),
         p90_ms=statistics.median(timing.p90_ms for timing in timings),
@@ -51,5 +56,6 @@ def _timing(of_visits: Sequence[Timing | None]) -> Timing | None:
 
 
 def _median(values: Sequence[float | None]) -> float | None:
+    """Median of those that are known."""
     known = [value for value in values if value is not None]
     return statistics.median(known) if known else None

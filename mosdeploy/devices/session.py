@@ -1,6 +1,6 @@
-"""Run commands and move files on a device, through one Protocol; this machine as a device.
+"""The interface through which commands run and files move on a device.
 
-In: commands and bytes. Out: `CommandResult`s and bytes. Nothing here knows what is run or why.
+In: commands and bytes. Out: `CommandResult`s and bytes. What is run, and why, is not known here.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,10 @@ from ..errors import CommandError
 
 @dataclass(frozen=True)
 class CommandResult:
-    """What a command that ran to its end left behind; undecodable bytes of its output are replaced."""
+    """The output and exit status of a command; undecodable bytes of the output are replaced.
+
+    A command that a signal ended has 128 plus its number as `returncode`, as in a shell.
+    """
 
     stdout: str
     stderr: str
@@ -22,10 +25,17 @@ class CommandResult:
 
 
 class Session(Protocol):
-    """A device that can run commands and hold files; every call ends within a time-out.
+    r"""A connection to a device, which runs commands and holds files; each call ends in a time-out.
 
-    Remote paths are absolute. All methods raise ConnectionLostError when the link goes away and
+    Remote paths are absolute. All methods raise ConnectionLostError when the connection is cut and
     DeviceTimeoutError when the device does not answer in time.
+
+    Examples
+    --------
+    >>> from mosdeploy.devices.local import LocalSession
+    >>> with LocalSession() as session:
+    ...     session.run("echo hello").stdout
+    'hello\n'
     """
 
     name: str
@@ -54,7 +64,7 @@ class Session(Protocol):
         ...
 
     def read(self, remote_path: str, offset: int = 0) -> bytes:
-        """ResultReceived a remote file from a byte offset to its present end.
+        """Read a remote file from a byte offset to its present end.
 
         Raises
         ------
@@ -70,7 +80,7 @@ class Session(Protocol):
         ...
 
     def close(self) -> None:
-        """Close the link; processes on the device live on."""
+        """Close the connection; processes on the device go on."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -112,6 +122,7 @@ def no_space(name: str, path: str, free_bytes: int | None, size_bytes: int) -> C
     """Build the error for a device whose disk is full."""
     free = "no space left" if free_bytes is None else f"{free_bytes / 1e6:.1f} MB free"
     return CommandError(
-        f"{name}: disk full: {path} needs {size_bytes / 1e6:.1f} MB, {free}; free some space there, or choose another "
-        "work_dir in the device profile, and run the same command again: what was finished is kept"
+        f"{name}: disk full: {path} needs {size_bytes / 1e6:.1f} MB, {free}; free some space "
+        "there, or choose another work_dir in the device profile, and run the same command again: "
+        "what was finished is kept"
     )

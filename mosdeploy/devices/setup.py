@@ -1,4 +1,4 @@
-"""A virtual environment with the runtime on a device.
+"""Make a virtual environment with the runtime on a device.
 
 In: a session and a profile. Out: the path of the Python that has the runtime. Packages come from
 the internet; when the device has none, wheels for its platform are downloaded here and sent.
@@ -28,8 +28,8 @@ def setup(
 ) -> str:
     """Make sure that a device has a Python with the profile's requirements, and return its path.
 
-    Without effect when it has one. Else the environment is `venv` in the profile's work folder;
-    from then on it is the Python that measures and deploys.
+    Without effect if it has one. Else the environment is `venv` in the profile's work folder; from
+    then on it is the Python that measures and deploys.
 
     Raises
     ------
@@ -48,33 +48,34 @@ def setup(
         notify(f"{profile.name}: making {folder}/venv")
         _make_venv(session, profile, folder)
         notify(f"{profile.name}: installing {', '.join(profile.requirements)}")
-        said = _install(session, folder, "--retries 1 --timeout 10", profile.requirements)
-        if said:
+        error = _install(session, folder, "--retries 1 --timeout 10", profile.requirements)
+        if error:
             notify(
-                f"{profile.name}: cannot install from the internet there ({said}); sending wheels"
+                f"{profile.name}: cannot install from the internet there ({error}); sending wheels"
             )
             _send_wheels(session, profile, folder, state)
             options = f"--no-index --find-links {shlex.quote(folder)}/wheels"
-            said = _install(session, folder, options, profile.requirements)
-        if said:
-            raise CommandError(f"{profile.name}: pip failed on the device: {said}")
+            error = _install(session, folder, options, profile.requirements)
+        if error:
+            raise CommandError(f"{profile.name}: pip failed on the device: {error}")
     except CommandError:
-        session.run(
-            f"rm -rf {shlex.quote(folder)}/venv"
-        )  # half an environment would be taken for a whole one
+        # `run_python` would take half an environment for a whole one.
+        session.run(f"rm -rf {shlex.quote(folder)}/venv")
         raise
     return python_path(session, profile)
 
 
 def _make_venv(session: Session, profile: DeviceProfile, folder: str) -> None:
-    python, venv = shlex.quote(profile_python(profile)), shlex.quote(f"{folder}/venv")
+    python = shlex.quote(profile_python(profile))
+    venv = shlex.quote(f"{folder}/venv")
     result = session.run(f"{python} -m venv --clear {venv}", VENV_TIMEOUT_S)
     if result.returncode == 0:
         return
-    said = f"{result.stdout} {result.stderr}"
-    if any(words in said for words in _NO_VENV):
+    output = f"{result.stdout} {result.stderr}"
+    if any(words in output for words in _NO_VENV):
         raise CommandError(
-            f"{profile.name}: Python cannot make virtual environments; run there: sudo apt-get install python3-venv"
+            f"{profile.name}: Python cannot make virtual environments; run there: "
+            "sudo apt-get install python3-venv"
         )
     raise CommandError(f"{profile.name}: could not make {folder}/venv: {last_lines(result)}")
 
@@ -82,43 +83,36 @@ def _make_venv(session: Session, profile: DeviceProfile, folder: str) -> None:
 def _install(
     session: Session, folder: str, options: str, requirements: tuple[str, ...]
 ) -> str | None:
-    """Run the environment's pip; None, or the end of what it said when it failed."""
-    pip = f"{shlex.quote(folder)}/venv/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all:"
-    result = session.run(f"{pip} {options} {shlex.join(requirements)}", INSTALL_TIMEOUT_S)
+    """Run the environment's pip; None, or the end of its output if it failed."""
+    pip = f"{shlex.quote(folder)}/venv/bin/python -m pip install"
+    always = "--quiet --disable-pip-version-check --only-binary :all:"
+    command = f"{pip} {always} {options} {shlex.join(requirements)}"
+    result = session.run(command, INSTALL_TIMEOUT_S)
     return None if result.returncode == 0 else last_lines(result, 1)
 
 
 def _send_wheels(session: Session, profile: DeviceProfile, folder: str, state: DeviceState) -> None:
     """Download wheels for the device here, and put them into its work folder."""
     version = profile.wheel_python or ".".join((state.python_version or "").split(".")[:2])
+    tags = _platforms(profile, state)
+    options = ["--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]
+    options += ["--python-version", version]
+    options += [word for tag in tags for word in ("--platform", tag)]
     with tempfile.TemporaryDirectory() as name:
-        platforms = [word for tag in _platforms(profile, state) for word in ("--platform", tag)]
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--dest",
-            name,
-        ]
-        command += [
-            "--only-binary",
-            ":all:",
-            "--python-version",
-            version,
-            *platforms,
-            *profile.requirements,
-        ]
+        command = [sys.executable, "-m", "pip", "download", "--dest", name, *options]
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S, check=False
+            [*command, *profile.requirements],
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_TIMEOUT_S,
+            check=False,
         )
         if done.returncode != 0:
+            lines = done.stderr.strip().splitlines() or ["pip printed nothing"]
             raise CommandError(
-                f"{profile.name}: no wheels for Python {version} on {', '.join(_platforms(profile, state))}: "
-                f"{(done.stderr.strip().splitlines() or ['pip said nothing'])[-1]}; set wheel_platform, wheel_python "
-                "or requirements in the profile, or give the device internet access"
+                f"{profile.name}: no wheels for Python {version} on {', '.join(tags)}: "
+                f"{lines[-1]}; set wheel_platform, wheel_python or requirements in the profile, or "
+                "give the device internet access"
             )
         check_run(session, f"rm -rf {shlex.quote(folder)}/wheels", "removing old wheels")
         for wheel in sorted(Path(name).iterdir()):

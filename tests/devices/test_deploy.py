@@ -1,12 +1,13 @@
-"""A bundle becomes current on a device only when it works there, and the one before stays at hand."""
+"""A bundle becomes current only when it works on the device, and the one before is kept."""
 
 import itertools
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from deploying import live, write_bundle
+from deploying import live, write_release
 
 from mosdeploy.config.sections import DeployConfig
 from mosdeploy.devices import deploy as room
@@ -45,16 +46,9 @@ def put(make_profile, tmp_path, runtime_dir, monkeypatch):
 
     def put(name, keep=3, session=None, **content):
         if name not in made:
-            made[name] = write_bundle(tmp_path / "bundles" / name, **content)
+            made[name] = write_release(tmp_path / "bundles" / name, runtime_dir, **content)
         config = DeployConfig(keep_versions=keep)
-        return deploy(
-            session or LocalSession("dev"),
-            make_profile(),
-            *made[name],
-            None,
-            config,
-            runtime_dir=runtime_dir,
-        )
+        return deploy(session or LocalSession("dev"), make_profile(), made[name], config)
 
     return put
 
@@ -68,15 +62,14 @@ def test_a_bundle_is_stored_tested_timed_and_made_current(
     make_profile, tmp_path, runtime_dir, bundles
 ):
     session = CountingSession()
-    folder, manifest = write_bundle(tmp_path / "bundles" / "one")
-    deployment = deploy(
-        session, make_profile(), folder, manifest, 150.0, DeployConfig(), runtime_dir=runtime_dir
-    )
+    release = write_release(tmp_path / "bundles" / "one", runtime_dir)
+    folder = release.bundle_dir
+    deployment = deploy(session, make_profile(), replace(release, limit_ms=150.0), DeployConfig())
     assert deployment.bundle_sha256 == sha256_file(folder / "manifest.json")
     assert deployment.self_test_passed
     assert deployment.limit_ms == 150.0
     assert deployment.measurement.total.median_ms > 0
-    assert deployment.state.onnxruntime_version
+    assert deployment.state.packages["onnxruntime"]
     assert (bundles / "current").resolve() == Path(deployment.remote_dir)
     assert live(bundles) == "one"
     assert (bundles / "current" / "bundle" / "model.onnx").read_bytes() == (
@@ -113,7 +106,7 @@ def test_only_what_no_version_holds_undamaged_is_sent(put, bundles):
 def test_a_failed_self_test_leaves_the_old_version_current(put, bundles, runtime_dir):
     put("one")
     with pytest.raises(
-        CommandError, match=r"self-test failed .*`current` is unchanged: sentence 1: got \[5\]"
+        CommandError, match=r"self-test failed .*`current` is unchanged: example 1: got \[5\]"
     ):
         put("bad", tokenizer="bad")
     (runtime_dir / "__main__.py").write_text("import sentencepiece_is_missing")
@@ -138,9 +131,7 @@ def test_the_last_few_versions_are_kept_and_what_failed_is_not(put, bundles):
     assert sorted(path.name for path in bundles.glob("*-*")) == [remote[1]]
 
 
-def test_a_rollback_goes_back_step_by_step_and_a_new_version_follows_the_one_it_went_back_to(
-    put, bundles, make_profile
-):
+def test_a_rollback_goes_back_step_by_step(put, bundles, make_profile):
     profile, session = make_profile(), LocalSession("dev")
     deployments = {name: put(name, tokenizer=f"good {name}") for name in ("one", "two", "three")}
     assert roll_back(session, profile) == deployments["two"]
@@ -154,7 +145,7 @@ def test_a_rollback_goes_back_step_by_step_and_a_new_version_follows_the_one_it_
     assert live(bundles) == "one"
 
 
-def test_a_rollback_to_a_version_that_no_longer_works_changes_nothing(put, bundles, make_profile):
+def test_a_rollback_to_a_broken_version_changes_nothing(put, bundles, make_profile):
     first = put("one", tokenizer="good one")
     put("two")
     damaged = Path(first.remote_dir) / "bundle" / "tokenizer.model"
@@ -200,9 +191,7 @@ class DyingSession(LocalSession):
         super().put(local_path, remote_path)
 
 
-def test_a_host_killed_at_any_step_leaves_a_live_version_and_the_same_command_goes_on(
-    put, bundles, make_profile
-):
+def test_a_host_killed_at_any_step_leaves_a_live_version(put, bundles, make_profile):
     first = put("one")
     for calls in itertools.count():
         for path in bundles.glob("*-*"):
@@ -222,21 +211,19 @@ def test_a_host_killed_at_any_step_leaves_a_live_version_and_the_same_command_go
 
 
 @pytest.mark.parametrize("step", ["history", "switch", "remove"])
-def test_a_device_killed_while_it_switches_leaves_a_live_version(
-    step, put, bundles, tmp_path, make_profile
-):
+def test_a_device_killed_while_it_switches_stays_live(step, put, bundles, tmp_path, make_profile):
     first, second = put("one"), put("two", width=9)
     assert roll_back(LocalSession("dev"), make_profile()) == first
     patch = {  # the process ends just before
-        "history": "versions.replace = lambda *_: os._exit(1)",
-        "switch": "versions.switch = lambda *_: os._exit(1)",
-        "remove": "shutil.rmtree = lambda *_, **__: os._exit(1)",
+        "history": "versions.replace = lambda *_: os._exit(9)",
+        "switch": "versions.switch = lambda *_: os._exit(9)",
+        "remove": "shutil.rmtree = lambda *_, **__: os._exit(9)",
     }[step]
-    script = f"import os, shutil\nfrom mosdeploy.devices import versions\n{patch}\n"
+    script = f"import os, shutil\nfrom mosdeploy.devices.on_device import versions\n{patch}\n"
     version = Path(second.remote_dir).name
     (bundles / "left-over").mkdir()
     script += f"versions.main('activate', {str(bundles)!r}, {version!r}, '3')\n"
-    assert LocalSession().run([sys.executable, "-c", script]).returncode == 1
+    assert LocalSession().run([sys.executable, "-c", script]).returncode == 9
     assert live(bundles) == ("two" if step == "remove" else "one")
     put("two")
     assert history(bundles) == [Path(first.remote_dir).name, version]
@@ -255,28 +242,20 @@ def test_where_the_file_system_has_no_links_files_are_copied(put, bundles, tmp_p
     assert model.read_bytes() == (Path(first.remote_dir) / "bundle" / "model.onnx").read_bytes()
 
 
-def test_a_bundle_that_is_not_what_its_manifest_says_does_not_leave(
-    make_profile, tmp_path, runtime_dir
-):
-    folder, manifest = write_bundle(tmp_path / "bundles" / "one")
+def test_a_bundle_that_differs_from_its_manifest_is_not_sent(make_profile, tmp_path, runtime_dir):
+    release = write_release(tmp_path / "bundles" / "one", runtime_dir)
+    folder = release.bundle_dir
 
-    def refused(manifest, match):
+    def refused(sha256, match):
+        manifest = release.manifest.model_copy(update={"sha256": sha256})
         with pytest.raises(BundleError, match=match):
             deploy(
-                LocalSession(),
-                make_profile(),
-                folder,
-                manifest,
-                None,
-                DeployConfig(),
-                runtime_dir=runtime_dir,
+                LocalSession(), make_profile(), replace(release, manifest=manifest), DeployConfig()
             )
 
     (folder.parent / "secret").write_text("x")
     (folder / "link").symlink_to("../secret")
     for name in ("../secret", "link", "two\nlines"):
-        refused(
-            manifest.model_copy(update={"sha256": {name: sha256_bytes(b"x")}}), "secret|link|two"
-        )
+        refused({name: sha256_bytes(b"x")}, "secret|link|two")
     (folder / "tokenizer.model").write_text("another")
-    refused(manifest, r"tokenizer\.model is missing or not what .*mosdeploy export")
+    refused(release.manifest.sha256, r"tokenizer\.model is missing or not what .*mosdeploy export")

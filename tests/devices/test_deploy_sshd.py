@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from deploying import live, write_bundle
+from deploying import live, write_release
 from openssh import SSHD
 from stalling_proxy import StallingProxy
 from watching import wait_for
@@ -45,18 +45,9 @@ def lasting(server, make_profile):
 @pytest.fixture
 def put(lasting, make_profile, runtime_dir, tmp_path):
     def put(name, notify=lambda message: None, **content):
-        folder, manifest = write_bundle(tmp_path / "bundles" / name, **content)
+        release = write_release(tmp_path / "bundles" / name, runtime_dir, **content)
         with lasting[0]() as session:
-            return deploy(
-                session,
-                make_profile("ssh"),
-                folder,
-                manifest,
-                None,
-                DeployConfig(),
-                notify,
-                runtime_dir=runtime_dir,
-            )
+            return deploy(session, make_profile("ssh"), release, DeployConfig(), notify)
 
     return put
 
@@ -90,9 +81,7 @@ def test_a_link_that_is_cut_at_every_step_costs_nothing(server, lasting, put, bu
     assert live(bundles) == "two"
 
 
-def test_what_fails_there_leaves_the_old_version_and_a_rollback_brings_back_the_one_before(
-    lasting, put, bundles, make_profile
-):
+def test_a_failure_leaves_the_old_version_and_a_rollback_works(lasting, put, bundles, make_profile):
     first = put("one", tokenizer="good one")
     put("two", tokenizer="good two")
     with pytest.raises(

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from mosdeploy.config.device import MeasureProtocol
-from mosdeploy.devices.drift import MAX_AGAIN, DriftWatch
+from mosdeploy.devices.drift import MAX_RETRIES, DriftWatch
 from mosdeploy.devices.job import AgentResult
 from mosdeploy.records import Measurement, Timing
 
@@ -17,7 +17,7 @@ def result(key, median_ms):
     return AgentResult({"R": "reference"}.get(key, key), Measurement(total=timing))
 
 
-def settled(watch, *lines):
+def accepted(watch, *lines):
     return dict(itertools.chain.from_iterable(watch.add(result(*line)) for line in lines))
 
 
@@ -26,27 +26,27 @@ def watch():
     return DriftWatch("abc", MeasureProtocol(reference_every=2))
 
 
-def test_what_lies_between_two_equal_references_settles_with_the_second(watch):
-    assert settled(watch, ("R", 10.0), ("a", 5.0), ("b", 6.0)) == {}
-    found = settled(watch, ("R", 10.15))
+def test_what_lies_between_two_equal_references_is_accepted(watch):
+    assert accepted(watch, ("R", 10.0), ("a", 5.0), ("b", 6.0)) == {}
+    found = accepted(watch, ("R", 10.15))
     assert {key: (m.total.median_ms, m.flagged, m.attempts) for key, m in found.items()} == {
         "a": (5.0, False, 1),
         "b": (6.0, False, 1),
     }
     assert found["a"].drift_percent == pytest.approx(1.5)
-    assert watch.wanted == {"c": 1}
+    assert watch.target_counts == {"c": 1}
 
 
 def test_a_moved_reference_has_the_stretch_measured_again(watch):
-    assert settled(watch, ("R", 10.0), ("a", 5.0), ("R", 13.0)) == {}
-    assert watch.wanted == {"a": 2, "b": 1, "c": 1}
-    found = settled(watch, ("a", 4.0), ("R", 12.9))
+    assert accepted(watch, ("R", 10.0), ("a", 5.0), ("R", 13.0)) == {}
+    assert watch.target_counts == {"a": 2, "b": 1, "c": 1}
+    found = accepted(watch, ("a", 4.0), ("R", 12.9))
     assert (found["a"].total.median_ms, found["a"].flagged, found["a"].attempts) == (4.0, False, 2)
 
 
-def test_a_disturbance_that_lasts_over_two_references_is_told_by_the_earlier_ones(watch):
+def test_a_disturbance_over_two_references_is_found(watch):
     assert (
-        settled(
+        accepted(
             watch,
             ("R", 10.0),
             ("x", 1.0),
@@ -58,72 +58,72 @@ def test_a_disturbance_that_lasts_over_two_references_is_told_by_the_earlier_one
         )
         == {}
     )
-    assert watch.wanted["a"] == 2
-    found = settled(watch, ("R", 10.0), ("a", 5.0), ("R", 10.0))
+    assert watch.target_counts["a"] == 2
+    found = accepted(watch, ("R", 10.0), ("a", 5.0), ("R", 10.0))
     assert (found["a"].total.median_ms, found["a"].flagged) == (5.0, False)
 
 
-def test_what_stays_disturbed_is_flagged_and_the_least_disturbed_attempt_is_kept(watch):
+def test_what_stays_disturbed_is_flagged_with_its_best_attempt(watch):
     lines = [("R", 10.0), ("a", 7.0), ("R", 20.0), ("a", 5.0), ("R", 21.0), ("a", 6.0), ("R", 30.0)]
-    found = settled(watch, *lines)
+    found = accepted(watch, *lines)
     assert (found["a"].total.median_ms, found["a"].flagged, found["a"].attempts) == (
         5.0,
         True,
-        1 + MAX_AGAIN,
+        1 + MAX_RETRIES,
     )
     assert found["a"].drift_percent == pytest.approx(5.0)
-    assert settled(watch, ("a", 1.0), ("R", 30.0)) == {}
+    assert accepted(watch, ("a", 1.0), ("R", 30.0)) == {}
 
 
-def test_a_device_that_is_never_quiet_does_not_cost_thrice():
+def test_the_retry_budget_bounds_a_device_that_is_never_stable():
     keys = [f"k{i}" for i in range(40)]
     watch = DriftWatch(keys, MeasureProtocol(reference_every=10))
-    reference, num_lines, found = 1.0, 0, settled(DriftWatch([], MeasureProtocol()), ("R", 1.0))
+    reference, num_lines, found = 1.0, 0, accepted(DriftWatch([], MeasureProtocol()), ("R", 1.0))
     watch.add(result("R", reference))
-    while watch.wanted:
-        round_ = list(watch.wanted)
+    while watch.target_counts:
+        round_ = list(watch.target_counts)
         for start in range(0, len(round_), 10):
             for key in round_[start : start + 10]:
                 watch.add(result(key, 1.0))
                 num_lines += 1
             reference *= 1.5
-            found.update(settled(watch, ("R", reference)))
+            found.update(accepted(watch, ("R", reference)))
     assert sorted(found) == sorted(keys)
     assert all(measurement.flagged for measurement in found.values())
     assert num_lines == 40 + 20
 
 
 @pytest.fixture
-def three_visits():
+def three_rounds():
     return DriftWatch("ab", MeasureProtocol(rounds=3, reference_every=2))
 
 
-def test_the_median_of_the_visits_settles_when_all_are_made(three_visits):
-    assert three_visits.wanted == {"a": 3, "b": 3}
+def test_the_median_of_the_rounds_is_accepted_when_all_are_made(three_rounds):
+    assert three_rounds.target_counts == {"a": 3, "b": 3}
     lines = [("R", 10.0), ("a", 5.0), ("b", 6.0), ("R", 10.1), ("b", 6.4), ("a", 5.6), ("R", 10.0)]
-    assert settled(three_visits, *lines) == {}
-    found = settled(three_visits, ("a", 5.2), ("b", 6.1), ("R", 10.1))
+    assert accepted(three_rounds, *lines) == {}
+    found = accepted(three_rounds, ("a", 5.2), ("b", 6.1), ("R", 10.1))
     assert {
         key: (m.total.median_ms, m.total.repeats, m.rounds, m.attempts) for key, m in found.items()
     } == {
         "a": (5.2, 30, 3, 3),
         "b": (6.1, 30, 3, 3),
     }
-    assert three_visits.wanted == {}
+    assert three_rounds.target_counts == {}
 
 
-def test_one_disturbed_visit_of_three_is_left_out_and_two_are_made_up_for(three_visits):
-    quiet = [("R", 10.0), ("a", 5.0), ("R", 10.0), ("a", 5.2), ("R", 10.0)]
-    found = settled(three_visits, *quiet, ("a", 7.0), ("R", 20.0))
+def test_one_disturbed_round_of_three_is_left_out(three_rounds):
+    stable = [("R", 10.0), ("a", 5.0), ("R", 10.0), ("a", 5.2), ("R", 10.0)]
+    found = accepted(three_rounds, *stable, ("a", 7.0), ("R", 20.0))
     assert (found["a"].total.median_ms, found["a"].rounds, found["a"].flagged) == (
         pytest.approx(5.1),
         2,
         False,
     )
     noisy = [("R", 10.0), ("b", 6.0), ("R", 20.0), ("b", 7.0), ("R", 10.0), ("b", 5.0), ("R", 10.0)]
-    assert settled(three_visits, *noisy) == {}
-    assert three_visits.wanted == {"b": 4}
-    found = settled(three_visits, ("b", 5.4), ("R", 10.0))
+    assert accepted(three_rounds, *noisy) == {}
+    assert three_rounds.target_counts == {"b": 4}
+    found = accepted(three_rounds, ("b", 5.4), ("R", 10.0))
     assert (found["b"].total.median_ms, found["b"].rounds, found["b"].attempts) == (
         pytest.approx(5.2),
         2,
@@ -131,20 +131,20 @@ def test_one_disturbed_visit_of_three_is_left_out_and_two_are_made_up_for(three_
     )
 
 
-def test_visits_of_one_stretch_settle_together(three_visits):
-    assert settled(three_visits, ("R", 10.0), ("a", 5.0), ("a", 5.3), ("a", 5.1)) == {}
-    assert settled(three_visits, ("R", 10.0))["a"].total.median_ms == 5.1
+def test_rounds_of_one_stretch_are_accepted_together(three_rounds):
+    assert accepted(three_rounds, ("R", 10.0), ("a", 5.0), ("a", 5.3), ("a", 5.1)) == {}
+    assert accepted(three_rounds, ("R", 10.0))["a"].total.median_ms == 5.1
 
 
-def test_a_failure_settles_at_once(watch):
+def test_a_failure_is_accepted_at_once(watch):
     watch.add(result("R", 10.0))
     ((key, measurement),) = watch.add(AgentResult("a", Measurement(error="out of memory")))
     assert (key, measurement.error) == ("a", "out of memory")
-    assert "a" not in settled(watch, ("R", 90.0))
+    assert "a" not in accepted(watch, ("R", 90.0))
 
 
-def test_without_two_timings_of_the_reference_the_drift_is_unknown(watch):
-    found = settled(watch, ("a", 5.0), ("R", 10.0))  # as an agent of before the reference left it
+def test_without_two_references_the_drift_is_unknown(watch):
+    found = accepted(watch, ("a", 5.0), ("R", 10.0))  # as an agent of before the reference left it
     assert (found["a"].drift_percent, found["a"].flagged) == (None, False)
     watch.add(result("b", 5.0))
     ((_, after_failure),) = watch.add(
@@ -153,8 +153,8 @@ def test_without_two_timings_of_the_reference_the_drift_is_unknown(watch):
     assert (after_failure.drift_percent, after_failure.flagged) == (None, False)
 
 
-def test_results_of_others_are_passed_over_but_the_reference_counts(watch):
-    assert settled(
+def test_results_of_other_keys_are_passed_over(watch):
+    assert accepted(
         watch, ("R", 10.0), ("x", 5.0), ("R", 20.0), ("x", 5.0), ("a", 5.0), ("R", 20.0)
     ).keys() == {"a"}
 
@@ -171,15 +171,15 @@ def test_the_same_results_lead_to_the_same_decisions():
         ("R", 13.0),
     ]
     first, second = (DriftWatch("abc", MeasureProtocol(reference_every=2)) for _ in range(2))
-    assert settled(first, *lines) == settled(second, *lines)
-    assert first.wanted == second.wanted == {"b": 2}
+    assert accepted(first, *lines) == accepted(second, *lines)
+    assert first.target_counts == second.target_counts == {"b": 2}
 
 
 @pytest.mark.parametrize(
     ("rounds", "times_ms", "median_ms"), [(1, [5.0], 5.0), (3, [5.0, 9.0, 6.0], 6.0)]
 )
-def test_without_a_reference_every_visit_counts(rounds, times_ms, median_ms):
+def test_without_a_reference_every_round_counts(rounds, times_ms, median_ms):
     watch = DriftWatch(["a"], MeasureProtocol(rounds=rounds), has_reference=False)
     for time_ms in times_ms[:-1]:
-        assert settled(watch, ("a", time_ms)) == {}
-    assert settled(watch, ("a", times_ms[-1]))["a"].total.median_ms == median_ms
+        assert accepted(watch, ("a", time_ms)) == {}
+    assert accepted(watch, ("a", times_ms[-1]))["a"].total.median_ms == median_ms

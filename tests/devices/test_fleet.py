@@ -6,18 +6,20 @@ import contextlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tiny_onnx import tiny_model
-from watching import QUICK, WORKLOAD, agent_pid, all_lines, is_alive, result_lines, wait_for
+from watching import QUICK, STAGES, agent_pid, all_lines, is_alive, result_lines, wait_for
 
 from mosdeploy.config.device import MeasureProtocol
 from mosdeploy.devices import connect
 from mosdeploy.devices.events import Accepted, Failed, Finished, ResultReceived, Started, Uploading
-from mosdeploy.devices.fleet import Board, Task, measure_fleet
+from mosdeploy.devices.fleet import Board, measure_fleet
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.measure import collect
+from mosdeploy.devices.task import MeasurementTask
 from mosdeploy.errors import (
     CommandError,
     ConnectError,
@@ -38,7 +40,7 @@ def build(key):
     return tiny_model(weights_bytes=WEIGHTS_BYTES)
 
 
-TASK = Task(WORKLOAD, 50, "job", build, WEIGHTS_BYTES)
+TASK = MeasurementTask("job", STAGES, threads=1, build=build, weights_bytes=WEIGHTS_BYTES)
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def profiles(make_profile, tmp_path):
     ]
 
 
-def settled(events):
+def accepted(events):
     return {event.key: event.host for event in events if isinstance(event, Accepted)}
 
 
@@ -59,12 +61,12 @@ def run(boards, keys=KEYS, task=TASK):
     return list(measure_fleet(boards, keys, task))
 
 
-def leave_agent_at_work(profile, keys, job_id="job"):
+def leave_agent_at_work(profile, keys):
     """What a killed host leaves on a board: an agent in the middle of its work. Returns its pid."""
-    collecting = collect(LocalSession(), profile, WORKLOAD, 50, job_id, keys, build, WEIGHTS_BYTES)
+    collecting = collect(LocalSession(), profile, TASK, keys)
     next(collecting)
     collecting.close()
-    return agent_pid(profile, job_id)
+    return agent_pid(profile)
 
 
 class Recorded(LocalSession):
@@ -79,9 +81,9 @@ class Recorded(LocalSession):
         return super().run(command, timeout_s)
 
 
-def test_boards_share_the_work_and_each_times_the_reference_first_and_last(profiles):
+def test_boards_share_the_work_and_each_times_the_reference(profiles):
     events = run([Board(profile, LocalSession) for profile in profiles])
-    found = settled(events)
+    found = accepted(events)
     assert sorted(found) == KEYS
     assert sorted(found.values()) == ["pi1", "pi1", "pi2", "pi2"]
     for profile in profiles:
@@ -95,17 +97,19 @@ def test_boards_share_the_work_and_each_times_the_reference_first_and_last(profi
         assert [x.result.key for x in mine if isinstance(x, ResultReceived)] == keys
 
 
-def test_what_a_killed_run_left_is_delivered_by_the_board_that_holds_it(profiles):
+def test_what_a_killed_run_left_is_collected_from_its_board(profiles):
     second = profiles[1]
     pid = leave_agent_at_work(second, ["c", "d"])
     events = run([Board(profile, LocalSession) for profile in profiles])
-    assert settled(events) == {"a": "pi1", "b": "pi1", "c": "pi2", "d": "pi2"}
+    assert accepted(events) == {"a": "pi1", "b": "pi1", "c": "pi2", "d": "pi2"}
     assert sorted(line["key"] for line in result_lines(second)) == ["c", "d"]
     assert agent_pid(second) == pid  # joined, or read after its end: never started again
 
 
-def test_an_agent_at_work_is_not_disturbed_by_a_look_at_its_board(profiles):
-    profile, commands, before = profiles[0], [], DeviceState(cores=99)
+def test_a_board_whose_agent_still_works_is_not_probed(profiles):
+    profile = profiles[0]
+    commands = []
+    before = DeviceState(cores=99)
     leave_agent_at_work(profile, MANY)
     events = measure_fleet([Board(profile, lambda: Recorded(commands), before)], MANY, TASK)
     with contextlib.closing(events):
@@ -116,14 +120,15 @@ def test_an_agent_at_work_is_not_disturbed_by_a_look_at_its_board(profiles):
 def test_an_agent_whose_work_others_have_done_meanwhile_is_ended(profiles):
     profile = profiles[0]
     pid = leave_agent_at_work(profile, MANY)
-    assert settled(run([Board(profile, LocalSession)], ["a"])) == {"a": "pi1"}
+    assert accepted(run([Board(profile, LocalSession)], ["a"])) == {"a": "pi1"}
     assert not is_alive(pid)
     assert len(result_lines(profile)) <= len(MANY)
 
 
-def test_a_busy_board_is_left_alone_and_the_others_do_its_share(profiles):
+def test_a_busy_board_is_left_alone_and_the_others_measure(profiles):
     first, second = profiles
-    commands, work_dir = [], Path(second.work_dir)
+    commands = []
+    work_dir = Path(second.work_dir)
     agent = [sys.executable, "-c", "import time; time.sleep(200)", f"{work_dir}/jobs/other"]
     work_dir.mkdir(parents=True)
     with subprocess.Popen(agent) as other:
@@ -136,15 +141,15 @@ def test_a_busy_board_is_left_alone_and_the_others_do_its_share(profiles):
             )
         finally:
             other.kill()
-    assert settled(events) == {"a": "pi1"}
-    (dropped,) = (event for event in events if isinstance(event, Failed))
-    assert dropped.host == "pi2"
-    assert isinstance(dropped.error, DeviceBusyError)
-    assert f"pid {other.pid}, since noon" in str(dropped.error)
+    assert accepted(events) == {"a": "pi1"}
+    (failed,) = (event for event in events if isinstance(event, Failed))
+    assert failed.host == "pi2"
+    assert isinstance(failed.error, DeviceBusyError)
+    assert f"pid {other.pid}, since noon" in str(failed.error)
     assert commands == []
 
 
-def test_a_board_that_fails_on_the_way_gives_its_unfinished_work_back(profiles, monkeypatch):
+def test_unfinished_keys_of_a_failed_board_go_to_the_others(profiles, monkeypatch):
     monkeypatch.setattr(connect, "RECONNECT_WAITS_S", ())
     results = Path(profiles[1].work_dir) / "jobs" / "job" / "results.jsonl"
 
@@ -159,12 +164,12 @@ def test_a_board_that_fails_on_the_way_gives_its_unfinished_work_back(profiles, 
 
     keys = [f"k{i}" for i in range(6)]
     events = run([Board(profiles[0], LocalSession), Board(profiles[1], Fading)], keys)
-    assert sorted(settled(events)) == keys
+    assert sorted(accepted(events)) == keys
     assert [event.host for event in events if isinstance(event, Failed)] == ["pi2"]
-    assert list(settled(events).values()).count("pi1") >= 5
+    assert list(accepted(events).values()).count("pi1") >= 5
 
 
-def test_when_all_fail_the_error_names_each_cause_and_a_single_board_keeps_its_own(profiles):
+def test_when_all_boards_fail_the_error_names_each_cause(profiles):
     def unreachable():
         raise ConnectError("no route to pi1")
 
@@ -192,16 +197,16 @@ def test_ctrl_c_ends_every_agent_and_the_next_run_goes_on(profiles):
     wait_for(lambda: not any(is_alive(pid) for pid in pids))
     kept = {line["key"] for profile in profiles for line in result_lines(profile)}
     assert 2 <= len(kept) < len(MANY)
-    assert sorted(settled(run(boards, sorted(kept)))) == sorted(kept)
+    assert sorted(accepted(run(boards, sorted(kept)))) == sorted(kept)
     assert sorted(line["key"] for profile in profiles for line in result_lines(profile)) == sorted(
         kept
     )
 
 
-def test_what_no_board_is_to_blame_for_is_raised_as_it_is(profiles):
+def test_an_error_of_no_board_is_raised_as_it_is(profiles):
     def wrong(key):
         raise ZeroDivisionError(key)
 
     boards = [Board(profile, LocalSession) for profile in profiles]
     with pytest.raises(ZeroDivisionError):
-        run(boards, task=Task(WORKLOAD, 50, "job", wrong, WEIGHTS_BYTES))
+        run(boards, task=replace(TASK, build=wrong))

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 from tiny_onnx import tiny_model
-from watching import QUICK, WORKLOAD, agent_pid, is_alive, result_lines, wait_for
+from watching import QUICK, STAGES, agent_pid, is_alive, result_lines, wait_for
 
 from mosdeploy.config.device import MeasureProtocol
 from mosdeploy.devices.job import AgentJob
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.measure import collect, measure_model
+from mosdeploy.devices.task import MeasurementTask, ModelTask
 from mosdeploy.errors import CommandError, DeviceBusyError
 from mosdeploy.storage import sha256_bytes
 
@@ -21,7 +22,8 @@ def build(key):
 
 
 def run(profile, keys, job_id="job", builder=build, connect=LocalSession):
-    return collect(connect(), profile, WORKLOAD, 50, job_id, keys, builder, WEIGHTS_BYTES)
+    task = MeasurementTask(job_id, STAGES, threads=1, build=builder, weights_bytes=WEIGHTS_BYTES)
+    return collect(connect(), profile, task, keys)
 
 
 def test_each_key_is_measured_once_and_a_failing_model_is_data(make_profile):
@@ -30,7 +32,8 @@ def test_each_key_is_measured_once_and_a_failing_model_is_data(make_profile):
     assert set(found) == {"a", "broken"}
     good = found["a"]
     assert good.error is None
-    assert good.total.repeats == good.encoder.repeats == good.decoder.repeats == 10
+    assert list(good.parts) == ["first", "rest"]
+    assert {timing.repeats for timing in (good.total, *good.parts.values())} == {10}
     assert 0 < good.total.minimum_ms <= good.total.median_ms <= good.total.p90_ms
     assert good.load_ms > 0
     assert good.peak_memory_bytes > 1_000_000
@@ -49,7 +52,7 @@ def test_each_key_is_measured_once_and_a_failing_model_is_data(make_profile):
     ]
 
 
-def test_a_closed_iterator_leaves_the_agent_at_work_others_refuse_and_a_rerun_collects(
+def test_a_closed_iterator_leaves_the_agent_at_work_for_a_rerun(
     make_profile,
 ):
     profile = make_profile()
@@ -63,7 +66,7 @@ def test_a_closed_iterator_leaves_the_agent_at_work_others_refuse_and_a_rerun_co
     with pytest.raises(
         DeviceBusyError, match=f"pid {pid}"
     ):  # the lock decides, should two look at the same moment
-        AgentJob(LocalSession(), profile, "other").start({}, {}, WORKLOAD, 50, 0)
+        AgentJob(LocalSession(), profile, "other").start({}, {}, STAGES, threads=1)
     wait_for(lambda: not is_alive(pid))
     rest = dict(run(profile, [key for key in keys if key not in seen]))
     assert sorted([*seen, *rest]) == keys
@@ -139,7 +142,7 @@ def test_a_deployed_model_is_measured_afresh(make_profile, tmp_path):
     old.parent.mkdir(parents=True)
     old.write_text('{"key": "model", "measurement": {"error": "of last week"}}\n')
     with LocalSession() as session:
-        measurement = measure_model(session, profile, WORKLOAD, 50, str(model))
+        measurement = measure_model(session, profile, ModelTask(str(model), STAGES, threads=1))
     assert measurement.error is None
     assert measurement.total.repeats == 10
     assert [line["key"] for line in result_lines(profile, job_id)] == ["model"]

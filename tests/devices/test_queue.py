@@ -17,9 +17,9 @@ def make_queue(keys=KEYS, hosts=HOSTS, min_batch=10, held=()):
     return made
 
 
-def settle(work, host, keys):
+def accept_all(work, host, keys):
     for key in keys:
-        work.settle(host, key)
+        work.accept(host, key)
 
 
 def taken_by(work, host):
@@ -55,23 +55,23 @@ def test_shares_by_hand(num_keys, num_boards, sizes):
     for i in range(len(sizes)):
         host = hosts[i % num_boards]
         keys = work.take(host)
-        settle(work, host, keys)
+        accept_all(work, host, keys)
         found.append(len(keys))
     assert found == sizes
     assert work.num_open == 0
     assert work.take(hosts[0]) == ()
 
 
-def test_what_a_board_holds_is_its_own_and_comes_first():
+def test_what_a_board_holds_is_leased_to_it_first():
     work = make_queue(held={"pi2": ["k05", "k29", "unknown"]})
     assert sorted(work.take("pi2")) == ["k05", "k29"]
-    settle(work, "pi2", ["k05", "k29"])
+    accept_all(work, "pi2", ["k05", "k29"])
     assert len(work.take("pi2")) == 10
     others = [*work.take("pi1"), *work.take("pi3")]
     assert not {"k05", "k29"} & set(others)
 
 
-def test_nothing_is_handed_out_before_every_board_has_told_what_it_holds():
+def test_nothing_is_handed_out_before_every_board_has_reported():
     work = WorkQueue(KEYS, HOSTS, 10, "seed")
     work.claim("pi1", ())
     thread, found = taken_by(work, "pi1")
@@ -83,22 +83,22 @@ def test_nothing_is_handed_out_before_every_board_has_told_what_it_holds():
     assert sorted(found[0]) == KEYS[25:]
 
 
-def test_a_board_that_leaves_gives_back_what_it_had_not_settled():
+def test_keys_of_a_removed_board_go_to_the_others():
     work = make_queue(KEYS[:4], HOSTS[:2], min_batch=2)
     first, second = work.take("pi1"), work.take("pi2")
-    settle(work, "pi1", first)
-    work.settle("pi2", second[0])
+    accept_all(work, "pi1", first)
+    work.accept("pi2", second[0])
     thread, found = taken_by(work, "pi1")
     thread.join(0.2)
     assert thread.is_alive()  # nothing waits, but pi2 may still fail
     work.remove_worker("pi2")
     thread.join(20)
     assert found == [(second[1],)]
-    settle(work, "pi1", found[0])
+    accept_all(work, "pi1", found[0])
     assert (work.num_open, work.take("pi1")) == (0, ())
 
 
-def test_what_nobody_is_left_for_stays_open_and_a_stopped_queue_hands_out_nothing():
+def test_a_stopped_queue_hands_out_nothing():
     work = make_queue()
     work.take("pi1")
     work.stop()

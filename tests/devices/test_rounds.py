@@ -4,14 +4,21 @@ from mosdeploy.devices.rounds import aggregate_rounds
 from mosdeploy.records import Measurement, Timing
 
 
-def round_(total_ms, cpu_ms, **facts):
-    total = Timing(
-        median_ms=total_ms, p90_ms=total_ms + 1, minimum_ms=total_ms - 1, repeats=10, cpu_ms=cpu_ms
+def timing(median_ms, cpu_ms=None):
+    return Timing(
+        median_ms=median_ms,
+        p90_ms=median_ms + 1,
+        minimum_ms=median_ms - 1,
+        repeats=10,
+        cpu_ms=cpu_ms,
     )
-    return Measurement(total=total, **facts)
 
 
-def test_one_visit_stays_as_it_is():
+def round_(total_ms, cpu_ms, **facts):
+    return Measurement(total=timing(total_ms, cpu_ms), **facts)
+
+
+def test_one_round_stays_as_it_is():
     only = round_(5.0, 4.0, drift_percent=1.0)
     assert aggregate_rounds([only]) is only
 
@@ -31,3 +38,16 @@ def test_each_figure_is_the_median_of_its_own():
         drift_percent=1.5,
         rounds=3,
     )
+
+
+def test_each_part_is_joined_from_the_rounds_that_have_it():
+    found = aggregate_rounds(
+        [
+            round_(5.0, None, parts={"first": timing(2.0), "rest": timing(3.0)}),
+            round_(9.0, None, parts={"first": timing(4.0)}),
+        ]
+    )
+    assert list(found.parts) == ["first", "rest"]
+    first = found.parts["first"]
+    assert (first.median_ms, first.minimum_ms, first.repeats) == (3.0, 1.0, 20)
+    assert found.parts["rest"] == timing(3.0)

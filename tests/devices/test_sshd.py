@@ -18,13 +18,14 @@ import pytest
 from openssh import SSHD, OpenSSHServer
 from stalling_proxy import StallingProxy
 from tiny_onnx import tiny_model
-from watching import QUICK, WORKLOAD, agent_pid, is_alive, result_lines, wait_for
+from watching import QUICK, STAGES, agent_pid, is_alive, result_lines, wait_for
 
 from mosdeploy.config.device import MeasureProtocol
 from mosdeploy.devices import connect, measure
 from mosdeploy.devices.connect import LastingSession, open_session
 from mosdeploy.devices.measure import collect
 from mosdeploy.devices.probe import check, probe
+from mosdeploy.devices.task import MeasureHooks, MeasurementTask
 from mosdeploy.errors import (
     AuthError,
     CommandError,
@@ -60,9 +61,8 @@ def build(key):
 def run(server, profile, keys=KEYS, job_id="job", notify=lambda message: None, build=build):
     opener = partial(open_session, profile, server.files.config)
     with LastingSession(opener, notify) as session:
-        yield from collect(
-            session, profile, WORKLOAD, 50, job_id, keys, build, WEIGHTS_BYTES, notify
-        )
+        task = MeasurementTask(job_id, STAGES, threads=1, build=build, weights_bytes=WEIGHTS_BYTES)
+        yield from collect(session, profile, task, keys, MeasureHooks(notify))
 
 
 def assert_each_key_once(profile, found, keys=KEYS):
@@ -182,9 +182,7 @@ def test_a_cut_after_so_many_bytes_costs_nothing(server, profile, num_bytes):
     assert any("reconnecting" in message for message in said)
 
 
-def test_an_agent_of_an_older_version_is_joined_and_the_next_start_brings_the_new_one(
-    server, profile, tmp_path
-):
+def test_results_of_an_older_agent_are_read(server, profile, tmp_path):
     work_dir = Path(profile.work_dir)
     old = work_dir / "agents" / "agent-0123456789ab.py"
     old.parent.mkdir(parents=True)
@@ -215,7 +213,8 @@ def test_an_agent_of_an_older_version_is_joined_and_the_next_start_brings_the_ne
 def test_a_killed_host_loses_nothing_and_repeats_nothing(server, profile, tmp_path):
     script = tmp_path / "host.py"
     script.write_text(
-        "import sys\nfrom pathlib import Path\nfrom mosdeploy.config.device import DeviceProfile\nimport test_sshd\n"
+        "import sys\nfrom pathlib import Path\n"
+        "from mosdeploy.config.device import DeviceProfile\nimport test_sshd\n"
         "class Files:\n    config = Path(sys.argv[2])\n"
         "class Server:\n    files = Files\n"
         "profile = DeviceProfile.model_validate_json(sys.argv[1])\n"
@@ -249,7 +248,7 @@ def test_a_killed_agent_is_started_again_and_repeats_nothing(server, profile):
 
 
 def test_an_agent_that_stalls_is_ended(server, make_profile, monkeypatch):
-    monkeypatch.setattr(measure, "SILENCE_S", 0.5)
+    monkeypatch.setattr(measure, "OUTPUT_MARGIN_S", 0.5)
     protocol = MeasureProtocol(**QUICK, candidate_timeout_s=2.5)
     profile = make_profile("ssh", measure=protocol)
     collecting = run(server, profile)
@@ -257,7 +256,7 @@ def test_an_agent_that_stalls_is_ended(server, make_profile, monkeypatch):
     pid = agent_pid(profile)
     os.kill(pid, signal.SIGSTOP)
     with pytest.raises(
-        DeviceTimeoutError, match=r"no sign of life for 3 s.*measuring .*run the same command again"
+        DeviceTimeoutError, match=r"printed nothing for 3 s.*measuring .*run the same command again"
     ):
         list(collecting)
     wait_for(lambda: not is_alive(pid))

@@ -37,7 +37,10 @@ RUNTIME_PYTHON = "/opt/runtime/bin/python"
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "QEMU_CPU": "cortex-a72"}
 BINFMT = Path("/proc/sys/fs/binfmt_misc/qemu-aarch64")
 PROGRAMS = {"mmdebstrap": "mmdebstrap", "unshare": "util-linux"}
-USERS = "root:x:0:0::/root:/bin/sh\nsshd:x:100:65534::/run/sshd:/bin/false\ntester:x:1000:1000::/home/tester:/bin/sh\n"
+USERS = (
+    "root:x:0:0::/root:/bin/sh\nsshd:x:100:65534::/run/sshd:/bin/false\n"
+    "tester:x:1000:1000::/home/tester:/bin/sh\n"
+)
 GROUPS = "root:x:0:\ntester:x:1000:\nnogroup:x:65534:\n"
 SSHD_CONFIG = """
 HostKey /run/board/host_key
@@ -70,18 +73,14 @@ def obstacle() -> str | None:
     lacking = [package for program, package in PROGRAMS.items() if not shutil.which(program)]
     if lacking:
         return f"not installed: {', '.join(lacking)} (apt-get install {' '.join(lacking)})"
-    if (
-        subprocess.run(
-            ["unshare", "--mount", "--pid", "--fork", "true"], capture_output=True
-        ).returncode
-        != 0
-    ):
+    unshare = ["unshare", "--mount", "--pid", "--fork", "true"]
+    if subprocess.run(unshare, capture_output=True).returncode != 0:
         return "no namespaces can be made here, and an emulated board needs its own"
     if not BINFMT.exists():
         return (
-            f"Linux does not run aarch64 programs here: no {BINFMT} (apt-get install qemu-user qemu-user-binfmt; mount "
-            f"-t binfmt_misc binfmt_misc {BINFMT.parent}; cat /usr/lib/binfmt.d/qemu-aarch64.conf > "
-            f"{BINFMT.parent}/register)"
+            f"Linux does not run aarch64 programs here: no {BINFMT} (apt-get install qemu-user "
+            f"qemu-user-binfmt; mount -t binfmt_misc binfmt_misc {BINFMT.parent}; "
+            f"cat /usr/lib/binfmt.d/qemu-aarch64.conf > {BINFMT.parent}/register)"
         )
     return None
 

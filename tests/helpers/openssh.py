@@ -20,11 +20,9 @@ class SSHClientFiles:
     def __init__(self, folder, alias="dev"):
         folder.mkdir(parents=True)
         self.alias = alias
-        self.key_path, self.known_hosts, self.config = (
-            folder / "id",
-            folder / "known_hosts",
-            folder / "config",
-        )
+        self.key_path = folder / "id"
+        self.known_hosts = folder / "known_hosts"
+        self.config = folder / "config"
         self.key = paramiko.ECDSAKey.generate()
         self.key.write_private_key_file(str(self.key_path))
 
@@ -34,8 +32,9 @@ class SSHClientFiles:
                 f"[127.0.0.1]:{port} {host_key.get_name()} {host_key.get_base64()}\n"
             )
         self.config.write_text(
-            f"Host {self.alias}\n  HostName 127.0.0.1\n  Port {port}\n  User tester\n  IdentityFile {self.key_path}\n"
-            f"  UserKnownHostsFile {self.known_hosts}\n  GlobalKnownHostsFile none\n  IdentitiesOnly yes\n{extra}"
+            f"Host {self.alias}\n  HostName 127.0.0.1\n  Port {port}\n  User tester\n"
+            f"  IdentityFile {self.key_path}\n  IdentitiesOnly yes\n"
+            f"  UserKnownHostsFile {self.known_hosts}\n  GlobalKnownHostsFile none\n{extra}"
         )
 
 
@@ -44,7 +43,9 @@ class OpenSSHServer:
 
     def __init__(self, folder, files):
         folder.mkdir()
-        self.home, self.files, self.folder = folder / "home", files, folder
+        self.home = folder / "home"
+        self.files = files
+        self.folder = folder
         self.home.mkdir()
         self.host_key = paramiko.ECDSAKey.generate()
         self.host_key.write_private_key_file(str(folder / "host_key"))

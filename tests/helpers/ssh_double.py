@@ -1,4 +1,4 @@
-"""An SSH server of a few lines over paramiko: commands run by `sh`, SFTP on the real file system."""
+"""A small SSH server over paramiko: commands run by `sh`, SFTP on the real file system."""
 
 import contextlib
 import os
@@ -10,9 +10,10 @@ from pathlib import Path
 import paramiko
 
 
-class Door(paramiko.ServerInterface):
+class Server(paramiko.ServerInterface):
     def __init__(self, allowed, environment):
-        self.allowed, self.environment = allowed, environment
+        self.allowed = allowed
+        self.environment = environment
 
     def check_auth_publickey(self, username, key):
         return paramiko.AUTH_SUCCESSFUL if key in self.allowed else paramiko.AUTH_FAILED
@@ -107,7 +108,8 @@ class SSHDouble:
     def __init__(self, home, allowed_keys):
         self.host_key = paramiko.ECDSAKey.generate()
         self.environment = {"PATH": os.environ["PATH"], "HOME": str(home)}
-        self.allowed, self.transports = allowed_keys, []
+        self.allowed = allowed_keys
+        self.transports = []
         self.num_logins = 0
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
@@ -128,7 +130,7 @@ class SSHDouble:
                 self.transports.append(transport)
                 with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
                     transport.start_server(
-                        server=Door(self.allowed, self.environment), event=threading.Event()
+                        server=Server(self.allowed, self.environment), event=threading.Event()
                     )
 
     def cut(self):

@@ -1,4 +1,4 @@
-"""A bad line: bytes pass until a test stalls or cuts it."""
+"""A connection that a test can stall or cut."""
 
 import math
 import socket
@@ -13,8 +13,10 @@ class StallingProxy:
     def __init__(self, target_port):
         self.flowing = threading.Event()
         self.flowing.set()
-        self.target_port, self.links = target_port, []
-        self.num_left, self.num_passed = math.inf, 0
+        self.target_port = target_port
+        self.links = []
+        self.num_left = math.inf
+        self.num_passed = 0
         self.before_cut = lambda: None
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
@@ -50,7 +52,8 @@ class StallingProxy:
             sink.close()
 
     def cut(self):
-        links, self.links = self.links, []
+        links = self.links
+        self.links = []
         for link in links:
             link.close()
 

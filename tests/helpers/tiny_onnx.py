@@ -1,4 +1,4 @@
-"""ONNX models with the inputs of an exported bundle, small enough to build in a test."""
+"""ONNX models that are small enough to build in a test."""
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper

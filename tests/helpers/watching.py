@@ -4,9 +4,26 @@ import json
 import time
 from pathlib import Path
 
-from mosdeploy.spaces.translation import TranslationWorkload
+from mosdeploy.spaces.spec import StageInput, TimingStage
 
-WORKLOAD = TranslationWorkload(source_len=5, decode_steps=4)
+SOURCE = StageInput(name="source_ids", shape=(1, 5), low=4, high=50)
+
+
+def run_of(num_steps):
+    """Inputs of `tiny_onnx.tiny_model` for so many steps of its loop."""
+    limits = (
+        StageInput(name=name, shape=(), value=num_steps) for name in ("max_steps", "min_steps")
+    )
+    return (SOURCE, *limits)
+
+
+STAGES = (
+    TimingStage(name="total", inputs=run_of(4)),
+    TimingStage(name="first", inputs=run_of(0)),
+    TimingStage(name="rest", minus="first"),
+)
+"""How a `tiny_model` is timed: all of it, what comes before the loop, and the loop."""
+
 QUICK = {"warmup": 1, "max_repeats": 10, "reference_every": 1, "max_drift_percent": 1e6}
 """A protocol that is soon over, and finds no machine too busy."""
 

@@ -1,18 +1,16 @@
-"""What works on the device by itself: says what the device is, and has one model after the other
-timed there.
+"""Runs on a device: describes it, and times models one after the other.
 
 In: a job folder with job.json and models. Out: results.jsonl in it, one line a timing, forced to
-disk; rc when all is over. Needs Python 3.9, and benchmark.py beside it; imports nothing of
-mosdeploy, for the two are copied alone. What a timing is worth, and whether it is made again, the
-host decides.
+disk; rc when the job is over. Needs Python 3.9, and benchmark.py beside it; imports nothing of
+mosdeploy, since the two are copied alone. Whether a timing counts or is repeated is decided on the
+host.
 
-    agent.py probe WORK_DIR PROVIDER    what the device says about itself, as one JSON object
-    agent.py run JOB_DIR                measure in the background, apart from the caller's
-    connection; prints the pid
+    agent.py probe WORK_DIR PROVIDER REQUIREMENT...    describe the device, as one JSON object
+    agent.py run JOB_DIR                               measure in the background; prints the pid
 
 One agent at a time measures on a device: it holds a lock on WORK_DIR/agent.lock, which the kernel
-frees when it dies. Each model is timed in a child of its own, so that a crash, a lack of memory or
-a time-out is that model's result.
+releases when the process ends. Each model is timed in a child process, so that a crash, a lack of
+memory or a time-out becomes the result of that model.
 """
 
 from __future__ import annotations
@@ -20,46 +18,50 @@ from __future__ import annotations
 import contextlib
 import datetime
 import fcntl
+import importlib.metadata
 import json
 import os
 import platform
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any
 
+CHECK_TIMEOUT_S = 120.0
 WEIGHTS_BLOCK_BYTES = 16 << 20
 SPARE_DISK_BYTES = 8 << 20  # left free for results and logs when weights are made
-CHECK_TIMEOUT_S = 120.0
-REFERENCE = "reference"  # the key of the model that shows how the device changes
-CPU_FEATURES = "avx avx2 fma avx512f avx512_vnni avx_vnni amx_int8 amx_bf16 asimd asimdhp asimddp i8mm bf16 sve sve2"
+REFERENCE = "reference"
+"""The key of the model that is timed again and again, to show how the device's speed changes."""
+
+CPU_FEATURES = (
+    "avx avx2 fma avx512f avx512_vnni avx_vnni amx_int8 amx_bf16 "
+    "asimd asimdhp asimddp i8mm bf16 sve sve2"
+)
 GPU_FIELDS = "name,driver_version,clocks.sm,clocks.mem,temperature.gpu,power.draw"
 
 
 def main(command: str, *arguments: str) -> None:
     """Run one command; print what it finds as one line of JSON."""
-    commands: dict[str, Callable[..., dict[str, Any]]]
-    commands = {"probe": probe, "run": run}
+    commands: dict[str, Callable[..., dict[str, Any]]] = {"probe": probe, "run": run}
     print(json.dumps(commands[command](*arguments)), flush=True)
 
 
 # -- the job ---------------------------------------------------------------------------------------
-# ----------------
 
 
 def run(job_dir_text: str) -> dict[str, Any]:
-    """Begin a job, or join it if it runs already: its {"pid"}; or {"busy": who holds the device};
-    or {"error"}.
+    """Start a job, or join it if it runs already: {"pid"}, that of the agent; {"busy"}, what holds
+    the device; or {"error"}.
     """
     if sys.version_info < (3, 9):  # noqa: UP036  # the device's Python
-        return {
-            "error": f"Python 3.9 or later is needed, {sys.executable} is {platform.python_version()}"
-        }
+        version = platform.python_version()
+        return {"error": f"Python 3.9 or later is needed, {sys.executable} is {version}"}
     job_dir = Path(job_dir_text)
     lock = take_lock(job_dir)
     if lock is None:
@@ -93,11 +95,11 @@ def work(job_dir: Path) -> None:
 
 
 def measure_all(job_dir: Path) -> None:
-    """Time every model that has fewer results than wanted, round by round, each in an order drawn
-    by the job's seed.
+    """Time every model that has fewer results than its target count, round by round, each round in
+    an order drawn by the job's seed.
 
-    The reference is timed first, after every few of them, and last. A model that fails is not tried
-    again.
+    The reference is timed first, after every `reference_every` models, and last. A model that fails
+    is not tried again.
     """
     job = json.loads((job_dir / "job.json").read_text())
     log(f"checking {job['provider']}")
@@ -105,10 +107,8 @@ def measure_all(job_dir: Path) -> None:
     if "error" in checked or "provider_error" in checked:
         raise RuntimeError(checked.get("error") or checked["provider_error"])
     provide_weights(job_dir, job["weights_bytes"])
-    todo = rounds(
-        Counter(job["wanted"]) - count_results(job_dir / "results.jsonl"),
-        random.Random(job["seed"]),
-    )
+    missing = Counter(job["target_counts"]) - count_results(job_dir / "results.jsonl")
+    todo = rounds(missing, random.Random(job["seed"]))
     if REFERENCE in job["models"]:
         every = job["reference_every"]
         stretches = [todo[start : start + every] for start in range(0, len(todo), every)]
@@ -120,9 +120,8 @@ def measure_all(job_dir: Path) -> None:
         log(f"measuring {key}")
         measurement = in_child(["measure", str(job_dir), key], job["candidate_timeout_s"])
         with (job_dir / "results.jsonl").open("a") as file:
-            file.write(
-                json.dumps({"key": key, "measured_at": now(), "measurement": measurement}) + "\n"
-            )
+            result = {"key": key, "measured_at": now(), "measurement": measurement}
+            file.write(json.dumps(result) + "\n")
             file.flush()
             os.fsync(file.fileno())
         if "error" in measurement and key != REFERENCE:
@@ -130,10 +129,10 @@ def measure_all(job_dir: Path) -> None:
 
 
 def rounds(missing: Counter[str], rng: random.Random) -> list[str]:
-    """Keys, each as often as it is missing: as many shuffled rounds as it takes, so that its
-    results lie far apart.
+    """Keys, each as often as it is missing: as many shuffled rounds as that takes, so that results
+    of one key lie far apart in time.
     """
-    order = []
+    order: list[str] = []
     for number in range(max(missing.values(), default=0)):
         keys = sorted(key for key in missing if missing[key] > number)
         rng.shuffle(keys)
@@ -143,7 +142,8 @@ def rounds(missing: Counter[str], rng: random.Random) -> list[str]:
 
 def in_child(arguments: list[str], timeout_s: float) -> dict[str, Any]:
     """Run benchmark.py in a fresh process; what it prints, or {"error": why it printed nothing}."""
-    command = [sys.executable, str(Path(__file__).resolve().with_name("benchmark.py")), *arguments]
+    script = str(Path(__file__).resolve().with_name("benchmark.py"))
+    command = [sys.executable, script, *arguments]
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False
@@ -153,18 +153,12 @@ def in_child(arguments: list[str], timeout_s: float) -> dict[str, Any]:
     if done.returncode < 0:
         hint = "; out of memory?" if -done.returncode == signal.SIGKILL else ""
         return {"error": f"killed by signal {signal.Signals(-done.returncode).name}{hint}"}
-    lines = (
-        (done.stderr if done.returncode else done.stdout)
-        .decode(errors="replace")
-        .strip()
-        .splitlines()
-    )
-    if done.returncode or not lines:
-        return {
-            "error": lines[-1][:500]
-            if lines
-            else f"exit status {done.returncode}, and nothing printed"
-        }
+    output = done.stderr if done.returncode else done.stdout
+    lines = output.decode(errors="replace").strip().splitlines()
+    if not lines:
+        return {"error": f"exit status {done.returncode}, and nothing printed"}
+    if done.returncode:
+        return {"error": lines[-1][:500]}
     return dict(json.loads(lines[-1]))
 
 
@@ -180,7 +174,7 @@ def count_results(results: Path) -> Counter[str]:
 
 
 def provide_weights(job_dir: Path, num_bytes: int) -> None:
-    """Put weights.bin beside the candidates: uniform float32 in +-0.05, made once a device and
+    """Put weights.bin beside the candidates: uniform float32 in +-0.05, made once for a device and
     size, then linked.
     """
     if num_bytes == 0:
@@ -212,9 +206,8 @@ def make_weights(path: Path, num_bytes: int) -> None:
     rng = np.random.default_rng(0)
     with part.open("wb") as file:
         for begin in range(0, num_bytes, WEIGHTS_BLOCK_BYTES):
-            block = (
-                rng.random(WEIGHTS_BLOCK_BYTES // 4, dtype=np.float32) - np.float32(0.5)
-            ) * np.float32(0.1)
+            uniform = rng.random(WEIGHTS_BLOCK_BYTES // 4, dtype=np.float32)
+            block = (uniform - np.float32(0.5)) * np.float32(0.1)
             file.write(block.tobytes()[: num_bytes - begin])
             file.flush()
             os.fsync(file.fileno())
@@ -223,53 +216,26 @@ def make_weights(path: Path, num_bytes: int) -> None:
 
 
 # -- the device ------------------------------------------------------------------------------------
-# ----------------
 
 
-def probe(work_dir: str, provider: str) -> dict[str, Any]:
-    """Fields of a DeviceState; what the device does not tell is left out."""
-    cpu = dict(
-        line.split(":", 1) for line in read_text("/proc/cpuinfo").splitlines() if ":" in line
-    )
-    cpu = {key.strip(): value.strip() for key, value in cpu.items()}
-    memory = {
-        line.split(":")[0]: int(line.split()[1]) * 1024
-        for line in read_text("/proc/meminfo").splitlines()
-    }
-    features = set((cpu.get("flags") or cpu.get("Features") or "").split())
-    frequencies_khz = [
-        read_text(f"/sys/devices/system/cpu/cpu{i}/cpufreq/scaling_cur_freq")
-        for i in range(os.cpu_count() or 1)
-    ]
+def probe(work_dir: str, provider: str, *requirements: str) -> dict[str, Any]:
+    """Fields of a DeviceState; what the device does not report is left out.
+
+    `requirements` are those of the device's profile; `packages` holds the versions of those that
+    are installed for this Python.
+    """
     on_gpu = provider in ("CUDAExecutionProvider", "TensorrtExecutionProvider")
-    temperatures = [
-        read_text(path) for path in Path("/sys/class/thermal").glob("thermal_zone*/temp")
-    ]
+    gpu = ("nvidia-smi", f"--query-gpu={GPU_FIELDS}", "--format=csv,noheader")
     state: dict[str, Any] = {
-        "machine": platform.machine(),
-        "cpu_model": read_text("/proc/device-tree/model").strip("\0") or cpu.get("model name"),
-        "cpu_features": [name for name in CPU_FEATURES.split() if name in features],
-        "cores": os.cpu_count(),
-        "memory_bytes": memory.get("MemTotal"),
-        "memory_available_bytes": memory.get("MemAvailable"),
-        "swap_used_bytes": memory["SwapTotal"] - memory["SwapFree"]
-        if "SwapTotal" in memory
-        else None,
+        **describe_cpu(),
+        **describe_memory(),
         "disk_free_bytes": shutil.disk_usage(work_dir).free,
-        "governor": read_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "frequency_mhz": float(frequencies_khz[0] or 0) / 1e3
-        or float(cpu.get("cpu MHz", 0))
-        or None,
-        "frequencies_mhz": [float(text) / 1e3 for text in frequencies_khz if text],
-        "temperature_c": max(
-            (int(text) / 1e3 for text in temperatures if text.lstrip("-").isdigit()), default=None
-        ),
+        "temperature_c": temperature_c(),
         "throttled": first_line("vcgencmd", "get_throttled").rpartition("=")[2],
         "load_1min": os.getloadavg()[0],
-        "gpu": first_line("nvidia-smi", f"--query-gpu={GPU_FIELDS}", "--format=csv,noheader")
-        if on_gpu
-        else None,
+        "gpu": first_line(*gpu) if on_gpu else None,
         "python_version": platform.python_version(),
+        "packages": installed_versions(requirements),
     }
     checked = in_child(["check", provider], CHECK_TIMEOUT_S)
     state["provider_error"] = checked.pop("error", None)
@@ -277,8 +243,63 @@ def probe(work_dir: str, provider: str) -> dict[str, Any]:
     return {key: value for key, value in state.items() if value not in (None, "", [])}
 
 
+def describe_cpu() -> dict[str, Any]:
+    """Fields of a DeviceState that tell of the processor."""
+    lines = read_text("/proc/cpuinfo").splitlines()
+    pairs = (line.split(":", 1) for line in lines if ":" in line)
+    cpu = {key.strip(): value.strip() for key, value in pairs}
+    features = set((cpu.get("flags") or cpu.get("Features") or "").split())
+    frequencies_khz = [
+        read_text(f"/sys/devices/system/cpu/cpu{i}/cpufreq/scaling_cur_freq")
+        for i in range(os.cpu_count() or 1)
+    ]
+    first_mhz = float(frequencies_khz[0] or 0) / 1e3 or float(cpu.get("cpu MHz", 0))
+    return {
+        "machine": platform.machine(),
+        "cpu_model": read_text("/proc/device-tree/model").strip("\0") or cpu.get("model name"),
+        "cpu_features": [name for name in CPU_FEATURES.split() if name in features],
+        "cores": os.cpu_count(),
+        "governor": read_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "frequency_mhz": first_mhz or None,
+        "frequencies_mhz": [float(text) / 1e3 for text in frequencies_khz if text],
+    }
+
+
+def describe_memory() -> dict[str, int | None]:
+    """Fields of a DeviceState that tell of the memory."""
+    lines = read_text("/proc/meminfo").splitlines()
+    memory = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
+    has_swap = "SwapTotal" in memory
+    return {
+        "memory_bytes": memory.get("MemTotal"),
+        "memory_available_bytes": memory.get("MemAvailable"),
+        "swap_used_bytes": memory["SwapTotal"] - memory["SwapFree"] if has_swap else None,
+    }
+
+
+def temperature_c() -> float | None:
+    """The hottest of the device's thermal zones."""
+    zones = Path("/sys/class/thermal").glob("thermal_zone*/temp")
+    texts = [read_text(zone) for zone in zones]
+    return max((int(text) / 1e3 for text in texts if text.lstrip("-").isdigit()), default=None)
+
+
+def installed_versions(requirements: Iterable[str]) -> dict[str, str]:
+    """Version of each required package that is installed, by its name on PyPI; none is imported."""
+    versions = {}
+    for name in map(requirement_name, requirements):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
+
+
+def requirement_name(requirement: str) -> str:
+    """Name of the package in a requirement: `onnxruntime-gpu` in `onnxruntime-gpu[cuda]>=1.20`."""
+    return re.split(r"[^A-Za-z0-9._-]", requirement.strip(), maxsplit=1)[0]
+
+
 def first_line(*command: str) -> str:
-    """What a program prints, its first line; empty on devices that do not have it."""
+    """The first line that a program prints; empty on devices that do not have it."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
         return done.stdout.partition("\n")[0].strip()
@@ -286,8 +307,8 @@ def first_line(*command: str) -> str:
 
 
 def take_lock(job_dir: Path) -> IO[str] | None:
-    """Hold the device for as long as the file is open here or in a fork; None when another agent
-    holds it.
+    """Lock the device for as long as the file is open here or in a fork; None when another agent
+    holds the lock.
     """
     file = (job_dir.parent.parent / "agent.lock").open("a+")
     try:
@@ -314,14 +335,13 @@ def read_text(path: str | Path) -> str:
 
 
 def now() -> str:
-    """Return the time in UTC, as ISO 8601: for people and as a name; what waits looks at a
-    monotonic clock.
-    """
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")  # noqa: UP017  # Python 3.9
+    """Return the UTC time in ISO 8601, for people and as a name; waits use a monotonic clock."""
+    utc = datetime.timezone.utc  # noqa: UP017  # Python 3.9
+    return datetime.datetime.now(utc).isoformat(timespec="milliseconds")
 
 
 def log(message: str) -> None:
-    """Print one line with the time: also the sign of life that the host looks for."""
+    """Print one line with the time; the host takes new output as a sign that the agent works."""
     print(now(), message, flush=True)
 
 

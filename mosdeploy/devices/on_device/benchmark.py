@@ -1,12 +1,14 @@
-"""Times one model on the device, in the process that it is called in; says whether the runtime
-works there.
+"""Times one model on a device, in the process that it is called in, or checks the runtime there.
 
 In: a job folder and a key, or the name of a provider. Out: one line of JSON. Needs Python 3.9,
-numpy and onnxruntime, or TVM; imports nothing of mosdeploy, for it is copied to the device with
-agent.py, whose child it is.
+numpy and onnxruntime, or TVM; imports nothing of mosdeploy, since it is copied to the device with
+agent.py, which starts it.
 
     benchmark.py check PROVIDER         import the runtime and run one product on the provider
     benchmark.py measure JOB_DIR KEY    time one model
+
+What is run is declared in job.json: named stages, each with the inputs that it needs. Nothing here
+knows what a model computes.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import ctypes
-import importlib.metadata
 import json
 import math
 import os
@@ -27,7 +28,12 @@ from pathlib import Path
 from typing import Any
 
 MAX_WARMUP = 20
-TVM = "tvm"  # in place of a provider: what is timed is a bundle, which brings its runtime along
+TVM = "tvm"
+"""In place of a provider: what is timed is a bundle, which brings its runtime along."""
+
+TOTAL = "total"
+"""The stage that runs the model as deployed; the repeats end when its median is known."""
+
 # y = MatMul(x, x), float32 (2, 2), opset 13
 CHECK_MODEL = base64.b64decode(
     "CAgSADpAChEKAXgKAXgSAXkiBk1hdE11bBIBZ1oTCgF4Eg4KDAgBEggKAggCCgIIAmITCgF5Eg4KDAgBEggKAggCCgIIAkIECgAQDQ=="
@@ -41,33 +47,25 @@ def main(command: str, *arguments: str) -> None:
 
 
 def check(provider: str) -> dict[str, Any]:
-    """Import what a bundle needs and run one product on the provider: versions, and what went wrong
-    first.
+    """Run one product on a provider: `providers`, those of the installed ONNX Runtime, and
+    `provider_error`, what went wrong first.
     """
     die_with_parent()
     found: dict[str, Any] = {}
-    with contextlib.suppress(
-        importlib.metadata.PackageNotFoundError
-    ):  # to import it would take seconds
-        found["tvm_version"] = importlib.metadata.version("apache-tvm")
-    with contextlib.suppress(Exception):  # a broken wheel raises anything
-        found["sentencepiece_version"] = __import__("sentencepiece").__version__
     try:
         import numpy as np
 
-        found["numpy_version"] = np.__version__
         if provider == TVM:
-            import tvm
+            import tvm  # noqa: F401
 
-            return {**found, "tvm_version": tvm.__version__}
+            return found
         import onnxruntime as ort
 
-        found.update(onnxruntime_version=ort.__version__, providers=ort.get_available_providers())
+        found["providers"] = ort.get_available_providers()
         options = ort.SessionOptions()
         options.log_severity_level = 4
-        open_model(ort, CHECK_MODEL, options, provider).run(
-            None, {"x": np.eye(2, dtype=np.float32)}
-        )
+        model = load_onnx(ort, CHECK_MODEL, options, provider)
+        model.run(None, {"x": np.eye(2, dtype=np.float32)})
     except ImportError as error:
         found["provider_error"] = f"the runtime cannot be imported: {error}"
     except Exception as error:
@@ -75,151 +73,143 @@ def check(provider: str) -> dict[str, Any]:
     return found
 
 
+# -- timing ----------------------------------------------------------------------------------------
+
+
 def measure(job_dir: str, key: str) -> dict[str, Any]:
-    """Time one model: load, warm up, then encoder alone and the whole translation by turns."""
+    """Time one model: load it, warm up, then run its stages in turn, repeat by repeat.
+
+    Returns the fields of a Measurement. A stage with `minus` is not run: its times are those of
+    `total` less those of the stage that it names, taken within each repeat, so that what disturbs
+    both cancels out.
+    """
     die_with_parent()
-    with contextlib.suppress(OSError):  # when memory runs out, this process goes, and not the agent
-        Path("/proc/self/oom_score_adj").write_text("1000")
+    die_first_without_memory()
     job = json.loads(Path(job_dir, "job.json").read_text())
     if job["cpu_affinity"]:
-        cpu_affinity(job["threads"])
+        set_cpu_affinity(job["threads"])
     import numpy as np
 
-    path, begin = Path(job_dir, job["models"][key]), time.perf_counter()
-    translate = open_bundle(path, job) if job["provider"] == TVM else open_graph(np, path, job)
+    path = Path(job_dir, job["models"][key])
+    begin = time.perf_counter()
+    run = open_bundle(path, job) if job["provider"] == TVM else open_graph(path, job)
     load_ms = (time.perf_counter() - begin) * 1e3
-    source = np.random.default_rng(job["seed"]).integers(
-        4, job["vocab_size"], (1, job["source_len"]), dtype=np.int64
-    )
-
-    def run_ms(num_steps: int) -> tuple[float, float]:
-        """Wall and processor time; what a GPU computes is over too, since the result is an array on
-        the host.
-        """
-        begin_cpu_ns, begin_ns = time.process_time_ns(), time.perf_counter_ns()
-        translate(source, num_steps)
-        return (time.perf_counter_ns() - begin_ns) / 1e6, (
-            time.process_time_ns() - begin_cpu_ns
-        ) / 1e6
-
-    rows = repeat(lambda: (*run_ms(job["decode_steps"]), *run_ms(0)), job)
-    total, total_cpu, encoder, encoder_cpu = np.array(rows).T
+    inputs = {
+        stage["name"]: make_inputs(np, stage["inputs"], job["seed"])
+        for stage in job["stages"]
+        if stage["minus"] is None
+    }
+    rows = repeat(lambda: [ms for stage in inputs.values() for ms in time_run(run, stage)], job)
+    columns = np.array(rows).T  # (2 * stages, repeats): wall and processor time of each stage
+    wall_ms = dict(zip(inputs, columns[0::2]))  # noqa: B905  # Python 3.9
+    cpu_ms = dict(zip(inputs, columns[1::2]))  # noqa: B905
+    for stage in job["stages"]:
+        if stage["minus"] is not None:
+            wall_ms[stage["name"]] = wall_ms[TOTAL] - wall_ms[stage["minus"]]
+            cpu_ms[stage["name"]] = cpu_ms[TOTAL] - cpu_ms[stage["minus"]]
+    parts = {name: statistics(np, wall_ms[name], cpu_ms[name]) for name in wall_ms}
     return {
-        "total": statistics(np, total, total_cpu),
-        "encoder": statistics(np, encoder, encoder_cpu),
-        "decoder": statistics(np, total - encoder, total_cpu - encoder_cpu),
+        TOTAL: parts.pop(TOTAL),
+        "parts": parts,
         "load_ms": load_ms,
         "peak_memory_bytes": peak_memory_bytes(),
     }
 
 
-def open_graph(np: Any, path: Path, job: dict[str, Any]) -> Callable[[Any, int], object]:
-    """An ONNX file, as a function of source ids (1, S) and the number of steps."""
+def make_inputs(np: Any, declared: list[dict[str, Any]], seed: int) -> dict[str, Any]:
+    """Make up the inputs of a stage, by name.
+
+    Each has a generator of its own, so that one that several stages declare alike is the same in
+    all of them.
+    """
+    arrays = {}
+    for each in declared:
+        if each["value"] is not None:
+            arrays[each["name"]] = np.full(each["shape"], each["value"], each["dtype"])
+        else:
+            rng = np.random.default_rng(seed)
+            integers = rng.integers(each["low"], each["high"], each["shape"])
+            arrays[each["name"]] = integers.astype(each["dtype"])
+    return arrays
+
+
+def time_run(
+    run: Callable[[dict[str, Any]], object], inputs: dict[str, Any]
+) -> tuple[float, float]:
+    """Wall and processor time of one run, in milliseconds.
+
+    What a GPU computes is over by then too, since the outputs are arrays on the host.
+    """
+    begin_cpu_ns = time.process_time_ns()
+    begin_ns = time.perf_counter_ns()
+    run(inputs)
+    wall_ms = (time.perf_counter_ns() - begin_ns) / 1e6
+    return wall_ms, (time.process_time_ns() - begin_cpu_ns) / 1e6
+
+
+def open_graph(path: Path, job: dict[str, Any]) -> Callable[[dict[str, Any]], object]:
+    """Load an ONNX file; the result runs it on arrays by name."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = job["threads"]
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    session = open_model(ort, str(path), options, job["provider"])
-
-    def translate(source: Any, num_steps: int) -> object:
-        steps = np.array(num_steps, dtype=np.int64)
-        return session.run(None, {"source_ids": source, "max_steps": steps, "min_steps": steps})
-
-    return translate
+    model = load_onnx(ort, str(path), options, job["provider"])
+    return lambda inputs: model.run(None, inputs)
 
 
-def open_bundle(path: Path, job: dict[str, Any]) -> Callable[[Any, int], object]:
-    """A bundle, with the runtime beside it, as the same function; the end token replaces the last
-    id of a source.
-    """
+def open_bundle(path: Path, job: dict[str, Any]) -> Callable[[dict[str, Any]], object]:
+    """Load a bundle with the runtime beside it; the result runs it on arrays by name."""
     sys.path.insert(0, str(path.parent))
-    from mosdeploy_runtime import Translator  # type: ignore[import-not-found]
+    from mosdeploy_runtime import open_model  # type: ignore[import-not-found]
 
-    translator = Translator(path, threads=job["threads"])
-    return lambda source, num_steps: translator.translate_ids(source[:, :-1].tolist(), num_steps)
+    model = open_model(path, threads=job["threads"])
+    return lambda inputs: model.run(inputs)
 
 
-def cpu_affinity(num_threads: int) -> None:
-    """Stay on the fastest processors, of these the last ones, for interrupts prefer the first;
-    none, if not allowed.
+def set_cpu_affinity(num_threads: int) -> None:
+    """Keep this process on the fastest processors, of equally fast ones the last, since interrupts
+    prefer the first; without effect where that is not allowed.
     """
 
     def rank(cpu: int) -> tuple[int, int]:
-        return int(
-            read_text(f"/sys/devices/system/cpu/cpu{cpu}/cpufreq/cpuinfo_max_freq") or 0
-        ), cpu
+        path = f"/sys/devices/system/cpu/cpu{cpu}/cpufreq/cpuinfo_max_freq"
+        return int(read_text(path) or 0), cpu
 
     with contextlib.suppress(OSError, AttributeError):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0), key=rank)[-num_threads:])
 
 
-def repeat(once: Callable[[], tuple[float, ...]], job: dict[str, Any]) -> list[tuple[float, ...]]:
-    """Warm up until two runs agree, then run until the median of the first column is known; both
-    are bounded.
+def repeat(once: Callable[[], list[float]], job: dict[str, Any]) -> list[list[float]]:
+    """Warm up until two runs agree, then run until the median of the first column is known to
+    `precision_percent`; both are bounded by `max_time_s` and by a number of runs.
     """
-    deadline, last_ms = time.monotonic() + job["max_time_s"], math.inf
+    deadline = time.monotonic() + job["max_time_s"]
+    last_ms = math.inf
     for count in range(1, max(MAX_WARMUP, job["warmup"]) + 1):
         this_ms = once()[0]
         steady = abs(this_ms - last_ms) <= this_ms * job["precision_percent"] / 100
         if count >= job["warmup"] and (steady or time.monotonic() > deadline):
             break
         last_ms = this_ms
-    rows: list[tuple[float, ...]] = []
-    begin, least_s = time.monotonic(), min(job["min_time_s"], job["max_time_s"])
+    rows: list[list[float]] = []
+    begin = time.monotonic()
+    min_time_s = min(job["min_time_s"], job["max_time_s"])
     while len(rows) < job["max_repeats"]:
         rows.append(once())
-        spent_s = time.monotonic() - begin
-        if len(rows) < job["min_repeats"] or spent_s < least_s:
+        elapsed_s = time.monotonic() - begin
+        if len(rows) < job["min_repeats"] or elapsed_s < min_time_s:
             continue
-        if (
-            spent_s > job["max_time_s"]
-            or interval_percent([row[0] for row in rows]) <= job["precision_percent"]
-        ):
+        if elapsed_s > job["max_time_s"]:
+            break
+        if interval_percent([row[0] for row in rows]) <= job["precision_percent"]:
             break
     return rows
 
 
-def interval_percent(times_ms: list[float]) -> float:
-    """Half the width of the median's 95% interval, relative to it: between two order statistics, no
-    shape assumed.
-
-    The ranks are those that a binomial count of the values below the median leaves with at most
-    2.5% on each side.
-    """
-    ordered, count = sorted(times_ms), len(times_ms)
-    rank = below = 0
-    while (below := below + math.comb(count, rank)) <= 0.025 * 2**count:
-        rank += 1
-    rank = max(rank, 1)  # under six values, the interval is their range
-    return (
-        50
-        * (ordered[-rank] - ordered[rank - 1])
-        / ((ordered[count // 2] + ordered[(count - 1) // 2]) / 2)
-    )
-
-
-def open_model(ort: Any, model: str | bytes, options: Any, provider: str) -> Any:
-    """Load a model on exactly this provider; ONNX Runtime alone would fall back to the CPU and say
-    nothing.
-    """
-    if provider not in ort.get_available_providers():
-        has = ", ".join(ort.get_available_providers())
-        raise RuntimeError(
-            f"{provider} is not in this onnxruntime {ort.__version__}, which has {has}"
-        )
-    session = ort.InferenceSession(model, options, providers=[provider])
-    session.disable_fallback()
-    if session.get_providers()[0] != provider:
-        raise RuntimeError(
-            f"{provider} did not start; onnxruntime fell back to {session.get_providers()[0]}"
-        )
-    return session
-
-
 def statistics(np: Any, times_ms: Any, cpu_ms: Any) -> dict[str, Any]:
-    """Fields of a Timing."""
+    """Fields of a Timing, from the wall and processor times of all repeats."""
     median_ms = float(np.median(times_ms))
     return {
         "median_ms": median_ms,
@@ -232,18 +222,62 @@ def statistics(np: Any, times_ms: Any, cpu_ms: Any) -> dict[str, Any]:
     }
 
 
+def interval_percent(times_ms: list[float]) -> float:
+    """Half the width of the median's 95% interval, relative to the median, in percent.
+
+    The interval lies between two order statistics and assumes no distribution of the times: the
+    number of values below the median is binomial (count, 1/2), and the ranks leave at most 2.5% of
+    that on each side (Hahn and Meeker, Statistical Intervals, 1991, chapter 5).
+    """
+    ordered = sorted(times_ms)
+    count = len(ordered)
+    rank = 0
+    below = 0
+    while (below := below + math.comb(count, rank)) <= 0.025 * 2**count:
+        rank += 1
+    rank = max(rank, 1)  # under six values, the interval is their range
+    median_ms = (ordered[count // 2] + ordered[(count - 1) // 2]) / 2
+    return 50 * (ordered[-rank] - ordered[rank - 1]) / median_ms
+
+
+# -- the runtime and the process -------------------------------------------------------------------
+
+
+def load_onnx(ort: Any, model: str | bytes, options: Any, provider: str) -> Any:
+    """Load a model on exactly this provider; ONNX Runtime alone would fall back to the CPU
+    silently.
+    """
+    if provider not in ort.get_available_providers():
+        has = ", ".join(ort.get_available_providers())
+        raise RuntimeError(
+            f"{provider} is not in this onnxruntime {ort.__version__}, which has {has}"
+        )
+    loaded = ort.InferenceSession(model, options, providers=[provider])
+    loaded.disable_fallback()
+    used = loaded.get_providers()[0]
+    if used != provider:
+        raise RuntimeError(f"{provider} did not start; onnxruntime fell back to {used}")
+    return loaded
+
+
 def peak_memory_bytes() -> int | None:
-    """Most memory that this process has held, the interpreter's own included; None where Linux does
-    not tell.
+    """Most memory that this process has held, the interpreter's own included; None where the system
+    does not report it.
     """
     found = re.search(r"VmHWM:\s+(\d+) kB", read_text("/proc/self/status"))
     return int(found[1]) * 1024 if found else None
 
 
 def die_with_parent() -> None:
-    """Ask Linux to kill this child when the agent dies, so that nothing runs on unnoticed."""
+    """Ask Linux to kill this process when the agent ends, so that nothing runs on unnoticed."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def die_first_without_memory() -> None:
+    """Ask Linux to kill this process, and not the agent, when memory runs out."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def read_text(path: str | Path) -> str:

@@ -1,19 +1,23 @@
-"""The versions of a bundle that stand on a device. Like the agent, this file runs there, alone.
+"""Manages the versions of a bundle that stand on a device. Like the agent, this runs there, alone.
 
 In: the folder `bundles` of the work folder. Out: one line of JSON. Needs Python 3.9 and nothing
-else; what a version holds and whether it is good, the host decides.
+else; what a version holds, and whether it works, is decided on the host.
 
-    versions.py deduplicate BUNDLES VERSION          take over what other versions hold; says which
-    files are still missing versions.py activate BUNDLES VERSION KEEP   make a tested version
-    current and remove all but the last KEEP versions.py previous BUNDLES                which
-    version is current, and which was before it versions.py rollback BUNDLES FROM TO        make the
-    one before current again
+    versions.py deduplicate BUNDLES VERSION
+        link the files that other versions hold into this one; prints which are still missing
+    versions.py activate BUNDLES VERSION KEEP
+        make a tested version current and remove all but the last KEEP
+    versions.py previous BUNDLES
+        print which version is current, and which was before it
+    versions.py rollback BUNDLES FROM TO
+        make the one before current again
 
-    bundles/VERSION/SHA256SUMS        every file of the version; `sha256sum -c` reads it
-    bundles/VERSION/deployment.json   there once the version has passed its self-test and was timed
-    bundles/current                   link to the version in use; only ever replaced, in one step
-    bundles/history                   versions in the order in which they became current; counts up
-    to the current one
+The folder holds:
+
+    VERSION/SHA256SUMS       every file of the version; `sha256sum -c` reads it
+    VERSION/deployment.json  there once the version has passed its self-test and was timed
+    current                  link to the version in use; only ever replaced, in one step
+    history                  versions in the order in which they became current, up to that one
 """
 
 from __future__ import annotations
@@ -29,7 +33,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-SUMS_NAME, RECORD_NAME = "SHA256SUMS", "deployment.json"
+SUMS_NAME = "SHA256SUMS"
+RECORD_NAME = "deployment.json"
 
 
 def main(command: str, bundles: str, *arguments: str) -> None:
@@ -45,8 +50,8 @@ def main(command: str, bundles: str, *arguments: str) -> None:
 
 
 def deduplicate(bundles: Path, version: str) -> dict[str, Any]:
-    """Link or copy into a version the files that others hold: {"missing": those that none holds
-    undamaged}.
+    """Link or copy into a version the files that others hold: {"missing": names of those that no
+    version holds undamaged}.
     """
     folder = bundles / version
     others = [
@@ -69,39 +74,35 @@ def deduplicate(bundles: Path, version: str) -> dict[str, Any]:
 
 
 def activate(bundles: Path, version: str, keep: str) -> dict[str, Any]:
-    """Switch to a version: {"removed": the versions that made room}; or {"error"}.
+    """Switch to a version: {"removed": names of the versions that were dropped}; or {"error"}.
 
-    The history is written first: until the switch it ends, as before, with the version that is
-    still current.
+    The history is written before the switch. A process that is killed in between does no harm:
+    what follows the version that `current` names is not part of the history.
     """
     with locked(bundles):
         if not (bundles / version / RECORD_NAME).is_file():
-            return {
-                "error": f"{version} is no longer whole; another deployment may have removed it"
-            }
-        kept = [*(name for name in history(bundles) if name != version), version][-int(keep) :]
-        replace(
-            bundles / "history", lambda new: new.write_text("".join(f"{name}\n" for name in kept))
-        )
+            reason = "is no longer whole; another deployment may have removed it"
+            return {"error": f"{version} {reason}"}
+        others = [name for name in history(bundles) if name != version]
+        kept = [*others, version][-int(keep) :]
+        lines = "".join(f"{name}\n" for name in kept)
+        replace(bundles / "history", lambda new: new.write_text(lines))
         switch(bundles, version)
-        removed = sorted(
-            x.name
-            for x in bundles.iterdir()
-            if x.is_dir() and not x.is_symlink() and x.name not in kept
-        )
+        folders = [path for path in bundles.iterdir() if path.is_dir() and not path.is_symlink()]
+        removed = sorted(path.name for path in folders if path.name not in kept)
         for name in removed:
             shutil.rmtree(bundles / name, ignore_errors=True)
     return {"removed": removed}
 
 
 def previous(bundles: Path) -> dict[str, Any]:
-    """{"current", "previous"}: names of versions, None where there is none."""
+    """Names of the version in use and of the one before it: {"current", "previous"}, or None."""
     names = [None, None, *history(bundles)]
     return {"current": names[-1], "previous": names[-2]}
 
 
 def rollback(bundles: Path, expected: str, version: str) -> dict[str, Any]:
-    """Switch back, if the current version is still the expected one: {}, or {"error"}."""
+    """Switch back if the current version is still the expected one: {}, or {"error"}."""
     with locked(bundles):
         found = previous(bundles)
         if found["current"] == version:  # the answer to an earlier call was lost
@@ -115,7 +116,6 @@ def rollback(bundles: Path, expected: str, version: str) -> dict[str, Any]:
 
 
 # -- files -----------------------------------------------------------------------------------------
-# ----------------
 
 
 def history(bundles: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the user's ssh_config says about one host, as a record.
+"""Read the options of one host from the user's ssh_config.
 
 In: the text of ssh_config and what a parser found in it for one alias. Out: an `SSHTarget`. Nothing
 is opened here.
@@ -15,6 +15,8 @@ from ...errors import ConfigError
 
 DEFAULT_PATH = Path("~/.ssh/config")
 DEFAULT_KEYS = (Path("~/.ssh/id_ed25519"), Path("~/.ssh/id_ecdsa"), Path("~/.ssh/id_rsa"))
+USER_KNOWN_HOSTS = "~/.ssh/known_hosts ~/.ssh/known_hosts2"
+GLOBAL_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"
 _INCLUDE = re.compile(r"\s*include\s*[= ]\s*(.+)", re.IGNORECASE)
 _JUMP = re.compile(r"(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:@]+)(?::(?P<port>\d+))?")
 
@@ -81,28 +83,28 @@ def make_target(
     options
         Lower-case option names to text (`identityfile`: to a list of text).
     user, port
-        What `user@host:port` of a ProxyJump says; it wins over the options.
+        From `user@host:port` of a ProxyJump; they take precedence over the options.
 
     Raises
     ------
     ConfigError
-        If an option has no sense here.
+        If an option is not supported or has no valid value.
     """
     if options.get("proxycommand", "none").lower() != "none":
         raise ConfigError(f"ssh config for '{alias}': ProxyCommand is not supported; use ProxyJump")
     jump = str(options.get("proxyjump", "none"))
-    named = [Path(x).expanduser() for x in options.get("identityfile", []) if x.lower() != "none"]
-    identity_paths = [x for x in named or map(Path.expanduser, DEFAULT_KEYS) if x.exists()]
+    names = [name for name in options.get("identityfile", []) if name.lower() != "none"]
+    named = [Path(name).expanduser() for name in names]
+    candidates = named or [path.expanduser() for path in DEFAULT_KEYS]
+    identity_paths = [path for path in candidates if path.exists()]
     if named and not identity_paths:
         raise ConfigError(
             f"ssh config for '{alias}': IdentityFile {', '.join(map(str, named))} does not exist"
         )
-    known_hosts = (
-        options.get("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2").split()
-        + options.get(
-            "globalknownhostsfile", "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"
-        ).split()
-    )
+    known_hosts = [
+        *options.get("userknownhostsfile", USER_KNOWN_HOSTS).split(),
+        *options.get("globalknownhostsfile", GLOBAL_KNOWN_HOSTS).split(),
+    ]
     return SSHTarget(
         alias=alias,
         hostname=options.get("hostname", alias),
@@ -125,7 +127,7 @@ def parse_jump(text: str) -> tuple[str, str | None, int | None]:
     Raises
     ------
     ConfigError
-        If it is cli_name otherwise.
+        If it has another form.
     """
     match = _JUMP.fullmatch(text.removeprefix("ssh://"))
     if not match:

@@ -1,7 +1,7 @@
-"""From an alias of the user's ssh_config to a session: jump hosts, host keys, keys.
+"""Log in to an alias of the user's ssh_config: jump hosts, host keys, the user's keys.
 
-In: a profile and an ssh_config. Out: an `SSHSession`, or the reason why there is none. Host keys
-are always checked and authentication is tried once.
+In: a profile and an ssh_config. Out: an `SSHSession`, or an error that says why there is none. Host
+keys are always checked and authentication is tried once.
 """
 
 import contextlib
@@ -22,9 +22,8 @@ from .config import SSHTarget, make_target, parse_jump, read_ssh_config
 from .session import SSHSession
 
 _MAX_JUMPS = 8
-logging.getLogger("paramiko").addHandler(
-    logging.NullHandler()
-)  # its errors are raised: do not print them as well
+# paramiko raises its errors: they need not be printed as well.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 def login(profile: DeviceProfile, config_path: Path) -> SSHSession:
@@ -33,7 +32,7 @@ def login(profile: DeviceProfile, config_path: Path) -> SSHSession:
     Raises
     ------
     ConfigError
-        If ssh_config cannot be read or says something that has no sense here.
+        If ssh_config cannot be read, or has an option that is not supported.
     ConnectError
         If a host name is unknown, or a host is unreachable, refuses or does not speak SSH.
     HostKeyError
@@ -51,11 +50,8 @@ def login(profile: DeviceProfile, config_path: Path) -> SSHSession:
     try:
         for hop in hops:
             through = clients[-1].get_transport() if clients else None
-            clients.append(
-                _connect(
-                    hop, through, profile.connect_timeout_s, f"ssh -F {config_path} {hop.alias}"
-                )
-            )
+            by_hand = f"ssh -F {config_path} {hop.alias}"
+            clients.append(_connect(hop, through, profile.connect_timeout_s, by_hand))
     except BaseException:
         for client in reversed(clients):
             client.close()
@@ -67,7 +63,8 @@ def _way_to(config: paramiko.SSHConfig, target: SSHTarget, max_jumps: int) -> li
     """Every hop to a target: the way to its first jump host, its other jump hosts, the target."""
     if target.jumps and max_jumps <= 0:
         raise ConfigError(
-            f"ssh config for '{target.alias}': more than {_MAX_JUMPS} jump hosts: do they jump in a circle?"
+            f"ssh config for '{target.alias}': more than {_MAX_JUMPS} jump hosts: do they jump in "
+            "a circle?"
         )
     hops: list[SSHTarget] = []
     for jump in target.jumps:
@@ -122,7 +119,7 @@ def _open_link(
 
 
 class _Reject(paramiko.RejectPolicy):
-    """Refuse a host whose key is not known, and say how to accept it."""
+    """Refuse a host whose key is not known; the error tells how to accept it."""
 
     def __init__(self, target: SSHTarget, by_hand: str) -> None:
         self._target = target
@@ -132,8 +129,9 @@ class _Reject(paramiko.RejectPolicy):
         self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
     ) -> Never:
         raise HostKeyError(
-            f"the host key of {hostname} ('{self._target.alias}') is not known: {key.get_name()} {key.fingerprint}; "
-            f"if it is the right one, accept it once by hand with `{self._by_hand}`, then run the same command again"
+            f"the host key of {hostname} ('{self._target.alias}') is not known: {key.get_name()} "
+            f"{key.fingerprint}; if it is the right one, accept it once by hand with "
+            f"`{self._by_hand}`, then run the same command again"
         )
 
 
@@ -181,35 +179,35 @@ def _login_errors(target: SSHTarget, keys: _Keys, timeout_s: float, by_hand: str
     except paramiko.BadHostKeyException as error:
         files = ", ".join(str(path) for path in target.known_hosts_paths if path.is_file())
         raise HostKeyError(
-            f"the host key of {where} HAS CHANGED: known is {error.expected_key.fingerprint}, shown was "
-            f"{error.key.fingerprint}; somebody may stand in between. Only if you know why (a new system on "
-            f"the device), remove the old key from {files} (`ssh-keygen -R`) and accept the new one with `{by_hand}`"
+            f"the host key of {where} HAS CHANGED: known is {error.expected_key.fingerprint}, "
+            f"shown was {error.key.fingerprint}; somebody may stand in between. Only if you know "
+            f"why (a new system on the device), remove the old key from {files} (`ssh-keygen -R`) "
+            f"and accept the new one with `{by_hand}`"
         ) from error
     except paramiko.AuthenticationException as error:
-        locked = (
-            f"; {keys.locked[0]} is locked with a passphrase: run `ssh-add {keys.locked[0]}`"
-            if keys.locked
-            else ""
-        )
+        tried = ", ".join(keys.tried) or "none found"
+        if keys.locked:
+            path = keys.locked[0]
+            tried += f"; {path} is locked with a passphrase: run `ssh-add {path}`"
         raise AuthError(
-            f"{where} let user {target.user} in with none of these keys: {', '.join(keys.tried) or 'none found'}"
-            f"{locked}. Not tried again, as servers ban for that: make `{by_hand}` work first "
-            "(ssh-copy-id puts a key there)"
+            f"{where} let user {target.user} in with none of these keys: {tried}. Not tried again, "
+            f"as servers ban for that: make `{by_hand}` work first (ssh-copy-id puts a key there)"
         ) from error
     except paramiko.ChannelException as error:
         raise ConnectError(f"the jump host cannot reach {where}: {error}") from error
     except paramiko.SSHException as error:
         if "banner" in str(error):
             raise ConnectError(
-                f"{where} closed the connection without an SSH greeting: either no SSH server listens there, or it "
-                "bans this address for a while after failed logins (OpenSSH 9.8 and later, PerSourcePenalties): wait a "
-                f"few minutes, then try `{by_hand}`"
+                f"{where} closed the connection without an SSH greeting: either no SSH server "
+                "listens there, or it bans this address for a while after failed logins (OpenSSH "
+                f"9.8 and later, PerSourcePenalties): wait a few minutes, then try `{by_hand}`"
             ) from error
         raise ConnectError(f"no SSH connection to {where}: {error}; try `{by_hand}`") from error
     except (socket.gaierror, UnicodeError) as error:
         raise ConnectError(
-            f"unknown host name '{target.hostname}' for '{target.alias}': write `Host {target.alias}` with its "
-            "HostName into the ssh config (--ssh-config), or correct `host` in the device profile"
+            f"unknown host name '{target.hostname}' for '{target.alias}': write `Host "
+            f"{target.alias}` with its HostName into the ssh config (--ssh-config), or correct "
+            "`host` in the device profile"
         ) from error
     except TimeoutError as error:
         raise ConnectError(

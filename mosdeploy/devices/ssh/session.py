@@ -1,4 +1,4 @@
-"""Commands and files over a connection that is logged in.
+"""Run commands and move files over a connection that is logged in.
 
 In: paramiko clients. Out: an `SSHSession`, each of whose calls ends within a time-out, with errors
 of our own tree.
@@ -60,15 +60,13 @@ class SSHSession:
         self._known_dirs: set[str] = set()
 
     # -- commands ----------------------------------------------------------------------------------
-    # ---------------
 
     def run(self, command: Sequence[str] | str, timeout_s: float | None = None) -> CommandResult:
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         text = command if isinstance(command, str) else shlex.join(command)
         # The first line tells the process group to kill; what a noisy ~/.bashrc printed before it
-        # is dropped. The
-        # braces keep `sh` alive under the command, so that a signal becomes an exit status and -1
-        # is the link alone.
+        # is dropped. The braces keep `sh` running under the command, so that a signal becomes an
+        # exit status and -1 means that the connection was cut.
         script = f"echo mosdeploy-group:$$; {{ {text}\n}}; exit $?"
         self._known_dirs.clear()  # it may remove some
         with self._bounded(f"`{text[:200]}`", limit_s + _GRACE_S):
@@ -101,7 +99,7 @@ class SSHSession:
         return self._home
 
     def _kill(self, group: re.Match[bytes] | None) -> bool:
-        """End a process group, for closing its channel would leave it running; tell whether the
+        """End a process group, since closing its channel would leave it running; tell whether the
         device did that.
         """
         if not group:
@@ -116,11 +114,12 @@ class SSHSession:
         return self._transport.open_session(timeout=self._timeout_s)
 
     # -- files -------------------------------------------------------------------------------------
-    # ---------------
 
     def put(self, local_path: Path, remote_path: str) -> None:
-        digest, size = sha256_file(local_path), local_path.stat().st_size
-        part = f"{remote_path}.{digest[:16]}.part"  # named by content: a part of something else is never continued
+        digest = sha256_file(local_path)
+        size = local_path.stat().st_size
+        # Named by content, so that a part of something else is never continued.
+        part = f"{remote_path}.{digest[:16]}.part"
         for _ in range(2):
             with local_path.open("rb") as source:
                 self._send(source, part, size)
@@ -175,7 +174,7 @@ class SSHSession:
                 raise self._explain_storage(error, part, size) from error
 
     def _explain_storage(self, error: OSError, part: str, size: int) -> CommandError:
-        """Say why a file could not be stored; SFTP calls a full disk just "Failure"."""
+        """Find out why a file could not be stored; SFTP reports a full disk just as "Failure"."""
         self._remove(part)
         folder = posixpath.dirname(part)
         listing = self.run(f"df -Pk {shlex.quote(folder)} | tail -n 1").stdout.split()
@@ -225,16 +224,15 @@ class SSHSession:
             channel.settimeout(self._timeout_s)
         return self._sftp
 
-    # -- the link ----------------------------------------------------------------------------------
-    # ---------------
+    # -- the connection ----------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def _bounded(self, what: str, limit_s: float | None) -> Iterator[None]:
-        """Close the link when the block takes longer than `limit_s`, and translate what paramiko
-        raises in it.
+        """Close the connection if the block takes longer than `limit_s`, and translate paramiko's
+        errors.
 
-        paramiko waits for some replies without any time-out of its own; closing the link is what
-        wakes it.
+        paramiko waits for some replies without any time-out of its own; closing the connection ends
+        that wait.
         """
         expired = threading.Event()
 
@@ -255,7 +253,7 @@ class SSHSession:
                 f"{self.name}: no answer to {what} within {limit_s:g} s"
             ) from None
         except (paramiko.SSHException, EOFError, OSError) as error:
-            # paramiko says "Timeout opening channel" with a plain SSHException
+            # paramiko reports "Timeout opening channel" as a plain SSHException
             if expired.is_set() or isinstance(error, TimeoutError) or "Timeout" in str(error):
                 wait_s = self._timeout_s if limit_s is None else limit_s
                 raise DeviceTimeoutError(
@@ -269,7 +267,7 @@ class SSHSession:
                 timer.cancel()
 
     def _raise_if_lost(self, error: OSError) -> None:
-        """Let errors of the link pass on; what remains was said by the device's file system."""
+        """Raise an error of the connection; return for one of the device's file system."""
         channel = self._sftp.get_channel() if self._sftp else None
         alive = (
             self._transport is not None
@@ -300,7 +298,8 @@ def _collect_output(channel: paramiko.Channel, deadline: float) -> tuple[bytes, 
     """Read both streams until the command has ended; False when the deadline (monotonic seconds)
     came first.
     """
-    stdout, stderr = bytearray(), bytearray()
+    stdout = bytearray()
+    stderr = bytearray()
     while True:
         if channel.recv_ready():
             stdout += channel.recv(_CHUNK_BYTES)

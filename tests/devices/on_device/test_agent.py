@@ -9,15 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mosdeploy.devices.on_device import agent
-from mosdeploy.devices.on_device import benchmark as stopwatch
+from mosdeploy.devices.on_device import agent, benchmark
 
 
 @pytest.mark.parametrize(
     ("script", "needed"),
-    [(agent, {"numpy"}), (stopwatch, {"numpy", "onnxruntime", "tvm", "mosdeploy_runtime"})],
+    [(agent, {"numpy"}), (benchmark, {"numpy", "onnxruntime", "tvm", "mosdeploy_runtime"})],
 )
-def test_it_needs_nothing_but_numpy_and_a_runtime_and_parses_on_python_3_9(script, needed):
+def test_it_parses_on_python_3_9_and_stands_alone(script, needed):
     tree = ast.parse(Path(script.__file__).read_text(), feature_version=(3, 9))
     names = set()
     for node in ast.walk(tree):
@@ -40,7 +39,7 @@ def test_a_torn_last_line_is_cut_off_and_measured_again(tmp_path):
     assert results.read_text() == ""
 
 
-def test_weights_are_uniform_exact_in_size_and_the_same_everywhere(tmp_path, monkeypatch):
+def test_weights_are_uniform_exact_in_size_and_reproducible(tmp_path, monkeypatch):
     monkeypatch.setattr(agent, "WEIGHTS_BLOCK_BYTES", 1 << 12)
     agent.make_weights(tmp_path / "a.bin", 10_001)
     agent.make_weights(tmp_path / "b.bin", 10_001)
@@ -96,7 +95,7 @@ def queue(tmp_path, monkeypatch):
         job_dir.mkdir(parents=True, exist_ok=True)
         job = {
             "models": dict.fromkeys([*keys, *models]),
-            "wanted": dict.fromkeys(keys, times),
+            "target_counts": dict.fromkeys(keys, times),
             "seed": seed,
         }
         job.update(provider="x", weights_bytes=0, candidate_timeout_s=1, reference_every=every)
@@ -126,7 +125,7 @@ def test_the_reference_comes_first_after_every_few_and_last(queue):
     assert [again[0], *sorted(again[1:3]), again[3]] == ["reference", "a", "b", "reference"]
 
 
-def test_visits_are_made_in_rounds_and_only_those_that_are_missing(queue):
+def test_only_missing_results_are_measured_round_by_round(queue):
     order = queue("one", times=3, every=100)
     rounds = [order[start : start + 8] for start in (0, 8, 16)]
     assert [sorted(keys) for keys in rounds] == [list("abcdefgh")] * 3
@@ -135,7 +134,7 @@ def test_visits_are_made_in_rounds_and_only_those_that_are_missing(queue):
     assert sorted(queue("two", times=2, keys="abc", every=100)[2:]) == sorted("abcc")
 
 
-def test_a_model_that_failed_is_not_visited_again_and_the_reference_is(queue, monkeypatch):
+def test_a_model_that_failed_is_not_tried_again(queue, monkeypatch):
     monkeypatch.setattr(
         agent,
         "in_child",
@@ -168,7 +167,7 @@ def test_no_wait_depends_on_a_clock_that_may_jump():
                 }
 
 
-def test_throttling_and_gpu_clocks_come_from_the_device_s_own_tools(tmp_path, monkeypatch):
+def test_throttling_and_gpu_clocks_come_from_the_device_s_tools(tmp_path, monkeypatch):
     tools = {
         "vcgencmd": "echo throttled=0x50005",
         "nvidia-smi": "echo 'TITAN Xp, 580.1, 1404 MHz'; echo second card",
@@ -192,3 +191,21 @@ def test_the_lock_is_free_again_when_its_holder_is_gone(tmp_path):
     assert agent.take_lock(job_dir) is None
     lock.close()
     assert agent.take_lock(job_dir) is not None
+
+
+@pytest.mark.parametrize(
+    ("requirement", "name"),
+    [
+        ("numpy", "numpy"),
+        ("apache-tvm>=0.27,<0.28", "apache-tvm"),
+        ("onnxruntime-gpu[cuda,cudnn]", "onnxruntime-gpu"),
+        (" tiny_runtime @ https://example.org/x.whl", "tiny_runtime"),
+    ],
+)
+def test_a_requirement_begins_with_its_name(requirement, name):
+    assert agent.requirement_name(requirement) == name
+
+
+def test_versions_are_told_of_what_is_installed_and_required():
+    found = agent.installed_versions(["numpy>=1", "not-to-be-found"])
+    assert found == {"numpy": np.__version__}

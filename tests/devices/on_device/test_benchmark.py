@@ -1,16 +1,20 @@
 """How one model is timed."""
 
 import itertools
+import json
+import sys
 
 import numpy as np
 import pytest
+from watching import STAGES
 
-from mosdeploy.devices.on_device import benchmark as stopwatch
+from mosdeploy.devices.on_device import benchmark
 
 
 def test_statistics_by_hand():
-    times, cpu = np.array([5.0, 1.0, 2.0, 3.0, 4.0]), np.array([2.0, 2.0, 2.0, 9.0, 1.0])
-    assert stopwatch.statistics(np, times, cpu) == {
+    times = np.array([5.0, 1.0, 2.0, 3.0, 4.0])
+    cpu = np.array([2.0, 2.0, 2.0, 9.0, 1.0])
+    assert benchmark.statistics(np, times, cpu) == {
         "median_ms": 3.0,
         "p90_ms": 4.6,  # a tenth from the end: between 4 and 5, at 0.6
         "p99_ms": 4.96,
@@ -26,14 +30,14 @@ def test_statistics_by_hand():
 def test_the_interval_of_a_median_by_hand():
     # Ten values: the second and the ninth, since P(at most 1 of 10 below the median) = 11/1024 =
     # 1.1%, and 5.5% for 2.
-    assert stopwatch.interval_percent([float(x) for x in range(10, 0, -1)]) == pytest.approx(
+    assert benchmark.interval_percent([float(x) for x in range(10, 0, -1)]) == pytest.approx(
         100 * 3.5 / 5.5
     )
     # A hundred: the 40th and the 61st, as in any table of order statistics.
-    assert stopwatch.interval_percent([float(x) for x in range(1, 101)]) == pytest.approx(
+    assert benchmark.interval_percent([float(x) for x in range(1, 101)]) == pytest.approx(
         100 * 10.5 / 50.5
     )
-    assert stopwatch.interval_percent([3.0] * 12) == 0.0
+    assert benchmark.interval_percent([3.0] * 12) == 0.0
 
 
 PROTOCOL = {
@@ -50,13 +54,14 @@ def repeated(times_ms, **changes):
     """How many runs were warm-up and how many counted, with a device that takes these times and
     then starts over.
     """
-    series, num_runs = itertools.cycle(times_ms), itertools.count()
+    series = itertools.cycle(times_ms)
+    num_runs = itertools.count()
 
     def once():
         next(num_runs)
-        return (next(series),)
+        return [next(series)]
 
-    rows = stopwatch.repeat(once, {**PROTOCOL, **changes})
+    rows = benchmark.repeat(once, {**PROTOCOL, **changes})
     return next(num_runs) - len(rows), len(rows)
 
 
@@ -68,37 +73,122 @@ def test_warm_up_lasts_until_two_runs_agree():
 
 def test_repeats_end_when_the_median_is_known_and_are_bounded():
     assert repeated([4.0, 4.04])[1] == 10
-    assert repeated([4.0, 5.0]) == (stopwatch.MAX_WARMUP, 40)  # never steady, never known
+    assert repeated([4.0, 5.0]) == (benchmark.MAX_WARMUP, 40)  # never steady, never known
     assert repeated([4.0, 5.0], max_time_s=0.0) == (2, 10)  # no time left: the least that counts
     assert repeated([4.0], min_time_s=1e3) == (2, 40)  # known at once, but not for long enough
     assert repeated([4.0], min_time_s=1e3, max_time_s=0.0) == (2, 10)
     assert 10 < repeated([4.0] * 6 + [4.0, 4.3, 4.2, 4.0, 4.1, 4.0, 4.0, 4.0])[1] < 40
 
 
-def test_pinning_keeps_a_process_on_the_last_processors_and_a_refusal_is_no_fault(monkeypatch):
+def test_cpu_affinity_takes_the_fastest_and_last_processors(monkeypatch):
     held = []
-    monkeypatch.setattr(stopwatch.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
-    monkeypatch.setattr(stopwatch.os, "sched_setaffinity", lambda pid, cpus: held.append(cpus))
+    monkeypatch.setattr(benchmark.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
+    monkeypatch.setattr(benchmark.os, "sched_setaffinity", lambda pid, cpus: held.append(cpus))
     frequencies = {"cpu0": "1800000", "cpu1": "2400000", "cpu2": "2400000", "cpu3": "1800000"}
-    monkeypatch.setattr(stopwatch, "read_text", lambda path: frequencies[path.split("/")[5]])
-    stopwatch.cpu_affinity(1)
-    stopwatch.cpu_affinity(3)
-    stopwatch.cpu_affinity(9)
+    monkeypatch.setattr(benchmark, "read_text", lambda path: frequencies[path.split("/")[5]])
+    benchmark.set_cpu_affinity(1)
+    benchmark.set_cpu_affinity(3)
+    benchmark.set_cpu_affinity(9)
     assert held == [[2], [3, 1, 2], [0, 3, 1, 2]]
 
     def refuse(pid, cpus):
         raise PermissionError
 
-    monkeypatch.setattr(stopwatch.os, "sched_setaffinity", refuse)
-    stopwatch.cpu_affinity(1)
+    monkeypatch.setattr(benchmark.os, "sched_setaffinity", refuse)
+    benchmark.set_cpu_affinity(1)
 
 
 def test_a_provider_that_onnxruntime_lacks_is_told(monkeypatch):
-    monkeypatch.setattr(stopwatch, "die_with_parent", lambda: None)
-    found = stopwatch.check("CPUExecutionProvider")
+    monkeypatch.setattr(benchmark, "die_with_parent", lambda: None)
+    found = benchmark.check("CPUExecutionProvider")
     assert "provider_error" not in found
-    assert found["onnxruntime_version"]
-    error = stopwatch.check("CUDAExecutionProvider")["provider_error"]
+    assert "CPUExecutionProvider" in found["providers"]
+    error = benchmark.check("CUDAExecutionProvider")["provider_error"]
     assert error.startswith(
         "CUDAExecutionProvider does not work: CUDAExecutionProvider is not in this onnxruntime"
     )
+
+
+DECLARED = [stage.model_dump(mode="json") for stage in STAGES]
+
+
+def test_inputs_are_random_integers_or_one_value():
+    inputs = benchmark.make_inputs(np, DECLARED[0]["inputs"], seed=7)
+    expected = np.random.default_rng(7).integers(4, 50, (1, 5), dtype=np.int64)
+    assert np.array_equal(inputs["source_ids"], expected)
+    assert inputs["source_ids"].dtype == np.int64
+    steps = inputs["max_steps"]
+    assert (steps.shape, steps.dtype, int(steps)) == ((), np.dtype("int64"), 4)
+    mask = {"name": "mask", "shape": [2, 3], "dtype": "float32", "low": 0, "high": 1, "value": 1.0}
+    (made,) = benchmark.make_inputs(np, [mask], seed=7).values()
+    assert np.array_equal(made, np.ones((2, 3)))
+    assert made.dtype == np.float32
+
+
+def test_stages_that_declare_an_input_alike_get_the_same():
+    total, first, _ = (benchmark.make_inputs(np, stage["inputs"], 7) for stage in DECLARED)
+    assert np.array_equal(total["source_ids"], first["source_ids"])
+    assert (int(total["max_steps"]), int(first["max_steps"])) == (4, 0)
+
+
+@pytest.fixture
+def write_job(tmp_path, monkeypatch):
+    """Write a job.json with one model, `a`, and keep the effects of `measure` off this process."""
+    monkeypatch.setattr(benchmark, "die_with_parent", lambda: None)
+    monkeypatch.setattr(benchmark, "die_first_without_memory", lambda: None)
+
+    def write(path, provider="CPUExecutionProvider", **changes):
+        job = {"models": {"a": str(path)}, "stages": DECLARED, "threads": 1, "provider": provider}
+        job |= {**PROTOCOL, "seed": 7, "cpu_affinity": False, **changes}
+        (tmp_path / "job.json").write_text(json.dumps(job))
+
+    return write
+
+
+def test_a_stage_with_minus_is_what_is_left_of_total(tmp_path, write_job, monkeypatch):
+    # Wall times of total and of the first stage by turns: what is left is 6, 7, 6, 7, ... ms, whose
+    # median differs from the difference of the medians when both vary together.
+    wall_ms = itertools.cycle([10.0, 4.0, 12.0, 5.0])
+    runs = []
+
+    def time_run(run, inputs):
+        runs.append(int(inputs["max_steps"]))
+        return next(wall_ms), 1.0
+
+    monkeypatch.setattr(benchmark, "open_graph", lambda path, job: None)
+    monkeypatch.setattr(benchmark, "time_run", time_run)
+    write_job("model.onnx", max_repeats=10)
+    found = benchmark.measure(str(tmp_path), "a")
+    assert found["total"]["median_ms"] == 11.0
+    assert list(found["parts"]) == ["first", "rest"]
+    assert found["parts"]["first"]["median_ms"] == 4.5
+    assert found["parts"]["rest"]["median_ms"] == 6.5
+    assert found["parts"]["rest"]["minimum_ms"] == 6.0
+    assert found["parts"]["rest"]["cpu_ms"] == 0.0
+    assert runs == [4, 0] * (len(runs) // 2)  # `rest` is never run
+
+
+RUNTIME = """
+class Model:
+    def __init__(self, path, threads):
+        self.path = path
+        self.threads = threads
+
+    def run(self, inputs):
+        assert sorted(inputs) == ["max_steps", "min_steps", "source_ids"]
+        return [self.path, self.threads]
+
+open_model = Model
+"""
+
+
+def test_a_bundle_is_run_by_the_runtime_beside_it(tmp_path, monkeypatch):
+    (tmp_path / "mosdeploy_runtime.py").write_text(RUNTIME)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "mosdeploy_runtime", raising=False)
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    run = benchmark.open_bundle(bundle, {"threads": 3})
+    inputs = benchmark.make_inputs(np, DECLARED[0]["inputs"], seed=7)
+    assert run(inputs) == [bundle, 3]
+    monkeypatch.delitem(sys.modules, "mosdeploy_runtime")

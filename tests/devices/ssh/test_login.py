@@ -34,9 +34,7 @@ def test_the_socket_has_no_delay(make_profile, client_files, double):
         assert link.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-def test_an_unknown_host_key_is_refused_and_how_to_accept_it_is_said(
-    make_profile, client_files, double
-):
+def test_an_unknown_host_key_is_refused(make_profile, client_files, double):
     client_files.known_hosts.unlink()
     with pytest.raises(
         HostKeyError,

@@ -24,9 +24,7 @@ def proxy(double, client_files):
         yield between
 
 
-def test_a_cut_under_a_command_is_a_lost_connection_and_no_exit_status(
-    make_profile, client_files, double
-):
+def test_a_cut_under_a_command_is_no_exit_status(make_profile, client_files, double):
     with open_session(make_profile("ssh"), client_files.config) as session:
         threading.Timer(0.3, double.cut).start()
         with pytest.raises(ConnectionLostError, match="lost"):
@@ -78,7 +76,7 @@ def test_an_upload_is_continued_where_it_was_cut(make_profile, client_files, dou
         assert not part.exists()
 
 
-def test_a_session_that_lasts_reconnects_and_gives_up_after_a_while(
+def test_a_lasting_session_reconnects_and_gives_up_in_the_end(
     make_profile, client_files, double, monkeypatch
 ):
     monkeypatch.setattr("mosdeploy.devices.connect.RECONNECT_WAITS_S", (0.0, 0.0))

@@ -1,0 +1,65 @@
+"""A session of each kind, and one that reconnects."""
+
+from pathlib import Path
+
+import pytest
+
+from mosdeploy.devices.connect import RECONNECT_WAITS_S, LastingSession, open_session
+from mosdeploy.devices.local import LocalSession
+from mosdeploy.errors import AuthError, CommandTimeoutError, ConnectionLostError
+
+
+class FailingSession(LocalSession):
+    """Raises the next of some errors at each call, until none is left."""
+
+    def __init__(self, errors):
+        super().__init__("dev")
+        self.errors = errors
+
+    def home(self):
+        if self.errors:
+            raise self.errors.pop(0)
+        return "/home/dev"
+
+
+@pytest.fixture
+def open_lasting():
+    """Opens a lasting session over `FailingSession`s; returns it and its messages and waits."""
+
+    def open_(errors):
+        messages = []
+        waits_s = []
+        session = LastingSession(lambda: FailingSession(errors), messages.append, waits_s.append)
+        return session, messages, waits_s
+
+    return open_
+
+
+def test_a_local_profile_needs_no_ssh_config(make_profile):
+    with open_session(make_profile("local"), Path("nowhere")) as session:
+        assert isinstance(session, LocalSession)
+        assert session.name == "dev"
+
+
+def test_a_call_is_repeated_after_each_wait(open_lasting):
+    session, messages, waits_s = open_lasting([ConnectionLostError("cut")] * 2)
+    assert session.home() == "/home/dev"
+    assert waits_s == list(RECONNECT_WAITS_S[:2])
+    assert messages == ["cut; reconnecting in 0.5 s", "cut; reconnecting in 2 s"]
+
+
+def test_after_the_last_wait_it_gives_up(open_lasting):
+    num_calls = len(RECONNECT_WAITS_S) + 1
+    session, _, waits_s = open_lasting([ConnectionLostError("cut")] * num_calls)
+    with pytest.raises(ConnectionLostError, match="gave up after 5 reconnects"):
+        session.home()
+    assert waits_s == list(RECONNECT_WAITS_S)
+    assert session.home() == "/home/dev"
+
+
+@pytest.mark.parametrize("error", [AuthError("no key"), CommandTimeoutError("too long")])
+def test_other_errors_are_not_retried(open_lasting, error):
+    session, messages, _ = open_lasting([error])
+    with pytest.raises(type(error)):
+        session.home()
+    assert messages == []
