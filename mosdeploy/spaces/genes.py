@@ -104,7 +104,6 @@ class SearchSpace(Record):
     mean_order: ClassVar[tuple[str, ...]]
 
     # -- shape of a gene row
-    # ------------------------------------------------------------------------------------
 
     @cached_property
     def gene_slices(self) -> dict[str, slice]:
@@ -149,7 +148,6 @@ class SearchSpace(Record):
         return total * math.prod(len(self._choices(gene)) for gene in once)
 
     # -- architectures
-    # ------------------------------------------------------------------------------------------
 
     @cached_property
     def largest(self) -> ArchConfig:
@@ -181,9 +179,8 @@ class SearchSpace(Record):
         a = self.to_genes(first)
         b = self.to_genes(second)
         row = np.where(rng.random(self.num_genes) < 0.5, a, b)
-        row = np.where(
-            row == 0, np.maximum(a, b), row
-        )  # what one parent lacks comes from the other
+        # what one parent lacks comes from the other
+        row = np.where(row == 0, np.maximum(a, b), row)
         return self.from_genes(self._repair(np.where(row == 0, self._sample_row(rng), row)))
 
     def check(self, arch: ArchConfig) -> None:
@@ -205,7 +202,6 @@ class SearchSpace(Record):
                 )
 
     # -- spellings
-    # ----------------------------------------------------------------------------------------------
 
     def to_genes(self, arch: ArchConfig) -> GeneArray:
         """Spell an architecture as a gene row of shape (G,), zero where a layer does not exist.
@@ -263,7 +259,6 @@ class SearchSpace(Record):
         return self.from_genes(np.rint(np.asarray(encoding, dtype=np.float64) * self._gene_maxima))
 
     # -- sums and means over layers
-    # -------------------------------------------------------------------------------
 
     def aggregate(self, arch: ArchConfig) -> npt.NDArray[np.float64]:
         """Means over the layers of an architecture, shape (A,), in the order of `mean_order`, not
@@ -288,8 +283,7 @@ class SearchSpace(Record):
         """Turn means over layers (N, A) into sums over layers (N, A)."""
         return self._sums_to_means(np.array(rows, dtype=np.float64), np.multiply)
 
-    # -- inner -------------------------------------------------------------------------------------
-    # -------------
+    # -- inner
 
     def _choices(self, gene: Gene) -> tuple[int, ...]:
         choices: tuple[int, ...] = getattr(self, gene.choices)

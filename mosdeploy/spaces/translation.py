@@ -152,6 +152,7 @@ class TranslationSpace(CostedSpace):
     )
     feature_names: ClassVar[tuple[str, ...]] = FEATURE_NAMES
     num_core_features: ClassVar[int] = 9
+    overhead_features: ClassVar[tuple[str, ...]] = ("constant", "decoder_layers")
     activation: ClassVar[Literal["relu"]] = "relu"
     norm_epsilon: ClassVar[float] = 1e-5
 
@@ -192,8 +193,7 @@ class TranslationSpace(CostedSpace):
         """
         return max(*self.encoder_embed_dim, *self.decoder_embed_dim)
 
-    # -- costs -------------------------------------------------------------------------------------
-    # -------------
+    # -- costs
 
     def inventory(self, arch: ArchConfig, vocab_size: int, workload: Workload) -> Inventory:
         """What an architecture holds and computes in one translation with a key/value cache.
@@ -266,8 +266,7 @@ class TranslationSpace(CostedSpace):
             Product(f"{name}.fc2", "step", rows, layer.ffn_dim, d),
         ]
 
-    # -- latency -----------------------------------------------------------------------------------
-    # -------------
+    # -- latency
 
     def latency_features(self, sums: FloatArray, vocab_size: int, workload: Workload) -> FloatArray:
         """What costs time in one translation, in units of 10^6 multiply-accumulates, 10^3 elements,

@@ -19,8 +19,7 @@ from mosdeploy.spaces.translation import (
 seeds = st.integers(0, 2**32 - 1)
 few = settings(max_examples=40, deadline=None)
 
-# -- laws ------------------------------------------------------------------------------------------
-# ----------------
+# -- laws
 
 
 @few
@@ -122,7 +121,6 @@ def test_layers_that_do_not_exist_are_not_in_an_architecture() -> None:
 
 
 # -- numbers worked by hand
-# ----------------------------------------------------------------------------------------
 
 
 def test_number_of_architectures_by_enumeration() -> None:
@@ -160,7 +158,6 @@ def test_span_that_a_shallow_encoder_cuts_short_is_written_once() -> None:
 
 
 # -- what is refused
-# -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
