@@ -149,7 +149,7 @@ class LatencyDataset:
 
     @property
     def measured(self) -> dict[str, LatencyRecord]:
-        """The latest record of each architecture, by its key; a failed measurement is measured too."""
+        """The latest record of each architecture, by its key, failed measurements included."""
         return {record.arch.key: record for record in self.records}
 
     @property

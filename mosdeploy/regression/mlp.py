@@ -34,7 +34,25 @@ class Layer(Record):
 
 
 class MlpEnsemble(Record):
-    """Networks of equal shape over standardised features; each member's layers follow one another."""
+    """Networks of equal shape over standardised features.
+
+    Attributes
+    ----------
+    mean, deviation
+        Of each feature, over the samples of the fit.
+    output_scale
+        What the networks' outputs are multiplied by: the deviation of the residuals.
+    members
+        Layers of each network, in order, with a ReLU between them.
+
+    Examples
+    --------
+    >>> features = np.random.default_rng(0).normal(size=(50, 2))
+    >>> ensemble = fit_mlp(features, features[:, 0], weight_decay=0.1)
+    >>> correction, disagreement = ensemble.predict(features)
+    >>> bool(abs(correction - features[:, 0]).mean() < 0.1)
+    True
+    """
 
     mean: Vector
     deviation: Vector

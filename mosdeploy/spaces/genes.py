@@ -193,12 +193,14 @@ class SearchSpace(Record):
         """
         if not isinstance(arch, self.arch_type):
             raise ArchError(
-                f"architecture outside the search space: a {type(arch).__name__}, not of this family"
+                f"architecture outside the search space: a {type(arch).__name__}, not of this "
+                "family"
             )
         for name, value, choices in self._made_choices(arch):
             if value not in choices:
                 raise ArchError(
-                    f"architecture outside the search space: {name} is {value}, allowed: {list(choices)}"
+                    f"architecture outside the search space: {name} is {value}, allowed: "
+                    f"{list(choices)}"
                 )
 
     # -- spellings
@@ -300,7 +302,7 @@ class SearchSpace(Record):
         return next(gene for gene in self.table if gene.is_depth and gene.stack == stack)
 
     def _made_choices(self, arch: ArchConfig) -> Iterator[tuple[str, int, Sequence[int]]]:
-        """Each choice that an architecture makes: its name in messages, its value, what is allowed."""
+        """Each choice of an architecture: its name in messages, its value, what is allowed."""
         depth_of: dict[str | None, int] = {
             stack: len(getattr(arch, stack)) for stack in self.layer_types
         }

@@ -49,7 +49,9 @@ class TranslationArch(ArchConfig):
     ...     encoder_embed_dim=96,
     ...     decoder_embed_dim=128,
     ...     encoder_layers=(EncoderLayerConfig(ffn_dim=384, heads=4),),
-    ...     decoder_layers=(DecoderLayerConfig(ffn_dim=192, self_heads=4, cross_heads=2, cross_span=1),),
+    ...     decoder_layers=(
+    ...         DecoderLayerConfig(ffn_dim=192, self_heads=4, cross_heads=2, cross_span=1),
+    ...     ),
     ... )
     >>> print(arch)
     enc 96 [384/4h] dec 128 [192/4+2h/1]
@@ -65,7 +67,8 @@ class TranslationArch(ArchConfig):
         for layer in self.decoder_layers:
             if layer.cross_span > len(self.encoder_layers):
                 raise ValueError(
-                    f"cross_span {layer.cross_span} reaches past the {len(self.encoder_layers)} encoder layers"
+                    f"cross_span {layer.cross_span} reaches past the "
+                    f"{len(self.encoder_layers)} encoder layers"
                 )
         return self
 
@@ -177,7 +180,8 @@ class TranslationSpace(CostedSpace):
                     raise ValueError(f"{name}: {heads} heads do not divide qkv_dim {self.qkv_dim}")
         if max(self.cross_span) > max(self.encoder_layers):
             raise ValueError(
-                f"cross_span {max(self.cross_span)} exceeds the {max(self.encoder_layers)} encoder layers"
+                f"cross_span {max(self.cross_span)} exceeds the {max(self.encoder_layers)} "
+                "encoder layers"
             )
         return self
 
