@@ -93,7 +93,11 @@ class DeviceState(Record):
     @classmethod
     def _read_0_1_0(cls, data: Any) -> Any:
         """Take the fields of 0.1.0, which had one for each package."""
-        if not isinstance(data, dict) or "packages" in data:
+        if not isinstance(data, dict):
+            return data
+        # behind this validator pydantic no longer knows that JSON was read, and refuses its lists
+        data = {name: tuple(x) if isinstance(x, list) else x for name, x in data.items()}
+        if "packages" in data:
             return data
         names = {
             "numpy": "numpy",
