@@ -14,7 +14,7 @@ from mosdeploy.spaces.translation import TranslationSpace, TranslationWorkload
 COEFFICIENTS = np.array(
     [2.0, 0.8, 0.3, 1.5, 1.0, 0.9, 1.2, 0.7, 2.0, 0.5, 0.02, 0.01, 0.01, 0.02, 0.02]
 )
-"""Milliseconds a unit of each latency feature: large for the core features, small for the others."""
+"""Milliseconds a unit of each latency feature: much of the time is in the core features."""
 
 
 @pytest.fixture(scope="session")

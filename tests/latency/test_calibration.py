@@ -77,8 +77,8 @@ def test_the_noise_floor_is_that_of_repeats_on_one_board():
 
 @pytest.fixture
 def fleet(tmp_path, context, space, draw, true_latency, record):
-    """A dataset of 24 subnets, half on a board `slow` times as slow, and what the median board would
-    have taken.
+    """A dataset of 24 subnets, half on a board `slow` times as slow, and what the median board
+    takes.
     """
 
     def make(slow):

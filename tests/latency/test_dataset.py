@@ -77,9 +77,7 @@ def test_drift_of_the_reference_lowers_the_sample_weight(path, context, space, a
 
 
 @pytest.mark.parametrize("cut", [1, 20])
-def test_a_torn_last_line_is_cut_off_by_the_next_append(
-    path, context, archs, cut, record
-):
+def test_a_torn_last_line_is_cut_off_by_the_next_append(path, context, archs, cut, record):
     dataset = LatencyDataset.open(path, context)
     dataset.append(record(archs[0], 1.0))
     dataset.append(record(archs[1], 2.0))

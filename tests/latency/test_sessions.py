@@ -42,8 +42,7 @@ def test_a_timing_that_a_board_reports_again_counts_once(path):
         for name in names:
             session.add_reference(name, timing(10.0))
     found = [
-        [reference.measured_at for reference in record.references]
-        for record in read_sessions(path)
+        [reference.measured_at for reference in record.references] for record in read_sessions(path)
     ]
     assert found == [["t1"], ["t2"], ["t3"]]
 

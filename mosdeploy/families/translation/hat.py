@@ -123,6 +123,13 @@ def read_hat(path: Path) -> HatData:
     )
 
 
+def import_hat(
+    path: Path, spec: ModelSpec, *, device: str, source: str = "", licence: str = ""
+) -> LatencyPredictor:
+    """Read a CSV file in HAT's format and fit a predictor on it, as `read_hat` and `fit_hat` do."""
+    return fit_hat(read_hat(path), spec, device=device, source=source, licence=licence)
+
+
 def fit_hat(
     data: HatData,
     spec: ModelSpec,
