@@ -35,7 +35,7 @@ def test_the_shipped_devices_load(tmp_path):
     assert load_profile("titanxp", tmp_path).provider == "CUDAExecutionProvider"
 
 
-def test_the_run_folder_wins_over_the_users_which_wins_over_the_shipped(tmp_path):
+def test_the_run_folder_wins_then_the_user_then_what_is_shipped(tmp_path):
     user = tmp_path / "config" / "mosdeploy" / "device_profiles"
     write(user, "rpi", 'name = "rpi"\nhost = "of-the-user"\n')
     assert load_profile("rpi", tmp_path).host == "of-the-user"
