@@ -1,15 +1,14 @@
 """The latency predictor on HAT's published data, beside HAT's own recipe.
 
-    python benchmarks/predictor_hat.py --data ../shared/data/hat               # about two minutes a
-    file python benchmarks/predictor_hat.py --data ../shared/data/hat --no-recipe   # without HAT's
-    network: half a minute
+    python benchmarks/predictor_hat.py --data HAT_FOLDER               # about two minutes a file
+    python benchmarks/predictor_hat.py --data HAT_FOLDER --no-recipe   # half a minute a file
 
 Every CSV file of the folder is a data set. Rows 0-1399 are for fitting, 1600-1999 for testing; rows
 1400-1599 served to choose the constants of the method, and no fit sees them. The throttled blocks
 among the first rows are found and left out; nothing is chosen by, and nothing left out of, the test
 rows. The floor is the error on the test rows of the model that fits these rows best, which no model
-of these columns can beat. Unless the recipe is left out, the result is kept in predictor_hat.json
-beside this script.
+of these latency features can beat. The recipe is HAT's own network, trained afresh. Unless it is
+left out, the result is kept in predictor_hat.json beside this script.
 """
 
 import argparse
@@ -24,21 +23,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mosdeploy.spaces.latency_features import FloatArray, latency_features, sums_from_aggregates
 from scipy.optimize import linprog
 
 from mosdeploy.families.translation.hat import HatData, fit_hat, read_hat
 from mosdeploy.latency.design import choose_rows
-from mosdeploy.latency.fitting import IndexArray, measure_errors
+from mosdeploy.latency.fitting import measure_errors
 from mosdeploy.latency.outliers import find_outlier_blocks, rows_outside
-from mosdeploy.latency.predictor import LatencyPredictor
+from mosdeploy.latency.predictor import FitFacts, LatencyPredictor
 from mosdeploy.latency.transfer import fit_map
+from mosdeploy.regression.cross_validation import IndexArray
+from mosdeploy.spaces import ModelSpec
+from mosdeploy.spaces.spec import FloatArray
 from mosdeploy.spaces.translation import TranslationSpace, TranslationWorkload
 from mosdeploy.storage import atomic_write
 
 RESULT_PATH = Path(__file__).with_suffix(".json")
 PACKAGES = ("numpy", "scipy", "scikit-learn", "torch")
-TRAIN, TEST = slice(0, 1400), slice(1600, 2000)
+TRAIN = slice(0, 1400)
+TEST = slice(1600, 2000)
 BUDGETS = (10, 20, 30, 50, 100)
 TRANSFER_BUDGETS = (5, 10, 20)
 POOL_SIZE = 400
@@ -59,7 +61,10 @@ SPACE = TranslationSpace(  # what the published data were sampled from
     cross_span=(1, 2, 3),
     qkv_dim=512,
 )
-HAT_STEPS, HAT_BATCH, HAT_LEARNING_RATE = 5000, 128, 1e-5
+SPEC = ModelSpec(SPACE, VOCAB_SIZE, WORKLOAD)
+HAT_STEPS = 5000
+HAT_BATCH = 128
+HAT_LEARNING_RATE = 1e-5
 HAT_FEATURE_SCALE = np.array([640, 6, 2048, 6, 640, 6, 2048, 6, 6, 2])
 
 
@@ -77,41 +82,45 @@ def errors_of(predicted_ms: FloatArray, test: HatData) -> dict[str, float]:
 
 
 def fit(data: HatData, try_mlp: bool) -> LatencyPredictor:
-    return fit_hat(data, SPACE, WORKLOAD, VOCAB_SIZE, device="board", try_mlp=try_mlp)
+    return fit_hat(data, SPEC, device="board", try_mlp=try_mlp)
 
 
 def ours(train: HatData, test: HatData) -> dict[str, Any]:
     """All training rows, with and without a trial of the MLP ensemble."""
     fit(train, try_mlp=False)  # warm up
     fits = [timed(lambda: fit(train, try_mlp=False)) for _ in range(5)]
-    additive, additive_s = fits[0][0], float(np.median([seconds for _, seconds in fits]))
+    regression = fits[0][0]
+    regression_s = float(np.median([seconds for _, seconds in fits]))
     full, full_s = timed(lambda: fit(train, try_mlp=True))
     return {
-        "additive": {
-            **errors_of(additive.predict_rows(test.rows), test),
-            "fit_cpu_s": round(additive_s, 3),
+        "regression": {
+            **errors_of(regression.predict_rows(test.rows), test),
+            "fit_cpu_s": round(regression_s, 3),
         },
         "with_mlp_trial": {
             **errors_of(full.predict_rows(test.rows), test),
             "fit_cpu_s": round(full_s, 3),
             "uses_mlp": full.card.uses_mlp,
         },
-        "rejected_rows": additive.card.num_rejected,
+        "rejected_rows": regression.card.num_rejected,
     }
 
 
 def floor_mape(test: HatData) -> float:
-    """Least mean relative error, in percent, of any weights of the columns, chosen by these very
-    rows.
+    """Least mean relative error, in percent, of any coefficients of the features, chosen by these
+    very rows.
     """
-    columns = latency_features(sums_from_aggregates(test.rows), SPACE.qkv_dim, WORKLOAD, VOCAB_SIZE)
-    relative = columns / columns.max(axis=0) / test.latency_ms[:, None]
-    (num_rows, num_columns), one = relative.shape, np.eye(len(relative))
-    least = linprog(  # over weights and the absolute error of each row, which lies above the error and its negative
-        np.r_[np.zeros(num_columns), np.ones(num_rows)],
+    features = SPEC.latency_features_of_means(test.rows)
+    relative = features / features.max(axis=0) / test.latency_ms[:, None]
+    num_rows, num_features = relative.shape
+    one = np.eye(num_rows)
+    # over coefficients and the absolute error of each row, which lies above the error and its
+    # negative
+    least = linprog(
+        np.r_[np.zeros(num_features), np.ones(num_rows)],
         A_ub=np.block([[relative, -one], [-relative, -one]]),
         b_ub=np.r_[np.ones(num_rows), -np.ones(num_rows)],
-        bounds=[(None, None)] * num_columns + [(0, None)] * num_rows,
+        bounds=[(None, None)] * num_features + [(0, None)] * num_rows,
     )
     return 100.0 * float(least.fun) / num_rows
 
@@ -128,12 +137,10 @@ def few_samples(
         for pool, designed in draws(train, budget, num_draws):
             for name, rows in (("designed", designed), ("random", pool[:budget])):
                 predictor = LatencyPredictor.fit(
-                    SPACE,
-                    WORKLOAD,
-                    VOCAB_SIZE,
+                    SPEC,
                     train.rows[rows],
                     train.latency_ms[rows],
-                    device="board",
+                    facts=FitFacts(device="board"),
                     encoding="aggregated",
                     try_mlp=False,
                 )
@@ -149,14 +156,15 @@ def transfer(
     source: LatencyPredictor, train: HatData, test: HatData, num_draws: int
 ) -> dict[int, dict[str, float]]:
     """MAPE of another device's predictor, corrected by a few designed rows of this one."""
-    columns, table = source.corrected_columns(test.rows), dict[int, dict[str, float]]()
+    features = source.corrected_features(test.rows)
+    table: dict[int, dict[str, float]] = {}
     for budget in TRANSFER_BUDGETS:
         fits = [
             fit_map(source, train.rows[x], train.latency_ms[x])
             for _, x in draws(train, budget, num_draws)
         ]
         mape = [
-            measure_errors(x.model.predict(columns), test.latency_ms).mape_percent for x in fits
+            measure_errors(x.model.predict(features), test.latency_ms).mape_percent for x in fits
         ]
         table[budget] = median_and_p90(mape)
     return table
@@ -164,15 +172,12 @@ def transfer(
 
 def draws(train: HatData, budget: int, num_draws: int) -> Iterator[tuple[IndexArray, IndexArray]]:
     """Random pools of rows outside the throttled blocks, and of each pool the designed rows."""
-    columns = latency_features(
-        sums_from_aggregates(train.rows), SPACE.qkv_dim, WORKLOAD, VOCAB_SIZE
-    )
-    usable = np.flatnonzero(
-        rows_outside(find_outlier_blocks(columns, train.latency_ms), len(columns))
-    )
+    features = SPEC.latency_features_of_means(train.rows)
+    blocks = find_outlier_blocks(features, train.latency_ms, SPEC.num_core_features)
+    usable = np.flatnonzero(rows_outside(blocks, len(features)))
     for draw in range(num_draws):
         pool = np.random.default_rng((SEED, draw)).choice(usable, POOL_SIZE, replace=False)
-        yield pool, pool[choose_rows(columns[pool], budget)]
+        yield pool, pool[choose_rows(features[pool], SPEC.num_core_features, budget)]
 
 
 def median_and_p90(mape: list[float]) -> dict[str, float]:
@@ -284,13 +289,14 @@ def run(
 
 def print_result(name: str, result: dict[str, Any]) -> None:
     print(f"\n{name}  ({result['predictions_per_cpu_s']:,} predictions a CPU second)")
-    models = {key: result["full"][key] for key in ("additive", "with_mlp_trial")}
+    models = {key: result["full"][key] for key in ("regression", "with_mlp_trial")}
     if result["hat_recipe"] is not None:
         models["HAT's recipe"] = result["hat_recipe"]
     for model, e in models.items():
+        shares = f"within 5% {e['within_5_percent']:.1f}%  within 10% {e['within_10_percent']:.1f}%"
         print(
-            f"  {model:15} MAPE {e['mape_percent']:.2f}%  within 5% {e['within_5_percent']:.1f}%  within 10% "
-            f"{e['within_10_percent']:.1f}%  tau {e['kendall_tau']:.3f}  fit {e['fit_cpu_s']} CPU s"
+            f"  {model:15} MAPE {e['mape_percent']:.2f}%  {shares}  tau {e['kendall_tau']:.3f}  "
+            f"fit {e['fit_cpu_s']} CPU s"
         )
     print(f"  {'floor':15} MAPE {result['floor_mape_percent']:.2f}%")
     tables = {

@@ -36,9 +36,9 @@ def load_recipe(name: str) -> RunConfig:
 
 
 def _parse(data: dict[str, object], source: str) -> RunConfig:
-    family = data.get("family", "translation")
+    family = str(data.get("family", "translation"))
     if family not in RUN_CONFIGS:
         raise ConfigError(
             f"{source}: unknown family '{family}'; known: {', '.join(sorted(RUN_CONFIGS))}"
         )
-    return parse(RUN_CONFIGS[str(family)], data, source)
+    return parse(RUN_CONFIGS[family], data, source)

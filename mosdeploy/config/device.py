@@ -46,7 +46,8 @@ class MeasureProtocol(Record):
     def _bounds_in_order(self) -> Self:
         if self.max_repeats < self.min_repeats:
             raise ValueError(
-                f"max_repeats is {self.max_repeats}, less than min_repeats, which is {self.min_repeats}"
+                f"max_repeats is {self.max_repeats}, less than min_repeats, which is "
+                f"{self.min_repeats}"
             )
         return self
 
@@ -133,7 +134,8 @@ def with_host(profile: DeviceProfile, host: str) -> DeviceProfile:
     """
     if profile.kind == "local":
         raise ConfigError(
-            f"'{profile.name}' is this machine, which has no host '{host}'; choose a device behind SSH"
+            f"'{profile.name}' is this machine, which has no host '{host}'; choose a device behind "
+            "SSH"
         )
     return parse(
         DeviceProfile,

@@ -81,7 +81,8 @@ class TrainingConfig(Record):
     def _something_to_train(self) -> Self:
         if self.sandwich == "none" and self.num_random_archs == 0:
             raise ValueError(
-                'sandwich is "none" and num_random_archs 0: nothing is left to train; raise it to 1 or more'
+                'sandwich is "none" and num_random_archs 0: nothing is left to train; raise '
+                "num_random_archs to 1 or more"
             )
         return self
 
@@ -111,6 +112,8 @@ class SearchConfig(Record):
     With `quality = "evaluate"` each candidate's loss is computed; with "predict" that of
     `quality_samples` subnets and of the best that a predictor fitted to them finds.
     """
+
+    renamed: ClassVar[dict[str, str]] = {"eval_pairs": "eval_examples"}
 
     population: int = Field(125, ge=4)
     parents: int = Field(25, ge=2)

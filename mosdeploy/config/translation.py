@@ -3,7 +3,7 @@
 In: TOML. Out: `TranslationRunConfig`.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,6 +24,8 @@ class CorpusConfig(Record):
     split off by a hash of the pair.
     """
 
+    renamed: ClassVar[dict[str, str]] = {"max_pieces": "max_tokens"}
+
     format: Literal["text", "tsv", "gettext"] = "text"
     source_lang: Name = "en"
     target_lang: Name = "de"
@@ -41,6 +43,12 @@ class TranslationExportConfig(ExportConfig):
     """Longest source and longest translation of a bundle, in tokens, and the length penalty of its
     beam search.
     """
+
+    renamed: ClassVar[dict[str, str]] = {
+        "parity_pairs": "parity_examples",
+        "bleu_pairs": "score_examples",
+        "max_bleu_drop": "max_score_drop",
+    }
 
     max_source_len: int = Field(128, ge=1, le=4096)
     max_decode_steps: int = Field(192, ge=1, le=4096)

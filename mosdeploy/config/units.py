@@ -88,7 +88,8 @@ def parse_percent(text: str) -> float:
     value = float(match[1]) if match else math.nan
     if not 0 < value < 100:
         raise ConfigError(
-            f"'{text}' is not a percentage; write a number between 0 and 100 with its sign, like 2% or 0.5%"
+            f"'{text}' is not a percentage; write a number between 0 and 100 with its sign, like "
+            "2% or 0.5%"
         )
     return value
 

@@ -1,13 +1,13 @@
-"""How far the boards of a fleet lie apart, and the timings of one board: the reference tells, which
-all of them time.
+"""Calibration: how far the boards of a fleet lie apart, and the timings of one board, by the
+reference subnet that all of them time.
 
-In: the sessions of a dataset, the boards of its records. Out: a `BoardCalibration` a board, and the
-floor of any prediction.
+In: the profiling sessions of a dataset, the boards of its records. Out: a `BoardCalibration` a
+board, and the noise floor of any prediction.
 
-Boards of one kind differ by their clock, their cooling, their supply. What a board measures is
-divided by its level, so that all speak of one board: the middle one. One factor for all subnets is
-exact as far as the boards differ by their clock; what it leaves over shows in the cross-validated
-error.
+Boards of one kind differ by their clock, their cooling, their supply. What a board measured is
+divided by its `time_ratio`, so that all times are those of one board, the median one. One factor
+for all subnets is exact as far as the boards differ by their clock; what it leaves over shows in
+the cross-validated error.
 """
 
 import statistics
@@ -18,15 +18,15 @@ from ..records import BoardCalibration, SessionRecord
 
 
 def calibrate_boards(
-    sessions: Iterable[SessionRecord], num_subnets: Mapping[str, int], own: str
+    sessions: Iterable[SessionRecord], num_subnets: Mapping[str, int], default_host: str
 ) -> tuple[BoardCalibration, ...]:
-    """Levels of the boards that measured something, by name; none where it was a single one.
+    """Compare the boards that measured something, by name; none where it was a single one.
 
     Parameters
     ----------
     num_subnets
         How many subnets each board measured.
-    own
+    default_host
         The board of sessions that do not name theirs.
 
     Returns
@@ -37,31 +37,32 @@ def calibrate_boards(
     """
     if len(num_subnets) < 2:
         return ()
-    times_ms = _reference_ms(sessions, own)
-    medians = {host: statistics.median(times_ms[host]) for host in num_subnets if times_ms[host]}
-    middle_ms = statistics.median(medians.values()) if medians else None
+    times_ms = _reference_ms(sessions, default_host)
+    medians_ms = {host: statistics.median(times_ms[host]) for host in num_subnets if times_ms[host]}
+    fleet_ms = statistics.median(medians_ms.values()) if medians_ms else None
     return tuple(
         BoardCalibration(
             host=host,
             num_subnets=num_subnets[host],
-            reference_ms=medians.get(host),
-            time_ratio=medians[host] / middle_ms if host in medians and middle_ms else None,
+            reference_ms=medians_ms.get(host),
+            time_ratio=medians_ms[host] / fleet_ms if host in medians_ms and fleet_ms else None,
         )
         for host in sorted(num_subnets)
     )
 
 
-def noise_floor_percent(sessions: Iterable[SessionRecord], own: str) -> float | None:
+def noise_floor_percent(sessions: Iterable[SessionRecord], default_host: str) -> float | None:
     """How far apart repeats of one subnet on one board lie: the spread of the reference, None
     without two timings.
 
     Parameters
     ----------
-    own
+    default_host
         As `calibrate_boards`.
     """
-    boards = _reference_ms(sessions, own).values()
+    boards = _reference_ms(sessions, default_host).values()
     repeated = [times_ms for times_ms in boards if len(times_ms) >= 2]
+    # relative to each board's median, so that the differences between boards do not count
     relative = [
         time_ms / statistics.median(times_ms) for times_ms in repeated for time_ms in times_ms
     ]
@@ -73,13 +74,16 @@ def spread_percent(times_ms: Sequence[float]) -> float:
 
     A predictor that knows the median is wrong by this much on average, so no other can be better.
     """
-    middle_ms = statistics.median(times_ms)
-    return 100 * statistics.fmean(abs(time_ms - middle_ms) for time_ms in times_ms) / middle_ms
+    median_ms = statistics.median(times_ms)
+    return 100 * statistics.fmean(abs(time_ms - median_ms) for time_ms in times_ms) / median_ms
 
 
-def _reference_ms(sessions: Iterable[SessionRecord], own: str) -> defaultdict[str, list[float]]:
+def _reference_ms(
+    sessions: Iterable[SessionRecord], default_host: str
+) -> defaultdict[str, list[float]]:
     """Medians of all timings of the reference, by board."""
     found = defaultdict[str, list[float]](list)
     for session in sessions:
-        found[session.host or own] += [timing.total.median_ms for timing in session.references]
+        times_ms = [timing.total.median_ms for timing in session.references]
+        found[session.host or default_host] += times_ms
     return found

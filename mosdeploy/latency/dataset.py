@@ -4,13 +4,13 @@ In: the context of a profile and its records, one at a time. Out: the same, afte
 kills. The first line is a `LatencyContext`, every other line a `LatencyRecord`. This file measures
 nothing and fits nothing.
 
-There is one writer at a time: whoever appends holds `workspace.locked(path, ...)` from before
-`open` until after the last `append` (the caller does, since the lock has to span the measuring
-too). Readers use `load` and need no lock.
+There is one writer at a time: whoever appends holds `storage.locked(path, ...)` from before `open`
+until after the last `append` (the caller does, since the lock has to span the measuring too).
+Readers use `load` and need no lock.
 """
 
 import json
-import warnings
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,12 +23,16 @@ import numpy.typing as npt
 from ..errors import ConfigError, PredictorError, StaleInputError
 from ..record import Record, parse
 from ..records import BoardCalibration, LatencyContext, LatencyRecord
-from ..spaces.genes import GeneArray, SearchSpace
+from ..spaces import ModelSpec
+from ..spaces.genes import GeneArray
+from ..spaces.spec import CostedSpace
 from ..storage import append_line, fingerprint, read_lines, sha256_bytes
 from .calibration import calibrate_boards, noise_floor_percent
 from .sessions import read_sessions
 
 R = TypeVar("R", bound=Record)
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,20 +41,23 @@ class Samples:
 
     Attributes
     ----------
+    spec
+        The model whose subnets were measured.
     genes
         Gene rows (N, num_genes).
     latency_ms
-        Shape (N,): medians of the whole translation, divided by the level of the board that
+        Shape (N,): medians of the whole run, divided by the `time_ratio` of the board that
         measured.
     sample_weight
-        Shape (N,), in (0, 1]: 1 where the reference stood still around a measurement, a half where
-        it moved by as much as the protocol allows, less where it moved further. A subnet drifts as
-        its reference does, so the drift is a second source of error beside the protocol's, and
-        variances add.
+        Shape (N,), in (0, 1]: 1 where the time of the reference did not change around a
+        measurement, a half where it changed by as much as the protocol allows, less where it
+        changed more. A subnet drifts as its reference does, so the drift is a second source of
+        error beside the protocol's, and variances add.
     runtime
         What measured.
     """
 
+    spec: ModelSpec
     genes: GeneArray
     latency_ms: npt.NDArray[np.float64]
     sample_weight: npt.NDArray[np.float64]
@@ -72,7 +79,7 @@ class LatencyDataset:
         Every measurement, failed ones included.
     torn
         Whether a kill had left half a last line; it is not among the records, and the next append
-        cuts it off. Whoever talks to the user says so.
+        cuts it off.
     """
 
     path: Path
@@ -100,8 +107,9 @@ class LatencyDataset:
         differences = _differences(dataset.context, context)
         if differences:
             raise StaleInputError(
-                f"{path} was measured for something else: {'; '.join(differences)}. Move the folder {path.parent} "
-                "away, or change workload.name in mosdeploy.toml, and run `mosdeploy profile` again"
+                f"{path} was measured for something else: {'; '.join(differences)}. Move the "
+                f"folder {path.parent} away, or change workload.name in mosdeploy.toml, and run "
+                "`mosdeploy profile` again"
             )
         return dataset
 
@@ -141,7 +149,7 @@ class LatencyDataset:
 
     @property
     def measured(self) -> dict[str, LatencyRecord]:
-        """The latest record of each architecture, by its key; a failed measurement is measured too."""
+        """The latest record of each architecture, by its key, failed measurements included."""
         return {record.arch.key: record for record in self.records}
 
     @property
@@ -157,25 +165,23 @@ class LatencyDataset:
 
     @property
     def boards(self) -> tuple[BoardCalibration, ...]:
-        """The boards of a fleet, with what each one's reference says; none where a single board
+        """The boards of a fleet, each with its times of the reference; none where a single board
         measured.
         """
         hosts = self._hosts()
         num_subnets = Counter(
-            hosts.get(record.session, self._own) for record in self.measured.values()
+            hosts.get(record.session, self._default_host) for record in self.measured.values()
         )
-        return calibrate_boards(read_sessions(self.path), num_subnets, self._own)
+        return calibrate_boards(read_sessions(self.path), num_subnets, self._default_host)
 
     def time_ratios(self, records: Sequence[LatencyRecord]) -> npt.NDArray[np.float64]:
-        """Level, shape (N,), of the board that measured each record: 1 where it is unknown, or the
-        only one.
+        """Time ratio, shape (N,), of the board that measured each record: 1 where it is unknown, or
+        the only one.
         """
-        hosts, levels = (
-            self._hosts(),
-            {board.host: board.time_ratio or 1.0 for board in self.boards},
-        )
+        hosts = self._hosts()
+        ratios = {board.host: board.time_ratio or 1.0 for board in self.boards}
         return np.array(
-            [levels.get(hosts.get(record.session, self._own), 1.0) for record in records],
+            [ratios.get(hosts.get(record.session, self._default_host), 1.0) for record in records],
             dtype=np.float64,
         )
 
@@ -184,17 +190,19 @@ class LatencyDataset:
         """How far apart repeats of one subnet on one board lie; None without two timings of the
         reference there.
         """
-        return noise_floor_percent(read_sessions(self.path), self._own)
+        return noise_floor_percent(read_sessions(self.path), self._default_host)
 
     @property
-    def _own(self) -> str:
+    def _default_host(self) -> str:
         """The board of sessions that do not name theirs: they are older than fleets."""
         return self.context.device.host_alias
 
     def _hosts(self) -> dict[str, str]:
-        return {session.session: session.host or self._own for session in read_sessions(self.path)}
+        """The board of each session, by the session's name."""
+        sessions = read_sessions(self.path)
+        return {session.session: session.host or self._default_host for session in sessions}
 
-    def samples(self, space: SearchSpace) -> Samples:
+    def samples(self, space: CostedSpace) -> Samples:
         """Gather what a predictor may be fitted on.
 
         Raises
@@ -207,43 +215,51 @@ class LatencyDataset:
         device = self.context.device
         if device.emulated:
             raise PredictorError(
-                f"{device.name} is an emulated device: its times mean nothing, so no predictor is fitted on "
-                f"{self.path}; profile a real device"
+                f"{device.name} is an emulated device: its times mean nothing, so no predictor is "
+                f"fitted on {self.path}; profile a real device"
             )
         if self.context.space_sha256 != fingerprint(space):
             raise StaleInputError(
-                f"{self.path} was measured for another search space; restore [space] in mosdeploy.toml, or move the "
-                "folder away and run `mosdeploy profile` again"
+                f"{self.path} was measured for another search space; restore [space] in "
+                "mosdeploy.toml, or move the folder away and run `mosdeploy profile` again"
             )
         usable = self.usable
-        runtimes = sorted({record.runtime for record in usable})
-        again = f"move the folder {self.path.parent} away and run `mosdeploy profile --device {device.name}` again"
+        limit_percent = device.measure.max_drift_percent
+        runtime = self._runtime(usable)
+        _warn_of_differences(self.boards, limit_percent)
+        times_ms = [r.measurement.total.median_ms for r in usable if r.measurement.total]
+        drift = np.array([r.measurement.drift_percent or 0.0 for r in usable]) / limit_percent
+        return Samples(
+            spec=ModelSpec(space, self.context.vocab_size, self.context.workload),
+            genes=space.genes([r.arch for r in usable]),
+            latency_ms=np.array(times_ms, dtype=np.float64) / self.time_ratios(usable),
+            sample_weight=1.0 / (1.0 + drift**2),
+            runtime=runtime,
+        )
+
+    def _runtime(self, records: Sequence[LatencyRecord]) -> str:
+        """What measured the records; different versions of one runtime are joined by commas."""
+        runtimes = sorted({record.runtime for record in records})
+        remedy = (
+            f"move the folder {self.path.parent} away and run "
+            f"`mosdeploy profile --device {self.context.device.name}` again"
+        )
         if len({runtime_family(runtime) for runtime in runtimes}) > 1:
             raise PredictorError(
-                f"{self.path} mixes the runtimes {' and '.join(runtimes)}; {again}"
+                f"{self.path} mixes the runtimes {' and '.join(runtimes)}; {remedy}"
             )
         if len({_minor_version(runtime) for runtime in runtimes}) > 1:
-            warnings.warn(
-                f"{self.path} was measured with {' and '.join(runtimes)}, which may differ in speed; should the error "
-                f"be large, {again}",
-                stacklevel=2,
+            logger.warning(
+                "%s was measured with %s, which may differ in speed; should the error be large, %s",
+                self.path,
+                " and ".join(runtimes),
+                remedy,
             )
-        _warn_of_levels(self.boards, device.measure.max_drift_percent)
-        latency = [r.measurement.total.median_ms for r in usable if r.measurement.total is not None]
-        drift = (
-            np.array([r.measurement.drift_percent or 0.0 for r in usable])
-            / device.measure.max_drift_percent
-        )
-        return Samples(
-            genes=space.genes([r.arch for r in usable]),
-            latency_ms=np.array(latency, dtype=np.float64) / self.time_ratios(usable),
-            sample_weight=1.0 / (1.0 + drift**2),
-            runtime=", ".join(runtimes),
-        )
+        return ", ".join(runtimes)
 
     @property
     def sha256(self) -> str:
-        """Hex SHA-256 over the context, the records and the levels of a fleet: what a predictor was
+        """Hex SHA-256 over the context, the records and the boards of a fleet: what a predictor was
         made from.
         """
         lines = [record.model_dump_json() for record in (self.context, *self.records, *self.boards)]
@@ -255,24 +271,26 @@ def runtime_family(runtime: str) -> str:
     return runtime.split(maxsplit=1)[0] if runtime else ""
 
 
-def _warn_of_levels(boards: Sequence[BoardCalibration], limit_percent: float) -> None:
+def _warn_of_differences(boards: Sequence[BoardCalibration], limit_percent: float) -> None:
+    """Warn of boards that differ by more than the drift that the protocol allows on one board."""
     far = [
-        f"{x.host} {x.time_ratio:.3f}"
-        for x in boards
-        if x.time_ratio and abs(x.time_ratio - 1) * 100 > limit_percent
+        f"{board.host} {board.time_ratio:.3f}"
+        for board in boards
+        if board.time_ratio and abs(board.time_ratio - 1) * 100 > limit_percent
     ]
     if far:
-        warnings.warn(
-            f"the boards differ by more than {limit_percent:g}% (time of the reference over the fleet's: "
-            f"{', '.join(far)}): the fit divides by that, and predicts the middle board; `mosdeploy devices check` may "
+        logger.warning(
+            "the boards differ by more than %g%% (time of the reference over the fleet's: %s): the "
+            "fit divides by that, and predicts the median board; `mosdeploy devices check` may "
             "tell why they differ",
-            stacklevel=3,
+            limit_percent,
+            ", ".join(far),
         )
     unknown = [board.host for board in boards if board.time_ratio is None]
     if unknown:
-        warnings.warn(
-            f"no timing of the reference on {', '.join(unknown)}: what was measured there enters the fit as it is",
-            stacklevel=3,
+        logger.warning(
+            "no timing of the reference on %s: what was measured there enters the fit as it is",
+            ", ".join(unknown),
         )
 
 
@@ -284,6 +302,7 @@ def _minor_version(runtime: str) -> str:
 
 
 def _parse_line(model: type[R], line: bytes, path: Path, number: int) -> R:
+    """Read one line of the file, or say which is corrupt and what to do about it."""
     try:
         return parse(model, json.loads(line), f"{path}, line {number}")
     except (ValueError, ConfigError) as error:
@@ -301,13 +320,15 @@ def _parse_line(model: type[R], line: bytes, path: Path, number: int) -> R:
 
 
 def _differences(found: LatencyContext, wanted: LatencyContext) -> list[str]:
+    """What keeps measurements of one context from being continued in another, in words."""
     pairs: list[tuple[str, object, object]] = [
         ("search space", found.space_sha256[:12], wanted.space_sha256[:12]),
         ("vocabulary size", found.vocab_size, wanted.vocab_size),
     ]
+    asked = wanted.workload.model_dump()
     pairs += [
-        (f"workload.{k}", v, getattr(wanted.workload, k))
-        for k, v in found.workload.model_dump().items()
+        (f"workload.{name}", value, asked.get(name))
+        for name, value in found.workload.model_dump().items()
     ]
     pairs += [
         (f"device {key}", getattr(found.device, key), getattr(wanted.device, key))

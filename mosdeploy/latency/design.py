@@ -1,8 +1,7 @@
-"""Which subnets to measure: those from which the additive model learns the most.
+"""Which subnets to measure: those from which the regression learns the most.
 
-In: a space, a workload, a budget and a seed. Out: architectures, in the order in which to measure
-them. No latency is looked at, so the whole list is known beforehand; a larger budget only makes it
-longer.
+In: a model spec, a budget and a seed. Out: architectures, in the order in which to measure them. No
+latency is looked at, so the whole list is known beforehand; a larger budget only makes it longer.
 """
 
 from collections.abc import Collection
@@ -10,30 +9,20 @@ from collections.abc import Collection
 import numpy as np
 
 from ..errors import PredictorError
-from ..spaces.genes import ArchConfig, SearchSpace
-from ..spaces.latency_features import (
-    NUM_CORE_FEATURES,
-    FloatArray,
-    independent,
-    latency_features,
-    sums_from_genes,
-)
-from ..spaces.spec import Workload
+from ..spaces import ArchConfig, ModelSpec
+from ..spaces.spec import FloatArray
+from .regression import independent
 
 POOL_SIZE = 1000
-PRIOR_VARIANCE_CORE, PRIOR_VARIANCE_OTHER = 1e3, 1e-1
-"""Of coefficients over columns of unit length: the core columns are learned first."""
+CORE_PRIOR_VARIANCE = 1e3
+OTHER_PRIOR_VARIANCE = 1e-1
+"""Of coefficients over features of unit length: those of the core features are learned first."""
 
 
 def choose(
-    space: SearchSpace,
-    workload: Workload,
-    vocab_size: int,
-    budget: int,
-    seed: int,
-    measured: Collection[ArchConfig] = (),
+    spec: ModelSpec, budget: int, seed: int, measured: Collection[ArchConfig] = ()
 ) -> list[ArchConfig]:
-    """Choose subnets by greedy D-optimal design over the predictor's columns.
+    """Choose subnets by greedy D-optimal design over the latency features.
 
     Each next subnet is the one of a random pool (with the space's smallest and largest) whose
     latency the ones before leave most uncertain. The same seed gives the same order, so the choice
@@ -53,51 +42,62 @@ def choose(
     ------
     PredictorError
         If the budget is not positive.
+
+    Examples
+    --------
+    >>> from mosdeploy.config import load_recipe
+    >>> spec = load_recipe("tiny").spec
+    >>> choose(spec, budget=8, seed=1) == choose(spec, budget=10, seed=1)[:8]
+    True
     """
     if budget < 1:
-        raise PredictorError(f"a budget of {budget} subnets is not positive")
+        raise PredictorError(f"a budget of {budget} subnets is not positive; allow at least one")
+    space = spec.space
     rng = np.random.default_rng(seed)
     drawn = [space.smallest, space.largest, *(space.sample(rng) for _ in range(POOL_SIZE))]
     known = list(dict.fromkeys(measured))
     pool = [arch for arch in dict.fromkeys(drawn) if arch not in set(known)]
-    columns = latency_features(
-        sums_from_genes(space, space.genes(known + pool)), space.qkv_dim, workload, vocab_size
-    )
-    return [pool[i - len(known)] for i in choose_rows(columns, budget, num_known=len(known))]
+    features = spec.latency_features(spec.gene_rows(known + pool))
+    chosen = choose_rows(features, spec.num_core_features, budget, num_known=len(known))
+    return [pool[i - len(known)] for i in chosen]
 
 
-def choose_rows(columns: FloatArray, budget: int, num_known: int = 0) -> list[int]:
+def choose_rows(features: FloatArray, num_core: int, budget: int, num_known: int = 0) -> list[int]:
     """Choose rows by greedy D-optimal design.
 
     Parameters
     ----------
-    columns
-        Shape (N, C), physical columns (columns.py); the first `num_known` rows are measured
-        already.
+    features
+        Latency features (N, C), the first `num_core` of which carry nearly all of the time.
     budget
-        How many of the other rows to choose, at most.
+        How many rows to choose, at most.
+    num_known
+        How many rows, the first ones, are measured already; these are not chosen.
 
     Returns
     -------
     Indices of rows, in the order in which to measure them.
     """
-    used = independent(columns)
-    rows = columns[:, used] / np.sqrt((columns[:, used] ** 2).mean(axis=0))
+    used = independent(features)
+    # of unit length on average, so that one prior serves all features
+    rows = features[:, used] / np.sqrt((features[:, used] ** 2).mean(axis=0))
     covariance = np.diag(
-        [PRIOR_VARIANCE_CORE if i < NUM_CORE_FEATURES else PRIOR_VARIANCE_OTHER for i in used]
+        [CORE_PRIOR_VARIANCE if i < num_core else OTHER_PRIOR_VARIANCE for i in used]
     )
     for row in rows[:num_known]:
-        covariance = _learn(covariance, row)
-    taken, chosen = list(range(num_known)), list[int]()
+        covariance = _condition(covariance, row)
+    taken = list(range(num_known))
+    chosen: list[int] = []
     for _ in range(min(budget, len(rows) - num_known)):
+        # the row of largest variance raises the determinant of the information matrix most
         variance = np.einsum("ij,jk,ik->i", rows, covariance, rows)
         variance[taken + chosen] = -1.0
         chosen.append(int(variance.argmax()))
-        covariance = _learn(covariance, rows[chosen[-1]])
+        covariance = _condition(covariance, rows[chosen[-1]])
     return chosen
 
 
-def _learn(covariance: FloatArray, row: FloatArray) -> FloatArray:
-    """Covariance of the coefficients after one more measurement (Sherman, Morrison)."""
+def _condition(covariance: FloatArray, row: FloatArray) -> FloatArray:
+    """Covariance of the coefficients after one more measurement (Sherman-Morrison update)."""
     seen = covariance @ row
     return np.asarray(covariance - np.outer(seen, seen) / (1.0 + row @ seen))

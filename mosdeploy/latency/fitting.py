@@ -1,8 +1,10 @@
 """Which model to keep, and how good it is: everything that cross-validation decides.
 
-In: columns, features and latencies. Out: the additive model over the core columns or over all of
+In: latency features and latencies. Out: a non-negative regression on the core features or on all of
 them, the MLP ensemble if it helps, the errors on held-out rows and the width of the interval. No
 model is judged by a row that it was fitted on.
+
+Shapes: N samples, C latency features, F inputs of the ensemble.
 """
 
 from dataclasses import dataclass
@@ -11,11 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import kendalltau
 
+from ..regression.cross_validation import IndexArray, folds
 from ..regression.mlp import MlpEnsemble, fit_mlp
-from ..spaces.latency_features import FloatArray
+from ..spaces.spec import FloatArray
 from .regression import NonNegativeModel, fit_nonnegative
-
-IndexArray = npt.NDArray[np.int64]
 
 MIN_SAMPLES = 8
 MLP_MIN_SAMPLES = 100
@@ -23,17 +24,20 @@ MLP_MIN_SAMPLES = 100
 NUM_FOLDS = 10
 MLP_NUM_FOLDS = 5
 MLP_WEIGHT_DECAY = 10.0
-ALL_COLUMNS_GAIN, MLP_GAIN = 0.01, 0.02
+ALL_FEATURES_MIN_SAMPLES = 50
+"""With fewer, a choice by cross-validation hangs on noise, and the core features do better."""
+ALL_FEATURES_GAIN = 0.01
+MLP_GAIN = 0.02
 """Share by which the larger model has to lower the cross-validated error."""
-ALL_COLUMNS_MIN_SAMPLES = 50
-"""With fewer, a choice by cross-validation hangs on noise, and the core columns alone do better."""
 TRIMMED_SHARE = 0.9
 COVERAGE = 0.9
 
 
 @dataclass(frozen=True)
-class Errors:
-    """Relative errors on held-out rows, all of them, in percent; and the rank correlation."""
+class PredictionErrors:
+    """Relative errors of all predictions, in percent, and their rank correlation with the
+    measurements.
+    """
 
     mape_percent: float
     within_5_percent: float
@@ -42,20 +46,26 @@ class Errors:
 
 
 @dataclass(frozen=True)
-class CrossValidation:
-    """What was decided on: the model, and what its held-out predictions say about it.
+class ModelFit:
+    """A fitted model, and what its held-out predictions say about it.
 
     Attributes
     ----------
+    correction
+        Predicts log latency over what `model` predicts; None where that did not help.
+    errors
+        On held-out rows, all of them.
     trusted_mape_percent
-        Mean relative error of the samples that kept a weight: what a quiet device may expect.
+        Mean relative error of the samples that kept a weight: what an idle device may expect.
     trimmed_percent
         Mean relative error of the best nine tenths: what models are compared by.
+    interval
+        Half width of the 90% interval in log latency, for a row without leverage.
     """
 
     model: NonNegativeModel
     correction: MlpEnsemble | None
-    errors: Errors
+    errors: PredictionErrors
     trusted_mape_percent: float
     trimmed_percent: float
     interval: float
@@ -63,84 +73,94 @@ class CrossValidation:
 
 @dataclass(frozen=True)
 class HeldOutPredictions:
-    """Predictions (N,) in milliseconds and leverages (N,) of rows by models that had not seen them."""
+    """Predictions (N,) in milliseconds and leverages (N,) of rows by models fitted without them."""
 
     predicted_ms: FloatArray
     leverage: FloatArray
 
 
-def measure_errors(predicted_ms: FloatArray, measured_ms: FloatArray) -> Errors:
+def measure_errors(predicted_ms: FloatArray, measured_ms: FloatArray) -> PredictionErrors:
     """Compare predictions with measurements, both of shape (N,)."""
     relative = np.abs(predicted_ms / measured_ms - 1.0)
     tau = float(kendalltau(predicted_ms, measured_ms).statistic)
-    return Errors(
+    return PredictionErrors(
         mape_percent=100.0 * float(relative.mean()),
         within_5_percent=100.0 * float((relative <= 0.05).mean()),
         within_10_percent=100.0 * float((relative <= 0.10).mean()),
+        # without a rank, where all predictions are equal, scipy says NaN
         kendall_tau=tau if np.isfinite(tau) else 0.0,
     )
 
 
 def fit_model(
-    columns: FloatArray,
     features: FloatArray,
     latency_ms: FloatArray,
     sample_weight: FloatArray | None = None,
     *,
-    try_mlp: bool,
-) -> CrossValidation:
-    """Fit, and let cross-validation choose the columns and whether the ensemble stays.
+    num_core: int,
+    mlp_inputs: FloatArray | None = None,
+) -> ModelFit:
+    """Fit, and let cross-validation choose the features and whether the ensemble stays.
 
     Parameters
     ----------
-    columns
-        Shape (N, C): physical columns.
     features
-        Shape (N, F): what the ensemble sees.
+        Latency features (N, C), the first `num_core` of which carry nearly all of the time.
     latency_ms
         Shape (N,), positive.
     sample_weight
         Shape (N,), in (0, 1], as `fit_nonnegative` takes it.
-    try_mlp
-        Try the ensemble where there are `MLP_MIN_SAMPLES`.
+    mlp_inputs
+        What the ensemble sees (N, F); it is tried where there are `MLP_MIN_SAMPLES`. None tries
+        none.
     """
-    folds = folds_for(len(latency_ms))
-    sample_weight = np.ones(len(latency_ms)) if sample_weight is None else sample_weight
-    core_only, held_out = (
-        True,
-        cross_validate(columns, latency_ms, folds, sample_weight, core_only=True),
-    )
-    if len(latency_ms) >= ALL_COLUMNS_MIN_SAMPLES:
-        wide = cross_validate(columns, latency_ms, folds, sample_weight, core_only=False)
-        if _trimmed_error(wide, latency_ms) < (1.0 - ALL_COLUMNS_GAIN) * _trimmed_error(
-            held_out, latency_ms
-        ):
-            core_only, held_out = False, wide
-    model = fit_nonnegative(columns, latency_ms, sample_weight, core_only=core_only)
+    weight = np.ones(len(latency_ms)) if sample_weight is None else sample_weight
+    num_features, held_out = _choose_features(features, latency_ms, weight, num_core)
+    model = fit_nonnegative(features, latency_ms, weight, num_features=num_features)
     correction = None
-    if try_mlp and len(latency_ms) >= MLP_MIN_SAMPLES:
-        mlp_folds = _draw_folds(len(latency_ms), MLP_NUM_FOLDS)
-        plain = cross_validate(columns, latency_ms, mlp_folds, sample_weight, core_only=core_only)
-        corrected = cross_validate(
-            columns, latency_ms, mlp_folds, sample_weight, core_only=core_only, features=features
+    if mlp_inputs is not None and len(latency_ms) >= MLP_MIN_SAMPLES:
+        mlp_folds = folds(len(latency_ms), MLP_NUM_FOLDS)
+        plain, corrected = (
+            cross_validate(
+                features,
+                latency_ms,
+                mlp_folds,
+                weight,
+                num_features=num_features,
+                mlp_inputs=inputs,
+            )
+            for inputs in (None, mlp_inputs)
         )
-        if _trimmed_error(corrected, latency_ms) < (1.0 - MLP_GAIN) * _trimmed_error(
-            plain, latency_ms
-        ):
-            correction, held_out = _fit_correction(model, columns, features, latency_ms), corrected
-    return judge(model, correction, held_out, latency_ms)
+        if _is_better(corrected, plain, latency_ms, gain=MLP_GAIN):
+            correction = _fit_correction(model, features, mlp_inputs, latency_ms)
+            held_out = corrected
+    return assess(model, correction, held_out, latency_ms)
 
 
-def judge(
+def _choose_features(
+    features: FloatArray, latency_ms: FloatArray, sample_weight: FloatArray, num_core: int
+) -> tuple[int | None, HeldOutPredictions]:
+    """How many features to use, None for all, and the held-out predictions with these."""
+    held_out_rows = folds_for(len(latency_ms))
+    core = cross_validate(features, latency_ms, held_out_rows, sample_weight, num_features=num_core)
+    if len(latency_ms) >= ALL_FEATURES_MIN_SAMPLES:
+        full = cross_validate(features, latency_ms, held_out_rows, sample_weight)
+        if _is_better(full, core, latency_ms, gain=ALL_FEATURES_GAIN):
+            return None, full
+    return num_core, core
+
+
+def assess(
     model: NonNegativeModel,
     correction: MlpEnsemble | None,
     held_out: HeldOutPredictions,
     latency_ms: FloatArray,
-) -> CrossValidation:
-    """Put a fitted model and its held-out predictions together."""
+) -> ModelFit:
+    """Work out the errors and the interval of a fitted model from its held-out predictions."""
+    # rejected samples were taken while the device was busy: they say nothing about the model
     trusted = model.weights > 0
     relative = np.abs(held_out.predicted_ms / latency_ms - 1.0)
-    return CrossValidation(
+    return ModelFit(
         model=model,
         correction=correction,
         errors=measure_errors(held_out.predicted_ms, latency_ms),
@@ -151,55 +171,61 @@ def judge(
 
 
 def folds_for(num_rows: int) -> list[IndexArray]:
-    """Row indices of each fold of a cross-validation: ten folds, or with few rows one a row."""
-    return _draw_folds(num_rows, NUM_FOLDS if num_rows > 4 * NUM_FOLDS else num_rows)
-
-
-def _draw_folds(num_rows: int, num_folds: int) -> list[IndexArray]:
-    """Row indices of each fold; shuffled, since neighbours in a file were measured in the same
-    minute.
-    """
-    return np.array_split(np.random.default_rng(0).permutation(num_rows), num_folds)
+    """Held-out rows of each fold: ten folds, or leave-one-out where there are few rows."""
+    return folds(num_rows, NUM_FOLDS if num_rows > 4 * NUM_FOLDS else num_rows)
 
 
 def cross_validate(
-    columns: FloatArray,
+    features: FloatArray,
     latency_ms: FloatArray,
-    folds: list[IndexArray],
+    held_out_rows: list[IndexArray],
     sample_weight: FloatArray,
     *,
-    core_only: bool,
-    features: FloatArray | None = None,
+    num_features: int | None = None,
+    mlp_inputs: FloatArray | None = None,
 ) -> HeldOutPredictions:
-    """Predict the rows of each fold by a model fitted on the others, with features by one that an
-    ensemble corrects.
+    """Predict the rows of each fold by a model fitted on all others.
+
+    Parameters
+    ----------
+    num_features
+        As `fit_nonnegative` takes it.
+    mlp_inputs
+        Shape (N, F): correct each model by an ensemble on these. None corrects none.
     """
-    predicted, leverage = np.empty(len(latency_ms)), np.empty(len(latency_ms))
-    for fold in folds:
+    predicted_ms = np.empty(len(latency_ms))
+    leverage = np.empty(len(latency_ms))
+    for held_out in held_out_rows:
         seen = np.ones(len(latency_ms), dtype=bool)
-        seen[fold] = False
+        seen[held_out] = False
         model = fit_nonnegative(
-            columns[seen], latency_ms[seen], sample_weight[seen], core_only=core_only
+            features[seen], latency_ms[seen], sample_weight[seen], num_features=num_features
         )
-        predicted[fold], leverage[fold] = (
-            model.predict(columns[fold]),
-            model.leverage(columns[fold]),
-        )
-        if features is not None:
-            correction = _fit_correction(model, columns[seen], features[seen], latency_ms[seen])
-            predicted[fold] *= np.exp(correction.predict(features[fold])[0])
-    return HeldOutPredictions(predicted, leverage)
+        predicted_ms[held_out] = model.predict(features[held_out])
+        leverage[held_out] = model.leverage(features[held_out])
+        if mlp_inputs is not None:
+            correction = _fit_correction(model, features[seen], mlp_inputs[seen], latency_ms[seen])
+            predicted_ms[held_out] *= np.exp(correction.predict(mlp_inputs[held_out])[0])
+    return HeldOutPredictions(predicted_ms, leverage)
 
 
 def _fit_correction(
-    model: NonNegativeModel, columns: FloatArray, features: FloatArray, latency_ms: FloatArray
+    model: NonNegativeModel, features: FloatArray, mlp_inputs: FloatArray, latency_ms: FloatArray
 ) -> MlpEnsemble:
     trusted = model.weights > 0
     return fit_mlp(
-        features[trusted],
-        np.log(latency_ms[trusted] / model.predict(columns[trusted])),
+        mlp_inputs[trusted],
+        np.log(latency_ms[trusted] / model.predict(features[trusted])),
         weight_decay=MLP_WEIGHT_DECAY,
     )
+
+
+def _is_better(
+    larger: HeldOutPredictions, smaller: HeldOutPredictions, latency_ms: FloatArray, *, gain: float
+) -> bool:
+    """Whether the larger model lowers the error by enough to be worth its coefficients."""
+    limit = (1.0 - gain) * _trimmed_error(smaller, latency_ms)
+    return _trimmed_error(larger, latency_ms) < limit
 
 
 def _trimmed_error(held_out: HeldOutPredictions, latency_ms: FloatArray) -> float:
@@ -213,10 +239,9 @@ def _trimmed_error(held_out: HeldOutPredictions, latency_ms: FloatArray) -> floa
 def _interval(
     held_out: HeldOutPredictions, latency_ms: FloatArray, trusted: npt.NDArray[np.bool_]
 ) -> float:
-    """Quantile of the held-out log errors of trusted rows, each made comparable by its leverage
-    (conformal rule).
-    """
+    """Quantile of the held-out log errors of trusted rows, each made comparable by its leverage."""
     error = np.abs(np.log(latency_ms / held_out.predicted_ms)) / np.sqrt(1.0 + held_out.leverage)
     ordered = np.sort(error[trusted])
+    # split conformal prediction: the rank among N errors and the one to come
     rank = int(np.ceil(COVERAGE * (len(ordered) + 1)))
     return float(ordered[min(rank, len(ordered)) - 1])

@@ -1,48 +1,54 @@
 """Blocks of rows that were measured at another speed: a throttled or busy device, for minutes on
 end.
 
-In: columns and latencies in the order of measuring. Out: runs of rows whose level, relative to the
-rest, jumps. A bad row here and there is no block; the robust fit copes with those.
+In: latency features and latencies, in the order of measuring. Out: runs of rows whose time,
+relative to the rest, jumps. Single bad rows make no block; the robust fit copes with those.
 """
 
 import numpy as np
 import numpy.typing as npt
 
 from ..records import RowBlock
-from ..spaces.latency_features import FloatArray
+from ..spaces.spec import FloatArray
 from .regression import fit_nonnegative
 
 WINDOW = 11
 """Rows of the running median, and the least that make a block."""
 MIN_JUMP = 0.02
 MIN_JUMP_DEVIATIONS = 2.0
-"""A block's level lies this far from the rest: five standard deviations of the running median of
+"""A block's time lies this far from the rest: five standard deviations of the running median of
 ordinary rows.
 """
 
 
-def find_outlier_blocks(columns: FloatArray, latency_ms: FloatArray) -> tuple[RowBlock, ...]:
+def find_outlier_blocks(
+    features: FloatArray, latency_ms: FloatArray, num_core: int
+) -> tuple[RowBlock, ...]:
     """Find the runs of rows whose latency is off by a common factor.
 
     Parameters
     ----------
-    columns
-        Shape (N, C), physical columns (columns.py) in the order of measuring.
+    features
+        Latency features (N, C), in the order of measuring.
     latency_ms
         Shape (N,), in milliseconds.
+    num_core
+        How many of the features, the first ones, the latency is compared with.
     """
     if len(latency_ms) < 4 * WINDOW:
         return ()
-    model = fit_nonnegative(columns, latency_ms, core_only=True)
-    residual = np.log(latency_ms / model.predict(columns))
+    model = fit_nonnegative(features, latency_ms, num_features=num_core)
+    residual = np.log(latency_ms / model.predict(features))
+    # the rows that the fit kept are the ordinary ones
     residual -= np.median(residual[model.weights > 0])
     deviation = 1.4826 * float(np.median(np.abs(residual)))
     threshold = max(MIN_JUMP, MIN_JUMP_DEVIATIONS * deviation)
+    # a running median passes over single bad rows and keeps the edges of a block
     padded = np.pad(residual, WINDOW // 2, mode="reflect")
-    level = np.median(np.lib.stride_tricks.sliding_window_view(padded, WINDOW), axis=1)
+    smooth = np.median(np.lib.stride_tricks.sliding_window_view(padded, WINDOW), axis=1)
     return tuple(
         RowBlock(start=start, stop=stop, time_ratio=float(np.exp(np.median(residual[start:stop]))))
-        for start, stop in _runs(np.abs(level) > threshold)
+        for start, stop in _runs(np.abs(smooth) > threshold)
         if stop - start >= WINDOW
     )
 
@@ -56,5 +62,6 @@ def rows_outside(blocks: tuple[RowBlock, ...], num_rows: int) -> npt.NDArray[np.
 
 
 def _runs(marked: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """First row of each run of marked rows, and the one after its last."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], marked, [False]]).astype(np.int8)))
     return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]

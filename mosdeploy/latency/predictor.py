@@ -1,15 +1,17 @@
 """The latency predictor: fitted on a few dozen measured subnets, asked for millions.
 
-In: a latency dataset, or arrays. Out: milliseconds for a population, an interval around them, a
-card that says how far off they were on rows that the fit had not seen, and one JSON file. This file
-measures nothing and searches nothing.
+In: a latency dataset, or arrays. Out: milliseconds for a population, a card that says how far off
+they were on rows that the fit had not seen, and one JSON file. This file measures nothing and
+searches nothing.
 
-latency = additive model (columns.py, additive.py) * exp(correction of an MLP ensemble (mlp.py), if
-it helps)
+latency = non-negative regression (regression.py) * exp(correction of an MLP ensemble, if it helps)
+
+Shapes: N subnets, G genes, A means over layers, C latency features.
 """
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,25 +19,45 @@ from pydantic import Field, model_validator
 
 from ..errors import PredictorError
 from ..record import Record
-from ..records import BoardCalibration, PredictorCard, RowBlock
+from ..records import BoardCalibration, PredictorCard, RowBlock, TransferTrial
 from ..regression.mlp import Finite, Matrix, MlpEnsemble
-from ..spaces.genes import GeneArray, SearchSpace
-from ..spaces.latency_features import (
-    FEATURE_NAMES,
-    FloatArray,
-    Rows,
-    latency_features,
-    sums_from_aggregates,
-    sums_from_genes,
-)
-from ..spaces.spec import Workload
+from ..spaces import AnySpace, AnyWorkload, ModelSpec
+from ..spaces.genes import GeneArray
+from ..spaces.spec import CostedSpace, FloatArray, Rows
 from ..storage import fingerprint, read_record, write_record
 from .dataset import LatencyDataset, runtime_family
-from .fitting import MIN_SAMPLES, CrossValidation, fit_model
+from .fitting import MIN_SAMPLES, ModelFit, fit_model
 
 Encoding = Literal["per_layer", "aggregated"]
-CHUNK = 16_384
-"""Rows at a time, so that their columns stay in the processor's cache."""
+CHUNK_ROWS = 16_384
+"""Rows at a time, so that their features stay in the processor's cache."""
+
+
+@dataclass(frozen=True)
+class FitFacts:
+    """Where the samples of a fit come from, for the predictor's card.
+
+    Attributes
+    ----------
+    device, runtime
+        What measured them.
+    left_out
+        Blocks of rows that the caller found and left out beforehand.
+    boards
+        Boards of a fleet by whose `time_ratio` the latencies were divided.
+    dataset_sha256
+        Fingerprint of the dataset or file.
+    source, licence
+        Of published data: where they are from and what they may be used for.
+    """
+
+    device: str
+    runtime: str = ""
+    left_out: tuple[RowBlock, ...] = ()
+    boards: tuple[BoardCalibration, ...] = ()
+    dataset_sha256: str = ""
+    source: str = ""
+    licence: str = ""
 
 
 class LatencyPredictor(Record):
@@ -44,19 +66,32 @@ class LatencyPredictor(Record):
     Attributes
     ----------
     encoding
-        What the samples looked like: gene rows, or HAT's ten averages (`space.AGGREGATE_NAMES`).
+        What the samples looked like: gene rows (N, G), or means over layers (N, A) in the order of
+        the space's `mean_order`.
     coefficients
-        Milliseconds a unit of each column in use (columns.py), all positive.
+        Milliseconds a unit of each latency feature in use, all positive.
     covariance
-        Inverse of the weighted Gram matrix of the relative columns in use, in the same order; for
-        the interval.
+        Inverse of the weighted Gram matrix of the features in use over the latency, in the same
+        order. A row x of features has the leverage x @ covariance @ x / latency ** 2.
     interval
-        Half width of the 90% interval in log latency, for a row with no leverage.
+        Half width in log latency of an interval that holds about nine in ten measurements, for a
+        row without leverage; for others times the root of 1 + leverage.
+
+    Examples
+    --------
+    >>> from mosdeploy.config import load_recipe
+    >>> spec = load_recipe("tiny").spec
+    >>> rng = np.random.default_rng(0)
+    >>> genes = spec.gene_rows([spec.space.sample(rng) for _ in range(20)])
+    >>> latency_ms = 3.0 + spec.latency_features(genes).sum(axis=1)
+    >>> predictor = LatencyPredictor.fit(spec, genes, latency_ms, facts=FitFacts(device="rpi"))
+    >>> bool(abs(predictor.predict(genes) / latency_ms - 1).max() < 0.1)
+    True
     """
 
     version: Literal[1] = 1
-    space: SearchSpace
-    workload: Workload
+    space: AnySpace
+    workload: AnyWorkload
     vocab_size: int
     device: str
     encoding: Encoding
@@ -68,85 +103,61 @@ class LatencyPredictor(Record):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        unknown = set(self.coefficients) - set(FEATURE_NAMES)
+        unknown = set(self.coefficients) - set(self.space.feature_names)
         if unknown or not self.coefficients:
-            raise ValueError(f"coefficients must name columns of the model, not {sorted(unknown)}")
+            raise ValueError(f"coefficients must name latency features, not {sorted(unknown)}")
         if any(len(row) != len(self.coefficients) for row in (self.covariance, *self.covariance)):
             raise ValueError("covariance must be square, one row a coefficient")
         return self
 
-    # -- fit ---------------------------------------------------------------------------------------
-    # -------------
+    # -- fit
 
     @classmethod
     def fit(
         cls,
-        space: SearchSpace,
-        workload: Workload,
-        vocab_size: int,
+        spec: ModelSpec,
         rows: Rows,
         latency_ms: npt.ArrayLike,
         sample_weight: FloatArray | None = None,
         *,
-        device: str,
-        runtime: str = "",
+        facts: FitFacts,
         encoding: Encoding = "per_layer",
         try_mlp: bool = True,
-        left_out: tuple[RowBlock, ...] = (),
-        boards: tuple[BoardCalibration, ...] = (),
-        dataset_sha256: str = "",
-        source: str = "",
-        licence: str = "",
     ) -> "LatencyPredictor":
-        """Fit the additive model, and the MLP ensemble on what it leaves where cross-validation
-        says that it helps.
+        """Fit the regression, and the MLP ensemble on what it leaves where cross-validation says
+        that it helps.
 
         Parameters
         ----------
         rows
-            Canonical gene rows (N, num_genes), or with `encoding="aggregated"` HAT's averages (N,
-            10).
+            Canonical gene rows (N, G), or with `encoding="aggregated"` means over layers (N, A).
         latency_ms
             Shape (N,), positive.
         sample_weight
-            Shape (N,), in (0, 1]: variance of a quiet measurement over that of this one; None
-            trusts all alike.
+            Shape (N,), in (0, 1]: variance of an undisturbed measurement over that of this one;
+            None gives all the same weight.
+        facts
+            Where the samples come from.
         try_mlp
-            Train the ensemble at all: takes seconds where the additive model takes hundredths.
-        left_out
-            Throttled blocks that the caller found and left out beforehand, for the card.
-        boards
-            Boards of a fleet by whose levels the latencies were divided, for the card.
+            Train the ensemble at all: takes seconds where the regression takes hundredths.
 
         Raises
         ------
         PredictorError
             With fewer than `MIN_SAMPLES` rows, or a latency that is not a positive number.
         """
-        latency = _checked(latency_ms, device, workload)
-        columns = _columns(space, workload, vocab_size, rows, encoding)
-        fitted = fit_model(
-            columns, np.asarray(rows, dtype=np.float64), latency, sample_weight, try_mlp=try_mlp
+        model_fit = fit_model(
+            _latency_features(spec, rows, encoding),
+            _checked(latency_ms, facts.device, spec.workload.name),
+            sample_weight,
+            num_core=spec.num_core_features,
+            mlp_inputs=np.asarray(rows, dtype=np.float64) if try_mlp else None,
         )
-        facts = {
-            "runtime": runtime,
-            "dataset_sha256": dataset_sha256,
-            "source": source,
-            "licence": licence,
-        }
-        options: dict[str, Any] = {
-            "device": device,
-            "encoding": encoding,
-            "left_out": left_out,
-            **facts,
-        }
-        options["boards"] = boards
-        return cls.assemble(fitted, space, workload, vocab_size, **options)
+        return cls.assemble(model_fit, spec, facts, encoding=encoding)
 
     @classmethod
-    def fit_dataset(cls, space: SearchSpace, dataset: LatencyDataset) -> "LatencyPredictor":
-        """Fit on every subnet of a dataset whose measurement has a time (median of the whole
-        translation).
+    def fit_dataset(cls, space: CostedSpace, dataset: LatencyDataset) -> "LatencyPredictor":
+        """Fit on every subnet of a dataset whose measurement has a time (median of the whole run).
 
         Raises
         ------
@@ -155,127 +166,99 @@ class LatencyPredictor(Record):
         StaleInputError
             As `LatencyDataset.samples`.
         """
-        context, samples = dataset.context, dataset.samples(space)
+        samples = dataset.samples(space)
         return cls.fit(
-            space,
-            context.workload,
-            context.vocab_size,
+            samples.spec,
             samples.genes,
             samples.latency_ms,
             samples.sample_weight,
-            device=context.device.name,
-            runtime=samples.runtime,
-            boards=dataset.boards,
-            dataset_sha256=dataset.sha256,
+            facts=FitFacts(
+                device=dataset.context.device.name,
+                runtime=samples.runtime,
+                boards=dataset.boards,
+                dataset_sha256=dataset.sha256,
+            ),
         )
 
     @classmethod
     def assemble(
         cls,
-        fitted: CrossValidation,
-        space: SearchSpace,
-        workload: Workload,
-        vocab_size: int,
+        model_fit: ModelFit,
+        spec: ModelSpec,
+        facts: FitFacts,
         *,
-        device: str,
         encoding: Encoding,
-        left_out: tuple[RowBlock, ...] = (),
-        **facts: Any,
+        transfer: TransferTrial | None = None,
     ) -> "LatencyPredictor":
-        """Make a predictor of what was fitted; `facts` are further fields of its card."""
-        model = fitted.model
-        card = PredictorCard(
-            device=device,
-            workload=workload.name,
-            space_sha256=fingerprint(space),
-            num_samples=len(model.weights),
-            num_rejected=sum(b.stop - b.start for b in left_out)
-            + int(np.count_nonzero(model.weights == 0)),
-            uses_mlp=fitted.correction is not None,
-            trusted_mape_percent=fitted.trusted_mape_percent,
-            left_out=left_out,
-            **vars(fitted.errors),
-            **facts,
-        )
+        """Make a predictor and its card of what was fitted."""
+        model = model_fit.model
+        num_left_out = sum(block.stop - block.start for block in facts.left_out)
         return cls(
-            space=space,
-            workload=workload,
-            vocab_size=vocab_size,
-            device=device,
+            # of one family, which pydantic checks
+            space=cast(AnySpace, spec.space),
+            workload=cast(AnyWorkload, spec.workload),
+            vocab_size=spec.vocab_size,
+            device=facts.device,
             encoding=encoding,
-            coefficients={FEATURE_NAMES[i]: float(model.coefficients[i]) for i in model.used},
+            coefficients={spec.feature_names[i]: float(model.coefficients[i]) for i in model.used},
             covariance=tuple(tuple(row) for row in model.covariance.tolist()),
-            interval=fitted.interval,
-            correction=fitted.correction,
-            card=card,
+            interval=model_fit.interval,
+            correction=model_fit.correction,
+            card=PredictorCard(
+                workload=spec.workload.name,
+                space_sha256=fingerprint(spec.space),
+                num_samples=len(model.weights),
+                num_rejected=num_left_out + int(np.count_nonzero(model.weights == 0)),
+                uses_mlp=model_fit.correction is not None,
+                trusted_mape_percent=model_fit.trusted_mape_percent,
+                transfer=transfer,
+                **asdict(model_fit.errors),
+                **vars(facts),
+            ),
         )
 
-    # -- predict -----------------------------------------------------------------------------------
-    # -------------
+    # -- predict
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model that the latencies are about."""
+        return ModelSpec(self.space, self.vocab_size, self.workload)
 
     def predict(self, genes: GeneArray) -> FloatArray:
-        """Latency in milliseconds of shape (N,) from canonical gene rows of shape (N, num_genes)."""
+        """Latency in milliseconds of shape (N,) from canonical gene rows of shape (N, G)."""
         return self.predict_rows(self.to_rows(genes))
 
     def to_rows(self, genes: GeneArray) -> Rows:
-        """Gene rows (N, num_genes) in the encoding that the predictor was fitted on."""
+        """Gene rows (N, G) in the encoding that the predictor was fitted on."""
         return genes if self.encoding == "per_layer" else self.space.aggregate_genes(genes)
 
     def predict_rows(self, rows: Rows) -> FloatArray:
         """Latency in milliseconds of shape (N,) from rows in the encoding that the predictor was
         fitted on.
         """
-        latency = np.empty(len(rows))
-        for start in range(0, len(rows), CHUNK):
-            part = slice(start, start + CHUNK)
-            latency[part] = self._columns(rows[part]) @ self._weights
+        spec = self.spec
+        used = [spec.feature_names.index(name) for name in self.coefficients]
+        weights = np.array(list(self.coefficients.values()))
+        latency_ms = np.empty(len(rows))
+        for start in range(0, len(rows), CHUNK_ROWS):
+            part = slice(start, start + CHUNK_ROWS)
+            features = _latency_features(spec, rows[part], self.encoding)
+            latency_ms[part] = features[:, used] @ weights
             if self.correction is not None:
-                latency[part] *= np.exp(self.correction.predict(rows[part])[0])
-        return latency
+                latency_ms[part] *= np.exp(self.correction.predict(rows[part])[0])
+        return latency_ms
 
-    def corrected_columns(self, rows: Rows) -> FloatArray:
-        """Every column of the additive model, times the ensemble's correction, of shape (N, 15).
+    def corrected_features(self, rows: Rows) -> FloatArray:
+        """Every latency feature, times the ensemble's correction, of shape (N, C).
 
-        SelectedSubnet by the coefficients they add up to what `predict_rows` returns.
+        Multiplied by the coefficients they add up to what `predict_rows` returns.
         """
-        columns = _columns(self.space, self.workload, self.vocab_size, rows, self.encoding)
-        return (
-            columns
-            if self.correction is None
-            else columns * np.exp(self.correction.predict(rows)[0])[:, None]
-        )
+        features = _latency_features(self.spec, rows, self.encoding)
+        if self.correction is None:
+            return features
+        return features * np.exp(self.correction.predict(rows)[0])[:, None]
 
-    def predict_interval(self, genes: GeneArray) -> tuple[FloatArray, FloatArray]:
-        """Lower and upper end, in milliseconds, of an interval that holds about nine in ten
-        measurements.
-
-        The half width in log latency is the 90% quantile of the cross-validated errors, wider for a
-        subnet unlike the measured ones (by its leverage) and where the members of the ensemble
-        disagree.
-
-        Parameters
-        ----------
-        genes
-            Canonical gene rows of shape (N, num_genes).
-        """
-        rows = self.to_rows(genes)
-        columns = self._columns(rows)
-        relative = columns / (columns @ self._weights)[:, None]
-        leverage = np.einsum("ij,jk,ik->i", relative, np.array(self.covariance), relative)
-        half = self.interval * np.sqrt(1.0 + leverage)
-        if self.correction is not None:
-            half = np.hypot(half, 1.645 * self.correction.predict(rows)[1])
-        latency = self.predict_rows(rows)
-        return latency * np.exp(-half), latency * np.exp(half)
-
-    def check(
-        self,
-        space: SearchSpace,
-        workload: Workload,
-        vocab_size: int,
-        device: str,
-        runtime: str | None = None,
-    ) -> None:
+    def check(self, spec: ModelSpec, device: str, runtime: str | None = None) -> None:
         """Make sure that the predictor was fitted for what it is about to be asked.
 
         Parameters
@@ -291,17 +274,17 @@ class LatencyPredictor(Record):
         """
         pairs: list[tuple[str, object, object]] = [
             ("device", self.device, device),
-            ("vocabulary size", self.vocab_size, vocab_size),
-            ("search space", fingerprint(self.space)[:12], fingerprint(space)[:12]),
+            ("vocabulary size", self.vocab_size, spec.vocab_size),
+            ("search space", fingerprint(self.space)[:12], fingerprint(spec.space)[:12]),
         ]
+        asked = spec.workload.model_dump()
         pairs += [
-            (f"workload.{k}", v, getattr(workload, k))
-            for k, v in self.workload.model_dump().items()
+            (f"workload.{name}", value, asked.get(name))
+            for name, value in self.workload.model_dump().items()
         ]
         if runtime is not None:
-            pairs.append(
-                ("runtime", runtime_family(self.card.runtime) or "unknown", runtime_family(runtime))
-            )
+            fitted_on = runtime_family(self.card.runtime) or "unknown"
+            pairs.append(("runtime", fitted_on, runtime_family(runtime)))
         different = [f"{name} was {old}, is {new}" for name, old, new in pairs if old != new]
         if different:
             raise PredictorError(
@@ -309,8 +292,7 @@ class LatencyPredictor(Record):
                 f"`mosdeploy profile --device {device}` and `mosdeploy fit --device {device}`"
             )
 
-    # -- file --------------------------------------------------------------------------------------
-    # -------------
+    # -- file
 
     def save(self, path: Path) -> None:
         """Write the predictor as JSON, whole or not at all."""
@@ -327,40 +309,28 @@ class LatencyPredictor(Record):
         """
         return read_record(cls, path, "mosdeploy fit")
 
-    # -- inner -------------------------------------------------------------------------------------
-    # -------------
 
-    @property
-    def _used(self) -> list[int]:
-        return [FEATURE_NAMES.index(name) for name in self.coefficients]
-
-    @property
-    def _weights(self) -> FloatArray:
-        return np.array(list(self.coefficients.values()))
-
-    def _columns(self, rows: Rows) -> FloatArray:
-        return _columns(self.space, self.workload, self.vocab_size, rows, self.encoding)[
-            :, self._used
-        ]
+def _latency_features(spec: ModelSpec, rows: Rows, encoding: Encoding) -> FloatArray:
+    """Latency features (N, C) of rows in either encoding."""
+    if encoding == "per_layer":
+        return spec.latency_features(rows)
+    return spec.latency_features_of_means(np.asarray(rows, dtype=np.float64))
 
 
-def _columns(
-    space: SearchSpace, workload: Workload, vocab_size: int, rows: Rows, encoding: Encoding
-) -> FloatArray:
-    sums = sums_from_genes(space, rows) if encoding == "per_layer" else sums_from_aggregates(rows)
-    return latency_features(sums, space.qkv_dim, workload, vocab_size)
-
-
-def _checked(latency_ms: npt.ArrayLike, device: str, workload: Workload) -> FloatArray:
+def _checked(latency_ms: npt.ArrayLike, device: str, workload: str) -> FloatArray:
+    """Latencies as an array (N,), or an error that says what is wrong with them."""
     latency = np.asarray(latency_ms, dtype=np.float64)
     if len(latency) < MIN_SAMPLES:
         raise PredictorError(
-            f"{len(latency)} measured subnets are too few for a predictor of {device}, workload {workload.name}: "
-            f"at least {MIN_SAMPLES} are needed; run `mosdeploy profile --device {device} --budget 30`, or correct the "
-            f"predictor of another device with fewer: `mosdeploy fit --device {device} --from OTHER`"
+            f"{len(latency)} measured subnets are too few for a predictor of {device}, workload "
+            f"{workload}: at least {MIN_SAMPLES} are needed; run `mosdeploy profile --device "
+            f"{device} --budget 30`, or correct the predictor of another device with fewer: "
+            f"`mosdeploy fit --device {device} --from OTHER`"
         )
-    if not (np.isfinite(latency).all() and (latency > 0).all()):
+    wrong = latency[~(np.isfinite(latency) & (latency > 0))]
+    if len(wrong):
         raise PredictorError(
-            "a measured latency is not a positive number of milliseconds; profile again"
+            f"a measured latency is {wrong[0]} ms, not a positive number; move the measurements "
+            f"away and run `mosdeploy profile --device {device}` again"
         )
     return latency

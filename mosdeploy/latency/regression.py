@@ -1,14 +1,16 @@
-"""The robust additive model: latency as a non-negative combination of what costs time.
+"""Robust non-negative regression: latency as a non-negative combination of latency features.
 
-In: columns and measured latencies, some of them taken while the device was busy. Out: coefficients,
-in milliseconds a unit of each column, and how far each sample is trusted. This file knows no search
-space and no device.
+In: features and measured latencies, some of them taken while the device was busy. Out:
+coefficients, in milliseconds a unit of each feature, and the weight that each sample kept. This
+file knows no search space and no device.
 
-Errors are relative, for a millisecond matters more on a fast subnet. Samples far off the rest lose
-their weight: six rounds of Huber's weights, then six of Tukey's, which go down to zero. Samples
-known to be noisier count for less from the start, as weighted least squares has it. No coefficient
-is negative, since nothing runs faster by doing more; that makes ten samples enough for nine
-columns, and many samples lose nothing by it.
+The fit minimises relative errors, since a millisecond matters more on a fast subnet. Samples far
+off the rest lose their weight by iteratively reweighted least squares: six rounds of Huber's
+weights, then six of Tukey's biweight, which goes down to zero. Samples known to be noisier count
+for less from the start, as in weighted least squares. Coefficients are not negative, for no device
+runs faster by doing more; with this constraint ten samples are enough for nine features.
+
+Shapes: N samples, C features.
 """
 
 from dataclasses import dataclass
@@ -16,29 +18,31 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
-from ..spaces.latency_features import NUM_CORE_FEATURES, FloatArray, independent
+from ..spaces.spec import FloatArray
 
-HUBER, TUKEY = 1.345, 4.685
-"""The usual tuning constants: 95% efficiency on Gaussian noise."""
-HUBER_ROUNDS, TUKEY_ROUNDS = 6, 6
-SCALE_FLOOR = 1e-6
+HUBER = 1.345
+TUKEY = 4.685
+"""The usual tuning constants: both keep 95% efficiency on Gaussian noise."""
+HUBER_ROUNDS = 6
+TUKEY_ROUNDS = 6
+MIN_SCALE = 1e-6
 """Relative errors below this are arithmetic, not noise."""
 
 
 @dataclass(frozen=True)
 class NonNegativeModel:
-    """A fitted non-negative combination of columns.
+    """A fitted non-negative combination of latency features.
 
     Attributes
     ----------
     coefficients
-        Shape (C,), milliseconds a unit of each column; zero for a column that was not used.
+        Shape (C,), milliseconds a unit of each feature; zero for a feature that was not used.
     weights
         Shape (N,), in [0, 1]: how much each sample counts; 0 means rejected.
     used
-        Indices of the columns with a positive coefficient.
+        Indices of the features with a positive coefficient.
     covariance
-        Shape (len(used), len(used)): inverse of the weighted Gram matrix of those columns over the
+        Shape (len(used), len(used)): inverse of the weighted Gram matrix of those features over the
         latency.
     """
 
@@ -47,68 +51,110 @@ class NonNegativeModel:
     used: list[int]
     covariance: FloatArray
 
-    def predict(self, columns: FloatArray) -> FloatArray:
-        """Latency in milliseconds of shape (N,) from columns of shape (N, C)."""
-        return columns @ self.coefficients
+    def predict(self, features: FloatArray) -> FloatArray:
+        """Latency in milliseconds of shape (N,) from features of shape (N, C)."""
+        return features @ self.coefficients
 
-    def leverage(self, columns: FloatArray) -> FloatArray:
+    def leverage(self, features: FloatArray) -> FloatArray:
         """How far rows (N, C) lie from the samples, shape (N,): about 0 in their midst, above 1
         beyond them.
         """
-        relative = columns[:, self.used] / self.predict(columns)[:, None]
+        relative = features[:, self.used] / self.predict(features)[:, None]
         return np.asarray(np.einsum("ij,jk,ik->i", relative, self.covariance, relative))
 
 
 def fit_nonnegative(
-    columns: FloatArray,
+    features: FloatArray,
     latency_ms: FloatArray,
     sample_weight: FloatArray | None = None,
     *,
-    core_only: bool,
+    num_features: int | None = None,
 ) -> NonNegativeModel:
     """Fit the model on the relative error.
 
     Parameters
     ----------
-    columns
-        Shape (N, C), not negative, the first `NUM_CORE_FEATURES` being the ones that carry nearly
-        all of the time.
+    features
+        Shape (N, C), not negative.
     latency_ms
         Shape (N,), positive.
     sample_weight
-        Shape (N,), in (0, 1]: variance of a quiet sample over that of this one; None trusts all
-        alike.
-    core_only
-        Use only the core columns.
+        Shape (N,), in (0, 1]: variance of an undisturbed sample over that of this one; None gives
+        all the same weight.
+    num_features
+        Use only the first so many features; None uses all.
+
+    Examples
+    --------
+    >>> layers = np.arange(1.0, 9.0)
+    >>> features = np.stack([np.ones(8), layers], axis=1)
+    >>> fit_nonnegative(features, 3.0 + 2.0 * layers).coefficients.round(3)
+    array([3., 2.])
     """
-    used = [i for i in independent(columns) if i < NUM_CORE_FEATURES or not core_only]
-    unit = columns[:, used].max(axis=0)
-    relative = (
-        columns[:, used] / unit / latency_ms[:, None]
-    )  # the model's sum should be 1 in every row
-    length = np.linalg.norm(relative, axis=0)  # for the solver's tolerance
+    used = independent(features[:, :num_features])
+    unit = features[:, used].max(axis=0)
+    # the model's sum over these should be 1 in every row
+    relative = features[:, used] / unit / latency_ms[:, None]
+    # of unit length, for the solver's tolerance
+    length = np.linalg.norm(relative, axis=0)
     relative /= length
-    sample_weight = np.ones(len(latency_ms)) if sample_weight is None else sample_weight
-    weights = sample_weight
-    solution = _solve(relative, weights)
-    for round_ in range(HUBER_ROUNDS + TUKEY_ROUNDS):
-        error = np.abs(relative @ solution - 1.0) * np.sqrt(sample_weight)
-        distance = error / _scale(error, int(np.count_nonzero(solution)))
-        if round_ < HUBER_ROUNDS:
-            weights = sample_weight * HUBER / np.maximum(distance, HUBER)
-        else:
-            weights = sample_weight * np.where(
-                distance < TUKEY, (1.0 - (distance / TUKEY) ** 2) ** 2, 0.0
-            )
-        solution = _solve(relative, weights)
-    coefficients = np.zeros(columns.shape[1])
+    prior = np.ones(len(latency_ms)) if sample_weight is None else sample_weight
+    solution, weights = _solve_robustly(relative, prior)
+    coefficients = np.zeros(features.shape[1])
     coefficients[used] = solution / length / unit
     positive = [i for i in used if coefficients[i] > 0]
-    rows = columns[:, positive] / latency_ms[:, None]
+    rows = features[:, positive] / latency_ms[:, None]
+    # the pseudo-inverse, since few samples may leave the Gram matrix singular
     covariance = np.asarray(
         np.linalg.pinv(rows.T @ (rows * weights[:, None]), hermitian=True), dtype=np.float64
     )
     return NonNegativeModel(coefficients, weights, positive, covariance)
+
+
+def independent(features: FloatArray, tolerance: float = 1e-3) -> list[int]:
+    """Indices of features that are not linear combinations of earlier ones, in order.
+
+    A feature that a search space does not vary is a multiple of another one, and left out.
+
+    Parameters
+    ----------
+    features
+        Shape (N, C), not negative.
+    tolerance
+        Share of a feature's length that has to remain once earlier features are projected out.
+    """
+    basis: list[FloatArray] = []
+    kept = []
+    for i in range(features.shape[1]):
+        length = float(np.linalg.norm(features[:, i]))
+        rest = features[:, i] / length if length > 0 else np.zeros(len(features))
+        # Gram-Schmidt loses orthogonality to rounding; a second pass restores it (Kahan, Parlett)
+        for _ in range(2):
+            for direction in basis:
+                rest = rest - (direction @ rest) * direction
+        size = float(np.linalg.norm(rest))
+        if size > tolerance:
+            basis.append(rest / size)
+            kept.append(i)
+    return kept
+
+
+def _solve_robustly(relative: FloatArray, prior: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Solution (C,) and weights (N,) of reweighted least squares from weights known beforehand."""
+    weights = prior
+    solution = _solve(relative, weights)
+    for round_index in range(HUBER_ROUNDS + TUKEY_ROUNDS):
+        # an error of a noisy sample is compared with that sample's own deviation
+        error = np.abs(relative @ solution - 1.0) * np.sqrt(prior)
+        distance = error / _scale(error, int(np.count_nonzero(solution)))
+        # Huber's objective is convex, so it leads to the one minimum; Tukey's, which rejects
+        # samples, has several and starts from there
+        if round_index < HUBER_ROUNDS:
+            weights = prior * HUBER / np.maximum(distance, HUBER)
+        else:
+            weights = prior * np.where(distance < TUKEY, (1.0 - (distance / TUKEY) ** 2) ** 2, 0.0)
+        solution = _solve(relative, weights)
+    return solution, weights
 
 
 def _solve(relative: FloatArray, weights: FloatArray) -> FloatArray:
@@ -122,4 +168,6 @@ def _scale(error: FloatArray, num_fitted: int) -> float:
     makes vanish.
     """
     ordered = np.sort(error)
-    return max(1.4826 * float(np.median(ordered[min(num_fitted, len(ordered)) - 1 :])), SCALE_FLOOR)
+    rest = ordered[min(num_fitted, len(ordered)) - 1 :]
+    # 1.4826 turns the median absolute deviation of Gaussian noise into its standard deviation
+    return max(1.4826 * float(np.median(rest)), MIN_SCALE)

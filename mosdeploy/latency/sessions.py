@@ -1,8 +1,8 @@
-"""The sessions in which a dataset was measured: which board, its state before and after, the
-reference's timings.
+"""The profiling sessions in which a dataset was measured: which board, its state before and after,
+the timings of the reference subnet.
 
-In: what a device says of itself and what it measures. Out: `sessions.jsonl` beside the dataset.
-What the timings of the reference tell about a board is said in `levels.py`.
+In: what was read from a device and measured on it. Out: `sessions.jsonl` beside the dataset. How
+boards are compared by these timings is in `calibration.py`.
 """
 
 import datetime
@@ -18,9 +18,10 @@ from ..storage import append_line, atomic_write, read_lines
 NAME = "sessions.jsonl"
 
 
-class SessionLog:
-    """One session, in the file from its first moment and after each change; one writer, who holds
-    the dataset's lock.
+class ProfilingSession:
+    """One stretch of measuring on one board, in the file from its beginning and after each change.
+
+    There is one writer at a time, who holds the dataset's lock.
 
     Parameters
     ----------
@@ -29,7 +30,7 @@ class SessionLog:
     host
         The board, by its alias.
     state
-        What it said of itself before.
+        The board before.
     emulated
         Whether the board is an emulation.
 
@@ -58,8 +59,9 @@ class SessionLog:
         append_line(self._path, self.record)
 
     def add_reference(self, measured_at: str, measurement: Measurement) -> None:
-        """Keep a timing of the reference, unless an earlier session has it: a device tells of all
-        that it holds.
+        """Keep a timing of the reference, unless an earlier session has it.
+
+        A device reports every timing that it holds, those of a session that was killed included.
         """
         if measurement.total and measured_at not in self._known:
             self._known.add(measured_at)
@@ -67,11 +69,12 @@ class SessionLog:
             self._replace(references=(*self.record.references, timing))
 
     def end(self, after: DeviceState) -> None:
-        """Keep what the board says of itself now; a session that goes on may end again."""
+        """Keep the state of the board now; a session that goes on may end again."""
         self._replace(after=after)
 
     def _replace(self, **changes: object) -> None:
         self.record = self.record.model_copy(update=changes)
+        # other sessions' lines stay byte for byte
         lines = [
             self.record.model_dump_json().encode()
             if json.loads(line)["session"] == self.record.session
@@ -82,7 +85,7 @@ class SessionLog:
 
 
 def read_sessions(dataset_path: Path) -> tuple[SessionRecord, ...]:
-    """The sessions of a dataset, oldest first.
+    """The profiling sessions of a dataset, oldest first.
 
     Raises
     ------

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
 from ..config.device import DeviceProfile
 from ..record import Record
@@ -185,17 +185,17 @@ class BoardCalibration(Record):
     host: str
     num_subnets: int
     reference_ms: float | None
-    time_ratio: float | None
+    time_ratio: float | None = Field(validation_alias=AliasChoices("time_ratio", "level"))
 
 
 class RowBlock(Record):
     """Rows `start` to `stop - 1` of a file, `time_ratio` times as slow as the rest (1.42: 42%
-    slower).
+    slower). Files of 0.1.0 call it `level`.
     """
 
     start: int
     stop: int
-    time_ratio: float
+    time_ratio: float = Field(validation_alias=AliasChoices("time_ratio", "level"))
 
 
 class TransferTrial(Record):

@@ -1,1 +1,1 @@
-"""Small regression models that rooms share."""
+"""Regression on few samples: what the latency and the quality predictor share."""

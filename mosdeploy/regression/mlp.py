@@ -34,7 +34,25 @@ class Layer(Record):
 
 
 class MlpEnsemble(Record):
-    """Networks of equal shape over standardised features; each member's layers follow one another."""
+    """Networks of equal shape over standardised features.
+
+    Attributes
+    ----------
+    mean, deviation
+        Of each feature, over the samples of the fit.
+    output_scale
+        What the networks' outputs are multiplied by: the deviation of the residuals.
+    members
+        Layers of each network, in order, with a ReLU between them.
+
+    Examples
+    --------
+    >>> features = np.random.default_rng(0).normal(size=(50, 2))
+    >>> ensemble = fit_mlp(features, features[:, 0], weight_decay=0.1)
+    >>> correction, disagreement = ensemble.predict(features)
+    >>> bool(abs(correction - features[:, 0]).mean() < 0.1)
+    True
+    """
 
     mean: Vector
     deviation: Vector
@@ -78,11 +96,15 @@ def fit_mlp(features: FloatArray, residual: FloatArray, *, weight_decay: float) 
     weight_decay
         Pull of the weights to zero, in units of one sample whose residual is one deviation.
     """
+    # imported here, for it takes longer than most commands
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPRegressor
 
-    mean, deviation = features.mean(axis=0), features.std(axis=0)
+    mean = features.mean(axis=0)
+    deviation = features.std(axis=0)
+    # a feature that never varies standardises to zero
     deviation[deviation == 0] = 1.0
+    # of unit deviation, so that the same weight decay suits residuals of any size
     scale = max(float(residual.std()), 1e-9)
     members = []
     for seed in range(MEMBERS):
@@ -93,7 +115,8 @@ def fit_mlp(features: FloatArray, residual: FloatArray, *, weight_decay: float) 
             max_iter=MAX_ITERATIONS,
             random_state=seed,
         )
-        with warnings.catch_warnings():  # stopping early is regularisation too
+        # stopping early is regularisation too
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             network.fit((features - mean) / deviation, residual / scale)
         members.append(

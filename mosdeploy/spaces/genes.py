@@ -104,7 +104,6 @@ class SearchSpace(Record):
     mean_order: ClassVar[tuple[str, ...]]
 
     # -- shape of a gene row
-    # ------------------------------------------------------------------------------------
 
     @cached_property
     def gene_slices(self) -> dict[str, slice]:
@@ -149,7 +148,6 @@ class SearchSpace(Record):
         return total * math.prod(len(self._choices(gene)) for gene in once)
 
     # -- architectures
-    # ------------------------------------------------------------------------------------------
 
     @cached_property
     def largest(self) -> ArchConfig:
@@ -181,9 +179,8 @@ class SearchSpace(Record):
         a = self.to_genes(first)
         b = self.to_genes(second)
         row = np.where(rng.random(self.num_genes) < 0.5, a, b)
-        row = np.where(
-            row == 0, np.maximum(a, b), row
-        )  # what one parent lacks comes from the other
+        # what one parent lacks comes from the other
+        row = np.where(row == 0, np.maximum(a, b), row)
         return self.from_genes(self._repair(np.where(row == 0, self._sample_row(rng), row)))
 
     def check(self, arch: ArchConfig) -> None:
@@ -196,16 +193,17 @@ class SearchSpace(Record):
         """
         if not isinstance(arch, self.arch_type):
             raise ArchError(
-                f"architecture outside the search space: a {type(arch).__name__}, not of this family"
+                f"architecture outside the search space: a {type(arch).__name__}, not of this "
+                "family"
             )
         for name, value, choices in self._made_choices(arch):
             if value not in choices:
                 raise ArchError(
-                    f"architecture outside the search space: {name} is {value}, allowed: {list(choices)}"
+                    f"architecture outside the search space: {name} is {value}, allowed: "
+                    f"{list(choices)}"
                 )
 
     # -- spellings
-    # ----------------------------------------------------------------------------------------------
 
     def to_genes(self, arch: ArchConfig) -> GeneArray:
         """Spell an architecture as a gene row of shape (G,), zero where a layer does not exist.
@@ -263,7 +261,6 @@ class SearchSpace(Record):
         return self.from_genes(np.rint(np.asarray(encoding, dtype=np.float64) * self._gene_maxima))
 
     # -- sums and means over layers
-    # -------------------------------------------------------------------------------
 
     def aggregate(self, arch: ArchConfig) -> npt.NDArray[np.float64]:
         """Means over the layers of an architecture, shape (A,), in the order of `mean_order`, not
@@ -288,8 +285,7 @@ class SearchSpace(Record):
         """Turn means over layers (N, A) into sums over layers (N, A)."""
         return self._sums_to_means(np.array(rows, dtype=np.float64), np.multiply)
 
-    # -- inner -------------------------------------------------------------------------------------
-    # -------------
+    # -- inner
 
     def _choices(self, gene: Gene) -> tuple[int, ...]:
         choices: tuple[int, ...] = getattr(self, gene.choices)
@@ -306,7 +302,7 @@ class SearchSpace(Record):
         return next(gene for gene in self.table if gene.is_depth and gene.stack == stack)
 
     def _made_choices(self, arch: ArchConfig) -> Iterator[tuple[str, int, Sequence[int]]]:
-        """Each choice that an architecture makes: its name in messages, its value, what is allowed."""
+        """Each choice of an architecture: its name in messages, its value, what is allowed."""
         depth_of: dict[str | None, int] = {
             stack: len(getattr(arch, stack)) for stack in self.layer_types
         }

@@ -72,10 +72,15 @@ class CostedSpace(SearchSpace):
         Names of the latency features, those that carry nearly all of the time first.
     num_core_features
         How many those are; a fit on few samples uses only these.
+    overhead_features
+        Those of them that stand for overhead: what a run and a step cost at least. It differs more
+        between devices and runtimes than the cost of arithmetic does, so that these are fitted anew
+        where the predictor of another device is corrected.
     """
 
     feature_names: ClassVar[tuple[str, ...]]
     num_core_features: ClassVar[int]
+    overhead_features: ClassVar[tuple[str, ...]]
 
     @abstractmethod
     def inventory(self, arch: ArchConfig, vocab_size: int, workload: Workload) -> Inventory:
@@ -129,6 +134,11 @@ class ModelSpec:
     def num_core_features(self) -> int:
         """How many of the features, the first ones, carry nearly all of the time."""
         return self.space.num_core_features
+
+    @property
+    def overhead_features(self) -> tuple[str, ...]:
+        """Names of the features that stand for what a run and a step cost at least."""
+        return self.space.overhead_features
 
     def latency_features(self, genes: Rows) -> FloatArray:
         """What costs time, (N, C), not negative, of a population of gene rows (N, G)."""

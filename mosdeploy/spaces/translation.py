@@ -49,7 +49,9 @@ class TranslationArch(ArchConfig):
     ...     encoder_embed_dim=96,
     ...     decoder_embed_dim=128,
     ...     encoder_layers=(EncoderLayerConfig(ffn_dim=384, heads=4),),
-    ...     decoder_layers=(DecoderLayerConfig(ffn_dim=192, self_heads=4, cross_heads=2, cross_span=1),),
+    ...     decoder_layers=(
+    ...         DecoderLayerConfig(ffn_dim=192, self_heads=4, cross_heads=2, cross_span=1),
+    ...     ),
     ... )
     >>> print(arch)
     enc 96 [384/4h] dec 128 [192/4+2h/1]
@@ -65,7 +67,8 @@ class TranslationArch(ArchConfig):
         for layer in self.decoder_layers:
             if layer.cross_span > len(self.encoder_layers):
                 raise ValueError(
-                    f"cross_span {layer.cross_span} reaches past the {len(self.encoder_layers)} encoder layers"
+                    f"cross_span {layer.cross_span} reaches past the "
+                    f"{len(self.encoder_layers)} encoder layers"
                 )
         return self
 
@@ -152,6 +155,7 @@ class TranslationSpace(CostedSpace):
     )
     feature_names: ClassVar[tuple[str, ...]] = FEATURE_NAMES
     num_core_features: ClassVar[int] = 9
+    overhead_features: ClassVar[tuple[str, ...]] = ("constant", "decoder_layers")
     activation: ClassVar[Literal["relu"]] = "relu"
     norm_epsilon: ClassVar[float] = 1e-5
 
@@ -176,7 +180,8 @@ class TranslationSpace(CostedSpace):
                     raise ValueError(f"{name}: {heads} heads do not divide qkv_dim {self.qkv_dim}")
         if max(self.cross_span) > max(self.encoder_layers):
             raise ValueError(
-                f"cross_span {max(self.cross_span)} exceeds the {max(self.encoder_layers)} encoder layers"
+                f"cross_span {max(self.cross_span)} exceeds the {max(self.encoder_layers)} "
+                "encoder layers"
             )
         return self
 
@@ -192,8 +197,7 @@ class TranslationSpace(CostedSpace):
         """
         return max(*self.encoder_embed_dim, *self.decoder_embed_dim)
 
-    # -- costs -------------------------------------------------------------------------------------
-    # -------------
+    # -- costs
 
     def inventory(self, arch: ArchConfig, vocab_size: int, workload: Workload) -> Inventory:
         """What an architecture holds and computes in one translation with a key/value cache.
@@ -266,8 +270,7 @@ class TranslationSpace(CostedSpace):
             Product(f"{name}.fc2", "step", rows, layer.ffn_dim, d),
         ]
 
-    # -- latency -----------------------------------------------------------------------------------
-    # -------------
+    # -- latency
 
     def latency_features(self, sums: FloatArray, vocab_size: int, workload: Workload) -> FloatArray:
         """What costs time in one translation, in units of 10^6 multiply-accumulates, 10^3 elements,

@@ -4,8 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from mosdeploy.config.device import list_profiles, load_profile, with_host
+from mosdeploy.config.device import (
+    DeviceProfile,
+    MeasureProtocol,
+    list_profiles,
+    load_profile,
+    with_host,
+)
 from mosdeploy.errors import ConfigError
+from mosdeploy.record import parse
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +35,7 @@ def test_the_shipped_devices_load(tmp_path):
     assert load_profile("titanxp", tmp_path).provider == "CUDAExecutionProvider"
 
 
-def test_the_run_folder_wins_over_the_users_which_wins_over_the_shipped(tmp_path):
+def test_the_run_folder_wins_then_the_user_then_what_is_shipped(tmp_path):
     user = tmp_path / "config" / "mosdeploy" / "device_profiles"
     write(user, "rpi", 'name = "rpi"\nhost = "of-the-user"\n')
     assert load_profile("rpi", tmp_path).host == "of-the-user"
@@ -71,3 +78,44 @@ def test_another_board_of_the_kind_differs_by_its_host_alone(tmp_path):
         with_host(profile, "pi 2")
     with pytest.raises(ConfigError, match="'local' is this machine"):
         with_host(load_profile("local", tmp_path), "pi2")
+
+
+@pytest.mark.parametrize("name", ["rpi", "rpi-4", "Pi_2.local", "a"])
+def test_device_name(name: str) -> None:
+    assert DeviceProfile(name=name).name == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "-rpi", "a--b", "rpi-", "../etc", "a b", "x" * 65, "rpi;ls", "rpi\n"]
+)
+def test_bad_device_name(name: str) -> None:
+    with pytest.raises(ConfigError, match="name"):
+        parse(DeviceProfile, {"name": name}, "devices/x.toml")
+
+
+@pytest.mark.parametrize(
+    ("data", "key"),
+    [
+        ({"measure": {"min_repeats": 9}}, "measure.min_repeats"),
+        ({"measure": {"min_repeats": 300}}, "measure"),
+        ({"connect_timeout_s": 0}, "connect_timeout_s"),
+        ({"precisions": []}, "precisions"),
+    ],
+)
+def test_value_out_of_range_names_its_key(data, key):
+    with pytest.raises(ConfigError, match=f"'{key}'"):
+        parse(DeviceProfile, {"name": "rpi", **data}, "devices/x.toml")
+
+
+def test_a_protocol_of_0_1_0_is_read():
+    old = {"visits": 3, "min_effort_s": 0.1, "effort_s": 0.5, "pin": True}
+    found = parse(MeasureProtocol, old, "x.toml")
+    assert found == MeasureProtocol(rounds=3, min_time_s=0.1, max_time_s=0.5, cpu_affinity=True)
+    # and written in the words of today
+    assert not old.keys() & found.model_dump().keys()
+    assert parse(MeasureProtocol, found.model_dump(mode="json"), "x.toml") == found
+
+
+def test_a_protocol_in_old_and_new_words_at_once_is_refused():
+    with pytest.raises(ConfigError, match="unknown key 'visits'"):
+        parse(MeasureProtocol, {"rounds": 2, "visits": 3}, "x.toml")

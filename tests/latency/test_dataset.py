@@ -66,26 +66,18 @@ def test_the_latest_record_of_an_architecture_counts(path, context, archs, recor
     assert [r.measurement.total.median_ms for r in dataset.usable] == [3.0]
 
 
-def test_samples_trust_a_measurement_by_how_still_its_reference_stood(
-    path, context, space, archs, record
-):
+def test_drift_of_the_reference_lowers_the_sample_weight(path, context, space, archs, record):
     dataset = LatencyDataset.open(path, context)
     for arch, drift in zip(archs, [None, 0.0, 2.0, 6.0], strict=True):
         steady = record(arch, 3.0)
         measurement = steady.measurement.model_copy(update={"drift_percent": drift})
         dataset.append(steady.model_copy(update={"measurement": measurement}))
-    assert dataset.samples(space).sample_weight.tolist() == [
-        1.0,
-        1.0,
-        0.5,
-        0.1,
-    ]  # the protocol allows 2%
+    # the protocol allows 2%
+    assert dataset.samples(space).sample_weight.tolist() == [1.0, 1.0, 0.5, 0.1]
 
 
 @pytest.mark.parametrize("cut", [1, 20])
-def test_a_torn_last_line_is_reported_and_cut_off_by_the_next_append(
-    path, context, archs, cut, record
-):
+def test_a_torn_last_line_is_cut_off_by_the_next_append(path, context, archs, cut, record):
     dataset = LatencyDataset.open(path, context)
     dataset.append(record(archs[0], 1.0))
     dataset.append(record(archs[1], 2.0))

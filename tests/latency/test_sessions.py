@@ -1,11 +1,11 @@
-"""Sessions of measurements: complete, once each, whatever board they ran on."""
+"""Profiling sessions: complete, once each, whatever board they ran on."""
 
 import json
 
 import pytest
 
 from mosdeploy.errors import StaleInputError
-from mosdeploy.latency.sessions import SessionLog, read_sessions
+from mosdeploy.latency.sessions import ProfilingSession, read_sessions
 from mosdeploy.records import DeviceState, Measurement, Timing
 
 
@@ -20,48 +20,39 @@ def path(tmp_path):
     return tmp_path / "latency.jsonl"
 
 
-def test_a_session_is_in_the_file_from_its_first_moment_and_complete_at_its_end(path):
-    log = SessionLog(path, "pi1", DeviceState(temperature_c=40.0), emulated=True)
+def test_a_session_is_in_the_file_from_its_beginning_to_its_end(path):
+    session = ProfilingSession(path, "pi1", DeviceState(temperature_c=40.0), emulated=True)
     (begun,) = read_sessions(path)
     assert begun.emulated
     assert (begun.after, begun.references) == (None, ())
-    log.add_reference("t1", timing(10.0))
-    log.add_reference("t2", Measurement(error="killed"))
-    log.end(DeviceState(temperature_c=60.0))
+    session.add_reference("t1", timing(10.0))
+    session.add_reference("t2", Measurement(error="killed"))
+    session.end(DeviceState(temperature_c=60.0))
     (ended,) = read_sessions(path)
-    assert ended == log.record
-    assert (ended.session, ended.state.temperature_c, ended.after.temperature_c) == (
-        begun.session,
-        40.0,
-        60.0,
-    )
+    assert ended == session.record
+    assert ended.session == begun.session
+    assert (ended.state.temperature_c, ended.after.temperature_c) == (40.0, 60.0)
     assert [reference.measured_at for reference in ended.references] == ["t1"]
 
 
-def test_each_timing_is_in_the_file_at_once_and_counted_once_though_a_board_tells_it_again(path):
-    SessionLog(path, "pi1", DeviceState()).add_reference(
-        "t1", timing(10.0)
-    )  # and then the host is killed
-    for names in (["t1", "t2"], ["t1", "t2", "t3"]):
-        log = SessionLog(path, "pi1", DeviceState())
+def test_a_timing_that_a_board_reports_again_counts_once(path):
+    # each session but the last is killed
+    for names in (["t1"], ["t1", "t2"], ["t1", "t2", "t3"]):
+        session = ProfilingSession(path, "pi1", DeviceState())
         for name in names:
-            log.add_reference(name, timing(10.0))
-    sessions = read_sessions(path)
-    assert [
-        [reference.measured_at for reference in session.references] for session in sessions
-    ] == [
-        ["t1"],
-        ["t2"],
-        ["t3"],
+            session.add_reference(name, timing(10.0))
+    found = [
+        [reference.measured_at for reference in record.references] for record in read_sessions(path)
     ]
+    assert found == [["t1"], ["t2"], ["t3"]]
 
 
 def test_the_sessions_of_several_boards_grow_beside_each_other(path):
-    logs = [SessionLog(path, host, DeviceState()) for host in ("pi1", "pi2")]
-    for log in logs:
-        log.add_reference("t1", timing(10.0))  # two boards, two clocks
-    logs[1].end(DeviceState(temperature_c=60.0))
-    logs[0].add_reference("t2", timing(11.0))
+    sessions = [ProfilingSession(path, host, DeviceState()) for host in ("pi1", "pi2")]
+    for session in sessions:
+        session.add_reference("t1", timing(10.0))  # two boards, two clocks
+    sessions[1].end(DeviceState(temperature_c=60.0))
+    sessions[0].add_reference("t2", timing(11.0))
     found = {session.host: session for session in read_sessions(path)}
     assert [reference.measured_at for reference in found["pi1"].references] == ["t1", "t2"]
     assert [reference.measured_at for reference in found["pi2"].references] == ["t1"]
@@ -89,9 +80,9 @@ def test_timings_of_a_session_without_a_board_are_those_of_any(path):
         "references": [reference],
     }
     (path.parent / "sessions.jsonl").write_text(json.dumps(old) + "\n")
-    log = SessionLog(path, "pi1", DeviceState())
-    log.add_reference("t1", timing(10.0))
-    assert log.record.references == ()
+    session = ProfilingSession(path, "pi1", DeviceState())
+    session.add_reference("t1", timing(10.0))
+    assert session.record.references == ()
 
 
 def test_a_corrupt_file_is_named(path):

@@ -3,7 +3,7 @@ row.
 
 In: a CSV file. Out: `HatData`, whose rows are samples of a predictor with the aggregated encoding.
 Some of the published rows were taken while the device was throttled; `fit_hat` finds those blocks
-(blocks.py) and leaves them out.
+(latency/outliers.py) and leaves them out.
 """
 
 import csv
@@ -15,12 +15,13 @@ import numpy as np
 from ...errors import ConfigError
 from ...latency.fitting import MIN_SAMPLES
 from ...latency.outliers import find_outlier_blocks, rows_outside
-from ...latency.predictor import LatencyPredictor
-from ...spaces.latency_features import FloatArray, latency_features, sums_from_aggregates
-from ...spaces.translation import AGGREGATE_NAMES, TranslationSpace, TranslationWorkload
+from ...latency.predictor import FitFacts, LatencyPredictor
+from ...spaces import ModelSpec
+from ...spaces.spec import FloatArray
+from ...spaces.translation import TranslationSpace
 from ...storage import sha256_file
 
-HAT_FEATURES = (
+MEAN_COLUMNS = (
     "encoder_embed_dim",
     "encoder_layer_num",
     "encoder_ffn_embed_dim_avg",
@@ -32,8 +33,8 @@ HAT_FEATURES = (
     "decoder_ende_attention_heads_avg",
     "decoder_arbitrary_ende_attn_avg",
 )
-"""HAT's names of `space.AGGREGATE_NAMES`, in the same order; the last counts attended layers from
-1, as ours does.
+"""HAT's names of `TranslationSpace.mean_order`, in the same order; the last counts attended layers
+from 1, as `cross_span` does.
 """
 
 TIME_COLUMNS = ("latency_mean_encoder", "latency_mean_decoder")
@@ -46,8 +47,18 @@ Runtime.
 
 @dataclass(frozen=True)
 class HatData:
-    """One file by its name: averages (N, 10), encoder and decoder milliseconds (N,), in the order
-    of measuring.
+    """Rows of one file, in the order of measuring.
+
+    Attributes
+    ----------
+    name
+        Name of the file.
+    rows
+        Means over layers (N, 10), in the order of `TranslationSpace.mean_order`.
+    encoder_ms, decoder_ms
+        Shape (N,), in milliseconds.
+    sha256
+        Of the whole file.
     """
 
     name: str
@@ -80,17 +91,18 @@ def read_hat(path: Path) -> HatData:
         If the file cannot be read, is not text, lacks a column or holds no rows, or (naming line
         and column) if a value is not a positive number.
     """
-    wanted = HAT_FEATURES + TIME_COLUMNS
+    wanted = MEAN_COLUMNS + TIME_COLUMNS
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
             missing = [name for name in wanted if name not in (reader.fieldnames or ())]
             if missing:
                 raise ConfigError(
-                    f"{path} is not in HAT's format: no column {', '.join(missing)} in its first line"
+                    f"{path} is not in HAT's format: no column {', '.join(missing)} in its first "
+                    "line"
                 )
             table = [
-                [_number(row[name], path, reader.line_num, name) for name in wanted]
+                [_number(row[name], name, f"{path}, line {reader.line_num}") for name in wanted]
                 for row in reader
             ]
     except FileNotFoundError as error:
@@ -102,20 +114,25 @@ def read_hat(path: Path) -> HatData:
     if not table:
         raise ConfigError(f"{path} holds no rows under its first line")
     data = np.array(table)
-    num_features = len(AGGREGATE_NAMES)
-    rows, encoder_ms, decoder_ms = (
-        data[:, :num_features],
-        data[:, num_features],
-        data[:, num_features + 1],
+    return HatData(
+        name=path.name,
+        rows=data[:, : len(MEAN_COLUMNS)],
+        encoder_ms=data[:, len(MEAN_COLUMNS)],
+        decoder_ms=data[:, len(MEAN_COLUMNS) + 1],
+        sha256=sha256_file(path),
     )
-    return HatData(path.name, rows, encoder_ms, decoder_ms, sha256_file(path))
+
+
+def import_hat(
+    path: Path, spec: ModelSpec, *, device: str, source: str = "", licence: str = ""
+) -> LatencyPredictor:
+    """Read a CSV file in HAT's format and fit a predictor on it, as `read_hat` and `fit_hat` do."""
+    return fit_hat(read_hat(path), spec, device=device, source=source, licence=licence)
 
 
 def fit_hat(
     data: HatData,
-    space: TranslationSpace,
-    workload: TranslationWorkload,
-    vocab_size: int,
+    spec: ModelSpec,
     *,
     device: str,
     try_mlp: bool = True,
@@ -124,16 +141,18 @@ def fit_hat(
 ) -> LatencyPredictor:
     """Fit a predictor on HAT's data without the blocks that were measured at another speed.
 
-    The columns follow from the workload and the vocabulary that are passed here, their costs from
-    the data: the predictions are about the data's own sentences and vocabulary (30 pieces, 30
-    steps, beam 5, 32,768 for HAT's WMT files), which must be about those that are passed. The card
-    has the blocks that were left out.
+    The latency features follow from the workload and the vocabulary of `spec`, their costs from the
+    data. The predictions are about the data's own sentences and vocabulary (30 tokens, 30 steps,
+    beam 5, 32,768 for HAT's WMT files), so `spec` must be about the same. The card has the blocks
+    that were left out.
 
     Parameters
     ----------
-    space
-        The space that the predictor will be asked about; the ten averages say nothing of its fixed
-        widths.
+    spec
+        The model that the predictor will be asked about, of a `TranslationSpace`; the ten averages
+        say nothing of its fixed widths.
+    source, licence
+        Where the file is from, its name by default, and what it may be used for.
 
     Raises
     ------
@@ -144,46 +163,49 @@ def fit_hat(
         raise ConfigError(
             f"{data.name} holds {len(data.rows)} rows; a fit needs at least {MIN_SAMPLES}"
         )
-    _check_range(data, space)
-    columns = latency_features(sums_from_aggregates(data.rows), space.qkv_dim, workload, vocab_size)
-    blocks = find_outlier_blocks(columns, data.latency_ms)
+    _check_range(data, spec)
+    features = spec.latency_features_of_means(data.rows)
+    blocks = find_outlier_blocks(features, data.latency_ms, spec.num_core_features)
     kept = rows_outside(blocks, len(data.rows))
     return LatencyPredictor.fit(
-        space,
-        workload,
-        vocab_size,
+        spec,
         data.rows[kept],
         data.latency_ms[kept],
-        device=device,
-        runtime=RUNTIME,
+        facts=FitFacts(
+            device=device,
+            runtime=RUNTIME,
+            left_out=blocks,
+            dataset_sha256=data.sha256,
+            source=source or data.name,
+            licence=licence,
+        ),
         encoding="aggregated",
         try_mlp=try_mlp,
-        left_out=blocks,
-        dataset_sha256=data.sha256,
-        source=source or data.name,
-        licence=licence,
     )
 
 
-def _check_range(data: HatData, space: TranslationSpace) -> None:
+def _check_range(data: HatData, spec: ModelSpec) -> None:
     """Refuse a space of other widths or depths: its latency would be a guess far outside of the
     data.
     """
     for name in ("encoder_embed_dim", "encoder_layers", "decoder_embed_dim", "decoder_layers"):
-        found = sorted({int(value) for value in data.rows[:, AGGREGATE_NAMES.index(name)]})
-        missing = sorted(set(getattr(space, name)) - set(found))
+        column = TranslationSpace.mean_order.index(name)
+        found = sorted({int(value) for value in data.rows[:, column]})
+        missing = sorted(set(getattr(spec.space, name)) - set(found))
         if missing:
             raise ConfigError(
                 f"{data.name} was measured in another space: no row has {name} {missing[0]}, only "
-                f"{', '.join(map(str, found))}; change [space] in mosdeploy.toml (HAT's is in recipe wmt14.en-de)"
+                f"{', '.join(map(str, found))}; change [space] in mosdeploy.toml (HAT's is in "
+                "recipe wmt14.en-de)"
             )
 
 
-def _number(text: str | None, path: Path, line: int, name: str) -> float:
+def _number(text: str | None, name: str, place: str) -> float:
+    """Read one value; `place` names file and line for the message."""
     try:
         value = float(text or "")
     except ValueError:
         value = np.nan
     if not (np.isfinite(value) and value > 0):
-        raise ConfigError(f"{path}, line {line}: {name} is {text!r}; it must be a positive number")
+        raise ConfigError(f"{place}: {name} is {text!r}; it must be a positive number")
     return value

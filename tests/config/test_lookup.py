@@ -1,0 +1,26 @@
+from pathlib import Path
+
+from mosdeploy.config.lookup import lookup_dirs, shipped_dir
+
+
+def test_the_run_folder_comes_first_and_what_is_shipped_last(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    run, user, shipped = lookup_dirs("predictors", tmp_path / "run")
+    assert run == tmp_path / "run" / "predictors"
+    assert user == tmp_path / "config" / "mosdeploy" / "predictors"
+    assert shipped == shipped_dir("predictors")
+
+
+def test_what_is_shipped_is_there():
+    profiles = shipped_dir("device_profiles")
+    assert (profiles / "local.toml").is_file()
+    assert all(path.name == "predictor.json" for path in shipped_dir("predictors").glob("*/*.json"))
+
+
+def test_in_a_wheel_it_lies_inside_the_package(tmp_path, monkeypatch):
+    package = tmp_path / "mosdeploy"
+    monkeypatch.setattr("mosdeploy.config.lookup.__file__", str(package / "config" / "lookup.py"))
+    assert shipped_dir("predictors") == tmp_path / "predictors"
+    inside = Path(package / "shipped" / "predictors")
+    inside.mkdir(parents=True)
+    assert shipped_dir("predictors") == inside

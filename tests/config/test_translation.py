@@ -1,0 +1,52 @@
+import pytest
+from example_spaces import TINY
+
+from mosdeploy.config import load_recipe
+from mosdeploy.config.translation import (
+    CorpusConfig,
+    TranslationExportConfig,
+    TranslationRunConfig,
+)
+from mosdeploy.errors import ConfigError
+from mosdeploy.record import parse
+from mosdeploy.spaces import ModelSpec
+from mosdeploy.spaces.translation import TranslationWorkload
+
+
+def test_the_spec_is_space_vocabulary_and_workload():
+    corpus = CorpusConfig(train="data/train", vocab_size=64)
+    config = TranslationRunConfig(corpus=corpus, space=TINY)
+    assert config.spec == ModelSpec(TINY, 64, TranslationWorkload())
+
+
+def test_a_run_file_there_and_back():
+    config = load_recipe("tiny")
+    assert parse(TranslationRunConfig, config.model_dump(mode="json"), "test") == config
+
+
+@pytest.mark.parametrize(
+    ("section", "old", "new"),
+    [
+        (CorpusConfig, "max_pieces", "max_tokens"),
+        (TranslationExportConfig, "parity_pairs", "parity_examples"),
+        (TranslationExportConfig, "bleu_pairs", "score_examples"),
+        (TranslationExportConfig, "max_bleu_drop", "max_score_drop"),
+    ],
+)
+def test_a_key_of_0_1_0_is_told_its_new_name(section, old, new):
+    assert new in section.model_fields
+    with pytest.raises(ConfigError, match=f"'{old}'; since 0.1.0 it is called '{new}'"):
+        parse(section, {"train": "x", old: 1} if section is CorpusConfig else {old: 1}, "x.toml")
+
+
+@pytest.mark.parametrize(
+    ("data", "key"),
+    [
+        ({"train": "x", "format": "csv"}, "format"),
+        ({"train": "x", "valid_fraction": -0.1}, "valid_fraction"),
+        ({"train": "x", "vocab_size": 31}, "vocab_size"),
+    ],
+)
+def test_a_corpus_out_of_range_names_its_key(data, key):
+    with pytest.raises(ConfigError, match=f"'{key}'"):
+        parse(CorpusConfig, data, "mosdeploy.toml")

@@ -1,0 +1,82 @@
+"""What cross-validation decides, on made-up latencies."""
+
+import numpy as np
+import pytest
+
+from mosdeploy.latency.fitting import (
+    HeldOutPredictions,
+    assess,
+    cross_validate,
+    fit_model,
+    folds_for,
+    measure_errors,
+)
+from mosdeploy.latency.regression import NonNegativeModel
+
+
+def test_hand_worked_errors():
+    measured = np.array([10.0, 10.0, 20.0, 40.0])
+    found = measure_errors(np.array([10.0, 10.4, 18.5, 48.0]), measured)
+    assert found.mape_percent == pytest.approx((0 + 4 + 7.5 + 20) / 4)
+    assert found.within_5_percent == 50.0
+    assert found.within_10_percent == 75.0
+    # five of six pairs in order, one tied in the measurements
+    assert found.kendall_tau == pytest.approx(5 / np.sqrt(6 * 5))
+
+
+def test_equal_predictions_have_no_rank():
+    assert measure_errors(np.ones(5), np.arange(1.0, 6.0)).kendall_tau == 0.0
+
+
+def test_few_rows_are_left_out_one_at_a_time():
+    assert [len(held_out) for held_out in folds_for(40)] == [1] * 40
+    assert len(folds_for(41)) == 10
+
+
+def test_no_row_is_predicted_by_a_model_that_saw_it(spec, true_latency, draw):
+    genes = draw(20, seed=1)
+    features = spec.latency_features(genes)
+    latency = true_latency(genes)
+    found = []
+    for factor in (1.0, 100.0):
+        latency[7] = true_latency(genes)[7] * factor
+        held_out = cross_validate(features, latency, folds_for(20), np.ones(20), num_features=9)
+        found.append(held_out.predicted_ms[7])
+    assert found[0] == found[1]
+
+
+def test_all_features_are_used_where_they_help(spec, draw):
+    """Latency in the secondary features alone: the core features cannot tell it."""
+    genes = draw(80, seed=2)
+    features = spec.latency_features(genes)
+    secondary = 1.0 + features[:, spec.num_core_features :].sum(axis=1)
+    core = features[:, : spec.num_core_features].sum(axis=1)
+    rng = np.random.default_rng(0)
+
+    def largest_used(latency_ms):
+        noisy = latency_ms * rng.lognormal(0, 0.01, len(latency_ms))
+        return max(fit_model(features, noisy, num_core=spec.num_core_features).model.used)
+
+    assert largest_used(secondary) >= spec.num_core_features
+    assert largest_used(core) < spec.num_core_features
+
+
+def test_few_samples_use_only_the_core_features(spec, draw):
+    features = spec.latency_features(draw(30, seed=3))
+    secondary = 1.0 + features[:, spec.num_core_features :].sum(axis=1)
+    found = fit_model(features, secondary, num_core=spec.num_core_features)
+    assert max(found.model.used) < spec.num_core_features
+
+
+def test_hand_worked_assessment():
+    weights = np.array([1.0] * 9 + [0.0])
+    model = NonNegativeModel(np.ones(1), weights, [0], np.zeros((1, 1)))
+    # ten rows off by 1% to 9% and, rejected, by 100%
+    off = np.array([*range(1, 10), 100]) / 100
+    held_out = HeldOutPredictions(predicted_ms=10.0 * (1 + off), leverage=np.zeros(10))
+    found = assess(model, None, held_out, np.full(10, 10.0))
+    assert found.errors.mape_percent == pytest.approx(14.5)
+    assert found.trusted_mape_percent == pytest.approx(5.0)
+    assert found.trimmed_percent == pytest.approx(5.0)
+    # nine of ten, the one to come included: the largest of the nine
+    assert found.interval == pytest.approx(np.log(1.09))

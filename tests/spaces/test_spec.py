@@ -1,0 +1,73 @@
+from dataclasses import replace
+
+import numpy as np
+from example_spaces import SMALL_ARCH, TINY, spaces
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mosdeploy.spaces import ModelSpec, TimingStage
+from mosdeploy.spaces.translation import TranslationSpace, TranslationWorkload
+
+seeds = st.integers(0, 2**32 - 1)
+few = settings(max_examples=40, deadline=None)
+SPEC = ModelSpec(TINY, 10, TranslationWorkload(source_len=3, decode_steps=2))
+
+
+def spec_of(space: TranslationSpace, seed: int) -> ModelSpec:
+    """Any workload and vocabulary."""
+    rng = np.random.default_rng(seed)
+    source_len, decode_steps, beam = (int(x) for x in rng.integers(1, 12, 3))
+    workload = TranslationWorkload(source_len=source_len, decode_steps=decode_steps, beam=beam)
+    return ModelSpec(space, int(rng.integers(10, 1000)), workload)
+
+
+@few
+@given(spaces(), seeds)
+def test_smallest_and_largest_bound_the_counts(space: TranslationSpace, seed: int) -> None:
+    spec = spec_of(space, seed)
+    archs = (space.smallest, space.sample(np.random.default_rng(seed)), space.largest)
+    for count in (spec.num_parameters, spec.num_macs):
+        counts = [count(arch) for arch in archs]
+        assert counts == sorted(counts)
+
+
+@few
+@given(spaces(), seeds)
+def test_means_and_gene_rows_give_the_same_features(space: TranslationSpace, seed: int) -> None:
+    spec = spec_of(space, seed)
+    rng = np.random.default_rng(seed)
+    genes = spec.gene_rows([space.sample(rng) for _ in range(5)])
+    features = spec.latency_features(genes)
+    assert features.shape == (5, len(spec.feature_names))
+    assert (features >= 0).all()
+    means = space.aggregate_genes(genes)
+    np.testing.assert_allclose(spec.latency_features_of_means(means), features, rtol=1e-12)
+
+
+def test_core_and_overhead_features_are_among_the_features() -> None:
+    assert 0 < SPEC.num_core_features <= len(SPEC.feature_names)
+    assert set(SPEC.overhead_features) <= set(SPEC.feature_names[: SPEC.num_core_features])
+
+
+def test_another_workload_changes_the_macs_alone() -> None:
+    longer = SPEC.with_workload(decode_steps=4)
+    assert longer.workload == TranslationWorkload(source_len=3, decode_steps=4)
+    assert longer.num_macs(SMALL_ARCH) > SPEC.num_macs(SMALL_ARCH)
+    assert longer.num_parameters(SMALL_ARCH) == SPEC.num_parameters(SMALL_ARCH)
+    assert longer == replace(SPEC, workload=longer.workload)
+
+
+def test_the_reference_is_the_median_of_what_is_drawn() -> None:
+    reference = SPEC.reference_arch()
+    assert reference == SPEC.reference_arch()
+    rng = np.random.default_rng(0)
+    macs = [SPEC.num_macs(TINY.sample(rng)) for _ in range(101)]
+    assert SPEC.num_macs(reference) == np.median(macs)
+
+
+def test_timing_stages_begin_with_the_whole_and_name_their_parts() -> None:
+    stages = SPEC.timing_stages()
+    names = [stage.name for stage in stages]
+    assert names[0] == "total"
+    assert all(isinstance(stage, TimingStage) for stage in stages)
+    assert all(stage.minus in (None, *names) for stage in stages)
