@@ -22,7 +22,7 @@ from ..devices.job import AgentResult
 from ..devices.on_device.agent import REFERENCE
 from ..latency.dataset import LatencyDataset
 from ..latency.sessions import SessionLog
-from ..records import LatencyRecord, Measurement
+from ..records import DeviceState, LatencyRecord, Measurement
 from ..spaces.genes import ArchConfig
 from .context import Progress
 
@@ -113,7 +113,7 @@ class ProfileRecorder:
             LatencyRecord(
                 arch=self._missing[key],
                 measurement=measurement,
-                runtime=f"onnxruntime {session.state.packages.get('onnxruntime')}",
+                runtime=f"onnxruntime {_onnxruntime_version(session.state)}",
                 measured_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 session=session.session,
             )
@@ -123,3 +123,9 @@ class ProfileRecorder:
         words = [host, note] if self._is_fleet else [note]
         stage = f"{what} {self._dataset.context.device.name}"
         self._progress.update(stage, done, total, ": ".join(word for word in words if word))
+
+
+def _onnxruntime_version(state: DeviceState) -> str | None:
+    """Version of whichever build of ONNX Runtime the device has: `onnxruntime`, `onnxruntime-gpu`."""
+    builds = (name for name in sorted(state.packages) if name.startswith("onnxruntime"))
+    return state.packages.get(next(builds, ""))
