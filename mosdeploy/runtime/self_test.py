@@ -40,18 +40,18 @@ def run_self_test(translator: Translator) -> SelfTestResult:
     failures: list[str] = []
     tests = translator.manifest.self_tests
     sources = [test.source_ids for test in tests]
-    answers = [translator.translate_ids([ids])[0] for ids in sources]
+    answers = [translator.predict_ids([ids])[0] for ids in sources]
     exact = translator.manifest.precision == "fp32"
     for number, (test, found) in enumerate(zip(tests, answers), start=1):  # noqa: B905 (Python 3.9)
-        if tuple(translator.pieces.encode(test.source)) != test.source_ids:
+        if tuple(translator.tokenizer.encode(test.source)) != test.source_ids:
             failures.append(f"sentence {number}: the tokenizer splits it differently")
-        if translator.pieces.decode(list(test.output_ids)) != test.output:
+        if translator.tokenizer.decode(list(test.output_ids)) != test.output:
             failures.append(f"sentence {number}: the tokenizer spells the answer differently")
         if exact and tuple(found) != test.output_ids:
             failures.append(
                 f"sentence {number}: answered {found}, expected {list(test.output_ids)}"
             )
-    if exact and translator.translate_ids(sources) != answers:
+    if exact and translator.predict_ids(sources) != answers:
         failures.append("the sentences translated together, padded, are not answered as each alone")
     agreement = _agreement(answers, [list(test.output_ids) for test in tests])
     if not exact and agreement < MIN_AGREEMENT:
