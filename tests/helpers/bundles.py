@@ -4,6 +4,7 @@ bundle does badly.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +21,16 @@ from mosdeploy.export.bundle import (
 )
 from mosdeploy.export.onnx.initializers import Array
 from mosdeploy.export.parity import ParityExamples
+from mosdeploy.export.tvm import TvmOptions
 from mosdeploy.families.translation.bundle import bundle_readme, bundle_settings, max_positions
 from mosdeploy.families.translation.decoding import translate
 from mosdeploy.families.translation.network import Subnet
 from mosdeploy.families.translation.onnx_graph import build_graph, state_arrays, write_model
 from mosdeploy.families.translation.tokenizer import Tokenizer, train_tokenizer
+from mosdeploy.families.translation.tvm import build_tvm
 from mosdeploy.runtime import Translator
+from mosdeploy.runtime.manifest import Manifest
+from mosdeploy.runtime.translation_settings import TranslationSettings
 from mosdeploy.spaces.spec import ModelSpec
 from mosdeploy.spaces.translation import TranslationArch, TranslationSpace, TranslationWorkload
 
@@ -187,15 +192,58 @@ def make_examples(tokenizer_path: Path, subnet: Subnet, beam: int) -> ParityExam
 
 
 def export(folder: Path, precision: str, beam: int = 1) -> Path:
-    """Write a bundle of a lively subnet; give its folder."""
+    """Write an ONNX bundle of a lively subnet; give its folder."""
     spec = spec_of(SPACE, precision, beam)
     subnet = lively_subnet(SPACE)
+    return _export(folder, spec, subnet=subnet, build=onnx_builder(subnet, spec))
+
+
+def export_tvm(folder: Path) -> Path:
+    """Write a TVM bundle of the same subnet, compiled for this machine; give its folder."""
+    spec = spec_of(SPACE)
+    subnet = lively_subnet(SPACE)
+    options = TvmOptions(max_positions(LIMITS))
+
+    def build(place: Path) -> BuiltModel:
+        weights = arrays_of(subnet)
+        return build_tvm(spec, subnet.arch, weights=weights, options=options, folder=place)
+
+    return _export(folder, spec, subnet=subnet, build=build)
+
+
+def _export(folder: Path, spec: ModelSpec, *, subnet: Subnet, build: ModelBuilder) -> Path:
     job = make_job(folder, spec)
     export_bundle(
         job,
-        build=onnx_builder(subnet, spec),
+        build=build,
         open_bundle=Translator,
-        examples=make_examples(job.tokenizer_path, subnet, beam),
+        examples=make_examples(job.tokenizer_path, subnet, spec.workload.beam),
         out_dir=folder / "bundle",
     )
     return folder / "bundle"
+
+
+def open_library(folder: Path, beam: int = 1) -> Any:
+    """A compiled subnet of which there is no more than model.so and weights.bin."""
+    from mosdeploy.runtime.tvm_engine import TvmEngine
+
+    manifest = Manifest(
+        family="translation",
+        name="random",
+        runtime="tvm",
+        precision="fp32",
+        settings={},
+        vocab_size=VOCAB_SIZE,
+        self_tests=(),
+        sha256={},
+    )
+    settings = TranslationSettings(
+        pad_id=0,
+        bos_id=2,
+        eos_id=EOS_ID,
+        beam=beam,
+        length_penalty=LENGTH_PENALTY,
+        max_source_len=39,
+        max_decode_steps=30,
+    )
+    return TvmEngine(folder, manifest=manifest, settings=settings, threads=1)
