@@ -115,7 +115,7 @@ def export_bundle(
     examples: ParityExamples,
     out_dir: Path,
 ) -> BundleManifest:
-    """Export a subnet, after checking that its bundle answers as torch does.
+    """Export a subnet, after checking that its bundle answers as torch does; give the manifest.
 
     Parameters
     ----------
@@ -127,11 +127,6 @@ def export_bundle(
         Validation examples within the limits of the settings.
     out_dir
         The folder to write; a bundle that stands there is replaced.
-
-    Returns
-    -------
-    BundleManifest
-        As written into the folder.
 
     Raises
     ------
@@ -150,12 +145,12 @@ def export_bundle(
         out_dir.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out_dir.name}.", dir=out_dir.parent) as scratch:
             folder = Path(scratch) / "new"
-            draft = build_draft(job, build, open_bundle, folder)
+            draft = build_draft(job, build, open_bundle=open_bundle, folder=folder)
             report = check_parity(
                 draft.model, examples, limits=job.limits, precision=job.spec.workload.precision
             )
             tests = _self_tests(draft.model, examples)
-            manifest = _manifest(job, draft.built, report, tests)
+            manifest = _manifest(job, draft.built, report=report, tests=tests)
             (folder / README_NAME).write_text(job.readme(manifest), encoding="utf-8")
             manifest = _write_manifest(folder, manifest)
             replace_folder(folder, out_dir)
@@ -182,7 +177,7 @@ def build_draft(
     # the runtime reads a manifest only with at least one example
     example = SelfTest(source="", source_ids=(), output_ids=(), output="")
     report = ParityReport(metric="", num_examples=0, identical=0, torch_score=0.0, bundle_score=0.0)
-    manifest = _manifest(job, built, report, (example,))
+    manifest = _manifest(job, built, report=report, tests=(example,))
     shutil.copyfile(job.tokenizer_path, folder / TOKENIZER_NAME)
     opened = folder
     if built.checked_folder is not None:

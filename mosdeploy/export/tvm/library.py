@@ -19,7 +19,7 @@ from tvm.support import cc
 from tvm.target import Target, codegen
 
 from ...errors import ExportError
-from .kernels import PackedLinear, RowByRow
+from .schedules import PackedLinear, RowByRow
 
 
 def make_target(machine: str, cpu: str | None) -> Target:
@@ -64,7 +64,7 @@ def make_target(machine: str, cpu: str | None) -> Target:
 
 
 def compile_module(module: Any, target: Target, rules: Sequence[Any] = ()) -> Any:
-    """Schedule by the first rule that fits, those of `kernels` last, and compile."""
+    """Schedule by the first rule that fits, those of `schedules` last, and compile."""
     passes = [
         relax.transform.LegalizeOps(),
         dlight.ApplyDefaultSchedule(*rules, PackedLinear(), RowByRow()),

@@ -23,8 +23,8 @@ from tvm.target import Target
 
 from ...errors import ExportError
 from ...storage import atomic_write, fingerprint, read_lines
-from .kernels import PackedLinear
 from .options import Notify, Tuning
+from .schedules import PackedLinear
 
 RECORDS_NAME = "records.jsonl"
 WORKLOADS_NAME = "workloads.jsonl"

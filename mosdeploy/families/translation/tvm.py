@@ -7,6 +7,7 @@ is built, not before.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ...errors import ExportError
 from ...export.bundle import BuiltModel
 from ...export.onnx.initializers import Array, InlineInitializers
 from ...export.tvm import PRECISIONS, Processor, TvmOptions, build_library, fill_tiles, import_tvm
+from ...export.tvm.packing import Packed
 from ...spaces.spec import ModelSpec
 from ...spaces.translation import TranslationArch, TranslationSpace, TranslationWorkload
 from .tvm_packing import pack_weights
@@ -58,16 +60,9 @@ def build_tvm(
     import_tvm()
     # the encoder's last tile is always full, and compiled code checks no index
     num_positions = fill_tiles(options.max_positions)
-    packed = pack_weights(spec, arch, InlineInitializers(weights).lookup, num_positions)
-
-    def build_module(lengths: Sequence[int]) -> Any:
-        from . import tvm_network
-
-        assert isinstance(spec.space, TranslationSpace)
-        assert isinstance(spec.workload, TranslationWorkload)
-        network = tvm_network.NetworkSpec(arch, spec.space, packed, spec.workload.beam)
-        return tvm_network.build_module(network, lengths)
-
+    lookup = InlineInitializers(weights).lookup
+    packed = pack_weights(spec, arch, lookup=lookup, num_positions=num_positions)
+    build_module = partial(_build_module, spec, arch, packed)
     build_library(build_module, packed, options=options, folder=folder)
     processor = options.processor
     if processor.is_this_one:
@@ -77,3 +72,14 @@ def build_tvm(
     here = replace(options, processor=Processor())
     build_library(build_module, packed, options=here, folder=native)
     return BuiltModel("tvm", str(processor), native)
+
+
+def _build_module(
+    spec: ModelSpec, arch: TranslationArch, packed: Packed, lengths: Sequence[int]
+) -> Any:
+    from .tvm_network import NetworkSpec, build_module  # imports TVM
+
+    assert isinstance(spec.space, TranslationSpace)
+    assert isinstance(spec.workload, TranslationWorkload)
+    network = NetworkSpec(arch, spec.space, packed=packed, beam=spec.workload.beam)
+    return build_module(network, lengths)

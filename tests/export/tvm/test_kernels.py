@@ -17,8 +17,8 @@ def run(kernel: object, *inputs: np.ndarray, shape: tuple[int, ...]) -> np.ndarr
     """Schedule and compile one kernel, and run it."""
     from tvm.s_tir import dlight
 
-    from mosdeploy.export.tvm.kernels import PackedLinear, RowByRow
     from mosdeploy.export.tvm.library import make_target
+    from mosdeploy.export.tvm.schedules import PackedLinear, RowByRow
 
     target = make_target(platform.machine(), None)
     module = tvm.IRModule({"main": kernel.with_attr("global_symbol", "main")})
