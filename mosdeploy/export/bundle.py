@@ -1,8 +1,8 @@
 """Bundles: the folder that travels to a device.
 
-In: a trained subnet, its tokenizer, what it was made from, and validation sentences. Out: a folder
-with model, tokenizer, manifest and a README, whole or not there, and only if the model translates
-as the subnet does.
+In: a family's model builder, its tokenizer and settings, what the subnet was made from, and
+validation examples. Out: a folder with model, tokenizer, manifest and a README, whole or not there,
+and only if what runs it on devices answers as the subnet does in torch. This file knows no family.
 """
 
 import shutil
@@ -10,56 +10,50 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import cast
 
 from ..config.sections import ExportConfig
 from ..errors import BundleError, ExportError, StaleInputError
-from ..families.translation.onnx_graph import build_graph, state_arrays, write_model
 from ..records import BundleManifest, ParityReport, Runtime, SelfTest, WeightOrigin
-from ..spaces.costs import num_parameters
-from ..spaces.genes import ArchConfig, SearchSpace
-from ..spaces.spec import Workload
+from ..spaces import AnyArch, AnyWorkload
+from ..spaces.genes import ArchConfig
+from ..spaces.spec import ModelSpec
 from ..storage import disk_errors, read_record, replace_folder, sha256_file, write_record
-from .onnx.decoding import BOS_ID, EOS_ID, PAD_ID
-from .onnx.initializers import Array
-from .parity import ExportedModel, ParitySet, Translates, check_parity
-from .readme import bundle_readme
+from .parity import ParityExamples, PredictsIds, check_parity
 
-MODEL_NAME, TOKENIZER_NAME, MANIFEST_NAME, README_NAME = (
-    "model.onnx",
-    "tokenizer.model",
-    "manifest.json",
-    "README.md",
-)
-UNK_ID = 1
+MODEL_NAME = "model.onnx"
+TOKENIZER_NAME = "tokenizer.model"
+MANIFEST_NAME = "manifest.json"
+README_NAME = "README.md"
+
 NUM_SELF_TESTS = 3
 
 
-class HasStateDict(Protocol):
-    """What is asked of a subnet: its weights, by the names of the contract between supernet and
-    export.
+@dataclass(frozen=True)
+class BuiltModel:
+    """What a builder left in a folder.
+
+    Attributes
+    ----------
+    runtime
+        What runs the model.
+    processor
+        What it was compiled for; None for a model that runs anywhere.
+    checked_folder
+        A folder with the same model for this machine, when that for the bundle cannot run here; its
+        answers are checked in place of the bundle's.
     """
 
-    def state_dict(self) -> Mapping[str, object]:
-        """Names to tensors."""
+    runtime: Runtime
+    processor: str | None = None
+    checked_folder: Path | None = None
 
 
-class BuiltModel(Translates, Protocol):
-    """A model in a bundle's folder, opened: what runs it, and the processor that it was compiled
-    for, if any.
-    """
+ModelBuilder = Callable[[Path], BuiltModel]
+"""Writes the files of a model into a folder."""
 
-    @property
-    def runtime(self) -> Runtime:
-        """As the manifest names it."""
-
-    @property
-    def processor(self) -> str | None:
-        """None for a model that runs anywhere."""
-
-
-Build = Callable[[Mapping[str, Array], Path], BuiltModel]
-"""A subnet's weights and a folder to a model that lies there."""
+BundleOpener = Callable[[Path], PredictsIds]
+"""Opens a bundle's folder with the runtime that devices have."""
 
 
 @dataclass(frozen=True)
@@ -69,84 +63,128 @@ class BundleOrigin:
     """
 
     name: str
-    source_lang: str
-    target_lang: str
     device: str | None
     provenance: Mapping[str, str]
     weights: WeightOrigin = "inherited"
 
 
-def max_positions(config: ExportConfig) -> int:
-    """Positions that the model of a bundle serves: the longest source with its end token, or the
-    most steps.
+@dataclass(frozen=True)
+class BundleJob:
+    """What is to be exported, and what its manifest says.
+
+    Attributes
+    ----------
+    family
+        Name of the family, by which the runtime knows what to do with the bundle.
+    spec, arch
+        The model, at the precision of the workload, and the architecture of the subnet.
+    settings
+        What the family's runtime needs to know: special ids, limits.
+    tokenizer_path
+        The file that turns text into ids.
+    limits
+        How much of the score may be lost.
+    readme
+        The family's text for people who find the folder on a device; the manifest that it is
+        written from has no hashes yet.
     """
-    return max(config.max_source_len + 1, config.max_decode_steps)
+
+    family: str
+    spec: ModelSpec
+    arch: ArchConfig
+    settings: Mapping[str, int | float | str]
+    origin: BundleOrigin
+    tokenizer_path: Path
+    limits: ExportConfig
+    readme: Callable[[BundleManifest], str]
+
+
+@dataclass(frozen=True)
+class DraftBundle:
+    """A bundle that was not checked yet, and its model, opened."""
+
+    folder: Path
+    built: BuiltModel
+    model: PredictsIds
 
 
 def export_bundle(
-    subnet: HasStateDict,
-    arch: ArchConfig,
-    space: SearchSpace,
-    *,
-    workload: Workload,
-    config: ExportConfig,
-    origin: BundleOrigin,
-    tokenizer_path: Path,
-    parity_set: ParitySet,
+    job: BundleJob,
+    build: ModelBuilder,
+    open_bundle: BundleOpener,
+    examples: ParityExamples,
     out_dir: Path,
-    build: Build | None = None,
 ) -> BundleManifest:
-    """Export a subnet at the beam and precision of a workload.
+    """Export a subnet, after checking that its bundle answers as torch does; give the manifest.
 
     Parameters
     ----------
-    subnet
-        The collapsed subnet, trained.
-    parity_set
-        Sentences of at most `config.max_source_len` pieces.
+    build
+        Writes the model; holds the subnet's weights.
+    open_bundle
+        The runtime of the family. What is checked is so what ships; what it raises passes through.
+    examples
+        Validation examples within the limits of the settings.
     out_dir
         The folder to write; a bundle that stands there is replaced.
-    build
-        Makes the model; None makes the ONNX graph.
-
-    Returns
-    -------
-    BundleManifest
-        As written into the folder.
 
     Raises
     ------
     ExportError
-        If the model does not translate as the subnet, a weight or a sentence does not fit, or
+        If the model does not answer as the subnet, a weight does not fit, there is no example, or
         `out_dir` is something else than a bundle.
     MosdeployError
         If the disk is full.
     """
     _check_place(out_dir)
-    _check_lengths(parity_set, config)
+    if not examples.input_ids:
+        raise ExportError(
+            "no validation example to check the bundle with; give the data a validation set"
+        )
     with disk_errors(out_dir):
         out_dir.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out_dir.name}.", dir=out_dir.parent) as scratch:
             folder = Path(scratch) / "new"
-            folder.mkdir()
-            arrays = state_arrays(subnet.state_dict())
-            model = (
-                build(arrays, folder)
-                if build
-                else build_onnx(arrays, arch, space, workload, config, folder)
+            draft = build_draft(job, build, open_bundle=open_bundle, folder=folder)
+            report = check_parity(
+                draft.model, examples, limits=job.limits, precision=job.spec.workload.precision
             )
-            shutil.copyfile(tokenizer_path, folder / TOKENIZER_NAME)
-            report = check_parity(model, parity_set, config, workload.precision)
-            tests = _self_tests(model, parity_set)
-            draft = _manifest(
-                arch, space, len(arrays["embed.weight"]), workload, config, origin, report, tests
-            )
-            draft = draft.model_copy(
-                update={"runtime": model.runtime, "processor": model.processor}
-            )
-            manifest = _describe(folder, draft)
+            tests = _self_tests(draft.model, examples)
+            manifest = _manifest(job, draft.built, report=report, tests=tests)
+            (folder / README_NAME).write_text(job.readme(manifest), encoding="utf-8")
+            manifest = _write_manifest(folder, manifest)
             replace_folder(folder, out_dir)
     return manifest
+
+
+def build_draft(
+    job: BundleJob, build: ModelBuilder, open_bundle: BundleOpener, folder: Path
+) -> DraftBundle:
+    """Make a bundle that lacks the answers that it must give, and open it as a device does.
+
+    Parameters
+    ----------
+    folder
+        Is made. Beside it, the builder may make others.
+
+    Raises
+    ------
+    ExportError
+        If a weight does not fit, or the builder cannot build.
+    """
+    folder.mkdir()
+    built = build(folder)
+    # the runtime reads a manifest only with at least one example
+    example = SelfTest(source="", source_ids=(), output_ids=(), output="")
+    report = ParityReport(metric="", num_examples=0, identical=0, torch_score=0.0, bundle_score=0.0)
+    manifest = _manifest(job, built, report=report, tests=(example,))
+    shutil.copyfile(job.tokenizer_path, folder / TOKENIZER_NAME)
+    opened = folder
+    if built.checked_folder is not None:
+        opened = built.checked_folder
+        shutil.copyfile(job.tokenizer_path, opened / TOKENIZER_NAME)
+    _write_manifest(opened, manifest)
+    return DraftBundle(folder, built, open_bundle(opened))
 
 
 def read_manifest(bundle_dir: Path) -> BundleManifest:
@@ -165,33 +203,10 @@ def read_manifest(bundle_dir: Path) -> BundleManifest:
         path = bundle_dir / name
         if Path(name).name != name or not path.is_file() or sha256_file(path) != expected:
             raise BundleError(
-                f"{path} is missing or is not the file that the manifest names; run `mosdeploy export` again"
+                f"{path} is missing or is not the file that the manifest names; "
+                "run `mosdeploy export` again"
             )
     return manifest
-
-
-def build_onnx(
-    arrays: Mapping[str, Array],
-    arch: ArchConfig,
-    space: SearchSpace,
-    workload: Workload,
-    config: ExportConfig,
-    folder: Path,
-) -> ExportedModel:
-    """Write the self-contained ONNX model and open it."""
-    model = build_graph(
-        arch,
-        space,
-        len(arrays["embed.weight"]),
-        arrays,
-        beam=workload.beam,
-        length_penalty=config.length_penalty,
-        precision=workload.precision,
-        max_positions=max_positions(config),
-    )
-    write_model(model, folder / MODEL_NAME)
-    del model  # before ONNX Runtime holds the weights once more
-    return ExportedModel(folder / MODEL_NAME, config.max_decode_steps)
 
 
 def _check_place(out_dir: Path) -> None:
@@ -201,79 +216,56 @@ def _check_place(out_dir: Path) -> None:
         )
 
 
-def _check_lengths(pairs: ParitySet, config: ExportConfig) -> None:
-    if not pairs.source_ids:
-        raise ExportError(
-            "no validation sentence to check the bundle with; give the corpus a validation set"
-        )
-    longest = max(map(len, pairs.source_ids))
-    if longest > config.max_source_len:
-        raise ExportError(
-            f"a validation sentence has {longest} pieces, but export.max_source_len is {config.max_source_len}; "
-            "raise it, or lower corpus.max_tokens"
-        )
-
-
-def _self_tests(model: Translates, pairs: ParitySet) -> tuple[SelfTest, ...]:
-    """Sentences of different length and what the model answers to each alone."""
-    order = sorted(range(len(pairs.sources)), key=lambda i: (len(pairs.source_ids[i]), i))
-    chosen = sorted(
-        {order[(2 * k + 1) * len(order) // (2 * NUM_SELF_TESTS)] for k in range(NUM_SELF_TESTS)}
-    )
+def _self_tests(model: PredictsIds, examples: ParityExamples) -> tuple[SelfTest, ...]:
+    """Examples of different length and what the model answers to each alone."""
+    lengths = [len(ids) for ids in examples.input_ids]
+    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
+    # the middle of each third by length
+    places = {(2 * k + 1) * len(order) // (2 * NUM_SELF_TESTS) for k in range(NUM_SELF_TESTS)}
     tests = []
-    for i in chosen:
-        output_ids = model.translate([pairs.source_ids[i]])[0]
+    for i in sorted(order[place] for place in places):
+        input_ids = list(examples.input_ids[i])
+        output_ids = model.predict_ids([input_ids])[0]
         tests.append(
             SelfTest(
-                source=pairs.sources[i],
-                source_ids=tuple(pairs.source_ids[i]),
+                source=examples.inputs[i],
+                source_ids=tuple(input_ids),
                 output_ids=tuple(output_ids),
-                output=pairs.decode(output_ids),
+                output=examples.decode(output_ids),
             )
         )
     return tuple(tests)
 
 
 def _manifest(
-    arch: ArchConfig,
-    space: SearchSpace,
-    vocab_size: int,
-    workload: Workload,
-    config: ExportConfig,
-    origin: BundleOrigin,
-    report: ParityReport,
-    tests: tuple[SelfTest, ...],
+    job: BundleJob, built: BuiltModel, report: ParityReport, tests: tuple[SelfTest, ...]
 ) -> BundleManifest:
+    """The manifest, without hashes."""
+    spec = job.spec
     return BundleManifest(
-        name=origin.name,
-        precision=workload.precision,
-        beam=workload.beam,
-        length_penalty=config.length_penalty,
-        source_lang=origin.source_lang,
-        target_lang=origin.target_lang,
-        pad_id=PAD_ID,
-        unk_id=UNK_ID,
-        bos_id=BOS_ID,
-        eos_id=EOS_ID,
-        vocab_size=vocab_size,
-        max_source_len=config.max_source_len,
-        max_decode_steps=config.max_decode_steps,
-        arch=arch,
-        num_parameters=num_parameters(space, arch, vocab_size),
-        workload=workload,
-        device=origin.device,
-        provenance=dict(origin.provenance),
-        weights=origin.weights,
+        family=job.family,
+        name=job.origin.name,
+        runtime=built.runtime,
+        processor=built.processor,
+        precision=spec.workload.precision,
+        settings=dict(job.settings),
+        vocab_size=spec.vocab_size,
+        arch=cast("AnyArch", job.arch),
+        num_parameters=spec.num_parameters(job.arch),
+        workload=cast("AnyWorkload", spec.workload),
+        device=job.origin.device,
+        provenance=dict(job.origin.provenance),
+        weights=job.origin.weights,
         parity=report,
         self_test=tests,
         sha256={},
     )
 
 
-def _describe(folder: Path, draft: BundleManifest) -> BundleManifest:
-    """Write README and manifest; give the manifest, with the hash of every other file."""
-    (folder / README_NAME).write_text(bundle_readme(draft), encoding="utf-8")
-    hashes = {path.name: sha256_file(path) for path in sorted(folder.iterdir())}
-    manifest = draft.model_copy(update={"sha256": hashes})
+def _write_manifest(folder: Path, manifest: BundleManifest) -> BundleManifest:
+    """Write the manifest with the hash of every other file; give it."""
+    files = [path for path in sorted(folder.iterdir()) if path.name != MANIFEST_NAME]
+    hashes = {path.name: sha256_file(path) for path in files}
+    manifest = manifest.model_copy(update={"sha256": hashes})
     write_record(folder / MANIFEST_NAME, manifest)
     return manifest

@@ -1,12 +1,20 @@
-"""Runs a bundle: lines of text in, translations out, with numpy, onnxruntime and sentencepiece
-alone.
+"""Runs a bundle: texts in, answers out, with numpy, onnxruntime (or TVM) and sentencepiece alone.
 
 This folder stands by itself: it is copied to devices as `mosdeploy_runtime`, imports nothing of
-mosdeploy, and keeps to Python 3.9. A bundle is untrusted input.
+mosdeploy, and keeps to Python 3.9. A bundle is untrusted input. A family of models has a file here,
+named as the family; all else is shared.
+
+Examples
+--------
+>>> from mosdeploy.runtime import open_model  # on a device: from mosdeploy_runtime
+>>> open_model("runs/tiny/bundles/en-de", threads=1).translate(["A house."])  # doctest: +SKIP
+['Ein Haus.']
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import BundleError, FileMismatchError, ManifestError, ModelError
@@ -14,7 +22,31 @@ from .errors import BundleError, FileMismatchError, ManifestError, ModelError
 if TYPE_CHECKING:
     from .translation import Translator
 
-__all__ = ["BundleError", "FileMismatchError", "ManifestError", "ModelError", "Translator"]
+__all__ = [
+    "BundleError",
+    "FileMismatchError",
+    "ManifestError",
+    "ModelError",
+    "Translator",
+    "open_model",
+]
+
+
+def open_model(
+    bundle_dir: str | Path, threads: int | None = None, providers: Sequence[str] | None = None
+) -> Translator:
+    """Open a bundle with the class of its family; see there for the parameters.
+
+    Raises
+    ------
+    BundleError
+        If the bundle is not whole, is not what its manifest says, or cannot be loaded.
+    """
+    from .manifest import read_manifest
+    from .translation import Translator
+
+    models = {"translation": Translator}
+    return models[read_manifest(Path(bundle_dir)).family](bundle_dir, threads, providers)
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Iterator
 
+from . import open_model
 from .errors import BundleError
 
 LINES_AT_A_TIME = 512
@@ -37,11 +38,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         from .self_test import run_self_test  # takes a second, in which Ctrl-C may come
-        from .translation import Translator
 
-        translator = Translator(options.bundle, options.threads)
+        model = open_model(options.bundle, options.threads)
         if options.self_test:
-            result = run_self_test(translator)
+            result = run_self_test(model)
             _print(
                 {
                     "passed": result.passed,
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
             return 0 if result.passed else 1
         for lines in _lines():
-            for source, output in zip(lines, translator.translate(lines)):  # noqa: B905 (Python 3.9)
+            for source, output in zip(lines, model.translate(lines)):  # noqa: B905 (Python 3.9)
                 _print({"source": source, "output": output} if options.json else output)
     except BundleError as error:
         print(f"error: {error}", file=sys.stderr)

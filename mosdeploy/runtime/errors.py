@@ -2,7 +2,7 @@
 
 BundleError               8   base of all; the number is the exit code
 ├── ManifestError             manifest.json is missing, too large, or not what a manifest must be
-├── FileMismatchError         a file is missing, too large, a link, or not the one that the manifest names
+├── FileMismatchError         a file is missing, too large, a link, or not that of the manifest
 └── ModelError                ONNX Runtime or SentencePiece cannot read or run its file
 """
 

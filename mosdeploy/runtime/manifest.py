@@ -1,26 +1,35 @@
 """The manifest of a bundle, and the check that the bundle's files are those it names.
 
 In: a folder that anyone may have written. Out: a `Manifest` whose every value has been checked, or
-a BundleError. What the runtime does not need, it does not read.
+a BundleError. What the runtime does not need, it does not read. What only one family knows stands
+under `settings`, which the file of that family reads with `Fields`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import FileMismatchError, ManifestError
 
-MANIFEST_NAME, TOKENIZER_NAME = "manifest.json", "tokenizer.model"
-ONNX_MODEL_NAME, LIBRARY_NAME, WEIGHTS_NAME = "model.onnx", "model.so", "weights.bin"
+MANIFEST_NAME = "manifest.json"
+TOKENIZER_NAME = "tokenizer.model"
+ONNX_MODEL_NAME = "model.onnx"
+LIBRARY_NAME = "model.so"
+WEIGHTS_NAME = "weights.bin"
 MODEL_NAMES = {"onnxruntime": (ONNX_MODEL_NAME,), "tvm": (LIBRARY_NAME, WEIGHTS_NAME)}
 """By runtime, the files that hold the model."""
 
-VERSION = 1
+FAMILIES = ("translation",)
+"""Families of models that can be run here."""
+
+VERSION = 2
 
 MAX_MANIFEST_BYTES = 2**20
 MAX_FILE_BYTES = 2**31  # ONNX files cannot be larger
@@ -29,8 +38,6 @@ MAX_LENGTH = 2**16
 MAX_VOCAB_SIZE = 2**20
 MAX_TEXT_LENGTH = 2**14
 MAX_SELF_TESTS = 100
-MAX_BEAM = 64
-MAX_LENGTH_PENALTY = 10.0
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -39,7 +46,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class SelfTest:
-    """A sentence, its ids, and what the bundle must answer."""
+    """An input as text, its token ids, and what the bundle must answer."""
 
     source: str
     source_ids: tuple[int, ...]
@@ -49,19 +56,24 @@ class SelfTest:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What the runtime needs to know; lengths count pieces without begin and end tokens."""
+    """What the runtime needs to know of any bundle.
 
+    Attributes
+    ----------
+    settings
+        What the family needs to know besides; not checked yet.
+    vocab_size
+        Number of token ids.
+    sha256
+        Digest of every file but the manifest, by name.
+    """
+
+    family: str
     name: str
     runtime: str
     precision: str
-    beam: int
-    length_penalty: float
-    pad_id: int
-    bos_id: int
-    eos_id: int
+    settings: dict[str, object]
     vocab_size: int
-    max_source_len: int
-    max_decode_steps: int
     self_tests: tuple[SelfTest, ...]
     sha256: dict[str, str]
 
@@ -91,10 +103,8 @@ def read_manifest(bundle_dir: Path) -> Manifest:
         raise ManifestError(
             f"{path} is corrupt ({error}); copy or export the bundle again"
         ) from error
-    try:
-        return _manifest(_Fields(data, "manifest"))
-    except ManifestError as error:
-        raise ManifestError(f"{path}: {error}") from None
+    with errors_naming(path):
+        return _manifest(Fields(data, "manifest"))
 
 
 def check_files(bundle_dir: Path, manifest: Manifest) -> None:
@@ -117,35 +127,54 @@ def check_files(bundle_dir: Path, manifest: Manifest) -> None:
             ) from error
         if found != expected:
             raise FileMismatchError(
-                f"{path} is not the file of this bundle: its sha256 begins with {found[:12]}, the manifest says "
-                f"{expected[:12]}; copy or export the bundle again"
+                f"{path} is not the file of this bundle: its sha256 begins with {found[:12]}, "
+                f"the manifest says {expected[:12]}; copy or export the bundle again"
             )
 
 
-# -- reading of untrusted values
-# -----------------------------------------------------------------------------------
+@contextlib.contextmanager
+def errors_naming(path: Path) -> Iterator[None]:
+    """Put the path of the manifest before the message of a ManifestError."""
+    try:
+        yield
+    except ManifestError as error:
+        raise ManifestError(f"{path}: {error}") from None
 
 
-class _Fields:
-    """The members of a JSON object, each asked for with its type and range."""
+# -- reading of untrusted values -------------------------------------------------------------------
+
+
+class Fields:
+    """The members of a JSON object, each asked for with its type and range.
+
+    Raises
+    ------
+    ManifestError
+        From the constructor if the data are no object; from each method if the member is missing,
+        of another type or out of range. The message names it.
+    """
 
     def __init__(self, data: object, where: str) -> None:
         if not isinstance(data, dict):
             raise ManifestError(f"{where} must be an object")
-        self._data, self._where = data, where
+        self._data = data
+        self._where = where
 
     def get(self, key: str) -> object:
+        """A member of any type."""
         if key not in self._data:
             raise ManifestError(f"{self._where} has no '{key}'")
         return self._data[key]
 
     def integer(self, key: str, low: int, high: int) -> int:
+        """A whole number from `low` to `high`."""
         value = self.get(key)
         if type(value) is not int or not low <= value <= high:  # bool is an int
             raise ManifestError(f"'{key}' must be a whole number from {low} to {high}")
         return value
 
     def text(self, key: str) -> str:
+        """A text that can be written as UTF-8."""
         value = self.get(key)
         if (
             not isinstance(value, str)
@@ -156,61 +185,64 @@ class _Fields:
         return value
 
     def number(self, key: str, low: float, high: float) -> float:
+        """A finite number from `low` to `high`."""
         value = self.get(key)
         if type(value) not in (int, float) or not low <= value <= high:  # type: ignore[operator]
             raise ManifestError(f"'{key}' must be a number from {low:g} to {high:g}")
         return float(value)  # type: ignore[arg-type]
 
-    def ids(self, key: str, vocab_size: int, longest: int) -> tuple[int, ...]:
+    def ids(self, key: str, vocab_size: int) -> tuple[int, ...]:
+        """Token ids below `vocab_size`."""
         value = self.get(key)
-        if not isinstance(value, list) or len(value) > longest:
-            raise ManifestError(f"'{key}' must be a list of at most {longest} ids")
+        if not isinstance(value, list) or len(value) > MAX_LENGTH:
+            raise ManifestError(f"'{key}' must be a list of at most {MAX_LENGTH} ids")
         if not all(type(item) is int and 0 <= item < vocab_size for item in value):
             raise ManifestError(f"'{key}' must hold ids from 0 to {vocab_size - 1}")
         return tuple(value)
 
 
-def _manifest(fields: _Fields) -> Manifest:
-    fields.integer("version", VERSION, VERSION)
-    runtime = fields.text("runtime")
-    if runtime not in MODEL_NAMES:
+def _manifest(fields: Fields) -> Manifest:
+    if type(fields.get("version")) is int and fields.get("version") == 1:
         raise ManifestError(
-            f"'runtime' must be {' or '.join(MODEL_NAMES)}; nothing here runs another bundle"
+            "'version' is 1: it was made by mosdeploy 0.1.0; export the bundle again"
         )
+    fields.integer("version", VERSION, VERSION)
+    family = _one_of(fields, "family", FAMILIES)
+    runtime = _one_of(fields, "runtime", tuple(MODEL_NAMES))
     vocab_size = fields.integer("vocab_size", 4, MAX_VOCAB_SIZE)
-    pad_id, bos_id, eos_id = (
-        fields.integer(key, 0, vocab_size - 1) for key in ("pad_id", "bos_id", "eos_id")
-    )
-    if pad_id == eos_id:
-        raise ManifestError("'pad_id' and 'eos_id' must differ")
+    settings = fields.get("settings")
+    if not isinstance(settings, dict):
+        raise ManifestError("'settings' must be an object")
     tests = fields.get("self_test")
     if not isinstance(tests, list) or not 1 <= len(tests) <= MAX_SELF_TESTS:
-        raise ManifestError(f"'self_test' must be a list of 1 to {MAX_SELF_TESTS} sentences")
-    max_source_len, max_decode_steps = (
-        fields.integer(x, 1, MAX_LENGTH) for x in ("max_source_len", "max_decode_steps")
-    )
+        raise ManifestError(f"'self_test' must be a list of 1 to {MAX_SELF_TESTS} examples")
     return Manifest(
+        family=family,
         name=fields.text("name"),
         runtime=runtime,
         precision=fields.text("precision"),
-        beam=fields.integer("beam", 1, MAX_BEAM),
-        length_penalty=fields.number("length_penalty", 0.0, MAX_LENGTH_PENALTY),
-        pad_id=pad_id,
-        bos_id=bos_id,
-        eos_id=eos_id,
+        settings=settings,
         vocab_size=vocab_size,
-        max_source_len=max_source_len,
-        max_decode_steps=max_decode_steps,
-        self_tests=tuple(
-            SelfTest(
-                source=item.text("source"),
-                source_ids=item.ids("source_ids", vocab_size, max_source_len),
-                output_ids=item.ids("output_ids", vocab_size, max_decode_steps),
-                output=item.text("output"),
-            )
-            for item in (_Fields(test, "self_test") for test in tests)
-        ),
+        self_tests=tuple(_self_test(Fields(test, "self_test"), vocab_size) for test in tests),
         sha256=_hashes(fields.get("sha256"), MODEL_NAMES[runtime]),
+    )
+
+
+def _one_of(fields: Fields, key: str, known: tuple[str, ...]) -> str:
+    value = fields.text(key)
+    if value not in known:
+        raise ManifestError(
+            f"'{key}' must be {' or '.join(known)}; nothing here runs another bundle"
+        )
+    return value
+
+
+def _self_test(fields: Fields, vocab_size: int) -> SelfTest:
+    return SelfTest(
+        source=fields.text("source"),
+        source_ids=fields.ids("source_ids", vocab_size),
+        output_ids=fields.ids("output_ids", vocab_size),
+        output=fields.text("output"),
     )
 
 

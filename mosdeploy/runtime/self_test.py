@@ -2,7 +2,7 @@
 
 fp32: every id must be the same. Other precisions: kernels of other processors round differently,
 and one id that turns over changes what follows; so the answers must be alike, by `difflib`'s ratio
-over the ids of all sentences together, to at least `MIN_AGREEMENT`. A wrong kernel, tokenizer or
+over the ids of all examples together, to at least `MIN_AGREEMENT`. A wrong kernel, tokenizer or
 file falls far below that.
 """
 
@@ -28,9 +28,8 @@ class SelfTestResult:
     failures: tuple[str, ...]
 
 
-def run_self_test(translator: Translator) -> SelfTestResult:
-    """Translate the sentences of the manifest, one by one, and compare; in fp32 then together,
-    padded.
+def run_self_test(model: Translator) -> SelfTestResult:
+    """Answer the examples of the manifest, one by one, and compare; in fp32 then together, padded.
 
     Raises
     ------
@@ -38,20 +37,20 @@ def run_self_test(translator: Translator) -> SelfTestResult:
         If the bundle's runtime fails.
     """
     failures: list[str] = []
-    tests = translator.manifest.self_tests
+    tests = model.manifest.self_tests
     sources = [test.source_ids for test in tests]
-    answers = [translator.translate_ids([ids])[0] for ids in sources]
-    exact = translator.manifest.precision == "fp32"
+    answers = [model.predict_ids([ids])[0] for ids in sources]
+    exact = model.manifest.precision == "fp32"
     for number, (test, found) in enumerate(zip(tests, answers), start=1):  # noqa: B905 (Python 3.9)
-        if tuple(translator.pieces.encode(test.source)) != test.source_ids:
+        if tuple(model.tokenizer.encode(test.source)) != test.source_ids:
             failures.append(f"sentence {number}: the tokenizer splits it differently")
-        if translator.pieces.decode(list(test.output_ids)) != test.output:
+        if model.tokenizer.decode(list(test.output_ids)) != test.output:
             failures.append(f"sentence {number}: the tokenizer spells the answer differently")
         if exact and tuple(found) != test.output_ids:
             failures.append(
                 f"sentence {number}: answered {found}, expected {list(test.output_ids)}"
             )
-    if exact and translator.translate_ids(sources) != answers:
+    if exact and model.predict_ids(sources) != answers:
         failures.append("the sentences translated together, padded, are not answered as each alone")
     agreement = _agreement(answers, [list(test.output_ids) for test in tests])
     if not exact and agreement < MIN_AGREEMENT:

@@ -1,81 +1,84 @@
-"""A bundle's `model.onnx` in ONNX Runtime: the whole translation, search included, is inside the
-model.
+"""A bundle's `model.onnx` in ONNX Runtime, with checks that the model is what a bundle's may be.
+
+In: a file that anyone may have written, and the names that its inputs and outputs must have. Out: a
+`ModelSession` that runs it. This file knows no family.
 """
 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 
 from .errors import ModelError
-from .manifest import ONNX_MODEL_NAME, Manifest
 
-INPUTS, OUTPUTS = ["source_ids", "max_steps", "min_steps"], ["output_ids"]
+CPU_PROVIDER = "CPUExecutionProvider"
 
 
-class OnnxEngine:
-    """Translates batches of ids; see `Translator` for what the arguments mean.
+class ModelSession:
+    """A model that ONNX Runtime has loaded.
+
+    Parameters
+    ----------
+    path
+        The ONNX file.
+    inputs, outputs
+        The names that the model must have, in order.
+    threads
+        Threads inside an operator; None leaves it to ONNX Runtime (one a physical core).
+    providers
+        Execution providers, best first; None is the CPU.
 
     Raises
     ------
     ModelError
-        If ONNX Runtime lacks a provider, or cannot load the model.
+        If ONNX Runtime lacks a provider or cannot load the model; if the model refers to other
+        files, or has other inputs or outputs.
     """
 
     def __init__(
         self,
-        folder: Path,
-        manifest: Manifest,
-        threads: int | None,
+        path: Path,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        threads: int | None = None,
         providers: Sequence[str] | None = None,
     ) -> None:
-        self._manifest = manifest
-        self._session = _open(
-            folder / ONNX_MODEL_NAME, threads, providers or ["CPUExecutionProvider"]
-        )
+        self._path = path
+        self._outputs = list(outputs)
+        self._session = _load(path, threads, providers or [CPU_PROVIDER])
+        sides = (self._session.get_inputs(), self._session.get_outputs())
+        found = [[value.name for value in side] for side in sides]
+        expected = [list(inputs), self._outputs]
+        if found != expected:
+            raise ModelError(
+                f"{path} has inputs and outputs {found}, not {expected}; export the bundle again"
+            )
 
-    def translate(
-        self, sources: Sequence[Sequence[int]], max_steps: int | None = None, min_steps: int = 0
-    ) -> list[list[int]]:
-        """Translate ids, padded together, into ids, both without begin and end.
-
-        Parameters
-        ----------
-        max_steps, min_steps
-            Bounds of the search; the manifest's and none, if not given.
+    def run(self, inputs: Mapping[str, npt.NDArray[np.generic]]) -> list[Any]:
+        """Run the model on inputs by name; give its outputs in order.
 
         Raises
         ------
         ModelError
             If ONNX Runtime fails.
         """
-        pad_id, eos_id = self._manifest.pad_id, self._manifest.eos_id
-        batch = np.full((len(sources), max(map(len, sources)) + 1), pad_id, np.int64)  # (B, S)
-        for row, ids in enumerate(sources):
-            batch[row, : len(ids) + 1] = [*ids, eos_id]
-        most = self._manifest.max_decode_steps if max_steps is None else max_steps
-        limits = np.array(most, np.int64), np.array(min_steps, np.int64)
         try:
-            (output,) = self._session.run(OUTPUTS, dict(zip(INPUTS, (batch, *limits))))  # noqa: B905 (Python 3.9)
+            return list(self._session.run(self._outputs, dict(inputs)))
         except Exception as error:  # ONNX Runtime's errors have no common base but this
-            raise ModelError(
-                f"ONNX Runtime could not run the bundle '{self._manifest.name}': {error}"
-            ) from error
-        _check_output(output, len(sources), self._manifest.vocab_size)
-        return [_until(eos_id, row) for row in output.tolist()]
+            raise ModelError(f"ONNX Runtime could not run {self._path}: {error}") from error
 
 
-def _open(path: Path, threads: int | None, providers: Sequence[str]) -> Any:
-    missing = [name for name in providers if name not in onnxruntime.get_available_providers()]
+def _load(path: Path, threads: int | None, providers: Sequence[str]) -> Any:
+    available = onnxruntime.get_available_providers()
+    missing = [name for name in providers if name not in available]
     if missing:  # ONNX Runtime would take the CPU instead
-        raise ModelError(
-            f"this ONNX Runtime has no {missing[0]}, only {onnxruntime.get_available_providers()}"
-        )
+        raise ModelError(f"this ONNX Runtime has no {missing[0]}, only {available}")
     _refuse_external_data(path)
     options = onnxruntime.SessionOptions()
     options.inter_op_num_threads = 1
@@ -92,12 +95,8 @@ def _open(path: Path, threads: int | None, providers: Sequence[str]) -> Any:
         ) from error
     if session.get_providers()[0] != providers[0]:
         raise ModelError(
-            f"{providers[0]} does not work here; ONNX Runtime would take {session.get_providers()[0]}"
-        )
-    found = [[x.name for x in side] for side in (session.get_inputs(), session.get_outputs())]
-    if found != [INPUTS, OUTPUTS]:
-        raise ModelError(
-            f"{path} has inputs and outputs {found}, not {[INPUTS, OUTPUTS]}; export the bundle again"
+            f"{providers[0]} does not work here; "
+            f"ONNX Runtime would take {session.get_providers()[0]}"
         )
     return session
 
@@ -107,27 +106,12 @@ def _refuse_external_data(path: Path) -> None:
     anywhere.
 
     Whatever the encoding, a tensor that lies elsewhere says so under the key `location`; no model
-    of ours has the word.
+    of a bundle has the word.
     """
-    if path.stat().st_size == 0:
+    if path.stat().st_size == 0:  # cannot be mapped into memory
         raise ModelError(f"{path} is empty; export the bundle again")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content.find(b"location") >= 0:
             raise ModelError(
                 f"{path} refers to other files; the model of a bundle carries its weights inside"
             )
-
-
-def _check_output(output: Any, num_rows: int, vocab_size: int) -> None:
-    if output.dtype != np.int64 or output.ndim != 2 or len(output) != num_rows:
-        raise ModelError(
-            f"the model answered {num_rows} lines with {output.dtype} of shape {output.shape}"
-        )
-    if output.size and not 0 <= output.min() <= output.max() < vocab_size:
-        raise ModelError(
-            f"the model answered with ids from {output.min()} to {output.max()}, of {vocab_size} pieces"
-        )
-
-
-def _until(eos_id: int, ids: list[int]) -> list[int]:
-    return ids[: ids.index(eos_id)] if eos_id in ids else ids

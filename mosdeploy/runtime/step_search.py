@@ -4,6 +4,8 @@ search inside.
 In: a function that takes one token of each hypothesis and says which one that hypothesis continues,
 and gives logits. Out: ids without begin and end. The answers are those of the search in the ONNX
 graphs.
+
+Shapes: K hypotheses, V vocabulary.
 """
 
 from __future__ import annotations
@@ -24,8 +26,15 @@ CHUNK = 64
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """What a search depends on; no sentence ends before `min_steps` steps were made, which is for
-    measuring.
+    """What a search depends on.
+
+    Attributes
+    ----------
+    length_penalty
+        A finished hypothesis scores sum of log p / length ** length_penalty.
+    min_steps
+        Steps that are made at least, wherever the sentence ends: for timing; the answer stays the
+        same.
     """
 
     beam: int
@@ -44,7 +53,9 @@ def search(step: Step, settings: SearchSettings) -> list[int]:
 
 def _greedy(step: Step, settings: SearchSettings) -> list[int]:
     ids: list[int] = []
-    token, parent, ended = np.array([settings.bos_id], np.int32), np.zeros(1, np.int32), False
+    token = np.array([settings.bos_id], np.int32)
+    parent = np.zeros(1, np.int32)
+    ended = False
     while len(ids) < settings.max_steps and (not ended or len(ids) < settings.min_steps):
         token = step(token, parent).argmax(axis=1).astype(np.int32)
         ids.append(int(token[0]))
@@ -61,12 +72,18 @@ def _beam_search(step: Step, settings: SearchSettings) -> list[int]:
     live_sum = np.full(k, -np.inf, np.float32)
     live_sum[0] = 0.0  # the hypotheses start equal: only one counts
     done: list[tuple[float, list[int]]] = [(-np.inf, [])] * k
-    tokens, parents, closed = np.full(k, settings.bos_id, np.int32), np.zeros(k, np.int32), False
+    tokens = np.full(k, settings.bos_id, np.int32)
+    parents = np.zeros(k, np.int32)
+    closed = False
     for number in range(1, settings.max_steps + 1):
         sums = _log_softmax(step(tokens, parents)) + live_sum[:, None]  # (K, V)
-        flat = largest(sums.reshape(-1), 2 * k)
-        parent, token, best = flat // sums.shape[1], flat % sums.shape[1], sums.reshape(-1)[flat]
-        ends, length = token == settings.eos_id, float(number) ** settings.length_penalty
+        # 2K continuations: however many of them end, K are left to live on
+        flat = largest(sums.reshape(-1), 2 * k)  # (2K,)
+        parent = flat // sums.shape[1]
+        token = flat % sums.shape[1]
+        best = sums.reshape(-1)[flat]
+        ends = token == settings.eos_id
+        length = float(number) ** settings.length_penalty
         if not closed:
             finished = ends | (number == settings.max_steps)
             pool = done + [
@@ -76,11 +93,10 @@ def _beam_search(step: Step, settings: SearchSettings) -> list[int]:
             done = sorted(pool, key=lambda item: -item[0])[:k]
         alive = np.flatnonzero(~ends)[:k]
         live = [[*live[parent[i]], int(token[i])] for i in alive]
-        live_sum, tokens, parents = (
-            best[alive],
-            token[alive].astype(np.int32),
-            parent[alive].astype(np.int32),
-        )
+        live_sum = best[alive]
+        tokens = token[alive].astype(np.int32)
+        parents = parent[alive].astype(np.int32)
+        # no live hypothesis, cut here, would still enter the pool
         closed = closed or done[-1][0] >= float(live_sum[0]) / length
         if closed and number >= settings.min_steps:
             break
@@ -99,7 +115,7 @@ def largest(values: Floats, count: int) -> npt.NDArray[np.int64]:
         maxima = values[: num_chunks * CHUNK].reshape(num_chunks, CHUNK).max(axis=1)
         limit = np.partition(maxima, num_chunks - count)[num_chunks - count]
         chunks = np.flatnonzero(maxima >= limit)
-        rest = chosen[num_chunks * CHUNK :]
+        rest = chosen[num_chunks * CHUNK :]  # fewer values than a chunk
         chosen = np.concatenate([(chunks[:, None] * CHUNK + np.arange(CHUNK)).reshape(-1), rest])
     return chosen[np.argsort(-values[chosen], kind="stable")[:count]]
 

@@ -1,4 +1,4 @@
-"""Text to pieces and back, and the splitting of lines that are longer than the model takes.
+"""Text to token ids and back, and the splitting of lines that are longer than the model takes.
 
 A long line is split at ends of sentences; a sentence that is too long by itself, before the last
 word that fits; a word that is too long by itself, anywhere. Parts are then joined again as long as
@@ -18,7 +18,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?;:])\s+|(?<=[。！？；])")
 _WORD_START = "▁"
 
 
-class Pieces:
+class Tokenizer:
     """The tokenizer of a bundle.
 
     Raises
@@ -39,7 +39,8 @@ class Pieces:
             ) from error
         if found != vocab_size:
             raise ModelError(
-                f"{path} holds {found} pieces, the manifest says {vocab_size}; export the bundle again"
+                f"{path} holds {found} tokens, the manifest says {vocab_size}; "
+                "export the bundle again"
             )
 
     def encode(self, text: str) -> list[int]:
@@ -57,11 +58,11 @@ class Pieces:
             return [ids] if ids else []
         sentences = (self.encode(sentence) for sentence in _SENTENCE_END.split(text))
         parts: list[list[int]] = []
-        for piece_ids in (part for sentence in sentences for part in self._cut(sentence, limit)):
-            if parts and len(parts[-1]) + len(piece_ids) <= limit:
-                parts[-1] = parts[-1] + piece_ids
+        for part in (part for sentence in sentences for part in self._cut(sentence, limit)):
+            if parts and len(parts[-1]) + len(part) <= limit:
+                parts[-1] = parts[-1] + part
             else:
-                parts.append(piece_ids)
+                parts.append(part)
         return parts
 
     def _cut(self, ids: list[int], limit: int) -> list[list[int]]:

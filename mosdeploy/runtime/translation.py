@@ -1,26 +1,52 @@
-"""A bundle, opened and ready to translate.
+"""A translation bundle, opened and ready to translate.
 
 In: lines of text. Out: lines of text. Lines of similar length share one call of the model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from .errors import ModelError
-from .manifest import TOKENIZER_NAME, Manifest, check_files, read_manifest
-from .tokenizer import Pieces
+from .manifest import (
+    MANIFEST_NAME,
+    ONNX_MODEL_NAME,
+    TOKENIZER_NAME,
+    Manifest,
+    check_files,
+    errors_naming,
+    read_manifest,
+)
+from .tokenizer import Tokenizer
+from .translation_settings import TranslationSettings, read_settings
 
 if TYPE_CHECKING:
-    from .session import OnnxEngine
-    from .tvm_engine import TvmEngine
+    from .session import ModelSession
+
+INPUTS = ("source_ids", "max_steps", "min_steps")
+OUTPUTS = ("output_ids",)
 
 MAX_BATCH_ROWS = 32
 MAX_BATCH_POSITIONS = 2048  # padded source positions in one call
 
 TVM_REQUIREMENTS = "'apache-tvm>=0.27,<0.28' 'apache-tvm-ffi<0.1.15'"
+
+Inputs = Mapping[str, npt.NDArray[np.int64]]
+
+
+class Engine(Protocol):
+    """What runs the model of a translation bundle."""
+
+    def translate(self, sources: Sequence[Sequence[int]]) -> list[list[int]]:
+        """Translate token ids into token ids, both without begin and end."""
+
+    def run(self, inputs: Inputs) -> object:
+        """Run the model on raw inputs; see `Translator.run`."""
 
 
 class Translator:
@@ -39,10 +65,21 @@ class Translator:
     providers
         ONNX Runtime execution providers, best first; None is the CPU. A TVM bundle knows none.
 
+    Attributes
+    ----------
+    manifest, settings, tokenizer
+        What the bundle says of itself, and its tokenizer.
+
     Raises
     ------
     BundleError
         If the bundle is not whole, is not what its manifest says, or cannot be loaded.
+
+    Examples
+    --------
+    >>> translator = Translator("runs/tiny/bundles/en-de", threads=1)  # doctest: +SKIP
+    >>> translator.translate(["A house.", ""])  # doctest: +SKIP
+    ['Ein Haus.', '']
     """
 
     def __init__(
@@ -53,15 +90,20 @@ class Translator:
     ) -> None:
         folder = Path(bundle_dir)
         self.manifest = read_manifest(folder)
+        with errors_naming(folder / MANIFEST_NAME):
+            self.settings = read_settings(self.manifest)
         check_files(folder, self.manifest)
-        self.pieces = Pieces(folder / TOKENIZER_NAME, self.manifest.vocab_size)
-        self._engine = _open(folder, self.manifest, threads, providers)
+        self.tokenizer = Tokenizer(folder / TOKENIZER_NAME, self.manifest.vocab_size)
+        if self.manifest.runtime == "tvm":
+            self._engine = self._open_tvm(folder, threads, providers)
+        else:
+            self._engine = self._open_onnx(folder, threads, providers)
 
     def translate(self, lines: Sequence[str]) -> list[str]:
         """Translate lines, in the order given.
 
-        An empty line is answered by an empty line. A line of more than `manifest.max_source_len`
-        pieces is translated in parts (see `pieces`). Characters that the tokenizer does not know
+        An empty line is answered by an empty line. A line of more than `settings.max_source_len`
+        tokens is translated in parts (see `tokenizer`). Characters that the tokenizer does not know
         are read as unknown.
 
         Raises
@@ -69,21 +111,14 @@ class Translator:
         ModelError
             If the bundle's runtime fails.
         """
-        parts = [self.pieces.encode_parts(line, self.manifest.max_source_len) for line in lines]
-        answers = iter(self.translate_ids([ids for line_parts in parts for ids in line_parts]))
-        texts = [[self.pieces.decode(next(answers)) for _ in line_parts] for line_parts in parts]
+        parts = [self.tokenizer.encode_parts(line, self.settings.max_source_len) for line in lines]
+        answers = iter(self.predict_ids([ids for line_parts in parts for ids in line_parts]))
+        texts = [[self.tokenizer.decode(next(answers)) for _ in line_parts] for line_parts in parts]
         return [" ".join(text for text in line_texts if text) for line_texts in texts]
 
-    def translate_ids(
-        self, sources: Sequence[Sequence[int]], num_steps: int | None = None
-    ) -> list[list[int]]:
-        """Translate piece ids, without begin and end, into piece ids; no source may be longer than
-        the limit.
-
-        Parameters
-        ----------
-        num_steps
-            Make exactly so many decode steps, wherever a sentence ends: for measuring.
+    def predict_ids(self, sources: Sequence[Sequence[int]]) -> list[list[int]]:
+        """Translate token ids into token ids, both without begin and end, in the order given; no
+        source may be longer than the limit.
 
         Raises
         ------
@@ -92,48 +127,124 @@ class Translator:
         """
         answers: list[list[int]] = [[] for _ in sources]
         for group in _by_length(sources):
-            translated = self._engine.translate(
-                [sources[i] for i in group], num_steps, num_steps or 0
-            )
+            translated = self._engine.translate([sources[i] for i in group])
             for index, ids in zip(group, translated):  # noqa: B905 (Python 3.9)
                 answers[index] = ids
         return answers
 
+    def run(self, inputs: Inputs) -> object:
+        """Run the model once on raw inputs: for timing.
 
-def _open(
-    folder: Path, manifest: Manifest, threads: int | None, providers: Sequence[str] | None
-) -> OnnxEngine | TvmEngine:
-    """Open the model with the runtime that it was exported for; the other is not imported."""
-    if manifest.runtime == "onnxruntime":
+        Parameters
+        ----------
+        inputs
+            `source_ids`, int64 (1, S); `max_steps` and `min_steps`, int64 scalars: decode steps to
+            make at most, and before which no translation ends. A TVM library adds the end token
+            itself, and so takes it for the last id of the source.
+
+        Raises
+        ------
+        ModelError
+            If the inputs have other names, or the bundle's runtime fails.
+        """
+        if inputs.keys() != set(INPUTS):
+            raise ModelError(f"a translation takes {', '.join(INPUTS)}, not {sorted(inputs)}")
+        return self._engine.run(inputs)
+
+    # only what the bundle was exported for is imported
+
+    def _open_onnx(
+        self, folder: Path, threads: int | None, providers: Sequence[str] | None
+    ) -> Engine:
         try:
-            from .session import OnnxEngine
+            from .session import ModelSession
         except ImportError as error:
             raise ModelError(
                 f"onnxruntime cannot be imported ({error}); run: pip install onnxruntime"
             ) from error
-        return OnnxEngine(folder, manifest, threads, providers)
-    if providers is not None:
-        raise ModelError(f"'{manifest.name}' is a TVM bundle and knows no ONNX Runtime providers")
-    try:
-        from .tvm_engine import TvmEngine
-    except ImportError as error:
+        session = ModelSession(
+            folder / ONNX_MODEL_NAME,
+            inputs=INPUTS,
+            outputs=OUTPUTS,
+            threads=threads,
+            providers=providers,
+        )
+        return OnnxEngine(session, self.manifest, self.settings)
+
+    def _open_tvm(
+        self, folder: Path, threads: int | None, providers: Sequence[str] | None
+    ) -> Engine:
+        if providers is not None:
+            raise ModelError(
+                f"'{self.manifest.name}' is a TVM bundle and knows no ONNX Runtime providers"
+            )
+        try:
+            from .tvm_engine import TvmEngine
+        except ImportError as error:
+            raise ModelError(
+                f"tvm cannot be imported ({error}); run: pip install {TVM_REQUIREMENTS}"
+            ) from error
+        return TvmEngine(folder, manifest=self.manifest, settings=self.settings, threads=threads)
+
+
+class OnnxEngine:
+    """Translates batches with a model that holds the whole translation, search included."""
+
+    def __init__(
+        self, session: ModelSession, manifest: Manifest, settings: TranslationSettings
+    ) -> None:
+        self._session = session
+        self._vocab_size = manifest.vocab_size
+        self._settings = settings
+
+    def translate(self, sources: Sequence[Sequence[int]]) -> list[list[int]]:
+        """Translate ids, padded together, into ids, both without begin and end.
+
+        Raises
+        ------
+        ModelError
+            If ONNX Runtime fails, or the model answers with something else than ids.
+        """
+        eos_id = self._settings.eos_id
+        longest = max(map(len, sources))
+        batch = np.full((len(sources), longest + 1), self._settings.pad_id, np.int64)  # (B, S)
+        for row, ids in enumerate(sources):
+            batch[row, : len(ids) + 1] = [*ids, eos_id]
+        inputs = {
+            "source_ids": batch,
+            "max_steps": np.array(self._settings.max_decode_steps, np.int64),
+            "min_steps": np.array(0, np.int64),
+        }
+        (output,) = self._session.run(inputs)
+        _check_output(output, len(sources), self._vocab_size)
+        return [ids[: ids.index(eos_id)] if eos_id in ids else ids for ids in output.tolist()]
+
+    def run(self, inputs: Inputs) -> object:
+        """Run the model on raw inputs, as they are."""
+        return self._session.run(inputs)
+
+
+def _check_output(output: Any, num_rows: int, vocab_size: int) -> None:
+    if output.dtype != np.int64 or output.ndim != 2 or len(output) != num_rows:
         raise ModelError(
-            f"tvm cannot be imported ({error}); run: pip install {TVM_REQUIREMENTS}"
-        ) from error
-    return TvmEngine(folder, manifest, threads)
+            f"the model answered {num_rows} lines with {output.dtype} of shape {output.shape}"
+        )
+    if output.size and not 0 <= output.min() <= output.max() < vocab_size:
+        raise ModelError(
+            f"the model answered with ids from {output.min()} to {output.max()}, "
+            f"of {vocab_size} tokens"
+        )
 
 
 def _by_length(sources: Sequence[Sequence[int]]) -> list[list[int]]:
     """Indices of the sources, longest first, in groups that one call takes."""
     groups: list[list[int]] = []
+    max_rows = 0
     for i in sorted(range(len(sources)), key=lambda i: -len(sources[i])):
-        rows = (
-            min(MAX_BATCH_ROWS, MAX_BATCH_POSITIONS // (len(sources[groups[-1][0]]) + 1))
-            if groups
-            else 0
-        )
-        if groups and len(groups[-1]) < rows:
+        if groups and len(groups[-1]) < max_rows:
             groups[-1].append(i)
         else:
             groups.append([i])
+            # the first of a group is its longest: all others are padded to it and the end token
+            max_rows = min(MAX_BATCH_ROWS, MAX_BATCH_POSITIONS // (len(sources[i]) + 1))
     return groups

@@ -1,14 +1,15 @@
-"""A bundle's `model.so` and `weights.bin` in TVM's runtime: encoder and decode step compiled, the
-search in numpy.
+"""A translation bundle's `model.so` and `weights.bin` in TVM's runtime: encoder and decode step
+compiled, the search in numpy.
 
 One sentence at a time. The library is machine code: it does what whoever compiled it wanted,
 whatever its hash.
+
+Shapes: K hypotheses, T steps so far, Q the query/key/value width, V vocabulary.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tvm.runtime.vm import VirtualMachine
 from .errors import ModelError
 from .manifest import LIBRARY_NAME, WEIGHTS_NAME, Manifest
 from .step_search import Floats, Ids, SearchSettings, Step, search
+from .translation_settings import TranslationSettings
 
 TILE_ROWS = 8
 """Positions that the encoder computes together; sources are filled up to a multiple of it."""
@@ -43,29 +45,20 @@ class TvmEngine:
         If TVM cannot load the library, or the weights are damaged.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, threads: int | None) -> None:
-        self._manifest = manifest
-        self._settings = SearchSettings(
-            beam=manifest.beam,
-            length_penalty=manifest.length_penalty,
-            bos_id=manifest.bos_id,
-            eos_id=manifest.eos_id,
-            max_steps=manifest.max_decode_steps,
-        )
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        settings: TranslationSettings,
+        threads: int | None = None,
+    ) -> None:
+        self._name = manifest.name
+        self._vocab_size = manifest.vocab_size
+        self._settings = settings
         if threads is not None:
             tvm.get_global_func("runtime.config_threadpool")(ONE_KIND_OF_CORE, threads)
         try:
-            self._machine = VirtualMachine(
-                tvm.runtime.load_module(str(folder / LIBRARY_NAME)), tvm.cpu()
-            )
-            self._step = self._machine["step"]
-            self._encoders: dict[int, Any] = {}
-            weights = _read_weights(folder / WEIGHTS_NAME)
-            self._weights = tvm.runtime.convert(weights)
-            self._num_positions, num_rows = (
-                weights[0].shape[0],
-                weights[1].shape[0] * weights[1].shape[2],
-            )
+            self._load(folder)
         except (
             OSError,
             ValueError,
@@ -77,9 +70,10 @@ class TvmEngine:
             raise ModelError(
                 f"TVM {tvm.__version__} cannot load {folder / LIBRARY_NAME}: {_first_words(error)}"
             ) from error
-        if num_rows < manifest.vocab_size:
+        if self._num_rows < manifest.vocab_size:
             raise ModelError(
-                f"{folder / WEIGHTS_NAME} holds {num_rows} pieces, the manifest says {manifest.vocab_size}"
+                f"{folder / WEIGHTS_NAME} holds {self._num_rows} tokens, "
+                f"the manifest says {manifest.vocab_size}"
             )
 
     def translate(
@@ -90,45 +84,68 @@ class TvmEngine:
         Parameters
         ----------
         max_steps, min_steps
-            Bounds of the search; the manifest's and none, if not given.
+            Bounds of the search; the settings' and none, if not given.
 
         Raises
         ------
         ModelError
             If a source is longer than the library takes, or TVM fails.
         """
-        limit = self._manifest.max_decode_steps if max_steps is None else max_steps
-        settings = dataclasses.replace(self._settings, max_steps=limit, min_steps=min_steps)
+        limit = self._settings.max_decode_steps if max_steps is None else max_steps
+        search_settings = SearchSettings(
+            beam=self._settings.beam,
+            length_penalty=self._settings.length_penalty,
+            bos_id=self._settings.bos_id,
+            eos_id=self._settings.eos_id,
+            max_steps=limit,
+            min_steps=min_steps,
+        )
         longest = max([limit, *(len(ids) + 1 for ids in sources)])
         if longest > self._num_positions:  # compiled code checks no index
             raise ModelError(
-                f"the bundle '{self._manifest.name}' could not run: it takes {self._num_positions} positions, "
-                f"not {longest}"
+                f"the bundle '{self._name}' could not run: it takes {self._num_positions} "
+                f"positions, not {longest}"
             )
         try:
-            return [search(self._start(ids), settings) for ids in sources]
+            return [search(self._start(ids), search_settings) for ids in sources]
         except (ValueError, TypeError, RuntimeError) as error:
             raise ModelError(
-                f"TVM could not run the bundle '{self._manifest.name}': {_first_words(error)}"
+                f"TVM could not run the bundle '{self._name}': {_first_words(error)}"
             ) from error
 
+    def run(self, inputs: Mapping[str, npt.NDArray[np.int64]]) -> object:
+        """Translate `source_ids` (1, S), the last of which the end token replaces, in the number of
+        steps that `max_steps` and `min_steps` say.
+        """
+        sources = inputs["source_ids"][:, :-1].tolist()
+        return self.translate(sources, int(inputs["max_steps"]), int(inputs["min_steps"]))
+
+    def _load(self, folder: Path) -> None:
+        library = tvm.runtime.load_module(str(folder / LIBRARY_NAME))
+        self._machine = VirtualMachine(library, tvm.cpu())
+        self._step = self._machine["step"]
+        self._encoders: dict[int, Any] = {}
+        weights = _read_weights(folder / WEIGHTS_NAME)
+        # sinusoids (positions, width), then the table in panels (V / P, width, P)
+        positions = weights[0].shape
+        table = weights[1].shape
+        self._num_positions = int(positions[0])
+        self._num_rows = int(table[0]) * int(table[2])
+        self._weights = tvm.runtime.convert(weights)
+
     def _start(self, ids: Sequence[int]) -> Step:
-        """Encode a source; the function returned makes one step at each call, and holds the caches."""
-        pad_id, eos_id, vocab_size = (
-            self._manifest.pad_id,
-            self._manifest.eos_id,
-            self._manifest.vocab_size,
-        )
+        """Encode a source; give a function that makes one decode step at each call."""
         num_tiles = len(ids) // TILE_ROWS + 1  # one more for the end token
-        source = np.full(num_tiles * TILE_ROWS, pad_id, np.int32)
-        source[: len(ids) + 1] = [*ids, eos_id]
-        length, zero = _tensor([len(ids) + 1]), _tensor([0])
+        source = np.full(num_tiles * TILE_ROWS, self._settings.pad_id, np.int32)
+        source[: len(ids) + 1] = [*ids, self._settings.eos_id]
+        length = _tensor([len(ids) + 1])
         encode = self._encoder(num_tiles * TILE_ROWS)
-        memories = encode(
-            _tensor(source.reshape(num_tiles, TILE_ROWS)), length, zero, self._weights
-        )
-        empty = np.zeros((self._manifest.beam, 0, memories[0].shape[2] // 2), np.float32)
-        position, caches = 0, [tvm.runtime.tensor(empty)] * (2 * len(memories))
+        tiles = _tensor(source.reshape(num_tiles, TILE_ROWS))
+        memories = encode(tiles, length, _tensor([0]), self._weights)
+        # keys and values of each layer's self-attention, (K, 0, Q) before the first step
+        empty = np.zeros((self._settings.beam, 0, memories[0].shape[2] // 2), np.float32)
+        caches = [tvm.runtime.tensor(empty)] * (2 * len(memories))
+        position = 0
 
         def step(tokens: Ids, parents: Ids) -> Floats:
             nonlocal position, caches
@@ -142,7 +159,8 @@ class TvmEngine:
                 self._weights,
             )
             position += 1
-            return np.asarray(logits.numpy()[0, :, :vocab_size], np.float32)
+            # the table is filled up to whole panels: what lies past the vocabulary is no token
+            return np.asarray(logits.numpy()[0, :, : self._vocab_size], np.float32)  # (K, V)
 
         return step
 

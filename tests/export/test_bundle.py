@@ -1,155 +1,206 @@
+"""The writing of bundles, with a made-up model: it answers a row of ids with that row, backwards.
+
+The runtime's tests have bundles of real models.
+"""
+
+import dataclasses
 import json
 from pathlib import Path
 
-import onnx
 import pytest
-from networks import EOS_ID, VOCAB_SIZE, small_space
+from example_spaces import SMALL_ARCH, TINY
 
 from mosdeploy.config.sections import ExportConfig
-from mosdeploy.errors import BundleError, ExportError
-from mosdeploy.export.bundle import BundleOrigin, export_bundle, read_manifest
-from mosdeploy.export.candidate import bundle_bytes
-from mosdeploy.export.parity import ExportedModel, ParitySet
-from mosdeploy.families.translation.decoding import translate
-from mosdeploy.families.translation.network import Subnet
+from mosdeploy.errors import BundleError, ExportError, MosdeployError
+from mosdeploy.export.bundle import (
+    BuiltModel,
+    BundleJob,
+    BundleOrigin,
+    build_draft,
+    export_bundle,
+    read_manifest,
+)
+from mosdeploy.export.parity import ParityExamples
 from mosdeploy.records import BundleManifest
+from mosdeploy.spaces.spec import ModelSpec
 from mosdeploy.spaces.translation import TranslationWorkload
 from mosdeploy.storage import sha256_file
 
-CONFIG = ExportConfig(max_source_len=10, max_decode_steps=12)
-SOURCE_IDS = [[4 + (7 * i + k) % 8 for k in range(1 + i % 5)] for i in range(20)]
+INPUT_IDS = [[4 + (7 * i + k) % 8 for k in range(1 + i % 5)] for i in range(20)]
 NAMES = {"model.onnx", "tokenizer.model", "manifest.json", "README.md"}
 
 
-def export(
-    subnet: Subnet, out_dir: Path, reference: Subnet | None = None, **changed: object
-) -> BundleManifest:
-    beam = changed.get("workload", TranslationWorkload()).beam
-    tokenizer_path = out_dir.parent / "pieces.model"
+def build(folder: Path) -> BuiltModel:
+    (folder / "model.onnx").write_bytes(b"model")
+    return BuiltModel("onnxruntime")
+
+
+class Opened:
+    """A bundle as it was when it was opened."""
+
+    def __init__(self, folder: Path) -> None:
+        self.manifest = read_manifest(folder)
+
+    def predict_ids(self, inputs: list[list[int]]) -> list[list[int]]:
+        return [ids[::-1] for ids in inputs]
+
+
+def make_job(out_dir: Path, precision: str = "fp32") -> BundleJob:
+    tokenizer_path = out_dir.parent / "trained.model"
     tokenizer_path.parent.mkdir(exist_ok=True)
-    tokenizer_path.write_bytes(b"pieces")
-    settings = {
-        "workload": TranslationWorkload(),
-        "config": CONFIG,
-        "origin": BundleOrigin("reverser", "ab", "ba", "local", {"supernet": "0" * 64}),
-        "tokenizer_path": tokenizer_path,
-        "parity_set": ParitySet(
-            sources=[" ".join(map(str, ids)) for ids in SOURCE_IDS],
-            source_ids=SOURCE_IDS,
-            reference=lambda sources: translate(
-                reference or subnet, sources, beam, 12, CONFIG.length_penalty
-            ),
-            decode=lambda ids: " ".join(map(str, ids)),
-            bleu=lambda texts: 50.0,
-        ),
+    tokenizer_path.write_bytes(b"tokens")
+    return BundleJob(
+        family="translation",
+        spec=ModelSpec(TINY, 40, TranslationWorkload(precision=precision)),
+        arch=SMALL_ARCH,
+        settings={"beam": 1, "length_penalty": 0.6},
+        origin=BundleOrigin("reverser", "local", {"supernet": "0" * 64}),
+        tokenizer_path=tokenizer_path,
+        limits=ExportConfig(),
+        readme=lambda manifest: f"# {manifest.name}: {manifest.self_test[0].source}\n",
+    )
+
+
+def make_examples(turn=lambda ids: ids[::-1]) -> ParityExamples:
+    return ParityExamples(
+        inputs=[" ".join(map(str, ids)) for ids in INPUT_IDS],
+        input_ids=INPUT_IDS,
+        reference=lambda inputs: [turn(ids) for ids in inputs],
+        decode=lambda ids: " ".join(map(str, ids)),
+        score=lambda texts: 50.0,
+        metric="BLEU",
+    )
+
+
+def export(out_dir: Path, precision: str = "fp32", **changed: object) -> BundleManifest:
+    parts = {
+        "build": build,
+        "open_bundle": Opened,
+        "examples": make_examples(),
         "out_dir": out_dir,
         **changed,
     }
-    return export_bundle(subnet, small_space().largest, small_space(), **settings)
+    return export_bundle(make_job(out_dir, precision), **parts)
 
 
-@pytest.mark.parametrize(
-    "workload",
-    [TranslationWorkload(), TranslationWorkload(beam=3), TranslationWorkload(precision="int8")],
-)
-def test_a_bundle_holds_what_its_manifest_says(
-    trained_subnet: Subnet, tmp_path: Path, workload: TranslationWorkload
-) -> None:
-    manifest = export(trained_subnet, tmp_path / "bundles" / "b", workload=workload)
+def test_a_bundle_holds_what_its_manifest_says(tmp_path: Path) -> None:
     folder = tmp_path / "bundles" / "b"
+    manifest = export(folder, "int8")
     assert {path.name for path in folder.iterdir()} == NAMES
     assert [path.name for path in folder.parent.iterdir() if path.is_dir()] == ["b"]
     assert read_manifest(folder) == manifest
-    assert manifest.sha256 == {
-        name: sha256_file(folder / name) for name in NAMES - {"manifest.json"}
-    }
-    assert (manifest.precision, manifest.beam, manifest.vocab_size) == (
-        workload.precision,
-        workload.beam,
-        VOCAB_SIZE,
-    )
-    assert manifest.num_parameters == sum(x.numel() for x in trained_subnet.parameters())
-    size = (folder / "model.onnx").stat().st_size
-    assert bundle_bytes(
-        small_space().largest, small_space(), VOCAB_SIZE, workload.precision, workload.beam
-    ) == pytest.approx(size, rel=0.02)
-    assert all(
-        x.data_location != onnx.TensorProto.EXTERNAL
-        for x in onnx.load(folder / "model.onnx").graph.initializer
-    )
+    hashes = {name: sha256_file(folder / name) for name in NAMES - {"manifest.json"}}
+    assert manifest.sha256 == hashes
+    job = make_job(folder)
+    assert (manifest.family, manifest.precision, manifest.vocab_size) == ("translation", "int8", 40)
+    assert manifest.settings == job.settings and manifest.provenance == job.origin.provenance
+    assert manifest.num_parameters == job.spec.num_parameters(SMALL_ARCH)
+    assert manifest.parity.metric == "BLEU" and manifest.parity.identical == 20
 
 
-def test_the_self_test_is_what_the_model_answers_to_each_sentence_alone(
-    trained_subnet: Subnet, tmp_path: Path
-) -> None:
-    tests = export(trained_subnet, tmp_path / "b").self_test
-    assert len(tests) == 3 and len({len(test.source_ids) for test in tests}) == 3
-    model = ExportedModel(tmp_path / "b" / "model.onnx", 12)
+def test_the_self_test_is_what_the_model_answers(tmp_path: Path) -> None:
+    tests = export(tmp_path / "b").self_test
+    assert sorted(len(test.source_ids) for test in tests) == [1, 3, 5]
     for test in tests:
-        assert list(test.source_ids) in SOURCE_IDS and EOS_ID not in test.output_ids
-        assert model.translate([test.source_ids]) == [list(test.output_ids)]
+        assert list(test.source_ids) in INPUT_IDS
+        assert test.output_ids == test.source_ids[::-1]
         assert test.output == " ".join(map(str, test.output_ids))
 
 
-def test_the_readme_shows_an_example(trained_subnet: Subnet, tmp_path: Path) -> None:
-    manifest = export(trained_subnet, tmp_path / "b")
+def test_the_readme_is_that_of_the_family(tmp_path: Path) -> None:
+    manifest = export(tmp_path / "b")
     text = (tmp_path / "b" / "README.md").read_text()
-    assert "pip install numpy onnxruntime sentencepiece" in text
-    assert f'echo "{manifest.self_test[0].source}"' in text and manifest.self_test[0].output in text
+    assert text == f"# reverser: {manifest.self_test[0].source}\n"
 
 
-def test_an_export_replaces_an_older_bundle(trained_subnet: Subnet, tmp_path: Path) -> None:
-    export(trained_subnet, tmp_path / "b")
+def test_what_is_opened_is_whole(tmp_path: Path) -> None:
+    draft = build_draft(make_job(tmp_path / "b"), build, Opened, tmp_path / "draft")
+    assert draft.folder == tmp_path / "draft" and draft.built == BuiltModel("onnxruntime")
+    assert draft.model.manifest.sha256.keys() == {"model.onnx", "tokenizer.model"}
+    assert len(draft.model.manifest.self_test) == 1
+
+
+def test_a_library_for_elsewhere_is_checked_by_its_twin(tmp_path: Path) -> None:
+    opened: list[Path] = []
+
+    def build_both(folder: Path) -> BuiltModel:
+        twin = folder.with_name("twin")
+        twin.mkdir()
+        for place, content in ((folder, b"aarch64"), (twin, b"x86_64")):
+            (place / "model.so").write_bytes(content)
+        return BuiltModel("tvm", "aarch64 cortex-a72", twin)
+
+    def open_bundle(folder: Path) -> Opened:
+        opened.append(folder)
+        assert (folder / "model.so").read_bytes() == b"x86_64"
+        return Opened(folder)
+
+    manifest = export(tmp_path / "b", build=build_both, open_bundle=open_bundle)
+    assert len(opened) == 1
+    assert (manifest.runtime, manifest.processor) == ("tvm", "aarch64 cortex-a72")
+    assert (tmp_path / "b" / "model.so").read_bytes() == b"aarch64"
+    assert {path.name for path in tmp_path.iterdir()} == {"b", "trained.model"}
+
+
+def test_an_export_replaces_an_older_bundle(tmp_path: Path) -> None:
+    export(tmp_path / "b")
     (tmp_path / "b" / "left over").touch()
-    export(trained_subnet, tmp_path / "b", workload=TranslationWorkload(precision="int8"))
+    export(tmp_path / "b", "int8")
     assert {path.name for path in (tmp_path / "b").iterdir()} == NAMES
     assert read_manifest(tmp_path / "b").precision == "int8"
-    assert {path.name for path in tmp_path.iterdir()} == {"b", "pieces.model"}
+    assert {path.name for path in tmp_path.iterdir()} == {"b", "trained.model"}
 
 
 # -- bad input -------------------------------------------------------------------------------------
-# --------------------
 
 
-def test_a_failed_parity_check_leaves_what_was_there(
-    trained_subnet: Subnet, tmp_path: Path
-) -> None:
-    other = Subnet(small_space().largest, small_space(), VOCAB_SIZE)
+def test_a_failed_check_leaves_what_was_there(tmp_path: Path) -> None:
+    other = make_examples(turn=lambda ids: [5])
     with pytest.raises(ExportError, match="differently from torch"):
-        export(trained_subnet, tmp_path / "b", reference=other)
-    assert [path.name for path in tmp_path.iterdir()] == ["pieces.model"]
-    manifest = export(trained_subnet, tmp_path / "b")
+        export(tmp_path / "b", examples=other)
+    assert [path.name for path in tmp_path.iterdir()] == ["trained.model"]
+    manifest = export(tmp_path / "b")
     with pytest.raises(ExportError, match="differently from torch"):
-        export(trained_subnet, tmp_path / "b", reference=other)
+        export(tmp_path / "b", examples=other)
     assert read_manifest(tmp_path / "b") == manifest
-    assert {path.name for path in tmp_path.iterdir()} == {"b", "pieces.model"}
+    assert {path.name for path in tmp_path.iterdir()} == {"b", "trained.model"}
 
 
-def test_a_folder_that_is_no_bundle_is_not_replaced(trained_subnet: Subnet, tmp_path: Path) -> None:
+def test_what_the_runtime_says_passes_through(tmp_path: Path) -> None:
+    def refuse(folder: Path) -> Opened:
+        raise LookupError("does not run here")
+
+    with pytest.raises(LookupError, match="does not run here"):
+        export(tmp_path / "b", open_bundle=refuse)
+    assert [path.name for path in tmp_path.iterdir()] == ["trained.model"]
+
+
+def test_a_full_disk_is_said(tmp_path: Path) -> None:
+    def fill(folder: Path) -> BuiltModel:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(MosdeployError, match="no space left to write"):
+        export(tmp_path / "b", build=fill)
+
+
+def test_a_folder_that_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "thesis.tex").touch()
     with pytest.raises(ExportError, match="is not a bundle"):
-        export(trained_subnet, tmp_path / "b")
+        export(tmp_path / "b")
     assert (tmp_path / "b" / "thesis.tex").exists()
 
 
-def test_sentences_longer_than_the_limit(trained_subnet: Subnet, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"5 pieces, but export\.max_source_len is 4"):
-        export(trained_subnet, tmp_path / "b", config=ExportConfig(max_source_len=4))
-
-
-def test_no_sentences(trained_subnet: Subnet, tmp_path: Path) -> None:
-    empty = ParitySet([], [], lambda sources: sources, str, lambda texts: 0.0)
-    with pytest.raises(ExportError, match="no validation sentence"):
-        export(trained_subnet, tmp_path / "b", parity_set=empty)
+def test_no_examples(tmp_path: Path) -> None:
+    empty = dataclasses.replace(make_examples(), inputs=[], input_ids=[])
+    with pytest.raises(ExportError, match="no validation example"):
+        export(tmp_path / "b", examples=empty)
 
 
 @pytest.mark.parametrize("name", sorted(NAMES - {"manifest.json"}))
 @pytest.mark.parametrize("damage", ["cut", "missing"])
-def test_a_corrupt_bundle_names_the_file(
-    trained_subnet: Subnet, tmp_path: Path, name: str, damage: str
-) -> None:
-    export(trained_subnet, tmp_path / "b")
+def test_a_corrupt_bundle_names_the_file(tmp_path: Path, name: str, damage: str) -> None:
+    export(tmp_path / "b")
     path = tmp_path / "b" / name
     path.write_bytes(path.read_bytes()[:-1])
     if damage == "missing":
@@ -158,18 +209,18 @@ def test_a_corrupt_bundle_names_the_file(
         read_manifest(tmp_path / "b")
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 2}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 1}'])
 def test_a_corrupt_manifest_names_the_file(tmp_path: Path, content: str) -> None:
     (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(BundleError, match=r"manifest\.json"):
         read_manifest(tmp_path)
 
 
-def test_a_manifest_that_names_a_file_elsewhere(trained_subnet: Subnet, tmp_path: Path) -> None:
-    export(trained_subnet, tmp_path / "b")
+def test_a_manifest_that_names_a_file_elsewhere(tmp_path: Path) -> None:
+    export(tmp_path / "b")
     path = tmp_path / "b" / "manifest.json"
     data = json.loads(path.read_text())
-    data["sha256"]["../pieces.model"] = sha256_file(tmp_path / "pieces.model")
+    data["sha256"]["../trained.model"] = sha256_file(tmp_path / "trained.model")
     path.write_text(json.dumps(data))
-    with pytest.raises(BundleError, match=r"\.\./pieces\.model"):
+    with pytest.raises(BundleError, match=r"\.\./trained\.model"):
         read_manifest(tmp_path / "b")

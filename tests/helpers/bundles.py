@@ -2,69 +2,48 @@
 bundle does badly.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from example_spaces import space_of
 
-from mosdeploy.config.sections import ExportConfig
-from mosdeploy.export.bundle import BundleOrigin, export_bundle
-from mosdeploy.export.parity import ParitySet
+from mosdeploy.config.translation import CorpusConfig, TranslationExportConfig
+from mosdeploy.export.bundle import (
+    MODEL_NAME,
+    BuiltModel,
+    BundleJob,
+    BundleOrigin,
+    ModelBuilder,
+    export_bundle,
+)
+from mosdeploy.export.onnx.initializers import Array
+from mosdeploy.export.parity import ParityExamples
+from mosdeploy.export.tvm import TvmOptions
+from mosdeploy.families.translation.bundle import bundle_readme, bundle_settings, max_positions
 from mosdeploy.families.translation.decoding import translate
 from mosdeploy.families.translation.network import Subnet
+from mosdeploy.families.translation.onnx_graph import build_graph, state_arrays, write_model
 from mosdeploy.families.translation.tokenizer import Tokenizer, train_tokenizer
-from mosdeploy.spaces.translation import TranslationSpace, TranslationWorkload
+from mosdeploy.families.translation.tvm import build_tvm
+from mosdeploy.runtime import Translator
+from mosdeploy.runtime.manifest import Manifest
+from mosdeploy.runtime.translation_settings import TranslationSettings
+from mosdeploy.spaces.spec import ModelSpec
+from mosdeploy.spaces.translation import TranslationArch, TranslationSpace, TranslationWorkload
 
 VOCAB_SIZE = 64
-CONFIG = ExportConfig(max_source_len=16, max_decode_steps=10, max_score_drop=100.0)
-WORDS = (
-    *(
-        "the",
-        "cat",
-        "sees",
-        "a",
-        "small",
-        "red",
-        "house",
-        "and",
-        "takes",
-        "one",
-        "book",
-        "from",
-        "its",
-        "green",
-    ),
-    *(
-        "roof",
-        "before",
-        "rain",
-        "falls",
-        "again",
-        "with",
-        "every",
-        "young",
-        "quick",
-        "fox",
-        "jumps",
-        "over",
-    ),
-    *(
-        "lazy",
-        "dogs",
-        "who",
-        "never",
-        "move",
-        "while",
-        "bright",
-        "winds",
-        "blow",
-        "past",
-        "old",
-        "trees",
-    ),
-)
-
+EOS_ID = 3
+LENGTH_PENALTY = 0.6
+LIMITS = TranslationExportConfig(max_source_len=16, max_decode_steps=10, max_score_drop=100.0)
+_TEXT = """
+the cat sees a small red house and takes one book from its green roof before rain falls again
+with every young quick fox jumps over lazy dogs who never move while bright winds blow past
+old trees
+"""
+WORDS = _TEXT.split()
 
 SPACE = space_of(
     embed_dim=(32,),
@@ -85,54 +64,186 @@ def sentences(count: int, seed: int) -> list[str]:
     return [" ".join(rng.choice(WORDS, rng.integers(1, 5))) + "." for _ in range(count)]
 
 
-def lively_subnet(space: TranslationSpace) -> Subnet:
-    """A subnet whose translations depend on the source and change from step to step."""
-    generator = torch.Generator().manual_seed(7)
-    subnet = Subnet(space.largest, space, VOCAB_SIZE).eval()
+def random_sources(lengths: Sequence[int], seed: int) -> list[list[int]]:
+    rng = np.random.default_rng(seed)
+    return [rng.integers(4, VOCAB_SIZE, length).tolist() for length in lengths]
+
+
+def uneven_space(norm: str) -> TranslationSpace:
+    """Unequal widths, heads of width 8, 12 and 24, spans up to the depth."""
+    return space_of(
+        embed_dim=(20, 28),
+        layers=(1, 2),
+        ffn_dim=(24, 40),
+        heads=(1, 2, 3),
+        qkv_dim=24,
+        encoder_embed_dim=(20, 32),
+        encoder_layers=(1, 2, 3),
+        cross_span=(1, 2, 3),
+        norm=norm,
+    )
+
+
+def spec_of(space: TranslationSpace, precision: str = "fp32", beam: int = 1) -> ModelSpec:
+    return ModelSpec(space, VOCAB_SIZE, TranslationWorkload(precision=precision, beam=beam))
+
+
+# -- networks --------------------------------------------------------------------------------------
+
+
+def new_subnet(arch: TranslationArch, space: TranslationSpace) -> Subnet:
+    return Subnet(arch, space, VOCAB_SIZE).eval()
+
+
+def lively_subnet(
+    space: TranslationSpace, arch: TranslationArch | None = None, seed: int = 7
+) -> Subnet:
+    """A subnet whose translations depend on the source and change from step to step; the largest if
+    no architecture is given.
+
+    Norms of random sign break the tie of input and output embedding; sharp attention makes
+    positions count.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    subnet = new_subnet(arch or space.largest, space)
     with torch.no_grad():
         for name, weight in subnet.named_parameters():
-            scale = (
-                1.0
-                if "norm.weight" in name
-                else 0.1
-                if weight.dim() == 1
-                else weight.shape[1] ** -0.5
-            )
-            scale *= (
-                3.0 if name.endswith(("q.weight", "k.weight")) else 1.5 if "fc" in name else 1.0
-            )
-            weight.copy_(scale * torch.randn(weight.shape, generator=generator))
-        subnet.embed.weight[3] *= 1.8
+            draw = torch.randn(weight.shape, generator=generator)
+            weight.copy_(_scale(name, weight) * draw)
+        subnet.embed.weight[EOS_ID] *= 1.8  # some sentences end early
     return subnet
 
 
-def export(folder: Path, precision: str, beam: int = 1) -> Path:
-    train_tokenizer(
-        [(text, text) for text in sentences(400, 0)], VOCAB_SIZE, folder / "pieces.model"
+def _scale(name: str, weight: torch.Tensor) -> float:
+    if "norm.weight" in name:
+        return 1.0
+    if weight.dim() == 1:
+        return 0.1
+    gain = 3.0 if name.endswith(("q.weight", "k.weight")) else 1.5 if "fc" in name else 1.0
+    return gain * weight.shape[1] ** -0.5
+
+
+def in_torch(
+    subnet: Subnet,
+    sources: Sequence[Sequence[int]],
+    beam: int,
+    max_steps: int,
+    length_penalty: float = LENGTH_PENALTY,
+) -> list[list[int]]:
+    """Translations of ids, as the trained network makes them."""
+    return translate(subnet, sources, beam, max_steps, length_penalty)
+
+
+def arrays_of(subnet: Subnet) -> dict[str, Array]:
+    return state_arrays(subnet.state_dict())
+
+
+# -- bundles ---------------------------------------------------------------------------------------
+
+
+def onnx_builder(subnet: Subnet, spec: ModelSpec) -> ModelBuilder:
+    """What writes the ONNX model of a subnet into a folder."""
+
+    def build(folder: Path) -> BuiltModel:
+        graph = build_graph(
+            subnet.arch,
+            spec.space,
+            spec.vocab_size,
+            arrays_of(subnet),
+            beam=spec.workload.beam,
+            length_penalty=LIMITS.length_penalty,
+            precision=spec.workload.precision,
+            max_positions=max_positions(LIMITS),
+        )
+        write_model(graph, folder / MODEL_NAME)
+        return BuiltModel("onnxruntime")
+
+    return build
+
+
+def make_job(folder: Path, spec: ModelSpec) -> BundleJob:
+    """Export the largest subnet; the tokenizer is trained into the folder."""
+    tokenizer_path = folder / "trained.model"
+    train_tokenizer([(text, text) for text in sentences(400, 0)], VOCAB_SIZE, tokenizer_path)
+    corpus = CorpusConfig(source_lang="en", target_lang="en", train="none")
+    return BundleJob(
+        family="translation",
+        spec=spec,
+        arch=spec.space.largest,
+        settings=bundle_settings(corpus, LIMITS, spec.workload.beam),
+        origin=BundleOrigin("random", None, {}),
+        tokenizer_path=tokenizer_path,
+        limits=LIMITS,
+        readme=bundle_readme,
     )
-    tokenizer, subnet, texts = (
-        Tokenizer(folder / "pieces.model"),
-        lively_subnet(SPACE),
-        sentences(12, 1),
-    )
-    pairs = ParitySet(
-        sources=texts,
-        source_ids=tokenizer.encode_many(texts),
-        reference=lambda sources: translate(
-            subnet, sources, beam, CONFIG.max_decode_steps, CONFIG.length_penalty
-        ),
+
+
+def make_examples(tokenizer_path: Path, subnet: Subnet, beam: int) -> ParityExamples:
+    tokenizer = Tokenizer(tokenizer_path)
+    texts = sentences(12, 1)
+    return ParityExamples(
+        inputs=texts,
+        input_ids=tokenizer.encode_many(texts),
+        reference=lambda sources: in_torch(subnet, sources, beam, LIMITS.max_decode_steps),
         decode=tokenizer.decode,
-        bleu=lambda outputs: 0.0,
+        score=lambda outputs: 0.0,
+        metric="BLEU",
     )
+
+
+def export(folder: Path, precision: str, beam: int = 1) -> Path:
+    """Write an ONNX bundle of a lively subnet; give its folder."""
+    spec = spec_of(SPACE, precision, beam)
+    subnet = lively_subnet(SPACE)
+    return _export(folder, spec, subnet=subnet, build=onnx_builder(subnet, spec))
+
+
+def export_tvm(folder: Path) -> Path:
+    """Write a TVM bundle of the same subnet, compiled for this machine; give its folder."""
+    spec = spec_of(SPACE)
+    subnet = lively_subnet(SPACE)
+    options = TvmOptions(max_positions(LIMITS))
+
+    def build(place: Path) -> BuiltModel:
+        weights = arrays_of(subnet)
+        return build_tvm(spec, subnet.arch, weights=weights, options=options, folder=place)
+
+    return _export(folder, spec, subnet=subnet, build=build)
+
+
+def _export(folder: Path, spec: ModelSpec, *, subnet: Subnet, build: ModelBuilder) -> Path:
+    job = make_job(folder, spec)
     export_bundle(
-        subnet,
-        SPACE.largest,
-        SPACE,
-        workload=TranslationWorkload(precision=precision, beam=beam),
-        config=CONFIG,
-        origin=BundleOrigin("random", "en", "en", None, {}),
-        tokenizer_path=folder / "pieces.model",
-        parity_set=pairs,
+        job,
+        build=build,
+        open_bundle=Translator,
+        examples=make_examples(job.tokenizer_path, subnet, spec.workload.beam),
         out_dir=folder / "bundle",
     )
     return folder / "bundle"
+
+
+def open_library(folder: Path, beam: int = 1) -> Any:
+    """A compiled subnet of which there is no more than model.so and weights.bin."""
+    from mosdeploy.runtime.tvm_engine import TvmEngine
+
+    manifest = Manifest(
+        family="translation",
+        name="random",
+        runtime="tvm",
+        precision="fp32",
+        settings={},
+        vocab_size=VOCAB_SIZE,
+        self_tests=(),
+        sha256={},
+    )
+    settings = TranslationSettings(
+        pad_id=0,
+        bos_id=2,
+        eos_id=EOS_ID,
+        beam=beam,
+        length_penalty=LENGTH_PENALTY,
+        max_source_len=39,
+        max_decode_steps=30,
+    )
+    return TvmEngine(folder, manifest=manifest, settings=settings, threads=1)

@@ -40,3 +40,16 @@ def edit(bundle: Path) -> Callable[..., None]:
         path.write_text(json.dumps(data))
 
     return change
+
+
+@pytest.fixture
+def replace(bundle: Path, edit: Callable) -> Callable[[str, bytes], None]:
+    """Put another file in place, with a manifest that agrees: hashes prove nothing about who wrote
+    both.
+    """
+
+    def put(name: str, content: bytes) -> None:
+        (bundle / name).write_bytes(content)
+        edit(lambda data: None, rehash=True)
+
+    return put

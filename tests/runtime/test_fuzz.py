@@ -1,4 +1,4 @@
-"""Whatever a bundle says: it is translated with, or refused with a BundleError, in bounded memory."""
+"""Whatever a bundle says: it is used, or refused with a BundleError, in bounded memory."""
 
 import json
 import random
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mosdeploy.runtime import BundleError, Translator
+from mosdeploy.runtime import BundleError, open_model
 from mosdeploy.runtime.self_test import run_self_test
 from mosdeploy.storage import sha256_bytes
 
@@ -74,7 +74,7 @@ def change(manifest: dict[str, Any], data: st.DataObject) -> None:
 def use(folder: Path) -> None:
     """Do with a bundle all that the runtime can do."""
     try:
-        translator = Translator(folder, threads=1)
+        translator = open_model(folder, threads=1)
         assert isinstance(run_self_test(translator).passed, bool)
         assert all(
             isinstance(line, str)

@@ -50,7 +50,8 @@ def test_the_copied_folder_translates_and_loads_nothing_else(
     script = (
         "import sys, mosdeploy_runtime\n"
         "assert not {'onnxruntime', 'tvm'} & sys.modules.keys()\n"
-        f"print(mosdeploy_runtime.Translator({str(fp32_bundle)!r}, threads=1).translate(['the cat.'])[0])\n"
+        f"model = mosdeploy_runtime.open_model({str(fp32_bundle)!r}, threads=1)\n"
+        "print(model.translate(['the cat.'])[0])\n"
         f"print([name for name in {OTHERS!r} if name in sys.modules])\n"
     )
     done = subprocess.run(

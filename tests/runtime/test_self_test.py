@@ -48,7 +48,7 @@ def test_int8_bears_a_few_ids_but_not_many(bundle: Path, edit: Callable) -> None
             data["precision"] = "int8"
             change_ids(count)(data)
             for test in data["self_test"]:
-                test["output"] = translator.pieces.decode(test["output_ids"])
+                test["output"] = translator.tokenizer.decode(test["output_ids"])
 
         return change
 

@@ -3,27 +3,33 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from bundles import SPACE, VOCAB_SIZE, lively_subnet
+from bundles import EOS_ID, SPACE, VOCAB_SIZE, in_torch, lively_subnet
+from torch import nn
 
-from mosdeploy.families.translation.decoding import translate
-from mosdeploy.families.translation.network import Subnet
 from mosdeploy.runtime.step_search import CHUNK, SearchSettings, largest, search
 
-BOS_ID, EOS_ID = 2, 3
+BOS_ID = 2
 
 
 def settings(
     beam: int, max_steps: int, length_penalty: float = 0.6, min_steps: int = 0
 ) -> SearchSettings:
-    return SearchSettings(beam, length_penalty, BOS_ID, EOS_ID, max_steps, min_steps)
+    return SearchSettings(
+        beam=beam,
+        length_penalty=length_penalty,
+        bos_id=BOS_ID,
+        eos_id=EOS_ID,
+        max_steps=max_steps,
+        min_steps=min_steps,
+    )
 
 
 @pytest.fixture(scope="module")
-def subnet() -> Subnet:
+def subnet() -> nn.Module:
     return lively_subnet(SPACE)
 
 
-def steps_of(subnet: Subnet, source: list[int], beam: int) -> Callable:
+def steps_of(subnet: nn.Module, source: list[int], beam: int) -> Callable:
     """The decode steps of a subnet in torch, as the search asks for them."""
     rows = torch.zeros(beam, dtype=torch.long)
     state = subnet.start(subnet.encode(torch.tensor([[*source, EOS_ID]]))).reorder(rows)
@@ -42,10 +48,10 @@ def steps_of(subnet: Subnet, source: list[int], beam: int) -> Callable:
 @pytest.mark.parametrize("length_penalty", [0.0, 0.3, 0.6])
 @pytest.mark.parametrize("beam", [1, 2, 5])
 @torch.inference_mode()
-def test_it_finds_what_torch_finds(subnet: Subnet, beam: int, length_penalty: float) -> None:
+def test_it_finds_what_torch_finds(subnet: nn.Module, beam: int, length_penalty: float) -> None:
     rng = np.random.default_rng(beam)
     sources = [rng.integers(4, VOCAB_SIZE, length).tolist() for length in rng.integers(1, 12, 20)]
-    expected = translate(subnet, sources, beam, 15, length_penalty)
+    expected = in_torch(subnet, sources, beam, max_steps=15, length_penalty=length_penalty)
     found = [
         search(steps_of(subnet, source, beam), settings(beam, 15, length_penalty))
         for source in sources
@@ -66,7 +72,7 @@ def test_no_step_gives_no_ids(beam: int) -> None:
 
 
 @pytest.mark.parametrize("beam", [1, 3])
-def test_the_least_number_of_steps_is_made_and_changes_no_answer(beam: int) -> None:
+def test_the_least_number_of_steps_changes_no_answer(beam: int) -> None:
     made = 0
 
     def step(tokens: np.ndarray, parents: np.ndarray) -> np.ndarray:
@@ -77,7 +83,8 @@ def test_the_least_number_of_steps_is_made_and_changes_no_answer(beam: int) -> N
         return logits
 
     free = search(step, settings(beam, 20))
-    stopped_after, made = made, 0
+    stopped_after = made
+    made = 0
     assert search(step, settings(beam, 20, min_steps=11)) == free == [4, 4]
     assert made == 11 > stopped_after
 

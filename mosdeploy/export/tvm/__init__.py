@@ -1,95 +1,96 @@
-"""A subnet compiled with TVM: encoder and decode step in a library, weights in a file beside it.
+"""A subnet compiled with TVM: functions in a library, weights in a file beside it.
 
-In: trained weights, an architecture, a processor. Out: two files. They hold no search: `runtime`
-does that. What TVM does here is written by hand, kernel by kernel, since its importer's graphs run
-many times slower untuned.
+In: packed weights, a family's network of kernels, a processor. Out: two files. What TVM does here
+is written by hand, kernel by kernel, since its importer's graphs run many times slower untuned.
+This folder knows no family.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ...errors import ExportError
-from ...spaces.genes import ArchConfig, SearchSpace
-from ..onnx.initializers import Array, InlineInitializers
-from .options import LIBRARY_NAME, PRECISIONS, WEIGHTS_NAME, Processor, Tuning
-from .packing import pack_weights
+from .options import (
+    LIBRARY_NAME,
+    PRECISIONS,
+    TILE_ROWS,
+    WEIGHTS_NAME,
+    Processor,
+    Tuning,
+    TvmOptions,
+    fill_tiles,
+)
+from .packing import Packed
 
-__all__ = ["Processor", "Tuning", "build_tvm"]
+__all__ = [
+    "PRECISIONS",
+    "TILE_ROWS",
+    "Processor",
+    "Tuning",
+    "TvmOptions",
+    "build_library",
+    "fill_tiles",
+    "import_tvm",
+]
+
+ModuleBuilder = Callable[[Sequence[int]], Any]
+"""Padded input lengths that get functions of their own, to a Relax module."""
 
 
-def build_tvm(
-    arch: ArchConfig,
-    space: SearchSpace,
-    vocab_size: int,
-    weights: Mapping[str, Array],
-    *,
-    beam: int,
-    precision: str,
-    max_positions: int,
-    processor: Processor,
-    folder: Path,
-    tuning: Tuning | None = None,
-    notify: Callable[[float, str], None] = lambda seconds, note: None,
-) -> None:
-    """Write `model.so` and `weights.bin` of a subnet into a folder.
-
-    Parameters
-    ----------
-    weights
-        `Subnet.state_dict()` as float arrays.
-    beam
-        Hypotheses a sentence; 1 is greedy.
-    precision
-        fp32; or int8: weights as bytes, computed with in fp32.
-    max_positions
-        Longest source (end token included) and most decode steps.
-    tuning
-        Search for better schedules on this machine first, or take those on record; None takes the
-        untuned ones.
-    notify
-        Told the seconds spent on tuning, and what came of them.
+def import_tvm() -> None:
+    """Make sure that TVM is there, before anything is made for it.
 
     Raises
     ------
-    ArchError
-        If the architecture is not in the space.
     ExportError
-        If a weight is missing, of another shape, or not finite; if the precision or the processor
-        is not supported, or no compiler can link for it; if tuning is asked for another processor,
-        or its records cannot be read.
+        If it cannot be imported.
     """
     try:
-        from ...families.translation.tvm import build_module
-        from .kernels import TILE_ROWS
-        from .library import compile_module, find_linker, link, make_target
-        from .tuning import Tuned, tune
+        import tvm  # noqa: F401
     except ImportError as error:
         raise ExportError(
             f"TVM cannot be imported ({error}); run: pip install 'mosdeploy[tvm]'"
         ) from error
-    space.check(arch)
-    if precision not in PRECISIONS:
-        raise ExportError(
-            f"a TVM bundle can be {' or '.join(PRECISIONS)}, not {precision}; use --runtime onnxruntime for that"
-        )
-    target, linker = make_target(processor.machine, processor.cpu), find_linker(processor.machine)
-    lookup = InlineInitializers(weights).lookup
-    positions = (
-        -(-max_positions // TILE_ROWS) * TILE_ROWS
-    )  # the encoder's last tile is full, and checks no index
-    packed = pack_weights(lookup, arch, space, vocab_size, positions, precision == "int8")
+
+
+def build_library(
+    build_module: ModuleBuilder, packed: Packed, options: TvmOptions, folder: Path
+) -> None:
+    """Write `model.so` and `weights.bin` into a folder.
+
+    Parameters
+    ----------
+    packed
+        The weights, in the order in which the module's functions take them.
+
+    Raises
+    ------
+    ExportError
+        If TVM cannot be imported, the processor is not supported, or no compiler can link for it;
+        if tuning is asked for another processor, or its records cannot be read.
+    """
+    import_tvm()
+    from .library import compile_module, find_linker, link, make_target
+
+    processor = options.processor
+    tuning = options.tuning
+    target = make_target(processor.machine, processor.cpu)
+    linker = find_linker(processor.machine)
     if tuning is None:
-        executable = compile_module(build_module(arch, space, packed, beam, ()), target)
+        executable = compile_module(build_module(()), target)
     elif not processor.is_this_one:
         raise ExportError(
-            f"tuning times layers on this machine, which is not the {processor} that is compiled for"
+            f"tuning times layers on this machine, which is not the {processor} that is compiled "
+            "for; leave tuning out"
         )
     else:
-        length = -(-tuning.source_len // TILE_ROWS) * TILE_ROWS
-        module = build_module(arch, space, packed, beam, (length,))
-        executable = compile_module(module, target, [Tuned(tune(module, target, tuning, notify))])
+        from .tuning import Tuned, tune
+
+        module = build_module((tuning.padded_len,))
+        database = tune(module, target=target, run=tuning, notify=options.notify)
+        executable = compile_module(module, target, [Tuned(database)])
     link(executable, linker, folder / LIBRARY_NAME)
     with (folder / WEIGHTS_NAME).open("wb") as file:
         for array in packed.values():

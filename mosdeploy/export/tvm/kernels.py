@@ -1,9 +1,6 @@
-"""The few kernels that a Transformer needs on a CPU, as TE computations, and how they are scheduled
-without tuning.
+"""The few kernels that a Transformer needs on a CPU, as TE computations.
 
-In: sizes. Out: `PrimFunc`s that compute, and dlight rules that schedule them. dlight's own CPU
-rules know no product of matrices, and its matrix-vector rule wants weights row by row; the rules
-here follow its interface.
+In: sizes. Out: `PrimFunc`s that say what is computed; `schedules` says in which order.
 
 Rows come in tiles: (M, R, D) is M tiles of R rows, D wide. An encoder's source is M tiles of 8
 positions, M unknown until it runs; a decode step is one tile with a row for each hypothesis.
@@ -15,11 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tvm import s_tir, te, tirx
-from tvm.s_tir.dlight.cpu.base import CPUScheduleRule
-from tvm.target.codegen import llvm_get_vector_width
+from tvm import te, tirx
 
-TILE_ROWS = 8
+from .options import TILE_ROWS
 
 Expr = Any
 Tensor = Any
@@ -27,11 +22,20 @@ Tensor = Any
 
 @dataclass(frozen=True)
 class LinearShape:
-    """Sizes of one linear layer: tiles (None if unknown), rows a tile, inputs, outputs, columns a
-    panel, rows stored.
+    """Sizes of one linear layer.
 
-    `stored_inputs` is how many inputs the packed weights have; the first `num_inputs` of them are
-    used.
+    Attributes
+    ----------
+    tiles
+        Number of tiles M; None if only a run tells.
+    rows
+        Rows a tile R.
+    panel
+        Columns a panel P; divides `num_outputs`.
+    stored_inputs
+        Inputs that the packed weights have; the first `num_inputs` of them are used.
+    quantized
+        Whether the weights are int8 codes, with a scale for each output.
     """
 
     tiles: int | None
@@ -67,10 +71,11 @@ def linear(
         weight = weights[n // shape.panel, k, n % shape.panel]
         return te.sum(x[i, j, k] * weight.astype("float32"), axis=k)
 
+    # a computation of its own, which the schedule keeps in registers until the sums are complete
     product = te.compute(result_shape, multiply, "product")
 
     def finish(i: Expr, j: Expr, n: Expr) -> Expr:
-        extra = iter(inputs[2:])
+        extra = iter(inputs[2:])  # those that were asked for, in order
         y = product[i, j, n]
         y = y * next(extra)[n] if shape.quantized else y
         y = y + next(extra)[n] if bias else y
@@ -92,10 +97,12 @@ def linear(
 def layer_norm(tiles: int | None, rows: int, dim: int, epsilon: float) -> tirx.PrimFunc:
     """Layer norm of each row. Parameters: x (M, R, D), weight (D,), bias (D,), result."""
     x = te.placeholder((_tiles(tiles, "tiles"), rows, dim), "float32", "x")
-    weight, bias = (te.placeholder((dim,), "float32", name) for name in ("weight", "bias"))
+    weight = te.placeholder((dim,), "float32", "weight")
+    bias = te.placeholder((dim,), "float32", "bias")
     k = te.reduce_axis((0, dim), "k")
     mean = te.compute(x.shape[:2], lambda i, j: te.sum(x[i, j, k] / dim, axis=k), "mean")
     k = te.reduce_axis((0, dim), "k")
+    # from the mean, in a second pass: mean(x^2) - mean^2 would cancel in float32
     variance = te.compute(
         x.shape[:2],
         lambda i, j: te.sum((x[i, j, k] - mean[i, j]) * (x[i, j, k] - mean[i, j]) / dim, axis=k),
@@ -130,6 +137,7 @@ def embed(
         row = ids[i, j]
         value = weights[row // table.panel, n, row % table.panel].astype("float32")
         value = value * scales[0][row] if scales else value
+        # the rows of a decode step are hypotheses of the same position
         place = position[0] if tiles == 1 else position[0] + i * rows + j
         return value * tirx.const(dim**0.5, "float32") + sinusoids[place, n]
 
@@ -162,6 +170,7 @@ def cross_attention(rows: int, width: int, heads: int, span: int) -> tirx.PrimFu
     memory_tiles = te.var("memory_tiles", "int64")
     keys_values = te.placeholder((memory_tiles, TILE_ROWS, 2 * width), "float32", "keys_values")
     length = te.placeholder((1,), "int32", "length")
+    # outputs of `span` encoder layers one after the other, each padded alike
     one_length = memory_tiles // span * TILE_ROWS
     memory = _Memory(
         num_positions=memory_tiles * TILE_ROWS,
@@ -180,9 +189,8 @@ def step_attention(rows: int, width: int, heads: int) -> tirx.PrimFunc:
     """
     qkv = te.placeholder((1, rows, 3 * width), "float32", "qkv")
     steps = te.var("steps", "int64")
-    keys, values = (
-        te.placeholder((rows, steps, width), "float32", name) for name in ("keys", "values")
-    )
+    keys = te.placeholder((rows, steps, width), "float32", "keys")
+    values = te.placeholder((rows, steps, width), "float32", "values")
     memory = _Memory(
         num_positions=steps,
         key=lambda i, j, t, n: keys[j, t, n],
@@ -212,7 +220,6 @@ def append(rows: int, width: int, offset: int) -> tirx.PrimFunc:
 
 
 # -- attention -------------------------------------------------------------------------------------
-# ----------------
 
 
 @dataclass(frozen=True)
@@ -232,7 +239,8 @@ def _attend(queries: Tensor, shape: tuple[Expr, ...], heads: int, memory: _Memor
     tiles, rows, width = shape
     head_dim = width // heads
     head_shape = (tiles, rows, heads)
-    scale, lowest = tirx.const(head_dim**-0.5, "float32"), tirx.const(-1e9, "float32")
+    scale = tirx.const(head_dim**-0.5, "float32")
+    lowest = tirx.const(-1e9, "float32")
     c = te.reduce_axis((0, head_dim), "c")
     dots = te.compute(
         (*head_shape, memory.num_positions),
@@ -250,12 +258,14 @@ def _attend(queries: Tensor, shape: tuple[Expr, ...], heads: int, memory: _Memor
 
     scores = te.compute(dots.shape, mask, "scores")
     t = te.reduce_axis((0, memory.num_positions), "t")
+    # softmax: the highest score is taken off so that exp cannot overflow
     highest = te.compute(head_shape, lambda i, j, h: te.max(scores[i, j, h, t], axis=t), "highest")
     powers = te.compute(
         dots.shape, lambda i, j, h, t: te.exp(scores[i, j, h, t] - highest[i, j, h]), "powers"
     )
     t = te.reduce_axis((0, memory.num_positions), "t")
     total = te.compute(head_shape, lambda i, j, h: te.sum(powers[i, j, h, t], axis=t), "total")
+    # values are mixed with unnormed weights, and one division a number follows
     t = te.reduce_axis((0, memory.num_positions), "t")
     mixed = te.compute(
         shape,
@@ -263,87 +273,6 @@ def _attend(queries: Tensor, shape: tuple[Expr, ...], heads: int, memory: _Memor
         "mixed",
     )
     return te.compute(shape, lambda i, j, n: mixed[i, j, n] / total[i, j, n // head_dim], "result")
-
-
-# -- schedules -------------------------------------------------------------------------------------
-# ----------------
-
-
-class PackedLinear(CPUScheduleRule):  # type: ignore[misc]
-    """A linear layer: panels in parallel; within one, a tile's sums stay in registers while its
-    weights pass once.
-    """
-
-    def apply(self, func: tirx.PrimFunc, target: Any, _: bool) -> s_tir.Schedule | None:
-        """Schedule a function that holds a `product`, or leave it alone."""
-        schedule = s_tir.Schedule(func)
-        blocks = _blocks(schedule)
-        if not self.is_target_available(target) or "product" not in blocks:
-            return None
-        product, result = blocks["product"], blocks["result"]
-        panel = int(func.attrs["panel"])
-        tile, row, column = schedule.get_loops(result)
-        outer, inner = schedule.split(column, [None, panel])
-        group, row = schedule.split(
-            row, [None, _rows_at_once(int(func.attrs["rows"]), panel, target)]
-        )
-        schedule.reorder(outer, tile, group, row, inner)
-        schedule.compute_at(product, group, preserve_unit_loops=True)
-        *_, product_row, product_column, k = schedule.get_loops(product)
-        schedule.reorder(k, product_row, product_column)
-        schedule.set_scope(product, 0, "local")
-        schedule.parallel(outer)
-        for loop_row, loop_column in ((row, inner), (product_row, product_column)):
-            schedule.unroll(loop_row)
-            schedule.vectorize(loop_column)
-        start = schedule.decompose_reduction(product, k)
-        *_, start_row, start_column = schedule.get_loops(start)
-        schedule.unroll(start_row)
-        schedule.vectorize(start_column)
-        return schedule
-
-
-class RowByRow(CPUScheduleRule):  # type: ignore[misc]
-    """Everything else: rows (and heads) in parallel, all that leads to one computed beside it, sums
-    left to LLVM.
-    """
-
-    def apply(self, func: tirx.PrimFunc, target: Any, _: bool) -> s_tir.Schedule | None:
-        """Schedule any kernel of this file but a linear layer."""
-        if not self.is_target_available(target):
-            return None
-        schedule = s_tir.Schedule(func)
-        blocks = _blocks(schedule)
-        *before, last = blocks.values()
-        outer = list(schedule.get_loops(last)[:2])
-        heads = func.attrs.get("heads")
-        if heads is not None:
-            head, _ = schedule.split(schedule.get_loops(last)[2], [int(heads), None])
-            outer.append(head)
-        spatial = schedule.fuse(*outer)
-        schedule.parallel(spatial)
-        for block in reversed(before):
-            schedule.compute_at(block, spatial, preserve_unit_loops=True)
-        if "mixed" in blocks:
-            *_, column, t = schedule.get_loops(blocks["mixed"])
-            schedule.reorder(t, column)
-        return schedule
-
-
-def _rows_at_once(rows: int, panel: int, target: Any) -> int:
-    """How many rows of a panel's sums fit into half of the vector registers, and divide the rows of
-    a tile.
-    """
-    vector_bits = llvm_get_vector_width(target)
-    num_registers = 16 if vector_bits == 256 else 32
-    most = max(1, num_registers // 2 * vector_bits // 32 // panel)
-    return max(n for n in range(1, min(most, rows) + 1) if rows % n == 0)
-
-
-def _blocks(schedule: s_tir.Schedule) -> dict[str, Any]:
-    """The computations of a kernel, in order, by name."""
-    blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
-    return {schedule.get(block).name_hint: block for block in blocks}
 
 
 def _tiles(tiles: int | None, name: str) -> Expr:

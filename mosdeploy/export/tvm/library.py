@@ -19,7 +19,7 @@ from tvm.support import cc
 from tvm.target import Target, codegen
 
 from ...errors import ExportError
-from .kernels import PackedLinear, RowByRow
+from .schedules import PackedLinear, RowByRow
 
 
 def make_target(machine: str, cpu: str | None) -> Target:
@@ -39,14 +39,16 @@ def make_target(machine: str, cpu: str | None) -> Target:
     """
     if machine not in ("x86_64", "aarch64"):
         raise ExportError(
-            f"TVM bundles are built for x86_64 and aarch64, not for '{machine}'; use --runtime onnxruntime"
+            f"TVM bundles are built for x86_64 and aarch64, not for '{machine}'; "
+            "use --runtime onnxruntime"
         )
     triple = f"{machine}-linux-gnu"
     if cpu is None:
         cpu = codegen.llvm_get_system_cpu()
     if not codegen.llvm_is_valid_cpu(cpu, triple):
         raise ExportError(
-            f"LLVM {codegen.llvm_version_major()} knows no {machine} processor '{cpu}'; set llvm_cpu in the profile"
+            f"LLVM {codegen.llvm_version_major()} knows no {machine} processor '{cpu}'; "
+            "set llvm_cpu in the profile"
         )
     # sums may be reordered, so that LLVM computes them in vectors; infinities and NaN keep their
     # meaning
@@ -62,7 +64,7 @@ def make_target(machine: str, cpu: str | None) -> Target:
 
 
 def compile_module(module: Any, target: Target, rules: Sequence[Any] = ()) -> Any:
-    """Schedule by the first rule that fits, those of `kernels` last, and compile."""
+    """Schedule by the first rule that fits, those of `schedules` last, and compile."""
     passes = [
         relax.transform.LegalizeOps(),
         dlight.ApplyDefaultSchedule(*rules, PackedLinear(), RowByRow()),

@@ -1,17 +1,30 @@
 """What to compile for, and how long to tune: plain values, which need no TVM."""
 
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-LIBRARY_NAME, WEIGHTS_NAME = "model.so", "weights.bin"
+LIBRARY_NAME = "model.so"
+WEIGHTS_NAME = "weights.bin"
 PRECISIONS = ("fp32", "int8")
+
+TILE_ROWS = 8
+"""Positions of an input that are computed together; the runtime fills inputs up to a multiple."""
+
+Notify = Callable[[float, str], None]
+"""(seconds spent on tuning, what came of it last)."""
 
 
 @dataclass(frozen=True)
 class Processor:
     """What to compile for: `machine` as `uname -m` says it, `cpu` as LLVM calls it; None means this
     machine's.
+
+    Examples
+    --------
+    >>> str(Processor("aarch64", "cortex-a72"))
+    'aarch64 cortex-a72'
     """
 
     machine: str = platform.machine()
@@ -34,9 +47,9 @@ class Tuning:
     ----------
     folder
         Holds a folder for each processor and number of threads.
-    source_len
-        Sources that are filled up to as many positions as this many pieces get an encoder of their
-        own, which is tuned.
+    input_len
+        Inputs that are filled up to as many positions as this many tokens get functions of their
+        own, which are tuned.
     threads
         Threads that the layers are timed with.
     budget_s
@@ -44,6 +57,47 @@ class Tuning:
     """
 
     folder: Path
-    source_len: int
+    input_len: int
     threads: int
     budget_s: float = 0.0
+
+    @property
+    def padded_len(self) -> int:
+        """`input_len`, filled up to whole tiles."""
+        return fill_tiles(self.input_len)
+
+
+def _ignore(seconds: float, note: str) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class TvmOptions:
+    """How a library is made.
+
+    Attributes
+    ----------
+    max_positions
+        Longest input (end token included) and most decode steps.
+    tuning
+        Search for better schedules on this machine first, or take those on record; None takes the
+        untuned ones.
+    notify
+        Told of the progress of tuning.
+    """
+
+    max_positions: int
+    processor: Processor = Processor()
+    tuning: Tuning | None = None
+    notify: Notify = _ignore
+
+
+def fill_tiles(num_positions: int) -> int:
+    """The next multiple of `TILE_ROWS`.
+
+    Examples
+    --------
+    >>> fill_tiles(8), fill_tiles(9)
+    (8, 16)
+    """
+    return -(-num_positions // TILE_ROWS) * TILE_ROWS

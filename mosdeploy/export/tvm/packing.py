@@ -1,15 +1,17 @@
-"""TrainedRun weights as the kernels read them.
+"""Trained weights as the kernels read them.
 
-In: a subnet's state dict. Out: arrays by name, in the order in which the library takes them. This
-file knows no TVM.
+In: a subnet's weights by name. Out: arrays by name, in the order in which the library takes them.
+This file knows no TVM and no architecture: a family says which layers there are.
+
+Shapes: K inputs, N outputs, P columns a panel.
 """
 
+from collections.abc import Sequence
 from math import gcd
 
 import numpy as np
 import numpy.typing as npt
 
-from ...spaces.genes import ArchConfig, SearchSpace
 from ..onnx.initializers import Array, Lookup
 from ..quantize import LARGEST_CODE, quantize_columns
 
@@ -32,28 +34,6 @@ def pack_panels(matrix: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
     return np.ascontiguousarray(panels)
 
 
-def pack_weights(
-    lookup: Lookup,
-    arch: ArchConfig,
-    space: SearchSpace,
-    vocab_size: int,
-    num_positions: int,
-    quantized: bool,
-) -> Packed:
-    """Pack all weights of a subnet.
-
-    The table is filled up with zeros to whole panels: its logits, past the vocabulary, are zero.
-
-    Parameters
-    ----------
-    lookup
-        Gives a weight by name and shape, or raises ExportError.
-    quantized
-        Matrices as int8 codes and a float32 scale for each output, else float32.
-    """
-    return _Packer(lookup, space, quantized).pack(arch, vocab_size, num_positions)
-
-
 def position_table(num_positions: int, num_columns: int, dim: int) -> Array:
     """Interleaved sinusoids, sin at even columns, cos at odd (Vaswani et al., 2017).
 
@@ -70,63 +50,59 @@ def position_table(num_positions: int, num_columns: int, dim: int) -> Array:
     return table[:, :num_columns].astype(np.float32)
 
 
-class _Packer:
-    def __init__(self, lookup: Lookup, space: SearchSpace, quantized: bool) -> None:
-        self._get, self._space, self._quantized = lookup, space, quantized
-        self._packed: Packed = {}
+class WeightPacker:
+    """Packs one layer after the other.
 
-    def pack(self, arch: ArchConfig, vocab_size: int, num_positions: int) -> Packed:
-        widths = arch.encoder_embed_dim, arch.decoder_embed_dim
-        dim = max(*self._space.encoder_embed_dim, *self._space.decoder_embed_dim)
-        self._packed["sinusoids"] = position_table(
-            num_positions, max(widths), dim
-        )  # first and second: the runtime
-        table = self._get("embed.weight", (vocab_size, max(widths)))  # looks how long they are
-        self._matrix("table", np.pad(table, ((0, -vocab_size % PANEL), (0, 0))).T)
-        width, q = widths[0], self._space.qkv_dim
-        for i, layer in enumerate(arch.encoder_layers):
-            self._attention(f"encoder.layers.{i}.self_attn", "qkv", width, width)
-            self._feed_forward(f"encoder.layers.{i}", width, layer.ffn_dim)
-        for i, step in enumerate(arch.decoder_layers):
-            self._attention(f"decoder.layers.{i}.self_attn", "qkv", widths[1], widths[1])
-            self._attention(f"decoder.layers.{i}.cross_attn", "q", widths[1], widths[1])
-            self._linear(f"decoder.layers.{i}.cross_attn", "kv", width, q)
-            self._feed_forward(f"decoder.layers.{i}", widths[1], step.ffn_dim)
-        if self._space.norm == "pre":
-            self._norm("encoder.norm", widths[0])
-            self._norm("decoder.norm", widths[1])
-        return self._packed
+    Parameters
+    ----------
+    lookup
+        Gives a weight by name and shape, or raises ExportError.
+    quantized
+        Matrices as int8 codes and a float32 scale for each output, else float32.
 
-    def _attention(self, owner: str, parts: str, width: int, norm_width: int) -> None:
-        self._linear(owner, parts, width, self._space.qkv_dim)
-        self._linear(owner, ("out",), self._space.qkv_dim, width)
-        self._norm(f"{owner}_norm", norm_width)
+    Attributes
+    ----------
+    packed
+        What was packed so far, in order.
+    """
 
-    def _feed_forward(self, owner: str, width: int, ffn_dim: int) -> None:
-        self._linear(owner, ("fc1",), width, ffn_dim)
-        self._linear(owner, ("fc2",), ffn_dim, width)
-        self._norm(f"{owner}.ffn_norm", width)
+    def __init__(self, lookup: Lookup, quantized: bool) -> None:
+        self._lookup = lookup
+        self._quantized = quantized
+        self.packed: Packed = {}
 
-    def _linear(
-        self, owner: str, names: tuple[str, ...] | str, num_inputs: int, num_outputs: int
-    ) -> None:
-        """Several linear layers of the same input, side by side."""
+    def positions(self, key: str, table: Array) -> None:
+        """Store a table (positions, columns) as it is."""
+        self.packed[key] = table
+
+    def embedding(self, key: str, name: str, vocab_size: int, width: int) -> None:
+        """Pack a table (vocab_size, width) so that its rows are outputs.
+
+        It is filled up with zeros to whole panels: the logits past the vocabulary are zero.
+        """
+        table = self._lookup(name, (vocab_size, width))
+        self._matrix(key, np.pad(table, ((0, -vocab_size % PANEL), (0, 0))).T)
+
+    def linear(self, owner: str, names: Sequence[str], num_inputs: int, num_outputs: int) -> None:
+        """Pack several linear layers of the same input, side by side, as one: `owner.` and all
+        names.
+        """
         key = f"{owner}.{''.join(names)}"
         shape = (num_outputs, num_inputs)
-        self._matrix(
-            key, np.concatenate([self._get(f"{owner}.{name}.weight", shape) for name in names]).T
-        )
-        biases = [self._get(f"{owner}.{name}.bias", (num_outputs,)) for name in names]
-        self._packed[f"{key}.bias"] = np.concatenate(biases)
+        weights = [self._lookup(f"{owner}.{name}.weight", shape) for name in names]
+        biases = [self._lookup(f"{owner}.{name}.bias", (num_outputs,)) for name in names]
+        self._matrix(key, np.concatenate(weights).T)
+        self.packed[f"{key}.bias"] = np.concatenate(biases)
+
+    def norm(self, key: str, width: int) -> None:
+        """Pack the gain and the bias of a layer norm."""
+        for part in ("weight", "bias"):
+            self.packed[f"{key}.{part}"] = self._lookup(f"{key}.{part}", (width,))
 
     def _matrix(self, key: str, matrix: Array) -> None:
         if self._quantized:
             codes, scales = quantize_columns(matrix, LARGEST_CODE)
-            self._packed[key] = pack_panels(codes)
-            self._packed[f"{key}.scales"] = scales
+            self.packed[key] = pack_panels(codes)
+            self.packed[f"{key}.scales"] = scales
         else:
-            self._packed[key] = pack_panels(matrix)
-
-    def _norm(self, key: str, width: int) -> None:
-        for part in ("weight", "bias"):
-            self._packed[f"{key}.{part}"] = self._get(f"{key}.{part}", (width,))
+            self.packed[key] = pack_panels(matrix)

@@ -10,7 +10,7 @@ same call goes on, with the time that is left.
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,11 @@ from tvm.target import Target
 
 from ...errors import ExportError
 from ...storage import atomic_write, fingerprint, read_lines
-from .kernels import PackedLinear
-from .options import Tuning
+from .options import Notify, Tuning
+from .schedules import PackedLinear
 
-RECORDS_NAME, WORKLOADS_NAME = "records.jsonl", "workloads.jsonl"
+RECORDS_NAME = "records.jsonl"
+WORKLOADS_NAME = "workloads.jsonl"
 TRIALS_A_ROUND = 16
 POPULATION = 128
 TIMEOUT_S = 300.0
@@ -34,9 +35,6 @@ TIMEOUT_S = 300.0
 
 LEAST_PRODUCTS = 2**14
 """Smaller layers take microseconds however they are scheduled."""
-
-Notify = Callable[[float, str], None]
-"""(seconds spent, what was found last)."""
 
 
 class Tuned(CPUScheduleRule):  # type: ignore[misc]
@@ -101,15 +99,19 @@ def tune(module: Any, target: Target, run: Tuning, notify: Notify) -> Any:
         func for _, func in sorted(module.functions_items(), key=lambda item: item[0].name_hint)
     ]
     tasks = [func for func in tasks if _is_tunable(func)]
+    # time is counted for each set of layers: another subnet has a budget of its own
     account = folder / f"spent-{fingerprint(*(func.script() for func in tasks))[:12]}.json"
     spent_s = json.loads(account.read_text())["seconds"] if account.exists() else 0.0
     target = Target({**target.export(), "num-cores": run.threads})
     with _threads(run.threads):
-        search, number = _Search(database, target, folder), 0
+        search = _Search(database, target, folder)
+        number = 0
         while tasks and spent_s < run.budget_s:
-            begin, func = time.monotonic(), tasks[number % len(tasks)]
+            begin = time.monotonic()
+            func = tasks[number % len(tasks)]
             note = search.measure_untuned(func) if number < len(tasks) else search.search(func)
-            spent_s, number = spent_s + time.monotonic() - begin, number + 1
+            spent_s += time.monotonic() - begin
+            number += 1
             atomic_write(account, json.dumps({"seconds": spent_s}))
             notify(min(spent_s, run.budget_s), note)
     return database
@@ -121,11 +123,11 @@ class _Search:
     """
 
     def __init__(self, database: Any, target: Target, folder: Path) -> None:
-        self._database, self._target, self._folder = database, target, folder
-        self._builder, self._runner = (
-            ms.builder.LocalBuilder(max_workers=1, timeout_sec=TIMEOUT_S),
-            ms.runner.LocalRunner(TIMEOUT_S),
-        )
+        self._database = database
+        self._target = target
+        self._folder = folder
+        self._builder = ms.builder.LocalBuilder(max_workers=1, timeout_sec=TIMEOUT_S)
+        self._runner = ms.runner.LocalRunner(TIMEOUT_S)
         self._costs = ms.cost_model.XGBModel(num_tuning_cores=1)
 
     def measure_untuned(self, func: tirx.PrimFunc) -> str:

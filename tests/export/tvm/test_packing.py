@@ -1,18 +1,15 @@
 import numpy as np
 import pytest
-from networks import MAX_POSITIONS, VOCAB_SIZE, lively_subnet
 
 from mosdeploy.errors import ExportError
 from mosdeploy.export.onnx.initializers import InlineInitializers
-from mosdeploy.export.tvm.packing import PANEL, Packed, pack_panels, pack_weights
-from mosdeploy.families.translation.onnx_graph import state_arrays
-from mosdeploy.spaces.translation import TranslationSpace
-
-
-def pack(space: TranslationSpace, quantized: bool) -> tuple[dict[str, np.ndarray], Packed]:
-    arrays = state_arrays(lively_subnet(space.largest, space, 0).state_dict())
-    lookup = InlineInitializers(arrays).lookup
-    return arrays, pack_weights(lookup, space.largest, space, VOCAB_SIZE, MAX_POSITIONS, quantized)
+from mosdeploy.export.tvm.packing import (
+    PANEL,
+    WeightPacker,
+    pack_panels,
+    panel_width,
+    position_table,
+)
 
 
 def unpack(panels: np.ndarray) -> np.ndarray:
@@ -21,54 +18,78 @@ def unpack(panels: np.ndarray) -> np.ndarray:
     return np.stack([panels[n // panels.shape[2], :, n % panels.shape[2]] for n in columns])
 
 
+def packer_of(quantized: bool = False, **arrays: np.ndarray) -> WeightPacker:
+    named = {name.replace("__", "."): array for name, array in arrays.items()}
+    return WeightPacker(InlineInitializers(named).lookup, quantized)
+
+
+def random_array(*shape: int) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
+
+
 @pytest.mark.parametrize(("num_outputs", "panel"), [(64, 32), (72, 8), (20, 4), (7, 1), (32, 32)])
 def test_panels_hold_columns_side_by_side(num_outputs: int, panel: int) -> None:
     matrix = np.arange(5 * num_outputs).reshape(5, num_outputs)
     panels = pack_panels(matrix)
     assert panels.shape == (num_outputs // panel, 5, panel) and panels.flags.c_contiguous
+    assert panel_width(num_outputs) == panel
     assert (unpack(panels) == matrix.T).all()
 
 
-def test_every_weight_is_packed_once(space: TranslationSpace) -> None:
-    arrays, packed = pack(space, quantized=False)
-    widest = max(space.largest.encoder_embed_dim, space.largest.decoder_embed_dim)
-    padding = (-VOCAB_SIZE % PANEL) * widest
-    assert sum(a.size for a in packed.values()) == (
-        sum(a.size for a in arrays.values()) + padding + MAX_POSITIONS * widest
-    )
-    assert (unpack(packed["table"])[:VOCAB_SIZE] == arrays["embed.weight"]).all()
-    assert not unpack(packed["table"])[VOCAB_SIZE:].any()
-    key = "decoder.layers.0.self_attn"
-    expected = np.concatenate([arrays[f"{key}.{part}.weight"] for part in "qkv"])
-    assert (unpack(packed[f"{key}.qkv"]) == expected).all()
+def test_a_panel_by_hand() -> None:
+    # two columns a panel: (K, N) = (2, 6) has gcd(6, 32) = 2
+    matrix = np.array([[0, 1, 2, 3, 4, 5], [10, 11, 12, 13, 14, 15]])
+    assert pack_panels(matrix)[1].tolist() == [[2, 3], [12, 13]]
 
 
-def test_the_runtime_finds_positions_and_table_first(space: TranslationSpace) -> None:
-    first, second, *_ = pack(space, quantized=True)[1].items()
-    assert first[0] == "sinusoids" and len(first[1]) == MAX_POSITIONS
-    assert second[0] == "table" and second[1].shape[0] * second[1].shape[2] >= VOCAB_SIZE
+def test_positions_by_hand() -> None:
+    table = position_table(3, num_columns=3, dim=4)
+    angles = [1.0, 1.0 / 100]  # 10000 ** -(2i / 4)
+    expected = [np.sin(2 * angles[0]), np.cos(2 * angles[0]), np.sin(2 * angles[1])]
+    np.testing.assert_allclose(table[2], expected, rtol=1e-6)
+    assert table[0].tolist() == [0.0, 1.0, 0.0] and table.dtype == np.float32
 
 
-def test_codes_times_scales_are_the_weights(space: TranslationSpace) -> None:
-    exact, quantized = pack(space, quantized=False)[1], pack(space, quantized=True)[1]
-    for key in ("table", "encoder.layers.0.fc1", "decoder.layers.1.cross_attn.kv"):
-        assert quantized[key].dtype == np.int8
-        scales = quantized[f"{key}.scales"]
-        assert (
-            abs(unpack(quantized[key]) * scales[:, None] - unpack(exact[key]))
-            <= 0.501 * scales[:, None]
-        ).all()
+def test_an_embedding_is_filled_up_to_whole_panels() -> None:
+    table = random_array(60, 12)
+    packer = packer_of(embed__weight=table)
+    packer.embedding("table", "embed.weight", vocab_size=60, width=12)
+    found = unpack(packer.packed["table"])
+    assert found.shape == (2 * PANEL, 12)
+    assert (found[:60] == table).all() and not found[60:].any()
 
 
-def test_a_weight_that_is_not_finite_is_named(space: TranslationSpace) -> None:
-    arrays = state_arrays(lively_subnet(space.largest, space, 0).state_dict())
-    arrays["encoder.layers.0.fc1.bias"][2] = np.nan
-    with pytest.raises(ExportError, match=r"encoder\.layers\.0\.fc1\.bias"):
-        pack_weights(
-            InlineInitializers(arrays).lookup,
-            space.largest,
-            space,
-            VOCAB_SIZE,
-            MAX_POSITIONS,
-            False,
-        )
+def test_layers_of_the_same_input_stand_side_by_side() -> None:
+    arrays = {f"attn__{name}__weight": random_array(8, 5) + i for i, name in enumerate("qkv")}
+    arrays |= {f"attn__{name}__bias": np.full(8, float(i)) for i, name in enumerate("qkv")}
+    packer = packer_of(**arrays)
+    packer.linear("attn", "qkv", num_inputs=5, num_outputs=8)
+    assert list(packer.packed) == ["attn.qkv", "attn.qkv.bias"]
+    expected = np.concatenate([arrays[f"attn__{name}__weight"] for name in "qkv"])
+    assert (unpack(packer.packed["attn.qkv"]) == expected).all()
+    assert packer.packed["attn.qkv.bias"].tolist() == [0.0] * 8 + [1.0] * 8 + [2.0] * 8
+
+
+def test_codes_times_scales_are_the_weights() -> None:
+    weight = random_array(32, 24)
+    packer = packer_of(True, layer__fc1__weight=weight, layer__fc1__bias=np.zeros(32))
+    packer.linear("layer", ("fc1",), num_inputs=24, num_outputs=32)
+    codes = packer.packed["layer.fc1"]
+    scales = packer.packed["layer.fc1.scales"]
+    assert codes.dtype == np.int8 and scales.shape == (32,)
+    assert (abs(unpack(codes) * scales[:, None] - weight) <= 0.501 * scales[:, None]).all()
+
+
+def test_a_norm_keeps_gain_and_bias() -> None:
+    packer = packer_of(norm__weight=np.arange(3.0), norm__bias=np.ones(3))
+    packer.norm("norm", 3)
+    assert {name: array.tolist() for name, array in packer.packed.items()} == {
+        "norm.weight": [0.0, 1.0, 2.0],
+        "norm.bias": [1.0, 1.0, 1.0],
+    }
+
+
+def test_a_weight_that_is_not_finite_is_named() -> None:
+    packer = packer_of(norm__weight=np.array([1.0, np.nan]), norm__bias=np.ones(2))
+    with pytest.raises(ExportError, match=r"norm\.weight"):
+        packer.norm("norm", 2)

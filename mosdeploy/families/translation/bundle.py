@@ -1,0 +1,110 @@
+"""What a bundle of a translation says: the settings that its runtime reads, and its README."""
+
+from ...config.translation import CorpusConfig, TranslationExportConfig
+from ...records import BundleManifest
+from .tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID
+
+_TEMPLATE = """\
+# {name}: {source_lang} to {target_lang}
+
+A translation model made by mosdeploy. Everything it needs is in this folder.
+
+| | |
+|---|---|
+| architecture | {arch} |
+| parameters | {num_parameters:,} |
+| weights | {weights} |
+| precision | {precision} |
+| beam | {beam} |
+| longest source | {max_source_len} tokens; longer lines are translated in parts |
+| {metric} on {num_examples} validation sentences | {bundle_score:.2f} \
+(the trained network: {torch_score:.2f}) |
+
+{binding}Run it where `mosdeploy_runtime` was copied to, or where mosdeploy is installed \
+(then `mosdeploy.runtime`):
+
+    pip install numpy {packages} sentencepiece
+    echo "{source}" | python -m mosdeploy_runtime .
+    python -m mosdeploy_runtime . --self-test
+
+The first prints:
+
+    {output}
+
+Files: {model_files}, `tokenizer.model` (SentencePiece), `manifest.json` (what it was made from, the
+sha256 of each file, sentences with expected answers).
+"""
+
+_BINDING = """\
+`model.so` is machine code for {processor}: run it only if you trust where this bundle comes from.
+
+"""
+_PACKAGES = {
+    "onnxruntime": "onnxruntime",
+    "tvm": "'apache-tvm>=0.27,<0.28' 'apache-tvm-ffi<0.1.15'",
+}
+_MODEL_FILES = {
+    "onnxruntime": "`model.onnx` (inputs source_ids, max_steps, min_steps; output output_ids)",
+    "tvm": "`model.so` (encoder and decode step), `weights.bin`",
+}
+
+
+def bundle_settings(
+    corpus: CorpusConfig, limits: TranslationExportConfig, beam: int
+) -> dict[str, int | float | str]:
+    """What the runtime of a translation bundle needs to know beyond what all bundles say.
+
+    Examples
+    --------
+    >>> from mosdeploy.config import load_recipe
+    >>> config = load_recipe("tiny")
+    >>> bundle_settings(config.corpus, config.export, beam=1)["eos_id"]
+    3
+    """
+    return {
+        "source_lang": corpus.source_lang,
+        "target_lang": corpus.target_lang,
+        "pad_id": PAD_ID,
+        "unk_id": UNK_ID,
+        "bos_id": BOS_ID,
+        "eos_id": EOS_ID,
+        "beam": beam,
+        "length_penalty": limits.length_penalty,
+        "max_source_len": limits.max_source_len,
+        "max_decode_steps": limits.max_decode_steps,
+    }
+
+
+def max_positions(limits: TranslationExportConfig) -> int:
+    """Positions that the model of a bundle serves: the longest source with its end token, or the
+    most decode steps.
+    """
+    return max(limits.max_source_len + 1, limits.max_decode_steps)
+
+
+def bundle_readme(manifest: BundleManifest) -> str:
+    """The README.md inside a bundle, for people who find the folder on a device."""
+    example = manifest.self_test[0]
+    parity = manifest.parity
+    return _TEMPLATE.format(
+        **manifest.settings,
+        name=manifest.name,
+        arch=manifest.arch,
+        num_parameters=manifest.num_parameters,
+        weights=manifest.weights,
+        precision=manifest.precision,
+        metric=parity.metric,
+        num_examples=parity.num_examples,
+        bundle_score=parity.bundle_score,
+        torch_score=parity.torch_score,
+        source=_for_shell(example.source),
+        output=example.output,
+        binding=_BINDING.format(processor=manifest.processor) if manifest.processor else "",
+        packages=_PACKAGES[manifest.runtime],
+        model_files=_MODEL_FILES[manifest.runtime],
+    )
+
+
+def _for_shell(text: str) -> str:
+    """Text between double quotes of a POSIX shell."""
+    return "".join("\\" + character if character in '"\\$`' else character for character in text)

@@ -1,0 +1,65 @@
+from example_spaces import SMALL_ARCH
+
+from mosdeploy.config.translation import CorpusConfig, TranslationExportConfig
+from mosdeploy.families.translation.bundle import bundle_readme, bundle_settings, max_positions
+from mosdeploy.records import BundleManifest, ParityReport, SelfTest
+from mosdeploy.spaces.translation import TranslationWorkload
+
+CORPUS = CorpusConfig(source_lang="en", target_lang="de", train="data/train")
+
+
+def make_manifest(**changed: object) -> BundleManifest:
+    test = SelfTest(source='say "$5"', source_ids=(5,), output_ids=(6,), output="sag fünf")
+    fields = {
+        "name": "en-de",
+        "precision": "int8",
+        "settings": bundle_settings(CORPUS, TranslationExportConfig(), beam=4),
+        "vocab_size": 40,
+        "arch": SMALL_ARCH,
+        "num_parameters": 12345,
+        "workload": TranslationWorkload(),
+        "device": None,
+        "provenance": {},
+        "parity": ParityReport(
+            metric="BLEU", num_examples=9, identical=8, torch_score=31.0, bundle_score=30.5
+        ),
+        "self_test": (test,),
+        "sha256": {},
+    }
+    return BundleManifest(**{**fields, **changed})
+
+
+def test_settings_hold_what_the_runtime_reads() -> None:
+    limits = TranslationExportConfig(max_source_len=20, max_decode_steps=30, length_penalty=0.5)
+    assert bundle_settings(CORPUS, limits, beam=4) == {
+        "source_lang": "en",
+        "target_lang": "de",
+        "pad_id": 0,
+        "unk_id": 1,
+        "bos_id": 2,
+        "eos_id": 3,
+        "beam": 4,
+        "length_penalty": 0.5,
+        "max_source_len": 20,
+        "max_decode_steps": 30,
+    }
+
+
+def test_positions_serve_the_end_token_too() -> None:
+    assert max_positions(TranslationExportConfig(max_source_len=20, max_decode_steps=20)) == 21
+    assert max_positions(TranslationExportConfig(max_source_len=20, max_decode_steps=30)) == 30
+
+
+def test_the_readme_shows_an_example_for_a_shell() -> None:
+    text = bundle_readme(make_manifest())
+    assert text.startswith("# en-de: en to de\n")
+    assert "| BLEU on 9 validation sentences | 30.50 (the trained network: 31.00) |" in text
+    assert "pip install numpy onnxruntime sentencepiece" in text
+    assert 'echo "say \\"\\$5\\"" | python -m mosdeploy_runtime .' in text
+    assert "    sag fünf\n" in text and "machine code" not in text
+
+
+def test_the_readme_of_a_library_warns() -> None:
+    text = bundle_readme(make_manifest(runtime="tvm", processor="aarch64 cortex-a72"))
+    assert "`model.so` is machine code for aarch64 cortex-a72: run it only if you trust" in text
+    assert "pip install numpy 'apache-tvm" in text

@@ -1,0 +1,80 @@
+"""The checks of a model file; none of them knows what the model is for."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from mosdeploy.runtime import ModelError
+from mosdeploy.runtime.session import ModelSession
+
+
+def doubling_model() -> onnx.ModelProto:
+    """y = x * factor, a factor of 2 in a tensor of its own."""
+    values = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N"]) for name in "xy"
+    ]
+    factor = onnx.numpy_helper.from_array(np.array([2.0], np.float32), "factor")
+    node = onnx.helper.make_node("Mul", ["x", "factor"], ["y"])
+    graph = onnx.helper.make_graph([node], "double", values[:1], values[1:], [factor])
+    opset = onnx.helper.make_opsetid("", 17)
+    return onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "model.onnx").write_bytes(doubling_model().SerializeToString())
+    return tmp_path / "model.onnx"
+
+
+def test_it_runs_by_names(path: Path) -> None:
+    session = ModelSession(path, ["x"], ["y"], threads=1)
+    (found,) = session.run({"x": np.array([1.5, -4.0], np.float32)})
+    assert found.tolist() == [3.0, -8.0]
+
+
+@pytest.mark.parametrize("inputs", [{}, {"z": np.zeros(1, np.float32)}, {"x": np.zeros(1)}])
+def test_inputs_that_do_not_fit(path: Path, inputs: dict) -> None:
+    with pytest.raises(ModelError, match=r"could not run .*model\.onnx"):
+        ModelSession(path, ["x"], ["y"]).run(inputs)
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(["a"], ["y"]), (["x"], ["b"]), ([], ["y"])])
+def test_other_names_are_refused(path: Path, inputs: list[str], outputs: list[str]) -> None:
+    with pytest.raises(ModelError, match=r"has inputs and outputs \[\['x'\], \['y'\]\], not "):
+        ModelSession(path, inputs, outputs)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"not a model", r"cannot load .*model\.onnx"), (b"", r"model\.onnx is empty")],
+)
+def test_a_model_that_is_none(path: Path, content: bytes, message: str) -> None:
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=message):
+        ModelSession(path, ["x"], ["y"])
+
+
+@pytest.mark.parametrize("location", ["inside.bin", "../secret.bin", "link", "absolute"])
+def test_a_model_that_reads_another_file(tmp_path: Path, location: str) -> None:
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    model = doubling_model()
+    (tensor,) = model.graph.initializer
+    secret = tmp_path / "secret.bin"
+    for file in (secret, folder / "inside.bin"):
+        file.write_bytes(tensor.raw_data)
+    (folder / "link").symlink_to(secret)
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    place = str(secret) if location == "absolute" else location
+    tensor.external_data.add(key="location", value=place)
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match="refers to other files"):
+        ModelSession(folder / "model.onnx", ["x"], ["y"])
+
+
+def test_an_unknown_provider(path: Path) -> None:
+    with pytest.raises(ModelError, match="has no NoSuchExecutionProvider, only"):
+        ModelSession(path, ["x"], ["y"], providers=["NoSuchExecutionProvider"])

@@ -1,0 +1,71 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sentencepiece
+from bundles import VOCAB_SIZE, sentences
+
+from mosdeploy.runtime import ModelError, Translator
+from mosdeploy.runtime.tokenizer import Tokenizer
+
+LONG = " ".join(sentences(12, 5))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(fp32_bundle: Path) -> Tokenizer:
+    return Tokenizer(fp32_bundle / "tokenizer.model", VOCAB_SIZE)
+
+
+def test_decoding_undoes_encoding(tokenizer: Tokenizer) -> None:
+    for line in sentences(20, 9):
+        assert tokenizer.decode(tokenizer.encode(line)) == line
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 16])
+@pytest.mark.parametrize(
+    "line", [LONG, "the cat " * 20, "x" * 60, "a.b.c." * 9, "the cat。the roof！" * 4]
+)
+def test_parts_keep_the_limit_and_lose_nothing(tokenizer: Tokenizer, line: str, limit: int) -> None:
+    parts = tokenizer.encode_parts(line, limit)
+    assert all(1 <= len(part) <= limit for part in parts)
+    joined = "".join(tokenizer.decode(part) for part in parts).replace(" ", "")
+    assert joined == tokenizer.decode(tokenizer.encode(line)).replace(" ", "")
+
+
+def test_parts_end_at_sentences_if_they_can(tokenizer: Tokenizer) -> None:
+    texts = [tokenizer.decode(part) for part in tokenizer.encode_parts(LONG, 16)]
+    assert len(texts) > 1 and all(text.endswith(".") for text in texts)
+
+
+def test_parts_of_a_sentence_end_at_words(tokenizer: Tokenizer) -> None:
+    line = "the cat sees a small red house and takes one book from its green roof"
+    texts = [tokenizer.decode(part) for part in tokenizer.encode_parts(line, 7)]
+    assert len(texts) > 1 and " ".join(texts) == line
+
+
+def test_a_line_that_fits_is_one_part(tokenizer: Tokenizer) -> None:
+    ids = tokenizer.encode("the cat. a house.")
+    assert tokenizer.encode_parts("the cat. a house.", len(ids)) == [ids]
+    assert len(tokenizer.encode_parts("the cat. a house.", len(ids) - 1)) == 2
+    assert tokenizer.encode_parts("", 5) == []
+
+
+# -- bad files -------------------------------------------------------------------------------------
+
+
+def test_a_tokenizer_that_is_none(bundle: Path, replace: Callable) -> None:
+    replace("tokenizer.model", b"not a tokenizer")
+    with pytest.raises(ModelError, match=r"SentencePiece cannot read .*tokenizer\.model"):
+        Translator(bundle)
+
+
+def test_a_tokenizer_of_another_size(bundle: Path, replace: Callable) -> None:
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(sentences(400, 0)),
+        model_prefix=str(bundle.parent / "other"),
+        vocab_size=50,
+        minloglevel=2,
+    )
+    replace("tokenizer.model", (bundle.parent / "other.model").read_bytes())
+    with pytest.raises(ModelError, match="holds 50 tokens, the manifest says 64"):
+        Translator(bundle)

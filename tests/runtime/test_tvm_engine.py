@@ -1,0 +1,78 @@
+"""Compiled subnets as devices run them; all need apache-tvm."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bundles import (
+    SPACE,
+    arrays_of,
+    export_tvm,
+    in_torch,
+    lively_subnet,
+    open_library,
+    spec_of,
+)
+
+from mosdeploy.export.tvm import TvmOptions
+from mosdeploy.families.translation.tvm import build_tvm
+from mosdeploy.runtime import ModelError, open_model
+from mosdeploy.runtime.self_test import run_self_test
+
+pytestmark = pytest.mark.tvm
+pytest.importorskip("tvm")
+
+MAX_POSITIONS = 40
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of a small subnet."""
+    folder = tmp_path_factory.mktemp("small")
+    weights = arrays_of(lively_subnet(SPACE))
+    options = TvmOptions(MAX_POSITIONS)
+    build_tvm(spec_of(SPACE), SPACE.largest, weights=weights, options=options, folder=folder)
+    return folder
+
+
+def test_a_bundle_is_opened_by_its_manifest(tmp_path: Path) -> None:
+    model = open_model(export_tvm(tmp_path), threads=1)
+    assert model.manifest.runtime == "tvm" and run_self_test(model).passed
+    assert model.translate(["the cat.", ""])[1] == ""
+
+
+def test_a_run_replaces_the_last_id_by_the_end_token(small: Path) -> None:
+    engine = open_library(small)
+    limit = np.array(12)
+    inputs = {"source_ids": np.array([[5, 9, 17, 4]]), "max_steps": limit, "min_steps": limit}
+    expected = in_torch(lively_subnet(SPACE), [[5, 9, 17]], 1, 12)
+    assert engine.run(inputs) == engine.translate([[5, 9, 17]], 12) == expected
+
+
+def test_what_is_longer_than_the_table_is_refused(small: Path) -> None:
+    engine = open_library(small)
+    assert engine.translate([[4] * (MAX_POSITIONS - 1)])
+    with pytest.raises(ModelError, match="takes 40 positions, not 41"):
+        engine.translate([[4] * MAX_POSITIONS])
+    with pytest.raises(ModelError, match="takes 40 positions, not 41"):
+        engine.translate([[4]], max_steps=41)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("model.so", lambda content: b"not a library"),
+        ("weights.bin", lambda content: b""),
+        ("weights.bin", lambda content: content[: len(content) // 2]),
+        ("weights.bin", lambda content: b"\x80\x04N." + content),
+    ],
+)
+def test_damaged_files_are_named(
+    small: Path, tmp_path: Path, name: str, damage: Callable[[bytes], bytes]
+) -> None:
+    folder = Path(shutil.copytree(small, tmp_path / "damaged"))
+    (folder / name).write_bytes(damage((folder / name).read_bytes()))
+    with pytest.raises(ModelError, match=r"TVM .* cannot (load .*model\.so|run)|could not run"):
+        open_library(folder).translate([[4]])
