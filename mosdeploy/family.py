@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from .data.protocols import Dataset
+    from .export.bundle import BuiltModel
     from .latency.predictor import LatencyPredictor
-    from .report.page import FamilyPage
+    from .report import FamilyPage
     from .supernet.supernet import Supernet
 
 
@@ -137,7 +138,8 @@ class Family:
     bundle_readme
         (manifest) to the text of the bundle's README.
     build_tvm
-        (spec, arch, weights, options) writes a TVM library; None for a family that has none.
+        (spec, arch, weights, options, folder) writes a TVM library and tells what it is; None for a
+        family that has none.
     open_bundle
         (folder, threads) to a `BundleModel`.
     describe_page
@@ -161,7 +163,7 @@ class Family:
     graph_options: Callable[..., Any]
     bundle_settings: Callable[..., dict[str, int | float | str]]
     bundle_readme: Callable[..., str]
-    build_tvm: Callable[..., None] | None
+    build_tvm: "Callable[..., BuiltModel] | None"
     open_bundle: Callable[..., BundleModel]
     describe_page: "Callable[..., FamilyPage]"
     latency_formats: "Mapping[str, Callable[..., LatencyPredictor]]"

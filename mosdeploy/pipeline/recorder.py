@@ -21,7 +21,7 @@ from ..devices.events import (
 from ..devices.job import AgentResult
 from ..devices.on_device.agent import REFERENCE
 from ..latency.dataset import LatencyDataset
-from ..latency.sessions import SessionLog
+from ..latency.sessions import ProfilingSession
 from ..records import DeviceState, LatencyRecord, Measurement
 from ..spaces.genes import ArchConfig
 from .context import Progress
@@ -56,7 +56,7 @@ class ProfileRecorder:
         self._missing = missing
         self._progress = progress
         self._is_fleet = is_fleet
-        self._sessions: dict[str, SessionLog] = {}
+        self._sessions: dict[str, ProfilingSession] = {}
         self._uploaded: set[str] = set()
         self._received: set[tuple[str, str, str]] = set()
 
@@ -66,7 +66,7 @@ class ProfileRecorder:
             case Started(host, state):
                 if host not in self._sessions:
                     emulated = self._dataset.context.device.emulated
-                    self._sessions[host] = SessionLog(
+                    self._sessions[host] = ProfilingSession(
                         self._dataset.path, host, state, emulated=emulated
                     )
             case Uploading(host, key):

@@ -22,7 +22,7 @@ from .summaries import RuntimeChoice, RuntimeTiming
 from .trained_run import TrainedRun
 
 if TYPE_CHECKING:
-    from ..export.bundle import ModelBuilder
+    from ..export.bundle import BuiltModel, ModelBuilder
     from ..export.tvm import Processor, TvmOptions
     from .export import ExportOptions, ExportResult
 
@@ -62,14 +62,27 @@ class TvmTask:
     profile: DeviceProfile
     tune_s: float
 
-    def options(self, processor: "Processor") -> "TvmOptions":
-        """What to compile for, and with which tuning records."""
+    @property
+    def options(self) -> "TvmOptions":
+        """What to compile for, and with which tuning records.
+
+        Raises
+        ------
+        ConfigError
+            As `processor_of`; or if tuning is asked for a device that is not this machine.
+        """
         from ..export.tvm import Tuning, TvmOptions
 
+        processor = processor_of(self.profile)
+        if self.tune_s and not processor.is_this_one:
+            raise ConfigError(
+                f"--tune times layers on this machine; it cannot tune for '{self.profile.name}'"
+            )
         tuning = None
         folder = self.context.files.tuning_dir
         if self.tune_s or (processor.is_this_one and folder.is_dir()):
-            tuning = Tuning(folder, self.workload.threads, self.tune_s)
+            input_len = self.spec.timing_stages()[0].inputs[0].shape[-1]
+            tuning = Tuning(folder, input_len, self.workload.threads, self.tune_s)
         limits = self.state.family.graph_options(self.state.config)
         return TvmOptions(
             max_positions=limits.max_positions,
@@ -78,6 +91,11 @@ class TvmTask:
             notify=self._notify,
         )
 
+    @property
+    def spec(self) -> ModelSpec:
+        """The model, at the precision of the workload."""
+        return ModelSpec(self.state.config.space, self.state.card.vocab_size, self.workload)
+
     def _notify(self, seconds: float, found: str) -> None:
         self.context.progress.update("tune", round(seconds), round(self.tune_s), found)
 
@@ -85,42 +103,23 @@ class TvmTask:
 def tvm_builder(task: TvmTask) -> "ModelBuilder":
     """What writes a TVM model into a bundle's folder.
 
-    A library for another processor cannot be run here: the parity check runs the same kernels
-    compiled for this one, and the library itself faces the self-test when it is deployed.
-
     Raises
     ------
     ConfigError
-        As `processor_of`; or if tuning is asked for a device that is not this machine, or the
-        family has no TVM.
+        As `TvmTask.options`, or if the family has no TVM.
     """
-    from ..export.bundle import BuiltModel
     from ..export.onnx.model import state_arrays
-    from ..export.tvm import Processor
 
     build_tvm = task.state.family.build_tvm
     if build_tvm is None:
         raise ConfigError(
             f"'{task.state.family.name}' has no TVM export; choose --runtime onnxruntime"
         )
-    processor = processor_of(task.profile)
-    if task.tune_s and not processor.is_this_one:
-        raise ConfigError(
-            f"--tune times layers on this machine; it cannot tune for '{task.profile.name}'"
-        )
-    state = task.state
-    spec = ModelSpec(state.config.space, state.card.vocab_size, task.workload)
+    options = task.options
 
-    def build(folder: Path) -> BuiltModel:
+    def build(folder: Path) -> "BuiltModel":
         arrays = state_arrays(task.chosen.subnet.state_dict())
-        build_tvm(spec, task.chosen.arch, arrays, task.options(processor), folder)
-        checked = None
-        if not processor.is_this_one:
-            checked = folder.with_name("for-this-machine")
-            checked.mkdir()
-            here = dataclasses.replace(task.options(Processor()), tuning=None)
-            build_tvm(spec, task.chosen.arch, arrays, here, checked)
-        return BuiltModel("tvm", str(processor), checked)
+        return build_tvm(task.spec, task.chosen.arch, arrays, options, folder)
 
     return build
 

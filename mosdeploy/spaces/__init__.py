@@ -1,17 +1,24 @@
 """What an architecture, a search space and a workload of each family are, and what they cost.
 
 `AnyArch`, `AnySpace` and `AnyWorkload` are what a record may hold: unions over the families, told
-apart by their field `family`, which translation, the first one, goes without. Rooms name
-`ArchConfig`, `SearchSpace` and `ModelSpec`.
+apart by their field `family`, which translation, the first one, goes without. To a type checker they
+are the neutral base types, so that no room can name a field of one family.
 """
+
+from typing import TYPE_CHECKING
 
 from .genes import ArchConfig, SearchSpace
 from .spec import ModelSpec, Precision, TimingStage, Workload
 from .translation import TranslationArch, TranslationSpace, TranslationWorkload
 
-AnyArch = TranslationArch
-AnySpace = TranslationSpace
-AnyWorkload = TranslationWorkload
+if TYPE_CHECKING:
+    AnyArch = ArchConfig
+    AnySpace = SearchSpace
+    AnyWorkload = Workload
+else:
+    AnyArch = TranslationArch
+    AnySpace = TranslationSpace
+    AnyWorkload = TranslationWorkload
 
 __all__ = [
     "AnyArch",

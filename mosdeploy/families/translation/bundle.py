@@ -1,7 +1,12 @@
 """What a bundle of a translation says: the settings that its runtime reads, and its README."""
 
-from ...config.translation import CorpusConfig, TranslationExportConfig
+from pathlib import Path
+
+from ...config.translation import TranslationRunConfig
+from ...export.onnx.model import GraphOptions
 from ...records import BundleManifest
+from ...runtime import Translator
+from ...spaces.translation import TranslationWorkload
 from .tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 
 _TEMPLATE = """\
@@ -50,7 +55,7 @@ _MODEL_FILES = {
 
 
 def bundle_settings(
-    corpus: CorpusConfig, limits: TranslationExportConfig, beam: int
+    config: TranslationRunConfig, workload: TranslationWorkload
 ) -> dict[str, int | float | str]:
     """What the runtime of a translation bundle needs to know beyond what all bundles say.
 
@@ -58,28 +63,38 @@ def bundle_settings(
     --------
     >>> from mosdeploy.config import load_recipe
     >>> config = load_recipe("tiny")
-    >>> bundle_settings(config.corpus, config.export, beam=1)["eos_id"]
+    >>> bundle_settings(config, config.workload)["eos_id"]
     3
     """
+    limits = config.export
     return {
-        "source_lang": corpus.source_lang,
-        "target_lang": corpus.target_lang,
+        "source_lang": config.corpus.source_lang,
+        "target_lang": config.corpus.target_lang,
         "pad_id": PAD_ID,
         "unk_id": UNK_ID,
         "bos_id": BOS_ID,
         "eos_id": EOS_ID,
-        "beam": beam,
+        "beam": workload.beam,
         "length_penalty": limits.length_penalty,
         "max_source_len": limits.max_source_len,
         "max_decode_steps": limits.max_decode_steps,
     }
 
 
-def max_positions(limits: TranslationExportConfig) -> int:
-    """Positions that the model of a bundle serves: the longest source with its end token, or the
-    most decode steps.
+def graph_options(config: TranslationRunConfig) -> GraphOptions:
+    """Of the graph in a bundle: positions for the longest source with its end token, or for the most
+    decode steps, and the length penalty.
     """
-    return max(limits.max_source_len + 1, limits.max_decode_steps)
+    limits = config.export
+    return GraphOptions(
+        max_positions=max(limits.max_source_len + 1, limits.max_decode_steps),
+        length_penalty=limits.length_penalty,
+    )
+
+
+def open_bundle(folder: Path, threads: int | None = None) -> Translator:
+    """Open a bundle with the runtime that devices have."""
+    return Translator(folder, threads)
 
 
 def bundle_readme(manifest: BundleManifest) -> str:
