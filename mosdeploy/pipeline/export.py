@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..config.device import load_profile
 from ..config.sections import ExportConfig
-from ..errors import ConfigError
+from ..errors import ConfigError, ExportError
 from ..records import BundleManifest, PrecisionChoice, SearchResult
 from ..spaces.spec import Workload
 from ..storage import sha256_file
@@ -145,6 +145,7 @@ class _Export:
     def run(self) -> ExportResult:
         """Build, check, write."""
         from ..export.bundle import export_bundle
+        from ..runtime import BundleError as RuntimeBundleError
 
         is_exact = self.workload.precision == "fp32"
         num_examples = self.limits.parity_examples if is_exact else self.limits.score_examples
@@ -156,13 +157,16 @@ class _Export:
             f"exporting {self.name} and comparing it with torch on at most {num_examples} "
             "validation examples"
         )
-        manifest = export_bundle(
-            job,
-            build=self._builder(),
-            open_bundle=self.state.family.open_bundle,
-            examples=parity_examples(self.state, self.chosen, self.workload, num_examples),
-            out_dir=out_dir,
-        )
+        try:
+            manifest = export_bundle(
+                job,
+                build=self._builder(),
+                open_bundle=self.state.family.open_bundle,
+                examples=parity_examples(self.state, self.chosen, self.workload, num_examples),
+                out_dir=out_dir,
+            )
+        except RuntimeBundleError as error:
+            raise ExportError(f"the runtime cannot run the exported model: {error}") from error
         return ExportResult(out_dir, manifest, folder_bytes(out_dir), self.precision_choice)
 
     @property

@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
             return 0 if result.passed else 1
         for lines in _lines():
-            for source, output in zip(lines, model.translate(lines)):  # noqa: B905 (Python 3.9)
+            for source, output in zip(lines, model.predict(lines)):  # noqa: B905 (Python 3.9)
                 _print({"source": source, "output": output} if options.json else output)
     except BundleError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -99,7 +99,7 @@ class Translator:
         else:
             self._engine = self._open_onnx(folder, threads, providers)
 
-    def translate(self, lines: Sequence[str]) -> list[str]:
+    def predict(self, lines: Sequence[str]) -> list[str]:
         """Translate lines, in the order given.
 
         An empty line is answered by an empty line. A line of more than `settings.max_source_len`
@@ -115,6 +115,8 @@ class Translator:
         answers = iter(self.predict_ids([ids for line_parts in parts for ids in line_parts]))
         texts = [[self.tokenizer.decode(next(answers)) for _ in line_parts] for line_parts in parts]
         return [" ".join(text for text in line_texts if text) for line_texts in texts]
+
+    translate = predict  # its name in 0.1.0
 
     def predict_ids(self, sources: Sequence[Sequence[int]]) -> list[list[int]]:
         """Translate token ids into token ids, both without begin and end, in the order given; no
