@@ -110,6 +110,7 @@ def evolve(
     Examples
     --------
     >>> from mosdeploy.config import load_recipe
+    >>> from mosdeploy.search import Cost
     >>> spec = load_recipe("tiny").spec
     >>> config = SearchConfig(population=8, parents=2, mutations=2, crossovers=2, iterations=2)
     >>> oracle = SearchOracle(

@@ -32,7 +32,7 @@ MEDIUM = space_of(
     qkv_dim=32,
     cross_span=(1, 2),
 )
-"""Some hundred million architectures."""
+"""Fifteen million architectures."""
 
 ENUMERABLE = space_of(
     embed_dim=(32, 64),
