@@ -56,10 +56,6 @@ class Workspace:
     def quality_path(self) -> Path:
         return self.root / "search" / "quality.jsonl"
 
-    @property
-    def quality_predictor_path(self) -> Path:
-        return self.root / "search" / "quality_predictor.json"
-
     def verified_path(self, device: str, workload: str) -> Path:
         return self.root / "search" / f"{device}-{workload}.jsonl"
 
