@@ -24,8 +24,8 @@ class Workspace:
         return self.root / "supernet" / "tokenizer.model"
 
     @property
-    def corpus_card_path(self) -> Path:
-        return self.root / "supernet" / "corpus.json"
+    def data_card_path(self) -> Path:
+        return self.root / "supernet" / "data.json"
 
     @property
     def checkpoint_path(self) -> Path:
@@ -33,7 +33,7 @@ class Workspace:
 
     @property
     def supernet_path(self) -> Path:
-        return self.root / "supernet" / "supernet.pt"
+        return self.root / "supernet" / "supernet.safetensors"
 
     @property
     def supernet_card_path(self) -> Path:
@@ -64,7 +64,7 @@ class Workspace:
         return self.root / "search" / "result.json"
 
     def subnet_path(self, arch_key: str, weights: str) -> Path:
-        return self.root / "subnets" / f"{arch_key}-{weights}" / "subnet.pt"
+        return self.root / "subnets" / f"{arch_key}-{weights}" / "subnet.safetensors"
 
     def subnet_card_path(self, arch_key: str, weights: str) -> Path:
         return self.subnet_path(arch_key, weights).with_name("subnet.json")
@@ -109,6 +109,6 @@ class Workspace:
         return self.root / "report"
 
 
-def pieces_path(folder: Path, split: str) -> Path:
+def tokens_path(folder: Path, split: str) -> Path:
     """Where the token ids of a split lie for as long as a training runs in a folder."""
-    return folder / f"pieces-{split}.npy"
+    return folder / f"tokens-{split}.npy"

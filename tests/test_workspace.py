@@ -2,7 +2,7 @@ import inspect
 from pathlib import Path
 
 from mosdeploy.config.lookup import lookup_dirs, shipped_dir
-from mosdeploy.workspace import Workspace, pieces_path
+from mosdeploy.workspace import Workspace, tokens_path
 
 
 def test_every_file_has_a_place_of_its_own_in_the_run_folder(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_paths_by_hand(tmp_path: Path) -> None:
     assert workspace.deployment_path("rpi", "pi2") == tmp_path / "deployments/rpi@pi2.json"
     subnet = workspace.subnet_path("0123", "finetuned")
     assert subnet.parent == tmp_path / "subnets/0123-finetuned"
-    assert pieces_path(subnet.parent, "train").parent == subnet.parent
+    assert tokens_path(subnet.parent, "train").parent == subnet.parent
 
 
 def test_deployments_tell_the_boards_of_a_kind_apart(tmp_path: Path) -> None:
