@@ -1,22 +1,22 @@
 """Everything that mosdeploy raises on purpose, and the exit code of each.
 
     MosdeployError                 1   anything below, and what has no better name (a full disk)
-    ├── ConfigError                3   a TOML file, an option or a corpus is wrong
+    ├── ConfigError                3   a TOML file, an option or the data is wrong
     ├── ArchError                  3   an architecture is not in its search space
-    ├── StaleInputError            4   a record is missing, corrupt or made from something else; names the verb to run
+    ├── StaleInputError            4   a record is missing, corrupt, or made from something else
     ├── DeviceError                5
     │   ├── ConnectError               host not found, refused, unreachable
     │   ├── HostKeyError               unknown or changed host key
     │   ├── AuthError                  no key was accepted
-    │   ├── CommandError               a command ran on the device and failed (no python, no onnxruntime, disk full)
-    │   ├── ConnectionLostError        the link went away under a command
+    │   ├── CommandError               a command ran on the device and failed (disk full)
+    │   ├── ConnectionLostError        the connection ended while a command ran
     │   ├── DeviceTimeoutError         no answer within the time-out
-    │   │   └── CommandTimeoutError        the link is well, but a command took too long and was killed
+    │   │   └── CommandTimeoutError    a command took too long; the connection still works
     │   └── DeviceBusyError            another profile is running on the device
-    ├── PredictorError             6   too few samples, or asked about something it was not fitted for
+    ├── PredictorError             6   too few samples, or not fitted for what was asked
     ├── InfeasibleError            7   nothing keeps the limits; carries the fastest latency found
     ├── ExportError                8   parity failed, or an unsupported graph
-    └── BundleError                8   a bundle is damaged, is not what its manifest says, or cannot be run
+    └── BundleError                8   a bundle is damaged, or cannot be run here
 
 A message says what is wrong, which value, what is allowed, and what to do next.
 """
@@ -31,7 +31,7 @@ class MosdeployError(Exception):
 
 
 class ConfigError(MosdeployError):
-    """A TOML file, a command-line value or a corpus is wrong."""
+    """A TOML file, a command-line value or the data is wrong."""
 
     exit_code = 3
 
@@ -43,7 +43,7 @@ class ArchError(MosdeployError):
 
 
 class StaleInputError(MosdeployError):
-    """A record is missing, corrupt or was made from something else."""
+    """A record is missing, corrupt or was made from something else; names the verb to run."""
 
     exit_code = 4
 
@@ -71,7 +71,7 @@ class CommandError(DeviceError):
 
 
 class ConnectionLostError(DeviceError):
-    """The connection went away while a command ran."""
+    """The connection ended while a command ran."""
 
 
 class DeviceTimeoutError(DeviceError):
@@ -79,7 +79,7 @@ class DeviceTimeoutError(DeviceError):
 
 
 class CommandTimeoutError(DeviceTimeoutError):
-    """A command took longer than its time-out and was killed; the link is well."""
+    """A command took longer than its time-out and was killed; the connection still works."""
 
 
 class DeviceBusyError(DeviceError):

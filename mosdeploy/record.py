@@ -1,4 +1,4 @@
-"""Frozen, strict models and the door through which text becomes one.
+"""Frozen, strict models, and how text is read into one.
 
 In: JSON or TOML text, or plain data. Out: a `Record`, or a ConfigError that names the source, the
 dotted key, and for an unknown key the nearest known one. This file knows no field of any record.
@@ -25,7 +25,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
     renamed: ClassVar[dict[str, str]] = {}
-    """Keys of 0.1.0 that have another name now, for the message."""
+    """From keys of 0.1.0 to their names now, for the message about an unknown key."""
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Copy with changes, as pydantic does, but without what `cached_property` computed from the
@@ -47,7 +47,7 @@ def _name(text: str) -> str:
 
 
 Name = Annotated[str, Field(max_length=64), AfterValidator(_name)]
-"""What names files, devices and languages."""
+"""A name that is safe as a part of a file name: of a device, a workload, a language."""
 
 
 def parse(model: type[R], data: Any, source: str) -> R:
@@ -67,7 +67,8 @@ def parse(model: type[R], data: Any, source: str) -> R:
     ConfigError
         With the source and every offending dotted key.
     """
-    try:  # by way of JSON: strict mode then takes lists for tuples and nothing else
+    try:
+        # by way of JSON: strict mode then takes lists for tuples and nothing else
         return model.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
         lines = [_explain(model, item) for item in error.errors()]
@@ -129,7 +130,7 @@ def _explain(model: type[BaseModel], item: Any) -> str:
         known = list(owner.model_fields) if owner else []
         new_name = getattr(owner, "renamed", {}).get(location[-1])
         if new_name is not None:
-            return f"unknown key '{key}'; since 0.1.0 it is called '{new_name}'"
+            return f"unknown key '{key}'; it was renamed to '{new_name}' after 0.1.0"
         near = difflib.get_close_matches(str(location[-1]), known, n=1)
         hint = f"did you mean '{near[0]}'?" if near else "known keys: " + ", ".join(sorted(known))
         return f"unknown key '{key}'; {hint}"
@@ -143,18 +144,16 @@ def _owner(model: type[BaseModel], location: tuple[int | str, ...]) -> type[Base
     """The record type that a key belongs to."""
     here: type[BaseModel] | None = model
     for part in location:
-        if isinstance(part, int):  # an item of a tuple: its record type is already in hand
-            continue
-        here = (
-            _record_type(here.model_fields[part].annotation)
-            if here and part in here.model_fields
-            else None
-        )
+        if isinstance(part, int):
+            continue  # an item of a tuple, whose record type is known already
+        if here is None or part not in here.model_fields:
+            return None
+        here = _record_type(here.model_fields[part].annotation)
     return here
 
 
 def _record_type(annotation: Any) -> type[BaseModel] | None:
-    """Find the record type in an annotation such as `Layer`, `Layer | None` or `tuple[Layer, ...]`."""
+    """The record type in an annotation such as `Layer`, `Layer | None` or `tuple[Layer, ...]`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for part in get_args(annotation) if (found := _record_type(part))), None)

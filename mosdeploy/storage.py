@@ -1,6 +1,7 @@
-"""Bytes on disk that are whole or not there: atomic writes, JSON Lines, locks, fingerprints.
+"""Files that are whole or not there: atomic writes, JSON Lines, locks, fingerprints.
 
-In: bytes, records. Out: files, and what they hold. This file knows no room's content.
+In: bytes and records. Out: files, and what they hold. This file knows no file by name and no record
+type.
 """
 
 import contextlib
@@ -72,9 +73,8 @@ def atomic_write(path: Path, data: bytes | str) -> None:
     content = data.encode() if isinstance(data, str) else data
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(
-            f".{path.name}.partial"
-        )  # always the same: what a kill left is written over
+        # always the same name, so that what a kill left is written over
+        partial = path.with_name(f".{path.name}.partial")
         try:
             with partial.open("wb") as file:
                 file.write(content)
@@ -89,6 +89,13 @@ def atomic_write(path: Path, data: bytes | str) -> None:
 def replace_folder(new: Path, target: Path) -> None:
     """Put a folder in the place of another, if there is one, in one step; the other is then where
     the new one was.
+
+    Parameters
+    ----------
+    new
+        The folder to put there.
+    target
+        The place.
 
     Raises
     ------
@@ -106,16 +113,13 @@ def replace_folder(new: Path, target: Path) -> None:
 
 def _exchange(first: Path, second: Path) -> bool:
     """Swap two paths in one step; False where the file system cannot."""
-    at_fdcwd, rename_exchange = -100, 2  # Linux, <fcntl.h> and <linux/fs.h>
+    at_fdcwd = -100  # Linux, <fcntl.h>: relative to the working folder
+    rename_exchange = 2  # <linux/fs.h>
     library = ctypes.CDLL(None, use_errno=True)
     if not hasattr(library, "renameat2"):
         return False
-    if (
-        library.renameat2(
-            at_fdcwd, os.fsencode(first), at_fdcwd, os.fsencode(second), rename_exchange
-        )
-        == 0
-    ):
+    paths = (at_fdcwd, os.fsencode(first), at_fdcwd, os.fsencode(second))
+    if library.renameat2(*paths, rename_exchange) == 0:
         return True
     code = ctypes.get_errno()
     if code in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
@@ -133,13 +137,19 @@ def read_record(model: type[R], path: Path, made_by: str) -> R:
 
     Parameters
     ----------
+    model
+        The record type. Where it has a field `version`, a file of another version is refused before
+        anything else in it is looked at.
+    path
+        A JSON file, as `write_record` leaves it.
     made_by
         The command that writes this file, for the message: `mosdeploy train`.
 
     Raises
     ------
     StaleInputError
-        If the file is missing or unreadable, is not JSON or does not fit the record type.
+        If the file is missing or unreadable, is not JSON, is of another version or does not fit the
+        record type.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -151,10 +161,29 @@ def read_record(model: type[R], path: Path, made_by: str) -> R:
         raise StaleInputError(
             f"{path} is corrupt ({error}); delete it and run `{made_by}` again"
         ) from error
+    _check_version(model, data, path, made_by)
     try:
         return parse(model, data, str(path))
     except ConfigError as error:
         raise StaleInputError(f"{error}; delete it and run `{made_by}` again") from error
+
+
+def _check_version(model: type[Record], data: Any, path: Path, made_by: str) -> None:
+    """Refuse the record of another version by name, rather than by the first field that differs."""
+    field = model.model_fields.get("version")
+    found = data.get("version") if isinstance(data, dict) else None
+    # a version that is no number is left to the validation
+    if field is None or type(found) is not int or found == field.default:
+        return
+    if found < field.default:
+        raise StaleInputError(
+            f"{path} was made by mosdeploy 0.1.0 (version {found}, needed is {field.default}); "
+            f"run `{made_by}` again"
+        )
+    raise StaleInputError(
+        f"{path} was made by a newer mosdeploy (version {found}, needed is {field.default}); "
+        f"update mosdeploy, or run `{made_by}` again"
+    )
 
 
 def append_line(path: Path, data: Any) -> None:
@@ -170,9 +199,8 @@ def append_line(path: Path, data: Any) -> None:
     ).encode() + b"\n"
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open(
-            "ab+", buffering=0
-        ) as file:  # unbuffered: closing must not write a rest after the truncation
+        # unbuffered: closing must not write a rest after the truncation
+        with path.open("ab+", buffering=0) as file:
             end = _whole_lines_end(file)
             file.truncate(end)
             try:
@@ -201,19 +229,29 @@ def locked(path: Path, busy: MosdeployError) -> Iterator[None]:
     """Hold an exclusive lock beside a file for as long as the block runs; the kernel frees it when
     the process dies.
 
+    Parameters
+    ----------
+    path
+        The file, which need not exist.
+    busy
+        Raised if another process holds the lock.
+
     Raises
     ------
     MosdeployError
-        `busy`, if another process holds the lock; or if the lock file cannot be written.
+        `busy`; or if the file system refuses the lock.
     """
+    # flock itself and not the package filelock: where a file system knows no flock, that falls back
+    # to a marker file, which outlives a killed process
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = (path.parent / f".{path.name}.lock").open("w")
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise busy from None
+        with disk_errors(path):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise busy from None
         yield
 
 

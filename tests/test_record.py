@@ -1,10 +1,11 @@
+from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from mosdeploy.config.translation import RunConfig
 from mosdeploy.errors import ConfigError
-from mosdeploy.record import Record, load_toml, parse, read_toml
+from mosdeploy.record import Name, Record, load_toml, parse, parse_json_file, read_toml
 
 
 class Leaf(Record):
@@ -19,21 +20,28 @@ class Tree(Record):
     spare: Leaf | None = None
 
 
-MINIMAL = """
-[corpus]
-train = "data/train"
-[space]
-encoder_embed_dim = [8]
-decoder_embed_dim = [8]
-encoder_layers = [1]
-decoder_layers = [1]
-encoder_ffn_dim = [16]
-decoder_ffn_dim = [16]
-encoder_heads = [2]
-decoder_self_heads = [2]
-decoder_cross_heads = [2]
-qkv_dim = 8
-"""
+class Section(Record):
+    renamed: ClassVar[dict[str, str]] = {"updates": "steps"}
+
+    steps: int = 2000
+    rate: float = 0.1
+
+
+class Config(Record):
+    renamed: ClassVar[dict[str, str]] = {"optimiser": "training"}
+
+    device: Name | None = None
+    training: Section = Section()
+    sections: tuple[Section, ...] = ()
+
+
+class Rectangle(Record):
+    width: int
+    height: int
+
+    @cached_property
+    def area(self) -> int:
+        return self.width * self.height
 
 
 def _toml(folder: Path, text: str) -> Path:
@@ -116,38 +124,103 @@ def test_message_holds_every_problem_and_stays_short() -> None:
     assert len(message) < 500
 
 
-def test_run_config_reads_with_defaults(tmp_path: Path) -> None:
-    config = load_toml(RunConfig, _toml(tmp_path, MINIMAL))
-    assert config.space.qkv_dim == 8
-    assert config.search.population == 125
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (
+            {"training": {"updates": 600}},
+            "unknown key 'training.updates'; it was renamed to 'steps' after 0.1.0",
+        ),
+        (
+            {"sections": [{"steps": 1}, {"updates": 600}]},
+            "unknown key 'sections.1.updates'; it was renamed to 'steps' after 0.1.0",
+        ),
+        ({"optimiser": {}}, "unknown key 'optimiser'; it was renamed to 'training' after 0.1.0"),
+        ({"updates": 600}, "unknown key 'updates'; known keys: device, sections, training"),
+    ],
+)
+def test_a_renamed_key_names_the_new_one(data: object, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(Config, data, "run.toml")
+    assert str(caught.value) == f"run.toml: {expected}"
+
+
+def test_names_that_were_renamed_are_no_fields() -> None:
+    assert "renamed" not in Config.model_fields
+    assert Section().model_dump() == {"steps": 2000, "rate": 0.1}
+
+
+def test_a_copy_computes_anew() -> None:
+    small = Rectangle(width=2, height=3)
+    assert small.area == 6
+    assert small.model_copy(update={"width": 4}).area == 12
+    assert small.area == 6
+
+
+@pytest.mark.parametrize("name", ["rpi", "jetson-nano", "pi.local", "8gb_board", "a" * 64])
+def test_names(name: str) -> None:
+    assert parse(Config, {"device": name}, "x").device == name
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "-x", "a--b", "a-", "ä", ".", "a b", "a" * 65])
+def test_what_is_no_name(name: str) -> None:
+    with pytest.raises(ConfigError, match="'device'"):
+        parse(Config, {"device": name}, "x")
+
+
+# -- files
+
+
+def test_toml_reads_with_defaults(tmp_path: Path) -> None:
+    path = _toml(tmp_path, "[training]\nsteps = 5\n")
+    assert load_toml(Config, path) == Config(training=Section(steps=5))
 
 
 @pytest.mark.parametrize(
-    ("extra", "expected"),
+    ("text", "expected"),
     [
+        ("[training]\nstep = 1\n", "unknown key 'training.step'; did you mean 'steps'?"),
+        ("[trainig]\n", "unknown key 'trainig'; did you mean 'training'?"),
         (
-            "[training]\nlerning_rate = 0.1\n",
-            "unknown key 'training.lerning_rate'; did you mean 'learning_rate'?",
-        ),
-        ("[serch]\n", "unknown key 'serch'; did you mean 'search'?"),
-        (
-            '[training]\nupdates = "many"\n',
+            '[training]\nsteps = "many"\n',
             "'training.steps': Input should be a valid integer, got 'many'",
         ),
-        (
-            "[training]\nlearning_rate = nan\n",
-            "'training.learning_rate': Input should be a finite number",
-        ),
-        ('[search]\nmax_latency = "150"\n', "'search.max_latency': '150' is not a duration"),
-        ('[workload]\nprecision = "fp64"\n', "'workload.precision'"),
+        ("[training]\nrate = nan\n", "'training.rate': Input should be a finite number"),
+        ('device = "a/b"\n', "'device': a name holds letters, digits"),
     ],
 )
-def test_wrong_toml_names_file_and_dotted_key(tmp_path: Path, extra: str, expected: str) -> None:
-    path = _toml(tmp_path, MINIMAL + extra)
+def test_wrong_toml_names_file_and_dotted_key(tmp_path: Path, text: str, expected: str) -> None:
+    path = _toml(tmp_path, text)
     with pytest.raises(ConfigError) as caught:
-        load_toml(RunConfig, path)
+        load_toml(Config, path)
     assert str(path) in str(caught.value)
     assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file"),
+        (b'{"width": 1', "not valid JSON"),
+        (b'{"width": "\xff"}', "not valid JSON"),
+        (b'{"wdth": 1}', "did you mean 'width'"),
+    ],
+)
+def test_wrong_json_names_the_file(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "leaf.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=message) as caught:
+        parse_json_file(Leaf, path)
+    assert str(path) in str(caught.value)
+
+
+def test_json_of_a_user_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "leaf.json"
+    path.write_text('{"width": 7}')
+    assert parse_json_file(Leaf, path) == Leaf(width=7)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        parse_json_file(Leaf, tmp_path)
 
 
 def test_missing_file(tmp_path: Path) -> None:
@@ -162,7 +235,7 @@ def test_folder_instead_of_a_file(tmp_path: Path) -> None:
 
 def test_broken_toml_names_the_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"not valid TOML: .*line 1"):
-        read_toml(_toml(tmp_path, "[corpus\n"))
+        read_toml(_toml(tmp_path, "[training\n"))
 
 
 def test_toml_that_is_not_utf8(tmp_path: Path) -> None:

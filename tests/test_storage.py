@@ -10,10 +10,10 @@ import textwrap
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from mosdeploy.config.lookup import lookup_dirs, shipped_dir
 from mosdeploy.errors import DeviceBusyError, MosdeployError, StaleInputError
 from mosdeploy.record import Record
 from mosdeploy.storage import (
@@ -29,7 +29,6 @@ from mosdeploy.storage import (
     sha256_file,
     write_record,
 )
-from mosdeploy.workspace import Workspace
 
 
 class Note(Record):
@@ -37,43 +36,16 @@ class Note(Record):
     weight: float = 1.0
 
 
+class Card(Record):
+    """A record whose second version renamed a field."""
+
+    version: Literal[2] = 2
+    steps: int
+
+
 BUSY = DeviceBusyError("another profile is running on 'rpi'; wait for it")
 
-# -- names and fingerprints
-# ----------------------------------------------------------------------------------------
-
-
-def test_every_file_lies_in_the_run_folder(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path)
-    paths = [
-        getattr(workspace, name)
-        for name, kind in vars(Workspace).items()
-        if isinstance(kind, property)
-    ]
-    paths += [
-        workspace.latency_path("rpi", "s"),
-        workspace.predictor_path("rpi", "s"),
-        workspace.deployment_path("rpi"),
-        workspace.deployment_path("rpi", "pi2"),
-    ]
-    assert len(set(paths)) == len(paths)
-    assert all(path.is_relative_to(tmp_path) for path in paths)
-
-
-def test_deployments_tell_the_boards_of_a_kind_apart(tmp_path: Path) -> None:
-    workspace, boards = Workspace(tmp_path), [("local", None), ("rpi", None), ("rpi", "pi2")]
-    for device, host in boards:
-        path = workspace.deployment_path(device, host)
-        path.parent.mkdir(exist_ok=True)
-        path.touch()
-    assert workspace.deployed_to() == boards
-
-
-def test_lookup_prefers_the_run_folder_and_ends_with_the_shipped(tmp_path: Path) -> None:
-    dirs = lookup_dirs("device_profiles", tmp_path)
-    assert dirs[0] == tmp_path / "device_profiles"
-    assert dirs[-1] == shipped_dir("device_profiles")
-    assert len(dirs) == 3
+# -- fingerprints
 
 
 def test_sha256_of_the_empty_string(tmp_path: Path) -> None:
@@ -101,8 +73,7 @@ def test_fingerprint_is_the_same_in_another_process() -> None:
     assert done.stdout.strip() == fingerprint("ß", 0.1, None)
 
 
-# -- records ---------------------------------------------------------------------------------------
-# ----------------
+# -- records
 
 
 def test_record_there_and_back(tmp_path: Path) -> None:
@@ -141,8 +112,50 @@ def test_folder_in_the_place_of_a_record(tmp_path: Path) -> None:
         read_record(Note, tmp_path, "mosdeploy train")
 
 
+def card_file(folder: Path, content: object) -> Path:
+    path = folder / "card.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_an_older_record_is_refused_by_name(tmp_path: Path) -> None:
+    path = card_file(tmp_path, {"version": 1, "updates": 5})
+    with pytest.raises(StaleInputError) as caught:
+        read_record(Card, path, "mosdeploy train")
+    assert str(caught.value) == (
+        f"{path} was made by mosdeploy 0.1.0 (version 1, needed is 2); run `mosdeploy train` again"
+    )
+
+
+def test_a_newer_record_asks_for_an_update(tmp_path: Path) -> None:
+    path = card_file(tmp_path, {"version": 3, "num_steps": 5})
+    with pytest.raises(StaleInputError) as caught:
+        read_record(Card, path, "mosdeploy train")
+    assert str(caught.value) == (
+        f"{path} was made by a newer mosdeploy (version 3, needed is 2); "
+        "update mosdeploy, or run `mosdeploy train` again"
+    )
+
+
+def test_the_version_that_is_needed_is_read(tmp_path: Path) -> None:
+    path = card_file(tmp_path, {"version": 2, "steps": 5})
+    assert read_record(Card, path, "mosdeploy train") == Card(steps=5)
+
+
+@pytest.mark.parametrize("version", ["2", True, 2.5, None])
+def test_a_version_that_is_no_number_is_refused(tmp_path: Path, version: object) -> None:
+    path = card_file(tmp_path, {"version": version, "steps": 5})
+    with pytest.raises(StaleInputError, match="'version'"):
+        read_record(Card, path, "mosdeploy train")
+
+
+def test_records_without_a_version_have_none_to_check(tmp_path: Path) -> None:
+    path = card_file(tmp_path, {"text": "a", "version": 1})
+    with pytest.raises(StaleInputError, match="unknown key 'version'"):
+        read_record(Note, path, "mosdeploy train")
+
+
 # -- atomic write
-# --------------------------------------------------------------------------------------------------
 
 
 def test_atomic_write_replaces_and_leaves_no_other_file(tmp_path: Path) -> None:
@@ -160,9 +173,9 @@ def test_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     code = textwrap.dedent("""
         import os, signal, sys
         from pathlib import Path
-        from mosdeploy import workspace
-        workspace.os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
-        workspace.atomic_write(Path(sys.argv[1]), "new" * 1000)
+        from mosdeploy import storage
+        storage.os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+        storage.atomic_write(Path(sys.argv[1]), "new" * 1000)
     """)
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", code, str(path)], check=False, env=env)
@@ -170,8 +183,7 @@ def test_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     assert path.read_text() == "old"
 
 
-# -- JSON Lines ------------------------------------------------------------------------------------
-# ----------------
+# -- JSON Lines
 
 
 def test_lines_there_and_back(tmp_path: Path) -> None:
@@ -211,8 +223,7 @@ def test_wherever_a_kill_cuts_the_last_line_the_others_stay(tmp_path: Path, cut:
     assert [json.loads(line)["loss"] for line in lines] == [1, 3]
 
 
-# -- locks -----------------------------------------------------------------------------------------
-# ----------------
+# -- locks
 
 
 def test_second_lock_refuses_and_a_freed_one_does_not(tmp_path: Path) -> None:
@@ -250,8 +261,21 @@ def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
         pass
 
 
+def test_a_file_system_without_locks_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("mosdeploy.storage.fcntl.flock", refuse)
+    with (
+        pytest.raises(MosdeployError, match=r"latency\.jsonl: No locks available"),
+        locked(tmp_path / "latency.jsonl", BUSY),
+    ):
+        pass
+
+
 # -- full and read-only disks
-# --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -335,8 +359,7 @@ def test_disk_that_refuses_is_explained(number: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-# -- folders ---------------------------------------------------------------------------------------
-# --------------------
+# -- folders
 
 
 def folder_with(path: Path, text: str) -> Path:
@@ -351,7 +374,8 @@ def test_a_folder_takes_the_place_of_another(
 ) -> None:
     if not can_exchange:
         monkeypatch.setattr("mosdeploy.storage._exchange", lambda *_: False)
-    target, scratch = tmp_path / "target", tmp_path / "scratch"
+    target = tmp_path / "target"
+    scratch = tmp_path / "scratch"
     replace_folder(folder_with(scratch / "one", "one"), target)
     assert list(scratch.iterdir()) == []
     replace_folder(folder_with(scratch / "two", "two"), target)
@@ -362,8 +386,10 @@ def test_a_folder_takes_the_place_of_another(
 
 
 def test_a_folder_that_is_replaced_is_there_all_the_while(tmp_path: Path) -> None:
-    target, other = folder_with(tmp_path / "target", "a"), folder_with(tmp_path / "other", "b")
-    done, missing = threading.Event(), []
+    target = folder_with(tmp_path / "target", "a")
+    other = folder_with(tmp_path / "other", "b")
+    done = threading.Event()
+    missing = []
 
     def watch() -> None:
         while not done.is_set():

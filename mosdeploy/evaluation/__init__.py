@@ -1,3 +1,6 @@
-"""How good a candidate is: losses on validation examples, stopped early, kept, shared out,
-predicted.
+"""How good a candidate is: its loss on a few validation examples.
+
+In: subnets and validation examples. Out: losses, which are stopped early where an incumbent is
+clearly better (`racing`, `proxy`), shared out among processes (`distributed`), kept on disk
+(`cache`), and predicted from those of other subnets (`predictor`). This package searches nothing.
 """

@@ -1,7 +1,7 @@
-"""Losses that a search has paid for: one line each, so that a killed search replays them.
+"""A cache of losses on disk, so that a search that was killed does not compute them again.
 
-In: something that measures subnets and what its values depend on. Out: losses, computed once an
-architecture over all runs. This file knows neither the search nor the network.
+In: a callable that evaluates subnets, and what its values depend on. Out: losses, each computed
+once an architecture over all runs. This file knows neither the search nor the network.
 """
 
 import json
@@ -16,17 +16,23 @@ from ..storage import append_line, read_lines
 
 Archs = Sequence[ArchConfig]
 Losses = Callable[[Archs, Sequence[ArchConfig | None]], Iterable[float | None]]
-"""Losses of architectures, in order, one by one. Each has a incumbent or none: None stands for a
-subnet that was given up, being clearly worse than its incumbent, and for a loss that is not finite.
+"""From architectures, and an incumbent or None for each, to their losses in the same order. A loss
+is None where it is not finite, or where the evaluation stopped early because the architecture was
+clearly worse than its incumbent.
 """
 
 
 class BlockLosses(Record):
-    """What was read of one subnet: its loss on blocks of validation sentences, in nats, and its
-    mean loss a token.
+    """What was evaluated of one subnet.
 
-    The mean is None where not all blocks were read, so that a part can't pass for the whole; a loss
-    that is not finite has no blocks either.
+    Attributes
+    ----------
+    nats
+        Loss on each block of validation examples, in nats, as far as the evaluation went; empty
+        where a loss is not finite.
+    loss
+        Mean loss in nats a target; None where not all blocks were evaluated, so that a part cannot
+        be taken for the whole.
     """
 
     nats: tuple[float, ...] = ()
@@ -34,14 +40,22 @@ class BlockLosses(Record):
 
 
 Measure = Callable[[Archs, Sequence[BlockLosses | None]], Iterable[BlockLosses]]
-"""Measures architectures, in order, one by one; each against the losses of its incumbent, if it has
-one.
+"""Evaluates architectures, in order, one by one; each against the losses of its incumbent, if it
+has one.
 """
 
 
 class CachedLoss(BlockLosses):
-    """One line of the cache; `incumbent` is the key of the architecture that this one was given up
-    for.
+    """One line of the cache.
+
+    Attributes
+    ----------
+    inputs_sha256
+        Fingerprint of everything that the loss depends on besides the architecture.
+    key
+        Key of the architecture.
+    incumbent
+        Key of the architecture against which the evaluation stopped early; None where it did not.
     """
 
     inputs_sha256: str
@@ -51,45 +65,47 @@ class CachedLoss(BlockLosses):
 
 @dataclass
 class EvaluationCache:
-    """Losses on disk, so that a search that was killed replays what it had evaluated without
-    computing it again.
+    """Losses of one supernet on one set of examples, kept in a file.
 
-    Lines that were made from something else (another supernet, another set of sentences) are
-    ignored. A subnet that was given up counts as known against the same incumbent only. One writer
-    at a time: the caller holds `workspace.locked(path, ...)`.
+    Lines that were made from something else (another supernet, other examples, an older version of
+    mosdeploy) are ignored. An evaluation that stopped early is known against the same incumbent
+    only. One writer at a time: the caller holds `storage.locked(path, ...)`.
 
-    Attributes
+    Parameters
     ----------
     path
         JSON Lines, forced to disk a line at a time.
     inputs_sha256
         Fingerprint of everything that a loss depends on besides the architecture.
+
+    Attributes
+    ----------
     num_hits
         How many losses came from disk.
     num_early_stopped
-        How many of those that were asked for had been, or were now, given up.
+        How many of the losses that were asked for are None because the evaluation stopped early,
+        now or in an earlier run.
+
+    Raises
+    ------
+    StaleInputError
+        If a line of the file is corrupt; names the line.
     """
 
     path: Path
     inputs_sha256: str
-    num_hits: int = 0
-    num_early_stopped: int = 0
-    _cached: dict[tuple[str, str | None], CachedLoss] = field(default_factory=dict)
+    num_hits: int = field(default=0, init=False)
+    num_early_stopped: int = field(default=0, init=False)
+    _cached: dict[tuple[str, str | None], CachedLoss] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         for number, line in enumerate(read_lines(self.path)[0], start=1):
-            source = f"{self.path}, line {number}"
-            try:
-                cached = parse(CachedLoss, json.loads(line), source)
-            except (ValueError, ConfigError) as error:
-                raise StaleInputError(
-                    f"{source} is corrupt ({error}); delete that line and run `mosdeploy search` again"
-                ) from error
-            if cached.inputs_sha256 == self.inputs_sha256:
+            cached = self._read(line, f"{self.path}, line {number}")
+            if cached is not None:
                 self._cached[cached.key, cached.incumbent] = cached
 
     def wrap(self, measure: Measure) -> Losses:
-        """The losses of what is measured, each measured once over all runs."""
+        """Losses of whatever `measure` evaluates, from disk where they are known."""
 
         def losses(archs: Archs, incumbents: Sequence[ArchConfig | None]) -> Iterator[float | None]:
             known = [
@@ -97,12 +113,13 @@ class EvaluationCache:
                 for arch, incumbent in zip(archs, incumbents, strict=True)
             ]
             new = [i for i, cached in enumerate(known) if cached is None]
-            read = iter(
+            # lazily: each loss is on disk before the next one is computed
+            evaluated = iter(
                 measure([archs[i] for i in new], [self._blocks(incumbents[i]) for i in new])
             )
             for arch, incumbent, cached in zip(archs, incumbents, known, strict=True):
                 if cached is None:
-                    cached = self._store(arch, incumbent, next(read))
+                    cached = self._store(arch, incumbent, next(evaluated))
                 else:
                     self.num_hits += 1
                 self.num_early_stopped += cached.incumbent is not None
@@ -110,24 +127,37 @@ class EvaluationCache:
 
         return losses
 
+    def _read(self, line: bytes, source: str) -> CachedLoss | None:
+        """Parse one line; None for one that was made from something else, whatever its fields."""
+        try:
+            data = json.loads(line)
+            if isinstance(data, dict) and data.get("inputs_sha256") != self.inputs_sha256:
+                return None
+            return parse(CachedLoss, data, source)
+        except (ValueError, ConfigError) as error:
+            raise StaleInputError(
+                f"{source} is corrupt ({error}); delete that line and run `mosdeploy search` again"
+            ) from error
+
     def _find(self, arch: ArchConfig, incumbent: ArchConfig | None) -> CachedLoss | None:
-        stopped_early = (
-            self._cached.get((arch.key, incumbent.key)) if incumbent is not None else None
-        )
-        return self._cached.get((arch.key, None), stopped_early)
+        full = self._cached.get((arch.key, None))
+        if full is not None or incumbent is None:
+            return full
+        return self._cached.get((arch.key, incumbent.key))
 
     def _blocks(self, incumbent: ArchConfig | None) -> BlockLosses | None:
         return None if incumbent is None else self._cached.get((incumbent.key, None))
 
     def _store(
-        self, arch: ArchConfig, incumbent: ArchConfig | None, read: BlockLosses
+        self, arch: ArchConfig, incumbent: ArchConfig | None, evaluated: BlockLosses
     ) -> CachedLoss:
-        stopped_early = incumbent is not None and read.loss is None and bool(read.nats)
+        # neither a mean nor blocks: the loss is not finite, which no incumbent has to do with
+        stopped_early = evaluated.loss is None and bool(evaluated.nats)
         cached = CachedLoss(
             inputs_sha256=self.inputs_sha256,
             key=arch.key,
-            nats=read.nats,
-            loss=read.loss,
+            nats=evaluated.nats,
+            loss=evaluated.loss,
             incumbent=incumbent.key if incumbent is not None and stopped_early else None,
         )
         append_line(self.path, cached)

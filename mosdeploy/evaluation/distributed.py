@@ -1,97 +1,166 @@
-"""Subnets of a search, measured by all processes that torchrun started: each takes a share of every
-round.
+"""Evaluation by several processes: each takes a share of every batch of subnets.
 
-In: what measures subnets, and the ranks. Out: the same on the first rank, which alone searches; the
-others measure what it asks for until it dismisses them. What is known is handed on in order, so
-that a search takes the way of one process.
+In: a callable that evaluates subnets, and messages between the processes. Out: the same losses in
+the same order on the first process, which alone searches; the others evaluate what it asks for
+until it is done. Since the order is that of one process, a search takes the same way.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol, TypeVar, cast
 
 from ..record import Record
+from ..spaces import AnyArch
 from ..spaces.genes import ArchConfig
 from .cache import BlockLosses, Measure
 
-if TYPE_CHECKING:
-    from ..training.distributed import DistributedContext
+T = TypeVar("T")
 
 SHARE = 4
-"""Subnets that a rank measures in one round."""
+"""Subnets that one process evaluates for one request."""
+
+
+class Messages(Protocol):
+    """Which process this is, and how it exchanges text with the others.
+
+    Attributes
+    ----------
+    rank, size
+        Number of this process from 0, and how many there are.
+    timeout_s
+        How long another process may be silent before it counts as gone.
+    """
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def timeout_s(self) -> float: ...
+
+    def publish(self, name: str, text: str) -> None:
+        """Leave a text for the others under a name that is used once."""
+
+    def wait_for(self, name: str, timeout_s: float = ...) -> str:
+        """The text that another process publishes; raises MosdeployError if it does not come in
+        time.
+        """
+
+    def share(self, items: Sequence[T]) -> Sequence[T]:
+        """Every `size`-th item, beginning with the `rank`-th."""
 
 
 class EvalRequest(Record):
-    """Subnets to be measured, each with the losses of its incumbent or without; none: the search is
-    over.
+    """Subnets to evaluate, each with the losses of its incumbent or None; without any, there are no
+    more requests.
     """
 
-    archs: tuple[ArchConfig, ...] = ()
+    archs: tuple[AnyArch, ...] = ()
     incumbents: tuple[BlockLosses | None, ...] = ()
 
 
 class EvalResponse(Record):
-    """What a rank found of its share, in order."""
+    """Losses of one process's share of a request, in order."""
 
     losses: tuple[BlockLosses, ...]
 
 
 class DistributedEvaluator:
-    """The ranks of a search."""
+    """Evaluates subnets with all processes; each process has one.
 
-    def __init__(self, ranks: "DistributedContext", measure: Measure) -> None:
-        self._ranks, self._measure, self._num_rounds = ranks, measure, 0
+    Parameters
+    ----------
+    messages
+        Between the processes.
+    measure
+        Evaluates subnets in this process.
+
+    Examples
+    --------
+    On the first process, and on each of the others::
+
+        losses = list(evaluator.measure(archs, incumbents))
+        evaluator.shutdown()
+
+        evaluator.serve()  # returns after shutdown
+    """
+
+    def __init__(self, messages: Messages, measure: Measure) -> None:
+        self._messages = messages
+        self._measure = measure
+        self._num_requests = 0
 
     def measure(
         self, archs: Sequence[ArchConfig], incumbents: Sequence[BlockLosses | None]
     ) -> Iterable[BlockLosses]:
-        """Measure subnets with all ranks, in order; the first rank's part. One that is alone gives
-        each at once.
+        """Evaluate subnets with all processes, in order; called on the first process.
+
+        With one process alone, each result comes as soon as it is there.
 
         Raises
         ------
         MosdeployError
-            If another rank is gone, or is silent for too long.
+            If another process is gone, or is silent for too long.
         """
-        if self._ranks.size == 1:
+        if self._messages.size == 1:
             return self._measure(archs, incumbents)
-        return self._rounds(archs, incumbents)
-
-    def _rounds(
-        self, archs: Sequence[ArchConfig], incumbents: Sequence[BlockLosses | None]
-    ) -> Iterator[BlockLosses]:
-        stride = SHARE * self._ranks.size
-        for start in range(0, len(archs), stride):
-            part = slice(start, start + stride)
-            yield from self._lead(
-                EvalRequest(archs=tuple(archs[part]), incumbents=tuple(incumbents[part]))
-            )
+        return self._in_parts(archs, incumbents)
 
     def shutdown(self) -> None:
-        """Let the other ranks go."""
-        self._ranks.say(f"round {self._num_rounds}", EvalRequest().model_dump_json())
+        """Let `serve` return on the other processes; called on the first process."""
+        self._messages.publish(self._request_name, EvalRequest().model_dump_json())
 
     def serve(self) -> None:
-        """Measure a share of each round, until dismissed; the part of every rank but the first."""
-        while (
-            asked := EvalRequest.model_validate_json(self._ranks.hear(f"round {self._num_rounds}"))
-        ).archs:
-            losses = EvalResponse(losses=self._own_share(asked))
-            self._ranks.say(
-                f"round {self._num_rounds} of {self._ranks.rank}", losses.model_dump_json()
+        """Evaluate a share of each request until there are no more; called on every process but the
+        first.
+        """
+        while (request := self._next_request()).archs:
+            response = EvalResponse(losses=self._own_share(request))
+            self._messages.publish(
+                self._response_name(self._messages.rank), response.model_dump_json()
             )
-            self._num_rounds += 1
+            self._num_requests += 1
 
-    def _lead(self, asked: EvalRequest) -> Iterator[BlockLosses]:
-        self._ranks.say(f"round {self._num_rounds}", asked.model_dump_json())
-        shares = [self._own_share(asked)]
-        for rank in range(1, self._ranks.size):
-            text = self._ranks.hear(f"round {self._num_rounds} of {rank}", self._ranks.timeout_s)
+    def _in_parts(
+        self, archs: Sequence[ArchConfig], incumbents: Sequence[BlockLosses | None]
+    ) -> Iterator[BlockLosses]:
+        """Results of requests of a few subnets a process, so that those of a search that is killed
+        are on disk but for the last few.
+        """
+        stride = SHARE * self._messages.size
+        for start in range(0, len(archs), stride):
+            part = slice(start, start + stride)
+            # a record names the families, this room only what they share
+            request_archs = cast(Sequence[AnyArch], archs[part])
+            yield from self._request(
+                EvalRequest(archs=tuple(request_archs), incumbents=tuple(incumbents[part]))
+            )
+
+    def _request(self, request: EvalRequest) -> Iterator[BlockLosses]:
+        """Publish a request, evaluate the own share and collect those of the others."""
+        self._messages.publish(self._request_name, request.model_dump_json())
+        shares = [self._own_share(request)]
+        for rank in range(1, self._messages.size):
+            text = self._messages.wait_for(self._response_name(rank), self._messages.timeout_s)
             shares.append(EvalResponse.model_validate_json(text).losses)
-        self._num_rounds += 1
-        for i in range(len(asked.archs)):
-            yield shares[i % self._ranks.size][i // self._ranks.size]
+        self._num_requests += 1
+        # item i went to process i % size as its item i // size
+        for i in range(len(request.archs)):
+            yield shares[i % self._messages.size][i // self._messages.size]
 
-    def _own_share(self, asked: EvalRequest) -> tuple[BlockLosses, ...]:
-        return tuple(
-            self._measure(self._ranks.share(asked.archs), self._ranks.share(asked.incumbents))
-        )
+    def _next_request(self) -> EvalRequest:
+        # without a limit of its own: the first process may be measuring on a device meanwhile
+        return EvalRequest.model_validate_json(self._messages.wait_for(self._request_name))
+
+    def _own_share(self, request: EvalRequest) -> tuple[BlockLosses, ...]:
+        archs = self._messages.share(request.archs)
+        incumbents = self._messages.share(request.incumbents)
+        return tuple(self._measure(archs, incumbents))
+
+    @property
+    def _request_name(self) -> str:
+        return f"evaluation {self._num_requests}"
+
+    def _response_name(self, rank: int) -> str:
+        return f"evaluation {self._num_requests} of {rank}"

@@ -1,65 +1,78 @@
-"""The quality predictor: fitted to the losses of some subnets, asked for thousands.
+"""The quality predictor: fitted to the losses of some subnets, it predicts those of thousands.
 
-In: gene rows and validation losses. Out: losses for a population, a card that says how well they
-rank subnets that the fit had not seen, and one JSON file of coefficients. This room evaluates
-nothing and searches nothing.
+In: gene rows and validation losses. Out: predicted losses of a population, and a card that says how
+well they rank subnets that the fit had not seen. This file evaluates nothing and searches nothing.
 
-It is the MLP ensemble of mlp.py over the per-layer encoding. On 348 random subnets of a supernet of
-up to 3 + 3 layers, fitted to 128 of them, it ranked the others with a Kendall tau of 0.87; ridge
-regression on the choices of each gene came to 0.75, with the ensemble on what that left to 0.85,
-and kernel ridge regression to 0.82.
+It is the MLP ensemble of regression/mlp.py over the per-layer encoding. On 348 random subnets of a
+supernet of up to 3 + 3 layers, fitted to 128 of them, it ranked the others with a Kendall tau of
+0.87; ridge regression on the choices of each gene came to 0.75, with the ensemble on its residuals
+to 0.85, and kernel ridge regression to 0.82.
+
+Shapes: N architectures, G genes.
 """
 
-from pathlib import Path
-from typing import Literal
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import kendalltau
 
 from ..errors import PredictorError
-from ..record import Record
 from ..records import QualityCard
-from ..regression.mlp import Finite, FloatArray, MlpEnsemble, fit_mlp
+from ..regression.cross_validation import folds
+from ..regression.mlp import FloatArray, MlpEnsemble, fit_mlp
 from ..spaces.genes import GeneArray, SearchSpace
-from ..storage import read_record, write_record
 
 MIN_SAMPLES = 16
 NUM_FOLDS = 5
 WEIGHT_DECAY = 0.3
-"""Among 0.03 to 3 the best for 200 subnets, and close to the best for 64."""
+"""Of 0.03 to 3 the best for 200 subnets, and close to the best for 64."""
 
 
-class QualityPredictor(Record):
-    """What was fitted, to the losses of which supernet and sentences, and how good it is.
+@dataclass(frozen=True)
+class QualityPredictor:
+    """Predicts validation losses of subnets from their genes.
 
     Attributes
     ----------
-    inputs_sha256
-        Fingerprint of everything that the losses depend on besides the architecture.
+    space
+        Of the architectures.
     mean_loss
-        Nats a token; the ensemble tells how far a subnet is above or below.
+        Mean of the losses it was fitted to, in nats a target; the ensemble predicts the difference
+        from it.
+    ensemble
+        Over the per-layer encoding.
+    card
+        How well it predicts subnets that it was not fitted to.
+
+    Examples
+    --------
+    >>> from mosdeploy.config import load_recipe
+    >>> space = load_recipe("tiny").space
+    >>> rng = np.random.default_rng(0)
+    >>> genes = space.genes([space.sample(rng) for _ in range(32)])
+    >>> predictor = QualityPredictor.fit(space, genes, losses=-genes.sum(axis=1) / 1000)
+    >>> predictor.predict(genes[:3]).shape
+    (3,)
     """
 
-    version: Literal[1] = 1
-    inputs_sha256: str
     space: SearchSpace
-    mean_loss: Finite
+    mean_loss: float
     ensemble: MlpEnsemble
     card: QualityCard
 
     @classmethod
-    def fit(
-        cls, space: SearchSpace, genes: GeneArray, losses: npt.ArrayLike, inputs_sha256: str
-    ) -> "QualityPredictor":
+    def fit(cls, space: SearchSpace, genes: GeneArray, losses: npt.ArrayLike) -> "QualityPredictor":
         """Fit the ensemble; the same data give the same predictor.
 
         Parameters
         ----------
+        space
+            Of the architectures.
         genes
-            Canonical gene rows (N, num_genes).
+            Canonical gene rows (N, G).
         losses
-            Shape (N,), finite, nats a token.
+            Shape (N,), finite, in nats a target.
 
         Raises
         ------
@@ -69,53 +82,43 @@ class QualityPredictor(Record):
         loss = np.asarray(losses, dtype=np.float64)
         if len(loss) < MIN_SAMPLES:
             raise PredictorError(
-                f"{len(loss)} losses are too few for a quality predictor, at least {MIN_SAMPLES} are needed; "
-                'raise search.quality_samples, or write quality = "evaluate" under [search]'
+                f"{len(loss)} losses are too few for a quality predictor, at least {MIN_SAMPLES} "
+                "are needed; raise search.quality_samples, or write "
+                'quality = "evaluate" under [search]'
             )
-        encoded, held_out = _encode(space, genes), np.empty(len(loss))
-        for fold in np.array_split(np.random.default_rng(0).permutation(len(loss)), NUM_FOLDS):
-            seen = np.setdiff1d(np.arange(len(loss)), fold)
-            mean, ensemble = _fit(encoded[seen], loss[seen])
-            held_out[fold] = mean + ensemble.predict(encoded[fold])[0]
-        mean, ensemble = _fit(encoded, loss)
-        tau = float(kendalltau(held_out, loss).statistic)
-        card = QualityCard(
-            num_samples=len(loss),
-            kendall_tau=tau if np.isfinite(tau) else 0.0,
-            error=float(np.abs(held_out - loss).mean()),
-        )
-        return cls(
-            inputs_sha256=inputs_sha256, space=space, mean_loss=mean, ensemble=ensemble, card=card
-        )
+        encoded = _encode(space, genes)
+        card = _cross_validate(encoded, loss)
+        mean_loss, ensemble = _fit(encoded, loss)
+        return cls(space=space, mean_loss=mean_loss, ensemble=ensemble, card=card)
 
     def predict(self, genes: GeneArray) -> FloatArray:
-        """Losses in nats a token of shape (N,) from canonical gene rows of shape (N, num_genes)."""
+        """Losses in nats a target of shape (N,) from canonical gene rows of shape (N, G)."""
         return self.mean_loss + self.ensemble.predict(_encode(self.space, genes))[0]
 
-    def save(self, path: Path) -> None:
-        """Write the predictor as JSON, whole or not at all."""
-        write_record(path, self)
 
-    @classmethod
-    def load(cls, path: Path) -> "QualityPredictor":
-        """Read a predictor.
-
-        Raises
-        ------
-        StaleInputError
-            If the file is missing, corrupt or of another version.
-        """
-        return read_record(cls, path, "mosdeploy search")
+def _cross_validate(encoded: FloatArray, loss: FloatArray) -> QualityCard:
+    """Predict each row by an ensemble that was fitted without it, and compare."""
+    predicted = np.empty(len(loss))
+    for held_out in folds(len(loss), NUM_FOLDS):
+        rest = np.setdiff1d(np.arange(len(loss)), held_out)
+        mean_loss, ensemble = _fit(encoded[rest], loss[rest])
+        predicted[held_out] = mean_loss + ensemble.predict(encoded[held_out])[0]
+    # NaN where all losses are equal, so that there is no order to find
+    tau = float(kendalltau(predicted, loss).statistic)
+    return QualityCard(
+        num_samples=len(loss),
+        kendall_tau=tau if np.isfinite(tau) else 0.0,
+        error=float(np.abs(predicted - loss).mean()),
+    )
 
 
 def _encode(space: SearchSpace, genes: GeneArray) -> FloatArray:
-    """The per-layer encoding of a population: (N, num_genes), in [0, 1]."""
-    encoded: FloatArray = genes / np.array(
-        [max(choices) for choices in space.gene_choices], dtype=np.float64
-    )
+    """The per-layer encoding of a population: (N, G), in [0, 1]."""
+    maxima = np.array([max(choices) for choices in space.gene_choices], dtype=np.float64)
+    encoded: FloatArray = genes / maxima
     return encoded
 
 
 def _fit(encoded: FloatArray, loss: FloatArray) -> tuple[float, MlpEnsemble]:
-    mean = float(loss.mean())
-    return mean, fit_mlp(encoded, loss - mean, weight_decay=WEIGHT_DECAY)
+    mean_loss = float(loss.mean())
+    return mean_loss, fit_mlp(encoded, loss - mean_loss, weight_decay=WEIGHT_DECAY)

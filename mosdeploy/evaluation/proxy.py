@@ -1,101 +1,122 @@
-"""The validation sentences that the subnets of a search are compared on, and how a subnet is read
-against a incumbent.
+"""The proxy for a subnet's quality: its loss on a fixed set of validation examples, stopped early.
 
-In: sentence pairs, then one subnet after another. Out: `BlockLosses`, in full or, for a subnet that
-is clearly worse than its incumbent on the first part, as far as it was read. The sentences are
-dealt at random, the same way in every run, to blocks; all subnets read the same blocks in the same
-batches, so that their losses can be compared block by block.
+In: a dataset, then one subnet after another. Out: `BlockLosses`, of all blocks or, for a subnet
+that is clearly worse than its incumbent on the first of them, as far as the evaluation went. The
+examples are dealt to the blocks at random, the same way in every run, and all subnets see the same
+blocks in the same batches, so that their losses can be compared block by block.
 
-Shapes: B sentences, T target positions, V vocabulary.
+Shapes: B examples.
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, nn
 
-from ..families.translation.dataset import Batch, TokenizedPairs, ordered_groups, pad
-from ..families.translation.network import Subnet
-from ..families.translation.tokenizer import PAD_ID
+from ..data.batches import ordered_groups
+from ..data.protocols import Batch, Dataset
 from ..storage import fingerprint
 from .cache import BlockLosses
 from .racing import NUM_BLOCKS, RULE, interim_looks, should_stop
 
-DEAL_SEED = 1
-READ_TOKENS = 512
-"""Tokens a batch: on a processor padding costs more than one more batch does. Ninety-six sentences
-of 17 pieces took a network of 192 columns 0.114 s of one core at 512, 0.135 s at 1,024 and 0.165 s
-at 4,096.
+SHUFFLE_SEED = 1
+TOKENS_PER_BATCH = 512
+"""Positions a batch: on a processor padding costs more than one more batch does. Ninety-six
+examples of 17 tokens took a network of 192 columns 0.114 s of one core at 512, 0.135 s at 1,024
+and 0.165 s at 4,096.
 """
 
 
+@dataclass(frozen=True)
+class _Stage:
+    """What is evaluated between two looks.
+
+    Attributes
+    ----------
+    num_blocks
+        How many blocks have been evaluated at its end, those of earlier stages included.
+    batches
+        Batches of B examples, each with the number of the block of each example, (B,) int64.
+    """
+
+    num_blocks: int
+    batches: tuple[tuple[Batch, Tensor], ...]
+
+
 class ProxyEvaluator:
-    """A fixed set of sentence pairs in blocks, read in batches of like length.
+    """A fixed set of examples in blocks, evaluated in batches of like length.
+
+    Parameters
+    ----------
+    dataset
+        The validation examples; all of them are used.
 
     Attributes
     ----------
     rule
-        Fingerprint of how the sentences were dealt and when a subnet is given up.
+        Fingerprint of how the examples are dealt and when an evaluation stops.
+    num_blocks
+        At most `racing.NUM_BLOCKS`, and no more than there are examples.
+    num_targets
+        Targets in all examples.
 
     Raises
     ------
     ConfigError
-        If there are no pairs.
+        If there are no examples.
     """
 
-    rule = fingerprint(DEAL_SEED, READ_TOKENS, *RULE)
+    rule = fingerprint(SHUFFLE_SEED, TOKENS_PER_BATCH, *RULE)
 
-    def __init__(self, pairs: TokenizedPairs) -> None:
-        rng = np.random.default_rng(DEAL_SEED)
-        self.num_blocks = min(len(pairs), NUM_BLOCKS)
-        block_of = rng.permutation(self.num_blocks)[rng.permutation(len(pairs)) % self.num_blocks]
-        self.num_tokens = int((pairs.targets.lengths + 1).sum())
-        self._stages: list[
-            tuple[int, list[tuple[Batch, Tensor]]]
-        ] = []  # blocks read by then; batches, rows' blocks
-        start, tokens_per_batch = 0, max(READ_TOKENS, int(pairs.widths.max(initial=0)))
+    def __init__(self, dataset: Dataset) -> None:
+        self.num_blocks = min(len(dataset), NUM_BLOCKS)
+        self.num_targets = int(dataset.num_targets.sum())
+        rng = np.random.default_rng(SHUFFLE_SEED)
+        # the larger blocks are anywhere, so that the first ones are a fair sample in size too
+        names = rng.permutation(self.num_blocks)
+        block_of = names[rng.permutation(len(dataset)) % self.num_blocks]
+        tokens_per_batch = max(TOKENS_PER_BATCH, int(dataset.lengths.max(initial=0)))
+        self._stages: list[_Stage] = []
+        start = 0
         for stop in interim_looks(self.num_blocks):
             rows = np.flatnonzero((start <= block_of) & (block_of < stop))
-            groups = ordered_groups(pairs, rows, tokens_per_batch)
-            self._stages.append(
-                (stop, [(pad(pairs, group), torch.from_numpy(block_of[group])) for group in groups])
+            groups = ordered_groups(dataset, rows, tokens_per_batch)
+            batches = (
+                (dataset.batch(group), torch.from_numpy(block_of[group])) for group in groups
             )
+            self._stages.append(_Stage(stop, tuple(batches)))
             start = stop
 
     @torch.no_grad()
-    def read(self, subnet: Subnet, incumbent: BlockLosses | None = None) -> BlockLosses:
-        """Read the negative log-likelihood of the target tokens block by block; no label smoothing,
-        no dropout.
+    def evaluate(self, subnet: nn.Module, incumbent: BlockLosses | None = None) -> BlockLosses:
+        """Compute the negative log-likelihood of the targets block by block; without label
+        smoothing and dropout.
 
         Parameters
         ----------
         subnet
-            In eval mode, as `extract` leaves it.
+            In eval mode, as `extract` leaves it; called with `Batch.inputs()`, returns logits.
         incumbent
-            Full losses of another subnet: as soon as this one is clearly worse, it is given up.
+            Losses of another subnet on all blocks: as soon as this one is clearly worse, its
+            evaluation stops.
         """
         device = next(subnet.parameters()).device
+        # float64: block sums of many float32 losses are compared in differences
         nats = torch.zeros(self.num_blocks, dtype=torch.float64, device=device)
-        for stop, batches in self._stages:
-            for part, blocks in batches:
+        for stage in self._stages:
+            for part, blocks in stage.batches:
                 batch = part.to(device)
-                logits = subnet(batch.src, batch.prev)  # (B, T, V)
-                lost = F.cross_entropy(
-                    logits.flatten(0, 1).float(),
-                    batch.target.flatten(),
-                    ignore_index=PAD_ID,
-                    reduction="none",
-                ).view_as(batch.target)  # (B, T)
-                nats.index_add_(0, blocks.to(device), lost.sum(1, dtype=torch.float64))
-            seen = tuple(nats[:stop].tolist())
+                losses = batch.losses(subnet(*batch.inputs()))  # (B,)
+                nats.index_add_(0, blocks.to(device), losses)
+            seen = tuple(nats[: stage.num_blocks].tolist())
             if not math.isfinite(sum(seen)):
                 return BlockLosses()
             if (
                 incumbent is not None
-                and stop < self.num_blocks
+                and stage.num_blocks < self.num_blocks
                 and should_stop(seen, incumbent.nats, self.num_blocks)
             ):
                 return BlockLosses(nats=seen)
-        return BlockLosses(nats=seen, loss=sum(seen) / self.num_tokens)
+        return BlockLosses(nats=seen, loss=sum(seen) / self.num_targets)

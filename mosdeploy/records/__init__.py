@@ -1,5 +1,4 @@
-"""The records that walk from room to room: frozen, versioned, no behaviour beyond arithmetic on
-their own fields.
+"""The records that one command leaves for the next: frozen, versioned, without behaviour.
 
 In and out: JSON. No record holds a path of the machine that wrote it, a secret or a tensor.
 """

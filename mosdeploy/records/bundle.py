@@ -13,7 +13,7 @@ Runtime = Literal["onnxruntime", "tvm"]
 
 
 class SelfTest(Record):
-    """One example and what the bundle must answer, id for id."""
+    """One example and the output that the bundle must give, id for id."""
 
     source: str
     source_ids: tuple[int, ...]
@@ -32,11 +32,11 @@ class ParityReport(Record):
 
 
 class BundleManifest(Record):
-    """manifest.json of a bundle: what is in it, what it was made from, what it must answer.
+    """manifest.json of a bundle: what is in it, what it was made from, what it must output.
 
     `processor` is what a TVM library was compiled for; None for ONNX, which runs anywhere.
     `settings` holds what the family's runtime needs to know (ids, lengths, the beam), `self_test`
-    inputs with the answers that it must give.
+    examples with the outputs that it must give.
     """
 
     version: Literal[2] = 2
@@ -59,7 +59,7 @@ class BundleManifest(Record):
 
 
 class Deployment(Record):
-    """A bundle that stands on a device, passed its self-test there and was timed there."""
+    """A bundle that was copied to a device, self-tested there and timed there."""
 
     version: Literal[1] = 1
     device: DeviceProfile
@@ -74,8 +74,8 @@ class Deployment(Record):
 
 
 class PrecisionCandidate(Record):
-    """One precision on one device: its latency there or why it has none, and its score; `verdict`:
-    taken or why not.
+    """One precision on one device: its latency there or why it has none, and its score; `verdict`
+    says that it was taken, or why not.
     """
 
     precision: Precision
@@ -87,8 +87,8 @@ class PrecisionCandidate(Record):
 
 
 class PrecisionChoice(Record):
-    """Which precision `export --precision auto` takes, and all that it weighed, on validation
-    examples.
+    """Which precision `export --precision auto` takes, and the latencies and scores, on validation
+    examples, of all that it compared.
 
     `precision` is None as long as there is no choice. `inputs_sha256` is a fingerprint of all that
     the numbers depend on.

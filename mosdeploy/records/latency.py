@@ -1,4 +1,4 @@
-"""Records of devices, of what was timed on them, and of what a predictor made of it."""
+"""Records of devices, of what was timed on them, and of the predictors fitted to it."""
 
 from typing import Any, Literal
 
@@ -30,10 +30,11 @@ class Measurement(Record):
     """One subnet timed on one device; a failure is a measurement with `error` and no timing.
 
     `total` is the whole run as deployed; `parts` holds the family's other timing stages by name.
-    `drift_percent` tells how far the reference subnet moved between just before and just after,
-    None if that is not known; a fit trusts the measurement accordingly. Of `rounds` to the subnet
-    at different times this is the median, figure by figure, out of `attempts` that were made; for a
-    `flagged` one the reference moved too far in each, and this is the one in which it moved least.
+    `drift_percent` is how far the time of the reference subnet moved from just before to just
+    after, None if that is not known; a fit gives the measurement less weight for it. Each figure is
+    the median over `rounds`, which are at different times, out of `attempts` that were made. In a
+    `flagged` one the reference moved too far in every round; it holds the round in which it moved
+    least.
     """
 
     total: Timing | None = None
@@ -62,7 +63,7 @@ class Measurement(Record):
 
 
 class DeviceState(Record):
-    """What a device said about itself; None where it does not tell.
+    """What a device reports about itself; None where it does not tell.
 
     `packages` holds the versions of the profile's requirements that are installed there, by their
     names on PyPI.
@@ -119,8 +120,8 @@ class DeviceState(Record):
 
 
 class Problem(Record):
-    """Something that a device lacks (`blocking`) or that spoils its timing, and the command that
-    mends it.
+    """Something that a device lacks (`blocking`) or that disturbs timing on it, and the command
+    that solves it.
     """
 
     what: str
@@ -150,19 +151,22 @@ class LatencyRecord(Record):
 
 
 class ReferenceTiming(Record):
-    """One timing of the reference subnet; `measured_at` by the device's clock, which names it."""
+    """One timing of the reference subnet; `measured_at`, by the device's clock, tells it from the
+    others.
+    """
 
     measured_at: str
     total: Timing
 
 
 class SessionRecord(Record):
-    """One session of measurements: the device before and after it, and how the reference subnet
-    fared meanwhile.
+    """One session of measurements: the device before and after it, and the timings of the
+    reference subnet in between.
 
     `LatencyRecord.session` refers to it. `host` is the board, by its alias; older files lack it.
-    `after` is None when the session was killed; references that it did not get to read are then in
-    the next session of that board. `emulated`: the board is an emulation, its times mean nothing.
+    `after` is None where the session was killed; reference timings that it had not fetched are then
+    in the next session of that board. `emulated`: the board is an emulation, its times mean
+    nothing.
     """
 
     version: Literal[1] = 1
@@ -220,7 +224,7 @@ class PredictorCard(Record):
     The errors are over all samples; `trusted_mape_percent` leaves out those that the fit gave no
     weight, since the device was busy. `num_rejected` counts these and the rows of `left_out`, which
     the fit never saw. `boards` are those of a fleet: each one's measurements were divided by its
-    level, so that the predictor speaks of the middle board.
+    `time_ratio`, so that the predictor stands for the median board.
     """
 
     version: Literal[1] = 1

@@ -1,4 +1,4 @@
-"""Records of what a search was asked and what it found."""
+"""Records of the limits of a search and of what it found."""
 
 from typing import Literal
 
@@ -33,7 +33,7 @@ class QualityCard(Record):
     """How well a quality predictor did on subnets that it had not seen (cross-validation).
 
     `kendall_tau` is the rank correlation of predicted and true losses, `error` their mean distance
-    in nats a token.
+    in nats a target.
     """
 
     num_samples: int
@@ -44,9 +44,9 @@ class QualityCard(Record):
 class SearchResult(Record):
     """The winner, the front and what was measured.
 
-    `num_evaluated` subnets were truly evaluated; `num_early_stopped` of them in part, when they
-    were clearly worse than others. `num_predicted` were only predicted, by the predictor of the
-    card `quality`.
+    The losses of `num_evaluated` subnets were computed; for `num_early_stopped` of them in part,
+    since they were clearly worse than an incumbent. Those of `num_predicted` were only predicted,
+    by the predictor of the card `quality`.
     """
 
     version: Literal[2] = 2

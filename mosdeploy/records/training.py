@@ -1,4 +1,4 @@
-"""Records of what was trained, and how well it does."""
+"""Records of data, of supernets and subnets that were trained, and of their scores."""
 
 from typing import Literal
 
@@ -23,7 +23,9 @@ class DataCard(Record):
 
 
 class SupernetCard(Record):
-    """What a checkpoint was made from and how well its largest and smallest subnets do."""
+    """What a supernet was made from, and the validation losses of its largest and smallest subnets,
+    in nats a target.
+    """
 
     version: Literal[2] = 2
     inputs_sha256: str

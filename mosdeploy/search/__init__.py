@@ -1,20 +1,22 @@
-"""Candidates under limits: the evolution, the front, the finalists and the winner.
+"""Evolutionary search under limits: candidates, the Pareto front, finalists and the winner.
 
-In: a space, limits, and callables that objective architectures (`predict_ms`, `cost`, `losses`).
-Out: an `Evolution`; from it the few subnets to measure on the device; from those, measured, the
-winner. This room knows no network, no device and no predictor, and writes nothing: a search that
-was killed is run again with the losses that it had paid for (losses.py), and takes the same way.
+In: a search space, limits, and a `SearchOracle` of callables that judge architectures. Out: an
+`Evolution`; from it the few candidates to measure on the device; from those, once measured, the
+winner. This package knows no network, no device and no predictor, and writes nothing: a search that
+was killed is run again with cached losses and takes the same way, since the seed and the callables
+decide everything.
 """
 
-from .constraints import Cost
-from .evolution import Evolution, Progress, evolve, pareto_front
+from .evolution import Evolution, SearchProgress, evolve, pareto_front
 from .finalists import choose_winner, finalists
+from .oracle import Cost, SearchOracle
 from .surrogate import evolve_predicted
 
 __all__ = [
     "Cost",
     "Evolution",
-    "Progress",
+    "SearchOracle",
+    "SearchProgress",
     "choose_winner",
     "evolve",
     "evolve_predicted",

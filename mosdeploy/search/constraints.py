@@ -1,43 +1,43 @@
-"""What candidates cost, which limits they break, and a first one that breaks none.
+"""Which limits an architecture breaks, and a first one that breaks none.
 
-In: a space, limits, and callables that objective an architecture. Out: latencies and costs,
-computed once each; an architecture within the limits, or the error that names the least found of
-what is limited.
+In: a space, limits, and the callables of a `SearchOracle`. Out: latencies and costs, computed once
+each; an architecture within the limits, or an error that names the least found of each quantity
+that is limited.
 """
 
 import functools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import ConfigError, InfeasibleError
 from ..records import Candidate, Limits
-from ..spaces.genes import ArchConfig, GeneArray, SearchSpace
+from ..spaces import AnyArch
+from ..spaces.genes import ArchConfig, SearchSpace
+from .oracle import Cost, CostOf, PredictMs
 
-PROBES, LOCAL_SEARCHES, MAX_STEPS = 2000, 4, 200
-"""When the smallest subnet breaks a limit: random probes, descents from the best of them, steps a
-descent.
-"""
+NUM_PROBES = 2000
+"""Random architectures that are looked at when the smallest one breaks a limit."""
+NUM_LOCAL_SEARCHES = 4
+"""How many of the best probes a local search starts from."""
+MAX_STEPS = 200
+"""Steps of one local search."""
 
-PredictMs = Callable[[GeneArray], npt.NDArray[np.float64]]
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What an architecture costs besides time: weights, and bytes of the bundle."""
-
-    num_parameters: int
-    size_bytes: int
-
-
-CostOf = Callable[[ArchConfig], Cost]
+Objective = Callable[[ArchConfig], float]
 
 
 class ConstraintTable:
-    """Latency and cost of architectures, computed once each and only when asked for, and which
-    limits they break.
+    """Latencies and costs of architectures, computed once each and only when asked for.
+
+    Parameters
+    ----------
+    space
+        Where the architectures come from.
+    limits
+        What they may cost.
+    cost, predict_ms
+        As in `SearchOracle`.
 
     Raises
     ------
@@ -50,14 +50,17 @@ class ConstraintTable:
     ) -> None:
         if limits.max_latency_ms is not None and predict_ms is None:
             raise ConfigError(
-                "a latency limit needs a latency predictor; run `mosdeploy profile` and `mosdeploy fit` first"
+                "a latency limit needs a latency predictor; "
+                "run `mosdeploy profile` and `mosdeploy fit` first"
             )
-        self.space, self.limits = space, limits
-        self._cost, self._predict_ms = functools.cache(cost), predict_ms
+        self.space = space
+        self.limits = limits
+        self._cost = functools.cache(cost)
+        self._predict_ms = predict_ms
         self._latency_ms: dict[ArchConfig, float | None] = {}
 
     def prefetch(self, archs: Iterable[ArchConfig]) -> None:
-        """Time architectures together: one call of the predictor for all that are new."""
+        """Predict latencies together: one call of the predictor for all that are new."""
         new = [arch for arch in dict.fromkeys(archs) if arch not in self._latency_ms]
         if not new:
             return
@@ -67,6 +70,7 @@ class ConstraintTable:
         self._latency_ms.update(zip(new, latency, strict=True))
 
     def latency_ms(self, arch: ArchConfig) -> float | None:
+        """Predicted latency; None without a predictor."""
         if arch not in self._latency_ms:
             self.prefetch([arch])
         return self._latency_ms[arch]
@@ -79,20 +83,21 @@ class ConstraintTable:
         return self._cost(arch).num_parameters if latency_ms is None else latency_ms
 
     def utilisation(self, arch: ArchConfig) -> dict[str, float]:
-        """Each limited quantity as a share of its limit."""
+        """Each limited quantity as a share of its limit, by the name of the limit."""
         unlimited = self.limits.max_parameters is None and self.limits.max_size_bytes is None
         return utilisation(
             self.limits, self.latency_ms(arch), None if unlimited else self._cost(arch)
         )
 
     def violation(self, arch: ArchConfig) -> float:
-        """How far an architecture is above the limits, summed; 0 within all of them."""
+        """Sum of the shares by which an architecture exceeds its limits; 0 within all of them."""
         return sum(max(share - 1.0, 0.0) for share in self.utilisation(arch).values())
 
     def candidate(self, arch: ArchConfig, loss: float) -> Candidate:
+        """The record of an architecture with its loss, latency and cost."""
         cost = self._cost(arch)
         return Candidate(
-            arch=arch,
+            arch=cast(AnyArch, arch),  # a record names the families, a search only what they share
             loss=loss,
             predicted_ms=self.latency_ms(arch),
             num_parameters=cost.num_parameters,
@@ -101,6 +106,7 @@ class ConstraintTable:
 
 
 def utilisation(limits: Limits, latency_ms: float | None, cost: Cost | None) -> dict[str, float]:
+    """Each limited quantity that is known as a share of its limit, by the name of the limit."""
     shares: dict[str, float] = {}
     if limits.max_latency_ms is not None and latency_ms is not None:
         shares["max_latency_ms"] = latency_ms / limits.max_latency_ms
@@ -112,32 +118,42 @@ def utilisation(limits: Limits, latency_ms: float | None, cost: Cost | None) -> 
 
 
 def find_feasible(constraints: ConstraintTable, rng: np.random.Generator) -> ArchConfig:
-    """An architecture within the limits: the smallest, or what a search for one finds.
+    """Find an architecture within the limits: the smallest, or else one that a local search from
+    random probes reaches.
 
     Raises
     ------
     InfeasibleError
-        If there is none to be found; with the least of each quantity that is limited.
+        If none was found; names the least found of each quantity that is limited.
     """
     smallest = constraints.space.smallest
     if constraints.violation(smallest) == 0.0:
         return smallest
-    probes = [smallest, *(constraints.space.sample(rng) for _ in range(PROBES))]
+    # the smallest network need not be the fastest on every device
+    probes = [smallest, *(constraints.space.sample(rng) for _ in range(NUM_PROBES))]
     constraints.prefetch(probes)
     nearest = _local_search(constraints, probes, constraints.violation)
     if constraints.violation(nearest) == 0.0:
         return nearest
+    raise _infeasible(constraints, probes)
+
+
+def _infeasible(constraints: ConstraintTable, probes: list[ArchConfig]) -> InfeasibleError:
+    """The error that names each limit, and the least of its quantity that a search for it finds."""
+
+    def share(name: str, arch: ArchConfig) -> float:
+        return constraints.utilisation(arch)[name]
+
+    limits = constraints.limits
     least: dict[str, float] = {}
-    for name in constraints.utilisation(smallest):
-        best = _local_search(
-            constraints, probes, lambda arch, name=name: constraints.utilisation(arch)[name]
-        )  # type: ignore[misc]
-        least[name] = constraints.utilisation(best)[name] * getattr(constraints.limits, name)
+    for name in constraints.utilisation(constraints.space.smallest):
+        best = _local_search(constraints, probes, functools.partial(share, name))
+        least[name] = share(name, best) * getattr(limits, name)
     found = [
-        f"{name} = {getattr(constraints.limits, name):.6g} (least found: {value:.6g})"
+        f"{name} = {getattr(limits, name):.6g} (least found: {value:.6g})"
         for name, value in least.items()
     ]
-    raise InfeasibleError(
+    return InfeasibleError(
         f"no architecture of the space keeps {' and '.join(found)}"
         + (" together" if len(found) > 1 else "")
         + "; raise the limit or give [space] smaller choices",
@@ -146,31 +162,36 @@ def find_feasible(constraints: ConstraintTable, rng: np.random.Generator) -> Arc
 
 
 def _local_search(
-    constraints: ConstraintTable, probes: list[ArchConfig], objective: Callable[[ArchConfig], float]
+    constraints: ConstraintTable, probes: list[ArchConfig], objective: Objective
 ) -> ArchConfig:
-    """The lowest point reached from the lowest few probes by changing one gene at a time."""
+    """The architecture of lowest objective that is reached from the best few probes by changing one
+    gene at a time, each time to the best neighbour.
+    """
+
+    def order(arch: ArchConfig) -> tuple[float, str]:
+        return objective(arch), arch.key
+
     reached = []
-    for arch in sorted(dict.fromkeys(probes), key=lambda a: (objective(a), a.key))[:LOCAL_SEARCHES]:
+    for arch in sorted(dict.fromkeys(probes), key=order)[:NUM_LOCAL_SEARCHES]:
         here = arch
         for _ in range(MAX_STEPS):
             neighbours = _neighbours(constraints.space, here)
             constraints.prefetch(neighbours)
-            lowest = min(neighbours, key=lambda a: (objective(a), a.key), default=here)
+            lowest = min(neighbours, key=order, default=here)
             if objective(lowest) >= objective(here):
                 break
             here = lowest
         reached.append(here)
-    return min(reached, key=lambda a: (objective(a), a.key))
+    return min(reached, key=order)
 
 
 def _neighbours(space: SearchSpace, arch: ArchConfig) -> list[ArchConfig]:
-    """Every architecture that differs in one gene; a layer that comes into being is as small as it
-    can be.
-    """
+    """Every architecture that differs in one gene; an added layer is as small as it can be."""
     row = space.to_genes(arch)
+    # a zero (no such layer) becomes the smallest choice, a value that was cut short the next one up
     full = [
-        choices[min(int(np.searchsorted(choices, v)), len(choices) - 1)]
-        for choices, v in zip(space.gene_choices, row, strict=True)
+        choices[min(int(np.searchsorted(choices, value)), len(choices) - 1)]
+        for choices, value in zip(space.gene_choices, row, strict=True)
     ]
     found: dict[ArchConfig, None] = {}
     for i, choices in enumerate(space.gene_choices):

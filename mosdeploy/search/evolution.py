@@ -1,47 +1,68 @@
-"""The evolution of HAT (Wang et al., ACL 2020) with its defects mended.
+"""Evolutionary search after HAT (Wang et al., ACL 2020).
 
-In: a space, limits, and callables that objective an architecture. Out: an `Evolution`. Every
-architecture is evaluated once, several limits hold together, and no loop waits for a candidate that
-the space does not hold.
+In: a space, limits and a `SearchOracle`. Out: an `Evolution`. Unlike in HAT, every architecture is
+evaluated once, several limits hold together, and no loop waits for a candidate that the space does
+not hold.
 """
 
-import functools
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..config.sections import SearchConfig
 from ..errors import MosdeployError
-from ..evaluation.cache import Losses
 from ..records import Candidate, Limits
 from ..spaces.genes import ArchConfig, SearchSpace
-from .constraints import ConstraintTable, CostOf, PredictMs, find_feasible
+from .constraints import ConstraintTable, find_feasible
+from .oracle import LossesOf, SearchOracle
 
 MAX_DRAW_ROUNDS = 32
-"""How often a batch of candidates is redrawn for the ones above a limit or already known."""
+"""How often the rest of a batch of candidates is redrawn, in place of those above a limit or known
+already.
+"""
 
 
 @dataclass(frozen=True)
-class Progress:
-    """One finished iteration: its number (0 is the first population), how many follow, the best
-    loss, the work done.
+class SearchProgress:
+    """One finished iteration.
+
+    Attributes
+    ----------
+    iteration
+        Its number; 0 is the first population.
+    num_iterations
+        How many follow the first population.
+    best_loss
+        Infinity as long as there is none.
+    num_evaluated
+        Architectures that losses were asked of so far.
     """
 
     iteration: int
-    iterations: int
+    num_iterations: int
     best_loss: float
     num_evaluated: int
 
 
+OnProgress = Callable[[SearchProgress], None]
+
+
 @dataclass(frozen=True)
 class Evolution:
-    """What the search saw: everything with a finite loss, best first, and the Pareto front among
-    it.
+    """What a search saw.
 
-    `num_evaluated` counts what the losses were asked of, `num_predicted` what a quality predictor
-    was.
+    Attributes
+    ----------
+    ranked
+        Everything with a finite loss, best first.
+    front
+        The Pareto front of these, fastest first.
+    num_evaluated
+        Architectures that losses were asked of.
+    num_predicted
+        Architectures whose loss was only predicted.
     """
 
     ranked: tuple[Candidate, ...]
@@ -54,29 +75,27 @@ def evolve(
     space: SearchSpace,
     config: SearchConfig,
     limits: Limits,
-    *,
-    losses: Losses,
-    cost: CostOf,
-    predict_ms: PredictMs | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    oracle: SearchOracle,
+    progress: OnProgress | None = None,
 ) -> Evolution:
     """Search for the architectures of lowest loss that keep all limits.
 
-    The first population is random; then the best `parents` of everything seen bear `mutations`
-    mutants and `crossovers` crosses, `iterations` times. Only architectures within the limits are
+    The first population is random. Then, `iterations` times, the best `parents` of everything seen
+    give `mutations` mutants and `crossovers` crossovers. Only architectures within the limits are
     evaluated, each once. The same seed and callables give the same result.
 
     Parameters
     ----------
-    losses
-        Called once an iteration, asked once for an architecture. A candidate without a finite loss
-        is counted and forgotten. Rivals are such that neither the parents to come nor the front
-        would hold a worse candidate.
-    cost
-        Weights and bytes of an architecture.
-    predict_ms
-        Latencies of a population of gene rows (N, num_genes), in milliseconds; needed with a
-        latency limit.
+    space
+        Where to search.
+    config
+        Sizes of the populations, number of iterations, seed.
+    limits
+        What a candidate may cost.
+    oracle
+        What judges architectures. A candidate without a finite loss is counted and forgotten.
+    progress
+        Called after each iteration.
 
     Raises
     ------
@@ -87,48 +106,96 @@ def evolve(
         For a latency limit without `predict_ms`.
     MosdeployError
         If no loss is finite.
+
+    Examples
+    --------
+    >>> from mosdeploy.config import load_recipe
+    >>> from mosdeploy.search import Cost
+    >>> spec = load_recipe("tiny").spec
+    >>> config = SearchConfig(population=8, parents=2, mutations=2, crossovers=2, iterations=2)
+    >>> oracle = SearchOracle(
+    ...     losses=lambda archs, incumbents: [1e6 / spec.num_parameters(arch) for arch in archs],
+    ...     cost=lambda arch: Cost(spec.num_parameters(arch), 4 * spec.num_parameters(arch)),
+    ... )
+    >>> evolution = evolve(spec.space, config, Limits(max_parameters=400_000), oracle)
+    >>> evolution.ranked[0].num_parameters <= 400_000
+    True
     """
+    constraints = ConstraintTable(space, limits, oracle.cost, oracle.predict_ms)
     rng = np.random.default_rng(config.seed)
-    constraints = ConstraintTable(space, limits, cost, predict_ms)
     start = find_feasible(constraints, rng)
-    seen: dict[ArchConfig, float] = {}
-
-    def evaluate(
-        archs: list[ArchConfig], iteration: int, ranked: list[ArchConfig]
-    ) -> list[ArchConfig]:
-        incumbents = _incumbents(archs, ranked, config.parents, constraints)
-        for arch, loss in zip(archs, losses(archs, incumbents), strict=True):
-            seen[arch] = math.nan if loss is None else loss
-        ranked = rank(seen, constraints)
-        if progress is not None:
-            best = seen[ranked[0]] if ranked else math.inf
-            progress(Progress(iteration, config.iterations, best, len(seen)))
-        return ranked
-
-    def mutant(parents: list[ArchConfig]) -> ArchConfig:
-        return space.mutate(parents[rng.integers(len(parents))], config.mutation_probability, rng)
-
-    def crossover(parents: list[ArchConfig]) -> ArchConfig:
-        first, second = rng.integers(len(parents), size=2)
-        return space.crossover(parents[first], parents[second], rng)
-
-    population = [start]
-    population += draw(lambda: space.sample(rng), config.population - 1, constraints, population)
-    population += draw(
-        lambda: mutant([start]), config.population - len(population), constraints, population
-    )
-    ranked = evaluate(population, 0, [])
+    run = _Run(config, constraints, oracle.losses, rng, progress)
+    run.evaluate(run.first_population(start), 0)
     for iteration in range(1, config.iterations + 1):
-        parents = ranked[: config.parents] or [start]
-        children = draw(functools.partial(mutant, parents), config.mutations, constraints, seen)
-        children += draw(
-            functools.partial(crossover, parents),
-            config.crossovers,
-            constraints,
-            [*seen, *children],
+        parents = run.ranked[: config.parents] or [start]
+        run.evaluate(run.children(parents), iteration)
+    return conclude(run.seen, constraints)
+
+
+@dataclass
+class _Run:
+    """One evolution under way: everything seen so far with its loss (NaN for none), and those of
+    finite loss in order.
+    """
+
+    config: SearchConfig
+    constraints: ConstraintTable
+    losses: LossesOf
+    rng: np.random.Generator
+    progress: OnProgress | None
+    seen: dict[ArchConfig, float] = field(default_factory=dict)
+    ranked: list[ArchConfig] = field(default_factory=list)
+
+    def first_population(self, start: ArchConfig) -> list[ArchConfig]:
+        """A feasible start, random architectures, and where the limits leave too few of those,
+        mutants of the start.
+        """
+        size = self.config.population
+        population = [start]
+        population += draw(
+            lambda: self.constraints.space.sample(self.rng), size - 1, self.constraints, population
         )
-        ranked = evaluate(children, iteration, ranked)
-    return conclude(seen, constraints)
+        population += draw(
+            lambda: self._mutant([start]), size - len(population), self.constraints, population
+        )
+        return population
+
+    def children(self, parents: list[ArchConfig]) -> list[ArchConfig]:
+        """New architectures within the limits, made from parents."""
+        mutants = draw(
+            lambda: self._mutant(parents), self.config.mutations, self.constraints, self.seen
+        )
+        return mutants + draw(
+            lambda: self._crossover(parents),
+            self.config.crossovers,
+            self.constraints,
+            [*self.seen, *mutants],
+        )
+
+    def evaluate(self, archs: list[ArchConfig], iteration: int) -> None:
+        """Ask for the losses of new architectures and rank everything anew."""
+        incumbents = _incumbents(archs, self.ranked, self.config.parents, self.constraints)
+        for arch, loss in zip(archs, self.losses(archs, incumbents), strict=True):
+            self.seen[arch] = math.nan if loss is None else loss
+        self.ranked = rank(self.seen, self.constraints)
+        if self.progress is not None:
+            best = self.seen[self.ranked[0]] if self.ranked else math.inf
+            self.progress(
+                SearchProgress(
+                    iteration=iteration,
+                    num_iterations=self.config.iterations,
+                    best_loss=best,
+                    num_evaluated=len(self.seen),
+                )
+            )
+
+    def _mutant(self, parents: list[ArchConfig]) -> ArchConfig:
+        parent = parents[self.rng.integers(len(parents))]
+        return self.constraints.space.mutate(parent, self.config.mutation_probability, self.rng)
+
+    def _crossover(self, parents: list[ArchConfig]) -> ArchConfig:
+        first, second = self.rng.integers(len(parents), size=2)
+        return self.constraints.space.crossover(parents[first], parents[second], self.rng)
 
 
 def rank(seen: Mapping[ArchConfig, float], constraints: ConstraintTable) -> list[ArchConfig]:
@@ -140,7 +207,7 @@ def rank(seen: Mapping[ArchConfig, float], constraints: ConstraintTable) -> list
 
 
 def conclude(seen: Mapping[ArchConfig, float], constraints: ConstraintTable) -> Evolution:
-    """What came of a search: the ranking and the front of those within the limits.
+    """Rank everything within the limits and find its front.
 
     Raises
     ------
@@ -160,8 +227,8 @@ def conclude(seen: Mapping[ArchConfig, float], constraints: ConstraintTable) -> 
 
 
 def pareto_front(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """The candidates that no other beats in latency and loss, fastest first; without latencies, in
-    weights and loss.
+    """The candidates that no other beats in both latency and loss, fastest first; without
+    latencies, in weights and loss.
     """
 
     def objective(candidate: Candidate) -> float:
@@ -182,16 +249,17 @@ def _incumbents(
     num_parents: int,
     constraints: ConstraintTable,
 ) -> list[ArchConfig | None]:
-    """Whom each has to beat, or else it is neither a parent nor on the front; None while anyone
+    """For each candidate the architecture that it has to beat to matter, or None where any loss
     would do.
 
-    That is the worse of two: the last of the parents, and the best of those that cost no more.
+    A candidate matters as a parent if it beats the last of the parents, and on the front if it
+    beats the best of those that cost no more. It is compared with the worse of the two.
     """
-    paid = [constraints.objective(arch) for arch in ranked]
+    objectives = [constraints.objective(arch) for arch in ranked]
 
     def incumbent(arch: ArchConfig) -> ArchConfig | None:
         objective = constraints.objective(arch)
-        leader = next((i for i, other in enumerate(paid) if other <= objective), len(ranked))
+        leader = next((i for i, other in enumerate(objectives) if other <= objective), len(ranked))
         place = max(leader, num_parents - 1)
         return ranked[place] if place < len(ranked) else None
 
@@ -204,10 +272,11 @@ def draw(
     constraints: ConstraintTable,
     known: Collection[ArchConfig],
 ) -> list[ArchConfig]:
-    """Up to `count` new architectures within the limits; fewer when `MAX_DRAW_ROUNDS` did not find
-    them.
+    """Make up to `count` new architectures within the limits; fewer when `MAX_DRAW_ROUNDS` did not
+    find them.
     """
-    taken, found = set(known), list[ArchConfig]()
+    taken = set(known)
+    found: list[ArchConfig] = []
     for _ in range(MAX_DRAW_ROUNDS):
         if len(found) >= count:
             break

@@ -1,4 +1,4 @@
-"""Who is measured on the device, and who wins.
+"""Which candidates are measured on the device, and which of them wins.
 
 In: an `Evolution` and limits; later the same candidates, measured. Out: the few to measure; the
 winner.
@@ -9,8 +9,9 @@ from collections.abc import Collection, Sequence
 
 from ..errors import InfeasibleError
 from ..records import Candidate, Limits
-from .constraints import Cost, utilisation
+from .constraints import utilisation
 from .evolution import Evolution
+from .oracle import Cost
 
 
 def finalists(
@@ -20,26 +21,33 @@ def finalists(
     exclude: Collection[str] = (),
     margin: float = 0.1,
 ) -> list[Candidate]:
-    """Choose the subnets to measure: the best by loss, and the best further and further below the
-    latency limit.
+    """Choose the candidates to measure: low losses, at predicted latencies that go further and
+    further below the limit.
 
-    The best sit just below the limit as predicted, and half of them will measure above it. So the
-    first finalist is the best within the limit, the last the best within `limit * (1 - margin)`,
-    the others in between; members of the front come first, since what they dominate has little to
-    offer in their place.
+    The best candidates sit just below the limit as predicted, and about half of them will measure
+    above it. So the first finalist is the best within the limit, the last the best within
+    `limit * (1 - margin)`, the others in between. Members of the front come first, since whatever
+    they dominate is slower or worse.
 
     Parameters
     ----------
+    evolution
+        What the search saw.
+    limits
+        Those of the search.
+    count
+        How many to choose; fewer where fewer are left.
     exclude
         Keys of architectures that were measured already.
     margin
-        How far below the limit to go: the predictor's relative error at, say, nine cases in ten.
+        How far below the limit to go, as a share of it: the predictor's relative error at, say,
+        nine cases in ten.
     """
-    known, front = set(exclude), {candidate.arch.key for candidate in evolution.front}
+    known = set(exclude)
+    front = {candidate.arch.key for candidate in evolution.front}
     left = [candidate for candidate in evolution.ranked if candidate.arch.key not in known]
-    left.sort(
-        key=lambda candidate: candidate.arch.key not in front
-    )  # stable: by loss within each half
+    # a stable sort: by loss within each half
+    left.sort(key=lambda candidate: candidate.arch.key not in front)
     chosen: list[Candidate] = []
     for i in range(min(count, len(left))):
         ceiling = math.inf
@@ -52,8 +60,8 @@ def finalists(
 
 
 def choose_winner(measured: Sequence[Candidate], limits: Limits) -> Candidate:
-    """The candidate of lowest loss that keeps the limits as measured; one without `measured_ms` is
-    out of the running.
+    """The candidate of lowest loss that keeps the limits as measured; one without `measured_ms`
+    cannot win.
 
     Raises
     ------
@@ -61,30 +69,27 @@ def choose_winner(measured: Sequence[Candidate], limits: Limits) -> Candidate:
         If none does; carries the fastest latency measured.
     """
     timed = [c for c in measured if c.measured_ms is not None]
-    kept = [
-        c
-        for c in timed
-        if all(
-            x <= 1
-            for x in utilisation(
-                limits, c.measured_ms, Cost(c.num_parameters, c.size_bytes)
-            ).values()
-        )
-    ]
+    kept = [c for c in timed if _keeps(c, limits)]
     if kept:
         return min(kept, key=lambda c: (c.loss, c.measured_ms, c.arch.key))
     fastest_ms = min((c.measured_ms for c in timed if c.measured_ms is not None), default=None)
     if fastest_ms is None:
         raise InfeasibleError(
-            f"none of the {len(measured)} finalists could be measured; run `mosdeploy devices check`"
+            f"none of the {len(measured)} finalists could be measured; "
+            "run `mosdeploy devices check`"
         )
+    limit = ""
+    if limits.max_latency_ms is not None:
+        limit = f", the limit is {limits.max_latency_ms:.4g} ms"
     raise InfeasibleError(
-        f"none of the {len(timed)} finalists keeps the limits as measured: the fastest took {fastest_ms:.4g} ms"
-        + (
-            f", the limit is {limits.max_latency_ms:.4g} ms"
-            if limits.max_latency_ms is not None
-            else ""
-        )
-        + "; raise the limit, or measure more subnets with `mosdeploy profile --budget` for a closer predictor",
+        f"none of the {len(timed)} finalists keeps the limits as measured: the fastest took "
+        f"{fastest_ms:.4g} ms{limit}; raise the limit, or measure more subnets with "
+        "`mosdeploy profile --budget` for a closer predictor",
         fastest_latency_ms=fastest_ms,
     )
+
+
+def _keeps(candidate: Candidate, limits: Limits) -> bool:
+    """Whether a candidate keeps all limits, with its measured latency."""
+    cost = Cost(candidate.num_parameters, candidate.size_bytes)
+    return all(share <= 1 for share in utilisation(limits, candidate.measured_ms, cost).values())

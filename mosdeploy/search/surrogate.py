@@ -1,59 +1,57 @@
-"""The search by a learned quality predictor: all are predicted, the best few are evaluated.
+"""Search with a surrogate: losses of most candidates are predicted, only the best are evaluated.
 
-In: a space, limits, callables that objective an architecture, and one that fits a predictor to
-losses. Out: an `Evolution` whose every loss was truly evaluated. This file knows no predictor.
+In: a space, limits, a `SearchOracle`, and a callable that fits a loss predictor. Out: an
+`Evolution` whose every loss was truly evaluated. This file knows no predictor.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from ..config.sections import SearchConfig
-from ..evaluation.cache import Losses
 from ..records import Limits
 from ..spaces.genes import ArchConfig, GeneArray, SearchSpace
-from .constraints import ConstraintTable, Cost, CostOf, PredictMs, find_feasible
-from .evolution import Evolution, Progress, conclude, draw, evolve, rank
+from .constraints import ConstraintTable, find_feasible
+from .evolution import Evolution, OnProgress, SearchProgress, conclude, draw, evolve, rank
 from .finalists import finalists
+from .oracle import Cost, FloatArray, LossesOf, SearchOracle
 
-ROUNDS = 4
-"""Evolutions on predictions; after each, the best predicted are evaluated and the predictor is
-fitted again.
+NUM_ROUNDS = 4
+"""Evolutions on predicted losses; after each, the best are evaluated and the predictor is fitted
+again.
 """
 
-FloatArray = npt.NDArray[np.float64]
 PredictLoss = Callable[[GeneArray], FloatArray]
 Fit = Callable[[GeneArray, FloatArray], PredictLoss]
+"""From gene rows (N, G) and their losses (N,) to a predictor of losses."""
 
 
 def evolve_predicted(
     space: SearchSpace,
     config: SearchConfig,
     limits: Limits,
-    *,
-    losses: Losses,
+    oracle: SearchOracle,
     fit: Fit,
-    cost: CostOf,
-    predict_ms: PredictMs | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: OnProgress | None = None,
 ) -> Evolution:
     """Search as `evolve` does, on predicted losses; what is returned was evaluated.
 
     The predictor learns from `quality_samples` architectures of the whole space, within the limits
-    or not, so that a later search under other limits finds them paid for. Then, round by round, it
-    is fitted, an evolution runs on its predictions, and of the result `parents` architectures are
-    evaluated: half of them the best, the others the best further and further below the latency
-    limit, for the device may be slower than predicted.
+    or not, so that a later search under other limits finds their losses in the cache. Then, round
+    by round, it is fitted, an evolution runs on its predictions, and `parents` architectures of the
+    result are evaluated: half of them the best, the others the best further and further below the
+    latency limit, for the device may be slower than predicted.
 
     Parameters
     ----------
-    losses, cost, predict_ms
-        As in `evolve`; no subnet has a incumbent.
+    space, config, limits, progress
+        As in `evolve`.
+    oracle
+        As in `evolve`; no architecture has an incumbent.
     fit
-        From canonical gene rows (N, num_genes) and losses (N,) to a predictor of losses.
+        Fits a loss predictor to gene rows (N, G) and losses (N,).
 
     Raises
     ------
@@ -62,40 +60,56 @@ def evolve_predicted(
     MosdeployError
         If no loss is finite.
     """
+    constraints = ConstraintTable(space, limits, oracle.cost, oracle.predict_ms)
     rng = np.random.default_rng(config.seed)
-    constraints = ConstraintTable(space, limits, cost, predict_ms)
-    find_feasible(constraints, rng)
+    find_feasible(constraints, rng)  # limits that cannot be kept fail before anything is evaluated
     known: dict[ArchConfig, float] = {}
     num_predicted = 0
 
-    def evaluate(archs: list[ArchConfig], round_: int) -> None:
-        for arch, loss in zip(archs, losses(archs, [None] * len(archs)), strict=True):
+    def evaluate(archs: Sequence[ArchConfig], iteration: int) -> None:
+        for arch, loss in zip(archs, oracle.losses(archs, [None] * len(archs)), strict=True):
             known[arch] = math.nan if loss is None else loss
         if progress is not None:
-            within = [
-                known[arch]
-                for arch in rank(known, constraints)
-                if constraints.violation(arch) == 0.0
-            ]
-            progress(Progress(round_, ROUNDS, min(within, default=math.inf), len(known)))
+            progress(_progress(iteration, known, constraints))
 
     evaluate(_sample(space, config.quality_samples, rng), 0)
-    for round_ in range(1, ROUNDS + 1):
-        learnt = rank(known, constraints)
-        if not learnt:
+    for iteration in range(1, NUM_ROUNDS + 1):
+        ranked = rank(known, constraints)
+        if not ranked:
             break
-        predict = fit(space.genes(learnt), np.array([known[arch] for arch in learnt]))
-        guessed = evolve(
-            space,
-            config,
-            limits,
-            losses=lambda archs, _, predict=predict: predict(space.genes(archs)).tolist(),  # type: ignore[misc]
-            cost=cost,
-            predict_ms=predict_ms,
-        )
+        predict = fit(space.genes(ranked), np.array([known[arch] for arch in ranked]))
+        on_predictions = dataclasses.replace(oracle, losses=_predicted_losses(space, predict))
+        guessed = evolve(space, config, limits, on_predictions)
         num_predicted += guessed.num_evaluated
-        evaluate(_promising(guessed, limits, config.parents, known), round_)
+        evaluate(_promising(guessed, limits, config.parents, known), iteration)
     return dataclasses.replace(conclude(known, constraints), num_predicted=num_predicted)
+
+
+def _progress(
+    iteration: int, known: dict[ArchConfig, float], constraints: ConstraintTable
+) -> SearchProgress:
+    """How far the search is; the best loss is that of the best within the limits."""
+    within = [
+        known[arch] for arch in rank(known, constraints) if constraints.violation(arch) == 0.0
+    ]
+    return SearchProgress(
+        iteration=iteration,
+        num_iterations=NUM_ROUNDS,
+        best_loss=min(within, default=math.inf),
+        num_evaluated=len(known),
+    )
+
+
+def _predicted_losses(space: SearchSpace, predict: PredictLoss) -> LossesOf:
+    """Losses of an oracle, answered by a predictor."""
+
+    def losses(
+        archs: Sequence[ArchConfig], incumbents: Sequence[ArchConfig | None]
+    ) -> list[float | None]:
+        predicted: list[float | None] = predict(space.genes(archs)).tolist()
+        return predicted
+
+    return losses
 
 
 def _sample(space: SearchSpace, count: int, rng: np.random.Generator) -> list[ArchConfig]:
@@ -113,10 +127,8 @@ def _promising(
     """Half of them the best as predicted, the others as one would choose finalists; none that is
     known.
     """
-    best = [candidate.arch for candidate in guessed.ranked if candidate.arch not in known][
-        : count // 2
-    ]
+    new: list[ArchConfig] = [c.arch for c in guessed.ranked if c.arch not in known]
+    best = new[: count // 2]
     exclude = {arch.key for arch in (*known, *best)}
-    return best + [
-        candidate.arch for candidate in finalists(guessed, limits, count - len(best), exclude)
-    ]
+    chosen = finalists(guessed, limits, count - len(best), exclude)
+    return best + [candidate.arch for candidate in chosen]

@@ -1,29 +1,27 @@
 import itertools
+import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
+from search_problem import MEDIUM, num_parameters
 
 from mosdeploy.config.sections import SearchConfig
-from mosdeploy.config.translation import RunConfig
 from mosdeploy.errors import StaleInputError
 from mosdeploy.evaluation.cache import BlockLosses, EvaluationCache
 from mosdeploy.evaluation.racing import should_stop
-from mosdeploy.record import load_toml
 from mosdeploy.records import Limits
-from mosdeploy.search import Cost, evolve
-from mosdeploy.spaces.costs import num_parameters
+from mosdeploy.search import Cost, SearchOracle, evolve
 
 CONFIG = SearchConfig(population=12, parents=4, mutations=6, crossovers=6, iterations=3)
 NUM_BLOCKS = 8
+SMALLEST = MEDIUM.smallest
+LARGEST = MEDIUM.largest
 
-
-@pytest.fixture(scope="module")
-def space():
-    return load_toml(
-        RunConfig, Path(__file__).parents[2] / "mosdeploy" / "recipes" / "tiny.toml"
-    ).space
+LINES_OF_0_1_0 = f"""\
+{{"nats":[1.5,2.5],"loss":2.0,"made_from":"net","key":"{LARGEST.key}","rival":null}}
+{{"nats":[1.5],"loss":null,"made_from":"net","key":"{SMALLEST.key}","rival":"{LARGEST.key}"}}
+"""
 
 
 @pytest.fixture
@@ -31,45 +29,38 @@ def path(tmp_path):
     return tmp_path / "search" / "quality.jsonl"
 
 
-def run(space, losses):
+def run(losses):
     def cost(arch):
-        return Cost(num_parameters(space, arch, 100), 0)
+        return Cost(num_parameters(MEDIUM, arch), 0)
 
-    return evolve(space, CONFIG, Limits(), losses=losses, cost=cost)
+    return evolve(MEDIUM, CONFIG, Limits(), SearchOracle(losses, cost))
 
 
-def made_up(space, arch):
-    """Weights help, a deep encoder hurts: so that not everyone is on the front."""
-    return 1e5 / num_parameters(space, arch, 100) + len(arch.encoder_layers)
+def made_up(arch):
+    """Weights help, a deep encoder hurts: so that not all are on the front."""
+    return 1e5 / num_parameters(MEDIUM, arch) + len(arch.encoder_layers)
 
 
 class Counting:
-    """Measures a made-up loss, the same in every block but for a ripple, and gives up after a
-    quarter of the blocks.
+    """A made-up loss, the same in every block but for a ripple, that stops early after a quarter of
+    the blocks.
     """
 
-    def __init__(self, space, fail_after=10**9, race=True):
-        self.space, self.fail_after, self.race, self.calls, self.blocks = (
-            space,
-            fail_after,
-            race,
-            0,
-            0,
-        )
+    def __init__(self, fail_after=10**9, race=True):
+        self.fail_after = fail_after
+        self.race = race
+        self.calls = 0
+        self.blocks = 0
 
     def __call__(self, archs, incumbents):
         for arch, incumbent in zip(archs, incumbents, strict=True):
             if self.calls == self.fail_after:
                 raise KeyboardInterrupt
             self.calls += 1
-            loss = made_up(self.space, arch)
-            nats = tuple(loss + 0.01 * math.sin(i) for i in range(NUM_BLOCKS))
+            nats = tuple(made_up(arch) + 0.01 * math.sin(i) for i in range(NUM_BLOCKS))
             early = nats[: NUM_BLOCKS // 4]
-            if (
-                self.race
-                and incumbent is not None
-                and should_stop(early, incumbent.nats, NUM_BLOCKS)
-            ):
+            races = self.race and incumbent is not None
+            if races and should_stop(early, incumbent.nats, NUM_BLOCKS):
                 self.blocks += len(early)
                 yield BlockLosses(nats=early)
             else:
@@ -81,96 +72,117 @@ def constant(loss):
     return lambda archs, incumbents: (BlockLosses(nats=(loss,), loss=loss) for _ in archs)
 
 
-def first(losses):
-    return next(iter(losses))
+def cached(path, measure, inputs_sha256="net"):
+    return EvaluationCache(path, inputs_sha256).wrap(measure)
 
 
-def test_a_search_that_was_killed_goes_on_and_pays_nothing_twice(space, path):
-    whole = Counting(space)
-    expected = run(space, EvaluationCache(path.with_name("whole"), "net").wrap(whole))
-    killed, resumed, replayed = Counting(space, fail_after=20), Counting(space), Counting(space)
+def test_a_killed_search_goes_on_and_computes_nothing_twice(path):
+    whole = Counting()
+    killed = Counting(fail_after=20)
+    resumed = Counting()
+    expected = run(cached(path.with_name("whole"), whole))
     with pytest.raises(KeyboardInterrupt):
-        run(space, EvaluationCache(path, "net").wrap(killed))
+        run(cached(path, killed))
     assert len(path.read_bytes().splitlines()) == 20
-    assert run(space, EvaluationCache(path, "net").wrap(resumed)) == expected
+    assert run(cached(path, resumed)) == expected
     assert killed.calls + resumed.calls == whole.calls
-    cache = EvaluationCache(path, "net")
-    assert run(space, cache.wrap(replayed)) == expected
-    assert replayed.calls == 0
-    assert cache.num_hits == whole.calls
-    assert cache.num_early_stopped > 0
     assert path.read_bytes() == path.with_name("whole").read_bytes()
 
 
-def test_racing_reads_less_and_ends_with_the_same_parents_front_and_winner(space, path):
-    racing, plain = Counting(space), Counting(space, race=False)
-    raced = run(space, EvaluationCache(path, "net").wrap(racing))
-    full = run(space, EvaluationCache(path.with_name("full"), "net").wrap(plain))
+def test_a_finished_search_is_replayed_from_the_file(path):
+    whole = Counting()
+    expected = run(cached(path, whole))
+    replayed = Counting()
+    cache = EvaluationCache(path, "net")
+    assert run(cache.wrap(replayed)) == expected
+    assert replayed.calls == 0
+    assert cache.num_hits == whole.calls
+    assert cache.num_early_stopped > 0
+
+
+def test_racing_does_less_and_ends_with_the_same(path):
+    racing = Counting()
+    plain = Counting(race=False)
+    raced = run(cached(path, racing))
+    full = run(cached(path.with_name("full"), plain))
     assert racing.blocks < plain.blocks
     assert raced.num_evaluated == full.num_evaluated
     assert raced.front == full.front
     assert raced.ranked[: CONFIG.parents] == full.ranked[: CONFIG.parents]
 
 
-def test_what_is_cached_equals_what_is_measured(space, path):
+def test_what_is_cached_equals_what_is_measured(path):
     rng = np.random.default_rng(0)
-    archs = [space.sample(rng) for _ in range(5)]
-    measured = [blocks.loss for blocks in Counting(space)(archs, [None] * 5)]
+    archs = [MEDIUM.sample(rng) for _ in range(5)]
+    measured = [blocks.loss for blocks in Counting()(archs, [None] * 5)]
     for _ in range(2):
-        assert (
-            list(EvaluationCache(path, "net").wrap(Counting(space))(archs, [None] * 5)) == measured
-        )
+        assert list(cached(path, Counting())(archs, [None] * 5)) == measured
 
 
-def test_a_subnet_that_was_given_up_is_known_against_the_same_rival_only(space, path):
-    small, large = space.smallest, space.largest
-    losses = EvaluationCache(path, "net").wrap(Counting(space))
-    assert list(losses([small], [None])) == [pytest.approx(made_up(space, small), abs=0.01)]
-    assert list(losses([large], [small])) == [None]
-    again = Counting(space)
-    cached = EvaluationCache(path, "net").wrap(again)
-    assert list(cached([large], [small])) == [None]
+def test_an_early_stop_holds_against_the_same_incumbent(path):
+    losses = cached(path, Counting())
+    assert list(losses([LARGEST], [None])) == [pytest.approx(made_up(LARGEST), abs=0.01)]
+    assert list(losses([SMALLEST], [LARGEST])) == [None]
+    again = Counting()
+    losses = cached(path, again)
+    assert list(losses([SMALLEST], [LARGEST])) == [None]
     assert again.calls == 0
-    (full,) = cached([large], [None])
+    (full,) = losses([SMALLEST], [None])
     assert again.calls == 1
-    assert full == first(Counting(space)([large], [None])).loss
-    assert list(EvaluationCache(path, "net").wrap(again)([large], [small])) == [full]
+    assert full == pytest.approx(made_up(SMALLEST), abs=0.01)
+    assert list(cached(path, again)([SMALLEST], [LARGEST])) == [full]
     assert again.calls == 1
 
 
-def test_losses_of_another_supernet_are_not_used(space, path):
+def test_losses_of_another_supernet_are_not_used(path):
     def loss(inputs_sha256, value):
-        return first(
-            EvaluationCache(path, inputs_sha256).wrap(constant(value))([space.largest], [None])
-        )
+        (found,) = cached(path, constant(value), inputs_sha256)([LARGEST], [None])
+        return found
 
     assert loss("old net", 1.0) == 1.0
     assert loss("new net", 2.0) == 2.0
     assert loss("old net", 3.0) == 1.0
 
 
-def test_a_loss_that_is_not_finite_is_remembered_too(space, path):
-    not_finite = EvaluationCache(path, "net").wrap(lambda *_: [BlockLosses()])
-    assert list(not_finite([space.largest], [space.smallest])) == [None]
+def test_lines_of_0_1_0_are_ignored(path):
+    path.parent.mkdir()
+    path.write_text(LINES_OF_0_1_0)
+    assert list(cached(path, constant(1.0))([LARGEST], [None])) == [1.0]
+    assert list(cached(path, constant(3.0))([LARGEST], [None])) == [1.0]
+    assert path.read_text().startswith(LINES_OF_0_1_0)
+
+
+def test_a_loss_that_is_not_finite_is_remembered_too(path):
+    assert list(cached(path, lambda *_: [BlockLosses()])([LARGEST], [SMALLEST])) == [None]
     cache = EvaluationCache(path, "net")
-    assert list(cache.wrap(constant(1.0))([space.largest], [None])) == [None]
+    assert list(cache.wrap(constant(1.0))([LARGEST], [None])) == [None]
     assert (cache.num_hits, cache.num_early_stopped) == (1, 0)
 
 
-def test_a_torn_last_line_costs_one_loss(space, path):
+def test_a_line_by_hand(path):
+    list(cached(path, constant(1.5))([LARGEST], [None]))
+    assert json.loads(path.read_text()) == {
+        "nats": [1.5],
+        "loss": 1.5,
+        "inputs_sha256": "net",
+        "key": LARGEST.key,
+        "incumbent": None,
+    }
+
+
+def test_a_torn_last_line_costs_one_loss(path):
     rng = np.random.default_rng(0)
-    archs = [space.sample(rng) for _ in range(3)]
-    values = list(EvaluationCache(path, "net").wrap(Counting(space))(archs, [None] * 3))
+    archs = [MEDIUM.sample(rng) for _ in range(3)]
+    values = list(cached(path, Counting())(archs, [None] * 3))
     path.write_bytes(path.read_bytes()[:-5])
-    again = Counting(space)
-    assert list(EvaluationCache(path, "net").wrap(again)(archs, [None] * 3)) == values
+    again = Counting()
+    assert list(cached(path, again)(archs, [None] * 3)) == values
     assert again.calls == 1
     assert len(path.read_bytes().splitlines()) == 3
 
 
-def test_each_loss_is_on_disk_before_the_next_is_computed(space, path):
-    archs = [space.smallest, space.largest]
-    losses = EvaluationCache(path, "net").wrap(Counting(space))(archs, [None, None])
+def test_each_loss_is_on_disk_before_the_next_is_computed(path):
+    losses = cached(path, Counting())([SMALLEST, LARGEST], [None, None])
     for number in itertools.count(1):
         if next(iter(losses), None) is None:
             break
@@ -178,15 +190,10 @@ def test_each_loss_is_on_disk_before_the_next_is_computed(space, path):
     assert number == 3
 
 
-def test_a_corrupt_line_names_file_and_line(space, path):
-    list(
-        EvaluationCache(path, "net").wrap(Counting(space))(
-            [space.largest, space.smallest], [None, None]
-        )
-    )
-    one, other = path.read_bytes().splitlines()
-    path.write_bytes(one[:-4] + b"\n" + other + b"\n")
-    with pytest.raises(
-        StaleInputError, match=r"quality\.jsonl, line 1.*delete that line.*mosdeploy search"
-    ):
+@pytest.mark.parametrize("corrupt", [b'{"nats": [1.0', b"[]", b'{"inputs_sha256": "net"}'])
+def test_a_corrupt_line_names_file_and_line(path, corrupt):
+    path.parent.mkdir()
+    path.write_bytes(corrupt + b"\n")
+    message = r"quality\.jsonl, line 1.*delete that line.*mosdeploy search"
+    with pytest.raises(StaleInputError, match=message):
         EvaluationCache(path, "net")

@@ -3,89 +3,89 @@ import math
 import numpy as np
 import pytest
 import torch
-from training_fixtures import pairs, space, vocab_size  # noqa: F401
+from toy_dataset import VOCAB_SIZE, ToyDataset, ToyModel
 
-from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.errors import ConfigError
 from mosdeploy.evaluation.cache import BlockLosses
 from mosdeploy.evaluation.proxy import ProxyEvaluator
-from mosdeploy.families.translation.dataset import Ragged, TokenizedPairs, ordered_batches
-from mosdeploy.families.translation.decoding import validation_loss
-from mosdeploy.families.translation.network import Subnet, extract
-from mosdeploy.spaces.translation import TranslationSpace
-from mosdeploy.supernet.supernet import Supernet
 
 
 @pytest.fixture
-def net(space: TranslationSpace, vocab_size: int) -> Supernet:
-    torch.manual_seed(1)
-    return Supernet(space, vocab_size, SupernetConfig())
+def dataset() -> ToyDataset:
+    return ToyDataset.of(60)
 
 
 @pytest.fixture
-def evaluator(pairs: TokenizedPairs) -> ProxyEvaluator:
-    return ProxyEvaluator(pairs)
+def evaluator(dataset: ToyDataset) -> ProxyEvaluator:
+    return ProxyEvaluator(dataset)
 
 
-def test_it_reads_the_validation_loss(
-    net: Supernet, pairs: TokenizedPairs, evaluator: ProxyEvaluator
+def full_loss(dataset: ToyDataset, model: ToyModel) -> float:
+    batch = dataset.batch(np.arange(len(dataset)))
+    return batch.loss(model(*batch.inputs())).item() / batch.num_targets
+
+
+def test_it_is_the_mean_loss_of_all_examples(
+    dataset: ToyDataset, evaluator: ProxyEvaluator
 ) -> None:
-    for arch in (net.space.largest, net.space.smallest):
-        subnet = extract(net, arch)
-        read = evaluator.evaluate(subnet)
-        assert read.loss == pytest.approx(
-            validation_loss(subnet, ordered_batches(pairs, 100)), rel=1e-5
-        )
-        assert read.loss == sum(read.nats) / evaluator.num_tokens
-        assert len(read.nats) == evaluator.num_blocks == 60
+    for seed in (0, 1):
+        model = ToyModel(seed)
+        found = evaluator.evaluate(model)
+        assert found.loss == pytest.approx(full_loss(dataset, model), rel=1e-5)
+        assert found.loss == sum(found.nats) / evaluator.num_targets
+        assert len(found.nats) == evaluator.num_blocks == 60
 
 
-def test_a_rival_changes_no_loss_that_is_read_to_the_end(
-    net: Supernet, evaluator: ProxyEvaluator
-) -> None:
-    subnet = extract(net, net.space.largest)
-    alone = evaluator.evaluate(subnet)
-    assert evaluator.evaluate(subnet, alone) == alone
+def test_a_uniform_model_loses_log_v_a_target(evaluator: ProxyEvaluator) -> None:
+    model = ToyModel()
+    torch.nn.init.zeros_(model.table)
+    assert evaluator.evaluate(model).loss == pytest.approx(math.log(VOCAB_SIZE))
+
+
+def test_an_incumbent_changes_no_loss_that_is_finished(evaluator: ProxyEvaluator) -> None:
+    model = ToyModel()
+    alone = evaluator.evaluate(model)
+    assert evaluator.evaluate(model, alone) == alone
     worse = BlockLosses(nats=tuple(x + 0.1 for x in alone.nats), loss=1.0)
-    assert evaluator.evaluate(subnet, worse) == alone
+    assert evaluator.evaluate(model, worse) == alone
 
 
-def test_a_subnet_that_is_worse_everywhere_is_given_up_after_a_quarter(
-    net: Supernet, evaluator: ProxyEvaluator
-) -> None:
-    subnet = extract(net, net.space.largest)
-    alone = evaluator.evaluate(subnet)
+def test_a_subnet_that_is_worse_stops_after_a_quarter(evaluator: ProxyEvaluator) -> None:
+    alone = evaluator.evaluate(ToyModel())
     better = BlockLosses(nats=tuple(x - 0.1 for x in alone.nats), loss=1.0)
-    stopped_early = evaluator.evaluate(subnet, better)
+    stopped_early = evaluator.evaluate(ToyModel(), better)
     assert stopped_early.loss is None
     assert stopped_early.nats == alone.nats[:15]
 
 
-def test_every_run_deals_the_same_blocks_of_like_size(net: Supernet, vocab_size: int) -> None:
-    rng = np.random.default_rng(3)
-    rows = [rng.integers(4, vocab_size, rng.integers(1, 7)).tolist() for _ in range(150)]
-    pairs = TokenizedPairs(Ragged.of(rows), Ragged.of(rows), 0)
-    subnet = extract(net, net.space.smallest)
-    assert ProxyEvaluator(pairs).evaluate(subnet) == ProxyEvaluator(pairs).evaluate(subnet)
+def test_every_run_deals_the_same_blocks_of_like_size() -> None:
+    dataset = ToyDataset.of(150, seed=3)
+    model = ToyModel()
+    assert ProxyEvaluator(dataset).evaluate(model) == ProxyEvaluator(dataset).evaluate(model)
     sizes = np.zeros(64, dtype=int)
-    for _, batches in ProxyEvaluator(pairs)._stages:
-        for _, blocks in batches:
+    for stage in ProxyEvaluator(dataset)._stages:
+        for _, blocks in stage.batches:
             np.add.at(sizes, blocks.numpy(), 1)
     assert sizes.sum() == 150
     assert set(sizes) == {2, 3}
 
 
-def test_a_loss_that_is_not_finite_is_no_loss(net: Supernet, evaluator: ProxyEvaluator) -> None:
-    subnet = extract(net, net.space.smallest)
+def test_a_loss_that_is_not_finite_is_no_loss(evaluator: ProxyEvaluator) -> None:
+    model = ToyModel()
     with torch.no_grad():
-        subnet.embed.weight[5] = math.nan
-    assert evaluator.evaluate(subnet) == BlockLosses()
+        model.table[5] = math.nan
+    assert evaluator.evaluate(model) == BlockLosses()
 
 
-def test_one_sentence_is_enough_and_none_are_not(net: Supernet) -> None:
-    one = TokenizedPairs(Ragged.of([[5, 6]]), Ragged.of([[7]]), 0)
-    subnet: Subnet = extract(net, net.space.smallest)
-    read = ProxyEvaluator(one).evaluate(subnet, BlockLosses(nats=(0.0,), loss=0.0))
-    assert read.loss is not None and len(read.nats) == 1
-    with pytest.raises(ConfigError, match="no sentence pairs"):
-        ProxyEvaluator(TokenizedPairs(Ragged.of([]), Ragged.of([]), 0))
+def test_one_example_is_enough_and_none_are_not() -> None:
+    one = ProxyEvaluator(ToyDataset([[5, 6]]))
+    found = one.evaluate(ToyModel(), BlockLosses(nats=(0.0,), loss=0.0))
+    assert found.loss is not None
+    assert len(found.nats) == 1
+    with pytest.raises(ConfigError):
+        ProxyEvaluator(ToyDataset([]))
+
+
+def test_an_example_longer_than_a_batch_has_one_of_its_own() -> None:
+    long = ProxyEvaluator(ToyDataset([[1] * 600, [2, 3]]))
+    assert long.evaluate(ToyModel()).loss is not None

@@ -4,38 +4,39 @@ import pytest
 from mosdeploy.evaluation.racing import ALPHA, NUM_BLOCKS, interim_looks, should_stop
 
 
-def read(nats, incumbent):
-    """Whether a race over these blocks gives the subnet up."""
+def stops(nats, incumbent):
+    """Whether an evaluation of these blocks would stop at one of the looks."""
     return any(
         should_stop(nats[:seen], incumbent, len(nats)) for seen in interim_looks(len(nats))[:-1]
     )
 
 
-def test_who_is_never_worse_is_never_given_up():
+def test_one_that_is_never_worse_is_never_stopped():
     rng = np.random.default_rng(0)
     for _ in range(200):
         incumbent = rng.gamma(2.0, 20.0, NUM_BLOCKS)
         better = incumbent - rng.exponential(0.1, NUM_BLOCKS) * (rng.random(NUM_BLOCKS) < 0.5)
-        assert not read(better, incumbent)
-        assert not read(incumbent, incumbent)
+        assert not stops(better, incumbent)
+        assert not stops(incumbent, incumbent)
 
 
-def test_who_is_worse_by_the_same_everywhere_is_given_up_at_once():
+def test_one_that_is_worse_everywhere_stops_at_once():
     incumbent = np.random.default_rng(0).gamma(2.0, 20.0, NUM_BLOCKS)
     assert should_stop(incumbent[: interim_looks(NUM_BLOCKS)[0]] + 1e-3, incumbent, NUM_BLOCKS)
 
 
-def test_an_equal_is_given_up_no_more_often_than_promised():
-    """The true mean over all blocks is made equal: whoever is given up is given up wrongly."""
+def test_an_equal_is_stopped_no_more_often_than_alpha():
+    """The true mean over all blocks is made equal: whatever stops is stopped wrongly."""
     rng = np.random.default_rng(1)
-    trials, wrong = 10_000, 0
+    trials = 10_000
+    wrong = 0
     for _ in range(trials):
         difference = rng.standard_normal(NUM_BLOCKS)
-        wrong += read(difference - difference.mean(), np.zeros(NUM_BLOCKS))
+        wrong += stops(difference - difference.mean(), np.zeros(NUM_BLOCKS))
     assert wrong / trials <= 1.5 * ALPHA
 
 
-def test_a_difference_of_two_deviations_a_block_is_seen_in_a_quarter_of_the_blocks():
+def test_two_deviations_a_block_are_seen_in_a_quarter():
     rng = np.random.default_rng(2)
     seen = interim_looks(NUM_BLOCKS)[0]
     found = [

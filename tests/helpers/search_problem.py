@@ -1,0 +1,128 @@
+"""A search whose losses, costs and latencies are worked out from the architecture."""
+
+import itertools
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from example_spaces import space_of
+
+from mosdeploy.config.sections import SearchConfig
+from mosdeploy.search import Cost, SearchOracle
+from mosdeploy.spaces import ModelSpec
+from mosdeploy.spaces.translation import (
+    DecoderLayerConfig,
+    EncoderLayerConfig,
+    TranslationArch,
+    TranslationSpace,
+    TranslationWorkload,
+)
+
+VOCAB_SIZE = 100
+WORKLOAD = TranslationWorkload(source_len=10, decode_steps=10)
+CONFIG = SearchConfig(
+    population=30, parents=8, mutations=12, crossovers=12, iterations=6, quality_samples=24
+)
+
+MEDIUM = space_of(
+    embed_dim=(32, 64),
+    layers=(1, 2, 3),
+    ffn_dim=(64, 128, 256),
+    heads=(2, 4),
+    qkv_dim=32,
+    cross_span=(1, 2),
+)
+"""Fifteen million architectures."""
+
+ENUMERABLE = space_of(
+    embed_dim=(32, 64),
+    layers=(1, 2),
+    ffn_dim=(64,),
+    heads=(2, 4),
+    qkv_dim=32,
+    encoder_ffn_dim=(64, 128),
+    encoder_heads=(2,),
+    decoder_cross_heads=(2,),
+    cross_span=(1, 2),
+)
+"""Small enough to look at every architecture."""
+
+
+def num_parameters(space: TranslationSpace, arch: TranslationArch) -> int:
+    return ModelSpec(space, VOCAB_SIZE, WORKLOAD).num_parameters(arch)
+
+
+def everything(space: TranslationSpace) -> Iterator[TranslationArch]:
+    """Every architecture of a space."""
+    encoder_layers = [
+        EncoderLayerConfig(ffn_dim=ffn_dim, heads=heads)
+        for ffn_dim, heads in itertools.product(space.encoder_ffn_dim, space.encoder_heads)
+    ]
+    decoder_layers = [
+        DecoderLayerConfig(ffn_dim=f, self_heads=s, cross_heads=c, cross_span=n)
+        for f, s, c, n in itertools.product(
+            space.decoder_ffn_dim,
+            space.decoder_self_heads,
+            space.decoder_cross_heads,
+            space.cross_span,
+        )
+    ]
+    for e, d, n, m in itertools.product(
+        space.encoder_embed_dim, space.decoder_embed_dim, space.encoder_layers, space.decoder_layers
+    ):
+        for encoder in itertools.product(encoder_layers, repeat=n):
+            for decoder in itertools.product(decoder_layers, repeat=m):
+                if all(layer.cross_span <= n for layer in decoder):
+                    yield TranslationArch(
+                        encoder_embed_dim=e,
+                        decoder_embed_dim=d,
+                        encoder_layers=encoder,
+                        decoder_layers=decoder,
+                    )
+
+
+class Problem:
+    """Larger is better, more heads are worse; keeps what it was asked.
+
+    `error` is that of a loss predictor, which knows the losses up to it.
+    """
+
+    def __init__(self, space=MEDIUM, latency=None, error=0.0):
+        self.space = space
+        self.spec = ModelSpec(space, VOCAB_SIZE, WORKLOAD)
+        self.latency = latency or (lambda arch: self.spec.num_macs(arch) / 1e5)
+        self.error = error
+        self.asked = []
+        self.incumbents = []
+        self.fitted_on = []
+
+    @property
+    def oracle(self) -> SearchOracle:
+        return SearchOracle(losses=self.losses, cost=self.cost, predict_ms=self.predict_ms)
+
+    def loss(self, arch):
+        return 10 - math.log(self.spec.num_parameters(arch)) + 0.1 * arch.encoder_layers[0].heads
+
+    def losses(self, archs, incumbents):
+        self.asked += archs
+        self.incumbents += incumbents
+        return [self.loss(arch) for arch in archs]
+
+    def cost(self, arch):
+        weights = self.spec.num_parameters(arch)
+        return Cost(num_parameters=weights, size_bytes=4 * weights + 1000)
+
+    def predict_ms(self, genes):
+        return np.array([self.latency(self.space.from_genes(row)) for row in genes])
+
+    def fit(self, genes, losses):
+        archs = [self.space.from_genes(row) for row in genes]
+        assert list(losses) == [self.loss(arch) for arch in archs]
+        self.fitted_on.append(set(archs))
+
+        def predict(genes):
+            archs = [self.space.from_genes(row) for row in genes]
+            errors = [self.error * math.sin(int(arch.key, 16)) for arch in archs]
+            return np.array([self.loss(arch) for arch in archs]) + errors
+
+        return predict

@@ -1,0 +1,57 @@
+import json
+
+import pytest
+from example_spaces import SMALL_ARCH
+
+from mosdeploy.errors import ConfigError, StaleInputError
+from mosdeploy.record import parse
+from mosdeploy.records import Candidate, Limits, QualityCard, SearchResult
+from mosdeploy.spaces.translation import TranslationWorkload
+from mosdeploy.storage import read_record, write_record
+
+CANDIDATE = Candidate(
+    arch=SMALL_ARCH, loss=2.5, predicted_ms=1.5, num_parameters=100, size_bytes=400
+)
+RESULT = SearchResult(
+    device="rpi",
+    workload=TranslationWorkload(),
+    limits=Limits(max_latency_ms=2.0),
+    space_sha256="a",
+    supernet_sha256="b",
+    predictor_sha256=None,
+    winner=CANDIDATE,
+    verified=False,
+    finalists=(),
+    front=(CANDIDATE,),
+    num_evaluated=10,
+    num_early_stopped=4,
+    quality=QualityCard(num_samples=16, kendall_tau=0.9, error=0.01),
+    seed=1,
+)
+
+
+def test_a_result_there_and_back(tmp_path):
+    path = tmp_path / "result.json"
+    write_record(path, RESULT)
+    assert read_record(SearchResult, path, "mosdeploy search") == RESULT
+
+
+def test_a_result_of_0_1_0_says_what_to_run_again(tmp_path):
+    path = tmp_path / "result.json"
+    data = RESULT.model_dump(mode="json") | {"version": 1, "num_given_up": 4}
+    path.write_text(json.dumps(data))
+    with pytest.raises(StaleInputError, match=r"0\.1\.0 \(version 1, .*run `mosdeploy search`"):
+        read_record(SearchResult, path, "mosdeploy search")
+
+
+@pytest.mark.parametrize("name", ["max_latency_ms", "max_parameters", "max_size_bytes"])
+def test_limits_are_positive_or_none(name):
+    assert getattr(parse(Limits, {name: 1}, "x"), name) == 1
+    assert getattr(Limits(), name) is None
+    with pytest.raises(ConfigError, match=f"'{name}': Input should be greater than 0"):
+        parse(Limits, {name: 0}, "x")
+
+
+def test_a_loss_is_a_number():
+    with pytest.raises(ValueError, match="finite"):
+        CANDIDATE.model_validate({**dict(CANDIDATE), "loss": float("nan")})

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+from search_problem import CONFIG, MEDIUM, Problem
+
+from mosdeploy.errors import InfeasibleError
+from mosdeploy.records import Candidate, Limits
+from mosdeploy.search import choose_winner, evolve, finalists
+
+LIMITS = Limits(max_latency_ms=12.0)
+
+
+@pytest.fixture(scope="module")
+def evolution():
+    return evolve(MEDIUM, CONFIG, LIMITS, Problem().oracle)
+
+
+def candidates_of(points):
+    """Candidates at predicted latency, loss and measured latency."""
+    rng = np.random.default_rng(0)
+    archs = list(dict.fromkeys(MEDIUM.sample(rng) for _ in range(2 * len(points))))
+    return [
+        Candidate(
+            arch=arch,
+            loss=loss,
+            predicted_ms=predicted_ms,
+            measured_ms=measured_ms,
+            num_parameters=10,
+            size_bytes=40,
+        )
+        for arch, (predicted_ms, loss, measured_ms) in zip(archs, points, strict=False)
+    ]
+
+
+def test_finalists_go_further_and_further_below_the_limit(evolution):
+    chosen = finalists(evolution, LIMITS, 4, margin=0.2)
+    assert chosen[0] == evolution.ranked[0]
+    assert len({c.arch.key for c in chosen}) == 4
+    for i, candidate in enumerate(chosen):
+        assert candidate.predicted_ms <= 12.0 * (1 - 0.2 * i / 3)
+
+
+def test_further_finalists_leave_out_the_measured_ones(evolution):
+    first = {c.arch.key for c in finalists(evolution, LIMITS, 5)}
+    second = {c.arch.key for c in finalists(evolution, LIMITS, 5, exclude=first)}
+    assert len(first) == len(second) == 5
+    assert not first & second
+    assert len(finalists(evolution, LIMITS, 10_000)) == len(evolution.ranked)
+
+
+def test_the_winner_is_the_best_within_the_limit_as_measured():
+    points = [(9.0, 1.0, 10.1), (9.5, 1.5, None), (8.0, 2.0, 10.0), (7.0, 3.0, 7.0)]
+    assert choose_winner(candidates_of(points), Limits(max_latency_ms=10.0)).loss == 2.0
+
+
+def test_the_winner_keeps_the_other_limits_too():
+    with pytest.raises(InfeasibleError, match=r"fastest took 7 ms; raise the limit"):
+        choose_winner(candidates_of([(7.0, 3.0, 7.0)]), Limits(max_size_bytes=39))
+
+
+def test_no_winner_names_the_fastest_measured():
+    limits = Limits(max_latency_ms=10.0)
+    with pytest.raises(
+        InfeasibleError, match=r"fastest took 11\.25 ms, the limit is 10 ms"
+    ) as error:
+        choose_winner(candidates_of([(9.0, 1.0, 12.5), (9.5, 1.5, 11.25)]), limits)
+    assert error.value.fastest_latency_ms == 11.25
+
+
+def test_failed_measurements_say_what_to_check():
+    candidates = candidates_of([(9.0, 1.0, None), (9.5, 1.5, None)])
+    with pytest.raises(InfeasibleError, match="none of the 2 finalists could be measured") as error:
+        choose_winner(candidates, Limits(max_latency_ms=10.0))
+    assert error.value.fastest_latency_ms is None
