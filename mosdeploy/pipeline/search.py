@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from ..evaluation.cache import BlockLosses, EvaluationCache, Losses, Measure
     from ..latency.predictor import LatencyPredictor
     from ..search import Cost, Evolution, SearchOracle
-    from ..search.surrogate import FloatArray, PredictLoss
+    from ..search.oracle import FloatArray
+    from ..search.surrogate import PredictLoss
     from ..training.distributed import DistributedContext
 
 MAX_VERIFY_ROUNDS = 3
@@ -156,7 +157,7 @@ class _SearchTask:
 
         def show(progress: Any) -> None:
             note = f"best loss {progress.best_loss:.4f}, {progress.num_evaluated} subnets"
-            self.context.progress.update("search", progress.iteration, progress.iterations, note)
+            self.context.progress.update("search", progress.iteration, progress.num_iterations, note)
 
         if config.search.quality == "evaluate":
             return evolve(config.space, config.search, self.limits, oracle, show), None
@@ -166,9 +167,7 @@ class _SearchTask:
             fitted.append(QualityPredictor.fit(config.space, genes, known))
             return fitted[-1].predict
 
-        evolution = evolve_predicted(
-            config.space, config.search, self.limits, oracle, fit=fit, progress=show
-        )
+        evolution = evolve_predicted(config.space, config.search, self.limits, oracle, fit, show)
         return evolution, fitted[-1].card
 
     def _oracle(self, losses: "Losses") -> "SearchOracle":

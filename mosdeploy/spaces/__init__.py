@@ -8,12 +8,12 @@ are the neutral base types, so that no room can name a field of one family.
 from typing import TYPE_CHECKING
 
 from .genes import ArchConfig, SearchSpace
-from .spec import ModelSpec, Precision, TimingStage, Workload
+from .spec import CostedSpace, ModelSpec, Precision, TimingStage, Workload
 from .translation import TranslationArch, TranslationSpace, TranslationWorkload
 
 if TYPE_CHECKING:
     AnyArch = ArchConfig
-    AnySpace = SearchSpace
+    AnySpace = CostedSpace
     AnyWorkload = Workload
 else:
     AnyArch = TranslationArch
