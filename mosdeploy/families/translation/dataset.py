@@ -59,7 +59,7 @@ class TranslationBatch:
         )
 
     def losses(self, logits: Tensor) -> Tensor:
-        """Negative log-likelihood of each sentence, in nats, (B,) float64, from logits (B, T, V)."""
+        """Negative log-likelihood of each pair, in nats, (B,) float64, from logits (B, T, V)."""
         nats = F.cross_entropy(
             logits.flatten(0, 1).float(),  # (B * T, V)
             self.target.flatten(),  # (B * T,)
@@ -186,8 +186,8 @@ def tokenize(
     packed = Ragged.concatenate(sources)
     if not len(packed):
         raise ConfigError(
-            f"none of {len(pairs)} pairs has at most corpus.max_tokens = {max_tokens} tokens a side; "
-            "raise max_tokens"
+            f"none of {len(pairs)} pairs has at most corpus.max_tokens = {max_tokens} tokens a "
+            "side; raise max_tokens"
         )
     return TranslationDataset(packed, Ragged.concatenate(targets), len(pairs) - len(packed))
 

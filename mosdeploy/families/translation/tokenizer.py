@@ -95,7 +95,8 @@ class Tokenizer:
             ) from error
         if special != [PAD_ID, UNK_ID, BOS_ID, EOS_ID]:
             raise StaleInputError(
-                f"{path} has pad, unk, bos, eos at {special}, not at 0 to 3; run `mosdeploy train` again"
+                f"{path} has pad, unk, bos, eos at {special}, not at 0 to 3; "
+                "run `mosdeploy train` again"
             )
 
     @property
@@ -124,8 +125,8 @@ def _explain(message: str, vocab_size: int, num_pairs: int) -> str:
         )
     if match := re.search(r"required_chars\. \d+ vs (\d+)", message):
         return (
-            f"corpus.vocab_size = {vocab_size} is too small: the characters of the corpus alone need {match[1]} "
-            f"pieces; raise vocab_size to {match[1]} or more"
+            f"corpus.vocab_size = {vocab_size} is too small: the characters of the corpus alone "
+            f"need {match[1]} tokens; raise vocab_size to {match[1]} or more"
         )
     return (
         f"SentencePiece could not train {vocab_size} pieces on {num_pairs} pairs: {message.strip()}"
