@@ -2,7 +2,7 @@
 
 In: a `CorpusConfig` and the run folder. Out: a `Corpus` of clean sentence pairs in three splits
 that share no source sentence, with a count for each reason a pair was dropped. This file knows no
-pieces and no tensors.
+tokens and no tensors.
 """
 
 import gettext
@@ -24,8 +24,8 @@ from .published import is_published, read_published
 
 Pair = tuple[str, str]
 
-MAX_CHARS_PER_PIECE = 16
-"""SentencePiece's longest piece: a text of more than this times `max_tokens` characters cannot fit.
+MAX_CHARS_PER_TOKEN = 16
+"""SentencePiece's longest token: a text of more than this times `max_tokens` characters cannot fit.
 """
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffd]")
@@ -132,7 +132,7 @@ def _reason_to_drop(source: str, target: str, config: CorpusConfig) -> str | Non
         return "control"
     if source == target:
         return "identical"
-    if longer > config.max_tokens * MAX_CHARS_PER_PIECE:
+    if longer > config.max_tokens * MAX_CHARS_PER_TOKEN:
         return "too_long"
     if longer > config.max_length_ratio * shorter:
         return "length_ratio"
@@ -327,9 +327,11 @@ def _is_of_language(path: Path, lang: str) -> bool:
 def _read_catalog(path: Path, dropped: Counter[str]) -> Iterator[Pair]:
     try:
         with path.open("rb") as file:
-            catalog: dict[str | tuple[str, int], str] = vars(gettext.GNUTranslations(file))[
-                "_catalog"
-            ]
+            # private, as gettext lists no entries otherwise. babel's read_mo would, but it reads
+            # the dates of the header too, and refuses a catalog for one that is not as it expects:
+            # six of 266 catalogs of a Debian system
+            translations = vars(gettext.GNUTranslations(file))
+            catalog: dict[str | tuple[str, int], str] = translations["_catalog"]
     except (OSError, struct.error, UnicodeDecodeError, LookupError) as error:
         raise ConfigError(f"{path}: not a gettext .mo catalog: {error}") from error
     for key, translation in catalog.items():
