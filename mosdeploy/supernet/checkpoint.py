@@ -121,7 +121,7 @@ def load_subnet(path: Path, net: Supernet) -> Subnet:
     metadata, weights = _read_network(path, "subnet")
     try:
         arch = parse(net.space.arch_type, json.loads(metadata["arch"]), str(path))
-        subnet = net.skeleton(arch)
+        subnet = net.skeleton(arch)  # on the meta device: it takes the file's tensors as its own
         subnet.load_state_dict(weights, assign=True)
     except (ArchError, ConfigError, *_DAMAGE) as error:
         raise _corrupt(path, "subnet", error) from error
@@ -170,6 +170,7 @@ def load_training_state(path: Path) -> dict[str, Any]:
 
 
 def _write_network(path: Path, kind: str, metadata: dict[str, str], net: torch.nn.Module) -> None:
+    # safetensors takes neither views with gaps nor tensors that share memory
     weights = {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}
     metadata = {"kind": kind, "version": str(VERSION), **metadata}
     metadata["sha256"] = _digest(metadata, weights)
@@ -196,6 +197,7 @@ def _digest(metadata: Mapping[str, str], weights: StateDict) -> str:
     digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name, tensor in sorted(weights.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        # as bytes, which numpy has for every type of tensor
         digest.update(tensor.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 

@@ -74,6 +74,7 @@ class Supernet(nn.Module):
         ArchError
             If the architecture is not in the space.
         """
+        # modules without weights are cheap to build, so that no architecture is ever current
         subnet = self.skeleton(arch).train(self.training)
         if weights is None:
             weights = self._weights(arch)
@@ -101,6 +102,7 @@ class Supernet(nn.Module):
             # a step may follow, and fused optimisers change parameters but not their versions
             self._last = None
         encoding = self.encode(arch)  # (G,)
+        # a caller may generate inside autocast, which would run the routers in bf16
         with torch.autocast(encoding.device.type, enabled=False):
             return self.network.generate(arch, encoding, router_dropout)
 
@@ -115,6 +117,7 @@ class Supernet(nn.Module):
     def _weights(self, arch: ArchConfig) -> StateDict:
         if self.training or torch.is_grad_enabled():
             return self.generate(arch, router_dropout=self.training)
+        # an in-place change raises a parameter's version, a new tensor has another address
         state = tuple((parameter.data_ptr(), parameter._version) for parameter in self.parameters())
         if self._last is None or (self._last.arch, self._last.state) != (arch, state):
             self._last = _Generated(arch, state, self.generate(arch, router_dropout=False))

@@ -141,6 +141,7 @@ class DistributedContext:
 
     def total(self, value: float) -> float:
         """Sum of a number over all ranks."""
+        # float64: sums of losses over many thousand targets
         tensor = torch.tensor(value, dtype=torch.float64, device=self.device)
         self.all_reduce([tensor])
         return tensor.item()
@@ -166,6 +167,7 @@ class DistributedContext:
             )
 
     def _all_reduce(self, bucket: Sequence[Tensor]) -> None:
+        # one message a bucket: a message a tensor would cost a round trip for each bias
         flat = torch.cat([tensor.flatten() for tensor in bucket])
         with self._watched():
             dist.all_reduce(flat)

@@ -55,6 +55,7 @@ class Gradient:
         num_targets = {i: batches.num_targets(i) for indices in parts for i in indices}
         # a shared batch counts once for each architecture that reads it
         num_terms = sum(num_targets[i] for indices in parts for i in indices)
+        # every rank knows the numbers of all batches, and makes only those of its share
         shares = [self.distributed.share(indices) for indices in parts]
         loaded = {
             i: batches[i].to(self.context.device)
@@ -62,7 +63,7 @@ class Gradient:
         }
         total = torch.zeros((), device=self.context.device)
         for number, (arch, indices) in enumerate(zip(archs, shares, strict=True)):
-            self._seed(_ROUTERS, step, number)
+            self._seed(_ROUTERS, step, number)  # all ranks generate the same weights
             read = [(i, loaded[i]) for i in indices]
             total += self._accumulate(read, arch, number, num_terms)
         gradients = [p.grad for p in self.net.parameters() if p.grad is not None]
@@ -97,12 +98,13 @@ class Gradient:
         generated: StateDict = {}
         if arch is not None and isinstance(self.net, Supernet):
             generated = self.net.generate(arch, router_dropout=True)
+        # leaves: the backward pass of a batch stops at the generated weights
         leaf_weights = {
             name: weight.detach().requires_grad_() for name, weight in generated.items()
         }
         total = torch.zeros((), device=self.context.device)
         for index, batch in batches:
-            self._seed(_DROPOUT, index, arch_number)
+            self._seed(_DROPOUT, index, arch_number)  # the same whichever rank reads the batch
             with self.context.autocast():
                 logits = self._logits(batch, arch, leaf_weights)
             loss = batch.loss(logits, self.config.label_smoothing) / num_terms

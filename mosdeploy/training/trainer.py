@@ -101,8 +101,7 @@ def train(
         With the weights to start from, which a state to resume from replaces. Left on the CPU in
         eval mode.
     distributed
-        This process among those that train together: each computes its share of a step's batches,
-        the first writes.
+        This process among those that train together, each on its share; the first writes.
 
     Raises
     ------
@@ -122,22 +121,14 @@ def train(
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     context = DeviceContext.of(config, distributed.local_rank)
-    net.to(context.device)
+    net.to(context.device)  # before the optimiser, whose state lies where the parameters do
     run = _Run(net, job, context, distributed)
     run.resume()
-    first_step = run.step + 1
-    session_start = time.monotonic()
+    # each step seeds the global generator; the caller's is left as it was
     with torch.random.fork_rng([context.device] if context.device.type == "cuda" else []):
-        while run.step < config.steps:
-            line = run.advance(batches, valid_batches)
-            if progress is not None:
-                step_s = (time.monotonic() - session_start) / (run.step - first_step + 1)
-                left_s = step_s * (config.steps - run.step)
-                progress(run.step, config.steps, line.loss, line.targets_per_s, left_s)
+        summary = run.finish(batches, valid_batches, progress)
     net.to("cpu").eval()
-    return TrainingSummary(
-        steps=run.step, first_step=first_step, losses=run.losses, train_seconds=run.seconds
-    )
+    return summary
 
 
 def check_inputs(state_path: Path, inputs_sha256: str) -> None:
@@ -172,6 +163,7 @@ def _digest(net: torch.nn.Module) -> int:
     """48 bits that tell two networks apart."""
     digest = hashlib.sha256()
     for parameter in net.parameters():
+        # bit by bit: sums of weights would differ between kinds of processors
         digest.update(parameter.detach().cpu().numpy().tobytes())
     return int.from_bytes(digest.digest()[:6])
 
@@ -207,9 +199,32 @@ class _Run:
         """Take up the state file, if there is one, and cut the log back to it."""
         if self.job.state_path.exists():
             self._restore(load_training_state(self.job.state_path))
+        # ranks that started from different weights would add up gradients of different networks
         self.distributed.check_same(_digest(self.net))
         if self.distributed.is_first:
             cut_log(self.job.log_path, self.step)
+
+    def finish(
+        self,
+        batches: Batches,
+        valid_batches: Sequence[Batch],
+        progress: ProgressCallback | None,
+    ) -> TrainingSummary:
+        """Make all steps that are left."""
+        resumed_at = self.step
+        start = time.monotonic()
+        while self.step < self.config.steps:
+            line = self.advance(batches, valid_batches)
+            if progress is not None:
+                step_s = (time.monotonic() - start) / (self.step - resumed_at)
+                left_s = step_s * (self.config.steps - self.step)
+                progress(self.step, self.config.steps, line.loss, line.targets_per_s, left_s)
+        return TrainingSummary(
+            steps=self.step,
+            first_step=resumed_at + 1,
+            losses=self.losses,
+            train_seconds=self.seconds,
+        )
 
     def advance(self, batches: Batches, valid_batches: Sequence[Batch]) -> LogLine:
         """Make one step; validate, log and save when it is time."""
@@ -244,10 +259,10 @@ class _Run:
 
         The norm is None if it was too large for fp16: the scaler then leaves the step out.
         """
-        self.optimizer.zero_grad()
+        self.optimizer.zero_grad()  # to None: what no architecture of this step uses stays put
         loss, num_targets = self.gradient.add_up(batches, self.step)
-        self.scaler.unscale_(self.optimizer)
-        # no clipping still measures the norm
+        self.scaler.unscale_(self.optimizer)  # clipping needs the gradient's true norm
+        # without a limit the norm is still measured, and the gradient left as it is
         limit = self.config.clip_norm or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), limit).item()
         skipped = (
@@ -271,6 +286,7 @@ class _Run:
             raise self._diverged(f"validation losses {self.losses}")
 
     def _mean_loss(self, valid_batches: Sequence[Batch], arch: ArchConfig | None) -> float:
+        # sums, not means: the ranks' shares have different numbers of targets
         share = self.distributed.share(valid_batches)
         nats = 0.0  # a rank may get no batch
         if share:

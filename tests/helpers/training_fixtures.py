@@ -1,8 +1,10 @@
-"""Data of the training's tests: sentence pairs that are easy to learn, and examples of no family."""
+"""Data of the training's tests: pairs that are easy to learn, and examples of no family."""
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +14,32 @@ from example_spaces import SMALL
 from torch import Tensor
 from torch.nn import functional as F
 
+from mosdeploy.config.sections import SupernetConfig, TrainingConfig
+from mosdeploy.data.batches import Batches, ordered_batches
 from mosdeploy.data.ragged import Ragged, pad_rows
 from mosdeploy.families.translation.dataset import TranslationDataset
+from mosdeploy.families.translation.elastic import ElasticTranslation
 from mosdeploy.spaces.translation import TranslationSpace
+from mosdeploy.supernet.supernet import Supernet
+from mosdeploy.training.trainer import TrainingJob, TrainingSummary, train
+
+CONFIG = TrainingConfig(
+    steps=9,
+    tokens_per_batch=120,
+    grad_accum_steps=2,
+    learning_rate=5e-3,
+    warmup_steps=3,
+    compute="cpu",
+    threads=1,
+    validate_every=4,
+    checkpoint_every=3,
+)
+BRIEF = CONFIG.model_copy(
+    update={"steps": 2, "grad_accum_steps": 1, "tokens_per_batch": 400, "num_random_archs": 0}
+)
+NO_DROPOUT = SupernetConfig(dropout=0.0, router_dropout=0.0)
+
+Run = Callable[..., TrainingSummary]
 
 
 @pytest.fixture
@@ -94,3 +119,48 @@ def random_rows(count: int, vocab_size: int = 1000, seed: int = 0) -> CopyDatase
     return CopyDataset(
         [rng.integers(1, vocab_size, rng.integers(1, 30)).tolist() for _ in range(count)]
     )
+
+
+@pytest.fixture
+def net(space: TranslationSpace, vocab_size: int) -> Callable[..., Supernet]:
+    def fresh(config: SupernetConfig | None = None) -> Supernet:
+        torch.manual_seed(0)
+        config = config or SupernetConfig()
+        return Supernet(space, ElasticTranslation(space, vocab_size, config), config)
+
+    return fresh
+
+
+@pytest.fixture
+def run(pairs: TranslationDataset, tmp_path: Path) -> Run:
+    def train_in(
+        net: Supernet,
+        config: TrainingConfig = CONFIG,
+        folder: Path = tmp_path,
+        inputs_sha256: str = "x",
+        **more: Any,
+    ) -> TrainingSummary:
+        batches = Batches(pairs, config.tokens_per_batch, config.seed)
+        job = TrainingJob(config, folder / "state.pt", folder / "log.jsonl", inputs_sha256)
+        return train(net, batches, ordered_batches(pairs, 1000), job, **more)
+
+    return train_in
+
+
+def log_of(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def without_times(lines: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [
+        {key: value for key, value in line.items() if key not in ("seconds", "targets_per_s")}
+        for line in lines
+    ]
+
+
+def interrupt_at(last: int) -> Callable[..., None]:
+    def interrupt(step: int, *numbers: float) -> None:
+        if step == last:
+            raise KeyboardInterrupt
+
+    return interrupt

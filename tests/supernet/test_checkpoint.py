@@ -108,7 +108,8 @@ def test_a_flipped_bit_of_a_network_is_refused(tmp_path: Path, net: Supernet) ->
             continue
         # spaces that fill up the header carry nothing
         assert data[position : position + 1] == b" "
-        assert all(torch.equal(a, b) for a, b in zip(again.parameters(), net.parameters()))
+        pairs = zip(again.parameters(), net.parameters(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_a_flipped_bit_is_never_read_as_a_number(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ CONFIG = TrainingConfig(
 
 
 def run(num_ranks: int, folder: Path, task: Task, **job: Any) -> list[Any]:
-    """What each rank answered; None where it was killed, or was stopped until the others had ended."""
+    """What each rank answered; None where it was killed, or stopped until the others ended."""
     folder.mkdir(exist_ok=True)
     for rank in range(num_ranks):
         (folder / f"answer-{rank}").unlink(missing_ok=True)
@@ -79,7 +79,8 @@ def log_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def same_way(folder: Path, undisturbed: Path) -> None:
-    lines, wanted = log_of(folder), log_of(undisturbed)
+    lines = log_of(folder)
+    wanted = log_of(undisturbed)
     assert [line["step"] for line in lines] == list(range(1, 7))
     assert [line["loss"] for line in lines] == pytest.approx(
         [line["loss"] for line in wanted], rel=1e-5

@@ -6,81 +6,31 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import training_fixtures
 from supernet_fixtures import TOY_SPACE, TOY_VOCAB_SIZE, toy_supernet
-from training_fixtures import random_rows
+from training_fixtures import (
+    BRIEF,
+    CONFIG,
+    NO_DROPOUT,
+    Run,
+    interrupt_at,
+    log_of,
+    random_rows,
+    without_times,
+)
 
-from mosdeploy.config.sections import SupernetConfig, TrainingConfig
+from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.data.batches import Batches, ordered_batches
 from mosdeploy.errors import MosdeployError, StaleInputError
 from mosdeploy.families.translation.dataset import TranslationDataset
 from mosdeploy.families.translation.decoding import translate
-from mosdeploy.families.translation.elastic import ElasticTranslation
-from mosdeploy.spaces.translation import TranslationSpace
 from mosdeploy.supernet.extract import extract
 from mosdeploy.supernet.supernet import Supernet
-from mosdeploy.training.trainer import TrainingJob, TrainingSummary, check_inputs, train
+from mosdeploy.training.trainer import TrainingJob, check_inputs, train
 from mosdeploy.training.validation import validation_loss
-
-CONFIG = TrainingConfig(
-    steps=9,
-    tokens_per_batch=120,
-    grad_accum_steps=2,
-    learning_rate=5e-3,
-    warmup_steps=3,
-    compute="cpu",
-    threads=1,
-    validate_every=4,
-    checkpoint_every=3,
-)
-BRIEF = CONFIG.model_copy(
-    update={"steps": 2, "grad_accum_steps": 1, "tokens_per_batch": 400, "num_random_archs": 0}
-)
-NO_DROPOUT = SupernetConfig(dropout=0.0, router_dropout=0.0)
-
-Run = Callable[..., TrainingSummary]
-
-
-@pytest.fixture
-def net(space: TranslationSpace, vocab_size: int) -> Callable[..., Supernet]:
-    def fresh(config: SupernetConfig | None = None) -> Supernet:
-        torch.manual_seed(0)
-        config = config or SupernetConfig()
-        return Supernet(space, ElasticTranslation(space, vocab_size, config), config)
-
-    return fresh
-
-
-@pytest.fixture
-def run(pairs: TranslationDataset, tmp_path: Path) -> Run:
-    def train_in(
-        net: Supernet,
-        config: TrainingConfig = CONFIG,
-        folder: Path = tmp_path,
-        inputs_sha256: str = "x",
-        **more: Any,
-    ) -> TrainingSummary:
-        batches = Batches(pairs, config.tokens_per_batch, config.seed)
-        job = TrainingJob(config, folder / "state.pt", folder / "log.jsonl", inputs_sha256)
-        return train(net, batches, ordered_batches(pairs, 1000), job, **more)
-
-    return train_in
-
-
-def log_of(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-
-
-def without_times(lines: list[dict[str, float]]) -> list[dict[str, float]]:
-    return [
-        {key: value for key, value in line.items() if key not in ("seconds", "targets_per_s")}
-        for line in lines
-    ]
-
 
 KILLED_RUN = """
 import json, os, signal, sys
@@ -112,14 +62,6 @@ batches = Batches(pairs, config.tokens_per_batch, config.seed)
 training = TrainingJob(config, folder / "state.pt", folder / "log.jsonl", "x")
 train(net, batches, ordered_batches(pairs, 1000), training, kill)
 """
-
-
-def interrupt_at(last: int) -> Callable[..., None]:
-    def interrupt(step: int, *numbers: float) -> None:
-        if step == last:
-            raise KeyboardInterrupt
-
-    return interrupt
 
 
 def test_a_killed_run_goes_on_as_if_undisturbed(
@@ -262,23 +204,6 @@ def test_training_learns_to_translate(
         assert right > 20  # of 60; an untrained network has none
 
 
-def test_bf16_stays_near_full_precision(
-    net: Callable[..., Supernet], run: Run, tmp_path: Path
-) -> None:
-    for amp in ("none", "bf16"):
-        run(
-            net(NO_DROPOUT),
-            CONFIG.model_copy(update={"steps": 3, "amp": amp}),
-            folder=tmp_path / amp,
-        )
-    full = log_of(tmp_path / "none")
-    half = log_of(tmp_path / "bf16")
-    assert [line["loss"] for line in half] == pytest.approx(
-        [line["loss"] for line in full], rel=0.02
-    )
-    assert half[0]["loss"] != full[0]["loss"]
-
-
 def test_a_subnet_alone_learns_what_is_left_to_learn(
     net: Callable[..., Supernet], run: Run, tmp_path: Path
 ) -> None:
@@ -292,88 +217,6 @@ def test_a_subnet_alone_learns_what_is_left_to_learn(
     assert summary.losses["subnet_loss"] == lines[-1]["subnet_loss"] < before
     assert lines[-1]["largest_loss"] is None
     assert not torch.equal(inherited.embed.weight, frozen.embed.weight)
-
-
-def test_fp16_stays_near_and_leaves_out_what_overflows(
-    net: Callable[..., Supernet], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for amp in ("none", "fp16"):
-        run(
-            net(NO_DROPOUT),
-            CONFIG.model_copy(update={"steps": 3, "amp": amp}),
-            folder=tmp_path / amp,
-        )
-    full = log_of(tmp_path / "none")
-    half = log_of(tmp_path / "fp16")
-    assert [line["loss"] for line in half] == pytest.approx(
-        [line["loss"] for line in full], rel=0.02
-    )
-    assert [line["gradient_norm"] for line in half] == pytest.approx(
-        [line["gradient_norm"] for line in full], rel=0.1
-    )
-    assert half[0]["loss"] != full[0]["loss"]
-
-    scaler = torch.amp.GradScaler
-    monkeypatch.setattr(
-        torch.amp,
-        "GradScaler",
-        lambda device, enabled: scaler(device, init_scale=2.0**30, enabled=enabled),
-    )
-    run(
-        net(NO_DROPOUT),
-        CONFIG.model_copy(update={"steps": 20, "amp": "fp16"}),
-        folder=tmp_path / "steep",
-    )
-    norms = [line["gradient_norm"] for line in log_of(tmp_path / "steep")]
-    assert norms[0] is None
-    assert norms[-1] is not None
-    with pytest.raises(KeyboardInterrupt):
-        run(
-            net(NO_DROPOUT),
-            CONFIG.model_copy(update={"steps": 20, "amp": "fp16"}),
-            folder=tmp_path / "killed",
-            progress=interrupt_at(7),
-        )
-    run(
-        net(NO_DROPOUT),
-        CONFIG.model_copy(update={"steps": 20, "amp": "fp16"}),
-        folder=tmp_path / "killed",
-    )
-    assert without_times(log_of(tmp_path / "killed")) == without_times(log_of(tmp_path / "steep"))
-
-
-def test_checkpointing_changes_nothing_but_the_memory(
-    net: Callable[..., Supernet], run: Run, pairs: TranslationDataset, tmp_path: Path
-) -> None:
-    for activation_checkpointing in (False, True):
-        config = CONFIG.model_copy(
-            update={"steps": 4, "amp": "bf16", "activation_checkpointing": activation_checkpointing}
-        )
-        run(
-            net(SupernetConfig(dropout=0.3)),
-            config,
-            folder=tmp_path / str(activation_checkpointing),
-        )
-    assert without_times(log_of(tmp_path / "True")) == without_times(log_of(tmp_path / "False"))
-
-    supernet = net().train()
-    batch = Batches(pairs, 400, seed=1)[0]
-    kept_bytes = {False: 0, True: 0}
-    for activation_checkpointing in kept_bytes:
-
-        def keep(
-            tensor: torch.Tensor, activation_checkpointing: bool = activation_checkpointing
-        ) -> torch.Tensor:
-            kept_bytes[activation_checkpointing] += tensor.nbytes
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            supernet(
-                batch.inputs(),
-                supernet.space.largest,
-                activation_checkpointing=activation_checkpointing,
-            )
-    assert kept_bytes[True] < 0.7 * kept_bytes[False]
 
 
 @pytest.mark.parametrize("routing", ["none", "layer"])

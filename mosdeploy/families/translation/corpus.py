@@ -90,7 +90,8 @@ def load_corpus(config: CorpusConfig, root: Path) -> Corpus:
     train, split_valid, split_test = _split(
         _without(_clean(pairs, config, dropped), taken, dropped), config
     )
-    valid, test = valid + split_valid, test + split_test
+    valid = valid + split_valid
+    test = test + split_test
     _check_filled(train, valid, config, dropped)
     return Corpus(
         tuple(train),
@@ -229,7 +230,8 @@ def _read(name: str, config: CorpusConfig, root: Path, dropped: Counter[str]) ->
     source_path, target_path = (
         _text_path(path, lang) for lang in (config.source_lang, config.target_lang)
     )
-    sources, targets = list(_read_lines(source_path)), list(_read_lines(target_path))
+    sources = list(_read_lines(source_path))
+    targets = list(_read_lines(target_path))
     if len(sources) != len(targets):
         raise ConfigError(
             f"unequal line counts: {source_path} has {len(sources)} lines, {target_path} has "
@@ -239,7 +241,8 @@ def _read(name: str, config: CorpusConfig, root: Path, dropped: Counter[str]) ->
 
 
 def _text_path(prefix: Path, lang: str) -> Path:
-    plain, packed = Path(f"{prefix}.{lang}"), Path(f"{prefix}.{lang}.gz")
+    plain = Path(f"{prefix}.{lang}")
+    packed = Path(f"{prefix}.{lang}.gz")
     for path in (plain, packed):
         if path.is_file():
             return path

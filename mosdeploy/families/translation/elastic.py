@@ -34,6 +34,7 @@ class ElasticTranslation(nn.Module):
         self.config = config
         e = max(space.encoder_embed_dim)
         d = max(space.decoder_embed_dim)
+        # the order of what follows is that of the random draws, and of the optimiser's state
         self.embed = ElasticEmbedding(vocab_size, space.max_embed_dim, PAD_ID)
         self.encoder_layers = nn.ModuleList(
             ElasticEncoderLayer(
@@ -66,6 +67,7 @@ class ElasticTranslation(nn.Module):
         assert isinstance(arch, TranslationArch)
         e = arch.encoder_embed_dim
         d = arch.decoder_embed_dim
+        # one table serves both sides: a side narrower than the other reads its first columns
         parts = {"embed": self.embed.generate(max(e, d))}
         for i, encoder_layer in enumerate(arch.encoder_layers):
             elastic_encoder = cast("ElasticEncoderLayer", self.encoder_layers[i])

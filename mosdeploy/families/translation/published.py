@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ...errors import ConfigError
 
-DATASETS, SACREBLEU = "datasets:", "sacrebleu:"
+DATASETS = "datasets:"
+SACREBLEU = "sacrebleu:"
 ROWS = 10_000  # rows read at a time
 
 

@@ -14,7 +14,10 @@ import sentencepiece
 from ...errors import ConfigError, StaleInputError
 from ...storage import atomic_write
 
-PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
+PAD_ID = 0
+UNK_ID = 1
+BOS_ID = 2
+EOS_ID = 3
 
 MAX_TRAINING_PAIRS = 1_000_000
 """Of a larger corpus, evenly spaced pairs train the model: the unigram trainer holds all of its
