@@ -1,37 +1,50 @@
 """Supernets, subnets that were trained alone, and training states on disk.
 
-In: a network or a dictionary of tensors and plain values. Out: a file that is whole or not there,
-and that is checked before a byte of it is used: members against their checksums, `weights_only`,
-kind and version, shapes.
+In: a network, or a dictionary of tensors and plain values. Out: a file that is whole or not there,
+and that is checked before a number of it is used: checksum, kind and version, shapes.
+
+Networks are safetensors files. Their metadata say of what kind and version they are and what they
+are built from; since the format has no checksum, they hold one over all else. A training state is
+torch's own format, read with `weights_only`: an optimiser's state nests tensors by parameter number
+and beside plain values. The network's weights are in it too: in a file of their own they could be
+those of another step, where a run was killed between the two.
 """
 
+import hashlib
 import io
+import json
 import pickle
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors
+import safetensors.torch
 import torch
 
-from ..config.sections import SupernetConfig
 from ..errors import ArchError, ConfigError, StaleInputError
-from ..families.translation.network import Subnet
 from ..record import parse
-from ..spaces.genes import ArchConfig, SearchSpace
 from ..storage import atomic_write
+from .elastic import StateDict, Subnet
 from .supernet import Supernet
 
-VERSION = 1
+VERSION = 2
 MADE_BY = {
     "supernet": "`mosdeploy train`",
     "subnet": "`mosdeploy finetune`",
     "training state": "the same command",
 }
 
+BuildSupernet = Callable[[str, int, str], Supernet]
+"""Makes a supernet of any weights from the JSON of its space, the rows of its embedding table and
+the JSON of its `SupernetConfig`; a family's.
+"""
+
 _DAMAGE = (
+    safetensors.SafetensorError,
     zipfile.BadZipFile,
     zlib.error,
     struct.error,
@@ -43,7 +56,7 @@ _DAMAGE = (
     TypeError,
     ValueError,
 )
-"""What zipfile and torch raise on a file that is not what was written."""
+"""What safetensors, zipfile and torch raise on a file that is not what was written."""
 
 
 def save_supernet(path: Path, net: Supernet) -> None:
@@ -54,49 +67,46 @@ def save_supernet(path: Path, net: Supernet) -> None:
     MosdeployError
         If the disk is full or read-only; an older file is then left as it was.
     """
-    content = {
-        "space": net.space.model_dump(mode="json"),
-        "config": net.config.model_dump(mode="json"),
-        "vocab_size": net.vocab_size,
-        "pad_id": net.pad_id,
-        "weights": net.state_dict(),
+    metadata = {
+        "space": net.space.model_dump_json(),
+        "vocab_size": str(net.vocab_size),
+        "config": net.config.model_dump_json(),
     }
-    _write(path, "supernet", content)
+    _write_network(path, "supernet", metadata, net)
 
 
-def load_supernet(path: Path) -> Supernet:
+def load_supernet(path: Path, build: BuildSupernet) -> Supernet:
     """Read a supernet, on the CPU and in eval mode.
+
+    Parameters
+    ----------
+    build
+        Makes the supernet that receives the weights; what it raises as ConfigError says that the
+        file is corrupt.
 
     Raises
     ------
     StaleInputError
         If the file is missing, damaged, of another kind or of another version.
     """
-    content = _read(path, "supernet")
+    metadata, weights = _read_network(path, "supernet")
     try:
-        space = parse(SearchSpace, content["space"], str(path))
-        config = parse(SupernetConfig, content["config"], str(path))
-        net = Supernet(space, content["vocab_size"], config, content["pad_id"])
-        net.load_state_dict(content["weights"])
+        net = build(metadata["space"], int(metadata["vocab_size"]), metadata["config"])
+        net.load_state_dict(weights)
     except (ConfigError, *_DAMAGE) as error:
         raise _corrupt(path, "supernet", error) from error
     return net.eval()
 
 
 def save_subnet(path: Path, subnet: Subnet) -> None:
-    """Write the weights of a subnet that was trained alone; what shapes it is known to whoever
-    reads it.
+    """Write the weights of a subnet that was trained alone, and its architecture.
 
     Raises
     ------
     MosdeployError
         If the disk is full or read-only; an older file is then left as it was.
     """
-    _write(
-        path,
-        "subnet",
-        {"arch": subnet.arch.model_dump(mode="json"), "weights": subnet.state_dict()},
-    )
+    _write_network(path, "subnet", {"arch": subnet.arch.model_dump_json()}, subnet)
 
 
 def load_subnet(path: Path, net: Supernet) -> Subnet:
@@ -108,10 +118,11 @@ def load_subnet(path: Path, net: Supernet) -> Subnet:
         If the file is missing, damaged, of another kind or of another version, or does not fit the
         supernet's space.
     """
-    content = _read(path, "subnet")
+    metadata, weights = _read_network(path, "subnet")
     try:
-        subnet = net.skeleton(parse(ArchConfig, content["arch"], str(path)))
-        subnet.load_state_dict(content["weights"], assign=True)
+        arch = parse(net.space.arch_type, json.loads(metadata["arch"]), str(path))
+        subnet = net.skeleton(arch)  # on the meta device: it takes the file's tensors as its own
+        subnet.load_state_dict(weights, assign=True)
     except (ArchError, ConfigError, *_DAMAGE) as error:
         raise _corrupt(path, "subnet", error) from error
     return subnet.eval()
@@ -126,7 +137,11 @@ def save_training_state(path: Path, state: Mapping[str, Any]) -> None:
     MosdeployError
         If the disk is full or read-only; an older file is then left as it was.
     """
-    _write(path, "training state", dict(state))
+    # by way of memory: torch turns a full disk into a RuntimeError of its own
+    buffer = io.BytesIO()
+    content = {"kind": "training state", "version": VERSION, "content": dict(state)}
+    torch.save(content, buffer)
+    atomic_write(path, buffer.getvalue())
 
 
 def load_training_state(path: Path) -> dict[str, Any]:
@@ -137,41 +152,67 @@ def load_training_state(path: Path) -> dict[str, Any]:
     StaleInputError
         If the file is missing, damaged, of another kind or of another version.
     """
-    return _read(path, "training state")
-
-
-def _write(path: Path, kind: str, content: dict[str, Any]) -> None:
-    buffer = (
-        io.BytesIO()
-    )  # torch turns a full disk into a RuntimeError of its own, memory it does not
-    torch.save({"kind": kind, "version": VERSION, "content": content}, buffer)
-    atomic_write(path, buffer.getvalue())
-
-
-def _read(path: Path, kind: str) -> dict[str, Any]:
+    kind = "training state"
+    _check_exists(path, kind)
     try:
-        file = path.open("rb")
-    except FileNotFoundError as error:
-        raise StaleInputError(f"{path} does not exist; run {MADE_BY[kind]} first") from error
-    with file:
-        try:
-            damaged = zipfile.ZipFile(
-                file
-            ).testzip()  # torch.load itself does not look at the checksums
-            if damaged is not None:
-                raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
-            file.seek(0)
-            data = torch.load(file, map_location="cpu", weights_only=True)
-            found = (data["kind"], data["version"])
-        except _DAMAGE as error:
-            raise _corrupt(path, kind, error) from error
-    if found != (kind, VERSION):
-        raise StaleInputError(
-            f"{path} is a {found[0]}, version {found[1]}, where a {kind}, version {VERSION}, is needed;"
-            f" delete it and run {MADE_BY[kind]} again"
-        )
+        # torch.load itself does not look at the checksums
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+        data = torch.load(path, map_location="cpu", weights_only=True)
+        found = (data["kind"], data["version"])
+    except _DAMAGE as error:
+        raise _corrupt(path, kind, error) from error
+    _check_found(path, found, kind)
     content: dict[str, Any] = data["content"]
     return content
+
+
+def _write_network(path: Path, kind: str, metadata: dict[str, str], net: torch.nn.Module) -> None:
+    # safetensors takes neither views with gaps nor tensors that share memory
+    weights = {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}
+    metadata = {"kind": kind, "version": str(VERSION), **metadata}
+    metadata["sha256"] = _digest(metadata, weights)
+    atomic_write(path, safetensors.torch.save(weights, metadata))
+
+
+def _read_network(path: Path, kind: str) -> tuple[dict[str, str], StateDict]:
+    _check_exists(path, kind)
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = dict(file.metadata() or {})
+            weights: StateDict = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        found = (metadata["kind"], int(metadata["version"]))
+    except _DAMAGE as error:
+        raise _corrupt(path, kind, error) from error
+    _check_found(path, found, kind)
+    if metadata.pop("sha256", "") != _digest(metadata, weights):
+        raise _corrupt(path, kind, ValueError("wrong checksum"))
+    return metadata, weights
+
+
+def _digest(metadata: Mapping[str, str], weights: StateDict) -> str:
+    """Hex SHA-256 of all that a network's file holds."""
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        # as bytes, which numpy has for every type of tensor
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _check_exists(path: Path, kind: str) -> None:
+    if not path.exists():
+        raise StaleInputError(f"{path} does not exist; run {MADE_BY[kind]} first")
+
+
+def _check_found(path: Path, found: tuple[str, int], kind: str) -> None:
+    if found != (kind, VERSION):
+        raise StaleInputError(
+            f"{path} is a {found[0]}, version {found[1]}, where a {kind}, version {VERSION}, is "
+            f"needed; delete it and run {MADE_BY[kind]} again"
+        )
 
 
 def _corrupt(path: Path, kind: str, error: Exception) -> StaleInputError:

@@ -4,15 +4,53 @@ In: active widths. Out: `StateDict`, tensors under the names that the plain modu
 gives them. First rows, first columns: a slice is a view, nothing is copied. This file computes no
 activation and knows no expert.
 
-Shapes: O and I largest output and input widths, o and i active ones, V vocabulary.
+Shapes: O and I largest output and input widths, o and i active ones, V rows of a table.
 """
+
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from ..families.translation.network import initialise_table
+from ..spaces.genes import ArchConfig
+from .embedding import initialise_table
 
 StateDict = dict[str, Tensor]
+
+
+class Subnet(nn.Module):
+    """The plain network of one architecture; a family fills in the rest.
+
+    Called with what `Batch.inputs` gives, and with `activation_checkpointing` by keyword.
+    """
+
+    arch: ArchConfig
+
+
+class ElasticNetwork(Protocol):
+    """What a family brings to a `Supernet`: a module with the largest weights of its space."""
+
+    vocab_size: int
+
+    def generate(self, arch: ArchConfig, encoding: Tensor, router_dropout: bool) -> StateDict:
+        """Dense weights of an architecture of the space, under the names of its subnet.
+
+        Parameters
+        ----------
+        encoding
+            What the routers see of the architecture, float32 (G,).
+        router_dropout
+            Whether the routers drop out.
+        """
+
+    def skeleton(self, arch: ArchConfig) -> Subnet:
+        """The plain network of an architecture, its weights on the meta device.
+
+        Raises
+        ------
+        ArchError
+            If the architecture is not in the space.
+        """
 
 
 def with_prefix(**parts: StateDict) -> StateDict:
@@ -25,11 +63,11 @@ def with_prefix(**parts: StateDict) -> StateDict:
 
 
 class ElasticEmbedding(nn.Module):
-    """One table (V, D) for source, target and output."""
+    """One table (V, D)."""
 
     def __init__(self, vocab_size: int, max_dim: int, pad_id: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(vocab_size, max_dim))
+        self.weight = nn.Parameter(torch.empty(vocab_size, max_dim))  # (V, D)
         initialise_table(self.weight, max_dim, pad_id)
 
     def generate(self, width: int) -> StateDict:
@@ -42,12 +80,18 @@ class ElasticLinear(nn.Module):
 
     def __init__(self, in_dim: int, out_dim: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(out_dim, in_dim))
-        self.bias = nn.Parameter(torch.zeros(out_dim))
+        self.weight = nn.Parameter(torch.empty(out_dim, in_dim))  # (O, I)
+        self.bias = nn.Parameter(torch.zeros(out_dim))  # (O,)
         nn.init.xavier_uniform_(self.weight)
 
     def generate(self, in_dim: int, out_dim: int, alignment: None = None) -> StateDict:
-        """First `out_dim` rows, first `in_dim` columns: (o, i) and (o,); there is nothing to mix."""
+        """First `out_dim` rows, first `in_dim` columns: (o, i) and (o,).
+
+        Parameters
+        ----------
+        alignment
+            None, as there are no experts to mix.
+        """
         return {"weight": self.weight[:out_dim, :in_dim], "bias": self.bias[:out_dim]}
 
 

@@ -1,14 +1,15 @@
 """Mixture of Supernets: weights generated from the architecture (Jawahar et al., ACL Findings
 2024).
 
-In: the encoding of an architecture and its active widths. Out: dense weights, mixed from m experts
-by a router. Without routing, or with one expert, this is ordinary slicing. This file computes no
+In: an architecture's encoding and its active widths. Out: dense weights, mixed from m experts by a
+router. Without routing, or with one expert, this is ordinary slicing. This file computes no
 activation.
 
-Shapes: O and I largest output and input widths, o and i active ones, m experts, R rank, G length of
-the encoding.
+Shapes: O and I largest output and input widths, o and i active ones, m experts, G length of the
+encoding.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import cast
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config.sections import SupernetConfig
+from ..spaces.genes import ArchConfig, SearchSpace
 from .elastic import ElasticLinear, StateDict, with_prefix
 
 Size = tuple[int, int]
@@ -42,9 +44,33 @@ def attention_sizes(query_dim: int, memory_dim: int, qkv_dim: int) -> dict[str, 
     }
 
 
+def encoding_dim(space: SearchSpace, config: SupernetConfig) -> int:
+    """Length G of what a router sees of an architecture."""
+    return space.num_genes if config.router_input == "per_layer" else len(space.mean_order)
+
+
+@functools.lru_cache(maxsize=4096)
+def encode(space: SearchSpace, arch: ArchConfig, config: SupernetConfig) -> tuple[float, ...]:
+    """What a router sees of an architecture: G numbers in [0, 1], each 1 for the largest.
+
+    Raises
+    ------
+    ArchError
+        If the architecture is not in the space.
+    """
+    if config.router_input == "per_layer":
+        return tuple(space.encode(arch).tolist())
+    return tuple((space.aggregate(arch) / space.aggregate(space.largest)).tolist())
+
+
+def routed(config: SupernetConfig) -> bool:
+    """Whether there is anything to route."""
+    return config.routing != "none" and config.num_experts > 1
+
+
 class Router(nn.Module):
-    """Turns the encoding of an architecture into mixing coefficients, a softmax over experts for
-    each row.
+    """Turns the encoding of an architecture into the alignment of experts: a softmax over experts
+    for each row.
 
     Layer-wise routing has one row; neuron-wise routing has a row for each output neuron, and row j
     belongs to neuron j in every architecture.
@@ -62,22 +88,23 @@ class Router(nn.Module):
         an encoding (G,).
         """
         hidden = F.dropout(F.relu(self.hidden(encoding)), self.dropout, training=dropout)
+        # a narrower layer needs the rows of its first neurons only
         end = num_rows * self.num_experts
         scores = F.linear(hidden, self.out.weight[:end], self.out.bias[:end])  # (num_rows * m,)
-        return scores.view(num_rows, self.num_experts).softmax(dim=-1)
+        return scores.view(num_rows, self.num_experts).softmax(dim=-1)  # (num_rows, m)
 
 
 class MoSLinear(nn.Module):
     """An affine map held as m experts: weight (m, O, I), bias (m, O).
 
     The experts start from independent Xavier draws, sqrt(m) wider, so that an even mix of them has
-    the Xavier variance; from equal starts they would get equal gradients and never part.
+    the Xavier variance; from equal starts they would get equal gradients and stay equal.
     """
 
     def __init__(self, in_dim: int, out_dim: int, num_experts: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(num_experts, out_dim, in_dim))
-        self.bias = nn.Parameter(torch.zeros(num_experts, out_dim))
+        self.weight = nn.Parameter(torch.empty(num_experts, out_dim, in_dim))  # (m, O, I)
+        self.bias = nn.Parameter(torch.zeros(num_experts, out_dim))  # (m, O)
         for expert in self.weight:
             nn.init.xavier_uniform_(expert, gain=num_experts**0.5)
 
@@ -86,46 +113,15 @@ class MoSLinear(nn.Module):
 
         Parameters
         ----------
-        mix
+        alignment
             Coefficients (o, m), or (1, m) for all rows alike; None takes the only expert as it is.
         """
-        weight, bias = (
-            self.weight[:, :out_dim, :in_dim],
-            self.bias[:, :out_dim],
-        )  # (m, o, i), (m, o)
+        weight = self.weight[:, :out_dim, :in_dim]  # (m, o, i)
+        bias = self.bias[:, :out_dim]  # (m, o)
         if alignment is None:
             return {"weight": weight[0], "bias": bias[0]}
         share = alignment.t()  # (m, o) or (m, 1)
         return {"weight": (share[:, :, None] * weight).sum(0), "bias": (share * bias).sum(0)}
-
-
-class LowRankMoSLinear(nn.Module):
-    """An affine map held as one shared matrix (O, I) with bias (O,), and m corrections U_k V_k of
-    rank R.
-
-    Architectures read shared + sum_k mix_k U_k V_k. U (m, O, R) starts drawn and V (m, R, I) zero,
-    as in LoRA (Hu et al., 2021), so that training begins at an ordinary supernet.
-    """
-
-    def __init__(self, in_dim: int, out_dim: int, num_experts: int, rank: int) -> None:
-        super().__init__()
-        self.shared = ElasticLinear(in_dim, out_dim)
-        self.up = nn.Parameter(torch.empty(num_experts, out_dim, rank))
-        self.down = nn.Parameter(torch.zeros(num_experts, rank, in_dim))
-        nn.init.normal_(self.up, std=rank**-0.5)
-
-    def generate(self, in_dim: int, out_dim: int, alignment: Tensor | None) -> StateDict:
-        """Dense weights (o, i) and (o,), for a `alignment` as `MoSLinear.generate` takes it; None
-        reads what is shared.
-        """
-        weights = self.shared.generate(in_dim, out_dim)
-        if alignment is None:
-            return weights
-        up = (
-            (alignment.t()[:, :, None] * self.up[:, :out_dim]).transpose(0, 1).flatten(1)
-        )  # (o, m * R)
-        down = self.down[:, :, :in_dim].flatten(0, 1)  # (m * R, i)
-        return weights | {"weight": torch.addmm(weights["weight"], up, down)}
 
 
 class MoSBlock(nn.Module):
@@ -160,28 +156,24 @@ class MoSBlock(nn.Module):
     def generate(
         self, sizes: Mapping[str, Size], encoding: Tensor, router_dropout: bool
     ) -> StateDict:
-        """StateDict (o, i) and biases (o,) of active widths `sizes`, for an architecture with this
+        """Weights (o, i) and biases (o,) of active widths `sizes`, for an architecture with this
         encoding (G,).
         """
-        alignment = (
-            None if self.layer_router is None else self.layer_router(encoding, 1, router_dropout)
-        )
+        shared = None
+        if self.layer_router is not None:
+            shared = self.layer_router(encoding, 1, router_dropout)  # (1, m)
         parts = {}
         for name, (in_dim, out_dim) in sizes.items():
             router = self._modules.get(f"{name}_router")
-            own = alignment if router is None else router(encoding, out_dim, router_dropout)
-            parts[name] = cast("MoSLinear", self._modules[name]).generate(in_dim, out_dim, own)
+            alignment = shared
+            if router is not None:
+                alignment = router(encoding, out_dim, router_dropout)  # (o, m)
+            linear = cast("MoSLinear", self._modules[name])
+            parts[name] = linear.generate(in_dim, out_dim, alignment)
         return with_prefix(**parts)
 
 
-def routed(config: SupernetConfig) -> bool:
-    """Whether there is anything to route."""
-    return config.routing != "none" and config.num_experts > 1
-
-
-def _map(size: Size, config: SupernetConfig | None) -> ElasticLinear | MoSLinear | LowRankMoSLinear:
+def _map(size: Size, config: SupernetConfig | None) -> ElasticLinear | MoSLinear:
     if config is None:
         return ElasticLinear(*size)
-    if routed(config) and config.expert_rank is not None:
-        return LowRankMoSLinear(*size, config.num_experts, config.expert_rank)
     return MoSLinear(*size, config.num_experts if routed(config) else 1)

@@ -1,4 +1,5 @@
-"""From a corpus to a trained supernet, and how good its subnets are.
+"""Training: of a supernet by the sandwich rule, or of one subnet alone.
 
-In: texts and config sections. Out: a tokenizer, trained weights, losses, translations and scores.
+In: a network, batches and config sections. Out: trained weights, a state that a killed run resumes
+from, and a log. `train` in `trainer.py` is the way in.
 """

@@ -1,14 +1,16 @@
-"""What a training costs, tried for a few updates on made-up sentences.
+"""What a training costs, tried for a few steps on made-up examples.
 
-In: a search space and config sections. Out: a `TrainingCost`: parameters, optimiser state, peak
-memory, time of an update. This file reads no corpus, and no weight that it trains is kept.
+In: a `CostTask`: what makes a supernet, config sections, and examples. Out: a `TrainingCost`:
+parameters, optimiser state, peak memory, time of a step. No weight that is trained here is kept.
 """
 
 import json
 import multiprocessing
 import re
 import resource
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -17,101 +19,98 @@ import numpy as np
 import torch
 
 from ..config.sections import SupernetConfig, TrainingConfig
-from ..families.translation.dataset import Batches, Ragged, TokenizedPairs, ordered_batches
-from ..families.translation.tokenizer import EOS_ID
+from ..data.batches import Batches, ordered_batches
+from ..data.protocols import Dataset
 from ..records import TrainingCost
-from ..spaces.genes import SearchSpace
+from ..supernet.supernet import Supernet
 from .device import DeviceContext
 from .schedule import num_batches, sandwich
-from .trainer import fresh_supernet, train
+from .trainer import TrainingJob, train
 
 MAX_BATCHES = 2
-"""Of an update with more batches, so many are tried and the time is scaled up, that of the step
+"""Of a step with more batches, so many are tried and the time is scaled up, that of the optimiser
 with it.
 """
 ADAM_STATES = 2  # running means of the gradient and of its square, each as large as the parameters
 
 
-def training_cost(
-    space: SearchSpace,
-    vocab_size: int,
-    supernet: SupernetConfig,
-    training: TrainingConfig,
-    num_pieces: int,
-    num_timed: int = 10,
-) -> TrainingCost:
-    """Train a fresh supernet for a few updates, in a process of its own, so that its peak memory is
-    its own.
+@dataclass(frozen=True)
+class CostTask:
+    """A training to be tried. Another process gets it, so all of it must be picklable.
 
-    Parameters
+    Attributes
     ----------
-    num_pieces
-        Length of both sides of every made-up sentence pair; batches are as full as
-        `tokens_per_batch` allows.
+    fresh
+        Makes the supernet: a function of a module, or a `functools.partial` of one.
+    examples
+        As many made-up examples as fill one batch.
     num_timed
-        Updates whose median time is taken. One before them warms up, and the last one validates and
+        Steps whose median time is taken. One before them warms up, and the last one validates and
         saves as well.
+    """
+
+    fresh: Callable[[SupernetConfig], Supernet]
+    supernet: SupernetConfig
+    training: TrainingConfig
+    examples: Dataset
+    num_timed: int = 10
+
+
+def training_cost(task: CostTask) -> TrainingCost:
+    """Train a fresh supernet for a few steps, in a process of its own, so that its peak memory is
+    its own.
 
     Raises
     ------
     ConfigError
-        If a GPU is asked for and there is none, or if one pair alone is longer than a batch.
+        If a GPU is asked for and there is none, or if one example alone is longer than a batch.
     MosdeployError
         If the loss is not finite, or the disk is full.
     """
+    # spawned, not forked: a fork would count this process's memory as its own
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn) as apart:
-        return apart.submit(
-            _try, space, vocab_size, supernet, training, num_pieces, num_timed
-        ).result()
+    with ProcessPoolExecutor(1, mp_context=spawn) as executor:
+        return executor.submit(_measure, task).result()
 
 
-def _try(
-    space: SearchSpace,
-    vocab_size: int,
-    supernet: SupernetConfig,
-    training: TrainingConfig,
-    num_pieces: int,
-    num_timed: int,
-) -> TrainingCost:
-    updates, grad_accum_steps = num_timed + 2, min(training.grad_accum_steps, MAX_BATCHES)
-    changes = {
-        "steps": updates,
-        "grad_accum_steps": grad_accum_steps,
-        "validate_every": updates,
-        "checkpoint_every": updates,
-    }
-    short = training.model_copy(update=changes)
-    pairs = _made_up_pairs(vocab_size, num_pieces, training.tokens_per_batch)
-    net = fresh_supernet(space, vocab_size, supernet, training.seed)
+def _measure(task: CostTask) -> TrainingCost:
+    training = task.training
+    net = task.fresh(task.supernet)
     num_parameters = sum(parameter.numel() for parameter in net.parameters())
     parameters_bytes = sum(parameter.nbytes for parameter in net.parameters())
-    batches = Batches(pairs, training.tokens_per_batch, training.seed)
-    with TemporaryDirectory() as folder:
-        log_path = Path(folder) / "log.jsonl"
-        valid = ordered_batches(pairs, training.tokens_per_batch)
-        train(net, batches, valid, short, Path(folder) / "state.pt", log_path, "a trial")
-        ends = [
-            json.loads(line)["seconds"] for line in log_path.read_text().splitlines()
-        ]  # (updates,)
+    grad_accum_steps = min(training.grad_accum_steps, MAX_BATCHES)
+    step_s = _median_step_s(task, net, grad_accum_steps) / grad_accum_steps
+    batches = Batches(task.examples, training.tokens_per_batch, training.seed)
+    num_archs = len(sandwich(net.space, training, step=1))
     return TrainingCost(
         num_parameters=num_parameters,
         parameters_bytes=parameters_bytes,
         optimizer_bytes=ADAM_STATES * parameters_bytes,
         peak_bytes=_peak_bytes(DeviceContext.of(training).device),
-        update_s=median(np.diff(ends[:-1]).tolist()) * training.grad_accum_steps / grad_accum_steps,
-        target_tokens=batches[0].num_tokens
-        * num_batches(training, len(sandwich(space, training, update=1))),
+        update_s=step_s * training.grad_accum_steps,
+        num_targets=batches.num_targets(0) * num_batches(training, num_archs),
     )
 
 
-def _made_up_pairs(vocab_size: int, num_pieces: int, tokens_per_batch: int) -> TokenizedPairs:
-    """One full batch of random pairs."""
-    rng = np.random.default_rng(0)
-    num_pairs = max(1, tokens_per_batch // (num_pieces + 1))
-    sides = rng.integers(EOS_ID + 1, vocab_size, (2, num_pairs, num_pieces))
-    sources, targets = (Ragged.of(side) for side in sides)
-    return TokenizedPairs(sources, targets, 0)
+def _median_step_s(task: CostTask, net: Supernet, grad_accum_steps: int) -> float:
+    steps = task.num_timed + 2
+    changes = {
+        "steps": steps,
+        "grad_accum_steps": grad_accum_steps,
+        "validate_every": steps,
+        "checkpoint_every": steps,
+    }
+    config = task.training.model_copy(update=changes)
+    batches = Batches(task.examples, config.tokens_per_batch, config.seed)
+    with TemporaryDirectory() as folder:
+        log_path = Path(folder) / "log.jsonl"
+        job = TrainingJob(config, Path(folder) / "state.pt", log_path, "a trial")
+        train(net, batches, ordered_batches(task.examples, config.tokens_per_batch), job)
+        lines = log_path.read_text().splitlines()
+    ends = [json.loads(line)["seconds"] for line in lines]  # (steps,), each since the start
+    # without the first step, which warms up, and the last, which validates and saves
+    step_s: list[float] = np.diff(ends[:-1]).tolist()
+    return median(step_s)
 
 
 def _peak_bytes(device: torch.device) -> int:

@@ -42,18 +42,18 @@ class DeviceContext:
             )
         use_gpu = has_gpu and config.compute != "cpu"
         device = torch.device("cuda", local_rank) if use_gpu else torch.device("cpu")
-        dtypes = {"none": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
         if config.amp == "auto":
-            return cls(
-                device,
-                torch.bfloat16 if use_gpu and torch.cuda.is_bf16_supported() else torch.float32,
-            )
+            use_bf16 = use_gpu and torch.cuda.is_bf16_supported()
+            return cls(device, torch.bfloat16 if use_bf16 else torch.float32)
+        dtypes = {"none": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
         return cls(device, dtypes[config.amp])
 
     def autocast(self) -> torch.autocast:
         """Context in which the network computes."""
-        narrow = self.dtype if self.dtype != torch.float32 else torch.bfloat16
-        return torch.autocast(self.device.type, dtype=narrow, enabled=self.dtype != torch.float32)
+        enabled = self.dtype != torch.float32
+        # a context that is off must still name a narrow type
+        narrow = self.dtype if enabled else torch.bfloat16
+        return torch.autocast(self.device.type, dtype=narrow, enabled=enabled)
 
     def scaler(self) -> torch.amp.GradScaler:
         """What keeps small gradients above the least number of fp16; in other precisions it does

@@ -1,19 +1,15 @@
 """The processes that train one network together.
 
-In: what torchrun tells each of them in its environment. Out: `DistributedContext`: who this process
-is, its share of a list, sums over all processes, and words from the first to the others. A process
-that nobody started so is `SINGLE_PROCESS`, and all of this does nothing. The only file that knows
-torch.distributed.
-
-Every rank runs the same updates on its share of the batches; gradients are added up once an update.
-That is what DistributedDataParallel does, without its hooks: those want the same parameters used in
-every backward pass, and here every architecture uses others.
+In: what torchrun tells each of them in its environment. Out: `DistributedContext`: which process
+this is, its share of a list, sums over all processes, and texts that one process publishes for the
+others. A process that was not started by torchrun is `SINGLE_PROCESS`, for which all of this does
+nothing. The only file that knows torch.distributed.
 """
 
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Protocol, TypeVar
 
@@ -30,12 +26,12 @@ T = TypeVar("T")
 
 BUCKET_ELEMENTS = 2**24
 """Numbers that are added up in one message: 64 MiB of float32."""
-PATIENCE_S = 24 * 3600.0
-"""How long the other ranks wait while the first reads the corpus, or measures on a device."""
+WAIT_TIMEOUT_S = 24 * 3600.0
+"""How long the other ranks wait while the first reads the data, or measures on a device."""
 
 
 class KeyValueStore(Protocol):
-    """The board on which a rank leaves words for the others (torch's Store)."""
+    """Where ranks leave texts for one another (torch's Store)."""
 
     def set(self, key: str, value: str) -> None: ...
 
@@ -50,18 +46,24 @@ class DistributedContext:
 
     Attributes
     ----------
-    local
+    rank, size
+        Its number, from 0, and how many there are.
+    local_rank
         Its number among those of the same machine: which GPU it takes.
+    device
+        Where sums are computed.
     timeout_s
-        How long the others may be silent before this one gives up.
+        How long the others may be silent before this one ends with an error.
+    store
+        None for a single process.
     """
 
     rank: int = 0
     size: int = 1
-    local: int = 0
+    local_rank: int = 0
     device: torch.device | None = None
     timeout_s: float = 0.0
-    words: "KeyValueStore | None" = None
+    store: "KeyValueStore | None" = None
 
     @property
     def is_first(self) -> bool:
@@ -81,61 +83,67 @@ class DistributedContext:
         MosdeployError
             What the task raises; on the other ranks, that it failed.
         """
-        if self.words is None:
+        if self.store is None:
             return task()
         if not self.is_first:
-            verdict, _, text = self.hear(name).partition(":")
+            verdict, _, text = self.wait_for(name).partition(":")
             if verdict == "failed":
                 raise MosdeployError("the first rank failed; its message says why")
             return text
         try:
             text = task()
         except BaseException:
-            self.say(name, "failed:")
+            self.publish(name, "failed:")
             raise
-        self.say(name, f"done:{text}")
+        self.publish(name, f"done:{text}")
         return text
 
-    def say(self, name: str, text: str) -> None:
-        """Leave a word for the others."""
-        if self.words is not None:
-            with self._watched():
-                self.words.set(name, text)
+    # Texts go by way of the store: a collective such as broadcast_object_list gives up after the
+    # process group's time-out, minutes, and the first rank may measure on a device for hours.
 
-    def hear(self, name: str, timeout_s: float = PATIENCE_S) -> str:
-        """A word that another rank leaves, once it is there.
+    def publish(self, name: str, text: str) -> None:
+        """Leave a text for the others."""
+        if self.store is not None:
+            with self._watched():
+                self.store.set(name, text)
+
+    def wait_for(self, name: str, timeout_s: float = WAIT_TIMEOUT_S) -> str:
+        """A text that another rank publishes, once it is there.
 
         Raises
         ------
         MosdeployError
-            If it does not come in time, or there is nobody to leave one.
+            If it does not come in time, or this process is the only one.
         """
-        if self.words is None:
-            raise MosdeployError(f"nobody can say '{name}': this process is alone")
+        if self.store is None:
+            raise MosdeployError(f"no other process can publish '{name}': this one is alone")
         with self._watched():
-            self.words.wait([name], timedelta(seconds=timeout_s))
-            return self.words.get(name).decode()
+            self.store.wait([name], timedelta(seconds=timeout_s))
+            return self.store.get(name).decode()
 
-    def add(self, tensors: Iterable[Tensor]) -> None:
+    def all_reduce(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor by its sum over all ranks; all ranks bring the same shapes in the
         same order.
         """
         if self.size == 1:
             return
-        bucket, filled = list[Tensor](), 0
+        bucket: list[Tensor] = []
+        num_elements = 0
         for tensor in tensors:
-            if bucket and filled + tensor.numel() > BUCKET_ELEMENTS:
-                self._add(bucket)
-                bucket, filled = [], 0
+            if bucket and num_elements + tensor.numel() > BUCKET_ELEMENTS:
+                self._all_reduce(bucket)
+                bucket = []
+                num_elements = 0
             bucket.append(tensor)
-            filled += tensor.numel()
+            num_elements += tensor.numel()
         if bucket:
-            self._add(bucket)
+            self._all_reduce(bucket)
 
     def total(self, value: float) -> float:
         """Sum of a number over all ranks."""
+        # float64: sums of losses over many thousand targets
         tensor = torch.tensor(value, dtype=torch.float64, device=self.device)
-        self.add([tensor])
+        self.all_reduce([tensor])
         return tensor.item()
 
     def check_same(self, number: int) -> None:
@@ -148,22 +156,23 @@ class DistributedContext:
         """
         if self.size == 1:
             return
+        # the largest of the numbers, and of their negatives: minus the smallest
         extremes = torch.tensor([number, -number], dtype=torch.int64, device=self.device)
         with self._watched():
             dist.all_reduce(extremes, dist.ReduceOp.MAX)
         if extremes[0].item() != -extremes[1].item():
             raise MosdeployError(
-                "the ranks start from different weights: the run folder must lie on a file system that all machines "
-                "share, and all must have the same version of torch"
+                "the ranks start from different weights: the run folder must lie on a file system "
+                "that all machines share, and all must have the same version of torch"
             )
 
-    def _add(self, bucket: Sequence[Tensor]) -> None:
+    def _all_reduce(self, bucket: Sequence[Tensor]) -> None:
+        # one message a bucket: a message a tensor would cost a round trip for each bias
         flat = torch.cat([tensor.flatten() for tensor in bucket])
         with self._watched():
             dist.all_reduce(flat)
-        for tensor, summed in zip(
-            bucket, torch.split(flat, [tensor.numel() for tensor in bucket]), strict=True
-        ):
+        sizes = [tensor.numel() for tensor in bucket]
+        for tensor, summed in zip(bucket, torch.split(flat, sizes), strict=True):
             tensor.copy_(summed.view_as(tensor))
 
     @contextlib.contextmanager
@@ -174,9 +183,10 @@ class DistributedContext:
         except (RuntimeError, ConnectionError) as error:
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise MosdeployError(
-                f"rank {self.rank} of {self.size} lost touch with the others: one of them ended, or was silent for "
-                f"{self.timeout_s:g} s ({reason[0]}); its own message, if any, says why. Start all of them again with "
-                "the same command: it goes on from the last checkpoint"
+                f"rank {self.rank} of {self.size} lost touch with the others: one of them ended, "
+                f"or was silent for {self.timeout_s:g} s ({reason[0]}); its own message, if any, "
+                "says why. Start all of them again with the same command: it goes on from the last "
+                "checkpoint"
             ) from error
 
 
@@ -197,20 +207,22 @@ def init_distributed(config: TrainingConfig) -> Iterator[DistributedContext]:
     MosdeployError
         If the others do not come.
     """
-    size, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
+    size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield SINGLE_PROCESS
         return
-    device = DeviceContext.of(config, local).device
-    use_gpu = device.type == "cuda"
-    if use_gpu and local >= torch.cuda.device_count():
-        raise ConfigError(
-            f"more processes were started than this machine has GPUs ({torch.cuda.device_count()}); "
-            "lower --nproc-per-node"
-        )
     rank = int(os.environ["RANK"])
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    device = DeviceContext.of(config, local_rank).device
+    use_gpu = device.type == "cuda"
+    if use_gpu and local_rank >= torch.cuda.device_count():
+        raise ConfigError(
+            f"more processes were started than this machine has GPUs ({torch.cuda.device_count()});"
+            " lower --nproc-per-node"
+        )
     timeout = timedelta(seconds=config.rank_timeout_s)
-    with DistributedContext(rank, size, local, device, config.rank_timeout_s)._watched():
+    alone = DistributedContext(rank, size, local_rank, device, config.rank_timeout_s)
+    with alone._watched():
         store, _, _ = next(rendezvous("env://", timeout=timeout))
         dist.init_process_group(
             "nccl" if use_gpu else "gloo",
@@ -221,6 +233,7 @@ def init_distributed(config: TrainingConfig) -> Iterator[DistributedContext]:
             device_id=device if use_gpu else None,
         )
         dist.barrier()  # nobody goes on, or fails, before all are there
-    words = dist.PrefixStore("words", store)  # type: ignore[attr-defined]
-    yield DistributedContext(rank, size, local, device, config.rank_timeout_s, words)
-    dist.destroy_process_group()  # not after an error: the others may be gone, and the process ends anyway
+    texts = dist.PrefixStore("texts", store)  # type: ignore[attr-defined]
+    yield replace(alone, store=texts)
+    # not after an error: the others may be gone, and the process ends anyway
+    dist.destroy_process_group()

@@ -1,10 +1,8 @@
-"""The gradient of one update: the mean over its architectures and the target tokens of the batches
-that each reads.
+"""The gradient of one step: the mean over its architectures and the targets of the batches that
+each reads.
 
-In: a network and the number of an update. Out: gradients at its parameters, the same ones on every
-rank, and the loss. No step is taken here.
-
-Shapes: B sentences, T target positions, V vocabulary.
+In: a network and the number of a step. Out: gradients at its parameters, the same ones on every
+rank, and the loss. No optimiser step is taken here.
 """
 
 from collections.abc import Sequence
@@ -12,19 +10,21 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.nn import functional as F
+from torch import Tensor
 
 from ..config.sections import TrainingConfig
-from ..families.translation.dataset import Batch, Batches
-from ..families.translation.network import Subnet
-from ..families.translation.tokenizer import PAD_ID
+from ..data.batches import Batches
+from ..data.protocols import Batch
 from ..spaces.genes import ArchConfig
+from ..supernet.elastic import StateDict, Subnet
 from ..supernet.supernet import Supernet
 from .device import DeviceContext
 from .distributed import DistributedContext
-from .schedule import sandwich, steps_of
+from .schedule import batch_indices, sandwich
 
-_DROPOUT, _ROUTERS = 1, 2  # random streams; 0 is that of the architectures
+# random streams; 0 is that of the architectures
+_DROPOUT = 1
+_ROUTERS = 2
 
 
 @dataclass(frozen=True)
@@ -33,46 +33,51 @@ class Gradient:
 
     net: Supernet | Subnet
     config: TrainingConfig
-    compute: DeviceContext
+    context: DeviceContext
     scaler: torch.amp.GradScaler
-    ranks: DistributedContext
+    distributed: DistributedContext
 
-    def add_up(self, batches: Batches, update: int) -> tuple[float, int]:
-        """Add the gradients of an update to those at the parameters.
+    def add_up(self, batches: Batches, step: int) -> tuple[float, int]:
+        """Add the gradients of a step to those at the parameters.
 
         Each rank computes its share of the batches, as parts of the mean over all; then gradients
-        are added up once.
+        are added up once. That is what DistributedDataParallel does, without its hooks: those want
+        the same parameters used in every backward pass, and here every architecture uses others.
 
         Returns
         -------
         tuple
-            The loss per target token, and how many target tokens were read, each counted once.
+            The loss per target, and how many targets were read, each counted once.
         """
         self.net.train()
-        archs = self._archs(update)
-        parts = steps_of(self.config, len(archs), update)
-        num_tokens = {step: batches.num_tokens(step) for steps in parts for step in steps}
-        num_terms = sum(num_tokens[step] for steps in parts for step in steps)
-        own = [self.ranks.share(steps) for steps in parts]
+        archs = self._archs(step)
+        parts = batch_indices(self.config, len(archs), step)
+        num_targets = {i: batches.num_targets(i) for indices in parts for i in indices}
+        # a shared batch counts once for each architecture that reads it
+        num_terms = sum(num_targets[i] for indices in parts for i in indices)
+        # every rank knows the numbers of all batches, and makes only those of its share
+        shares = [self.distributed.share(indices) for indices in parts]
         loaded = {
-            step: batches[step].to(self.compute.device)
-            for step in sorted({s for steps in own for s in steps})
+            i: batches[i].to(self.context.device)
+            for i in sorted({i for indices in shares for i in indices})
         }
-        total = torch.zeros((), device=self.compute.device)
-        for i, (arch, steps) in enumerate(zip(archs, own, strict=True)):
-            self._seed(_ROUTERS, update, i)
-            total += self._accumulate([(step, loaded[step]) for step in steps], arch, i, num_terms)
-        self.ranks.add([total, *(p.grad for p in self.net.parameters() if p.grad is not None)])
-        return total.item(), sum(num_tokens.values())
+        total = torch.zeros((), device=self.context.device)
+        for number, (arch, indices) in enumerate(zip(archs, shares, strict=True)):
+            self._seed(_ROUTERS, step, number)  # all ranks generate the same weights
+            read = [(i, loaded[i]) for i in indices]
+            total += self._accumulate(read, arch, number, num_terms)
+        gradients = [p.grad for p in self.net.parameters() if p.grad is not None]
+        self.distributed.all_reduce([total, *gradients])
+        return total.item(), sum(num_targets.values())
 
-    def _archs(self, update: int) -> Sequence[ArchConfig | None]:
+    def _archs(self, step: int) -> Sequence[ArchConfig | None]:
         if isinstance(self.net, Supernet):
-            return sandwich(self.net.space, self.config, update)
+            return sandwich(self.net.space, self.config, step)
         return [None]
 
     def _seed(self, stream: int, number: int, index: int) -> None:
-        """Seed what the next dropout draws: the same on every rank for an update, and on any rank
-        for a batch.
+        """Seed what the next dropout draws: the same on every rank for a step, and on any rank for
+        a batch.
         """
         rng = np.random.default_rng([self.config.seed % 2**63, stream, number, index])
         torch.manual_seed(int(rng.integers(2**62)))
@@ -81,48 +86,41 @@ class Gradient:
         self,
         batches: Sequence[tuple[int, Batch]],
         arch: ArchConfig | None,
-        index: int,
+        arch_number: int,
         num_terms: int,
-    ) -> torch.Tensor:
+    ) -> Tensor:
         """Add the gradients of one architecture, whose weights are generated once for all batches;
         returns its loss.
 
         Gradients gather at the generated weights and go through the routers and experts once, which
-        gives the same sum; a router draws its dropout once an update.
+        gives the same sum; a router draws its dropout once a step.
         """
-        generated = (
-            self.net.generate(arch, router_dropout=True)
-            if arch and isinstance(self.net, Supernet)
-            else {}
-        )
+        generated: StateDict = {}
+        if arch is not None and isinstance(self.net, Supernet):
+            generated = self.net.generate(arch, router_dropout=True)
+        # leaves: the backward pass of a batch stops at the generated weights
         leaf_weights = {
             name: weight.detach().requires_grad_() for name, weight in generated.items()
         }
-        total = torch.zeros((), device=self.compute.device)
-        for step, batch in batches:
-            self._seed(_DROPOUT, step, index)
-            with self.compute.autocast():
-                lent_to = [arch, leaf_weights] if arch else []
-                logits = self.net(
-                    batch.src,
-                    batch.prev,
-                    *lent_to,
-                    activation_checkpointing=self.config.activation_checkpointing,
-                )  # (B, T, V)
-            loss = self._summed_loss(logits, batch) / num_terms
+        total = torch.zeros((), device=self.context.device)
+        for index, batch in batches:
+            self._seed(_DROPOUT, index, arch_number)  # the same whichever rank reads the batch
+            with self.context.autocast():
+                logits = self._logits(batch, arch, leaf_weights)
+            loss = batch.loss(logits, self.config.label_smoothing) / num_terms
             torch.autograd.backward([self.scaler.scale(loss)])
             total += loss.detach()
         if generated:
-            torch.autograd.backward(
-                list(generated.values()), [weight.grad for weight in leaf_weights.values()]
-            )
+            gradients = [weight.grad for weight in leaf_weights.values()]
+            torch.autograd.backward(list(generated.values()), gradients)
         return total
 
-    def _summed_loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-        return F.cross_entropy(
-            logits.flatten(0, 1).float(),  # (B * T, V)
-            batch.target.flatten(),  # (B * T,)
-            ignore_index=PAD_ID,
-            label_smoothing=self.config.label_smoothing,
-            reduction="sum",
-        )
+    def _logits(self, batch: Batch, arch: ArchConfig | None, weights: StateDict) -> Tensor:
+        checkpointing = self.config.activation_checkpointing
+        logits: Tensor
+        if isinstance(self.net, Supernet):
+            assert arch is not None
+            logits = self.net(batch.inputs(), arch, weights, checkpointing)
+        else:
+            logits = self.net(*batch.inputs(), activation_checkpointing=checkpointing)
+        return logits

@@ -1,7 +1,6 @@
-"""The training log: JSON Lines, one for each update.
+"""The training log: JSON Lines, one for each step.
 
-In: an update's numbers, and where to cut when a run resumes. Out: `LogLine`s on disk, each update
-once.
+In: a step's numbers, and where to cut when a run resumes. Out: `LogLine`s on disk, each step once.
 """
 
 import json
@@ -13,28 +12,38 @@ from ..storage import atomic_write, read_lines
 
 
 class LogLine(Record):
-    """One line of the training log, one for each update.
+    """One line of the training log.
 
-    `loss` is the label-smoothed training loss; the three others are validation losses, negative
-    log-likelihoods, of a supernet's largest and smallest subnet, or of the subnet that is trained
-    alone; all in nats per target token. `tokens_per_s` counts each target token once, however many
-    architectures saw it; `seconds` is the training time so far, summed over resumed runs.
-    `gradient_norm` is None where fp16 overflowed and the step was left out.
+    Attributes
+    ----------
+    step
+        From 1.
+    loss
+        Training loss, with label smoothing, in nats a target.
+    gradient_norm
+        Before clipping; None where fp16 overflowed and the step was left out.
+    targets_per_s
+        Counts each target once, however many architectures saw it.
+    seconds
+        Training time so far, summed over resumed runs.
+    largest_loss, smallest_loss, subnet_loss
+        Validation losses, without label smoothing, in nats a target: of a supernet's largest and
+        smallest subnet, or of the subnet that is trained alone.
     """
 
     step: int
     loss: float
     learning_rate: float
     gradient_norm: float | None
-    tokens_per_s: float
+    targets_per_s: float
     seconds: float
     largest_loss: float | None = None
     smallest_loss: float | None = None
     subnet_loss: float | None = None
 
 
-def cut_log(path: Path, last_update: int) -> None:
-    """Cut off what follows an update: lines of a run that was killed past its last checkpoint.
+def cut_log(path: Path, last_step: int) -> None:
+    """Cut off what follows a step: lines of a run that was killed past its last checkpoint.
 
     Raises
     ------
@@ -43,7 +52,7 @@ def cut_log(path: Path, last_update: int) -> None:
     """
     lines, torn = read_lines(path)
     try:
-        kept = [line for line in lines if json.loads(line)["step"] <= last_update]
+        kept = [line for line in lines if json.loads(line)["step"] <= last_step]
     except (ValueError, KeyError, TypeError) as error:
         raise StaleInputError(
             f"{path} is corrupt ({error}); delete it, only the plot of the training is lost, "

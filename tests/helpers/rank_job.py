@@ -1,5 +1,5 @@
-"""What the ranks of test_ranks run: forked from a server that has torch loaded, so that a start
-costs little.
+"""What the ranks of test_distributed run: forked from a server that has torch loaded, so that a
+start costs little.
 """
 
 import json
@@ -12,16 +12,17 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from training_fixtures import repeating_pairs
 
 from mosdeploy.config.sections import SupernetConfig, TrainingConfig
+from mosdeploy.data.batches import Batches, ordered_batches
 from mosdeploy.errors import ConfigError, MosdeployError
-from mosdeploy.families.translation.dataset import Batches, Ragged, TokenizedPairs, ordered_batches
+from mosdeploy.families.translation.elastic import fresh_supernet
 from mosdeploy.record import parse
 from mosdeploy.spaces.translation import TranslationSpace
 from mosdeploy.supernet.checkpoint import save_supernet
-from mosdeploy.training import distributed as ranks_module
-from mosdeploy.training.trainer import fresh_supernet, train
+from mosdeploy.training import distributed
+from mosdeploy.training.trainer import TrainingJob, train
 
 Job = dict[str, Any]
 
@@ -62,43 +63,40 @@ def _run(size: int, rank: int, port: str, task: Callable[[Job, int], object], jo
 
 
 def train_supernet(job: Job, rank: int) -> None:
-    """Train a tiny supernet; the job may stop one rank by a signal after an update."""
-    folder, config = Path(job["folder"]), parse(TrainingConfig, job["config"], "job")
-    rng = np.random.default_rng(0)
-    sources = [rng.integers(4, 16, rng.integers(1, 7)).tolist() for _ in range(60)]
-    pairs = TokenizedPairs(
-        Ragged.of(sources), Ragged.of([source[0]] * len(source) for source in sources), 0
-    )
+    """Train a tiny supernet; the job may stop one rank by a signal after a step."""
+    folder = Path(job["folder"])
+    config = parse(TrainingConfig, job["config"], "job")
+    pairs = repeating_pairs()
     seed = rank if job.get("seeds_differ") else 0
     net = fresh_supernet(parse(TranslationSpace, job["space"], "job"), 16, SupernetConfig(), seed)
 
-    def stop(update: int, *numbers: float) -> None:
-        if (update, rank) == (job.get("stop_at"), job.get("stopped_rank")):
+    def stop(step: int, *numbers: float) -> None:
+        if (step, rank) == (job.get("stop_at"), job.get("stopped_rank")):
             os.kill(os.getpid(), signal.Signals[job["signal"]])
 
-    with ranks_module.init_distributed(config) as ranks:
+    with distributed.init_distributed(config) as ranks:
         batches = Batches(pairs, config.tokens_per_batch, config.seed)
-        paths = folder / "state.pt", folder / "log.jsonl"
-        train(net, batches, ordered_batches(pairs, 40), config, *paths, "x", stop, ranks)
+        training = TrainingJob(config, folder / "state.pt", folder / "log.jsonl", "x")
+        train(net, batches, ordered_batches(pairs, 40), training, stop, ranks)
         if ranks.is_first:
-            save_supernet(folder / "supernet.pt", net)
+            save_supernet(folder / "supernet.safetensors", net)
 
 
 def exchange(job: Job, rank: int) -> list[object]:
-    """A word from the first rank, and sums of tensors that do not fit into one message."""
+    """A text of the first rank, and sums of tensors that do not fit into one message."""
     import torch
 
     def task() -> str:
         if job["fails"]:
             raise ConfigError("no corpus")
-        return "a word: two"
+        return "a text: two"
 
     def not_mine() -> str:
         raise AssertionError("only the first rank has a task")
 
-    ranks_module.BUCKET_ELEMENTS = 5
-    with ranks_module.init_distributed(TrainingConfig(compute="cpu", rank_timeout_s=60.0)) as ranks:
-        word = ranks.first("prepare", not_mine if rank else task)
+    distributed.BUCKET_ELEMENTS = 5
+    with distributed.init_distributed(TrainingConfig(compute="cpu", rank_timeout_s=60.0)) as ranks:
+        text = ranks.first("prepare", not_mine if rank else task)
         tensors = [torch.full((2, 2), 1.0 + rank), torch.tensor(5.0), torch.arange(7.0) * rank]
-        ranks.add(tensors)
-        return [word, *(tensor.tolist() for tensor in tensors), ranks.total(0.5 + rank)]
+        ranks.all_reduce(tensors)
+        return [text, *(tensor.tolist() for tensor in tensors), ranks.total(0.5 + rank)]

@@ -17,12 +17,11 @@ def filled(query_dim: int, memory_dim: int, qkv_dim: int, heads: int) -> Attenti
 def by_hand(attention: Attention, queries: Tensor, memory: Tensor) -> np.ndarray:
     """One sentence, one head and one query at a time, float64."""
     w = {name: tensor.double().numpy() for name, tensor in attention.state_dict().items()}
-    x, m = queries.double().numpy(), memory.double().numpy()
-    q, k, v = (
-        x @ w["q.weight"].T + w["q.bias"],
-        m @ w["k.weight"].T + w["k.bias"],
-        m @ w["v.weight"].T + w["v.bias"],
-    )
+    x = queries.double().numpy()
+    m = memory.double().numpy()
+    q = x @ w["q.weight"].T + w["q.bias"]
+    k = m @ w["k.weight"].T + w["k.bias"]
+    v = m @ w["v.weight"].T + w["v.bias"]
     width = q.shape[1] // attention.heads
     mixed = np.zeros_like(q)
     for head in range(attention.heads):
@@ -36,7 +35,8 @@ def by_hand(attention: Attention, queries: Tensor, memory: Tensor) -> np.ndarray
 @pytest.mark.parametrize("heads", [1, 2, 4])
 def test_attention_equals_the_formula(heads: int) -> None:
     attention = filled(query_dim=6, memory_dim=5, qkv_dim=8, heads=heads)
-    queries, memory = torch.randn(1, 3, 6), torch.randn(1, 4, 5)
+    queries = torch.randn(1, 3, 6)
+    memory = torch.randn(1, 4, 5)
     with torch.no_grad():
         result = attention(queries, attention.project(memory))
     np.testing.assert_allclose(
@@ -46,7 +46,8 @@ def test_attention_equals_the_formula(heads: int) -> None:
 
 def test_masked_memory_is_not_read() -> None:
     attention = filled(query_dim=6, memory_dim=5, qkv_dim=8, heads=2)
-    queries, memory = torch.randn(1, 3, 6), torch.randn(1, 4, 5)
+    queries = torch.randn(1, 3, 6)
+    memory = torch.randn(1, 4, 5)
     mask = torch.tensor([True, True, False, False])[None, None, None]
     with torch.no_grad():
         masked = attention(queries, attention.project(memory), mask)

@@ -1,9 +1,14 @@
 import torch
 
-from mosdeploy.supernet.elastic import ElasticEmbedding, ElasticLayerNorm, ElasticLinear, under
+from mosdeploy.supernet.elastic import (
+    ElasticEmbedding,
+    ElasticLayerNorm,
+    ElasticLinear,
+    with_prefix,
+)
 
 
-def test_a_slice_is_the_first_rows_and_columns_and_not_a_copy() -> None:
+def test_a_slice_is_a_view_of_first_rows_and_columns() -> None:
     linear = ElasticLinear(in_dim=4, out_dim=3)
     part = linear.generate(in_dim=2, out_dim=1)
     assert torch.equal(part["weight"], linear.weight[:1, :2])
@@ -29,6 +34,8 @@ def test_embedding_and_norm_start_as_stated() -> None:
     assert norm["bias"].tolist() == [0, 0, 0, 0]
 
 
-def test_under_prefixes_names() -> None:
-    one, two = torch.ones(1), torch.ones(2)
-    assert under(a={"weight": one}, b={"c.bias": two}) == {"a.weight": one, "b.c.bias": two}
+def test_with_prefix_joins_names() -> None:
+    one = torch.ones(1)
+    two = torch.ones(2)
+    joined = with_prefix(a={"weight": one}, b={"c.bias": two})
+    assert joined == {"a.weight": one, "b.c.bias": two}

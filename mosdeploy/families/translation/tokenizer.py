@@ -14,7 +14,10 @@ import sentencepiece
 from ...errors import ConfigError, StaleInputError
 from ...storage import atomic_write
 
-PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
+PAD_ID = 0
+UNK_ID = 1
+BOS_ID = 2
+EOS_ID = 3
 
 MAX_TRAINING_PAIRS = 1_000_000
 """Of a larger corpus, evenly spaced pairs train the model: the unigram trainer holds all of its
@@ -22,7 +25,7 @@ text in memory.
 """
 
 CHARACTER_COVERAGE = 0.9999
-"""Share of the corpus' characters that get a piece; the rest, stray symbols of other scripts,
+"""Share of the corpus' characters that get a token; the rest, stray symbols of other scripts,
 become unknown.
 """
 
@@ -32,20 +35,20 @@ def train_tokenizer(pairs: Sequence[tuple[str, str]], vocab_size: int, path: Pat
 
     The same pairs and size give the same bytes (one thread, no sampling). The text is
     NFKC-normalised inside the model, so it needs no care at translation time. There are no byte
-    pieces: a character without a piece is unknown.
+    tokens: a character without a token is unknown.
 
     Parameters
     ----------
     pairs
-        Training pairs only; held-out text must not shape the pieces.
+        Training pairs only; held-out text must not shape the tokens.
     vocab_size
-        Exact number of pieces, the four special ones included.
+        Exact number of tokens, the four special ones included.
 
     Raises
     ------
     ConfigError
-        If the text is too little for that many pieces, or has more characters than there are
-        pieces.
+        If the text is too little for that many tokens, or has more characters than there are
+        tokens.
     """
     stride = -(-len(pairs) // MAX_TRAINING_PAIRS) or 1
     model = io.BytesIO()
@@ -95,24 +98,25 @@ class Tokenizer:
             ) from error
         if special != [PAD_ID, UNK_ID, BOS_ID, EOS_ID]:
             raise StaleInputError(
-                f"{path} has pad, unk, bos, eos at {special}, not at 0 to 3; run `mosdeploy train` again"
+                f"{path} has pad, unk, bos, eos at {special}, not at 0 to 3; "
+                "run `mosdeploy train` again"
             )
 
     @property
     def vocab_size(self) -> int:
-        """Number of pieces, special ones included."""
+        """Number of tokens, special ones included."""
         return int(self._processor.get_piece_size())
 
     def encode(self, text: str) -> list[int]:
-        """Piece ids of a text, without begin and end."""
+        """Token ids of a text, without begin and end."""
         return list(self._processor.encode(text, out_type=int))
 
     def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
-        """Piece ids of many texts, in order."""
+        """Token ids of many texts, in order."""
         return list(self._processor.encode(list(texts), out_type=int, num_threads=1))
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of piece ids; special ids vanish, but for the unknown piece's mark."""
+        """Text of token ids; special ids vanish, but for the unknown token's mark."""
         return str(self._processor.decode(list(ids)))
 
 
@@ -120,13 +124,13 @@ def _explain(message: str, vocab_size: int, num_pairs: int) -> str:
     if match := re.search(r"<= (\d+)\.", message):
         return (
             f"{num_pairs} training pairs are too few for corpus.vocab_size = {vocab_size}: "
-            f"they yield at most {match[1]} pieces; lower vocab_size to {match[1]} or add text"
+            f"they yield at most {match[1]} tokens; lower vocab_size to {match[1]} or add text"
         )
     if match := re.search(r"required_chars\. \d+ vs (\d+)", message):
         return (
-            f"corpus.vocab_size = {vocab_size} is too small: the characters of the corpus alone need {match[1]} "
-            f"pieces; raise vocab_size to {match[1]} or more"
+            f"corpus.vocab_size = {vocab_size} is too small: the characters of the corpus alone "
+            f"need {match[1]} tokens; raise vocab_size to {match[1]} or more"
         )
     return (
-        f"SentencePiece could not train {vocab_size} pieces on {num_pairs} pairs: {message.strip()}"
+        f"SentencePiece could not train {vocab_size} tokens on {num_pairs} pairs: {message.strip()}"
     )

@@ -27,7 +27,8 @@ def write_mo(path: Path, entries: dict[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     catalog = sorted({"": "Content-Type: text/plain; charset=UTF-8\n", **entries}.items())
     keys, values = ([text.encode() for text in side] for side in zip(*catalog, strict=True))
-    tables, strings = b"", b""
+    tables = b""
+    strings = b""
     for text in [*keys, *values]:
         tables += struct.pack("<II", len(text), 28 + 16 * len(keys) + len(strings))
         strings += text + b"\0"
@@ -41,7 +42,8 @@ def config(**fields: object) -> CorpusConfig:
 
 def test_a_rerun_and_an_extended_corpus_repeat_the_split(tmp_path: Path) -> None:
     write_text(tmp_path / "train", pairs(300))
-    first, again = load_corpus(config(), tmp_path), load_corpus(config(), tmp_path)
+    first = load_corpus(config(), tmp_path)
+    again = load_corpus(config(), tmp_path)
     assert first == again
     write_text(tmp_path / "train", pairs(300, start=300) + pairs(300))
     more = load_corpus(config(), tmp_path)
@@ -96,7 +98,7 @@ def test_length_ratio_bound_is_inclusive(tmp_path: Path) -> None:
     assert load_corpus(config(max_length_ratio=4.0), tmp_path).dropped == {}
 
 
-def test_held_out_files_stay_as_published_and_leave_the_training_pairs(tmp_path: Path) -> None:
+def test_held_out_files_stay_as_they_are_published(tmp_path: Path) -> None:
     write_text(tmp_path / "train", pairs(20))
     write_text(tmp_path / "valid", [*pairs(2), ("the 3th house", "anders")])
     write_text(tmp_path / "test", [("The  3th house", "Drei…"), ("same", "same"), ("", "leer")])
@@ -134,7 +136,7 @@ def test_tsv_with_another_number_of_columns_names_the_line(tmp_path: Path) -> No
         load_corpus(config(format="tsv", train="train.tsv"), tmp_path)
 
 
-def test_gettext_takes_the_target_language_and_leaves_plurals_and_contexts_out(
+def test_gettext_takes_the_language_without_plurals_or_contexts(
     tmp_path: Path,
 ) -> None:
     entries = dict(pairs(60))

@@ -1,17 +1,16 @@
+import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from training_fixtures import pairs, space, vocab_size  # noqa: F401
 
-from mosdeploy.errors import ConfigError
+from mosdeploy.data.batches import ordered_batches
+from mosdeploy.data.ragged import Ragged
+from mosdeploy.errors import ConfigError, MosdeployError
 from mosdeploy.families.translation.dataset import (
-    Batches,
-    Ragged,
-    TokenizedPairs,
-    ordered_batches,
-    pad_rows,
+    TranslationDataset,
+    made_up_dataset,
     tokenize,
 )
 from mosdeploy.families.translation.tokenizer import (
@@ -22,79 +21,72 @@ from mosdeploy.families.translation.tokenizer import (
     train_tokenizer,
 )
 
+TWO = TranslationDataset(Ragged.of([[10, 11], [12]]), Ragged.of([[20], [21, 22, 23]]))
 
-def random_pairs(count: int, seed: int = 0) -> TokenizedPairs:
-    rng = np.random.default_rng(seed)
+
+def random_pairs(count: int) -> TranslationDataset:
+    rng = np.random.default_rng(0)
 
     def rows() -> list[list[int]]:
         return [rng.integers(4, 1000, rng.integers(1, 30)).tolist() for _ in range(count)]
 
-    return TokenizedPairs(Ragged.of(rows()), Ragged.of(rows()), 0)
-
-
-def as_pairs(
-    src: torch.Tensor, target: torch.Tensor
-) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    def strip(row: list[int]) -> tuple[int, ...]:
-        return tuple(row[: row.index(EOS_ID)])
-
-    return [(strip(s), strip(t)) for s, t in zip(src.tolist(), target.tolist(), strict=True)]
-
-
-def test_an_epoch_holds_every_pair_once_within_the_bound() -> None:
-    pairs = random_pairs(200)
-    wanted = sorted(
-        (tuple(map(int, pairs.sources[i])), tuple(map(int, pairs.targets[i]))) for i in range(200)
-    )
-    batches = Batches(pairs, tokens_per_batch=128, seed=1)
-    for epoch in range(3):
-        seen = []
-        for step in range(len(batches)):
-            batch = batches[epoch * len(batches) + step]
-            assert len(batch.src) * max(batch.src.shape[1], batch.target.shape[1]) <= 128
-            assert batch.num_tokens == int((batch.target != PAD_ID).sum())
-            seen += as_pairs(batch.src, batch.target)
-        assert sorted(seen) == wanted
-
-
-def test_a_step_does_not_depend_on_what_was_asked_before() -> None:
-    pairs = random_pairs(100)
-    walked, jumped = Batches(pairs, 128, seed=5), Batches(pairs, 128, seed=5)
-    last = 2 * len(walked) + 3
-    for step in range(last):
-        walked[step]
-    for name in ("src", "prev", "target"):
-        assert torch.equal(getattr(walked[last], name), getattr(jumped[last], name))
-
-
-def test_seeds_and_epochs_differ() -> None:
-    pairs = random_pairs(100)
-    first, other = Batches(pairs, 128, seed=1), Batches(pairs, 128, seed=2)
-    assert any(not torch.equal(first[i].src, other[i].src) for i in range(3))
-    assert any(not torch.equal(first[i].src, first[i + len(first)].src) for i in range(3))
-    assert len(first) == len(other)
+    return TranslationDataset(Ragged.of(rows()), Ragged.of(rows()))
 
 
 def test_hand_worked_batch() -> None:
-    pairs = TokenizedPairs(Ragged.of([[10, 11], [12]]), Ragged.of([[20], [21, 22, 23]]), 0)
-    (batch,) = ordered_batches(pairs, tokens_per_batch=8)
+    (batch,) = ordered_batches(TWO, tokens_per_batch=8)
     assert batch.src.tolist() == [[10, 11, EOS_ID], [12, EOS_ID, PAD_ID]]
     assert batch.prev.tolist() == [[BOS_ID, 20, PAD_ID, PAD_ID], [BOS_ID, 21, 22, 23]]
     assert batch.target.tolist() == [[20, EOS_ID, PAD_ID, PAD_ID], [21, 22, 23, EOS_ID]]
-    assert batch.num_tokens == 6
+    assert batch.num_targets == 6
     assert batch.src.dtype == torch.int64
-    assert [len(batch.src) for batch in ordered_batches(pairs, tokens_per_batch=7)] == [1, 1]
+    assert [len(batch.src) for batch in ordered_batches(TWO, tokens_per_batch=7)] == [1, 1]
 
 
-def test_ragged_rows_come_back() -> None:
-    rows = [[1, 2], [], [3]]
-    packed = Ragged.concatenate([Ragged.of(rows), Ragged.of([]), Ragged.of([[4]])])
-    assert [row.tolist() for row in (packed[i] for i in range(len(packed)))] == [*rows, [4]]
-    assert packed.lengths.tolist() == [2, 0, 1, 1]
+def test_lengths_by_hand() -> None:
+    assert TWO.lengths.tolist() == [3, 4]
+    assert TWO.tie_lengths.tolist() == [2, 1]
+    assert TWO.num_targets.tolist() == [2, 4]
 
 
-def test_pad_rows() -> None:
-    assert pad_rows([[5], [6, 7]]).tolist() == [[5, PAD_ID], [6, 7]]
+def test_losses_by_hand() -> None:
+    """The end is foretold with probability 3/4 after `20`; all else is even over four tokens."""
+    pairs = TranslationDataset(Ragged.of([[3]]), Ragged.of([[1]]))
+    batch = pairs.batch(np.array([0]))
+    logits = torch.zeros(1, 2, 4)
+    logits[0, 1, EOS_ID] = np.log(9)  # 9 / 12
+    wanted = np.log(4) + np.log(4 / 3)
+    assert batch.losses(logits).tolist() == pytest.approx([wanted])
+    assert batch.loss(logits).item() == pytest.approx(wanted)
+
+
+def test_what_is_saved_comes_back(tmp_path: Path) -> None:
+    pairs = random_pairs(50)
+    path = tmp_path / "made" / "train.npy"
+    for _ in range(2):  # over an older file too
+        pairs.save(path)
+    again = TranslationDataset.open(path)
+    for side in ("sources", "targets"):
+        wanted = getattr(pairs, side)
+        assert np.array_equal(getattr(again, side).flat, wanted.flat)
+        assert np.array_equal(getattr(again, side).offsets, wanted.offsets)
+    assert [file.name for file in path.parent.iterdir()] == ["train.npy"]
+
+
+def test_a_disk_that_takes_no_more_is_an_error(tmp_path: Path) -> None:
+    """The limit on the size of a file stands for the full disk: the write itself fails."""
+    path = tmp_path / "train.npy"
+    TWO.save(path)
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(MosdeployError, match=r"cannot write .*train\.npy"):
+            random_pairs(2000).save(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["train.npy"]
 
 
 def test_tokenize_counts_what_is_too_long(tmp_path: Path) -> None:
@@ -111,13 +103,9 @@ def test_tokenize_counts_what_is_too_long(tmp_path: Path) -> None:
         tokenize(tokenizer, text[-1:], max_tokens=20)
 
 
-def test_a_batch_too_small_for_a_sentence_is_refused() -> None:
-    pairs = random_pairs(50)
-    longest = int(pairs.widths.max())
-    assert len(Batches(pairs, longest, seed=1)) > 1
-    with pytest.raises(
-        ConfigError, match=rf"tokens_per_batch = {longest - 1} cannot hold .*\({longest} tokens"
-    ):
-        Batches(pairs, longest - 1, seed=1)
-    with pytest.raises(ConfigError, match="no sentence pairs"):
-        ordered_batches(TokenizedPairs(Ragged.of([]), Ragged.of([]), 0), 100)
+def test_made_up_pairs_fill_one_batch() -> None:
+    pairs = made_up_dataset(vocab_size=16, num_tokens=7, tokens_per_batch=64)
+    (batch,) = ordered_batches(pairs, 64)
+    assert batch.src.shape == batch.target.shape == (8, 8)
+    assert batch.num_targets == 64
+    assert batch.prev[:, 1:].min() > EOS_ID

@@ -5,26 +5,18 @@ import pytest
 import torch
 from training_fixtures import pairs, space, vocab_size  # noqa: F401
 
-from mosdeploy.config.sections import SupernetConfig
-from mosdeploy.families.translation.dataset import TokenizedPairs, ordered_batches
-from mosdeploy.families.translation.decoding import bleu_chrf, translate, validation_loss
-from mosdeploy.families.translation.network import Subnet, extract
+from mosdeploy.families.translation.dataset import TranslationDataset
+from mosdeploy.families.translation.decoding import translate
+from mosdeploy.families.translation.network import TranslationSubnet
 from mosdeploy.families.translation.tokenizer import BOS_ID, EOS_ID
 from mosdeploy.spaces.translation import TranslationSpace
-from mosdeploy.supernet.supernet import Supernet
 
 
 @pytest.fixture
-def net(space: TranslationSpace, vocab_size: int) -> Supernet:
-    torch.manual_seed(1)
-    return Supernet(space, vocab_size, SupernetConfig())
-
-
-@pytest.fixture
-def subnet(space: TranslationSpace, vocab_size: int) -> Subnet:
+def subnet(space: TranslationSpace, vocab_size: int) -> TranslationSubnet:
     """Random weights, large enough for sentences to differ, some of which end early."""
     torch.manual_seed(9)
-    subnet = Subnet(space.largest, space, vocab_size).eval()
+    subnet = TranslationSubnet(space.largest, space, vocab_size).eval()
     with torch.no_grad():
         for name, weight in subnet.named_parameters():
             weight.mul_(3 if "fc" in name or "attn." in name else 1)
@@ -32,57 +24,12 @@ def subnet(space: TranslationSpace, vocab_size: int) -> Subnet:
 
 
 @pytest.fixture
-def sources(pairs: TokenizedPairs) -> list[list[int]]:
+def sources(pairs: TranslationDataset) -> list[list[int]]:
     return [pairs.sources[i].tolist() for i in range(20)]
 
 
-# -- validation loss
-# -----------------------------------------------------------------------------------------------
-
-
-def test_supernet_and_extracted_subnet_agree(net: Supernet, pairs: TokenizedPairs) -> None:
-    batches = ordered_batches(pairs, 100)
-    for arch in (net.space.largest, net.space.smallest):
-        inherited = validation_loss(extract(net, arch), batches)
-        assert validation_loss(net, batches, arch) == pytest.approx(inherited, rel=1e-5)
-    assert net.training
-
-
-def test_padding_does_not_count(net: Supernet, pairs: TokenizedPairs) -> None:
-    subnet = extract(net, net.space.largest)
-    losses = [validation_loss(subnet, ordered_batches(pairs, size)) for size in (7, 60, 1000)]
-    assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
-
-
-def test_a_network_that_knows_nothing_loses_the_log_of_its_vocabulary(
-    subnet: Subnet, pairs: TokenizedPairs, vocab_size: int
-) -> None:
-    with torch.no_grad():
-        subnet.embed.weight.zero_()
-    assert validation_loss(subnet, ordered_batches(pairs, 100)) == pytest.approx(
-        math.log(vocab_size)
-    )
-
-
-def test_validation_loss_refuses_ambiguous_calls(
-    net: Supernet, subnet: Subnet, pairs: TokenizedPairs
-) -> None:
-    batches = ordered_batches(pairs, 100)
-    for model, parts, arch in (
-        (net, batches, None),
-        (subnet, batches, net.space.largest),
-        (subnet, [], None),
-    ):
-        with pytest.raises(ValueError, match="validation_loss needs"):
-            validation_loss(model, parts, arch)
-
-
-# -- decoding --------------------------------------------------------------------------------------
-# ----------------
-
-
 @torch.no_grad()
-def slow_greedy(subnet: Subnet, source: list[int], max_steps: int) -> list[int]:
+def slow_greedy(subnet: TranslationSubnet, source: list[int], max_steps: int) -> list[int]:
     """The definition, without cache or padding."""
     ids: list[int] = []
     for _ in range(max_steps):
@@ -98,7 +45,7 @@ def slow_greedy(subnet: Subnet, source: list[int], max_steps: int) -> list[int]:
 
 @torch.no_grad()
 def scores(
-    subnet: Subnet, source: list[int], rows: list[tuple[int, ...]], length_penalty: float
+    subnet: TranslationSubnet, source: list[int], rows: list[tuple[int, ...]], length_penalty: float
 ) -> list[float]:
     """Of hypotheses of one length, by the definition."""
     ids = torch.tensor(rows)  # (N, T)
@@ -108,7 +55,7 @@ def scores(
     return (sums / ids.shape[1] ** length_penalty).tolist()
 
 
-def test_greedy_is_argmax_step_by_step(subnet: Subnet, sources: list[list[int]]) -> None:
+def test_greedy_is_argmax_step_by_step(subnet: TranslationSubnet, sources: list[list[int]]) -> None:
     answers = translate(subnet, sources, beam=1, max_steps=8, length_penalty=0.0)
     assert answers == [slow_greedy(subnet, source, 8) for source in sources]
     lengths = {len(answer) for answer in answers}
@@ -116,8 +63,8 @@ def test_greedy_is_argmax_step_by_step(subnet: Subnet, sources: list[list[int]])
 
 
 @pytest.mark.parametrize("beam", [1, 4])
-def test_an_answer_depends_neither_on_the_order_nor_on_the_others(
-    subnet: Subnet, sources: list[list[int]], beam: int
+def test_an_answer_does_not_depend_on_the_others(
+    subnet: TranslationSubnet, sources: list[list[int]], beam: int
 ) -> None:
     def answer(sources: list[list[int]]) -> list[list[int]]:
         return translate(subnet, sources, beam, max_steps=8, length_penalty=0.6)
@@ -131,9 +78,10 @@ def test_an_answer_depends_neither_on_the_order_nor_on_the_others(
 def test_a_beam_as_wide_as_the_tree_finds_the_best(
     space: TranslationSpace, sources: list[list[int]], length_penalty: float
 ) -> None:
-    vocab_size, steps = 6, 3
+    vocab_size = 6
+    steps = 3
     torch.manual_seed(5)
-    subnet = Subnet(space.largest, space, vocab_size).eval()
+    subnet = TranslationSubnet(space.largest, space, vocab_size).eval()
     with torch.no_grad():
         subnet.embed.weight.mul_(2)
     others = [token for token in range(vocab_size) if token != EOS_ID]
@@ -152,7 +100,9 @@ def test_a_beam_as_wide_as_the_tree_finds_the_best(
         assert answer == [token for token in best[1] if token != EOS_ID]
 
 
-def test_a_beam_scores_no_less_than_greedy(subnet: Subnet, sources: list[list[int]]) -> None:
+def test_a_beam_scores_no_less_than_greedy(
+    subnet: TranslationSubnet, sources: list[list[int]]
+) -> None:
     def total(beam: int) -> float:
         answers = translate(subnet, sources, beam, max_steps=6, length_penalty=0.6)
         ended = [tuple(ids) if len(ids) == 6 else (*ids, EOS_ID) for ids in answers]
@@ -165,31 +115,8 @@ def test_a_beam_scores_no_less_than_greedy(subnet: Subnet, sources: list[list[in
 
 
 @pytest.mark.parametrize("beam", [1, 2])
-def test_edges(subnet: Subnet, beam: int) -> None:
+def test_edges(subnet: TranslationSubnet, beam: int) -> None:
     assert translate(subnet, [], beam, max_steps=5, length_penalty=0.6) == []
     assert translate(subnet, [[5, 6], [7]], beam, max_steps=0, length_penalty=0.6) == [[], []]
     (answer,) = translate(subnet, [[]], beam, max_steps=1, length_penalty=0.6)
     assert len(answer) <= 1
-
-
-# -- scores ----------------------------------------------------------------------------------------
-# ----------------
-
-
-def test_scores_of_the_reference_itself_and_of_noise() -> None:
-    references = ["Das Menü enthält Befehle zum Einfügen.", "Seitenumbruch", "Der Ordner ist leer."]
-    assert bleu_chrf(references, references) == pytest.approx((100.0, 100.0))
-    bleu, chrf = bleu_chrf(["xyz"] * 3, references)
-    assert bleu < 1 and chrf < 5
-
-
-def test_bleu_by_hand() -> None:
-    """Precisions 4/5, 3/4, 2/3, 1/2, no brevity penalty: (0.2) ** (1/4)."""
-    bleu, _ = bleu_chrf(["a b c d x"], ["a b c d e"])
-    assert bleu == pytest.approx(100 * 0.2**0.25)
-
-
-def test_scores_refuse_unequal_numbers() -> None:
-    for hypotheses, references in (([], []), (["a"], ["a", "b"])):
-        with pytest.raises(ValueError, match="hypotheses for"):
-            bleu_chrf(hypotheses, references)

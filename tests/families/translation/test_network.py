@@ -13,19 +13,25 @@ from torch import Tensor
 
 from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.errors import ArchError
-from mosdeploy.families.translation.network import Subnet
-from mosdeploy.spaces.costs import num_parameters
-from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
+from mosdeploy.families.translation.network import Encoder, TranslationSubnet
+from mosdeploy.spaces.spec import ModelSpec
+from mosdeploy.spaces.translation import (
+    EncoderLayerConfig,
+    TranslationArch,
+    TranslationSpace,
+    TranslationWorkload,
+)
+from mosdeploy.supernet.layers import StackConfig
 
 VOCAB_SIZE = 20
 
 
 def shaken(
     arch: TranslationArch, space: TranslationSpace, config: SupernetConfig | None = None
-) -> Subnet:
+) -> TranslationSubnet:
     """A subnet whose biases and norms are not at their neutral values either."""
     torch.manual_seed(3)
-    subnet = Subnet(arch, space, VOCAB_SIZE, config=config)
+    subnet = TranslationSubnet(arch, space, VOCAB_SIZE, config)
     with torch.no_grad():
         for name, parameter in subnet.named_parameters():
             if name.endswith("bias") or "norm" in name:
@@ -36,19 +42,19 @@ def shaken(
 class Reference:
     """Logits of one unpadded sentence pair, in float64."""
 
-    def __init__(self, subnet: Subnet, space: TranslationSpace) -> None:
-        self.arch, self.space = subnet.arch, space
+    def __init__(self, subnet: TranslationSubnet, space: TranslationSpace) -> None:
+        self.arch = subnet.arch
+        self.space = space
         self.weights = {
             name: tensor.double().numpy() for name, tensor in subnet.state_dict().items()
         }
 
     def logits(self, src: np.ndarray, prev: np.ndarray) -> np.ndarray:
-        e, d, pre = (
-            self.arch.encoder_embed_dim,
-            self.arch.decoder_embed_dim,
-            self.space.norm == "pre",
-        )
-        x, outputs = self.embed(src, e), []
+        e = self.arch.encoder_embed_dim
+        d = self.arch.decoder_embed_dim
+        pre = self.space.norm == "pre"
+        x = self.embed(src, e)
+        outputs = []
         for i, layer in enumerate(self.arch.encoder_layers):
             name = f"encoder.layers.{i}"
             x = self.residual(
@@ -60,7 +66,8 @@ class Reference:
             outputs.append(self.norm("encoder.norm", x) if pre else x)
         x = self.embed(prev, d)
         for i, target in enumerate(self.arch.decoder_layers):
-            name, memory = f"decoder.layers.{i}", np.concatenate(outputs[-target.cross_span :])
+            name = f"decoder.layers.{i}"
+            memory = np.concatenate(outputs[-target.cross_span :])
             x = self.residual(
                 f"{name}.self_attn_norm",
                 x,
@@ -143,8 +150,9 @@ def test_state_names_and_number_of_weights(
     space: TranslationSpace, archs: list[TranslationArch], norm: str
 ) -> None:
     space = space.model_copy(update={"norm": norm})
+    spec = ModelSpec(space, VOCAB_SIZE, TranslationWorkload())
     for arch in archs:
-        subnet = Subnet(arch, space, VOCAB_SIZE)
+        subnet = TranslationSubnet(arch, space, VOCAB_SIZE)
         modules = ["embed"] if norm == "post" else ["embed", "encoder.norm", "decoder.norm"]
         for i in range(len(arch.encoder_layers)):
             parts = [f"self_attn.{x}" for x in ("q", "k", "v", "out")] + [
@@ -161,9 +169,7 @@ def test_state_names_and_number_of_weights(
         wanted = {f"{m}.{kind}" for m in modules for kind in ("weight", "bias")} - {"embed.bias"}
         assert set(subnet.state_dict()) == wanted
         assert {name for name, _ in subnet.named_parameters()} == wanted
-        assert sum(x.numel() for x in subnet.state_dict().values()) == num_parameters(
-            space, arch, VOCAB_SIZE
-        )
+        assert sum(x.numel() for x in subnet.state_dict().values()) == spec.num_parameters(arch)
 
 
 def test_steps_equal_the_full_forward(
@@ -213,7 +219,7 @@ def test_cross_attention_reads_the_last_outputs_deepest_last(
     subnet = shaken(space.largest, space)  # three encoder layers, all read
     with torch.no_grad():
         memory = subnet.encode(src)
-        keys = subnet.start(memory).cross[1].keys  # (B, H, 3 * S, K)
+        keys = subnet.start(memory).cross_kv[1].keys  # (B, H, 3 * S, K)
         for part, output in zip(keys.split(src.shape[1], dim=2), memory.outputs, strict=True):
             torch.testing.assert_close(
                 part, subnet.decoder.layers[1].cross_attn.project(output).keys
@@ -224,7 +230,8 @@ def test_dropout_is_the_share_of_the_width_and_rests_in_eval(
     space: TranslationSpace, src: Tensor, prev: Tensor
 ) -> None:
     config = SupernetConfig(dropout=0.4)
-    largest, smallest = shaken(space.largest, space, config), shaken(space.smallest, space, config)
+    largest = shaken(space.largest, space, config)
+    smallest = shaken(space.smallest, space, config)
     assert [largest.source_dropout, largest.target_dropout] == pytest.approx([0.4, 0.4])
     assert [smallest.source_dropout, smallest.target_dropout] == pytest.approx(
         [0.4 * 8 / 12, 0.4 * 6 / 10]
@@ -238,7 +245,7 @@ def test_dropout_is_the_share_of_the_width_and_rests_in_eval(
 
 def test_a_fresh_subnet_starts_as_stated(space: TranslationSpace) -> None:
     torch.manual_seed(0)
-    subnet = Subnet(space.smallest, space, 4000)
+    subnet = TranslationSubnet(space.smallest, space, 4000)
     assert subnet.embed.weight[0].abs().sum() == 0
     assert subnet.embed.weight[1:].std().item() == pytest.approx(
         12**-0.5, rel=0.02
@@ -255,7 +262,7 @@ def test_a_fresh_subnet_learns(
 ) -> None:
     torch.manual_seed(0)
     space = space.model_copy(update={"norm": norm})
-    subnet = Subnet(space.largest, space, VOCAB_SIZE, config=SupernetConfig(dropout=0.0))
+    subnet = TranslationSubnet(space.largest, space, VOCAB_SIZE, SupernetConfig(dropout=0.0))
     optimiser = torch.optim.Adam(subnet.parameters(), lr=1e-2)
     losses = []
     for _ in range(30):
@@ -272,4 +279,30 @@ def test_a_fresh_subnet_learns(
 def test_an_architecture_outside_the_space_is_refused(space: TranslationSpace) -> None:
     wrong = space.largest.model_copy(update={"decoder_embed_dim": 7})
     with pytest.raises(ArchError, match=r"decoder_embed_dim is 7, allowed: \[6, 10\]"):
-        Subnet(wrong, space, VOCAB_SIZE)
+        TranslationSubnet(wrong, space, VOCAB_SIZE)
+
+
+@pytest.mark.parametrize("pre_norm", [True, False])
+def test_the_encoder_gives_its_last_outputs_deepest_last(pre_norm: bool) -> None:
+    torch.manual_seed(0)
+    config = StackConfig(
+        dim=6,
+        qkv_dim=8,
+        activation="relu",
+        norm_epsilon=1e-5,
+        pre_norm=pre_norm,
+        dropout=0.0,
+        attention_dropout=0.0,
+    )
+    encoder = Encoder(config, [EncoderLayerConfig(ffn_dim=4, heads=2)] * 3)
+    for parameter in encoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    x = torch.randn(2, 5, 6)
+    with torch.no_grad():
+        outputs = encoder(x, None, 2)
+        wanted = [encoder.layers[1](encoder.layers[0](x, None), None)]
+        wanted.append(encoder.layers[2](wanted[0], None))
+        if encoder.norm is not None:
+            wanted = [encoder.norm(y) for y in wanted]
+    assert (encoder.norm is not None) == pre_norm
+    torch.testing.assert_close(list(outputs), wanted)

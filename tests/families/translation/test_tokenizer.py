@@ -75,7 +75,7 @@ def test_encode_many_is_encode_of_each(path: Path) -> None:
     assert tokenizer.encode_many([]) == []
 
 
-def test_too_few_pairs_say_how_many_pieces_there_are(tmp_path: Path) -> None:
+def test_too_few_pairs_say_how_many_tokens_there_are(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"2 training pairs are too few for corpus.vocab_size = 4000.*at most \d+"
     ):
@@ -85,7 +85,7 @@ def test_too_few_pairs_say_how_many_pieces_there_are(tmp_path: Path) -> None:
 
 def test_too_small_vocabulary_says_what_the_characters_need(tmp_path: Path) -> None:
     alphabet = "".join(chr(code) for code in range(0x61, 0x7B)) + "äöüéèàçñßø"
-    with pytest.raises(ConfigError, match=r"vocab_size = 32 is too small: .* need \d+ pieces"):
+    with pytest.raises(ConfigError, match=r"vocab_size = 32 is too small: .* need \d+ tokens"):
         train_tokenizer([(alphabet, alphabet[::-1])] * 50, 32, tmp_path / "x.model")
 
 

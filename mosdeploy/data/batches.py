@@ -1,0 +1,114 @@
+"""Which examples share a batch: those of like length, so that little of a batch is padding.
+
+In: a `Dataset` and the size of a batch in padded positions. Out: the same batches for the same
+seed. This file knows no family and no network.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ConfigError
+from .protocols import Batch, Dataset
+
+Rows = npt.NDArray[np.int64]
+"""Row numbers of the examples of one batch, (B,)."""
+
+
+class Batches:
+    """An endless sequence of training batches: `batches[step]` for any step from 0.
+
+    Examples of like length share a batch: each epoch sorts the examples by length, then by a
+    jittered second length, cuts where B times the longest would pass `tokens_per_batch`, and
+    shuffles the batches. The cuts depend on the lengths alone, so every epoch has the same number
+    of batches and any step is found at once: a resumed run sees what the undisturbed run would have
+    seen.
+
+    Parameters
+    ----------
+    tokens_per_batch
+        Upper bound of the positions in a batch, padding included.
+
+    Raises
+    ------
+    ConfigError
+        If one example alone is longer than a batch, or there are no examples.
+    """
+
+    def __init__(self, dataset: Dataset, tokens_per_batch: int, seed: int) -> None:
+        self._dataset = dataset
+        self._seed = seed
+        self._cuts = _cuts(np.sort(dataset.lengths), tokens_per_batch)
+        self._epoch = -1
+        self._groups: list[Rows] = []
+
+    def __len__(self) -> int:
+        """Batches in one epoch."""
+        return len(self._cuts) - 1
+
+    def __getitem__(self, step: int) -> Batch:
+        """The batch of a step; the same for the same seed, whatever was asked before."""
+        return self._dataset.batch(self._group(step))
+
+    def num_targets(self, step: int) -> int:
+        """`num_targets` of the batch of a step, without making it."""
+        return int(self._dataset.num_targets[self._group(step)].sum())
+
+    def _group(self, step: int) -> Rows:
+        epoch, index = divmod(step, len(self))
+        if epoch != self._epoch:
+            self._groups = self._shuffled(epoch)
+            self._epoch = epoch
+        return self._groups[index]
+
+    def _shuffled(self, epoch: int) -> list[Rows]:
+        rng = np.random.default_rng([self._seed % 2**63, epoch])
+        # a jitter of up to two positions: not always the same neighbours share a batch
+        ties = self._dataset.tie_lengths + rng.uniform(0, 2, len(self._dataset))
+        order = np.lexsort((ties, self._dataset.lengths))  # by length, then by tie
+        groups = np.split(order, self._cuts[1:-1])
+        return [groups[i] for i in rng.permutation(len(groups))]
+
+
+def ordered_batches(dataset: Dataset, tokens_per_batch: int) -> list[Batch]:
+    """All examples once, sorted by length, for validation.
+
+    Raises
+    ------
+    ConfigError
+        If one example alone is longer than a batch, or there are no examples.
+    """
+    groups = ordered_groups(dataset, np.arange(len(dataset)), tokens_per_batch)
+    return [dataset.batch(group) for group in groups]
+
+
+def ordered_groups(dataset: Dataset, rows: Rows, tokens_per_batch: int) -> list[Rows]:
+    """Deal some of the examples to as few batches as hold them, sorted by length.
+
+    Returns
+    -------
+    list of arrays
+        Row numbers; `Dataset.batch` makes a batch of each.
+
+    Raises
+    ------
+    ConfigError
+        If one example alone is longer than a batch, or there are no examples.
+    """
+    order = rows[np.argsort(dataset.lengths[rows], kind="stable")]
+    return np.split(order, _cuts(dataset.lengths[order], tokens_per_batch)[1:-1])
+
+
+def _cuts(sorted_lengths: npt.NDArray[np.int64], tokens_per_batch: int) -> npt.NDArray[np.int64]:
+    """Where batches start among examples sorted by length, and the end: shape (batches + 1,)."""
+    if not len(sorted_lengths):
+        raise ConfigError("there are no examples to make batches of")
+    if sorted_lengths[-1] > tokens_per_batch:
+        raise ConfigError(
+            f"training.tokens_per_batch = {tokens_per_batch} cannot hold the longest example "
+            f"({sorted_lengths[-1]} tokens, end included); raise it, or lower the data's max_tokens"
+        )
+    cuts = [0]
+    for i, length in enumerate(sorted_lengths.tolist()):
+        if (i + 1 - cuts[-1]) * length > tokens_per_batch:
+            cuts.append(i)
+    return np.array([*cuts, len(sorted_lengths)], dtype=np.int64)

@@ -1,0 +1,137 @@
+"""The largest encoder-decoder of a space, which generates the weights of every smaller one.
+
+In: a space, sizes and a `SupernetConfig`. Out: an `ElasticTranslation`, or a whole `Supernet` or
+subnet with the initial weights of a seed.
+
+Shapes: G length of an architecture's encoding, e and d embed widths of encoder and decoder.
+"""
+
+import json
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ...config.sections import SupernetConfig
+from ...record import parse
+from ...spaces.genes import ArchConfig
+from ...spaces.translation import TranslationArch, TranslationSpace
+from ...supernet.elastic import ElasticEmbedding, ElasticLayerNorm, StateDict, with_prefix
+from ...supernet.elastic_layers import ElasticDecoderLayer, ElasticEncoderLayer
+from ...supernet.mos import encoding_dim
+from ...supernet.supernet import Supernet
+from .network import TranslationSubnet
+from .tokenizer import PAD_ID
+
+
+class ElasticTranslation(nn.Module):
+    """The largest weights of a space: what a `Supernet` of translations wraps."""
+
+    def __init__(self, space: TranslationSpace, vocab_size: int, config: SupernetConfig) -> None:
+        super().__init__()
+        self.space = space
+        self.vocab_size = vocab_size
+        self.config = config
+        e = max(space.encoder_embed_dim)
+        d = max(space.decoder_embed_dim)
+        # the order of what follows is that of the random draws, and of the optimiser's state
+        self.embed = ElasticEmbedding(vocab_size, space.max_embed_dim, PAD_ID)
+        self.encoder_layers = nn.ModuleList(
+            ElasticEncoderLayer(
+                dim=e,
+                qkv_dim=space.qkv_dim,
+                ffn_dim=max(space.encoder_ffn_dim),
+                encoding_dim=encoding_dim(space, config),
+                config=config,
+            )
+            for _ in range(max(space.encoder_layers))
+        )
+        self.decoder_layers = nn.ModuleList(
+            ElasticDecoderLayer(
+                dim=d,
+                memory_dim=e,
+                qkv_dim=space.qkv_dim,
+                ffn_dim=max(space.decoder_ffn_dim),
+                encoding_dim=encoding_dim(space, config),
+                config=config,
+            )
+            for _ in range(max(space.decoder_layers))
+        )
+        self.encoder_norm = ElasticLayerNorm(e) if space.pre_norm else None
+        self.decoder_norm = ElasticLayerNorm(d) if space.pre_norm else None
+
+    def generate(self, arch: ArchConfig, encoding: Tensor, router_dropout: bool) -> StateDict:
+        """Dense weights of an architecture, under the names of `TranslationSubnet.state_dict`, from
+        its encoding (G,).
+        """
+        assert isinstance(arch, TranslationArch)
+        e = arch.encoder_embed_dim
+        d = arch.decoder_embed_dim
+        # one table serves both sides: a side narrower than the other reads its first columns
+        parts = {"embed": self.embed.generate(max(e, d))}
+        for i, encoder_layer in enumerate(arch.encoder_layers):
+            elastic_encoder = cast("ElasticEncoderLayer", self.encoder_layers[i])
+            parts[f"encoder.layers.{i}"] = elastic_encoder.generate(
+                e, encoder_layer.ffn_dim, encoding, router_dropout
+            )
+        for i, decoder_layer in enumerate(arch.decoder_layers):
+            elastic_decoder = cast("ElasticDecoderLayer", self.decoder_layers[i])
+            parts[f"decoder.layers.{i}"] = elastic_decoder.generate(
+                d, e, decoder_layer.ffn_dim, encoding, router_dropout
+            )
+        if self.encoder_norm is not None and self.decoder_norm is not None:
+            parts["encoder.norm"] = self.encoder_norm.generate(e)
+            parts["decoder.norm"] = self.decoder_norm.generate(d)
+        return with_prefix(**parts)
+
+    def skeleton(self, arch: ArchConfig) -> TranslationSubnet:
+        """The plain network of an architecture, its weights on the meta device."""
+        own_arch = cast("TranslationArch", arch)  # the subnet checks it
+        with torch.device("meta"):
+            return TranslationSubnet(own_arch, self.space, self.vocab_size, self.config)
+
+
+def fresh_supernet(
+    space: TranslationSpace, vocab_size: int, config: SupernetConfig, seed: int
+) -> Supernet:
+    """A supernet with the initial weights of a seed; the global generator is left as it was.
+
+    Examples
+    --------
+    >>> from mosdeploy.config import load_recipe
+    >>> config = load_recipe("tiny")
+    >>> net = fresh_supernet(config.space, config.vocab_size, config.supernet, seed=1)
+    >>> source_ids = torch.tensor([[5, 6, 3]])
+    >>> previous_ids = torch.tensor([[2, 7]])
+    >>> net((source_ids, previous_ids), net.space.smallest).shape
+    torch.Size([1, 2, 1000])
+    """
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        return Supernet(space, ElasticTranslation(space, vocab_size, config), config)
+
+
+def build_supernet(space_json: str, vocab_size: int, config_json: str) -> Supernet:
+    """A supernet as a file describes it, to receive the file's weights; for `load_supernet`.
+
+    Raises
+    ------
+    ConfigError
+        If the JSON is not that of a `TranslationSpace` and a `SupernetConfig`.
+    """
+    space = parse(TranslationSpace, json.loads(space_json), "space")
+    config = parse(SupernetConfig, json.loads(config_json), "config")
+    return fresh_supernet(space, vocab_size, config, seed=0)
+
+
+def fresh_subnet(
+    arch: TranslationArch,
+    space: TranslationSpace,
+    vocab_size: int,
+    config: SupernetConfig,
+    seed: int,
+) -> TranslationSubnet:
+    """A subnet with the initial weights of a seed; the global generator is left as it was."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        return TranslationSubnet(arch, space, vocab_size, config)

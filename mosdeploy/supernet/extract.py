@@ -1,0 +1,26 @@
+"""The way out of a supernet: one architecture with ordinary dense weights."""
+
+import torch
+
+from ..spaces.genes import ArchConfig
+from .elastic import Subnet
+from .supernet import Supernet
+
+
+@torch.no_grad()
+def extract(net: Supernet, arch: ArchConfig) -> Subnet:
+    """Collapse a supernet to one architecture: routers are evaluated once, experts mixed once, all
+    else sliced.
+
+    Law: `extract(net, arch)(*inputs)` equals `net.eval()(inputs, arch)`. The supernet is left as it
+    is, and shares no memory with the result, which is in eval mode.
+
+    Raises
+    ------
+    ArchError
+        If the architecture is not in the supernet's space.
+    """
+    subnet = net.skeleton(arch)
+    weights = net.generate(arch, router_dropout=False)
+    subnet.load_state_dict({name: weight.clone() for name, weight in weights.items()}, assign=True)
+    return subnet.eval()

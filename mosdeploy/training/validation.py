@@ -1,0 +1,47 @@
+"""How well a network does on validation batches."""
+
+from collections.abc import Sequence
+
+import torch
+
+from ..data.protocols import Batch
+from ..spaces.genes import ArchConfig
+from ..supernet.elastic import Subnet
+from ..supernet.supernet import Supernet
+
+
+@torch.no_grad()
+def validation_loss(
+    model: Supernet | Subnet, batches: Sequence[Batch], arch: ArchConfig | None = None
+) -> float:
+    """Mean negative log-likelihood of the targets, in nats a target; no label smoothing, no
+    dropout.
+
+    Parameters
+    ----------
+    model
+        A supernet, or a plain subnet. It comes back in the mode (training or not) it was in.
+    arch
+        The architecture to run of a supernet; None for a subnet.
+
+    Raises
+    ------
+    ValueError
+        If there are no batches, or a supernet comes without an architecture, or a subnet with one.
+    """
+    if not batches or isinstance(model, Supernet) != (arch is not None):
+        raise ValueError(
+            "validation_loss needs batches, and an architecture with a Supernet and only with it"
+        )
+    was_training = model.training
+    device = next(model.parameters()).device
+    model.eval()
+    # float32 losses of batches are added up in float64: one number over many thousand targets
+    total = torch.zeros((), dtype=torch.float64, device=device)
+    for part in batches:
+        batch = part.to(device)
+        inputs = batch.inputs()
+        logits = model(inputs, arch) if isinstance(model, Supernet) else model(*inputs)
+        total += batch.loss(logits)
+    model.train(was_training)
+    return total.item() / sum(batch.num_targets for batch in batches)

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+import torch
+from training_fixtures import CopyDataset, random_rows
+
+from mosdeploy.data.batches import Batches, ordered_batches, ordered_groups
+from mosdeploy.errors import ConfigError
+
+
+def rows_of(ids: torch.Tensor) -> list[tuple[int, ...]]:
+    return [tuple(token for token in row if token) for row in ids.tolist()]
+
+
+def test_an_epoch_holds_every_example_once_in_bounds() -> None:
+    dataset = random_rows(200)
+    wanted = sorted(tuple(map(int, dataset.rows[i])) for i in range(200))
+    batches = Batches(dataset, tokens_per_batch=128, seed=1)
+    for epoch in range(3):
+        seen = []
+        for step in range(epoch * len(batches), (epoch + 1) * len(batches)):
+            batch = batches[step]
+            assert batch.ids.numel() <= 128
+            assert batch.num_targets == batches.num_targets(step) == int((batch.ids != 0).sum())
+            seen += rows_of(batch.ids)
+        assert sorted(seen) == wanted
+
+
+def test_a_step_does_not_depend_on_what_was_asked_before() -> None:
+    dataset = random_rows(100)
+    walked = Batches(dataset, 128, seed=5)
+    jumped = Batches(dataset, 128, seed=5)
+    last = 2 * len(walked) + 3
+    for step in range(last):
+        walked[step]
+    assert torch.equal(walked[last].ids, jumped[last].ids)
+
+
+def test_seeds_and_epochs_differ() -> None:
+    dataset = random_rows(100)
+    first = Batches(dataset, 128, seed=1)
+    other = Batches(dataset, 128, seed=2)
+    assert any(not torch.equal(first[i].ids, other[i].ids) for i in range(3))
+    assert any(not torch.equal(first[i].ids, first[i + len(first)].ids) for i in range(3))
+    assert len(first) == len(other)
+
+
+def test_examples_of_like_second_length_share_a_batch() -> None:
+    """Four examples of one length: 1 and 2 stand together, and 50 and 51, whatever the jitter."""
+    dataset = CopyDataset([[1, 9], [50, 9], [2, 9], [51, 9]])
+    for seed in range(5):
+        batches = Batches(dataset, tokens_per_batch=4, seed=seed)
+        firsts = [sorted(batches[i].ids[:, 0].tolist()) for i in range(len(batches))]
+        assert sorted(firsts) == [[1, 2], [50, 51]]
+
+
+def test_ordered_groups_by_hand() -> None:
+    dataset = CopyDataset([[1] * 5, [1] * 2, [1] * 3, [1] * 2])
+    groups = ordered_groups(dataset, np.array([0, 2, 3]), tokens_per_batch=6)
+    assert [group.tolist() for group in groups] == [[3, 2], [0]]  # 2 * 3 fit, 3 * 5 do not
+    batches = ordered_batches(dataset, tokens_per_batch=20)
+    assert [batch.ids.shape for batch in batches] == [(4, 5)]
+    assert [batch.num_targets for batch in batches] == [12]
+
+
+def test_a_batch_too_small_for_an_example_is_refused() -> None:
+    dataset = random_rows(50)
+    longest = int(dataset.lengths.max())
+    assert len(Batches(dataset, longest, seed=1)) > 1
+    message = rf"tokens_per_batch = {longest - 1} cannot hold .*\({longest} tokens"
+    with pytest.raises(ConfigError, match=message):
+        Batches(dataset, longest - 1, seed=1)
+    with pytest.raises(ConfigError, match="no examples"):
+        ordered_batches(CopyDataset([]), 100)

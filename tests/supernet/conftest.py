@@ -1,3 +1,0 @@
-from supernet_fixtures import archs, prev, space, src
-
-__all__ = ["archs", "prev", "space", "src"]
