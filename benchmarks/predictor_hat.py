@@ -271,7 +271,8 @@ def run(
     name: str, data: HatData, predictors: dict[str, LatencyPredictor], num_draws: int, recipe: bool
 ) -> dict[str, Any]:
     """Everything about one file."""
-    train, test = data[TRAIN], data[TEST]
+    train = data[TRAIN]
+    test = data[TEST]
     others = {other: predictor for other, predictor in predictors.items() if other != name}
     result: dict[str, Any] = {
         "full": ours(train, test),

@@ -129,11 +129,12 @@ class LatencyDataset:
 
     @classmethod
     def _read(cls, path: Path, lines: list[bytes], torn: bool) -> "LatencyDataset":
-        context = _parse_line(LatencyContext, lines[0], path, 1)
+        context = _parse_line(LatencyContext, lines[0], f"{path}, line 1")
         records = [
-            _parse_line(LatencyRecord, line, path, i) for i, line in enumerate(lines[1:], start=2)
+            _parse_line(LatencyRecord, line, f"{path}, line {number}")
+            for number, line in enumerate(lines[1:], start=2)
         ]
-        return cls(path, context, records, torn)
+        return cls(path, context, records=records, torn=torn)
 
     def append(self, record: LatencyRecord) -> None:
         """Write one record and force it to disk before returning.
@@ -229,6 +230,7 @@ class LatencyDataset:
         _warn_of_differences(self.boards, limit_percent)
         times_ms = [r.measurement.total.median_ms for r in usable if r.measurement.total]
         drift = np.array([r.measurement.drift_percent or 0.0 for r in usable]) / limit_percent
+        # the drift adds its variance to that of a measurement whose reference did not move
         return Samples(
             spec=ModelSpec(space, self.context.vocab_size, self.context.workload),
             genes=space.genes([r.arch for r in usable]),
@@ -262,6 +264,7 @@ class LatencyDataset:
         """Hex SHA-256 over the context, the records and the boards of a fleet: what a predictor was
         made from.
         """
+        # the boards too: a new timing of the reference changes what the times are divided by
         lines = [record.model_dump_json() for record in (self.context, *self.records, *self.boards)]
         return sha256_bytes("\n".join(lines).encode())
 
@@ -301,21 +304,17 @@ def _minor_version(runtime: str) -> str:
     return ".".join(runtime.split(".")[:2])
 
 
-def _parse_line(model: type[R], line: bytes, path: Path, number: int) -> R:
+def _parse_line(model: type[R], line: bytes, place: str) -> R:
     """Read one line of the file, or say which is corrupt and what to do about it."""
     try:
-        return parse(model, json.loads(line), f"{path}, line {number}")
+        return parse(model, json.loads(line), place)
     except (ValueError, ConfigError) as error:
         remedy = (
             "move the file away and run `mosdeploy profile` again"
             if model is LatencyContext
             else "delete that line, and `mosdeploy profile` measures its subnet again"
         )
-        cause = (
-            str(error)
-            if isinstance(error, ConfigError)
-            else f"{path}, line {number}: not JSON ({error})"
-        )
+        cause = error if isinstance(error, ConfigError) else f"{place}: not JSON ({error})"
         raise StaleInputError(f"{cause}; {remedy}") from error
 
 

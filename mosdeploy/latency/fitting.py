@@ -119,6 +119,7 @@ def fit_model(
     model = fit_nonnegative(features, latency_ms, weight, num_features=num_features)
     correction = None
     if mlp_inputs is not None and len(latency_ms) >= MLP_MIN_SAMPLES:
+        # fewer folds, since each trains an ensemble; the plain model is compared on the same ones
         mlp_folds = folds(len(latency_ms), MLP_NUM_FOLDS)
         plain, corrected = (
             cross_validate(
@@ -132,7 +133,9 @@ def fit_model(
             for inputs in (None, mlp_inputs)
         )
         if _is_better(corrected, plain, latency_ms, gain=MLP_GAIN):
-            correction = _fit_correction(model, features, mlp_inputs, latency_ms)
+            correction = _fit_correction(
+                model, features=features, mlp_inputs=mlp_inputs, latency_ms=latency_ms
+            )
             held_out = corrected
     return assess(model, correction, held_out, latency_ms)
 
@@ -157,16 +160,16 @@ def assess(
     latency_ms: FloatArray,
 ) -> ModelFit:
     """Work out the errors and the interval of a fitted model from its held-out predictions."""
-    # rejected samples were taken while the device was busy: they say nothing about the model
-    trusted = model.weights > 0
+    # rejected samples were taken while the device was busy: their errors are not the model's
+    kept = model.weights > 0
     relative = np.abs(held_out.predicted_ms / latency_ms - 1.0)
     return ModelFit(
         model=model,
         correction=correction,
         errors=measure_errors(held_out.predicted_ms, latency_ms),
-        trusted_mape_percent=100.0 * float(relative[trusted].mean()),
+        trusted_mape_percent=100.0 * float(relative[kept].mean()),
         trimmed_percent=100.0 * _trimmed_error(held_out, latency_ms),
-        interval=_interval(held_out, latency_ms, trusted),
+        interval=_interval(held_out, latency_ms, kept),
     )
 
 
@@ -196,6 +199,7 @@ def cross_validate(
     predicted_ms = np.empty(len(latency_ms))
     leverage = np.empty(len(latency_ms))
     for held_out in held_out_rows:
+        # a feature may depend on others in these rows alone: each fold chooses its own
         seen = np.ones(len(latency_ms), dtype=bool)
         seen[held_out] = False
         model = fit_nonnegative(
@@ -204,18 +208,24 @@ def cross_validate(
         predicted_ms[held_out] = model.predict(features[held_out])
         leverage[held_out] = model.leverage(features[held_out])
         if mlp_inputs is not None:
-            correction = _fit_correction(model, features[seen], mlp_inputs[seen], latency_ms[seen])
+            correction = _fit_correction(
+                model,
+                features=features[seen],
+                mlp_inputs=mlp_inputs[seen],
+                latency_ms=latency_ms[seen],
+            )
             predicted_ms[held_out] *= np.exp(correction.predict(mlp_inputs[held_out])[0])
     return HeldOutPredictions(predicted_ms, leverage)
 
 
 def _fit_correction(
-    model: NonNegativeModel, features: FloatArray, mlp_inputs: FloatArray, latency_ms: FloatArray
+    model: NonNegativeModel, *, features: FloatArray, mlp_inputs: FloatArray, latency_ms: FloatArray
 ) -> MlpEnsemble:
-    trusted = model.weights > 0
+    kept = model.weights > 0
+    # the ratio, since errors are relative; rejected rows would be learned as if they were the rule
     return fit_mlp(
-        mlp_inputs[trusted],
-        np.log(latency_ms[trusted] / model.predict(features[trusted])),
+        mlp_inputs[kept],
+        np.log(latency_ms[kept] / model.predict(features[kept])),
         weight_decay=MLP_WEIGHT_DECAY,
     )
 
@@ -237,11 +247,13 @@ def _trimmed_error(held_out: HeldOutPredictions, latency_ms: FloatArray) -> floa
 
 
 def _interval(
-    held_out: HeldOutPredictions, latency_ms: FloatArray, trusted: npt.NDArray[np.bool_]
+    held_out: HeldOutPredictions, latency_ms: FloatArray, kept: npt.NDArray[np.bool_]
 ) -> float:
-    """Quantile of the held-out log errors of trusted rows, each made comparable by its leverage."""
+    """Quantile of the held-out log errors of the rows that kept a weight, each made comparable by
+    its leverage.
+    """
     error = np.abs(np.log(latency_ms / held_out.predicted_ms)) / np.sqrt(1.0 + held_out.leverage)
-    ordered = np.sort(error[trusted])
+    ordered = np.sort(error[kept])
     # split conformal prediction: the rank among N errors and the one to come
     rank = int(np.ceil(COVERAGE * (len(ordered) + 1)))
     return float(ordered[min(rank, len(ordered)) - 1])

@@ -108,7 +108,9 @@ def fit_nonnegative(
     covariance = np.asarray(
         np.linalg.pinv(rows.T @ (rows * weights[:, None]), hermitian=True), dtype=np.float64
     )
-    return NonNegativeModel(coefficients, weights, positive, covariance)
+    return NonNegativeModel(
+        coefficients=coefficients, weights=weights, used=positive, covariance=covariance
+    )
 
 
 def independent(features: FloatArray, tolerance: float = 1e-3) -> list[int]:

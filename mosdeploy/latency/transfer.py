@@ -55,6 +55,7 @@ def fit_transfer(
     rows = source.to_rows(samples.genes)
     corrected = fit_map(source, rows, samples.latency_ms, samples.sample_weight)
     scratch = _from_scratch(samples) if num_samples >= MIN_SAMPLES else None
+    # with too few samples for a fit from scratch there is nothing to compare with
     used = scratch is None or corrected.trimmed_percent < scratch.trimmed_percent
     return LatencyPredictor.assemble(
         corrected if scratch is None or used else scratch,
@@ -94,6 +95,7 @@ def fit_map(
         Shape (N,), in (0, 1], as `fit_nonnegative` takes it.
     """
     spread = _spread(source)
+    # what the source predicts without overhead, and the overhead features, as features of their own
     grouped = source.corrected_features(rows) @ spread
     weight = np.ones(len(latency_ms)) if sample_weight is None else sample_weight
     held_out = cross_validate(grouped, latency_ms, folds_for(len(latency_ms)), weight)
@@ -102,7 +104,12 @@ def fit_map(
     coefficients = spread @ fitted.coefficients
     used = [int(i) for i in np.flatnonzero(coefficients)]
     part = spread[np.ix_(used, fitted.used)]
-    model = NonNegativeModel(coefficients, fitted.weights, used, part @ fitted.covariance @ part.T)
+    model = NonNegativeModel(
+        coefficients=coefficients,
+        weights=fitted.weights,
+        used=used,
+        covariance=part @ fitted.covariance @ part.T,
+    )
     return assess(model, source.correction, held_out, latency_ms)
 
 

@@ -15,29 +15,17 @@ import hashlib
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import AfterValidator, Field
 
 from ..errors import ArchError
 from ..record import Record
+from .table import Gene
 
 GeneArray = npt.NDArray[np.int64]
-
-
-def _sorted_choices(choices: tuple[int, ...]) -> tuple[int, ...]:
-    if len(set(choices)) != len(choices):
-        raise ValueError("choices must differ from one another")
-    return tuple(sorted(choices))
-
-
-Choices = Annotated[
-    tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1), AfterValidator(_sorted_choices)
-]
 
 
 class ArchConfig(Record):
@@ -47,41 +35,6 @@ class ArchConfig(Record):
     def key(self) -> str:
         """Sixteen hex digits that name this architecture in files and logs."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Gene:
-    """One entry of a family's table: what may be chosen, and where the choice stands in an
-    architecture.
-
-    Attributes
-    ----------
-    choices
-        Name of the space's field that lists the choices.
-    stack
-        The list of layers in an architecture, each of which makes this choice; None for a choice
-        made once.
-    field
-        Name of the choice in a layer (with a stack) or in the architecture; None for the number of
-        layers of a stack.
-    at_most
-        A stack whose number of layers bounds the choice.
-    """
-
-    choices: str
-    stack: str | None = None
-    field: str | None = None
-    at_most: str | None = None
-
-    @property
-    def is_depth(self) -> bool:
-        """Whether this is the number of layers of a stack."""
-        return self.stack is not None and self.field is None
-
-    @property
-    def is_per_layer(self) -> bool:
-        """Whether each layer of a stack makes this choice."""
-        return self.stack is not None and self.field is not None
 
 
 class SearchSpace(Record):

@@ -15,8 +15,9 @@ from pydantic import Field, model_validator
 
 from ..record import Record
 from .costs import Inventory, Product
-from .genes import ArchConfig, Choices, Gene
+from .genes import ArchConfig
 from .spec import CostedSpace, FloatArray, StageInput, TimingStage, Workload
+from .table import Choices, Gene
 
 
 class EncoderLayerConfig(Record):
@@ -204,6 +205,7 @@ class TranslationSpace(CostedSpace):
 
         Parts: `encoder` is computed once a sentence, `step` once a decode step.
         """
+        # the engine hands over what it does not know; these tell the type checker which it is
         assert isinstance(arch, TranslationArch)
         assert isinstance(workload, TranslationWorkload)
         e = arch.encoder_embed_dim

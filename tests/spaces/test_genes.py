@@ -13,7 +13,7 @@ from pydantic import Field
 from mosdeploy.errors import ArchError, ConfigError
 from mosdeploy.record import Record, parse
 from mosdeploy.spaces import ArchConfig, SearchSpace
-from mosdeploy.spaces.genes import Choices, Gene
+from mosdeploy.spaces.table import Choices, Gene
 
 seeds = st.integers(0, 2**32 - 1)
 few = settings(max_examples=40, deadline=None)

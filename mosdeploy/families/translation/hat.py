@@ -141,10 +141,8 @@ def fit_hat(
 ) -> LatencyPredictor:
     """Fit a predictor on HAT's data without the blocks that were measured at another speed.
 
-    The latency features follow from the workload and the vocabulary of `spec`, their costs from the
-    data. The predictions are about the data's own sentences and vocabulary (30 tokens, 30 steps,
-    beam 5, 32,768 for HAT's WMT files), so `spec` must be about the same. The card has the blocks
-    that were left out.
+    Workload and vocabulary of `spec` must be those of the data: 30 tokens, 30 steps, beam 5 and
+    32,768 for HAT's WMT files. The card has the blocks that were left out.
 
     Parameters
     ----------
