@@ -7,6 +7,8 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .version import __version__ as __version__
+
 if TYPE_CHECKING:
     from .api import RunFolder, init, open_run
     from .config.device import DeviceProfile, load_profile
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from .runtime import Translator
     from .spaces import ArchConfig, ModelSpec, SearchSpace
 
-__version__ = "0.2.0.dev0"
 
 _HOMES = {
     "api": ("RunFolder", "init", "open_run"),

@@ -23,7 +23,7 @@ from .records import (
 )
 
 if TYPE_CHECKING:
-    from .pipeline.export import ExportResult
+    from .pipeline.export_job import ExportResult
     from .pipeline.report import ReportResult
     from .pipeline.summaries import ProfileSummary
 
@@ -186,7 +186,8 @@ class RunFolder:
             The other fields of `mosdeploy.pipeline.export.ExportOptions`: beam, device,
             max_score_drop, tune_s.
         """
-        from .pipeline.export import ExportOptions, export
+        from .pipeline.export import export
+        from .pipeline.export_job import ExportOptions
 
         given = ExportOptions(
             arch=arch, precision=precision, weights=weights, runtime=runtime, **options

@@ -7,6 +7,7 @@ families differ.
 
 import functools
 import importlib
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +124,9 @@ class Family:
     fresh_supernet
         (space, vocab_size, supernet config, seed) to a supernet with initial weights; the global
         generator of torch is left as it was.
+    build_supernet
+        (space as JSON, vocab_size, supernet config as JSON) to a supernet that receives the weights
+        of a file. Raises ConfigError for JSON that is none of these.
     fresh_subnet
         (arch, space, vocab_size, supernet config, seed) to a plain network with initial weights.
     scored_examples
@@ -157,6 +161,7 @@ class Family:
     open_dataset: "Callable[[Path], Dataset]"
     made_up_dataset: "Callable[..., Dataset]"
     fresh_supernet: "Callable[..., Supernet]"
+    build_supernet: "Callable[[str, int, str], Supernet]"
     fresh_subnet: Callable[..., Any]
     scored_examples: Callable[..., ScoredExamples]
     build_graph: Callable[..., Any]
@@ -178,11 +183,12 @@ def deferred(package: str, target: str) -> Callable[..., Any]:
     package
         The family's package, `__name__`.
     target
-        `module:function` inside it. The result can be pickled as long as the function can.
+        `module:function` or `module:Class.method` inside it. The result can be pickled as long as the function can.
     """
     return functools.partial(_call, package, target)
 
 
 def _call(package: str, target: str, *arguments: Any, **options: Any) -> Any:
-    module, _, function = target.partition(":")
-    return getattr(importlib.import_module(f".{module}", package), function)(*arguments, **options)
+    module, _, name = target.partition(":")
+    function = operator.attrgetter(name)(importlib.import_module(f".{module}", package))
+    return function(*arguments, **options)

@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-from .. import __version__
 from ..errors import MosdeployError
+from ..version import __version__
 from .demo import demo
 from .deploy import deploy
 from .devices import devices_check, devices_list, devices_setup, devices_show

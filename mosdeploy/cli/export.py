@@ -9,7 +9,7 @@ from .options import ArchOption, BeamOption, Common, DeviceOption
 from .printing import table
 
 if TYPE_CHECKING:
-    from ..pipeline.export import ExportResult
+    from ..pipeline.export_job import ExportResult
     from ..pipeline.summaries import RuntimeTiming
     from ..records import PrecisionChoice
 
@@ -54,8 +54,8 @@ class ExportArguments:
 def export(common: Common, arguments: ExportArguments) -> None:
     """Build the bundle, after checking that it answers as the trained network does."""
     from ..config.units import parse_budget_s
-    from ..pipeline.export import ExportOptions
     from ..pipeline.export import export as build
+    from ..pipeline.export_job import ExportOptions
 
     options = ExportOptions(
         arch=arguments.arch,

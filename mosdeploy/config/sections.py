@@ -22,15 +22,10 @@ def _unset(value: object) -> bool:
 
 
 class SupernetConfig(Record):
-    """How subnets share weights (Mixture-of-Supernets, Jawahar et al., ACL Findings 2024).
-
-    `expert_rank`: experts are corrections of this rank to one shared matrix, in place of full
-    matrices.
-    """
+    """How subnets share weights (Mixture-of-Supernets, Jawahar et al., ACL Findings 2024)."""
 
     routing: Literal["none", "layer", "neuron"] = "neuron"
     num_experts: int = Field(2, ge=1, le=16)
-    expert_rank: int | None = Field(None, ge=1, exclude_if=_unset)
     router_hidden_dim: int = Field(128, ge=1)
     router_input: Literal["per_layer", "aggregated"] = "per_layer"
     router_dropout: Fraction = 0.1

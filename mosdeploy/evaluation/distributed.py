@@ -6,7 +6,7 @@ until it is done. Since the order is that of one process, a search takes the sam
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol, TypeVar, cast
+from typing import Protocol, TypeVar
 
 from ..record import Record
 from ..spaces import AnyArch
@@ -132,7 +132,7 @@ class DistributedEvaluator:
         for start in range(0, len(archs), stride):
             part = slice(start, start + stride)
             # a record names the families, this room only what they share
-            request_archs = cast(Sequence[AnyArch], archs[part])
+            request_archs = archs[part]
             yield from self._request(
                 EvalRequest(archs=tuple(request_archs), incumbents=tuple(incumbents[part]))
             )

@@ -10,12 +10,10 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from ..config.sections import ExportConfig
 from ..errors import BundleError, ExportError, StaleInputError
 from ..records import BundleManifest, ParityReport, Runtime, SelfTest, WeightOrigin
-from ..spaces import AnyArch, AnyWorkload
 from ..spaces.genes import ArchConfig
 from ..spaces.spec import ModelSpec
 from ..storage import disk_errors, read_record, replace_folder, sha256_file, write_record
@@ -250,9 +248,9 @@ def _manifest(
         precision=spec.workload.precision,
         settings=dict(job.settings),
         vocab_size=spec.vocab_size,
-        arch=cast("AnyArch", job.arch),
+        arch=job.arch,
         num_parameters=spec.num_parameters(job.arch),
-        workload=cast("AnyWorkload", spec.workload),
+        workload=spec.workload,
         device=job.origin.device,
         provenance=dict(job.origin.provenance),
         weights=job.origin.weights,

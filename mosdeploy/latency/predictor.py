@@ -11,7 +11,7 @@ Shapes: N subnets, G genes, A means over layers, C latency features.
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self, cast
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -195,8 +195,8 @@ class LatencyPredictor(Record):
         num_left_out = sum(block.stop - block.start for block in facts.left_out)
         return cls(
             # of one family, which pydantic checks
-            space=cast(AnySpace, spec.space),
-            workload=cast(AnyWorkload, spec.workload),
+            space=spec.space,
+            workload=spec.workload,
             vocab_size=spec.vocab_size,
             device=facts.device,
             encoding=encoding,

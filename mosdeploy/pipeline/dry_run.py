@@ -1,5 +1,7 @@
 """`train --dry-run`: what a training would cost."""
 
+import functools
+
 from ..records import DryRun
 from .context import Context
 
@@ -23,19 +25,15 @@ def dry_run(context: Context) -> DryRun:
     variants = {"configured": config.supernet} | {
         name: config.supernet.model_copy(update={"routing": name}) for name in ROUTINGS
     }
-    dataset = context.family.made_up_dataset(config)
+    fresh = functools.partial(
+        context.family.fresh_supernet, config.space, config.vocab_size, seed=config.training.seed
+    )
+    examples = context.family.made_up_dataset(config)
     costs = {}
     for done, (name, supernet) in enumerate(variants.items()):
         context.progress.update("dry run", done, len(variants), name)
         costs[name] = training_cost(
-            CostTask(
-                fresh=context.family.fresh_supernet,
-                space=config.space,
-                vocab_size=config.vocab_size,
-                supernet=supernet,
-                training=config.training,
-                dataset=dataset,
-            )
+            CostTask(fresh=fresh, supernet=supernet, training=config.training, examples=examples)
         )
     context.progress.update("dry run", len(variants), len(variants))
     return DryRun(

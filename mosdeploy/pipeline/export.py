@@ -1,73 +1,23 @@
 """The verb `export`: build the bundle of a subnet, after checking that it answers as torch does."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from ..config.device import load_profile
 from ..config.sections import ExportConfig
 from ..errors import ConfigError, ExportError
-from ..records import BundleManifest, PrecisionChoice, SearchResult
+from ..records import PrecisionChoice, SearchResult
 from ..spaces.spec import Workload
 from ..storage import sha256_file
 from .bundles import folder_bytes
 from .context import Context
+from .export_job import ExportOptions, ExportResult, bundle_job, onnx_builder, parity_examples
 from .subnets import SelectedSubnet, select_subnet
-from .summaries import RuntimeChoice
 from .trained_run import TrainedRun, trained_run
 from .workloads import changed_workload
 
 if TYPE_CHECKING:
     from ..export.bundle import BundleJob, ModelBuilder
-    from ..export.parity import ParityExamples
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """What `export` builds.
-
-    Attributes
-    ----------
-    arch
-        `winner`, `largest`, `smallest`, or a JSON file with an architecture.
-    precision, beam
-        None takes the config's, which for the beam, and by default for the precision, is the
-        workload's: what was profiled and searched for. The precision `auto` is the fastest that is
-        good enough, measured on the device.
-    weights
-        `inherited`, `finetuned` or `scratch`; None takes the better of the first two, as
-        `select_subnet` says.
-    device
-        Where `auto` measures, and what TVM compiles for; None takes the config's, else the one that
-        was searched for, else this machine.
-    max_score_drop
-        None takes the config's.
-    runtime
-        What is to run the bundle; `auto` builds for each, times each on the device and keeps the
-        faster.
-    tune_s
-        For TVM, at most so many seconds of tuning in all.
-    """
-
-    arch: str = "winner"
-    precision: str | None = None
-    beam: int | None = None
-    weights: str | None = None
-    device: str | None = None
-    max_score_drop: float | None = None
-    runtime: Literal["onnxruntime", "tvm", "auto"] = "onnxruntime"
-    tune_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class ExportResult:
-    """A bundle that was just written, and what was weighed for it."""
-
-    path: Path
-    manifest: BundleManifest
-    size_bytes: int
-    precision_choice: PrecisionChoice | None = None
-    runtime_choice: RuntimeChoice | None = None
 
 
 def export(context: Context, options: ExportOptions | None = None) -> ExportResult:
@@ -96,7 +46,7 @@ def export(context: Context, options: ExportOptions | None = None) -> ExportResu
     if options.tune_s and options.runtime == "onnxruntime":
         raise ConfigError("--tune is about TVM; add --runtime tvm or --runtime auto")
     if options.runtime == "auto":
-        return select_runtime(context, options)
+        return select_runtime(context, options, export)
     return _Export.plan(context, options).run()
 
 
@@ -215,66 +165,6 @@ class _Export:
         device = self.search.device if self.search else None
         origin = dataclasses.replace(job.origin, device=device, provenance=provenance)
         return dataclasses.replace(job, origin=origin)
-
-
-def bundle_job(
-    state: TrainedRun,
-    chosen: SelectedSubnet,
-    workload: Workload,
-    name: str,
-    limits: ExportConfig,
-) -> "BundleJob":
-    """What is to be exported, without what it was made from."""
-    from ..export.bundle import BundleJob, BundleOrigin
-    from ..spaces import ModelSpec
-
-    family = state.family
-    return BundleJob(
-        family=family.name,
-        spec=ModelSpec(state.config.space, state.card.vocab_size, workload),
-        arch=chosen.arch,
-        settings=family.bundle_settings(state.config, workload),
-        origin=BundleOrigin(name=name, device=None, provenance={}, weights=chosen.weights),
-        tokenizer_path=state.files.tokenizer_path,
-        limits=limits,
-        readme=family.bundle_readme,
-    )
-
-
-def onnx_builder(state: TrainedRun, chosen: SelectedSubnet, workload: Workload) -> "ModelBuilder":
-    """What writes a subnet's `model.onnx` into a folder."""
-    from ..export.bundle import MODEL_NAME, BuiltModel
-    from ..export.onnx.model import state_arrays, write_model
-    from ..spaces import ModelSpec
-
-    family = state.family
-    spec = ModelSpec(state.config.space, state.card.vocab_size, workload)
-
-    def build(folder: Path) -> BuiltModel:
-        arrays = state_arrays(chosen.subnet.state_dict())
-        options = family.graph_options(state.config)
-        model = family.build_graph(spec, chosen.arch, arrays, options)
-        write_model(model, folder / MODEL_NAME)
-        return BuiltModel("onnxruntime")
-
-    return build
-
-
-def parity_examples(
-    state: TrainedRun, chosen: SelectedSubnet, workload: Workload, limit: int
-) -> "ParityExamples":
-    """Validation examples that a bundle is held against, answered in torch by the same subnet."""
-    from ..export.parity import ParityExamples
-
-    scored = state.scored(state.data.valid, workload, limit)
-    return ParityExamples(
-        inputs=scored.inputs,
-        input_ids=scored.input_ids,
-        reference=lambda ids: scored.predict(chosen.subnet, ids),
-        decode=scored.decode,
-        score=lambda outputs: scored.metrics(outputs)[scored.metric],
-        metric=scored.metric,
-    )
 
 
 def _device_name(context: Context, options: ExportOptions, search: SearchResult | None) -> str:

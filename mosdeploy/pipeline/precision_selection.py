@@ -20,6 +20,7 @@ from ..spaces.spec import Precision, Workload
 from ..storage import disk_errors, fingerprint, read_record, write_record
 from .context import Context
 from .devices import lasting_session
+from .export_job import bundle_job, onnx_builder, parity_examples
 from .subnets import SelectedSubnet
 from .trained_run import TrainedRun
 from .workloads import changed_workload
@@ -155,7 +156,6 @@ def _replace(choice: PrecisionChoice, precision: str, **changes: object) -> Prec
 
 
 # -- latency ---------------------------------------------------------------------------------------
-# --------------------
 
 
 def _timed(task: PrecisionTask, choice: PrecisionChoice) -> PrecisionChoice:
@@ -212,13 +212,10 @@ def _measurement_task(task: PrecisionTask, precisions: Sequence[Precision]) -> "
 
 
 # -- quality ---------------------------------------------------------------------------------------
-# --------------------
 
 
 def _scored(task: PrecisionTask, choice: PrecisionChoice) -> PrecisionChoice:
     """Answer validation examples with each that runs on the device and has no score yet."""
-    from .export import parity_examples
-
     missing = [
         x.precision for x in choice.candidates if x.latency_ms is not None and x.score is None
     ]
@@ -249,7 +246,6 @@ def _scores(
 ) -> Iterable[tuple[Precision, int, float]]:
     """Each precision's model file size and score, from a bundle that is thrown away."""
     from ..export.bundle import MODEL_NAME, build_draft
-    from .export import bundle_job, onnx_builder
 
     root = task.context.files.bundles_dir
     with disk_errors(root):

@@ -4,7 +4,7 @@ a device.
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -17,6 +17,7 @@ from ..spaces.spec import Workload
 from .context import Context
 from .deploy import bundle_spec
 from .devices import lasting_session
+from .export_job import ExportOptions, ExportResult
 from .subnets import SelectedSubnet
 from .summaries import RuntimeChoice, RuntimeTiming
 from .trained_run import TrainedRun
@@ -24,7 +25,6 @@ from .trained_run import TrainedRun
 if TYPE_CHECKING:
     from ..export.bundle import BuiltModel, ModelBuilder
     from ..export.tvm import Processor, TvmOptions
-    from .export import ExportOptions, ExportResult
 
 
 def processor_of(profile: DeviceProfile) -> "Processor":
@@ -129,11 +129,15 @@ class RuntimeCandidate:
     """A runtime, and the bundle that was built for it, or why there is none."""
 
     runtime: Runtime
-    result: "ExportResult | None"
+    result: ExportResult | None
     error: str | None
 
 
-def select_runtime(context: Context, options: "ExportOptions") -> "ExportResult":
+def select_runtime(
+    context: Context,
+    options: ExportOptions,
+    export: Callable[[Context, ExportOptions], ExportResult],
+) -> ExportResult:
     """Write a bundle for each runtime, time each on the device, and keep the fastest.
 
     A runtime that cannot be built for, or does not stand on the device, is reported and left out.
@@ -148,8 +152,6 @@ def select_runtime(context: Context, options: "ExportOptions") -> "ExportResult"
     ExportError
         If no bundle could be built.
     """
-    from .export import export
-
     name = context.run.device_name(options.device)
     target = load_profile(name, context.files.root)
     if target.emulated:
@@ -173,7 +175,7 @@ def select_runtime(context: Context, options: "ExportOptions") -> "ExportResult"
 
 def select_fastest(
     context: Context, profile: DeviceProfile, candidates: Sequence[RuntimeCandidate]
-) -> "ExportResult":
+) -> ExportResult:
     """Time bundles on a device, with their self-tests there; delete all but the fastest.
 
     Raises

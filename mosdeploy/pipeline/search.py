@@ -157,7 +157,9 @@ class _SearchTask:
 
         def show(progress: Any) -> None:
             note = f"best loss {progress.best_loss:.4f}, {progress.num_evaluated} subnets"
-            self.context.progress.update("search", progress.iteration, progress.num_iterations, note)
+            self.context.progress.update(
+                "search", progress.iteration, progress.num_iterations, note
+            )
 
         if config.search.quality == "evaluate":
             return evolve(config.space, config.search, self.limits, oracle, show), None
@@ -263,7 +265,7 @@ def _measure_losses(state: TrainedRun, distributed: "DistributedContext") -> "Me
     from ..training.device import DeviceContext
 
     evaluator = ProxyEvaluator(state.validation_set(state.config.search.eval_examples))
-    state.net.to(DeviceContext.of(state.config.training, distributed.local).device)
+    state.net.to(DeviceContext.of(state.config.training, distributed.local_rank).device)
 
     def measure(
         archs: Sequence[ArchConfig], incumbents: "Sequence[BlockLosses | None]"

@@ -117,7 +117,7 @@ def _train(
     def finish() -> str:
         from ..supernet.checkpoint import save_supernet
 
-        save_supernet(files.supernet_path, net, vocab_size)
+        save_supernet(files.supernet_path, net)
         card = _supernet_card(context, prepared, vocab_size, summary)
         write_record(files.supernet_card_path, card)
         files.checkpoint_path.unlink()  # the optimiser's state; what stays is the supernet

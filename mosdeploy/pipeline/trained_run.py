@@ -66,10 +66,7 @@ class TrainedRun:
         """The supernet, in eval mode."""
         from ..supernet.checkpoint import load_supernet
 
-        return load_supernet(self.files.supernet_path, self._build)
-
-    def _build(self, vocab_size: int) -> "Supernet":
-        return self.family.fresh_supernet(self.config.space, vocab_size, self.config.supernet, 0)
+        return load_supernet(self.files.supernet_path, self.family.build_supernet)
 
     @cached_property
     def data(self) -> TaskData:

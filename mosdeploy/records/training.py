@@ -43,17 +43,17 @@ class SupernetCard(Record):
 
 
 class TrainingCost(Record):
-    """What training one supernet takes, measured in a few updates on made-up examples.
+    """What training one supernet takes, measured in a few steps on made-up examples.
 
     `peak_bytes` is the largest resident size of the process on a CPU, what was allocated at most on
-    a GPU; `update_s` is the median time of an update of `num_targets` targets.
+    a GPU; `step_s` is the median time of a step of `num_targets` targets.
     """
 
     num_parameters: int
     parameters_bytes: int
     optimizer_bytes: int
     peak_bytes: int
-    update_s: float
+    step_s: float
     num_targets: int
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from .. import __version__
 from ..storage import atomic_write, write_record
+from ..version import __version__
 from . import sections
 from .device import deployments_table, describe_device
 from .provenance import bundle_facts, fingerprints_table, self_test_table

@@ -250,7 +250,7 @@ def predictor_facts(card: PredictorCard) -> Facts:
         ("Subnets", card.num_samples),
         ("Rejected", card.num_rejected),
         ("Boards, time ratio", ", ".join(_time_ratio(x) for x in card.boards) or None),
-        ("Model", "additive and MLP" if card.uses_mlp else "additive"),
+        ("Model", "regression and MLP" if card.uses_mlp else "regression"),
         ("Source", card.source or None),
         ("Licence", card.licence or None),
     )

@@ -7,13 +7,11 @@ that is limited.
 
 import functools
 from collections.abc import Callable, Iterable
-from typing import cast
 
 import numpy as np
 
 from ..errors import ConfigError, InfeasibleError
 from ..records import Candidate, Limits
-from ..spaces import AnyArch
 from ..spaces.genes import ArchConfig, SearchSpace
 from .oracle import Cost, CostOf, PredictMs
 
@@ -97,7 +95,7 @@ class ConstraintTable:
         """The record of an architecture with its loss, latency and cost."""
         cost = self._cost(arch)
         return Candidate(
-            arch=cast(AnyArch, arch),  # a record names the families, a search only what they share
+            arch=arch,
             loss=loss,
             predicted_ms=self.latency_ms(arch),
             num_parameters=cost.num_parameters,

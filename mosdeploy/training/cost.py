@@ -87,7 +87,7 @@ def _measure(task: CostTask) -> TrainingCost:
         parameters_bytes=parameters_bytes,
         optimizer_bytes=ADAM_STATES * parameters_bytes,
         peak_bytes=_peak_bytes(DeviceContext.of(training).device),
-        update_s=step_s * training.grad_accum_steps,
+        step_s=step_s * training.grad_accum_steps,
         num_targets=batches.num_targets(0) * num_batches(training, num_archs),
     )
 

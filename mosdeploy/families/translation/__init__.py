@@ -1,7 +1,7 @@
 """Translation: an encoder-decoder from sentences to sentences.
 
-In: a parallel corpus. Out: `FAMILY`, the record of what the pipeline asks of a family. Naming it loads neither torch
-nor onnx.
+In: a parallel corpus. Out: `FAMILY`, the record of what the pipeline asks of a family. Naming it
+loads neither torch nor onnx.
 """
 
 from ...family import Family, deferred
@@ -12,9 +12,10 @@ FAMILY = Family(
     train_tokenizer=deferred(__name__, "tokenizer:train_corpus_tokenizer"),
     load_tokenizer=deferred(__name__, "tokenizer:Tokenizer"),
     tokenize=deferred(__name__, "dataset:tokenize_pairs"),
-    open_dataset=deferred(__name__, "dataset:open_dataset"),
-    made_up_dataset=deferred(__name__, "dataset:made_up_dataset"),
+    open_dataset=deferred(__name__, "dataset:TranslationDataset.open"),
+    made_up_dataset=deferred(__name__, "dataset:made_up_pairs"),
     fresh_supernet=deferred(__name__, "elastic:fresh_supernet"),
+    build_supernet=deferred(__name__, "elastic:build_supernet"),
     fresh_subnet=deferred(__name__, "elastic:fresh_subnet"),
     scored_examples=deferred(__name__, "scoring:scored_examples"),
     build_graph=deferred(__name__, "onnx_graph:build_graph"),

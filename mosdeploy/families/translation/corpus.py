@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...config.translation import CorpusConfig
+from ...config.translation import CorpusConfig, TranslationRunConfig
 from ...errors import ConfigError
 from .published import is_published, read_published
 
@@ -100,6 +100,11 @@ def load_corpus(config: CorpusConfig, root: Path) -> Corpus:
         dict(sorted(dropped.items())),
         _digest(train, valid, test),
     )
+
+
+def load_data(config: TranslationRunConfig, root: Path) -> Corpus:
+    """`load_corpus` with the corpus of a run file."""
+    return load_corpus(config.corpus, root)
 
 
 def normalise(text: str) -> str:

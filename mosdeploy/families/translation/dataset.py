@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...config.translation import TranslationRunConfig
 from ...data.ragged import Ragged, pad_rows
 from ...errors import ConfigError
 from ...storage import disk_errors
@@ -190,6 +191,19 @@ def tokenize(
             "side; raise max_tokens"
         )
     return TranslationDataset(packed, Ragged.concatenate(targets), len(pairs) - len(packed))
+
+
+def tokenize_pairs(
+    tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]], config: TranslationRunConfig
+) -> TranslationDataset:
+    """`tokenize` with the limit of a run file."""
+    return tokenize(tokenizer, pairs, config.max_tokens)
+
+
+def made_up_pairs(config: TranslationRunConfig) -> TranslationDataset:
+    """`made_up_dataset` with sentences as long as the workload's, as far as training takes them."""
+    num_tokens = min(config.workload.source_len, config.max_tokens)
+    return made_up_dataset(config.vocab_size, num_tokens, config.training.tokens_per_batch)
 
 
 def made_up_dataset(vocab_size: int, num_tokens: int, tokens_per_batch: int) -> TranslationDataset:

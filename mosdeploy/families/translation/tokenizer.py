@@ -11,7 +11,9 @@ from pathlib import Path
 
 import sentencepiece
 
+from ...config.translation import TranslationRunConfig
 from ...errors import ConfigError, StaleInputError
+from ...family import TaskData
 from ...storage import atomic_write
 
 PAD_ID = 0
@@ -72,6 +74,11 @@ def train_tokenizer(pairs: Sequence[tuple[str, str]], vocab_size: int, path: Pat
     except RuntimeError as error:
         raise ConfigError(_explain(str(error), vocab_size, len(pairs))) from error
     atomic_write(path, model.getvalue())
+
+
+def train_corpus_tokenizer(data: TaskData, config: TranslationRunConfig, path: Path) -> None:
+    """`train_tokenizer` with the training pairs and the vocabulary size of a run file."""
+    train_tokenizer(data.train, config.vocab_size, path)
 
 
 class Tokenizer:
