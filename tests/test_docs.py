@@ -1,5 +1,6 @@
 """The documentation says what the code does: its Python runs, its commands and keys exist."""
 
+import dataclasses
 import inspect
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ import mosdeploy
 from mosdeploy.cli import app
 from mosdeploy.config.device import DeviceProfile, MeasureProtocol
 from mosdeploy.config.translation import TranslationRunConfig
+from mosdeploy.family import Family
 
 ROOT = Path(__file__).parents[1]
 PAGES = (
@@ -21,6 +23,7 @@ PAGES = (
     *sorted((ROOT / "docs").rglob("*.md")),
 )
 PYTHON_PAGE = ROOT / "docs" / "python.md"
+FAMILY_PAGE = ROOT / "docs" / "add-a-family.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 COMMAND = re.compile(r"(?:^    |`|-m |/)mosdeploy ((?:[a-z]|-)[^`#|\n]*)", re.MULTILINE)
 KEY = re.compile(r"`\[?([a-z]+)\]?[. ]([a-z_0-9]+)(?: = [^`]*)?`")
@@ -42,6 +45,17 @@ def test_python_blocks_run_and_print_what_they_say(
     for comment in promised:
         for part in comment.split("..."):  # what is left out
             assert part.strip() in printed
+
+
+def test_words_of_a_new_family_run() -> None:
+    code = "\n".join(BLOCK.findall(FAMILY_PAGE.read_text(encoding="utf-8")))
+    exec(compile(code, FAMILY_PAGE.name, "exec"), {"__name__": "words"})
+
+
+def test_family_page_names_every_callable() -> None:
+    text = FAMILY_PAGE.read_text(encoding="utf-8")
+    callables = {field.name for field in dataclasses.fields(Family)} - {"name"}
+    assert set(re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE)) >= callables
 
 
 def test_python_page_names_every_verb() -> None:
@@ -76,6 +90,22 @@ def test_every_command_and_option_exists(page: str, words: str) -> None:
             name = word.rstrip(",.;:")
             assert name in command.commands, f"{page}: `mosdeploy {words}`"
             command = command.commands[name]
+
+
+def benchmarks() -> list[tuple[str, str]]:
+    """Script and options of every command line, those of continued lines too."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        found += re.findall(r"^ +python benchmarks/(\w+)\.py(.*)$", text, re.MULTILINE)
+    return found
+
+
+@pytest.mark.parametrize(("script", "words"), benchmarks())
+def test_every_benchmark_has_the_options_it_is_called_with(script: str, words: str) -> None:
+    text = (ROOT / "benchmarks" / f"{script}.py").read_text(encoding="utf-8")
+    for option in re.findall(r"--[a-z-]+", words):
+        assert f'"{option}"' in text
 
 
 def sections() -> dict[str, Any]:
