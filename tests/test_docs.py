@@ -70,6 +70,11 @@ def test_python_page_names_every_verb() -> None:
             assert f"`{option}`" in row[0], f"{verb} does not tell of {option}"
 
 
+def test_reference_names_everything_public() -> None:
+    text = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
+    assert not [name for name in mosdeploy.__all__ if f"`{name}`" not in text]
+
+
 def commands() -> list[tuple[str, str]]:
     return [
         (str(page.relative_to(ROOT)), words.strip())
