@@ -7,7 +7,7 @@ named as the family; all else is shared.
 Examples
 --------
 >>> from mosdeploy.runtime import open_model  # on a device: from mosdeploy_runtime
->>> open_model("runs/tiny/bundles/en-de", threads=1).translate(["A house."])  # doctest: +SKIP
+>>> open_model("runs/tiny/bundles/en-de", threads=1).predict(["A house."])  # doctest: +SKIP
 ['Ein Haus.']
 """
 

@@ -1,0 +1,139 @@
+"""The documentation says what the code does: its Python runs, its commands and keys exist."""
+
+import dataclasses
+import inspect
+import re
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+import typer
+
+import mosdeploy
+from mosdeploy.cli import app
+from mosdeploy.config.device import DeviceProfile, MeasureProtocol
+from mosdeploy.config.translation import TranslationRunConfig
+from mosdeploy.family import Family
+
+ROOT = Path(__file__).parents[1]
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "predictors" / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+)
+PYTHON_PAGE = ROOT / "docs" / "python.md"
+FAMILY_PAGE = ROOT / "docs" / "add-a-family.md"
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+COMMAND = re.compile(r"(?:^    |`|-m |/)mosdeploy ((?:[a-z]|-)[^`#|\n]*)", re.MULTILINE)
+KEY = re.compile(r"`\[?([a-z]+)\]?[. ]([a-z_0-9]+)(?: = [^`]*)?`")
+
+
+def ids(pages: tuple[Path, ...]) -> list[str]:
+    return [str(page.relative_to(ROOT)) for page in pages]
+
+
+def test_python_blocks_run_and_print_what_they_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = "\n".join(BLOCK.findall(PYTHON_PAGE.read_text(encoding="utf-8")))
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, PYTHON_PAGE.name, "exec"), {})
+    printed = capsys.readouterr().out
+    promised = re.findall(r"^ *print\(.*\)  # (.*)$", code, re.MULTILINE)
+    assert len(promised) > 5
+    for comment in promised:
+        for part in comment.split("..."):  # what is left out
+            assert part.strip() in printed
+
+
+def test_words_of_a_new_family_run() -> None:
+    code = "\n".join(BLOCK.findall(FAMILY_PAGE.read_text(encoding="utf-8")))
+    exec(compile(code, FAMILY_PAGE.name, "exec"), {"__name__": "words"})
+
+
+def test_family_page_names_every_callable() -> None:
+    text = FAMILY_PAGE.read_text(encoding="utf-8")
+    callables = {field.name for field in dataclasses.fields(Family)} - {"name"}
+    assert set(re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE)) >= callables
+
+
+def test_python_page_names_every_verb() -> None:
+    text = PYTHON_PAGE.read_text(encoding="utf-8")
+    verbs = [name for name in vars(mosdeploy.RunFolder) if not name.startswith("_")]
+    rows = {verb: re.search(rf"^\| `{verb}\(\)` \| .*$", text, re.MULTILINE) for verb in verbs}
+    for verb in set(verbs) - {"root", "config"}:
+        row = rows[verb]
+        assert row, f"no row for {verb}"
+        options = inspect.signature(getattr(mosdeploy.RunFolder, verb)).parameters
+        for option in set(options) - {"self", "lines", "options"}:
+            assert f"`{option}`" in row[0], f"{verb} does not tell of {option}"
+
+
+def test_reference_names_everything_public() -> None:
+    text = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
+    assert not [name for name in mosdeploy.__all__ if f"`{name}`" not in text]
+
+
+def commands() -> list[tuple[str, str]]:
+    return [
+        (str(page.relative_to(ROOT)), words.strip())
+        for page in PAGES
+        for words in COMMAND.findall(page.read_text(encoding="utf-8"))
+    ]
+
+
+@pytest.mark.parametrize(("page", "words"), commands())
+def test_every_command_and_option_exists(page: str, words: str) -> None:
+    command: Any = typer.main.get_command(app)
+    for word in words.split():
+        if word.startswith("-"):
+            option = word.partition("=")[0].rstrip(",.;:")
+            known = {name for x in command.params for name in (*x.opts, *x.secondary_opts)}
+            assert option in known | {"--help"}, f"{page}: `mosdeploy {words}`"
+        elif hasattr(command, "commands"):  # a group
+            name = word.rstrip(",.;:")
+            assert name in command.commands, f"{page}: `mosdeploy {words}`"
+            command = command.commands[name]
+
+
+def benchmarks() -> list[tuple[str, str]]:
+    """Script and options of every command line, those of continued lines too."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        found += re.findall(r"^ +python benchmarks/(\w+)\.py(.*)$", text, re.MULTILINE)
+    return found
+
+
+@pytest.mark.parametrize(("script", "words"), benchmarks())
+def test_every_benchmark_has_the_options_it_is_called_with(script: str, words: str) -> None:
+    text = (ROOT / "benchmarks" / f"{script}.py").read_text(encoding="utf-8")
+    for option in re.findall(r"--[a-z-]+", words):
+        assert f'"{option}"' in text or f'"{option.replace("--no-", "--")}"' in text
+
+
+def sections() -> dict[str, Any]:
+    hints = get_type_hints(TranslationRunConfig)
+    found = {name: hints[name] for name in TranslationRunConfig.model_fields if name in hints}
+    return {
+        **{name: kind for name, kind in found.items() if hasattr(kind, "model_fields")},
+        "measure": MeasureProtocol,
+        "profile": hints["profile"],
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
+def test_every_key_of_a_section_exists(page: Path) -> None:
+    known = sections()
+    for section, key in KEY.findall(page.read_text(encoding="utf-8")):
+        if section in known and key not in ("toml", "json", "jsonl", "py"):
+            assert key in known[section].model_fields, f"[{section}] {key}"
+
+
+def test_every_key_of_a_device_profile_is_explained() -> None:
+    text = (ROOT / "docs" / "devices.md").read_text(encoding="utf-8")
+    keys = [name for name in DeviceProfile.model_fields if name != "measure"]
+    keys += [f"measure.{name}" for name in MeasureProtocol.model_fields]
+    missing = [key for key in keys if f"`{key}`" not in text]
+    assert not missing
