@@ -56,7 +56,7 @@ def test_an_unknown_family_names_the_known_ones(load, family):
 def test_a_key_that_was_renamed_since_0_1_0_says_its_new_name(load):
     with pytest.raises(
         ConfigError,
-        match=r"unknown key 'training\.updates'; since 0\.1\.0 it is called 'steps'",
+        match=r"unknown key 'training\.updates'; it was renamed to 'steps'",
     ):
         load(MINIMAL + "[training]\nupdates = 10\n")
     with pytest.raises(ConfigError, match=r"'corpus\.max_pieces'; since .* 'max_tokens'"):

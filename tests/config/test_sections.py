@@ -37,7 +37,7 @@ def test_value_out_of_range_names_its_key(
 def test_a_key_of_0_1_0_is_told_its_new_name(section: type[Record]) -> None:
     for old, new in section.renamed.items():
         assert new in section.model_fields
-        with pytest.raises(ConfigError, match=f"'{old}'; since 0.1.0 it is called '{new}'"):
+        with pytest.raises(ConfigError, match=f"'{old}'; it was renamed to '{new}'"):
             parse(section, {old: 1}, "mosdeploy.toml")
 
 

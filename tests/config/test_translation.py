@@ -35,7 +35,7 @@ def test_a_run_file_there_and_back():
 )
 def test_a_key_of_0_1_0_is_told_its_new_name(section, old, new):
     assert new in section.model_fields
-    with pytest.raises(ConfigError, match=f"'{old}'; since 0.1.0 it is called '{new}'"):
+    with pytest.raises(ConfigError, match=f"'{old}'; it was renamed to '{new}'"):
         parse(section, {"train": "x", old: 1} if section is CorpusConfig else {old: 1}, "x.toml")
 
 

@@ -6,7 +6,7 @@ import onnx
 import onnxruntime
 import pytest
 from example_spaces import WMT
-from networks import PRECISIONS, VOCAB_SIZE, Subnet, run, spec_of
+from networks import PRECISIONS, VOCAB_SIZE, TranslationSubnet, run, spec_of
 
 from mosdeploy.export.candidate import build_candidate, bundle_bytes, candidate_weights_bytes
 from mosdeploy.export.onnx.model import GraphOptions, state_arrays
@@ -72,7 +72,7 @@ def test_weights_lie_apart_aligned_and_within_the_file(
 def test_a_candidate_has_the_nodes_of_the_export(space: TranslationSpace, precision: str) -> None:
     spec = spec_of(space, source_len=9, decode_steps=7, precision=precision)
     candidate = onnx.load_from_string(build_candidate(spec, space.largest, build_graph))
-    arrays = state_arrays(Subnet(space.largest, space, VOCAB_SIZE).state_dict())
+    arrays = state_arrays(TranslationSubnet(space.largest, space, VOCAB_SIZE).state_dict())
     export = build_graph(spec, space.largest, arrays, GraphOptions(max_positions=9))
     assert list(candidate.graph.node) == list(export.graph.node)
     candidate_tensors, export_tensors = (
@@ -109,7 +109,7 @@ def test_bundle_bytes_is_the_size_of_the_model(space: TranslationSpace, precisio
     for _ in range(12):
         arch = space.sample(rng)
         spec = spec_of(space, 2000, precision=precision, beam=int(rng.integers(1, 3)))
-        arrays = state_arrays(Subnet(arch, space, 2000).state_dict())
+        arrays = state_arrays(TranslationSubnet(arch, space, 2000).state_dict())
         model = build_graph(spec, arch, arrays, GraphOptions(max_positions=192))
         assert bundle_bytes(spec, arch, build_graph) == pytest.approx(model.ByteSize(), rel=0.02)
 

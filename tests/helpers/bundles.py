@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from example_spaces import space_of
 
+from mosdeploy.config import load_recipe
 from mosdeploy.config.translation import CorpusConfig, TranslationExportConfig
 from mosdeploy.export.bundle import (
     MODEL_NAME,
@@ -20,12 +21,17 @@ from mosdeploy.export.bundle import (
     export_bundle,
 )
 from mosdeploy.export.onnx.initializers import Array
+from mosdeploy.export.onnx.model import state_arrays, write_model
 from mosdeploy.export.parity import ParityExamples
 from mosdeploy.export.tvm import TvmOptions
-from mosdeploy.families.translation.bundle import bundle_readme, bundle_settings, max_positions
+from mosdeploy.families.translation.bundle import (
+    bundle_readme,
+    bundle_settings,
+    graph_options,
+)
 from mosdeploy.families.translation.decoding import translate
-from mosdeploy.families.translation.network import Subnet
-from mosdeploy.families.translation.onnx_graph import build_graph, state_arrays, write_model
+from mosdeploy.families.translation.network import TranslationSubnet
+from mosdeploy.families.translation.onnx_graph import build_graph
 from mosdeploy.families.translation.tokenizer import Tokenizer, train_tokenizer
 from mosdeploy.families.translation.tvm import build_tvm
 from mosdeploy.runtime import Translator
@@ -38,6 +44,12 @@ VOCAB_SIZE = 64
 EOS_ID = 3
 LENGTH_PENALTY = 0.6
 LIMITS = TranslationExportConfig(max_source_len=16, max_decode_steps=10, max_score_drop=100.0)
+CONFIG = load_recipe("tiny").model_copy(
+    update={
+        "corpus": CorpusConfig(source_lang="en", target_lang="en", train="none"),
+        "export": LIMITS,
+    }
+)
 _TEXT = """
 the cat sees a small red house and takes one book from its green roof before rain falls again
 with every young quick fox jumps over lazy dogs who never move while bright winds blow past
@@ -91,13 +103,13 @@ def spec_of(space: TranslationSpace, precision: str = "fp32", beam: int = 1) -> 
 # -- networks --------------------------------------------------------------------------------------
 
 
-def new_subnet(arch: TranslationArch, space: TranslationSpace) -> Subnet:
-    return Subnet(arch, space, VOCAB_SIZE).eval()
+def new_subnet(arch: TranslationArch, space: TranslationSpace) -> TranslationSubnet:
+    return TranslationSubnet(arch, space, VOCAB_SIZE).eval()
 
 
 def lively_subnet(
     space: TranslationSpace, arch: TranslationArch | None = None, seed: int = 7
-) -> Subnet:
+) -> TranslationSubnet:
     """A subnet whose translations depend on the source and change from step to step; the largest if
     no architecture is given.
 
@@ -124,7 +136,7 @@ def _scale(name: str, weight: torch.Tensor) -> float:
 
 
 def in_torch(
-    subnet: Subnet,
+    subnet: TranslationSubnet,
     sources: Sequence[Sequence[int]],
     beam: int,
     max_steps: int,
@@ -134,27 +146,18 @@ def in_torch(
     return translate(subnet, sources, beam, max_steps, length_penalty)
 
 
-def arrays_of(subnet: Subnet) -> dict[str, Array]:
+def arrays_of(subnet: TranslationSubnet) -> dict[str, Array]:
     return state_arrays(subnet.state_dict())
 
 
 # -- bundles ---------------------------------------------------------------------------------------
 
 
-def onnx_builder(subnet: Subnet, spec: ModelSpec) -> ModelBuilder:
+def onnx_builder(subnet: TranslationSubnet, spec: ModelSpec) -> ModelBuilder:
     """What writes the ONNX model of a subnet into a folder."""
 
     def build(folder: Path) -> BuiltModel:
-        graph = build_graph(
-            subnet.arch,
-            spec.space,
-            spec.vocab_size,
-            arrays_of(subnet),
-            beam=spec.workload.beam,
-            length_penalty=LIMITS.length_penalty,
-            precision=spec.workload.precision,
-            max_positions=max_positions(LIMITS),
-        )
+        graph = build_graph(spec, subnet.arch, arrays_of(subnet), graph_options(CONFIG))
         write_model(graph, folder / MODEL_NAME)
         return BuiltModel("onnxruntime")
 
@@ -165,12 +168,11 @@ def make_job(folder: Path, spec: ModelSpec) -> BundleJob:
     """Export the largest subnet; the tokenizer is trained into the folder."""
     tokenizer_path = folder / "trained.model"
     train_tokenizer([(text, text) for text in sentences(400, 0)], VOCAB_SIZE, tokenizer_path)
-    corpus = CorpusConfig(source_lang="en", target_lang="en", train="none")
     return BundleJob(
         family="translation",
         spec=spec,
         arch=spec.space.largest,
-        settings=bundle_settings(corpus, LIMITS, spec.workload.beam),
+        settings=bundle_settings(CONFIG, spec.workload),
         origin=BundleOrigin("random", None, {}),
         tokenizer_path=tokenizer_path,
         limits=LIMITS,
@@ -178,7 +180,7 @@ def make_job(folder: Path, spec: ModelSpec) -> BundleJob:
     )
 
 
-def make_examples(tokenizer_path: Path, subnet: Subnet, beam: int) -> ParityExamples:
+def make_examples(tokenizer_path: Path, subnet: TranslationSubnet, beam: int) -> ParityExamples:
     tokenizer = Tokenizer(tokenizer_path)
     texts = sentences(12, 1)
     return ParityExamples(
@@ -202,7 +204,7 @@ def export_tvm(folder: Path) -> Path:
     """Write a TVM bundle of the same subnet, compiled for this machine; give its folder."""
     spec = spec_of(SPACE)
     subnet = lively_subnet(SPACE)
-    options = TvmOptions(max_positions(LIMITS))
+    options = TvmOptions(graph_options(CONFIG).max_positions)
 
     def build(place: Path) -> BuiltModel:
         weights = arrays_of(subnet)
@@ -211,7 +213,9 @@ def export_tvm(folder: Path) -> Path:
     return _export(folder, spec, subnet=subnet, build=build)
 
 
-def _export(folder: Path, spec: ModelSpec, *, subnet: Subnet, build: ModelBuilder) -> Path:
+def _export(
+    folder: Path, spec: ModelSpec, *, subnet: TranslationSubnet, build: ModelBuilder
+) -> Path:
     job = make_job(folder, spec)
     export_bundle(
         job,

@@ -1,5 +1,5 @@
 import pytest
-from networks import Subnet, make_space, train_to_reverse
+from networks import TranslationSubnet, make_space, train_to_reverse
 
 from mosdeploy.spaces.translation import TranslationSpace
 
@@ -10,5 +10,5 @@ def space(request: pytest.FixtureRequest) -> TranslationSpace:
 
 
 @pytest.fixture(scope="session")
-def trained_subnet() -> Subnet:
+def trained_subnet() -> TranslationSubnet:
     return train_to_reverse()

@@ -13,7 +13,7 @@ from onnx import ModelProto, helper
 from mosdeploy.export.onnx.builder import GraphBuilder
 from mosdeploy.export.onnx.initializers import InlineInitializers
 from mosdeploy.export.onnx.model import GraphOptions, make_model, state_arrays
-from mosdeploy.families.translation.network import Subnet
+from mosdeploy.families.translation.network import TranslationSubnet
 from mosdeploy.families.translation.onnx_graph import build_graph
 from mosdeploy.spaces.spec import ModelSpec, Precision
 from mosdeploy.spaces.translation import TranslationArch, TranslationSpace, TranslationWorkload
@@ -30,7 +30,7 @@ def spec_of(space: TranslationSpace, vocab_size: int = VOCAB_SIZE, **workload: o
 
 
 def translate(
-    subnet: Subnet,
+    subnet: TranslationSubnet,
     sources: Sequence[Sequence[int]],
     beam: int,
     max_steps: int,
@@ -57,14 +57,14 @@ def make_space(norm: str) -> TranslationSpace:
     )
 
 
-def lively_subnet(arch: TranslationArch, space: TranslationSpace, seed: int) -> Subnet:
+def lively_subnet(arch: TranslationArch, space: TranslationSpace, seed: int) -> TranslationSubnet:
     """A subnet that does not repeat one token, as fresh ones do, and ends some sentences early.
 
     Norms of random sign break the tie of input and output embedding; sharp attention makes
     positions count.
     """
     generator = torch.Generator().manual_seed(seed)
-    subnet = Subnet(arch, space, VOCAB_SIZE).eval()
+    subnet = TranslationSubnet(arch, space, VOCAB_SIZE).eval()
     with torch.no_grad():
         for name, weight in subnet.named_parameters():
             if "norm.weight" in name:
@@ -84,7 +84,7 @@ def small_space() -> TranslationSpace:
     return space_of(embed_dim=(24,), layers=(1,), ffn_dim=(48,), heads=(2,), qkv_dim=24, norm="pre")
 
 
-def train_to_reverse() -> Subnet:
+def train_to_reverse() -> TranslationSubnet:
     """A subnet in the space of `small_space`, trained for a moment to reverse short rows of the ids
     4 to 11.
 
@@ -93,7 +93,7 @@ def train_to_reverse() -> Subnet:
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     updates = 160
-    subnet = Subnet(small_space().largest, small_space(), VOCAB_SIZE).train()
+    subnet = TranslationSubnet(small_space().largest, small_space(), VOCAB_SIZE).train()
     moments = [
         (weight, torch.zeros_like(weight), torch.zeros_like(weight))
         for weight in subnet.parameters()
@@ -128,7 +128,10 @@ def open_model(model: ModelProto) -> onnxruntime.InferenceSession:
 
 
 def build_subnet(
-    subnet: Subnet, space: TranslationSpace, length_penalty: float = 0.6, **workload: object
+    subnet: TranslationSubnet,
+    space: TranslationSpace,
+    length_penalty: float = 0.6,
+    **workload: object,
 ) -> ModelProto:
     """The graph of a subnet that serves MAX_POSITIONS, at a beam and precision."""
     options = GraphOptions(max_positions=MAX_POSITIONS, length_penalty=length_penalty)
@@ -137,7 +140,7 @@ def build_subnet(
 
 
 def open_subnet(
-    subnet: Subnet,
+    subnet: TranslationSubnet,
     space: TranslationSpace,
     precision: str = "fp32",
     beam: int = 1,

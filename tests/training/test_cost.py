@@ -34,7 +34,7 @@ def test_a_trial_counts_what_training_holds(space: TranslationSpace) -> None:
     assert cost.peak_bytes > cost.parameters_bytes + cost.optimizer_bytes
     # three architectures read two batches each of eight pairs, seven tokens and an end
     assert cost.num_targets == 3 * 2 * (64 // 8) * 8
-    assert cost.update_s > 0
+    assert cost.step_s > 0
 
 
 def test_of_many_batches_two_are_tried(space: TranslationSpace) -> None:

@@ -1,11 +1,19 @@
 from example_spaces import SMALL_ARCH
 
-from mosdeploy.config.translation import CorpusConfig, TranslationExportConfig
-from mosdeploy.families.translation.bundle import bundle_readme, bundle_settings, max_positions
+from mosdeploy.config import load_recipe
+from mosdeploy.config.translation import TranslationExportConfig, TranslationRunConfig
+from mosdeploy.families.translation.bundle import (
+    bundle_readme,
+    bundle_settings,
+    graph_options,
+)
 from mosdeploy.records import BundleManifest, ParityReport, SelfTest
 from mosdeploy.spaces.translation import TranslationWorkload
 
-CORPUS = CorpusConfig(source_lang="en", target_lang="de", train="data/train")
+
+def config_of(**limits: object) -> TranslationRunConfig:
+    config = load_recipe("tiny")  # from English to French
+    return config.model_copy(update={"export": TranslationExportConfig(**limits)})
 
 
 def make_manifest(**changed: object) -> BundleManifest:
@@ -13,7 +21,7 @@ def make_manifest(**changed: object) -> BundleManifest:
     fields = {
         "name": "en-de",
         "precision": "int8",
-        "settings": bundle_settings(CORPUS, TranslationExportConfig(), beam=4),
+        "settings": bundle_settings(config_of(), TranslationWorkload(beam=4)),
         "vocab_size": 40,
         "arch": SMALL_ARCH,
         "num_parameters": 12345,
@@ -30,10 +38,10 @@ def make_manifest(**changed: object) -> BundleManifest:
 
 
 def test_settings_hold_what_the_runtime_reads() -> None:
-    limits = TranslationExportConfig(max_source_len=20, max_decode_steps=30, length_penalty=0.5)
-    assert bundle_settings(CORPUS, limits, beam=4) == {
+    config = config_of(max_source_len=20, max_decode_steps=30, length_penalty=0.5)
+    assert bundle_settings(config, TranslationWorkload(beam=4)) == {
         "source_lang": "en",
-        "target_lang": "de",
+        "target_lang": "fr",
         "pad_id": 0,
         "unk_id": 1,
         "bos_id": 2,
@@ -46,13 +54,13 @@ def test_settings_hold_what_the_runtime_reads() -> None:
 
 
 def test_positions_serve_the_end_token_too() -> None:
-    assert max_positions(TranslationExportConfig(max_source_len=20, max_decode_steps=20)) == 21
-    assert max_positions(TranslationExportConfig(max_source_len=20, max_decode_steps=30)) == 30
+    assert graph_options(config_of(max_source_len=20, max_decode_steps=20)).max_positions == 21
+    assert graph_options(config_of(max_source_len=20, max_decode_steps=30)).max_positions == 30
 
 
 def test_the_readme_shows_an_example_for_a_shell() -> None:
     text = bundle_readme(make_manifest())
-    assert text.startswith("# en-de: en to de\n")
+    assert text.startswith("# en-de: en to fr\n")
     assert "| BLEU on 9 validation sentences | 30.50 (the trained network: 31.00) |" in text
     assert "pip install numpy onnxruntime sentencepiece" in text
     assert 'echo "say \\"\\$5\\"" | python -m mosdeploy_runtime .' in text

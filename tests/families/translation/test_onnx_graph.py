@@ -11,7 +11,7 @@ from networks import (
     MAX_POSITIONS,
     PRECISIONS,
     VOCAB_SIZE,
-    Subnet,
+    TranslationSubnet,
     build_subnet,
     lively_subnet,
     make_space,
@@ -55,7 +55,9 @@ def test_padded_batches_translate_as_in_torch(space: TranslationSpace, beam: int
 
 
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0, 2.0])
-def test_beams_close_when_torch_closes_them(trained_subnet: Subnet, length_penalty: float) -> None:
+def test_beams_close_when_torch_closes_them(
+    trained_subnet: TranslationSubnet, length_penalty: float
+) -> None:
     rng = np.random.default_rng(0)
     sources = [rng.integers(4, 12, length).tolist() for length in rng.integers(1, 6, 40)]
     session = open_subnet(trained_subnet, small_space(), beam=3, length_penalty=length_penalty)
@@ -89,7 +91,7 @@ def test_cross_spans_and_heads(space: TranslationSpace, span: int, heads: int) -
 
 @pytest.mark.parametrize(("precision", "beam"), [("fp32", 1), ("fp32", 3), ("fp32-int4-logits", 1)])
 def test_every_length_up_to_the_limit_and_any_batch(
-    trained_subnet: Subnet, precision: str, beam: int
+    trained_subnet: TranslationSubnet, precision: str, beam: int
 ) -> None:
     """From no token at all to the last position; the first holds nothing but unknown tokens."""
     session = open_subnet(trained_subnet, small_space(), precision, beam)
@@ -111,7 +113,7 @@ def test_few_steps(space: TranslationSpace, beam: int, max_steps: int) -> None:
 # -- step limits -----------------------------------------------------------------------------------
 
 
-def test_only_padding_follows_the_end(trained_subnet: Subnet) -> None:
+def test_only_padding_follows_the_end(trained_subnet: TranslationSubnet) -> None:
     rows = run(open_subnet(trained_subnet, small_space()), [[4], [5, 6, 7, 8]], 20).tolist()
     ends = [row.index(EOS_ID) for row in rows]
     assert len(set(ends)) == 2, "the test needs sentences that end at different steps"
@@ -121,7 +123,9 @@ def test_only_padding_follows_the_end(trained_subnet: Subnet) -> None:
 
 
 @pytest.mark.parametrize("beam", [1, 3])
-def test_min_steps_keeps_running_and_changes_no_answer(trained_subnet: Subnet, beam: int) -> None:
+def test_min_steps_keeps_running_and_changes_no_answer(
+    trained_subnet: TranslationSubnet, beam: int
+) -> None:
     session = open_subnet(trained_subnet, small_space(), beam=beam)
     short = run(session, [[4], [5, 6]], 20)
     long = run(session, [[4], [5, 6]], 20, min_steps=20)
@@ -189,7 +193,7 @@ def test_every_weight_is_stored_once(space: TranslationSpace) -> None:
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("beam", [1, 3])
 def test_every_precision_translates_as_torch_or_nearly(
-    trained_subnet: Subnet, precision: str, beam: int
+    trained_subnet: TranslationSubnet, precision: str, beam: int
 ) -> None:
     rng = np.random.default_rng(1)
     sources = [rng.integers(4, 12, length).tolist() for length in rng.integers(1, 6, 60)]
@@ -249,7 +253,7 @@ def test_an_architecture_outside_the_space() -> None:
 )
 def test_weights_that_do_not_fit(name: str, array: np.ndarray | None, message: str) -> None:
     space = small_space()
-    arrays = state_arrays(Subnet(space.largest, space, VOCAB_SIZE).state_dict())
+    arrays = state_arrays(TranslationSubnet(space.largest, space, VOCAB_SIZE).state_dict())
     arrays.pop(name)
     if array is not None:
         arrays[name] = array

@@ -9,7 +9,15 @@ import onnxruntime
 import pytest
 import torch
 from export_fixtures import space, trained_subnet  # noqa: F401
-from networks import EOS_ID, Subnet, lively_subnet, open_subnet, random_sources, run, until_end
+from networks import (
+    EOS_ID,
+    TranslationSubnet,
+    lively_subnet,
+    open_subnet,
+    random_sources,
+    run,
+    until_end,
+)
 from torch import Tensor
 
 from mosdeploy.spaces.translation import TranslationSpace
@@ -18,9 +26,11 @@ BOS_ID = 2
 MAX_STEPS = 14
 
 
-def trace(subnet: Subnet, monkeypatch: pytest.MonkeyPatch) -> onnxruntime.InferenceSession:
+def trace(
+    subnet: TranslationSubnet, monkeypatch: pytest.MonkeyPatch
+) -> onnxruntime.InferenceSession:
     """`forward` from source and target ids to logits, by torch.onnx.export."""
-    subnet_file = sys.modules[Subnet.__module__]
+    subnet_file = sys.modules[TranslationSubnet.__module__]
     table = subnet_file.positions(0, 64, subnet.table_dim, subnet.table_dim, torch.device("cpu"))
 
     def positions(
