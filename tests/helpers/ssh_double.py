@@ -54,7 +54,7 @@ class Server(paramiko.ServerInterface):
             channel.close()
 
     def pump(self, source, send):
-        with contextlib.suppress(OSError, EOFError):
+        with source, contextlib.suppress(OSError, EOFError):
             while data := source.read1():
                 send(data)
 
