@@ -183,7 +183,7 @@ class RunFolder:
         Parameters
         ----------
         options
-            The other fields of `mosdeploy.pipeline.export.ExportOptions`: beam, device,
+            The other fields of `mosdeploy.pipeline.export_job.ExportOptions`: beam, device,
             max_score_drop, tune_s.
         """
         from .pipeline.export import export

@@ -126,6 +126,6 @@ class ProfileRecorder:
 
 
 def _onnxruntime_version(state: DeviceState) -> str | None:
-    """Version of whichever build of ONNX Runtime the device has: `onnxruntime`, `onnxruntime-gpu`."""
+    """Version of the build of ONNX Runtime that the device has, such as `onnxruntime-gpu`."""
     builds = (name for name in sorted(state.packages) if name.startswith("onnxruntime"))
     return state.packages.get(next(builds, ""))

@@ -187,7 +187,7 @@ def scores_table(scores: ScoreTable | None, winner: ArchConfig) -> Table | None:
     return Table(
         ("subnet", *metrics, "loss", "parameters", "examples", "setup"),
         tuple(rows),
-        "Inherited subnets on the test examples, no training of their own",
+        "Subnets on the test examples; weights are inherited unless the name says otherwise",
     )
 
 

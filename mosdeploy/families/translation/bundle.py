@@ -82,8 +82,8 @@ def bundle_settings(
 
 
 def graph_options(config: TranslationRunConfig) -> GraphOptions:
-    """Of the graph in a bundle: positions for the longest source with its end token, or for the most
-    decode steps, and the length penalty.
+    """Positions for the longest source with its end token, or for the most decode steps; and the
+    length penalty.
     """
     limits = config.export
     return GraphOptions(

@@ -23,7 +23,8 @@ def scored_examples(
     Parameters
     ----------
     limit
-        At most so many pairs, the first whose source is no longer than a bundle takes; None takes all.
+        At most so many pairs, the first whose source is no longer than a bundle takes; None takes
+        all.
     """
     limits = config.export
     ids = tokenizer.encode_many([source for source, _ in pairs])
