@@ -30,8 +30,12 @@ def _rows(outcome: "DemoSummary") -> list[tuple[str, str]]:
     winner = outcome.search.winner
     total = outcome.deployment.measurement.total
     scores = outcome.scores.subnets
-    names = {"winner": ", ".join(scores["winner"].metrics), "largest": "  largest"}
-    names["smallest"] = "  smallest"
+    names = {
+        "winner, finetuned": ", ".join(scores["winner"].metrics),
+        "winner": "  before it was finetuned",
+        "largest": "  largest, not finetuned",
+        "smallest": "  smallest, not finetuned",
+    }
     return [
         ("winner", f"{winner.arch.key}  {winner.arch}"),
         ("parameters", f"{winner.num_parameters:,}"),

@@ -35,7 +35,7 @@ def search(
         max_size_bytes=parse_count(max_size) if max_size is not None else None,
     )
     result = find(common.context(), SearchOptions(device, limits, verify))
-    common.show(result, _text(result), "mosdeploy export")
+    common.show(result, _text(result), "mosdeploy finetune")
 
 
 def _text(result: "SearchResult") -> str:

@@ -86,11 +86,12 @@ class FinetuneConfig(Record):
     """Training of one subnet alone, after the search; what is not said here is as in [training].
 
     From inherited weights the learning rate peaks at `learning_rate_share` of the supernet's, from
-    scratch at all of it; both warm up over a tenth of the steps.
+    scratch at all of it; both warm up over a tenth of the steps. A supernet is for choosing: most
+    of a walk's compute should go into its winner, at the full rate.
     """
 
     steps: int = Field(500, ge=1)
-    learning_rate_share: float = Field(0.3, gt=0)
+    learning_rate_share: float = Field(1.0, gt=0)
 
 
 class ProfileConfig(Record):

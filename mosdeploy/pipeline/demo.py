@@ -8,6 +8,7 @@ from .context import Context, Progress, SilentProgress
 from .deploy import DeployOptions, deploy
 from .evaluate import evaluate
 from .export import export
+from .finetune import finetune
 from .init import init
 from .profile import ProfileOptions, profile
 from .report import report
@@ -47,6 +48,7 @@ def demo(root: Path, progress: Progress | None = None) -> DemoSummary:
     )
     limits = Limits(max_latency_ms=limit_ms)
     result = search(context, SearchOptions(device=DEVICE, limits=limits))
+    finetune(context)
     scores = evaluate(context, ("largest", "smallest", "winner"))
     bundle = export(context).path
     deployment = deploy(context, DeployOptions(device=DEVICE, bundle=bundle))
