@@ -239,6 +239,7 @@ def main() -> None:
         default=True,
         help="train HAT's own network too (needs torch)",
     )
+    parser.add_argument("--out", type=Path, default=RESULT_PATH)
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object and nothing else"
     )
@@ -262,7 +263,7 @@ def main() -> None:
         "results": results,
     }
     if options.recipe:
-        atomic_write(RESULT_PATH, json.dumps(outcome, indent=2) + "\n")
+        atomic_write(options.out, json.dumps(outcome, indent=2) + "\n")
     if options.json:
         print(json.dumps(outcome, indent=2))
 
