@@ -122,7 +122,7 @@ def floor_mape(test: HatData) -> float:
         b_ub=np.r_[np.ones(num_rows), -np.ones(num_rows)],
         bounds=[(None, None)] * num_features + [(0, None)] * num_rows,
     )
-    return 100.0 * float(least.fun) / num_rows
+    return 100.0 * float(least.fun) / len(test.rows)
 
 
 def few_samples(
@@ -217,7 +217,7 @@ def hat_recipe(train: HatData, test: HatData) -> dict[str, float]:
             batch = torch.randperm(len(inputs))[:HAT_BATCH]
             loss = nn.functional.mse_loss(network(inputs[batch])[:, 0], targets[batch])
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
     _, seconds = timed(train_network)
