@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
-from quality_cells import HERE, NUM_ARCHS, SCRATCHES, Bench, command, versions
+from provenance import command, versions
+from quality_cells import HERE, NUM_ARCHS, PACKAGES, SCRATCHES, Bench
 
 from mosdeploy import report
 from mosdeploy.config.sections import FinetuneConfig
@@ -146,7 +147,7 @@ def measure(bench: Bench, names: Sequence[str], seed: int, steps: Sequence[int])
         enough[name] = next((row.steps for row in rows if row.name == name and row.gap <= 0), None)
     return Outcome(
         command=command(),
-        versions=versions(),
+        versions=versions(PACKAGES),
         archs=bench.archs,
         seed=seed,
         scratch_steps=scratch[0].steps,

@@ -9,11 +9,11 @@ docs/results.md and writes inherited_quality.json beside this script.
 """
 
 import argparse
-import importlib.metadata
 import json
-import platform
 import sys
 from pathlib import Path
+
+from provenance import command, versions
 
 import mosdeploy
 from mosdeploy.cli.progress import Progress
@@ -78,12 +78,9 @@ def walk(root: Path, max_latency: str | None) -> Outcome:
     scores = run.evaluate(("largest", "smallest", "winner"))
     progress.close()
     return Outcome(
-        command=" ".join(["python", "benchmarks/inherited_quality.py", *sys.argv[1:]]),
+        command=command(),
         seed=run.config.training.seed,
-        versions={
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in PACKAGES},
-        },
+        versions=versions(PACKAGES),
         corpus="Debian docs En-De",
         supernet=supernet,
         predictor=profile.card,

@@ -11,8 +11,6 @@ precision_quality.json beside this script.
 """
 
 import argparse
-import importlib.metadata
-import platform
 import sys
 import tempfile
 import time
@@ -23,6 +21,7 @@ from typing import get_args
 
 import ctranslate2_model
 import torch
+from provenance import command, versions
 from speed_contenders import Translate, open_session, run_onnx
 
 from mosdeploy.config.translation import TranslationRunConfig
@@ -111,11 +110,8 @@ def main() -> None:
             rows.append(row)
             print(f"{row} in {time.monotonic() - started:.0f} s", file=sys.stderr)
     outcome = Outcome(
-        command=" ".join(["python", "benchmarks/precision_quality.py", *sys.argv[1:]]),
-        versions={
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in PACKAGES},
-        },
+        command=command(),
+        versions=versions(PACKAGES),
         supernet_sha256=state.card.supernet_sha256,
         arch=subnet.arch,
         num_parameters=sum(weight.numel() for weight in subnet.parameters()),

@@ -12,17 +12,15 @@ left out, the result is kept in predictor_hat.json beside this script.
 """
 
 import argparse
-import importlib.metadata
 import itertools
 import json
-import platform
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from provenance import command, versions
 from scipy.optimize import linprog
 
 from mosdeploy.families.translation.hat import HatData, fit_hat, read_hat
@@ -254,12 +252,9 @@ def main() -> None:
         if not options.json:
             print_result(name, results[name])
     outcome = {
-        "command": " ".join(["python", "benchmarks/predictor_hat.py", *sys.argv[1:]]),
+        "command": command(),
         "seed": SEED,
-        "versions": {
-            "python": platform.python_version(),
-            **{x: importlib.metadata.version(x) for x in PACKAGES},
-        },
+        "versions": versions(PACKAGES),
         "results": results,
     }
     if options.recipe:

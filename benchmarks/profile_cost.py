@@ -14,7 +14,6 @@ how to start it. Writes profile_cost-RECIPE.json beside this script.
 import argparse
 import contextlib
 import importlib
-import importlib.metadata
 import json
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+from provenance import command, versions
 
 from mosdeploy.config import load_recipe
 from mosdeploy.config.device import DeviceProfile, MeasureProtocol, load_profile
@@ -50,6 +50,7 @@ from mosdeploy.storage import fingerprint
 
 ROOT = Path(__file__).parents[1]
 build_graph = FAMILY.build_graph
+PACKAGES = ("numpy", "onnxruntime", "scikit-learn")
 DESIGN_SEED = 1
 HELD_OUT_SEED = 2
 
@@ -253,11 +254,10 @@ def benchmark(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         for size in sorted({*options.fit_on, len(designed)})
     }
     parameters = [spec.num_parameters(arch) for arch in [*designed, *held_out]]
-    packages = ("numpy", "onnxruntime", "scikit-learn")
     return {
-        "command": f"python benchmarks/profile_cost.py {' '.join(sys.argv[1:])}",
+        "command": command(),
         "seeds": {"designed": DESIGN_SEED, "held_out": HELD_OUT_SEED},
-        "versions": {name: importlib.metadata.version(name) for name in packages},
+        "versions": versions(PACKAGES),
         "recipe": options.recipe,
         "workload": spec.workload.model_dump(),
         "fp32_bytes_a_candidate": round(4 * float(np.mean(parameters))),

@@ -5,10 +5,7 @@ In: supernet_quality.toml, a corpus, a folder. Out: one JSON file for each finis
 the weights of a supernet; a killed training goes on at its last checkpoint.
 """
 
-import importlib.metadata
 import json
-import platform
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -41,6 +38,7 @@ from mosdeploy.training.validation import validation_loss
 
 HERE = Path(__file__).parent
 PACKAGES = ("torch", "numpy", "sentencepiece", "sacrebleu", "scipy")
+"""Whose versions the results depend on."""
 ARCH_SEED = 2026
 NUM_ARCHS = 8
 VALIDATION_TOKENS = 4096
@@ -235,16 +233,3 @@ class Bench:
         ids = translate(subnet, sources, beam=1, max_steps=MAX_DECODE_STEPS, length_penalty=1.0)
         hypotheses = [self.tokenizer.decode(row) for row in ids]
         return bleu_chrf(hypotheses, [target for _, target in self.corpus.test])["BLEU"]
-
-
-def command() -> str:
-    """What was typed."""
-    return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of what computes."""
-    return {
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in PACKAGES},
-    }

@@ -14,9 +14,7 @@ beside this script.
 """
 
 import argparse
-import importlib.metadata
 import json
-import platform
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -25,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from provenance import versions
 from scipy.stats import kendalltau
 
 from mosdeploy.config.sections import SearchConfig
@@ -223,10 +222,7 @@ def main() -> None:
     ways = {way: comparison.search(way, fitted) for way in options.ways.split(",")}
     outcome = Outcome(
         command=f"python benchmarks/search_cost.py --run FOLDER --ways {options.ways}",
-        versions={
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in PACKAGES},
-        },
+        versions=versions(PACKAGES),
         config=config,
         limits=comparison.limits,
         num_architectures=space.num_architectures,

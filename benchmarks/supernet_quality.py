@@ -22,16 +22,16 @@ from functools import partial
 from pathlib import Path
 from statistics import mean, median, stdev
 
+from provenance import command, versions
 from quality_cells import (
     HERE,
     NUM_ARCHS,
+    PACKAGES,
     SCRATCH,
     SCRATCHES,
     Bench,
     Cell,
     Settings,
-    command,
-    versions,
 )
 from scipy.stats import kendalltau
 
@@ -72,8 +72,7 @@ class Row(Record):
 
 
 class StepTime(Record):
-    """What a step of `num_targets` target tokens takes, in a quiet machine's interleaved
-    rounds.
+    """What a step of `num_targets` target tokens takes, in interleaved rounds on an idle machine.
 
     `ratio` is the median over rounds of this variant's time to that of the ordinary supernet in the
     same round.
@@ -135,7 +134,7 @@ def outcome(bench: Bench) -> Outcome:
     rows = [row(own, losses, bleus) for own in of_variant.values() if own and whole]
     return Outcome(
         command=command(),
-        versions=versions(),
+        versions=versions(PACKAGES),
         corpus=f"{len(bench.corpus.train)} training pairs, sha256 {bench.corpus.sha256}",
         settings=bench.settings,
         archs=bench.archs,
@@ -222,7 +221,11 @@ def step_times(bench: Bench, names: Sequence[str], rounds: int) -> StepTimes:
             )
         )
     return StepTimes(
-        command=command(), versions=versions(), machine=machine(), rounds=rounds, rows=tuple(rows)
+        command=command(),
+        versions=versions(PACKAGES),
+        machine=f"{platform.machine()}, {os.cpu_count()} cores",
+        rounds=rounds,
+        rows=tuple(rows),
     )
 
 
@@ -238,11 +241,6 @@ def step_table(result: StepTimes) -> str:
         for r in result.rows
     ]
     return "\n".join(lines)
-
-
-def machine() -> str:
-    """Processor and cores."""
-    return f"{platform.machine()}, {os.cpu_count()} cores"
 
 
 def table(result: Outcome) -> str:

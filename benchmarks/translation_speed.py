@@ -19,9 +19,7 @@ translation_speed-beamK-threadsN.json beside this script.
 
 import argparse
 import functools
-import importlib.metadata
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -31,6 +29,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from provenance import command, versions
 from speed_bound import Machine, bound_ms, measure_machine, timed
 from speed_contenders import (
     Onnx,
@@ -82,34 +81,7 @@ class Outcome(Record):
 
 def main() -> None:
     """Measure, print, keep the result."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--beam", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument(
-        "--rounds", type=int, default=10, help="at least 5 for a figure worth keeping"
-    )
-    parser.add_argument(
-        "--models", nargs="+", choices=NUM_DECODER_LAYERS, default=list(NUM_DECODER_LAYERS)
-    )
-    parser.add_argument(
-        "--only",
-        nargs="+",
-        default=None,
-        help="contenders by name; PyTorch and CTranslate2 always run",
-    )
-    parser.add_argument(
-        "--profile", action="store_true", help="add the time of each operator of our precisions"
-    )
-    parser.add_argument(
-        "--tiny", action="store_true", help="toy models, to try the script: figures mean nothing"
-    )
-    parser.add_argument("--json", action="store_true", help="print the JSON instead of the table")
-    parser.add_argument("--out", type=Path, default=None)
-    parser.add_argument("--probe", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--name", help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parse_options()
     torch.set_num_threads(options.threads)
     if options.probe:
         print(json.dumps(probe(options)))
@@ -117,30 +89,38 @@ def main() -> None:
     machine = measure_machine()
     rows = [row for model in options.models for row in compare(model, options, machine)]
     outcome = Outcome(
-        command=" ".join(["python", "benchmarks/translation_speed.py", *sys.argv[1:]]),
-        versions={
-            "python": platform.python_version(),
-            **{name: version(name) for name in PACKAGES},
-        },
+        command=command(),
+        versions=versions(PACKAGES),
         machine=machine,
         beam=options.beam,
         threads=options.threads,
         rounds=options.rounds,
         rows=tuple(rows),
     )
-    out = (
-        options.out or HERE / f"translation_speed-beam{options.beam}-threads{options.threads}.json"
-    )
-    write_record(out, outcome)
+    name = f"translation_speed-beam{options.beam}-threads{options.threads}.json"
+    write_record(options.out or HERE / name, outcome)
     print(outcome.model_dump_json() if options.json else table(outcome))
 
 
-def version(package: str) -> str:
-    """Installed version, or a dash."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "-"
+def parse_options() -> argparse.Namespace:
+    """What was typed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    models = list(NUM_DECODER_LAYERS)
+    add("--beam", type=int, default=1)
+    add("--threads", type=int, default=1)
+    add("--rounds", type=int, default=10, help="at least 5 for a figure worth keeping")
+    add("--models", nargs="+", choices=models, default=models)
+    add("--only", nargs="+", help="contenders by name; PyTorch and CTranslate2 always run")
+    add("--profile", action="store_true", help="add the time of each operator of our precisions")
+    add("--tiny", action="store_true", help="toy models, to try the script: figures mean nothing")
+    add("--json", action="store_true", help="print the JSON instead of the table")
+    add("--out", type=Path, help="where the result goes; default: beside this script")
+    add("--probe", type=Path, help=argparse.SUPPRESS)
+    add("--name", help=argparse.SUPPRESS)
+    return parser.parse_args()
 
 
 # -- measuring -------------------------------------------------------------------------------------
@@ -204,7 +184,7 @@ def compare(model: str, options: argparse.Namespace, machine: Machine) -> list[R
 
 
 def model_bytes(folder: Path) -> int:
-    """Size of the model; CTranslate2's lists of pieces, which the others leave to the tokenizer,
+    """Size of the model; CTranslate2's lists of tokens, which the others leave to the tokenizer,
     are not counted.
     """
     return sum(file.stat().st_size for file in folder.iterdir() if file.suffix != ".json")
