@@ -2,10 +2,13 @@
 'mosdeploy[bench]'`.
 
 In: a pre-norm subnet of uniform heads and cross spans of 1, which is all that CTranslate2 can
-express. Out: a folder that CTranslate2 opens, and a function from piece ids to piece ids.
+express. Out: a folder that CTranslate2 opens, and a function from token ids to token ids.
 """
 
+# mypy: disable-error-code="import-not-found, import-untyped"
+
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import ctranslate2
@@ -13,31 +16,41 @@ import numpy as np
 from ctranslate2.specs import Activation, TransformerSpec
 from ctranslate2.specs.common_spec import LayerNormSpec, LinearSpec
 
-from mosdeploy.families.translation.network import Subnet
-from mosdeploy.families.translation.onnx_graph import state_arrays
+from mosdeploy.export.onnx.model import state_arrays
+from mosdeploy.families.translation.network import TranslationSubnet
 from mosdeploy.spaces.translation import TranslationArch
-from mosdeploy.supernet.layers import positions
+from mosdeploy.supernet.embedding import positions
 
 SPECIAL = ["<pad>", "<unk>", "<s>", "</s>"]
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a translation is searched for."""
+
+    beam: int
+    min_steps: int
+    max_steps: int
+    length_penalty: float
 
 
 class _Weights:
     """Copies a state dict into CTranslate2's layers."""
 
-    def __init__(self, subnet: Subnet) -> None:
+    def __init__(self, subnet: TranslationSubnet) -> None:
         # copies: CTranslate2 scales and quantises in place
         self.arrays = {
             name: array.copy() for name, array in state_arrays(subnet.state_dict()).items()
         }
 
     def linear(self, layer: LinearSpec, owner: str, names: Sequence[str]) -> None:
-        layer.weight, layer.bias = (
-            np.concatenate([self.arrays[f"{owner}{name}.{part}"] for name in names])
-            for part in ("weight", "bias")
-        )
+        """Set one layer to several of ours, their outputs side by side."""
+        layer.weight = np.concatenate([self.arrays[f"{owner}{name}.weight"] for name in names])
+        layer.bias = np.concatenate([self.arrays[f"{owner}{name}.bias"] for name in names])
 
     def norm(self, layer: LayerNormSpec, name: str) -> None:
-        layer.gamma, layer.beta = self.arrays[f"{name}.weight"], self.arrays[f"{name}.bias"]
+        layer.gamma = self.arrays[f"{name}.weight"]
+        layer.beta = self.arrays[f"{name}.bias"]
 
 
 def num_heads(arch: TranslationArch) -> int:
@@ -60,69 +73,75 @@ def num_heads(arch: TranslationArch) -> int:
     return heads.pop()
 
 
-def convert(subnet: Subnet, num_positions: int, quantization: str | None, folder: Path) -> None:
-    """Write the model; `quantization` is None or CTranslate2's name of a type."""
-    weights, arch = _Weights(subnet), subnet.arch
-    depths = len(arch.encoder_layers), len(arch.decoder_layers)
+def convert(subnet: TranslationSubnet, num_positions: int, compute_type: str, folder: Path) -> None:
+    """Write the model; `compute_type` is `float32`, or CTranslate2's name of a narrower type."""
+    weights = _Weights(subnet)
+    arch = subnet.arch
+    depths = (len(arch.encoder_layers), len(arch.decoder_layers))
     spec = TransformerSpec.from_config(
         depths, num_heads(arch), pre_norm=True, activation=Activation.RELU
     )
     table = weights.arrays["embed.weight"]
-    sinusoids = positions(
-        0, num_positions, table.shape[1], subnet.table_dim, subnet.embed.weight.device
-    ).numpy()
-    for name, side in (("encoder", spec.encoder), ("decoder", spec.decoder)):
-        embeddings = side.embeddings[0] if isinstance(side.embeddings, list) else side.embeddings
-        embeddings.weight, side.scale_embeddings = table, True
-        side.position_encodings.encodings = sinusoids
-        weights.norm(side.layer_norm, f"{name}.norm")
-        for i, layer in enumerate(side.layer):
-            key = f"{name}.layers.{i}"
-            weights.norm(layer.self_attention.layer_norm, f"{key}.self_attn_norm")
-            weights.linear(layer.self_attention.linear[0], f"{key}.self_attn.", "qkv")
-            weights.linear(layer.self_attention.linear[1], f"{key}.self_attn.", ["out"])
-            if name == "decoder":
-                weights.norm(layer.attention.layer_norm, f"{key}.cross_attn_norm")
-                for linear, names in zip(layer.attention.linear, ("q", "kv", ["out"]), strict=True):
-                    weights.linear(linear, f"{key}.cross_attn.", names)
-            weights.norm(layer.ffn.layer_norm, f"{key}.ffn_norm")
-            weights.linear(layer.ffn.linear_0, f"{key}.", ["fc1"])
-            weights.linear(layer.ffn.linear_1, f"{key}.", ["fc2"])
+    device = subnet.embed.weight.device
+    sinusoids = positions(0, num_positions, table.shape[1], subnet.table_dim, device).numpy()
+    for name, stack in (("encoder", spec.encoder), ("decoder", spec.decoder)):
+        embeddings = stack.embeddings[0] if isinstance(stack.embeddings, list) else stack.embeddings
+        embeddings.weight = table
+        stack.scale_embeddings = True
+        stack.position_encodings.encodings = sinusoids
+        weights.norm(stack.layer_norm, f"{name}.norm")
+        for i, layer in enumerate(stack.layer):
+            _set_layer(weights, layer, f"{name}.layers.{i}", is_decoder=name == "decoder")
     spec.decoder.projection.weight = table
-    pieces = [*SPECIAL, *(f"t{i}" for i in range(len(SPECIAL), len(table)))]
-    spec.register_source_vocabulary(pieces)
-    spec.register_target_vocabulary(pieces)
-    spec.config.add_source_eos, spec.config.decoder_start_token = True, "<s>"
+    tokens = [_token(i) for i in range(len(table))]
+    spec.register_source_vocabulary(tokens)
+    spec.register_target_vocabulary(tokens)
+    spec.config.add_source_eos = True
+    spec.config.decoder_start_token = "<s>"
     spec.validate()
-    spec.optimize(quantization=quantization)
+    spec.optimize(quantization=None if compute_type == "float32" else compute_type)
     folder.mkdir(parents=True, exist_ok=True)
     spec.save(str(folder))
 
 
+def _set_layer(weights: _Weights, layer: TransformerSpec, key: str, is_decoder: bool) -> None:
+    weights.norm(layer.self_attention.layer_norm, f"{key}.self_attn_norm")
+    weights.linear(layer.self_attention.linear[0], f"{key}.self_attn.", ["q", "k", "v"])
+    weights.linear(layer.self_attention.linear[1], f"{key}.self_attn.", ["out"])
+    if is_decoder:
+        weights.norm(layer.attention.layer_norm, f"{key}.cross_attn_norm")
+        for linear, names in zip(layer.attention.linear, (["q"], ["k", "v"], ["out"]), strict=True):
+            weights.linear(linear, f"{key}.cross_attn.", names)
+    weights.norm(layer.ffn.layer_norm, f"{key}.ffn_norm")
+    weights.linear(layer.ffn.linear_0, f"{key}.", ["fc1"])
+    weights.linear(layer.ffn.linear_1, f"{key}.", ["fc2"])
+
+
 def open_model(
-    folder: Path,
-    compute_type: str,
-    threads: int,
-    beam: int,
-    min_steps: int,
-    max_steps: int,
-    length_penalty: float,
+    folder: Path, compute_type: str, search: Search, threads: int
 ) -> Callable[[Sequence[int]], list[int]]:
     """Open a converted model; what comes back translates one sentence."""
     translator = ctranslate2.Translator(
         str(folder), device="cpu", compute_type=compute_type, inter_threads=1, intra_threads=threads
     )
-    settings = {"beam_size": beam, "length_penalty": length_penalty, "max_input_length": 0}
-    limits = {"min_decoding_length": min_steps, "max_decoding_length": max_steps}
-
-    def spell(i: int) -> str:
-        return SPECIAL[i] if i < len(SPECIAL) else f"t{i}"
 
     def translate(ids: Sequence[int]) -> list[int]:
-        (result,) = translator.translate_batch([[spell(i) for i in ids]], **settings, **limits)
+        (result,) = translator.translate_batch(
+            [[_token(i) for i in ids]],
+            beam_size=search.beam,
+            length_penalty=search.length_penalty,
+            max_input_length=0,
+            min_decoding_length=search.min_steps,
+            max_decoding_length=search.max_steps,
+        )
         return [
-            SPECIAL.index(piece) if piece in SPECIAL else int(piece[1:])
-            for piece in result.hypotheses[0]
+            SPECIAL.index(token) if token in SPECIAL else int(token[1:])
+            for token in result.hypotheses[0]
         ]
 
     return translate
+
+
+def _token(i: int) -> str:
+    """CTranslate2 takes text, not ids: any text that stands for one id will do."""
+    return SPECIAL[i] if i < len(SPECIAL) else f"t{i}"

@@ -1,15 +1,15 @@
 """How many steps of finetuning bring an inherited subnet to what the same architecture reaches from
 scratch.
 
-    python benchmarks/finetune_curve.py --data ../shared/data/corpus/en-de --dir runs/quality --only
-    none,neuron
+    python benchmarks/finetune_curve.py --data ../shared/data/corpus/en-de --dir runs/quality
 
---dir and --updates are those of supernet_quality.py, whose finished cells this script goes on from:
-inherited weights come from its supernets, losses from scratch from its subnets. Every architecture
-is finetuned for every number of steps, each a training of its own with its own learning rates, as
-`mosdeploy finetune` trains. A finished training is one line of finetune-NAME.seedN.jsonl in the
-folder and is not done again; a killed one goes on at its last checkpoint. The script prints the
-table and writes finetune_curve.json and the curve, finetune_curve.html, beside itself.
+--dir and --supernet-steps are the --dir and --steps of supernet_quality.py, whose finished cells
+this script goes on from: inherited weights come from its supernets, losses from scratch from its
+subnets. Every architecture is finetuned for every number of steps, each a training of its own with
+its own learning rates, as `mosdeploy finetune` trains. A finished training is one line of
+finetune-NAME.seedN.jsonl in the folder and is not done again; a killed one goes on at its last
+checkpoint. The script prints the table and writes finetune_curve.json and the curve,
+finetune_curve.html, beside itself.
 """
 
 import argparse
@@ -19,13 +19,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
-from quality_cells import HERE, NUM_ARCHS, SCRATCHES, Bench, command, versions
+from provenance import command, versions
+from quality_cells import HERE, NUM_ARCHS, PACKAGES, SCRATCHES, Bench
 
 from mosdeploy import report
 from mosdeploy.config.sections import FinetuneConfig
 from mosdeploy.errors import MosdeployError
-from mosdeploy.families.translation.network import extract
-from mosdeploy.pipeline.finetune import alone
+from mosdeploy.families.translation.elastic import build_supernet
+from mosdeploy.pipeline.finetune import FinetuneOptions, alone
 from mosdeploy.record import Record, parse
 from mosdeploy.report.charts import Axes, Mark, Series, front_chart
 from mosdeploy.spaces.translation import TranslationArch
@@ -38,7 +39,8 @@ from mosdeploy.storage import (
     write_record,
 )
 from mosdeploy.supernet.checkpoint import load_supernet
-from mosdeploy.training.trainer import train
+from mosdeploy.supernet.extract import extract
+from mosdeploy.training.trainer import TrainingJob, train
 
 STYLES = (("front", "circle"), ("measured", "diamond"))
 
@@ -84,21 +86,19 @@ class Outcome(Record):
 
 
 def finetuned(bench: Bench, name: str, seed: int, steps: Sequence[int]) -> list[list[Point]]:
-    """Points of each architecture, in the order of the steps; what is finished is not done again."""
+    """Points of each architecture, in the order of the steps; what is finished is not redone."""
     path = bench.dir / f"finetune-{name}.seed{seed}.jsonl"
     with locked(path.with_suffix(".lock"), MosdeployError(f"another process trains {path.stem}")):
         points = [parse(Point, json.loads(line), str(path)) for line in read_lines(path)[0]]
         found = {point.inputs_sha256: point for point in points}
         _, training = bench.sections(name, seed)
-        net, (batches, valid) = (
-            load_supernet(bench.supernet_path(name, seed)),
-            bench.batches(training),
-        )
+        net = load_supernet(bench.supernet_path(name, seed), build_supernet)
+        batches, valid = bench.batches(training)
         rows = list[list[Point]]()
         for i, arch in enumerate(bench.archs):
             rows.append([])
             for wanted in steps:
-                config = alone(training, FinetuneConfig(), wanted, from_scratch=False)
+                config = alone(training, FinetuneConfig(), FinetuneOptions(steps=wanted))
                 inputs_sha256 = fingerprint(bench.inputs_sha256(name, seed), arch, config)
                 if inputs_sha256 not in found:
                     print(
@@ -106,19 +106,19 @@ def finetuned(bench: Bench, name: str, seed: int, steps: Sequence[int]) -> list[
                         file=sys.stderr,
                         flush=True,
                     )
-                    state, log = (
-                        path.with_suffix(f".{inputs_sha256[:12]}{end}")
-                        for end in (".state", ".log")
+                    state_path = path.with_suffix(f".{inputs_sha256[:12]}.state")
+                    job = TrainingJob(
+                        config, state_path, state_path.with_suffix(".log"), inputs_sha256
                     )
-                    summary = train(
-                        extract(net, arch), batches, valid, config, state, log, inputs_sha256
+                    summary = train(extract(net, arch), batches, valid, job)
+                    point = Point(
+                        inputs_sha256=inputs_sha256,
+                        loss=summary.losses["subnet_loss"],
+                        seconds=summary.train_seconds,
                     )
-                    loss = summary.losses["subnet_loss"]
-                    found[inputs_sha256] = Point(
-                        inputs_sha256=inputs_sha256, loss=loss, seconds=summary.train_seconds
-                    )
-                    append_line(path, found[inputs_sha256])
-                    state.unlink()
+                    append_line(path, point)
+                    state_path.unlink()
+                    found[inputs_sha256] = point
                 rows[-1].append(found[inputs_sha256])
         return rows
 
@@ -127,7 +127,8 @@ def measure(bench: Bench, names: Sequence[str], seed: int, steps: Sequence[int])
     """Train whatever is not trained yet, and put the numbers together."""
     scratch = [bench.cell(name, seed) for name in SCRATCHES]
     scratch_loss = mean(cell.losses[0] for cell in scratch)
-    rows, enough = list[Row](), dict[str, int | None]()
+    rows = list[Row]()
+    enough = dict[str, int | None]()
     for name in names:
         inherited = mean(bench.cell(name, seed).losses)
         of_archs = finetuned(bench, name, seed, steps)
@@ -146,10 +147,10 @@ def measure(bench: Bench, names: Sequence[str], seed: int, steps: Sequence[int])
         enough[name] = next((row.steps for row in rows if row.name == name and row.gap <= 0), None)
     return Outcome(
         command=command(),
-        versions=versions(),
+        versions=versions(PACKAGES),
         archs=bench.archs,
         seed=seed,
-        scratch_steps=scratch[0].updates,
+        scratch_steps=scratch[0].steps,
         scratch_loss=scratch_loss,
         rows=tuple(rows),
         enough=enough,
@@ -186,7 +187,7 @@ def curve(outcome: Outcome) -> str:
         marks = tuple(
             Mark(row.steps, row.gap, f"{row.steps} steps: {row.gap:+.4f}") for row in rows
         )
-        series.append(Series(name, style, shape, marks, init_distributed=True))
+        series.append(Series(name, style, shape, marks, joined=True))
     axes = Axes(
         "Steps of finetuning",
         "Validation loss of finetuned subnets above the same architectures from scratch",
@@ -195,8 +196,12 @@ def curve(outcome: Outcome) -> str:
     )
     style = (Path(report.__file__).parent / "style.css").read_text()
     head = f"<!doctype html><meta charset=utf-8><title>Finetuning</title><style>{style}</style>"
-    words = f"{len(outcome.archs)} architectures, validation loss from scratch {outcome.scratch_loss:.3f}"
-    return f"{head}<main><h1>Finetuning inherited subnets</h1><p>{words}.</p>{front_chart(axes, series)}</main>"
+    words = (
+        f"{len(outcome.archs)} architectures, validation loss from scratch "
+        f"{outcome.scratch_loss:.3f}."
+    )
+    figure = front_chart(axes, series)
+    return f"{head}<main><h1>Finetuning inherited subnets</h1><p>{words}</p>{figure}</main>"
 
 
 def main() -> None:
@@ -213,13 +218,14 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=1, help="seed of the cells")
     parser.add_argument(
-        "--updates", type=int, default=None, help="those given to supernet_quality.py"
+        "--supernet-steps", type=int, default=None, help="--steps as given to supernet_quality.py"
     )
     parser.add_argument("--steps", default="50,200,800", help="numbers of steps, rising")
     parser.add_argument("--out", type=Path, default=HERE, help="folder for the JSON and the page")
     parser.add_argument("--json", action="store_true", help="print the JSON instead of the table")
     options = parser.parse_args()
-    bench, names = Bench(options.data, options.dir, options.updates), options.only.split(",")
+    bench = Bench(options.data, options.dir, options.supernet_steps)
+    names = options.only.split(",")
     if len(names) > len(STYLES):
         parser.error(f"at most {len(STYLES)} supernets in one curve")
     try:

@@ -9,17 +9,16 @@ docs/results.md and writes inherited_quality.json beside this script.
 """
 
 import argparse
-import importlib.metadata
 import json
-import platform
 import sys
 from pathlib import Path
 
-from mosdeploy import pipeline
-from mosdeploy.cli import Progress
-from mosdeploy.config.units import parse_duration_ms
+from provenance import command, versions
+
+import mosdeploy
+from mosdeploy.cli.progress import Progress
 from mosdeploy.record import Record
-from mosdeploy.records import Limits, PredictorCard, Scores, SearchResult, SupernetCard
+from mosdeploy.records import PredictorCard, Scores, SearchResult, SupernetCard
 from mosdeploy.storage import atomic_write, write_record
 from mosdeploy.workspace import CONFIG_NAME
 
@@ -52,8 +51,9 @@ def main() -> None:
     parser.add_argument(
         "--max-latency",
         default=None,
-        help="limit of the search; default: midway between the measured",
+        help="limit of the search, like 8ms; default: midway between the measured",
     )
+    parser.add_argument("--out", type=Path, default=HERE / "inherited_quality.json")
     parser.add_argument("--json", action="store_true", help="print the JSON instead of the table")
     options = parser.parse_args()
     if not (options.dir / CONFIG_NAME).exists():
@@ -61,31 +61,26 @@ def main() -> None:
             (HERE / "debian_docs.toml").read_text().replace("CORPUS", str(options.data.resolve()))
         )
         atomic_write(options.dir / CONFIG_NAME, text)
-    outcome = walk(
-        options.dir, parse_duration_ms(options.max_latency) if options.max_latency else None
-    )
-    write_record(HERE / "inherited_quality.json", outcome)
+    outcome = walk(options.dir, options.max_latency)
+    write_record(options.out, outcome)
     print(outcome.model_dump_json() if options.json else table(outcome))
 
 
-def walk(root: Path, limit_ms: float | None) -> Outcome:
+def walk(root: Path, max_latency: str | None) -> Outcome:
     """Train, profile, search, evaluate: what was done before is not done again."""
-    run, ssh_config, progress = pipeline.open_run(root), Path("~/.ssh/config"), Progress()
-    supernet = pipeline.train(run, progress)
-    profile = pipeline.profile(run, None, None, ssh_config, progress)
+    progress = Progress()
+    run = mosdeploy.open_run(root, progress=progress)
+    supernet = run.train()
+    profile = run.profile()
     if profile.card is None:
         sys.exit("too few subnets could be measured; see the messages above")
-    limit_ms = limit_ms or midway_ms(Path(profile.path))
-    search = pipeline.search(run, None, Limits(max_latency_ms=limit_ms), True, ssh_config, progress)
-    scores = pipeline.evaluate(run, ("largest", "smallest", "winner"), None, progress)
+    search = run.search(max_latency=max_latency or f"{midway_ms(Path(profile.path)):g}ms")
+    scores = run.evaluate(("largest", "smallest", "winner"))
     progress.close()
     return Outcome(
-        command=" ".join(["python", "benchmarks/inherited_quality.py", *sys.argv[1:]]),
+        command=command(),
         seed=run.config.training.seed,
-        versions={
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in PACKAGES},
-        },
+        versions=versions(PACKAGES),
         corpus="Debian docs En-De",
         supernet=supernet,
         predictor=profile.card,
@@ -103,8 +98,9 @@ def midway_ms(path: Path) -> float:
 
 def table(outcome: Outcome) -> str:
     """Markdown."""
+    minutes = outcome.supernet.train_seconds / 60
     lines = [
-        f"{outcome.corpus}, {outcome.supernet.steps} updates in {outcome.supernet.train_seconds / 60:.0f} minutes",
+        f"{outcome.corpus}, {outcome.supernet.steps} steps in {minutes:.0f} minutes",
         "",
         "| subnet | parameters | BLEU | chrF | validation loss | predicted ms | measured ms |",
         "|---|---|---|---|---|---|---|",
@@ -114,17 +110,20 @@ def table(outcome: Outcome) -> str:
         times = (
             f"{winner.predicted_ms:.2f} | {winner.measured_ms:.2f}" if name == "winner" else "- | -"
         )
-        quality = f"{scores.bleu:.1f} | {scores.chrf:.1f} | {scores.loss:.3f}"
-        lines.append(f"| {name} | {scores.num_parameters:,} | {quality} | {times} |")
-    limit = outcome.search.limits.max_latency_ms
-    lines += [
-        "",
-        f"limit {limit:g} ms; {outcome.search.num_evaluated} subnets evaluated; predictor error ",
-    ]
-    lines[-1] += (
-        f"{outcome.predictor.mape_percent:.2f}% (cross-validated, {outcome.predictor.num_samples} subnets)"
+        metrics = " | ".join(f"{value:.1f}" for value in scores.metrics.values())
+        lines.append(
+            f"| {name} | {scores.num_parameters:,} | {metrics} | {scores.loss:.3f} | {times} |"
+        )
+    predictor = outcome.predictor
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"limit {outcome.search.limits.max_latency_ms:g} ms; "
+            f"{outcome.search.num_evaluated} subnets evaluated; predictor error "
+            f"{predictor.mape_percent:.2f}% (cross-validated, {predictor.num_samples} subnets)",
+        ]
     )
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

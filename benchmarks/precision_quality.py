@@ -11,26 +11,29 @@ precision_quality.json beside this script.
 """
 
 import argparse
-import importlib.metadata
-import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import get_args
 
 import ctranslate2_model
 import torch
+from provenance import command, versions
+from speed_contenders import Translate, open_session, run_onnx
 
-from mosdeploy import pipeline
-from mosdeploy.export.bundle import max_positions
-from mosdeploy.export.parity import ExportedModel
-from mosdeploy.families.translation.decoding import bleu_chrf
-from mosdeploy.families.translation.network import Subnet
-from mosdeploy.families.translation.onnx_graph import build_graph, state_arrays, write_model
-from mosdeploy.pipeline.train import TrainedRun, trained
+from mosdeploy.config.translation import TranslationRunConfig
+from mosdeploy.export.onnx.model import state_arrays, write_model
+from mosdeploy.families.translation.bundle import graph_options
+from mosdeploy.families.translation.decoding import translate
+from mosdeploy.families.translation.metrics import bleu_chrf
+from mosdeploy.families.translation.network import TranslationSubnet
+from mosdeploy.families.translation.onnx_graph import build_graph
+from mosdeploy.families.translation.tokenizer import Tokenizer
+from mosdeploy.pipeline.run import open_run
+from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.record import Record
 from mosdeploy.spaces.spec import Precision
 from mosdeploy.spaces.translation import TranslationArch
@@ -38,7 +41,6 @@ from mosdeploy.storage import write_record
 
 HERE = Path(__file__).parent
 PACKAGES = ("torch", "onnxruntime", "ctranslate2", "numpy", "sacrebleu")
-Translate = Callable[[Sequence[int]], list[int]]
 
 
 class Row(Record):
@@ -83,31 +85,33 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "precision_quality.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    state = trained(pipeline.open_run(options.dir))
-    subnet = state.subnet(expressible(state.run.config.space.largest))
-    pairs = state.corpus.test[: options.pairs]
-    sources = state.tokenizer.encode_many([source for source, _ in pairs])
+    state = trained_run(open_run(options.dir))
+    subnet: TranslationSubnet = state.subnet(expressible(state))
+    pairs = state.data.test[: options.pairs]
+    tokenizer = Tokenizer(state.files.tokenizer_path)
+    sources = tokenizer.encode_many([source for source, _ in pairs])
+    references = [target for _, target in pairs]
     rows: list[Row] = []
     for beam in options.beams:
-        reference: list[list[int]] = []
-        for name, model_bytes, translate in models(state, subnet, beam):
+        expected: list[list[int]] = []
+        for name, model_bytes, run in models(state, subnet, beam):
             started = time.monotonic()
-            answers = [translate(ids) for ids in sources]
-            reference = reference or answers
-            bleu, chrf = bleu_chrf(
-                [state.tokenizer.decode(ids) for ids in answers], [target for _, target in pairs]
+            answers = [run(ids) for ids in sources]
+            expected = expected or answers
+            scores = bleu_chrf([tokenizer.decode(ids) for ids in answers], references)
+            row = Row(
+                name=name,
+                beam=beam,
+                bleu=scores["BLEU"],
+                chrf=scores["chrF"],
+                same=sum(a == b for a, b in zip(answers, expected, strict=True)) / len(answers),
+                model_bytes=model_bytes,
             )
-            same = sum(a == b for a, b in zip(answers, reference, strict=True)) / len(answers)
-            rows.append(
-                Row(name=name, beam=beam, bleu=bleu, chrf=chrf, same=same, model_bytes=model_bytes)
-            )
-            print(f"{rows[-1]} in {time.monotonic() - started:.0f} s", file=sys.stderr)
+            rows.append(row)
+            print(f"{row} in {time.monotonic() - started:.0f} s", file=sys.stderr)
     outcome = Outcome(
-        command=" ".join(["python", "benchmarks/precision_quality.py", *sys.argv[1:]]),
-        versions={
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in PACKAGES},
-        },
+        command=command(),
+        versions=versions(PACKAGES),
         supernet_sha256=state.card.supernet_sha256,
         arch=subnet.arch,
         num_parameters=sum(weight.numel() for weight in subnet.parameters()),
@@ -118,49 +122,41 @@ def main() -> None:
     print(table(outcome))
 
 
-def expressible(largest: TranslationArch) -> TranslationArch:
-    """The same with cross spans of 1."""
+def expressible(state: TrainedRun) -> TranslationArch:
+    """The largest architecture, but with cross spans of 1."""
+    largest = state.config.space.largest
+    assert isinstance(largest, TranslationArch)
     layers = tuple(layer.model_copy(update={"cross_span": 1}) for layer in largest.decoder_layers)
     return largest.model_copy(update={"decoder_layers": layers})
 
 
 def models(
-    state: TrainedRun, subnet: Subnet, beam: int
+    state: TrainedRun, subnet: TranslationSubnet, beam: int
 ) -> Iterator[tuple[str, int | None, Translate]]:
     """Torch first; each with the size of its file."""
-    yield "PyTorch", None, lambda ids: state.translate(subnet, [list(ids)], beam)[0]
-    config = state.run.config.export
+    assert isinstance(state.config, TranslationRunConfig)
+    limits = state.config.export
+    steps = limits.max_decode_steps
+    yield (
+        "PyTorch",
+        None,
+        lambda ids: translate(subnet, [ids], beam, steps, limits.length_penalty)[0],
+    )
+    graph = graph_options(state.config)
+    search = ctranslate2_model.Search(beam, 0, steps, limits.length_penalty)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        path = Path(name) / "model.onnx"
         for precision in get_args(Precision):
-            model = build_graph(
-                subnet.arch,
-                state.run.config.space,
-                state.card.vocab_size,
-                state_arrays(subnet.state_dict()),
-                beam=beam,
-                length_penalty=config.length_penalty,
-                precision=precision,
-                max_positions=max_positions(config),
-            )
-            path = folder / "model.onnx"
-            write_model(model, path)
-            yield (
-                precision,
-                path.stat().st_size,
-                partial(_one, ExportedModel(path, config.max_decode_steps)),
-            )
+            spec = state.spec.with_workload(beam=beam, precision=precision)
+            arrays = state_arrays(subnet.state_dict())
+            write_model(build_graph(spec, subnet.arch, arrays, graph), path)
+            session = open_session(path, threads=1)
+            yield precision, path.stat().st_size, partial(run_onnx, session, max_steps=steps)
         for compute_type in ("float32", "int8"):
-            target = folder / compute_type
-            quantization = None if compute_type == "float32" else compute_type
-            ctranslate2_model.convert(subnet, max_positions(config), quantization, target)
-            limits = (1, beam, 0, config.max_decode_steps, config.length_penalty)
-            translate = ctranslate2_model.open_model(target, compute_type, *limits)
-            yield f"CTranslate2 {compute_type}", (target / "model.bin").stat().st_size, translate
-
-
-def _one(model: ExportedModel, ids: Sequence[int]) -> list[int]:
-    return model.translate([ids])[0]
+            folder = Path(name) / compute_type
+            ctranslate2_model.convert(subnet, graph.max_positions, compute_type, folder)
+            run = ctranslate2_model.open_model(folder, compute_type, search, threads=1)
+            yield f"CTranslate2 {compute_type}", (folder / "model.bin").stat().st_size, run
 
 
 def table(outcome: Outcome) -> str:
@@ -168,9 +164,8 @@ def table(outcome: Outcome) -> str:
     lines = ["| model | beam | BLEU | chrF | torch's ids | file, MB |", "|---|---|---|---|---|---|"]
     for row in outcome.rows:
         size = f"{row.model_bytes / 1e6:.2f}" if row.model_bytes else "-"
-        lines.append(
-            f"| {row.name} | {row.beam} | {row.bleu:.2f} | {row.chrf:.2f} | {row.same:.1%} | {size} |"
-        )
+        scores = f"{row.bleu:.2f} | {row.chrf:.2f} | {row.same:.1%}"
+        lines.append(f"| {row.name} | {row.beam} | {scores} | {size} |")
     return "\n".join(lines)
 
 

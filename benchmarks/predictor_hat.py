@@ -12,17 +12,15 @@ left out, the result is kept in predictor_hat.json beside this script.
 """
 
 import argparse
-import importlib.metadata
 import itertools
 import json
-import platform
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from provenance import command, versions
 from scipy.optimize import linprog
 
 from mosdeploy.families.translation.hat import HatData, fit_hat, read_hat
@@ -122,7 +120,7 @@ def floor_mape(test: HatData) -> float:
         b_ub=np.r_[np.ones(num_rows), -np.ones(num_rows)],
         bounds=[(None, None)] * num_features + [(0, None)] * num_rows,
     )
-    return 100.0 * float(least.fun) / num_rows
+    return 100.0 * float(least.fun) / len(test.rows)
 
 
 def few_samples(
@@ -217,7 +215,7 @@ def hat_recipe(train: HatData, test: HatData) -> dict[str, float]:
             batch = torch.randperm(len(inputs))[:HAT_BATCH]
             loss = nn.functional.mse_loss(network(inputs[batch])[:, 0], targets[batch])
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
     _, seconds = timed(train_network)
@@ -239,6 +237,7 @@ def main() -> None:
         default=True,
         help="train HAT's own network too (needs torch)",
     )
+    parser.add_argument("--out", type=Path, default=RESULT_PATH)
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object and nothing else"
     )
@@ -253,16 +252,13 @@ def main() -> None:
         if not options.json:
             print_result(name, results[name])
     outcome = {
-        "command": " ".join(["python", "benchmarks/predictor_hat.py", *sys.argv[1:]]),
+        "command": command(),
         "seed": SEED,
-        "versions": {
-            "python": platform.python_version(),
-            **{x: importlib.metadata.version(x) for x in PACKAGES},
-        },
+        "versions": versions(PACKAGES),
         "results": results,
     }
     if options.recipe:
-        atomic_write(RESULT_PATH, json.dumps(outcome, indent=2) + "\n")
+        atomic_write(options.out, json.dumps(outcome, indent=2) + "\n")
     if options.json:
         print(json.dumps(outcome, indent=2))
 

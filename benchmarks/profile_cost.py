@@ -1,9 +1,8 @@
 """What a latency predictor costs on this machine, reached as a board is: over SSH, through a real
 server on loopback.
 
-    python benchmarks/profile_cost.py --json                                 # HAT's WMT space as
-    its recipe has it python benchmarks/profile_cost.py --recipe tiny --designed 10 --held-out 5
-    --ordinary 1 --ordinary-repeats 20
+    python benchmarks/profile_cost.py --json            # HAT's WMT space as its recipe has it
+    python benchmarks/profile_cost.py --recipe tiny --designed 10 --held-out 5 --ordinary 1
 
 Designed subnets are measured without weights, as `mosdeploy profile` does, and predictors are
 fitted to the first so many of them; random ones, measured in the same session, test these. Beside
@@ -13,201 +12,189 @@ how to start it. Writes profile_cost-RECIPE.json beside this script.
 """
 
 import argparse
-import importlib.metadata
+import contextlib
+import importlib
 import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
-from onnx import TensorProto
+from provenance import command, versions
 
-from mosdeploy.config.device import DeviceProfile, load_profile
-from mosdeploy.config.translation import RunConfig
+from mosdeploy.config import load_recipe
+from mosdeploy.config.device import DeviceProfile, MeasureProtocol, load_profile
+from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.devices.connect import LastingSession, open_session
 from mosdeploy.devices.job import AgentResult
 from mosdeploy.devices.measure import collect, measure_model
 from mosdeploy.devices.on_device.agent import REFERENCE
 from mosdeploy.devices.session import Session
+from mosdeploy.devices.task import MeasureHooks, MeasurementTask, ModelTask
 from mosdeploy.export.candidate import build_candidate, candidate_weights_bytes
-from mosdeploy.export.onnx.initializers import DeviceContext, TensorSpec
-from mosdeploy.families.translation.onnx_graph import build_graph
+from mosdeploy.export.onnx.model import state_arrays
+from mosdeploy.families.translation import FAMILY
 from mosdeploy.latency.calibration import spread_percent
 from mosdeploy.latency.dataset import LatencyDataset, Samples
 from mosdeploy.latency.design import choose
 from mosdeploy.latency.fitting import measure_errors
 from mosdeploy.latency.predictor import LatencyPredictor
-from mosdeploy.pipeline.collect import reference_arch
-from mosdeploy.record import load_toml
 from mosdeploy.records import LatencyContext, LatencyRecord, Measurement
-from mosdeploy.spaces.costs import num_parameters
-from mosdeploy.spaces.translation import TranslationArch, TranslationSpace, TranslationWorkload
+from mosdeploy.spaces import ArchConfig, ModelSpec
 from mosdeploy.storage import fingerprint
 
 ROOT = Path(__file__).parents[1]
-LENGTH_PENALTY = 0.6
+build_graph = FAMILY.build_graph
+PACKAGES = ("numpy", "onnxruntime", "scikit-learn")
+DESIGN_SEED = 1
+HELD_OUT_SEED = 2
 
 
-class RandomWeights:
-    """Weights as a trained subnet holds them, inside the model."""
+@dataclass(frozen=True)
+class Loopback:
+    """A model to be timed on this machine, which is reached over SSH."""
 
-    def __init__(self) -> None:
-        self._rng = np.random.default_rng(0)
+    spec: ModelSpec
+    profile: DeviceProfile
+    ssh_config: Path
 
-    def tensors(self, specs: Sequence[TensorSpec], compute: DeviceContext) -> list[TensorProto]:
-        """Draw float32 values; what is quantized gets bytes."""
-        return [self._draw(spec) for spec in specs]
+    def connect(self) -> Session:
+        """Open a session."""
+        return open_session(self.profile, self.ssh_config)
 
-    def _draw(self, spec: TensorSpec) -> TensorProto:
-        if spec.onnx_type == TensorProto.FLOAT:
-            data = (
-                self._rng.random(spec.num_bytes // 4, dtype=np.float32) - np.float32(0.5)
-            ) * np.float32(0.1)
-        else:
-            data = self._rng.integers(0, 255, spec.num_bytes, dtype=np.uint8)
-        return TensorProto(
-            name=spec.name, dims=spec.shape, data_type=spec.onnx_type, raw_data=data.tobytes()
-        )
+    def with_protocol(self, **changes: object) -> "Loopback":
+        """The same, timed in another way."""
+        measure = self.profile.measure.model_copy(update=changes)
+        return replace(self, profile=self.profile.model_copy(update={"measure": measure}))
 
 
 def measure_designed(
-    connect: Callable[[], Session],
-    profile: DeviceProfile,
-    config: RunConfig,
-    archs: dict[str, TranslationArch],
+    board: Loopback, archs: Sequence[ArchConfig]
 ) -> tuple[dict[str, Measurement], dict[str, Any]]:
     """Measure as `mosdeploy profile` does; the measurements, and what they cost."""
-    space, workload, vocab_size = config.space, config.workload, config.corpus.vocab_size
-    known = {**archs, REFERENCE: reference_arch(space, workload, vocab_size)}
+    spec = board.spec
+    known = {**{arch.key: arch for arch in archs}, REFERENCE: spec.reference_arch()}
     sizes: dict[str, int] = {}
-    references: dict[str, float] = {}
-    num_results = 0
+    results: list[AgentResult] = []
 
     def build(key: str) -> bytes:
-        model = build_candidate(known[key], space, vocab_size, workload)
+        model = build_candidate(spec, known[key], build_graph)
         sizes[key] = len(model)
         return model
 
     def observe(result: AgentResult) -> None:
-        nonlocal num_results
-        num_results += result.key != REFERENCE
-        if result.key == REFERENCE and result.measurement.total:
-            references[result.measured_at] = result.measurement.total.median_ms
-        print(
-            f"{result.key}: {result.measurement.total or result.measurement.error}", file=sys.stderr
-        )
-
-    def say(message: str) -> None:
-        print(message, file=sys.stderr)
+        results.append(result)
+        say(f"{result.key}: {result.measurement.total or result.measurement.error}")
 
     begin = time.monotonic()
-    weights_bytes = candidate_weights_bytes(space, vocab_size, workload)
-    job = (profile, workload, vocab_size, "profile-cost", list(archs), build, weights_bytes)
-    with LastingSession(connect, say) as session:
-        found = dict(collect(session, *job, say, observe))
+    task = MeasurementTask(
+        job_id="profile-cost",
+        stages=spec.timing_stages(),
+        threads=spec.workload.threads,
+        build=build,
+        weights_bytes=candidate_weights_bytes(spec, build_graph),
+    )
+    keys = [arch.key for arch in archs]
+    with LastingSession(board.connect, say) as session:
+        found = dict(collect(session, board.profile, task, keys, MeasureHooks(say, observe)))
     timings = [measurement.total for measurement in found.values() if measurement.total]
+    reference_ms = {
+        result.measured_at: result.measurement.total.median_ms
+        for result in results
+        if result.key == REFERENCE and result.measurement.total
+    }
+    rounds = board.profile.measure.rounds
+    num_results = sum(result.key != REFERENCE for result in results)
     return found, {
-        "bytes_uploaded_a_candidate": round(np.mean([sizes[key] for key in archs])),
-        "seconds_a_candidate": round((time.monotonic() - begin) / len(archs), 2),
+        "bytes_uploaded_a_candidate": round(np.mean([sizes[key] for key in keys])),
+        "seconds_a_candidate": round((time.monotonic() - begin) / len(keys), 2),
         "repeats_median": float(np.median([timing.repeats for timing in timings])),
-        "rounds": profile.measure.rounds,
-        "measured_again": num_results - len(archs) * profile.measure.rounds,
+        "rounds": rounds,
+        "measured_again": num_results - len(keys) * rounds,
         "flagged": sum(measurement.flagged for measurement in found.values()),
-        "failed": len(archs) - len(timings),
-        "references": len(references),
-        "noise_floor_percent": round(spread_percent(list(references.values())), 2),
+        "failed": len(keys) - len(timings),
+        "references": len(reference_ms),
+        "noise_floor_percent": round(spread_percent(list(reference_ms.values())), 2),
     }
 
 
 def measure_ordinary(
-    connect: Callable[[], Session],
-    profile: DeviceProfile,
-    config: RunConfig,
-    archs: dict[str, TranslationArch],
-    ours: dict[str, Measurement],
-    folder: Path,
+    board: Loopback, archs: Sequence[ArchConfig], ours: dict[str, Measurement], folder: Path
 ) -> dict[str, Any]:
     """Upload whole models and time each a fixed number of times."""
-    space, workload = config.space, config.workload
-    sizes, seconds, differences = [], [], []
-    for key, arch in archs.items():
+    spec = board.spec
+    sizes: list[int] = []
+    seconds: list[float] = []
+    differences: list[float] = []
+    for arch in archs:
         path = folder / "model.onnx"
-        path.write_bytes(whole_model(arch, space, config.corpus.vocab_size, workload))
+        path.write_bytes(whole_model(spec, arch))
         sizes.append(path.stat().st_size)
         begin = time.monotonic()
-        with connect() as session:
-            remote_path = f"{profile.work_dir}/ordinary/{key}.onnx"
+        remote_path = f"{board.profile.work_dir}/ordinary/{arch.key}.onnx"
+        task = ModelTask(remote_path, spec.timing_stages(), spec.workload.threads)
+        with board.connect() as session:
             session.put(path, remote_path)
-            measurement = measure_model(
-                session, profile, workload, config.corpus.vocab_size, remote_path
-            )
+            measurement = measure_model(session, board.profile, task)
             session.run(["rm", remote_path])
         seconds.append(time.monotonic() - begin)
-        mine = ours[key].total
+        mine = ours[arch.key].total
         if measurement.total and mine:
             differences.append(100 * (mine.median_ms / measurement.total.median_ms - 1))
-        print(f"{key}, the ordinary way: {measurement.total or measurement.error}", file=sys.stderr)
+        say(f"{arch.key}, the ordinary way: {measurement.total or measurement.error}")
     return {
         "subnets": len(archs),
-        "repeats": profile.measure.max_repeats,
+        "repeats": board.profile.measure.max_repeats,
         "bytes_uploaded_a_candidate": round(np.mean(sizes)),
         "seconds_a_candidate": round(float(np.mean(seconds)), 2),
         "ours_differs_by_percent": [round(difference, 2) for difference in differences],
     }
 
 
-def whole_model(
-    arch: TranslationArch, space: TranslationSpace, vocab_size: int, workload: TranslationWorkload
-) -> bytes:
-    return build_graph(
-        arch,
-        space,
-        vocab_size,
-        RandomWeights(),
-        beam=workload.beam,
-        length_penalty=LENGTH_PENALTY,
-        precision=workload.precision,
-        max_positions=max(workload.source_len, workload.decode_steps),
-    ).SerializeToString()
+def whole_model(spec: ModelSpec, arch: ArchConfig) -> bytes:
+    """The model with its weights inside, as they are before training."""
+    subnet = FAMILY.fresh_subnet(arch, spec.space, spec.vocab_size, SupernetConfig(), seed=0)
+    return bytes(build_graph(spec, arch, state_arrays(subnet.state_dict())).SerializeToString())
 
 
 def predictor_errors(
-    config: RunConfig,
-    profile: DeviceProfile,
-    designed: list[TranslationArch],
-    held_out: list[TranslationArch],
+    board: Loopback,
+    designed: Sequence[ArchConfig],
+    held_out: Sequence[ArchConfig],
     found: dict[str, Measurement],
     folder: Path,
 ) -> dict[str, Any]:
     """Fit on the designed subnets as `mosdeploy fit` does, and judge on the others."""
+    spec = board.spec
     context = LatencyContext(
         dataset_id=folder.name,
-        device=profile,
-        workload=config.workload,
-        space_sha256=fingerprint(config.space),
-        vocab_size=config.corpus.vocab_size,
+        device=board.profile,
+        workload=spec.workload,
+        space_sha256=fingerprint(spec.space),
+        vocab_size=spec.vocab_size,
     )
 
-    def samples(name: str, archs: list[TranslationArch]) -> tuple[LatencyDataset, Samples]:
+    def samples(name: str, archs: Sequence[ArchConfig]) -> tuple[LatencyDataset, Samples]:
         dataset = LatencyDataset.open(folder / name / "latency.jsonl", context)
         for arch in archs:
-            facts = {
-                "runtime": f"onnxruntime {onnxruntime.__version__}",
-                "measured_at": "",
-                "session": name,
-            }
-            dataset.append(LatencyRecord(arch=arch, measurement=found[arch.key], **facts))
-        return dataset, dataset.samples(config.space)
+            record = LatencyRecord(
+                arch=arch,
+                measurement=found[arch.key],
+                runtime=f"onnxruntime {onnxruntime.__version__}",
+                measured_at="",
+                session=name,
+            )
+            dataset.append(record)
+        return dataset, dataset.samples(spec.space)
 
-    (dataset, fitted_on), (_, judged_on) = (
-        samples("designed", designed),
-        samples("held_out", held_out),
-    )
-    model = LatencyPredictor.fit_dataset(config.space, dataset)
+    dataset, fitted_on = samples("designed", designed)
+    _, judged_on = samples("held_out", held_out)
+    model = LatencyPredictor.fit_dataset(spec.space, dataset)
     test_ms = judged_on.latency_ms
     errors = vars(measure_errors(model.predict(judged_on.genes), test_ms))
     return {
@@ -218,27 +205,11 @@ def predictor_errors(
     }
 
 
-def benchmark(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """All figures of one run."""
-    sys.path.append(str(ROOT / "tests"))
-    from openssh import OpenSSHServer, SSHClientFiles
-
-    config = load_toml(RunConfig, ROOT / "mosdeploy" / "recipes" / f"{options.recipe}.toml")
-    given = {"beam": options.beam, "threads": options.threads}
-    workload = config.workload.model_copy(
-        update={name: value for name, value in given.items() if value}
-    )
-    config = config.model_copy(update={"workload": workload})
-    designed = choose(config.space, workload, config.corpus.vocab_size, options.designed, seed=1)
-    rng = np.random.default_rng(2)
-    drawn = dict.fromkeys(config.space.sample(rng) for _ in range(10 * options.held_out))
-    held_out = [arch for arch in drawn if arch not in set(designed)][: options.held_out]
-    limits = {
-        "rounds": options.rounds,
-        "max_time_s": options.max_time_s,
-        "candidate_timeout_s": 3600.0,
-    }
-    protocol = load_profile("local", ROOT).measure.model_copy(update=limits)
+@contextlib.contextmanager
+def loopback(spec: ModelSpec, protocol: MeasureProtocol, folder: Path) -> Iterator[Loopback]:
+    """Start a server, and stop it afterwards."""
+    sys.path.append(str(ROOT / "tests" / "helpers"))
+    openssh: Any = importlib.import_module("openssh")
     profile = DeviceProfile(
         name="loopback",
         host="dev",
@@ -246,57 +217,59 @@ def benchmark(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         work_dir=str(folder / "device"),
         measure=protocol,
     )
-    server = OpenSSHServer(folder / "sshd", SSHClientFiles(folder / "client"))
+    server = openssh.OpenSSHServer(folder / "sshd", openssh.SSHClientFiles(folder / "client"))
     server.start()
     try:
-
-        def connect() -> Session:
-            return open_session(profile, server.files.config)
-
-        found, cost = measure_designed(
-            connect, profile, config, {arch.key: arch for arch in [*designed, *held_out]}
-        )
-        fixed = {
-            "rounds": 1,
-            "min_repeats": options.ordinary_repeats,
-            "max_repeats": options.ordinary_repeats,
-        }
-        ordinary_profile = profile.model_copy(update={"measure": protocol.model_copy(update=fixed)})
-        archs = {arch.key: arch for arch in held_out[: options.ordinary]}
-        ordinary = (
-            measure_ordinary(connect, ordinary_profile, config, archs, found, folder)
-            if archs
-            else None
-        )
+        yield Loopback(spec, profile, server.files.config)
     finally:
         server.close()
 
-    def errors(size: int) -> dict[str, Any]:
-        return predictor_errors(
-            config, profile, designed[:size], held_out, found, folder / f"from-{size}"
-        )
 
-    parameters = [
-        num_parameters(config.space, arch, config.corpus.vocab_size)
-        for arch in [*designed, *held_out]
-    ]
+def benchmark(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """All figures of one run."""
+    given = {"beam": options.beam, "threads": options.threads}
+    spec = load_recipe(options.recipe).spec.with_workload(
+        **{name: value for name, value in given.items() if value}
+    )
+    designed = choose(spec, options.designed, DESIGN_SEED)
+    rng = np.random.default_rng(HELD_OUT_SEED)
+    drawn = dict.fromkeys(spec.space.sample(rng) for _ in range(10 * options.held_out))
+    held_out = [arch for arch in drawn if arch not in set(designed)][: options.held_out]
+    limits = {
+        "rounds": options.rounds,
+        "max_time_s": options.max_time_s,
+        "candidate_timeout_s": 3600.0,
+    }
+    protocol = load_profile("local", ROOT).measure.model_copy(update=limits)
+    with loopback(spec, protocol, folder) as board:
+        found, cost = measure_designed(board, [*designed, *held_out])
+        repeats = options.ordinary_repeats
+        fixed = board.with_protocol(rounds=1, min_repeats=repeats, max_repeats=repeats)
+        archs = held_out[: options.ordinary]
+        ordinary = measure_ordinary(fixed, archs, found, folder) if archs else None
+    predictors = {
+        f"predictor from {size}": predictor_errors(
+            board, designed[:size], held_out, found, folder / f"from-{size}"
+        )
+        for size in sorted({*options.fit_on, len(designed)})
+    }
+    parameters = [spec.num_parameters(arch) for arch in [*designed, *held_out]]
     return {
-        "command": f"python benchmarks/profile_cost.py {' '.join(sys.argv[1:])}",
-        "seeds": {"designed": 1, "held_out": 2},
-        "versions": {
-            name: importlib.metadata.version(name)
-            for name in ("numpy", "onnxruntime", "scikit-learn")
-        },
+        "command": command(),
+        "seeds": {"designed": DESIGN_SEED, "held_out": HELD_OUT_SEED},
+        "versions": versions(PACKAGES),
         "recipe": options.recipe,
-        "workload": workload.model_dump(),
+        "workload": spec.workload.model_dump(),
         "fp32_bytes_a_candidate": round(4 * float(np.mean(parameters))),
         "profile": cost,
-        **{
-            f"predictor from {size}": errors(size)
-            for size in sorted({*options.fit_on, len(designed)})
-        },
+        **predictors,
         "ordinary": ordinary,
     }
+
+
+def say(text: str) -> None:
+    """A line of progress."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def main() -> None:
@@ -319,10 +292,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="instead of the recipe's")
     parser.add_argument("--rounds", type=int, default=3, help="how often each subnet is timed")
     parser.add_argument(
-        "--effort-s",
+        "--max-time-s",
         type=float,
         default=5.0,
-        help="seconds of repeats a round_, once there are ten",
+        help="seconds of repeats a round, once there are ten",
     )
     parser.add_argument(
         "--ordinary", type=int, default=3, help="held-out subnets to measure the ordinary way too"
@@ -331,14 +304,16 @@ def main() -> None:
         "--ordinary-repeats", type=int, default=300, help="how often each (at least 10)"
     )
     parser.add_argument(
+        "--out", type=Path, help="where the result goes; default: beside this script"
+    )
+    parser.add_argument(
         "--json", action="store_true", help="print one JSON object and nothing else"
     )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         figures = benchmark(options, Path(folder))
-    (ROOT / "benchmarks" / f"profile_cost-{options.recipe}.json").write_text(
-        json.dumps(figures, indent=1) + "\n"
-    )
+    out = options.out or ROOT / "benchmarks" / f"profile_cost-{options.recipe}.json"
+    out.write_text(json.dumps(figures, indent=1) + "\n")
     if options.json:
         print(json.dumps(figures))
         return

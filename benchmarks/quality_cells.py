@@ -5,10 +5,7 @@ In: supernet_quality.toml, a corpus, a folder. Out: one JSON file for each finis
 the weights of a supernet; a killed training goes on at its last checkpoint.
 """
 
-import importlib.metadata
 import json
-import platform
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,22 +17,30 @@ from pydantic import Field
 
 from mosdeploy.config.sections import SupernetConfig, TrainingConfig
 from mosdeploy.config.translation import CorpusConfig
+from mosdeploy.data.batches import Batches, ordered_batches
+from mosdeploy.data.protocols import Batch
 from mosdeploy.errors import MosdeployError, StaleInputError
 from mosdeploy.families.translation.corpus import Corpus, load_corpus
-from mosdeploy.families.translation.dataset import Batch, Batches, ordered_batches, tokenize
-from mosdeploy.families.translation.decoding import bleu_chrf, translate, validation_loss
-from mosdeploy.families.translation.network import Subnet, extract
+from mosdeploy.families.translation.dataset import tokenize
+from mosdeploy.families.translation.decoding import translate
+from mosdeploy.families.translation.elastic import fresh_subnet, fresh_supernet
+from mosdeploy.families.translation.metrics import bleu_chrf
 from mosdeploy.families.translation.tokenizer import Tokenizer, train_tokenizer
 from mosdeploy.record import Record, parse, read_toml
 from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
 from mosdeploy.storage import fingerprint, locked, read_record, write_record
 from mosdeploy.supernet.checkpoint import save_supernet
+from mosdeploy.supernet.elastic import Subnet
+from mosdeploy.supernet.extract import extract
 from mosdeploy.supernet.supernet import Supernet
-from mosdeploy.training.trainer import fresh_subnet, fresh_supernet, train
+from mosdeploy.training.trainer import TrainingJob, train
+from mosdeploy.training.validation import validation_loss
 
 HERE = Path(__file__).parent
 PACKAGES = ("torch", "numpy", "sentencepiece", "sacrebleu", "scipy")
-ARCH_SEED, NUM_ARCHS = 2026, 8
+"""Whose versions the results depend on."""
+ARCH_SEED = 2026
+NUM_ARCHS = 8
 VALIDATION_TOKENS = 4096
 MAX_DECODE_STEPS = 64
 SCRATCH = "scratch"
@@ -70,7 +75,7 @@ class Cell(Record):
     seed: int
     inputs_sha256: str
     num_parameters: int
-    updates: int
+    steps: int
     losses: tuple[float, ...]
     bleus: tuple[float, ...]
     seconds: float
@@ -82,7 +87,7 @@ class Bench:
 
     data: Path
     dir: Path
-    updates: int | None = None
+    steps: int | None = None
 
     @cached_property
     def settings(self) -> Settings:
@@ -91,14 +96,15 @@ class Bench:
             "CORPUS", str(self.data)
         )
         stated = json.loads(text)
-        stated["training"]["updates"] = self.updates or stated["training"]["updates"]
+        stated["training"]["steps"] = self.steps or stated["training"]["steps"]
         return parse(Settings, stated, "supernet_quality.toml")
 
     @cached_property
     def archs(self) -> tuple[TranslationArch, ...]:
         """The fixed random architectures, the same for every seed."""
         rng = np.random.default_rng(ARCH_SEED)
-        return tuple(self.settings.space.sample(rng) for _ in range(NUM_ARCHS))
+        drawn = [self.settings.space.sample(rng) for _ in range(NUM_ARCHS)]
+        return tuple(arch for arch in drawn if isinstance(arch, TranslationArch))
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -107,7 +113,7 @@ class Bench:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """Joint pieces, trained once."""
+        """Of both languages, trained once."""
         path = self.dir / "tokenizer.model"
         if not path.exists():
             train_tokenizer(self.corpus.train, self.settings.corpus.vocab_size, path)
@@ -153,7 +159,7 @@ class Bench:
 
     def supernet_path(self, name: str, seed: int) -> Path:
         """Where the weights of a finished supernet stand."""
-        return self.path(name, seed).with_suffix(".pt")
+        return self.path(name, seed).with_suffix(".safetensors")
 
     def finished(self, name: str, seed: int) -> Cell | None:
         """The record of a cell that was made from what is stated now."""
@@ -180,27 +186,21 @@ class Bench:
 
     def batches(self, training: TrainingConfig) -> tuple[Batches, list[Batch]]:
         """What is trained on, and what validation losses are taken of."""
-        train_pieces, valid_pieces = (
+        train_set, valid_set = (
             tokenize(self.tokenizer, pairs, self.settings.corpus.max_tokens)
             for pairs in (self.corpus.train, self.corpus.valid)
         )
-        valid = ordered_batches(valid_pieces, VALIDATION_TOKENS)
-        return Batches(train_pieces, training.tokens_per_batch, training.seed), valid
+        valid = ordered_batches(valid_set, VALIDATION_TOKENS)
+        return Batches(train_set, training.tokens_per_batch, training.seed), valid
 
     def _train(self, name: str, seed: int) -> Cell:
-        path, inputs_sha256 = self.path(name, seed), self.inputs_sha256(name, seed)
-        supernet, training = self.sections(name, seed)
+        path = self.path(name, seed)
+        inputs_sha256 = self.inputs_sha256(name, seed)
+        net, training = self._fresh(name, seed)
         batches, valid = self.batches(training)
-        space, vocab_size = self.settings.space, self.tokenizer.vocab_size
-        net: Supernet | Subnet
-        if name.startswith(SCRATCH):
-            net = fresh_subnet(
-                self.archs[int(name.removeprefix(f"{SCRATCH}-"))], space, vocab_size, supernet, seed
-            )
-        else:
-            net = fresh_supernet(space, vocab_size, supernet, seed)
-        state, log = path.with_suffix(".state"), path.with_suffix(".log")
-        summary = train(net, batches, valid, training, state, log, inputs_sha256)
+        state_path = path.with_suffix(".state")
+        job = TrainingJob(training, state_path, path.with_suffix(".log"), inputs_sha256)
+        summary = train(net, batches, valid, job)
         judged = [net] if isinstance(net, Subnet) else [extract(net, arch) for arch in self.archs]
         cell = Cell(
             name=name,
@@ -214,26 +214,22 @@ class Bench:
         )
         if isinstance(net, Supernet):
             save_supernet(self.supernet_path(name, seed), net)
-        state.unlink()
+        state_path.unlink()
         return cell
+
+    def _fresh(self, name: str, seed: int) -> tuple[Supernet | Subnet, TrainingConfig]:
+        """What a cell trains, with its initial weights, and how."""
+        supernet, training = self.sections(name, seed)
+        space = self.settings.space
+        vocab_size = self.tokenizer.vocab_size
+        if not name.startswith(SCRATCH):
+            return fresh_supernet(space, vocab_size, supernet, seed), training
+        arch = self.archs[int(name.removeprefix(f"{SCRATCH}-"))]
+        return fresh_subnet(arch, space, vocab_size, supernet, seed), training
 
     def _bleu(self, subnet: Subnet) -> float:
         """Greedy test BLEU."""
         sources = self.tokenizer.encode_many([source for source, _ in self.corpus.test])
         ids = translate(subnet, sources, beam=1, max_steps=MAX_DECODE_STEPS, length_penalty=1.0)
-        return bleu_chrf(
-            [self.tokenizer.decode(row) for row in ids], [target for _, target in self.corpus.test]
-        )[0]
-
-
-def command() -> str:
-    """What was typed."""
-    return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of what computes."""
-    return {
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in PACKAGES},
-    }
+        hypotheses = [self.tokenizer.decode(row) for row in ids]
+        return bleu_chrf(hypotheses, [target for _, target in self.corpus.test])["BLEU"]

@@ -1,52 +1,42 @@
 """Who runs in translation_speed.py: each writes one subnet into a folder, and opens what it wrote.
 
-A further candidate is a further class here, and a line in `candidates`.
+A further contender is a further class here, and a line in `contenders`.
 """
 
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, get_args
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 import onnxruntime
 import torch
+from speed_task import Task
 
+from mosdeploy.export.onnx.model import state_arrays, write_model
 from mosdeploy.families.translation.decoding import translate
-from mosdeploy.families.translation.network import Subnet
-from mosdeploy.families.translation.onnx_graph import build_graph, state_arrays, write_model
+from mosdeploy.families.translation.network import TranslationSubnet
+from mosdeploy.families.translation.onnx_graph import build_graph
+from mosdeploy.families.translation.tokenizer import BOS_ID, EOS_ID, PAD_ID
 from mosdeploy.spaces.spec import Precision
-from mosdeploy.spaces.translation import TranslationSpace
 
-PAD_ID, BOS_ID, EOS_ID = 0, 2, 3
 LENGTH_PENALTY = 0.6
 Translate = Callable[[Sequence[int]], list[int]]
 
 
-@dataclass(frozen=True)
-class Task:
-    """What all of them do: one sentence of `source_len` ids, end included, into `steps` ids."""
-
-    space: TranslationSpace
-    vocab_size: int
-    beam: int
-    source_len: int
-    steps: int
-    threads: int
+class Contender(Protocol):
+    """A way to run a subnet."""
 
     @property
-    def num_positions(self) -> int:
-        return max(self.source_len, self.steps)
+    def name(self) -> str:
+        """As the table names it."""
 
+    @property
+    def width(self) -> str:
+        """fp32, int8 or int4, for the bound that it is held against."""
 
-class RuntimeCandidate(Protocol):
-    """A way to run a subnet; `width` is fp32, int8 or int4, for the bound that it is held against."""
-
-    name: str
-    width: str
-
-    def build(self, subnet: Subnet, task: Task, folder: Path) -> None:
+    def build(self, subnet: TranslationSubnet, task: Task, folder: Path) -> None:
         """Write files."""
 
     def open(self, task: Task, folder: Path) -> Translate:
@@ -60,15 +50,16 @@ class TorchEager:
     name: str = "PyTorch eager"
     width: str = "fp32"
 
-    def build(self, subnet: Subnet, task: Task, folder: Path) -> None:
+    def build(self, subnet: TranslationSubnet, task: Task, folder: Path) -> None:
         torch.save(subnet.state_dict(), folder / "subnet.pt")
 
     def open(self, task: Task, folder: Path) -> Translate:
-        torch.set_num_threads(task.threads)
+        torch.set_num_threads(task.workload.threads)
         with torch.device("meta"):
-            subnet = Subnet(task.space.largest, task.space, task.vocab_size).eval()
+            subnet = TranslationSubnet(task.arch, task.space, task.vocab_size).eval()
         subnet.load_state_dict(torch.load(folder / "subnet.pt", weights_only=True), assign=True)
-        return lambda ids: translate(subnet, [ids], task.beam, task.steps, LENGTH_PENALTY)[0]
+        beam = task.workload.beam
+        return lambda ids: translate(subnet, [ids], beam, task.num_steps, LENGTH_PENALTY)[0]
 
 
 @dataclass(frozen=True)
@@ -81,32 +72,14 @@ class Onnx:
     def width(self) -> str:
         return self.name.split("-")[0]
 
-    def build(self, subnet: Subnet, task: Task, folder: Path) -> None:
-        model = build_graph(
-            subnet.arch,
-            task.space,
-            task.vocab_size,
-            state_arrays(subnet.state_dict()),
-            beam=task.beam,
-            length_penalty=LENGTH_PENALTY,
-            precision=self.name,
-            max_positions=task.num_positions,
-        )
+    def build(self, subnet: TranslationSubnet, task: Task, folder: Path) -> None:
+        spec = task.spec(self.name)
+        model = build_graph(spec, subnet.arch, state_arrays(subnet.state_dict()))
         write_model(model, folder / "model.onnx")
 
     def open(self, task: Task, folder: Path) -> Translate:
-        session = open_session(folder / "model.onnx", task.threads)
-        steps = np.array(task.steps)
-
-        def run(ids: Sequence[int]) -> list[int]:
-            feed = {
-                "source_ids": np.array([[*ids, EOS_ID]]),
-                "max_steps": steps,
-                "min_steps": steps,
-            }
-            return list(session.run(["output_ids"], feed)[0][0].tolist())
-
-        return run
+        session = open_session(folder / "model.onnx", task.workload.threads)
+        return lambda ids: run_onnx(session, ids, task.num_steps, min_steps=task.num_steps)
 
 
 def open_session(
@@ -116,18 +89,33 @@ def open_session(
     its name is given.
     """
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if profile_prefix:
-        options.enable_profiling, options.profile_file_prefix = True, profile_prefix
+        options.enable_profiling = True
+        options.profile_file_prefix = profile_prefix
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def run_onnx(
+    session: onnxruntime.InferenceSession, ids: Sequence[int], max_steps: int, min_steps: int = 0
+) -> list[int]:
+    """Translate one sentence; ids without begin and end."""
+    feed = {
+        "source_ids": np.array([[*ids, EOS_ID]]),
+        "max_steps": np.array(max_steps),
+        "min_steps": np.array(min_steps),
+    }
+    found: list[int] = session.run(["output_ids"], feed)[0][0].tolist()
+    return found[: found.index(EOS_ID)] if EOS_ID in found else found
 
 
 @dataclass(frozen=True)
 class CTranslate2:
     """The same weights in CTranslate2; `compute_type` is its name of one."""
 
-    compute_type: str
+    compute_type: Literal["float32", "int8"]
 
     @property
     def name(self) -> str:
@@ -137,70 +125,74 @@ class CTranslate2:
     def width(self) -> str:
         return "fp32" if self.compute_type == "float32" else "int8"
 
-    def build(self, subnet: Subnet, task: Task, folder: Path) -> None:
+    def build(self, subnet: TranslationSubnet, task: Task, folder: Path) -> None:
         import ctranslate2_model
 
-        quantization = None if self.compute_type == "float32" else self.compute_type
-        ctranslate2_model.convert(subnet, task.num_positions, quantization, folder)
+        ctranslate2_model.convert(subnet, task.num_positions, self.compute_type, folder)
 
     def open(self, task: Task, folder: Path) -> Translate:
         import ctranslate2_model
 
-        settings = (task.threads, task.beam, task.steps, task.steps, LENGTH_PENALTY)
-        return ctranslate2_model.open_model(folder, self.compute_type, *settings)
+        search = ctranslate2_model.Search(
+            beam=task.workload.beam,
+            min_steps=task.num_steps,
+            max_steps=task.num_steps,
+            length_penalty=LENGTH_PENALTY,
+        )
+        return ctranslate2_model.open_model(
+            folder, self.compute_type, search, threads=task.workload.threads
+        )
 
 
 @dataclass(frozen=True)
 class Tvm:
     """The subnet compiled with TVM."""
 
-    width: str
+    width: Literal["fp32", "int8"]
 
     @property
     def name(self) -> str:
         return f"TVM {self.width}"
 
-    def build(self, subnet: Subnet, task: Task, folder: Path) -> None:
-        from mosdeploy.export.tvm import Processor, build_tvm
+    def build(self, subnet: TranslationSubnet, task: Task, folder: Path) -> None:
+        from mosdeploy.export.tvm import TvmOptions
+        from mosdeploy.families.translation.tvm import build_tvm
 
-        build_tvm(
-            subnet.arch,
-            task.space,
-            task.vocab_size,
-            state_arrays(subnet.state_dict()),
-            beam=task.beam,
-            precision=self.width,
-            max_positions=task.num_positions,
-            processor=Processor(),
-            folder=folder,
-        )
+        arrays = state_arrays(subnet.state_dict())
+        options = TvmOptions(max_positions=task.num_positions)
+        build_tvm(task.spec(self.width), subnet.arch, arrays, options, folder)
 
     def open(self, task: Task, folder: Path) -> Translate:
         from mosdeploy.runtime.manifest import Manifest
+        from mosdeploy.runtime.translation_settings import TranslationSettings
         from mosdeploy.runtime.tvm_engine import TvmEngine
 
         manifest = Manifest(
+            family="translation",
             name="benchmark",
             runtime="tvm",
             precision=self.width,
-            beam=task.beam,
-            length_penalty=LENGTH_PENALTY,
-            pad_id=PAD_ID,
-            bos_id=BOS_ID,
-            eos_id=EOS_ID,
+            settings={},
             vocab_size=task.vocab_size,
-            max_source_len=task.source_len - 1,
-            max_decode_steps=task.steps,
             self_tests=(),
             sha256={},
         )
-        engine = TvmEngine(folder, manifest, threads=task.threads)
+        settings = TranslationSettings(
+            pad_id=PAD_ID,
+            bos_id=BOS_ID,
+            eos_id=EOS_ID,
+            beam=task.workload.beam,
+            length_penalty=LENGTH_PENALTY,
+            max_source_len=task.workload.source_len - 1,
+            max_decode_steps=task.num_steps,
+        )
+        engine = TvmEngine(folder, manifest, settings, threads=task.workload.threads)
         return lambda ids: engine.translate([ids])[0]
 
 
-def candidates() -> list[RuntimeCandidate]:
+def contenders() -> list[Contender]:
     """All that can run here; torch first, whose ids are the measure."""
-    found: list[RuntimeCandidate] = [TorchEager(), CTranslate2("float32"), CTranslate2("int8")]
+    found: list[Contender] = [TorchEager(), CTranslate2("float32"), CTranslate2("int8")]
     found += [Onnx(precision) for precision in get_args(Precision)]
     if importlib.util.find_spec("tvm"):
         found += [Tvm("fp32"), Tvm("int8")]

@@ -5,7 +5,7 @@ equal steps and tokens.
 
 supernet_quality.toml says what is trained. A cell is one training with one seed: a supernet, whose
 subnets of eight fixed random architectures are then judged, or one of these architectures from
-scratch, with as many updates on the same batches. A finished cell is a JSON file and is not done
+scratch, with as many steps on the same batches. A finished cell is a JSON file and is not done
 again; a killed one goes on at its last checkpoint. The table covers what is finished, and is
 written to supernet_quality.json beside this script.
 """
@@ -18,29 +18,34 @@ import platform
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from statistics import mean, median, stdev
 
+from provenance import command, versions
 from quality_cells import (
     HERE,
     NUM_ARCHS,
+    PACKAGES,
     SCRATCH,
     SCRATCHES,
     Bench,
     Cell,
     Settings,
-    command,
-    versions,
 )
 from scipy.stats import kendalltau
 
+from mosdeploy.families.translation.dataset import made_up_dataset
+from mosdeploy.families.translation.elastic import fresh_supernet
 from mosdeploy.record import Record
 from mosdeploy.records import TrainingCost
 from mosdeploy.spaces.translation import TranslationArch
 from mosdeploy.storage import write_record
-from mosdeploy.training.cost import training_cost
+from mosdeploy.training.cost import CostTask, training_cost
 
-STEP_TOKENS, STEP_PIECES = 4096, 31  # a batch of 128 pairs of 31 pieces and an end
+STEP_TOKENS = 4096
+PAIR_TOKENS = 31
+"""Of each side of the pairs whose steps are timed; with an end, 128 pairs fill a batch."""
 
 
 class Row(Record):
@@ -67,16 +72,15 @@ class Row(Record):
 
 
 class StepTime(Record):
-    """What an update of `target_tokens` target tokens takes, in a quiet machine's interleaved
-    rounds.
+    """What a step of `num_targets` target tokens takes, in interleaved rounds on an idle machine.
 
     `ratio` is the median over rounds of this variant's time to that of the ordinary supernet in the
     same round.
     """
 
     name: str
-    target_tokens: int
-    update_ms: float
+    num_targets: int
+    step_ms: float
     ratio: float
     ratio_min: float
     ratio_max: float
@@ -109,7 +113,6 @@ class Outcome(Record):
 
 
 # -- the table -------------------------------------------------------------------------------------
-# ----------------
 
 
 def outcome(bench: Bench) -> Outcome:
@@ -131,7 +134,7 @@ def outcome(bench: Bench) -> Outcome:
     rows = [row(own, losses, bleus) for own in of_variant.values() if own and whole]
     return Outcome(
         command=command(),
-        versions=versions(),
+        versions=versions(PACKAGES),
         corpus=f"{len(bench.corpus.train)} training pairs, sha256 {bench.corpus.sha256}",
         settings=bench.settings,
         archs=bench.archs,
@@ -181,33 +184,36 @@ def tau(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 # -- step time -------------------------------------------------------------------------------------
-# ----------------
 
 
 def step_times(bench: Bench, names: Sequence[str], rounds: int) -> StepTimes:
-    """Time an update of each variant on made-up sentences, one variant after the other in each
+    """Time a step of each variant on made-up sentences, one variant after the other in each
     round.
     """
+    vocab_size = bench.settings.corpus.vocab_size
     costs: dict[str, list[TrainingCost]] = {name: [] for name in names}
     for done in range(rounds):
         for name in names:
             print(f"round {done + 1} of {rounds}: {name}", file=sys.stderr, flush=True)
             supernet, training = bench.sections(name, seed=1)
             training = training.model_copy(update={"tokens_per_batch": STEP_TOKENS})
-            vocab_size = bench.settings.corpus.vocab_size
-            costs[name].append(
-                training_cost(bench.settings.space, vocab_size, supernet, training, STEP_PIECES)
+            task = CostTask(
+                fresh=partial(fresh_supernet, bench.settings.space, vocab_size, seed=1),
+                supernet=supernet,
+                training=training,
+                examples=made_up_dataset(vocab_size, PAIR_TOKENS, STEP_TOKENS),
             )
+            costs[name].append(training_cost(task))
     rows = []
     for name, own in costs.items():
         ratios = [
-            cost.update_s / plain.update_s for cost, plain in zip(own, costs[names[0]], strict=True)
+            cost.step_s / plain.step_s for cost, plain in zip(own, costs[names[0]], strict=True)
         ]
         rows.append(
             StepTime(
                 name=name,
-                target_tokens=own[0].target_tokens,
-                update_ms=1000 * median(cost.update_s for cost in own),
+                num_targets=own[0].num_targets,
+                step_ms=1000 * median(cost.step_s for cost in own),
                 ratio=median(ratios),
                 ratio_min=min(ratios),
                 ratio_max=max(ratios),
@@ -215,26 +221,26 @@ def step_times(bench: Bench, names: Sequence[str], rounds: int) -> StepTimes:
             )
         )
     return StepTimes(
-        command=command(), versions=versions(), machine=machine(), rounds=rounds, rows=tuple(rows)
+        command=command(),
+        versions=versions(PACKAGES),
+        machine=f"{platform.machine()}, {os.cpu_count()} cores",
+        rounds=rounds,
+        rows=tuple(rows),
     )
 
 
 def step_table(result: StepTimes) -> str:
     """Markdown."""
     lines = [
-        "| supernet | ms an update | to the first | range | peak MiB |",
+        "| supernet | ms a step | to the first | range | peak MiB |",
         "|---|---|---|---|---|",
     ]
     lines += [
-        f"| {r.name} | {r.update_ms:.0f} | {r.ratio:.3f} | {r.ratio_min:.3f} to {r.ratio_max:.3f} | {r.peak_mib:.0f} |"
+        f"| {r.name} | {r.step_ms:.0f} | {r.ratio:.3f} | {r.ratio_min:.3f} to {r.ratio_max:.3f} "
+        f"| {r.peak_mib:.0f} |"
         for r in result.rows
     ]
     return "\n".join(lines)
-
-
-def machine() -> str:
-    """Processor and cores."""
-    return f"{platform.machine()}, {os.cpu_count()} cores"
 
 
 def table(result: Outcome) -> str:
@@ -248,14 +254,25 @@ def table(result: Outcome) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     if result.rows:
-        losses, bleus = mean(result.scratch_losses), mean(result.scratch_bleus)
+        losses = mean(result.scratch_losses)
+        bleus = mean(result.scratch_bleus)
         lines.append(
-            f"| from scratch | {len(result.scratch_seeds)} | - | {losses:.3f} | - | - | {bleus:.2f} | - | - |"
+            f"| from scratch | {len(result.scratch_seeds)} | - | {losses:.3f} | - | - | "
+            f"{bleus:.2f} | - | - |"
         )
     for r in result.rows:
-        loss = f"{r.loss:.3f} | {spread(r.loss_gap, r.loss_gap_sd, 3)} | {spread(r.loss_tau, r.loss_tau_sd, 2)}"
-        bleu = f"{r.bleu:.2f} | {spread(r.bleu_gap, r.bleu_gap_sd, 2)} | {spread(r.bleu_tau, r.bleu_tau_sd, 2)}"
-        lines.append(f"| {r.name} | {len(r.seeds)} | {r.num_parameters:,} | {loss} | {bleu} |")
+        cells = [
+            r.name,
+            f"{len(r.seeds)}",
+            f"{r.num_parameters:,}",
+            f"{r.loss:.3f}",
+            spread(r.loss_gap, r.loss_gap_sd, 3),
+            spread(r.loss_tau, r.loss_tau_sd, 2),
+            f"{r.bleu:.2f}",
+            spread(r.bleu_gap, r.bleu_gap_sd, 2),
+            spread(r.bleu_tau, r.bleu_tau_sd, 2),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -275,20 +292,20 @@ def main() -> None:
     )
     parser.add_argument("--seeds", default="1", help="seeds, like 1,2,3")
     parser.add_argument(
-        "--updates",
+        "--steps",
         type=int,
         default=None,
         help="instead of those of the TOML, in a --dir of its own",
     )
     parser.add_argument(
-        "--step-time", type=int, metavar="ROUNDS", help="time updates instead, in that many rounds"
+        "--step-time", type=int, metavar="ROUNDS", help="time steps instead, in that many rounds"
     )
     parser.add_argument(
         "--out", type=Path, default=None, help="where the result goes; default: beside this script"
     )
     parser.add_argument("--json", action="store_true", help="print the JSON instead of the table")
     options = parser.parse_args()
-    bench = Bench(options.data, options.dir, options.updates)
+    bench = Bench(options.data, options.dir, options.steps)
     names = options.only.split(",") if options.only else [*bench.settings.variants, SCRATCH]
     if unknown := set(names) - {*bench.settings.variants, SCRATCH, *SCRATCHES}:
         known = ", ".join([*bench.settings.variants, SCRATCH, SCRATCHES[0]])
@@ -318,7 +335,7 @@ def train_cells(bench: Bench, names: Sequence[str], seeds: Sequence[int]) -> Non
             if bench.finished(name, seed) is None:
                 print(f"{name}, seed {seed}", file=sys.stderr, flush=True)
                 one_at_a_time.submit(
-                    Bench(bench.data, bench.dir, bench.updates).run, name, seed
+                    Bench(bench.data, bench.dir, bench.steps).run, name, seed
                 ).result()
 
 
