@@ -30,7 +30,6 @@ MAX_VERIFY_ROUNDS = 3
 """How often further finalists are measured when none of those before kept the limit."""
 MAX_MARGIN = 0.9
 NO_LIMITS = Limits()
-NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True)
