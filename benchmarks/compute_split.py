@@ -11,13 +11,11 @@ killed run goes on where it was.
 
 import argparse
 import json
-import os
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+from provenance import command, versions
 
 import mosdeploy
 from mosdeploy.cli.printing import table
@@ -61,9 +59,8 @@ def main() -> None:
     print(table(header, [[str(row[name]) for name in header] for row in rows]))
     if args.json:
         facts = {
-            "command": "python benchmarks/compute_split.py",
-            "torch": torch.__version__,
-            "machine": f"{platform.machine()}, {os.cpu_count()} processors",
+            "command": command(),
+            "versions": versions(["mosdeploy", "torch"]),
             "rows": rows,
         }
         args.json.write_text(json.dumps(facts, indent=2) + "\n")
