@@ -183,7 +183,12 @@ def deferred(package: str, target: str) -> Callable[..., Any]:
     package
         The family's package, `__name__`.
     target
-        `module:function` or `module:Class.method` inside it. The result can be pickled as long as the function can.
+        `module:function` or `module:Class.method` inside it.
+
+    Returns
+    -------
+    callable
+        Takes what the function takes; can be pickled.
     """
     return functools.partial(_call, package, target)
 
