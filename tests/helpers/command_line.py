@@ -20,8 +20,11 @@ decoder_cross_heads = [2]
 qkv_dim = 16
 """
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(package.__file__).parents[1])}
-"""In which another process imports the package that is under test here, whatever is installed."""
+_PATHS = (Path(package.__file__).parents[1], Path(__file__).parent)
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, _PATHS))}
+"""In which another process imports the package that is under test here, whatever is installed, and
+these helpers.
+"""
 
 MOSDEPLOY = (sys.executable, "-c", "from mosdeploy.cli import main; main()")
 
