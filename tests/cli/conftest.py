@@ -1,3 +1,5 @@
+"""A pipeline that just answers, for what the command line makes of options and results."""
+
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -3,11 +3,12 @@
 import json
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
-from command_line import ENVIRONMENT, MOSDEPLOY, mosdeploy, run_folder, run_python
+from command_line import ENVIRONMENT, mosdeploy, run_folder, run_python
 
 HEAVY = """
 import sys
@@ -181,17 +182,21 @@ def test_quiet_leaves_errors_and_results(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_with_its_exit_code(tmp_path: Path) -> None:
+    code = "from mosdeploy.cli import main; print('ready', flush=True); main()"
     waiting = subprocess.Popen(
-        [*MOSDEPLOY, "predict"],
+        [sys.executable, "-c", code, "predict"],
         cwd=tmp_path,
         env=ENVIRONMENT,
         stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(2.0)  # it waits for a line of stdin
+    assert waiting.stdout is not None
+    assert waiting.stdout.readline() == "ready\n"
+    time.sleep(0.5)  # now it reads a line of stdin
     waiting.send_signal(signal.SIGINT)
     _, told = waiting.communicate(timeout=60)
     assert waiting.returncode == 130
-    assert "interrupted" in told
+    assert "interrupted; what was finished is kept" in told
     assert "Traceback" not in told

@@ -223,6 +223,18 @@ def test_a_bundle_is_exported_and_answers(walked: dict[str, Any]) -> None:
     assert walked["answers"] == ["bcd", "aa"]
 
 
+def test_precisions_are_weighed_by_the_familys_metric(walked: dict[str, Any]) -> None:
+    assert walked["precisions"][0] == "fp32"
+    assert {"int8", "int4"} <= set(walked["precisions"])
+
+
+def test_what_a_family_lacks_is_refused_by_name(walked: dict[str, Any]) -> None:
+    refused = walked["refused"]
+    assert refused["tvm"] == "ConfigError: 'cipher' has no TVM export; choose --runtime onnxruntime"
+    assert refused["beam"].startswith("ConfigError: a CipherWorkload has no beam search")
+    assert "'family' must be translation" in refused["deploy"]  # until runtime/ knows it
+
+
 def test_the_report_has_the_familys_words(walked: dict[str, Any]) -> None:
     page = (walked["root"] / "report" / "index.html").read_text()
     for part in ("answers a line", "8 letters", "<figure>no <b>drawing</b></figure>", "accuracy"):

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -94,6 +95,24 @@ def search_made_up() -> dict[str, object]:
     }
 
 
+def refusals(run: Any) -> dict[str, str]:
+    """What the family lacks, in the words of the errors."""
+    import mosdeploy
+
+    attempts = {
+        "tvm": lambda: run.export(runtime="tvm"),
+        "beam": lambda: run.evaluate(beam=4),
+        "deploy": run.deploy,
+    }
+    told = {}
+    for name, attempt in attempts.items():
+        try:
+            attempt()
+        except mosdeploy.MosdeployError as error:
+            told[name] = f"{type(error).__name__}: {error}"
+    return told
+
+
 def walk(root: Path) -> dict[str, object]:
     """What each verb gave."""
     import mosdeploy
@@ -113,6 +132,7 @@ def walk(root: Path) -> dict[str, object]:
         "int8": run.export(weights="inherited", precision="int8", max_score_drop=100).manifest,
         "report": run.report().report,
     }
+    weighed = run.export(precision="auto", max_score_drop=50.0).precision_choice
     predictor = run.predictor()
     genes = predictor.space.genes([predictor.space.smallest, predictor.space.largest])
     return {
@@ -120,6 +140,8 @@ def walk(root: Path) -> dict[str, object]:
         "made_up": search_made_up(),
         "predicted_ms": predictor.predict(genes).tolist(),
         "answers": run.predict(["abc", "hh"]),
+        "precisions": [x.precision for x in weighed.candidates],
+        "refused": refusals(run),
         "again": run.search("10s", max_size_bytes=20_000) == results["search"],
     }
 
