@@ -227,11 +227,18 @@ class RunFolder:
         options = DeployOptions(device, host, Path(bundle) if bundle is not None else None)
         return roll_back(self._context, options) if rollback else deploy(self._context, options)
 
-    def predict(self, lines: Sequence[str], *, threads: int | None = None) -> list[str]:
-        """Answer lines of text with the newest bundle, on this machine."""
+    def predict(
+        self,
+        lines: Sequence[str],
+        *,
+        bundle: str | Path | None = None,
+        threads: int | None = None,
+    ) -> list[str]:
+        """Answer lines of text with a bundle, by default the newest, on this machine."""
         from .pipeline.predict import predict
 
-        done = predict(self.root, lines, threads=threads)
+        folder = Path(bundle) if bundle is not None else None
+        done = predict(self.root, lines, folder, threads)
         return [prediction.output for prediction in done.predictions]
 
     def report(self) -> "ReportResult":
