@@ -23,6 +23,7 @@ from .records import (
 )
 
 if TYPE_CHECKING:
+    from .latency.predictor import LatencyPredictor
     from .pipeline.export_job import ExportResult
     from .pipeline.report import ReportResult
     from .pipeline.summaries import ProfileSummary
@@ -76,7 +77,8 @@ def open_run(
 class RunFolder:
     """A run folder; its methods are the verbs of the command line, and raise the same errors.
 
-    Each verb resumes what a killed one began, and does nothing twice.
+    `predictor` gives what `profile` and `fit` leave behind. Each verb resumes what a killed one
+    began, and does nothing twice.
 
     Examples
     --------
@@ -127,6 +129,23 @@ class RunFolder:
         from .pipeline.fit import fit
 
         return fit(self._context, device, source)
+
+    def predictor(self, device: str | None = None) -> "LatencyPredictor":
+        """The latency predictor by which `search` judges a device, for this run's workload.
+
+        Fitted to what was measured in this folder, else imported, else shipped.
+
+        Raises
+        ------
+        StaleInputError
+            If the device has none.
+        PredictorError
+            If it was fitted for another space, vocabulary or workload.
+        """
+        from .pipeline.predictors import predictor
+
+        run = self._context.run
+        return predictor(run, run.profiled_device_name(device))
 
     def search(
         self,
@@ -208,11 +227,18 @@ class RunFolder:
         options = DeployOptions(device, host, Path(bundle) if bundle is not None else None)
         return roll_back(self._context, options) if rollback else deploy(self._context, options)
 
-    def predict(self, lines: Sequence[str], *, threads: int | None = None) -> list[str]:
-        """Answer lines of text with the newest bundle, on this machine."""
+    def predict(
+        self,
+        lines: Sequence[str],
+        *,
+        bundle: str | Path | None = None,
+        threads: int | None = None,
+    ) -> list[str]:
+        """Answer lines of text with a bundle, by default the newest, on this machine."""
         from .pipeline.predict import predict
 
-        done = predict(self.root, lines, threads=threads)
+        folder = Path(bundle) if bundle is not None else None
+        done = predict(self.root, lines, folder, threads)
         return [prediction.output for prediction in done.predictions]
 
     def report(self) -> "ReportResult":

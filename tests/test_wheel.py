@@ -1,7 +1,10 @@
+"""What is built and shipped: a wheel that runs anywhere, and sources that build it again."""
+
 import os
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -22,22 +25,28 @@ def _run(*command: object, cwd: Path, env: dict[str, str] | None = None) -> str:
     return done.stdout
 
 
+def _build(kind: str, source: Path, folder: Path) -> Path:
+    """Build a `wheel` or an `sdist` into a folder; give its path."""
+    words = ("-m", "build", f"--{kind}", "--no-isolation", "--outdir", folder, source)
+    _run(sys.executable, *words, cwd=source)
+    [path] = folder.glob("mosdeploy-*")
+    return path
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dist")
-    _run(
-        sys.executable,
-        "-m",
-        "build",
-        "--wheel",
-        "--no-isolation",
-        "--outdir",
-        folder,
-        ROOT,
-        cwd=ROOT,
-    )
-    [path] = folder.glob("*.whl")
-    return path
+    return _build("wheel", ROOT, tmp_path_factory.mktemp("dist"))
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unpacked sources."""
+    path = _build("sdist", ROOT, tmp_path_factory.mktemp("sdist"))
+    folder = tmp_path_factory.mktemp("unpacked")
+    with tarfile.open(path) as archive:
+        archive.extractall(folder, filter="data")
+    [sources] = folder.iterdir()
+    return sources
 
 
 @pytest.fixture(scope="module")
@@ -61,24 +70,50 @@ def elsewhere(tmp_path: Path) -> tuple[Path, dict[str, str]]:
     return tmp_path, env | {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config")}
 
 
+def _files(folder: Path) -> set[str]:
+    """Names of the files in a folder of the checkout, from the root, caches left out."""
+    return {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
 def test_wheel_holds_what_is_shipped(wheel: Path) -> None:
-    names = set(zipfile.ZipFile(wheel).namelist())
-    wanted = {f"mosdeploy/shipped/device_profiles/{name}.toml" for name in SHIPPED_DEVICES}
-    wanted |= {
-        f"mosdeploy/recipes/{path.name}" for path in (ROOT / "mosdeploy" / "recipes").glob("*.toml")
-    }
-    wanted |= {
-        f"mosdeploy/{path.relative_to(ROOT / 'mosdeploy')}"
-        for path in (ROOT / "mosdeploy").rglob("*.py")
-    }
-    wanted |= {
-        f"mosdeploy/shipped/{path.relative_to(ROOT)}"
-        for path in (ROOT / "predictors").rglob("*")
-        if path.is_file()
-    }
-    wanted |= {"mosdeploy/py.typed"}
-    assert wanted <= names
-    assert not [name for name in names if name.startswith(("tests/", "docs/", "device_profiles/"))]
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    shipped = _files(Path("device_profiles")) | _files(Path("predictors"))
+    assert {f"mosdeploy/shipped/{name}" for name in shipped} <= names
+    package = _files(Path("mosdeploy"))
+    assert package <= names
+    assert {"mosdeploy/py.typed", "mosdeploy/recipes/tiny.toml"} <= package
+    outside = ("tests/", "docs/", "benchmarks/", "device_profiles/", "predictors/")
+    assert not [name for name in names if name.startswith(outside)]
+
+
+def test_version_is_written_in_one_place(wheel: Path, sdist: Path) -> None:
+    from mosdeploy.version import __version__
+
+    assert wheel.name.split("-")[:2] == ["mosdeploy", __version__]
+    assert sdist.name == f"mosdeploy-{__version__}"
+
+
+def test_sdist_holds_tests_docs_and_benchmarks(sdist: Path) -> None:
+    packed = {str(path.relative_to(sdist)) for path in sdist.rglob("*") if path.is_file()}
+    for folder in ("mosdeploy", "device_profiles", "predictors", "tests", "docs", "benchmarks"):
+        tracked = {name for name in _files(Path(folder)) if Path(name).suffix != ".pyc"}
+        assert tracked <= packed, folder
+    pages = {path.name for path in ROOT.glob("*.md")}
+    assert pages | {"LICENSE", "pyproject.toml"} <= packed
+
+
+def test_sdist_builds_the_same_wheel(sdist: Path, wheel: Path, tmp_path: Path) -> None:
+    again = _build("wheel", sdist, tmp_path / "dist")
+    contents = []
+    for path in (wheel, again):
+        with zipfile.ZipFile(path) as archive:
+            contents.append({name: archive.read(name) for name in archive.namelist()})
+    assert contents[0] == contents[1]
 
 
 def test_installed_wheel_lists_the_shipped_devices(
@@ -96,6 +131,18 @@ def test_installed_wheel_lists_the_shipped_devices(
     listed = _run(installed / "mosdeploy", "devices", "list", cwd=folder, env=env)
     assert {"local", "rpi", "xeon", "titanxp"} <= SHIPPED_DEVICES
     assert {line.split()[0] for line in listed.splitlines() if line} >= SHIPPED_DEVICES
+
+
+def test_installed_wheel_predicts_by_what_is_shipped(
+    installed: Path, elsewhere: tuple[Path, dict[str, str]]
+) -> None:
+    folder, env = elsewhere
+    code = (
+        "import mosdeploy\n"
+        "run = mosdeploy.init('run', recipe='wmt14.en-de')\n"
+        "print(run.predictor('rpi').card.num_samples)"
+    )
+    assert _run(installed / "python", "-c", code, cwd=folder, env=env) == "1876\n"
 
 
 def test_installed_wheel_starts_a_run_folder(

@@ -1,10 +1,14 @@
 """The verbs `devices list`, `show`, `check` and `setup`."""
 
+from typing import Annotated
+
 import typer
 
 from .options import Common, HostOption
 from .printing import plain, table
 from .progress import PROGRESS
+
+DeviceName = Annotated[str, typer.Argument(help="Device profile, e.g. local, rpi.")]
 
 
 def devices_list(common: Common) -> None:
@@ -16,7 +20,7 @@ def devices_list(common: Common) -> None:
     common.show(known, table(("device", "kind", "host", "what"), rows))
 
 
-def devices_show(common: Common, name: str) -> None:
+def devices_show(common: Common, name: DeviceName) -> None:
     """Show one device profile."""
     from ..pipeline.devices import show_device
 
@@ -24,7 +28,7 @@ def devices_show(common: Common, name: str) -> None:
     common.show(profile, profile.model_dump_json(indent=2))
 
 
-def devices_check(common: Common, name: str, host: HostOption = None) -> None:
+def devices_check(common: Common, name: DeviceName, host: HostOption = None) -> None:
     """Look at a device: reachable, Python, runtime, CPU, memory, governor, temperature, disk."""
     from ..pipeline.devices import check_device, resolve_profile
 
@@ -40,7 +44,7 @@ def devices_check(common: Common, name: str, host: HostOption = None) -> None:
         raise typer.Exit(5)
 
 
-def devices_setup(common: Common, name: str, host: HostOption = None) -> None:
+def devices_setup(common: Common, name: DeviceName, host: HostOption = None) -> None:
     """Make a virtual environment with the runtime on a device."""
     from ..pipeline.devices import resolve_profile, setup_device
 

@@ -1,0 +1,47 @@
+"""`mosdeploy demo`: the way from data to a page, told in one table."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from answers import ARCH, deployment, score_table, search_result
+
+from mosdeploy.pipeline.summaries import DemoSummary
+
+SUMMARY = DemoSummary(
+    search=search_result(),
+    scores=score_table(
+        **{"winner, finetuned": 30.12, "winner": 12.0, "largest": 13.0, "smallest": 9.0}
+    ),
+    deployment=deployment(),
+    bundle="demo/bundles/en-fr",
+    page="demo/report/index.html",
+)
+
+
+def test_the_outcome_is_a_table(ask: Callable[..., Any]) -> None:
+    done = ask("demo.demo", SUMMARY, "demo")
+    assert done.arguments[0] == Path("demo")
+    rows = [re.split(" {2,}", line, maxsplit=1) for line in done.stdout.splitlines()[2:]]
+    assert rows[0] == ["winner", f"{ARCH.key}  {ARCH}"]
+    assert ["parameters", "1,234,567"] in rows
+    assert ["BLEU, chrF", "30.1, 60.2"] in rows
+    told = done.stdout
+    for name, bleu in (
+        ("before it was", "12.0"),
+        ("largest, not", "13.0"),
+        ("smallest, not", "9.0"),
+    ):
+        assert re.search(rf"^  {name} finetuned +{bleu}, ", told, re.MULTILINE), told
+    assert ["predicted", "120.00 ms"] in rows
+    assert ["measured", "121.50 ms"] in rows
+    assert ["bundle measured", "121.50 ms"] in rows
+    assert ["limit", "150 ms"] in rows
+
+
+def test_json_and_folder(ask: Callable[..., Any]) -> None:
+    done = ask("demo.demo", SUMMARY, "demo", "-C", "elsewhere", "--json")
+    assert done.arguments[0] == Path("elsewhere")
+    assert json.loads(done.stdout)["page"] == "demo/report/index.html"

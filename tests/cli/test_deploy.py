@@ -1,0 +1,37 @@
+"""`mosdeploy deploy`: forwards, back, and what is told of the time there."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from answers import deployment
+
+from mosdeploy.config.device import DeviceProfile
+from mosdeploy.pipeline.deploy import DeployOptions
+from mosdeploy.records import Measurement
+
+
+def test_a_deployment_is_told_with_its_limit(ask: Callable[..., Any]) -> None:
+    words = ("--device", "rpi", "--host", "pi2", "--bundle", "b")
+    done = ask("deploy.deploy", deployment(), "deploy", *words)
+    assert done.arguments[1] == DeployOptions("rpi", "pi2", Path("b"))
+    assert done.stdout == (
+        "en-de-small on pi2:/home/pi/mosdeploy: self-test passed, 121.50 ms median, 122.50 ms p90, "
+        "limit 150 ms kept\n"
+    )
+    assert done.stderr == "next: mosdeploy report\n"
+
+
+def test_a_rollback_is_another_verb_of_the_pipeline(ask: Callable[..., Any]) -> None:
+    done = ask("deploy.roll_back", deployment(limit_ms=100.0), "deploy", "--rollback")
+    assert done.arguments[1] == DeployOptions()
+    assert "en-de-small on rpi:" in done.stdout
+    assert "limit 100 ms NOT kept" in done.stdout
+
+
+def test_times_of_an_emulation_keep_no_limit(ask: Callable[..., Any]) -> None:
+    device = DeviceProfile(name="rpi", emulated=True)
+    told = ask("deploy.deploy", deployment(device=device), "deploy").stdout
+    assert told.endswith("122.50 ms p90, emulated: not a latency\n")
+    untimed = deployment(measurement=Measurement(error="out of memory"))
+    assert ask("deploy.deploy", untimed, "deploy").stdout.endswith("passed, not timed\n")

@@ -1,0 +1,24 @@
+"""`mosdeploy evaluate`: a row a subnet, a column a metric."""
+
+from collections.abc import Callable
+from typing import Any
+
+from answers import score_table
+
+EVALUATE = "evaluate.evaluate"
+
+
+def test_metrics_of_the_family_are_columns(ask: Callable[..., Any]) -> None:
+    done = ask(EVALUATE, score_table(largest=30.12, smallest=20.08), "evaluate")
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert lines[0] == ["subnet", "BLEU", "chrF", "loss", "parameters"]
+    assert lines[2] == ["largest", "30.1", "60.2", "2.346", "1,234,567"]
+    assert lines[3][:3] == ["smallest", "20.1", "40.2"]
+    assert done.stderr == "next: mosdeploy report\n"
+
+
+def test_subnets_and_beam_can_be_named(ask: Callable[..., Any]) -> None:
+    words = ("--arch", "largest", "--arch", "a.json", "--beam", "4")
+    done = ask(EVALUATE, score_table(largest=30.0), "evaluate", *words)
+    assert done.arguments[1:] == (("largest", "a.json"), 4)
+    assert ask(EVALUATE, score_table(largest=30.0), "evaluate").arguments[1:] == (None, None)

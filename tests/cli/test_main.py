@@ -1,0 +1,202 @@
+"""The command line as typed: what it loads, what it tells where, how it ends."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from command_line import ENVIRONMENT, mosdeploy, run_folder, run_python
+
+HEAVY = """
+import sys
+from mosdeploy.cli import main
+try:
+    main()
+except SystemExit:
+    pass
+heavy = {"numpy", "onnx", "onnxruntime", "paramiko", "pydantic", "scipy", "sentencepiece"}
+heavy |= {"sklearn", "torch"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+"""
+
+WARNS = """
+import logging
+import sys
+import mosdeploy.pipeline.fit
+from mosdeploy.cli import main
+
+def warn(context, device, source):
+    logging.getLogger("mosdeploy.latency.dataset").warning("a %s of it", "warning")
+    logging.getLogger("mosdeploy.latency.dataset").debug("a detail")
+    context.progress.say("a message")
+    raise KeyboardInterrupt
+
+mosdeploy.pipeline.fit.fit = warn
+main()
+"""
+
+
+def test_help_lists_the_verbs_and_loads_nothing_heavy(tmp_path: Path) -> None:
+    done = run_python("-c", HEAVY, "--help", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for verb in [
+        "init",
+        "train",
+        "profile",
+        "fit",
+        "search",
+        "evaluate",
+        "export",
+        "deploy",
+        "predict",
+        "report",
+        "demo",
+    ]:
+        assert verb in done.stdout
+    assert "translate" not in done.stdout
+
+
+def test_version_is_that_of_the_package(tmp_path: Path) -> None:
+    from mosdeploy import __version__
+
+    assert mosdeploy("--version", cwd=tmp_path).stdout == f"mosdeploy {__version__}\n"
+
+
+def test_module_runs_as_the_command_does(tmp_path: Path) -> None:
+    done = run_python("-m", "mosdeploy", "train", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "mosdeploy init" in done.stderr
+
+
+LATENCY_IMPORT = ("latency", "import", "x.csv", "--device")
+TRAIN_FIRST = "run `mosdeploy train` first"
+RECIPES = "iwslt14.de-en, tiny, wmt14.en-de, wmt14.en-fr, wmt19.en-de"
+
+
+@pytest.mark.parametrize(
+    ("words", "exit_code", "part"),
+    [
+        (("init", "--recipe", "huge"), 3, f"unknown recipe 'huge'; known: {RECIPES}"),
+        (("profile", "--device", "rpy"), 3, "unknown device 'rpy'; did you mean 'rpi'?"),
+        (("devices", "show", "toaster"), 3, "known devices: local, rpi, titanxp, xeon"),
+        (("search", "--max-latency", "150"), 3, "'150' is not a duration"),
+        (("search", "--max-latency", "-5ms"), 3, "'-5ms' is not a duration"),
+        (("search", "--max-latency", "0ms"), 3, "'0ms' is not a duration"),
+        (("search", "--max-latency", "abc"), 3, "'abc' is not a duration"),
+        (("search", "--max-parameters", "many"), 3, "'many' is not a count"),
+        (("search",), 3, "a search needs a limit"),
+        (("search", "--max-latency", "150ms"), 4, TRAIN_FIRST),
+        (("export",), 4, TRAIN_FIRST),
+        (("export", "--tune", "30"), 3, "'30' is not a time to spend"),
+        (("export", "--runtime", "tf"), 2, "--runtime"),
+        (("export", "--precision", "fp8"), 2, "--precision"),
+        (("export", "--weights", "stolen"), 2, "--weights"),
+        (("evaluate",), 4, TRAIN_FIRST),
+        (("evaluate", "--beam", "0"), 2, "--beam"),
+        (("finetune",), 4, TRAIN_FIRST),
+        (("fit",), 4, "run `mosdeploy profile` first"),
+        (("deploy",), 4, "run `mosdeploy export` first"),
+        (("deploy", "--rollback"), 4, "nothing was deployed from this folder; run `mosdeploy d"),
+        (("deploy", "--rollback", "--bundle", "x"), 3, "--rollback goes back to what the device"),
+        (("predict", "hello"), 4, "run `mosdeploy export` first"),
+        (("translate", "hello"), 4, "run `mosdeploy export` first"),
+        (("report",), 4, TRAIN_FIRST),
+        (("train",), 3, "train.en"),
+        (("profile", "--budget", "2"), 2, "--budget"),
+        (("profile", "--until-error", "2"), 3, "'2' is not a percentage; write a number between"),
+        (("profile", "--until-error", "-1%"), 3, "'-1%' is not a percentage"),
+        (("profile", "--until-error", "abc"), 3, "'abc' is not a percentage"),
+        (("fit", "--device", "xeon", "--from", "rpi"), 4, "run `mosdeploy profile` first"),
+        ((*LATENCY_IMPORT, "rpi", "--workload", "sentence"), 3, "x.csv: no such file"),
+        ((*LATENCY_IMPORT, "rpi", "--workload", "other"), 3, "--workload is 'other'"),
+        ((*LATENCY_IMPORT, "rpy", "--workload", "sentence"), 3, "did you mean 'rpi'?"),
+        ((*LATENCY_IMPORT, "rpi"), 2, "--workload"),
+        (("walk",), 2, "walk"),
+    ],
+)
+def test_a_wrong_command_says_what_to_do(
+    tmp_path: Path, words: tuple[str, ...], exit_code: int, part: str
+) -> None:
+    done = mosdeploy(*words, cwd=run_folder(tmp_path))
+    assert done.returncode == exit_code, done.stderr
+    assert part in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_outside_a_run_folder_the_message_names_init(tmp_path: Path) -> None:
+    done = mosdeploy("train", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "mosdeploy init" in done.stderr
+
+
+def test_an_unknown_key_names_the_nearest_known_one(tmp_path: Path) -> None:
+    done = mosdeploy("train", cwd=run_folder(tmp_path, "[training]\nstep = 5\n"))
+    assert done.returncode == 3
+    assert "mosdeploy.toml: unknown key 'training.step'; did you mean 'steps'?" in done.stderr
+
+
+def test_an_unknown_family_names_the_known_ones(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path)
+    path = folder / "mosdeploy.toml"
+    path.write_text('family = "poetry"\n' + path.read_text())
+    done = mosdeploy("train", cwd=folder)
+    assert done.returncode == 3
+    assert "unknown family 'poetry'; known: translation" in done.stderr
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    done = mosdeploy("--debug", "train", cwd=tmp_path)
+    assert "Traceback" in done.stderr
+    assert "ConfigError" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "shown", "hidden"),
+    [
+        (None, ("warning: a warning of it", "a message"), ("a detail",)),
+        ("--verbose", ("warning: a warning of it", "debug: a detail", "a message"), ()),
+        ("--quiet", (), ("a warning of it", "a detail", "a message")),
+    ],
+)
+def test_messages_are_told_once_and_on_stderr(
+    tmp_path: Path, option: str | None, shown: tuple[str, ...], hidden: tuple[str, ...]
+) -> None:
+    before = [option] if option else []
+    done = run_python("-c", WARNS, *before, "fit", cwd=run_folder(tmp_path))
+    assert done.stdout == ""
+    assert [done.stderr.count(f"{message}\n") for message in shown] == [1] * len(shown)
+    assert not [message for message in hidden if message in done.stderr]
+    assert done.returncode == 130
+    assert "interrupted; what was finished is kept, the same command resumes" in done.stderr
+
+
+def test_quiet_leaves_errors_and_results(tmp_path: Path) -> None:
+    failed = mosdeploy("-q", "train", cwd=tmp_path)
+    assert "error: no mosdeploy.toml" in failed.stderr
+    listed = mosdeploy("-q", "devices", "list", "--json", cwd=tmp_path)
+    assert json.loads(listed.stdout)["devices"]
+
+
+def test_ctrl_c_ends_with_its_exit_code(tmp_path: Path) -> None:
+    code = "from mosdeploy.cli import main; print('ready', flush=True); main()"
+    waiting = subprocess.Popen(
+        [sys.executable, "-c", code, "predict"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert waiting.stdout is not None
+    assert waiting.stdout.readline() == "ready\n"
+    time.sleep(0.5)  # now it reads a line of stdin
+    waiting.send_signal(signal.SIGINT)
+    _, told = waiting.communicate(timeout=60)
+    assert waiting.returncode == 130
+    assert "interrupted; what was finished is kept" in told
+    assert "Traceback" not in told

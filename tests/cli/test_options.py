@@ -1,0 +1,166 @@
+"""Options that all verbs share, records of options, and what every verb must take."""
+
+import inspect
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from mosdeploy.cli import Settings, app
+from mosdeploy.cli.options import HERE, SSH_CONFIG, Common, DeviceOption, spread
+from mosdeploy.record import Record
+
+
+@dataclass(frozen=True)
+class Limits:
+    lowest: Annotated[int, typer.Option(help="The least.")] = 0
+    highest: Annotated[int, typer.Option(help="The most.")] = 9
+
+
+class Answer(Record):
+    value: int
+
+
+def verb(limits: Limits, device: DeviceOption = None, *, count: int = 1) -> None:
+    """Say what was given."""
+    print(limits, device, count)
+
+
+def commands(
+    command: Any = None, words: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every verb with the words that name it."""
+    command = command or typer.main.get_command(app)
+    if not hasattr(command, "commands"):
+        yield words, command
+        return
+    for name, child in command.commands.items():
+        yield from commands(child, (*words, name))
+
+
+COMMANDS = dict(commands())
+NAMES = [" ".join(words) for words in COMMANDS]
+
+
+# -- spread
+
+
+def test_spread_puts_fields_in_place_of_a_record() -> None:
+    parameters = inspect.signature(spread(verb)).parameters
+    assert list(parameters) == ["lowest", "highest", "device", "count"]
+    assert parameters["highest"].default == 9
+    assert {x.kind for x in parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
+
+
+def test_spread_keeps_annotations_name_and_docstring() -> None:
+    called = spread(verb)
+    parameters = inspect.signature(called).parameters
+    assert parameters["highest"].annotation.__metadata__[0].help == "The most."
+    assert parameters["device"].annotation == DeviceOption
+    assert (called.__name__, called.__doc__) == ("verb", "Say what was given.")
+
+
+def test_spread_hands_the_record_to_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    spread(verb)(lowest=1, highest=2, device="rpi", count=3)
+    assert capsys.readouterr().out == "Limits(lowest=1, highest=2) rpi 3\n"
+
+
+def test_typer_reads_a_spread_verb() -> None:
+    alone = typer.Typer()
+    alone.command()(spread(verb))
+    done = CliRunner().invoke(alone, ["--lowest", "2", "--device", "rpi"])
+    assert done.output == "Limits(lowest=2, highest=9) rpi 1\n"
+    assert CliRunner().invoke(alone, ["--lowest", "two"]).exit_code == 2
+
+
+# -- Common
+
+
+def test_a_record_is_all_that_json_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    Common(as_json=True).show(Answer(value=3), "three", "mosdeploy train")
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == {"value": 3}
+    assert printed.err == ""
+
+
+def test_the_next_command_is_told_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    Common().show(Answer(value=3), "three", "mosdeploy train")
+    assert capsys.readouterr() == ("three\n", "next: mosdeploy train\n")
+    Common().show(Answer(value=3), "three")
+    assert capsys.readouterr() == ("three\n", "")
+
+
+def test_only_the_first_process_prints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    Common().show(Answer(value=3), "three")
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setenv("RANK", "0")
+    Common().show(Answer(value=3), "three")
+    assert capsys.readouterr().out == "three\n"
+
+
+def test_context_has_the_folder_and_the_ssh_config(tmp_path: Path) -> None:
+    from mosdeploy.pipeline.init import init
+
+    init(tmp_path, "tiny", None)
+    context = Common(tmp_path, tmp_path / "config").context()
+    assert context.files.root == tmp_path
+    assert context.ssh_config == tmp_path / "config"
+    assert Common() == Common(HERE, SSH_CONFIG, False)
+
+
+# -- every verb
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=NAMES)
+def test_every_verb_has_help(words: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(app, [*words, "--help"], obj=Settings())
+    assert done.exit_code == 0, done.output
+    assert "Usage:" in done.output
+    assert COMMANDS[words].help.strip()
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=NAMES)
+def test_every_option_is_explained(words: tuple[str, ...]) -> None:
+    unexplained = [x.name for x in COMMANDS[words].params if not getattr(x, "help", None)]
+    assert not unexplained
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=NAMES)
+def test_every_verb_answers_in_json_and_in_a_folder(words: tuple[str, ...]) -> None:
+    options = {option for x in COMMANDS[words].params for option in x.opts}
+    assert {"--json", "--dir", "-C"} <= options
+
+
+def test_options_before_the_verb_are_explained() -> None:
+    group: Any = typer.main.get_command(app)
+    options = {option: x.help for x in group.params for option in x.opts}
+    assert all(options.values())
+    assert {"--debug", "--verbose", "-v", "--quiet", "-q", "--version"} <= set(options)
+
+
+def test_options_of_0_1_0_are_still_known() -> None:
+    by_verb = {
+        ("init",): "--recipe --device",
+        ("profile",): "--device --budget --until-error --hosts --ssh-config",
+        ("fit",): "--device --from",
+        ("search",): "--device --max-latency --max-parameters --max-size --verify --ssh-config",
+        ("finetune",): "--arch --from-scratch",
+        ("evaluate",): "--arch --beam",
+        ("export",): "--arch --weights --precision --beam --max-bleu-drop --runtime --tune",
+        ("deploy",): "--device --host --bundle --rollback --ssh-config",
+        ("translate",): "--bundle --threads",
+        ("devices", "check"): "--host --ssh-config",
+        ("devices", "setup"): "--host --ssh-config",
+        ("latency", "import"): "--device --workload --format --source --licence",
+    }
+    for words, options in by_verb.items():
+        known = {option for x in COMMANDS[words].params for option in x.opts}
+        assert set(options.split()) <= known, words

@@ -1,0 +1,35 @@
+"""What verbs have in common when they print for people."""
+
+from mosdeploy.cli.printing import card_line, kept, plain, table
+from mosdeploy.records import PredictorCard
+
+
+def test_a_card_is_one_line() -> None:
+    card = PredictorCard.model_construct(
+        num_samples=30, mape_percent=1.234, within_5_percent=97.6, kendall_tau=0.9876
+    )
+    assert card_line(card) == "30 subnets, error 1.23%, 98% within 5%, Kendall tau 0.988"
+
+
+def test_a_limit_is_kept_up_to_its_last_digit() -> None:
+    assert kept(100.0, 100.0) == ", limit 100 ms kept"
+    assert kept(100.1, 100.0) == ", limit 100 ms NOT kept"
+    assert kept(None, 100.0) == kept(100.0, None) == ""
+
+
+def test_values_of_records_are_plain_in_a_cell() -> None:
+    assert plain((1.0, 2)) == "1.0 2"
+    assert plain({"numpy": "2.0", "onnxruntime": "1.20"}) == "numpy 2.0, onnxruntime 1.20"
+    assert plain("aarch64") == "aarch64"
+
+
+def test_columns_are_as_wide_as_their_widest_cell() -> None:
+    text = table(("name", "ms"), [("a", 1), ("a long name", 22)])
+    assert [line.split() for line in text.splitlines()[::2]] == [["name", "ms"], ["a", "1"]]
+    header, _, first, last = text.splitlines()
+    assert header.index("ms") == first.index("1") == last.index("22")
+
+
+def test_a_cell_is_neither_cut_nor_read_as_markup() -> None:
+    path = "x" * 500 + "[bold]y[/bold]"
+    assert path in table(("what",), [(path,)])

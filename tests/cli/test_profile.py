@@ -1,0 +1,66 @@
+"""`mosdeploy profile`: its options, and what is told of a device or a fleet."""
+
+from collections.abc import Callable
+from typing import Any
+
+from answers import CARD_LINE, predictor_card
+
+from mosdeploy.pipeline.profile import ProfileOptions
+from mosdeploy.pipeline.summaries import ProfileSummary
+from mosdeploy.records import BoardCalibration
+
+PROFILE = "profile.profile"
+SUMMARY = ProfileSummary(
+    device="rpi",
+    emulated=False,
+    path="predictors/rpi-sentence/latency.jsonl",
+    measured_now=12,
+    num_records=30,
+    failed=0,
+    card=predictor_card(),
+)
+
+
+def test_options(ask: Callable[..., Any]) -> None:
+    words = ("--device", "rpi", "--budget", "40", "--until-error", "2.5%", "--hosts", "pi1, pi2")
+    done = ask(PROFILE, SUMMARY, "profile", *words)
+    assert done.arguments[1] == ProfileOptions("rpi", 40, 2.5, ("pi1", "pi2"))
+    assert ask(PROFILE, SUMMARY, "profile").arguments[1] == ProfileOptions()
+
+
+def test_measurements_and_predictor_are_told(ask: Callable[..., Any]) -> None:
+    done = ask(PROFILE, SUMMARY, "profile")
+    assert done.stdout.splitlines() == [
+        "rpi: 12 measured now, 30 in predictors/rpi-sentence/latency.jsonl",
+        f"predictor (cross-validated): {CARD_LINE}",
+    ]
+    assert "next: mosdeploy search" in done.stderr
+
+
+def test_times_of_an_emulation_lead_nowhere(ask: Callable[..., Any]) -> None:
+    summary = SUMMARY.model_copy(update={"emulated": True, "card": None, "failed": 2})
+    done = ask(PROFILE, summary, "profile")
+    assert ", 2 failed\nemulated: not a latency: nothing is fitted" in done.stdout
+    assert done.stderr == ""
+
+
+def test_an_error_that_was_asked_for_is_reached_or_not(ask: Callable[..., Any]) -> None:
+    for met, part in ((True, "an error of 2% (over the subn"), (False, "trusts) is NOT reached")):
+        changes = {"until_error_percent": 2.0, "error_met": met, "noise_floor_percent": 0.456}
+        told = ask(PROFILE, SUMMARY.model_copy(update=changes), "profile").stdout
+        assert part in told
+        assert "repeats of one subnet lie 0.46% from their median" in told
+
+
+def test_boards_of_a_fleet_have_a_line_each(ask: Callable[..., Any]) -> None:
+    boards = (
+        BoardCalibration(host="pi1", num_subnets=7, reference_ms=100.0, time_ratio=1.05),
+        BoardCalibration(host="pi2", num_subnets=0, reference_ms=None, time_ratio=None),
+    )
+    changes = {"boards": boards, "failed_boards": {"pi3": "no route"}}
+    told = ask(PROFILE, SUMMARY.model_copy(update=changes), "profile").stdout
+    assert told.splitlines()[-3:] == [
+        "pi1: 7 subnets, reference 100.00 ms, 1.050 of the fleet's",
+        "pi2: 0 subnets",
+        "pi3 failed: no route",
+    ]

@@ -1,0 +1,42 @@
+"""How far a verb is, on stderr: lines in a pipe, bars on a terminal, nothing if quiet."""
+
+import sys
+
+import pytest
+
+from mosdeploy.cli.progress import Progress
+
+
+def test_a_pipe_gets_the_first_and_the_last_step(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress()
+    for done in range(4):
+        progress.update("train", done, 3, "loss 1.0" if done == 3 else "")
+    assert capsys.readouterr() == ("", "train: 0/3\ntrain: 3/3 loss 1.0\n")
+
+
+def test_a_message_is_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    Progress().say("already trained")
+    assert capsys.readouterr() == ("", "already trained\n")
+
+
+def test_quiet_progress_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress()
+    progress.is_quiet = True
+    progress.update("train", 1, 1)
+    progress.say("already trained")
+    progress.close()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_gets_a_bar_for_each_stage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    progress = Progress()
+    progress.update("upload", 1, 2)
+    progress.update("measure", 1, 4, "3.5 ms")
+    progress.say("the link is back")  # the bars stay as they are
+    told = capsys.readouterr().err
+    assert "upload" in told
+    assert "measure" in told
+    assert told.endswith("the link is back\n")

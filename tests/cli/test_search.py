@@ -1,0 +1,58 @@
+"""`mosdeploy search`: its limits, and how a winner is told."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from answers import ARCH, candidate, search_result
+
+from mosdeploy.pipeline.search import SearchOptions
+from mosdeploy.records import Limits, QualityCard, SearchResult
+
+SEARCH = "search.search"
+
+
+def test_options_carry_their_units(ask: Callable[..., Any]) -> None:
+    words = "--device rpi --max-latency 1.5s --max-parameters 4M --max-size 2MiB --no-verify"
+    done = ask(SEARCH, search_result(), "search", *words.split())
+    limits = Limits(max_latency_ms=1500.0, max_parameters=4_000_000, max_size_bytes=2**21)
+    assert done.arguments[1] == SearchOptions("rpi", limits, verify=False)
+
+
+def test_what_is_not_said_is_left_open(ask: Callable[..., Any]) -> None:
+    done = ask(SEARCH, search_result(), "search")
+    assert done.arguments[1] == SearchOptions()
+
+
+def test_a_winner_is_told_with_its_limit(ask: Callable[..., Any]) -> None:
+    done = ask(SEARCH, search_result(), "search", "--max-latency", "150ms")
+    assert done.stdout.splitlines() == [
+        f"winner {ARCH.key}: {ARCH}",
+        "  validation loss 2.3457, 1,234,567 parameters",
+        "  1,500 subnets evaluated",
+        "  predicted 120.00 ms, measured 121.50 ms on the device, limit 150 ms kept",
+    ]
+    assert done.stderr == "next: mosdeploy finetune\n"
+
+
+def test_a_winner_that_was_not_measured_is_a_prediction(ask: Callable[..., Any]) -> None:
+    result = search_result(winner=candidate(measured_ms=None))
+    assert "NOT measured (--no-verify)" in ask(SEARCH, result, "search").stdout
+    result = search_result(winner=candidate(measured_ms=None, predicted_ms=None))
+    assert "predicted" not in ask(SEARCH, result, "search").stdout
+
+
+def test_a_quality_predictor_is_told_with_its_error(ask: Callable[..., Any]) -> None:
+    quality = QualityCard(num_samples=128, kendall_tau=0.8766, error=0.1)
+    result = search_result(num_early_stopped=20, num_predicted=1_000_000, quality=quality)
+    told = ask(SEARCH, result, "search").stdout
+    assert "1,500 subnets evaluated, 20 of them stopped early, being clearly worse" in told
+    assert "1,000,000 predicted; the quality predictor's Kendall tau" in told
+    assert "held out from it: 0.877" in told
+
+
+def test_json_is_the_result(ask: Callable[..., Any]) -> None:
+    done = ask(SEARCH, search_result(), "search", "--json")
+    assert SearchResult.model_validate_json(done.stdout) == search_result()
+    assert json.loads(done.stdout)["winner"]["measured_ms"] == 121.5
+    assert done.stderr == ""

@@ -1,0 +1,54 @@
+"""`mosdeploy train`: a training, and a trial of what one costs."""
+
+from collections.abc import Callable
+from typing import Any
+
+from mosdeploy.records import DryRun, SupernetCard, TrainingCost
+
+CARD = SupernetCard(
+    inputs_sha256="inputs",
+    space_sha256="space",
+    data_sha256="data",
+    tokenizer_sha256="tokenizer",
+    supernet_sha256="supernet",
+    steps=2000,
+    vocab_size=1000,
+    routing="neuron",
+    num_experts=2,
+    largest_loss=2.3456,
+    smallest_loss=3.4567,
+    train_seconds=60.0,
+)
+
+
+def cost(step_s: float) -> TrainingCost:
+    return TrainingCost(
+        num_parameters=1_234_567,
+        parameters_bytes=5 * 2**20,
+        optimizer_bytes=10 * 2**20,
+        peak_bytes=300 * 2**20,
+        step_s=step_s,
+        num_targets=4000,
+    )
+
+
+def test_a_supernet_is_told_by_its_losses(ask: Callable[..., Any]) -> None:
+    done = ask("train.train", CARD, "train")
+    losses = "validation loss 2.346 (largest subnet), 3.457 (smallest)"
+    assert done.stdout == f"supernet: 2000 steps, {losses}\n"
+    assert done.stderr == "next: mosdeploy profile\n"
+
+
+def test_a_dry_run_is_a_table_of_costs(ask: Callable[..., Any]) -> None:
+    tried = DryRun(
+        space_sha256="space",
+        vocab_size=1000,
+        steps=9000,
+        costs={"none": cost(0.1), "configured": cost(0.2)},
+    )
+    done = ask("dry_run.dry_run", tried, "train", "--dry-run")
+    rows = {line.split()[0]: line.split() for line in done.stdout.splitlines() if line.strip()}
+    assert rows["none"] == ["none", "1,234,567", "5", "10", "300", "100", "1.00"]
+    assert rows["configured"][-2:] == ["200", "2.00"]
+    assert "9,000 steps of 4,000 targets, 36.0 million in all, about 0.5 hours" in done.stdout
+    assert done.stderr == "next: mosdeploy train\n"

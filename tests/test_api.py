@@ -1,0 +1,171 @@
+"""What Python programs import: which names there are, what they load, which verbs they have."""
+
+import importlib
+import inspect
+import logging
+from pathlib import Path
+
+import pytest
+import typer
+from command_line import run_folder, run_python
+
+import mosdeploy
+from mosdeploy.cli import VERBS, app
+from mosdeploy.errors import ConfigError, PredictorError, StaleInputError
+from mosdeploy.pipeline.context import SilentProgress
+
+HEAVY = """
+import sys
+import mosdeploy
+heavy = {"numpy", "onnx", "onnxruntime", "paramiko", "pydantic", "scipy", "sklearn", "torch"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+assert mosdeploy.__version__
+try:
+    mosdeploy.Supernet
+except AttributeError as error:
+    print(error)
+mosdeploy.ConfigError
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+"""
+
+NOT_METHODS = {
+    "init": "a function of the package: there is no folder to open yet",
+    "demo": "makes a folder of its own and calls the methods",
+    "translate": "the name of `predict` in 0.1.0",
+    "devices": "about devices, not about a run; profiles are read by `load_profile`",
+    "latency": "imports what others published, once; then `predictor` gives it",
+}
+
+
+# -- the package
+
+
+def test_public_names_are_sorted_and_importable() -> None:
+    assert mosdeploy.__all__ == sorted(mosdeploy.__all__)
+    assert len(set(mosdeploy.__all__)) == len(mosdeploy.__all__)
+    for name in mosdeploy.__all__:
+        assert getattr(mosdeploy, name).__doc__, name
+
+
+def test_every_public_name_has_one_home() -> None:
+    homes = [name for names in mosdeploy._HOMES.values() for name in names]
+    assert sorted(homes) == mosdeploy.__all__
+    for module, names in mosdeploy._HOMES.items():
+        home = importlib.import_module(f"mosdeploy.{module}")
+        assert all(getattr(mosdeploy, name) is getattr(home, name) for name in names)
+
+
+def test_importing_the_package_loads_nothing_heavy(tmp_path: Path) -> None:
+    done = run_python("-c", HEAVY, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "module 'mosdeploy' has no attribute 'Supernet'\n"
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'mosdeploy' has no attribute 'Supernet'"):
+        mosdeploy.Supernet  # noqa: B018
+
+
+def test_every_error_of_the_package_is_public() -> None:
+    from mosdeploy import errors
+
+    own = {name for name, x in vars(errors).items() if inspect.isclass(x)}
+    ends = {name for name in own if name in mosdeploy.__all__}
+    for name in own - ends:  # a kind of one that is
+        bases = {base.__name__ for base in getattr(errors, name).__mro__[1:]}
+        assert bases & (ends - {"MosdeployError"}), name
+
+
+# -- a run folder
+
+
+def test_every_verb_is_a_method() -> None:
+    verbs = set(typer.main.get_command(app).commands)
+    methods = {name for name in vars(mosdeploy.RunFolder) if not name.startswith("_")}
+    assert verbs - methods == set(NOT_METHODS)
+    assert methods - verbs == {"root", "config", "predictor"}
+
+
+@pytest.mark.parametrize("verb", [x for x in VERBS if x.__name__ not in NOT_METHODS])
+def test_every_method_is_documented(verb: object) -> None:
+    method = getattr(mosdeploy.RunFolder, verb.__name__)  # type: ignore[attr-defined]
+    assert method.__doc__
+
+
+def test_init_opens_what_open_run_opens(tmp_path: Path) -> None:
+    run = mosdeploy.init(tmp_path / "run", device="local")
+    again = mosdeploy.open_run(str(tmp_path / "run"))
+    assert run.root == again.root == tmp_path / "run"
+    assert run.config == again.config
+    assert run.config.device == "local"
+    with pytest.raises(ConfigError, match="exists already"):
+        mosdeploy.init(tmp_path / "run")
+    with pytest.raises(ConfigError, match="run `mosdeploy init` there"):
+        mosdeploy.open_run(tmp_path)
+
+
+def test_progress_and_ssh_config_reach_the_verbs(tmp_path: Path) -> None:
+    progress = SilentProgress()
+    run = mosdeploy.open_run(run_folder(tmp_path), progress=progress, ssh_config="my-config")
+    assert run._context.progress is progress
+    assert run._context.ssh_config == Path("my-config")
+
+
+@pytest.mark.parametrize(
+    ("verb", "options", "error", "part"),
+    [
+        ("train", {}, mosdeploy.ConfigError, "train.en"),
+        ("profile", {"device": "rpy"}, mosdeploy.ConfigError, "did you mean 'rpi'"),
+        ("fit", {}, mosdeploy.StaleInputError, "mosdeploy profile"),
+        ("search", {"max_latency": "150"}, mosdeploy.ConfigError, "not a duration"),
+        ("search", {}, mosdeploy.ConfigError, "needs a limit"),
+        ("search", {"max_latency": "150ms"}, mosdeploy.StaleInputError, "mosdeploy train"),
+        ("finetune", {}, mosdeploy.StaleInputError, "mosdeploy train"),
+        ("evaluate", {}, mosdeploy.StaleInputError, "mosdeploy train"),
+        ("export", {}, mosdeploy.StaleInputError, "mosdeploy train"),
+        ("deploy", {}, mosdeploy.StaleInputError, "mosdeploy export"),
+        ("deploy", {"rollback": True}, mosdeploy.StaleInputError, "nothing was deployed"),
+        ("predict", {"lines": ["hello"]}, mosdeploy.StaleInputError, "mosdeploy export"),
+        ("predict", {"lines": ["x"], "bundle": "gone"}, mosdeploy.BundleError, "gone/manifest"),
+        ("report", {}, mosdeploy.StaleInputError, "mosdeploy train"),
+    ],
+)
+def test_verbs_raise_what_the_command_line_ends_with(
+    tmp_path: Path, verb: str, options: dict[str, object], error: type[Exception], part: str
+) -> None:
+    run = mosdeploy.open_run(run_folder(tmp_path))
+    with pytest.raises(error, match=part):
+        getattr(run, verb)(**options)
+
+
+# -- its predictor
+
+
+def test_predictor_is_the_shipped_one_without_a_profile(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = mosdeploy.init(tmp_path, recipe="wmt14.en-de")
+    with caplog.at_level(logging.WARNING, "mosdeploy"):
+        predictor = run.predictor("rpi")
+    assert (predictor.device, predictor.card.num_samples) == ("rpi", 1876)
+    assert predictor.space == run.config.space
+    assert "what it predicts is a guess" in caplog.text
+
+
+def test_predictor_in_the_folder_comes_before_the_shipped_one(tmp_path: Path) -> None:
+    run = mosdeploy.init(tmp_path, recipe="wmt14.en-de", device="rpi")
+    card = run.predictor().card.model_copy(update={"source": "this folder"})
+    own = run.predictor().model_copy(update={"card": card})
+    own.save(tmp_path / "predictors" / "rpi-wmt14-ende" / "predictor.json")
+    assert run.predictor().card.source == "this folder"
+
+
+def test_predictor_of_another_space_is_refused(tmp_path: Path) -> None:
+    run = mosdeploy.init(tmp_path, recipe="wmt14.en-de")
+    path = tmp_path / "mosdeploy.toml"
+    path.write_text(path.read_text().replace('name = "wmt14-ende"', 'name = "other"'))
+    with pytest.raises(StaleInputError, match="no predictor of it is shipped"):
+        mosdeploy.open_run(tmp_path).predictor("rpi")
+    run.predictor("rpi").save(tmp_path / "predictors" / "rpi-other" / "predictor.json")
+    with pytest.raises(PredictorError, match=r"workload\.name was wmt14-ende, is other"):
+        mosdeploy.open_run(tmp_path).predictor("rpi")
