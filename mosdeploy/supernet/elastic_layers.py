@@ -31,11 +31,11 @@ class ElasticEncoderLayer(nn.Module):
     def generate(self, dim: int, ffn_dim: int, encoding: Tensor, router_dropout: bool) -> StateDict:
         """Weights of an `EncoderLayer` of these widths."""
         sizes = attention_sizes(dim, dim, self.qkv_dim)
+        # the FFN has no prefix: in the plain layer no module stands around fc1 and fc2
         return with_prefix(
             self_attn=self.self_attn.generate(sizes, encoding, router_dropout),
             self_attn_norm=self.self_attn_norm.generate(dim),
             ffn_norm=self.ffn_norm.generate(dim),
-        # without a prefix: in the plain layer fc1 and fc2 have no module around them
         ) | self.ffn.generate(ffn_sizes(dim, ffn_dim), encoding, router_dropout)
 
 
