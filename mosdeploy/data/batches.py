@@ -37,6 +37,7 @@ class Batches:
     def __init__(self, dataset: Dataset, tokens_per_batch: int, seed: int) -> None:
         self._dataset = dataset
         self._seed = seed
+        # of sorted lengths: how an epoch orders examples of one length moves no cut
         self._cuts = _cuts(np.sort(dataset.lengths), tokens_per_batch)
         self._epoch = -1
         self._groups: list[Rows] = []
@@ -55,12 +56,15 @@ class Batches:
 
     def _group(self, step: int) -> Rows:
         epoch, index = divmod(step, len(self))
+        # kept for the steps to come: making an epoch sorts all examples
         if epoch != self._epoch:
             self._groups = self._shuffled(epoch)
             self._epoch = epoch
         return self._groups[index]
 
     def _shuffled(self, epoch: int) -> list[Rows]:
+        # from the epoch's number, so that no earlier epoch has to be drawn first; numpy takes no
+        # negative seeds
         rng = np.random.default_rng([self._seed % 2**63, epoch])
         # a jitter of up to two positions: not always the same neighbours share a batch
         ties = self._dataset.tie_lengths + rng.uniform(0, 2, len(self._dataset))
@@ -94,6 +98,7 @@ def ordered_groups(dataset: Dataset, rows: Rows, tokens_per_batch: int) -> list[
     ConfigError
         If one example alone is longer than a batch, or there are no examples.
     """
+    # stable: examples of one length keep their order whichever algorithm numpy sorts with
     order = rows[np.argsort(dataset.lengths[rows], kind="stable")]
     return np.split(order, _cuts(dataset.lengths[order], tokens_per_batch)[1:-1])
 
@@ -109,6 +114,7 @@ def _cuts(sorted_lengths: npt.NDArray[np.int64], tokens_per_batch: int) -> npt.N
         )
     cuts = [0]
     for i, length in enumerate(sorted_lengths.tolist()):
+        # in sorted order the last example is the longest, so this is the padded size, (B, length)
         if (i + 1 - cuts[-1]) * length > tokens_per_batch:
             cuts.append(i)
     return np.array([*cuts, len(sorted_lengths)], dtype=np.int64)

@@ -122,6 +122,7 @@ class EvaluationCache:
                     cached = self._store(arch, incumbent, next(evaluated))
                 else:
                     self.num_hits += 1
+                # a line that names an incumbent is one of an evaluation that stopped early
                 self.num_early_stopped += cached.incumbent is not None
                 yield cached.loss
 
@@ -131,6 +132,7 @@ class EvaluationCache:
         """Parse one line; None for one that was made from something else, whatever its fields."""
         try:
             data = json.loads(line)
+            # before the other fields are parsed: a line of another version may lack some
             if isinstance(data, dict) and data.get("inputs_sha256") != self.inputs_sha256:
                 return None
             return parse(CachedLoss, data, source)
@@ -140,12 +142,15 @@ class EvaluationCache:
             ) from error
 
     def _find(self, arch: ArchConfig, incumbent: ArchConfig | None) -> CachedLoss | None:
+        # a loss over all blocks is the same whatever the incumbent
         full = self._cached.get((arch.key, None))
         if full is not None or incumbent is None:
             return full
+        # against another incumbent it might have gone on
         return self._cached.get((arch.key, incumbent.key))
 
     def _blocks(self, incumbent: ArchConfig | None) -> BlockLosses | None:
+        # only a full evaluation serves: one that stopped early lacks the later blocks
         return None if incumbent is None else self._cached.get((incumbent.key, None))
 
     def _store(
@@ -160,6 +165,8 @@ class EvaluationCache:
             loss=evaluated.loss,
             incumbent=incumbent.key if incumbent is not None and stopped_early else None,
         )
+        # on disk before the search uses it: a search that is started again after a kill makes the
+        # same choices
         append_line(self.path, cached)
         self._cached[cached.key, cached.incumbent] = cached
         return cached

@@ -89,6 +89,7 @@ class DistributedEvaluator:
     def __init__(self, messages: Messages, measure: Measure) -> None:
         self._messages = messages
         self._measure = measure
+        # all processes count alike, so that each text has a name of its own in the store
         self._num_requests = 0
 
     def measure(
@@ -115,6 +116,7 @@ class DistributedEvaluator:
         """Evaluate a share of each request until there are no more; called on every process but the
         first.
         """
+        # a request without architectures is that of shutdown
         while (request := self._next_request()).archs:
             response = EvalResponse(losses=self._own_share(request))
             self._messages.publish(
@@ -139,9 +141,12 @@ class DistributedEvaluator:
 
     def _request(self, request: EvalRequest) -> Iterator[BlockLosses]:
         """Publish a request, evaluate the own share and collect those of the others."""
+        # before the own share, so that all processes evaluate at the same time
         self._messages.publish(self._request_name, request.model_dump_json())
         shares = [self._own_share(request)]
         for rank in range(1, self._messages.size):
+            # shares are of nearly equal size: a process that takes so much longer than this one is
+            # gone
             text = self._messages.wait_for(self._response_name(rank), self._messages.timeout_s)
             shares.append(EvalResponse.model_validate_json(text).losses)
         self._num_requests += 1
@@ -154,6 +159,7 @@ class DistributedEvaluator:
         return EvalRequest.model_validate_json(self._messages.wait_for(self._request_name))
 
     def _own_share(self, request: EvalRequest) -> tuple[BlockLosses, ...]:
+        # both lists are dealt alike, so that each architecture keeps its incumbent
         archs = self._messages.share(request.archs)
         incumbents = self._messages.share(request.incumbents)
         return tuple(self._measure(archs, incumbents))

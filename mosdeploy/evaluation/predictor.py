@@ -87,12 +87,15 @@ class QualityPredictor:
                 'quality = "evaluate" under [search]'
             )
         encoded = _encode(space, genes)
+        # the card judges ensembles of the folds; the one that is kept is fitted to all rows
         card = _cross_validate(encoded, loss)
+        # the mean is of the rest too: with the held-out losses in it the error would be too small
         mean_loss, ensemble = _fit(encoded, loss)
         return cls(space=space, mean_loss=mean_loss, ensemble=ensemble, card=card)
 
     def predict(self, genes: GeneArray) -> FloatArray:
         """Losses in nats a target of shape (N,) from canonical gene rows of shape (N, G)."""
+        # [0]: how far the members disagree, [1], is not used in a search
         return self.mean_loss + self.ensemble.predict(_encode(self.space, genes))[0]
 
 
@@ -115,10 +118,12 @@ def _cross_validate(encoded: FloatArray, loss: FloatArray) -> QualityCard:
 def _encode(space: SearchSpace, genes: GeneArray) -> FloatArray:
     """The per-layer encoding of a population: (N, G), in [0, 1]."""
     maxima = np.array([max(choices) for choices in space.gene_choices], dtype=np.float64)
+    # in each column 0 is a layer that does not exist, 1 the largest choice
     encoded: FloatArray = genes / maxima
     return encoded
 
 
 def _fit(encoded: FloatArray, loss: FloatArray) -> tuple[float, MlpEnsemble]:
+    # taken off, since weight decay pulls what the ensemble predicts towards zero
     mean_loss = float(loss.mean())
     return mean_loss, fit_mlp(encoded, loss - mean_loss, weight_decay=WEIGHT_DECAY)

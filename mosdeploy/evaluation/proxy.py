@@ -77,6 +77,7 @@ class ProxyEvaluator:
         # the larger blocks are anywhere, so that the first ones are a fair sample in size too
         names = rng.permutation(self.num_blocks)
         block_of = names[rng.permutation(len(dataset)) % self.num_blocks]
+        # one example may be longer than TOKENS_PER_BATCH, and then has a batch of its own
         tokens_per_batch = max(TOKENS_PER_BATCH, int(dataset.lengths.max(initial=0)))
         self._stages: list[_Stage] = []
         start = 0
@@ -109,9 +110,11 @@ class ProxyEvaluator:
             for part, blocks in stage.batches:
                 batch = part.to(device)
                 losses = batch.losses(subnet(*batch.inputs()))  # (B,)
+                # a batch holds examples of several blocks: each is added to the sum of its block
                 nats.index_add_(0, blocks.to(device), losses)
             seen = tuple(nats[: stage.num_blocks].tolist())
             if not math.isfinite(sum(seen)):
+                # without blocks, so that the cache does not take it for an early stop
                 return BlockLosses()
             if (
                 incumbent is not None

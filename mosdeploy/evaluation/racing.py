@@ -28,6 +28,7 @@ def interim_looks(num_blocks: int) -> tuple[int, ...]:
     >>> interim_looks(64)
     (16, 32, 64)
     """
+    # two blocks at least, since the t-test estimates a variance from them
     looks = {max(math.ceil(share * num_blocks), 2) for share in LOOK_SHARES}
     return (*sorted(look for look in looks if look < num_blocks), num_blocks)
 
@@ -49,8 +50,10 @@ def should_stop(nats: Sequence[float], incumbent: Sequence[float], num_blocks: i
         How many blocks there are in all.
     """
     num_seen = len(nats)
+    # paired: what makes a block hard for both cancels out
     differences = np.subtract(nats, incumbent[:num_seen])
     # n of N blocks, drawn without replacement: the mean's variance is s^2 / n * (1 - n / N)
     error = differences.std(ddof=1) * math.sqrt((1.0 - num_seen / num_blocks) / num_seen)
+    # one-sided, n - 1 degrees of freedom, an equal share of ALPHA for each look
     quantile = stdtrit(num_seen - 1, 1.0 - ALPHA / len(LOOK_SHARES))
     return bool(differences.mean() > quantile * error)

@@ -38,6 +38,7 @@ def calibrate_boards(
     if len(num_subnets) < 2:
         return ()
     times_ms = _reference_ms(sessions, default_host)
+    # without a timing of the reference a board has no ratio
     medians_ms = {host: statistics.median(times_ms[host]) for host in num_subnets if times_ms[host]}
     fleet_ms = statistics.median(medians_ms.values()) if medians_ms else None
     return tuple(
@@ -61,6 +62,7 @@ def noise_floor_percent(sessions: Iterable[SessionRecord], default_host: str) ->
         As `calibrate_boards`.
     """
     boards = _reference_ms(sessions, default_host).values()
+    # a single timing is its own median and would only lower the spread
     repeated = [times_ms for times_ms in boards if len(times_ms) >= 2]
     # relative to each board's median, so that the differences between boards do not count
     relative = [
@@ -85,5 +87,6 @@ def _reference_ms(
     found = defaultdict[str, list[float]](list)
     for session in sessions:
         times_ms = [timing.total.median_ms for timing in session.references]
+        # sessions from before fleets name no board
         found[session.host or default_host] += times_ms
     return found

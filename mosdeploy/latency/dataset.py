@@ -101,9 +101,11 @@ class LatencyDataset:
         """
         lines, torn = read_lines(path)
         if not lines:
+            # on disk before anything is measured, so that no record is without a context
             append_line(path, context)
             return cls(path, context, torn=torn)
         dataset = cls._read(path, lines, torn)
+        # the ids of the two contexts may differ: the file keeps its own
         differences = _differences(dataset.context, context)
         if differences:
             raise StaleInputError(
@@ -132,6 +134,7 @@ class LatencyDataset:
         context = _parse_line(LatencyContext, lines[0], f"{path}, line 1")
         records = [
             _parse_line(LatencyRecord, line, f"{path}, line {number}")
+            # as an editor counts: the context is line 1
             for number, line in enumerate(lines[1:], start=2)
         ]
         return cls(path, context, records=records, torn=torn)
@@ -144,6 +147,7 @@ class LatencyDataset:
         MosdeployError
             If the disk is full; what was appended before stays whole.
         """
+        # first on disk: where that fails, the record is not in memory either
         append_line(self.path, record)
         self.records.append(record)
         self.torn = False
@@ -151,6 +155,7 @@ class LatencyDataset:
     @property
     def measured(self) -> dict[str, LatencyRecord]:
         """The latest record of each architecture, by its key, failed measurements included."""
+        # a later record takes the place of an earlier one, whose position in the order it keeps
         return {record.arch.key: record for record in self.records}
 
     @property
@@ -180,6 +185,7 @@ class LatencyDataset:
         the only one.
         """
         hosts = self._hosts()
+        # a board without a timing of the reference cannot be compared: its times stay as they are
         ratios = {board.host: board.time_ratio or 1.0 for board in self.boards}
         return np.array(
             [ratios.get(hosts.get(record.session, self._default_host), 1.0) for record in records],
@@ -228,7 +234,9 @@ class LatencyDataset:
         limit_percent = device.measure.max_drift_percent
         runtime = self._runtime(usable)
         _warn_of_differences(self.boards, limit_percent)
+        # usable records all have a total; the condition tells it to the type checker
         times_ms = [r.measurement.total.median_ms for r in usable if r.measurement.total]
+        # 1 is the largest drift that the protocol accepts; an unknown drift counts as none
         drift = np.array([r.measurement.drift_percent or 0.0 for r in usable]) / limit_percent
         # the drift adds its variance to that of a measurement whose reference did not move
         return Samples(
@@ -246,10 +254,13 @@ class LatencyDataset:
             f"move the folder {self.path.parent} away and run "
             f"`mosdeploy profile --device {self.context.device.name}` again"
         )
+        # the features do not tell runtimes apart, so that one fit over two would be right for
+        # neither
         if len({runtime_family(runtime) for runtime in runtimes}) > 1:
             raise PredictorError(
                 f"{self.path} mixes the runtimes {' and '.join(runtimes)}; {remedy}"
             )
+        # versions that differ in the third number are taken to be equally fast
         if len({_minor_version(runtime) for runtime in runtimes}) > 1:
             logger.warning(
                 "%s was measured with %s, which may differ in speed; should the error be large, %s",
@@ -276,6 +287,8 @@ def runtime_family(runtime: str) -> str:
 
 def _warn_of_differences(boards: Sequence[BoardCalibration], limit_percent: float) -> None:
     """Warn of boards that differ by more than the drift that the protocol allows on one board."""
+    # a difference within the allowed drift may be noise; the fit divides by larger ones too, but
+    # they have a cause that can be found
     far = [
         f"{board.host} {board.time_ratio:.3f}"
         for board in boards
@@ -311,6 +324,7 @@ def _parse_line(model: type[R], line: bytes, place: str) -> R:
     except (ValueError, ConfigError) as error:
         remedy = (
             "move the file away and run `mosdeploy profile` again"
+            # a lost record costs one measurement, a lost context leaves none with a meaning
             if model is LatencyContext
             else "delete that line, and `mosdeploy profile` measures its subnet again"
         )
@@ -326,10 +340,12 @@ def _differences(found: LatencyContext, wanted: LatencyContext) -> list[str]:
     ]
     asked = wanted.workload.model_dump()
     pairs += [
+        # None where the other workload has no such field
         (f"workload.{name}", value, asked.get(name))
         for name, value in found.workload.model_dump().items()
     ]
     pairs += [
+        # what changes the times; the same board may be reached in another way
         (f"device {key}", getattr(found.device, key), getattr(wanted.device, key))
         for key in ("name", "kind", "provider", "emulated")
     ]

@@ -55,8 +55,10 @@ def choose(
     space = spec.space
     rng = np.random.default_rng(seed)
     drawn = [space.smallest, space.largest, *(space.sample(rng) for _ in range(POOL_SIZE))]
+    # dict.fromkeys leaves out duplicates and keeps the order, on which the design depends
     known = list(dict.fromkeys(measured))
     pool = [arch for arch in dict.fromkeys(drawn) if arch not in set(known)]
+    # known ones first and in the same array, so that one scale serves both
     features = spec.latency_features(spec.gene_rows(known + pool))
     chosen = choose_rows(features, spec.num_core_features, budget, num_known=len(known))
     return [pool[i - len(known)] for i in chosen]
@@ -81,6 +83,7 @@ def choose_rows(features: FloatArray, num_core: int, budget: int, num_known: int
     used = independent(features)
     # of unit length on average, so that one prior serves all features
     rows = features[:, used] / np.sqrt((features[:, used] ** 2).mean(axis=0))
+    # (C, C), of a Bayesian linear model whose noise has variance 1
     covariance = np.diag(
         [CORE_PRIOR_VARIANCE if i < num_core else OTHER_PRIOR_VARIANCE for i in used]
     )
@@ -90,7 +93,9 @@ def choose_rows(features: FloatArray, num_core: int, budget: int, num_known: int
     chosen: list[int] = []
     for _ in range(min(budget, len(rows) - num_known)):
         # the row of largest variance raises the determinant of the information matrix most
+        # x S x^T of each row x, without the (N, N) matrix of all pairs
         variance = np.einsum("ij,jk,ik->i", rows, covariance, rows)
+        # below any variance, so that none is chosen again
         variance[taken + chosen] = -1.0
         chosen.append(int(variance.argmax()))
         covariance = _condition(covariance, rows[chosen[-1]])

@@ -116,6 +116,7 @@ def fit_model(
     """
     weight = np.ones(len(latency_ms)) if sample_weight is None else sample_weight
     num_features, held_out = _choose_features(features, latency_ms, weight, num_core)
+    # on all rows: the models of the folds only judge
     model = fit_nonnegative(features, latency_ms, weight, num_features=num_features)
     correction = None
     if mlp_inputs is not None and len(latency_ms) >= MLP_MIN_SAMPLES:
@@ -136,6 +137,7 @@ def fit_model(
             correction = _fit_correction(
                 model, features=features, mlp_inputs=mlp_inputs, latency_ms=latency_ms
             )
+            # the errors and the interval are to be those of the model that is kept
             held_out = corrected
     return assess(model, correction, held_out, latency_ms)
 
@@ -144,6 +146,7 @@ def _choose_features(
     features: FloatArray, latency_ms: FloatArray, sample_weight: FloatArray, num_core: int
 ) -> tuple[int | None, HeldOutPredictions]:
     """How many features to use, None for all, and the held-out predictions with these."""
+    # the same folds for both sets of features
     held_out_rows = folds_for(len(latency_ms))
     core = cross_validate(features, latency_ms, held_out_rows, sample_weight, num_features=num_core)
     if len(latency_ms) >= ALL_FEATURES_MIN_SAMPLES:
@@ -214,6 +217,7 @@ def cross_validate(
                 mlp_inputs=mlp_inputs[seen],
                 latency_ms=latency_ms[seen],
             )
+            # the ensemble predicts log latency over that of the model
             predicted_ms[held_out] *= np.exp(correction.predict(mlp_inputs[held_out])[0])
     return HeldOutPredictions(predicted_ms, leverage)
 
@@ -235,6 +239,7 @@ def _is_better(
 ) -> bool:
     """Whether the larger model lowers the error by enough to be worth its coefficients."""
     limit = (1.0 - gain) * _trimmed_error(smaller, latency_ms)
+    # strictly: of equal models the smaller one stays
     return _trimmed_error(larger, latency_ms) < limit
 
 
@@ -242,6 +247,7 @@ def _trimmed_error(held_out: HeldOutPredictions, latency_ms: FloatArray) -> floa
     """Mean relative error of the best nine tenths: a choice of model must not hang on one throttled
     minute.
     """
+    # each model is judged without the worst tenth of its own rows
     error = np.sort(np.abs(held_out.predicted_ms / latency_ms - 1.0))
     return float(error[: int(np.ceil(TRIMMED_SHARE * len(error)))].mean())
 
@@ -252,6 +258,7 @@ def _interval(
     """Quantile of the held-out log errors of the rows that kept a weight, each made comparable by
     its leverage.
     """
+    # the variance of a prediction grows with 1 + leverage
     error = np.abs(np.log(latency_ms / held_out.predicted_ms)) / np.sqrt(1.0 + held_out.leverage)
     ordered = np.sort(error[kept])
     # split conformal prediction: the rank among N errors and the one to come

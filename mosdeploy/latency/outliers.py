@@ -38,9 +38,11 @@ def find_outlier_blocks(
     if len(latency_ms) < 4 * WINDOW:
         return ()
     model = fit_nonnegative(features, latency_ms, num_features=num_core)
+    # in logs a common factor is a shift; (N,)
     residual = np.log(latency_ms / model.predict(features))
     # the rows that the fit kept are the ordinary ones
     residual -= np.median(residual[model.weights > 0])
+    # 1.4826 makes it a standard deviation, if the noise is Gaussian
     deviation = 1.4826 * float(np.median(np.abs(residual)))
     threshold = max(MIN_JUMP, MIN_JUMP_DEVIATIONS * deviation)
     # a running median passes over single bad rows and keeps the edges of a block

@@ -103,6 +103,7 @@ class LatencyPredictor(Record):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        # coefficients are found by name, rows of the covariance by position
         unknown = set(self.coefficients) - set(self.space.feature_names)
         if unknown or not self.coefficients:
             raise ValueError(f"coefficients must name latency features, not {sorted(unknown)}")
@@ -148,6 +149,7 @@ class LatencyPredictor(Record):
         """
         model_fit = fit_model(
             _latency_features(spec, rows, encoding),
+            # the fit divides by these and takes their logarithms
             _checked(latency_ms, facts.device, spec.workload.name),
             sample_weight,
             num_core=spec.num_core_features,
@@ -192,6 +194,7 @@ class LatencyPredictor(Record):
     ) -> "LatencyPredictor":
         """Make a predictor and its card of what was fitted."""
         model = model_fit.model
+        # the fit never saw them, but the card counts them as rejected too
         num_left_out = sum(block.stop - block.start for block in facts.left_out)
         return cls(
             # of one family, which pydantic checks
@@ -200,6 +203,7 @@ class LatencyPredictor(Record):
             vocab_size=spec.vocab_size,
             device=facts.device,
             encoding=encoding,
+            # in the order of `used`, which is that of the covariance
             coefficients={spec.feature_names[i]: float(model.coefficients[i]) for i in model.used},
             covariance=tuple(tuple(row) for row in model.covariance.tolist()),
             interval=model_fit.interval,
@@ -212,6 +216,7 @@ class LatencyPredictor(Record):
                 uses_mlp=model_fit.correction is not None,
                 trusted_mape_percent=model_fit.trusted_mape_percent,
                 transfer=transfer,
+                # the card has all of these fields under the same names
                 **asdict(model_fit.errors),
                 **vars(facts),
             ),
@@ -237,14 +242,17 @@ class LatencyPredictor(Record):
         fitted on.
         """
         spec = self.spec
+        # by name: the file does not depend on the order of a space's features
         used = [spec.feature_names.index(name) for name in self.coefficients]
         weights = np.array(list(self.coefficients.values()))
         latency_ms = np.empty(len(rows))
         for start in range(0, len(rows), CHUNK_ROWS):
             part = slice(start, start + CHUNK_ROWS)
             features = _latency_features(spec, rows[part], self.encoding)
+            # (n, C) @ (C,) for the n rows of this part
             latency_ms[part] = features[:, used] @ weights
             if self.correction is not None:
+                # the ensemble predicts log latency over the regression's, so its exp is a factor
                 latency_ms[part] *= np.exp(self.correction.predict(rows[part])[0])
         return latency_ms
 
@@ -256,6 +264,7 @@ class LatencyPredictor(Record):
         features = _latency_features(self.spec, rows, self.encoding)
         if self.correction is None:
             return features
+        # one factor a row, (N, 1), for all of its features
         return features * np.exp(self.correction.predict(rows)[0])[:, None]
 
     def check(self, spec: ModelSpec, device: str, runtime: str | None = None) -> None:
@@ -275,10 +284,12 @@ class LatencyPredictor(Record):
         pairs: list[tuple[str, object, object]] = [
             ("device", self.device, device),
             ("vocabulary size", self.vocab_size, spec.vocab_size),
+            # twelve digits tell spaces apart and can be read in the message
             ("search space", fingerprint(self.space)[:12], fingerprint(spec.space)[:12]),
         ]
         asked = spec.workload.model_dump()
         pairs += [
+            # a field that the other workload lacks is None there, and so named
             (f"workload.{name}", value, asked.get(name))
             for name, value in self.workload.model_dump().items()
         ]
@@ -312,6 +323,7 @@ class LatencyPredictor(Record):
 
 def _latency_features(spec: ModelSpec, rows: Rows, encoding: Encoding) -> FloatArray:
     """Latency features (N, C) of rows in either encoding."""
+    # genes are summed over the layers, means multiplied by their number: the same sums
     if encoding == "per_layer":
         return spec.latency_features(rows)
     return spec.latency_features_of_means(np.asarray(rows, dtype=np.float64))

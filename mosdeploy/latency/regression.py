@@ -59,6 +59,7 @@ class NonNegativeModel:
         """How far rows (N, C) lie from the samples, shape (N,): about 0 in their midst, above 1
         beyond them.
         """
+        # over the latency, as in the fit, whose errors are relative
         relative = features[:, self.used] / self.predict(features)[:, None]
         return np.asarray(np.einsum("ij,jk,ik->i", relative, self.covariance, relative))
 
@@ -161,6 +162,7 @@ def _solve_robustly(relative: FloatArray, prior: FloatArray) -> tuple[FloatArray
 
 def _solve(relative: FloatArray, weights: FloatArray) -> FloatArray:
     root = np.sqrt(weights)
+    # nnls takes no weights: their roots on both sides weigh the squared errors
     solution: FloatArray = nnls(relative * root[:, None], root)[0]
     return solution
 

@@ -66,6 +66,7 @@ def fit_transfer(
             boards=dataset.boards,
             dataset_sha256=dataset.sha256,
         ),
+        # what is corrected reads the source's rows, a fit from scratch gene rows
         encoding=source.encoding if used else "per_layer",
         transfer=TransferTrial(
             source=source.device,
@@ -103,6 +104,7 @@ def fit_map(
     # back to the latency features, of which the map's features are combinations
     coefficients = spread @ fitted.coefficients
     used = [int(i) for i in np.flatnonzero(coefficients)]
+    # the latency's coefficients are a linear map P of the fitted ones: their covariance is P C P^T
     part = spread[np.ix_(used, fitted.used)]
     model = NonNegativeModel(
         coefficients=coefficients,
@@ -119,9 +121,11 @@ def _spread(source: LatencyPredictor) -> FloatArray:
     """
     spec = source.spec
     spread = np.zeros((len(spec.feature_names), 1 + len(spec.overhead_features)))
+    # column 0: the source's own combination, of which the fit scales the whole
     for name, coefficient in source.coefficients.items():
         if name not in spec.overhead_features:
             spread[spec.feature_names.index(name), 0] = coefficient
+    # an overhead feature has a column, and so a coefficient, of its own
     for i, name in enumerate(spec.overhead_features, start=1):
         spread[spec.feature_names.index(name), i] = 1.0
     return spread

@@ -30,5 +30,6 @@ def folds(num_rows: int, num_folds: int) -> list[IndexArray]:
     # imported here, for it takes longer than most commands
     from sklearn.model_selection import KFold
 
+    # always the same seed: models that are compared are judged on the same folds
     splitter = KFold(num_folds, shuffle=True, random_state=0)
     return [held_out for _, held_out in splitter.split(np.empty((num_rows, 1)))]

@@ -77,9 +77,11 @@ class MlpEnsemble(Record):
             x = inputs
             for i, layer in enumerate(layers):
                 x = x @ np.array(layer.weight) + np.array(layer.bias)
+                # none behind the last layer: a residual may be negative
                 if i < len(layers) - 1:
                     x = np.maximum(x, 0.0)
             outputs.append(x[:, 0])
+        # (members, N)
         stacked = np.array(outputs) * self.output_scale
         return stacked.mean(axis=0), stacked.std(axis=0)
 
@@ -108,6 +110,7 @@ def fit_mlp(features: FloatArray, residual: FloatArray, *, weight_decay: float) 
     scale = max(float(residual.std()), 1e-9)
     members = []
     for seed in range(MEMBERS):
+        # lbfgs takes all samples at once, so that members differ by their first weights alone
         network = MLPRegressor(
             hidden_layer_sizes=(HIDDEN_DIM,),
             solver="lbfgs",

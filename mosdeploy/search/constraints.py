@@ -53,6 +53,7 @@ class ConstraintTable:
             )
         self.space = space
         self.limits = limits
+        # the size in bytes is found by building a graph, and each check of the limits asks for it
         self._cost = functools.cache(cost)
         self._predict_ms = predict_ms
         self._latency_ms: dict[ArchConfig, float | None] = {}
@@ -89,6 +90,7 @@ class ConstraintTable:
 
     def violation(self, arch: ArchConfig) -> float:
         """Sum of the shares by which an architecture exceeds its limits; 0 within all of them."""
+        # shares of the limits: milliseconds, weights and bytes could not be added up
         return sum(max(share - 1.0, 0.0) for share in self.utilisation(arch).values())
 
     def candidate(self, arch: ArchConfig, loss: float) -> Candidate:
@@ -130,6 +132,7 @@ def find_feasible(constraints: ConstraintTable, rng: np.random.Generator) -> Arc
     # the smallest network need not be the fastest on every device
     probes = [smallest, *(constraints.space.sample(rng) for _ in range(NUM_PROBES))]
     constraints.prefetch(probes)
+    # by the sum over all limits: a step may give up a little of one for more of another
     nearest = _local_search(constraints, probes, constraints.violation)
     if constraints.violation(nearest) == 0.0:
         return nearest
@@ -145,6 +148,7 @@ def _infeasible(constraints: ConstraintTable, probes: list[ArchConfig]) -> Infea
     limits = constraints.limits
     least: dict[str, float] = {}
     for name in constraints.utilisation(constraints.space.smallest):
+        # one quantity at a time: the least of each may be those of different architectures
         best = _local_search(constraints, probes, functools.partial(share, name))
         least[name] = share(name, best) * getattr(limits, name)
     found = [
@@ -167,6 +171,7 @@ def _local_search(
     """
 
     def order(arch: ArchConfig) -> tuple[float, str]:
+        # of equal ones the same one in every run
         return objective(arch), arch.key
 
     reached = []
@@ -176,6 +181,7 @@ def _local_search(
             neighbours = _neighbours(constraints.space, here)
             constraints.prefetch(neighbours)
             lowest = min(neighbours, key=order, default=here)
+            # strictly lower, or the search would go to and fro between equal neighbours
             if objective(lowest) >= objective(here):
                 break
             here = lowest
@@ -193,7 +199,9 @@ def _neighbours(space: SearchSpace, arch: ArchConfig) -> list[ArchConfig]:
     ]
     found: dict[ArchConfig, None] = {}
     for i, choices in enumerate(space.gene_choices):
+        # a column of a layer that does not exist changes nothing
         for value in choices if row[i] else ():
             found[space.from_genes([*full[:i], value, *full[i + 1 :]])] = None
+    # each gene's present value gives the architecture itself
     found.pop(arch, None)
     return list(found)

@@ -123,10 +123,12 @@ def evolve(
     """
     constraints = ConstraintTable(space, limits, oracle.cost, oracle.predict_ms)
     rng = np.random.default_rng(config.seed)
+    # before anything is evaluated: limits that nothing keeps end the search here
     start = find_feasible(constraints, rng)
     run = _Run(config, constraints, oracle.losses, rng, progress)
     run.evaluate(run.first_population(start), 0)
     for iteration in range(1, config.iterations + 1):
+        # as long as no loss is finite, mutants of the start
         parents = run.ranked[: config.parents] or [start]
         run.evaluate(run.children(parents), iteration)
     return conclude(run.seen, constraints)
@@ -152,9 +154,11 @@ class _Run:
         """
         size = self.config.population
         population = [start]
+        # random ones are rejected until they keep the limits, which under tight limits few do
         population += draw(
             lambda: self.constraints.space.sample(self.rng), size - 1, self.constraints, population
         )
+        # so the rest are neighbours of an architecture that does
         population += draw(
             lambda: self._mutant([start]), size - len(population), self.constraints, population
         )
@@ -162,6 +166,7 @@ class _Run:
 
     def children(self, parents: list[ArchConfig]) -> list[ArchConfig]:
         """New architectures within the limits, made from parents."""
+        # everything seen is known, so that no architecture is evaluated twice
         mutants = draw(
             lambda: self._mutant(parents), self.config.mutations, self.constraints, self.seen
         )
@@ -169,6 +174,7 @@ class _Run:
             lambda: self._crossover(parents),
             self.config.crossovers,
             self.constraints,
+            # a crossover may come out as one of these mutants, which are not evaluated yet
             [*self.seen, *mutants],
         )
 
@@ -176,6 +182,7 @@ class _Run:
         """Ask for the losses of new architectures and rank everything anew."""
         incumbents = _incumbents(archs, self.ranked, self.config.parents, self.constraints)
         for arch, loss in zip(archs, self.losses(archs, incumbents), strict=True):
+            # seen all the same: it must not be drawn again
             self.seen[arch] = math.nan if loss is None else loss
         self.ranked = rank(self.seen, self.constraints)
         if self.progress is not None:
@@ -194,6 +201,7 @@ class _Run:
         return self.constraints.space.mutate(parent, self.config.mutation_probability, self.rng)
 
     def _crossover(self, parents: list[ArchConfig]) -> ArchConfig:
+        # both may be the same parent; the child is then known, and `draw` leaves it out
         first, second = self.rng.integers(len(parents), size=2)
         return self.constraints.space.crossover(parents[first], parents[second], self.rng)
 
@@ -201,6 +209,7 @@ class _Run:
 def rank(seen: Mapping[ArchConfig, float], constraints: ConstraintTable) -> list[ArchConfig]:
     """The architectures of finite loss, best first; of equal ones the fastest."""
     finite = [arch for arch, loss in seen.items() if math.isfinite(loss)]
+    # without a predictor every latency is None; the key makes the order the same in every run
     return sorted(
         finite, key=lambda arch: (seen[arch], constraints.latency_ms(arch) or 0.0, arch.key)
     )
@@ -217,6 +226,7 @@ def conclude(seen: Mapping[ArchConfig, float], constraints: ConstraintTable) -> 
     candidates = [
         constraints.candidate(arch, seen[arch])
         for arch in rank(seen, constraints)
+        # the samples of a surrogate come from the whole space
         if constraints.violation(arch) == 0.0
     ]
     if not candidates:
@@ -238,6 +248,7 @@ def pareto_front(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
 
     front: list[Candidate] = []
     for candidate in sorted(candidates, key=lambda c: (objective(c), c.loss, c.arch.key)):
+        # by rising objective: the last on the front has the lowest loss of all cheaper ones
         if not front or candidate.loss < front[-1].loss:
             front.append(candidate)
     return tuple(front)
@@ -259,8 +270,11 @@ def _incumbents(
 
     def incumbent(arch: ArchConfig) -> ArchConfig | None:
         objective = constraints.objective(arch)
+        # `objectives` is in the order of loss: the first that costs no more is the best of these
         leader = next((i for i, other in enumerate(objectives) if other <= objective), len(ranked))
+        # the worse of two ranks: what loses to this one is neither a parent nor on the front
         place = max(leader, num_parents - 1)
+        # fewer ranked than parents, or none that costs as little: any loss matters
         return ranked[place] if place < len(ranked) else None
 
     return [incumbent(arch) for arch in archs]
@@ -277,10 +291,12 @@ def draw(
     """
     taken = set(known)
     found: list[ArchConfig] = []
+    # bounded, since the space may hold no more that keep the limits
     for _ in range(MAX_DRAW_ROUNDS):
         if len(found) >= count:
             break
         batch = [make() for _ in range(count - len(found))]
+        # one call of the predictor a batch
         constraints.prefetch(batch)
         for arch in batch:
             if arch not in taken and constraints.violation(arch) == 0.0:

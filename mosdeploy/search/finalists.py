@@ -52,8 +52,12 @@ def finalists(
     for i in range(min(count, len(left))):
         ceiling = math.inf
         if limits.max_latency_ms is not None:
+            # in even steps from the limit to limit * (1 - margin); a single finalist has the limit
+            # itself
             ceiling = limits.max_latency_ms * (1.0 - margin * i / max(count - 1, 1))
+        # without a predictor no latency is known, and all pass
         fast = [candidate for candidate in left if (candidate.predicted_ms or 0.0) <= ceiling]
+        # where none is fast enough, the best of those that are left
         chosen.append((fast or left)[0])
         left.remove(chosen[-1])
     return chosen
@@ -71,6 +75,7 @@ def choose_winner(measured: Sequence[Candidate], limits: Limits) -> Candidate:
     timed = [c for c in measured if c.measured_ms is not None]
     kept = [c for c in timed if _keeps(c, limits)]
     if kept:
+        # of equal losses the faster one
         return min(kept, key=lambda c: (c.loss, c.measured_ms, c.arch.key))
     fastest_ms = min((c.measured_ms for c in timed if c.measured_ms is not None), default=None)
     if fastest_ms is None:

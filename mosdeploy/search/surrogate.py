@@ -67,6 +67,7 @@ def evolve_predicted(
     num_predicted = 0
 
     def evaluate(archs: Sequence[ArchConfig], iteration: int) -> None:
+        # no incumbents: an early stop gives no loss, and the predictor is fitted to losses
         for arch, loss in zip(archs, oracle.losses(archs, [None] * len(archs)), strict=True):
             known[arch] = math.nan if loss is None else loss
         if progress is not None:
@@ -76,9 +77,11 @@ def evolve_predicted(
     for iteration in range(1, NUM_ROUNDS + 1):
         ranked = rank(known, constraints)
         if not ranked:
+            # no loss is finite: nothing can be fitted, and `conclude` says so
             break
         predict = fit(space.genes(ranked), np.array([known[arch] for arch in ranked]))
         on_predictions = dataclasses.replace(oracle, losses=_predicted_losses(space, predict))
+        # the seed is the same in each round: only the predictor differs
         guessed = evolve(space, config, limits, on_predictions)
         num_predicted += guessed.num_evaluated
         evaluate(_promising(guessed, limits, config.parents, known), iteration)
@@ -116,7 +119,9 @@ def _sample(space: SearchSpace, count: int, rng: np.random.Generator) -> list[Ar
     """The smallest, the largest and others at random, all different; fewer where the space holds
     fewer.
     """
+    # both ends, so that little of the space lies beyond the samples
     ends = list(dict.fromkeys([space.smallest, space.largest]))
+    # without limits nothing is asked of cost or latency
     unlimited = ConstraintTable(space, Limits(), lambda _: Cost(0, 0), None)
     return ends + draw(lambda: space.sample(rng), count - len(ends), unlimited, ends)
 
@@ -127,6 +132,7 @@ def _promising(
     """Half of them the best as predicted, the others as one would choose finalists; none that is
     known.
     """
+    # ranked by predicted loss
     new: list[ArchConfig] = [c.arch for c in guessed.ranked if c.arch not in known]
     best = new[: count // 2]
     exclude = {arch.key for arch in (*known, *best)}

@@ -50,6 +50,7 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.dropout = dropout
+        # q reads this stack, k and v the memory, whose width may be another
         self.q = Linear(query_dim, qkv_dim)
         self.k = Linear(memory_dim, qkv_dim)
         self.v = Linear(memory_dim, qkv_dim)
@@ -76,6 +77,8 @@ class Attention(nn.Module):
         Tensor
             (B, T, D)
         """
+        # the function drops out in eval mode too unless its rate is 0; torch aligns the causal mask
+        # to the first key, so that it is right only where T = L
         mixed = F.scaled_dot_product_attention(
             self._split(self.q(queries)),
             memory.keys,

@@ -31,6 +31,7 @@ from ..storage import atomic_write
 from .elastic import StateDict, Subnet
 from .supernet import Supernet
 
+# of all three kinds of file; a file of another version is refused, not converted
 VERSION = 2
 MADE_BY = {
     "supernet": "`mosdeploy train`",
@@ -91,6 +92,8 @@ def load_supernet(path: Path, build: BuildSupernet) -> Supernet:
     """
     metadata, weights = _read_network(path, "supernet")
     try:
+        # strict: a weight that is missing, left over or of another shape raises RuntimeError, which
+        # is in _DAMAGE
         net = build(metadata["space"], int(metadata["vocab_size"]), metadata["config"])
         net.load_state_dict(weights)
     except (ConfigError, *_DAMAGE) as error:
@@ -160,6 +163,7 @@ def load_training_state(path: Path) -> dict[str, Any]:
             damaged = archive.testzip()
         if damaged is not None:
             raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+        # weights_only: any other pickle runs the code that it names
         data = torch.load(path, map_location="cpu", weights_only=True)
         found = (data["kind"], data["version"])
     except _DAMAGE as error:
@@ -181,11 +185,14 @@ def _read_network(path: Path, kind: str) -> tuple[dict[str, str], StateDict]:
     _check_exists(path, kind)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
+            # a safetensors file of another program may have no metadata; the missing keys below
+            # count as damage
             metadata: dict[str, str] = dict(file.metadata() or {})
             weights: StateDict = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         found = (metadata["kind"], int(metadata["version"]))
     except _DAMAGE as error:
         raise _corrupt(path, kind, error) from error
+    # before the checksum: another version may compute it in another way, and is not corrupt
     _check_found(path, found, kind)
     if metadata.pop("sha256", "") != _digest(metadata, weights):
         raise _corrupt(path, kind, ValueError("wrong checksum"))
@@ -194,6 +201,7 @@ def _read_network(path: Path, kind: str) -> tuple[dict[str, str], StateDict]:
 
 def _digest(metadata: Mapping[str, str], weights: StateDict) -> str:
     """Hex SHA-256 of all that a network's file holds."""
+    # sorted here and below: safetensors hands metadata back in any order
     digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name, tensor in sorted(weights.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

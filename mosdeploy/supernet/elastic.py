@@ -68,6 +68,7 @@ class ElasticEmbedding(nn.Module):
     def __init__(self, vocab_size: int, max_dim: int, pad_id: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(vocab_size, max_dim))  # (V, D)
+        # the variance follows from the largest width: all widths read the same columns
         initialise_table(self.weight, max_dim, pad_id)
 
     def generate(self, width: int) -> StateDict:
@@ -92,6 +93,7 @@ class ElasticLinear(nn.Module):
         alignment
             None, as there are no experts to mix.
         """
+        # views: the gradients of every architecture add up in the same rows and columns
         return {"weight": self.weight[:out_dim, :in_dim], "bias": self.bias[:out_dim]}
 
 
@@ -105,4 +107,5 @@ class ElasticLayerNorm(nn.Module):
 
     def generate(self, width: int) -> StateDict:
         """First `width` gains and biases."""
+        # (width,) each; mean and variance are over these columns alone, in the subnet's own norm
         return {"weight": self.weight[:width], "bias": self.bias[:width]}

@@ -21,6 +21,8 @@ class ElasticEncoderLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.qkv_dim = qkv_dim
+        # this order is that of the random draws: another one gives a seed other weights; None:
+        # plain slices, since MoS routes the FFN alone
         self.self_attn = MoSBlock(attention_sizes(dim, dim, qkv_dim), encoding_dim, None)
         self.self_attn_norm = ElasticLayerNorm(dim)
         self.ffn = MoSBlock(ffn_sizes(dim, ffn_dim), encoding_dim, config)
@@ -29,6 +31,7 @@ class ElasticEncoderLayer(nn.Module):
     def generate(self, dim: int, ffn_dim: int, encoding: Tensor, router_dropout: bool) -> StateDict:
         """Weights of an `EncoderLayer` of these widths."""
         sizes = attention_sizes(dim, dim, self.qkv_dim)
+        # the FFN has no prefix: in the plain layer no module stands around fc1 and fc2
         return with_prefix(
             self_attn=self.self_attn.generate(sizes, encoding, router_dropout),
             self_attn_norm=self.self_attn_norm.generate(dim),
@@ -62,6 +65,7 @@ class ElasticDecoderLayer(nn.Module):
     ) -> StateDict:
         """Weights of a `DecoderLayer` of these widths."""
         self_sizes = attention_sizes(dim, dim, self.qkv_dim)
+        # keys and values read the memory's active width, queries and output this stack's
         cross_sizes = attention_sizes(dim, memory_dim, self.qkv_dim)
         return with_prefix(
             self_attn=self.self_attn.generate(self_sizes, encoding, router_dropout),

@@ -21,6 +21,9 @@ def extract(net: Supernet, arch: ArchConfig) -> Subnet:
         If the architecture is not in the supernet's space.
     """
     subnet = net.skeleton(arch)
+    # without router dropout, so that the same architecture always gives the same weights
     weights = net.generate(arch, router_dropout=False)
+    # cloned, since slices are views of the supernet's parameters; assigned, since tensors on the
+    # meta device cannot be copied into
     subnet.load_state_dict({name: weight.clone() for name, weight in weights.items()}, assign=True)
     return subnet.eval()

@@ -118,7 +118,8 @@ class DecoderLayer(nn.Module):
         self_kv = self.self_attn.project(y)
         if past_kv is not None:
             self_kv = past_kv.append(self_kv)
-        # a single new position reads all that came before: no mask is needed then
+        # no padding mask: padding stands behind all real positions, which the causal mask keeps
+        # from reading it; a single new position reads all that came before and needs no mask at all
         y = self.drop(self.self_attn(y, self_kv, causal=past_kv is None))  # (B, T, D)
         x = x + y if self.pre_norm else self.self_attn_norm(x + y)
         y = self.cross_attn_norm(x) if self.pre_norm else x

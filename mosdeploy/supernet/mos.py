@@ -120,6 +120,8 @@ class MoSLinear(nn.Module):
         bias = self.bias[:, :out_dim]  # (m, o)
         if alignment is None:
             return {"weight": weight[0], "bias": bias[0]}
+        # row j of the weights is the sum over experts e of share[e, j] * weight[e, j]; a single
+        # column (m, 1) serves all rows
         share = alignment.t()  # (m, o) or (m, 1)
         return {"weight": (share[:, :, None] * weight).sum(0), "bias": (share * bias).sum(0)}
 

@@ -42,6 +42,7 @@ class Supernet(nn.Module):
         self.space = space
         self.network = network
         self.config = config
+        # not a buffer: state_dict must not hold it
         self._last: _Generated | None = None
 
     @property
@@ -79,6 +80,7 @@ class Supernet(nn.Module):
         if weights is None:
             weights = self._weights(arch)
         options = {"activation_checkpointing": activation_checkpointing}
+        # strict: a weight that is not replaced would stay on the meta device
         logits: Tensor = torch.func.functional_call(subnet, weights, inputs, options, strict=True)
         return logits
 

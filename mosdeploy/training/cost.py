@@ -86,6 +86,7 @@ def _measure(task: CostTask) -> TrainingCost:
         num_parameters=num_parameters,
         parameters_bytes=parameters_bytes,
         optimizer_bytes=ADAM_STATES * parameters_bytes,
+        # read after the training: both figures are the largest of this process so far
         peak_bytes=_peak_bytes(DeviceContext.of(training).device),
         step_s=step_s * training.grad_accum_steps,
         num_targets=batches.num_targets(0) * num_batches(training, num_archs),
@@ -104,6 +105,7 @@ def _median_step_s(task: CostTask, net: Supernet, grad_accum_steps: int) -> floa
     batches = Batches(task.examples, config.tokens_per_batch, config.seed)
     with TemporaryDirectory() as folder:
         log_path = Path(folder) / "log.jsonl"
+        # the folder is empty: there is no state whose fingerprint could differ
         job = TrainingJob(config, Path(folder) / "state.pt", log_path, "a trial")
         train(net, batches, ordered_batches(task.examples, config.tokens_per_batch), job)
         lines = log_path.read_text().splitlines()

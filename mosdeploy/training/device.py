@@ -41,10 +41,12 @@ class DeviceContext:
                 "training.compute = 'cuda', but torch finds no GPU; set it to 'auto' or 'cpu'"
             )
         use_gpu = has_gpu and config.compute != "cpu"
+        # torchrun counts the processes of a machine from 0, as torch does its GPUs
         device = torch.device("cuda", local_rank) if use_gpu else torch.device("cpu")
         if config.amp == "auto":
             use_bf16 = use_gpu and torch.cuda.is_bf16_supported()
             return cls(device, torch.bfloat16 if use_bf16 else torch.float32)
+        # of the matrix products alone: parameters, their gradients and Adam's state stay float32
         dtypes = {"none": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
         return cls(device, dtypes[config.amp])
 
@@ -59,4 +61,5 @@ class DeviceContext:
         """What keeps small gradients above the least number of fp16; in other precisions it does
         nothing.
         """
+        # bf16 has the exponents of float32, so its gradients need no scaling
         return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)

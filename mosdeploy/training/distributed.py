@@ -93,6 +93,7 @@ class DistributedContext:
         try:
             text = task()
         except BaseException:
+            # Ctrl-C included: the others would wait for WAIT_TIMEOUT_S
             self.publish(name, "failed:")
             raise
         self.publish(name, f"done:{text}")
@@ -233,6 +234,7 @@ def init_distributed(config: TrainingConfig) -> Iterator[DistributedContext]:
             device_id=device if use_gpu else None,
         )
         dist.barrier()  # nobody goes on, or fails, before all are there
+    # one store for both: prefixes keep texts apart from the keys of the process group
     texts = dist.PrefixStore("texts", store)  # type: ignore[attr-defined]
     yield replace(alone, store=texts)
     # not after an error: the others may be gone, and the process ends anyway

@@ -66,6 +66,8 @@ class Gradient:
             self._seed(_ROUTERS, step, number)  # all ranks generate the same weights
             read = [(i, loaded[i]) for i in indices]
             total += self._accumulate(read, arch, number, num_terms)
+        # every rank has batches for every architecture (there are no more ranks than
+        # grad_accum_steps), so all have gradients of the same parameters, in the same order
         gradients = [p.grad for p in self.net.parameters() if p.grad is not None]
         self.distributed.all_reduce([total, *gradients])
         return total.item(), sum(num_targets.values())
@@ -107,6 +109,8 @@ class Gradient:
             self._seed(_DROPOUT, index, arch_number)  # the same whichever rank reads the batch
             with self.context.autocast():
                 logits = self._logits(batch, arch, leaf_weights)
+            # a part of the step's mean: parts of all batches, architectures and ranks only have to
+            # be added
             loss = batch.loss(logits, self.config.label_smoothing) / num_terms
             torch.autograd.backward([self.scaler.scale(loss)])
             total += loss.detach()

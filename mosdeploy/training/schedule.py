@@ -24,7 +24,10 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     if step <= warmup:
         return peak * step / warmup
     if config.schedule == "inverse_sqrt":
+        # proportional to step ** -0.5 (Vaswani et al., 2017), and without a jump at the end of the
+        # warm-up
         return peak * math.sqrt(max(warmup, 1) / step)
+    # half a cosine; + 1, so that the rate of the last step is not zero
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (config.steps - warmup + 1)))
 
 
@@ -50,6 +53,7 @@ def sandwich(space: SearchSpace, config: TrainingConfig, step: int) -> list[Arch
     """The architectures of one step: largest and smallest, as configured, then random ones drawn
     for this step (the sandwich rule of Yu & Huang, ICCV 2019).
     """
+    # numpy takes no negative seeds
     rng = np.random.default_rng([config.seed % 2**63, step, _ARCHS])
     extremes = {"both": [space.largest, space.smallest], "largest": [space.largest], "none": []}
     drawn = [space.sample(rng) for _ in range(config.num_random_archs)]

@@ -165,6 +165,7 @@ def _digest(net: torch.nn.Module) -> int:
     for parameter in net.parameters():
         # bit by bit: sums of weights would differ between kinds of processors
         digest.update(parameter.detach().cpu().numpy().tobytes())
+    # 48 bits and their negative fit into the int64 of check_same
     return int.from_bytes(digest.digest()[:6])
 
 
@@ -190,6 +191,7 @@ class _Run:
         self.step = 0
         self.seconds = 0.0
         self.losses: dict[str, float] = {}
+        # keys are fields of LogLine; None stands for a subnet, which has one architecture only
         self.validated: dict[str, ArchConfig | None] = {"subnet_loss": None}
         if isinstance(net, Supernet):
             space = net.space
@@ -216,6 +218,7 @@ class _Run:
         while self.step < self.config.steps:
             line = self.advance(batches, valid_batches)
             if progress is not None:
+                # steps of this call alone: earlier ones may have run on another machine
                 step_s = (time.monotonic() - start) / (self.step - resumed_at)
                 left_s = step_s * (self.config.steps - self.step)
                 progress(self.step, self.config.steps, line.loss, line.targets_per_s, left_s)
@@ -237,6 +240,7 @@ class _Run:
         validate = is_last or self.step % self.config.validate_every == 0
         if validate:
             self._validate(valid_batches)
+        # validation is part of the training time, but not of targets_per_s
         self.seconds += time.monotonic() - start
         line = LogLine(
             step=self.step,
@@ -247,6 +251,7 @@ class _Run:
             seconds=self.seconds,
             **(self.losses if validate else {}),
         )
+        # the line before the state: what a kill leaves past the saved step is cut off on resuming
         if self.distributed.is_first:
             append_line(self.job.log_path, line)
             if is_last or self.step % self.config.checkpoint_every == 0:
@@ -265,6 +270,8 @@ class _Run:
         # without a limit the norm is still measured, and the gradient left as it is
         limit = self.config.clip_norm or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), limit).item()
+        # fp16 only: the gradient overflowed since the loss was scaled up too far; the scaler leaves
+        # this step out and lowers the scale, and the next step goes on
         skipped = (
             self.scaler.is_enabled()
             and not math.isfinite(norm)
@@ -272,6 +279,7 @@ class _Run:
         )
         if not math.isfinite(loss) or not (math.isfinite(norm) or skipped):
             raise self._diverged(f"loss {loss}, gradient norm {norm}")
+        # from the number of the step, so that no state of a scheduler has to be saved
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.scaler.step(self.optimizer)
@@ -299,6 +307,7 @@ class _Run:
             "inputs_sha256": self.job.inputs_sha256,
             "step": self.step,
             "seconds": self.seconds,
+            # a finished run that is called again returns them without validating
             "losses": self.losses,
             "model": self.net.state_dict(),
             "optimizer": self.optimizer.state_dict(),

@@ -42,6 +42,8 @@ def validation_loss(
         batch = part.to(device)
         inputs = batch.inputs()
         logits = model(inputs, arch) if isinstance(model, Supernet) else model(*inputs)
+        # sums, divided at the end: a mean of means would weigh a small batch like a large one;
+        # without autocast, so that losses do not depend on the precision of the training
         total += batch.loss(logits)
     model.train(was_training)
     return total.item() / sum(batch.num_targets for batch in batches)

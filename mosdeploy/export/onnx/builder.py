@@ -111,6 +111,7 @@ class GraphBuilder:
 
     def parameters(self, specs: Sequence[TensorSpec], compute: Compute) -> list[str]:
         """Make initialisers of the network's weights; asked for again, they are stored once."""
+        # the tensors of one call are made together, so that the first stands for all
         if specs[0].name not in self.initializers:
             for tensor in self._source.tensors(specs, compute):
                 self.initializers[tensor.name] = tensor
@@ -155,6 +156,7 @@ class GraphBuilder:
         The states after the last iteration, in order.
         """
         boolean = TensorProto.BOOL
+        # ONNX fixes the order: number of the iteration, condition, then the states
         inputs = [
             helper.make_tensor_value_info(body.local("index"), TensorProto.INT64, []),
             helper.make_tensor_value_info(body.local("go"), boolean, []),

@@ -34,6 +34,7 @@ class TensorSpec:
     @property
     def num_bytes(self) -> int:
         """Length of the values."""
+        # a scalar has shape (), whose product is 1
         return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
 
     @property
@@ -104,6 +105,7 @@ class InlineInitializers:
             raise ExportError(
                 f"weight '{name}' is {array.shape}, but the architecture asks for {shape}"
             )
+        # a graph with NaN in it loads and runs, and only its answers are wrong
         if not np.isfinite(array).all():
             raise ExportError(
                 f"weight '{name}' holds NaN or infinity; the training diverged: "

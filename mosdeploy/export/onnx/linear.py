@@ -116,6 +116,7 @@ class LinearLayer:
             self._specs(self._shape, np.int8, self._shape[1:]),
             lambda get: quantize_columns(self._matrix(get), LARGEST_PAIRED_CODE),
         )
+        # symmetric codes: 0 stands for 0 in every column
         return codes, scales, builder.constant(0, np.int8)
 
     def _byte_blocks(self, builder: GraphBuilder) -> tuple[str, str]:

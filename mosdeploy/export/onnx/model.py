@@ -82,6 +82,7 @@ def write_model(model: ModelProto, path: Path) -> None:
 def state_arrays(state_dict: Mapping[str, object]) -> dict[str, Array]:
     """Turn a torch network's `state_dict()` into float32 arrays, without importing torch."""
     return {
+        # as float32 first: numpy has no bf16
         name: np.asarray(tensor.detach().float().cpu(), np.float32)  # type: ignore[attr-defined]
         for name, tensor in state_dict.items()
     }

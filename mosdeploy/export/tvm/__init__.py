@@ -72,12 +72,15 @@ def build_library(
         if tuning is asked for another processor, or its records cannot be read.
     """
     import_tvm()
+    # these modules import TVM themselves
     from .library import compile_module, find_linker, link, make_target
 
     processor = options.processor
     tuning = options.tuning
+    # both before anything is compiled, since either may raise
     target = make_target(processor.machine, processor.cpu)
     linker = find_linker(processor.machine)
+    # without tuning one `encode` serves every length
     if tuning is None:
         executable = compile_module(build_module(()), target)
     elif not processor.is_this_one:
@@ -88,10 +91,12 @@ def build_library(
     else:
         from .tuning import Tuned, tune
 
+        # only layers whose sizes are all known are tuned: this length gets an `encode` of its own
         module = build_module((tuning.padded_len,))
         database = tune(module, target=target, run=tuning, notify=options.notify)
         executable = compile_module(module, target, [Tuned(database)])
     link(executable, linker, folder / LIBRARY_NAME)
     with (folder / WEIGHTS_NAME).open("wb") as file:
         for array in packed.values():
+            # one after the other: the runtime reads arrays until the file ends
             np.save(file, array, allow_pickle=False)

@@ -65,10 +65,12 @@ def linear(
     inputs += [te.placeholder((shape.num_outputs,), "float32", "bias")] if bias else []
     result_shape = (tiles, shape.rows, shape.num_outputs)
     inputs += [te.placeholder(result_shape, "float32", "residual")] if residual else []
+    # perhaps fewer than stored: a stack may be narrower than the table that it shares
     k = te.reduce_axis((0, shape.num_inputs), "k")
 
     def multiply(i: Expr, j: Expr, n: Expr) -> Expr:
         weight = weights[n // shape.panel, k, n % shape.panel]
+        # codes are multiplied as they are; an output's scale is applied once, to the sum
         return te.sum(x[i, j, k] * weight.astype("float32"), axis=k)
 
     # a computation of its own, which the schedule keeps in registers until the sums are complete
@@ -83,6 +85,7 @@ def linear(
         return y + next(extra)[i, j, n] if residual else y
 
     result = te.compute(result_shape, finish, "result")
+    # for the schedules and the tuning; tiles is 0 where only a run tells
     return te.create_prim_func([*inputs, result]).with_attrs(
         {
             "panel": shape.panel,
@@ -153,6 +156,7 @@ def encoder_attention(tiles: int | None, width: int, heads: int) -> tirx.PrimFun
     length = te.placeholder((1,), "int32", "length")
     memory = _Memory(
         num_positions=qkv.shape[0] * TILE_ROWS,
+        # side by side: queries from column 0, keys from Q, values from 2Q
         key=lambda i, j, t, n: qkv[t // TILE_ROWS, t % TILE_ROWS, width + n],
         value=lambda i, j, t, n: qkv[t // TILE_ROWS, t % TILE_ROWS, 2 * width + n],
         is_real=lambda t: t < length[0],
@@ -213,6 +217,7 @@ def append(rows: int, width: int, offset: int) -> tirx.PrimFunc:
     qkv = te.placeholder((1, rows, 3 * width), "float32", "qkv")
     result = te.compute(
         (rows, steps + 1, width),
+        # the search reorders hypotheses by `parent` in the pass that copies the past
         lambda j, t, n: tirx.if_then_else(t < steps, past[parent[j], t, n], qkv[0, j, offset + n]),
         "result",
     )
@@ -240,6 +245,7 @@ def _attend(queries: Tensor, shape: tuple[Expr, ...], heads: int, memory: _Memor
     head_dim = width // heads
     head_shape = (tiles, rows, heads)
     scale = tirx.const(head_dim**-0.5, "float32")
+    # finite, as MASKED of the ONNX graphs: infinities could give NaN in the softmax
     lowest = tirx.const(-1e9, "float32")
     c = te.reduce_axis((0, head_dim), "c")
     dots = te.compute(

@@ -45,6 +45,7 @@ def make_target(machine: str, cpu: str | None) -> Target:
     triple = f"{machine}-linux-gnu"
     if cpu is None:
         cpu = codegen.llvm_get_system_cpu()
+    # LLVM itself only warns, and compiles for a generic processor
     if not codegen.llvm_is_valid_cpu(cpu, triple):
         raise ExportError(
             f"LLVM {codegen.llvm_version_major()} knows no {machine} processor '{cpu}'; "
@@ -65,7 +66,10 @@ def make_target(machine: str, cpu: str | None) -> Target:
 
 def compile_module(module: Any, target: Target, rules: Sequence[Any] = ()) -> Any:
     """Schedule by the first rule that fits, those of `schedules` last, and compile."""
+    # without fusion, which the default pipeline has: bias, ReLU and residual are in the kernels
+    # already
     passes = [
+        # for the operators that are no kernels of this folder, such as concat
         relax.transform.LegalizeOps(),
         dlight.ApplyDefaultSchedule(*rules, PackedLinear(), RowByRow()),
         *dataflow_lower_passes(target),
@@ -86,6 +90,7 @@ def find_linker(machine: str) -> str:
     native = machine == platform.machine()
     found = shutil.which("g++" if native else f"{machine}-linux-gnu-g++")
     if found is None:
+        # Debian's names of packages have no underscores
         package = "g++" if native else f"g++-{machine.replace('_', '-')}-linux-gnu"
         raise ExportError(
             f"no C++ compiler to link a library for {machine}; run: sudo apt-get install {package}"

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+# both as in runtime/manifest.py, which imports nothing from here
 LIBRARY_NAME = "model.so"
 WEIGHTS_NAME = "weights.bin"
 PRECISIONS = ("fp32", "int8")
 
+# as in runtime/tvm_engine.py, which imports nothing from here
 TILE_ROWS = 8
 """Positions of an input that are computed together; the runtime fills inputs up to a multiple."""
 
@@ -33,6 +35,7 @@ class Processor:
     @property
     def is_this_one(self) -> bool:
         """Whether what is compiled runs here for certain."""
+        # a processor with a name counts as another one, even where it is the same
         return self == Processor()
 
     def __str__(self) -> str:
@@ -64,6 +67,7 @@ class Tuning:
     @property
     def padded_len(self) -> int:
         """`input_len`, filled up to whole tiles."""
+        # the length in the name of the tuned `encode_LENGTH`, by which the runtime finds it
         return fill_tiles(self.input_len)
 
 
@@ -100,4 +104,5 @@ def fill_tiles(num_positions: int) -> int:
     >>> fill_tiles(8), fill_tiles(9)
     (8, 16)
     """
+    # `//` rounds down, and so up between two minus signs
     return -(-num_positions // TILE_ROWS) * TILE_ROWS

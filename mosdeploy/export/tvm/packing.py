@@ -23,6 +23,7 @@ Packed = dict[str, npt.NDArray[np.generic]]
 
 def panel_width(num_outputs: int) -> int:
     """Columns a panel: `PANEL`, or the largest power of two below it that divides the columns."""
+    # PANEL is a power of two, so its common divisors are too
     return gcd(num_outputs, PANEL)
 
 
@@ -30,6 +31,7 @@ def pack_panels(matrix: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
     """Turn (K, N) into (N / P, K, P): panels of P columns, each contiguous."""
     num_inputs, num_outputs = matrix.shape
     width = panel_width(num_outputs)
+    # (K, N) -> (K, N / P, P) -> (N / P, K, P)
     panels = matrix.reshape(num_inputs, num_outputs // width, width).transpose(1, 0, 2)
     return np.ascontiguousarray(panels)
 
@@ -44,6 +46,7 @@ def position_table(num_positions: int, num_columns: int, dim: int) -> Array:
     dim
         Width that sets the frequencies, exp(-2i * ln(10000) / dim); at least `num_columns`.
     """
+    # in double precision up to the last line, as torch computes its table
     frequency = np.exp(np.arange(0, dim, 2) * (-np.log(10_000.0) / dim))
     angle = np.arange(num_positions)[:, None] * frequency
     table = np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(num_positions, -1)
@@ -69,6 +72,7 @@ class WeightPacker:
     def __init__(self, lookup: Lookup, quantized: bool) -> None:
         self._lookup = lookup
         self._quantized = quantized
+        # its order is that of the file and of the functions' parameters
         self.packed: Packed = {}
 
     def positions(self, key: str, table: Array) -> None:
@@ -81,6 +85,7 @@ class WeightPacker:
         It is filled up with zeros to whole panels: the logits past the vocabulary are zero.
         """
         table = self._lookup(name, (vocab_size, width))
+        # transposed to (K, N): for the logits each token is an output
         self._matrix(key, np.pad(table, ((0, -vocab_size % PANEL), (0, 0))).T)
 
     def linear(self, owner: str, names: Sequence[str], num_inputs: int, num_outputs: int) -> None:
@@ -101,6 +106,7 @@ class WeightPacker:
 
     def _matrix(self, key: str, matrix: Array) -> None:
         if self._quantized:
+            # all of +-127: kernels multiply in float32, where no sum of products saturates
             codes, scales = quantize_columns(matrix, LARGEST_CODE)
             self.packed[key] = pack_panels(codes)
             self.packed[f"{key}.scales"] = scales

@@ -40,6 +40,7 @@ class PackedLinear(CPUScheduleRule):  # type: ignore[misc]
         for loop_row, loop_column in ((row, inner), (product_row, product_column)):
             schedule.unroll(loop_row)
             schedule.vectorize(loop_column)
+        # zeros are written before the loop over k; otherwise each k tests whether it is the first
         start = schedule.decompose_reduction(product, k)
         *_, start_row, start_column = schedule.get_loops(start)
         schedule.unroll(start_row)

@@ -93,8 +93,10 @@ def tune(module: Any, target: Target, run: Tuning, notify: Notify) -> Any:
     ExportError
         If the records cannot be read.
     """
+    # a time holds for one processor and one number of threads
     folder = run.folder / f"{target.attrs['mcpu']}-{run.threads}"
     database = open_database(folder)
+    # by name: the same order in every run, on which the fingerprint below depends
     tasks = [
         func for _, func in sorted(module.functions_items(), key=lambda item: item[0].name_hint)
     ]
@@ -102,6 +104,7 @@ def tune(module: Any, target: Target, run: Tuning, notify: Notify) -> Any:
     # time is counted for each set of layers: another subnet has a budget of its own
     account = folder / f"spent-{fingerprint(*(func.script() for func in tasks))[:12]}.json"
     spent_s = json.loads(account.read_text())["seconds"] if account.exists() else 0.0
+    # MetaSchedule refuses a target without a number of cores
     target = Target({**target.export(), "num-cores": run.threads})
     with _threads(run.threads):
         search = _Search(database, target, folder)
@@ -109,9 +112,11 @@ def tune(module: Any, target: Target, run: Tuning, notify: Notify) -> Any:
         while tasks and spent_s < run.budget_s:
             begin = time.monotonic()
             func = tasks[number % len(tasks)]
+            # the untuned schedules first, then a round for each layer in turn
             note = search.measure_untuned(func) if number < len(tasks) else search.search(func)
             spent_s += time.monotonic() - begin
             number += 1
+            # after each round, so that a kill loses the time of one at most
             atomic_write(account, json.dumps({"seconds": spent_s}))
             notify(min(spent_s, run.budget_s), note)
     return database
@@ -135,6 +140,8 @@ class _Search:
         workload = self._database.commit_workload(_workload(func))
         if not self._database.get_top_k(workload, 1):
             schedule: Any = PackedLinear().apply(workload.mod["main"], self._target, False)
+            # compiled and timed in processes of their own, where a crash or a hang ends with a
+            # message
             (built,) = self._builder.build([ms.builder.BuilderInput(schedule.mod, self._target)])
             arguments = ms.arg_info.ArgInfo.from_prim_func(schedule.mod["main"])
             if built.artifact_path is None:
@@ -160,6 +167,7 @@ class _Search:
             task_name="main",
             num_threads=1,
         )
+        # one layer and one batch of trials a call: the time is looked at in between
         ms.tune.tune_tasks(
             tasks=[context.clone()],
             task_weights=[1.0],
@@ -205,6 +213,7 @@ def _is_tunable(func: Any) -> bool:
     if (
         not isinstance(func, tirx.PrimFunc)
         or not func.attrs
+        # 0: the number of tiles is known to a run only, and a layer of unknown size cannot be timed
         or int(func.attrs.get("tiles", 0)) == 0
     ):
         return False
@@ -212,4 +221,5 @@ def _is_tunable(func: Any) -> bool:
 
 
 def _workload(func: tirx.PrimFunc) -> Any:
+    # always under one name and with the same attributes: the database finds a layer by its module
     return tvm.IRModule({"main": func.with_attrs({"global_symbol": "main", "tirx.noalias": True})})

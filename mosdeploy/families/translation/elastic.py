@@ -69,6 +69,7 @@ class ElasticTranslation(nn.Module):
         d = arch.decoder_embed_dim
         # one table serves both sides: a side narrower than the other reads its first columns
         parts = {"embed": self.embed.generate(max(e, d))}
+        # the first layers of the largest stack: a shallower architecture has no others
         for i, encoder_layer in enumerate(arch.encoder_layers):
             elastic_encoder = cast("ElasticEncoderLayer", self.encoder_layers[i])
             parts[f"encoder.layers.{i}"] = elastic_encoder.generate(
@@ -87,6 +88,7 @@ class ElasticTranslation(nn.Module):
     def skeleton(self, arch: ArchConfig) -> TranslationSubnet:
         """The plain network of an architecture, its weights on the meta device."""
         own_arch = cast("TranslationArch", arch)  # the subnet checks it
+        # no memory is taken and nothing is drawn
         with torch.device("meta"):
             return TranslationSubnet(own_arch, self.space, self.vocab_size, self.config)
 
@@ -106,6 +108,7 @@ def fresh_supernet(
     >>> net((source_ids, previous_ids), net.space.smallest).shape
     torch.Size([1, 2, 1000])
     """
+    # of the CPU's generator alone: that is where the weights are drawn
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         return Supernet(space, ElasticTranslation(space, vocab_size, config), config)
@@ -121,6 +124,7 @@ def build_supernet(space_json: str, vocab_size: int, config_json: str) -> Supern
     """
     space = parse(TranslationSpace, json.loads(space_json), "space")
     config = parse(SupernetConfig, json.loads(config_json), "config")
+    # any seed will do: the file's weights replace what is drawn
     return fresh_supernet(space, vocab_size, config, seed=0)
 
 

@@ -93,8 +93,10 @@ def read_hat(path: Path) -> HatData:
     """
     wanted = MEAN_COLUMNS + TIME_COLUMNS
     try:
+        # newline="": the csv module finds the ends of lines itself
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
+            # fieldnames is None for an empty file
             missing = [name for name in wanted if name not in (reader.fieldnames or ())]
             if missing:
                 raise ConfigError(
@@ -102,6 +104,7 @@ def read_hat(path: Path) -> HatData:
                     "line"
                 )
             table = [
+                # None where a row has fewer columns than the first line
                 [_number(row[name], name, f"{path}, line {reader.line_num}") for name in wanted]
                 for row in reader
             ]
@@ -113,6 +116,7 @@ def read_hat(path: Path) -> HatData:
         raise ConfigError(f"{path} is not a CSV text file: {error}") from error
     if not table:
         raise ConfigError(f"{path} holds no rows under its first line")
+    # (N, 12): the means, then encoder and decoder in milliseconds
     data = np.array(table)
     return HatData(
         name=path.name,
@@ -163,8 +167,10 @@ def fit_hat(
         )
     _check_range(data, spec)
     features = spec.latency_features_of_means(data.rows)
+    # on all rows, in the order of the file, which is that of measuring
     blocks = find_outlier_blocks(features, data.latency_ms, spec.num_core_features)
     kept = rows_outside(blocks, len(data.rows))
+    # without weights: the file says nothing of any drift
     return LatencyPredictor.fit(
         spec,
         data.rows[kept],
@@ -177,6 +183,7 @@ def fit_hat(
             source=source or data.name,
             licence=licence,
         ),
+        # the file has means over layers, no choice of a single layer
         encoding="aggregated",
         try_mlp=try_mlp,
     )
@@ -186,8 +193,10 @@ def _check_range(data: HatData, spec: ModelSpec) -> None:
     """Refuse a space of other widths or depths: its latency would be a guess far outside of the
     data.
     """
+    # only what one architecture has once: a mean of FFN widths or heads is not one of their choices
     for name in ("encoder_embed_dim", "encoder_layers", "decoder_embed_dim", "decoder_layers"):
         column = TranslationSpace.mean_order.index(name)
+        # whole numbers, although they are read as floats
         found = sorted({int(value) for value in data.rows[:, column]})
         missing = sorted(set(getattr(spec.space, name)) - set(found))
         if missing:
@@ -204,6 +213,7 @@ def _number(text: str | None, name: str, place: str) -> float:
         value = float(text or "")
     except ValueError:
         value = np.nan
+    # float() also takes "nan" and "inf"
     if not (np.isfinite(value) and value > 0):
         raise ConfigError(f"{place}: {name} is {text!r}; it must be a positive number")
     return value

@@ -61,6 +61,7 @@ def build_tvm(
     # the encoder's last tile is always full, and compiled code checks no index
     num_positions = fill_tiles(options.max_positions)
     lookup = InlineInitializers(weights).lookup
+    # packed once: libraries of all processors read the same weights
     packed = pack_weights(spec, arch, lookup=lookup, num_positions=num_positions)
     build_module = partial(_build_module, spec, arch, packed)
     build_library(build_module, packed, options=options, folder=folder)
@@ -69,6 +70,7 @@ def build_tvm(
         return BuiltModel("tvm", str(processor))
     native = folder.with_name("for-this-machine")
     native.mkdir(exist_ok=True)
+    # `tuning` is None here, since it is refused for a processor that is not this one
     here = replace(options, processor=Processor())
     build_library(build_module, packed, options=here, folder=native)
     return BuiltModel("tvm", str(processor), native)

@@ -244,6 +244,7 @@ class _Network:
     def _cross_memory(self, index: int, outputs: Sequence[Var]) -> Var:
         """Keys and values of one cross-attention, (span * M, 8, 2Q)."""
         key = f"decoder.layers.{index}.cross_attn.kv"
+        # one by one: tiles of the outputs, all padded alike, then follow one another
         parts = [self._linear(key, output) for output in outputs]
         return parts[0] if len(parts) == 1 else self._builder.emit(relax.op.concat(parts, axis=0))
 
@@ -303,6 +304,7 @@ class _Network:
     def _kernel(self, make: Callable[..., Any], *sizes: object, **options: object) -> Any:
         key = (make.__name__, *sizes, *options.items())
         if key not in self._kernels:
+            # TE calls every function `main`; the builder gives each a name of its own
             self._kernels[key] = self._builder.add_func(
                 make(*sizes, **options).without_attr("global_symbol"), make.__name__
             )

@@ -30,6 +30,7 @@ def pack_weights(
     e = arch.encoder_embed_dim
     d = arch.decoder_embed_dim
     q = space.qkv_dim
+    # one table serves both sides and the logits: the narrower side reads its first columns
     widest = max(e, d)
     # first and second: the runtime looks how long they are
     packer.positions(POSITIONS_NAME, position_table(num_positions, widest, space.max_embed_dim))
@@ -42,6 +43,7 @@ def pack_weights(
         owner = f"decoder.layers.{i}"
         _pack_attention(packer, f"{owner}.self_attn", "qkv", width=d, qkv_dim=q)
         _pack_attention(packer, f"{owner}.cross_attn", "q", width=d, qkv_dim=q)
+        # keys and values are made of the encoder's outputs, so they have e inputs
         packer.linear(f"{owner}.cross_attn", "kv", num_inputs=e, num_outputs=q)
         _pack_ffn(packer, owner, width=d, ffn_dim=decoder_layer.ffn_dim)
     if space.pre_norm:
