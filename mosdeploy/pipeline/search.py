@@ -30,7 +30,6 @@ MAX_VERIFY_ROUNDS = 3
 """How often further finalists are measured when none of those before kept the limit."""
 MAX_MARGIN = 0.9
 NO_LIMITS = Limits()
-NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,7 @@ def search(context: Context, options: SearchOptions | None = None) -> SearchResu
 
     options = options or SearchOptions()
     limits = _with_defaults(options.limits, context.config.search)
+    state = trained_run(context.run)
     name = context.run.profiled_device_name(options.device)
     if options.verify and load_profile(name, context.files.root).emulated:
         raise PredictorError(
@@ -85,7 +85,7 @@ def search(context: Context, options: SearchOptions | None = None) -> SearchResu
             "there; search for a real device, or use --no-verify"
         )
     model = _predictor(context, name, limits)
-    task = _SearchTask(context, trained_run(context.run), name, limits, model, options.verify)
+    task = _SearchTask(context, state, name, limits, model, options.verify)
     with init_distributed(context.config.training) as distributed:
         evaluator = DistributedEvaluator(distributed, _measure_losses(task.state, distributed))
 
