@@ -32,11 +32,11 @@ needs_sshd = pytest.mark.skipif(not SSHD.exists(), reason="no OpenSSH server her
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A run folder that knows a kind of board, which works in the home folder of whoever logs in."""
+    """A run folder that knows a kind of board, which works in the home of whoever logs in."""
     made = make_run_folder(tmp_path / "run")
     (made / "device_profiles" / "board.toml").write_text(
-        f'name = "board"\npython = "{sys.executable}"\nwork_dir = "~/work"\nconnect_timeout_s = 5.0\n'
-        + PROTOCOL.replace("reference_every = 4", "reference_every = 2")
+        f'name = "board"\npython = "{sys.executable}"\nwork_dir = "~/work"\n'
+        "connect_timeout_s = 5.0\n" + PROTOCOL.replace("reference_every = 4", "reference_every = 2")
     )
     return made
 
@@ -197,10 +197,8 @@ def test_a_killed_profile_of_a_fleet_measures_nothing_twice(root: Path, fleet: F
         command[:-1], cwd=root, capture_output=True, text=True, timeout=240
     ).stdout
     for board in summary.boards:
-        assert (
-            f"{board.host}: {board.num_subnets} subnets, reference {board.reference_ms:.2f} ms, {board.time_ratio:.3f} of"
-            in told
-        )
+        reference = f"reference {board.reference_ms:.2f} ms, {board.time_ratio:.3f} of"
+        assert f"{board.host}: {board.num_subnets} subnets, {reference}" in told
 
 
 def test_when_no_board_answers_the_error_names_each(root: Path, tmp_path: Path) -> None:
