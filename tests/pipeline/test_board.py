@@ -50,9 +50,9 @@ LINES = [
     "",
     "three zebra nine",
 ]
-TRANSLATE = (
-    "import json, sys; from mosdeploy_runtime import Translator; t = Translator(sys.argv[1], 1); "
-    "print(json.dumps([t.translate_ids([t.pieces.encode(x)])[0] for x in sys.argv[2:]]))"
+ANSWER = (
+    "import json, sys; from mosdeploy_runtime import open_model; m = open_model(sys.argv[1], 1); "
+    "print(json.dumps([m.predict_ids([m.tokenizer.encode(x)])[0] for x in sys.argv[2:]]))"
 )
 
 
@@ -185,7 +185,7 @@ def deploy_and_compare(board, folder, bundle, here):
     )
     assert (deployment.bundle, deployment.device.emulated) == (bundle.name, True)
     assert deployment.state.machine == "aarch64"
-    expected = [here.translate_ids([here.pieces.encode(line)])[0] for line in LINES]
+    expected = [here.predict_ids([here.tokenizer.encode(line)])[0] for line in LINES]
     # a network that always says the same would prove nothing
     assert len({tuple(ids) for ids in expected}) > 3
     assert ids_on_the_board(board, folder, deployment.remote_dir) == expected
@@ -193,7 +193,7 @@ def deploy_and_compare(board, folder, bundle, here):
 
 def ids_on_the_board(board, folder, remote_dir):
     profile = load_profile("board", folder)
-    arguments = shlex.join(["-c", TRANSLATE, f"{remote_dir}/bundle", *LINES])
+    arguments = shlex.join(["-c", ANSWER, f"{remote_dir}/bundle", *LINES])
     with open_session(profile, Path(board.files.config)) as session:
         result = run_python(
             session, profile, arguments, environment=f"PYTHONPATH={shlex.quote(remote_dir)}"

@@ -18,17 +18,23 @@ from mosdeploy.storage import read_record
 from mosdeploy.workspace import Workspace
 
 
-@pytest.fixture
-def predicting(folder: Path) -> Path:
-    """A trained run folder, not searched yet, whose searches predict losses."""
-    shutil.rmtree(folder / "search")
+@pytest.fixture(scope="module")
+def predicted(walked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder that was searched by predicted losses; tests must not change what was found."""
+    root = Path(shutil.copytree(walked, tmp_path_factory.mktemp("predicted") / "run"))
+    shutil.rmtree(root / "search")
     options = '[search]\nquality = "predict"\nquality_samples = 16\n'
-    edit(folder / "mosdeploy.toml", "[search]\n", options)
-    return folder
+    edit(root / "mosdeploy.toml", "[search]\n", options)
+    opened(root).search("10s", verify=False)
+    return root
+
+
+def result_of(root: Path) -> SearchResult:
+    return read_record(SearchResult, Workspace(root).search_result_path, "mosdeploy search")
 
 
 def test_the_winner_was_measured_and_keeps_the_limit(walked: Path) -> None:
-    result = read_record(SearchResult, Workspace(walked).search_result_path, "mosdeploy search")
+    result = result_of(walked)
     assert result.verified
     assert result.winner.measured_ms is not None
     assert result.winner.measured_ms <= 10_000.0
@@ -36,7 +42,7 @@ def test_the_winner_was_measured_and_keeps_the_limit(walked: Path) -> None:
 
 
 def test_the_front_trades_latency_for_loss(walked: Path) -> None:
-    result = read_record(SearchResult, Workspace(walked).search_result_path, "mosdeploy search")
+    result = result_of(walked)
     front = [(x.predicted_ms, x.loss) for x in result.front]
     assert front == sorted(front, key=lambda pair: (pair[0], -pair[1]))
     assert [loss for _, loss in front] == sorted((loss for _, loss in front), reverse=True)
@@ -119,9 +125,9 @@ def test_an_evaluating_search_tells_of_each_iteration(folder: Path) -> None:
     assert (result.quality, result.num_predicted) == (None, 0)
 
 
-def test_predicted_winners_are_truly_evaluated(predicting: Path) -> None:
-    result = opened(predicting).search("10s", verify=False)
-    state = trained_run(open_run(predicting))
+def test_predicted_winners_are_truly_evaluated(predicted: Path) -> None:
+    result = result_of(predicted)
+    state = trained_run(open_run(predicted))
     evaluator = ProxyEvaluator(state.validation_set(16))
     for candidate in (result.winner, *result.front):
         assert candidate.loss == evaluator.evaluate(state.subnet(candidate.arch)).loss
@@ -131,13 +137,12 @@ def test_predicted_winners_are_truly_evaluated(predicting: Path) -> None:
     assert 16 <= result.quality.num_samples <= result.num_evaluated
 
 
-def test_another_limit_evaluates_only_what_is_new(predicting: Path) -> None:
-    run = opened(predicting)
-    path = Workspace(predicting).quality_path
-    first = run.search("10s", verify=False)
+def test_another_limit_evaluates_only_what_is_new(predicted: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(predicted, tmp_path / "run"))
+    path = Workspace(root).quality_path
     evaluated = lines_of(path)
-    assert len(evaluated) == first.num_evaluated
-    second = run.search(max_parameters=40_000, verify=False)
+    assert len(evaluated) == result_of(root).num_evaluated
+    second = opened(root).search(max_parameters=40_000, verify=False)
     assert second.winner.num_parameters <= 40_000
     now = lines_of(path)
     assert now[: len(evaluated)] == evaluated
@@ -146,10 +151,9 @@ def test_another_limit_evaluates_only_what_is_new(predicting: Path) -> None:
     assert len(keys) == len(set(keys))
 
 
-def test_the_report_tells_what_was_predicted(predicting: Path) -> None:
-    run = opened(predicting)
-    result = run.search("10s", verify=False)
+def test_the_report_tells_what_was_predicted(predicted: Path) -> None:
+    result = result_of(predicted)
     assert result.quality is not None
-    page = run.report().page.read_text()
+    page = opened(predicted).report().page.read_text()
     assert f"{result.num_predicted:,} more were only predicted" in page
     assert f"{result.quality.kendall_tau:.3f}" in page
