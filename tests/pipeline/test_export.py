@@ -1,6 +1,5 @@
 """Bundles: what is in them, what they promise, and when none is written."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -72,13 +71,3 @@ def test_options_that_make_no_bundle_are_refused(walked: Path) -> None:
         run.export(precision="int3")
     with pytest.raises(ConfigError, match="--tune is about TVM; add --runtime tvm"):
         run.export(tune_s=60.0)
-
-
-def test_bundles_are_found_by_the_time_they_were_written(folder: Path) -> None:
-    files = Workspace(folder)
-    result = opened(folder).export("smallest")
-    assert newest_bundle(files) == result.path
-    shutil.copytree(result.path, result.path.with_name(".draft"))  # left by a kill
-    assert newest_bundle(files) == result.path
-    shutil.rmtree(files.bundles_dir)
-    assert newest_bundle(files) is None

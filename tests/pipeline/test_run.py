@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from walking import edit, make_run_folder
 
-import mosdeploy
 from mosdeploy.errors import ConfigError, StaleInputError
 from mosdeploy.pipeline.run import open_run
 
@@ -14,28 +13,6 @@ from mosdeploy.pipeline.run import open_run
 def test_a_folder_without_a_run_file_names_init(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no mosdeploy\.toml in .*run `mosdeploy init`"):
         open_run(tmp_path)
-
-
-def test_a_new_run_file_is_written_once(tmp_path: Path) -> None:
-    run = mosdeploy.init(tmp_path, device="rpi")
-    assert (run.root, run.config.device) == (tmp_path, "rpi")
-    with pytest.raises(ConfigError, match=r"mosdeploy\.toml exists already; edit it"):
-        mosdeploy.init(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"recipe": "huge"}, "unknown recipe 'huge'; known: .*tiny"),
-        ({"device": "rpy"}, "unknown device 'rpy'; did you mean 'rpi'"),
-    ],
-)
-def test_a_run_file_of_nothing_known_is_not_written(
-    tmp_path: Path, options: dict[str, str], message: str
-) -> None:
-    with pytest.raises(ConfigError, match=message):
-        mosdeploy.init(tmp_path, **options)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_device_is_the_option_else_the_config_else_here(tmp_path: Path) -> None:
