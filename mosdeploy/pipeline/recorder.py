@@ -126,6 +126,6 @@ class ProfileRecorder:
 
 
 def _onnxruntime_version(state: DeviceState) -> str | None:
-    """Version of whichever build of ONNX Runtime the device has: `onnxruntime`, `onnxruntime-gpu`."""
+    """Version of the device's build of ONNX Runtime: `onnxruntime`, `onnxruntime-gpu`."""
     builds = (name for name in sorted(state.packages) if name.startswith("onnxruntime"))
     return state.packages.get(next(builds, ""))
