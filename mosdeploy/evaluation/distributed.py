@@ -133,10 +133,8 @@ class DistributedEvaluator:
         stride = SHARE * self._messages.size
         for start in range(0, len(archs), stride):
             part = slice(start, start + stride)
-            # a record names the families, this room only what they share
-            request_archs = archs[part]
             yield from self._request(
-                EvalRequest(archs=tuple(request_archs), incumbents=tuple(incumbents[part]))
+                EvalRequest(archs=tuple(archs[part]), incumbents=tuple(incumbents[part]))
             )
 
     def _request(self, request: EvalRequest) -> Iterator[BlockLosses]:

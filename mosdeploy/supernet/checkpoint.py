@@ -39,6 +39,9 @@ MADE_BY = {
     "training state": "the same command",
 }
 
+_ENTRY = "mosdeploy"
+"""Of a safetensors file's metadata: ours, as one JSON object."""
+
 BuildSupernet = Callable[[str, int, str], Supernet]
 """Makes a supernet of any weights from the JSON of its space, the rows of its embedding table and
 the JSON of its `SupernetConfig`; a family's.
@@ -178,7 +181,9 @@ def _write_network(path: Path, kind: str, metadata: dict[str, str], net: torch.n
     weights = {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}
     metadata = {"kind": kind, "version": str(VERSION), **metadata}
     metadata["sha256"] = _digest(metadata, weights)
-    atomic_write(path, safetensors.torch.save(weights, metadata))
+    # one entry, since safetensors writes several in any order: the same network is the same file
+    entry = {_ENTRY: json.dumps(metadata, sort_keys=True)}
+    atomic_write(path, safetensors.torch.save(weights, entry))
 
 
 def _read_network(path: Path, kind: str) -> tuple[dict[str, str], StateDict]:
@@ -187,7 +192,7 @@ def _read_network(path: Path, kind: str) -> tuple[dict[str, str], StateDict]:
         with safetensors.safe_open(path, framework="pt") as file:
             # a safetensors file of another program may have no metadata; the missing keys below
             # count as damage
-            metadata: dict[str, str] = dict(file.metadata() or {})
+            metadata: dict[str, str] = json.loads((file.metadata() or {})[_ENTRY])
             weights: StateDict = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         found = (metadata["kind"], int(metadata["version"]))
     except _DAMAGE as error:

@@ -5,6 +5,9 @@ subnets.
 import itertools
 from pathlib import Path
 
+import mosdeploy
+from mosdeploy.pipeline.context import Progress, SilentProgress
+
 RUN_FILE = """
 device = "local"
 [corpus]
@@ -92,9 +95,39 @@ def make_run_folder(root: Path) -> Path:
     return root
 
 
-class Silent:
-    """Progress that nobody looks at."""
+def opened(root: Path, progress: Progress | None = None) -> mosdeploy.RunFolder:
+    """A run folder for whoever has no ssh_config."""
+    return mosdeploy.open_run(root, progress=progress, ssh_config=root / "no-ssh-config")
 
-    def update(self, stage: str, done: int, total: int, note: str = "") -> None: ...
 
-    def say(self, message: str) -> None: ...
+def edit(path: Path, old: str, new: str) -> None:
+    """Replace a text that stands in a file once."""
+    text = path.read_text()
+    assert text.count(old) == 1, f"{path.name} holds {old!r} {text.count(old)} times"
+    path.write_text(text.replace(old, new))
+
+
+def damage(path: Path) -> None:
+    """Change the first byte of a file."""
+    path.write_bytes(b"#" + path.read_bytes()[1:])
+
+
+def lines_of(path: Path) -> list[str]:
+    return path.read_text().splitlines()
+
+
+class KeptProgress(SilentProgress):
+    """Progress that keeps what it is told; it can stop a verb at an update, as Ctrl-C does."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.messages: list[str] = []
+        self.updates: list[tuple[str, str]] = []
+        self.stop_at = stop_at
+
+    def update(self, stage: str, done: int, total: int, note: str = "") -> None:
+        self.updates.append((stage, note))
+        if done == self.stop_at:
+            raise KeyboardInterrupt
+
+    def say(self, message: str) -> None:
+        self.messages.append(message)

@@ -2,24 +2,21 @@ import shutil
 from pathlib import Path
 
 import pytest
-from walking import Silent, make_run_folder
+from walking import make_run_folder, opened
 
 
 @pytest.fixture(scope="session")
 def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder that was walked from train to report on this machine; tests must not change it."""
-    from mosdeploy import pipeline
-    from mosdeploy.records import Limits
-
+    """A run folder after every verb from `train` to `report`; tests must not change it."""
     root = make_run_folder(tmp_path_factory.mktemp("walked"))
-    run, ssh_config, progress = pipeline.open_run(root), root / "no-ssh-config", Silent()
-    pipeline.train(run, progress)
-    pipeline.profile(run, None, None, ssh_config, progress)
-    pipeline.search(run, None, Limits(max_latency_ms=10_000.0), True, ssh_config, progress)
-    pipeline.evaluate(run, ("largest", "winner"), None, progress)
-    pipeline.export(run, "winner", None, None, progress)
-    pipeline.deploy(run, None, None, ssh_config, progress)
-    pipeline.report(run)
+    run = opened(root)
+    run.train()
+    run.profile()
+    run.search("10s")
+    run.evaluate(("largest", "winner"))
+    run.export()
+    run.deploy()
+    run.report()
     return root
 
 

@@ -1,5 +1,5 @@
-"""The walk on an emulated aarch64 board, over SSH, as typed: what is measured there is worth
-nothing, what is deployed there translates as it does here.
+"""The verbs on an emulated aarch64 board, over SSH, as typed: what is measured there is worth
+nothing, what is deployed there answers as it does here.
 """
 
 import json
@@ -11,18 +11,15 @@ from pathlib import Path
 
 import pytest
 from board import RUNTIME_PYTHON, Board, NoPackagesError, obstacle, provide_root
-from walking import make_run_folder
+from walking import edit, make_run_folder
 
 from mosdeploy.config.device import load_profile
 from mosdeploy.devices.connect import open_session
 from mosdeploy.devices.job import run_python
-from mosdeploy.export.bundle import max_positions, read_manifest
-from mosdeploy.families.translation.onnx_graph import state_arrays
-from mosdeploy.pipeline import open_run
-from mosdeploy.pipeline.train import trained
+from mosdeploy.export.bundle import read_manifest
 from mosdeploy.records import Deployment
 from mosdeploy.runtime import Translator
-from mosdeploy.storage import read_record, sha256_file, write_record
+from mosdeploy.storage import read_record
 from mosdeploy.workspace import Workspace
 
 pytestmark = [pytest.mark.arm64, pytest.mark.timeout(1800)]
@@ -30,6 +27,8 @@ pytestmark = [pytest.mark.arm64, pytest.mark.timeout(1800)]
 BOARD = """
 name = "{name}"
 host = "board"
+machine = "aarch64"
+llvm_cpu = "cortex-a72"
 python = "{python}"
 work_dir = "~/{name}"
 emulated = true
@@ -51,9 +50,9 @@ LINES = [
     "",
     "three zebra nine",
 ]
-TRANSLATE = (
-    "import json, sys; from mosdeploy_runtime import Translator; t = Translator(sys.argv[1], 1); "
-    "print(json.dumps([t.translate_ids([t.pieces.encode(x)])[0] for x in sys.argv[2:]]))"
+ANSWER = (
+    "import json, sys; from mosdeploy_runtime import open_model; m = open_model(sys.argv[1], 1); "
+    "print(json.dumps([m.predict_ids([m.tokenizer.encode(x)])[0] for x in sys.argv[2:]]))"
 )
 
 
@@ -73,15 +72,12 @@ def board(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    """A run folder with a trained supernet, a bundle of each precision, and the board's profiles."""
+    """A trained run folder with a bundle of each precision, and the board's profiles."""
     root = make_run_folder(tmp_path_factory.mktemp("walk"))
     config = root / "mosdeploy.toml"
-    text = (
-        config.read_text()
-        .replace("updates = 12", "updates = 300")
-        .replace("budget = 12", "budget = 4")
-    )
-    config.write_text(text + '[supernet]\nrouting = "none"\n')
+    edit(config, "\nsteps = 12", "\nsteps = 300")
+    edit(config, "budget = 12", "budget = 4")
+    edit(config, "[workload]", '[supernet]\nrouting = "none"\n[workload]')
     for name, python in (("board", RUNTIME_PYTHON), ("bare", "python3")):
         (root / "device_profiles" / f"{name}.toml").write_text(
             BOARD.format(name=name, python=python)
@@ -107,7 +103,7 @@ def typed(folder, *words, exit_code=0):
     return done.stdout, done.stderr
 
 
-def test_the_board_is_a_cortex_a72_and_said_to_be_emulated(board, folder):
+def test_the_board_is_an_emulated_cortex_a72(board, folder):
     said, _ = typed(
         folder, "devices", "check", "board", "--ssh-config", str(board.files.config), "--json"
     )
@@ -120,20 +116,18 @@ def test_the_board_is_a_cortex_a72_and_said_to_be_emulated(board, folder):
     assert any("the device is emulated" in problem["what"] for problem in checked["problems"])
 
 
-def test_setup_sends_wheels_to_the_board_which_has_no_internet(board, folder):
+def test_setup_sends_wheels_to_a_board_without_internet(board, folder):
     ssh = ("--ssh-config", str(board.files.config))
     said, _ = typed(folder, "devices", "check", "bare", *ssh, exit_code=5)
-    assert (
-        "missing: not installed: numpy, onnxruntime, sentencepiece\n    mosdeploy devices setup bare"
-        in said
-    )
+    assert "missing: not installed: numpy, onnxruntime, sentencepiece\n" in said
+    assert "\n    mosdeploy devices setup bare" in said
     said, progress = typed(folder, "devices", "setup", "bare", *ssh)
     assert "runtime installed, /home/tester/bare/venv/bin/python" in said
     assert "sending wheels" in progress
     typed(folder, "devices", "check", "bare", *ssh)
 
 
-def test_what_is_measured_on_the_board_is_labelled_and_enters_no_predictor(board, folder):
+def test_what_the_board_measures_enters_no_predictor(board, folder):
     ssh = ("--ssh-config", str(board.files.config))
     said, progress = typed(folder, "profile", "--device", "board", *ssh)
     assert "board: 4 measured now, 4 in" in said
@@ -164,54 +158,21 @@ def test_what_is_measured_on_the_board_is_labelled_and_enters_no_predictor(board
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_a_bundle_built_here_translates_on_the_board_as_it_does_here(board, folder, precision):
-    (bundle,) = (folder / "bundles").glob(f"*{precision}*")
+def test_a_bundle_answers_on_the_board_as_here(board, folder, precision):
+    (bundle,) = (folder / "bundles").glob(f"*{precision}-beam1")
     deploy_and_compare(board, folder, bundle, Translator(bundle, threads=1))
 
 
 @pytest.mark.skipif(
     shutil.which("aarch64-linux-gnu-g++") is None, reason="no cross compiler for aarch64"
 )
-def test_a_library_that_tvm_compiled_here_translates_on_the_board_as_onnx_runtime_does_here(
-    board, folder
-):
+def test_a_compiled_bundle_answers_on_the_board_as_onnx_here(board, folder):
     pytest.importorskip("tvm")
-    (onnx_bundle,) = (folder / "bundles").glob("*fp32*")
-    deploy_and_compare(
-        board, folder, write_tvm_bundle(folder, onnx_bundle), Translator(onnx_bundle, threads=1)
-    )
-
-
-def write_tvm_bundle(folder, onnx_bundle):
-    """The same bundle with the same weights, compiled for the board."""
-    from mosdeploy.export.tvm import Processor, build_tvm
-
-    run = open_run(folder)
-    state, manifest = trained(run), read_manifest(onnx_bundle)
-    arrays = state_arrays(state.subnet(manifest.arch).state_dict())
-    bundle = onnx_bundle.with_name("compiled")
-    bundle.mkdir()
-    shutil.copy(onnx_bundle / "tokenizer.model", bundle)
-    build_tvm(
-        manifest.arch,
-        run.config.space,
-        manifest.vocab_size,
-        arrays,
-        beam=1,
-        precision="fp32",
-        max_positions=max_positions(run.config.export),
-        processor=Processor("aarch64", "cortex-a72"),
-        folder=bundle,
-    )
-    hashes = {path.name: sha256_file(path) for path in bundle.iterdir()}
-    changes = {
-        "name": bundle.name,
-        "runtime": "tvm",
-        "processor": "aarch64 cortex-a72",
-        "sha256": hashes,
-    }
-    write_record(bundle / "manifest.json", manifest.model_copy(update=changes))
-    return bundle
+    (onnx_bundle,) = (folder / "bundles").glob("*fp32-beam1")
+    typed(folder, "export", "--arch", "largest", "--runtime", "tvm", "--device", "board")
+    (bundle,) = (folder / "bundles").glob("*-tvm-board")
+    assert read_manifest(bundle).processor == "aarch64 cortex-a72"
+    deploy_and_compare(board, folder, bundle, Translator(onnx_bundle, threads=1))
 
 
 def deploy_and_compare(board, folder, bundle, here):
@@ -224,16 +185,15 @@ def deploy_and_compare(board, folder, bundle, here):
     )
     assert (deployment.bundle, deployment.device.emulated) == (bundle.name, True)
     assert deployment.state.machine == "aarch64"
-    expected = [here.translate_ids([here.pieces.encode(line)])[0] for line in LINES]
-    assert (
-        len({tuple(ids) for ids in expected}) > 3
-    )  # a network that always says the same would prove nothing
+    expected = [here.predict_ids([here.tokenizer.encode(line)])[0] for line in LINES]
+    # a network that always says the same would prove nothing
+    assert len({tuple(ids) for ids in expected}) > 3
     assert ids_on_the_board(board, folder, deployment.remote_dir) == expected
 
 
 def ids_on_the_board(board, folder, remote_dir):
     profile = load_profile("board", folder)
-    arguments = shlex.join(["-c", TRANSLATE, f"{remote_dir}/bundle", *LINES])
+    arguments = shlex.join(["-c", ANSWER, f"{remote_dir}/bundle", *LINES])
     with open_session(profile, Path(board.files.config)) as session:
         result = run_python(
             session, profile, arguments, environment=f"PYTHONPATH={shlex.quote(remote_dir)}"

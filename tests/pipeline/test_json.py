@@ -15,11 +15,13 @@ VERBS = {
     "train --dry-run": ("costs",),
     "profile": ("measured_now", "card"),
     "fit": ("mape_percent",),
+    "finetune --arch smallest --steps 2": ("subnet_sha256", "loss"),
     "search --max-latency 10s": ("winner", "front"),
     "evaluate --arch smallest": ("subnets",),
     "export --arch smallest": ("sha256", "parity"),
     "deploy": ("remote_dir", "measurement"),
-    "translate one two": ("bundle", "translations"),
+    "predict one two": ("bundle", "predictions"),
+    "translate one two": ("bundle", "predictions"),
     "report": ("headline", "search"),
     "demo --dir .": ("search", "scores", "deployment", "page"),
     "devices list": ("devices",),
@@ -50,14 +52,14 @@ def test_a_verb_prints_one_record(line: str, folder: Path, monkeypatch, capsys) 
     assert set(VERBS[line]) <= set(json.loads(record))
 
 
-def test_translations_stand_beside_their_sources(folder: Path, monkeypatch, capsys) -> None:
+def test_outputs_stand_beside_their_sources(folder: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(folder)
     outputs = []
     for option in ([], ["--json"]):
-        monkeypatch.setattr(sys, "argv", ["mosdeploy", "translate", "one two", "", *option])
+        monkeypatch.setattr(sys, "argv", ["mosdeploy", "predict", "one two", "", *option])
         with pytest.raises(SystemExit):
             main()
         outputs.append(capsys.readouterr().out)
-    pairs = json.loads(outputs[1])["translations"]
+    pairs = json.loads(outputs[1])["predictions"]
     assert [pair["source"] for pair in pairs] == ["one two", ""]
     assert [pair["output"] for pair in pairs] == outputs[0].removesuffix("\n").split("\n")

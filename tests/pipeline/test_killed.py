@@ -12,10 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
-from walking import make_run_folder
-
-from mosdeploy.supernet.checkpoint import load_supernet
+from walking import edit, make_run_folder
 
 pytestmark = pytest.mark.slow
 
@@ -48,16 +47,17 @@ def kill_at(root: Path, path: Path, num_lines: int, *words: str) -> list[bytes]:
     return content[: content.rfind(b"\n") + 1].splitlines()
 
 
-def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(
-    walked: Path, tmp_path: Path
-) -> None:
-    root, log = make_run_folder(tmp_path / "run"), tmp_path / "run" / "supernet" / "log.jsonl"
+def test_a_killed_training_ends_as_an_undisturbed_one(walked: Path, tmp_path: Path) -> None:
+    root = make_run_folder(tmp_path / "run")
+    log = root / "supernet" / "log.jsonl"
     kill_at(root, log, 2, "train")
     kill_at(root, log, 7, "train")
     finish(root, "train")
     killed, undisturbed = (
-        load_supernet(folder / "supernet" / "supernet.pt").state_dict() for folder in (root, walked)
+        safetensors.torch.load_file(folder / "supernet" / "supernet.safetensors")
+        for folder in (root, walked)
     )
+    assert killed.keys() == undisturbed.keys()
     assert all(torch.equal(killed[name], undisturbed[name]) for name in undisturbed)
     assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(1, 13))
 
@@ -65,8 +65,7 @@ def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(
 def test_a_killed_profile_measures_nothing_twice(walked: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(walked, tmp_path / "run"))
     shutil.rmtree(root / "predictors")
-    profile = root / "device_profiles" / "local.toml"
-    profile.write_text(profile.read_text().replace(str(walked), str(root)))
+    edit(root / "device_profiles" / "local.toml", str(walked), str(root))
     path = root / "predictors" / "local-sentence" / "latency.jsonl"
     first = kill_at(root, path, 3, "profile")
     second = kill_at(root, path, len(first) + 3, "profile")
@@ -81,22 +80,20 @@ def test_a_killed_profile_measures_nothing_twice(walked: Path, tmp_path: Path) -
     )
     job = root / "device" / "jobs" / json.loads(content[0])["dataset_id"] / "results.jsonl"
     keys = [json.loads(line)["key"] for line in job.read_text().splitlines()]
-    keys = [
-        key for key in keys if key != "reference"
-    ]  # which every start measures, and which is no subnet's result
+    # every start measures the reference, which is no subnet
+    keys = [key for key in keys if key != "reference"]
     assert len(keys) == len(set(keys)) == 12
 
 
 @pytest.mark.parametrize("quality", ["evaluate", "predict"])
-def test_a_killed_search_pays_for_no_loss_twice(walked: Path, tmp_path: Path, quality: str) -> None:
+def test_a_killed_search_computes_no_loss_twice(walked: Path, tmp_path: Path, quality: str) -> None:
     words = ("search", "--max-latency", "10s", "--no-verify")
     undisturbed = Path(shutil.copytree(walked, tmp_path / "undisturbed"))
     killed = Path(shutil.copytree(walked, tmp_path / "killed"))
     for root in (undisturbed, killed):
         shutil.rmtree(root / "search")
-        text = (root / "mosdeploy.toml").read_text()
         options = f'[search]\nquality = "{quality}"\nquality_samples = 16\n'
-        (root / "mosdeploy.toml").write_text(text.replace("[search]\n", options))
+        edit(root / "mosdeploy.toml", "[search]\n", options)
     finish(undisturbed, *words)
     left = kill_at(killed, killed / "search" / "quality.jsonl", 5, *words)
     finish(killed, *words)

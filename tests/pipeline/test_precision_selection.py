@@ -1,9 +1,10 @@
+"""`export --precision auto`: the fastest precision on the device that is good enough."""
+
 from pathlib import Path
 
 import pytest
-from walking import PROTOCOL, Silent
+from walking import PROTOCOL, KeptProgress, opened
 
-from mosdeploy import pipeline
 from mosdeploy.errors import ConfigError, ExportError
 from mosdeploy.pipeline.precision_selection import decide
 from mosdeploy.records import PrecisionCandidate, PrecisionChoice
@@ -16,17 +17,18 @@ def weighed(*candidates: PrecisionCandidate) -> PrecisionChoice:
         device="rpi",
         workload=TranslationWorkload(),
         inputs_sha256="",
+        metric="BLEU",
         max_score_drop=9.0,
-        num_pairs=10,
-        torch_bleu=30.0,
+        num_examples=10,
+        torch_score=30.0,
         precision=None,
         candidates=candidates,
     )
 
 
-FP32 = PrecisionCandidate(precision="fp32", latency_ms=100.0, bleu=30.0)
-INT8 = PrecisionCandidate(precision="int8", latency_ms=40.0, bleu=29.75)
-INT4 = PrecisionCandidate(precision="int4", latency_ms=20.0, bleu=29.5)
+FP32 = PrecisionCandidate(precision="fp32", latency_ms=100.0, score=30.0)
+INT8 = PrecisionCandidate(precision="int8", latency_ms=40.0, score=29.75)
+INT4 = PrecisionCandidate(precision="int4", latency_ms=20.0, score=29.5)
 BROKEN = PrecisionCandidate(precision="int8-int4-logits", error="no kernel")
 
 
@@ -56,18 +58,8 @@ def test_the_fastest_that_keeps_the_limit(
 
 
 def test_better_than_torch_is_no_loss_and_nothing_may_be_left() -> None:
-    assert decide(weighed(INT8.model_copy(update={"bleu": 31.0})), 0.0).precision == "int8"
+    assert decide(weighed(INT8.model_copy(update={"score": 31.0})), 0.0).precision == "int8"
     assert decide(weighed(INT4, BROKEN), 0.3).precision is None
-
-
-class Told(Silent):
-    """Progress that remembers what was measured and translated."""
-
-    def __init__(self) -> None:
-        self.stages: list[str] = []
-
-    def update(self, stage: str, done: int, total: int, note: str = "") -> None:
-        self.stages.append(f"{stage}, {note.split(':')[0].split()[0]}")
 
 
 def use_device(root: Path, settings: str) -> None:
@@ -77,40 +69,38 @@ def use_device(root: Path, settings: str) -> None:
     (root / "device_profiles" / "local.toml").write_text(text)
 
 
-def test_auto_measures_translates_and_exports_once(folder: Path) -> None:
+def test_auto_measures_scores_and_exports_once(folder: Path) -> None:
     use_device(folder, 'precisions = ["fp32", "int8-int4-logits"]')
-    run, told = pipeline.open_run(folder), Told()
-    exported = pipeline.export(run, "largest", "auto", None, told, max_score_drop=100.0)
-    choice = exported.choice
-    assert choice is not None and choice.precision == exported.manifest.precision
-    assert [candidate.precision for candidate in choice.candidates] == ["fp32", "int8-int4-logits"]
-    assert all(x.latency_ms and x.size_bytes and x.bleu is not None for x in choice.candidates)
-    assert choice.candidates[1].size_bytes < choice.candidates[0].size_bytes
-    assert choice.candidates[0].bleu == choice.torch_bleu and choice.num_pairs > 8
-    assert sorted(told.stages) == sorted(
-        [
-            f"{stage}, {x.precision}"
-            for stage in ("measure on local", "translate")
-            for x in choice.candidates
-        ]
-    )
+    progress = KeptProgress()
+    result = opened(folder, progress).export("largest", precision="auto", max_score_drop=100.0)
+    choice = result.precision_choice
+    assert choice is not None
+    assert choice.precision == result.manifest.precision
+    exact, quantized = choice.candidates
+    assert (exact.precision, quantized.precision) == ("fp32", "int8-int4-logits")
+    assert all(x.latency_ms and x.size_bytes and x.score is not None for x in choice.candidates)
+    assert quantized.size_bytes < exact.size_bytes
+    assert (choice.metric, exact.score) == ("BLEU", choice.torch_score)
+    assert choice.num_examples > 8
+    told = sorted((stage, note.split(":")[0]) for stage, note in progress.updates)
+    assert told == [
+        (stage, x.precision) for stage in ("measure on local", "score") for x in choice.candidates
+    ]
     (path,) = (folder / "precisions").iterdir()
     assert read_record(PrecisionChoice, path, "") == choice
-    again = Told()
-    assert (
-        pipeline.export(run, "largest", "auto", None, again, max_score_drop=100.0).choice == choice
-    )
-    assert again.stages == []
+    again = KeptProgress()
+    repeated = opened(folder, again).export("largest", precision="auto", max_score_drop=100.0)
+    assert (repeated.precision_choice, again.updates) == (choice, [])
 
 
 def test_what_fails_on_the_device_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_device(folder, 'precisions = ["fp32"]')
     monkeypatch.setattr("mosdeploy.export.candidate.build_candidate", lambda *settings: b"no model")
     with pytest.raises(ExportError, match=r"no precision runs on local.*fp32: failed: "):
-        pipeline.export(pipeline.open_run(folder), "largest", "auto", None, Silent())
+        opened(folder).export("largest", precision="auto")
 
 
 def test_an_emulated_device_chooses_nothing(folder: Path) -> None:
     use_device(folder, "emulated = true")
     with pytest.raises(ConfigError, match="emulated device: its times mean nothing"):
-        pipeline.export(pipeline.open_run(folder), "largest", "auto", None, Silent())
+        opened(folder).export("largest", precision="auto")

@@ -1,78 +1,159 @@
-"""A search by the quality predictor, in a trained run folder."""
+"""What a search finds and promises, and what it refuses."""
 
 import json
 import shutil
 from pathlib import Path
 
 import pytest
-from walking import Silent
+from walking import KeptProgress, edit, lines_of, opened
 
-from mosdeploy import pipeline
-from mosdeploy.evaluation.predictor import QualityPredictor
+from mosdeploy.config.sections import SearchConfig
+from mosdeploy.errors import ConfigError, InfeasibleError, PredictorError, StaleInputError
 from mosdeploy.evaluation.proxy import ProxyEvaluator
-from mosdeploy.pipeline.train import trained
+from mosdeploy.pipeline.run import open_run
+from mosdeploy.pipeline.search import _with_defaults
+from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.records import Limits, SearchResult
+from mosdeploy.storage import read_record
+from mosdeploy.workspace import Workspace
 
 
-@pytest.fixture
-def folder(walked: Path, tmp_path: Path) -> Path:
-    root = Path(shutil.copytree(walked, tmp_path / "run"))
+@pytest.fixture(scope="module")
+def predicted(walked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder that was searched by predicted losses; tests must not change what was found."""
+    root = Path(shutil.copytree(walked, tmp_path_factory.mktemp("predicted") / "run"))
     shutil.rmtree(root / "search")
-    path = root / "mosdeploy.toml"
-    path.write_text(
-        path.read_text().replace(
-            "[search]\n", '[search]\nquality = "predict"\nquality_samples = 16\n'
-        )
-    )
+    options = '[search]\nquality = "predict"\nquality_samples = 16\n'
+    edit(root / "mosdeploy.toml", "[search]\n", options)
+    opened(root).search("10s", verify=False)
     return root
 
 
-def search(root: Path, limits: Limits) -> SearchResult:
-    return pipeline.search(pipeline.open_run(root), None, limits, False, root / "none", Silent())
+def result_of(root: Path) -> SearchResult:
+    return read_record(SearchResult, Workspace(root).search_result_path, "mosdeploy search")
 
 
-def test_the_winner_is_truly_evaluated_and_the_predictor_kept(folder: Path) -> None:
-    result = search(folder, Limits(max_latency_ms=10_000.0))
-    state = trained(pipeline.open_run(folder))
-    evaluator = ProxyEvaluator(state.valid_pairs(16))
+def test_the_winner_was_measured_and_keeps_the_limit(walked: Path) -> None:
+    result = result_of(walked)
+    assert result.verified
+    assert result.winner.measured_ms is not None
+    assert result.winner.measured_ms <= 10_000.0
+    assert result.winner.loss == min(x.loss for x in result.finalists if x.measured_ms is not None)
+
+
+def test_the_front_trades_latency_for_loss(walked: Path) -> None:
+    result = result_of(walked)
+    front = [(x.predicted_ms, x.loss) for x in result.front]
+    assert front == sorted(front, key=lambda pair: (pair[0], -pair[1]))
+    assert [loss for _, loss in front] == sorted((loss for _, loss in front), reverse=True)
+
+
+def test_a_limit_that_nothing_meets_names_the_fastest(folder: Path) -> None:
+    with pytest.raises(InfeasibleError, match="least found") as caught:
+        opened(folder).search("0.000001ms")
+    assert caught.value.fastest_latency_ms is not None
+    assert caught.value.fastest_latency_ms > 1e-6
+
+
+def test_limits_on_parameters_size_and_latency_hold_together(folder: Path) -> None:
+    spec = open_run(folder).config.spec
+    sizes = [spec.num_parameters(arch) for arch in (spec.space.smallest, spec.space.largest)]
+    most = sum(sizes) // 2
+    result = opened(folder).search("10s", max_parameters=most, max_size_bytes=300_000)
+    assert result.limits == Limits(
+        max_latency_ms=10_000.0, max_parameters=most, max_size_bytes=300_000
+    )
+    for candidate in (result.winner, *result.finalists):
+        assert candidate.num_parameters <= most
+        assert candidate.size_bytes <= 300_000
+
+
+def test_without_verification_the_result_says_so(folder: Path) -> None:
+    result = opened(folder).search("10s", verify=False)
+    assert not result.verified
+    assert result.winner.measured_ms is None
+
+
+def test_a_parameter_limit_alone_needs_no_predictor(folder: Path) -> None:
+    shutil.rmtree(folder / "predictors")
+    run = opened(folder)
+    result = run.search(max_parameters=40_000, verify=False)
+    assert result.predictor_sha256 is None
+    assert result.winner.num_parameters <= 40_000
+    assert result.winner.arch.key in run.report().page.read_text()
+
+
+def test_limits_left_open_come_from_the_run_file() -> None:
+    config = SearchConfig(max_latency="150ms", max_parameters="4M", max_size="12MiB")
+    assert _with_defaults(Limits(max_latency_ms=20.0), config) == Limits(
+        max_latency_ms=20.0, max_parameters=4_000_000, max_size_bytes=12 * 2**20
+    )
+
+
+def test_a_search_without_any_limit_is_refused(walked: Path) -> None:
+    with pytest.raises(ConfigError, match="a search needs a limit: give --max-latency"):
+        opened(walked).search()
+
+
+def test_another_search_space_is_stale(folder: Path) -> None:
+    edit(folder / "mosdeploy.toml", "encoder_ffn_dim = [16, 64]", "encoder_ffn_dim = [16, 48]")
+    run = opened(folder)
+    with pytest.raises(StaleInputError, match="search space"):
+        run.search("10s")
+    with pytest.raises(StaleInputError, match="measured for something else: search space"):
+        run.profile()
+
+
+@pytest.mark.parametrize("limit", [{"max_latency": "9s"}, {"max_parameters": 40_000}])
+def test_no_finalist_is_measured_on_an_emulated_device(folder: Path, limit: dict) -> None:
+    profile = folder / "device_profiles" / "local.toml"
+    edit(profile, 'kind = "local"', 'kind = "local"\nemulated = true')
+    run = opened(folder)
+    with pytest.raises(
+        PredictorError, match="its times mean nothing, so no finalist is measured there"
+    ):
+        run.search(**limit)
+    assert run.search(**limit, verify=False).winner.measured_ms is None
+
+
+def test_an_evaluating_search_tells_of_each_iteration(folder: Path) -> None:
+    shutil.rmtree(folder / "search")
+    progress = KeptProgress()
+    result = opened(folder, progress).search("10s", verify=False)
+    notes = [note for stage, note in progress.updates if stage == "search"]
+    assert notes[-1] == f"best loss {result.winner.loss:.4f}, {result.num_evaluated} subnets"
+    assert (result.quality, result.num_predicted) == (None, 0)
+
+
+def test_predicted_winners_are_truly_evaluated(predicted: Path) -> None:
+    result = result_of(predicted)
+    state = trained_run(open_run(predicted))
+    evaluator = ProxyEvaluator(state.validation_set(16))
     for candidate in (result.winner, *result.front):
-        assert candidate.loss == evaluator.read(state.subnet(candidate.arch)).loss
+        assert candidate.loss == evaluator.evaluate(state.subnet(candidate.arch)).loss
     assert 16 < result.num_evaluated <= 16 + 4 * 4 < result.num_predicted
     assert result.num_early_stopped == 0
-    predictor = QualityPredictor.load(state.run.workspace.quality_predictor_path)
-    assert predictor.card == result.quality
-    assert 16 <= predictor.card.num_samples <= result.num_evaluated
+    assert result.quality is not None
+    assert 16 <= result.quality.num_samples <= result.num_evaluated
 
 
-def test_another_limit_pays_for_the_few_that_the_predictor_names(folder: Path) -> None:
-    first = search(folder, Limits(max_latency_ms=10_000.0))
-    path = folder / "search" / "quality.jsonl"
-    paid = path.read_bytes().splitlines()
-    assert len(paid) == first.num_evaluated
-    second = search(folder, Limits(max_parameters=40_000))
+def test_another_limit_evaluates_only_what_is_new(predicted: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(predicted, tmp_path / "run"))
+    path = Workspace(root).quality_path
+    evaluated = lines_of(path)
+    assert len(evaluated) == result_of(root).num_evaluated
+    second = opened(root).search(max_parameters=40_000, verify=False)
     assert second.winner.num_parameters <= 40_000
-    now = path.read_bytes().splitlines()
-    assert now[: len(paid)] == paid
-    assert len(now) - len(paid) <= 4 * 4
+    now = lines_of(path)
+    assert now[: len(evaluated)] == evaluated
+    assert len(now) - len(evaluated) <= 4 * 4
     keys = [json.loads(line)["key"] for line in now]
     assert len(keys) == len(set(keys))
 
 
-def test_the_report_tells_what_was_predicted(folder: Path) -> None:
-    result = search(folder, Limits(max_latency_ms=10_000.0))
+def test_the_report_tells_what_was_predicted(predicted: Path) -> None:
+    result = result_of(predicted)
     assert result.quality is not None
-    pipeline.report(pipeline.open_run(folder))
-    page = (folder / "report" / "index.html").read_text()
+    page = opened(predicted).report().page.read_text()
     assert f"{result.num_predicted:,} more were only predicted" in page
     assert f"{result.quality.kendall_tau:.3f}" in page
-
-
-def test_the_pairs_of_a_search_are_drawn_from_the_whole_validation_set(walked: Path) -> None:
-    state = trained(pipeline.open_run(walked))
-    whole, drawn, again = (state.valid_pairs(size) for size in (len(state.corpus.valid), 8, 8))
-    everything = [tuple(row) for row in whole.targets]
-    rows = [everything.index(tuple(row)) for row in drawn.targets]
-    assert len(rows) == 8
-    assert rows == sorted(rows)  # in the file's order
-    assert max(rows) >= 8  # and not its first ones
-    assert [tuple(row) for row in again.targets] == [tuple(row) for row in drawn.targets]

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from walking import make_run_folder
+from walking import edit, make_run_folder
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,8 @@ def in_folder(root: Path, command: list[str], *words: str) -> "subprocess.Popen[
 
 
 def finish(root: Path, command: list[str], *words: str) -> str:
-    output, errors = (process := in_folder(root, command, *words)).communicate(timeout=280)
+    process = in_folder(root, command, *words)
+    output, errors = process.communicate(timeout=280)
     assert process.returncode == 0, errors
     return output
 
@@ -48,14 +49,10 @@ def losses(path: Path, name: str = "loss") -> list[float]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A run folder whose updates have two batches."""
+    """A run folder whose steps have two batches."""
     root = make_run_folder(tmp_path / "run")
-    text = (
-        (root / "mosdeploy.toml")
-        .read_text()
-        .replace("tokens_per_batch = 256", "tokens_per_batch = 128\naccumulate = 2")
-    )
-    (root / "mosdeploy.toml").write_text(text)
+    changed = "tokens_per_batch = 128\ngrad_accum_steps = 2"
+    edit(root / "mosdeploy.toml", "tokens_per_batch = 256", changed)
     return root
 
 
@@ -67,15 +64,12 @@ def test_two_processes_train_finetune_and_search_as_one(folder: Path, tmp_path: 
     assert card["largest_loss"] == pytest.approx(single["largest_loss"], rel=1e-4)
     log = Path("supernet", "log.jsonl")
     assert losses(folder / log) == pytest.approx(losses(alone / log), rel=1e-5)
-    assert (
-        sorted(path.name for path in (folder / "supernet").iterdir() if path.suffix == ".npy") == []
-    )
+    assert list((folder / "supernet").glob("*.npy")) == []
     words = ("finetune", "--arch", "smallest", "--steps", "6")
     tuned = json.loads(finish(folder, TWO, *words, "--json"))
     assert tuned["loss"] < tuned["start_loss"]
-    assert (
-        finish(folder, TWO, *words).count("\n") == 1
-    )  # it was done already, and one process speaks
+    # it was done already, and one process speaks
+    assert finish(folder, TWO, *words).count("\n") == 1
     words = ("search", "--max-parameters", "60000", "--no-verify", "--json")
     found = json.loads(finish(folder, TWO, *words))
     quality = folder / "search" / "quality.jsonl"
@@ -85,12 +79,11 @@ def test_two_processes_train_finetune_and_search_as_one(folder: Path, tmp_path: 
     assert quality.read_text() == lines
 
 
-def test_a_killed_process_ends_the_launcher_and_the_same_command_resumes(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_a_killed_process_ends_the_launcher_and_is_resumed(folder: Path, tmp_path: Path) -> None:
     whole = Path(shutil.copytree(folder, tmp_path / "whole"))
     finish(whole, ONE, "train")
-    launcher, log = in_folder(folder, TWO, "train"), folder / "supernet" / "log.jsonl"
+    launcher = in_folder(folder, TWO, "train")
+    log = folder / "supernet" / "log.jsonl"
     for _ in range(20_000):
         if log.exists() and log.read_bytes().count(b"\n") >= 5:
             break

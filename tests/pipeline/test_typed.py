@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from openssh import SSHD, OpenSSHServer, SSHClientFiles
+from walking import edit
 
 pytestmark = [
     pytest.mark.ssh,
@@ -41,9 +42,8 @@ def folder(walked, tmp_path):
     root.mkdir()
     for name in ("data", "supernet"):
         shutil.copytree(walked / name, root / name)
-    (root / "mosdeploy.toml").write_text(
-        (walked / "mosdeploy.toml").read_text().replace('device = "local"\n', "")
-    )
+    shutil.copy(walked / "mosdeploy.toml", root)
+    edit(root / "mosdeploy.toml", 'device = "local"\n', "")
     return root
 
 
@@ -85,9 +85,8 @@ def test_profile_search_export_deploy_over_ssh(folder, home):
     second = typed("mosdeploy deploy --device rpi --host pi2", folder, home)
     assert second.returncode == 0, second.stderr
     assert " on pi2:" in second.stdout
-    assert (
-        json.loads((folder / "deployments" / "rpi@pi2.json").read_text())["device"]["host"] == "pi2"
-    )
+    second_record = json.loads((folder / "deployments" / "rpi@pi2.json").read_text())
+    assert second_record["device"]["host"] == "pi2"
     assert json.loads((folder / "deployments" / "rpi.json").read_text()) == deployment
     assert typed("mosdeploy report", folder, home).returncode == 0
     assert "rpi (pi2)" in (folder / "report" / "index.html").read_text()

@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -145,7 +146,7 @@ def test_another_kind_is_refused(tmp_path: Path, net: Supernet) -> None:
 
 def test_another_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    metadata = {"kind": "supernet", "version": "99"}
+    metadata = {"mosdeploy": json.dumps({"kind": "supernet", "version": "99"})}
     safetensors.torch.save_file({"x": torch.ones(1)}, path, metadata)
     message = r"version 99, where .*delete it and run `mosdeploy train` again"
     with pytest.raises(StaleInputError, match=message):
@@ -156,12 +157,20 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "metadata", [None, {}, {"kind": "supernet"}, {"kind": "supernet", "version": "2"}]
+    "entry",
+    [
+        None,
+        "no JSON",
+        "[]",
+        "{}",
+        '{"kind": "supernet"}',
+        '{"kind": "supernet", "version": "2"}',
+        '{"kind": "supernet", "version": "2", "sha256": 3}',
+    ],
 )
-def test_a_foreign_safetensors_file_is_refused(
-    tmp_path: Path, metadata: dict[str, str] | None
-) -> None:
+def test_a_foreign_safetensors_file_is_refused(tmp_path: Path, entry: str | None) -> None:
     path = tmp_path / "file"
+    metadata = None if entry is None else {"mosdeploy": entry}
     safetensors.torch.save_file({"x": torch.ones(1)}, path, metadata)
     with pytest.raises(StaleInputError, match="is corrupt"):
         load_supernet(path, build_toy)
@@ -229,3 +238,11 @@ def test_what_a_kill_left_behind_is_written_over(tmp_path: Path) -> None:
     save_training_state(path, {"step": 1})
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
     assert load_training_state(path) == {"step": 1}
+
+
+def test_the_same_network_is_the_same_file(tmp_path: Path) -> None:
+    net = toy_supernet()
+    files = [tmp_path / str(i) for i in range(8)]
+    for path in files:
+        save_supernet(path, net)
+    assert len({path.read_bytes() for path in files}) == 1

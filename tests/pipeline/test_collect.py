@@ -1,5 +1,5 @@
-"""One profile on three boards at once: over three real SSH servers on loopback, each with a home of
-its own.
+"""Measuring into a dataset: what is resumed and refused, and one profile on three boards at once,
+which are real SSH servers on loopback, each with a home of its own.
 """
 
 import json
@@ -14,14 +14,16 @@ from pathlib import Path
 
 import pytest
 from openssh import SSHD, OpenSSHServer, SSHClientFiles
-from walking import PROTOCOL, Silent, make_run_folder
+from walking import PROTOCOL, make_run_folder, opened
 
-from mosdeploy import pipeline
+import mosdeploy
 from mosdeploy.devices import connect
-from mosdeploy.errors import ConfigError, DeviceError
+from mosdeploy.errors import ConfigError, DeviceBusyError, DeviceError
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.sessions import read_sessions
+from mosdeploy.pipeline.context import SilentProgress
 from mosdeploy.pipeline.summaries import ProfileSummary
+from mosdeploy.storage import locked
 from mosdeploy.workspace import Workspace
 
 HOSTS = ("pi1", "pi2", "pi3")
@@ -30,11 +32,11 @@ needs_sshd = pytest.mark.skipif(not SSHD.exists(), reason="no OpenSSH server her
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A run folder that knows a kind of board, which works in the home folder of whoever logs in."""
+    """A run folder that knows a kind of board, which works in the home of whoever logs in."""
     made = make_run_folder(tmp_path / "run")
     (made / "device_profiles" / "board.toml").write_text(
-        f'name = "board"\npython = "{sys.executable}"\nwork_dir = "~/work"\nconnect_timeout_s = 5.0\n'
-        + PROTOCOL.replace("reference_every = 4", "reference_every = 2")
+        f'name = "board"\npython = "{sys.executable}"\nwork_dir = "~/work"\n'
+        "connect_timeout_s = 5.0\n" + PROTOCOL.replace("reference_every = 4", "reference_every = 2")
     )
     return made
 
@@ -81,15 +83,17 @@ def fleet(tmp_path: Path):
         server.close()
 
 
-class Watching(Silent):
+class Watching(SilentProgress):
     """Progress that calls a function when a subnet was first measured on a board."""
 
     def __init__(self, host: str, act) -> None:
-        self._host, self._act = host, act
+        self._host = host
+        self._act = act
 
     def update(self, stage: str, done: int, total: int, note: str = "") -> None:
         if stage == "measure on board" and note.startswith(f"{self._host}: ") and self._act:
-            act, self._act = self._act, None
+            act = self._act
+            self._act = None
             act()
 
 
@@ -97,11 +101,9 @@ def dataset_path(root: Path) -> Path:
     return Workspace(root).latency_path("board", "sentence")
 
 
-def profile(
-    root: Path, ssh_config: Path, hosts: tuple[str, ...] = HOSTS, progress: Silent | None = None
-) -> ProfileSummary:
-    run = pipeline.open_run(root)
-    return pipeline.profile(run, "board", None, ssh_config, progress or Silent(), hosts=hosts)
+def profile(root: Path, ssh_config: Path, progress: SilentProgress | None = None) -> ProfileSummary:
+    run = mosdeploy.open_run(root, progress=progress, ssh_config=ssh_config)
+    return run.profile("board", hosts=HOSTS)
 
 
 def assert_each_subnet_once(root: Path, fleet: Fleet) -> None:
@@ -114,9 +116,9 @@ def assert_each_subnet_once(root: Path, fleet: Fleet) -> None:
 
 @pytest.mark.ssh
 @needs_sshd
-def test_three_boards_share_one_profile_and_their_levels_are_told(root: Path, fleet: Fleet) -> None:
+def test_three_boards_share_one_profile(root: Path, fleet: Fleet) -> None:
     summary = profile(root, fleet.ssh_config)
-    assert (summary.measured_now, summary.num_records, summary.dropped) == (12, 12, {})
+    assert (summary.measured_now, summary.num_records, summary.failed_boards) == (12, 12, {})
     assert_each_subnet_once(root, fleet)
     dataset = LatencyDataset.load(dataset_path(root))
     hosts = {session.session: session.host for session in read_sessions(dataset.path)}
@@ -139,13 +141,17 @@ def test_three_boards_share_one_profile_and_their_levels_are_told(root: Path, fl
 
 @pytest.mark.ssh
 @needs_sshd
-def test_a_board_that_dies_on_the_way_gives_its_work_to_the_others(
+def test_a_board_that_dies_gives_its_work_to_the_others(
     root: Path, fleet: Fleet, monkeypatch
 ) -> None:
     monkeypatch.setattr(connect, "RECONNECT_WAITS_S", (0.1, 0.5))
-    summary = profile(root, fleet.ssh_config, progress=Watching("pi2", fleet.servers["pi2"].close))
-    assert (summary.measured_now, summary.num_records, list(summary.dropped)) == (12, 12, ["pi2"])
-    assert "gave up after 2 reconnects" in summary.dropped["pi2"]
+    summary = profile(root, fleet.ssh_config, Watching("pi2", fleet.servers["pi2"].close))
+    assert (summary.measured_now, summary.num_records, list(summary.failed_boards)) == (
+        12,
+        12,
+        ["pi2"],
+    )
+    assert "gave up after 2 reconnects" in summary.failed_boards["pi2"]
     dataset = LatencyDataset.load(dataset_path(root))
     assert len(dataset.records) == len(dataset.measured) == 12
     others = Counter(key for host in ("pi1", "pi3") for key in fleet.measured(root)[host])
@@ -156,9 +162,7 @@ def test_a_board_that_dies_on_the_way_gives_its_work_to_the_others(
 
 @pytest.mark.ssh
 @needs_sshd
-def test_a_killed_profile_is_resumed_by_the_same_command_and_no_subnet_is_measured_twice(
-    root: Path, fleet: Fleet
-) -> None:
+def test_a_killed_profile_of_a_fleet_measures_nothing_twice(root: Path, fleet: Fleet) -> None:
     words = [
         "profile",
         "--device",
@@ -193,15 +197,11 @@ def test_a_killed_profile_is_resumed_by_the_same_command_and_no_subnet_is_measur
         command[:-1], cwd=root, capture_output=True, text=True, timeout=240
     ).stdout
     for board in summary.boards:
-        assert (
-            f"{board.host}: {board.num_subnets} subnets, reference {board.reference_ms:.2f} ms, {board.time_ratio:.3f} of"
-            in told
-        )
+        reference = f"reference {board.reference_ms:.2f} ms, {board.time_ratio:.3f} of"
+        assert f"{board.host}: {board.num_subnets} subnets, {reference}" in told
 
 
-def test_when_no_board_answers_the_error_names_each_and_nothing_is_lost(
-    root: Path, tmp_path: Path
-) -> None:
+def test_when_no_board_answers_the_error_names_each(root: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     ssh_config = tmp_path / "ssh_config"
@@ -230,6 +230,25 @@ def test_hosts_that_make_no_fleet_are_refused(
     root: Path, device: str, hosts: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        pipeline.profile(
-            pipeline.open_run(root), device, None, root / "none", Silent(), hosts=hosts
-        )
+        opened(root).profile(device, hosts=hosts)
+
+
+def test_a_torn_measurement_is_made_again_with_a_warning(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = Workspace(folder).latency_path("local", "sentence")
+    content = path.read_bytes()
+    path.write_bytes(content[:-40])
+    summary = opened(folder).profile()
+    assert "cut short by a kill; it is measured again" in caplog.text
+    assert (summary.measured_now, summary.num_records) == (1, 12)
+    assert path.read_bytes().startswith(content[: content[:-1].rfind(b"\n") + 1])
+
+
+def test_two_profiles_at_once_on_one_device_are_refused(folder: Path) -> None:
+    path = Workspace(folder).latency_path("local", "sentence")
+    with (
+        locked(path, DeviceBusyError("held by the test")),
+        pytest.raises(DeviceBusyError, match="another command measures on 'local'"),
+    ):
+        opened(folder).profile(budget=14)

@@ -1,0 +1,50 @@
+"""Devices by name: what is known of them, and what this machine lacks."""
+
+from pathlib import Path
+
+import pytest
+from walking import make_run_folder
+
+from mosdeploy.errors import ConfigError
+from mosdeploy.pipeline.context import Context
+from mosdeploy.pipeline.devices import (
+    check_device,
+    lasting_session,
+    list_devices,
+    resolve_profile,
+    show_device,
+)
+from mosdeploy.pipeline.run import open_run
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return make_run_folder(tmp_path / "run")
+
+
+def test_a_run_folder_knows_its_own_and_the_shipped_devices(root: Path) -> None:
+    names = [profile.name for profile in list_devices(root).devices]
+    assert {"local", "rpi", "titanxp", "xeon"} <= set(names)
+    assert len(names) == len(set(names))
+    assert show_device(root, "local").work_dir == str(root / "device")
+
+
+def test_a_device_is_another_board_of_its_kind_by_host(root: Path) -> None:
+    assert resolve_profile(root, "rpi", None) == show_device(root, "rpi")
+    board = resolve_profile(root, "rpi", "pi2")
+    assert (board.name, board.host_alias) == ("rpi", "pi2")
+    with pytest.raises(ConfigError, match="'local' is this machine, which has no host 'pi1'"):
+        resolve_profile(root, "local", "pi1")
+
+
+def test_this_machine_can_measure(root: Path) -> None:
+    checked = check_device(show_device(root, "local"))
+    assert checked.device == "local"
+    assert checked.state.reachable
+    assert not [problem for problem in checked.problems if problem.blocking]
+
+
+def test_a_session_runs_commands_on_its_device(root: Path) -> None:
+    context = Context(open_run(root))
+    with lasting_session(context, show_device(root, "local")) as session:
+        assert session.run("echo here").stdout.strip() == "here"

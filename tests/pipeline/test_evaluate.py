@@ -1,0 +1,40 @@
+"""Scores of subnets: which are scored, by what, on what."""
+
+from pathlib import Path
+
+import pytest
+from walking import KeptProgress, edit, opened
+
+from mosdeploy.errors import ConfigError
+from mosdeploy.records import ScoreTable
+from mosdeploy.storage import read_record
+from mosdeploy.workspace import Workspace
+
+
+def test_scores_are_the_metrics_of_the_family(walked: Path) -> None:
+    table = read_record(ScoreTable, Workspace(walked).scores_path, "mosdeploy evaluate")
+    assert list(table.subnets) == ["largest", "winner"]
+    for scores in table.subnets.values():
+        assert list(scores.metrics) == ["BLEU", "chrF"]
+        assert all(0.0 <= value <= 100.0 for value in scores.metrics.values())
+        assert (scores.setup, scores.weights) == ("greedy", "inherited")
+        assert scores.num_examples > 0
+
+
+def test_what_is_scored_unasked_and_with_which_beam(folder: Path) -> None:
+    progress = KeptProgress()
+    run = opened(folder, progress)
+    table = run.evaluate(beam=2)
+    assert list(table.subnets) == ["largest", "smallest", "winner"]
+    assert {scores.setup for scores in table.subnets.values()} == {"beam 2"}
+    assert [note for _, note in progress.updates] == ["largest", "smallest", "winner", ""]
+    (folder / "search" / "result.json").unlink()
+    assert list(run.evaluate().subnets) == ["largest", "smallest"]
+
+
+def test_without_test_examples_nothing_is_scored(folder: Path) -> None:
+    edit(folder / "mosdeploy.toml", "\ntest_fraction = 0.1", "\ntest_fraction = 0.0")
+    run = opened(folder)
+    run.train()
+    with pytest.raises(ConfigError, match="the data has no test examples"):
+        run.evaluate(("largest",))

@@ -1,0 +1,73 @@
+"""Bundles: what is in them, what they promise, and when none is written."""
+
+from pathlib import Path
+
+import pytest
+from walking import opened
+
+from mosdeploy.errors import ConfigError, ExportError
+from mosdeploy.export.bundle import read_manifest
+from mosdeploy.families.translation import scoring
+from mosdeploy.pipeline.bundles import folder_bytes, newest_bundle
+from mosdeploy.storage import sha256_file
+from mosdeploy.workspace import Workspace
+
+
+def test_the_manifest_says_what_the_bundle_was_made_from(walked: Path) -> None:
+    files = Workspace(walked)
+    bundle = newest_bundle(files)
+    assert bundle is not None
+    manifest = read_manifest(bundle)
+    assert (manifest.family, manifest.runtime, manifest.device) == (
+        "translation",
+        "onnxruntime",
+        "local",
+    )
+    assert manifest.parity.metric == "BLEU"
+    assert manifest.parity.identical == manifest.parity.num_examples > 0
+    assert manifest.provenance["supernet"] == sha256_file(files.supernet_path)
+    assert manifest.provenance["tokenizer"] == sha256_file(files.tokenizer_path)
+    assert manifest.provenance["search"] == sha256_file(files.search_result_path)
+    assert set(manifest.provenance) == {
+        "data",
+        "predictor",
+        "search",
+        "space",
+        "supernet",
+        "tokenizer",
+    }
+
+
+def test_precision_and_beam_are_exported_on_demand(folder: Path) -> None:
+    result = opened(folder).export("largest", precision="int8", beam=2)
+    assert (result.manifest.precision, result.manifest.settings["beam"]) == ("int8", 2)
+    assert result.path.name.endswith("int8-beam2")
+    assert result.size_bytes == folder_bytes(result.path)
+
+
+def test_what_was_not_searched_for_is_promised_nothing(folder: Path) -> None:
+    run = opened(folder)
+    result = run.export(precision="int8")
+    assert "search" not in result.manifest.provenance
+    assert "predictor" not in result.manifest.provenance
+    assert run.deploy(bundle=result.path).limit_ms is None
+
+
+def test_a_bundle_that_loses_quality_is_not_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sorted((folder / "bundles").iterdir())
+    monkeypatch.setattr(
+        scoring, "translate", lambda subnet, sources, *_: [[4, 5, 6] for _ in sources]
+    )
+    with pytest.raises(ExportError, match="differently"):
+        opened(folder).export("smallest")
+    assert sorted((folder / "bundles").iterdir()) == before
+
+
+def test_options_that_make_no_bundle_are_refused(walked: Path) -> None:
+    run = opened(walked)
+    with pytest.raises(ConfigError, match="unknown precision 'int3'"):
+        run.export(precision="int3")
+    with pytest.raises(ConfigError, match="--tune is about TVM; add --runtime tvm"):
+        run.export(tune_s=60.0)

@@ -1,0 +1,133 @@
+"""Predictors that are fitted to what was measured, or corrected from another device's."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from walking import opened
+
+import mosdeploy
+from mosdeploy.config.device import DeviceProfile
+from mosdeploy.config.lookup import shipped_dir
+from mosdeploy.errors import PredictorError, StaleInputError
+from mosdeploy.latency.dataset import LatencyDataset
+from mosdeploy.latency.design import choose
+from mosdeploy.latency.predictor import LatencyPredictor
+from mosdeploy.pipeline.predictors import fitted, predictor
+from mosdeploy.pipeline.run import Run, open_run
+from mosdeploy.records import LatencyContext, LatencyRecord, Measurement, Timing
+from mosdeploy.spaces.genes import ArchConfig
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """A fresh run folder of HAT's WMT space, where predictors of three devices are shipped."""
+    mosdeploy.init(tmp_path / "wmt", "wmt14.en-de")
+    return open_run(tmp_path / "wmt")
+
+
+@pytest.fixture
+def fit(run: Run):
+    return opened(run.workspace.root).fit
+
+
+def designed(run: Run, count: int) -> list[ArchConfig]:
+    return choose(run.config.spec, count, seed=1)
+
+
+def shipped_ms(run: Run, device: str, archs: list[ArchConfig]) -> np.ndarray:
+    path = shipped_dir("predictors") / f"{device}-wmt14-ende" / "predictor.json"
+    return LatencyPredictor.load(path).predict(run.config.space.genes(archs))
+
+
+def write_measurements(
+    run: Run, device: str, archs: list[ArchConfig], latency_ms: np.ndarray
+) -> None:
+    """What a profile of a device would have left behind."""
+    context = LatencyContext(
+        dataset_id="made",
+        device=DeviceProfile(name=device, host=device),
+        workload=run.config.workload,
+        space_sha256=run.space_sha256,
+        vocab_size=run.config.vocab_size,
+    )
+    path = run.workspace.latency_path(device, run.config.workload.name)
+    dataset = LatencyDataset.open(path, context)
+    for arch, ms in zip(archs, latency_ms.tolist(), strict=True):
+        timing = Timing(median_ms=ms, p90_ms=ms, minimum_ms=ms, repeats=15)
+        dataset.append(
+            LatencyRecord(
+                arch=arch,
+                measurement=Measurement(total=timing),
+                runtime="onnxruntime 1.20.0",
+                measured_at="2025-01-01T00:00:00Z",
+                session="s1",
+            )
+        )
+
+
+def test_a_fit_of_what_was_measured_is_what_the_profile_left(walked: Path, folder: Path) -> None:
+    path = open_run(walked).workspace.predictor_path("local", "sentence")
+    before = LatencyPredictor.load(path)
+    assert opened(folder).fit() == before.card
+    assert before.card.num_samples == 12
+
+
+def test_five_measurements_correct_a_shipped_predictor(run: Run, fit) -> None:
+    archs = designed(run, 105)
+    on_the_board = 0.3 * shipped_ms(run, "rpi", archs) + 40.0
+    write_measurements(run, "rpi", archs[:5], on_the_board[:5])
+    with pytest.raises(
+        PredictorError, match=r"5 measured subnets are too few .* fit --device rpi --from OTHER"
+    ):
+        fit("rpi")
+    trial = fit("rpi", source="rpi").transfer
+    assert trial is not None
+    assert (trial.source, trial.used, trial.scratch_percent) == ("rpi", True, None)
+    found = predictor(run, "rpi").predict(run.config.space.genes(archs[5:]))
+    np.testing.assert_allclose(found, on_the_board[5:], rtol=1e-3)
+
+
+def test_more_measurements_correct_again_what_was_corrected(run: Run, fit) -> None:
+    archs = designed(run, 9)
+    latency_ms = 0.3 * shipped_ms(run, "xeon", archs) + 4.0
+    write_measurements(run, "rpi", archs[:6], latency_ms[:6])
+    first = fit("rpi", source="xeon")
+    assert fitted(run, "rpi").card == first  # nothing new, nothing fitted
+    write_measurements(run, "rpi", archs[6:], latency_ms[6:])
+    again = fitted(run, "rpi").card
+    assert again.transfer is not None
+    assert (again.num_samples, again.transfer.source) == (9, "xeon")
+    assert again.transfer.scratch_percent is not None
+    assert fit("rpi").transfer is None  # asked for by name: from scratch
+
+
+def test_a_device_that_was_measured_here_corrects_another(run: Run, fit) -> None:
+    archs = designed(run, 30)
+    xeon_ms = shipped_ms(run, "xeon", archs)
+    write_measurements(run, "local", archs, xeon_ms / 7)
+    write_measurements(run, "rpi", archs[:6], xeon_ms[:6] / 2)
+    card = fit("rpi", source="local")
+    assert card.transfer is not None
+    assert card.transfer.source_sha256 != ""
+    found = fitted(run, "rpi").predict(run.config.space.genes(archs))
+    np.testing.assert_allclose(found, xeon_ms / 2, rtol=0.01)
+
+
+def test_a_source_that_was_corrected_itself_is_refused(run: Run, fit) -> None:
+    archs = designed(run, 6)
+    for device in ("rpi", "local"):
+        write_measurements(run, device, archs, shipped_ms(run, "xeon", archs))
+    fit("rpi", source="xeon")
+    with pytest.raises(
+        PredictorError, match=r"'rpi' was itself corrected from that of 'xeon'; use --from xeon"
+    ):
+        fit("local", source="rpi")
+
+
+@pytest.mark.parametrize(("device", "source"), [("rpi", "toaster"), ("local", "local")])
+def test_an_unknown_source_is_refused(run: Run, fit, device: str, source: str) -> None:
+    archs = designed(run, 6)
+    write_measurements(run, device, archs, shipped_ms(run, "xeon", archs))
+    with pytest.raises(StaleInputError, match="no predictor of it is shipped"):
+        fit(device, source=source)

@@ -1,0 +1,111 @@
+"""The events of boards, written down: results once each, whoever lists them again."""
+
+from pathlib import Path
+
+import pytest
+from example_spaces import SMALL
+from walking import KeptProgress
+
+from mosdeploy.config.device import DeviceProfile
+from mosdeploy.devices.events import (
+    Accepted,
+    Failed,
+    Finished,
+    Message,
+    ResultReceived,
+    Started,
+    Uploading,
+)
+from mosdeploy.devices.job import AgentResult
+from mosdeploy.devices.on_device.agent import REFERENCE
+from mosdeploy.errors import DeviceError
+from mosdeploy.latency.dataset import LatencyDataset
+from mosdeploy.latency.sessions import read_sessions
+from mosdeploy.pipeline.recorder import ProfileRecorder
+from mosdeploy.records import DeviceState, LatencyContext, Measurement, Timing
+from mosdeploy.spaces.translation import TranslationWorkload
+
+ARCHS = {arch.key: arch for arch in (SMALL.smallest, SMALL.largest)}
+KEY = SMALL.smallest.key
+STATE = DeviceState(packages={"numpy": "2.1", "onnxruntime-gpu": "1.20.0"})
+
+
+def measurement(median_ms: float) -> Measurement:
+    timing = Timing(median_ms=median_ms, p90_ms=median_ms, minimum_ms=median_ms, repeats=10)
+    return Measurement(total=timing)
+
+
+def result(key: str, measured_at: str, median_ms: float) -> ResultReceived:
+    return ResultReceived("pi1", AgentResult(key, measurement(median_ms), measured_at))
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> LatencyDataset:
+    context = LatencyContext(
+        dataset_id="first",
+        device=DeviceProfile(name="board", host="pi1"),
+        workload=TranslationWorkload(),
+        space_sha256="",
+        vocab_size=50,
+    )
+    return LatencyDataset.open(tmp_path / "latency.jsonl", context)
+
+
+def record(dataset: LatencyDataset, *events: object, is_fleet: bool = False) -> KeptProgress:
+    progress = KeptProgress()
+    recorder = ProfileRecorder(dataset, ARCHS, progress, is_fleet=is_fleet)
+    for event in events:
+        recorder.record(event)
+    return progress
+
+
+def test_an_accepted_measurement_is_a_line_of_its_session(dataset: LatencyDataset) -> None:
+    record(dataset, Started("pi1", STATE), Accepted("pi1", KEY, measurement(10.0)))
+    (session,) = read_sessions(dataset.path)
+    (line,) = LatencyDataset.load(dataset.path).records
+    assert (line.arch, line.session) == (SMALL.smallest, session.session)
+    assert (line.runtime, line.measurement) == ("onnxruntime 1.20.0", measurement(10.0))
+
+
+def test_a_result_that_is_listed_again_is_told_once(dataset: LatencyDataset) -> None:
+    events = (result(KEY, "t1", 10.0), result(REFERENCE, "t2", 5.0), result("unknown", "t3", 1.0))
+    progress = record(
+        dataset,
+        Started("pi1", STATE),
+        *events,
+        Started("pi1", STATE),
+        *events,
+        Finished("pi1", STATE),
+    )
+    assert progress.updates == [("measure on board", "10.00 ms")]
+    (session,) = read_sessions(dataset.path)
+    assert [timing.total.median_ms for timing in session.references] == [5.0]
+    assert session.after == STATE
+
+
+def test_in_a_fleet_each_board_is_named(dataset: LatencyDataset) -> None:
+    progress = record(
+        dataset,
+        Started("pi1", STATE),
+        Uploading("pi1", KEY),
+        Uploading("pi1", REFERENCE),
+        result(KEY, "t1", 10.0),
+        Message("pi1", "reconnecting"),
+        Failed("pi1", DeviceError("unplugged")),
+        is_fleet=True,
+    )
+    assert progress.updates == [
+        ("upload to board", "pi1"),
+        ("upload to board", "pi1"),
+        ("measure on board", "pi1: 10.00 ms"),
+    ]
+    assert progress.messages == [
+        "pi1: reconnecting",
+        "pi1 failed, what it has not finished goes to the others: unplugged",
+    ]
+
+
+def test_the_reason_of_a_board_that_failed_is_kept(dataset: LatencyDataset) -> None:
+    recorder = ProfileRecorder(dataset, ARCHS, KeptProgress(), is_fleet=False)
+    recorder.record(Failed("pi1", DeviceError("unplugged")))
+    assert recorder.failed_boards == {"pi1": "unplugged"}

@@ -1,0 +1,43 @@
+"""Which run file is opened, and which device a verb means."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from walking import edit, make_run_folder
+
+from mosdeploy.errors import ConfigError, StaleInputError
+from mosdeploy.pipeline.run import open_run
+
+
+def test_a_folder_without_a_run_file_names_init(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no mosdeploy\.toml in .*run `mosdeploy init`"):
+        open_run(tmp_path)
+
+
+def test_a_device_is_the_option_else_the_config_else_here(tmp_path: Path) -> None:
+    root = make_run_folder(tmp_path / "run")
+    edit(root / "mosdeploy.toml", 'device = "local"', 'device = "xeon"')
+    run = open_run(root)
+    assert (run.device_name("rpi"), run.device_name(None)) == ("rpi", "xeon")
+    edit(root / "mosdeploy.toml", 'device = "xeon"\n', "")
+    assert open_run(root).device_name(None) == "local"
+
+
+def test_the_device_of_a_search_is_the_one_that_was_profiled(folder: Path) -> None:
+    edit(folder / "mosdeploy.toml", 'device = "local"\n', "")
+    run = open_run(folder)
+    predictors = folder / "predictors"
+    (predictors / "local-sentence").rename(predictors / "rpi-sentence")
+    assert run.profiled_device_name(None) == "rpi"
+    assert run.profiled_device_name("xeon") == "xeon"
+    shutil.copytree(predictors / "rpi-sentence", predictors / "local-sentence")
+    with pytest.raises(ConfigError, match=r"several devices were profiled \(local, rpi\)"):
+        run.profiled_device_name(None)
+
+
+def test_files_of_a_supernet_belong_together(folder: Path) -> None:
+    run = open_run(folder)
+    run.workspace.tokenizer_path.unlink()
+    with pytest.raises(StaleInputError, match=r"tokenizer\.model is missing or is not the file"):
+        run.supernet_card()

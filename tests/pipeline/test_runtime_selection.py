@@ -1,0 +1,175 @@
+"""Bundles for TVM, and the faster of two runtimes; all but the refusals need apache-tvm."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from walking import edit, opened
+
+from mosdeploy.config.device import DeviceProfile
+from mosdeploy.errors import ConfigError, DeviceError, ExportError
+from mosdeploy.pipeline import runtime_selection
+from mosdeploy.pipeline.context import Context
+from mosdeploy.pipeline.export_job import ExportResult
+from mosdeploy.pipeline.run import open_run
+from mosdeploy.pipeline.runtime_selection import (
+    RuntimeCandidate,
+    TvmTask,
+    processor_of,
+    select_fastest,
+    tvm_builder,
+)
+from mosdeploy.pipeline.subnets import select_subnet
+from mosdeploy.pipeline.summaries import RuntimeTiming
+from mosdeploy.pipeline.trained_run import trained_run
+from mosdeploy.records import Measurement, Timing
+
+
+@pytest.fixture
+def without_bundles(folder: Path) -> Path:
+    """A walked run folder without bundles."""
+    shutil.rmtree(folder / "bundles")
+    return folder
+
+
+def board(**keys: str) -> DeviceProfile:
+    return DeviceProfile(name="board", kind="ssh", host="board", **keys)
+
+
+def test_the_profile_says_what_to_compile_for() -> None:
+    processor = processor_of(board(machine="aarch64", llvm_cpu="cortex-a72"))
+    assert (processor.machine, processor.cpu) == ("aarch64", "cortex-a72")
+    assert not processor.is_this_one
+    assert str(processor) == "aarch64 cortex-a72"
+    assert processor_of(DeviceProfile(name="here", kind="local")).is_this_one
+    with pytest.raises(ConfigError, match=r"set machine .* and llvm_cpu"):
+        processor_of(board(machine="aarch64"))
+    with pytest.raises(ConfigError, match="CUDAExecutionProvider; TVM bundles run on CPUs"):
+        processor_of(board(provider="CUDAExecutionProvider"))
+
+
+def tvm_task(root: Path, profile: DeviceProfile, tune_s: float) -> TvmTask:
+    run = open_run(root)
+    state = trained_run(run)
+    chosen = select_subnet(state, run.config.space.largest, "inherited")
+    return TvmTask(
+        Context(run), state, chosen, workload=run.config.workload, profile=profile, tune_s=tune_s
+    )
+
+
+def test_tuning_for_another_machine_is_refused(walked: Path) -> None:
+    profile = board(machine="aarch64", llvm_cpu="cortex-a72")
+    task = tvm_task(walked, profile, tune_s=60.0)
+    with pytest.raises(ConfigError, match="cannot tune for 'board'"):
+        tvm_builder(task)
+
+
+def test_tuning_records_count_on_this_machine_alone(folder: Path) -> None:
+    here = DeviceProfile(name="here", kind="local")
+    assert tvm_task(folder, here, tune_s=0.0).options.tuning is None
+    (folder / "tuning").mkdir()
+    tuning = tvm_task(folder, here, tune_s=0.0).options.tuning
+    assert tuning is not None
+    assert (tuning.folder, tuning.threads, tuning.budget_s) == (folder / "tuning", 1, 0.0)
+    profile = board(machine="aarch64", llvm_cpu="cortex-a72")
+    assert tvm_task(folder, profile, tune_s=0.0).options.tuning is None
+
+
+def test_times_of_an_emulated_device_choose_no_runtime(folder: Path) -> None:
+    profile = folder / "device_profiles" / "local.toml"
+    edit(profile, 'name = "local"', 'name = "local"\nemulated = true')
+    with pytest.raises(ConfigError, match="'local' is emulated"):
+        opened(folder).export("largest", runtime="auto")
+
+
+def candidates_of(folder: Path) -> dict[str, RuntimeCandidate]:
+    """Two bundles that stand for what was built for two runtimes."""
+    result = opened(folder).export("largest")
+    other = Path(shutil.copytree(result.path, result.path.with_name("other")))
+    built = {
+        "onnxruntime": result,
+        "tvm": ExportResult(other, result.manifest, result.size_bytes),
+    }
+    return {name: RuntimeCandidate(name, built[name], None) for name in ("onnxruntime", "tvm")}
+
+
+def use_times(monkeypatch: pytest.MonkeyPatch, times_ms: dict[str, float | None]) -> None:
+    def timed(context, profile, candidate: RuntimeCandidate) -> RuntimeTiming:
+        ms = times_ms[candidate.runtime]
+        measurement = None
+        if ms is not None:
+            timing = Timing(median_ms=ms, p90_ms=ms, minimum_ms=ms, repeats=3)
+            measurement = Measurement(total=timing)
+        error = "unplugged" if ms is None else None
+        return RuntimeTiming(runtime=candidate.runtime, measurement=measurement, error=error)
+
+    monkeypatch.setattr(runtime_selection, "_time", timed)
+
+
+@pytest.mark.parametrize(
+    ("onnx_ms", "tvm_ms", "kept"),
+    [(2.0, 1.0, "tvm"), (1.0, 2.0, "onnxruntime"), (None, 9.0, "tvm")],
+)
+def test_the_faster_bundle_is_kept_alone(
+    without_bundles: Path, monkeypatch, onnx_ms: float | None, tvm_ms: float, kept: str
+) -> None:
+    candidates = candidates_of(without_bundles)
+    use_times(monkeypatch, {"onnxruntime": onnx_ms, "tvm": tvm_ms})
+    context = Context(open_run(without_bundles))
+    result = select_fastest(
+        context, DeviceProfile(name="here", kind="local"), list(candidates.values())
+    )
+    assert result.runtime_choice is not None
+    assert (result.runtime_choice.kept, result.runtime_choice.device) == (kept, "here")
+    assert list((without_bundles / "bundles").iterdir()) == [candidates[kept].result.path]
+
+
+def test_bundles_that_none_could_time_are_all_kept(without_bundles: Path, monkeypatch) -> None:
+    candidates = candidates_of(without_bundles)
+    use_times(monkeypatch, {"onnxruntime": None, "tvm": None})
+    context = Context(open_run(without_bundles))
+    with pytest.raises(DeviceError, match="onnxruntime: unplugged; tvm: unplugged"):
+        select_fastest(context, DeviceProfile(name="here", kind="local"), list(candidates.values()))
+    assert len(list((without_bundles / "bundles").iterdir())) == 2
+
+
+def test_when_nothing_was_built_each_reason_is_told(walked: Path) -> None:
+    candidates = [RuntimeCandidate("onnxruntime", None, "a"), RuntimeCandidate("tvm", None, "b")]
+    with pytest.raises(ExportError, match="onnxruntime: a; tvm: b"):
+        select_fastest(
+            Context(open_run(walked)), DeviceProfile(name="here", kind="local"), candidates
+        )
+
+
+@pytest.mark.tvm
+def test_a_bundle_for_tvm_is_deployed_and_answers(without_bundles: Path) -> None:
+    pytest.importorskip("tvm")
+    run = opened(without_bundles)
+    result = run.export("largest", runtime="tvm")
+    manifest = result.manifest
+    assert result.path.name.endswith("-tvm-local")
+    assert manifest.runtime == "tvm"
+    assert manifest.parity.identical == manifest.parity.num_examples
+    assert set(manifest.sha256) == {"model.so", "weights.bin", "tokenizer.model", "README.md"}
+    answers = run.predict([test.source for test in manifest.self_test], threads=1)
+    assert answers == [test.output for test in manifest.self_test]
+    deployment = run.deploy(bundle=result.path)
+    measurement = deployment.measurement
+    assert deployment.self_test_passed
+    assert measurement.total is not None
+    assert measurement.parts["encoder"].median_ms < measurement.total.median_ms
+
+
+@pytest.mark.tvm
+def test_auto_keeps_the_faster_of_two(without_bundles: Path) -> None:
+    pytest.importorskip("tvm")
+    result = opened(without_bundles).export("largest", runtime="auto")
+    choice = result.runtime_choice
+    assert choice is not None
+    times_ms = {timing.runtime: timing.measurement.total.median_ms for timing in choice.timings}
+    assert set(times_ms) == {"onnxruntime", "tvm"}
+    assert choice.kept == min(times_ms, key=times_ms.get)
+    assert list((without_bundles / "bundles").iterdir()) == [result.path]
+    manifest = json.loads((result.path / "manifest.json").read_text())
+    assert manifest["runtime"] == choice.kept == result.manifest.runtime

@@ -1,0 +1,100 @@
+"""What stands behind a trained run: which architecture a name means, and what is stale."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from walking import damage, edit, make_run_folder, opened
+
+from mosdeploy.errors import ArchError, ConfigError, StaleInputError
+from mosdeploy.pipeline.run import open_run
+from mosdeploy.pipeline.trained_run import trained_run
+
+
+def test_a_name_means_an_architecture(walked: Path, tmp_path: Path) -> None:
+    state = trained_run(open_run(walked))
+    space = state.config.space
+    assert state.arch("largest") == space.largest
+    assert state.arch("smallest") == space.smallest
+    assert state.arch("winner") == state.search_result().winner.arch
+    drawn = space.sample(np.random.default_rng(3))
+    path = tmp_path / "arch.json"
+    path.write_text(drawn.model_dump_json())
+    assert state.arch(str(path)) == drawn
+
+
+def test_a_wrong_name_is_refused_before_anything_is_answered(walked: Path) -> None:
+    with pytest.raises(ConfigError, match="'larges' is no architecture: write largest"):
+        opened(walked).evaluate(("largest", "larges"))
+
+
+def test_an_architecture_outside_the_space_is_named(folder: Path) -> None:
+    run = opened(folder)
+    data = json.loads(run.config.space.largest.model_dump_json())
+    data["encoder_embed_dim"] = 24
+    path = folder / "arch.json"
+    path.write_text(json.dumps(data))
+    with pytest.raises(ArchError, match=r"encoder_embed_dim is 24, allowed: \[16, 32\]"):
+        run.export(str(path))
+
+
+def test_verbs_out_of_order_name_the_one_that_is_missing(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(StaleInputError, match="mosdeploy train"):
+        opened(make_run_folder(tmp_path / "fresh")).search("10s")
+    (folder / "search" / "result.json").unlink()
+    with pytest.raises(StaleInputError, match="mosdeploy search"):
+        opened(folder).export()
+
+
+@pytest.mark.parametrize(
+    ("name", "verb", "part"),
+    [
+        ("supernet/supernet.safetensors", "search", "mosdeploy train"),
+        ("supernet/supernet.json", "search", "mosdeploy train"),
+        ("predictors/local-sentence/latency.jsonl", "profile", r"latency\.jsonl, line 1"),
+        ("search/quality.jsonl", "search", r"quality\.jsonl, line 1"),
+        ("search/result.json", "export", "mosdeploy search"),
+    ],
+)
+def test_a_corrupt_file_is_named_with_its_verb(
+    folder: Path, name: str, verb: str, part: str
+) -> None:
+    damage(folder / name)
+    run = opened(folder)
+    verbs = {
+        "search": lambda: run.search("9s"),
+        "profile": lambda: run.profile(budget=14),
+        "export": run.export,
+    }
+    with pytest.raises(StaleInputError, match=part) as caught:
+        verbs[verb]()
+    assert Path(name).name in str(caught.value)
+
+
+def test_changed_data_is_stale_until_trained_on(folder: Path) -> None:
+    for name in ("train.en", "train.de"):
+        path = folder / "data" / name
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[10:]))
+    run = opened(folder)
+    with pytest.raises(StaleInputError, match="the data is not the one"):
+        run.evaluate(("largest",))
+    with pytest.raises(StaleInputError, match="the data is not the one"):
+        run.export("largest")
+
+
+def test_a_winner_for_another_workload_is_stale(folder: Path) -> None:
+    edit(folder / "mosdeploy.toml", "source_len = 6", "source_len = 5")
+    with pytest.raises(StaleInputError, match="another workload"):
+        opened(folder).export()
+
+
+def test_validation_examples_are_drawn_from_the_whole_set(walked: Path) -> None:
+    state = trained_run(open_run(walked))
+    whole, drawn, again = (state.validation_set(size) for size in (len(state.data.valid), 8, 8))
+    everything = [tuple(row) for row in whole.targets]
+    rows = [everything.index(tuple(row)) for row in drawn.targets]
+    assert len(rows) == 8
+    assert rows == sorted(rows)  # in the file's order
+    assert max(rows) >= 8  # and not its first ones
+    assert [tuple(row) for row in again.targets] == [tuple(row) for row in drawn.targets]

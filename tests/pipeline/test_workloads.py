@@ -1,0 +1,29 @@
+"""Workloads as the command line changes them."""
+
+import pytest
+
+from mosdeploy.errors import ConfigError
+from mosdeploy.pipeline.workloads import changed_workload
+from mosdeploy.spaces.spec import Workload
+from mosdeploy.spaces.translation import TranslationWorkload
+
+
+def test_what_is_not_said_stays() -> None:
+    workload = TranslationWorkload(precision="int8", beam=4)
+    assert changed_workload(workload) == workload
+
+
+def test_precision_and_beam_are_changed_and_nothing_else() -> None:
+    workload = TranslationWorkload(source_len=9, precision="int8", beam=4)
+    changed = changed_workload(workload, precision="fp32", beam=1)
+    assert changed == TranslationWorkload(source_len=9, precision="fp32", beam=1)
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"unknown precision 'int3'; known: fp32, .*, auto"):
+        changed_workload(TranslationWorkload(), precision="int3")
+
+
+def test_a_family_without_beam_search_refuses_a_beam() -> None:
+    with pytest.raises(ConfigError, match="a Workload has no beam search; leave --beam out"):
+        changed_workload(Workload(), beam=4)
