@@ -33,8 +33,6 @@ def _rows(outcome: "DemoSummary") -> list[tuple[str, str]]:
     names = {
         "winner, finetuned": ", ".join(scores["winner"].metrics),
         "winner": "  before it was finetuned",
-        "largest": "  largest, not finetuned",
-        "smallest": "  smallest, not finetuned",
     }
     return [
         ("winner", f"{winner.arch.key}  {winner.arch}"),

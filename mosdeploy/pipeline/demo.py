@@ -49,7 +49,7 @@ def demo(root: Path, progress: Progress | None = None) -> DemoSummary:
     limits = Limits(max_latency_ms=limit_ms)
     result = search(context, SearchOptions(device=DEVICE, limits=limits))
     finetune(context)
-    scores = evaluate(context, ("largest", "smallest", "winner"))
+    scores = evaluate(context, ("winner",))
     bundle = export(context).path
     deployment = deploy(context, DeployOptions(device=DEVICE, bundle=bundle))
     page = report(context).page

@@ -12,9 +12,7 @@ from mosdeploy.pipeline.summaries import DemoSummary
 
 SUMMARY = DemoSummary(
     search=search_result(),
-    scores=score_table(
-        **{"winner, finetuned": 30.12, "winner": 12.0, "largest": 13.0, "smallest": 9.0}
-    ),
+    scores=score_table(**{"winner, finetuned": 30.12, "winner": 12.0}),
     deployment=deployment(),
     bundle="demo/bundles/en-fr",
     page="demo/report/index.html",
@@ -28,13 +26,7 @@ def test_the_outcome_is_a_table(ask: Callable[..., Any]) -> None:
     assert rows[0] == ["winner", f"{ARCH.key}  {ARCH}"]
     assert ["parameters", "1,234,567"] in rows
     assert ["BLEU, chrF", "30.1, 60.2"] in rows
-    told = done.stdout
-    for name, bleu in (
-        ("before it was", "12.0"),
-        ("largest, not", "13.0"),
-        ("smallest, not", "9.0"),
-    ):
-        assert re.search(rf"^  {name} finetuned +{bleu}, ", told, re.MULTILINE), told
+    assert re.search(r"^  before it was finetuned +12\.0, ", done.stdout, re.MULTILINE)
     assert ["predicted", "120.00 ms"] in rows
     assert ["measured", "121.50 ms"] in rows
     assert ["bundle measured", "121.50 ms"] in rows
