@@ -24,44 +24,15 @@ from ..errors import ConfigError, PredictorError, StaleInputError
 from ..record import Record, parse
 from ..records import BoardCalibration, LatencyContext, LatencyRecord
 from ..spaces import ModelSpec
-from ..spaces.genes import GeneArray
 from ..spaces.spec import CostedSpace
 from ..storage import append_line, fingerprint, read_lines, sha256_bytes
 from .calibration import calibrate_boards, noise_floor_percent
+from .samples import Samples
 from .sessions import read_sessions
 
 R = TypeVar("R", bound=Record)
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Samples:
-    """What a fit takes of a dataset.
-
-    Attributes
-    ----------
-    spec
-        The model whose subnets were measured.
-    genes
-        Gene rows (N, num_genes).
-    latency_ms
-        Shape (N,): medians of the whole run, divided by the `time_ratio` of the board that
-        measured.
-    sample_weight
-        Shape (N,), in (0, 1]: 1 where the time of the reference did not change around a
-        measurement, a half where it changed by as much as the protocol allows, less where it
-        changed more. A subnet drifts as its reference does, so the drift is a second source of
-        error beside the protocol's, and variances add.
-    runtime
-        What measured.
-    """
-
-    spec: ModelSpec
-    genes: GeneArray
-    latency_ms: npt.NDArray[np.float64]
-    sample_weight: npt.NDArray[np.float64]
-    runtime: str
 
 
 @dataclass

@@ -17,10 +17,11 @@ from ..errors import PredictorError
 from ..records import TransferTrial
 from ..spaces.spec import CostedSpace, FloatArray, Rows
 from ..storage import fingerprint
-from .dataset import LatencyDataset, Samples
+from .dataset import LatencyDataset
 from .fitting import MIN_SAMPLES, ModelFit, assess, cross_validate, fit_model, folds_for
 from .predictor import FitFacts, LatencyPredictor
 from .regression import NonNegativeModel, fit_nonnegative
+from .samples import Samples
 
 MIN_TRANSFER_SAMPLES = 5
 
