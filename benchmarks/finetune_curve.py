@@ -42,6 +42,9 @@ from mosdeploy.supernet.checkpoint import load_supernet
 from mosdeploy.supernet.extract import extract
 from mosdeploy.training.trainer import TrainingJob, train
 
+SHORT = FinetuneConfig(learning_rate_share=0.3)
+"""Short trainings on from a supernet that was trained for long."""
+
 STYLES = (("front", "circle"), ("measured", "diamond"))
 
 
@@ -98,7 +101,7 @@ def finetuned(bench: Bench, name: str, seed: int, steps: Sequence[int]) -> list[
         for i, arch in enumerate(bench.archs):
             rows.append([])
             for wanted in steps:
-                config = alone(training, FinetuneConfig(), FinetuneOptions(steps=wanted))
+                config = alone(training, SHORT, FinetuneOptions(steps=wanted))
                 inputs_sha256 = fingerprint(bench.inputs_sha256(name, seed), arch, config)
                 if inputs_sha256 not in found:
                     print(

@@ -12,7 +12,7 @@ def finetune(
     arch: ArchOption = "winner",
     steps: Annotated[
         int | None,
-        typer.Option(help="Default: [finetune].steps, from scratch the supernet's.", min=1),
+        typer.Option(help="Default: [finetune].steps, from scratch the supernet's on top.", min=1),
     ] = None,
     from_scratch: Annotated[
         bool, typer.Option(help="Start from random weights, for comparison.")

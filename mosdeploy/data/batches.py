@@ -110,7 +110,8 @@ def _cuts(sorted_lengths: npt.NDArray[np.int64], tokens_per_batch: int) -> npt.N
     if sorted_lengths[-1] > tokens_per_batch:
         raise ConfigError(
             f"training.tokens_per_batch = {tokens_per_batch} cannot hold the longest example "
-            f"({sorted_lengths[-1]} tokens, end included); raise it, or lower the data's max_tokens"
+            f"({sorted_lengths[-1]} tokens, end included); raise it, or lower max_tokens in the "
+            "data's section"
         )
     cuts = [0]
     for i, length in enumerate(sorted_lengths.tolist()):

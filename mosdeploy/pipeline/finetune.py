@@ -41,7 +41,8 @@ class FinetuneOptions:
     arch
         `winner`, `largest`, `smallest`, or a JSON file with an architecture.
     steps
-        None takes those of [finetune], or from scratch as many as the supernet had.
+        None takes those of [finetune]; from scratch those of the supernet on top, which finetuning
+        had as well.
     from_scratch
         Start from random weights instead of the inherited ones.
     """
@@ -86,7 +87,8 @@ def alone(
     training: TrainingConfig, finetune: FinetuneConfig, options: FinetuneOptions
 ) -> TrainingConfig:
     """The training of one subnet: [training] with its own number of steps and learning rates."""
-    steps = options.steps or (training.steps if options.from_scratch else finetune.steps)
+    usual = finetune.steps + (training.steps if options.from_scratch else 0)
+    steps = options.steps or usual
     share = 1.0 if options.from_scratch else finetune.learning_rate_share
     return training.model_copy(
         update={

@@ -1,8 +1,8 @@
 """Runs a bundle: texts in, answers out, with numpy, onnxruntime (or TVM) and sentencepiece alone.
 
 This folder stands by itself: it is copied to devices as `mosdeploy_runtime`, imports nothing of
-mosdeploy, and keeps to Python 3.9. A bundle is untrusted input. A family of models has a file here,
-named as the family; all else is shared.
+mosdeploy, and keeps to Python 3.9. A bundle is untrusted input. The class of a
+family is in the file of its name.
 
 Examples
 --------

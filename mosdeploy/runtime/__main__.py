@@ -1,6 +1,6 @@
 """Command line: `python -m mosdeploy_runtime BUNDLE [--threads N] [--self-test] [--json]`.
 
-Lines from stdin, translations to stdout, UTF-8, one for one; messages to stderr. Exit code 0; 1
+Lines from stdin, answers to stdout, UTF-8, one for one; messages to stderr. Exit code 0; 1
 when the self-test did not pass; 2 wrong usage or input that is not UTF-8; 8 something is wrong with
 the bundle; 130 interrupted.
 """
@@ -23,7 +23,7 @@ INTERRUPTED = 130
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; give the exit code."""
     parser = argparse.ArgumentParser(
-        prog=f"python -m {__package__}", description="Translate lines with a bundle."
+        prog=f"python -m {__package__}", description="Answer lines with a bundle."
     )
     parser.add_argument("bundle", help="folder of the bundle")
     parser.add_argument("--threads", type=_positive, help="threads to use; default: one a core")

@@ -3,7 +3,7 @@
 BundleError               8   base of all; the number is the exit code
 ├── ManifestError             manifest.json is missing, too large, or not what a manifest must be
 ├── FileMismatchError         a file is missing, too large, a link, or not that of the manifest
-└── ModelError                ONNX Runtime or SentencePiece cannot read or run its file
+└── ModelError                the model or the tokenizer cannot be read or run here
 """
 
 from __future__ import annotations

@@ -43,15 +43,13 @@ def run_self_test(model: Translator) -> SelfTestResult:
     exact = model.manifest.precision == "fp32"
     for number, (test, found) in enumerate(zip(tests, answers), start=1):  # noqa: B905 (Python 3.9)
         if tuple(model.tokenizer.encode(test.source)) != test.source_ids:
-            failures.append(f"sentence {number}: the tokenizer splits it differently")
+            failures.append(f"example {number}: the tokenizer splits it differently")
         if model.tokenizer.decode(list(test.output_ids)) != test.output:
-            failures.append(f"sentence {number}: the tokenizer spells the answer differently")
+            failures.append(f"example {number}: the tokenizer spells the answer differently")
         if exact and tuple(found) != test.output_ids:
-            failures.append(
-                f"sentence {number}: answered {found}, expected {list(test.output_ids)}"
-            )
+            failures.append(f"example {number}: answered {found}, expected {list(test.output_ids)}")
     if exact and model.predict_ids(sources) != answers:
-        failures.append("the sentences translated together, padded, are not answered as each alone")
+        failures.append("the examples answered together, padded, are not answered as each alone")
     agreement = _agreement(answers, [list(test.output_ids) for test in tests])
     if not exact and agreement < MIN_AGREEMENT:
         failures.append(

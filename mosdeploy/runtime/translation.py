@@ -227,6 +227,8 @@ class OnnxEngine:
 
 
 def _check_output(output: Any, num_rows: int, vocab_size: int) -> None:
+    if not isinstance(output, np.ndarray):  # a sequence or a map is a list or a dict
+        raise ModelError(f"the model answered {num_rows} lines with a {type(output).__name__}")
     if output.dtype != np.int64 or output.ndim != 2 or len(output) != num_rows:
         raise ModelError(
             f"the model answered {num_rows} lines with {output.dtype} of shape {output.shape}"

@@ -43,13 +43,17 @@ class LogLine(Record):
 
 
 def cut_log(path: Path, last_step: int) -> None:
-    """Cut off what follows a step: lines of a run that was killed past its last checkpoint.
+    """Cut off what follows a step: lines of a run that was killed past its last checkpoint; all
+    of them before the first step.
 
     Raises
     ------
     StaleInputError
         If a line is corrupt.
     """
+    if last_step == 0:  # a new training; what stands there, of whichever version, is an older one's
+        path.unlink(missing_ok=True)
+        return
     lines, torn = read_lines(path)
     try:
         kept = [line for line in lines if json.loads(line)["step"] <= last_step]

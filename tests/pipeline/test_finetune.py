@@ -35,7 +35,7 @@ def test_the_training_of_one_subnet_by_hand() -> None:
     short = FinetuneConfig(steps=60, learning_rate_share=0.5)
     assert changes(alone(training, short, FinetuneOptions())) == (60, 5e-3, 6, 3)
     whole = FinetuneOptions(from_scratch=True)
-    assert changes(alone(training, FinetuneConfig(), whole)) == (400, 1e-2, 40, 20)
+    assert changes(alone(training, short, whole)) == (460, 1e-2, 46, 23)
     few = FinetuneOptions(from_scratch=True, steps=7)
     assert alone(training, FinetuneConfig(), few).steps == 7
 

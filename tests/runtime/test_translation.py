@@ -8,7 +8,12 @@ import pytest
 from bundles import LIMITS, sentences
 
 from mosdeploy.runtime import FileMismatchError, ModelError, Translator, open_model
-from mosdeploy.runtime.translation import MAX_BATCH_POSITIONS, MAX_BATCH_ROWS, _by_length
+from mosdeploy.runtime.translation import (
+    MAX_BATCH_POSITIONS,
+    MAX_BATCH_ROWS,
+    _by_length,
+    _check_output,
+)
 from mosdeploy.storage import sha256_file
 
 LONG = " ".join(sentences(12, 5))
@@ -174,3 +179,8 @@ def test_a_library_of_another_bundle_is_not_loaded(bundle: Path, edit: Callable,
     (bundle / name).symlink_to(bundle / "tokenizer.model")
     with pytest.raises(FileMismatchError, match="is not a regular file"):
         Translator(bundle)
+
+
+def test_an_answer_that_is_no_array_is_a_model_error() -> None:
+    with pytest.raises(ModelError, match="answered 1 lines with a list"):
+        _check_output([1], 1, 5)

@@ -28,12 +28,18 @@ def test_what_follows_a_step_is_cut_off(tmp_path: Path) -> None:
     write_log(path, 5)
     with path.open("a") as file:
         file.write('{"step": 6')  # torn by a kill
-    for last in (9, 3, 3, 0):
+    for last in (9, 3, 3):
         cut_log(path, last)
         steps = [json.loads(line)["step"] for line in path.read_text().splitlines()]
-        assert steps == list(range(1, min(last, 5) + 1)) if last else steps == []
-        if last == 3:
-            assert path.read_text().endswith("\n")
+        assert steps == list(range(1, min(last, 5) + 1))
+        assert path.read_text().endswith("\n")
+
+
+def test_a_new_training_takes_no_older_log_in(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"update": 1}\n')  # of 0.1.0
+    cut_log(path, 0)
+    assert not path.exists()
 
 
 def test_a_missing_log_stays_missing(tmp_path: Path) -> None:
