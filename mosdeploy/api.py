@@ -12,6 +12,7 @@ from .config import RunConfig
 from .config.units import parse_duration_ms
 from .pipeline.context import SSH_CONFIG, Context, Progress, SilentProgress
 from .pipeline.run import open_run as _open_run
+from .record import parse
 from .records import (
     Deployment,
     Limits,
@@ -78,7 +79,7 @@ class RunFolder:
     """A run folder; its methods are the verbs of the command line, and raise the same errors.
 
     `predictor` gives what `profile` and `fit` leave behind. Each verb resumes what a killed one
-    began, and does nothing twice.
+    began, and trains and measures nothing twice.
 
     Examples
     --------
@@ -165,11 +166,12 @@ class RunFolder:
         """
         from .pipeline.search import SearchOptions, search
 
-        limits = Limits(
-            max_latency_ms=parse_duration_ms(max_latency) if max_latency is not None else None,
-            max_parameters=max_parameters,
-            max_size_bytes=max_size_bytes,
-        )
+        given = {
+            "max_latency_ms": parse_duration_ms(max_latency) if max_latency is not None else None,
+            "max_parameters": max_parameters,
+            "max_size_bytes": max_size_bytes,
+        }
+        limits = parse(Limits, given, "limits")
         return search(self._context, SearchOptions(device, limits, verify))
 
     def finetune(

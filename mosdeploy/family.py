@@ -114,7 +114,8 @@ class Family:
     train_tokenizer
         (data, config, path): write the tokenizer's file, whole or not at all.
     load_tokenizer
-        (path) to a tokenizer. Raises StaleInputError for a file that is missing or none.
+        (path) to a tokenizer. Raises StaleInputError for a file that is missing or
+        holds none.
     tokenize
         (tokenizer, examples, config) to a `Dataset`, without the examples that are too long.
     open_dataset

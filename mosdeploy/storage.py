@@ -10,6 +10,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator
 from io import FileIO
@@ -18,6 +19,8 @@ from typing import Any, TypeVar
 
 from .errors import ConfigError, MosdeployError, StaleInputError
 from .record import Record, parse
+
+_log = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=Record)
 
@@ -71,6 +74,7 @@ def atomic_write(path: Path, data: bytes | str) -> None:
         If the disk is full or read-only.
     """
     content = data.encode() if isinstance(data, str) else data
+    _log.debug("writing %s", path)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # always the same name, so that what a kill left is written over
@@ -157,7 +161,7 @@ def read_record(model: type[R], path: Path, made_by: str) -> R:
         raise StaleInputError(f"{path} does not exist; run `{made_by}` first") from error
     except OSError as error:
         raise StaleInputError(f"{path} cannot be read: {error.strerror}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or made to be too much
         raise StaleInputError(
             f"{path} is corrupt ({error}); delete it and run `{made_by}` again"
         ) from error

@@ -89,7 +89,7 @@ def _text(result: "ExportResult") -> str:
 
 
 def _candidates(choice: "PrecisionChoice") -> str:
-    """A line for each precision that was weighed."""
+    """A line for each precision that was compared."""
     head = (
         f"on {choice.device}, {choice.metric} on {choice.num_examples} validation examples "
         f"({choice.torch_score:.2f} in torch):"

@@ -67,7 +67,7 @@ class Common:
             print(record.model_dump_json())
             return
         print(text)
-        if next_command:
+        if next_command and not PROGRESS.is_quiet:
             print(f"next: {next_command}", file=sys.stderr)
 
 

@@ -24,6 +24,8 @@ def _unset(value: object) -> bool:
 class SupernetConfig(Record):
     """How subnets share weights (Mixture-of-Supernets, Jawahar et al., ACL Findings 2024)."""
 
+    removed: ClassVar[tuple[str, ...]] = ("expert_rank",)
+
     routing: Literal["none", "layer", "neuron"] = "neuron"
     num_experts: int = Field(2, ge=1, le=16)
     router_hidden_dim: int = Field(128, ge=1)
@@ -36,8 +38,9 @@ class SupernetConfig(Record):
 class TrainingConfig(Record):
     """The supernet's training run.
 
-    An update trains `sandwich` of the space and `num_random_archs` random architectures. `batches`:
-    each of them reads `grad_accum_steps` batches of its own, or all read the same.
+    A step trains extremes of the space (`sandwich`: which) and `num_random_archs` random
+    architectures. `batch_sharing`: each of them reads `grad_accum_steps` batches of its own, or all
+    read the same.
     """
 
     renamed: ClassVar[dict[str, str]] = {

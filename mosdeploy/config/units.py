@@ -1,4 +1,4 @@
-"""Quantities that carry their unit: durations, counts and sizes, shares, names.
+"""Quantities that carry their unit: durations, counts and sizes, shares.
 
 In: text of a TOML file or of an option. Out: numbers, or a ConfigError that shows how to write it.
 """

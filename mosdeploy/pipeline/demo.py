@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ..errors import DeviceError
 from ..records import Limits
 from ..workspace import Workspace
 from .context import Context, Progress, SilentProgress
@@ -39,6 +40,8 @@ def demo(root: Path, progress: Progress | None = None) -> DemoSummary:
     profiled = profile(context, ProfileOptions(device=DEVICE))
     measured = LatencyDataset.load(Path(profiled.path)).usable
     times_ms = [x.measurement.total.median_ms for x in measured if x.measurement.total]
+    if not times_ms:
+        raise DeviceError("no subnet could be timed; `mosdeploy profile` says why of each")
     fastest_ms = min(times_ms)
     slowest_ms = max(times_ms)
     limit_ms = float(f"{fastest_ms + LIMIT_SHARE * (slowest_ms - fastest_ms):.2g}")

@@ -110,12 +110,16 @@ def bundle_spec(context: Context, manifest: BundleManifest) -> ModelSpec:
 
 
 def _deployed_to(context: Context, options: DeployOptions) -> tuple[str, str | None]:
-    if name := options.device or context.config.device:
-        return name, options.host
-    deployed = context.files.deployed_to()
-    found = [pair for pair in deployed if options.host in (None, pair[1])]
+    name = options.device or context.config.device
+    found = [
+        (device, host)
+        for device, host in context.files.deployed_to()
+        if name in (None, device) and options.host in (None, host)
+    ]
     if len(found) == 1:
         return found[0]
+    if name is not None and (not found or (name, None) in found):
+        return name, options.host
     if not found:
         raise StaleInputError(
             "nothing was deployed from this folder; run `mosdeploy deploy`, or say --device"

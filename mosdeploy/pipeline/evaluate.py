@@ -1,12 +1,12 @@
 """The verb `evaluate`: the family's metrics on the test examples."""
 
-from ..errors import ConfigError
+from ..errors import ConfigError, StaleInputError
 from ..records import Scores, ScoreTable
 from ..storage import write_record
 from .context import Context
 from .subnets import select_subnet, trained_alone
 from .token_files import VALIDATION_TOKENS
-from .trained_run import trained_run
+from .trained_run import TrainedRun, trained_run
 from .workloads import changed_workload
 
 
@@ -34,10 +34,7 @@ def evaluate(
 
     state = trained_run(context.run)
     workload = changed_workload(context.config.workload, beam=beam)
-    if names is None:
-        has_winner = context.files.search_result_path.exists()
-        names = ("largest", "smallest", *(["winner"] if has_winner else []))
-    archs = {name: state.arch(name) for name in names}
+    archs = {name: state.arch(name) for name in names or _usual_names(context, state)}
     if not state.data.test:
         raise ConfigError(
             "the data has no test examples; name some as `test`, or raise test_fraction"
@@ -68,3 +65,16 @@ def evaluate(
     )
     write_record(context.files.scores_path, table)
     return table
+
+
+def _usual_names(context: Context, state: TrainedRun) -> tuple[str, ...]:
+    """Largest and smallest, and the winner if there is one of this supernet."""
+    extremes = ("largest", "smallest")
+    if not context.files.search_result_path.exists():
+        return extremes
+    try:
+        state.search_result()
+    except StaleInputError as error:
+        context.progress.say(f"without the winner: {error}")
+        return extremes
+    return (*extremes, "winner")

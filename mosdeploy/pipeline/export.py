@@ -1,17 +1,25 @@
 """The verb `export`: build the bundle of a subnet, after checking that it answers as torch does."""
 
+import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from ..config.device import load_profile
 from ..config.sections import ExportConfig
-from ..errors import ConfigError, ExportError
-from ..records import PrecisionChoice, SearchResult
+from ..errors import ConfigError
+from ..records import PrecisionChoice, Runtime, SearchResult
 from ..spaces.spec import Workload
 from ..storage import sha256_file
 from .bundles import folder_bytes
 from .context import Context
-from .export_job import ExportOptions, ExportResult, bundle_job, onnx_builder, parity_examples
+from .export_job import (
+    ExportOptions,
+    ExportResult,
+    bundle_job,
+    onnx_builder,
+    parity_examples,
+    runtime_errors,
+)
 from .subnets import SelectedSubnet, select_subnet
 from .trained_run import TrainedRun, trained_run
 from .workloads import changed_workload
@@ -43,10 +51,16 @@ def export(context: Context, options: ExportOptions | None = None) -> ExportResu
     from .runtime_selection import select_runtime
 
     options = options or ExportOptions()
+    known = (*get_args(Runtime), "auto")
+    if options.runtime not in known:
+        raise ConfigError(f"unknown runtime '{options.runtime}'; known: {', '.join(known)}")
     if options.tune_s and options.runtime == "onnxruntime":
         raise ConfigError("--tune is about TVM; add --runtime tvm or --runtime auto")
     if options.runtime == "auto":
-        return select_runtime(context, options, export)
+        state = trained_run(context.run)
+        result = state.search_result() if options.arch == "winner" else None
+        named = dataclasses.replace(options, device=_device_name(context, options, result))
+        return select_runtime(context, named, export)
     return _Export.plan(context, options).run()
 
 
@@ -60,6 +74,7 @@ class _Export:
     chosen: SelectedSubnet
     workload: Workload
     limits: ExportConfig
+    device: str
     search: SearchResult | None
     precision_choice: PrecisionChoice | None
 
@@ -79,10 +94,10 @@ class _Export:
         arch = state.arch(options.arch)
         result = state.search_result() if options.arch == "winner" else None
         chosen = select_subnet(state, arch, options.weights)
+        device = _device_name(context, options, result)
         choice = None
         if precision == "auto":
-            name = _device_name(context, options, result)
-            target = load_profile(name, context.files.root)
+            target = load_profile(device, context.files.root)
             task = PrecisionTask(context, state, chosen, workload, target, limits)
             choice = choose_precision(task)
             workload = changed_workload(workload, choice.precision)
@@ -90,12 +105,11 @@ class _Export:
             # another beam or precision than was searched for: what the search promised does not
             # hold
             result = None
-        return cls(context, options, state, chosen, workload, limits, result, choice)
+        return cls(context, options, state, chosen, workload, limits, device, result, choice)
 
     def run(self) -> ExportResult:
         """Build, check, write."""
         from ..export.bundle import export_bundle
-        from ..runtime import BundleError as RuntimeBundleError
 
         is_exact = self.workload.precision == "fp32"
         num_examples = self.limits.parity_examples if is_exact else self.limits.score_examples
@@ -107,7 +121,7 @@ class _Export:
             f"exporting {self.name} and comparing it with torch on at most {num_examples} "
             "validation examples"
         )
-        try:
+        with runtime_errors():
             manifest = export_bundle(
                 job,
                 build=self._builder(),
@@ -115,8 +129,6 @@ class _Export:
                 examples=parity_examples(self.state, self.chosen, self.workload, num_examples),
                 out_dir=out_dir,
             )
-        except RuntimeBundleError as error:
-            raise ExportError(f"the runtime cannot run the exported model: {error}") from error
         return ExportResult(out_dir, manifest, folder_bytes(out_dir), self.precision_choice)
 
     @property
@@ -127,18 +139,14 @@ class _Export:
         name = f"{self.context.config.title}-{self.chosen.arch.key[:8]}-{workload.precision}{beam}"
         if self.chosen.weights != "inherited":
             name += f"-{self.chosen.weights}"
-        return name + (f"-tvm-{self._device}" if self.options.runtime == "tvm" else "")
-
-    @property
-    def _device(self) -> str:
-        return _device_name(self.context, self.options, self.search)
+        return name + (f"-tvm-{self.device}" if self.options.runtime == "tvm" else "")
 
     def _builder(self) -> "ModelBuilder":
         from .runtime_selection import TvmTask, tvm_builder
 
         if self.options.runtime == "onnxruntime":
             return onnx_builder(self.state, self.chosen, self.workload)
-        profile = load_profile(self._device, self.context.files.root)
+        profile = load_profile(self.device, self.context.files.root)
         return tvm_builder(
             TvmTask(
                 self.context, self.state, self.chosen, self.workload, profile, self.options.tune_s
@@ -147,8 +155,6 @@ class _Export:
 
     def _with_origin(self, job: "BundleJob") -> "BundleJob":
         """Say in the manifest what the bundle was made from."""
-        import dataclasses
-
         card = self.state.card
         provenance = {
             "data": card.data_sha256,

@@ -3,11 +3,14 @@
 In: a trained subnet. Out: a `BundleJob`, what writes the model, and examples with torch's answers.
 """
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..config.sections import ExportConfig
+from ..errors import ExportError
 from ..records import BundleManifest, PrecisionChoice
 from ..spaces.spec import Workload
 from .subnets import SelectedSubnet
@@ -58,13 +61,24 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """A bundle that was just written, and what was weighed for it."""
+    """A bundle that was just written, and what was compared for it."""
 
     path: Path
     manifest: BundleManifest
     size_bytes: int
     precision_choice: PrecisionChoice | None = None
     runtime_choice: RuntimeChoice | None = None
+
+
+@contextlib.contextmanager
+def runtime_errors() -> Iterator[None]:
+    """Turn what the runtime says of a bundle that was just built into an ExportError."""
+    from ..runtime import BundleError as RuntimeBundleError
+
+    try:
+        yield
+    except RuntimeBundleError as error:
+        raise ExportError(f"the runtime cannot run the exported model: {error}") from error
 
 
 def bundle_job(

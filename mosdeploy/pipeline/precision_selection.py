@@ -20,7 +20,7 @@ from ..spaces.spec import Precision, Workload
 from ..storage import disk_errors, fingerprint, read_record, write_record
 from .context import Context
 from .devices import lasting_session
-from .export_job import bundle_job, onnx_builder, parity_examples
+from .export_job import bundle_job, onnx_builder, parity_examples, runtime_errors
 from .subnets import SelectedSubnet
 from .trained_run import TrainedRun
 from .workloads import changed_workload
@@ -256,7 +256,8 @@ def _scores(
             build = onnx_builder(task.state, task.chosen, workload)
             with tempfile.TemporaryDirectory(prefix=".precision.", dir=root) as scratch:
                 folder = Path(scratch) / "draft"
-                draft = build_draft(job, build, task.state.family.open_bundle, folder)
-                answers = draft.model.predict_ids([list(ids) for ids in examples.input_ids])
+                with runtime_errors():
+                    draft = build_draft(job, build, task.state.family.open_bundle, folder)
+                    answers = draft.model.predict_ids([list(ids) for ids in examples.input_ids])
                 size_bytes = (folder / MODEL_NAME).stat().st_size
                 yield precision, size_bytes, examples.score_ids(answers)

@@ -29,8 +29,8 @@ def predict(
     BundleError
         If it is damaged, or cannot be run here.
     """
-    from ..export.bundle import read_manifest
     from ..runtime import BundleError as RuntimeBundleError
+    from ..runtime.manifest import read_manifest
 
     folder = bundle or require_bundle(Workspace(root))
     try:

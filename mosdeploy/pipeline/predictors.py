@@ -136,8 +136,8 @@ def _ready_made(run: Run, device: str, folders: Sequence[Path]) -> "LatencyPredi
 
 
 def _saved(run: Run, device: str) -> "LatencyPredictor | None":
-    """The predictor in the run folder; None, with a warning if that is a surprise, if there is
-    none.
+    """The predictor in the run folder; None if there is none or, with a warning, if it cannot be
+    read.
     """
     from ..latency.predictor import LatencyPredictor
 

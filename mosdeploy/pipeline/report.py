@@ -82,7 +82,7 @@ def _predicted_ms(
 ) -> tuple[float, ...]:
     """What is predicted for the board that measured each record.
 
-    The predictor is about the middle board of a fleet.
+    The predictor is about the median board of a fleet.
     """
     predicted_ms = model.predict(model.space.genes([record.arch for record in records]))
     return tuple((predicted_ms * dataset.time_ratios(records)).tolist())

@@ -160,6 +160,7 @@ def select_runtime(
             "tvm"
         )
     options = dataclasses.replace(options, device=name)
+    precision_choice = None
     candidates = []
     for runtime in get_args(Runtime):
         tune_s = options.tune_s if runtime == "tvm" else 0.0
@@ -167,10 +168,14 @@ def select_runtime(
         try:
             result = export(context, one)
             options = dataclasses.replace(options, precision=result.manifest.precision)
+            precision_choice = precision_choice or result.precision_choice
             candidates.append(RuntimeCandidate(runtime, result, None))
-        except ExportError as error:
+        except (ExportError, ConfigError) as error:
+            if runtime != "tvm" and isinstance(error, ConfigError):
+                raise  # not about the runtime: the other one would say the same
             candidates.append(RuntimeCandidate(runtime, None, str(error)))
-    return select_fastest(context, target, candidates)
+    kept = select_fastest(context, target, candidates)
+    return dataclasses.replace(kept, precision_choice=precision_choice)
 
 
 def select_fastest(

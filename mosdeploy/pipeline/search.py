@@ -84,13 +84,13 @@ def search(context: Context, options: SearchOptions | None = None) -> SearchResu
             f"{name} is an emulated device: its times mean nothing, so no finalist is measured "
             "there; search for a real device, or use --no-verify"
         )
-    model = _predictor(context, name, limits)
-    task = _SearchTask(context, state, name, limits, model, options.verify)
     with init_distributed(context.config.training) as distributed:
-        evaluator = DistributedEvaluator(distributed, _measure_losses(task.state, distributed))
+        evaluator = DistributedEvaluator(distributed, _measure_losses(state, distributed))
 
         def lead() -> str:
             try:
+                model = _predictor(context, name, limits)  # here, as it may be fitted and saved
+                task = _SearchTask(context, state, name, limits, model, options.verify)
                 return task.run(evaluator.measure).model_dump_json()
             finally:
                 evaluator.shutdown()

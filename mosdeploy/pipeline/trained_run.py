@@ -165,7 +165,7 @@ class TrainedRun:
 
 
 def trained_run(run: Run) -> TrainedRun:
-    """Open what stands behind a trained run.
+    """Open a trained run.
 
     Raises
     ------

@@ -3,6 +3,7 @@
 from typing import TypeVar, get_args
 
 from ..errors import ConfigError
+from ..record import parse
 from ..spaces.spec import Precision, Workload
 
 W = TypeVar("W", bound=Workload)
@@ -14,7 +15,7 @@ def changed_workload(workload: W, precision: str | None = None, beam: int | None
     Raises
     ------
     ConfigError
-        If the precision is unknown, or the family has no beam search.
+        If the precision is unknown, the beam out of range, or the family has no beam search.
     """
     known = get_args(Precision)
     if precision is not None and precision not in known:
@@ -23,4 +24,4 @@ def changed_workload(workload: W, precision: str | None = None, beam: int | None
         raise ConfigError(f"a {type(workload).__name__} has no beam search; leave --beam out")
     options = (("precision", precision), ("beam", beam))
     changes = {key: value for key, value in options if value is not None}
-    return workload.model_copy(update=changes)
+    return parse(type(workload), {**workload.model_dump(mode="json"), **changes}, "workload")

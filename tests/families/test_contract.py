@@ -14,6 +14,7 @@ from command_line import run_python
 
 import mosdeploy.families
 from mosdeploy.config import RUN_CONFIGS
+from mosdeploy.errors import ConfigError
 from mosdeploy.families import load_family
 from mosdeploy.family import Family
 
@@ -93,3 +94,9 @@ assert not {{"onnx", "torch", "mosdeploy.families.{family}"}} & set(sys.modules)
 """
     done = run_python("-c", code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["esperanto", "translation.bundle", "", "../translation"])
+def test_an_unknown_family_names_the_known_ones(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"unknown family '{name}'; known: .*translation"):
+        load_family(name)

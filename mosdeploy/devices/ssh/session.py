@@ -6,6 +6,7 @@ of our own tree.
 
 import contextlib
 import io
+import logging
 import posixpath
 import re
 import select
@@ -28,6 +29,8 @@ from ...errors import (
 )
 from ...storage import sha256_bytes, sha256_file
 from ..session import CommandResult, no_space
+
+_log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 32 * 1024  # one large send is fifty times slower than many of this size
 _GRACE_S = 5.0  # for ending a command that ran into its time-out
@@ -64,6 +67,7 @@ class SSHSession:
     def run(self, command: Sequence[str] | str, timeout_s: float | None = None) -> CommandResult:
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         text = command if isinstance(command, str) else shlex.join(command)
+        _log.debug("running on the device: %s", text[:200])
         # The first line tells the process group to kill; what a noisy ~/.bashrc printed before it
         # is dropped. The braces keep `sh` running under the command, so that a signal becomes an
         # exit status and -1 means that the connection was cut.

@@ -72,17 +72,10 @@ class TranslationBatch:
 
 @dataclass(frozen=True)
 class TranslationDataset:
-    """Token ids of sentence pairs, without begin and end.
-
-    Attributes
-    ----------
-    num_too_long
-        Pairs left out because a side has more than `max_tokens` tokens.
-    """
+    """Token ids of sentence pairs, without begin and end."""
 
     sources: Ragged
     targets: Ragged
-    num_too_long: int = 0
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -163,8 +156,7 @@ class TranslationDataset:
 def tokenize(
     tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]], max_tokens: int
 ) -> TranslationDataset:
-    """Turn pairs into token ids and leave out, counted, those with more than `max_tokens` tokens on
-    a side.
+    """Turn pairs into token ids and leave out those with more than `max_tokens` tokens on a side.
 
     Raises
     ------
@@ -190,7 +182,7 @@ def tokenize(
             f"none of {len(pairs)} pairs has at most corpus.max_tokens = {max_tokens} tokens a "
             "side; raise max_tokens"
         )
-    return TranslationDataset(packed, Ragged.concatenate(targets), len(pairs) - len(packed))
+    return TranslationDataset(packed, Ragged.concatenate(targets))
 
 
 def tokenize_pairs(

@@ -35,6 +35,7 @@ FAMILY = Family(
 def install() -> None:
     """Name the family where docs/add-a-family.md says; before any record is imported."""
     from mosdeploy import config, spaces
+    from mosdeploy.runtime import manifest
     from toy_family import words
 
     assert "mosdeploy.records" not in sys.modules
@@ -42,4 +43,5 @@ def install() -> None:
     spaces.AnySpace = spaces.TranslationSpace | words.CipherSpace
     spaces.AnyWorkload = spaces.TranslationWorkload | words.CipherWorkload
     config.RUN_CONFIGS["cipher"] = words.CipherRunConfig
+    manifest.FAMILIES = (*manifest.FAMILIES, "cipher")
     sys.modules["mosdeploy.families.cipher"] = sys.modules[__name__]
