@@ -41,8 +41,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="Fit a Transformer into a latency budget on a real device.\n\n"
-    "**init, train, profile, search, export, deploy, report**; all in the folder of "
-    "`mosdeploy.toml`.",
+    "**init, train, profile, search, finetune, export, deploy, report**; all in the folder "
+    "of `mosdeploy.toml`.",
 )
 devices_app = typer.Typer(no_args_is_help=True, help="List, show, check and set up devices.")
 app.add_typer(devices_app, name="devices")

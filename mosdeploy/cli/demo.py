@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import HERE, SSH_CONFIG, Common, JsonOption
+from .options import HERE, Common, JsonOption
 from .printing import table
 from .progress import PROGRESS
 
@@ -22,7 +22,7 @@ def demo(
     from ..pipeline.demo import demo as walk
 
     outcome = walk(directory, PROGRESS)
-    common = Common(directory, SSH_CONFIG, as_json)
+    common = Common(directory, as_json)
     common.show(outcome, table(("what", "value"), _rows(outcome)))
 
 

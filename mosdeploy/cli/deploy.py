@@ -4,12 +4,12 @@ from typing import Annotated
 
 import typer
 
-from .options import BundleOption, Common, DeviceOption, HostOption
+from .options import BundleOption, DeviceCommon, DeviceOption, HostOption
 from .printing import EMULATED, kept
 
 
 def deploy(
-    common: Common,
+    common: DeviceCommon,
     device: DeviceOption = None,
     host: HostOption = None,
     bundle: BundleOption = None,

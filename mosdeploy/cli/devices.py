@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Common, HostOption
+from .options import Common, DeviceCommon, HostOption
 from .printing import plain, table
 from .progress import PROGRESS
 
@@ -28,7 +28,7 @@ def devices_show(common: Common, name: DeviceName) -> None:
     common.show(profile, profile.model_dump_json(indent=2))
 
 
-def devices_check(common: Common, name: DeviceName, host: HostOption = None) -> None:
+def devices_check(common: DeviceCommon, name: DeviceName, host: HostOption = None) -> None:
     """Look at a device: reachable, Python, runtime, CPU, memory, governor, temperature, disk."""
     from ..pipeline.devices import check_device, resolve_profile
 
@@ -44,7 +44,7 @@ def devices_check(common: Common, name: DeviceName, host: HostOption = None) -> 
         raise typer.Exit(5)
 
 
-def devices_setup(common: Common, name: DeviceName, host: HostOption = None) -> None:
+def devices_setup(common: DeviceCommon, name: DeviceName, host: HostOption = None) -> None:
     """Make a virtual environment with the runtime on a device."""
     from ..pipeline.devices import resolve_profile, setup_device
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .options import ArchOption, BeamOption, Common, DeviceOption
+from .options import ArchOption, BeamOption, DeviceCommon, DeviceOption
 from .printing import table
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class ExportArguments:
     device: DeviceOption = None
 
 
-def export(common: Common, arguments: ExportArguments) -> None:
+def export(common: DeviceCommon, arguments: ExportArguments) -> None:
     """Build the bundle, after checking that it answers as the trained network does."""
     from ..config.units import parse_budget_s
     from ..pipeline.export import export as build

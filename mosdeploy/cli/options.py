@@ -45,7 +45,6 @@ class Common:
     """Where a verb works, and how it answers."""
 
     directory: DirOption = HERE
-    ssh_config: SshOption = SSH_CONFIG
     as_json: JsonOption = False
 
     def context(self) -> "Context":
@@ -53,7 +52,7 @@ class Common:
         from ..pipeline.context import Context
         from ..pipeline.run import open_run
 
-        return Context(open_run(self.directory), PROGRESS, self.ssh_config)
+        return Context(open_run(self.directory), PROGRESS)
 
     def show(self, record: "Record", text: str, next_command: str | None = None) -> None:
         """End a verb: the record alone, or the text, and on stderr the command to run next.
@@ -71,6 +70,17 @@ class Common:
             print(f"next: {next_command}", file=sys.stderr)
 
 
+@dataclass(frozen=True)
+class DeviceCommon(Common):
+    """The same for a verb that may reach a device."""
+
+    ssh_config: SshOption = SSH_CONFIG
+
+    def context(self) -> "Context":
+        """Open the run folder, with the aliases of devices."""
+        return dataclasses.replace(super().context(), ssh_config=self.ssh_config)
+
+
 def spread(verb: Callable[..., None]) -> Callable[..., None]:
     """Give a verb one option for each field of the option records that it takes.
 
@@ -82,7 +92,7 @@ def spread(verb: Callable[..., None]) -> Callable[..., None]:
     --------
     >>> def fit(common: Common, device: DeviceOption = None) -> None: ...
     >>> list(inspect.signature(spread(fit)).parameters)
-    ['directory', 'ssh_config', 'as_json', 'device']
+    ['directory', 'as_json', 'device']
     """
     hints = get_type_hints(verb, include_extras=True)
     declared = inspect.signature(verb).parameters

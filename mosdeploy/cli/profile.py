@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Common, DeviceOption
+from .options import DeviceCommon, DeviceOption
 from .printing import EMULATED, card_line
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def profile(
-    common: Common,
+    common: DeviceCommon,
     device: DeviceOption = None,
     budget: Annotated[int | None, typer.Option(help="Subnets to measure in all.", min=4)] = None,
     until_error: Annotated[

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Common, DeviceOption
+from .options import DeviceCommon, DeviceOption
 from .printing import kept
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def search(
-    common: Common,
+    common: DeviceCommon,
     device: DeviceOption = None,
     max_latency: Annotated[
         str | None, typer.Option(help="Latency limit with its unit: 150ms, 3.5s.")

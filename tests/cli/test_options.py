@@ -12,7 +12,15 @@ import typer
 from typer.testing import CliRunner
 
 from mosdeploy.cli import Settings, app
-from mosdeploy.cli.options import HERE, SSH_CONFIG, Common, DeviceOption, spread
+from mosdeploy.cli.options import (
+    HERE,
+    SSH_CONFIG,
+    Common,
+    DeviceCommon,
+    DeviceOption,
+    spread,
+)
+from mosdeploy.cli.progress import PROGRESS
 from mosdeploy.record import Record
 
 
@@ -110,10 +118,27 @@ def test_context_has_the_folder_and_the_ssh_config(tmp_path: Path) -> None:
     from mosdeploy.pipeline.init import init
 
     init(tmp_path, "tiny", None)
-    context = Common(tmp_path, tmp_path / "config").context()
+    context = DeviceCommon(tmp_path, ssh_config=tmp_path / "config").context()
     assert context.files.root == tmp_path
     assert context.ssh_config == tmp_path / "config"
-    assert Common() == Common(HERE, SSH_CONFIG, False)
+    assert Common() == Common(HERE, False)
+    assert DeviceCommon() == DeviceCommon(HERE, False, SSH_CONFIG)
+
+
+def test_verbs_that_reach_no_device_take_no_ssh_config() -> None:
+    taking = {
+        words for words in COMMANDS if any("--ssh-config" in x.opts for x in COMMANDS[words].params)
+    }
+    reaching = {(verb,) for verb in ("profile", "search", "export", "deploy")}
+    assert taking == reaching | {("devices", "check"), ("devices", "setup")}
+
+
+def test_quiet_names_no_next_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PROGRESS, "is_quiet", True)
+    Common().show(Answer(value=3), "three", "mosdeploy train")
+    assert capsys.readouterr() == ("three\n", "")
 
 
 # -- every verb
