@@ -88,6 +88,8 @@ def test_record_there_and_back(tmp_path: Path) -> None:
         (b'{"txt": "a"}', "unknown key 'txt'; did you mean 'text'"),
         (b'{"text": 3}', "'text'"),
         (b"[]", "delete it and run `mosdeploy train` again"),
+        (b"[" * 100_000, "is corrupt"),
+        (b"1" * 5_000, "is corrupt"),
     ],
 )
 def test_missing_or_corrupt_record_names_file_and_verb(

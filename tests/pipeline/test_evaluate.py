@@ -38,3 +38,11 @@ def test_without_test_examples_nothing_is_scored(folder: Path) -> None:
     run.train()
     with pytest.raises(ConfigError, match="the data has no test examples"):
         run.evaluate(("largest",))
+
+
+def test_a_stale_winner_is_left_out_and_said_so(folder: Path) -> None:
+    edit(folder / "mosdeploy.toml", "\nsource_len = 6", "\nsource_len = 7")
+    progress = KeptProgress()
+    table = opened(folder, progress).evaluate()
+    assert list(table.subnets) == ["largest", "smallest"]
+    assert any("without the winner: " in said for said in progress.messages)

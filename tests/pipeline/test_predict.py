@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+import pytest
 from walking import opened
 
+from mosdeploy.errors import BundleError
 from mosdeploy.pipeline.bundles import require_bundle
 from mosdeploy.pipeline.predict import predict
 from mosdeploy.workspace import Workspace
@@ -23,3 +25,10 @@ def test_a_named_bundle_needs_no_run_folder(walked: Path, tmp_path: Path) -> Non
     assert done.bundle == str(bundle)
     assert [pair.source for pair in done.predictions] == ["one two", ""]
     assert [pair.output for pair in done.predictions] == opened(walked).predict(["one two", ""])
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "1" * 5_000, "{}", '{"family": "x"}'])
+def test_a_hostile_manifest_is_a_bundle_error(tmp_path: Path, content: str) -> None:
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(BundleError):
+        predict(tmp_path, ["one"], bundle=tmp_path)

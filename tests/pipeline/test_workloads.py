@@ -27,3 +27,9 @@ def test_an_unknown_precision_is_refused() -> None:
 def test_a_family_without_beam_search_refuses_a_beam() -> None:
     with pytest.raises(ConfigError, match="a Workload has no beam search; leave --beam out"):
         changed_workload(Workload(), beam=4)
+
+
+@pytest.mark.parametrize("beam", [0, 65])
+def test_a_beam_out_of_range_is_refused(beam: int) -> None:
+    with pytest.raises(ConfigError, match=f"'beam'.*got {beam}"):
+        changed_workload(TranslationWorkload(), beam=beam)
