@@ -16,7 +16,7 @@ from pathlib import Path
 from provenance import command, versions
 
 import mosdeploy
-from mosdeploy.cli.progress import Progress
+from mosdeploy.cli.progress import TerminalProgress
 from mosdeploy.record import Record
 from mosdeploy.records import PredictorCard, Scores, SearchResult, SupernetCard
 from mosdeploy.storage import atomic_write, write_record
@@ -68,7 +68,7 @@ def main() -> None:
 
 def walk(root: Path, max_latency: str | None) -> Outcome:
     """Train, profile, search, evaluate: what was done before is not done again."""
-    progress = Progress()
+    progress = TerminalProgress()
     run = mosdeploy.open_run(root, progress=progress)
     supernet = run.train()
     profile = run.profile()

@@ -25,12 +25,12 @@ from .init import init
 from .options import spread
 from .predict import predict
 from .profile import profile
-from .progress import PROGRESS, Progress
+from .progress import PROGRESS
 from .report import report
 from .search import search
 from .train import train
 
-__all__ = ["Progress", "main"]
+__all__ = ["main"]
 
 INTERRUPTED = 130
 VERBS = (init, train, profile, fit, search, finetune, evaluate, export, deploy, predict, report)

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 
-class Progress:
+class TerminalProgress:
     """Bars with ETA on a terminal, plain lines every few seconds in a pipe; all on stderr."""
 
     def __init__(self) -> None:
@@ -58,4 +58,4 @@ class Progress:
         self._bars.update(self._tasks[stage], completed=done, total=total, note=note)
 
 
-PROGRESS = Progress()
+PROGRESS = TerminalProgress()

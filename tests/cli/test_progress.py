@@ -4,23 +4,23 @@ import sys
 
 import pytest
 
-from mosdeploy.cli.progress import Progress
+from mosdeploy.cli.progress import TerminalProgress
 
 
 def test_a_pipe_gets_the_first_and_the_last_step(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = Progress()
+    progress = TerminalProgress()
     for done in range(4):
         progress.update("train", done, 3, "loss 1.0" if done == 3 else "")
     assert capsys.readouterr() == ("", "train: 0/3\ntrain: 3/3 loss 1.0\n")
 
 
 def test_a_message_is_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
-    Progress().say("already trained")
+    TerminalProgress().say("already trained")
     assert capsys.readouterr() == ("", "already trained\n")
 
 
 def test_quiet_progress_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = Progress()
+    progress = TerminalProgress()
     progress.is_quiet = True
     progress.update("train", 1, 1)
     progress.say("already trained")
@@ -32,7 +32,7 @@ def test_a_terminal_gets_a_bar_for_each_stage(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    progress = Progress()
+    progress = TerminalProgress()
     progress.update("upload", 1, 2)
     progress.update("measure", 1, 4, "3.5 ms")
     progress.say("the link is back")  # the bars stay as they are
