@@ -191,6 +191,8 @@ def test_ctrl_c_ends_with_its_exit_code(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # a shell starts what runs in the background with Ctrl-C ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert waiting.stdout is not None
     assert waiting.stdout.readline() == "ready\n"
