@@ -48,11 +48,10 @@ def start(folder: Path, budget_s: float) -> "subprocess.Popen[str]":
 
 @pytest.mark.timeout(900)
 def test_a_killed_search_goes_on_with_its_records(tmp_path: Path) -> None:
-    first = start(tmp_path / "tuning", 100_000.0)
-    assert first.stdout is not None
-    found = first.stdout.readline()
-    first.send_signal(signal.SIGKILL)
-    first.wait()
+    with start(tmp_path / "tuning", 100_000.0) as first:
+        assert first.stdout is not None
+        found = first.stdout.readline()
+        first.send_signal(signal.SIGKILL)
     assert found.startswith("1 x 128 x 128: ") and found.endswith(" us\n")
     (folder,) = (tmp_path / "tuning").iterdir()
     records = folder / "records.jsonl"
