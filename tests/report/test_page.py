@@ -262,7 +262,8 @@ def test_browser_draws_the_page(tmp_path: Path, width: int, height: int) -> None
     picture = tmp_path / "page.png"
     flags = (
         "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
-        "--disable-component-update --disable-sync --hide-scrollbars --virtual-time-budget=2000"
+        "--disable-component-update --disable-sync --hide-scrollbars --virtual-time-budget=2000 "
+        "--run-all-compositor-stages-before-draw"  # else a busy machine may draw half of it
     )
     subprocess.run(
         [
