@@ -10,10 +10,14 @@ from pathlib import Path
 from ..errors import ConfigError
 from ..recipes import read_recipe
 from ..record import parse, read_toml
+from .encoder import EncoderRunConfig
 from .sections import RunConfig
 from .translation import TranslationRunConfig
 
-RUN_CONFIGS: dict[str, type[RunConfig]] = {"translation": TranslationRunConfig}
+RUN_CONFIGS: dict[str, type[RunConfig]] = {
+    "encoder": EncoderRunConfig,
+    "translation": TranslationRunConfig,
+}
 """The run file of each family."""
 
 __all__ = ["RUN_CONFIGS", "RunConfig", "load_recipe", "load_run_config"]
@@ -41,4 +45,5 @@ def _parse(data: dict[str, object], source: str) -> RunConfig:
         raise ConfigError(
             f"{source}: unknown family '{family}'; known: {', '.join(sorted(RUN_CONFIGS))}"
         )
-    return parse(RUN_CONFIGS[family], data, source)
+    config = RUN_CONFIGS[family]
+    return parse(config, config.completed(data), source)

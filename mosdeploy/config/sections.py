@@ -167,6 +167,11 @@ class RunConfig(Record):
     export: ExportConfig = ExportConfig()
     deploy: DeployConfig = DeployConfig()
 
+    @classmethod
+    def completed(cls, data: dict[str, object]) -> dict[str, object]:
+        """The content of a run file with what follows from it and is not written there."""
+        return data
+
     @property
     @abstractmethod
     def vocab_size(self) -> int:

@@ -110,6 +110,7 @@ SCHEMES: dict[Precision, PrecisionScheme] = {
     "fp32": PrecisionScheme("fp32", "fp32", "fp32", "fp32"),
     "fp32-int4-logits": PrecisionScheme("fp32", "fp32", "fp32", "fp32", int4_logits=True),
     "int8": PrecisionScheme("int8", "int8", "int8", "int8"),
+    "int8-fp32-embedding": PrecisionScheme("int8", "int8", "int8", "fp32"),
     "int8-int4-logits": PrecisionScheme("int8", "matmulnbits8", "int8", "int8", int4_logits=True),
     "int4": PrecisionScheme("int8", "matmulnbits4", "matmulnbits4", "int8", int4_logits=True),
 }

@@ -7,6 +7,7 @@ they are the neutral base types, so that no room can name a field of one family.
 
 from typing import TYPE_CHECKING
 
+from .encoder import EncoderArch, EncoderSpace, EncoderWorkload
 from .genes import ArchConfig, SearchSpace
 from .spec import CostedSpace, ModelSpec, Precision, TimingStage, Workload
 from .translation import TranslationArch, TranslationSpace, TranslationWorkload
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
     AnySpace = CostedSpace
     AnyWorkload = Workload
 else:
-    AnyArch = TranslationArch
-    AnySpace = TranslationSpace
-    AnyWorkload = TranslationWorkload
+    AnyArch = TranslationArch | EncoderArch
+    AnySpace = TranslationSpace | EncoderSpace
+    AnyWorkload = TranslationWorkload | EncoderWorkload
 
 __all__ = [
     "AnyArch",

@@ -56,18 +56,26 @@ class Inventory:
         Width of each norm, which has a gain and a bias.
     table_parts
         Columns of each part of the embedding table, of `vocab_size` rows.
+    num_other
+        Further weights, which stay fp32 in every precision: position tables, biases.
     """
 
     products: tuple[Product, ...]
     norm_widths: tuple[int, ...]
     table_parts: tuple[int, ...]
     vocab_size: int
+    num_other: int = 0
 
     @property
     def num_parameters(self) -> int:
         """Exact number of weights."""
+        return self.num_body_parameters + self.vocab_size * sum(self.table_parts)
+
+    @property
+    def num_body_parameters(self) -> int:
+        """Exact number of weights without the embedding table."""
         weights = sum(product.num_parameters for product in self.products)
-        return weights + 2 * sum(self.norm_widths) + self.vocab_size * sum(self.table_parts)
+        return weights + 2 * sum(self.norm_widths) + self.num_other
 
     @property
     def num_macs(self) -> int:
@@ -87,6 +95,7 @@ class Inventory:
             Bytes of a table from its rows and columns.
         """
         own = [product for product in self.products if product.matrix == "weight"]
-        vectors = 4 * (2 * sum(self.norm_widths) + sum(product.outputs for product in own))
+        num_biases = sum(product.outputs for product in own)
+        vectors = 4 * (2 * sum(self.norm_widths) + num_biases + self.num_other)
         tables = sum(table_bytes(self.vocab_size, columns) for columns in self.table_parts)
         return vectors + sum(matrix_bytes(product) for product in own) + tables

@@ -18,7 +18,9 @@ from ..record import Name, Record
 from .costs import Inventory
 from .genes import ArchConfig, GeneArray, SearchSpace
 
-Precision = Literal["fp32", "fp32-int4-logits", "int8", "int8-int4-logits", "int4"]
+Precision = Literal[
+    "fp32", "fp32-int4-logits", "int8", "int8-fp32-embedding", "int8-int4-logits", "int4"
+]
 
 FloatArray = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64] | npt.NDArray[np.float64]
@@ -76,11 +78,14 @@ class CostedSpace(SearchSpace):
         Those of them that stand for overhead: what a run and a step cost at least. It differs more
         between devices and runtimes than the cost of arithmetic does, so that these are fitted anew
         where the predictor of another device is corrected.
+    precisions
+        Those that the family's graphs can be built in.
     """
 
     feature_names: ClassVar[tuple[str, ...]]
     num_core_features: ClassVar[int]
     overhead_features: ClassVar[tuple[str, ...]]
+    precisions: ClassVar[tuple[Precision, ...]] = ("fp32",)
 
     @abstractmethod
     def inventory(self, arch: ArchConfig, vocab_size: int, workload: Workload) -> Inventory:

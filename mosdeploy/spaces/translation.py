@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from ..record import Record
 from .costs import Inventory, Product
 from .genes import ArchConfig
-from .spec import CostedSpace, FloatArray, StageInput, TimingStage, Workload
+from .spec import CostedSpace, FloatArray, Precision, StageInput, TimingStage, Workload
 from .table import Choices, Gene
 
 
@@ -157,6 +157,13 @@ class TranslationSpace(CostedSpace):
     feature_names: ClassVar[tuple[str, ...]] = FEATURE_NAMES
     num_core_features: ClassVar[int] = 9
     overhead_features: ClassVar[tuple[str, ...]] = ("constant", "decoder_layers")
+    precisions: ClassVar[tuple[Precision, ...]] = (
+        "fp32",
+        "fp32-int4-logits",
+        "int8",
+        "int8-int4-logits",
+        "int4",
+    )
     activation: ClassVar[Literal["relu"]] = "relu"
     norm_epsilon: ClassVar[float] = 1e-5
 

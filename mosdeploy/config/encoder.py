@@ -1,0 +1,175 @@
+"""The run file of an encoder: its checkpoint, its task, how it learns from its teacher.
+
+In: TOML. Out: `EncoderRunConfig`.
+"""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from ..errors import ConfigError
+from ..record import Record, parse
+from ..spaces.encoder import EncoderSpace, EncoderWorkload, Head
+from .sections import ExportConfig, RunConfig
+from .units import Fraction
+
+TaskKind = Literal["classification", "regression", "tagging", "embedding", "masked-lm"]
+
+HEADS: dict[TaskKind, Head] = {
+    "classification": "pooled",
+    "regression": "pooled",
+    "tagging": "tokens",
+    "embedding": "vector",
+    "masked-lm": "masked-lm",
+}
+"""What each kind of task puts on the last layer."""
+
+
+class CheckpointConfig(Record):
+    """The network whose weights all others start from.
+
+    `path` is a Hugging Face folder (config.json, model.safetensors, tokenizer.json),
+    `package:NAME/PATH` for a folder inside an installed package, or `hub:ID` for one that is
+    downloaded (extra `hub`). Without it weights are random, and a WordPiece tokenizer of
+    `vocab_size` pieces is trained on the texts. `vocab_size` is the number of rows of its
+    embedding table.
+    """
+
+    path: str | None = None
+    vocab_size: int = Field(30_522, ge=32, le=512_000)
+
+
+class TaskConfig(Record):
+    """What is learned, from which files.
+
+    `train`, `valid`, `test` name CSV, TSV or JSON Lines files (`.csv`, `.tsv`, `.jsonl`),
+    `package:NAME/PATH` for one inside an installed package, or `datasets:PATH/CONFIG/SPLIT`.
+    Without `valid` or `test`, the fractions are split off by a hash of the text. The columns of
+    tagging are two lists, tokens and their tags; in CSV and TSV they are separated by spaces.
+
+    `where` keeps the rows whose columns have these values alone.
+
+    `labels` are the classes of a classification, in the order of their numbers if the column
+    holds numbers from 0; or the types of entities of a tagging, whose tags are then O, B-TYPE and
+    I-TYPE. The other kinds have none.
+    """
+
+    kind: TaskKind = "classification"
+    train: str
+    valid: str | None = None
+    test: str | None = None
+    valid_fraction: Fraction = 0.1
+    test_fraction: Fraction = 0.1
+    text: str = "text"
+    text_pair: str | None = None
+    label: str = "label"
+    tokens: str = "tokens"
+    tags: str = "tags"
+    where: dict[str, str] = Field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    max_tokens: int = Field(128, ge=4, le=4096)
+
+    @model_validator(mode="after")
+    def _labels_fit(self) -> Self:
+        needed = {"classification": 2, "tagging": 1}.get(self.kind, 0)
+        if len(self.labels) < needed:
+            raise ValueError(
+                f"labels: {self.kind} needs {needed} or more, got {list(self.labels)}; list the "
+                "values of the label column"
+            )
+        if not needed and self.labels:
+            raise ValueError(f"labels: {self.kind} has none; leave them out")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"labels must differ from one another, got {list(self.labels)}")
+        return self
+
+    @property
+    def tag_names(self) -> tuple[str, ...]:
+        """What the outputs stand for, in order: classes, or tags as in B-TYPE."""
+        if self.kind != "tagging":
+            return self.labels
+        return ("O", *(f"{place}-{name}" for name in self.labels for place in "BI"))
+
+    @property
+    def num_outputs(self) -> int:
+        """Of the head."""
+        return 1 if self.kind == "regression" else len(self.tag_names)
+
+
+class TeacherConfig(Record):
+    """The checkpoint trained on the task, which all subnets then learn from.
+
+    The labels count `label_weight`, its outputs the rest, at `temperature`.
+    """
+
+    steps: int = Field(400, ge=1)
+    learning_rate: float = Field(5e-5, gt=0)
+    label_weight: Fraction = 0.1
+    temperature: float = Field(1.0, gt=0)
+
+
+class EncoderExportConfig(ExportConfig):
+    """Longest text of a bundle, in tokens; longer ones are cut."""
+
+    max_score_drop: float = Field(0.5, ge=0)
+    max_input_len: int = Field(128, ge=4, le=4096)
+    trim_vocabulary: bool = False
+
+
+class EncoderRunConfig(RunConfig):
+    """All of `mosdeploy.toml` for an encoder.
+
+    The head of the space follows from the task; the run file does not name it.
+    """
+
+    family: Literal["encoder"] = "encoder"
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    task: TaskConfig
+    teacher: TeacherConfig = TeacherConfig()
+    space: EncoderSpace
+    workload: EncoderWorkload = EncoderWorkload()
+    export: EncoderExportConfig = EncoderExportConfig()
+
+    @classmethod
+    def completed(cls, data: dict[str, object]) -> dict[str, object]:
+        """Give the space the head of the task."""
+        space = data.get("space")
+        try:
+            task = parse(TaskConfig, data.get("task"), "task")
+        except ConfigError:
+            return data  # which is refused for the same reason in a moment
+        if not isinstance(space, dict):
+            return data
+        head = {"head": HEADS[task.kind], "num_outputs": task.num_outputs}
+        return {**data, "space": {**space, **head}}
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        longest = max(self.task.max_tokens, self.export.max_input_len, self.workload.input_len)
+        if longest > self.space.max_positions:
+            raise ValueError(
+                f"a text may have {longest} tokens, but space.max_positions is "
+                f"{self.space.max_positions}; lower task.max_tokens, export.max_input_len or "
+                "workload.input_len"
+            )
+        if self.task.kind == "embedding" and len(self.space.embed_dim) > 1:
+            raise ValueError(
+                "space.embed_dim: the vectors of an embedding task have one width, got "
+                f"{list(self.space.embed_dim)}"
+            )
+        return self
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the embedding table."""
+        return self.checkpoint.vocab_size
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens of a text at most, special ones included; longer texts are cut."""
+        return self.task.max_tokens
+
+    @property
+    def title(self) -> str:
+        """The kind of task."""
+        return self.task.kind
