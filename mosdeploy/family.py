@@ -62,9 +62,9 @@ class ScoredExamples:
     inputs, input_ids
         The inputs as text and as ids.
     predict
-        A subnet in torch and input ids to output ids.
+        A subnet in torch and input ids to answers: token ids, or scores.
     decode
-        Output ids to text.
+        An answer to its text.
     metrics
         All outputs, as text, to metrics by name; the first one counts.
     metric
@@ -75,8 +75,8 @@ class ScoredExamples:
 
     inputs: Sequence[str]
     input_ids: Sequence[Sequence[int]]
-    predict: Callable[[Any, list[list[int]]], list[list[int]]]
-    decode: Callable[[list[int]], str]
+    predict: Callable[[Any, list[list[int]]], Sequence[Any]]
+    decode: Callable[[Any], str]
     metrics: Callable[[list[str]], dict[str, float]]
     metric: str
     setup: str
@@ -88,14 +88,14 @@ class ScoredExamples:
     def evaluate(self, subnet: Any) -> dict[str, float]:
         """Metrics of a subnet by name."""
         outputs = self.predict(subnet, [list(ids) for ids in self.input_ids])
-        return self.metrics([self.decode(ids) for ids in outputs])
+        return self.metrics([self.decode(answer) for answer in outputs])
 
 
 class BundleModel(Protocol):
     """A bundle, opened with the runtime that devices have."""
 
-    def predict_ids(self, inputs: Sequence[Sequence[int]]) -> list[list[int]]:
-        """Input ids to output ids."""
+    def predict_ids(self, inputs: Sequence[Sequence[int]]) -> Sequence[Any]:
+        """Input ids to answers: token ids, or scores."""
 
     def predict(self, lines: Sequence[str]) -> list[str]:
         """Lines of text to lines of text."""
@@ -167,7 +167,7 @@ class Family:
     scored_examples: Callable[..., ScoredExamples]
     build_graph: Callable[..., Any]
     graph_options: Callable[..., Any]
-    bundle_settings: Callable[..., dict[str, int | float | str]]
+    bundle_settings: Callable[..., dict[str, Any]]
     bundle_readme: Callable[..., str]
     build_tvm: "Callable[..., BuiltModel] | None"
     open_bundle: Callable[..., BundleModel]

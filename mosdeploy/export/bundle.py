@@ -14,13 +14,13 @@ from pathlib import Path
 from ..config.sections import ExportConfig
 from ..errors import BundleError, ExportError, StaleInputError
 from ..records import BundleManifest, ParityReport, Runtime, SelfTest, WeightOrigin
+from ..runtime.manifest import TOKENIZER_NAMES
 from ..spaces.genes import ArchConfig
 from ..spaces.spec import ModelSpec
 from ..storage import disk_errors, read_record, replace_folder, sha256_file, write_record
 from .parity import ParityExamples, PredictsIds, check_parity
 
 MODEL_NAME = "model.onnx"
-TOKENIZER_NAME = "tokenizer.model"
 MANIFEST_NAME = "manifest.json"
 README_NAME = "README.md"
 
@@ -90,7 +90,7 @@ class BundleJob:
     family: str
     spec: ModelSpec
     arch: ArchConfig
-    settings: Mapping[str, int | float | str]
+    settings: Mapping[str, int | float | str | tuple[str, ...]]
     origin: BundleOrigin
     tokenizer_path: Path
     limits: ExportConfig
@@ -173,14 +173,14 @@ def build_draft(
     folder.mkdir()
     built = build(folder)
     # the runtime reads a manifest only with at least one example
-    example = SelfTest(source="", source_ids=(), output_ids=(), output="")
+    example = SelfTest(input="", input_ids=(), answer=(), output="")
     report = ParityReport(metric="", num_examples=0, identical=0, torch_score=0.0, bundle_score=0.0)
     manifest = _manifest(job, built, report=report, tests=(example,))
-    shutil.copyfile(job.tokenizer_path, folder / TOKENIZER_NAME)
+    shutil.copyfile(job.tokenizer_path, folder / TOKENIZER_NAMES[job.family])
     opened = folder
     if built.checked_folder is not None:
         opened = built.checked_folder
-        shutil.copyfile(job.tokenizer_path, opened / TOKENIZER_NAME)
+        shutil.copyfile(job.tokenizer_path, opened / TOKENIZER_NAMES[job.family])
     _write_manifest(opened, manifest)
     return DraftBundle(folder, built, open_bundle(opened))
 
@@ -223,13 +223,13 @@ def _self_tests(model: PredictsIds, examples: ParityExamples) -> tuple[SelfTest,
     tests = []
     for i in sorted(order[place] for place in places):
         input_ids = list(examples.input_ids[i])
-        output_ids = model.predict_ids([input_ids])[0]
+        answer = model.predict_ids([input_ids])[0]
         tests.append(
             SelfTest(
-                source=examples.inputs[i],
-                source_ids=tuple(input_ids),
-                output_ids=tuple(output_ids),
-                output=examples.decode(output_ids),
+                input=examples.inputs[i],
+                input_ids=tuple(input_ids),
+                answer=tuple(answer),
+                output=examples.decode(answer),
             )
         )
     return tuple(tests)

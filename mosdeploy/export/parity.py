@@ -12,14 +12,18 @@ from typing import Protocol
 from ..config.sections import ExportConfig
 from ..errors import ExportError
 from ..records import ParityReport
+from ..runtime.self_test import Answer, is_same
 from ..spaces.spec import Precision
+
+SCORE_TOLERANCE = 1e-4
+"""Between scores in torch and of the exported model, on one machine, in fp32."""
 
 
 class PredictsIds(Protocol):
     """The model of a bundle, opened."""
 
-    def predict_ids(self, inputs: list[list[int]], /) -> list[list[int]]:
-        """Answers to inputs, both as token ids, in the order given."""
+    def predict_ids(self, inputs: list[list[int]], /) -> Sequence[Answer]:
+        """Answers to inputs, as token ids or scores, in the order given."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +37,10 @@ class ParityExamples:
     input_ids
         Their token ids, as the bundle's model takes them.
     reference
-        The trained subnet in torch, under the settings of the export: ids to ids.
+        The trained subnet in torch, under the settings of the export: ids to answers, which are
+        token ids or scores.
     decode
-        Ids of an answer to its text.
+        An answer to its text.
     score
         Answers to all examples, as text, to the value of the metric; higher is better.
     metric
@@ -44,14 +49,14 @@ class ParityExamples:
 
     inputs: Sequence[str]
     input_ids: Sequence[Sequence[int]]
-    reference: Callable[[list[list[int]]], list[list[int]]]
-    decode: Callable[[list[int]], str]
+    reference: Callable[[list[list[int]]], Sequence[Answer]]
+    decode: Callable[[Answer], str]
     score: Callable[[list[str]], float]
     metric: str
 
-    def score_ids(self, answers: Sequence[list[int]]) -> float:
-        """The metric of answers to all examples, as ids."""
-        return self.score([self.decode(ids) for ids in answers])
+    def score_answers(self, answers: Sequence[Answer]) -> float:
+        """The metric of answers to all examples."""
+        return self.score([self.decode(answer) for answer in answers])
 
 
 def check_parity(
@@ -62,18 +67,22 @@ def check_parity(
     Raises
     ------
     ExportError
-        fp32: if one id differs. Otherwise: if the score is lower than in torch by more than
+        fp32: if one answer differs. Otherwise: if the score is lower than in torch by more than
         `limits.max_score_drop`.
     """
     expected = examples.reference([list(ids) for ids in examples.input_ids])
     found = model.predict_ids([list(ids) for ids in examples.input_ids])
-    same = [a == b for a, b in zip(expected, found, strict=True)]
+    texts = [[examples.decode(answer) for answer in side] for side in (expected, found)]
+    same = [a == b for a, b in zip(*texts, strict=True)]
+    if precision == "fp32":
+        close = (is_same(a, b, SCORE_TOLERANCE) for a, b in zip(expected, found, strict=True))
+        same = [alike and near for alike, near in zip(same, close, strict=True)]
     report = ParityReport(
         metric=examples.metric,
         num_examples=len(same),
         identical=sum(same),
-        torch_score=examples.score_ids(expected),
-        bundle_score=examples.score_ids(found),
+        torch_score=examples.score_answers(expected),
+        bundle_score=examples.score_answers(found),
     )
     if precision == "fp32" and not all(same):
         first = same.index(False)

@@ -229,7 +229,7 @@ def _scored(task: PrecisionTask, choice: PrecisionChoice) -> PrecisionChoice:
         answers = examples.reference([list(ids) for ids in examples.input_ids])
         found = {
             "metric": examples.metric,
-            "torch_score": examples.score_ids(answers),
+            "torch_score": examples.score_answers(answers),
             "num_examples": len(examples.inputs),
         }
         choice = choice.model_copy(update=found)
@@ -260,4 +260,4 @@ def _scores(
                     draft = build_draft(job, build, task.state.family.open_bundle, folder)
                     answers = draft.model.predict_ids([list(ids) for ids in examples.input_ids])
                 size_bytes = (folder / MODEL_NAME).stat().st_size
-                yield precision, size_bytes, examples.score_ids(answers)
+                yield precision, size_bytes, examples.score_answers(answers)

@@ -41,5 +41,5 @@ def predict(
     pairs = zip(lines, outputs, strict=True)
     return Predictions(
         bundle=str(folder),
-        predictions=tuple(Prediction(source=source, output=output) for source, output in pairs),
+        predictions=tuple(Prediction(input=line, output=output) for line, output in pairs),
     )

@@ -53,7 +53,7 @@ class ProfileSummary(Record):
 class Prediction(Record):
     """A line and what the bundle made of it."""
 
-    source: str
+    input: str
     output: str
 
 

@@ -13,11 +13,13 @@ Runtime = Literal["onnxruntime", "tvm"]
 
 
 class SelfTest(Record):
-    """One example and the output that the bundle must give, id for id."""
+    """One example and what the bundle must answer: token ids or, from a family whose answers are
+    scores, numbers.
+    """
 
-    source: str
-    source_ids: tuple[int, ...]
-    output_ids: tuple[int, ...]
+    input: str
+    input_ids: tuple[int, ...]
+    answer: tuple[int, ...] | tuple[float, ...]
     output: str
 
 
@@ -45,7 +47,7 @@ class BundleManifest(Record):
     runtime: Runtime = "onnxruntime"
     processor: str | None = None
     precision: str
-    settings: dict[str, int | float | str]
+    settings: dict[str, int | float | str | tuple[str, ...]]
     vocab_size: int
     arch: AnyArch
     num_parameters: int

@@ -26,7 +26,7 @@ def bundle_facts(manifest: BundleManifest, size_bytes: int | None, family: Famil
 
 def self_test_table(manifest: BundleManifest, header: tuple[str, str]) -> Table | None:
     """List the examples of the self-test with their outputs; None where it has none."""
-    rows = tuple((example.source, example.output) for example in manifest.self_test)
+    rows = tuple((example.input, example.output) for example in manifest.self_test)
     return Table(header, rows, "What its self-test must answer, id for id") if rows else None
 
 

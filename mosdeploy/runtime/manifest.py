@@ -19,15 +19,14 @@ from pathlib import Path
 from .errors import FileMismatchError, ManifestError
 
 MANIFEST_NAME = "manifest.json"
-TOKENIZER_NAME = "tokenizer.model"
+TOKENIZER_NAMES = {"encoder": "tokenizer.json", "translation": "tokenizer.model"}
+"""By family that can be run here, the file that turns text into ids."""
+
 ONNX_MODEL_NAME = "model.onnx"
 LIBRARY_NAME = "model.so"
 WEIGHTS_NAME = "weights.bin"
 MODEL_NAMES = {"onnxruntime": (ONNX_MODEL_NAME,), "tvm": (LIBRARY_NAME, WEIGHTS_NAME)}
 """By runtime, the files that hold the model."""
-
-FAMILIES = ("translation",)
-"""Families of models that can be run here."""
 
 VERSION = 2
 
@@ -38,6 +37,7 @@ MAX_LENGTH = 2**16
 MAX_VOCAB_SIZE = 2**20
 MAX_TEXT_LENGTH = 2**14
 MAX_SELF_TESTS = 100
+MAX_ANSWER = 1e30  # beyond any score of a network
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -46,11 +46,11 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class SelfTest:
-    """An input as text, its token ids, and what the bundle must answer."""
+    """An input as text, its token ids, and what the bundle must answer: ids, or scores."""
 
-    source: str
-    source_ids: tuple[int, ...]
-    output_ids: tuple[int, ...]
+    input: str
+    input_ids: tuple[int, ...]
+    answer: tuple[int, ...] | tuple[float, ...]
     output: str
 
 
@@ -116,10 +116,11 @@ def check_files(bundle_dir: Path, manifest: Manifest) -> None:
     FileMismatchError
         Naming the file.
     """
+    tokenizer = TOKENIZER_NAMES[manifest.family]
     for name, expected in manifest.sha256.items():
         path = bundle_dir / name
         try:
-            _check_regular(path, MAX_TOKENIZER_BYTES if name == TOKENIZER_NAME else MAX_FILE_BYTES)
+            _check_regular(path, MAX_TOKENIZER_BYTES if name == tokenizer else MAX_FILE_BYTES)
             found = _sha256(path)
         except OSError as error:
             raise FileMismatchError(
@@ -200,6 +201,24 @@ class Fields:
             raise ManifestError(f"'{key}' must hold ids from 0 to {vocab_size - 1}")
         return tuple(value)
 
+    def numbers(self, key: str) -> tuple[int, ...] | tuple[float, ...]:
+        """Whole numbers, or finite numbers at least one of which is not written as whole."""
+        value = self.get(key)
+        if not isinstance(value, list) or len(value) > MAX_LENGTH:
+            raise ManifestError(f"'{key}' must be a list of at most {MAX_LENGTH} numbers")
+        if all(type(item) is int for item in value):
+            return tuple(value)
+        if not all(type(item) in (int, float) and abs(item) <= MAX_ANSWER for item in value):
+            raise ManifestError(f"'{key}' must hold finite numbers")
+        return tuple(float(item) for item in value)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Texts, as `text` takes them."""
+        value = self.get(key)
+        if not isinstance(value, list) or len(value) > MAX_LENGTH:
+            raise ManifestError(f"'{key}' must be a list of at most {MAX_LENGTH} texts")
+        return tuple(Fields({key: item}, self._where).text(key) for item in value)
+
 
 def _manifest(fields: Fields) -> Manifest:
     if type(fields.get("version")) is int and fields.get("version") == 1:
@@ -207,7 +226,7 @@ def _manifest(fields: Fields) -> Manifest:
             "'version' is 1: it was made by mosdeploy 0.1.0; export the bundle again"
         )
     fields.integer("version", VERSION, VERSION)
-    family = _one_of(fields, "family", FAMILIES)
+    family = _one_of(fields, "family", tuple(TOKENIZER_NAMES))
     runtime = _one_of(fields, "runtime", tuple(MODEL_NAMES))
     vocab_size = fields.integer("vocab_size", 4, MAX_VOCAB_SIZE)
     settings = fields.get("settings")
@@ -224,7 +243,7 @@ def _manifest(fields: Fields) -> Manifest:
         settings=settings,
         vocab_size=vocab_size,
         self_tests=tuple(_self_test(Fields(test, "self_test"), vocab_size) for test in tests),
-        sha256=_hashes(fields.get("sha256"), MODEL_NAMES[runtime]),
+        sha256=_hashes(fields.get("sha256"), (*MODEL_NAMES[runtime], TOKENIZER_NAMES[family])),
     )
 
 
@@ -239,15 +258,14 @@ def _one_of(fields: Fields, key: str, known: tuple[str, ...]) -> str:
 
 def _self_test(fields: Fields, vocab_size: int) -> SelfTest:
     return SelfTest(
-        source=fields.text("source"),
-        source_ids=fields.ids("source_ids", vocab_size),
-        output_ids=fields.ids("output_ids", vocab_size),
+        input=fields.text("input"),
+        input_ids=fields.ids("input_ids", vocab_size),
+        answer=fields.numbers("answer"),
         output=fields.text("output"),
     )
 
 
-def _hashes(value: object, model_names: tuple[str, ...]) -> dict[str, str]:
-    names = (*model_names, TOKENIZER_NAME)
+def _hashes(value: object, names: tuple[str, ...]) -> dict[str, str]:
     if not isinstance(value, dict) or not set(names) <= set(value):
         raise ManifestError(f"'sha256' must name {' and '.join(names)}")
     for name, digits in value.items():

@@ -16,7 +16,7 @@ from .errors import ModelError
 from .manifest import (
     MANIFEST_NAME,
     ONNX_MODEL_NAME,
-    TOKENIZER_NAME,
+    TOKENIZER_NAMES,
     Manifest,
     check_files,
     errors_naming,
@@ -93,7 +93,9 @@ class Translator:
         with errors_naming(folder / MANIFEST_NAME):
             self.settings = read_settings(self.manifest)
         check_files(folder, self.manifest)
-        self.tokenizer = Tokenizer(folder / TOKENIZER_NAME, self.manifest.vocab_size)
+        self.tokenizer = Tokenizer(
+            folder / TOKENIZER_NAMES["translation"], self.manifest.vocab_size
+        )
         if self.manifest.runtime == "tvm":
             self._engine = self._open_tvm(folder, threads, providers)
         else:
@@ -117,6 +119,10 @@ class Translator:
         return [" ".join(text for text in line_texts if text) for line_texts in texts]
 
     translate = predict  # its name in 0.1.0
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of an answer of `predict_ids`."""
+        return self.tokenizer.decode(list(ids))
 
     def predict_ids(self, sources: Sequence[Sequence[int]]) -> list[list[int]]:
         """Translate token ids into token ids, both without begin and end, in the order given; no

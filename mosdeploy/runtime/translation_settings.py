@@ -59,11 +59,13 @@ def read_settings(manifest: Manifest) -> TranslationSettings:
     if settings.pad_id == settings.eos_id:
         raise ManifestError("'pad_id' and 'eos_id' must differ")
     for test in manifest.self_tests:
-        _check_length("source_ids", test.source_ids, settings.max_source_len)
-        _check_length("output_ids", test.output_ids, settings.max_decode_steps)
+        _check_length("input_ids", test.input_ids, settings.max_source_len)
+        _check_length("answer", test.answer, settings.max_decode_steps)
+        if not all(type(i) is int and 0 <= i <= last_id for i in test.answer):
+            raise ManifestError(f"'answer' must hold ids from 0 to {last_id}")
     return settings
 
 
-def _check_length(key: str, ids: tuple[int, ...], most: int) -> None:
+def _check_length(key: str, ids: tuple[int, ...] | tuple[float, ...], most: int) -> None:
     if len(ids) > most:
         raise ManifestError(f"'{key}' must be a list of at most {most} ids")

@@ -57,7 +57,7 @@ def make_job(out_dir: Path, precision: str = "fp32") -> BundleJob:
         origin=BundleOrigin("reverser", "local", {"supernet": "0" * 64}),
         tokenizer_path=tokenizer_path,
         limits=ExportConfig(),
-        readme=lambda manifest: f"# {manifest.name}: {manifest.self_test[0].source}\n",
+        readme=lambda manifest: f"# {manifest.name}: {manifest.self_test[0].input}\n",
     )
 
 
@@ -100,17 +100,17 @@ def test_a_bundle_holds_what_its_manifest_says(tmp_path: Path) -> None:
 
 def test_the_self_test_is_what_the_model_answers(tmp_path: Path) -> None:
     tests = export(tmp_path / "b").self_test
-    assert sorted(len(test.source_ids) for test in tests) == [1, 3, 5]
+    assert sorted(len(test.input_ids) for test in tests) == [1, 3, 5]
     for test in tests:
-        assert list(test.source_ids) in INPUT_IDS
-        assert test.output_ids == test.source_ids[::-1]
-        assert test.output == " ".join(map(str, test.output_ids))
+        assert list(test.input_ids) in INPUT_IDS
+        assert test.answer == test.input_ids[::-1]
+        assert test.output == " ".join(map(str, test.answer))
 
 
 def test_the_readme_is_that_of_the_family(tmp_path: Path) -> None:
     manifest = export(tmp_path / "b")
     text = (tmp_path / "b" / "README.md").read_text()
-    assert text == f"# reverser: {manifest.self_test[0].source}\n"
+    assert text == f"# reverser: {manifest.self_test[0].input}\n"
 
 
 def test_what_is_opened_is_whole(tmp_path: Path) -> None:

@@ -232,7 +232,7 @@ def test_what_a_family_lacks_is_refused_by_name(walked: dict[str, Any]) -> None:
     refused = walked["refused"]
     assert refused["tvm"] == "ConfigError: 'cipher' has no TVM export; choose --runtime onnxruntime"
     assert refused["beam"].startswith("ConfigError: a CipherWorkload has no beam search")
-    assert "'family' must be translation" in refused["deploy"]  # until runtime/ knows it
+    assert "'family' must be encoder or translation" in refused["deploy"]  # until runtime/ knows it
 
 
 def test_the_report_has_the_familys_words(walked: dict[str, Any]) -> None:

@@ -131,14 +131,12 @@ def manifest(arch: ArchConfig) -> BundleManifest:
         ),
         self_test=(
             SelfTest(
-                source="Save file",
-                source_ids=(5, 6, 3),
-                output_ids=(7, 8),
+                input="Save file",
+                input_ids=(5, 6, 3),
+                answer=(7, 8),
                 output="Enregistrer le fichier",
             ),
-            SelfTest(
-                source="<b>Close & quit</b>", source_ids=(5, 3), output_ids=(9,), output="Fermer"
-            ),
+            SelfTest(input="<b>Close & quit</b>", input_ids=(5, 3), answer=(9,), output="Fermer"),
         ),
         sha256={"model.onnx": digest("e"), "tokenizer.model": digest("d")},
     )

@@ -50,5 +50,5 @@ def test_torch_agrees_with_itself_on_the_examples(
     assert (len(examples.inputs), len(examples.input_ids), examples.metric) == (5, 5, "BLEU")
     answers = examples.reference([list(ids) for ids in examples.input_ids])
     assert len(answers) == 5
-    assert 0.0 <= examples.score_ids(answers) <= 100.0
+    assert 0.0 <= examples.score_answers(answers) <= 100.0
     assert examples.score(list(examples.inputs)) != 100.0  # no source is its own translation

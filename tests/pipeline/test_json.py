@@ -61,5 +61,5 @@ def test_outputs_stand_beside_their_sources(folder: Path, monkeypatch, capsys) -
             main()
         outputs.append(capsys.readouterr().out)
     pairs = json.loads(outputs[1])["predictions"]
-    assert [pair["source"] for pair in pairs] == ["one two", ""]
+    assert [pair["input"] for pair in pairs] == ["one two", ""]
     assert [pair["output"] for pair in pairs] == outputs[0].removesuffix("\n").split("\n")

@@ -15,7 +15,7 @@ from mosdeploy.workspace import Workspace
 def test_a_bundle_answers_as_its_self_test_says(walked: Path) -> None:
     manifest = json.loads((require_bundle(Workspace(walked)) / "manifest.json").read_text())
     tests = manifest["self_test"]
-    answers = opened(walked).predict([test["source"] for test in tests], threads=1)
+    answers = opened(walked).predict([test["input"] for test in tests], threads=1)
     assert answers == [test["output"] for test in tests]
 
 
@@ -23,7 +23,7 @@ def test_a_named_bundle_needs_no_run_folder(walked: Path, tmp_path: Path) -> Non
     bundle = require_bundle(Workspace(walked))
     done = predict(tmp_path, ["one two", ""], bundle=bundle, threads=1)
     assert done.bundle == str(bundle)
-    assert [pair.source for pair in done.predictions] == ["one two", ""]
+    assert [pair.input for pair in done.predictions] == ["one two", ""]
     assert [pair.output for pair in done.predictions] == opened(walked).predict(["one two", ""])
 
 

@@ -152,7 +152,7 @@ def test_a_bundle_for_tvm_is_deployed_and_answers(without_bundles: Path) -> None
     assert manifest.runtime == "tvm"
     assert manifest.parity.identical == manifest.parity.num_examples
     assert set(manifest.sha256) == {"model.so", "weights.bin", "tokenizer.model", "README.md"}
-    answers = run.predict([test.source for test in manifest.self_test], threads=1)
+    answers = run.predict([test.input for test in manifest.self_test], threads=1)
     assert answers == [test.output for test in manifest.self_test]
     deployment = run.deploy(bundle=result.path)
     measurement = deployment.measurement

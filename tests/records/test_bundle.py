@@ -32,7 +32,7 @@ MANIFEST = BundleManifest(
     parity=ParityReport(
         metric="accuracy", num_examples=64, identical=64, torch_score=30.0, bundle_score=30.0
     ),
-    self_test=(SelfTest(source="a b", source_ids=(4, 5), output_ids=(6,), output="c"),),
+    self_test=(SelfTest(input="a b", input_ids=(4, 5), answer=(6,), output="c"),),
     sha256={"model.onnx": "b"},
 )
 DEPLOYMENT = Deployment(

@@ -77,7 +77,7 @@ def test_lines_in_lines_out(device: Path, fp32_bundle: Path) -> None:
 def test_json(device: Path, fp32_bundle: Path) -> None:
     done = command(device, fp32_bundle, "--json", lines="the cat é.\n".encode())
     (expected,) = Translator(fp32_bundle, threads=1).translate(["the cat é."])
-    assert json.loads(done.stdout) == {"source": "the cat é.", "output": expected}
+    assert json.loads(done.stdout) == {"input": "the cat é.", "output": expected}
 
 
 def test_self_test_passes(device: Path, fp32_bundle: Path) -> None:
@@ -91,7 +91,7 @@ def test_self_test_passes(device: Path, fp32_bundle: Path) -> None:
 
 
 def test_self_test_fails_with_code_1(device: Path, bundle: Path, edit: Callable) -> None:
-    edit(lambda data: data["self_test"][0].update(source_ids=[4]))
+    edit(lambda data: data["self_test"][0].update(input_ids=[4]))
     done = command(device, bundle, "--self-test")
     assert done.returncode == 1 and json.loads(done.stdout)["passed"] is False
 

@@ -23,7 +23,7 @@ def test_reads_what_export_wrote(fp32_bundle: Path) -> None:
 
 
 def one_test(**changed: object) -> list[dict[str, object]]:
-    return [{"source": "", "source_ids": [], "output_ids": [], "output": "", **changed}]
+    return [{"input": "", "input_ids": [], "answer": [], "output": "", **changed}]
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,11 @@ def one_test(**changed: object) -> list[dict[str, object]]:
         ("version", 1, "'version' is 1: it was made by mosdeploy 0.1.0; export the bundle again"),
         ("version", 3, "'version' must be a whole number from 2 to 2"),
         ("version", True, "'version' must be"),
-        ("family", "encoder", "'family' must be translation; nothing here runs another bundle"),
+        (
+            "family",
+            "vision",
+            "'family' must be encoder or translation; nothing here runs another bundle",
+        ),
         ("family", 3, "'family' must be a text"),
         ("runtime", "torch", "'runtime' must be onnxruntime or tvm"),
         ("runtime", None, "'runtime' must be a text"),
@@ -46,9 +50,9 @@ def one_test(**changed: object) -> list[dict[str, object]]:
         ("self_test", {}, "'self_test' must be a list"),
         ("self_test", [], "'self_test' must be a list of 1"),
         ("self_test", [[]], "self_test must be an object"),
-        ("self_test", one_test(output_ids=[64]), "ids from 0 to 63"),
-        ("self_test", one_test(source_ids=[4] * 65_537), "at most 65536 ids"),
-        ("self_test", one_test(source="\ud800"), "'source' must be a text"),
+        ("self_test", one_test(answer=["x"]), "must hold finite numbers"),
+        ("self_test", one_test(input_ids=[4] * 65_537), "at most 65536 ids"),
+        ("self_test", one_test(input="\ud800"), "'input' must be a text"),
         ("sha256", {}, "'sha256' must name model.onnx and tokenizer.model"),
         ("sha256", [], "'sha256' must name"),
     ],

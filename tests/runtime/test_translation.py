@@ -33,8 +33,8 @@ def test_many_lines_answer_as_one_by_one_and_in_order(translator: Translator) ->
 
 def test_it_answers_what_the_manifest_says(translator: Translator) -> None:
     for test in translator.manifest.self_tests:
-        assert translator.translate([test.source]) == [test.output]
-        assert translator.predict_ids([test.source_ids]) == [list(test.output_ids)]
+        assert translator.translate([test.input]) == [test.output]
+        assert translator.predict_ids([test.input_ids]) == [list(test.answer)]
 
 
 def test_an_empty_line_stays_empty(translator: Translator) -> None:
@@ -87,9 +87,9 @@ def test_a_run_makes_exactly_so_many_steps(fp32_bundle: Path) -> None:
 
 def test_a_run_on_an_example_answers_it(translator: Translator) -> None:
     test = translator.manifest.self_tests[0]
-    inputs = raw_inputs([*test.source_ids, 3], translator.settings.max_decode_steps)
+    inputs = raw_inputs([*test.input_ids, 3], translator.settings.max_decode_steps)
     (output,) = translator.run({**inputs, "min_steps": np.array(0)})
-    assert tuple(output[0, : len(test.output_ids)]) == test.output_ids
+    assert tuple(output[0, : len(test.answer)]) == test.answer
 
 
 def test_a_run_on_other_inputs_is_refused(translator: Translator) -> None:

@@ -112,7 +112,7 @@ def bundle_readme(manifest: BundleManifest) -> str:
         num_examples=parity.num_examples,
         bundle_score=parity.bundle_score,
         torch_score=parity.torch_score,
-        source=_for_shell(example.source),
+        source=_for_shell(example.input),
         output=example.output,
         binding=_BINDING.format(processor=manifest.processor) if manifest.processor else "",
         packages=_PACKAGES[manifest.runtime],

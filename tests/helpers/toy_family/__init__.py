@@ -43,5 +43,5 @@ def install() -> None:
     spaces.AnySpace = spaces.TranslationSpace | words.CipherSpace
     spaces.AnyWorkload = spaces.TranslationWorkload | words.CipherWorkload
     config.RUN_CONFIGS["cipher"] = words.CipherRunConfig
-    manifest.FAMILIES = (*manifest.FAMILIES, "cipher")
+    manifest.TOKENIZER_NAMES["cipher"] = "tokenizer.model"
     sys.modules["mosdeploy.families.cipher"] = sys.modules[__name__]
