@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .export.bundle import BuiltModel
     from .latency.predictor import LatencyPredictor
     from .report import FamilyPage
+    from .spaces.genes import ArchConfig
+    from .supernet.elastic import Subnet
     from .supernet.supernet import Supernet
 
 
@@ -91,6 +93,46 @@ class ScoredExamples:
         return self.metrics([self.decode(answer) for answer in outputs])
 
 
+class Teacher(Protocol):
+    """A trained network that the supernet starts from and all subnets learn from."""
+
+    def label(self, dataset: "Dataset") -> "Dataset":
+        """The same examples with the teacher's outputs, which their losses then count."""
+
+    def supernet(self, seed: int) -> "Supernet":
+        """A supernet whose largest subnet computes what the teacher computes."""
+
+    def subnet(self, arch: "ArchConfig") -> "Subnet":
+        """The part of the teacher that an architecture holds."""
+
+
+@dataclass(frozen=True)
+class TeacherTask:
+    """What a teacher is made from.
+
+    Attributes
+    ----------
+    config, root
+        The run file and its folder.
+    folder
+        Where the teacher's files lie.
+    train, valid
+        Examples as token ids; None where a teacher that is finished is to be opened.
+    data_sha256
+        Fingerprint of the data, and of what of the run file it was read with.
+    show
+        Told how far the training is: step, total, loss, targets a second, seconds left.
+    """
+
+    config: Any
+    root: Path
+    folder: Path
+    data_sha256: str
+    train: "Dataset | None" = None
+    valid: "Dataset | None" = None
+    show: Callable[[int, int, float, float, float], None] | None = None
+
+
 class BundleModel(Protocol):
     """A bundle, opened with the runtime that devices have."""
 
@@ -130,6 +172,10 @@ class Family:
         of a file. Raises ConfigError for JSON that is none of these.
     fresh_subnet
         (arch, space, vocab_size, supernet config, seed) to a plain network with initial weights.
+    open_teacher
+        (`TeacherTask`) to a `Teacher`: trained, or what a killed training left trained on, if the
+        task has examples; else the finished one. None for a family that learns from its data
+        alone.
     scored_examples
         (tokenizer, examples, config, workload, limit) to `ScoredExamples`; with a limit, at most so
         many of those that a bundle takes.
@@ -164,6 +210,7 @@ class Family:
     fresh_supernet: "Callable[..., Supernet]"
     build_supernet: "Callable[[str, int, str], Supernet]"
     fresh_subnet: Callable[..., Any]
+    open_teacher: Callable[[TeacherTask], Teacher] | None
     scored_examples: Callable[..., ScoredExamples]
     build_graph: Callable[..., Any]
     graph_options: Callable[..., Any]

@@ -40,6 +40,10 @@ class Workspace:
         return self.root / "supernet" / "supernet.json"
 
     @property
+    def teacher_dir(self) -> Path:
+        return self.root / "teacher"
+
+    @property
     def training_log_path(self) -> Path:
         return self.root / "supernet" / "log.jsonl"
 

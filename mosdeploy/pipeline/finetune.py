@@ -1,4 +1,6 @@
-"""The verb `finetune`: train one subnet alone, from its inherited weights or from scratch."""
+"""The verb `finetune`: train one subnet alone, from its inherited weights, from its part of the
+teacher, or from scratch.
+"""
 
 import json
 from collections.abc import Callable
@@ -14,7 +16,7 @@ from ..records import SubnetCard, WeightOrigin
 from ..spaces.genes import ArchConfig
 from ..storage import fingerprint, locked, sha256_file, write_record
 from .context import Context, Progress
-from .subnets import subnet_card
+from .subnets import STARTS, subnet_card
 from .token_files import (
     VALIDATION_TOKENS,
     read_tokens,
@@ -51,10 +53,13 @@ class FinetuneOptions:
     steps: int | None = None
     from_scratch: bool = False
 
-    @property
-    def weights(self) -> WeightOrigin:
-        """What the result is called."""
-        return "scratch" if self.from_scratch else "finetuned"
+    def starts(self, has_teacher: bool) -> tuple[WeightOrigin, ...]:
+        """What the results are called: with a teacher both starts are tried, and the better one
+        is kept.
+        """
+        if self.from_scratch:
+            return ("scratch",)
+        return ("finetuned", "from-teacher") if has_teacher else ("finetuned",)
 
 
 def finetune(context: Context, options: FinetuneOptions | None = None) -> SubnetCard:
@@ -74,13 +79,18 @@ def finetune(context: Context, options: FinetuneOptions | None = None) -> Subnet
     state = trained_run(context.run)
     arch = state.arch(options.arch)
     config = alone(context.config.training, context.config.finetune, options)
-    job = _Job(state, arch, options.weights, config)
-    with init_distributed(config) as distributed, ExitStack() as held:
-        told = distributed.first("start", lambda: job.prepare(held, context.progress))
-        start = parse(_Start, json.loads(told), "rank 0")
-        if not start.finished:
-            distributed.first("trained", job.train(start.loss, distributed, context.progress))
-        return subnet_card(state, arch, options.weights)
+    cards = []
+    with init_distributed(config) as distributed:
+        for weights in options.starts(state.teacher is not None):
+            job = _Job(state, arch, weights, config)
+            with ExitStack() as held:
+                job.run(held, distributed, context.progress)
+            cards.append(subnet_card(state, arch, weights))
+    for card in cards if len(cards) > 1 else ():
+        context.progress.say(
+            f"from {STARTS[card.weights]}: validation loss {card.start_loss:.4f} to {card.loss:.4f}"
+        )
+    return min(cards, key=lambda card: card.loss)
 
 
 def alone(
@@ -128,8 +138,8 @@ class _Job:
 
     @property
     def supernet_sha256(self) -> str | None:
-        """Of the supernet that the weights come from; None from scratch."""
-        return None if self.weights == "scratch" else self.state.card.supernet_sha256
+        """Of the supernet that the weights come from; None where they do not."""
+        return self.state.card.supernet_sha256 if self.weights == "finetuned" else None
 
     @property
     def inputs_sha256(self) -> str:
@@ -143,6 +153,14 @@ class _Job:
             self.state.config.supernet,
             self.config,
         )
+
+    def run(self, held: ExitStack, distributed: "DistributedContext", progress: Progress) -> None:
+        """Train, unless that was done."""
+        told = distributed.first(f"start {self.weights}", lambda: self.prepare(held, progress))
+        start = parse(_Start, json.loads(told), "rank 0")
+        if not start.finished:
+            finish = self.train(start.loss, distributed, progress)
+            distributed.first(f"trained {self.weights}", finish)
 
     def prepare(self, held: ExitStack, progress: Progress) -> str:
         """Hold the folder; leave there what all ranks read. The first rank's part."""
@@ -160,8 +178,8 @@ class _Job:
         check_inputs(self.checkpoint_path, self.inputs_sha256)
         state = self.state
         data = state.data
-        train_set = state.family.tokenize(state.tokenizer, data.train, state.config)
-        valid_set = state.family.tokenize(state.tokenizer, data.valid, state.config)
+        train_set = state.tokenized(data.train)
+        valid_set = state.tokenized(data.valid)
         write_tokens(self.path.parent, train_set, valid_set)
         loss = validation_loss(self._subnet(), ordered_batches(valid_set, VALIDATION_TOKENS))
         progress.say(
@@ -202,6 +220,9 @@ class _Job:
     def _subnet(self) -> Any:
         if self.weights == "finetuned":
             return self.state.subnet(self.arch)
+        if self.weights == "from-teacher":
+            assert self.state.teacher is not None  # else there is no such start
+            return self.state.teacher.subnet(self.arch)
         config = self.state.config
         return self.state.family.fresh_subnet(
             self.arch, config.space, self.state.card.vocab_size, config.supernet, self.config.seed

@@ -4,6 +4,8 @@ In: a trained run and an architecture. Out: a subnet with the weights that it in
 supernet, or with those that it came to when it was trained alone. Nothing is trained here.
 """
 
+import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -13,8 +15,25 @@ from ..spaces.genes import ArchConfig
 from ..storage import read_record, sha256_file
 from .trained_run import TrainedRun
 
-ALONE: tuple[WeightOrigin, ...] = ("finetuned", "scratch")
+ALONE: tuple[WeightOrigin, ...] = ("finetuned", "from-teacher", "scratch")
 """The weights of a subnet that was trained alone."""
+
+UNASKED: tuple[WeightOrigin, ...] = ("finetuned", "from-teacher")
+"""Those of them that a verb may take without being told."""
+
+STARTS: dict[WeightOrigin, str] = {
+    "finetuned": "inherited weights",
+    "from-teacher": "the teacher's weights",
+    "scratch": "random weights",
+}
+"""What each of them started from."""
+
+VERBS: dict[WeightOrigin, str] = {
+    "finetuned": "mosdeploy finetune",
+    "from-teacher": "mosdeploy finetune",
+    "scratch": "mosdeploy finetune --from-scratch",
+}
+"""What makes each of them."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +50,9 @@ class SelectedSubnet:
 def select_subnet(state: TrainedRun, arch: ArchConfig, wanted: str | None) -> SelectedSubnet:
     """The weights that are asked for; or, if none are, the best by rule.
 
-    The rule: finetuned weights, if there are some that count and if their validation loss is below
-    that of the inherited ones; else the inherited ones. Weights from scratch are never taken
-    unasked.
+    The rule: of finetuned weights and those trained on from the teacher's, as far as they count,
+    those with the lower validation loss, if it is below that of the inherited ones; else the
+    inherited ones. Weights from scratch are never taken unasked.
 
     Raises
     ------
@@ -75,7 +94,7 @@ def subnet_card(state: TrainedRun, arch: ArchConfig, weights: WeightOrigin) -> S
     StaleInputError
         If there is none, or it does not count.
     """
-    verb = "mosdeploy finetune --from-scratch" if weights == "scratch" else "mosdeploy finetune"
+    verb = VERBS[weights]
     supernet = state.card
     path = state.files.subnet_path(arch.key, weights)
     card = read_record(SubnetCard, state.files.subnet_card_path(arch.key, weights), verb)
@@ -97,24 +116,33 @@ def subnet_card(state: TrainedRun, arch: ArchConfig, weights: WeightOrigin) -> S
 
 
 def _best(state: TrainedRun, arch: ArchConfig) -> SelectedSubnet:
+    found: list[SelectedSubnet] = []
     note = "inherited weights"
-    if state.files.subnet_card_path(arch.key, "finetuned").exists():
+    for weights in UNASKED:
+        if not state.files.subnet_card_path(arch.key, weights).exists():
+            continue
         try:
-            finetuned = _alone(state, arch, "finetuned")
-            if finetuned.card and finetuned.card.loss < finetuned.card.start_loss:
-                return finetuned
-            note += ", since finetuning did not lower the validation loss"
+            found.append(_alone(state, arch, weights))
         except StaleInputError as error:
-            note += f", not finetuned ones: {error}"
-    return SelectedSubnet(state.subnet(arch), arch, "inherited", note)
+            note += f", not {weights} ones: {error}"
+    inherited = SelectedSubnet(state.subnet(arch), arch, "inherited", note)
+    cards = {subnet.weights: subnet.card for subnet in found if subnet.card}
+    if not cards:
+        return inherited
+    best = min(found, key=lambda subnet: subnet.card.loss if subnet.card else math.inf)
+    finetuned = cards.get("finetuned")  # its start is what the inherited weights come to
+    if finetuned and cards[best.weights].loss >= finetuned.start_loss:
+        note += ", since finetuning did not lower the validation loss"
+        return dataclasses.replace(inherited, note=note)
+    return best
 
 
 def _alone(state: TrainedRun, arch: ArchConfig, weights: WeightOrigin) -> SelectedSubnet:
     from ..supernet.checkpoint import load_subnet
 
     card = subnet_card(state, arch, weights)
-    subnet = load_subnet(state.files.subnet_path(arch.key, weights), state.net)
-    start = "random" if weights == "scratch" else "inherited"
-    losses = f"validation loss {card.loss:.4f}, {card.start_loss:.4f} with {start} weights"
+    path = state.files.subnet_path(arch.key, weights)
+    subnet = load_subnet(path, state.config.space, state.net.skeleton)
+    losses = f"validation loss {card.loss:.4f}, {card.start_loss:.4f} with {STARTS[weights]}"
     note = f"{weights} weights of {card.steps} steps, {losses}"
     return SelectedSubnet(subnet, arch, weights, note, card)

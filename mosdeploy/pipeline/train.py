@@ -11,6 +11,7 @@ from ..record import Record, parse
 from ..records import DataCard, SupernetCard
 from ..storage import locked, read_record, sha256_file, write_record
 from .context import Context
+from .teacher import finished_teacher, train_teacher
 from .token_files import read_tokens, remove_tokens, training_progress, write_tokens
 from .trained_run import training_inputs
 
@@ -81,6 +82,11 @@ def _prepare(context: Context, held: ExitStack) -> str:
         f"examples; dropped: {dropped}, too many tokens {num_too_long}"
     )
     valid_set = context.family.tokenize(tokenizer, data.valid, config)
+    teacher = train_teacher(context.run, data.sha256, train_set, valid_set, context.progress)
+    if teacher is not None:
+        context.progress.say("labelling the examples with the teacher's outputs")
+        train_set = teacher.label(train_set)
+        valid_set = teacher.label(valid_set)
     write_tokens(files.supernet_path.parent, train_set, valid_set)
     return prepared.model_dump_json()
 
@@ -102,9 +108,12 @@ def _train(
     files = context.files
     batches, valid = read_tokens(files.supernet_path.parent, context.family, config.training)
     vocab_size = context.family.load_tokenizer(files.tokenizer_path).vocab_size
-    net = context.family.fresh_supernet(
-        config.space, vocab_size, config.supernet, config.training.seed
-    )
+    seed = config.training.seed
+    teacher = finished_teacher(context.run, prepared.data_sha256)
+    if teacher is None:
+        net = context.family.fresh_supernet(config.space, vocab_size, config.supernet, seed)
+    else:
+        net = teacher.supernet(seed)
     job = TrainingJob(
         config=config.training,
         state_path=files.checkpoint_path,

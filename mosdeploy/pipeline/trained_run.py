@@ -14,7 +14,7 @@ import numpy as np
 
 from ..config import RunConfig
 from ..errors import ConfigError, StaleInputError
-from ..family import Family, ScoredExamples, TaskData, Tokenizer
+from ..family import Family, ScoredExamples, TaskData, Teacher, Tokenizer
 from ..record import parse_json_file
 from ..records import SearchResult, SupernetCard
 from ..spaces import ModelSpec
@@ -23,6 +23,7 @@ from ..spaces.spec import Workload
 from ..storage import fingerprint, read_record
 from ..workspace import Workspace
 from .run import Run
+from .teacher import finished_teacher
 
 if TYPE_CHECKING:
     from ..data.protocols import Dataset
@@ -96,7 +97,17 @@ class TrainedRun:
         valid = self.data.valid
         rng = np.random.default_rng(VALID_SEED)
         rows = np.sort(rng.permutation(len(valid))[:num_examples])
-        return self.family.tokenize(self.tokenizer, [valid[row] for row in rows], self.config)
+        return self.tokenized([valid[row] for row in rows])
+
+    @cached_property
+    def teacher(self) -> Teacher | None:
+        """What the supernet learned from besides its data, if the family has that."""
+        return finished_teacher(self.run, self.card.data_sha256)
+
+    def tokenized(self, examples: Sequence[Any]) -> "Dataset":
+        """Examples as networks are trained on and judged by them, labelled by the teacher."""
+        dataset = self.family.tokenize(self.tokenizer, examples, self.config)
+        return dataset if self.teacher is None else self.teacher.label(dataset)
 
     def scored(
         self, examples: Sequence[Any], workload: Workload, limit: int | None = None

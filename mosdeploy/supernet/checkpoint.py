@@ -27,6 +27,7 @@ import torch
 
 from ..errors import ArchError, ConfigError, StaleInputError
 from ..record import parse
+from ..spaces.genes import ArchConfig, SearchSpace
 from ..storage import atomic_write
 from .elastic import StateDict, Subnet
 from .supernet import Supernet
@@ -115,19 +116,24 @@ def save_subnet(path: Path, subnet: Subnet) -> None:
     _write_network(path, "subnet", {"arch": subnet.arch.model_dump_json()}, subnet)
 
 
-def load_subnet(path: Path, net: Supernet) -> Subnet:
-    """Read a subnet of the space and vocabulary of a supernet, on the CPU and in eval mode.
+def load_subnet(path: Path, space: SearchSpace, skeleton: Callable[[ArchConfig], Subnet]) -> Subnet:
+    """Read a subnet of a space, on the CPU and in eval mode.
+
+    Parameters
+    ----------
+    skeleton
+        An architecture's plain network without weights: `Supernet.skeleton`.
 
     Raises
     ------
     StaleInputError
         If the file is missing, damaged, of another kind or of another version, or does not fit the
-        supernet's space.
+        space.
     """
     metadata, weights = _read_network(path, "subnet")
     try:
-        arch = parse(net.space.arch_type, json.loads(metadata["arch"]), str(path))
-        subnet = net.skeleton(arch)  # on the meta device: it takes the file's tensors as its own
+        arch = parse(space.arch_type, json.loads(metadata["arch"]), str(path))
+        subnet = skeleton(arch)  # on the meta device: it takes the file's tensors as its own
         subnet.load_state_dict(weights, assign=True)
     except (ArchError, ConfigError, *_DAMAGE) as error:
         raise _corrupt(path, "subnet", error) from error

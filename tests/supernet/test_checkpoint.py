@@ -42,18 +42,18 @@ def test_a_subnet_comes_back_whole_and_can_be_trained(tmp_path: Path, net: Super
     path = tmp_path / "subnet.safetensors"
     subnet = extract(net, net.space.smallest)
     save_subnet(path, subnet)
-    again = load_subnet(path, net)
+    again = load_subnet(path, net.space, net.skeleton)
     assert again.arch == net.space.smallest
     assert not again.training
     assert torch.equal(again(toy_ids()), subnet(toy_ids()))
     again(toy_ids()).sum().backward()
     with torch.no_grad():
         next(again.parameters()).zero_()
-    assert torch.equal(load_subnet(path, net)(toy_ids()), subnet(toy_ids()))
+    assert torch.equal(load_subnet(path, net.space, net.skeleton)(toy_ids()), subnet(toy_ids()))
     other = build_toy(net.space.model_dump_json(), 10, net.config.model_dump_json())
     message = r"subnet\.safetensors is corrupt .*run `mosdeploy finetune` again"
     with pytest.raises(StaleInputError, match=message):
-        load_subnet(path, other)
+        load_subnet(path, other.space, other.skeleton)
 
 
 def test_a_training_state_comes_back_whole(tmp_path: Path, net: Supernet) -> None:
@@ -80,7 +80,7 @@ def test_a_missing_file_names_the_verb(tmp_path: Path, net: Supernet) -> None:
     with pytest.raises(StaleInputError, match=r"x does not exist; run `mosdeploy train` first"):
         load_supernet(tmp_path / "x", build_toy)
     with pytest.raises(StaleInputError, match=r"x does not exist; run `mosdeploy finetune` first"):
-        load_subnet(tmp_path / "x", net)
+        load_subnet(tmp_path / "x", net.space, net.skeleton)
     with pytest.raises(StaleInputError, match=r"x does not exist; run the same command first"):
         load_training_state(tmp_path / "x")
 

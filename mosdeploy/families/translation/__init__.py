@@ -17,6 +17,7 @@ FAMILY = Family(
     fresh_supernet=deferred(__name__, "elastic:fresh_supernet"),
     build_supernet=deferred(__name__, "elastic:build_supernet"),
     fresh_subnet=deferred(__name__, "elastic:fresh_subnet"),
+    open_teacher=None,
     scored_examples=deferred(__name__, "scoring:scored_examples"),
     build_graph=deferred(__name__, "onnx_graph:build_graph"),
     graph_options=deferred(__name__, "bundle:graph_options"),
