@@ -135,6 +135,7 @@ def _known(task: PrecisionTask) -> PrecisionChoice:
         earlier = None
     if earlier is not None and earlier.inputs_sha256 == task.inputs_sha256:
         return earlier
+    precisions = [x for x in task.device.precisions if x in task.workload.precisions]
     return PrecisionChoice(
         device=task.device.name,
         workload=task.workload,
@@ -144,7 +145,7 @@ def _known(task: PrecisionTask) -> PrecisionChoice:
         num_examples=0,
         torch_score=0.0,
         precision=None,
-        candidates=tuple(PrecisionCandidate(precision=x) for x in task.device.precisions),
+        candidates=tuple(PrecisionCandidate(precision=x) for x in precisions),
     )
 
 

@@ -1,10 +1,10 @@
 """Workloads that differ from the run file's in what the command line says."""
 
-from typing import TypeVar, get_args
+from typing import TypeVar
 
 from ..errors import ConfigError
 from ..record import parse
-from ..spaces.spec import Precision, Workload
+from ..spaces.spec import Workload
 
 W = TypeVar("W", bound=Workload)
 
@@ -17,7 +17,7 @@ def changed_workload(workload: W, precision: str | None = None, beam: int | None
     ConfigError
         If the precision is unknown, the beam out of range, or the family has no beam search.
     """
-    known = get_args(Precision)
+    known: tuple[str, ...] = workload.precisions
     if precision is not None and precision not in known:
         raise ConfigError(f"unknown precision '{precision}'; known: {', '.join(known)}, auto")
     if beam is not None and "beam" not in type(workload).model_fields:

@@ -62,6 +62,8 @@ class EncoderArch(ArchConfig):
 class EncoderWorkload(Workload):
     """So many texts of so many tokens at a time."""
 
+    precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "int8", "int8-fp32-embedding")
+
     family: Literal["encoder"] = "encoder"
     name: str = "text"
     input_len: int = Field(32, ge=1, le=4096)
@@ -114,7 +116,6 @@ class EncoderSpace(CostedSpace):
     feature_names: ClassVar[tuple[str, ...]] = FEATURE_NAMES
     num_core_features: ClassVar[int] = 4
     overhead_features: ClassVar[tuple[str, ...]] = ("constant", "layers")
-    precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "int8", "int8-fp32-embedding")
 
     family: Literal["encoder"] = "encoder"
     embed_dim: Choices

@@ -8,11 +8,11 @@ no family.
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..record import Name, Record
 from .costs import Inventory
@@ -58,11 +58,28 @@ class TimingStage(Record):
 
 
 class Workload(Record):
-    """What one latency number stands for; a family adds the sizes of its inputs."""
+    """What one latency number stands for; a family adds the sizes of its inputs.
+
+    Attributes
+    ----------
+    precisions
+        Those that the family's graphs can be built in.
+    """
+
+    precisions: ClassVar[tuple[Precision, ...]] = get_args(Precision)
 
     name: Name = "sentence"
     threads: int = Field(1, ge=1, le=1024)
     precision: Precision = "fp32"
+
+    @model_validator(mode="after")
+    def _precision_exists(self) -> Self:
+        if self.precision not in self.precisions:
+            raise ValueError(
+                f"precision '{self.precision}' is not one of this family; its precisions: "
+                f"{', '.join(self.precisions)}"
+            )
+        return self
 
 
 class CostedSpace(SearchSpace):
@@ -78,14 +95,11 @@ class CostedSpace(SearchSpace):
         Those of them that stand for overhead: what a run and a step cost at least. It differs more
         between devices and runtimes than the cost of arithmetic does, so that these are fitted anew
         where the predictor of another device is corrected.
-    precisions
-        Those that the family's graphs can be built in.
     """
 
     feature_names: ClassVar[tuple[str, ...]]
     num_core_features: ClassVar[int]
     overhead_features: ClassVar[tuple[str, ...]]
-    precisions: ClassVar[tuple[Precision, ...]] = ("fp32",)
 
     @abstractmethod
     def inventory(self, arch: ArchConfig, vocab_size: int, workload: Workload) -> Inventory:

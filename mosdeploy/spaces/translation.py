@@ -85,6 +85,14 @@ class TranslationArch(ArchConfig):
 class TranslationWorkload(Workload):
     """One sentence, so many tokens in, so many steps out."""
 
+    precisions: ClassVar[tuple[Precision, ...]] = (
+        "fp32",
+        "fp32-int4-logits",
+        "int8",
+        "int8-int4-logits",
+        "int4",
+    )
+
     source_len: int = Field(30, ge=1, le=4096)
     decode_steps: int = Field(30, ge=1, le=4096)
     beam: int = Field(1, ge=1, le=64)
@@ -157,13 +165,6 @@ class TranslationSpace(CostedSpace):
     feature_names: ClassVar[tuple[str, ...]] = FEATURE_NAMES
     num_core_features: ClassVar[int] = 9
     overhead_features: ClassVar[tuple[str, ...]] = ("constant", "decoder_layers")
-    precisions: ClassVar[tuple[Precision, ...]] = (
-        "fp32",
-        "fp32-int4-logits",
-        "int8",
-        "int8-int4-logits",
-        "int4",
-    )
     activation: ClassVar[Literal["relu"]] = "relu"
     norm_epsilon: ClassVar[float] = 1e-5
 

@@ -35,7 +35,8 @@ def test_inherited_weights_are_taken_where_there_are_no_others(walked: Path) -> 
 def test_unknown_or_missing_weights_are_refused(walked: Path) -> None:
     run = opened(walked)
     with pytest.raises(
-        ConfigError, match="unknown weights 'best'; known: inherited, finetuned, from-teacher, scratch"
+        ConfigError,
+        match="unknown weights 'best'; known: inherited, finetuned, from-teacher, scratch",
     ):
         run.export(weights="best")
     with pytest.raises(

@@ -4,6 +4,8 @@ import pytest
 
 from mosdeploy.errors import ConfigError
 from mosdeploy.pipeline.workloads import changed_workload
+from mosdeploy.record import parse
+from mosdeploy.spaces.encoder import EncoderWorkload
 from mosdeploy.spaces.spec import Workload
 from mosdeploy.spaces.translation import TranslationWorkload
 
@@ -33,3 +35,10 @@ def test_a_family_without_beam_search_refuses_a_beam() -> None:
 def test_a_beam_out_of_range_is_refused(beam: int) -> None:
     with pytest.raises(ConfigError, match=f"'beam'.*got {beam}"):
         changed_workload(TranslationWorkload(), beam=beam)
+
+
+def test_a_workload_takes_its_family_s_precisions() -> None:
+    with pytest.raises(ConfigError, match="unknown precision 'int4'; known: fp32, int8"):
+        changed_workload(EncoderWorkload(), precision="int4")
+    with pytest.raises(ConfigError, match="'int4' is not one of this family"):
+        parse(EncoderWorkload, {"precision": "int4"}, "workload")

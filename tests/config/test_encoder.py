@@ -1,0 +1,68 @@
+import tomllib
+from typing import Any
+
+import pytest
+
+from mosdeploy.config import load_recipe
+from mosdeploy.config.encoder import EncoderRunConfig
+from mosdeploy.errors import ConfigError
+from mosdeploy.recipes import read_recipe
+from mosdeploy.record import parse
+
+
+def changed(section: str, **changes: Any) -> EncoderRunConfig:
+    data: dict[str, Any] = tomllib.loads(read_recipe("minilm-l6"))
+    data[section] = {**data[section], **changes}
+    return parse(EncoderRunConfig, EncoderRunConfig.completed(data), "run file")
+
+
+def test_the_recipe_is_the_real_checkpoint() -> None:
+    config = load_recipe("minilm-l6")
+    # 22,713,216 of the 6 x 384 checkpoint with its pooler, 384 * 2 + 2 of two classes
+    assert config.spec.num_parameters(config.space.largest) == 22_713_216 + 770
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels", "head", "num_outputs"),
+    [
+        ("classification", ["a", "b", "c"], "pooled", 3),
+        ("regression", [], "pooled", 1),
+        ("tagging", ["KEY", "CODE"], "tokens", 5),
+        ("embedding", [], "vector", 0),
+        ("masked-lm", [], "masked-lm", 0),
+    ],
+)
+def test_the_head_follows_from_the_task(
+    kind: str, labels: list[str], head: str, num_outputs: int
+) -> None:
+    config = changed("task", kind=kind, labels=labels)
+    assert (config.space.head, config.space.num_outputs) == (head, num_outputs)
+
+
+def test_tags_are_begin_and_inside_of_each_type() -> None:
+    names = changed("task", kind="tagging", labels=["KEY", "CODE"]).task.tag_names
+    assert names == ("O", "B-KEY", "I-KEY", "B-CODE", "I-CODE")
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "message"),
+    [
+        ("task", {"labels": ["one"]}, "classification needs 2 or more"),
+        ("task", {"labels": ["a", "a"]}, "labels must differ"),
+        ("task", {"kind": "regression"}, "regression has none"),
+        ("task", {"max_tokens": 600}, "space.max_positions is 512"),
+        ("task", {"lable": "x"}, "label"),
+        ("workload", {"precision": "int4"}, "'int4' is not one of this family"),
+    ],
+)
+def test_what_does_not_fit_is_named(section: str, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        changed(section, **changes)
+
+
+def test_vectors_have_one_width() -> None:
+    data: dict[str, Any] = tomllib.loads(read_recipe("minilm-l6"))
+    data["task"] |= {"kind": "embedding", "labels": []}
+    data["space"]["embed_dim"] = [192, 384]
+    with pytest.raises(ConfigError, match="vectors of an embedding task have one width"):
+        parse(EncoderRunConfig, EncoderRunConfig.completed(data), "run file")
