@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import ConfigError
 from .options import HERE, Common, JsonOption
 from .printing import table
 from .progress import PROGRESS
@@ -16,12 +17,19 @@ if TYPE_CHECKING:
 def demo(
     directory: Annotated[Path, typer.Option("--dir", "-C", help="Folder to walk in.")] = HERE
     / "demo",
+    recipe: Annotated[
+        str,
+        typer.Option(help="tiny: a translator; minilm-l6: a classifier (extra demo-encoder)."),
+    ] = "tiny",
     as_json: JsonOption = False,
 ) -> None:
-    """Walk the whole way on this machine with the embedded English-French corpus."""
+    """Walk the whole way on this machine with embedded data."""
+    from ..pipeline.demo import LIMIT_SHARES
     from ..pipeline.demo import demo as walk
 
-    outcome = walk(directory, PROGRESS)
+    if recipe not in LIMIT_SHARES:
+        raise ConfigError(f"unknown demo '{recipe}'; known: {', '.join(LIMIT_SHARES)}")
+    outcome = walk(directory, recipe, PROGRESS)
     common = Common(directory, as_json)
     common.show(outcome, table(("what", "value"), _rows(outcome)))
 
@@ -30,17 +38,14 @@ def _rows(outcome: "DemoSummary") -> list[tuple[str, str]]:
     winner = outcome.search.winner
     total = outcome.deployment.measurement.total
     scores = outcome.scores.subnets
-    names = {
-        "winner, finetuned": ", ".join(scores["winner"].metrics),
-        "winner": "  before it was finetuned",
-    }
+    trained = [name for name in ("winner, finetuned", "winner, from-teacher") if name in scores]
+    best = min(trained, key=lambda name: scores[name].loss)
+    names = {best: ", ".join(scores["winner"].metrics), "winner": "  before it was finetuned"}
     return [
         ("winner", f"{winner.arch.key}  {winner.arch}"),
         ("parameters", f"{winner.num_parameters:,}"),
-        *(
-            (label, ", ".join(f"{value:.1f}" for value in scores[name].metrics.values()))
-            for name, label in names.items()
-        ),
+        *((label, _values(scores[name].metrics)) for name, label in names.items()),
+        *_comparison(outcome),
         ("predicted", f"{winner.predicted_ms:.2f} ms"),
         ("measured", f"{winner.measured_ms:.2f} ms"),
         ("bundle measured", f"{total.median_ms:.2f} ms" if total else "not timed"),
@@ -48,3 +53,25 @@ def _rows(outcome: "DemoSummary") -> list[tuple[str, str]]:
         ("bundle", outcome.bundle),
         ("page", outcome.page),
     ]
+
+
+def _comparison(outcome: "DemoSummary") -> list[tuple[str, str]]:
+    """Rows about the teacher and the net that was picked by hand."""
+    rival = outcome.hand_picked
+    if rival is None:
+        return []
+    measured_ms = outcome.search.winner.measured_ms or float("nan")
+    teacher = outcome.scores.subnets["teacher"]
+    return [
+        ("teacher", f"{_values(teacher.metrics)}; {rival.teacher_fp32_ms:.2f} ms in fp32"),
+        ("picked by hand", f"{_values(rival.metrics)}; {rival.measured_ms:.2f} ms: {rival.arch}"),
+        (
+            "times as fast",
+            f"{rival.teacher_fp32_ms / measured_ms:.1f} as the teacher in fp32, "
+            f"{rival.teacher_ms / measured_ms:.1f} at the winner's precision",
+        ),
+    ]
+
+
+def _values(metrics: "dict[str, float]") -> str:
+    return ", ".join(f"{value:.1f}" for value in metrics.values())

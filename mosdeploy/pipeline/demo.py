@@ -10,6 +10,7 @@ from .deploy import DeployOptions, deploy
 from .evaluate import evaluate
 from .export import export
 from .finetune import finetune
+from .hand_picked import pick_by_hand
 from .init import init
 from .profile import ProfileOptions, profile
 from .report import report
@@ -19,12 +20,19 @@ from .summaries import DemoSummary
 from .train import train
 
 DEVICE = "local"
-LIMIT_SHARE = 0.5
-"""Where between the fastest and the slowest subnet that was measured the demo puts its limit."""
+LIMIT_SHARES = {"tiny": 0.5, "minilm-l6": 0.25}
+"""By recipe, where between the fastest and the slowest subnet that was measured the demo puts its
+limit.
+"""
 
 
-def demo(root: Path, progress: Progress | None = None) -> DemoSummary:
-    """Walk from the corpus to the report; a second call goes on where the first was stopped.
+def demo(root: Path, recipe: str = "tiny", progress: Progress | None = None) -> DemoSummary:
+    """Walk from the data to the report; a second call goes on where the first was stopped.
+
+    Parameters
+    ----------
+    recipe
+        A shipped run file whose data can be installed: `tiny` or `minilm-l6`.
 
     Raises
     ------
@@ -34,7 +42,7 @@ def demo(root: Path, progress: Progress | None = None) -> DemoSummary:
     from ..latency.dataset import LatencyDataset
 
     if not Workspace(root).config_path.exists():
-        init(root, "tiny", DEVICE)
+        init(root, recipe, DEVICE)
     context = Context(open_run(root), progress or SilentProgress())
     train(context)
     profiled = profile(context, ProfileOptions(device=DEVICE))
@@ -44,7 +52,7 @@ def demo(root: Path, progress: Progress | None = None) -> DemoSummary:
         raise DeviceError("no subnet could be timed; `mosdeploy profile` says why of each")
     fastest_ms = min(times_ms)
     slowest_ms = max(times_ms)
-    limit_ms = float(f"{fastest_ms + LIMIT_SHARE * (slowest_ms - fastest_ms):.2g}")
+    limit_ms = float(f"{fastest_ms + LIMIT_SHARES[recipe] * (slowest_ms - fastest_ms):.2g}")
     context.progress.say(
         f"measured {len(times_ms)} subnets, {fastest_ms:.2f} to {slowest_ms:.2f} ms: limit "
         f"{limit_ms:g} ms"
@@ -52,10 +60,17 @@ def demo(root: Path, progress: Progress | None = None) -> DemoSummary:
     limits = Limits(max_latency_ms=limit_ms)
     result = search(context, SearchOptions(device=DEVICE, limits=limits))
     finetune(context)
+    has_teacher = context.family.open_teacher is not None
+    hand_picked = pick_by_hand(context, DEVICE, limit_ms) if has_teacher else None
     scores = evaluate(context, ("winner",))
     bundle = export(context).path
     deployment = deploy(context, DeployOptions(device=DEVICE, bundle=bundle))
     page = report(context).page
     return DemoSummary(
-        search=result, scores=scores, deployment=deployment, bundle=str(bundle), page=str(page)
+        search=result,
+        scores=scores,
+        deployment=deployment,
+        bundle=str(bundle),
+        page=str(page),
+        hand_picked=hand_picked,
     )

@@ -4,7 +4,7 @@ from ..errors import ConfigError, StaleInputError
 from ..records import Scores, ScoreTable
 from ..storage import write_record
 from .context import Context
-from .subnets import select_subnet, trained_alone
+from .subnets import select_subnet, teacher_subnet, trained_alone
 from .token_files import VALIDATION_TOKENS
 from .trained_run import TrainedRun, trained_run
 from .workloads import changed_workload
@@ -42,6 +42,8 @@ def evaluate(
     examples = state.scored(state.data.test, workload)
     valid = ordered_batches(state.validation_set(len(state.data.valid)), VALIDATION_TOKENS)
     judged = {name: select_subnet(state, arch, "inherited") for name, arch in archs.items()}
+    if state.teacher is not None:
+        judged["teacher"] = teacher_subnet(state)
     for name, arch in archs.items():
         alone = trained_alone(state, arch)
         judged |= {f"{name}, {other.weights}": other for other in alone}

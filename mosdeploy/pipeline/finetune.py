@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config.sections import FinetuneConfig, TrainingConfig
-from ..errors import MosdeployError, StaleInputError
+from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..record import Record, parse
 from ..records import SubnetCard, WeightOrigin
 from ..spaces.genes import ArchConfig
@@ -47,18 +47,30 @@ class FinetuneOptions:
         had as well.
     from_scratch
         Start from random weights instead of the inherited ones.
+    from_teacher
+        Start from the teacher's weights alone, for families that have one.
     """
 
     arch: str = "winner"
     steps: int | None = None
     from_scratch: bool = False
+    from_teacher: bool = False
 
     def starts(self, has_teacher: bool) -> tuple[WeightOrigin, ...]:
         """What the results are called: with a teacher both starts are tried, and the better one
         is kept.
+
+        Raises
+        ------
+        ConfigError
+            If a teacher is asked for and there is none.
         """
         if self.from_scratch:
             return ("scratch",)
+        if self.from_teacher and not has_teacher:
+            raise ConfigError("this family learns from its data alone; there is no teacher")
+        if self.from_teacher:
+            return ("from-teacher",)
         return ("finetuned", "from-teacher") if has_teacher else ("finetuned",)
 
 

@@ -66,6 +66,8 @@ def select_subnet(state: TrainedRun, arch: ArchConfig, wanted: str | None) -> Se
     for weights in ALONE:
         if wanted == weights:
             return _alone(state, arch, weights)
+    if wanted == "teacher" and state.teacher is not None and arch == state.config.space.largest:
+        return teacher_subnet(state)
     if wanted != "inherited":
         known = ", ".join(get_args(WeightOrigin))
         raise ConfigError(f"unknown weights '{wanted}'; known: {known}")
@@ -81,6 +83,15 @@ def trained_alone(state: TrainedRun, arch: ArchConfig) -> list[SelectedSubnet]:
         except StaleInputError:
             continue
     return found
+
+
+def teacher_subnet(state: TrainedRun) -> SelectedSubnet:
+    """The teacher itself, as a subnet of the largest architecture."""
+    assert state.teacher is not None  # of a family that has one
+    largest = state.config.space.largest
+    return SelectedSubnet(
+        state.teacher.subnet(largest), largest, "teacher", "the teacher's weights"
+    )
 
 
 def subnet_card(state: TrainedRun, arch: ArchConfig, weights: WeightOrigin) -> SubnetCard:

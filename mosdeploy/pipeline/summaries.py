@@ -18,6 +18,7 @@ from ..records import (
     ScoreTable,
     SearchResult,
 )
+from ..spaces import AnyArch
 
 
 class RunFile(Record):
@@ -85,6 +86,20 @@ class DeviceSetup(Record):
     python: str
 
 
+class HandPicked(Record):
+    """The net that a person would pick: as the largest, with as many of its layers as keep the
+    limit, trained from the teacher's weights for as long as the winner.
+
+    `teacher_ms` is what the largest takes, `teacher_fp32_ms` what it takes in fp32.
+    """
+
+    arch: AnyArch
+    measured_ms: float
+    metrics: dict[str, float]
+    teacher_ms: float
+    teacher_fp32_ms: float
+
+
 class DemoSummary(Record):
     """What came out of the demo; `bundle` and `page` are paths."""
 
@@ -93,6 +108,7 @@ class DemoSummary(Record):
     deployment: Deployment
     bundle: str
     page: str
+    hand_picked: HandPicked | None = None
 
 
 class RuntimeTiming(Record):

@@ -67,9 +67,9 @@ class DryRun(Record):
     costs: dict[str, TrainingCost]
 
 
-WeightOrigin = Literal["inherited", "finetuned", "from-teacher", "scratch"]
-"""Where the weights of a subnet come from: the supernet, further training of those, training of its
-part of the teacher, or training from random ones.
+WeightOrigin = Literal["inherited", "finetuned", "teacher", "from-teacher", "scratch"]
+"""Where the weights of a subnet come from: the supernet, further training of those, the teacher,
+further training of its part of the teacher, or training from random ones.
 """
 
 

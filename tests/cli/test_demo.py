@@ -21,7 +21,7 @@ SUMMARY = DemoSummary(
 
 def test_the_outcome_is_a_table(ask: Callable[..., Any]) -> None:
     done = ask("demo.demo", SUMMARY, "demo")
-    assert done.arguments[0] == Path("demo")
+    assert done.arguments[:2] == (Path("demo"), "tiny")
     rows = [re.split(" {2,}", line, maxsplit=1) for line in done.stdout.splitlines()[2:]]
     assert rows[0] == ["winner", f"{ARCH.key}  {ARCH}"]
     assert ["parameters", "1,234,567"] in rows

@@ -1,0 +1,93 @@
+"""The rival of a demo: the net that a person would pick by hand at the same limit.
+
+In: a trained run with a teacher, and a limit. Out: its latency and its scores beside those of the
+teacher.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+from ..config.device import load_profile
+from ..errors import InfeasibleError
+from ..records import WeightOrigin
+from ..spaces import Workload
+from ..spaces.genes import ArchConfig, SearchSpace
+from ..storage import atomic_write
+from .collect import CollectRequest, collect
+from .context import Context
+from .evaluate import evaluate
+from .finetune import FinetuneOptions, finetune
+from .run import Run
+from .summaries import HandPicked
+from .workloads import changed_workload
+
+ORIGIN: WeightOrigin = "from-teacher"
+"""A person has no supernet to inherit from."""
+
+
+def shallower(space: SearchSpace) -> list[ArchConfig]:
+    """The largest architecture, and those that only have fewer layers."""
+    depths = [gene for gene in space.table if gene.is_depth]
+    archs = []
+    for chosen in itertools.product(*(getattr(space, gene.choices) for gene in depths)):
+        row = space.to_genes(space.largest)
+        for gene, depth in zip(depths, chosen, strict=True):
+            row[space.gene_slices[gene.choices]] = depth
+        archs.append(space.from_genes(row))
+    return archs
+
+
+def pick_by_hand(context: Context, device: str, limit_ms: float) -> HandPicked:
+    """Measure the shallower nets, train the slowest that keeps the limit, and score it.
+
+    It is trained for as many steps as both starts of the winner together.
+
+    Raises
+    ------
+    InfeasibleError
+        If none keeps the limit.
+    DeviceError
+        If the device fails.
+    """
+    largest = context.config.space.largest
+    archs = shallower(context.config.space)
+    times_ms = _measured(context, device, archs)
+    within = {arch: time for arch, time in times_ms.items() if time <= limit_ms}
+    if not within:
+        fastest_ms = min(times_ms.values())
+        raise InfeasibleError(
+            f"no net with fewer layers keeps {limit_ms:g} ms, the fastest takes {fastest_ms:.2f}",
+            fastest_ms,
+        )
+    picked = max(within, key=lambda arch: within[arch])
+    path = context.files.search_result_path.with_name("hand-picked.json")
+    atomic_write(path, picked.model_dump_json().encode())
+    steps = 2 * context.config.finetune.steps
+    finetune(context, FinetuneOptions(str(path), steps, from_teacher=True))
+    scores = evaluate(context, (str(path),)).subnets
+    exact = changed_workload(context.config.workload, "fp32")
+    return HandPicked(
+        arch=picked,
+        measured_ms=within[picked],
+        metrics=scores[f"{path}, {ORIGIN}"].metrics,
+        teacher_ms=times_ms[largest],
+        teacher_fp32_ms=_measured(_at(context, exact), device, [largest])[largest],
+    )
+
+
+def _measured(
+    context: Context, device: str, archs: Sequence[ArchConfig]
+) -> dict[ArchConfig, float]:
+    """Median latency of each, in ms."""
+    workload = context.config.workload
+    profile = load_profile(device, context.files.root)
+    path = context.files.verified_path(device, f"{workload.name}-{workload.precision}-by-hand")
+    dataset = collect(context, CollectRequest(profile, archs, path)).dataset
+    totals = {arch: dataset.measured[arch.key].measurement.total for arch in archs}
+    return {arch: total.median_ms for arch, total in totals.items() if total is not None}
+
+
+def _at(context: Context, workload: Workload) -> Context:
+    """The same run under another workload."""
+    config = context.config.model_copy(update={"workload": workload})
+    return Context(Run(context.run.workspace, config), context.progress, context.ssh_config)
