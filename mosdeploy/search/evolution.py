@@ -80,7 +80,8 @@ def evolve(
 ) -> Evolution:
     """Search for the architectures of lowest loss that keep all limits.
 
-    The first population is random. Then, `iterations` times, the best `parents` of everything seen
+    The first population is random, but for the space's `starters` that keep the limits, half of
+    it at most. Then, `iterations` times, the best `parents` of everything seen
     give `mutations` mutants and `crossovers` crossovers. Only architectures within the limits are
     evaluated, each once. The same seed and callables give the same result.
 
@@ -149,20 +150,30 @@ class _Run:
     ranked: list[ArchConfig] = field(default_factory=list)
 
     def first_population(self, start: ArchConfig) -> list[ArchConfig]:
-        """A feasible start, random architectures, and where the limits leave too few of those,
-        mutants of the start.
+        """A feasible start, starters of the space, random architectures, and where the limits
+        leave too few of those, mutants of the start.
         """
         size = self.config.population
-        population = [start]
+        population = list(dict.fromkeys([start, *self._starters(size // 2)]))
         # random ones are rejected until they keep the limits, which under tight limits few do
         population += draw(
-            lambda: self.constraints.space.sample(self.rng), size - 1, self.constraints, population
+            lambda: self.constraints.space.sample(self.rng),
+            size - len(population),
+            self.constraints,
+            population,
         )
         # so the rest are neighbours of an architecture that does
         population += draw(
             lambda: self._mutant([start]), size - len(population), self.constraints, population
         )
         return population
+
+    def _starters(self, count: int) -> list[ArchConfig]:
+        """Of the space's starters that keep the limits, those that come closest to them."""
+        starters = self.constraints.space.starters()
+        self.constraints.prefetch(starters)
+        within = [arch for arch in starters if self.constraints.violation(arch) == 0.0]
+        return sorted(within, key=self.constraints.objective, reverse=True)[:count]
 
     def children(self, parents: list[ArchConfig]) -> list[ArchConfig]:
         """New architectures within the limits, made from parents."""

@@ -7,6 +7,7 @@ This file knows no weights.
 Shapes in the inventory: B texts, S positions, d hidden width, t table width, q heads * head width.
 """
 
+import itertools
 from collections.abc import Sequence
 from functools import cached_property
 from typing import ClassVar, Literal, Self
@@ -170,6 +171,17 @@ class EncoderSpace(CostedSpace):
             per_layer = len(self.ffn_dim) * len(self.heads)
             return len(self.embed_dim) * len(self.layers) * per_layer
         return super().num_architectures
+
+    def starters(self) -> Sequence[ArchConfig]:
+        """All uniform members: what a person would try, and good parents."""
+        choices = itertools.product(self.embed_dim, self.layers, self.ffn_dim, self.heads)
+        return [
+            EncoderArch(
+                embed_dim=embed_dim,
+                layers=(BertLayerConfig(ffn_dim=ffn_dim, heads=heads),) * depth,
+            )
+            for embed_dim, depth, ffn_dim, heads in choices
+        ]
 
     def _build(self, part: dict[str, list[int]]) -> ArchConfig:
         if self.uniform:

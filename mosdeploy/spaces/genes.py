@@ -112,6 +112,10 @@ class SearchSpace(Record):
         """The architecture with every choice at its minimum."""
         return self.from_genes(np.array([min(choices) for choices in self.gene_choices]))
 
+    def starters(self) -> Sequence["ArchConfig"]:
+        """Architectures that a search should try first; none, unless a family knows some."""
+        return ()
+
     def sample(self, rng: np.random.Generator) -> ArchConfig:
         """Draw an architecture, every choice uniform and independent."""
         return self.from_genes(self._sample_row(rng))

@@ -153,3 +153,14 @@ def test_all_but_the_front_is_dominated():
     for candidate in evolution.ranked:
         beaten = any(dominates(other, candidate) for other in evolution.front)
         assert beaten != (candidate in evolution.front)
+
+
+def test_starters_within_the_limits_are_tried_first():
+    class Started(TranslationSpace):
+        def starters(self):
+            return [self.smallest, self.largest]
+
+    problem = Problem(Started.model_validate(MEDIUM.model_dump()))
+    run(problem, Limits(max_latency_ms=12.0))
+    first = problem.asked[: CONFIG.population]
+    assert problem.space.smallest in first and problem.space.largest not in problem.asked

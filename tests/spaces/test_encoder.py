@@ -100,3 +100,10 @@ def test_a_head_without_its_outputs_is_refused(head: str, num_outputs: int) -> N
     data = {**SPACE.model_dump(mode="json"), "head": head, "num_outputs": num_outputs}
     with pytest.raises(ConfigError, match=f"head '{head}'"):
         parse(EncoderSpace, data, "space")
+
+
+def test_uniform_members_are_the_starters() -> None:
+    starters = SPACE.starters()
+    assert len(set(starters)) == len(starters) == 12
+    for arch in starters:
+        UNIFORM.check(arch)
