@@ -56,6 +56,7 @@ class DeviceProfile(Record):
     """How to reach a device, what to run there and how to measure; holds no secrets.
 
     `host` is an alias of the user's ssh_config, where user, port, key and jump host belong.
+    `requirements` are packages that every model needs there; those of a family come on top.
     `precisions` are those that `export --precision auto` tries there.
     """
 
@@ -66,7 +67,7 @@ class DeviceProfile(Record):
     python: str = "python3"
     work_dir: str = "~/.cache/mosdeploy"
     provider: str = "CPUExecutionProvider"
-    requirements: tuple[str, ...] = ("numpy", "onnxruntime", "sentencepiece")
+    requirements: tuple[str, ...] = ("numpy", "onnxruntime")
     machine: Literal["x86_64", "aarch64"] | None = None
     llvm_cpu: str | None = None
     wheel_platform: str | None = None

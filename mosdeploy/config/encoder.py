@@ -3,7 +3,7 @@
 In: TOML. Out: `EncoderRunConfig`.
 """
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -121,6 +121,8 @@ class EncoderRunConfig(RunConfig):
 
     The head of the space follows from the task; the run file does not name it.
     """
+
+    packages: ClassVar[tuple[str, ...]] = ("tokenizers",)
 
     family: Literal["encoder"] = "encoder"
     checkpoint: CheckpointConfig = CheckpointConfig()

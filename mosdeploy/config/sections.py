@@ -153,7 +153,15 @@ class DeployConfig(Record):
 
 
 class RunConfig(Record):
-    """All of `mosdeploy.toml` that families share; a family adds its data and narrows the types."""
+    """All of `mosdeploy.toml` that families share; a family adds its data and narrows the types.
+
+    Attributes
+    ----------
+    packages
+        What the family's models need on a device besides what its profile requires.
+    """
+
+    packages: ClassVar[tuple[str, ...]] = ()
 
     family: str
     device: Name | None = None

@@ -65,6 +65,8 @@ class TranslationRunConfig(RunConfig):
     1000
     """
 
+    packages: ClassVar[tuple[str, ...]] = ("sentencepiece",)
+
     family: Literal["translation"] = "translation"
     corpus: CorpusConfig
     space: TranslationSpace

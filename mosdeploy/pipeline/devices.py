@@ -5,7 +5,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..config import load_run_config
 from ..config.device import DeviceProfile, list_profiles, load_profile, with_host
+from ..workspace import Workspace
 from .context import SSH_CONFIG, Context, Progress, SilentProgress
 from .summaries import DeviceCheck, DeviceList, DeviceSetup
 
@@ -26,7 +28,7 @@ def show_device(root: Path, name: str) -> DeviceProfile:
     ConfigError
         If no profile has this name.
     """
-    return load_profile(name, root)
+    return run_profile(root, name)
 
 
 def check_device(profile: DeviceProfile, ssh_config: Path = SSH_CONFIG) -> DeviceCheck:
@@ -62,6 +64,22 @@ def setup_device(
     return DeviceSetup(device=profile.name, python=python)
 
 
+def run_profile(root: Path, name: str) -> DeviceProfile:
+    """The profile of a device, with what models of the run folder's family need there on top.
+
+    Raises
+    ------
+    ConfigError
+        If no profile has this name, or the run file is wrong.
+    """
+    profile = load_profile(name, root)
+    path = Workspace(root).config_path
+    if not path.exists():
+        return profile
+    new = [x for x in load_run_config(path).packages if x not in profile.requirements]
+    return profile.model_copy(update={"requirements": (*profile.requirements, *new)})
+
+
 def resolve_profile(root: Path, name: str, host: str | None) -> DeviceProfile:
     """The profile of a device, or of another board of its kind.
 
@@ -75,7 +93,7 @@ def resolve_profile(root: Path, name: str, host: str | None) -> DeviceProfile:
     ConfigError
         If no profile has this name, `host` is no alias, or the device is this machine.
     """
-    profile = load_profile(name, root)
+    profile = run_profile(root, name)
     return profile if host is None else with_host(profile, host)
 
 

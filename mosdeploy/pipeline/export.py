@@ -4,7 +4,6 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
-from ..config.device import load_profile
 from ..config.sections import ExportConfig
 from ..errors import ConfigError
 from ..records import PrecisionChoice, Runtime, SearchResult
@@ -12,6 +11,7 @@ from ..spaces.spec import Workload
 from ..storage import sha256_file
 from .bundles import folder_bytes
 from .context import Context
+from .devices import run_profile
 from .export_job import (
     ExportOptions,
     ExportResult,
@@ -97,7 +97,7 @@ class _Export:
         device = _device_name(context, options, result)
         choice = None
         if precision == "auto":
-            target = load_profile(device, context.files.root)
+            target = run_profile(context.files.root, device)
             task = PrecisionTask(context, state, chosen, workload, target, limits)
             choice = choose_precision(task)
             workload = changed_workload(workload, choice.precision)
@@ -146,7 +146,7 @@ class _Export:
 
         if self.options.runtime == "onnxruntime":
             return onnx_builder(self.state, self.chosen, self.workload)
-        profile = load_profile(self.device, self.context.files.root)
+        profile = run_profile(self.context.files.root, self.device)
         return tvm_builder(
             TvmTask(
                 self.context, self.state, self.chosen, self.workload, profile, self.options.tune_s

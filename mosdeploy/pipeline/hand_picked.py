@@ -7,7 +7,6 @@ teacher.
 import itertools
 from collections.abc import Sequence
 
-from ..config.device import load_profile
 from ..errors import InfeasibleError
 from ..records import WeightOrigin
 from ..spaces import Workload
@@ -15,6 +14,7 @@ from ..spaces.genes import ArchConfig, SearchSpace
 from ..storage import atomic_write
 from .collect import CollectRequest, collect
 from .context import Context
+from .devices import run_profile
 from .evaluate import evaluate
 from .finetune import FinetuneOptions, finetune
 from .run import Run
@@ -80,7 +80,7 @@ def _measured(
 ) -> dict[ArchConfig, float]:
     """Median latency of each, in ms."""
     workload = context.config.workload
-    profile = load_profile(device, context.files.root)
+    profile = run_profile(context.files.root, device)
     path = context.files.verified_path(device, f"{workload.name}-{workload.precision}-by-hand")
     dataset = collect(context, CollectRequest(profile, archs, path)).dataset
     totals = {arch: dataset.measured[arch.key].measurement.total for arch in archs}

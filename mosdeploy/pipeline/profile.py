@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..config.device import DeviceProfile, load_profile
+from ..config.device import DeviceProfile
 from ..errors import PredictorError
 from ..records import PredictorCard
 from ..spaces.genes import ArchConfig
 from .collect import CollectRequest, CollectResult, collect
 from .context import Context
+from .devices import run_profile
 from .predictors import fitted
 from .summaries import ProfileSummary
 
@@ -54,7 +55,7 @@ def profile(context: Context, options: ProfileOptions | None = None) -> ProfileS
     """
     options = options or ProfileOptions()
     name = context.run.device_name(options.device)
-    target = load_profile(name, context.files.root)
+    target = run_profile(context.files.root, name)
     chosen = _design(context, options.budget)
     limit = options.until_error_percent
     results: list[CollectResult] = []

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from ..config.device import DeviceProfile, load_profile
+from ..config.device import DeviceProfile
 from ..errors import ConfigError, DeviceError, ExportError
 from ..records import Measurement, Runtime
 from ..spaces import ModelSpec
 from ..spaces.spec import Workload
 from .context import Context
 from .deploy import bundle_spec
-from .devices import lasting_session
+from .devices import lasting_session, run_profile
 from .export_job import ExportOptions, ExportResult
 from .subnets import SelectedSubnet
 from .summaries import RuntimeChoice, RuntimeTiming
@@ -153,7 +153,7 @@ def select_runtime(
         If no bundle could be built.
     """
     name = context.run.device_name(options.device)
-    target = load_profile(name, context.files.root)
+    target = run_profile(context.files.root, name)
     if target.emulated:
         raise ConfigError(
             f"'{target.name}' is emulated, its times mean nothing; choose --runtime onnxruntime or "

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..config.device import load_profile
 from ..config.sections import SearchConfig
 from ..config.units import parse_count, parse_duration_ms
 from ..errors import ConfigError, InfeasibleError, MosdeployError, PredictorError, StaleInputError
@@ -15,6 +14,7 @@ from ..spaces.genes import ArchConfig, GeneArray
 from ..storage import fingerprint, locked, write_record
 from .collect import CollectRequest, collect
 from .context import Context
+from .devices import run_profile
 from .predictors import predictor
 from .trained_run import VALID_SEED, TrainedRun, trained_run
 
@@ -79,7 +79,7 @@ def search(context: Context, options: SearchOptions | None = None) -> SearchResu
     limits = _with_defaults(options.limits, context.config.search)
     state = trained_run(context.run)
     name = context.run.profiled_device_name(options.device)
-    if options.verify and load_profile(name, context.files.root).emulated:
+    if options.verify and run_profile(context.files.root, name).emulated:
         raise PredictorError(
             f"{name} is an emulated device: its times mean nothing, so no finalist is measured "
             "there; search for a real device, or use --no-verify"
@@ -187,7 +187,7 @@ class _SearchTask:
 
         files = self.context.files
         config = self.context.config
-        target = load_profile(self.device, files.root)
+        target = run_profile(files.root, self.device)
         path = files.verified_path(self.device, config.workload.name)
         margin = math.expm1(self.predictor.interval) if self.predictor else 0.0
         measured: list[Candidate] = []

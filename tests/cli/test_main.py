@@ -145,7 +145,7 @@ def test_an_unknown_family_names_the_known_ones(tmp_path: Path) -> None:
     path.write_text('family = "poetry"\n' + path.read_text())
     done = mosdeploy("train", cwd=folder)
     assert done.returncode == 3
-    assert "unknown family 'poetry'; known: translation" in done.stderr
+    assert "unknown family 'poetry'; known: encoder, translation" in done.stderr
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_text_that_is_not_utf8_is_refused(tmp_path: Path, verb: str) -> None:
 
 
 def test_outputs_are_lines_in_order(ask: Callable[..., Any]) -> None:
-    pairs = tuple(Prediction(source=x, output=x.upper()) for x in ("one", "two"))
+    pairs = tuple(Prediction(input=x, output=x.upper()) for x in ("one", "two"))
     done = Predictions(bundle="b", predictions=pairs)
     answered = ask("predict.predict", done, "predict", "one", "two", "--threads", "2")
     assert answered.arguments == (Path(), ["one", "two"], None, 2)

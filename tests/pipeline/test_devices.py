@@ -48,3 +48,12 @@ def test_a_session_runs_commands_on_its_device(root: Path) -> None:
     context = Context(open_run(root))
     with lasting_session(context, show_device(root, "local")) as session:
         assert session.run("echo here").stdout.strip() == "here"
+
+
+def test_what_a_family_needs_is_required_too(root: Path) -> None:
+    alone = root.with_name("nothing")
+    alone.mkdir()
+    assert "sentencepiece" not in show_device(alone, "rpi").requirements
+    assert show_device(root, "rpi").requirements == ("numpy", "onnxruntime", "sentencepiece")
+    # a profile that lists it itself is left as it is
+    assert show_device(root, "titanxp").requirements.count("sentencepiece") == 1
