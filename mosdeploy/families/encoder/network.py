@@ -168,9 +168,9 @@ class EncoderSubnet(Subnet):
         x = self.hidden_states(*inputs, activation_checkpointing)[-1]  # (B, S, d)
         if self.head is None:
             return mean_vector(x, attention_mask)
-        if isinstance(self.head, MaskedLMHead):
-            return self.head(x, self.embed.weight)  # type: ignore[no-any-return]
-        return self.head(x)  # type: ignore[no-any-return]
+        is_masked_lm = isinstance(self.head, MaskedLMHead)
+        logits: Tensor = self.head(x, self.embed.weight) if is_masked_lm else self.head(x)
+        return logits
 
     def hidden_states(
         self,
