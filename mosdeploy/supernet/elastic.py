@@ -65,7 +65,7 @@ def with_prefix(**parts: StateDict) -> StateDict:
 class ElasticEmbedding(nn.Module):
     """One table (V, D)."""
 
-    def __init__(self, vocab_size: int, max_dim: int, pad_id: int) -> None:
+    def __init__(self, vocab_size: int, max_dim: int, pad_id: int | None) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(vocab_size, max_dim))  # (V, D)
         # the variance follows from the largest width: all widths read the same columns

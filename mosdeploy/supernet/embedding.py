@@ -39,7 +39,10 @@ def _position_table(rows: int, dim: int, device: torch.device) -> Tensor:
 
 
 @torch.no_grad()
-def initialise_table(table: Tensor, max_dim: int, pad_id: int) -> None:
-    """Fill an embedding table (V, D) from N(0, 1 / max_dim), the row of the padding with zeros."""
+def initialise_table(table: Tensor, max_dim: int, pad_id: int | None) -> None:
+    """Fill an embedding table (V, D) from N(0, 1 / max_dim), the row of the padding, if there is
+    one, with zeros.
+    """
     table.normal_(0.0, max_dim**-0.5)
-    table[pad_id] = 0.0
+    if pad_id is not None:
+        table[pad_id] = 0.0

@@ -7,6 +7,7 @@ Shapes: B batch, S or T positions of a stack's own sequence, D its embed width, 
 memory that a cross-attention reads, H heads, F width of the FFN.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,7 +19,11 @@ from torch.utils.checkpoint import checkpoint
 
 from .attention import Attention, KeyValues, Linear
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "gelu_tanh": functools.partial(F.gelu, approximate="tanh"),
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class StackConfig:
 
     dim: int
     qkv_dim: int
-    activation: Literal["relu", "gelu"]
+    activation: Literal["relu", "gelu", "gelu_tanh"]
     norm_epsilon: float
     pre_norm: bool
     dropout: float

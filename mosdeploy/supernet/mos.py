@@ -21,6 +21,12 @@ from ..config.sections import SupernetConfig
 from ..spaces.genes import ArchConfig, SearchSpace
 from .elastic import ElasticLinear, StateDict, with_prefix
 
+ROUTER_STD = 0.3
+"""Of a router's weights in a network that starts from given ones."""
+
+EXPERT_DISTANCE = 0.05
+"""Of the experts of such a network, as a share of the standard deviation of the weights."""
+
 Size = tuple[int, int]
 """Input and output width of an affine map."""
 
@@ -173,6 +179,43 @@ class MoSBlock(nn.Module):
             linear = cast("MoSLinear", self._modules[name])
             parts[name] = linear.generate(in_dim, out_dim, alignment)
         return with_prefix(**parts)
+
+    @torch.no_grad()
+    def start_from(self, weights: StateDict, encoding: Tensor) -> None:
+        """Set experts and routers so that the architecture of this encoding (G,) gets exactly the
+        given weights of the largest widths, and others nearly the same.
+
+        Expert e starts at W + D[e] - sum over all experts f of a[f] * D[f], where D[0] is 0, the
+        other D are random and small, and a are the coefficients of this architecture, which add up
+        to 1. So the differences cancel there, and nowhere else. The routers' weights are drawn wide
+        enough to tell architectures apart from the first step on.
+
+        Parameters
+        ----------
+        weights
+            Weights (O, I) and biases (O,), named as `generate` names them.
+        """
+        routers = [module for module in self.children() if isinstance(module, Router)]
+        for router in routers:
+            for layer in (router.hidden, router.out):
+                nn.init.normal_(layer.weight, std=ROUTER_STD)
+                nn.init.zeros_(layer.bias)
+        maps = {
+            name: module for name, module in self.named_children() if isinstance(module, MoSLinear)
+        }
+        for name, linear in maps.items():
+            linear.weight.zero_()
+            # from equal starts the experts would get equal gradients; biases move apart by
+            # themselves, since rows of unequal coefficients get unequal gradients
+            std = EXPERT_DISTANCE * float(weights[f"{name}.weight"].std())
+            linear.weight[1:].normal_(0.0, std)
+            linear.bias.copy_(weights[f"{name}.bias"])  # (m, O) from (O,)
+        sizes = {
+            name: (linear.weight.shape[2], linear.weight.shape[1]) for name, linear in maps.items()
+        }
+        mixed = self.generate(sizes, encoding, router_dropout=False)
+        for name, linear in maps.items():
+            linear.weight.add_(weights[f"{name}.weight"] - mixed[f"{name}.weight"])  # (m, O, I)
 
 
 def _map(size: Size, config: SupernetConfig | None) -> ElasticLinear | MoSLinear:

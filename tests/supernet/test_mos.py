@@ -172,3 +172,25 @@ def test_only_the_per_layer_input_tells_equal_means_apart() -> None:
     for router_input, alike in (("per_layer", False), ("aggregated", True)):
         config = SupernetConfig(router_input=router_input)
         assert (encode(TOY_SPACE, first, config) == encode(TOY_SPACE, second, config)) == alike
+
+
+@pytest.mark.parametrize("routing", ["none", "layer", "neuron"])
+def test_a_started_block_gives_the_weights_at_its_encoding(routing: str) -> None:
+    torch.manual_seed(0)
+    sizes = ffn_sizes(5, 7)
+    config = SupernetConfig(routing=routing, num_experts=3, router_hidden_dim=8)
+    block = MoSBlock(sizes, 4, config)
+    start = {
+        "fc1.weight": torch.randn(7, 5),
+        "fc1.bias": torch.randn(7),
+        "fc2.weight": torch.randn(5, 7),
+        "fc2.bias": torch.randn(5),
+    }
+    block.start_from(start, torch.ones(4))
+    own = block.generate(sizes, torch.ones(4), False)
+    other = block.generate(sizes, torch.tensor([1.0, 0.2, 0.0, 0.5]), False)
+    for name, weight in start.items():
+        torch.testing.assert_close(own[name], weight, atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(other[name], weight, atol=0.3, rtol=0.0)
+        moved = (other[name] - weight).abs().max() > 1e-4
+        assert moved == (routing != "none" and name.endswith("weight"))

