@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ...config.encoder import EncoderRunConfig
+from ...data.protocols import Dataset
 from ...errors import ConfigError
-from ...family import ScoredExamples
+from ...family import ScoredExamples, Teacher
 from ...spaces.encoder import EncoderWorkload
 from .batch import NO_TARGET
 from .dataset import BatchLayout, EncoderDataset, batch_layout, tokenize
@@ -33,6 +33,16 @@ BATCH_TEXTS = 32
 """Texts of like length that a network answers at once."""
 
 DRAW_SEED = 1
+"""Draws the examples of a limit."""
+
+METRIC_NAMES = {
+    "classification": "accuracy",
+    "regression": "Pearson",
+    "tagging": "F1",
+    "embedding": "similarity",
+    "masked-lm": "accuracy",
+}
+"""The metric that counts, by kind of task."""
 
 Metrics = Callable[[list[str]], dict[str, float]]
 
@@ -43,7 +53,7 @@ def scored_examples(
     config: EncoderRunConfig,
     workload: EncoderWorkload,
     limit: int | None = None,
-    teacher: Any = None,
+    teacher: Teacher | None = None,
 ) -> ScoredExamples:
     """Texts with their references, cut as a bundle cuts them.
 
@@ -53,7 +63,7 @@ def scored_examples(
         At most so many, drawn the same way each time: the first ones of a file may all have one
         label. None takes all.
     teacher
-        Of an embedding task, the network whose vectors are the references; not used otherwise.
+        Of an embedding task, what the vectors are held against; not used otherwise.
 
     Raises
     ------
@@ -82,26 +92,16 @@ def scored_examples(
     elif teacher is None:
         raise ConfigError("an embedding task is scored by the vectors of a teacher: there is none")
     else:
-        metrics = _embedding(np.array(predict(teacher, ids)))
+        metrics = _embedding(teacher.label(dataset))
     return ScoredExamples(
         inputs=[example.line for example in chosen],
         input_ids=ids,
-        predict=predict,  # type: ignore[arg-type]
-        decode=decoder(config),  # type: ignore[arg-type]
+        predict=predict,
+        decode=decoder(config),
         metrics=metrics,
         metric=METRIC_NAMES[kind],
         setup=f"at most {limits.max_input_len} tokens",
     )
-
-
-METRIC_NAMES = {
-    "classification": "accuracy",
-    "regression": "Pearson",
-    "tagging": "F1",
-    "embedding": "similarity",
-    "masked-lm": "accuracy",
-}
-"""The metric that counts, by kind of task."""
 
 
 def predictor(
@@ -188,7 +188,9 @@ def _tagging(
     return metrics
 
 
-def _embedding(references: npt.NDArray[np.float64]) -> Metrics:
+def _embedding(labelled: Dataset) -> Metrics:
+    assert isinstance(labelled, EncoderDataset)  # which a teacher of this family gives back
+    references = np.asarray(labelled.teacher, dtype=np.float64)  # (N, d)
     return lambda outputs: embedding_metrics(
         np.array([json.loads(output) for output in outputs]), references
     )
@@ -217,7 +219,7 @@ def _masked_examples(
     return ScoredExamples(
         inputs=[example.line for example in examples],
         input_ids=[shown.tolist() for shown, _ in hidden],
-        predict=predict,  # type: ignore[arg-type]
+        predict=predict,
         decode=lambda answer: " ".join(tokenizer.pieces([int(i) for i in answer])),
         metrics=metrics,
         metric=METRIC_NAMES["masked-lm"],

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...data.published import DATASETS, load_published
 from ...data.text_files import read_text_lines
 from ...errors import ConfigError
 
-DATASETS = "datasets:"
 PACKAGE = "package:"
 TABLES = (".csv", ".tsv", ".jsonl")
 LINES_COLUMN = "text"
@@ -144,24 +144,6 @@ def _lines(path: Path) -> Iterator[Row]:
 
 
 def _published(source: str) -> Iterator[Row]:
-    path, config, split = ["", "", "", *source.removeprefix(DATASETS).rsplit("/", 2)][-3:]
-    if not path:
-        raise ConfigError(
-            f"'{source}' is no dataset: write {DATASETS}PATH/CONFIG/SPLIT, like "
-            f"{DATASETS}nyu-mll/glue/sst2/train"
-        )
-    try:
-        import datasets
-    except ImportError as error:
-        raise ConfigError(
-            f"'{source}' needs Hugging Face datasets: pip install 'mosdeploy[corpora]'"
-        ) from error
-    try:
-        rows = datasets.load_dataset(path, config, split=split)
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ConfigError(
-            f"'{source}' cannot be loaded ({reason}); is the name right, and the network there?"
-        ) from error
+    rows = load_published(source, f"{DATASETS}nyu-mll/glue/sst2/train")
     for number, cells in enumerate(rows, start=1):
         yield Row(f"{source}, row {number}", cells)

@@ -12,9 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...config.encoder import EncoderRunConfig, TaskConfig
+from ...data.published import DATASETS
+from ...data.splits import split_by_hash
 from ...errors import ConfigError
 from ...storage import fingerprint, sha256_file
-from .tables import DATASETS, LINES_COLUMN, TABLES, Row, read_rows, resolve_path
+from .tables import LINES_COLUMN, TABLES, Row, read_rows, resolve_path
 from .targets import (
     PlacedTarget,
     Target,
@@ -162,7 +164,12 @@ def _read_splits(task: TaskConfig, root: Path, dropped: Counter[str]) -> _Splits
         dropped["duplicate"] += key in kept
         kept.setdefault(key, found)
     dropped += Counter()  # drops zeros
-    train, split_valid, split_test = _split(list(kept.values()), task)
+    train, split_valid, split_test = split_by_hash(
+        kept.values(),
+        lambda found: _key(found.example),
+        valid_share=0.0 if task.valid else task.valid_fraction,
+        test_share=0.0 if task.test else task.test_fraction,
+    )
     splits = (train, valid + split_valid, test + split_test)
     _check_filled(splits, task, dropped)
     return splits
@@ -193,9 +200,12 @@ def _read(
 
 
 def _check_source(source: str, split: str, task: TaskConfig) -> None:
-    """Plain lines have no labels."""
+    """Plain lines have no labels, and what has none is learned of single texts."""
     is_table = source.startswith(DATASETS) or source.endswith(TABLES)
-    if not is_table and task.kind not in ("embedding", "masked-lm"):
+    if task.kind in ("embedding", "masked-lm"):
+        if task.text_pair is not None:
+            raise ConfigError(f"task.text_pair: {task.kind} reads single texts; leave it out")
+    elif not is_table:
         raise ConfigError(
             f"task.{split} '{source}' does not end in {', '.join(TABLES)}; only embedding and "
             "masked-lm read plain lines"
@@ -265,24 +275,6 @@ def _without(examples: list[_Found], taken: set[str], dropped: Counter[str]) -> 
     kept = [found for found in examples if _key(found.example) not in taken]
     dropped["held_out"] += len(examples) - len(kept)
     return kept
-
-
-def _split(examples: list[_Found], task: TaskConfig) -> _Splits:
-    """Split by a hash of the text alone, so that a rerun, or the same file with more examples,
-    repeats the split.
-    """
-    test_below = 0.0 if task.test else task.test_fraction
-    valid_below = test_below + (0.0 if task.valid else task.valid_fraction)
-    train: list[_Found] = []
-    valid: list[_Found] = []
-    test: list[_Found] = []
-    for found in examples:
-        digest = hashlib.sha256(_key(found.example).encode()).digest()
-        position = int.from_bytes(digest[:6]) / 2**48
-        (test if position < test_below else valid if position < valid_below else train).append(
-            found
-        )
-    return train, valid, test
 
 
 def _check_filled(splits: _Splits, task: TaskConfig, dropped: Counter[str]) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...config.translation import CorpusConfig, TranslationRunConfig
+from ...data.splits import split_by_hash
 from ...data.text_files import read_text_lines
 from ...errors import ConfigError
 from .published import is_published, read_published
@@ -152,26 +153,14 @@ def _without(pairs: list[Pair], taken: set[str], dropped: Counter[str]) -> list[
 
 
 def _split(pairs: list[Pair], config: CorpusConfig) -> tuple[list[Pair], list[Pair], list[Pair]]:
-    """Split by a hash of the source alone, so that a rerun, or the same corpus with more pairs,
-    repeats the split.
-    """
-    test_below = 0.0 if config.test else config.test_fraction
-    valid_below = test_below + (0.0 if config.valid else config.valid_fraction)
-    train: list[Pair] = []
-    valid: list[Pair] = []
-    test: list[Pair] = []
-    for pair in pairs:
-        position = _unit_hash(_source_key(pair[0]))
-        (test if position < test_below else valid if position < valid_below else train).append(pair)
-    return train, valid, test
+    """Split by the source alone."""
+    valid_share = 0.0 if config.valid else config.valid_fraction
+    test_share = 0.0 if config.test else config.test_fraction
+    return split_by_hash(pairs, lambda pair: _source_key(pair[0]), valid_share, test_share)
 
 
 def _source_key(source: str) -> str:
     return normalise(source).casefold()
-
-
-def _unit_hash(text: str) -> float:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6]) / 2**48
 
 
 def _digest(*splits: list[Pair]) -> str:

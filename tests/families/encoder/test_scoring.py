@@ -10,7 +10,8 @@ from torch import Tensor
 
 from mosdeploy.config.encoder import EncoderRunConfig
 from mosdeploy.errors import ConfigError
-from mosdeploy.families.encoder.scoring import scored_examples
+from mosdeploy.families.encoder.dataset import EncoderDataset
+from mosdeploy.families.encoder.scoring import outputs_of, scored_examples
 from mosdeploy.families.encoder.tasks import Example
 from mosdeploy.families.encoder.tokenizer import EncoderTokenizer
 from mosdeploy.family import ScoredExamples
@@ -29,6 +30,18 @@ class Lookup(torch.nn.Module):
         assert not self.training
         rows = self.table[ids] * mask[..., None]  # (B, S, C)
         return rows if self.of_pieces else rows.sum(1) / mask.sum(1, keepdim=True)
+
+
+class Labelling:
+    """A teacher whose outputs are those of a network."""
+
+    def __init__(self, network: Lookup) -> None:
+        self.network = network
+
+    def label(self, dataset: EncoderDataset) -> EncoderDataset:
+        rows = [dataset.ids[i].tolist() for i in range(len(dataset))]
+        outputs = outputs_of(self.network, rows, dataset.layout)
+        return dataset.with_teacher([output.numpy() for output in outputs])
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +154,7 @@ def test_vectors_are_held_against_the_teacher(tokenizer: EncoderTokenizer) -> No
         for _ in range(2)
     )
     texts = [Example(text) for text in sentences(20)]
-    examples = scored(tokenizer, texts, config, teacher=teacher)
+    examples = scored(tokenizer, texts, config, teacher=Labelling(teacher))
     assert examples.evaluate(teacher) == pytest.approx({"similarity": 100.0, "cosine": 100.0})
     assert examples.evaluate(student)["cosine"] < 90
     with pytest.raises(ConfigError, match="an embedding task is scored by the vectors"):

