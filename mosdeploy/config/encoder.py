@@ -43,7 +43,9 @@ class TaskConfig(Record):
     """What is learned, from which files.
 
     `train`, `valid`, `test` name CSV, TSV or JSON Lines files (`.csv`, `.tsv`, `.jsonl`),
-    `package:NAME/PATH` for one inside an installed package, or `datasets:PATH/CONFIG/SPLIT`.
+    `package:NAME/PATH` for one inside an installed package, or `datasets:PATH/CONFIG/SPLIT`. Of an
+    embedding or a masked-lm, any other file has a text on each line. Columns of text that are not
+    named may be called as in GLUE.
     Without `valid` or `test`, the fractions are split off by a hash of the text. The columns of
     tagging are two lists, tokens and their tags; in CSV and TSV they are separated by spaces.
 

@@ -73,7 +73,7 @@ def test_module_runs_as_the_command_does(tmp_path: Path) -> None:
 
 LATENCY_IMPORT = ("latency", "import", "x.csv", "--device")
 TRAIN_FIRST = "run `mosdeploy train` first"
-RECIPES = "iwslt14.de-en, tiny, wmt14.en-de, wmt14.en-fr, wmt19.en-de"
+RECIPES = "iwslt14.de-en, minilm-l6, tiny, wmt14.en-de, wmt14.en-fr, wmt19.en-de"
 
 
 @pytest.mark.parametrize(

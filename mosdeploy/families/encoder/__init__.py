@@ -1,1 +1,30 @@
-"""Encoder: a BERT-like network from texts to labels, numbers, tags or vectors."""
+"""Encoders: BERT-like networks that classify, tag, score or embed a text.
+
+In: a checkpoint and labelled text. Out: `FAMILY`, the record of what the pipeline asks of a family.
+Naming it loads neither torch nor onnx.
+"""
+
+from ...family import Family, deferred
+
+FAMILY = Family(
+    name="encoder",
+    load_data=deferred(__name__, "tasks:load_data"),
+    train_tokenizer=deferred(__name__, "tokenizer:train_tokenizer"),
+    load_tokenizer=deferred(__name__, "tokenizer:EncoderTokenizer"),
+    tokenize=deferred(__name__, "dataset:tokenize"),
+    open_dataset=deferred(__name__, "dataset:EncoderDataset.open"),
+    made_up_dataset=deferred(__name__, "dataset:made_up_dataset"),
+    fresh_supernet=deferred(__name__, "elastic:fresh_supernet"),
+    build_supernet=deferred(__name__, "elastic:build_supernet"),
+    fresh_subnet=deferred(__name__, "elastic:fresh_subnet"),
+    open_teacher=deferred(__name__, "teaching:open_teacher"),
+    scored_examples=deferred(__name__, "scoring:scored_examples"),
+    build_graph=deferred(__name__, "onnx_graph:build_graph"),
+    graph_options=deferred(__name__, "bundle:graph_options"),
+    bundle_settings=deferred(__name__, "bundle:bundle_settings"),
+    bundle_readme=deferred(__name__, "bundle:bundle_readme"),
+    build_tvm=None,
+    open_bundle=deferred(__name__, "bundle:open_bundle"),
+    describe_page=deferred(__name__, "page:describe_page"),
+    latency_formats={},
+)

@@ -6,19 +6,19 @@ tokens and no tensors.
 """
 
 import gettext
-import gzip
 import hashlib
 import importlib.metadata
 import re
 import struct
 import unicodedata
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...config.translation import CorpusConfig, TranslationRunConfig
+from ...data.splits import split_by_hash
+from ...data.text_files import read_text_lines
 from ...errors import ConfigError
 from .published import is_published, read_published
 
@@ -153,26 +153,14 @@ def _without(pairs: list[Pair], taken: set[str], dropped: Counter[str]) -> list[
 
 
 def _split(pairs: list[Pair], config: CorpusConfig) -> tuple[list[Pair], list[Pair], list[Pair]]:
-    """Split by a hash of the source alone, so that a rerun, or the same corpus with more pairs,
-    repeats the split.
-    """
-    test_below = 0.0 if config.test else config.test_fraction
-    valid_below = test_below + (0.0 if config.valid else config.valid_fraction)
-    train: list[Pair] = []
-    valid: list[Pair] = []
-    test: list[Pair] = []
-    for pair in pairs:
-        position = _unit_hash(_source_key(pair[0]))
-        (test if position < test_below else valid if position < valid_below else train).append(pair)
-    return train, valid, test
+    """Split by the source alone."""
+    valid_share = 0.0 if config.valid else config.valid_fraction
+    test_share = 0.0 if config.test else config.test_fraction
+    return split_by_hash(pairs, lambda pair: _source_key(pair[0]), valid_share, test_share)
 
 
 def _source_key(source: str) -> str:
     return normalise(source).casefold()
-
-
-def _unit_hash(text: str) -> float:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6]) / 2**48
 
 
 def _digest(*splits: list[Pair]) -> str:
@@ -235,8 +223,8 @@ def _read(name: str, config: CorpusConfig, root: Path, dropped: Counter[str]) ->
     source_path, target_path = (
         _text_path(path, lang) for lang in (config.source_lang, config.target_lang)
     )
-    sources = list(_read_lines(source_path))
-    targets = list(_read_lines(target_path))
+    sources = list(read_text_lines(source_path))
+    targets = list(read_text_lines(target_path))
     if len(sources) != len(targets):
         raise ConfigError(
             f"unequal line counts: {source_path} has {len(sources)} lines, {target_path} has "
@@ -257,26 +245,8 @@ def _text_path(prefix: Path, lang: str) -> Path:
     )
 
 
-def _read_lines(path: Path) -> Iterator[str]:
-    number = 0
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            for line in file:
-                number += 1
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{path}, line {number}: not UTF-8 ({error.reason}); convert the file, for example "
-            "with iconv"
-        ) from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise ConfigError(
-            f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}"
-        ) from error
-
-
 def _read_tsv(path: Path) -> Iterator[Pair]:
-    for number, line in enumerate(_read_lines(path), start=1):
+    for number, line in enumerate(read_text_lines(path), start=1):
         cells = line.split("\t") if line.strip() else ["", ""]
         if len(cells) != 2:
             raise ConfigError(

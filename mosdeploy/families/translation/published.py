@@ -7,10 +7,11 @@ nothing.
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from ...data.published import DATASETS, load_published
 from ...errors import ConfigError
 
-DATASETS = "datasets:"
 SACREBLEU = "sacrebleu:"
 ROWS = 10_000  # rows read at a time
 
@@ -30,32 +31,11 @@ def read_published(name: str, source_lang: str, target_lang: str) -> Iterator[tu
     """
     if name.startswith(SACREBLEU):
         return _test_set(name.removeprefix(SACREBLEU), source_lang, target_lang)
-    path, config, split = (["", "", "", *name.removeprefix(DATASETS).rsplit("/", 2)])[-3:]
-    if not path:
-        raise ConfigError(
-            f"'{name}' is no dataset: write {DATASETS}PATH/CONFIG/SPLIT, "
-            "like datasets:wmt/wmt14/de-en/train"
-        )
-    return _dataset(name, path, config, split, (source_lang, target_lang))
+    rows = load_published(name, f"{DATASETS}wmt/wmt14/de-en/train")
+    return _pairs(name, rows, (source_lang, target_lang))
 
 
-def _dataset(
-    name: str, path: str, config: str, split: str, langs: tuple[str, str]
-) -> Iterator[tuple[str, str]]:
-    try:
-        import datasets
-    except ImportError as error:
-        raise ConfigError(
-            f"'{name}' needs Hugging Face datasets: pip install 'mosdeploy[corpora]'"
-        ) from error
-    try:
-        rows = datasets.load_dataset(path, config, split=split)
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ConfigError(
-            f"'{name}' cannot be loaded ({reason}); is the name right, and the network there? "
-            'Files of your own are read with corpus.format = "text"'
-        ) from error
+def _pairs(name: str, rows: Any, langs: tuple[str, str]) -> Iterator[tuple[str, str]]:
     for part in rows.iter(batch_size=ROWS):
         for pair in part.get("translation") or [{}]:
             if not set(langs) <= set(pair or ()):

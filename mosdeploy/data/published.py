@@ -1,0 +1,47 @@
+"""Data sets that others publish, by name.
+
+In: `datasets:PATH/CONFIG/SPLIT`. Out: rows. The library downloads what it does not have yet and
+keeps it in a cache of its own.
+"""
+
+from typing import Any
+
+from ..errors import ConfigError
+
+DATASETS = "datasets:"
+
+
+def load_published(source: str, example: str) -> Any:
+    """One split of a data set of Hugging Face: a `datasets.Dataset`.
+
+    Parameters
+    ----------
+    source
+        `datasets:PATH/CONFIG/SPLIT`.
+    example
+        A name of this form, for the message.
+
+    Raises
+    ------
+    ConfigError
+        If the name is none, the library is missing, knows no such data set, or cannot download it.
+    """
+    path, config, split = ["", "", "", *source.removeprefix(DATASETS).rsplit("/", 2)][-3:]
+    if not path:
+        raise ConfigError(
+            f"'{source}' is no dataset: write {DATASETS}PATH/CONFIG/SPLIT, like {example}"
+        )
+    try:
+        import datasets
+    except ImportError as error:
+        raise ConfigError(
+            f"'{source}' needs Hugging Face datasets: pip install 'mosdeploy[corpora]'"
+        ) from error
+    try:
+        return datasets.load_dataset(path, config, split=split)
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"'{source}' cannot be loaded ({reason}); is the name right, and the network there? "
+            "A file of your own is given by its path"
+        ) from error

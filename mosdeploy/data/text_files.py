@@ -1,0 +1,38 @@
+"""Lines of text files.
+
+In: a path. Out: lines, or a ConfigError that names the file and the line.
+"""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import ConfigError
+
+
+def read_text_lines(path: Path) -> Iterator[str]:
+    """Lines of a UTF-8 file without their ends; a name that ends in `.gz` is unpacked.
+
+    A byte order mark is passed over.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, cannot be read or unpacked, or a line is not UTF-8.
+    """
+    number = 0
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            for line in file:
+                number += 1
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path}, line {number}: not UTF-8 ({error.reason}); convert the file, for example "
+            "with iconv"
+        ) from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise ConfigError(
+            f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from error

@@ -1,0 +1,144 @@
+"""One padded batch of texts, and how outputs for it are judged.
+
+In: padded ids, targets, outputs of a teacher. Out: the inputs of a network, and its loss. This file
+knows no text.
+
+Shapes: B texts, S positions, C classes or tags, V vocabulary, d width of a vector.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...config.encoder import TaskKind
+
+NO_TARGET = -100
+"""Label of a position that is not judged."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is judged, and how much labels count beside a teacher's outputs.
+
+    Attributes
+    ----------
+    label_weight
+        Share of the labels' loss; the teacher's has the rest. Without a teacher, labels are all.
+    temperature
+        Softens both the teacher's and the student's distribution (Hinton et al. 2015).
+    """
+
+    kind: TaskKind
+    label_weight: float = 0.1
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True)
+class EncoderBatch:
+    """One padded batch.
+
+    Attributes
+    ----------
+    input_ids, attention_mask, token_type_ids
+        (B, S) int64; padding is on the right, where all but the ids are 0.
+    labels
+        Classes (B,) int64; numbers (B,) float32; tags, or hidden pieces, (B, S) int64 with
+        `NO_TARGET` where nothing is judged; None for an embedding.
+    teacher
+        Logits (B, C) or (B, S, C), numbers (B, 1) or vectors (B, d) of a teacher; or None.
+    num_targets
+        Texts, or judged positions.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    token_type_ids: Tensor
+    labels: Tensor | None
+    teacher: Tensor | None
+    num_targets: int
+    objective: Objective
+
+    def to(self, device: torch.device) -> "EncoderBatch":
+        """Copy to a device; to a GPU by way of pinned memory, without waiting."""
+        if device.type == "cpu":
+            return self
+        names = ("input_ids", "attention_mask", "token_type_ids", "labels", "teacher")
+        parts = {name: getattr(self, name) for name in names}
+        moved = {
+            name: part.pin_memory().to(device, non_blocking=True)
+            for name, part in parts.items()
+            if part is not None
+        }
+        return replace(self, **moved)
+
+    def inputs(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Ids, attention mask and token types, each (B, S)."""
+        return self.input_ids, self.attention_mask, self.token_type_ids
+
+    def loss(self, logits: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """Sum of the losses of all targets, as a scalar.
+
+        Parameters
+        ----------
+        logits
+            (B, C) of a text, (B, S, C) of its pieces, (B, S, V) of masked pieces, or normalised
+            vectors (B, d).
+        """
+        return self._target_losses(logits.float(), label_smoothing).sum()
+
+    def losses(self, logits: Tensor) -> Tensor:
+        """Sum of the losses of each text's targets, (B,) float64."""
+        found = self._target_losses(logits.float(), 0.0)  # (B,) or (B, S)
+        return found.double().flatten(1).sum(1) if found.dim() > 1 else found.double()
+
+    def _target_losses(self, logits: Tensor, label_smoothing: float) -> Tensor:
+        """Loss of each text (B,) or position (B, S); 0 where nothing is judged."""
+        if self.labels is None:
+            return self._vector_losses(logits)
+        if self.objective.kind == "regression":
+            by_label = (logits[:, 0] - self.labels) ** 2
+        else:
+            flat = F.cross_entropy(
+                logits.flatten(0, -2),  # (B, C) or (B * S, C)
+                self.labels.flatten(),
+                ignore_index=NO_TARGET,
+                label_smoothing=label_smoothing,
+                reduction="none",
+            )
+            by_label = flat.view_as(self.labels)  # (B,) or (B, S)
+        if self.teacher is None:
+            return by_label
+        weight = self.objective.label_weight
+        return weight * by_label + (1 - weight) * self._teacher_losses(logits, self.teacher)
+
+    def _teacher_losses(self, logits: Tensor, teacher: Tensor) -> Tensor:
+        if self.objective.kind == "regression":
+            return (logits[:, 0] - teacher[:, 0]) ** 2
+        temperature = self.objective.temperature
+        student = F.log_softmax(logits / temperature, dim=-1)
+        wanted = F.log_softmax(teacher / temperature, dim=-1)
+        divergence = F.kl_div(student, wanted, reduction="none", log_target=True).sum(-1)
+        # T^2: gradients then stay of the size of those of the labels (Hinton et al. 2015)
+        divergence = temperature**2 * divergence  # (B,) or (B, S)
+        if self.labels is not None and self.labels.dim() > 1:
+            return divergence.masked_fill(self.labels == NO_TARGET, 0.0)
+        return divergence
+
+    def _vector_losses(self, vectors: Tensor) -> Tensor:
+        if self.teacher is None:
+            raise ValueError("an embedding batch is judged by a teacher's vectors, and has none")
+        return 1 - F.cosine_similarity(vectors, self.teacher, dim=-1)  # (B,)
+
+
+def token_types(input_ids: Tensor, attention_mask: Tensor, sep_id: int, num_types: int) -> Tensor:
+    """0 up to and including the first separator, 1 after it, 0 at padding; (B, S) int64.
+
+    Of a network with fewer than two types, all are 0.
+    """
+    if num_types < 2:
+        return torch.zeros_like(input_ids)
+    is_sep = (input_ids == sep_id).long()
+    passed = is_sep.cumsum(1) - is_sep  # separators before each position
+    return (passed > 0).long() * attention_mask

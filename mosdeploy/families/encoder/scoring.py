@@ -1,0 +1,227 @@
+"""Texts on which networks are compared by the metrics of their task.
+
+An answer is a flat list of numbers, as a bundle gives it: logits (C), logits of all pieces
+(S * C, row by row), one number, or a vector (d). Of masked pieces it is the likeliest piece at each
+position (S), since the logits of all would be too many.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...config.encoder import EncoderRunConfig
+from ...data.protocols import Dataset
+from ...errors import ConfigError
+from ...family import ScoredExamples, Teacher
+from ...spaces.encoder import EncoderWorkload
+from .batch import NO_TARGET
+from .dataset import BatchLayout, EncoderDataset, batch_layout, tokenize
+from .metrics import (
+    classification_metrics,
+    embedding_metrics,
+    regression_metrics,
+    tagging_metrics,
+)
+from .tasks import Example
+from .tokenizer import EncoderTokenizer
+
+BATCH_TEXTS = 32
+"""Texts of like length that a network answers at once."""
+
+DRAW_SEED = 1
+"""Draws the examples of a limit."""
+
+METRIC_NAMES = {
+    "classification": "accuracy",
+    "regression": "Pearson",
+    "tagging": "F1",
+    "embedding": "similarity",
+    "masked-lm": "accuracy",
+}
+"""The metric that counts, by kind of task."""
+
+Metrics = Callable[[list[str]], dict[str, float]]
+
+
+def scored_examples(
+    tokenizer: EncoderTokenizer,
+    examples: Sequence[Example],
+    config: EncoderRunConfig,
+    workload: EncoderWorkload,
+    limit: int | None = None,
+    teacher: Teacher | None = None,
+) -> ScoredExamples:
+    """Texts with their references, cut as a bundle cuts them.
+
+    Parameters
+    ----------
+    limit
+        At most so many, drawn the same way each time: the first ones of a file may all have one
+        label. None takes all.
+    teacher
+        Of an embedding task, what the vectors are held against; not used otherwise.
+
+    Raises
+    ------
+    ConfigError
+        If an embedding task comes without a teacher.
+    """
+    rows = np.random.default_rng(DRAW_SEED).permutation(len(examples))[:limit]
+    chosen = [examples[i] for i in np.sort(rows)]
+    limits = config.export
+    asked = config.model_copy(
+        update={"task": config.task.model_copy(update={"max_tokens": limits.max_input_len})}
+    )
+    dataset = tokenize(tokenizer, chosen, asked)
+    ids = [row.tolist() for row in (dataset.ids[i] for i in range(len(dataset)))]
+    if config.task.kind == "masked-lm":
+        return _masked_examples(tokenizer, chosen, dataset)
+    predict = predictor(batch_layout(tokenizer, config))
+    kind = config.task.kind
+    metrics: Metrics
+    if kind == "classification":
+        metrics = _classification(chosen, config.task.labels)
+    elif kind == "regression":
+        metrics = _regression(chosen)
+    elif kind == "tagging":
+        metrics = _tagging(tokenizer, chosen, config)
+    elif teacher is None:
+        raise ConfigError("an embedding task is scored by the vectors of a teacher: there is none")
+    else:
+        metrics = _embedding(teacher.label(dataset))
+    return ScoredExamples(
+        inputs=[example.line for example in chosen],
+        input_ids=ids,
+        predict=predict,
+        decode=decoder(config),
+        metrics=metrics,
+        metric=METRIC_NAMES[kind],
+        setup=f"at most {limits.max_input_len} tokens",
+    )
+
+
+def predictor(
+    layout: BatchLayout,
+) -> Callable[[Any, list[list[int]]], list[list[float]]]:
+    """What answers ids with a plain network: (network, ids) to answers, in the order given."""
+
+    def predict(subnet: Any, inputs: list[list[int]]) -> list[list[float]]:
+        return [output.flatten().tolist() for output in outputs_of(subnet, inputs, layout)]
+
+    return predict
+
+
+@torch.inference_mode()
+def outputs_of(subnet: Any, inputs: Sequence[Sequence[int]], layout: BatchLayout) -> list[Tensor]:
+    """Outputs of a plain network for each text: (C,), of its pieces (length, C), or (d,).
+
+    Texts of like length share a batch. The network comes back in the mode it was in.
+    """
+    was_training = subnet.training
+    device = next(subnet.parameters()).device
+    subnet.eval()
+    found: list[Tensor] = [torch.empty(0)] * len(inputs)
+    order = sorted(range(len(inputs)), key=lambda i: len(inputs[i]))
+    for start in range(0, len(order), BATCH_TEXTS):
+        rows = order[start : start + BATCH_TEXTS]
+        batch = layout.inputs([inputs[i] for i in rows])
+        outputs = subnet(*(part.to(device) for part in batch)).float().cpu()
+        for i, output in zip(rows, outputs, strict=True):
+            # (S, C) without the padding; (C,) as it is
+            found[i] = output[: len(inputs[i])] if output.dim() > 1 else output
+    subnet.train(was_training)
+    return found
+
+
+def decoder(config: EncoderRunConfig) -> Callable[[list[float]], str]:
+    """What spells an answer: the class's name, the number, a tag for each piece, or the vector as
+    JSON.
+    """
+    names = config.task.tag_names
+
+    def decode(answer: list[float]) -> str:
+        if config.task.kind == "embedding":
+            return json.dumps(answer)
+        if config.task.kind == "regression":
+            return f"{answer[0]:.6g}"
+        best = np.reshape(answer, (-1, len(names))).argmax(1)  # of the text, or of each piece
+        return " ".join(names[i] for i in best)
+
+    return decode
+
+
+def _classification(examples: Sequence[Example], labels: tuple[str, ...]) -> Metrics:
+    references = [int(example.label or 0) for example in examples]
+    numbers = {name: i for i, name in enumerate(labels)}
+    return lambda outputs: classification_metrics(
+        [numbers[output] for output in outputs], references, len(labels)
+    )
+
+
+def _regression(examples: Sequence[Example]) -> Metrics:
+    references = [float(example.label or 0) for example in examples]
+    return lambda outputs: regression_metrics([float(output) for output in outputs], references)
+
+
+def _tagging(
+    tokenizer: EncoderTokenizer, examples: Sequence[Example], config: EncoderRunConfig
+) -> Metrics:
+    """Entities of all words; those that were cut off, or that have no piece, count as O."""
+    names = config.task.tag_names
+    references = [[names[tag] for tag in example.tags] for example in examples]
+    first_pieces = [
+        tokenizer.encode_words(example.words, config.export.max_input_len).first_pieces
+        for example in examples
+    ]
+
+    def metrics(outputs: list[str]) -> dict[str, float]:
+        answers = []
+        for output, positions in zip(outputs, first_pieces, strict=True):
+            tags = output.split(" ")
+            answers.append([tags[position] if position >= 0 else "O" for position in positions])
+        return tagging_metrics(answers, references)
+
+    return metrics
+
+
+def _embedding(labelled: Dataset) -> Metrics:
+    assert isinstance(labelled, EncoderDataset)  # which a teacher of this family gives back
+    references = np.asarray(labelled.teacher, dtype=np.float64)  # (N, d)
+    return lambda outputs: embedding_metrics(
+        np.array([json.loads(output) for output in outputs]), references
+    )
+
+
+def _masked_examples(
+    tokenizer: EncoderTokenizer, examples: Sequence[Example], dataset: EncoderDataset
+) -> ScoredExamples:
+    """How many of the hidden pieces a network finds."""
+    rows = range(len(dataset))
+    hidden = dataset.masking.hide([dataset.ids[i] for i in rows], np.array(rows))
+    wanted = [(labels != NO_TARGET, labels) for _, labels in hidden]
+
+    def predict(subnet: Any, inputs: list[list[int]]) -> list[list[float]]:
+        outputs = outputs_of(subnet, inputs, dataset.layout)
+        return [output.argmax(-1).float().tolist() for output in outputs]
+
+    def metrics(outputs: list[str]) -> dict[str, float]:
+        right = total = 0
+        for output, (asked, labels) in zip(outputs, wanted, strict=True):
+            found = np.array(output.split(" "))[asked]
+            right += int((found == np.array(tokenizer.pieces(labels[asked].tolist()))).sum())
+            total += int(asked.sum())
+        return {"accuracy": 100 * right / max(total, 1)}
+
+    return ScoredExamples(
+        inputs=[example.line for example in examples],
+        input_ids=[shown.tolist() for shown, _ in hidden],
+        predict=predict,
+        decode=lambda answer: " ".join(tokenizer.pieces([int(i) for i in answer])),
+        metrics=metrics,
+        metric=METRIC_NAMES["masked-lm"],
+        setup="hidden pieces",
+    )

@@ -1,0 +1,149 @@
+"""Tables of examples: CSV, TSV, JSON Lines, plain lines, and datasets that others publish.
+
+In: a name as a run file gives it. Out: rows, each with the place where it stands. This file knows
+no task.
+"""
+
+import csv
+import importlib.util
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...data.published import DATASETS, load_published
+from ...data.text_files import read_text_lines
+from ...errors import ConfigError
+
+PACKAGE = "package:"
+TABLES = (".csv", ".tsv", ".jsonl")
+LINES_COLUMN = "text"
+"""Name of the one column of a file of plain lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: cells by column, and for messages the file and line where it begins."""
+
+    place: str
+    cells: Mapping[str, Any]
+
+    def cell(self, column: str) -> Any:
+        """What a column holds.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such column; names those there are.
+        """
+        if column not in self.cells:
+            raise ConfigError(
+                f"{self.place}: no column '{column}'; the columns are: "
+                f"{', '.join(self.cells) or 'none'}"
+            )
+        return self.cells[column]
+
+
+def read_rows(source: str, root: Path) -> Iterator[Row]:
+    """Rows of a table, in its order.
+
+    Parameters
+    ----------
+    source
+        A file, `package:NAME/PATH` for one inside an installed package, or
+        `datasets:PATH/CONFIG/SPLIT`. The ending of a file says what it is: `.csv` (cells in double
+        quotes where they need it), `.tsv` (no quoting, as GLUE's files), `.jsonl`; any other file
+        has a text on each line.
+    root
+        Folder that relative paths start from.
+
+    Raises
+    ------
+    ConfigError
+        If the file, the package or the dataset is missing; if a line is not UTF-8, has another
+        number of cells than there are columns, or is no JSON object.
+    """
+    if source.startswith(DATASETS):
+        return _published(source)
+    path = resolve_path(source, root)
+    if path.suffix == ".jsonl":
+        return _json_lines(path)
+    if path.suffix in TABLES:
+        return _cells(path)
+    return _lines(path)
+
+
+def resolve_path(source: str, root: Path) -> Path:
+    """Where a file or folder is that a run file names; it need not exist.
+
+    Raises
+    ------
+    ConfigError
+        If `package:NAME/PATH` names a package that is not installed.
+    """
+    if not source.startswith(PACKAGE):
+        return root / Path(source).expanduser()
+    name, _, rest = source.removeprefix(PACKAGE).partition("/")
+    # of a name without dots, this imports nothing
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError(
+            f"'{source}': there is no package '{name}' to import; install it with pip, and write "
+            "the name that Python imports"
+        )
+    return Path(spec.submodule_search_locations[0]) / rest
+
+
+def _cells(path: Path) -> Iterator[Row]:
+    lines = (f"{line}\n" for line in read_text_lines(path))
+    is_csv = path.suffix == ".csv"
+    reader = csv.reader(
+        lines,
+        delimiter="," if is_csv else "\t",
+        quoting=csv.QUOTE_MINIMAL if is_csv else csv.QUOTE_NONE,
+    )
+    columns: list[str] = []
+    while True:
+        place = f"{path}, line {reader.line_num + 1}"
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise ConfigError(f"{place}: {error}") from error
+        if cells is None:
+            return
+        if not cells:
+            continue  # a blank line
+        if not columns:
+            columns = cells
+        elif len(cells) != len(columns):
+            raise ConfigError(
+                f"{place}: {len(cells)} cells for {len(columns)} columns ({', '.join(columns)})"
+            )
+        else:
+            yield Row(place, dict(zip(columns, cells, strict=True)))
+
+
+def _json_lines(path: Path) -> Iterator[Row]:
+    for number, line in enumerate(read_text_lines(path), start=1):
+        place = f"{path}, line {number}"
+        if not line.strip():
+            continue
+        try:
+            cells = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"{place}: not JSON: {error}") from error
+        if not isinstance(cells, dict):
+            raise ConfigError(f'{place}: no JSON object; a line is like {{"text": ..., ...}}')
+        yield Row(place, cells)
+
+
+def _lines(path: Path) -> Iterator[Row]:
+    for number, line in enumerate(read_text_lines(path), start=1):
+        yield Row(f"{path}, line {number}", {LINES_COLUMN: line})
+
+
+def _published(source: str) -> Iterator[Row]:
+    rows = load_published(source, f"{DATASETS}nyu-mll/glue/sst2/train")
+    for number, cells in enumerate(rows, start=1):
+        yield Row(f"{source}, row {number}", cells)

