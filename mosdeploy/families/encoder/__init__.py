@@ -1,0 +1,1 @@
+"""Encoder: a BERT-like network from texts to labels, numbers, tags or vectors."""
