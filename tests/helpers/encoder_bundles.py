@@ -51,7 +51,7 @@ TEXTS = [
 
 
 def write_tokenizer(path: Path) -> None:
-    """A WordPiece tokenizer of 28 pieces, as BERT's."""
+    """A WordPiece tokenizer of 24 pieces, as BERT's."""
     vocabulary = {piece: i for i, piece in enumerate(PIECES)}
     tokenizer = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
