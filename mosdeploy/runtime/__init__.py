@@ -1,4 +1,5 @@
-"""Runs a bundle: texts in, answers out, with numpy, onnxruntime (or TVM) and sentencepiece alone.
+"""Runs a bundle: texts in, answers out, with numpy, onnxruntime (or TVM) and what splits texts
+(sentencepiece or tokenizers) alone.
 
 This folder stands by itself: it is copied to devices as `mosdeploy_runtime`, imports nothing of
 mosdeploy, and keeps to Python 3.9. A bundle is untrusted input. The class of a
@@ -20,10 +21,12 @@ from typing import TYPE_CHECKING, Any
 from .errors import BundleError, FileMismatchError, ManifestError, ModelError
 
 if TYPE_CHECKING:
+    from .encoder import Encoder
     from .translation import Translator
 
 __all__ = [
     "BundleError",
+    "Encoder",
     "FileMismatchError",
     "ManifestError",
     "ModelError",
@@ -34,7 +37,7 @@ __all__ = [
 
 def open_model(
     bundle_dir: str | Path, threads: int | None = None, providers: Sequence[str] | None = None
-) -> Translator:
+) -> Encoder | Translator:
     """Open a bundle with the class of its family; see there for the parameters.
 
     Raises
@@ -43,14 +46,23 @@ def open_model(
         If the bundle is not whole, is not what its manifest says, or cannot be loaded.
     """
     from .manifest import read_manifest
+
+    # only what the bundle needs is imported
+    if read_manifest(Path(bundle_dir)).family == "encoder":
+        from .encoder import Encoder
+
+        return Encoder(bundle_dir, threads, providers)
     from .translation import Translator
 
-    models = {"translation": Translator}
-    return models[read_manifest(Path(bundle_dir)).family](bundle_dir, threads, providers)
+    return Translator(bundle_dir, threads, providers)
 
 
 def __getattr__(name: str) -> Any:
-    """Import the translator, and with it what takes a second, when it is first asked for."""
+    """Import a family's class, and with it what takes a second, when it is first asked for."""
+    if name == "Encoder":
+        from .encoder import Encoder
+
+        return Encoder
     if name == "Translator":
         from .translation import Translator
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from .batches import group_by_length
 from .errors import ModelError
 from .manifest import (
     MANIFEST_NAME,
@@ -134,7 +135,8 @@ class Translator:
             If the bundle's runtime fails.
         """
         answers: list[list[int]] = [[] for _ in sources]
-        for group in _by_length(sources):
+        lengths = [len(ids) + 1 for ids in sources]  # with the end token
+        for group in group_by_length(lengths, MAX_BATCH_ROWS, MAX_BATCH_POSITIONS):
             translated = self._engine.translate([sources[i] for i in group])
             for index, ids in zip(group, translated):  # noqa: B905 (Python 3.9)
                 answers[index] = ids
@@ -244,17 +246,3 @@ def _check_output(output: Any, num_rows: int, vocab_size: int) -> None:
             f"the model answered with ids from {output.min()} to {output.max()}, "
             f"of {vocab_size} tokens"
         )
-
-
-def _by_length(sources: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Indices of the sources, longest first, in groups that one call takes."""
-    groups: list[list[int]] = []
-    max_rows = 0
-    for i in sorted(range(len(sources)), key=lambda i: -len(sources[i])):
-        if groups and len(groups[-1]) < max_rows:
-            groups[-1].append(i)
-        else:
-            groups.append([i])
-            # the first of a group is its longest: all others are padded to it and the end token
-            max_rows = min(MAX_BATCH_ROWS, MAX_BATCH_POSITIONS // (len(sources[i]) + 1))
-    return groups

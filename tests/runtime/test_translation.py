@@ -8,12 +8,7 @@ import pytest
 from bundles import LIMITS, sentences
 
 from mosdeploy.runtime import FileMismatchError, ModelError, Translator, open_model
-from mosdeploy.runtime.translation import (
-    MAX_BATCH_POSITIONS,
-    MAX_BATCH_ROWS,
-    _by_length,
-    _check_output,
-)
+from mosdeploy.runtime.translation import _check_output
 from mosdeploy.storage import sha256_file
 
 LONG = " ".join(sentences(12, 5))
@@ -95,22 +90,6 @@ def test_a_run_on_an_example_answers_it(translator: Translator) -> None:
 def test_a_run_on_other_inputs_is_refused(translator: Translator) -> None:
     with pytest.raises(ModelError, match=r"takes source_ids, max_steps, min_steps, not \['x'\]"):
         translator.run({"x": np.zeros(1, np.int64)})
-
-
-# -- batches ---------------------------------------------------------------------------------------
-
-
-def test_batches_hold_every_line_once_and_keep_their_limits() -> None:
-    lengths = [(37 * i) % 400 for i in range(300)] + [5000]
-    sources = [[4] * length for length in lengths]
-    groups = _by_length(sources)
-    assert sorted(i for group in groups for i in group) == list(range(301))
-    for group in groups:
-        widest = max(lengths[i] for i in group) + 1
-        assert len(group) <= MAX_BATCH_ROWS and (
-            len(group) == 1 or len(group) * widest <= MAX_BATCH_POSITIONS
-        )
-    assert len(groups) < 60
 
 
 # -- bad bundles -----------------------------------------------------------------------------------

@@ -26,11 +26,12 @@ MASKED = -1e9
 nothing but masked positions is still finite.
 """
 
-Activation = Literal["relu", "gelu"]
+Activation = Literal["relu", "gelu", "gelu_tanh"]
 
-_ACTIVATION_OPS: dict[Activation, tuple[str, str]] = {
+ACTIVATION_OPS: dict[Activation, tuple[str, str]] = {
     "relu": ("Relu", ""),
     "gelu": ("Gelu", CONTRIB),  # the exact one, by erf; ONNX has its own only since opset 20
+    "gelu_tanh": ("FastGelu", CONTRIB),
 }
 
 
@@ -81,6 +82,9 @@ class StackSpec:
         What every layer norm adds to the variance.
     pre_norm
         Whether a norm stands before each sublayer (and one after the last) or behind each.
+    fused_norm
+        Whether a residual addition and the norm behind it are one operator. For the many rows of
+        an encoder, ONNX Runtime (1.32) takes four times as long for it on a CPU as for the two.
     """
 
     dim: int
@@ -89,6 +93,7 @@ class StackSpec:
     activation: Activation
     norm_epsilon: float
     pre_norm: bool
+    fused_norm: bool = True
 
 
 @dataclass
@@ -129,6 +134,13 @@ class ResidualStream:
 
     def add(self, x: str, bias: str) -> None:
         """Add a sublayer's output (..., D) and its bias (D,), and norm the sum."""
+        if not self.spec.fused_norm:
+            # not Add: ONNX Runtime would fuse it with the norm
+            self.total = self.builder.op("Sum", x, bias, self.total)
+            self.reads = self.norm(self.total, self.norms.pop(0))
+            if not self.spec.pre_norm:
+                self.total = self.reads
+            return
         inputs = (x, self.total, *self._scale_and_shift(self.norms.pop(0)), bias)
         outputs = self.builder.ops(
             "SkipLayerNormalization",
@@ -182,6 +194,25 @@ def self_attention(stream: ResidualStream, owner: str, heads: int, mask: str) ->
     inputs = (*parts, qkv.bias(builder), mask)
     settings = {"num_heads": heads, "mask_filter_value": MASKED}
     mixed = builder.op("MultiHeadAttention", *inputs, domain=CONTRIB, **settings)  # (B, S, q)
+    _project_out(stream, owner, mixed)
+
+
+def quantized_self_attention(stream: ResidualStream, owner: str, heads: int, mask: str) -> None:
+    """The same as `self_attention` with int8 weights, in one operator that quantises its input
+    itself: a tenth faster for a whole encoder.
+    """
+    builder = stream.builder
+    spec = stream.spec
+    qkv = LinearLayer(owner, ("q", "k", "v"), spec.dim, spec.qkv_dim, "int8")
+    codes, scale, zero_point = builder.ops("DynamicQuantizeLinear", stream.reads, outputs=3)
+    weights, scales, weights_zero_point = qkv.columns(builder)
+    mixed = builder.op(
+        "QAttention",
+        *(codes, weights, qkv.bias(builder), scale, scales, mask, zero_point, weights_zero_point),
+        domain=CONTRIB,
+        num_heads=heads,
+        mask_filter_value=MASKED,
+    )  # (B, S, q)
     _project_out(stream, owner, mixed)
 
 
@@ -287,7 +318,7 @@ def feed_forward(stream: ResidualStream, owner: str, ffn_dim: int) -> None:
     spec = stream.spec
     inner = LinearLayer(owner, ("fc1",), spec.dim, ffn_dim, spec.number_format)
     outer = LinearLayer(owner, ("fc2",), ffn_dim, spec.dim, spec.number_format)
-    op_type, domain = _ACTIVATION_OPS[spec.activation]
+    op_type, domain = ACTIVATION_OPS[spec.activation]
     hidden = builder.op(op_type, inner.apply(builder, stream.reads), domain=domain)  # (..., ffn)
     # the residual addition adds the second bias too
     stream.add(outer.product(builder, hidden), outer.bias(builder))

@@ -53,6 +53,8 @@ class TiedEmbedding:
         How the table is stored.
     int4_logits
         Choose tokens by logits from four bits first.
+    scaled
+        Whether embeddings are multiplied by the root of their width (Vaswani et al., 2017).
     """
 
     vocab_size: int
@@ -60,9 +62,12 @@ class TiedEmbedding:
     logits_dim: int
     number_format: TableFormat
     int4_logits: bool = False
+    scaled: bool = True
 
     def embed(self, builder: GraphBuilder, ids: str, width: int) -> str:
-        """Ids to the first `width` columns of their rows, (..., width), times sqrt(width)."""
+        """Ids to the first `width` columns of their rows, (..., width), times sqrt(width) if
+        `scaled`.
+        """
         head = self._embed(builder, ids, (0, self.logits_dim), width)
         if width > self.logits_dim:
             tail = self._embed(builder, ids, (self.logits_dim, width), width)
@@ -78,7 +83,7 @@ class TiedEmbedding:
     def best(self, builder: GraphBuilder, x: str) -> str:
         """Rows (R, d) to the likeliest token of each, int64 (R, 1); the lowest id of equal ones."""
         if not self.int4_logits:
-            return builder.op("ArgMax", self._logits(builder, x), axis=-1, keepdims=1)
+            return builder.op("ArgMax", self.logits(builder, x), axis=-1, keepdims=1)
         _, tokens = self._largest(builder, self._rough_logits(builder, x), NUM_RESCORED)
         first = builder.op("ArgMax", self._logits_of(builder, x, tokens), axis=-1, keepdims=1)
         return builder.op("GatherElements", tokens, first, axis=1)
@@ -88,7 +93,7 @@ class TiedEmbedding:
         C), ids (R, C).
         """
         if not self.int4_logits:
-            log_p = builder.op("LogSoftmax", self._logits(builder, x), axis=-1)
+            log_p = builder.op("LogSoftmax", self.logits(builder, x), axis=-1)
             return self._largest(builder, log_p, count)
         rough_logits = self._rough_logits(builder, x)
         rough, tokens = self._largest(builder, rough_logits, max(count, NUM_RESCORED_OF_BEAM))
@@ -108,7 +113,7 @@ class TiedEmbedding:
         largest, ids = builder.ops("TopK", values, count_or_all, outputs=2, axis=-1)
         return largest, ids
 
-    def _logits(self, builder: GraphBuilder, x: str) -> str:
+    def logits(self, builder: GraphBuilder, x: str) -> str:
         """All logits (R, V)."""
         table = self._columns(builder, 0, self.logits_dim)
         if self.number_format == "fp32":
@@ -193,8 +198,10 @@ class TiedEmbedding:
 
     def _embed(self, builder: GraphBuilder, ids: str, columns: tuple[int, int], width: int) -> str:
         table = self._columns(builder, *columns)
-        root = builder.constant(np.sqrt(width), np.float32)
-        rows = builder.op("Mul", self._codes_or_values(builder, table, ids), root)
+        rows = self._codes_or_values(builder, table, ids)
+        if self.scaled:
+            root = builder.constant(np.sqrt(width), np.float32)
+            rows = builder.op("Mul", rows, root)
         if self.number_format == "fp32":
             return rows
         column = builder.op("Unsqueeze", ids, builder.constant([-1]))

@@ -37,7 +37,7 @@ class LinearLayer:
     ----------
     owner, names
         State-dict names are `{owner}.{name}.weight` and `.bias`; more than one for query, key and
-        value.
+        value. Without an owner, they begin with the name.
     num_inputs, num_outputs
         Width of the input, and of the output of *each* of the names.
     number_format
@@ -53,7 +53,7 @@ class LinearLayer:
     @property
     def name(self) -> str:
         """What the names of its initialisers start with."""
-        return f"{self.owner}.{''.join(self.names)}"
+        return self._key("".join(self.names))
 
     def bias(self, builder: GraphBuilder) -> str:
         """The bias vector (num_outputs * len(names),), for an operator that adds it by itself."""
@@ -61,7 +61,7 @@ class LinearLayer:
 
         def concatenate(get: Lookup) -> tuple[Array]:
             shape = (self.num_outputs,)
-            return (np.concatenate([get(f"{self.owner}.{x}.bias", shape) for x in self.names]),)
+            return (np.concatenate([get(f"{self._key(x)}.bias", shape) for x in self.names]),)
 
         return builder.parameters([spec], concatenate)[0]
 
@@ -81,7 +81,7 @@ class LinearLayer:
             return builder.op("MatMul", x, self._weights(builder))
         if self.number_format == "int8":
             # quantises activations on the fly, one scale for all of them
-            columns = self._columns(builder)
+            columns = self.columns(builder)
             return builder.op("DynamicQuantizeMatMul", x, *columns, bias, domain=CONTRIB)
         if self.number_format == "matmulnbits8":
             blocks = NBitBlocks(*self._shape, 8, *self._byte_blocks(builder))
@@ -96,7 +96,10 @@ class LinearLayer:
     def _matrix(self, get: Lookup) -> Array:
         # torch holds (outputs, inputs)
         shape = (self.num_outputs, self.num_inputs)
-        return np.concatenate([get(f"{self.owner}.{x}.weight", shape) for x in self.names]).T
+        return np.concatenate([get(f"{self._key(x)}.weight", shape) for x in self.names]).T
+
+    def _key(self, name: str) -> str:
+        return f"{self.owner}.{name}" if self.owner else name
 
     def _weights(self, builder: GraphBuilder) -> str:
         spec = TensorSpec(f"{self.name}.weight", self._shape)
@@ -110,8 +113,8 @@ class LinearLayer:
             TensorSpec(f"{self.name}.scales", scales_shape),
         ]
 
-    def _columns(self, builder: GraphBuilder) -> tuple[str, str, str]:
-        """Codes (K, N), scales (N,) and the zero point."""
+    def columns(self, builder: GraphBuilder) -> tuple[str, str, str]:
+        """Int8 codes (K, N), scales (N,) and the zero point."""
         codes, scales = builder.parameters(
             self._specs(self._shape, np.int8, self._shape[1:]),
             lambda get: quantize_columns(self._matrix(get), LARGEST_PAIRED_CODE),

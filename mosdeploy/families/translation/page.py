@@ -8,13 +8,18 @@ from markupsafe import Markup
 
 from ...records import BundleManifest, SearchResult
 from ...report import FamilyPage
+from ...report.drawing import (
+    BOX_HEIGHT,
+    BOX_WIDTH,
+    GAP,
+    WIDTH,
+    Stack,
+    draw_stacks,
+    height_of,
+    top_of,
+)
 from ...spaces.translation import TranslationArch, TranslationWorkload
 
-WIDTH = 640
-BOX_WIDTH = 244
-BOX_HEIGHT = 34
-GAP = 12
-HEAD = 34
 ENCODER_LEFT = 8
 DECODER_LEFT = WIDTH - 8 - BOX_WIDTH
 
@@ -24,17 +29,6 @@ NOTE = (
 )
 
 # `Markup.format` escapes whatever is filled in
-_FIGURE = Markup(
-    '<figure><div class="scroll">'
-    '<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}" class="chart drawing">'
-    "<title>The winner's architecture</title>{shapes}</svg></div></figure>\n"
-)
-_HEAD = Markup('<text x="{:g}" y="20" text-anchor="middle" class="name">{}</text>')
-_BOX = Markup(
-    '<g><rect x="{x}" y="{y}" width="{width}" height="{height}" rx="5" class="box"/>'
-    '<rect x="{x}" y="{y}" width="{filled:g}" height="{height}" rx="5" class="fill {style}"/>'
-    '<text x="{text_x}" y="{text_y:g}" class="layer">{text}</text></g>'
-)
 _LINK = Markup('<line x1="{}" y1="{:g}" x2="{}" y2="{:g}" class="link"/>')
 
 
@@ -106,42 +100,29 @@ def draw_architecture(arch: TranslationArch) -> Markup:
     """
     encoder = arch.encoder_layers
     decoder = arch.decoder_layers
-    height = HEAD + max(len(encoder), len(decoder)) * (BOX_HEIGHT + GAP)
-    bottom = height - GAP
     widest = max([x.ffn_dim for x in encoder] + [x.ffn_dim for x in decoder])
-    shapes = [
-        _HEAD.format(ENCODER_LEFT + BOX_WIDTH / 2, f"Encoder, {arch.encoder_embed_dim} wide"),
-        _HEAD.format(DECODER_LEFT + BOX_WIDTH / 2, f"Decoder, {arch.decoder_embed_dim} wide"),
-        *_cross_attention(arch, bottom),
-    ]
-    for i, x in enumerate(encoder):
-        text = f"{i + 1}: FFN {x.ffn_dim}, {x.heads} heads"
-        shapes.append(_box(ENCODER_LEFT, _top(bottom, i), x.ffn_dim / widest, text, "primary"))
-    for i, y in enumerate(decoder):
-        text = f"{i + 1}: FFN {y.ffn_dim}, {y.self_heads} + {y.cross_heads} heads"
-        shapes.append(_box(DECODER_LEFT, _top(bottom, i), y.ffn_dim / widest, text, "secondary"))
+    stacks = (
+        Stack(
+            title=f"Encoder, {arch.encoder_embed_dim} wide",
+            left=ENCODER_LEFT,
+            shares=[x.ffn_dim / widest for x in encoder],
+            texts=[f"{i + 1}: FFN {x.ffn_dim}, {x.heads} heads" for i, x in enumerate(encoder)],
+            style="primary",
+        ),
+        Stack(
+            title=f"Decoder, {arch.decoder_embed_dim} wide",
+            left=DECODER_LEFT,
+            shares=[x.ffn_dim / widest for x in decoder],
+            texts=[
+                f"{i + 1}: FFN {x.ffn_dim}, {x.self_heads} + {x.cross_heads} heads"
+                for i, x in enumerate(decoder)
+            ],
+            style="secondary",
+        ),
+    )
     depths = f"Encoder of {len(encoder)} layers, decoder of {len(decoder)} layers"
-    return _FIGURE.format(
-        width=WIDTH, height=height, label=f"{depths}: {arch}", shapes=Markup("\n").join(shapes)
-    )
-
-
-def _top(bottom: int, layer: int) -> int:
-    return bottom - BOX_HEIGHT - layer * (BOX_HEIGHT + GAP)
-
-
-def _box(left: int, top: int, share: float, text: str, style: str) -> Markup:
-    return _BOX.format(
-        x=left,
-        y=top,
-        width=BOX_WIDTH,
-        height=BOX_HEIGHT,
-        filled=round(BOX_WIDTH * share, 1),
-        style=style,
-        text_x=left + 10,
-        text_y=top + BOX_HEIGHT / 2 + 4.5,
-        text=text,
-    )
+    links = _cross_attention(arch, height_of(stacks) - GAP)
+    return draw_stacks(stacks, f"{depths}: {arch}", links)
 
 
 def _cross_attention(arch: TranslationArch, bottom: int) -> list[Markup]:
@@ -150,9 +131,9 @@ def _cross_attention(arch: TranslationArch, bottom: int) -> list[Markup]:
     return [
         _LINK.format(
             ENCODER_LEFT + BOX_WIDTH,
-            _top(bottom, source) + middle,
+            top_of(bottom, source) + middle,
             DECODER_LEFT,
-            _top(bottom, i) + middle,
+            top_of(bottom, i) + middle,
         )
         for i, layer in enumerate(arch.decoder_layers)
         for source in range(depth - layer.cross_span, depth)

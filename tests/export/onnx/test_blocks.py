@@ -14,6 +14,7 @@ from mosdeploy.export.onnx.blocks import (
     cross_keys_values,
     feed_forward,
     position_table,
+    quantized_self_attention,
     self_attention,
 )
 
@@ -103,6 +104,27 @@ def test_post_norm_norms_the_sum() -> None:
     assert reads == pytest.approx(norm("norm", x + y), abs=1e-5) and (reads == total).all()
 
 
+@pytest.mark.parametrize("pre_norm", [False, True])
+def test_an_unfused_norm_gives_the_same(pre_norm: bool) -> None:
+    x = random(1, 3, 6)
+    y = random(1, 3, 6, seed=1)
+
+    def emit(builder, x: str, y: str) -> list[str]:
+        found = []
+        for fused_norm in (True, False):
+            spec = make_spec(pre_norm=pre_norm, fused_norm=fused_norm)
+            stream = ResidualStream(builder, spec, ["norm"], "final", x)
+            stream.add(y, builder.constant(np.ones(6), np.float32))
+            found += [stream.reads, stream.total]
+        kinds = [node.op_type for node in builder.nodes]
+        assert kinds.count("SkipLayerNormalization") == kinds.count("Sum") == 1
+        return found
+
+    fused_reads, fused_total, reads, total = run_part(make_weights(), emit, x, y)
+    assert reads == pytest.approx(fused_reads, abs=1e-5)
+    assert total == pytest.approx(fused_total, abs=1e-5)
+
+
 def test_pre_norm_keeps_the_sum_and_norms_what_is_read() -> None:
     x = random(1, 3, 6)
     y = random(1, 3, 6, seed=1)
@@ -147,6 +169,24 @@ def test_self_attention_is_numpys() -> None:
     for row, source, real in zip(found, x, mask, strict=True):
         expected = norm("norm", source + attend(source, source, np.tile(real > 0, (4, 1))))
         assert row[real > 0] == pytest.approx(expected[real > 0], abs=1e-4)
+
+
+def test_quantized_self_attention_is_nearly_numpys() -> None:
+    """With an attention wider than the stream, and one row that is padded."""
+    x = random(2, 4, 6)
+    mask = np.array([[1, 1, 1, 0], [1, 1, 1, 1]], np.int32)
+
+    def emit(builder, x: str, mask: str) -> list[str]:
+        found = []
+        for attention in (quantized_self_attention, self_attention):
+            stream = ResidualStream(builder, make_spec(), ["norm"], "final", x)
+            attention(stream, "attn", HEADS, mask)
+            found.append(stream.reads)
+        return found
+
+    found, exact = run_part(make_weights(), emit, x, mask)
+    difference = np.abs(found - exact)[mask > 0]
+    assert 0 < difference.max() < 0.1
 
 
 @pytest.mark.parametrize("beam", [1, 3])
@@ -200,7 +240,11 @@ def gelu(x: float) -> float:
     return x / 2 * (1 + math.erf(x / math.sqrt(2)))
 
 
-@pytest.mark.parametrize("activation", [relu, gelu])
+def gelu_tanh(x: float) -> float:
+    return x / 2 * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+@pytest.mark.parametrize("activation", [relu, gelu, gelu_tanh])
 def test_feed_forward_uses_the_activation(activation) -> None:
     x = random(1, 3, 6)
 

@@ -26,6 +26,9 @@ def test_embed_by_hand() -> None:
     (narrow,) = run_part({"embed.weight": embed}, lambda b, x: table.embed(b, x, 1), ids)
     assert wide.tolist() == [[[10.0, 12.0, 14.0, 16.0]]], "times the root of 4"
     assert narrow.tolist() == [[[5.0]]]
+    table = TiedEmbedding(2, 4, 4, "fp32", scaled=False)
+    (plain,) = run_part({"embed.weight": embed}, lambda b, x: table.embed(b, x, 4), ids)
+    assert plain.tolist() == [[[5.0, 6.0, 7.0, 8.0]]]
 
 
 @pytest.mark.parametrize("number_format", ["fp32", "int8"])

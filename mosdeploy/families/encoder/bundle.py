@@ -1,0 +1,154 @@
+"""What a bundle of an encoder says: the settings that its runtime reads, and its README, which is a
+model card.
+"""
+
+from pathlib import Path
+
+from ...config.encoder import EncoderRunConfig, TaskKind
+from ...errors import ExportError
+from ...export.onnx.model import GraphOptions
+from ...records import BundleManifest
+from ...runtime import Encoder
+from ...spaces.encoder import EncoderWorkload
+
+_TEMPLATE = """\
+---
+library_name: onnx
+pipeline_tag: {pipeline}
+tags: [mosdeploy, encoder, {kind}]
+---
+# {name}: {title}
+
+An encoder of texts made by mosdeploy. Everything it needs is in this folder.
+
+| | |
+|---|---|
+| architecture (width, then FFN width and heads of each layer) | {arch} |
+| parameters | {num_parameters:,} |
+| weights | {weights} |
+| precision | {precision} |
+| answers with | {answers} |
+| longest text | {max_input_len} tokens; longer ones are cut |
+| {metric} on {num_examples} validation texts | {bundle_score:.2f} \
+(the trained network: {torch_score:.2f}) |
+
+Run it where `mosdeploy_runtime` was copied to, or where mosdeploy is installed \
+(then `mosdeploy.runtime`):
+
+    pip install numpy onnxruntime tokenizers
+    printf '%s\\n' '{input}' | python -m mosdeploy_runtime .
+    python -m mosdeploy_runtime . --self-test
+
+The first prints:
+
+    {output}
+
+{pairs}Files: `model.onnx` (inputs {inputs}, int64, texts by tokens, padded on the right; output \
+{model_output}), `tokenizer.json` (Hugging Face tokenizers), `manifest.json` (what it was made \
+from, the sha256 of each file, texts with expected answers).
+"""
+
+_PAIRS = """\
+Two texts that are judged together stand in one line, separated by a tab.
+
+"""
+_PIPELINES: dict[TaskKind, str] = {
+    "classification": "text-classification",
+    "regression": "text-classification",
+    "tagging": "token-classification",
+    "embedding": "sentence-similarity",
+}
+_TITLES: dict[TaskKind, str] = {
+    "classification": "the class of a text",
+    "regression": "a number for a text",
+    "tagging": "tags of the words of a text",
+    "embedding": "the vector of a text",
+}
+MAX_SHOWN = 500
+"""Characters of an example's answer that the README shows."""
+
+
+def bundle_settings(
+    config: EncoderRunConfig, workload: EncoderWorkload
+) -> dict[str, int | float | str | tuple[str, ...]]:
+    """What the runtime of an encoder's bundle needs to know beyond what all bundles say.
+
+    Raises
+    ------
+    ExportError
+        For masked-lm, which is trained to be fine-tuned and answers nothing by itself.
+
+    Examples
+    --------
+    >>> from mosdeploy.config import load_recipe
+    >>> config = load_recipe("minilm-l6")
+    >>> bundle_settings(config, config.workload)["labels"]
+    ('negative', 'positive')
+    """
+    task = config.task
+    if task.kind == "masked-lm":
+        raise ExportError(
+            "a masked-lm network has no answer that a bundle could give; fine-tune it on a task "
+            "first: `mosdeploy finetune --task FILE`"
+        )
+    is_vector = task.kind == "embedding"
+    return {
+        "kind": task.kind,
+        "labels": task.tag_names,
+        "num_outputs": config.space.embed_dim[0] if is_vector else task.num_outputs,
+        "num_types": config.space.num_types,
+        "max_input_len": config.export.max_input_len,
+    }
+
+
+def graph_options(config: EncoderRunConfig) -> GraphOptions:
+    """Positions for the longest text that a bundle takes; the graph holds all of its table."""
+    return GraphOptions(max_positions=config.export.max_input_len)
+
+
+def open_bundle(folder: Path, threads: int | None = None) -> Encoder:
+    """Open a bundle with the runtime that devices have."""
+    return Encoder(folder, threads)
+
+
+def bundle_readme(manifest: BundleManifest) -> str:
+    """The README.md inside a bundle, for people who find the folder on a device."""
+    example = manifest.self_test[0]
+    parity = manifest.parity
+    settings = manifest.settings
+    kind: TaskKind = settings["kind"]  # type: ignore[assignment]
+    output = example.output
+    types = ", token_type_ids" if settings["num_types"] else ""
+    return _TEMPLATE.format(
+        kind=kind,
+        name=manifest.name,
+        title=_TITLES[kind],
+        pipeline=_PIPELINES[kind],
+        arch=manifest.arch,
+        num_parameters=manifest.num_parameters,
+        weights=manifest.weights,
+        precision=manifest.precision,
+        answers=answers_with(manifest),
+        max_input_len=settings["max_input_len"],
+        metric=parity.metric,
+        num_examples=parity.num_examples,
+        bundle_score=parity.bundle_score,
+        torch_score=parity.torch_score,
+        input=example.input.replace("'", "'\\''"),  # between single quotes of a POSIX shell
+        output=output if len(output) <= MAX_SHOWN else f"{output[:MAX_SHOWN]}...",
+        pairs="" if kind == "tagging" else _PAIRS,
+        inputs=f"input_ids, attention_mask{types}",
+        model_output="vector" if kind == "embedding" else "logits",
+    )
+
+
+def answers_with(manifest: BundleManifest) -> str:
+    """What an answer is, in a few words: the classes, the tags, a number, a vector."""
+    settings = manifest.settings
+    labels = settings["labels"]
+    assert isinstance(labels, tuple)
+    if settings["kind"] == "regression":
+        return "a number"
+    if settings["kind"] == "embedding":
+        return f"a vector of {settings['num_outputs']} numbers, of length 1"
+    return ", ".join(labels)

@@ -1,0 +1,78 @@
+"""The encoder's parts of the report: its workload in words, the winner drawn as a stack of layers,
+the settings of its bundle.
+
+In: a `SearchResult` with an `EncoderArch`, and the bundle's manifest. Out: a `FamilyPage`.
+"""
+
+from markupsafe import Markup
+
+from ...records import BundleManifest, SearchResult
+from ...report import FamilyPage
+from ...report.drawing import BOX_WIDTH, WIDTH, Stack, draw_stacks
+from ...spaces.encoder import EncoderArch, EncoderWorkload
+from .bundle import answers_with
+
+NOTE = (
+    "The first layer is at the bottom; the filled part of a box is the width of its feed-forward "
+    "network."
+)
+_TASKS = {
+    "classification": "tells the class of a text",
+    "regression": "gives a text its number",
+    "tagging": "tags the words of a text",
+    "embedding": "turns a text into a vector",
+}
+
+
+def describe_page(search: SearchResult, manifest: BundleManifest | None) -> FamilyPage:
+    """Say what the report needs to know about an encoder.
+
+    Parameters
+    ----------
+    search
+        Its winner is drawn; its workload is what was timed.
+    manifest
+        Of the bundle; None as long as there is none.
+    """
+    arch = search.winner.arch
+    workload = search.workload
+    assert isinstance(arch, EncoderArch)
+    assert isinstance(workload, EncoderWorkload)
+    texts = "a text" if workload.batch == 1 else f"{workload.batch} texts"
+    return FamilyPage(
+        workload=(
+            f"{texts} of {workload.input_len} tokens, threads {workload.threads}, "
+            f"{workload.precision}"
+        ),
+        task="answers a text" if manifest is None else _TASKS[str(manifest.settings["kind"])],
+        metric_title="Quality of the answers",
+        drawing=draw_architecture(arch),
+        drawing_note=NOTE,
+        layer_header=("layer", "FFN width", "heads"),
+        layer_rows=tuple((i + 1, x.ffn_dim, x.heads) for i, x in enumerate(arch.layers)),
+        bundle_facts=() if manifest is None else _bundle_facts(manifest),
+        example_header=("text", "answer"),
+    )
+
+
+def draw_architecture(arch: EncoderArch) -> Markup:
+    """Draw the stack, first layer at the bottom; the filled part of a box is its FFN width over the
+    widest.
+    """
+    widest = max(x.ffn_dim for x in arch.layers)
+    stack = Stack(
+        title=f"Encoder, {arch.embed_dim} wide",
+        left=(WIDTH - BOX_WIDTH) // 2,
+        shares=[x.ffn_dim / widest for x in arch.layers],
+        texts=[f"{i + 1}: FFN {x.ffn_dim}, {x.heads} heads" for i, x in enumerate(arch.layers)],
+        style="primary",
+    )
+    return draw_stacks([stack], f"Encoder of {len(arch.layers)} layers: {arch}")
+
+
+def _bundle_facts(manifest: BundleManifest) -> tuple[tuple[str, str], ...]:
+    return (
+        ("Task", str(manifest.settings["kind"])),
+        ("Answers with", answers_with(manifest)),
+        ("Longest text", f"{manifest.settings['max_input_len']} tokens; longer ones are cut"),
+    )

@@ -1,0 +1,241 @@
+"""An encoder's bundle, opened and ready to answer.
+
+In: lines of text. Out: a class, a number, tags or a vector for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .batches import group_by_length
+from .encoder_answers import decode_answer, scores_of, tags_of, vector_of
+from .encoder_settings import read_settings
+from .errors import ModelError
+from .manifest import (
+    MANIFEST_NAME,
+    ONNX_MODEL_NAME,
+    TOKENIZER_NAMES,
+    check_files,
+    errors_naming,
+    read_manifest,
+)
+
+MAX_BATCH_ROWS = 32
+MAX_BATCH_POSITIONS = 4096  # padded positions in one call
+
+Ids = npt.NDArray[np.int64]
+
+
+class Encoder:
+    """Answers with a bundle.
+
+    The answer for a line does not depend on the lines beside it. In fp32, lines of similar length
+    share one call of the model. In int8 each has its own, as activations are quantised on the fly
+    with one scale for all that is computed together: 16 lines of 32 tokens a call would be a fifth
+    faster.
+
+    Parameters
+    ----------
+    bundle_dir
+        Folder of the bundle. Its files are checked against the hashes in its manifest.
+    threads
+        Threads that ONNX Runtime may use; None leaves it to it (one a physical core).
+    providers
+        ONNX Runtime execution providers, best first; None is the CPU.
+
+    Attributes
+    ----------
+    manifest, settings, tokenizer
+        What the bundle says of itself, and its tokenizer.
+
+    Raises
+    ------
+    BundleError
+        If the bundle is not whole, is not what its manifest says, or cannot be loaded.
+
+    Examples
+    --------
+    >>> encoder = Encoder("runs/reviews/bundles/classification", threads=1)  # doctest: +SKIP
+    >>> encoder.predict(["A joy to watch.", ""])  # doctest: +SKIP
+    ['positive', '']
+    """
+
+    def __init__(
+        self,
+        bundle_dir: str | Path,
+        threads: int | None = None,
+        providers: Sequence[str] | None = None,
+    ) -> None:
+        folder = Path(bundle_dir)
+        self.manifest = read_manifest(folder)
+        with errors_naming(folder / MANIFEST_NAME):
+            self.settings = read_settings(self.manifest)
+        check_files(folder, self.manifest)
+        if self.manifest.runtime != "onnxruntime":
+            raise ModelError(f"an encoder runs in ONNX Runtime, not in {self.manifest.runtime}")
+        try:
+            from .session import ModelSession
+            from .wordpieces import WordPieces
+        except ImportError as error:
+            raise ModelError(
+                f"a package is missing ({error}); run: pip install onnxruntime tokenizers"
+            ) from error
+        settings = self.settings
+        self.tokenizer = WordPieces(
+            folder / TOKENIZER_NAMES["encoder"],
+            vocab_size=self.manifest.vocab_size,
+            max_len=settings.max_input_len,
+            takes_pairs=settings.kind != "tagging",
+        )
+        self._session = ModelSession(
+            folder / ONNX_MODEL_NAME,
+            inputs=settings.inputs,
+            outputs=(settings.output,),
+            threads=threads,
+            providers=providers,
+        )
+
+    def predict(self, lines: Sequence[str]) -> list[str]:
+        """Answer lines, each by one line, in the order given.
+
+        The answer is the name of the class, the number, the tags of the words (what stands between
+        spaces) or the vector as JSON. A tab separates two texts that are judged together. An empty
+        line is answered by an empty line. A line of more than `settings.max_input_len` tokens is
+        cut; words behind the cut have the tag `O`.
+
+        Raises
+        ------
+        ModelError
+            If ONNX Runtime fails.
+        """
+        if self.settings.kind == "tagging":
+            return [" ".join(answer.get("tags", ())) for answer in self.answer(lines)]
+        found = self._answers([self.tokenizer.encode(line) for line in lines], lines)
+        return [self.decode(answer) if answer else "" for answer in found]
+
+    def answer(self, lines: Sequence[str]) -> list[dict[str, Any]]:
+        """Answer lines with all that is known of each, as objects for JSON; `{}` for an empty line.
+
+        Classification: `label`, `scores` (probability of each class). Regression: `value`. Tagging:
+        `tags` of the words, `entities` (`type`, `start`, `end`, `score`, `text`; see
+        `encoder_answers.tags_of`). Embedding: `vector`. `is_cut` is there, and True, if the line
+        was longer than the model takes.
+
+        Raises
+        ------
+        ModelError
+            If ONNX Runtime fails.
+        """
+        pieces = [self.tokenizer.split(line) for line in lines]
+        answers = self._answers([x.ids for x in pieces], lines)
+        labels = self.settings.labels
+        found: list[dict[str, Any]] = []
+        for line, split, numbers in zip(lines, pieces, answers):  # noqa: B905 (Python 3.9)
+            if not numbers:
+                found.append({})
+                continue
+            if self.settings.kind == "classification":
+                answer = scores_of(labels, numbers)
+            elif self.settings.kind == "regression":
+                answer = {"value": numbers[0]}
+            elif self.settings.kind == "tagging":
+                answer = tags_of(labels, numbers, line, split)
+            else:
+                answer = vector_of(numbers)
+            found.append({**answer, "is_cut": True} if split.is_cut else answer)
+        return found
+
+    def predict_ids(self, inputs: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Answer token ids, special ones included, in the order given.
+
+        Returns
+        -------
+        For each input the logits of the classes (C), the number (1), the logits of the tags of
+        every token, row by row (S * C), or the vector (d).
+
+        Raises
+        ------
+        ModelError
+            If an input has no ids, ONNX Runtime fails, or the model answers with something else
+            than such numbers.
+        """
+        lengths = [len(ids) for ids in inputs]
+        if not all(lengths):
+            raise ModelError("an input needs one token id or more")
+        max_rows = MAX_BATCH_ROWS if self.manifest.precision == "fp32" else 1
+        answers: list[list[float]] = [[] for _ in inputs]
+        for group in group_by_length(lengths, max_rows, MAX_BATCH_POSITIONS):
+            output = self._run_padded([inputs[i] for i in group])
+            for row, i in enumerate(group):
+                numbers = output[row, : lengths[i]] if output.ndim == 3 else output[row]
+                answers[i] = numbers.ravel().tolist()
+        return answers
+
+    def decode(self, answer: Sequence[float]) -> str:
+        """Text of an answer of `predict_ids`; see `encoder_answers.decode_answer`."""
+        return decode_answer(self.settings.kind, self.settings.labels, answer)
+
+    def run(self, inputs: Mapping[str, Ids]) -> object:
+        """Run the model once on raw inputs: for timing.
+
+        Parameters
+        ----------
+        inputs
+            `input_ids`, `attention_mask` and, where the model has types, `token_type_ids`, each
+            int64 (B, S).
+
+        Raises
+        ------
+        ModelError
+            If the inputs have other names, or ONNX Runtime fails.
+        """
+        if inputs.keys() != set(self.settings.inputs):
+            raise ModelError(
+                f"this encoder takes {', '.join(self.settings.inputs)}, not {sorted(inputs)}"
+            )
+        return self._session.run(inputs)
+
+    def _answers(self, inputs: Sequence[Sequence[int]], lines: Sequence[str]) -> list[list[float]]:
+        """Answers to lines; none to what is empty, or has no token."""
+        places = [i for i, ids in enumerate(inputs) if ids and lines[i].strip()]
+        answers: list[list[float]] = [[] for _ in lines]
+        found = self.predict_ids([inputs[i] for i in places])
+        for i, numbers in zip(places, found):  # noqa: B905 (Python 3.9)
+            answers[i] = numbers
+        return answers
+
+    def _run_padded(self, rows: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
+        shape = (len(rows), max(map(len, rows)))
+        # what stands in the padding changes nothing, so that any id will do
+        inputs = {name: np.zeros(shape, np.int64) for name in self.settings.inputs}
+        for row, ids in enumerate(rows):
+            inputs["input_ids"][row, : len(ids)] = ids
+            inputs["attention_mask"][row, : len(ids)] = 1
+            if self.settings.num_types == 2:
+                inputs["token_type_ids"][row, : len(ids)] = self._types(ids)
+        (output,) = self._session.run(inputs)
+        middle = shape[1:] if self.settings.kind == "tagging" else ()
+        _check_output(output, (shape[0], *middle, self.settings.num_outputs))
+        return output  # type: ignore[no-any-return]
+
+    def _types(self, ids: Sequence[int]) -> Ids:
+        """0 up to and including the first separator, 1 behind it."""
+        is_separator = np.array([i == self.tokenizer.separator_id for i in ids], np.int64)
+        return (np.cumsum(is_separator) - is_separator > 0).astype(np.int64)
+
+
+def _check_output(output: Any, shape: tuple[int, ...]) -> None:
+    if not isinstance(output, np.ndarray):  # a sequence or a map is a list or a dict
+        raise ModelError(f"the model answered with a {type(output).__name__}")
+    if output.dtype != np.float32 or output.shape != shape:
+        raise ModelError(
+            f"the model answered with {output.dtype} of shape {output.shape}, "
+            f"not float32 of {shape}"
+        )
+    if not np.isfinite(output).all():
+        raise ModelError("the model answered with infinity, or with what is no number")

@@ -1,0 +1,118 @@
+"""What the numbers of an encoder's answer mean, for people.
+
+In: settings, and an answer as a flat list of numbers. Out: one line of text, or an object for JSON.
+An answer holds the logits of the classes, the number, the logits of the tags of every piece (row
+by row), or the vector. This file runs no model and splits no text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .encoder_settings import OUTSIDE
+
+if TYPE_CHECKING:
+    from .wordpieces import Pieces
+
+Floats = npt.NDArray[np.float64]
+
+NUM_DIGITS = 6
+"""Digits of a number, and decimals of a vector, in text."""
+
+_WORD = re.compile(r"\S+")
+
+
+def decode_answer(kind: str, labels: Sequence[str], answer: Sequence[float]) -> str:
+    """An answer as one line: the class, the number, the tags of all pieces separated by spaces, or
+    the vector as JSON.
+
+    Examples
+    --------
+    >>> decode_answer("classification", ("no", "yes"), [-1.5, 0.5])
+    'yes'
+    >>> decode_answer("tagging", ("O", "B-PER"), [3.0, 1.0, 0.0, 2.0])
+    'O B-PER'
+    """
+    if kind == "classification":
+        return labels[int(np.argmax(answer))]
+    if kind == "regression":
+        return f"{answer[0]:.{NUM_DIGITS}g}"
+    if kind == "tagging":
+        return " ".join(labels[i] for i in _rows(labels, answer).argmax(1))
+    return json.dumps(_rounded(answer))
+
+
+def scores_of(labels: Sequence[str], answer: Sequence[float]) -> dict[str, Any]:
+    """The likeliest class and the probability of each."""
+    probabilities = _softmax(np.asarray(answer, np.float64))
+    best = int(probabilities.argmax())
+    shares = _rounded(probabilities.tolist())
+    return {"label": labels[best], "scores": dict(zip(labels, shares))}  # noqa: B905 (Python 3.9)
+
+
+def vector_of(answer: Sequence[float]) -> dict[str, Any]:
+    """The vector, rounded."""
+    return {"vector": _rounded(answer)}
+
+
+def tags_of(
+    labels: Sequence[str], answer: Sequence[float], line: str, pieces: Pieces
+) -> dict[str, Any]:
+    """The tag of each word of a line, and the entities that they make.
+
+    Words are what stands between spaces; a word has the tag of its first piece, and `O` if it has
+    none, or lies where the line was cut. An entity begins at a `B-` tag, or an `I-` tag of another
+    type than the word before; `start` and `end` are its characters in the line, `score` the lowest
+    probability of its tags.
+    """
+    words = [match.span() for match in _WORD.finditer(line)]
+    places = first_pieces(words, pieces)
+    shares = _softmax(_rows(labels, answer))
+    tags = [OUTSIDE if place < 0 else labels[int(shares[place].argmax())] for place in places]
+    entities: list[dict[str, Any]] = []
+    before = OUTSIDE
+    for (start, end), place, tag in zip(words, places, tags):  # noqa: B905 (Python 3.9)
+        kind = tag[2:]
+        if tag != OUTSIDE:
+            score = float(shares[place].max())
+            if tag.startswith("I-") and before[2:] == kind and before != OUTSIDE:
+                entities[-1].update(end=end, score=min(score, entities[-1]["score"]))
+            else:
+                entities.append({"type": kind, "start": start, "end": end, "score": score})
+        before = tag
+    for entity in entities:
+        entity["text"] = line[entity["start"] : entity["end"]]
+        entity["score"] = round(entity["score"], NUM_DIGITS)
+    return {"tags": tags, "entities": entities}
+
+
+def first_pieces(words: Sequence[tuple[int, int]], pieces: Pieces) -> list[int]:
+    """Position of the first piece of each word, given by its characters; -1 for a word without."""
+    owner = {i: number for number, (start, end) in enumerate(words) for i in range(start, end)}
+    first = [-1] * len(words)
+    for position, (start, end) in enumerate(pieces.spans):
+        # by the last character: a piece may begin with the space before its word
+        word = owner.get(end - 1) if end > start else None
+        if word is not None and first[word] < 0:
+            first[word] = position
+    return first
+
+
+def _rows(labels: Sequence[str], answer: Sequence[float]) -> Floats:
+    return np.asarray(answer, np.float64).reshape(-1, len(labels))
+
+
+def _softmax(logits: Floats) -> Floats:
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    shares: Floats = powers / powers.sum(-1, keepdims=True)
+    return shares
+
+
+def _rounded(values: Sequence[float]) -> list[float]:
+    return [round(value, NUM_DIGITS) for value in values]

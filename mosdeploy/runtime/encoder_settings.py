@@ -1,0 +1,103 @@
+"""What a manifest says of an encoder's bundle beyond what all bundles say.
+
+In: the untrusted `settings` of a manifest. Out: `EncoderSettings`, checked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .errors import ManifestError
+from .manifest import MAX_LENGTH, Fields, Manifest
+
+KINDS = ("classification", "regression", "tagging", "embedding")
+MAX_OUTPUTS = 2**16
+MIN_LABELS = {"classification": 2, "tagging": 2}
+OUTSIDE = "O"
+"""The tag of a word that belongs to nothing; all others begin with `B-` or `I-`."""
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """The task, and the limits.
+
+    Attributes
+    ----------
+    kind
+        One of `KINDS`.
+    labels
+        Names of the outputs, in order: classes or tags; empty for the other kinds.
+    num_outputs
+        Numbers in an answer: to each token for tagging, to the whole text otherwise.
+    num_types
+        Token types that the model knows; 0 where it has no such input.
+    max_input_len
+        Most tokens of a text, special ones included; longer texts are cut.
+    """
+
+    kind: str
+    labels: tuple[str, ...]
+    num_outputs: int
+    num_types: int
+    max_input_len: int
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the model's inputs, in order."""
+        types = ("token_type_ids",) if self.num_types else ()
+        return ("input_ids", "attention_mask", *types)
+
+    @property
+    def output(self) -> str:
+        """Name of the model's output."""
+        return "vector" if self.kind == "embedding" else "logits"
+
+
+def read_settings(manifest: Manifest) -> EncoderSettings:
+    """Read and check the settings, and that the self-test keeps their limits.
+
+    Raises
+    ------
+    ManifestError
+        If a value is missing, of the wrong type or out of range.
+    """
+    fields = Fields(manifest.settings, "settings")
+    settings = EncoderSettings(
+        kind=fields.text("kind"),
+        labels=fields.texts("labels"),
+        num_outputs=fields.integer("num_outputs", 1, MAX_OUTPUTS),
+        num_types=fields.integer("num_types", 0, 2),
+        max_input_len=fields.integer("max_input_len", 4, MAX_LENGTH),
+    )
+    if settings.kind not in KINDS:
+        raise ManifestError(
+            f"'kind' must be one of {', '.join(KINDS)}, not {settings.kind[:100]!r}"
+        )
+    _check_labels(settings)
+    for test in manifest.self_tests:
+        if len(test.input_ids) > settings.max_input_len:
+            raise ManifestError(
+                f"'input_ids' must be a list of at most {settings.max_input_len} ids"
+            )
+        # without ids, the place of an example is held
+        per_token = len(test.input_ids) if settings.kind == "tagging" else 1
+        if test.input_ids and len(test.answer) != per_token * settings.num_outputs:
+            raise ManifestError(
+                f"'answer' must hold {per_token * settings.num_outputs} numbers, "
+                f"not {len(test.answer)}"
+            )
+    return settings
+
+
+def _check_labels(settings: EncoderSettings) -> None:
+    labels = settings.labels
+    least = MIN_LABELS.get(settings.kind, 0)
+    if least and (len(labels) < least or len(labels) != settings.num_outputs):
+        raise ManifestError(f"'labels' must name all {settings.num_outputs} outputs, 2 or more")
+    if not least and labels:
+        raise ManifestError(f"'labels' must be empty for {settings.kind}")
+    if settings.kind == "regression" and settings.num_outputs != 1:
+        raise ManifestError("'num_outputs' must be 1 for regression")
+    tags = [tag for tag in labels if settings.kind == "tagging" and tag != OUTSIDE]
+    if not all(tag[:2] in ("B-", "I-") for tag in tags):
+        raise ManifestError("'labels' of tagging must be O, or begin with B- or I-")

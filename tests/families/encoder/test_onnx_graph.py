@@ -1,0 +1,184 @@
+import numpy as np
+import pytest
+from encoders import (
+    VOCAB_SIZE,
+    answer_in_numpy,
+    encoder_space,
+    encoder_spec,
+    padded,
+    random_ids,
+    random_weights,
+    uneven_arch,
+)
+from networks import open_model
+from onnx import TensorProto, checker
+
+from mosdeploy.errors import ArchError, ExportError
+from mosdeploy.export.candidate import build_candidate, bundle_bytes
+from mosdeploy.families.encoder.onnx_graph import build_graph
+from mosdeploy.spaces.encoder import EncoderArch, EncoderSpace
+
+LENGTHS = (1, 2, 5, 9, 12)
+SPACES = {
+    "pooled": encoder_space(),
+    "tokens": encoder_space(head="tokens", num_outputs=5),
+    "vector": encoder_space(head="vector", num_outputs=0),
+    "masked-lm": encoder_space(head="masked-lm", num_outputs=0),
+    "projected table": encoder_space(table_dim=16),
+    "masked-lm, projected table": encoder_space(head="masked-lm", num_outputs=0, table_dim=16),
+    "one type": encoder_space(num_types=1),
+    "no types": encoder_space(num_types=0),
+    "gelu by tanh": encoder_space(activation="gelu_tanh"),
+    "relu": encoder_space(activation="relu", norm_epsilon=1e-5),
+}
+
+
+def run(
+    space: EncoderSpace, arch: EncoderArch, seed: int, batch: dict, precision: str = "fp32"
+) -> np.ndarray:
+    weights = random_weights(space, arch, seed)
+    model = build_graph(encoder_spec(space, precision), arch, weights)
+    session = open_model(model)
+    names = [value.name for value in session.get_inputs()]
+    return session.run(None, {name: batch[name] for name in names})[0]
+
+
+def batch_of(space: EncoderSpace, rows: list[list[int]]) -> dict[str, np.ndarray]:
+    batch = padded(rows)
+    if space.num_types == 1:
+        batch["token_type_ids"][:] = 0
+    return batch
+
+
+# -- the law: the graph answers as the network does ------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", SPACES)
+def test_a_padded_batch_answers_as_each_text_alone(kind: str) -> None:
+    space = SPACES[kind]
+    rows = random_ids(LENGTHS)
+    for seed, arch in enumerate((uneven_arch(), space.smallest, space.largest)):
+        found = run(space, arch, seed, batch_of(space, rows))
+        for i, ids in enumerate(rows):
+            weights = random_weights(space, arch, seed)
+            expected = answer_in_numpy(space, arch, weights, batch_of(space, [ids]))
+            row = found[i, : len(ids)] if space.head in ("tokens", "masked-lm") else found[i]
+            assert row == pytest.approx(expected, rel=1e-5, abs=5e-5)
+
+
+@pytest.mark.parametrize("kind", ["pooled", "tokens", "vector"])
+def test_eight_texts_answer_as_eight_single_ones(kind: str) -> None:
+    space = SPACES[kind]
+    rows = random_ids((12, 3, 7, 1, 20, 5, 5, 19), seed=1)
+    together = run(space, space.largest, 0, batch_of(space, rows))
+    for i, ids in enumerate(rows):
+        (alone,) = run(space, space.largest, 0, batch_of(space, [ids]))
+        row = together[i, : len(ids)] if kind == "tokens" else together[i]
+        assert row == pytest.approx(alone, abs=1e-5)
+
+
+def test_what_stands_in_the_padding_changes_nothing() -> None:
+    space = SPACES["pooled"]
+    rows = random_ids((3, 12))
+    batch = batch_of(space, rows)
+    other = {**batch, "input_ids": np.where(batch["attention_mask"] == 1, batch["input_ids"], 9)}
+    found = run(space, space.largest, 0, batch)
+    assert run(space, space.largest, 0, other) == pytest.approx(found, abs=1e-6)
+
+
+def test_a_vector_has_length_one_and_needs_no_head() -> None:
+    space = SPACES["vector"]
+    found = run(space, uneven_arch(), 0, batch_of(space, random_ids(LENGTHS)))
+    assert found.shape == (5, 24)
+    assert np.linalg.norm(found, axis=1) == pytest.approx(np.ones(5), abs=1e-6)
+
+
+# -- precisions ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8-fp32-embedding"])
+@pytest.mark.parametrize("kind", SPACES)
+def test_int8_answers_nearly_the_same(kind: str, precision: str) -> None:
+    space = SPACES[kind]
+    for ids in random_ids(LENGTHS):
+        batch = batch_of(space, [ids])
+        exact = run(space, uneven_arch(), 0, batch)
+        found = run(space, uneven_arch(), 0, batch, precision)
+        assert found.shape == exact.shape
+        error = np.abs(found - exact).max() / np.abs(exact).max()
+        assert 0 < error < 0.2
+
+
+def test_no_node_is_fused_into_the_slow_norm() -> None:
+    """ONNX Runtime fuses an Add with the norm behind it, which takes longer on a CPU."""
+    spec = encoder_spec(SPACES["pooled"], "int8")
+    model = build_graph(spec, uneven_arch(), random_weights(spec.space, uneven_arch()))
+    kinds = [node.op_type for node in model.graph.node]
+    assert kinds.count("LayerNormalization") == 5 and kinds.count("QAttention") == 2
+    assert "Add" not in kinds and "SkipLayerNormalization" not in kinds
+
+
+# -- form ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", SPACES)
+def test_the_model_is_well_formed(kind: str) -> None:
+    space = SPACES[kind]
+    model = build_graph(encoder_spec(space), uneven_arch(), random_weights(space, uneven_arch()))
+    checker.check_model(model)
+    stage = space.timing_stages(VOCAB_SIZE, encoder_spec(space).workload)[0]
+    assert [x.name for x in model.graph.input] == [x.name for x in stage.inputs]
+    assert [x.name for x in model.graph.output] == ["vector" if kind == "vector" else "logits"]
+    axes = [dim.dim_param for dim in model.graph.input[0].type.tensor_type.shape.dim]
+    assert axes == ["batch_size", "sequence_length"]
+
+
+@pytest.mark.parametrize("kind", SPACES)
+def test_every_weight_is_stored_once(kind: str) -> None:
+    space = SPACES[kind]
+    model = build_graph(encoder_spec(space), uneven_arch(), random_weights(space, uneven_arch()))
+    stored = sum(
+        int(np.prod(tensor.dims))
+        for tensor in model.graph.initializer
+        if tensor.data_type == TensorProto.FLOAT and not tensor.name.startswith("float32[")
+    )
+    assert stored == encoder_spec(space).num_parameters(uneven_arch())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8", "int8-fp32-embedding"])
+@pytest.mark.parametrize("kind", SPACES)
+def test_its_size_is_known_before_it_is_built(kind: str, precision: str) -> None:
+    space = SPACES[kind]
+    spec = encoder_spec(space, precision)
+    for arch in (uneven_arch(), space.smallest):
+        size = len(build_graph(spec, arch, random_weights(space, arch)).SerializeToString())
+        assert bundle_bytes(spec, arch, build_graph) == pytest.approx(size, rel=0.01)
+
+
+def test_a_candidate_has_the_same_nodes() -> None:
+    import onnx
+
+    spec = encoder_spec(SPACES["pooled"], "int8")
+    candidate = onnx.load_from_string(build_candidate(spec, uneven_arch(), build_graph))
+    model = build_graph(spec, uneven_arch(), random_weights(spec.space, uneven_arch()))
+    assert list(candidate.graph.node) == list(model.graph.node)
+
+
+# -- bad input -------------------------------------------------------------------------------------
+
+
+def test_an_architecture_outside_the_space() -> None:
+    arch = uneven_arch(embed_dim=32)
+    with pytest.raises(ArchError, match="embed_dim is 32"):
+        build_graph(encoder_spec(SPACES["pooled"]), arch, {})
+
+
+def test_weights_that_do_not_fit() -> None:
+    space = SPACES["pooled"]
+    weights = random_weights(space, uneven_arch())
+    weights["layers.1.fc1.weight"] = weights["layers.0.fc1.weight"]
+    with pytest.raises(ExportError, match=r"'layers.1.fc1.weight' is \(40, 24\)"):
+        build_graph(encoder_spec(space), uneven_arch(), weights)
+    del weights["embed_norm.bias"]
+    with pytest.raises(ExportError, match=r"no weight 'embed_norm\.bias'"):
+        build_graph(encoder_spec(space), uneven_arch(), weights)

@@ -1,0 +1,65 @@
+import re
+from pathlib import Path
+
+import pytest
+from encoder_bundles import export_encoder
+from synthetic import full_inputs, search_result
+
+from mosdeploy.export.bundle import read_manifest
+from mosdeploy.families.encoder.page import describe_page, draw_architecture
+from mosdeploy.records import BundleManifest, SearchResult
+from mosdeploy.report import build_report
+from mosdeploy.spaces.encoder import BertLayerConfig, EncoderArch, EncoderWorkload
+
+ARCH = EncoderArch(
+    embed_dim=24,
+    layers=(BertLayerConfig(ffn_dim=40, heads=4), BertLayerConfig(ffn_dim=20, heads=1)),
+)
+
+
+def search_of_encoder() -> SearchResult:
+    search = search_result()
+    winner = search.winner.model_copy(update={"arch": ARCH})
+    return search.model_copy(update={"winner": winner, "workload": EncoderWorkload()})
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> BundleManifest:
+    folder = tmp_path_factory.mktemp("bundle")
+    return read_manifest(export_encoder(folder, "classification"))
+
+
+def test_layers_are_listed_and_drawn_by_hand() -> None:
+    page = describe_page(search_of_encoder(), None)
+    assert page.layer_rows == ((1, 40, 4), (2, 20, 1))
+    assert len(page.layer_header) == 3
+    filled = re.findall(r'width="([\d.]+)" height="34" rx="5" class="fill primary"', page.drawing)
+    assert filled == ["244", "122"]
+    assert "2: FFN 20, 1 heads" in page.drawing and "Encoder, 24 wide" in page.drawing
+    assert "Encoder of 2 layers: 24 [40/4h 20/1h]" in draw_architecture(ARCH)
+
+
+def test_workload_and_bundle_in_words(manifest: BundleManifest) -> None:
+    search = search_of_encoder()
+    assert describe_page(search, None).workload == "a text of 32 tokens, threads 1, fp32"
+    batch = search.model_copy(update={"workload": EncoderWorkload(batch=8, precision="int8")})
+    page = describe_page(batch, manifest)
+    assert page.workload == "8 texts of 32 tokens, threads 1, int8"
+    assert page.task == "tells the class of a text"
+    assert page.bundle_facts == (
+        ("Task", "classification"),
+        ("Answers with", "bad, fair, good"),
+        (
+            "Longest text",
+            "10 tokens; longer ones are cut",
+        ),
+    )
+    assert describe_page(search, None).bundle_facts == ()
+
+
+def test_page_is_built_with_it(manifest: BundleManifest, tmp_path: Path) -> None:
+    inputs = full_inputs()
+    family = describe_page(search_of_encoder(), manifest)
+    page = build_report(inputs, family, tmp_path).read_text(encoding="utf-8")
+    assert "the deployed bundle tells the class of a text in 11.4" in page
+    assert family.drawing in page and "bad, fair, good" in page

@@ -1,0 +1,282 @@
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from encoder_bundles import (
+    CLS_ID,
+    MAX_INPUT_LEN,
+    PIECES,
+    SEP_ID,
+    TEXTS,
+    encoder_config,
+    export_encoder,
+    in_numpy,
+)
+
+from mosdeploy.runtime import BundleError, Encoder, ManifestError, ModelError, open_model
+from mosdeploy.runtime.self_test import run_self_test
+from mosdeploy.storage import sha256_file
+
+KINDS = ("classification", "regression", "tagging", "embedding")
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Encoder]:
+    folders = {kind: export_encoder(tmp_path_factory.mktemp(kind), kind) for kind in KINDS}
+    return {kind: open_model(folder, threads=1) for kind, folder in folders.items()}
+
+
+@pytest.fixture(scope="module")
+def int8_encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+    folder = tmp_path_factory.mktemp("int8")
+    return Encoder(export_encoder(folder, "classification", "int8"), threads=1)
+
+
+# -- the law: it answers as the network does -------------------------------------------------------
+
+
+def random_inputs(seed: int, count: int = 40) -> list[list[int]]:
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(0, MAX_INPUT_LEN - 2, count)
+    return [[CLS_ID, *rng.integers(4, len(PIECES), n).tolist(), SEP_ID] for n in lengths]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_inputs_are_answered_as_by_the_network(
+    encoders: dict[str, Encoder], kind: str
+) -> None:
+    inputs = random_inputs(0)
+    found = encoders[kind].predict_ids(inputs)
+    expected = in_numpy(encoder_config(kind), inputs)
+    for row, answer in zip(found, expected, strict=True):
+        assert row == pytest.approx(answer, abs=5e-5)
+    assert len({tuple(np.round(row, 3)) for row in found}) > 20
+
+
+def test_the_second_text_of_a_pair_is_of_another_type(encoders: dict[str, Encoder]) -> None:
+    pair = [CLS_ID, 5, 6, SEP_ID, 7, 8, SEP_ID]
+    (found,) = encoders["classification"].predict_ids([pair])
+    (expected,) = in_numpy(encoder_config("classification"), [pair])
+    assert found == pytest.approx(expected, abs=5e-5)
+    split = encoders["classification"].tokenizer.encode("the cat\tsee small")
+    assert split == [CLS_ID, 5, 6, SEP_ID, 7, 8, SEP_ID]
+
+
+def test_in_int8_no_line_depends_on_those_beside_it(int8_encoder: Encoder) -> None:
+    inputs = random_inputs(1)
+    alone = [int8_encoder.predict_ids([ids])[0] for ids in inputs]
+    assert int8_encoder.predict_ids(inputs) == alone
+    expected = in_numpy(encoder_config("classification"), inputs)
+    likeness = np.corrcoef(np.ravel(alone), np.ravel(expected))[0, 1]
+    assert 0.98 < likeness < 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_self_test_passes(encoders: dict[str, Encoder], kind: str) -> None:
+    result = run_self_test(encoders[kind])
+    assert result.passed and result.agreement > 0.9999, result.failures
+
+
+def test_the_self_test_passes_in_int8(int8_encoder: Encoder) -> None:
+    assert run_self_test(int8_encoder).passed
+
+
+# -- lines -----------------------------------------------------------------------------------------
+
+
+def test_lines_are_answered_in_order_and_empty_ones_stay_empty(
+    encoders: dict[str, Encoder],
+) -> None:
+    encoder = encoders["classification"]
+    found = encoder.predict(["", *TEXTS, "  \t "])
+    assert found[0] == found[-1] == ""
+    assert found[1:-1] == [encoder.predict([text])[0] for text in TEXTS]
+    assert set(found[1:-1]) <= {"bad", "fair", "good"} and len(set(found[1:-1])) > 1
+    assert encoder.predict([]) == encoder.answer([]) == []
+
+
+def test_a_class_comes_with_the_probability_of_each(encoders: dict[str, Encoder]) -> None:
+    encoder = encoders["classification"]
+    for text, answer in zip(TEXTS, encoder.answer(TEXTS), strict=True):
+        assert encoder.predict([text]) == [answer["label"]]
+        assert max(answer["scores"], key=answer["scores"].get) == answer["label"]
+        assert sum(answer["scores"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_number_and_a_vector_can_be_read_back(encoders: dict[str, Encoder]) -> None:
+    (number,) = encoders["regression"].predict(["the cat"])
+    (answer,) = encoders["regression"].answer(["the cat"])
+    assert float(number) == pytest.approx(answer["value"], rel=1e-5)
+    (line,) = encoders["embedding"].predict(["the cat"])
+    assert json.loads(line) == encoders["embedding"].answer(["the cat"])[0]["vector"]
+    assert np.linalg.norm(json.loads(line)) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_word_has_the_tag_of_its_first_piece(encoders: dict[str, Encoder]) -> None:
+    encoder = encoders["tagging"]
+    line = "ann  sees paris."  # pieces: ann see ##s paris .
+    (ids,) = (encoder.tokenizer.encode(line),)
+    assert [PIECES[i] for i in ids[1:-1]] == ["ann", "see", "##s", "paris", "."]
+    of_pieces = encoder.decode(encoder.predict_ids([ids])[0]).split()
+    assert len(of_pieces) == 7
+    (found,) = encoder.predict([line])
+    assert found.split() == [of_pieces[1], of_pieces[2], of_pieces[4]]
+    (answer,) = encoder.answer([line])
+    assert answer["tags"] == found.split()
+    for entity in answer["entities"]:
+        assert line[entity["start"] : entity["end"]] == entity["text"]
+
+
+def test_a_long_line_is_cut_and_says_so(encoders: dict[str, Encoder]) -> None:
+    line = "the cat " * 8
+    for kind in KINDS:
+        (short,) = encoders[kind].answer(["the cat"])
+        (long,) = encoders[kind].answer([line])
+        assert long["is_cut"] and "is_cut" not in short
+    assert len(encoders["tagging"].tokenizer.encode(line)) == MAX_INPUT_LEN
+    tags = encoders["tagging"].predict([line])[0].split()
+    assert len(tags) == 16 and set(tags[MAX_INPUT_LEN - 2 :]) == {"O"}
+
+
+@pytest.mark.parametrize(
+    "line", ["漢字 ☃ \U0001f600", "a\x00b", "the\u2028cat", "é" * 50, "\ufeff", "x" * 500]
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_characters_give_one_line(encoders: dict[str, Encoder], kind: str, line: str) -> None:
+    (answer,) = encoders[kind].predict([line])
+    assert len(answer.splitlines()) <= 1
+
+
+# -- raw inputs, for timing ------------------------------------------------------------------------
+
+
+def test_a_run_takes_the_inputs_of_the_workload(encoders: dict[str, Encoder]) -> None:
+    config = encoder_config("classification")
+    (stage,) = config.space.timing_stages(len(PIECES), config.workload)
+    inputs = {x.name: np.zeros((2, 7), np.int64) for x in stage.inputs}
+    (output,) = encoders["classification"].run(inputs)
+    assert output.shape == (2, 3)
+    with pytest.raises(ModelError, match=r"takes input_ids, attention_mask, .* not \['x'\]"):
+        encoders["classification"].run({"x": np.zeros(1, np.int64)})
+
+
+def test_what_no_text_can_be(encoders: dict[str, Encoder]) -> None:
+    encoder = encoders["classification"]
+    with pytest.raises(ModelError, match="one token id or more"):
+        encoder.predict_ids([[2, 3], []])
+    with pytest.raises(ModelError, match="could not run"):
+        encoder.predict_ids([[len(PIECES)]])
+    with pytest.raises(ModelError, match="could not run"):
+        encoder.predict_ids([[4] * 21])
+
+
+# -- bad bundles -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def encoder_bundle(tmp_path: Path) -> Path:
+    return export_encoder(tmp_path, "classification")
+
+
+def edit(bundle: Path, change: Callable[[dict], object]) -> None:
+    """Change the manifest, and bring its hashes up to date."""
+    path = bundle / "manifest.json"
+    data = json.loads(path.read_text())
+    data["sha256"] = {name: sha256_file(bundle / name) for name in data["sha256"]}
+    change(data)
+    path.write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("kind", "masked-lm", "'kind' must be one of classification, .* not 'masked-lm'"),
+        ("kind", "regression", "'labels' must be empty for regression"),
+        ("labels", ["bad", "good"], "'labels' must name all 3 outputs"),
+        ("labels", ["bad", 1, "good"], "'labels' must be a text"),
+        ("num_outputs", 0, "'num_outputs' must be a whole number from 1"),
+        ("num_types", 3, "'num_types' must be a whole number from 0 to 2"),
+        ("num_types", 0, r"has inputs and outputs .* not \[\['input_ids', 'attention_mask'\]"),
+        ("max_input_len", 4, "'input_ids' must be a list of at most 4 ids"),
+    ],
+)
+def test_a_wrong_setting_is_named(
+    encoder_bundle: Path, key: str, value: object, message: str
+) -> None:
+    edit(encoder_bundle, lambda data: data["settings"].update({key: value}))
+    with pytest.raises(BundleError, match=message):
+        Encoder(encoder_bundle)
+
+
+def test_tags_and_answers_must_fit_the_settings(encoder_bundle: Path) -> None:
+    edit(encoder_bundle, lambda data: data["settings"].update(kind="tagging"))
+    with pytest.raises(ManifestError, match="of tagging must be O, or begin with B- or I-"):
+        Encoder(encoder_bundle)
+    edit(
+        encoder_bundle,
+        lambda data: (
+            data["settings"].update(kind="classification"),
+            data["self_test"][0].update(answer=[0.5]),
+        ),
+    )
+    with pytest.raises(ManifestError, match="'answer' must hold 3 numbers, not 1"):
+        Encoder(encoder_bundle)
+
+
+def test_a_tokenizer_that_is_none(encoder_bundle: Path) -> None:
+    (encoder_bundle / "tokenizer.json").write_text("{}")
+    edit(encoder_bundle, lambda data: None)
+    with pytest.raises(ModelError, match=r"cannot read .*tokenizer\.json"):
+        Encoder(encoder_bundle)
+
+
+def test_a_tokenizer_of_another_size(encoder_bundle: Path) -> None:
+    edit(encoder_bundle, lambda data: data.update(vocab_size=len(PIECES) - 1))
+    with pytest.raises(ModelError, match="holds 24 tokens, the manifest says 23"):
+        Encoder(encoder_bundle)
+
+
+@pytest.mark.parametrize("name", ["tokenizers", "onnxruntime"])
+def test_a_missing_package_is_named(
+    encoder_bundle: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    for module in ("session", "wordpieces"):
+        monkeypatch.delitem(sys.modules, f"mosdeploy.runtime.{module}", raising=False)
+    with pytest.raises(ModelError, match="pip install onnxruntime tokenizers"):
+        Encoder(encoder_bundle)
+
+
+@pytest.mark.parametrize(
+    ("operator", "attributes", "kind", "message"),
+    [
+        (
+            "Identity",
+            {},
+            onnx.TensorProto.INT64,
+            r"int64 of .*, not float32 of \(1, 3\)",
+        ),
+        ("Cast", {"to": 1}, onnx.TensorProto.FLOAT, r"float32 of shape \(1, 4\)"),
+    ],
+)
+def test_a_model_that_answers_with_something_else(
+    encoder_bundle: Path,
+    operator: str,
+    attributes: dict,
+    kind: int,
+    message: str,
+) -> None:
+    old = onnx.load(encoder_bundle / "model.onnx")
+    node = onnx.helper.make_node(operator, ["input_ids"], ["logits"], **attributes)
+    output = onnx.helper.make_tensor_value_info("logits", kind, None)
+    graph = onnx.helper.make_graph([node], "g", list(old.graph.input), [output])
+    opset = [onnx.helper.make_opsetid("", 17)]
+    model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=8)
+    (encoder_bundle / "model.onnx").write_bytes(model.SerializeToString())
+    edit(encoder_bundle, lambda data: None)
+    with pytest.raises(ModelError, match=message):
+        Encoder(encoder_bundle).predict(["the cat"])
