@@ -178,7 +178,7 @@ class Family:
         alone.
     scored_examples
         (tokenizer, examples, config, workload, limit) to `ScoredExamples`; with a limit, at most so
-        many of those that a bundle takes.
+        many of those that a bundle takes. A family with a teacher is given it by name.
     build_graph
         (spec, arch, weights, options) to an ONNX model from ids to ids; the same for weights and
         for a skeleton.

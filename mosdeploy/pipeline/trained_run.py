@@ -119,7 +119,10 @@ class TrainedRun:
         limit
             At most so many, of those that a bundle takes; None takes all.
         """
-        return self.family.scored_examples(self.tokenizer, examples, self.config, workload, limit)
+        options = {} if self.teacher is None else {"teacher": self.teacher}
+        return self.family.scored_examples(
+            self.tokenizer, examples, self.config, workload, limit, **options
+        )
 
     def subnet(self, arch: ArchConfig) -> Any:
         """An inherited subnet: a plain torch module."""

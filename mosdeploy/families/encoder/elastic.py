@@ -33,6 +33,16 @@ from .network import OUTPUT_STD, EncoderSubnet
 _log = logging.getLogger(__name__)
 
 
+def skeleton(
+    arch: ArchConfig, space: EncoderSpace, vocab_size: int, config: SupernetConfig
+) -> EncoderSubnet:
+    """The plain network of an architecture, its weights on the meta device."""
+    own_arch = cast("EncoderArch", arch)  # the subnet checks it
+    # no memory is taken and nothing is drawn
+    with torch.device("meta"):
+        return EncoderSubnet(own_arch, space, vocab_size, config)
+
+
 class ElasticBertLayer(nn.Module):
     """The largest layer. Its attention and its FFN are mixed from experts, each with routing of its
     own; its norms are sliced.
@@ -154,10 +164,7 @@ class ElasticEncoder(nn.Module):
 
     def skeleton(self, arch: ArchConfig) -> EncoderSubnet:
         """The plain network of an architecture, its weights on the meta device."""
-        own_arch = cast("EncoderArch", arch)  # the subnet checks it
-        # no memory is taken and nothing is drawn
-        with torch.device("meta"):
-            return EncoderSubnet(own_arch, self.space, self.vocab_size, self.config)
+        return skeleton(arch, self.space, self.vocab_size, self.config)
 
     @torch.no_grad()
     def start_from(self, weights: StateDict, encoding: Tensor) -> None:

@@ -10,15 +10,13 @@ from its outputs.
 from pathlib import Path
 from typing import cast
 
-import numpy as np
-import torch
-
 from ...config.encoder import EncoderRunConfig
 from ...config.sections import TrainingConfig
-from ...data.batches import Batches, ordered_batches, ordered_groups
+from ...data.batches import Batches, ordered_batches
 from ...errors import StaleInputError
 from ...family import TeacherTask
 from ...record import Record
+from ...spaces.encoder import EncoderArch
 from ...spaces.genes import ArchConfig
 from ...storage import fingerprint, read_record, sha256_file, write_record
 from ...supernet.checkpoint import load_subnet, save_subnet
@@ -27,9 +25,10 @@ from ...supernet.supernet import Supernet
 from ...training.trainer import TrainingJob, train
 from .checkpoint import check_fits, load_checkpoint
 from .dataset import EncoderDataset
-from .elastic import fresh_supernet, skeleton, sliced_subnet, teacher_network
+from .elastic import fresh_subnet, fresh_supernet, skeleton, sliced_subnet, teacher_network
 from .importance import measure_importance, reorder
 from .network import EncoderSubnet
+from .scoring import outputs_of
 
 VALIDATION_TOKENS = 4096
 """Tokens of a batch that is only read, padding included."""
@@ -66,21 +65,15 @@ class EncoderTeacher:
         """Weights by name, as a subnet has them."""
         return dict(self._network.state_dict())
 
-    @torch.inference_mode()
     def label(self, dataset: EncoderDataset) -> EncoderDataset:
         """The same examples with the teacher's outputs; a masked language model has none, since
         what is masked changes from epoch to epoch.
         """
         if self._config.task.kind == "masked-lm":
             return dataset
-        outputs: list[np.ndarray | None] = [None] * len(dataset)
-        rows = np.arange(len(dataset))
-        for group in ordered_groups(dataset, rows, VALIDATION_TOKENS):
-            batch = dataset.batch(group)
-            answers = self._network(*batch.inputs()).float().numpy()  # (B, ...)
-            for row, answer in zip(group, batch.unpadded(answers), strict=True):
-                outputs[row] = answer
-        return dataset.with_teacher(cast("list[np.ndarray]", outputs))
+        texts = [dataset.ids[i].tolist() for i in range(len(dataset))]
+        outputs = outputs_of(self._network, texts, dataset.layout)
+        return dataset.with_teacher([output.numpy() for output in outputs])
 
     def supernet(self, seed: int) -> Supernet:
         """A supernet whose largest subnet computes what the teacher computes."""
@@ -93,7 +86,11 @@ class EncoderTeacher:
         """The part of the teacher that an architecture holds."""
         config = self._config
         return sliced_subnet(
-            arch, config.space, config.vocab_size, config.supernet, start=self.weights
+            cast("EncoderArch", arch),
+            config.space,
+            config.vocab_size,
+            config.supernet,
+            start=self.weights,
         )
 
 
@@ -121,7 +118,9 @@ def open_teacher(task: TeacherTask) -> EncoderTeacher:
             )
         _train(task, training, inputs_sha256, path)
     network = load_subnet(
-        path, config.space, lambda arch: skeleton(arch, config.space, config.vocab_size)
+        path,
+        config.space,
+        lambda arch: skeleton(arch, config.space, config.vocab_size, config.supernet),
     )
     return EncoderTeacher(network, config)
 
@@ -199,11 +198,13 @@ def _learns(config: EncoderRunConfig) -> bool:
 
 def _start(config: EncoderRunConfig, root: Path) -> EncoderSubnet:
     """The largest network with the checkpoint's weights, or with random ones."""
-    weights = None
-    if config.checkpoint.path is not None:
-        checkpoint = load_checkpoint(config.checkpoint.path, root)
-        check_fits(checkpoint, config.space, config.vocab_size)
-        weights = checkpoint.weights
-    return teacher_network(
-        config.space, config.vocab_size, config.supernet, weights, config.training.seed
-    )
+    space = config.space
+    seed = config.training.seed
+    if config.checkpoint.path is None:
+        return fresh_subnet(
+            cast("EncoderArch", space.largest), space, config.vocab_size, config.supernet, seed
+        )
+    checkpoint = load_checkpoint(config.checkpoint.path, root)
+    check_fits(checkpoint, space, config.vocab_size)
+    weights = checkpoint.weights(space.head)
+    return teacher_network(space, config.vocab_size, config.supernet, weights, seed)
