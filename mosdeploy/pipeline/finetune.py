@@ -215,6 +215,7 @@ class _Job:
             state_path=self.checkpoint_path,
             log_path=files.subnet_log_path(self.arch.key, self.weights),
             inputs_sha256=self.inputs_sha256,
+            say=progress.say,
         )
         show = training_progress("finetune", progress) if distributed.is_first else None
         summary = train(subnet, batches, valid, job, show, distributed)

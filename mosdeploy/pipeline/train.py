@@ -119,6 +119,7 @@ def _train(
         state_path=files.checkpoint_path,
         log_path=files.training_log_path,
         inputs_sha256=prepared.inputs_sha256,
+        say=context.progress.say,
     )
     show = training_progress("train", context.progress) if distributed.is_first else None
     summary = train_network(net, batches, valid, job, show, distributed)
