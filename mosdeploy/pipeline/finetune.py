@@ -112,7 +112,7 @@ def alone(
     usual = finetune.steps + (training.steps if options.from_scratch else 0)
     steps = options.steps or usual
     share = 1.0 if options.from_scratch else finetune.learning_rate_share
-    return training.model_copy(
+    return training.unlimited.model_copy(
         update={
             "steps": steps,
             "learning_rate": training.learning_rate * share,

@@ -34,14 +34,11 @@ from .distributed import SINGLE_PROCESS, DistributedContext, check_num_ranks, di
 from .gradient import Gradient
 from .log import LogLine, cut_log
 from .precision import PrecisionTrial, try_precisions
-from .schedule import learning_rate
+from .schedule import ArchSource, learning_rate
 from .validation import validation_loss
 
 ProgressCallback = Callable[[int, int, float, float, float], None]
 """Called after each step with: step (from 1), total steps, loss, targets a second, seconds left."""
-
-SayCallback = Callable[[str], None]
-"""Called with what is worth one line."""
 
 MIN_LOSS_SCALE = 2.0**-10
 """Below this fp16's gradients do not overflow because they are scaled up: the training diverged."""
@@ -63,6 +60,8 @@ class TrainingJob:
     inputs_sha256
         Fingerprint of everything that the run depends on (data, space, configs); a state of another
         fingerprint is refused.
+    source
+        Where the architectures of a supernet come from; None for its whole space.
     say
         Told on the first rank which precision `amp = "auto"` chose; None tells nobody.
     """
@@ -71,7 +70,8 @@ class TrainingJob:
     state_path: Path
     log_path: Path
     inputs_sha256: str
-    say: SayCallback | None = None
+    source: ArchSource | None = None
+    say: Callable[[str], None] | None = None
 
 
 class TrainingSummary(Record):
@@ -175,7 +175,7 @@ class _Run:
             net.parameters(), lr=self.config.learning_rate, betas=self.config.adam_betas, fused=True
         )
         self.scaler = context.scaler()
-        self.gradient = Gradient(net, self.config, context, self.scaler, distributed)
+        self.gradient = Gradient(net, self.config, context, self.scaler, distributed, job.source)
         self.trial: PrecisionTrial | None = None
         self.step = 0
         self.seconds = 0.0
@@ -183,8 +183,8 @@ class _Run:
         # keys are fields of LogLine; None stands for a subnet, which has one architecture only
         self.validated: dict[str, ArchConfig | None] = {"subnet_loss": None}
         if isinstance(net, Supernet):
-            space = net.space
-            self.validated = {"largest_loss": space.largest, "smallest_loss": space.smallest}
+            source = job.source or net.space
+            self.validated = {"largest_loss": source.largest, "smallest_loss": source.smallest}
 
     def resume(self) -> None:
         """Take up the state file, if there is one, and cut the log back to it."""
