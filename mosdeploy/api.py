@@ -105,11 +105,26 @@ class RunFolder:
         """What its `mosdeploy.toml` says."""
         return self._context.config
 
-    def train(self) -> SupernetCard:
-        """Train the supernet."""
+    def train(
+        self,
+        max_latency: str | None = None,
+        *,
+        max_parameters: int | None = None,
+        max_size_bytes: int | None = None,
+        device: str | None = None,
+    ) -> SupernetCard:
+        """Train the supernet; with limits, only what keeps them.
+
+        Parameters
+        ----------
+        max_latency
+            With its unit: `150ms`, `3.5s`; as predicted for the device, which was profiled before.
+        """
+        from .pipeline.limits import TrainOptions
         from .pipeline.train import train
 
-        return train(self._context)
+        limits = _limits(max_latency, max_parameters, max_size_bytes)
+        return train(self._context, TrainOptions(device, limits))
 
     def profile(
         self,
@@ -166,12 +181,7 @@ class RunFolder:
         """
         from .pipeline.search import SearchOptions, search
 
-        given = {
-            "max_latency_ms": parse_duration_ms(max_latency) if max_latency is not None else None,
-            "max_parameters": max_parameters,
-            "max_size_bytes": max_size_bytes,
-        }
-        limits = parse(Limits, given, "limits")
+        limits = _limits(max_latency, max_parameters, max_size_bytes)
         return search(self._context, SearchOptions(device, limits, verify))
 
     def finetune(
@@ -248,3 +258,14 @@ class RunFolder:
         from .pipeline.report import report
 
         return report(self._context)
+
+
+def _limits(
+    max_latency: str | None, max_parameters: int | None, max_size_bytes: int | None
+) -> Limits:
+    given = {
+        "max_latency_ms": parse_duration_ms(max_latency) if max_latency is not None else None,
+        "max_parameters": max_parameters,
+        "max_size_bytes": max_size_bytes,
+    }
+    return parse(Limits, given, "limits")

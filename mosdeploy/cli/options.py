@@ -16,6 +16,7 @@ from .progress import PROGRESS
 if TYPE_CHECKING:
     from ..pipeline.context import Context
     from ..record import Record
+    from ..records import Limits
 
 DirOption = Annotated[Path, typer.Option("--dir", "-C", help="Run folder (holds mosdeploy.toml).")]
 DeviceOption = Annotated[
@@ -35,6 +36,12 @@ SshOption = Annotated[
     Path, typer.Option("--ssh-config", help="ssh_config file with the device's alias.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON record on stdout.")]
+
+MaxLatencyOption = Annotated[
+    str | None, typer.Option(help="Latency limit with its unit: 150ms, 3.5s.")
+]
+MaxParametersOption = Annotated[str | None, typer.Option(help="Parameter limit: 4M, 3500000.")]
+MaxSizeOption = Annotated[str | None, typer.Option(help="Bundle size limit: 12MiB.")]
 
 HERE = Path()
 SSH_CONFIG = Path("~/.ssh/config")
@@ -68,6 +75,38 @@ class Common:
         print(text)
         if next_command and not PROGRESS.is_quiet:
             print(f"next: {next_command}", file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class LimitOptions:
+    """What a subnet may cost."""
+
+    max_latency: MaxLatencyOption = None
+    max_parameters: MaxParametersOption = None
+    max_size: MaxSizeOption = None
+
+    def limits(self) -> "Limits":
+        """The limits as a record.
+
+        Raises
+        ------
+        ConfigError
+            If one is no duration or no count.
+        """
+        from ..config.units import parse_count, parse_duration_ms
+        from ..records import Limits
+
+        latency = self.max_latency
+        parameters = self.max_parameters
+        size = self.max_size
+        return Limits(
+            max_latency_ms=parse_duration_ms(latency) if latency is not None else None,
+            max_parameters=parse_count(parameters) if parameters is not None else None,
+            max_size_bytes=parse_count(size) if size is not None else None,
+        )
+
+
+NO_LIMITS = LimitOptions()
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,11 @@ def profile(
         until_error_percent=parse_percent(until_error) if until_error is not None else None,
         hosts=tuple(host.strip() for host in hosts.split(",")) if hosts is not None else (),
     )
-    result = measure(common.context(), options)
-    command = None if result.emulated else "mosdeploy search --max-latency 150ms"
+    context = common.context()
+    result = measure(context, options)
+    # a supernet that is trained after measuring can be trained for a limit
+    verb = "search" if context.files.supernet_card_path.exists() else "train"
+    command = None if result.emulated else f"mosdeploy {verb} --max-latency 150ms"
     common.show(result, _text(result), command)
 
 

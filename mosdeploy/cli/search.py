@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import DeviceCommon, DeviceOption
+from .options import NO_LIMITS, DeviceCommon, DeviceOption, LimitOptions
 from .printing import kept
 
 if TYPE_CHECKING:
@@ -14,27 +14,14 @@ if TYPE_CHECKING:
 def search(
     common: DeviceCommon,
     device: DeviceOption = None,
-    max_latency: Annotated[
-        str | None, typer.Option(help="Latency limit with its unit: 150ms, 3.5s.")
-    ] = None,
-    max_parameters: Annotated[
-        str | None, typer.Option(help="Parameter limit: 4M, 3500000.")
-    ] = None,
-    max_size: Annotated[str | None, typer.Option(help="Bundle size limit: 12MiB.")] = None,
+    limits: LimitOptions = NO_LIMITS,
     verify: Annotated[bool, typer.Option(help="Measure the finalists on the device.")] = True,
 ) -> None:
     """Find the best subnet within the limits and measure the finalists on the device."""
-    from ..config.units import parse_count, parse_duration_ms
     from ..pipeline.search import SearchOptions
     from ..pipeline.search import search as find
-    from ..records import Limits
 
-    limits = Limits(
-        max_latency_ms=parse_duration_ms(max_latency) if max_latency is not None else None,
-        max_parameters=parse_count(max_parameters) if max_parameters is not None else None,
-        max_size_bytes=parse_count(max_size) if max_size is not None else None,
-    )
-    result = find(common.context(), SearchOptions(device, limits, verify))
+    result = find(common.context(), SearchOptions(device, limits.limits(), verify))
     common.show(result, _text(result), "mosdeploy finetune")
 
 

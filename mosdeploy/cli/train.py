@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Common
+from .options import NO_LIMITS, Common, DeviceOption, LimitOptions
 from .printing import table
 
 if TYPE_CHECKING:
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 def train(
     common: Common,
+    limits: LimitOptions = NO_LIMITS,
+    device: DeviceOption = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -20,21 +22,22 @@ def train(
         ),
     ] = False,
 ) -> None:
-    """Train the supernet; the same command resumes after a kill."""
+    """Train the supernet, of limits only what keeps them; the same command resumes after a kill."""
     if dry_run:
         from ..pipeline.dry_run import dry_run as try_training
 
         tried = try_training(common.context())
         common.show(tried, _cost_table(tried), "mosdeploy train")
         return
+    from ..pipeline.limits import TrainOptions
     from ..pipeline.train import train as train_supernet
 
-    card = train_supernet(common.context())
+    card = train_supernet(common.context(), TrainOptions(device, limits.limits()))
     common.show(
         card,
         f"supernet: {card.steps} steps, validation loss {card.largest_loss:.3f} (largest subnet), "
         f"{card.smallest_loss:.3f} (smallest)",
-        "mosdeploy profile",
+        "mosdeploy profile" if card.limits is None else "mosdeploy search",
     )
 
 

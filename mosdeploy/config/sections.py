@@ -35,12 +35,20 @@ class SupernetConfig(Record):
     attention_dropout: Fraction = 0.0
 
 
-class TrainingConfig(Record):
+class LimitsConfig(Record):
+    """What a subnet may cost: latency on the device, parameters, bytes of the bundle."""
+
+    max_latency: Duration | None = Field(None, exclude_if=_unset)
+    max_parameters: Count | None = Field(None, exclude_if=_unset)
+    max_size: Count | None = Field(None, exclude_if=_unset)
+
+
+class TrainingConfig(LimitsConfig):
     """The supernet's training run.
 
     A step trains extremes of the space (`sandwich`: which) and `num_random_archs` random
     architectures. `batch_sharing`: each of them reads `grad_accum_steps` batches of its own, or all
-    read the same.
+    read the same. With limits, all of these are architectures that keep them.
     """
 
     renamed: ClassVar[dict[str, str]] = {
@@ -75,6 +83,11 @@ class TrainingConfig(Record):
     checkpoint_every: int = Field(100, ge=1)
     rank_timeout_s: float = Field(300.0, gt=0, exclude_if=lambda seconds: seconds == 300.0)
 
+    @property
+    def unlimited(self) -> Self:
+        """The same training of the whole space."""
+        return self.model_copy(update=dict.fromkeys(LimitsConfig.model_fields))
+
     @model_validator(mode="after")
     def _something_to_train(self) -> Self:
         if self.sandwich == "none" and self.num_random_archs == 0:
@@ -104,7 +117,7 @@ class ProfileConfig(Record):
     seed: int = 1
 
 
-class SearchConfig(Record):
+class SearchConfig(LimitsConfig):
     """Evolution as in HAT, how quality is judged, the limits, and how many finalists are measured
     on the device.
 
@@ -125,9 +138,6 @@ class SearchConfig(Record):
     quality_samples: int = Field(128, ge=16)
     finalists: int = Field(5, ge=1)
     seed: int = 1
-    max_latency: Duration | None = None
-    max_parameters: Count | None = None
-    max_size: Count | None = None
 
 
 class ExportConfig(Record):

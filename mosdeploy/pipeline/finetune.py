@@ -112,7 +112,7 @@ def alone(
     usual = finetune.steps + (training.steps if options.from_scratch else 0)
     steps = options.steps or usual
     share = 1.0 if options.from_scratch else finetune.learning_rate_share
-    return training.model_copy(
+    return training.unlimited.model_copy(
         update={
             "steps": steps,
             "learning_rate": training.learning_rate * share,
@@ -215,6 +215,7 @@ class _Job:
             state_path=self.checkpoint_path,
             log_path=files.subnet_log_path(self.arch.key, self.weights),
             inputs_sha256=self.inputs_sha256,
+            say=progress.say,
         )
         show = training_progress("finetune", progress) if distributed.is_first else None
         summary = train(subnet, batches, valid, job, show, distributed)

@@ -1,12 +1,10 @@
 """The verb `search`: search the supernet, then measure the finalists on the device."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..config.sections import SearchConfig
-from ..config.units import parse_count, parse_duration_ms
 from ..errors import ConfigError, InfeasibleError, MosdeployError, PredictorError, StaleInputError
 from ..evaluation.distributed import DistributedEvaluator
 from ..records import Candidate, Limits, QualityCard, SearchResult
@@ -15,13 +13,14 @@ from ..storage import fingerprint, locked, write_record
 from .collect import CollectRequest, collect
 from .context import Context
 from .devices import run_profile
+from .limits import NO_LIMITS, check_trained_for, cost_of, with_defaults
 from .predictors import predictor
 from .trained_run import VALID_SEED, TrainedRun, trained_run
 
 if TYPE_CHECKING:
     from ..evaluation.cache import BlockLosses, EvaluationCache, Losses, Measure
     from ..latency.predictor import LatencyPredictor
-    from ..search import Cost, Evolution, SearchOracle
+    from ..search import Evolution, SearchOracle
     from ..search.oracle import FloatArray
     from ..search.surrogate import PredictLoss
     from ..training.distributed import DistributedContext
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 MAX_VERIFY_ROUNDS = 3
 """How often further finalists are measured when none of those before kept the limit."""
 MAX_MARGIN = 0.9
-NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def search(context: Context, options: SearchOptions | None = None) -> SearchResu
     Raises
     ------
     ConfigError
-        If there is no limit at all.
+        If there is no limit at all, or the supernet was trained for tighter ones.
     StaleInputError
         If the run is not trained, or no latency was measured on the device.
     PredictorError
@@ -76,9 +74,10 @@ def search(context: Context, options: SearchOptions | None = None) -> SearchResu
     from ..training.distributed import init_distributed
 
     options = options or SearchOptions()
-    limits = _with_defaults(options.limits, context.config.search)
     state = trained_run(context.run)
     name = context.run.profiled_device_name(options.device)
+    limits = _limits(context, options, state)
+    check_trained_for(state.card.limits, limits, name)
     if options.verify and run_profile(context.files.root, name).emulated:
         raise PredictorError(
             f"{name} is an emulated device: its times mean nothing, so no finalist is measured "
@@ -175,10 +174,12 @@ class _SearchTask:
     def _oracle(self, losses: "Losses") -> "SearchOracle":
         from ..search import SearchOracle
 
+        trained = self.state.card.limits
         return SearchOracle(
             losses=losses,
-            cost=_cost(self.state),
+            cost=cost_of(self.state.spec, self.state.family),
             predict_ms=self.predictor.predict if self.predictor else None,
+            trained_for=trained.limits if trained else NO_LIMITS,
         )
 
     def _measure_finalists(self, evolution: "Evolution") -> list[Candidate]:
@@ -216,21 +217,17 @@ class _SearchTask:
         return measured
 
 
-def _with_defaults(limits: Limits, config: SearchConfig) -> Limits:
-    latency = config.max_latency and parse_duration_ms(config.max_latency)
-    parameters = config.max_parameters and parse_count(config.max_parameters)
-    size = config.max_size and parse_count(config.max_size)
-    merged = Limits(
-        max_latency_ms=limits.max_latency_ms or latency or None,
-        max_parameters=limits.max_parameters or parameters or None,
-        max_size_bytes=limits.max_size_bytes or size or None,
-    )
-    if merged == Limits():
+def _limits(context: Context, options: SearchOptions, state: TrainedRun) -> Limits:
+    """Those asked for, else the config's, else those that the supernet was trained for."""
+    limits = with_defaults(options.limits, context.config.search)
+    if limits == NO_LIMITS and state.card.limits is not None:
+        return state.card.limits.limits
+    if limits == NO_LIMITS:
         raise ConfigError(
             "a search needs a limit: give --max-latency 150ms, --max-parameters 4M or "
             "--max-size 12MiB, or write one under [search] in mosdeploy.toml"
         )
-    return merged
+    return limits
 
 
 def _predictor(context: Context, device: str, limits: Limits) -> "LatencyPredictor | None":
@@ -274,14 +271,3 @@ def _measure_losses(state: TrainedRun, distributed: "DistributedContext") -> "Me
             yield evaluator.evaluate(state.subnet(arch), incumbent)
 
     return measure
-
-
-def _cost(state: TrainedRun) -> "Callable[[ArchConfig], Cost]":
-    from ..export.candidate import bundle_bytes
-    from ..search import Cost
-
-    spec = state.spec
-    build_graph = state.family.build_graph
-    return lambda arch: Cost(
-        num_parameters=spec.num_parameters(arch), size_bytes=bundle_bytes(spec, arch, build_graph)
-    )

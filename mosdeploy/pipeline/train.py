@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 from ..errors import MosdeployError, StaleInputError
 from ..family import TaskData, Tokenizer
 from ..record import Record, parse
-from ..records import DataCard, SupernetCard
+from ..records import DataCard, SupernetCard, TrainingLimits
 from ..storage import locked, read_record, sha256_file, write_record
 from .context import Context
+from .limits import TrainOptions, feasible_space, training_limits
 from .teacher import finished_teacher, train_teacher
 from .token_files import read_tokens, remove_tokens, training_progress, write_tokens
 from .trained_run import training_inputs
 
 if TYPE_CHECKING:
+    from ..search.feasible import FeasibleSpace
     from ..training.distributed import DistributedContext
     from ..training.trainer import TrainingSummary
 
@@ -25,18 +27,27 @@ class PreparedData(Record):
 
     inputs_sha256: str
     data_sha256: str
+    limits: TrainingLimits | None = None
     finished: bool = False
 
 
-def train(context: Context) -> SupernetCard:
+def train(context: Context, options: TrainOptions | None = None) -> SupernetCard:
     """Train the supernet of a run folder, or resume; a finished one is left as it is.
+
+    Within limits, if there are any: the largest, the smallest and the random architectures of each
+    step are those that keep them.
 
     Raises
     ------
     ConfigError
         If the data is wrong.
     StaleInputError
-        If an unfinished training was made from other data or another configuration.
+        If an unfinished training was made from other data or another configuration, or a latency
+        limit is given and no latency was measured on the device.
+    PredictorError
+        If a latency limit is given and the device's predictor does not suit.
+    InfeasibleError
+        If nothing keeps the limits.
     MosdeployError
         If another training holds the folder, the loss diverges or the disk is full.
 
@@ -46,15 +57,18 @@ def train(context: Context) -> SupernetCard:
     """
     from ..training.distributed import init_distributed
 
+    options = options or TrainOptions()
     with init_distributed(context.config.training) as distributed, ExitStack() as held:
-        told = distributed.first("prepared", lambda: _prepare(context, held))
+        told = distributed.first("prepared", lambda: _prepare(context, options, held))
         prepared = parse(PreparedData, json.loads(told), "rank 0")
         if not prepared.finished:
-            distributed.first("trained", _train(context, prepared, distributed))
+            # on every rank, after the first: by then the predictor is fitted
+            source = feasible_space(context, options)
+            distributed.first("trained", _train(context, prepared, source, distributed))
         return context.run.supernet_card()
 
 
-def _prepare(context: Context, held: ExitStack) -> str:
+def _prepare(context: Context, options: TrainOptions, held: ExitStack) -> str:
     """Hold the folder; make of the data what all ranks read. The first rank's part."""
     from ..training.trainer import check_inputs
 
@@ -65,8 +79,11 @@ def _prepare(context: Context, held: ExitStack) -> str:
     )
     held.enter_context(locked(files.supernet_path, busy))
     data = context.family.load_data(config, files.root)
+    limits = training_limits(context, options, feasible_space(context, options))
     prepared = PreparedData(
-        inputs_sha256=training_inputs(context.run, data), data_sha256=data.sha256
+        inputs_sha256=training_inputs(context.run, data, limits),
+        data_sha256=data.sha256,
+        limits=limits,
     )
     if _finished(context, prepared.inputs_sha256):
         context.progress.say("already trained from this data and configuration")
@@ -81,6 +98,8 @@ def _prepare(context: Context, held: ExitStack) -> str:
         f"data: {len(train_set)} training, {len(data.valid)} validation, {len(data.test)} test "
         f"examples; dropped: {dropped}, too many tokens {num_too_long}"
     )
+    if limits is not None:
+        context.progress.say(_within(context, limits))
     valid_set = context.family.tokenize(tokenizer, data.valid, config)
     teacher = train_teacher(context.run, data.sha256, train_set, valid_set, context.progress)
     if teacher is not None:
@@ -91,8 +110,21 @@ def _prepare(context: Context, held: ExitStack) -> str:
     return prepared.model_dump_json()
 
 
+def _within(context: Context, limits: TrainingLimits) -> str:
+    given = limits.limits.model_dump(exclude_none=True).items()
+    sizes = [context.spec.num_parameters(arch) for arch in (limits.smallest, limits.largest)]
+    return (
+        f"trained within {', '.join(f'{name} = {most:g}' for name, most in given)}"
+        f"{f' on {limits.device}' if limits.device else ''}: subnets of {sizes[0]:,} to "
+        f"{sizes[1]:,} parameters"
+    )
+
+
 def _train(
-    context: Context, prepared: PreparedData, distributed: "DistributedContext"
+    context: Context,
+    prepared: PreparedData,
+    source: "FeasibleSpace | None",
+    distributed: "DistributedContext",
 ) -> Callable[[], str]:
     """Train, together with the other ranks.
 
@@ -119,6 +151,8 @@ def _train(
         state_path=files.checkpoint_path,
         log_path=files.training_log_path,
         inputs_sha256=prepared.inputs_sha256,
+        source=source,
+        say=context.progress.say,
     )
     show = training_progress("train", context.progress) if distributed.is_first else None
     summary = train_network(net, batches, valid, job, show, distributed)
@@ -153,6 +187,7 @@ def _supernet_card(
         largest_loss=summary.losses["largest_loss"],
         smallest_loss=summary.losses["smallest_loss"],
         train_seconds=summary.train_seconds,
+        limits=prepared.limits,
     )
 
 

@@ -16,7 +16,7 @@ from ..config import RunConfig
 from ..errors import ConfigError, StaleInputError
 from ..family import Family, ScoredExamples, TaskData, Teacher, Tokenizer
 from ..record import parse_json_file
-from ..records import SearchResult, SupernetCard
+from ..records import SearchResult, SupernetCard, TrainingLimits
 from ..spaces import ModelSpec
 from ..spaces.genes import ArchConfig
 from ..spaces.spec import Workload
@@ -79,7 +79,7 @@ class TrainedRun:
             If the data or the configuration is not what the supernet was trained from.
         """
         data = self.family.load_data(self.config, self.files.root)
-        if training_inputs(self.run, data) != self.card.inputs_sha256:
+        if training_inputs(self.run, data, self.card.limits) != self.card.inputs_sha256:
             changed = "data" if data.sha256 != self.card.data_sha256 else "configuration"
             raise StaleInputError(
                 f"the {changed} is not the one that the supernet was trained from; restore it, "
@@ -144,7 +144,9 @@ class TrainedRun:
         """
         space = self.config.space
         if name in ("largest", "smallest"):
-            return space.largest if name == "largest" else space.smallest
+            # of a supernet that was trained for limits, the ends within them
+            ends = self.card.limits or space
+            return ends.largest if name == "largest" else ends.smallest
         if name == "winner":
             return self.search_result().winner.arch
         if not Path(name).exists():
@@ -189,14 +191,17 @@ def trained_run(run: Run) -> TrainedRun:
     return TrainedRun(run, run.supernet_card())
 
 
-def training_inputs(run: Run, data: TaskData) -> str:
+def training_inputs(run: Run, data: TaskData, limits: TrainingLimits | None) -> str:
     """Fingerprint of everything that the training of the supernet depends on."""
     config = run.config
+    # those of the command line, or of the run file, as they were when it was trained
+    more = () if limits is None else (limits,)
     return fingerprint(
         data.sha256,
         config.vocab_size,
         config.max_tokens,
         config.space,
         config.supernet,
-        config.training,
+        config.training.unlimited,
+        *more,
     )

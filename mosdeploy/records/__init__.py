@@ -35,6 +35,7 @@ from .training import (
     SubnetCard,
     SupernetCard,
     TrainingCost,
+    TrainingLimits,
     WeightOrigin,
 )
 
@@ -68,6 +69,7 @@ __all__ = [
     "SupernetCard",
     "Timing",
     "TrainingCost",
+    "TrainingLimits",
     "TransferTrial",
     "WeightOrigin",
 ]

@@ -4,6 +4,7 @@ from typing import Literal
 
 from ..record import Record
 from ..spaces import AnyArch
+from .search import Limits
 
 
 class DataCard(Record):
@@ -22,9 +23,26 @@ class DataCard(Record):
     tokenizer_sha256: str
 
 
+class TrainingLimits(Record):
+    """The limits that a supernet was trained for, and the largest and smallest architecture within
+    them.
+
+    `device` and `predictor_sha256` say whose latencies and by which predictor; None without a
+    latency limit.
+    """
+
+    device: str | None
+    limits: Limits
+    predictor_sha256: str | None
+    largest: AnyArch
+    smallest: AnyArch
+
+
 class SupernetCard(Record):
     """What a supernet was made from, and the validation losses of its largest and smallest subnets,
     in nats a target.
+
+    `limits` is None for a supernet whose whole space was trained.
     """
 
     version: Literal[2] = 2
@@ -40,6 +58,7 @@ class SupernetCard(Record):
     largest_loss: float
     smallest_loss: float
     train_seconds: float
+    limits: TrainingLimits | None = None
 
 
 class TrainingCost(Record):

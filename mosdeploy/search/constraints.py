@@ -93,6 +93,10 @@ class ConstraintTable:
         # shares of the limits: milliseconds, weights and bytes could not be added up
         return sum(max(share - 1.0, 0.0) for share in self.utilisation(arch).values())
 
+    def num_parameters(self, arch: ArchConfig) -> int:
+        """Weights of an architecture."""
+        return self._cost(arch).num_parameters
+
     def candidate(self, arch: ArchConfig, loss: float) -> Candidate:
         """The record of an architecture with its loss, latency and cost."""
         cost = self._cost(arch)
@@ -133,7 +137,7 @@ def find_feasible(constraints: ConstraintTable, rng: np.random.Generator) -> Arc
     probes = [smallest, *(constraints.space.sample(rng) for _ in range(NUM_PROBES))]
     constraints.prefetch(probes)
     # by the sum over all limits: a step may give up a little of one for more of another
-    nearest = _local_search(constraints, probes, constraints.violation)
+    nearest = local_search(constraints, probes, constraints.violation)
     if constraints.violation(nearest) == 0.0:
         return nearest
     raise _infeasible(constraints, probes)
@@ -149,7 +153,7 @@ def _infeasible(constraints: ConstraintTable, probes: list[ArchConfig]) -> Infea
     least: dict[str, float] = {}
     for name in constraints.utilisation(constraints.space.smallest):
         # one quantity at a time: the least of each may be those of different architectures
-        best = _local_search(constraints, probes, functools.partial(share, name))
+        best = local_search(constraints, probes, functools.partial(share, name))
         least[name] = share(name, best) * getattr(limits, name)
     found = [
         f"{name} = {getattr(limits, name):.6g} (least found: {value:.6g})"
@@ -163,7 +167,7 @@ def _infeasible(constraints: ConstraintTable, probes: list[ArchConfig]) -> Infea
     )
 
 
-def _local_search(
+def local_search(
     constraints: ConstraintTable, probes: list[ArchConfig], objective: Objective
 ) -> ArchConfig:
     """The architecture of lowest objective that is reached from the best few probes by changing one

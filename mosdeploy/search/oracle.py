@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ..records import Limits
 from ..spaces.genes import ArchConfig, GeneArray
 
 FloatArray = npt.NDArray[np.float64]
@@ -33,6 +34,9 @@ CostOf = Callable[[ArchConfig], Cost]
 PredictMs = Callable[[GeneArray], FloatArray]
 
 
+NO_LIMITS = Limits()
+
+
 @dataclass(frozen=True)
 class SearchOracle:
     """The three questions of a search.
@@ -48,8 +52,11 @@ class SearchOracle:
     predict_ms
         Latencies in milliseconds (N,) of a population of gene rows (N, G); needed with a latency
         limit.
+    trained_for
+        Limits within which losses mean anything: those that the supernet was trained for.
     """
 
     losses: LossesOf
     cost: CostOf
     predict_ms: PredictMs | None = None
+    trained_for: Limits = NO_LIMITS

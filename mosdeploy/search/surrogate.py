@@ -16,7 +16,7 @@ from ..spaces.genes import ArchConfig, GeneArray, SearchSpace
 from .constraints import ConstraintTable, find_feasible
 from .evolution import Evolution, OnProgress, SearchProgress, conclude, draw, evolve, rank
 from .finalists import finalists
-from .oracle import Cost, FloatArray, LossesOf, SearchOracle
+from .oracle import FloatArray, LossesOf, SearchOracle
 
 NUM_ROUNDS = 4
 """Evolutions on predicted losses; after each, the best are evaluated and the predictor is fitted
@@ -38,11 +38,11 @@ def evolve_predicted(
 ) -> Evolution:
     """Search as `evolve` does, on predicted losses; what is returned was evaluated.
 
-    The predictor learns from `quality_samples` architectures of the whole space, within the limits
-    or not, so that a later search under other limits finds their losses in the cache. Then, round
-    by round, it is fitted, an evolution runs on its predictions, and `parents` architectures of the
-    result are evaluated: half of them the best, the others the best further and further below the
-    latency limit, for the device may be slower than predicted.
+    The predictor learns from `quality_samples` architectures of all that was trained, within the
+    limits or not, so that a later search under other limits finds their losses in the cache. Then,
+    round by round, it is fitted, an evolution runs on its predictions, and `parents` architectures
+    of the result are evaluated: half of them the best, the others the best further and further
+    below the latency limit, for the device may be slower than predicted.
 
     Parameters
     ----------
@@ -73,7 +73,8 @@ def evolve_predicted(
         if progress is not None:
             progress(_progress(iteration, known, constraints))
 
-    evaluate(_sample(space, config.quality_samples, rng), 0)
+    trained = ConstraintTable(space, oracle.trained_for, oracle.cost, oracle.predict_ms)
+    evaluate(_sample(trained, config.quality_samples, rng), 0)
     for iteration in range(1, NUM_ROUNDS + 1):
         ranked = rank(known, constraints)
         if not ranked:
@@ -115,15 +116,18 @@ def _predicted_losses(space: SearchSpace, predict: PredictLoss) -> LossesOf:
     return losses
 
 
-def _sample(space: SearchSpace, count: int, rng: np.random.Generator) -> list[ArchConfig]:
-    """The smallest, the largest and others at random, all different; fewer where the space holds
-    fewer.
+def _sample(trained: ConstraintTable, count: int, rng: np.random.Generator) -> list[ArchConfig]:
+    """The smallest, the largest and others at random, all different and trained; fewer where there
+    are fewer.
     """
+    space = trained.space
     # both ends, so that little of the space lies beyond the samples
-    ends = list(dict.fromkeys([space.smallest, space.largest]))
-    # without limits nothing is asked of cost or latency
-    unlimited = ConstraintTable(space, Limits(), lambda _: Cost(0, 0), None)
-    return ends + draw(lambda: space.sample(rng), count - len(ends), unlimited, ends)
+    ends = [
+        arch
+        for arch in dict.fromkeys([space.smallest, space.largest])
+        if trained.violation(arch) == 0.0
+    ]
+    return ends + draw(lambda: space.sample(rng), count - len(ends), trained, ends)
 
 
 def _promising(

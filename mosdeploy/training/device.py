@@ -23,7 +23,7 @@ class DeviceContext:
     @classmethod
     def of(cls, config: TrainingConfig, local_rank: int = 0) -> Self:
         """Resolve `auto`: a GPU if there is one; bf16 on a GPU that has it, full precision
-        elsewhere.
+        elsewhere, as long as a trial on the CPU (`precision.py`) has not said otherwise.
 
         Parameters
         ----------

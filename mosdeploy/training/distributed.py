@@ -7,6 +7,7 @@ nothing. The only file that knows torch.distributed.
 """
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -239,3 +240,29 @@ def init_distributed(config: TrainingConfig) -> Iterator[DistributedContext]:
     yield replace(alone, store=texts)
     # not after an error: the others may be gone, and the process ends anyway
     dist.destroy_process_group()
+
+
+def check_num_ranks(config: TrainingConfig, num_ranks: int) -> None:
+    """Make sure that every rank has a batch of each architecture of a step.
+
+    Raises
+    ------
+    ConfigError
+        If there are more ranks than batches.
+    """
+    if num_ranks > config.grad_accum_steps:
+        raise ConfigError(
+            f"training.grad_accum_steps = {config.grad_accum_steps} batches a step leave nothing to"
+            f" do for some of {num_ranks} processes; raise it to a multiple of {num_ranks} (and "
+            "lower training.tokens_per_batch), or start fewer"
+        )
+
+
+def digest(net: torch.nn.Module) -> int:
+    """48 bits that tell the weights of two networks apart, for `check_same`."""
+    digest = hashlib.sha256()
+    for parameter in net.parameters():
+        # bit by bit: sums of weights would differ between kinds of processors
+        digest.update(parameter.detach().cpu().numpy().tobytes())
+    # 48 bits and their negative fit into the int64 of check_same
+    return int.from_bytes(digest.digest()[:6])

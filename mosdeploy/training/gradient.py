@@ -20,7 +20,7 @@ from ..supernet.elastic import StateDict, Subnet
 from ..supernet.supernet import Supernet
 from .device import DeviceContext
 from .distributed import DistributedContext
-from .schedule import batch_indices, sandwich
+from .schedule import ArchSource, batch_indices, sandwich
 
 # random streams; 0 is that of the architectures
 _DROPOUT = 1
@@ -29,13 +29,17 @@ _ROUTERS = 2
 
 @dataclass(frozen=True)
 class Gradient:
-    """What adds up gradients at the parameters of a network, scaled as the scaler wants them."""
+    """What adds up gradients at the parameters of a network, scaled as the scaler wants them.
+
+    `source` is where the architectures of a supernet come from; None for its whole space.
+    """
 
     net: Supernet | Subnet
     config: TrainingConfig
     context: DeviceContext
     scaler: torch.amp.GradScaler
     distributed: DistributedContext
+    source: ArchSource | None = None
 
     def add_up(self, batches: Batches, step: int) -> tuple[float, int]:
         """Add the gradients of a step to those at the parameters.
@@ -74,7 +78,7 @@ class Gradient:
 
     def _archs(self, step: int) -> Sequence[ArchConfig | None]:
         if isinstance(self.net, Supernet):
-            return sandwich(self.net.space, self.config, step)
+            return sandwich(self.source or self.net.space, self.config, step)
         return [None]
 
     def _seed(self, stream: int, number: int, index: int) -> None:

@@ -6,13 +6,28 @@ In: the number of the step. Out: the same every time, whichever process asks.
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
 from ..config.sections import TrainingConfig
-from ..spaces.genes import ArchConfig, SearchSpace
+from ..spaces.genes import ArchConfig
 
 _ARCHS = 0  # random stream; the others of the same seed are those of gradient.py
+
+
+class ArchSource(Protocol):
+    """What a training takes architectures from: a search space, or the part of one that keeps
+    limits.
+    """
+
+    @property
+    def largest(self) -> ArchConfig: ...
+
+    @property
+    def smallest(self) -> ArchConfig: ...
+
+    def sample(self, rng: np.random.Generator) -> ArchConfig: ...
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
@@ -49,12 +64,12 @@ def num_batches(config: TrainingConfig, num_archs: int) -> int:
     return config.grad_accum_steps * (num_archs if config.batch_sharing == "none" else 1)
 
 
-def sandwich(space: SearchSpace, config: TrainingConfig, step: int) -> list[ArchConfig]:
+def sandwich(source: ArchSource, config: TrainingConfig, step: int) -> list[ArchConfig]:
     """The architectures of one step: largest and smallest, as configured, then random ones drawn
     for this step (the sandwich rule of Yu & Huang, ICCV 2019).
     """
     # numpy takes no negative seeds
     rng = np.random.default_rng([config.seed % 2**63, step, _ARCHS])
-    extremes = {"both": [space.largest, space.smallest], "largest": [space.largest], "none": []}
-    drawn = [space.sample(rng) for _ in range(config.num_random_archs)]
+    extremes = {"both": [source.largest, source.smallest], "largest": [source.largest], "none": []}
+    drawn = [source.sample(rng) for _ in range(config.num_random_archs)]
     return [*extremes[config.sandwich], *drawn]

@@ -10,11 +10,10 @@ walks the trajectory of an undisturbed one, and several ranks, each with its sha
 batches, that of one process.
 """
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ import torch
 from ..config.sections import TrainingConfig
 from ..data.batches import Batches
 from ..data.protocols import Batch
-from ..errors import ConfigError, MosdeployError, StaleInputError
+from ..errors import MosdeployError, StaleInputError
 from ..record import Record
 from ..spaces.genes import ArchConfig
 from ..storage import append_line
@@ -31,10 +30,11 @@ from ..supernet.checkpoint import load_training_state, save_training_state
 from ..supernet.elastic import Subnet
 from ..supernet.supernet import Supernet
 from .device import DeviceContext
-from .distributed import SINGLE_PROCESS, DistributedContext
+from .distributed import SINGLE_PROCESS, DistributedContext, check_num_ranks, digest
 from .gradient import Gradient
 from .log import LogLine, cut_log
-from .schedule import learning_rate
+from .precision import PrecisionTrial, try_precisions
+from .schedule import ArchSource, learning_rate
 from .validation import validation_loss
 
 ProgressCallback = Callable[[int, int, float, float, float], None]
@@ -60,12 +60,18 @@ class TrainingJob:
     inputs_sha256
         Fingerprint of everything that the run depends on (data, space, configs); a state of another
         fingerprint is refused.
+    source
+        Where the architectures of a supernet come from; None for its whole space.
+    say
+        Told on the first rank which precision `amp = "auto"` chose; None tells nobody.
     """
 
     config: TrainingConfig
     state_path: Path
     log_path: Path
     inputs_sha256: str
+    source: ArchSource | None = None
+    say: Callable[[str], None] | None = None
 
 
 class TrainingSummary(Record):
@@ -117,7 +123,7 @@ def train(
     ``train(net, Batches(dataset, 2048, seed=1), ordered_batches(held_out, 4096), job)``
     """
     config = job.config
-    _check_num_ranks(config, distributed.size)
+    check_num_ranks(config, distributed.size)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     context = DeviceContext.of(config, distributed.local_rank)
@@ -126,6 +132,7 @@ def train(
     run.resume()
     # each step seeds the global generator; the caller's is left as it was
     with torch.random.fork_rng([context.device] if context.device.type == "cuda" else []):
+        run.choose_precision(batches)
         summary = run.finish(batches, valid_batches, progress)
     net.to("cpu").eval()
     return summary
@@ -143,30 +150,11 @@ def check_inputs(state_path: Path, inputs_sha256: str) -> None:
         _refuse_other(state_path, load_training_state(state_path), inputs_sha256)
 
 
-def _check_num_ranks(config: TrainingConfig, num_ranks: int) -> None:
-    if num_ranks > config.grad_accum_steps:
-        raise ConfigError(
-            f"training.grad_accum_steps = {config.grad_accum_steps} batches a step leave nothing to"
-            f" do for some of {num_ranks} processes; raise it to a multiple of {num_ranks} (and "
-            "lower training.tokens_per_batch), or start fewer"
-        )
-
-
 def _refuse_other(path: Path, state: dict[str, Any], inputs_sha256: str) -> None:
     if state.get("inputs_sha256") != inputs_sha256:
         raise StaleInputError(
             f"{path} was made from other data or another configuration than those at hand; {_AGAIN}"
         )
-
-
-def _digest(net: torch.nn.Module) -> int:
-    """48 bits that tell two networks apart."""
-    digest = hashlib.sha256()
-    for parameter in net.parameters():
-        # bit by bit: sums of weights would differ between kinds of processors
-        digest.update(parameter.detach().cpu().numpy().tobytes())
-    # 48 bits and their negative fit into the int64 of check_same
-    return int.from_bytes(digest.digest()[:6])
 
 
 class _Run:
@@ -187,24 +175,43 @@ class _Run:
             net.parameters(), lr=self.config.learning_rate, betas=self.config.adam_betas, fused=True
         )
         self.scaler = context.scaler()
-        self.gradient = Gradient(net, self.config, context, self.scaler, distributed)
+        self.gradient = Gradient(net, self.config, context, self.scaler, distributed, job.source)
+        self.trial: PrecisionTrial | None = None
         self.step = 0
         self.seconds = 0.0
         self.losses: dict[str, float] = {}
         # keys are fields of LogLine; None stands for a subnet, which has one architecture only
         self.validated: dict[str, ArchConfig | None] = {"subnet_loss": None}
         if isinstance(net, Supernet):
-            space = net.space
-            self.validated = {"largest_loss": space.largest, "smallest_loss": space.smallest}
+            source = job.source or net.space
+            self.validated = {"largest_loss": source.largest, "smallest_loss": source.smallest}
 
     def resume(self) -> None:
         """Take up the state file, if there is one, and cut the log back to it."""
         if self.job.state_path.exists():
             self._restore(load_training_state(self.job.state_path))
         # ranks that started from different weights would add up gradients of different networks
-        self.distributed.check_same(_digest(self.net))
+        self.distributed.check_same(digest(self.net))
         if self.distributed.is_first:
             cut_log(self.job.log_path, self.step)
+
+    def choose_precision(self, batches: Batches) -> None:
+        """Resolve `amp = "auto"` on a CPU: as the state that was resumed says, else by a trial."""
+        context = self.gradient.context
+        is_open = self.config.amp == "auto" and context.device.type == "cpu"
+        if not is_open or self.step == self.config.steps:
+            return
+        if self.trial is None:
+            start = time.monotonic()
+            told = self.distributed.first(
+                "precision", lambda: try_precisions(self.gradient, batches).model_dump_json()
+            )
+            self.trial = PrecisionTrial.model_validate_json(told)
+            self.seconds += time.monotonic() - start
+        if self.job.say is not None and self.distributed.is_first:
+            self.job.say(str(self.trial))
+        dtype = torch.bfloat16 if self.trial.amp == "bf16" else torch.float32
+        self.gradient = replace(self.gradient, context=replace(context, dtype=dtype))
 
     def finish(
         self,
@@ -309,6 +316,8 @@ class _Run:
             "seconds": self.seconds,
             # a finished run that is called again returns them without validating
             "losses": self.losses,
+            # a resumed run goes on in the precision it began with, on whichever machine
+            "trial": self.trial and self.trial.model_dump(),
             "model": self.net.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -321,6 +330,8 @@ class _Run:
             self.optimizer.load_state_dict(state["optimizer"])
             if self.scaler.is_enabled():
                 self.scaler.load_state_dict(state["scaler"])
+            if (trial := state.get("trial")) is not None:
+                self.trial = PrecisionTrial.model_validate(trial)
             self.step = int(state["step"])
             self.seconds = float(state["seconds"])
             self.losses = {str(name): float(loss) for name, loss in state["losses"].items()}

@@ -1,6 +1,7 @@
 """`mosdeploy profile`: its options, and what is told of a device or a fleet."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from answers import CARD_LINE, predictor_card
@@ -34,7 +35,11 @@ def test_measurements_and_predictor_are_told(ask: Callable[..., Any]) -> None:
         "rpi: 12 measured now, 30 in predictors/rpi-sentence/latency.jsonl",
         f"predictor (cross-validated): {CARD_LINE}",
     ]
-    assert "next: mosdeploy search" in done.stderr
+    assert "next: mosdeploy train --max-latency" in done.stderr
+    trained = Path("supernet/supernet.json")  # only that there is one is asked
+    trained.parent.mkdir()
+    trained.touch()
+    assert "next: mosdeploy search --max-lat" in ask(PROFILE, SUMMARY, "profile").stderr
 
 
 def test_times_of_an_emulation_lead_nowhere(ask: Callable[..., Any]) -> None:

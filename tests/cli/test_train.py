@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from mosdeploy.records import DryRun, SupernetCard, TrainingCost
+from example_spaces import SMALL
+
+from mosdeploy.pipeline.limits import TrainOptions
+from mosdeploy.records import DryRun, Limits, SupernetCard, TrainingCost, TrainingLimits
 
 CARD = SupernetCard(
     inputs_sha256="inputs",
@@ -52,3 +55,23 @@ def test_a_dry_run_is_a_table_of_costs(ask: Callable[..., Any]) -> None:
     assert rows["configured"][-2:] == ["200", "2.00"]
     assert "9,000 steps of 4,000 targets, 36.0 million in all, about 0.5 hours" in done.stdout
     assert done.stderr == "next: mosdeploy train\n"
+
+
+def test_limits_and_device_reach_the_training(ask: Callable[..., Any]) -> None:
+    words = ("--max-latency", "20ms", "--max-parameters", "4M", "--max-size", "1MiB")
+    done = ask("train.train", CARD, "train", *words, "--device", "rpi")
+    limits = Limits(max_latency_ms=20.0, max_parameters=4_000_000, max_size_bytes=2**20)
+    assert done.arguments[1] == TrainOptions("rpi", limits)
+    assert ask("train.train", CARD, "train").arguments[1] == TrainOptions()
+
+
+def test_a_supernet_of_limits_is_searched_next(ask: Callable[..., Any]) -> None:
+    limits = TrainingLimits(
+        device=None,
+        limits=Limits(max_parameters=9),
+        predictor_sha256=None,
+        largest=SMALL.largest,
+        smallest=SMALL.smallest,
+    )
+    done = ask("train.train", CARD.model_copy(update={"limits": limits}), "train")
+    assert done.stderr == "next: mosdeploy search\n"

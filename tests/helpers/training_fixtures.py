@@ -30,6 +30,7 @@ CONFIG = TrainingConfig(
     learning_rate=5e-3,
     warmup_steps=3,
     compute="cpu",
+    amp="none",
     threads=1,
     validate_every=4,
     checkpoint_every=3,

@@ -35,6 +35,7 @@ steps = 12
 tokens_per_batch = 256
 warmup_steps = 4
 learning_rate = 5e-3
+amp = "none"
 threads = 1
 validate_every = 6
 checkpoint_every = 4

@@ -7,11 +7,9 @@ from pathlib import Path
 import pytest
 from walking import KeptProgress, edit, lines_of, opened
 
-from mosdeploy.config.sections import SearchConfig
 from mosdeploy.errors import ConfigError, InfeasibleError, PredictorError, StaleInputError
 from mosdeploy.evaluation.proxy import ProxyEvaluator
 from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.search import _with_defaults
 from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.records import Limits, SearchResult
 from mosdeploy.storage import read_record
@@ -81,13 +79,6 @@ def test_a_parameter_limit_alone_needs_no_predictor(folder: Path) -> None:
     assert result.predictor_sha256 is None
     assert result.winner.num_parameters <= 40_000
     assert result.winner.arch.key in run.report().page.read_text()
-
-
-def test_limits_left_open_come_from_the_run_file() -> None:
-    config = SearchConfig(max_latency="150ms", max_parameters="4M", max_size="12MiB")
-    assert _with_defaults(Limits(max_latency_ms=20.0), config) == Limits(
-        max_latency_ms=20.0, max_parameters=4_000_000, max_size_bytes=12 * 2**20
-    )
 
 
 def test_a_search_without_any_limit_is_refused(walked: Path) -> None:

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mosdeploy.supernet.attention import Attention, KeyValues
+from mosdeploy.supernet.attention import Attention, KeyValues, unfused_attention
 
 
 def filled(query_dim: int, memory_dim: int, qkv_dim: int, heads: int) -> Attention:
@@ -83,3 +83,44 @@ def test_key_values_append_and_reorder() -> None:
     swapped = both.reorder(torch.tensor([1, 1, 0]))
     assert swapped.keys.flatten(1).tolist() == [[2, 20], [2, 20], [1, 10]]
     assert swapped.values.flatten(1).tolist() == [[4, 40], [4, 40], [3, 30]]
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_unfused_attention_is_the_fused_one(causal: bool) -> None:
+    torch.manual_seed(0)
+    queries, keys, values = (
+        torch.randn(2, 3, 5, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)
+    )
+    mask = None if causal else torch.tensor([[True] * 5, [True, True, False, False, False]])
+    mask = None if mask is None else mask[:, None, None]
+    fused = torch.nn.functional.scaled_dot_product_attention(
+        queries, keys, values, attn_mask=mask, is_causal=causal
+    )
+    unfused = unfused_attention(queries, KeyValues(keys, values), mask, 0.0, causal)
+    torch.testing.assert_close(unfused, fused)
+    upstream = torch.randn(2, 3, 5, 4, dtype=torch.float64)
+    inputs = (queries, keys, values)
+    torch.testing.assert_close(
+        torch.autograd.grad(unfused, inputs, upstream), torch.autograd.grad(fused, inputs, upstream)
+    )
+
+
+def test_attention_in_bf16_is_near_the_one_in_float32() -> None:
+    """Short, so unfused, and long, so fused."""
+    attention = filled(query_dim=6, memory_dim=6, qkv_dim=8, heads=2)
+    for length in (4, 300):
+        x = 0.1 * torch.randn(1, length, 6)
+        exact = attention(x, attention.project(x), causal=True)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            near = attention(x, attention.project(x), causal=True)
+        assert near.dtype == torch.bfloat16
+        torch.testing.assert_close(near.float(), exact, atol=0.05, rtol=0.05)
+
+
+def test_dropout_of_unfused_attention() -> None:
+    """Values of one: the mean of what is kept, scaled up, is one."""
+    torch.manual_seed(0)
+    ones = torch.ones(1, 1, 200, 4)
+    dropped = unfused_attention(ones, KeyValues(ones, ones), None, 0.5, causal=False)
+    assert dropped.mean().item() == pytest.approx(1.0, abs=0.05)
+    assert dropped.std().item() > 0.05

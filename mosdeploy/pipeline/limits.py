@@ -1,0 +1,141 @@
+"""Limits of a search and of a training: what the run file leaves to them, which architectures keep
+them, and whether a search may ask a supernet for what it was not trained for.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..config.sections import LimitsConfig
+from ..config.units import parse_count, parse_duration_ms
+from ..errors import ConfigError
+from ..family import Family
+from ..records import Limits, TrainingLimits
+from ..spaces import ModelSpec
+from ..spaces.genes import ArchConfig
+from ..storage import fingerprint
+from .context import Context
+from .predictors import predictor
+
+if TYPE_CHECKING:
+    from ..search import Cost
+    from ..search.feasible import FeasibleSpace
+
+NO_LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What a supernet is trained for.
+
+    Attributes
+    ----------
+    device
+        Whose predictor tells latencies; None takes the config's, else the one that was profiled.
+    limits
+        What it leaves open comes from the config. Without any, the whole space is trained.
+    """
+
+    device: str | None = None
+    limits: Limits = NO_LIMITS
+
+
+def with_defaults(limits: Limits, config: LimitsConfig) -> Limits:
+    """Limits that were asked for, filled up from a section of the run file."""
+    latency = config.max_latency and parse_duration_ms(config.max_latency)
+    parameters = config.max_parameters and parse_count(config.max_parameters)
+    size = config.max_size and parse_count(config.max_size)
+    return Limits(
+        max_latency_ms=limits.max_latency_ms or latency or None,
+        max_parameters=limits.max_parameters or parameters or None,
+        max_size_bytes=limits.max_size_bytes or size or None,
+    )
+
+
+def feasible_space(context: Context, options: TrainOptions) -> "FeasibleSpace | None":
+    """What a training draws from; None for the whole space.
+
+    A latency limit is widened by the interval of the predictor: whatever may keep it as measured is
+    trained.
+
+    Raises
+    ------
+    StaleInputError, PredictorError
+        For a latency limit on a device that has no predictor that suits.
+    InfeasibleError
+        If nothing keeps the limits.
+    """
+    from ..search.feasible import FeasibleSpace
+
+    limits = with_defaults(options.limits, context.config.training)
+    if limits == NO_LIMITS:
+        return None
+    predict_ms = None
+    if limits.max_latency_ms is not None:
+        model = predictor(context.run, context.run.profiled_device_name(options.device))
+        predict_ms = model.predict
+        wide_ms = limits.max_latency_ms * math.exp(model.interval)
+        limits = limits.model_copy(update={"max_latency_ms": wide_ms})
+    cost = cost_of(context.spec, context.family)
+    return FeasibleSpace.find(context.config.space, limits, cost, predict_ms)
+
+
+def training_limits(
+    context: Context, options: TrainOptions, feasible: "FeasibleSpace | None"
+) -> TrainingLimits | None:
+    """What a supernet's card says of the limits that it is trained for."""
+    if feasible is None:
+        return None
+    limits = with_defaults(options.limits, context.config.training)
+    device = None
+    predictor_sha256 = None
+    if limits.max_latency_ms is not None:
+        device = context.run.profiled_device_name(options.device)
+        predictor_sha256 = fingerprint(predictor(context.run, device))
+    return TrainingLimits(
+        device=device,
+        limits=limits,
+        predictor_sha256=predictor_sha256,
+        largest=feasible.largest,
+        smallest=feasible.smallest,
+    )
+
+
+def check_trained_for(trained: TrainingLimits | None, limits: Limits, device: str) -> None:
+    """Refuse a search beyond what a supernet was trained for.
+
+    Raises
+    ------
+    ConfigError
+        If a limit is looser than the training's or missing, or latencies are those of another
+        device.
+    """
+    if trained is None:
+        return
+    if trained.device not in (None, device):
+        raise ConfigError(
+            f"the supernet was trained for latencies of '{trained.device}', not of '{device}': "
+            f"search with --device {trained.device}, or run `mosdeploy train --device {device}` "
+            "with its limit"
+        )
+    for name, most in trained.limits.model_dump(exclude_none=True).items():
+        asked = getattr(limits, name)
+        if asked is None or asked > most:
+            raise ConfigError(
+                f"the supernet was trained for {name} = {most:g} and the search asks for "
+                f"{'no such limit' if asked is None else f'{asked:g}'}: what lies between was "
+                f"never trained; keep {name} at {most:g} or below, or run `mosdeploy train` with "
+                "the looser limit"
+            )
+
+
+def cost_of(spec: ModelSpec, family: Family) -> "Callable[[ArchConfig], Cost]":
+    """What an architecture costs besides time."""
+    from ..export.candidate import bundle_bytes
+    from ..search import Cost
+
+    return lambda arch: Cost(
+        num_parameters=spec.num_parameters(arch),
+        size_bytes=bundle_bytes(spec, arch, family.build_graph),
+    )

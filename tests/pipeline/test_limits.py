@@ -1,0 +1,122 @@
+"""A supernet that is trained within limits: measured first, trained then, searched within."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from example_spaces import SMALL
+from walking import KeptProgress, edit, make_run_folder, opened
+
+from mosdeploy.config.sections import TrainingConfig
+from mosdeploy.errors import ConfigError, StaleInputError
+from mosdeploy.pipeline.context import Context
+from mosdeploy.pipeline.limits import (
+    TrainOptions,
+    check_trained_for,
+    feasible_space,
+    with_defaults,
+)
+from mosdeploy.pipeline.run import open_run
+from mosdeploy.records import Limits, TrainingLimits
+from mosdeploy.training import trainer
+from mosdeploy.training.schedule import ArchSource, sandwich
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """A run folder that was profiled before it was trained, and a latency between the ends."""
+    root = make_run_folder(tmp_path_factory.mktemp("measured"))
+    run = opened(root)
+    assert run.profile().num_records == 12
+    assert run.fit().num_samples == 12
+    space = run.config.space
+    ends = run.predictor().predict(space.genes([space.smallest, space.largest]))
+    return root, float(np.mean(ends))
+
+
+def test_training_draws_within_the_limit_only(
+    measured: tuple[Path, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, limit_ms = measured
+    sources: list[ArchSource | None] = []
+    build: Callable[..., trainer.Gradient] = trainer.Gradient
+
+    def watched(*arguments: object) -> trainer.Gradient:
+        sources.append(arguments[5])  # type: ignore[arg-type]
+        return build(*arguments)
+
+    monkeypatch.setattr(trainer, "Gradient", watched)
+    progress = KeptProgress()
+    run = opened(root, progress)
+    card = run.train(f"{limit_ms}ms")
+    assert card.limits is not None
+    assert card.limits.device == "local"
+    assert any(line.startswith("trained within max_latency_ms") for line in progress.messages)
+
+    model = run.predictor()
+    widest_ms = limit_ms * np.exp(model.interval)
+    space = run.config.space
+    assert model.predict(space.genes([space.largest]))[0] > widest_ms
+    (source,) = sources
+    assert source is not None
+    archs = [arch for step in range(1, 40) for arch in sandwich(source, TrainingConfig(), step)]
+    assert (archs[0], archs[1]) == (card.limits.largest, card.limits.smallest)
+    assert (model.predict(space.genes(archs)) <= widest_ms).all()
+
+    # the same command finds it finished, as does a search; `largest` is one that was trained
+    assert run.train(f"{limit_ms}ms") == card
+    result = run.search(verify=False)
+    assert result.limits == card.limits.limits
+    assert run.evaluate(("largest",)).subnets["largest"].arch == card.limits.largest
+    with pytest.raises(ConfigError, match=r"trained for max_latency_ms = .* never trained"):
+        run.search("10s", verify=False)
+
+
+def test_a_limit_in_the_run_file_is_the_same(measured: tuple[Path, float]) -> None:
+    root, _ = measured
+    edit(root / "mosdeploy.toml", "[training]", '[training]\nmax_parameters = "20k"')
+    context = Context(open_run(root))
+    given = TrainOptions(limits=Limits(max_parameters=20_000))
+    from_file = feasible_space(context, TrainOptions())
+    edit(root / "mosdeploy.toml", '[training]\nmax_parameters = "20k"', "[training]")
+    told = feasible_space(Context(open_run(root)), given)
+    assert from_file is not None
+    assert told is not None
+    assert (from_file.limits, from_file.largest) == (told.limits, told.largest)
+    assert feasible_space(Context(open_run(root)), TrainOptions()) is None
+
+
+def test_a_latency_limit_needs_a_profile_first(tmp_path: Path) -> None:
+    run = opened(make_run_folder(tmp_path))
+    edit(tmp_path / "mosdeploy.toml", 'device = "local"', 'device = "other"')
+    with pytest.raises(StaleInputError, match="mosdeploy profile --device other"):
+        opened(tmp_path).train("10ms")
+    assert not (run.root / "supernet" / "supernet.safetensors").exists()
+
+
+def test_what_a_search_may_ask_of_a_supernet() -> None:
+    space = SMALL
+    trained = TrainingLimits(
+        device="rpi",
+        limits=Limits(max_latency_ms=20.0, max_parameters=1000),
+        predictor_sha256="x",
+        largest=space.largest,
+        smallest=space.smallest,
+    )
+    check_trained_for(trained, Limits(max_latency_ms=20.0, max_parameters=900), "rpi")
+    check_trained_for(None, Limits(), "local")
+    for limits, device, message in (
+        (Limits(max_latency_ms=20.0, max_parameters=1000), "local", "latencies of 'rpi'"),
+        (Limits(max_latency_ms=20.5, max_parameters=1000), "rpi", "max_latency_ms = 20 .* 20.5"),
+        (Limits(max_latency_ms=20.0), "rpi", "max_parameters = 1000 .* no such limit"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            check_trained_for(trained, limits, device)
+
+
+def test_the_command_line_goes_before_the_run_file() -> None:
+    config = TrainingConfig(max_latency="150ms", max_parameters="4M")
+    merged = with_defaults(Limits(max_latency_ms=20.0), config)
+    assert merged == Limits(max_latency_ms=20.0, max_parameters=4_000_000)
+    assert config.unlimited == TrainingConfig()
