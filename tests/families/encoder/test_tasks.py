@@ -170,7 +170,8 @@ def test_the_digest_follows_what_a_supernet_depends_on(tmp_path: Path) -> None:
     teacher = config.teacher.model_copy(update={"steps": 7})
     folder = tmp_path / "checkpoint"
     folder.mkdir()
-    (folder / "config.json").write_text("{}")
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        (folder / name).write_text("{}")
     started = config.model_copy(
         update={"checkpoint": config.checkpoint.model_copy(update={"path": "checkpoint"})}
     )
