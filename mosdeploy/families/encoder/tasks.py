@@ -16,7 +16,8 @@ from ...data.published import DATASETS
 from ...data.splits import split_by_hash
 from ...errors import ConfigError
 from ...storage import fingerprint, sha256_file
-from .tables import LINES_COLUMN, TABLES, Row, read_rows, resolve_path
+from .checkpoint import resolve_folder
+from .tables import LINES_COLUMN, TABLES, Row, read_rows
 from .targets import (
     PlacedTarget,
     Target,
@@ -261,7 +262,7 @@ def _text(row: Row, column: str) -> str:
 
 def _checkpoint_folder(config: EncoderRunConfig, root: Path) -> Path | None:
     path = config.checkpoint.path
-    return None if path is None else resolve_path(path, root)
+    return None if path is None else resolve_folder(path, root)
 
 
 # -- splitting
