@@ -7,8 +7,14 @@ smaller one has its most important heads and neurons (DynaBERT, Hou et al., 2020
 from its outputs.
 """
 
+import hashlib
+import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
+
+import numpy as np
+import numpy.typing as npt
 
 from ...config.encoder import EncoderRunConfig
 from ...config.sections import TrainingConfig
@@ -18,7 +24,7 @@ from ...family import TeacherTask
 from ...record import Record
 from ...spaces.encoder import EncoderArch
 from ...spaces.genes import ArchConfig
-from ...storage import fingerprint, read_record, sha256_file, write_record
+from ...storage import atomic_write, fingerprint, read_record, sha256_file, write_record
 from ...supernet.checkpoint import load_subnet, save_subnet
 from ...supernet.elastic import StateDict, Subnet
 from ...supernet.supernet import Supernet
@@ -54,11 +60,14 @@ class EncoderTeacher:
     ----------
     network
         Its heads and neurons are ordered by importance.
+    folder
+        Where its outputs are kept.
     """
 
-    def __init__(self, network: Subnet, config: EncoderRunConfig) -> None:
+    def __init__(self, network: Subnet, config: EncoderRunConfig, folder: Path) -> None:
         self._network = network
         self._config = config
+        self._folder = folder
 
     @property
     def weights(self) -> StateDict:
@@ -66,14 +75,34 @@ class EncoderTeacher:
         return dict(self._network.state_dict())
 
     def label(self, dataset: EncoderDataset) -> EncoderDataset:
-        """The same examples with the teacher's outputs; a masked language model has none, since
-        what is masked changes from epoch to epoch.
+        """The same examples with the teacher's outputs, which are computed once and kept.
+
+        A masked language model has none, since what is masked changes from epoch to epoch.
+
+        Raises
+        ------
+        MosdeployError
+            If the disk is full or read-only.
         """
         if self._config.task.kind == "masked-lm":
             return dataset
+        digest = hashlib.sha256(dataset.ids.offsets.tobytes())
+        digest.update(np.ascontiguousarray(dataset.ids.flat).tobytes())
+        path = self._folder / f"outputs-{digest.hexdigest()[:16]}.npz"
+        if path.exists():
+            with np.load(path) as arrays:
+                return dataset.with_teacher(np.split(arrays["outputs"], arrays["ends"][:-1]))
         texts = [dataset.ids[i].tolist() for i in range(len(dataset))]
-        outputs = outputs_of(self._network, texts, dataset.layout)
-        return dataset.with_teacher([output.numpy() for output in outputs])
+        outputs = [x.numpy() for x in outputs_of(self._network, texts, dataset.layout)]
+        self._keep(path, outputs)
+        return dataset.with_teacher(outputs)
+
+    def _keep(self, path: Path, outputs: Sequence[npt.NDArray[np.float32]]) -> None:
+        """Write outputs of any length one behind the other, with the place where each ends."""
+        buffer = io.BytesIO()
+        ends = np.cumsum([len(output) for output in outputs])
+        np.savez(buffer, outputs=np.concatenate(outputs), ends=ends)
+        atomic_write(path, buffer.getvalue())
 
     def supernet(self, seed: int) -> Supernet:
         """A supernet whose largest subnet computes what the teacher computes."""
@@ -122,7 +151,7 @@ def open_teacher(task: TeacherTask) -> EncoderTeacher:
         config.space,
         lambda arch: skeleton(arch, config.space, config.vocab_size, config.supernet),
     )
-    return EncoderTeacher(network, config)
+    return EncoderTeacher(network, config, task.folder)
 
 
 def _training(config: EncoderRunConfig) -> TrainingConfig:
@@ -158,6 +187,8 @@ def _train(task: TeacherTask, training: TrainingConfig, inputs_sha256: str, path
     config: EncoderRunConfig = task.config
     train_set = cast("EncoderDataset", task.train)
     valid_set = cast("EncoderDataset", task.valid)
+    for outputs in path.parent.glob("outputs-*.npz"):
+        outputs.unlink()  # of another teacher
     network = _start(config, task.root)
     batches = Batches(train_set, training.tokens_per_batch, training.seed)
     loss = 0.0

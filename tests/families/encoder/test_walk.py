@@ -1,0 +1,125 @@
+"""Encoders of every kind, from the data to the answer on the device, and back after a kill."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from encoder_walking import examples, make_encoder_folder, opened_encoder
+
+import mosdeploy
+from mosdeploy.errors import MosdeployError, StaleInputError
+
+KINDS = ["classification", "regression", "tagging", "embedding"]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def walked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    root = make_encoder_folder(tmp_path_factory.mktemp("walk") / request.param, request.param)
+    run = opened_encoder(root)
+    results: dict[str, Any] = {
+        "card": run.train(),
+        "profile": run.profile(),
+        "search": run.search("10s"),
+        "finetune": run.finetune(),
+        "scores": run.evaluate(),
+        "export": run.export(),
+        "deploy": run.deploy(),
+        "report": run.report(),
+    }
+    return request.param, run, results
+
+
+def test_each_verb_does_its_part(walked: Any) -> None:
+    kind, _, results = walked
+    scores = results["scores"].subnets
+    assert {"largest", "smallest", "winner", "teacher"} <= set(scores)
+    assert results["search"].winner.measured_ms is not None
+    assert results["export"].manifest.family == "encoder"
+    assert results["deploy"].self_test_passed
+    page = Path(results["report"].page).read_text()
+    assert next(iter(scores["winner"].metrics)) in page
+    first = {"classification": "accuracy", "regression": "Pearson", "tagging": "F1"}
+    if kind in first:
+        # the word that decides is there to be found, and the teacher finds it
+        assert scores["teacher"].metrics[first[kind]] > 80
+
+
+def test_the_bundle_answers_lines(walked: Any) -> None:
+    kind, run, _ = walked
+    answers = run.predict(["the film is bright", "it was dull and long"])
+    assert len(answers) == 2
+    if kind == "classification":
+        assert answers == ["good", "bad"]
+    if kind == "regression":
+        assert float(answers[0]) > float(answers[1])
+    if kind == "tagging":
+        assert "B-GOOD" in answers[0] and "B-BAD" in answers[1]
+    if kind == "embedding":
+        vectors = [np.array(json.loads(answer)) for answer in answers]
+        assert [v.shape for v in vectors] == [(16,), (16,)]
+        assert np.allclose([np.linalg.norm(v) for v in vectors], 1.0, atol=1e-2)
+
+
+def test_a_walked_folder_is_left_as_it_is(walked: Any) -> None:
+    _, run, results = walked
+    files = {path: path.stat().st_mtime_ns for path in (run.root / "teacher").iterdir()}
+    assert run.train() == results["card"]
+    assert run.search("10s") == results["search"]
+    assert run.finetune() == results["finetune"]
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+
+
+def test_both_starts_are_tried_and_the_better_is_kept(walked: Any) -> None:
+    _, run, results = walked
+    cards = [
+        json.loads(path.read_text()) for path in (run.root / "subnets").glob("*/subnet.json")
+    ]
+    assert {card["weights"] for card in cards} == {"finetuned", "from-teacher"}
+    assert results["finetune"].loss == min(card["loss"] for card in cards)
+
+
+def test_a_language_model_is_trained_without_labels(tmp_path: Path) -> None:
+    run = opened_encoder(make_encoder_folder(tmp_path / "run", "masked-lm"))
+    card = run.train()
+    assert card.largest_loss < np.log(60)  # better than guessing one of 60 pieces
+    with pytest.raises(MosdeployError, match="masked-lm"):
+        run.export(arch="largest")
+
+
+@pytest.mark.parametrize("stop_at", [10, 30, 45])
+def test_a_killed_training_goes_on(tmp_path: Path, stop_at: int) -> None:
+    """Of the 40 steps of the teacher and the 12 of the supernet."""
+
+    class Killed(Exception):
+        pass
+
+    class Stopper:
+        steps = 0
+
+        def update(self, stage: str, done: int, total: int, note: str = "") -> None:
+            Stopper.steps += stage in ("teacher", "train")
+            if Stopper.steps == stop_at:
+                raise Killed
+
+        def say(self, message: str) -> None:
+            pass
+
+    whole = opened_encoder(make_encoder_folder(tmp_path / "whole", "classification")).train()
+    root = make_encoder_folder(tmp_path / "killed", "classification")
+    with pytest.raises(Killed):
+        mosdeploy.open_run(root, progress=Stopper()).train()
+    again = opened_encoder(root).train()
+    assert again.supernet_sha256 == whole.supernet_sha256
+
+
+def test_changed_labels_are_another_training(tmp_path: Path) -> None:
+    root = make_encoder_folder(tmp_path / "run", "classification")
+    opened_encoder(root).train()
+    rows = examples("classification")
+    rows[0]["label"] = "bad" if rows[0]["label"] == "good" else "good"
+    lines = "\n".join(json.dumps(row) for row in rows)
+    (root / "data" / "train.jsonl").write_text(lines + "\n")
+    with pytest.raises(StaleInputError, match="the data is not the one"):
+        opened_encoder(root).evaluate()
