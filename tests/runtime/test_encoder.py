@@ -1,4 +1,5 @@
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -149,6 +150,20 @@ def test_a_long_line_is_cut_and_says_so(encoders: dict[str, Encoder]) -> None:
 def test_any_characters_give_one_line(encoders: dict[str, Encoder], kind: str, line: str) -> None:
     (answer,) = encoders[kind].predict([line])
     assert len(answer.splitlines()) <= 1
+
+
+def test_the_command_line_prints_all_of_an_answer(encoder_bundle: Path) -> None:
+    lines = "the cat\n\n"
+    command = [sys.executable, "-m", "mosdeploy.runtime", str(encoder_bundle), "--threads", "1"]
+    plain, json_lines = (
+        subprocess.run(
+            [*command, *options], input=lines, capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        for options in ((), ("--json",))
+    )
+    found = [json.loads(line) for line in json_lines]
+    assert found[0]["input"] == "the cat" and found[0]["label"] == plain[0]
+    assert plain[1] == "" and found[1] == {"input": ""}
 
 
 # -- raw inputs, for timing ------------------------------------------------------------------------
