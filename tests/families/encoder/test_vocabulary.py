@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import tokenizers
 from encoder_bundles import PIECES, SPECIAL, WORDS, write_tokenizer
+from encoders import encoder_space, encoder_spec, padded, random_weights
+from networks import open_model
 from tokenizers import models, pre_tokenizers, processors
 
 from mosdeploy.errors import ExportError
+from mosdeploy.families.encoder.onnx_graph import build_graph
 from mosdeploy.families.encoder.vocabulary import trim_vocabulary
 
 
@@ -80,6 +83,28 @@ def test_the_same_pieces_have_the_same_vectors(content: str) -> None:
     assert (smaller["embed.weight"][trimmed.new_ids(ids)] == table[ids]).all()
     assert len(smaller["head.bias"]) == len(smaller["embed.weight"]) == len(trimmed)
     assert smaller["types.weight"] is weights["types.weight"]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_trimmed_model_answers_the_same(content: str, precision: str) -> None:
+    space = encoder_space()
+    arch = space.largest
+    vocabulary = json.loads(content)
+    # letters, so that words that are not asked for can go
+    letters = [f"{inner}{x}" for inner in ("", "##") for x in "cdehiklmnoprstu"]
+    vocab = vocabulary["model"]["vocab"]
+    vocab |= {x: len(vocab) + i for i, x in enumerate(x for x in letters if x not in vocab)}
+    weights = random_weights(space, arch, vocab_size=len(vocab))
+    trimmed = trim_vocabulary(json.dumps(vocabulary), ["the cat sees paris"])
+    assert len(trimmed) == len(vocab) - 8
+    answers = []
+    for ids, size, arrays in (
+        ([2, 5, 6, 7, 17, 16, 3], len(vocab), weights),
+        (trimmed.new_ids([2, 5, 6, 7, 17, 16, 3]), len(trimmed), trimmed.weights(weights)),
+    ):
+        session = open_model(build_graph(encoder_spec(space, precision, size), arch, arrays))
+        answers.append(session.run(None, padded([ids]))[0])
+    assert (answers[0] == answers[1]).all()
 
 
 def test_other_tokenizers_are_refused(content: str) -> None:
