@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="check the bundle on this machine and print one JSON line",
     )
     parser.add_argument(
-        "--json", action="store_true", help="print one JSON object a line, with input and output"
+        "--json", action="store_true", help="print one JSON object a line: input, all of the answer"
     )
     options = parser.parse_args(arguments)
     try:
@@ -51,8 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
             )
             return 0 if result.passed else 1
         for lines in _lines():
-            for line, output in zip(lines, model.predict(lines)):  # noqa: B905 (Python 3.9)
-                _print({"input": line, "output": output} if options.json else output)
+            if options.json:
+                for line, answer in zip(lines, model.answer(lines)):  # noqa: B905 (Python 3.9)
+                    _print({"input": line, **answer})
+            else:
+                for output in model.predict(lines):
+                    _print(output)
     except BundleError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -121,6 +121,10 @@ class Translator:
 
     translate = predict  # its name in 0.1.0
 
+    def answer(self, lines: Sequence[str]) -> list[dict[str, Any]]:
+        """Translate lines, each to an object for JSON: `output`."""
+        return [{"output": output} for output in self.predict(lines)]
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of an answer of `predict_ids`."""
         return self.tokenizer.decode(list(ids))

@@ -6,6 +6,8 @@ cut to the longest text that the model takes, and where in the line each came fr
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,16 +58,11 @@ class WordPieces:
 
     def __init__(self, path: Path, vocab_size: int, max_len: int, takes_pairs: bool) -> None:
         self._takes_pairs = takes_pairs
-        try:
+        with _library_errors(f"tokenizers {tokenizers.__version__} cannot read {path}"):
             self._tokenizer = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
             self._tokenizer.no_padding()  # a file may say that all texts are padded to one length
             self._tokenizer.enable_truncation(max_len, strategy="longest_first")
             special = self._tokenizer.encode("").ids
-        except Exception as error:  # the library raises no class of its own
-            raise ModelError(
-                f"tokenizers {tokenizers.__version__} cannot read {path}: {error}; "
-                "export the bundle again"
-            ) from error
         found = self._tokenizer.get_vocab_size()
         if found > vocab_size:
             raise ModelError(
@@ -84,12 +81,23 @@ class WordPieces:
         Raises
         ------
         ModelError
-            If the line cannot be split: it knows no unknown token.
+            If the line cannot be split: there is no unknown token, or the file is damaged.
         """
         first, tab, second = text.partition("\t")
         pair = second if tab and self._takes_pairs else None
-        try:
+        with _library_errors(f"the tokenizer cannot split {text[:100]!r}"):
             found = self._tokenizer.encode(text if pair is None else first, pair)
-        except Exception as error:
-            raise ModelError(f"the tokenizer cannot split {text[:100]!r}: {error}") from error
         return Pieces(list(found.ids), list(found.offsets), bool(found.overflowing))
+
+
+@contextlib.contextmanager
+def _library_errors(message: str) -> Iterator[None]:
+    """Turn whatever the library raises into a ModelError: it has no class of its own, and what it
+    raises where its own code fails is no Exception.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise ModelError(f"{message}: {error}; export the bundle again") from error

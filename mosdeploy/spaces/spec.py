@@ -111,6 +111,12 @@ class CostedSpace(SearchSpace):
         `mean_order`.
         """
 
+    def latency_features_of_genes(
+        self, genes: Rows, vocab_size: int, workload: Workload
+    ) -> FloatArray:
+        """The same from gene rows (N, G), for spaces whose layers do not all cost alike."""
+        return self.latency_features(self.sum_genes(genes), vocab_size, workload)
+
     @abstractmethod
     def timing_stages(self, vocab_size: int, workload: Workload) -> tuple[TimingStage, ...]:
         """What is timed on a device, `total` first."""
@@ -161,9 +167,7 @@ class ModelSpec:
 
     def latency_features(self, genes: Rows) -> FloatArray:
         """What costs time, (N, C), not negative, of a population of gene rows (N, G)."""
-        return self.space.latency_features(
-            self.space.sum_genes(genes), self.vocab_size, self.workload
-        )
+        return self.space.latency_features_of_genes(genes, self.vocab_size, self.workload)
 
     def latency_features_of_means(self, rows: FloatArray) -> FloatArray:
         """The same from means over layers (N, A), in the order of the space's `mean_order`."""

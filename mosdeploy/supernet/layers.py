@@ -71,10 +71,16 @@ class EncoderLayer(nn.Module):
         self.ffn_norm = config.layer_norm()
         self.drop = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Map (B, S, D) to (B, S, D); `mask` is bool (B, 1, 1, S), true at real tokens."""
+    def forward(self, x: Tensor, mask: Tensor | None, length: int | None = None) -> Tensor:
+        """Map (B, S, D) to (B, S, D); `mask` is bool (B, 1, 1, S), true at real tokens.
+
+        With a `length`, only so many first positions are computed, (B, length, D), for a last layer
+        of which nothing else is read.
+        """
         y = self.self_attn_norm(x) if self.pre_norm else x
-        y = self.drop(self.self_attn(y, self.self_attn.project(y), mask))  # (B, S, D)
+        memory = self.self_attn.project(y)
+        y = self.drop(self.self_attn(y[:, :length], memory, mask))  # (B, length, D)
+        x = x[:, :length]
         x = x + y if self.pre_norm else self.self_attn_norm(x + y)
         y = self.ffn_norm(x) if self.pre_norm else x
         y = self.drop(self.fc2(self.activation(self.fc1(y))))  # (B, S, F) -> (B, S, D)

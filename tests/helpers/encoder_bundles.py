@@ -1,5 +1,6 @@
 """Small encoder bundles with a real tokenizer and random weights."""
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,7 @@ from mosdeploy.families.encoder.onnx_graph import build_graph
 from mosdeploy.runtime import Encoder
 from mosdeploy.runtime.encoder_answers import decode_answer
 from mosdeploy.spaces.encoder import EncoderSpace
+from mosdeploy.storage import sha256_file
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CLS_ID = 2
@@ -150,3 +152,12 @@ def export_encoder(folder: Path, kind: str, precision: str = "fp32") -> Path:
         out_dir=folder / "bundle",
     )
     return folder / "bundle"
+
+
+def edit_manifest(bundle: Path, change: Callable[[dict], object] = lambda data: None) -> None:
+    """Change the manifest of a bundle, after bringing its hashes up to date."""
+    path = bundle / "manifest.json"
+    data = json.loads(path.read_text())
+    data["sha256"] = {name: sha256_file(bundle / name) for name in data["sha256"]}
+    change(data)
+    path.write_text(json.dumps(data))

@@ -1,7 +1,6 @@
 """Networks whose translations change from step to step, and graphs in ONNX Runtime."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +14,10 @@ from mosdeploy.export.onnx.initializers import InlineInitializers
 from mosdeploy.export.onnx.model import GraphOptions, make_model, state_arrays
 from mosdeploy.families.translation.network import TranslationSubnet
 from mosdeploy.families.translation.onnx_graph import build_graph
-from mosdeploy.spaces.spec import ModelSpec, Precision
+from mosdeploy.spaces.spec import ModelSpec
 from mosdeploy.spaces.translation import TranslationArch, TranslationSpace, TranslationWorkload
 
-PRECISIONS = get_args(Precision)
+PRECISIONS = TranslationWorkload.precisions
 VOCAB_SIZE = 60
 EOS_ID = 3
 MAX_POSITIONS = 40

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from bundles import export
+from encoder_bundles import export_encoder
 
 from mosdeploy.storage import sha256_file
 
@@ -53,3 +54,8 @@ def replace(bundle: Path, edit: Callable) -> Callable[[str, bytes], None]:
         edit(lambda data: None, rehash=True)
 
     return put
+
+
+@pytest.fixture
+def encoder_bundle(tmp_path: Path) -> Path:
+    return export_encoder(tmp_path, "classification")

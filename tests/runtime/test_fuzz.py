@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from encoder_bundles import export_encoder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,8 @@ from mosdeploy.runtime import BundleError, open_model
 from mosdeploy.runtime.self_test import run_self_test
 from mosdeploy.storage import sha256_bytes
 
-FILES = ("model.onnx", "tokenizer.model")
+FILES = {"translation": "tokenizer.model", "encoder": "tokenizer.json"}
+"""By family, what splits texts."""
 
 PATHS = [
     "../secret",
@@ -74,20 +76,28 @@ def change(manifest: dict[str, Any], data: st.DataObject) -> None:
 def use(folder: Path) -> None:
     """Do with a bundle all that the runtime can do."""
     try:
-        translator = open_model(folder, threads=1)
-        assert isinstance(run_self_test(translator).passed, bool)
-        assert all(
-            isinstance(line, str)
-            for line in translator.translate(["the cat.", "", "\u00e4rger " * 20])
-        )
+        model = open_model(folder, threads=1)
+        assert isinstance(run_self_test(model).passed, bool)
+        lines = ["the cat.", "", "\u00e4rger " * 20]
+        assert all(isinstance(line, str) for line in model.predict(lines))
+        assert len(model.answer(lines)) == 3
     except BundleError as error:
         assert str(error)
 
 
+@pytest.fixture(scope="module", params=FILES)
+def original(
+    request: pytest.FixtureRequest, fp32_bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    if request.param == "translation":
+        return fp32_bundle
+    return export_encoder(tmp_path_factory.mktemp("encoder"), "tagging")
+
+
 @pytest.fixture(scope="module")
-def folder(fp32_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with traps beside it and inside."""
-    made = Path(shutil.copytree(fp32_bundle, tmp_path_factory.mktemp("fuzz") / "bundle"))
+    made = Path(shutil.copytree(original, tmp_path_factory.mktemp("fuzz") / "bundle"))
     (made.parent / "secret").write_text("secret")
     (made / "link").symlink_to("../secret")
     (made / "folder").mkdir()
@@ -98,37 +108,37 @@ def folder(fp32_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
-def test_any_manifest_is_used_or_refused(
-    fp32_bundle: Path, folder: Path, data: st.DataObject
-) -> None:
-    manifest = json.loads((fp32_bundle / "manifest.json").read_text())
+def test_any_manifest_is_used_or_refused(original: Path, folder: Path, data: st.DataObject) -> None:
+    manifest = json.loads((original / "manifest.json").read_text())
     for _ in range(data.draw(st.integers(1, 3))):
         change(manifest, data)
     (folder / "manifest.json").write_text(json.dumps(manifest))
     use(folder)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("which", ["model", "tokenizer"])
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(seed=st.integers(0, 2**32))
 def test_any_file_with_the_right_hash_is_used_or_refused(
-    fp32_bundle: Path, folder: Path, name: str, seed: int
+    original: Path, folder: Path, which: str, seed: int
 ) -> None:
     rng = random.Random(seed)
-    content = bytearray((fp32_bundle / name).read_bytes())
+    family = json.loads((original / "manifest.json").read_text())["family"]
+    name = "model.onnx" if which == "model" else FILES[family]
+    content = bytearray((original / name).read_bytes())
     for _ in range(rng.choice([1, 1, 2, 8])):
         place = rng.randrange(len(content))
         if name == "model.onnx" and rng.random() < 0.7:  # the graph, not the weights
             place = rng.choice([place % 3000, len(content) - 1 - place % 3000])
         end = place + rng.choice([0, 1, 1, 1, 4, 100])
         content[place:end] = rng.randbytes(rng.choice([1, 1, 1, 4]))
-    manifest = json.loads((fp32_bundle / "manifest.json").read_text())
+    manifest = json.loads((original / "manifest.json").read_text())
     manifest["sha256"][name] = sha256_bytes(bytes(content))
     try:
         (folder / name).write_bytes(content)
         (folder / "manifest.json").write_text(json.dumps(manifest))
         use(folder)
     finally:
-        shutil.copy(fp32_bundle / name, folder / name)
+        shutil.copy(original / name, folder / name)

@@ -62,7 +62,14 @@ def test_parameters_and_macs_by_hand() -> None:
     assert inventory.num_body_parameters == attention + ffn + norms + head + tables
     assert spec.num_parameters(arch) == inventory.num_body_parameters + 50 * 8
     layer = 10 * (8 * 12 + 4 * 8 + 2 * 8 * 4) + 2 * 10 * 4 * 5
-    assert spec.num_macs(arch) == layer + 2 * (8 * 8 + 8 * 3)
+    # of the last layer, the head reads the first position of each text; all others need keys and
+    # values alone
+    spared = 8 * (8 * 4 + 4 * 8 + 2 * 8 * 4) + 2 * 8 * 4 * 5
+    assert spec.num_macs(arch) == layer - spared + 2 * (8 * 8 + 8 * 3)
+    vectors = ModelSpec(
+        SPACE.model_copy(update={"head": "vector", "num_outputs": 0}), 50, spec.workload
+    )
+    assert vectors.num_macs(arch) == layer
 
 
 def test_a_table_of_its_own_width_is_projected() -> None:
@@ -75,14 +82,17 @@ def test_a_table_of_its_own_width_is_projected() -> None:
     assert projected - plain == -2 * (50 + 10 + 2) - 2 * 2 + (6 * 8 + 8)
 
 
-def test_features_add_up_to_the_macs_of_the_layers() -> None:
-    spec = ModelSpec(SPACE, 50, EncoderWorkload(input_len=7, batch=3))
+@pytest.mark.parametrize("head", ["pooled", "vector"])
+def test_features_add_up_to_the_macs_of_the_layers(head: str) -> None:
+    outputs = {"head": head, "num_outputs": 3 if head == "pooled" else 0}
+    space = SPACE.model_copy(update=outputs)
+    spec = ModelSpec(space, 50, EncoderWorkload(input_len=7, batch=3))
     rng = np.random.default_rng(1)
-    archs = [SPACE.sample(rng) for _ in range(20)]
+    archs = [space.sample(rng) for _ in range(20)]
     features = spec.latency_features(spec.gene_rows(archs))
     columns = [spec.feature_names.index(x) for x in spec.feature_names if x.endswith("_macs")]
-    head = 3 * (8 * 8 + 8 * 3)
-    expected = [(spec.num_macs(arch) - head) / 1e6 for arch in archs]
+    after = 3 * (8 * 8 + 8 * 3) if head == "pooled" else 0
+    expected = [(spec.num_macs(arch) - after) / 1e6 for arch in archs]
     assert np.allclose(features[:, columns].sum(1), expected)
     assert (features >= 0).all()
 

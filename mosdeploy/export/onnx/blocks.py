@@ -216,6 +216,29 @@ def quantized_self_attention(stream: ResidualStream, owner: str, heads: int, mas
     _project_out(stream, owner, mixed)
 
 
+def first_self_attention(stream: ResidualStream, owner: str, heads: int, mask: str) -> None:
+    """Let the first position alone attend to all real ones, and shorten the stream to it, (B, 1,
+    D): for a last layer of which nothing else is read.
+    """
+    builder = stream.builder
+    spec = stream.spec
+    attended = LinearLayer(owner, ("k", "v"), spec.dim, spec.qkv_dim, spec.number_format)
+    halves = builder.ops(
+        "Split", attended.apply(builder, stream.reads), outputs=2, axis=-1, num_outputs=2
+    )
+    stream.reads, stream.total = (_first(builder, x) for x in (stream.reads, stream.total))
+    query = LinearLayer(owner, ("q",), spec.dim, spec.qkv_dim, spec.number_format)
+    inputs = (query.apply(builder, stream.reads), *halves, "", mask)  # without a further bias
+    settings = {"num_heads": heads, "mask_filter_value": MASKED}
+    mixed = builder.op("MultiHeadAttention", *inputs, domain=CONTRIB, **settings)  # (B, 1, q)
+    _project_out(stream, owner, mixed)
+
+
+def _first(builder: GraphBuilder, x: str) -> str:
+    bounds = (builder.constant([value]) for value in (0, 1, 1))
+    return builder.op("Slice", x, *bounds)
+
+
 def cached_self_attention(
     stream: ResidualStream, owner: str, heads: int, past_kv: Sequence[str], beam: int
 ) -> tuple[str, str]:

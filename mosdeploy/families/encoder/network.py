@@ -137,6 +137,8 @@ class EncoderSubnet(Subnet):
             for layer in arch.layers
         )
         self.head = _head(space, d, vocab_size, dropout)
+        # positions of the last layer that the head reads; None for all
+        self.num_read = 1 if space.head == "pooled" else None
         if not self.embed.weight.is_meta:
             self._initialise()
 
@@ -165,7 +167,7 @@ class EncoderSubnet(Subnet):
             `vector` the mean over the real tokens, of length 1, (B, d).
         """
         inputs = (input_ids, attention_mask, token_type_ids)
-        x = self.hidden_states(*inputs, activation_checkpointing)[-1]  # (B, S, d)
+        x = self._hidden_states(*inputs, activation_checkpointing, self.num_read)[-1]  # (B, S, d)
         if self.head is None:
             return mean_vector(x, attention_mask)
         is_masked_lm = isinstance(self.head, MaskedLMHead)
@@ -182,14 +184,28 @@ class EncoderSubnet(Subnet):
         """What goes into the first layer and what comes out of each, every one (B, S, d); the
         inputs are those of `forward`.
         """
+        return self._hidden_states(
+            input_ids, attention_mask, token_type_ids, activation_checkpointing, None
+        )
+
+    def _hidden_states(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor,
+        activation_checkpointing: bool,
+        num_read: int | None,
+    ) -> list[Tensor]:
+        """The same; of the last layer only the first `num_read` positions, if it is given."""
         real = attention_mask.bool()  # (B, S)
         # attention without a mask is faster, and most batches of one length need none
         mask = None if bool(real.all()) else real[:, None, None, :]  # (B, 1, 1, S)
         states = [self._embed(input_ids, token_type_ids)]
-        for layer in self.layers:
-            x = states[-1]
+        for i, layer in enumerate(self.layers):
+            length = num_read if i == len(self.layers) - 1 else None
+            inputs = (states[-1], mask, length)
             states.append(
-                checkpointed(layer, x, mask) if activation_checkpointing else layer(x, mask)
+                checkpointed(layer, *inputs) if activation_checkpointing else layer(*inputs)
             )
         return states
 

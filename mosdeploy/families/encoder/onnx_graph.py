@@ -22,6 +22,7 @@ from ...export.onnx.blocks import (
     ResidualStream,
     StackSpec,
     feed_forward,
+    first_self_attention,
     quantized_self_attention,
     self_attention,
 )
@@ -169,7 +170,9 @@ class GraphSpec:
 
 
 def encode(builder: GraphBuilder, plan: GraphSpec) -> str:
-    """Run all layers on the inputs; give the last hidden states, float (B, S, d)."""
+    """Run all layers on the inputs; give the last hidden states, float (B, S, d), or (B, 1, d) for
+    a head that reads the first position alone.
+    """
     mask = builder.op("Cast", ATTENTION_MASK, to=TensorProto.INT32)  # (B, S)
     quantized = plan.number_format == "int8"
     attend = quantized_self_attention if quantized else self_attention
@@ -178,6 +181,8 @@ def encode(builder: GraphBuilder, plan: GraphSpec) -> str:
     stream = ResidualStream(builder, plan.stack, norms, "", _embed(builder, plan))
     for key, layer in zip(keys, plan.arch.layers, strict=True):
         stream.spec = replace(plan.stack, qkv_dim=layer.heads * plan.space.head_dim)
+        if key == keys[-1] and plan.space.head == "pooled":
+            attend = first_self_attention
         attend(stream, f"{key}.self_attn", layer.heads, mask)
         feed_forward(stream, key, layer.ffn_dim)
     return stream.reads
@@ -204,11 +209,11 @@ def _embed(builder: GraphBuilder, plan: GraphSpec) -> str:
 
 
 def _head(builder: GraphBuilder, plan: GraphSpec, x: str) -> str:
-    """Hidden states (B, S, d) to the output of the graph."""
+    """Hidden states as `encode` gives them to the output of the graph."""
     d = plan.arch.embed_dim
     num_outputs = plan.space.num_outputs
     if plan.space.head == "pooled":
-        first = builder.op("Gather", x, builder.constant(0), axis=1)  # (B, d)
+        first = builder.op("Squeeze", x, builder.constant([1]))  # (B, d)
         dense = plan.linear("head", "dense", d, d).apply(builder, first)
         pooled = builder.op("Tanh", dense)
         return plan.linear("head", "out", d, num_outputs).apply(builder, pooled)

@@ -5,6 +5,7 @@ An answer is a flat list of numbers, as a bundle gives it: logits (C), logits of
 position (S), since the logits of all would be too many.
 """
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from ...config.encoder import EncoderRunConfig
 from ...data.protocols import Dataset
 from ...errors import ConfigError
 from ...family import ScoredExamples, Teacher
+from ...runtime.encoder_answers import decode_answer
 from ...spaces.encoder import EncoderWorkload
 from .batch import NO_TARGET
 from .dataset import BatchLayout, EncoderDataset, batch_layout, tokenize
@@ -137,21 +139,11 @@ def outputs_of(subnet: Any, inputs: Sequence[Sequence[int]], layout: BatchLayout
     return found
 
 
-def decoder(config: EncoderRunConfig) -> Callable[[list[float]], str]:
-    """What spells an answer: the class's name, the number, a tag for each piece, or the vector as
-    JSON.
+def decoder(config: EncoderRunConfig) -> Callable[[Sequence[float]], str]:
+    """What spells an answer, as a bundle on a device does: the class's name, the number, a tag for
+    each piece, or the vector as JSON.
     """
-    names = config.task.tag_names
-
-    def decode(answer: list[float]) -> str:
-        if config.task.kind == "embedding":
-            return json.dumps(answer)
-        if config.task.kind == "regression":
-            return f"{answer[0]:.6g}"
-        best = np.reshape(answer, (-1, len(names))).argmax(1)  # of the text, or of each piece
-        return " ".join(names[i] for i in best)
-
-    return decode
+    return functools.partial(decode_answer, config.task.kind, config.task.tag_names)
 
 
 def _classification(examples: Sequence[Example], labels: tuple[str, ...]) -> Metrics:

@@ -13,6 +13,7 @@ from mosdeploy.export.onnx.blocks import (
     cross_attention,
     cross_keys_values,
     feed_forward,
+    first_self_attention,
     position_table,
     quantized_self_attention,
     self_attention,
@@ -169,6 +170,26 @@ def test_self_attention_is_numpys() -> None:
     for row, source, real in zip(found, x, mask, strict=True):
         expected = norm("norm", source + attend(source, source, np.tile(real > 0, (4, 1))))
         assert row[real > 0] == pytest.approx(expected[real > 0], abs=1e-4)
+
+
+@pytest.mark.parametrize("pre_norm", [False, True])
+def test_the_first_position_attends_as_it_does_among_all(pre_norm: bool) -> None:
+    x = random(2, 4, 6)
+    mask = np.array([[1, 1, 1, 0], [1, 1, 1, 1]], np.int32)
+
+    def emit(builder, x: str, mask: str) -> list[str]:
+        found = []
+        for attention in (first_self_attention, self_attention):
+            spec = make_spec(pre_norm=pre_norm)
+            stream = ResidualStream(builder, spec, ["norm", "norm"], "final", x)
+            attention(stream, "attn", HEADS, mask)
+            feed_forward(stream, "layer", 10)
+            found.append(stream.reads)
+        return found
+
+    first, everything = run_part(make_weights(), emit, x, mask)
+    assert first.shape == (2, 1, 6)
+    assert first == pytest.approx(everything[:, :1], abs=1e-5)
 
 
 def test_quantized_self_attention_is_nearly_numpys() -> None:

@@ -1,7 +1,18 @@
+import re
 from pathlib import Path
 
 import pytest
-from encoder_bundles import encoder_config, export_encoder
+import torch
+from encoder_bundles import (
+    PIECES,
+    SEP_ID,
+    TEXTS,
+    encode_texts,
+    encoder_config,
+    export_encoder,
+    write_tokenizer,
+)
+from encoders import random_weights
 
 from mosdeploy.errors import ExportError
 from mosdeploy.export.bundle import read_manifest
@@ -12,8 +23,14 @@ from mosdeploy.families.encoder.bundle import (
     graph_options,
     open_bundle,
 )
+from mosdeploy.families.encoder.dataset import BatchLayout
+from mosdeploy.families.encoder.network import EncoderSubnet
+from mosdeploy.families.encoder.scoring import decoder, predictor
+from mosdeploy.families.encoder.tokenizer import EncoderTokenizer
 from mosdeploy.records import SelfTest
 from mosdeploy.runtime import Encoder
+from mosdeploy.runtime.encoder_answers import first_pieces
+from mosdeploy.runtime.wordpieces import WordPieces
 
 
 def test_settings_hold_what_the_runtime_reads() -> None:
@@ -36,6 +53,40 @@ def test_a_network_without_answers_is_not_exported() -> None:
     config = encoder_config("masked-lm")
     with pytest.raises(ExportError, match="fine-tune it on a task"):
         bundle_settings(config, config.workload)
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression", "tagging", "embedding"])
+def test_a_bundle_answers_as_the_network_does(tmp_path: Path, kind: str) -> None:
+    space = encoder_config(kind).space
+    weights = random_weights(space, space.largest, vocab_size=len(PIECES))
+    subnet = EncoderSubnet(space.largest, space, len(PIECES))
+    subnet.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+    model = open_bundle(export_encoder(tmp_path, kind), threads=1)
+    inputs = [*encode_texts(tmp_path / "made.json", TEXTS), [2, 5, 6, 3, 7, 3]]
+    layout = BatchLayout(pad_id=0, sep_id=SEP_ID, num_types=2)
+    expected = predictor(layout)(subnet, inputs)
+    found = model.predict_ids(inputs)
+    decode = decoder(encoder_config(kind))
+    for answer, row in zip(expected, found, strict=True):
+        assert row == pytest.approx(answer, abs=5e-5)
+        assert model.decode(row) == decode(row)
+
+
+def test_a_device_splits_texts_as_training_does(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path / "tokenizer.json")
+    trained = EncoderTokenizer(tmp_path / "tokenizer.json")
+    device = WordPieces(tmp_path / "tokenizer.json", len(PIECES), 7, takes_pairs=True)
+    tagger = WordPieces(tmp_path / "tokenizer.json", len(PIECES), 7, takes_pairs=False)
+    for text in TEXTS:
+        assert device.encode(text) == trained.encode(text, max_tokens=7)
+        pair = f"{text}\tthe red cat sees"
+        assert device.encode(pair) == trained.encode(text, "the red cat sees", max_tokens=7)
+        words = text.split()
+        tagged = trained.encode_words(words, max_tokens=7)
+        pieces = tagger.split(text)
+        places = [match.span() for match in re.finditer(r"\S+", text)]
+        assert pieces.ids == tagged.ids
+        assert first_pieces(places, pieces) == tagged.first_pieces
 
 
 def test_the_readme_is_a_model_card_with_an_example(tmp_path: Path) -> None:

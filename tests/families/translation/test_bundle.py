@@ -17,7 +17,7 @@ def config_of(**limits: object) -> TranslationRunConfig:
 
 
 def make_manifest(**changed: object) -> BundleManifest:
-    test = SelfTest(source='say "$5"', source_ids=(5,), output_ids=(6,), output="sag fünf")
+    test = SelfTest(input='say "$5"', input_ids=(5,), answer=(6,), output="sag fünf")
     fields = {
         "name": "en-de",
         "precision": "int8",

@@ -1,0 +1,299 @@
+"""A trained encoder as a folder that other libraries load.
+
+In: a subnet's weights and its tokenizer. Out: `optimum`, the folder that Optimum's classes for ONNX
+Runtime load (model.onnx), for any subnet; or `hf`, the folder that transformers loads as a BERT
+(model.safetensors), and sentence-transformers too if it answers with vectors, for subnets that a
+BERT can be: layers alike, attention as wide as the hidden states. This file checks no answers.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from ...config.encoder import EncoderRunConfig, TaskKind
+from ...errors import ExportError
+from ...export.onnx.initializers import Array
+from ...export.onnx.model import write_model
+from ...spaces.encoder import EncoderArch, EncoderSpace
+from ...spaces.spec import ModelSpec
+from ...storage import disk_errors, replace_folder
+from .onnx_graph import build_graph
+
+CONFIG_NAME = "config.json"
+TOKENIZER_NAME = "tokenizer.json"
+TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
+
+_CLASSES: dict[TaskKind, str] = {
+    "classification": "BertForSequenceClassification",
+    "regression": "BertForSequenceClassification",
+    "tagging": "BertForTokenClassification",
+    "embedding": "BertModel",
+    "masked-lm": "BertForMaskedLM",
+}
+_ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu"}
+_SPECIAL_TOKENS = {
+    "pad_token": ("[PAD]", "<pad>"),
+    "unk_token": ("[UNK]", "<unk>"),
+    "cls_token": ("[CLS]", "<s>"),
+    "sep_token": ("[SEP]", "</s>"),
+    "mask_token": ("[MASK]", "<mask>"),
+}
+_EMBEDDINGS = {
+    "embed": "word_embeddings",
+    "positions": "position_embeddings",
+    "types": "token_type_embeddings",
+    "embed_norm": "LayerNorm",
+}
+_LAYER = {
+    "self_attn.q": "attention.self.query",
+    "self_attn.k": "attention.self.key",
+    "self_attn.v": "attention.self.value",
+    "self_attn.out": "attention.output.dense",
+    "self_attn_norm": "attention.output.LayerNorm",
+    "fc1": "intermediate.dense",
+    "fc2": "output.dense",
+    "ffn_norm": "output.LayerNorm",
+}
+
+
+@dataclass(frozen=True)
+class FormatJob:
+    """What is written.
+
+    Attributes
+    ----------
+    spec, arch, weights
+        As `build_graph` takes them; the precision is that of the workload.
+    config
+        Names the kind of task, its labels and the longest text.
+    tokenizer_path
+        The tokenizer.json that turns text into ids.
+    """
+
+    spec: ModelSpec
+    arch: EncoderArch
+    weights: Mapping[str, Array]
+    config: EncoderRunConfig
+    tokenizer_path: Path
+
+
+def write_format(name: str, job: FormatJob, out_dir: Path) -> None:
+    """Write a folder in one of the `FORMATS`, whole or not at all.
+
+    Raises
+    ------
+    ExportError
+        If there is no such format, the subnet cannot be written in it, `out_dir` holds something
+        else, or a weight does not fit.
+    MosdeployError
+        If the disk is full.
+    """
+    if name not in FORMATS:
+        raise ExportError(f"unknown format '{name}'; known: {', '.join(FORMATS)}")
+    if out_dir.exists() and not (out_dir / CONFIG_NAME).is_file():
+        raise ExportError(
+            f"{out_dir} exists and is no model of Hugging Face; move it away, or choose another "
+            "folder"
+        )
+    with disk_errors(out_dir):
+        out_dir.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out_dir.name}.", dir=out_dir.parent) as scratch:
+            folder = Path(scratch) / "new"
+            folder.mkdir()
+            FORMATS[name](job, folder)
+            replace_folder(folder, out_dir)
+
+
+def write_optimum(job: FormatJob, folder: Path) -> None:
+    """Write model.onnx with what Optimum needs beside it.
+
+    Raises
+    ------
+    ExportError
+        For vectors and masked-lm, whose outputs are not those that Optimum's classes expect.
+    """
+    kind = job.config.task.kind
+    if kind not in ("classification", "regression", "tagging"):
+        raise ExportError(
+            f"Optimum has no class for the output of {kind}; export a bundle, or --format hf"
+        )
+    write_model(build_graph(job.spec, job.arch, job.weights), folder / "model.onnx")
+    _write_json(folder / CONFIG_NAME, _config(job))
+    _write_tokenizer(job, folder)
+
+
+def write_hf(job: FormatJob, folder: Path) -> None:
+    """Write model.safetensors and config.json of a BERT; a folder of vectors is one of
+    sentence-transformers too.
+
+    Raises
+    ------
+    ExportError
+        If no BERT computes what this subnet computes.
+    """
+    _check_bert(job)
+    tensors = bert_weights(job.weights, job.config.task.kind, _space(job))
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    _write_json(folder / CONFIG_NAME, _config(job))
+    _write_tokenizer(job, folder)
+    if job.config.task.kind == "embedding":
+        _write_sentence_transformer(job, folder)
+
+
+FORMATS: dict[str, Callable[[FormatJob, Path], None]] = {"optimum": write_optimum, "hf": write_hf}
+"""By name, what writes the files of a format into an empty folder."""
+
+
+# -- weights ---------------------------------------------------------------------------------------
+
+
+def bert_weights(
+    weights: Mapping[str, Array], kind: TaskKind, space: EncoderSpace
+) -> dict[str, Array]:
+    """A subnet's weights under the names that transformers gives those of a BERT."""
+    names = {ours: f"embeddings.{theirs}" for ours, theirs in _EMBEDDINGS.items()}
+    # the model without a head has no prefix
+    prefix = "" if kind == "embedding" else "bert."
+    heads = {"head.dense": "bert.pooler.dense", "head.out": "classifier"}
+    if kind == "masked-lm":
+        transform = "cls.predictions.transform"
+        heads = {"head.dense": f"{transform}.dense", "head.norm": f"{transform}.LayerNorm"}
+        heads["head"] = "cls.predictions"
+    found = {}
+    for name, array in weights.items():
+        module, _, part = name.rpartition(".")
+        if module.startswith("layers."):
+            _, number, layer = module.split(".", 2)
+            theirs = f"{prefix}encoder.layer.{number}.{_LAYER[layer]}"
+        elif module in names:
+            theirs = prefix + names[module]
+        else:
+            theirs = heads[module]
+        found[f"{theirs}.{part}"] = np.ascontiguousarray(array)
+    if not space.num_types:
+        # a BERT has one type at least; zeros add nothing
+        row = np.zeros(
+            (1, found[f"{prefix}embeddings.word_embeddings.weight"].shape[1]), np.float32
+        )
+        found[f"{prefix}embeddings.token_type_embeddings.weight"] = row
+    return found
+
+
+def _check_bert(job: FormatJob) -> None:
+    arch = job.arch
+    space = _space(job)
+    reason = None
+    if not arch.is_uniform:
+        reason = "its layers differ"
+    elif arch.layers[0].heads * space.head_dim != arch.embed_dim:
+        width = arch.layers[0].heads * space.head_dim
+        reason = f"its attention is {width} wide, its hidden states {arch.embed_dim}"
+    elif space.table_dim is not None:
+        reason = "its embedding table is not as wide as its hidden states"
+    if reason:
+        raise ExportError(
+            f"no BERT can hold {arch}: {reason}; export it with --format optimum or as a bundle, "
+            "or search a space with `uniform = true` and one choice of heads"
+        )
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+def _config(job: FormatJob) -> dict[str, Any]:
+    """config.json; of a subnet whose layers differ it says the largest."""
+    arch = job.arch
+    space = _space(job)
+    task = job.config.task
+    names = task.tag_names or ("LABEL_0",)
+    config: dict[str, Any] = {
+        "model_type": "bert",
+        "architectures": [_CLASSES[task.kind]],
+        "vocab_size": job.spec.vocab_size,
+        "hidden_size": arch.embed_dim,
+        "num_hidden_layers": len(arch.layers),
+        "num_attention_heads": max(layer.heads for layer in arch.layers),
+        "intermediate_size": max(layer.ffn_dim for layer in arch.layers),
+        "hidden_act": _ACTIVATIONS[space.activation],
+        "layer_norm_eps": space.norm_epsilon,
+        "max_position_embeddings": space.max_positions,
+        "type_vocab_size": max(1, space.num_types),
+        "pad_token_id": _special_ids(job.tokenizer_path).get("pad_token", 0),
+    }
+    if task.kind in ("classification", "regression", "tagging"):
+        config["id2label"] = {str(i): name for i, name in enumerate(names)}
+        config["label2id"] = {name: i for i, name in enumerate(names)}
+    if task.kind in ("classification", "regression"):
+        is_number = task.kind == "regression"
+        config["problem_type"] = "regression" if is_number else "single_label_classification"
+    return config
+
+
+def _write_tokenizer(job: FormatJob, folder: Path) -> None:
+    shutil.copyfile(job.tokenizer_path, folder / TOKENIZER_NAME)
+    types = ["token_type_ids"] if _space(job).num_types else []
+    tokens = _special_tokens(job.tokenizer_path)
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": job.config.export.max_input_len,
+        "padding_side": "right",
+        "model_input_names": ["input_ids", *types, "attention_mask"],
+        **tokens,
+    }
+    _write_json(folder / TOKENIZER_CONFIG_NAME, config)
+
+
+def _write_sentence_transformer(job: FormatJob, folder: Path) -> None:
+    """What sentence-transformers reads: the mean of all tokens, scaled to length 1."""
+    parts = (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize"))
+    modules = [
+        {
+            "idx": i,
+            "name": str(i),
+            "path": path,
+            "type": f"sentence_transformers.models.{name}",
+        }
+        for i, (path, name) in enumerate(parts)
+    ]
+    _write_json(folder / "modules.json", modules)
+    length = {"max_seq_length": job.config.export.max_input_len, "do_lower_case": False}
+    _write_json(folder / "sentence_bert_config.json", length)
+    for path, _ in parts[1:]:
+        (folder / path).mkdir()
+    pooling = {
+        "word_embedding_dimension": job.arch.embed_dim,
+        "pooling_mode_cls_token": False,
+        "pooling_mode_mean_tokens": True,
+    }
+    _write_json(folder / "1_Pooling" / CONFIG_NAME, pooling)
+
+
+def _special_tokens(tokenizer_path: Path) -> dict[str, str]:
+    """What each of the special tokens is called, of those that there are."""
+    added = json.loads(tokenizer_path.read_text(encoding="utf-8"))["added_tokens"]
+    known = {token["content"] for token in added}
+    return {
+        role: name for role, names in _SPECIAL_TOKENS.items() for name in names if name in known
+    }
+
+
+def _special_ids(tokenizer_path: Path) -> dict[str, int]:
+    added = json.loads(tokenizer_path.read_text(encoding="utf-8"))["added_tokens"]
+    ids = {token["content"]: token["id"] for token in added}
+    return {role: ids[name] for role, name in _special_tokens(tokenizer_path).items()}
+
+
+def _space(job: FormatJob) -> EncoderSpace:
+    assert isinstance(job.spec.space, EncoderSpace)
+    return job.spec.space
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,152 @@
+"""A smaller vocabulary: the pieces that given texts use, and what keeps every word spellable.
+
+In: a tokenizer.json with a WordPiece model, and texts. Out: the same with fewer pieces, and which
+rows of the embedding table they are. Half of a small encoder is its embedding table.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import tokenizers
+
+from ...errors import ExportError
+from ...export.onnx.initializers import Array
+
+TABLE_WEIGHTS = ("embed.weight", "head.bias")
+"""Weights that have a row for each piece; the second only where masked tokens are predicted."""
+
+
+@dataclass(frozen=True)
+class TrimmedVocabulary:
+    """What is left of a vocabulary.
+
+    Attributes
+    ----------
+    tokenizer
+        Content of the new tokenizer.json.
+    ids
+        The old id of each new one, in ascending order.
+    """
+
+    tokenizer: str
+    ids: tuple[int, ...]
+
+    def __len__(self) -> int:
+        """How many pieces are left."""
+        return len(self.ids)
+
+    def weights(self, weights: Mapping[str, Array]) -> dict[str, Array]:
+        """A subnet's weights with the rows of these pieces alone."""
+        rows = np.array(self.ids)
+        return {
+            name: array[rows] if name in TABLE_WEIGHTS else array for name, array in weights.items()
+        }
+
+    def new_ids(self, ids: Iterable[int]) -> list[int]:
+        """Old ids, all of which are left, under their new numbers."""
+        return [self._numbers[i] for i in ids]
+
+    @cached_property
+    def _numbers(self) -> dict[int, int]:
+        return {old: new for new, old in enumerate(self.ids)}
+
+
+def trim_vocabulary(content: str, texts: Iterable[str]) -> TrimmedVocabulary:
+    """Keep the pieces that the texts are split into, the special ones and all single characters.
+
+    The texts are split as before. A piece also stays if one of its characters has no piece of its
+    own, so that no other word becomes unknown that was not.
+
+    Parameters
+    ----------
+    content
+        A tokenizer.json.
+    texts
+        All that the pieces should come from; two texts that are judged together count as two.
+
+    Raises
+    ------
+    ExportError
+        If the tokenizer is no WordPiece.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> content = Path("tokenizer.json").read_text()  # doctest: +SKIP
+    >>> len(trim_vocabulary(content, ["a short text"]))  # doctest: +SKIP
+    1997
+    """
+    data = json.loads(content)
+    if data["model"]["type"] != "WordPiece":
+        raise ExportError(
+            f"the vocabulary of a {data['model']['type']} tokenizer cannot be trimmed, only that "
+            "of a WordPiece; set export.trim_vocabulary to false"
+        )
+    tokenizer = tokenizers.Tokenizer.from_str(content)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    vocabulary: dict[str, int] = data["model"]["vocab"]
+    kept = {token["id"] for token in data["added_tokens"]}
+    kept.add(vocabulary[data["model"]["unk_token"]])
+    for text in texts:
+        kept.update(tokenizer.encode(text).ids)
+    inner = data["model"]["continuing_subword_prefix"]
+    kept.update(i for piece, i in vocabulary.items() if _must_stay(piece, vocabulary, inner))
+    ids = tuple(sorted(kept))
+    numbers = {old: new for new, old in enumerate(ids)}
+    return TrimmedVocabulary(_renumbered(data, numbers), ids)
+
+
+def _must_stay(piece: str, vocabulary: Mapping[str, int], inner: str) -> bool:
+    """Whether a piece is a single character, or the only place of one."""
+    is_inner = piece.startswith(inner) and len(piece) > len(inner)
+    characters = piece[len(inner) :] if is_inner else piece
+    if len(characters) == 1:
+        return True
+    first = inner if is_inner else ""
+    singles = [f"{first}{characters[0]}", *(f"{inner}{x}" for x in characters[1:])]
+    return not all(single in vocabulary for single in singles)
+
+
+def _renumbered(data: dict[str, Any], numbers: Mapping[int, int]) -> str:
+    """The tokenizer with these old ids alone, under their new numbers."""
+    model = data["model"]
+    vocab = sorted((i, piece) for piece, i in model["vocab"].items() if i in numbers)
+    model = {**model, "vocab": {piece: numbers[i] for i, piece in vocab}}
+    added = [{**token, "id": numbers[token["id"]]} for token in data["added_tokens"]]
+    padding = data.get("padding")
+    if padding:
+        padding = {**padding, "pad_id": numbers[padding["pad_id"]]}
+    return json.dumps(
+        {
+            **data,
+            "model": model,
+            "added_tokens": added,
+            "padding": padding,
+            "post_processor": _processor(data.get("post_processor"), numbers),
+        },
+        ensure_ascii=False,
+    )
+
+
+def _processor(processor: dict[str, Any] | None, numbers: Mapping[int, int]) -> Any:
+    """What puts special tokens around a text, with new numbers."""
+    if processor is None:
+        return None
+    if processor["type"] == "TemplateProcessing":
+        tokens = {
+            name: {**token, "ids": [numbers[i] for i in token["ids"]]}
+            for name, token in processor["special_tokens"].items()
+        }
+        return {**processor, "special_tokens": tokens}
+    if processor["type"] in ("BertProcessing", "RobertaProcessing"):
+        ends = {key: [processor[key][0], numbers[processor[key][1]]] for key in ("sep", "cls")}
+        return {**processor, **ends}
+    raise ExportError(
+        f"the vocabulary of a tokenizer with the post-processor {processor['type']} cannot be "
+        "trimmed; set export.trim_vocabulary to false"
+    )

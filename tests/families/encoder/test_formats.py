@@ -1,0 +1,190 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from encoder_bundles import (
+    MAX_INPUT_LEN,
+    PIECES,
+    TEXTS,
+    encode_texts,
+    encoder_config,
+    types_of,
+    write_tokenizer,
+)
+from encoders import answer_in_numpy, encoder_spec, random_weights, uneven_arch
+
+from mosdeploy.errors import ExportError
+from mosdeploy.families.encoder.formats import FormatJob, write_format
+from mosdeploy.spaces.encoder import BertLayerConfig, EncoderArch
+
+LAYER = BertLayerConfig(ffn_dim=40, heads=3)
+UNIFORM = EncoderArch(embed_dim=24, layers=(LAYER, LAYER))
+
+
+def make_job(folder: Path, kind: str, arch: EncoderArch = UNIFORM, **changed: object) -> FormatJob:
+    """A subnet with random weights; `changed` are constants of its space."""
+    config = encoder_config(kind)
+    space = config.space.model_copy(update={"heads": (1, 3, 4), **changed})
+    write_tokenizer(folder / "made.json")
+    return FormatJob(
+        spec=encoder_spec(space, vocab_size=len(PIECES)),
+        arch=arch,
+        weights=random_weights(space, arch, vocab_size=len(PIECES)),
+        config=config.model_copy(update={"space": space}),
+        tokenizer_path=folder / "made.json",
+    )
+
+
+def expected(job: FormatJob, texts: list[str]) -> list[np.ndarray]:
+    space = job.spec.space
+    return [
+        answer_in_numpy(
+            space,
+            job.arch,
+            job.weights,
+            {"input_ids": np.array([ids]), "token_type_ids": np.array([types_of(ids, space)])},
+        )
+        for ids in encode_texts(job.tokenizer_path, texts)
+    ]
+
+
+def batch_of(folder: Path, texts: list[str]) -> dict:
+    transformers = pytest.importorskip("transformers")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    return tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+
+
+# -- transformers ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed"),
+    [
+        ("classification", {}),
+        ("classification", {"num_types": 0, "activation": "gelu_tanh"}),
+        ("regression", {"num_types": 1, "activation": "relu"}),
+        ("tagging", {}),
+        ("masked-lm", {}),
+    ],
+)
+def test_transformers_answers_the_same(tmp_path: Path, kind: str, changed: dict) -> None:
+    transformers = pytest.importorskip("transformers")
+    job = make_job(tmp_path, kind, **changed)
+    folder = tmp_path / "hf"
+    write_format("hf", job, folder)
+    model_class = {
+        "tagging": transformers.AutoModelForTokenClassification,
+        "masked-lm": transformers.AutoModelForMaskedLM,
+    }.get(kind, transformers.AutoModelForSequenceClassification)
+    model, report = model_class.from_pretrained(folder, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    batch = batch_of(folder, TEXTS)
+    assert batch["input_ids"].shape[1] == MAX_INPUT_LEN
+    found = model.eval()(**batch).logits.detach().numpy()
+    for row, mask, answer in zip(found, batch["attention_mask"], expected(job, TEXTS), strict=True):
+        real = row[: int(mask.sum())] if row.ndim == 2 else row
+        assert real == pytest.approx(answer, rel=1e-5, abs=1e-4)
+
+
+def test_labels_are_in_the_config(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    write_format("hf", make_job(tmp_path, "tagging"), tmp_path / "hf")
+    config = transformers.AutoConfig.from_pretrained(tmp_path / "hf")
+    assert config.id2label == {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC"}
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
+    assert tokenizer.pad_token == "[PAD]" and tokenizer.model_max_length == MAX_INPUT_LEN
+
+
+def test_sentence_transformers_gives_the_same_vectors(tmp_path: Path) -> None:
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    job = make_job(tmp_path, "embedding")
+    write_format("hf", job, tmp_path / "hf")
+    model = sentence_transformers.SentenceTransformer(str(tmp_path / "hf"), device="cpu")
+    found = model.encode(TEXTS)
+    assert found == pytest.approx(np.stack(expected(job, TEXTS)), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arch", "changed", "reason"),
+    [
+        (uneven_arch(), {}, "its layers differ"),
+        (
+            EncoderArch(embed_dim=24, layers=(BertLayerConfig(ffn_dim=40, heads=4),)),
+            {},
+            "its attention is 32 wide, its hidden states 24",
+        ),
+        (UNIFORM, {"table_dim": 16}, "table is not as wide"),
+    ],
+)
+def test_what_no_bert_can_hold(
+    tmp_path: Path, arch: EncoderArch, changed: dict, reason: str
+) -> None:
+    job = make_job(tmp_path, "classification", arch, **changed)
+    with pytest.raises(ExportError, match=reason):
+        write_format("hf", job, tmp_path / "hf")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made.json"]
+
+
+# -- Optimum ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression", "tagging"])
+def test_optimum_answers_the_same(tmp_path: Path, kind: str) -> None:
+    optimum = pytest.importorskip("optimum.onnxruntime")
+    job = make_job(tmp_path, kind, uneven_arch())
+    folder = tmp_path / "optimum"
+    write_format("optimum", job, folder)
+    name = "Token" if kind == "tagging" else "Sequence"
+    model = getattr(optimum, f"ORTModelFor{name}Classification").from_pretrained(folder)
+    batch = batch_of(folder, TEXTS)
+    found = model(**batch).logits.numpy()
+    for row, mask, answer in zip(found, batch["attention_mask"], expected(job, TEXTS), strict=True):
+        real = row[: int(mask.sum())] if row.ndim == 2 else row
+        assert real == pytest.approx(answer, rel=1e-5, abs=1e-4)
+
+
+def test_a_folder_for_optimum_has_what_its_classes_read(tmp_path: Path) -> None:
+    """What Optimum does, by hand: inputs by the names of the model, as the tokenizer makes them."""
+    transformers = pytest.importorskip("transformers")
+    job = make_job(tmp_path, "classification", uneven_arch())
+    folder = tmp_path / "optimum"
+    write_format("optimum", job, folder)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.json",
+        "model.onnx",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
+    config = transformers.AutoConfig.from_pretrained(folder)
+    assert config.id2label == {0: "bad", 1: "fair", 2: "good"}
+    session = onnxruntime.InferenceSession(
+        folder / "model.onnx", providers=["CPUExecutionProvider"]
+    )
+    batch = batch_of(folder, TEXTS)
+    assert set(batch) == {value.name for value in session.get_inputs()}
+    (found,) = session.run(["logits"], {name: array.numpy() for name, array in batch.items()})
+    assert found == pytest.approx(np.stack(expected(job, TEXTS)), rel=1e-5, abs=1e-4)
+
+
+def test_vectors_are_none_of_optimums_outputs(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="no class for the output of embedding"):
+        write_format("optimum", make_job(tmp_path, "embedding"), tmp_path / "optimum")
+
+
+# -- places ----------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_replaced_whole_and_nothing_else_is(tmp_path: Path) -> None:
+    job = make_job(tmp_path, "classification")
+    folder = tmp_path / "model"
+    write_format("hf", job, folder)
+    write_format("optimum", job, folder)
+    assert not (folder / "model.safetensors").exists()
+    assert json.loads((folder / "config.json").read_text())["num_attention_heads"] == 3
+    with pytest.raises(ExportError, match="unknown format 'tf'; known: optimum, hf"):
+        write_format("tf", job, folder)
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ExportError, match="is no model of Hugging Face; move it away"):
+        write_format("hf", job, tmp_path / "mine")

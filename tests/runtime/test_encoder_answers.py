@@ -1,0 +1,77 @@
+import json
+
+import numpy as np
+import pytest
+
+from mosdeploy.runtime.encoder_answers import (
+    decode_answer,
+    first_pieces,
+    scores_of,
+    tags_of,
+    vector_of,
+)
+from mosdeploy.runtime.wordpieces import Pieces
+
+TAGS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+
+
+def logits_of(tags: list[str], height: float = 2.0) -> list[float]:
+    return (height * np.eye(len(TAGS))[[TAGS.index(tag) for tag in tags]]).ravel().tolist()
+
+
+def pieces_of(spans: list[tuple[int, int]]) -> Pieces:
+    return Pieces([1] * (len(spans) + 2), [(0, 0), *spans, (0, 0)], False)
+
+
+def test_one_line_for_each_kind() -> None:
+    assert decode_answer("classification", ("a", "b"), [0.1, 0.2]) == "b"
+    assert decode_answer("regression", (), [2.0000001]) == "2"
+    assert decode_answer("regression", (), [-1234567.0]) == "-1.23457e+06"
+    assert decode_answer("tagging", TAGS, logits_of(["O", "I-LOC"])) == "O I-LOC"
+    assert json.loads(decode_answer("embedding", (), [0.12345678, -1.0])) == [0.123457, -1.0]
+    assert vector_of([0.12345678]) == {"vector": [0.123457]}
+
+
+def test_probabilities_by_hand() -> None:
+    found = scores_of(("a", "b"), [0.0, float(np.log(3.0))])
+    assert found == {"label": "b", "scores": {"a": 0.25, "b": 0.75}}
+
+
+def test_entities_have_the_characters_of_their_words() -> None:
+    line = "Ann Lee  sees Paris"
+    pieces = pieces_of([(0, 3), (4, 7), (9, 12), (12, 13), (14, 19)])
+    answer = logits_of(["O", "B-PER", "I-PER", "O", "B-LOC", "B-LOC", "O"])
+    found = tags_of(TAGS, answer, line, pieces)
+    assert found["tags"] == ["B-PER", "I-PER", "O", "B-LOC"], "the second piece of sees is not read"
+    share = float(np.exp(2) / (np.exp(2) + 4))
+    assert found["entities"] == [
+        {"type": "PER", "start": 0, "end": 7, "score": pytest.approx(share), "text": "Ann Lee"},
+        {"type": "LOC", "start": 14, "end": 19, "score": pytest.approx(share), "text": "Paris"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tags", "entities"),
+    [
+        (["I-PER", "I-PER"], [("PER", 0, 3)]),
+        (["B-PER", "B-PER"], [("PER", 0, 1), ("PER", 2, 3)]),
+        (["B-PER", "I-LOC"], [("PER", 0, 1), ("LOC", 2, 3)]),
+        (["O", "I-LOC"], [("LOC", 2, 3)]),
+        (["O", "O"], []),
+    ],
+)
+def test_where_entities_begin(tags: list[str], entities: list[tuple[str, int, int]]) -> None:
+    answer = logits_of(["O", *tags, "O"])
+    found = tags_of(TAGS, answer, "a b", pieces_of([(0, 1), (2, 3)]))["entities"]
+    assert [(x["type"], x["start"], x["end"]) for x in found] == entities
+
+
+def test_an_entity_is_as_sure_as_its_least_sure_tag() -> None:
+    answer = logits_of(["O", "B-PER"]) + logits_of(["I-PER"], height=1.0) + logits_of(["O"])
+    (entity,) = tags_of(TAGS, answer, "a b", pieces_of([(0, 1), (2, 3)]))["entities"]
+    assert entity["score"] == pytest.approx(np.e / (np.e + 4), abs=1e-6)
+
+
+def test_a_piece_may_begin_with_the_space_before_its_word() -> None:
+    words = [(0, 1), (2, 4), (5, 6)]
+    assert first_pieces(words, pieces_of([(0, 1), (1, 3), (3, 4)])) == [1, 2, -1]
