@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import numpy as np
+from walking import PROTOCOL
 
 import mosdeploy
-from walking import PROTOCOL
 
 RUN_FILE = """
 family = "encoder"

@@ -13,10 +13,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ...data.protocols import Batch
 from ...supernet.elastic import StateDict
+from .batch import EncoderBatch
 from .network import EncoderSubnet
+
+CONTRAST_TEMPERATURE = 0.05
+"""Divides similarities of vectors, which lie between -1 and 1."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,44 @@ class Importance:
 
     heads: Tensor
     neurons: Tensor
+
+
+@dataclass(frozen=True)
+class ContrastBatch:
+    """A batch of texts without labels, whose loss is how badly their vectors are told apart.
+
+    The distance to the network's own vectors would be 0 with a gradient of 0, and say nothing; the
+    cross-entropy of finding each text among all of the batch by its similarity (as in contrastive
+    learning of sentence vectors, Gao et al., EMNLP 2021) depends on what the vectors hold.
+    """
+
+    batch: EncoderBatch
+
+    @property
+    def num_targets(self) -> int:
+        """Texts."""
+        return self.batch.num_targets
+
+    def to(self, device: torch.device) -> "ContrastBatch":
+        """Copy to a device."""
+        return ContrastBatch(self.batch.to(device))
+
+    def inputs(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Those of the batch."""
+        return self.batch.inputs()
+
+    def loss(self, logits: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """From normalised vectors (B, d), as a scalar."""
+        return self._of_each(logits, label_smoothing).sum()
+
+    def losses(self, logits: Tensor) -> Tensor:
+        """Of each text, (B,) float64."""
+        return self._of_each(logits, 0.0).double()
+
+    def _of_each(self, vectors: Tensor, label_smoothing: float) -> Tensor:
+        similarities = vectors.float() @ vectors.float().T / CONTRAST_TEMPERATURE  # (B, B)
+        own = torch.arange(len(vectors), device=vectors.device)
+        return F.cross_entropy(similarities, own, label_smoothing=label_smoothing, reduction="none")
 
 
 def measure_importance(net: EncoderSubnet, batches: Iterable[Batch]) -> Importance:

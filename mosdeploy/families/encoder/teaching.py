@@ -19,6 +19,7 @@ import numpy.typing as npt
 from ...config.encoder import EncoderRunConfig
 from ...config.sections import TrainingConfig
 from ...data.batches import Batches, ordered_batches
+from ...data.protocols import Batch
 from ...errors import StaleInputError
 from ...family import TeacherTask
 from ...record import Record
@@ -29,10 +30,11 @@ from ...supernet.checkpoint import load_subnet, save_subnet
 from ...supernet.elastic import StateDict, Subnet
 from ...supernet.supernet import Supernet
 from ...training.trainer import TrainingJob, train
+from .batch import EncoderBatch
 from .checkpoint import check_fits, load_checkpoint
 from .dataset import EncoderDataset
 from .elastic import fresh_subnet, fresh_supernet, skeleton, sliced_subnet, teacher_network
-from .importance import measure_importance, reorder
+from .importance import ContrastBatch, measure_importance, reorder
 from .network import EncoderSubnet
 from .scoring import outputs_of
 
@@ -205,7 +207,10 @@ def _train(task: TeacherTask, training: TrainingConfig, inputs_sha256: str, path
         loss = summary.losses["subnet_loss"]
         seconds = summary.train_seconds
     count = min(IMPORTANCE_BATCHES, len(batches))
-    importance = measure_importance(network, [batches[step] for step in range(count)])
+    examples: list[Batch] = [batches[step] for step in range(count)]
+    if config.task.kind == "embedding":
+        examples = [ContrastBatch(cast("EncoderBatch", batch)) for batch in examples]
+    importance = measure_importance(network, examples)
     network.load_state_dict(reorder(network.state_dict(), importance))
     save_subnet(path, network)
     card = TeacherCard(
