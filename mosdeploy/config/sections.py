@@ -70,7 +70,7 @@ class TrainingConfig(LimitsConfig):
     adam_betas: tuple[Fraction, Fraction] = (0.9, 0.98)
     clip_norm: float = Field(1.0, ge=0)
     label_smoothing: Fraction = 0.1
-    sandwich: Literal["both", "largest", "none"] = Field(
+    sandwich: Literal["both", "largest", "smallest", "none"] = Field(
         "both", exclude_if=lambda which: which == "both"
     )
     num_random_archs: int = Field(1, ge=0)

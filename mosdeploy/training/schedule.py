@@ -13,6 +13,11 @@ import numpy as np
 from ..config.sections import TrainingConfig
 from ..spaces.genes import ArchConfig
 
+LARGEST_EVERY = 4
+"""Steps of which one trains the largest architecture in place of the smallest, with the sandwich
+`smallest`.
+"""
+
 _ARCHS = 0  # random stream; the others of the same seed are those of gradient.py
 
 
@@ -67,9 +72,17 @@ def num_batches(config: TrainingConfig, num_archs: int) -> int:
 def sandwich(source: ArchSource, config: TrainingConfig, step: int) -> list[ArchConfig]:
     """The architectures of one step: largest and smallest, as configured, then random ones drawn
     for this step (the sandwich rule of Yu & Huang, ICCV 2019).
+
+    With `smallest` the largest stands in for it now and then: a network that starts as its teacher
+    has little to learn, and costs as much as all the others.
     """
     # numpy takes no negative seeds
     rng = np.random.default_rng([config.seed % 2**63, step, _ARCHS])
-    extremes = {"both": [source.largest, source.smallest], "largest": [source.largest], "none": []}
+    extremes = {
+        "both": [source.largest, source.smallest],
+        "largest": [source.largest],
+        "smallest": [source.largest if step % LARGEST_EVERY == 0 else source.smallest],
+        "none": [],
+    }
     drawn = [source.sample(rng) for _ in range(config.num_random_archs)]
     return [*extremes[config.sandwich], *drawn]

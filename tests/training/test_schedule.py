@@ -39,6 +39,8 @@ def test_the_sandwich_is_drawn_for_the_step() -> None:
     random = drawn(5, num_random_archs=2)[2:]
     assert drawn(5, num_random_archs=2, sandwich="largest") == [TOY_SPACE.largest, *random]
     assert drawn(5, num_random_archs=2, sandwich="none") == random
+    assert drawn(5, num_random_archs=2, sandwich="smallest") == [TOY_SPACE.smallest, *random]
+    assert drawn(8, num_random_archs=0, sandwich="smallest") == [TOY_SPACE.largest]
 
 
 def test_learning_rates_by_hand() -> None:
