@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from encoder_walking import make_encoder_folder
 from openssh import SSHD, OpenSSHServer, SSHClientFiles
 from walking import edit
 
@@ -92,6 +93,39 @@ def test_profile_search_export_deploy_over_ssh(folder, home):
     assert "rpi (pi2)" in (folder / "report" / "index.html").read_text()
     again = typed("mosdeploy profile --device rpi --json", folder, home)
     assert json.loads(again.stdout)["measured_now"] == 0
+
+
+def test_an_encoder_over_ssh(tmp_path, home):
+    root = make_encoder_folder(tmp_path / "encoder", "classification")
+    edit(root / "mosdeploy.toml", 'device = "local"\n', "")
+    lines = [
+        "mosdeploy train",
+        "mosdeploy profile --device rpi",
+        "mosdeploy search --max-latency 5ms",
+        "mosdeploy finetune",
+        "mosdeploy export",
+        "mosdeploy deploy",
+    ]
+    for line in lines:
+        done = typed(line, root, home)
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+    deployment = json.loads((root / "deployments" / "rpi.json").read_text())
+    assert deployment["device"]["requirements"] == ["numpy", "onnxruntime", "tokenizers"]
+    assert deployment["self_test_passed"] and deployment["limit_ms"] == 5.0
+    there = Path(deployment["remote_dir"], "bundle")
+    assert (there / "tokenizer.json").is_file()
+    # on the board itself, with what was copied there
+    ran = subprocess.run(
+        [sys.executable, "-m", "mosdeploy_runtime", there],
+        cwd=there.parent,
+        input="the film is bright\nit was dull\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.stdout.splitlines() == ["good", "bad"], ran.stderr
+    answered = typed("mosdeploy predict bright", root, home)
+    assert answered.stdout.strip() == "good"
 
 
 def test_an_unreachable_board_has_its_exit_code_and_its_remedy(folder, home):
