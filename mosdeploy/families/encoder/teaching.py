@@ -159,8 +159,13 @@ def open_teacher(task: TeacherTask) -> EncoderTeacher:
 def _training(config: EncoderRunConfig) -> TrainingConfig:
     """[training] with the teacher's own number of steps and learning rate."""
     steps = config.teacher.steps
-    return config.training.model_copy(
+    # what only a supernet heeds is left out: changing it must not ask for another teacher
+    usual = TrainingConfig()
+    return config.training.unlimited.model_copy(
         update={
+            "sandwich": usual.sandwich,
+            "num_random_archs": usual.num_random_archs,
+            "batch_sharing": usual.batch_sharing,
             "steps": steps,
             "learning_rate": config.teacher.learning_rate,
             "warmup_steps": steps // 10,
