@@ -1,13 +1,16 @@
-# demo: the whole walk on this machine.  test: the default suite.  lint: style, types, import rules.  docs: the site.
+# demo, demo-encoder: the whole walk on this machine, with a translator or a classifier.  test: the default suite.  lint: style, types, import rules.  docs: the site.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint docs
+.PHONY: demo demo-encoder test lint docs
 
 demo: $(VENV)/.with-demo
 	$(BIN)/mosdeploy demo
+
+demo-encoder: $(VENV)/.with-demo-encoder
+	$(BIN)/mosdeploy demo --recipe minilm-l6 --dir demo-encoder
 
 # Two processes share the suite; the line coverage of the package must be at least what pyproject.toml says.
 test: $(VENV)/.with-demo,dev
