@@ -41,7 +41,10 @@ def profile(
     result = measure(context, options)
     # a supernet that is trained after measuring can be trained for a limit
     verb = "search" if context.files.supernet_card_path.exists() else "train"
-    command = None if result.emulated else f"mosdeploy {verb} --max-latency 150ms"
+    command = None
+    if not result.emulated and result.fastest_ms and result.slowest_ms:
+        middle_ms = (result.fastest_ms + result.slowest_ms) / 2
+        command = f"mosdeploy {verb} --max-latency {float(f'{middle_ms:.2g}'):g}ms"
     common.show(result, _text(result), command)
 
 
@@ -50,6 +53,8 @@ def _text(result: "ProfileSummary") -> str:
     lines = [f"{result.device}: {counts}"]
     if result.failed:
         lines[0] += f", {result.failed} failed"
+    if not result.emulated and result.fastest_ms and result.slowest_ms:
+        lines.append(f"from {result.fastest_ms:.2f} to {result.slowest_ms:.2f} ms")
     if result.card is not None:
         lines.append(f"predictor (cross-validated): {card_line(result.card)}")
     if result.emulated:

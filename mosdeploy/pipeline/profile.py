@@ -78,6 +78,7 @@ def _summary(
     error_met: bool | None,
 ) -> ProfileSummary:
     dataset = results[-1].dataset
+    times_ms = [x.measurement.total.median_ms for x in dataset.usable if x.measurement.total]
     return ProfileSummary(
         device=dataset.context.device.name,
         emulated=dataset.context.device.emulated,
@@ -86,6 +87,8 @@ def _summary(
         num_records=len(dataset.measured),
         failed=len(dataset.measured) - len(dataset.usable),
         card=card,
+        fastest_ms=min(times_ms, default=None),
+        slowest_ms=max(times_ms, default=None),
         noise_floor_percent=dataset.noise_floor_percent,
         until_error_percent=until_error_percent,
         error_met=error_met,

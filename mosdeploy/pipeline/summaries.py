@@ -34,7 +34,8 @@ class ProfileSummary(Record):
 
     `noise_floor_percent` tells how far apart repeats of one subnet lie there: with one round a
     subnet no predictor's error can be lower. `boards` are those of a fleet, `failed_boards` the
-    reasons why boards failed in this run. `emulated`: the times mean nothing.
+    reasons why boards failed in this run. `emulated`: the times mean nothing. `fastest_ms` and
+    `slowest_ms` are of the subnets in the file, None if none could be timed.
     """
 
     device: str
@@ -44,6 +45,8 @@ class ProfileSummary(Record):
     num_records: int
     failed: int
     card: PredictorCard | None
+    fastest_ms: float | None = None
+    slowest_ms: float | None = None
     noise_floor_percent: float | None = None
     until_error_percent: float | None = None
     error_met: bool | None = None

@@ -19,6 +19,8 @@ SUMMARY = ProfileSummary(
     num_records=30,
     failed=0,
     card=predictor_card(),
+    fastest_ms=80.0,
+    slowest_ms=260.4,
 )
 
 
@@ -33,13 +35,14 @@ def test_measurements_and_predictor_are_told(ask: Callable[..., Any]) -> None:
     done = ask(PROFILE, SUMMARY, "profile")
     assert done.stdout.splitlines() == [
         "rpi: 12 measured now, 30 in predictors/rpi-sentence/latency.jsonl",
+        "from 80.00 to 260.40 ms",
         f"predictor (cross-validated): {CARD_LINE}",
     ]
-    assert "next: mosdeploy train --max-latency" in done.stderr
+    assert "next: mosdeploy train --max-latency 170ms" in done.stderr
     trained = Path("supernet/supernet.json")  # only that there is one is asked
     trained.parent.mkdir()
     trained.touch()
-    assert "next: mosdeploy search --max-lat" in ask(PROFILE, SUMMARY, "profile").stderr
+    assert "next: mosdeploy search --max-latency 170ms" in ask(PROFILE, SUMMARY, "profile").stderr
 
 
 def test_times_of_an_emulation_lead_nowhere(ask: Callable[..., Any]) -> None:

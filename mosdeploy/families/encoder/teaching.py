@@ -9,6 +9,7 @@ from its outputs.
 
 import hashlib
 import io
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -37,6 +38,8 @@ from .elastic import fresh_subnet, fresh_supernet, skeleton, sliced_subnet, teac
 from .importance import ContrastBatch, measure_importance, reorder
 from .network import EncoderSubnet
 from .scoring import outputs_of
+
+_log = logging.getLogger(__name__)
 
 VALIDATION_TOKENS = 4096
 """Tokens of a batch that is only read, padding included."""
@@ -242,6 +245,8 @@ def _start(config: EncoderRunConfig, root: Path) -> EncoderSubnet:
     space = config.space
     seed = config.training.seed
     if config.checkpoint.path is None:
+        if config.task.kind == "embedding":
+            _log.warning("without checkpoint.path, vectors of random weights are learned")
         return fresh_subnet(
             cast("EncoderArch", space.largest), space, config.vocab_size, config.supernet, seed
         )
