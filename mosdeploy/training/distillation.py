@@ -31,14 +31,11 @@ class Distillation:
     teacher: Subnet
     weight: float
 
-    def prepare(self, device: torch.device) -> None:
-        """Put the teacher where the network is, without dropout."""
-        self.teacher.to(device).eval()
-
     @torch.no_grad()
     def logits(self, batch: Batch) -> Tensor:
-        """What the teacher says of a batch."""
-        logits: Tensor = self.teacher(*batch.inputs())
+        """What the teacher says of a batch, on whose device it is put; without dropout."""
+        inputs = batch.inputs()
+        logits: Tensor = self.teacher.to(inputs[0].device).eval()(*inputs)
         return logits
 
     def loss(

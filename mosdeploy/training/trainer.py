@@ -179,8 +179,6 @@ class _Run:
             net.parameters(), lr=self.config.learning_rate, betas=self.config.adam_betas, fused=True
         )
         self.scaler = context.scaler()
-        if job.distillation is not None:
-            job.distillation.prepare(context.device)
         self.gradient = Gradient(
             net, self.config, context, self.scaler, distributed, job.source, job.distillation
         )
