@@ -34,7 +34,8 @@ def taught(
     """Losses of the steps of a training."""
     config = CONFIG.model_copy(update=changes)
     batches = Batches(PAIRS, config.tokens_per_batch, config.seed)
-    job = TrainingJob(config, folder / "state.pt", folder / "log.jsonl", "x", distillation)
+    paths = (folder / "state.pt", folder / "log.jsonl")
+    job = TrainingJob(config, *paths, "x", distillation=distillation)
     train(student, batches, [BATCH], job)
     return [line["loss"] for line in log_of(folder)]
 
