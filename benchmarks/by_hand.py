@@ -101,7 +101,8 @@ class Walk:
 
     def cell(self, way: str, limit_ms: float, num_limits: int, arch: TranslationArch) -> Cell:
         """One training, unless it is finished."""
-        name = f"{way.replace(' ', '-')}-{limit_ms:.2f}-{num_limits}-{arch.key}.json"
+        steps = f"{self.options.supernet_steps}+{self.options.finetune_steps}"
+        name = f"{way.replace(' ', '-')}-{limit_ms:.2f}-{num_limits}-{steps}-{arch.key}.json"
         make = partial(self._train, way, limit_ms, num_limits, arch)
         cell = kept(self.folder / "cells" / name, Cell, make)
         print(cell.model_dump_json(), file=sys.stderr, flush=True)
@@ -188,7 +189,8 @@ class Walk:
     def cells(self, limits: Limits) -> list[Cell]:
         """All trainings of this seed."""
         found = []
-        for limit_ms, by_hand in zip(limits.limits_ms, limits.by_hand, strict=True):
+        picked = zip(limits.limits_ms, limits.by_hand, strict=True)
+        for limit_ms, by_hand in list(picked)[: self.options.limits]:
             arch = self.winner(limit_ms)
             found.append(self.cell("ours", limit_ms, 1, arch))
             found.append(self.cell("HAT", limit_ms, 1, arch))
@@ -262,16 +264,16 @@ def choose_limits(options: argparse.Namespace) -> Limits:
     archs = uniform_archs(space)
     predicted_ms = predictor.predict(space.genes(archs))
     chosen = []
-    for limit_ms in limits_ms[: options.limits]:
+    for limit_ms in limits_ms:
         feasible = [a for a, ms in zip(archs, predicted_ms, strict=True) if ms <= limit_ms]
         chosen.append(picks(feasible, spec.num_parameters))
     measured_ms = _measured(folder, [arch for by_hand in chosen for arch in by_hand])
     kept_limits = [
         tuple(arch for arch in by_hand if measured_ms[arch.key] <= limit_ms) or tuple(by_hand[-1:])
-        for by_hand, limit_ms in zip(chosen, limits_ms, strict=False)
+        for by_hand, limit_ms in zip(chosen, limits_ms, strict=True)
     ]
     return Limits(
-        limits_ms=tuple(limits_ms[: options.limits]),
+        limits_ms=tuple(limits_ms),
         by_hand=tuple(kept_limits),
         measured_ms=measured_ms,
     )
