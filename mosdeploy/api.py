@@ -15,6 +15,7 @@ from .pipeline.run import open_run as _open_run
 from .record import parse
 from .records import (
     Deployment,
+    DistilledCard,
     Limits,
     PredictorCard,
     ScoreTable,
@@ -183,6 +184,19 @@ class RunFolder:
 
         limits = _limits(max_latency, max_parameters, max_size_bytes)
         return search(self._context, SearchOptions(device, limits, verify))
+
+    def distill(self, teacher: str | Path = "largest", *, beam: int | None = None) -> DistilledCard:
+        """Have a teacher answer the training inputs anew, to train on.
+
+        Parameters
+        ----------
+        teacher
+            `largest`: the largest subnet of this supernet, after `finetune("largest")`; or the
+            folder of a bundle or of a CTranslate2 model.
+        """
+        from .pipeline.distill import DistillOptions, distill
+
+        return distill(self._context, DistillOptions(str(teacher), beam))
 
     def finetune(
         self, arch: str = "winner", *, steps: int | None = None, from_scratch: bool = False

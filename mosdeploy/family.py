@@ -133,6 +133,19 @@ class TeacherTask:
     show: Callable[[int, int, float, float, float], None] | None = None
 
 
+class OutputTeacher(Protocol):
+    """A model whose answers a family's networks can be trained on."""
+
+    @property
+    def setup(self) -> str:
+        """How it answers, in all that its answers depend on: `beam 5, ...`."""
+
+    def answer(self, examples: Sequence[Any]) -> list[tuple[str, ...]]:
+        """Training examples with the same inputs, and its answers for targets; without those that
+        are not worth training on.
+        """
+
+
 class BundleModel(Protocol):
     """A bundle, opened with the runtime that devices have."""
 
@@ -198,6 +211,10 @@ class Family:
     latency_formats
         By name, what reads a published file of latencies and fits a predictor to it: (path, spec,
         facts).
+    distill
+        (folder, or subnet in torch; the subnet's tokenizer or None; config; beam and threads or
+        None) to an `OutputTeacher`; None for a family whose examples no model answers anew. Raises
+        ConfigError for a folder that holds none.
     """
 
     name: str
@@ -220,6 +237,7 @@ class Family:
     open_bundle: Callable[..., BundleModel]
     describe_page: "Callable[..., FamilyPage]"
     latency_formats: "Mapping[str, Callable[..., LatencyPredictor]]"
+    distill: Callable[..., OutputTeacher] | None = None
 
 
 def deferred(package: str, target: str) -> Callable[..., Any]:

@@ -47,6 +47,14 @@ class Workspace:
     def training_log_path(self) -> Path:
         return self.root / "supernet" / "log.jsonl"
 
+    @property
+    def distilled_path(self) -> Path:
+        return self.root / "distilled" / "examples.jsonl"
+
+    @property
+    def distilled_card_path(self) -> Path:
+        return self.distilled_path.with_name("distilled.json")
+
     def predictor_dir(self, device: str, workload: str) -> Path:
         return self.root / "predictors" / f"{device}-{workload}"
 

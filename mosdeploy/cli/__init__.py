@@ -16,6 +16,7 @@ from ..version import __version__
 from .demo import demo
 from .deploy import deploy
 from .devices import devices_check, devices_list, devices_setup, devices_show
+from .distill import distill
 from .evaluate import evaluate
 from .export import export
 from .finetune import finetune
@@ -33,7 +34,20 @@ from .train import train
 __all__ = ["main"]
 
 INTERRUPTED = 130
-VERBS = (init, train, profile, fit, search, finetune, evaluate, export, deploy, predict, report)
+VERBS = (
+    init,
+    train,
+    profile,
+    fit,
+    search,
+    distill,
+    finetune,
+    evaluate,
+    export,
+    deploy,
+    predict,
+    report,
+)
 
 app = typer.Typer(
     no_args_is_help=True,

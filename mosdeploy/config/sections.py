@@ -21,6 +21,10 @@ def _unset(value: object) -> bool:
     return not value
 
 
+TrainingData = Literal["original", "distilled", "both"]
+"""What is trained on: the user's examples, a teacher's answers to their inputs, or all of them."""
+
+
 class SupernetConfig(Record):
     """How subnets share weights (Mixture-of-Supernets, Jawahar et al., ACL Findings 2024)."""
 
@@ -48,7 +52,8 @@ class TrainingConfig(LimitsConfig):
 
     A step trains extremes of the space (`sandwich`: which) and `num_random_archs` random
     architectures. `batch_sharing`: each of them reads `grad_accum_steps` batches of its own, or all
-    read the same. With limits, all of these are architectures that keep them.
+    read the same. With limits, all of these are architectures that keep them. `data`: the examples
+    of the corpus, those of `mosdeploy distill`, or both.
     """
 
     renamed: ClassVar[dict[str, str]] = {
@@ -74,6 +79,7 @@ class TrainingConfig(LimitsConfig):
         "both", exclude_if=lambda which: which == "both"
     )
     num_random_archs: int = Field(1, ge=0)
+    data: TrainingData = Field("original", exclude_if=lambda which: which == "original")
     seed: int = 1
     compute: Literal["auto", "cpu", "cuda"] = "auto"
     amp: Literal["auto", "none", "bf16", "fp16"] = "auto"
@@ -104,10 +110,16 @@ class FinetuneConfig(Record):
     From inherited weights the learning rate peaks at `learning_rate_share` of the supernet's, from
     scratch at all of it; both warm up over a tenth of the steps. A supernet is for choosing: most
     of a walk's compute should go into its winner, at the full rate.
+
+    With `teacher = "largest"` the loss is for `teacher_weight` of it the divergence from the
+    distributions of the largest subnet, trained alone before. `data`: None is as in [training].
     """
 
     steps: int = Field(500, ge=1)
     learning_rate_share: float = Field(1.0, gt=0)
+    data: TrainingData | None = None
+    teacher: Literal["largest"] | None = None
+    teacher_weight: float = Field(0.5, gt=0, le=1)
 
 
 class ProfileConfig(Record):

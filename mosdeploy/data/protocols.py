@@ -32,6 +32,15 @@ class Batch(Protocol):
         """Sum of the losses of each example's targets, in nats, (B,) float64."""
 
 
+class TeachableBatch(Batch, Protocol):
+    """A batch whose targets a network can also learn from another network's distributions."""
+
+    def divergence(self, logits: Tensor, teacher_logits: Tensor) -> Tensor:
+        """Sum over all targets of the Kullback-Leibler divergence of a network's distribution from
+        the teacher's, in nats, as a scalar that can be differentiated.
+        """
+
+
 class Dataset(Protocol):
     """Examples that are made into batches by their row numbers."""
 

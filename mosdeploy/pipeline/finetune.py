@@ -17,6 +17,7 @@ from ..spaces.genes import ArchConfig
 from ..storage import fingerprint, locked, sha256_file, write_record
 from .context import Context, Progress
 from .subnets import STARTS, subnet_card
+from .teaching import Teaching, teaching
 from .token_files import (
     VALIDATION_TOKENS,
     read_tokens,
@@ -80,8 +81,8 @@ def finetune(context: Context, options: FinetuneOptions | None = None) -> Subnet
     Raises
     ------
     StaleInputError
-        If the run is not trained, there is no winner of this supernet, or an unfinished run was for
-        something else.
+        If the run is not trained, there is no winner of this supernet, an unfinished run was for
+        something else, or a teacher is not trained or its examples are missing.
     MosdeployError
         If the same subnet is being trained already, the loss diverges or the disk is full.
     """
@@ -91,10 +92,11 @@ def finetune(context: Context, options: FinetuneOptions | None = None) -> Subnet
     state = trained_run(context.run)
     arch = state.arch(options.arch)
     config = alone(context.config.training, context.config.finetune, options)
+    taught = teaching(state, arch, context.progress)
     cards = []
     with init_distributed(config) as distributed:
         for weights in options.starts(state.teacher is not None):
-            job = _Job(state, arch, weights, config)
+            job = _Job(state, arch, weights, config, taught)
             with ExitStack() as held:
                 job.run(held, distributed, context.progress)
             cards.append(subnet_card(state, arch, weights))
@@ -118,6 +120,8 @@ def alone(
             "learning_rate": training.learning_rate * share,
             "warmup_steps": steps // 10,
             "validate_every": max(1, steps // CURVE_POINTS),
+            # which examples are read is part of the teaching, not of the schedule
+            "data": "original",
         }
     )
 
@@ -139,6 +143,7 @@ class _Job:
     arch: ArchConfig
     weights: WeightOrigin
     config: TrainingConfig
+    teaching: Teaching
 
     @property
     def path(self) -> Path:
@@ -164,6 +169,7 @@ class _Job:
             self.arch,
             self.state.config.supernet,
             self.config,
+            *self.teaching.sha256,
         )
 
     def run(self, held: ExitStack, distributed: "DistributedContext", progress: Progress) -> None:
@@ -190,7 +196,7 @@ class _Job:
         check_inputs(self.checkpoint_path, self.inputs_sha256)
         state = self.state
         data = state.data
-        train_set = state.tokenized(data.train)
+        train_set = state.tokenized(self.teaching.source.examples(state.run, data))
         valid_set = state.tokenized(data.valid)
         write_tokens(self.path.parent, train_set, valid_set)
         loss = validation_loss(self._subnet(), ordered_batches(valid_set, VALIDATION_TOKENS))
@@ -216,6 +222,7 @@ class _Job:
             log_path=files.subnet_log_path(self.arch.key, self.weights),
             inputs_sha256=self.inputs_sha256,
             say=progress.say,
+            distillation=self.teaching.distillation(self.state),
         )
         show = training_progress("finetune", progress) if distributed.is_first else None
         summary = train(subnet, batches, valid, job, show, distributed)

@@ -11,6 +11,7 @@ from ..record import Record, parse
 from ..records import DataCard, SupernetCard, TrainingLimits
 from ..storage import locked, read_record, sha256_file, write_record
 from .context import Context
+from .distilled import check_no_circle, distilled
 from .limits import TrainOptions, feasible_space, training_limits
 from .teacher import finished_teacher, train_teacher
 from .token_files import read_tokens, remove_tokens, training_progress, write_tokens
@@ -80,6 +81,8 @@ def _prepare(context: Context, options: TrainOptions, held: ExitStack) -> str:
     held.enter_context(locked(files.supernet_path, busy))
     data = context.family.load_data(config, files.root)
     limits = training_limits(context, options, feasible_space(context, options))
+    source = distilled(context.run, config.training.data)
+    check_no_circle(source.card)
     prepared = PreparedData(
         inputs_sha256=training_inputs(context.run, data, limits),
         data_sha256=data.sha256,
@@ -90,8 +93,9 @@ def _prepare(context: Context, options: TrainOptions, held: ExitStack) -> str:
         return prepared.model_copy(update={"finished": True}).model_dump_json()
     check_inputs(files.checkpoint_path, prepared.inputs_sha256)  # before anything is overwritten
     tokenizer = _tokenizer(context, data)
-    train_set = context.family.tokenize(tokenizer, data.train, config)
-    num_too_long = len(data.train) - len(train_set)
+    examples = source.examples(context.run, data)
+    train_set = context.family.tokenize(tokenizer, examples, config)
+    num_too_long = len(examples) - len(train_set)
     write_record(files.data_card_path, _data_card(context, data, num_too_long))
     dropped = ", ".join(f"{reason} {count}" for reason, count in data.dropped.items()) or "none"
     context.progress.say(

@@ -22,6 +22,7 @@ from ..spaces.genes import ArchConfig
 from ..spaces.spec import Workload
 from ..storage import fingerprint, read_record
 from ..workspace import Workspace
+from .distilled import distilled
 from .run import Run
 from .teacher import finished_teacher
 
@@ -192,7 +193,13 @@ def trained_run(run: Run) -> TrainedRun:
 
 
 def training_inputs(run: Run, data: TaskData, limits: TrainingLimits | None) -> str:
-    """Fingerprint of everything that the training of the supernet depends on."""
+    """Fingerprint of everything that the training of the supernet depends on.
+
+    Raises
+    ------
+    StaleInputError
+        If it is to read distilled examples and there are none.
+    """
     config = run.config
     # those of the command line, or of the run file, as they were when it was trained
     more = () if limits is None else (limits,)
@@ -204,4 +211,5 @@ def training_inputs(run: Run, data: TaskData, limits: TrainingLimits | None) -> 
         config.supernet,
         config.training.unlimited,
         *more,
+        *distilled(run, config.training.data).sha256,
     )

@@ -29,6 +29,7 @@ from .latency import (
 from .search import Candidate, Limits, QualityCard, SearchResult
 from .training import (
     DataCard,
+    DistilledCard,
     DryRun,
     Scores,
     ScoreTable,
@@ -46,6 +47,7 @@ __all__ = [
     "DataCard",
     "Deployment",
     "DeviceState",
+    "DistilledCard",
     "DryRun",
     "LatencyContext",
     "LatencyRecord",

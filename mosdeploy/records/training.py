@@ -38,6 +38,24 @@ class TrainingLimits(Record):
     smallest: AnyArch
 
 
+class DistilledCard(Record):
+    """Training examples whose targets are a teacher's answers: which teacher, and how it answered.
+
+    `teacher` is `largest`, the largest subnet of the supernet, or a folder. Of `num_inputs`
+    examples `num_examples` were worth keeping.
+    """
+
+    version: Literal[2] = 2
+    inputs_sha256: str
+    data_sha256: str
+    teacher: str
+    teacher_sha256: str
+    setup: str
+    num_inputs: int
+    num_examples: int
+    examples_sha256: str
+
+
 class SupernetCard(Record):
     """What a supernet was made from, and the validation losses of its largest and smallest subnets,
     in nats a target.

@@ -19,6 +19,7 @@ from ..spaces.genes import ArchConfig
 from ..supernet.elastic import StateDict, Subnet
 from ..supernet.supernet import Supernet
 from .device import DeviceContext
+from .distillation import Distillation
 from .distributed import DistributedContext
 from .schedule import ArchSource, batch_indices, sandwich
 
@@ -40,6 +41,7 @@ class Gradient:
     scaler: torch.amp.GradScaler
     distributed: DistributedContext
     source: ArchSource | None = None
+    distillation: Distillation | None = None
 
     def add_up(self, batches: Batches, step: int) -> tuple[float, int]:
         """Add the gradients of a step to those at the parameters.
@@ -115,13 +117,21 @@ class Gradient:
                 logits = self._logits(batch, arch, leaf_weights)
             # a part of the step's mean: parts of all batches, architectures and ranks only have to
             # be added
-            loss = batch.loss(logits, self.config.label_smoothing) / num_terms
+            loss = self._loss(batch, logits) / num_terms
             torch.autograd.backward([self.scaler.scale(loss)])
             total += loss.detach()
         if generated:
             gradients = [weight.grad for weight in leaf_weights.values()]
             torch.autograd.backward(list(generated.values()), gradients)
         return total
+
+    def _loss(self, batch: Batch, logits: Tensor) -> Tensor:
+        smoothing = self.config.label_smoothing
+        if self.distillation is None:
+            return batch.loss(logits, smoothing)
+        with self.context.autocast():
+            teacher_logits = self.distillation.logits(batch)
+        return self.distillation.loss(batch, logits, teacher_logits, smoothing)
 
     def _logits(self, batch: Batch, arch: ArchConfig | None, weights: StateDict) -> Tensor:
         checkpointing = self.config.activation_checkpointing

@@ -30,6 +30,7 @@ from ..supernet.checkpoint import load_training_state, save_training_state
 from ..supernet.elastic import Subnet
 from ..supernet.supernet import Supernet
 from .device import DeviceContext
+from .distillation import Distillation
 from .distributed import SINGLE_PROCESS, DistributedContext, check_num_ranks, digest
 from .gradient import Gradient
 from .log import LogLine, cut_log
@@ -64,6 +65,8 @@ class TrainingJob:
         Where the architectures of a supernet come from; None for its whole space.
     say
         Told on the first rank which precision `amp = "auto"` chose; None tells nobody.
+    distillation
+        A teacher to learn from as well.
     """
 
     config: TrainingConfig
@@ -72,6 +75,7 @@ class TrainingJob:
     inputs_sha256: str
     source: ArchSource | None = None
     say: Callable[[str], None] | None = None
+    distillation: Distillation | None = None
 
 
 class TrainingSummary(Record):
@@ -175,7 +179,9 @@ class _Run:
             net.parameters(), lr=self.config.learning_rate, betas=self.config.adam_betas, fused=True
         )
         self.scaler = context.scaler()
-        self.gradient = Gradient(net, self.config, context, self.scaler, distributed, job.source)
+        self.gradient = Gradient(
+            net, self.config, context, self.scaler, distributed, job.source, job.distillation
+        )
         self.trial: PrecisionTrial | None = None
         self.step = 0
         self.seconds = 0.0

@@ -97,6 +97,8 @@ RECIPES = "iwslt14.de-en, minilm-l6, tiny, wmt14.en-de, wmt14.en-fr, wmt19.en-de
         (("evaluate",), 4, TRAIN_FIRST),
         (("evaluate", "--beam", "0"), 2, "--beam"),
         (("finetune",), 4, TRAIN_FIRST),
+        (("distill",), 4, TRAIN_FIRST),
+        (("distill", "--beam", "0"), 2, "--beam"),
         (("fit",), 4, "run `mosdeploy profile` first"),
         (("deploy",), 4, "run `mosdeploy export` first"),
         (("deploy", "--rollback"), 4, "nothing was deployed from this folder; run `mosdeploy d"),

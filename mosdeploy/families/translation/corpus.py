@@ -12,7 +12,7 @@ import re
 import struct
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,7 +88,7 @@ def load_corpus(config: CorpusConfig, root: Path) -> Corpus:
     if not pairs:
         raise ConfigError(f"corpus.train '{config.train}' is empty: it holds no sentence pair")
     train, split_valid, split_test = _split(
-        _without(_clean(pairs, config, dropped), taken, dropped), config
+        _without(clean(pairs, config, dropped), taken, dropped), config
     )
     valid = valid + split_valid
     test = test + split_test
@@ -118,7 +118,8 @@ def normalise(text: str) -> str:
 # ----------------------------------------------------------------------------------------
 
 
-def _clean(pairs: list[Pair], config: CorpusConfig, dropped: Counter[str]) -> list[Pair]:
+def clean(pairs: Iterable[Pair], config: CorpusConfig, dropped: Counter[str]) -> list[Pair]:
+    """Normalise training pairs, and leave out what is not worth training on, counted by reason."""
     kept: dict[Pair, None] = {}  # a set that keeps the order
     for raw_source, raw_target in pairs:
         pair = normalise(raw_source), normalise(raw_target)

@@ -69,6 +69,15 @@ class TranslationBatch:
         )  # (B * T,), 0 at padding
         return nats.view_as(self.target).sum(1, dtype=torch.float64)  # (B,)
 
+    def divergence(self, logits: Tensor, teacher_logits: Tensor) -> Tensor:
+        """Kullback-Leibler divergence from the teacher's distributions of all target tokens, in
+        nats, summed, from logits (B, T, V) of both.
+        """
+        counts = self.target != PAD_ID  # (B, T)
+        log_p = logits[counts].float().log_softmax(-1)  # (targets, V)
+        teacher_log_p = teacher_logits[counts].float().log_softmax(-1)  # (targets, V)
+        return F.kl_div(log_p, teacher_log_p, reduction="sum", log_target=True)
+
 
 @dataclass(frozen=True)
 class TranslationDataset:

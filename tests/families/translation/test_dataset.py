@@ -109,3 +109,15 @@ def test_made_up_pairs_fill_one_batch() -> None:
     assert batch.src.shape == batch.target.shape == (8, 8)
     assert batch.num_targets == 64
     assert batch.prev[:, 1:].min() > EOS_ID
+
+
+def test_divergence_by_hand_leaves_padding_out() -> None:
+    """One target token and the end against a teacher that is sure; the padding would add more."""
+    (batch,) = ordered_batches(TWO, tokens_per_batch=8)
+    shape = (*batch.target.shape, 24)
+    uniform = torch.zeros(shape)
+    sure = torch.zeros(shape)
+    sure[..., 5] = 100.0
+    # a uniform student needs log V nats for each of 2 + 4 targets that the teacher is sure of
+    assert batch.divergence(uniform, sure).item() == pytest.approx(6 * np.log(24), rel=1e-5)
+    assert batch.divergence(sure, sure).item() == pytest.approx(0, abs=1e-5)

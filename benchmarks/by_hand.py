@@ -1,0 +1,330 @@
+"""Whether a subnet that was searched for and trained on is better than the small Transformer that
+one would pick and train by hand for the same compute.
+
+    python benchmarks/by_hand.py --data ../shared/data/corpus/en-de --dir runs/by-hand --json
+    python benchmarks/by_hand.py --catalog --dir runs/by-hand-catalog --json
+
+For five latency limits on this machine:
+
+- by hand: of four uniform architectures that keep the limit as measured, the best on validation
+  pairs; trained from scratch with the compute of one finetuning and the K-th part of one supernet,
+  which serves K limits or devices;
+- HAT's way: the winner of the search, trained from scratch for the steps of one finetuning;
+- ours: the winner, trained on from its inherited weights for these steps;
+- ours, taught (`--taught`): the same with the largest subnet as teacher, whose training and
+  translations K limits share too.
+
+Compute is counted in steps, each weighed by its time in short trials that take turns. The best by
+hand is chosen at K = 1, and trained again for the other K. Everything is a cell or a verb that
+resumes: a killed run goes on with the same command, and two seeds may run at once, each with
+`--seeds N`; a last call with both then puts the table together.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from by_hand_archs import picks, uniform_archs
+from by_hand_report import Cell, Outcome, Row, Shared, page, rows_of, table
+from provenance import command, versions
+from walk_cells import judged, kept, processor, write_run_file
+
+import mosdeploy
+from mosdeploy.config.device import load_profile
+from mosdeploy.config.sections import TrainingConfig
+from mosdeploy.data.batches import Batches, ordered_batches
+from mosdeploy.data.protocols import Batch
+from mosdeploy.pipeline.collect import CollectRequest, collect
+from mosdeploy.pipeline.context import Context
+from mosdeploy.pipeline.run import open_run
+from mosdeploy.pipeline.token_files import VALIDATION_TOKENS
+from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
+from mosdeploy.recipes import read_recipe
+from mosdeploy.record import Record
+from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
+from mosdeploy.storage import atomic_write, write_record
+from mosdeploy.supernet.elastic import Subnet
+from mosdeploy.supernet.supernet import Supernet
+from mosdeploy.training.trainer import TrainingJob, train
+
+HERE = Path(__file__).parent
+CATALOG = "jupyterlab-language-pack-fr-FR"
+PACKAGES = ("mosdeploy", "torch", "onnxruntime", "numpy", "sacrebleu", CATALOG)
+PLACES = (0.15, 0.3, 0.45, 0.6, 0.8)
+"""Where the limits lie between the predicted latencies of the smallest and the largest subnet."""
+TRIAL_STEPS = 12
+TRIALS = 3
+
+
+class Limits(Record):
+    """Latency limits in ms, and the hand-picked architectures that keep each, with their measured
+    latencies.
+    """
+
+    limits_ms: tuple[float, ...]
+    by_hand: tuple[tuple[TranslationArch, ...], ...]
+    measured_ms: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Walk:
+    """All trainings of one seed."""
+
+    options: argparse.Namespace
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        """The run folder of ours, of HAT's way and of those by hand."""
+        folder: Path = self.options.dir / f"seed-{self.seed}"
+        return folder
+
+    @cached_property
+    def run(self) -> mosdeploy.RunFolder:
+        """The folder, with a trained supernet and a profile, which all seeds share."""
+        write_run_file(self.folder, read_recipe("tiny"), run_options(self.options, self.seed))
+        run = mosdeploy.open_run(self.folder)
+        run.train()
+        source = self.options.dir / "profile" / "predictors"
+        if not (self.folder / "predictors").exists():
+            shutil.copytree(source, self.folder / "predictors")
+        return run
+
+    def cell(self, way: str, limit_ms: float, num_limits: int, arch: TranslationArch) -> Cell:
+        """One training, unless it is finished."""
+        steps = f"{self.options.supernet_steps}+{self.options.finetune_steps}"
+        name = f"{way.replace(' ', '-')}-{limit_ms:.2f}-{num_limits}-{steps}-{arch.key}.json"
+        make = partial(self._train, way, limit_ms, num_limits, arch)
+        cell = kept(self.folder / "cells" / name, Cell, make)
+        print(cell.model_dump_json(), file=sys.stderr, flush=True)
+        return cell
+
+    def _train(self, way: str, limit_ms: float, num_limits: int, arch: TranslationArch) -> Cell:
+        path = self.folder / "archs" / f"{arch.key}.json"
+        atomic_write(path, arch.model_dump_json())
+        steps = self.options.finetune_steps
+        if way == "by hand":
+            steps += round(self.options.supernet_steps * self.supernet_cost(arch) / num_limits)
+        from_scratch = way in ("by hand", "HAT")
+        taught = way == "ours, taught"
+        run = mosdeploy.open_run(self.taught_folder) if taught else self.run
+        card = run.finetune(str(path.absolute()), steps=steps, from_scratch=from_scratch)
+        return Cell(
+            way=way,
+            seed=self.seed,
+            limit_ms=limit_ms,
+            num_limits=num_limits,
+            steps=steps,
+            seconds=card.train_seconds,
+            scores=judged(run.root, str(path.absolute()), card.weights),
+        )
+
+    def winner(self, limit_ms: float) -> TranslationArch:
+        """The best subnet within a limit, as measured; found once."""
+
+        def search() -> TranslationArch:
+            found = self.run.search(f"{limit_ms:.4f}ms", device="local").winner.arch
+            assert isinstance(found, TranslationArch)
+            return found
+
+        return kept(self.folder / "winners" / f"{limit_ms:.2f}.json", TranslationArch, search)
+
+    def supernet_cost(self, arch: TranslationArch) -> float:
+        """Time of a step of the supernet over one of an architecture alone: the median of trials
+        that take turns.
+        """
+        state = trained_run(open_run(self.folder))
+        config = state.config.training.model_copy(
+            update={"steps": TRIAL_STEPS, "validate_every": TRIAL_STEPS}
+        )
+        batches = Batches(state.tokenized(state.data.train), config.tokens_per_batch, self.seed)
+        valid = ordered_batches(state.tokenized(state.data.valid[:8]), VALIDATION_TOKENS)
+        ratios = []
+        for _ in range(TRIALS):
+            nets = (state.family.build_supernet(*_fresh(state)), state.subnet(arch))
+            supernet_s, alone_s = (_step_s(net, config, batches, valid) for net in nets)
+            ratios.append(supernet_s / alone_s)
+        return float(median(ratios))
+
+    @cached_property
+    def taught_folder(self) -> Path:
+        """A copy of the folder in which the largest subnet teaches."""
+        folder: Path = self.options.dir / f"taught-{self.seed}"
+        if not folder.exists():
+            copy = folder.with_name(f".{folder.name}")
+            shutil.rmtree(copy, ignore_errors=True)
+            copied = shutil.ignore_patterns("cells", "winners", "archs", "subnets")
+            shutil.copytree(self.folder, copy, ignore=copied)
+            text = (copy / "mosdeploy.toml").read_text()
+            (copy / "mosdeploy.toml").unlink()
+            write_run_file(copy, text, {"finetune": {"teacher": "largest", "data": "both"}})
+            copy.rename(folder)
+        return folder
+
+    def shared(self) -> Shared:
+        """Train what all limits share."""
+
+        def make() -> Shared:
+            supernet_s = self.run.train().train_seconds
+            if not self.options.taught:
+                return Shared(supernet_s=supernet_s, teacher_s=0.0)
+            run = mosdeploy.open_run(self.taught_folder)
+            teacher_s = run.finetune("largest").train_seconds
+            start = time.monotonic()
+            run.distill()
+            return Shared(supernet_s=supernet_s, teacher_s=teacher_s + time.monotonic() - start)
+
+        name = "shared-taught.json" if self.options.taught else "shared.json"
+        return kept(self.folder / name, Shared, make)
+
+    def cells(self, limits: Limits) -> list[Cell]:
+        """All trainings of this seed."""
+        found = []
+        picked = zip(limits.limits_ms, limits.by_hand, strict=True)
+        for limit_ms, by_hand in list(picked)[: self.options.limits]:
+            arch = self.winner(limit_ms)
+            found.append(self.cell("ours", limit_ms, 1, arch))
+            found.append(self.cell("HAT", limit_ms, 1, arch))
+            if self.options.taught:
+                found.append(self.cell("ours, taught", limit_ms, 1, arch))
+            first = [self.cell("by hand", limit_ms, 1, arch) for arch in by_hand]
+            best = int(np.argmax([cell.scores.metrics["valid greedy BLEU"] for cell in first]))
+            found.append(first[best])
+            found += [
+                self.cell("by hand", limit_ms, num_limits, by_hand[best])
+                for num_limits in self.options.ks
+                if num_limits > 1
+            ]
+        return found
+
+
+def _step_s(
+    net: Supernet | Subnet, config: TrainingConfig, batches: Batches, valid: Sequence[Batch]
+) -> float:
+    """Median time of a step, but for the last one, which validates and saves."""
+    ends = list[float]()
+    with tempfile.TemporaryDirectory() as folder:
+        job = TrainingJob(config, Path(folder) / "state.pt", Path(folder) / "log.jsonl", "a trial")
+        train(net, batches, valid, job, lambda *told: ends.append(time.monotonic()))
+    return float(median(np.diff(ends[:-1])))
+
+
+def _fresh(state: TrainedRun) -> tuple[str, int, str]:
+    config = state.config
+    space = config.space.model_dump_json()
+    return space, state.card.vocab_size, config.supernet.model_dump_json()
+
+
+def run_options(options: argparse.Namespace, seed: int) -> dict[str, dict[str, Any]]:
+    """What a run file says otherwise than the recipe `tiny`."""
+    changes: dict[str, dict[str, Any]] = {
+        "training": {
+            "steps": options.supernet_steps,
+            "warmup_steps": max(1, options.supernet_steps // 6),
+            "seed": seed,
+            "threads": options.threads,
+        },
+        "finetune": {"steps": options.finetune_steps},
+    }
+    if options.data:
+        source_lang, target_lang = options.data.name.split("-")
+        folder = options.data.absolute()
+        changes["corpus"] = {
+            "format": "text",
+            "source_lang": source_lang,
+            "target_lang": target_lang,
+            "vocab_size": 4000,
+            **{split: str(folder / split) for split in ("train", "valid", "test")},
+        }
+        changes["training"]["tokens_per_batch"] = 1024
+    return changes
+
+
+def choose_limits(options: argparse.Namespace) -> Limits:
+    """Profile this machine, set the limits, pick architectures by hand, and measure these."""
+    folder = options.dir / "profile"
+    write_run_file(folder, read_recipe("tiny"), run_options(options, seed=1))
+    run = mosdeploy.open_run(folder)
+    run.profile(device="local")
+    predictor = run.predictor("local")
+    space = run.config.space
+    assert isinstance(space, TranslationSpace)
+    spec = run.config.spec
+    ends_ms = predictor.predict(space.genes([space.smallest, space.largest]))
+    limits_ms = [float(ends_ms[0] + place * (ends_ms[1] - ends_ms[0])) for place in PLACES]
+    archs = uniform_archs(space)
+    predicted_ms = predictor.predict(space.genes(archs))
+    chosen = []
+    for limit_ms in limits_ms:
+        feasible = [a for a, ms in zip(archs, predicted_ms, strict=True) if ms <= limit_ms]
+        chosen.append(picks(feasible, spec.num_parameters))
+    measured_ms = _measured(folder, [arch for by_hand in chosen for arch in by_hand])
+    kept_limits = [
+        tuple(arch for arch in by_hand if measured_ms[arch.key] <= limit_ms) or tuple(by_hand[-1:])
+        for by_hand, limit_ms in zip(chosen, limits_ms, strict=True)
+    ]
+    return Limits(
+        limits_ms=tuple(limits_ms),
+        by_hand=tuple(kept_limits),
+        measured_ms=measured_ms,
+    )
+
+
+def _measured(folder: Path, archs: Sequence[TranslationArch]) -> dict[str, float]:
+    context = Context(open_run(folder))
+    target = load_profile("local", folder)
+    unique = list({arch.key: arch for arch in archs}.values())
+    request = CollectRequest(target, unique, folder / "by-hand.jsonl")
+    measured = collect(context, request).dataset.measured
+    timings = {arch.key: measured[arch.key].measurement.total for arch in unique}
+    return {key: timing.median_ms for key, timing in timings.items() if timing is not None}
+
+
+def main() -> None:
+    """Make the cells that are missing, print the table, keep JSON and picture."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, help="a parallel corpus, SOURCE-TARGET")
+    source.add_argument("--catalog", action="store_true", help="the demo's catalog")
+    parser.add_argument("--dir", type=Path, required=True, help="everything is kept here")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--ks", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--limits", type=int, default=len(PLACES), help="how many, lowest first")
+    parser.add_argument("--supernet-steps", type=int, default=200)
+    parser.add_argument("--finetune-steps", type=int, default=2400)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--taught", action="store_true", help="ours with a teacher, too")
+    parser.add_argument("--json", action="store_true", help="keep the results beside this script")
+    options = parser.parse_args()
+    limits = kept(options.dir / "limits.json", Limits, partial(choose_limits, options))
+    rows = list[Row]()
+    for seed in options.seeds:
+        walk = Walk(options, seed)
+        shared = walk.shared()
+        rows += rows_of(walk.cells(limits), shared, options.ks, options.threads)
+    outcome = Outcome(
+        command=command(),
+        versions=versions(PACKAGES),
+        processor=processor(),
+        rows=tuple(rows),
+    )
+    print(table(outcome))
+    if options.json:
+        name = "by_hand-catalog" if options.catalog else f"by_hand-{options.data.name}"
+        write_record(HERE / f"{name}.json", outcome)
+        atomic_write(HERE / f"{name}.html", page(outcome))
+
+
+if __name__ == "__main__":
+    main()

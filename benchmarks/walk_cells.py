@@ -1,0 +1,105 @@
+"""Run folders that a benchmark walks through with the commands' own functions, and how it judges
+the subnets that come out.
+
+In: a run file and what to change in it. Out: folders, one JSON file for each finished cell, and
+scores. A killed benchmark goes on with the same command: each verb resumes, and a finished cell is
+read, not made again.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mosdeploy.data.batches import ordered_batches
+from mosdeploy.pipeline.run import open_run
+from mosdeploy.pipeline.subnets import select_subnet
+from mosdeploy.pipeline.token_files import VALIDATION_TOKENS
+from mosdeploy.pipeline.trained_run import trained_run
+from mosdeploy.pipeline.workloads import changed_workload
+from mosdeploy.record import Record
+from mosdeploy.storage import atomic_write, read_record, write_record
+from mosdeploy.training.validation import validation_loss
+from mosdeploy.workspace import CONFIG_NAME
+
+R = TypeVar("R", bound=Record)
+Options = Mapping[str, Mapping[str, Any]]
+
+
+class Scores(Record):
+    """One subnet: parameters, validation loss (nats a token), and metrics by `SPLIT SETUP METRIC`,
+    as in `test greedy BLEU`.
+    """
+
+    arch_key: str
+    num_parameters: int
+    loss: float
+    metrics: dict[str, float]
+
+
+def kept(path: Path, model: type[R], make: Callable[[], R]) -> R:
+    """The record of a cell, made now if it does not stand there yet."""
+    if not path.exists():
+        write_record(path, make())
+    return read_record(model, path, "this script")
+
+
+def write_run_file(folder: Path, text: str, options: Options) -> None:
+    """Write a folder's run file, with options put in; one that stands there stays."""
+    path = folder / CONFIG_NAME
+    if not path.exists():
+        for section, changes in options.items():
+            text = _with_options(text, section, changes)
+        atomic_write(path, text)
+
+
+def _with_options(text: str, section: str, changes: Mapping[str, Any]) -> str:
+    """A TOML text with some keys of a section set."""
+    head, found, rest = text.partition(f"[{section}]\n")
+    if not found:
+        head += "\n"
+    body, *others = re.split(r"(?=^\[)", rest, maxsplit=1, flags=re.MULTILINE)
+    old = [line for line in body.splitlines() if line.split("=")[0].strip() not in changes]
+    new = [f"{key} = {json.dumps(value)}" for key, value in changes.items()]
+    return head + "\n".join([f"[{section}]", *new, *old, "", *others])
+
+
+def judged(folder: Path, arch: str, weights: str, beams: Iterable[int] = (1,)) -> Scores:
+    """Scores of one subnet of a run folder, on validation and on test pairs.
+
+    Parameters
+    ----------
+    arch
+        As `--arch` takes it.
+    weights
+        `inherited`, `finetuned` or `scratch`.
+    """
+    state = trained_run(open_run(folder))
+    chosen = select_subnet(state, state.arch(arch), weights)
+    valid = ordered_batches(state.validation_set(len(state.data.valid)), VALIDATION_TOKENS)
+    metrics = dict[str, float]()
+    for split, examples in (("valid", state.data.valid), ("test", state.data.test)):
+        for beam in beams:
+            scored = state.scored(examples, changed_workload(state.config.workload, beam=beam))
+            found = scored.evaluate(chosen.subnet)
+            metrics |= {f"{split} {scored.setup} {name}": found[name] for name in found}
+    return Scores(
+        arch_key=chosen.arch.key,
+        num_parameters=state.spec.num_parameters(chosen.arch),
+        loss=validation_loss(chosen.subnet, valid),
+        metrics=metrics,
+    )
+
+
+def processor() -> str:
+    """What computes here, as Linux calls it."""
+    path = Path("/proc/cpuinfo")
+    names = re.findall(r"^model name\s*: (.*)$", path.read_text() if path.exists() else "", re.M)
+    return f"{names[0]}, {len(names)} cores" if names else "unknown"
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)

@@ -1,0 +1,29 @@
+"""The verb `distill`."""
+
+from typing import Annotated
+
+import typer
+
+from .options import Common
+
+
+def distill(
+    common: Common,
+    teacher: Annotated[
+        str,
+        typer.Option(
+            help="largest (of this supernet, after `finetune --arch largest`), or the folder of a "
+            "bundle or of a CTranslate2 model."
+        ),
+    ] = "largest",
+    beam: Annotated[
+        int | None, typer.Option(help="Beam size; default: 5, or a bundle's own.", min=1)
+    ] = None,
+) -> None:
+    """Have a teacher answer the training inputs anew, to train on; the same command resumes."""
+    from ..pipeline.distill import DistillOptions
+    from ..pipeline.distill import distill as answer
+
+    card = answer(common.context(), DistillOptions(teacher, beam))
+    text = f"{card.num_examples} of {card.num_inputs} examples by {card.teacher}, {card.setup}"
+    common.show(card, text, "mosdeploy finetune")

@@ -1,0 +1,203 @@
+"""Models whose translations others are trained on: sequence-level distillation (Kim & Rush, EMNLP
+2016).
+
+In: a subnet in torch, the folder of a bundle, or that of a CTranslate2 model. Out: a teacher, which
+translates the sources of training pairs.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import sentencepiece
+import torch
+
+from ...config.translation import TranslationRunConfig
+from ...errors import BundleError, ConfigError, MosdeployError
+from ...runtime import BundleError as RuntimeBundleError
+from ...runtime import Translator
+from ...supernet.elastic import Subnet
+from ...training.device import DeviceContext
+from .corpus import Pair, clean
+from .decoding import translate
+from .tokenizer import Tokenizer
+
+DEFAULT_BEAM = 5
+BUNDLE_FILE = "manifest.json"
+CTRANSLATE2_FILE = "model.bin"
+SOURCE_MODELS = ("source.spm", "source.model", "sentencepiece.model", "spm.model")
+"""Where the SentencePiece model of the source may lie beside a CTranslate2 model: OPUS-MT's name
+first, then those of models with one for both languages.
+"""
+TARGET_MODELS = ("target.spm", "target.model", "sentencepiece.model", "spm.model")
+
+MAX_BATCH_TOKENS = 2048
+"""Source tokens that CTranslate2 translates at a time."""
+UNKNOWN = "\u2047"
+"""What SentencePiece writes for an unknown token."""
+
+Translate = Callable[[Sequence[str]], Sequence[str]]
+
+
+@dataclass(frozen=True)
+class TranslationTeacher:
+    """Something that translates, and how it does."""
+
+    setup: str
+    translate: Translate
+    config: TranslationRunConfig
+
+    def answer(self, examples: Sequence[Pair]) -> list[Pair]:
+        """Pairs of the same sources with its translations, cleaned as training pairs are; without
+        those in which a token is unknown.
+        """
+        sources = [source for source, _ in examples]
+        answers = zip(sources, self.translate(sources), strict=True)
+        # normalising would make question marks of the unknown token's mark
+        pairs = [pair for pair in answers if UNKNOWN not in pair[1]]
+        return clean(pairs, self.config.corpus, Counter())
+
+
+def open_teacher(
+    origin: Subnet | Path,
+    tokenizer: Tokenizer | None,
+    config: TranslationRunConfig,
+    beam: int | None = None,
+    threads: int | None = None,
+) -> TranslationTeacher:
+    """Open what is to translate.
+
+    Parameters
+    ----------
+    origin
+        A subnet, or the folder of a bundle (one with a manifest.json) or of
+        a CTranslate2 model (one with a model.bin) with its SentencePiece models.
+    tokenizer
+        The subnet's; a folder has its own.
+    beam
+        None takes 5, or what a bundle was exported for.
+    threads
+        That it may use; None leaves it to what computes.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds neither, ctranslate2 is not installed, SentencePiece models are missing,
+        or a bundle was exported for another beam.
+    BundleError
+        If a bundle is damaged, or cannot be run here.
+
+    Examples
+    --------
+    >>> open_teacher(Path("opus-mt-en-de"), tokenizer, config).answer(pairs)  # doctest: +SKIP
+    """
+    if isinstance(origin, Subnet):
+        assert tokenizer is not None
+        if threads is not None:
+            torch.set_num_threads(threads)
+        origin.to(DeviceContext.of(config.training).device)
+        return _subnet_teacher(origin, tokenizer, config, beam or DEFAULT_BEAM)
+    if (origin / BUNDLE_FILE).is_file():
+        try:
+            return _bundle_teacher(Translator(origin, threads), config, beam)
+        except RuntimeBundleError as error:
+            raise BundleError(str(error)) from error
+    if (origin / CTRANSLATE2_FILE).is_file():
+        return _ctranslate2_teacher(origin, config, beam or DEFAULT_BEAM, threads)
+    raise ConfigError(
+        f"{origin} is no teacher: name `largest`, the folder of a bundle (with {BUNDLE_FILE}) or "
+        f"of a CTranslate2 model (with {CTRANSLATE2_FILE})"
+    )
+
+
+def _subnet_teacher(
+    subnet: Subnet, tokenizer: Tokenizer, config: TranslationRunConfig, beam: int
+) -> TranslationTeacher:
+    limits = config.export
+
+    def run(sources: Sequence[str]) -> list[str]:
+        ids = translate(
+            subnet,
+            tokenizer.encode_many(sources),
+            beam,
+            limits.max_decode_steps,
+            limits.length_penalty,
+        )
+        return [tokenizer.decode(row) for row in ids]
+
+    setup = (
+        f"beam {beam}, length penalty {limits.length_penalty}, at most {limits.max_decode_steps} "
+        "tokens"
+    )
+    return TranslationTeacher(setup, run, config)
+
+
+def _bundle_teacher(
+    translator: Translator, config: TranslationRunConfig, beam: int | None
+) -> TranslationTeacher:
+    found = translator.settings.beam
+    if beam not in (None, found):
+        raise ConfigError(
+            f"the bundle '{translator.manifest.name}' translates with beam {found}, not {beam}: "
+            f"leave --beam out, or make another one with `mosdeploy export --beam {beam}`"
+        )
+    return TranslationTeacher(f"beam {found}", translator.predict, config)
+
+
+def _ctranslate2_teacher(
+    folder: Path, config: TranslationRunConfig, beam: int, threads: int | None
+) -> TranslationTeacher:
+    try:
+        import ctranslate2
+    except ImportError as error:
+        raise ConfigError(
+            f"{folder} is a CTranslate2 model, and ctranslate2 cannot be imported ({error}); run: "
+            "pip install 'mosdeploy[teacher]'"
+        ) from error
+    source_model = _pieces(folder, SOURCE_MODELS)
+    target_model = _pieces(folder, TARGET_MODELS)
+    try:
+        translator = ctranslate2.Translator(str(folder), intra_threads=threads or 0)
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(f"CTranslate2 cannot open {folder}: {error}") from error
+    # models of Marian add the end themselves; what came by way of Transformers leaves it to us
+    end = [] if _adds_end(folder) else ["</s>"]
+    limit = config.export.max_decode_steps
+
+    def run(sources: Sequence[str]) -> list[str]:
+        pieces = [[*row, *end] for row in source_model.encode(list(sources), out_type=str)]
+        try:
+            results = translator.translate_batch(
+                pieces,
+                beam_size=beam,
+                batch_type="tokens",
+                max_batch_size=MAX_BATCH_TOKENS,
+                max_decoding_length=limit,
+            )
+        except RuntimeError as error:  # more tokens than the model has positions for
+            raise MosdeployError(f"{folder}: CTranslate2 failed: {error}") from error
+        return [str(target_model.decode(result.hypotheses[0])) for result in results]
+
+    return TranslationTeacher(f"beam {beam}, at most {limit} tokens", run, config)
+
+
+def _pieces(folder: Path, names: Sequence[str]) -> sentencepiece.SentencePieceProcessor:
+    for name in names:
+        if (folder / name).is_file():
+            try:
+                return sentencepiece.SentencePieceProcessor(
+                    model_proto=(folder / name).read_bytes()
+                )
+            except RuntimeError as error:
+                raise ConfigError(f"{folder / name} is no SentencePiece model") from error
+    raise ConfigError(
+        f"{folder} has no SentencePiece model beside its {CTRANSLATE2_FILE}; copy it there as "
+        f"{names[0]}, or as {names[-2]} if both languages share one"
+    )
+
+
+def _adds_end(folder: Path) -> bool:
+    path = folder / "config.json"
+    return path.exists() and bool(json.loads(path.read_text()).get("add_source_eos", False))

@@ -1,0 +1,227 @@
+"""The verb `distill`: have a teacher answer the training inputs anew.
+
+In: a run folder, and a teacher. Out: training examples with its answers for targets, and their
+card. A killed run goes on with the same command, and has nothing answered twice.
+"""
+
+import functools
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError, MosdeployError, StaleInputError
+from ..family import OutputTeacher, TaskData
+from ..records import DistilledCard
+from ..storage import (
+    append_line,
+    fingerprint,
+    locked,
+    read_record,
+    sha256_file,
+    write_record,
+)
+from .context import Context
+from .distilled import LARGEST, check_has_teachers, read_answered
+from .run import Run, open_run
+from .subnets import select_subnet, subnet_card
+from .trained_run import trained_run
+
+CHUNK = 256
+"""Examples that are handed to a process at a time, and that a kill costs at most."""
+
+
+@dataclass(frozen=True)
+class DistillOptions:
+    """Who answers, and how.
+
+    Attributes
+    ----------
+    teacher
+        `largest`: the largest subnet of this run's supernet, trained alone; or a folder: a bundle,
+        or what else the family opens.
+    beam
+        None takes the family's.
+    """
+
+    teacher: str = LARGEST
+    beam: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What a card calls the teacher; a folder by its name, with a slash."""
+        return LARGEST if self.teacher == LARGEST else f"{Path(self.teacher).resolve().name}/"
+
+
+def distill(context: Context, options: DistillOptions | None = None) -> DistilledCard:
+    """Have a teacher answer the inputs of all training examples, or go on where a killed run
+    stopped; a finished one is left as it is.
+
+    Raises
+    ------
+    ConfigError
+        If the family has no teachers, there is none in the folder, or all that it answers is
+        left out.
+    StaleInputError
+        If the largest subnet is to be the teacher and is not trained alone, or the folder holds the
+        work of another teacher or for other data.
+    MosdeployError
+        If another process does the same, a process of its own is killed, or the disk is full.
+    """
+    options = options or DistillOptions()
+    run = context.run
+    check_has_teachers(run)
+    path = context.files.distilled_path
+    busy = MosdeployError(f"another `mosdeploy distill` runs in {path.parent}; wait for it")
+    with locked(path, busy):
+        teacher_sha256 = _teacher_sha256(run, options)
+        data = _data(run, options)
+        setup = _open(run, options).setup
+        inputs_sha256 = fingerprint(data.sha256, teacher_sha256, setup)
+        if (card := _finished(context, inputs_sha256)) is not None:
+            context.progress.say("already distilled from the same data by the same teacher")
+            return card
+        num_examples = _answer(context, options, data, inputs_sha256)
+        if not num_examples:
+            raise ConfigError(
+                f"none of the answers of {options.name} is worth training on: is it trained, and "
+                "for these inputs?"
+            )
+        card = DistilledCard(
+            inputs_sha256=inputs_sha256,
+            data_sha256=data.sha256,
+            teacher=options.name,
+            teacher_sha256=teacher_sha256,
+            setup=setup,
+            num_inputs=len(data.train),
+            num_examples=num_examples,
+            examples_sha256=sha256_file(path),
+        )
+        write_record(context.files.distilled_card_path, card)
+    return card
+
+
+def _answer(context: Context, options: DistillOptions, data: TaskData, inputs_sha256: str) -> int:
+    """Have all chunks answered that are not yet; returns how many examples there are in the end."""
+    path = context.files.distilled_path
+    made_from, answered = read_answered(path)
+    if made_from not in (None, inputs_sha256):
+        raise StaleInputError(
+            f"{path} is the work of another teacher, or for other data; delete {path.parent} and "
+            "run the same command again, or restore what it was made from"
+        )
+    if made_from is None:
+        append_line(path, {"inputs_sha256": inputs_sha256})
+    starts = range(0, len(data.train), CHUNK)
+    missing = {
+        number: data.train[start : start + CHUNK]
+        for number, start in enumerate(starts)
+        if number not in answered
+    }
+    num_done = len(data.train) - sum(map(len, missing.values()))
+    num_examples = sum(map(len, answered.values()))
+    for number, examples in _answers(context.run, options, missing):
+        append_line(path, {"chunk": number, "examples": examples})
+        num_done += len(missing[number])
+        num_examples += len(examples)
+        context.progress.update("distill", num_done, len(data.train))
+    return num_examples
+
+
+def _answers(
+    run: Run, options: DistillOptions, chunks: dict[int, Sequence[Any]]
+) -> Iterator[tuple[int, list[Any]]]:
+    """Answers by the number of the chunk, in order, from one process a core."""
+    if not chunks:
+        return
+    num_processes = min(len(chunks), _num_processes(run, options))
+    # spawned, not forked: a fork would share the threads of torch and of the runtimes
+    spawn = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(num_processes, mp_context=spawn)
+    root = run.workspace.root
+    try:
+        numbers: dict[Future[list[Any]], int] = {
+            executor.submit(_answer_chunk, root, options, examples): number
+            for number, examples in chunks.items()
+        }
+        # in order, so that the same teacher leaves the same file
+        for future, number in numbers.items():
+            yield number, future.result()
+    except BrokenProcessPool as error:
+        raise MosdeployError(
+            "a process that ran the teacher was killed, perhaps for want of memory: set [training] "
+            "threads to fewer processes, and run the same command again"
+        ) from error
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _num_processes(run: Run, options: DistillOptions) -> int:
+    """One a core; one in all for a network on a GPU."""
+    from ..training.device import DeviceContext
+
+    training = run.config.training
+    if options.teacher == LARGEST and DeviceContext.of(training).device.type != "cpu":
+        return 1
+    return training.threads or len(os.sched_getaffinity(0))
+
+
+def _answer_chunk(root: Path, options: DistillOptions, examples: Sequence[Any]) -> list[Any]:
+    return list(_opened(root, options).answer(examples))
+
+
+@functools.cache
+def _opened(root: Path, options: DistillOptions) -> OutputTeacher:
+    """The teacher of a process that answers with nothing else."""
+    return _open(open_run(root), options, threads=1)
+
+
+def _open(run: Run, options: DistillOptions, threads: int | None = None) -> OutputTeacher:
+    open_teacher = run.family.distill
+    assert open_teacher is not None  # checked before any process was started
+    if options.teacher != LARGEST:
+        return open_teacher(Path(options.teacher), None, run.config, options.beam, threads)
+    state = trained_run(run)
+    subnet = select_subnet(state, state.arch(LARGEST), "finetuned").subnet
+    return open_teacher(subnet, state.tokenizer, run.config, options.beam, threads)
+
+
+def _data(run: Run, options: DistillOptions) -> TaskData:
+    """The run's data; what its largest subnet is to answer must be what it was trained on."""
+    if options.teacher == LARGEST:
+        return trained_run(run).data
+    return run.family.load_data(run.config, run.workspace.root)
+
+
+def _teacher_sha256(run: Run, options: DistillOptions) -> str:
+    if options.teacher == LARGEST:
+        state = trained_run(run)
+        try:
+            return subnet_card(state, state.arch(LARGEST), "finetuned").subnet_sha256
+        except StaleInputError as error:
+            raise StaleInputError(
+                f"the largest subnet is no teacher before it is trained alone ({error}); run "
+                "`mosdeploy finetune --arch largest`"
+            ) from error
+    folder = Path(options.teacher)
+    files = sorted(path for path in folder.glob("*") if path.is_file())
+    if not files:
+        raise ConfigError(
+            f"--teacher {options.teacher}: no such folder, or an empty one; name `largest`, or the "
+            "folder of a bundle or of another model"
+        )
+    return fingerprint(*(part for path in files for part in (path.name, sha256_file(path))))
+
+
+def _finished(context: Context, inputs_sha256: str) -> DistilledCard | None:
+    card_path = context.files.distilled_card_path
+    if not card_path.exists():
+        return None
+    card = read_record(DistilledCard, card_path, "mosdeploy distill")
+    path = context.files.distilled_path
+    whole = path.exists() and sha256_file(path) == card.examples_sha256
+    return card if whole and card.inputs_sha256 == inputs_sha256 else None

@@ -1,0 +1,140 @@
+"""The distilled examples of a run folder: what the verb `distill` left, and what it is good for.
+
+In: a run folder. Out: training examples, original, distilled or both, after a check of what they
+were made from.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..config.sections import TrainingData
+from ..errors import ConfigError, StaleInputError
+from ..family import TaskData
+from ..records import DistilledCard, SubnetCard
+from ..storage import read_lines, read_record, sha256_file
+from .run import Run
+
+LARGEST = "largest"
+"""The teacher that is a subnet of the run's own supernet."""
+
+AGAIN = "run `mosdeploy distill` again"
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """Which examples a training reads, and the card of the distilled ones among them."""
+
+    which: TrainingData = "original"
+    card: DistilledCard | None = None
+
+    @property
+    def sha256(self) -> tuple[str, ...]:
+        """What goes into the fingerprint of a training; nothing for original examples alone."""
+        return () if self.card is None else (self.which, self.card.examples_sha256)
+
+    def examples(self, run: Run, data: TaskData) -> Sequence[Any]:
+        """The training examples.
+
+        Raises
+        ------
+        StaleInputError
+            If the distilled ones were made from other data, or are not those of their card.
+        """
+        if self.card is None:
+            return data.train
+        path = run.workspace.distilled_path
+        if self.card.data_sha256 != data.sha256:
+            raise StaleInputError(
+                f"{path} was made from other data than those at hand; {_delete(path)}"
+            )
+        if not path.exists() or sha256_file(path) != self.card.examples_sha256:
+            raise StaleInputError(
+                f"{path} is missing or is not the file of its card; {_delete(path)}"
+            )
+        answered = read_answered(path)[1]
+        taught = [tuple(example) for i in sorted(answered) for example in answered[i]]
+        return taught if self.which == "distilled" else [*data.train, *taught]
+
+
+def distilled(run: Run, which: TrainingData) -> Distilled:
+    """What a training with this `data` reads.
+
+    Raises
+    ------
+    StaleInputError
+        If nothing is distilled yet, or it is the work of a largest subnet that is no longer there.
+    """
+    if which == "original":
+        return Distilled()
+    path = run.workspace.distilled_card_path
+    card = read_record(DistilledCard, path, "mosdeploy distill")
+    return Distilled(which, card)
+
+
+def check_teacher(run: Run, card: DistilledCard) -> None:
+    """Make sure that a teacher that belongs to the run is still the one that answered.
+
+    Raises
+    ------
+    StaleInputError
+        If it is not.
+    """
+    if card.teacher != LARGEST:
+        return
+    files = run.workspace
+    ends = run.supernet_card().limits or run.config.space
+    path = files.subnet_card_path(ends.largest.key, "finetuned")
+    teacher = read_record(SubnetCard, path, "mosdeploy finetune --arch largest")
+    if teacher.subnet_sha256 != card.teacher_sha256:
+        raise StaleInputError(
+            f"{files.distilled_path} is the work of another teacher than the largest subnet as it "
+            f"is now; {_delete(files.distilled_path)}"
+        )
+
+
+def check_has_teachers(run: Run) -> None:
+    """Refuse distillation for a family that has none.
+
+    Raises
+    ------
+    ConfigError
+        If it has none.
+    """
+    if run.family.distill is None:
+        raise ConfigError(
+            f"the family '{run.family.name}' has no teachers; leave `mosdeploy distill` and "
+            "[finetune] teacher to families that have"
+        )
+
+
+def check_no_circle(card: DistilledCard | None) -> None:
+    """Refuse to train a supernet on what its own largest subnet said.
+
+    Raises
+    ------
+    ConfigError
+        If the teacher was that subnet.
+    """
+    if card is not None and card.teacher == LARGEST:
+        raise ConfigError(
+            "[training] data: the distilled examples are the work of this supernet's own largest "
+            "subnet, which training it again would replace; use them in [finetune], or distill "
+            "with a bundle or another model as --teacher"
+        )
+
+
+def read_answered(path: Path) -> tuple[str | None, dict[int, list[Any]]]:
+    """The fingerprint in the first line of a file of distilled examples, and the examples of each
+    chunk that was answered.
+    """
+    lines = [json.loads(line) for line in read_lines(path)[0]]
+    if not lines:
+        return None, {}
+    return lines[0]["inputs_sha256"], {line["chunk"]: line["examples"] for line in lines[1:]}
+
+
+def _delete(path: Path) -> str:
+    return f"delete {path.parent} and {AGAIN}"

@@ -1,0 +1,170 @@
+"""Teachers of a translation: a subnet, a bundle, a CTranslate2 model."""
+
+import importlib.util
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from walking import make_run_folder
+
+from mosdeploy.config import load_run_config
+from mosdeploy.config.translation import TranslationRunConfig
+from mosdeploy.errors import BundleError, ConfigError
+from mosdeploy.families.translation.corpus import load_data
+from mosdeploy.families.translation.decoding import translate
+from mosdeploy.families.translation.distillation import open_teacher
+from mosdeploy.families.translation.elastic import fresh_subnet
+from mosdeploy.families.translation.tokenizer import Tokenizer, train_corpus_tokenizer
+from mosdeploy.spaces.translation import (
+    DecoderLayerConfig,
+    EncoderLayerConfig,
+    TranslationArch,
+)
+from mosdeploy.supernet.elastic import Subnet
+
+ROOT = Path(__file__).parents[3]
+UNIFORM = TranslationArch(
+    encoder_embed_dim=32,
+    decoder_embed_dim=32,
+    encoder_layers=(EncoderLayerConfig(ffn_dim=64, heads=2),),
+    decoder_layers=(DecoderLayerConfig(ffn_dim=64, self_heads=2, cross_heads=2, cross_span=1),),
+)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run_folder(tmp_path_factory.mktemp("teacher"))
+
+
+@pytest.fixture(scope="module")
+def config(root: Path) -> TranslationRunConfig:
+    found = load_run_config(root / "mosdeploy.toml")
+    assert isinstance(found, TranslationRunConfig)
+    return found
+
+
+@pytest.fixture(scope="module")
+def pairs(root: Path, config: TranslationRunConfig) -> list[tuple[str, str]]:
+    return list(load_data(config, root).train[:24])
+
+
+@pytest.fixture(scope="module")
+def tokenizer_path(root: Path, config: TranslationRunConfig) -> Path:
+    path = root / "tokenizer.model"
+    train_corpus_tokenizer(load_data(config, root), config, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tokenizer_path: Path) -> Tokenizer:
+    return Tokenizer(tokenizer_path)
+
+
+@pytest.fixture(scope="module")
+def subnet(config: TranslationRunConfig, tokenizer: Tokenizer) -> Subnet:
+    """Random weights, large enough for sentences to differ."""
+    subnet = fresh_subnet(UNIFORM, config.space, tokenizer.vocab_size, config.supernet, seed=3)
+    with torch.no_grad():
+        for name, weight in subnet.named_parameters():
+            weight.mul_(3 if "fc" in name or "attn." in name else 1)
+    return subnet.eval()
+
+
+def test_a_subnet_answers_with_beam_5(
+    subnet: Subnet, tokenizer: Tokenizer, config: TranslationRunConfig, pairs: Any
+) -> None:
+    teacher = open_teacher(subnet, tokenizer, config)
+    assert teacher.setup == "beam 5, length penalty 0.6, at most 16 tokens"
+    sources = [source for source, _ in pairs]
+    ids = translate(subnet, tokenizer.encode_many(sources), 5, 16, 0.6)
+    texts = [tokenizer.decode(row) for row in ids]
+    assert teacher.translate(sources) == texts
+    answered = teacher.answer(pairs)
+    assert set(answered) <= set(zip(sources, map(str.strip, texts), strict=True))
+
+
+def test_answers_are_cleaned_as_training_pairs_are(
+    subnet: Subnet, tokenizer: Tokenizer, config: TranslationRunConfig
+) -> None:
+    teacher = open_teacher(subnet, tokenizer, config, beam=1)
+    outputs = iter(["", "one  two", "x" * 400, "zwei", "eins\u00a0zwei", "a \u2047 "])
+    told = type(teacher)("by hand", lambda sources: [next(outputs) for _ in sources], config)
+    inputs = ("zero", "one two", "three", "two", "1 2", "b")
+    examples = [(text, "") for text in inputs]
+    assert told.answer(examples) == [("two", "zwei"), ("1 2", "eins zwei")]
+
+
+def test_a_folder_that_holds_no_model_is_refused(
+    tmp_path: Path, tokenizer: Tokenizer, config: TranslationRunConfig
+) -> None:
+    with pytest.raises(ConfigError, match=r"with manifest.json\) or of a CTranslate2 model"):
+        open_teacher(tmp_path, tokenizer, config)
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(BundleError, match=r"manifest\.json"):
+        open_teacher(tmp_path, tokenizer, config)
+
+
+# -- CTranslate2
+
+
+@pytest.fixture
+def ct2_folder(subnet: Subnet, tokenizer_path: Path, tokenizer: Tokenizer, tmp_path: Path) -> Path:
+    """The subnet's weights as a CTranslate2 model whose vocabulary is that of the tokenizer."""
+    pytest.importorskip("ctranslate2")
+    path = ROOT / "benchmarks" / "ctranslate2_model.py"
+    spec = importlib.util.spec_from_file_location("ctranslate2_model", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    folder = tmp_path / "opus"
+    module.convert(subnet, 64, "float32", folder)
+    pieces = [tokenizer._processor.id_to_piece(i) for i in range(tokenizer.vocab_size)]
+    (folder / "shared_vocabulary.json").write_text(json.dumps(pieces))
+    shutil.copy(tokenizer_path, folder / "sentencepiece.model")
+    return folder
+
+
+@pytest.mark.parametrize("adds_end", [True, False])
+def test_ctranslate2_answers_as_the_same_weights_in_torch(
+    ct2_folder: Path,
+    subnet: Subnet,
+    tokenizer: Tokenizer,
+    config: TranslationRunConfig,
+    pairs: Any,
+    adds_end: bool,
+) -> None:
+    """Greedy; whether the model adds the end of the source, or leaves that to the caller."""
+    settings = json.loads((ct2_folder / "config.json").read_text())
+    (ct2_folder / "config.json").write_text(json.dumps({**settings, "add_source_eos": adds_end}))
+    sources = [source for source, _ in pairs]
+    theirs = open_teacher(ct2_folder, tokenizer, config, beam=1, threads=1)
+    assert theirs.setup == "beam 1, at most 16 tokens"
+    ids = translate(subnet, tokenizer.encode_many(sources), 1, 16, 0.0)
+    assert theirs.translate(sources) == [tokenizer.decode(row) for row in ids]
+
+
+def test_ctranslate2_models_come_with_their_tokenizers(
+    ct2_folder: Path, tokenizer: Tokenizer, config: TranslationRunConfig
+) -> None:
+    (ct2_folder / "sentencepiece.model").write_text("no model")
+    with pytest.raises(ConfigError, match="is no SentencePiece model"):
+        open_teacher(ct2_folder, tokenizer, config)
+    (ct2_folder / "sentencepiece.model").unlink()
+    with pytest.raises(ConfigError, match=r"copy it there as source\.spm, or as sentencepiece"):
+        open_teacher(ct2_folder, tokenizer, config)
+
+
+def test_without_ctranslate2_the_extra_is_named(
+    tmp_path: Path,
+    tokenizer: Tokenizer,
+    config: TranslationRunConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "ctranslate2", None)
+    (tmp_path / "model.bin").touch()
+    with pytest.raises(ConfigError, match=r"run: pip install 'mosdeploy\[teacher\]'"):
+        open_teacher(tmp_path, tokenizer, config)

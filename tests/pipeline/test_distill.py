@@ -1,0 +1,224 @@
+"""A teacher answers the training inputs, and what reads its answers afterwards."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from walking import KeptProgress, damage, edit, make_run_folder, opened
+
+from mosdeploy.errors import ConfigError, StaleInputError
+from mosdeploy.family import TaskData
+from mosdeploy.pipeline import distill
+from mosdeploy.pipeline.distilled import distilled
+from mosdeploy.pipeline.run import open_run
+from mosdeploy.pipeline.subnets import select_subnet
+from mosdeploy.pipeline.trained_run import trained_run
+from mosdeploy.workspace import Workspace
+
+FINETUNE = "[profile]\n"
+
+
+@pytest.fixture(scope="module")
+def taught_folder(walked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A walked folder with a teacher and what it answered; tests must not change it."""
+    root = Path(shutil.copytree(walked, tmp_path_factory.mktemp("taught") / "run"))
+    opened(root).finetune("largest", steps=200)
+    opened(root).distill()
+    return root
+
+
+@pytest.fixture
+def root(taught_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(taught_folder, tmp_path / "taught"))
+
+
+def data_of(root: Path) -> TaskData:
+    run = open_run(root)
+    return run.family.load_data(run.config, root)
+
+
+def wish(root: Path, section: str) -> None:
+    """Put a section into the run file."""
+    edit(root / "mosdeploy.toml", FINETUNE, f"{section}\n\n{FINETUNE}")
+
+
+# -- the examples
+
+
+def test_answers_are_the_teachers_beam_5_translations(root: Path) -> None:
+    run = open_run(root)
+    pairs = distilled(run, "distilled").examples(run, data_of(root))
+    state = trained_run(run)
+    teacher = select_subnet(state, run.config.space.largest, "finetuned").subnet
+    workload = run.config.workload.model_copy(update={"beam": 5})
+    scored = state.scored(pairs, workload)
+    ids = scored.predict(teacher, scored.input_ids)
+    assert [target for _, target in pairs] == [scored.decode(row) for row in ids]
+    sources = {source for source, _ in data_of(root).train}
+    assert len(pairs) > len(sources) / 2
+    assert {source for source, _ in pairs} <= sources
+
+
+def test_both_is_original_then_distilled(root: Path) -> None:
+    run = open_run(root)
+    data = data_of(root)
+    original, taught, both = (
+        list(distilled(run, which).examples(run, data))
+        for which in ("original", "distilled", "both")
+    )
+    assert original == list(data.train)
+    assert both == original + taught
+
+
+def test_a_finished_corpus_is_left_as_it_is(root: Path) -> None:
+    path = Workspace(root).distilled_path
+    before = path.read_bytes()
+    progress = KeptProgress()
+    card = opened(root, progress).distill()
+    assert progress.messages == ["already distilled from the same data by the same teacher"]
+    assert not progress.updates
+    assert path.read_bytes() == before
+    assert card.num_inputs == len(data_of(root).train) >= card.num_examples
+    assert card.setup.startswith("beam 5")
+
+
+def test_a_killed_run_has_nothing_answered_twice(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distill, "CHUNK", 100)
+    path = Workspace(root).distilled_path
+    whole = {tuple(example) for example in distilled_examples(root)}
+    shutil.rmtree(path.parent)
+    with pytest.raises(KeyboardInterrupt):
+        opened(root, KeptProgress(stop_at=100)).distill()
+    first = path.read_bytes().splitlines()
+    assert len(first) == 2  # a head and one chunk
+    with path.open("ab") as file:
+        file.write(b'{"chunk": 1, "exam')  # torn by the kill
+    opened(root).distill()
+    lines = path.read_bytes().splitlines()
+    assert lines[:2] == first
+    numbers = [json.loads(line)["chunk"] for line in lines[1:]]
+    assert sorted(numbers) == list(range(len(numbers)))
+    assert {tuple(example) for example in distilled_examples(root)} == whole
+
+
+def distilled_examples(root: Path) -> list[tuple[str, str]]:
+    run = open_run(root)
+    return list(distilled(run, "distilled").examples(run, data_of(root)))
+
+
+# -- what it refuses
+
+
+def test_the_largest_subnet_must_be_trained_alone(folder: Path) -> None:
+    with pytest.raises(StaleInputError, match="run `mosdeploy finetune --arch largest`"):
+        opened(folder).distill()
+    wish(folder, '[finetune]\nteacher = "largest"')
+    with pytest.raises(StaleInputError, match="run `mosdeploy finetune --arch largest`"):
+        opened(folder).finetune(steps=2)
+
+
+def test_a_folder_that_is_no_teacher_is_refused(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="no such folder, or an empty one"):
+        opened(folder).distill(folder / "nothing")
+    with pytest.raises(ConfigError, match=r"data is no teacher: name `largest`, the folder of a b"):
+        opened(folder).distill(folder / "data")
+
+
+def test_another_teachers_corpus_is_not_written_over(root: Path) -> None:
+    bundle = next((root / "bundles").iterdir())
+    with pytest.raises(StaleInputError, match="is the work of another teacher, or for other data"):
+        opened(root).distill(bundle)
+
+
+def test_the_answers_of_a_replaced_teacher_are_refused(root: Path) -> None:
+    wish(root, '[finetune]\ndata = "both"')
+    opened(root).finetune("largest", steps=20)  # another teacher than the one that answered
+    with pytest.raises(StaleInputError, match=r"another teacher than the largest .* delete .*dis"):
+        opened(root).finetune("smallest", steps=2)
+
+
+def test_a_damaged_or_missing_corpus_is_not_trained_on(root: Path) -> None:
+    wish(root, '[finetune]\ndata = "distilled"')
+    damage(Workspace(root).distilled_path)
+    with pytest.raises(StaleInputError, match="is missing or is not the file of its card"):
+        opened(root).finetune("smallest", steps=2)
+    shutil.rmtree(Workspace(root).distilled_path.parent)
+    with pytest.raises(StaleInputError, match="run `mosdeploy distill` first"):
+        opened(root).finetune("smallest", steps=2)
+
+
+def test_other_data_make_a_corpus_stale(root: Path) -> None:
+    run = open_run(root)
+    data = data_of(root)
+    edit(root / "mosdeploy.toml", "max_tokens = 24", "max_tokens = 24\nvalid_fraction = 0.2")
+    path = root / "mosdeploy.toml"
+    path.write_text(path.read_text().replace("valid_fraction = 0.1\n", "", 1))
+    assert data_of(root).sha256 != data.sha256
+    with pytest.raises(StaleInputError, match="was made from other data"):
+        distilled(run, "both").examples(run, data_of(root))
+
+
+# -- who reads it
+
+
+def test_a_subnet_learns_from_distilled_examples(root: Path) -> None:
+    plain = opened(root).finetune("smallest", steps=4)
+    wish(root, '[finetune]\ndata = "distilled"')
+    card = opened(root).finetune("smallest", steps=4)
+    assert card.inputs_sha256 != plain.inputs_sha256
+    assert card.subnet_sha256 != plain.subnet_sha256
+    assert card.start_loss == plain.start_loss
+
+
+def test_a_subnet_learns_from_a_teachers_distributions(root: Path) -> None:
+    plain = opened(root).finetune("smallest", steps=4)
+    wish(root, '[finetune]\nteacher = "largest"')
+    card = opened(root).finetune("smallest", steps=4)
+    assert card.inputs_sha256 != plain.inputs_sha256
+    assert card.subnet_sha256 != plain.subnet_sha256
+
+
+def test_the_teacher_is_not_taught_by_itself(root: Path) -> None:
+    before = opened(root).finetune("largest", steps=200)
+    wish(root, '[finetune]\ndata = "both"\nteacher = "largest"')
+    progress = KeptProgress()
+    assert opened(root, progress).finetune("largest", steps=200) == before
+    assert progress.messages[0].startswith("the largest subnet is trained on the original examples")
+
+
+def test_a_supernet_learns_from_a_bundles_answers(root: Path) -> None:
+    wish_training = 'steps = 12\ndata = "both"'
+    edit(root / "mosdeploy.toml", "steps = 12", wish_training)
+    with pytest.raises(ConfigError, match=r"supernet's own largest subnet.*--teacher"):
+        opened(root).train()
+    edit(root / "mosdeploy.toml", wish_training, "steps = 12")
+    shutil.rmtree(Workspace(root).distilled_path.parent)
+    before = open_run(root).supernet_card()
+    bundle = opened(root).export("largest").path
+    with pytest.raises(ConfigError, match=r"beam 1, not 5: leave --beam out, .*export --beam 5"):
+        opened(root).distill(bundle, beam=5)
+    fresh = make_run_folder(root.parent / "fresh")
+    edit(fresh / "mosdeploy.toml", "steps = 12", wish_training)
+    taught = opened(fresh).distill(bundle)  # a folder without a supernet of its own
+    assert opened(root).distill(bundle) == taught
+    assert (taught.teacher, taught.setup) == (f"{Path(bundle).name}/", "beam 1")
+    edit(root / "mosdeploy.toml", "steps = 12", wish_training)
+    card = opened(root).train()
+    assert card.supernet_sha256 != before.supernet_sha256
+    assert opened(root).finetune("smallest", steps=2).loss > 0
+
+
+def test_a_family_without_teachers_says_so(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import dataclasses
+
+    run = open_run(root)
+    bare = dataclasses.replace(run.family, distill=None)
+    monkeypatch.setattr("mosdeploy.pipeline.run.load_family", lambda name: bare)
+    with pytest.raises(ConfigError, match="the family 'translation' has no teachers"):
+        opened(root).distill()
+    wish(root, '[finetune]\nteacher = "largest"')
+    with pytest.raises(ConfigError, match="the family 'translation' has no teachers"):
+        opened(root).finetune("smallest", steps=2)
