@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .config import RunConfig
-from .config.units import parse_duration_ms
+from .config.units import parse_budget_s, parse_duration_ms
 from .pipeline.context import SSH_CONFIG, Context, Progress, SilentProgress
 from .pipeline.run import open_run as _open_run
 from .record import parse
@@ -113,6 +113,7 @@ class RunFolder:
         max_parameters: int | None = None,
         max_size_bytes: int | None = None,
         device: str | None = None,
+        time: str | None = None,
     ) -> SupernetCard:
         """Train the supernet; with limits, only what keeps them.
 
@@ -120,12 +121,15 @@ class RunFolder:
         ----------
         max_latency
             With its unit: `150ms`, `3.5s`; as predicted for the device, which was profiled before.
+        time
+            For the training of the supernet and, after the search, of its winner: `30m`, `2h`.
         """
         from .pipeline.limits import TrainOptions
         from .pipeline.train import train
 
         limits = _limits(max_latency, max_parameters, max_size_bytes)
-        return train(self._context, TrainOptions(device, limits))
+        time_s = parse_budget_s(time) if time is not None else None
+        return train(self._context, TrainOptions(device, limits, time_s))
 
     def profile(
         self,

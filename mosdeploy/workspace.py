@@ -32,6 +32,10 @@ class Workspace:
         return self.root / "supernet" / "checkpoint.pt"
 
     @property
+    def budget_path(self) -> Path:
+        return self.root / "supernet" / "budget.json"
+
+    @property
     def supernet_path(self) -> Path:
         return self.root / "supernet" / "supernet.safetensors"
 

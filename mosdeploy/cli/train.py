@@ -15,6 +15,10 @@ def train(
     common: Common,
     limits: LimitOptions = NO_LIMITS,
     device: DeviceOption = None,
+    time: Annotated[
+        str | None,
+        typer.Option(help="Time for the supernet and its winner together, with its unit: 30m, 2h."),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -29,10 +33,12 @@ def train(
         tried = try_training(common.context())
         common.show(tried, _cost_table(tried), "mosdeploy train")
         return
+    from ..config.units import parse_budget_s
     from ..pipeline.limits import TrainOptions
     from ..pipeline.train import train as train_supernet
 
-    card = train_supernet(common.context(), TrainOptions(device, limits.limits()))
+    time_s = parse_budget_s(time) if time is not None else None
+    card = train_supernet(common.context(), TrainOptions(device, limits.limits(), time_s))
     common.show(
         card,
         f"supernet: {card.steps} steps, validation loss {card.largest_loss:.3f} (largest subnet), "

@@ -52,8 +52,10 @@ class TrainingConfig(LimitsConfig):
 
     A step trains extremes of the space (`sandwich`: which) and `num_random_archs` random
     architectures. `batch_sharing`: each of them reads `grad_accum_steps` batches of its own, or all
-    read the same. With limits, all of these are architectures that keep them. `data`: the examples
-    of the corpus, those of `mosdeploy distill`, or both.
+    read the same. With limits, all of these are architectures that keep them. `budget` stands for
+    the updates of the whole walk, in place of both numbers of steps: the supernet's, and those of
+    `num_winners` subnets that are found in it and trained on. `data`: the examples of the corpus,
+    those of `mosdeploy distill`, or both.
     """
 
     renamed: ClassVar[dict[str, str]] = {
@@ -66,6 +68,8 @@ class TrainingConfig(LimitsConfig):
     }
 
     steps: int = Field(2000, ge=1)
+    budget: int | None = Field(None, ge=2, exclude_if=_unset)
+    num_winners: int = Field(1, ge=1, exclude_if=lambda number: number == 1)
     tokens_per_batch: int = Field(2048, ge=16)
     grad_accum_steps: int = Field(1, ge=1)
     batch_sharing: Literal["none", "shared"] = "none"

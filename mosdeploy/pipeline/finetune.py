@@ -44,8 +44,8 @@ class FinetuneOptions:
     arch
         `winner`, `largest`, `smallest`, or a JSON file with an architecture.
     steps
-        None takes those of [finetune]; from scratch those of the supernet on top, which finetuning
-        had as well.
+        None takes those of the budget that the supernet was trained with, else of [finetune]; from
+        scratch those of the supernet on top, which finetuning had as well.
     from_scratch
         Start from random weights instead of the inherited ones.
     from_teacher
@@ -91,7 +91,7 @@ def finetune(context: Context, options: FinetuneOptions | None = None) -> Subnet
     options = options or FinetuneOptions()
     state = trained_run(context.run)
     arch = state.arch(options.arch)
-    config = alone(context.config.training, context.config.finetune, options)
+    config = alone(state.config.training, state.config.finetune, options)
     taught = teaching(state, arch, context.progress)
     cards = []
     with init_distributed(config) as distributed:

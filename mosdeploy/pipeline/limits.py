@@ -35,10 +35,14 @@ class TrainOptions:
         Whose predictor tells latencies; None takes the config's, else the one that was profiled.
     limits
         What it leaves open comes from the config. Without any, the whole space is trained.
+    time_s
+        For the training of the supernet and of its winners; None takes the budget or the steps of
+        the config.
     """
 
     device: str | None = None
     limits: Limits = NO_LIMITS
+    time_s: float | None = None
 
 
 def with_defaults(limits: Limits, config: LimitsConfig) -> Limits:

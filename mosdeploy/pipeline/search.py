@@ -1,5 +1,6 @@
 """The verb `search`: search the supernet, then measure the finalists on the device."""
 
+import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -74,9 +75,9 @@ def search(context: Context, options: SearchOptions | None = None) -> SearchResu
     from ..training.distributed import init_distributed
 
     options = options or SearchOptions()
+    limits = _limits(context, options)
     state = trained_run(context.run)
     name = context.run.profiled_device_name(options.device)
-    limits = _limits(context, options, state)
     check_trained_for(state.card.limits, limits, name)
     if options.verify and run_profile(context.files.root, name).emulated:
         raise PredictorError(
@@ -217,17 +218,18 @@ class _SearchTask:
         return measured
 
 
-def _limits(context: Context, options: SearchOptions, state: TrainedRun) -> Limits:
+def _limits(context: Context, options: SearchOptions) -> Limits:
     """Those asked for, else the config's, else those that the supernet was trained for."""
     limits = with_defaults(options.limits, context.config.search)
-    if limits == NO_LIMITS and state.card.limits is not None:
-        return state.card.limits.limits
-    if limits == NO_LIMITS:
-        raise ConfigError(
-            "a search needs a limit: give --max-latency 150ms, --max-parameters 4M or "
-            "--max-size 12MiB, or write one under [search] in mosdeploy.toml"
-        )
-    return limits
+    if limits != NO_LIMITS:
+        return limits
+    with contextlib.suppress(StaleInputError):
+        if (trained := context.run.supernet_card().limits) is not None:
+            return trained.limits
+    raise ConfigError(
+        "a search needs a limit: give --max-latency 150ms, --max-parameters 4M or "
+        "--max-size 12MiB, or write one under [search] in mosdeploy.toml"
+    )
 
 
 def _predictor(context: Context, device: str, limits: Limits) -> "LatencyPredictor | None":

@@ -3,13 +3,15 @@
 import json
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import MosdeployError, StaleInputError
 from ..family import TaskData, Tokenizer
 from ..record import Record, parse
-from ..records import DataCard, SupernetCard, TrainingLimits
+from ..records import DataCard, SupernetCard, TrainingBudget, TrainingLimits
 from ..storage import locked, read_record, sha256_file, write_record
+from .budget import training_budget, with_budget
 from .context import Context
 from .distilled import check_no_circle, distilled
 from .limits import TrainOptions, feasible_space, training_limits
@@ -29,6 +31,7 @@ class PreparedData(Record):
     inputs_sha256: str
     data_sha256: str
     limits: TrainingLimits | None = None
+    budget: TrainingBudget | None = None
     finished: bool = False
 
 
@@ -36,12 +39,12 @@ def train(context: Context, options: TrainOptions | None = None) -> SupernetCard
     """Train the supernet of a run folder, or resume; a finished one is left as it is.
 
     Within limits, if there are any: the largest, the smallest and the random architectures of each
-    step are those that keep them.
+    step are those that keep them. With a budget, for the supernet's share of it.
 
     Raises
     ------
     ConfigError
-        If the data is wrong.
+        If the data is wrong, or the time is not enough for one update.
     StaleInputError
         If an unfinished training was made from other data or another configuration, or a latency
         limit is given and no latency was measured on the device.
@@ -65,6 +68,7 @@ def train(context: Context, options: TrainOptions | None = None) -> SupernetCard
         if not prepared.finished:
             # on every rank, after the first: by then the predictor is fitted
             source = feasible_space(context, options)
+            context = replace(context, run=with_budget(context.run, prepared.budget))
             distributed.first("trained", _train(context, prepared, source, distributed))
         return context.run.supernet_card()
 
@@ -74,19 +78,23 @@ def _prepare(context: Context, options: TrainOptions, held: ExitStack) -> str:
     from ..training.trainer import check_inputs
 
     files = context.files
-    config = context.config
     busy = MosdeployError(
         f"another `mosdeploy train` runs in {files.root.absolute()}; wait for it, or stop it"
     )
     held.enter_context(locked(files.supernet_path, busy))
-    data = context.family.load_data(config, files.root)
-    limits = training_limits(context, options, feasible_space(context, options))
+    data = context.family.load_data(context.config, files.root)
+    feasible = feasible_space(context, options)
+    limits = training_limits(context, options, feasible)
+    budget = training_budget(context, options, feasible)
+    context = replace(context, run=with_budget(context.run, budget))
+    config = context.config
     source = distilled(context.run, config.training.data)
     check_no_circle(source.card)
     prepared = PreparedData(
         inputs_sha256=training_inputs(context.run, data, limits),
         data_sha256=data.sha256,
         limits=limits,
+        budget=budget,
     )
     if _finished(context, prepared.inputs_sha256):
         context.progress.say("already trained from this data and configuration")
@@ -192,6 +200,7 @@ def _supernet_card(
         smallest_loss=summary.losses["smallest_loss"],
         train_seconds=summary.train_seconds,
         limits=prepared.limits,
+        budget=prepared.budget,
     )
 
 

@@ -22,6 +22,7 @@ from ..spaces.genes import ArchConfig
 from ..spaces.spec import Workload
 from ..storage import fingerprint, read_record
 from ..workspace import Workspace
+from .budget import with_budget
 from .distilled import distilled
 from .run import Run
 from .teacher import finished_teacher
@@ -189,7 +190,8 @@ def trained_run(run: Run) -> TrainedRun:
     StaleInputError
         If it is not trained, or was trained on another search space.
     """
-    return TrainedRun(run, run.supernet_card())
+    card = run.supernet_card()
+    return TrainedRun(with_budget(run, card.budget), card)
 
 
 def training_inputs(run: Run, data: TaskData, limits: TrainingLimits | None) -> str:

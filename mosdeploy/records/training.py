@@ -56,11 +56,29 @@ class DistilledCard(Record):
     examples_sha256: str
 
 
+class TrainingBudget(Record):
+    """How the updates of a walk are shared between the supernet and each of its winners.
+
+    `inputs_sha256`, the time and the times of a step are None for a budget in updates; else what it
+    was made for, and what was measured.
+    """
+
+    version: Literal[2] = 2
+    inputs_sha256: str | None = None
+    num_winners: int
+    supernet_steps: int
+    winner_steps: int
+    time_s: float | None = None
+    supernet_step_s: float | None = None
+    winner_step_s: float | None = None
+
+
 class SupernetCard(Record):
     """What a supernet was made from, and the validation losses of its largest and smallest subnets,
     in nats a target.
 
-    `limits` is None for a supernet whose whole space was trained.
+    `limits` is None for a supernet whose whole space was trained, `budget` where the run file says
+    the steps.
     """
 
     version: Literal[2] = 2
@@ -77,6 +95,7 @@ class SupernetCard(Record):
     smallest_loss: float
     train_seconds: float
     limits: TrainingLimits | None = None
+    budget: TrainingBudget | None = None
 
 
 class TrainingCost(Record):

@@ -22,9 +22,10 @@ from ..config.sections import SupernetConfig, TrainingConfig
 from ..data.batches import Batches, ordered_batches
 from ..data.protocols import Dataset
 from ..records import TrainingCost
+from ..supernet.elastic import Subnet
 from ..supernet.supernet import Supernet
 from .device import DeviceContext
-from .schedule import num_batches, sandwich
+from .schedule import ArchSource, num_batches, sandwich
 from .trainer import TrainingJob, train
 
 MAX_BATCHES = 2
@@ -41,19 +42,23 @@ class CostTask:
     Attributes
     ----------
     fresh
-        Makes the supernet: a function of a module, or a `functools.partial` of one.
+        Makes the supernet, or a subnet that is trained alone: a function of a module, or a
+        `functools.partial` of one.
     examples
         As many made-up examples as fill one batch.
     num_timed
         Steps whose median time is taken. One before them warms up, and the last one validates and
         saves as well.
+    source
+        Where the architectures of a supernet come from; None for its whole space.
     """
 
-    fresh: Callable[[SupernetConfig], Supernet]
+    fresh: Callable[[SupernetConfig], Supernet | Subnet]
     supernet: SupernetConfig
     training: TrainingConfig
     examples: Dataset
     num_timed: int = 10
+    source: ArchSource | None = None
 
 
 def training_cost(task: CostTask) -> TrainingCost:
@@ -78,22 +83,38 @@ def _measure(task: CostTask) -> TrainingCost:
     net = task.fresh(task.supernet)
     num_parameters = sum(parameter.numel() for parameter in net.parameters())
     parameters_bytes = sum(parameter.nbytes for parameter in net.parameters())
-    grad_accum_steps = min(training.grad_accum_steps, MAX_BATCHES)
-    step_s = _median_step_s(task, net, grad_accum_steps) / grad_accum_steps
+    step_s = _step_s(task, net)
     batches = Batches(task.examples, training.tokens_per_batch, training.seed)
-    num_archs = len(sandwich(net.space, training, step=1))
+    num_archs = len(sandwich(net.space, training, step=1)) if isinstance(net, Supernet) else 1
     return TrainingCost(
         num_parameters=num_parameters,
         parameters_bytes=parameters_bytes,
         optimizer_bytes=ADAM_STATES * parameters_bytes,
         # read after the training: both figures are the largest of this process so far
         peak_bytes=_peak_bytes(DeviceContext.of(training).device),
-        step_s=step_s * training.grad_accum_steps,
+        step_s=step_s,
         num_targets=batches.num_targets(0) * num_batches(training, num_archs),
     )
 
 
-def _median_step_s(task: CostTask, net: Supernet, grad_accum_steps: int) -> float:
+def step_seconds(task: CostTask) -> float:
+    """Median time of a step, tried in this process.
+
+    Raises
+    ------
+    ConfigError, MosdeployError
+        As `training_cost`.
+    """
+    return _step_s(task, task.fresh(task.supernet))
+
+
+def _step_s(task: CostTask, net: Supernet | Subnet) -> float:
+    grad_accum_steps = min(task.training.grad_accum_steps, MAX_BATCHES)
+    tried_s = _median_step_s(task, net, grad_accum_steps)
+    return tried_s * task.training.grad_accum_steps / grad_accum_steps
+
+
+def _median_step_s(task: CostTask, net: Supernet | Subnet, grad_accum_steps: int) -> float:
     steps = task.num_timed + 2
     changes = {
         "steps": steps,
@@ -106,7 +127,9 @@ def _median_step_s(task: CostTask, net: Supernet, grad_accum_steps: int) -> floa
     with TemporaryDirectory() as folder:
         log_path = Path(folder) / "log.jsonl"
         # the folder is empty: there is no state whose fingerprint could differ
-        job = TrainingJob(config, Path(folder) / "state.pt", log_path, "a trial")
+        job = TrainingJob(
+            config, Path(folder) / "state.pt", log_path, "a trial", source=task.source
+        )
         train(net, batches, ordered_batches(task.examples, config.tokens_per_batch), job)
         lines = log_path.read_text().splitlines()
     ends = [json.loads(line)["seconds"] for line in lines]  # (steps,), each since the start

@@ -26,6 +26,7 @@ MIN_GAIN = 1.1
 """How many times faster bf16 must be: noise alone shall not give up full precision."""
 
 Amp = Literal["none", "bf16"]
+DTYPES: dict[Amp, torch.dtype] = {"none": torch.float32, "bf16": torch.bfloat16}
 
 
 class PrecisionTrial(Record):
@@ -36,6 +37,11 @@ class PrecisionTrial(Record):
     amp: Amp
     full_ms: float
     bf16_ms: float
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the network's matrix products."""
+        return DTYPES[self.amp]
 
     def __str__(self) -> str:
         name = "bf16" if self.amp == "bf16" else "full precision"
@@ -52,7 +58,6 @@ def try_precisions(gradient: Gradient, batches: Batches) -> PrecisionTrial:
     """
     # one batch an architecture: more of them take as many times longer in either precision
     config = gradient.config.model_copy(update={"grad_accum_steps": 1})
-    dtypes: dict[Amp, torch.dtype] = {"none": torch.float32, "bf16": torch.bfloat16}
     trials = {
         amp: replace(
             gradient,
@@ -60,7 +65,7 @@ def try_precisions(gradient: Gradient, batches: Batches) -> PrecisionTrial:
             context=replace(gradient.context, dtype=dtype),
             distributed=SINGLE_PROCESS,
         )
-        for amp, dtype in dtypes.items()
+        for amp, dtype in DTYPES.items()
     }
 
     def runner(trial: Gradient) -> Callable[[int], object]:

@@ -210,14 +210,14 @@ class _Run:
         if self.trial is None:
             start = time.monotonic()
             told = self.distributed.first(
-                "precision", lambda: try_precisions(self.gradient, batches).model_dump_json()
+                f"precision of {self.job.state_path.parent.name}",
+                lambda: try_precisions(self.gradient, batches).model_dump_json(),
             )
             self.trial = PrecisionTrial.model_validate_json(told)
             self.seconds += time.monotonic() - start
         if self.job.say is not None and self.distributed.is_first:
             self.job.say(str(self.trial))
-        dtype = torch.bfloat16 if self.trial.amp == "bf16" else torch.float32
-        self.gradient = replace(self.gradient, context=replace(context, dtype=dtype))
+        self.gradient = replace(self.gradient, context=replace(context, dtype=self.trial.dtype))
 
     def finish(
         self,

@@ -75,3 +75,8 @@ def test_a_supernet_of_limits_is_searched_next(ask: Callable[..., Any]) -> None:
     )
     done = ask("train.train", CARD.model_copy(update={"limits": limits}), "train")
     assert done.stderr == "next: mosdeploy search\n"
+
+
+def test_a_time_carries_its_unit(ask: Callable[..., Any]) -> None:
+    done = ask("train.train", CARD, "train", "--time", "2h")
+    assert done.arguments[1] == TrainOptions(time_s=7200.0)

@@ -44,6 +44,23 @@ _log = logging.getLogger(__name__)
 VALIDATION_TOKENS = 4096
 """Tokens of a batch that is only read, padding included."""
 
+SHARED_FIELDS = (
+    "tokens_per_batch",
+    "grad_accum_steps",
+    "schedule",
+    "adam_betas",
+    "clip_norm",
+    "label_smoothing",
+    "seed",
+    "compute",
+    "amp",
+    "activation_checkpointing",
+    "threads",
+    "checkpoint_every",
+    "rank_timeout_s",
+)
+"""Keys of [training] that hold for the teacher's training as well."""
+
 IMPORTANCE_BATCHES = 50
 """Training batches whose gradients say which heads and neurons matter."""
 
@@ -160,21 +177,18 @@ def open_teacher(task: TeacherTask) -> EncoderTeacher:
 
 
 def _training(config: EncoderRunConfig) -> TrainingConfig:
-    """[training] with the teacher's own number of steps and learning rate."""
+    """The training of the teacher alone: of [training] only what one network heeds too, so that
+    another sandwich or budget of the supernet does not ask for another teacher.
+    """
     steps = config.teacher.steps
-    # what only a supernet heeds is left out: changing it must not ask for another teacher
-    usual = TrainingConfig()
-    return config.training.unlimited.model_copy(
-        update={
-            "sandwich": usual.sandwich,
-            "num_random_archs": usual.num_random_archs,
-            "batch_sharing": usual.batch_sharing,
-            "steps": steps,
-            "learning_rate": config.teacher.learning_rate,
-            "warmup_steps": steps // 10,
-            "validate_every": max(1, steps // 4),
-        }
-    )
+    shared = {name: getattr(config.training, name) for name in SHARED_FIELDS}
+    own = {
+        "steps": steps,
+        "learning_rate": config.teacher.learning_rate,
+        "warmup_steps": steps // 10,
+        "validate_every": max(1, steps // 4),
+    }
+    return TrainingConfig().model_copy(update=shared | own)
 
 
 def _finished(path: Path, inputs_sha256: str) -> bool:

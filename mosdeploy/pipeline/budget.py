@@ -1,0 +1,175 @@
+"""How the updates of a walk are shared between the supernet and its winners.
+
+In: a number of updates, or a time. Out: a `TrainingBudget`, and a run whose config has its steps.
+"""
+
+import math
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigError, StaleInputError
+from ..records import TrainingBudget
+from ..storage import fingerprint, read_record, write_record
+from .context import Context
+from .limits import TrainOptions
+from .run import Run
+
+if TYPE_CHECKING:
+    from ..search.feasible import FeasibleSpace
+
+SUPERNET_SHARE = 0.07
+"""Of the updates of a walk with one winner: a little above the least that chose well in
+`benchmarks/compute_split.json`.
+"""
+MAX_SHARE = 0.5
+NUM_TIMED = 10
+"""Updates of either kind that are timed to tell what a time is enough for."""
+
+
+def supernet_share(num_winners: int) -> float:
+    """The supernet's share of all updates, which grows with the square root of the winners that it
+    serves: each of them then has fewer updates of its own and more that it inherits.
+
+    Examples
+    --------
+    >>> [round(supernet_share(number), 3) for number in (1, 2, 4, 8)]
+    [0.07, 0.099, 0.14, 0.198]
+    """
+    return min(SUPERNET_SHARE * math.sqrt(num_winners), MAX_SHARE)
+
+
+def split_updates(updates: int, num_winners: int = 1) -> TrainingBudget:
+    """Share updates out: some to the supernet, the rest to the winners in equal parts.
+
+    Examples
+    --------
+    >>> budget = split_updates(3000)
+    >>> budget.supernet_steps, budget.winner_steps
+    (210, 2790)
+    """
+    supernet_steps = max(1, round(supernet_share(num_winners) * updates))
+    return TrainingBudget(
+        num_winners=num_winners,
+        supernet_steps=supernet_steps,
+        winner_steps=max(1, (updates - supernet_steps) // num_winners),
+    )
+
+
+def split_time(
+    time_s: float, num_winners: int, supernet_step_s: float, winner_step_s: float
+) -> TrainingBudget:
+    """Share a time out, from what an update of either kind takes.
+
+    Raises
+    ------
+    ConfigError
+        If there is not time for one update of each.
+    """
+    share = supernet_share(num_winners)
+    mean_step_s = share * supernet_step_s + (1 - share) * winner_step_s
+    updates = int(time_s / mean_step_s)
+    least = num_winners + 1
+    if updates < least:
+        raise ConfigError(
+            f"{time_s:g} s are not enough: an update of the supernet takes {supernet_step_s:.2f} s "
+            f"here, one of a winner {winner_step_s:.2f} s; give --time "
+            f"{math.ceil(least * mean_step_s)}s or more, or lower training.tokens_per_batch"
+        )
+    return split_updates(updates, num_winners).model_copy(
+        update={
+            "time_s": time_s,
+            "supernet_step_s": supernet_step_s,
+            "winner_step_s": winner_step_s,
+        }
+    )
+
+
+def training_budget(
+    context: Context, options: TrainOptions, source: "FeasibleSpace | None"
+) -> TrainingBudget | None:
+    """The budget that a training is given, by an option or in the run file; None for the steps that
+    are written there.
+
+    A time is turned into steps once: who resumes reads what was found then.
+
+    Raises
+    ------
+    ConfigError
+        If the time is not enough for one update.
+    """
+    training = context.config.training
+    if options.time_s is None:
+        if training.budget is None:
+            return None
+        return split_updates(training.budget, training.num_winners)
+    path = context.files.budget_path
+    inputs = fingerprint(
+        options.time_s,
+        context.config.space,
+        context.config.supernet,
+        training,
+        *(() if source is None else (source.largest, source.smallest)),
+    )
+    try:
+        found = read_record(TrainingBudget, path, "mosdeploy train")
+    except StaleInputError:
+        found = None
+    if found is None or found.inputs_sha256 != inputs:
+        found = _timed(context, options.time_s, source)
+        found = found.model_copy(update={"inputs_sha256": inputs})
+        write_record(path, found)
+    context.progress.say(
+        f"{options.time_s:g} s: {found.supernet_steps:,} steps of the supernet and "
+        f"{found.winner_steps:,} of each winner, expected from {found.supernet_step_s:.3f} s and "
+        f"{found.winner_step_s:.3f} s a step; measuring and searching come on top"
+    )
+    return found
+
+
+def _timed(context: Context, time_s: float, source: "FeasibleSpace | None") -> TrainingBudget:
+    """Train both kinds of network for a few updates on made-up examples."""
+    from ..training.cost import CostTask, step_seconds
+
+    config = context.config
+    task = CostTask(
+        fresh=partial(context.family.fresh_supernet, config.space, config.vocab_size, seed=1),
+        supernet=config.supernet,
+        training=config.training,
+        examples=context.family.made_up_dataset(config),
+        num_timed=NUM_TIMED,
+        source=source,
+    )
+    # the winner is not known yet: as large as a winner may be, or of middling size
+    arch = context.spec.reference_arch() if source is None else source.largest
+    alone = partial(context.family.fresh_subnet, arch, config.space, config.vocab_size, seed=1)
+    context.progress.say(f"timing {NUM_TIMED} updates of the supernet and of a subnet alone")
+    return split_time(
+        time_s,
+        config.training.num_winners,
+        supernet_step_s=step_seconds(task),
+        winner_step_s=step_seconds(replace(task, fresh=alone)),
+    )
+
+
+def with_budget(run: Run, budget: TrainingBudget | None) -> Run:
+    """A run whose supernet and winners are trained for the steps of a budget; warm-up and all else
+    keep their proportions.
+    """
+    if budget is None:
+        return run
+    config = run.config
+    training = config.training
+    warmup = round(training.warmup_steps * budget.supernet_steps / training.steps)
+    changes = {
+        "training": training.model_copy(
+            update={
+                "steps": budget.supernet_steps,
+                "warmup_steps": warmup,
+                "budget": None,
+                "num_winners": 1,
+            }
+        ),
+        "finetune": config.finetune.model_copy(update={"steps": budget.winner_steps}),
+    }
+    return replace(run, config=config.model_copy(update=changes))

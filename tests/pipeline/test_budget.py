@@ -1,0 +1,87 @@
+"""One budget for a walk: what the supernet has of it, and what its winners."""
+
+import math
+from pathlib import Path
+
+import pytest
+from walking import KeptProgress, edit, make_run_folder, opened
+
+from mosdeploy.errors import ConfigError
+from mosdeploy.pipeline import budget as module
+from mosdeploy.pipeline.budget import split_time, split_updates, supernet_share, with_budget
+from mosdeploy.pipeline.run import open_run
+from mosdeploy.records import TrainingBudget
+
+
+@pytest.mark.parametrize("num_winners", [1, 2, 3, 8, 100])
+@pytest.mark.parametrize("updates", [200, 3000, 40_001])
+def test_nothing_is_spent_beyond_a_budget(updates: int, num_winners: int) -> None:
+    found = split_updates(updates, num_winners)
+    spent = found.supernet_steps + num_winners * found.winner_steps
+    # less than one step of each winner is left over
+    assert updates - num_winners < spent <= updates
+    assert found.num_winners == num_winners
+
+
+def test_the_share_grows_with_the_winners() -> None:
+    shares = [supernet_share(number) for number in range(1, 200)]
+    assert shares == sorted(shares)
+    assert (shares[0], shares[3], shares[-1]) == pytest.approx((0.07, 0.14, 0.5))
+    # and yet a winner's own part never grows
+    steps = [split_updates(10_000, number).winner_steps for number in range(1, 50)]
+    assert steps == sorted(steps, reverse=True)
+
+
+def test_a_time_is_split_by_hand() -> None:
+    """0.07 of the updates at 0.3 s, the rest at 0.1 s: 0.114 s each, 1,000 of them in 114 s."""
+    found = split_time(114.01, 1, supernet_step_s=0.3, winner_step_s=0.1)
+    assert (found.supernet_steps, found.winner_steps) == (70, 930)
+    assert (found.time_s, found.supernet_step_s, found.winner_step_s) == (114.01, 0.3, 0.1)
+    with pytest.raises(ConfigError, match=r"0\.2 s are not enough: .* give --time 1s or more"):
+        split_time(0.2, 1, supernet_step_s=0.3, winner_step_s=0.1)
+
+
+def test_a_budget_replaces_the_steps(tmp_path: Path) -> None:
+    run = open_run(make_run_folder(tmp_path))
+    assert with_budget(run, None) is run
+    budget = TrainingBudget(num_winners=2, supernet_steps=24, winner_steps=70)
+    config = with_budget(run, budget).config
+    # the run file warms up for 4 of its 12 steps
+    assert (config.training.steps, config.training.warmup_steps) == (24, 8)
+    assert config.finetune.steps == 70
+
+
+def test_a_walk_with_a_budget_in_updates(tmp_path: Path) -> None:
+    make_run_folder(tmp_path)
+    edit(tmp_path / "mosdeploy.toml", "\nsteps = 12", "\nsteps = 12\nbudget = 100")
+    run = opened(tmp_path)
+    card = run.train()
+    assert (card.steps, card.budget) == (7, split_updates(100))
+    assert run.train() == card
+    assert run.search(max_parameters=10**6, verify=False).supernet_sha256 == card.supernet_sha256
+    # what finetuning makes is told by the card: the run file still says 500
+    assert run.finetune().steps == 93
+    assert run.finetune(steps=3).steps == 3
+
+
+def test_a_time_is_turned_into_steps_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = module.split_time
+    timed: list[float] = []
+
+    def slow(time_s: float, num_winners: int, **step_s: float) -> TrainingBudget:
+        assert all(math.isfinite(seconds) and seconds > 0 for seconds in step_s.values())
+        timed.append(time_s)
+        return real(time_s, num_winners, supernet_step_s=0.3, winner_step_s=0.1)
+
+    monkeypatch.setattr(module, "split_time", slow)
+    make_run_folder(tmp_path)
+    progress = KeptProgress(stop_at=5)
+    with pytest.raises(KeyboardInterrupt):
+        opened(tmp_path, progress).train(time="11.5s")
+    told = "11.5 s: 7 steps of the supernet and 93 of each winner, expected from 0.300 s and 0.100"
+    assert any(line.startswith(told) for line in progress.messages)
+    card = opened(tmp_path).train(time="11.5s")
+    assert timed == [11.5]
+    assert card.steps == 7
+    assert card.budget is not None
+    assert card.budget.winner_steps == 93
