@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .latency.predictor import LatencyPredictor
     from .pipeline.export_job import ExportResult
     from .pipeline.report import ReportResult
-    from .pipeline.summaries import ProfileSummary
+    from .pipeline.summaries import FormatSummary, ProfileSummary
 
 
 def init(root: str | Path, recipe: str = "tiny", device: str | None = None) -> "RunFolder":
@@ -215,7 +215,7 @@ class RunFolder:
         ----------
         options
             The other fields of `mosdeploy.pipeline.export_job.ExportOptions`: beam, device,
-            max_score_drop, tune_s.
+            max_score_drop, tune_s, trim_vocabulary.
         """
         from .pipeline.export import export
         from .pipeline.export_job import ExportOptions
@@ -224,6 +224,24 @@ class RunFolder:
             arch=arch, precision=precision, weights=weights, runtime=runtime, **options
         )
         return export(self._context, given)
+
+    def export_format(
+        self,
+        format: str,
+        arch: str = "winner",
+        *,
+        precision: str | None = None,
+        weights: str | None = None,
+        trim_vocabulary: bool | None = None,
+    ) -> "FormatSummary":
+        """Write a subnet as a folder that other libraries load: `optimum` or `hf`, for encoders."""
+        from .pipeline.export import export_format
+        from .pipeline.export_job import ExportOptions
+
+        given = ExportOptions(
+            arch=arch, precision=precision, weights=weights, trim_vocabulary=trim_vocabulary
+        )
+        return export_format(self._context, format, given)
 
     def deploy(
         self,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .latency.predictor import LatencyPredictor
     from .report import FamilyPage
     from .spaces.genes import ArchConfig
+    from .spaces.spec import ModelSpec
     from .supernet.elastic import Subnet
     from .supernet.supernet import Supernet
 
@@ -133,6 +134,48 @@ class TeacherTask:
     show: Callable[[int, int, float, float, float], None] | None = None
 
 
+class SmallerVocabulary(Protocol):
+    """Part of a vocabulary."""
+
+    @property
+    def tokenizer(self) -> str:
+        """Content of the tokenizer's file that knows this part alone."""
+
+    @property
+    def ids(self) -> Sequence[int]:
+        """The old id of each new one."""
+
+    def __len__(self) -> int:
+        """How many ids are left."""
+
+    def weights(self, weights: Mapping[str, Any]) -> dict[str, Any]:
+        """A subnet's weights, of its tables the rows that are left."""
+
+    def new_ids(self, ids: Sequence[int]) -> list[int]:
+        """Old ids, all of which are left, under their new numbers."""
+
+
+@dataclass(frozen=True)
+class FormatJob:
+    """A subnet to write in a format of other libraries.
+
+    Attributes
+    ----------
+    spec, arch, weights
+        As `build_graph` takes them; the precision is that of the workload.
+    config
+        The run file.
+    tokenizer_path
+        The file that turns text into ids.
+    """
+
+    spec: "ModelSpec"
+    arch: "ArchConfig"
+    weights: Mapping[str, Any]
+    config: Any
+    tokenizer_path: Path
+
+
 class BundleModel(Protocol):
     """A bundle, opened with the runtime that devices have."""
 
@@ -191,6 +234,12 @@ class Family:
     build_tvm
         (spec, arch, weights, options, folder) writes a TVM library and tells what it is; None for a
         family that has none.
+    trim_vocabulary
+        (path of the tokenizer, examples, further texts) to a `SmallerVocabulary` of what these use;
+        None for a family that cannot do with a part.
+    formats
+        By name, what writes a `FormatJob` into a folder, whole or not at all; a folder that was
+        written so before is replaced.
     open_bundle
         (folder, threads) to a `BundleModel`.
     describe_page
@@ -217,6 +266,8 @@ class Family:
     bundle_settings: Callable[..., dict[str, Any]]
     bundle_readme: Callable[..., str]
     build_tvm: "Callable[..., BuiltModel] | None"
+    trim_vocabulary: Callable[..., SmallerVocabulary] | None
+    formats: Mapping[str, Callable[[FormatJob, Path], None]]
     open_bundle: Callable[..., BundleModel]
     describe_page: "Callable[..., FamilyPage]"
     latency_formats: "Mapping[str, Callable[..., LatencyPredictor]]"

@@ -146,12 +146,17 @@ class ExportConfig(Record):
     `precision`: None is the workload's; `auto` the fastest on the device whose score is at most
     `max_score_drop` below torch's. An exact precision is compared with torch on `parity_examples`
     validation examples, all others on `score_examples`.
+
+    `trim_vocabulary` keeps of the vocabulary what the training and validation examples use, and the
+    lines of the file `vocabulary_texts`; not every family can.
     """
 
     precision: Precision | Literal["auto"] | None = None
     parity_examples: int = Field(64, ge=1)
     score_examples: int = Field(500, ge=1)
     max_score_drop: float = Field(0.3, ge=0)
+    trim_vocabulary: bool = Field(False, exclude_if=_unset)
+    vocabulary_texts: str | None = Field(None, exclude_if=_unset)
 
 
 class DeployConfig(Record):

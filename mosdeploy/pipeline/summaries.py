@@ -17,8 +17,9 @@ from ..records import (
     Runtime,
     ScoreTable,
     SearchResult,
+    WeightOrigin,
 )
-from ..spaces import AnyArch
+from ..spaces import AnyArch, Precision
 
 
 class RunFile(Record):
@@ -109,6 +110,19 @@ class DemoSummary(Record):
     bundle: str
     page: str
     hand_picked: HandPicked | None = None
+
+
+class FormatSummary(Record):
+    """A subnet that was written in a format of other libraries, and where."""
+
+    path: str
+    format: str
+    arch: AnyArch
+    weights: WeightOrigin
+    precision: Precision
+    vocab_size: int
+    num_parameters: int
+    size_bytes: int
 
 
 class RuntimeTiming(Record):
