@@ -110,6 +110,7 @@ class RunFolder:
         max_latency: str | None = None,
         *,
         max_parameters: int | None = None,
+        count: Literal["total", "encoder"] | None = None,
         max_size_bytes: int | None = None,
         device: str | None = None,
     ) -> SupernetCard:
@@ -119,11 +120,13 @@ class RunFolder:
         ----------
         max_latency
             With its unit: `150ms`, `3.5s`; as predicted for the device, which was profiled before.
+        count
+            `encoder` leaves the embedding table out of `max_parameters`.
         """
         from .pipeline.limits import TrainOptions
         from .pipeline.train import train
 
-        limits = _limits(max_latency, max_parameters, max_size_bytes)
+        limits = _limits(max_latency, max_parameters, count, max_size_bytes)
         return train(self._context, TrainOptions(device, limits))
 
     def profile(
@@ -168,6 +171,7 @@ class RunFolder:
         max_latency: str | None = None,
         *,
         max_parameters: int | None = None,
+        count: Literal["total", "encoder"] | None = None,
         max_size_bytes: int | None = None,
         device: str | None = None,
         verify: bool = True,
@@ -178,10 +182,12 @@ class RunFolder:
         ----------
         max_latency
             With its unit: `150ms`, `3.5s`.
+        count
+            `encoder` leaves the embedding table out of `max_parameters`.
         """
         from .pipeline.search import SearchOptions, search
 
-        limits = _limits(max_latency, max_parameters, max_size_bytes)
+        limits = _limits(max_latency, max_parameters, count, max_size_bytes)
         return search(self._context, SearchOptions(device, limits, verify))
 
     def finetune(
@@ -279,11 +285,16 @@ class RunFolder:
 
 
 def _limits(
-    max_latency: str | None, max_parameters: int | None, max_size_bytes: int | None
+    max_latency: str | None,
+    max_parameters: int | None,
+    count: Literal["total", "encoder"] | None,
+    max_size_bytes: int | None,
 ) -> Limits:
+    from .pipeline.limits import limit_parameters
+
     given = {
         "max_latency_ms": parse_duration_ms(max_latency) if max_latency is not None else None,
-        "max_parameters": max_parameters,
         "max_size_bytes": max_size_bytes,
+        **limit_parameters(max_parameters, count).model_dump(exclude_none=True),
     }
     return parse(Limits, given, "limits")

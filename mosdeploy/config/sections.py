@@ -35,11 +35,19 @@ class SupernetConfig(Record):
     attention_dropout: Fraction = 0.0
 
 
+ParameterCount = Literal["total", "encoder"]
+"""Which parameters a limit counts: all, or all but those of the embedding table."""
+
+
 class LimitsConfig(Record):
-    """What a subnet may cost: latency on the device, parameters, bytes of the bundle."""
+    """What a subnet may cost: latency on the device, parameters, bytes of the bundle.
+
+    `count`: "encoder" leaves the embedding table out of `max_parameters`.
+    """
 
     max_latency: Duration | None = Field(None, exclude_if=_unset)
     max_parameters: Count | None = Field(None, exclude_if=_unset)
+    count: ParameterCount = Field("total", exclude_if=lambda count: count == "total")
     max_size: Count | None = Field(None, exclude_if=_unset)
 
 
@@ -86,7 +94,8 @@ class TrainingConfig(LimitsConfig):
     @property
     def unlimited(self) -> Self:
         """The same training of the whole space."""
-        return self.model_copy(update=dict.fromkeys(LimitsConfig.model_fields))
+        unset = {name: field.default for name, field in LimitsConfig.model_fields.items()}
+        return self.model_copy(update=unset)
 
     @model_validator(mode="after")
     def _something_to_train(self) -> Self:
