@@ -274,8 +274,24 @@ class RunFolder:
         from .pipeline.predict import predict
 
         folder = Path(bundle) if bundle is not None else None
-        done = predict(self.root, lines, folder, threads)
-        return [prediction.output for prediction in done.predictions]
+        return list(predict(self.root, lines, folder, threads).outputs)
+
+    def answer(
+        self,
+        lines: Sequence[str],
+        *,
+        bundle: str | Path | None = None,
+        threads: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """As `predict`, with all that is known of each line.
+
+        An encoder gives `label` and `scores`, `value`, `tags` and `entities`, or `vector`, and
+        `is_cut` where a line was too long; a translator `output`.
+        """
+        from .pipeline.predict import predict
+
+        folder = Path(bundle) if bundle is not None else None
+        return [dict(answer) for answer in predict(self.root, lines, folder, threads).answers]
 
     def report(self) -> "ReportResult":
         """Write the report: one offline HTML page and a JSON."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .export.bundle import BuiltModel
     from .latency.predictor import LatencyPredictor
     from .report import FamilyPage
+    from .runtime.timing import Timing
     from .spaces.genes import ArchConfig
     from .spaces.spec import ModelSpec
     from .supernet.elastic import Subnet
@@ -177,13 +178,23 @@ class FormatJob:
 
 
 class BundleModel(Protocol):
-    """A bundle, opened with the runtime that devices have."""
+    """A bundle, opened with the runtime that devices have; `timing` tells where time goes."""
+
+    timing: "Timing"
 
     def predict_ids(self, inputs: Sequence[Sequence[int]]) -> Sequence[Any]:
         """Input ids to answers: token ids, or scores."""
 
     def predict(self, lines: Sequence[str]) -> list[str]:
         """Lines of text to lines of text."""
+
+    def answer(self, lines: Sequence[str]) -> list[dict[str, Any]]:
+        """Lines of text to all that is known of each, as objects for JSON: with `is_cut` where a
+        line was too long.
+        """
+
+    def line_of(self, answer: Mapping[str, Any]) -> str:
+        """One of these as a line of text."""
 
 
 @dataclass(frozen=True)
