@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .latency.predictor import LatencyPredictor
     from .pipeline.export_job import ExportResult
     from .pipeline.report import ReportResult
-    from .pipeline.summaries import ProfileSummary
+    from .pipeline.summaries import FormatSummary, ProfileSummary
 
 
 def init(root: str | Path, recipe: str = "tiny", device: str | None = None) -> "RunFolder":
@@ -111,6 +111,7 @@ class RunFolder:
         max_latency: str | None = None,
         *,
         max_parameters: int | None = None,
+        count: Literal["total", "encoder"] | None = None,
         max_size_bytes: int | None = None,
         device: str | None = None,
         time: str | None = None,
@@ -121,13 +122,15 @@ class RunFolder:
         ----------
         max_latency
             With its unit: `150ms`, `3.5s`; as predicted for the device, which was profiled before.
+        count
+            `encoder` leaves the embedding table out of `max_parameters`.
         time
             For the training of the supernet and, after the search, of its winner: `30m`, `2h`.
         """
         from .pipeline.limits import TrainOptions
         from .pipeline.train import train
 
-        limits = _limits(max_latency, max_parameters, max_size_bytes)
+        limits = _limits(max_latency, max_parameters, count, max_size_bytes)
         time_s = parse_budget_s(time) if time is not None else None
         return train(self._context, TrainOptions(device, limits, time_s))
 
@@ -173,6 +176,7 @@ class RunFolder:
         max_latency: str | None = None,
         *,
         max_parameters: int | None = None,
+        count: Literal["total", "encoder"] | None = None,
         max_size_bytes: int | None = None,
         device: str | None = None,
         verify: bool = True,
@@ -183,10 +187,12 @@ class RunFolder:
         ----------
         max_latency
             With its unit: `150ms`, `3.5s`.
+        count
+            `encoder` leaves the embedding table out of `max_parameters`.
         """
         from .pipeline.search import SearchOptions, search
 
-        limits = _limits(max_latency, max_parameters, max_size_bytes)
+        limits = _limits(max_latency, max_parameters, count, max_size_bytes)
         return search(self._context, SearchOptions(device, limits, verify))
 
     def distill(self, teacher: str | Path = "largest", *, beam: int | None = None) -> DistilledCard:
@@ -233,7 +239,7 @@ class RunFolder:
         ----------
         options
             The other fields of `mosdeploy.pipeline.export_job.ExportOptions`: beam, device,
-            max_score_drop, tune_s.
+            max_score_drop, tune_s, trim_vocabulary.
         """
         from .pipeline.export import export
         from .pipeline.export_job import ExportOptions
@@ -242,6 +248,24 @@ class RunFolder:
             arch=arch, precision=precision, weights=weights, runtime=runtime, **options
         )
         return export(self._context, given)
+
+    def export_format(
+        self,
+        format: str,
+        arch: str = "winner",
+        *,
+        precision: str | None = None,
+        weights: str | None = None,
+        trim_vocabulary: bool | None = None,
+    ) -> "FormatSummary":
+        """Write a subnet as a folder that other libraries load: `optimum` or `hf`, for encoders."""
+        from .pipeline.export import export_format
+        from .pipeline.export_job import ExportOptions
+
+        given = ExportOptions(
+            arch=arch, precision=precision, weights=weights, trim_vocabulary=trim_vocabulary
+        )
+        return export_format(self._context, format, given)
 
     def deploy(
         self,
@@ -268,8 +292,24 @@ class RunFolder:
         from .pipeline.predict import predict
 
         folder = Path(bundle) if bundle is not None else None
-        done = predict(self.root, lines, folder, threads)
-        return [prediction.output for prediction in done.predictions]
+        return list(predict(self.root, lines, folder, threads).outputs)
+
+    def answer(
+        self,
+        lines: Sequence[str],
+        *,
+        bundle: str | Path | None = None,
+        threads: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """As `predict`, with all that is known of each line.
+
+        An encoder gives `label` and `scores`, `value`, `tags` and `entities`, or `vector`, and
+        `is_cut` where a line was too long; a translator `output`.
+        """
+        from .pipeline.predict import predict
+
+        folder = Path(bundle) if bundle is not None else None
+        return [dict(answer) for answer in predict(self.root, lines, folder, threads).answers]
 
     def report(self) -> "ReportResult":
         """Write the report: one offline HTML page and a JSON."""
@@ -279,11 +319,16 @@ class RunFolder:
 
 
 def _limits(
-    max_latency: str | None, max_parameters: int | None, max_size_bytes: int | None
+    max_latency: str | None,
+    max_parameters: int | None,
+    count: Literal["total", "encoder"] | None,
+    max_size_bytes: int | None,
 ) -> Limits:
+    from .pipeline.limits import limit_parameters
+
     given = {
         "max_latency_ms": parse_duration_ms(max_latency) if max_latency is not None else None,
-        "max_parameters": max_parameters,
         "max_size_bytes": max_size_bytes,
+        **limit_parameters(max_parameters, count).model_dump(exclude_none=True),
     }
     return parse(Limits, given, "limits")

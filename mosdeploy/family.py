@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from .export.bundle import BuiltModel
     from .latency.predictor import LatencyPredictor
     from .report import FamilyPage
+    from .runtime.timing import Timing
     from .spaces.genes import ArchConfig
+    from .spaces.spec import ModelSpec
     from .supernet.elastic import Subnet
     from .supernet.supernet import Supernet
 
@@ -146,14 +148,66 @@ class OutputTeacher(Protocol):
         """
 
 
+class SmallerVocabulary(Protocol):
+    """Part of a vocabulary."""
+
+    @property
+    def tokenizer(self) -> str:
+        """Content of the tokenizer's file that knows this part alone."""
+
+    @property
+    def ids(self) -> Sequence[int]:
+        """The old id of each new one."""
+
+    def __len__(self) -> int:
+        """How many ids are left."""
+
+    def weights(self, weights: Mapping[str, Any]) -> dict[str, Any]:
+        """A subnet's weights, of its tables the rows that are left."""
+
+    def new_ids(self, ids: Sequence[int]) -> list[int]:
+        """Old ids, all of which are left, under their new numbers."""
+
+
+@dataclass(frozen=True)
+class FormatJob:
+    """A subnet to write in a format of other libraries.
+
+    Attributes
+    ----------
+    spec, arch, weights
+        As `build_graph` takes them; the precision is that of the workload.
+    config
+        The run file.
+    tokenizer_path
+        The file that turns text into ids.
+    """
+
+    spec: "ModelSpec"
+    arch: "ArchConfig"
+    weights: Mapping[str, Any]
+    config: Any
+    tokenizer_path: Path
+
+
 class BundleModel(Protocol):
-    """A bundle, opened with the runtime that devices have."""
+    """A bundle, opened with the runtime that devices have; `timing` tells where time goes."""
+
+    timing: "Timing"
 
     def predict_ids(self, inputs: Sequence[Sequence[int]]) -> Sequence[Any]:
         """Input ids to answers: token ids, or scores."""
 
     def predict(self, lines: Sequence[str]) -> list[str]:
         """Lines of text to lines of text."""
+
+    def answer(self, lines: Sequence[str]) -> list[dict[str, Any]]:
+        """Lines of text to all that is known of each, as objects for JSON: with `is_cut` where a
+        line was too long.
+        """
+
+    def line_of(self, answer: Mapping[str, Any]) -> str:
+        """One of these as a line of text."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +258,12 @@ class Family:
     build_tvm
         (spec, arch, weights, options, folder) writes a TVM library and tells what it is; None for a
         family that has none.
+    trim_vocabulary
+        (path of the tokenizer, examples, further texts) to a `SmallerVocabulary` of what these use;
+        None for a family that cannot do with a part.
+    formats
+        By name, what writes a `FormatJob` into a folder, whole or not at all; a folder that was
+        written so before is replaced.
     open_bundle
         (folder, threads) to a `BundleModel`.
     describe_page
@@ -234,6 +294,8 @@ class Family:
     bundle_settings: Callable[..., dict[str, Any]]
     bundle_readme: Callable[..., str]
     build_tvm: "Callable[..., BuiltModel] | None"
+    trim_vocabulary: Callable[..., SmallerVocabulary] | None
+    formats: Mapping[str, Callable[[FormatJob, Path], None]]
     open_bundle: Callable[..., BundleModel]
     describe_page: "Callable[..., FamilyPage]"
     latency_formats: "Mapping[str, Callable[..., LatencyPredictor]]"

@@ -24,6 +24,10 @@ class Workspace:
         return self.root / "supernet" / "tokenizer.model"
 
     @property
+    def trimmed_tokenizer_path(self) -> Path:
+        return self.tokenizer_path.with_name("trimmed-tokenizer.model")
+
+    @property
     def data_card_path(self) -> Path:
         return self.root / "supernet" / "data.json"
 
@@ -98,6 +102,10 @@ class Workspace:
     @property
     def bundles_dir(self) -> Path:
         return self.root / "bundles"
+
+    @property
+    def formats_dir(self) -> Path:
+        return self.root / "formats"
 
     def precisions_path(self, name: str) -> Path:
         return self.root / "precisions" / f"{name}.json"

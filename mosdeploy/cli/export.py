@@ -10,7 +10,7 @@ from .printing import table
 
 if TYPE_CHECKING:
     from ..pipeline.export_job import ExportResult
-    from ..pipeline.summaries import RuntimeTiming
+    from ..pipeline.summaries import FormatSummary, RuntimeTiming
     from ..records import PrecisionChoice
 
 
@@ -24,7 +24,16 @@ class ExportArguments:
         typer.Option(help="Default: finetuned if there and better, else inherited."),
     ] = None
     precision: Annotated[
-        Literal["fp32", "fp32-int4-logits", "int8", "int8-int4-logits", "int4", "auto"] | None,
+        Literal[
+            "fp32",
+            "fp32-int4-logits",
+            "int8",
+            "int8-fp32-embedding",
+            "int8-int4-logits",
+            "int4",
+            "auto",
+        ]
+        | None,
         typer.Option(
             help="auto: the fastest on the device that keeps --max-score-drop; default: the "
             "config's."
@@ -49,12 +58,24 @@ class ExportArguments:
         typer.Option(help="Time for TVM to search for faster schedules, over all runs: 30m."),
     ] = None
     device: DeviceOption = None
+    format: Annotated[
+        Literal["optimum", "hf"] | None,
+        typer.Option(help="Instead of a bundle, a folder that these libraries load (encoders)."),
+    ] = None
+    trim_vocabulary: Annotated[
+        bool | None,
+        typer.Option(
+            help="Keep the part of the vocabulary that the examples use; default: the config's.",
+            show_default=False,
+        ),
+    ] = None
 
 
 def export(common: DeviceCommon, arguments: ExportArguments) -> None:
     """Build the bundle, after checking that it answers as the trained network does."""
     from ..config.units import parse_budget_s
     from ..pipeline.export import export as build
+    from ..pipeline.export import export_format
     from ..pipeline.export_job import ExportOptions
 
     options = ExportOptions(
@@ -66,10 +87,23 @@ def export(common: DeviceCommon, arguments: ExportArguments) -> None:
         max_score_drop=arguments.max_score_drop,
         runtime=arguments.runtime,
         tune_s=parse_budget_s(arguments.tune) if arguments.tune is not None else 0.0,
+        trim_vocabulary=arguments.trim_vocabulary,
     )
+    if arguments.format is not None:
+        written = export_format(common.context(), arguments.format, options)
+        common.show(written, _format_text(written))
+        return
     result = build(common.context(), options)
     record = result.runtime_choice or result.manifest
     common.show(record, _text(result), "mosdeploy deploy")
+
+
+def _format_text(written: "FormatSummary") -> str:
+    size = f"{written.size_bytes / 2**20:.1f} MiB"
+    return (
+        f"{written.format} folder {written.path}: {size}, {written.precision}, {written.weights} "
+        f"weights, {written.num_parameters:,} parameters"
+    )
 
 
 def _text(result: "ExportResult") -> str:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -41,6 +41,10 @@ MaxLatencyOption = Annotated[
     str | None, typer.Option(help="Latency limit with its unit: 150ms, 3.5s.")
 ]
 MaxParametersOption = Annotated[str | None, typer.Option(help="Parameter limit: 4M, 3500000.")]
+CountOption = Annotated[
+    Literal["total", "encoder"] | None,
+    typer.Option(help="encoder: leave the embedding table out of --max-parameters."),
+]
 MaxSizeOption = Annotated[str | None, typer.Option(help="Bundle size limit: 12MiB.")]
 
 HERE = Path()
@@ -83,6 +87,7 @@ class LimitOptions:
 
     max_latency: MaxLatencyOption = None
     max_parameters: MaxParametersOption = None
+    count: CountOption = None
     max_size: MaxSizeOption = None
 
     def limits(self) -> "Limits":
@@ -94,16 +99,17 @@ class LimitOptions:
             If one is no duration or no count.
         """
         from ..config.units import parse_count, parse_duration_ms
-        from ..records import Limits
+        from ..pipeline.limits import limit_parameters
 
         latency = self.max_latency
         parameters = self.max_parameters
         size = self.max_size
-        return Limits(
-            max_latency_ms=parse_duration_ms(latency) if latency is not None else None,
-            max_parameters=parse_count(parameters) if parameters is not None else None,
-            max_size_bytes=parse_count(size) if size is not None else None,
-        )
+        most = parse_count(parameters) if parameters is not None else None
+        others = {
+            "max_latency_ms": parse_duration_ms(latency) if latency is not None else None,
+            "max_size_bytes": parse_count(size) if size is not None else None,
+        }
+        return limit_parameters(most, self.count).model_copy(update=others)
 
 
 NO_LIMITS = LimitOptions()

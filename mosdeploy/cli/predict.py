@@ -2,12 +2,35 @@
 
 import io
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..errors import ConfigError
 from .options import BundleOption, Common
+from .progress import PROGRESS
+
+
+@dataclass(frozen=True)
+class PredictArguments:
+    """The options of `predict`."""
+
+    bundle: BundleOption = None
+    threads: Annotated[int | None, typer.Option(help="Threads to use.", min=1)] = None
+    jsonl: Annotated[
+        bool, typer.Option("--jsonl", help="Inputs are objects with text, and text_pair.")
+    ] = False
+    output: Annotated[
+        Path | None, typer.Option(help="Write vectors there (.npy) instead of printing them.")
+    ] = None
+    time: Annotated[bool, typer.Option("--time", help="Tell on stderr where the time went.")] = (
+        False
+    )
+
+
+NO_ARGUMENTS = PredictArguments()
 
 
 def predict(
@@ -15,29 +38,47 @@ def predict(
     text: Annotated[
         list[str] | None, typer.Argument(help="Inputs; without any, lines from stdin.")
     ] = None,
-    bundle: BundleOption = None,
-    threads: Annotated[int | None, typer.Option(help="Threads to use.", min=1)] = None,
+    arguments: PredictArguments = NO_ARGUMENTS,
 ) -> None:
     """Answer lines of text with a bundle on this machine."""
+    from ..pipeline.predict import check_vectors_path
     from ..pipeline.predict import predict as answer
 
-    done = answer(common.directory, _lines(text), bundle, threads)
-    if done.predictions or common.as_json:
-        common.show(done, "\n".join(pair.output for pair in done.predictions))
+    if arguments.output is not None:
+        check_vectors_path(arguments.output)
+    lines = _lines(text, arguments.jsonl)
+    done = answer(common.directory, lines, arguments.bundle, arguments.threads)
+    if arguments.output is not None:
+        written = done.write_vectors(arguments.output)
+        shape = " x ".join(map(str, written.shape))
+        common.show(written, f"{written.path}: {shape} numbers")
+    elif done.outputs or common.as_json:
+        common.show(done.record, "\n".join(done.outputs))
+    if done.num_cut and not PROGRESS.is_quiet:
+        print(f"{done.num_cut} of {len(lines)} texts were too long and were cut", file=sys.stderr)
+    if arguments.time:
+        print(done.timing, file=sys.stderr)
 
 
-def _lines(text: list[str] | None) -> list[str]:
+def _lines(text: list[str] | None, are_json: bool = False) -> list[str]:
     """The arguments, or the lines of stdin.
 
     Raises
     ------
     ConfigError
-        If they are not UTF-8.
+        If they are not UTF-8, or not the JSON that they should be.
     """
+    from ..runtime.json_lines import InputError, line_of_json
+
     try:
         stdin = io.TextIOWrapper(sys.stdin.buffer, "utf-8", newline="\n")
         lines = list(text) if text else [line.rstrip("\r\n") for line in stdin]
         "\n".join(lines).encode()  # an argument that was not UTF-8 holds surrogates
     except UnicodeError as error:
         raise ConfigError(f"the input is not UTF-8: {error}") from error
-    return lines
+    if not are_json:
+        return lines
+    try:
+        return [line_of_json(line, number) for number, line in enumerate(lines, 1)]
+    except InputError as error:
+        raise ConfigError(str(error)) from error

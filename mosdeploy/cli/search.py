@@ -35,9 +35,12 @@ def _text(result: "SearchResult") -> str:
             f", {result.num_predicted:,} predicted; the quality predictor's Kendall tau on subnets "
             f"held out from it: {result.quality.kendall_tau:.3f}"
         )
+    body = ""
+    if result.limits.max_body_parameters is not None:
+        body = f", {winner.num_body_parameters:,} without the embedding table"
     lines = [
         f"winner {winner.arch.key}: {winner.arch}",
-        f"  validation loss {winner.loss:.4f}, {winner.num_parameters:,} parameters",
+        f"  validation loss {winner.loss:.4f}, {winner.num_parameters:,} parameters{body}",
         counts,
     ]
     if winner.predicted_ms is not None:

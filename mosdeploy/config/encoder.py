@@ -115,7 +115,6 @@ class EncoderExportConfig(ExportConfig):
 
     max_score_drop: float = Field(0.5, ge=0)
     max_input_len: int = Field(128, ge=4, le=4096)
-    trim_vocabulary: bool = False
 
 
 class EncoderRunConfig(RunConfig):

@@ -39,11 +39,19 @@ class SupernetConfig(Record):
     attention_dropout: Fraction = 0.0
 
 
+ParameterCount = Literal["total", "encoder"]
+"""Which parameters a limit counts: all, or all but those of the embedding table."""
+
+
 class LimitsConfig(Record):
-    """What a subnet may cost: latency on the device, parameters, bytes of the bundle."""
+    """What a subnet may cost: latency on the device, parameters, bytes of the bundle.
+
+    `count`: "encoder" leaves the embedding table out of `max_parameters`.
+    """
 
     max_latency: Duration | None = Field(None, exclude_if=_unset)
     max_parameters: Count | None = Field(None, exclude_if=_unset)
+    count: ParameterCount = Field("total", exclude_if=lambda count: count == "total")
     max_size: Count | None = Field(None, exclude_if=_unset)
 
 
@@ -96,7 +104,8 @@ class TrainingConfig(LimitsConfig):
     @property
     def unlimited(self) -> Self:
         """The same training of the whole space."""
-        return self.model_copy(update=dict.fromkeys(LimitsConfig.model_fields))
+        unset = {name: field.default for name, field in LimitsConfig.model_fields.items()}
+        return self.model_copy(update=unset)
 
     @model_validator(mode="after")
     def _something_to_train(self) -> Self:
@@ -162,12 +171,17 @@ class ExportConfig(Record):
     `precision`: None is the workload's; `auto` the fastest on the device whose score is at most
     `max_score_drop` below torch's. An exact precision is compared with torch on `parity_examples`
     validation examples, all others on `score_examples`.
+
+    `trim_vocabulary` keeps of the vocabulary what the training and validation examples use, and the
+    lines of the file `vocabulary_texts`; not every family can.
     """
 
     precision: Precision | Literal["auto"] | None = None
     parity_examples: int = Field(64, ge=1)
     score_examples: int = Field(500, ge=1)
     max_score_drop: float = Field(0.3, ge=0)
+    trim_vocabulary: bool = Field(False, exclude_if=_unset)
+    vocabulary_texts: str | None = Field(None, exclude_if=_unset)
 
 
 class DeployConfig(Record):

@@ -21,7 +21,9 @@ from .export_job import (
     runtime_errors,
 )
 from .subnets import SelectedSubnet, select_subnet
+from .summaries import FormatSummary
 from .trained_run import TrainedRun, trained_run
+from .vocabulary import exported_arrays, exported_spec, exported_tokenizer, with_vocabulary
 from .workloads import changed_workload
 
 if TYPE_CHECKING:
@@ -64,6 +66,44 @@ def export(context: Context, options: ExportOptions | None = None) -> ExportResu
     return _Export.plan(context, options).run()
 
 
+def export_format(
+    context: Context, name: str, options: ExportOptions | None = None
+) -> FormatSummary:
+    """Write a subnet as a folder that other libraries load; its answers are not compared.
+
+    Parameters
+    ----------
+    name
+        One of the formats of the family.
+    options
+        As for `export`, without what is about a runtime.
+
+    Raises
+    ------
+    ConfigError
+        If the family has no such format, or TVM is asked for.
+    StaleInputError
+        As `export`.
+    ExportError
+        If the format cannot hold this subnet at this precision.
+
+    Examples
+    --------
+    >>> result = export_format(Context(open_run(Path("my-run"))), "optimum")  # doctest: +SKIP
+    """
+    options = options or ExportOptions()
+    family = context.family
+    if name not in family.formats:
+        known = ", ".join(family.formats) or "none"
+        raise ConfigError(
+            f"'{family.name}' has no format '{name}'; its formats: {known}. Without --format, "
+            "export writes a bundle"
+        )
+    if options.runtime != "onnxruntime":
+        raise ConfigError("--runtime is about bundles; leave it out, or leave --format out")
+    return _Export.plan(context, options).write_format(name)
+
+
 @dataclass(frozen=True)
 class _Export:
     """One bundle to build: everything that the options leave open is decided."""
@@ -88,12 +128,15 @@ class _Export:
         named = None if precision == "auto" else precision
         workload = changed_workload(config.workload, named, options.beam)
         limits = config.export
-        if options.max_score_drop is not None:
-            limits = limits.model_copy(update={"max_score_drop": options.max_score_drop})
+        asked = {
+            "max_score_drop": options.max_score_drop,
+            "trim_vocabulary": options.trim_vocabulary,
+        }
+        limits = limits.model_copy(update={k: v for k, v in asked.items() if v is not None})
         state = trained_run(context.run)
         arch = state.arch(options.arch)
         result = state.search_result() if options.arch == "winner" else None
-        chosen = select_subnet(state, arch, options.weights)
+        chosen = with_vocabulary(state, select_subnet(state, arch, options.weights), limits)
         device = _device_name(context, options, result)
         choice = None
         if precision == "auto":
@@ -131,6 +174,33 @@ class _Export:
             )
         return ExportResult(out_dir, manifest, folder_bytes(out_dir), self.precision_choice)
 
+    def write_format(self, name: str) -> FormatSummary:
+        """Write the subnet in a format of other libraries."""
+        from ..family import FormatJob
+
+        write = self.state.family.formats[name]
+        out_dir = self.context.files.formats_dir / f"{self.name}-{name}"
+        spec = exported_spec(self.state, self.chosen, self.workload)
+        job = FormatJob(
+            spec=spec,
+            arch=self.chosen.arch,
+            weights=exported_arrays(self.chosen),
+            config=self.context.config,
+            tokenizer_path=exported_tokenizer(self.state, self.chosen),
+        )
+        self.context.progress.say(self.chosen.note)
+        write(job, out_dir)
+        return FormatSummary(
+            path=str(out_dir),
+            format=name,
+            arch=self.chosen.arch,
+            weights=self.chosen.weights,
+            precision=self.workload.precision,
+            vocab_size=spec.vocab_size,
+            num_parameters=spec.num_parameters(self.chosen.arch),
+            size_bytes=folder_bytes(out_dir),
+        )
+
     @property
     def name(self) -> str:
         """Name of the bundle's folder."""
@@ -139,6 +209,8 @@ class _Export:
         name = f"{self.context.config.title}-{self.chosen.arch.key[:8]}-{workload.precision}{beam}"
         if self.chosen.weights != "inherited":
             name += f"-{self.chosen.weights}"
+        if self.chosen.vocabulary is not None:
+            name += "-trimmed"
         return name + (f"-tvm-{self.device}" if self.options.runtime == "tvm" else "")
 
     def _builder(self) -> "ModelBuilder":

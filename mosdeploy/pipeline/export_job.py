@@ -16,6 +16,13 @@ from ..spaces.spec import Workload
 from .subnets import SelectedSubnet
 from .summaries import RuntimeChoice
 from .trained_run import TrainedRun
+from .vocabulary import (
+    exported_arrays,
+    exported_ids,
+    exported_spec,
+    exported_tokenizer,
+    trained_ids,
+)
 
 if TYPE_CHECKING:
     from ..export.bundle import BundleJob, ModelBuilder
@@ -47,6 +54,8 @@ class ExportOptions:
         faster.
     tune_s
         For TVM, at most so many seconds of tuning in all.
+    trim_vocabulary
+        None takes the config's.
     """
 
     arch: str = "winner"
@@ -57,6 +66,7 @@ class ExportOptions:
     max_score_drop: float | None = None
     runtime: Literal["onnxruntime", "tvm", "auto"] = "onnxruntime"
     tune_s: float = 0.0
+    trim_vocabulary: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -90,16 +100,15 @@ def bundle_job(
 ) -> "BundleJob":
     """What is to be exported, without what it was made from."""
     from ..export.bundle import BundleJob, BundleOrigin
-    from ..spaces import ModelSpec
 
     family = state.family
     return BundleJob(
         family=family.name,
-        spec=ModelSpec(state.config.space, state.card.vocab_size, workload),
+        spec=exported_spec(state, chosen, workload),
         arch=chosen.arch,
         settings=family.bundle_settings(state.config, workload),
         origin=BundleOrigin(name=name, device=None, provenance={}, weights=chosen.weights),
-        tokenizer_path=state.files.tokenizer_path,
+        tokenizer_path=exported_tokenizer(state, chosen),
         limits=limits,
         readme=family.bundle_readme,
     )
@@ -108,16 +117,14 @@ def bundle_job(
 def onnx_builder(state: TrainedRun, chosen: SelectedSubnet, workload: Workload) -> "ModelBuilder":
     """What writes a subnet's `model.onnx` into a folder."""
     from ..export.bundle import MODEL_NAME, BuiltModel
-    from ..export.onnx.model import state_arrays, write_model
-    from ..spaces import ModelSpec
+    from ..export.onnx.model import write_model
 
     family = state.family
-    spec = ModelSpec(state.config.space, state.card.vocab_size, workload)
+    spec = exported_spec(state, chosen, workload)
 
     def build(folder: Path) -> BuiltModel:
-        arrays = state_arrays(chosen.subnet.state_dict())
         options = family.graph_options(state.config)
-        model = family.build_graph(spec, chosen.arch, arrays, options)
+        model = family.build_graph(spec, chosen.arch, exported_arrays(chosen), options)
         write_model(model, folder / MODEL_NAME)
         return BuiltModel("onnxruntime")
 
@@ -133,8 +140,8 @@ def parity_examples(
     scored = state.scored(state.data.valid, workload, limit)
     return ParityExamples(
         inputs=scored.inputs,
-        input_ids=scored.input_ids,
-        reference=lambda ids: scored.predict(chosen.subnet, ids),
+        input_ids=exported_ids(chosen, scored.input_ids),
+        reference=lambda ids: scored.predict(chosen.subnet, trained_ids(chosen.vocabulary, ids)),
         decode=scored.decode,
         score=lambda outputs: scored.metrics(outputs)[scored.metric],
         metric=scored.metric,

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..config.sections import LimitsConfig
+from ..config.sections import LimitsConfig, ParameterCount
 from ..config.units import parse_count, parse_duration_ms
 from ..errors import ConfigError
 from ..family import Family
+from ..record import parse
 from ..records import Limits, TrainingLimits
 from ..spaces import ModelSpec
 from ..spaces.genes import ArchConfig
@@ -50,11 +51,32 @@ def with_defaults(limits: Limits, config: LimitsConfig) -> Limits:
     latency = config.max_latency and parse_duration_ms(config.max_latency)
     parameters = config.max_parameters and parse_count(config.max_parameters)
     size = config.max_size and parse_count(config.max_size)
+    counted = limits
+    if limits.max_parameters is None and limits.max_body_parameters is None:
+        counted = limit_parameters(parameters or None, config.count)
     return Limits(
         max_latency_ms=limits.max_latency_ms or latency or None,
-        max_parameters=limits.max_parameters or parameters or None,
+        max_parameters=counted.max_parameters,
+        max_body_parameters=counted.max_body_parameters,
         max_size_bytes=limits.max_size_bytes or size or None,
     )
+
+
+def limit_parameters(most: int | None, count: ParameterCount | None) -> Limits:
+    """A limit on the parameters that are counted: all, or those of the encoder without its
+    embedding table.
+
+    Raises
+    ------
+    ConfigError
+        If there is no limit to count for.
+    """
+    if most is None and count == "encoder":
+        raise ConfigError(
+            "count says which parameters a limit counts; give max_parameters (--max-parameters) too"
+        )
+    name = "max_body_parameters" if count == "encoder" else "max_parameters"
+    return parse(Limits, {name: most}, "limits")
 
 
 def feasible_space(context: Context, options: TrainOptions) -> "FeasibleSpace | None":
@@ -142,4 +164,5 @@ def cost_of(spec: ModelSpec, family: Family) -> "Callable[[ArchConfig], Cost]":
     return lambda arch: Cost(
         num_parameters=spec.num_parameters(arch),
         size_bytes=bundle_bytes(spec, arch, family.build_graph),
+        num_body_parameters=spec.inventory(arch).num_body_parameters,
     )

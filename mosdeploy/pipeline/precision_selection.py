@@ -23,6 +23,7 @@ from .devices import lasting_session
 from .export_job import bundle_job, onnx_builder, parity_examples, runtime_errors
 from .subnets import SelectedSubnet
 from .trained_run import TrainedRun
+from .vocabulary import exported_spec
 from .workloads import changed_workload
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class PrecisionTask:
         """Fingerprint of all that latency and score depend on."""
         card = self.chosen.card
         limits = self.limits.model_copy(update={"max_score_drop": 0.0, "precision": None})
+        smaller = self.chosen.vocabulary
+        more = () if smaller is None else (smaller.tokenizer,)
         return fingerprint(
             self.chosen.arch,
             card.subnet_sha256 if card else self.state.card.supernet_sha256,
@@ -61,6 +64,7 @@ class PrecisionTask:
             self.device,
             self.at("fp32"),
             limits,
+            *more,
         )
 
     def at(self, precision: Precision) -> Workload:
@@ -69,8 +73,7 @@ class PrecisionTask:
 
     def spec(self, precision: Precision) -> ModelSpec:
         """The model at a precision."""
-        state = self.state
-        return ModelSpec(state.config.space, state.card.vocab_size, self.at(precision))
+        return exported_spec(self.state, self.chosen, self.at(precision))
 
 
 def choose_precision(task: PrecisionTask) -> PrecisionChoice:

@@ -1,18 +1,100 @@
 """The verb `predict`: run a bundle on this machine."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ..errors import BundleError
+import numpy as np
+
+from ..errors import BundleError, ConfigError
 from ..families import load_family
+from ..storage import atomic_write
 from ..workspace import Workspace
 from .bundles import require_bundle
-from .summaries import Prediction, Predictions
+from .summaries import Predictions, VectorFile
+
+if TYPE_CHECKING:
+    from ..family import BundleModel
+    from ..runtime.timing import Timing
+
+VECTORS_SUFFIX = ".npy"
+
+
+@dataclass(frozen=True)
+class PredictResult:
+    """Answers to lines.
+
+    Attributes
+    ----------
+    answers
+        All that is known of each line, in the order given.
+    outputs
+        The same as one line of text each.
+    timing
+        Where the time went.
+    """
+
+    bundle: Path
+    lines: Sequence[str]
+    answers: Sequence[Mapping[str, Any]]
+    outputs: Sequence[str]
+    timing: "Timing"
+
+    @property
+    def num_cut(self) -> int:
+        """How many lines were longer than the bundle takes, and were cut."""
+        return sum("is_cut" in answer for answer in self.answers)
+
+    @property
+    def record(self) -> Predictions:
+        """The answers as a record."""
+        pairs = zip(self.lines, self.answers, strict=True)
+        return Predictions(
+            bundle=str(self.bundle),
+            predictions=tuple({"input": line, **answer} for line, answer in pairs),
+        )
+
+    def write_vectors(self, path: Path) -> VectorFile:
+        """Write the vectors as a numpy array, float32 (lines, width), whole or not at all.
+
+        Raises
+        ------
+        ConfigError
+            If a line has no vector, or the name of the file does not end in .npy.
+        MosdeployError
+            If the disk is full.
+        """
+        check_vectors_path(path)
+        for number, answer in enumerate(self.answers, 1):
+            if "vector" not in answer:
+                raise ConfigError(
+                    f"line {number} has no vector: it is empty, or {self.bundle} answers with "
+                    "something else; --output is for the bundles of embeddings"
+                )
+        vectors = np.array([answer["vector"] for answer in self.answers], np.float32)
+        buffer = io.BytesIO()
+        np.save(buffer, vectors)
+        atomic_write(path, buffer.getvalue())
+        return VectorFile(bundle=str(self.bundle), path=str(path), shape=vectors.shape)
+
+
+def check_vectors_path(path: Path) -> None:
+    """Make sure, before lines are answered, that a file is one for vectors.
+
+    Raises
+    ------
+    ConfigError
+        If its name does not end in .npy.
+    """
+    if path.suffix != VECTORS_SUFFIX:
+        raise ConfigError(f"--output {path}: vectors are written to a file that ends in .npy")
 
 
 def predict(
     root: Path, lines: Sequence[str], bundle: Path | None = None, threads: int | None = None
-) -> Predictions:
+) -> PredictResult:
     """Answer lines of text with a bundle.
 
     Parameters
@@ -35,11 +117,9 @@ def predict(
     folder = bundle or require_bundle(Workspace(root))
     try:
         family = load_family(read_manifest(folder).family)
-        outputs = family.open_bundle(folder, threads).predict(lines)
+        model: BundleModel = family.open_bundle(folder, threads)
+        answers = model.answer(lines)
     except RuntimeBundleError as error:
         raise BundleError(str(error)) from error
-    pairs = zip(lines, outputs, strict=True)
-    return Predictions(
-        bundle=str(folder),
-        predictions=tuple(Prediction(input=line, output=output) for line, output in pairs),
-    )
+    outputs = [model.line_of(answer) for answer in answers]
+    return PredictResult(folder, lines, answers, outputs, model.timing)

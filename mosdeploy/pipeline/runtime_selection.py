@@ -21,6 +21,7 @@ from .export_job import ExportOptions, ExportResult
 from .subnets import SelectedSubnet
 from .summaries import RuntimeChoice, RuntimeTiming
 from .trained_run import TrainedRun
+from .vocabulary import exported_arrays, exported_spec
 
 if TYPE_CHECKING:
     from ..export.bundle import BuiltModel, ModelBuilder
@@ -94,7 +95,7 @@ class TvmTask:
     @property
     def spec(self) -> ModelSpec:
         """The model, at the precision of the workload."""
-        return ModelSpec(self.state.config.space, self.state.card.vocab_size, self.workload)
+        return exported_spec(self.state, self.chosen, self.workload)
 
     def _notify(self, seconds: float, found: str) -> None:
         self.context.progress.update("tune", round(seconds), round(self.tune_s), found)
@@ -108,8 +109,6 @@ def tvm_builder(task: TvmTask) -> "ModelBuilder":
     ConfigError
         As `TvmTask.options`, or if the family has no TVM.
     """
-    from ..export.onnx.model import state_arrays
-
     build_tvm = task.state.family.build_tvm
     if build_tvm is None:
         raise ConfigError(
@@ -118,7 +117,7 @@ def tvm_builder(task: TvmTask) -> "ModelBuilder":
     options = task.options
 
     def build(folder: Path) -> "BuiltModel":
-        arrays = state_arrays(task.chosen.subnet.state_dict())
+        arrays = exported_arrays(task.chosen)
         return build_tvm(task.spec, task.chosen.arch, arrays, options, folder)
 
     return build

@@ -2,7 +2,7 @@
 is in `records`.
 """
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from ..config.device import DeviceProfile
 from ..record import Record
@@ -17,8 +17,9 @@ from ..records import (
     Runtime,
     ScoreTable,
     SearchResult,
+    WeightOrigin,
 )
-from ..spaces import AnyArch
+from ..spaces import AnyArch, Precision
 
 
 class RunFile(Record):
@@ -54,18 +55,24 @@ class ProfileSummary(Record):
     failed_boards: dict[str, str] = Field(default_factory=dict)
 
 
-class Prediction(Record):
-    """A line and what the bundle made of it."""
-
-    input: str
-    output: str
-
-
 class Predictions(Record):
-    """What `predict` did, line by line, and with which bundle."""
+    """What `predict` did, line by line, and with which bundle.
+
+    A prediction holds its `input` and what the runtime's `answer` gives: `output` of a translation,
+    `label` and `scores`, `value`, `tags` and `entities`, or `vector`; `is_cut` where the line was
+    too long.
+    """
 
     bundle: str
-    predictions: tuple[Prediction, ...]
+    predictions: tuple[dict[str, JsonValue], ...]
+
+
+class VectorFile(Record):
+    """Vectors that `predict` wrote, and how many of how many numbers."""
+
+    bundle: str
+    path: str
+    shape: tuple[int, ...]
 
 
 class DeviceList(Record):
@@ -112,6 +119,19 @@ class DemoSummary(Record):
     bundle: str
     page: str
     hand_picked: HandPicked | None = None
+
+
+class FormatSummary(Record):
+    """A subnet that was written in a format of other libraries, and where."""
+
+    path: str
+    format: str
+    arch: AnyArch
+    weights: WeightOrigin
+    precision: Precision
+    vocab_size: int
+    num_parameters: int
+    size_bytes: int
 
 
 class RuntimeTiming(Record):

@@ -10,22 +10,28 @@ from ..spaces import AnyArch, AnyWorkload
 
 class Candidate(Record):
     """One architecture that the search looked at; `loss` is the inherited subnet's validation loss
-    (lower wins).
+    (lower wins). `num_body_parameters` leaves the embedding table out; None in older records.
     """
 
     arch: AnyArch
     loss: float
     predicted_ms: float | None
     num_parameters: int
+    num_body_parameters: int | None = None
     size_bytes: int
     measured_ms: float | None = None
 
 
 class Limits(Record):
-    """What a subnet may cost; None where there is no limit."""
+    """What a subnet may cost; None where there is no limit.
+
+    `max_body_parameters` counts all parameters but those of the embedding table.
+    """
 
     max_latency_ms: float | None = Field(None, gt=0)
     max_parameters: int | None = Field(None, gt=0)
+    # not written where it is not set: fingerprints stay what they were before there was one
+    max_body_parameters: int | None = Field(None, gt=0, exclude_if=lambda most: most is None)
     max_size_bytes: int | None = Field(None, gt=0)
 
 

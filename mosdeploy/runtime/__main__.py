@@ -1,8 +1,9 @@
-"""Command line: `python -m mosdeploy_runtime BUNDLE [--threads N] [--self-test] [--json]`.
+"""Command line: `python -m mosdeploy_runtime BUNDLE [--threads N] [--self-test] [--json] [--jsonl]
+[--time]`.
 
 Lines from stdin, answers to stdout, UTF-8, one for one; messages to stderr. Exit code 0; 1
-when the self-test did not pass; 2 wrong usage or input that is not UTF-8; 8 something is wrong with
-the bundle; 130 interrupted.
+when the self-test did not pass; 2 wrong usage or input that is not UTF-8 or not JSON; 8 something
+is wrong with the bundle; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 
 from . import open_model
 from .errors import BundleError
+from .json_lines import InputError, line_of_json
 
 LINES_AT_A_TIME = 512
 INTERRUPTED = 130
@@ -35,6 +37,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object a line: input, all of the answer"
     )
+    parser.add_argument(
+        "--jsonl", action="store_true", help="lines are JSON objects with text, and text_pair"
+    )
+    parser.add_argument(
+        "--time", action="store_true", help="print where the time went, to stderr, at the end"
+    )
     options = parser.parse_args(arguments)
     try:
         from .self_test import run_self_test  # takes a second, in which Ctrl-C may come
@@ -50,16 +58,21 @@ def main(arguments: list[str] | None = None) -> int:
                 }
             )
             return 0 if result.passed else 1
-        for lines in _lines():
-            if options.json:
-                for line, answer in zip(lines, model.answer(lines)):  # noqa: B905 (Python 3.9)
-                    _print({"input": line, **answer})
-            else:
-                for output in model.predict(lines):
-                    _print(output)
+        num_cut = 0
+        for lines in _lines(options.jsonl):
+            for line, answer in zip(lines, model.answer(lines)):  # noqa: B905 (Python 3.9)
+                num_cut += "is_cut" in answer
+                _print({"input": line, **answer} if options.json else model.line_of(answer))
+        if num_cut:
+            print(f"warning: {num_cut} lines were too long and were cut", file=sys.stderr)
+        if options.time:
+            print(model.timing, file=sys.stderr)
     except BundleError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except UnicodeDecodeError as error:
         print(f"error: the input is not UTF-8: {error}", file=sys.stderr)
         return 2
@@ -71,12 +84,13 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _lines() -> Iterator[list[str]]:
+def _lines(are_json: bool) -> Iterator[list[str]]:
     """Lines of stdin, some at a time; on a terminal one, so that each is answered at once."""
     at_a_time = 1 if sys.stdin.isatty() else LINES_AT_A_TIME
     lines: list[str] = []
-    for line in sys.stdin.buffer:
-        lines.append(line.decode("utf-8").rstrip("\r\n"))
+    for number, line in enumerate(sys.stdin.buffer, 1):
+        text = line.decode("utf-8").rstrip("\r\n")
+        lines.append(line_of_json(text, number) if are_json else text)
         if len(lines) == at_a_time:
             yield lines
             lines = []

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .batches import group_by_length
-from .encoder_answers import decode_answer, scores_of, tags_of, vector_of
+from .encoder_answers import decode_answer, line_of_answer, scores_of, tags_of, vector_of
 from .encoder_settings import read_settings
 from .errors import ModelError
 from .manifest import (
@@ -24,6 +24,7 @@ from .manifest import (
     errors_naming,
     read_manifest,
 )
+from .timing import Timing
 
 MAX_BATCH_ROWS = 32
 MAX_BATCH_POSITIONS = 4096  # padded positions in one call
@@ -52,6 +53,8 @@ class Encoder:
     ----------
     manifest, settings, tokenizer
         What the bundle says of itself, and its tokenizer.
+    timing
+        Where the time of all lines so far went.
 
     Raises
     ------
@@ -72,6 +75,7 @@ class Encoder:
         providers: Sequence[str] | None = None,
     ) -> None:
         folder = Path(bundle_dir)
+        self.timing = Timing()
         self.manifest = read_manifest(folder)
         with errors_naming(folder / MANIFEST_NAME):
             self.settings = read_settings(self.manifest)
@@ -113,10 +117,7 @@ class Encoder:
         ModelError
             If ONNX Runtime fails.
         """
-        if self.settings.kind == "tagging":
-            return [" ".join(answer.get("tags", ())) for answer in self.answer(lines)]
-        found = self._answers([self.tokenizer.encode(line) for line in lines], lines)
-        return [self.decode(answer) if answer else "" for answer in found]
+        return [self.line_of(answer) for answer in self.answer(lines)]
 
     def answer(self, lines: Sequence[str]) -> list[dict[str, Any]]:
         """Answer lines with all that is known of each, as objects for JSON; `{}` for an empty line.
@@ -131,8 +132,19 @@ class Encoder:
         ModelError
             If ONNX Runtime fails.
         """
-        pieces = [self.tokenizer.split(line) for line in lines]
-        answers = self._answers([x.ids for x in pieces], lines)
+        with self.timing.measure("total_s"):
+            return self._answer(lines)
+
+    def line_of(self, answer: Mapping[str, Any]) -> str:
+        """One of `answer` as `predict` writes it."""
+        return line_of_answer(answer)
+
+    def _answer(self, lines: Sequence[str]) -> list[dict[str, Any]]:
+        self.timing.num_lines += len(lines)
+        with self.timing.measure("tokenising_s"):
+            pieces = [self.tokenizer.split(line) for line in lines]
+        with self.timing.measure("running_s"):
+            answers = self._answers([x.ids for x in pieces], lines)
         labels = self.settings.labels
         found: list[dict[str, Any]] = []
         for line, split, numbers in zip(lines, pieces, answers):  # noqa: B905 (Python 3.9)

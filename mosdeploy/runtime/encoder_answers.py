@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,16 +42,33 @@ def decode_answer(kind: str, labels: Sequence[str], answer: Sequence[float]) -> 
     if kind == "classification":
         return labels[int(np.argmax(answer))]
     if kind == "regression":
-        return f"{answer[0]:.{NUM_DIGITS}g}"
+        return _number(answer[0])
     if kind == "tagging":
         return " ".join(labels[i] for i in _rows(labels, answer).argmax(1))
     return json.dumps(_rounded(answer))
 
 
+def line_of_answer(answer: Mapping[str, Any]) -> str:
+    """An object for JSON as one line: as `decode_answer`, but with a tag for each word.
+
+    Examples
+    --------
+    >>> line_of_answer({"label": "yes", "scores": {"no": 0.1, "yes": 0.9}})
+    'yes'
+    """
+    if "label" in answer:
+        return str(answer["label"])
+    if "value" in answer:
+        return _number(answer["value"])
+    if "vector" in answer:
+        return json.dumps(answer["vector"])
+    return " ".join(answer.get("tags", ()))
+
+
 def scores_of(labels: Sequence[str], answer: Sequence[float]) -> dict[str, Any]:
     """The likeliest class and the probability of each."""
     probabilities = _softmax(np.asarray(answer, np.float64))
-    best = int(probabilities.argmax())
+    best = int(np.argmax(answer))  # as in `decode_answer`, where two round to one probability
     shares = _rounded(probabilities.tolist())
     return {"label": labels[best], "scores": dict(zip(labels, shares))}  # noqa: B905 (Python 3.9)
 
@@ -102,6 +119,10 @@ def first_pieces(words: Sequence[tuple[int, int]], pieces: Pieces) -> list[int]:
         if word is not None and first[word] < 0:
             first[word] = position
     return first
+
+
+def _number(value: float) -> str:
+    return f"{value:.{NUM_DIGITS}g}"
 
 
 def _rows(labels: Sequence[str], answer: Sequence[float]) -> Floats:

@@ -23,6 +23,7 @@ from .manifest import (
     errors_naming,
     read_manifest,
 )
+from .timing import Timing
 from .tokenizer import Tokenizer
 from .translation_settings import TranslationSettings, read_settings
 
@@ -70,6 +71,8 @@ class Translator:
     ----------
     manifest, settings, tokenizer
         What the bundle says of itself, and its tokenizer.
+    timing
+        Where the time of all lines so far went.
 
     Raises
     ------
@@ -90,6 +93,7 @@ class Translator:
         providers: Sequence[str] | None = None,
     ) -> None:
         folder = Path(bundle_dir)
+        self.timing = Timing()
         self.manifest = read_manifest(folder)
         with errors_naming(folder / MANIFEST_NAME):
             self.settings = read_settings(self.manifest)
@@ -114,16 +118,31 @@ class Translator:
         ModelError
             If the bundle's runtime fails.
         """
-        parts = [self.tokenizer.encode_parts(line, self.settings.max_source_len) for line in lines]
-        answers = iter(self.predict_ids([ids for line_parts in parts for ids in line_parts]))
-        texts = [[self.tokenizer.decode(next(answers)) for _ in line_parts] for line_parts in parts]
-        return [" ".join(text for text in line_texts if text) for line_texts in texts]
+        with self.timing.measure("total_s"):
+            return self._predict(lines)
 
     translate = predict  # its name in 0.1.0
+
+    def _predict(self, lines: Sequence[str]) -> list[str]:
+        self.timing.num_lines += len(lines)
+        limit = self.settings.max_source_len
+        with self.timing.measure("tokenising_s"):
+            parts = [self.tokenizer.encode_parts(line, limit) for line in lines]
+        with self.timing.measure("running_s"):
+            answers = iter(self.predict_ids([ids for line_parts in parts for ids in line_parts]))
+        with self.timing.measure("tokenising_s"):
+            texts = [
+                [self.tokenizer.decode(next(answers)) for _ in line_parts] for line_parts in parts
+            ]
+        return [" ".join(text for text in line_texts if text) for line_texts in texts]
 
     def answer(self, lines: Sequence[str]) -> list[dict[str, Any]]:
         """Translate lines, each to an object for JSON: `output`."""
         return [{"output": output} for output in self.predict(lines)]
+
+    def line_of(self, answer: Mapping[str, Any]) -> str:
+        """One of `answer` as `predict` writes it."""
+        return str(answer["output"])
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of an answer of `predict_ids`."""

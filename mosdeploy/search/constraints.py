@@ -83,10 +83,10 @@ class ConstraintTable:
 
     def utilisation(self, arch: ArchConfig) -> dict[str, float]:
         """Each limited quantity as a share of its limit, by the name of the limit."""
-        unlimited = self.limits.max_parameters is None and self.limits.max_size_bytes is None
-        return utilisation(
-            self.limits, self.latency_ms(arch), None if unlimited else self._cost(arch)
-        )
+        limits = self.limits
+        costs = (limits.max_parameters, limits.max_body_parameters, limits.max_size_bytes)
+        unlimited = all(most is None for most in costs)
+        return utilisation(limits, self.latency_ms(arch), None if unlimited else self._cost(arch))
 
     def violation(self, arch: ArchConfig) -> float:
         """Sum of the shares by which an architecture exceeds its limits; 0 within all of them."""
@@ -105,6 +105,7 @@ class ConstraintTable:
             loss=loss,
             predicted_ms=self.latency_ms(arch),
             num_parameters=cost.num_parameters,
+            num_body_parameters=cost.num_body_parameters,
             size_bytes=cost.size_bytes,
         )
 
@@ -116,6 +117,8 @@ def utilisation(limits: Limits, latency_ms: float | None, cost: Cost | None) -> 
         shares["max_latency_ms"] = latency_ms / limits.max_latency_ms
     if limits.max_parameters is not None and cost is not None:
         shares["max_parameters"] = cost.num_parameters / limits.max_parameters
+    if limits.max_body_parameters is not None and cost is not None:
+        shares["max_body_parameters"] = cost.num_body_parameters / limits.max_body_parameters
     if limits.max_size_bytes is not None and cost is not None:
         shares["max_size_bytes"] = cost.size_bytes / limits.max_size_bytes
     return shares

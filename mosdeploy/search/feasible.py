@@ -42,7 +42,7 @@ class FeasibleSpace:
     >>> from mosdeploy.search import Cost
     >>> spec = load_recipe("tiny").spec
     >>> within = FeasibleSpace.find(
-    ...     spec.space, Limits(max_parameters=900_000), lambda a: Cost(spec.num_parameters(a), 0)
+    ...     spec.space, Limits(max_parameters=900_000), lambda a: Cost(spec.num_parameters(a), 0, 0)
     ... )
     >>> spec.num_parameters(within.largest) <= 900_000
     True

@@ -96,5 +96,8 @@ def choose_winner(measured: Sequence[Candidate], limits: Limits) -> Candidate:
 
 def _keeps(candidate: Candidate, limits: Limits) -> bool:
     """Whether a candidate keeps all limits, with its measured latency."""
-    cost = Cost(candidate.num_parameters, candidate.size_bytes)
+    body = candidate.num_body_parameters
+    # an older record does not tell it; it is at most the whole
+    body = candidate.num_parameters if body is None else body
+    cost = Cost(candidate.num_parameters, candidate.size_bytes, body)
     return all(share <= 1 for share in utilisation(limits, candidate.measured_ms, cost).values())

@@ -18,10 +18,13 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Cost:
-    """What an architecture costs besides time: weights, and bytes of the bundle."""
+    """What an architecture costs besides time: weights, bytes of the bundle, and weights without
+    those of the embedding table.
+    """
 
     num_parameters: int
     size_bytes: int
+    num_body_parameters: int
 
 
 LossesOf = Callable[[Sequence[ArchConfig], Sequence[ArchConfig | None]], Iterable[float | None]]

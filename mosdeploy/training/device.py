@@ -13,7 +13,6 @@ import torch
 from ..config.sections import TrainingConfig
 from ..errors import ConfigError
 
-
 KERNEL_CACHE = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 """How many kernels oneDNN keeps, unless the user says otherwise. In bf16 it compiles some for every
 shape of a batch, and by default keeps 1,024: 400 shapes of one FFN of 384 x 1536 took 1.0 GB, with

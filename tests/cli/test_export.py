@@ -8,7 +8,7 @@ from typing import Any
 from answers import manifest, timed
 
 from mosdeploy.pipeline.export_job import ExportOptions, ExportResult
-from mosdeploy.pipeline.summaries import RuntimeChoice, RuntimeTiming
+from mosdeploy.pipeline.summaries import FormatSummary, RuntimeChoice, RuntimeTiming
 from mosdeploy.records import PrecisionCandidate, PrecisionChoice
 from mosdeploy.spaces.translation import TranslationWorkload
 
@@ -45,7 +45,10 @@ def test_options(ask: Callable[..., Any]) -> None:
         max_score_drop=0.5,
         runtime="tvm",
         tune_s=1800.0,
+        trim_vocabulary=None,
     )
+    trimmed = ask(EXPORT, RESULT, "export", "--trim-vocabulary").arguments[1]
+    assert trimmed == ExportOptions(trim_vocabulary=True)
     assert ask(EXPORT, RESULT, "export").arguments[1] == ExportOptions()
 
 
@@ -88,3 +91,24 @@ def test_runtimes_that_were_timed_have_a_line_each(ask: Callable[..., Any]) -> N
     )
     printed = json.loads(ask(EXPORT, result, "export", "--runtime", "auto", "--json").stdout)
     assert printed["kept"] == "onnxruntime"
+
+
+def test_a_format_takes_the_place_of_the_bundle(ask: Callable[..., Any]) -> None:
+    written = FormatSummary(
+        path="formats/x-hf",
+        format="hf",
+        arch=manifest().arch,
+        weights="finetuned",
+        precision="fp32",
+        vocab_size=100,
+        num_parameters=12_345,
+        size_bytes=3 * 2**19,
+    )
+    words = "--format hf --arch largest --trim-vocabulary"
+    done = ask("export.export_format", written, "export", *words.split())
+    assert done.arguments[1:] == ("hf", ExportOptions(arch="largest", trim_vocabulary=True))
+    assert done.stdout == (
+        "hf folder formats/x-hf: 1.5 MiB, fp32, finetuned weights, 12,345 parameters\n"
+    )
+    as_json = ask("export.export_format", written, "export", "--format", "hf", "--json").stdout
+    assert FormatSummary.model_validate_json(as_json) == written

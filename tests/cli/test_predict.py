@@ -1,18 +1,24 @@
 """`mosdeploy predict`: where its lines come from."""
 
 import io
+import json
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from command_line import ENVIRONMENT, MOSDEPLOY, run_folder
 
 from mosdeploy.cli.predict import _lines
 from mosdeploy.errors import ConfigError
-from mosdeploy.pipeline.summaries import Prediction, Predictions
+from mosdeploy.pipeline.predict import PredictResult
+from mosdeploy.runtime.encoder_answers import line_of_answer
+from mosdeploy.runtime.timing import Timing
+
+PREDICT = "predict.predict"
 
 
 @pytest.mark.parametrize("verb", ["predict", "translate"])
@@ -29,20 +35,69 @@ def test_text_that_is_not_utf8_is_refused(tmp_path: Path, verb: str) -> None:
     assert b"not UTF-8" in done.stderr
 
 
+def answered(*answers: dict[str, Any], lines: tuple[str, ...] = ("one", "two")) -> PredictResult:
+    outputs = [line_of_answer(answer) for answer in answers]
+    return PredictResult(Path("b"), lines, answers, outputs, Timing())
+
+
 def test_outputs_are_lines_in_order(ask: Callable[..., Any]) -> None:
-    pairs = tuple(Prediction(input=x, output=x.upper()) for x in ("one", "two"))
-    done = Predictions(bundle="b", predictions=pairs)
-    answered = ask("predict.predict", done, "predict", "one", "two", "--threads", "2")
-    assert answered.arguments == (Path(), ["one", "two"], None, 2)
-    assert answered.stdout == "ONE\nTWO\n"
-    as_json = ask("predict.predict", done, "predict", "one", "two", "--json").stdout
-    assert Predictions.model_validate_json(as_json) == done
+    done = answered({"label": "ONE", "scores": {"ONE": 1.0}}, {})
+    asked = ask(PREDICT, done, "predict", "one", "two", "--threads", "2")
+    assert asked.arguments == (Path(), ["one", "two"], None, 2)
+    assert asked.stdout == "ONE\n\n"
+    assert asked.stderr == ""
+    as_json = ask(PREDICT, done, "predict", "one", "two", "--json").stdout
+    assert json.loads(as_json) == {
+        "bundle": "b",
+        "predictions": [
+            {"input": "one", "label": "ONE", "scores": {"ONE": 1.0}},
+            {"input": "two"},
+        ],
+    }
 
 
 def test_no_lines_are_no_output_but_a_record(ask: Callable[..., Any]) -> None:
-    done = Predictions(bundle="b", predictions=())
-    assert ask("predict.predict", done, "predict").stdout == ""
-    assert "predictions" in ask("predict.predict", done, "predict", "--json").stdout
+    done = answered(lines=())
+    assert ask(PREDICT, done, "predict").stdout == ""
+    assert "predictions" in ask(PREDICT, done, "predict", "--json").stdout
+
+
+def test_time_and_cut_texts_are_told_on_stderr(ask: Callable[..., Any]) -> None:
+    done = answered({"value": 1.5, "is_cut": True}, {"value": 2.0})
+    done.timing.num_lines = 2
+    done.timing.total_s = 0.004
+    asked = ask(PREDICT, done, "predict", "one", "two", "--time")
+    assert asked.stdout == "1.5\n2\n"
+    assert asked.stderr.splitlines() == [
+        "1 of 2 texts were too long and were cut",
+        "tokenising 0.00 ms, running 0.00 ms, total 4.00 ms for 2 lines, 2.00 ms a line",
+    ]
+
+
+def test_vectors_are_written_to_a_file(ask: Callable[..., Any]) -> None:
+    done = answered({"vector": [0.6, 0.8]}, {"vector": [0.0, 1.0]})
+    asked = ask(PREDICT, done, "predict", "one", "two", "--output", "v.npy")
+    assert asked.stdout == "v.npy: 2 x 2 numbers\n"
+    found = np.load("v.npy")
+    assert found.dtype == np.float32
+    assert found == pytest.approx(np.array([[0.6, 0.8], [0.0, 1.0]]))
+    with pytest.raises(ConfigError, match=r"--output v\.txt: .* ends in \.npy"):
+        ask(PREDICT, done, "predict", "one", "two", "--output", "v.txt")
+    with pytest.raises(ConfigError, match="line 2 has no vector"):
+        ask(PREDICT, answered({"vector": [1.0]}, {}), "predict", "a", "", "--output", "w.npy")
+    assert not Path("w.npy").exists()
+
+
+def test_lines_of_json_are_texts_and_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = '{"text": "one\\ttab", "label": 1}\n{"text": "one", "text_pair": "two\\nlines"}\n'
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    assert _lines(None, are_json=True) == ["one tab", "one\ttwo lines"]
+
+
+@pytest.mark.parametrize("line", ["[1]", "{", '{"texts": "a"}', '{"text": 1}', "", "[" * 99_999])
+def test_a_line_that_is_no_such_object_is_named(line: str) -> None:
+    with pytest.raises(ConfigError, match=r"^line 2"):
+        _lines(['{"text": "fine"}', line], are_json=True)
 
 
 def test_arguments_are_lines_and_stdin_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

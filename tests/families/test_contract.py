@@ -33,11 +33,11 @@ assert not works, works
 
 
 def callables(family: Family) -> dict[str, Any]:
-    """Every callable of a family by name, those of `latency_formats` too; no None."""
+    """Every callable of a family by name, those of its formats too; no None."""
     found = {field.name: getattr(family, field.name) for field in dataclasses.fields(Family)}
     del found["name"]
-    formats = found.pop("latency_formats")
-    found |= {f"latency_formats[{name}]": reader for name, reader in formats.items()}
+    for field in ("formats", "latency_formats"):
+        found |= {f"{field}[{name}]": x for name, x in found.pop(field).items()}
     return {name: x for name, x in found.items() if x is not None}
 
 

@@ -110,7 +110,8 @@ class Problem:
 
     def cost(self, arch):
         weights = self.spec.num_parameters(arch)
-        return Cost(num_parameters=weights, size_bytes=4 * weights + 1000)
+        body = self.spec.inventory(arch).num_body_parameters
+        return Cost(weights, size_bytes=4 * weights + 1000, num_body_parameters=body)
 
     def predict_ms(self, genes):
         return np.array([self.latency(self.space.from_genes(row)) for row in genes])

@@ -2,6 +2,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from encoder_walking import make_encoder_folder
 from walking import make_run_folder, opened
 
 
@@ -24,3 +25,17 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(walked: Path, tmp_path: Path) -> Path:
     """A copy of the walked run folder that a test may spoil."""
     return Path(shutil.copytree(walked, tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def trained_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder of an encoder after `train`; tests must not change it."""
+    root = make_encoder_folder(tmp_path_factory.mktemp("encoder") / "run", "classification")
+    opened(root).train()
+    return root
+
+
+@pytest.fixture
+def encoder_folder(trained_encoder: Path, tmp_path: Path) -> Path:
+    """A copy of the trained run folder that a test may spoil."""
+    return Path(shutil.copytree(trained_encoder, tmp_path / "encoder"))

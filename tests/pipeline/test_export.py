@@ -1,5 +1,6 @@
 """Bundles: what is in them, what they promise, and when none is written."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,44 @@ def test_options_that_make_no_bundle_are_refused(walked: Path) -> None:
         run.export(tune_s=60.0)
     with pytest.raises(ConfigError, match="unknown runtime 'onnx'; known: onnxruntime, tvm, auto"):
         run.export(runtime="onnx")
+
+
+# -- formats of other libraries
+
+
+def test_a_format_holds_what_the_bundle_holds(encoder_folder: Path) -> None:
+    run = opened(encoder_folder)
+    bundle = run.export("largest", precision="fp32", trim_vocabulary=True)
+    written = run.export_format("optimum", "largest", precision="fp32", trim_vocabulary=True)
+    folder = Path(written.path)
+    assert folder == encoder_folder / "formats" / f"{bundle.path.name}-optimum"
+    assert (folder / "tokenizer.json").read_text() == (bundle.path / "tokenizer.json").read_text()
+    assert written.num_parameters == bundle.manifest.num_parameters
+    assert written.vocab_size == json.loads((folder / "config.json").read_text())["vocab_size"]
+    assert written.size_bytes == sum(path.stat().st_size for path in folder.iterdir())
+    assert run.export_format("optimum", "largest", precision="int8").precision == "int8"
+
+
+def test_a_bert_is_loaded_by_transformers(encoder_folder: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    run = opened(encoder_folder)
+    # the smallest attends 8 wide, as a BERT does not; the largest 16 wide, as it does
+    with pytest.raises(ExportError, match="no BERT can hold"):
+        run.export_format("hf", "smallest")
+    with pytest.raises(ExportError, match="fp32, not int8; add --precision fp32"):
+        run.export_format("hf", "largest", precision="int8")
+    folder = run.export_format("hf", "largest").path
+    bundle = run.export("largest", precision="fp32")
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    lines = ["the film is bright", "it was dull and long"]
+    logits = model(**tokenizer(lines, padding=True, return_tensors="pt")).logits
+    labels = [model.config.id2label[int(i)] for i in logits.argmax(-1)]
+    assert labels == run.predict(lines, bundle=bundle.path)
+
+
+def test_a_format_that_there_is_not(walked: Path, trained_encoder: Path) -> None:
+    with pytest.raises(ConfigError, match="'translation' has no format 'hf'; its formats: none"):
+        opened(walked).export_format("hf", "largest")
+    with pytest.raises(ConfigError, match=r"'encoder' has no format 'tf'; .*: optimum, hf"):
+        opened(trained_encoder).export_format("tf", "largest")

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from encoder_walking import make_encoder_folder
 from example_spaces import SMALL
 from walking import KeptProgress, edit, make_run_folder, opened
 
-from mosdeploy.config.sections import TrainingConfig
+from mosdeploy.config.sections import SearchConfig, TrainingConfig
 from mosdeploy.errors import ConfigError, StaleInputError
 from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.limits import (
@@ -21,6 +22,10 @@ from mosdeploy.pipeline.run import open_run
 from mosdeploy.records import Limits, TrainingLimits
 from mosdeploy.training import trainer
 from mosdeploy.training.schedule import ArchSource, sandwich
+
+
+def make_small_encoder(root: Path) -> Path:
+    return make_encoder_folder(root / "encoder", "classification")
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +125,34 @@ def test_the_command_line_goes_before_the_run_file() -> None:
     merged = with_defaults(Limits(max_latency_ms=20.0), config)
     assert merged == Limits(max_latency_ms=20.0, max_parameters=4_000_000)
     assert config.unlimited == TrainingConfig()
+
+
+@pytest.mark.parametrize("make", [make_run_folder, make_small_encoder])
+def test_a_limit_may_leave_the_table_out(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+    """Of both families: the largest within the limit has a body within it, and a larger whole."""
+    context = Context(open_run(make(tmp_path)))
+    spec = context.spec
+    bodies = [
+        spec.inventory(arch).num_body_parameters
+        for arch in (context.config.space.smallest, context.config.space.largest)
+    ]
+    most = sum(bodies) // 2
+    source = feasible_space(context, TrainOptions(limits=Limits(max_body_parameters=most)))
+    assert source is not None
+    assert spec.inventory(source.largest).num_body_parameters <= most
+    assert spec.num_parameters(source.largest) > most
+    # the same number for all parameters is a tighter limit
+    with_table = feasible_space(context, TrainOptions(limits=Limits(max_parameters=most)))
+    assert with_table is not None
+    assert spec.num_parameters(with_table.largest) < spec.num_parameters(source.largest)
+
+
+def test_what_is_asked_replaces_what_the_run_file_counts() -> None:
+    config = SearchConfig(max_parameters="4M", count="encoder")
+    assert with_defaults(Limits(), config) == Limits(max_body_parameters=4_000_000)
+    assert with_defaults(Limits(max_parameters=9), config) == Limits(max_parameters=9)
+    config = SearchConfig(max_parameters="4M")
+    assert with_defaults(Limits(), config) == Limits(max_parameters=4_000_000)
+    assert with_defaults(Limits(max_body_parameters=9), config) == Limits(max_body_parameters=9)
+    with pytest.raises(ConfigError, match="give max_parameters"):
+        with_defaults(Limits(), SearchConfig(count="encoder"))

@@ -22,9 +22,26 @@ def test_a_bundle_answers_as_its_self_test_says(walked: Path) -> None:
 def test_a_named_bundle_needs_no_run_folder(walked: Path, tmp_path: Path) -> None:
     bundle = require_bundle(Workspace(walked))
     done = predict(tmp_path, ["one two", ""], bundle=bundle, threads=1)
-    assert done.bundle == str(bundle)
-    assert [pair.input for pair in done.predictions] == ["one two", ""]
-    assert [pair.output for pair in done.predictions] == opened(walked).predict(["one two", ""])
+    assert done.record.bundle == str(bundle)
+    assert [x["input"] for x in done.record.predictions] == ["one two", ""]
+    assert [x["output"] for x in done.record.predictions] == done.outputs
+    assert done.outputs == opened(walked).predict(["one two", ""])
+    assert opened(walked).answer(["one two"]) == [{"output": done.outputs[0]}]
+
+
+def test_an_encoder_says_all_that_it_knows(encoder_folder: Path) -> None:
+    run = opened(encoder_folder)
+    run.export("largest")
+    lines = ["the film is bright", "", "it " * 50]
+    bright, empty, long = run.answer(lines)
+    assert bright["label"] == run.predict(lines)[0]
+    assert sum(bright["scores"].values()) == pytest.approx(1.0, abs=1e-5)
+    assert empty == {}
+    done = predict(encoder_folder, lines)
+    assert long["is_cut"] and done.num_cut == 1
+    timing = done.timing
+    assert timing.num_lines == 3
+    assert 0 < timing.tokenising_s + timing.running_s <= timing.total_s
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, "1" * 5_000, "{}", '{"family": "x"}'])

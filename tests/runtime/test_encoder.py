@@ -165,6 +165,23 @@ def test_the_command_line_prints_all_of_an_answer(encoder_bundle: Path) -> None:
     assert plain[1] == "" and found[1] == {"input": ""}
 
 
+def test_the_command_line_reads_json_and_tells_the_time(encoder_bundle: Path) -> None:
+    command = [sys.executable, "-m", "mosdeploy.runtime", str(encoder_bundle), "--threads", "1"]
+    objects = [{"text": "the cat"}, {"text": "the cat", "text_pair": "the cat " * 9}]
+    lines = "\n".join(json.dumps(x) for x in objects)
+    done = subprocess.run(
+        [*command, "--jsonl", "--json", "--time"], input=lines, capture_output=True, text=True
+    )
+    inputs = [json.loads(line)["input"] for line in done.stdout.splitlines()]
+    assert inputs == ["the cat", "the cat\t" + "the cat " * 9]
+    cut, timing = done.stderr.splitlines()
+    assert cut == "warning: 1 lines were too long and were cut"
+    assert timing.startswith("tokenising") and "for 2 lines" in timing
+    done = subprocess.run([*command, "--jsonl"], input="no", capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: line 1 is not JSON")
+
+
 # -- raw inputs, for timing ------------------------------------------------------------------------
 
 

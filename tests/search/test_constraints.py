@@ -29,14 +29,17 @@ def crooked(arch):
 
 
 def test_shares_by_hand():
-    limits = Limits(max_latency_ms=10.0, max_parameters=200, max_size_bytes=400)
-    assert utilisation(limits, 12.5, Cost(100, 500)) == {
+    limits = Limits(
+        max_latency_ms=10.0, max_parameters=200, max_body_parameters=80, max_size_bytes=400
+    )
+    assert utilisation(limits, 12.5, Cost(100, 500, 60)) == {
         "max_latency_ms": 1.25,
         "max_parameters": 0.5,
+        "max_body_parameters": 0.75,
         "max_size_bytes": 1.25,
     }
     assert utilisation(limits, None, None) == {}
-    assert utilisation(Limits(), 12.5, Cost(100, 500)) == {}
+    assert utilisation(Limits(), 12.5, Cost(100, 500, 60)) == {}
 
 
 def test_violation_sums_what_is_above_the_limits():

@@ -19,4 +19,5 @@ def test_an_oracle_does_not_change_in_a_search():
 def test_costs_by_hand():
     arch = Problem().space.smallest
     weights = Problem().spec.num_parameters(arch)
-    assert Problem().oracle.cost(arch) == Cost(weights, 4 * weights + 1000)
+    body = Problem().spec.inventory(arch).num_body_parameters
+    assert Problem().oracle.cost(arch) == Cost(weights, 4 * weights + 1000, body)

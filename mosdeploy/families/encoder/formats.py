@@ -10,7 +10,6 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,8 @@ from ...config.encoder import EncoderRunConfig, TaskKind
 from ...errors import ExportError
 from ...export.onnx.initializers import Array
 from ...export.onnx.model import write_model
+from ...family import FormatJob
 from ...spaces.encoder import EncoderArch, EncoderSpace
-from ...spaces.spec import ModelSpec
 from ...storage import disk_errors, replace_folder
 from .onnx_graph import build_graph
 
@@ -63,40 +62,59 @@ _LAYER = {
 }
 
 
-@dataclass(frozen=True)
-class FormatJob:
-    """What is written.
-
-    Attributes
-    ----------
-    spec, arch, weights
-        As `build_graph` takes them; the precision is that of the workload.
-    config
-        Names the kind of task, its labels and the longest text.
-    tokenizer_path
-        The tokenizer.json that turns text into ids.
-    """
-
-    spec: ModelSpec
-    arch: EncoderArch
-    weights: Mapping[str, Array]
-    config: EncoderRunConfig
-    tokenizer_path: Path
-
-
-def write_format(name: str, job: FormatJob, out_dir: Path) -> None:
-    """Write a folder in one of the `FORMATS`, whole or not at all.
+def write_optimum(job: FormatJob, out_dir: Path) -> None:
+    """Write model.onnx with what Optimum needs beside it.
 
     Raises
     ------
     ExportError
-        If there is no such format, the subnet cannot be written in it, `out_dir` holds something
-        else, or a weight does not fit.
+        For vectors and masked-lm, whose outputs are not those that Optimum's classes expect; if
+        `out_dir` holds something else, or a weight does not fit.
     MosdeployError
         If the disk is full.
     """
-    if name not in FORMATS:
-        raise ExportError(f"unknown format '{name}'; known: {', '.join(FORMATS)}")
+    kind = _config_of(job).task.kind
+    if kind not in ("classification", "regression", "tagging"):
+        raise ExportError(
+            f"Optimum has no class for the output of {kind}; export a bundle, or --format hf"
+        )
+
+    def write(folder: Path) -> None:
+        write_model(build_graph(job.spec, _arch(job), job.weights), folder / "model.onnx")
+        _write_json(folder / CONFIG_NAME, _config(job))
+        _write_tokenizer(job, folder)
+
+    _write_whole(out_dir, write)
+
+
+def write_hf(job: FormatJob, out_dir: Path) -> None:
+    """Write model.safetensors and config.json of a BERT; a folder of vectors is one of
+    sentence-transformers too.
+
+    Raises
+    ------
+    ExportError
+        If no BERT computes what this subnet computes, the precision is not fp32, or `out_dir` holds
+        something else.
+    MosdeployError
+        If the disk is full.
+    """
+    _check_bert(job)
+
+    def write(folder: Path) -> None:
+        kind = _config_of(job).task.kind
+        tensors = bert_weights(job.weights, kind, _space(job))
+        save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+        _write_json(folder / CONFIG_NAME, _config(job))
+        _write_tokenizer(job, folder)
+        if kind == "embedding":
+            _write_sentence_transformer(job, folder)
+
+    _write_whole(out_dir, write)
+
+
+def _write_whole(out_dir: Path, write: Callable[[Path], None]) -> None:
+    """Fill a folder beside `out_dir`, then put it in its place."""
     if out_dir.exists() and not (out_dir / CONFIG_NAME).is_file():
         raise ExportError(
             f"{out_dir} exists and is no model of Hugging Face; move it away, or choose another "
@@ -107,48 +125,8 @@ def write_format(name: str, job: FormatJob, out_dir: Path) -> None:
         with tempfile.TemporaryDirectory(prefix=f".{out_dir.name}.", dir=out_dir.parent) as scratch:
             folder = Path(scratch) / "new"
             folder.mkdir()
-            FORMATS[name](job, folder)
+            write(folder)
             replace_folder(folder, out_dir)
-
-
-def write_optimum(job: FormatJob, folder: Path) -> None:
-    """Write model.onnx with what Optimum needs beside it.
-
-    Raises
-    ------
-    ExportError
-        For vectors and masked-lm, whose outputs are not those that Optimum's classes expect.
-    """
-    kind = job.config.task.kind
-    if kind not in ("classification", "regression", "tagging"):
-        raise ExportError(
-            f"Optimum has no class for the output of {kind}; export a bundle, or --format hf"
-        )
-    write_model(build_graph(job.spec, job.arch, job.weights), folder / "model.onnx")
-    _write_json(folder / CONFIG_NAME, _config(job))
-    _write_tokenizer(job, folder)
-
-
-def write_hf(job: FormatJob, folder: Path) -> None:
-    """Write model.safetensors and config.json of a BERT; a folder of vectors is one of
-    sentence-transformers too.
-
-    Raises
-    ------
-    ExportError
-        If no BERT computes what this subnet computes.
-    """
-    _check_bert(job)
-    tensors = bert_weights(job.weights, job.config.task.kind, _space(job))
-    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    _write_json(folder / CONFIG_NAME, _config(job))
-    _write_tokenizer(job, folder)
-    if job.config.task.kind == "embedding":
-        _write_sentence_transformer(job, folder)
-
-
-FORMATS: dict[str, Callable[[FormatJob, Path], None]] = {"optimum": write_optimum, "hf": write_hf}
-"""By name, what writes the files of a format into an empty folder."""
 
 
 # -- weights ---------------------------------------------------------------------------------------
@@ -187,8 +165,13 @@ def bert_weights(
 
 
 def _check_bert(job: FormatJob) -> None:
-    arch = job.arch
+    arch = _arch(job)
     space = _space(job)
+    precision = job.spec.workload.precision
+    if precision != "fp32":
+        raise ExportError(
+            f"the weights of this format are fp32, not {precision}; add --precision fp32"
+        )
     reason = None
     if not arch.is_uniform:
         reason = "its layers differ"
@@ -209,9 +192,9 @@ def _check_bert(job: FormatJob) -> None:
 
 def _config(job: FormatJob) -> dict[str, Any]:
     """config.json; of a subnet whose layers differ it says the largest."""
-    arch = job.arch
+    arch = _arch(job)
     space = _space(job)
-    task = job.config.task
+    task = _config_of(job).task
     names = task.tag_names or ("LABEL_0",)
     config: dict[str, Any] = {
         "model_type": "bert",
@@ -242,7 +225,7 @@ def _write_tokenizer(job: FormatJob, folder: Path) -> None:
     tokens = _special_tokens(job.tokenizer_path)
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": job.config.export.max_input_len,
+        "model_max_length": _config_of(job).export.max_input_len,
         "padding_side": "right",
         "model_input_names": ["input_ids", *types, "attention_mask"],
         **tokens,
@@ -263,12 +246,12 @@ def _write_sentence_transformer(job: FormatJob, folder: Path) -> None:
         for i, (path, name) in enumerate(parts)
     ]
     _write_json(folder / "modules.json", modules)
-    length = {"max_seq_length": job.config.export.max_input_len, "do_lower_case": False}
+    length = {"max_seq_length": _config_of(job).export.max_input_len, "do_lower_case": False}
     _write_json(folder / "sentence_bert_config.json", length)
     for path, _ in parts[1:]:
         (folder / path).mkdir()
     pooling = {
-        "word_embedding_dimension": job.arch.embed_dim,
+        "word_embedding_dimension": _arch(job).embed_dim,
         "pooling_mode_cls_token": False,
         "pooling_mode_mean_tokens": True,
     }
@@ -288,6 +271,16 @@ def _special_ids(tokenizer_path: Path) -> dict[str, int]:
     added = json.loads(tokenizer_path.read_text(encoding="utf-8"))["added_tokens"]
     ids = {token["content"]: token["id"] for token in added}
     return {role: ids[name] for role, name in _special_tokens(tokenizer_path).items()}
+
+
+def _config_of(job: FormatJob) -> EncoderRunConfig:
+    assert isinstance(job.config, EncoderRunConfig)
+    return job.config
+
+
+def _arch(job: FormatJob) -> EncoderArch:
+    assert isinstance(job.arch, EncoderArch)
+    return job.arch
 
 
 def _space(job: FormatJob) -> EncoderSpace:

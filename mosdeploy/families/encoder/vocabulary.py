@@ -5,9 +5,10 @@ rows of the embedding table they are. Half of a small encoder is its embedding t
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import tokenizers
 
 from ...errors import ExportError
 from ...export.onnx.initializers import Array
+from .tasks import Example
 
 TABLE_WEIGHTS = ("embed.weight", "head.bias")
 """Weights that have a row for each piece; the second only where masked tokens are predicted."""
@@ -46,13 +48,35 @@ class TrimmedVocabulary:
             name: array[rows] if name in TABLE_WEIGHTS else array for name, array in weights.items()
         }
 
-    def new_ids(self, ids: Iterable[int]) -> list[int]:
+    def new_ids(self, ids: Sequence[int]) -> list[int]:
         """Old ids, all of which are left, under their new numbers."""
         return [self._numbers[i] for i in ids]
 
     @cached_property
     def _numbers(self) -> dict[int, int]:
         return {old: new for new, old in enumerate(self.ids)}
+
+
+def trim_to_examples(
+    tokenizer_path: Path, examples: Iterable[Example], texts: Iterable[str]
+) -> TrimmedVocabulary:
+    """`trim_vocabulary` to what examples and further lines of text hold; a tab separates two texts.
+
+    Raises
+    ------
+    ExportError
+        If the tokenizer is no WordPiece.
+    """
+
+    def single_texts() -> Iterator[str]:
+        for line in texts:
+            yield from line.split("\t")
+        for example in examples:
+            yield example.text
+            if example.text_pair is not None:
+                yield example.text_pair
+
+    return trim_vocabulary(tokenizer_path.read_text(encoding="utf-8"), single_texts())
 
 
 def trim_vocabulary(content: str, texts: Iterable[str]) -> TrimmedVocabulary:

@@ -16,7 +16,8 @@ from encoder_bundles import (
 from encoders import answer_in_numpy, encoder_spec, random_weights, uneven_arch
 
 from mosdeploy.errors import ExportError
-from mosdeploy.families.encoder.formats import FormatJob, write_format
+from mosdeploy.families.encoder.formats import write_hf, write_optimum
+from mosdeploy.family import FormatJob
 from mosdeploy.spaces.encoder import BertLayerConfig, EncoderArch
 
 LAYER = BertLayerConfig(ffn_dim=40, heads=3)
@@ -73,7 +74,7 @@ def test_transformers_answers_the_same(tmp_path: Path, kind: str, changed: dict)
     transformers = pytest.importorskip("transformers")
     job = make_job(tmp_path, kind, **changed)
     folder = tmp_path / "hf"
-    write_format("hf", job, folder)
+    write_hf(job, folder)
     model_class = {
         "tagging": transformers.AutoModelForTokenClassification,
         "masked-lm": transformers.AutoModelForMaskedLM,
@@ -90,7 +91,7 @@ def test_transformers_answers_the_same(tmp_path: Path, kind: str, changed: dict)
 
 def test_labels_are_in_the_config(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
-    write_format("hf", make_job(tmp_path, "tagging"), tmp_path / "hf")
+    write_hf(make_job(tmp_path, "tagging"), tmp_path / "hf")
     config = transformers.AutoConfig.from_pretrained(tmp_path / "hf")
     assert config.id2label == {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC"}
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
@@ -100,7 +101,7 @@ def test_labels_are_in_the_config(tmp_path: Path) -> None:
 def test_sentence_transformers_gives_the_same_vectors(tmp_path: Path) -> None:
     sentence_transformers = pytest.importorskip("sentence_transformers")
     job = make_job(tmp_path, "embedding")
-    write_format("hf", job, tmp_path / "hf")
+    write_hf(job, tmp_path / "hf")
     model = sentence_transformers.SentenceTransformer(str(tmp_path / "hf"), device="cpu")
     found = model.encode(TEXTS)
     assert found == pytest.approx(np.stack(expected(job, TEXTS)), abs=1e-5)
@@ -123,7 +124,7 @@ def test_what_no_bert_can_hold(
 ) -> None:
     job = make_job(tmp_path, "classification", arch, **changed)
     with pytest.raises(ExportError, match=reason):
-        write_format("hf", job, tmp_path / "hf")
+        write_hf(job, tmp_path / "hf")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["made.json"]
 
 
@@ -135,7 +136,7 @@ def test_optimum_answers_the_same(tmp_path: Path, kind: str) -> None:
     optimum = pytest.importorskip("optimum.onnxruntime")
     job = make_job(tmp_path, kind, uneven_arch())
     folder = tmp_path / "optimum"
-    write_format("optimum", job, folder)
+    write_optimum(job, folder)
     name = "Token" if kind == "tagging" else "Sequence"
     model = getattr(optimum, f"ORTModelFor{name}Classification").from_pretrained(folder)
     batch = batch_of(folder, TEXTS)
@@ -150,7 +151,7 @@ def test_a_folder_for_optimum_has_what_its_classes_read(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     job = make_job(tmp_path, "classification", uneven_arch())
     folder = tmp_path / "optimum"
-    write_format("optimum", job, folder)
+    write_optimum(job, folder)
     assert sorted(path.name for path in folder.iterdir()) == [
         "config.json",
         "model.onnx",
@@ -170,7 +171,7 @@ def test_a_folder_for_optimum_has_what_its_classes_read(tmp_path: Path) -> None:
 
 def test_vectors_are_none_of_optimums_outputs(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="no class for the output of embedding"):
-        write_format("optimum", make_job(tmp_path, "embedding"), tmp_path / "optimum")
+        write_optimum(make_job(tmp_path, "embedding"), tmp_path / "optimum")
 
 
 # -- places ----------------------------------------------------------------------------------------
@@ -179,12 +180,10 @@ def test_vectors_are_none_of_optimums_outputs(tmp_path: Path) -> None:
 def test_a_folder_is_replaced_whole_and_nothing_else_is(tmp_path: Path) -> None:
     job = make_job(tmp_path, "classification")
     folder = tmp_path / "model"
-    write_format("hf", job, folder)
-    write_format("optimum", job, folder)
+    write_hf(job, folder)
+    write_optimum(job, folder)
     assert not (folder / "model.safetensors").exists()
     assert json.loads((folder / "config.json").read_text())["num_attention_heads"] == 3
-    with pytest.raises(ExportError, match="unknown format 'tf'; known: optimum, hf"):
-        write_format("tf", job, folder)
     (tmp_path / "mine").mkdir()
     with pytest.raises(ExportError, match="is no model of Hugging Face; move it away"):
-        write_format("hf", job, tmp_path / "mine")
+        write_hf(job, tmp_path / "mine")

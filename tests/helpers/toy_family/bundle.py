@@ -15,6 +15,7 @@ from mosdeploy.export.onnx.model import GraphOptions, make_model
 from mosdeploy.export.quantize import SCHEMES
 from mosdeploy.records import BundleManifest, SearchResult
 from mosdeploy.report import FamilyPage
+from mosdeploy.runtime.timing import Timing
 from mosdeploy.spaces import ModelSpec
 
 from .words import CipherArch, CipherRunConfig, CipherWorkload
@@ -76,6 +77,7 @@ class CipherModel:
     def __init__(self, folder: Path, threads: int | None = None) -> None:
         import onnxruntime
 
+        self.timing = Timing()
         self.tokenizer = load_tokenizer(folder / "tokenizer.model")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 1
@@ -89,6 +91,12 @@ class CipherModel:
     def predict(self, lines: Sequence[str]) -> list[str]:
         answers = self.predict_ids([self.tokenizer.encode(line) for line in lines])
         return [self.tokenizer.decode(ids) for ids in answers]
+
+    def answer(self, lines: Sequence[str]) -> list[dict[str, str]]:
+        return [{"output": output} for output in self.predict(lines)]
+
+    def line_of(self, answer: Mapping[str, str]) -> str:
+        return answer["output"]
 
 
 def describe_page(search: SearchResult, manifest: BundleManifest | None) -> FamilyPage:

@@ -1,0 +1,48 @@
+"""Texts that come as JSON Lines: objects with `text` and, for two that are judged together,
+`text_pair`.
+"""
+
+from __future__ import annotations
+
+import json
+
+_TO_SPACES = {ord(character): " " for character in "\t\n\r"}
+
+
+class InputError(Exception):
+    """A line is no such object."""
+
+
+def line_of_json(content: str, number: int) -> str:
+    r"""The line that stands for an object; a tab separates two texts.
+
+    Tabs and ends of lines inside a text become spaces, one for one, so that places of characters
+    stay what they are. Other keys are passed over.
+
+    Parameters
+    ----------
+    number
+        Of the line, for the message.
+
+    Raises
+    ------
+    InputError
+        If it is no JSON object with a text.
+
+    Examples
+    --------
+    >>> line_of_json('{"text": "one", "text_pair": "two"}', 1)
+    'one\ttwo'
+    """
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"line {number} is not JSON: {error}") from error
+    if not isinstance(found, dict) or "text" not in found:
+        raise InputError(f'line {number} is no object with a "text": {content[:100]}')
+    texts = [found["text"]]
+    if found.get("text_pair") is not None:
+        texts.append(found["text_pair"])
+    if not all(isinstance(text, str) for text in texts):
+        raise InputError(f"line {number}: a text is no string: {content[:100]}")
+    return "\t".join(text.translate(_TO_SPACES) for text in texts)

@@ -1,0 +1,55 @@
+"""A bundle with the part of the vocabulary that the examples use answers as the whole one."""
+
+import json
+from pathlib import Path
+
+import pytest
+from walking import edit, opened
+
+from mosdeploy.errors import ConfigError
+from mosdeploy.runtime import open_model
+from mosdeploy.runtime.self_test import run_self_test
+
+LINES = ["the film is bright", "it was dull and long", "a warm story\tthe cold one", ""]
+
+
+def pieces(tokenizer: Path) -> list[str]:
+    return list(json.loads(tokenizer.read_text())["model"]["vocab"])
+
+
+def test_a_trimmed_bundle_answers_as_the_whole_one(encoder_folder: Path) -> None:
+    run = opened(encoder_folder)
+    whole = run.export("largest", precision="fp32")
+    trimmed = run.export("largest", precision="fp32", trim_vocabulary=True)
+    size = trimmed.manifest.vocab_size
+    assert size == len(pieces(trimmed.path / "tokenizer.json")) < whole.manifest.vocab_size
+    lost = (whole.manifest.vocab_size - size) * 16  # the width of the table
+    assert trimmed.manifest.num_parameters == whole.manifest.num_parameters - lost
+    assert trimmed.manifest.parity.identical == trimmed.manifest.parity.num_examples > 0
+    assert trimmed.path.name == f"{whole.path.name}-trimmed"
+    scores = [open_model(x.path, threads=1).answer(LINES) for x in (whole, trimmed)]
+    assert scores[0] == scores[1]
+    assert run_self_test(open_model(trimmed.path, threads=1)).passed
+
+
+def test_further_texts_keep_their_pieces(encoder_folder: Path) -> None:
+    tokenizer = encoder_folder / "supernet" / "tokenizer.model"
+    run = opened(encoder_folder)
+    few = pieces(run.export("largest", trim_vocabulary=True).path / "tokenizer.json")
+    lost = next(x for x in pieces(tokenizer) if x not in few and not x.startswith("##"))
+    (encoder_folder / "more.txt").write_text(f"the film\t{lost}\n")
+    edit(
+        encoder_folder / "mosdeploy.toml",
+        "[export]\n",
+        '[export]\ntrim_vocabulary = true\nvocabulary_texts = "more.txt"\n',
+    )
+    again = opened(encoder_folder).export("largest")
+    assert set(pieces(again.path / "tokenizer.json")) == {*few, lost}
+    (encoder_folder / "more.txt").unlink()
+    with pytest.raises(ConfigError, match=r"more\.txt: cannot be read"):
+        opened(encoder_folder).export("largest")
+
+
+def test_a_family_that_cannot_says_so(walked: Path) -> None:
+    with pytest.raises(ConfigError, match="the vocabulary of 'translation' cannot be trimmed"):
+        opened(walked).export("largest", trim_vocabulary=True)
