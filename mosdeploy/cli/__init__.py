@@ -5,6 +5,7 @@ else. A verb is a function in the file of its name; the order of the help is her
 """
 
 import logging
+import os
 import sys
 from dataclasses import dataclass
 from typing import Annotated
@@ -115,6 +116,9 @@ class _Handler(logging.Handler):
 def main() -> None:
     """Run the command line; errors become one line on stderr and their exit code."""
     settings = Settings()
+    # before torch is loaded, which reads it then: threads that wait for one another actively burn
+    # the cores that another program runs on, and a training comes nearly to a halt
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.getLogger("mosdeploy").addHandler(_Handler())
     try:
         app(obj=settings)
