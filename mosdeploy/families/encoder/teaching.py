@@ -61,7 +61,7 @@ SHARED_FIELDS = (
 )
 """Keys of [training] that hold for the teacher's training as well."""
 
-IMPORTANCE_BATCHES = 50
+IMPORTANCE_BATCHES = 16
 """Training batches whose gradients say which heads and neurons matter."""
 
 
