@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import get_args
 
 import ctranslate2_model
 import torch
@@ -35,8 +34,7 @@ from mosdeploy.families.translation.tokenizer import Tokenizer
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.record import Record
-from mosdeploy.spaces.spec import Precision
-from mosdeploy.spaces.translation import TranslationArch
+from mosdeploy.spaces.translation import TranslationArch, TranslationWorkload
 from mosdeploy.storage import write_record
 
 HERE = Path(__file__).parent
@@ -146,7 +144,7 @@ def models(
     search = ctranslate2_model.Search(beam, 0, steps, limits.length_penalty)
     with tempfile.TemporaryDirectory() as root:
         path = Path(root) / "model.onnx"
-        for shortlist, precision in product((0, SHORTLIST), get_args(Precision)):
+        for shortlist, precision in product((0, SHORTLIST), TranslationWorkload.precisions):
             spec = state.spec.with_workload(beam=beam, precision=precision, shortlist=shortlist)
             arrays = state_arrays(subnet.state_dict())
             options = state.graph_options(spec.workload)

@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol
 
 import numpy as np
 import onnxruntime
@@ -21,6 +21,7 @@ from mosdeploy.families.translation.network import TranslationSubnet
 from mosdeploy.families.translation.onnx_graph import build_graph
 from mosdeploy.families.translation.tokenizer import BOS_ID, EOS_ID, PAD_ID
 from mosdeploy.spaces.spec import Precision
+from mosdeploy.spaces.translation import TranslationWorkload
 
 LENGTH_PENALTY = 0.6
 Translate = Callable[[Sequence[int]], list[int]]
@@ -212,7 +213,7 @@ def contenders(restricted: bool) -> list[Contender]:
     found: list[Contender] = [TorchEager(), CTranslate2("float32"), CTranslate2("int8")]
     if restricted:
         found += [CTranslate2("float32", restricted), CTranslate2("int8", restricted)]
-    found += [Onnx(precision, restricted) for precision in get_args(Precision)]
+    found += [Onnx(precision, restricted) for precision in TranslationWorkload.precisions]
     if importlib.util.find_spec("tvm") and not restricted:
         found += [Tvm("fp32"), Tvm("int8")]
     return found

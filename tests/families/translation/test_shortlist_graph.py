@@ -5,7 +5,6 @@ import pytest
 from export_fixtures import space  # noqa: F401
 from networks import (
     MAX_POSITIONS,
-    PRECISIONS,
     VOCAB_SIZE,
     TranslationSubnet,
     lively_subnet,
@@ -24,7 +23,7 @@ from mosdeploy.families.translation.decoding import translate
 from mosdeploy.families.translation.graph_options import TranslationGraphOptions
 from mosdeploy.families.translation.onnx_graph import build_graph
 from mosdeploy.families.translation.shortlist import Shortlist
-from mosdeploy.spaces.translation import TranslationSpace
+from mosdeploy.spaces.translation import TranslationSpace, TranslationWorkload
 
 NUM_TOKENS = 2
 LENGTHS = (1, 2, 4, 5)
@@ -58,7 +57,7 @@ def test_batches_and_sentences_answer_as_torch_does(space: TranslationSpace, bea
     assert any(expected)
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", TranslationWorkload.precisions)
 @pytest.mark.parametrize("beam", [1, 3])
 def test_every_precision_keeps_to_the_shortlist(
     space: TranslationSpace, precision: str, beam: int
