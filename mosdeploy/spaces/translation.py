@@ -275,7 +275,7 @@ class TranslationSpace(CostedSpace):
         table_parts = (d, e - d) if e > d else (d,)
         num_ids = vocab_size * workload.shortlist
         id_bytes = num_ids * (2 if vocab_size <= 1 << 16 else 4)
-        return Inventory(tuple(products), tuple(norms), table_parts, vocab_size, id_bytes)
+        return Inventory(tuple(products), tuple(norms), table_parts, vocab_size, id_bytes=id_bytes)
 
     def _encoder_products(
         self, name: str, e: int, layer: EncoderLayerConfig, num_positions: int
