@@ -18,6 +18,7 @@ from ctranslate2.specs.common_spec import LayerNormSpec, LinearSpec
 
 from mosdeploy.export.onnx.model import state_arrays
 from mosdeploy.families.translation.network import TranslationSubnet
+from mosdeploy.families.translation.shortlist import Shortlist
 from mosdeploy.spaces.translation import TranslationArch
 from mosdeploy.supernet.embedding import positions
 
@@ -32,6 +33,7 @@ class Search:
     min_steps: int
     max_steps: int
     length_penalty: float
+    use_vmap: bool = False
 
 
 class _Weights:
@@ -117,6 +119,17 @@ def _set_layer(weights: _Weights, layer: TransformerSpec, key: str, is_decoder: 
     weights.linear(layer.ffn.linear_1, f"{key}.", ["fc2"])
 
 
+def write_vmap(shortlist: Shortlist, folder: Path) -> None:
+    """Write a shortlist into a converted model's folder, as CTranslate2 reads it: a source token, a
+    tab, target tokens; the first line, of no source token, is for all sentences.
+    """
+    rows = [("", shortlist.frequent), *((_token(i), row) for i, row in enumerate(shortlist.table))]
+    with (folder / "vmap.txt").open("w") as file:
+        for source, ids in rows:
+            targets = " ".join(_token(int(i)) for i in dict.fromkeys(ids.tolist()))
+            file.write(f"{source}\t{targets}\n")
+
+
 def open_model(
     folder: Path, compute_type: str, search: Search, threads: int
 ) -> Callable[[Sequence[int]], list[int]]:
@@ -133,6 +146,7 @@ def open_model(
             max_input_length=0,
             min_decoding_length=search.min_steps,
             max_decoding_length=search.max_steps,
+            use_vmap=search.use_vmap,
         )
         return [
             SPECIAL.index(token) if token in SPECIAL else int(token[1:])

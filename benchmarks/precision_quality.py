@@ -16,8 +16,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import get_args
 
 import ctranslate2_model
 import torch
@@ -26,7 +26,6 @@ from speed_contenders import Translate, open_session, run_onnx
 
 from mosdeploy.config.translation import TranslationRunConfig
 from mosdeploy.export.onnx.model import state_arrays, write_model
-from mosdeploy.families.translation.bundle import graph_options
 from mosdeploy.families.translation.decoding import translate
 from mosdeploy.families.translation.metrics import bleu_chrf
 from mosdeploy.families.translation.network import TranslationSubnet
@@ -35,11 +34,11 @@ from mosdeploy.families.translation.tokenizer import Tokenizer
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.record import Record
-from mosdeploy.spaces.spec import Precision
-from mosdeploy.spaces.translation import TranslationArch
+from mosdeploy.spaces.translation import TranslationArch, TranslationWorkload
 from mosdeploy.storage import write_record
 
 HERE = Path(__file__).parent
+SHORTLIST = 50
 PACKAGES = ("torch", "onnxruntime", "ctranslate2", "numpy", "sacrebleu")
 
 
@@ -142,19 +141,21 @@ def models(
         None,
         lambda ids: translate(subnet, [ids], beam, steps, limits.length_penalty)[0],
     )
-    graph = graph_options(state.config)
     search = ctranslate2_model.Search(beam, 0, steps, limits.length_penalty)
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name) / "model.onnx"
-        for precision in get_args(Precision):
-            spec = state.spec.with_workload(beam=beam, precision=precision)
+    with tempfile.TemporaryDirectory() as root:
+        path = Path(root) / "model.onnx"
+        for shortlist, precision in product((0, SHORTLIST), TranslationWorkload.precisions):
+            spec = state.spec.with_workload(beam=beam, precision=precision, shortlist=shortlist)
             arrays = state_arrays(subnet.state_dict())
-            write_model(build_graph(spec, subnet.arch, arrays, graph), path)
+            options = state.graph_options(spec.workload)
+            write_model(build_graph(spec, subnet.arch, arrays, options), path)
             session = open_session(path, threads=1)
-            yield precision, path.stat().st_size, partial(run_onnx, session, max_steps=steps)
+            name = f"{precision}, shortlist {shortlist}" if shortlist else precision
+            yield name, path.stat().st_size, partial(run_onnx, session, max_steps=steps)
         for compute_type in ("float32", "int8"):
-            folder = Path(name) / compute_type
-            ctranslate2_model.convert(subnet, graph.max_positions, compute_type, folder)
+            folder = Path(root) / compute_type
+            num_positions = max(limits.max_source_len + 1, steps)
+            ctranslate2_model.convert(subnet, num_positions, compute_type, folder)
             run = ctranslate2_model.open_model(folder, compute_type, search, threads=1)
             yield f"CTranslate2 {compute_type}", (folder / "model.bin").stat().st_size, run
 

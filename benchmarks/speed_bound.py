@@ -63,6 +63,8 @@ def bound_ms(width: str, task: Task, machine: Machine) -> float:
     table = table_bytes(task.vocab_size, task.arch.decoder_embed_dim, scheme.table)
     # the upper halves of a quantised table's codes are enough to choose among the tokens
     step_bytes = table if is_fp32 else table // 2
+    if task.workload.shortlist:
+        step_bytes = 0  # what a shortlist leaves of the table stays in the processor's cache
     step_bytes += sum(matrix_bytes(x.inputs, x.outputs, scheme.step) for x in step)
     encoder_macs = sum(x.num_macs for x in products if x.part == "encoder" and x.matrix == "weight")
     step_macs = sum(x.num_macs for x in products if x.part == "step" and x.matrix != "activation")

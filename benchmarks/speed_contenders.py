@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol
 
 import numpy as np
 import onnxruntime
@@ -16,10 +16,12 @@ from speed_task import Task
 
 from mosdeploy.export.onnx.model import state_arrays, write_model
 from mosdeploy.families.translation.decoding import translate
+from mosdeploy.families.translation.graph_options import TranslationGraphOptions
 from mosdeploy.families.translation.network import TranslationSubnet
 from mosdeploy.families.translation.onnx_graph import build_graph
 from mosdeploy.families.translation.tokenizer import BOS_ID, EOS_ID, PAD_ID
 from mosdeploy.spaces.spec import Precision
+from mosdeploy.spaces.translation import TranslationWorkload
 
 LENGTH_PENALTY = 0.6
 Translate = Callable[[Sequence[int]], list[int]]
@@ -36,6 +38,10 @@ class Contender(Protocol):
     def width(self) -> str:
         """fp32, int8 or int4, for the bound that it is held against."""
 
+    @property
+    def restricted(self) -> bool:
+        """Whether it scores the task's shortlist alone."""
+
     def build(self, subnet: TranslationSubnet, task: Task, folder: Path) -> None:
         """Write files."""
 
@@ -49,6 +55,7 @@ class TorchEager:
 
     name: str = "PyTorch eager"
     width: str = "fp32"
+    restricted: bool = False
 
     def build(self, subnet: TranslationSubnet, task: Task, folder: Path) -> None:
         torch.save(subnet.state_dict(), folder / "subnet.pt")
@@ -67,6 +74,7 @@ class Onnx:
     """Our graph in one precision."""
 
     name: Precision
+    restricted: bool
 
     @property
     def width(self) -> str:
@@ -74,7 +82,8 @@ class Onnx:
 
     def build(self, subnet: TranslationSubnet, task: Task, folder: Path) -> None:
         spec = task.spec(self.name)
-        model = build_graph(spec, subnet.arch, state_arrays(subnet.state_dict()))
+        options = TranslationGraphOptions(task.num_positions, shortlist=task.shortlist)
+        model = build_graph(spec, subnet.arch, state_arrays(subnet.state_dict()), options)
         write_model(model, folder / "model.onnx")
 
     def open(self, task: Task, folder: Path) -> Translate:
@@ -113,13 +122,16 @@ def run_onnx(
 
 @dataclass(frozen=True)
 class CTranslate2:
-    """The same weights in CTranslate2; `compute_type` is its name of one."""
+    """The same weights in CTranslate2; `compute_type` is its name of one. Its `vmap` is the
+    shortlist.
+    """
 
     compute_type: Literal["float32", "int8"]
+    restricted: bool = False
 
     @property
     def name(self) -> str:
-        return f"CTranslate2 {self.width}"
+        return f"CTranslate2 {self.width}" + (" vmap" if self.restricted else "")
 
     @property
     def width(self) -> str:
@@ -129,6 +141,8 @@ class CTranslate2:
         import ctranslate2_model
 
         ctranslate2_model.convert(subnet, task.num_positions, self.compute_type, folder)
+        if task.shortlist:
+            ctranslate2_model.write_vmap(task.shortlist, folder)
 
     def open(self, task: Task, folder: Path) -> Translate:
         import ctranslate2_model
@@ -138,6 +152,7 @@ class CTranslate2:
             min_steps=task.num_steps,
             max_steps=task.num_steps,
             length_penalty=LENGTH_PENALTY,
+            use_vmap=self.restricted,
         )
         return ctranslate2_model.open_model(
             folder, self.compute_type, search, threads=task.workload.threads
@@ -149,6 +164,7 @@ class Tvm:
     """The subnet compiled with TVM."""
 
     width: Literal["fp32", "int8"]
+    restricted: bool = False
 
     @property
     def name(self) -> str:
@@ -190,10 +206,14 @@ class Tvm:
         return lambda ids: engine.translate([ids])[0]
 
 
-def contenders() -> list[Contender]:
-    """All that can run here; torch first, whose ids are the measure."""
+def contenders(restricted: bool) -> list[Contender]:
+    """All that can run here; torch first, whose ids are the measure. With a shortlist, ours and two
+    more of CTranslate2 keep to it.
+    """
     found: list[Contender] = [TorchEager(), CTranslate2("float32"), CTranslate2("int8")]
-    found += [Onnx(precision) for precision in get_args(Precision)]
-    if importlib.util.find_spec("tvm"):
+    if restricted:
+        found += [CTranslate2("float32", restricted), CTranslate2("int8", restricted)]
+    found += [Onnx(precision, restricted) for precision in TranslationWorkload.precisions]
+    if importlib.util.find_spec("tvm") and not restricted:
         found += [Tvm("fp32"), Tvm("int8")]
     return found

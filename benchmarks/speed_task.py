@@ -5,12 +5,14 @@ In: sizes. Out: a `Task`, a subnet with lively weights, token ids.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 
 from mosdeploy.families.translation.network import TranslationSubnet
+from mosdeploy.families.translation.shortlist import Shortlist
 from mosdeploy.families.translation.tokenizer import EOS_ID
 from mosdeploy.spaces import ModelSpec
 from mosdeploy.spaces.spec import Precision
@@ -31,7 +33,9 @@ class Task:
     workload: TranslationWorkload
 
     @classmethod
-    def of(cls, model: str, beam: int, threads: int, tiny: bool) -> "Task":
+    def of(
+        cls, model: str, beam: int, threads: int, tiny: bool = False, shortlist: int = 0
+    ) -> "Task":
         """The task of a model by its name; `tiny` makes a toy of it."""
         dim, ffn_dim, vocab_size, depth = (64, 128, 500, 1) if tiny else (512, 2048, 32_000, 6)
         space = TranslationSpace(
@@ -47,7 +51,9 @@ class Task:
             qkv_dim=dim,
             norm="pre",
         )
-        workload = TranslationWorkload(source_len=30, decode_steps=30, beam=beam, threads=threads)
+        workload = TranslationWorkload(
+            source_len=30, decode_steps=30, beam=beam, threads=threads, shortlist=shortlist
+        )
         return cls(space, vocab_size, workload)
 
     @property
@@ -66,6 +72,19 @@ class Task:
     def num_positions(self) -> int:
         """Positions that a model must serve on either side."""
         return max(self.workload.source_len, self.num_steps)
+
+    @property
+    def whole(self) -> "Task":
+        """The same with the whole vocabulary."""
+        return replace(self, workload=self.workload.model_copy(update={"shortlist": 0}))
+
+    @cached_property
+    def shortlist(self) -> Shortlist | None:
+        """A made-up one, as large as those of real sentences; None where all tokens are scored."""
+        count = self.workload.shortlist
+        if not count:
+            return None
+        return Shortlist.made_up(self.vocab_size, count, self.workload.num_frequent)
 
     def spec(self, precision: Precision = "fp32") -> ModelSpec:
         """The model in a precision."""

@@ -10,6 +10,10 @@ translation changes from step to step and never ends early: fresh ones repeat a 
 hide a wrong cache. Contenders take turns on each sentence, so that a disturbance meets all; figures
 are medians, ratios are medians of each round's ratio.
 
+With --shortlist K each precision of ours, and CTranslate2 once more with its `vmap`, scores only K
+target tokens of each source token and 2 K frequent ones: made-up ones, the same for all, as many
+different ones a sentence as real shortlists have.
+
 Beside each stands a bound: the encoder's products at the processor's peak, and in each step the
 decoder's weights once from memory or its products at that peak, whichever takes longer. Both are
 measured with torch in fp32; an int8 product counts a quarter, as with VNNI. Weights that stay in
@@ -32,6 +36,7 @@ import torch
 from provenance import command, versions
 from speed_bound import Machine, bound_ms, measure_machine, timed
 from speed_contenders import (
+    LENGTH_PENALTY,
     Onnx,
     Translate,
     contenders,
@@ -40,6 +45,8 @@ from speed_contenders import (
 )
 from speed_task import NUM_DECODER_LAYERS, NUM_SENTENCES, Task, lively_subnet
 
+from mosdeploy.families.translation.decoding import translate
+from mosdeploy.families.translation.network import TranslationSubnet
 from mosdeploy.record import Record
 from mosdeploy.storage import write_record
 
@@ -48,8 +55,9 @@ PACKAGES = ("torch", "onnxruntime", "ctranslate2", "apache-tvm", "numpy")
 
 
 class Row(Record):
-    """One contender on one model. `x_fp32` and `x_int8`: how many times as fast as CTranslate2's,
-    by CPU time.
+    """One contender on one model. `x_fp32`, `x_int8` and `x_vmap`: how many times as fast as
+    CTranslate2 in fp32, in int8 and in int8 with its vmap, by CPU time. `same_tokens`: as torch
+    with the same shortlist.
     """
 
     model: str
@@ -59,6 +67,7 @@ class Row(Record):
     bound_ms: float
     x_fp32: float
     x_int8: float
+    x_vmap: float | None = None
     same_tokens: float
     file_bytes: int
     build_s: float
@@ -75,6 +84,7 @@ class Outcome(Record):
     machine: Machine
     beam: int
     threads: int
+    shortlist: int = 0
     rounds: int
     rows: tuple[Row, ...]
 
@@ -94,11 +104,13 @@ def main() -> None:
         machine=machine,
         beam=options.beam,
         threads=options.threads,
+        shortlist=options.shortlist,
         rounds=options.rounds,
         rows=tuple(rows),
     )
-    name = f"translation_speed-beam{options.beam}-threads{options.threads}.json"
-    write_record(options.out or HERE / name, outcome)
+    name = f"translation_speed-beam{options.beam}-threads{options.threads}"
+    name += f"-shortlist{options.shortlist}" if options.shortlist else ""
+    write_record(options.out or HERE / f"{name}.json", outcome)
     print(outcome.model_dump_json() if options.json else table(outcome))
 
 
@@ -111,6 +123,7 @@ def parse_options() -> argparse.Namespace:
     models = list(NUM_DECODER_LAYERS)
     add("--beam", type=int, default=1)
     add("--threads", type=int, default=1)
+    add("--shortlist", type=int, default=0, help="tokens listed for each source token; 0: all")
     add("--rounds", type=int, default=10, help="at least 5 for a figure worth keeping")
     add("--models", nargs="+", choices=models, default=models)
     add("--only", nargs="+", help="contenders by name; PyTorch and CTranslate2 always run")
@@ -128,7 +141,7 @@ def parse_options() -> argparse.Namespace:
 
 def task_of(model: str, options: argparse.Namespace) -> Task:
     """What is to be done, as the command line says."""
-    return Task.of(model, options.beam, options.threads, options.tiny)
+    return Task.of(model, options.beam, options.threads, options.tiny, options.shortlist)
 
 
 def compare(model: str, options: argparse.Namespace, machine: Machine) -> list[Row]:
@@ -138,7 +151,7 @@ def compare(model: str, options: argparse.Namespace, machine: Machine) -> list[R
     sources = task.sentences()
     chosen = {
         contender.name: contender
-        for contender in contenders()
+        for contender in contenders(bool(options.shortlist))
         if not options.only or contender.name in options.only or not isinstance(contender, Onnx)
     }
     with tempfile.TemporaryDirectory() as temporary:
@@ -147,13 +160,16 @@ def compare(model: str, options: argparse.Namespace, machine: Machine) -> list[R
         opened: dict[str, Translate] = {}
         for name, contender in chosen.items():
             folders[name].mkdir()
-            build = functools.partial(contender.build, subnet, task, folders[name])
+            given = task if contender.restricted else task.whole
+            build = functools.partial(contender.build, subnet, given, folders[name])
             build_s[name] = timed(build)[1]
-            opened[name] = contender.open(task, folders[name])
+            opened[name] = contender.open(given, folders[name])
             say(f"{model}: built {name} in {build_s[name]:.1f} s")
         answers = {name: [run(ids) for ids in sources] for name, run in opened.items()}
-        expected = answers["PyTorch eager"]
-        if not task.is_lively(expected):
+        expected = {restricted: in_torch(subnet, task, restricted) for restricted in (False, True)}
+        # a shortlist leaves less to choose from; that the cache is right is seen without it
+        all_steps = all(len(ids) == task.num_steps for ids in expected[True])
+        if not task.is_lively(expected[False]) or not all_steps:
             sys.exit(f"the weights are not lively enough: {expected}")
         cpu_ms, wall_ms = take_turns(opened, sources, options.rounds)
         probes = {name: probe_apart(model, name, folders[name], options) for name in chosen}
@@ -169,10 +185,13 @@ def compare(model: str, options: argparse.Namespace, machine: Machine) -> list[R
             name=name,
             cpu_ms=statistics.median(cpu_ms[name]),
             wall_ms=statistics.median(wall_ms[name]),
-            bound_ms=bound_ms(contender.width, task, machine),
+            bound_ms=bound_ms(
+                contender.width, task if contender.restricted else task.whole, machine
+            ),
             x_fp32=ratio(cpu_ms["CTranslate2 fp32"], cpu_ms[name]),
             x_int8=ratio(cpu_ms["CTranslate2 int8"], cpu_ms[name]),
-            same_tokens=agreement(expected, answers[name]),
+            x_vmap=ratio(cpu_ms["CTranslate2 int8 vmap"], cpu_ms[name]) if task.shortlist else None,
+            same_tokens=agreement(expected[contender.restricted], answers[name]),
             file_bytes=sizes[name],
             build_s=build_s[name],
             load_s=probes[name]["load_s"],
@@ -181,6 +200,14 @@ def compare(model: str, options: argparse.Namespace, machine: Machine) -> list[R
         )
         for name, contender in chosen.items()
     ]
+
+
+def in_torch(subnet: TranslationSubnet, task: Task, restricted: bool) -> list[list[int]]:
+    """Answers of the subnet itself, with the whole vocabulary or the shortlist."""
+    beam = task.workload.beam
+    shortlist = task.shortlist if restricted else None
+    sources = task.sentences()
+    return translate(subnet, sources, beam, task.num_steps, LENGTH_PENALTY, shortlist=shortlist)
 
 
 def model_bytes(folder: Path) -> int:
@@ -219,6 +246,7 @@ def probe_apart(
     """Load time and peak memory in a fresh process."""
     command = [sys.executable, __file__, "--probe", str(folder), "--name", name, "--models", model]
     command += ["--beam", str(options.beam), "--threads", str(options.threads)]
+    command += ["--shortlist", str(options.shortlist)]
     command += ["--tiny"] if options.tiny else []
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -229,8 +257,10 @@ def probe(options: argparse.Namespace) -> dict[str, float]:
     """(In the fresh process) open one contender, translate once; peak memory beyond what the
     imports took.
     """
-    (contender,) = (x for x in contenders() if x.name == options.name)
+    everybody = contenders(bool(options.shortlist))
+    (contender,) = (x for x in everybody if x.name == options.name)
     task = task_of(options.models[0], options)
+    task = task if contender.restricted else task.whole
     before_mib = peak_mib()
     run, load_s = timed(lambda: contender.open(task, options.probe))
     run(task.sentences()[0])
@@ -285,18 +315,22 @@ def say(text: str) -> None:
 def table(outcome: Outcome) -> str:
     """Markdown."""
     machine = outcome.machine
-    titles = "model, contender, CPU ms, wall ms, bound ms, x CT2 fp32, x CT2 int8, torch's tokens"
-    titles = f"{titles}, file MB, build s, load s, peak MiB".replace(", ", " | ")
+    titles = "model, contender, CPU ms, wall ms, bound ms, x CT2 fp32, x CT2 int8"
+    titles += ", x its vmap" if outcome.shortlist else ""
+    titles = f"{titles}, torch's tokens, file MB, build s, load s, peak MiB".replace(", ", " | ")
     lines = [
         f"{machine.processor}, {machine.gigabytes_per_s:.0f} GB/s, {machine.gigaflops:.0f} GFLOP/s "
-        f"with {outcome.threads} thread(s); beam {outcome.beam}; {outcome.rounds} rounds of "
+        f"with {outcome.threads} thread(s); beam {outcome.beam}; shortlist {outcome.shortlist}; "
+        f"{outcome.rounds} rounds of "
         f"{NUM_SENTENCES} sentences\n",
         f"| {titles} |",
         "|---" * (titles.count("|") + 1) + "|",
     ]
     for row in outcome.rows:
         times = [f"{ms:.1f}" for ms in (row.cpu_ms, row.wall_ms, row.bound_ms)]
-        ratios = [f"{row.x_fp32:.2f}", f"{row.x_int8:.2f}", f"{row.same_tokens:.0%}"]
+        ratios = [f"{row.x_fp32:.2f}", f"{row.x_int8:.2f}"]
+        ratios += [f"{row.x_vmap:.2f}"] if row.x_vmap is not None else []
+        ratios.append(f"{row.same_tokens:.0%}")
         files = [f"{row.file_bytes / 1e6:.2f}", f"{row.build_s:.2f}", f"{row.load_s:.2f}"]
         cells = [row.model, row.name, *times, *ratios, *files, f"{row.peak_mib:.0f}"]
         lines.append(f"| {' | '.join(cells)} |")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from .data.protocols import Dataset
     from .export.bundle import BuiltModel
+    from .export.parity import Shortcut
     from .latency.predictor import LatencyPredictor
     from .report import FamilyPage
     from .runtime.timing import Timing
@@ -75,6 +76,8 @@ class ScoredExamples:
         Name of the metric that counts.
     setup
         How outputs are made: `greedy`, `beam 4`.
+    shortcut
+        What `predict` leaves out, if it does; its `exact` takes what `predict` takes.
     """
 
     inputs: Sequence[str]
@@ -84,6 +87,7 @@ class ScoredExamples:
     metrics: Callable[[list[str]], dict[str, float]]
     metric: str
     setup: str
+    shortcut: "Shortcut | None" = None
 
     def __len__(self) -> int:
         """How many examples there are."""
@@ -245,14 +249,16 @@ class Family:
         alone.
     scored_examples
         (tokenizer, examples, config, workload, limit) to `ScoredExamples`; with a limit, at most so
-        many of those that a bundle takes. A family with a teacher is given it by name.
+        many of those that a bundle takes. By name, a family with a teacher is given it, and all the
+        `options` of the graph of the bundle that the examples are for.
     build_graph
         (spec, arch, weights, options) to an ONNX model from ids to ids; the same for weights and
         for a skeleton.
     bundle_settings
         (config, workload) to what the manifest's `settings` tell the runtime.
     graph_options
-        (config) to the options of a bundle's graph, those that follow from [export].
+        (config, workload, data, tokenizer) to the options of a bundle's graph: those that follow
+        from [export], and what is learned from the data for it.
     bundle_readme
         (manifest) to the text of the bundle's README.
     build_tvm

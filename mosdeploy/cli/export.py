@@ -40,6 +40,14 @@ class ExportArguments:
         ),
     ] = None
     beam: BeamOption = None
+    shortlist: Annotated[
+        int | None,
+        typer.Option(
+            help="Translation: score only so many target tokens of each source token (50), and "
+            "twice as many frequent ones; 0: the whole vocabulary; default: the config's.",
+            min=0,
+        ),
+    ] = None
     max_score_drop: Annotated[
         float | None,
         typer.Option(
@@ -82,6 +90,7 @@ def export(common: DeviceCommon, arguments: ExportArguments) -> None:
         arch=arguments.arch,
         precision=arguments.precision,
         beam=arguments.beam,
+        workload={} if arguments.shortlist is None else {"shortlist": arguments.shortlist},
         weights=arguments.weights,
         device=arguments.device,
         max_score_drop=arguments.max_score_drop,
@@ -116,6 +125,11 @@ def _text(result: "ExportResult") -> str:
         f"parity: {parity.identical} of {parity.num_examples} answers identical, {parity.metric} "
         f"{parity.torch_score:.1f} in torch, {parity.bundle_score:.1f} in the bundle"
     )
+    if parity.exact_score is not None:
+        lines.append(
+            f"shortlist: {parity.metric} {parity.torch_score:.2f} in torch, "
+            f"{parity.exact_score:.2f} with the whole vocabulary"
+        )
     choice = result.runtime_choice
     if choice is not None:
         lines += [f"{x.runtime} on {choice.device}: {_time_or_error(x)}" for x in choice.timings]

@@ -183,6 +183,11 @@ class ExportConfig(Record):
     trim_vocabulary: bool = Field(False, exclude_if=_unset)
     vocabulary_texts: str | None = Field(None, exclude_if=_unset)
 
+    @property
+    def workload_changes(self) -> dict[str, object]:
+        """In what the workload of a bundle differs from [workload], precision apart."""
+        return {}
+
 
 class DeployConfig(Record):
     """How many versions of a bundle stay on the device: the current one, and those that a rollback

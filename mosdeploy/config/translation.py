@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from ..record import Name, Record
-from ..spaces.translation import TranslationSpace, TranslationWorkload
+from ..spaces.translation import MAX_SHORTLIST, TranslationSpace, TranslationWorkload
 from .sections import ExportConfig, RunConfig
 from .units import Fraction
 
@@ -40,8 +40,10 @@ class CorpusConfig(Record):
 
 
 class TranslationExportConfig(ExportConfig):
-    """Longest source and longest translation of a bundle, in tokens, and the length penalty of its
-    beam search.
+    """Longest source and longest translation of a bundle, in tokens, the length penalty of its beam
+    search, and its shortlist.
+
+    `shortlist`: None is the workload's; `max_shortlist_drop`: how much BLEU it may cost.
     """
 
     renamed: ClassVar[dict[str, str]] = {
@@ -53,6 +55,13 @@ class TranslationExportConfig(ExportConfig):
     max_source_len: int = Field(128, ge=1, le=4096)
     max_decode_steps: int = Field(192, ge=1, le=4096)
     length_penalty: float = Field(0.6, ge=0)
+    shortlist: int | None = Field(None, ge=0, le=MAX_SHORTLIST)
+    max_shortlist_drop: float = Field(0.1, ge=0)
+
+    @property
+    def workload_changes(self) -> dict[str, object]:
+        """The shortlist, if it says one."""
+        return {} if self.shortlist is None else {"shortlist": self.shortlist}
 
 
 class TranslationRunConfig(RunConfig):

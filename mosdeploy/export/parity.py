@@ -27,6 +27,28 @@ class PredictsIds(Protocol):
 
 
 @dataclass(frozen=True)
+class Shortcut:
+    """What makes answers faster by leaving something out, in torch as in the model.
+
+    Attributes
+    ----------
+    name
+        As an error calls it: `a shortlist of 50`.
+    exact
+        Answers without it, in torch.
+    max_drop
+        How much of the metric it may cost.
+    advice
+        What to do if it costs more.
+    """
+
+    name: str
+    exact: Callable[..., Sequence[Answer]]
+    max_drop: float
+    advice: str
+
+
+@dataclass(frozen=True)
 class ParityExamples:
     """Validation examples, and how to answer, spell and score them.
 
@@ -45,6 +67,8 @@ class ParityExamples:
         Answers to all examples, as text, to the value of the metric; higher is better.
     metric
         Name of the metric, as people write it: `BLEU`.
+    shortcut
+        What `reference` leaves out, if it does; its `exact` takes ids.
     """
 
     inputs: Sequence[str]
@@ -53,6 +77,7 @@ class ParityExamples:
     decode: Callable[[Answer], str]
     score: Callable[[list[str]], float]
     metric: str
+    shortcut: Shortcut | None = None
 
     def score_answers(self, answers: Sequence[Answer]) -> float:
         """The metric of answers to all examples."""
@@ -68,7 +93,7 @@ def check_parity(
     ------
     ExportError
         fp32: if one answer differs. Otherwise: if the score is lower than in torch by more than
-        `limits.max_score_drop`.
+        `limits.max_score_drop`. And if a shortcut costs more than it may, in torch.
     """
     expected = examples.reference([list(ids) for ids in examples.input_ids])
     found = model.predict_ids([list(ids) for ids in examples.input_ids])
@@ -78,12 +103,14 @@ def check_parity(
         same = [is_same(a, b, SCORE_TOLERANCE) for a, b in pairs]
     else:
         same = [examples.decode(a) == examples.decode(b) for a, b in pairs]
+    exact_score = _check_shortcut(examples, expected)
     report = ParityReport(
         metric=examples.metric,
         num_examples=len(same),
         identical=sum(same),
         torch_score=examples.score_answers(expected),
         bundle_score=examples.score_answers(found),
+        exact_score=exact_score,
     )
     if precision == "fp32" and not all(same):
         first = same.index(False)
@@ -102,3 +129,19 @@ def check_parity(
             "No bundle was written; raise export.max_score_drop, or export fp32"
         )
     return report
+
+
+def _check_shortcut(examples: ParityExamples, expected: Sequence[Answer]) -> float | None:
+    """The score without the shortcut, if there is one; ExportError if it costs too much."""
+    shortcut = examples.shortcut
+    if shortcut is None:
+        return None
+    exact = examples.score_answers(shortcut.exact([list(ids) for ids in examples.input_ids]))
+    found = examples.score_answers(expected)
+    if exact - found > shortcut.max_drop:
+        raise ExportError(
+            f"{shortcut.name} costs {exact - found:.2f} {examples.metric} on {len(expected)} "
+            f"validation examples ({exact:.2f} without it, {found:.2f} with it, both in torch), at "
+            f"most {shortcut.max_drop:g} is allowed. No bundle was written; {shortcut.advice}"
+        )
+    return exact

@@ -126,7 +126,8 @@ class _Export:
         config = context.config
         precision = options.precision or config.export.precision
         named = None if precision == "auto" else precision
-        workload = changed_workload(config.workload, named, options.beam)
+        others = {**config.export.workload_changes, **options.workload}
+        workload = changed_workload(config.workload, named, options.beam, others)
         limits = config.export
         asked = {
             "max_score_drop": options.max_score_drop,
@@ -145,8 +146,7 @@ class _Export:
             choice = choose_precision(task)
             workload = changed_workload(workload, choice.precision)
         if result is not None and result.workload != workload:
-            # another beam or precision than was searched for: what the search promised does not
-            # hold
+            # another beam, say, than was searched for: what the search promised does not hold
             result = None
         return cls(context, options, state, chosen, workload, limits, device, result, choice)
 
@@ -154,8 +154,9 @@ class _Export:
         """Build, check, write."""
         from ..export.bundle import export_bundle
 
-        is_exact = self.workload.precision == "fp32"
-        num_examples = self.limits.parity_examples if is_exact else self.limits.score_examples
+        limits = self.limits
+        is_exact = self.workload.is_exact
+        num_examples = limits.parity_examples if is_exact else limits.score_examples
         job = bundle_job(self.state, self.chosen, self.workload, self.name, self.limits)
         job = self._with_origin(job)
         out_dir = self.context.files.bundles_dir / self.name
@@ -205,8 +206,8 @@ class _Export:
     def name(self) -> str:
         """Name of the bundle's folder."""
         workload = self.workload
-        beam = f"-beam{workload.beam}" if "beam" in type(workload).model_fields else ""  # type: ignore[attr-defined]
-        name = f"{self.context.config.title}-{self.chosen.arch.key[:8]}-{workload.precision}{beam}"
+        name = f"{self.context.config.title}-{self.chosen.arch.key[:8]}-{workload.precision}"
+        name += workload.label
         if self.chosen.weights != "inherited":
             name += f"-{self.chosen.weights}"
         if self.chosen.vocabulary is not None:

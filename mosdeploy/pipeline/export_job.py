@@ -4,10 +4,10 @@ In: a trained subnet. Out: a `BundleJob`, what writes the model, and examples wi
 """
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..config.sections import ExportConfig
 from ..errors import ExportError
@@ -47,6 +47,8 @@ class ExportOptions:
     device
         Where `auto` measures, and what TVM compiles for; None takes the config's, else the one that
         was searched for, else this machine.
+    workload
+        Further fields of the workload, by name, that differ from the config's.
     max_score_drop
         None takes the config's.
     runtime
@@ -61,6 +63,7 @@ class ExportOptions:
     arch: str = "winner"
     precision: str | None = None
     beam: int | None = None
+    workload: Mapping[str, object] = field(default_factory=dict)
     weights: str | None = None
     device: str | None = None
     max_score_drop: float | None = None
@@ -123,7 +126,7 @@ def onnx_builder(state: TrainedRun, chosen: SelectedSubnet, workload: Workload) 
     spec = exported_spec(state, chosen, workload)
 
     def build(folder: Path) -> BuiltModel:
-        options = family.graph_options(state.config)
+        options = state.graph_options(workload)
         model = family.build_graph(spec, chosen.arch, exported_arrays(chosen), options)
         write_model(model, folder / MODEL_NAME)
         return BuiltModel("onnxruntime")
@@ -137,12 +140,21 @@ def parity_examples(
     """Validation examples that a bundle is held against, answered in torch by the same subnet."""
     from ..export.parity import ParityExamples
 
-    scored = state.scored(state.data.valid, workload, limit)
+    options = state.graph_options(workload)
+    scored = state.scored(state.data.valid, workload, limit=limit, options=options)
+
+    def in_torch(predict: Callable[..., Any]) -> Callable[[list[list[int]]], Any]:
+        return lambda ids: predict(chosen.subnet, trained_ids(chosen.vocabulary, ids))
+
+    shortcut = scored.shortcut
+    if shortcut is not None:
+        shortcut = replace(shortcut, exact=in_torch(shortcut.exact))
     return ParityExamples(
         inputs=scored.inputs,
         input_ids=exported_ids(chosen, scored.input_ids),
-        reference=lambda ids: scored.predict(chosen.subnet, trained_ids(chosen.vocabulary, ids)),
+        reference=in_torch(scored.predict),
         decode=scored.decode,
         score=lambda outputs: scored.metrics(outputs)[scored.metric],
         metric=scored.metric,
+        shortcut=shortcut,
     )

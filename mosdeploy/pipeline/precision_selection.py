@@ -45,9 +45,9 @@ class PrecisionTask:
     @property
     def path(self) -> Path:
         """Where the choice is kept."""
-        beam = getattr(self.workload, "beam", 1)
+        label = self.workload.label
         arch = self.chosen.arch
-        name = f"{self.device.host_alias}-{arch.key[:8]}-beam{beam}-{self.chosen.weights}"
+        name = f"{self.device.host_alias}-{arch.key[:8]}{label}-{self.chosen.weights}"
         return self.context.files.precisions_path(name)
 
     @property

@@ -84,7 +84,7 @@ class TvmTask:
         if self.tune_s or (processor.is_this_one and folder.is_dir()):
             input_len = self.spec.timing_stages()[0].inputs[0].shape[-1]
             tuning = Tuning(folder, input_len, self.workload.threads, self.tune_s)
-        limits = self.state.family.graph_options(self.state.config)
+        limits = self.state.graph_options(self.workload)
         return TvmOptions(
             max_positions=limits.max_positions,
             processor=processor,

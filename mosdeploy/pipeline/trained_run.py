@@ -111,8 +111,26 @@ class TrainedRun:
         dataset = self.family.tokenize(self.tokenizer, examples, self.config)
         return dataset if self.teacher is None else self.teacher.label(dataset)
 
+    @cached_property
+    def _graph_options(self) -> dict[Workload, Any]:
+        return {}
+
+    def graph_options(self, workload: Workload) -> Any:
+        """The options of a bundle's graph; what is learned from the data for it, is learned once
+        for all precisions.
+        """
+        kind = workload.model_copy(update={"precision": "fp32"})
+        if kind not in self._graph_options:
+            options = self.family.graph_options(self.config, kind, self.data, self.tokenizer)
+            self._graph_options[kind] = options
+        return self._graph_options[kind]
+
     def scored(
-        self, examples: Sequence[Any], workload: Workload, limit: int | None = None
+        self,
+        examples: Sequence[Any],
+        workload: Workload,
+        limit: int | None = None,
+        options: Any = None,
     ) -> ScoredExamples:
         """Examples with the family's metrics, answered as a workload says.
 
@@ -120,10 +138,14 @@ class TrainedRun:
         ----------
         limit
             At most so many, of those that a bundle takes; None takes all.
+        options
+            Of the graph of the bundle that they are for; None leaves nothing out.
         """
-        options = {} if self.teacher is None else {"teacher": self.teacher}
+        further = {} if self.teacher is None else {"teacher": self.teacher}
+        if options is not None:
+            further["options"] = options
         return self.family.scored_examples(
-            self.tokenizer, examples, self.config, workload, limit, **options
+            self.tokenizer, examples, self.config, workload, limit, **further
         )
 
     def subnet(self, arch: ArchConfig) -> Any:

@@ -1,5 +1,6 @@
 """Workloads that differ from the run file's in what the command line says."""
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 from ..errors import ConfigError
@@ -9,19 +10,29 @@ from ..spaces.spec import Workload
 W = TypeVar("W", bound=Workload)
 
 
-def changed_workload(workload: W, precision: str | None = None, beam: int | None = None) -> W:
-    """A workload with another precision or beam; None leaves what it says.
+def changed_workload(
+    workload: W,
+    precision: str | None = None,
+    beam: int | None = None,
+    others: Mapping[str, object] | None = None,
+) -> W:
+    """A workload with another precision or beam, or other values of further fields; None leaves
+    what it says.
 
     Raises
     ------
     ConfigError
-        If the precision is unknown, the beam out of range, or the family has no beam search.
+        If the precision is unknown, a value out of range, or the family has no such field.
     """
     known: tuple[str, ...] = workload.precisions
     if precision is not None and precision not in known:
         raise ConfigError(f"unknown precision '{precision}'; known: {', '.join(known)}, auto")
     if beam is not None and "beam" not in type(workload).model_fields:
         raise ConfigError(f"a {type(workload).__name__} has no beam search; leave --beam out")
-    options = (("precision", precision), ("beam", beam))
-    changes = {key: value for key, value in options if value is not None}
+    options = {"precision": precision, "beam": beam, **(others or {})}
+    changes = {key: value for key, value in options.items() if value is not None}
+    unknown = changes.keys() - type(workload).model_fields.keys()
+    if unknown:
+        name = min(unknown)
+        raise ConfigError(f"a {type(workload).__name__} has no {name}; leave --{name} out")
     return parse(type(workload), {**workload.model_dump(mode="json"), **changes}, "workload")

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from ..config.device import DeviceProfile
 from ..record import Record
 from ..spaces import AnyArch, AnyWorkload, Precision
@@ -24,13 +26,18 @@ class SelfTest(Record):
 
 
 class ParityReport(Record):
-    """Torch against the bundle on validation examples, by the family's first metric."""
+    """Torch against the bundle on validation examples, by the family's first metric.
+
+    `exact_score`: torch's without the workload's shortcut, if it has one, which `torch_score` has
+    taken.
+    """
 
     metric: str
     num_examples: int
     identical: int
     torch_score: float
     bundle_score: float
+    exact_score: float | None = Field(None, exclude_if=lambda score: score is None)
 
 
 class BundleManifest(Record):

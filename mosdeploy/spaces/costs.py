@@ -58,6 +58,8 @@ class Inventory:
         Columns of each part of the embedding table, of `vocab_size` rows.
     num_other
         Further weights, which stay fp32 in every precision: position tables, biases.
+    id_bytes
+        Bytes of what a file holds beside weights: lists of ids.
     """
 
     products: tuple[Product, ...]
@@ -65,6 +67,7 @@ class Inventory:
     table_parts: tuple[int, ...]
     vocab_size: int
     num_other: int = 0
+    id_bytes: int = 0
 
     @property
     def num_parameters(self) -> int:
@@ -85,7 +88,7 @@ class Inventory:
     def num_bytes(
         self, matrix_bytes: Callable[[Product], int], table_bytes: Callable[[int, int], int]
     ) -> int:
-        """Bytes of all weights in a file.
+        """Bytes of all weights, and of lists of ids, in a file.
 
         Parameters
         ----------
@@ -98,4 +101,4 @@ class Inventory:
         num_biases = sum(product.outputs for product in own)
         vectors = 4 * (2 * sum(self.norm_widths) + num_biases + self.num_other)
         tables = sum(table_bytes(self.vocab_size, columns) for columns in self.table_parts)
-        return vectors + sum(matrix_bytes(product) for product in own) + tables
+        return vectors + sum(matrix_bytes(product) for product in own) + tables + self.id_bytes

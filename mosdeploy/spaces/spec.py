@@ -81,6 +81,18 @@ class Workload(Record):
             )
         return self
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether nothing is left out or rounded, so that answers are those of torch."""
+        return self.precision == "fp32"
+
+    @property
+    def label(self) -> str:
+        """What tells it from others of the same space, beside the precision, in a file's name; may
+        be empty, else starts with a hyphen.
+        """
+        return ""
+
 
 class CostedSpace(SearchSpace):
     """A search space that knows what its architectures cost under a workload.

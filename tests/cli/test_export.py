@@ -34,12 +34,13 @@ PRECISIONS = PrecisionChoice(
 
 def test_options(ask: Callable[..., Any]) -> None:
     words = "--arch largest --precision auto --beam 4 --weights scratch --device rpi"
-    words += " --max-score-drop 0.5 --runtime tvm --tune 30m"
+    words += " --max-score-drop 0.5 --runtime tvm --tune 30m --shortlist 50"
     done = ask(EXPORT, RESULT, "export", *words.split())
     assert done.arguments[1] == ExportOptions(
         arch="largest",
         precision="auto",
         beam=4,
+        workload={"shortlist": 50},
         weights="scratch",
         device="rpi",
         max_score_drop=0.5,
@@ -65,6 +66,14 @@ def test_a_bundle_is_told_with_its_parity(ask: Callable[..., Any]) -> None:
     ]
     assert done.stderr == "next: mosdeploy deploy\n"
     assert json.loads(ask(EXPORT, RESULT, "export", "--json").stdout)["name"] == "en-de-small"
+
+
+def test_what_a_shortlist_costs_is_told(ask: Callable[..., Any]) -> None:
+    parity = RESULT.manifest.parity.model_copy(update={"exact_score": 30.2})
+    shortlisted = RESULT.manifest.model_copy(update={"parity": parity})
+    done = ask(EXPORT, ExportResult(RESULT.path, shortlisted, 2**20), "export")
+    last = done.stdout.splitlines()[-1]
+    assert last == "shortlist: BLEU 30.12 in torch, 30.20 with the whole vocabulary"
 
 
 def test_precisions_that_were_weighed_are_a_table(ask: Callable[..., Any]) -> None:

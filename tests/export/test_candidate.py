@@ -10,7 +10,9 @@ from networks import PRECISIONS, VOCAB_SIZE, TranslationSubnet, run, spec_of
 
 from mosdeploy.export.candidate import build_candidate, bundle_bytes, candidate_weights_bytes
 from mosdeploy.export.onnx.model import GraphOptions, state_arrays
+from mosdeploy.families.translation.graph_options import TranslationGraphOptions
 from mosdeploy.families.translation.onnx_graph import build_graph
+from mosdeploy.families.translation.shortlist import Shortlist
 from mosdeploy.spaces.translation import TranslationSpace
 
 WORKLOADS = [
@@ -112,6 +114,16 @@ def test_bundle_bytes_is_the_size_of_the_model(space: TranslationSpace, precisio
         arrays = state_arrays(TranslationSubnet(arch, space, 2000).state_dict())
         model = build_graph(spec, arch, arrays, GraphOptions(max_positions=192))
         assert bundle_bytes(spec, arch, build_graph) == pytest.approx(model.ByteSize(), rel=0.02)
+
+
+def test_bundle_bytes_count_the_shortlist(space: TranslationSpace) -> None:
+    spec = spec_of(space, 2000, precision="int8").with_workload(shortlist=50)
+    arch = space.smallest
+    options = TranslationGraphOptions(192, shortlist=Shortlist.made_up(2000, 50, 100))
+    arrays = state_arrays(TranslationSubnet(arch, space, 2000).state_dict())
+    size = build_graph(spec, arch, arrays, options).ByteSize()
+    assert bundle_bytes(spec, arch, build_graph) == pytest.approx(size, rel=0.01)
+    assert size > 2000 * 50 * 2
 
 
 def test_the_nodes_are_counted_once_for_each_depth(space: TranslationSpace) -> None:

@@ -1,10 +1,12 @@
 """Made-up models: the answer to a row of ids is that row, backwards."""
 
+import dataclasses
+
 import pytest
 
 from mosdeploy.config.sections import ExportConfig
 from mosdeploy.errors import ExportError
-from mosdeploy.export.parity import ParityExamples, check_parity
+from mosdeploy.export.parity import ParityExamples, Shortcut, check_parity
 from mosdeploy.records import ParityReport
 
 LIMITS = ExportConfig(max_score_drop=0.5)
@@ -73,3 +75,17 @@ def test_int8_may_lose_so_much_of_the_score(drop: float, passes: bool) -> None:
     else:
         with pytest.raises(ExportError, match=r"int8 costs 0\.51 BLEU on 40 .*, at most 0\.5 is"):
             check_parity(Model(1), check, limits=LIMITS, precision="int8")
+
+
+@pytest.mark.parametrize(("exact", "is_refused"), [(60.0, False), (60.5, False), (60.75, True)])
+def test_a_shortcut_may_cost_so_much(exact: float, is_refused: bool) -> None:
+    """The exact answers are forwards; with the shortcut, torch and the model answer backwards."""
+    scores = {str(INPUT_IDS[1]): exact, str(INPUT_IDS[1][::-1]): 60.0}
+    shortcut = Shortcut("a short way", exact=list, max_drop=0.5, advice="take the long way")
+    shorter = dataclasses.replace(examples(lambda texts: scores[texts[1]]), shortcut=shortcut)
+    if is_refused:
+        with pytest.raises(ExportError, match=r"a short way costs 0\.75 BLEU.*take the long way"):
+            check_parity(Model(), shorter, limits=LIMITS, precision="fp32")
+        return
+    report = check_parity(Model(), shorter, limits=LIMITS, precision="fp32")
+    assert (report.exact_score, report.torch_score) == (exact, 60.0)

@@ -120,7 +120,9 @@ def test_training_lowers_the_loss_of_every_subnet(net: Any, tmp_path: Path) -> N
 def write_bundle(net: Any, arch: CipherArch, spec: ModelSpec, folder: Path) -> int:
     """Model and tokenizer in a folder; gives the size of the model."""
     arrays = state_arrays(extract(net, arch).state_dict())
-    model = FAMILY.build_graph(spec, arch, arrays, FAMILY.graph_options(CONFIG))
+    model = FAMILY.build_graph(
+        spec, arch, arrays, FAMILY.graph_options(CONFIG, SPEC.workload, None, None)
+    )
     write_model(model, folder / "model.onnx")
     FAMILY.train_tokenizer(None, CONFIG, folder / "tokenizer.model")
     return (folder / "model.onnx").stat().st_size

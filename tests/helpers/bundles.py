@@ -21,13 +21,12 @@ from mosdeploy.export.bundle import (
     export_bundle,
 )
 from mosdeploy.export.onnx.initializers import Array
-from mosdeploy.export.onnx.model import state_arrays, write_model
+from mosdeploy.export.onnx.model import GraphOptions, state_arrays, write_model
 from mosdeploy.export.parity import ParityExamples
 from mosdeploy.export.tvm import TvmOptions
 from mosdeploy.families.translation.bundle import (
     bundle_readme,
     bundle_settings,
-    graph_options,
 )
 from mosdeploy.families.translation.decoding import translate
 from mosdeploy.families.translation.network import TranslationSubnet
@@ -50,6 +49,7 @@ CONFIG = load_recipe("tiny").model_copy(
         "export": LIMITS,
     }
 )
+GRAPH_OPTIONS = GraphOptions(max_positions=17)
 _TEXT = """
 the cat sees a small red house and takes one book from its green roof before rain falls again
 with every young quick fox jumps over lazy dogs who never move while bright winds blow past
@@ -157,7 +157,7 @@ def onnx_builder(subnet: TranslationSubnet, spec: ModelSpec) -> ModelBuilder:
     """What writes the ONNX model of a subnet into a folder."""
 
     def build(folder: Path) -> BuiltModel:
-        graph = build_graph(spec, subnet.arch, arrays_of(subnet), graph_options(CONFIG))
+        graph = build_graph(spec, subnet.arch, arrays_of(subnet), GRAPH_OPTIONS)
         write_model(graph, folder / MODEL_NAME)
         return BuiltModel("onnxruntime")
 
@@ -204,7 +204,7 @@ def export_tvm(folder: Path) -> Path:
     """Write a TVM bundle of the same subnet, compiled for this machine; give its folder."""
     spec = spec_of(SPACE)
     subnet = lively_subnet(SPACE)
-    options = TvmOptions(graph_options(CONFIG).max_positions)
+    options = TvmOptions(GRAPH_OPTIONS.max_positions)
 
     def build(place: Path) -> BuiltModel:
         weights = arrays_of(subnet)

@@ -59,10 +59,41 @@ def test_a_bundle_that_loses_quality_is_not_written(
 ) -> None:
     before = sorted((folder / "bundles").iterdir())
     monkeypatch.setattr(
-        scoring, "translate", lambda subnet, sources, *_: [[4, 5, 6] for _ in sources]
+        scoring, "translate", lambda subnet, sources, *_, **__: [[4, 5, 6] for _ in sources]
     )
     with pytest.raises(ExportError, match="differently"):
         opened(folder).export("smallest")
+    assert sorted((folder / "bundles").iterdir()) == before
+
+
+def test_a_shortlist_is_exported_if_it_costs_little(folder: Path) -> None:
+    run = opened(folder)
+    result = run.export("smallest", workload={"shortlist": 40})
+    assert result.path.name.endswith("fp32-beam1-shortlist40")
+    parity = result.manifest.parity
+    assert parity.identical == parity.num_examples > 0
+    assert parity.exact_score is not None
+    assert parity.exact_score - parity.torch_score <= 0.1
+    assert read_manifest(result.path).workload == result.manifest.workload
+    with pytest.raises(ExportError, match="use --shortlist 0, or --runtime onnxruntime"):
+        run.export("smallest", workload={"shortlist": 40}, runtime="tvm")
+
+
+def test_a_shortlist_that_costs_too_much_is_not_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sorted((folder / "bundles").iterdir())
+
+    def perfect_without(subnet, sources, *_, shortlist=None):
+        return [[4]] * len(sources) if shortlist else [[5, 6, 7, 8]] * len(sources)
+
+    def count(outputs, references):
+        return {"BLEU": float(sum(map(len, outputs)))}
+
+    monkeypatch.setattr(scoring, "translate", perfect_without)
+    monkeypatch.setattr(scoring, "bleu_chrf", count)
+    with pytest.raises(ExportError, match=r"a shortlist of 7 costs .* at most 0\.1 is allowed"):
+        opened(folder).export("smallest", precision="int8", workload={"shortlist": 7})
     assert sorted((folder / "bundles").iterdir()) == before
 
 

@@ -21,6 +21,13 @@ def test_precision_and_beam_are_changed_and_nothing_else() -> None:
     assert changed == TranslationWorkload(source_len=9, precision="fp32", beam=1)
 
 
+def test_further_fields_are_those_of_the_family() -> None:
+    changed = changed_workload(TranslationWorkload(), others={"shortlist": 20})
+    assert changed == TranslationWorkload(shortlist=20)
+    with pytest.raises(ConfigError, match="a Workload has no shortlist; leave --shortlist out"):
+        changed_workload(Workload(), others={"shortlist": 20})
+
+
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"unknown precision 'int3'; known: fp32, .*, auto"):
         changed_workload(TranslationWorkload(), precision="int3")

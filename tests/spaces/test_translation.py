@@ -31,7 +31,12 @@ def test_features_and_self_attention_scores_make_the_macs(
 ) -> None:
     rng = np.random.default_rng(seed)
     source_len, decode_steps, beam = (int(x) for x in rng.integers(1, 12, 3))
-    workload = TranslationWorkload(source_len=source_len, decode_steps=decode_steps, beam=beam)
+    workload = TranslationWorkload(
+        source_len=source_len,
+        decode_steps=decode_steps,
+        beam=beam,
+        shortlist=int(rng.choice([0, 5])),
+    )
     spec = ModelSpec(space, int(rng.integers(10, 1000)), workload)
     arch = space.sample(rng)
     features = dict(
@@ -216,3 +221,28 @@ def test_span_past_the_encoder() -> None:
 def test_space_that_cannot_be(change: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse(TranslationSpace, TINY.model_dump(mode="json") | change, "mosdeploy.toml")
+
+
+# -- shortlists
+
+
+def test_a_shortlist_that_is_off_leaves_fingerprints_alone() -> None:
+    assert "shortlist" not in TranslationWorkload().model_dump(mode="json")
+    assert TranslationWorkload(shortlist=5).model_dump(mode="json")["shortlist"] == 5
+
+
+def test_a_shortlist_takes_logits_and_adds_ids() -> None:
+    """3 source tokens with 5 of 10 ids of their own, and 20 for all: 35 of 1,000 tokens."""
+    whole = ModelSpec(TINY, 1000, TranslationWorkload(source_len=3, decode_steps=2))
+    short = whole.with_workload(shortlist=10)
+    assert whole.num_macs(SMALL_ARCH) - short.num_macs(SMALL_ARCH) == (
+        2 * SMALL_ARCH.decoder_embed_dim * (1000 - 35)
+    )
+    assert short.num_parameters(SMALL_ARCH) == whole.num_parameters(SMALL_ARCH)
+    assert short.inventory(SMALL_ARCH).id_bytes == 1000 * 10 * 2
+    assert not whole.inventory(SMALL_ARCH).id_bytes
+
+
+def test_a_label_tells_workloads_apart() -> None:
+    assert TranslationWorkload(beam=4).label == "-beam4"
+    assert TranslationWorkload(shortlist=50).label == "-beam1-shortlist50"

@@ -1,7 +1,7 @@
 """The decode loop inside the graph: from a step function to token ids, greedy or by beam search.
 
-In: a `Decoder`, whose step turns one more token of each hypothesis into a vector from which the
-embedding makes logits. Out: the ids of the best hypotheses. This file knows no layer.
+In: a `Decoder`, whose step turns one more token of each hypothesis into a vector from which its
+`next_tokens` makes logits. Out: the ids of the best hypotheses. This file knows no layer.
 
 Two graph inputs limit the loop, `max_steps` and `min_steps`. The loop hands on every id so far, so
 that `max_steps = 0` gives ids of shape (B, 0); what the step reads from outside the loop is
@@ -13,12 +13,12 @@ width of the decoder.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from onnx import TensorProto, ValueInfoProto, helper
 
 from .builder import GraphBuilder, LoopState
-from .embedding import TiedEmbedding
 
 MAX_STEPS = "max_steps"
 """Graph input, int64 scalar: steps at most."""
@@ -50,6 +50,16 @@ class SpecialTokens:
     eos_id: int
 
 
+class NextTokens(Protocol):
+    """Makes tokens of a step's vectors: of the whole vocabulary, or of what is allowed."""
+
+    def best(self, builder: GraphBuilder, x: str, /) -> str:
+        """Rows (R, d) to the likeliest token of each, int64 (R, 1)."""
+
+    def likeliest(self, builder: GraphBuilder, x: str, count: int, /) -> tuple[str, str]:
+        """Rows (R, d) to at least `count` tokens of each (or all): log p and ids, each (R, C)."""
+
+
 @dataclass(frozen=True)
 class Decoder:
     """What a loop decodes with.
@@ -58,7 +68,7 @@ class Decoder:
     ----------
     step
         Adds the nodes of one step.
-    embedding
+    next_tokens
         Makes tokens of the step's vectors.
     cache_shapes
         Heads and width of a head of each layer's cache.
@@ -67,7 +77,7 @@ class Decoder:
     """
 
     step: Step
-    embedding: TiedEmbedding
+    next_tokens: NextTokens
     cache_shapes: tuple[tuple[int, int], ...]
     tokens: SpecialTokens
 
@@ -102,7 +112,7 @@ def greedy_search(builder: GraphBuilder, decoder: Decoder, batch: str) -> str:
     token, ended, ids, *past_kv = (body.local(state.name) for state in states)
     rows, new_kv = decoder.step(body, token, body.local("index"), past_kv)
     pad = body.constant(tokens.pad_id)
-    token = body.op("Where", ended, pad, decoder.embedding.best(body, rows))  # (B, 1)
+    token = body.op("Where", ended, pad, decoder.next_tokens.best(body, rows))  # (B, 1)
     ended = body.op("Or", ended, body.op("Equal", token, body.constant(tokens.eos_id)))
     ids = body.op("Concat", ids, token, axis=1)  # (B, T + 1)
     return _loop(builder, body, states, [token, ended, ids, *new_kv])[2]
@@ -130,7 +140,7 @@ def beam_search(
     )
     rows, new_kv = decoder.step(body, token, body.local("index"), past_kv)
     # 2K: even if K of them end, K live on
-    sums, parent, token = _continue(body, decoder.embedding, rows, live_sum, 2 * beam)
+    sums, parent, token = _continue(body, decoder.next_tokens, rows, live_sum, 2 * beam)
     ids = _append(body, _pick(body, live, parent), token)  # (B, 2K, T + 1)
     ends = body.op("Equal", token, body.constant(decoder.tokens.eos_id))  # (B, 2K)
     step = body.op("Add", body.local("index"), body.constant(1))
@@ -187,13 +197,13 @@ def _beam_states(
 
 
 def _continue(
-    body: GraphBuilder, embedding: TiedEmbedding, rows: str, live_sum: str, count: int
+    body: GraphBuilder, next_tokens: NextTokens, rows: str, live_sum: str, count: int
 ) -> tuple[str, str, str]:
     """The best continuations of each example: sums of log p, live hypothesis, token; each (B,
     count).
     """
     # they are among the `count` likeliest tokens of each hypothesis
-    log_p, tokens = embedding.likeliest(body, rows, count)  # (R, C)
+    log_p, tokens = next_tokens.likeliest(body, rows, count)  # (R, C)
     per_row = body.op("Shape", tokens, start=1, end=2)
     sums = body.op("Add", log_p, body.op("Reshape", live_sum, body.constant([-1, 1])))
     num_examples = body.op("Shape", live_sum, start=0, end=1)

@@ -15,6 +15,7 @@ Shapes: R rows, C chosen tokens, D columns of the table, d of them for logits, V
 from dataclasses import dataclass
 
 import numpy as np
+from onnx import TensorProto
 
 from ..quantize import (
     INT4_ZERO_POINT,
@@ -77,6 +78,17 @@ class TiedEmbedding:
             last = builder.constant([width])
             return builder.op("Slice", head, first, last, builder.constant([-1]))
         return head
+
+    def columns_of(self, builder: GraphBuilder, ids: str) -> str:
+        """What the logits of some ids (N,) are computed with, as floats: (d, N)."""
+        table = self._columns(builder, 0, self.logits_dim)
+        columns = builder.op("Transpose", builder.op("Gather", table[0], ids), perm=[1, 0])
+        if self.number_format == "fp32":
+            return columns
+        # three times as fast as DequantizeLinear with a scale a column
+        codes = builder.op("Cast", columns, to=TensorProto.FLOAT)
+        centred = builder.op("Sub", codes, builder.constant(TABLE_ZERO_POINT, np.float32))
+        return builder.op("Mul", centred, builder.op("Gather", table[1], ids))
 
     # -- logits ------------------------------------------------------------------------------------
 

@@ -101,8 +101,10 @@ def bundle_settings(
     }
 
 
-def graph_options(config: EncoderRunConfig) -> GraphOptions:
-    """Positions for the longest text that a bundle takes; the graph holds all of its table."""
+def graph_options(config: EncoderRunConfig, *_: object) -> GraphOptions:
+    """Positions for the longest text that a bundle takes; the graph holds all of its table. Nothing
+    is learned from the data.
+    """
     return GraphOptions(max_positions=config.export.max_input_len)
 
 

@@ -132,7 +132,6 @@ class GraphSpec:
             activation=self.space.activation,
             norm_epsilon=self.space.norm_epsilon,
             pre_norm=False,
-            fused_norm=False,
         )
 
     @property

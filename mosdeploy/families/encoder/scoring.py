@@ -56,6 +56,7 @@ def scored_examples(
     workload: EncoderWorkload,
     limit: int | None = None,
     teacher: Teacher | None = None,
+    options: object = None,
 ) -> ScoredExamples:
     """Texts with their references, cut as a bundle cuts them.
 
@@ -66,6 +67,8 @@ def scored_examples(
         label. None takes all.
     teacher
         Of an embedding task, what the vectors are held against; not used otherwise.
+    options
+        Of a bundle's graph; they change no answer.
 
     Raises
     ------

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from ...config.translation import TranslationRunConfig
-from ...export.onnx.model import GraphOptions
 from ...records import BundleManifest
 from ...runtime import Translator
 from ...spaces.translation import TranslationWorkload
@@ -79,17 +78,6 @@ def bundle_settings(
         "max_source_len": limits.max_source_len,
         "max_decode_steps": limits.max_decode_steps,
     }
-
-
-def graph_options(config: TranslationRunConfig) -> GraphOptions:
-    """Positions for the longest source with its end token, or for the most decode steps; and the
-    length penalty.
-    """
-    limits = config.export
-    return GraphOptions(
-        max_positions=max(limits.max_source_len + 1, limits.max_decode_steps),
-        length_penalty=limits.length_penalty,
-    )
 
 
 def open_bundle(folder: Path, threads: int | None = None) -> Translator:

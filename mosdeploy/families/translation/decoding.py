@@ -7,6 +7,7 @@ V vocabulary.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 from ...data.ragged import pad_rows
 from ...supernet.elastic import Subnet
 from .network import TranslationSubnet
+from .shortlist import Shortlist
 from .tokenizer import BOS_ID, EOS_ID, PAD_ID
 
 MAX_BATCH_TOKENS = 4096  # source positions times hypotheses that are decoded at a time
@@ -27,13 +29,13 @@ def translate(
     beam: int,
     max_steps: int,
     length_penalty: float,
+    shortlist: Shortlist | None = None,
 ) -> list[list[int]]:
     """Translate token ids into token ids, in the order given; the answer for a sentence does not
     depend on the others.
 
     `beam = 1` is greedy: from the begin token, the most likely token at each step (the lowest id on
-    ties), up to the end token or `max_steps` tokens. No token is banned. See `_beam_search` for
-    wider beams.
+    ties), up to the end token or `max_steps` tokens. See `_beam_search` for wider beams.
 
     Parameters
     ----------
@@ -42,6 +44,8 @@ def translate(
     length_penalty
         A finished hypothesis scores sum of log p / length ** length_penalty; the length counts the
         end token.
+    shortlist
+        What a sentence may use; None bans no token.
 
     Returns
     -------
@@ -54,13 +58,25 @@ def translate(
     answers: list[list[int]] = [[] for _ in sources]
     for group in _by_length(sources, MAX_BATCH_TOKENS // beam):
         src = pad_rows([[*sources[i], EOS_ID] for i in group], PAD_ID).to(device)  # (B, S)
+        penalties = _penalties(src, shortlist)
         if beam == 1:
-            ids = _greedy(subnet, src, max_steps)  # (B, T)
+            ids = _greedy(subnet, src, max_steps, penalties)  # (B, T)
         else:
-            ids = _beam_search(subnet, src, beam, max_steps, length_penalty)  # (B, T)
+            search = _Beam(beam, max_steps, length_penalty)
+            ids = _beam_search(subnet, src, search, penalties)  # (B, T)
         for i, row in zip(group, ids.tolist(), strict=True):
             answers[i] = row[: row.index(EOS_ID)] if EOS_ID in row else row
     return answers
+
+
+def _penalties(src: Tensor, shortlist: Shortlist | None) -> Tensor:
+    """What is added to the logits of each sentence: (B, V), minus infinity where the shortlist
+    lacks the token; without a shortlist (1, 1), zero.
+    """
+    if shortlist is None:
+        return torch.zeros(1, 1, device=src.device)
+    allowed = torch.from_numpy(shortlist.allowed(src.cpu().numpy())).to(src.device)
+    return torch.where(allowed, 0.0, -torch.inf)
 
 
 def _by_length(sources: Sequence[Sequence[int]], max_tokens: int) -> list[list[int]]:
@@ -76,21 +92,30 @@ def _by_length(sources: Sequence[Sequence[int]], max_tokens: int) -> list[list[i
     return groups
 
 
-def _greedy(subnet: TranslationSubnet, src: Tensor, max_steps: int) -> Tensor:
+def _greedy(subnet: TranslationSubnet, src: Tensor, max_steps: int, penalties: Tensor) -> Tensor:
     state = subnet.start(subnet.encode(src))
     token = torch.full((len(src), 1), BOS_ID, device=src.device)  # (B, 1)
     ended = torch.zeros_like(token, dtype=torch.bool)  # (B, 1)
     ids: list[Tensor] = []
     while len(ids) < max_steps and not ended.all():
         logits, state = subnet.step(token, state)  # (B, V)
-        token = logits.argmax(-1, keepdim=True)  # (B, 1)
+        token = (logits + penalties).argmax(-1, keepdim=True)  # (B, 1)
         ended |= token == EOS_ID
         ids.append(token)
     return torch.cat(ids, dim=1) if ids else token[:, :0]  # (B, T)
 
 
+@dataclass(frozen=True)
+class _Beam:
+    """How beam search searches; see `translate`."""
+
+    size: int
+    max_steps: int
+    length_penalty: float
+
+
 def _beam_search(
-    subnet: TranslationSubnet, src: Tensor, beam: int, max_steps: int, length_penalty: float
+    subnet: TranslationSubnet, src: Tensor, search: _Beam, penalties: Tensor
 ) -> Tensor:
     """Ids (B, T) of the best hypothesis of each sentence, filled up with end.
 
@@ -100,6 +125,7 @@ def _beam_search(
     here. At `max_steps` the live ones are cut and join.
     """
     num = len(src)
+    beam = search.size
     negative = torch.tensor(-torch.inf, device=src.device)
     rows = torch.arange(num, device=src.device)[:, None]  # (B, 1)
     state = subnet.start(subnet.encode(src)).reorder(rows.expand(num, beam).flatten())  # B * K rows
@@ -109,17 +135,19 @@ def _beam_search(
     done = torch.full((num, beam, 1), EOS_ID, device=src.device)  # (B, K, 1 + T)
     done_score = negative.repeat(num, beam)  # (B, K)
     is_open = torch.ones_like(rows, dtype=torch.bool)  # (B, 1)
-    for step in range(1, max_steps + 1):
+    penalties = penalties[:, None]  # (B, 1, V)
+    for step in range(1, search.max_steps + 1):
         logits, state = subnet.step(live[:, :, -1].reshape(-1, 1), state)  # (B * K, V)
-        log_p = logits.float().log_softmax(-1).view(num, beam, -1)  # (B, K, V)
+        logits = logits.float().view(num, beam, -1) + penalties  # (B, K, V)
+        log_p = logits.log_softmax(-1)  # (B, K, V)
         sums, index = (live_sum[:, :, None] + log_p).flatten(1).topk(2 * beam)  # (B, 2K)
         parent = index // log_p.shape[-1]  # (B, 2K), which hypothesis is continued
         token = index % log_p.shape[-1]  # (B, 2K), by which token
         longer = torch.cat([live[rows, parent], token[:, :, None]], dim=-1)  # (B, 2K, 1 + T)
         ends = token == EOS_ID  # (B, 2K)
-        length = float(step) ** length_penalty
+        length = float(step) ** search.length_penalty
         # 2K continuations leave K live ones even if K of them end here
-        may_finish = is_open & (torch.ones_like(ends) if step == max_steps else ends)
+        may_finish = is_open & (torch.ones_like(ends) if step == search.max_steps else ends)
         finished_score = torch.where(may_finish, sums / length, negative)  # (B, 2K)
         done_score, best = torch.cat([done_score, finished_score], dim=1).topk(beam)  # (B, K)
         pool = torch.cat([F.pad(done, (0, 1), value=EOS_ID), longer], dim=1)  # (B, 3K, 1 + T)

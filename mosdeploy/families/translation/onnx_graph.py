@@ -50,6 +50,8 @@ from ...spaces.translation import (
     TranslationSpace,
     TranslationWorkload,
 )
+from .graph_options import TranslationGraphOptions
+from .shortlist_graph import check_shortlist, choose_next_tokens
 from .tokenizer import BOS_ID, EOS_ID, PAD_ID
 
 SOURCE_IDS = "source_ids"
@@ -72,14 +74,15 @@ def build_graph(
         The subnet's `state_dict()` as float32 arrays (`state_arrays`), or `ExternalInitializers`
         for a graph without them.
     options
-        By default the graph serves just the lengths of the workload.
+        By default the graph serves just the lengths of the workload, and a shortlist is made up.
 
     Raises
     ------
     ArchError
         If the architecture is not in the space.
     ExportError
-        If a weight is missing, of another shape, or not finite.
+        If a weight is missing, of another shape, or not finite; if weights come without the
+        shortlist of the workload.
 
     Examples
     --------
@@ -91,15 +94,17 @@ def build_graph(
     ['source_ids', 'max_steps', 'min_steps']
     """
     plan = GraphSpec.of(spec, arch)
-    options = options or GraphOptions(max_positions=plan.longest)
+    options = options or TranslationGraphOptions(max_positions=plan.longest)
     source = InlineInitializers(weights) if isinstance(weights, Mapping) else weights
+    if isinstance(weights, Mapping):
+        check_shortlist(plan.workload, options)
     builder = GraphBuilder(source, "translate")
     is_real = builder.op("Not", builder.op("Equal", SOURCE_IDS, builder.constant(PAD_ID)))
     mask = builder.op("Cast", is_real, to=TensorProto.INT32)  # (B, S)
     positions = plan.positions(builder, options.max_positions)
     outputs = encode(builder, plan, mask, positions)
     memory = prepare_decoder(builder, plan, outputs, mask, positions)
-    ids = _decode(builder, plan, memory, options.length_penalty)
+    ids = _decode(builder, plan, memory, options)
     # the loop's output is called by a number; this gives it its name
     builder.nodes.append(helper.make_node("Identity", [ids], [OUTPUT_IDS], OUTPUT_IDS))
     source_info = helper.make_tensor_value_info(SOURCE_IDS, TensorProto.INT64, ["B", "S"])
@@ -311,7 +316,7 @@ def decode_step(
 
 
 def _decode(
-    builder: GraphBuilder, plan: GraphSpec, memory: DecoderMemory, length_penalty: float
+    builder: GraphBuilder, plan: GraphSpec, memory: DecoderMemory, options: GraphOptions
 ) -> str:
     """Add the decode loop; give the name of the ids, int64 (B, T)."""
 
@@ -322,11 +327,12 @@ def _decode(
         return decode_step(body, plan, memory, x, past_kv)
 
     special = SpecialTokens(PAD_ID, BOS_ID, EOS_ID)
-    decoder = Decoder(step, plan.embedding, plan.cache_shapes, special)
+    next_tokens = choose_next_tokens(builder, plan.embedding, plan.workload, options, SOURCE_IDS)
+    decoder = Decoder(step, next_tokens, plan.cache_shapes, special)
     batch = builder.op("Shape", SOURCE_IDS, start=0, end=1)  # (1,)
     if plan.beam == 1:
         return greedy_search(builder, decoder, batch)
-    return beam_search(builder, decoder, batch, plan.beam, length_penalty)
+    return beam_search(builder, decoder, batch, plan.beam, options.length_penalty)
 
 
 def _score_bias(builder: GraphBuilder, beam: int, span: int, heads: int, mask: str) -> str:

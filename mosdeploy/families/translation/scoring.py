@@ -1,14 +1,23 @@
 """Sentence pairs on which networks are compared by BLEU and chrF."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from ...config.translation import TranslationRunConfig
+from ...export.parity import Shortcut
 from ...family import ScoredExamples
 from ...spaces.translation import TranslationWorkload
 from .decoding import translate
+from .graph_options import TranslationGraphOptions
 from .metrics import bleu_chrf
+from .shortlist import Shortlist
 from .tokenizer import Tokenizer
+
+_ADVICE = (
+    "list more tokens (--shortlist 100), raise export.max_shortlist_drop, or score the whole "
+    "vocabulary (--shortlist 0)"
+)
 
 
 def scored_examples(
@@ -17,6 +26,7 @@ def scored_examples(
     config: TranslationRunConfig,
     workload: TranslationWorkload,
     limit: int | None = None,
+    options: TranslationGraphOptions | None = None,
 ) -> ScoredExamples:
     """Source sentences with their references, translated at the beam of a workload.
 
@@ -25,6 +35,8 @@ def scored_examples(
     limit
         At most so many pairs, the first whose source is no longer than a bundle takes; None takes
         all.
+    options
+        Of the bundle that the examples are for; its shortlist then restricts what is predicted.
     """
     limits = config.export
     ids = tokenizer.encode_many([source for source, _ in pairs])
@@ -33,10 +45,14 @@ def scored_examples(
         rows = [i for i in rows if len(ids[i]) <= limits.max_source_len][:limit]
     references = [pairs[i][1] for i in rows]
 
-    def predict(subnet: Any, sources: list[list[int]]) -> list[list[int]]:
-        return translate(
-            subnet, sources, workload.beam, limits.max_decode_steps, limits.length_penalty
-        )
+    shortlist = options.shortlist if options else None
+
+    def predict(
+        subnet: Any, sources: list[list[int]], allowed: Shortlist | None = shortlist
+    ) -> list[list[int]]:
+        steps = limits.max_decode_steps
+        penalty = limits.length_penalty
+        return translate(subnet, sources, workload.beam, steps, penalty, shortlist=allowed)
 
     return ScoredExamples(
         inputs=[pairs[i][0] for i in rows],
@@ -46,4 +62,12 @@ def scored_examples(
         metrics=lambda outputs: bleu_chrf(outputs, references),
         metric="BLEU",
         setup="greedy" if workload.beam == 1 else f"beam {workload.beam}",
+        shortcut=Shortcut(
+            name=f"a shortlist of {workload.shortlist}",
+            exact=partial(predict, allowed=None),
+            max_drop=limits.max_shortlist_drop,
+            advice=_ADVICE,
+        )
+        if shortlist
+        else None,
     )

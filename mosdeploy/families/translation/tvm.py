@@ -57,6 +57,10 @@ def build_tvm(
             f"a TVM bundle can be {' or '.join(PRECISIONS)}, not {precision}; "
             "use --runtime onnxruntime for that"
         )
+    if isinstance(spec.workload, TranslationWorkload) and spec.workload.shortlist:
+        raise ExportError(
+            "a TVM bundle scores the whole vocabulary; use --shortlist 0, or --runtime onnxruntime"
+        )
     import_tvm()
     # the encoder's last tile is always full, and compiled code checks no index
     num_positions = fill_tiles(options.max_positions)

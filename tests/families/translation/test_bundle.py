@@ -5,7 +5,6 @@ from mosdeploy.config.translation import TranslationExportConfig, TranslationRun
 from mosdeploy.families.translation.bundle import (
     bundle_readme,
     bundle_settings,
-    graph_options,
 )
 from mosdeploy.records import BundleManifest, ParityReport, SelfTest
 from mosdeploy.spaces.translation import TranslationWorkload
@@ -51,11 +50,6 @@ def test_settings_hold_what_the_runtime_reads() -> None:
         "max_source_len": 20,
         "max_decode_steps": 30,
     }
-
-
-def test_positions_serve_the_end_token_too() -> None:
-    assert graph_options(config_of(max_source_len=20, max_decode_steps=20)).max_positions == 21
-    assert graph_options(config_of(max_source_len=20, max_decode_steps=30)).max_positions == 30
 
 
 def test_the_readme_shows_an_example_for_a_shell() -> None:

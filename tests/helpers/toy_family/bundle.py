@@ -59,7 +59,9 @@ def build_graph(
     return make_model(builder, values[:1], values[1:])
 
 
-def graph_options(config: CipherRunConfig) -> GraphOptions:
+def graph_options(
+    config: CipherRunConfig, workload: CipherWorkload, data: object, alphabet: object
+) -> GraphOptions:
     return GraphOptions(max_positions=config.max_tokens)
 
 

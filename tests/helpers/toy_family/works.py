@@ -151,6 +151,7 @@ def scored_examples(
     config: CipherRunConfig,
     workload: CipherWorkload,
     limit: int | None = None,
+    options: object = None,
 ) -> ScoredExamples:
     inputs = list(lines)[:limit]
     right = "".join(tokenizer.answer(line) for line in inputs)

@@ -1,0 +1,94 @@
+"""Logits of some tokens alone: what may follow is chosen once a run, and only that is scored.
+
+In: which tokens each example allows. Out: nodes that turn a decoder's last vectors into tokens, as
+those of the whole table do. This file does not know why a token is allowed.
+
+The rows of all tokens that some example of the batch allows are copied out of the table before the
+loop, as floats whatever the table is stored as: a step then multiplies by a small matrix that stays
+in the processor's cache. What another example allows gets minus infinity, so that an answer does
+not depend on the examples beside it.
+
+Shapes: B examples, K rows an example, R = B * K rows, N tokens that some example allows, C chosen
+tokens, d width of the decoder, V vocabulary.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import TensorProto
+
+from .builder import GraphBuilder
+from .embedding import TiedEmbedding
+
+
+@dataclass(frozen=True)
+class RestrictedLogits:
+    """Tensors, made outside the loop, that the logits of a step are computed from.
+
+    Attributes
+    ----------
+    tokens
+        int64 (N,), rising.
+    table
+        Float (d, N), the column of each.
+    penalties
+        Float (R, N), 0 or minus infinity.
+    """
+
+    tokens: str
+    table: str
+    penalties: str
+
+    @classmethod
+    def of(
+        cls, builder: GraphBuilder, embedding: TiedEmbedding, allowed: str, num_rows: int
+    ) -> "RestrictedLogits":
+        """Copy what is allowed out of the table.
+
+        Parameters
+        ----------
+        allowed
+            Ids (B, M) of any integer type, the same ones as often as one likes.
+        num_rows
+            Rows an example, K.
+        """
+        allowed = builder.op("Cast", allowed, to=TensorProto.INT64)
+        batch = builder.op("Shape", allowed, start=0, end=1)  # (1,)
+        shape = builder.op("Concat", batch, builder.constant([embedding.vocab_size]), axis=0)
+        none = builder.op("Expand", builder.constant(0, np.uint8), shape)
+        one = builder.constant([[1]], np.uint8)
+        ones = builder.op("Expand", one, builder.op("Shape", allowed))
+        mask = builder.op("ScatterElements", none, allowed, ones, axis=1)  # (B, V)
+        in_any = builder.op("ReduceMax", mask, builder.constant([0]), keepdims=0)  # (V,)
+        tokens = builder.op("Squeeze", builder.op("NonZero", in_any), builder.constant([0]))
+        columns = embedding.columns_of(builder, tokens)
+        is_own = builder.op("Gather", mask, tokens, axis=1)  # (B, N)
+        is_own = builder.op("Cast", is_own, to=TensorProto.BOOL)
+        never = builder.constant(-np.inf, np.float32)
+        penalties = builder.op("Where", is_own, builder.constant(0.0, np.float32), never)
+        if num_rows > 1:
+            repeated = builder.op("Unsqueeze", penalties, builder.constant([1]))
+            repeated = builder.op("Tile", repeated, builder.constant([1, num_rows, 1]))
+            # a row of the loop is a hypothesis of an example
+            size = builder.op("Shape", tokens)
+            flat = builder.op("Concat", builder.constant([-1]), size, axis=0)
+            penalties = builder.op("Reshape", repeated, flat)
+        return cls(tokens, columns, penalties)
+
+    def best(self, builder: GraphBuilder, x: str) -> str:
+        """Rows (R, d) to the likeliest token of each, int64 (R, 1); the lowest id of equal ones."""
+        place = builder.op("ArgMax", self._logits(builder, x), axis=-1, keepdims=1)
+        return builder.op("Gather", self.tokens, place)
+
+    def likeliest(self, builder: GraphBuilder, x: str, count: int) -> tuple[str, str]:
+        """Rows (R, d) to `count` tokens of each: log p among what is allowed, float (R, C), and ids
+        (R, C). At least so many must be allowed.
+        """
+        log_p = builder.op("LogSoftmax", self._logits(builder, x), axis=-1)
+        largest = builder.constant([count])
+        log_p, places = builder.ops("TopK", log_p, largest, outputs=2, axis=-1)
+        return log_p, builder.op("Gather", self.tokens, places)
+
+    def _logits(self, builder: GraphBuilder, x: str) -> str:
+        """Logits (R, N)."""
+        return builder.op("Add", builder.op("MatMul", x, self.table), self.penalties)

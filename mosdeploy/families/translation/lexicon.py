@@ -1,0 +1,125 @@
+"""Which target tokens a source token can give: IBM model 1 on the tokens of the training pairs.
+
+In: sentence pairs as token ids. Out: a sparse matrix of probabilities p(target token | source
+token). This file knows no shortlist and no graph.
+
+The model (Brown et al., Computational Linguistics 1993): each target token of a pair was given by
+one of its source tokens, every one as likely a priori. The end token that each source has stands
+for the empty word of the model. Expectation maximisation finds the probabilities.
+
+Shapes: N pairs, V vocabulary.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from ...data.ragged import Ragged
+from .dataset import TranslationDataset
+from .tokenizer import EOS_ID
+
+NUM_ITERATIONS = 6
+"""Of expectation maximisation. With 50 target tokens listed for each source token, 2, 4 and 8 of
+them cover 95.0, 96.0 and 96.4% of the reference tokens (79,000 pairs, 4,000 tokens).
+"""
+
+MAX_PAIRS = 500_000
+"""Of a larger corpus, evenly spaced pairs are counted."""
+
+CANDIDATES_PER_TOKEN = 200
+"""Target tokens of each source token that take part, those with the highest Dice coefficient."""
+
+_PAIRS_AT_A_TIME = 20_000
+_TOKENS_AT_A_TIME = 2_000
+
+Matrix = Any
+"""A `scipy.sparse.csr_matrix`; SciPy has no types."""
+
+
+def lexical_probabilities(pairs: TranslationDataset, vocab_size: int) -> Matrix:
+    """p(target token | source token) as a sparse float matrix (V, V); each row that was seen adds
+    up to 1.
+
+    Examples
+    --------
+    Token 4 is always with 6, and 5 with 7, whichever stands first.
+
+    >>> pairs = TranslationDataset(Ragged.of([[4, 5], [4], [5]]), Ragged.of([[7, 6], [6], [7]]))
+    >>> probabilities = lexical_probabilities(pairs, 8)
+    >>> int(probabilities[4].toarray().argmax()), int(probabilities[5].toarray().argmax())
+    (6, 7)
+    """
+    stride = -(-len(pairs) // MAX_PAIRS)
+    sources = token_counts(pairs.sources, vocab_size)[::stride]  # (N, V)
+    ends = np.full(sources.shape[0], EOS_ID)
+    sources = sources + _at(np.arange(sources.shape[0]), ends, sources.shape)
+    targets = token_counts(pairs.targets, vocab_size)[::stride]  # (N, V)
+    table = _co_occurring(sources, targets)
+    for _ in range(NUM_ITERATIONS):
+        table = _normalised(sum(_expected(table, *part) for part in _parts(sources, targets)))
+    return table
+
+
+def token_counts(rows: Ragged, vocab_size: int) -> Matrix:
+    """How often each row holds each token, float (N, V)."""
+    row_of = np.repeat(np.arange(len(rows)), rows.lengths)
+    return _at(row_of, rows.flat, (len(rows), vocab_size))
+
+
+def _at(rows: npt.ArrayLike, columns: npt.ArrayLike, shape: tuple[int, int]) -> Matrix:
+    """Ones at these places; places that come twice add up."""
+    places = (np.asarray(rows), np.asarray(columns))
+    return sparse.csr_matrix((np.ones(len(places[0]), np.float32), places), shape=shape)
+
+
+def _parts(sources: Matrix, targets: Matrix) -> Iterator[tuple[Matrix, Matrix]]:
+    for start in range(0, sources.shape[0], _PAIRS_AT_A_TIME):
+        stop = start + _PAIRS_AT_A_TIME
+        yield sources[start:stop], targets[start:stop]
+
+
+def _expected(table: Matrix, sources: Matrix, targets: Matrix) -> Matrix:
+    """How often each source token gave each target token, as the probabilities so far have it."""
+    # a target token is shared out among the pair's source tokens by their probabilities; one that
+    # none of them has as a candidate counts for none
+    given = targets.astype(bool).multiply(sources @ table).tocsr()  # (N, V)
+    given.data = 1 / given.data
+    weights = targets.multiply(given)
+    return table.multiply(sources.T.tocsr() @ weights.tocsr()).tocsr()
+
+
+def _co_occurring(sources: Matrix, targets: Matrix) -> Matrix:
+    """The candidates of each source token, equally likely."""
+    seen_in = sources.astype(bool).astype(np.float32).T.tocsr()  # (V, N)
+    target_seen = targets.astype(bool).astype(np.float32)  # (N, V)
+    num_with_source = np.asarray(seen_in.sum(axis=1)).ravel()
+    num_with_target = np.asarray(target_seen.sum(axis=0)).ravel()
+    parts = []
+    for start in range(0, seen_in.shape[0], _TOKENS_AT_A_TIME):
+        together = (seen_in[start : start + _TOKENS_AT_A_TIME] @ target_seen).tocoo()
+        total = num_with_source[start + together.row] + num_with_target[together.col]
+        together.data = 2 * together.data / total
+        parts.append(largest_of_rows(together.tocsr(), CANDIDATES_PER_TOKEN))
+    table = sparse.vstack(parts, format="csr")
+    table.data[:] = 1.0
+    return _normalised(table)
+
+
+def largest_of_rows(matrix: Matrix, count: int) -> Matrix:
+    """The largest values of each row, at most `count`; of equal ones those of the lower columns."""
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    order = np.lexsort((matrix.indices, -matrix.data, rows))
+    rank = np.arange(matrix.nnz) - matrix.indptr[rows]
+    kept = order[rank < count]
+    places = (rows[kept], matrix.indices[kept])
+    return sparse.csr_matrix((matrix.data[kept], places), shape=matrix.shape)
+
+
+def _normalised(matrix: Matrix) -> Matrix:
+    """Rows that add up to 1, or to 0 where nothing was seen."""
+    sums = np.asarray(matrix.sum(axis=1)).ravel()
+    scale = np.divide(1.0, sums, out=np.zeros_like(sums), where=sums > 0)
+    return sparse.diags(scale).dot(matrix).tocsr()

@@ -1,0 +1,28 @@
+from bundles import sentences
+
+from mosdeploy.config import load_recipe
+from mosdeploy.config.translation import TranslationExportConfig
+from mosdeploy.families.translation.corpus import Corpus
+from mosdeploy.families.translation.graph_options import TranslationGraphOptions, graph_options
+from mosdeploy.families.translation.tokenizer import Tokenizer, train_tokenizer
+from mosdeploy.spaces.translation import TranslationWorkload
+
+PAIRS = tuple((text, text) for text in sentences(200, 0))
+
+
+def options_of(tokenizer: Tokenizer, shortlist: int = 0, **limits: int) -> TranslationGraphOptions:
+    config = load_recipe("tiny").model_copy(update={"export": TranslationExportConfig(**limits)})
+    corpus = Corpus(PAIRS, PAIRS[:1], (), {}, "")
+    return graph_options(config, TranslationWorkload(shortlist=shortlist), corpus, tokenizer)
+
+
+def test_positions_and_shortlist_follow_the_config_and_workload(tmp_path) -> None:
+    train_tokenizer(PAIRS, 64, tmp_path / "tokenizer.model")
+    tokenizer = Tokenizer(tmp_path / "tokenizer.model")
+    # positions serve the end token too
+    assert options_of(tokenizer, max_source_len=20, max_decode_steps=20).max_positions == 21
+    assert options_of(tokenizer, max_source_len=20, max_decode_steps=30).max_positions == 30
+    assert options_of(tokenizer).shortlist is None
+    learned = options_of(tokenizer, shortlist=5).shortlist
+    assert learned is not None
+    assert learned.table.shape == (64, 5) and learned.frequent.shape == (10,)
