@@ -4,6 +4,7 @@ In: the folder of a `mosdeploy.toml`. Out: the same records that `--json` prints
 programs may rely on are in `mosdeploy.__all__`; everything else is internal and may change.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -209,12 +210,39 @@ class RunFolder:
         return distill(self._context, DistillOptions(str(teacher), beam))
 
     def finetune(
-        self, arch: str = "winner", *, steps: int | None = None, from_scratch: bool = False
+        self,
+        arch: str = "winner",
+        *,
+        steps: int | None = None,
+        from_scratch: bool = False,
+        task: str | Path | None = None,
     ) -> SubnetCard:
-        """Train one subnet alone, from its inherited weights or from scratch."""
-        from .pipeline.finetune import FinetuneOptions, finetune
+        """Train one subnet alone, from its inherited weights or from scratch.
 
-        return finetune(self._context, FinetuneOptions(arch, steps, from_scratch))
+        Parameters
+        ----------
+        task
+            The TOML of another task that the supernet serves: the subnet gets a fresh head and is
+            trained in a folder of its own, `task(NAME)`.
+        """
+        from .pipeline.finetune import FinetuneOptions, finetune
+        from .pipeline.tasks import finetune_task
+
+        options = FinetuneOptions(arch, steps, from_scratch)
+        if task is not None:
+            return finetune_task(self._context, Path(task), options).subnet
+        return finetune(self._context, options)
+
+    def task(self, name: str) -> "RunFolder":
+        """The run folder that `finetune(task=...)` made of a file of this `name`.
+
+        Raises
+        ------
+        ConfigError
+            If there is none.
+        """
+        run = _open_run(self._context.files.task_root(name))
+        return RunFolder(dataclasses.replace(self._context, run=run))
 
     def evaluate(
         self, archs: Sequence[str] | None = None, *, beam: int | None = None

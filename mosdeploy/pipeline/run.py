@@ -29,6 +29,14 @@ class Run:
         return load_family(self.config.family)
 
     @property
+    def data_root(self) -> Path:
+        """Folder that the run file's data are named from: of a served task, that of the run whose
+        supernet serves it.
+        """
+        served_by = self.config.served_by
+        return self.workspace.root if served_by is None else self.workspace.root / served_by
+
+    @property
     def space_sha256(self) -> str:
         """Fingerprint of the search space."""
         return fingerprint(self.config.space)
