@@ -33,8 +33,10 @@ class Run:
         """Folder that the run file's data are named from: of a served task, that of the run whose
         supernet serves it.
         """
+        root = self.workspace.root
         served_by = self.config.served_by
-        return self.workspace.root if served_by is None else self.workspace.root / served_by
+        # resolved, as the folder of the task need not be there yet
+        return root if served_by is None else (root / served_by).resolve()
 
     @property
     def space_sha256(self) -> str:

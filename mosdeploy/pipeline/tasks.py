@@ -99,7 +99,12 @@ class _Task:
                 f"{', '.join(REPLACED[1:])}"
                 + (f", but not {', '.join(unknown)}" if unknown else "")
             )
-        root = context.files.task_root(path.stem)
+        trained = trained_run(context.run)
+        if trained.card.budget is not None:
+            # what it left to a winner is what a task gets, unless its file says something else
+            run_data.setdefault("finetune", {})["steps"] = trained.config.finetune.steps
+            for name in ("budget", "num_winners"):
+                run_data.get("training", {}).pop(name, None)
         merged = {
             **run_data,
             **{name: given[name] for name in REPLACED if name in given},
@@ -107,7 +112,8 @@ class _Task:
         }
         config = parse_run_config(merged, str(path))
         _check_shared(given, merged, config, path)
-        return cls(context, trained_run(context.run), root, merged, config)
+        root = context.files.task_root(path.stem)
+        return cls(context, trained, root, merged, config)
 
     def write(self, arch_name: str) -> str:
         """Make the folder: run file, device profiles, tokenizer, supernet, architecture."""
@@ -141,6 +147,7 @@ class _Task:
         save_supernet(files.supernet_path, net)
         trained = self.trained.card
         known = {
+            "budget": None,
             "inputs_sha256": training_inputs(run, data, trained.limits),
             "space_sha256": run.space_sha256,
             "data_sha256": data.sha256,
