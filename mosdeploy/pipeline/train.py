@@ -179,7 +179,8 @@ def _train(
         from ..supernet.checkpoint import save_supernet
 
         save_supernet(files.supernet_path, net)
-        card = _supernet_card(context, prepared, vocab_size, summary)
+        # a teacher's table may have rows that the tokenizer has no ids for
+        card = _supernet_card(context, prepared, net.vocab_size, summary)
         write_record(files.supernet_card_path, card)
         files.checkpoint_path.unlink()  # the optimiser's state; what stays is the supernet
         remove_tokens(files.supernet_path.parent)
