@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .config import RunConfig
-from .config.units import parse_budget_s, parse_duration_ms
+from .config.units import parse_budget_s
 from .pipeline.context import SSH_CONFIG, Context, Progress, SilentProgress
 from .pipeline.run import open_run as _open_run
-from .record import parse
 from .records import (
     Deployment,
     DistilledCard,
-    Limits,
     PredictorCard,
     ScoreTable,
     SearchResult,
@@ -128,10 +126,10 @@ class RunFolder:
         time
             For the training of the supernet and, after the search, of its winner: `30m`, `2h`.
         """
-        from .pipeline.limits import TrainOptions
+        from .pipeline.limits import TrainOptions, asked_limits
         from .pipeline.train import train
 
-        limits = _limits(max_latency, max_parameters, count, max_size_bytes)
+        limits = asked_limits(max_latency, max_parameters, count, max_size_bytes)
         time_s = parse_budget_s(time) if time is not None else None
         return train(self._context, TrainOptions(device, limits, time_s))
 
@@ -191,9 +189,10 @@ class RunFolder:
         count
             `encoder` leaves the embedding table out of `max_parameters`.
         """
+        from .pipeline.limits import asked_limits
         from .pipeline.search import SearchOptions, search
 
-        limits = _limits(max_latency, max_parameters, count, max_size_bytes)
+        limits = asked_limits(max_latency, max_parameters, count, max_size_bytes)
         return search(self._context, SearchOptions(device, limits, verify))
 
     def distill(self, teacher: str | Path = "largest", *, beam: int | None = None) -> DistilledCard:
@@ -310,11 +309,7 @@ class RunFolder:
         return roll_back(self._context, options) if rollback else deploy(self._context, options)
 
     def predict(
-        self,
-        lines: Sequence[str],
-        *,
-        bundle: str | Path | None = None,
-        threads: int | None = None,
+        self, lines: Sequence[str], *, bundle: str | Path | None = None, threads: int | None = None
     ) -> list[str]:
         """Answer lines of text with a bundle, by default the newest, on this machine."""
         from .pipeline.predict import predict
@@ -323,11 +318,7 @@ class RunFolder:
         return list(predict(self.root, lines, folder, threads).outputs)
 
     def answer(
-        self,
-        lines: Sequence[str],
-        *,
-        bundle: str | Path | None = None,
-        threads: int | None = None,
+        self, lines: Sequence[str], *, bundle: str | Path | None = None, threads: int | None = None
     ) -> list[dict[str, Any]]:
         """As `predict`, with all that is known of each line.
 
@@ -344,19 +335,3 @@ class RunFolder:
         from .pipeline.report import report
 
         return report(self._context)
-
-
-def _limits(
-    max_latency: str | None,
-    max_parameters: int | None,
-    count: Literal["total", "encoder"] | None,
-    max_size_bytes: int | None,
-) -> Limits:
-    from .pipeline.limits import limit_parameters
-
-    given = {
-        "max_latency_ms": parse_duration_ms(max_latency) if max_latency is not None else None,
-        "max_size_bytes": max_size_bytes,
-        **limit_parameters(max_parameters, count).model_dump(exclude_none=True),
-    }
-    return parse(Limits, given, "limits")

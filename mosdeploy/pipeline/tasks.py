@@ -16,13 +16,13 @@ from ..config import RunConfig, parse_run_config
 from ..config.toml_text import to_toml
 from ..errors import ConfigError, StaleInputError
 from ..record import read_toml
-from ..records import Candidate, Limits, SearchResult, SupernetCard
+from ..records import Candidate, Limits, ScoreTable, SearchResult, SupernetCard
 from ..spaces.genes import ArchConfig
 from ..storage import atomic_write, read_record, sha256_file, write_record
 from ..workspace import Workspace
 from .context import Context
 from .evaluate import evaluate
-from .finetune import FinetuneOptions, finetune
+from .finetune import FinetuneOptions, finetune_together
 from .limits import NO_LIMITS, cost_of
 from .run import Run, open_run
 from .summaries import TaskSummary
@@ -60,14 +60,21 @@ def finetune_task(context: Context, path: Path, options: FinetuneOptions) -> Tas
     from ..training.distributed import init_distributed
 
     task = _Task.read(context, path)
+    wanted = FinetuneOptions("winner", options.steps, options.from_scratch)
     with init_distributed(task.config.training) as distributed:
         # what only the first rank does, once
         distributed.first("task", lambda: task.write(options.arch))
-    own = Context(open_run(task.root), context.progress, context.ssh_config)
-    card = finetune(own, FinetuneOptions("winner", options.steps, options.from_scratch))
+        own = Context(open_run(task.root), context.progress, context.ssh_config)
+        card = finetune_together(own, wanted, distributed)
+        scores = distributed.first("scores", lambda: _scores(own))
+    found = ScoreTable.model_validate_json(scores) if scores else None
+    return TaskSummary(root=str(task.root), subnet=card, scores=found)
+
+
+def _scores(own: Context) -> str:
+    """Scores on the test examples; nothing without any."""
     has_tests = bool(trained_run(own.run).data.test)
-    scores = evaluate(own, ("winner",)) if has_tests else None
-    return TaskSummary(root=str(task.root), subnet=card, scores=scores)
+    return evaluate(own, ("winner",)).model_dump_json() if has_tests else ""
 
 
 @dataclass(frozen=True)
