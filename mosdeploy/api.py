@@ -4,19 +4,18 @@ In: the folder of a `mosdeploy.toml`. Out: the same records that `--json` prints
 programs may rely on are in `mosdeploy.__all__`; everything else is internal and may change.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .config import RunConfig
-from .config.units import parse_budget_s, parse_duration_ms
+from .config.units import parse_budget_s
 from .pipeline.context import SSH_CONFIG, Context, Progress, SilentProgress
 from .pipeline.run import open_run as _open_run
-from .record import parse
 from .records import (
     Deployment,
     DistilledCard,
-    Limits,
     PredictorCard,
     ScoreTable,
     SearchResult,
@@ -127,10 +126,10 @@ class RunFolder:
         time
             For the training of the supernet and, after the search, of its winner: `30m`, `2h`.
         """
-        from .pipeline.limits import TrainOptions
+        from .pipeline.limits import TrainOptions, asked_limits
         from .pipeline.train import train
 
-        limits = _limits(max_latency, max_parameters, count, max_size_bytes)
+        limits = asked_limits(max_latency, max_parameters, count, max_size_bytes)
         time_s = parse_budget_s(time) if time is not None else None
         return train(self._context, TrainOptions(device, limits, time_s))
 
@@ -190,9 +189,10 @@ class RunFolder:
         count
             `encoder` leaves the embedding table out of `max_parameters`.
         """
+        from .pipeline.limits import asked_limits
         from .pipeline.search import SearchOptions, search
 
-        limits = _limits(max_latency, max_parameters, count, max_size_bytes)
+        limits = asked_limits(max_latency, max_parameters, count, max_size_bytes)
         return search(self._context, SearchOptions(device, limits, verify))
 
     def distill(self, teacher: str | Path = "largest", *, beam: int | None = None) -> DistilledCard:
@@ -209,12 +209,39 @@ class RunFolder:
         return distill(self._context, DistillOptions(str(teacher), beam))
 
     def finetune(
-        self, arch: str = "winner", *, steps: int | None = None, from_scratch: bool = False
+        self,
+        arch: str = "winner",
+        *,
+        steps: int | None = None,
+        from_scratch: bool = False,
+        task: str | Path | None = None,
     ) -> SubnetCard:
-        """Train one subnet alone, from its inherited weights or from scratch."""
-        from .pipeline.finetune import FinetuneOptions, finetune
+        """Train one subnet alone, from its inherited weights or from scratch.
 
-        return finetune(self._context, FinetuneOptions(arch, steps, from_scratch))
+        Parameters
+        ----------
+        task
+            The TOML of another task that the supernet serves: the subnet gets a fresh head and is
+            trained in a folder of its own, `task(NAME)`.
+        """
+        from .pipeline.finetune import FinetuneOptions, finetune
+        from .pipeline.tasks import finetune_task
+
+        options = FinetuneOptions(arch, steps, from_scratch)
+        if task is not None:
+            return finetune_task(self._context, Path(task), options).subnet
+        return finetune(self._context, options)
+
+    def task(self, name: str) -> "RunFolder":
+        """The run folder that `finetune(task=...)` made of a file of this `name`.
+
+        Raises
+        ------
+        ConfigError
+            If there is none.
+        """
+        run = _open_run(self._context.files.task_root(name))
+        return RunFolder(dataclasses.replace(self._context, run=run))
 
     def evaluate(
         self, archs: Sequence[str] | None = None, *, beam: int | None = None
@@ -282,11 +309,7 @@ class RunFolder:
         return roll_back(self._context, options) if rollback else deploy(self._context, options)
 
     def predict(
-        self,
-        lines: Sequence[str],
-        *,
-        bundle: str | Path | None = None,
-        threads: int | None = None,
+        self, lines: Sequence[str], *, bundle: str | Path | None = None, threads: int | None = None
     ) -> list[str]:
         """Answer lines of text with a bundle, by default the newest, on this machine."""
         from .pipeline.predict import predict
@@ -295,11 +318,7 @@ class RunFolder:
         return list(predict(self.root, lines, folder, threads).outputs)
 
     def answer(
-        self,
-        lines: Sequence[str],
-        *,
-        bundle: str | Path | None = None,
-        threads: int | None = None,
+        self, lines: Sequence[str], *, bundle: str | Path | None = None, threads: int | None = None
     ) -> list[dict[str, Any]]:
         """As `predict`, with all that is known of each line.
 
@@ -316,19 +335,3 @@ class RunFolder:
         from .pipeline.report import report
 
         return report(self._context)
-
-
-def _limits(
-    max_latency: str | None,
-    max_parameters: int | None,
-    count: Literal["total", "encoder"] | None,
-    max_size_bytes: int | None,
-) -> Limits:
-    from .pipeline.limits import limit_parameters
-
-    given = {
-        "max_latency_ms": parse_duration_ms(max_latency) if max_latency is not None else None,
-        "max_size_bytes": max_size_bytes,
-        **limit_parameters(max_parameters, count).model_dump(exclude_none=True),
-    }
-    return parse(Limits, given, "limits")

@@ -247,6 +247,10 @@ class Family:
         (`TeacherTask`) to a `Teacher`: trained, or what a killed training left trained on, if the
         task has examples; else the finished one. None for a family that learns from its data
         alone.
+    serve_task
+        (supernet, its config, the config of another task, seed) to a supernet of the same weights
+        with a fresh head for that task; None for a family whose supernets serve one task. Raises
+        ConfigError for what does not fit.
     scored_examples
         (tokenizer, examples, config, workload, limit) to `ScoredExamples`; with a limit, at most so
         many of those that a bundle takes. By name, a family with a teacher is given it, and all the
@@ -294,6 +298,7 @@ class Family:
     build_supernet: "Callable[[str, int, str], Supernet]"
     fresh_subnet: Callable[..., Any]
     open_teacher: Callable[[TeacherTask], Teacher] | None
+    serve_task: "Callable[..., Supernet] | None"
     scored_examples: Callable[..., ScoredExamples]
     build_graph: Callable[..., Any]
     graph_options: Callable[..., Any]

@@ -103,6 +103,9 @@ class Workspace:
     def bundles_dir(self) -> Path:
         return self.root / "bundles"
 
+    def task_root(self, name: str) -> Path:
+        return self.root / "runs" / name
+
     @property
     def formats_dir(self) -> Path:
         return self.root / "formats"

@@ -83,7 +83,7 @@ def test_every_verb_is_a_method() -> None:
     verbs = set(typer.main.get_command(app).commands)
     methods = {name for name in vars(mosdeploy.RunFolder) if not name.startswith("_")}
     assert verbs - methods == set(NOT_METHODS)
-    assert methods - verbs == {"root", "config", "predictor", "export_format", "answer"}
+    assert methods - verbs == {"root", "config", "predictor", "export_format", "answer", "task"}
 
 
 @pytest.mark.parametrize("verb", [x for x in VERBS if x.__name__ not in NOT_METHODS])

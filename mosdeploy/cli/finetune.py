@@ -1,10 +1,15 @@
 """The verb `finetune`."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .options import ArchOption, Common
+
+if TYPE_CHECKING:
+    from ..pipeline.finetune import FinetuneOptions
+    from ..records import SubnetCard
 
 
 def finetune(
@@ -17,17 +22,41 @@ def finetune(
     from_scratch: Annotated[
         bool, typer.Option(help="Start from random weights, for comparison.")
     ] = False,
+    task: Annotated[
+        Path | None,
+        typer.Option(help="TOML of another task, which gets a fresh head and a folder in runs/."),
+    ] = None,
 ) -> None:
     """Train one subnet alone, on from its inherited weights; the same command resumes."""
     from ..pipeline.finetune import FinetuneOptions
     from ..pipeline.finetune import finetune as train_alone
 
-    card = train_alone(common.context(), FinetuneOptions(arch, steps, from_scratch))
+    options = FinetuneOptions(arch, steps, from_scratch)
+    if task is not None:
+        _finetune_task(common, task, options)
+        return
+    card = train_alone(common.context(), options)
     losses = f"validation loss {card.start_loss:.4f} to {card.loss:.4f}"
     command = "mosdeploy export"
     if arch != "winner":
         command += f" --arch {arch}"
     if from_scratch:
         command += f" --weights {card.weights}"
-    text = f"{card.weights} {card.arch.key}: {card.steps} steps, {losses}"
-    common.show(card, text, command)
+    common.show(card, f"{_trained(card)}, {losses}", command)
+
+
+def _finetune_task(common: Common, task: Path, options: "FinetuneOptions") -> None:
+    from ..pipeline.tasks import finetune_task
+
+    done = finetune_task(common.context(), task, options)
+    card = done.subnet
+    lines = [f"{_trained(card)}, validation loss {card.loss:.4f}"]
+    rows = done.scores.subnets.items() if done.scores is not None else ()
+    for name, scores in rows:
+        metrics = ", ".join(f"{metric} {value:.1f}" for metric, value in scores.metrics.items())
+        lines.append(f"  {name}: {metrics} on {scores.num_examples} test examples")
+    common.show(done, "\n".join(lines), f"mosdeploy export --dir {done.root}")
+
+
+def _trained(card: "SubnetCard") -> str:
+    return f"{card.weights} {card.arch.key}: {card.steps} steps"

@@ -98,18 +98,12 @@ class LimitOptions:
         ConfigError
             If one is no duration or no count.
         """
-        from ..config.units import parse_count, parse_duration_ms
-        from ..pipeline.limits import limit_parameters
+        from ..config.units import parse_count
+        from ..pipeline.limits import asked_limits
 
-        latency = self.max_latency
-        parameters = self.max_parameters
-        size = self.max_size
-        most = parse_count(parameters) if parameters is not None else None
-        others = {
-            "max_latency_ms": parse_duration_ms(latency) if latency is not None else None,
-            "max_size_bytes": parse_count(size) if size is not None else None,
-        }
-        return limit_parameters(most, self.count).model_copy(update=others)
+        most = None if self.max_parameters is None else parse_count(self.max_parameters)
+        size = None if self.max_size is None else parse_count(self.max_size)
+        return asked_limits(self.max_latency, most, self.count, size)
 
 
 NO_LIMITS = LimitOptions()

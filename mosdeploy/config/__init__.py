@@ -20,7 +20,7 @@ RUN_CONFIGS: dict[str, type[RunConfig]] = {
 }
 """The run file of each family."""
 
-__all__ = ["RUN_CONFIGS", "RunConfig", "load_recipe", "load_run_config"]
+__all__ = ["RUN_CONFIGS", "RunConfig", "load_recipe", "load_run_config", "parse_run_config"]
 
 
 def load_run_config(path: Path) -> RunConfig:
@@ -31,15 +31,22 @@ def load_run_config(path: Path) -> RunConfig:
     ConfigError
         If the file is missing or unreadable, names an unknown family, or has a wrong key or value.
     """
-    return _parse(read_toml(path), str(path))
+    return parse_run_config(read_toml(path), str(path))
 
 
 def load_recipe(name: str) -> RunConfig:
     """Read a shipped run file."""
-    return _parse(tomllib.loads(read_recipe(name)), f"recipe {name}")
+    return parse_run_config(tomllib.loads(read_recipe(name)), f"recipe {name}")
 
 
-def _parse(data: dict[str, object], source: str) -> RunConfig:
+def parse_run_config(data: dict[str, object], source: str) -> RunConfig:
+    """The content of a run file in the words of its family.
+
+    Raises
+    ------
+    ConfigError
+        If it names an unknown family, or has a wrong key or value; names the source.
+    """
     family = str(data.get("family", "translation"))
     if family not in RUN_CONFIGS:
         raise ConfigError(

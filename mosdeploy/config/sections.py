@@ -204,12 +204,16 @@ class RunConfig(Record):
     ----------
     packages
         What the family's models need on a device besides what its profile requires.
+    served_by
+        In the folder of a task that `finetune --task` made, the run folder whose supernet serves
+        it; data are named from there.
     """
 
     packages: ClassVar[tuple[str, ...]] = ()
 
     family: str
     device: Name | None = None
+    served_by: str | None = Field(None, exclude_if=_unset)
     space: CostedSpace
     supernet: SupernetConfig = SupernetConfig()
     training: TrainingConfig = TrainingConfig()

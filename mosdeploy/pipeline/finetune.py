@@ -88,18 +88,24 @@ def finetune(context: Context, options: FinetuneOptions | None = None) -> Subnet
     """
     from ..training.distributed import init_distributed
 
-    options = options or FinetuneOptions()
+    with init_distributed(context.config.training) as distributed:
+        return finetune_together(context, options or FinetuneOptions(), distributed)
+
+
+def finetune_together(
+    context: Context, options: FinetuneOptions, distributed: "DistributedContext"
+) -> SubnetCard:
+    """`finetune` with the other ranks, for whoever has them do something else too."""
     state = trained_run(context.run)
     arch = state.arch(options.arch)
     config = alone(state.config.training, state.config.finetune, options)
     taught = teaching(state, arch, context.progress)
     cards = []
-    with init_distributed(config) as distributed:
-        for weights in options.starts(state.teacher is not None):
-            job = _Job(state, arch, weights, config, taught)
-            with ExitStack() as held:
-                job.run(held, distributed, context.progress)
-            cards.append(subnet_card(state, arch, weights))
+    for weights in options.starts(state.teacher is not None):
+        job = _Job(state, arch, weights, config, taught)
+        with ExitStack() as held:
+            job.run(held, distributed, context.progress)
+        cards.append(subnet_card(state, arch, weights))
     for card in cards if len(cards) > 1 else ():
         context.progress.say(
             f"from {STARTS[card.weights]}: validation loss {card.start_loss:.4f} to {card.loss:.4f}"

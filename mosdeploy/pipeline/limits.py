@@ -62,6 +62,27 @@ def with_defaults(limits: Limits, config: LimitsConfig) -> Limits:
     )
 
 
+def asked_limits(
+    max_latency: str | None,
+    max_parameters: int | None,
+    count: ParameterCount | None,
+    max_size_bytes: int | None,
+) -> Limits:
+    """Limits as the command line and programs give them, the latency with its unit.
+
+    Raises
+    ------
+    ConfigError
+        If one is no duration, or not positive; or if there are no parameters to count.
+    """
+    given = {
+        "max_latency_ms": parse_duration_ms(max_latency) if max_latency is not None else None,
+        "max_size_bytes": max_size_bytes,
+        **limit_parameters(max_parameters, count).model_dump(exclude_none=True),
+    }
+    return parse(Limits, given, "limits")
+
+
 def limit_parameters(most: int | None, count: ParameterCount | None) -> Limits:
     """A limit on the parameters that are counted: all, or those of the encoder without its
     embedding table.

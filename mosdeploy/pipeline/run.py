@@ -29,6 +29,16 @@ class Run:
         return load_family(self.config.family)
 
     @property
+    def data_root(self) -> Path:
+        """Folder that the run file's data are named from: of a served task, that of the run whose
+        supernet serves it.
+        """
+        root = self.workspace.root
+        served_by = self.config.served_by
+        # resolved, as the folder of the task need not be there yet
+        return root if served_by is None else (root / served_by).resolve()
+
+    @property
     def space_sha256(self) -> str:
         """Fingerprint of the search space."""
         return fingerprint(self.config.space)

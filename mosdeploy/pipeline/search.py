@@ -75,6 +75,11 @@ def search(context: Context, options: SearchOptions | None = None) -> SearchResu
     from ..training.distributed import init_distributed
 
     options = options or SearchOptions()
+    if context.config.served_by is not None:
+        raise ConfigError(
+            "the architecture of this task was chosen when its folder was made; search in "
+            f"{context.run.data_root}, then run `mosdeploy finetune --task` there"
+        )
     limits = _limits(context, options)
     state = trained_run(context.run)
     name = context.run.profiled_device_name(options.device)

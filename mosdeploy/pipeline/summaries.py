@@ -17,6 +17,7 @@ from ..records import (
     Runtime,
     ScoreTable,
     SearchResult,
+    SubnetCard,
     WeightOrigin,
 )
 from ..spaces import AnyArch, Precision
@@ -119,6 +120,16 @@ class DemoSummary(Record):
     bundle: str
     page: str
     hand_picked: HandPicked | None = None
+
+
+class TaskSummary(Record):
+    """A task that a supernet serves: the run folder that it has now, the subnet that was trained
+    there, and its scores, None without test examples.
+    """
+
+    root: str
+    subnet: SubnetCard
+    scores: ScoreTable | None
 
 
 class FormatSummary(Record):

@@ -31,7 +31,7 @@ def train_teacher(
     return run.family.open_teacher(
         TeacherTask(
             config=run.config,
-            root=run.workspace.root,
+            root=run.data_root,
             folder=run.workspace.teacher_dir,
             data_sha256=data_sha256,
             train=train,
@@ -42,19 +42,20 @@ def train_teacher(
 
 
 def finished_teacher(run: Run, data_sha256: str) -> Teacher | None:
-    """Open the teacher that `train` left.
+    """Open the teacher that `train` left; None for a task that another run's supernet serves.
 
     Raises
     ------
     StaleInputError
         If there is none of this data.
     """
-    if run.family.open_teacher is None:
+    # what serves a task has the teacher of other data
+    if run.family.open_teacher is None or run.config.served_by is not None:
         return None
     return run.family.open_teacher(
         TeacherTask(
             config=run.config,
-            root=run.workspace.root,
+            root=run.data_root,
             folder=run.workspace.teacher_dir,
             data_sha256=data_sha256,
         )

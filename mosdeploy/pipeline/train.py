@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..errors import MosdeployError, StaleInputError
+from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..family import TaskData, Tokenizer
 from ..record import Record, parse
 from ..records import DataCard, SupernetCard, TrainingBudget, TrainingLimits
@@ -15,6 +15,7 @@ from .budget import training_budget, with_budget
 from .context import Context
 from .distilled import check_no_circle, distilled
 from .limits import TrainOptions, feasible_space, training_limits
+from .run import Run
 from .teacher import finished_teacher, train_teacher
 from .token_files import read_tokens, remove_tokens, training_progress, write_tokens
 from .trained_run import training_inputs
@@ -82,7 +83,7 @@ def _prepare(context: Context, options: TrainOptions, held: ExitStack) -> str:
         f"another `mosdeploy train` runs in {files.root.absolute()}; wait for it, or stop it"
     )
     held.enter_context(locked(files.supernet_path, busy))
-    data = context.family.load_data(context.config, files.root)
+    data = context.family.load_data(context.config, context.run.data_root)
     feasible = feasible_space(context, options)
     limits = training_limits(context, options, feasible)
     budget = training_budget(context, options, feasible)
@@ -99,12 +100,17 @@ def _prepare(context: Context, options: TrainOptions, held: ExitStack) -> str:
     if _finished(context, prepared.inputs_sha256):
         context.progress.say("already trained from this data and configuration")
         return prepared.model_copy(update={"finished": True}).model_dump_json()
+    if config.served_by is not None:
+        raise ConfigError(
+            f"the supernet of this task is that of {context.run.data_root}; run `mosdeploy "
+            "finetune --task` there again"
+        )
     check_inputs(files.checkpoint_path, prepared.inputs_sha256)  # before anything is overwritten
     tokenizer = _tokenizer(context, data)
     examples = source.examples(context.run, data)
     train_set = context.family.tokenize(tokenizer, examples, config)
     num_too_long = len(examples) - len(train_set)
-    write_record(files.data_card_path, _data_card(context, data, num_too_long))
+    write_record(files.data_card_path, data_card(context.run, data, num_too_long))
     dropped = ", ".join(f"{reason} {count}" for reason, count in data.dropped.items()) or "none"
     context.progress.say(
         f"data: {len(train_set)} training, {len(data.valid)} validation, {len(data.test)} test "
@@ -173,7 +179,8 @@ def _train(
         from ..supernet.checkpoint import save_supernet
 
         save_supernet(files.supernet_path, net)
-        card = _supernet_card(context, prepared, vocab_size, summary)
+        # a teacher's table may have rows that the tokenizer has no ids for
+        card = _supernet_card(context, prepared, net.vocab_size, summary)
         write_record(files.supernet_card_path, card)
         files.checkpoint_path.unlink()  # the optimiser's state; what stays is the supernet
         remove_tokens(files.supernet_path.parent)
@@ -233,14 +240,15 @@ def _has_tokenizer_of(context: Context, data: TaskData) -> bool:
     )
 
 
-def _data_card(context: Context, data: TaskData, num_too_long: int) -> DataCard:
+def data_card(run: Run, data: TaskData, num_too_long: int) -> DataCard:
+    """What a run folder says of its data, once its tokenizer is there."""
     return DataCard(
-        description=context.config.title,
+        description=run.config.title,
         num_train=len(data.train),
         num_valid=len(data.valid),
         num_test=len(data.test),
         dropped={**data.dropped, "too_many_tokens": num_too_long},
         sha256=data.sha256,
-        vocab_size=context.config.vocab_size,
-        tokenizer_sha256=sha256_file(context.files.tokenizer_path),
+        vocab_size=run.config.vocab_size,
+        tokenizer_sha256=sha256_file(run.workspace.tokenizer_path),
     )

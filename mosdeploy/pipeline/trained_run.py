@@ -80,7 +80,7 @@ class TrainedRun:
         StaleInputError
             If the data or the configuration is not what the supernet was trained from.
         """
-        data = self.family.load_data(self.config, self.files.root)
+        data = self.family.load_data(self.config, self.run.data_root)
         if training_inputs(self.run, data, self.card.limits) != self.card.inputs_sha256:
             changed = "data" if data.sha256 != self.card.data_sha256 else "configuration"
             raise StaleInputError(

@@ -89,4 +89,4 @@ def _texts(state: TrainedRun, limits: ExportConfig) -> list[str]:
 
     if limits.vocabulary_texts is None:
         return []
-    return list(read_text_lines(state.files.root / limits.vocabulary_texts))
+    return list(read_text_lines(state.run.data_root / limits.vocabulary_texts))

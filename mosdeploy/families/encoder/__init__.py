@@ -18,6 +18,7 @@ FAMILY = Family(
     build_supernet=deferred(__name__, "elastic:build_supernet"),
     fresh_subnet=deferred(__name__, "elastic:fresh_subnet"),
     open_teacher=deferred(__name__, "teaching:open_teacher"),
+    serve_task=deferred(__name__, "serving:serve_task"),
     scored_examples=deferred(__name__, "scoring:scored_examples"),
     build_graph=deferred(__name__, "onnx_graph:build_graph"),
     graph_options=deferred(__name__, "bundle:graph_options"),

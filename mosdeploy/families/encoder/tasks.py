@@ -129,8 +129,9 @@ def load_data(config: EncoderRunConfig, root: Path) -> EncoderData:
     dropped: Counter[str] = Counter()
     splits = _read_splits(task, root, dropped)
     train, valid, test = splits
-    check_targets([f.placed for f in train], [f.placed for f in valid + test], task)
+    # first what is no label at all, then what is one that cannot be learned
     numbers = target_numbers((f.placed for part in splits for f in part), task)
+    check_targets([f.placed for f in train], [f.placed for f in valid + test], task)
     done = [tuple(_numbered(f, numbers) for f in part) for part in splits]
     folder = _checkpoint_folder(config, root)
     return EncoderData(

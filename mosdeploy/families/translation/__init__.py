@@ -18,6 +18,7 @@ FAMILY = Family(
     build_supernet=deferred(__name__, "elastic:build_supernet"),
     fresh_subnet=deferred(__name__, "elastic:fresh_subnet"),
     open_teacher=None,
+    serve_task=None,
     scored_examples=deferred(__name__, "scoring:scored_examples"),
     build_graph=deferred(__name__, "onnx_graph:build_graph"),
     graph_options=deferred(__name__, "graph_options:graph_options"),

@@ -21,6 +21,7 @@ FAMILY = Family(
     build_supernet=deferred(__name__, "network:build_supernet"),
     fresh_subnet=deferred(__name__, "network:fresh_subnet"),
     open_teacher=None,
+    serve_task=None,
     scored_examples=deferred(__name__, "works:scored_examples"),
     build_graph=deferred(__name__, "bundle:build_graph"),
     graph_options=deferred(__name__, "bundle:graph_options"),

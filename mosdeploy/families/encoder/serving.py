@@ -1,0 +1,58 @@
+"""One supernet for many tasks: its body, with a head for another task.
+
+In: a supernet that was trained on unlabelled text, and the run file of a task with labels. Out: a
+supernet of the same layers whose head has random weights.
+"""
+
+import torch
+
+from ...config.encoder import EncoderRunConfig, TaskKind
+from ...errors import ConfigError
+from ...supernet.supernet import Supernet
+from .elastic import fresh_supernet
+
+AGNOSTIC: tuple[TaskKind, ...] = ("embedding", "masked-lm")
+"""Kinds whose supernets know no labels, so that they serve any task."""
+
+SERVED: tuple[TaskKind, ...] = ("classification", "regression", "tagging")
+"""Kinds that are learned from labels."""
+
+_HEAD = "network.head."
+
+
+def serve_task(
+    net: Supernet, trained: EncoderRunConfig, config: EncoderRunConfig, seed: int
+) -> Supernet:
+    """Give a supernet the head of another task.
+
+    Parameters
+    ----------
+    net
+        What was trained.
+    trained, config
+        Its run file, and that of the task, with the same space but for the head.
+    seed
+        Draws the head.
+
+    Raises
+    ------
+    ConfigError
+        If the supernet was trained for labels, or the task has none.
+    """
+    kinds = (trained.task.kind, config.task.kind)
+    if kinds[0] not in AGNOSTIC:
+        raise ConfigError(
+            f"the supernet was trained for one {kinds[0]}; only those of "
+            f"{' and '.join(AGNOSTIC)} serve other tasks"
+        )
+    if kinds[1] not in SERVED:
+        raise ConfigError(
+            f"task.kind of a served task is one of {', '.join(SERVED)}, not {kinds[1]}"
+        )
+    served = fresh_supernet(config.space, net.vocab_size, config.supernet, seed)
+    weights = served.state_dict()
+    body = {name: x for name, x in net.state_dict().items() if not name.startswith(_HEAD)}
+    with torch.no_grad():
+        # strict: a weight of the body that is missing would stay random
+        served.load_state_dict({k: x for k, x in weights.items() if k.startswith(_HEAD)} | body)
+    return served.eval()

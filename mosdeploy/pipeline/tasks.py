@@ -1,0 +1,231 @@
+"""One supernet that serves many tasks: `finetune --task FILE`.
+
+In: a run folder whose supernet was trained without labels, and the TOML of a task. Out: a run
+folder of the task, `runs/NAME`, in which every later verb works: the run file with the sections of
+the task, the supernet with a fresh head, and the architecture, which was chosen before.
+"""
+
+import contextlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config import RunConfig, parse_run_config
+from ..config.toml_text import to_toml
+from ..errors import ConfigError, StaleInputError
+from ..record import read_toml
+from ..records import Candidate, Limits, ScoreTable, SearchResult, SupernetCard
+from ..spaces.genes import ArchConfig
+from ..storage import atomic_write, read_record, sha256_file, write_record
+from ..workspace import Workspace
+from .context import Context
+from .evaluate import evaluate
+from .finetune import FinetuneOptions, finetune_together
+from .limits import NO_LIMITS, cost_of
+from .run import Run, open_run
+from .summaries import TaskSummary
+from .token_files import VALIDATION_TOKENS
+from .train import data_card
+from .trained_run import TrainedRun, trained_run, training_inputs
+
+if TYPE_CHECKING:
+    from ..data.protocols import Batch
+
+REPLACED = ("task", "training", "finetune", "export", "workload")
+"""Sections of a task's file that take the place of the run file's."""
+
+SHARED = ("family", "checkpoint", "space", "supernet")
+"""What a task's file may say too, if it says what the run file says."""
+
+
+def finetune_task(context: Context, path: Path, options: FinetuneOptions) -> TaskSummary:
+    """Make or update the folder of a task, train a subnet there, and score it on its test examples.
+
+    Parameters
+    ----------
+    path
+        The TOML of the task; its files are named from the run folder, as in the run file. The name
+        of the file is that of the folder.
+
+    Raises
+    ------
+    ConfigError
+        If the task or its data is wrong, the file is for another supernet, or this one serves no
+        other tasks.
+    StaleInputError
+        If there is no supernet, or no winner where it is asked for; otherwise as `finetune`.
+    """
+    from ..training.distributed import init_distributed
+
+    task = _Task.read(context, path)
+    wanted = FinetuneOptions("winner", options.steps, options.from_scratch)
+    with init_distributed(task.config.training) as distributed:
+        # what only the first rank does, once
+        distributed.first("task", lambda: task.write(options.arch))
+        own = Context(open_run(task.root), context.progress, context.ssh_config)
+        card = finetune_together(own, wanted, distributed)
+        scores = distributed.first("scores", lambda: _scores(own))
+    found = ScoreTable.model_validate_json(scores) if scores else None
+    return TaskSummary(root=str(task.root), subnet=card, scores=found)
+
+
+def _scores(own: Context) -> str:
+    """Scores on the test examples; nothing without any."""
+    has_tests = bool(trained_run(own.run).data.test)
+    return evaluate(own, ("winner",)).model_dump_json() if has_tests else ""
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A task, the run that serves it, and the folder and the run file that it gets."""
+
+    context: Context
+    trained: TrainedRun
+    root: Path
+    data: dict[str, Any]
+    config: RunConfig
+
+    @classmethod
+    def read(cls, context: Context, path: Path) -> "_Task":
+        """Read a task's file, and check it against the run file."""
+        if context.family.serve_task is None:
+            raise ConfigError(f"a supernet of '{context.family.name}' serves no other tasks")
+        if context.config.served_by is not None:
+            raise ConfigError(
+                f"{context.files.root} is the folder of a task; run `mosdeploy finetune --task` "
+                f"in {context.run.data_root}"
+            )
+        given = read_toml(path)
+        run_data = read_toml(context.files.config_path)
+        unknown = [name for name in given if name not in (*REPLACED, *SHARED)]
+        if unknown or "task" not in given:
+            raise ConfigError(
+                f"{path}: a task's file has a section [task] and may have "
+                f"{', '.join(REPLACED[1:])}"
+                + (f", but not {', '.join(unknown)}" if unknown else "")
+            )
+        trained = trained_run(context.run)
+        if trained.card.budget is not None:
+            # what it left to a winner is what a task gets, unless its file says something else
+            run_data.setdefault("finetune", {})["steps"] = trained.config.finetune.steps
+            for name in ("budget", "num_winners"):
+                run_data.get("training", {}).pop(name, None)
+        merged = {
+            **run_data,
+            **{name: given[name] for name in REPLACED if name in given},
+            "served_by": "../..",
+        }
+        config = parse_run_config(merged, str(path))
+        _check_shared(given, merged, config, path)
+        root = context.files.task_root(path.stem)
+        return cls(context, trained, root, merged, config)
+
+    def write(self, arch_name: str) -> str:
+        """Make the folder: run file, device profiles, tokenizer, supernet, architecture."""
+        files = self.context.files
+        arch = self.trained.arch(arch_name)
+        run = Run(Workspace(self.root), self.config)
+        data = self.context.family.load_data(self.config, run.data_root)
+        net = self._served()
+        # nothing is written before all is known to fit
+        self.root.mkdir(parents=True, exist_ok=True)
+        profiles = files.root / "device_profiles"
+        if profiles.is_dir():
+            shutil.copytree(profiles, self.root / profiles.name, dirs_exist_ok=True)
+        atomic_write(run.workspace.tokenizer_path, files.tokenizer_path.read_bytes())
+        self._write_supernet(run, data, net)
+        atomic_write(run.workspace.config_path, to_toml(self.data))
+        self._write_arch(TrainedRun(run, run.supernet_card()), arch, arch_name)
+        return json.dumps(str(self.root))
+
+    def _served(self) -> Any:
+        serve_task = self.context.family.serve_task
+        assert serve_task is not None  # `read` refuses it
+        seed = self.config.training.seed
+        return serve_task(self.trained.net, self.context.config, self.config, seed)
+
+    def _write_supernet(self, run: Run, data: Any, net: Any) -> None:
+        from ..supernet.checkpoint import save_supernet
+
+        files = run.workspace
+        write_record(files.data_card_path, data_card(run, data, num_too_long=0))
+        save_supernet(files.supernet_path, net)
+        trained = self.trained.card
+        known = {
+            "budget": None,
+            "inputs_sha256": training_inputs(run, data, trained.limits),
+            "space_sha256": run.space_sha256,
+            "data_sha256": data.sha256,
+            "supernet_sha256": sha256_file(files.supernet_path),
+        }
+        with contextlib.suppress(StaleInputError):
+            card = read_record(SupernetCard, files.supernet_card_path, "mosdeploy finetune --task")
+            if known.items() <= card.model_dump().items():
+                return  # its losses need not be computed again
+        state = TrainedRun(run, trained.model_copy(update=known))
+        batches = self._valid_batches(state)
+        losses = {
+            f"{name}_loss": _loss(net, batches, state.arch(name))
+            for name in ("largest", "smallest")
+        }
+        write_record(files.supernet_card_path, state.card.model_copy(update=losses))
+
+    def _write_arch(self, state: TrainedRun, arch: ArchConfig, name: str) -> None:
+        """Write the architecture as the result of a search that saw this one alone."""
+        spec = state.spec
+        cost = cost_of(spec, state.family)(arch)
+        found = self.trained.search_result() if name == "winner" else None
+        loss = _loss(state.net, self._valid_batches(state), arch)
+        candidate = Candidate(
+            arch=arch,
+            loss=loss,
+            predicted_ms=None,
+            num_parameters=cost.num_parameters,
+            num_body_parameters=cost.num_body_parameters,
+            size_bytes=cost.size_bytes,
+        )
+        limits: Limits = found.limits if found is not None else NO_LIMITS
+        result = SearchResult(
+            device=found.device if found is not None else state.run.device_name(None),
+            workload=state.config.workload,
+            limits=limits,
+            space_sha256=state.card.space_sha256,
+            supernet_sha256=state.card.supernet_sha256,
+            predictor_sha256=None,  # latencies were those of another head
+            winner=candidate,
+            verified=False,
+            finalists=(),
+            front=(candidate,),
+            num_evaluated=1,
+            seed=state.config.search.seed,
+        )
+        write_record(state.files.search_result_path, result)
+
+    def _valid_batches(self, state: TrainedRun) -> "list[Batch]":
+        from ..data.batches import ordered_batches
+
+        examples = state.validation_set(state.config.search.eval_examples)
+        return ordered_batches(examples, VALIDATION_TOKENS)
+
+
+def _loss(net: Any, batches: "list[Batch]", arch: ArchConfig) -> float:
+    from ..training.validation import validation_loss
+
+    return validation_loss(net, batches, arch)
+
+
+def _check_shared(
+    given: dict[str, Any], merged: dict[str, Any], config: RunConfig, path: Path
+) -> None:
+    """Refuse a task's file that says another supernet than the run file."""
+    said = {name: given[name] for name in SHARED if name in given}
+    own = parse_run_config({**merged, **said}, str(path))
+    wrong = [name for name in SHARED if getattr(own, name, None) != getattr(config, name, None)]
+    if wrong:
+        raise ConfigError(
+            f"{path} is the file of a task for another supernet: its "
+            f"{' and '.join(f'[{name}]' for name in wrong)} differs from the run file's; leave it "
+            "out, or run the command in the folder of that supernet"
+        )

@@ -1,0 +1,156 @@
+"""One supernet that knows no labels serves tasks that have them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from encoder_walking import examples, make_encoder_folder
+from walking import edit, opened
+
+from mosdeploy.errors import ConfigError, StaleInputError
+from mosdeploy.pipeline.run import open_run
+from mosdeploy.pipeline.trained_run import trained_run
+from mosdeploy.storage import sha256_file
+
+TASK = """
+[task]
+kind = "classification"
+train = "data/labelled.jsonl"
+labels = ["bad", "good"]
+max_tokens = 24
+valid_fraction = 0.15
+test_fraction = 0.15
+[finetune]
+steps = 150
+[training]
+tokens_per_batch = 256
+learning_rate = 5e-3
+threads = 1
+amp = "none"
+"""
+TAGS = TASK.replace("classification", "tagging").replace('"bad", "good"', '"BAD", "GOOD"')
+
+
+@pytest.fixture(scope="module", params=["embedding", "masked-lm"])
+def agnostic(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder whose supernet was trained without labels, and tasks beside it."""
+    folder = tmp_path_factory.mktemp("agnostic") / request.param
+    root = make_encoder_folder(folder, request.param)
+    for name, kind in (("labelled", "classification"), ("tagged", "tagging")):
+        lines = [json.dumps(row) for row in examples(kind)]
+        (root / "data" / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    (root / "tasks").mkdir()
+    (root / "tasks" / "mood.toml").write_text(TASK)
+    (root / "tasks" / "tags.toml").write_text(TAGS.replace("labelled", "tagged"))
+    opened(root).train()
+    return root
+
+
+def test_each_verb_works_in_the_folder_of_a_task(agnostic: Path) -> None:
+    run = opened(agnostic)
+    run.search(max_parameters=10**9, verify=False)
+    winner = run.search(max_parameters=10**9, verify=False).winner.arch
+    card = run.finetune(task=agnostic / "tasks" / "mood.toml")
+    assert (card.arch, card.weights, card.steps) == (winner, "finetuned", 150)
+    assert card.loss < card.start_loss
+    task = run.task("mood")
+    assert task.root == agnostic / "runs" / "mood"
+    assert task.config.title == "classification"
+    scores = task.evaluate(("winner",)).subnets
+    assert scores["winner, finetuned"].metrics["accuracy"] > 90
+    assert task.train().steps == run.train().steps  # as it was
+    exported = task.export()
+    assert exported.manifest.arch == winner and exported.manifest.weights == "finetuned"
+    assert task.predict(["the film is bright", "it was dull and long"]) == ["good", "bad"]
+    assert task.deploy().self_test_passed
+    assert task.report().report.search.winner.arch == winner
+
+
+def test_the_body_is_the_supernets_and_the_head_is_fresh(agnostic: Path) -> None:
+    run = opened(agnostic)
+    run.finetune("smallest", steps=1, task=agnostic / "tasks" / "tags.toml")
+    served = trained_run(open_run(agnostic / "runs" / "tags"))
+    own = trained_run(open_run(agnostic))
+    arch = own.arch("smallest")
+    assert served.arch("winner") == arch
+    body = own.subnet(arch).state_dict()
+    found = served.subnet(arch).state_dict()
+    for name, tensor in body.items():
+        if not name.startswith("head."):
+            assert torch.equal(found[name], tensor), name
+    assert found["head.out.weight"].shape == (5, 16)  # O, and B and I of two types
+    assert served.teacher is None
+
+
+def test_the_same_command_leaves_what_is_finished(agnostic: Path) -> None:
+    path = agnostic / "tasks" / "tags.toml"
+    run = opened(agnostic)
+    first = run.finetune("largest", steps=2, task=path)
+    supernet = agnostic / "runs" / "tags" / "supernet" / "supernet.safetensors"
+    digest = sha256_file(supernet)
+    assert run.finetune("largest", steps=2, task=path) == first
+    assert sha256_file(supernet) == digest
+
+
+def test_a_task_folder_trains_and_searches_nothing_itself(agnostic: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(agnostic, tmp_path / "run"))
+    opened(root).finetune("largest", steps=1, task=root / "tasks" / "tags.toml")
+    task = opened(root).task("tags")
+    with pytest.raises(ConfigError, match="was chosen when its folder was made"):
+        task.search("10s")
+    with pytest.raises(ConfigError, match="is the folder of a task"):
+        task.finetune(task=root / "tasks" / "mood.toml")
+    edit(task.root / "mosdeploy.toml", "valid_fraction = 0.15", "valid_fraction = 0.2")
+    with pytest.raises(ConfigError, match="the supernet of this task is that of"):
+        opened(root).task("tags").train()
+    with pytest.raises(StaleInputError, match="the data is not the one"):
+        opened(root).task("tags").evaluate(("winner",))
+    with pytest.raises(ConfigError, match=r"no mosdeploy\.toml in .*other"):
+        opened(root).task("other")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (TASK + "[space]\n{space}", r"of a task for another supernet: its \[space\] differs"),
+        (TASK + "[checkpoint]\nvocab_size = 61\n", r"supernet: its \[checkpoint\] differs"),
+        ('family = "translation"\n' + TASK, "corpus"),
+        (TASK + "[search]\npopulation = 9\n", r"may have training, .* but not search"),
+        ("[finetune]\nsteps = 2\n", r"a task's file has a section \[task\]"),
+        (TASK.replace("24", "25"), r"may have 25 tokens, but space\.max_positions is 24"),
+        (TASK.replace('"classification"', '"embedding"').replace("labels", "#"), "not embedding"),
+        (TASK.replace("labelled", "missing"), r"missing\.jsonl: cannot be read"),
+        (TASK.replace("classification", "guessing"), "kind"),
+    ],
+)
+def test_a_task_that_does_not_fit_is_refused(
+    agnostic: Path, tmp_path: Path, content: str, message: str
+) -> None:
+    text = (agnostic / "mosdeploy.toml").read_text()
+    space = text.partition("[space]\n")[2].partition("[supernet]")[0]
+    path = tmp_path / "wrong.toml"
+    path.write_text(content.replace("{space}", space.replace("ffn_dim = [16", "ffn_dim = [8, 16")))
+    with pytest.raises(ConfigError, match=message):
+        opened(agnostic).finetune("largest", task=path)
+    assert not (agnostic / "runs" / "wrong").exists()
+
+
+def test_a_whole_run_file_of_the_same_supernet_is_a_task(agnostic: Path, tmp_path: Path) -> None:
+    text = (agnostic / "mosdeploy.toml").read_text()
+    space = text.partition("[space]\n")[2].partition("[supernet]")[0]
+    path = tmp_path / "same.toml"
+    path.write_text(f'family = "encoder"\n{TASK}[space]\n{space}')
+    assert opened(agnostic).finetune("smallest", steps=1, task=path).steps == 1
+
+
+def test_supernets_that_know_labels_serve_no_other_task(
+    trained_encoder: Path, walked: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "mood.toml"
+    path.write_text(TASK.replace("labelled", "train"))
+    with pytest.raises(ConfigError, match="the supernet was trained for one classification"):
+        opened(trained_encoder).finetune("largest", task=path)
+    with pytest.raises(ConfigError, match="a supernet of 'translation' serves no other tasks"):
+        opened(walked).finetune("largest", task=path)
