@@ -70,13 +70,14 @@ def _walk(name: str, root: Path) -> dict[str, object]:
     trained = [x for key, x in scores.items() if key.startswith("winner,")]
     best = min(trained, key=lambda score: score["loss"])
     rival = found["hand_picked"]
+    picked = next(x for key, x in scores.items() if key.endswith("hand-picked.json, from-teacher"))
     winner = found["search"]["winner"]
     return {
         "task": name,
         "metric": metric,
         "teacher": round(scores["teacher"]["metrics"][metric], 1),
         "winner": round(best["metrics"][metric], 1),
-        "picked by hand": round(rival["metrics"][metric], 1),
+        "picked by hand": round(picked["metrics"][metric], 1),
         "teacher fp32 ms": round(rival["teacher_fp32_ms"], 2),
         "winner ms": round(winner["measured_ms"], 2),
         "hand ms": round(rival["measured_ms"], 2),

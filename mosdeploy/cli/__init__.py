@@ -116,9 +116,10 @@ class _Handler(logging.Handler):
 def main() -> None:
     """Run the command line; errors become one line on stderr and their exit code."""
     settings = Settings()
-    # before torch is loaded, which reads it then: threads that wait for one another actively burn
-    # the cores that another program runs on, and a training comes nearly to a halt
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # before torch is loaded, which reads it then: threads that wait long for one another by spinning
+    # hold the cores that another program runs on, and a training comes nearly to a halt
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "30000")  # a tenth of the default
     logging.getLogger("mosdeploy").addHandler(_Handler())
     try:
         app(obj=settings)

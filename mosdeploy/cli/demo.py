@@ -62,9 +62,11 @@ def _comparison(outcome: "DemoSummary") -> list[tuple[str, str]]:
         return []
     measured_ms = outcome.search.winner.measured_ms or float("nan")
     teacher = outcome.scores.subnets["teacher"]
+    scores = outcome.scores.subnets.values()
+    picked = next(x for x in scores if (x.arch, x.weights) == (rival.arch, "from-teacher"))
     return [
         ("teacher", f"{_values(teacher.metrics)}; {rival.teacher_fp32_ms:.2f} ms in fp32"),
-        ("picked by hand", f"{_values(rival.metrics)}; {rival.measured_ms:.2f} ms: {rival.arch}"),
+        ("picked by hand", f"{_values(picked.metrics)}; {rival.measured_ms:.2f} ms: {rival.arch}"),
         (
             "times as fast",
             f"{rival.teacher_fp32_ms / measured_ms:.1f} as the teacher in fp32, "

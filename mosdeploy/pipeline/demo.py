@@ -10,7 +10,7 @@ from .deploy import DeployOptions, deploy
 from .evaluate import evaluate
 from .export import export
 from .finetune import finetune
-from .hand_picked import pick_by_hand
+from .hand_picked import hand_picked_path, pick_by_hand
 from .init import init
 from .profile import ProfileOptions, profile
 from .report import report
@@ -62,7 +62,8 @@ def demo(root: Path, recipe: str = "tiny", progress: Progress | None = None) -> 
     finetune(context)
     has_teacher = context.family.open_teacher is not None
     hand_picked = pick_by_hand(context, DEVICE, limit_ms) if has_teacher else None
-    scores = evaluate(context, ("winner",))
+    rivals = (str(hand_picked_path(context)),) if hand_picked else ()
+    scores = evaluate(context, ("winner", *rivals))
     bundle = export(context).path
     deployment = deploy(context, DeployOptions(device=DEVICE, bundle=bundle))
     page = report(context).page

@@ -1,28 +1,24 @@
 """The rival of a demo: the net that a person would pick by hand at the same limit.
 
-In: a trained run with a teacher, and a limit. Out: its latency and its scores beside those of the
-teacher.
+In: a trained run with a teacher, and a limit. Out: a trained subnet, and its latency beside those
+of the teacher.
 """
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..errors import InfeasibleError
-from ..records import WeightOrigin
 from ..spaces import Workload
 from ..spaces.genes import ArchConfig, SearchSpace
 from ..storage import atomic_write
 from .collect import CollectRequest, collect
 from .context import Context
 from .devices import run_profile
-from .evaluate import evaluate
 from .finetune import FinetuneOptions, finetune
 from .run import Run
 from .summaries import HandPicked
 from .workloads import changed_workload
-
-ORIGIN: WeightOrigin = "from-teacher"
-"""A person has no supernet to inherit from."""
 
 
 def shallower(space: SearchSpace) -> list[ArchConfig]:
@@ -37,8 +33,13 @@ def shallower(space: SearchSpace) -> list[ArchConfig]:
     return archs
 
 
+def hand_picked_path(context: Context) -> Path:
+    """Where the architecture is written: a name for `evaluate`."""
+    return context.files.search_result_path.with_name("hand-picked.json")
+
+
 def pick_by_hand(context: Context, device: str, limit_ms: float) -> HandPicked:
-    """Measure the shallower nets, train the slowest that keeps the limit, and score it.
+    """Measure the shallower nets, and train the slowest that keeps the limit.
 
     It is trained for as many steps as both starts of the winner together.
 
@@ -60,16 +61,14 @@ def pick_by_hand(context: Context, device: str, limit_ms: float) -> HandPicked:
             fastest_ms,
         )
     picked = max(within, key=lambda arch: within[arch])
-    path = context.files.search_result_path.with_name("hand-picked.json")
+    path = hand_picked_path(context)
     atomic_write(path, picked.model_dump_json().encode())
     steps = 2 * context.config.finetune.steps
     finetune(context, FinetuneOptions(str(path), steps, from_teacher=True))
-    scores = evaluate(context, (str(path),)).subnets
     exact = changed_workload(context.config.workload, "fp32")
     return HandPicked(
         arch=picked,
         measured_ms=within[picked],
-        metrics=scores[f"{path}, {ORIGIN}"].metrics,
         teacher_ms=times_ms[largest],
         teacher_fp32_ms=_measured(_at(context, exact), device, [largest])[largest],
     )

@@ -106,7 +106,6 @@ class HandPicked(Record):
 
     arch: AnyArch
     measured_ms: float
-    metrics: dict[str, float]
     teacher_ms: float
     teacher_fp32_ms: float
 
