@@ -116,8 +116,8 @@ class _Handler(logging.Handler):
 def main() -> None:
     """Run the command line; errors become one line on stderr and their exit code."""
     settings = Settings()
-    # before torch is loaded, which reads it then: threads that wait long for one another by spinning
-    # hold the cores that another program runs on, and a training comes nearly to a halt
+    # before torch is loaded, which reads it then: threads that spin long while they wait for one
+    # another hold the cores that another program runs on, and a training comes nearly to a halt
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "30000")  # a tenth of the default
     logging.getLogger("mosdeploy").addHandler(_Handler())
