@@ -4,7 +4,6 @@ In: a `TrainingConfig`. Out: a device, the context in which the network computes
 its loss.
 """
 
-import os
 from dataclasses import dataclass
 from typing import Self
 
@@ -12,12 +11,6 @@ import torch
 
 from ..config.sections import TrainingConfig
 from ..errors import ConfigError
-
-KERNEL_CACHE = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
-"""How many kernels oneDNN keeps, unless the user says otherwise. In bf16 it compiles some for every
-shape of a batch, and by default keeps 1,024: 400 shapes of one FFN of 384 x 1536 took 1.0 GB, with
-64 kept 0.5 GB in the same time, and a training of a 6 x 384 translator grew to 12 GB.
-"""
 
 
 @dataclass(frozen=True)
@@ -42,8 +35,6 @@ class DeviceContext:
         ConfigError
             If `cuda` is asked for and there is none.
         """
-        # read at oneDNN's first kernel, which a training is the first to ask for
-        os.environ.setdefault(*KERNEL_CACHE)
         has_gpu = torch.cuda.is_available()
         if config.compute == "cuda" and not has_gpu:
             raise ConfigError(
