@@ -11,7 +11,13 @@ from encoder_walking import examples, make_encoder_folder, opened_encoder
 import mosdeploy
 from mosdeploy.errors import MosdeployError, StaleInputError
 
-KINDS = ["classification", "regression", "tagging", "embedding"]
+KINDS = [
+    "classification",
+    *(
+        pytest.param(kind, marks=pytest.mark.slow)
+        for kind in ("regression", "tagging", "embedding")
+    ),
+]
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -88,7 +94,9 @@ def test_a_language_model_is_trained_without_labels(tmp_path: Path) -> None:
         run.export(arch="largest")
 
 
-@pytest.mark.parametrize("stop_at", [10, 30, 45])
+@pytest.mark.parametrize(
+    "stop_at", [30, *(pytest.param(step, marks=pytest.mark.slow) for step in (10, 45))]
+)
 def test_a_killed_training_goes_on(tmp_path: Path, stop_at: int) -> None:
     """Of the 40 steps of the teacher and the 12 of the supernet."""
 
