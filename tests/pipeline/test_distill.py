@@ -16,6 +16,8 @@ from mosdeploy.pipeline.subnets import select_subnet
 from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.workspace import Workspace
 
+pytestmark = pytest.mark.slow  # trains teachers
+
 FINETUNE = "[profile]\n"
 
 

@@ -48,6 +48,7 @@ def agnostic(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return root
 
 
+@pytest.mark.slow
 def test_each_verb_works_in_the_folder_of_a_task(agnostic: Path) -> None:
     run = opened(agnostic)
     run.search(max_parameters=10**9, verify=False)
@@ -145,6 +146,7 @@ def test_a_whole_run_file_of_the_same_supernet_is_a_task(agnostic: Path, tmp_pat
     assert opened(agnostic).finetune("smallest", steps=1, task=path).steps == 1
 
 
+@pytest.mark.slow
 def test_supernets_that_know_labels_serve_no_other_task(
     trained_encoder: Path, walked: Path, tmp_path: Path
 ) -> None:
