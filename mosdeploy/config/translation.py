@@ -8,7 +8,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from ..record import Name, Record
-from ..spaces.translation import MAX_SHORTLIST, TranslationSpace, TranslationWorkload
+from ..spaces.translation import TranslationSpace
+from ..spaces.translation_workload import MAX_SHORTLIST, TranslationWorkload
 from .sections import ExportConfig, RunConfig
 from .units import Fraction
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from .encoder import EncoderArch, EncoderSpace, EncoderWorkload
 from .genes import ArchConfig, SearchSpace
 from .spec import CostedSpace, ModelSpec, Precision, TimingStage, Workload
-from .translation import TranslationArch, TranslationSpace, TranslationWorkload
+from .translation import TranslationArch, TranslationSpace
+from .translation_workload import TranslationWorkload
 
 if TYPE_CHECKING:
     AnyArch = ArchConfig

@@ -1,4 +1,4 @@
-"""Translation: its architectures, search spaces and workloads, and what they cost.
+"""Translation: its architectures and search spaces, and what they cost.
 
 In: lists of choices and sizes from a TOML file. Out: `TranslationSpace` with the table of genes,
 the inventory of matrix products, the latency features and the timing stages of an encoder-decoder.
@@ -16,8 +16,9 @@ from pydantic import Field, model_validator
 from ..record import Record
 from .costs import Inventory, Product
 from .genes import ArchConfig
-from .spec import CostedSpace, FloatArray, Precision, StageInput, TimingStage, Workload
+from .spec import CostedSpace, FloatArray, StageInput, TimingStage, Workload
 from .table import Choices, Gene
+from .translation_workload import TranslationWorkload
 
 
 class EncoderLayerConfig(Record):
@@ -80,62 +81,6 @@ class TranslationArch(ArchConfig):
             for x in self.decoder_layers
         )
         return f"enc {self.encoder_embed_dim} [{encoder}] dec {self.decoder_embed_dim} [{decoder}]"
-
-
-MAX_SHORTLIST = 1000
-"""Target tokens listed for each source token, at most."""
-
-
-class TranslationWorkload(Workload):
-    """One sentence, so many tokens in, so many steps out.
-
-    `shortlist`: score only so many target tokens of each source token, and twice as many frequent
-    ones; 0 scores the whole vocabulary.
-    """
-
-    precisions: ClassVar[tuple[Precision, ...]] = (
-        "fp32",
-        "fp32-int4-logits",
-        "int8",
-        "int8-int4-logits",
-        "int4",
-    )
-
-    source_len: int = Field(30, ge=1, le=4096)
-    decode_steps: int = Field(30, ge=1, le=4096)
-    beam: int = Field(1, ge=1, le=64)
-    shortlist: int = Field(0, ge=0, le=MAX_SHORTLIST, exclude_if=lambda count: count == 0)
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether every token is scored, in float."""
-        return super().is_exact and not self.shortlist
-
-    @property
-    def label(self) -> str:
-        """What tells it from others of the same space, in a file's name."""
-        return f"-beam{self.beam}" + (f"-shortlist{self.shortlist}" if self.shortlist else "")
-
-    @property
-    def num_frequent(self) -> int:
-        """Tokens of a shortlist that every sentence may use: enough to continue a beam."""
-        return 2 * max(self.shortlist, self.beam)
-
-    def num_scored(self, vocab_size: int) -> int:
-        """Target tokens that a step scores, with a shortlist about."""
-        if not self.shortlist:
-            return vocab_size
-        return min(vocab_size, self.num_frequent + self.source_len * num_own(self.shortlist))
-
-
-def num_own(shortlist: int) -> int:
-    """How many of the target tokens listed for a source token no other token of the sentence lists.
-
-    Half of them, at length 30 more than was found but for the shortest lists: with 20, 50 and 100
-    listed, 0.49, 0.42 and 0.38 at 32,000 tokens, and 0.46, 0.33 and 0.26 at 4,000 (79,000 pairs of
-    software documentation).
-    """
-    return -(-shortlist // 2)
 
 
 FEATURE_NAMES = (

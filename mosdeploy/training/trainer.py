@@ -36,7 +36,7 @@ from .gradient import Gradient
 from .log import LogLine, cut_log
 from .precision import PrecisionTrial, try_precisions
 from .schedule import ArchSource, learning_rate
-from .validation import validation_loss
+from .validation import shared_validation_loss
 
 ProgressCallback = Callable[[int, int, float, float, float], None]
 """Called after each step with: step (from 1), total steps, loss, targets a second, seconds left."""
@@ -301,19 +301,11 @@ class _Run:
 
     def _validate(self, valid_batches: Sequence[Batch]) -> None:
         self.losses = {
-            name: self._mean_loss(valid_batches, arch) for name, arch in self.validated.items()
+            name: shared_validation_loss(self.net, valid_batches, arch, self.distributed)
+            for name, arch in self.validated.items()
         }
         if not all(math.isfinite(loss) for loss in self.losses.values()):
             raise self._diverged(f"validation losses {self.losses}")
-
-    def _mean_loss(self, valid_batches: Sequence[Batch], arch: ArchConfig | None) -> float:
-        # sums, not means: the ranks' shares have different numbers of targets
-        share = self.distributed.share(valid_batches)
-        nats = 0.0  # a rank may get no batch
-        if share:
-            num_targets = sum(batch.num_targets for batch in share)
-            nats = validation_loss(self.net, share, arch) * num_targets
-        return self.distributed.total(nats) / sum(batch.num_targets for batch in valid_batches)
 
     def _state(self) -> dict[str, Any]:
         return {

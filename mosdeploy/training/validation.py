@@ -8,6 +8,7 @@ from ..data.protocols import Batch
 from ..spaces.genes import ArchConfig
 from ..supernet.elastic import Subnet
 from ..supernet.supernet import Supernet
+from .distributed import DistributedContext
 
 
 @torch.no_grad()
@@ -47,3 +48,18 @@ def validation_loss(
         total += batch.loss(logits)
     model.train(was_training)
     return total.item() / sum(batch.num_targets for batch in batches)
+
+
+def shared_validation_loss(
+    model: Supernet | Subnet,
+    batches: Sequence[Batch],
+    arch: ArchConfig | None,
+    distributed: DistributedContext,
+) -> float:
+    """`validation_loss` of all batches, of which each rank computes its share."""
+    # sums, not means: the ranks' shares have different numbers of targets
+    share = distributed.share(batches)
+    nats = 0.0  # a rank may get no batch
+    if share:
+        nats = validation_loss(model, share, arch) * sum(batch.num_targets for batch in share)
+    return distributed.total(nats) / sum(batch.num_targets for batch in batches)

@@ -10,7 +10,7 @@ from answers import manifest, timed
 from mosdeploy.pipeline.export_job import ExportOptions, ExportResult
 from mosdeploy.pipeline.summaries import FormatSummary, RuntimeChoice, RuntimeTiming
 from mosdeploy.records import PrecisionCandidate, PrecisionChoice
-from mosdeploy.spaces.translation import TranslationWorkload
+from mosdeploy.spaces.translation_workload import TranslationWorkload
 
 EXPORT = "export.export"
 RESULT = ExportResult(Path("bundles/en-de-small"), manifest(), 3 * 2**20)

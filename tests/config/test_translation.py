@@ -10,7 +10,7 @@ from mosdeploy.config.translation import (
 from mosdeploy.errors import ConfigError
 from mosdeploy.record import parse
 from mosdeploy.spaces import ModelSpec
-from mosdeploy.spaces.translation import TranslationWorkload
+from mosdeploy.spaces.translation_workload import TranslationWorkload
 
 
 def test_the_spec_is_space_vocabulary_and_workload():

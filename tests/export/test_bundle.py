@@ -23,7 +23,7 @@ from mosdeploy.export.bundle import (
 from mosdeploy.export.parity import ParityExamples
 from mosdeploy.records import BundleManifest
 from mosdeploy.spaces.spec import ModelSpec
-from mosdeploy.spaces.translation import TranslationWorkload
+from mosdeploy.spaces.translation_workload import TranslationWorkload
 from mosdeploy.storage import sha256_file
 
 INPUT_IDS = [[4 + (7 * i + k) % 8 for k in range(1 + i % 5)] for i in range(20)]

@@ -21,7 +21,7 @@ from mosdeploy.records import (
     SubnetCard,
     Timing,
 )
-from mosdeploy.spaces.translation import TranslationWorkload
+from mosdeploy.spaces.translation_workload import TranslationWorkload
 
 ARCH = SMALL.smallest
 

@@ -9,7 +9,7 @@ from watching import STAGES
 from mosdeploy.devices.deploy import Release
 from mosdeploy.devices.on_device.versions import deduplicate
 from mosdeploy.records import BundleManifest, ParityReport
-from mosdeploy.spaces.translation import TranslationWorkload
+from mosdeploy.spaces.translation_workload import TranslationWorkload
 from mosdeploy.storage import sha256_bytes, write_record
 
 RUNTIME = """

@@ -9,7 +9,8 @@ from example_spaces import space_of
 from mosdeploy.spaces import ModelSpec
 from mosdeploy.spaces.genes import GeneArray
 from mosdeploy.spaces.spec import FloatArray
-from mosdeploy.spaces.translation import TranslationSpace, TranslationWorkload
+from mosdeploy.spaces.translation import TranslationSpace
+from mosdeploy.spaces.translation_workload import TranslationWorkload
 
 COEFFICIENTS = np.array(
     [2.0, 0.8, 0.3, 1.5, 1.0, 0.9, 1.2, 0.7, 2.0, 0.5, 0.02, 0.01, 0.01, 0.02, 0.02]

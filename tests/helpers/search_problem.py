@@ -15,8 +15,8 @@ from mosdeploy.spaces.translation import (
     EncoderLayerConfig,
     TranslationArch,
     TranslationSpace,
-    TranslationWorkload,
 )
+from mosdeploy.spaces.translation_workload import TranslationWorkload
 
 VOCAB_SIZE = 100
 WORKLOAD = TranslationWorkload(source_len=10, decode_steps=10)

@@ -8,7 +8,7 @@ from walking import PROTOCOL, KeptProgress, opened
 from mosdeploy.errors import ConfigError, ExportError
 from mosdeploy.pipeline.precision_selection import decide
 from mosdeploy.records import PrecisionCandidate, PrecisionChoice
-from mosdeploy.spaces.translation import TranslationWorkload
+from mosdeploy.spaces.translation_workload import TranslationWorkload
 from mosdeploy.storage import read_record
 
 

@@ -7,7 +7,7 @@ from mosdeploy.pipeline.workloads import changed_workload
 from mosdeploy.record import parse
 from mosdeploy.spaces.encoder import EncoderWorkload
 from mosdeploy.spaces.spec import Workload
-from mosdeploy.spaces.translation import TranslationWorkload
+from mosdeploy.spaces.translation_workload import TranslationWorkload
 
 
 def test_what_is_not_said_stays() -> None:

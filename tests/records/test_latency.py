@@ -19,12 +19,8 @@ from mosdeploy.records import (
     SessionRecord,
     Timing,
 )
-from mosdeploy.spaces.translation import (
-    DecoderLayerConfig,
-    EncoderLayerConfig,
-    TranslationArch,
-    TranslationWorkload,
-)
+from mosdeploy.spaces.translation import DecoderLayerConfig, EncoderLayerConfig, TranslationArch
+from mosdeploy.spaces.translation_workload import TranslationWorkload
 
 CONTEXT_0_1_0 = """
 {"version":1,"dataset_id":"507fdbb39ee44e0492dcbb4e6ba99f24","device":{"name":"local",

@@ -6,7 +6,7 @@ from example_spaces import SMALL_ARCH
 from mosdeploy.errors import ConfigError, StaleInputError
 from mosdeploy.record import parse
 from mosdeploy.records import Candidate, Limits, QualityCard, SearchResult
-from mosdeploy.spaces.translation import TranslationWorkload
+from mosdeploy.spaces.translation_workload import TranslationWorkload
 from mosdeploy.storage import read_record, write_record
 
 CANDIDATE = Candidate(

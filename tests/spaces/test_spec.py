@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mosdeploy.spaces import ModelSpec, TimingStage
-from mosdeploy.spaces.translation import TranslationSpace, TranslationWorkload
+from mosdeploy.spaces.translation import TranslationSpace
+from mosdeploy.spaces.translation_workload import TranslationWorkload
 
 seeds = st.integers(0, 2**32 - 1)
 few = settings(max_examples=40, deadline=None)

@@ -15,8 +15,8 @@ from mosdeploy.spaces.translation import (
     EncoderLayerConfig,
     TranslationArch,
     TranslationSpace,
-    TranslationWorkload,
 )
+from mosdeploy.spaces.translation_workload import TranslationWorkload
 
 SPEC = ModelSpec(TINY, 10, TranslationWorkload(source_len=3, decode_steps=2))
 

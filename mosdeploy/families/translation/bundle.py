@@ -5,7 +5,7 @@ from pathlib import Path
 from ...config.translation import TranslationRunConfig
 from ...records import BundleManifest
 from ...runtime import Translator
-from ...spaces.translation import TranslationWorkload
+from ...spaces.translation_workload import TranslationWorkload
 from .tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 
 _TEMPLATE = """\

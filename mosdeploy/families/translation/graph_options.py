@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ...config.translation import TranslationRunConfig
 from ...export.onnx.model import GraphOptions
 from ...family import TaskData
-from ...spaces.translation import TranslationWorkload
+from ...spaces.translation_workload import TranslationWorkload
 from .dataset import tokenize_pairs
 from .shortlist import Shortlist
 from .tokenizer import Tokenizer

@@ -45,11 +45,8 @@ from ...export.onnx.model import GraphOptions, make_model
 from ...export.quantize import SCHEMES, PrecisionScheme
 from ...spaces.genes import ArchConfig
 from ...spaces.spec import ModelSpec
-from ...spaces.translation import (
-    TranslationArch,
-    TranslationSpace,
-    TranslationWorkload,
-)
+from ...spaces.translation import TranslationArch, TranslationSpace
+from ...spaces.translation_workload import TranslationWorkload
 from .graph_options import TranslationGraphOptions
 from .shortlist_graph import check_shortlist, choose_next_tokens
 from .tokenizer import BOS_ID, EOS_ID, PAD_ID

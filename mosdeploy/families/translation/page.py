@@ -18,7 +18,8 @@ from ...report.drawing import (
     height_of,
     top_of,
 )
-from ...spaces.translation import TranslationArch, TranslationWorkload
+from ...spaces.translation import TranslationArch
+from ...spaces.translation_workload import TranslationWorkload
 
 ENCODER_LEFT = 8
 DECODER_LEFT = WIDTH - 8 - BOX_WIDTH

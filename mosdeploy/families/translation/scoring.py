@@ -7,7 +7,7 @@ from typing import Any
 from ...config.translation import TranslationRunConfig
 from ...export.parity import Shortcut
 from ...family import ScoredExamples
-from ...spaces.translation import TranslationWorkload
+from ...spaces.translation_workload import TranslationWorkload
 from .decoding import translate
 from .graph_options import TranslationGraphOptions
 from .metrics import bleu_chrf

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from ...spaces.translation import num_own
+from ...spaces.translation_workload import num_own
 from .dataset import TranslationDataset
 from .lexicon import largest_of_rows, lexical_probabilities
 from .tokenizer import EOS_ID, PAD_ID
@@ -73,7 +73,7 @@ class Shortlist:
 
     @classmethod
     def made_up(cls, vocab_size: int, num_tokens: int, num_frequent: int) -> "Shortlist":
-        """As large as a learned one, for timing; see `spaces.translation.num_own`."""
+        """As large as a learned one, for timing; see `spaces.translation_workload.num_own`."""
         columns = np.arange(num_tokens)
         ids = np.arange(vocab_size)[:, None] * num_tokens + columns
         is_own = columns < num_own(num_tokens)

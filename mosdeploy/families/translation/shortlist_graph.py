@@ -14,7 +14,7 @@ from ...export.onnx.embedding import TiedEmbedding
 from ...export.onnx.initializers import TensorSpec
 from ...export.onnx.model import GraphOptions
 from ...export.onnx.restricted import RestrictedLogits
-from ...spaces.translation import TranslationWorkload, num_own
+from ...spaces.translation_workload import TranslationWorkload, num_own
 from .graph_options import TranslationGraphOptions
 from .shortlist import MULTIPLIER, Shortlist, made_up_frequent
 from .tokenizer import EOS_ID

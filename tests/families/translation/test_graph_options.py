@@ -5,7 +5,7 @@ from mosdeploy.config.translation import TranslationExportConfig
 from mosdeploy.families.translation.corpus import Corpus
 from mosdeploy.families.translation.graph_options import TranslationGraphOptions, graph_options
 from mosdeploy.families.translation.tokenizer import Tokenizer, train_tokenizer
-from mosdeploy.spaces.translation import TranslationWorkload
+from mosdeploy.spaces.translation_workload import TranslationWorkload
 
 PAIRS = tuple((text, text) for text in sentences(200, 0))
 

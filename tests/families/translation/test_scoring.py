@@ -7,7 +7,7 @@ from mosdeploy.config import load_recipe
 from mosdeploy.config.translation import TranslationExportConfig, TranslationRunConfig
 from mosdeploy.families.translation.scoring import scored_examples
 from mosdeploy.families.translation.tokenizer import Tokenizer, train_tokenizer
-from mosdeploy.spaces.translation import TranslationWorkload
+from mosdeploy.spaces.translation_workload import TranslationWorkload
 
 PAIRS = [(text, text) for text in sentences(400, 0)]
 

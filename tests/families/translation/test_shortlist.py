@@ -4,7 +4,7 @@ from word_pairs import WORDS_VOCAB_SIZE, word_pairs
 
 from mosdeploy.families.translation.shortlist import Shortlist
 from mosdeploy.families.translation.tokenizer import EOS_ID, PAD_ID
-from mosdeploy.spaces.translation import TranslationWorkload
+from mosdeploy.spaces.translation_workload import TranslationWorkload
 
 
 @pytest.fixture(scope="module")

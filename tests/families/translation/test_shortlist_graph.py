@@ -23,7 +23,8 @@ from mosdeploy.families.translation.decoding import translate
 from mosdeploy.families.translation.graph_options import TranslationGraphOptions
 from mosdeploy.families.translation.onnx_graph import build_graph
 from mosdeploy.families.translation.shortlist import Shortlist
-from mosdeploy.spaces.translation import TranslationSpace, TranslationWorkload
+from mosdeploy.spaces.translation import TranslationSpace
+from mosdeploy.spaces.translation_workload import TranslationWorkload
 
 NUM_TOKENS = 2
 LENGTHS = (1, 2, 4, 5)
