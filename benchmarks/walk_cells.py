@@ -6,11 +6,13 @@ scores. A killed benchmark goes on with the same command: each verb resumes, and
 read, not made again.
 """
 
-import json
 import re
+import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+
+import tomli_w
 
 from mosdeploy.data.batches import ordered_batches
 from mosdeploy.pipeline.run import open_run
@@ -49,20 +51,10 @@ def write_run_file(folder: Path, text: str, options: Options) -> None:
     """Write a folder's run file, with options put in; one that stands there stays."""
     path = folder / CONFIG_NAME
     if not path.exists():
+        data = tomllib.loads(text)
         for section, changes in options.items():
-            text = _with_options(text, section, changes)
-        atomic_write(path, text)
-
-
-def _with_options(text: str, section: str, changes: Mapping[str, Any]) -> str:
-    """A TOML text with some keys of a section set."""
-    head, found, rest = text.partition(f"[{section}]\n")
-    if not found:
-        head += "\n"
-    body, *others = re.split(r"(?=^\[)", rest, maxsplit=1, flags=re.MULTILINE)
-    old = [line for line in body.splitlines() if line.split("=")[0].strip() not in changes]
-    new = [f"{key} = {json.dumps(value)}" for key, value in changes.items()]
-    return head + "\n".join([f"[{section}]", *new, *old, "", *others])
+            data[section] = {**data.get(section, {}), **changes}
+        atomic_write(path, tomli_w.dumps(data))
 
 
 def judged(folder: Path, arch: str, weights: str, beams: Iterable[int] = (1,)) -> Scores:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from ..errors import DeviceError
+from ..config import load_recipe
+from ..errors import ConfigError, DeviceError
 from ..records import Limits
 from ..workspace import Workspace
 from .context import Context, Progress, SilentProgress
@@ -36,6 +37,8 @@ def demo(root: Path, recipe: str = "tiny", progress: Progress | None = None) -> 
 
     Raises
     ------
+    ConfigError
+        If the folder holds another demo.
     MosdeployError
         Whatever a verb raises on the way.
     """
@@ -44,6 +47,12 @@ def demo(root: Path, recipe: str = "tiny", progress: Progress | None = None) -> 
     if not Workspace(root).config_path.exists():
         init(root, recipe, DEVICE)
     context = Context(open_run(root), progress or SilentProgress())
+    family = load_recipe(recipe).family
+    if context.config.family != family:
+        raise ConfigError(
+            f"{context.files.config_path} is the run file of a family '{context.config.family}', "
+            f"the demo {recipe} is one of '{family}'; choose another folder with --dir"
+        )
     train(context)
     profiled = profile(context, ProfileOptions(device=DEVICE))
     measured = LatencyDataset.load(Path(profiled.path)).usable

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import tomli_w
+
 from ..config import RunConfig, parse_run_config
-from ..config.toml_text import to_toml
 from ..errors import ConfigError, StaleInputError
 from ..record import read_toml
 from ..records import Candidate, Limits, ScoreTable, SearchResult, SupernetCard
@@ -136,7 +137,7 @@ class _Task:
             shutil.copytree(profiles, self.root / profiles.name, dirs_exist_ok=True)
         atomic_write(run.workspace.tokenizer_path, files.tokenizer_path.read_bytes())
         self._write_supernet(run, data, net)
-        atomic_write(run.workspace.config_path, to_toml(self.data))
+        atomic_write(run.workspace.config_path, tomli_w.dumps(self.data))
         self._write_arch(TrainedRun(run, run.supernet_card()), arch, arch_name)
         return json.dumps(str(self.root))
 

@@ -3,6 +3,7 @@
 In: a run and, to train it, examples as token ids. Out: the family's `Teacher`, or None.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..family import Teacher, TeacherTask
@@ -28,17 +29,9 @@ def train_teacher(
     """
     if run.family.open_teacher is None:
         return None
-    return run.family.open_teacher(
-        TeacherTask(
-            config=run.config,
-            root=run.data_root,
-            folder=run.workspace.teacher_dir,
-            data_sha256=data_sha256,
-            train=train,
-            valid=valid,
-            show=training_progress("teacher", progress),
-        )
-    )
+    show = training_progress("teacher", progress)
+    task = replace(_task(run, data_sha256), train=train, valid=valid, show=show)
+    return run.family.open_teacher(task)
 
 
 def finished_teacher(run: Run, data_sha256: str) -> Teacher | None:
@@ -52,11 +45,13 @@ def finished_teacher(run: Run, data_sha256: str) -> Teacher | None:
     # what serves a task has the teacher of other data
     if run.family.open_teacher is None or run.config.served_by is not None:
         return None
-    return run.family.open_teacher(
-        TeacherTask(
-            config=run.config,
-            root=run.data_root,
-            folder=run.workspace.teacher_dir,
-            data_sha256=data_sha256,
-        )
+    return run.family.open_teacher(_task(run, data_sha256))
+
+
+def _task(run: Run, data_sha256: str) -> TeacherTask:
+    return TeacherTask(
+        config=run.config,
+        root=run.data_root,
+        folder=run.workspace.teacher_dir,
+        data_sha256=data_sha256,
     )

@@ -10,6 +10,8 @@ from its outputs.
 import hashlib
 import io
 import logging
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -111,9 +113,9 @@ class EncoderTeacher:
         digest = hashlib.sha256(dataset.ids.offsets.tobytes())
         digest.update(np.ascontiguousarray(dataset.ids.flat).tobytes())
         path = self._folder / f"outputs-{digest.hexdigest()[:16]}.npz"
-        if path.exists():
-            with np.load(path) as arrays:
-                return dataset.with_teacher(np.split(arrays["outputs"], arrays["ends"][:-1]))
+        kept = _read_outputs(path)
+        if kept is not None:
+            return dataset.with_teacher(kept)
         texts = [dataset.ids[i].tolist() for i in range(len(dataset))]
         outputs = [x.numpy() for x in outputs_of(self._network, texts, dataset.layout)]
         self._keep(path, outputs)
@@ -143,6 +145,15 @@ class EncoderTeacher:
             config.supernet,
             start=self.weights,
         )
+
+
+def _read_outputs(path: Path) -> list[npt.NDArray[np.float32]] | None:
+    """Outputs as `EncoderTeacher` keeps them; None where there are none, or the file is damaged."""
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:
+            return np.split(arrays["outputs"], arrays["ends"][:-1])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
+        return None  # they are computed again
 
 
 def open_teacher(task: TeacherTask) -> EncoderTeacher:

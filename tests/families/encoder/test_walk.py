@@ -9,7 +9,10 @@ import pytest
 from encoder_walking import examples, make_encoder_folder, opened_encoder
 
 import mosdeploy
-from mosdeploy.errors import MosdeployError, StaleInputError
+from mosdeploy.errors import InfeasibleError, MosdeployError, StaleInputError
+from mosdeploy.pipeline.context import Context
+from mosdeploy.pipeline.hand_picked import hand_picked_path, pick_by_hand
+from mosdeploy.pipeline.run import open_run
 
 KINDS = [
     "classification",
@@ -84,6 +87,30 @@ def test_both_starts_are_tried_and_the_better_is_kept(walked: Any) -> None:
     cards = [json.loads(path.read_text()) for path in (run.root / "subnets").glob("*/subnet.json")]
     assert {card["weights"] for card in cards} == {"finetuned", "from-teacher"}
     assert results["finetune"].loss == min(card["loss"] for card in cards)
+
+
+def test_the_net_picked_by_hand_keeps_the_limit(walked: Any) -> None:
+    _, run, _ = walked
+    context = Context(open_run(run.root))
+    picked = pick_by_hand(context, "local", limit_ms=1e9)
+    # all of them keep this limit, so the slowest, no faster than the teacher's own, is taken
+    assert picked.measured_ms >= picked.teacher_ms
+    assert len(set(picked.arch.layers)) == 1  # type: ignore[attr-defined]
+    scores = run.evaluate((str(hand_picked_path(context)),)).subnets
+    assert any(name.endswith(", from-teacher") for name in scores)
+    with pytest.raises(InfeasibleError, match="no net with fewer layers keeps 1e-09 ms"):
+        pick_by_hand(context, "local", limit_ms=1e-9)
+
+
+def test_damaged_outputs_of_the_teacher_are_made_again(walked: Any) -> None:
+    _, run, results = walked
+    kept = sorted((run.root / "teacher").glob("outputs-*.npz"))
+    before = [path.read_bytes() for path in kept]
+    for path in kept:
+        path.write_bytes(path.read_bytes()[:100])
+    assert run.evaluate().subnets["teacher"] == results["scores"].subnets["teacher"]
+    again = [path.read_bytes() for path in kept if path.stat().st_size > 100]
+    assert again and set(again) <= set(before)
 
 
 def test_a_language_model_is_trained_without_labels(tmp_path: Path) -> None:
