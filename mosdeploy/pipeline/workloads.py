@@ -27,12 +27,10 @@ def changed_workload(
     known: tuple[str, ...] = workload.precisions
     if precision is not None and precision not in known:
         raise ConfigError(f"unknown precision '{precision}'; known: {', '.join(known)}, auto")
-    if beam is not None and "beam" not in type(workload).model_fields:
-        raise ConfigError(f"a {type(workload).__name__} has no beam search; leave --beam out")
     options = {"precision": precision, "beam": beam, **(others or {})}
     changes = {key: value for key, value in options.items() if value is not None}
     unknown = changes.keys() - type(workload).model_fields.keys()
     if unknown:
         name = min(unknown)
-        raise ConfigError(f"a {type(workload).__name__} has no {name}; leave --{name} out")
+        raise ConfigError(f"models of this family have no {name}; leave --{name} out")
     return parse(type(workload), {**workload.model_dump(mode="json"), **changes}, "workload")
