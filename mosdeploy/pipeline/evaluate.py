@@ -1,7 +1,10 @@
 """The verb `evaluate`: the family's metrics on the test examples."""
 
+from pathlib import Path
+
 from ..errors import ConfigError, StaleInputError
 from ..records import Scores, ScoreTable
+from ..spaces.genes import ArchConfig
 from ..storage import write_record
 from .context import Context
 from .subnets import select_subnet, teacher_subnet, trained_alone
@@ -34,7 +37,7 @@ def evaluate(
 
     state = trained_run(context.run)
     workload = changed_workload(context.config.workload, beam=beam)
-    archs = {name: state.arch(name) for name in names or _usual_names(context, state)}
+    archs = _named(state, names or _usual_names(context, state))
     if not state.data.test:
         raise ConfigError(
             "the data has no test examples; name some as `test`, or raise test_fraction"
@@ -67,6 +70,15 @@ def evaluate(
     )
     write_record(context.files.scores_path, table)
     return table
+
+
+def _named(state: TrainedRun, names: tuple[str, ...]) -> dict[str, ArchConfig]:
+    """Architectures by name; one of a file by the file's, as far as that tells it from others."""
+    shown: dict[str, ArchConfig] = {}
+    for name in names:
+        stem = Path(name).stem
+        shown[name if stem in shown else stem] = state.arch(name)
+    return shown
 
 
 def _usual_names(context: Context, state: TrainedRun) -> tuple[str, ...]:

@@ -105,7 +105,7 @@ def scored_examples(
         decode=decoder(config),
         metrics=metrics,
         metric=METRIC_NAMES[kind],
-        setup=f"at most {limits.max_input_len} tokens",
+        setup=f"{limits.max_input_len} tokens",
     )
 
 

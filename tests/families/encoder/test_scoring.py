@@ -99,7 +99,7 @@ def test_texts_are_cut_as_a_bundle_cuts_them(tokenizer: EncoderTokenizer) -> Non
     assert [list(ids) for ids in examples.input_ids] == [
         tokenizer.encode(text, max_tokens=6) for text in examples.inputs
     ]
-    assert examples.setup == "at most 6 tokens"
+    assert examples.setup == "6 tokens"
 
 
 def test_pairs_stand_on_one_line(tokenizer: EncoderTokenizer) -> None:
