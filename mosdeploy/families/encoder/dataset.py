@@ -30,6 +30,12 @@ from .tokenizer import EncoderTokenizer
 Floats = npt.NDArray[np.float32]
 
 
+PAD_MULTIPLE = 8
+"""Texts of a training batch are padded to a multiple of so many positions: then batches have few
+shapes, and the kernels that are compiled for each shape on a CPU in bf16 are used again.
+"""
+
+
 @dataclass(frozen=True)
 class BatchLayout:
     """How ids become a batch: the padding's id, the separator's, how many token types there are."""
@@ -38,11 +44,15 @@ class BatchLayout:
     sep_id: int
     num_types: int
 
-    def inputs(self, texts: Sequence[npt.ArrayLike]) -> tuple[Tensor, Tensor, Tensor]:
-        """Padded ids, attention mask and token types of texts, each (B, S) int64."""
-        ids = pad_rows(texts, self.pad_id)
+    def inputs(
+        self, texts: Sequence[npt.ArrayLike], width: int = 0
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Ids, attention mask and token types of texts, each (B, S) int64, where S is the longest
+        text's length, or `width` if that is more.
+        """
+        ids = pad_rows(texts, self.pad_id, width)
         # by the lengths, since a text may hold the padding's id too
-        mask = pad_rows([np.ones(np.shape(text), np.int64) for text in texts])
+        mask = pad_rows([np.ones(np.shape(text), np.int64) for text in texts], width=width)
         return ids, mask, token_types(ids, mask, self.sep_id, self.num_types)
 
 
@@ -58,6 +68,8 @@ class EncoderDataset:
         Classes or numbers (N,), float64; empty for tags, embeddings and masked pieces.
     tags
         A tag for each piece, `NO_TARGET` where none is asked; no rows unless texts are tagged.
+    max_tokens
+        Positions of a batch at most.
     teacher
         A teacher's outputs for all texts one after another: logits (N, C) or of all pieces
         (total, C), numbers (N, 1), or vectors (N, d); None before there are any.
@@ -69,6 +81,7 @@ class EncoderDataset:
     layout: BatchLayout
     masking: Masking
     objective: Objective
+    max_tokens: int
     teacher: Floats | None = None
 
     def __len__(self) -> int:
@@ -76,12 +89,15 @@ class EncoderDataset:
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Positions that each text takes, special tokens included, (N,)."""
-        return self.ids.lengths
+        """Positions that each text takes in a batch, a multiple of `PAD_MULTIPLE` or `max_tokens`,
+        (N,).
+        """
+        padded = -(-self.ids.lengths // PAD_MULTIPLE) * PAD_MULTIPLE
+        return np.minimum(padded, self.max_tokens)
 
     @property
     def tie_lengths(self) -> npt.NDArray[np.int64]:
-        """The same, (N,): texts of one length are alike."""
+        """Tokens of each text, special ones included, (N,)."""
         return self.ids.lengths
 
     @cached_property
@@ -97,24 +113,25 @@ class EncoderDataset:
     def batch(self, rows: npt.NDArray[np.int64]) -> EncoderBatch:
         """Pad the texts of these rows into one batch, in this order."""
         texts: list[Any] = [self.ids[i] for i in rows]
+        width = int(self.lengths[rows].max())
         labels: Tensor | None = None
         if self.objective.kind == "classification":
             labels = torch.from_numpy(self.labels[rows].astype(np.int64))  # (B,)
         elif self.objective.kind == "regression":
             labels = torch.from_numpy(self.labels[rows].astype(np.float32))  # (B,)
         elif self.objective.kind == "tagging":
-            labels = pad_rows([self.tags[i] for i in rows], NO_TARGET)  # (B, S)
+            labels = pad_rows([self.tags[i] for i in rows], NO_TARGET, width)  # (B, S)
         elif self.objective.kind == "masked-lm":
             hidden = self.masking.hide(texts, rows)
             texts = [shown for shown, _ in hidden]
-            labels = pad_rows([wanted for _, wanted in hidden], NO_TARGET)  # (B, S)
-        input_ids, attention_mask, types = self.layout.inputs(texts)
+            labels = pad_rows([wanted for _, wanted in hidden], NO_TARGET, width)  # (B, S)
+        input_ids, attention_mask, types = self.layout.inputs(texts, width)
         return EncoderBatch(
             input_ids=input_ids,
             attention_mask=attention_mask,
             token_type_ids=types,
             labels=labels,
-            teacher=self._teacher_of(rows),
+            teacher=self._teacher_of(rows, width),
             num_targets=int(self.num_targets[rows].sum()),
             objective=self.objective,
         )
@@ -137,7 +154,7 @@ class EncoderDataset:
         of_pieces = self.objective.kind == "tagging"
         found = [len(array) for array in arrays] if of_pieces else [1] * len(arrays)
         if self.objective.kind == "masked-lm" or found != (
-            self.lengths.tolist() if of_pieces else [1] * len(self)
+            self.ids.lengths.tolist() if of_pieces else [1] * len(self)
         ):
             raise ValueError(f"{len(arrays)} outputs of a teacher do not fit {len(self)} texts")
         return replace(self, teacher=(np.concatenate if of_pieces else np.stack)(arrays))
@@ -150,9 +167,8 @@ class EncoderDataset:
         MosdeployError
             If the disk is full or read-only; an older file is then left as it was.
         """
-        settings = {
-            name: asdict(getattr(self, name)) for name in ("layout", "masking", "objective")
-        }
+        parts = {name: asdict(getattr(self, name)) for name in ("layout", "masking", "objective")}
+        settings = {**parts, "max_tokens": self.max_tokens}
         arrays = {
             "settings": np.array(json.dumps(settings)),
             "ids": self.ids.flat,
@@ -181,17 +197,18 @@ class EncoderDataset:
                 layout=BatchLayout(**settings["layout"]),
                 masking=Masking(**masking),
                 objective=Objective(**settings["objective"]),
+                max_tokens=settings["max_tokens"],
                 teacher=arrays.get("teacher"),
             )
 
-    def _teacher_of(self, rows: npt.NDArray[np.int64]) -> Tensor | None:
+    def _teacher_of(self, rows: npt.NDArray[np.int64], width: int) -> Tensor | None:
         if self.teacher is None:
             return None
         if self.objective.kind != "tagging":
             return torch.from_numpy(self.teacher[rows])  # (B, C) or (B, d)
         offsets = self.ids.offsets
         parts = [self.teacher[offsets[i] : offsets[i + 1]] for i in rows]
-        padded = np.zeros((len(rows), max(map(len, parts)), self.teacher.shape[1]), np.float32)
+        padded = np.zeros((len(rows), width, self.teacher.shape[1]), np.float32)
         for i, part in enumerate(parts):
             padded[i, : len(part)] = part
         return torch.from_numpy(padded)  # (B, S, C)
@@ -226,6 +243,7 @@ def tokenize(
             vocab_size=tokenizer.vocab_size,
         ),
         objective=_objective(config),
+        max_tokens=config.max_tokens,
     )
 
 
@@ -256,6 +274,7 @@ def made_up_dataset(config: EncoderRunConfig) -> EncoderDataset:
         layout=BatchLayout(pad, sep, config.space.num_types),
         masking=Masking(mask, (pad, cls, sep, mask), config.vocab_size),
         objective=_objective(config),
+        max_tokens=config.max_tokens,
     )
     if task.kind != "embedding":
         return dataset

@@ -42,7 +42,7 @@ def examples_of(kind: TaskKind, count: int) -> list[Example]:
 def teacher_outputs(dataset: EncoderDataset) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     if dataset.objective.kind == "tagging":
-        return [rng.normal(size=(length, 5)) for length in dataset.lengths]
+        return [rng.normal(size=(length, 5)) for length in dataset.ids.lengths]
     return list(rng.normal(size=(len(dataset), 4)))
 
 
@@ -92,7 +92,16 @@ def test_a_batch_by_hand(tokenizer: EncoderTokenizer) -> None:
     assert types.tolist() == [[0] * 5 + [1] * 3, [0] * 8]
     assert batch.labels is not None
     assert batch.labels.tolist() == [1, 0]
-    assert dataset.lengths.tolist() == [3, 8]
+    assert dataset.ids.lengths.tolist() == [3, 8]
+    assert dataset.lengths.tolist() == [8, 8]
+
+
+def test_batches_are_padded_to_few_widths(tokenizer: EncoderTokenizer) -> None:
+    texts = [" ".join(["old"] * count) for count in range(1, 16)]
+    examples = [Example(text, label=0) for text in texts]
+    dataset = tokenize(tokenizer, examples, config_of("classification", max_tokens=12))
+    widths = {batch.input_ids.shape[1] for batch in ordered_batches(dataset, 24)}
+    assert widths == {8, 12}  # a multiple of 8, or the most that a text may have
 
 
 def test_tags_stand_at_the_first_piece_of_each_word(tokenizer: EncoderTokenizer) -> None:
@@ -140,7 +149,7 @@ def test_outputs_of_a_teacher_go_with_their_rows(tokenizer: EncoderTokenizer) ->
     assert batch.teacher is not None
     assert batch.teacher.shape == (2, batch.input_ids.shape[1], 5)
     for found, row in zip(batch.teacher, (5, 2), strict=True):
-        assert found[: plain.lengths[row]].numpy() == pytest.approx(outputs[row], abs=1e-6)
+        assert found[: plain.ids.lengths[row]].numpy() == pytest.approx(outputs[row], abs=1e-6)
     vectors = tokenize(tokenizer, examples_of("embedding", 12), config_of("embedding"))
     taught = vectors.with_teacher(teacher_outputs(vectors)).batch(np.array([5, 2]))
     assert taught.teacher is not None

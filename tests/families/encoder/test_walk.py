@@ -25,7 +25,7 @@ KINDS = [
 
 @pytest.fixture(scope="module", params=KINDS)
 def walked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    steps = "200" if request.param == "tagging" else "40"  # of the teacher
+    steps = "200" if request.param in ("classification", "tagging") else "80"  # of the teacher
     folder = tmp_path_factory.mktemp("walk") / request.param
     root = make_encoder_folder(folder, request.param, steps=steps)
     run = opened_encoder(root)
