@@ -20,8 +20,11 @@ class ExportArguments:
 
     arch: ArchOption = "winner"
     weights: Annotated[
-        Literal["inherited", "finetuned", "scratch"] | None,
-        typer.Option(help="Default: finetuned if there and better, else inherited."),
+        Literal["inherited", "finetuned", "teacher", "from-teacher", "scratch"] | None,
+        typer.Option(
+            help="Default: the better of finetuned and from-teacher (trained on from the teacher's "
+            "weights), if it is better than inherited; teacher: with --arch largest."
+        ),
     ] = None
     precision: Annotated[
         Literal[

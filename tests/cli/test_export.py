@@ -3,13 +3,14 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from answers import manifest, timed
 
 from mosdeploy.pipeline.export_job import ExportOptions, ExportResult
 from mosdeploy.pipeline.summaries import FormatSummary, RuntimeChoice, RuntimeTiming
 from mosdeploy.records import PrecisionCandidate, PrecisionChoice
+from mosdeploy.records.training import WeightOrigin
 from mosdeploy.spaces.translation_workload import TranslationWorkload
 
 EXPORT = "export.export"
@@ -51,6 +52,12 @@ def test_options(ask: Callable[..., Any]) -> None:
     trimmed = ask(EXPORT, RESULT, "export", "--trim-vocabulary").arguments[1]
     assert trimmed == ExportOptions(trim_vocabulary=True)
     assert ask(EXPORT, RESULT, "export").arguments[1] == ExportOptions()
+
+
+def test_every_origin_of_weights_can_be_asked_for(ask: Callable[..., Any]) -> None:
+    for origin in get_args(WeightOrigin):
+        done = ask(EXPORT, RESULT, "export", "--weights", origin)
+        assert done.arguments[1] == ExportOptions(weights=origin)
 
 
 def test_the_option_of_0_1_0_is_an_alias(ask: Callable[..., Any]) -> None:
