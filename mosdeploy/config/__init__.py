@@ -31,7 +31,7 @@ def load_run_config(path: Path) -> RunConfig:
     ConfigError
         If the file is missing or unreadable, names an unknown family, or has a wrong key or value.
     """
-    return parse_run_config(read_toml(path), str(path))
+    return parse_run_config(read_toml(path), str(path), path.parent)
 
 
 def load_recipe(name: str) -> RunConfig:
@@ -39,8 +39,13 @@ def load_recipe(name: str) -> RunConfig:
     return parse_run_config(tomllib.loads(read_recipe(name)), f"recipe {name}")
 
 
-def parse_run_config(data: dict[str, object], source: str) -> RunConfig:
+def parse_run_config(data: dict[str, object], source: str, root: Path | None = None) -> RunConfig:
     """The content of a run file in the words of its family.
+
+    Parameters
+    ----------
+    root
+        Folder that paths in it start from; None is the working folder.
 
     Raises
     ------
@@ -53,4 +58,4 @@ def parse_run_config(data: dict[str, object], source: str) -> RunConfig:
             f"{source}: unknown family '{family}'; known: {', '.join(sorted(RUN_CONFIGS))}"
         )
     config = RUN_CONFIGS[family]
-    return parse(config, config.completed(data), source)
+    return parse(config, config.completed(data, root or Path()), source)

@@ -3,6 +3,7 @@
 In: TOML. Out: `EncoderRunConfig`.
 """
 
+from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -10,6 +11,7 @@ from pydantic import Field, model_validator
 from ..errors import ConfigError
 from ..record import Record, parse
 from ..spaces.encoder import EncoderSpace, EncoderWorkload, Head
+from .pooling import Pooling, pooling_of
 from .sections import ExportConfig, RunConfig
 from .units import Fraction
 
@@ -22,7 +24,10 @@ HEADS: dict[TaskKind, Head] = {
     "embedding": "vector",
     "masked-lm": "masked-lm",
 }
-"""What each kind of task puts on the last layer."""
+"""What each kind of task puts on the last layer; of an embedding, see `POOLED_HEADS`."""
+
+POOLED_HEADS: dict[Pooling, Head] = {"mean": "vector", "cls": "cls-vector"}
+"""The same for an embedding, by how the vectors of the tokens become one."""
 
 
 class CheckpointConfig(Record):
@@ -54,6 +59,9 @@ class TaskConfig(Record):
     `labels` are the classes of a classification, in the order of their numbers if the column
     holds numbers from 0; or the types of entities of a tagging, whose tags are then O, B-TYPE and
     I-TYPE. The other kinds have none.
+
+    `pooling` makes one vector of those of all tokens, for an embedding: their `mean`, or the first
+    one (`cls`). None is what the checkpoint's files of sentence-transformers say, or the mean.
     """
 
     kind: TaskKind = "classification"
@@ -70,6 +78,13 @@ class TaskConfig(Record):
     where: dict[str, str] = Field(default_factory=dict)
     labels: tuple[str, ...] = ()
     max_tokens: int = Field(128, ge=4, le=4096)
+    pooling: Pooling | None = None
+
+    @model_validator(mode="after")
+    def _pooling_fits(self) -> Self:
+        if self.pooling is not None and self.kind != "embedding":
+            raise ValueError(f"pooling: only an embedding has one, not {self.kind}; leave it out")
+        return self
 
     @model_validator(mode="after")
     def _labels_fit(self) -> Self:
@@ -134,17 +149,26 @@ class EncoderRunConfig(RunConfig):
     export: EncoderExportConfig = EncoderExportConfig()
 
     @classmethod
-    def completed(cls, data: dict[str, object]) -> dict[str, object]:
-        """Give the space the head of the task."""
+    def completed(cls, data: dict[str, object], root: Path) -> dict[str, object]:
+        """Give the space the head of the task.
+
+        Raises
+        ------
+        ConfigError
+            If the checkpoint makes vectors in a way that is not supported.
+        """
         space = data.get("space")
         try:
             task = parse(TaskConfig, data.get("task"), "task")
+            checkpoint = parse(CheckpointConfig, data.get("checkpoint", {}), "checkpoint")
         except ConfigError:
             return data  # which is refused for the same reason in a moment
         if not isinstance(space, dict):
             return data
-        head = {"head": HEADS[task.kind], "num_outputs": task.num_outputs}
-        return {**data, "space": {**space, **head}}
+        head = HEADS[task.kind]
+        if task.kind == "embedding":
+            head = POOLED_HEADS[task.pooling or pooling_of(checkpoint.path, root)]
+        return {**data, "space": {**space, "head": head, "num_outputs": task.num_outputs}}
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

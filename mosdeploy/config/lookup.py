@@ -1,11 +1,17 @@
-"""Where named things lie: the run folder, the user's config folder, what is shipped.
+"""Where named things lie: the run folder, the user's config folder, what is shipped, packages.
 
-In: `device_profiles` or `predictors`. Out: folders, in the order in which they are looked at.
+In: `device_profiles` or `predictors`. Out: folders, in the order in which they are looked at. Or
+in: a path as a run file gives it. Out: a path of this machine.
 """
 
+import importlib.util
 from pathlib import Path
 
 import platformdirs
+
+from ..errors import ConfigError
+
+PACKAGE = "package:"
 
 
 def shipped_dir(kind: str) -> Path:
@@ -22,3 +28,24 @@ def lookup_dirs(kind: str, root: Path) -> list[Path]:
     config, shipped.
     """
     return [root / kind, Path(platformdirs.user_config_dir("mosdeploy")) / kind, shipped_dir(kind)]
+
+
+def resolve_path(source: str, root: Path) -> Path:
+    """Where a file or folder is that a run file names; it need not exist.
+
+    Raises
+    ------
+    ConfigError
+        If `package:NAME/PATH` names a package that is not installed.
+    """
+    if not source.startswith(PACKAGE):
+        return root / Path(source).expanduser()
+    name, _, rest = source.removeprefix(PACKAGE).partition("/")
+    # of a name without dots, this imports nothing
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError(
+            f"'{source}': there is no package '{name}' to import; install it with pip, and write "
+            "the name that Python imports"
+        )
+    return Path(spec.submodule_search_locations[0]) / rest

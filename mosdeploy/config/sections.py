@@ -5,6 +5,7 @@ nothing.
 """
 
 from abc import abstractmethod
+from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -225,8 +226,10 @@ class RunConfig(Record):
     deploy: DeployConfig = DeployConfig()
 
     @classmethod
-    def completed(cls, data: dict[str, object]) -> dict[str, object]:
-        """The content of a run file with what follows from it and is not written there."""
+    def completed(cls, data: dict[str, object], root: Path) -> dict[str, object]:
+        """The content of a run file with what follows from it and is not written there; paths in it
+        start from `root`.
+        """
         return data
 
     @property

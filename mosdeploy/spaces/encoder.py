@@ -31,11 +31,13 @@ from .spec import (
 )
 from .table import Choices, Gene
 
-Head = Literal["pooled", "tokens", "vector", "masked-lm"]
+Head = Literal["pooled", "tokens", "vector", "cls-vector", "masked-lm"]
 """What stands on the last layer: a dense layer with tanh and a linear layer on the first token
-(BERT's classifier), a linear layer on each token, the normalised mean of all tokens, or the
-prediction of masked tokens by the embedding table.
+(BERT's classifier), a linear layer on each token, the normalised mean of all tokens, the normalised
+first token, or the prediction of masked tokens by the embedding table.
 """
+
+VECTOR_HEADS: tuple[Head, ...] = ("vector", "cls-vector")
 
 
 class BertLayerConfig(Record):
@@ -110,7 +112,7 @@ class EncoderSpace(CostedSpace):
     num_types
         Rows of the table of token types; 0 for none (DistilBERT).
     num_outputs
-        Of the head; 0 for `vector` and `masked-lm`.
+        Of the head; 0 for vectors and `masked-lm`.
     """
 
     table: ClassVar[tuple[Gene, ...]] = (
@@ -155,6 +157,11 @@ class EncoderSpace(CostedSpace):
     def embedding_dim(self) -> int:
         """Columns of the largest embedding tables."""
         return self.table_dim or max(self.embed_dim)
+
+    @property
+    def reads_first(self) -> bool:
+        """Whether the head reads the first position of the last layer and no other."""
+        return self.head in ("pooled", "cls-vector")
 
     # -- uniform spaces: the first layer's genes stand for all
 
@@ -212,8 +219,8 @@ class EncoderSpace(CostedSpace):
             products.append(Product("embed_project", "encoder", rows, t, d))
         for i, layer in enumerate(arch.layers):
             # what is read of a layer's output: all positions, or the first alone
-            reads_first = self.head == "pooled" and i == len(arch.layers) - 1
-            read = workload.batch if reads_first else rows
+            is_last = i == len(arch.layers) - 1
+            read = workload.batch if self.reads_first and is_last else rows
             products += self._layer_products(f"layers.{i}", d, layer, workload, read)
         products += self._head_products(d, vocab_size, workload)
         norms = (t, *(d,) * (2 * len(arch.layers)))
@@ -286,11 +293,11 @@ class EncoderSpace(CostedSpace):
     def latency_features_of_genes(
         self, genes: Rows, vocab_size: int, workload: Workload
     ) -> FloatArray:
-        """The same from gene rows (N, G), for a pooled head without what its last layer spares: all
-        positions but the first need keys and values there, and nothing else.
+        """The same from gene rows (N, G), for a head that reads the first position without what the
+        last layer spares: all others need keys and values there, and nothing else.
         """
         sums = self.sum_genes(genes)
-        if self.head != "pooled":
+        if not self.reads_first:
             return self.latency_features(sums, vocab_size, workload)
         depth = np.asarray(genes)[:, self.gene_slices["layers"].start].astype(np.int64)
         columns = [self.gene_slices[name].start + depth - 1 for name in ("ffn_dim", "heads")]

@@ -1,9 +1,11 @@
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
+from encoder_vectors import write_modules
 
-from mosdeploy.config import load_recipe
+from mosdeploy.config import load_recipe, parse_run_config
 from mosdeploy.config.encoder import EncoderRunConfig
 from mosdeploy.errors import ConfigError
 from mosdeploy.recipes import read_recipe
@@ -13,7 +15,7 @@ from mosdeploy.record import parse
 def changed(section: str, **changes: Any) -> EncoderRunConfig:
     data: dict[str, Any] = tomllib.loads(read_recipe("minilm-l6"))
     data[section] = {**data[section], **changes}
-    return parse(EncoderRunConfig, EncoderRunConfig.completed(data), "run file")
+    return parse(EncoderRunConfig, EncoderRunConfig.completed(data, Path()), "run file")
 
 
 def test_the_recipe_is_the_real_checkpoint() -> None:
@@ -52,6 +54,8 @@ def test_tags_are_begin_and_inside_of_each_type() -> None:
         ("task", {"kind": "regression"}, "regression has none"),
         ("task", {"max_tokens": 600}, "space.max_positions is 512"),
         ("task", {"lable": "x"}, "label"),
+        ("task", {"pooling": "cls"}, "only an embedding has one, not classification"),
+        ("task", {"kind": "embedding", "labels": [], "pooling": "max"}, "'mean' or 'cls'"),
         ("workload", {"precision": "int4"}, "'int4' is not one of this family"),
     ],
 )
@@ -65,4 +69,18 @@ def test_vectors_have_one_width() -> None:
     data["task"] |= {"kind": "embedding", "labels": []}
     data["space"]["embed_dim"] = [192, 384]
     with pytest.raises(ConfigError, match="vectors of an embedding task have one width"):
-        parse(EncoderRunConfig, EncoderRunConfig.completed(data), "run file")
+        parse(EncoderRunConfig, EncoderRunConfig.completed(data, Path()), "run file")
+
+
+def test_the_key_decides_how_vectors_are_made(tmp_path: Path) -> None:
+    write_modules(tmp_path, "cls")
+    data: dict[str, Any] = tomllib.loads(read_recipe("minilm-l6"))
+    data["checkpoint"]["path"] = tmp_path.name
+    data["task"] |= {"kind": "embedding", "labels": []}
+    heads = []
+    for given in ({}, {"pooling": "mean"}, {"pooling": "cls"}):
+        task = {**data["task"], **given}
+        heads.append(parse_run_config({**data, "task": task}, "x", tmp_path.parent).space.head)
+    assert heads == ["cls-vector", "vector", "cls-vector"]
+    # what cannot be seen from here is checked by `train`
+    assert parse_run_config(data, "x", tmp_path).space.head == "vector"

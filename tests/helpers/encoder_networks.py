@@ -8,7 +8,7 @@ from mosdeploy.spaces.encoder import EncoderArch, EncoderSpace
 
 VOCAB_SIZE = 30
 
-HEADS = {"pooled": 3, "tokens": 5, "vector": 0, "masked-lm": 0}
+HEADS = {"pooled": 3, "tokens": 5, "vector": 0, "cls-vector": 0, "masked-lm": 0}
 
 
 def small_space(**changes: object) -> EncoderSpace:

@@ -42,7 +42,7 @@ def encoder_config(**task: object) -> EncoderRunConfig:
         "space": SPACE,
         "export": limits,
     }
-    return parse(EncoderRunConfig, EncoderRunConfig.completed(content), "mosdeploy.toml")
+    return parse(EncoderRunConfig, EncoderRunConfig.completed(content, Path()), "mosdeploy.toml")
 
 
 def write_csv(path: Path, columns: list[str], rows: list[list[object]]) -> None:

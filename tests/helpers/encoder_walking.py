@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
+from encoder_bundles import write_tokenizer
 from walking import PROTOCOL
 
 import mosdeploy
@@ -117,6 +119,21 @@ def make_encoder_folder(root: Path, kind: str, **changes: str) -> Path:
     head = f'name = "local"\nkind = "local"\nwork_dir = "{work_dir}"\n'
     (profiles / "local.toml").write_text(head + PROTOCOL)
     return root
+
+
+def write_checkpoint(folder: Path) -> None:
+    """Write a BERT with random weights, of the largest architecture of the run file above."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.BertConfig(
+        hidden_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=32,
+        vocab_size=60,
+        max_position_embeddings=24,
+    )
+    transformers.BertModel(config).save_pretrained(folder)
+    write_tokenizer(folder / "tokenizer.json")
 
 
 def opened_encoder(root: Path) -> "mosdeploy.RunFolder":

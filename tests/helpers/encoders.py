@@ -5,7 +5,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mosdeploy.spaces.encoder import BertLayerConfig, EncoderArch, EncoderSpace, EncoderWorkload
+from mosdeploy.spaces.encoder import (
+    VECTOR_HEADS,
+    BertLayerConfig,
+    EncoderArch,
+    EncoderSpace,
+    EncoderWorkload,
+)
 from mosdeploy.spaces.spec import ModelSpec
 
 VOCAB_SIZE = 50
@@ -133,9 +139,9 @@ def _head(space: EncoderSpace, weights: Weights, x: np.ndarray) -> np.ndarray:
         return _linear(weights, "head.out", np.tanh(_linear(weights, "head.dense", x[0])))
     if space.head == "tokens":
         return _linear(weights, "head.out", x)
-    if space.head == "vector":
-        mean = x.mean(0)
-        return mean / np.linalg.norm(mean)
+    if space.head in VECTOR_HEADS:
+        vector = x.mean(0) if space.head == "vector" else x[0]
+        return vector / np.linalg.norm(vector)
     x = ACTIVATIONS[space.activation](_linear(weights, "head.dense", x))
     x = _norm(weights, "head.norm", x, space.norm_epsilon)
     return x @ weights["embed.weight"].T + weights["head.bias"]

@@ -70,6 +70,8 @@ def test_parameters_and_macs_by_hand() -> None:
         SPACE.model_copy(update={"head": "vector", "num_outputs": 0}), 50, spec.workload
     )
     assert vectors.num_macs(arch) == layer
+    first = ModelSpec(vectors.space.model_copy(update={"head": "cls-vector"}), 50, spec.workload)
+    assert first.num_macs(arch) == layer - spared
 
 
 def test_a_table_of_its_own_width_is_projected() -> None:
@@ -82,7 +84,7 @@ def test_a_table_of_its_own_width_is_projected() -> None:
     assert projected - plain == -2 * (50 + 10 + 2) - 2 * 2 + (6 * 8 + 8)
 
 
-@pytest.mark.parametrize("head", ["pooled", "vector"])
+@pytest.mark.parametrize("head", ["pooled", "vector", "cls-vector"])
 def test_features_add_up_to_the_macs_of_the_layers(head: str) -> None:
     outputs = {"head": head, "num_outputs": 3 if head == "pooled" else 0}
     space = SPACE.model_copy(update=outputs)

@@ -5,7 +5,6 @@ DistilBERT, ELECTRA or RoBERTa. Out: a `Checkpoint`, whose network computes the 
 transformers computes. This file trains nothing.
 """
 
-import importlib.util
 import json
 import math
 import operator
@@ -18,6 +17,8 @@ import safetensors
 import safetensors.torch
 import torch
 
+from ...config.lookup import PACKAGE, resolve_path
+from ...config.pooling import HUB, MODULES_NAME
 from ...errors import ConfigError
 from ...record import parse
 from ...spaces.encoder import EncoderArch, EncoderSpace, Head
@@ -34,8 +35,6 @@ KINDS = ("bert", "distilbert", "electra", "roberta")
 CHOICES = ("embed_dim", "layers", "ffn_dim", "heads")
 """Constants of a checkpoint that are choices of a space, whose largest must be the checkpoint's."""
 
-_PACKAGE = "package:"
-_HUB = "hub:"
 _ACTIVATIONS = {
     "gelu": "gelu",
     "gelu_new": "gelu_tanh",
@@ -164,16 +163,12 @@ def resolve_folder(path: str, root: Path) -> Path:
     ConfigError
         If it does not exist, lacks one of `FILES`, or cannot be downloaded.
     """
-    if path.startswith(_HUB):
-        folder = _download(path.removeprefix(_HUB))
-    elif path.startswith(_PACKAGE):
-        folder = _package_path(path.removeprefix(_PACKAGE))
-    else:
-        folder = root / Path(path).expanduser()
+    is_remote = path.startswith(HUB)
+    folder = _download(path.removeprefix(HUB)) if is_remote else resolve_path(path, root)
     if not folder.is_dir():
         raise ConfigError(
             f"checkpoint.path: no such folder: {folder}; give a Hugging Face folder, "
-            f"{_PACKAGE}NAME/PATH or {_HUB}ID"
+            f"{PACKAGE}NAME/PATH or {HUB}ID"
         )
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
@@ -218,34 +213,21 @@ def check_fits(checkpoint: Checkpoint, space: EncoderSpace, vocab_size: int) -> 
         )
 
 
-def _package_path(entry: str) -> Path:
-    name, _, inner = entry.partition("/")
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None or not spec.submodule_search_locations:
-        raise ConfigError(
-            f"checkpoint.path: the package '{name}' is not installed; install it with: "
-            f"pip install {name.replace('_', '-')}"
-        )
-    return Path(spec.submodule_search_locations[0]) / inner
-
-
 def _download(name: str) -> Path:
     try:
         import huggingface_hub
     except ImportError as error:
         raise ConfigError(
-            f"checkpoint.path: {_HUB}{name} needs huggingface_hub: pip install 'mosdeploy[hub]'"
+            f"checkpoint.path: {HUB}{name} needs huggingface_hub: pip install 'mosdeploy[hub]'"
         ) from error
     try:
-        return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(FILES)))
+        wanted = [*FILES, MODULES_NAME, "*_Pooling/config.json"]
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=wanted))
     # a missing repository, a name that is none, no network
     except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(
-            f"checkpoint.path: cannot download {_HUB}{name}: {reason}; download it where there is "
+            f"checkpoint.path: cannot download {HUB}{name}: {reason}; download it where there is "
             "a network, and give the folder"
         ) from error
 

@@ -234,7 +234,7 @@ def _write_tokenizer(job: FormatJob, folder: Path) -> None:
 
 
 def _write_sentence_transformer(job: FormatJob, folder: Path) -> None:
-    """What sentence-transformers reads: the mean of all tokens, scaled to length 1."""
+    """What sentence-transformers reads: how tokens become one vector, scaled to length 1."""
     parts = (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize"))
     modules = [
         {
@@ -252,8 +252,8 @@ def _write_sentence_transformer(job: FormatJob, folder: Path) -> None:
         (folder / path).mkdir()
     pooling = {
         "word_embedding_dimension": _arch(job).embed_dim,
-        "pooling_mode_cls_token": False,
-        "pooling_mode_mean_tokens": True,
+        "pooling_mode_cls_token": _space(job).reads_first,
+        "pooling_mode_mean_tokens": not _space(job).reads_first,
     }
     _write_json(folder / "1_Pooling" / CONFIG_NAME, pooling)
 

@@ -138,7 +138,7 @@ class EncoderSubnet(Subnet):
         )
         self.head = _head(space, d, vocab_size, dropout)
         # positions of the last layer that the head reads; None for all
-        self.num_read = 1 if space.head == "pooled" else None
+        self.num_read = 1 if space.reads_first else None
         if not self.embed.weight.is_meta:
             self._initialise()
 
@@ -164,12 +164,13 @@ class EncoderSubnet(Subnet):
         -------
         Tensor
             Logits (B, C) of the head `pooled`, (B, S, C) of `tokens`, (B, S, V) of `masked-lm`; of
-            `vector` the mean over the real tokens, of length 1, (B, d).
+            `vector` the mean over the real tokens, of `cls-vector` the first token, of length 1,
+            (B, d).
         """
         inputs = (input_ids, attention_mask, token_type_ids)
         x = self._hidden_states(*inputs, activation_checkpointing, self.num_read)[-1]  # (B, S, d)
         if self.head is None:
-            return mean_vector(x, attention_mask)
+            return first_vector(x) if self.num_read else mean_vector(x, attention_mask)
         is_masked_lm = isinstance(self.head, MaskedLMHead)
         logits: Tensor = self.head(x, self.embed.weight) if is_masked_lm else self.head(x)
         return logits
@@ -235,6 +236,11 @@ def mean_vector(x: Tensor, attention_mask: Tensor) -> Tensor:
     real = attention_mask[:, :, None].to(x.dtype)  # (B, S, 1)
     mean = (x * real).sum(1) / real.sum(1)
     return F.normalize(mean, dim=-1)
+
+
+def first_vector(x: Tensor) -> Tensor:
+    """The first token of (B, S, d), scaled to length 1: (B, d)."""
+    return F.normalize(x[:, 0], dim=-1)
 
 
 def _head(

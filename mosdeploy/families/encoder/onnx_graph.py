@@ -6,7 +6,7 @@ This file writes no file and knows no bundle.
 Graph inputs, int64 (batch_size, sequence_length): `input_ids`, padded on the right with any id;
 `attention_mask`, 1 at real tokens and 0 at padding; `token_type_ids` where the space has types.
 Output: `logits` float (batch_size, C) of a pooled head, (batch_size, sequence_length, C) of a head
-on tokens or words; `vector` float (batch_size, d), of length 1, of the head `vector`.
+on tokens or words; `vector` float (batch_size, d), of length 1, of the heads that give vectors.
 
 Shapes: B texts, S positions, d hidden width, t table width, q heads * head width, C outputs of the
 head.
@@ -32,7 +32,7 @@ from ...export.onnx.initializers import Array, InitializerSource, InlineInitiali
 from ...export.onnx.linear import LinearLayer
 from ...export.onnx.model import GraphOptions, make_model
 from ...export.quantize import SCHEMES, NumberFormat, PrecisionScheme
-from ...spaces.encoder import EncoderArch, EncoderSpace, EncoderWorkload
+from ...spaces.encoder import VECTOR_HEADS, EncoderArch, EncoderSpace, EncoderWorkload
 from ...spaces.genes import ArchConfig
 from ...spaces.spec import ModelSpec
 
@@ -154,7 +154,7 @@ class GraphSpec:
     @property
     def output(self) -> tuple[str, tuple[str | int, ...]]:
         """Name and shape of the graph's output."""
-        if self.space.head == "vector":
+        if self.space.head in VECTOR_HEADS:
             return VECTOR, (AXES[0], self.arch.embed_dim)
         if self.space.head == "pooled":
             return LOGITS, (AXES[0], self.space.num_outputs)
@@ -180,7 +180,7 @@ def encode(builder: GraphBuilder, plan: GraphSpec) -> str:
     stream = ResidualStream(builder, plan.stack, norms, "", _embed(builder, plan))
     for key, layer in zip(keys, plan.arch.layers, strict=True):
         stream.spec = replace(plan.stack, qkv_dim=layer.heads * plan.space.head_dim)
-        if key == keys[-1] and plan.space.head == "pooled":
+        if key == keys[-1] and plan.space.reads_first:
             attend = first_self_attention
         attend(stream, f"{key}.self_attn", layer.heads, mask)
         feed_forward(stream, key, layer.ffn_dim)
@@ -211,25 +211,26 @@ def _head(builder: GraphBuilder, plan: GraphSpec, x: str) -> str:
     """Hidden states as `encode` gives them to the output of the graph."""
     d = plan.arch.embed_dim
     num_outputs = plan.space.num_outputs
+    if plan.space.reads_first:
+        x = builder.op("Squeeze", x, builder.constant([1]))  # (B, d)
     if plan.space.head == "pooled":
-        first = builder.op("Squeeze", x, builder.constant([1]))  # (B, d)
-        dense = plan.linear("head", "dense", d, d).apply(builder, first)
+        dense = plan.linear("head", "dense", d, d).apply(builder, x)
         pooled = builder.op("Tanh", dense)
         return plan.linear("head", "out", d, num_outputs).apply(builder, pooled)
     if plan.space.head == "tokens":
         return plan.linear("head", "out", d, num_outputs).apply(builder, x)
-    if plan.space.head == "vector":
-        return _mean_vector(builder, x)
+    if plan.space.head in VECTOR_HEADS:
+        # scaled to length 1
+        vector = x if plan.space.reads_first else _sum_vector(builder, x)
+        return builder.op("LpNormalization", vector, axis=-1, p=2)
     return _masked_lm(builder, plan, x)
 
 
-def _mean_vector(builder: GraphBuilder, x: str) -> str:
-    """Mean of the real tokens, scaled to length 1: (B, d)."""
+def _sum_vector(builder: GraphBuilder, x: str) -> str:
+    """Sum of the real tokens, which has the direction of their mean: (B, d)."""
     is_real = builder.op("Cast", ATTENTION_MASK, to=TensorProto.FLOAT)
     weights = builder.op("Unsqueeze", is_real, builder.constant([1]))  # (B, 1, S)
-    # the sum: dividing by the count would not change what has length 1 in the end
-    total = builder.op("Squeeze", builder.op("MatMul", weights, x), builder.constant([1]))
-    return builder.op("LpNormalization", total, axis=-1, p=2)
+    return builder.op("Squeeze", builder.op("MatMul", weights, x), builder.constant([1]))
 
 
 def _masked_lm(builder: GraphBuilder, plan: GraphSpec, x: str) -> str:

@@ -5,18 +5,17 @@ no task.
 """
 
 import csv
-import importlib.util
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...config.lookup import resolve_path
 from ...data.published import DATASETS, load_published
 from ...data.text_files import read_text_lines
 from ...errors import ConfigError
 
-PACKAGE = "package:"
 TABLES = (".csv", ".tsv", ".jsonl")
 LINES_COLUMN = "text"
 """Name of the one column of a file of plain lines."""
@@ -72,27 +71,6 @@ def read_rows(source: str, root: Path) -> Iterator[Row]:
     if path.suffix in TABLES:
         return _cells(path)
     return _lines(path)
-
-
-def resolve_path(source: str, root: Path) -> Path:
-    """Where a file or folder is that a run file names; it need not exist.
-
-    Raises
-    ------
-    ConfigError
-        If `package:NAME/PATH` names a package that is not installed.
-    """
-    if not source.startswith(PACKAGE):
-        return root / Path(source).expanduser()
-    name, _, rest = source.removeprefix(PACKAGE).partition("/")
-    # of a name without dots, this imports nothing
-    spec = importlib.util.find_spec(name) if name.isidentifier() else None
-    if spec is None or not spec.submodule_search_locations:
-        raise ConfigError(
-            f"'{source}': there is no package '{name}' to import; install it with pip, and write "
-            "the name that Python imports"
-        )
-    return Path(spec.submodule_search_locations[0]) / rest
 
 
 def _cells(path: Path) -> Iterator[Row]:

@@ -19,11 +19,12 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from ...config.encoder import EncoderRunConfig
+from ...config.encoder import POOLED_HEADS, EncoderRunConfig
+from ...config.pooling import read_vector_modules
 from ...config.sections import TrainingConfig
 from ...data.batches import Batches, ordered_batches
 from ...data.protocols import Batch
-from ...errors import StaleInputError
+from ...errors import ConfigError, StaleInputError
 from ...family import TeacherTask
 from ...record import Record
 from ...spaces.encoder import EncoderArch
@@ -277,5 +278,23 @@ def _start(config: EncoderRunConfig, root: Path) -> EncoderSubnet:
         )
     checkpoint = load_checkpoint(config.checkpoint.path, root)
     check_fits(checkpoint, space, config.vocab_size)
+    if config.task.kind == "embedding":
+        _check_vectors(checkpoint.folder, config)
     weights = checkpoint.weights(space.head)
     return teacher_network(space, config.vocab_size, config.supernet, weights, seed)
+
+
+def _check_vectors(folder: Path, config: EncoderRunConfig) -> None:
+    """Make sure that the network makes vectors as the checkpoint does, unless the run file says how
+    it shall; of one that was downloaded just now, the run file could not know.
+    """
+    said = None if config.task.pooling else read_vector_modules(folder)
+    if said is None:
+        return
+    if config.space.head != POOLED_HEADS[said.pooling]:
+        raise ConfigError(
+            f"the run file does not fit the checkpoint {folder}: write "
+            f'pooling = "{said.pooling}" in [task]'
+        )
+    if not said.is_normalized:
+        _log.warning("vectors of %s are not normalised; those learned here have length 1", folder)

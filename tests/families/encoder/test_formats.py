@@ -15,10 +15,12 @@ from encoder_bundles import (
 )
 from encoders import answer_in_numpy, encoder_spec, random_weights, uneven_arch
 
+from mosdeploy.config.encoder import POOLED_HEADS
+from mosdeploy.config.pooling import read_vector_modules
 from mosdeploy.errors import ExportError
 from mosdeploy.families.encoder.formats import write_hf, write_optimum
 from mosdeploy.family import FormatJob
-from mosdeploy.spaces.encoder import BertLayerConfig, EncoderArch
+from mosdeploy.spaces.encoder import VECTOR_HEADS, BertLayerConfig, EncoderArch
 
 LAYER = BertLayerConfig(ffn_dim=40, heads=3)
 UNIFORM = EncoderArch(embed_dim=24, layers=(LAYER, LAYER))
@@ -98,9 +100,19 @@ def test_labels_are_in_the_config(tmp_path: Path) -> None:
     assert tokenizer.pad_token == "[PAD]" and tokenizer.model_max_length == MAX_INPUT_LEN
 
 
-def test_sentence_transformers_gives_the_same_vectors(tmp_path: Path) -> None:
+@pytest.mark.parametrize("head", VECTOR_HEADS)
+def test_the_vectors_of_a_folder_are_made_as_its_network_makes_them(
+    tmp_path: Path, head: str
+) -> None:
+    write_hf(make_job(tmp_path, "embedding", head=head), tmp_path / "hf")
+    said = read_vector_modules(tmp_path / "hf")
+    assert said is not None and POOLED_HEADS[said.pooling] == head and said.is_normalized
+
+
+@pytest.mark.parametrize("head", VECTOR_HEADS)
+def test_sentence_transformers_gives_the_same_vectors(tmp_path: Path, head: str) -> None:
     sentence_transformers = pytest.importorskip("sentence_transformers")
-    job = make_job(tmp_path, "embedding")
+    job = make_job(tmp_path, "embedding", head=head)
     write_hf(job, tmp_path / "hf")
     model = sentence_transformers.SentenceTransformer(str(tmp_path / "hf"), device="cpu")
     found = model.encode(TEXTS)

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.errors import ArchError
 from mosdeploy.families.encoder.network import EncoderSubnet, mean_vector
-from mosdeploy.spaces.encoder import EncoderArch, EncoderSpace, EncoderWorkload
+from mosdeploy.spaces.encoder import VECTOR_HEADS, EncoderArch, EncoderSpace, EncoderWorkload
 from mosdeploy.spaces.spec import ModelSpec
 
 SPACES = [
@@ -59,9 +59,9 @@ class Reference:
             return self.linear("head.out", np.tanh(self.linear("head.dense", x[0])))
         if self.space.head == "tokens":
             return self.linear("head.out", x)
-        if self.space.head == "vector":
-            mean = x.mean(0)
-            return mean / np.sqrt((mean**2).sum())
+        if self.space.head in VECTOR_HEADS:
+            vector = x.mean(0) if self.space.head == "vector" else x[0]
+            return vector / np.sqrt((vector**2).sum())
         x = self.norm("head.norm", self.activate(self.linear("head.dense", x)))
         return x @ self.weights["embed.weight"].T + self.weights["head.bias"]
 

@@ -16,13 +16,14 @@ from onnx import TensorProto, checker
 from mosdeploy.errors import ArchError, ExportError
 from mosdeploy.export.candidate import build_candidate, bundle_bytes
 from mosdeploy.families.encoder.onnx_graph import build_graph
-from mosdeploy.spaces.encoder import EncoderArch, EncoderSpace
+from mosdeploy.spaces.encoder import VECTOR_HEADS, EncoderArch, EncoderSpace
 
 LENGTHS = (1, 2, 5, 9, 12)
 SPACES = {
     "pooled": encoder_space(),
     "tokens": encoder_space(head="tokens", num_outputs=5),
     "vector": encoder_space(head="vector", num_outputs=0),
+    "cls-vector": encoder_space(head="cls-vector", num_outputs=0),
     "masked-lm": encoder_space(head="masked-lm", num_outputs=0),
     "projected table": encoder_space(table_dim=16),
     "masked-lm, projected table": encoder_space(head="masked-lm", num_outputs=0, table_dim=16),
@@ -66,7 +67,7 @@ def test_a_padded_batch_answers_as_each_text_alone(kind: str) -> None:
             assert row == pytest.approx(expected, rel=1e-5, abs=5e-5)
 
 
-@pytest.mark.parametrize("kind", ["pooled", "tokens", "vector"])
+@pytest.mark.parametrize("kind", ["pooled", "tokens", "vector", "cls-vector"])
 def test_eight_texts_answer_as_eight_single_ones(kind: str) -> None:
     space = SPACES[kind]
     rows = random_ids((12, 3, 7, 1, 20, 5, 5, 19), seed=1)
@@ -86,8 +87,9 @@ def test_what_stands_in_the_padding_changes_nothing() -> None:
     assert run(space, space.largest, 0, other) == pytest.approx(found, abs=1e-6)
 
 
-def test_a_vector_has_length_one_and_needs_no_head() -> None:
-    space = SPACES["vector"]
+@pytest.mark.parametrize("head", VECTOR_HEADS)
+def test_a_vector_has_length_one_and_needs_no_head(head: str) -> None:
+    space = SPACES[head]
     found = run(space, uneven_arch(), 0, batch_of(space, random_ids(LENGTHS)))
     assert found.shape == (5, 24)
     assert np.linalg.norm(found, axis=1) == pytest.approx(np.ones(5), abs=1e-6)
@@ -128,7 +130,7 @@ def test_the_model_is_well_formed(kind: str) -> None:
     checker.check_model(model)
     stage = space.timing_stages(VOCAB_SIZE, encoder_spec(space).workload)[0]
     assert [x.name for x in model.graph.input] == [x.name for x in stage.inputs]
-    assert [x.name for x in model.graph.output] == ["vector" if kind == "vector" else "logits"]
+    assert [x.name for x in model.graph.output] == ["vector" if kind in VECTOR_HEADS else "logits"]
     axes = [dim.dim_param for dim in model.graph.input[0].type.tensor_type.shape.dim]
     assert axes == ["batch_size", "sequence_length"]
 
