@@ -110,11 +110,12 @@ def _prepare(context: Context, options: TrainOptions, held: ExitStack) -> str:
     examples = source.examples(context.run, data)
     train_set = context.family.tokenize(tokenizer, examples, config)
     num_too_long = len(examples) - len(train_set)
-    write_record(files.data_card_path, data_card(context.run, data, num_too_long))
-    dropped = ", ".join(f"{reason} {count}" for reason, count in data.dropped.items()) or "none"
+    card = data_card(context.run, data, num_too_long)
+    write_record(files.data_card_path, card)
+    dropped = ", ".join(f"{reason} {count}" for reason, count in card.dropped.items()) or "none"
     context.progress.say(
         f"data: {len(train_set)} training, {len(data.valid)} validation, {len(data.test)} test "
-        f"examples; dropped: {dropped}, too many tokens {num_too_long}"
+        f"examples; dropped: {dropped}"
     )
     if limits is not None:
         context.progress.say(_within(context, limits))
@@ -247,7 +248,7 @@ def data_card(run: Run, data: TaskData, num_too_long: int) -> DataCard:
         num_train=len(data.train),
         num_valid=len(data.valid),
         num_test=len(data.test),
-        dropped={**data.dropped, "too_many_tokens": num_too_long},
+        dropped={**data.dropped, **({"too_many_tokens": num_too_long} if num_too_long else {})},
         sha256=data.sha256,
         vocab_size=run.config.vocab_size,
         tokenizer_sha256=sha256_file(run.workspace.tokenizer_path),
