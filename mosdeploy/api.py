@@ -309,26 +309,44 @@ class RunFolder:
         return roll_back(self._context, options) if rollback else deploy(self._context, options)
 
     def predict(
-        self, lines: Sequence[str], *, bundle: str | Path | None = None, threads: int | None = None
+        self,
+        lines: Sequence[str],
+        *,
+        bundle: str | Path | None = None,
+        threads: int | None = None,
+        long: Literal["cut", "window"] = "cut",
     ) -> list[str]:
-        """Answer lines of text with a bundle, by default the newest, on this machine."""
-        from .pipeline.predict import predict
+        """Answer lines of text with a bundle, by default the newest, on this machine.
 
-        folder = Path(bundle) if bundle is not None else None
-        return list(predict(self.root, lines, folder, threads).outputs)
-
-    def answer(
-        self, lines: Sequence[str], *, bundle: str | Path | None = None, threads: int | None = None
-    ) -> list[dict[str, Any]]:
-        """As `predict`, with all that is known of each line.
-
-        An encoder gives `label` and `scores`, `value`, `tags` and `entities`, or `vector`, and
-        `is_cut` where a line was too long; a translator `output`.
+        Parameters
+        ----------
+        long
+            What becomes of lines that an encoder's bundle is too short for: they are cut, or read
+            in windows that overlap.
         """
         from .pipeline.predict import predict
 
         folder = Path(bundle) if bundle is not None else None
-        return [dict(answer) for answer in predict(self.root, lines, folder, threads).answers]
+        return list(predict(self.root, lines, folder, threads, long).outputs)
+
+    def answer(
+        self,
+        lines: Sequence[str],
+        *,
+        bundle: str | Path | None = None,
+        threads: int | None = None,
+        long: Literal["cut", "window"] = "cut",
+    ) -> list[dict[str, Any]]:
+        """As `predict`, with all that is known of each line.
+
+        An encoder gives `label` and `scores`, `value`, `tags` and `entities`, or `vector`, and
+        `is_cut` or `num_windows` where a line was too long; a translator `output`.
+        """
+        from .pipeline.predict import predict
+
+        folder = Path(bundle) if bundle is not None else None
+        done = predict(self.root, lines, folder, threads, long)
+        return [dict(answer) for answer in done.answers]
 
     def report(self) -> "ReportResult":
         """Write the report: one offline HTML page and a JSON."""

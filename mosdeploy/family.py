@@ -206,8 +206,8 @@ class BundleModel(Protocol):
         """Lines of text to lines of text."""
 
     def answer(self, lines: Sequence[str]) -> list[dict[str, Any]]:
-        """Lines of text to all that is known of each, as objects for JSON: with `is_cut` where a
-        line was too long.
+        """Lines of text to all that is known of each, as objects for JSON: with `is_cut` or
+        `num_windows` where a line was too long.
         """
 
     def line_of(self, answer: Mapping[str, Any]) -> str:
@@ -275,7 +275,9 @@ class Family:
         By name, what writes a `FormatJob` into a folder, whole or not at all; a folder that was
         written so before is replaced.
     open_bundle
-        (folder, threads) to a `BundleModel`.
+        (folder, threads, long) to a `BundleModel`; both but the folder may be left out. `long` is
+        `window` where lines that are too long shall be read in windows; a family that has none
+        raises the runtime's InputError.
     describe_page
         (search result, manifest or None) to the family's part of the report.
     latency_formats

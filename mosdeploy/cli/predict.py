@@ -4,7 +4,7 @@ import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,6 +22,10 @@ class PredictArguments:
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help="Inputs are objects with text, and text_pair.")
     ] = False
+    long: Annotated[
+        Literal["cut", "window"],
+        typer.Option(help="Cut texts that are too long, or read them in windows that overlap."),
+    ] = "cut"
     output: Annotated[
         Path | None, typer.Option(help="Write vectors there (.npy) instead of printing them.")
     ] = None
@@ -47,15 +51,15 @@ def predict(
     if arguments.output is not None:
         check_vectors_path(arguments.output)
     lines = _lines(text, arguments.jsonl)
-    done = answer(common.directory, lines, arguments.bundle, arguments.threads)
+    done = answer(common.directory, lines, arguments.bundle, arguments.threads, arguments.long)
     if arguments.output is not None:
         written = done.write_vectors(arguments.output)
         shape = " x ".join(map(str, written.shape))
         common.show(written, f"{written.path}: {shape} numbers")
     elif done.outputs or common.as_json:
         common.show(done.record, "\n".join(done.outputs))
-    if done.num_cut and not PROGRESS.is_quiet:
-        print(f"{done.num_cut} of {len(lines)} texts were too long and were cut", file=sys.stderr)
+    if not PROGRESS.is_quiet and (long_lines := str(done.long_lines)):
+        print(long_lines, file=sys.stderr)
     if arguments.time:
         print(done.timing, file=sys.stderr)
 
@@ -68,7 +72,8 @@ def _lines(text: list[str] | None, are_json: bool = False) -> list[str]:
     ConfigError
         If they are not UTF-8, or not the JSON that they should be.
     """
-    from ..runtime.json_lines import InputError, line_of_json
+    from ..runtime.errors import InputError
+    from ..runtime.json_lines import line_of_json
 
     try:
         stdin = io.TextIOWrapper(sys.stdin.buffer, "utf-8", newline="\n")

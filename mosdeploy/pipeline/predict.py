@@ -4,7 +4,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -17,7 +17,11 @@ from .summaries import Predictions, VectorFile
 
 if TYPE_CHECKING:
     from ..family import BundleModel
+    from ..runtime.long_lines import LongLines
     from ..runtime.timing import Timing
+
+Long = Literal["cut", "window"]
+"""What may become of a line that is longer than the bundle takes."""
 
 VECTORS_SUFFIX = ".npy"
 
@@ -43,9 +47,11 @@ class PredictResult:
     timing: "Timing"
 
     @property
-    def num_cut(self) -> int:
-        """How many lines were longer than the bundle takes, and were cut."""
-        return sum("is_cut" in answer for answer in self.answers)
+    def long_lines(self) -> "LongLines":
+        """How many lines were longer than the bundle takes, and what became of them."""
+        from ..runtime.long_lines import LongLines
+
+        return LongLines(self.answers)
 
     @property
     def record(self) -> Predictions:
@@ -93,7 +99,11 @@ def check_vectors_path(path: Path) -> None:
 
 
 def predict(
-    root: Path, lines: Sequence[str], bundle: Path | None = None, threads: int | None = None
+    root: Path,
+    lines: Sequence[str],
+    bundle: Path | None = None,
+    threads: int | None = None,
+    long: Long = "cut",
 ) -> PredictResult:
     """Answer lines of text with a bundle.
 
@@ -103,23 +113,30 @@ def predict(
         A run folder; with `bundle`, any folder.
     bundle
         None takes the newest of the run folder.
+    long
+        What becomes of lines that are too long: they are cut, or read in windows that overlap.
 
     Raises
     ------
+    ConfigError
+        If lines are to be read in windows that cannot be: of a translation, or two texts.
     StaleInputError
         If there is no bundle.
     BundleError
         If it is damaged, or cannot be run here.
     """
     from ..runtime import BundleError as RuntimeBundleError
+    from ..runtime import InputError
     from ..runtime.manifest import read_manifest
 
     folder = bundle or require_bundle(Workspace(root))
     try:
         family = load_family(read_manifest(folder).family)
-        model: BundleModel = family.open_bundle(folder, threads)
+        model: BundleModel = family.open_bundle(folder, threads, long)
         answers = model.answer(lines)
     except RuntimeBundleError as error:
         raise BundleError(str(error)) from error
+    except InputError as error:
+        raise ConfigError(str(error)) from error
     outputs = [model.line_of(answer) for answer in answers]
     return PredictResult(folder, lines, answers, outputs, model.timing)

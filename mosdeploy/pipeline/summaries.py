@@ -60,8 +60,8 @@ class Predictions(Record):
     """What `predict` did, line by line, and with which bundle.
 
     A prediction holds its `input` and what the runtime's `answer` gives: `output` of a translation,
-    `label` and `scores`, `value`, `tags` and `entities`, or `vector`; `is_cut` where the line was
-    too long.
+    `label` and `scores`, `value`, `tags` and `entities`, or `vector`; `is_cut` or `num_windows`
+    where the line was too long.
     """
 
     bundle: str

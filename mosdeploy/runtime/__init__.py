@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import BundleError, FileMismatchError, ManifestError, ModelError
+from .encoder_settings import CUT
+from .errors import BundleError, FileMismatchError, InputError, ManifestError, ModelError
 
 if TYPE_CHECKING:
     from .encoder import Encoder
@@ -28,6 +29,7 @@ __all__ = [
     "BundleError",
     "Encoder",
     "FileMismatchError",
+    "InputError",
     "ManifestError",
     "ModelError",
     "Translator",
@@ -36,7 +38,10 @@ __all__ = [
 
 
 def open_model(
-    bundle_dir: str | Path, threads: int | None = None, providers: Sequence[str] | None = None
+    bundle_dir: str | Path,
+    threads: int | None = None,
+    providers: Sequence[str] | None = None,
+    long: str = CUT,
 ) -> Encoder | Translator:
     """Open a bundle with the class of its family; see there for the parameters.
 
@@ -44,6 +49,8 @@ def open_model(
     ------
     BundleError
         If the bundle is not whole, is not what its manifest says, or cannot be loaded.
+    InputError
+        If long lines are to become something that the family does not do.
     """
     from .manifest import read_manifest
 
@@ -51,7 +58,12 @@ def open_model(
     if read_manifest(Path(bundle_dir)).family == "encoder":
         from .encoder import Encoder
 
-        return Encoder(bundle_dir, threads, providers)
+        return Encoder(bundle_dir, threads, providers, long)
+    if long != CUT:
+        raise InputError(
+            f"{bundle_dir} is a translation, which reads long lines in parts of its own; windows "
+            "are for encoders"
+        )
     from .translation import Translator
 
     return Translator(bundle_dir, threads, providers)

@@ -1,9 +1,9 @@
 """Command line: `python -m mosdeploy_runtime BUNDLE [--threads N] [--self-test] [--json] [--jsonl]
-[--time]`.
+[--long cut|window] [--time]`.
 
 Lines from stdin, answers to stdout, UTF-8, one for one; messages to stderr. Exit code 0; 1
-when the self-test did not pass; 2 wrong usage or input that is not UTF-8 or not JSON; 8 something
-is wrong with the bundle; 130 interrupted.
+when the self-test did not pass; 2 wrong usage, or input that is not UTF-8, not JSON or cannot be
+read in windows; 8 something is wrong with the bundle; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import sys
 from collections.abc import Iterator
 
 from . import open_model
-from .errors import BundleError
-from .json_lines import InputError, line_of_json
+from .encoder_settings import CUT, LONG
+from .errors import BundleError, InputError
+from .json_lines import line_of_json
+from .long_lines import LongLines
 
 LINES_AT_A_TIME = 512
 INTERRUPTED = 130
@@ -41,13 +43,16 @@ def main(arguments: list[str] | None = None) -> int:
         "--jsonl", action="store_true", help="lines are JSON objects with text, and text_pair"
     )
     parser.add_argument(
+        "--long", choices=LONG, default=CUT, help="what becomes of texts that are too long"
+    )
+    parser.add_argument(
         "--time", action="store_true", help="print where the time went, to stderr, at the end"
     )
     options = parser.parse_args(arguments)
     try:
         from .self_test import run_self_test  # takes a second, in which Ctrl-C may come
 
-        model = open_model(options.bundle, options.threads)
+        model = open_model(options.bundle, options.threads, long=options.long)
         if options.self_test:
             result = run_self_test(model)
             _print(
@@ -58,21 +63,19 @@ def main(arguments: list[str] | None = None) -> int:
                 }
             )
             return 0 if result.passed else 1
-        num_cut = 0
+        long_lines = LongLines()
         for lines in _lines(options.jsonl):
-            for line, answer in zip(lines, model.answer(lines)):  # noqa: B905 (Python 3.9)
-                num_cut += "is_cut" in answer
+            answers = model.answer(lines)
+            long_lines.add(answers)
+            for line, answer in zip(lines, answers):  # noqa: B905 (Python 3.9)
                 _print({"input": line, **answer} if options.json else model.line_of(answer))
-        if num_cut:
-            print(f"warning: {num_cut} lines were too long and were cut", file=sys.stderr)
+        if str(long_lines):
+            print(f"warning: {long_lines}", file=sys.stderr)
         if options.time:
             print(model.timing, file=sys.stderr)
-    except BundleError as error:
+    except (BundleError, InputError) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except UnicodeDecodeError as error:
         print(f"error: the input is not UTF-8: {error}", file=sys.stderr)
         return 2

@@ -7,24 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .batches import group_by_length
-from .encoder_answers import decode_answer, line_of_answer, scores_of, tags_of, vector_of
-from .encoder_settings import read_settings
-from .errors import ModelError
-from .manifest import (
-    MANIFEST_NAME,
-    ONNX_MODEL_NAME,
-    TOKENIZER_NAMES,
-    check_files,
-    errors_naming,
-    read_manifest,
-)
+from .encoder_answers import answer_of, decode_answer, line_of_answer
+from .encoder_settings import CUT, LONG, WINDOW, read_settings
+from .errors import InputError, ModelError
+from .manifest import ONNX_MODEL_NAME, TOKENIZER_NAMES, open_folder
 from .timing import Timing
+
+if TYPE_CHECKING:
+    from .wordpieces import Pieces
 
 MAX_BATCH_ROWS = 32
 MAX_BATCH_POSITIONS = 4096  # padded positions in one call
@@ -48,6 +44,9 @@ class Encoder:
         Threads that ONNX Runtime may use; None leaves it to it (one a physical core).
     providers
         ONNX Runtime execution providers, best first; None is the CPU.
+    long
+        What becomes of a line of more than `settings.max_input_len` tokens: it is `cut`, or read
+        whole in windows that overlap (`window`; see `wordpieces` and `encoder_answers`).
 
     Attributes
     ----------
@@ -60,6 +59,8 @@ class Encoder:
     ------
     BundleError
         If the bundle is not whole, is not what its manifest says, or cannot be loaded.
+    InputError
+        If `long` is something else.
 
     Examples
     --------
@@ -73,13 +74,14 @@ class Encoder:
         bundle_dir: str | Path,
         threads: int | None = None,
         providers: Sequence[str] | None = None,
+        long: str = CUT,
     ) -> None:
+        if long not in LONG:
+            raise InputError(f"long is one of {', '.join(LONG)}, not {long!r}")
         folder = Path(bundle_dir)
         self.timing = Timing()
-        self.manifest = read_manifest(folder)
-        with errors_naming(folder / MANIFEST_NAME):
-            self.settings = read_settings(self.manifest)
-        check_files(folder, self.manifest)
+        self._long = long
+        self.manifest, self.settings = open_folder(folder, read_settings)
         if self.manifest.runtime != "onnxruntime":
             raise ModelError(f"an encoder runs in ONNX Runtime, not in {self.manifest.runtime}")
         try:
@@ -109,11 +111,13 @@ class Encoder:
 
         The answer is the name of the class, the number, the tags of the words (what stands between
         spaces) or the vector as JSON. A tab separates two texts that are judged together. An empty
-        line is answered by an empty line. A line of more than `settings.max_input_len` tokens is
-        cut; words behind the cut have the tag `O`.
+        line is answered by an empty line. Of a line that is cut, words behind the cut have the tag
+        `O`.
 
         Raises
         ------
+        InputError
+            If two texts are to be read in windows.
         ModelError
             If ONNX Runtime fails.
         """
@@ -124,11 +128,13 @@ class Encoder:
 
         Classification: `label`, `scores` (probability of each class). Regression: `value`. Tagging:
         `tags` of the words, `entities` (`type`, `start`, `end`, `score`, `text`; see
-        `encoder_answers.tags_of`). Embedding: `vector`. `is_cut` is there, and True, if the line
-        was longer than the model takes.
+        `encoder_answers.tags_of`). Embedding: `vector`. If the line was longer than the model
+        takes, `is_cut` is there, and True, or `num_windows`.
 
         Raises
         ------
+        InputError
+            If two texts are to be read in windows.
         ModelError
             If ONNX Runtime fails.
         """
@@ -142,25 +148,23 @@ class Encoder:
     def _answer(self, lines: Sequence[str]) -> list[dict[str, Any]]:
         self.timing.num_lines += len(lines)
         with self.timing.measure("tokenising_s"):
-            pieces = [self.tokenizer.split(line) for line in lines]
+            windows = [self._windows(line) for line in lines]
         with self.timing.measure("running_s"):
-            answers = self._answers([x.ids for x in pieces], lines)
-        labels = self.settings.labels
-        found: list[dict[str, Any]] = []
-        for line, split, numbers in zip(lines, pieces, answers):  # noqa: B905 (Python 3.9)
-            if not numbers:
-                found.append({})
-                continue
-            if self.settings.kind == "classification":
-                answer = scores_of(labels, numbers)
-            elif self.settings.kind == "regression":
-                answer = {"value": numbers[0]}
-            elif self.settings.kind == "tagging":
-                answer = tags_of(labels, numbers, line, split)
-            else:
-                answer = vector_of(numbers)
-            found.append({**answer, "is_cut": True} if split.is_cut else answer)
-        return found
+            inputs = [pieces.ids for of_line in windows for pieces in of_line]
+            numbers = iter(self.predict_ids(inputs))
+            answers = [[next(numbers) for _ in of_line] for of_line in windows]
+        return [
+            answer_of(self.settings, line, of_line, of_windows)
+            for line, of_line, of_windows in zip(lines, windows, answers)  # noqa: B905 (Python 3.9)
+        ]
+
+    def _windows(self, line: str) -> list[Pieces]:
+        """What the model reads of a line; nothing of what is empty, or has no token."""
+        if not line.strip():
+            return []
+        is_whole = self._long == WINDOW
+        windows = self.tokenizer.split_whole(line) if is_whole else [self.tokenizer.split(line)]
+        return [pieces for pieces in windows if pieces.ids]
 
     def predict_ids(self, inputs: Sequence[Sequence[int]]) -> list[list[float]]:
         """Answer token ids, special ones included, in the order given.
@@ -211,15 +215,6 @@ class Encoder:
                 f"this encoder takes {', '.join(self.settings.inputs)}, not {sorted(inputs)}"
             )
         return self._session.run(inputs)
-
-    def _answers(self, inputs: Sequence[Sequence[int]], lines: Sequence[str]) -> list[list[float]]:
-        """Answers to lines; none to what is empty, or has no token."""
-        places = [i for i, ids in enumerate(inputs) if ids and lines[i].strip()]
-        answers: list[list[float]] = [[] for _ in lines]
-        found = self.predict_ids([inputs[i] for i in places])
-        for i, numbers in zip(places, found):  # noqa: B905 (Python 3.9)
-            answers[i] = numbers
-        return answers
 
     def _run_padded(self, rows: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
         shape = (len(rows), max(map(len, rows)))

@@ -2,13 +2,15 @@
 
 In: settings, and an answer as a flat list of numbers. Out: one line of text, or an object for JSON.
 An answer holds the logits of the classes, the number, the logits of the tags of every piece (row
-by row), or the vector. This file runs no model and splits no text.
+by row), or the vector. A long line may have an answer for each of its windows. This file runs no
+model and splits no text.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +20,16 @@ import numpy.typing as npt
 from .encoder_settings import OUTSIDE
 
 if TYPE_CHECKING:
+    from .encoder_settings import EncoderSettings
     from .wordpieces import Pieces
 
 Floats = npt.NDArray[np.float64]
 
 NUM_DIGITS = 6
 """Digits of a number, and decimals of a vector, in text."""
+
+TINY = 1e-12
+"""Least length that a vector is divided by, as in torch."""
 
 _WORD = re.compile(r"\S+")
 
@@ -65,6 +71,40 @@ def line_of_answer(answer: Mapping[str, Any]) -> str:
     return " ".join(answer.get("tags", ()))
 
 
+def answer_of(
+    settings: EncoderSettings,
+    line: str,
+    windows: Sequence[Pieces],
+    answers: Sequence[Sequence[float]],
+) -> dict[str, Any]:
+    """All that is known of a line, from what the model answered to each of its windows; `{}` for a
+    line without any.
+
+    Logits, numbers and vectors are averaged over the windows, each with the weight of its pieces; a
+    vector then gets length 1 again. `is_cut` and `num_windows` are there if the line was too long
+    for the model.
+    """
+    if not answers:
+        return {}
+    length: dict[str, Any] = {"is_cut": True} if windows[0].is_cut else {}
+    if len(windows) > 1:
+        length["num_windows"] = len(windows)
+    if settings.kind == "tagging":
+        return {**tags_of(settings.labels, answers, line, windows), **length}
+    numbers = answers[0]
+    if len(windows) > 1:
+        weights = [max(1, pieces.num_content) for pieces in windows]
+        mean = np.average(np.asarray(answers, np.float64), axis=0, weights=weights)
+        if settings.kind == "embedding":
+            mean /= max(float(np.linalg.norm(mean)), TINY)
+        numbers = mean.tolist()
+    if settings.kind == "classification":
+        return {**scores_of(settings.labels, numbers), **length}
+    if settings.kind == "regression":
+        return {"value": numbers[0], **length}
+    return {**vector_of(numbers), **length}
+
+
 def scores_of(labels: Sequence[str], answer: Sequence[float]) -> dict[str, Any]:
     """The likeliest class and the probability of each."""
     probabilities = _softmax(np.asarray(answer, np.float64))
@@ -79,25 +119,29 @@ def vector_of(answer: Sequence[float]) -> dict[str, Any]:
 
 
 def tags_of(
-    labels: Sequence[str], answer: Sequence[float], line: str, pieces: Pieces
+    labels: Sequence[str],
+    answers: Sequence[Sequence[float]],
+    line: str,
+    windows: Sequence[Pieces],
 ) -> dict[str, Any]:
     """The tag of each word of a line, and the entities that they make.
 
-    Words are what stands between spaces; a word has the tag of its first piece, and `O` if it has
-    none, or lies where the line was cut. An entity begins at a `B-` tag, or an `I-` tag of another
-    type than the word before; `start` and `end` are its characters in the line, `score` the lowest
-    probability of its tags.
+    Words are what stands between spaces; a word has the tag of its first piece, in the window where
+    that has most pieces around it, and `O` if it has none, or lies where the line was cut. An
+    entity begins at a `B-` tag, or an `I-` tag of another type than the word before; `start` and
+    `end` are its characters in the line, `score` the lowest probability of its tags.
     """
     words = [match.span() for match in _WORD.finditer(line)]
-    places = first_pieces(words, pieces)
-    shares = _softmax(_rows(labels, answer))
-    tags = [OUTSIDE if place < 0 else labels[int(shares[place].argmax())] for place in places]
+    shares = [_softmax(_rows(labels, answer)) for answer in answers]
+    best = best_places(words, windows)
+    found = [None if place is None else shares[place[0]][place[1]] for place in best]
+    tags = [OUTSIDE if share is None else labels[int(share.argmax())] for share in found]
     entities: list[dict[str, Any]] = []
     before = OUTSIDE
-    for (start, end), place, tag in zip(words, places, tags):  # noqa: B905 (Python 3.9)
+    for (start, end), share, tag in zip(words, found, tags):  # noqa: B905 (Python 3.9)
         kind = tag[2:]
-        if tag != OUTSIDE:
-            score = float(shares[place].max())
+        if share is not None and tag != OUTSIDE:
+            score = float(share.max())
             if tag.startswith("I-") and before[2:] == kind and before != OUTSIDE:
                 entities[-1].update(end=end, score=min(score, entities[-1]["score"]))
             else:
@@ -109,15 +153,38 @@ def tags_of(
     return {"tags": tags, "entities": entities}
 
 
-def first_pieces(words: Sequence[tuple[int, int]], pieces: Pieces) -> list[int]:
-    """Position of the first piece of each word, given by its characters; -1 for a word without."""
+def best_places(
+    words: Sequence[tuple[int, int]], windows: Sequence[Pieces]
+) -> list[tuple[int, int] | None]:
+    """Window and position of the first piece of each word, given by its characters; None for a word
+    without.
+
+    Of several windows it is the one in which fewest pieces are cut off near the word: where the
+    line itself begins or ends, nothing is.
+    """
     owner = {i: number for number, (start, end) in enumerate(words) for i in range(start, end)}
-    first = [-1] * len(words)
+    best: list[tuple[int, int] | None] = [None] * len(words)
+    most_around = [-1] * len(words)
+    for number, pieces in enumerate(windows):
+        is_first = number == 0
+        is_last = number == len(windows) - 1
+        for word, position in _first_pieces(owner, pieces).items():
+            before = sys.maxsize if is_first else position
+            behind = sys.maxsize if is_last else len(pieces.ids) - 1 - position
+            if min(before, behind) > most_around[word]:
+                most_around[word] = min(before, behind)
+                best[word] = (number, position)
+    return best
+
+
+def _first_pieces(owner: Mapping[int, int], pieces: Pieces) -> dict[int, int]:
+    """Position of the first piece of each word in a window, from the word of each character."""
+    first: dict[int, int] = {}
     for position, (start, end) in enumerate(pieces.spans):
         # by the last character: a piece may begin with the space before its word
         word = owner.get(end - 1) if end > start else None
-        if word is not None and first[word] < 0:
-            first[word] = position
+        if word is not None:
+            first.setdefault(word, position)
     return first
 
 

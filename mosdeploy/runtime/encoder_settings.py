@@ -13,6 +13,11 @@ from .manifest import MAX_LENGTH, Fields, Manifest
 KINDS = ("classification", "regression", "tagging", "embedding")
 MAX_OUTPUTS = 2**16
 MIN_LABELS = {"classification": 2, "tagging": 2}
+CUT = "cut"
+WINDOW = "window"
+LONG = (CUT, WINDOW)
+"""What may become of a line that is longer than the model takes."""
+
 OUTSIDE = "O"
 """The tag of a word that belongs to nothing; all others begin with `B-` or `I-`."""
 
@@ -32,7 +37,7 @@ class EncoderSettings:
     num_types
         Token types that the model knows; 0 where it has no such input.
     max_input_len
-        Most tokens of a text, special ones included; longer texts are cut.
+        Most tokens of a text, special ones included; longer texts are cut, or read in windows.
     """
 
     kind: str

@@ -1,9 +1,11 @@
-"""What can be wrong with a bundle.
+"""What can be wrong with a bundle, or with what it is asked.
 
 BundleError               8   base of all; the number is the exit code
 ├── ManifestError             manifest.json is missing, too large, or not what a manifest must be
 ├── FileMismatchError         a file is missing, too large, a link, or not that of the manifest
 └── ModelError                the model or the tokenizer cannot be read or run here
+
+InputError                2   a line, or what is asked of it
 """
 
 from __future__ import annotations
@@ -25,3 +27,9 @@ class FileMismatchError(BundleError):
 
 class ModelError(BundleError):
     """The model or the tokenizer cannot be read or run."""
+
+
+class InputError(Exception):
+    """A line cannot be read, or cannot be answered as is asked; the bundle is whole."""
+
+    exit_code = 2

@@ -6,11 +6,9 @@ from __future__ import annotations
 
 import json
 
+from .errors import InputError
+
 _TO_SPACES = {ord(character): " " for character in "\t\n\r"}
-
-
-class InputError(Exception):
-    """A line is no such object."""
 
 
 def line_of_json(content: str, number: int) -> str:

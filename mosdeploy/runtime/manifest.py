@@ -12,9 +12,10 @@ import hashlib
 import json
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from .errors import FileMismatchError, ManifestError
 
@@ -38,6 +39,8 @@ MAX_VOCAB_SIZE = 2**20
 MAX_TEXT_LENGTH = 2**14
 MAX_SELF_TESTS = 100
 MAX_ANSWER = 1e30  # beyond any score of a network
+
+Settings = TypeVar("Settings")
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -76,6 +79,25 @@ class Manifest:
     vocab_size: int
     self_tests: tuple[SelfTest, ...]
     sha256: dict[str, str]
+
+
+def open_folder(
+    bundle_dir: Path, read_settings: Callable[[Manifest], Settings]
+) -> tuple[Manifest, Settings]:
+    """Read the manifest of a bundle with what its family needs to know, and check all files.
+
+    Raises
+    ------
+    ManifestError
+        As `read_manifest`, and if the settings are wrong.
+    FileMismatchError
+        As `check_files`.
+    """
+    manifest = read_manifest(bundle_dir)
+    with errors_naming(bundle_dir / MANIFEST_NAME):
+        settings = read_settings(manifest)
+    check_files(bundle_dir, manifest)
+    return manifest, settings
 
 
 def read_manifest(bundle_dir: Path) -> Manifest:

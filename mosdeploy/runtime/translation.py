@@ -14,15 +14,7 @@ import numpy.typing as npt
 
 from .batches import group_by_length
 from .errors import ModelError
-from .manifest import (
-    MANIFEST_NAME,
-    ONNX_MODEL_NAME,
-    TOKENIZER_NAMES,
-    Manifest,
-    check_files,
-    errors_naming,
-    read_manifest,
-)
+from .manifest import ONNX_MODEL_NAME, TOKENIZER_NAMES, Manifest, open_folder
 from .timing import Timing
 from .tokenizer import Tokenizer
 from .translation_settings import TranslationSettings, read_settings
@@ -94,10 +86,7 @@ class Translator:
     ) -> None:
         folder = Path(bundle_dir)
         self.timing = Timing()
-        self.manifest = read_manifest(folder)
-        with errors_naming(folder / MANIFEST_NAME):
-            self.settings = read_settings(self.manifest)
-        check_files(folder, self.manifest)
+        self.manifest, self.settings = open_folder(folder, read_settings)
         self.tokenizer = Tokenizer(
             folder / TOKENIZER_NAMES["translation"], self.manifest.vocab_size
         )

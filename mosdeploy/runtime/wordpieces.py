@@ -1,19 +1,24 @@
 """Text to token ids, by a `tokenizer.json` of Hugging Face.
 
 In: a line of text; two texts are separated by a tab. Out: ids with the special tokens around them,
-cut to the longest text that the model takes, and where in the line each came from.
+cut to the longest text that the model takes, or all of them in windows of that length, and where in
+the line each came from.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import tokenizers
 
-from .errors import ModelError
+from .errors import InputError, ModelError
+
+OVERLAP_SHARE = 4
+"""Of the pieces of a window, so many-th are those at the end of the window before."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,11 @@ class Pieces:
     ids: list[int]
     spans: list[tuple[int, int]]
     is_cut: bool
+
+    @property
+    def num_content(self) -> int:
+        """How many of the ids stand for characters of the line."""
+        return sum(end > start for start, end in self.spans)
 
 
 class WordPieces:
@@ -58,6 +68,7 @@ class WordPieces:
 
     def __init__(self, path: Path, vocab_size: int, max_len: int, takes_pairs: bool) -> None:
         self._takes_pairs = takes_pairs
+        self._max_len = max_len
         with _library_errors(f"tokenizers {tokenizers.__version__} cannot read {path}"):
             self._tokenizer = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
             self._tokenizer.no_padding()  # a file may say that all texts are padded to one length
@@ -87,7 +98,45 @@ class WordPieces:
         pair = second if tab and self._takes_pairs else None
         with _library_errors(f"the tokenizer cannot split {text[:100]!r}"):
             found = self._tokenizer.encode(text if pair is None else first, pair)
-        return Pieces(list(found.ids), list(found.offsets), bool(found.overflowing))
+        return _pieces(found, bool(found.overflowing))
+
+    def split_whole(self, text: str) -> list[Pieces]:
+        """Ids of a line, all of them: in one window if it is short enough, else in windows of
+        `max_len` ids, each with its special tokens, of whose other pieces the first quarter are the
+        last ones of the window before.
+
+        Raises
+        ------
+        InputError
+            If two texts together are too long for one window: which part of one belongs to which of
+            the other, nobody knows.
+        ModelError
+            As `split`.
+        """
+        whole = self.split(text)
+        if not whole.is_cut:
+            return [whole]
+        if self._takes_pairs and "\t" in text:
+            raise InputError(
+                f"{text[:100]!r} holds two texts that have more than {self._max_len} tokens "
+                "together; only single texts are read in windows: shorten these, or have long "
+                "texts cut"
+            )
+        with _library_errors(f"the tokenizer cannot split {text[:100]!r}"):
+            found = self._windowing.encode(text)
+            return [_pieces(window, False) for window in (found, *found.overflowing)]
+
+    @functools.cached_property
+    def _windowing(self) -> tokenizers.Tokenizer:
+        """The tokenizer again, which keeps what it cuts off; most programs never need it."""
+        tokenizer = tokenizers.Tokenizer.from_str(self._tokenizer.to_str())
+        room = self._max_len - tokenizer.num_special_tokens_to_add(False)
+        tokenizer.enable_truncation(self._max_len, stride=room // OVERLAP_SHARE)
+        return tokenizer
+
+
+def _pieces(found: tokenizers.Encoding, is_cut: bool) -> Pieces:
+    return Pieces(list(found.ids), list(found.offsets), is_cut)
 
 
 @contextlib.contextmanager

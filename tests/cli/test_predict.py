@@ -43,7 +43,7 @@ def answered(*answers: dict[str, Any], lines: tuple[str, ...] = ("one", "two")) 
 def test_outputs_are_lines_in_order(ask: Callable[..., Any]) -> None:
     done = answered({"label": "ONE", "scores": {"ONE": 1.0}}, {})
     asked = ask(PREDICT, done, "predict", "one", "two", "--threads", "2")
-    assert asked.arguments == (Path(), ["one", "two"], None, 2)
+    assert asked.arguments == (Path(), ["one", "two"], None, 2, "cut")
     assert asked.stdout == "ONE\n\n"
     assert asked.stderr == ""
     as_json = ask(PREDICT, done, "predict", "one", "two", "--json").stdout
@@ -69,9 +69,18 @@ def test_time_and_cut_texts_are_told_on_stderr(ask: Callable[..., Any]) -> None:
     asked = ask(PREDICT, done, "predict", "one", "two", "--time")
     assert asked.stdout == "1.5\n2\n"
     assert asked.stderr.splitlines() == [
-        "1 of 2 texts were too long and were cut",
+        "1 of 2 lines were too long and were cut",
         "tokenising 0.00 ms, running 0.00 ms, total 4.00 ms for 2 lines, 2.00 ms a line",
     ]
+
+
+def test_windows_are_asked_for_and_told_on_stderr(ask: Callable[..., Any]) -> None:
+    done = answered({"value": 1.5, "num_windows": 3}, {"value": 2.0, "num_windows": 2})
+    asked = ask(PREDICT, done, "predict", "one", "two", "--long", "window")
+    assert asked.arguments[-1] == "window"
+    assert asked.stderr == "2 of 2 lines were too long and were read in 5 windows\n"
+    wrong = ask(PREDICT, done, "predict", "one", "--long", "fold")
+    assert wrong.exit_code == 2 and wrong.arguments == ()
 
 
 def test_vectors_are_written_to_a_file(ask: Callable[..., Any]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from walking import opened
 
-from mosdeploy.errors import BundleError
+from mosdeploy.errors import BundleError, ConfigError
 from mosdeploy.pipeline.bundles import require_bundle
 from mosdeploy.pipeline.predict import predict
 from mosdeploy.workspace import Workspace
@@ -38,10 +38,17 @@ def test_an_encoder_says_all_that_it_knows(encoder_folder: Path) -> None:
     assert sum(bright["scores"].values()) == pytest.approx(1.0, abs=1e-5)
     assert empty == {}
     done = predict(encoder_folder, lines)
-    assert long["is_cut"] and done.num_cut == 1
+    assert long["is_cut"] and done.long_lines.num_cut == 1
+    assert run.answer(lines, long="window")[2]["num_windows"] == 3  # 50 words, 22 of them in each
+    assert run.predict(lines, long="window")[:2] == run.predict(lines)[:2]
     timing = done.timing
     assert timing.num_lines == 3
     assert 0 < timing.tokenising_s + timing.running_s <= timing.total_s
+
+
+def test_a_translation_has_no_windows(walked: Path) -> None:
+    with pytest.raises(ConfigError, match="windows are for encoders"):
+        opened(walked).predict(["one two"], long="window")
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, "1" * 5_000, "{}", '{"family": "x"}'])

@@ -18,7 +18,7 @@ from encoder_bundles import (
     in_numpy,
 )
 
-from mosdeploy.runtime import Encoder, ModelError, open_model
+from mosdeploy.runtime import Encoder, InputError, ModelError, open_model
 from mosdeploy.runtime.self_test import run_self_test
 
 KINDS = ("classification", "regression", "tagging", "embedding")
@@ -142,13 +142,84 @@ def test_a_long_line_is_cut_and_says_so(encoders: dict[str, Encoder]) -> None:
     assert len(tags) == 16 and set(tags[MAX_INPUT_LEN - 2 :]) == {"O"}
 
 
+# -- windows ---------------------------------------------------------------------------------------
+
+LONG_LINE = " ".join(TEXTS)
+
+
+@pytest.fixture(scope="module")
+def windowing(
+    encoders: dict[str, Encoder], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Encoder]:
+    folders = {kind: export_encoder(tmp_path_factory.mktemp(kind), kind) for kind in KINDS}
+    return {kind: open_model(folders[kind], threads=1, long="window") for kind in KINDS}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_short_lines_are_answered_as_without_windows(
+    encoders: dict[str, Encoder], windowing: dict[str, Encoder], kind: str
+) -> None:
+    lines = ["", "the cat", "ann takes one book"]
+    assert windowing[kind].answer(lines) == encoders[kind].answer(lines)
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression", "embedding"])
+def test_a_long_line_is_the_mean_of_its_windows(windowing: dict[str, Encoder], kind: str) -> None:
+    encoder = windowing[kind]
+    windows = encoder.tokenizer.split_whole(LONG_LINE)
+    ids = [window.ids for window in windows]
+    mean = np.average(encoder.predict_ids(ids), axis=0, weights=[len(x) - 2 for x in ids])
+    assert len(windows) > 4 and len({len(x) for x in ids}) > 1
+    short, found = encoder.answer(["the cat", LONG_LINE])
+    assert found["num_windows"] == len(windows)
+    assert "is_cut" not in found and "num_windows" not in short
+    if kind == "classification":
+        shares = np.exp(mean) / np.exp(mean).sum()
+        assert list(found["scores"].values()) == pytest.approx(shares, abs=1e-6)
+    elif kind == "regression":
+        assert found["value"] == pytest.approx(mean[0])
+    else:
+        assert found["vector"] == pytest.approx(mean / np.linalg.norm(mean), abs=1e-6)
+
+
+def test_all_words_of_a_long_line_are_tagged(windowing: dict[str, Encoder]) -> None:
+    encoder = windowing["tagging"]
+    (found,) = encoder.answer([LONG_LINE])
+    words = LONG_LINE.split()
+    assert len(found["tags"]) == len(words) and len(found["entities"]) > 5
+    starts = [place["start"] for place in found["entities"]]
+    assert starts == sorted(starts) and starts[-1] > len(LONG_LINE) // 2
+    for entity in found["entities"]:
+        assert LONG_LINE[entity["start"] : entity["end"]] == entity["text"]
+    # the first and the last words stand at the ends of their windows, as in the line
+    windows = encoder.tokenizer.split_whole(LONG_LINE)
+    first, last = (encoder.decode(encoder.predict_ids([windows[i].ids])[0]) for i in (0, -1))
+    assert found["tags"][0] == first.split()[1]
+    last_word = windows[-1].spans.index((LONG_LINE.rindex(words[-1]), len(LONG_LINE)))
+    assert found["tags"][-1] == last.split()[last_word]
+
+
+def test_two_long_texts_have_no_windows(windowing: dict[str, Encoder]) -> None:
+    with pytest.raises(InputError, match="holds two texts"):
+        windowing["classification"].answer([f"the cat\t{LONG_LINE}"])
+    assert windowing["classification"].answer(["the cat\ta cat"])[0]["label"]
+
+
+def test_something_else_than_windows(encoder_bundle: Path) -> None:
+    with pytest.raises(InputError, match="long is one of cut, window, not 'fold'"):
+        Encoder(encoder_bundle, long="fold")
+
+
 @pytest.mark.parametrize(
     "line", ["漢字 ☃ \U0001f600", "a\x00b", "the\u2028cat", "é" * 50, "\ufeff", "x" * 500]
 )
 @pytest.mark.parametrize("kind", KINDS)
-def test_any_characters_give_one_line(encoders: dict[str, Encoder], kind: str, line: str) -> None:
-    (answer,) = encoders[kind].predict([line])
-    assert len(answer.splitlines()) <= 1
+def test_any_characters_give_one_line(
+    encoders: dict[str, Encoder], windowing: dict[str, Encoder], kind: str, line: str
+) -> None:
+    for encoder in (encoders[kind], windowing[kind]):
+        (answer,) = encoder.predict([line])
+        assert len(answer.splitlines()) <= 1
 
 
 def test_the_command_line_prints_all_of_an_answer(encoder_bundle: Path) -> None:
@@ -175,11 +246,19 @@ def test_the_command_line_reads_json_and_tells_the_time(encoder_bundle: Path) ->
     inputs = [json.loads(line)["input"] for line in done.stdout.splitlines()]
     assert inputs == ["the cat", "the cat\t" + "the cat " * 9]
     cut, timing = done.stderr.splitlines()
-    assert cut == "warning: 1 lines were too long and were cut"
+    assert cut == "warning: 1 of 2 lines were too long and were cut"
     assert timing.startswith("tokenising") and "for 2 lines" in timing
     done = subprocess.run([*command, "--jsonl"], input="no", capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: line 1 is not JSON")
+    lines = "the cat\n" + "the cat " * 9
+    windowed = [*command, "--json", "--long", "window"]
+    done = subprocess.run(windowed, input=lines, capture_output=True, text=True)
+    assert [json.loads(line).get("num_windows") for line in done.stdout.splitlines()] == [None, 3]
+    assert done.stderr == "warning: 1 of 2 lines were too long and were read in 3 windows\n"
+    done = subprocess.run(windowed, input="the cat\t" * 9, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "holds two texts" in done.stderr and "Traceback" not in done.stderr
 
 
 # -- raw inputs, for timing ------------------------------------------------------------------------

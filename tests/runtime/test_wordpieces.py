@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from encoder_bundles import CLS_ID, PIECES, SEP_ID, edit_manifest, write_tokenizer
 
-from mosdeploy.runtime import Encoder, ModelError
+from mosdeploy.runtime import Encoder, InputError, ModelError
 from mosdeploy.runtime.wordpieces import WordPieces
 
 
@@ -33,6 +33,38 @@ def test_a_tab_separates_two_texts_where_there_are_pairs(path: Path) -> None:
 def test_of_two_texts_the_longer_is_cut(path: Path) -> None:
     tokenizer = WordPieces(path, len(PIECES), 7, takes_pairs=True)
     assert tokenizer.encode("the the the the the\tcat") == [CLS_ID, 5, 5, 5, SEP_ID, 6, SEP_ID]
+
+
+@pytest.mark.parametrize("max_len", [4, 5, 6, 10])
+@pytest.mark.parametrize("num_words", [1, 2, 3, 8, 9, 50])
+def test_windows_hold_all_pieces_in_order(path: Path, max_len: int, num_words: int) -> None:
+    text = " ".join(["the", "cats", "sees", "a", "red", "house"][i % 6] for i in range(num_words))
+    whole = WordPieces(path, len(PIECES), 1000, takes_pairs=True).split(text)
+    tokenizer = WordPieces(path, len(PIECES), max_len, takes_pairs=True)
+    windows = tokenizer.split_whole(text)
+    assert not any(window.is_cut for window in windows)
+    assert windows[0].ids == tokenizer.encode(text)
+    seen: list[tuple[int, int]] = []
+    for window in windows:
+        assert window.ids[0] == CLS_ID and window.ids[-1] == SEP_ID
+        assert len(window.ids) <= max_len and window.num_content == len(window.ids) - 2
+        spans = window.spans[1:-1]
+        overlap = (max_len - 2) // 4 if seen else 0
+        assert spans[:overlap] == seen[len(seen) - overlap :]
+        seen += spans[overlap:]
+    assert seen == whole.spans[1:-1]
+    assert (len(windows) == 1) == (len(whole.ids) <= max_len)
+
+
+def test_two_texts_have_no_windows(path: Path) -> None:
+    pairs, singles = (
+        WordPieces(path, len(PIECES), 8, takes_pairs=takes_pairs) for takes_pairs in (True, False)
+    )
+    text = "the cat see\tthe small cat"
+    with pytest.raises(InputError, match=r"two texts that have more than 8 tokens together"):
+        pairs.split_whole(text)
+    assert [x.ids for x in pairs.split_whole("the\tcat")] == [[CLS_ID, 5, SEP_ID, 6, SEP_ID]]
+    assert len(singles.split_whole(f"{text} the cat")) == 2
 
 
 def test_a_tokenizer_that_is_none(encoder_bundle: Path) -> None:

@@ -28,7 +28,7 @@ An encoder of texts made by mosdeploy. Everything it needs is in this folder.
 | weights | {weights} |
 | precision | {precision} |
 | answers with | {answers} |
-| longest text | {max_input_len} tokens; longer ones are cut |
+| longest text | {max_input_len} tokens; longer ones are cut, or read in windows |
 | {metric} on {num_examples} validation texts | {bundle_score:.2f} \
 (the trained network: {torch_score:.2f}) |
 
@@ -108,9 +108,9 @@ def graph_options(config: EncoderRunConfig, *_: object) -> GraphOptions:
     return GraphOptions(max_positions=config.export.max_input_len)
 
 
-def open_bundle(folder: Path, threads: int | None = None) -> Encoder:
+def open_bundle(folder: Path, threads: int | None = None, long: str = "cut") -> Encoder:
     """Open a bundle with the runtime that devices have."""
-    return Encoder(folder, threads)
+    return Encoder(folder, threads, long=long)
 
 
 def bundle_readme(manifest: BundleManifest) -> str:

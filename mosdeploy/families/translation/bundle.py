@@ -1,10 +1,11 @@
 """What a bundle of a translation says: the settings that its runtime reads, and its README."""
 
 from pathlib import Path
+from typing import cast
 
 from ...config.translation import TranslationRunConfig
 from ...records import BundleManifest
-from ...runtime import Translator
+from ...runtime import Translator, open_model
 from ...spaces.translation_workload import TranslationWorkload
 from .tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 
@@ -80,9 +81,9 @@ def bundle_settings(
     }
 
 
-def open_bundle(folder: Path, threads: int | None = None) -> Translator:
-    """Open a bundle with the runtime that devices have."""
-    return Translator(folder, threads)
+def open_bundle(folder: Path, threads: int | None = None, long: str = "cut") -> Translator:
+    """Open a bundle with the runtime that devices have, which has no windows for long lines."""
+    return cast("Translator", open_model(folder, threads, long=long))
 
 
 def bundle_readme(manifest: BundleManifest) -> str:

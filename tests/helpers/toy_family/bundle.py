@@ -76,7 +76,7 @@ def bundle_readme(manifest: BundleManifest) -> str:
 class CipherModel:
     """A bundle, opened."""
 
-    def __init__(self, folder: Path, threads: int | None = None) -> None:
+    def __init__(self, folder: Path, threads: int | None = None, long: str = "cut") -> None:
         import onnxruntime
 
         self.timing = Timing()

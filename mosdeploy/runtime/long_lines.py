@@ -1,0 +1,50 @@
+"""How many lines were longer than a model takes, and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+class LongLines:
+    """A count over answers, as `Encoder.answer` gives them.
+
+    Attributes
+    ----------
+    num_lines
+        How many answers were counted.
+    num_cut, num_windowed, num_windows
+        Lines that were cut, lines that were read in windows, and windows of all those together.
+
+    Examples
+    --------
+    >>> print(LongLines([{"label": "yes"}, {"label": "no", "num_windows": 3}]))
+    1 of 2 lines were too long and were read in 3 windows
+    """
+
+    def __init__(self, answers: Iterable[Mapping[str, Any]] = ()) -> None:
+        self.num_lines = 0
+        self.num_cut = 0
+        self.num_windowed = 0
+        self.num_windows = 0
+        self.add(answers)
+
+    def add(self, answers: Iterable[Mapping[str, Any]]) -> None:
+        """Count more answers."""
+        for answer in answers:
+            windows = answer.get("num_windows", 0)
+            self.num_lines += 1
+            self.num_cut += "is_cut" in answer
+            self.num_windowed += windows > 0
+            self.num_windows += windows
+
+    def __str__(self) -> str:
+        """One line for people; nothing if no line was too long."""
+        if self.num_cut:
+            return f"{self.num_cut} of {self.num_lines} lines were too long and were cut"
+        if self.num_windowed:
+            return (
+                f"{self.num_windowed} of {self.num_lines} lines were too long and were read in "
+                f"{self.num_windows} windows"
+            )
+        return ""
