@@ -25,6 +25,9 @@ from openssh import SSHClientFiles
 SUITE = "trixie"
 PACKAGES = "base-files,bash,coreutils,dash,libstdc++6,openssh-server,python3-venv"
 WHEELS = ("numpy", "onnxruntime", "sentencepiece", "apache-tvm>=0.27", "apache-tvm-ffi<0.1.15")
+LONE_WHEELS = ("tokenizers",)
+"""Those that run without what they ask for: huggingface_hub, which fetches files."""
+
 PLATFORMS = (
     "manylinux_2_28_aarch64",
     "manylinux_2_27_aarch64",
@@ -94,7 +97,9 @@ def provide_root() -> Path:
     NoPackagesError
         If Debian packages or wheels cannot be had.
     """
-    recipe = repr((SUITE, PACKAGES, WHEELS, USERS, GROUPS)) + inspect.getsource(_make_root)
+    recipe = repr((SUITE, PACKAGES, WHEELS, LONE_WHEELS, USERS, GROUPS)) + inspect.getsource(
+        _make_root
+    )
     cache = platformdirs.user_cache_path("mosdeploy-tests", ensure_exists=True)
     root = cache / f"aarch64-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
     with (cache / "lock").open("w") as lock:
@@ -142,13 +147,15 @@ def _make_root(root: Path) -> None:
     platforms = [word for tag in PLATFORMS for word in ("--platform", tag)]
     target = runtime / "lib" / python / "site-packages"
     version = python.removeprefix("python")
-    _fetch([*pip, *platforms, "--python-version", version, "--target", str(target), *WHEELS])
+    into = [*platforms, "--python-version", version, "--target", str(target)]
+    _fetch([*pip, *into, *WHEELS])
+    _fetch([*pip, *into, "--no-deps", *LONE_WHEELS])
     keep_bytecode = [
         "chroot",
         str(root),
         RUNTIME_PYTHON,
         "-c",
-        "import numpy, onnxruntime, sentencepiece, tvm",
+        "import numpy, onnxruntime, sentencepiece, tokenizers, tvm",
     ]
     subprocess.run(
         keep_bytecode, check=True, stderr=subprocess.DEVNULL, env=ENVIRONMENT, timeout=900

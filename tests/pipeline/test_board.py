@@ -9,8 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from board import RUNTIME_PYTHON, Board, NoPackagesError, obstacle, provide_root
+from encoder_walking import make_encoder_folder, opened_encoder
 from walking import edit, make_run_folder
 
 from mosdeploy.config.device import load_profile
@@ -18,7 +20,7 @@ from mosdeploy.devices.connect import open_session
 from mosdeploy.devices.job import run_python
 from mosdeploy.export.bundle import read_manifest
 from mosdeploy.records import Deployment
-from mosdeploy.runtime import Translator
+from mosdeploy.runtime import Encoder, Translator
 from mosdeploy.storage import read_record
 from mosdeploy.workspace import Workspace
 
@@ -50,9 +52,22 @@ LINES = [
     "",
     "three zebra nine",
 ]
+TEXTS = [
+    "the film is bright",
+    "it was dull and long",
+    "a story",
+    "cold",
+    "the story is clear and the film was vague",
+    "was it warm",
+    "it was a long and bright story " * 9,
+]
 ANSWER = (
     "import json, sys; from mosdeploy_runtime import open_model; m = open_model(sys.argv[1], 1); "
     "print(json.dumps([m.predict_ids([m.tokenizer.encode(x)])[0] for x in sys.argv[2:]]))"
+)
+WHOLE = (
+    "import json, sys; from mosdeploy_runtime import open_model; "
+    "m = open_model(sys.argv[1], 1, long='window'); print(json.dumps(m.answer(sys.argv[2:])))"
 )
 
 
@@ -78,14 +93,18 @@ def folder(tmp_path_factory):
     edit(config, "\nsteps = 12", "\nsteps = 300")
     edit(config, "budget = 12", "budget = 4")
     edit(config, "[workload]", '[supernet]\nrouting = "none"\n[workload]')
-    for name, python in (("board", RUNTIME_PYTHON), ("bare", "python3")):
-        (root / "device_profiles" / f"{name}.toml").write_text(
-            BOARD.format(name=name, python=python)
-        )
+    write_profiles(root)
     typed(root, "train")
     for precision in ("fp32", "int8"):
         typed(root, "export", "--arch", "largest", "--precision", precision)
     return root
+
+
+def write_profiles(root):
+    for name, python in (("board", RUNTIME_PYTHON), ("bare", "python3")):
+        (root / "device_profiles" / f"{name}.toml").write_text(
+            BOARD.format(name=name, python=python)
+        )
 
 
 def typed(folder, *words, exit_code=0):
@@ -175,7 +194,56 @@ def test_a_compiled_bundle_answers_on_the_board_as_onnx_here(board, folder):
     deploy_and_compare(board, folder, bundle, Translator(onnx_bundle, threads=1))
 
 
+@pytest.mark.parametrize("kind", ["classification", "tagging", "embedding"])
+def test_an_encoder_answers_on_the_board_as_here(board, tmp_path, kind):
+    root = make_encoder_folder(tmp_path / "run", kind, steps="60")
+    write_profiles(root)
+    run = opened_encoder(root)
+    run.train()
+    for precision in ("fp32", "int8"):
+        bundle = run.export("largest", precision=precision).path
+        deployment = deployed(board, root, bundle)
+        compare_scores(board, root, deployment.remote_dir, Encoder(bundle, threads=1))
+        if precision == "fp32":
+            whole = Encoder(bundle, threads=1, long="window")
+            found = on_the_board(board, root, deployment.remote_dir, WHOLE, TEXTS)
+            assert_alike(found, whole.answer(TEXTS))
+
+
+def assert_alike(found, expected):
+    """Objects for JSON with the same words, and numbers within rounding."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        found, expected = list(found.values()), list(expected.values())
+    if isinstance(expected, list):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert_alike(one, other)
+    else:
+        assert found == (pytest.approx(expected, abs=1e-4) if type(expected) is float else expected)
+
+
+def compare_scores(board, root, remote_dir, here):
+    """Each score within rounding; in int8, where processors round differently, alike."""
+    expected = [here.predict_ids([here.tokenizer.encode(text)])[0] for text in TEXTS]
+    found = on_the_board(board, root, remote_dir, ANSWER, TEXTS)
+    # a network that always says the same would prove nothing
+    assert len({tuple(np.round(row[:3], 3)) for row in expected}) > 3
+    scale = np.abs(np.concatenate(expected)).max()
+    tolerance = 1e-4 if here.manifest.precision == "fp32" else 0.1 * scale
+    for row, wanted in zip(found, expected, strict=True):
+        assert row == pytest.approx(wanted, abs=tolerance)
+
+
 def deploy_and_compare(board, folder, bundle, here):
+    deployment = deployed(board, folder, bundle)
+    expected = [here.predict_ids([here.tokenizer.encode(line)])[0] for line in LINES]
+    # a network that always says the same would prove nothing
+    assert len({tuple(ids) for ids in expected}) > 3
+    assert on_the_board(board, folder, deployment.remote_dir, ANSWER, LINES) == expected
+
+
+def deployed(board, folder, bundle):
     words = ("--device", "board", "--bundle", str(bundle), "--ssh-config", str(board.files.config))
     said, _ = typed(folder, "deploy", *words)
     assert "self-test passed" in said
@@ -185,15 +253,13 @@ def deploy_and_compare(board, folder, bundle, here):
     )
     assert (deployment.bundle, deployment.device.emulated) == (bundle.name, True)
     assert deployment.state.machine == "aarch64"
-    expected = [here.predict_ids([here.tokenizer.encode(line)])[0] for line in LINES]
-    # a network that always says the same would prove nothing
-    assert len({tuple(ids) for ids in expected}) > 3
-    assert ids_on_the_board(board, folder, deployment.remote_dir) == expected
+    return deployment
 
 
-def ids_on_the_board(board, folder, remote_dir):
+def on_the_board(board, folder, remote_dir, script, lines):
+    """What a script there prints as JSON, given the bundle and lines."""
     profile = load_profile("board", folder)
-    arguments = shlex.join(["-c", ANSWER, f"{remote_dir}/bundle", *LINES])
+    arguments = shlex.join(["-c", script, f"{remote_dir}/bundle", *lines])
     with open_session(profile, Path(board.files.config)) as session:
         result = run_python(
             session, profile, arguments, environment=f"PYTHONPATH={shlex.quote(remote_dir)}"
