@@ -117,7 +117,7 @@ class Encoder:
         Raises
         ------
         InputError
-            If two texts are to be read in windows.
+            If two texts that are too long together are to be read in windows.
         ModelError
             If ONNX Runtime fails.
         """
@@ -134,7 +134,7 @@ class Encoder:
         Raises
         ------
         InputError
-            If two texts are to be read in windows.
+            If two texts that are too long together are to be read in windows.
         ModelError
             If ONNX Runtime fails.
         """

@@ -121,7 +121,7 @@ def make_encoder_folder(root: Path, kind: str, **changes: str) -> Path:
     return root
 
 
-def write_checkpoint(folder: Path) -> None:
+def write_checkpoint(folder: Path, vocab_size: int = 60) -> None:
     """Write a BERT with random weights, of the largest architecture of the run file above."""
     transformers = pytest.importorskip("transformers")
     config = transformers.BertConfig(
@@ -129,7 +129,7 @@ def write_checkpoint(folder: Path) -> None:
         num_hidden_layers=3,
         num_attention_heads=2,
         intermediate_size=32,
-        vocab_size=60,
+        vocab_size=vocab_size,
         max_position_embeddings=24,
     )
     transformers.BertModel(config).save_pretrained(folder)

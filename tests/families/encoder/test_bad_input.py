@@ -144,20 +144,11 @@ def test_empty_texts_are_counted_and_long_ones_are_cut(tmp_path: Path) -> None:
 
 def test_a_table_may_have_more_rows_than_there_are_ids(tmp_path: Path) -> None:
     """As in checkpoints whose table was rounded up."""
-    transformers = pytest.importorskip("transformers")
     root = make_encoder_folder(tmp_path / "run", "classification", steps="1")
     own = opened_encoder(root)
     own.train()  # for a tokenizer of 60 pieces
     folder = root / "checkpoint"
-    config = transformers.BertConfig(
-        vocab_size=64,
-        hidden_size=16,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=24,
-    )
-    transformers.BertModel(config).save_pretrained(folder)
+    write_checkpoint(folder, vocab_size=64)
     tokenizer = (root / "supernet" / "tokenizer.model").read_bytes()
     (folder / "tokenizer.json").write_bytes(tokenizer)
     started = make_encoder_folder(tmp_path / "started", "classification", steps="1")
