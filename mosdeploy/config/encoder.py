@@ -3,6 +3,7 @@
 In: TOML. Out: `EncoderRunConfig`.
 """
 
+import operator
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -12,7 +13,7 @@ from ..errors import ConfigError
 from ..record import Record, parse
 from ..spaces.encoder import EncoderSpace, EncoderWorkload, Head
 from .pooling import Pooling, pooling_of
-from .sections import ExportConfig, RunConfig
+from .sections import ExportConfig, RunConfig, SupernetConfig
 from .units import Fraction
 
 TaskKind = Literal["classification", "regression", "tagging", "embedding", "masked-lm"]
@@ -125,6 +126,12 @@ class TeacherConfig(Record):
     temperature: float = Field(1.0, gt=0)
 
 
+class EncoderSupernetConfig(SupernetConfig):
+    """How subnets share weights; with `head_per_depth` those of unequal depth share no head."""
+
+    head_per_depth: bool = Field(False, exclude_if=operator.not_)
+
+
 class EncoderExportConfig(ExportConfig):
     """Longest text of a bundle, in tokens; longer ones are cut."""
 
@@ -145,6 +152,7 @@ class EncoderRunConfig(RunConfig):
     task: TaskConfig
     teacher: TeacherConfig = TeacherConfig()
     space: EncoderSpace
+    supernet: EncoderSupernetConfig = EncoderSupernetConfig()
     workload: EncoderWorkload = EncoderWorkload()
     export: EncoderExportConfig = EncoderExportConfig()
 
@@ -183,6 +191,11 @@ class EncoderRunConfig(RunConfig):
             raise ValueError(
                 "space.embed_dim: the vectors of an embedding task have one width, got "
                 f"{list(self.space.embed_dim)}"
+            )
+        if self.task.kind == "embedding" and self.supernet.head_per_depth:
+            raise ValueError(
+                "supernet.head_per_depth: an embedding is the mean of the last layer's states and "
+                "has no head; leave it out"
             )
         return self
 

@@ -64,11 +64,20 @@ def test_what_does_not_fit_is_named(section: str, changes: dict[str, Any], messa
         changed(section, **changes)
 
 
-def test_vectors_have_one_width() -> None:
+@pytest.mark.parametrize(
+    ("section", "changes", "message"),
+    [
+        ("space", {"embed_dim": [192, 384]}, "vectors of an embedding task have one width"),
+        ("supernet", {"head_per_depth": True}, "an embedding is .* and has no head; leave it out"),
+        ("teacher", {"path": "teacher"}, "an embedding learns the vectors of"),
+    ],
+)
+def test_what_an_embedding_has_not(section: str, changes: dict[str, Any], message: str) -> None:
     data: dict[str, Any] = tomllib.loads(read_recipe("minilm-l6"))
     data["task"] |= {"kind": "embedding", "labels": []}
-    data["space"]["embed_dim"] = [192, 384]
-    with pytest.raises(ConfigError, match="vectors of an embedding task have one width"):
+    data["teacher"] = {}
+    data[section] |= changes
+    with pytest.raises(ConfigError, match=message):
         parse(EncoderRunConfig, EncoderRunConfig.completed(data, Path()), "run file")
 
 

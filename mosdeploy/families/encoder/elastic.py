@@ -1,6 +1,6 @@
 """The largest encoder of a space, which generates the weights of every smaller one.
 
-In: a space, sizes, a `SupernetConfig` and, as a rule, the weights of a teacher. Out: an
+In: a space, sizes, an `EncoderSupernetConfig` and, as a rule, the weights of a teacher. Out: an
 `ElasticEncoder`, or a whole `Supernet` or subnet with its initial weights.
 
 Shapes: G length of an architecture's encoding, d hidden width, t table width.
@@ -13,6 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from ...config.encoder import EncoderSupernetConfig
 from ...config.sections import SupernetConfig
 from ...errors import ConfigError
 from ...record import parse
@@ -120,9 +121,14 @@ class ElasticHead(nn.Module):
 
 
 class ElasticEncoder(nn.Module):
-    """The largest weights of a space: what a `Supernet` of encoders wraps."""
+    """The largest weights of a space: what a `Supernet` of encoders wraps.
 
-    def __init__(self, space: EncoderSpace, vocab_size: int, config: SupernetConfig) -> None:
+    Its layers are trained as the last ones of shallow architectures and as middle ones of deep
+    ones. With `head_per_depth` each number of layers has a head of its own, so that no head has to
+    read the outputs of them all.
+    """
+
+    def __init__(self, space: EncoderSpace, vocab_size: int, config: EncoderSupernetConfig) -> None:
         super().__init__()
         self.space = space
         self.vocab_size = vocab_size
@@ -137,7 +143,11 @@ class ElasticEncoder(nn.Module):
         self.layers = nn.ModuleList(
             ElasticBertLayer(space, config) for _ in range(max(space.layers))
         )
-        self.head = ElasticHead(space, vocab_size)
+        self.head: ElasticHead | nn.ModuleDict = ElasticHead(space, vocab_size)
+        if config.head_per_depth:
+            self.head = nn.ModuleDict(
+                {str(depth): ElasticHead(space, vocab_size) for depth in space.layers}
+            )
 
     def generate(self, arch: ArchConfig, encoding: Tensor, router_dropout: bool) -> StateDict:
         """Dense weights of an architecture, under the names of `EncoderSubnet.state_dict`, from its
@@ -150,7 +160,7 @@ class ElasticEncoder(nn.Module):
             "embed": self.embed.generate(t),
             "positions": self.positions.generate(t),
             "embed_norm": self.embed_norm.generate(t),
-            "head": self.head.generate(d),
+            "head": self._head(len(arch.layers)).generate(d),
         }
         if self.types is not None:
             parts["types"] = self.types.generate(t)
@@ -169,7 +179,8 @@ class ElasticEncoder(nn.Module):
     @torch.no_grad()
     def start_from(self, weights: StateDict, encoding: Tensor) -> None:
         """Set all weights so that the largest architecture, of this encoding (G,), gets the given
-        ones; see `MoSBlock.start_from` for those that are mixed from experts.
+        ones; see `MoSBlock.start_from` for those that are mixed from experts. Every head gets those
+        of the only one that is given.
         """
         for i, layer in enumerate(self.layers):
             cast("ElasticBertLayer", layer).start_from(_part(weights, f"layers.{i}"), encoding)
@@ -177,12 +188,21 @@ class ElasticEncoder(nn.Module):
             # what is sliced is a view of a parameter; what is mixed is a tensor of its own, which
             # is equal already
             own.copy_(weights[name])
+        start = _part(weights, "head")
+        for depth in self.space.layers:
+            for name, own in self._head(depth).generate(max(self.space.embed_dim)).items():
+                own.copy_(start[name])
+
+    def _head(self, depth: int) -> ElasticHead:
+        """The head of architectures of so many layers."""
+        found = self.head[str(depth)] if isinstance(self.head, nn.ModuleDict) else self.head
+        return cast("ElasticHead", found)
 
 
 def fresh_supernet(
     space: EncoderSpace,
     vocab_size: int,
-    config: SupernetConfig,
+    config: EncoderSupernetConfig,
     seed: int,
     start: StateDict | None = None,
 ) -> Supernet:
@@ -220,10 +240,10 @@ def build_supernet(space_json: str, vocab_size: int, config_json: str) -> Supern
     Raises
     ------
     ConfigError
-        If the JSON is not that of an `EncoderSpace` and a `SupernetConfig`.
+        If the JSON is not that of an `EncoderSpace` and an `EncoderSupernetConfig`.
     """
     space = parse(EncoderSpace, json.loads(space_json), "space")
-    config = parse(SupernetConfig, json.loads(config_json), "config")
+    config = parse(EncoderSupernetConfig, json.loads(config_json), "config")
     # any seed will do: the file's weights replace what is drawn
     return fresh_supernet(space, vocab_size, config, seed=0)
 
@@ -245,7 +265,7 @@ def sliced_subnet(
     arch: EncoderArch,
     space: EncoderSpace,
     vocab_size: int,
-    config: SupernetConfig,
+    config: EncoderSupernetConfig,
     start: StateDict,
 ) -> EncoderSubnet:
     """A subnet whose weights are the first rows and columns of the largest architecture's, and its
