@@ -214,12 +214,15 @@ class RunFolder:
         *,
         steps: int | None = None,
         from_scratch: bool = False,
+        seeds: int | None = None,
         task: str | Path | None = None,
     ) -> SubnetCard:
         """Train one subnet alone, from its inherited weights or from scratch.
 
         Parameters
         ----------
+        seeds
+            How many trainings, of which the best by validation is kept; None takes [finetune]'s.
         task
             The TOML of another task that the supernet serves: the subnet gets a fresh head and is
             trained in a folder of its own, `task(NAME)`.
@@ -227,7 +230,7 @@ class RunFolder:
         from .pipeline.finetune import FinetuneOptions, finetune
         from .pipeline.tasks import finetune_task
 
-        options = FinetuneOptions(arch, steps, from_scratch)
+        options = FinetuneOptions(arch, steps, from_scratch, seeds=seeds)
         if task is not None:
             return finetune_task(self._context, Path(task), options).subnet
         return finetune(self._context, options)

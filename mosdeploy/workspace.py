@@ -83,17 +83,19 @@ class Workspace:
     def search_result_path(self) -> Path:
         return self.root / "search" / "result.json"
 
-    def subnet_path(self, arch_key: str, weights: str) -> Path:
-        return self.root / "subnets" / f"{arch_key}-{weights}" / "subnet.safetensors"
+    def subnet_path(self, arch_key: str, weights: str, seed: int | None = None) -> Path:
+        """With a seed, where that one's subnet lies beside those of others."""
+        folder = self.root / "subnets" / f"{arch_key}-{weights}"
+        return (folder if seed is None else folder / f"seed-{seed}") / "subnet.safetensors"
 
-    def subnet_card_path(self, arch_key: str, weights: str) -> Path:
-        return self.subnet_path(arch_key, weights).with_name("subnet.json")
+    def subnet_card_path(self, arch_key: str, weights: str, seed: int | None = None) -> Path:
+        return self.subnet_path(arch_key, weights, seed).with_name("subnet.json")
 
-    def subnet_checkpoint_path(self, arch_key: str, weights: str) -> Path:
-        return self.subnet_path(arch_key, weights).with_name("checkpoint.pt")
+    def subnet_checkpoint_path(self, arch_key: str, weights: str, seed: int | None = None) -> Path:
+        return self.subnet_path(arch_key, weights, seed).with_name("checkpoint.pt")
 
-    def subnet_log_path(self, arch_key: str, weights: str) -> Path:
-        return self.subnet_path(arch_key, weights).with_name("log.jsonl")
+    def subnet_log_path(self, arch_key: str, weights: str, seed: int | None = None) -> Path:
+        return self.subnet_path(arch_key, weights, seed).with_name("log.jsonl")
 
     @property
     def scores_path(self) -> Path:

@@ -22,6 +22,15 @@ def finetune(
     from_scratch: Annotated[
         bool, typer.Option(help="Start from random weights, for comparison.")
     ] = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            help="Train with so many seeds and keep the best by validation.",
+            min=1,
+            max=100,
+            show_default="[finetune].seeds",
+        ),
+    ] = None,
     task: Annotated[
         Path | None,
         typer.Option(help="TOML of another task, which gets a fresh head and a folder in runs/."),
@@ -30,27 +39,28 @@ def finetune(
     """Train one subnet alone, on from its inherited weights; the same command resumes."""
     from ..pipeline.finetune import FinetuneOptions
     from ..pipeline.finetune import finetune as train_alone
+    from ..pipeline.subnets import losses_of
 
-    options = FinetuneOptions(arch, steps, from_scratch)
+    options = FinetuneOptions(arch, steps, from_scratch, seeds=seeds)
     if task is not None:
         _finetune_task(common, task, options)
         return
     card = train_alone(common.context(), options)
-    losses = f"validation loss {card.start_loss:.4f} to {card.loss:.4f}"
     command = "mosdeploy export"
     if arch != "winner":
         command += f" --arch {arch}"
     if from_scratch:
         command += f" --weights {card.weights}"
-    common.show(card, f"{_trained(card)}, {losses}", command)
+    common.show(card, f"{_trained(card)}, {losses_of(card)}", command)
 
 
 def _finetune_task(common: Common, task: Path, options: "FinetuneOptions") -> None:
+    from ..pipeline.subnets import spread_of
     from ..pipeline.tasks import finetune_task
 
     done = finetune_task(common.context(), task, options)
     card = done.subnet
-    lines = [f"{_trained(card)}, validation loss {card.loss:.4f}"]
+    lines = [f"{_trained(card)}, validation loss {card.loss:.4f}{spread_of(card)}"]
     rows = done.scores.subnets.items() if done.scores is not None else ()
     for name, scores in rows:
         metrics = ", ".join(f"{metric} {value:.1f}" for metric, value in scores.metrics.items())

@@ -127,9 +127,13 @@ class FinetuneConfig(Record):
 
     With `teacher = "largest"` the loss is for `teacher_weight` of it the divergence from the
     distributions of the largest subnet, trained alone before. `data`: None is as in [training].
+
+    Of several `seeds`, from that of [training] up, each trains the subnet anew for all the steps;
+    the one with the lowest validation loss is kept.
     """
 
     steps: int = Field(500, ge=1)
+    seeds: int = Field(1, ge=1, le=100)
     learning_rate_share: float = Field(1.0, gt=0)
     data: TrainingData | None = None
     teacher: Literal["largest"] | None = None

@@ -98,8 +98,10 @@ def teacher_subnet(state: TrainedRun) -> SelectedSubnet:
     )
 
 
-def subnet_card(state: TrainedRun, arch: ArchConfig, weights: WeightOrigin) -> SubnetCard:
-    """Card of a subnet that was trained alone and counts.
+def subnet_card(
+    state: TrainedRun, arch: ArchConfig, weights: WeightOrigin, seed: int | None = None
+) -> SubnetCard:
+    """Card of a subnet that was trained alone and counts; with a seed, of one of several.
 
     It counts if its file is whole, and if data, tokenizer and, for finetuned weights, supernet are
     those of now.
@@ -111,8 +113,8 @@ def subnet_card(state: TrainedRun, arch: ArchConfig, weights: WeightOrigin) -> S
     """
     verb = VERBS[weights]
     supernet = state.card
-    path = state.files.subnet_path(arch.key, weights)
-    card = read_record(SubnetCard, state.files.subnet_card_path(arch.key, weights), verb)
+    path = state.files.subnet_path(arch.key, weights, seed)
+    card = read_record(SubnetCard, state.files.subnet_card_path(arch.key, weights, seed), verb)
     made_from = (
         card.data_sha256,
         card.tokenizer_sha256,
@@ -128,6 +130,19 @@ def subnet_card(state: TrainedRun, arch: ArchConfig, weights: WeightOrigin) -> S
             f"{path} is missing or is not the file of its card; run `{verb}` again"
         )
     return card
+
+
+def losses_of(card: SubnetCard) -> str:
+    """The validation losses that a training started from and came to."""
+    return f"validation loss {card.start_loss:.4f} to {card.loss:.4f}{spread_of(card)}"
+
+
+def spread_of(card: SubnetCard) -> str:
+    """How far apart the losses of several seeds are; nothing for one."""
+    if not card.seeds:
+        return ""
+    losses = [found.loss for found in card.seeds]
+    return f", the best of {len(losses)} seeds ({min(losses):.4f} to {max(losses):.4f})"
 
 
 def _best(state: TrainedRun, arch: ArchConfig) -> SelectedSubnet:
@@ -159,5 +174,5 @@ def _alone(state: TrainedRun, arch: ArchConfig, weights: WeightOrigin) -> Select
     path = state.files.subnet_path(arch.key, weights)
     subnet = load_subnet(path, state.config.space, state.net.skeleton)
     losses = f"validation loss {card.loss:.4f}, {card.start_loss:.4f} with {STARTS[weights]}"
-    note = f"{weights} weights of {card.steps} steps, {losses}"
+    note = f"{weights} weights of {card.steps} steps, {losses}{spread_of(card)}"
     return SelectedSubnet(subnet, arch, weights, note, card)

@@ -8,7 +8,7 @@ the task, the supernet with a fresh head, and the architecture, which was chosen
 import contextlib
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +61,7 @@ def finetune_task(context: Context, path: Path, options: FinetuneOptions) -> Tas
     from ..training.distributed import init_distributed
 
     task = _Task.read(context, path)
-    wanted = FinetuneOptions("winner", options.steps, options.from_scratch)
+    wanted = replace(options, arch="winner")
     with init_distributed(task.config.training) as distributed:
         # what only the first rank does, once
         distributed.first("task", lambda: task.write(options.arch))

@@ -129,12 +129,20 @@ further training of its part of the teacher, or training from random ones.
 """
 
 
+class SeedLoss(Record):
+    """The validation loss that a training with one seed came to, in nats a target."""
+
+    seed: int
+    loss: float
+
+
 class SubnetCard(Record):
     """A subnet that was trained alone, and the validation losses that it started from and came to,
     in nats a target.
 
     `supernet_sha256` is None for one trained from scratch, which has nothing from the supernet but
-    its tokenizer.
+    its tokenizer. `seeds` are all that were tried, if there were several; the subnet is that with
+    the lowest loss.
     """
 
     version: Literal[2] = 2
@@ -149,6 +157,7 @@ class SubnetCard(Record):
     start_loss: float
     loss: float
     train_seconds: float
+    seeds: tuple[SeedLoss, ...] = ()
 
 
 class Scores(Record):

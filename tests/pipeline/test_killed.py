@@ -103,3 +103,18 @@ def test_a_killed_search_computes_no_loss_twice(walked: Path, tmp_path: Path, qu
     assert (killed / "search" / "result.json").read_bytes() == (
         undisturbed / "search" / "result.json"
     ).read_bytes()
+
+
+def test_a_kill_in_the_second_seed_repeats_no_other(walked: Path, tmp_path: Path) -> None:
+    words = ("finetune", "--steps", "12", "--seeds", "2")
+    undisturbed = Path(shutil.copytree(walked, tmp_path / "undisturbed"))
+    killed = Path(shutil.copytree(walked, tmp_path / "killed"))
+    finish(undisturbed, *words)
+    (first,) = (undisturbed / "subnets").glob("*/seed-1/log.jsonl")
+    first = killed / first.relative_to(undisturbed)
+    kill_at(killed, first.parents[1] / "seed-2" / "log.jsonl", 7, *words)
+    log = first.read_bytes()
+    finish(killed, *words)
+    assert first.read_bytes() == log
+    for path in (undisturbed / "subnets").rglob("*.safetensors"):
+        assert (killed / path.relative_to(undisturbed)).read_bytes() == path.read_bytes()

@@ -1,0 +1,233 @@
+"""The training of one subnet alone, once or with several seeds.
+
+In: a trained run, an architecture, what its weights start from and what teaches it. Out: a subnet
+and its card in the run folder. A killed training goes on where it stopped, and a finished one is
+left as it is, each seed by itself.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config.sections import TrainingConfig
+from ..errors import MosdeployError, StaleInputError
+from ..record import Record, parse
+from ..records import SeedLoss, SubnetCard, WeightOrigin
+from ..spaces.genes import ArchConfig
+from ..storage import atomic_write, fingerprint, locked, sha256_file, write_record
+from .context import Progress
+from .subnets import subnet_card
+from .teaching import Teaching
+from .token_files import (
+    VALIDATION_TOKENS,
+    read_tokens,
+    remove_tokens,
+    training_progress,
+    write_tokens,
+)
+from .trained_run import TrainedRun
+
+if TYPE_CHECKING:
+    from ..training.distributed import DistributedContext
+    from ..training.trainer import TrainingSummary
+
+
+class _Start(Record):
+    """What the first rank tells the others: whether all is done already; else the loss to start
+    from.
+    """
+
+    finished: bool
+    loss: float
+
+
+@dataclass(frozen=True)
+class SubnetTraining:
+    """One subnet to train alone.
+
+    Attributes
+    ----------
+    weights
+        What the result is called, after what it starts from.
+    config
+        Its seed deals the batches and draws dropout and fresh weights.
+    seed
+        Where the subnet is one of several, that of `config`: it then has a folder of its own.
+    """
+
+    state: TrainedRun
+    arch: ArchConfig
+    weights: WeightOrigin
+    config: TrainingConfig
+    teaching: Teaching
+    seed: int | None = None
+
+    @property
+    def path(self) -> Path:
+        """Of the subnet."""
+        return self.state.files.subnet_path(self.arch.key, self.weights, self.seed)
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Of the state that a killed training resumes from."""
+        return self.state.files.subnet_checkpoint_path(self.arch.key, self.weights, self.seed)
+
+    @property
+    def supernet_sha256(self) -> str | None:
+        """Of the supernet that the weights come from; None where they do not."""
+        return self.state.card.supernet_sha256 if self.weights == "finetuned" else None
+
+    @property
+    def inputs_sha256(self) -> str:
+        """Fingerprint of all that the result depends on."""
+        card = self.state.card
+        return fingerprint(
+            card.data_sha256,
+            card.tokenizer_sha256,
+            self.supernet_sha256,
+            self.arch,
+            self.state.config.supernet,
+            self.config,
+            *self.teaching.sha256,
+        )
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return self.weights if self.seed is None else f"{self.weights}, seed {self.seed}"
+
+    def run(self, distributed: "DistributedContext", progress: Progress) -> SubnetCard:
+        """Train, unless that was done."""
+        with ExitStack() as held:
+            told = distributed.first(f"start {self.name}", lambda: self._prepare(held, progress))
+            start = parse(_Start, json.loads(told), "rank 0")
+            if not start.finished:
+                finish = self._train(start.loss, distributed, progress)
+                distributed.first(f"trained {self.name}", finish)
+        return subnet_card(self.state, self.arch, self.weights, self.seed)
+
+    def run_seeds(
+        self, num_seeds: int, distributed: "DistributedContext", progress: Progress
+    ) -> SubnetCard:
+        """Train with so many seeds, from that of `config` up, and keep the best by validation."""
+        if num_seeds == 1:
+            return self.run(distributed, progress)
+        cards = {}
+        for seed in range(self.config.seed, self.config.seed + num_seeds):
+            config = self.config.model_copy(update={"seed": seed})
+            one = replace(self, config=config, seed=seed)
+            cards[seed] = one.run(distributed, progress)
+        distributed.first(f"best {self.name}", lambda: self._keep_best(cards))
+        return subnet_card(self.state, self.arch, self.weights)
+
+    def _keep_best(self, cards: Mapping[int, SubnetCard]) -> str:
+        """Put the best of several seeds where the only one would lie. The first rank's part."""
+        seeds = tuple(SeedLoss(seed=seed, loss=card.loss) for seed, card in cards.items())
+        best = min(seeds, key=lambda found: found.loss).seed
+        card = cards[best].model_copy(update={"seeds": seeds})
+        with locked(self.path, self._busy):
+            if self._kept() != card:
+                files = self.state.files
+                source = files.subnet_path(self.arch.key, self.weights, best)
+                # a kill in between leaves a card of another file, which does not count
+                atomic_write(self.path, source.read_bytes())
+                write_record(files.subnet_card_path(self.arch.key, self.weights), card)
+        return ""
+
+    @property
+    def _busy(self) -> MosdeployError:
+        return MosdeployError(
+            f"another `mosdeploy finetune` trains {self.path.parent}; wait for it, or stop it"
+        )
+
+    def _prepare(self, held: ExitStack, progress: Progress) -> str:
+        """Hold the folder; leave there what all ranks read. The first rank's part."""
+        from ..data.batches import ordered_batches
+        from ..training.trainer import check_inputs
+        from ..training.validation import validation_loss
+
+        held.enter_context(locked(self.path, self._busy))
+        card = self._kept()
+        if card is not None and card.inputs_sha256 == self.inputs_sha256:
+            which = "" if self.seed is None else f"{self.name}: "
+            progress.say(f"{which}already trained from the same weights in the same way")
+            return _Start(finished=True, loss=card.start_loss).model_dump_json()
+        check_inputs(self.checkpoint_path, self.inputs_sha256)
+        state = self.state
+        data = state.data
+        train_set = state.tokenized(self.teaching.source.examples(state.run, data))
+        valid_set = state.tokenized(data.valid)
+        write_tokens(self.path.parent, train_set, valid_set)
+        loss = validation_loss(self._subnet(), ordered_batches(valid_set, VALIDATION_TOKENS))
+        progress.say(
+            f"{self.name} {self.arch.key}: {self.config.steps} steps from a validation loss of "
+            f"{loss:.4f}"
+        )
+        return _Start(finished=False, loss=loss).model_dump_json()
+
+    def _train(
+        self, start_loss: float, distributed: "DistributedContext", progress: Progress
+    ) -> Callable[[], str]:
+        """Train, with the other ranks; returns what is left to do for the first of them."""
+        from ..supernet.checkpoint import save_subnet
+        from ..training.trainer import TrainingJob, train
+
+        files = self.state.files
+        subnet = self._subnet()
+        batches, valid = read_tokens(self.path.parent, self.state.family, self.config)
+        job = TrainingJob(
+            config=self.config,
+            state_path=self.checkpoint_path,
+            log_path=files.subnet_log_path(self.arch.key, self.weights, self.seed),
+            inputs_sha256=self.inputs_sha256,
+            say=progress.say,
+            distillation=self.teaching.distillation(self.state),
+        )
+        show = training_progress("finetune", progress) if distributed.is_first else None
+        summary = train(subnet, batches, valid, job, show, distributed)
+
+        def finish() -> str:
+            save_subnet(self.path, subnet)
+            card_path = files.subnet_card_path(self.arch.key, self.weights, self.seed)
+            write_record(card_path, self._card(start_loss, summary))
+            self.checkpoint_path.unlink()
+            remove_tokens(self.path.parent)
+            return ""
+
+        return finish
+
+    def _subnet(self) -> Any:
+        if self.weights == "finetuned":
+            return self.state.subnet(self.arch)
+        if self.weights == "from-teacher":
+            assert self.state.teacher is not None  # else there is no such start
+            return self.state.teacher.subnet(self.arch)
+        config = self.state.config
+        return self.state.family.fresh_subnet(
+            self.arch, config.space, self.state.card.vocab_size, config.supernet, self.config.seed
+        )
+
+    def _kept(self) -> SubnetCard | None:
+        """The card of the subnet that lies there, if it counts."""
+        try:
+            return subnet_card(self.state, self.arch, self.weights, self.seed)
+        except StaleInputError:
+            return None
+
+    def _card(self, start_loss: float, summary: "TrainingSummary") -> SubnetCard:
+        return SubnetCard(
+            inputs_sha256=self.inputs_sha256,
+            arch=self.arch,
+            weights=self.weights,
+            data_sha256=self.state.card.data_sha256,
+            tokenizer_sha256=self.state.card.tokenizer_sha256,
+            supernet_sha256=self.supernet_sha256,
+            subnet_sha256=sha256_file(self.path),
+            steps=summary.steps,
+            start_loss=start_loss,
+            loss=summary.losses["subnet_loss"],
+            train_seconds=summary.train_seconds,
+        )
