@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .export.bundle import BuiltModel
     from .export.parity import Shortcut
     from .latency.predictor import LatencyPredictor
+    from .records import Scores
     from .report import FamilyPage
     from .runtime.timing import Timing
     from .spaces.genes import ArchConfig
@@ -100,16 +101,41 @@ class ScoredExamples:
 
 
 class Teacher(Protocol):
-    """A trained network that the supernet starts from and all subnets learn from."""
+    """A trained network that all subnets learn from; as a rule the supernet starts from it."""
 
-    def label(self, dataset: "Dataset") -> "Dataset":
-        """The same examples with the teacher's outputs, which their losses then count."""
+    @property
+    def is_largest(self) -> bool:
+        """Whether it is a network of the space's largest architecture, whose parts subnets are.
+        Otherwise it was given, and the supernet starts from other weights.
+        """
+
+    def label(self, dataset: "Dataset", examples: Sequence[Any]) -> "Dataset":
+        """The same examples with the teacher's outputs, which their losses then count.
+
+        Parameters
+        ----------
+        dataset, examples
+            Examples as token ids and as they are.
+        """
 
     def supernet(self, seed: int) -> "Supernet":
-        """A supernet whose largest subnet computes what the teacher computes."""
+        """A supernet to train; its largest subnet computes what the teacher computes, if that is of
+        the largest architecture.
+        """
 
     def subnet(self, arch: "ArchConfig") -> "Subnet":
-        """The part of the teacher that an architecture holds."""
+        """The part of the weights that the supernet starts from that an architecture holds."""
+
+    def scores(self, scored: ScoredExamples, examples: Sequence[Any], valid: "Dataset") -> "Scores":
+        """Scores of a teacher that is given.
+
+        Parameters
+        ----------
+        scored, examples
+            The same examples, all of them.
+        valid
+            Labelled examples for the loss.
+        """
 
 
 @dataclass(frozen=True)

@@ -115,15 +115,29 @@ class TaskConfig(Record):
 
 
 class TeacherConfig(Record):
-    """The checkpoint trained on the task, which all subnets then learn from.
+    """The network that all subnets learn from: the checkpoint trained on the task, or one that is
+    given.
 
     The labels count `label_weight`, its outputs the rest, at `temperature`.
+
+    `path` names a network that was fine-tuned on the task before, as `checkpoint.path` does. It is
+    of any supported kind and size, and is not trained.
     """
 
+    path: str | None = Field(None, exclude_if=operator.not_)
     steps: int = Field(400, ge=1)
     learning_rate: float = Field(5e-5, gt=0)
     label_weight: Fraction = 0.1
     temperature: float = Field(1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _given_or_trained(self) -> Self:
+        unread = sorted({"steps", "learning_rate"} & self.model_fields_set)
+        if self.path is not None and unread:
+            raise ValueError(
+                f"path: a teacher that is given is not trained; leave out {' and '.join(unread)}"
+            )
+        return self
 
 
 class EncoderSupernetConfig(SupernetConfig):
@@ -191,6 +205,11 @@ class EncoderRunConfig(RunConfig):
             raise ValueError(
                 "space.embed_dim: the vectors of an embedding task have one width, got "
                 f"{list(self.space.embed_dim)}"
+            )
+        if self.teacher.path is not None and self.task.kind in ("embedding", "masked-lm"):
+            raise ValueError(
+                "teacher.path: an embedding learns the vectors of checkpoint.path, and a masked-lm "
+                "the hidden pieces; leave it out"
             )
         if self.task.kind == "embedding" and self.supernet.head_per_depth:
             raise ValueError(

@@ -43,9 +43,10 @@ def evaluate(
             "the data has no test examples; name some as `test`, or raise test_fraction"
         )
     examples = state.scored(state.data.test, workload)
-    valid = ordered_batches(state.validation_set(len(state.data.valid)), VALIDATION_TOKENS)
+    valid_set = state.validation_set(len(state.data.valid))
+    valid = ordered_batches(valid_set, VALIDATION_TOKENS)
     judged = {name: select_subnet(state, arch, "inherited") for name, arch in archs.items()}
-    if state.teacher is not None:
+    if state.has_parts_of_teacher:
         judged["teacher"] = teacher_subnet(state)
     for name, arch in archs.items():
         alone = trained_alone(state, arch)
@@ -62,6 +63,8 @@ def evaluate(
             setup=examples.setup,
             weights=chosen.weights,
         )
+    if state.teacher is not None and not state.has_parts_of_teacher:
+        subnets["teacher"] = state.teacher.scores(examples, state.data.test, valid_set)
     context.progress.update("evaluate", len(judged), len(judged))
     table = ScoreTable(
         supernet_sha256=state.card.supernet_sha256,

@@ -9,9 +9,9 @@ from ..config.sections import FinetuneConfig, TrainingConfig
 from ..errors import ConfigError
 from ..records import SubnetCard, WeightOrigin
 from .context import Context
+from .subnet_teaching import teaching
 from .subnet_training import SubnetTraining
 from .subnets import STARTS, losses_of
-from .teaching import teaching
 from .trained_run import trained_run
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class FinetuneOptions:
     seeds: int | None = None
 
     def starts(self, has_teacher: bool) -> tuple[WeightOrigin, ...]:
-        """What the results are called: with a teacher both starts are tried, and the better one
-        is kept.
+        """What the results are called: with a teacher whose parts subnets are, both starts are
+        tried, and the better one is kept.
 
         Raises
         ------
@@ -58,7 +58,7 @@ class FinetuneOptions:
         if self.from_scratch:
             return ("scratch",)
         if self.from_teacher and not has_teacher:
-            raise ConfigError("this family learns from its data alone; there is no teacher")
+            raise ConfigError("there is no teacher whose weights a subnet can start from")
         if self.from_teacher:
             return ("from-teacher",)
         return ("finetuned", "from-teacher") if has_teacher else ("finetuned",)
@@ -91,7 +91,7 @@ def finetune_together(
     taught = teaching(state, arch, context.progress)
     num_seeds = options.seeds or state.config.finetune.seeds
     cards = []
-    for weights in options.starts(state.teacher is not None):
+    for weights in options.starts(state.has_parts_of_teacher):
         training = SubnetTraining(state, arch, weights, config, taught)
         cards.append(training.run_seeds(num_seeds, distributed, context.progress))
     for card in cards if len(cards) > 1 else ():

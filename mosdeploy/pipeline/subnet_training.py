@@ -19,8 +19,8 @@ from ..records import SeedLoss, SubnetCard, WeightOrigin
 from ..spaces.genes import ArchConfig
 from ..storage import atomic_write, fingerprint, locked, sha256_file, write_record
 from .context import Progress
+from .subnet_teaching import Teaching
 from .subnets import subnet_card
-from .teaching import Teaching
 from .token_files import (
     VALIDATION_TOKENS,
     read_tokens,

@@ -70,6 +70,8 @@ def select_subnet(state: TrainedRun, arch: ArchConfig, wanted: str | None) -> Se
     for weights in ALONE:
         if wanted == weights:
             return _alone(state, arch, weights)
+    if wanted == "teacher" and state.teacher is not None and not state.has_parts_of_teacher:
+        raise ConfigError("the teacher was given: it is no subnet of this supernet")
     if wanted == "teacher" and state.teacher is not None and arch == state.config.space.largest:
         return teacher_subnet(state)
     if wanted != "inherited":

@@ -123,8 +123,8 @@ def _prepare(context: Context, options: TrainOptions, held: ExitStack) -> str:
     teacher = train_teacher(context.run, data.sha256, train_set, valid_set, context.progress)
     if teacher is not None:
         context.progress.say("labelling the examples with the teacher's outputs")
-        train_set = teacher.label(train_set)
-        valid_set = teacher.label(valid_set)
+        train_set = teacher.label(train_set, examples)
+        valid_set = teacher.label(valid_set, data.valid)
     write_tokens(files.supernet_path.parent, train_set, valid_set)
     return prepared.model_dump_json()
 

@@ -106,10 +106,15 @@ class TrainedRun:
         """What the supernet learned from besides its data, if the family has that."""
         return finished_teacher(self.run, self.card.data_sha256)
 
+    @property
+    def has_parts_of_teacher(self) -> bool:
+        """Whether there is a teacher whose parts subnets can start from."""
+        return self.teacher is not None and self.teacher.is_largest
+
     def tokenized(self, examples: Sequence[Any]) -> "Dataset":
         """Examples as networks are trained on and judged by them, labelled by the teacher."""
         dataset = self.family.tokenize(self.tokenizer, examples, self.config)
-        return dataset if self.teacher is None else self.teacher.label(dataset)
+        return dataset if self.teacher is None else self.teacher.label(dataset, examples)
 
     @cached_property
     def _graph_options(self) -> dict[Workload, Any]:

@@ -56,6 +56,7 @@ def test_tags_are_begin_and_inside_of_each_type() -> None:
         ("task", {"lable": "x"}, "label"),
         ("task", {"pooling": "cls"}, "only an embedding has one, not classification"),
         ("task", {"kind": "embedding", "labels": [], "pooling": "max"}, "'mean' or 'cls'"),
+        ("teacher", {"path": "x"}, "is not trained; leave out learning_rate and steps"),
         ("workload", {"precision": "int4"}, "'int4' is not one of this family"),
     ],
 )

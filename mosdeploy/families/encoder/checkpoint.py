@@ -8,6 +8,7 @@ transformers computes. This file trains nothing.
 import json
 import math
 import operator
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +18,13 @@ import safetensors
 import safetensors.torch
 import torch
 
-from ...config.lookup import PACKAGE, resolve_path
-from ...config.pooling import HUB, MODULES_NAME
 from ...errors import ConfigError
 from ...record import parse
 from ...spaces.encoder import EncoderArch, EncoderSpace, Head
 from ...supernet.elastic import StateDict
+from .folders import resolve_folder
 from .network import EncoderSubnet
-from .weight_names import rename_weights
-
-FILES = ("config.json", "model.safetensors", "tokenizer.json")
-"""What a checkpoint's folder must hold."""
+from .weight_names import HeadKind, rename_weights
 
 KINDS = ("bert", "distilbert", "electra", "roberta")
 """Kinds that are supported, as `model_type` names them."""
@@ -78,15 +75,18 @@ class Checkpoint:
         Rows of the embedding table.
     pad_id
         Id of the padding.
+    labels
+        Names of its head's outputs, in order (`id2label`); none where config.json names none.
     """
 
     kind: str
     folder: Path
     constants: Mapping[str, int | float | str | None]
     body: StateDict
-    heads: Mapping[Head, StateDict]
+    heads: Mapping[HeadKind, StateDict]
     vocab_size: int
     pad_id: int
+    labels: tuple[str, ...] = ()
 
     @property
     def tokenizer_path(self) -> Path:
@@ -97,16 +97,26 @@ class Checkpoint:
         """The body with what there is of one kind of head."""
         return self.body | self.heads.get(head, {})
 
+    def space(self, head: Head = "vector", num_outputs: int = 0) -> EncoderSpace:
+        """The space that holds its own architecture alone.
 
-def load_checkpoint(path: str, root: Path) -> Checkpoint:
+        Raises
+        ------
+        ConfigError
+            If a constant is none of a space.
+        """
+        choices = {name: [self.constants[name]] for name in CHOICES}
+        fields = {**self.constants, **choices, "head": head, "num_outputs": num_outputs}
+        return parse(EncoderSpace, fields, str(self.folder / "config.json"))
+
+
+def load_checkpoint(path: str, root: Path, key: str = "checkpoint.path") -> Checkpoint:
     """Read a pre-trained encoder.
 
     Parameters
     ----------
-    path
+    path, root, key
         As in `resolve_folder`.
-    root
-        Folder that relative paths start from: the run folder.
 
     Raises
     ------
@@ -120,7 +130,7 @@ def load_checkpoint(path: str, root: Path) -> Checkpoint:
     >>> checkpoint.kind, checkpoint.vocab_size, checkpoint.constants["embed_dim"]
     ('bert', 30522, 384)
     """
-    folder = resolve_folder(path, root)
+    folder = resolve_folder(path, root, key)
     config = _read_config(folder / "config.json")
     kind = config["model_type"]
     tensors = _read_weights(folder / "model.safetensors")
@@ -135,8 +145,7 @@ def load_checkpoint(path: str, root: Path) -> Checkpoint:
         constants["max_positions"] -= pad_id + 1
         if "positions.weight" in body:
             body["positions.weight"] = body["positions.weight"][pad_id + 1 :].clone()
-    _check_complete(constants, vocab_size, body, folder)
-    return Checkpoint(
+    checkpoint = Checkpoint(
         kind=kind,
         folder=folder,
         constants=constants,
@@ -144,40 +153,10 @@ def load_checkpoint(path: str, root: Path) -> Checkpoint:
         heads=heads,
         vocab_size=vocab_size,
         pad_id=pad_id,
+        labels=_labels(config, folder),
     )
-
-
-def resolve_folder(path: str, root: Path) -> Path:
-    """The folder that a run file's `checkpoint.path` means.
-
-    Parameters
-    ----------
-    path
-        A folder; `package:NAME/PATH`, inside an installed package; or `hub:ID`, which is downloaded
-        from Hugging Face unless it was before.
-    root
-        Folder that relative paths start from.
-
-    Raises
-    ------
-    ConfigError
-        If it does not exist, lacks one of `FILES`, or cannot be downloaded.
-    """
-    is_remote = path.startswith(HUB)
-    folder = _download(path.removeprefix(HUB)) if is_remote else resolve_path(path, root)
-    if not folder.is_dir():
-        raise ConfigError(
-            f"checkpoint.path: no such folder: {folder}; give a Hugging Face folder, "
-            f"{PACKAGE}NAME/PATH or {HUB}ID"
-        )
-    missing = [name for name in FILES if not (folder / name).is_file()]
-    if missing:
-        raise ConfigError(
-            f"checkpoint.path: {folder} is no checkpoint: it lacks {', '.join(missing)}; "
-            "`save_pretrained` of transformers writes the model's files, and that of a fast "
-            "tokenizer tokenizer.json"
-        )
-    return folder
+    _check_complete(checkpoint)
+    return checkpoint
 
 
 def check_fits(checkpoint: Checkpoint, space: EncoderSpace, vocab_size: int) -> None:
@@ -211,25 +190,6 @@ def check_fits(checkpoint: Checkpoint, space: EncoderSpace, vocab_size: int) -> 
         raise ConfigError(
             f"the run file does not fit the checkpoint {checkpoint.folder}: " + "; ".join(wrong)
         )
-
-
-def _download(name: str) -> Path:
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise ConfigError(
-            f"checkpoint.path: {HUB}{name} needs huggingface_hub: pip install 'mosdeploy[hub]'"
-        ) from error
-    try:
-        wanted = [*FILES, MODULES_NAME, "*_Pooling/config.json"]
-        return Path(huggingface_hub.snapshot_download(name, allow_patterns=wanted))
-    # a missing repository, a name that is none, no network
-    except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConfigError(
-            f"checkpoint.path: cannot download {HUB}{name}: {reason}; download it where there is "
-            "a network, and give the folder"
-        ) from error
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -289,22 +249,31 @@ def _constants(kind: str, config: Mapping[str, Any], folder: Path) -> dict[str, 
     }
 
 
-def _check_complete(
-    constants: Mapping[str, Any], vocab_size: int, body: StateDict, folder: Path
-) -> None:
+def _labels(config: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
+    """Names of the outputs, in order; none for those that transformers makes up."""
+    try:
+        found = {int(i): str(name) for i, name in (config.get("id2label") or {}).items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(f"{folder / 'config.json'}: id2label numbers no labels") from error
+    names = tuple(found[i] for i in sorted(found))
+    is_made_up = all(re.fullmatch(r"LABEL_\d+", name) for name in names)
+    return () if is_made_up else names
+
+
+def _check_complete(checkpoint: Checkpoint) -> None:
     """Compare with the network that the constants describe."""
-    choices = {name: [constants[name]] for name in CHOICES}
-    fields = {**constants, **choices, "head": "vector", "num_outputs": 0}
-    space = parse(EncoderSpace, fields, str(folder / "config.json"))
+    space = checkpoint.space()
     largest = space.largest
     assert isinstance(largest, EncoderArch)
     with torch.device("meta"):
-        expected = EncoderSubnet(largest, space, vocab_size).state_dict()
+        expected = EncoderSubnet(largest, space, checkpoint.vocab_size).state_dict()
+    body = checkpoint.body
+    path = checkpoint.folder / "model.safetensors"
     for name, tensor in expected.items():
         if name not in body:
-            raise ConfigError(f"{folder / 'model.safetensors'} lacks the weights of {name}")
+            raise ConfigError(f"{path} lacks the weights of {name}")
         if body[name].shape != tensor.shape:
             raise ConfigError(
-                f"{folder / 'model.safetensors'}: {name} is {list(body[name].shape)}, but "
-                f"config.json says {list(tensor.shape)}"
+                f"{path}: {name} is {list(body[name].shape)}, but config.json says "
+                f"{list(tensor.shape)}"
             )

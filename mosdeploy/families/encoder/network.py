@@ -6,6 +6,7 @@ exporter reads. This file trains nothing and knows no expert.
 Shapes: B texts, S positions, d hidden width, t table width, C outputs of the head, V vocabulary.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -23,18 +24,26 @@ OUTPUT_STD = 0.02
 """Standard deviation of a fresh output layer's weights (BERT): its first logits are near 0."""
 
 
-class PooledHead(nn.Module):
-    """BERT's classifier: a dense layer with tanh on the first position, then a linear layer."""
+Activation = Callable[[Tensor], Tensor]
 
-    def __init__(self, dim: int, num_outputs: int, dropout: float) -> None:
+
+class PooledHead(nn.Module):
+    """A dense layer with activation on the first position, then a linear layer; with tanh it is
+    BERT's classifier.
+    """
+
+    def __init__(
+        self, dim: int, num_outputs: int, dropout: float, activation: Activation = torch.tanh
+    ) -> None:
         super().__init__()
+        self.activation = activation
         self.dense = Linear(dim, dim)
         self.out = Linear(dim, num_outputs)
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, S, d) to (B, C)."""
-        pooled = torch.tanh(self.dense(x[:, 0]))  # (B, d)
+        pooled = self.activation(self.dense(x[:, 0]))  # (B, d)
         logits: Tensor = self.out(self.drop(pooled))
         return logits
 

@@ -97,7 +97,7 @@ def scored_examples(
     elif teacher is None:
         raise ConfigError("an embedding task is scored by the vectors of a teacher: there is none")
     else:
-        metrics = _embedding(teacher.label(dataset))
+        metrics = _embedding(teacher.label(dataset, chosen))
     return ScoredExamples(
         inputs=[example.line for example in chosen],
         input_ids=ids,

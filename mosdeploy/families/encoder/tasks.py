@@ -16,7 +16,7 @@ from ...data.published import DATASETS
 from ...data.splits import split_by_hash
 from ...errors import ConfigError
 from ...storage import fingerprint, sha256_file
-from .checkpoint import resolve_folder
+from .folders import resolve_folder
 from .tables import LINES_COLUMN, TABLES, Row, read_rows
 from .targets import (
     PlacedTarget,
@@ -76,8 +76,9 @@ class EncoderData:
         Reason to count: `empty` (a text is empty), `duplicate` (same text and target seen before),
         `held_out` (text is in another split's file), `filtered` (other values than `task.where`).
     sha256
-        Digest of the examples, of what the task asks, of the checkpoint's files and of [teacher]:
-        of all that a supernet depends on besides what all families have.
+        Digest of the examples, of what the task asks, of the checkpoint's files, of [teacher] and
+        of the files of a teacher that is given: of all that a supernet depends on besides what all
+        families have.
     checkpoint_folder
         Where the checkpoint is; None for random weights.
     """
@@ -139,7 +140,7 @@ def load_data(config: EncoderRunConfig, root: Path) -> EncoderData:
         valid=done[1],
         test=done[2],
         dropped=dict(sorted(dropped.items())),
-        sha256=_digest(done, config, folder),
+        sha256=_digest(done, config, folder, root),
         checkpoint_folder=folder,
     )
 
@@ -307,9 +308,17 @@ def _numbered(found: _Found, numbers: dict[str, int]) -> Example:
 
 
 def _digest(
-    splits: Sequence[tuple[Example, ...]], config: EncoderRunConfig, folder: Path | None
+    splits: Sequence[tuple[Example, ...]],
+    config: EncoderRunConfig,
+    folder: Path | None,
+    root: Path,
 ) -> str:
     task = config.task
+    teacher = config.teacher
+    given: list[str] = []
+    if teacher.path is not None:
+        files = _checkpoint_digests(resolve_folder(teacher.path, root, "teacher.path"))
+        given = ["teacher", *files]
     digest = hashlib.sha256()
     for split in splits:
         digest.update(f"{len(split)}\n".encode())
@@ -319,9 +328,11 @@ def _digest(
         digest.hexdigest(),
         task.kind,
         "\t".join(task.labels),
-        config.teacher,
+        # the folder's content counts, not its name
+        teacher.model_copy(update={"path": None}),
         config.checkpoint.vocab_size,
         *_checkpoint_digests(folder),
+        *given,
     )
 
 

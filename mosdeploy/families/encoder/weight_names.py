@@ -5,10 +5,15 @@ In: tensors as a checkpoint's file names them. Out: the same under the names of 
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from ...spaces.encoder import Head
 from ...supernet.elastic import StateDict
+
+HeadKind = Head | Literal["classifier"]
+"""Of a head that is read: one of this family's, or a classifier of DistilBERT or ELECTRA, which is
+`pooled` but for its activation.
+"""
 
 _EMBEDDINGS = {
     r"embeddings\.word_embeddings": "embed",
@@ -35,9 +40,7 @@ _DISTILBERT_LAYER = {
     r"ffn\.lin2": "fc2",
     r"output_layer_norm": "ffn_norm",
 }
-# heads that compute what this family's compute: the classifiers of DistilBERT and ELECTRA have
-# another activation, so that only their taggers are here
-_HEADS: dict[str, dict[str, tuple[Head, str]]] = {
+_HEADS: dict[str, dict[str, tuple[HeadKind, str]]] = {
     "bert": {
         "pooler.dense": ("pooled", "head.dense"),
         "cls.predictions.transform.dense": ("masked-lm", "head.dense"),
@@ -63,11 +66,23 @@ _HEADS: dict[str, dict[str, tuple[Head, str]]] = {
         "lm_head": ("masked-lm", "head"),
     },
 }
+# what `classifier` is depends on the class that the weights are of
+_CLASSES: dict[str, dict[str, tuple[HeadKind, str]]] = {
+    "BertForSequenceClassification": {"classifier": ("pooled", "head.out")},
+    "DistilBertForSequenceClassification": {
+        "pre_classifier": ("classifier", "head.dense"),
+        "classifier": ("classifier", "head.out"),
+    },
+    "ElectraForSequenceClassification": {
+        "classifier.dense": ("classifier", "head.dense"),
+        "classifier.out_proj": ("classifier", "head.out"),
+    },
+}
 
 
 def rename_weights(
     kind: str, config: Mapping[str, Any], tensors: StateDict
-) -> tuple[StateDict, dict[Head, StateDict]]:
+) -> tuple[StateDict, dict[HeadKind, StateDict]]:
     """Give weights our names, as float32.
 
     Parameters
@@ -79,9 +94,8 @@ def rename_weights(
 
     Returns
     -------
-    tuple[StateDict, dict[Head, StateDict]]
-        The body, and what there is of each kind of head that computes what this family's computes.
-        All else is left out.
+    tuple[StateDict, dict[HeadKind, StateDict]]
+        The body, and what there is of each kind of head. All else is left out.
     """
     stack, layer = r"encoder\.layer", _BERT_LAYER
     if kind == "distilbert":
@@ -93,10 +107,9 @@ def rename_weights(
     for architecture in config.get("architectures") or ():
         if architecture.endswith("ForTokenClassification"):
             heads_of["classifier"] = ("tokens", "head.out")
-        elif architecture == "BertForSequenceClassification":
-            heads_of["classifier"] = ("pooled", "head.out")
+        heads_of |= _CLASSES.get(architecture, {})
     body: StateDict = {}
-    heads: dict[Head, StateDict] = {}
+    heads: dict[HeadKind, StateDict] = {}
     for full_name, tensor in tensors.items():
         # older files call a norm's weight and bias gamma and beta
         name = re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", full_name))

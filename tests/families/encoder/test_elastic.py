@@ -49,7 +49,9 @@ def a_teacher(space: EncoderSpace) -> EncoderSubnet:
 
 
 @pytest.mark.parametrize("changes", SPACES, ids=str)
-@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: "-".join(map(str, variant.values())))
+@pytest.mark.parametrize(
+    "variant", VARIANTS, ids=lambda variant: "-".join(map(str, variant.values()))
+)
 def test_a_subnet_computes_what_its_supernet_computes(
     variant: dict[str, object], changes: dict[str, object]
 ) -> None:
@@ -66,7 +68,9 @@ def test_a_subnet_computes_what_its_supernet_computes(
 
 
 @pytest.mark.parametrize("changes", SPACES, ids=str)
-@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: "-".join(map(str, variant.values())))
+@pytest.mark.parametrize(
+    "variant", VARIANTS, ids=lambda variant: "-".join(map(str, variant.values()))
+)
 def test_the_largest_architecture_starts_as_the_teacher(
     variant: dict[str, object], changes: dict[str, object]
 ) -> None:
@@ -97,7 +101,9 @@ def test_without_routing_the_supernet_starts_as_the_teacher_exactly() -> None:
 def test_a_started_supernet_tells_architectures_apart(routing: str) -> None:
     space = small_space()
     teacher = a_teacher(space).state_dict()
-    net = fresh_supernet(space, VOCAB_SIZE, EncoderSupernetConfig(routing=routing), 1, start=teacher)
+    net = fresh_supernet(
+        space, VOCAB_SIZE, EncoderSupernetConfig(routing=routing), 1, start=teacher
+    )
     other = space.largest.model_copy(update={"layers": space.largest.layers[:1]})
     weights = net.generate(other, router_dropout=False)
     for name in ("self_attn.q", "self_attn.out", "fc1", "fc2"):
@@ -111,7 +117,9 @@ def test_a_sliced_subnet_has_the_first_heads_and_neurons() -> None:
     space = small_space()
     teacher = a_teacher(space)
     start = teacher.state_dict()
-    net = sliced_subnet(space.smallest, space, VOCAB_SIZE, EncoderSupernetConfig(dropout=0.3), start)
+    net = sliced_subnet(
+        space.smallest, space, VOCAB_SIZE, EncoderSupernetConfig(dropout=0.3), start
+    )
     own = net.state_dict()  # one layer; width 8 of 12, 1 head of 4 columns, FFN 5 of 16
     name = "layers.0.self_attn"
     assert torch.equal(own[f"{name}.q.weight"], start[f"{name}.q.weight"][:4, :8])

@@ -114,7 +114,9 @@ def test_a_slice_keeps_the_most_important(net: EncoderSubnet) -> None:
     weights = net.state_dict()
     ordered = reorder(weights, Importance(heads, neurons))
     arch = some_archs(small_space(), 0)[1]  # one head, FFN 5, width 8
-    sliced = sliced_subnet(arch, small_space(), VOCAB_SIZE, EncoderSupernetConfig(), ordered).state_dict()
+    sliced = sliced_subnet(
+        arch, small_space(), VOCAB_SIZE, EncoderSupernetConfig(), ordered
+    ).state_dict()
     query = weights["layers.0.self_attn.q.weight"]
     assert torch.equal(sliced["layers.0.self_attn.q.weight"], query[4:8, :8])  # head 1
     expected = weights["layers.0.fc1.bias"][[15, 14, 13, 12, 11]]

@@ -1,0 +1,68 @@
+"""Where a pre-trained encoder lies: a folder, one inside an installed package, or one that is
+downloaded.
+
+In: a path as a run file names it. Out: a folder that holds all files. This file reads none of them.
+"""
+
+from pathlib import Path
+
+from ...config.lookup import PACKAGE, resolve_path
+from ...config.pooling import HUB, MODULES_NAME
+from ...errors import ConfigError
+
+FILES = ("config.json", "model.safetensors", "tokenizer.json")
+"""What a checkpoint's folder must hold."""
+
+
+def resolve_folder(path: str, root: Path, key: str = "checkpoint.path") -> Path:
+    """The folder that a path in a run file means.
+
+    Parameters
+    ----------
+    path
+        A folder; `package:NAME/PATH`, inside an installed package; or `hub:ID`, which is downloaded
+        from Hugging Face unless it was before.
+    root
+        Folder that relative paths start from: the run folder.
+    key
+        Of the run file, for messages.
+
+    Raises
+    ------
+    ConfigError
+        If it does not exist, lacks one of `FILES`, or cannot be downloaded.
+    """
+    is_remote = path.startswith(HUB)
+    folder = _download(path.removeprefix(HUB), key) if is_remote else resolve_path(path, root)
+    if not folder.is_dir():
+        raise ConfigError(
+            f"{key}: no such folder: {folder}; give a Hugging Face folder, "
+            f"{PACKAGE}NAME/PATH or {HUB}ID"
+        )
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise ConfigError(
+            f"{key}: {folder} is no checkpoint: it lacks {', '.join(missing)}; "
+            "`save_pretrained` of transformers writes the model's files, and that of a fast "
+            "tokenizer tokenizer.json"
+        )
+    return folder
+
+
+def _download(name: str, key: str) -> Path:
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise ConfigError(
+            f"{key}: {HUB}{name} needs huggingface_hub: pip install 'mosdeploy[hub]'"
+        ) from error
+    try:
+        wanted = [*FILES, MODULES_NAME, "*_Pooling/config.json"]
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=wanted))
+    # a missing repository, a name that is none, no network
+    except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"{key}: cannot download {HUB}{name}: {reason}; download it where there is "
+            "a network, and give the folder"
+        ) from error

@@ -1,0 +1,224 @@
+"""A teacher that is given: a network that was fine-tuned on the task before.
+
+In: the folder that `teacher.path` means, of any supported kind and size, and the task. Out: a
+`GivenTeacher`, which answers texts with the outputs of the task, in the task's order. This file
+trains nothing.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from ...config.encoder import EncoderRunConfig, TaskConfig
+from ...data.ragged import Ragged
+from ...errors import ConfigError, StaleInputError
+from ...spaces.encoder import EncoderArch, Head
+from ...supernet.elastic import StateDict
+from ...supernet.layers import ACTIVATIONS
+from .checkpoint import Checkpoint, load_checkpoint
+from .dataset import BatchLayout
+from .folders import resolve_folder
+from .network import Activation, EncoderSubnet, PooledHead
+from .scoring import outputs_of
+from .tasks import Example
+from .tokenizer import EncoderTokenizer
+
+KEY = "teacher.path"
+
+_CLASSIFIERS: dict[str, Activation] = {
+    "distilbert": ACTIVATIONS["relu"],
+    "electra": ACTIVATIONS["gelu"],
+}
+"""Activations of classifiers that have another one than BERT's."""
+
+
+@dataclass(frozen=True)
+class GivenTeacher:
+    """A network that answers, and what turns texts into its inputs.
+
+    Attributes
+    ----------
+    checkpoint
+        What it was read from.
+    network
+        Its outputs are those of the task.
+    tokenizer, layout
+        Its own.
+    max_tokens
+        Of a text, which is cut otherwise.
+    """
+
+    checkpoint: Checkpoint
+    network: EncoderSubnet
+    tokenizer: EncoderTokenizer
+    layout: BatchLayout
+    max_tokens: int
+
+    @property
+    def is_of_family(self) -> bool:
+        """Whether its head computes what this family's compute, so that a subnet can have it."""
+        return self.checkpoint.kind not in _CLASSIFIERS or not self._is_pooled
+
+    def ids(self, examples: Sequence[Example]) -> Ragged:
+        """What it reads of texts or pairs."""
+        texts = [(example.text, example.text_pair) for example in examples]
+        return Ragged.of(self.tokenizer.encode_many(texts, self.max_tokens))
+
+    def outputs(self, ids: Ragged) -> list[Tensor]:
+        """Of each text (C,), or of its pieces (length, C)."""
+        return outputs_of(self.network, [ids[i].tolist() for i in range(len(ids))], self.layout)
+
+    @property
+    def _is_pooled(self) -> bool:
+        return isinstance(self.network.head, PooledHead)
+
+
+def load_given_teacher(config: EncoderRunConfig, root: Path) -> GivenTeacher:
+    """Read the teacher that a run file names.
+
+    Parameters
+    ----------
+    root
+        The run folder.
+
+    Raises
+    ------
+    ConfigError
+        If there is none in the folder; if its head is not that of the task, by kind, number or
+        names of the outputs; if its tokenizer cannot be used, or is another than the checkpoint's
+        where the task tags words.
+    """
+    path = config.teacher.path
+    assert path is not None  # else none is given
+    checkpoint = load_checkpoint(path, root, KEY)
+    network = _network(checkpoint, config.space.head, config.task)
+    tokenizer = _tokenizer(checkpoint)
+    max_positions = network.positions.num_embeddings
+    if config.task.kind == "tagging":
+        _check_pieces(checkpoint, config, root, max_positions)
+    return GivenTeacher(
+        checkpoint=checkpoint,
+        network=network,
+        tokenizer=tokenizer,
+        layout=BatchLayout(
+            tokenizer.special.pad, tokenizer.special.sep, int(checkpoint.space().num_types)
+        ),
+        max_tokens=min(config.max_tokens, max_positions),
+    )
+
+
+def _network(checkpoint: Checkpoint, head: Head, task: TaskConfig) -> EncoderSubnet:
+    """The checkpoint's network with its head, whose outputs are in the task's order."""
+    activation = _CLASSIFIERS.get(checkpoint.kind) if head == "pooled" else None
+    weights = checkpoint.heads.get(head if activation is None else "classifier", {})
+    out = weights.get("head.out.weight")
+    if out is None:
+        raise ConfigError(
+            f"{KEY}: {checkpoint.folder} has no head for a {task.kind}; give a network that was "
+            "fine-tuned on the task, saved by its class of transformers "
+            f"({'ForTokenClassification' if head == 'tokens' else 'ForSequenceClassification'})"
+        )
+    if len(out) != task.num_outputs:
+        raise ConfigError(
+            f"{KEY}: the head in {checkpoint.folder} has {len(out)} outputs, the task "
+            f"{task.num_outputs}{': ' if task.labels else ''}{', '.join(task.tag_names)}; give a "
+            "network that was fine-tuned on this task"
+        )
+    space = checkpoint.space(head, task.num_outputs)
+    largest = space.largest
+    assert isinstance(largest, EncoderArch)
+    network = EncoderSubnet(largest, space, checkpoint.vocab_size)
+    if activation is not None:
+        network.head = PooledHead(largest.embed_dim, task.num_outputs, 0.0, activation)
+    order = _order(checkpoint, task)
+    rows = {name: weights[name][order] for name in weights if name.startswith("head.out.")}
+    _load(network, checkpoint.body | weights | rows, checkpoint.folder)
+    return network.eval()
+
+
+def _load(network: EncoderSubnet, weights: StateDict, folder: Path) -> None:
+    names = network.state_dict().keys()
+    missing = sorted(names - weights.keys())
+    if missing:
+        raise ConfigError(f"{KEY}: {folder / 'model.safetensors'} lacks {', '.join(missing)}")
+    try:
+        network.load_state_dict({name: weights[name] for name in names})
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{KEY}: the weights in {folder} are not of the sizes that its config.json says "
+            f"({str(error).splitlines()[-1].strip()})"
+        ) from error
+
+
+def _order(checkpoint: Checkpoint, task: TaskConfig) -> list[int]:
+    """For each output of the task, which of the teacher's it is; as they come where one side has
+    no names. Names may differ in case.
+    """
+    names = list(checkpoint.labels)
+    wanted = list(task.tag_names)
+    if not names or not wanted:
+        return list(range(task.num_outputs))
+    if set(names) != set(wanted):
+        names = [name.casefold() for name in names]
+        wanted = [name.casefold() for name in wanted]
+    if sorted(names) != sorted(wanted):
+        kind = "task.labels"
+        raise ConfigError(
+            f"{KEY}: the outputs in {checkpoint.folder} are called {', '.join(checkpoint.labels)}, "
+            f"those of {kind} {', '.join(task.tag_names)}; write its names in {kind}, or the "
+            "task's in id2label of its config.json"
+        )
+    return [names.index(name) for name in wanted]
+
+
+def _tokenizer(checkpoint: Checkpoint) -> EncoderTokenizer:
+    try:
+        tokenizer = EncoderTokenizer(checkpoint.tokenizer_path)
+    except StaleInputError as error:
+        raise ConfigError(
+            f"{KEY}: {checkpoint.tokenizer_path} cannot be used ({error}); save it there with "
+            "transformers: AutoTokenizer.from_pretrained(...).save_pretrained(folder)"
+        ) from error
+    if tokenizer.vocab_size > checkpoint.vocab_size:
+        raise ConfigError(
+            f"{KEY}: {checkpoint.tokenizer_path} has ids up to {tokenizer.vocab_size - 1}, but the "
+            f"embedding table {checkpoint.vocab_size} rows; use the tokenizer that belongs to it"
+        )
+    return tokenizer
+
+
+def _check_pieces(
+    checkpoint: Checkpoint, config: EncoderRunConfig, root: Path, max_positions: int
+) -> None:
+    """Make sure that a teacher tags the pieces that the subnets tag."""
+    path = config.checkpoint.path
+    own = None if path is None else resolve_folder(path, root) / checkpoint.tokenizer_path.name
+    if own is None or _pieces_of(own) != _pieces_of(checkpoint.tokenizer_path):
+        raise ConfigError(
+            f"{KEY}: a tagging is learned piece by piece, and {checkpoint.tokenizer_path} is "
+            f"another tokenizer than {own or 'the one that is trained on the texts'}; start from a "
+            "checkpoint with the teacher's tokenizer, or leave teacher.path out"
+        )
+    if max_positions < config.max_tokens:
+        raise ConfigError(
+            f"{KEY}: {checkpoint.folder} reads {max_positions} tokens, but task.max_tokens is "
+            f"{config.max_tokens}; lower it"
+        )
+
+
+def _pieces_of(path: Path) -> object:
+    """A tokenizer without how its texts are cut and padded, which is set anew."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return {key: x for key, x in content.items() if key not in ("version", "truncation", "padding")}
+
+
+def same_folder(config: EncoderRunConfig, root: Path) -> bool:
+    """Whether the teacher that is given is the checkpoint that all starts from."""
+    path = config.checkpoint.path
+    given = config.teacher.path
+    if path is None or given is None:
+        return False
+    return resolve_folder(path, root).samefile(resolve_folder(given, root, KEY))

@@ -1,0 +1,165 @@
+"""The teacher of an encoder's supernet: what it starts from, and whose outputs all learn.
+
+In: a network of the largest architecture, its heads and neurons ordered by importance, and where a
+teacher was given that one. Out: an `EncoderTeacher`. The supernet's largest subnet starts as the
+network, every smaller one has its most important heads and neurons (DynaBERT, Hou et al., 2020).
+Nothing is trained here.
+"""
+
+import hashlib
+import io
+import zipfile
+import zlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from ...config.encoder import EncoderRunConfig
+from ...data.batches import ordered_batches
+from ...data.protocols import Batch
+from ...family import ScoredExamples, TeacherTask
+from ...records import Scores
+from ...spaces.encoder import EncoderArch
+from ...spaces.genes import ArchConfig
+from ...storage import atomic_write
+from ...supernet.elastic import StateDict, Subnet
+from ...supernet.supernet import Supernet
+from .batch import EncoderBatch
+from .dataset import EncoderDataset
+from .elastic import fresh_supernet, sliced_subnet
+from .given_teacher import GivenTeacher, load_given_teacher
+from .scoring import outputs_of
+from .tasks import Example
+
+VALIDATION_TOKENS = 4096
+"""Tokens of a batch that is only read, padding included."""
+
+
+class EncoderTeacher:
+    """A trained encoder of the largest architecture, or one that is given beside it.
+
+    Parameters
+    ----------
+    network
+        What the supernet starts as; its heads and neurons are ordered by importance.
+    task
+        Names the folder where outputs are kept, and the teacher if one is given.
+    is_largest
+        Whether `network` is the teacher itself.
+    """
+
+    def __init__(self, network: Subnet, task: TeacherTask, is_largest: bool) -> None:
+        self._network = network
+        self._config: EncoderRunConfig = task.config
+        self._root = task.root
+        self._folder = task.folder
+        self.is_largest = is_largest
+
+    @cached_property
+    def _given(self) -> GivenTeacher:
+        # read when it is first asked: its outputs for most examples are kept
+        return load_given_teacher(self._config, self._root)
+
+    @property
+    def weights(self) -> StateDict:
+        """Weights by name, as a subnet has them."""
+        return dict(self._network.state_dict())
+
+    def label(self, dataset: EncoderDataset, examples: Sequence[Example]) -> EncoderDataset:
+        """The same examples with the teacher's outputs, which are computed once and kept.
+
+        A masked language model has none, since what is masked changes from epoch to epoch.
+
+        Raises
+        ------
+        MosdeployError
+            If the disk is full or read-only.
+        """
+        if self._config.task.kind == "masked-lm":
+            return dataset
+        ids = dataset.ids
+        if not self.is_largest and self._config.task.kind != "tagging":
+            ids = self._given.ids(examples)  # its tokenizer may be another
+        digest = hashlib.sha256(ids.offsets.tobytes())
+        digest.update(np.ascontiguousarray(ids.flat).tobytes())
+        path = self._folder / f"outputs-{digest.hexdigest()[:16]}.npz"
+        kept = _read_outputs(path)
+        if kept is not None:
+            return dataset.with_teacher(kept)
+        if self.is_largest:
+            texts = [ids[i].tolist() for i in range(len(ids))]
+            found = outputs_of(self._network, texts, dataset.layout)
+        else:
+            found = self._given.outputs(ids)
+        outputs = [x.numpy() for x in found]
+        self._keep(path, outputs)
+        return dataset.with_teacher(outputs)
+
+    def scores(
+        self, scored: ScoredExamples, examples: Sequence[Example], valid: EncoderDataset
+    ) -> Scores:
+        """Scores of a teacher that is given; its loss is that of its own outputs."""
+        given = self._given
+        if self._config.task.kind == "tagging":
+            metrics = scored.evaluate(given.network)
+        else:
+            answers = given.outputs(given.ids(examples))
+            metrics = scored.metrics([scored.decode(x.tolist()) for x in answers])
+        batches = ordered_batches(valid, VALIDATION_TOKENS)
+        return Scores(
+            arch=given.network.arch,
+            num_parameters=sum(weight.numel() for weight in given.network.parameters()),
+            metrics=metrics,
+            loss=_own_loss(batches),
+            num_examples=len(scored),
+            setup=f"{given.max_tokens} tokens",
+            weights="teacher",
+        )
+
+    def _keep(self, path: Path, outputs: Sequence[npt.NDArray[np.float32]]) -> None:
+        """Write outputs of any length one behind the other, with the place where each ends."""
+        buffer = io.BytesIO()
+        ends = np.cumsum([len(output) for output in outputs])
+        np.savez(buffer, outputs=np.concatenate(outputs), ends=ends)
+        atomic_write(path, buffer.getvalue())
+
+    def supernet(self, seed: int) -> Supernet:
+        """A supernet whose largest subnet computes what the teacher computes."""
+        config = self._config
+        return fresh_supernet(
+            config.space, config.vocab_size, config.supernet, seed, start=self.weights
+        )
+
+    def subnet(self, arch: ArchConfig) -> Subnet:
+        """The part of the teacher that an architecture holds."""
+        config = self._config
+        return sliced_subnet(
+            cast("EncoderArch", arch),
+            config.space,
+            config.vocab_size,
+            config.supernet,
+            start=self.weights,
+        )
+
+
+def _own_loss(batches: Sequence[Batch]) -> float:
+    """Loss of a teacher's outputs themselves, in nats a target."""
+    total = 0.0
+    for batch in batches:
+        outputs = cast("EncoderBatch", batch).teacher
+        assert outputs is not None  # the examples are labelled
+        total += float(batch.losses(outputs).sum())
+    return total / sum(batch.num_targets for batch in batches)
+
+
+def _read_outputs(path: Path) -> list[npt.NDArray[np.float32]] | None:
+    """Outputs as `EncoderTeacher` keeps them; None where there are none, or the file is damaged."""
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:
+            return np.split(arrays["outputs"], arrays["ends"][:-1])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
+        return None  # they are computed again

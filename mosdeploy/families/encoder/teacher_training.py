@@ -1,0 +1,261 @@
+"""How an encoder's teacher comes about: the checkpoint is trained on the task, unless a teacher is
+given, and its heads and neurons are ordered by importance.
+
+In: a run file and examples as token ids. Out: an `EncoderTeacher`, kept in a folder; a killed
+training goes on where it stopped.
+"""
+
+import logging
+from pathlib import Path
+from typing import cast
+
+from ...config.encoder import POOLED_HEADS, EncoderRunConfig
+from ...config.pooling import read_vector_modules
+from ...config.sections import TrainingConfig
+from ...data.batches import Batches, ordered_batches
+from ...data.protocols import Batch
+from ...errors import ConfigError, StaleInputError
+from ...family import TeacherTask
+from ...record import Record
+from ...spaces.encoder import VECTOR_HEADS, EncoderArch
+from ...storage import fingerprint, read_record, sha256_file, write_record
+from ...supernet.checkpoint import load_subnet, save_subnet
+from ...training.trainer import TrainingJob, TrainingSummary, train
+from .batch import EncoderBatch
+from .checkpoint import check_fits, load_checkpoint
+from .dataset import EncoderDataset
+from .elastic import fresh_subnet, skeleton, teacher_network
+from .given_teacher import load_given_teacher, same_folder
+from .importance import ContrastBatch, Importance, measure_importance, reorder
+from .network import EncoderSubnet
+from .teacher import VALIDATION_TOKENS, EncoderTeacher
+
+_log = logging.getLogger(__name__)
+
+SHARED_FIELDS = (
+    "tokens_per_batch",
+    "grad_accum_steps",
+    "schedule",
+    "adam_betas",
+    "clip_norm",
+    "label_smoothing",
+    "seed",
+    "compute",
+    "amp",
+    "activation_checkpointing",
+    "threads",
+    "checkpoint_every",
+    "rank_timeout_s",
+)
+"""Keys of [training] that hold for the teacher's training as well."""
+
+IMPORTANCE_BATCHES = 16
+"""Training batches whose gradients say which heads and neurons matter."""
+
+
+class TeacherCard(Record):
+    """What a teacher was made from, and what it came to.
+
+    `is_largest` is false where the weights are the checkpoint's, and another network, which was
+    given, teaches.
+    """
+
+    version: int = 1
+    inputs_sha256: str
+    weights_sha256: str
+    loss: float
+    train_seconds: float
+    is_largest: bool = True
+
+
+def open_teacher(task: TeacherTask) -> EncoderTeacher:
+    """Train the teacher, or go on where a killed run stopped; a finished one is read, and so is one
+    that is given.
+
+    Raises
+    ------
+    ConfigError
+        If the checkpoint or the teacher that is given does not fit the run file.
+    StaleInputError
+        If it is not trained and there are no examples, or an unfinished training was for something
+        else.
+    """
+    config: EncoderRunConfig = task.config
+    training = _training(config)
+    inputs_sha256 = fingerprint(
+        task.data_sha256, config.vocab_size, config.space, config.supernet.dropout, training
+    )
+    path = task.folder / "teacher.safetensors"
+    card = _finished(path, inputs_sha256)
+    if card is None:
+        if task.train is None or task.valid is None:
+            raise StaleInputError(
+                f"{path} is missing or was made from something else; run `mosdeploy train`"
+            )
+        card = _make(task, training, inputs_sha256, path)
+    network = load_subnet(
+        path,
+        config.space,
+        lambda arch: skeleton(arch, config.space, config.vocab_size, config.supernet),
+    )
+    return EncoderTeacher(network, task, card.is_largest)
+
+
+def _training(config: EncoderRunConfig) -> TrainingConfig:
+    """The training of the teacher alone: of [training] only what one network heeds too, so that
+    another sandwich or budget of the supernet does not ask for another teacher.
+    """
+    steps = config.teacher.steps
+    shared = {name: getattr(config.training, name) for name in SHARED_FIELDS}
+    own = {
+        "steps": steps,
+        "learning_rate": config.teacher.learning_rate,
+        "warmup_steps": steps // 10,
+        "validate_every": max(1, steps // 4),
+    }
+    return TrainingConfig().model_copy(update=shared | own)
+
+
+def _finished(path: Path, inputs_sha256: str) -> TeacherCard | None:
+    """The card of a teacher of these inputs, if it lies there whole."""
+    try:
+        card = read_record(TeacherCard, _card_path(path), "mosdeploy train")
+    except StaleInputError:
+        return None
+    if card.inputs_sha256 != inputs_sha256 or not path.exists():
+        return None
+    return card if sha256_file(path) == card.weights_sha256 else None
+
+
+def _card_path(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _make(
+    task: TeacherTask, training: TrainingConfig, inputs_sha256: str, path: Path
+) -> TeacherCard:
+    """Train the checkpoint on the task unless a teacher is given, order its heads and neurons, and
+    write it.
+    """
+    config: EncoderRunConfig = task.config
+    # before anything is removed: it may not fit
+    given = None if config.teacher.path is None else load_given_teacher(config, task.root)
+    for outputs in path.parent.glob("outputs-*.npz"):
+        outputs.unlink()  # of another teacher
+    network = _start(config, task.root)
+    is_largest = given is None
+    if given is not None and given.is_of_family and same_folder(config, task.root):
+        is_largest = True
+        # with the outputs of its head in the order of the task's
+        network.load_state_dict(given.network.state_dict())
+    batches = Batches(cast("EncoderDataset", task.train), training.tokens_per_batch, training.seed)
+    loss = 0.0
+    seconds = 0.0
+    if _learns(config):
+        summary = _train(network, batches, task, training, inputs_sha256)
+        loss = summary.losses["subnet_loss"]
+        seconds = summary.train_seconds
+    knows_task = is_largest and config.task.kind != "embedding"
+    importance = _importance(network, batches, config, knows_task)
+    network.load_state_dict(reorder(network.state_dict(), importance))
+    save_subnet(path, network)
+    card = TeacherCard(
+        inputs_sha256=inputs_sha256,
+        weights_sha256=sha256_file(path),
+        loss=loss,
+        train_seconds=seconds,
+        is_largest=is_largest,
+    )
+    write_record(_card_path(path), card)
+    _checkpoint_path(path.parent).unlink(missing_ok=True)
+    return card
+
+
+def _train(
+    network: EncoderSubnet,
+    batches: Batches,
+    task: TeacherTask,
+    training: TrainingConfig,
+    inputs_sha256: str,
+) -> TrainingSummary:
+    job = TrainingJob(
+        config=training,
+        state_path=_checkpoint_path(task.folder),
+        log_path=task.folder / "log.jsonl",
+        inputs_sha256=inputs_sha256,
+    )
+    valid = ordered_batches(cast("EncoderDataset", task.valid), VALIDATION_TOKENS)
+    return train(network, batches, valid, job, task.show)
+
+
+def _importance(
+    network: EncoderSubnet, batches: Batches, config: EncoderRunConfig, knows_task: bool
+) -> Importance:
+    """Of the heads and neurons for the task's loss; where the network's head has not learned the
+    task, for how well texts are told apart.
+    """
+    count = min(IMPORTANCE_BATCHES, len(batches))
+    examples: list[Batch] = [batches[step] for step in range(count)]
+    if knows_task:
+        return measure_importance(network, examples)
+    # without the head, the network gives vectors: those of an embedding task, else means
+    head = config.space.head if config.space.head in VECTOR_HEADS else "vector"
+    space = config.space.model_copy(update={"head": head, "num_outputs": 0})
+    body = EncoderSubnet(network.arch, space, config.vocab_size, config.supernet)
+    body.load_state_dict(
+        {name: x for name, x in network.state_dict().items() if not name.startswith("head.")}
+    )
+    return measure_importance(
+        body, [ContrastBatch(cast("EncoderBatch", batch)) for batch in examples]
+    )
+
+
+def _checkpoint_path(folder: Path) -> Path:
+    """Of the state that a killed training resumes from."""
+    return folder / "checkpoint.pt"
+
+
+def _learns(config: EncoderRunConfig) -> bool:
+    """Whether the checkpoint is trained: it has to learn a task's labels unless a teacher is given,
+    and language only where it starts from nothing. Vectors are learned from the checkpoint as it
+    is.
+    """
+    if config.teacher.path is not None:
+        return False
+    if config.task.kind in ("embedding", "masked-lm"):
+        return config.checkpoint.path is None and config.task.kind == "masked-lm"
+    return True
+
+
+def _start(config: EncoderRunConfig, root: Path) -> EncoderSubnet:
+    """The largest network with the checkpoint's weights, or with random ones."""
+    space = config.space
+    seed = config.training.seed
+    if config.checkpoint.path is None:
+        if config.task.kind == "embedding":
+            _log.warning("without checkpoint.path, vectors of random weights are learned")
+        return fresh_subnet(
+            cast("EncoderArch", space.largest), space, config.vocab_size, config.supernet, seed
+        )
+    checkpoint = load_checkpoint(config.checkpoint.path, root)
+    check_fits(checkpoint, space, config.vocab_size)
+    if config.task.kind == "embedding":
+        _check_vectors(checkpoint.folder, config)
+    weights = checkpoint.weights(space.head)
+    return teacher_network(space, config.vocab_size, config.supernet, weights, seed)
+
+
+def _check_vectors(folder: Path, config: EncoderRunConfig) -> None:
+    """Make sure that the network makes vectors as the checkpoint does, unless the run file says how
+    it shall; of one that was downloaded just now, the run file could not know.
+    """
+    said = None if config.task.pooling else read_vector_modules(folder)
+    if said is None:
+        return
+    if config.space.head != POOLED_HEADS[said.pooling]:
+        raise ConfigError(
+            f"the run file does not fit the checkpoint {folder}: write "
+            f'pooling = "{said.pooling}" in [task]'
+        )
+    if not said.is_normalized:
+        _log.warning("vectors of %s are not normalised; those learned here have length 1", folder)

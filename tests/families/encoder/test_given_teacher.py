@@ -1,0 +1,196 @@
+"""A teacher that was fine-tuned before: it answers as transformers does, in the task's order."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from encoder_checkpoints import saved
+from encoder_task import encoder_config, sentences, trained_tokenizer
+
+from mosdeploy.config.encoder import CheckpointConfig, EncoderRunConfig, TeacherConfig
+from mosdeploy.errors import ConfigError
+from mosdeploy.families.encoder.given_teacher import load_given_teacher, same_folder
+from mosdeploy.families.encoder.tasks import Example
+
+TAGS = {"kind": "tagging", "labels": ["PLACE"]}
+TAG_NAMES = ["O", "B-PLACE", "I-PLACE"]
+
+
+def given(folder: Path, kind: str, suffix: str, **changes: Any) -> Any:
+    """A network of transformers with a tokenizer of 96 pieces."""
+    more = {"vocab_size": 96, "max_position_embeddings": 40, "pad_token_id": 0}
+    net = saved(folder, kind, suffix, **(more | changes))
+    trained_tokenizer(folder / "tokenizer.json")
+    return net
+
+
+def config_of(folder: Path, **task: Any) -> EncoderRunConfig:
+    return encoder_config(**task).model_copy(update={"teacher": TeacherConfig(path=str(folder))})
+
+
+def examples() -> list[Example]:
+    single = [Example(text) for text in sentences(3)]
+    return [*single, Example("the red house", text_pair="a lake and a river")]
+
+
+def expected_logits(net: Any, ids: list[int], sep_id: int) -> torch.Tensor:
+    """Of one text, from transformers; the second text of a pair is of the second type."""
+    inputs = {"input_ids": torch.tensor([ids])}
+    if getattr(net.config, "type_vocab_size", 0) == 2:
+        end = ids.index(sep_id)
+        inputs["token_type_ids"] = torch.tensor([[int(i > end) for i in range(len(ids))]])
+    with torch.no_grad():
+        return net(**inputs).logits[0]
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "electra", "roberta"])
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_it_answers_texts_as_transformers_does(kind: str, task: str, tmp_path: Path) -> None:
+    num_outputs = 2 if task == "classification" else 1
+    theirs = given(tmp_path, kind, "ForSequenceClassification", num_labels=num_outputs)
+    teacher = load_given_teacher(config_of(tmp_path, kind=task), Path())
+    ids = teacher.ids(examples())
+    outputs = teacher.outputs(ids)
+    for row, output in enumerate(outputs):
+        own = ids[row].tolist()
+        expected = expected_logits(theirs, own, teacher.tokenizer.special.sep)
+        assert output.shape == (num_outputs,)
+        torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
+    assert teacher.is_of_family == (kind in ("bert", "roberta"))
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "electra", "roberta"])
+def test_it_tags_pieces_as_transformers_does(kind: str, tmp_path: Path) -> None:
+    theirs = given(tmp_path, kind, "ForTokenClassification", num_labels=3)
+    config = config_of(tmp_path, **TAGS)
+    checkpoint = CheckpointConfig(path=str(tmp_path), vocab_size=96)
+    config = config.model_copy(update={"checkpoint": checkpoint})
+    teacher = load_given_teacher(config, Path())
+    ids = teacher.ids(examples()[:3])
+    for row, output in enumerate(teacher.outputs(ids)):
+        own = ids[row].tolist()
+        expected = expected_logits(theirs, own, teacher.tokenizer.special.sep)
+        torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
+    assert teacher.is_of_family
+    assert same_folder(config, Path())
+
+
+@pytest.mark.parametrize(
+    ("names", "order"),
+    [
+        (["no", "yes"], [0, 1]),
+        (["yes", "no"], [1, 0]),
+        (["YES", "No"], [1, 0]),
+        (["LABEL_0", "LABEL_1"], [0, 1]),
+    ],
+)
+def test_outputs_come_in_the_order_of_the_task(
+    names: list[str], order: list[int], tmp_path: Path
+) -> None:
+    labels = dict(enumerate(names))
+    theirs = given(tmp_path, "bert", "ForSequenceClassification", id2label=labels)
+    teacher = load_given_teacher(config_of(tmp_path), Path())
+    ids = teacher.ids(examples())
+    for row, output in enumerate(teacher.outputs(ids)):
+        expected = expected_logits(theirs, ids[row].tolist(), teacher.tokenizer.special.sep)
+        torch.testing.assert_close(output, expected[order], atol=1e-5, rtol=1e-5)
+
+
+def test_names_that_differ_in_case_alone_are_told_apart(tmp_path: Path) -> None:
+    given(tmp_path, "bert", "ForSequenceClassification", id2label={0: "A", 1: "a"})
+    teacher = load_given_teacher(config_of(tmp_path, labels=["a", "A"]), Path())
+    rows = teacher.checkpoint.heads["pooled"]["head.out.bias"]
+    assert torch.equal(teacher.network.state_dict()["head.out.bias"], rows.flip(0))
+
+
+def test_texts_are_cut_to_what_it_reads(tmp_path: Path) -> None:
+    given(tmp_path, "bert", "ForSequenceClassification", max_position_embeddings=8)
+    teacher = load_given_teacher(config_of(tmp_path), Path())
+    (ids,) = (row.tolist() for row in [teacher.ids([Example("house " * 30)])[0]])
+    assert len(ids) == 8
+    assert ids[-1] == teacher.tokenizer.special.sep
+
+
+def other_tokenizer(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["normalizer"]["lowercase"] = False
+    path.write_text(json.dumps(content))
+
+
+def more_ids(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["model"]["vocab"]["zebra"] = 96
+    path.write_text(json.dumps(content))
+
+
+SEQUENCES = "ForSequenceClassification"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "spoil", "changes", "message"),
+    [
+        ("Model", None, {}, r"teacher\.path: .* has no head for a classification"),
+        ("ForTokenClassification", None, {}, "has no head for a classification"),
+        (SEQUENCES, None, {"num_labels": 3}, "has 3 outputs, the task 2: no, yes"),
+        (
+            SEQUENCES,
+            None,
+            {"id2label": {0: "bad", 1: "good"}},
+            r"are called bad, good, those of task\.labels no, yes; write its names",
+        ),
+        (SEQUENCES, more_ids, {}, "has ids up to 96, but the embedding table 96 rows"),
+        (
+            SEQUENCES,
+            lambda x: (x / "tokenizer.json").write_text("{}"),
+            {},
+            r"teacher\.path: .*tokenizer\.json cannot be used",
+        ),
+        (
+            SEQUENCES,
+            lambda x: (x / "model.safetensors").unlink(),
+            {},
+            r"teacher\.path: .* is no checkpoint: it lacks model\.safetensors",
+        ),
+    ],
+)
+def test_a_teacher_of_something_else_is_refused(
+    suffix: str,
+    spoil: Callable[[Path], object] | None,
+    changes: dict[str, Any],
+    message: str,
+    tmp_path: Path,
+) -> None:
+    given(tmp_path, "bert", suffix, **changes)
+    if spoil is not None:
+        spoil(tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        load_given_teacher(config_of(tmp_path), Path())
+
+
+def test_a_tagger_with_other_pieces_is_refused(tmp_path: Path) -> None:
+    names = dict(enumerate(TAG_NAMES))
+    for folder in ("own", "given"):
+        given(tmp_path / folder, "bert", "ForTokenClassification", id2label=names)
+    config = config_of(tmp_path / "given", **TAGS)
+    with pytest.raises(ConfigError, match="than the one that is trained on the texts; start from"):
+        load_given_teacher(config, Path())
+    checkpoint = CheckpointConfig(path=str(tmp_path / "own"), vocab_size=96)
+    config = config.model_copy(update={"checkpoint": checkpoint})
+    assert not same_folder(config, Path())
+    load_given_teacher(config, Path())
+    other_tokenizer(tmp_path / "own")
+    with pytest.raises(ConfigError, match=r"is another tokenizer than .*own.tokenizer\.json"):
+        load_given_teacher(config, Path())
+
+
+def test_a_tagger_that_reads_too_little_is_refused(tmp_path: Path) -> None:
+    given(tmp_path, "bert", "ForTokenClassification", num_labels=3, max_position_embeddings=31)
+    checkpoint = CheckpointConfig(path=str(tmp_path), vocab_size=96)
+    config = config_of(tmp_path, **TAGS).model_copy(update={"checkpoint": checkpoint})
+    with pytest.raises(ConfigError, match=r"reads 31 tokens, but task\.max_tokens is 32"):
+        load_given_teacher(config, Path())

@@ -1,0 +1,153 @@
+"""The walk with a teacher that is given: it is not trained, and all learn from its outputs."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from encoder_checkpoints import saved
+from encoder_task import trained_tokenizer
+from encoder_walking import make_encoder_folder, opened_encoder
+from walking import KeptProgress, edit, opened
+
+from mosdeploy.errors import ConfigError, StaleInputError
+from mosdeploy.pipeline.run import open_run
+from mosdeploy.pipeline.trained_run import trained_run
+
+slow = pytest.mark.slow
+
+NO_STEPS = "steps = 40\nlearning_rate = 5e-3"
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier that knows the task, as `save_pretrained` would write it."""
+    root = make_encoder_folder(tmp_path_factory.mktemp("given") / "run", "classification")
+    run = opened_encoder(root)
+    run.train()
+    return Path(run.export_format("hf", "largest", weights="teacher").path)
+
+
+def taught_by(root: Path, teacher: Path, **changes: str) -> Path:
+    """A run folder whose run file names a teacher."""
+    make_encoder_folder(root, "classification", **changes)
+    edit(root / "mosdeploy.toml", NO_STEPS, f'path = "{teacher}"')
+    return root
+
+
+@pytest.fixture(scope="module")
+def taught(given: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A narrower, shallower supernet with a tokenizer of its own, after training and finetuning."""
+    root = tmp_path_factory.mktemp("taught") / "run"
+    sizes = {"vocab_size": "70", "embed_dim": "[8]", "layers": "[1, 2]", "steps": "40"}
+    taught_by(root, given, **sizes)
+    progress = KeptProgress()
+    run = opened(root, progress)
+    results = {"card": run.train(), "tuned": run.finetune("largest"), "scores": run.evaluate()}
+    return root, results, progress
+
+
+@slow
+def test_a_given_teacher_is_scored_and_not_trained(taught: Any) -> None:
+    root, results, progress = taught
+    assert {stage for stage, _ in progress.updates} == {"train", "finetune", "evaluate"}
+    assert not (root / "teacher" / "log.jsonl").exists()
+    card = json.loads((root / "teacher" / "teacher.json").read_text())
+    assert not card["is_largest"]
+    scores = results["scores"].subnets["teacher"]
+    assert scores.metrics["accuracy"] > 80
+    assert len(scores.arch.layers) == 3
+    assert scores.num_parameters > results["scores"].subnets["largest"].num_parameters
+    assert scores.num_examples == results["scores"].subnets["largest"].num_examples
+
+
+@slow
+def test_subnets_are_no_parts_of_another_network(taught: Any) -> None:
+    root, results, _ = taught
+    assert results["tuned"].weights == "finetuned"
+    names = {path.name.rpartition("-")[2] for path in (root / "subnets").iterdir()}
+    assert names == {"finetuned"}
+    with pytest.raises(ConfigError, match="the teacher was given: it is no subnet"):
+        opened(root).export("largest", weights="teacher")
+
+
+def test_subnets_learn_what_the_teacher_answers(tmp_path: Path) -> None:
+    """Of another kind, with another tokenizer, with outputs in another order."""
+    sizes = {"vocab_size": 96, "max_position_embeddings": 40}
+    labels = {0: "good", 1: "bad"}
+    theirs = saved(
+        tmp_path / "given", "distilbert", "ForSequenceClassification", id2label=labels, **sizes
+    )
+    tokenizer = trained_tokenizer(tmp_path / "given" / "tokenizer.json")
+    root = taught_by(tmp_path / "run", tmp_path / "given", layers="[1, 2]")
+    opened(root).train()
+    assert not (root / "teacher" / "log.jsonl").exists()
+    state = trained_run(open_run(root))
+    assert not state.has_parts_of_teacher
+    labelled = state.tokenized(state.data.valid)
+    for row, example in enumerate(state.data.valid):
+        ids = torch.tensor([tokenizer.encode(example.text, max_tokens=24)])
+        with torch.no_grad():
+            good, bad = theirs(ids).logits[0]
+        found = torch.from_numpy(labelled.teacher[row])  # type: ignore[attr-defined]
+        torch.testing.assert_close(found, torch.stack([bad, good]), atol=1e-5, rtol=1e-5)
+
+
+@slow
+def test_a_taught_folder_is_left_as_it_is(taught: Any) -> None:
+    root, results, _ = taught
+    files = {path: path.stat().st_mtime_ns for path in (root / "teacher").iterdir()}
+    assert opened(root).train() == results["card"]
+    assert opened(root).finetune("largest") == results["tuned"]
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+
+
+@slow
+def test_a_changed_teacher_is_another_training(taught: Any, given: Path, tmp_path: Path) -> None:
+    root, _, _ = taught
+    copy = Path(shutil.copytree(root, tmp_path / "run"))
+    other = Path(shutil.copytree(given, tmp_path / "given"))
+    text = (copy / "mosdeploy.toml").read_text()
+    (copy / "mosdeploy.toml").write_text(text.replace(str(given), str(other)))
+    # the same files elsewhere are the same teacher
+    opened(copy).evaluate(("largest",))
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"note": "changed"}))
+    with pytest.raises(StaleInputError, match="the data is not the one"):
+        opened(copy).evaluate(("largest",))
+
+
+@slow
+def test_the_checkpoint_itself_may_be_the_teacher(given: Path, tmp_path: Path) -> None:
+    root = taught_by(tmp_path / "run", given)
+    edit(root / "mosdeploy.toml", "vocab_size = 60", f'vocab_size = 60\npath = "{given}"')
+    run = opened(root)
+    run.train()
+    state = trained_run(open_run(root))
+    teacher = state.teacher
+    assert teacher is not None and teacher.is_largest
+    dataset = state.tokenized(state.data.valid)
+    net = teacher.supernet(seed=1).eval()
+    batch = dataset.batch(torch.arange(8).numpy())  # type: ignore[attr-defined]
+    with torch.no_grad():
+        logits = net(batch.inputs(), net.space.largest)
+    torch.testing.assert_close(logits, batch.teacher, atol=1e-4, rtol=1e-4)
+    scores = run.evaluate().subnets
+    assert scores["teacher"].metrics["accuracy"] > 80
+    run.finetune("largest", steps=2)
+    weights = {path.name.rpartition("-")[2] for path in (root / "subnets").iterdir()}
+    assert len(weights) == 2
+
+
+@slow
+def test_a_given_teacher_that_does_not_fit_leaves_no_trace(given: Path, tmp_path: Path) -> None:
+    root = taught_by(tmp_path / "run", given)
+    edit(root / "mosdeploy.toml", 'labels = ["bad", "good"]', 'labels = ["0", "1"]')
+    text = (root / "data" / "train.jsonl").read_text()
+    text = text.replace('"bad"', '"0"').replace('"good"', '"1"')
+    (root / "data" / "train.jsonl").write_text(text)
+    with pytest.raises(ConfigError, match=r"are called bad, good, those of task\.labels 0, 1"):
+        opened(root).train()
+    assert not (root / "teacher").exists()

@@ -1,0 +1,50 @@
+"""Made-up checkpoints of every kind, as transformers saves them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+SIZES = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 24,
+    "vocab_size": 30,
+    "max_position_embeddings": 12,
+}
+DISTILBERT_SIZES = {
+    "dim": 16,
+    "n_layers": 2,
+    "n_heads": 4,
+    "hidden_dim": 24,
+    "vocab_size": 30,
+    "max_position_embeddings": 12,
+}
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "bert": ("Bert", SIZES),
+    "bert-tanh": ("Bert", SIZES | {"hidden_act": "gelu_new", "layer_norm_eps": 1e-6}),
+    "distilbert": ("DistilBert", DISTILBERT_SIZES),
+    "electra": ("Electra", SIZES | {"embedding_size": 10}),
+    "electra-wide": ("Electra", SIZES | {"embedding_size": 16, "hidden_act": "relu"}),
+    "roberta": ("Roberta", SIZES | {"layer_norm_eps": 1e-5, "type_vocab_size": 1}),
+}
+
+
+def saved(folder: Path, kind: str, suffix: str = "Model", **changes: Any) -> Any:
+    """A network of transformers with random weights, written to a folder; `changes` are of its
+    config.
+    """
+    transformers = pytest.importorskip("transformers")
+    transformers.utils.logging.disable_progress_bar()
+    name, sizes = KINDS[kind]
+    torch.manual_seed(1)
+    config = getattr(transformers, f"{name}Config")(**{**sizes, **changes})
+    net = getattr(transformers, f"{name}{suffix}")(config).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    net.save_pretrained(folder)
+    (folder / "tokenizer.json").write_text("{}")
+    return net
