@@ -38,7 +38,7 @@ class Labelling:
     def __init__(self, network: Lookup) -> None:
         self.network = network
 
-    def label(self, dataset: EncoderDataset) -> EncoderDataset:
+    def label(self, dataset: EncoderDataset, examples: object) -> EncoderDataset:
         rows = [dataset.ids[i].tolist() for i in range(len(dataset))]
         outputs = outputs_of(self.network, rows, dataset.layout)
         return dataset.with_teacher([output.numpy() for output in outputs])
