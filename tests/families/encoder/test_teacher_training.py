@@ -24,7 +24,8 @@ NO_STEPS = "steps = 40\nlearning_rate = 5e-3"
 @pytest.fixture(scope="module")
 def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A classifier that knows the task, as `save_pretrained` would write it."""
-    root = make_encoder_folder(tmp_path_factory.mktemp("given") / "run", "classification")
+    folder = tmp_path_factory.mktemp("given") / "run"
+    root = make_encoder_folder(folder, "classification", steps="200")
     run = opened_encoder(root)
     run.train()
     return Path(run.export_format("hf", "largest", weights="teacher").path)
