@@ -32,7 +32,7 @@ from .batch import EncoderBatch
 from .dataset import EncoderDataset
 from .elastic import fresh_supernet, sliced_subnet
 from .given_teacher import GivenTeacher, load_given_teacher
-from .scoring import outputs_of
+from .labelling import label_texts
 from .tasks import Example
 
 VALIDATION_TOKENS = 4096
@@ -90,11 +90,11 @@ class EncoderTeacher:
         kept = _read_outputs(path)
         if kept is not None:
             return dataset.with_teacher(kept)
+        training = self._config.training
         if self.is_largest:
-            texts = [ids[i].tolist() for i in range(len(ids))]
-            found = outputs_of(self._network, texts, dataset.layout)
+            found = label_texts(self._network, ids, dataset.layout, training)
         else:
-            found = self._given.outputs(ids)
+            found = label_texts(self._given.network, ids, self._given.layout, training)
         outputs = [x.numpy() for x in found]
         self._keep(path, outputs)
         return dataset.with_teacher(outputs)
