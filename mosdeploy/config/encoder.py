@@ -11,7 +11,9 @@ from pydantic import Field, model_validator
 
 from ..errors import ConfigError
 from ..record import Record, parse
-from ..spaces.encoder import EncoderSpace, EncoderWorkload, Head
+from ..spaces.encoder import EncoderSpace
+from ..spaces.encoder_choices import Head
+from ..spaces.encoder_workload import EncoderWorkload
 from .pooling import Pooling, pooling_of
 from .sections import ExportConfig, RunConfig, SupernetConfig
 from .units import Fraction

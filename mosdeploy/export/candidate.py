@@ -41,13 +41,15 @@ def build_candidate(spec: ModelSpec, arch: ArchConfig, build_graph: BuildGraph) 
 def candidate_weights_bytes(spec: ModelSpec, build_graph: BuildGraph) -> int:
     """Length of a `weights.bin` that serves every subnet of the space."""
     space = spec.space
-    once = [gene.choices for gene in space.table if gene.stack is None]
+    row = space.to_genes(space.largest)
+    once = [gene.choices for gene in space.entries if gene.stack is None]
     sizes = []
     # widths are chosen once, and with blocks to fill up a narrower network can take more bytes
     for values in product(*(getattr(space, name) for name in once)):
-        arch = space.largest.model_copy(update=dict(zip(once, values, strict=True)))
+        for name, value in zip(once, values, strict=True):
+            row[space.gene_slices[name]] = value
         weights = ExternalInitializers()
-        build_graph(spec, arch, weights, None)
+        build_graph(spec, space.from_genes(row), weights, None)
         sizes.append(weights.size_bytes)
     return max(sizes)
 
@@ -72,7 +74,7 @@ def bundle_bytes(spec: ModelSpec, arch: ArchConfig, build_graph: BuildGraph) -> 
         bytes_of, lambda rows, columns: table_bytes(rows, columns, scheme.table)
     )
     depths = tuple(
-        len(getattr(arch, str(gene.stack))) for gene in spec.space.table if gene.is_depth
+        len(getattr(arch, str(gene.stack))) for gene in spec.space.entries if gene.is_depth
     )
     return weights + _bytes_without_weights(spec, depths, build_graph)
 
@@ -85,7 +87,7 @@ def _bytes_without_weights(
     space = spec.space
     # names grow with the depth alone, and what a width adds to an attribute is a byte or two
     row = space.to_genes(space.largest)
-    genes = [gene for gene in space.table if gene.is_depth]
+    genes = [gene for gene in space.entries if gene.is_depth]
     for gene, depth in zip(genes, depths, strict=True):
         row[space.gene_slices[gene.choices]] = depth
     model = build_graph(spec, space.from_genes(row), NoInitializers(), None)

@@ -23,7 +23,7 @@ from .workloads import changed_workload
 
 def shallower(space: SearchSpace) -> list[ArchConfig]:
     """The largest architecture, and those that only have fewer layers."""
-    depths = [gene for gene in space.table if gene.is_depth]
+    depths = [gene for gene in space.entries if gene.is_depth]
     archs = []
     for chosen in itertools.product(*(getattr(space, gene.choices) for gene in depths)):
         row = space.to_genes(space.largest)

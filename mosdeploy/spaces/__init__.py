@@ -7,7 +7,9 @@ they are the neutral base types, so that no room can name a field of one family.
 
 from typing import TYPE_CHECKING
 
-from .encoder import EncoderArch, EncoderSpace, EncoderWorkload
+from .encoder import EncoderSpace
+from .encoder_choices import EncoderArch
+from .encoder_workload import EncoderWorkload
 from .genes import ArchConfig, SearchSpace
 from .spec import CostedSpace, ModelSpec, Precision, TimingStage, Workload
 from .translation import TranslationArch, TranslationSpace

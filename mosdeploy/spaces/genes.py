@@ -44,7 +44,8 @@ class SearchSpace(Record):
     Attributes
     ----------
     table
-        Entries in the order of the gene row.
+        Entries in the order of the gene row. A space may leave one out: its list of choices is then
+        None.
     arch_type, layer_types
         The record of an architecture, and of one layer of each of its stacks.
     mean_order
@@ -58,6 +59,16 @@ class SearchSpace(Record):
 
     # -- shape of a gene row
 
+    @property
+    def entries(self) -> tuple[Gene, ...]:
+        """Entries of the table that this space does not leave out."""
+        return tuple(gene for gene in self.table if getattr(self, gene.choices) is not None)
+
+    @property
+    def mean_names(self) -> tuple[str, ...]:
+        """Names of their choices, in the order of `mean_order`."""
+        return tuple(name for name in self.mean_order if getattr(self, name) is not None)
+
     @cached_property
     def gene_slices(self) -> dict[str, slice]:
         """Column range of each entry in a gene row; a per-layer entry has one column a layer of the
@@ -65,7 +76,7 @@ class SearchSpace(Record):
         """
         slices = {}
         start = 0
-        for gene in self.table:
+        for gene in self.entries:
             width = max(self._choices(self._depth_gene(gene.stack))) if gene.is_per_layer else 1
             slices[gene.choices] = slice(start, start + width)
             start += width
@@ -89,12 +100,12 @@ class SearchSpace(Record):
     @cached_property
     def num_architectures(self) -> int:
         """How many different architectures the space holds (exact)."""
-        once = [gene for gene in self.table if gene.stack is None]
-        depths = [gene for gene in self.table if gene.is_depth]
+        once = [gene for gene in self.entries if gene.stack is None]
+        depths = [gene for gene in self.entries if gene.is_depth]
         total = 0
         for combination in itertools.product(*(self._choices(gene) for gene in depths)):
             depth_of = {gene.stack: depth for gene, depth in zip(depths, combination, strict=True)}
-            per_layer = (gene for gene in self.table if gene.is_per_layer)
+            per_layer = (gene for gene in self.entries if gene.is_per_layer)
             total += math.prod(
                 len(self._allowed(gene, depth_of)) ** depth_of[gene.stack] for gene in per_layer
             )
@@ -172,7 +183,7 @@ class SearchSpace(Record):
         """
         self.check(arch)
         row = np.zeros(self.num_genes, dtype=np.int64)
-        for gene in self.table:
+        for gene in self.entries:
             values = _values(gene, arch)
             start = self.gene_slices[gene.choices].start
             row[start : start + len(values)] = values
@@ -233,8 +244,8 @@ class SearchSpace(Record):
         self, genes: npt.NDArray[np.int64] | npt.NDArray[np.float64]
     ) -> npt.NDArray[np.float64]:
         """Sums over the layers of a population: (N, G) to (N, A), in the order of `mean_order`."""
-        selector = np.zeros((self.num_genes, len(self.mean_order)))
-        for i, name in enumerate(self.mean_order):
+        selector = np.zeros((self.num_genes, len(self.mean_names)))
+        for i, name in enumerate(self.mean_names):
             selector[self.gene_slices[name], i] = 1.0
         return np.asarray(genes, dtype=np.float64) @ selector
 
@@ -256,14 +267,14 @@ class SearchSpace(Record):
         return sorted({min(choice, depth_of[gene.at_most]) for choice in choices})
 
     def _depth_gene(self, stack: str | None) -> Gene:
-        return next(gene for gene in self.table if gene.is_depth and gene.stack == stack)
+        return next(gene for gene in self.entries if gene.is_depth and gene.stack == stack)
 
     def _made_choices(self, arch: ArchConfig) -> Iterator[tuple[str, int, Sequence[int]]]:
         """Each choice of an architecture: its name in messages, its value, what is allowed."""
         depth_of: dict[str | None, int] = {
             stack: len(getattr(arch, stack)) for stack in self.layer_types
         }
-        for gene in self.table:
+        for gene in self.entries:
             allowed = self._allowed(gene, depth_of)
             for i, value in enumerate(_values(gene, arch)):
                 yield (
@@ -274,12 +285,12 @@ class SearchSpace(Record):
 
     def _build(self, part: dict[str, list[int]]) -> ArchConfig:
         """Make the record from the values of each table entry."""
-        depth_of = {gene.stack: part[gene.choices][0] for gene in self.table if gene.is_depth}
+        depth_of = {gene.stack: part[gene.choices][0] for gene in self.entries if gene.is_depth}
         fields: dict[str, object] = {
-            gene.choices: part[gene.choices][0] for gene in self.table if gene.stack is None
+            gene.choices: part[gene.choices][0] for gene in self.entries if gene.stack is None
         }
         for stack, layer_type in self.layer_types.items():
-            own = [gene for gene in self.table if gene.is_per_layer and gene.stack == stack]
+            own = [gene for gene in self.entries if gene.is_per_layer and gene.stack == stack]
             layers = []
             for i in range(depth_of[stack]):
                 values = {str(gene.field): part[gene.choices][i] for gene in own}
@@ -297,10 +308,10 @@ class SearchSpace(Record):
     ) -> npt.NDArray[np.float64]:
         """Divide (or multiply) the column of each per-layer entry by the depth of its stack."""
         result = rows.copy()
-        for i, name in enumerate(self.mean_order):
-            gene = next(entry for entry in self.table if entry.choices == name)
+        for i, name in enumerate(self.mean_names):
+            gene = next(entry for entry in self.entries if entry.choices == name)
             if gene.is_per_layer:
-                depth = self.mean_order.index(self._depth_gene(gene.stack).choices)
+                depth = self.mean_names.index(self._depth_gene(gene.stack).choices)
                 result[:, i] = operation(rows[:, i], rows[:, depth])
         return result
 
@@ -315,7 +326,7 @@ class SearchSpace(Record):
 
     def _repair(self, row: GeneArray) -> GeneArray:
         """Lift a value that another stack's depth had cut short to the next choice."""
-        for gene in self.table:
+        for gene in self.entries:
             if gene.at_most is not None:
                 columns = self.gene_slices[gene.choices]
                 choices = np.array(self._choices(gene))

@@ -52,7 +52,7 @@ def attention_sizes(query_dim: int, memory_dim: int, qkv_dim: int) -> dict[str, 
 
 def encoding_dim(space: SearchSpace, config: SupernetConfig) -> int:
     """Length G of what a router sees of an architecture."""
-    return space.num_genes if config.router_input == "per_layer" else len(space.mean_order)
+    return space.num_genes if config.router_input == "per_layer" else len(space.mean_names)
 
 
 @functools.lru_cache(maxsize=4096)

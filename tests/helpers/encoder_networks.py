@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mosdeploy.spaces.encoder import EncoderArch, EncoderSpace
+from mosdeploy.spaces.encoder import EncoderSpace
+from mosdeploy.spaces.encoder_choices import EncoderArch
 
 VOCAB_SIZE = 30
 

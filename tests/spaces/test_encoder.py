@@ -7,12 +7,9 @@ from pydantic import TypeAdapter
 from mosdeploy.errors import ArchError, ConfigError
 from mosdeploy.record import parse
 from mosdeploy.spaces import AnyArch, ModelSpec
-from mosdeploy.spaces.encoder import (
-    BertLayerConfig,
-    EncoderArch,
-    EncoderSpace,
-    EncoderWorkload,
-)
+from mosdeploy.spaces.encoder import EncoderSpace
+from mosdeploy.spaces.encoder_choices import BertLayerConfig, EncoderArch
+from mosdeploy.spaces.encoder_workload import EncoderWorkload
 
 SPACE = EncoderSpace(
     embed_dim=(8,),

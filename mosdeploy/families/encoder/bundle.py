@@ -9,7 +9,7 @@ from ...errors import ExportError
 from ...export.onnx.model import GraphOptions
 from ...records import BundleManifest
 from ...runtime import Encoder
-from ...spaces.encoder import EncoderWorkload
+from ...spaces.encoder_workload import EncoderWorkload
 
 _TEMPLATE = """\
 ---

@@ -20,7 +20,8 @@ import torch
 
 from ...errors import ConfigError
 from ...record import parse
-from ...spaces.encoder import EncoderArch, EncoderSpace, Head
+from ...spaces.encoder import EncoderSpace
+from ...spaces.encoder_choices import EncoderArch, Head
 from ...supernet.elastic import StateDict
 from .folders import resolve_folder
 from .network import EncoderSubnet
@@ -175,6 +176,8 @@ def check_fits(checkpoint: Checkpoint, space: EncoderSpace, vocab_size: int) -> 
     wrong = []
     for name, value in checkpoint.constants.items():
         found = getattr(space, name)
+        if name == "head_dim" and found is None:
+            continue  # of the largest, it follows from width and heads as in the checkpoint
         if name in CHOICES:
             if max(found) != value:
                 wrong.append(f"the largest of space.{name} is {max(found)}: make it {value}")

@@ -17,7 +17,8 @@ from ...config.encoder import EncoderSupernetConfig
 from ...config.sections import SupernetConfig
 from ...errors import ConfigError
 from ...record import parse
-from ...spaces.encoder import BertLayerConfig, EncoderArch, EncoderSpace
+from ...spaces.encoder import EncoderSpace
+from ...spaces.encoder_choices import BertLayerConfig, EncoderArch
 from ...spaces.genes import ArchConfig
 from ...supernet.elastic import (
     ElasticEmbedding,
@@ -29,7 +30,7 @@ from ...supernet.elastic import (
 from ...supernet.extract import extract
 from ...supernet.mos import MoSBlock, Size, attention_sizes, encoding_dim, ffn_sizes
 from ...supernet.supernet import Supernet
-from .network import OUTPUT_STD, EncoderSubnet
+from .network import OUTPUT_STD, EncoderSubnet, pass_through
 
 _log = logging.getLogger(__name__)
 
@@ -54,26 +55,38 @@ class ElasticBertLayer(nn.Module):
 
     def __init__(self, space: EncoderSpace, config: SupernetConfig) -> None:
         super().__init__()
-        self.head_dim = space.head_dim
-        dim = max(space.embed_dim)
+        self.attention_dim = space.attention_dim
+        outer_dim = max(space.embed_dim)
+        dim = max(space.layer_dim) if space.layer_dim else outer_dim
         largest = BertLayerConfig(ffn_dim=max(space.ffn_dim), heads=max(space.heads))
         length = encoding_dim(space, config)
         self.self_attn = MoSBlock(self._attention_sizes(dim, largest), length, config)
         self.self_attn_norm = ElasticLayerNorm(dim)
         self.ffn = MoSBlock(ffn_sizes(dim, largest.ffn_dim), length, config)
         self.ffn_norm = ElasticLayerNorm(dim)
+        self.narrow = self.widen = None
+        if space.layer_dim:
+            self.narrow = ElasticLinear(outer_dim, dim)
+            self.widen = ElasticLinear(dim, outer_dim)
+            pass_through(self.narrow, self.widen)
 
     def generate(
-        self, dim: int, layer: BertLayerConfig, encoding: Tensor, router_dropout: bool
+        self, outer_dim: int, layer: BertLayerConfig, encoding: Tensor, router_dropout: bool
     ) -> StateDict:
-        """Weights of an `EncoderLayer` of these widths."""
+        """Weights of a layer of these widths, between states of `outer_dim`."""
+        dim = layer.dim or outer_dim
         sizes = self._attention_sizes(dim, layer)
+        parts = {
+            "self_attn": self.self_attn.generate(sizes, encoding, router_dropout),
+            "self_attn_norm": self.self_attn_norm.generate(dim),
+            "ffn_norm": self.ffn_norm.generate(dim),
+        }
+        if self.narrow is not None and self.widen is not None:
+            parts["narrow"] = self.narrow.generate(outer_dim, dim)
+            parts["widen"] = self.widen.generate(dim, outer_dim)
         # the FFN has no prefix: in the plain layer no module stands around fc1 and fc2
-        return with_prefix(
-            self_attn=self.self_attn.generate(sizes, encoding, router_dropout),
-            self_attn_norm=self.self_attn_norm.generate(dim),
-            ffn_norm=self.ffn_norm.generate(dim),
-        ) | self.ffn.generate(ffn_sizes(dim, layer.ffn_dim), encoding, router_dropout)
+        ffn = self.ffn.generate(ffn_sizes(dim, layer.ffn_dim), encoding, router_dropout)
+        return with_prefix(**parts) | ffn
 
     def start_from(self, weights: StateDict, encoding: Tensor) -> None:
         """Set experts and routers so that the largest layer, of this encoding, gets the given
@@ -83,7 +96,7 @@ class ElasticBertLayer(nn.Module):
         self.ffn.start_from(weights, encoding)
 
     def _attention_sizes(self, dim: int, layer: BertLayerConfig) -> dict[str, Size]:
-        return attention_sizes(dim, dim, layer.heads * self.head_dim)
+        return attention_sizes(dim, dim, self.attention_dim(dim, layer.heads))
 
 
 class ElasticHead(nn.Module):
@@ -304,7 +317,8 @@ def teacher_network(
         name for name in state if name in weights and weights[name].shape == state[name].shape
     }
     wrong = sorted(state.keys() - fitting)
-    fresh = [name for name in wrong if name.startswith("head.")]
+    # a checkpoint has no bottlenecks: fresh ones change nothing
+    fresh = [name for name in wrong if name.startswith("head.") or _is_bottleneck(name)]
     if len(fresh) < len(wrong):
         lacking = next(name for name in wrong if name not in fresh)
         raise ConfigError(
@@ -312,8 +326,9 @@ def teacher_network(
             f"is {_shape(weights.get(lacking))}, needed is {_shape(state[lacking])}; give [space] "
             "the checkpoint's sizes"
         )
-    if fresh:
-        _log.info("drawn anew: %s", ", ".join(fresh))
+    drawn = [name for name in fresh if not _is_bottleneck(name)]
+    if drawn:
+        _log.info("drawn anew: %s", ", ".join(drawn))
     net.load_state_dict({name: weights[name] for name in fitting}, strict=False)
     return net
 
@@ -326,6 +341,10 @@ def _part(weights: StateDict, prefix: str) -> StateDict:
         for name, tensor in weights.items()
         if name.startswith(start)
     }
+
+
+def _is_bottleneck(name: str) -> bool:
+    return name.split(".")[-2] in ("narrow", "widen")
 
 
 def _shape(tensor: Tensor | None) -> str:

@@ -21,7 +21,8 @@ from ...errors import ExportError
 from ...export.onnx.initializers import Array
 from ...export.onnx.model import write_model
 from ...family import FormatJob
-from ...spaces.encoder import EncoderArch, EncoderSpace
+from ...spaces.encoder import EncoderSpace
+from ...spaces.encoder_choices import EncoderArch
 from ...storage import disk_errors, replace_folder
 from .onnx_graph import build_graph
 
@@ -173,17 +174,19 @@ def _check_bert(job: FormatJob) -> None:
             f"the weights of this format are fp32, not {precision}; add --precision fp32"
         )
     reason = None
+    width = space.attention_dim(arch.embed_dim, arch.layers[0].heads)
     if not arch.is_uniform:
         reason = "its layers differ"
-    elif arch.layers[0].heads * space.head_dim != arch.embed_dim:
-        width = arch.layers[0].heads * space.head_dim
+    elif space.layer_dim is not None:
+        reason = "its layers have bottlenecks"
+    elif width != arch.embed_dim:
         reason = f"its attention is {width} wide, its hidden states {arch.embed_dim}"
     elif space.table_dim is not None:
         reason = "its embedding table is not as wide as its hidden states"
     if reason:
         raise ExportError(
             f"no BERT can hold {arch}: {reason}; export it with --format optimum or as a bundle, "
-            "or search a space with `uniform = true` and one choice of heads"
+            "or search a space with `uniform = true` and no head_dim"
         )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...config.encoder import EncoderRunConfig, TaskConfig
 from ...data.ragged import Ragged
 from ...errors import ConfigError, StaleInputError
-from ...spaces.encoder import EncoderArch, Head
+from ...spaces.encoder_choices import EncoderArch, Head
 from ...supernet.elastic import StateDict
 from ...supernet.layers import ACTIVATIONS
 from .checkpoint import Checkpoint, load_checkpoint

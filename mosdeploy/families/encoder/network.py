@@ -8,13 +8,15 @@ Shapes: B texts, S positions, d hidden width, t table width, C outputs of the he
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config.sections import SupernetConfig
-from ...spaces.encoder import EncoderArch, EncoderSpace
+from ...spaces.encoder import EncoderSpace
+from ...spaces.encoder_choices import BertLayerConfig, EncoderArch
 from ...supernet.attention import Linear
 from ...supernet.elastic import Subnet
 from ...supernet.embedding import initialise_table
@@ -79,6 +81,40 @@ class MaskedLMHead(nn.Module):
         return F.linear(x, table, self.bias)
 
 
+class BottleneckLayer(EncoderLayer):
+    """An encoder layer of another width than the states that it reads and gives, with a linear
+    layer on either side (SuperShaper, Ganesan et al., 2021).
+    """
+
+    def __init__(self, outer_dim: int, stack: StackConfig, heads: int, ffn_dim: int) -> None:
+        super().__init__(stack, heads, ffn_dim)
+        self.narrow = Linear(outer_dim, stack.dim)
+        self.widen = Linear(stack.dim, outer_dim)
+
+    def forward(self, x: Tensor, mask: Tensor | None, length: int | None = None) -> Tensor:
+        """Map (B, S, d) to (B, S, d), or to (B, length, d)."""
+        output: Tensor = self.widen(super().forward(self.narrow(x), mask, length))
+        return output
+
+
+def pass_through(*linears: nn.Module | None) -> None:
+    """Let bottlenecks hand on the first columns as they are: a layer that is as wide as the states
+    around it then computes what it would without them.
+    """
+    for linear in linears:
+        if linear is not None:
+            nn.init.eye_(cast("Tensor", linear.weight))
+            nn.init.zeros_(cast("Tensor", linear.bias))
+
+
+def _layer(layer: BertLayerConfig, space: EncoderSpace, stack: StackConfig) -> EncoderLayer:
+    dim = layer.dim or stack.dim
+    own = replace(stack, dim=dim, qkv_dim=space.attention_dim(dim, layer.heads))
+    if layer.dim is None:
+        return EncoderLayer(own, layer.heads, layer.ffn_dim)
+    return BottleneckLayer(stack.dim, own, layer.heads, layer.ffn_dim)
+
+
 class EncoderSubnet(Subnet):
     """The encoder of one architecture with its head, freshly initialised.
 
@@ -139,12 +175,7 @@ class EncoderSubnet(Subnet):
             dropout=dropout,
             attention_dropout=config.attention_dropout,
         )
-        self.layers = nn.ModuleList(
-            EncoderLayer(
-                replace(stack, qkv_dim=layer.heads * space.head_dim), layer.heads, layer.ffn_dim
-            )
-            for layer in arch.layers
-        )
+        self.layers = nn.ModuleList(_layer(layer, space, stack) for layer in arch.layers)
         self.head = _head(space, d, vocab_size, dropout)
         # positions of the last layer that the head reads; None for all
         self.num_read = 1 if space.reads_first else None
@@ -236,6 +267,9 @@ class EncoderSubnet(Subnet):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
+        for module in self.modules():
+            if isinstance(module, BottleneckLayer):
+                pass_through(module.narrow, module.widen)
         if isinstance(self.head, PooledHead | TokensHead):
             nn.init.normal_(self.head.out.weight, std=OUTPUT_STD)
 

@@ -32,7 +32,9 @@ from ...export.onnx.initializers import Array, InitializerSource, InlineInitiali
 from ...export.onnx.linear import LinearLayer
 from ...export.onnx.model import GraphOptions, make_model
 from ...export.quantize import SCHEMES, NumberFormat, PrecisionScheme
-from ...spaces.encoder import VECTOR_HEADS, EncoderArch, EncoderSpace, EncoderWorkload
+from ...spaces.encoder import EncoderSpace
+from ...spaces.encoder_choices import VECTOR_HEADS, EncoderArch
+from ...spaces.encoder_workload import EncoderWorkload
 from ...spaces.genes import ArchConfig
 from ...spaces.spec import ModelSpec
 
@@ -175,16 +177,24 @@ def encode(builder: GraphBuilder, plan: GraphSpec) -> str:
     mask = builder.op("Cast", ATTENTION_MASK, to=TensorProto.INT32)  # (B, S)
     quantized = plan.number_format == "int8"
     attend = quantized_self_attention if quantized else self_attention
-    keys = [f"layers.{i}" for i in range(len(plan.arch.layers))]
-    norms = [f"{key}.{norm}" for key in keys for norm in ("self_attn_norm", "ffn_norm")]
-    stream = ResidualStream(builder, plan.stack, norms, "", _embed(builder, plan))
-    for key, layer in zip(keys, plan.arch.layers, strict=True):
-        stream.spec = replace(plan.stack, qkv_dim=layer.heads * plan.space.head_dim)
-        if key == keys[-1] and plan.space.reads_first:
+    x = _embed(builder, plan)
+    d = plan.arch.embed_dim
+    for i, layer in enumerate(plan.arch.layers):
+        key = f"layers.{i}"
+        inner = layer.dim or d
+        own = replace(plan.stack, dim=inner, qkv_dim=plan.space.attention_dim(inner, layer.heads))
+        if layer.dim is not None:
+            x = plan.linear(key, "narrow", d, inner).apply(builder, x)
+        norms = [f"{key}.self_attn_norm", f"{key}.ffn_norm"]
+        stream = ResidualStream(builder, own, norms, "", x)
+        if i == len(plan.arch.layers) - 1 and plan.space.reads_first:
             attend = first_self_attention
         attend(stream, f"{key}.self_attn", layer.heads, mask)
         feed_forward(stream, key, layer.ffn_dim)
-    return stream.reads
+        x = stream.reads
+        if layer.dim is not None:
+            x = plan.linear(key, "widen", inner, d).apply(builder, x)
+    return x
 
 
 def _embed(builder: GraphBuilder, plan: GraphSpec) -> str:

@@ -9,7 +9,8 @@ from markupsafe import Markup
 from ...records import BundleManifest, SearchResult
 from ...report import FamilyPage
 from ...report.drawing import BOX_WIDTH, WIDTH, Stack, draw_stacks
-from ...spaces.encoder import EncoderArch, EncoderWorkload
+from ...spaces.encoder_choices import EncoderArch
+from ...spaces.encoder_workload import EncoderWorkload
 from .bundle import answers_with
 
 NOTE = (

@@ -19,7 +19,7 @@ from ...data.protocols import Dataset
 from ...errors import ConfigError
 from ...family import ScoredExamples, Teacher
 from ...runtime.encoder_answers import decode_answer
-from ...spaces.encoder import EncoderWorkload
+from ...spaces.encoder_workload import EncoderWorkload
 from .batch import NO_TARGET
 from .dataset import BatchLayout, EncoderDataset, batch_layout, tokenize
 from .metrics import (

@@ -23,7 +23,7 @@ from ...data.batches import ordered_batches
 from ...data.protocols import Batch
 from ...family import ScoredExamples, TeacherTask
 from ...records import Scores
-from ...spaces.encoder import EncoderArch
+from ...spaces.encoder_choices import EncoderArch
 from ...spaces.genes import ArchConfig
 from ...storage import atomic_write
 from ...supernet.elastic import StateDict, Subnet

@@ -17,7 +17,7 @@ from ...data.protocols import Batch
 from ...errors import ConfigError, StaleInputError
 from ...family import TeacherTask
 from ...record import Record
-from ...spaces.encoder import VECTOR_HEADS, EncoderArch
+from ...spaces.encoder_choices import VECTOR_HEADS, EncoderArch
 from ...storage import fingerprint, read_record, sha256_file, write_record
 from ...supernet.checkpoint import load_subnet, save_subnet
 from ...training.trainer import TrainingJob, TrainingSummary, train

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from ...spaces.encoder import Head
+from ...spaces.encoder_choices import Head
 from ...supernet.elastic import StateDict
 
 HeadKind = Head | Literal["classifier"]

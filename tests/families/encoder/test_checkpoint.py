@@ -27,7 +27,8 @@ from mosdeploy.families.encoder.checkpoint import (
 )
 from mosdeploy.families.encoder.elastic import teacher_network
 from mosdeploy.families.encoder.network import EncoderSubnet
-from mosdeploy.spaces.encoder import EncoderSpace, Head
+from mosdeploy.spaces.encoder import EncoderSpace
+from mosdeploy.spaces.encoder_choices import Head
 
 transformers = pytest.importorskip("transformers")
 transformers.utils.logging.disable_progress_bar()

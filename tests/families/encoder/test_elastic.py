@@ -16,7 +16,8 @@ from mosdeploy.families.encoder.elastic import (
     teacher_network,
 )
 from mosdeploy.families.encoder.network import EncoderSubnet
-from mosdeploy.spaces.encoder import EncoderSpace, EncoderWorkload
+from mosdeploy.spaces.encoder import EncoderSpace
+from mosdeploy.spaces.encoder_workload import EncoderWorkload
 from mosdeploy.spaces.spec import ModelSpec
 from mosdeploy.supernet.checkpoint import load_supernet, save_supernet
 from mosdeploy.supernet.extract import extract

@@ -20,7 +20,7 @@ from mosdeploy.config.pooling import read_vector_modules
 from mosdeploy.errors import ExportError
 from mosdeploy.families.encoder.formats import write_hf, write_optimum
 from mosdeploy.family import FormatJob
-from mosdeploy.spaces.encoder import VECTOR_HEADS, BertLayerConfig, EncoderArch
+from mosdeploy.spaces.encoder_choices import VECTOR_HEADS, BertLayerConfig, EncoderArch
 
 LAYER = BertLayerConfig(ffn_dim=40, heads=3)
 UNIFORM = EncoderArch(embed_dim=24, layers=(LAYER, LAYER))

@@ -16,7 +16,8 @@ from onnx import TensorProto, checker
 from mosdeploy.errors import ArchError, ExportError
 from mosdeploy.export.candidate import build_candidate, bundle_bytes
 from mosdeploy.families.encoder.onnx_graph import build_graph
-from mosdeploy.spaces.encoder import VECTOR_HEADS, EncoderArch, EncoderSpace
+from mosdeploy.spaces.encoder import EncoderSpace
+from mosdeploy.spaces.encoder_choices import VECTOR_HEADS, EncoderArch
 
 LENGTHS = (1, 2, 5, 9, 12)
 SPACES = {

@@ -9,7 +9,8 @@ from mosdeploy.export.bundle import read_manifest
 from mosdeploy.families.encoder.page import describe_page, draw_architecture
 from mosdeploy.records import BundleManifest, SearchResult
 from mosdeploy.report import build_report
-from mosdeploy.spaces.encoder import BertLayerConfig, EncoderArch, EncoderWorkload
+from mosdeploy.spaces.encoder_choices import BertLayerConfig, EncoderArch
+from mosdeploy.spaces.encoder_workload import EncoderWorkload
 
 ARCH = EncoderArch(
     embed_dim=24,

@@ -15,7 +15,7 @@ from mosdeploy.families.encoder.scoring import outputs_of, scored_examples
 from mosdeploy.families.encoder.tasks import Example
 from mosdeploy.families.encoder.tokenizer import EncoderTokenizer
 from mosdeploy.family import ScoredExamples
-from mosdeploy.spaces.encoder import EncoderWorkload
+from mosdeploy.spaces.encoder_workload import EncoderWorkload
 
 
 class Lookup(torch.nn.Module):
