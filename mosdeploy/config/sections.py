@@ -64,7 +64,8 @@ class TrainingConfig(LimitsConfig):
     read the same. With limits, all of these are architectures that keep them. `budget` stands for
     the updates of the whole walk, in place of both numbers of steps: the supernet's, and those of
     `num_winners` subnets that are found in it and trained on. `data`: the examples of the corpus,
-    those of `mosdeploy distill`, or both.
+    those of `mosdeploy distill`, or both. `weight_decay` shrinks matrices alone, apart from the
+    gradient (AdamW).
     """
 
     renamed: ClassVar[dict[str, str]] = {
@@ -84,8 +85,9 @@ class TrainingConfig(LimitsConfig):
     batch_sharing: Literal["none", "shared"] = "none"
     learning_rate: float = Field(2e-3, gt=0)
     warmup_steps: int = Field(200, ge=0)
-    schedule: Literal["cosine", "inverse_sqrt"] = "cosine"
+    schedule: Literal["cosine", "inverse_sqrt", "linear"] = "cosine"
     adam_betas: tuple[Fraction, Fraction] = (0.9, 0.98)
+    weight_decay: float = Field(0.0, ge=0, le=1, exclude_if=_unset)
     clip_norm: float = Field(1.0, ge=0)
     label_smoothing: Fraction = 0.1
     sandwich: Literal["both", "largest", "smallest", "none"] = Field(

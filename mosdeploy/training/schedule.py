@@ -36,8 +36,8 @@ class ArchSource(Protocol):
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
-    """Learning rate of a step (from 1): linear warm-up, then one cosine to zero or the inverse
-    square root.
+    """Learning rate of a step (from 1): linear warm-up, then one cosine or a line to zero, or the
+    inverse square root.
     """
     peak = config.learning_rate
     warmup = config.warmup_steps
@@ -47,8 +47,11 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
         # proportional to step ** -0.5 (Vaswani et al., 2017), and without a jump at the end of the
         # warm-up
         return peak * math.sqrt(max(warmup, 1) / step)
-    # half a cosine; + 1, so that the rate of the last step is not zero
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (config.steps - warmup + 1)))
+    # + 1, so that the rate of the last step is not zero
+    share = (step - warmup) / (config.steps - warmup + 1)
+    if config.schedule == "linear":
+        return peak * (1 - share)
+    return peak * 0.5 * (1 + math.cos(math.pi * share))  # half a cosine
 
 
 def batch_indices(config: TrainingConfig, num_archs: int, step: int) -> list[Sequence[int]]:

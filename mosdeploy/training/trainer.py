@@ -34,6 +34,7 @@ from .distillation import Distillation
 from .distributed import SINGLE_PROCESS, DistributedContext, check_num_ranks, digest
 from .gradient import Gradient
 from .log import LogLine, cut_log
+from .optimizer import make_optimizer
 from .precision import PrecisionTrial, try_precisions
 from .schedule import ArchSource, learning_rate
 from .validation import shared_validation_loss
@@ -175,9 +176,7 @@ class _Run:
         self.job = job
         self.config = job.config
         self.distributed = distributed
-        self.optimizer = torch.optim.Adam(
-            net.parameters(), lr=self.config.learning_rate, betas=self.config.adam_betas, fused=True
-        )
+        self.optimizer = make_optimizer(net, self.config)
         self.scaler = context.scaler()
         self.gradient = Gradient(
             net, self.config, context, self.scaler, distributed, job.source, job.distillation

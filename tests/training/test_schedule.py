@@ -48,13 +48,17 @@ def test_learning_rates_by_hand() -> None:
     assert [learning_rate(cosine, step) for step in (1, 2, 4)] == pytest.approx([0.2, 0.4, 0.8])
     assert learning_rate(cosine, 8) == pytest.approx(0.4)
     assert learning_rate(cosine, 11) == pytest.approx(0.4 * (1 + math.cos(math.pi * 7 / 8)))
+    line = cosine.model_copy(update={"schedule": "linear"})
+    assert [learning_rate(line, step) for step in (2, 4, 8, 11)] == pytest.approx(
+        [0.4, 0.8, 0.4, 0.1]
+    )
     root = cosine.model_copy(update={"schedule": "inverse_sqrt"})
     assert [learning_rate(root, step) for step in (2, 4, 16)] == pytest.approx([0.4, 0.8, 0.4])
     cold = root.model_copy(update={"warmup_steps": 0})
     assert [learning_rate(cold, step) for step in (1, 4)] == pytest.approx([0.8, 0.4])
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "inverse_sqrt"])
+@pytest.mark.parametrize("schedule", ["cosine", "inverse_sqrt", "linear"])
 @pytest.mark.parametrize("warmup", [0, 1, 9, 20])
 def test_learning_rates_are_positive_and_at_most_the_peak(schedule: str, warmup: int) -> None:
     config = CONFIG.model_copy(update={"schedule": schedule, "warmup_steps": warmup})

@@ -37,6 +37,7 @@ SHARED_FIELDS = (
     "grad_accum_steps",
     "schedule",
     "adam_betas",
+    "weight_decay",
     "clip_norm",
     "label_smoothing",
     "seed",

@@ -1,0 +1,32 @@
+"""The optimiser of a training: Adam, or AdamW where weights decay.
+
+In: a network, its training's config. Out: an optimiser of its parameters.
+"""
+
+import torch
+from torch import nn
+
+from ..config.sections import TrainingConfig
+
+
+def make_optimizer(net: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """Adam (Kingma & Ba, 2015); with `weight_decay` AdamW (Loshchilov & Hutter, 2019), whose decay
+    is apart from the gradient.
+
+    Biases and the gains of norms do not decay, as in BERT.
+    """
+    lr = config.learning_rate
+    betas = config.adam_betas
+    if not config.weight_decay:
+        return torch.optim.Adam(net.parameters(), lr=lr, betas=betas, fused=True)
+    matrices: list[nn.Parameter] = []
+    vectors: list[nn.Parameter] = []
+    for name, parameter in net.named_parameters():
+        # the biases of experts are matrices too, (m, O)
+        is_vector = parameter.ndim < 2 or name.endswith("bias")
+        (vectors if is_vector else matrices).append(parameter)
+    groups = [
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
