@@ -152,7 +152,7 @@ class Comparison:
 
         oracle = SearchOracle(
             losses=meter.losses(race=way == "race"),
-            cost=lambda arch: Cost(self.state.spec.num_parameters(arch), 0, 0),
+            cost=lambda arch: Cost(self.state.spec.num_parameters(arch), 0, 0, 0),
         )
         start = time.process_time()
         if way == "predict":

@@ -112,6 +112,7 @@ class RunFolder:
         max_parameters: int | None = None,
         count: Literal["total", "encoder"] | None = None,
         max_size_bytes: int | None = None,
+        max_memory_bytes: int | None = None,
         device: str | None = None,
         time: str | None = None,
     ) -> SupernetCard:
@@ -123,13 +124,15 @@ class RunFolder:
             With its unit: `150ms`, `3.5s`; as predicted for the device, which was profiled before.
         count
             `encoder` leaves the embedding table out of `max_parameters`.
+        max_memory_bytes
+            Of the bundle's model and the activations that a run holds.
         time
             For the training of the supernet and, after the search, of its winner: `30m`, `2h`.
         """
         from .pipeline.limits import TrainOptions, asked_limits
         from .pipeline.train import train
 
-        limits = asked_limits(max_latency, max_parameters, count, max_size_bytes)
+        limits = asked_limits(max_latency, max_parameters, count, max_size_bytes, max_memory_bytes)
         time_s = parse_budget_s(time) if time is not None else None
         return train(self._context, TrainOptions(device, limits, time_s))
 
@@ -177,6 +180,7 @@ class RunFolder:
         max_parameters: int | None = None,
         count: Literal["total", "encoder"] | None = None,
         max_size_bytes: int | None = None,
+        max_memory_bytes: int | None = None,
         device: str | None = None,
         verify: bool = True,
     ) -> SearchResult:
@@ -188,11 +192,13 @@ class RunFolder:
             With its unit: `150ms`, `3.5s`.
         count
             `encoder` leaves the embedding table out of `max_parameters`.
+        max_memory_bytes
+            Of the bundle's model and the activations that a run holds.
         """
         from .pipeline.limits import asked_limits
         from .pipeline.search import SearchOptions, search
 
-        limits = asked_limits(max_latency, max_parameters, count, max_size_bytes)
+        limits = asked_limits(max_latency, max_parameters, count, max_size_bytes, max_memory_bytes)
         return search(self._context, SearchOptions(device, limits, verify))
 
     def distill(self, teacher: str | Path = "largest", *, beam: int | None = None) -> DistilledCard:

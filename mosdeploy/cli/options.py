@@ -46,6 +46,9 @@ CountOption = Annotated[
     typer.Option(help="encoder: leave the embedding table out of --max-parameters."),
 ]
 MaxSizeOption = Annotated[str | None, typer.Option(help="Bundle size limit: 12MiB.")]
+MaxMemoryOption = Annotated[
+    str | None, typer.Option(help="Limit on model and activations in memory: 200MiB.")
+]
 
 HERE = Path()
 SSH_CONFIG = Path("~/.ssh/config")
@@ -89,6 +92,7 @@ class LimitOptions:
     max_parameters: MaxParametersOption = None
     count: CountOption = None
     max_size: MaxSizeOption = None
+    max_memory: MaxMemoryOption = None
 
     def limits(self) -> "Limits":
         """The limits as a record.
@@ -103,7 +107,8 @@ class LimitOptions:
 
         most = None if self.max_parameters is None else parse_count(self.max_parameters)
         size = None if self.max_size is None else parse_count(self.max_size)
-        return asked_limits(self.max_latency, most, self.count, size)
+        memory = None if self.max_memory is None else parse_count(self.max_memory)
+        return asked_limits(self.max_latency, most, self.count, size, memory)
 
 
 NO_LIMITS = LimitOptions()

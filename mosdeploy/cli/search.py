@@ -38,9 +38,12 @@ def _text(result: "SearchResult") -> str:
     body = ""
     if result.limits.max_body_parameters is not None:
         body = f", {winner.num_body_parameters:,} without the embedding table"
+    memory = ""
+    if result.limits.max_memory_bytes is not None and winner.memory_bytes is not None:
+        memory = f", {winner.memory_bytes / 2**20:.1f} MiB of memory"
     lines = [
         f"winner {winner.arch.key}: {winner.arch}",
-        f"  validation loss {winner.loss:.4f}, {winner.num_parameters:,} parameters{body}",
+        f"  validation loss {winner.loss:.4f}, {winner.num_parameters:,} parameters{body}{memory}",
         counts,
     ]
     if winner.predicted_ms is not None:

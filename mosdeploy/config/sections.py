@@ -45,15 +45,19 @@ ParameterCount = Literal["total", "encoder"]
 
 
 class LimitsConfig(Record):
-    """What a subnet may cost: latency on the device, parameters, bytes of the bundle.
+    """What a subnet may cost: latency on the device, parameters, bytes of the bundle, and bytes of
+    memory.
 
-    `count`: "encoder" leaves the embedding table out of `max_parameters`.
+    `count`: "encoder" leaves the embedding table out of `max_parameters`. `max_memory` counts the
+    bundle's model and the activations that a run of the workload holds, not the interpreter and the
+    runtime.
     """
 
     max_latency: Duration | None = Field(None, exclude_if=_unset)
     max_parameters: Count | None = Field(None, exclude_if=_unset)
     count: ParameterCount = Field("total", exclude_if=lambda count: count == "total")
     max_size: Count | None = Field(None, exclude_if=_unset)
+    max_memory: Count | None = Field(None, exclude_if=_unset)
 
 
 class TrainingConfig(LimitsConfig):

@@ -51,6 +51,7 @@ def with_defaults(limits: Limits, config: LimitsConfig) -> Limits:
     latency = config.max_latency and parse_duration_ms(config.max_latency)
     parameters = config.max_parameters and parse_count(config.max_parameters)
     size = config.max_size and parse_count(config.max_size)
+    memory = config.max_memory and parse_count(config.max_memory)
     counted = limits
     if limits.max_parameters is None and limits.max_body_parameters is None:
         counted = limit_parameters(parameters or None, config.count)
@@ -59,6 +60,7 @@ def with_defaults(limits: Limits, config: LimitsConfig) -> Limits:
         max_parameters=counted.max_parameters,
         max_body_parameters=counted.max_body_parameters,
         max_size_bytes=limits.max_size_bytes or size or None,
+        max_memory_bytes=limits.max_memory_bytes or memory or None,
     )
 
 
@@ -67,6 +69,7 @@ def asked_limits(
     max_parameters: int | None,
     count: ParameterCount | None,
     max_size_bytes: int | None,
+    max_memory_bytes: int | None,
 ) -> Limits:
     """Limits as the command line and programs give them, the latency with its unit.
 
@@ -78,6 +81,7 @@ def asked_limits(
     given = {
         "max_latency_ms": parse_duration_ms(max_latency) if max_latency is not None else None,
         "max_size_bytes": max_size_bytes,
+        "max_memory_bytes": max_memory_bytes,
         **limit_parameters(max_parameters, count).model_dump(exclude_none=True),
     }
     return parse(Limits, given, "limits")
@@ -182,8 +186,14 @@ def cost_of(spec: ModelSpec, family: Family) -> "Callable[[ArchConfig], Cost]":
     from ..export.candidate import bundle_bytes
     from ..search import Cost
 
-    return lambda arch: Cost(
-        num_parameters=spec.num_parameters(arch),
-        size_bytes=bundle_bytes(spec, arch, family.build_graph),
-        num_body_parameters=spec.inventory(arch).num_body_parameters,
-    )
+    def cost(arch: ArchConfig) -> Cost:
+        inventory = spec.inventory(arch)
+        size_bytes = bundle_bytes(spec, arch, family.build_graph)
+        return Cost(
+            num_parameters=inventory.num_parameters,
+            size_bytes=size_bytes,
+            num_body_parameters=inventory.num_body_parameters,
+            memory_bytes=size_bytes + inventory.activation_bytes,
+        )
+
+    return cost

@@ -232,8 +232,8 @@ def _limits(context: Context, options: SearchOptions) -> Limits:
         if (trained := context.run.supernet_card().limits) is not None:
             return trained.limits
     raise ConfigError(
-        "a search needs a limit: give --max-latency 150ms, --max-parameters 4M or "
-        "--max-size 12MiB, or write one under [search] in mosdeploy.toml"
+        "a search needs a limit: give --max-latency 150ms, --max-parameters 4M, "
+        "--max-size 12MiB or --max-memory 200MiB, or write one under [search] in mosdeploy.toml"
     )
 
 

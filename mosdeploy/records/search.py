@@ -10,7 +10,8 @@ from ..spaces import AnyArch, AnyWorkload
 
 class Candidate(Record):
     """One architecture that the search looked at; `loss` is the inherited subnet's validation loss
-    (lower wins). `num_body_parameters` leaves the embedding table out; None in older records.
+    (lower wins). `num_body_parameters` leaves the embedding table out, and `memory_bytes` is the
+    model with the activations that a run holds; each is None in older records.
     """
 
     arch: AnyArch
@@ -19,13 +20,15 @@ class Candidate(Record):
     num_parameters: int
     num_body_parameters: int | None = None
     size_bytes: int
+    memory_bytes: int | None = None
     measured_ms: float | None = None
 
 
 class Limits(Record):
     """What a subnet may cost; None where there is no limit.
 
-    `max_body_parameters` counts all parameters but those of the embedding table.
+    `max_body_parameters` counts all parameters but those of the embedding table,
+    `max_memory_bytes` the bundle's model and the activations that a run of the workload holds.
     """
 
     max_latency_ms: float | None = Field(None, gt=0)
@@ -33,6 +36,7 @@ class Limits(Record):
     # not written where it is not set: fingerprints stay what they were before there was one
     max_body_parameters: int | None = Field(None, gt=0, exclude_if=lambda most: most is None)
     max_size_bytes: int | None = Field(None, gt=0)
+    max_memory_bytes: int | None = Field(None, gt=0, exclude_if=lambda most: most is None)
 
 
 class QualityCard(Record):

@@ -55,6 +55,7 @@ class ConstraintTable:
         self.limits = limits
         # the size in bytes is found by building a graph, and each check of the limits asks for it
         self._cost = functools.cache(cost)
+        self._costs_count = limits.model_copy(update={"max_latency_ms": None}) != Limits()
         self._predict_ms = predict_ms
         self._latency_ms: dict[ArchConfig, float | None] = {}
 
@@ -83,10 +84,8 @@ class ConstraintTable:
 
     def utilisation(self, arch: ArchConfig) -> dict[str, float]:
         """Each limited quantity as a share of its limit, by the name of the limit."""
-        limits = self.limits
-        costs = (limits.max_parameters, limits.max_body_parameters, limits.max_size_bytes)
-        unlimited = all(most is None for most in costs)
-        return utilisation(limits, self.latency_ms(arch), None if unlimited else self._cost(arch))
+        cost = self._cost(arch) if self._costs_count else None
+        return utilisation(self.limits, self.latency_ms(arch), cost)
 
     def violation(self, arch: ArchConfig) -> float:
         """Sum of the shares by which an architecture exceeds its limits; 0 within all of them."""
@@ -107,21 +106,24 @@ class ConstraintTable:
             num_parameters=cost.num_parameters,
             num_body_parameters=cost.num_body_parameters,
             size_bytes=cost.size_bytes,
+            memory_bytes=cost.memory_bytes,
         )
 
 
 def utilisation(limits: Limits, latency_ms: float | None, cost: Cost | None) -> dict[str, float]:
     """Each limited quantity that is known as a share of its limit, by the name of the limit."""
-    shares: dict[str, float] = {}
-    if limits.max_latency_ms is not None and latency_ms is not None:
-        shares["max_latency_ms"] = latency_ms / limits.max_latency_ms
-    if limits.max_parameters is not None and cost is not None:
-        shares["max_parameters"] = cost.num_parameters / limits.max_parameters
-    if limits.max_body_parameters is not None and cost is not None:
-        shares["max_body_parameters"] = cost.num_body_parameters / limits.max_body_parameters
-    if limits.max_size_bytes is not None and cost is not None:
-        shares["max_size_bytes"] = cost.size_bytes / limits.max_size_bytes
-    return shares
+    spent: dict[str, float | None] = {"max_latency_ms": latency_ms}
+    if cost is not None:
+        spent["max_parameters"] = cost.num_parameters
+        spent["max_body_parameters"] = cost.num_body_parameters
+        spent["max_size_bytes"] = cost.size_bytes
+        spent["max_memory_bytes"] = cost.memory_bytes
+    asked = {name: getattr(limits, name) for name in spent}
+    return {
+        name: value / asked[name]
+        for name, value in spent.items()
+        if value is not None and asked[name] is not None
+    }
 
 
 def find_feasible(constraints: ConstraintTable, rng: np.random.Generator) -> ArchConfig:

@@ -116,7 +116,7 @@ def evolve(
     >>> config = SearchConfig(population=8, parents=2, mutations=2, crossovers=2, iterations=2)
     >>> oracle = SearchOracle(
     ...     losses=lambda archs, incumbents: [1e6 / spec.num_parameters(arch) for arch in archs],
-    ...     cost=lambda arch: Cost(spec.num_parameters(arch), 0, 0),
+    ...     cost=lambda arch: Cost(spec.num_parameters(arch), 0, 0, 0),
     ... )
     >>> evolution = evolve(spec.space, config, Limits(max_parameters=400_000), oracle)
     >>> evolution.ranked[0].num_parameters <= 400_000

@@ -41,8 +41,9 @@ class FeasibleSpace:
     >>> from mosdeploy.config import load_recipe
     >>> from mosdeploy.search import Cost
     >>> spec = load_recipe("tiny").spec
+    >>> limits = Limits(max_parameters=900_000)
     >>> within = FeasibleSpace.find(
-    ...     spec.space, Limits(max_parameters=900_000), lambda a: Cost(spec.num_parameters(a), 0, 0)
+    ...     spec.space, limits, cost=lambda arch: Cost(spec.num_parameters(arch), 0, 0, 0)
     ... )
     >>> spec.num_parameters(within.largest) <= 900_000
     True

@@ -97,7 +97,12 @@ def choose_winner(measured: Sequence[Candidate], limits: Limits) -> Candidate:
 def _keeps(candidate: Candidate, limits: Limits) -> bool:
     """Whether a candidate keeps all limits, with its measured latency."""
     body = candidate.num_body_parameters
-    # an older record does not tell it; it is at most the whole
-    body = candidate.num_parameters if body is None else body
-    cost = Cost(candidate.num_parameters, candidate.size_bytes, body)
+    memory_bytes = candidate.memory_bytes
+    # an older record tells neither; the one is at most the whole, the other at least the bundle
+    cost = Cost(
+        num_parameters=candidate.num_parameters,
+        size_bytes=candidate.size_bytes,
+        num_body_parameters=candidate.num_parameters if body is None else body,
+        memory_bytes=candidate.size_bytes if memory_bytes is None else memory_bytes,
+    )
     return all(share <= 1 for share in utilisation(limits, candidate.measured_ms, cost).values())

@@ -18,13 +18,14 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Cost:
-    """What an architecture costs besides time: weights, bytes of the bundle, and weights without
-    those of the embedding table.
+    """What an architecture costs besides time: weights, bytes of the bundle, weights without those
+    of the embedding table, and bytes of memory.
     """
 
     num_parameters: int
     size_bytes: int
     num_body_parameters: int
+    memory_bytes: int
 
 
 LossesOf = Callable[[Sequence[ArchConfig], Sequence[ArchConfig | None]], Iterable[float | None]]

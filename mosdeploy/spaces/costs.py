@@ -1,8 +1,8 @@
 """One inventory of what a network holds and computes; parameters, multiply-accumulates and bytes
 are sums over it.
 
-In: the matrix products of a network, as its family lists them. Out: whole numbers. What a device
-makes of them is not known here.
+In: the matrix products of a network, as its family lists them, and the activations that it holds.
+Out: whole numbers. What a device makes of them is not known here.
 """
 
 from collections.abc import Callable
@@ -60,6 +60,9 @@ class Inventory:
         Further weights, which stay fp32 in every precision: position tables, biases.
     id_bytes
         Bytes of what a file holds beside weights: lists of ids.
+    num_activations
+        Most numbers that are computed and still needed at one time of a run; 0 where a family does
+        not count them.
     """
 
     products: tuple[Product, ...]
@@ -68,6 +71,14 @@ class Inventory:
     vocab_size: int
     num_other: int = 0
     id_bytes: int = 0
+    num_activations: int = 0
+
+    @property
+    def activation_bytes(self) -> int:
+        """Bytes of the most activations at one time. They are float32 in every precision: codes
+        live within an operator.
+        """
+        return 4 * self.num_activations
 
     @property
     def num_parameters(self) -> int:
@@ -102,3 +113,31 @@ class Inventory:
         vectors = 4 * (2 * sum(self.norm_widths) + num_biases + self.num_other)
         tables = sum(table_bytes(self.vocab_size, columns) for columns in self.table_parts)
         return vectors + sum(matrix_bytes(product) for product in own) + tables + self.id_bytes
+
+
+@dataclass(frozen=True)
+class AttentionSize:
+    """Sizes of one attention: `num_read` of its `num_positions` are computed, each attends to
+    `num_attended` by every head, and queries, keys and values are `qkv_dim` wide.
+    """
+
+    num_positions: int
+    num_read: int
+    num_attended: int
+    heads: int
+    qkv_dim: int
+
+    def num_activations(self, dim: int) -> int:
+        """Numbers that it holds between states of width `dim`: its input and output, queries, keys,
+        values and their mixture, and the scores.
+        """
+        states = (self.num_positions + self.num_read) * dim
+        projected = 2 * (self.num_positions + self.num_read) * self.qkv_dim
+        return states + projected + self.num_read * self.heads * self.num_attended
+
+
+def ffn_activations(num_positions: int, dim: int, ffn_dim: int) -> int:
+    """Numbers that an FFN holds: its input and output, and what goes into its activation function
+    and comes out.
+    """
+    return 2 * num_positions * (dim + ffn_dim)

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
-from .costs import Inventory, Product
+from .costs import AttentionSize, Inventory, Product, ffn_activations
 from .encoder_choices import BertLayerConfig, EncoderArch, EncoderChoices
 from .encoder_features import FEATURE_NAMES, LayerWidths, latency_features
 from .encoder_workload import EncoderWorkload
@@ -40,9 +41,7 @@ class EncoderSpace(EncoderChoices):
         if self.table_dim is not None:
             products.append(Product("embed_project", "encoder", rows, t, d))
         for i, layer in enumerate(arch.layers):
-            # what is read of a layer's output: all positions, or the first alone
-            is_last = i == len(arch.layers) - 1
-            read = workload.batch if self.reads_first and is_last else rows
+            read = self._num_read(i, arch, workload)
             products += self._layer_products(f"layers.{i}", d, layer, workload, read)
         products += self._head_products(d, vocab_size, workload)
         norms = (t, *(layer.dim or d for layer in arch.layers for _ in range(2)))
@@ -57,7 +56,37 @@ class EncoderSpace(EncoderChoices):
             table_parts=(t,),
             vocab_size=vocab_size,
             num_other=sum(small_tables) + biases,
+            num_activations=self._num_activations(arch, vocab_size, workload),
         )
+
+    def _num_activations(
+        self, arch: EncoderArch, vocab_size: int, workload: EncoderWorkload
+    ) -> int:
+        """Most numbers that are held at one time: those of one sublayer, or of the logits of masked
+        tokens, which are there before and after their bias is added.
+        """
+        rows = workload.batch * workload.input_len
+        held = []
+        for i, layer in enumerate(arch.layers):
+            dim = layer.dim or arch.embed_dim
+            read = self._num_read(i, arch, workload)
+            attention = AttentionSize(
+                num_positions=rows,
+                num_read=read,
+                num_attended=workload.input_len,
+                heads=layer.heads,
+                qkv_dim=self.attention_dim(dim, layer.heads),
+            )
+            held.append(attention.num_activations(dim))
+            held.append(ffn_activations(read, dim, layer.ffn_dim))
+        if self.head == "masked-lm":
+            held.append(rows * ((self.table_dim or arch.embed_dim) + 2 * vocab_size))
+        return max(held)
+
+    def _num_read(self, i: int, arch: EncoderArch, workload: EncoderWorkload) -> int:
+        """Positions that are read of a layer's output: all, or the first of each text."""
+        is_last = i == len(arch.layers) - 1
+        return workload.batch * (1 if self.reads_first and is_last else workload.input_len)
 
     def _layer_products(
         self, name: str, outer: int, layer: BertLayerConfig, workload: EncoderWorkload, read: int
@@ -114,7 +143,8 @@ class EncoderSpace(EncoderChoices):
         means = {name: columns[name] / depth for name in columns if name != "embed_dim"}
         means["embed_dim"] = columns["embed_dim"]
         assert isinstance(workload, EncoderWorkload)
-        return latency_features(self._widths(means, depth, np.zeros((1, 1))), workload)
+        reads_first = np.zeros((1, 1), np.bool_)
+        return latency_features(self._widths(means, depth, reads_first), workload)
 
     def latency_features_of_genes(
         self, genes: Rows, vocab_size: int, workload: Workload
@@ -132,7 +162,7 @@ class EncoderSpace(EncoderChoices):
         return latency_features(self._widths(columns, exists, is_last), workload)
 
     def _widths(
-        self, columns: dict[str, FloatArray], counts: FloatArray, reads_first: FloatArray
+        self, columns: dict[str, FloatArray], counts: FloatArray, reads_first: npt.NDArray[np.bool_]
     ) -> LayerWidths:
         """From the choices by name, each (N, 1) or (N, L)."""
         dim = columns.get("layer_dim", columns["embed_dim"])

@@ -73,7 +73,7 @@ class EncoderArch(ArchConfig):
 
 
 class EncoderChoices(CostedSpace):
-    """What is chosen of each encoder that one supernet holds, and what is the same in all of them.
+    """What is chosen of each encoder that one supernet holds.
 
     What is not listed as choices is the same in all of them, and follows from the checkpoint that
     the weights come from.
@@ -148,7 +148,8 @@ class EncoderChoices(CostedSpace):
         # a list of JSON is none of Python's: strict mode takes tuples
         widths = tuple(given) if isinstance(given, list) else given
         if ratios is None or dims is None:
-            if widths == ():
+            # a wrong ratio or width is an error of its own
+            if widths == () and "ffn_ratio" in info.data and dims is not None:
                 raise ValueError("give the FFN widths, or ffn_ratio in their place")
             return widths
         for ratio, dim in itertools.product(ratios, dims):

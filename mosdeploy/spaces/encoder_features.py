@@ -9,6 +9,7 @@ Shapes: N encoders, L layers.
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from .encoder_workload import EncoderWorkload
 from .spec import FloatArray
@@ -49,7 +50,7 @@ class LayerWidths:
     ffn_dim: FloatArray
     heads: FloatArray
     outer_dim: FloatArray | None
-    reads_first: np.ndarray
+    reads_first: npt.NDArray[np.bool_]
 
     def total(self, values: FloatArray) -> FloatArray:
         """Sum over the layers of each encoder: (N, L) to (N,)."""

@@ -8,16 +8,17 @@ Shapes in the inventory: S source positions, T decode steps, K hypotheses, e and
 the q/k/v width, V vocabulary.
 """
 
+from collections.abc import Iterator
 from typing import ClassVar, Literal, Self
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from ..record import Record
-from .costs import Inventory, Product
+from .costs import AttentionSize, Inventory, Product, ffn_activations
 from .genes import ArchConfig
 from .spec import CostedSpace, FloatArray, StageInput, TimingStage, Workload
 from .table import Choices, Gene
+from .translation_features import FEATURE_NAMES, latency_features
 from .translation_workload import TranslationWorkload
 
 
@@ -82,24 +83,6 @@ class TranslationArch(ArchConfig):
         )
         return f"enc {self.encoder_embed_dim} [{encoder}] dec {self.decoder_embed_dim} [{decoder}]"
 
-
-FEATURE_NAMES = (
-    "constant",
-    "decoder_layers",
-    "encoder_layers",
-    "encoder_projection_macs",
-    "encoder_ffn_macs",
-    "decoder_projection_macs",
-    "decoder_ffn_macs",
-    "logits_macs",
-    "cross_score_macs",
-    "cross_memory_macs",
-    "encoder_ffn_width",
-    "decoder_ffn_width",
-    "encoder_heads",
-    "decoder_self_heads",
-    "decoder_cross_heads",
-)
 
 FIRST_TOKEN = 4
 """Ids below are special: padding, unknown, begin, end."""
@@ -220,7 +203,57 @@ class TranslationSpace(CostedSpace):
         table_parts = (d, e - d) if e > d else (d,)
         num_ids = vocab_size * workload.shortlist
         id_bytes = num_ids * (2 if vocab_size <= 1 << 16 else 4)
-        return Inventory(tuple(products), tuple(norms), table_parts, vocab_size, id_bytes=id_bytes)
+        return Inventory(
+            products=tuple(products),
+            norm_widths=tuple(norms),
+            table_parts=table_parts,
+            vocab_size=vocab_size,
+            id_bytes=id_bytes,
+            num_activations=self._num_activations(arch, num_scored, workload),
+        )
+
+    def _num_activations(
+        self, arch: TranslationArch, num_scored: int, workload: TranslationWorkload
+    ) -> int:
+        """Most numbers that are held at one time: in the encoder, those of a sublayer beside the
+        outputs that are kept for the cross-attention; or in the last decode step.
+        """
+        source = workload.source_len
+        spans = [layer.cross_span for layer in arch.decoder_layers]
+        kept = (max(spans) - 1) * source * arch.encoder_embed_dim
+        held = []
+        for layer in arch.encoder_layers:
+            attention = AttentionSize(source, source, source, layer.heads, self.qkv_dim)
+            held.append(kept + attention.num_activations(arch.encoder_embed_dim))
+            held.append(kept + ffn_activations(source, arch.encoder_embed_dim, layer.ffn_dim))
+        cross_kv = 2 * self.qkv_dim * source * sum(spans)
+        held.append(max(spans) * source * arch.encoder_embed_dim + cross_kv)
+        # keys and values of the step before, and of this one
+        num_hypotheses = workload.beam
+        self_kv = 2 * self.qkv_dim * num_hypotheses * workload.decode_steps
+        held.append(
+            cross_kv
+            + 2 * len(arch.decoder_layers) * self_kv
+            + max(self._step_activations(arch, num_scored, workload))
+        )
+        return max(held)
+
+    def _step_activations(
+        self, arch: TranslationArch, num_scored: int, workload: TranslationWorkload
+    ) -> Iterator[int]:
+        """Numbers that each part of the last decode step holds beside keys and values."""
+        rows = workload.beam
+        d = arch.decoder_embed_dim
+        for layer in arch.decoder_layers:
+            lengths = (
+                (workload.decode_steps, layer.self_heads),
+                (layer.cross_span * workload.source_len, layer.cross_heads),
+            )
+            for length, heads in lengths:
+                yield AttentionSize(rows, rows, length, heads, self.qkv_dim).num_activations(d)
+            yield ffn_activations(rows, d, layer.ffn_dim)
+        # logits, and their logarithms of probabilities
+        yield rows * (d + 2 * num_scored)
 
     def _encoder_products(
         self, name: str, e: int, layer: EncoderLayerConfig, num_positions: int
@@ -271,46 +304,9 @@ class TranslationSpace(CostedSpace):
     # -- latency
 
     def latency_features(self, sums: FloatArray, vocab_size: int, workload: Workload) -> FloatArray:
-        """What costs time in one translation, in units of 10^6 multiply-accumulates, 10^3 elements,
-        layers or heads.
-
-        At batch 1 the bytes of the weights that a step reads are proportional to its
-        multiply-accumulates, layer kind by layer kind, so a feature stands for both; its
-        coefficient holds whichever is slower on the device. The scores of self-attention are
-        proportional to the layer features and have none of their own; with them the `_macs`
-        features add up to the multiply-accumulates of the inventory.
-
-        Parameters
-        ----------
-        sums
-            Sums over layers (N, 10), in the order of `mean_order`.
-
-        Returns
-        -------
-        Array of shape (N, 15), in the order of `FEATURE_NAMES`; not negative.
-        """
+        """What costs time in one translation, (N, 15), from sums over layers (N, 10)."""
         assert isinstance(workload, TranslationWorkload)
-        e, layers_e, ffn_e, heads_e, d, layers_d, ffn_d, heads_self, heads_cross, span = sums.T
-        q = self.qkv_dim
-        source = workload.source_len
-        rows = workload.beam * workload.decode_steps
-        features = np.empty((len(sums), len(FEATURE_NAMES)))
-        features[:, 0] = 1.0
-        features[:, 1] = layers_d
-        features[:, 2] = layers_e
-        features[:, 3] = (4e-6 * source * q) * e * layers_e
-        features[:, 4] = (2e-6 * source) * e * ffn_e
-        features[:, 5] = (6e-6 * rows * q) * d * layers_d
-        features[:, 6] = (2e-6 * rows) * d * ffn_d
-        features[:, 7] = (1e-6 * rows * workload.num_scored(vocab_size)) * d
-        features[:, 8] = (2e-6 * rows * source * q) * span
-        features[:, 9] = (2e-6 * source * q) * e * span
-        features[:, 10] = (1e-3 * source) * ffn_e
-        features[:, 11] = (1e-3 * rows) * ffn_d
-        features[:, 12] = heads_e
-        features[:, 13] = heads_self
-        features[:, 14] = heads_cross
-        return features
+        return latency_features(sums, self.qkv_dim, vocab_size, workload)
 
     def timing_stages(self, vocab_size: int, workload: Workload) -> tuple[TimingStage, ...]:
         """The whole translation; the encoder with the cross-attention's keys and values; the rest,

@@ -16,8 +16,13 @@ SEARCH = "search.search"
 
 def test_options_carry_their_units(ask: Callable[..., Any]) -> None:
     words = "--device rpi --max-latency 1.5s --max-parameters 4M --max-size 2MiB --no-verify"
-    done = ask(SEARCH, search_result(), "search", *words.split())
-    limits = Limits(max_latency_ms=1500.0, max_parameters=4_000_000, max_size_bytes=2**21)
+    done = ask(SEARCH, search_result(), "search", *words.split(), "--max-memory", "3MiB")
+    limits = Limits(
+        max_latency_ms=1500.0,
+        max_parameters=4_000_000,
+        max_size_bytes=2**21,
+        max_memory_bytes=3 * 2**20,
+    )
     assert done.arguments[1] == SearchOptions("rpi", limits, verify=False)
 
 
@@ -45,6 +50,13 @@ def test_a_winner_is_told_with_its_limit(ask: Callable[..., Any]) -> None:
         "  predicted 120.00 ms, measured 121.50 ms on the device, limit 150 ms kept",
     ]
     assert done.stderr == "next: mosdeploy finetune\n"
+
+
+def test_memory_is_told_where_it_is_limited(ask: Callable[..., Any]) -> None:
+    limits = Limits(max_memory_bytes=3 * 2**20)
+    result = search_result(limits=limits, winner=candidate(memory_bytes=5 * 2**19))
+    told = ask(SEARCH, result, "search", "--max-memory", "3MiB").stdout
+    assert "1,234,567 parameters, 2.5 MiB of memory" in told
 
 
 def test_a_winner_that_was_not_measured_is_a_prediction(ask: Callable[..., Any]) -> None:

@@ -31,7 +31,7 @@ def path(tmp_path):
 
 def run(losses):
     def cost(arch):
-        return Cost(num_parameters(MEDIUM, arch), 0, 0)
+        return Cost(num_parameters(MEDIUM, arch), 0, 0, 0)
 
     return evolve(MEDIUM, CONFIG, Limits(), SearchOracle(losses, cost))
 

@@ -111,7 +111,8 @@ class Problem:
     def cost(self, arch):
         weights = self.spec.num_parameters(arch)
         body = self.spec.inventory(arch).num_body_parameters
-        return Cost(weights, size_bytes=4 * weights + 1000, num_body_parameters=body)
+        size_bytes = 4 * weights + 1000
+        return Cost(weights, size_bytes, num_body_parameters=body, memory_bytes=2 * size_bytes)
 
     def predict_ms(self, genes):
         return np.array([self.latency(self.space.from_genes(row)) for row in genes])

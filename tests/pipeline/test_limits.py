@@ -15,6 +15,7 @@ from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.limits import (
     TrainOptions,
     check_trained_for,
+    cost_of,
     feasible_space,
     with_defaults,
 )
@@ -145,6 +146,30 @@ def test_a_limit_may_leave_the_table_out(tmp_path: Path, make: Callable[[Path], 
     with_table = feasible_space(context, TrainOptions(limits=Limits(max_parameters=most)))
     assert with_table is not None
     assert spec.num_parameters(with_table.largest) < spec.num_parameters(source.largest)
+
+
+@pytest.mark.parametrize("make", [make_run_folder, make_small_encoder])
+def test_a_limit_on_memory_counts_model_and_activations(
+    tmp_path: Path, make: Callable[[Path], Path]
+) -> None:
+    root = make(tmp_path)
+    context = Context(open_run(root))
+    ends = (context.config.space.smallest, context.config.space.largest)
+    cost = cost_of(context.spec, context.family)
+    costs = [cost(arch) for arch in ends]
+    activations = [context.spec.inventory(arch).activation_bytes for arch in ends]
+    assert [found.memory_bytes for found in costs] == [
+        found.size_bytes + held for found, held in zip(costs, activations, strict=True)
+    ]
+    assert 0 < activations[0] < activations[1]
+    most = sum(found.memory_bytes for found in costs) // 2
+    source = feasible_space(context, TrainOptions(limits=Limits(max_memory_bytes=most)))
+    assert source is not None
+    assert cost(source.largest).memory_bytes <= most
+    edit(root / "mosdeploy.toml", "[training]", f'[training]\nmax_memory = "{most}B"')
+    from_file = feasible_space(Context(open_run(root)), TrainOptions())
+    assert from_file is not None
+    assert (from_file.limits, from_file.largest) == (source.limits, source.largest)
 
 
 def test_what_is_asked_replaces_what_the_run_file_counts() -> None:

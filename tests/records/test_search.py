@@ -44,7 +44,9 @@ def test_a_result_of_0_1_0_says_what_to_run_again(tmp_path):
         read_record(SearchResult, path, "mosdeploy search")
 
 
-@pytest.mark.parametrize("name", ["max_latency_ms", "max_parameters", "max_size_bytes"])
+@pytest.mark.parametrize(
+    "name", ["max_latency_ms", "max_parameters", "max_size_bytes", "max_memory_bytes"]
+)
 def test_limits_are_positive_or_none(name):
     assert getattr(parse(Limits, {name: 1}, "x"), name) == 1
     assert getattr(Limits(), name) is None

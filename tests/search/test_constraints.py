@@ -30,16 +30,21 @@ def crooked(arch):
 
 def test_shares_by_hand():
     limits = Limits(
-        max_latency_ms=10.0, max_parameters=200, max_body_parameters=80, max_size_bytes=400
+        max_latency_ms=10.0,
+        max_parameters=200,
+        max_body_parameters=80,
+        max_size_bytes=400,
+        max_memory_bytes=1000,
     )
-    assert utilisation(limits, 12.5, Cost(100, 500, 60)) == {
+    assert utilisation(limits, 12.5, Cost(100, 500, 60, 900)) == {
         "max_latency_ms": 1.25,
         "max_parameters": 0.5,
         "max_body_parameters": 0.75,
         "max_size_bytes": 1.25,
+        "max_memory_bytes": 0.9,
     }
     assert utilisation(limits, None, None) == {}
-    assert utilisation(Limits(), 12.5, Cost(100, 500, 60)) == {}
+    assert utilisation(Limits(), 12.5, Cost(100, 500, 60, 900)) == {}
 
 
 def test_violation_sums_what_is_above_the_limits():
@@ -48,6 +53,9 @@ def test_violation_sums_what_is_above_the_limits():
     limits = Limits(max_latency_ms=10.0, max_parameters=4 * weights, max_size_bytes=10**9)
     assert table(problem, limits).violation(MEDIUM.largest) == 0.5
     assert table(problem, Limits()).violation(MEDIUM.largest) == 0.0
+    # the problem's memory is twice 4 bytes a weight and 1,000
+    memory = Limits(max_memory_bytes=4 * weights + 1000)
+    assert table(problem, memory).violation(MEDIUM.largest) == 1.0
 
 
 def test_each_latency_is_predicted_once_and_together():

@@ -55,6 +55,9 @@ def test_the_winner_is_the_best_within_the_limit_as_measured():
 def test_the_winner_keeps_the_other_limits_too():
     with pytest.raises(InfeasibleError, match=r"fastest took 7 ms; raise the limit"):
         choose_winner(candidates_of([(7.0, 3.0, 7.0)]), Limits(max_size_bytes=39))
+    with pytest.raises(InfeasibleError, match="raise the limit"):
+        # a record that does not tell the memory: at least the bundle of 40 bytes
+        choose_winner(candidates_of([(7.0, 3.0, 7.0)]), Limits(max_memory_bytes=39))
 
 
 def test_no_winner_names_the_fastest_measured():

@@ -20,4 +20,5 @@ def test_costs_by_hand():
     arch = Problem().space.smallest
     weights = Problem().spec.num_parameters(arch)
     body = Problem().spec.inventory(arch).num_body_parameters
-    assert Problem().oracle.cost(arch) == Cost(weights, 4 * weights + 1000, body)
+    size = 4 * weights + 1000
+    assert Problem().oracle.cost(arch) == Cost(weights, size, body, 2 * size)

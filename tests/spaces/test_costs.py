@@ -1,4 +1,4 @@
-from mosdeploy.spaces.costs import Inventory, Product
+from mosdeploy.spaces.costs import AttentionSize, Inventory, Product, ffn_activations
 
 WEIGHT = Product("fc1", "step", rows=3, inputs=4, outputs=5)
 SHARED = Product("logits", "step", rows=3, inputs=4, outputs=10, matrix="shared")
@@ -34,3 +34,13 @@ def test_number_of_bytes_by_hand() -> None:
         table_bytes=lambda rows, columns: 4 * rows * columns,
     )
     assert found == 20 + 4 * 5 + 4 * 16 + 4 * 60
+
+
+def test_activations_by_hand() -> None:
+    # 6 positions, 2 of them computed, each attends to 3 by 4 heads; states of 5, queries of 8
+    attention = AttentionSize(num_positions=6, num_read=2, num_attended=3, heads=4, qkv_dim=8)
+    states = 6 * 5 + 2 * 5
+    projected = 2 * 8 + 2 * 6 * 8 + 2 * 8  # queries, keys and values, their mixture
+    assert attention.num_activations(5) == states + projected + 2 * 4 * 3
+    assert ffn_activations(num_positions=6, dim=5, ffn_dim=20) == 2 * 6 * 5 + 2 * 6 * 20
+    assert Inventory((), (), (), 10, num_activations=7).activation_bytes == 28

@@ -82,7 +82,7 @@ def search_made_up() -> dict[str, object]:
     predictor = LatencyPredictor.fit(spec, genes, latency_ms, facts=facts, try_mlp=False)
     oracle = SearchOracle(
         losses=lambda archs, _: [1 / spec.num_parameters(arch) for arch in archs],
-        cost=lambda arch: Cost(spec.num_parameters(arch), size_bytes=0, num_body_parameters=0),
+        cost=lambda arch: Cost(spec.num_parameters(arch), 0, 0, 0),
         predict_ms=predictor.predict,
     )
     limit_ms = float(np.median(latency_ms))
