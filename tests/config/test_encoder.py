@@ -24,6 +24,39 @@ def test_the_recipe_is_the_real_checkpoint() -> None:
     assert config.spec.num_parameters(config.space.largest) == 22_713_216 + 770
 
 
+def test_the_largest_of_the_base_recipes_is_bert_base() -> None:
+    # 109,482,240 with its pooler; 768 * 2 + 2 of two classes
+    config = load_recipe("bert-base.sst2")
+    assert config.spec.num_parameters(config.space.largest) == 109_482_240 + 1538
+    # in place of the pooler the transform with its norm, and the bias of the logits
+    pooler = 768 * 769
+    transform = 768 * 769 + 2 * 768
+    masked = 109_482_240 - pooler + transform + 30_522
+    for name in ("widths", "widths-depths"):
+        config = load_recipe(f"bert-base.{name}")
+        assert config.spec.num_parameters(config.space.largest) == masked
+    config = load_recipe("bert-base.bottlenecks")
+    assert config.spec.num_parameters(config.space.largest) == masked + 12 * 2 * 768 * 769
+
+
+def test_the_published_pretraining_is_that_of_the_recipes() -> None:
+    for name in ("widths", "widths-depths", "bottlenecks"):
+        config = load_recipe(f"bert-base.{name}")
+        training = config.training
+        assert (training.steps, training.warmup_steps) == (125_000, 10_000)
+        assert training.schedule == "linear"
+        assert (training.learning_rate, training.weight_decay) == (5e-4, 0.01)
+        assert training.adam_betas == (0.9, 0.98)
+        # 2,048 texts of 128 tokens, which the largest, the smallest and a random one share
+        assert training.tokens_per_batch * training.grad_accum_steps == 2048 * 128
+        assert (training.batch_sharing, training.sandwich, training.num_random_archs) == (
+            "shared",
+            "both",
+            1,
+        )
+        assert (config.task.max_tokens, config.supernet.dropout) == (128, 0.0)
+
+
 @pytest.mark.parametrize(
     ("kind", "labels", "head", "num_outputs"),
     [

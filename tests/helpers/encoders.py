@@ -29,8 +29,10 @@ def encoder_space(**changed: object) -> EncoderSpace:
     return EncoderSpace(**{**fields, **changed})
 
 
-def uneven_arch(embed_dim: int = 24) -> EncoderArch:
-    layers = (BertLayerConfig(ffn_dim=40, heads=4), BertLayerConfig(ffn_dim=20, heads=1))
+def uneven_arch(embed_dim: int = 24, dims: Sequence[int | None] = (None, None)) -> EncoderArch:
+    """Two layers of these widths inside."""
+    sizes = zip((40, 20), (4, 1), dims, strict=True)
+    layers = tuple(BertLayerConfig(ffn_dim=f, heads=h, dim=dim) for f, h, dim in sizes)
     return EncoderArch(embed_dim=embed_dim, layers=layers)
 
 
@@ -67,7 +69,12 @@ def random_weights(
         linear("embed_project", t, d)
     for i, layer in enumerate(arch.layers):
         key = f"layers.{i}"
-        q = layer.heads * space.head_dim
+        outer = arch.embed_dim
+        d = layer.dim or outer
+        q = space.attention_dim(d, layer.heads)
+        if layer.dim:
+            linear(f"{key}.narrow", outer, d)
+            linear(f"{key}.widen", d, outer)
         for name in ("q", "k", "v"):
             linear(f"{key}.self_attn.{name}", d, q, gain=1.5)
         linear(f"{key}.self_attn.out", q, d)
@@ -75,6 +82,7 @@ def random_weights(
         linear(f"{key}.fc2", layer.ffn_dim, d)
         norm(f"{key}.self_attn_norm", d)
         norm(f"{key}.ffn_norm", d)
+    d = arch.embed_dim
     if space.head == "pooled":
         linear("head.dense", d, d)
     if space.head in ("pooled", "tokens"):
@@ -122,11 +130,15 @@ def answer_in_numpy(
     activate = ACTIVATIONS[space.activation]
     for i, layer in enumerate(arch.layers):
         key = f"layers.{i}"
+        if layer.dim:
+            x = _linear(weights, f"{key}.narrow", x)
         mixed = _attend(weights, f"{key}.self_attn", x, layer.heads)
         x = _norm(weights, f"{key}.self_attn_norm", x + mixed, space.norm_epsilon)
         hidden = activate(_linear(weights, f"{key}.fc1", x))
         x = x + _linear(weights, f"{key}.fc2", hidden)
         x = _norm(weights, f"{key}.ffn_norm", x, space.norm_epsilon)
+        if layer.dim:
+            x = _linear(weights, f"{key}.widen", x)
     return _head(space, weights, x)
 
 

@@ -1,13 +1,19 @@
 """What a training would cost, beside other ways to share the weights."""
 
+import dataclasses
+import tomllib
 from pathlib import Path
 
 import pytest
 from walking import KeptProgress, edit, make_run_folder
 
+from mosdeploy.config import load_recipe
+from mosdeploy.config.encoder import EncoderRunConfig
 from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.dry_run import dry_run
-from mosdeploy.pipeline.run import open_run
+from mosdeploy.pipeline.run import Run, open_run
+from mosdeploy.recipes import list_recipes, read_recipe
+from mosdeploy.record import parse
 from mosdeploy.records import TrainingCost
 from mosdeploy.training import cost
 
@@ -42,3 +48,41 @@ def test_each_routing_is_tried_and_nothing_is_written(
     assert all(x.num_targets > 0 for x in found.costs.values())
     assert [note for _, note in progress.updates] == [*found.costs, ""]
     assert sorted(root.rglob("*")) == before
+
+
+ENCODERS = [name for name in list_recipes() if load_recipe(name).family == "encoder"]
+SMALL = {
+    "embed_dim": [12, 24],
+    "layer_dim": [12, 24],
+    "layers": [1, 2],
+    "ffn_dim": [24, 96],
+    "head_dim": 2,
+}
+
+
+def made_small(recipe: str) -> EncoderRunConfig:
+    """A recipe whose widths, depths, batches and vocabulary are a test's."""
+    data = tomllib.loads(read_recipe(recipe))
+    data["checkpoint"] = {"vocab_size": 64}
+    space = data["space"]
+    space |= {name: SMALL[name] for name in SMALL if name in space}
+    if "layer_dim" in space:
+        space["embed_dim"] = [24]
+    data["training"] |= {"tokens_per_batch": 64, "grad_accum_steps": 1, "amp": "none"}
+    data["workload"]["input_len"] = 16
+    return parse(EncoderRunConfig, EncoderRunConfig.completed(data, Path()), recipe)
+
+
+@pytest.mark.parametrize("recipe", ENCODERS)
+def test_each_recipe_of_an_encoder_can_be_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str
+) -> None:
+    def in_this_process(task: cost.CostTask) -> TrainingCost:
+        return cost._measure(dataclasses.replace(task, num_timed=1))
+
+    monkeypatch.setattr(cost, "training_cost", in_this_process)
+    run = open_run(make_run_folder(tmp_path))
+    found = dry_run(Context(Run(run.workspace, made_small(recipe))))
+    assert len(found.costs) == 4
+    assert all(tried.step_s > 0 and tried.num_targets > 0 for tried in found.costs.values())
+    assert found.steps == load_recipe(recipe).training.steps

@@ -49,8 +49,10 @@ def describe_page(search: SearchResult, manifest: BundleManifest | None) -> Fami
         metric_title="Quality of the answers",
         drawing=draw_architecture(arch),
         drawing_note=NOTE,
-        layer_header=("layer", "FFN width", "heads"),
-        layer_rows=tuple((i + 1, x.ffn_dim, x.heads) for i, x in enumerate(arch.layers)),
+        layer_header=("layer", "width", "FFN width", "heads"),
+        layer_rows=tuple(
+            (i + 1, x.dim or arch.embed_dim, x.ffn_dim, x.heads) for i, x in enumerate(arch.layers)
+        ),
         bundle_facts=() if manifest is None else _bundle_facts(manifest),
         example_header=("text", "answer"),
     )

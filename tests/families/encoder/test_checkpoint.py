@@ -25,8 +25,9 @@ from mosdeploy.families.encoder.checkpoint import (
     check_fits,
     load_checkpoint,
 )
-from mosdeploy.families.encoder.elastic import teacher_network
+from mosdeploy.families.encoder.elastic import skeleton, teacher_network
 from mosdeploy.families.encoder.network import EncoderSubnet
+from mosdeploy.families.encoder.weight_names import rename_weights
 from mosdeploy.spaces.encoder import EncoderSpace
 from mosdeploy.spaces.encoder_choices import Head
 
@@ -117,6 +118,45 @@ def test_the_real_checkpoint_computes_what_transformers_computes() -> None:
         expected = theirs(**encoded).last_hidden_state
     real = own[1].bool()
     torch.testing.assert_close(states[real], expected[real], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("recipe", ["sst2", "widths", "widths-depths", "bottlenecks"])
+def test_a_checkpoint_of_berts_base_size_fits_its_recipes(recipe: str, tmp_path: Path) -> None:
+    """The sizes are transformers' defaults, those of bert-base-uncased; the weights take no
+    memory.
+    """
+    config = transformers.BertConfig()
+    with torch.device("meta"):
+        tensors = transformers.BertForMaskedLM(config).state_dict()
+    body, heads = rename_weights("bert", config.to_dict(), tensors)
+    constants = {
+        "embed_dim": 768,
+        "layers": 12,
+        "ffn_dim": 3072,
+        "heads": 12,
+        "head_dim": 64,
+        "activation": "gelu",
+        "norm_epsilon": 1e-12,
+        "table_dim": None,
+        "max_positions": 512,
+        "num_types": 2,
+    }
+    base = Checkpoint("bert", tmp_path, constants, body, heads, vocab_size=30_522, pad_id=0)
+    run_config = load_recipe(f"bert-base.{recipe}")
+    assert run_config.checkpoint.path == "hub:google-bert/bert-base-uncased"
+    check_fits(base, run_config.space, run_config.vocab_size)
+    needed = skeleton(
+        run_config.space.largest, run_config.space, run_config.vocab_size, SupernetConfig()
+    ).state_dict()
+    weights = base.weights(run_config.space.head)
+    shapes = {name: tensor.shape for name, tensor in needed.items()}
+    missing = {name for name in shapes if name not in weights}
+    assert all(weights[name].shape == shapes[name] for name in shapes.keys() - missing)
+    # a classifier is new, and bottlenecks, which change nothing
+    assert {name.split(".")[-2] for name in missing} <= {"dense", "out", "narrow", "widen"}
+    wrong = run_config.space.model_copy(update={"layers": (6,)})
+    with pytest.raises(ConfigError, match=r"largest of space\.layers is 6: make it 12"):
+        check_fits(base, wrong, run_config.vocab_size)
 
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "electra", "roberta"])

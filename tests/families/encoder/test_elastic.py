@@ -32,7 +32,13 @@ VARIANTS = [
     ),
     {"routing": "neuron", "head_per_depth": True},
 ]
-SPACES = [*({"head": head} for head in HEADS), {"head": "masked-lm", "table_dim": 6}]
+SPACES = [
+    *({"head": head} for head in HEADS),
+    {"head": "masked-lm", "table_dim": 6},
+    {"head_dim": None},  # heads share the width
+    {"ffn_ratio": (0.5, 1.5, 2), "ffn_dim": (), "head_dim": None},
+    {"embed_dim": (12,), "layer_dim": (4, 8, 12), "head_dim": None},
+]
 
 
 def built(space: EncoderSpace, **config: object) -> Supernet:
@@ -87,6 +93,24 @@ def test_the_largest_architecture_starts_as_the_teacher(
         torch.testing.assert_close(
             net(texts(), space.largest), teacher(*texts()), atol=1e-5, rtol=1e-5
         )
+
+
+def test_bottlenecks_change_nothing_at_the_start() -> None:
+    """A checkpoint has none: the largest layers, as wide as the states, compute what it does."""
+    plain = small_space(embed_dim=(12,), head_dim=None)
+    checkpoint = a_teacher(plain).state_dict()
+    space = small_space(embed_dim=(12,), head_dim=None, layer_dim=(4, 8, 12))
+    teacher = teacher_network(space, VOCAB_SIZE, EncoderSupernetConfig(), checkpoint, 1).eval()
+    with torch.no_grad():
+        found = teacher(*texts())
+        torch.testing.assert_close(found, a_teacher(plain)(*texts()), atol=1e-6, rtol=1e-6)
+    net = sliced_subnet(
+        space.smallest, space, VOCAB_SIZE, EncoderSupernetConfig(), teacher.state_dict()
+    )
+    own = net.state_dict()
+    assert torch.equal(own["layers.0.narrow.weight"], torch.eye(12)[:4])
+    assert torch.equal(own["layers.0.widen.weight"], torch.eye(12)[:, :4])
+    assert torch.equal(own["layers.0.fc1.weight"], checkpoint["layers.0.fc1.weight"][:5, :4])
 
 
 def test_without_routing_the_supernet_starts_as_the_teacher_exactly() -> None:

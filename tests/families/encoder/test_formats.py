@@ -24,6 +24,7 @@ from mosdeploy.spaces.encoder_choices import VECTOR_HEADS, BertLayerConfig, Enco
 
 LAYER = BertLayerConfig(ffn_dim=40, heads=3)
 UNIFORM = EncoderArch(embed_dim=24, layers=(LAYER, LAYER))
+NARROW = EncoderArch(embed_dim=24, layers=(LAYER.model_copy(update={"dim": 12}),) * 2)
 
 
 def make_job(folder: Path, kind: str, arch: EncoderArch = UNIFORM, **changed: object) -> FormatJob:
@@ -70,6 +71,7 @@ def batch_of(folder: Path, texts: list[str]) -> dict:
         ("regression", {"num_types": 1, "activation": "relu"}),
         ("tagging", {}),
         ("masked-lm", {}),
+        ("classification", {"head_dim": None}),  # attention as wide as the states, whatever heads
     ],
 )
 def test_transformers_answers_the_same(tmp_path: Path, kind: str, changed: dict) -> None:
@@ -123,6 +125,7 @@ def test_sentence_transformers_gives_the_same_vectors(tmp_path: Path, head: str)
     ("arch", "changed", "reason"),
     [
         (uneven_arch(), {}, "its layers differ"),
+        (NARROW, {"layer_dim": (12, 24), "head_dim": None}, "its layers have bottlenecks"),
         (
             EncoderArch(embed_dim=24, layers=(BertLayerConfig(ffn_dim=40, heads=4),)),
             {},

@@ -24,6 +24,9 @@ SPACES = [
     {"head": "masked-lm", "table_dim": 6, "activation": "gelu_tanh"},
     {"num_types": 0, "activation": "relu"},
     {"num_types": 1, "table_dim": 6},
+    {"head_dim": None},  # heads share the width
+    {"ffn_ratio": (0.5, 1.5, 2), "ffn_dim": (), "head_dim": None},
+    {"embed_dim": (12,), "layer_dim": (4, 8, 12), "head_dim": None},
 ]
 
 
@@ -51,9 +54,13 @@ class Reference:
             x = self.linear("embed_project", x)
         for i, layer in enumerate(self.arch.layers):
             name = f"layers.{i}"
+            if layer.dim:
+                x = self.linear(f"{name}.narrow", x)
             x = self.norm(f"{name}.self_attn_norm", x + self.attend(name, x, layer.heads))
             hidden = self.activate(self.linear(f"{name}.fc1", x))
             x = self.norm(f"{name}.ffn_norm", x + self.linear(f"{name}.fc2", hidden))
+            if layer.dim:
+                x = self.linear(f"{name}.widen", x)
         return self.head(x)
 
     def head(self, x: np.ndarray) -> np.ndarray:
@@ -68,8 +75,8 @@ class Reference:
         return x @ self.weights["embed.weight"].T + self.weights["head.bias"]
 
     def attend(self, name: str, x: np.ndarray, heads: int) -> np.ndarray:
-        width = self.space.head_dim
         q, k, v = (self.linear(f"{name}.self_attn.{kind}", x) for kind in "qkv")
+        width = q.shape[-1] // heads
         mixed = []
         for h in range(heads):
             own = slice(h * width, (h + 1) * width)

@@ -32,7 +32,15 @@ SPACES = {
     "no types": encoder_space(num_types=0),
     "gelu by tanh": encoder_space(activation="gelu_tanh"),
     "relu": encoder_space(activation="relu", norm_epsilon=1e-5),
+    "heads that share the width": encoder_space(head_dim=None),
+    "bottlenecks": encoder_space(head_dim=None, layer_dim=(12, 24)),
+    "bottlenecks, tokens": encoder_space(layer_dim=(12, 24), head="tokens", num_outputs=5),
 }
+
+
+def arch_of(space: EncoderSpace) -> EncoderArch:
+    """Layers that differ, in all that the space lets them."""
+    return uneven_arch(dims=(12, 24) if space.layer_dim else (None, None))
 
 
 def run(
@@ -59,7 +67,7 @@ def batch_of(space: EncoderSpace, rows: list[list[int]]) -> dict[str, np.ndarray
 def test_a_padded_batch_answers_as_each_text_alone(kind: str) -> None:
     space = SPACES[kind]
     rows = random_ids(LENGTHS)
-    for seed, arch in enumerate((uneven_arch(), space.smallest, space.largest)):
+    for seed, arch in enumerate((arch_of(space), space.smallest, space.largest)):
         found = run(space, arch, seed, batch_of(space, rows))
         for i, ids in enumerate(rows):
             weights = random_weights(space, arch, seed)
@@ -91,7 +99,7 @@ def test_what_stands_in_the_padding_changes_nothing() -> None:
 @pytest.mark.parametrize("head", VECTOR_HEADS)
 def test_a_vector_has_length_one_and_needs_no_head(head: str) -> None:
     space = SPACES[head]
-    found = run(space, uneven_arch(), 0, batch_of(space, random_ids(LENGTHS)))
+    found = run(space, arch_of(space), 0, batch_of(space, random_ids(LENGTHS)))
     assert found.shape == (5, 24)
     assert np.linalg.norm(found, axis=1) == pytest.approx(np.ones(5), abs=1e-6)
 
@@ -105,8 +113,8 @@ def test_int8_answers_nearly_the_same(kind: str, precision: str) -> None:
     space = SPACES[kind]
     for ids in random_ids(LENGTHS):
         batch = batch_of(space, [ids])
-        exact = run(space, uneven_arch(), 0, batch)
-        found = run(space, uneven_arch(), 0, batch, precision)
+        exact = run(space, arch_of(space), 0, batch)
+        found = run(space, arch_of(space), 0, batch, precision)
         assert found.shape == exact.shape
         error = np.abs(found - exact).max() / np.abs(exact).max()
         assert 0 < error < 0.2
@@ -127,7 +135,7 @@ def test_no_node_is_fused_into_the_slow_norm() -> None:
 @pytest.mark.parametrize("kind", SPACES)
 def test_the_model_is_well_formed(kind: str) -> None:
     space = SPACES[kind]
-    model = build_graph(encoder_spec(space), uneven_arch(), random_weights(space, uneven_arch()))
+    model = build_graph(encoder_spec(space), arch_of(space), random_weights(space, arch_of(space)))
     checker.check_model(model)
     stage = space.timing_stages(VOCAB_SIZE, encoder_spec(space).workload)[0]
     assert [x.name for x in model.graph.input] == [x.name for x in stage.inputs]
@@ -139,13 +147,13 @@ def test_the_model_is_well_formed(kind: str) -> None:
 @pytest.mark.parametrize("kind", SPACES)
 def test_every_weight_is_stored_once(kind: str) -> None:
     space = SPACES[kind]
-    model = build_graph(encoder_spec(space), uneven_arch(), random_weights(space, uneven_arch()))
+    model = build_graph(encoder_spec(space), arch_of(space), random_weights(space, arch_of(space)))
     stored = sum(
         int(np.prod(tensor.dims))
         for tensor in model.graph.initializer
         if tensor.data_type == TensorProto.FLOAT and not tensor.name.startswith("float32[")
     )
-    assert stored == encoder_spec(space).num_parameters(uneven_arch())
+    assert stored == encoder_spec(space).num_parameters(arch_of(space))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8", "int8-fp32-embedding"])
@@ -153,7 +161,7 @@ def test_every_weight_is_stored_once(kind: str) -> None:
 def test_its_size_is_known_before_it_is_built(kind: str, precision: str) -> None:
     space = SPACES[kind]
     spec = encoder_spec(space, precision)
-    for arch in (uneven_arch(), space.smallest):
+    for arch in (arch_of(space), space.smallest):
         size = len(build_graph(spec, arch, random_weights(space, arch)).SerializeToString())
         assert bundle_bytes(spec, arch, build_graph) == pytest.approx(size, rel=0.01)
 

@@ -32,12 +32,21 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> BundleManifest:
 
 def test_layers_are_listed_and_drawn_by_hand() -> None:
     page = describe_page(search_of_encoder(), None)
-    assert page.layer_rows == ((1, 40, 4), (2, 20, 1))
-    assert len(page.layer_header) == 3
+    assert page.layer_rows == ((1, 24, 40, 4), (2, 24, 20, 1))
+    assert len(page.layer_header) == 4
     filled = re.findall(r'width="([\d.]+)" height="34" rx="5" class="fill primary"', page.drawing)
     assert filled == ["244", "122"]
     assert "2: FFN 20, 1 heads" in page.drawing and "Encoder, 24 wide" in page.drawing
     assert "Encoder of 2 layers: 24 [40/4h 20/1h]" in draw_architecture(ARCH)
+
+
+def test_widths_of_bottlenecks_are_listed() -> None:
+    layers = (BertLayerConfig(ffn_dim=40, heads=4, dim=12), ARCH.layers[1])
+    search = search_of_encoder()
+    arch = ARCH.model_copy(update={"layers": layers})
+    winner = search.winner.model_copy(update={"arch": arch})
+    page = describe_page(search.model_copy(update={"winner": winner}), None)
+    assert page.layer_rows == ((1, 12, 40, 4), (2, 24, 20, 1))
 
 
 def test_workload_and_bundle_in_words(manifest: BundleManifest) -> None:
