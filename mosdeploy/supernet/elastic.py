@@ -62,6 +62,16 @@ def with_prefix(**parts: StateDict) -> StateDict:
     }
 
 
+def part_of(weights: StateDict, prefix: str) -> StateDict:
+    """The weights of one module, from those of the network around it."""
+    start = f"{prefix}."
+    return {
+        name.removeprefix(start): tensor
+        for name, tensor in weights.items()
+        if name.startswith(start)
+    }
+
+
 class ElasticEmbedding(nn.Module):
     """One table (V, D)."""
 

@@ -18,19 +18,20 @@ from ...config.sections import SupernetConfig
 from ...errors import ConfigError
 from ...record import parse
 from ...spaces.encoder import EncoderSpace
-from ...spaces.encoder_choices import BertLayerConfig, EncoderArch
+from ...spaces.encoder_choices import EncoderArch
 from ...spaces.genes import ArchConfig
 from ...supernet.elastic import (
     ElasticEmbedding,
     ElasticLayerNorm,
     ElasticLinear,
     StateDict,
+    part_of,
     with_prefix,
 )
 from ...supernet.extract import extract
-from ...supernet.mos import MoSBlock, Size, attention_sizes, encoding_dim, ffn_sizes
 from ...supernet.supernet import Supernet
-from .network import OUTPUT_STD, EncoderSubnet, pass_through
+from .elastic_layer import ElasticBertLayer
+from .network import OUTPUT_STD, EncoderSubnet
 
 _log = logging.getLogger(__name__)
 
@@ -43,60 +44,6 @@ def skeleton(
     # no memory is taken and nothing is drawn
     with torch.device("meta"):
         return EncoderSubnet(own_arch, space, vocab_size, config)
-
-
-class ElasticBertLayer(nn.Module):
-    """The largest layer. Its attention and its FFN are mixed from experts, each with routing of its
-    own; its norms are sliced.
-
-    A layer with fewer heads takes the first: the first rows of q, k and v, the first columns of
-    the output map.
-    """
-
-    def __init__(self, space: EncoderSpace, config: SupernetConfig) -> None:
-        super().__init__()
-        self.attention_dim = space.attention_dim
-        outer_dim = max(space.embed_dim)
-        dim = max(space.layer_dim) if space.layer_dim else outer_dim
-        largest = BertLayerConfig(ffn_dim=max(space.ffn_dim), heads=max(space.heads))
-        length = encoding_dim(space, config)
-        self.self_attn = MoSBlock(self._attention_sizes(dim, largest), length, config)
-        self.self_attn_norm = ElasticLayerNorm(dim)
-        self.ffn = MoSBlock(ffn_sizes(dim, largest.ffn_dim), length, config)
-        self.ffn_norm = ElasticLayerNorm(dim)
-        self.narrow = self.widen = None
-        if space.layer_dim:
-            self.narrow = ElasticLinear(outer_dim, dim)
-            self.widen = ElasticLinear(dim, outer_dim)
-            pass_through(self.narrow, self.widen)
-
-    def generate(
-        self, outer_dim: int, layer: BertLayerConfig, encoding: Tensor, router_dropout: bool
-    ) -> StateDict:
-        """Weights of a layer of these widths, between states of `outer_dim`."""
-        dim = layer.dim or outer_dim
-        sizes = self._attention_sizes(dim, layer)
-        parts = {
-            "self_attn": self.self_attn.generate(sizes, encoding, router_dropout),
-            "self_attn_norm": self.self_attn_norm.generate(dim),
-            "ffn_norm": self.ffn_norm.generate(dim),
-        }
-        if self.narrow is not None and self.widen is not None:
-            parts["narrow"] = self.narrow.generate(outer_dim, dim)
-            parts["widen"] = self.widen.generate(dim, outer_dim)
-        # the FFN has no prefix: in the plain layer no module stands around fc1 and fc2
-        ffn = self.ffn.generate(ffn_sizes(dim, layer.ffn_dim), encoding, router_dropout)
-        return with_prefix(**parts) | ffn
-
-    def start_from(self, weights: StateDict, encoding: Tensor) -> None:
-        """Set experts and routers so that the largest layer, of this encoding, gets the given
-        weights.
-        """
-        self.self_attn.start_from(_part(weights, "self_attn"), encoding)
-        self.ffn.start_from(weights, encoding)
-
-    def _attention_sizes(self, dim: int, layer: BertLayerConfig) -> dict[str, Size]:
-        return attention_sizes(dim, dim, self.attention_dim(dim, layer.heads))
 
 
 class ElasticHead(nn.Module):
@@ -196,12 +143,12 @@ class ElasticEncoder(nn.Module):
         of the only one that is given.
         """
         for i, layer in enumerate(self.layers):
-            cast("ElasticBertLayer", layer).start_from(_part(weights, f"layers.{i}"), encoding)
+            cast("ElasticBertLayer", layer).start_from(part_of(weights, f"layers.{i}"), encoding)
         for name, own in self.generate(self.space.largest, encoding, False).items():
             # what is sliced is a view of a parameter; what is mixed is a tensor of its own, which
             # is equal already
             own.copy_(weights[name])
-        start = _part(weights, "head")
+        start = part_of(weights, "head")
         for depth in self.space.layers:
             for name, own in self._head(depth).generate(max(self.space.embed_dim)).items():
                 own.copy_(start[name])
@@ -331,16 +278,6 @@ def teacher_network(
         _log.info("drawn anew: %s", ", ".join(drawn))
     net.load_state_dict({name: weights[name] for name in fitting}, strict=False)
     return net
-
-
-def _part(weights: StateDict, prefix: str) -> StateDict:
-    """The weights of one module, from those of the network around it."""
-    start = f"{prefix}."
-    return {
-        name.removeprefix(start): tensor
-        for name, tensor in weights.items()
-        if name.startswith(start)
-    }
 
 
 def _is_bottleneck(name: str) -> bool:
