@@ -1,19 +1,16 @@
-"""What Python programs use: a run folder with the verbs as methods.
-
-In: the folder of a `mosdeploy.toml`. Out: the same records that `--json` prints. All names that
-programs may rely on are in `mosdeploy.__all__`; everything else is internal and may change.
-"""
+"""A run folder, with the verbs as methods."""
 
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .config import RunConfig
-from .config.units import parse_budget_s
-from .pipeline.context import SSH_CONFIG, Context, Progress, SilentProgress
-from .pipeline.run import open_run as _open_run
-from .records import (
+from ..config import RunConfig
+from ..config.sections import ParameterCount
+from ..config.units import parse_budget_s
+from ..pipeline.context import Context
+from ..pipeline.run import open_run
+from ..records import (
     Deployment,
     DistilledCard,
     PredictorCard,
@@ -24,55 +21,11 @@ from .records import (
 )
 
 if TYPE_CHECKING:
-    from .latency.predictor import LatencyPredictor
-    from .pipeline.export_job import ExportResult
-    from .pipeline.report import ReportResult
-    from .pipeline.summaries import FormatSummary, ProfileSummary
-
-
-def init(root: str | Path, recipe: str = "tiny", device: str | None = None) -> "RunFolder":
-    """Write a commented `mosdeploy.toml` into a folder, and open it.
-
-    Raises
-    ------
-    ConfigError
-        If the recipe or the device is unknown, or the folder has a run file already.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> run = init(tempfile.mkdtemp(), device="local")
-    >>> run.config.vocab_size
-    1000
-    """
-    from .pipeline.init import init as write
-
-    write(Path(root), recipe, device)
-    return open_run(root)
-
-
-def open_run(
-    root: str | Path = ".",
-    *,
-    progress: Progress | None = None,
-    ssh_config: str | Path = SSH_CONFIG,
-) -> "RunFolder":
-    """Open the folder of a `mosdeploy.toml`.
-
-    Parameters
-    ----------
-    progress
-        Told how far a verb is; None tells nobody.
-    ssh_config
-        Holds the aliases of devices.
-
-    Raises
-    ------
-    ConfigError
-        If there is no `mosdeploy.toml`, or it is wrong.
-    """
-    run = _open_run(Path(root))
-    return RunFolder(Context(run, progress or SilentProgress(), Path(ssh_config)))
+    from ..latency.predictor import LatencyPredictor
+    from ..pipeline.export_job import ExportResult
+    from ..pipeline.predict import Long, PredictResult
+    from ..pipeline.report import ReportResult
+    from ..pipeline.summaries import FormatSummary, ProfileSummary
 
 
 class RunFolder:
@@ -110,7 +63,7 @@ class RunFolder:
         max_latency: str | None = None,
         *,
         max_parameters: int | None = None,
-        count: Literal["total", "encoder"] | None = None,
+        count: ParameterCount | None = None,
         max_size_bytes: int | None = None,
         max_memory_bytes: int | None = None,
         device: str | None = None,
@@ -118,19 +71,16 @@ class RunFolder:
     ) -> SupernetCard:
         """Train the supernet; with limits, only what keeps them.
 
+        The limits are those of `search`; a latency is predicted for the device, which was profiled
+        before.
+
         Parameters
         ----------
-        max_latency
-            With its unit: `150ms`, `3.5s`; as predicted for the device, which was profiled before.
-        count
-            `encoder` leaves the embedding table out of `max_parameters`.
-        max_memory_bytes
-            Of the bundle's model and the activations that a run holds.
         time
             For the training of the supernet and, after the search, of its winner: `30m`, `2h`.
         """
-        from .pipeline.limits import TrainOptions, asked_limits
-        from .pipeline.train import train
+        from ..pipeline.limits import TrainOptions, asked_limits
+        from ..pipeline.train import train
 
         limits = asked_limits(max_latency, max_parameters, count, max_size_bytes, max_memory_bytes)
         time_s = parse_budget_s(time) if time is not None else None
@@ -145,14 +95,14 @@ class RunFolder:
         hosts: Sequence[str] = (),
     ) -> "ProfileSummary":
         """Measure a few well-chosen subnets on a device, and fit its latency predictor."""
-        from .pipeline.profile import ProfileOptions, profile
+        from ..pipeline.profile import ProfileOptions, profile
 
         options = ProfileOptions(device, budget, until_error_percent, tuple(hosts))
         return profile(self._context, options)
 
     def fit(self, device: str | None = None, *, source: str | None = None) -> PredictorCard:
         """Fit the latency predictor to what was measured, or correct another device's."""
-        from .pipeline.fit import fit
+        from ..pipeline.fit import fit
 
         return fit(self._context, device, source)
 
@@ -168,7 +118,7 @@ class RunFolder:
         PredictorError
             If it was fitted for another space, vocabulary or workload.
         """
-        from .pipeline.predictors import predictor
+        from ..pipeline.predictors import predictor
 
         run = self._context.run
         return predictor(run, run.profiled_device_name(device))
@@ -178,7 +128,7 @@ class RunFolder:
         max_latency: str | None = None,
         *,
         max_parameters: int | None = None,
-        count: Literal["total", "encoder"] | None = None,
+        count: ParameterCount | None = None,
         max_size_bytes: int | None = None,
         max_memory_bytes: int | None = None,
         device: str | None = None,
@@ -195,8 +145,8 @@ class RunFolder:
         max_memory_bytes
             Of the bundle's model and the activations that a run holds.
         """
-        from .pipeline.limits import asked_limits
-        from .pipeline.search import SearchOptions, search
+        from ..pipeline.limits import asked_limits
+        from ..pipeline.search import SearchOptions, search
 
         limits = asked_limits(max_latency, max_parameters, count, max_size_bytes, max_memory_bytes)
         return search(self._context, SearchOptions(device, limits, verify))
@@ -210,7 +160,7 @@ class RunFolder:
             `largest`: the largest subnet of this supernet, after `finetune("largest")`; or the
             folder of a bundle or of a CTranslate2 model.
         """
-        from .pipeline.distill import DistillOptions, distill
+        from ..pipeline.distill import DistillOptions, distill
 
         return distill(self._context, DistillOptions(str(teacher), beam))
 
@@ -233,8 +183,8 @@ class RunFolder:
             The TOML of another task that the supernet serves: the subnet gets a fresh head and is
             trained in a folder of its own, `task(NAME)`.
         """
-        from .pipeline.finetune import FinetuneOptions, finetune
-        from .pipeline.tasks import finetune_task
+        from ..pipeline.finetune import FinetuneOptions, finetune
+        from ..pipeline.tasks import finetune_task
 
         options = FinetuneOptions(arch, steps, from_scratch, seeds=seeds)
         if task is not None:
@@ -249,14 +199,14 @@ class RunFolder:
         ConfigError
             If there is none.
         """
-        run = _open_run(self._context.files.task_root(name))
+        run = open_run(self._context.files.task_root(name))
         return RunFolder(dataclasses.replace(self._context, run=run))
 
     def evaluate(
         self, archs: Sequence[str] | None = None, *, beam: int | None = None
     ) -> ScoreTable:
         """Score subnets on the test examples."""
-        from .pipeline.evaluate import evaluate
+        from ..pipeline.evaluate import evaluate
 
         return evaluate(self._context, tuple(archs) if archs is not None else None, beam)
 
@@ -277,8 +227,8 @@ class RunFolder:
             The other fields of `mosdeploy.pipeline.export_job.ExportOptions`: beam, device,
             max_score_drop, tune_s, trim_vocabulary.
         """
-        from .pipeline.export import export
-        from .pipeline.export_job import ExportOptions
+        from ..pipeline.export import export
+        from ..pipeline.export_job import ExportOptions
 
         given = ExportOptions(
             arch=arch, precision=precision, weights=weights, runtime=runtime, **options
@@ -295,8 +245,8 @@ class RunFolder:
         trim_vocabulary: bool | None = None,
     ) -> "FormatSummary":
         """Write a subnet as a folder that other libraries load: `optimum` or `hf`, for encoders."""
-        from .pipeline.export import export_format
-        from .pipeline.export_job import ExportOptions
+        from ..pipeline.export import export_format
+        from ..pipeline.export_job import ExportOptions
 
         given = ExportOptions(
             arch=arch, precision=precision, weights=weights, trim_vocabulary=trim_vocabulary
@@ -312,7 +262,7 @@ class RunFolder:
         rollback: bool = False,
     ) -> Deployment:
         """Put the bundle on a device, test and time it there, then switch to it; or go back."""
-        from .pipeline.deploy import DeployOptions, deploy, roll_back
+        from ..pipeline.deploy import DeployOptions, deploy, roll_back
 
         options = DeployOptions(device, host, Path(bundle) if bundle is not None else None)
         return roll_back(self._context, options) if rollback else deploy(self._context, options)
@@ -323,7 +273,7 @@ class RunFolder:
         *,
         bundle: str | Path | None = None,
         threads: int | None = None,
-        long: Literal["cut", "window"] = "cut",
+        long: "Long" = "cut",
     ) -> list[str]:
         """Answer lines of text with a bundle, by default the newest, on this machine.
 
@@ -333,10 +283,7 @@ class RunFolder:
             What becomes of lines that an encoder's bundle is too short for: they are cut, or read
             in windows that overlap.
         """
-        from .pipeline.predict import predict
-
-        folder = Path(bundle) if bundle is not None else None
-        return list(predict(self.root, lines, folder, threads, long).outputs)
+        return list(self._predict(lines, bundle, threads, long).outputs)
 
     def answer(
         self,
@@ -344,21 +291,25 @@ class RunFolder:
         *,
         bundle: str | Path | None = None,
         threads: int | None = None,
-        long: Literal["cut", "window"] = "cut",
+        long: "Long" = "cut",
     ) -> list[dict[str, Any]]:
         """As `predict`, with all that is known of each line.
 
         An encoder gives `label` and `scores`, `value`, `tags` and `entities`, or `vector`, and
         `is_cut` or `num_windows` where a line was too long; a translator `output`.
         """
-        from .pipeline.predict import predict
+        return [dict(answer) for answer in self._predict(lines, bundle, threads, long).answers]
+
+    def _predict(
+        self, lines: Sequence[str], bundle: str | Path | None, threads: int | None, long: "Long"
+    ) -> "PredictResult":
+        from ..pipeline.predict import predict
 
         folder = Path(bundle) if bundle is not None else None
-        done = predict(self.root, lines, folder, threads, long)
-        return [dict(answer) for answer in done.answers]
+        return predict(self.root, lines, folder, threads, long)
 
     def report(self) -> "ReportResult":
         """Write the report: one offline HTML page and a JSON."""
-        from .pipeline.report import report
+        from ..pipeline.report import report
 
         return report(self._context)

@@ -1,0 +1,25 @@
+"""Family: what a kind of model offers to the pipeline, as one record of callables.
+
+In: nothing. Out: the type. A family fills it in `families/NAME/__init__.py`; the pipeline hands
+single callables to the rooms, so that no room knows a family. A callable enters here only where two
+families differ.
+"""
+
+from .bundles import BundleModel, FormatJob, SmallerVocabulary
+from .examples import ScoredExamples, TaskData, Tokenizer
+from .record import Family, deferred
+from .teachers import OutputTeacher, Teacher, TeacherTask
+
+__all__ = [
+    "BundleModel",
+    "Family",
+    "FormatJob",
+    "OutputTeacher",
+    "ScoredExamples",
+    "SmallerVocabulary",
+    "TaskData",
+    "Teacher",
+    "TeacherTask",
+    "Tokenizer",
+    "deferred",
+]

@@ -1,0 +1,73 @@
+"""What a family exports, and what is opened again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from ..runtime.timing import Timing
+    from ..spaces.genes import ArchConfig
+    from ..spaces.spec import ModelSpec
+
+
+class SmallerVocabulary(Protocol):
+    """Part of a vocabulary."""
+
+    @property
+    def tokenizer(self) -> str:
+        """Content of the tokenizer's file that knows this part alone."""
+
+    @property
+    def ids(self) -> Sequence[int]:
+        """The old id of each new one."""
+
+    def __len__(self) -> int:
+        """How many ids are left."""
+
+    def weights(self, weights: Mapping[str, Any]) -> dict[str, Any]:
+        """A subnet's weights, of its tables the rows that are left."""
+
+    def new_ids(self, ids: Sequence[int]) -> list[int]:
+        """Old ids, all of which are left, under their new numbers."""
+
+
+@dataclass(frozen=True)
+class FormatJob:
+    """A subnet to write in a format of other libraries.
+
+    Attributes
+    ----------
+    spec, arch, weights
+        As `build_graph` takes them; the precision is that of the workload.
+    config
+        The run file.
+    tokenizer_path
+        The file that turns text into ids.
+    """
+
+    spec: "ModelSpec"
+    arch: "ArchConfig"
+    weights: Mapping[str, Any]
+    config: Any
+    tokenizer_path: Path
+
+
+class BundleModel(Protocol):
+    """A bundle, opened with the runtime that devices have; `timing` tells where time goes."""
+
+    timing: "Timing"
+
+    def predict_ids(self, inputs: Sequence[Sequence[int]]) -> Sequence[Any]:
+        """Input ids to answers: token ids, or scores."""
+
+    def predict(self, lines: Sequence[str]) -> list[str]:
+        """Lines of text to lines of text."""
+
+    def answer(self, lines: Sequence[str]) -> list[dict[str, Any]]:
+        """Lines of text to all that is known of each, as objects for JSON: with `is_cut` or
+        `num_windows` where a line was too long.
+        """
+
+    def line_of(self, answer: Mapping[str, Any]) -> str:
+        """One of these as a line of text."""
