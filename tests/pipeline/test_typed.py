@@ -96,7 +96,7 @@ def test_profile_search_export_deploy_over_ssh(folder, home):
 
 
 def test_an_encoder_over_ssh(tmp_path, home):
-    root = make_encoder_folder(tmp_path / "encoder", "classification")
+    root = make_encoder_folder(tmp_path / "encoder", "classification", steps="200")
     edit(root / "mosdeploy.toml", 'device = "local"\n', "")
     lines = [
         "mosdeploy train",
