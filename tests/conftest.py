@@ -1,0 +1,7 @@
+"""What holds for all tests."""
+
+import os
+
+# The networks are tiny, and two processes share the suite: with a thread a core in each, most of
+# the time would go into waiting at barriers. Set before torch, numpy or a subprocess starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
