@@ -125,6 +125,8 @@ def test_progress_and_ssh_config_reach_the_verbs(tmp_path: Path) -> None:
         ("export", {}, mosdeploy.StaleInputError, "mosdeploy train"),
         ("deploy", {}, mosdeploy.StaleInputError, "mosdeploy export"),
         ("deploy", {"rollback": True}, mosdeploy.StaleInputError, "nothing was deployed"),
+        ("verify", {}, mosdeploy.StaleInputError, "nothing was deployed"),
+        ("verify", {"max_latency": "9"}, mosdeploy.ConfigError, "not a duration"),
         ("predict", {"lines": ["hello"]}, mosdeploy.StaleInputError, "mosdeploy export"),
         ("predict", {"lines": ["x"], "bundle": "gone"}, mosdeploy.BundleError, "gone/manifest"),
         ("report", {}, mosdeploy.StaleInputError, "mosdeploy train"),

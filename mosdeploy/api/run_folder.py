@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..config import RunConfig
 from ..config.sections import ParameterCount
-from ..config.units import parse_budget_s
+from ..config.units import parse_budget_s, parse_duration_ms
 from ..pipeline.context import Context
 from ..pipeline.run import open_run
 from ..records import (
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..pipeline.export_job import ExportResult
     from ..pipeline.predict import Long, PredictResult
     from ..pipeline.report import ReportResult
-    from ..pipeline.summaries import FormatSummary, ProfileSummary
+    from ..pipeline.summaries import FormatSummary, ProfileSummary, Verification
 
 
 class RunFolder:
@@ -260,12 +260,30 @@ class RunFolder:
         host: str | None = None,
         bundle: str | Path | None = None,
         rollback: bool = False,
+        strict: bool = False,
     ) -> Deployment:
         """Put the bundle on a device, test and time it there, then switch to it; or go back."""
         from ..pipeline.deploy import DeployOptions, deploy, roll_back
 
-        options = DeployOptions(device, host, Path(bundle) if bundle is not None else None)
+        folder = Path(bundle) if bundle is not None else None
+        options = DeployOptions(device, host, folder, strict)
         return roll_back(self._context, options) if rollback else deploy(self._context, options)
+
+    def verify(
+        self, max_latency: str | None = None, *, device: str | None = None, host: str | None = None
+    ) -> "Verification":
+        """Time what is deployed on a device; `kept` says whether it keeps its limit.
+
+        Parameters
+        ----------
+        max_latency
+            With its unit: `150ms`; None for the limit that it was searched for.
+        """
+        from ..pipeline.deploy import DeployOptions
+        from ..pipeline.verify import verify
+
+        limit_ms = parse_duration_ms(max_latency) if max_latency is not None else None
+        return verify(self._context, DeployOptions(device, host), limit_ms)
 
     def predict(
         self,

@@ -31,6 +31,7 @@ from .progress import PROGRESS
 from .report import report
 from .search import search
 from .train import train
+from .verify import verify
 
 __all__ = ["main"]
 
@@ -46,6 +47,7 @@ VERBS = (
     evaluate,
     export,
     deploy,
+    verify,
     predict,
     report,
 )

@@ -16,12 +16,18 @@ def deploy(
     rollback: Annotated[
         bool, typer.Option("--rollback", help="Go back to the version before the present one.")
     ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Do not switch to a bundle that takes longer there than its limit."
+        ),
+    ] = False,
 ) -> None:
     """Put the bundle on the device, test it and time it there, and only then switch to it."""
     from ..pipeline.deploy import DeployOptions, roll_back
     from ..pipeline.deploy import deploy as put
 
-    options = DeployOptions(device, host, bundle)
+    options = DeployOptions(device, host, bundle, strict)
     context = common.context()
     result = roll_back(context, options) if rollback else put(context, options)
     total = result.measurement.total

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..config.device import DeviceProfile
 from ..config.sections import DeployConfig
-from ..errors import BundleError, CommandError, ConfigError
-from ..record import parse
+from ..errors import BundleError, CommandError, ConfigError, InfeasibleError
+from ..record import Record, parse
 from ..records import BundleManifest, Deployment, Measurement
 from ..spaces.spec import TimingStage
 from ..storage import sha256_bytes, sha256_file
@@ -34,6 +34,7 @@ MODEL_NAME = "model.onnx"
 SELF_TEST_TIMEOUT_S = 600.0
 HASHING_TIMEOUT_S = 600.0
 VERSIONS_PATH = Path(__file__).parent / "on_device" / "versions.py"
+R = TypeVar("R", bound=Record)
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -50,7 +51,9 @@ class Release:
     stages
         What is timed, `total` first.
     limit_ms
-        The latency that was asked for; recorded, not enforced.
+        The latency that was asked for.
+    strict
+        Whether a bundle that takes longer there is kept from becoming current.
     runtime_dir
         The package that runs bundles; it is called `mosdeploy_runtime` on the device.
     """
@@ -59,6 +62,7 @@ class Release:
     manifest: BundleManifest
     stages: tuple[TimingStage, ...]
     limit_ms: float | None = None
+    strict: bool = False
     runtime_dir: Path = RUNTIME_DIR
 
 
@@ -89,6 +93,8 @@ def deploy(
     CommandError
         If the files cannot be stored, the self-test fails or the model cannot be timed; `current`
         is then unchanged.
+    InfeasibleError
+        If the release is strict and takes longer than its limit; `current` is then unchanged.
 
     Examples
     --------
@@ -97,6 +103,8 @@ def deploy(
     ...     deploy(session, profile, release, DeployConfig()).measurement.total.median_ms
     """
     version, measurement = _stage_and_benchmark(session, profile, release, notify)
+    if release.strict:
+        _check_limit(profile, measurement, release.limit_ms)
     remote_dir = f"{_bundles(session, profile)}/{version}"
     deployment = Deployment(
         device=profile,
@@ -150,20 +158,7 @@ def _stage_and_benchmark(
         session.put(path, f"{remote_dir}/{name}")
     notify(f"{profile.name}: self-test, then timing")
     _self_test(session, profile, remote_dir)
-    model = f"{remote_dir}/bundle" + (f"/{MODEL_NAME}" if manifest.runtime == "onnxruntime" else "")
-    task = ModelTask(
-        remote_path=model,
-        stages=release.stages,
-        threads=manifest.workload.threads,
-        runtime=manifest.runtime,
-    )
-    measurement = measure_model(session, profile, task)
-    if measurement.error:
-        raise CommandError(
-            f"{profile.name}: the bundle passed its self-test but could not be timed: "
-            f"{measurement.error}"
-        )
-    return version, measurement
+    return version, _benchmark(session, profile, remote_dir, manifest, release.stages)
 
 
 def roll_back(session: Session, profile: DeviceProfile) -> Deployment:
@@ -186,6 +181,45 @@ def roll_back(session: Session, profile: DeviceProfile) -> Deployment:
             f"{profile.name}: no earlier version stands on the device; `[deploy] keep_versions` "
             "says how many are kept"
         )
+    deployment = _tested(session, profile, version)
+    _call(session, profile, "rollback", found["current"], version)
+    return deployment
+
+
+def time_current(
+    session: Session,
+    profile: DeviceProfile,
+    stages: Callable[[BundleManifest], tuple[TimingStage, ...]],
+) -> tuple[Deployment, Measurement]:
+    """Test and time the version that is current on a device; nothing is changed there.
+
+    Parameters
+    ----------
+    stages
+        A bundle's manifest to what is timed, `total` first.
+
+    Returns
+    -------
+    tuple
+        What was recorded when that version was deployed, and its timing now.
+
+    Raises
+    ------
+    CommandError
+        If no version stands there, or it is damaged, fails or cannot be timed.
+    """
+    version = _call(session, profile, "previous")["current"]
+    if version is None:
+        raise CommandError(f"{profile.name}: nothing is deployed there; run `mosdeploy deploy`")
+    deployment = _tested(session, profile, version)
+    remote_dir = f"{_bundles(session, profile)}/{version}"
+    path = f"{remote_dir}/bundle/manifest.json"
+    manifest = _read(session, profile, BundleManifest, path)
+    return deployment, _benchmark(session, profile, remote_dir, manifest, stages(manifest))
+
+
+def _tested(session: Session, profile: DeviceProfile, version: str) -> Deployment:
+    """Record of a version that stands on a device whole and passes its self-test now."""
     remote_dir = f"{_bundles(session, profile)}/{version}"
     damaged = _call(session, profile, "deduplicate", version)["missing"]
     if damaged:
@@ -194,15 +228,51 @@ def roll_back(session: Session, profile: DeviceProfile) -> Deployment:
             "unchanged; deploy that bundle again"
         )
     _self_test(session, profile, remote_dir)
-    record_path = f"{remote_dir}/{RECORD_NAME}"
+    return _read(session, profile, Deployment, f"{remote_dir}/{RECORD_NAME}")
+
+
+def _read(session: Session, profile: DeviceProfile, kind: type[R], path: str) -> R:
+    """A record that stands on a device."""
     try:
-        deployment = parse(Deployment, json.loads(session.read(record_path)), record_path)
+        return parse(kind, json.loads(session.read(path)), path)
     except (ValueError, ConfigError) as error:
+        raise CommandError(f"{profile.name}: {path} is no {kind.__name__}: {error}") from error
+
+
+def _benchmark(
+    session: Session,
+    profile: DeviceProfile,
+    remote_dir: str,
+    manifest: BundleManifest,
+    stages: tuple[TimingStage, ...],
+) -> Measurement:
+    """Time the model of a version that passed its self-test."""
+    model = f"{remote_dir}/bundle" + (f"/{MODEL_NAME}" if manifest.runtime == "onnxruntime" else "")
+    task = ModelTask(
+        remote_path=model,
+        stages=stages,
+        threads=manifest.workload.threads,
+        runtime=manifest.runtime,
+    )
+    measurement = measure_model(session, profile, task)
+    if measurement.error:
         raise CommandError(
-            f"{profile.name}: {record_path} is no record of a deployment: {error}"
-        ) from error
-    _call(session, profile, "rollback", found["current"], version)
-    return deployment
+            f"{profile.name}: the bundle passed its self-test but could not be timed: "
+            f"{measurement.error}"
+        )
+    return measurement
+
+
+def _check_limit(profile: DeviceProfile, measurement: Measurement, limit_ms: float | None) -> None:
+    total = measurement.total
+    if limit_ms is None or total is None or profile.emulated or total.median_ms <= limit_ms:
+        return
+    raise InfeasibleError(
+        f"{profile.name}: the bundle takes {total.median_ms:.4g} ms there, the limit is "
+        f"{limit_ms:.4g} ms; `current` is unchanged. Search for a limit a little lower, or deploy "
+        "without --strict",
+        fastest_latency_ms=total.median_ms,
+    )
 
 
 def _bundles(session: Session, profile: DeviceProfile) -> str:

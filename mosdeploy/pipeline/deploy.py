@@ -25,11 +25,14 @@ class DeployOptions:
         Alias of a board of this kind; None for the one that the profile names.
     bundle
         None takes the newest of the run folder.
+    strict
+        A bundle that takes longer there than the limit it was searched for does not become current.
     """
 
     device: str | None = None
     host: str | None = None
     bundle: Path | None = None
+    strict: bool = False
 
 
 def deploy(context: Context, options: DeployOptions | None = None) -> Deployment:
@@ -45,6 +48,8 @@ def deploy(context: Context, options: DeployOptions | None = None) -> Deployment
         If its files are not those of its manifest.
     DeviceError
         If the device fails, or the self-test does; an older deployment stays current.
+    InfeasibleError
+        If it is strict, and the limit is not kept; an older deployment stays current.
     """
     from ..devices.deploy import Release
     from ..devices.deploy import deploy as put_on_device
@@ -62,6 +67,7 @@ def deploy(context: Context, options: DeployOptions | None = None) -> Deployment
         manifest=manifest,
         stages=bundle_spec(context, manifest).timing_stages(),
         limit_ms=_limit_ms(context, manifest),
+        strict=options.strict,
     )
     with lasting_session(context, target) as session:
         deployment = put_on_device(
@@ -95,7 +101,9 @@ def roll_back(context: Context, options: DeployOptions | None = None) -> Deploym
     options = options or DeployOptions()
     if options.bundle is not None:
         raise ConfigError("--rollback goes back to what the device holds; it takes no --bundle")
-    name, host = _deployed_to(context, options)
+    if options.strict:
+        raise ConfigError("--rollback times nothing: leave --strict out, run `mosdeploy verify`")
+    name, host = deployed_to(context, options)
     target = resolve_profile(context.files.root, name, host)
     context.progress.say(f"rolling back {host or target.name}")
     with lasting_session(context, target) as session:
@@ -109,7 +117,16 @@ def bundle_spec(context: Context, manifest: BundleManifest) -> ModelSpec:
     return ModelSpec(context.config.space, manifest.vocab_size, manifest.workload)
 
 
-def _deployed_to(context: Context, options: DeployOptions) -> tuple[str, str | None]:
+def deployed_to(context: Context, options: DeployOptions) -> tuple[str, str | None]:
+    """Device and host that the options mean among those that were deployed to from here.
+
+    Raises
+    ------
+    StaleInputError
+        If no device is named, and nothing was deployed from here.
+    ConfigError
+        If no device is named, and several were deployed to.
+    """
     name = options.device or context.config.device
     found = [
         (device, host)

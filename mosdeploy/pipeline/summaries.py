@@ -56,6 +56,15 @@ class ProfileSummary(Record):
     failed_boards: dict[str, str] = Field(default_factory=dict)
 
 
+class Verification(Record):
+    """The timing of what is deployed on a device now, and whether its median keeps the limit."""
+
+    deployment: Deployment
+    measurement: Measurement
+    limit_ms: float
+    kept: bool
+
+
 class Predictions(Record):
     """What `predict` did, line by line, and with which bundle.
 

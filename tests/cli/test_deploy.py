@@ -12,9 +12,9 @@ from mosdeploy.records import Measurement
 
 
 def test_a_deployment_is_told_with_its_limit(ask: Callable[..., Any]) -> None:
-    words = ("--device", "rpi", "--host", "pi2", "--bundle", "b")
+    words = ("--device", "rpi", "--host", "pi2", "--bundle", "b", "--strict")
     done = ask("deploy.deploy", deployment(), "deploy", *words)
-    assert done.arguments[1] == DeployOptions("rpi", "pi2", Path("b"))
+    assert done.arguments[1] == DeployOptions("rpi", "pi2", Path("b"), strict=True)
     assert done.stdout == (
         "en-de-small on pi2:/home/pi/mosdeploy: self-test passed, 121.50 ms median, 122.50 ms p90, "
         "limit 150 ms kept\n"

@@ -129,7 +129,7 @@ def test_verbs_that_reach_no_device_take_no_ssh_config() -> None:
     taking = {
         words for words in COMMANDS if any("--ssh-config" in x.opts for x in COMMANDS[words].params)
     }
-    reaching = {(verb,) for verb in ("profile", "search", "export", "deploy")}
+    reaching = {(verb,) for verb in ("profile", "search", "export", "deploy", "verify")}
     assert taking == reaching | {("devices", "check"), ("devices", "setup")}
 
 

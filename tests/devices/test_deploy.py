@@ -11,10 +11,10 @@ from deploying import live, write_release
 
 from mosdeploy.config.sections import DeployConfig
 from mosdeploy.devices import deploy as room
-from mosdeploy.devices.deploy import deploy, roll_back
+from mosdeploy.devices.deploy import deploy, roll_back, time_current
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.on_device.versions import deduplicate, history
-from mosdeploy.errors import BundleError, CommandError
+from mosdeploy.errors import BundleError, CommandError, InfeasibleError
 from mosdeploy.records import Measurement, Timing
 from mosdeploy.storage import sha256_bytes, sha256_file
 
@@ -259,3 +259,38 @@ def test_a_bundle_that_differs_from_its_manifest_is_not_sent(make_profile, tmp_p
         refused({name: sha256_bytes(b"x")}, "secret|link|two")
     (folder / "tokenizer.model").write_text("another")
     refused(release.manifest.sha256, r"tokenizer\.model is missing or not what .*mosdeploy export")
+
+
+def test_a_strict_release_that_misses_its_limit_is_not_switched_to(
+    put, make_profile, tmp_path, runtime_dir, bundles
+):
+    put("one")
+    release = write_release(tmp_path / "bundles" / "slow", runtime_dir, tokenizer="good slow")
+    session, config = LocalSession("dev"), DeployConfig()
+    slow = replace(release, limit_ms=0.9, strict=True)  # it takes 1 ms
+    with pytest.raises(InfeasibleError, match=r"takes 1 ms there, the limit is 0\.9 ms") as raised:
+        deploy(session, make_profile(), slow, config)
+    assert raised.value.fastest_latency_ms == 1.0
+    assert live(bundles) == "one"
+    deploy(session, make_profile(), replace(slow, limit_ms=1.0), config)
+    assert live(bundles) == "slow"
+    deploy(session, make_profile(), replace(slow, strict=False), config)
+
+
+def test_the_current_version_is_tested_and_timed_again(put, make_profile, bundles):
+    session, profile = LocalSession("dev"), make_profile()
+
+    def now():
+        return time_current(session, profile, lambda manifest: ())
+
+    with pytest.raises(CommandError, match="nothing is deployed there"):
+        now()
+    put("one")
+    two = put("two", tokenizer="good two")
+    before = {path: path.stat().st_mtime_ns for path in bundles.rglob("*")}
+    assert now() == (two, two.measurement)
+    assert {path: path.stat().st_mtime_ns for path in bundles.rglob("*")} == before
+    model = bundles / "current" / "bundle" / "model.onnx"
+    model.write_bytes(b"damaged")
+    with pytest.raises(CommandError, match=r"is damaged \(bundle/model.onnx\)"):
+        now()

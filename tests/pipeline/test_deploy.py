@@ -53,6 +53,23 @@ def test_a_rollback_has_to_know_the_device(folder: Path) -> None:
         run.deploy(rollback=True)
 
 
+def test_what_is_deployed_is_verified_against_its_limit(folder: Path) -> None:
+    run = opened(folder)
+    first = run.deploy()
+    kept = run.verify()
+    assert kept.deployment == first
+    assert kept.limit_ms == 10_000.0
+    assert kept.kept
+    assert kept.measurement.total is not None
+    assert set(kept.measurement.parts) == {"encoder", "decoder"}
+    assert not run.verify("1us").kept
+    path = run.export("smallest").path  # not the one that was searched for: it has no limit
+    run.deploy(bundle=path)
+    with pytest.raises(ConfigError, match="deployed without a limit; give one with --max-latency"):
+        run.verify()
+    assert run.verify("10s").deployment.bundle == path.name
+
+
 def test_a_rollback_takes_no_bundle(walked: Path) -> None:
     options = DeployOptions(bundle=walked / "bundles")
     with pytest.raises(ConfigError, match="it takes no --bundle"):

@@ -1,0 +1,30 @@
+"""The verb `verify`."""
+
+import typer
+
+from .options import DeviceCommon, DeviceOption, HostOption, MaxLatencyOption
+from .printing import kept
+
+
+def verify(
+    common: DeviceCommon,
+    device: DeviceOption = None,
+    host: HostOption = None,
+    max_latency: MaxLatencyOption = None,
+) -> None:
+    """Time what is deployed on the device; exit code 7 if it does not keep its limit."""
+    from ..config.units import parse_duration_ms
+    from ..errors import InfeasibleError
+    from ..pipeline.deploy import DeployOptions
+    from ..pipeline.verify import verify as time_again
+
+    limit_ms = parse_duration_ms(max_latency) if max_latency is not None else None
+    result = time_again(common.context(), DeployOptions(device, host), limit_ms)
+    deployment = result.deployment
+    total = result.measurement.total
+    timing = f"{total.median_ms:.2f} ms median, {total.p90_ms:.2f} ms p90" if total else "not timed"
+    limit = kept(total.median_ms if total else None, result.limit_ms)
+    place = f"{host or deployment.device.name}:{deployment.remote_dir}"
+    common.show(result, f"{deployment.bundle} on {place}: self-test passed, {timing}{limit}")
+    if not result.kept:
+        raise typer.Exit(InfeasibleError.exit_code)

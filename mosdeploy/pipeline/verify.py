@@ -1,0 +1,63 @@
+"""The verb `verify`: time what is deployed on a device, and say whether it keeps its limit."""
+
+from ..errors import ConfigError, PredictorError
+from .context import Context
+from .deploy import DeployOptions, bundle_spec, deployed_to
+from .devices import lasting_session, resolve_profile
+from .summaries import Verification
+
+
+def verify(
+    context: Context, options: DeployOptions | None = None, limit_ms: float | None = None
+) -> Verification:
+    """Test and time the current version on a device; nothing is changed there or here.
+
+    Parameters
+    ----------
+    options
+        Without device and host, and with none in the config: the board that was deployed to from
+        here.
+    limit_ms
+        None takes the limit that the bundle was searched for.
+
+    Raises
+    ------
+    ConfigError
+        If there is no limit, or as `roll_back`.
+    StaleInputError
+        If no device is named, and nothing was deployed from here.
+    PredictorError
+        If the device is emulated: its times mean nothing.
+    DeviceError
+        If the device fails, holds no version, or its version is damaged or fails its self-test.
+
+    Examples
+    --------
+    >>> verify(Context(open_run(Path("my-run")))).kept  # doctest: +SKIP
+    True
+    """
+    from ..devices.deploy import time_current
+
+    name, host = deployed_to(context, options or DeployOptions())
+    target = resolve_profile(context.files.root, name, host)
+    if target.emulated:
+        raise PredictorError(
+            f"{name} is an emulated device: its times mean nothing, and no limit can be verified"
+        )
+    context.progress.say(f"testing and timing what is deployed on {host or target.name}")
+    with lasting_session(context, target) as session:
+        deployment, measurement = time_current(
+            session, target, lambda manifest: bundle_spec(context, manifest).timing_stages()
+        )
+    limit = deployment.limit_ms if limit_ms is None else limit_ms
+    if limit is None:
+        raise ConfigError(
+            f"{deployment.bundle} was deployed without a limit; give one with --max-latency 20ms"
+        )
+    total = measurement.total
+    return Verification(
+        deployment=deployment,
+        measurement=measurement,
+        limit_ms=limit,
+        kept=total is not None and total.median_ms <= limit,
+    )
