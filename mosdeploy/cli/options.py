@@ -26,7 +26,11 @@ HostOption = Annotated[
     str | None, typer.Option("--host", help="Another board of this kind, by its alias.")
 ]
 ArchOption = Annotated[
-    str, typer.Option(help="winner, largest, smallest, or a JSON file with an architecture.")
+    str,
+    typer.Option(
+        help="winner, front:3 (of the search's front), largest, smallest, or a JSON file with an "
+        "architecture."
+    ),
 ]
 BeamOption = Annotated[int | None, typer.Option(help="Beam size; default: the workload's.", min=1)]
 BundleOption = Annotated[

@@ -5,10 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .options import NO_LIMITS, DeviceCommon, DeviceOption, LimitOptions
-from .printing import kept
+from .printing import kept, table
 
 if TYPE_CHECKING:
-    from ..records import SearchResult
+    from collections.abc import Sequence
+
+    from ..records import Candidate, SearchResult
+
+MAX_FRONT_ROWS = 8
 
 
 def search(
@@ -52,4 +56,24 @@ def _text(result: "SearchResult") -> str:
             limit = kept(winner.measured_ms, result.limits.max_latency_ms)
             measured = f"measured {winner.measured_ms:.2f} ms on the device{limit}"
         lines.append(f"  predicted {winner.predicted_ms:.2f} ms, {measured}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_front(result.front)])
+
+
+def _front(front: "Sequence[Candidate]") -> list[str]:
+    """A few members of the front, from the fastest to the best, if there are several."""
+    if len(front) < 2:
+        return []
+    rows = min(len(front), MAX_FRONT_ROWS)
+    numbers = sorted({round(i * (len(front) - 1) / (rows - 1)) for i in range(rows)})
+    shown = [
+        (
+            f"front:{i + 1}",
+            "-" if front[i].predicted_ms is None else f"{front[i].predicted_ms:.2f} ms",
+            f"{front[i].loss:.4f}",
+            f"{front[i].num_parameters:,}",
+            front[i].arch,
+        )
+        for i in numbers
+    ]
+    header = ("--arch", "predicted", "validation loss", "parameters", "architecture")
+    return ["no other is as fast and as good as one of these:", table(header, shown)]

@@ -36,7 +36,7 @@ class ExportOptions:
     Attributes
     ----------
     arch
-        `winner`, `largest`, `smallest`, or a JSON file with an architecture.
+        `winner`, `front:3`, `largest`, `smallest`, or a JSON file with an architecture.
     precision, beam
         None takes the config's, which for the beam, and by default for the precision, is the
         workload's: what was profiled and searched for. The precision `auto` is the fastest that is

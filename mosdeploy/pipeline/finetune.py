@@ -28,7 +28,7 @@ class FinetuneOptions:
     Attributes
     ----------
     arch
-        `winner`, `largest`, `smallest`, or a JSON file with an architecture.
+        `winner`, `front:3`, `largest`, `smallest`, or a JSON file with an architecture.
     steps
         None takes those of the budget that the supernet was trained with, else of [finetune]; from
         scratch those of the supernet on top, which finetuning had as well.

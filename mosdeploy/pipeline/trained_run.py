@@ -160,14 +160,15 @@ class TrainedRun:
         return extract(self.net, arch)
 
     def arch(self, name: str) -> ArchConfig:
-        """Which architecture a name means: largest, smallest, winner, or a JSON file.
+        """Which architecture a name means: largest, smallest, winner, the third of the search's
+        front (`front:3`, fastest first), or a JSON file.
 
         Raises
         ------
         StaleInputError
             If the winner is asked for before a search, or was found in another supernet.
         ConfigError
-            If the file is missing or is not an architecture.
+            If the front has no such member, or the file is missing or is not an architecture.
         ArchError
             If the architecture is not in the space.
         """
@@ -178,14 +179,26 @@ class TrainedRun:
             return ends.largest if name == "largest" else ends.smallest
         if name == "winner":
             return self.search_result().winner.arch
+        if name.startswith("front:"):
+            return self._front_arch(name)
         if not Path(name).exists():
             raise ConfigError(
-                f"'{name}' is no architecture: write largest, smallest, winner or a JSON file's "
-                "name"
+                f"'{name}' is no architecture: write largest, smallest, winner, front:3 or a JSON "
+                "file's name"
             )
         arch = parse_json_file(space.arch_type, Path(name))
         space.check(arch)
         return arch
+
+    def _front_arch(self, name: str) -> ArchConfig:
+        front = self.search_result().front
+        number = name.removeprefix("front:")
+        if not (number.isascii() and number.isdigit() and 1 <= int(number) <= len(front)):
+            raise ConfigError(
+                f"'{name}' is no member of the search's front: write front:1 (the fastest) to "
+                f"front:{len(front)}"
+            )
+        return front[int(number) - 1].arch
 
     def search_result(self) -> SearchResult:
         """What `search` found in this supernet.

@@ -52,6 +52,21 @@ def test_a_winner_is_told_with_its_limit(ask: Callable[..., Any]) -> None:
     assert done.stderr == "next: mosdeploy finetune\n"
 
 
+def test_a_front_is_told_by_a_few_of_its_members(ask: Callable[..., Any]) -> None:
+    members = tuple(candidate(predicted_ms=100.0 + i, loss=3.0 - 0.1 * i) for i in range(20))
+    told = ask(SEARCH, search_result(front=members), "search").stdout.splitlines()
+    rows = [line.split() for line in told if line.startswith("front:")]
+    assert len(rows) == 8
+    assert rows[0][:4] == ["front:1", "100.00", "ms", "3.0000"]
+    assert rows[-1][:4] == ["front:20", "119.00", "ms", "1.1000"]
+    unpriced = tuple(candidate(predicted_ms=None, loss=loss) for loss in (3.0, 2.0))
+    told = ask(SEARCH, search_result(front=unpriced), "search").stdout.splitlines()
+    assert [line.split()[:3] for line in told[-2:]] == [
+        ["front:1", "-", "3.0000"],
+        ["front:2", "-", "2.0000"],
+    ]
+
+
 def test_memory_is_told_where_it_is_limited(ask: Callable[..., Any]) -> None:
     limits = Limits(max_memory_bytes=3 * 2**20)
     result = search_result(limits=limits, winner=candidate(memory_bytes=5 * 2**19))
