@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError, InfeasibleError, MosdeployError, PredictorError, StaleInputError
+from ..errors import ConfigError, MosdeployError, PredictorError, StaleInputError
 from ..evaluation.distributed import DistributedEvaluator
 from ..records import Candidate, Limits, QualityCard, SearchResult
 from ..spaces.genes import ArchConfig, GeneArray
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from ..training.distributed import DistributedContext
 
 MAX_VERIFY_ROUNDS = 3
-"""How often further finalists are measured when none of those before kept the limit."""
+"""How often further finalists are measured when none of those before kept the limit by more than
+the noise of the device.
+"""
 MAX_MARGIN = 0.9
 
 
@@ -130,8 +132,8 @@ class _SearchTask:
             measured: list[Candidate] = []
             winner = evolution.ranked[0]
             if self.verify:
-                measured = self._measure_finalists(evolution)
-                winner = choose_winner(measured, self.limits)
+                measured, noise = self._measure_finalists(evolution)
+                winner = choose_winner(measured, self.limits, noise)
             result = SearchResult(
                 device=self.device,
                 workload=self.context.config.workload,
@@ -188,9 +190,11 @@ class _SearchTask:
             trained_for=trained.limits if trained else NO_LIMITS,
         )
 
-    def _measure_finalists(self, evolution: "Evolution") -> list[Candidate]:
-        """Finalists with their measured latency, in bounded rounds until one keeps the limit."""
-        from ..search import choose_winner, finalists
+    def _measure_finalists(self, evolution: "Evolution") -> tuple[list[Candidate], float]:
+        """Finalists with their measured latency, in bounded rounds until one keeps the limit by
+        more than the noise; and the noise, as a share.
+        """
+        from ..search import finalists, is_safe
 
         files = self.context.files
         config = self.context.config
@@ -198,6 +202,7 @@ class _SearchTask:
         path = files.verified_path(self.device, config.workload.name)
         margin = math.expm1(self.predictor.interval) if self.predictor else 0.0
         measured: list[Candidate] = []
+        noise = 0.0
         # each round goes further below the limit than the one before
         for attempt in range(1, MAX_VERIFY_ROUNDS + 1):
             chosen = finalists(
@@ -215,12 +220,10 @@ class _SearchTask:
                 timing = dataset.measured[candidate.arch.key].measurement.total
                 measured_ms = timing.median_ms if timing else None
                 measured.append(candidate.model_copy(update={"measured_ms": measured_ms}))
-            try:
-                choose_winner(measured, self.limits)
+            noise = (dataset.noise_floor_percent or 0.0) / 100
+            if any(is_safe(candidate, self.limits, noise) for candidate in measured):
                 break
-            except InfeasibleError:
-                continue
-        return measured
+        return measured, noise
 
 
 def _limits(context: Context, options: SearchOptions) -> Limits:

@@ -8,7 +8,7 @@ decide everything.
 """
 
 from .evolution import Evolution, SearchProgress, evolve, pareto_front
-from .finalists import choose_winner, finalists
+from .finalists import choose_winner, finalists, is_safe
 from .oracle import Cost, SearchOracle
 from .surrogate import evolve_predicted
 
@@ -21,5 +21,6 @@ __all__ = [
     "evolve",
     "evolve_predicted",
     "finalists",
+    "is_safe",
     "pareto_front",
 ]

@@ -4,7 +4,7 @@ from search_problem import CONFIG, MEDIUM, Problem
 
 from mosdeploy.errors import InfeasibleError
 from mosdeploy.records import Candidate, Limits
-from mosdeploy.search import choose_winner, evolve, finalists
+from mosdeploy.search import choose_winner, evolve, finalists, is_safe
 
 LIMITS = Limits(max_latency_ms=12.0)
 
@@ -50,6 +50,17 @@ def test_further_finalists_leave_out_the_measured_ones(evolution):
 def test_the_winner_is_the_best_within_the_limit_as_measured():
     points = [(9.0, 1.0, 10.1), (9.5, 1.5, None), (8.0, 2.0, 10.0), (7.0, 3.0, 7.0)]
     assert choose_winner(candidates_of(points), Limits(max_latency_ms=10.0)).loss == 2.0
+
+
+def test_a_limit_is_kept_by_more_than_the_noise():
+    points = [(9.0, 1.0, 9.9), (9.0, 2.0, 9.7), (8.0, 3.0, 9.0)]
+    candidates, limits = candidates_of(points), Limits(max_latency_ms=10.0)
+    for margin, loss in ((0.0, 1.0), (0.02, 2.0), (0.1, 3.0)):
+        assert choose_winner(candidates, limits, margin).loss == loss
+    # where none keeps it by so much, one that keeps it
+    assert choose_winner(candidates, limits, 0.2).loss == 1.0
+    assert [is_safe(candidate, limits, 0.04) for candidate in candidates] == [False, False, True]
+    assert not is_safe(candidates[2].model_copy(update={"measured_ms": None}), limits, 0.0)
 
 
 def test_the_winner_keeps_the_other_limits_too():
