@@ -29,6 +29,12 @@ class NoPythonError(CommandError):
     """The profile's Python does not run on the device."""
 
 
+FROM_ROOT = 'case "$PY" in /*) ;; */*) PY="$PWD/$PY" ;; esac; cd / &&'
+"""Shell text that makes the path PY absolute and goes to a folder that only root can write to: with
+`-m`, Python takes modules from the current folder first, whoever put them there.
+"""
+
+
 def work_dir(session: Session, profile: DeviceProfile) -> str:
     """Absolute path of the profile's work folder on the device.
 
@@ -72,7 +78,7 @@ def run_python(
     venv = f"{work_dir(session, profile)}/venv/bin/python"
     python = profile_python(profile)
     choose = f'PY={shlex.quote(venv)}; [ -x "$PY" ] || PY={shlex.quote(python)}'
-    result = session.run(f'{choose}; {environment} "$PY" {arguments}', timeout_s)
+    result = session.run(f'{choose}; {FROM_ROOT} {environment} "$PY" {arguments}', timeout_s)
     if result.returncode in (126, 127):
         raise NoPythonError(
             f"{profile.name}: no Python on the device: '{python}' does not run there "

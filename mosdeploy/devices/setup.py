@@ -14,7 +14,7 @@ from pathlib import Path
 from ..config.device import DeviceProfile
 from ..errors import CommandError
 from ..records import DeviceState
-from .job import profile_python, python_path, work_dir
+from .job import FROM_ROOT, profile_python, python_path, work_dir
 from .probe import check, probe
 from .session import Session, check_run, last_lines
 
@@ -68,7 +68,8 @@ def setup(
 def _make_venv(session: Session, profile: DeviceProfile, folder: str) -> None:
     python = shlex.quote(profile_python(profile))
     venv = shlex.quote(f"{folder}/venv")
-    result = session.run(f"{python} -m venv --clear {venv}", VENV_TIMEOUT_S)
+    command = f'PY={python}; {FROM_ROOT} "$PY" -m venv --clear {venv}'
+    result = session.run(command, VENV_TIMEOUT_S)
     if result.returncode == 0:
         return
     output = f"{result.stdout} {result.stderr}"
@@ -84,7 +85,7 @@ def _install(
     session: Session, folder: str, options: str, requirements: tuple[str, ...]
 ) -> str | None:
     """Run the environment's pip; None, or the end of its output if it failed."""
-    pip = f"{shlex.quote(folder)}/venv/bin/python -m pip install"
+    pip = f"cd / && {shlex.quote(folder)}/venv/bin/python -m pip install"
     always = "--quiet --disable-pip-version-check --only-binary :all:"
     command = f"{pip} {always} {options} {shlex.join(requirements)}"
     result = session.run(command, INSTALL_TIMEOUT_S)
@@ -99,7 +100,8 @@ def _send_wheels(session: Session, profile: DeviceProfile, folder: str, state: D
     options += ["--python-version", version]
     options += [word for tag in tags for word in ("--platform", tag)]
     with tempfile.TemporaryDirectory() as name:
-        command = [sys.executable, "-m", "pip", "download", "--dest", name, *options]
+        # -P: no pip.py of the folder where the user is
+        command = [sys.executable, "-P", "-m", "pip", "download", "--dest", name, *options]
         done = subprocess.run(
             [*command, *profile.requirements],
             capture_output=True,

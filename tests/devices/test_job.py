@@ -8,7 +8,7 @@ import pytest
 from watching import STAGES
 
 from mosdeploy.devices import job as room
-from mosdeploy.devices.job import AgentJob, install_agent, python_path, work_dir
+from mosdeploy.devices.job import AgentJob, install_agent, python_path, run_python, work_dir
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.errors import CommandError, ConfigError, DeviceBusyError
 
@@ -42,6 +42,20 @@ def test_python_of_the_environment_comes_first(make_profile):
     venv.write_text("#!/bin/sh\necho the environment\n")
     venv.chmod(0o755)
     assert python_path(LocalSession(), profile) == "the environment"
+
+
+def test_modules_of_the_current_folder_are_not_run(make_profile, tmp_path, monkeypatch):
+    (tmp_path / "planted.py").write_text("print('planted')")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    monkeypatch.chdir(tmp_path)
+    for python in (sys.executable, "bin/python"):
+        profile = make_profile(python=python)
+        result = run_python(LocalSession(), profile, "-m planted")
+        assert result.returncode == 1
+        assert "No module named planted" in result.stderr
+        found = run_python(LocalSession(), profile, "-c 'import os; print(os.getcwd())'")
+        assert found.stdout == "/\n"
 
 
 def test_the_agent_lies_in_a_folder_named_by_its_content(tmp_path):
