@@ -35,6 +35,17 @@ FROM_ROOT = 'case "$PY" in /*) ;; */*) PY="$PWD/$PY" ;; esac; cd / &&'
 """
 
 
+_NOT_OURS = 125
+_IF_OURS = (
+    '[ ! -e "$DIR" ] || '
+    '[ -n "$(find "$DIR/." -maxdepth 0 -user "$(id -u)" ! -perm -0002)" ] || '
+    f"exit {_NOT_OURS}"
+)
+"""Shell text that ends where the work folder DIR belongs to somebody else or all may write to it:
+who can put a Python there would run it as us (OpenSSH's StrictModes asks the same of its files).
+"""
+
+
 def work_dir(session: Session, profile: DeviceProfile) -> str:
     """Absolute path of the profile's work folder on the device.
 
@@ -74,11 +85,20 @@ def run_python(
     ------
     NoPythonError
         If there is no such Python.
+    CommandError
+        If the work folder is not the user's own, or all may write to it.
     """
-    venv = f"{work_dir(session, profile)}/venv/bin/python"
+    folder = work_dir(session, profile)
     python = profile_python(profile)
-    choose = f'PY={shlex.quote(venv)}; [ -x "$PY" ] || PY={shlex.quote(python)}'
+    choose = f"DIR={shlex.quote(folder)}; {_IF_OURS}; "
+    choose += f'PY="$DIR/venv/bin/python"; [ -x "$PY" ] || PY={shlex.quote(python)}'
     result = session.run(f'{choose}; {FROM_ROOT} {environment} "$PY" {arguments}', timeout_s)
+    if result.returncode == _NOT_OURS and not result.stdout + result.stderr:
+        raise CommandError(
+            f"{profile.name}: {folder} belongs to another user of the device, or everybody may "
+            "write to it: what lies there is not run. Run there: ls -ld and chmod go-w, or set "
+            "another work_dir in the profile"
+        )
     if result.returncode in (126, 127):
         raise NoPythonError(
             f"{profile.name}: no Python on the device: '{python}' does not run there "

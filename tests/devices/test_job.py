@@ -1,6 +1,7 @@
 """The agent's files as the host writes and reads them; no agent runs here."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -56,6 +57,31 @@ def test_modules_of_the_current_folder_are_not_run(make_profile, tmp_path, monke
         assert "No module named planted" in result.stderr
         found = run_python(LocalSession(), profile, "-c 'import os; print(os.getcwd())'")
         assert found.stdout == "/\n"
+
+
+def test_a_work_folder_that_others_write_to_is_refused(make_profile):
+    profile = make_profile()
+    folder = Path(profile.work_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    for mode in (0o700, 0o775):
+        folder.chmod(mode)
+        assert run_python(LocalSession(), profile, "-c pass").returncode == 0
+    folder.chmod(0o777)
+    with pytest.raises(CommandError, match="everybody may write to it"):
+        run_python(LocalSession(), profile, "-c pass")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_work_folder_of_another_user_is_refused(make_profile):
+    profile = make_profile()
+    folder = Path(profile.work_dir)
+    planted = folder / "venv" / "bin" / "python"
+    planted.parent.mkdir(parents=True)
+    planted.write_text("#!/bin/sh\necho planted\n")
+    planted.chmod(0o755)
+    os.chown(folder, 12345, 12345)
+    with pytest.raises(CommandError, match="belongs to another user"):
+        python_path(LocalSession(), profile)
 
 
 def test_the_agent_lies_in_a_folder_named_by_its_content(tmp_path):
