@@ -65,8 +65,8 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def atomic_write(path: Path, data: bytes | str) -> None:
-    """Write a file whole or not at all: temporary file beside it, fsync, rename. One writer a file
-    at a time.
+    """Write a file whole or not at all, even if the power fails: temporary file beside it, fsync,
+    rename, fsync of the folder. One writer a file at a time.
 
     Raises
     ------
@@ -85,14 +85,15 @@ def atomic_write(path: Path, data: bytes | str) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
+            _sync(path.parent)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
 
 
 def replace_folder(new: Path, target: Path) -> None:
-    """Put a folder in the place of another, if there is one, in one step; the other is then where
-    the new one was.
+    """Put a folder in the place of another, if there is one, in one step, even if the power fails;
+    the other is then where the new one was.
 
     Parameters
     ----------
@@ -106,6 +107,9 @@ def replace_folder(new: Path, target: Path) -> None:
     OSError
         If the disk is read-only, or the folders lie on different ones.
     """
+    # a rename can reach the disk before the content of what is renamed
+    for path in (*new.rglob("*"), new):
+        _sync(path)
     if not target.exists():
         new.rename(target)
     elif not _exchange(new, target):  # a file system, such as NFS, that can only rename
@@ -113,6 +117,16 @@ def replace_folder(new: Path, target: Path) -> None:
         target.rename(aside)
         new.rename(target)
         aside.rename(new)
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _exchange(first: Path, second: Path) -> bool:

@@ -322,3 +322,40 @@ def test_a_folder_that_is_replaced_is_there_all_the_while(tmp_path: Path) -> Non
 def test_what_cannot_be_replaced_says_why(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         replace_folder(tmp_path / "nothing", folder_with(tmp_path / "target", "a"))
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files and folders that were forced to disk, in order."""
+    found: list[Path] = []
+    fsync = os.fsync
+
+    def audit(descriptor: int) -> None:
+        found.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", audit)
+    return found
+
+
+def test_a_name_is_on_the_disk_after_its_content(tmp_path: Path, synced: list[Path]) -> None:
+    atomic_write(tmp_path / "file", "content")
+    assert synced == [tmp_path / ".file.partial", tmp_path]
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_folder_is_on_the_disk_before_it_takes_a_place(
+    tmp_path: Path, synced: list[Path], is_there: bool
+) -> None:
+    new, target = tmp_path / "new", tmp_path / "place" / "target"
+    (new / "deep").mkdir(parents=True)
+    for path in (new / "one", new / "deep" / "two"):
+        path.write_text("content")
+    target.parent.mkdir()
+    if is_there:
+        target.mkdir()
+    wanted = {new / "one", new / "deep" / "two", new / "deep", new}
+    replace_folder(new, target)
+    assert set(synced[:-1]) == wanted
+    assert synced[-1] == target.parent
+    assert (target / "deep" / "two").read_text() == "content"
