@@ -1,6 +1,8 @@
 """The verb `verify`: time what is deployed on a device, and say whether it keeps its limit."""
 
-from ..errors import ConfigError, PredictorError
+from ..errors import ConfigError, PredictorError, StaleInputError
+from ..records import Deployment
+from ..storage import read_record
 from .context import Context
 from .deploy import DeployOptions, bundle_spec, deployed_to
 from .devices import lasting_session, resolve_profile
@@ -25,7 +27,7 @@ def verify(
     ConfigError
         If there is no limit, or as `roll_back`.
     StaleInputError
-        If no device is named, and nothing was deployed from here.
+        If no device is named, nothing was deployed there from here, or something else is current.
     PredictorError
         If the device is emulated: its times mean nothing.
     DeviceError
@@ -48,6 +50,13 @@ def verify(
     with lasting_session(context, target) as session:
         deployment, measurement = time_current(
             session, target, lambda manifest: bundle_spec(context, manifest).timing_stages()
+        )
+    record_path = context.files.deployment_path(target.name, host)
+    here = read_record(Deployment, record_path, "mosdeploy deploy")
+    if here.bundle_sha256 != deployment.bundle_sha256:
+        raise StaleInputError(
+            f"{host or target.name} runs {deployment.bundle} now, not {here.bundle}, which was "
+            "deployed from here; run `mosdeploy deploy` again"
         )
     limit = deployment.limit_ms if limit_ms is None else limit_ms
     if limit is None:

@@ -68,6 +68,10 @@ def test_what_is_deployed_is_verified_against_its_limit(folder: Path) -> None:
     with pytest.raises(ConfigError, match="deployed without a limit; give one with --max-latency"):
         run.verify()
     assert run.verify("10s").deployment.bundle == path.name
+    record = Workspace(folder).deployment_path("local")
+    record.write_text(first.model_dump_json())  # as if another folder had deployed since
+    with pytest.raises(StaleInputError, match=f"local runs {path.name} now, not {first.bundle}"):
+        run.verify("10s")
 
 
 def test_a_rollback_takes_no_bundle(walked: Path) -> None:
