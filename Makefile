@@ -14,7 +14,7 @@ demo-encoder: $(VENV)/.with-demo-encoder
 
 # Two processes share the suite; the line coverage of the package must be at least what pyproject.toml says.
 test: $(VENV)/.with-demo,dev
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered
 
 lint: $(VENV)/.with-demo,dev
 	$(BIN)/ruff check .
