@@ -37,8 +37,9 @@ FROM_ROOT = 'case "$PY" in /*) ;; */*) PY="$PWD/$PY" ;; esac; cd / &&'
 
 _NOT_OURS = 125
 _IF_OURS = (
-    '[ ! -e "$DIR" ] || '
-    '[ -n "$(find "$DIR/." -maxdepth 0 -user "$(id -u)" ! -perm -0002)" ] || '
+    '[ ! -e "$DIR" ] || { [ -O "$DIR/." ] && '
+    # the ninth character of drwxrwxrwx; small boards have no `find` or `stat`
+    'case "$(ls -ld "$DIR/.")" in ????????w*) false ;; esac; } || '
     f"exit {_NOT_OURS}"
 )
 """Shell text that ends where the work folder DIR belongs to somebody else or all may write to it:
