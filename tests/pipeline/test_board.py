@@ -196,7 +196,7 @@ def test_a_compiled_bundle_answers_on_the_board_as_onnx_here(board, folder):
 
 @pytest.mark.parametrize("kind", ["classification", "tagging", "embedding"])
 def test_an_encoder_answers_on_the_board_as_here(board, tmp_path, kind):
-    root = make_encoder_folder(tmp_path / "run", kind, steps="60")
+    root = make_encoder_folder(tmp_path / "run", kind, steps="200")
     write_profiles(root)
     run = opened_encoder(root)
     run.train()
