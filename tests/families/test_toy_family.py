@@ -152,7 +152,7 @@ def test_bundle_bytes_are_those_of_the_file(precision: Any, tmp_path: Path) -> N
 # -- the verbs, in a process that knows the family
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=[pytest.param("cipher", marks=pytest.mark.slow)])
 def walked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What each verb gave, and under `root` the run folder."""
     root = tmp_path_factory.mktemp("cipher")

@@ -20,6 +20,7 @@ VERBS = {
     "evaluate --arch smallest": ("subnets",),
     "export --arch smallest": ("sha256", "parity"),
     "deploy": ("remote_dir", "measurement"),
+    "verify --max-latency 10s": ("kept", "measurement"),
     "predict one two": ("bundle", "predictions"),
     "translate one two": ("bundle", "predictions"),
     "report": ("headline", "search"),
@@ -36,7 +37,10 @@ def folder(walked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(shutil.copytree(walked, tmp_path_factory.mktemp("json") / "run"))
 
 
-SLOW = {"train --dry-run"}  # starts a process for each way to share weights
+SLOW = {
+    "train --dry-run",  # starts a process for each way to share weights
+    "demo --dir .",  # the other verbs once more
+}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ def drawn(within, count=20):
     return [within.sample(np.random.default_rng([3, step])) for step in range(count)]
 
 
-@pytest.mark.parametrize("max_latency_ms", [2.7, 5.0, 12.0])
+@pytest.mark.parametrize("max_latency_ms", [pytest.param(2.7, marks=pytest.mark.slow), 5.0, 12.0])
 def test_every_architecture_keeps_the_limits(max_latency_ms):
     """From limits that one in a thousand keeps to those that most keep."""
     problem = Problem()

@@ -21,11 +21,8 @@ from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.trained_run import trained_run
 
 KINDS = [
-    "classification",
-    *(
-        pytest.param(kind, marks=pytest.mark.slow)
-        for kind in ("regression", "tagging", "embedding")
-    ),
+    pytest.param(kind, marks=pytest.mark.slow)
+    for kind in ("classification", "regression", "tagging", "embedding")
 ]
 
 
