@@ -6,64 +6,38 @@ and what runs it, is not known here.
 """
 
 import json
-import re
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..config.device import DeviceProfile
 from ..config.sections import DeployConfig
-from ..errors import BundleError, CommandError, ConfigError, InfeasibleError
+from ..errors import (
+    CommandError,
+    ConfigError,
+    InfeasibleError,
+    StaleInputError,
+)
 from ..record import Record, parse
 from ..records import BundleManifest, Deployment, Measurement
 from ..spaces.spec import TimingStage
 from ..storage import sha256_bytes, sha256_file
-from .job import call_agent, run_python, work_dir
+from .interpreter import run_python, work_dir
+from .job import call_agent
 from .measure import measure_model
 from .on_device.versions import RECORD_NAME, SUMS_NAME
 from .probe import probe
+from .release import RUNTIME_NAME, Release, release_files
 from .session import Session, last_lines
 from .task import ModelTask, ignore
 
-RUNTIME_DIR = Path(__file__).parent.parent / "runtime"
-RUNTIME_NAME = "mosdeploy_runtime"
 MODEL_NAME = "model.onnx"
 SELF_TEST_TIMEOUT_S = 600.0
 HASHING_TIMEOUT_S = 600.0
 VERSIONS_PATH = Path(__file__).parent / "on_device" / "versions.py"
 R = TypeVar("R", bound=Record)
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-@dataclass(frozen=True)
-class Release:
-    """A bundle and how it is timed.
-
-    Attributes
-    ----------
-    bundle_dir
-        Folder of the bundle on this machine.
-    manifest
-        That of the bundle; its workload says on how many threads the model is timed.
-    stages
-        What is timed, `total` first.
-    limit_ms
-        The latency that was asked for.
-    strict
-        Whether a bundle that takes longer there is kept from becoming current.
-    runtime_dir
-        The package that runs bundles; it is called `mosdeploy_runtime` on the device.
-    """
-
-    bundle_dir: Path
-    manifest: BundleManifest
-    stages: tuple[TimingStage, ...]
-    limit_ms: float | None = None
-    strict: bool = False
-    runtime_dir: Path = RUNTIME_DIR
 
 
 def deploy(
@@ -143,7 +117,7 @@ def _stage_and_benchmark(
 ) -> tuple[str, Measurement]:
     """Store a version, test and time it; returns its name and its timing."""
     manifest = release.manifest
-    files = _list_files(release)
+    files = release_files(release)
     bundle_sha256 = sha256_file(release.bundle_dir / "manifest.json")
     sums = "".join(f"{digest}  {name}\n" for name, (_, digest) in files.items())
     version = f"{bundle_sha256[:16]}-{sha256_bytes(sums.encode())[:8]}"
@@ -189,33 +163,37 @@ def roll_back(session: Session, profile: DeviceProfile) -> Deployment:
 def time_current(
     session: Session,
     profile: DeviceProfile,
+    deployment: Deployment,
     stages: Callable[[BundleManifest], tuple[TimingStage, ...]],
-) -> tuple[Deployment, Measurement]:
+) -> Measurement:
     """Test and time the version that is current on a device; nothing is changed there.
 
     Parameters
     ----------
+    deployment
+        What should be current there.
     stages
-        A bundle's manifest to what is timed, `total` first.
-
-    Returns
-    -------
-    tuple
-        What was recorded when that version was deployed, and its timing now.
+        Its bundle's manifest to what is timed, `total` first.
 
     Raises
     ------
+    StaleInputError
+        If something else is current.
     CommandError
         If no version stands there, or it is damaged, fails or cannot be timed.
     """
     version = _call(session, profile, "previous")["current"]
     if version is None:
         raise CommandError(f"{profile.name}: nothing is deployed there; run `mosdeploy deploy`")
-    deployment = _tested(session, profile, version)
+    found = _tested(session, profile, version)
+    if found.bundle_sha256 != deployment.bundle_sha256:
+        raise StaleInputError(
+            f"{profile.name} runs {found.bundle} now, not {deployment.bundle}, which was deployed "
+            "from here; run `mosdeploy deploy` again"
+        )
     remote_dir = f"{_bundles(session, profile)}/{version}"
-    path = f"{remote_dir}/bundle/manifest.json"
-    manifest = _read(session, profile, BundleManifest, path)
-    return deployment, _benchmark(session, profile, remote_dir, manifest, stages(manifest))
+    manifest = _read(session, profile, BundleManifest, f"{remote_dir}/bundle/manifest.json")
+    return _benchmark(session, profile, remote_dir, manifest, stages(manifest))
 
 
 def _tested(session: Session, profile: DeviceProfile, version: str) -> Deployment:
@@ -296,26 +274,6 @@ def _call(
     if "error" in answer:
         raise CommandError(f"{profile.name}: {answer['error']}")
     return answer
-
-
-def _list_files(release: Release) -> dict[str, tuple[Path, str]]:
-    """Path here and SHA-256 of every file, by its path in the version's folder."""
-    files: dict[str, tuple[Path, str]] = {}
-    for name, digest in release.manifest.sha256.items():
-        path = release.bundle_dir / name
-        is_safe = bool(_FILE_NAME.fullmatch(name)) and path.is_file() and not path.is_symlink()
-        if not is_safe or sha256_file(path) != digest:
-            raise BundleError(
-                f"{path} is missing or not what its manifest says; run `mosdeploy export` again"
-            )
-        files[f"bundle/{name}"] = (path, digest)
-    for path in (release.bundle_dir / "manifest.json", release.bundle_dir / "README.md"):
-        if path.name == "manifest.json" or path.is_file():
-            files.setdefault(f"bundle/{path.name}", (path, sha256_file(path)))
-    for path in sorted(release.runtime_dir.rglob("*.py")):
-        name = path.relative_to(release.runtime_dir).as_posix()
-        files[f"{RUNTIME_NAME}/{name}"] = (path, sha256_file(path))
-    return files
 
 
 def _self_test(session: Session, profile: DeviceProfile, remote_dir: str) -> None:

@@ -7,7 +7,8 @@ mends each. Nothing on the device is changed but the agent's files.
 from ..config.device import DeviceProfile
 from ..record import parse
 from ..records import DeviceState, Problem
-from .job import NoPythonError, call_agent, install_agent, work_dir
+from .interpreter import NoPythonError, work_dir
+from .job import call_agent, install_agent
 from .on_device.agent import requirement_name
 from .session import Session
 

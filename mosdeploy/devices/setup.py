@@ -14,7 +14,7 @@ from pathlib import Path
 from ..config.device import DeviceProfile
 from ..errors import CommandError
 from ..records import DeviceState
-from .job import FROM_ROOT, profile_python, python_path, work_dir
+from .interpreter import FROM_ROOT, profile_python, python_path, work_dir
 from .probe import check, probe
 from .session import Session, check_run, last_lines
 

@@ -51,8 +51,8 @@ def deploy(context: Context, options: DeployOptions | None = None) -> Deployment
     InfeasibleError
         If it is strict, and the limit is not kept; an older deployment stays current.
     """
-    from ..devices.deploy import Release
     from ..devices.deploy import deploy as put_on_device
+    from ..devices.release import Release
     from ..export.bundle import read_manifest
 
     options = options or DeployOptions()

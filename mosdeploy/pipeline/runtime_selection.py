@@ -216,7 +216,8 @@ def select_fastest(
 
 
 def _time(context: Context, profile: DeviceProfile, candidate: RuntimeCandidate) -> RuntimeTiming:
-    from ..devices.deploy import Release, stage_and_benchmark
+    from ..devices.deploy import stage_and_benchmark
+    from ..devices.release import Release
 
     measurement: Measurement | None = None
     error = candidate.error

@@ -14,7 +14,7 @@ from mosdeploy.devices import deploy as room
 from mosdeploy.devices.deploy import deploy, roll_back, time_current
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.on_device.versions import deduplicate, history
-from mosdeploy.errors import BundleError, CommandError, InfeasibleError
+from mosdeploy.errors import BundleError, CommandError, InfeasibleError, StaleInputError
 from mosdeploy.records import Measurement, Timing
 from mosdeploy.storage import sha256_bytes, sha256_file
 
@@ -280,17 +280,20 @@ def test_a_strict_release_that_misses_its_limit_is_not_switched_to(
 def test_the_current_version_is_tested_and_timed_again(put, make_profile, bundles):
     session, profile = LocalSession("dev"), make_profile()
 
-    def now():
-        return time_current(session, profile, lambda manifest: ())
+    def now(deployment):
+        return time_current(session, profile, deployment, lambda manifest: ())
 
-    with pytest.raises(CommandError, match="nothing is deployed there"):
-        now()
-    put("one")
+    one = put("one")
     two = put("two", tokenizer="good two")
     before = {path: path.stat().st_mtime_ns for path in bundles.rglob("*")}
-    assert now() == (two, two.measurement)
+    assert now(two) == two.measurement
+    with pytest.raises(StaleInputError, match="dev runs two now, not one"):
+        now(one)
     assert {path: path.stat().st_mtime_ns for path in bundles.rglob("*")} == before
     model = bundles / "current" / "bundle" / "model.onnx"
     model.write_bytes(b"damaged")
     with pytest.raises(CommandError, match=r"is damaged \(bundle/model.onnx\)"):
-        now()
+        now(two)
+    shutil.rmtree(bundles)
+    with pytest.raises(CommandError, match="nothing is deployed there"):
+        now(two)

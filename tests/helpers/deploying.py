@@ -6,8 +6,8 @@ from example_spaces import space_of
 from tiny_onnx import tiny_model
 from watching import STAGES
 
-from mosdeploy.devices.deploy import Release
 from mosdeploy.devices.on_device.versions import deduplicate
+from mosdeploy.devices.release import Release
 from mosdeploy.records import BundleManifest, ParityReport
 from mosdeploy.spaces.translation_workload import TranslationWorkload
 from mosdeploy.storage import sha256_bytes, write_record

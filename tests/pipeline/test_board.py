@@ -17,7 +17,7 @@ from walking import edit, make_run_folder
 
 from mosdeploy.config.device import load_profile
 from mosdeploy.devices.connect import open_session
-from mosdeploy.devices.job import run_python
+from mosdeploy.devices.interpreter import run_python
 from mosdeploy.export.bundle import read_manifest
 from mosdeploy.records import Deployment
 from mosdeploy.runtime import Encoder, Translator

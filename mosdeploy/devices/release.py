@@ -1,0 +1,71 @@
+"""A bundle as it goes to a device: its files, the runtime that runs them, and how it is timed.
+
+In: a bundle folder with its manifest. Out: what is sent. What a bundle holds is not known here.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import BundleError
+from ..records import BundleManifest
+from ..spaces.spec import TimingStage
+from ..storage import sha256_file
+
+RUNTIME_DIR = Path(__file__).parent.parent / "runtime"
+RUNTIME_NAME = "mosdeploy_runtime"
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Release:
+    """A bundle and how it is timed.
+
+    Attributes
+    ----------
+    bundle_dir
+        Folder of the bundle on this machine.
+    manifest
+        That of the bundle; its workload says on how many threads the model is timed.
+    stages
+        What is timed, `total` first.
+    limit_ms
+        The latency that was asked for.
+    strict
+        Whether a bundle that takes longer there is kept from becoming current.
+    runtime_dir
+        The package that runs bundles; it is called `mosdeploy_runtime` on the device.
+    """
+
+    bundle_dir: Path
+    manifest: BundleManifest
+    stages: tuple[TimingStage, ...]
+    limit_ms: float | None = None
+    strict: bool = False
+    runtime_dir: Path = RUNTIME_DIR
+
+
+def release_files(release: Release) -> dict[str, tuple[Path, str]]:
+    """Path here and SHA-256 of every file, by its path in the version's folder.
+
+    Raises
+    ------
+    BundleError
+        If a file is missing, a link, or not what the manifest says.
+    """
+    files: dict[str, tuple[Path, str]] = {}
+    for name, digest in release.manifest.sha256.items():
+        path = release.bundle_dir / name
+        is_safe = bool(_FILE_NAME.fullmatch(name)) and path.is_file() and not path.is_symlink()
+        if not is_safe or sha256_file(path) != digest:
+            raise BundleError(
+                f"{path} is missing or not what its manifest says; run `mosdeploy export` again"
+            )
+        files[f"bundle/{name}"] = (path, digest)
+    for path in (release.bundle_dir / "manifest.json", release.bundle_dir / "README.md"):
+        if path.name == "manifest.json" or path.is_file():
+            files.setdefault(f"bundle/{path.name}", (path, sha256_file(path)))
+    for path in sorted(release.runtime_dir.rglob("*.py")):
+        name = path.relative_to(release.runtime_dir).as_posix()
+        files[f"{RUNTIME_NAME}/{name}"] = (path, sha256_file(path))
+    return files
