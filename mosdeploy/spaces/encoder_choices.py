@@ -6,7 +6,7 @@ file knows no costs.
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -255,14 +255,13 @@ class EncoderChoices(CostedSpace):
             rows[:, self.gene_slices["ffn_dim"]] *= shares
         return rows
 
-    def _made_choices(self, arch: ArchConfig) -> Iterator[tuple[str, int, Sequence[int]]]:
-        assert isinstance(arch, EncoderArch)
-        for name, value, choices in super()._made_choices(arch):
-            if self.ffn_ratio is not None and name.endswith("ffn_dim"):
-                allowed = [round(ratio * arch.embed_dim) for ratio in self.ffn_ratio]
-                yield name, value, allowed
-            else:
-                yield name, value, choices
+    def _allowed_in(
+        self, arch: ArchConfig, gene: Gene, depth_of: dict[str | None, int]
+    ) -> Sequence[int]:
+        if gene.choices == "ffn_dim" and self.ffn_ratio is not None:
+            assert isinstance(arch, EncoderArch)
+            return [round(ratio * arch.embed_dim) for ratio in self.ffn_ratio]
+        return super()._allowed_in(arch, gene, depth_of)
 
     def _build(self, part: dict[str, list[int]]) -> ArchConfig:
         if self.uniform:

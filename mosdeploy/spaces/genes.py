@@ -14,7 +14,7 @@ Shapes: N architectures, G genes (length of a gene row), A entries of the table.
 import hashlib
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import ClassVar
 
@@ -59,7 +59,7 @@ class SearchSpace(Record):
 
     # -- shape of a gene row
 
-    @property
+    @cached_property
     def entries(self) -> tuple[Gene, ...]:
         """Entries of the table that this space does not leave out."""
         return tuple(gene for gene in self.table if getattr(self, gene.choices) is not None)
@@ -164,12 +164,18 @@ class SearchSpace(Record):
                 f"architecture outside the search space: a {type(arch).__name__}, not of this "
                 "family"
             )
-        for name, value, choices in self._made_choices(arch):
-            if value not in choices:
-                raise ArchError(
-                    f"architecture outside the search space: {name} is {value}, allowed: "
-                    f"{list(choices)}"
-                )
+        depth_of: dict[str | None, int] = {
+            stack: len(getattr(arch, stack)) for stack in self.layer_types
+        }
+        for gene in self.entries:
+            allowed = self._allowed_in(arch, gene, depth_of)
+            for i, value in enumerate(_values(gene, arch)):
+                if value not in allowed:
+                    name = f"{gene.stack}.{i}.{gene.field}" if gene.is_per_layer else gene.choices
+                    raise ArchError(
+                        f"architecture outside the search space: {name} is {value}, allowed: "
+                        f"{list(allowed)}"
+                    )
 
     # -- spellings
 
@@ -259,29 +265,21 @@ class SearchSpace(Record):
         choices: tuple[int, ...] = getattr(self, gene.choices)
         return choices
 
-    def _allowed(self, gene: Gene, depth_of: dict[str | None, int]) -> list[int]:
+    def _allowed(self, gene: Gene, depth_of: dict[str | None, int]) -> Sequence[int]:
         """The choices that differ once the bound by another stack's depth is applied."""
         choices = self._choices(gene)
         if gene.at_most is None:
-            return list(choices)
+            return choices
         return sorted({min(choice, depth_of[gene.at_most]) for choice in choices})
+
+    def _allowed_in(
+        self, arch: ArchConfig, gene: Gene, depth_of: dict[str | None, int]
+    ) -> Sequence[int]:
+        """The values of an entry that may stand in an architecture."""
+        return self._allowed(gene, depth_of)
 
     def _depth_gene(self, stack: str | None) -> Gene:
         return next(gene for gene in self.entries if gene.is_depth and gene.stack == stack)
-
-    def _made_choices(self, arch: ArchConfig) -> Iterator[tuple[str, int, Sequence[int]]]:
-        """Each choice of an architecture: its name in messages, its value, what is allowed."""
-        depth_of: dict[str | None, int] = {
-            stack: len(getattr(arch, stack)) for stack in self.layer_types
-        }
-        for gene in self.entries:
-            allowed = self._allowed(gene, depth_of)
-            for i, value in enumerate(_values(gene, arch)):
-                yield (
-                    (f"{gene.stack}.{i}.{gene.field}" if gene.is_per_layer else gene.choices),
-                    value,
-                    allowed,
-                )
 
     def _build(self, part: dict[str, list[int]]) -> ArchConfig:
         """Make the record from the values of each table entry."""
@@ -290,17 +288,17 @@ class SearchSpace(Record):
             gene.choices: part[gene.choices][0] for gene in self.entries if gene.stack is None
         }
         for stack, layer_type in self.layer_types.items():
-            own = [gene for gene in self.entries if gene.is_per_layer and gene.stack == stack]
-            layers = []
-            for i in range(depth_of[stack]):
-                values = {str(gene.field): part[gene.choices][i] for gene in own}
-                for gene in own:
+            values: dict[str, list[int]] = {}
+            for gene in self.entries:
+                if gene.is_per_layer and gene.stack == stack:
+                    column = part[gene.choices]
                     if gene.at_most is not None:
-                        values[str(gene.field)] = min(
-                            values[str(gene.field)], depth_of[gene.at_most]
-                        )
-                layers.append(layer_type(**values))
-            fields[stack] = tuple(layers)
+                        column = [min(value, depth_of[gene.at_most]) for value in column]
+                    values[str(gene.field)] = column
+            fields[stack] = tuple(
+                layer_type(**{name: column[i] for name, column in values.items()})
+                for i in range(depth_of[stack])
+            )
         return self.arch_type(**fields)
 
     def _sums_to_means(

@@ -3,6 +3,7 @@ architecture.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -43,12 +44,12 @@ class Gene:
     field: str | None = None
     at_most: str | None = None
 
-    @property
+    @cached_property
     def is_depth(self) -> bool:
         """Whether this is the number of layers of a stack."""
         return self.stack is not None and self.field is None
 
-    @property
+    @cached_property
     def is_per_layer(self) -> bool:
         """Whether each layer of a stack makes this choice."""
         return self.stack is not None and self.field is not None
