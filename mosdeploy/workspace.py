@@ -79,6 +79,9 @@ class Workspace:
     def verified_path(self, device: str, workload: str) -> Path:
         return self.root / "search" / f"{device}-{workload}.jsonl"
 
+    def timed_again_path(self, device: str, workload: str) -> Path:
+        return self.root / "search" / "again" / f"{device}-{workload}.jsonl"
+
     @property
     def search_result_path(self) -> Path:
         return self.root / "search" / "result.json"

@@ -260,7 +260,7 @@ class RunFolder:
         host: str | None = None,
         bundle: str | Path | None = None,
         rollback: bool = False,
-        strict: bool = False,
+        strict: bool = True,
     ) -> Deployment:
         """Put the bundle on a device, test and time it there, then switch to it; or go back."""
         from ..pipeline.deploy import DeployOptions, deploy, roll_back

@@ -19,9 +19,11 @@ def deploy(
     strict: Annotated[
         bool,
         typer.Option(
-            "--strict", help="Do not switch to a bundle that takes longer there than its limit."
+            "--strict/--no-strict",
+            help="Never switch to what takes longer there than its limit; the next finalist of the "
+            "search takes its place.",
         ),
-    ] = False,
+    ] = True,
 ) -> None:
     """Put the bundle on the device, test it and time it there, and only then switch to it."""
     from ..pipeline.deploy import DeployOptions, roll_back

@@ -28,8 +28,8 @@ HostOption = Annotated[
 ArchOption = Annotated[
     str,
     typer.Option(
-        help="winner, front:3 (of the search's front), largest, smallest, or a JSON file with an "
-        "architecture."
+        help="winner, front:3 (of the search's front), a finalist's key, largest, smallest, or a "
+        "JSON file with an architecture."
     ),
 ]
 BeamOption = Annotated[int | None, typer.Option(help="Beam size; default: the workload's.", min=1)]

@@ -6,7 +6,6 @@ and what runs it, is not known here.
 """
 
 import json
-import shlex
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,24 +16,21 @@ from ..config.sections import DeployConfig
 from ..errors import (
     CommandError,
     ConfigError,
-    InfeasibleError,
     StaleInputError,
 )
 from ..record import Record, parse
 from ..records import BundleManifest, Deployment, Measurement
 from ..spaces.spec import TimingStage
 from ..storage import sha256_bytes, sha256_file
-from .interpreter import run_python, work_dir
+from .acceptance import benchmark, check_limit, self_test
+from .interpreter import work_dir
 from .job import call_agent
-from .measure import measure_model
 from .on_device.versions import RECORD_NAME, SUMS_NAME
 from .probe import probe
-from .release import RUNTIME_NAME, Release, release_files
-from .session import Session, last_lines
-from .task import ModelTask, ignore
+from .release import Release, release_files
+from .session import Session
+from .task import ignore
 
-MODEL_NAME = "model.onnx"
-SELF_TEST_TIMEOUT_S = 600.0
 HASHING_TIMEOUT_S = 600.0
 VERSIONS_PATH = Path(__file__).parent / "on_device" / "versions.py"
 R = TypeVar("R", bound=Record)
@@ -78,7 +74,7 @@ def deploy(
     """
     version, measurement = _stage_and_benchmark(session, profile, release, notify)
     if release.strict:
-        _check_limit(profile, measurement, release.limit_ms)
+        check_limit(profile, measurement, release.limit_ms)
     remote_dir = f"{_bundles(session, profile)}/{version}"
     deployment = Deployment(
         device=profile,
@@ -131,8 +127,11 @@ def _stage_and_benchmark(
     for name, path in to_send.items():
         session.put(path, f"{remote_dir}/{name}")
     notify(f"{profile.name}: self-test, then timing")
-    _self_test(session, profile, remote_dir)
-    return version, _benchmark(session, profile, remote_dir, manifest, release.stages)
+    self_test(session, profile, remote_dir)
+    timing = benchmark(
+        session, profile, remote_dir, manifest, release.stages, release.limit_ms, notify
+    )
+    return version, timing
 
 
 def roll_back(session: Session, profile: DeviceProfile) -> Deployment:
@@ -165,6 +164,8 @@ def time_current(
     profile: DeviceProfile,
     deployment: Deployment,
     stages: Callable[[BundleManifest], tuple[TimingStage, ...]],
+    limit_ms: float | None = None,
+    notify: Callable[[str], None] = ignore,
 ) -> Measurement:
     """Test and time the version that is current on a device; nothing is changed there.
 
@@ -174,6 +175,10 @@ def time_current(
         What should be current there.
     stages
         Its bundle's manifest to what is timed, `total` first.
+    limit_ms
+        Beyond it, it is timed as often as by `deploy`.
+    notify
+        As for `deploy`.
 
     Raises
     ------
@@ -193,7 +198,7 @@ def time_current(
         )
     remote_dir = f"{_bundles(session, profile)}/{version}"
     manifest = _read(session, profile, BundleManifest, f"{remote_dir}/bundle/manifest.json")
-    return _benchmark(session, profile, remote_dir, manifest, stages(manifest))
+    return benchmark(session, profile, remote_dir, manifest, stages(manifest), limit_ms, notify)
 
 
 def _tested(session: Session, profile: DeviceProfile, version: str) -> Deployment:
@@ -205,7 +210,7 @@ def _tested(session: Session, profile: DeviceProfile, version: str) -> Deploymen
             f"{profile.name}: {remote_dir} is damaged ({', '.join(damaged)}); `current` is "
             "unchanged; deploy that bundle again"
         )
-    _self_test(session, profile, remote_dir)
+    self_test(session, profile, remote_dir)
     return _read(session, profile, Deployment, f"{remote_dir}/{RECORD_NAME}")
 
 
@@ -215,42 +220,6 @@ def _read(session: Session, profile: DeviceProfile, kind: type[R], path: str) ->
         return parse(kind, json.loads(session.read(path)), path)
     except (ValueError, ConfigError) as error:
         raise CommandError(f"{profile.name}: {path} is no {kind.__name__}: {error}") from error
-
-
-def _benchmark(
-    session: Session,
-    profile: DeviceProfile,
-    remote_dir: str,
-    manifest: BundleManifest,
-    stages: tuple[TimingStage, ...],
-) -> Measurement:
-    """Time the model of a version that passed its self-test."""
-    model = f"{remote_dir}/bundle" + (f"/{MODEL_NAME}" if manifest.runtime == "onnxruntime" else "")
-    task = ModelTask(
-        remote_path=model,
-        stages=stages,
-        threads=manifest.workload.threads,
-        runtime=manifest.runtime,
-    )
-    measurement = measure_model(session, profile, task)
-    if measurement.error:
-        raise CommandError(
-            f"{profile.name}: the bundle passed its self-test but could not be timed: "
-            f"{measurement.error}"
-        )
-    return measurement
-
-
-def _check_limit(profile: DeviceProfile, measurement: Measurement, limit_ms: float | None) -> None:
-    total = measurement.total
-    if limit_ms is None or total is None or profile.emulated or total.median_ms <= limit_ms:
-        return
-    raise InfeasibleError(
-        f"{profile.name}: the bundle takes {total.median_ms:.4g} ms there, the limit is "
-        f"{limit_ms:.4g} ms; `current` is unchanged. Search for a limit a little lower, or deploy "
-        "without --strict",
-        fastest_latency_ms=total.median_ms,
-    )
 
 
 def _bundles(session: Session, profile: DeviceProfile) -> str:
@@ -274,30 +243,3 @@ def _call(
     if "error" in answer:
         raise CommandError(f"{profile.name}: {answer['error']}")
     return answer
-
-
-def _self_test(session: Session, profile: DeviceProfile, remote_dir: str) -> None:
-    """Run the bundle's self-test with the Python of the device.
-
-    Raises
-    ------
-    CommandError
-        If it fails; the message holds the first failures.
-    """
-    arguments = f"-m {RUNTIME_NAME} {shlex.quote(f'{remote_dir}/bundle')} --self-test --json"
-    path = f"PYTHONPATH={shlex.quote(remote_dir)} PYTHONDONTWRITEBYTECODE=1"
-    result = run_python(session, profile, arguments, SELF_TEST_TIMEOUT_S, environment=path)
-    try:
-        answer = json.loads(result.stdout.strip().splitlines()[-1])
-        passed = bool(answer["passed"])
-        failures = [str(failure) for failure in answer["failures"]]
-    except (IndexError, ValueError, KeyError, TypeError) as error:
-        reason = last_lines(result)
-        if "No module named" in result.stderr:
-            reason += f"; run `mosdeploy devices setup {profile.cli_name}`"
-        raise CommandError(f"{profile.name}: the self-test did not run: {reason}") from error
-    if not passed or result.returncode != 0:
-        reason = "; ".join(failures[:5]) or last_lines(result)
-        raise CommandError(
-            f"{profile.name}: the self-test failed on the device, `current` is unchanged: {reason}"
-        )

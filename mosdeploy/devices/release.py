@@ -41,7 +41,7 @@ class Release:
     manifest: BundleManifest
     stages: tuple[TimingStage, ...]
     limit_ms: float | None = None
-    strict: bool = False
+    strict: bool = True
     runtime_dir: Path = RUNTIME_DIR
 
 

@@ -3,7 +3,10 @@
 from pathlib import Path
 
 from ..errors import StaleInputError
+from ..records import BundleManifest
+from ..spaces import ModelSpec
 from ..workspace import Workspace
+from .context import Context
 
 
 def newest_bundle(files: Workspace) -> Path | None:
@@ -30,3 +33,8 @@ def require_bundle(files: Workspace) -> Path:
 def folder_bytes(folder: Path) -> int:
     """Size of all files in a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def bundle_spec(context: Context, manifest: BundleManifest) -> ModelSpec:
+    """The model that a bundle's timings are about."""
+    return ModelSpec(context.config.space, manifest.vocab_size, manifest.workload)

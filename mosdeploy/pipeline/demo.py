@@ -74,7 +74,7 @@ def demo(root: Path, recipe: str = "tiny", progress: Progress | None = None) -> 
     rivals = (str(hand_picked_path(context)),) if hand_picked else ()
     scores = evaluate(context, ("winner", *rivals))
     bundle = export(context).path
-    deployment = deploy(context, DeployOptions(device=DEVICE, bundle=bundle))
+    deployment = deploy(context, DeployOptions(device=DEVICE, bundle=bundle, strict=False))
     page = report(context).page
     return DemoSummary(
         search=result,

@@ -1,15 +1,16 @@
 """The verb `deploy`: put a bundle on a device, or go back to the one before."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import ConfigError, StaleInputError
+from ..errors import ConfigError, InfeasibleError, StaleInputError
 from ..records import BundleManifest, Deployment, SearchResult
-from ..spaces import ModelSpec
 from ..storage import read_record, sha256_file, write_record
-from .bundles import require_bundle
+from .bundles import bundle_spec, require_bundle
 from .context import Context
 from .devices import lasting_session, resolve_profile
+from .other_finalists import export_in_place_of, other_finalists
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class DeployOptions:
     host
         Alias of a board of this kind; None for the one that the profile names.
     bundle
-        None takes the newest of the run folder.
+        None takes the newest of the run folder. If that one does not keep its limit, the other
+        finalists of its search are exported and tried in its place.
     strict
         A bundle that takes longer there than the limit it was searched for does not become current.
     """
@@ -32,7 +34,7 @@ class DeployOptions:
     device: str | None = None
     host: str | None = None
     bundle: Path | None = None
-    strict: bool = False
+    strict: bool = True
 
 
 def deploy(context: Context, options: DeployOptions | None = None) -> Deployment:
@@ -49,16 +51,39 @@ def deploy(context: Context, options: DeployOptions | None = None) -> Deployment
     DeviceError
         If the device fails, or the self-test does; an older deployment stays current.
     InfeasibleError
-        If it is strict, and the limit is not kept; an older deployment stays current.
+        If it is strict, and neither the bundle nor another finalist keeps the limit; an older
+        deployment stays current. Carries the fastest latency.
     """
-    from ..devices.deploy import deploy as put_on_device
-    from ..devices.release import Release
     from ..export.bundle import read_manifest
 
     options = options or DeployOptions()
-    files = context.files
-    folder = options.bundle or require_bundle(files)
+    folder = options.bundle or require_bundle(context.files)
     manifest = read_manifest(folder)
+    try:
+        return _deploy(context, options, folder, manifest)
+    except InfeasibleError as error:
+        if options.bundle is not None:
+            raise
+        missed = error
+    fastest = missed
+    for other in other_finalists(context, manifest, missed.fastest_latency_ms):
+        context.progress.say(f"{fastest}. Trying the finalist {other.arch.key[:8]} in its place")
+        folder = export_in_place_of(context, manifest, other)
+        try:
+            return _deploy(context, options, folder, read_manifest(folder))
+        except InfeasibleError as error:
+            fastest = min(fastest, error, key=lambda e: e.fastest_latency_ms or math.inf)
+    raise fastest
+
+
+def _deploy(
+    context: Context, options: DeployOptions, folder: Path, manifest: BundleManifest
+) -> Deployment:
+    """Put one bundle on the device that the options mean, and record it."""
+    from ..devices.deploy import deploy as put_on_device
+    from ..devices.release import Release
+
+    files = context.files
     name = options.device or context.config.device or manifest.device or "local"
     target = resolve_profile(files.root, name, options.host)
     context.progress.say(f"deploying {folder.name} to {options.host or target.name}")
@@ -101,8 +126,6 @@ def roll_back(context: Context, options: DeployOptions | None = None) -> Deploym
     options = options or DeployOptions()
     if options.bundle is not None:
         raise ConfigError("--rollback goes back to what the device holds; it takes no --bundle")
-    if options.strict:
-        raise ConfigError("--rollback times nothing: leave --strict out, run `mosdeploy verify`")
     name, host = deployed_to(context, options)
     target = resolve_profile(context.files.root, name, host)
     context.progress.say(f"rolling back {host or target.name}")
@@ -110,11 +133,6 @@ def roll_back(context: Context, options: DeployOptions | None = None) -> Deploym
         deployment = roll_back_there(session, target)
     write_record(context.files.deployment_path(target.name, host), deployment)
     return deployment
-
-
-def bundle_spec(context: Context, manifest: BundleManifest) -> ModelSpec:
-    """The model that a bundle's timings are about."""
-    return ModelSpec(context.config.space, manifest.vocab_size, manifest.workload)
 
 
 def deployed_to(context: Context, options: DeployOptions) -> tuple[str, str | None]:

@@ -60,7 +60,7 @@ def export(context: Context, options: ExportOptions | None = None) -> ExportResu
         raise ConfigError("--tune is about TVM; add --runtime tvm or --runtime auto")
     if options.runtime == "auto":
         state = trained_run(context.run)
-        result = state.search_result() if options.arch == "winner" else None
+        result = state.search_of(state.arch(options.arch).key)
         named = dataclasses.replace(options, device=_device_name(context, options, result))
         return select_runtime(context, named, export)
     return _Export.plan(context, options).run()
@@ -136,7 +136,7 @@ class _Export:
         limits = limits.model_copy(update={k: v for k, v in asked.items() if v is not None})
         state = trained_run(context.run)
         arch = state.arch(options.arch)
-        result = state.search_result() if options.arch == "winner" else None
+        result = state.search_of(arch.key)
         chosen = with_vocabulary(state, select_subnet(state, arch, options.weights), limits)
         device = _device_name(context, options, result)
         choice = None

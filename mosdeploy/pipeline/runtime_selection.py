@@ -14,8 +14,8 @@ from ..errors import ConfigError, DeviceError, ExportError
 from ..records import Measurement, Runtime
 from ..spaces import ModelSpec
 from ..spaces.spec import Workload
+from .bundles import bundle_spec
 from .context import Context
-from .deploy import bundle_spec
 from .devices import lasting_session, run_profile
 from .export_job import ExportOptions, ExportResult
 from .subnets import SelectedSubnet

@@ -1,7 +1,6 @@
 """The verb `search`: search the supernet, then measure the finalists on the device."""
 
 import contextlib
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,12 +10,12 @@ from ..evaluation.distributed import DistributedEvaluator
 from ..records import Candidate, Limits, QualityCard, SearchResult
 from ..spaces.genes import ArchConfig, GeneArray
 from ..storage import fingerprint, locked, write_record
-from .collect import CollectRequest, collect
 from .context import Context
 from .devices import run_profile
 from .limits import NO_LIMITS, check_trained_for, cost_of, with_defaults
 from .predictors import predictor
 from .trained_run import VALID_SEED, TrainedRun, trained_run
+from .verified import Verification
 
 if TYPE_CHECKING:
     from ..evaluation.cache import BlockLosses, EvaluationCache, Losses, Measure
@@ -25,12 +24,6 @@ if TYPE_CHECKING:
     from ..search.oracle import FloatArray
     from ..search.surrogate import PredictLoss
     from ..training.distributed import DistributedContext
-
-MAX_VERIFY_ROUNDS = 3
-"""How often further finalists are measured when none of those before kept the limit by more than
-the noise of the device.
-"""
-MAX_MARGIN = 0.9
 
 
 @dataclass(frozen=True)
@@ -120,8 +113,6 @@ class _SearchTask:
 
     def run(self, measure: "Measure") -> SearchResult:
         """Search and measure; the result is written. One search at a time in a folder."""
-        from ..search import choose_winner
-
         files = self.context.files
         busy = MosdeployError(
             f"another `mosdeploy search` runs in {files.root.absolute()}; wait for it, or stop it"
@@ -132,8 +123,10 @@ class _SearchTask:
             measured: list[Candidate] = []
             winner = evolution.ranked[0]
             if self.verify:
-                measured, noise = self._measure_finalists(evolution)
-                winner = choose_winner(measured, self.limits, noise)
+                task = Verification(
+                    self.context, self.device, self.limits, evolution, self.predictor
+                )
+                winner, measured = task.run()
             result = SearchResult(
                 device=self.device,
                 workload=self.context.config.workload,
@@ -189,41 +182,6 @@ class _SearchTask:
             predict_ms=self.predictor.predict if self.predictor else None,
             trained_for=trained.limits if trained else NO_LIMITS,
         )
-
-    def _measure_finalists(self, evolution: "Evolution") -> tuple[list[Candidate], float]:
-        """Finalists with their measured latency, in bounded rounds until one keeps the limit by
-        more than the noise; and the noise, as a share.
-        """
-        from ..search import finalists, is_safe
-
-        files = self.context.files
-        config = self.context.config
-        target = run_profile(files.root, self.device)
-        path = files.verified_path(self.device, config.workload.name)
-        margin = math.expm1(self.predictor.interval) if self.predictor else 0.0
-        measured: list[Candidate] = []
-        noise = 0.0
-        # each round goes further below the limit than the one before
-        for attempt in range(1, MAX_VERIFY_ROUNDS + 1):
-            chosen = finalists(
-                evolution,
-                self.limits,
-                config.search.finalists,
-                exclude=[candidate.arch.key for candidate in measured],
-                margin=min(attempt * margin, MAX_MARGIN),
-            )
-            if not chosen:
-                break
-            archs = [candidate.arch for candidate in chosen]
-            dataset = collect(self.context, CollectRequest(target, archs, path)).dataset
-            for candidate in chosen:
-                timing = dataset.measured[candidate.arch.key].measurement.total
-                measured_ms = timing.median_ms if timing else None
-                measured.append(candidate.model_copy(update={"measured_ms": measured_ms}))
-            noise = (dataset.noise_floor_percent or 0.0) / 100
-            if any(is_safe(candidate, self.limits, noise) for candidate in measured):
-                break
-        return measured, noise
 
 
 def _limits(context: Context, options: SearchOptions) -> Limits:

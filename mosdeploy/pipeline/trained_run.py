@@ -161,7 +161,7 @@ class TrainedRun:
 
     def arch(self, name: str) -> ArchConfig:
         """Which architecture a name means: largest, smallest, winner, the third of the search's
-        front (`front:3`, fastest first), or a JSON file.
+        front (`front:3`, fastest first), the key of a finalist, or a JSON file.
 
         Raises
         ------
@@ -181,10 +181,12 @@ class TrainedRun:
             return self.search_result().winner.arch
         if name.startswith("front:"):
             return self._front_arch(name)
+        if (search := self.search_of(name)) is not None:
+            return next(c.arch for c in search.finalists if c.arch.key == name)
         if not Path(name).exists():
             raise ConfigError(
-                f"'{name}' is no architecture: write largest, smallest, winner, front:3 or a JSON "
-                "file's name"
+                f"'{name}' is no architecture: write largest, smallest, winner, front:3, the key "
+                "of a finalist or a JSON file's name"
             )
         arch = parse_json_file(space.arch_type, Path(name))
         space.check(arch)
@@ -199,6 +201,16 @@ class TrainedRun:
                 f"front:{len(front)}"
             )
         return front[int(number) - 1].arch
+
+    def search_of(self, key: str) -> SearchResult | None:
+        """The search that measured the architecture of a key and found that it keeps the limits;
+        None if there is none.
+        """
+        try:
+            result = self.search_result()
+        except StaleInputError:
+            return None
+        return result if any(candidate.arch.key == key for candidate in result.kept) else None
 
     def search_result(self) -> SearchResult:
         """What `search` found in this supernet.

@@ -3,8 +3,9 @@
 from ..errors import ConfigError, PredictorError
 from ..records import Deployment
 from ..storage import read_record
+from .bundles import bundle_spec
 from .context import Context
-from .deploy import DeployOptions, bundle_spec, deployed_to
+from .deploy import DeployOptions, deployed_to
 from .devices import lasting_session, resolve_profile
 from .summaries import Verification
 
@@ -60,6 +61,8 @@ def verify(
             target,
             deployment,
             lambda manifest: bundle_spec(context, manifest).timing_stages(),
+            limit,
+            context.progress.say,
         )
     total = measurement.total
     return Verification(

@@ -1,5 +1,6 @@
 """Records of the limits of a search and of what it found."""
 
+import math
 from typing import Literal
 
 from pydantic import Field
@@ -75,3 +76,15 @@ class SearchResult(Record):
     num_predicted: int = 0
     quality: QualityCard | None = None
     seed: int
+
+    @property
+    def kept(self) -> tuple[Candidate, ...]:
+        """The finalists that kept the latency limit as measured; the winner alone where none was
+        measured.
+        """
+        limit_ms = self.limits.max_latency_ms or math.inf
+        return tuple(
+            candidate
+            for candidate in self.finalists or (self.winner,)
+            if (candidate.measured_ms or 0.0) <= limit_ms
+        )

@@ -1,23 +1,31 @@
 """Bundles on a device: tested and timed there, rolled back, recorded."""
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from walking import damage, edit, opened
 
-from mosdeploy.errors import BundleError, ConfigError, StaleInputError
+from mosdeploy.devices import acceptance
+from mosdeploy.devices.task import ModelTask
+from mosdeploy.errors import BundleError, ConfigError, InfeasibleError, StaleInputError
 from mosdeploy.pipeline.bundles import require_bundle
 from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.deploy import DeployOptions, roll_back
 from mosdeploy.pipeline.run import open_run
-from mosdeploy.records import Deployment
+from mosdeploy.records import Deployment, Measurement, SearchResult, Timing
 from mosdeploy.storage import read_record
 from mosdeploy.workspace import Workspace
 
 
 def deployment_of(root: Path) -> Deployment:
     return read_record(Deployment, Workspace(root).deployment_path("local"), "mosdeploy deploy")
+
+
+def found_in(root: Path) -> SearchResult:
+    return read_record(SearchResult, Workspace(root).search_result_path, "mosdeploy search")
 
 
 def test_a_bundle_was_tested_and_timed_on_the_device(walked: Path) -> None:
@@ -95,3 +103,74 @@ def test_without_a_bundle_export_is_named(folder: Path) -> None:
     for verb in (run.deploy, lambda: run.predict(["one"])):
         with pytest.raises(StaleInputError, match="run `mosdeploy export` first"):
             verb()
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Makes the times up that deployed models take; tells which were timed."""
+
+    def timed(of: Callable[[str], float]) -> list[str]:
+        asked: list[str] = []
+
+        def measure_model(session: object, profile: object, task: ModelTask) -> Measurement:
+            folder = Path(task.remote_path).parent
+            manifest = json.loads((folder / "manifest.json").read_text())
+            asked.append(json.dumps(manifest["arch"], sort_keys=True))
+            ms = of(asked[-1])
+            return Measurement(total=Timing(median_ms=ms, p90_ms=ms, minimum_ms=ms, repeats=1))
+
+        monkeypatch.setattr(acceptance, "measure_model", measure_model)
+        return asked
+
+    return timed
+
+
+def test_the_next_finalist_takes_the_place_of_a_winner_that_is_too_slow(
+    folder: Path, timed: Callable[..., list[str]]
+) -> None:
+    run = opened(folder)
+    first = run.deploy()
+    result = found_in(folder)
+    others = [c for c in result.kept if c.arch != result.winner.arch]
+    assert others
+    lost = {json.dumps(result.winner.arch.model_dump(mode="json"), sort_keys=True)}
+    asked = timed(lambda arch: 20_000.0 if arch in lost else 1.0)
+    made = run.deploy()
+    assert [asked.count(arch) for arch in dict.fromkeys(asked)] == [3, 1]
+    assert made.bundle != first.bundle
+    assert made.limit_ms == first.limit_ms
+    assert made.measurement.total.median_ms == 1.0
+    best = min(others, key=lambda candidate: candidate.loss)
+    assert best.arch.key[:8] in made.bundle
+    # a bundle that is named is the one that is meant
+    with pytest.raises(InfeasibleError, match="takes 2e\\+04 ms there"):
+        run.deploy(bundle=folder / "bundles" / first.bundle)
+    assert deployment_of(folder) == made
+    assert run.deploy(bundle=folder / "bundles" / first.bundle, strict=False).bundle == first.bundle
+
+
+def test_when_no_finalist_is_left_the_fastest_is_named(
+    folder: Path, timed: Callable[..., list[str]]
+) -> None:
+    run = opened(folder)
+    first = run.deploy()
+    times: dict[str, float] = {}
+    asked = timed(lambda arch: times.setdefault(arch, 30_000.0 - 1_000 * len(times)))
+    with pytest.raises(InfeasibleError) as raised:
+        run.deploy()
+    assert len(times) == len(set(asked)) == len(found_in(folder).kept)
+    assert raised.value.fastest_latency_ms == min(times.values())
+    assert f"takes {min(times.values()):.4g} ms there" in str(raised.value)
+    assert run.verify("40s").deployment == deployment_of(folder) == first
+
+
+def test_trained_weights_are_not_replaced_by_inherited_ones(
+    folder: Path, timed: Callable[..., list[str]]
+) -> None:
+    run = opened(folder)
+    run.finetune(steps=1)
+    run.export(weights="finetuned")
+    asked = timed(lambda arch: 20_000.0)
+    with pytest.raises(InfeasibleError, match="the limit is 1e\\+04 ms"):
+        run.deploy()
+    assert len(set(asked)) == 1

@@ -1,0 +1,76 @@
+"""What can be delivered in place of a winner that does not keep its limit as deployed.
+
+In: the manifest of its bundle. Out: the other finalists of its search, as bundles like it.
+"""
+
+from pathlib import Path
+
+from ..errors import StaleInputError
+from ..records import BundleManifest, Candidate
+from ..storage import sha256_file
+from .context import Context
+from .export import export
+from .export_job import ExportOptions
+from .subnets import select_subnet
+from .trained_run import TrainedRun, trained_run
+
+
+def other_finalists(
+    context: Context, manifest: BundleManifest, deployed_ms: float | None
+) -> list[Candidate]:
+    """Finalists that kept the limits as measured, those first that are expected to keep them as
+    deployed, of these the one of lowest loss first.
+
+    Parameters
+    ----------
+    manifest
+        Of the bundle that missed the limit.
+    deployed_ms
+        How long that one took; how much longer than in the search is expected of the others too.
+
+    Returns
+    -------
+    list
+        Empty if the bundle was not made for the search at hand. A bundle with weights that were
+        trained on is replaced by none that were not: only finalists with such weights count.
+    """
+    path = context.files.search_result_path
+    if not path.exists() or manifest.provenance.get("search") != sha256_file(path):
+        return []
+    state = trained_run(context.run)
+    result = state.search_result()
+    limit_ms = result.limits.max_latency_ms
+    missed = next((c for c in result.finalists if c.arch == manifest.arch), result.winner)
+    growth = deployed_ms / missed.measured_ms if deployed_ms and missed.measured_ms else 1.0
+    others = [
+        (candidate.measured_ms * growth, candidate)
+        for candidate in result.kept
+        if candidate.arch != missed.arch and candidate.measured_ms is not None
+    ]
+
+    def order(other: tuple[float, Candidate]) -> tuple[bool, float]:
+        expected_ms, candidate = other
+        too_slow = limit_ms is not None and expected_ms > limit_ms
+        return too_slow, expected_ms if too_slow else candidate.loss
+
+    usable = (candidate for _, candidate in sorted(others, key=order))
+    return [candidate for candidate in usable if _has_weights(state, candidate, manifest)]
+
+
+def export_in_place_of(context: Context, manifest: BundleManifest, other: Candidate) -> Path:
+    """Export a finalist as another was exported: same precision, weights and runtime."""
+    options = ExportOptions(
+        arch=other.arch.key,
+        precision=manifest.workload.precision,
+        weights=manifest.weights,
+        runtime=manifest.runtime,
+    )
+    return export(context, options).path
+
+
+def _has_weights(state: TrainedRun, candidate: Candidate, manifest: BundleManifest) -> bool:
+    try:
+        select_subnet(state, candidate.arch, manifest.weights)
+    except StaleInputError:
+        return False
+    return True

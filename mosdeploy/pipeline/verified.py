@@ -1,0 +1,130 @@
+"""The winner of a search as the device says: finalists measured there, the winner timed again.
+
+In: what a search saw, and limits. Out: a winner whose two timings, at different times, keep the
+limits.
+"""
+
+import contextlib
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InfeasibleError
+from ..records import Candidate, Limits
+from .collect import CollectRequest, collect
+from .context import Context
+from .devices import run_profile
+
+if TYPE_CHECKING:
+    from ..latency.predictor import LatencyPredictor
+    from ..search import Evolution
+
+MAX_ROUNDS = 3
+"""How often further finalists are measured when none of those before kept the limit by more than
+the noise of the device.
+"""
+MAX_MARGIN = 0.9
+
+
+@dataclass
+class Verification:
+    """Finalists of one search on one device.
+
+    Attributes
+    ----------
+    measured
+        Those that were measured so far; of one that was timed again, the longer time.
+    noise
+        How far apart repeats lie on this device, as a share.
+    """
+
+    context: Context
+    device: str
+    limits: Limits
+    evolution: "Evolution"
+    predictor: "LatencyPredictor | None"
+    measured: list[Candidate] = field(default_factory=list)
+    noise: float = 0.0
+
+    def run(self) -> tuple[Candidate, list[Candidate]]:
+        """Measure; returns the winner and all that were measured.
+
+        Raises
+        ------
+        InfeasibleError
+            If none keeps the limits.
+        DeviceError
+            If the device fails.
+        """
+        self._measure_finalists()
+        return self._winner_timed_again(), self.measured
+
+    def _measure_finalists(self) -> None:
+        """In bounded rounds until one keeps the limit by more than the noise."""
+        from ..search import finalists, is_safe
+
+        config = self.context.config
+        path = self.context.files.verified_path(self.device, config.workload.name)
+        margin = math.expm1(self.predictor.interval) if self.predictor else 0.0
+        # each round goes further below the limit than the one before
+        for attempt in range(1, MAX_ROUNDS + 1):
+            chosen = finalists(
+                self.evolution,
+                self.limits,
+                config.search.finalists,
+                exclude=[candidate.arch.key for candidate in self.measured],
+                margin=min(attempt * margin, MAX_MARGIN),
+            )
+            if not chosen:
+                break
+            self.measured += self._timed(chosen, path)
+            if any(is_safe(candidate, self.limits, self.noise) for candidate in self.measured):
+                break
+
+    def _winner_timed_again(self) -> Candidate:
+        """Of several noisy times the least that keeps the limit is lucky; so the winner, and the
+        next one beside it, are timed once more, until the winner is one that was.
+        """
+        from ..search import choose_winner
+
+        again: set[str] = set()
+        path = self.context.files.timed_again_path(self.device, self.context.config.workload.name)
+        # that of an earlier search goes: what counts is how the device is now
+        shutil.rmtree(path.parent, ignore_errors=True)
+        while True:
+            winner = choose_winner(self.measured, self.limits, self.noise)
+            if winner.arch.key in again:
+                return winner
+            chosen = [winner]
+            with contextlib.suppress(InfeasibleError):
+                left = [c for c in self.measured if c.arch.key not in again | {winner.arch.key}]
+                chosen.append(choose_winner(left, self.limits, self.noise))
+            again |= {candidate.arch.key for candidate in chosen}
+            slower = {
+                c.arch.key: _slower(c, of)
+                for c, of in zip(chosen, self._timed(chosen, path), strict=True)
+            }
+            self.measured = [slower.get(c.arch.key, c) for c in self.measured]
+
+    def _timed(self, chosen: Sequence[Candidate], path: Path) -> list[Candidate]:
+        """Candidates with the times of a dataset; those that it lacks are measured."""
+        target = run_profile(self.context.files.root, self.device)
+        request = CollectRequest(target, [candidate.arch for candidate in chosen], path)
+        dataset = collect(self.context, request).dataset
+        self.noise = max(self.noise, (dataset.noise_floor_percent or 0.0) / 100)
+        timed = []
+        for candidate in chosen:
+            total = dataset.measured[candidate.arch.key].measurement.total
+            measured_ms = total.median_ms if total else None
+            timed.append(candidate.model_copy(update={"measured_ms": measured_ms}))
+        return timed
+
+
+def _slower(first: Candidate, again: Candidate) -> Candidate:
+    """That of two timings of one candidate which took longer; without one, it cannot win."""
+    if first.measured_ms is None or again.measured_ms is None:
+        return again
+    return max(first, again, key=lambda candidate: candidate.measured_ms or 0.0)

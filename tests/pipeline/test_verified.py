@@ -1,0 +1,89 @@
+"""The winner of a search is timed again before it is one."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from search_problem import MEDIUM
+
+from mosdeploy.errors import InfeasibleError
+from mosdeploy.pipeline.verified import Verification
+from mosdeploy.records import Candidate, Limits
+from mosdeploy.workspace import Workspace
+
+
+def candidate(loss: float, measured_ms: float | None) -> Candidate:
+    rng = np.random.default_rng(int(loss * 10))
+    return Candidate(
+        arch=MEDIUM.sample(rng),
+        loss=loss,
+        predicted_ms=9.0,
+        num_parameters=1,
+        size_bytes=1,
+        measured_ms=measured_ms,
+    )
+
+
+@pytest.fixture
+def decided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What comes of first times of candidates of rising loss, and of those of a second look."""
+
+    def decided(
+        first: Sequence[float | None], again: Sequence[float | None], noise: float = 0.0
+    ) -> tuple[int, list[int]]:
+        measured = [candidate(1.0 + i, ms) for i, ms in enumerate(first)]
+        order = [x.arch for x in measured]
+        looks: list[int] = []
+
+        def timed(self: Verification, chosen: list[Candidate], path: Path) -> list[Candidate]:
+            assert path == tmp_path / "search" / "again" / "dev-load.jsonl"
+            looks.extend(order.index(x.arch) for x in chosen)
+            return [
+                x.model_copy(update={"measured_ms": again[order.index(x.arch)]}) for x in chosen
+            ]
+
+        monkeypatch.setattr(Verification, "_timed", timed)
+        context: Any = SimpleNamespace(
+            files=Workspace(tmp_path),
+            config=SimpleNamespace(workload=SimpleNamespace(name="load")),
+        )
+        evolution: Any = None
+        limits = Limits(max_latency_ms=10.0)
+        task = Verification(context, "dev", limits, evolution, None, measured, noise)
+        winner = task._winner_timed_again()
+        assert winner in task.measured
+        return order.index(winner.arch), looks
+
+    return decided
+
+
+@pytest.mark.parametrize(
+    ("first", "again", "noise", "winner", "looks"),
+    [
+        pytest.param((9.9, 9.0), (9.95, 9.1), 0.0, 0, [0, 1], id="it stays"),
+        pytest.param((9.9, 9.0), (10.2, 9.1), 0.0, 1, [0, 1], id="it was lucky"),
+        pytest.param((9.9, 9.8, 9.0), (10.2, 10.1, 9.1), 0.0, 2, [0, 1, 2], id="two were"),
+        pytest.param((9.9, 9.0), (None, 9.1), 0.0, 1, [0, 1], id="it fails now"),
+        pytest.param((9.9, None), (9.9, 1.0), 0.0, 0, [0], id="there is one"),
+        pytest.param((10.2, 9.0), (9.0, 9.1), 0.0, 1, [1], id="too slow is not looked at"),
+        pytest.param((9.9, 9.0), (9.9, 9.1), 0.05, 1, [1, 0], id="by more than the noise"),
+        pytest.param((9.9, 9.7), (9.9, 9.6), 0.05, 0, [0, 1], id="none by more than the noise"),
+    ],
+)
+def test_a_winner_keeps_the_limit_twice(
+    decided: Any,
+    first: Sequence[float | None],
+    again: Sequence[float | None],
+    noise: float,
+    winner: int,
+    looks: list[int],
+) -> None:
+    assert decided(first, again, noise) == (winner, looks)
+
+
+def test_where_the_second_look_leaves_none_the_fastest_is_named(decided: Any) -> None:
+    with pytest.raises(InfeasibleError, match=r"fastest took 10\.1 ms, the limit is 10 ms"):
+        decided((9.9, 9.0), (10.2, 10.1))
