@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..config import RunConfig
 from ..config.sections import ParameterCount
-from ..config.units import parse_budget_s, parse_duration_ms
+from ..config.units import Statistic, parse_budget_s, parse_duration_ms
 from ..pipeline.context import Context
 from ..pipeline.run import open_run
 from ..records import (
@@ -132,6 +132,7 @@ class RunFolder:
         max_size_bytes: int | None = None,
         max_memory_bytes: int | None = None,
         device: str | None = None,
+        statistic: Statistic | None = None,
         verify: bool = True,
     ) -> SearchResult:
         """Find the best subnet within the limits, as measured on the device.
@@ -144,12 +145,14 @@ class RunFolder:
             `encoder` leaves the embedding table out of `max_parameters`.
         max_memory_bytes
             Of the bundle's model and the activations that a run holds.
+        statistic
+            Which figure of the times the latency limit is about: `median`, `p90` or `p99`.
         """
         from ..pipeline.limits import asked_limits
         from ..pipeline.search import SearchOptions, search
 
         limits = asked_limits(max_latency, max_parameters, count, max_size_bytes, max_memory_bytes)
-        return search(self._context, SearchOptions(device, limits, verify))
+        return search(self._context, SearchOptions(device, limits, verify, statistic))
 
     def distill(self, teacher: str | Path = "largest", *, beam: int | None = None) -> DistilledCard:
         """Have a teacher answer the training inputs anew, to train on.

@@ -34,7 +34,7 @@ def deploy(
     result = roll_back(context, options) if rollback else put(context, options)
     total = result.measurement.total
     timing = f"{total.median_ms:.2f} ms median, {total.p90_ms:.2f} ms p90" if total else "not timed"
-    limit = kept(total.median_ms if total else None, result.limit_ms)
+    limit = kept(result.measurement.figure_ms(result.statistic), result.limit_ms)
     text = f"{result.bundle} on {host or result.device.name}:{result.remote_dir}: self-test passed"
     note = f", {EMULATED}" if result.device.emulated else limit
     common.show(result, f"{text}, {timing}{note}", "mosdeploy report")

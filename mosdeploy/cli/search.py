@@ -1,6 +1,6 @@
 """The verb `search`."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,13 +19,17 @@ def search(
     common: DeviceCommon,
     device: DeviceOption = None,
     limits: LimitOptions = NO_LIMITS,
+    statistic: Annotated[
+        Literal["median", "p90", "p99"] | None,
+        typer.Option(help="Which figure of the times the limit is about; default: the median."),
+    ] = None,
     verify: Annotated[bool, typer.Option(help="Measure the finalists on the device.")] = True,
 ) -> None:
     """Find the best subnet within the limits and measure the finalists on the device."""
     from ..pipeline.search import SearchOptions
     from ..pipeline.search import search as find
 
-    result = find(common.context(), SearchOptions(device, limits.limits(), verify))
+    result = find(common.context(), SearchOptions(device, limits.limits(), verify, statistic))
     common.show(result, _text(result), "mosdeploy finetune")
 
 
@@ -55,7 +59,8 @@ def _text(result: "SearchResult") -> str:
         if winner.measured_ms is not None:
             limit = kept(winner.measured_ms, result.limits.max_latency_ms)
             measured = f"measured {winner.measured_ms:.2f} ms on the device{limit}"
-        lines.append(f"  predicted {winner.predicted_ms:.2f} ms, {measured}")
+        figure = "" if result.statistic == "median" else f" ({result.statistic})"
+        lines.append(f"  predicted {winner.predicted_ms:.2f} ms{figure}, {measured}")
     return "\n".join([*lines, *_front(result.front)])
 
 

@@ -23,7 +23,7 @@ def verify(
     deployment = result.deployment
     total = result.measurement.total
     timing = f"{total.median_ms:.2f} ms median, {total.p90_ms:.2f} ms p90" if total else "not timed"
-    limit = kept(total.median_ms if total else None, result.limit_ms)
+    limit = kept(result.measurement.figure_ms(deployment.statistic), result.limit_ms)
     place = f"{host or deployment.device.name}:{deployment.remote_dir}"
     common.show(result, f"{deployment.bundle} on {place}: self-test passed, {timing}{limit}")
     if not result.kept:

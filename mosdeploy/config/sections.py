@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from ..record import Name, Record
 from ..spaces.spec import CostedSpace, ModelSpec, Precision, Workload
-from .units import Count, Duration, Fraction
+from .units import Count, Duration, Fraction, Statistic
 
 
 def _unset(value: object) -> bool:
@@ -155,7 +155,7 @@ class ProfileConfig(Record):
 
 class SearchConfig(LimitsConfig):
     """Evolution as in HAT, how quality is judged, the limits, and how many finalists are measured
-    on the device.
+    on the device. `statistic` is the figure of the measured times that a latency limit is about.
 
     With `quality = "evaluate"` each candidate's loss is computed; with "predict" that of
     `quality_samples` subnets and of the best that a predictor fitted to them finds.
@@ -173,6 +173,7 @@ class SearchConfig(LimitsConfig):
     quality: Literal["evaluate", "predict"] = "evaluate"
     quality_samples: int = Field(128, ge=16)
     finalists: int = Field(5, ge=1)
+    statistic: Statistic = Field("median", exclude_if=lambda name: name == "median")
     seed: int = 1
 
 

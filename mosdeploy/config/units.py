@@ -5,11 +5,14 @@ In: text of a TOML file or of an option. Out: numbers, or a ConfigError that sho
 
 import math
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
 from ..errors import ConfigError
+
+Statistic = Literal["median", "p90", "p99"]
+"""Which figure of repeated times a latency limit is about."""
 
 _SIZE = re.compile(r"([0-9]*\.?[0-9]+)\s*(k|M|G|KiB|MiB|GiB|B)?")
 _PERCENT = re.compile(r"([0-9]*\.?[0-9]+)\s*%")

@@ -14,7 +14,7 @@ from ..records import BundleManifest, Measurement
 from ..spaces.spec import TimingStage
 from .interpreter import run_python
 from .measure import measure_model
-from .release import RUNTIME_NAME
+from .release import RUNTIME_NAME, LatencyLimit
 from .rounds import aggregate_rounds
 from .session import Session, last_lines
 from .task import ModelTask, ignore
@@ -56,7 +56,7 @@ def benchmark(
     remote_dir: str,
     manifest: BundleManifest,
     stages: tuple[TimingStage, ...],
-    limit_ms: float | None = None,
+    limit: LatencyLimit | None = None,
     notify: Callable[[str], None] = ignore,
 ) -> Measurement:
     """Time the model of a version that passed its self-test.
@@ -77,8 +77,8 @@ def benchmark(
         runtime=manifest.runtime,
     )
     times = [_measured(session, profile, task)]
-    if is_beyond(profile, times[0], limit_ms):
-        notify(f"{profile.name}: slower than the limit of {limit_ms:.4g} ms; timing it twice more")
+    if limit is not None and limit.is_missed(profile, times[0]):
+        notify(f"{profile.name}: slower than the limit of {limit.ms:.4g} ms; timing it twice more")
         times += [_measured(session, profile, task) for _ in range(2)]
     return aggregate_rounds(times)
 
@@ -93,7 +93,9 @@ def _measured(session: Session, profile: DeviceProfile, task: ModelTask) -> Meas
     return measurement
 
 
-def check_limit(profile: DeviceProfile, measurement: Measurement, limit_ms: float | None) -> None:
+def check_limit(
+    profile: DeviceProfile, measurement: Measurement, limit: LatencyLimit | None
+) -> None:
     """Refuse what takes longer than its limit.
 
     Raises
@@ -101,20 +103,12 @@ def check_limit(profile: DeviceProfile, measurement: Measurement, limit_ms: floa
     InfeasibleError
         Carries how long it takes.
     """
-    if not is_beyond(profile, measurement, limit_ms):
+    if limit is None or not limit.is_missed(profile, measurement):
         return
-    assert measurement.total is not None
-    median_ms = measurement.total.median_ms
+    taken_ms = measurement.figure_ms(limit.statistic)
     raise InfeasibleError(
-        f"{profile.name}: the bundle takes {median_ms:.4g} ms there, the limit is {limit_ms:.4g} "
-        "ms; `current` is unchanged. Search for a limit a little lower, or deploy with --no-strict",
-        fastest_latency_ms=median_ms,
+        f"{profile.name}: the bundle takes {taken_ms:.4g} ms there ({limit.statistic}), the limit "
+        f"is {limit.ms:.4g} ms; `current` is unchanged. Search for a limit a little lower, or "
+        "deploy with --no-strict",
+        fastest_latency_ms=taken_ms,
     )
-
-
-def is_beyond(profile: DeviceProfile, measurement: Measurement, limit_ms: float | None) -> bool:
-    """Whether a limit is not kept; times of an emulated device mean nothing."""
-    total = measurement.total
-    if limit_ms is None or total is None or profile.emulated:
-        return False
-    return total.median_ms > limit_ms

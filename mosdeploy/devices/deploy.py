@@ -27,7 +27,7 @@ from .interpreter import work_dir
 from .job import call_agent
 from .on_device.versions import RECORD_NAME, SUMS_NAME
 from .probe import probe
-from .release import Release, release_files
+from .release import LatencyLimit, Release, release_files
 from .session import Session
 from .task import ignore
 
@@ -74,7 +74,7 @@ def deploy(
     """
     version, measurement = _stage_and_benchmark(session, profile, release, notify)
     if release.strict:
-        check_limit(profile, measurement, release.limit_ms)
+        check_limit(profile, measurement, release.limit)
     remote_dir = f"{_bundles(session, profile)}/{version}"
     deployment = Deployment(
         device=profile,
@@ -84,7 +84,8 @@ def deploy(
         remote_dir=remote_dir,
         self_test_passed=True,
         measurement=measurement,
-        limit_ms=release.limit_ms,
+        limit_ms=release.limit.ms if release.limit else None,
+        statistic=release.limit.statistic if release.limit else "median",
         deployed_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     session.put_bytes(deployment.model_dump_json(indent=2).encode(), f"{remote_dir}/{RECORD_NAME}")
@@ -129,7 +130,7 @@ def _stage_and_benchmark(
     notify(f"{profile.name}: self-test, then timing")
     self_test(session, profile, remote_dir)
     timing = benchmark(
-        session, profile, remote_dir, manifest, release.stages, release.limit_ms, notify
+        session, profile, remote_dir, manifest, release.stages, release.limit, notify
     )
     return version, timing
 
@@ -164,7 +165,7 @@ def time_current(
     profile: DeviceProfile,
     deployment: Deployment,
     stages: Callable[[BundleManifest], tuple[TimingStage, ...]],
-    limit_ms: float | None = None,
+    limit: LatencyLimit | None = None,
     notify: Callable[[str], None] = ignore,
 ) -> Measurement:
     """Test and time the version that is current on a device; nothing is changed there.
@@ -175,7 +176,7 @@ def time_current(
         What should be current there.
     stages
         Its bundle's manifest to what is timed, `total` first.
-    limit_ms
+    limit
         Beyond it, it is timed as often as by `deploy`.
     notify
         As for `deploy`.
@@ -198,7 +199,7 @@ def time_current(
         )
     remote_dir = f"{_bundles(session, profile)}/{version}"
     manifest = _read(session, profile, BundleManifest, f"{remote_dir}/bundle/manifest.json")
-    return benchmark(session, profile, remote_dir, manifest, stages(manifest), limit_ms, notify)
+    return benchmark(session, profile, remote_dir, manifest, stages(manifest), limit, notify)
 
 
 def _tested(session: Session, profile: DeviceProfile, version: str) -> Deployment:

@@ -7,14 +7,29 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..config.device import DeviceProfile
+from ..config.units import Statistic
 from ..errors import BundleError
-from ..records import BundleManifest
+from ..records import BundleManifest, Measurement
 from ..spaces.spec import TimingStage
 from ..storage import sha256_file
 
 RUNTIME_DIR = Path(__file__).parent.parent / "runtime"
 RUNTIME_NAME = "mosdeploy_runtime"
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class LatencyLimit:
+    """What a model may take on a device, and which figure of its times that is about."""
+
+    ms: float
+    statistic: Statistic = "median"
+
+    def is_missed(self, profile: DeviceProfile, measurement: Measurement) -> bool:
+        """Whether a model takes longer; times of an emulated device mean nothing."""
+        taken_ms = measurement.figure_ms(self.statistic)
+        return taken_ms is not None and not profile.emulated and taken_ms > self.ms
 
 
 @dataclass(frozen=True)
@@ -29,7 +44,7 @@ class Release:
         That of the bundle; its workload says on how many threads the model is timed.
     stages
         What is timed, `total` first.
-    limit_ms
+    limit
         The latency that was asked for.
     strict
         Whether a bundle that takes longer there is kept from becoming current.
@@ -40,7 +55,7 @@ class Release:
     bundle_dir: Path
     manifest: BundleManifest
     stages: tuple[TimingStage, ...]
-    limit_ms: float | None = None
+    limit: LatencyLimit | None = None
     strict: bool = True
     runtime_dir: Path = RUNTIME_DIR
 

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, InfeasibleError, StaleInputError
 from ..records import BundleManifest, Deployment, SearchResult
@@ -11,6 +12,9 @@ from .bundles import bundle_spec, require_bundle
 from .context import Context
 from .devices import lasting_session, resolve_profile
 from .other_finalists import export_in_place_of, other_finalists
+
+if TYPE_CHECKING:
+    from ..devices.release import LatencyLimit
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def _deploy(
         bundle_dir=folder,
         manifest=manifest,
         stages=bundle_spec(context, manifest).timing_stages(),
-        limit_ms=_limit_ms(context, manifest),
+        limit=_limit(context, manifest),
         strict=options.strict,
     )
     with lasting_session(context, target) as session:
@@ -163,10 +167,14 @@ def deployed_to(context: Context, options: DeployOptions) -> tuple[str, str | No
     raise ConfigError(f"several devices were deployed to ({names}): say which one with --device")
 
 
-def _limit_ms(context: Context, manifest: BundleManifest) -> float | None:
+def _limit(context: Context, manifest: BundleManifest) -> "LatencyLimit | None":
     """The limit that the bundle was searched for, if the search is still the one at hand."""
+    from ..devices.release import LatencyLimit
+
     path = context.files.search_result_path
     known = manifest.provenance.get("search")
     if known is None or not path.exists() or sha256_file(path) != known:
         return None
-    return read_record(SearchResult, path, "mosdeploy search").limits.max_latency_ms
+    result = read_record(SearchResult, path, "mosdeploy search")
+    limit_ms = result.limits.max_latency_ms
+    return None if limit_ms is None else LatencyLimit(limit_ms, result.statistic)

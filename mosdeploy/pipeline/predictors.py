@@ -7,9 +7,11 @@ measures nothing.
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from ..config.lookup import lookup_dirs
+from ..config.units import Statistic
 from ..errors import MosdeployError, PredictorError, StaleInputError
 from .run import Run
 
@@ -53,6 +55,30 @@ def predictor(run: Run, device: str) -> "LatencyPredictor":
             device,
         )
     return found
+
+
+def tail_ratio(run: Run, device: str, statistic: Statistic) -> float:
+    """How many times the median another figure of the times is, as measured on a device: the median
+    over its subnets. A predictor predicts medians.
+
+    Raises
+    ------
+    StaleInputError
+        If nothing was measured in this run folder, or the figure was not kept.
+    """
+    if statistic == "median":
+        return 1.0
+    ratios = [
+        figure_ms / total.median_ms
+        for record in _measured(run, device).usable
+        if (total := record.measurement.total) and (figure_ms := total.of(statistic))
+    ]
+    if not ratios:
+        raise StaleInputError(
+            f"no {statistic} was measured on '{device}' here, which a limit on it needs; run "
+            f"`mosdeploy profile --device {device}`"
+        )
+    return median(ratios)
 
 
 def fitted(run: Run, device: str) -> "LatencyPredictor":

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..config.units import Statistic
 from ..errors import ConfigError, MosdeployError, PredictorError, StaleInputError
 from ..evaluation.distributed import DistributedEvaluator
 from ..records import Candidate, Limits, QualityCard, SearchResult
@@ -13,7 +14,7 @@ from ..storage import fingerprint, locked, write_record
 from .context import Context
 from .devices import run_profile
 from .limits import NO_LIMITS, check_trained_for, cost_of, with_defaults
-from .predictors import predictor
+from .predictors import predictor, tail_ratio
 from .trained_run import VALID_SEED, TrainedRun, trained_run
 from .verified import Verification
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ..evaluation.cache import BlockLosses, EvaluationCache, Losses, Measure
     from ..latency.predictor import LatencyPredictor
     from ..search import Evolution, SearchOracle
-    from ..search.oracle import FloatArray
+    from ..search.oracle import FloatArray, PredictMs
     from ..search.surrogate import PredictLoss
     from ..training.distributed import DistributedContext
 
@@ -36,6 +37,8 @@ class SearchOptions:
         None takes the config's, else the one that was profiled.
     limits
         What it leaves open comes from the config.
+    statistic
+        The figure of the measured times that the latency limit is about; None takes the config's.
     verify
         Measure the finalists. Without it the winner is a prediction, and the result says so.
     """
@@ -43,6 +46,7 @@ class SearchOptions:
     device: str | None = None
     limits: Limits = NO_LIMITS
     verify: bool = True
+    statistic: Statistic | None = None
 
 
 def search(context: Context, options: SearchOptions | None = None) -> SearchResult:
@@ -90,7 +94,8 @@ def search(context: Context, options: SearchOptions | None = None) -> SearchResu
         def lead() -> str:
             try:
                 model = _predictor(context, name, limits)  # here, as it may be fitted and saved
-                task = _SearchTask(context, state, name, limits, model, options.verify)
+                statistic = options.statistic or context.config.search.statistic
+                task = _SearchTask(context, state, name, limits, model, options.verify, statistic)
                 return task.run(evaluator.measure).model_dump_json()
             finally:
                 evaluator.shutdown()
@@ -110,6 +115,7 @@ class _SearchTask:
     limits: Limits
     predictor: "LatencyPredictor | None"
     verify: bool
+    statistic: Statistic
 
     def run(self, measure: "Measure") -> SearchResult:
         """Search and measure; the result is written. One search at a time in a folder."""
@@ -124,13 +130,19 @@ class _SearchTask:
             winner = evolution.ranked[0]
             if self.verify:
                 task = Verification(
-                    self.context, self.device, self.limits, evolution, self.predictor
+                    self.context,
+                    self.device,
+                    self.limits,
+                    evolution,
+                    self.predictor,
+                    self.statistic,
                 )
                 winner, measured = task.run()
             result = SearchResult(
                 device=self.device,
                 workload=self.context.config.workload,
                 limits=self.limits,
+                statistic=self.statistic,
                 space_sha256=self.context.run.space_sha256,
                 supernet_sha256=self.state.card.supernet_sha256,
                 predictor_sha256=fingerprint(self.predictor) if self.predictor else None,
@@ -176,12 +188,21 @@ class _SearchTask:
         from ..search import SearchOracle
 
         trained = self.state.card.limits
+        predict_ms = None
+        if self.predictor is not None:
+            ratio = tail_ratio(self.context.run, self.device, self.statistic)
+            predict_ms = _scaled(self.predictor.predict, ratio)
         return SearchOracle(
             losses=losses,
             cost=cost_of(self.state.spec, self.state.family),
-            predict_ms=self.predictor.predict if self.predictor else None,
+            predict_ms=predict_ms,
             trained_for=trained.limits if trained else NO_LIMITS,
         )
+
+
+def _scaled(predict_ms: "PredictMs", ratio: float) -> "PredictMs":
+    """Predictions of medians as those of another figure of the times."""
+    return lambda genes: predict_ms(genes) * ratio
 
 
 def _limits(context: Context, options: SearchOptions) -> Limits:

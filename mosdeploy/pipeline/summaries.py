@@ -57,7 +57,7 @@ class ProfileSummary(Record):
 
 
 class Verification(Record):
-    """The timing of what is deployed on a device now, and whether its median keeps the limit."""
+    """The timing of what is deployed on a device now, and whether it keeps the limit."""
 
     deployment: Deployment
     measurement: Measurement

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..config.units import Statistic
 from ..errors import InfeasibleError
 from ..records import Candidate, Limits
 from .collect import CollectRequest, collect
@@ -35,6 +36,8 @@ class Verification:
 
     Attributes
     ----------
+    statistic
+        The figure of the times that the limit is about.
     measured
         Those that were measured so far; of one that was timed again, the longer time.
     noise
@@ -46,6 +49,7 @@ class Verification:
     limits: Limits
     evolution: "Evolution"
     predictor: "LatencyPredictor | None"
+    statistic: Statistic = "median"
     measured: list[Candidate] = field(default_factory=list)
     noise: float = 0.0
 
@@ -117,8 +121,8 @@ class Verification:
         self.noise = max(self.noise, (dataset.noise_floor_percent or 0.0) / 100)
         timed = []
         for candidate in chosen:
-            total = dataset.measured[candidate.arch.key].measurement.total
-            measured_ms = total.median_ms if total else None
+            measurement = dataset.measured[candidate.arch.key].measurement
+            measured_ms = measurement.figure_ms(self.statistic)
             timed.append(candidate.model_copy(update={"measured_ms": measured_ms}))
         return timed
 

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from ..config.device import DeviceProfile
+from ..config.units import Statistic
 from ..record import Record
 from ..spaces import AnyArch, AnyWorkload, Precision
 from .latency import DeviceState, Measurement
@@ -79,7 +80,16 @@ class Deployment(Record):
     self_test_passed: bool
     measurement: Measurement
     limit_ms: float | None
+    statistic: Statistic = Field("median", exclude_if=lambda name: name == "median")
     deployed_at: str
+
+    @property
+    def limit_kept(self) -> bool | None:
+        """Whether it keeps its limit; None without one, and where its times mean nothing."""
+        figure_ms = self.measurement.figure_ms(self.statistic)
+        if self.limit_ms is None or figure_ms is None or self.device.emulated:
+            return None
+        return figure_ms <= self.limit_ms
 
 
 class PrecisionCandidate(Record):

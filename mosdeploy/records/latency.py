@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import AliasChoices, Field, model_validator
 
 from ..config.device import DeviceProfile
+from ..config.units import Statistic
 from ..record import Record
 from ..spaces import AnyArch, AnyWorkload
 
@@ -24,6 +25,10 @@ class Timing(Record):
     repeats: int
     interval_percent: float | None = None
     cpu_ms: float | None = None
+
+    def of(self, statistic: Statistic) -> float | None:
+        """One figure, in milliseconds; None where an older record does not tell it."""
+        return {"median": self.median_ms, "p90": self.p90_ms, "p99": self.p99_ms}[statistic]
 
 
 class Measurement(Record):
@@ -46,6 +51,10 @@ class Measurement(Record):
     flagged: bool = False
     rounds: int = 1
     attempts: int = 1
+
+    def figure_ms(self, statistic: Statistic = "median") -> float | None:
+        """The figure of the whole run that a limit is about; None where it was not timed."""
+        return self.total.of(statistic) if self.total else None
 
     @model_validator(mode="before")
     @classmethod

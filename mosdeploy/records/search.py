@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from ..config.units import Statistic
 from ..record import Record
 from ..spaces import AnyArch, AnyWorkload
 
@@ -57,13 +58,14 @@ class SearchResult(Record):
 
     The losses of `num_evaluated` subnets were computed; for `num_early_stopped` of them in part,
     since they were clearly worse than an incumbent. Those of `num_predicted` were only predicted,
-    by the predictor of the card `quality`.
+    by the predictor of the card `quality`. Times of candidates are the figure `statistic`.
     """
 
     version: Literal[2] = 2
     device: str
     workload: AnyWorkload
     limits: Limits
+    statistic: Statistic = Field("median", exclude_if=lambda name: name == "median")
     space_sha256: str
     supernet_sha256: str
     predictor_sha256: str | None

@@ -112,10 +112,6 @@ def _deployment(deployment: Deployment) -> tuple[Cell, ...]:
 
 
 def _limit(deployment: Deployment) -> Cell:
-    total = deployment.measurement.total
     if deployment.limit_ms is None:
         return "none"
-    kept = None
-    if total is not None and not deployment.device.emulated:
-        kept = total.median_ms <= deployment.limit_ms
-    return limit_verdict(deployment.limit_ms, kept)
+    return limit_verdict(deployment.limit_ms, deployment.limit_kept)

@@ -170,8 +170,8 @@ def _headline(inputs: ReportInputs) -> Headline:
     winner = search.winner
     scores = _scores_of(winner, inputs)
     deployment = winner_deployment(inputs)
-    total = deployment.measurement.total if deployment else None
-    measured_ms = total.median_ms if total else winner.measured_ms
+    deployed_ms = deployment.measurement.figure_ms(search.statistic) if deployment else None
+    measured_ms = winner.measured_ms if deployed_ms is None else deployed_ms
     limit_ms = search.limits.max_latency_ms
     emulated = is_emulated(inputs)
     limit_kept = None
@@ -187,7 +187,11 @@ def _headline(inputs: ReportInputs) -> Headline:
         metrics=scores.metrics if scores else {},
         predicted_ms=winner.predicted_ms,
         measured_ms=measured_ms,
-        measured="bundle" if total else "nothing" if measured_ms is None else "candidate",
+        measured="bundle"
+        if deployed_ms is not None
+        else "nothing"
+        if measured_ms is None
+        else "candidate",
         limit_ms=limit_ms,
         limit_kept=limit_kept,
         num_parameters=winner.num_parameters,

@@ -29,6 +29,14 @@ def test_a_rollback_is_another_verb_of_the_pipeline(ask: Callable[..., Any]) -> 
     assert "limit 100 ms NOT kept" in done.stdout
 
 
+def test_a_limit_on_the_tail_is_held_to_the_tail(ask: Callable[..., Any]) -> None:
+    done = deployment(limit_ms=122.0, statistic="p90")
+    assert ask("deploy.deploy", done, "deploy").stdout.endswith("p90, limit 122 ms NOT kept\n")
+    median = deployment(limit_ms=122.0)
+    assert ask("deploy.deploy", median, "deploy").stdout.endswith("p90, limit 122 ms kept\n")
+    assert (done.limit_kept, median.limit_kept) == (False, True)
+
+
 def test_times_of_an_emulation_keep_no_limit(ask: Callable[..., Any]) -> None:
     device = DeviceProfile(name="rpi", emulated=True)
     told = ask("deploy.deploy", deployment(device=device), "deploy").stdout

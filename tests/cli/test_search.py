@@ -16,6 +16,7 @@ SEARCH = "search.search"
 
 def test_options_carry_their_units(ask: Callable[..., Any]) -> None:
     words = "--device rpi --max-latency 1.5s --max-parameters 4M --max-size 2MiB --no-verify"
+    words += " --statistic p99"
     done = ask(SEARCH, search_result(), "search", *words.split(), "--max-memory", "3MiB")
     limits = Limits(
         max_latency_ms=1500.0,
@@ -23,7 +24,7 @@ def test_options_carry_their_units(ask: Callable[..., Any]) -> None:
         max_size_bytes=2**21,
         max_memory_bytes=3 * 2**20,
     )
-    assert done.arguments[1] == SearchOptions("rpi", limits, verify=False)
+    assert done.arguments[1] == SearchOptions("rpi", limits, verify=False, statistic="p99")
 
 
 def test_parameters_are_counted_without_the_table(ask: Callable[..., Any]) -> None:

@@ -14,6 +14,7 @@ from mosdeploy.devices import acceptance as room
 from mosdeploy.devices.deploy import deploy, roll_back, time_current
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.on_device.versions import deduplicate, history
+from mosdeploy.devices.release import LatencyLimit
 from mosdeploy.errors import BundleError, CommandError, InfeasibleError, StaleInputError
 from mosdeploy.records import Measurement, Timing
 from mosdeploy.storage import sha256_bytes, sha256_file
@@ -69,7 +70,7 @@ def test_a_bundle_is_stored_tested_timed_and_made_current(
     session = CountingSession()
     release = write_release(tmp_path / "bundles" / "one", runtime_dir)
     folder = release.bundle_dir
-    deployment = deploy(session, make_profile(), replace(release, limit_ms=150.0), DeployConfig())
+    deployment = deploy(session, make_profile(), replace(release, limit=LatencyLimit(150.0)), DeployConfig())
     assert deployment.bundle_sha256 == sha256_file(folder / "manifest.json")
     assert deployment.self_test_passed
     assert deployment.limit_ms == 150.0
@@ -272,18 +273,20 @@ def test_a_strict_release_that_misses_its_limit_is_not_switched_to(
     put("one")
     release = write_release(tmp_path / "bundles" / "slow", runtime_dir, tokenizer="good slow")
     session, config = LocalSession("dev"), DeployConfig()
-    slow = replace(release, limit_ms=0.9)  # it takes 1 ms
-    with pytest.raises(InfeasibleError, match=r"takes 1 ms there, the limit is 0\.9 ms") as raised:
+    slow = replace(release, limit=LatencyLimit(0.9))  # it takes 1 ms
+    with pytest.raises(
+        InfeasibleError, match=r"takes 1 ms there \(median\), the limit is 0\.9 ms"
+    ) as raised:
         deploy(session, make_profile(), slow, config)
     assert raised.value.fastest_latency_ms == 1.0
     assert live(bundles) == "one"
-    deploy(session, make_profile(), replace(slow, limit_ms=1.0), config)
+    deploy(session, make_profile(), replace(slow, limit=LatencyLimit(1.0)), config)
     assert live(bundles) == "slow"
     deploy(session, make_profile(), replace(slow, strict=False), config)
 
 
 def test_what_seems_too_slow_is_timed_twice_more(put, make_profile, bundles, monkeypatch):
-    release = replace(put.release("one"), limit_ms=1.0)
+    release = replace(put.release("one"), limit=LatencyLimit(1.0))
 
     def deployed(*times_ms):
         left = iter(times_ms)
@@ -305,8 +308,23 @@ def test_what_seems_too_slow_is_timed_twice_more(put, make_profile, bundles, mon
     settled, told = deployed(1.4, 0.9, 0.95)
     assert (settled.total.median_ms, settled.rounds) == (0.95, 3)
     assert "dev: slower than the limit of 1 ms; timing it twice more" in told
-    with pytest.raises(InfeasibleError, match=r"takes 1\.2 ms there, the limit is 1 ms"):
+    with pytest.raises(InfeasibleError, match=r"takes 1\.2 ms there \(median\), the limit is 1 ms"):
         deployed(1.4, 0.9, 1.2)
+
+
+def test_a_limit_is_about_the_figure_that_it_names(put, make_profile, monkeypatch):
+    total = Timing(median_ms=1.0, p90_ms=1.5, p99_ms=3.0, minimum_ms=1.0, repeats=1)
+    monkeypatch.setattr(room, "measure_model", lambda *_: Measurement(total=total))
+
+    def deployed(statistic):
+        release = replace(put.release("one"), limit=LatencyLimit(1.6, statistic))
+        return deploy(LocalSession("dev"), make_profile(), release, DeployConfig())
+
+    for statistic in ("median", "p90"):
+        made = deployed(statistic)
+        assert (made.statistic, made.limit_ms, made.limit_kept) == (statistic, 1.6, True)
+    with pytest.raises(InfeasibleError, match=r"takes 3 ms there \(p99\), the limit is 1\.6 ms"):
+        deployed("p99")
 
 
 def test_the_current_version_is_tested_and_timed_again(put, make_profile, bundles):

@@ -1,6 +1,7 @@
 """What a search finds and promises, and what it refuses."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from walking import KeptProgress, edit, lines_of, opened
 
 from mosdeploy.errors import ConfigError, InfeasibleError, PredictorError, StaleInputError
 from mosdeploy.evaluation.proxy import ProxyEvaluator
+from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.records import Limits, SearchResult
@@ -70,6 +72,31 @@ def test_without_verification_the_result_says_so(folder: Path) -> None:
     result = opened(folder).search("10s", verify=False)
     assert not result.verified
     assert result.winner.measured_ms is None
+
+
+def test_a_limit_on_the_tail_is_searched_for_and_measured_as_one(folder: Path) -> None:
+    edit(folder / "mosdeploy.toml", "[search]\n", '[search]\nstatistic = "p90"\n')
+    run = opened(folder)
+    tail = run.search("10s")
+    assert tail.statistic == "p90"
+    path = Workspace(folder).verified_path("local", tail.workload.name)
+    measured = LatencyDataset.load(path).measured
+    firsts = [measured[c.arch.key].measurement.total.p90_ms for c in tail.finalists]
+    assert all(c.measured_ms >= first for c, first in zip(tail.finalists, firsts, strict=True))
+    middle = run.search("10s", statistic="median", verify=False)
+    assert middle.statistic == "median"
+    medians = {c.arch: c.predicted_ms for c in middle.front}
+    shared = [c for c in tail.front if c.arch in medians]
+    ratios = {round(c.predicted_ms / medians[c.arch], 6) for c in shared}
+    assert len(ratios) == 1
+    assert ratios.pop() >= 1
+
+
+def test_a_tail_that_was_never_measured_names_the_verb(folder: Path) -> None:
+    path = next((folder / "predictors").glob("*/latency.jsonl"))
+    path.write_text(re.sub(r'"p99_ms":[^,]*,', "", path.read_text()))
+    with pytest.raises(StaleInputError, match=r"no p99 was measured on 'local' here.*profile"):
+        opened(folder).search("10s", statistic="p99", verify=False)
 
 
 def test_a_parameter_limit_alone_needs_no_predictor(folder: Path) -> None:
