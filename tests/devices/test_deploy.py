@@ -70,7 +70,9 @@ def test_a_bundle_is_stored_tested_timed_and_made_current(
     session = CountingSession()
     release = write_release(tmp_path / "bundles" / "one", runtime_dir)
     folder = release.bundle_dir
-    deployment = deploy(session, make_profile(), replace(release, limit=LatencyLimit(150.0)), DeployConfig())
+    deployment = deploy(
+        session, make_profile(), replace(release, limit=LatencyLimit(150.0)), DeployConfig()
+    )
     assert deployment.bundle_sha256 == sha256_file(folder / "manifest.json")
     assert deployment.self_test_passed
     assert deployment.limit_ms == 150.0
