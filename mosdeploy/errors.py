@@ -4,6 +4,7 @@
     ├── ConfigError                3   a TOML file, an option or the data is wrong
     ├── ArchError                  3   an architecture is not in its search space
     ├── StaleInputError            4   a record is missing, corrupt, or made from something else
+    │   └── OtherConditionsError       latencies were measured under other conditions than now
     ├── DeviceError                5
     │   ├── ConnectError               host not found, refused, unreachable
     │   ├── HostKeyError               unknown or changed host key
@@ -46,6 +47,12 @@ class StaleInputError(MosdeployError):
     """A record is missing, corrupt or was made from something else; names the verb to run."""
 
     exit_code = 4
+
+
+class OtherConditionsError(StaleInputError):
+    """Latencies were measured under other conditions than those now: other graphs, another board,
+    runtime or protocol.
+    """
 
 
 class DeviceError(MosdeployError):

@@ -10,6 +10,7 @@ CODES = {
     "ConfigError": 3,
     "ArchError": 3,
     "StaleInputError": 4,
+    "OtherConditionsError": 4,
     "DeviceError": 5,
     "ConnectError": 5,
     "HostKeyError": 5,

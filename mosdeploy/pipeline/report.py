@@ -42,7 +42,8 @@ def report(context: Context) -> ReportResult:
     files = context.files
     state = trained_run(context.run)
     search = state.search_result()
-    model = predictor(context.run, search.device) if search.predictor_sha256 else None
+    is_predicted = search.predictor_sha256 is not None
+    model = predictor(context.run, search.device, current=False) if is_predicted else None
     path = files.latency_path(search.device, search.workload.name)
     dataset = LatencyDataset.load(path) if path.exists() else None
     records = dataset.usable if dataset and model else []
