@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..records import Deployment, LatencyRecord, ScoreTable
-from ..storage import read_record
+from ..records import Deployment, LatencyRecord, ScoreTable, SupernetCard
+from ..storage import read_record, sha256_file
 from .bundles import folder_bytes, newest_bundle
 from .context import Context
 from .predictors import predictor
@@ -34,7 +34,7 @@ def report(context: Context) -> ReportResult:
     StaleInputError
         If there is no search result, or a record is corrupt.
     """
-    from ..export.bundle import read_manifest
+    from ..export.bundle import MANIFEST_NAME, read_manifest
     from ..latency.dataset import LatencyDataset
     from ..latency.sessions import read_sessions
     from ..report import Report, ReportInputs, build_report
@@ -58,9 +58,10 @@ def report(context: Context) -> ReportResult:
         predicted_ms=_predicted_ms(model, dataset, records) if model and dataset else (),
         card=model.card if model else None,
         manifest=manifest,
+        manifest_sha256=sha256_file(bundle / MANIFEST_NAME) if bundle else None,
         bundle_size_bytes=folder_bytes(bundle) if bundle else None,
         deployments=tuple(read_record(Deployment, x, "mosdeploy deploy") for x in deployments),
-        scores=_scores(context, state.card.supernet_sha256),
+        scores=_scores(context, state.card),
         supernet=state.card,
     )
     page = build_report(inputs, context.family.describe_page(search, manifest), files.report_dir)
@@ -69,13 +70,14 @@ def report(context: Context) -> ReportResult:
     )
 
 
-def _scores(context: Context, supernet_sha256: str) -> ScoreTable | None:
-    """Scores of this supernet's subnets; those of an earlier one are not shown."""
+def _scores(context: Context, card: SupernetCard) -> ScoreTable | None:
+    """Scores of this supernet's subnets on this data; earlier ones are not shown."""
     path = context.files.scores_path
     if not path.exists():
         return None
     scores = read_record(ScoreTable, path, "mosdeploy evaluate")
-    return scores if scores.supernet_sha256 == supernet_sha256 else None
+    made_from = (scores.supernet_sha256, scores.data_sha256)
+    return scores if made_from == (card.supernet_sha256, card.data_sha256) else None
 
 
 def _predicted_ms(
