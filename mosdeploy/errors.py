@@ -2,6 +2,7 @@
 
     MosdeployError                 1   anything below, and what has no better name (a full disk)
     ├── ConfigError                3   a TOML file, an option or the data is wrong
+    │   └── UnknownKeyError            a key is unknown: mistyped, or of another version
     ├── ArchError                  3   an architecture is not in its search space
     ├── StaleInputError            4   a record is missing, corrupt, or made from something else
     │   └── OtherConditionsError       latencies were measured under other conditions than now
@@ -35,6 +36,10 @@ class ConfigError(MosdeployError):
     """A TOML file, a command-line value or the data is wrong."""
 
     exit_code = 3
+
+
+class UnknownKeyError(ConfigError):
+    """A key is unknown: mistyped, or of another version of mosdeploy."""
 
 
 class ArchError(MosdeployError):

@@ -6,14 +6,16 @@ import subprocess
 import sys
 import textwrap
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 import pytest
 
 from mosdeploy.errors import DeviceBusyError, MosdeployError, StaleInputError
 from mosdeploy.record import Record
 from mosdeploy.storage import (
+    _partial,
     append_line,
     atomic_write,
     fingerprint,
@@ -153,6 +155,38 @@ def test_records_without_a_version_have_none_to_check(tmp_path: Path) -> None:
         read_record(Note, path, "mosdeploy train")
 
 
+def test_an_unknown_key_is_another_versions_and_not_damage(tmp_path: Path) -> None:
+    path = card_file(tmp_path, {"version": 2, "steps": 5, "epochs": 1})
+    with pytest.raises(StaleInputError) as caught:
+        read_record(Card, path, "mosdeploy train")
+    assert str(caught.value) == (
+        f"{path} was made by another version of mosdeploy (unknown key 'epochs'; known keys: "
+        "steps, version); update mosdeploy, or run `mosdeploy train` again"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "9" * 5000, '{"version": 2, "steps": 1e999}', '"\\ud800"']
+)
+def test_what_was_made_to_be_too_much_is_corrupt(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "card.json"
+    path.write_text(text)
+    with pytest.raises(StaleInputError, match="delete it and run `mosdeploy train` again"):
+        read_record(Card, path, "mosdeploy train")
+
+
+def test_a_folder_in_place_of_a_file_cannot_be_read(tmp_path: Path) -> None:
+    for read in (
+        lambda path: read_record(Card, path, "mosdeploy train"),
+        read_lines,
+        sha256_file,
+    ):
+        with pytest.raises(StaleInputError, match="cannot be read: Is a directory"):
+            read(tmp_path)
+    with pytest.raises(MosdeployError, match="cannot write"):
+        atomic_write(tmp_path, "content")
+
+
 # -- atomic write
 
 
@@ -179,6 +213,60 @@ def test_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, str(path)], check=False, env=env)
     assert done.returncode == -signal.SIGKILL
     assert path.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 2
+    atomic_write(path, "newer")  # what the kill left goes with the next write
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_writers_at_once_leave_a_whole_file_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    contents = [letter * 100_000 for letter in "abcd"]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda content: atomic_write(path, content), contents * 20))
+    assert path.read_text() in contents
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_partial_file_of_a_living_writer_is_left_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with _partial(path) as (partial, file):
+        atomic_write(path, "other")
+        file.write(b"mine")
+        file.flush()
+        assert partial.read_bytes() == b"mine"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_partial_file_that_was_taken_for_a_leftover_is_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = []
+
+    def another_writer_is_quicker(file: IO[bytes], how: int) -> None:
+        if not taken:
+            taken.append(file.name)
+            Path(file.name).unlink()
+
+    monkeypatch.setattr("mosdeploy.storage._lock_if_possible", another_writer_is_quicker)
+    atomic_write(tmp_path / "file", "content")
+    assert taken
+    assert (tmp_path / "file").read_text() == "content"
+
+
+def test_a_link_stays_a_link_and_a_file_keeps_its_permissions(tmp_path: Path) -> None:
+    real = tmp_path / "elsewhere" / "real"
+    real.parent.mkdir()
+    real.write_text("old")
+    real.chmod(0o600)
+    link = tmp_path / "link"
+    link.symlink_to(real)
+    atomic_write(link, "new")
+    assert link.readlink() == real
+    assert (real.read_text(), real.stat().st_mode & 0o777) == ("new", 0o600)
+    dangling = tmp_path / "dangling"
+    dangling.symlink_to(tmp_path / "elsewhere" / "made")
+    atomic_write(dangling, "new")
+    assert (tmp_path / "elsewhere" / "made").read_text() == "new"
 
 
 # -- JSON Lines
@@ -299,6 +387,27 @@ def test_a_folder_takes_the_place_of_another(
     ]
 
 
+def test_where_only_renaming_is_possible_a_failure_leaves_the_old_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = folder_with(tmp_path / "target", "old")
+    new = folder_with(tmp_path / "new", "new")
+    rename = Path.rename
+
+    def fails(path: Path, to: Path) -> Path:
+        if path == new:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return rename(path, to)
+
+    monkeypatch.setattr("mosdeploy.storage._exchange", lambda *_: False)
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(OSError, match="Input/output"):
+        replace_folder(new, target)
+    assert (target / "file").read_text() == "old"
+    assert (new / "file").read_text() == "new"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_a_folder_that_is_replaced_is_there_all_the_while(tmp_path: Path) -> None:
     target = folder_with(tmp_path / "target", "a")
     other = folder_with(tmp_path / "other", "b")
@@ -340,7 +449,9 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 def test_a_name_is_on_the_disk_after_its_content(tmp_path: Path, synced: list[Path]) -> None:
     atomic_write(tmp_path / "file", "content")
-    assert synced == [tmp_path / ".file.partial", tmp_path]
+    partial, folder = synced
+    assert (partial.parent, folder) == (tmp_path, tmp_path)
+    assert partial.match(".file.*.partial")
 
 
 @pytest.mark.parametrize("is_there", [False, True])

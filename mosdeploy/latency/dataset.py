@@ -9,7 +9,6 @@ until after the last `append` (the caller does, since the lock has to span the m
 Readers use `load` and need no lock.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +18,14 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ConfigError, OtherConditionsError, PredictorError, StaleInputError
-from ..record import Record, parse
+from ..errors import (
+    ConfigError,
+    OtherConditionsError,
+    PredictorError,
+    StaleInputError,
+    UnknownKeyError,
+)
+from ..record import Record, parse_json
 from ..records import (
     BoardCalibration,
     DeviceState,
@@ -317,13 +322,17 @@ def runtime_family(runtime: str) -> str:
 def _parse_line(model: type[R], line: bytes, place: str) -> R:
     """Read one line of the file, or say which is corrupt and what to do about it."""
     try:
-        return parse(model, json.loads(line), place)
-    except (ValueError, ConfigError) as error:
+        return parse_json(model, line, place)
+    except UnknownKeyError as error:
+        raise StaleInputError(
+            f"{error}; it was made by another version of mosdeploy: update mosdeploy, or move the "
+            "file away and run `mosdeploy profile` again"
+        ) from error
+    except ConfigError as error:
         remedy = (
             "move the file away and run `mosdeploy profile` again"
             # a lost record costs one measurement, a lost context leaves none with a meaning
             if model is LatencyContext
             else "delete that line, and `mosdeploy profile` measures its subnet again"
         )
-        cause = error if isinstance(error, ConfigError) else f"{place}: not JSON ({error})"
-        raise StaleInputError(f"{cause}; {remedy}") from error
+        raise StaleInputError(f"{error}; {remedy}") from error

@@ -10,8 +10,8 @@ import json
 import uuid
 from pathlib import Path
 
-from ..errors import ConfigError, StaleInputError
-from ..record import parse
+from ..errors import ConfigError, StaleInputError, UnknownKeyError
+from ..record import parse_json
 from ..records import DeviceState, Measurement, ReferenceTiming, SessionRecord
 from ..storage import append_line, atomic_write, read_lines
 
@@ -105,11 +105,15 @@ def read_sessions(dataset_path: Path) -> tuple[SessionRecord, ...]:
     found = []
     for number, line in enumerate(read_lines(path)[0], start=1):
         try:
-            found.append(parse(SessionRecord, json.loads(line), f"{path}, line {number}"))
-        except (ValueError, RecursionError, ConfigError) as error:
-            cause = error if isinstance(error, ConfigError) else f"{path}, line {number}: {error}"
+            found.append(parse_json(SessionRecord, line, f"{path}, line {number}"))
+        except UnknownKeyError as error:
             raise StaleInputError(
-                f"{cause}; delete that line alone, and `mosdeploy profile` measures again what was "
+                f"{error}; it was made by another version of mosdeploy: update mosdeploy, or move "
+                f"the folder {path.parent} away and run `mosdeploy profile` again"
+            ) from error
+        except ConfigError as error:
+            raise StaleInputError(
+                f"{error}; delete that line alone, and `mosdeploy profile` measures again what was "
                 "measured in that session"
             ) from error
     return tuple(found)

@@ -1,12 +1,15 @@
 """The verb `report`: read everything, change nothing, write one page."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import StaleInputError
 from ..records import Deployment, LatencyRecord, ScoreTable, SupernetCard
 from ..storage import read_record, sha256_file
+from ..workspace import Workspace
 from .bundles import folder_bytes, newest_bundle
 from .context import Context
 from .predictors import predictor
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from ..latency.dataset import LatencyDataset
     from ..latency.predictor import LatencyPredictor
     from ..report import Report
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,6 @@ def report(context: Context) -> ReportResult:
     records = dataset.usable if dataset and model else []
     bundle = newest_bundle(files)
     manifest = read_manifest(bundle) if bundle else None
-    deployments = sorted(files.deployments_dir.glob("*.json"))
     inputs = ReportInputs(
         search=search,
         context=dataset.context if dataset else None,
@@ -60,7 +64,7 @@ def report(context: Context) -> ReportResult:
         manifest=manifest,
         manifest_sha256=sha256_file(bundle / MANIFEST_NAME) if bundle else None,
         bundle_size_bytes=folder_bytes(bundle) if bundle else None,
-        deployments=tuple(read_record(Deployment, x, "mosdeploy deploy") for x in deployments),
+        deployments=tuple(_deployments(files)),
         scores=_scores(context, state.card),
         supernet=state.card,
     )
@@ -68,6 +72,15 @@ def report(context: Context) -> ReportResult:
     return ReportResult(
         page, read_record(Report, page.with_name("report.json"), "mosdeploy report")
     )
+
+
+def _deployments(files: Workspace) -> Iterator[Deployment]:
+    """Those that can be read; one of another version, say, keeps nobody from the others."""
+    for path in sorted(files.deployments_dir.glob("*.json")):
+        try:
+            yield read_record(Deployment, path, "mosdeploy deploy")
+        except StaleInputError as error:
+            _log.warning("left out: %s", error)
 
 
 def _scores(context: Context, card: SupernetCard) -> ScoreTable | None:
