@@ -82,6 +82,8 @@ class BundleJob:
         The file that turns text into ids.
     limits
         How much of the score may be lost.
+    tokenizer_sha256
+        Of that file as the network was trained with it; None where nothing says it.
     readme
         The family's text for people who find the folder on a device; the manifest that it is
         written from has no hashes yet.
@@ -95,6 +97,7 @@ class BundleJob:
     tokenizer_path: Path
     limits: ExportConfig
     readme: Callable[[BundleManifest], str]
+    tokenizer_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,7 @@ def build_draft(
     Raises
     ------
     ExportError
-        If a weight does not fit, or the builder cannot build.
+        If a weight does not fit, the tokenizer is another one, or the builder cannot build.
     """
     folder.mkdir()
     built = build(folder)
@@ -176,7 +179,14 @@ def build_draft(
     example = SelfTest(input="", input_ids=(), answer=(), output="")
     report = ParityReport(metric="", num_examples=0, identical=0, torch_score=0.0, bundle_score=0.0)
     manifest = _manifest(job, built, report=report, tests=(example,))
-    shutil.copyfile(job.tokenizer_path, folder / TOKENIZER_NAMES[job.family])
+    tokenizer_path = folder / TOKENIZER_NAMES[job.family]
+    shutil.copyfile(job.tokenizer_path, tokenizer_path)
+    # of the copy: a training that ends meanwhile replaces the file
+    if job.tokenizer_sha256 not in (None, sha256_file(tokenizer_path)):
+        raise ExportError(
+            f"{job.tokenizer_path} is not the tokenizer that the network was trained with; run the "
+            "same command again"
+        )
     opened = folder
     if built.checked_folder is not None:
         opened = built.checked_folder

@@ -90,7 +90,7 @@ class SubnetTraining:
             self.supernet_sha256,
             self.arch,
             self.state.config.supernet,
-            self.config,
+            self.config.fingerprinted,
             *self.teaching.sha256,
         )
 

@@ -183,6 +183,16 @@ def test_a_full_disk_is_said(tmp_path: Path) -> None:
         export(tmp_path / "b", build=fill)
 
 
+def test_another_tokenizer_than_the_networks_is_refused(tmp_path: Path) -> None:
+    out_dir = tmp_path / "bundle"
+    job = make_job(out_dir)
+    own = dataclasses.replace(job, tokenizer_sha256=sha256_file(job.tokenizer_path))
+    build_draft(own, build, Opened, tmp_path / "own")
+    other = dataclasses.replace(job, tokenizer_sha256="0" * 64)
+    with pytest.raises(ExportError, match=r"trained\.model is not the tokenizer that the network"):
+        build_draft(other, build, Opened, tmp_path / "other")
+
+
 def test_a_folder_that_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "thesis.tex").touch()
