@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from example_spaces import SMALL_ARCH, TINY
+from faults import Faults, fail_everywhere, faults
 
 from mosdeploy.config.sections import ExportConfig
 from mosdeploy.errors import BundleError, ExportError, MosdeployError
@@ -25,6 +26,8 @@ from mosdeploy.records import BundleManifest
 from mosdeploy.spaces.spec import ModelSpec
 from mosdeploy.spaces.translation_workload import TranslationWorkload
 from mosdeploy.storage import sha256_file
+
+__all__ = ["faults"]
 
 INPUT_IDS = [[4 + (7 * i + k) % 8 for k in range(1 + i % 5)] for i in range(20)]
 NAMES = {"model.onnx", "tokenizer.model", "manifest.json", "README.md"}
@@ -181,6 +184,30 @@ def test_a_full_disk_is_said(tmp_path: Path) -> None:
 
     with pytest.raises(MosdeployError, match="no space left to write"):
         export(tmp_path / "b", build=fill)
+
+
+def test_a_disk_that_fails_anywhere_leaves_a_whole_bundle(
+    tmp_path: Path,
+    faults: Faults,
+) -> None:
+    before = tmp_path / "before"
+    job = make_job(tmp_path / "job" / "b")
+    export_bundle(job, build, Opened, make_examples(), before / "bundles" / "b")
+
+    def build_more(folder: Path) -> BuiltModel:
+        (folder / "model.onnx").write_bytes(b"another model")
+        return BuiltModel("onnxruntime")
+
+    def check(root: Path) -> None:
+        folder = root / "bundles" / "b"
+        read_manifest(folder)
+        assert (folder / "model.onnx").read_bytes() in (b"model", b"another model")
+        assert [x.name for x in folder.parent.iterdir() if x.is_dir()] == ["b"]
+
+    def act(root: Path) -> None:
+        export_bundle(job, build_more, Opened, make_examples(), root / "bundles" / "b")
+
+    assert fail_everywhere(faults, before, act, check) > 10
 
 
 def test_another_tokenizer_than_the_networks_is_refused(tmp_path: Path) -> None:
