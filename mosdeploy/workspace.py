@@ -127,6 +127,10 @@ class Workspace:
     def bundles_dir(self) -> Path:
         return self.root / "bundles"
 
+    @property
+    def newest_bundle_path(self) -> Path:
+        return self.bundles_dir / ".newest"
+
     def task_root(self, name: str) -> Path:
         return self.root / "runs" / name
 

@@ -5,6 +5,7 @@ validation examples. Out: a folder with model, tokenizer, manifest and a README,
 and only if what runs it on devices answers as the subnet does in torch. This file knows no family.
 """
 
+import glob
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -12,12 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config.sections import ExportConfig
-from ..errors import BundleError, ExportError, StaleInputError
+from ..errors import BundleError, ExportError, MosdeployError, StaleInputError
 from ..records import BundleManifest, ParityReport, Runtime, SelfTest, WeightOrigin
 from ..runtime.manifest import TOKENIZER_NAMES
 from ..spaces.genes import ArchConfig
 from ..spaces.spec import ModelSpec
-from ..storage import disk_errors, read_record, replace_folder, sha256_file, write_record
+from ..storage import (
+    disk_errors,
+    locked,
+    read_record,
+    replace_folder,
+    sha256_file,
+    write_record,
+)
 from .parity import ParityExamples, PredictsIds, check_parity
 
 MODEL_NAME = "model.onnx"
@@ -135,15 +143,17 @@ def export_bundle(
         If the model does not answer as the subnet, a weight does not fit, there is no example, or
         `out_dir` is something else than a bundle.
     MosdeployError
-        If the disk is full.
+        If the disk is full, or another export writes this bundle.
     """
     _check_place(out_dir)
     if not examples.input_ids:
         raise ExportError(
             "no validation example to check the bundle with; give the data a validation set"
         )
-    with disk_errors(out_dir):
-        out_dir.parent.mkdir(parents=True, exist_ok=True)
+    busy = MosdeployError(f"another `mosdeploy export` writes {out_dir}; wait for it, or stop it")
+    with locked(out_dir, busy), disk_errors(out_dir):
+        for left in out_dir.parent.glob(f".{glob.escape(out_dir.name)}.*/"):
+            shutil.rmtree(left)  # by an export that was killed
         with tempfile.TemporaryDirectory(prefix=f".{out_dir.name}.", dir=out_dir.parent) as scratch:
             folder = Path(scratch) / "new"
             draft = build_draft(job, build, open_bundle=open_bundle, folder=folder)
