@@ -2,8 +2,10 @@
 
     MosdeployError                 1   anything below, and what has no better name (a full disk)
     ├── ConfigError                3   a TOML file, an option or the data is wrong
+    │   └── UnknownKeyError            a key is unknown: mistyped, or of another version
     ├── ArchError                  3   an architecture is not in its search space
     ├── StaleInputError            4   a record is missing, corrupt, or made from something else
+    │   └── OtherConditionsError       latencies were measured under other conditions than now
     ├── DeviceError                5
     │   ├── ConnectError               host not found, refused, unreachable
     │   ├── HostKeyError               unknown or changed host key
@@ -36,6 +38,10 @@ class ConfigError(MosdeployError):
     exit_code = 3
 
 
+class UnknownKeyError(ConfigError):
+    """A key is unknown: mistyped, or of another version of mosdeploy."""
+
+
 class ArchError(MosdeployError):
     """An architecture lies outside its search space."""
 
@@ -46,6 +52,12 @@ class StaleInputError(MosdeployError):
     """A record is missing, corrupt or was made from something else; names the verb to run."""
 
     exit_code = 4
+
+
+class OtherConditionsError(StaleInputError):
+    """Latencies were measured under other conditions than those now: other graphs, another board,
+    runtime or protocol.
+    """
 
 
 class DeviceError(MosdeployError):

@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from .errors import ConfigError
+from .errors import ConfigError, UnknownKeyError
 
 
 class Record(BaseModel):
@@ -65,14 +65,38 @@ def parse(model: type[R], data: Any, source: str) -> R:
     Raises
     ------
     ConfigError
-        With the source and every offending dotted key.
+        With the source and every offending dotted key; UnknownKeyError if a key is unknown.
     """
     try:
         # by way of JSON: strict mode then takes lists for tuples and nothing else
         return model.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
-        lines = [_explain(model, item) for item in error.errors()]
-        raise ConfigError(f"{source}: " + "; ".join(lines)) from error
+        found = error.errors()
+        lines = [_explain(model, item) for item in found]
+        is_unknown = any(item["type"] == "extra_forbidden" for item in found)
+        kind = UnknownKeyError if is_unknown else ConfigError
+        raise kind(f"{source}: " + "; ".join(lines)) from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{source}: cannot be taken in: {_reason(error)}") from error
+
+
+def parse_json(model: type[R], text: bytes | str, source: str) -> R:
+    """Read JSON into a record type.
+
+    Raises
+    ------
+    ConfigError
+        If it is no JSON, is nested too deeply or holds too large a number; or as `parse`.
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{source}: not valid JSON: {_reason(error)}") from error
+    return parse(model, data, source)
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def load_toml(model: type[R], path: Path) -> R:
@@ -95,12 +119,12 @@ def parse_json_file(model: type[R], path: Path) -> R:
         If the file is missing or unreadable, is not UTF-8 JSON, or does not fit the record type.
     """
     try:
-        return parse(model, json.loads(path.read_text(encoding="utf-8")), str(path))
+        return parse_json(model, path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file") from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not valid JSON: {error}") from error
 
 
@@ -118,8 +142,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: no such file") from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # a number can be too large, a table too deep
+        raise ConfigError(f"{path}: not valid TOML: {_reason(error)}") from error
 
 
 def _explain(model: type[BaseModel], item: Any) -> str:

@@ -8,16 +8,19 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import glob
 import hashlib
 import json
 import logging
 import os
+import secrets
+import stat
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
-from .errors import ConfigError, MosdeployError, StaleInputError
+from .errors import ConfigError, MosdeployError, StaleInputError, UnknownKeyError
 from .record import Record, parse
 
 _log = logging.getLogger(__name__)
@@ -31,9 +34,24 @@ def sha256_bytes(data: bytes) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of a file, read in blocks."""
-    with path.open("rb") as file:
+    """Hex SHA-256 of a file, read in blocks.
+
+    Raises
+    ------
+    StaleInputError
+        If it cannot be read.
+    """
+    with read_errors(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def read_errors(path: Path) -> Iterator[None]:
+    """Turn the failure of reading a file into a StaleInputError that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise StaleInputError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def fingerprint(*parts: Record | str | int | float | None) -> str:
@@ -66,7 +84,9 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 def atomic_write(path: Path, data: bytes | str) -> None:
     """Write a file whole or not at all, even if the power fails: temporary file beside it, fsync,
-    rename, fsync of the folder. One writer a file at a time.
+    rename, fsync of the folder. Of several writers at once the last one wins.
+
+    What a link points to is written, and a file keeps its permissions.
 
     Raises
     ------
@@ -76,19 +96,47 @@ def atomic_write(path: Path, data: bytes | str) -> None:
     content = data.encode() if isinstance(data, str) else data
     _log.debug("writing %s", path)
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # always the same name, so that what a kill left is written over
-        partial = path.with_name(f".{path.name}.partial")
-        try:
-            with partial.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-            _sync(path.parent)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        target = path.resolve() if path.is_symlink() else path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_partials(target)
+        with _partial(target) as (partial, file):
+            with contextlib.suppress(FileNotFoundError):
+                os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            partial.replace(target)
+        _sync(target.parent)
+
+
+@contextlib.contextmanager
+def _partial(target: Path) -> Iterator[tuple[Path, IO[bytes]]]:
+    """A new file beside another, locked as long as it is open, removed if it is not renamed."""
+    while True:
+        partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+        with partial.open("xb") as file:
+            try:
+                _lock_if_possible(file, fcntl.LOCK_EX)
+                # a writer that looked for leftovers may have taken it for one before it was locked
+                if os.fstat(file.fileno()).st_nlink:
+                    yield partial, file
+                    return
+            finally:
+                partial.unlink(missing_ok=True)
+
+
+def _remove_partials(target: Path) -> None:
+    """Remove what killed writers of a file left: what no process holds locked."""
+    for partial in target.parent.glob(f".{glob.escape(target.name)}.*.partial"):
+        with contextlib.suppress(OSError), partial.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            partial.unlink()
+
+
+def _lock_if_possible(file: IO[bytes], how: int) -> None:
+    # where the file system knows no locks, leftovers are not removed either
+    with contextlib.suppress(OSError):
+        fcntl.flock(file, how)
 
 
 def replace_folder(new: Path, target: Path) -> None:
@@ -115,7 +163,11 @@ def replace_folder(new: Path, target: Path) -> None:
     elif not _exchange(new, target):  # a file system, such as NFS, that can only rename
         aside = new.with_name(f"{new.name}.old")
         target.rename(aside)
-        new.rename(target)
+        try:
+            new.rename(target)
+        except BaseException:
+            aside.rename(target)
+            raise
         aside.rename(new)
     _sync(target.parent)
 
@@ -170,20 +222,26 @@ def read_record(model: type[R], path: Path, made_by: str) -> R:
         record type.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise StaleInputError(f"{path} does not exist; run `{made_by}` first") from error
-    except OSError as error:
-        raise StaleInputError(f"{path} cannot be read: {error.strerror}") from error
+        with read_errors(path):
+            data = json.loads(path.read_text(encoding="utf-8"))
+        _check_version(model, data, path, made_by)
+        return parse(model, data, str(path))
+    except StaleInputError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise StaleInputError(f"{path} does not exist; run `{made_by}` first") from error
+        raise
+    except UnknownKeyError as error:
+        what = str(error).removeprefix(f"{path}: ")
+        raise StaleInputError(
+            f"{path} was made by another version of mosdeploy ({what}); update mosdeploy, or run "
+            f"`{made_by}` again"
+        ) from error
+    except ConfigError as error:
+        raise StaleInputError(f"{error}; delete it and run `{made_by}` again") from error
     except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or made to be too much
         raise StaleInputError(
             f"{path} is corrupt ({error}); delete it and run `{made_by}` again"
         ) from error
-    _check_version(model, data, path, made_by)
-    try:
-        return parse(model, data, str(path))
-    except ConfigError as error:
-        raise StaleInputError(f"{error}; delete it and run `{made_by}` again") from error
 
 
 def _check_version(model: type[Record], data: Any, path: Path, made_by: str) -> None:
@@ -234,10 +292,16 @@ def append_line(path: Path, data: Any) -> None:
 def read_lines(path: Path) -> tuple[list[bytes], bool]:
     """All whole lines of a JSON Lines file, and whether a torn last line was left out. A missing
     file has none.
+
+    Raises
+    ------
+    StaleInputError
+        If it cannot be read.
     """
     if not path.exists():
         return [], False
-    content = path.read_bytes()
+    with read_errors(path):
+        content = path.read_bytes()
     *whole, rest = content.split(b"\n")
     return [line for line in whole if line], bool(rest)
 

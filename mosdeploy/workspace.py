@@ -3,17 +3,36 @@
 In: a folder. Out: paths. What the files hold is known to whoever reads them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 CONFIG_NAME = "mosdeploy.toml"
+NEW_SUFFIX = "-new"
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """The files of one run, by name."""
+    """The files of one run, by name.
+
+    Attributes
+    ----------
+    suffix
+        Of the folders `supernet` and `teacher`: of those that a training makes while others still
+        stand in their place.
+    """
 
     root: Path
+    suffix: str = ""
+
+    @property
+    def beside(self) -> Self:
+        """The same run with folders of their own for a new supernet and a new teacher."""
+        return replace(self, suffix=NEW_SUFFIX)
+
+    @property
+    def supernet_dir(self) -> Path:
+        return self.root / f"supernet{self.suffix}"
 
     @property
     def config_path(self) -> Path:
@@ -21,7 +40,7 @@ class Workspace:
 
     @property
     def tokenizer_path(self) -> Path:
-        return self.root / "supernet" / "tokenizer.model"
+        return self.supernet_dir / "tokenizer.model"
 
     @property
     def trimmed_tokenizer_path(self) -> Path:
@@ -29,31 +48,31 @@ class Workspace:
 
     @property
     def data_card_path(self) -> Path:
-        return self.root / "supernet" / "data.json"
+        return self.supernet_dir / "data.json"
 
     @property
     def checkpoint_path(self) -> Path:
-        return self.root / "supernet" / "checkpoint.pt"
+        return self.supernet_dir / "checkpoint.pt"
 
     @property
     def budget_path(self) -> Path:
-        return self.root / "supernet" / "budget.json"
+        return self.supernet_dir / "budget.json"
 
     @property
     def supernet_path(self) -> Path:
-        return self.root / "supernet" / "supernet.safetensors"
+        return self.supernet_dir / "supernet.safetensors"
 
     @property
     def supernet_card_path(self) -> Path:
-        return self.root / "supernet" / "supernet.json"
+        return self.supernet_dir / "supernet.json"
 
     @property
     def teacher_dir(self) -> Path:
-        return self.root / "teacher"
+        return self.root / f"teacher{self.suffix}"
 
     @property
     def training_log_path(self) -> Path:
-        return self.root / "supernet" / "log.jsonl"
+        return self.supernet_dir / "log.jsonl"
 
     @property
     def distilled_path(self) -> Path:
@@ -107,6 +126,10 @@ class Workspace:
     @property
     def bundles_dir(self) -> Path:
         return self.root / "bundles"
+
+    @property
+    def newest_bundle_path(self) -> Path:
+        return self.bundles_dir / ".newest"
 
     def task_root(self, name: str) -> Path:
         return self.root / "runs" / name

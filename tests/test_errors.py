@@ -8,8 +8,10 @@ from mosdeploy.errors import InfeasibleError, MosdeployError
 CODES = {
     "MosdeployError": 1,
     "ConfigError": 3,
+    "UnknownKeyError": 3,
     "ArchError": 3,
     "StaleInputError": 4,
+    "OtherConditionsError": 4,
     "DeviceError": 5,
     "ConnectError": 5,
     "HostKeyError": 5,

@@ -5,7 +5,15 @@ from typing import ClassVar
 import pytest
 
 from mosdeploy.errors import ConfigError
-from mosdeploy.record import Name, Record, load_toml, parse, parse_json_file, read_toml
+from mosdeploy.record import (
+    Name,
+    Record,
+    load_toml,
+    parse,
+    parse_json,
+    parse_json_file,
+    read_toml,
+)
 
 
 class Leaf(Record):
@@ -243,3 +251,19 @@ def test_toml_that_is_not_utf8(tmp_path: Path) -> None:
     path.write_bytes(b'name = "caf\xe9"\n')
     with pytest.raises(ConfigError, match="not valid TOML"):
         read_toml(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["steps = " + "9" * 5000, "steps = " + "[" * 50_000, 'a = "\ud800']
+)
+def test_toml_that_was_made_to_be_too_much_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "mosdeploy.toml"
+    path.write_bytes(text.encode(errors="surrogatepass"))
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        read_toml(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, "", "\x00"])
+def test_json_that_was_made_to_be_too_much_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="a line: not valid JSON"):
+        parse_json(Record, text, "a line")

@@ -1,11 +1,9 @@
 import errno
 import json
 import os
-import signal
 import subprocess
 import sys
 import textwrap
-import threading
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +18,6 @@ from mosdeploy.storage import (
     locked,
     read_lines,
     read_record,
-    replace_folder,
     sha256_bytes,
     sha256_file,
     write_record,
@@ -153,32 +150,36 @@ def test_records_without_a_version_have_none_to_check(tmp_path: Path) -> None:
         read_record(Note, path, "mosdeploy train")
 
 
-# -- atomic write
+def test_an_unknown_key_is_another_versions_and_not_damage(tmp_path: Path) -> None:
+    path = card_file(tmp_path, {"version": 2, "steps": 5, "epochs": 1})
+    with pytest.raises(StaleInputError) as caught:
+        read_record(Card, path, "mosdeploy train")
+    assert str(caught.value) == (
+        f"{path} was made by another version of mosdeploy (unknown key 'epochs'; known keys: "
+        "steps, version); update mosdeploy, or run `mosdeploy train` again"
+    )
 
 
-def test_atomic_write_replaces_and_leaves_no_other_file(tmp_path: Path) -> None:
-    path = tmp_path / "a" / "file"
-    atomic_write(path, "old")
-    atomic_write(path, b"new")
-    assert path.read_bytes() == b"new"
-    assert [entry.name for entry in path.parent.iterdir()] == ["file"]
-    assert path.stat().st_mode & 0o777 == 0o644
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "9" * 5000, '{"version": 2, "steps": 1e999}', '"\\ud800"']
+)
+def test_what_was_made_to_be_too_much_is_corrupt(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "card.json"
+    path.write_text(text)
+    with pytest.raises(StaleInputError, match="delete it and run `mosdeploy train` again"):
+        read_record(Card, path, "mosdeploy train")
 
 
-def test_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    atomic_write(path, "old")
-    code = textwrap.dedent("""
-        import os, signal, sys
-        from pathlib import Path
-        from mosdeploy import storage
-        storage.os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
-        storage.atomic_write(Path(sys.argv[1]), "new" * 1000)
-    """)
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False, env=env)
-    assert done.returncode == -signal.SIGKILL
-    assert path.read_text() == "old"
+def test_a_folder_in_place_of_a_file_cannot_be_read(tmp_path: Path) -> None:
+    for read in (
+        lambda path: read_record(Card, path, "mosdeploy train"),
+        read_lines,
+        sha256_file,
+    ):
+        with pytest.raises(StaleInputError, match="cannot be read: Is a directory"):
+            read(tmp_path)
+    with pytest.raises(MosdeployError, match="cannot write"):
+        atomic_write(tmp_path, "content")
 
 
 # -- JSON Lines
@@ -271,91 +272,3 @@ def test_a_file_system_without_locks_is_explained(
         locked(tmp_path / "latency.jsonl", BUSY),
     ):
         pass
-
-
-# -- folders
-
-
-def folder_with(path: Path, text: str) -> Path:
-    path.mkdir(parents=True)
-    (path / "file").write_text(text)
-    return path
-
-
-@pytest.mark.parametrize("can_exchange", [True, False])
-def test_a_folder_takes_the_place_of_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
-) -> None:
-    if not can_exchange:
-        monkeypatch.setattr("mosdeploy.storage._exchange", lambda *_: False)
-    target = tmp_path / "target"
-    scratch = tmp_path / "scratch"
-    replace_folder(folder_with(scratch / "one", "one"), target)
-    assert list(scratch.iterdir()) == []
-    replace_folder(folder_with(scratch / "two", "two"), target)
-    assert (target / "file").read_text() == "two"
-    assert [(path.name, (path / "file").read_text()) for path in scratch.iterdir()] == [
-        ("two", "one")
-    ]
-
-
-def test_a_folder_that_is_replaced_is_there_all_the_while(tmp_path: Path) -> None:
-    target = folder_with(tmp_path / "target", "a")
-    other = folder_with(tmp_path / "other", "b")
-    done = threading.Event()
-    missing = []
-
-    def watch() -> None:
-        while not done.is_set():
-            if not target.is_dir():
-                missing.append(target)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    for _ in range(500):
-        replace_folder(other, target)
-    done.set()
-    watcher.join()
-    assert missing == []
-
-
-def test_what_cannot_be_replaced_says_why(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        replace_folder(tmp_path / "nothing", folder_with(tmp_path / "target", "a"))
-
-
-@pytest.fixture
-def synced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The files and folders that were forced to disk, in order."""
-    found: list[Path] = []
-    fsync = os.fsync
-
-    def audit(descriptor: int) -> None:
-        found.append(Path(f"/proc/self/fd/{descriptor}").readlink())
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", audit)
-    return found
-
-
-def test_a_name_is_on_the_disk_after_its_content(tmp_path: Path, synced: list[Path]) -> None:
-    atomic_write(tmp_path / "file", "content")
-    assert synced == [tmp_path / ".file.partial", tmp_path]
-
-
-@pytest.mark.parametrize("is_there", [False, True])
-def test_a_folder_is_on_the_disk_before_it_takes_a_place(
-    tmp_path: Path, synced: list[Path], is_there: bool
-) -> None:
-    new, target = tmp_path / "new", tmp_path / "place" / "target"
-    (new / "deep").mkdir(parents=True)
-    for path in (new / "one", new / "deep" / "two"):
-        path.write_text("content")
-    target.parent.mkdir()
-    if is_there:
-        target.mkdir()
-    wanted = {new / "one", new / "deep" / "two", new / "deep", new}
-    replace_folder(new, target)
-    assert set(synced[:-1]) == wanted
-    assert synced[-1] == target.parent
-    assert (target / "deep" / "two").read_text() == "content"

@@ -10,7 +10,7 @@ def test_every_file_has_a_place_of_its_own_in_the_run_folder(tmp_path: Path) -> 
     paths = [
         getattr(workspace, name)
         for name, kind in vars(Workspace).items()
-        if isinstance(kind, property)
+        if isinstance(kind, property) and name != "beside"
     ]
     for name, method in inspect.getmembers(workspace, inspect.ismethod):
         if name.endswith("_path"):
@@ -47,3 +47,10 @@ def test_profiles_are_looked_up_in_the_run_folder_first(tmp_path: Path) -> None:
     assert dirs[0] == tmp_path / "device_profiles"
     assert dirs[-1] == shipped_dir("device_profiles")
     assert len(dirs) == 3
+
+
+def test_what_is_trained_beside_another_has_folders_of_its_own(tmp_path: Path) -> None:
+    files = Workspace(tmp_path)
+    assert files.beside.supernet_path == tmp_path / "supernet-new" / "supernet.safetensors"
+    assert files.beside.teacher_dir == tmp_path / "teacher-new"
+    assert files.beside.search_result_path == files.search_result_path

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from dataclasses import dataclass
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -118,6 +119,9 @@ class _Handler(logging.Handler):
 def main() -> None:
     """Run the command line; errors become one line on stderr and their exit code."""
     settings = Settings()
+    # a terminal that lacks a letter gets its number, and not a traceback
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     # before torch is loaded, which reads it then: threads that spin long while they wait for one
     # another hold the cores that another program runs on, and a training comes nearly to a halt
     if "OMP_WAIT_POLICY" not in os.environ:
@@ -125,12 +129,13 @@ def main() -> None:
     logging.getLogger("mosdeploy").addHandler(_Handler())
     try:
         app(obj=settings)
-    except MosdeployError as error:
+    except (MosdeployError, OSError) as error:
         PROGRESS.close()
         if settings.debug:
             raise
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        # of the system alone: a disk or a folder that fails where nobody expects it
+        sys.exit(getattr(error, "exit_code", MosdeployError.exit_code))
     except SystemExit as end:
         if end.code == INTERRUPTED:  # Typer turns Ctrl-C into this
             PROGRESS.close()

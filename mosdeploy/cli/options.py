@@ -2,7 +2,6 @@
 
 import dataclasses
 import inspect
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,8 +76,10 @@ class Common:
 
         Of several processes that torchrun started, only the first one prints.
         """
+        from ..training.launch import is_first
+
         PROGRESS.close()
-        if os.environ.get("RANK", "0") != "0":
+        if not is_first():
             return
         if self.as_json:
             print(record.model_dump_json())

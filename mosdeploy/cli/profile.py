@@ -26,8 +26,11 @@ def profile(
         typer.Option(help="Boards of this kind to measure on at once, by alias: pi1,pi2,pi3."),
     ] = None,
 ) -> None:
-    """Measure a few well-chosen subnets on the device; a rerun measures only what is missing."""
+    """Measure a few well-chosen subnets on the device; a rerun measures only what is missing or
+    failed. Exit code 6 if --until-error is not reached.
+    """
     from ..config.units import parse_percent
+    from ..errors import PredictorError
     from ..pipeline.profile import ProfileOptions
     from ..pipeline.profile import profile as measure
 
@@ -46,6 +49,8 @@ def profile(
         middle_ms = (result.fastest_ms + result.slowest_ms) / 2
         command = f"mosdeploy {verb} --max-latency {float(f'{middle_ms:.2g}'):g}ms"
     common.show(result, _text(result), command)
+    if result.error_met is False:
+        raise typer.Exit(PredictorError.exit_code)
 
 
 def _text(result: "ProfileSummary") -> str:

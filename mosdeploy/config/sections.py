@@ -80,6 +80,15 @@ class TrainingConfig(LimitsConfig):
         "extremes": "sandwich",
         "recompute": "activation_checkpointing",
     }
+    without_effect: ClassVar[tuple[str, ...]] = (
+        "compute",
+        "activation_checkpointing",
+        "threads",
+        "validate_every",
+        "checkpoint_every",
+        "rank_timeout_s",
+    )
+    """Keys that change how a training runs, and not what it comes to."""
 
     steps: int = Field(2000, ge=1)
     budget: int | None = Field(None, ge=2, exclude_if=_unset)
@@ -107,6 +116,14 @@ class TrainingConfig(LimitsConfig):
     validate_every: int = Field(500, ge=1)
     checkpoint_every: int = Field(100, ge=1)
     rank_timeout_s: float = Field(300.0, gt=0, exclude_if=lambda seconds: seconds == 300.0)
+
+    @property
+    def fingerprinted(self) -> Self:
+        """What the trained weights depend on; all else as by default. Threads, the kind of
+        processor and the order of sums change digits at most.
+        """
+        unset = {name: type(self).model_fields[name].default for name in self.without_effect}
+        return self.model_copy(update=unset)
 
     @property
     def unlimited(self) -> Self:

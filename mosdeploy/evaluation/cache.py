@@ -136,7 +136,7 @@ class EvaluationCache:
             if isinstance(data, dict) and data.get("inputs_sha256") != self.inputs_sha256:
                 return None
             return parse(CachedLoss, data, source)
-        except (ValueError, ConfigError) as error:
+        except (ValueError, RecursionError, ConfigError) as error:
             raise StaleInputError(
                 f"{source} is corrupt ({error}); delete that line and run `mosdeploy search` again"
             ) from error

@@ -5,6 +5,7 @@ validation examples. Out: a folder with model, tokenizer, manifest and a README,
 and only if what runs it on devices answers as the subnet does in torch. This file knows no family.
 """
 
+import glob
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -12,12 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config.sections import ExportConfig
-from ..errors import BundleError, ExportError, StaleInputError
+from ..errors import BundleError, ExportError, MosdeployError, StaleInputError
 from ..records import BundleManifest, ParityReport, Runtime, SelfTest, WeightOrigin
 from ..runtime.manifest import TOKENIZER_NAMES
 from ..spaces.genes import ArchConfig
 from ..spaces.spec import ModelSpec
-from ..storage import disk_errors, read_record, replace_folder, sha256_file, write_record
+from ..storage import (
+    disk_errors,
+    locked,
+    read_record,
+    replace_folder,
+    sha256_file,
+    write_record,
+)
 from .parity import ParityExamples, PredictsIds, check_parity
 
 MODEL_NAME = "model.onnx"
@@ -82,6 +90,8 @@ class BundleJob:
         The file that turns text into ids.
     limits
         How much of the score may be lost.
+    tokenizer_sha256
+        Of that file as the network was trained with it; None where nothing says it.
     readme
         The family's text for people who find the folder on a device; the manifest that it is
         written from has no hashes yet.
@@ -95,6 +105,7 @@ class BundleJob:
     tokenizer_path: Path
     limits: ExportConfig
     readme: Callable[[BundleManifest], str]
+    tokenizer_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -132,15 +143,17 @@ def export_bundle(
         If the model does not answer as the subnet, a weight does not fit, there is no example, or
         `out_dir` is something else than a bundle.
     MosdeployError
-        If the disk is full.
+        If the disk is full, or another export writes this bundle.
     """
     _check_place(out_dir)
     if not examples.input_ids:
         raise ExportError(
             "no validation example to check the bundle with; give the data a validation set"
         )
-    with disk_errors(out_dir):
-        out_dir.parent.mkdir(parents=True, exist_ok=True)
+    busy = MosdeployError(f"another `mosdeploy export` writes {out_dir}; wait for it, or stop it")
+    with locked(out_dir, busy), disk_errors(out_dir):
+        for left in out_dir.parent.glob(f".{glob.escape(out_dir.name)}.*/"):
+            shutil.rmtree(left)  # by an export that was killed
         with tempfile.TemporaryDirectory(prefix=f".{out_dir.name}.", dir=out_dir.parent) as scratch:
             folder = Path(scratch) / "new"
             draft = build_draft(job, build, open_bundle=open_bundle, folder=folder)
@@ -168,7 +181,7 @@ def build_draft(
     Raises
     ------
     ExportError
-        If a weight does not fit, or the builder cannot build.
+        If a weight does not fit, the tokenizer is another one, or the builder cannot build.
     """
     folder.mkdir()
     built = build(folder)
@@ -176,7 +189,14 @@ def build_draft(
     example = SelfTest(input="", input_ids=(), answer=(), output="")
     report = ParityReport(metric="", num_examples=0, identical=0, torch_score=0.0, bundle_score=0.0)
     manifest = _manifest(job, built, report=report, tests=(example,))
-    shutil.copyfile(job.tokenizer_path, folder / TOKENIZER_NAMES[job.family])
+    tokenizer_path = folder / TOKENIZER_NAMES[job.family]
+    shutil.copyfile(job.tokenizer_path, tokenizer_path)
+    # of the copy: a training that ends meanwhile replaces the file
+    if job.tokenizer_sha256 not in (None, sha256_file(tokenizer_path)):
+        raise ExportError(
+            f"{job.tokenizer_path} is not the tokenizer that the network was trained with; run the "
+            "same command again"
+        )
     opened = folder
     if built.checked_folder is not None:
         opened = built.checked_folder

@@ -11,6 +11,7 @@ from itertools import product
 from ..spaces.costs import Product
 from ..spaces.genes import ArchConfig
 from ..spaces.spec import ModelSpec
+from ..storage import sha256_bytes
 from .onnx.initializers import ExternalInitializers, NoInitializers
 from .onnx.model import BuildGraph
 from .quantize import SCHEMES, matrix_bytes, table_bytes
@@ -36,6 +37,18 @@ def build_candidate(spec: ModelSpec, arch: ArchConfig, build_graph: BuildGraph) 
     True
     """
     return bytes(build_graph(spec, arch, ExternalInitializers(), None).SerializeToString())
+
+
+@lru_cache(maxsize=16)
+def graph_sha256(spec: ModelSpec, build_graph: BuildGraph) -> str:
+    """Fingerprint of what is timed: the graphs of the smallest subnet, the largest and one between.
+
+    It changes with whatever the graph builder does otherwise, so that no version has to be raised
+    by hand.
+    """
+    space = spec.space
+    archs = (space.smallest, spec.reference_arch(), space.largest)
+    return sha256_bytes(b"".join(build_candidate(spec, arch, build_graph) for arch in archs))
 
 
 def candidate_weights_bytes(spec: ModelSpec, build_graph: BuildGraph) -> int:

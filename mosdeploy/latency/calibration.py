@@ -10,11 +10,14 @@ for all subnets is exact as far as the boards differ by their clock; what it lea
 the cross-validated error.
 """
 
+import logging
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..records import BoardCalibration, SessionRecord
+
+logger = logging.getLogger(__name__)
 
 
 def calibrate_boards(
@@ -69,6 +72,31 @@ def noise_floor_percent(sessions: Iterable[SessionRecord], default_host: str) ->
         time_ms / statistics.median(times_ms) for times_ms in repeated for time_ms in times_ms
     ]
     return spread_percent(relative) if relative else None
+
+
+def warn_of_differences(boards: Sequence[BoardCalibration], limit_percent: float) -> None:
+    """Warn of boards that differ by more than the drift that the protocol allows on one board."""
+    # a difference within the allowed drift may be noise; the fit divides by larger ones too, but
+    # they have a cause that can be found
+    far = [
+        f"{board.host} {board.time_ratio:.3f}"
+        for board in boards
+        if board.time_ratio and abs(board.time_ratio - 1) * 100 > limit_percent
+    ]
+    if far:
+        logger.warning(
+            "the boards differ by more than %g%% (time of the reference over the fleet's: %s): the "
+            "fit divides by that, and predicts the median board; `mosdeploy devices check` may "
+            "tell why they differ",
+            limit_percent,
+            ", ".join(far),
+        )
+    unknown = [board.host for board in boards if board.time_ratio is None]
+    if unknown:
+        logger.warning(
+            "no timing of the reference on %s: what was measured there enters the fit as it is",
+            ", ".join(unknown),
+        )
 
 
 def spread_percent(times_ms: Sequence[float]) -> float:

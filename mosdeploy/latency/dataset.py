@@ -9,10 +9,8 @@ until after the last `append` (the caller does, since the lock has to span the m
 Readers use `load` and need no lock.
 """
 
-import json
-import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -20,19 +18,32 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ConfigError, PredictorError, StaleInputError
-from ..record import Record, parse
-from ..records import BoardCalibration, LatencyContext, LatencyRecord
+from ..errors import (
+    ConfigError,
+    OtherConditionsError,
+    PredictorError,
+    StaleInputError,
+    UnknownKeyError,
+)
+from ..record import Record, parse_json
+from ..records import (
+    BoardCalibration,
+    DeviceState,
+    LatencyContext,
+    LatencyRecord,
+    SessionRecord,
+)
 from ..spaces import ModelSpec
+from ..spaces.genes import ArchConfig
 from ..spaces.spec import CostedSpace
 from ..storage import append_line, fingerprint, read_lines, sha256_bytes
-from .calibration import calibrate_boards, noise_floor_percent
+from .calibration import calibrate_boards, noise_floor_percent, warn_of_differences
+from .conditions import board_differences, context_differences, minor_version
 from .samples import Samples
+from .sessions import NAME as SESSIONS_NAME
 from .sessions import read_sessions
 
 R = TypeVar("R", bound=Record)
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -65,8 +76,9 @@ class LatencyDataset:
         Raises
         ------
         StaleInputError
-            If a line is corrupt, or the file was measured for another space, vocabulary, workload
-            or device.
+            If a line is corrupt.
+        OtherConditionsError
+            As `check`.
         MosdeployError
             If the disk is full or read-only.
         """
@@ -77,13 +89,7 @@ class LatencyDataset:
             return cls(path, context, torn=torn)
         dataset = cls._read(path, lines, torn)
         # the ids of the two contexts may differ: the file keeps its own
-        differences = _differences(dataset.context, context)
-        if differences:
-            raise StaleInputError(
-                f"{path} was measured for something else: {'; '.join(differences)}. Move the "
-                f"folder {path.parent} away, or change workload.name in mosdeploy.toml, and run "
-                "`mosdeploy profile` again"
-            )
+        dataset.check(context)
         return dataset
 
     @classmethod
@@ -110,6 +116,37 @@ class LatencyDataset:
         ]
         return cls(path, context, records=records, torn=torn)
 
+    def check(self, context: LatencyContext) -> None:
+        """Make sure that what is measured in a context may be put beside what is here.
+
+        Raises
+        ------
+        OtherConditionsError
+            Naming each difference.
+        """
+        self._refuse(context_differences(self.context, context))
+
+    def check_board(self, host: str, state: DeviceState, *, is_fleet: bool = False) -> None:
+        """Make sure that a board is as it was when it measured what is here.
+
+        Raises
+        ------
+        OtherConditionsError
+            Naming each difference; as `conditions.board_differences`.
+        """
+        found = board_differences(
+            self.sessions, host, state, default_host=self._default_host, is_fleet=is_fleet
+        )
+        self._refuse([f"on {host}, {difference}" for difference in found])
+
+    def _refuse(self, differences: Sequence[str]) -> None:
+        if differences:
+            raise OtherConditionsError(
+                f"{self.path} was measured for something else: {'; '.join(differences)}. Move the "
+                f"folder {self.path.parent} away, or change workload.name in mosdeploy.toml, and "
+                "run `mosdeploy profile` again"
+            )
+
     def append(self, record: LatencyRecord) -> None:
         """Write one record and force it to disk before returning.
 
@@ -128,6 +165,24 @@ class LatencyDataset:
         """The latest record of each architecture, by its key, failed measurements included."""
         # a later record takes the place of an earlier one, whose position in the order it keeps
         return {record.arch.key: record for record in self.records}
+
+    def missing(self, archs: Iterable[ArchConfig]) -> dict[str, ArchConfig]:
+        """Those of some architectures that have no time here, or one of a session that is lost.
+
+        Returns
+        -------
+        dict
+            By a name under which a device measures them: the key, with the number of earlier
+            attempts after it, whose results the device may still hold.
+        """
+        sessions = self._hosts()
+        timed = {x.arch.key for x in self.usable if x.session in sessions}
+        attempts = Counter(x.arch.key for x in self.records)
+        return {
+            f"{arch.key}-{attempts[arch.key]}" if attempts[arch.key] else arch.key: arch
+            for arch in archs
+            if arch.key not in timed
+        }
 
     @property
     def usable(self) -> list[LatencyRecord]:
@@ -149,7 +204,7 @@ class LatencyDataset:
         num_subnets = Counter(
             hosts.get(record.session, self._default_host) for record in self.measured.values()
         )
-        return calibrate_boards(read_sessions(self.path), num_subnets, self._default_host)
+        return calibrate_boards(self.sessions, num_subnets, self._default_host)
 
     def time_ratios(self, records: Sequence[LatencyRecord]) -> npt.NDArray[np.float64]:
         """Time ratio, shape (N,), of the board that measured each record: 1 where it is unknown, or
@@ -168,7 +223,16 @@ class LatencyDataset:
         """How far apart repeats of one subnet on one board lie; None without two timings of the
         reference there.
         """
-        return noise_floor_percent(read_sessions(self.path), self._default_host)
+        return noise_floor_percent(self.sessions, self._default_host)
+
+    @property
+    def sessions(self) -> tuple[SessionRecord, ...]:
+        """The profiling sessions of this dataset, oldest first."""
+        # the datasets of one folder share a file; a session that names none is as old as a context
+        # without graphs
+        own = self.context.dataset_id
+        ids = (own,) if self.context.graph_sha256 else (own, None)
+        return tuple(x for x in read_sessions(self.path) if x.dataset_id in ids)
 
     @property
     def _default_host(self) -> str:
@@ -177,8 +241,7 @@ class LatencyDataset:
 
     def _hosts(self) -> dict[str, str]:
         """The board of each session, by the session's name."""
-        sessions = read_sessions(self.path)
-        return {session.session: session.host or self._default_host for session in sessions}
+        return {x.session: x.host or self._default_host for x in self.sessions}
 
     def samples(self, space: CostedSpace) -> Samples:
         """Gather what a predictor may be fitted on.
@@ -188,7 +251,7 @@ class LatencyDataset:
         PredictorError
             For an emulated device, whose times mean nothing, or records of more than one runtime.
         StaleInputError
-            If the dataset was measured for another space.
+            If the dataset was measured for another space, or the sessions of some of it are lost.
         """
         device = self.context.device
         if device.emulated:
@@ -202,9 +265,17 @@ class LatencyDataset:
                 "mosdeploy.toml, or move the folder away and run `mosdeploy profile` again"
             )
         usable = self.usable
+        hosts = self._hosts()
+        num_lost = sum(record.session not in hosts for record in usable)
+        if num_lost:
+            raise StaleInputError(
+                f"{self.path}: {num_lost} subnets were measured in sessions that are not in "
+                f"{SESSIONS_NAME} beside it, so that nobody knows on which board; run `mosdeploy "
+                f"profile --device {device.name}` again, which measures them again"
+            )
         limit_percent = device.measure.max_drift_percent
         runtime = self._runtime(usable)
-        _warn_of_differences(self.boards, limit_percent)
+        warn_of_differences(self.boards, limit_percent)
         # usable records all have a total; the condition tells it to the type checker
         times_ms = [r.measurement.total.median_ms for r in usable if r.measurement.total]
         # 1 is the largest drift that the protocol accepts; an unknown drift counts as none
@@ -226,18 +297,10 @@ class LatencyDataset:
             f"`mosdeploy profile --device {self.context.device.name}` again"
         )
         # the features do not tell runtimes apart, so that one fit over two would be right for
-        # neither
-        if len({runtime_family(runtime) for runtime in runtimes}) > 1:
+        # neither; versions that differ in the third number are taken to be equally fast
+        if len({minor_version(runtime) for runtime in runtimes}) > 1:
             raise PredictorError(
                 f"{self.path} mixes the runtimes {' and '.join(runtimes)}; {remedy}"
-            )
-        # versions that differ in the third number are taken to be equally fast
-        if len({_minor_version(runtime) for runtime in runtimes}) > 1:
-            logger.warning(
-                "%s was measured with %s, which may differ in speed; should the error be large, %s",
-                self.path,
-                " and ".join(runtimes),
-                remedy,
             )
         return ", ".join(runtimes)
 
@@ -256,68 +319,20 @@ def runtime_family(runtime: str) -> str:
     return runtime.split(maxsplit=1)[0] if runtime else ""
 
 
-def _warn_of_differences(boards: Sequence[BoardCalibration], limit_percent: float) -> None:
-    """Warn of boards that differ by more than the drift that the protocol allows on one board."""
-    # a difference within the allowed drift may be noise; the fit divides by larger ones too, but
-    # they have a cause that can be found
-    far = [
-        f"{board.host} {board.time_ratio:.3f}"
-        for board in boards
-        if board.time_ratio and abs(board.time_ratio - 1) * 100 > limit_percent
-    ]
-    if far:
-        logger.warning(
-            "the boards differ by more than %g%% (time of the reference over the fleet's: %s): the "
-            "fit divides by that, and predicts the median board; `mosdeploy devices check` may "
-            "tell why they differ",
-            limit_percent,
-            ", ".join(far),
-        )
-    unknown = [board.host for board in boards if board.time_ratio is None]
-    if unknown:
-        logger.warning(
-            "no timing of the reference on %s: what was measured there enters the fit as it is",
-            ", ".join(unknown),
-        )
-
-
-def _minor_version(runtime: str) -> str:
-    """Name and version without what follows the second number: "onnxruntime 1.20" of "onnxruntime
-    1.20.0".
-    """
-    return ".".join(runtime.split(".")[:2])
-
-
 def _parse_line(model: type[R], line: bytes, place: str) -> R:
     """Read one line of the file, or say which is corrupt and what to do about it."""
     try:
-        return parse(model, json.loads(line), place)
-    except (ValueError, ConfigError) as error:
+        return parse_json(model, line, place)
+    except UnknownKeyError as error:
+        raise StaleInputError(
+            f"{error}; it was made by another version of mosdeploy: update mosdeploy, or move the "
+            "file away and run `mosdeploy profile` again"
+        ) from error
+    except ConfigError as error:
         remedy = (
             "move the file away and run `mosdeploy profile` again"
             # a lost record costs one measurement, a lost context leaves none with a meaning
             if model is LatencyContext
             else "delete that line, and `mosdeploy profile` measures its subnet again"
         )
-        cause = error if isinstance(error, ConfigError) else f"{place}: not JSON ({error})"
-        raise StaleInputError(f"{cause}; {remedy}") from error
-
-
-def _differences(found: LatencyContext, wanted: LatencyContext) -> list[str]:
-    """What keeps measurements of one context from being continued in another, in words."""
-    pairs: list[tuple[str, object, object]] = [
-        ("search space", found.space_sha256[:12], wanted.space_sha256[:12]),
-        ("vocabulary size", found.vocab_size, wanted.vocab_size),
-    ]
-    asked = wanted.workload.model_dump()
-    pairs += [
-        # None where the other workload has no such field
-        (f"workload.{name}", value, asked.get(name))
-        for name, value in found.workload.model_dump().items()
-    ]
-    pairs += [
-        # what changes the times; the same board may be reached in another way
-        (f"device {key}", getattr(found.device, key), getattr(wanted.device, key))
-        for key in ("name", "kind", "provider", "emulated")
-    ]
-    return [f"{name} is {old} there and {new} now" for name, old, new in pairs if old != new]
+        raise StaleInputError(f"{error}; {remedy}") from error

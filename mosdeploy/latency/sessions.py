@@ -10,8 +10,8 @@ import json
 import uuid
 from pathlib import Path
 
-from ..errors import ConfigError, StaleInputError
-from ..record import parse
+from ..errors import ConfigError, StaleInputError, UnknownKeyError
+from ..record import parse_json
 from ..records import DeviceState, Measurement, ReferenceTiming, SessionRecord
 from ..storage import append_line, atomic_write, read_lines
 
@@ -33,6 +33,8 @@ class ProfilingSession:
         The board before.
     emulated
         Whether the board is an emulation.
+    dataset_id
+        That of the dataset: several may lie in one folder.
 
     Attributes
     ----------
@@ -41,7 +43,13 @@ class ProfilingSession:
     """
 
     def __init__(
-        self, dataset_path: Path, host: str, state: DeviceState, *, emulated: bool = False
+        self,
+        dataset_path: Path,
+        host: str,
+        state: DeviceState,
+        *,
+        emulated: bool = False,
+        dataset_id: str | None = None,
     ) -> None:
         self._path = dataset_path.parent / NAME
         earlier = [
@@ -51,6 +59,7 @@ class ProfilingSession:
         started_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self.record = SessionRecord(
             session=uuid.uuid4().hex[:8],
+            dataset_id=dataset_id,
             started_at=started_at,
             host=host,
             emulated=emulated,
@@ -93,11 +102,18 @@ def read_sessions(dataset_path: Path) -> tuple[SessionRecord, ...]:
         If a line is corrupt.
     """
     path = dataset_path.parent / NAME
-    try:
-        return tuple(
-            parse(SessionRecord, json.loads(line), str(path)) for line in read_lines(path)[0]
-        )
-    except (ValueError, ConfigError) as error:
-        raise StaleInputError(
-            f"{path} is corrupt ({error}); delete it and run `mosdeploy profile` again"
-        ) from error
+    found = []
+    for number, line in enumerate(read_lines(path)[0], start=1):
+        try:
+            found.append(parse_json(SessionRecord, line, f"{path}, line {number}"))
+        except UnknownKeyError as error:
+            raise StaleInputError(
+                f"{error}; it was made by another version of mosdeploy: update mosdeploy, or move "
+                f"the folder {path.parent} away and run `mosdeploy profile` again"
+            ) from error
+        except ConfigError as error:
+            raise StaleInputError(
+                f"{error}; delete that line alone, and `mosdeploy profile` measures again what was "
+                "measured in that session"
+            ) from error
+    return tuple(found)

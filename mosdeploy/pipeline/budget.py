@@ -3,14 +3,18 @@
 In: a number of updates, or a time. Out: a `TrainingBudget`, and a run whose config has its steps.
 """
 
+import contextlib
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, StaleInputError
 from ..records import TrainingBudget
 from ..storage import fingerprint, read_record, write_record
+from ..workspace import Workspace
 from .context import Context
 from .limits import TrainOptions
 from .run import Run
@@ -86,12 +90,20 @@ def split_time(
 
 
 def training_budget(
-    context: Context, options: TrainOptions, source: "FeasibleSpace | None"
+    context: Context,
+    options: TrainOptions,
+    source: "FeasibleSpace | None",
+    files: Workspace | None = None,
 ) -> TrainingBudget | None:
     """The budget that a training is given, by an option or in the run file; None for the steps that
     are written there.
 
     A time is turned into steps once: who resumes reads what was found then.
+
+    Parameters
+    ----------
+    files
+        Where that is written; None takes those of the context, which are always looked at.
 
     Raises
     ------
@@ -103,7 +115,7 @@ def training_budget(
         if training.budget is None:
             return None
         return split_updates(training.budget, training.num_winners)
-    path = context.files.budget_path
+    files = files or context.files
     inputs = fingerprint(
         options.time_s,
         context.config.space,
@@ -111,20 +123,27 @@ def training_budget(
         training,
         *(() if source is None else (source.largest, source.smallest)),
     )
-    try:
-        found = read_record(TrainingBudget, path, "mosdeploy train")
-    except StaleInputError:
-        found = None
-    if found is None or found.inputs_sha256 != inputs:
+    found = _known((context.files.budget_path, files.budget_path), inputs)
+    if found is None:
         found = _timed(context, options.time_s, source)
         found = found.model_copy(update={"inputs_sha256": inputs})
-        write_record(path, found)
+        write_record(files.budget_path, found)
     context.progress.say(
         f"{options.time_s:g} s: {found.supernet_steps:,} steps of the supernet and "
         f"{found.winner_steps:,} of each winner, expected from {found.supernet_step_s:.3f} s and "
         f"{found.winner_step_s:.3f} s a step; measuring and searching come on top"
     )
     return found
+
+
+def _known(paths: Sequence[Path], inputs_sha256: str) -> TrainingBudget | None:
+    """What an earlier run made of the same time, if one did."""
+    for path in paths:
+        with contextlib.suppress(StaleInputError):
+            found = read_record(TrainingBudget, path, "mosdeploy train")
+            if found.inputs_sha256 == inputs_sha256:
+                return found
+    return None
 
 
 def _timed(context: Context, time_s: float, source: "FeasibleSpace | None") -> TrainingBudget:

@@ -1,16 +1,29 @@
 """The bundles of a run folder."""
 
+import contextlib
 from pathlib import Path
 
 from ..errors import StaleInputError
 from ..records import BundleManifest
 from ..spaces import ModelSpec
+from ..storage import atomic_write
 from ..workspace import Workspace
 from .context import Context
 
 
+def note_newest(files: Workspace, bundle: Path) -> None:
+    """Write down which bundle was exported last: a copy of the folder has other times."""
+    atomic_write(files.newest_bundle_path, f"{bundle.name}\n")
+
+
 def newest_bundle(files: Workspace) -> Path | None:
-    """The bundle of a run folder that was exported last."""
+    """The bundle of a run folder that was exported last; where that is not written down, or it is
+    gone, by the time of its manifest.
+    """
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        noted = files.bundles_dir / files.newest_bundle_path.read_text(encoding="utf-8").strip()
+        if noted.parent == files.bundles_dir and (noted / "manifest.json").is_file():
+            return noted
     manifests = files.bundles_dir.glob("[!.]*/manifest.json")
     newest = max(manifests, key=lambda path: path.stat().st_mtime_ns, default=None)
     return newest.parent if newest else None

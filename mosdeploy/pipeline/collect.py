@@ -2,17 +2,17 @@
 
 import contextlib
 import logging
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config.device import DeviceProfile, with_host
-from ..errors import ConfigError, DeviceBusyError
+from ..errors import ConfigError, DeviceBusyError, DeviceError, OtherConditionsError
 from ..records import LatencyContext
 from ..spaces.genes import ArchConfig
-from ..storage import locked
+from ..storage import disk_errors, locked
+from .conditions import board_state, latency_context
 from .context import Context
 from .devices import connector
 
@@ -37,12 +37,18 @@ class CollectRequest:
         The dataset.
     hosts
         Aliases of the boards to measure on; none for the profile's own.
+    renew
+        Measure all again if the file was measured under other conditions, rather than refuse it.
+    look
+        Ask the boards first whether they still are as they were when they measured before.
     """
 
     device: DeviceProfile
     archs: Sequence[ArchConfig]
     path: Path
     hosts: Sequence[str] = ()
+    renew: bool = False
+    look: bool = True
 
 
 @dataclass
@@ -65,33 +71,60 @@ def collect(context: Context, request: CollectRequest) -> CollectResult:
         If the device cannot be reached, lacks something, is busy, or the link is lost for good; of
         a fleet, if that is so of every board.
     StaleInputError
-        If the measurements at hand are of another space, workload or device, or corrupt.
+        If the measurements at hand are corrupt.
+    OtherConditionsError
+        If they were made under other conditions, and are not to be made again.
     """
-    from ..latency.dataset import LatencyDataset
-
     profiles = _members(request.device, request.hosts)
-    latency_context = LatencyContext(
-        dataset_id=uuid.uuid4().hex,
-        device=request.device,
-        workload=context.config.workload,
-        space_sha256=context.run.space_sha256,
-        vocab_size=context.config.vocab_size,
-    )
+    wanted = latency_context(context.run, request.device)
     busy = DeviceBusyError(
         f"another command measures on '{request.device.name}' into {request.path}; wait for it, or "
         "stop it"
     )
     with locked(request.path, busy):
-        found = CollectResult(LatencyDataset.open(request.path, latency_context))
-        if found.dataset.torn:
-            _log.warning(
-                "%s: the last line was cut short by a kill; it is measured again", request.path
-            )
-        measured = found.dataset.measured
-        missing = {arch.key: arch for arch in request.archs if arch.key not in measured}
-        if missing:
-            _measure(context, found, missing, profiles)
-        return found
+        try:
+            return _collect(context, request, wanted, profiles)
+        except OtherConditionsError as error:
+            if not request.renew:
+                raise
+            context.progress.say(f"measuring again: {error}")
+            with disk_errors(request.path):
+                request.path.replace(request.path.with_suffix(".old"))
+            return _collect(context, request, wanted, profiles)
+
+
+def _collect(
+    context: Context,
+    request: CollectRequest,
+    wanted: LatencyContext,
+    profiles: Sequence[DeviceProfile],
+) -> CollectResult:
+    from ..latency.dataset import LatencyDataset
+
+    found = CollectResult(LatencyDataset.open(request.path, wanted))
+    dataset = found.dataset
+    if dataset.torn:
+        _log.warning(
+            "%s: the last line was cut short by a kill; it is measured again", request.path
+        )
+    if request.look and dataset.sessions:
+        _look(context, dataset, profiles)
+    if missing := dataset.missing(request.archs):
+        _measure(context, found, missing, profiles)
+    return found
+
+
+def _look(context: Context, dataset: "LatencyDataset", profiles: Sequence[DeviceProfile]) -> None:
+    """Make sure, before an agent is started, that the boards are as they were when they measured.
+
+    A fleet can do without a board that fails.
+    """
+    is_fleet = len(profiles) > 1
+    for profile in profiles:
+        with contextlib.suppress(*([DeviceError] if is_fleet else [])):
+            state = board_state(context, profile, dataset.context.dataset_id)
+            if state is not None:
+                dataset.check_board(profile.host_alias, state, is_fleet=is_fleet)
 
 
 def _members(target: DeviceProfile, hosts: Sequence[str]) -> list[DeviceProfile]:
@@ -115,12 +148,11 @@ def _measure(
 ) -> None:
     """Measure some architectures, and append each to the dataset as soon as it is accepted."""
     from ..devices.fleet import Board, measure_fleet
-    from ..latency.sessions import read_sessions
     from .recorder import ProfileRecorder
 
     dataset = found.dataset
     own_host = dataset.context.device.host_alias
-    latest = {x.host or own_host: x.state for x in read_sessions(dataset.path)}
+    latest = {x.host or own_host: x.state for x in dataset.sessions}
     boards = [
         Board(x, connector(x, context.ssh_config), latest.get(x.host_alias)) for x in profiles
     ]

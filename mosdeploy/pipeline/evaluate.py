@@ -62,6 +62,7 @@ def evaluate(
             num_examples=len(examples),
             setup=examples.setup,
             weights=chosen.weights,
+            subnet_sha256=chosen.card.subnet_sha256 if chosen.card else None,
         )
     if state.teacher is not None and not state.has_parts_of_teacher:
         subnets["teacher"] = state.teacher.scores(examples, state.data.test, valid_set)
@@ -69,6 +70,7 @@ def evaluate(
     table = ScoreTable(
         supernet_sha256=state.card.supernet_sha256,
         data_sha256=state.card.data_sha256,
+        workload=workload,
         subnets=subnets,
     )
     write_record(context.files.scores_path, table)

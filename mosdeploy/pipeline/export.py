@@ -9,7 +9,7 @@ from ..errors import ConfigError
 from ..records import PrecisionChoice, Runtime, SearchResult
 from ..spaces.spec import Workload
 from ..storage import sha256_file
-from .bundles import folder_bytes
+from .bundles import folder_bytes, note_newest
 from .context import Context
 from .devices import run_profile
 from .export_job import (
@@ -173,6 +173,7 @@ class _Export:
                 examples=parity_examples(self.state, self.chosen, self.workload, num_examples),
                 out_dir=out_dir,
             )
+        note_newest(self.context.files, out_dir)
         return ExportResult(out_dir, manifest, folder_bytes(out_dir), self.precision_choice)
 
     def write_format(self, name: str) -> FormatSummary:

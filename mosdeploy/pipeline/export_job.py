@@ -112,6 +112,7 @@ def bundle_job(
         settings=family.bundle_settings(state.config, workload),
         origin=BundleOrigin(name=name, device=None, provenance={}, weights=chosen.weights),
         tokenizer_path=exported_tokenizer(state, chosen),
+        tokenizer_sha256=state.card.tokenizer_sha256 if chosen.vocabulary is None else None,
         limits=limits,
         readme=family.bundle_readme,
     )

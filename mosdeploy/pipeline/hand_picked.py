@@ -81,7 +81,7 @@ def _measured(
     workload = context.config.workload
     profile = run_profile(context.files.root, device)
     path = context.files.verified_path(device, f"{workload.name}-{workload.precision}-by-hand")
-    dataset = collect(context, CollectRequest(profile, archs, path)).dataset
+    dataset = collect(context, CollectRequest(profile, archs, path, renew=True)).dataset
     totals = {arch: dataset.measured[arch.key].measurement.total for arch in archs}
     return {arch: total.median_ms for arch, total in totals.items() if total is not None}
 

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from ..config.device import DeviceProfile
 from ..config.sections import ExportConfig
 from ..errors import ConfigError, ExportError, StaleInputError
-from ..records import PrecisionCandidate, PrecisionChoice
+from ..records import DeviceState, PrecisionCandidate, PrecisionChoice
 from ..spaces import ModelSpec
 from ..spaces.spec import Precision, Workload
 from ..storage import disk_errors, fingerprint, read_record, write_record
+from .conditions import board_state
 from .context import Context
 from .devices import lasting_session
 from .export_job import bundle_job, onnx_builder, parity_examples, runtime_errors
@@ -52,7 +53,12 @@ class PrecisionTask:
 
     @property
     def inputs_sha256(self) -> str:
-        """Fingerprint of all that latency and score depend on."""
+        """Fingerprint of all that latency and score depend on, but for what the device tells."""
+        from ..devices.machine import machine_id
+        from ..export.candidate import graph_sha256
+
+        build_graph = self.state.family.build_graph
+        graphs = [graph_sha256(self.spec(x), build_graph) for x in self.precisions]
         card = self.chosen.card
         limits = self.limits.model_copy(update={"max_score_drop": 0.0, "precision": None})
         smaller = self.chosen.vocabulary
@@ -64,8 +70,15 @@ class PrecisionTask:
             self.device,
             self.at("fp32"),
             limits,
+            machine_id() if self.device.kind == "local" else None,
+            *graphs,
             *more,
         )
+
+    @property
+    def precisions(self) -> list[Precision]:
+        """Those that the device may have."""
+        return [x for x in self.device.precisions if x in self.workload.precisions]
 
     def at(self, precision: Precision) -> Workload:
         """The workload at a precision."""
@@ -132,24 +145,36 @@ def decide(choice: PrecisionChoice, max_score_drop: float) -> PrecisionChoice:
 
 def _known(task: PrecisionTask) -> PrecisionChoice:
     """What an earlier run found out, as far as it still counts, and blanks for the rest."""
+    from ..latency.conditions import board_conditions
+
+    inputs_sha256 = task.inputs_sha256
     try:
         earlier = read_record(PrecisionChoice, task.path, "mosdeploy export --precision auto")
     except StaleInputError:
         earlier = None
-    if earlier is not None and earlier.inputs_sha256 == task.inputs_sha256:
+    if earlier is not None and earlier.inputs_sha256 != inputs_sha256:
+        earlier = None
+    state = board_state(task.context, task.device, _job_id(earlier) if earlier else "precision")
+    if earlier is not None and state is None:
+        return earlier  # the device is at it
+    conditions = board_conditions(state or DeviceState())
+    if earlier is not None and earlier.conditions == conditions:
         return earlier
-    precisions = [x for x in task.device.precisions if x in task.workload.precisions]
-    return PrecisionChoice(
+    choice = PrecisionChoice(
         device=task.device.name,
         workload=task.workload,
-        inputs_sha256=task.inputs_sha256,
+        inputs_sha256=inputs_sha256,
+        conditions=conditions,
         metric="",
         max_score_drop=task.limits.max_score_drop,
         num_examples=0,
         torch_score=0.0,
         precision=None,
-        candidates=tuple(PrecisionCandidate(precision=x) for x in precisions),
+        candidates=tuple(PrecisionCandidate(precision=x) for x in task.precisions),
     )
+    # before anything is timed: whoever goes on has to find the job on the device
+    write_record(task.path, choice)
+    return choice
 
 
 def _replace(choice: PrecisionChoice, precision: str, **changes: object) -> PrecisionChoice:
@@ -175,7 +200,7 @@ def _timed(task: PrecisionTask, choice: PrecisionChoice) -> PrecisionChoice:
         measurements = collect(
             session,
             task.device,
-            _measurement_task(task, missing),
+            _measurement_task(task, choice, missing),
             missing,
             MeasureHooks(notify=progress.say),
         )
@@ -190,7 +215,15 @@ def _timed(task: PrecisionTask, choice: PrecisionChoice) -> PrecisionChoice:
     return choice
 
 
-def _measurement_task(task: PrecisionTask, precisions: Sequence[Precision]) -> "MeasurementTask":
+def _job_id(choice: PrecisionChoice) -> str:
+    """The job on the device: of others' results it must take none."""
+    told = fingerprint(*(f"{key} {value}" for key, value in choice.conditions.items()))
+    return f"precision-{choice.inputs_sha256[:16]}-{told[:8]}"
+
+
+def _measurement_task(
+    task: PrecisionTask, choice: PrecisionChoice, precisions: Sequence[Precision]
+) -> "MeasurementTask":
     from ..devices.on_device.agent import REFERENCE
     from ..devices.task import MeasurementTask
     from ..export.candidate import build_candidate, candidate_weights_bytes
@@ -207,7 +240,7 @@ def _measurement_task(task: PrecisionTask, precisions: Sequence[Precision]) -> "
 
     every_spec = [*specs.values(), exact]
     return MeasurementTask(
-        job_id=f"precision-{task.inputs_sha256[:16]}",
+        job_id=_job_id(choice),
         stages=exact.timing_stages(),
         threads=task.workload.threads,
         build=build,

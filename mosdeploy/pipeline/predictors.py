@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 from ..config.lookup import lookup_dirs
 from ..config.units import Statistic
 from ..errors import MosdeployError, PredictorError, StaleInputError
+from ..records import TransferTrial
+from ..storage import fingerprint
+from .conditions import check_current
 from .run import Run
 
 if TYPE_CHECKING:
@@ -25,16 +28,24 @@ RUNTIME = "onnxruntime"
 _log = logging.getLogger(__name__)
 
 
-def predictor(run: Run, device: str) -> "LatencyPredictor":
+def predictor(run: Run, device: str, *, current: bool = True) -> "LatencyPredictor":
     """The predictor of a device for this run's workload: of its own, else imported, else shipped.
 
     Warns where it was fitted on another runtime than the bundle's: that is all there is without a
     board, and the finalists of a search are measured all the same.
 
+    Parameters
+    ----------
+    current
+        Refuse measurements that were made under other conditions than those now. A report shows
+        what was.
+
     Raises
     ------
     StaleInputError
         If there is none.
+    OtherConditionsError
+        If what was measured no longer counts.
     PredictorError
         If it was fitted for another space, vocabulary, device or workload.
     """
@@ -42,7 +53,7 @@ def predictor(run: Run, device: str) -> "LatencyPredictor":
 
     measured = run.workspace.latency_path(device, run.config.workload.name).exists()
     if measured:
-        found = fitted(run, device)
+        found = fitted(run, device, current=current)
     else:
         found = _ready_made(run, device, lookup_dirs("predictors", run.workspace.root))
     found.check(run.config.spec, device, RUNTIME if measured else None)
@@ -81,10 +92,11 @@ def tail_ratio(run: Run, device: str, statistic: Statistic) -> float:
     return median(ratios)
 
 
-def fitted(run: Run, device: str) -> "LatencyPredictor":
+def fitted(run: Run, device: str, *, current: bool = True) -> "LatencyPredictor":
     """The predictor that was fitted to a device's measurements; fitted again when these changed.
 
-    A predictor that was corrected from another device's (`fit --from`) is corrected from it again.
+    A predictor that was corrected from another device's (`fit --from`) is corrected from it again,
+    also where that one has changed.
 
     Raises
     ------
@@ -94,13 +106,27 @@ def fitted(run: Run, device: str) -> "LatencyPredictor":
         If too few subnets were measured, or the device is emulated.
     """
     saved = _saved(run, device)
-    if saved is not None and saved.card.dataset_sha256 == _measured(run, device).sha256:
-        return saved
+    dataset = _measured(run, device, current=current)
     trial = saved.card.transfer if saved is not None else None
-    return fit_again(run, device, trial.source if trial is not None and trial.used else None)
+    used = trial if trial is not None and trial.used else None
+    if saved is not None and saved.card.dataset_sha256 == dataset.sha256:
+        if used is None or _has_same_source(run, used, device):
+            return saved
+        _log.warning("the predictor of '%s' has changed: correcting it again", used.source)
+    return fit_again(run, device, used.source if used is not None else None, current=current)
 
 
-def fit_again(run: Run, device: str, source: str | None) -> "LatencyPredictor":
+def _has_same_source(run: Run, trial: TransferTrial, device: str) -> bool:
+    """Whether the predictor that was corrected is as it was; of one that is gone that is taken."""
+    try:
+        return fingerprint(_source(run, trial.source, device)) == trial.source_sha256
+    except MosdeployError:
+        return True
+
+
+def fit_again(
+    run: Run, device: str, source: str | None, *, current: bool = True
+) -> "LatencyPredictor":
     """Fit a device's predictor to what was measured there, and save it.
 
     Parameters
@@ -120,7 +146,7 @@ def fit_again(run: Run, device: str, source: str | None) -> "LatencyPredictor":
     from ..latency.predictor import LatencyPredictor
     from ..latency.transfer import fit_transfer
 
-    dataset = _measured(run, device)
+    dataset = _measured(run, device, current=current)
     if source is None:
         found = LatencyPredictor.fit_dataset(run.config.space, dataset)
     else:
@@ -177,7 +203,10 @@ def _saved(run: Run, device: str) -> "LatencyPredictor | None":
         return None
 
 
-def _measured(run: Run, device: str) -> "LatencyDataset":
+def _measured(run: Run, device: str, *, current: bool = True) -> "LatencyDataset":
     from ..latency.dataset import LatencyDataset
 
-    return LatencyDataset.load(run.workspace.latency_path(device, run.config.workload.name))
+    dataset = LatencyDataset.load(run.workspace.latency_path(device, run.config.workload.name))
+    if current:
+        check_current(run, dataset)
+    return dataset

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..config.device import DeviceProfile
-from ..errors import PredictorError
+from ..errors import DeviceError, PredictorError
 from ..records import PredictorCard
 from ..spaces.genes import ArchConfig
 from .collect import CollectRequest, CollectResult, collect
@@ -12,6 +13,9 @@ from .context import Context
 from .devices import run_profile
 from .predictors import fitted
 from .summaries import ProfileSummary
+
+if TYPE_CHECKING:
+    from ..latency.dataset import LatencyDataset
 
 FIRST_PART = 10
 PART = 5
@@ -50,6 +54,8 @@ def profile(context: Context, options: ProfileOptions | None = None) -> ProfileS
     ------
     ConfigError, DeviceError, StaleInputError
         As `collect`.
+    DeviceError
+        Also if nothing could be timed.
     PredictorError
         If an error is asked of an emulated device.
     """
@@ -62,13 +68,32 @@ def profile(context: Context, options: ProfileOptions | None = None) -> ProfileS
     reached: list[bool] = []
     for part in [chosen] if limit is None else _parts(chosen, target):
         path = context.files.latency_path(name, context.config.workload.name)
-        results.append(collect(context, CollectRequest(target, part, path, options.hosts)))
+        request = CollectRequest(target, part, path, options.hosts, look=not results)
+        results.append(collect(context, request))
         card = _card(context, name)
         if limit is not None:
             reached.append(_reaches(context, card, limit))
         if reached[-2:] == [True, True]:
             break
+    check_any_timed(results[-1].dataset)
     return _summary(results, card, limit, reached[-1] if reached else None)
+
+
+def check_any_timed(dataset: "LatencyDataset") -> None:
+    """Refuse a profile in which nothing was timed.
+
+    Raises
+    ------
+    DeviceError
+        With the last failure.
+    """
+    if dataset.records and not dataset.usable:
+        device = dataset.context.device
+        raise DeviceError(
+            f"{device.name}: none of the {len(dataset.measured)} subnets could be timed (the last: "
+            f"{dataset.records[-1].measurement.error}); run `mosdeploy devices check "
+            f"{device.cli_name}`, then the same command again, which repeats them"
+        )
 
 
 def _summary(

@@ -6,6 +6,7 @@ decided here.
 """
 
 import datetime
+from collections import Counter
 from collections.abc import Mapping
 
 from ..devices.events import (
@@ -20,6 +21,7 @@ from ..devices.events import (
 )
 from ..devices.job import AgentResult
 from ..devices.on_device.agent import REFERENCE
+from ..latency.conditions import onnxruntime_version
 from ..latency.dataset import LatencyDataset
 from ..latency.sessions import ProfilingSession
 from ..records import DeviceState, LatencyRecord, Measurement
@@ -61,14 +63,17 @@ class ProfileRecorder:
         self._received: set[tuple[str, str, str]] = set()
 
     def record(self, event: Event) -> None:
-        """Write the next event down."""
+        """Write the next event down.
+
+        Raises
+        ------
+        OtherConditionsError
+            If a board that starts differs from what measured before; nothing of it is written.
+        """
         match event:
             case Started(host, state):
                 if host not in self._sessions:
-                    emulated = self._dataset.context.device.emulated
-                    self._sessions[host] = ProfilingSession(
-                        self._dataset.path, host, state, emulated=emulated
-                    )
+                    self._sessions[host] = self._begin(host, state)
             case Uploading(host, key):
                 self._uploaded |= {key} & self._missing.keys()
                 self._update("upload to", len(self._uploaded), len(self._missing), host)
@@ -87,6 +92,18 @@ class ProfileRecorder:
                         f"{host} failed, what it has not finished goes to the others: {error}"
                     )
 
+    def _begin(self, host: str, state: DeviceState) -> ProfilingSession:
+        """Begin a session on a board that is as it was when it measured before."""
+        self._dataset.check_board(host, state, is_fleet=self._is_fleet)
+        context = self._dataset.context
+        return ProfilingSession(
+            self._dataset.path,
+            host,
+            state,
+            emulated=context.device.emulated,
+            dataset_id=context.dataset_id,
+        )
+
     def _record_result(self, host: str, result: AgentResult) -> None:
         """Keep a timing of the reference; tell of each of a subnet, once.
 
@@ -103,9 +120,17 @@ class ProfileRecorder:
             note = f"failed: {result.measurement.error}"
             if timing is not None:
                 note = f"{timing.median_ms:.2f} {unit}"
-            num_rounds = len(self._missing) * device.measure.rounds
-            num_done = min(len(self._received), num_rounds)
-            self._update("measure on", num_done, num_rounds, host, note)
+            self._tell_result(host, note)
+
+    def _tell_result(self, host: str, note: str) -> None:
+        """Tell of a result; those beyond the rounds of a subnet, which moved, come on top."""
+        rounds = self._dataset.context.device.measure.rounds
+        counts = Counter(key for _, key, _ in self._received)
+        num_again = sum(max(0, count - rounds) for count in counts.values())
+        if num_again:
+            note += f", {num_again} measured anew"
+        total = len(self._missing) * rounds + num_again
+        self._update("measure on", len(self._received), total, host, note)
 
     def _append(self, host: str, key: str, measurement: Measurement) -> None:
         session = self._sessions[host].record
@@ -113,7 +138,7 @@ class ProfileRecorder:
             LatencyRecord(
                 arch=self._missing[key],
                 measurement=measurement,
-                runtime=f"onnxruntime {_onnxruntime_version(session.state)}",
+                runtime=f"onnxruntime {onnxruntime_version(session.state)}",
                 measured_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 session=session.session,
             )
@@ -123,9 +148,3 @@ class ProfileRecorder:
         words = [host, note] if self._is_fleet else [note]
         stage = f"{what} {self._dataset.context.device.name}"
         self._progress.update(stage, done, total, ": ".join(word for word in words if word))
-
-
-def _onnxruntime_version(state: DeviceState) -> str | None:
-    """Version of the build of ONNX Runtime that the device has, such as `onnxruntime-gpu`."""
-    builds = (name for name in sorted(state.packages) if name.startswith("onnxruntime"))
-    return state.packages.get(next(builds, ""))

@@ -1,12 +1,15 @@
 """The verb `report`: read everything, change nothing, write one page."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..records import Deployment, LatencyRecord, ScoreTable
-from ..storage import read_record
+from ..errors import StaleInputError
+from ..records import Deployment, LatencyRecord, ScoreTable, SupernetCard
+from ..storage import read_record, sha256_file
+from ..workspace import Workspace
 from .bundles import folder_bytes, newest_bundle
 from .context import Context
 from .predictors import predictor
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from ..latency.dataset import LatencyDataset
     from ..latency.predictor import LatencyPredictor
     from ..report import Report
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ def report(context: Context) -> ReportResult:
     StaleInputError
         If there is no search result, or a record is corrupt.
     """
-    from ..export.bundle import read_manifest
+    from ..export.bundle import MANIFEST_NAME, read_manifest
     from ..latency.dataset import LatencyDataset
     from ..latency.sessions import read_sessions
     from ..report import Report, ReportInputs, build_report
@@ -42,13 +47,13 @@ def report(context: Context) -> ReportResult:
     files = context.files
     state = trained_run(context.run)
     search = state.search_result()
-    model = predictor(context.run, search.device) if search.predictor_sha256 else None
+    is_predicted = search.predictor_sha256 is not None
+    model = predictor(context.run, search.device, current=False) if is_predicted else None
     path = files.latency_path(search.device, search.workload.name)
     dataset = LatencyDataset.load(path) if path.exists() else None
     records = dataset.usable if dataset and model else []
     bundle = newest_bundle(files)
     manifest = read_manifest(bundle) if bundle else None
-    deployments = sorted(files.deployments_dir.glob("*.json"))
     inputs = ReportInputs(
         search=search,
         context=dataset.context if dataset else None,
@@ -57,9 +62,10 @@ def report(context: Context) -> ReportResult:
         predicted_ms=_predicted_ms(model, dataset, records) if model and dataset else (),
         card=model.card if model else None,
         manifest=manifest,
+        manifest_sha256=sha256_file(bundle / MANIFEST_NAME) if bundle else None,
         bundle_size_bytes=folder_bytes(bundle) if bundle else None,
-        deployments=tuple(read_record(Deployment, x, "mosdeploy deploy") for x in deployments),
-        scores=_scores(context, state.card.supernet_sha256),
+        deployments=tuple(_deployments(files)),
+        scores=_scores(context, state.card),
         supernet=state.card,
     )
     page = build_report(inputs, context.family.describe_page(search, manifest), files.report_dir)
@@ -68,13 +74,23 @@ def report(context: Context) -> ReportResult:
     )
 
 
-def _scores(context: Context, supernet_sha256: str) -> ScoreTable | None:
-    """Scores of this supernet's subnets; those of an earlier one are not shown."""
+def _deployments(files: Workspace) -> Iterator[Deployment]:
+    """Those that can be read; one of another version, say, keeps nobody from the others."""
+    for path in sorted(files.deployments_dir.glob("*.json")):
+        try:
+            yield read_record(Deployment, path, "mosdeploy deploy")
+        except StaleInputError as error:
+            _log.warning("left out: %s", error)
+
+
+def _scores(context: Context, card: SupernetCard) -> ScoreTable | None:
+    """Scores of this supernet's subnets on this data; earlier ones are not shown."""
     path = context.files.scores_path
     if not path.exists():
         return None
     scores = read_record(ScoreTable, path, "mosdeploy evaluate")
-    return scores if scores.supernet_sha256 == supernet_sha256 else None
+    made_from = (scores.supernet_sha256, scores.data_sha256)
+    return scores if made_from == (card.supernet_sha256, card.data_sha256) else None
 
 
 def _predicted_ms(

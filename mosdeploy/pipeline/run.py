@@ -76,6 +76,22 @@ class Run:
         StaleInputError
             If there is none, its files do not belong together, or the search space has changed.
         """
+        card = self.whole_supernet_card()
+        if card.space_sha256 != self.space_sha256:
+            raise StaleInputError(
+                f"the search space in {CONFIG_NAME} is not the one that the supernet was trained "
+                "on; restore it, or run `mosdeploy train` again"
+            )
+        return card
+
+    def whole_supernet_card(self) -> SupernetCard:
+        """Card of the supernet that stands here, of whichever space.
+
+        Raises
+        ------
+        StaleInputError
+            If there is none, or its files do not belong together.
+        """
         files = self.workspace
         card = read_record(SupernetCard, files.supernet_card_path, "mosdeploy train")
         for path, sha256 in (
@@ -87,11 +103,6 @@ class Run:
                     f"{path} is missing or is not the file that {files.supernet_card_path.name} "
                     "was written for; run `mosdeploy train` again"
                 )
-        if card.space_sha256 != self.space_sha256:
-            raise StaleInputError(
-                f"the search space in {CONFIG_NAME} is not the one that the supernet was trained "
-                "on; restore it, or run `mosdeploy train` again"
-            )
         return card
 
 

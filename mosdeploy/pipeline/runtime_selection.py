@@ -14,7 +14,7 @@ from ..errors import ConfigError, DeviceError, ExportError
 from ..records import Measurement, Runtime
 from ..spaces import ModelSpec
 from ..spaces.spec import Workload
-from .bundles import bundle_spec
+from .bundles import bundle_spec, note_newest
 from .context import Context
 from .devices import lasting_session, run_profile
 from .export_job import ExportOptions, ExportResult
@@ -205,6 +205,7 @@ def select_fastest(
         if runtime != fastest:
             shutil.rmtree(result.path)
     kept = built[fastest]
+    note_newest(context.files, kept.path)
     choice = RuntimeChoice(
         device=profile.name,
         kept=fastest,

@@ -5,6 +5,7 @@ and its card in the run folder. A killed training goes on where it stopped, and 
 left as it is, each seed by itself.
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -90,7 +91,7 @@ class SubnetTraining:
             self.supernet_sha256,
             self.arch,
             self.state.config.supernet,
-            self.config,
+            self.config.fingerprinted,
             *self.teaching.sha256,
         )
 
@@ -151,6 +152,8 @@ class SubnetTraining:
 
         held.enter_context(locked(self.path, self._busy))
         card = self._kept()
+        if card is not None:
+            self._remove_leftovers(card)
         if card is not None and card.inputs_sha256 == self.inputs_sha256:
             which = "" if self.seed is None else f"{self.name}: "
             progress.say(f"{which}already trained from the same weights in the same way")
@@ -167,6 +170,18 @@ class SubnetTraining:
             f"{loss:.4f}"
         )
         return _Start(finished=False, loss=loss).model_dump_json()
+
+    def _remove_leftovers(self, card: SubnetCard) -> None:
+        """Remove what a kill left at the very end of the training of a subnet that stands here: its
+        state would block another training.
+        """
+        from ..supernet.checkpoint import load_training_state
+
+        with contextlib.suppress(StaleInputError):
+            state = load_training_state(self.checkpoint_path)
+            if state.get("inputs_sha256") == card.inputs_sha256:
+                self.checkpoint_path.unlink()
+                remove_tokens(self.path.parent)
 
     def _train(
         self, start_loss: float, distributed: "DistributedContext", progress: Progress

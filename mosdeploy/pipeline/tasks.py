@@ -135,7 +135,7 @@ class _Task:
         profiles = files.root / "device_profiles"
         if profiles.is_dir():
             shutil.copytree(profiles, self.root / profiles.name, dirs_exist_ok=True)
-        atomic_write(run.workspace.tokenizer_path, files.tokenizer_path.read_bytes())
+        atomic_write(run.workspace.tokenizer_path, self.trained.tokenizer_bytes())
         self._write_supernet(run, data, net)
         atomic_write(run.workspace.config_path, tomli_w.dumps(self.data))
         self._write_arch(TrainedRun(run, run.supernet_card()), arch, arch_name)

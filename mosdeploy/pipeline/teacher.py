@@ -3,10 +3,14 @@
 In: a run and, to train it, examples as token ids. Out: the family's `Teacher`, or None.
 """
 
+import os
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ..errors import StaleInputError
 from ..family import Teacher, TeacherTask
+from ..storage import disk_errors
 from .context import Progress
 from .run import Run
 from .token_files import training_progress
@@ -32,6 +36,30 @@ def train_teacher(
     show = training_progress("teacher", progress)
     task = replace(_task(run, data_sha256), train=train, valid=valid, show=show)
     return run.family.open_teacher(task)
+
+
+def keep_teacher(old: Run, new: Run, data_sha256: str) -> None:
+    """Give a run that is trained beside another its teacher, if it is what it would train itself.
+
+    Its files are linked: whoever writes one puts a new one in its place.
+    """
+    source = old.workspace.teacher_dir
+    target = new.workspace.teacher_dir
+    if not source.is_dir() or target.exists():
+        return
+    try:
+        finished_teacher(old, data_sha256)
+    except StaleInputError:
+        return
+    with disk_errors(target):
+        shutil.copytree(source, target, copy_function=_link)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, target)
 
 
 def finished_teacher(run: Run, data_sha256: str) -> Teacher | None:

@@ -42,7 +42,7 @@ def read_tokens(
 def remove_tokens(folder: Path) -> None:
     """Remove what `read_tokens` reads."""
     for split in ("train", "valid"):
-        tokens_path(folder, split).unlink()
+        tokens_path(folder, split).unlink(missing_ok=True)
 
 
 def training_progress(

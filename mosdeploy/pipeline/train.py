@@ -1,6 +1,7 @@
 """The verb `train`: train the supernet of a run folder."""
 
 import json
+import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -10,13 +11,22 @@ from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..family import TaskData, Tokenizer
 from ..record import Record, parse
 from ..records import DataCard, SupernetCard, TrainingBudget, TrainingLimits
-from ..storage import locked, read_record, sha256_file, write_record
+from ..storage import (
+    atomic_write,
+    disk_errors,
+    locked,
+    read_record,
+    replace_folder,
+    sha256_file,
+    write_record,
+)
+from ..workspace import Workspace
 from .budget import training_budget, with_budget
 from .context import Context
-from .distilled import check_no_circle, distilled
+from .distilled import Distilled, check_no_circle, distilled
 from .limits import TrainOptions, feasible_space, training_limits
 from .run import Run
-from .teacher import finished_teacher, train_teacher
+from .teacher import finished_teacher, keep_teacher, train_teacher
 from .token_files import read_tokens, remove_tokens, training_progress, write_tokens
 from .trained_run import training_inputs
 
@@ -34,10 +44,12 @@ class PreparedData(Record):
     limits: TrainingLimits | None = None
     budget: TrainingBudget | None = None
     finished: bool = False
+    is_beside: bool = False
 
 
 def train(context: Context, options: TrainOptions | None = None) -> SupernetCard:
-    """Train the supernet of a run folder, or resume; a finished one is left as it is.
+    """Train the supernet of a run folder, or resume; a finished one is left as it is. One that was
+    made from something else stands until the new one takes its place.
 
     Within limits, if there are any: the largest, the smallest and the random architectures of each
     step are those that keep them. With a budget, for the supernet's share of it.
@@ -70,23 +82,24 @@ def train(context: Context, options: TrainOptions | None = None) -> SupernetCard
             # on every rank, after the first: by then the predictor is fitted
             source = feasible_space(context, options)
             context = replace(context, run=with_budget(context.run, prepared.budget))
-            distributed.first("trained", _train(context, prepared, source, distributed))
+            work = _beside(context) if prepared.is_beside else context
+            distributed.first("trained", _train(work, prepared, source, distributed))
+            distributed.first("placed", lambda: _take_place(context.files, prepared))
         return context.run.supernet_card()
 
 
 def _prepare(context: Context, options: TrainOptions, held: ExitStack) -> str:
     """Hold the folder; make of the data what all ranks read. The first rank's part."""
-    from ..training.trainer import check_inputs
-
     files = context.files
     busy = MosdeployError(
         f"another `mosdeploy train` runs in {files.root.absolute()}; wait for it, or stop it"
     )
-    held.enter_context(locked(files.supernet_path, busy))
+    held.enter_context(locked(files.supernet_dir, busy))
+    standing = _standing(context.run)
     data = context.family.load_data(context.config, context.run.data_root)
     feasible = feasible_space(context, options)
     limits = training_limits(context, options, feasible)
-    budget = training_budget(context, options, feasible)
+    budget = training_budget(context, options, feasible, files.beside if standing else None)
     context = replace(context, run=with_budget(context.run, budget))
     config = context.config
     source = distilled(context.run, config.training.data)
@@ -96,8 +109,14 @@ def _prepare(context: Context, options: TrainOptions, held: ExitStack) -> str:
         data_sha256=data.sha256,
         limits=limits,
         budget=budget,
+        is_beside=standing is not None,
     )
-    if _finished(context, prepared.inputs_sha256):
+    made = _standing(_beside(context).run) if standing else None
+    if made is not None and made.inputs_sha256 == prepared.inputs_sha256:
+        _take_place(files, prepared)  # which a kill kept from it
+        standing = made
+    if standing is not None and standing.inputs_sha256 == prepared.inputs_sha256:
+        _remove_leftovers(files)
         context.progress.say("already trained from this data and configuration")
         return prepared.model_copy(update={"finished": True}).model_dump_json()
     if config.served_by is not None:
@@ -105,8 +124,24 @@ def _prepare(context: Context, options: TrainOptions, held: ExitStack) -> str:
             f"the supernet of this task is that of {context.run.data_root}; run `mosdeploy "
             "finetune --task` there again"
         )
+    _write_data(context, data, source, prepared)
+    return prepared.model_dump_json()
+
+
+def _write_data(
+    context: Context, data: TaskData, source: Distilled, prepared: PreparedData
+) -> None:
+    """Write tokenizer, card and token ids, after the teacher has labelled the examples."""
+    from ..training.trainer import check_inputs
+
+    old = context
+    if prepared.is_beside:
+        context.progress.say("the supernet that stands here stays until the new one is trained")
+        context = _beside(context)
+    config = context.config
+    files = context.files
     check_inputs(files.checkpoint_path, prepared.inputs_sha256)  # before anything is overwritten
-    tokenizer = _tokenizer(context, data)
+    tokenizer = _tokenizer(context, data, old.files)
     examples = source.examples(context.run, data)
     train_set = context.family.tokenize(tokenizer, examples, config)
     num_too_long = len(examples) - len(train_set)
@@ -117,16 +152,17 @@ def _prepare(context: Context, options: TrainOptions, held: ExitStack) -> str:
         f"data: {len(train_set)} training, {len(data.valid)} validation, {len(data.test)} test "
         f"examples; dropped: {dropped}"
     )
-    if limits is not None:
-        context.progress.say(_within(context, limits))
+    if prepared.limits is not None:
+        context.progress.say(_within(context, prepared.limits))
     valid_set = context.family.tokenize(tokenizer, data.valid, config)
+    if prepared.is_beside:
+        keep_teacher(old.run, context.run, data.sha256)
     teacher = train_teacher(context.run, data.sha256, train_set, valid_set, context.progress)
     if teacher is not None:
         context.progress.say("labelling the examples with the teacher's outputs")
         train_set = teacher.label(train_set, examples)
         valid_set = teacher.label(valid_set, data.valid)
-    write_tokens(files.supernet_path.parent, train_set, valid_set)
-    return prepared.model_dump_json()
+    write_tokens(files.supernet_dir, train_set, valid_set)
 
 
 def _within(context: Context, limits: TrainingLimits) -> str:
@@ -157,7 +193,7 @@ def _train(
 
     config = context.config
     files = context.files
-    batches, valid = read_tokens(files.supernet_path.parent, context.family, config.training)
+    batches, valid = read_tokens(files.supernet_dir, context.family, config.training)
     vocab_size = context.family.load_tokenizer(files.tokenizer_path).vocab_size
     seed = config.training.seed
     teacher = finished_teacher(context.run, prepared.data_sha256)
@@ -184,7 +220,7 @@ def _train(
         card = _supernet_card(context, prepared, net.vocab_size, summary)
         write_record(files.supernet_card_path, card)
         files.checkpoint_path.unlink()  # the optimiser's state; what stays is the supernet
-        remove_tokens(files.supernet_path.parent)
+        remove_tokens(files.supernet_dir)
         return ""
 
     return finish
@@ -212,24 +248,55 @@ def _supernet_card(
     )
 
 
-def _finished(context: Context, inputs_sha256: str) -> bool:
-    """Whether a supernet that was trained from the same stands whole."""
+def _standing(run: Run) -> SupernetCard | None:
+    """The supernet that stands whole in the folder, whatever it was made from."""
     try:
-        return context.run.supernet_card().inputs_sha256 == inputs_sha256
+        return run.whole_supernet_card()
     except StaleInputError:
-        return False
+        return None
 
 
-def _tokenizer(context: Context, data: TaskData) -> Tokenizer:
+def _beside(context: Context) -> Context:
+    """The same run, with folders of their own for what is made anew."""
+    run = context.run
+    return replace(context, run=replace(run, workspace=run.workspace.beside))
+
+
+def _take_place(files: Workspace, prepared: PreparedData) -> str:
+    """Put what was trained beside the old supernet in its place. The first rank's part."""
+    if prepared.is_beside:
+        new = files.beside
+        pairs = ((new.teacher_dir, files.teacher_dir), (new.supernet_dir, files.supernet_dir))
+        for made, place in pairs:
+            if made.exists():
+                with disk_errors(place):
+                    replace_folder(made, place)
+                    shutil.rmtree(made, ignore_errors=True)
+    return ""
+
+
+def _remove_leftovers(files: Workspace) -> None:
+    """Remove what a kill left at the very end of a training."""
+    files.checkpoint_path.unlink(missing_ok=True)
+    remove_tokens(files.supernet_dir)
+    # a training that is not over has no card
+    if files.beside.supernet_card_path.exists():
+        for folder in (files.beside.supernet_dir, files.beside.teacher_dir):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tokenizer(context: Context, data: TaskData, old: Workspace) -> Tokenizer:
     """The tokenizer of the folder if it was made from this data, else a new one."""
-    files = context.files
-    if not (_has_tokenizer_of(context, data)):
-        context.family.train_tokenizer(data, context.config, files.tokenizer_path)
-    return context.family.load_tokenizer(files.tokenizer_path)
+    path = context.files.tokenizer_path
+    if not _has_tokenizer_of(context, data, context.files):
+        if _has_tokenizer_of(context, data, old):
+            atomic_write(path, old.tokenizer_path.read_bytes())
+        else:
+            context.family.train_tokenizer(data, context.config, path)
+    return context.family.load_tokenizer(path)
 
 
-def _has_tokenizer_of(context: Context, data: TaskData) -> bool:
-    files = context.files
+def _has_tokenizer_of(context: Context, data: TaskData, files: Workspace) -> bool:
     if not (files.data_card_path.exists() and files.tokenizer_path.exists()):
         return False
     card = read_record(DataCard, files.data_card_path, "mosdeploy train")

@@ -20,7 +20,7 @@ from ..records import SearchResult, SupernetCard, TrainingLimits
 from ..spaces import ModelSpec
 from ..spaces.genes import ArchConfig
 from ..spaces.spec import Workload
-from ..storage import fingerprint, read_record
+from ..storage import fingerprint, read_errors, read_record, sha256_file
 from ..workspace import Workspace
 from .budget import with_budget
 from .distilled import distilled
@@ -69,7 +69,17 @@ class TrainedRun:
         """The supernet, in eval mode."""
         from ..supernet.checkpoint import load_supernet
 
-        return load_supernet(self.files.supernet_path, self.family.build_supernet)
+        net = load_supernet(self.files.supernet_path, self.family.build_supernet)
+        # after reading: a training that ended since the card was read has put another file there
+        self._check(self.files.supernet_path, self.card.supernet_sha256)
+        return net
+
+    def _check(self, path: Path, sha256: str) -> None:
+        if sha256_file(path) != sha256:
+            raise StaleInputError(
+                f"{path} has changed while this command ran: another training has ended; run the "
+                "same command again"
+            )
 
     @cached_property
     def data(self) -> TaskData:
@@ -92,7 +102,17 @@ class TrainedRun:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer that the supernet was trained with."""
-        return self.family.load_tokenizer(self.files.tokenizer_path)
+        tokenizer = self.family.load_tokenizer(self.files.tokenizer_path)
+        self._check(self.files.tokenizer_path, self.card.tokenizer_sha256)
+        return tokenizer
+
+    def tokenizer_bytes(self) -> bytes:
+        """The file of that tokenizer."""
+        path = self.files.tokenizer_path
+        with read_errors(path):
+            content = path.read_bytes()
+        self._check(path, self.card.tokenizer_sha256)
+        return content
 
     def validation_set(self, num_examples: int) -> "Dataset":
         """So many of the validation examples, drawn the same way in every run."""
@@ -263,7 +283,7 @@ def training_inputs(run: Run, data: TaskData, limits: TrainingLimits | None) -> 
         config.max_tokens,
         config.space,
         config.supernet,
-        config.training.unlimited,
+        config.training.unlimited.fingerprinted,
         *more,
         *distilled(run, config.training.data).sha256,
     )

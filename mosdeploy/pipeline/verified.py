@@ -116,7 +116,15 @@ class Verification:
     def _timed(self, chosen: Sequence[Candidate], path: Path) -> list[Candidate]:
         """Candidates with the times of a dataset; those that it lacks are measured."""
         target = run_profile(self.context.files.root, self.device)
-        request = CollectRequest(target, [candidate.arch for candidate in chosen], path)
+        is_first = not self.measured
+        request = CollectRequest(
+            target,
+            [candidate.arch for candidate in chosen],
+            path,
+            # what was measured in this search has to stay comparable
+            renew=is_first,
+            look=is_first,
+        )
         dataset = collect(self.context, request).dataset
         self.noise = max(self.noise, (dataset.noise_floor_percent or 0.0) / 100)
         timed = []

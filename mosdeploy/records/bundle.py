@@ -110,13 +110,14 @@ class PrecisionChoice(Record):
     examples, of all that it compared.
 
     `precision` is None as long as there is no choice. `inputs_sha256` is a fingerprint of all that
-    the numbers depend on.
+    the numbers depend on but for `conditions`, which the device tells of itself.
     """
 
     version: Literal[2] = 2
     device: str
     workload: AnyWorkload
     inputs_sha256: str
+    conditions: dict[str, str | None] = Field(default_factory=dict)
     metric: str
     max_score_drop: float
     num_examples: int

@@ -139,7 +139,11 @@ class Problem(Record):
 
 
 class LatencyContext(Record):
-    """What all records of one latency dataset have in common; the first line of latency.jsonl."""
+    """What all records of one latency dataset have in common; the first line of latency.jsonl.
+
+    `graph_sha256` is a fingerprint of the graphs that are timed, `machine_id` one of this machine
+    where that is the device; None in older files.
+    """
 
     version: Literal[1] = 1
     dataset_id: str
@@ -147,6 +151,8 @@ class LatencyContext(Record):
     workload: AnyWorkload
     space_sha256: str
     vocab_size: int
+    graph_sha256: str | None = None
+    machine_id: str | None = None
 
 
 class LatencyRecord(Record):
@@ -175,11 +181,12 @@ class SessionRecord(Record):
     `LatencyRecord.session` refers to it. `host` is the board, by its alias; older files lack it.
     `after` is None where the session was killed; reference timings that it had not fetched are then
     in the next session of that board. `emulated`: the board is an emulation, its times mean
-    nothing.
+    nothing. `dataset_id` tells the sessions of datasets in one folder apart; older files lack it.
     """
 
     version: Literal[1] = 1
     session: str
+    dataset_id: str | None = None
     started_at: str
     host: str | None = None
     emulated: bool = False

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from ..record import Record
-from ..spaces import AnyArch
+from ..spaces import AnyArch, AnyWorkload
 from .search import Limits
 
 
@@ -165,7 +165,7 @@ class Scores(Record):
     the one that counts.
 
     `loss` is the validation loss in nats a target; `setup` says how the outputs were made
-    (`greedy`, `beam 4`).
+    (`greedy`, `beam 4`). `subnet_sha256` is that of weights that were trained alone.
     """
 
     arch: AnyArch
@@ -175,12 +175,16 @@ class Scores(Record):
     num_examples: int
     setup: str = ""
     weights: WeightOrigin = "inherited"
+    subnet_sha256: str | None = None
 
 
 class ScoreTable(Record):
-    """Scores of several subnets of one supernet, by name."""
+    """Scores of several subnets of one supernet, by name, answering as a workload says; None in
+    older files.
+    """
 
     version: Literal[2] = 2
     supernet_sha256: str
     data_sha256: str
+    workload: AnyWorkload | None = None
     subnets: dict[str, Scores]

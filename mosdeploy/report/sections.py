@@ -49,7 +49,8 @@ def headline_tiles(line: Headline, metric_title: str) -> Facts:
         "candidate": "during the search",
         "nothing": "run mosdeploy search",
     }
-    metrics = {name: _tile(score(value), "test set") for name, value in line.metrics.items()}
+    note = f"test set, {line.scored}".removesuffix(", ")
+    metrics = {name: _tile(score(value), note) for name, value in line.metrics.items()}
     predicted = None
     if line.predicted_ms is not None:
         note = EMULATED if line.emulated else "before measuring"

@@ -24,13 +24,15 @@ from ..records import (
     SessionRecord,
     SupernetCard,
 )
+from ..spaces import Workload
 
 
 @dataclass(frozen=True)
 class ReportInputs:
     """All that a report tells; None or empty where its command has not run yet.
 
-    `predicted_ms` has one latency for each of `records`, in the same order.
+    `predicted_ms` has one latency for each of `records`, in the same order; `manifest_sha256` is
+    the digest of the bundle's `manifest.json`.
     """
 
     search: SearchResult
@@ -40,6 +42,7 @@ class ReportInputs:
     predicted_ms: tuple[float, ...] = ()
     card: PredictorCard | None = None
     manifest: BundleManifest | None = None
+    manifest_sha256: str | None = None
     bundle_size_bytes: int | None = None
     deployments: tuple[Deployment, ...] = ()
     scores: ScoreTable | None = None
@@ -82,7 +85,8 @@ class FamilyPage:
 class Headline(Record):
     """The answer in numbers.
 
-    `metrics` are the winner's scores on the test examples, empty before `mosdeploy evaluate`.
+    `metrics` are the winner's scores on the test examples, empty before `mosdeploy evaluate`;
+    `scored` says of what: torch's answers, which a bundle of another precision gives nearly.
     `measured` tells what `measured_ms` was taken from: the bundle as it stands on the device, or
     else the candidate that the search measured there. `limit_kept` is None where there is no limit,
     no measurement or no real device.
@@ -92,6 +96,7 @@ class Headline(Record):
     emulated: bool
     winner: str
     metrics: dict[str, float]
+    scored: str = ""
     predicted_ms: float | None
     measured_ms: float | None
     measured: Literal["bundle", "candidate", "nothing"]
@@ -148,15 +153,30 @@ def winner_deployment(inputs: ReportInputs) -> Deployment | None:
     """Find the deployment of the winner's bundle on the device that the search was for; the newest,
     if several.
     """
-    manifest = inputs.manifest
-    if manifest is None or manifest.arch != inputs.search.winner.arch:
+    if winner_bundle(inputs) is None:
         return None
     found = [
         x
         for x in inputs.deployments
-        if x.device.name == inputs.search.device and x.bundle == manifest.name
+        if x.device.name == inputs.search.device and x.bundle_sha256 == inputs.manifest_sha256
     ]
     return max(found, key=lambda x: x.deployed_at, default=None)
+
+
+def winner_bundle(inputs: ReportInputs) -> BundleManifest | None:
+    """The bundle, if it is the winner's and does what was searched for: at any precision, but with
+    no other beam, length or number of threads.
+    """
+    manifest = inputs.manifest
+    search = inputs.search
+    if manifest is None or manifest.arch != search.winner.arch:
+        return None
+    return manifest if _is_alike(manifest.workload, search.workload) else None
+
+
+def _is_alike(workload: Workload, other: Workload) -> bool:
+    """Whether two workloads differ in their precision at most."""
+    return workload.model_copy(update={"precision": other.precision}) == other
 
 
 def is_emulated(inputs: ReportInputs) -> bool:
@@ -185,6 +205,7 @@ def _headline(inputs: ReportInputs) -> Headline:
         emulated=emulated,
         winner=winner.arch.key,
         metrics=scores.metrics if scores else {},
+        scored=f"{scores.setup}, in torch".removeprefix(", ") if scores else "",
         predicted_ms=winner.predicted_ms,
         measured_ms=measured_ms,
         measured="bundle"
@@ -201,12 +222,19 @@ def _headline(inputs: ReportInputs) -> Headline:
 
 def _scores_of(winner: Candidate, inputs: ReportInputs) -> Scores | None:
     """Scores of the winner with the weights of its bundle; inherited ones, as long as there is no
-    bundle of it.
+    bundle of it. None for those of another workload, or of weights that were trained again since.
     """
-    manifest = inputs.manifest
-    weights = manifest.weights if manifest and manifest.arch == winner.arch else "inherited"
-    scores = inputs.scores.subnets.values() if inputs.scores else ()
-    return next((x for x in scores if (x.arch, x.weights) == (winner.arch, weights)), None)
+    table = inputs.scores
+    if table is None or table.workload is None:
+        return None
+    if not _is_alike(table.workload, inputs.search.workload):
+        return None
+    bundle = winner_bundle(inputs)
+    weights = bundle.weights if bundle else "inherited"
+    subnet_sha256 = bundle.provenance.get("subnet") if bundle else None
+    wanted = (winner.arch, weights, subnet_sha256)
+    found = (x for x in table.subnets.values() if (x.arch, x.weights, x.subnet_sha256) == wanted)
+    return next(found, None)
 
 
 def _agreement(inputs: ReportInputs) -> tuple[Agreement, ...]:

@@ -8,7 +8,6 @@ nothing. The only file that knows torch.distributed.
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -22,6 +21,7 @@ from torch.distributed.rendezvous import rendezvous
 from ..config.sections import TrainingConfig
 from ..errors import ConfigError, MosdeployError
 from .device import DeviceContext
+from .launch import Launch
 
 T = TypeVar("T")
 
@@ -205,16 +205,15 @@ def init_distributed(config: TrainingConfig) -> Iterator[DistributedContext]:
     Raises
     ------
     ConfigError
-        If a machine has fewer GPUs than processes.
+        If a machine has fewer GPUs than processes, or as `Launch.read`.
     MosdeployError
         If the others do not come.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    launch = Launch.read()
+    rank, size, local_rank = launch.rank, launch.size, launch.local_rank
     if size == 1:
         yield SINGLE_PROCESS
         return
-    rank = int(os.environ["RANK"])
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     device = DeviceContext.of(config, local_rank).device
     use_gpu = device.type == "cuda"
     if use_gpu and local_rank >= torch.cuda.device_count():

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command_line import ENVIRONMENT, mosdeploy, run_folder, run_python
+from command_line import ENVIRONMENT, MOSDEPLOY, mosdeploy, run_folder, run_python
 
 from mosdeploy.recipes import list_recipes
 
@@ -135,6 +135,27 @@ def test_outside_a_run_folder_the_message_names_init(tmp_path: Path) -> None:
     done = mosdeploy("train", cwd=tmp_path)
     assert done.returncode == 3
     assert "mosdeploy init" in done.stderr
+
+
+def test_in_a_folder_that_is_gone_there_is_no_traceback(tmp_path: Path) -> None:
+    words = [
+        "sh",
+        "-c",
+        'mkdir gone; cd gone; rmdir ../gone; exec "$0" -c "$1" train',
+        *MOSDEPLOY[::2],
+    ]
+    done = subprocess.run(words, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: ") and "No such file or directory" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_terminal_that_lacks_a_letter_gets_its_number(tmp_path: Path) -> None:
+    code = "from mosdeploy import cli; cli.app = lambda obj: print('caf\\u00e9'); cli.main()"
+    environment = {**ENVIRONMENT, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == b"caf\\xe9\n"
 
 
 def test_an_unknown_key_names_the_nearest_known_one(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from example_spaces import SMALL_ARCH, TINY
+from faults import Faults, fail_everywhere, faults
 
 from mosdeploy.config.sections import ExportConfig
 from mosdeploy.errors import BundleError, ExportError, MosdeployError
@@ -24,7 +25,9 @@ from mosdeploy.export.parity import ParityExamples
 from mosdeploy.records import BundleManifest
 from mosdeploy.spaces.spec import ModelSpec
 from mosdeploy.spaces.translation_workload import TranslationWorkload
-from mosdeploy.storage import sha256_file
+from mosdeploy.storage import locked, sha256_file
+
+__all__ = ["faults"]
 
 INPUT_IDS = [[4 + (7 * i + k) % 8 for k in range(1 + i % 5)] for i in range(20)]
 NAMES = {"model.onnx", "tokenizer.model", "manifest.json", "README.md"}
@@ -139,7 +142,10 @@ def test_a_library_for_elsewhere_is_checked_by_its_twin(tmp_path: Path) -> None:
     assert len(opened) == 1
     assert (manifest.runtime, manifest.processor) == ("tvm", "aarch64 cortex-a72")
     assert (tmp_path / "b" / "model.so").read_bytes() == b"aarch64"
-    assert {path.name for path in tmp_path.iterdir()} == {"b", "trained.model"}
+    assert {path.name for path in tmp_path.iterdir() if path.suffix != ".lock"} == {
+        "b",
+        "trained.model",
+    }
 
 
 def test_an_export_replaces_an_older_bundle(tmp_path: Path) -> None:
@@ -148,7 +154,10 @@ def test_an_export_replaces_an_older_bundle(tmp_path: Path) -> None:
     export(tmp_path / "b", "int8")
     assert {path.name for path in (tmp_path / "b").iterdir()} == NAMES
     assert read_manifest(tmp_path / "b").precision == "int8"
-    assert {path.name for path in tmp_path.iterdir()} == {"b", "trained.model"}
+    assert {path.name for path in tmp_path.iterdir() if path.suffix != ".lock"} == {
+        "b",
+        "trained.model",
+    }
 
 
 # -- bad input -------------------------------------------------------------------------------------
@@ -158,12 +167,15 @@ def test_a_failed_check_leaves_what_was_there(tmp_path: Path) -> None:
     other = make_examples(turn=lambda ids: [5])
     with pytest.raises(ExportError, match="differently from torch"):
         export(tmp_path / "b", examples=other)
-    assert [path.name for path in tmp_path.iterdir()] == ["trained.model"]
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"] == ["trained.model"]
     manifest = export(tmp_path / "b")
     with pytest.raises(ExportError, match="differently from torch"):
         export(tmp_path / "b", examples=other)
     assert read_manifest(tmp_path / "b") == manifest
-    assert {path.name for path in tmp_path.iterdir()} == {"b", "trained.model"}
+    assert {path.name for path in tmp_path.iterdir() if path.suffix != ".lock"} == {
+        "b",
+        "trained.model",
+    }
 
 
 def test_what_the_runtime_says_passes_through(tmp_path: Path) -> None:
@@ -172,7 +184,7 @@ def test_what_the_runtime_says_passes_through(tmp_path: Path) -> None:
 
     with pytest.raises(LookupError, match="does not run here"):
         export(tmp_path / "b", open_bundle=refuse)
-    assert [path.name for path in tmp_path.iterdir()] == ["trained.model"]
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"] == ["trained.model"]
 
 
 def test_a_full_disk_is_said(tmp_path: Path) -> None:
@@ -181,6 +193,59 @@ def test_a_full_disk_is_said(tmp_path: Path) -> None:
 
     with pytest.raises(MosdeployError, match="no space left to write"):
         export(tmp_path / "b", build=fill)
+
+
+def test_a_disk_that_fails_anywhere_leaves_a_whole_bundle(
+    tmp_path: Path,
+    faults: Faults,
+) -> None:
+    before = tmp_path / "before"
+    job = make_job(tmp_path / "job" / "b")
+    export_bundle(job, build, Opened, make_examples(), before / "bundles" / "b")
+
+    def build_more(folder: Path) -> BuiltModel:
+        (folder / "model.onnx").write_bytes(b"another model")
+        return BuiltModel("onnxruntime")
+
+    def check(root: Path) -> None:
+        folder = root / "bundles" / "b"
+        read_manifest(folder)
+        assert (folder / "model.onnx").read_bytes() in (b"model", b"another model")
+        assert [x.name for x in folder.parent.iterdir() if x.is_dir()] == ["b"]
+
+    def act(root: Path) -> None:
+        export_bundle(job, build_more, Opened, make_examples(), root / "bundles" / "b")
+
+    assert fail_everywhere(faults, before, act, check) > 10
+
+
+def test_what_a_killed_export_left_goes_with_the_next(tmp_path: Path) -> None:
+    out_dir = tmp_path / "bundles" / "b"
+    export(out_dir)
+    (out_dir.parent / ".b.killed" / "new").mkdir(parents=True)
+    (out_dir.parent / ".bc.other").mkdir()
+    export(out_dir)
+    assert {x.name for x in out_dir.parent.iterdir() if x.is_dir()} == {"b", ".bc.other"}
+
+
+def test_two_exports_of_one_bundle_at_once_are_refused(tmp_path: Path) -> None:
+    out_dir = tmp_path / "bundles" / "b"
+    job = make_job(tmp_path / "job" / "b")
+    with (
+        locked(out_dir, MosdeployError("held by the test")),
+        pytest.raises(MosdeployError, match="another `mosdeploy export` writes"),
+    ):
+        export_bundle(job, build, Opened, make_examples(), out_dir)
+
+
+def test_another_tokenizer_than_the_networks_is_refused(tmp_path: Path) -> None:
+    out_dir = tmp_path / "bundle"
+    job = make_job(out_dir)
+    own = dataclasses.replace(job, tokenizer_sha256=sha256_file(job.tokenizer_path))
+    build_draft(own, build, Opened, tmp_path / "own")
+    other = dataclasses.replace(job, tokenizer_sha256="0" * 64)
+    with pytest.raises(ExportError, match=r"trained\.model is not the tokenizer that the network"):
+        build_draft(other, build, Opened, tmp_path / "other")
 
 
 def test_a_folder_that_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:

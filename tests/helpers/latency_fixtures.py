@@ -1,16 +1,20 @@
 """A device whose latencies are known exactly, for the tests of latency predictors."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from example_spaces import space_of
 
+from mosdeploy.latency.dataset import LatencyDataset
+from mosdeploy.records import DeviceState, LatencyContext, SessionRecord
 from mosdeploy.spaces import ModelSpec
 from mosdeploy.spaces.genes import GeneArray
 from mosdeploy.spaces.spec import FloatArray
 from mosdeploy.spaces.translation import TranslationSpace
 from mosdeploy.spaces.translation_workload import TranslationWorkload
+from mosdeploy.storage import append_line
 
 COEFFICIENTS = np.array(
     [2.0, 0.8, 0.3, 1.5, 1.0, 0.9, 1.2, 0.7, 2.0, 0.5, 0.02, 0.01, 0.01, 0.02, 0.02]
@@ -53,3 +57,12 @@ def draw(space: TranslationSpace) -> Callable[[int, int], GeneArray]:
         return space.genes([space.sample(rng) for _ in range(count)])
 
     return genes
+
+
+def begun(path: Path, context: LatencyContext, session: str = "s1") -> LatencyDataset:
+    """A dataset in whose folder a session has begun."""
+    dataset = LatencyDataset.open(path, context)
+    state = DeviceState(packages={"onnxruntime": "1.20.0"})
+    started = SessionRecord(session=session, started_at="", host=context.device.host, state=state)
+    append_line(path.with_name("sessions.jsonl"), started)
+    return dataset

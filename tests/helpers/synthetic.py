@@ -222,7 +222,12 @@ def scores(winner: ArchConfig) -> ScoreTable:
         "smallest": one(SPACE.smallest, 17.4),
         "winner": one(winner, 24.1),
     }
-    return ScoreTable(supernet_sha256=digest("b"), data_sha256=digest("7"), subnets=subnets)
+    return ScoreTable(
+        supernet_sha256=digest("b"),
+        data_sha256=digest("7"),
+        workload=WORKLOAD,
+        subnets=subnets,
+    )
 
 
 def full_inputs(device: DeviceProfile = DEVICE, bundle_ms: float = 11.4) -> ReportInputs:
@@ -252,6 +257,7 @@ def full_inputs(device: DeviceProfile = DEVICE, bundle_ms: float = 11.4) -> Repo
         predicted_ms=tuple(latency_ms(x.arch) for x in records),
         card=card(),
         manifest=manifest(search.winner.arch),
+        manifest_sha256=digest("f"),
         bundle_size_bytes=9_400_000,
         deployments=(deployment(bundle_ms, device),),
         scores=scores(search.winner.arch),

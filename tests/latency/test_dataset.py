@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from latency_fixtures import begun
 
 from mosdeploy.errors import MosdeployError, StaleInputError
 from mosdeploy.latency.dataset import LatencyDataset
@@ -66,8 +67,26 @@ def test_the_latest_record_of_an_architecture_counts(path, context, archs, recor
     assert [r.measurement.total.median_ms for r in dataset.usable] == [3.0]
 
 
+def test_what_failed_or_lost_its_session_is_missing_under_a_new_name(
+    path, context, space, archs, record
+):
+    dataset = begun(path, context)
+    dataset.append(record(archs[0], 3.0))
+    dataset.append(record(archs[1], None))
+    dataset.append(record(archs[1], None))
+    dataset.append(record(archs[2], 3.0).model_copy(update={"session": "deleted"}))
+    keys = [arch.key for arch in archs]
+    assert dataset.missing(archs) == {
+        f"{keys[1]}-2": archs[1],
+        f"{keys[2]}-1": archs[2],
+        keys[3]: archs[3],
+    }
+    with pytest.raises(StaleInputError, match=r"1 subnets .* not in sessions\.jsonl .* again"):
+        dataset.samples(space)
+
+
 def test_drift_of_the_reference_lowers_the_sample_weight(path, context, space, archs, record):
-    dataset = LatencyDataset.open(path, context)
+    dataset = begun(path, context)
     for arch, drift in zip(archs, [None, 0.0, 2.0, 6.0], strict=True):
         steady = record(arch, 3.0)
         measurement = steady.measurement.model_copy(update={"drift_percent": drift})

@@ -1,10 +1,10 @@
 import json
-import logging
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from latency_fixtures import begun
 
 import mosdeploy
 from mosdeploy.errors import PredictorError, StaleInputError
@@ -135,7 +135,7 @@ def test_averages_serve_as_samples_too(space, true_latency, draw, fit):
 def test_a_dataset_is_fitted_without_its_failures(
     spec, space, context, true_latency, draw, record, tmp_path
 ):
-    dataset = LatencyDataset.open(tmp_path / "latency.jsonl", context)
+    dataset = begun(tmp_path / "latency.jsonl", context)
     genes = draw(20, seed=15)
     for row, ms in zip(genes, true_latency(genes), strict=True):
         dataset.append(record(space.from_genes(row), ms))
@@ -159,7 +159,7 @@ def fit_with(space, context, true_latency, draw, record, tmp_path):
     ]
 
     def call(last_runtime):
-        dataset = LatencyDataset.open(tmp_path / last_runtime / "latency.jsonl", context)
+        dataset = begun(tmp_path / last_runtime / "latency.jsonl", context)
         for item in (*records[:-1], records[-1].model_copy(update={"runtime": last_runtime})):
             dataset.append(item)
         return LatencyPredictor.fit_dataset(space, dataset)
@@ -175,13 +175,10 @@ def test_records_of_two_runtimes_are_refused(fit_with):
         fit_with("tvm 0.27")
 
 
-def test_records_of_two_minor_versions_cause_a_warning(fit_with, caplog):
-    fit_with("onnxruntime 1.20.3")
-    assert not caplog.records
-    found = fit_with("onnxruntime 1.21.0")
-    assert found.card.runtime == "onnxruntime 1.20.0, onnxruntime 1.21.0"
-    assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    assert "1.20.0 and onnxruntime 1.21.0, which may differ in speed" in caplog.text
+def test_records_of_two_minor_versions_are_refused(fit_with):
+    assert fit_with("onnxruntime 1.20.3").card.runtime == "onnxruntime 1.20.0, onnxruntime 1.20.3"
+    with pytest.raises(PredictorError, match=r"mixes .* 1\.20\.0 and onnxruntime 1\.21\.0; move"):
+        fit_with("onnxruntime 1.21.0")
 
 
 def test_an_emulated_device_is_refused(space, context, tmp_path):

@@ -87,5 +87,5 @@ def test_timings_of_a_session_without_a_board_are_those_of_any(path):
 
 def test_a_corrupt_file_is_named(path):
     (path.parent / "sessions.jsonl").write_text("{}\n")
-    with pytest.raises(StaleInputError, match=r"sessions\.jsonl is corrupt"):
+    with pytest.raises(StaleInputError, match=r"sessions\.jsonl, line 1: .*; delete that line"):
         read_sessions(path)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from latency_fixtures import begun
 
 from mosdeploy.config.device import DeviceProfile
 from mosdeploy.errors import PredictorError
@@ -26,7 +27,7 @@ def measure(spec, context, record, tmp_path):
     """
 
     def make(latency, count, seed=3):
-        dataset = LatencyDataset.open(tmp_path / f"b-{count}-{seed}" / "latency.jsonl", context)
+        dataset = begun(tmp_path / f"b-{count}-{seed}" / "latency.jsonl", context)
         archs = choose(spec, count, seed=seed)
         for arch, ms in zip(archs, latency(spec.gene_rows(archs)), strict=True):
             dataset.append(record(arch, float(ms)))

@@ -1,5 +1,6 @@
 """The bundles of a run folder."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -11,10 +12,17 @@ from mosdeploy.pipeline.bundles import folder_bytes, newest_bundle, require_bund
 from mosdeploy.workspace import Workspace
 
 
-def test_bundles_are_found_by_the_time_they_were_written(folder: Path) -> None:
+def test_the_bundle_that_was_written_last_is_found_in_a_copy_too(folder: Path) -> None:
     files = Workspace(folder)
     result = opened(folder).export("smallest")
     assert newest_bundle(files) == result.path
+    (other,) = {x.parent for x in files.bundles_dir.glob("[!.]*/manifest.json")} - {result.path}
+    os.utime(other / "manifest.json")  # as a copy may leave it
+    assert newest_bundle(files) == result.path
+    for text in ("gone", "..", "", "../bundles", "a\0b"):
+        files.newest_bundle_path.write_text(text)
+        assert newest_bundle(files) == other
+    os.utime(result.path / "manifest.json")
     shutil.copytree(result.path, result.path.with_name(".draft"))  # left by a kill
     assert newest_bundle(files) == result.path
     shutil.rmtree(files.bundles_dir)

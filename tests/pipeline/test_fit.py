@@ -1,5 +1,6 @@
 """Predictors that are fitted to what was measured, or corrected from another device's."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,16 +8,19 @@ import pytest
 from walking import opened
 
 import mosdeploy
-from mosdeploy.config.device import DeviceProfile
 from mosdeploy.config.lookup import shipped_dir
 from mosdeploy.errors import PredictorError, StaleInputError
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.design import choose
 from mosdeploy.latency.predictor import LatencyPredictor
+from mosdeploy.latency.sessions import ProfilingSession
+from mosdeploy.pipeline.conditions import latency_context
+from mosdeploy.pipeline.devices import run_profile
 from mosdeploy.pipeline.predictors import fitted, predictor
 from mosdeploy.pipeline.run import Run, open_run
-from mosdeploy.records import LatencyContext, LatencyRecord, Measurement, Timing
+from mosdeploy.records import DeviceState, LatencyRecord, Measurement, Timing
 from mosdeploy.spaces.genes import ArchConfig
+from mosdeploy.storage import fingerprint
 
 
 @pytest.fixture
@@ -44,15 +48,11 @@ def write_measurements(
     run: Run, device: str, archs: list[ArchConfig], latency_ms: np.ndarray
 ) -> None:
     """What a profile of a device would have left behind."""
-    context = LatencyContext(
-        dataset_id="made",
-        device=DeviceProfile(name=device, host=device),
-        workload=run.config.workload,
-        space_sha256=run.space_sha256,
-        vocab_size=run.config.vocab_size,
-    )
+    context = latency_context(run, run_profile(run.workspace.root, device))
     path = run.workspace.latency_path(device, run.config.workload.name)
     dataset = LatencyDataset.open(path, context)
+    state = DeviceState(packages={"onnxruntime": "1.20.0"})
+    session = ProfilingSession(path, device, state, dataset_id=dataset.context.dataset_id).record
     for arch, ms in zip(archs, latency_ms.tolist(), strict=True):
         timing = Timing(median_ms=ms, p90_ms=ms, minimum_ms=ms, repeats=15)
         dataset.append(
@@ -61,7 +61,7 @@ def write_measurements(
                 measurement=Measurement(total=timing),
                 runtime="onnxruntime 1.20.0",
                 measured_at="2025-01-01T00:00:00Z",
-                session="s1",
+                session=session.session,
             )
         )
 
@@ -112,6 +112,13 @@ def test_a_device_that_was_measured_here_corrects_another(run: Run, fit) -> None
     assert card.transfer.source_sha256 != ""
     found = fitted(run, "rpi").predict(run.config.space.genes(archs))
     np.testing.assert_allclose(found, xeon_ms / 2, rtol=0.01)
+    # more was measured on the source: what was corrected from it follows
+    write_measurements(run, "local", designed(run, 32)[30:], np.array([40.0, 45.0]))
+    again = fitted(run, "rpi").card.transfer
+    assert again is not None
+    assert again.source_sha256 == fingerprint(fitted(run, "local")) != card.transfer.source_sha256
+    shutil.rmtree(run.workspace.predictor_dir("local", run.config.workload.name))
+    assert fitted(run, "rpi").card.transfer == again  # it cannot be told, and what was fitted stays
 
 
 def test_a_source_that_was_corrected_itself_is_refused(run: Run, fit) -> None:

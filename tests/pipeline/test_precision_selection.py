@@ -91,6 +91,12 @@ def test_auto_measures_scores_and_exports_once(folder: Path) -> None:
     again = KeptProgress()
     repeated = opened(folder, again).export("largest", precision="auto", max_score_drop=100.0)
     assert (repeated.precision_choice, again.updates) == (choice, [])
+    # of another runtime the times count no more
+    path.write_text(path.read_text().replace(str(choice.conditions["ONNX Runtime"]), "1.1"))
+    stopped = KeptProgress(stop_at=1)
+    with pytest.raises(KeyboardInterrupt):
+        opened(folder, stopped).export("largest", precision="auto", max_score_drop=100.0)
+    assert [stage for stage, _ in stopped.updates] == ["measure on local"]
 
 
 def test_what_fails_on_the_device_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

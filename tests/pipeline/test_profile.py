@@ -42,6 +42,23 @@ def test_a_larger_budget_measures_only_the_new_subnets(folder: Path) -> None:
     assert len(set(keys)) == len(keys) == 14
 
 
+def test_a_failed_measurement_is_made_again(folder: Path) -> None:
+    path = Workspace(folder).latency_path("local", "sentence")
+    *lines, last = lines_of(path)
+    failed = json.loads(last)
+    failed["measurement"] = {"error": "out of memory"}
+    path.write_text("\n".join([*lines, json.dumps(failed)]) + "\n")
+    summary = opened(folder).profile()
+    assert (summary.measured_now, summary.num_records, summary.failed) == (1, 12, 0)
+    before, after = LatencyDataset.load(path).records[-2:]
+    assert before.arch == after.arch
+    # afresh, and not what the device keeps of the first time
+    assert after.measurement.total is not None
+    assert (
+        after.measurement.total.median_ms != json.loads(last)["measurement"]["total"]["median_ms"]
+    )
+
+
 def test_a_profile_stops_when_the_error_is_met_twice(folder: Path) -> None:
     shutil.rmtree(folder / "predictors")
     run = opened(folder)

@@ -83,6 +83,21 @@ def test_a_result_that_is_listed_again_is_told_once(dataset: LatencyDataset) -> 
     assert session.after == STATE
 
 
+def test_what_is_measured_anew_is_counted(dataset: LatencyDataset) -> None:
+    told: list[tuple[int, int, str]] = []
+
+    class Counted(KeptProgress):
+        def update(self, stage: str, done: int, total: int, note: str = "") -> None:
+            told.append((done, total, note))
+
+    recorder = ProfileRecorder(dataset, ARCHS, Counted(), is_fleet=False)
+    recorder.record(Started("pi1", STATE))
+    other = SMALL.largest.key
+    for event in (result(KEY, "1", 9.0), result(other, "2", 9.0), result(KEY, "3", 9.0)):
+        recorder.record(event)
+    assert told == [(1, 2, "9.00 ms"), (2, 2, "9.00 ms"), (3, 3, "9.00 ms, 1 measured anew")]
+
+
 def test_in_a_fleet_each_board_is_named(dataset: LatencyDataset) -> None:
     progress = record(
         dataset,

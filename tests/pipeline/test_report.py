@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from walking import edit, opened
 
 from mosdeploy.records import ScoreTable
@@ -26,3 +27,12 @@ def test_scores_of_an_earlier_supernet_are_not_shown(folder: Path) -> None:
     edit(path, f'"supernet_sha256": "{table.supernet_sha256}"', '"supernet_sha256": "earlier"')
     report = opened(folder).report().report
     assert (report.scores, report.headline.metrics) == (None, {})
+
+
+def test_a_deployment_that_cannot_be_read_is_left_out(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Workspace(folder).deployment_path("other").write_text('{"version": 99}')
+    report = opened(folder).report().report
+    assert [deployment.device.name for deployment in report.deployments] == ["local"]
+    assert "other.json was made by a newer mosdeploy" in caplog.text

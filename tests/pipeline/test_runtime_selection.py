@@ -122,7 +122,7 @@ def test_the_faster_bundle_is_kept_alone(
     )
     assert result.runtime_choice is not None
     assert (result.runtime_choice.kept, result.runtime_choice.device) == (kept, "here")
-    assert list((without_bundles / "bundles").iterdir()) == [candidates[kept].result.path]
+    assert list((without_bundles / "bundles").glob("[!.]*")) == [candidates[kept].result.path]
 
 
 def test_bundles_that_none_could_time_are_all_kept(without_bundles: Path, monkeypatch) -> None:
@@ -131,7 +131,7 @@ def test_bundles_that_none_could_time_are_all_kept(without_bundles: Path, monkey
     context = Context(open_run(without_bundles))
     with pytest.raises(DeviceError, match="onnxruntime: unplugged; tvm: unplugged"):
         select_fastest(context, DeviceProfile(name="here", kind="local"), list(candidates.values()))
-    assert len(list((without_bundles / "bundles").iterdir())) == 2
+    assert len(list((without_bundles / "bundles").glob("[!.]*"))) == 2
 
 
 def test_when_nothing_was_built_each_reason_is_told(walked: Path) -> None:
@@ -170,6 +170,6 @@ def test_auto_keeps_the_faster_of_two(without_bundles: Path) -> None:
     times_ms = {timing.runtime: timing.measurement.total.median_ms for timing in choice.timings}
     assert set(times_ms) == {"onnxruntime", "tvm"}
     assert choice.kept == min(times_ms, key=times_ms.get)
-    assert list((without_bundles / "bundles").iterdir()) == [result.path]
+    assert list((without_bundles / "bundles").glob("[!.]*")) == [result.path]
     manifest = json.loads((result.path / "manifest.json").read_text())
     assert manifest["runtime"] == choice.kept == result.manifest.runtime

@@ -131,7 +131,15 @@ def test_no_finalist_is_measured_on_an_emulated_device(folder: Path, limit: dict
         PredictorError, match="its times mean nothing, so no finalist is measured there"
     ):
         run.search(**limit)
-    assert run.search(**limit, verify=False).winner.measured_ms is None
+
+
+def test_what_a_real_device_measured_predicts_nothing_of_an_emulation(folder: Path) -> None:
+    profile = folder / "device_profiles" / "local.toml"
+    edit(profile, 'kind = "local"', 'kind = "local"\nemulated = true')
+    run = opened(folder)
+    with pytest.raises(StaleInputError, match="device emulated is False there and True now"):
+        run.search("9s", verify=False)
+    assert run.search(max_parameters=40_000, verify=False).winner.measured_ms is None
 
 
 def test_an_evaluating_search_tells_of_each_iteration(folder: Path) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from walking import KeptProgress, damage, opened
 
-from mosdeploy.errors import MosdeployError
+from mosdeploy.errors import MosdeployError, StaleInputError
 from mosdeploy.pipeline.subnets import losses_of, spread_of
 from mosdeploy.records import SeedLoss
 from mosdeploy.storage import locked
+from mosdeploy.supernet.checkpoint import save_training_state
 from mosdeploy.workspace import Workspace
 
 STEPS = 10
@@ -86,6 +87,17 @@ def test_finished_seeds_are_left_as_they_are(folder: Path) -> None:
     more = opened(folder, progress).finetune(steps=2, seeds=3)
     assert more.seeds[:2] == card.seeds
     assert len(progress.updates) == 2
+
+
+def test_a_state_that_a_kill_left_beside_its_subnet_blocks_no_other_training(folder: Path) -> None:
+    card = opened(folder).finetune(steps=2)
+    path = Workspace(folder).subnet_checkpoint_path(card.arch.key, "finetuned")
+    save_training_state(path, {"inputs_sha256": card.inputs_sha256})
+    assert opened(folder).finetune(steps=3).steps == 3
+    # one that is not of the subnet that stands there is somebody's work
+    save_training_state(path, {"inputs_sha256": "other"})
+    with pytest.raises(StaleInputError, match=r"checkpoint\.pt was made from .*delete it"):
+        opened(folder).finetune(steps=4)
 
 
 def test_a_damaged_copy_of_the_best_is_made_again(folder: Path) -> None:

@@ -3,12 +3,15 @@ overwritten.
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from walking import KeptProgress, damage, edit, lines_of, opened
 
 from mosdeploy.errors import MosdeployError, StaleInputError
+from mosdeploy.pipeline.run import open_run
+from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.records import DataCard
 from mosdeploy.storage import locked, read_record
 from mosdeploy.supernet.checkpoint import save_training_state
@@ -66,8 +69,103 @@ def test_a_finished_run_trains_again_after_a_change(folder: Path) -> None:
     assert run.train().steps == 3
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("\nthreads = 1", "\nthreads = 2"),
+        ("validate_every = 6", "validate_every = 5"),
+        ("checkpoint_every = 4", 'checkpoint_every = 9\ncompute = "cpu"'),
+    ],
+)
+def test_what_changes_no_result_does_not_ask_for_another_training(
+    folder: Path, old: str, new: str
+) -> None:
+    edit(folder / "mosdeploy.toml", old, new)
+    progress = KeptProgress()
+    assert opened(folder, progress).train().steps == 12
+    assert progress.messages == ["already trained from this data and configuration"]
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_the_old_supernet_stands_until_the_new_one_is_trained(folder: Path) -> None:
+    files = Workspace(folder)
+    before = contents(files.supernet_dir)
+    edit(files.config_path, "\nsteps = 12", "\nsteps = 9")
+    with pytest.raises(KeyboardInterrupt):
+        opened(folder, KeptProgress(stop_at=5)).train()
+    assert contents(files.supernet_dir) == before
+    assert files.beside.checkpoint_path.exists()
+    progress = KeptProgress()
+    card = opened(folder, progress).train()
+    assert card.steps == 9
+    assert "the supernet that stands here stays until the new one is trained" in progress.messages
+    # resumed at the fourth, where the state was saved
+    assert len([stage for stage, _ in progress.updates if stage == "train"]) == 5
+    assert [json.loads(x)["step"] for x in lines_of(files.training_log_path)] == [*range(1, 10)]
+    assert not files.beside.supernet_dir.exists()
+    assert opened(folder).search("10s").supernet_sha256 == card.supernet_sha256
+
+
+def test_a_training_that_is_killed_at_its_end_is_finished_by_the_next(folder: Path) -> None:
+    files = Workspace(folder)
+    done = contents(files.supernet_dir)
+    edit(files.config_path, "\nsteps = 12", "\nsteps = 3")
+    opened(folder).train()
+    # as if killed before the new one took the old one's place
+    shutil.copytree(files.supernet_dir, files.beside.supernet_dir)
+    for path, content in done.items():
+        path.write_bytes(content)
+    progress = KeptProgress()
+    assert opened(folder, progress).train().steps == 3
+    assert progress.messages == ["already trained from this data and configuration"]
+    assert not files.beside.supernet_dir.exists()
+
+
+def test_a_state_that_a_kill_left_beside_its_supernet_blocks_no_other_training(
+    folder: Path,
+) -> None:
+    files = Workspace(folder)
+    save_training_state(files.checkpoint_path, {"inputs_sha256": "of the supernet that is done"})
+    edit(files.config_path, "\nsteps = 12", "\nsteps = 3")
+    assert opened(folder).train().steps == 3
+    files.checkpoint_path.touch()
+    assert opened(folder).train().steps == 3
+    assert not files.checkpoint_path.exists()
+
+
+def test_a_teacher_that_would_be_the_same_is_kept(encoder_folder: Path) -> None:
+    files = Workspace(encoder_folder)
+    teacher = contents(files.teacher_dir)
+    edit(files.config_path, "\nsteps = 12", "\nsteps = 4")
+    progress = KeptProgress()
+    opened(encoder_folder, progress).train()
+    assert not [stage for stage, _ in progress.updates if stage == "teacher"]
+    assert contents(files.teacher_dir) == teacher
+    assert not files.beside.teacher_dir.exists()
+
+
+def test_a_supernet_that_changed_since_its_card_was_read_is_refused(folder: Path) -> None:
+    state = trained_run(open_run(folder))
+    edit(folder / "mosdeploy.toml", "\nsteps = 12", "\nsteps = 3")
+    opened(folder).train()
+    with pytest.raises(StaleInputError, match="has changed while this command ran"):
+        state.net  # noqa: B018
+
+
+def test_a_tokenizer_that_changed_since_its_card_was_read_is_refused(walked: Path) -> None:
+    card = trained_run(open_run(walked)).card
+    state = TrainedRun(open_run(walked), card.model_copy(update={"tokenizer_sha256": "0" * 64}))
+    for read in (lambda: state.tokenizer, state.tokenizer_bytes):
+        with pytest.raises(StaleInputError, match="has changed while this command ran"):
+            read()
+
+
 def test_a_refused_training_overwrites_nothing(folder: Path) -> None:
     files = Workspace(folder)
+    damage(files.supernet_path)
     save_training_state(files.checkpoint_path, {"inputs_sha256": "another corpus"})
     edit(files.config_path, "vocab_size = 44", "vocab_size = 40")
     before = {path: path.read_bytes() for path in (folder / "supernet").iterdir() if path.is_file()}
@@ -78,7 +176,7 @@ def test_a_refused_training_overwrites_nothing(folder: Path) -> None:
 
 def test_two_trainings_at_once_are_refused(folder: Path) -> None:
     with (
-        locked(Workspace(folder).supernet_path, MosdeployError("held by the test")),
+        locked(Workspace(folder).supernet_dir, MosdeployError("held by the test")),
         pytest.raises(MosdeployError, match="another `mosdeploy train` runs in"),
     ):
         opened(folder).train()

@@ -43,7 +43,7 @@ def test_title_claims_no_time_without_one() -> None:
 def test_one_tile_for_each_metric() -> None:
     tiles = dict(headline_tiles(headline(metrics={"accuracy": 0.6844, "F1": 66.0}), "Quality"))
     assert list(tiles)[:3] == ["accuracy", "F1", "Predicted"]
-    assert tiles["accuracy"] == "0.684<small>test set</small>"
+    assert tiles["accuracy"] == "0.684<small>test set, greedy, in torch</small>"
     assert "Quality" not in tiles
 
 

@@ -37,6 +37,60 @@ def test_bundle_of_another_architecture_does_not_count() -> None:
     assert summarise(inputs).headline.measured == "candidate"
 
 
+def test_a_deployment_of_an_earlier_bundle_of_this_name_does_not_count() -> None:
+    inputs = dataclasses.replace(full_inputs(), manifest_sha256="0" * 64)
+    assert winner_deployment(inputs) is None
+    headline = summarise(inputs).headline
+    assert (headline.measured, headline.size_bytes) == (
+        "candidate",
+        inputs.search.winner.size_bytes,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "counts"),
+    [
+        ({"precision": "int8"}, True),
+        ({"beam": 4}, False),
+        ({"precision": "int8", "beam": 4}, False),
+    ],
+)
+def test_a_bundle_counts_if_it_does_what_was_searched_for(changes: dict, counts: bool) -> None:
+    inputs = full_inputs()
+    assert inputs.manifest is not None
+    workload = inputs.manifest.workload.model_copy(update=changes)
+    bundle = inputs.manifest.model_copy(update={"workload": workload})
+    headline = summarise(dataclasses.replace(inputs, manifest=bundle)).headline
+    assert headline.measured == ("bundle" if counts else "candidate")
+
+
+def test_scores_of_another_beam_or_of_no_known_one_are_not_the_winners() -> None:
+    inputs = full_inputs()
+    assert inputs.scores is not None
+    assert inputs.scores.workload is not None
+    assert summarise(inputs).headline.scored == "greedy, in torch"
+    for workload in (inputs.scores.workload.model_copy(update={"beam": 4}), None):
+        table = inputs.scores.model_copy(update={"workload": workload})
+        headline = summarise(dataclasses.replace(inputs, scores=table)).headline
+        assert (headline.metrics, headline.scored) == ({}, "")
+
+
+def test_scores_of_weights_that_were_trained_again_do_not_count() -> None:
+    inputs = full_inputs()
+    assert inputs.scores is not None
+    assert inputs.manifest is not None
+    changes = {"weights": "finetuned", "subnet_sha256": "1" * 64}
+    scored = inputs.scores.subnets["winner"].model_copy(update=changes)
+    table = inputs.scores.model_copy(update={"subnets": {"winner, finetuned": scored}})
+    for digest, metrics in (("1" * 64, scored.metrics), ("2" * 64, {})):
+        provenance = {**inputs.manifest.provenance, "subnet": digest}
+        bundle = inputs.manifest.model_copy(
+            update={"weights": "finetuned", "provenance": provenance}
+        )
+        found = summarise(dataclasses.replace(inputs, scores=table, manifest=bundle))
+        assert found.headline.metrics == metrics
+
+
 def test_newest_of_two_deployments_counts() -> None:
     old = deployment(9.0).model_copy(update={"deployed_at": "2025-02-01T00:00:00Z"})
     for order in ((old, deployment(11.4)), (deployment(11.4), old)):

@@ -4,10 +4,10 @@ import json
 import random
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from encoder_bundles import export_encoder
+from fuzzing import change
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,60 +17,6 @@ from mosdeploy.storage import sha256_bytes
 
 FILES = {"translation": "tokenizer.model", "encoder": "tokenizer.json"}
 """By family, what splits texts."""
-
-PATHS = [
-    "../secret",
-    "/etc/passwd",
-    "a/../../b",
-    "link",
-    "folder",
-    "model.onnx",
-    "manifest.json",
-    "a\x00b",
-    "\ud800",
-    "",
-]
-numbers = (
-    st.integers()
-    | st.floats()
-    | st.sampled_from([2**31, 2**53, 2**64, 10**30, -1, 0, 1, 65536, True, 1e308])
-)
-texts = st.text(max_size=8) | st.sampled_from([*PATHS, "0" * 64, "f" * 64, "x" * 20_000])
-values = st.recursive(
-    st.none() | st.booleans() | numbers | texts,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
-    max_leaves=8,
-)
-
-
-def change(manifest: dict[str, Any], data: st.DataObject) -> None:
-    """Change one place, at any depth: another value, one more, one less, or a number or text like
-    the one there.
-    """
-    where: Any = manifest
-    while True:
-        key = data.draw(
-            st.sampled_from(sorted(where))
-            if isinstance(where, dict)
-            else st.sampled_from(range(len(where)))
-        )
-        inside = where[key]
-        if not isinstance(inside, (dict, list)) or not inside or data.draw(st.integers(0, 3)) == 0:
-            break
-        where = inside
-    kind = data.draw(st.sampled_from(["replace", "near", "add", "remove"]))
-    if kind == "near" and type(inside) is int:
-        where[key] = inside + data.draw(st.sampled_from([-1, 1, 2, 100, 10**6, -(10**6)]))
-    elif kind == "near" and isinstance(inside, str):
-        where[key] = data.draw(texts) + inside
-    elif kind == "remove":
-        del where[key]
-    elif kind == "add" and isinstance(where, dict):
-        where[data.draw(texts)] = data.draw(values)
-    elif kind == "add":
-        where.insert(key, data.draw(values))
-    else:
-        where[key] = data.draw(values)
 
 
 def use(folder: Path) -> None:

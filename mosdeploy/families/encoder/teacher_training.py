@@ -84,7 +84,11 @@ def open_teacher(task: TeacherTask) -> EncoderTeacher:
     config: EncoderRunConfig = task.config
     training = _training(config)
     inputs_sha256 = fingerprint(
-        task.data_sha256, config.vocab_size, config.space, config.supernet.dropout, training
+        task.data_sha256,
+        config.vocab_size,
+        config.space,
+        config.supernet.dropout,
+        training.fingerprinted,
     )
     path = task.folder / "teacher.safetensors"
     card = _finished(path, inputs_sha256)

@@ -1,0 +1,109 @@
+"""What a latency depends on besides the subnet: when a measurement no longer counts.
+
+In: what a dataset says of how it was measured, and how it would be measured now. Out: the
+differences, in words. Nothing is measured here.
+"""
+
+from collections.abc import Sequence
+
+from ..config.device import MeasureProtocol
+from ..records import DeviceState, LatencyContext, SessionRecord
+
+UNTOLD = ("candidate_timeout_s",)
+"""Keys of the protocol that change no time, only how long one is waited for."""
+
+SHARED = ("machine", "ONNX Runtime")
+"""What the boards of a fleet have in common; each has its own processor, or revision of it."""
+
+
+def context_differences(found: LatencyContext, wanted: LatencyContext) -> list[str]:
+    """What keeps measurements of one context from being continued in another, in words."""
+    pairs: list[tuple[str, object, object]] = [
+        ("search space", found.space_sha256[:12], wanted.space_sha256[:12]),
+        ("vocabulary size", found.vocab_size, wanted.vocab_size),
+        ("graph", _short(found.graph_sha256), _short(wanted.graph_sha256)),
+        ("machine id", found.machine_id, wanted.machine_id),
+    ]
+    asked = wanted.workload.model_dump()
+    pairs += [
+        # None where the other workload has no such field
+        (f"workload.{name}", value, asked.get(name))
+        for name, value in found.workload.model_dump().items()
+    ]
+    pairs += [
+        # what changes the times; the same board may be reached in another way
+        (f"device {key}", getattr(found.device, key), getattr(wanted.device, key))
+        for key in ("name", "kind", "provider", "emulated")
+    ]
+    pairs += [
+        (f"measure.{key}", getattr(found.device.measure, key), getattr(wanted.device.measure, key))
+        for key in MeasureProtocol.model_fields
+        if key not in UNTOLD
+    ]
+    return [f"{name} is {old} there and {new} now" for name, old, new in pairs if old != new]
+
+
+def board_differences(
+    sessions: Sequence[SessionRecord],
+    host: str,
+    state: DeviceState,
+    *,
+    default_host: str,
+    is_fleet: bool,
+) -> list[str]:
+    """How a board that is about to measure differs from those that measured before, in words.
+
+    Parameters
+    ----------
+    sessions
+        Those of the dataset.
+    host, state
+        The board and its state now.
+    default_host
+        The board of sessions that do not name theirs.
+    is_fleet
+        Whether several boards measure: one that is new among them may be of another revision, since
+        times are compared by the reference.
+    """
+    now = board_conditions(state)
+    known = [x for x in sessions if (x.host or default_host) == host]
+    found: dict[str, None] = {}
+    for session in sessions:
+        then = board_conditions(session.state)
+        if then["ONNX Runtime"] is None:
+            continue  # nothing could be measured in it
+        names: Sequence[str] = SHARED
+        if session in known or not (known or is_fleet):
+            names = tuple(now)
+        for name in names:
+            if then[name] != now[name]:
+                found[f"{name} was {then[name]}, is {now[name]} now"] = None
+    return list(found)
+
+
+def board_conditions(state: DeviceState) -> dict[str, str | None]:
+    """What the times of a board depend on, as far as it tells: None where it does not."""
+    version = onnxruntime_version(state)
+    return {
+        "machine": state.machine,
+        "processor": state.cpu_model,
+        # what follows the name are clocks and temperatures
+        "GPU": state.gpu and state.gpu.split(",")[0],
+        # versions that differ in the third number are taken to be equally fast
+        "ONNX Runtime": version and minor_version(version),
+    }
+
+
+def onnxruntime_version(state: DeviceState) -> str | None:
+    """Version of the build of ONNX Runtime that the device has, such as `onnxruntime-gpu`."""
+    builds = (name for name in sorted(state.packages) if name.startswith("onnxruntime"))
+    return state.packages.get(next(builds, ""))
+
+
+def minor_version(runtime: str) -> str:
+    """A version, with or without a name before it, up to its second number: "1.20" of "1.20.0"."""
+    return ".".join(runtime.split(".")[:2])
+
+
+def _short(sha256: str | None) -> str:
+    return "unknown" if sha256 is None else sha256[:12]

@@ -1,0 +1,131 @@
+"""Failures of the disk: one write call after the other fails, whoever makes it.
+
+Python tells an audit hook of every file that is opened, every rename, folder and link, whichever
+library asks for it; a hook that raises makes the call fail.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mosdeploy import storage
+from mosdeploy.errors import MosdeployError
+
+ERRORS = (errno.EIO, errno.ENOSPC, errno.EROFS)
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+PATHS = {"os.rename": 0, "os.mkdir": 0, "os.link": 1, "os.symlink": 1, "os.truncate": 0}
+"""Events of calls that change names, and the place of the path among their arguments."""
+
+
+class Faults:
+    """Counts the calls that write under a folder, and makes one of them fail."""
+
+    def __init__(self) -> None:
+        self.root = Path()
+        self.error = 0
+        self.left = 0
+        self.failed = False
+
+    def hit(self, path: object) -> None:
+        """One call that writes."""
+        if not self.left or isinstance(path, int):
+            return
+        name = os.fsdecode(path)
+        if not Path(name).is_relative_to(self.root):
+            return
+        self.left -= 1
+        if not self.left:
+            self.failed = True
+            raise OSError(self.error, os.strerror(self.error), name)
+
+    @contextlib.contextmanager
+    def at(self, number: int, root: Path, error: int) -> Iterator[None]:
+        """Let the call of this number, from 1, fail; `failed` tells whether there was one."""
+        self.root = root
+        self.error = error
+        self.failed = False
+        self.left = number
+        try:
+            yield
+        finally:
+            self.left = 0
+
+
+_faults = Faults()
+
+
+def _hook(event: str, arguments: tuple[object, ...]) -> None:
+    if not _faults.left:
+        return
+    if event == "open":
+        path, _, flags = arguments
+        if isinstance(flags, int) and flags & WRITES:
+            _faults.hit(path)
+    elif event in PATHS:
+        _faults.hit(arguments[PATHS[event]])
+
+
+_is_installed: list[bool] = []
+
+
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
+    """The failures of this process's disk; none until they are asked for."""
+    if not _is_installed:
+        sys.addaudithook(_hook)  # which stays for as long as the process lives
+        _is_installed.append(True)
+    fsync = os.fsync
+    exchange = storage._exchange
+
+    def failing_fsync(descriptor: int) -> None:
+        _faults.hit(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    def failing_exchange(first: Path, second: Path) -> bool:
+        _faults.hit(second)
+        return exchange(first, second)
+
+    monkeypatch.setattr(os, "fsync", failing_fsync)
+    monkeypatch.setattr(storage, "_exchange", failing_exchange)
+    return _faults
+
+
+def fail_everywhere(
+    faults: Faults,
+    before: Path,
+    act: Callable[[Path], object],
+    check: Callable[[Path], object],
+) -> int:
+    """Do something again and again in a fresh copy of a folder, with one write call failing after
+    the other, by an error of the disk in turn: it may raise a MosdeployError alone, and what it
+    leaves passes the check.
+
+    Returns
+    -------
+    int
+        How many calls there were.
+    """
+    number = 0
+    while True:
+        number += 1
+        error = ERRORS[number % len(ERRORS)]
+        root = before.with_name(f"{before.name}-{number}")
+        shutil.copytree(before, root)
+        with faults.at(number, root, error):
+            try:
+                act(root)
+                told = False
+            except MosdeployError as failure:
+                told = True
+                assert os.strerror(error) in str(failure) or "no space left" in str(failure)
+        check(root)
+        shutil.rmtree(root)
+        if not faults.failed:
+            assert not told
+            return number - 1

@@ -1,0 +1,148 @@
+"""Whatever a file of this machine says: it is read, or refused with an error of our own."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import synthetic
+from fuzzing import change, damage
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mosdeploy.config import load_recipe, load_run_config
+from mosdeploy.config.device import load_profile
+from mosdeploy.config.lookup import shipped_dir
+from mosdeploy.errors import MosdeployError
+from mosdeploy.export.bundle import read_manifest
+from mosdeploy.families.encoder.tables import read_rows
+from mosdeploy.families.translation.hat import MEAN_COLUMNS, TIME_COLUMNS, import_hat
+from mosdeploy.latency.dataset import LatencyDataset
+from mosdeploy.latency.predictor import LatencyPredictor
+from mosdeploy.recipes import list_recipes, read_recipe
+from mosdeploy.records import SearchResult, SupernetCard
+from mosdeploy.storage import read_record
+
+GOLDEN = Path(__file__).parent / "records" / "golden" / "0.1.0"
+HAT = load_recipe("wmt14.en-de")
+
+
+def hat_file() -> bytes:
+    """Forty rows in HAT's format, of all widths and depths of its space."""
+    space = HAT.spec.space
+    rng = np.random.default_rng(0)
+    genes = space.genes([space.sample(rng) for _ in range(40)])
+    times_ms = HAT.spec.latency_features(genes).sum(axis=1)
+    rows = np.column_stack([space.aggregate_genes(genes), 1.0 + times_ms, 2.0 + times_ms])
+    lines = [
+        ",".join((*MEAN_COLUMNS, *TIME_COLUMNS)),
+        *(",".join(map(repr, x)) for x in rows.tolist()),
+    ]
+    return "\n".join(lines).encode() + b"\n"
+
+
+fuzz = settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+dataset_space = LatencyPredictor.load(GOLDEN / "predictor.json").space
+
+
+def use_predictor(path: Path) -> None:
+    found = LatencyPredictor.load(path)
+    found.predict(found.space.genes([found.space.smallest, found.space.largest]))
+
+
+def use_dataset(path: Path) -> None:
+    dataset = LatencyDataset.load(path)
+    dataset.missing([record.arch for record in dataset.records])
+    dataset.samples(dataset_space)
+
+
+JSON: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "predictor": ((GOLDEN / "predictor.json").read_text(), use_predictor),
+    "manifest": (
+        synthetic.manifest(synthetic.SPACE.largest).model_dump_json(),
+        lambda path: read_manifest(path.parent),
+    ),
+    "supernet": (
+        synthetic.supernet().model_dump_json(),
+        lambda path: read_record(SupernetCard, path, "mosdeploy train"),
+    ),
+    "result": (
+        synthetic.search_result().model_dump_json(),
+        lambda path: read_record(SearchResult, path, "mosdeploy search"),
+    ),
+}
+
+TEXTS: dict[str, tuple[str, bytes, Callable[[Path], object]]] = {
+    "predictor": ("predictor.json", (GOLDEN / "predictor.json").read_bytes(), use_predictor),
+    "latency": ("latency.jsonl", (GOLDEN / "latency.jsonl").read_bytes(), use_dataset),
+    "hat": (
+        "hat.csv",
+        hat_file(),
+        lambda path: import_hat(path, HAT.spec, device="rpi"),
+    ),
+    "csv": (
+        "task.csv",
+        b'text,label\n"a ""word"", or two",yes\nanother,no\n',
+        lambda path: list(read_rows(path.name, path.parent)),
+    ),
+    "json-lines": (
+        "task.jsonl",
+        b'{"text": "a word", "label": 1}\n{"text": "another", "label": 0}\n',
+        lambda path: list(read_rows(path.name, path.parent)),
+    ),
+    "profile": (
+        "device_profiles/rpi.toml",
+        (shipped_dir("device_profiles") / "rpi.toml").read_bytes(),
+        lambda path: load_profile("rpi", path.parents[1]),
+    ),
+    **{
+        f"recipe-{name}": (
+            "mosdeploy.toml",
+            read_recipe(name).encode(),
+            lambda path: load_run_config(path).spec,
+        )
+        for name in list_recipes()
+        if name in ("tiny", "minilm-l6")
+    },
+}
+
+
+def attempt(act: Callable[[Path], object], path: Path) -> None:
+    try:
+        act(path)
+    except MosdeployError as error:
+        assert str(error)
+
+
+@pytest.mark.parametrize("name", JSON)
+@fuzz
+@given(data=st.data())
+def test_a_record_with_one_place_changed(tmp_path: Path, name: str, data: st.DataObject) -> None:
+    text, act = JSON[name]
+    content: dict[str, Any] = json.loads(text)
+    change(content, data)
+    path = tmp_path / ("manifest.json" if name == "manifest" else f"{name}.json")
+    path.write_text(json.dumps(content))
+    attempt(act, path)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@fuzz
+@given(data=st.data())
+def test_a_file_with_a_piece_that_is_damaged(
+    tmp_path: Path, name: str, data: st.DataObject
+) -> None:
+    file, content, act = TEXTS[name]
+    path = tmp_path / file
+    path.parent.mkdir(exist_ok=True)
+    if name == "latency":
+        shutil.copy(GOLDEN / "sessions.jsonl", path.parent)
+    path.write_bytes(damage(content, data))
+    attempt(act, path)
