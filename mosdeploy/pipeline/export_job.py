@@ -35,8 +35,9 @@ class ExportOptions:
 
     Attributes
     ----------
-    arch
-        `winner`, `front:3`, `largest`, `smallest`, or a JSON file with an architecture.
+    pick
+        `winner`, `3` or `18ms` (of the search's front), `largest`, `smallest`, or a JSON file with
+        an architecture.
     precision, beam
         None takes the config's, which for the beam, and by default for the precision, is the
         workload's: what was profiled and searched for. The precision `auto` is the fastest that is
@@ -60,7 +61,7 @@ class ExportOptions:
         None takes the config's.
     """
 
-    arch: str = "winner"
+    pick: str = "winner"
     precision: str | None = None
     beam: int | None = None
     workload: Mapping[str, object] = field(default_factory=dict)
