@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..records import Deployment, LatencyRecord, ScoreTable
 from ..storage import read_record
 from .bundles import folder_bytes, newest_bundle
+from .choices import choices, prices_elsewhere
 from .context import Context
 from .predictors import predictor
 from .trained_run import trained_run
@@ -49,8 +50,10 @@ def report(context: Context) -> ReportResult:
     bundle = newest_bundle(files)
     manifest = read_manifest(bundle) if bundle else None
     deployments = sorted(files.deployments_dir.glob("*.json"))
+    scores = _scores(context, state.card.supernet_sha256)
     inputs = ReportInputs(
         search=search,
+        choices=choices(search, scores, prices_elsewhere(context.run, search)),
         context=dataset.context if dataset else None,
         sessions=read_sessions(path),
         records=tuple(records),
@@ -59,7 +62,7 @@ def report(context: Context) -> ReportResult:
         manifest=manifest,
         bundle_size_bytes=folder_bytes(bundle) if bundle else None,
         deployments=tuple(read_record(Deployment, x, "mosdeploy deploy") for x in deployments),
-        scores=_scores(context, state.card.supernet_sha256),
+        scores=scores,
         supernet=state.card,
     )
     page = build_report(inputs, context.family.describe_page(search, manifest), files.report_dir)
