@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..config.sections import ExportConfig
 from ..errors import ExportError
+from ..notebook import HtmlTable
 from ..records import BundleManifest, PrecisionChoice
 from ..spaces.spec import Workload
 from .subnets import SelectedSubnet
@@ -74,7 +75,7 @@ class ExportOptions:
 
 
 @dataclass(frozen=True)
-class ExportResult:
+class ExportResult(HtmlTable):
     """A bundle that was just written, and what was compared for it."""
 
     path: Path
