@@ -6,12 +6,15 @@ a subnet may be chosen and the range of a slider. This file draws nothing.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..record import Record
 from ..records import Limits
 from ..spaces import AnyArch
+
+FAR = 1.5
+"""Of the highest cost: how far above it a limit of the search is still drawn."""
 
 
 class DeviceLatency(Record):
@@ -60,7 +63,7 @@ class Axis:
     drawn, measured
         Where each choice is drawn: as predicted or counted, and as measured.
     limit
-        That of the search.
+        That of the search, if it lies near.
     """
 
     name: str
@@ -133,10 +136,15 @@ def axes_of(choices: Sequence[Choice], limits: Limits, note: str = "") -> tuple[
         "memory": limits.max_memory_bytes and limits.max_memory_bytes / 2**20,
     }
     return tuple(
-        Axis(**{**vars(axis), "limit": most.get(axis.name, axis.limit)})
+        replace(axis, limit=_near(most.get(axis.name, axis.limit), axis.known))
         for axis in found
         if axis.known
     )
+
+
+def _near(limit: float | None, known: Sequence[float]) -> float | None:
+    """A limit, but None for one that lies so far above all that nothing could be told apart."""
+    return None if limit is None or limit > FAR * known[-1] else limit
 
 
 def _latency(choices: Sequence[Choice], i: int, limit: float | None, note: str) -> Axis:

@@ -110,7 +110,7 @@ def _title(choice: Choice) -> str:
 
 def _answer(choice: Choice) -> str:
     times = (f"{_spoken(x)} on {x.device}" for x in choice.latencies)
-    costs = (f"{choice.num_parameters / 1e6:.2f} M parameters", mebibytes(choice.size_bytes))
+    costs = (f"{choice.num_parameters:,} parameters", mebibytes(choice.size_bytes))
     return f"{_title(choice)}: loss {choice.loss:.4f}, {', '.join((*times, *costs))}."
 
 
@@ -127,6 +127,7 @@ def _facts(choice: Choice, metric_title: str) -> Facts:
         for metric, value in metrics.items()
     ]
     name = "winner" if choice.role == "winner" else choice.number
+    memory = choice.memory_bytes
     missing = None
     if not scores and name is not None:
         missing = Markup("<code>mosdeploy evaluate --pick {}</code>").format(name)
@@ -135,16 +136,21 @@ def _facts(choice: Choice, metric_title: str) -> Facts:
         *scores,
         (metric_title, missing),
         *((f"On {x.device}", _time(x)) for x in choice.latencies),
-        ("Parameters", f"{choice.num_parameters / 1e6:.2f} M"),
-        ("Size on disk", mebibytes(choice.size_bytes)),
-        ("Memory", None if choice.memory_bytes is None else mebibytes(choice.memory_bytes)),
+        (
+            "Parameters",
+            _noted(f"{choice.num_parameters / 1e6:.2f} M", f"{choice.num_parameters:,}"),
+        ),
+        ("Size", _noted(mebibytes(choice.size_bytes), "the bundle's model")),
+        ("Memory", None if memory is None else _noted(mebibytes(memory), "with activations")),
     )
 
 
 def _time(latency: DeviceLatency) -> Markup:
     predicted = milliseconds(latency.predicted_ms)
     if latency.measured_ms is None:
-        return Markup("{}<small>predicted, not measured</small>").format(predicted)
-    return Markup("{}<small>measured; {} predicted</small>").format(
-        milliseconds(latency.measured_ms), predicted
-    )
+        return _noted(predicted, "predicted, not measured")
+    return _noted(milliseconds(latency.measured_ms), f"measured in a search; {predicted} predicted")
+
+
+def _noted(value: str, note: str) -> Markup:
+    return Markup("{}<small>{}</small>").format(value, note)

@@ -19,6 +19,7 @@ from .cells import (
     mebibytes,
     milliseconds,
     score,
+    wide,
 )
 from .charts import BAND_PERCENT
 from .choices import Choice
@@ -81,7 +82,7 @@ def candidates_table(choices: Sequence[Choice]) -> Table:
             f"{x.num_parameters:,}",
             mebibytes(x.size_bytes),
             mebibytes(x.memory_bytes),
-            f"{x.arch.key}: {x.arch}",
+            wide(f"{x.arch.key}: {x.arch}"),
         )
         for x in sorted(choices, key=lambda x: x.loss)
     ]

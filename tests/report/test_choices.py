@@ -33,6 +33,14 @@ def test_limits_stand_on_the_axis_that_they_are_about() -> None:
     assert [x.limit for x in axes] == [None, None, 3.0, 8.0, 16.0]
 
 
+def test_a_limit_far_above_all_is_left_out() -> None:
+    choices = full_inputs().choices
+    slowest = max(x.latencies[0].needed_ms or 0.0 for x in choices)
+    for factor, is_near in ((1.4, True), (1.6, False)):
+        [axis, *_] = axes_of(choices, Limits(max_latency_ms=factor * slowest))
+        assert (axis.limit is not None) is is_near
+
+
 def test_a_search_without_latencies_has_none_to_limit() -> None:
     search = search_result(limit_ms=None)
     front = tuple(x.model_copy(update={"predicted_ms": None}) for x in search.front)

@@ -22,9 +22,12 @@ def test_the_winner_is_shown_first_with_all_that_is_known() -> None:
     facts = dict(card.facts)
     assert facts["BLEU, inherited"] == "24.1"
     assert facts["Quality of the task"] is None
-    assert "<small>measured; " in facts["On rpi"] and "ms predicted</small>" in facts["On rpi"]
+    assert (
+        "<small>measured in a search; " in facts["On rpi"]
+        and "ms predicted</small>" in facts["On rpi"]
+    )
     assert "measured" in facts["On xeon"]
-    assert f"measured on rpi, 1.65{SPACE}ms measured on xeon, 2.02 M parameters" in card.answer
+    assert f"measured on rpi, 1.65{SPACE}ms measured on xeon, 2,022,592 parameters" in card.answer
     assert card.layers.rows == (("layer 1", 256), ("layer 2", 512))
 
 

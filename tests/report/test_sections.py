@@ -75,7 +75,7 @@ def test_each_candidate_is_listed_once_by_loss() -> None:
     losses = [float(str(row[2])) for row in table.rows]
     assert losses == sorted(losses)
     [winner] = [row for row in table.rows if row[1] == "winner"]
-    assert str(winner[-1]).startswith(inputs.search.winner.arch.key)
+    assert f">{inputs.search.winner.arch.key}: enc " in str(winner[-1])
     assert winner[0] == inputs.search.front.index(by_arch(inputs)[inputs.search.winner.arch]) + 1
 
 
