@@ -56,7 +56,8 @@ def choices(
     for i, candidate in enumerate(candidates(search)):
         number = i + 1 if i < len(search.front) else None
         is_winner = candidate.arch == search.winner.arch
-        command = None if number is None else f"mosdeploy export --pick {number}"
+        name = number or (candidate.arch.key if candidate in search.kept else None)
+        command = None if name is None else f"mosdeploy export --pick {name}"
         is_finalist = candidate.arch.key in finalists
         made.append(
             Choice(

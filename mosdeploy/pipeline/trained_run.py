@@ -160,8 +160,8 @@ class TrainedRun:
         return extract(self.net, arch)
 
     def arch(self, name: str) -> ArchConfig:
-        """Which architecture a name means: largest, smallest, winner, the key of a finalist that kept
-        the limits, or a JSON file.
+        """Which architecture a name means: largest, smallest, winner, the key of a finalist that
+        kept the limits, or a JSON file.
 
         Raises
         ------
@@ -184,7 +184,8 @@ class TrainedRun:
         if not Path(name).exists():
             raise ConfigError(
                 f"'{name}' is no architecture: write winner, largest, smallest, a number of the "
-                "search's front, a latency such as 18ms, the key of a finalist or a JSON file's name"
+                "search's front, a latency such as 18ms, the key of a finalist or the name of a "
+                "JSON file"
             )
         arch = parse_json_file(space.arch_type, Path(name))
         space.check(arch)

@@ -35,8 +35,20 @@ def test_front_comes_first_and_each_candidate_once() -> None:
     assert [x.command for x in made][:1] == ["mosdeploy export --pick 1"]
     roles = {x.arch.key: (x.role, x.command) for x in made}
     assert roles[search.winner.arch.key] == ("winner", "mosdeploy export")
-    assert roles[SPACE.largest.key] == ("finalist", None)
+    assert roles[SPACE.largest.key] == ("finalist", None)  # it did not keep the limit
     assert sum(x.role == "finalist" for x in made) == len(search.finalists) - 1
+
+
+def test_finalist_beside_the_front_is_exported_by_its_key() -> None:
+    search = search_result()
+    [*front, best] = search.front
+    beside = search.winner.model_copy(update={"arch": best.arch, "loss": 9.0})
+    search = search.model_copy(
+        update={"front": tuple(front), "finalists": (*search.finalists, beside)}
+    )
+    [*_, last] = choices(search)
+    assert (last.number, last.role) == (None, "finalist")
+    assert last.command == f"mosdeploy export --pick {best.arch.key}"
 
 
 def test_latencies_are_those_of_the_search_and_of_elsewhere() -> None:
