@@ -1,21 +1,14 @@
 """What by_hand.py prints and draws: quality against core-hours, by way and number of limits."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from statistics import mean
 
+import altair as alt
 from walk_cells import Scores, markdown
 
-from mosdeploy import report
 from mosdeploy.record import Record
-from mosdeploy.report.charts import Axes, Mark, Series, front_chart
 
 METRICS = ("test greedy BLEU", "test greedy chrF", "valid greedy BLEU")
-STYLES = (
-    ("by hand", "front", "circle"),
-    ("ours", "measured", "diamond"),
-    ("ours, taught", "winner", "star"),
-)
 
 
 class Cell(Record):
@@ -108,29 +101,30 @@ def table(outcome: Outcome) -> str:
 
 def page(outcome: Outcome) -> str:
     """One HTML page: mean test BLEU against core-hours a limit, one line a way."""
-    groups = _groups(outcome)
-    series = []
-    for way, style, shape in STYLES:
-        marks = []
-        for (name, k), rows in groups.items():
-            if name == way:
-                bleu = mean(row.metrics[METRICS[0]] for row in rows)
-                hours = mean(row.core_hours for row in rows)
-                marks.append(Mark(hours, bleu, f"K = {k}: {bleu:.1f} BLEU, {hours:.2f} h"))
-        if marks:
-            marks.sort(key=lambda mark: mark.x)
-            series.append(Series(way, style, shape, tuple(marks), joined=True))
-    axes = Axes(
-        "Quality against compute",
-        "Mean test BLEU over core-hours a limit, where K limits share a supernet",
-        "core-hours a limit",
-        "test BLEU",
+    rows = [
+        {
+            "way": way,
+            "K": k,
+            "hours": mean(row.core_hours for row in group),
+            "bleu": mean(row.metrics[METRICS[0]] for row in group),
+        }
+        for (way, k), group in _groups(outcome).items()
+    ]
+    chart = alt.Chart(
+        alt.InlineData(values=rows),
+        title=f"Searched for, or picked by hand: {len(outcome.rows)} trainings on "
+        f"{outcome.processor}; K limits share a supernet",
+        width=640,
+        height=360,
     )
-    style = (Path(report.__file__).parent / "style.css").read_text()
-    head = f"<!doctype html><meta charset=utf-8><title>By hand</title><style>{style}</style>"
-    words = f"{len(outcome.rows)} trainings on {outcome.processor}."
-    figure = front_chart(axes, series)
-    return f"{head}<main><h1>Searched for, or picked by hand</h1><p>{words}</p>{figure}</main>"
+    scale = alt.Scale(zero=False)
+    lines = chart.mark_line(point=True).encode(
+        x=alt.X("hours:Q", title="core-hours a limit", scale=scale),
+        y=alt.Y("bleu:Q", title="mean test BLEU", scale=scale),
+        color="way:N",
+        tooltip=["way:N", "K:Q", "hours:Q", "bleu:Q"],
+    )
+    return str(lines.to_html(inline=True))
 
 
 def _groups(outcome: Outcome) -> dict[tuple[str, int], list[Row]]:

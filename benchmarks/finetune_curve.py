@@ -19,16 +19,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
+import altair as alt
 from provenance import command, versions
 from quality_cells import HERE, NUM_ARCHS, PACKAGES, SCRATCHES, Bench
 
-from mosdeploy import report
 from mosdeploy.config.sections import FinetuneConfig
 from mosdeploy.errors import MosdeployError
 from mosdeploy.families.translation.elastic import build_supernet
 from mosdeploy.pipeline.finetune import FinetuneOptions, alone
 from mosdeploy.record import Record, parse
-from mosdeploy.report.charts import Axes, Mark, Series, front_chart
 from mosdeploy.spaces.translation import TranslationArch
 from mosdeploy.storage import (
     append_line,
@@ -44,8 +43,6 @@ from mosdeploy.training.trainer import TrainingJob, train
 
 SHORT = FinetuneConfig(learning_rate_share=0.3)
 """Short trainings on from a supernet that was trained for long."""
-
-STYLES = (("front", "circle"), ("measured", "diamond"))
 
 
 class Point(Record):
@@ -184,27 +181,21 @@ def table(outcome: Outcome) -> str:
 
 def curve(outcome: Outcome) -> str:
     """One HTML page with the curve: gap to from-scratch over steps, one line a run."""
-    series = []
-    for name, (style, shape) in zip(outcome.enough, STYLES, strict=False):
-        rows = [row for row in outcome.rows if row.name == name]
-        marks = tuple(
-            Mark(row.steps, row.gap, f"{row.steps} steps: {row.gap:+.4f}") for row in rows
-        )
-        series.append(Series(name, style, shape, marks, joined=True))
-    axes = Axes(
-        "Steps of finetuning",
-        "Validation loss of finetuned subnets above the same architectures from scratch",
-        "steps",
-        "nats a token above from-scratch",
+    rows = [{"name": row.name, "steps": row.steps, "gap": row.gap} for row in outcome.rows]
+    chart = alt.Chart(
+        alt.InlineData(values=rows),
+        title=f"Finetuning {len(outcome.archs)} inherited subnets: validation loss above the same "
+        f"architectures from scratch ({outcome.scratch_loss:.3f})",
+        width=640,
+        height=360,
     )
-    style = (Path(report.__file__).parent / "style.css").read_text()
-    head = f"<!doctype html><meta charset=utf-8><title>Finetuning</title><style>{style}</style>"
-    words = (
-        f"{len(outcome.archs)} architectures, validation loss from scratch "
-        f"{outcome.scratch_loss:.3f}."
+    lines = chart.mark_line(point=True).encode(
+        x=alt.X("steps:Q", title="steps"),
+        y=alt.Y("gap:Q", title="nats a token above from-scratch"),
+        color="name:N",
+        tooltip=["name:N", "steps:Q", "gap:Q"],
     )
-    figure = front_chart(axes, series)
-    return f"{head}<main><h1>Finetuning inherited subnets</h1><p>{words}</p>{figure}</main>"
+    return str(lines.to_html(inline=True))
 
 
 def main() -> None:
@@ -229,8 +220,6 @@ def main() -> None:
     options = parser.parse_args()
     bench = Bench(options.data, options.dir, options.supernet_steps)
     names = options.only.split(",")
-    if len(names) > len(STYLES):
-        parser.error(f"at most {len(STYLES)} supernets in one curve")
     try:
         outcome = measure(bench, names, options.seed, [int(x) for x in options.steps.split(",")])
     except MosdeployError as error:

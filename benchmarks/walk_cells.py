@@ -63,7 +63,7 @@ def judged(folder: Path, arch: str, weights: str, beams: Iterable[int] = (1,)) -
     Parameters
     ----------
     arch
-        As `--arch` takes it.
+        `winner`, `largest`, `smallest` or a JSON file.
     weights
         `inherited`, `finetuned` or `scratch`.
     """

@@ -16,11 +16,12 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import ConfigError, UnknownKeyError
+from .notebook import HtmlTable
 
 
-class Record(BaseModel):
+class Record(HtmlTable, BaseModel):
     """A frozen, strict pydantic model: hashable, no unknown key, no silent conversion, no NaN or
-    infinity.
+    infinity. Notebooks show it as a table.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)

@@ -5,9 +5,11 @@ import inspect
 import logging
 from pathlib import Path
 
+import altair
 import pytest
 import typer
 from command_line import run_folder, run_python
+from synthetic import search_result
 
 import mosdeploy
 from mosdeploy.cli import VERBS, app
@@ -17,7 +19,8 @@ from mosdeploy.pipeline.context import SilentProgress
 HEAVY = """
 import sys
 import mosdeploy
-heavy = {"numpy", "onnx", "onnxruntime", "paramiko", "pydantic", "scipy", "sklearn", "torch"}
+heavy = {"altair", "numpy", "onnx", "onnxruntime", "paramiko", "pydantic", "torch"}
+heavy |= {"scipy", "sklearn"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 assert mosdeploy.__version__
 try:
@@ -138,6 +141,33 @@ def test_verbs_raise_what_the_command_line_ends_with(
     run = mosdeploy.open_run(run_folder(tmp_path))
     with pytest.raises(error, match=part):
         getattr(run, verb)(**options)
+
+
+# -- its chart
+
+
+@pytest.mark.parametrize(
+    ("axis", "title"),
+    [
+        ("latency", "latency on rpi, ms"),
+        ("parameters", "parameters, M"),
+        ("size", "size, MiB"),
+        ("memory", "memory, MiB"),
+    ],
+)
+def test_front_chart_is_an_altair_chart(axis: str, title: str) -> None:
+    chart = mosdeploy.front_chart(search_result(), axis)  # type: ignore[arg-type]
+    assert isinstance(chart, altair.LayerChart)
+    spec = chart.to_dict()  # which Altair checks against the schema
+    assert {layer["encoding"]["x"]["title"] for layer in spec["layer"]} == {title}
+
+
+def test_front_chart_names_the_axes_that_there_are() -> None:
+    search = search_result()
+    winner = search.winner.model_copy(update={"predicted_ms": None})
+    search = search.model_copy(update={"winner": winner})
+    with pytest.raises(ConfigError, match="no axis 'latency'; it has parameters, size, memory"):
+        mosdeploy.front_chart(search)
 
 
 # -- its predictor

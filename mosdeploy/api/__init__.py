@@ -8,9 +8,10 @@ from pathlib import Path
 
 from ..pipeline.context import SSH_CONFIG, Context, Progress, SilentProgress
 from ..pipeline.run import open_run as _open_run
+from .charts import front_chart
 from .run_folder import RunFolder
 
-__all__ = ["RunFolder", "init", "open_run"]
+__all__ = ["RunFolder", "front_chart", "init", "open_run"]
 
 
 def init(root: str | Path, recipe: str = "tiny", device: str | None = None) -> RunFolder:

@@ -169,7 +169,7 @@ class RunFolder:
 
     def finetune(
         self,
-        arch: str = "winner",
+        pick: str = "winner",
         *,
         steps: int | None = None,
         from_scratch: bool = False,
@@ -180,6 +180,9 @@ class RunFolder:
 
         Parameters
         ----------
+        pick
+            `winner`; `3`, the third of the search's front; `18ms`, the best of the front within 18
+            ms as predicted; `largest`, `smallest`; or a JSON file with an architecture.
         seeds
             How many trainings, of which the best by validation is kept; None takes [finetune]'s.
         task
@@ -189,7 +192,7 @@ class RunFolder:
         from ..pipeline.finetune import FinetuneOptions, finetune
         from ..pipeline.tasks import finetune_task
 
-        options = FinetuneOptions(arch, steps, from_scratch, seeds=seeds)
+        options = FinetuneOptions(pick, steps, from_scratch, seeds=seeds)
         if task is not None:
             return finetune_task(self._context, Path(task), options).subnet
         return finetune(self._context, options)
@@ -206,16 +209,16 @@ class RunFolder:
         return RunFolder(dataclasses.replace(self._context, run=run))
 
     def evaluate(
-        self, archs: Sequence[str] | None = None, *, beam: int | None = None
+        self, picks: Sequence[str] | None = None, *, beam: int | None = None
     ) -> ScoreTable:
         """Score subnets on the test examples."""
         from ..pipeline.evaluate import evaluate
 
-        return evaluate(self._context, tuple(archs) if archs is not None else None, beam)
+        return evaluate(self._context, tuple(picks) if picks is not None else None, beam)
 
     def export(
         self,
-        arch: str = "winner",
+        pick: str = "winner",
         *,
         precision: str | None = None,
         weights: str | None = None,
@@ -234,14 +237,14 @@ class RunFolder:
         from ..pipeline.export_job import ExportOptions
 
         given = ExportOptions(
-            arch=arch, precision=precision, weights=weights, runtime=runtime, **options
+            pick=pick, precision=precision, weights=weights, runtime=runtime, **options
         )
         return export(self._context, given)
 
     def export_format(
         self,
         format: str,
-        arch: str = "winner",
+        pick: str = "winner",
         *,
         precision: str | None = None,
         weights: str | None = None,
@@ -252,7 +255,7 @@ class RunFolder:
         from ..pipeline.export_job import ExportOptions
 
         given = ExportOptions(
-            arch=arch, precision=precision, weights=weights, trim_vocabulary=trim_vocabulary
+            pick=pick, precision=precision, weights=weights, trim_vocabulary=trim_vocabulary
         )
         return export_format(self._context, format, given)
 

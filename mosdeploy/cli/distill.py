@@ -12,7 +12,7 @@ def distill(
     teacher: Annotated[
         str,
         typer.Option(
-            help="largest (of this supernet, after `finetune --arch largest`), or the folder of a "
+            help="largest (of this supernet, after `finetune --pick largest`), or the folder of a "
             "bundle or of a CTranslate2 model."
         ),
     ] = "largest",

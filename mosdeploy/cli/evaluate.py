@@ -4,22 +4,22 @@ from typing import Annotated
 
 import typer
 
-from .options import BeamOption, Common
+from .options import PICK_HELP, BeamOption, Common
 from .printing import table
 
 
 def evaluate(
     common: Common,
-    arch: Annotated[
+    pick: Annotated[
         list[str] | None,
-        typer.Option(help="largest, smallest, winner, or a JSON file; repeatable."),
+        typer.Option("--pick", "--arch", help=f"Repeatable: {PICK_HELP}"),
     ] = None,
     beam: BeamOption = None,
 ) -> None:
     """Score inherited subnets, and those trained alone, on the test examples."""
     from ..pipeline.evaluate import evaluate as score
 
-    scores = score(common.context(), tuple(arch) if arch else None, beam)
+    scores = score(common.context(), tuple(pick) if pick else None, beam)
     metrics = list(dict.fromkeys(name for x in scores.subnets.values() for name in x.metrics))
     rows = [
         (

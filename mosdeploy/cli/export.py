@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .options import ArchOption, BeamOption, DeviceCommon, DeviceOption
+from .options import BeamOption, DeviceCommon, DeviceOption, PickOption
 from .printing import table
 
 if TYPE_CHECKING:
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 class ExportArguments:
     """The options of `export`."""
 
-    arch: ArchOption = "winner"
+    pick: PickOption = "winner"
     weights: Annotated[
         Literal["inherited", "finetuned", "teacher", "from-teacher", "scratch"] | None,
         typer.Option(
             help="Default: the better of finetuned and from-teacher (trained on from the teacher's "
-            "weights), if it is better than inherited; teacher: with --arch largest."
+            "weights), if it is better than inherited; teacher: with --pick largest."
         ),
     ] = None
     precision: Annotated[
@@ -90,7 +90,7 @@ def export(common: DeviceCommon, arguments: ExportArguments) -> None:
     from ..pipeline.export_job import ExportOptions
 
     options = ExportOptions(
-        arch=arguments.arch,
+        pick=arguments.pick,
         precision=arguments.precision,
         beam=arguments.beam,
         workload={} if arguments.shortlist is None else {"shortlist": arguments.shortlist},

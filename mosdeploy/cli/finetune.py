@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import ArchOption, Common
+from .options import Common, PickOption
 
 if TYPE_CHECKING:
     from ..pipeline.finetune import FinetuneOptions
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def finetune(
     common: Common,
-    arch: ArchOption = "winner",
+    pick: PickOption = "winner",
     steps: Annotated[
         int | None,
         typer.Option(help="Default: [finetune].steps, from scratch the supernet's on top.", min=1),
@@ -41,14 +41,14 @@ def finetune(
     from ..pipeline.finetune import finetune as train_alone
     from ..pipeline.subnets import losses_of
 
-    options = FinetuneOptions(arch, steps, from_scratch, seeds=seeds)
+    options = FinetuneOptions(pick, steps, from_scratch, seeds=seeds)
     if task is not None:
         _finetune_task(common, task, options)
         return
     card = train_alone(common.context(), options)
     command = "mosdeploy export"
-    if arch != "winner":
-        command += f" --arch {arch}"
+    if pick != "winner":
+        command += f" --pick {pick}"
     if from_scratch:
         command += f" --weights {card.weights}"
     common.show(card, f"{_trained(card)}, {losses_of(card)}", command)

@@ -24,13 +24,11 @@ DeviceOption = Annotated[
 HostOption = Annotated[
     str | None, typer.Option("--host", help="Another board of this kind, by its alias.")
 ]
-ArchOption = Annotated[
-    str,
-    typer.Option(
-        help="winner, front:3 (of the search's front), a finalist's key, largest, smallest, or a "
-        "JSON file with an architecture."
-    ),
-]
+PICK_HELP = (
+    "winner; 3, the third of the search's front; 18ms, the best of the front within 18 ms as "
+    "predicted; a finalist's key; largest, smallest; or a JSON file with an architecture."
+)
+PickOption = Annotated[str, typer.Option("--pick", "--arch", help=PICK_HELP)]
 BeamOption = Annotated[int | None, typer.Option(help="Beam size; default: the workload's.", min=1)]
 BundleOption = Annotated[
     Path | None, typer.Option(help="Bundle folder; default: the newest in bundles/.")

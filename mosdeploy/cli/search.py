@@ -34,6 +34,8 @@ def search(
 
 
 def _text(result: "SearchResult") -> str:
+    from ..search.front import front_members
+
     winner = result.winner
     counts = f"  {result.num_evaluated:,} subnets evaluated"
     if result.num_early_stopped:
@@ -61,7 +63,7 @@ def _text(result: "SearchResult") -> str:
             measured = f"measured {winner.measured_ms:.2f} ms on the device{limit}"
         figure = "" if result.statistic == "median" else f" ({result.statistic})"
         lines.append(f"  predicted {winner.predicted_ms:.2f} ms{figure}, {measured}")
-    return "\n".join([*lines, *_front(result.front)])
+    return "\n".join([*lines, *_front(front_members(result))])
 
 
 def _front(front: "Sequence[Candidate]") -> list[str]:
@@ -72,13 +74,18 @@ def _front(front: "Sequence[Candidate]") -> list[str]:
     numbers = sorted({round(i * (len(front) - 1) / (rows - 1)) for i in range(rows)})
     shown = [
         (
-            f"front:{i + 1}",
-            "-" if front[i].predicted_ms is None else f"{front[i].predicted_ms:.2f} ms",
+            i + 1,
+            _milliseconds(front[i].predicted_ms),
+            _milliseconds(front[i].measured_ms),
             f"{front[i].loss:.4f}",
             f"{front[i].num_parameters:,}",
             front[i].arch,
         )
         for i in numbers
     ]
-    header = ("--arch", "predicted", "validation loss", "parameters", "architecture")
+    header = ("--pick", "predicted", "measured", "validation loss", "parameters", "architecture")
     return ["no other is as fast and as good as one of these:", table(header, shown)]
+
+
+def _milliseconds(value_ms: float | None) -> str:
+    return "-" if value_ms is None else f"{value_ms:.2f} ms"

@@ -205,7 +205,7 @@ def _teacher_sha256(run: Run, options: DistillOptions) -> str:
         except StaleInputError as error:
             raise StaleInputError(
                 f"the largest subnet is no teacher before it is trained alone ({error}); run "
-                "`mosdeploy finetune --arch largest`"
+                "`mosdeploy finetune --pick largest`"
             ) from error
     folder = Path(options.teacher)
     files = sorted(path for path in folder.glob("*") if path.is_file())

@@ -87,7 +87,7 @@ def check_teacher(run: Run, card: DistilledCard) -> None:
     files = run.workspace
     ends = run.supernet_card().limits or run.config.space
     path = files.subnet_card_path(ends.largest.key, "finetuned")
-    teacher = read_record(SubnetCard, path, "mosdeploy finetune --arch largest")
+    teacher = read_record(SubnetCard, path, "mosdeploy finetune --pick largest")
     if teacher.subnet_sha256 != card.teacher_sha256:
         raise StaleInputError(
             f"{files.distilled_path} is the work of another teacher than the largest subnet as it "

@@ -1,12 +1,11 @@
 """The verb `evaluate`: the family's metrics on the test examples."""
 
-from pathlib import Path
-
 from ..errors import ConfigError, StaleInputError
 from ..records import Scores, ScoreTable
 from ..spaces.genes import ArchConfig
 from ..storage import write_record
-from .context import Context
+from .context import Context, Progress
+from .picking import pick
 from .subnets import select_subnet, teacher_subnet, trained_alone
 from .token_files import VALIDATION_TOKENS
 from .trained_run import TrainedRun, trained_run
@@ -21,7 +20,7 @@ def evaluate(
     Parameters
     ----------
     names
-        As `TrainedRun.arch` takes them; None: largest, smallest, and the winner if there is one.
+        As `pick` takes them; None: largest, smallest, and the winner if there is one.
     beam
         None takes the workload's.
 
@@ -37,7 +36,7 @@ def evaluate(
 
     state = trained_run(context.run)
     workload = changed_workload(context.config.workload, beam=beam)
-    archs = _named(state, names or _usual_names(context, state))
+    archs = _named(state, names or _usual_names(context, state), context.progress)
     if not state.data.test:
         raise ConfigError(
             "the data has no test examples; name some as `test`, or raise test_fraction"
@@ -77,12 +76,12 @@ def evaluate(
     return table
 
 
-def _named(state: TrainedRun, names: tuple[str, ...]) -> dict[str, ArchConfig]:
-    """Architectures by name; one of a file by the file's, as far as that tells it from others."""
+def _named(state: TrainedRun, names: tuple[str, ...], progress: Progress) -> dict[str, ArchConfig]:
+    """Architectures by label; one of a file by its whole name where the label is taken."""
     shown: dict[str, ArchConfig] = {}
     for name in names:
-        stem = Path(name).stem
-        shown[name if stem in shown else stem] = state.arch(name)
+        picked = pick(state, name, progress)
+        shown[name if picked.label in shown else picked.label] = picked.arch
     return shown
 
 

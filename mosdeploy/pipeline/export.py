@@ -20,6 +20,7 @@ from .export_job import (
     parity_examples,
     runtime_errors,
 )
+from .picking import pick
 from .subnets import SelectedSubnet, select_subnet
 from .summaries import FormatSummary
 from .trained_run import TrainedRun, trained_run
@@ -60,7 +61,7 @@ def export(context: Context, options: ExportOptions | None = None) -> ExportResu
         raise ConfigError("--tune is about TVM; add --runtime tvm or --runtime auto")
     if options.runtime == "auto":
         state = trained_run(context.run)
-        result = state.search_of(state.arch(options.arch).key)
+        result = state.search_of(pick(state, options.pick, context.progress).arch.key)
         named = dataclasses.replace(options, device=_device_name(context, options, result))
         return select_runtime(context, named, export)
     return _Export.plan(context, options).run()
@@ -135,7 +136,7 @@ class _Export:
         }
         limits = limits.model_copy(update={k: v for k, v in asked.items() if v is not None})
         state = trained_run(context.run)
-        arch = state.arch(options.arch)
+        arch = pick(state, options.pick, context.progress).arch
         result = state.search_of(arch.key)
         chosen = with_vocabulary(state, select_subnet(state, arch, options.weights), limits)
         device = _device_name(context, options, result)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..config.sections import ExportConfig
 from ..errors import ExportError
+from ..notebook import HtmlTable
 from ..records import BundleManifest, PrecisionChoice
 from ..spaces.spec import Workload
 from .subnets import SelectedSubnet
@@ -35,8 +36,9 @@ class ExportOptions:
 
     Attributes
     ----------
-    arch
-        `winner`, `front:3`, `largest`, `smallest`, or a JSON file with an architecture.
+    pick
+        `winner`, `3` or `18ms` (of the search's front), `largest`, `smallest`, or a JSON file with
+        an architecture.
     precision, beam
         None takes the config's, which for the beam, and by default for the precision, is the
         workload's: what was profiled and searched for. The precision `auto` is the fastest that is
@@ -60,7 +62,7 @@ class ExportOptions:
         None takes the config's.
     """
 
-    arch: str = "winner"
+    pick: str = "winner"
     precision: str | None = None
     beam: int | None = None
     workload: Mapping[str, object] = field(default_factory=dict)
@@ -73,7 +75,7 @@ class ExportOptions:
 
 
 @dataclass(frozen=True)
-class ExportResult:
+class ExportResult(HtmlTable):
     """A bundle that was just written, and what was compared for it."""
 
     path: Path

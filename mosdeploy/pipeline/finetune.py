@@ -9,6 +9,7 @@ from ..config.sections import FinetuneConfig, TrainingConfig
 from ..errors import ConfigError
 from ..records import SubnetCard, WeightOrigin
 from .context import Context
+from .picking import pick
 from .subnet_teaching import teaching
 from .subnet_training import SubnetTraining
 from .subnets import STARTS, losses_of
@@ -27,8 +28,9 @@ class FinetuneOptions:
 
     Attributes
     ----------
-    arch
-        `winner`, `front:3`, `largest`, `smallest`, or a JSON file with an architecture.
+    pick
+        `winner`, `3` or `18ms` (of the search's front), `largest`, `smallest`, or a JSON file with
+        an architecture.
     steps
         None takes those of the budget that the supernet was trained with, else of [finetune]; from
         scratch those of the supernet on top, which finetuning had as well.
@@ -40,7 +42,7 @@ class FinetuneOptions:
         How many trainings, of which the best by validation is kept; None takes [finetune]'s.
     """
 
-    arch: str = "winner"
+    pick: str = "winner"
     steps: int | None = None
     from_scratch: bool = False
     from_teacher: bool = False
@@ -86,7 +88,7 @@ def finetune_together(
 ) -> SubnetCard:
     """`finetune` with the other ranks, for whoever has them do something else too."""
     state = trained_run(context.run)
-    arch = state.arch(options.arch)
+    arch = pick(state, options.pick, context.progress).arch
     config = alone(state.config.training, state.config.finetune, options)
     taught = teaching(state, arch, context.progress)
     num_seeds = options.seeds or state.config.finetune.seeds

@@ -60,7 +60,7 @@ def other_finalists(
 def export_in_place_of(context: Context, manifest: BundleManifest, other: Candidate) -> Path:
     """Export a finalist as another was exported: same precision, weights and runtime."""
     options = ExportOptions(
-        arch=other.arch.key,
+        pick=other.arch.key,
         precision=manifest.workload.precision,
         weights=manifest.weights,
         runtime=manifest.runtime,

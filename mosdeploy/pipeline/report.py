@@ -11,6 +11,7 @@ from ..records import Deployment, LatencyRecord, ScoreTable, SupernetCard
 from ..storage import read_record, sha256_file
 from ..workspace import Workspace
 from .bundles import folder_bytes, newest_bundle
+from .choices import choices, prices_elsewhere
 from .context import Context
 from .predictors import predictor
 from .trained_run import trained_run
@@ -54,8 +55,10 @@ def report(context: Context) -> ReportResult:
     records = dataset.usable if dataset and model else []
     bundle = newest_bundle(files)
     manifest = read_manifest(bundle) if bundle else None
+    scores = _scores(context, state.card)
     inputs = ReportInputs(
         search=search,
+        choices=choices(search, scores, prices_elsewhere(context.run, search)),
         context=dataset.context if dataset else None,
         sessions=read_sessions(path),
         records=tuple(records),
@@ -65,7 +68,7 @@ def report(context: Context) -> ReportResult:
         manifest_sha256=sha256_file(bundle / MANIFEST_NAME) if bundle else None,
         bundle_size_bytes=folder_bytes(bundle) if bundle else None,
         deployments=tuple(_deployments(files)),
-        scores=_scores(context, state.card),
+        scores=scores,
         supernet=state.card,
     )
     page = build_report(inputs, context.family.describe_page(search, manifest), files.report_dir)

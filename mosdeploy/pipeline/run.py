@@ -57,16 +57,22 @@ class Run:
         """
         if option or self.config.device:
             return self.device_name(option)
-        suffix = f"-{self.config.workload.name}"
-        folders = (self.workspace.root / "predictors").glob(f"*{suffix}")
-        profiled = (path for path in folders if (path / "latency.jsonl").exists())
-        found = sorted(path.name.removesuffix(suffix) for path in profiled)
+        found = self._devices_with("latency.jsonl")
         if len(found) > 1:
             raise ConfigError(
                 f"several devices were profiled ({', '.join(found)}): say which one with --device, "
                 f'or write device = "{found[0]}" at the top of {CONFIG_NAME}'
             )
         return found[0] if found else "local"
+
+    def devices_with_latencies(self) -> list[str]:
+        """Devices that have measurements or a predictor for this workload in the folder."""
+        return sorted({*self._devices_with("latency.jsonl"), *self._devices_with("predictor.json")})
+
+    def _devices_with(self, name: str) -> list[str]:
+        suffix = f"-{self.config.workload.name}"
+        paths = (self.workspace.root / "predictors").glob(f"*{suffix}/{name}")
+        return sorted(path.parent.name.removesuffix(suffix) for path in paths)
 
     def supernet_card(self) -> SupernetCard:
         """Card of the trained supernet.

@@ -71,7 +71,7 @@ def teaching(state: TrainedRun, arch: ArchConfig, progress: Progress) -> Teachin
     except StaleInputError as error:
         raise StaleInputError(
             f'[finetune] teacher = "{LARGEST}" is not trained alone yet ({error}); run `mosdeploy '
-            f"finetune --arch {LARGEST}`"
+            f"finetune --pick {LARGEST}`"
         ) from error
     return Teaching(source, teacher, config.teacher_weight)
 

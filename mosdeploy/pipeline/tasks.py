@@ -25,6 +25,7 @@ from .context import Context
 from .evaluate import evaluate
 from .finetune import FinetuneOptions, finetune_together
 from .limits import NO_LIMITS, cost_of
+from .picking import pick
 from .run import Run, open_run
 from .summaries import TaskSummary
 from .token_files import VALIDATION_TOKENS
@@ -61,10 +62,10 @@ def finetune_task(context: Context, path: Path, options: FinetuneOptions) -> Tas
     from ..training.distributed import init_distributed
 
     task = _Task.read(context, path)
-    wanted = replace(options, arch="winner")
+    wanted = replace(options, pick="winner")
     with init_distributed(task.config.training) as distributed:
         # what only the first rank does, once
-        distributed.first("task", lambda: task.write(options.arch))
+        distributed.first("task", lambda: task.write(options.pick))
         own = Context(open_run(task.root), context.progress, context.ssh_config)
         card = finetune_together(own, wanted, distributed)
         scores = distributed.first("scores", lambda: _scores(own))
@@ -126,7 +127,7 @@ class _Task:
     def write(self, arch_name: str) -> str:
         """Make the folder: run file, device profiles, tokenizer, supernet, architecture."""
         files = self.context.files
-        arch = self.trained.arch(arch_name)
+        arch = pick(self.trained, arch_name, self.context.progress).arch
         run = Run(Workspace(self.root), self.config)
         data = self.context.family.load_data(self.config, run.data_root)
         net = self._served()

@@ -180,15 +180,15 @@ class TrainedRun:
         return extract(self.net, arch)
 
     def arch(self, name: str) -> ArchConfig:
-        """Which architecture a name means: largest, smallest, winner, the third of the search's
-        front (`front:3`, fastest first), the key of a finalist, or a JSON file.
+        """Which architecture a name means: largest, smallest, winner, the key of a finalist that
+        kept the limits, or a JSON file.
 
         Raises
         ------
         StaleInputError
             If the winner is asked for before a search, or was found in another supernet.
         ConfigError
-            If the front has no such member, or the file is missing or is not an architecture.
+            If the file is missing or is not an architecture.
         ArchError
             If the architecture is not in the space.
         """
@@ -199,28 +199,17 @@ class TrainedRun:
             return ends.largest if name == "largest" else ends.smallest
         if name == "winner":
             return self.search_result().winner.arch
-        if name.startswith("front:"):
-            return self._front_arch(name)
         if (search := self.search_of(name)) is not None:
-            return next(c.arch for c in search.finalists if c.arch.key == name)
+            return next(c.arch for c in search.kept if c.arch.key == name)
         if not Path(name).exists():
             raise ConfigError(
-                f"'{name}' is no architecture: write largest, smallest, winner, front:3, the key "
-                "of a finalist or a JSON file's name"
+                f"'{name}' is no architecture: write winner, largest, smallest, a number of the "
+                "search's front, a latency such as 18ms, the key of a finalist or the name of a "
+                "JSON file"
             )
         arch = parse_json_file(space.arch_type, Path(name))
         space.check(arch)
         return arch
-
-    def _front_arch(self, name: str) -> ArchConfig:
-        front = self.search_result().front
-        number = name.removeprefix("front:")
-        if not (number.isascii() and number.isdigit() and 1 <= int(number) <= len(front)):
-            raise ConfigError(
-                f"'{name}' is no member of the search's front: write front:1 (the fastest) to "
-                f"front:{len(front)}"
-            )
-        return front[int(number) - 1].arch
 
     def search_of(self, key: str) -> SearchResult | None:
         """The search that measured the architecture of a key and found that it keeps the limits;

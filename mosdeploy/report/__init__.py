@@ -1,11 +1,12 @@
 """The report: what came out of a run, on one page that opens anywhere.
 
 In: `ReportInputs`, records of the other rooms, and `FamilyPage`, the parts that a family describes.
-Out: `index.html` (no script, no outside resource) and `report.json` in a folder. This room measures
-and decides nothing.
+Out: `index.html`, which fetches nothing, and `report.json` in a folder. This room measures and
+decides nothing.
 """
 
+from .choices import Choice
 from .page import build_report
 from .summary import FamilyPage, Report, ReportInputs
 
-__all__ = ["FamilyPage", "Report", "ReportInputs", "build_report"]
+__all__ = ["Choice", "FamilyPage", "Report", "ReportInputs", "build_report"]

@@ -35,8 +35,12 @@ def milliseconds(value_ms: float | None) -> str:
 
 
 def mebibytes(num_bytes: int | None) -> str:
-    """Spell a size in MiB; a dash for None."""
-    return "-" if num_bytes is None else f"{num_bytes / 2**20:,.1f}\N{NO-BREAK SPACE}MiB"
+    """Spell a size in MiB, a small one in KiB; a dash for None."""
+    if num_bytes is None:
+        return "-"
+    if num_bytes < 2**20:
+        return f"{num_bytes / 2**10:.0f}\N{NO-BREAK SPACE}KiB"
+    return f"{num_bytes / 2**20:,.1f}\N{NO-BREAK SPACE}MiB"
 
 
 def score(value: float | None) -> str:
@@ -49,6 +53,11 @@ def score(value: float | None) -> str:
 def code(text: str) -> Markup:
     """Set a key or a fingerprint in a fixed-width font."""
     return Markup("<code>{}</code>").format(text)
+
+
+def wide(text: str) -> Markup:
+    """Keep a long text, such as an architecture, from being broken into a narrow column."""
+    return Markup('<span class="wide">{}</span>').format(text)
 
 
 def good(text: str) -> Markup:

@@ -1,219 +1,195 @@
-"""Scatter charts as inline SVG: axes with round ticks, series of marks, a limit line, a diagonal
-with a band.
+"""Charts of the page, as Altair charts: quality against cost, and predicted against measured.
 
-In: series of points. Out: one `<figure>`. Colours come from the page's style sheet by class, so
-that a chart follows the page into dark mode; each series also has a shape of its own. This file
-knows no record.
+In: choices on an axis, or pairs of latencies. Out: an `altair.LayerChart`. Colours come from
+Vega's `range.category` and from named styles, so that a page can give its own.
 """
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Any
 
-from markupsafe import Markup
+import altair as alt
 
-WIDTH = 640
-HEIGHT = 380
-LEFT = 64
-RIGHT = WIDTH - 16
-TOP = 20
-BOTTOM = HEIGHT - 52
+from .choices import Axis, Choice
+from .summary import Agreement
 
-STAR_RADII = (9, 4)
-STAR = tuple(
-    (
-        STAR_RADII[i % 2] * math.cos(math.pi * (i / 5 - 0.5)),
-        STAR_RADII[i % 2] * math.sin(math.pi * (i / 5 - 0.5)),
-    )
-    for i in range(10)
-)
-DIAMOND = ((0, -6.5), (6.5, 0), (0, 6.5), (-6.5, 0))
+BAND_PERCENT = 5.0
+"""Half the width of the band around the diagonal of predicted against measured."""
 
-# `Markup.format` escapes whatever is filled in
-_FIGURE = Markup(
-    '<figure><ul class="legend">{legend}</ul><div class="scroll">'
-    '<svg viewBox="0 0 {width} {height}" role="img" aria-label="{title}. {description}" '
-    'class="chart">'
-    "<title>{title}</title><desc>{description}</desc>{shapes}</svg></div></figure>\n"
-)
-_LEGEND = Markup(
-    '<li><svg viewBox="0 0 18 18" width="16" height="16" aria-hidden="true" class="chart">{}</svg>'
-    "{}</li>"
-)
-_LINE = Markup('<line x1="{:g}" y1="{:g}" x2="{:g}" y2="{:g}" class="{}"/>')
-_TEXT = Markup('<text x="{:g}" y="{:g}" text-anchor="{}" class="{}">{}</text>')
-_TURNED_TEXT = Markup(
-    '<text transform="translate({:g} {:g}) rotate(-90)" text-anchor="middle" class="{}">{}</text>'
-)
-_TITLE = Markup("<title>{}</title>")
-_CIRCLE = Markup('<circle cx="{:g}" cy="{:g}" r="4.5" class="{}">{}</circle>')
-_POLYGON = Markup('<polygon points="{}" class="{}">{}</polygon>')
-_POLYLINE = Markup('<polyline points="{}" class="{} joined"/>')
-_FRAME = Markup(
-    '<svg x="{left}" y="{top}" width="{width}" height="{height}" '
-    'viewBox="{left} {top} {width} {height}">{shapes}</svg>'
-)
+FRONT = "front"
+FINALIST = "finalist"
+WINNER = "winner"
+FITTED = "profiled: the predictor was fitted on these"
+UNSEEN = "finalists: new to the predictor"
+
+STAR = "M0,-1.6L.38,-.5L1.52,-.5L.61,.19L.94,1.3L0,.64L-.94,1.3L-.61,.19L-1.52,-.5L-.38,-.5Z"
+SHAPES = {FRONT: "circle", FINALIST: "diamond", WINNER: STAR, FITTED: "circle", UNSEEN: "diamond"}
+HEIGHT = 320
+MARGIN = 0.06
+"""Room on each side of an axis, as a share of its values."""
 
 
-@dataclass(frozen=True)
-class Mark:
-    """One point in data units, and the label that a pointer over it shows."""
+def front_chart(choices: Sequence[Choice], axis: Axis) -> alt.LayerChart:
+    """Draw validation loss against what an axis counts: the front, the finalists, the winner.
 
-    x: float
-    y: float
-    label: str
-
-
-@dataclass(frozen=True)
-class Series:
-    """Points of one kind; `style` is a class of the style sheet, `shape` one of circle, diamond and
-    star.
+    Two parameters are there for whoever embeds the chart: `limit` draws a line, `chosen` is the key
+    of the architecture that gets a ring around it.
     """
-
-    name: str
-    style: str
-    shape: str
-    marks: tuple[Mark, ...]
-    joined: bool = False
-
-
-@dataclass(frozen=True)
-class Scale:
-    """A linear axis: data from `low` to `high` fall on pixels from `start` to `end`."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    @classmethod
-    def over(cls, values: Sequence[float], start: float, end: float) -> "Scale":
-        """Cover all values with a margin of 6% on each side; a single value gets room around it."""
-        low = min(values)
-        high = max(values)
-        margin = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
-        # an axis of values that are not negative does not reach below zero
-        return cls(low - margin if low < 0 or low - margin > 0 else 0.0, high + margin, start, end)
-
-    def __call__(self, value: float) -> float:
-        """Pixel of a value, to a tenth."""
-        share = (value - self.low) / (self.high - self.low)
-        return round(self.start + share * (self.end - self.start), 1)
-
-    @property
-    def ticks(self) -> tuple[float, ...]:
-        """At most eight round values (1, 2 or 5 times a power of ten apart) on the axis."""
-        raw = (self.high - self.low) / 7
-        power = 10.0 ** math.floor(math.log10(raw))
-        step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw)
-        first = math.ceil(self.low / step)
-        last = math.floor(self.high / step)
-        return tuple(round(i * step, 12) for i in range(first, last + 1))
-
-
-@dataclass(frozen=True)
-class Axes:
-    """What a chart says in words: title and description for readers who cannot see it, and the
-    axes' names.
-    """
-
-    title: str
-    description: str
-    x_name: str
-    y_name: str
-
-
-def front_chart(
-    axes: Axes, series: Sequence[Series], limit: tuple[float, str] | None = None
-) -> Markup:
-    """Draw series of marks, and a dashed line at a limit on the horizontal axis with its label.
-
-    Examples
-    --------
-    >>> front = Series("Front", "front", "circle", (Mark(10.0, 2.5, "a"), Mark(20.0, 2.2, "b")))
-    >>> figure = front_chart(Axes("Loss", "Two subnets.", "ms", "loss"), [front], (15.0, "limit"))
-    >>> figure.count("<circle")  # two marks, one in the legend
-    3
-    """
-    marks = [mark for item in series for mark in item.marks]
-    x = Scale.over([mark.x for mark in marks] + ([limit[0]] if limit else []), LEFT, RIGHT)
-    y = Scale.over([mark.y for mark in marks], BOTTOM, TOP)
-    shapes = _limit_line(x(limit[0]), limit[1]) if limit else Markup("")
-    return _figure(axes, x, y, series, shapes)
-
-
-def agreement_chart(axes: Axes, series: Sequence[Series], percent: float) -> Markup:
-    """Draw measured (up) against predicted (across), the diagonal, and a band of +-`percent` around
-    it.
-    """
-    marks = [mark for item in series for mark in item.marks]
-    values = [mark.x for mark in marks] + [mark.y for mark in marks]
-    x = Scale.over(values, LEFT, RIGHT)
-    y = Scale.over(values, BOTTOM, TOP)
-    low = x.low
-    high = x.high
-    share = percent / 100  # the error is relative to the measured value
-    corners = (
-        (low, low / (1 + share)),
-        (low, low / (1 - share)),
-        (high, high / (1 - share)),
-        (high, high / (1 + share)),
-    )
-    points = " ".join(f"{x(a)},{y(b)}" for a, b in corners)
-    band = _POLYGON.format(points, "band", "")
-    diagonal = _LINE.format(x(low), y(low), x(high), y(high), "diagonal")
-    frame = _FRAME.format(  # an inner svg cuts off what the band has outside the axes
-        left=LEFT, top=TOP, width=RIGHT - LEFT, height=BOTTOM - TOP, shapes=band + diagonal
-    )
-    return _figure(axes, x, y, series, frame)
-
-
-def _figure(axes: Axes, x: Scale, y: Scale, series: Sequence[Series], below: Markup) -> Markup:
-    drawn = [item for item in series if item.marks]
-    lines = [_path(item, x, y) for item in drawn if item.joined]
-    marks = [
-        _mark(item, x(mark.x), y(mark.y), _TITLE.format(mark.label))
-        for item in drawn
-        for mark in item.marks
+    rows = _front_rows(choices, axis)
+    x_title = f"{axis.title}, {axis.unit}"
+    x_domain = _domain([row["x"] for row in rows] + ([axis.limit] if axis.limit else []))
+    x = alt.X("x:Q", title=x_title, scale=alt.Scale(domain=x_domain, nice=False))
+    loss_domain = _domain([row["loss"] for row in rows])
+    loss = alt.Y("loss:Q", title="validation loss", scale=alt.Scale(domain=loss_domain, nice=False))
+    marks = alt.Chart(alt.NamedData(name="choices")).encode(x=x, y=loss)
+    line = marks.transform_filter(f"datum.kind == '{FRONT}'") if _is_front(rows) else None
+    asked = alt.Chart(alt.InlineData(values=[{}])).transform_calculate(x="limit")
+    layers = [
+        *_limit_of_search(axis, x, x_domain),
+        asked.transform_filter("isValid(limit)").mark_rule(style="asked").encode(x=x),
+        *([line.mark_line(strokeWidth=1.5, opacity=0.6)] if line else []),
+        _points(marks, rows, (FRONT, FINALIST, WINNER), columns=3).encode(
+            tooltip=[
+                alt.Tooltip("number:N", title="number of the front"),
+                alt.Tooltip("kind:N", title="drawn as"),
+                alt.Tooltip("x:Q", title=x_title, format=".4~g"),
+                alt.Tooltip("loss:Q", title="validation loss", format=".4f"),
+                alt.Tooltip("arch:N", title="architecture"),
+            ]
+        ),
+        marks.transform_filter("datum.key == chosen").mark_point(
+            style="chosen", size=320, strokeWidth=2.5
+        ),
     ]
-    return _FIGURE.format(
-        legend=Markup("").join(_LEGEND.format(_mark(item, 9, 9, ""), item.name) for item in drawn),
-        width=WIDTH,
+    # named data are copied once, not with every layer
+    return alt.LayerChart(
+        layer=layers,
+        params=[
+            alt.VariableParameter("limit", value=None),
+            alt.VariableParameter("chosen", value=""),
+        ],
+        datasets={"choices": rows},
         height=HEIGHT,
-        title=axes.title,
-        description=axes.description,
-        shapes=Markup("\n").join([*_grid(axes, x, y), below, *lines, *marks]),
     )
 
 
-def _grid(axes: Axes, x: Scale, y: Scale) -> Iterator[Markup]:
-    for tick in x.ticks:
-        yield _LINE.format(x(tick), TOP, x(tick), BOTTOM, "grid")
-        yield _TEXT.format(x(tick), BOTTOM + 18, "middle", "tick", f"{tick:g}")
-    for tick in y.ticks:
-        yield _LINE.format(LEFT, y(tick), RIGHT, y(tick), "grid")
-        yield _TEXT.format(LEFT - 8, y(tick) + 4, "end", "tick", f"{tick:g}")
-    yield _LINE.format(LEFT, BOTTOM, RIGHT, BOTTOM, "axis")
-    yield _TEXT.format((LEFT + RIGHT) / 2, HEIGHT - 10, "middle", "name", axes.x_name)
-    yield _TURNED_TEXT.format(15, (TOP + BOTTOM) / 2, "name", axes.y_name)
+def agreement_chart(points: Sequence[Agreement], note: str = "") -> alt.LayerChart:
+    """Draw measured (up) against predicted latency, the diagonal, and a band around it.
+
+    Parameters
+    ----------
+    note
+        Stands behind the titles of both axes.
+    """
+    rows = [
+        {
+            "kind": FITTED if point.fitted else UNSEEN,
+            "key": point.key,
+            "predicted": point.predicted_ms,
+            "measured": point.measured_ms,
+            "error": point.predicted_ms / point.measured_ms - 1,
+        }
+        for point in points
+    ]
+    domain = _domain([x for point in points for x in (point.predicted_ms, point.measured_ms)])
+    share = BAND_PERCENT / 100  # the error is relative to the measured value
+    ends = [{"x": x, "under": x / (1 + share), "over": x / (1 - share)} for x in domain]
+    scale = alt.Scale(domain=domain, nice=False)
+    x = alt.X("x:Q", title=f"predicted, ms{note}", scale=scale)
+    band = alt.Chart(alt.InlineData(values=ends)).encode(x=x)
+    marks = alt.Chart(alt.NamedData(name="subnets")).encode(
+        x=alt.X("predicted:Q", title=f"predicted, ms{note}", scale=scale),
+        y=alt.Y("measured:Q", title=f"measured, ms{note}", scale=scale),
+        tooltip=[
+            alt.Tooltip("key:N", title="subnet"),
+            alt.Tooltip("predicted:Q", title="predicted, ms", format=".4~g"),
+            alt.Tooltip("measured:Q", title="measured, ms", format=".4~g"),
+            alt.Tooltip("error:Q", title="error", format="+.1%"),
+        ],
+    )
+    layers = [
+        band.mark_area(style="band", clip=True).encode(
+            y=alt.Y("under:Q", title=f"measured, ms{note}", scale=scale), y2="over:Q"
+        ),
+        band.mark_line(style="diagonal", clip=True).encode(y=alt.Y("x:Q", scale=scale)),
+        _points(marks, rows, (FITTED, UNSEEN), columns=1),
+    ]
+    return alt.LayerChart(layer=layers, datasets={"subnets": rows}, height=HEIGHT)
 
 
-def _limit_line(pixel: float, label: str) -> Markup:
-    line = _LINE.format(pixel, TOP, pixel, BOTTOM, "limit")
+def _front_rows(choices: Sequence[Choice], axis: Axis) -> list[dict[str, Any]]:
+    """A row for each mark: a choice has one as a member of the front, as predicted or counted, and
+    one as a finalist or the winner, as measured.
+    """
+    rows = []
+    for i, choice in enumerate(choices):
+        drawn = axis.drawn[i]
+        measured = axis.measured[i]
+        best = drawn if measured is None else measured
+        marks = [] if choice.number is None else [(FRONT, drawn)]
+        if choice.role == WINNER:
+            marks.append((WINNER, best))
+        elif measured is not None or choice.number is None:
+            marks.append((FINALIST, best))
+        rows += [
+            {
+                "kind": kind,
+                "x": value,
+                "loss": choice.loss,
+                "key": choice.arch.key,
+                "number": choice.number or "-",
+                "arch": str(choice.arch),
+            }
+            for kind, value in marks
+            if value is not None
+        ]
+    return rows
+
+
+def _is_front(rows: Sequence[dict[str, Any]]) -> bool:
+    """Whether the members of the front are one on this axis too: who costs more is better."""
+    members = sorted((row["x"], -row["loss"]) for row in rows if row["kind"] == FRONT)
+    gains = [gain for _, gain in members]
+    return gains == sorted(gains)
+
+
+def _limit_of_search(axis: Axis, x: alt.X, domain: Sequence[float]) -> list[alt.Chart]:
+    if axis.limit is None:
+        return []
     # the label stands on the side that has room for it
-    if pixel > WIDTH / 2:
-        return line + _TEXT.format(pixel - 6, TOP + 12, "end", "limit", label)
-    return line + _TEXT.format(pixel + 6, TOP + 12, "start", "limit", label)
+    is_left = axis.limit < sum(domain) / 2
+    text = f"limit {axis.limit:g} {axis.unit}"
+    limit = alt.Chart(alt.InlineData(values=[{"x": axis.limit, "text": text}])).encode(x=x)
+    return [
+        limit.mark_rule(style="limit", strokeDash=[5, 4]),
+        limit.mark_text(
+            style="limit-text",
+            align="left" if is_left else "right",
+            dx=6 if is_left else -6,
+            dy=10,
+        ).encode(text="text:N", y=alt.value(0)),
+    ]
 
 
-def _path(series: Series, x: Scale, y: Scale) -> Markup:
-    marks = sorted(series.marks, key=lambda mark: mark.x)
-    return _POLYLINE.format(" ".join(f"{x(mark.x)},{y(mark.y)}" for mark in marks), series.style)
+def _points(
+    marks: alt.Chart, rows: Sequence[dict[str, Any]], kinds: tuple[str, ...], columns: int
+) -> alt.Chart:
+    """Marks of a colour and a shape for each kind; the legend names those that are there."""
+    present = [kind for kind in kinds if any(row["kind"] == kind for row in rows)]
+    legend = alt.Legend(orient="top", title=None, values=present, labelLimit=0, columns=columns)
+    points: alt.Chart = marks.mark_point(filled=True, size=70, opacity=1).encode(
+        color=alt.Color("kind:N", scale=alt.Scale(domain=kinds), legend=legend),
+        shape=alt.Shape(
+            "kind:N",
+            scale=alt.Scale(domain=kinds, range=[SHAPES[kind] for kind in kinds]),
+            legend=legend,
+        ),
+    )
+    return points
 
 
-def _mark(series: Series, x: float, y: float, title: str) -> Markup:
-    if series.shape == "circle":
-        return _CIRCLE.format(x, y, series.style, title)
-    corners = STAR if series.shape == "star" else DIAMOND
-    points = " ".join(f"{x + a:.1f},{y + b:.1f}" for a, b in corners)
-    return _POLYGON.format(points, series.style, title)
+def _domain(values: Sequence[float]) -> list[float]:
+    """Ends of an axis that has all values, with a margin; of positive ones not below zero."""
+    low = min(values)
+    high = max(values)
+    margin = (high - low) * MARGIN or abs(high) * 0.1 or 1.0
+    return [max(low - margin, 0.0) if low >= 0 else low - margin, high + margin]

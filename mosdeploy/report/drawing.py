@@ -18,7 +18,7 @@ HEAD = 34
 _FIGURE = Markup(
     '<figure><div class="scroll">'
     '<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}" class="chart drawing">'
-    "<title>The winner's architecture</title>{shapes}</svg></div></figure>\n"
+    "{shapes}</svg></div></figure>\n"
 )
 _HEAD = Markup('<text x="{:g}" y="20" text-anchor="middle" class="name">{}</text>')
 _BOX = Markup(

@@ -1,17 +1,19 @@
 """The page: templates filled with the figures of all sections, and `report.json` beside it.
 
 In: `ReportInputs` and `FamilyPage`. Out: two files in a folder. The words of the page stand in
-`templates/page.html.j2`, its colours in `style.css`.
+`templates/page.html.j2`, its colours in `style.css`, what moves in `page.js`.
 """
 
+import functools
 from pathlib import Path
 
+import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..storage import atomic_write, write_record
 from ..version import __version__
-from . import sections
+from . import choosing, sections
 from .device import deployments_table, describe_device
 from .provenance import bundle_facts, fingerprints_table, self_test_table
 from .summary import FamilyPage, Report, ReportInputs, summarise
@@ -71,11 +73,13 @@ def _render(inputs: ReportInputs, report: Report, family: FamilyPage) -> str:
     return template.render(
         version=__version__,
         style=Markup((FOLDER / "style.css").read_text(encoding="utf-8")),
+        script=Markup((FOLDER / "page.js").read_text(encoding="utf-8")),
+        vega=Markup(vega()),
         family=family,
         report=report,
         title=sections.headline_title(report.headline, family.task),
         tiles=sections.headline_tiles(report.headline, family.metric_title),
-        **_search_figures(report),
+        **_search_figures(report, family),
         **_bundle_figures(inputs, family),
         device=describe_device(inputs),
         deployments=deployments_table(inputs),
@@ -83,17 +87,26 @@ def _render(inputs: ReportInputs, report: Report, family: FamilyPage) -> str:
     )
 
 
-def _search_figures(report: Report) -> dict[str, object]:
+@functools.cache
+def vega() -> str:
+    """The script that draws charts: Vega, Vega-Lite and Vega-Embed. Bundling it takes seconds."""
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return bundle.replace("</script", "<\\/script")
+
+
+def _search_figures(report: Report, family: FamilyPage) -> dict[str, object]:
     points = report.agreement
-    emulated = report.headline.emulated
     card = report.predictor
     return {
-        "search_chart": sections.search_chart(report),
-        "candidates": sections.candidates_table(report.search),
-        "scores": sections.scores_table(report.scores, report.search.winner.arch),
+        "data": choosing.script_data(report),
+        "axes": choosing.axes(report),
+        "front_cost": "size" if report.search.winner.predicted_ms is None else "latency",
+        "cards": choosing.cards(report, family),
+        "front_summary": choosing.front_summary(report.choices),
+        "candidates": sections.candidates_table(report.choices),
+        "scores": sections.scores_table(report.scores, report.choices),
         "agreement_summary": sections.agreement_summary(points),
-        "agreement_chart": sections.agreement_figure(points, emulated=emulated) if points else None,
-        "agreement_table": sections.agreement_table(points),
+        "agreement_table": sections.agreement_table(points) if points else None,
         "predictor_facts": sections.predictor_facts(card) if card else None,
     }
 

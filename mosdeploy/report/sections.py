@@ -1,13 +1,14 @@
 """Figures of the page's sections about the search: headline, quality against latency, predictor.
 
-In: the `Report`. Out: text, `Facts`, `Table` and charts, which `templates/page.html.j2` puts
+In: the `Report`. Out: text, `Facts` and `Table`s, which `templates/page.html.j2` puts
 between its words.
 """
 
+from collections.abc import Sequence
+
 from markupsafe import Markup
 
-from ..records import BoardCalibration, Candidate, PredictorCard, ScoreTable, SearchResult
-from ..spaces import ArchConfig
+from ..records import BoardCalibration, PredictorCard, ScoreTable
 from .cells import (
     EMULATED,
     Cell,
@@ -18,12 +19,11 @@ from .cells import (
     mebibytes,
     milliseconds,
     score,
+    wide,
 )
-from .charts import Axes, Mark, Series, agreement_chart, front_chart
-from .summary import Agreement, Headline, Report
-
-BAND_PERCENT = 5.0
-"""Half the width of the band around the diagonal of predicted against measured."""
+from .charts import BAND_PERCENT
+from .choices import Choice
+from .summary import Agreement, Headline
 
 
 def headline_title(line: Headline, task: str) -> str:
@@ -71,112 +71,37 @@ def _tile(value: str, note: str) -> Markup:
     return Markup("{}<small>{}</small>").format(value, note)
 
 
-def search_chart(report: Report) -> Markup:
-    """Draw the front, the finalists and the winner: loss against latency, or against size where the
-    search had no latency predictor.
-    """
-    search = report.search
-    if any(x.predicted_ms is None for x in (*search.front, *search.finalists, search.winner)):
-        return _size_chart(search)
-    winner = search.winner
-    winner_ms = winner.measured_ms or winner.predicted_ms or 0.0
-    others = [x for x in search.finalists if x.arch != winner.arch]
-    series = [
-        Series(
-            "Front, predicted",
-            "front",
-            "circle",
-            tuple(_mark(x, x.predicted_ms or 0.0) for x in search.front),
-            joined=True,
-        ),
-        Series(
-            "Finalists, measured",
-            "measured",
-            "diamond",
-            tuple(_mark(x, x.measured_ms) for x in others if x.measured_ms),
-        ),
-        Series(
-            "Winner, measured" if winner.measured_ms else "Winner, predicted",
-            "winner",
-            "star",
-            (_mark(winner, winner_ms),),
-        ),
-    ]
-    note = f", {EMULATED}" if report.headline.emulated else ""
-    axes = Axes(
-        title="Validation loss against latency",
-        description=_describe(search),
-        x_name=f"latency, ms{note}",
-        y_name="validation loss",
-    )
-    limit_ms = report.headline.limit_ms
-    limit = None if limit_ms is None else (limit_ms, f"limit {limit_ms:g} ms")
-    return front_chart(axes, series, limit)
-
-
-def _size_chart(search: SearchResult) -> Markup:
-    front = tuple(_mark(x, x.num_parameters / 1e6) for x in search.front)
-    winner = _mark(search.winner, search.winner.num_parameters / 1e6)
-    axes = Axes(
-        title="Validation loss against size",
-        description=_describe(search),
-        x_name="parameters, millions",
-        y_name="validation loss",
-    )
-    series = [
-        Series("Front", "front", "circle", front, joined=True),
-        Series("Winner", "winner", "star", (winner,)),
-    ]
-    return front_chart(axes, series)
-
-
-def _mark(candidate: Candidate, x: float) -> Mark:
-    arch = candidate.arch
-    return Mark(
-        x, candidate.loss, f"{arch.key}: loss {candidate.loss:.4f} at {x:.2f}; {candidate.arch}"
-    )
-
-
-def _describe(search: SearchResult) -> str:
-    return (
-        f"{len(search.front)} architectures on the front, {len(search.finalists)} finalists; "
-        f"the winner has validation loss {search.winner.loss:.4f}. "
-        "The table below has every figure."
-    )
-
-
-def candidates_table(search: SearchResult) -> Table:
-    """List the front, the finalists and the winner, each once, by loss."""
-    listed = {x.arch.key: ("front", x) for x in search.front}
-    listed |= {x.arch.key: ("finalist", x) for x in search.finalists}
-    listed[search.winner.arch.key] = ("winner", search.winner)
+def candidates_table(choices: Sequence[Choice]) -> Table:
+    """List the front, the finalists and the winner with their latencies, by loss."""
+    devices = [x.device for x in choices[0].latencies]
     rows: list[tuple[Cell, ...]] = [
         (
-            code(key),
-            role,
+            x.number or "-",
+            x.role,
             f"{x.loss:.4f}",
-            milliseconds(x.predicted_ms),
-            milliseconds(x.measured_ms),
+            *(milliseconds(ms) for y in x.latencies for ms in (y.predicted_ms, y.measured_ms)),
             f"{x.num_parameters:,}",
-            str(x.arch),
+            mebibytes(x.size_bytes),
+            mebibytes(x.memory_bytes),
+            wide(f"{x.arch.key}: {x.arch}"),
         )
-        for key, (role, x) in sorted(listed.items(), key=lambda item: item[1][1].loss)
+        for x in sorted(choices, key=lambda x: x.loss)
     ]
-    return Table(
-        ("subnet", "role", "loss", "predicted", "measured", "parameters", "architecture"),
-        tuple(rows),
-    )
+    times = (f"{device}, {how}" for device in devices for how in ("predicted", "measured"))
+    costs = ("parameters", "size", "memory", "architecture")
+    return Table(("number", "role", "loss", *times, *costs), tuple(rows))
 
 
-def scores_table(scores: ScoreTable | None, winner: ArchConfig) -> Table | None:
+def scores_table(scores: ScoreTable | None, choices: Sequence[Choice]) -> Table | None:
     """List the scores of each subnet, one column a metric; None where nothing was evaluated."""
     if scores is None or not scores.subnets:
         return None
+    now = {name: x.arch for x in choices for name in (x.role, f"front {x.number}")}
     metrics = list(dict.fromkeys(name for x in scores.subnets.values() for name in x.metrics))
     rows: list[tuple[Cell, ...]] = [
         (
-            # the name says "winner", but a later search has another one
-            f"earlier {name}" if name.startswith("winner") and x.arch != winner else name,
+            # the name says "winner" or "front 3", but a later search has another one
+            name if now.get(name.partition(",")[0], x.arch) == x.arch else f"earlier {name}",
             *(score(x.metrics.get(metric)) for metric in metrics),
             f"{x.loss:.3f}",
             f"{x.num_parameters:,}",
@@ -201,29 +126,6 @@ def agreement_summary(points: tuple[Agreement, ...]) -> str:
         f"{num_near} of {len(points)} subnets were predicted within {BAND_PERCENT:g}% of what was "
         "measured."
     )
-
-
-def agreement_figure(points: tuple[Agreement, ...], *, emulated: bool) -> Markup:
-    """Draw measured against predicted latency, with a band of 5% around the diagonal."""
-    note = f", {EMULATED}" if emulated else ""
-    axes = Axes(
-        title="Predicted against measured latency",
-        description=agreement_summary(points),
-        x_name=f"predicted, ms{note}",
-        y_name=f"measured, ms{note}",
-    )
-    known = tuple(_agreement_mark(x) for x in points if x.fitted)
-    new = tuple(_agreement_mark(x) for x in points if not x.fitted)
-    series = [
-        Series("Profiled, the predictor was fitted on these", "fitted", "circle", known),
-        Series("Finalists, new to the predictor", "measured", "diamond", new),
-    ]
-    return agreement_chart(axes, series, BAND_PERCENT)
-
-
-def _agreement_mark(x: Agreement) -> Mark:
-    label = f"{x.key}: predicted {x.predicted_ms:.2f}, measured {x.measured_ms:.2f}"
-    return Mark(x.predicted_ms, x.measured_ms, label)
 
 
 def agreement_table(points: tuple[Agreement, ...]) -> Table:

@@ -5,8 +5,9 @@ In: records of all rooms. Out: `Report`, with the arithmetic that the page shows
 nothing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from markupsafe import Markup
 
@@ -25,6 +26,7 @@ from ..records import (
     SupernetCard,
 )
 from ..spaces import Workload
+from .choices import Choice
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,12 @@ class ReportInputs:
     """All that a report tells; None or empty where its command has not run yet.
 
     `predicted_ms` has one latency for each of `records`, in the same order; `manifest_sha256` is
-    the digest of the bundle's `manifest.json`.
+    the digest of the bundle's `manifest.json`. `choices` are the front, finalists and winner of the
+    search.
     """
 
     search: SearchResult
+    choices: tuple[Choice, ...]
     context: LatencyContext | None = None
     sessions: tuple[SessionRecord, ...] = ()
     records: tuple[LatencyRecord, ...] = ()
@@ -61,10 +65,10 @@ class FamilyPage:
         What one run does, as a verb phrase: "On the device, the winner ... in 12 ms".
     metric_title
         Heading of the scores.
-    drawing, drawing_note
-        The winner's architecture as one `<figure>`, and how to read it.
+    draw, drawing_note
+        Makes one `<figure>` of an architecture; how to read it.
     layer_header, layer_rows
-        The same as a table; the first column names the layers.
+        The same as a table, whose first column names the layers.
     bundle_facts
         Names and values of the bundle's settings; empty without a bundle.
     example_header
@@ -74,10 +78,10 @@ class FamilyPage:
     workload: str
     task: str
     metric_title: str
-    drawing: Markup
+    draw: Callable[[Any], Markup]
     drawing_note: str
     layer_header: tuple[str, ...]
-    layer_rows: tuple[tuple[str | int, ...], ...]
+    layer_rows: Callable[[Any], tuple[tuple[str | int, ...], ...]]
     bundle_facts: tuple[tuple[str, str], ...]
     example_header: tuple[str, str]
 
@@ -121,6 +125,7 @@ class Report(Record):
     version: Literal[2] = 2
     headline: Headline
     search: SearchResult
+    choices: tuple[Choice, ...]
     agreement: tuple[Agreement, ...]
     predictor: PredictorCard | None
     bundle: BundleManifest | None
@@ -140,6 +145,7 @@ def summarise(inputs: ReportInputs) -> Report:
     return Report(
         headline=_headline(inputs),
         search=inputs.search,
+        choices=inputs.choices,
         agreement=_agreement(inputs),
         predictor=inputs.card,
         bundle=inputs.manifest,

@@ -18,7 +18,7 @@ def test_metrics_of_the_family_are_columns(ask: Callable[..., Any]) -> None:
 
 
 def test_subnets_and_beam_can_be_named(ask: Callable[..., Any]) -> None:
-    words = ("--arch", "largest", "--arch", "a.json", "--beam", "4")
+    words = ("--pick", "largest", "--arch", "a.json", "--beam", "4")  # --arch: its name in 0.1.0
     done = ask(EVALUATE, score_table(largest=30.0), "evaluate", *words)
     assert done.arguments[1:] == (("largest", "a.json"), 4)
     assert ask(EVALUATE, score_table(largest=30.0), "evaluate").arguments[1:] == (None, None)

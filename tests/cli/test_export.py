@@ -34,11 +34,11 @@ PRECISIONS = PrecisionChoice(
 
 
 def test_options(ask: Callable[..., Any]) -> None:
-    words = "--arch largest --precision auto --beam 4 --weights scratch --device rpi"
+    words = "--pick largest --precision auto --beam 4 --weights scratch --device rpi"
     words += " --max-score-drop 0.5 --runtime tvm --tune 30m --shortlist 50"
     done = ask(EXPORT, RESULT, "export", *words.split())
     assert done.arguments[1] == ExportOptions(
-        arch="largest",
+        pick="largest",
         precision="auto",
         beam=4,
         workload={"shortlist": 50},
@@ -120,9 +120,9 @@ def test_a_format_takes_the_place_of_the_bundle(ask: Callable[..., Any]) -> None
         num_parameters=12_345,
         size_bytes=3 * 2**19,
     )
-    words = "--format hf --arch largest --trim-vocabulary"
+    words = "--format hf --pick largest --trim-vocabulary"
     done = ask("export.export_format", written, "export", *words.split())
-    assert done.arguments[1:] == ("hf", ExportOptions(arch="largest", trim_vocabulary=True))
+    assert done.arguments[1:] == ("hf", ExportOptions(pick="largest", trim_vocabulary=True))
     assert done.stdout == (
         "hf folder formats/x-hf: 1.5 MiB, fp32, finetuned weights, 12,345 parameters\n"
     )

@@ -32,7 +32,8 @@ def test_the_spread_of_several_seeds_is_told(ask: Callable[..., Any]) -> None:
     ("words", "weights", "command"),
     [
         ("", "finetuned", "mosdeploy export"),
-        ("--arch largest --steps 9", "finetuned", "mosdeploy export --arch largest"),
+        ("--pick largest --steps 9", "finetuned", "mosdeploy export --pick largest"),
+        ("--pick 18ms", "finetuned", "mosdeploy export --pick 18ms"),
         ("--from-scratch", "scratch", "mosdeploy export --weights scratch"),
     ],
 )
@@ -54,7 +55,7 @@ def test_a_task_is_told_with_its_scores(ask: Callable[..., Any]) -> None:
     )
     table = ScoreTable(supernet_sha256="s", data_sha256="d", subnets={"winner, finetuned": scores})
     done = TaskSummary(root="runs/sst2", subnet=subnet_card(), scores=table)
-    words = "finetune --task tasks/sst2.toml --arch largest --steps 9"
+    words = "finetune --task tasks/sst2.toml --pick largest --steps 9"
     asked = ask("tasks.finetune_task", done, *words.split())
     assert asked.arguments[1:] == (Path("tasks/sst2.toml"), FinetuneOptions("largest", 9))
     assert asked.stdout.splitlines() == [

@@ -54,17 +54,24 @@ def test_a_winner_is_told_with_its_limit(ask: Callable[..., Any]) -> None:
 
 
 def test_a_front_is_told_by_a_few_of_its_members(ask: Callable[..., Any]) -> None:
-    members = tuple(candidate(predicted_ms=100.0 + i, loss=3.0 - 0.1 * i) for i in range(20))
-    told = ask(SEARCH, search_result(front=members), "search").stdout.splitlines()
-    rows = [line.split() for line in told if line.startswith("front:")]
-    assert len(rows) == 8
-    assert rows[0][:4] == ["front:1", "100.00", "ms", "3.0000"]
-    assert rows[-1][:4] == ["front:20", "119.00", "ms", "1.1000"]
-    unpriced = tuple(candidate(predicted_ms=None, loss=loss) for loss in (3.0, 2.0))
+    small = candidate(arch=ARCH.model_copy(update={"encoder_embed_dim": 8}), measured_ms=None)
+    members = tuple(
+        small.model_copy(update={"predicted_ms": 100.0 + i, "loss": 3.0 - 0.1 * i})
+        for i in range(19)
+    )
+    found = search_result(front=(*members, candidate(loss=1.1)))
+    told = ask(SEARCH, found, "search").stdout.splitlines()
+    rows = [line.split() for line in told[-8:]]
+    assert told[-10].split()[:4] == ["--pick", "predicted", "measured", "validation"]
+    assert rows[0][:5] == ["1", "100.00", "ms", "-", "3.0000"]
+    assert rows[-1][:6] == ["20", "120.00", "ms", "121.50", "ms", "1.1000"]  # it was a finalist
+    unpriced = tuple(
+        small.model_copy(update={"predicted_ms": None, "loss": loss}) for loss in (3.0, 2.0)
+    )
     told = ask(SEARCH, search_result(front=unpriced), "search").stdout.splitlines()
-    assert [line.split()[:3] for line in told[-2:]] == [
-        ["front:1", "-", "3.0000"],
-        ["front:2", "-", "2.0000"],
+    assert [line.split()[:4] for line in told[-2:]] == [
+        ["1", "-", "-", "3.0000"],
+        ["2", "-", "-", "2.0000"],
     ]
 
 

@@ -96,7 +96,7 @@ def folder(tmp_path_factory):
     write_profiles(root)
     typed(root, "train")
     for precision in ("fp32", "int8"):
-        typed(root, "export", "--arch", "largest", "--precision", precision)
+        typed(root, "export", "--pick", "largest", "--precision", precision)
     return root
 
 
@@ -188,7 +188,7 @@ def test_a_bundle_answers_on_the_board_as_here(board, folder, precision):
 def test_a_compiled_bundle_answers_on_the_board_as_onnx_here(board, folder):
     pytest.importorskip("tvm")
     (onnx_bundle,) = (folder / "bundles").glob("*fp32-beam1")
-    typed(folder, "export", "--arch", "largest", "--runtime", "tvm", "--device", "board")
+    typed(folder, "export", "--pick", "largest", "--runtime", "tvm", "--device", "board")
     (bundle,) = (folder / "bundles").glob("*-tvm-board")
     assert read_manifest(bundle).processor == "aarch64 cortex-a72"
     deploy_and_compare(board, folder, bundle, Translator(onnx_bundle, threads=1))

@@ -115,10 +115,10 @@ def distilled_examples(root: Path) -> list[tuple[str, str]]:
 
 
 def test_the_largest_subnet_must_be_trained_alone(folder: Path) -> None:
-    with pytest.raises(StaleInputError, match="run `mosdeploy finetune --arch largest`"):
+    with pytest.raises(StaleInputError, match="run `mosdeploy finetune --pick largest`"):
         opened(folder).distill()
     wish(folder, '[finetune]\nteacher = "largest"')
-    with pytest.raises(StaleInputError, match="run `mosdeploy finetune --arch largest`"):
+    with pytest.raises(StaleInputError, match="run `mosdeploy finetune --pick largest`"):
         opened(folder).finetune(steps=2)
 
 

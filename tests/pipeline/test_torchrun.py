@@ -65,7 +65,7 @@ def test_two_processes_train_finetune_and_search_as_one(folder: Path, tmp_path: 
     log = Path("supernet", "log.jsonl")
     assert losses(folder / log) == pytest.approx(losses(alone / log), rel=1e-5)
     assert list((folder / "supernet").glob("*.npy")) == []
-    words = ("finetune", "--arch", "smallest", "--steps", "6")
+    words = ("finetune", "--pick", "smallest", "--steps", "6")
     tuned = json.loads(finish(folder, TWO, *words, "--json"))
     assert tuned["loss"] < tuned["start_loss"]
     # it was done already, and one process speaks

@@ -23,6 +23,7 @@ def test_times_have_three_digits(value_ms: float, text: str) -> None:
 
 def test_sizes_by_hand() -> None:
     assert mebibytes(3 * 2**19) == f"1.5{SPACE}MiB"
+    assert mebibytes(100 * 2**10) == f"100{SPACE}KiB"
     assert mebibytes(2**31) == f"2,048.0{SPACE}MiB"
 
 

@@ -1,79 +1,118 @@
-import re
+import itertools
+from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from synthetic import LIMIT_MS, full_inputs, inputs_of, search_result
 
-from mosdeploy.report.charts import Axes, Mark, Scale, Series, agreement_chart, front_chart
+from mosdeploy.report.charts import FINALIST, FRONT, WINNER, agreement_chart, front_chart
+from mosdeploy.report.choices import axes_of
+from mosdeploy.report.summary import Agreement, ReportInputs
 
-AXES = Axes("Loss against latency", "Two subnets.", "ms", "loss")
-
-
-def dots(points: list[tuple[float, float]], shape: str = "circle") -> Series:
-    return Series("dots", "front", shape, tuple(Mark(x, y, f"at {x}, {y}") for x, y in points))
-
-
-finite = st.floats(-1e6, 1e6).map(lambda x: round(x, 3))
-
-
-def test_scale_by_hand() -> None:
-    scale = Scale(0.0, 10.0, 100.0, 200.0)
-    assert [scale(x) for x in (0, 5, 10)] == [100, 150, 200]
-    assert scale.ticks == (0, 2, 4, 6, 8, 10)
-    downwards = Scale(0.0, 1.0, 300.0, 100.0)
-    assert downwards(0.25) == 250
-    assert downwards.ticks == (0, 0.2, 0.4, 0.6, 0.8, 1.0)
-
-
-def test_scale_over_values_by_hand() -> None:
-    assert Scale.over([10.0, 20.0], 0, 1) == Scale(9.4, 20.6, 0, 1)
-    assert Scale.over([0.1, 10.0], 0, 1).low == 0.0  # times do not go below zero
-    assert Scale.over([5.0], 0, 1) == Scale(4.5, 5.5, 0, 1)
-    assert Scale.over([0.0], 0, 1) == Scale(0.0, 1.0, 0, 1)
-
-
-@given(st.lists(finite, min_size=1, max_size=20))
-def test_every_value_and_tick_lies_on_the_axis(values: list[float]) -> None:
-    scale = Scale.over(values, 50, 600)
-    assert all(50 <= scale(value) <= 600 for value in values)
-    assert all(50 <= scale(tick) <= 600 for tick in scale.ticks)
-    assert 2 <= len(scale.ticks) <= 8
-
-
-@pytest.mark.parametrize(
-    ("shape", "tag"), [("circle", "circle"), ("diamond", "polygon"), ("star", "polygon")]
+POINTS = tuple(
+    Agreement(key=key, predicted_ms=predicted_ms, measured_ms=100.0, fitted=fitted)
+    for key, predicted_ms, fitted in (("a", 105.0, True), ("b", 95.0, False), ("c", 50.0, False))
 )
-def test_one_mark_for_each_point_and_one_in_the_legend(shape: str, tag: str) -> None:
-    chart = front_chart(AXES, [dots([(1, 2), (3, 4), (5, 6)], shape)])
-    assert len(re.findall(f"<{tag} ", chart)) == 3 + 1
-    assert "at 3, 4" in chart
 
 
-def test_limit_stands_where_it_belongs() -> None:
-    chart = front_chart(AXES, [dots([(10, 1), (20, 2)])], limit=(15.0, "limit 15 ms"))
-    [line] = re.findall(r'<line x1="([\d.]+)" [^>]*class="limit"', chart)
-    left, right = (float(x) for x in re.findall(r'<circle cx="([\d.]+)"[^>]* r="4.5"', chart)[-2:])
-    assert float(line) == pytest.approx((left + right) / 2, abs=0.1)
-    assert "limit 15 ms" in chart
+def chart(inputs: ReportInputs, axis: int = 0) -> dict[str, Any]:
+    """The specification, which Altair checks against Vega-Lite's schema."""
+    axes = axes_of(inputs.choices, inputs.search.limits)
+    return front_chart(inputs.choices, axes[axis]).to_dict()
 
 
-def test_empty_series_is_not_in_the_legend() -> None:
-    chart = front_chart(AXES, [dots([(1, 2)]), Series("nobody", "measured", "diamond", ())])
-    assert "nobody" not in chart
+def rows(spec: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    return [row for row in spec["datasets"]["choices"] if row["kind"] == kind]
+
+
+def inline(spec: dict[str, Any], layer: int) -> list[dict[str, Any]]:
+    data = spec["layer"][layer]["data"]
+    return data["values"] if "values" in data else spec["datasets"][data["name"]]
+
+
+def marks(spec: dict[str, Any]) -> list[str]:
+    return [layer["mark"].get("style", layer["mark"]["type"]) for layer in spec["layer"]]
+
+
+def test_every_candidate_has_its_marks() -> None:
+    inputs = full_inputs()
+    spec = chart(inputs)
+    front = inputs.search.front
+    assert [(x["number"], x["x"], x["loss"]) for x in rows(spec, FRONT)] == [
+        (i + 1, x.predicted_ms, x.loss) for i, x in enumerate(front)
+    ]
+    others = [x for x in inputs.search.finalists if x.arch != inputs.search.winner.arch]
+    measured = {x.arch.key: x.measured_ms for x in others}
+    assert {x["key"]: x["x"] for x in rows(spec, FINALIST)} == measured
+    [winner] = rows(spec, WINNER)
+    assert winner["x"] == inputs.search.winner.measured_ms
+    assert marks(spec) == ["limit", "limit-text", "asked", "line", "point", "chosen"]
+
+
+def test_limit_of_the_search_is_drawn_where_there_is_one() -> None:
+    spec = chart(full_inputs())
+    assert inline(spec, 0) == [{"x": LIMIT_MS, "text": "limit 12 ms"}]
+    low, high = spec["layer"][0]["encoding"]["x"]["scale"]["domain"]
+    assert low < LIMIT_MS < high
+    assert "limit" not in marks(chart(full_inputs(), axis=1))
+
+
+def test_the_label_of_a_limit_stands_where_there_is_room() -> None:
+    inputs = full_inputs()
+    limits = [inputs.search.limits.model_copy(update={"max_latency_ms": x}) for x in (5.0, 14.0)]
+    sides = [
+        front_chart(inputs.choices, axes_of(inputs.choices, limit)[0]).to_dict() for limit in limits
+    ]
+    assert [x["layer"][1]["mark"]["align"] for x in sides] == ["left", "right"]
+
+
+def test_winner_that_was_not_measured_is_drawn_as_predicted() -> None:
+    search = search_result(verified=False)
+    spec = chart(inputs_of(search))
+    [winner] = rows(spec, WINNER)
+    assert winner["x"] == search.winner.predicted_ms
+    assert rows(spec, FINALIST) == []
+
+
+@pytest.mark.parametrize("axis", [1, 2, 3, 4])
+def test_the_front_is_joined_only_where_it_is_one(axis: int) -> None:
+    spec = chart(full_inputs(), axis)
+    members = sorted((x["x"], -x["loss"]) for x in rows(spec, FRONT))
+    is_front = all(a[1] <= b[1] for a, b in itertools.pairwise(members))
+    assert ("line" in marks(spec)) is is_front
+
+
+def test_whoever_embeds_it_can_ask_for_a_limit_and_a_ring() -> None:
+    assert [x["name"] for x in chart(full_inputs())["params"]] == ["limit", "chosen"]
+
+
+def test_tooltips_name_the_architecture() -> None:
+    spec = chart(full_inputs())
+    tooltip = spec["layer"][-2]["encoding"]["tooltip"]
+    assert [x["title"] for x in tooltip] == [
+        "number of the front",
+        "drawn as",
+        "latency on rpi, ms",
+        "validation loss",
+        "architecture",
+    ]
+    assert all(x["arch"].startswith("enc ") for x in rows(spec, FRONT))
 
 
 def test_band_holds_what_is_within_five_percent() -> None:
-    chart = agreement_chart(AXES, [dots([(95, 100), (105, 100), (50, 50)])], percent=5)
-    [points] = re.findall(r'<polygon points="([^"]+)" class="band"', chart)
-    corners = [tuple(float(x) for x in pair.split(",")) for pair in points.split()]
-    (right, upper), (_, lower) = corners[2:]
-    circles = [
-        (float(x), float(y)) for x, y in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', chart)
-    ]
-    under, over = circles[-3:-1]  # predicted 5% too low, 5% too high; on the edges of the band
+    spec = agreement_chart(POINTS).to_dict()
+    band = inline(spec, 0)
+    # at either end: 5% too high and too low, relative to what was measured
+    for end in band:
+        assert end["x"] == pytest.approx(end["under"] * 1.05)
+        assert end["x"] == pytest.approx(end["over"] * 0.95)
+    assert band[0]["x"] < 50 and band[1]["x"] > 105
+    titles = {layer["encoding"]["x"]["title"] for layer in spec["layer"]}
+    assert titles == {"predicted, ms"}
 
-    def edge(corner: tuple[float, ...], end: tuple[float, float], x: float) -> float:
-        return corner[1] + (end[1] - corner[1]) * (x - corner[0]) / (end[0] - corner[0])
 
-    assert edge(corners[1], (right, upper), under[0]) == pytest.approx(under[1], abs=0.5)
-    assert edge(corners[0], (right, lower), over[0]) == pytest.approx(over[1], abs=0.5)
+def test_new_points_are_drawn_apart_from_fitted_ones() -> None:
+    spec = agreement_chart(POINTS, ", emulated").to_dict()
+    data = spec["datasets"]["subnets"]
+    assert [row["kind"].partition(":")[0] for row in data] == ["profiled", "finalists", "finalists"]
+    assert [row["error"] for row in data] == pytest.approx([0.05, -0.05, -0.5])
+    assert spec["layer"][-1]["encoding"]["y"]["title"] == "measured, ms, emulated"

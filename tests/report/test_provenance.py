@@ -1,6 +1,5 @@
-from synthetic import SPACE, digest, family_page, full_inputs, manifest, search_result
+from synthetic import SPACE, digest, family_page, full_inputs, inputs_of, manifest, search_result
 
-from mosdeploy.report import ReportInputs
 from mosdeploy.report.provenance import bundle_facts, fingerprints_table, self_test_table
 
 
@@ -41,5 +40,5 @@ def test_every_fingerprint_is_listed() -> None:
 
 
 def test_search_alone_has_three_fingerprints() -> None:
-    rows = dict(fingerprints_table(ReportInputs(search=search_result())).rows)
+    rows = dict(fingerprints_table(inputs_of(search_result())).rows)
     assert list(rows) == ["search space", "supernet", "latency predictor"]

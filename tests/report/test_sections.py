@@ -1,9 +1,9 @@
-from synthetic import SPACE, card, full_inputs, search_result
+from synthetic import card, full_inputs
 
-from mosdeploy.records import BoardCalibration
+from mosdeploy.pipeline.choices import choices
+from mosdeploy.records import BoardCalibration, Candidate
 from mosdeploy.report import ReportInputs
 from mosdeploy.report.sections import (
-    agreement_figure,
     agreement_summary,
     agreement_table,
     candidates_table,
@@ -11,14 +11,18 @@ from mosdeploy.report.sections import (
     headline_title,
     predictor_facts,
     scores_table,
-    search_chart,
 )
 from mosdeploy.report.summary import Agreement, Headline, summarise
+from mosdeploy.spaces import ArchConfig
 
 POINTS = tuple(
     Agreement(key=key, predicted_ms=predicted_ms, measured_ms=10.0, fitted=fitted)
     for key, predicted_ms, fitted in (("a", 10.5, True), ("b", 9.5, False), ("c", 10.51, False))
 )
+
+
+def by_arch(inputs: ReportInputs) -> dict[ArchConfig, Candidate]:
+    return {x.arch: x for x in inputs.search.front}
 
 
 def headline(**changes: object) -> Headline:
@@ -56,31 +60,23 @@ def test_tiles_name_what_is_not_there_yet() -> None:
     assert tiles["Predicted"] is None
 
 
-def test_chart_has_a_mark_for_each_candidate() -> None:
-    report = summarise(full_inputs())
-    chart = search_chart(report)
-    legend = 1
-    assert chart.count("<circle") == len(report.search.front) + legend
-    others = [x for x in report.search.finalists if x != report.search.winner]
-    assert chart.count('class="measured"') == len(others) + legend
-    assert chart.count('class="winner"') == 1 + legend
-    assert "limit 12 ms" in chart
-
-
-def test_unverified_winner_is_drawn_as_predicted() -> None:
-    report = summarise(ReportInputs(search=search_result(verified=False)))
-    assert "Winner, predicted" in search_chart(report)
-
-
 def test_each_candidate_is_listed_once_by_loss() -> None:
-    search = search_result()
-    table = candidates_table(search)
-    keys = [row[0] for row in table.rows]
-    assert len(set(keys)) == len(keys)
+    inputs = full_inputs()
+    table = candidates_table(inputs.choices)
+    assert table.header[:6] == (
+        "number",
+        "role",
+        "loss",
+        "rpi, predicted",
+        "rpi, measured",
+        "xeon, predicted",
+    )
+    assert len({row[-1] for row in table.rows}) == len(table.rows) == len(inputs.choices)
     losses = [float(str(row[2])) for row in table.rows]
     assert losses == sorted(losses)
-    roles = {row[0]: row[1] for row in table.rows}
-    assert roles[f"<code>{search.winner.arch.key}</code>"] == "winner"
+    [winner] = [row for row in table.rows if row[1] == "winner"]
+    assert f">{inputs.search.winner.arch.key}: enc " in str(winner[-1])
+    assert winner[0] == inputs.search.front.index(by_arch(inputs)[inputs.search.winner.arch]) + 1
 
 
 def test_scores_have_a_column_for_each_metric() -> None:
@@ -89,7 +85,7 @@ def test_scores_have_a_column_for_each_metric() -> None:
     largest = inputs.scores.subnets["largest"].model_copy(update={"metrics": {"accuracy": 0.5}})
     subnets = {**inputs.scores.subnets, "largest": largest}
     scores = inputs.scores.model_copy(update={"subnets": subnets})
-    table = scores_table(scores, inputs.search.winner.arch)
+    table = scores_table(scores, inputs.choices)
     assert table is not None
     assert table.header[1:4] == ("accuracy", "BLEU", "chrF")
     assert table.rows[0][:4] == ("largest", "0.500", "-", "-")
@@ -97,15 +93,24 @@ def test_scores_have_a_column_for_each_metric() -> None:
     assert table.rows[2][-2:] == (180, "greedy")
 
 
-def test_scores_of_an_earlier_winner_are_called_so() -> None:
+def test_scores_of_an_earlier_search_are_called_so() -> None:
     inputs = full_inputs()
-    table = scores_table(inputs.scores, SPACE.largest)
+    assert inputs.scores is not None
+    first = inputs.scores.subnets["largest"].model_copy(update={"arch": inputs.choices[0].arch})
+    subnets = {**inputs.scores.subnets, "front 1": first, "front 2, finetuned": first}
+    scores = inputs.scores.model_copy(update={"subnets": subnets})
+    table = scores_table(scores, inputs.choices)
+    assert table is not None
+    names = [row[0] for row in table.rows]
+    assert names == ["largest", "smallest", "winner", "front 1", "earlier front 2, finetuned"]
+    other = inputs.search.model_copy(update={"winner": inputs.search.front[0]})
+    table = scores_table(inputs.scores, choices(other))
     assert table is not None
     assert [row[0] for row in table.rows] == ["largest", "smallest", "earlier winner"]
 
 
 def test_no_scores_no_table() -> None:
-    assert scores_table(None, SPACE.largest) is None
+    assert scores_table(None, full_inputs().choices) is None
 
 
 def test_agreement_counts_what_is_within_five_percent() -> None:
@@ -113,15 +118,6 @@ def test_agreement_counts_what_is_within_five_percent() -> None:
     rows = agreement_table(POINTS).rows
     assert rows[0] == ("<code>a</code>", "no", "10.50", "10.00", "+5.0%")
     assert [row[-1] for row in rows] == ["+5.0%", "-5.0%", "+5.1%"]
-
-
-def test_new_points_are_drawn_apart_from_fitted_ones() -> None:
-    figure = agreement_figure(POINTS, emulated=False)
-    legend = 1
-    assert figure.count('class="fitted"') == 1 + legend
-    assert figure.count('class="measured"') == 2 + legend
-    assert "emulated" not in figure
-    assert agreement_figure(POINTS, emulated=True).count("emulated: not a latency") == 2
 
 
 def test_predictor_facts_name_the_boards_of_a_fleet() -> None:

@@ -1,7 +1,7 @@
-"""The encoder's parts of the report: its workload in words, the winner drawn as a stack of layers,
-the settings of its bundle.
+"""The encoder's parts of the report: its workload in words, architectures drawn as a stack of
+layers, the settings of its bundle.
 
-In: a `SearchResult` with an `EncoderArch`, and the bundle's manifest. Out: a `FamilyPage`.
+In: a `SearchResult` of encoders, and the bundle's manifest. Out: a `FamilyPage`.
 """
 
 from markupsafe import Markup
@@ -31,13 +31,11 @@ def describe_page(search: SearchResult, manifest: BundleManifest | None) -> Fami
     Parameters
     ----------
     search
-        Its winner is drawn; its workload is what was timed.
+        Its workload is what was timed.
     manifest
         Of the bundle; None as long as there is none.
     """
-    arch = search.winner.arch
     workload = search.workload
-    assert isinstance(arch, EncoderArch)
     assert isinstance(workload, EncoderWorkload)
     texts = "a text" if workload.batch == 1 else f"{workload.batch} texts"
     return FamilyPage(
@@ -47,14 +45,19 @@ def describe_page(search: SearchResult, manifest: BundleManifest | None) -> Fami
         ),
         task="answers a text" if manifest is None else _TASKS[str(manifest.settings["kind"])],
         metric_title="Quality of the answers",
-        drawing=draw_architecture(arch),
+        draw=draw_architecture,
         drawing_note=NOTE,
         layer_header=("layer", "width", "FFN width", "heads"),
-        layer_rows=tuple(
-            (i + 1, x.dim or arch.embed_dim, x.ffn_dim, x.heads) for i, x in enumerate(arch.layers)
-        ),
+        layer_rows=layer_rows,
         bundle_facts=() if manifest is None else _bundle_facts(manifest),
         example_header=("text", "answer"),
+    )
+
+
+def layer_rows(arch: EncoderArch) -> tuple[tuple[str | int, ...], ...]:
+    """A row for each layer: its number, its widths, its heads."""
+    return tuple(
+        (i + 1, x.dim or arch.embed_dim, x.ffn_dim, x.heads) for i, x in enumerate(arch.layers)
     )
 
 

@@ -1,7 +1,7 @@
-"""Translation's parts of the report: its workload in words, the winner drawn as two stacks of
+"""Translation's parts of the report: its workload in words, architectures drawn as two stacks of
 layers, the settings of its bundle.
 
-In: a `SearchResult` with a `TranslationArch`, and the bundle's manifest. Out: a `FamilyPage`.
+In: a `SearchResult` of translations, and the bundle's manifest. Out: a `FamilyPage`.
 """
 
 from markupsafe import Markup
@@ -39,13 +39,11 @@ def describe_page(search: SearchResult, manifest: BundleManifest | None) -> Fami
     Parameters
     ----------
     search
-        Its winner is drawn; its workload is what was timed.
+        Its workload is what was timed.
     manifest
         Of the bundle; None as long as there is none.
     """
-    arch = search.winner.arch
     workload = search.workload
-    assert isinstance(arch, TranslationArch)
     assert isinstance(workload, TranslationWorkload)
     return FamilyPage(
         workload=(
@@ -54,16 +52,17 @@ def describe_page(search: SearchResult, manifest: BundleManifest | None) -> Fami
         ),
         task="translates a sentence",
         metric_title="Translation quality",
-        drawing=draw_architecture(arch),
+        draw=draw_architecture,
         drawing_note=NOTE,
         layer_header=("layer", "FFN width", "self heads", "cross heads", "reads encoder layers"),
-        layer_rows=_layer_rows(arch),
+        layer_rows=layer_rows,
         bundle_facts=() if manifest is None else _bundle_facts(manifest),
         example_header=("source", "translation") if manifest is None else _languages(manifest),
     )
 
 
-def _layer_rows(arch: TranslationArch) -> tuple[tuple[str | int, ...], ...]:
+def layer_rows(arch: TranslationArch) -> tuple[tuple[str | int, ...], ...]:
+    """A row for each layer: its name, its widths, and what it reads."""
     depth = len(arch.encoder_layers)
     encoder = [
         (f"encoder {i + 1}", x.ffn_dim, x.heads, "-", "-")

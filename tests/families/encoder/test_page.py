@@ -1,3 +1,4 @@
+import dataclasses
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from synthetic import full_inputs, search_result
 
 from mosdeploy.export.bundle import read_manifest
 from mosdeploy.families.encoder.page import describe_page, draw_architecture
+from mosdeploy.pipeline.choices import choices
 from mosdeploy.records import BundleManifest, SearchResult
 from mosdeploy.report import build_report
 from mosdeploy.spaces.encoder_choices import BertLayerConfig, EncoderArch
@@ -19,9 +21,20 @@ ARCH = EncoderArch(
 
 
 def search_of_encoder() -> SearchResult:
+    """A search that found two encoders, the second of which was measured."""
     search = search_result()
     winner = search.winner.model_copy(update={"arch": ARCH})
-    return search.model_copy(update={"winner": winner, "workload": EncoderWorkload()})
+    small = search.front[0].model_copy(
+        update={"arch": ARCH.model_copy(update={"layers": ARCH.layers[1:]})}
+    )
+    return search.model_copy(
+        update={
+            "winner": winner,
+            "finalists": (winner,),
+            "front": (small, winner),
+            "workload": EncoderWorkload(),
+        }
+    )
 
 
 @pytest.fixture(scope="module")
@@ -32,21 +45,20 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> BundleManifest:
 
 def test_layers_are_listed_and_drawn_by_hand() -> None:
     page = describe_page(search_of_encoder(), None)
-    assert page.layer_rows == ((1, 24, 40, 4), (2, 24, 20, 1))
+    assert page.layer_rows(ARCH) == ((1, 24, 40, 4), (2, 24, 20, 1))
+    drawing = page.draw(ARCH)
     assert len(page.layer_header) == 4
-    filled = re.findall(r'width="([\d.]+)" height="34" rx="5" class="fill primary"', page.drawing)
+    filled = re.findall(r'width="([\d.]+)" height="34" rx="5" class="fill primary"', drawing)
     assert filled == ["244", "122"]
-    assert "2: FFN 20, 1 heads" in page.drawing and "Encoder, 24 wide" in page.drawing
+    assert "2: FFN 20, 1 heads" in drawing and "Encoder, 24 wide" in drawing
     assert "Encoder of 2 layers: 24 [40/4h 20/1h]" in draw_architecture(ARCH)
 
 
 def test_widths_of_bottlenecks_are_listed() -> None:
     layers = (BertLayerConfig(ffn_dim=40, heads=4, dim=12), ARCH.layers[1])
-    search = search_of_encoder()
     arch = ARCH.model_copy(update={"layers": layers})
-    winner = search.winner.model_copy(update={"arch": arch})
-    page = describe_page(search.model_copy(update={"winner": winner}), None)
-    assert page.layer_rows == ((1, 12, 40, 4), (2, 24, 20, 1))
+    page = describe_page(search_of_encoder(), None)
+    assert page.layer_rows(arch) == ((1, 12, 40, 4), (2, 24, 20, 1))
 
 
 def test_workload_and_bundle_in_words(manifest: BundleManifest) -> None:
@@ -68,8 +80,9 @@ def test_workload_and_bundle_in_words(manifest: BundleManifest) -> None:
 
 
 def test_page_is_built_with_it(manifest: BundleManifest, tmp_path: Path) -> None:
-    inputs = full_inputs()
-    family = describe_page(search_of_encoder(), manifest)
+    search = search_of_encoder()
+    inputs = dataclasses.replace(full_inputs(), search=search, choices=choices(search))
+    family = describe_page(search, manifest)
     page = build_report(inputs, family, tmp_path).read_text(encoding="utf-8")
-    assert "the deployed bundle tells the class of a text in 11.4" in page
-    assert family.drawing in page and "bad, fair, good" in page
+    assert "On rpi, the winner tells the class of a text in 11.6" in page
+    assert all(family.draw(x.arch) in page for x in search.front) and "bad, fair, good" in page

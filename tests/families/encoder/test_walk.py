@@ -141,7 +141,7 @@ def test_a_language_model_is_trained_without_labels(tmp_path: Path) -> None:
     card = run.train()
     assert card.largest_loss < np.log(60)  # better than guessing one of 60 pieces
     with pytest.raises(MosdeployError, match="masked-lm"):
-        run.export(arch="largest")
+        run.export(pick="largest")
 
 
 @pytest.mark.slow

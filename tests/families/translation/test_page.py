@@ -28,17 +28,16 @@ ARCH = TranslationArch(
 
 
 def test_layers_are_listed_by_hand() -> None:
-    search = search_result()
-    winner = search.winner.model_copy(update={"arch": ARCH})
-    family = describe_page(search.model_copy(update={"winner": winner}), None)
-    assert family.layer_rows == (
+    family = describe_page(search_result(), None)
+    rows = family.layer_rows(ARCH)
+    assert rows == (
         ("encoder 1", 384, 4, "-", "-"),
         ("encoder 2", 192, 2, "-", "-"),
         ("encoder 3", 96, 2, "-", "-"),
         ("decoder 1", 192, 4, 2, "3"),
         ("decoder 2", 384, 2, 4, "2 to 3"),
     )
-    assert all(len(row) == len(family.layer_header) for row in family.layer_rows)
+    assert all(len(row) == len(family.layer_header) for row in rows)
 
 
 def test_boxes_are_filled_by_the_share_of_the_widest() -> None:
@@ -89,6 +88,6 @@ def test_page_is_built_with_it(tmp_path: Path, with_bundle: bool) -> None:
     family = describe_page(inputs.search, inputs.manifest if with_bundle else None)
     page = build_report(inputs, family, tmp_path).read_text(encoding="utf-8")
     assert "the deployed bundle translates a sentence in 11.4" in page
-    assert family.drawing in page
+    assert family.draw(inputs.search.winner.arch) in page
     assert '<th scope="row">encoder 1</th>' in page
     assert ("en to fr" in page) is with_bundle

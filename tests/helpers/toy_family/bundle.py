@@ -102,15 +102,14 @@ class CipherModel:
 
 
 def describe_page(search: SearchResult, manifest: BundleManifest | None) -> FamilyPage:
-    arch = search.winner.arch
     return FamilyPage(
         workload=f"{search.workload.num_letters} letters",
         task="answers a line",
         metric_title="Letters",
-        drawing=Markup("<figure>no <b>drawing</b></figure>"),
+        draw=lambda arch: Markup("<figure>no <b>drawing</b></figure>"),
         drawing_note="Nothing to see.",
         layer_header=("layer", "hidden"),
-        layer_rows=tuple((i + 1, layer.hidden) for i, layer in enumerate(arch.layers)),
+        layer_rows=lambda arch: tuple((i + 1, x.hidden) for i, x in enumerate(arch.layers)),
         bundle_facts=(("Longest line", "12 letters"),),
         example_header=("line", "answer"),
     )

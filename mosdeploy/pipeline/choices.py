@@ -1,0 +1,153 @@
+"""What a search leaves to choose from: the front, the finalists and the winner, priced for every
+device that has a predictor in the run folder.
+
+In: a search result, scores, and a run. Out: `Choice`s for the page and for charts. Nothing is
+measured.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..errors import MosdeployError
+from ..records import Candidate, ScoreTable, SearchResult
+from ..spaces.genes import ArchConfig
+from .predictors import predictor
+from .run import Run
+
+if TYPE_CHECKING:
+    from ..report import Choice
+    from ..report.choices import DeviceLatency
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DevicePrices:
+    """Latencies on a device that the search was not for, in ms by the architectures' keys."""
+
+    device: str
+    predicted_ms: Mapping[str, float]
+    measured_ms: Mapping[str, float] = field(default_factory=dict)
+
+
+def candidates(search: SearchResult) -> list[Candidate]:
+    """The front, fastest first, then the other finalists and the winner; each once."""
+    from ..search.front import front_members
+
+    found = {x.arch.key: x for x in front_members(search)}
+    for other in (*search.finalists, search.winner):
+        found.setdefault(other.arch.key, other)
+    return list(found.values())
+
+
+def choices(
+    search: SearchResult,
+    scores: ScoreTable | None = None,
+    elsewhere: Sequence[DevicePrices] = (),
+) -> "tuple[Choice, ...]":
+    """Put together what is known of each candidate."""
+    from ..report import Choice
+
+    finalists = {x.arch.key for x in search.finalists}
+    own = () if search.winner.predicted_ms is None else (search.device,)
+    made = []
+    for i, candidate in enumerate(candidates(search)):
+        number = i + 1 if i < len(search.front) else None
+        is_winner = candidate.arch == search.winner.arch
+        name = number or (candidate.arch.key if candidate in search.kept else None)
+        command = None if name is None else f"mosdeploy export --pick {name}"
+        is_finalist = candidate.arch.key in finalists
+        made.append(
+            Choice(
+                number=number,
+                role="winner" if is_winner else "finalist" if is_finalist else "front",
+                arch=candidate.arch,
+                loss=candidate.loss,
+                latencies=_latencies(candidate, own, elsewhere),
+                num_parameters=candidate.num_parameters,
+                size_bytes=candidate.size_bytes,
+                memory_bytes=candidate.memory_bytes,
+                scores=_scores(candidate.arch, scores),
+                command="mosdeploy export" if is_winner else command,
+            )
+        )
+    return tuple(made)
+
+
+def prices_elsewhere(run: Run, search: SearchResult) -> tuple[DevicePrices, ...]:
+    """Price the candidates for each device with a predictor in the run folder, but not for that of
+    the search where the search did. A device whose predictor does not suit is left out, with a
+    warning.
+    """
+    archs = [x.arch for x in candidates(search)]
+    priced = search.winner.predicted_ms is not None
+    prices = []
+    for device in run.devices_with_latencies():
+        if device == search.device and priced:
+            continue
+        try:
+            prices.append(_prices(run, device, archs))
+        except MosdeployError as error:
+            _log.warning("the page leaves %s out: %s", device, error)
+    # the first one is what the page begins with
+    return tuple(sorted(prices, key=lambda x: (x.device != search.device, x.device)))
+
+
+def _prices(run: Run, device: str, archs: Sequence[ArchConfig]) -> DevicePrices:
+    from ..latency.dataset import LatencyDataset
+
+    model = predictor(run, device)
+    predicted_ms = model.predict(model.space.genes(archs)).tolist()
+    path = run.workspace.verified_path(device, run.config.workload.name)
+    measured = []
+    if path.exists():
+        dataset = LatencyDataset.load(path)
+        context = dataset.context
+        about = (context.space_sha256, context.vocab_size, context.workload)
+        if about == (run.space_sha256, model.vocab_size, model.workload):
+            measured = dataset.usable
+    return DevicePrices(
+        device=device,
+        predicted_ms=dict(zip((arch.key for arch in archs), predicted_ms, strict=True)),
+        measured_ms={
+            x.arch.key: x.measurement.total.median_ms for x in measured if x.measurement.total
+        },
+    )
+
+
+def _latencies(
+    candidate: Candidate, own: Sequence[str], elsewhere: Sequence[DevicePrices]
+) -> "tuple[DeviceLatency, ...]":
+    from ..report.choices import DeviceLatency
+    from ..search.front import needed_ms
+
+    key = candidate.arch.key
+    others = [
+        (
+            x.device,
+            candidate.model_copy(
+                update={
+                    "predicted_ms": x.predicted_ms.get(key),
+                    "measured_ms": x.measured_ms.get(key),
+                }
+            ),
+        )
+        for x in elsewhere
+    ]
+    return tuple(
+        DeviceLatency(
+            device=name,
+            predicted_ms=priced.predicted_ms,
+            measured_ms=priced.measured_ms,
+            needed_ms=needed_ms(priced),
+        )
+        for name, priced in (*((device, candidate) for device in own), *others)
+    )
+
+
+def _scores(arch: ArchConfig, table: ScoreTable | None) -> dict[str, dict[str, float]]:
+    """Metrics of a subnet by the kind of its weights."""
+    subnets = table.subnets.values() if table else ()
+    return {x.weights: dict(x.metrics) for x in subnets if x.arch == arch}

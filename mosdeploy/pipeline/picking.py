@@ -1,0 +1,92 @@
+"""Which subnet `--pick` means.
+
+In: a trained run and what the user wrote. Out: an architecture, and what to call it. A member of
+the search's front is named by its number or by a latency limit.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..config.units import parse_duration_ms
+from ..errors import ConfigError, InfeasibleError
+from ..records import Candidate, SearchResult
+from ..spaces.genes import ArchConfig
+from .context import Progress
+from .trained_run import TrainedRun
+
+_NUMBER = re.compile(r"-?[0-9]{1,6}")  # the key of an architecture may be of digits too
+_DURATION = re.compile(r"[0-9.]+\s*(us|ms|s)")
+
+
+@dataclass(frozen=True)
+class Picked:
+    """A subnet that was picked; `label` is short, for tables."""
+
+    arch: ArchConfig
+    label: str
+
+
+def pick(state: TrainedRun, name: str, progress: Progress) -> Picked:
+    """Find the subnet that a name means, and say of a member of the front what its latency is.
+
+    Parameters
+    ----------
+    name
+        `3`, the third of the search's front, fastest first; `18ms`, the best of the front within
+        that latency, as predicted; or as `TrainedRun.arch` takes it.
+
+    Raises
+    ------
+    StaleInputError
+        If there is no search result, or it was found in another supernet.
+    ConfigError
+        If the front has no such member or no latencies, or as `TrainedRun.arch`.
+    ArchError
+        If the architecture of a file is not in the space.
+    InfeasibleError
+        If no member of the front keeps the latency.
+    """
+    from ..search.front import front_members
+
+    is_number = _NUMBER.fullmatch(name) is not None
+    if not (is_number or _DURATION.fullmatch(name)):
+        return Picked(state.arch(name), Path(name).stem)
+    search = state.search_result()
+    members = front_members(search)
+    i = int(name) - 1 if is_number else _within(search, members, parse_duration_ms(name))
+    if not 0 <= i < len(members):
+        raise ConfigError(
+            f"'{name}' is no number of the search's front: write 1 (the fastest) to "
+            f"{len(members)}, or a latency with its unit, such as 18ms"
+        )
+    progress.say(f"picked {i + 1} of the front: {_latency(members[i], search.device)}")
+    return Picked(members[i].arch, f"front {i + 1}")
+
+
+def _within(search: SearchResult, members: tuple[Candidate, ...], limit_ms: float) -> int:
+    from ..search.front import best_within, needed_ms
+
+    needed = [ms for x in members if (ms := needed_ms(x)) is not None]
+    if not needed:
+        raise ConfigError(
+            "the search had no latency predictor, so its front has no latencies; pick by number, 1 "
+            f"to {len(members)}"
+        )
+    i = best_within(members, limit_ms)
+    if i is None:
+        raise InfeasibleError(
+            f"no member of the front keeps {limit_ms:g} ms: the fastest takes {min(needed):.4g} ms "
+            f"on {search.device}; pick it as 1, or search again with a lower limit",
+            min(needed),
+        )
+    return i
+
+
+def _latency(candidate: Candidate, device: str) -> str:
+    if candidate.predicted_ms is None:
+        return f"its latency on {device} is not known"
+    measured = "not measured"
+    if candidate.measured_ms is not None:
+        measured = f"measured {candidate.measured_ms:.2f} ms"
+    return f"predicted {candidate.predicted_ms:.2f} ms on {device}, {measured}"

@@ -1,0 +1,168 @@
+"""What a reader can choose from, and what there can be a limit on.
+
+In: subnets that a search found, with their costs. Out: `Axis`es, each with the limit from which on
+a subnet may be chosen and the range of a slider. This file draws nothing.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ..record import Record
+from ..records import Limits
+from ..spaces import AnyArch
+
+FAR = 1.5
+"""Of the highest cost: how far above it a limit of the search is still drawn."""
+
+
+class DeviceLatency(Record):
+    """Latency of one subnet on one device; `needed_ms` is the lowest limit that it is taken for, by
+    what is predicted and what was measured.
+    """
+
+    device: str
+    predicted_ms: float | None
+    measured_ms: float | None
+    needed_ms: float | None
+
+
+class Choice(Record):
+    """One subnet of the front, a finalist or the winner.
+
+    `number` is that of the front, None beside it; `command` exports it, None where there is no name
+    for it. `latencies` begin with the device of the search. `scores` are metrics by the kind of
+    weights, empty where it was not evaluated.
+    """
+
+    number: int | None
+    role: Literal["front", "finalist", "winner"]
+    arch: AnyArch
+    loss: float
+    latencies: tuple[DeviceLatency, ...]
+    num_parameters: int
+    size_bytes: int
+    memory_bytes: int | None
+    scores: dict[str, dict[str, float]]
+    command: str | None
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Something that there can be a limit on, in the unit that people read.
+
+    Attributes
+    ----------
+    name
+        `latency:DEVICE`, `parameters`, `size` or `memory`.
+    title, unit
+        What it is, and of what.
+    needed
+        For each choice the lowest limit that it is taken for; None where that is not known.
+    drawn, measured
+        Where each choice is drawn: as predicted or counted, and as measured.
+    limit
+        That of the search, if it lies near.
+    """
+
+    name: str
+    title: str
+    unit: str
+    needed: tuple[float | None, ...]
+    drawn: tuple[float | None, ...]
+    measured: tuple[float | None, ...]
+    limit: float | None = None
+
+    @property
+    def known(self) -> list[float]:
+        """The limits that are known, lowest first."""
+        return sorted(x for x in self.needed if x is not None)
+
+    @property
+    def step(self) -> float:
+        """Step of the slider: 1, 2 or 5 times a power of ten, at most a hundredth of its range."""
+        span = self.known[-1] - self.known[0]
+        raw = (span or self.known[-1]) / 100
+        power = 10.0 ** math.floor(math.log10(raw))
+        return next(power * factor for factor in (10, 5, 2, 1) if power * factor <= raw * 1.001)
+
+    @property
+    def decimals(self) -> int:
+        """Decimals that tell two steps apart."""
+        return max(0, -math.floor(math.log10(self.step) + 1e-9))
+
+    def above(self, value: float) -> float:
+        """The lowest position of the slider that is not below a value."""
+        return round(math.ceil(value / self.step - 1e-6) * self.step, 12)
+
+    @property
+    def low(self) -> float:
+        """Where the slider begins: the cheapest choice keeps it."""
+        return self.above(self.known[0])
+
+    @property
+    def high(self) -> float:
+        """Where the slider ends: all choices keep it."""
+        return self.above(max(self.known[-1], self.limit or 0.0))
+
+
+def axes_of(choices: Sequence[Choice], limits: Limits, note: str = "") -> tuple[Axis, ...]:
+    """What there can be a limit on: the latency on each device that it is known for, parameters,
+    size, memory.
+
+    Parameters
+    ----------
+    note
+        Stands behind the title of the latency on the first device.
+    """
+    found = [
+        _latency(choices, i, limits.max_latency_ms if i == 0 else None, note if i == 0 else "")
+        for i in range(len(choices[0].latencies))
+    ]
+    found += [
+        _counted(choices, "parameters", "M", lambda x: x.num_parameters / 1e6),
+        _counted(choices, "size", "MiB", lambda x: x.size_bytes / 2**20),
+        _counted(
+            choices,
+            "memory",
+            "MiB",
+            lambda x: None if x.memory_bytes is None else x.memory_bytes / 2**20,
+        ),
+    ]
+    most = {
+        "parameters": limits.max_parameters and limits.max_parameters / 1e6,
+        "size": limits.max_size_bytes and limits.max_size_bytes / 2**20,
+        "memory": limits.max_memory_bytes and limits.max_memory_bytes / 2**20,
+    }
+    return tuple(
+        replace(axis, limit=_near(most.get(axis.name, axis.limit), axis.known))
+        for axis in found
+        if axis.known
+    )
+
+
+def _near(limit: float | None, known: Sequence[float]) -> float | None:
+    """A limit, but None for one that lies so far above all that nothing could be told apart."""
+    return None if limit is None or limit > FAR * known[-1] else limit
+
+
+def _latency(choices: Sequence[Choice], i: int, limit: float | None, note: str) -> Axis:
+    latencies = [x.latencies[i] for x in choices]
+    device = latencies[0].device
+    return Axis(
+        name=f"latency:{device}",
+        title=f"latency on {device}{note}",
+        unit="ms",
+        needed=tuple(x.needed_ms for x in latencies),
+        drawn=tuple(x.predicted_ms for x in latencies),
+        measured=tuple(x.measured_ms for x in latencies),
+        limit=limit,
+    )
+
+
+def _counted(
+    choices: Sequence[Choice], name: str, unit: str, cost: Callable[[Choice], float | None]
+) -> Axis:
+    costs = tuple(cost(x) for x in choices)
+    return Axis(name, name, unit, needed=costs, drawn=costs, measured=(None,) * len(costs))

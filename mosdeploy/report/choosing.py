@@ -1,0 +1,156 @@
+"""The part of the page that answers which subnet to take: a card for each, and what the script
+needs to choose among them.
+
+In: choices and axes. Out: `Card`s for the template, and plain data that the page holds as JSON.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from markupsafe import Markup
+
+from .cells import EMULATED, Facts, Table, mebibytes, milliseconds, score
+from .charts import agreement_chart, front_chart
+from .choices import Axis, Choice, DeviceLatency, axes_of
+from .summary import FamilyPage, Report
+
+
+@dataclass(frozen=True)
+class Card:
+    """One subnet with all that is known of it; `answer` says the most of it in a sentence."""
+
+    title: str
+    answer: str
+    facts: Facts
+    command: str | None
+    drawing: Markup
+    layers: Table
+    shown: bool
+
+
+def axes(report: Report) -> tuple[Axis, ...]:
+    """What the page can limit."""
+    return axes_of(report.choices, report.search.limits, emulation_note(report))
+
+
+def emulation_note(report: Report) -> str:
+    """What stands behind the title of a time that means nothing; empty for a real device."""
+    return f", {EMULATED}" if report.headline.emulated else ""
+
+
+def cards(report: Report, family: FamilyPage) -> tuple[Card, ...]:
+    """A card for each choice; the winner's is the one that is shown first."""
+    return tuple(
+        Card(
+            title=_title(choice),
+            answer=_answer(choice),
+            facts=_facts(choice, family.metric_title),
+            command=choice.command,
+            drawing=family.draw(choice.arch),
+            layers=Table(family.layer_header, family.layer_rows(choice.arch)),
+            shown=choice.role == "winner",
+        )
+        for choice in report.choices
+    )
+
+
+def script_data(report: Report) -> dict[str, Any]:
+    """What the script chooses by: for each axis the limit that each choice needs, and its chart.
+
+    A choice that no command exports is never chosen, and has no limit.
+    """
+    return {
+        "keys": [x.arch.key for x in report.choices],
+        "losses": [x.loss for x in report.choices],
+        "axes": [
+            {
+                **_slider(_with_commands(axis, report.choices)),
+                "chart": chart_of(front_chart(report.choices, axis)),
+            }
+            for axis in axes(report)
+        ],
+        "agreement": chart_of(agreement_chart(report.agreement, emulation_note(report)))
+        if report.agreement
+        else None,
+    }
+
+
+def _with_commands(axis: Axis, choices: Sequence[Choice]) -> Axis:
+    needed = (None if x.command is None else axis.needed[i] for i, x in enumerate(choices))
+    return replace(axis, needed=tuple(needed))
+
+
+def _slider(axis: Axis) -> dict[str, Any]:
+    names = ("name", "unit", "low", "high", "step", "decimals", "needed")
+    return {name: getattr(axis, name) for name in names}
+
+
+def chart_of(chart: Any) -> dict[str, Any]:
+    """A chart as the page embeds it: as wide as its place, and without the address of a schema."""
+    spec: dict[str, Any] = chart.to_dict(validate=False)
+    left_out = ("$schema", "config")
+    return {"width": "container"} | {key: x for key, x in spec.items() if key not in left_out}
+
+
+def front_summary(choices: Sequence[Choice]) -> str:
+    """Say what the chart shows, for readers who cannot see it."""
+    winner = next(x for x in choices if x.role == "winner")
+    num_front = sum(x.number is not None for x in choices)
+    return (
+        f"Validation loss against what the limit is on: {num_front} subnets on the front, the "
+        f"winner with a loss of {winner.loss:.4f}. The table below has every figure."
+    )
+
+
+def _title(choice: Choice) -> str:
+    number = "Beside the front" if choice.number is None else f"Number {choice.number} of the front"
+    return f"{number}, the winner" if choice.role == "winner" else number
+
+
+def _answer(choice: Choice) -> str:
+    times = (f"{_spoken(x)} on {x.device}" for x in choice.latencies)
+    costs = (f"{choice.num_parameters:,} parameters", mebibytes(choice.size_bytes))
+    return f"{_title(choice)}: loss {choice.loss:.4f}, {', '.join((*times, *costs))}."
+
+
+def _spoken(latency: DeviceLatency) -> str:
+    if latency.measured_ms is not None:
+        return f"{milliseconds(latency.measured_ms)} measured"
+    return f"{milliseconds(latency.predicted_ms)} predicted"
+
+
+def _facts(choice: Choice, metric_title: str) -> Facts:
+    scores = [
+        (f"{metric}, {weights}", score(value))
+        for weights, metrics in choice.scores.items()
+        for metric, value in metrics.items()
+    ]
+    name = "winner" if choice.role == "winner" else choice.number
+    memory = choice.memory_bytes
+    missing = None
+    if not scores and name is not None:
+        missing = Markup("<code>mosdeploy evaluate --pick {}</code>").format(name)
+    return (
+        ("Validation loss", f"{choice.loss:.4f}"),
+        *scores,
+        (metric_title, missing),
+        *((f"On {x.device}", _time(x)) for x in choice.latencies),
+        (
+            "Parameters",
+            _noted(f"{choice.num_parameters / 1e6:.2f} M", f"{choice.num_parameters:,}"),
+        ),
+        ("Size", _noted(mebibytes(choice.size_bytes), "the bundle's model")),
+        ("Memory", None if memory is None else _noted(mebibytes(memory), "with activations")),
+    )
+
+
+def _time(latency: DeviceLatency) -> Markup:
+    predicted = milliseconds(latency.predicted_ms)
+    if latency.measured_ms is None:
+        return _noted(predicted, "predicted, not measured")
+    return _noted(milliseconds(latency.measured_ms), f"measured in a search; {predicted} predicted")
+
+
+def _noted(value: str, note: str) -> Markup:
+    return Markup("{}<small>{}</small>").format(value, note)

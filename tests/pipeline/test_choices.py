@@ -1,0 +1,132 @@
+"""What a search leaves to choose from, on each device with a predictor in the folder."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+from synthetic import SPACE, elsewhere, scores, search_result
+from walking import edit, opened
+
+from mosdeploy.latency.predictor import LatencyPredictor
+from mosdeploy.pipeline.choices import choices
+from mosdeploy.workspace import Workspace
+
+WORKLOAD = "sentence"
+
+
+def add_device(folder: Path, name: str) -> LatencyPredictor:
+    """The predictor of this machine as that of another device, twice as slow."""
+    files = Workspace(folder)
+    own = LatencyPredictor.load(files.predictor_path("local", WORKLOAD))
+    slower = {key: 2 * x for key, x in own.coefficients.items()}
+    other = own.model_copy(update={"device": name, "coefficients": slower})
+    other.save(files.predictor_path(name, WORKLOAD))
+    return other
+
+
+def test_front_comes_first_and_each_candidate_once() -> None:
+    search = search_result()
+    beside = search.winner.model_copy(update={"arch": SPACE.largest, "measured_ms": 30.0})
+    search = search.model_copy(update={"finalists": (*search.finalists, beside)})
+    made = choices(search)
+    assert [x.arch for x in made] == [*(x.arch for x in search.front), SPACE.largest]
+    assert [x.number for x in made] == [*range(1, len(search.front) + 1), None]
+    assert [x.command for x in made][:1] == ["mosdeploy export --pick 1"]
+    roles = {x.arch.key: (x.role, x.command) for x in made}
+    assert roles[search.winner.arch.key] == ("winner", "mosdeploy export")
+    assert roles[SPACE.largest.key] == ("finalist", None)  # it did not keep the limit
+    assert sum(x.role == "finalist" for x in made) == len(search.finalists) - 1
+
+
+def test_finalist_beside_the_front_is_exported_by_its_key() -> None:
+    search = search_result()
+    [*front, best] = search.front
+    beside = search.winner.model_copy(update={"arch": best.arch, "loss": 9.0})
+    search = search.model_copy(
+        update={"front": tuple(front), "finalists": (*search.finalists, beside)}
+    )
+    [*_, last] = choices(search)
+    assert (last.number, last.role) == (None, "finalist")
+    assert last.command == f"mosdeploy export --pick {best.arch.key}"
+
+
+def test_latencies_are_those_of_the_search_and_of_elsewhere() -> None:
+    search = search_result()
+    xeon = elsewhere(search)
+    for choice in choices(search, elsewhere=[xeon]):
+        here, there = choice.latencies
+        assert (here.device, there.device) == ("rpi", "xeon")
+        assert there.predicted_ms == xeon.predicted_ms[choice.arch.key]
+        assert (there.measured_ms is not None) is (choice.role == "winner")
+        for latency in (here, there):
+            known = [x for x in (latency.predicted_ms, latency.measured_ms) if x is not None]
+            assert latency.needed_ms == max(known)
+
+
+def test_scores_stand_by_their_weights() -> None:
+    search = search_result()
+    table = scores(search.winner.arch)
+    better = table.subnets["winner"].model_copy(
+        update={"weights": "finetuned", "metrics": {"BLEU": 30.0}}
+    )
+    table = table.model_copy(update={"subnets": {**table.subnets, "winner, finetuned": better}})
+    [winner] = [x for x in choices(search, table) if x.role == "winner"]
+    assert winner.scores == {
+        "inherited": {"BLEU": 24.1, "chrF": 46.6},
+        "finetuned": {"BLEU": 30.0},
+    }
+
+
+def test_the_page_prices_the_front_for_every_device(folder: Path) -> None:
+    other = add_device(folder, "other")
+    report = opened(folder).report().report
+    devices = [[x.device for x in choice.latencies] for choice in report.choices]
+    assert devices == [["local", "other"]] * len(report.choices)
+    for choice in report.choices:
+        [predicted_ms] = other.predict(other.space.genes([choice.arch])).tolist()
+        latency = choice.latencies[1]
+        assert latency.predicted_ms == latency.needed_ms == pytest.approx(predicted_ms)
+        assert latency.measured_ms is None
+    page = (folder / "report" / "index.html").read_text()
+    assert "latency on other" in page
+
+
+def test_what_was_measured_on_another_device_is_shown(folder: Path) -> None:
+    add_device(folder, "other")
+    files = Workspace(folder)
+    own = files.verified_path("local", WORKLOAD).read_text()
+    path = files.verified_path("other", WORKLOAD)
+    path.write_text(own)
+    latencies = [x.latencies[1] for x in opened(folder).report().report.choices]
+    assert any(x.measured_ms is not None for x in latencies)
+    context = json.loads(own.splitlines()[0])
+    edit(path, f'"vocab_size":{context["vocab_size"]}', '"vocab_size":9')  # of another tokenizer
+    latencies = [x.latencies[1] for x in opened(folder).report().report.choices]
+    assert all(x.measured_ms is None for x in latencies)
+
+
+def test_a_predictor_that_does_not_suit_is_left_out(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_device(folder, "other")
+    (folder / "predictors" / f"other-{WORKLOAD}").rename(
+        folder / "predictors" / f"renamed-{WORKLOAD}"
+    )
+    with caplog.at_level(logging.WARNING, "mosdeploy"):
+        report = opened(folder).report().report
+    assert {x.device for choice in report.choices for x in choice.latencies} == {"local"}
+    assert "the page leaves renamed out: the predictor was fitted for something else" in caplog.text
+
+
+def test_a_search_by_size_is_priced_afterwards(folder: Path) -> None:
+    add_device(folder, "other")
+    path = Workspace(folder).search_result_path
+    found = json.loads(path.read_text())
+    for each in (found["winner"], *found["front"], *found["finalists"]):
+        each["predicted_ms"] = None
+    found["predictor_sha256"] = None
+    path.write_text(json.dumps(found))
+    report = opened(folder).report().report
+    assert [x.device for x in report.choices[0].latencies] == ["local", "other"]
+    assert all(x.latencies[0].needed_ms is not None for x in report.choices)

@@ -1,0 +1,86 @@
+"""What notebooks show of records."""
+
+from html.parser import HTMLParser
+
+from answers import ARCH, candidate, score_table, search_result
+from synthetic import deployment, manifest
+
+from mosdeploy.notebook import MAX_ROWS, HtmlTable
+from mosdeploy.record import Record
+
+
+class Cells(HTMLParser):
+    """The texts of a table's cells; fails on an element that is closed out of turn."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.texts: list[str] = []
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in ("table", "tr", "th", "td")
+        self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def cells(record: HtmlTable) -> list[str]:
+    return Cells(record._repr_html_()).texts
+
+
+class Small(Record):
+    name: str
+    count: int = 1234
+    share: float = 0.12345
+    good: bool = True
+    missing: str | None = None
+    rows: tuple["Small", ...] = ()
+
+
+def test_fields_are_rows_and_nothing_is_left_out() -> None:
+    shown = cells(Small(name="<b>&"))
+    assert shown == ["name", "<b>&", "count", "1,234", "share", "0.1235", "good", "yes"]
+
+
+def test_records_in_a_record_are_a_table_of_their_own() -> None:
+    shown = cells(Small(name="x", rows=(Small(name="y"), Small(name="z", count=2))))
+    assert shown[8:] == [
+        "rows",
+        *("name", "count", "share", "good"),
+        *("y", "1,234", "0.1235", "yes"),
+        *("z", "2", "0.1235", "yes"),
+    ]
+
+
+def test_of_a_long_list_the_rest_is_counted() -> None:
+    shown = cells(Small(name="x", rows=tuple(Small(name=str(i)) for i in range(MAX_ROWS + 1500))))
+    assert shown[-1] == "and 1,500 more"
+    assert shown[-5] == str(MAX_ROWS - 1)
+
+
+def test_a_search_shows_its_winner_and_its_front() -> None:
+    members = tuple(candidate(predicted_ms=100.0 + i) for i in range(3))
+    shown = cells(search_result(front=members))
+    assert shown.count(str(ARCH)) == 1 + 1 + 3  # winner, finalist, front
+    assert {"device", "rpi", "121.5", "max_latency_ms", "150", "1,234,567"} <= set(shown)
+    assert [x for x in ("100", "101", "102") if x in shown] == ["100", "101", "102"]
+
+
+def test_scores_have_a_row_for_each_subnet() -> None:
+    shown = cells(score_table(largest=30.0, smallest=20.0))
+    assert "BLEU: 30, chrF: 60" in "".join(shown)
+    assert {"largest", "smallest"} <= set(shown)
+
+
+def test_bundles_and_deployments_are_shown() -> None:
+    shown = cells(deployment(11.4))
+    assert {"median_ms", "11.4", "Cortex-A72"} <= set(shown)
+    shown = cells(manifest(ARCH))
+    assert {"winner-fp32", "Save file", "<b>Close & quit</b>"} <= set(shown)
+    assert "e" * 12 in "".join(shown) and "e" * 13 not in "".join(shown)
