@@ -276,6 +276,11 @@ class RunConfig(Record):
         """What the task is, in a word that may name a file."""
 
     @property
+    def teacher_steps(self) -> int:
+        """Steps of a teacher's training before that of the supernet; 0 where there is none."""
+        return 0
+
+    @property
     def spec(self) -> ModelSpec:
         """The model that latency and cost are asked of."""
         return ModelSpec(self.space, self.vocab_size, self.workload)

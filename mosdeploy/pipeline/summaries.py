@@ -21,6 +21,7 @@ from ..records import (
     WeightOrigin,
 )
 from ..spaces import AnyArch, Precision
+from .estimate import WalkEstimate
 
 
 class RunFile(Record):
@@ -28,6 +29,16 @@ class RunFile(Record):
 
     path: str
     recipe: str
+
+
+class NewRun(Record):
+    """The `mosdeploy.toml` that `init --train` wrote, what was found in the data, by a word for
+    each fact, and what the walk will take.
+    """
+
+    path: str
+    found: dict[str, str]
+    estimate: WalkEstimate
 
 
 class ProfileSummary(Record):
