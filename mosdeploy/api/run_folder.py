@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..pipeline.export_job import ExportResult
     from ..pipeline.predict import Long, PredictResult
     from ..pipeline.report import ReportResult
-    from ..pipeline.summaries import FormatSummary, ProfileSummary, Verification
+    from ..pipeline.summaries import FormatSummary, ProfileSummary, RunStatus, Verification
 
 
 class RunFolder:
@@ -57,6 +57,18 @@ class RunFolder:
     def config(self) -> RunConfig:
         """What its `mosdeploy.toml` says."""
         return self._context.config
+
+    def status(self, *, read_data: bool = True) -> "RunStatus":
+        """What the folder holds, what is stale and why, and the command to run next.
+
+        Parameters
+        ----------
+        read_data
+            Read the data, to see whether they are those of the supernet.
+        """
+        from ..pipeline.status import status
+
+        return status(self._context, read_data=read_data)
 
     def train(
         self,

@@ -31,6 +31,7 @@ from .profile import profile
 from .progress import PROGRESS
 from .report import report
 from .search import search
+from .status import status
 from .train import train
 from .verify import verify
 
@@ -39,6 +40,7 @@ __all__ = ["main"]
 INTERRUPTED = 130
 VERBS = (
     init,
+    status,
     train,
     profile,
     fit,

@@ -2,6 +2,8 @@
 is in `records`.
 """
 
+from typing import Literal
+
 from pydantic import Field, JsonValue
 
 from ..config.device import DeviceProfile
@@ -39,6 +41,39 @@ class NewRun(Record):
     path: str
     found: dict[str, str]
     estimate: WalkEstimate
+
+
+class Part(Record):
+    """One thing that a run folder holds, or lacks.
+
+    Attributes
+    ----------
+    what
+        data, tokenizer, supernet, measurements, predictor, search, finetuned, scores, bundle,
+        deployment or report.
+    name
+        Which of several: a device, an architecture, a bundle; else empty.
+    state
+        `stale`: it was made from something that is no longer so. `unused`: nothing asks for it now.
+    detail
+        What is in it; of what is stale, why.
+    command
+        What makes it, or makes it again; None where no command can.
+    """
+
+    what: str
+    name: str = ""
+    state: Literal["ok", "stale", "missing", "unused"]
+    detail: str = ""
+    command: str | None = None
+
+
+class RunStatus(Record):
+    """All parts of a run folder in the order of the walk, and the command to run next."""
+
+    root: str
+    parts: tuple[Part, ...]
+    next_command: str
 
 
 class ProfileSummary(Record):

@@ -59,7 +59,7 @@ SIZES = {
         qkv_dim=128,
         profile_budget=20,
         population=32,
-        iterations=8,
+        iterations=5,
         eval_examples=96,
     ),
     "small": Size(
