@@ -1,7 +1,7 @@
 """What verbs have in common when they print for people."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..records import PredictorCard
@@ -29,15 +29,6 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def plain(value: Any) -> str:
-    """A value of a record for a table cell."""
-    if isinstance(value, tuple):
-        return " ".join(str(x) for x in value)
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {x}" for key, x in value.items())
-    return str(value)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -145,6 +145,12 @@ class DeviceCheck(Record):
     problems: tuple[Problem, ...]
 
 
+class AddedDevice(DeviceCheck):
+    """The profile that `devices add` wrote, and what was found on the board."""
+
+    path: str
+
+
 class DeviceSetup(Record):
     """The Python of a device that has the runtime: its path there."""
 
