@@ -15,6 +15,7 @@ import typer
 
 from ..errors import MosdeployError
 from ..version import __version__
+from .compare import compare
 from .demo import demo
 from .deploy import deploy
 from .devices import devices_add, devices_check, devices_list, devices_setup, devices_show
@@ -51,6 +52,7 @@ VERBS = (
     export,
     deploy,
     verify,
+    compare,
     predict,
     report,
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..errors import MosdeployError, StaleInputError
 from ..records import BundleManifest, DataCard, Deployment, ScoreTable, SubnetCard
 from ..storage import read_record, sha256_file
-from .bundles import newest_bundle
+from .bundles import folder_bytes, newest_bundle
 from .context import Context
 from .measured_parts import measured_parts, middle_ms
 from .parts import look_at, require
@@ -180,8 +180,7 @@ class _Look:
         manifest = read_manifest(path.parent)
         if changed := self._changed(manifest):
             raise StaleInputError(f"another {' and another '.join(changed)} is there now")
-        parity = manifest.parity
-        return f"{manifest.precision}, {parity.metric} {parity.bundle_score:.2f}"
+        return f"{manifest.precision}, {folder_bytes(path.parent) / 1e6:.1f} MB"
 
     def _changed(self, manifest: BundleManifest) -> list[str]:
         """Which of the records that a bundle was made from are no longer those at hand."""

@@ -111,6 +111,27 @@ class Verification(Record):
     kept: bool
 
 
+class ComparedBundle(Record):
+    """A bundle among others: its timing by turns with them, and its metrics by name."""
+
+    name: str
+    precision: str
+    arch: AnyArch
+    weights: WeightOrigin
+    num_parameters: int
+    size_bytes: int
+    measurement: Measurement
+    metrics: dict[str, float]
+
+
+class Comparison(Record):
+    """Several bundles, timed by turns on one device and scored on the same examples."""
+
+    device: str
+    scored_on: str
+    bundles: tuple[ComparedBundle, ...]
+
+
 class Predictions(Record):
     """What `predict` did, line by line, and with which bundle.
 
