@@ -46,6 +46,7 @@ SHARED_FIELDS = (
     "activation_checkpointing",
     "threads",
     "checkpoint_every",
+    "log",
     "rank_timeout_s",
 )
 """Keys of [training] that hold for the teacher's training as well."""
