@@ -12,9 +12,8 @@ from ..errors import CommandError, ConfigError, PredictorError
 from ..records import BundleManifest, Measurement
 from ..spaces.spec import TimingStage
 from ..storage import fingerprint, sha256_file
-from .bundles import folder_bytes
+from .bundles import bundle_spec, folder_bytes
 from .context import Context
-from .deploy import bundle_spec
 from .devices import lasting_session, resolve_profile
 from .predict import predict
 from .summaries import ComparedBundle, Comparison
