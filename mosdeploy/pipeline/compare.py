@@ -82,19 +82,22 @@ def compare(context: Context, options: CompareOptions) -> Comparison:
     return Comparison(
         device=options.host or target.name,
         scored_on=scored_on,
-        bundles=tuple(
-            ComparedBundle(
-                name=folder.name,
-                precision=manifest.precision,
-                arch=manifest.arch,
-                weights=manifest.weights,
-                num_parameters=manifest.num_parameters,
-                size_bytes=folder_bytes(folder),
-                measurement=measurement,
-                metrics=values,
-            )
-            for folder, manifest, measurement, values in rows
-        ),
+        bundles=tuple(_compared(*row) for row in rows),
+    )
+
+
+def _compared(
+    folder: Path, manifest: BundleManifest, measurement: Measurement, metrics: dict[str, float]
+) -> ComparedBundle:
+    return ComparedBundle(
+        name=folder.name,
+        precision=manifest.precision,
+        arch=manifest.arch,
+        weights=manifest.weights,
+        num_parameters=manifest.num_parameters,
+        size_bytes=folder_bytes(folder),
+        measurement=measurement,
+        metrics=metrics,
     )
 
 

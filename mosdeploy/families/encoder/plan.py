@@ -70,18 +70,7 @@ def plan_run(request: DataRequest) -> RunPlan:
         what; if there are too few examples; if the checkpoint is missing or not supported, or a
         size is asked for, which the checkpoint sets.
     """
-    if request.checkpoint is None:
-        raise ConfigError(
-            "an encoder starts from a checkpoint: add --checkpoint FOLDER, that of a Hugging Face "
-            "model, package:NAME/PATH or hub:ID"
-        )
-    if request.size is not None:
-        raise ConfigError(
-            f"--size {request.size}: the checkpoint sets the size of an encoder; leave --size out, "
-            "and choose a smaller checkpoint for a smaller network"
-        )
-    if len(request.files) != 1:
-        raise ConfigError(f"an encoder learns from one file, got {len(request.files)}; {_EXAMPLE}")
+    _check(request)
     found = _read(request)
     num_train = len(found.data.train)
     if num_train < MIN_EXAMPLES:
@@ -116,10 +105,26 @@ def plan_run(request: DataRequest) -> RunPlan:
     )
 
 
+def _check(request: DataRequest) -> None:
+    """Refuse what is no request for an encoder, before anything is read."""
+    if request.checkpoint is None:
+        raise ConfigError(
+            "an encoder starts from a checkpoint: add --checkpoint FOLDER, that of a Hugging Face "
+            "model, package:NAME/PATH or hub:ID"
+        )
+    if request.size is not None:
+        raise ConfigError(
+            f"--size {request.size}: the checkpoint sets the size of an encoder; leave --size out, "
+            "and choose a smaller checkpoint for a smaller network"
+        )
+    if len(request.files) != 1:
+        raise ConfigError(f"an encoder learns from one file, got {len(request.files)}; {_EXAMPLE}")
+
+
 def _read(request: DataRequest) -> _Found:
     name = request.files[0]
     root = request.root
-    assert request.checkpoint is not None  # `plan_run` refuses it
+    assert request.checkpoint is not None  # `_check` refuses it
     if ":" not in name and not (root / name).is_file():
         raise ConfigError(f"{name}: no such file; give a table of texts: {_EXAMPLE}")
     columns = TaskColumns("embedding", {})
