@@ -80,18 +80,23 @@ class RunPlan:
         Of what it is a run file: the first line.
     facts
         What the data hold, for people, by a word for each.
+    num_train, num_valid
+        How many examples are trained on, and how many choose.
     sections
         Settings by the name of their section; those of the top have the name "".
 
     Examples
     --------
-    >>> plan = RunPlan("a run", {}, {"training": [Setting("steps", 100, "one epoch", "length")]})
+    >>> steps = Setting("steps", 100, "one epoch", "length")
+    >>> plan = RunPlan("a run", {}, 10, 1, {"training": [steps]})
     >>> print(plan.scaled(0.5, "2h").text.splitlines()[-1])
     steps = 50                               # 2h
     """
 
     title: str
     facts: Mapping[str, str]
+    num_train: int
+    num_valid: int
     sections: Mapping[str, Sequence[Setting]]
 
     @property

@@ -3,10 +3,12 @@
 In: a run that nothing was done in yet. Out: a `WalkEstimate`. Nothing is written.
 """
 
+from ..config import RunConfig
 from ..config.device import DeviceProfile
 from ..record import Record
-from .budget import StepTimes, with_budget
+from .budget import StepTimes, split_updates, with_budget
 from .context import Context
+from .finetune import CURVE_POINTS
 
 START_S = 1.5
 """A process that loads the runtime and a model, on a slow core."""
@@ -25,6 +27,9 @@ class WalkEstimate(Record):
     ----------
     verbs
         By verb: `train`, `profile`, `search`, `finetune`, `export`.
+    fixed_s
+        Of the training, what more or fewer updates do not change: validations, and the outputs of
+        a teacher.
     steps
         Updates of the `teacher` (0 where there is none), the `supernet` and the `winner`.
     times
@@ -34,6 +39,7 @@ class WalkEstimate(Record):
     """
 
     verbs: dict[str, float]
+    fixed_s: float
     steps: dict[str, int]
     times: StepTimes
     device: str
@@ -49,7 +55,9 @@ class WalkEstimate(Record):
         return sum(self.verbs.values())
 
 
-def estimate_walk(context: Context, times: StepTimes, device: DeviceProfile) -> WalkEstimate:
+def estimate_walk(
+    context: Context, times: StepTimes, device: DeviceProfile, num_train: int, num_valid: int
+) -> WalkEstimate:
     """Add up what each verb takes.
 
     Parameters
@@ -58,34 +66,37 @@ def estimate_walk(context: Context, times: StepTimes, device: DeviceProfile) -> 
         As `budget.step_times` found them.
     device
         Where subnets will be measured.
+    num_train, num_valid
+        How many examples there are.
     """
-    from .budget import split_updates
-
-    training = context.config.training
-    budget = None
-    if training.budget is not None:
-        budget = split_updates(training.budget, training.num_winners)
-    config = with_budget(context.run, budget).config
+    config = _budgeted(context)
     spec = context.spec
     # a teacher is a network of the largest architecture
     larger = spec.num_macs(spec.space.largest) / spec.num_macs(spec.reference_arch())
-    teacher_s = config.teacher_steps * times.winner_s * larger
-    num_starts = 1 if context.family.open_teacher is None else 2  # `finetune` tries both
+    has_teacher = context.family.open_teacher is not None
+    num_starts = 2 if has_teacher else 1  # `finetune` tries both
     search = config.search
     judged = search.population + search.iterations * (search.mutations + search.crossovers)
     is_exact = config.workload.is_exact
     checked = config.export.parity_examples if is_exact else config.export.score_examples
     per_example_s = FORWARD_SHARE * times.winner_s / len(context.family.made_up_dataset(config))
+    # its outputs, and validations of the largest and the smallest
+    labelled = larger * (num_train + num_valid) if has_teacher else 0.0
+    validations = 1 + config.training.steps // config.training.validate_every
+    prepare_s = per_example_s * (labelled + validations * num_valid * (larger + 1))
+    alone_s = per_example_s * num_starts * CURVE_POINTS * num_valid
+    teacher_s = config.teacher_steps * times.winner_s * larger
     return WalkEstimate(
         verbs={
-            "train": teacher_s + config.training.steps * times.supernet_s,
+            "train": prepare_s + teacher_s + config.training.steps * times.supernet_s,
             "profile": _measuring_s(config.profile.budget, device),
             "search": judged * search.eval_examples * per_example_s
             + _measuring_s(search.finalists, device),
-            "finetune": num_starts * config.finetune.steps * times.winner_s,
+            "finetune": alone_s + num_starts * config.finetune.steps * times.winner_s,
             # torch and the bundle both answer
             "export": EXPORT_S + 2 * checked * per_example_s,
         },
+        fixed_s=prepare_s + alone_s,
         steps={
             "teacher": config.teacher_steps,
             "supernet": config.training.steps,
@@ -94,6 +105,14 @@ def estimate_walk(context: Context, times: StepTimes, device: DeviceProfile) -> 
         times=times,
         device=device.name,
     )
+
+
+def _budgeted(context: Context) -> RunConfig:
+    """The run file with its budget, if it has one, turned into steps."""
+    training = context.config.training
+    if training.budget is None:
+        return context.config
+    return with_budget(context.run, split_updates(training.budget, training.num_winners)).config
 
 
 def _measuring_s(num_subnets: int, device: DeviceProfile) -> float:

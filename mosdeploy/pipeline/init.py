@@ -102,21 +102,22 @@ def init_from_data(
     path = _new_path(root)
     profile = load_profile(device or "local", root)
     plan = _plan(root, options)
-    context = Context(Run(Workspace(root), _config(plan, root)), progress)
+    context = Context(Run(Workspace(root), _parse(plan.text, root)), progress)
     times = step_times(context, num_timed=NUM_TRIED if options.time_s is None else NUM_TIMED)
-    estimate = estimate_walk(context, times, profile)
+    sizes = (plan.num_train, plan.num_valid)
+    estimate = estimate_walk(context, times, profile, *sizes)
     if options.time_s is not None:
         plan = _fitted(plan, options.time_s, estimate)
-        context = Context(Run(Workspace(root), _config(plan, root)), progress)
-        estimate = estimate_walk(context, times, profile)
+        context = Context(Run(Workspace(root), _parse(plan.text, root)), progress)
+        estimate = estimate_walk(context, times, profile, *sizes)
     text = plan.text
     if device is not None:
         text = text.replace("\n\n", f'\n\ndevice = "{device}"\n\n', 1)
         _parse(text, root)
     atomic_write(path, text)
     spec = context.spec
-    sizes = [f"{spec.num_parameters(x):,}" for x in (spec.space.smallest, spec.space.largest)]
-    facts = {**plan.facts, "subnets": f"{' to '.join(sizes)} parameters"}
+    ends = [f"{spec.num_parameters(x):,}" for x in (spec.space.smallest, spec.space.largest)]
+    facts = {**plan.facts, "subnets": f"{' to '.join(ends)} parameters"}
     return NewRun(path=str(path), found=facts, estimate=estimate)
 
 
@@ -163,24 +164,22 @@ def _named_from(root: Path, name: str) -> str:
     return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 
-def _config(plan: RunPlan, root: Path) -> RunConfig:
-    return _parse(plan.text, root)
-
-
 def _parse(text: str, root: Path) -> RunConfig:
     return parse_run_config(tomllib.loads(text), "the run file", root)
 
 
 def _fitted(plan: RunPlan, time_s: float, estimate: WalkEstimate) -> RunPlan:
     """The plan with as many updates as the time is enough for."""
-    # one update of each kind at least, and the supernet's share is a small one
-    least_s = 20 * (estimate.times.supernet_s + estimate.times.winner_s)
+    times = estimate.times
+    # some updates of each kind, of which the supernet has a small share
+    least_s = estimate.fixed_s + 20 * (times.supernet_s + times.winner_s)
     if time_s < least_s:
         raise ConfigError(
-            f"{time_s:g} s are not enough: an update of the supernet takes "
-            f"{estimate.times.supernet_s:.2f} s here, one of a subnet alone "
-            f"{estimate.times.winner_s:.2f} s; give --time {int(least_s) + 1}s or more, or a "
-            "smaller --size"
+            f"{time_s:g} s are not enough: an update of the supernet takes {times.supernet_s:.2f} "
+            f"s here, one of a subnet alone {times.winner_s:.2f} s, and validations "
+            f"{estimate.fixed_s:.0f} s in all; give --time {int(least_s) + 1}s or more, fewer "
+            "data, or a smaller --size"
         )
     why = f"what {time_s:g} s of training are enough for on this machine"
-    return plan.scaled(time_s / estimate.training_s, why)
+    factor = (time_s - estimate.fixed_s) / (estimate.training_s - estimate.fixed_s)
+    return plan.scaled(factor, why)

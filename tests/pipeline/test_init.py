@@ -60,12 +60,12 @@ def options(corpus: Path, **changes: Any) -> InitOptions:
 
 @pytest.mark.usefixtures("step_times")
 def test_a_time_is_spent_on_the_training(tmp_path: Path, corpus: Path) -> None:
-    """0.07 of the updates at 0.5 s, the rest at 0.1 s."""
+    """0.07 of the updates at 0.5 s, the rest at 0.1 s, after what the validations take."""
     new = init_from_data(tmp_path, options(corpus, time_s=128.0))
-    config = mosdeploy.open_run(tmp_path).config
-    assert config.training.budget == 1000
-    assert new.estimate.training_s == pytest.approx(128.0, rel=0.01)
-    assert new.estimate.steps == {"teacher": 0, "supernet": 70, "winner": 930}
+    assert new.estimate.training_s == pytest.approx(128.0, rel=0.02)
+    budget = mosdeploy.open_run(tmp_path).config.training.budget
+    assert budget == pytest.approx((128.0 - new.estimate.fixed_s) / 0.128, rel=0.02)
+    assert sum(new.estimate.steps.values()) == budget
     assert "what 128 s of training are enough for" in (tmp_path / "mosdeploy.toml").read_text()
     assert new.found["subnets"].endswith("parameters")
 
@@ -93,7 +93,7 @@ def test_data_elsewhere_is_named_in_full(tmp_path: Path, corpus: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"time_s": 3.0}, "3 s are not enough: .* give --time 13s or more"),
+        ({"time_s": 3.0}, "3 s are not enough: .* give --time 1[0-9]s or more"),
         ({"family": "decoder"}, "unknown family 'decoder'; known: encoder, translation"),
         ({"family": "translation", "checkpoint": "x"}, "a translation starts from no checkpoint"),
         ({"size": "huge"}, "unknown size 'huge'"),

@@ -81,6 +81,8 @@ def plan_run(request: DataRequest) -> RunPlan:
     return RunPlan(
         f"{found.columns.kind}, sized for {num_train:,} texts.",
         _facts(found, request),
+        num_train,
+        len(found.data.valid),
         {
             "": (Setting("family", "encoder"),),
             "checkpoint": (

@@ -86,6 +86,8 @@ def plan_run(request: DataRequest) -> RunPlan:
     return RunPlan(
         f"{source_lang} to {target_lang}, sized for {len(corpus.train):,} pairs.",
         _facts(files, corpus, lengths, f"{name}, {reason}"),
+        len(corpus.train),
+        len(corpus.valid),
         {
             "corpus": _corpus(given, files, lengths, size, name),
             "space": _space(size, name),
