@@ -15,7 +15,7 @@ def sparkline(values: Sequence[float], width: int = CURVE_WIDTH) -> str:
     Examples
     --------
     >>> sparkline([4.0, 3.0, 2.5, 2.0])
-    '█▄▃▁'
+    '█▄▂▁'
     """
     shown = values[-width:]
     if not shown:
