@@ -217,10 +217,12 @@ class _Look:
         if newest is not None and sha256_file(newest / "manifest.json") != found.bundle_sha256:
             raise StaleInputError(f"{found.bundle} is there, the {newest.name} here is newer")
         words = [found.bundle, "not timed"]
-        if found.measurement.total is not None:
-            words[1] = f"{found.measurement.total.median_ms:.2f} ms"
-        if found.limit_ms is not None:
-            words.append(f"limit {found.limit_ms:g} ms")
+        if (figure_ms := found.measurement.figure_ms(found.statistic)) is not None:
+            words[1] = f"{figure_ms:.2f} ms ({found.statistic})"
+        if found.limit_kept is not None:
+            words.append(
+                f"limit {found.limit_ms:g} ms {'kept' if found.limit_kept else 'NOT kept'}"
+            )
         return ", ".join(words)
 
     def _report(self) -> str:
