@@ -36,6 +36,9 @@ MAX_TOKENS = 256
 """The most that `max_tokens` is set to: attention over more costs more than it tells."""
 
 MIN_EXAMPLES = 50
+LINES = (".txt", ".txt.gz")
+"""Endings of files of plain lines, which have no labels."""
+
 _EXAMPLE = "--train reviews.csv --checkpoint my-bert"
 _SHARES = (1 / 8, 1 / 4, 1 / 2, 3 / 4, 1)
 _FRACTIONS = ("valid", "test")
@@ -121,6 +124,12 @@ def _check(request: DataRequest) -> None:
         )
     if len(request.files) != 1:
         raise ConfigError(f"an encoder learns from one file, got {len(request.files)}; {_EXAMPLE}")
+    name = request.files[0]
+    if ":" not in name and not name.endswith((*TABLES, *LINES)):
+        raise ConfigError(
+            f"{name}: a table ends in {', '.join(TABLES)}, lines of text in {', '.join(LINES)}; "
+            "convert or unpack the file"
+        )
 
 
 def _read(request: DataRequest) -> _Found:

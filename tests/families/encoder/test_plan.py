@@ -79,6 +79,8 @@ def test_files_beside_the_training_file_are_held_out(root: Path, tmp_path: Path)
         ({"checkpoint": None}, "an encoder starts from a checkpoint: add --checkpoint FOLDER"),
         ({"size": "tiny"}, "the checkpoint sets the size of an encoder"),
         ({"files": ("a.csv", "b.csv")}, "an encoder learns from one file, got 2"),
+        ({"files": ("texts.csv.gz",)}, r"texts\.csv\.gz: a table ends in \.csv, .*unpack"),
+        ({"files": ("texts.json",)}, r"texts\.json: a table ends in"),
         ({"files": ("gone.csv",)}, r"gone\.csv: no such file; give a table of texts: --train"),
         ({"checkpoint": "gone"}, "no such folder: .*gone"),
         ({"label": "lable"}, "no column 'lable'; the columns are: text, label"),
