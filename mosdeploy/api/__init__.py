@@ -4,8 +4,11 @@ In: the folder of a `mosdeploy.toml`. Out: the same records that `--json` prints
 programs may rely on are in `mosdeploy.__all__`; everything else is internal and may change.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from ..config.units import parse_budget_s
 from ..pipeline.context import SSH_CONFIG, Context, Progress, SilentProgress
 from ..pipeline.run import open_run as _open_run
 from .charts import front_chart
@@ -14,13 +17,33 @@ from .run_folder import RunFolder
 __all__ = ["RunFolder", "front_chart", "init", "open_run"]
 
 
-def init(root: str | Path, recipe: str = "tiny", device: str | None = None) -> RunFolder:
+def init(
+    root: str | Path,
+    recipe: str = "tiny",
+    device: str | None = None,
+    *,
+    train: Sequence[str | Path] = (),
+    time: str | None = None,
+    **options: Any,
+) -> RunFolder:
     """Write a commented `mosdeploy.toml` into a folder, and open it.
+
+    Parameters
+    ----------
+    train
+        Your data, for which the run file is then made, in place of a recipe: two files of parallel
+        text or a `.tsv`; or, with `checkpoint`, a file of labelled texts.
+    time
+        For all training of the walk, on this machine: `30m`, `2h`.
+    options
+        The other fields of `mosdeploy.pipeline.init.InitOptions`: valid, test, family, checkpoint,
+        size, languages, text, label.
 
     Raises
     ------
     ConfigError
-        If the recipe or the device is unknown, or the folder has a run file already.
+        If the recipe or the device is unknown, the data is wrong, or the folder has a run file
+        already.
 
     Examples
     --------
@@ -29,9 +52,15 @@ def init(root: str | Path, recipe: str = "tiny", device: str | None = None) -> R
     >>> run.config.vocab_size
     1000
     """
+    from ..pipeline.init import InitOptions, init_from_data
     from ..pipeline.init import init as write
 
-    write(Path(root), recipe, device)
+    if train:
+        time_s = parse_budget_s(time) if time is not None else None
+        given = InitOptions(tuple(map(str, train)), time_s=time_s, **options)
+        init_from_data(Path(root), given, device)
+    else:
+        write(Path(root), recipe, device)
     return open_run(root)
 
 

@@ -25,7 +25,13 @@ if TYPE_CHECKING:
     from ..pipeline.export_job import ExportResult
     from ..pipeline.predict import Long, PredictResult
     from ..pipeline.report import ReportResult
-    from ..pipeline.summaries import FormatSummary, ProfileSummary, Verification
+    from ..pipeline.summaries import (
+        Comparison,
+        FormatSummary,
+        ProfileSummary,
+        RunStatus,
+        Verification,
+    )
 
 
 class RunFolder:
@@ -42,7 +48,6 @@ class RunFolder:
     >>> run.profile(device="rpi")  # doctest: +SKIP
     >>> run.search(max_latency="150ms").winner.measured_ms  # doctest: +SKIP
     141.7
-    >>> run.export().path  # doctest: +SKIP
     """
 
     def __init__(self, context: Context) -> None:
@@ -57,6 +62,14 @@ class RunFolder:
     def config(self) -> RunConfig:
         """What its `mosdeploy.toml` says."""
         return self._context.config
+
+    def status(self, *, read_data: bool = True) -> "RunStatus":
+        """What the folder holds, what is stale and why, and the command to run next; with
+        `read_data`, whether the data are those of the supernet.
+        """
+        from ..pipeline.status import status
+
+        return status(self._context, read_data=read_data)
 
     def train(
         self,
@@ -137,16 +150,9 @@ class RunFolder:
     ) -> SearchResult:
         """Find the best subnet within the limits, as measured on the device.
 
-        Parameters
-        ----------
-        max_latency
-            With its unit: `150ms`, `3.5s`.
-        count
-            `encoder` leaves the embedding table out of `max_parameters`.
-        max_memory_bytes
-            Of the bundle's model and the activations that a run holds.
-        statistic
-            Which figure of the times the latency limit is about: `median`, `p90` or `p99`.
+        `count="encoder"` leaves the embedding table out of `max_parameters`; `max_memory_bytes` is
+        of the bundle's model and the activations that a run holds; `statistic` says which figure
+        of the times the latency limit is about: `median`, `p90` or `p99`.
         """
         from ..pipeline.limits import asked_limits
         from ..pipeline.search import SearchOptions, search
@@ -290,6 +296,14 @@ class RunFolder:
 
         limit_ms = parse_duration_ms(max_latency) if max_latency is not None else None
         return verify(self._context, DeployOptions(device, host), limit_ms)
+
+    def compare(
+        self, bundles: Sequence[str | Path], *, device: str | None = None, host: str | None = None
+    ) -> "Comparison":
+        """Time bundles (folders, or names in `bundles/`) by turns on a device, and score them."""
+        from ..pipeline.compare import CompareOptions, compare
+
+        return compare(self._context, CompareOptions(tuple(map(Path, bundles)), device, host))
 
     def predict(
         self,

@@ -15,9 +15,10 @@ import typer
 
 from ..errors import MosdeployError
 from ..version import __version__
+from .compare import compare
 from .demo import demo
 from .deploy import deploy
-from .devices import devices_check, devices_list, devices_setup, devices_show
+from .devices import devices_add, devices_check, devices_list, devices_setup, devices_show
 from .distill import distill
 from .evaluate import evaluate
 from .export import export
@@ -31,6 +32,7 @@ from .profile import profile
 from .progress import PROGRESS
 from .report import report
 from .search import search
+from .status import status
 from .train import train
 from .verify import verify
 
@@ -39,6 +41,7 @@ __all__ = ["main"]
 INTERRUPTED = 130
 VERBS = (
     init,
+    status,
     train,
     profile,
     fit,
@@ -49,6 +52,7 @@ VERBS = (
     export,
     deploy,
     verify,
+    compare,
     predict,
     report,
 )
@@ -62,7 +66,7 @@ app = typer.Typer(
     "**init, train, profile, search, finetune, export, deploy, report**; all in the folder "
     "of `mosdeploy.toml`.",
 )
-devices_app = typer.Typer(no_args_is_help=True, help="List, show, check and set up devices.")
+devices_app = typer.Typer(no_args_is_help=True, help="List, show, add, check and set up devices.")
 app.add_typer(devices_app, name="devices")
 latency_app = typer.Typer(no_args_is_help=True, help="Latencies that others measured.")
 app.add_typer(latency_app, name="latency")
@@ -72,6 +76,7 @@ for verb in (*VERBS, demo):
 app.command("translate", hidden=True)(spread(predict))  # its name in 0.1.0
 devices_app.command("list")(spread(devices_list))
 devices_app.command("show")(spread(devices_show))
+devices_app.command("add")(spread(devices_add))
 devices_app.command("check")(spread(devices_check))
 devices_app.command("setup")(spread(devices_setup))
 latency_app.command("import")(spread(import_latency))

@@ -1,12 +1,16 @@
-"""The verbs `devices list`, `show`, `check` and `setup`."""
+"""The verbs `devices list`, `show`, `add`, `check` and `setup`."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .options import Common, DeviceCommon, HostOption
-from .printing import plain, table
+from .printing import table
 from .progress import PROGRESS
+
+if TYPE_CHECKING:
+    from ..pipeline.summaries import DeviceCheck
+    from ..records import DeviceState
 
 DeviceName = Annotated[str, typer.Argument(help="Device profile, e.g. local, rpi.")]
 
@@ -28,18 +32,31 @@ def devices_show(common: Common, name: DeviceName) -> None:
     common.show(profile, profile.model_dump_json(indent=2))
 
 
+def devices_add(
+    common: DeviceCommon,
+    name: Annotated[str, typer.Argument(help="Name of the new profile.")],
+    host: Annotated[
+        str | None, typer.Option(help="The board's alias in ssh_config; default: the name.")
+    ] = None,
+) -> None:
+    """Look at a board over SSH and write its profile into the run folder."""
+    from ..pipeline.add_device import add_device
+
+    added = add_device(common.directory, name, host, common.ssh_config)
+    is_ready = not any(problem.blocking for problem in added.problems)
+    next_command = f"mosdeploy devices setup {name}"
+    if is_ready:
+        next_command = f"mosdeploy profile --device {name}"
+    common.show(added, f"wrote {added.path}\n{_screen(added, name)}", next_command)
+
+
 def devices_check(common: DeviceCommon, name: DeviceName, host: HostOption = None) -> None:
     """Look at a device: reachable, Python, runtime, CPU, memory, governor, temperature, disk."""
     from ..pipeline.devices import check_device, resolve_profile
 
     profile = resolve_profile(common.directory, name, host)
     checked = check_device(profile, common.ssh_config)
-    state = checked.state.model_dump()
-    rows = [(key, plain(value)) for key, value in state.items() if value not in (None, (), {})]
-    lines = [
-        f"{'missing' if x.blocking else 'warning'}: {x.what}\n    {x.fix}" for x in checked.problems
-    ]
-    common.show(checked, "\n".join([table((host or name, ""), rows), *lines]))
+    common.show(checked, _screen(checked, host or name))
     if any(problem.blocking for problem in checked.problems):
         raise typer.Exit(5)
 
@@ -52,3 +69,53 @@ def devices_setup(common: DeviceCommon, name: DeviceName, host: HostOption = Non
     made = setup_device(profile, common.ssh_config, PROGRESS)
     text = f"{host or name}: runtime installed, {made.python}"
     common.show(made, text, f"mosdeploy devices check {profile.cli_name}")
+
+
+def _screen(checked: "DeviceCheck", board: str) -> str:
+    """What there is to know of a board at a glance: whether it can measure, then what to do, most
+    urgent first, then what it is.
+    """
+    missing = [problem for problem in checked.problems if problem.blocking]
+    disturbing = [problem for problem in checked.problems if not problem.blocking]
+    verdict = "ready to measure"
+    if missing:
+        verdict = "NOT ready"
+    elif disturbing:
+        verdict = "ready, but timing will be disturbed"
+    lines = [f"{board}: {verdict}"]
+    for title, problems in (("to do first", missing), ("better for timing", disturbing)):
+        if problems:
+            lines += ["", f"{title}:"]
+        for problem in problems:
+            lines += [f"  {problem.what}", f"      {problem.fix}"]
+    rows = [f"{label:<9} {text}" for label, text in _facts(checked.state).items() if text]
+    return "\n".join([*lines, "", *rows])
+
+
+def _facts(state: "DeviceState") -> dict[str, str]:
+    """What a board is, on a line a subject; empty where it does not tell."""
+    cores = f"{state.cores} cores" if state.cores else ""
+    memory = _of(state.memory_available_bytes, state.memory_bytes, "GB of memory free")
+    disk = f"{state.disk_free_bytes / 1e9:.0f} GB of disk free" if state.disk_free_bytes else ""
+    clock = f"{state.frequency_mhz:,.0f} MHz" if state.frequency_mhz else ""
+    heat = f"{state.temperature_c:.0f} degrees C" if state.temperature_c is not None else ""
+    load = f"load {state.load_1min:.2f}" if state.load_1min is not None else ""
+    governor = f"governor {state.governor}" if state.governor else ""
+    packages = [f"{name} {version}" for name, version in state.packages.items()]
+    python = f"Python {state.python_version}" if state.python_version else "no Python"
+    subjects: dict[str, list[str | None]] = {
+        "board": [state.cpu_model, state.machine, cores],
+        "extras": [" ".join(state.cpu_features)],
+        "gpu": [state.gpu],
+        "room": [memory, disk],
+        "now": [clock, governor, heat, load],
+        "software": [python, *packages],
+        "runs on": [*state.providers],
+    }
+    return {label: ", ".join(x for x in parts if x) for label, parts in subjects.items()}
+
+
+def _of(part: int | None, whole: int | None, what: str) -> str:
+    if part is None or whole is None:
+        return ""
+    return f"{part / 1e9:.1f} of {whole / 1e9:.1f} {what}"

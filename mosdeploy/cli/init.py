@@ -1,20 +1,138 @@
 """The verb `init`."""
 
-from typing import Annotated
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..recipes import list_recipes
 from .options import Common, DeviceOption
+from .printing import duration, table
+from .progress import PROGRESS
+
+if TYPE_CHECKING:
+    from ..pipeline.init import InitOptions
+    from ..pipeline.summaries import NewRun
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """The user's data, and what is to be made of them."""
+
+    second: Annotated[
+        str | None,
+        typer.Argument(metavar="[FILE]", help="With --train: the file of the other language."),
+    ] = None
+    train: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE [FILE]",
+            help="Your data, in place of a template: two files of parallel text or a .tsv; with "
+            "--checkpoint a .csv, .tsv or .jsonl of labelled texts, or lines of text.",
+        ),
+    ] = None
+    valid: Annotated[
+        str | None,
+        typer.Option(help="Held-out data that choose; default: beside --train, or split off."),
+    ] = None
+    test: Annotated[str | None, typer.Option(help="Held-out data that choose nothing.")] = None
+    family: Annotated[str | None, typer.Option(help="translation or encoder.")] = None
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="What an encoder starts from: a folder, package:NAME/PATH or hub:ID."),
+    ] = None
+    size: Annotated[
+        str | None, typer.Option(help="tiny, small, base or large; default: what suits the data.")
+    ] = None
+    time: Annotated[
+        str | None,
+        typer.Option(help="Time for all training of the walk, on this machine: 30m, 2h."),
+    ] = None
+    languages: Annotated[
+        str | None, typer.Option(help="Source and target, where file names do not tell: en-de.")
+    ] = None
+    text: Annotated[str | None, typer.Option(help="Column of the text.")] = None
+    label: Annotated[str | None, typer.Option(help="Column of the label.")] = None
+
+    def given(self) -> list[str]:
+        """What the user wrote, as options are called."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return ["FILE" if name == "second" else f"--{name}" for name, x in values.items() if x]
+
+    def options(self) -> "InitOptions":
+        """As the pipeline takes them."""
+        from ..config.units import parse_budget_s
+        from ..pipeline.init import InitOptions
+
+        return InitOptions(
+            train=tuple(name for name in (self.train, self.second) if name),
+            valid=self.valid,
+            test=self.test,
+            family=self.family,
+            checkpoint=self.checkpoint,
+            size=self.size,
+            time_s=parse_budget_s(self.time) if self.time is not None else None,
+            languages=_languages(self.languages),
+            text=self.text,
+            label=self.label,
+        )
+
+
+NO_DATA = DataOptions()
 
 
 def init(
     common: Common,
-    recipe: Annotated[str, typer.Option(help=f"Template: {', '.join(list_recipes())}.")] = "tiny",
+    data: DataOptions = NO_DATA,
+    recipe: Annotated[
+        str | None, typer.Option(help=f"Template: {', '.join(list_recipes())}; default: tiny.")
+    ] = None,
     device: DeviceOption = None,
 ) -> None:
-    """Write a commented mosdeploy.toml."""
+    """Write a commented mosdeploy.toml: for your data, or from a template."""
+    if data.train is not None and recipe is not None:
+        raise typer.BadParameter("--recipe and --train: the run file of a template or of your data")
+    if data.train is not None:
+        from ..pipeline.init import init_from_data
+
+        new = init_from_data(common.directory, data.options(), device, PROGRESS)
+        common.show(new, _text(new), "mosdeploy train")
+        return
+    if data.given():
+        raise typer.BadParameter(f"{data.given()[0]} is about your data: add --train FILE")
     from ..pipeline.init import init as write
 
-    written = write(common.directory, recipe, device)
+    written = write(common.directory, recipe or "tiny", device)
     common.show(written, f"wrote {written.path}", "mosdeploy train")
+
+
+def _languages(text: str | None) -> tuple[str, str] | None:
+    if text is None:
+        return None
+    source, _, target = text.partition("-")
+    if not (source and target) or "-" in target:
+        raise typer.BadParameter(f"--languages {text}: write the source and the target, like en-de")
+    return source, target
+
+
+def _text(new: "NewRun") -> str:
+    estimate = new.estimate
+    steps = estimate.steps
+    times = estimate.times
+    trained = f"{steps['supernet']:,} updates of the supernet, {times.supernet_s:.2f} s each"
+    if steps["teacher"]:
+        trained = f"{steps['teacher']:,} updates of the teacher, {trained}"
+    notes = {
+        "train": trained,
+        "profile": f"at most, by the protocol of {estimate.device}",
+        "finetune": f"{steps['winner']:,} updates of the winner, {times.winner_s:.2f} s each",
+    }
+    rows = [
+        (verb, f"about {duration(seconds)}", notes.get(verb, ""))
+        for verb, seconds in estimate.verbs.items()
+    ]
+    total = f"about {duration(estimate.total_s)} in all, {duration(estimate.training_s)} training"
+    facts = [f"{name:<11} {fact}" for name, fact in new.found.items()]
+    expected = table(("then", "takes here", "for"), rows)
+    return "\n".join([*facts, f"wrote {new.path}", "", expected, total])

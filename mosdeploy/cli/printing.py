@@ -1,7 +1,7 @@
 """What verbs have in common when they print for people."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..records import PredictorCard
@@ -24,13 +24,11 @@ def kept(measured_ms: float | None, limit_ms: float | None) -> str:
     return f", limit {limit_ms:g} ms {'kept' if measured_ms <= limit_ms else 'NOT kept'}"
 
 
-def plain(value: Any) -> str:
-    """A value of a record for a table cell."""
-    if isinstance(value, tuple):
-        return " ".join(str(x) for x in value)
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {x}" for key, x in value.items())
-    return str(value)
+def duration(seconds: float) -> str:
+    """A time for people: `40 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -231,6 +231,18 @@ class EncoderRunConfig(RunConfig):
         return self.task.max_tokens
 
     @property
+    def teacher_steps(self) -> int:
+        """How long the checkpoint is trained: it has to learn a task's labels unless a teacher is
+        given, and language only where it starts from nothing. Vectors are learned from the
+        checkpoint as it is.
+        """
+        if self.teacher.path is not None or self.task.kind == "embedding":
+            return 0
+        if self.task.kind == "masked-lm" and self.checkpoint.path is not None:
+            return 0
+        return self.teacher.steps
+
+    @property
     def title(self) -> str:
         """The kind of task."""
         return self.task.kind

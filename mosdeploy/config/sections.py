@@ -68,7 +68,8 @@ class TrainingConfig(LimitsConfig):
     read the same. With limits, all of these are architectures that keep them. `budget` stands for
     the updates of the whole walk, in place of both numbers of steps: the supernet's, and those of
     `num_winners` subnets that are found in it and trained on. `data`: the examples of the corpus,
-    those of `mosdeploy distill`, or both. `weight_decay` shrinks matrices alone, apart from the
+    those of `mosdeploy distill`, or both. `log`: JSON Lines alone, or TensorBoard's events too
+    (extra `tensorboard`). `weight_decay` shrinks matrices alone, apart from the
     gradient (AdamW).
     """
 
@@ -115,6 +116,8 @@ class TrainingConfig(LimitsConfig):
     threads: int | None = Field(None, ge=1)
     validate_every: int = Field(500, ge=1)
     checkpoint_every: int = Field(100, ge=1)
+    # changes no result: it is in no fingerprint
+    log: Literal["jsonl", "tensorboard"] = Field("jsonl", exclude=True)
     rank_timeout_s: float = Field(300.0, gt=0, exclude_if=lambda seconds: seconds == 300.0)
 
     @property
@@ -274,6 +277,11 @@ class RunConfig(Record):
     @abstractmethod
     def title(self) -> str:
         """What the task is, in a word that may name a file."""
+
+    @property
+    def teacher_steps(self) -> int:
+        """Steps of a teacher's training before that of the supernet; 0 where there is none."""
+        return 0
 
     @property
     def spec(self) -> ModelSpec:

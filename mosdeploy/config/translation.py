@@ -18,7 +18,8 @@ class CorpusConfig(Record):
     """Where the sentence pairs come from and which are kept.
 
     `train`, `valid`, `test` name, for `format = "text"`, a prefix (`data/train` reads
-    `data/train.en` and `data/train.de`, plain or .gz); for `tsv`, a file of source TAB target; for
+    `data/train.en` and `data/train.de`, plain or .gz; of `train` also a list of two files, the
+    source first); for `tsv`, a file of source TAB target; for
     `gettext`, a .mo file, a folder that is searched for .mo files, or `package:NAME` for those of
     an installed package. With any format they may name what others publish:
     `datasets:PATH/CONFIG/SPLIT` or `sacrebleu:SET`. Without `valid` or `test`, the fractions are
@@ -30,7 +31,7 @@ class CorpusConfig(Record):
     format: Literal["text", "tsv", "gettext"] = "text"
     source_lang: Name = "en"
     target_lang: Name = "de"
-    train: str
+    train: str | tuple[str, str]
     valid: str | None = None
     test: str | None = None
     valid_fraction: Fraction = 0.03

@@ -7,15 +7,19 @@ families differ.
 
 from .bundles import BundleModel, FormatJob, SmallerVocabulary
 from .examples import ScoredExamples, TaskData, Tokenizer
+from .plan import DataRequest, RunPlan, Setting
 from .record import Family, deferred
 from .teachers import OutputTeacher, Teacher, TeacherTask
 
 __all__ = [
     "BundleModel",
+    "DataRequest",
     "Family",
     "FormatJob",
     "OutputTeacher",
+    "RunPlan",
     "ScoredExamples",
+    "Setting",
     "SmallerVocabulary",
     "TaskData",
     "Teacher",

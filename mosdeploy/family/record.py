@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .bundles import BundleModel, FormatJob, SmallerVocabulary
 from .examples import ScoredExamples, TaskData, Tokenizer
+from .plan import DataRequest, RunPlan
 from .teachers import OutputTeacher, Teacher, TeacherTask
 
 if TYPE_CHECKING:
@@ -93,6 +94,9 @@ class Family:
         (folder, or subnet in torch; the subnet's tokenizer or None; config; beam and threads or
         None) to an `OutputTeacher`; None for a family whose examples no model answers anew. Raises
         ConfigError for a folder that holds none.
+    plan_run
+        (`DataRequest`) to a `RunPlan`: a run file for the user's data; None for a family whose run
+        files are written by hand. Raises ConfigError for data that is wrong.
     """
 
     name: str
@@ -119,6 +123,7 @@ class Family:
     describe_page: "Callable[..., FamilyPage]"
     latency_formats: "Mapping[str, Callable[..., LatencyPredictor]]"
     distill: Callable[..., OutputTeacher] | None = None
+    plan_run: Callable[[DataRequest], RunPlan] | None = None
 
 
 def deferred(package: str, target: str) -> Callable[..., Any]:

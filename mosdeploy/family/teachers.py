@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..spaces.genes import ArchConfig
     from ..supernet.elastic import Subnet
     from ..supernet.supernet import Supernet
+    from ..training.log import LogLine
 
 
 class Teacher(Protocol):
@@ -68,7 +69,7 @@ class TeacherTask:
     data_sha256
         Fingerprint of the data, and of what of the run file it was read with.
     show
-        Told how far the training is: step, total, loss, targets a second, seconds left.
+        Told how far the training is: a step's line of the log, total steps, seconds left.
     """
 
     config: Any
@@ -77,7 +78,7 @@ class TeacherTask:
     data_sha256: str
     train: "Dataset | None" = None
     valid: "Dataset | None" = None
-    show: Callable[[int, int, float, float, float], None] | None = None
+    show: "Callable[[LogLine, int, float], None] | None" = None
 
 
 class OutputTeacher(Protocol):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, StaleInputError
+from ..record import Record
 from ..records import TrainingBudget
 from ..storage import fingerprint, read_record, write_record
 from ..workspace import Workspace
@@ -148,6 +149,37 @@ def _known(paths: Sequence[Path], inputs_sha256: str) -> TrainingBudget | None:
 
 def _timed(context: Context, time_s: float, source: "FeasibleSpace | None") -> TrainingBudget:
     """Train both kinds of network for a few updates on made-up examples."""
+    times = step_times(context, source)
+    return split_time(
+        time_s,
+        context.config.training.num_winners,
+        supernet_step_s=times.supernet_s,
+        winner_step_s=times.winner_s,
+    )
+
+
+class StepTimes(Record):
+    """Seconds of an update of the supernet and of a subnet alone, on this machine."""
+
+    supernet_s: float
+    winner_s: float
+
+
+def step_times(
+    context: Context, source: "FeasibleSpace | None" = None, num_timed: int = NUM_TIMED
+) -> StepTimes:
+    """Time a few updates of either kind on made-up examples.
+
+    Parameters
+    ----------
+    source
+        Where the architectures of the supernet come from; None for its whole space.
+
+    Raises
+    ------
+    ConfigError
+        If a GPU is asked for and there is none, or if an example is longer than a batch.
+    """
     from ..training.cost import CostTask, step_seconds
 
     config = context.config
@@ -156,18 +188,15 @@ def _timed(context: Context, time_s: float, source: "FeasibleSpace | None") -> T
         supernet=config.supernet,
         training=config.training,
         examples=context.family.made_up_dataset(config),
-        num_timed=NUM_TIMED,
+        num_timed=num_timed,
         source=source,
     )
     # the winner is not known yet: as large as a winner may be, or of middling size
     arch = context.spec.reference_arch() if source is None else source.largest
     alone = partial(context.family.fresh_subnet, arch, config.space, config.vocab_size, seed=1)
-    context.progress.say(f"timing {NUM_TIMED} updates of the supernet and of a subnet alone")
-    return split_time(
-        time_s,
-        config.training.num_winners,
-        supernet_step_s=step_seconds(task),
-        winner_step_s=step_seconds(replace(task, fresh=alone)),
+    context.progress.say(f"timing {num_timed} updates of the supernet and of a subnet alone")
+    return StepTimes(
+        supernet_s=step_seconds(task), winner_s=step_seconds(replace(task, fresh=alone))
     )
 
 

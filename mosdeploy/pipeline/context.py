@@ -1,8 +1,9 @@
 """What every verb is given: a run folder, who is told how far it is, and the user's ssh_config."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ..config import RunConfig
 from ..spaces import ModelSpec
@@ -23,6 +24,14 @@ class Progress(Protocol):
 
     def say(self, message: str) -> None:
         """Something worth one line has happened."""
+
+
+@runtime_checkable
+class DrawsCurves(Protocol):
+    """Progress that can show a curve beside a stage."""
+
+    def curve(self, stage: str, values: Sequence[float]) -> None:
+        """All values so far, such as the validation losses of a training."""
 
 
 class SilentProgress:

@@ -1,13 +1,61 @@
-"""The verb `init`: write a commented run file."""
+"""The verb `init`: write a commented run file, from a recipe or for the user's data."""
 
+import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 
+from ..config import RUN_CONFIGS, RunConfig, parse_run_config
 from ..config.device import load_profile
 from ..errors import ConfigError
+from ..families import load_family
+from ..family import DataRequest, RunPlan
 from ..recipes import list_recipes, read_recipe
 from ..storage import atomic_write
 from ..workspace import Workspace
-from .summaries import RunFile
+from .budget import NUM_TIMED, step_times
+from .context import SILENT, Context, Progress
+from .estimate import WalkEstimate, estimate_walk
+from .run import Run
+from .summaries import NewRun, RunFile
+
+NUM_TRIED = 3
+"""Updates of either kind that are timed for an estimate alone."""
+
+
+@dataclass(frozen=True)
+class InitOptions:
+    """What a run file is written for.
+
+    Attributes
+    ----------
+    train
+        Training files: two of parallel text, or one table.
+    valid, test
+        Held-out files; None takes those beside the training files, or splits some off.
+    family
+        None: an encoder if there is a checkpoint, else a translation.
+    checkpoint
+        What an encoder starts from.
+    size
+        Name of a size; None lets the data choose.
+    time_s
+        For the training of all networks of the walk; None takes as many updates as suit the data.
+    languages
+        Source and target; None where the names of the files tell them.
+    text, label
+        Columns of a table; None where they can be told.
+    """
+
+    train: tuple[str, ...]
+    valid: str | None = None
+    test: str | None = None
+    family: str | None = None
+    checkpoint: str | None = None
+    size: str | None = None
+    time_s: float | None = None
+    languages: tuple[str, str] | None = None
+    text: str | None = None
+    label: str | None = None
 
 
 def init(root: Path, recipe: str = "tiny", device: str | None = None) -> RunFile:
@@ -20,12 +68,118 @@ def init(root: Path, recipe: str = "tiny", device: str | None = None) -> RunFile
     """
     if recipe not in list_recipes():
         raise ConfigError(f"unknown recipe '{recipe}'; known: {', '.join(list_recipes())}")
-    path = Workspace(root).config_path
-    if path.exists():
-        raise ConfigError(f"{path} exists already; edit it, or choose another folder with --dir")
+    path = _new_path(root)
     text = read_recipe(recipe)
     if device is not None:
         load_profile(device, root)
         text = text.replace('# device = "rpi"', f'device = "{device}"', 1)
     atomic_write(path, text)
     return RunFile(path=str(path), recipe=recipe)
+
+
+def init_from_data(
+    root: Path, options: InitOptions, device: str | None = None, progress: Progress = SILENT
+) -> NewRun:
+    """Read the user's data, write a `mosdeploy.toml` that fits it, and tell what the walk takes.
+
+    Parameters
+    ----------
+    root
+        The run folder. Names of files start from the working folder; the run file names them from
+        `root`, or in full where they lie elsewhere.
+
+    Raises
+    ------
+    ConfigError
+        If the folder has a run file already; if the family, the size or the device is unknown; if
+        the data or the checkpoint is wrong; if the time is not enough for an update of each kind.
+
+    Examples
+    --------
+    >>> options = InitOptions(("data/train.en", "data/train.de"), time_s=7200.0)
+    >>> init_from_data(Path("my-run"), options).estimate.total_s  # doctest: +SKIP
+    """
+    path = _new_path(root)
+    profile = load_profile(device or "local", root)
+    plan = _plan(root, options)
+    context = Context(Run(Workspace(root), _parse(plan.text, root)), progress)
+    times = step_times(context, num_timed=NUM_TRIED if options.time_s is None else NUM_TIMED)
+    sizes = (plan.num_train, plan.num_valid)
+    estimate = estimate_walk(context, times, profile, *sizes)
+    if options.time_s is not None:
+        plan = _fitted(plan, options.time_s, estimate)
+        context = Context(Run(Workspace(root), _parse(plan.text, root)), progress)
+        estimate = estimate_walk(context, times, profile, *sizes)
+    text = plan.text
+    if device is not None:
+        text = text.replace("\n\n", f'\n\ndevice = "{device}"\n\n', 1)
+        _parse(text, root)
+    atomic_write(path, text)
+    spec = context.spec
+    ends = [f"{spec.num_parameters(x):,}" for x in (spec.space.smallest, spec.space.largest)]
+    facts = {**plan.facts, "subnets": f"{' to '.join(ends)} parameters"}
+    return NewRun(path=str(path), found=facts, estimate=estimate)
+
+
+def _new_path(root: Path) -> Path:
+    path = Workspace(root).config_path
+    if path.exists():
+        raise ConfigError(f"{path} exists already; edit it, or choose another folder with --dir")
+    return path
+
+
+def _plan(root: Path, options: InitOptions) -> RunPlan:
+    from ..config.sections import TrainingConfig
+    from ..training.device import DeviceContext
+
+    name = options.family or ("translation" if options.checkpoint is None else "encoder")
+    if name not in RUN_CONFIGS:
+        raise ConfigError(f"unknown family '{name}'; known: {', '.join(sorted(RUN_CONFIGS))}")
+    if name == "translation" and options.checkpoint is not None:
+        raise ConfigError("a translation starts from no checkpoint; leave --checkpoint out")
+    plan_run = load_family(name).plan_run
+    if plan_run is None:
+        raise ConfigError(f"run files of the family '{name}' are written by hand; see --recipe")
+    request = DataRequest(
+        files=tuple(_named_from(root, file) for file in options.train),
+        root=root,
+        valid=options.valid and _named_from(root, options.valid),
+        test=options.test and _named_from(root, options.test),
+        checkpoint=options.checkpoint and _named_from(root, options.checkpoint),
+        size=options.size,
+        languages=options.languages,
+        text=options.text,
+        label=options.label,
+        has_gpu=DeviceContext.of(TrainingConfig()).device.type == "cuda",
+    )
+    return plan_run(request)
+
+
+def _named_from(root: Path, name: str) -> str:
+    """A file as a run file names it: from its folder if it lies there, else in full."""
+    if ":" in name:  # package:NAME/PATH, datasets:..., hub:ID
+        return name
+    path = Path(name).expanduser().absolute()
+    folder = root.absolute()
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+
+
+def _parse(text: str, root: Path) -> RunConfig:
+    return parse_run_config(tomllib.loads(text), "the run file", root)
+
+
+def _fitted(plan: RunPlan, time_s: float, estimate: WalkEstimate) -> RunPlan:
+    """The plan with as many updates as the time is enough for."""
+    times = estimate.times
+    # some updates of each kind, of which the supernet has a small share
+    least_s = estimate.fixed_s + 20 * (times.supernet_s + times.winner_s)
+    if time_s < least_s:
+        raise ConfigError(
+            f"{time_s:g} s are not enough: an update of the supernet takes {times.supernet_s:.2f} "
+            f"s here, one of a subnet alone {times.winner_s:.2f} s, and validations "
+            f"{estimate.fixed_s:.0f} s in all; give --time {int(least_s) + 1}s or more, fewer "
+            "data, or a smaller --size"
+        )
+    why = f"what {time_s:g} s of training are enough for on this machine"
+    factor = (time_s - estimate.fixed_s) / (estimate.training_s - estimate.fixed_s)
+    return plan.scaled(factor, why)

@@ -2,6 +2,8 @@
 is in `records`.
 """
 
+from typing import Literal
+
 from pydantic import Field, JsonValue
 
 from ..config.device import DeviceProfile
@@ -21,6 +23,7 @@ from ..records import (
     WeightOrigin,
 )
 from ..spaces import AnyArch, Precision
+from .estimate import WalkEstimate
 
 
 class RunFile(Record):
@@ -28,6 +31,49 @@ class RunFile(Record):
 
     path: str
     recipe: str
+
+
+class NewRun(Record):
+    """The `mosdeploy.toml` that `init --train` wrote, what was found in the data, by a word for
+    each fact, and what the walk will take.
+    """
+
+    path: str
+    found: dict[str, str]
+    estimate: WalkEstimate
+
+
+class Part(Record):
+    """One thing that a run folder holds, or lacks.
+
+    Attributes
+    ----------
+    what
+        data, tokenizer, supernet, measurements, predictor, search, finetuned, scores, bundle,
+        deployment or report.
+    name
+        Which of several: a device, an architecture, a bundle; else empty.
+    state
+        `stale`: it was made from something that is no longer so. `unused`: nothing asks for it now.
+    detail
+        What is in it; of what is stale, why.
+    command
+        What makes it, or makes it again; None where no command can.
+    """
+
+    what: str
+    name: str = ""
+    state: Literal["ok", "stale", "missing", "unused"]
+    detail: str = ""
+    command: str | None = None
+
+
+class RunStatus(Record):
+    """All parts of a run folder in the order of the walk, and the command to run next."""
+
+    root: str
+    parts: tuple[Part, ...]
+    next_command: str
 
 
 class ProfileSummary(Record):
@@ -65,6 +111,27 @@ class Verification(Record):
     kept: bool
 
 
+class ComparedBundle(Record):
+    """A bundle among others: its timing by turns with them, and its metrics by name."""
+
+    name: str
+    precision: str
+    arch: AnyArch
+    weights: WeightOrigin
+    num_parameters: int
+    size_bytes: int
+    measurement: Measurement
+    metrics: dict[str, float]
+
+
+class Comparison(Record):
+    """Several bundles, timed by turns on one device and scored on the same examples."""
+
+    device: str
+    scored_on: str
+    bundles: tuple[ComparedBundle, ...]
+
+
 class Predictions(Record):
     """What `predict` did, line by line, and with which bundle.
 
@@ -97,6 +164,12 @@ class DeviceCheck(Record):
     device: str
     state: DeviceState
     problems: tuple[Problem, ...]
+
+
+class AddedDevice(DeviceCheck):
+    """The profile that `devices add` wrote, and what was found on the board."""
+
+    path: str
 
 
 class DeviceSetup(Record):

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from ..config.sections import TrainingConfig
 from ..family import Family
 from ..workspace import tokens_path
-from .context import Progress
+from .context import DrawsCurves, Progress
 
 if TYPE_CHECKING:
     from ..data.batches import Batches
     from ..data.protocols import Batch, Dataset
+    from ..training.log import LogLine
 
 VALIDATION_TOKENS = 4096
 """Tokens of a validation batch, padding included."""
@@ -45,12 +46,20 @@ def remove_tokens(folder: Path) -> None:
         tokens_path(folder, split).unlink(missing_ok=True)
 
 
-def training_progress(
-    stage: str, progress: Progress
-) -> Callable[[int, int, float, float, float], None]:
-    """Show the progress of a training as the trainer tells it."""
+def training_progress(stage: str, progress: Progress) -> "Callable[[LogLine, int, float], None]":
+    """Show the progress of a training as the trainer tells it, and its validation losses as a curve
+    to whoever draws curves.
+    """
+    losses: list[float] = []
 
-    def show(step: int, total: int, loss: float, targets_per_s: float, _: float) -> None:
-        progress.update(stage, step, total, f"loss {loss:.3f}, {targets_per_s:,.0f} targets/s")
+    def show(line: "LogLine", total: int, _: float) -> None:
+        note = f"loss {line.loss:.3f}, {line.targets_per_s:,.0f} targets/s"
+        if line.validation_loss is not None:
+            losses.append(line.validation_loss)
+        if losses:
+            note += f", validation {losses[-1]:.3f}"
+        if isinstance(progress, DrawsCurves):
+            progress.curve(stage, losses)
+        progress.update(stage, line.step, total, note)
 
     return show

@@ -288,15 +288,16 @@ def _remove_leftovers(files: Workspace) -> None:
 def _tokenizer(context: Context, data: TaskData, old: Workspace) -> Tokenizer:
     """The tokenizer of the folder if it was made from this data, else a new one."""
     path = context.files.tokenizer_path
-    if not _has_tokenizer_of(context, data, context.files):
-        if _has_tokenizer_of(context, data, old):
+    if not has_tokenizer_of(context, data, context.files):
+        if has_tokenizer_of(context, data, old):
             atomic_write(path, old.tokenizer_path.read_bytes())
         else:
             context.family.train_tokenizer(data, context.config, path)
     return context.family.load_tokenizer(path)
 
 
-def _has_tokenizer_of(context: Context, data: TaskData, files: Workspace) -> bool:
+def has_tokenizer_of(context: Context, data: TaskData, files: Workspace) -> bool:
+    """Whether a folder has a tokenizer that was made from this data and this vocabulary size."""
     if not (files.data_card_path.exists() and files.tokenizer_path.exists()):
         return False
     card = read_record(DataCard, files.data_card_path, "mosdeploy train")

@@ -121,6 +121,7 @@ def _median_step_s(task: CostTask, net: Supernet | Subnet, grad_accum_steps: int
         "grad_accum_steps": grad_accum_steps,
         "validate_every": steps,
         "checkpoint_every": steps,
+        "log": "jsonl",
     }
     config = task.training.model_copy(update=changes)
     batches = Batches(task.examples, config.tokens_per_batch, config.seed)

@@ -1,14 +1,23 @@
-"""The training log: JSON Lines, one for each step.
+"""The training log: JSON Lines, one for each step, and if wanted TensorBoard's events beside them.
 
 In: a step's numbers, and where to cut when a run resumes. Out: `LogLine`s on disk, each step once.
 """
 
+import importlib.util
 import json
+import shutil
+from functools import cached_property
 from pathlib import Path
+from typing import Any, Literal
 
-from ..errors import StaleInputError
+from ..errors import ConfigError, StaleInputError
 from ..record import Record
-from ..storage import atomic_write, read_lines
+from ..storage import append_line, atomic_write, disk_errors, read_lines
+
+EVENTS_NAME = "tensorboard"
+"""Of the folder with TensorBoard's events, beside the JSON Lines."""
+
+LogKind = Literal["jsonl", "tensorboard"]
 
 
 class LogLine(Record):
@@ -40,6 +49,87 @@ class LogLine(Record):
     largest_loss: float | None = None
     smallest_loss: float | None = None
     subnet_loss: float | None = None
+
+    @property
+    def validation_loss(self) -> float | None:
+        """Of the largest subnet, or of the one that is trained alone; None between validations."""
+        return self.subnet_loss if self.largest_loss is None else self.largest_loss
+
+
+class TrainingLog:
+    """The log of one training, open for its next steps.
+
+    Parameters
+    ----------
+    path
+        Of the JSON Lines, which are always written.
+    kind
+        `tensorboard` writes events too.
+    last_step
+        The last step that counts: what follows is cut off.
+
+    Raises
+    ------
+    StaleInputError
+        As `cut_log`.
+    """
+
+    def __init__(self, path: Path, kind: LogKind, last_step: int) -> None:
+        self._path = path
+        self._kind = kind
+        self._last_step = last_step
+        cut_log(path, last_step)
+        if last_step == 0:  # events of an older training are not those of this one
+            shutil.rmtree(path.with_name(EVENTS_NAME), ignore_errors=True)
+
+    def append(self, line: LogLine) -> None:
+        """Write the numbers of the next step.
+
+        Raises
+        ------
+        MosdeployError
+            If the disk is full.
+        """
+        append_line(self._path, line)
+        if self._kind == "tensorboard":
+            for name, value in line.model_dump(exclude={"step"}, exclude_none=True).items():
+                self._events.add_scalar(name, value, line.step)
+
+    def flush(self) -> None:
+        """Force events to the disk, before a state that a killed run resumes from.
+
+        Raises
+        ------
+        MosdeployError
+            If the disk is full.
+        """
+        if self._kind == "tensorboard":
+            with disk_errors(self._path):
+                self._events.flush()
+
+    @cached_property
+    def _events(self) -> Any:
+        # made at the first step, so that a finished training leaves no empty file
+        from torch.utils.tensorboard import SummaryWriter
+
+        folder = self._path.with_name(EVENTS_NAME)
+        # readers leave out what a killed run wrote past its last checkpoint
+        return SummaryWriter(str(folder), purge_step=self._last_step + 1)
+
+
+def check_log(kind: LogKind) -> None:
+    """Make sure that a log of this kind can be written.
+
+    Raises
+    ------
+    ConfigError
+        If TensorBoard is asked for and is not installed.
+    """
+    if kind == "tensorboard" and importlib.util.find_spec("tensorboard") is None:
+        raise ConfigError(
+            "training.log = 'tensorboard' needs TensorBoard: pip install 'mosdeploy[tensorboard]', "
+            "or leave it out; the JSON Lines are always written"
+        )
 
 
 def cut_log(path: Path, last_step: int) -> None:

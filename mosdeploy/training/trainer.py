@@ -25,7 +25,6 @@ from ..data.protocols import Batch
 from ..errors import MosdeployError, StaleInputError
 from ..record import Record
 from ..spaces.genes import ArchConfig
-from ..storage import append_line
 from ..supernet.checkpoint import load_training_state, save_training_state
 from ..supernet.elastic import Subnet
 from ..supernet.supernet import Supernet
@@ -33,14 +32,14 @@ from .device import DeviceContext
 from .distillation import Distillation
 from .distributed import SINGLE_PROCESS, DistributedContext, check_num_ranks, digest
 from .gradient import Gradient
-from .log import LogLine, cut_log
+from .log import LogLine, TrainingLog, check_log
 from .optimizer import make_optimizer
 from .precision import PrecisionTrial, try_precisions
 from .schedule import ArchSource, learning_rate
 from .validation import shared_validation_loss
 
-ProgressCallback = Callable[[int, int, float, float, float], None]
-"""Called after each step with: step (from 1), total steps, loss, targets a second, seconds left."""
+ProgressCallback = Callable[[LogLine, int, float], None]
+"""Called after each step with: its line of the log, total steps, seconds left."""
 
 MIN_LOSS_SCALE = 2.0**-10
 """Below this fp16's gradients do not overflow because they are scaled up: the training diverged."""
@@ -119,7 +118,8 @@ def train(
     StaleInputError
         If the state file is corrupt or was made from something else.
     ConfigError
-        If a GPU is asked for and there is none, or there are more ranks than batches in a step.
+        If a GPU is asked for and there is none, there are more ranks than batches in a step, or
+        TensorBoard is asked for and not installed.
     MosdeployError
         If the loss or the gradient is no longer finite, the disk is full, or another rank is gone.
 
@@ -129,6 +129,7 @@ def train(
     """
     config = job.config
     check_num_ranks(config, distributed.size)
+    check_log(config.log)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     context = DeviceContext.of(config, distributed.local_rank)
@@ -182,6 +183,7 @@ class _Run:
             net, self.config, context, self.scaler, distributed, job.source, job.distillation
         )
         self.trial: PrecisionTrial | None = None
+        self.log: TrainingLog | None = None  # of the first rank
         self.step = 0
         self.seconds = 0.0
         self.losses: dict[str, float] = {}
@@ -198,7 +200,7 @@ class _Run:
         # ranks that started from different weights would add up gradients of different networks
         self.distributed.check_same(digest(self.net))
         if self.distributed.is_first:
-            cut_log(self.job.log_path, self.step)
+            self.log = TrainingLog(self.job.log_path, self.config.log, self.step)
 
     def choose_precision(self, batches: Batches) -> None:
         """Resolve `amp = "auto"` on a CPU: as the state that was resumed says, else by a trial."""
@@ -233,7 +235,7 @@ class _Run:
                 # steps of this call alone: earlier ones may have run on another machine
                 step_s = (time.monotonic() - start) / (self.step - resumed_at)
                 left_s = step_s * (self.config.steps - self.step)
-                progress(self.step, self.config.steps, line.loss, line.targets_per_s, left_s)
+                progress(line, self.config.steps, left_s)
         return TrainingSummary(
             steps=self.step,
             first_step=resumed_at + 1,
@@ -264,9 +266,10 @@ class _Run:
             **(self.losses if validate else {}),
         )
         # the line before the state: what a kill leaves past the saved step is cut off on resuming
-        if self.distributed.is_first:
-            append_line(self.job.log_path, line)
+        if self.log is not None:
+            self.log.append(line)
             if is_last or self.step % self.config.checkpoint_every == 0:
+                self.log.flush()
                 save_training_state(self.job.state_path, self._state())
         return line
 

@@ -36,7 +36,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Answer
     def run(function: str, result: Any, *words: str) -> Answered:
         arguments: tuple[Any, ...] = ()
 
-        def give(*given: Any) -> Any:
+        def give(*given: Any, **_: Any) -> Any:
             nonlocal arguments
             arguments = given
             return result

@@ -1,11 +1,17 @@
 """`mosdeploy devices`: what needs no device."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from command_line import mosdeploy
 
-NAMES = ["local", "rpi", "titanxp", "xeon"]
+from mosdeploy.config.lookup import shipped_dir
+from mosdeploy.pipeline.summaries import AddedDevice, DeviceCheck
+from mosdeploy.records import DeviceState, Problem
+
+NAMES = sorted(path.stem for path in shipped_dir("device_profiles").glob("*.toml"))
 
 
 def test_list_and_show(tmp_path: Path) -> None:
@@ -39,7 +45,60 @@ def test_check_of_this_machine_tells_what_is_missing(tmp_path: Path) -> None:
     )
     done = mosdeploy("devices", "check", "local", cwd=tmp_path)
     assert done.returncode == 5, done.stderr
-    assert "missing: " in done.stdout
-    assert "no-such-package" in done.stdout
+    assert "local: NOT ready\n\nto do first:\n  not installed: no-such-package" in done.stdout
     checked = json.loads(mosdeploy("devices", "check", "local", "--json", cwd=tmp_path).stdout)
     assert any(problem["blocking"] for problem in checked["problems"])
+
+
+READY = DeviceCheck(
+    device="rpi",
+    state=DeviceState(
+        machine="aarch64",
+        cpu_model="Raspberry Pi 4",
+        cores=4,
+        memory_bytes=4_000_000_000,
+        memory_available_bytes=3_000_000_000,
+        temperature_c=48.2,
+        load_1min=0.02,
+        python_version="3.11.2",
+        packages={"numpy": "2.0"},
+    ),
+    problems=(),
+)
+
+
+def test_a_board_that_is_ready_is_told_on_one_screen(ask: Callable[..., Any]) -> None:
+    done = ask("devices.check_device", READY, "devices", "check", "rpi")
+    assert done.stdout.splitlines() == [
+        "rpi: ready to measure",
+        "",
+        "board     Raspberry Pi 4, aarch64, 4 cores",
+        "room      3.0 of 4.0 GB of memory free",
+        "now       48 degrees C, load 0.02",
+        "software  Python 3.11.2, numpy 2.0",
+    ]
+
+
+def test_what_disturbs_is_told_with_its_cure(ask: Callable[..., Any]) -> None:
+    hot = Problem(what="80 degrees C", fix="cool it", blocking=False)
+    found = READY.model_copy(update={"problems": (hot,)})
+    done = ask("devices.check_device", found, "devices", "check", "rpi")
+    assert done.exit_code == 0
+    assert done.stdout.startswith(
+        "rpi: ready, but timing will be disturbed\n\n"
+        "better for timing:\n  80 degrees C\n      cool it\n"
+    )
+
+
+def test_add_tells_what_it_wrote_and_what_comes_next(ask: Callable[..., Any]) -> None:
+    lacking = Problem(what="not installed: numpy", fix="mosdeploy devices setup pi5", blocking=True)
+    added = AddedDevice(
+        path="device_profiles/pi5.toml", device="pi5", state=READY.state, problems=(lacking,)
+    )
+    done = ask("add_device.add_device", added, "devices", "add", "pi5", "--host", "kitchen")
+    assert done.arguments[1:3] == ("pi5", "kitchen")
+    assert done.stdout.startswith("wrote device_profiles/pi5.toml\npi5: NOT ready\n")
+    assert done.stderr == "next: mosdeploy devices setup pi5\n"
+    fine = added.model_copy(update={"problems": ()})
+    done = ask("add_device.add_device", fine, "devices", "add", "pi5")
+    assert done.stderr == "next: mosdeploy profile --device pi5\n"

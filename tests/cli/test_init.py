@@ -1,13 +1,18 @@
 """`mosdeploy init`."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import mosdeploy
 
-from mosdeploy.pipeline.init import init
+from mosdeploy.pipeline.budget import StepTimes
+from mosdeploy.pipeline.estimate import WalkEstimate
+from mosdeploy.pipeline.init import InitOptions, init
 from mosdeploy.pipeline.run import open_run
+from mosdeploy.pipeline.summaries import NewRun
 from mosdeploy.recipes import list_recipes
 
 
@@ -36,3 +41,44 @@ def test_every_recipe_is_a_valid_run_file(tmp_path: Path, recipe: str) -> None:
 def test_recipes_of_0_1_0_are_there() -> None:
     known = {"tiny", "wmt14.en-de", "wmt14.en-fr", "wmt19.en-de", "iwslt14.de-en"}
     assert known <= set(list_recipes())
+
+
+NEW = NewRun(
+    path="mosdeploy.toml",
+    found={"languages": "en to de (from the suffixes)", "dropped": "none"},
+    estimate=WalkEstimate(
+        verbs={"train": 120.0, "profile": 50.0, "finetune": 7200.0},
+        fixed_s=1.0,
+        steps={"teacher": 30, "supernet": 70, "winner": 930},
+        times=StepTimes(supernet_s=0.5, winner_s=0.1),
+        device="local",
+    ),
+)
+
+
+def test_what_was_found_and_what_to_expect_is_told(ask: Callable[..., Any], tmp_path: Path) -> None:
+    words = ("--train", "a.en", "a.de", "--time", "2h", "--size", "tiny", "--languages", "en-de")
+    done = ask("init.init_from_data", NEW, "init", *words)
+    expected = InitOptions(("a.en", "a.de"), size="tiny", time_s=7200.0, languages=("en", "de"))
+    assert done.arguments[1] == expected
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["languages   en to de (from the suffixes)", "dropped     none"]
+    assert "train      about 2 min   30 updates of the teacher, 70 updates of the" in done.stdout
+    assert lines[-1] == "about 2.0 h in all, 2.0 h training"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--size", "tiny"), "--size is about your data: add --train"),
+        (("a.de",), "FILE is about your data"),
+        (("--train", "a", "--recipe", "tiny"), "the run file of a template or of your data"),
+        (("--train", "a", "--languages", "german"), "--languages german: write the source"),
+    ],
+)
+def test_options_that_do_not_go_together(
+    ask: Callable[..., Any], words: tuple[str, ...], message: str
+) -> None:
+    done = ask("init.init_from_data", NEW, "init", *words)
+    assert done.exit_code == 2
+    assert message in " ".join(done.stderr.replace("│", " ").split())

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from mosdeploy.cli.progress import TerminalProgress
+from mosdeploy.cli.progress import BLOCKS, TerminalProgress, sparkline
 
 
 def test_a_pipe_gets_the_first_and_the_last_step(capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,3 +40,25 @@ def test_a_terminal_gets_a_bar_for_each_stage(
     assert "upload" in told
     assert "measure" in told
     assert told.endswith("the link is back\n")
+
+
+def test_a_curve_stands_beside_its_bar_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "200")
+    progress = TerminalProgress()
+    progress.update("upload", 1, 2, "a file")
+    progress.curve("train", [4.0, 3.0, 2.0])
+    progress.update("train", 1, 4, "loss 3.5, 900 targets/s")
+    progress.close()
+    lines = capsys.readouterr().err.splitlines()
+    assert any("loss 3.5, 900 targets/s █▄▁" in line for line in lines)
+    assert not any(set(BLOCKS) & set(line) for line in lines if "a file" in line)
+
+
+def test_a_sparkline_has_the_last_values_and_no_more() -> None:
+    assert sparkline([]) == ""
+    assert sparkline([2.0]) == sparkline([2.0, 2.0])[0] == BLOCKS[0]
+    assert sparkline([9.0, 1.0, 2.0, 3.0], width=3) == "▁▄█"
+    assert len(sparkline([float(i) for i in range(100)])) == 16

@@ -46,3 +46,11 @@ def test_options_that_are_off_leave_fingerprints_alone() -> None:
     on = TrainingConfig(activation_checkpointing=True)
     assert parse(TrainingConfig, on.model_dump(mode="json"), "test") == on
     assert fingerprint(on) != fingerprint(TrainingConfig())
+
+
+def test_how_a_training_is_logged_is_in_no_fingerprint() -> None:
+    drawn = parse(TrainingConfig, {"log": "tensorboard"}, "x")
+    assert drawn.log == "tensorboard"
+    assert fingerprint(drawn) == fingerprint(TrainingConfig())
+    # it holds for the training of a subnet alone too
+    assert drawn.unlimited.log == "tensorboard"

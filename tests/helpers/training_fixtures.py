@@ -21,6 +21,7 @@ from mosdeploy.families.translation.dataset import TranslationDataset
 from mosdeploy.families.translation.elastic import ElasticTranslation
 from mosdeploy.spaces.translation import TranslationSpace
 from mosdeploy.supernet.supernet import Supernet
+from mosdeploy.training.log import LogLine
 from mosdeploy.training.trainer import TrainingJob, TrainingSummary, train
 
 CONFIG = TrainingConfig(
@@ -160,8 +161,8 @@ def without_times(lines: list[dict[str, float]]) -> list[dict[str, float]]:
 
 
 def interrupt_at(last: int) -> Callable[..., None]:
-    def interrupt(step: int, *numbers: float) -> None:
-        if step == last:
+    def interrupt(line: LogLine, *numbers: float) -> None:
+        if line.step == last:
             raise KeyboardInterrupt
 
     return interrupt

@@ -1,11 +1,18 @@
-"""New run files, from recipes."""
+"""New run files, from recipes and for the user's data."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from walking import make_run_folder, write_corpus
 
 import mosdeploy
 from mosdeploy.errors import ConfigError
+from mosdeploy.pipeline import init as module
+from mosdeploy.pipeline.budget import StepTimes
+from mosdeploy.pipeline.context import Context
+from mosdeploy.pipeline.init import InitOptions, init_from_data
+from mosdeploy.pipeline.run import open_run
 
 
 def test_a_new_run_file_is_written_once(tmp_path: Path) -> None:
@@ -28,3 +35,85 @@ def test_a_run_file_of_nothing_known_is_not_written(
     with pytest.raises(ConfigError, match=message):
         mosdeploy.init(tmp_path, **options)
     assert list(tmp_path.iterdir()) == []
+
+
+# -- for the user's data
+
+
+@pytest.fixture
+def step_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No training in tests of what is done with its times."""
+    times = StepTimes(supernet_s=0.5, winner_s=0.1)
+    monkeypatch.setattr(module, "step_times", lambda *_, **__: times)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    write_corpus(folder)
+    return folder
+
+
+def options(corpus: Path, **changes: Any) -> InitOptions:
+    return InitOptions(tuple(str(corpus / f"train.{x}") for x in ("en", "de")), **changes)
+
+
+@pytest.mark.usefixtures("step_times")
+def test_a_time_is_spent_on_the_training(tmp_path: Path, corpus: Path) -> None:
+    """0.07 of the updates at 0.5 s, the rest at 0.1 s, after what the validations take."""
+    new = init_from_data(tmp_path, options(corpus, time_s=128.0))
+    assert new.estimate.training_s == pytest.approx(128.0, rel=0.02)
+    budget = mosdeploy.open_run(tmp_path).config.training.budget
+    assert budget == pytest.approx((128.0 - new.estimate.fixed_s) / 0.128, rel=0.02)
+    assert sum(new.estimate.steps.values()) == budget
+    assert "what 128 s of training are enough for" in (tmp_path / "mosdeploy.toml").read_text()
+    assert new.found["subnets"].endswith("parameters")
+
+
+@pytest.mark.usefixtures("step_times")
+def test_data_in_the_run_folder_is_named_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_corpus(tmp_path / "run" / "data")
+    monkeypatch.chdir(tmp_path)
+    given = InitOptions(("run/data/train.en", "run/data/train.de"))
+    init_from_data(Path("run"), given, device="rpi")
+    config: Any = mosdeploy.open_run("run").config
+    assert (config.corpus.train, config.device) == ("data/train", "rpi")
+
+
+@pytest.mark.usefixtures("step_times")
+def test_data_elsewhere_is_named_in_full(tmp_path: Path, corpus: Path) -> None:
+    run = mosdeploy.init(tmp_path, train=[str(corpus / "train.en"), str(corpus / "train.de")])
+    config: Any = run.config
+    assert config.corpus.train == str(corpus / "train")
+
+
+@pytest.mark.usefixtures("step_times")
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"time_s": 3.0}, "3 s are not enough: .* give --time 1[0-9]s or more"),
+        ({"family": "decoder"}, "unknown family 'decoder'; known: encoder, translation"),
+        ({"family": "translation", "checkpoint": "x"}, "a translation starts from no checkpoint"),
+        ({"size": "huge"}, "unknown size 'huge'"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    tmp_path: Path, corpus: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        init_from_data(tmp_path, options(corpus, **changes))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_file_that_is_there_stays(tmp_path: Path, corpus: Path) -> None:
+    (tmp_path / "mosdeploy.toml").write_text("mine")
+    with pytest.raises(ConfigError, match="exists already"):
+        init_from_data(tmp_path, options(corpus))
+
+
+def test_updates_are_really_timed(tmp_path: Path) -> None:
+    context = Context(open_run(make_run_folder(tmp_path)))
+    times = module.step_times(context, num_timed=1)
+    assert min(times.winner_s, times.supernet_s) > 0

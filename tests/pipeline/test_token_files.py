@@ -1,5 +1,6 @@
 """Token ids between the process that prepares a training and all that train."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from mosdeploy.pipeline.token_files import (
     training_progress,
     write_tokens,
 )
+from mosdeploy.training.log import LogLine
 
 
 def test_token_ids_are_read_as_they_were_written(tmp_path: Path) -> None:
@@ -30,7 +32,45 @@ def test_token_ids_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_step_is_told_with_its_loss_and_its_speed() -> None:
+def line(step: int, **losses: float) -> LogLine:
+    return LogLine(
+        step=step,
+        loss=2.5,
+        learning_rate=1e-3,
+        gradient_norm=1.0,
+        targets_per_s=12_345.6,
+        seconds=1.0,
+        **losses,
+    )
+
+
+class DrawnProgress(KeptProgress):
+    """Progress that keeps the curves that it is told to draw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.curves: list[tuple[float, ...]] = []
+
+    def curve(self, stage: str, values: Sequence[float]) -> None:
+        self.curves.append(tuple(values))
+
+
+def test_a_step_is_told_with_its_losses_and_its_speed() -> None:
     progress = KeptProgress()
-    training_progress("finetune", progress)(3, 10, 2.5, 12_345.6, 0.0)
-    assert progress.updates == [("finetune", "loss 2.500, 12,346 targets/s")]
+    show = training_progress("finetune", progress)
+    show(line(3), 10, 0.0)
+    show(line(4, subnet_loss=2.25), 10, 0.0)
+    show(line(5), 10, 0.0)
+    told = "loss 2.500, 12,346 targets/s"
+    # of the last validation, until there is another
+    later = f"{told}, validation 2.250"
+    assert progress.updates == [("finetune", told), ("finetune", later), ("finetune", later)]
+
+
+def test_validation_losses_are_drawn_by_whoever_can() -> None:
+    progress = DrawnProgress()
+    show = training_progress("train", progress)
+    for step in (1, 2, 3):
+        losses = {"largest_loss": 3.0 - step, "smallest_loss": 9.0} if step > 1 else {}
+        show(line(step, **losses), 3, 0.0)
+    assert progress.curves == [(), (1.0,), (1.0, 0.0)]

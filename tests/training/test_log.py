@@ -3,24 +3,27 @@ from pathlib import Path
 
 import pytest
 
-from mosdeploy.errors import StaleInputError
+from mosdeploy.errors import ConfigError, StaleInputError
 from mosdeploy.storage import append_line
-from mosdeploy.training.log import LogLine, cut_log
+from mosdeploy.training import log as module
+from mosdeploy.training.log import EVENTS_NAME, LogLine, TrainingLog, check_log, cut_log
 
 
 def write_log(path: Path, num_steps: int) -> None:
     for step in range(1, num_steps + 1):
-        append_line(
-            path,
-            LogLine(
-                step=step,
-                loss=3.0,
-                learning_rate=1e-3,
-                gradient_norm=None,
-                targets_per_s=100.0,
-                seconds=float(step),
-            ),
-        )
+        append_line(path, log_line(step))
+
+
+def log_line(step: int, **losses: float) -> LogLine:
+    return LogLine(
+        step=step,
+        loss=3.0,
+        learning_rate=1e-3,
+        gradient_norm=None,
+        targets_per_s=100.0,
+        seconds=float(step),
+        **losses,
+    )
 
 
 def test_what_follows_a_step_is_cut_off(tmp_path: Path) -> None:
@@ -53,3 +56,53 @@ def test_a_corrupt_log_is_named(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(StaleInputError, match=r"log\.jsonl is corrupt .*only the plot"):
         cut_log(path, 3)
+
+
+def test_the_loss_of_a_validation_is_that_of_the_largest_or_the_only_subnet() -> None:
+    assert log_line(1).validation_loss is None
+    assert log_line(1, largest_loss=2.0, smallest_loss=3.0).validation_loss == 2.0
+    assert log_line(1, subnet_loss=4.0).validation_loss == 4.0
+
+
+def test_json_lines_alone_leave_no_events(tmp_path: Path) -> None:
+    log = TrainingLog(tmp_path / "log.jsonl", "jsonl", last_step=0)
+    log.append(log_line(1))
+    log.flush()
+    assert [path.name for path in tmp_path.iterdir()] == ["log.jsonl"]
+
+
+def scalars(folder: Path, name: str) -> list[tuple[int, float]]:
+    """Steps and values of a curve, as TensorBoard reads them."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = accumulator.EventAccumulator(str(folder / EVENTS_NAME))
+    events.Reload()
+    return [(event.step, event.value) for event in events.Scalars(name)]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_events_are_those_of_the_lines_after_a_kill_too(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    path = tmp_path / "log.jsonl"
+    (tmp_path / EVENTS_NAME).mkdir()
+    (tmp_path / EVENTS_NAME / "events.out.tfevents.of-an-older-training").touch()
+    first = TrainingLog(path, "tensorboard", last_step=0)
+    assert not (tmp_path / EVENTS_NAME).exists()
+    for step in (1, 2, 3):
+        first.append(log_line(step, **({"largest_loss": 2.0} if step == 2 else {})))
+    first.flush()
+    # killed there, past its last checkpoint at step 2
+    second = TrainingLog(path, "tensorboard", last_step=2)
+    for step in (3, 4):
+        second.append(log_line(step))
+    second.flush()
+    assert [step for step, _ in scalars(tmp_path, "loss")] == [1, 2, 3, 4]
+    assert scalars(tmp_path, "largest_loss") == [(2, 2.0)]
+    assert len(path.read_text().splitlines()) == 4
+
+
+def test_without_tensorboard_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_log("jsonl")
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    check_log("jsonl")
+    with pytest.raises(ConfigError, match=r"pip install 'mosdeploy\[tensorboard\]'"):
+        check_log("tensorboard")

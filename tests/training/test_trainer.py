@@ -29,6 +29,7 @@ from mosdeploy.families.translation.dataset import TranslationDataset
 from mosdeploy.families.translation.decoding import translate
 from mosdeploy.supernet.extract import extract
 from mosdeploy.supernet.supernet import Supernet
+from mosdeploy.training.log import LogLine
 from mosdeploy.training.trainer import TrainingJob, check_inputs, train
 from mosdeploy.training.validation import validation_loss
 
@@ -53,8 +54,8 @@ torch.manual_seed(0)
 elastic = ElasticTranslation(space, job["vocab_size"], SupernetConfig())
 net = Supernet(space, elastic, SupernetConfig())
 
-def kill(step, *numbers):
-    if step == job["last_step"]:
+def kill(line, *numbers):
+    if line.step == job["last_step"]:
         os.kill(os.getpid(), signal.SIGKILL)
 
 folder = Path(job["folder"])
@@ -161,17 +162,15 @@ def test_a_bound_that_is_never_reached_changes_nothing(
 def test_log_and_progress(
     net: Callable[..., Supernet], run: Run, pairs: TranslationDataset, tmp_path: Path
 ) -> None:
-    seen: list[tuple[int, int, float, float, float]] = []
+    seen: list[tuple[LogLine, int, float]] = []
     trained = net()
     summary = run(trained, progress=lambda *numbers: seen.append(numbers))
     lines = log_of(tmp_path)
     assert [line["step"] for line in lines] == list(range(1, 10))
     assert [line["step"] for line in lines if line["largest_loss"] is not None] == [4, 8, 9]
-    assert [(step, total, loss) for step, total, loss, _, _ in seen] == [
-        (line["step"], 9, line["loss"]) for line in lines
-    ]
-    assert seen[-1][4] == 0.0
-    assert all(numbers[3] > 0 for numbers in seen)
+    assert [(line.model_dump(), total) for line, total, _ in seen] == [(line, 9) for line in lines]
+    assert seen[-1][2] == 0.0
+    assert all(line.targets_per_s > 0 for line, _, _ in seen)
     assert [line["seconds"] for line in lines] == sorted(line["seconds"] for line in lines)
     assert lines[-1]["smallest_loss"] == summary.losses["smallest_loss"]
     batches = ordered_batches(pairs, 1000)
@@ -179,6 +178,19 @@ def test_log_and_progress(
     assert validation_loss(trained, batches, smallest) == pytest.approx(
         summary.losses["smallest_loss"], rel=1e-5
     )
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_events_for_tensorboard_change_nothing_else(
+    net: Callable[..., Supernet], run: Run, tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorboard")
+    run(net(), BRIEF, folder=tmp_path / "plain")
+    run(net(), BRIEF.model_copy(update={"log": "tensorboard"}), folder=tmp_path / "drawn")
+    plain, drawn = (without_times(log_of(tmp_path / name)) for name in ("plain", "drawn"))
+    assert plain == drawn
+    assert list((tmp_path / "drawn" / "tensorboard").iterdir())
+    assert not (tmp_path / "plain" / "tensorboard").exists()
 
 
 def test_training_learns_to_translate(

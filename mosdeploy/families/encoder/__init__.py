@@ -33,4 +33,5 @@ FAMILY = Family(
     open_bundle=deferred(__name__, "bundle:open_bundle"),
     describe_page=deferred(__name__, "page:describe_page"),
     latency_formats={},
+    plan_run=deferred(__name__, "plan:plan_run"),
 )

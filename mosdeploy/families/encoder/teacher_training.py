@@ -46,6 +46,7 @@ SHARED_FIELDS = (
     "activation_checkpointing",
     "threads",
     "checkpoint_every",
+    "log",
     "rank_timeout_s",
 )
 """Keys of [training] that hold for the teacher's training as well."""
@@ -156,7 +157,7 @@ def _make(
     batches = Batches(cast("EncoderDataset", task.train), training.tokens_per_batch, training.seed)
     loss = 0.0
     seconds = 0.0
-    if _learns(config):
+    if config.teacher_steps:
         summary = _train(network, batches, task, training, inputs_sha256)
         loss = summary.losses["subnet_loss"]
         seconds = summary.train_seconds
@@ -218,18 +219,6 @@ def _importance(
 def _checkpoint_path(folder: Path) -> Path:
     """Of the state that a killed training resumes from."""
     return folder / "checkpoint.pt"
-
-
-def _learns(config: EncoderRunConfig) -> bool:
-    """Whether the checkpoint is trained: it has to learn a task's labels unless a teacher is given,
-    and language only where it starts from nothing. Vectors are learned from the checkpoint as it
-    is.
-    """
-    if config.teacher.path is not None:
-        return False
-    if config.task.kind in ("embedding", "masked-lm"):
-        return config.checkpoint.path is None and config.task.kind == "masked-lm"
-    return True
 
 
 def _start(config: EncoderRunConfig, root: Path) -> EncoderSubnet:

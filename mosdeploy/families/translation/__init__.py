@@ -31,4 +31,5 @@ FAMILY = Family(
     describe_page=deferred(__name__, "page:describe_page"),
     latency_formats={"hat": deferred(__name__, "hat:import_hat")},
     distill=deferred(__name__, "distillation:open_teacher"),
+    plan_run=deferred(__name__, "plan:plan_run"),
 )

@@ -209,7 +209,16 @@ def _read_held_out(
     return kept
 
 
-def _read(name: str, config: CorpusConfig, root: Path, dropped: Counter[str]) -> list[Pair]:
+def _read(
+    name: str | tuple[str, str], config: CorpusConfig, root: Path, dropped: Counter[str]
+) -> list[Pair]:
+    if isinstance(name, tuple):
+        if config.format != "text":
+            raise ConfigError(
+                f"corpus.train: two files are of the format 'text', not '{config.format}'; name one"
+            )
+        first, second = (root / Path(part).expanduser() for part in name)
+        return _aligned(first, second)
     if is_published(name):
         return list(read_published(name, config.source_lang, config.target_lang))
     if config.format == "gettext":
@@ -224,6 +233,11 @@ def _read(name: str, config: CorpusConfig, root: Path, dropped: Counter[str]) ->
     source_path, target_path = (
         _text_path(path, lang) for lang in (config.source_lang, config.target_lang)
     )
+    return _aligned(source_path, target_path)
+
+
+def _aligned(source_path: Path, target_path: Path) -> list[Pair]:
+    """Lines of two files, of which line n of one translates line n of the other."""
     sources = list(read_text_lines(source_path))
     targets = list(read_text_lines(target_path))
     if len(sources) != len(targets):

@@ -31,6 +31,12 @@ CHARACTER_COVERAGE = 0.9999
 become unknown.
 """
 
+_TOO_FEW = re.compile(r"<= (\d+)\.")
+_TOO_SMALL = re.compile(r"required_chars\. \d+ vs (\d+)")
+"""What SentencePiece says of a number of tokens that the text does not yield, or that is too small
+for its characters.
+"""
+
 
 def train_tokenizer(pairs: Sequence[tuple[str, str]], vocab_size: int, path: Path) -> None:
     """Train one unigram model on both sides and write it, whole or not at all.
@@ -52,28 +58,63 @@ def train_tokenizer(pairs: Sequence[tuple[str, str]], vocab_size: int, path: Pat
         If the text is too little for that many tokens, or has more characters than there are
         tokens.
     """
-    stride = -(-len(pairs) // MAX_TRAINING_PAIRS) or 1
-    model = io.BytesIO()
     try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=(text for pair in pairs[::stride] for text in pair),
-            model_writer=model,
-            model_type="unigram",
-            vocab_size=vocab_size,
-            character_coverage=CHARACTER_COVERAGE,
-            normalization_rule_name="nmt_nfkc",
-            byte_fallback=False,
-            pad_id=PAD_ID,
-            unk_id=UNK_ID,
-            bos_id=BOS_ID,
-            eos_id=EOS_ID,
-            num_threads=1,
-            max_sentence_length=1 << 20,
-            minloglevel=2,
-        )
+        model = _train(pairs, vocab_size)
     except RuntimeError as error:
         raise ConfigError(_explain(str(error), vocab_size, len(pairs))) from error
-    atomic_write(path, model.getvalue())
+    atomic_write(path, model)
+
+
+def _train(pairs: Sequence[tuple[str, str]], vocab_size: int) -> bytes:
+    stride = -(-len(pairs) // MAX_TRAINING_PAIRS) or 1
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=(text for pair in pairs[::stride] for text in pair),
+        model_writer=model,
+        model_type="unigram",
+        vocab_size=vocab_size,
+        character_coverage=CHARACTER_COVERAGE,
+        normalization_rule_name="nmt_nfkc",
+        byte_fallback=False,
+        pad_id=PAD_ID,
+        unk_id=UNK_ID,
+        bos_id=BOS_ID,
+        eos_id=EOS_ID,
+        num_threads=1,
+        max_sentence_length=1 << 20,
+        minloglevel=2,
+    )
+    return model.getvalue()
+
+
+def trial_lengths(
+    pairs: Sequence[tuple[str, str]], vocab_size: int
+) -> tuple[int, list[int], list[int]]:
+    """Train a model for a trial, of so many tokens or of as many as the pairs yield.
+
+    Returns
+    -------
+    tuple
+        Its number of tokens, and how many of them each source and each target has.
+
+    Raises
+    ------
+    ConfigError
+        If no model can be trained on the pairs.
+    """
+    try:
+        model = _train(pairs, vocab_size)
+    except RuntimeError as error:
+        bound = _TOO_FEW.search(str(error)) or _TOO_SMALL.search(str(error))
+        if bound is None or int(bound[1]) == vocab_size:
+            raise ConfigError(_explain(str(error), vocab_size, len(pairs))) from error
+        return trial_lengths(pairs, int(bound[1]))
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    sides = (
+        [len(row) for row in processor.encode([pair[side] for pair in pairs], out_type=int)]
+        for side in (0, 1)
+    )
+    return vocab_size, next(sides), next(sides)
 
 
 def train_corpus_tokenizer(data: TaskData, config: TranslationRunConfig, path: Path) -> None:
@@ -128,12 +169,12 @@ class Tokenizer:
 
 
 def _explain(message: str, vocab_size: int, num_pairs: int) -> str:
-    if match := re.search(r"<= (\d+)\.", message):
+    if match := _TOO_FEW.search(message):
         return (
             f"{num_pairs} training pairs are too few for corpus.vocab_size = {vocab_size}: "
             f"they yield at most {match[1]} tokens; lower vocab_size to {match[1]} or add text"
         )
-    if match := re.search(r"required_chars\. \d+ vs (\d+)", message):
+    if match := _TOO_SMALL.search(message):
         return (
             f"corpus.vocab_size = {vocab_size} is too small: the characters of the corpus alone "
             f"need {match[1]} tokens; raise vocab_size to {match[1]} or more"

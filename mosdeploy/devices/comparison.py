@@ -1,0 +1,42 @@
+"""Time several finished models by turns, afresh.
+
+In: a session and models that are timed alike. Out: one `Measurement` a model, of rounds that
+alternate between them, so that what disturbs the device disturbs all.
+"""
+
+from collections.abc import Sequence
+
+from ..config.device import DeviceProfile
+from ..records import Measurement
+from .job import AgentJob
+from .measure import collect
+from .session import Session
+from .task import NO_HOOKS, MeasureHooks, MeasurementTask
+
+MIN_ROUNDS = 3
+"""Fewer rounds cannot tell a difference between models from one between minutes."""
+
+
+def compare(
+    session: Session,
+    profile: DeviceProfile,
+    task: MeasurementTask,
+    keys: Sequence[str],
+    hooks: MeasureHooks = NO_HOOKS,
+) -> dict[str, Measurement]:
+    """Measure every key in `MIN_ROUNDS` rounds or more over all of them.
+
+    A comparison that was killed goes on; one that is finished leaves no results on the device, so
+    that the next is measured anew.
+
+    Raises
+    ------
+    DeviceBusyError, CommandError, ConnectionLostError, DeviceTimeoutError
+        As `collect`.
+    """
+    rounds = max(MIN_ROUNDS, profile.measure.rounds)
+    measure = profile.measure.model_copy(update={"rounds": rounds})
+    own = profile.model_copy(update={"measure": measure})
+    found = dict(collect(session, own, task, keys, hooks))
+    AgentJob(session, own, task.job_id).remove("results.jsonl")
+    return found

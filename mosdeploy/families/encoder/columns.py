@@ -1,0 +1,140 @@
+"""What the columns of a table hold: told from their names and their cells.
+
+In: rows. Out: `TaskColumns`: the kind of task, the columns and the labels of [task]. This file
+reads no file.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...config.encoder import TaskKind
+from ...errors import ConfigError
+from .tables import Row
+from .targets import cell_text
+from .tasks import GLUE_COLUMNS
+
+TEXT_NAMES = ("text", "sentence", "content", "review", "message", "body", "comment", "title")
+LABEL_NAMES = ("label", "labels", "class", "category", "target", "sentiment", "score", "rating")
+MAX_CLASSES = 200
+"""More different values are no classes."""
+
+MAX_NUMBERED_CLASSES = 20
+"""More different numbers are measured on a scale, not classes."""
+
+
+@dataclass(frozen=True)
+class TaskColumns:
+    """What [task] says of a table: the kind, the columns by their keys, the labels, and how many
+    rows have each.
+    """
+
+    kind: TaskKind
+    columns: Mapping[str, str]
+    labels: tuple[str, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+def task_columns(rows: Sequence[Row], text: str | None, label: str | None) -> TaskColumns:
+    """Tell the task of a table.
+
+    Parameters
+    ----------
+    rows
+        At least one.
+    text, label
+        Columns that the user named.
+
+    Raises
+    ------
+    ConfigError
+        If a column that is named is not there, or it cannot be told which one holds the text or the
+        label; names the columns.
+    """
+    first = rows[0]
+    for name in (text, label):
+        if name is not None:
+            first.cell(name)  # raises, and names those that there are
+    names = list(first.cells)
+    if text is None and label is None and {"tokens", "tags"} <= set(names):
+        return _tagging(rows)
+    texts = {"text": text} if text is not None else _text_columns(rows, label)
+    rest = [name for name in names if name not in texts.values()]
+    if label is None:
+        label = next((name for name in LABEL_NAMES if name in rest), None)
+    if label is None and len(rest) == 1:
+        label = rest[0]
+    if label is None:
+        raise ConfigError(
+            f"{first.place}: no column for the label; the columns are: {', '.join(names)}. Name "
+            "it with --label COLUMN; texts without labels, for vectors, are a .txt with one a line"
+        )
+    return _labelled(rows, texts, label)
+
+
+def _text_columns(rows: Sequence[Row], label: str | None) -> dict[str, str]:
+    cells = rows[0].cells
+    for name in TEXT_NAMES:
+        if name in cells and name != label:
+            return {"text": name}
+    for one, other in GLUE_COLUMNS:
+        if one in cells and (other is None or other in cells):
+            return {"text": one} if other is None else {"text": one, "text_pair": other}
+    lengths: Counter[str] = Counter()
+    for row in rows[:1000]:
+        for name, cell in row.cells.items():
+            if isinstance(cell, str) and name not in (label, *LABEL_NAMES):
+                lengths[name] += len(cell)
+    if not lengths:
+        raise ConfigError(
+            f"{rows[0].place}: no column holds text; the columns are: {', '.join(cells)}. Name it "
+            "with --text COLUMN"
+        )
+    return {"text": lengths.most_common(1)[0][0]}
+
+
+def _labelled(rows: Sequence[Row], texts: Mapping[str, str], label: str) -> TaskColumns:
+    counts = Counter(cell_text(row.cell(label)).strip() for row in rows)
+    columns = {**texts, "label": label}
+    if len(counts) < 2:
+        raise ConfigError(
+            f"{rows[0].place}: column '{label}' holds '{next(iter(counts))}' in all {len(rows):,} "
+            "rows; there is nothing to tell apart. Name another column with --label"
+        )
+    numbers = [_number(value) for value in counts]
+    is_numeric = all(math.isfinite(number) for number in numbers)
+    if is_numeric and (
+        len(counts) > MAX_NUMBERED_CLASSES or not all(x.is_integer() for x in numbers)
+    ):
+        return TaskColumns("regression", columns)
+    if len(counts) > MAX_CLASSES:
+        raise ConfigError(
+            f"{rows[0].place}: column '{label}' holds {len(counts):,} different values, neither "
+            f"numbers nor {MAX_CLASSES} classes or fewer; name the column of the label with --label"
+        )
+    labels = sorted(counts, key=(lambda value: (_number(value), value)) if is_numeric else None)
+    return TaskColumns("classification", columns, tuple(labels), counts)
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        return math.nan
+
+
+def _tagging(rows: Sequence[Row]) -> TaskColumns:
+    counts: Counter[str] = Counter()
+    for row in rows:
+        tags = row.cell("tags")
+        for tag in tags.split() if isinstance(tags, str) else tags:
+            if not isinstance(tag, str) or not (tag == "O" or tag[:2] in ("B-", "I-")):
+                raise ConfigError(
+                    f"{row.place}: column 'tags' holds {tag!r}; a tag is O, B-TYPE or I-TYPE"
+                )
+            counts[tag[2:]] += tag.startswith("B-")
+    del counts[""]
+    found = dict(sorted(counts.items()))
+    return TaskColumns("tagging", {"tokens": "tokens", "tags": "tags"}, tuple(found), found)

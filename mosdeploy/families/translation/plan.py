@@ -1,0 +1,221 @@
+"""A run file for the user's parallel corpus.
+
+In: the names of its files. Out: a `RunPlan` with the reason for each number, after the corpus was
+read, cleaned and tokenised for a trial. Nothing is written.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...config.translation import CorpusConfig
+from ...errors import ConfigError
+from ...family import DataRequest, RunPlan, Setting
+from ...family.plan import dropped_fact, held_out_fraction, rounded_up, two_digits
+from ...record import parse
+from .corpus import Corpus, Pair, load_corpus
+from .sizes import SIZES, Size, choose_size
+from .sources import CorpusFiles, corpus_files
+from .tokenizer import trial_lengths
+
+MIN_PAIRS = 100
+MAX_TOKENS = 256
+"""A sentence of more tokens is no sentence: the most that `max_tokens` is set to."""
+
+SAMPLE_PAIRS = 10_000
+"""Evenly spaced pairs whose tokens are counted."""
+
+
+@dataclass(frozen=True)
+class _Lengths:
+    """Tokens of a sample of the pairs, on each side."""
+
+    vocab_size: int
+    sources: Sequence[int]
+    targets: Sequence[int]
+
+    @property
+    def longer(self) -> Sequence[int]:
+        return [max(pair) for pair in zip(self.sources, self.targets, strict=True)]
+
+    @property
+    def max_tokens(self) -> int:
+        """What all but one pair in a hundred keep within, and a little more."""
+        within = rounded_up(1.2 * float(np.percentile(self.longer, 99)), 8)
+        return min(max(16, within), MAX_TOKENS)
+
+    @property
+    def num_too_long(self) -> int:
+        return sum(length > self.max_tokens for length in self.longer)
+
+
+def plan_run(request: DataRequest) -> RunPlan:
+    """Read a corpus and size a run for it.
+
+    Raises
+    ------
+    ConfigError
+        If a file is missing, is not UTF-8 or is not of its format; if the sides differ in their
+        number of lines; if there are too few pairs; if there is no such size.
+    """
+    if request.size is not None:
+        choose_size(request.size, 0, request.has_gpu)  # before anything is read
+    files = corpus_files(request)
+    named = {"train": files.train, "valid": files.valid, "test": files.test}
+    source_lang, target_lang = files.languages
+    given: dict[str, object] = {
+        "format": files.format,
+        "source_lang": source_lang,
+        "target_lang": target_lang,
+        **{split: name for split, name in named.items() if name is not None},
+    }
+    corpus = _read(given, request)
+    fraction = held_out_fraction(len(corpus.train))
+    given |= {f"{split}_fraction": fraction for split in ("valid", "test") if named[split] is None}
+    corpus = _read(given, request)
+    if len(corpus.train) < MIN_PAIRS:
+        raise ConfigError(
+            f"{' and '.join(request.files)}: {len(corpus.train)} pairs to train on are too few "
+            f"(dropped: {dropped_fact(corpus.dropped)}); at least {MIN_PAIRS} are needed, and "
+            "thousands to learn a language"
+        )
+    name, reason = choose_size(request.size, len(corpus.train), request.has_gpu)
+    size = SIZES[name]
+    lengths = _Lengths(*trial_lengths(_sample(corpus.train), size.vocab_size))
+    return RunPlan(
+        f"{source_lang} to {target_lang}, sized for {len(corpus.train):,} pairs.",
+        _facts(files, corpus, lengths, f"{name}, {reason}"),
+        len(corpus.train),
+        len(corpus.valid),
+        {
+            "corpus": _corpus(given, files, lengths, size, name),
+            "space": _space(size, name),
+            "training": _training(corpus, lengths, size),
+            "workload": _workload(lengths),
+            "profile": (Setting("budget", size.profile_budget, "subnets to measure"),),
+            "search": _search(size),
+        },
+    )
+
+
+def _read(given: dict[str, object], request: DataRequest) -> Corpus:
+    # before anything is known of lengths: what is far too long for any run alone is left out
+    config = parse(CorpusConfig, {**given, "max_tokens": MAX_TOKENS}, "--train")
+    return load_corpus(config, request.root)
+
+
+def _sample(pairs: Sequence[Pair]) -> Sequence[Pair]:
+    return pairs[:: -(-len(pairs) // SAMPLE_PAIRS)]
+
+
+def _facts(files: CorpusFiles, corpus: Corpus, lengths: _Lengths, size: str) -> dict[str, str]:
+    parts = {"validation": (corpus.valid, files.valid), "test": (corpus.test, files.test)}
+    held_out = ", ".join(
+        f"{len(pairs):,} {split} ({'split off by a hash' if name is None else name})"
+        for split, (pairs, name) in parts.items()
+    )
+    longer = lengths.longer
+    middle, most = (int(x) for x in np.percentile(longer, (50, 95)))
+    share = 100 * lengths.num_too_long / len(longer)
+    return {
+        "languages": f"{files.languages[0]} to {files.languages[1]} ({files.told_by})",
+        "pairs": f"{len(corpus.train):,} to train on, {held_out}",
+        "dropped": dropped_fact(corpus.dropped),
+        "lengths": (
+            f"{middle} tokens on the longer side in the middle, {most} or fewer in 95%, at most "
+            f"{max(longer)}; {share:.1f}% are longer than {lengths.max_tokens} and left out"
+        ),
+        "size": size,
+    }
+
+
+def _corpus(
+    given: dict[str, object], files: CorpusFiles, lengths: _Lengths, size: Size, name: str
+) -> list[Setting]:
+    why = {
+        "source_lang": f"{files.told_by}",
+        "valid": "chooses everything",
+        "valid_fraction": "chooses everything; split off by a hash, so that a rerun repeats it",
+        "test": "chooses nothing",
+        "test_fraction": "chooses nothing",
+    }
+    vocabulary = f"of size {name}"
+    if lengths.vocab_size < size.vocab_size:
+        vocabulary = f"of {size.vocab_size:,} as size {name} has, what this much text yields"
+    return [
+        *(Setting(key, value, why.get(key, "")) for key, value in given.items()),
+        Setting(
+            "max_tokens",
+            lengths.max_tokens,
+            "99 of 100 pairs are shorter by a fifth; longer ones are left out",
+        ),
+        Setting("vocab_size", lengths.vocab_size, vocabulary),
+    ]
+
+
+def _space(size: Size, name: str) -> list[Setting]:
+    sides: dict[str, tuple[int, ...]] = {
+        "encoder_embed_dim": size.dims,
+        "decoder_embed_dim": size.dims,
+        "encoder_layers": size.encoder_layers,
+        "decoder_layers": size.decoder_layers,
+        "encoder_ffn_dim": size.ffn_dims,
+        "decoder_ffn_dim": size.ffn_dims,
+        "encoder_heads": size.heads,
+        "decoder_self_heads": size.heads,
+        "decoder_cross_heads": size.heads,
+    }
+    spans = tuple(range(1, min(3, max(size.encoder_layers)) + 1))
+    why = {
+        "encoder_embed_dim": f"size {name}; every list is yours to change, and so is its length",
+        "decoder_layers": "a decode step runs each: what costs most time",
+    }
+    return [
+        *(Setting(key, values, why.get(key, "")) for key, values in sides.items()),
+        Setting("cross_span", spans, "last encoder layers that a decoder layer attends to"),
+        Setting("qkv_dim", size.qkv_dim),
+        Setting("norm", "pre", "trains without a long warm-up"),
+    ]
+
+
+def _training(corpus: Corpus, lengths: _Lengths, size: Size) -> list[Setting]:
+    num_tokens = len(corpus.train) * float(np.mean(lengths.longer) + 1)
+    epoch = num_tokens / size.tokens_per_batch
+    updates = min(max(size.min_updates, two_digits(size.epochs * epoch)), size.max_updates)
+    why = f"{updates / epoch:.2g} times through the data; the supernet has 7%, its winner the rest"
+    return [
+        Setting("budget", updates, why, steps="length"),
+        Setting("tokens_per_batch", size.tokens_per_batch, "padding included"),
+        Setting("learning_rate", size.learning_rate, "narrower networks take higher ones"),
+        Setting(
+            "validate_every",
+            max(1, updates // 140),
+            "ten times on the way of the supernet",
+            steps="part",
+        ),
+    ]
+
+
+def _workload(lengths: _Lengths) -> list[Setting]:
+    source, target = (max(1, int(np.median(x))) for x in (lengths.sources, lengths.targets))
+    return [
+        Setting("name", "sentence", "what one latency number stands for"),
+        Setting("source_len", source, "tokens of a source in the middle of the data"),
+        Setting("decode_steps", target, "and of a target"),
+        Setting("beam", 1, "1 is greedy, the fastest"),
+        Setting("threads", 1),
+        Setting("precision", "fp32", "fp32 | fp32-int4-logits | int8 | int8-int4-logits | int4"),
+    ]
+
+
+def _search(size: Size) -> list[Setting]:
+    quarter = size.population // 4
+    return [
+        Setting("population", size.population, "architectures of a generation"),
+        Setting("parents", quarter),
+        Setting("mutations", 2 * quarter - quarter // 2),
+        Setting("crossovers", 2 * quarter - quarter // 2),
+        Setting("iterations", size.iterations),
+        Setting("eval_examples", size.eval_examples, "validation pairs that each is judged on"),
+    ]

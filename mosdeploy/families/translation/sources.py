@@ -1,0 +1,127 @@
+"""Which files a parallel corpus lies in, told from what the user named.
+
+In: names of files. Out: the part of [corpus] that names them, and the two languages. This file
+reads none of them.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ...errors import ConfigError
+from ...family import DataRequest
+
+HELD_OUT = {"valid": ("valid", "validation", "dev"), "test": ("test",)}
+"""Names of held-out files beside one with `train` in its name."""
+
+_LANGUAGE = re.compile(r"[a-z]{2,3}(_[A-Za-z]{2,4})?")
+_PAIR = re.compile(r"(?<![A-Za-z])([a-z]{2,3})-([a-z]{2,3})(?![A-Za-z])")
+_NO_LANGUAGES = ("txt", "tsv", "csv", "src", "tgt", "gz", "tok", "raw", "bpe")
+_EXAMPLE = "--train data/train.en data/train.de, or --train pairs.tsv"
+
+Source = str | tuple[str, str]
+
+
+@dataclass(frozen=True)
+class CorpusFiles:
+    """Names for [corpus], the languages, and what told them."""
+
+    format: Literal["text", "tsv"]
+    languages: tuple[str, str]
+    told_by: str
+    train: Source
+    valid: Source | None
+    test: Source | None
+
+
+def corpus_files(request: DataRequest) -> CorpusFiles:
+    """Tell format, languages and held-out files from the names of the training files.
+
+    Raises
+    ------
+    ConfigError
+        If it is one file that is no `.tsv`, more than two, twice the same, or a file is missing.
+    """
+    for name in request.files:
+        if not (request.root / name).is_file():
+            raise ConfigError(f"{name}: no such file; give the files of the corpus: {_EXAMPLE}")
+    if len(request.files) == 1:
+        return _table(request, request.files[0])
+    if len(request.files) > 2 or len(set(request.files)) == 1:
+        raise ConfigError(
+            f"a parallel corpus is two files, one a language, or one .tsv, got "
+            f"{', '.join(request.files)}; give them like {_EXAMPLE}"
+        )
+    first, second = request.files
+    stem, languages = _stem(first, second)
+    told_by = "from the suffixes"
+    if request.languages is not None or languages is None:
+        languages = request.languages or ("source", "target")
+        told_by = "as asked" if request.languages else "unknown: say --languages en-de"
+    is_prefix = stem is not None and languages == _suffixes(first, second)
+    train: Source = stem if stem is not None and is_prefix else (first, second)
+
+    def exists(name: str) -> bool:
+        return all((request.root / f"{name}.{x}").is_file() for x in languages)
+
+    held_out = {}
+    for split in HELD_OUT:
+        named: str | None = getattr(request, split)
+        if named is not None:
+            named = named.removesuffix(f".{languages[0]}")
+        held_out[split] = named or (_beside(train, split, exists) if train == stem else None)
+    return CorpusFiles("text", languages, told_by, train, held_out["valid"], held_out["test"])
+
+
+def _table(request: DataRequest, name: str) -> CorpusFiles:
+    if not name.removesuffix(".gz").endswith(".tsv"):
+        raise ConfigError(
+            f"{name}: one file of a parallel corpus is a .tsv of lines source TAB target; "
+            f"give two files or a .tsv: {_EXAMPLE}. Labelled texts want --family encoder "
+            "--checkpoint FOLDER"
+        )
+    match = _PAIR.search(Path(name).name)
+    languages, told_by = ("source", "target"), "unknown: say --languages en-de"
+    if request.languages is not None:
+        languages, told_by = request.languages, "as asked"
+    elif match:
+        languages, told_by = (match[1], match[2]), "from the file's name"
+
+    def exists(other: str) -> bool:
+        return (request.root / other).is_file()
+
+    valid = request.valid or _beside(name, "valid", exists)
+    return CorpusFiles(
+        "tsv", languages, told_by, name, valid, request.test or _beside(name, "test", exists)
+    )
+
+
+def _stem(first: str, second: str) -> tuple[str | None, tuple[str, str] | None]:
+    """What two names share before their suffixes, and the suffixes if they are languages."""
+    suffixes = _suffixes(first, second)
+    if suffixes is None:
+        return None, None
+    stems = [name.removesuffix(".gz").rpartition(".")[0] for name in (first, second)]
+    return (stems[0] if stems[0] == stems[1] else None), suffixes
+
+
+def _suffixes(first: str, second: str) -> tuple[str, str] | None:
+    one, other = (Path(name.removesuffix(".gz")).suffix[1:] for name in (first, second))
+    if one == other or any(
+        not _LANGUAGE.fullmatch(suffix) or suffix in _NO_LANGUAGES for suffix in (one, other)
+    ):
+        return None
+    return one, other
+
+
+def _beside(train: Source, split: str, exists: Callable[[str], bool]) -> str | None:
+    """The held-out file that lies beside a training file of the usual name."""
+    assert isinstance(train, str)
+    folder, slash, name = train.rpartition("/")
+    for other in HELD_OUT[split]:
+        found = f"{folder}{slash}{name.replace('train', other)}"
+        if "train" in name and exists(found):
+            return found
+    return None

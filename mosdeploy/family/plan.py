@@ -1,0 +1,160 @@
+"""A run file that fits the user's data: what a family is told, and what it plans.
+
+In: names of files, and what the user said of them. Out: a `RunPlan`, whose text is the content of a
+`mosdeploy.toml` with the reason for each number. This file reads no data.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+COMMENT_COLUMN = 41
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """What a run file is wanted for.
+
+    Attributes
+    ----------
+    files
+        Names of the training files, as the run file will give them.
+    root
+        The run folder, which relative names start from.
+    valid, test
+        Names of held-out files; None where the user named none.
+    checkpoint
+        The network to start from; None for none.
+    size
+        Name of a size; None lets the data choose.
+    languages
+        Source and target; None where the names of the files have to tell them.
+    text, label
+        Columns of a table; None where their names or contents have to tell them.
+    has_gpu
+        Whether training will run on a GPU.
+    """
+
+    files: tuple[str, ...]
+    root: Path
+    valid: str | None = None
+    test: str | None = None
+    checkpoint: str | None = None
+    size: str | None = None
+    languages: tuple[str, str] | None = None
+    text: str | None = None
+    label: str | None = None
+    has_gpu: bool = False
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A key of a run file, its value, and why it has that.
+
+    `steps`: a number of updates, which grows with the time that there is: the `length` of a
+    training, or a `part` of one.
+    """
+
+    key: str
+    value: object
+    why: str = ""
+    steps: Literal["length", "part"] | None = None
+
+    @property
+    def line(self) -> str:
+        """As it stands in TOML."""
+        # strings, numbers, booleans and lists of them are written alike in TOML and JSON
+        text = f"{self.key} = {json.dumps(self.value, ensure_ascii=False)}"
+        return f"{text:<{COMMENT_COLUMN - 1}} # {self.why}" if self.why else text
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """A run file, and what was found in the data.
+
+    Attributes
+    ----------
+    title
+        Of what it is a run file: the first line.
+    facts
+        What the data hold, for people, by a word for each.
+    num_train, num_valid
+        How many examples are trained on, and how many choose.
+    sections
+        Settings by the name of their section; those of the top have the name "".
+
+    Examples
+    --------
+    >>> steps = Setting("steps", 100, "one epoch", "length")
+    >>> plan = RunPlan("a run", {}, 10, 1, {"training": [steps]})
+    >>> print(plan.scaled(0.5, "2h").text.splitlines()[-1])
+    steps = 50                               # 2h
+    """
+
+    title: str
+    facts: Mapping[str, str]
+    num_train: int
+    num_valid: int
+    sections: Mapping[str, Sequence[Setting]]
+
+    @property
+    def text(self) -> str:
+        """Content of the run file."""
+        lines = [
+            f"# mosdeploy run file: {self.title} Written by `mosdeploy init`.",
+            "# Every command in this folder reads it; options on the command line win.",
+        ]
+        for name, settings in self.sections.items():
+            lines += ["", *([f"[{name}]"] if name else []), *(x.line for x in settings)]
+        return "\n".join(lines) + "\n"
+
+    def scaled(self, factor: float, why: str) -> "RunPlan":
+        """The same plan with other numbers of updates, in the same proportions."""
+        sections = {
+            name: tuple(_scaled(setting, factor, why) for setting in settings)
+            for name, settings in self.sections.items()
+        }
+        return replace(self, sections=sections)
+
+
+def _scaled(setting: Setting, factor: float, why: str) -> Setting:
+    if setting.steps is None or not isinstance(setting.value, int):
+        return setting
+    value = max(1, round(setting.value * factor))
+    return replace(setting, value=value, why=why if setting.steps == "length" else setting.why)
+
+
+def rounded_up(number: float, multiple: int) -> int:
+    """The least multiple that is not less.
+
+    Examples
+    --------
+    >>> rounded_up(17.2, 8)
+    24
+    """
+    return -int(-number // multiple) * multiple
+
+
+def two_digits(number: float) -> int:
+    """A whole number with two digits that count, as people write what they chose by rule.
+
+    Examples
+    --------
+    >>> two_digits(4873), two_digits(7)
+    (4900, 7)
+    """
+    return int(float(f"{number:.2g}"))
+
+
+def held_out_fraction(num_examples: int) -> float:
+    """The share of the examples that is split off for validation, and for the test: about 1,000,
+    but no more than a tenth and no less than a hundredth.
+    """
+    return round(min(0.1, max(0.01, 1000 / max(1, num_examples))), 3)
+
+
+def dropped_fact(dropped: Mapping[str, int]) -> str:
+    """How many examples are left out, by reason."""
+    return ", ".join(f"{reason} {count:,}" for reason, count in dropped.items()) or "none"

@@ -1,0 +1,162 @@
+"""The verb `devices add`: a profile for a board, from a look at it.
+
+In: a name and an alias of ssh_config. Out: a TOML file in the run folder, with what was found there
+beside each key.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ..config import load_run_config
+from ..config.device import KIND, DeviceProfile
+from ..errors import ConfigError
+from ..family import Setting
+from ..record import parse
+from ..records import DeviceState
+from ..storage import atomic_write
+from ..workspace import Workspace
+from .context import SSH_CONFIG
+from .devices import connector
+from .summaries import AddedDevice
+
+CUDA = "CUDAExecutionProvider"
+GPU_RUNTIME = "onnxruntime-gpu"
+
+BOARDS = {
+    "Raspberry Pi 4": "cortex-a72",
+    "Raspberry Pi 5": "cortex-a76",
+    "Orin": "cortex-a78",
+}
+"""LLVM's name of the processor, by a part of what a board calls itself."""
+
+EXTENSIONS = {
+    "avx512_vnni": "cascadelake",
+    "avx_vnni": "alderlake",
+    "avx2": "x86-64-v3",
+}
+"""The same for x86-64, by the best extension that it has."""
+
+BUSY_ROUNDS = 3
+
+
+def add_device(
+    root: Path, name: str, host: str | None = None, ssh_config: Path = SSH_CONFIG
+) -> AddedDevice:
+    """Look at a board and write its profile into the run folder.
+
+    Parameters
+    ----------
+    host
+        Its alias in ssh_config; None for the name itself.
+
+    Raises
+    ------
+    ConfigError
+        If the run folder has such a profile already, or a name is none.
+    DeviceError
+        If the board cannot be reached.
+    """
+    from ..devices.probe import check, probe
+
+    path = root / KIND / f"{name}.toml"
+    given = {"name": name, "host": host or name, "requirements": [*_packages(root), GPU_RUNTIME]}
+    tried = parse(DeviceProfile, given, f"device '{name}'")
+    if path.exists():
+        raise ConfigError(f"{path} exists already; edit it, or choose another name")
+    with connector(tried, ssh_config)() as session:
+        state = probe(session, tried)
+    text = profile_text(name, host or name, state)
+    atomic_write(path, text)
+    profile = DeviceProfile.model_validate(_plain(_settings(name, host or name, state)))
+    needed = (*profile.requirements, *_packages(root)[2:])
+    problems = check(state, profile.model_copy(update={"requirements": needed}))
+    return AddedDevice(path=str(path), device=name, state=state, problems=problems)
+
+
+def _packages(root: Path) -> list[str]:
+    """What models need on a device: of the family of the run folder, if there is one."""
+    path = Workspace(root).config_path
+    family = load_run_config(path).packages if path.exists() else ()
+    return ["numpy", "onnxruntime", *family]
+
+
+def profile_text(name: str, host: str, state: DeviceState) -> str:
+    """The TOML file of a board that was found so."""
+    settings = _settings(name, host, state)
+    lines = [
+        "# Written by `mosdeploy devices add`, after a look at the board; change what you like.",
+        *(setting.line for setting in settings if "." not in setting.key),
+        "",
+        "[measure]",
+    ]
+    measure = [x for x in settings if x.key.startswith("measure.")]
+    lines += [Setting(x.key.removeprefix("measure."), x.value, x.why).line for x in measure]
+    return "\n".join(lines) + "\n"
+
+
+def _plain(settings: list[Setting]) -> dict[str, Any]:
+    plain: dict[str, Any] = {x.key: x.value for x in settings if "." not in x.key}
+    plain["requirements"] = tuple(plain["requirements"])
+    measure = {
+        x.key.removeprefix("measure."): x.value for x in settings if x.key.startswith("measure.")
+    }
+    return {**plain, "measure": measure}
+
+
+def _settings(name: str, host: str, state: DeviceState) -> list[Setting]:
+    has_gpu = CUDA in state.providers
+    runtime = GPU_RUNTIME if has_gpu else "onnxruntime"
+    found = state.packages.get(runtime)
+    python = f"{state.python_version} there" if state.python_version else "NOT found there"
+    settings = [
+        Setting("name", name),
+        Setting("description", _description(state)),
+        Setting("kind", "ssh"),
+        Setting("host", host, "alias in ~/.ssh/config: user, port, key and jump host belong there"),
+        Setting("python", "python3", python),
+        Setting("work_dir", "~/.cache/mosdeploy", _free(state)),
+        Setting("provider", CUDA if has_gpu else "CPUExecutionProvider", _providers(state)),
+        Setting(
+            "requirements",
+            ["numpy", runtime],
+            f"{runtime} {found} is there" if found else "`devices setup` installs them",
+        ),
+    ]
+    if state.machine in ("x86_64", "aarch64"):
+        platform = f"manylinux_2_28_{state.machine}"
+        settings.append(Setting("machine", state.machine, f"{state.cores or 'unknown'} cores"))
+        if (processor := llvm_cpu(state)) is not None:
+            settings.append(Setting("llvm_cpu", processor, "what TVM compiles for"))
+        settings.append(Setting("wheel_platform", platform, "for a board without internet"))
+    is_busy = state.load_1min is not None and state.load_1min > 0.3
+    rounds = BUSY_ROUNDS if is_busy else 1
+    load = "unknown" if state.load_1min is None else f"{state.load_1min:.2f}"
+    why = f"the load was {load}; {BUSY_ROUNDS} suit a board that does other work too"
+    return [
+        *settings,
+        Setting("measure.rounds", rounds, why),
+        Setting("measure.candidate_timeout_s", 300.0, "after this a subnet has failed"),
+    ]
+
+
+def llvm_cpu(state: DeviceState) -> str | None:
+    """LLVM's name of a board's processor; None where it cannot be told."""
+    if state.machine == "x86_64":
+        return next((x for key, x in EXTENSIONS.items() if key in state.cpu_features), None)
+    model = state.cpu_model or ""
+    return next((x for key, x in BOARDS.items() if key in model), None)
+
+
+def _description(state: DeviceState) -> str:
+    memory = f", {state.memory_bytes / 1e9:.1f} GB" if state.memory_bytes else ""
+    return f"{state.cpu_model or state.machine or 'unknown'}{memory}"
+
+
+def _free(state: DeviceState) -> str:
+    if state.disk_free_bytes is None:
+        return "a folder of yours there"
+    return f"a folder of yours there; {state.disk_free_bytes / 1e9:.0f} GB are free"
+
+
+def _providers(state: DeviceState) -> str:
+    return f"there: {', '.join(state.providers)}" if state.providers else "no runtime there yet"

@@ -1,0 +1,197 @@
+"""The verb `compare`: time several bundles by turns on one device, and score them.
+
+In: folders of bundles. Out: a `Comparison`. Nothing on the device becomes current.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..config.device import DeviceProfile
+from ..errors import CommandError, ConfigError, PredictorError
+from ..records import BundleManifest, Measurement
+from ..spaces.spec import TimingStage
+from ..storage import fingerprint, sha256_file
+from .bundles import bundle_spec, folder_bytes
+from .context import Context
+from .devices import lasting_session, resolve_profile
+from .predict import predict
+from .summaries import ComparedBundle, Comparison
+from .trained_run import trained_run
+
+MODEL_NAME = "model.onnx"
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """What is compared where.
+
+    Attributes
+    ----------
+    bundles
+        Folders, or names of folders in `bundles/`; two or more.
+    device
+        None takes the config's, else the one that the first bundle was searched for, else this
+        machine.
+    host
+        Alias of a board of this kind; None for the one that the profile names.
+    """
+
+    bundles: tuple[Path, ...]
+    device: str | None = None
+    host: str | None = None
+
+
+def compare(context: Context, options: CompareOptions) -> Comparison:
+    """Time bundles by turns on a device, and score them on this machine on the same examples: the
+    test examples or, without any, the validation examples.
+
+    Raises
+    ------
+    ConfigError
+        If there are fewer than two, one is named twice, or they do not do the same work.
+    BundleError
+        If one is missing or damaged.
+    StaleInputError
+        If the run is not trained: its data score the bundles.
+    PredictorError
+        If the device is emulated: its times mean nothing.
+    DeviceError
+        If the device fails.
+
+    Examples
+    --------
+    >>> options = CompareOptions((Path("bundles/a"), Path("bundles/b")))
+    >>> compare(Context(open_run(Path("my-run"))), options)  # doctest: +SKIP
+    """
+    from ..export.bundle import read_manifest
+
+    folders = _folders(context, options.bundles)
+    manifests = [read_manifest(folder) for folder in folders]
+    stages = _common_stages(context, folders, manifests)
+    name = options.device or context.config.device or manifests[0].device or "local"
+    target = resolve_profile(context.files.root, name, options.host)
+    if target.emulated:
+        raise PredictorError(
+            f"{name} is an emulated device: its times mean nothing, and tell no bundles apart"
+        )
+    metrics, scored_on = _scores(context, folders, manifests[0])
+    threads = manifests[0].workload.threads
+    measured = _measure(context, target, folders, stages, threads)
+    rows = zip(folders, manifests, measured, metrics, strict=True)
+    return Comparison(
+        device=options.host or target.name,
+        scored_on=scored_on,
+        bundles=tuple(_compared(*row) for row in rows),
+    )
+
+
+def _compared(
+    folder: Path, manifest: BundleManifest, measurement: Measurement, metrics: dict[str, float]
+) -> ComparedBundle:
+    return ComparedBundle(
+        name=folder.name,
+        precision=manifest.precision,
+        arch=manifest.arch,
+        weights=manifest.weights,
+        num_parameters=manifest.num_parameters,
+        size_bytes=folder_bytes(folder),
+        measurement=measurement,
+        metrics=metrics,
+    )
+
+
+def _folders(context: Context, bundles: Sequence[Path]) -> list[Path]:
+    """Where the bundles lie: as they are named, or in the run folder."""
+    folders = []
+    for given in bundles:
+        own = context.files.bundles_dir / given
+        folders.append(own if not given.is_dir() and own.is_dir() else given)
+    if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
+        raise ConfigError(
+            f"compare takes two different bundles or more, got {', '.join(map(str, bundles))}"
+        )
+    return folders
+
+
+def _common_stages(
+    context: Context, folders: Sequence[Path], manifests: Sequence[BundleManifest]
+) -> tuple[TimingStage, ...]:
+    """What is timed of all of them; they must be given the same inputs on as many threads."""
+    first = manifests[0]
+    # made-up tokens that every vocabulary has
+    smallest = min(manifests, key=lambda manifest: manifest.vocab_size)
+    for folder, manifest in zip(folders, manifests, strict=True):
+        if manifest.runtime != "onnxruntime":
+            raise ConfigError(
+                f"{folder.name} runs on {manifest.runtime}; compare times bundles of ONNX Runtime. "
+                "`mosdeploy export --runtime auto` times both runtimes"
+            )
+        if manifest.family != context.family.name:
+            raise ConfigError(
+                f"{folder.name} is of a family '{manifest.family}', this run folder of "
+                f"'{context.family.name}'"
+            )
+        own, other = (_work(context, x, smallest.vocab_size) for x in (manifest, first))
+        if own != other:
+            raise ConfigError(
+                f"{folder.name} and {folders[0].name} do not do the same work: their workloads are "
+                f"{manifest.workload!r} and {first.workload!r}; export them for one workload"
+            )
+    return bundle_spec(context, smallest).timing_stages()
+
+
+def _work(
+    context: Context, manifest: BundleManifest, vocab_size: int
+) -> tuple[int, tuple[TimingStage, ...]]:
+    same = manifest.model_copy(update={"vocab_size": vocab_size})
+    return manifest.workload.threads, bundle_spec(context, same).timing_stages()
+
+
+def _measure(
+    context: Context,
+    target: DeviceProfile,
+    folders: Sequence[Path],
+    stages: tuple[TimingStage, ...],
+    threads: int,
+) -> list[Measurement]:
+    from ..devices.comparison import compare as measure
+    from ..devices.on_device.agent import REFERENCE
+    from ..devices.task import MeasureHooks, MeasurementTask
+
+    models = [folder / MODEL_NAME for folder in folders]
+    keys = [f"bundle-{number}" for number in range(len(models))]
+    # the first is the reference too, which shows whether the device was stable
+    files = dict(zip(keys, models, strict=True)) | {REFERENCE: models[0]}
+    job = fingerprint(target.host_alias, *(sha256_file(path) for path in models))
+    task = MeasurementTask(
+        job_id=f"compare-{job[:12]}",
+        stages=stages,
+        threads=threads,
+        build=lambda key: files[key].read_bytes(),
+    )
+    context.progress.say(f"timing {len(models)} bundles by turns on {target.host_alias}")
+    with lasting_session(context, target) as session:
+        found = measure(session, target, task, keys, MeasureHooks(notify=context.progress.say))
+    for key, folder in zip(keys, folders, strict=True):
+        if found[key].error is not None:
+            raise CommandError(
+                f"{target.name}: {folder.name} could not be timed: {found[key].error}"
+            )
+    return [found[key] for key in keys]
+
+
+def _scores(
+    context: Context, folders: Sequence[Path], manifest: BundleManifest
+) -> tuple[list[dict[str, float]], str]:
+    """Metrics of each bundle, and on how many examples of what."""
+    state = trained_run(context.run)
+    split, examples = ("test", state.data.test) if state.data.test else ("valid", state.data.valid)
+    scored = state.scored(examples, manifest.workload, limit=context.config.export.score_examples)
+    metrics = []
+    for done, folder in enumerate(folders):
+        context.progress.update("score", done, len(folders), folder.name)
+        answered = predict(context.files.root, scored.inputs, folder)
+        metrics.append(scored.metrics(list(answered.outputs)))
+    context.progress.update("score", len(folders), len(folders))
+    return metrics, f"{len(scored)} {split} examples"

@@ -1,0 +1,124 @@
+"""What a walk will take: training from a few timed updates, measuring from the device's protocol.
+
+In: a run that nothing was done in yet. Out: a `WalkEstimate`. Nothing is written.
+"""
+
+from ..config import RunConfig
+from ..config.device import DeviceProfile
+from ..record import Record
+from .budget import StepTimes, split_updates, with_budget
+from .context import Context
+from .finetune import CURVE_POINTS
+
+START_S = 1.5
+"""A process that loads the runtime and a model, on a slow core."""
+
+FORWARD_SHARE = 1 / 3
+"""Of an update, what a forward pass alone takes; the backward pass does twice the work."""
+
+EXPORT_S = 15.0
+"""Writing a bundle and opening it, without what its examples take."""
+
+
+class WalkEstimate(Record):
+    """Expected seconds of each verb of a walk, in its order, and what they were made from.
+
+    Attributes
+    ----------
+    verbs
+        By verb: `train`, `profile`, `search`, `finetune`, `export`.
+    fixed_s
+        Of the training, what more or fewer updates do not change: validations, and the outputs of
+        a teacher.
+    steps
+        Updates of the `teacher` (0 where there is none), the `supernet` and the `winner`.
+    times
+        What an update takes here.
+    device
+        Whose protocol says how long measuring takes at most.
+    """
+
+    verbs: dict[str, float]
+    fixed_s: float
+    steps: dict[str, int]
+    times: StepTimes
+    device: str
+
+    @property
+    def training_s(self) -> float:
+        """What a time for the training is spent on."""
+        return self.verbs["train"] + self.verbs["finetune"]
+
+    @property
+    def total_s(self) -> float:
+        """The whole walk."""
+        return sum(self.verbs.values())
+
+
+def estimate_walk(
+    context: Context, times: StepTimes, device: DeviceProfile, num_train: int, num_valid: int
+) -> WalkEstimate:
+    """Add up what each verb takes.
+
+    Parameters
+    ----------
+    times
+        As `budget.step_times` found them.
+    device
+        Where subnets will be measured.
+    num_train, num_valid
+        How many examples there are.
+    """
+    config = _budgeted(context)
+    spec = context.spec
+    # a teacher is a network of the largest architecture
+    larger = spec.num_macs(spec.space.largest) / spec.num_macs(spec.reference_arch())
+    has_teacher = context.family.open_teacher is not None
+    num_starts = 2 if has_teacher else 1  # `finetune` tries both
+    search = config.search
+    judged = search.population + search.iterations * (search.mutations + search.crossovers)
+    is_exact = config.workload.is_exact
+    checked = config.export.parity_examples if is_exact else config.export.score_examples
+    per_example_s = FORWARD_SHARE * times.winner_s / len(context.family.made_up_dataset(config))
+    # its outputs, and validations of the largest and the smallest
+    labelled = larger * (num_train + num_valid) if has_teacher else 0.0
+    validations = 1 + config.training.steps // config.training.validate_every
+    prepare_s = per_example_s * (labelled + validations * num_valid * (larger + 1))
+    alone_s = per_example_s * num_starts * CURVE_POINTS * num_valid
+    teacher_s = config.teacher_steps * times.winner_s * larger
+    return WalkEstimate(
+        verbs={
+            "train": prepare_s + teacher_s + config.training.steps * times.supernet_s,
+            "profile": _measuring_s(config.profile.budget, device),
+            "search": judged * search.eval_examples * per_example_s
+            + _measuring_s(search.finalists, device),
+            "finetune": alone_s + num_starts * config.finetune.steps * times.winner_s,
+            # torch and the bundle both answer
+            "export": EXPORT_S + 2 * checked * per_example_s,
+        },
+        fixed_s=prepare_s + alone_s,
+        steps={
+            "teacher": config.teacher_steps,
+            "supernet": config.training.steps,
+            "winner": config.finetune.steps,
+        },
+        times=times,
+        device=device.name,
+    )
+
+
+def _budgeted(context: Context) -> RunConfig:
+    """The run file with its budget, if it has one, turned into steps."""
+    training = context.config.training
+    if training.budget is None:
+        return context.config
+    return with_budget(context.run, split_updates(training.budget, training.num_winners)).config
+
+
+def _measuring_s(num_subnets: int, device: DeviceProfile) -> float:
+    """Every subnet and, between them, the reference, in all rounds; each as long as repeats may
+    go on.
+    """
+    protocol = device.measure
+    num_references = 2 + num_subnets // protocol.reference_every
+    return protocol.rounds * (num_subnets + num_references) * (START_S + protocol.max_time_s)

@@ -1,0 +1,100 @@
+"""What was measured in a run folder, and the predictors of it.
+
+In: a run folder. Out: a `Part` for each device, and a limit that suits it. No device is asked.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import StaleInputError
+from .conditions import check_current
+from .context import Context
+from .parts import look_at, require
+from .summaries import Part
+
+if TYPE_CHECKING:
+    from ..latency.dataset import LatencyDataset
+
+
+def measured_parts(context: Context) -> Iterator[Part]:
+    """Measurements and predictor of every device; of other workloads that they are not used."""
+    workload = context.config.workload.name
+    folders = sorted((context.files.root / "predictors").glob("*/"))
+    devices = [x.name.removesuffix(f"-{workload}") for x in folders if _is_of(x, workload)]
+    for folder in folders:
+        if not _is_of(folder, workload):
+            detail = f"of another workload than '{workload}'"
+            yield Part(what="measurements", name=folder.name, state="unused", detail=detail)
+    for device in devices:
+        found = _Measured(context, device)
+        if found.path.exists():
+            command = f"mosdeploy profile --device {device}"
+            yield look_at("measurements", device, found.measurements, command)
+        yield look_at("predictor", device, found.predictor, f"mosdeploy fit --device {device}")
+    if not devices:
+        device = context.run.device_name(None)
+        command = f"mosdeploy profile --device {device}"
+        yield Part(what="measurements", name=device, state="missing", command=command)
+
+
+def middle_ms(context: Context) -> float | None:
+    """A limit between the fastest and the slowest subnet of a device that was measured."""
+    workload = context.config.workload.name
+    for path in sorted(context.files.root.glob(f"predictors/*-{workload}/latency.jsonl")):
+        device = path.parent.name.removesuffix(f"-{workload}")
+        times_ms = _times_ms(_Measured(context, device).dataset)
+        if times_ms:
+            return float(f"{(min(times_ms) + max(times_ms)) / 2:.2g}")
+    return None
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """One device in a run folder."""
+
+    context: Context
+    device: str
+
+    @property
+    def path(self) -> Path:
+        return self.context.files.latency_path(self.device, self.context.config.workload.name)
+
+    @property
+    def dataset(self) -> "LatencyDataset":
+        from ..latency.dataset import LatencyDataset
+
+        return LatencyDataset.load(self.path)
+
+    def measurements(self) -> str:
+        dataset = self.dataset
+        check_current(self.context.run, dataset)
+        times_ms = _times_ms(dataset)
+        words = [f"{len(dataset.measured)} subnets"]
+        if times_ms:
+            words.append(f"{min(times_ms):.2f} to {max(times_ms):.2f} ms")
+        if failed := len(dataset.measured) - len(dataset.usable):
+            words.append(f"{failed} failed")
+        if dataset.context.device.emulated:
+            words.append("emulated: no latencies")
+        return ", ".join(words)
+
+    def predictor(self) -> str:
+        from ..latency.predictor import LatencyPredictor
+
+        path = self.path.with_name("predictor.json")
+        require(path)
+        found = LatencyPredictor.load(path)
+        found.check(self.context.spec, self.device)
+        if self.path.exists() and found.card.dataset_sha256 != self.dataset.sha256:
+            raise StaleInputError("fitted before the last measurements")
+        return f"error {found.card.mape_percent:.2f}% on {found.card.num_samples} subnets"
+
+
+def _is_of(folder: Path, workload: str) -> bool:
+    return folder.name.endswith(f"-{workload}")
+
+
+def _times_ms(dataset: "LatencyDataset") -> list[float]:
+    return [x.measurement.total.median_ms for x in dataset.usable if x.measurement.total]

@@ -1,0 +1,42 @@
+"""How a part of a run folder is looked at.
+
+In: a check that raises where the part is missing or no longer counts. Out: a `Part`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import MosdeployError
+from .summaries import Part
+
+
+def look_at(what: str, name: str, check: Callable[[], str], command: str | None) -> Part:
+    """One part, by its check.
+
+    Parameters
+    ----------
+    check
+        What is in it. Raises FileNotFoundError if it is missing, a MosdeployError if it no longer
+        counts.
+    command
+        What makes it.
+    """
+    try:
+        return Part(what=what, name=name, state="ok", detail=check())
+    except FileNotFoundError:
+        return Part(what=what, name=name, state="missing", command=command)
+    except MosdeployError as error:
+        return Part(what=what, name=name, state="stale", detail=str(error), command=command)
+
+
+def require(*paths: Path) -> None:
+    """Make sure that files exist.
+
+    Raises
+    ------
+    FileNotFoundError
+        If one does not.
+    """
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(path)

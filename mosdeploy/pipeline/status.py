@@ -1,0 +1,236 @@
+"""The verb `status`: what a run folder holds, what is stale and why, what to run next.
+
+In: a run folder. Out: a `RunStatus`. Nothing is written, no device is asked, and each part is
+judged by the check that the verbs themselves make.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+from ..errors import MosdeployError, StaleInputError
+from ..records import BundleManifest, DataCard, Deployment, ScoreTable, SubnetCard
+from ..storage import read_record, sha256_file
+from .bundles import folder_bytes, newest_bundle
+from .context import Context
+from .measured_parts import measured_parts, middle_ms
+from .parts import look_at, require
+from .subnets import ALONE, subnet_card
+from .summaries import Part, RunStatus
+from .train import has_tokenizer_of
+from .trained_run import TrainedRun, trained_run
+
+OPTIONAL = ("scores",)
+"""What a walk can do without."""
+
+
+def status(context: Context, *, read_data: bool = True) -> RunStatus:
+    """Look at everything in a run folder.
+
+    Parameters
+    ----------
+    read_data
+        Read the data, to see whether they are still those that the supernet was trained on; of a
+        large corpus that takes a while.
+
+    Examples
+    --------
+    >>> status(Context(open_run(Path("my-run")))).next_command  # doctest: +SKIP
+    'mosdeploy search --max-latency 5ms'
+    """
+    look = _Look(context, read_data)
+    parts = tuple(look.parts())
+    return RunStatus(
+        root=str(context.files.root), parts=parts, next_command=look.next_command(parts)
+    )
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One look at a run folder."""
+
+    context: Context
+    read_data: bool
+
+    def parts(self) -> Iterator[Part]:
+        """Every part, in the order of the walk."""
+        yield look_at("data", "", self._data, None)
+        yield look_at("tokenizer", "", self._tokenizer, "mosdeploy train")
+        yield look_at("supernet", "", self._supernet, "mosdeploy train")
+        yield from measured_parts(self.context)
+        yield look_at("search", "", self._search, "mosdeploy search")
+        yield from self._finetuned()
+        yield look_at("scores", "", self._scores, "mosdeploy evaluate")
+        yield from self._bundles()
+        yield from self._deployments()
+        yield look_at("report", "", self._report, "mosdeploy report")
+
+    def next_command(self, parts: tuple[Part, ...]) -> str:
+        """The first thing to make, or to make again, that the walk needs."""
+        needed = (x for x in parts if x.what not in OPTIONAL and x.state in ("missing", "stale"))
+        command = next((part.command for part in needed if part.command), "mosdeploy verify")
+        if command != "mosdeploy search" or self._has_limit:
+            return command
+        limit_ms = middle_ms(self.context)
+        return command if limit_ms is None else f"{command} --max-latency {limit_ms:g}ms"
+
+    @property
+    def _has_limit(self) -> bool:
+        """Whether a search finds a limit that nobody has to give."""
+        search = self.context.config.search
+        limits = (search.max_latency, search.max_parameters, search.max_size, search.max_memory)
+        return any(limits) or (self._state is not None and self._state.card.limits is not None)
+
+    # -- what is trained
+
+    @cached_property
+    def _state(self) -> TrainedRun | None:
+        """The trained run; None where there is none that counts."""
+        with contextlib.suppress(MosdeployError):
+            return trained_run(self.context.run)
+        return None
+
+    @property
+    def _trained(self) -> TrainedRun:
+        if self._state is None:
+            raise StaleInputError("the supernet that it was made from does not count any more")
+        return self._state
+
+    def _data(self) -> str:
+        if not self.read_data:
+            return "not read"
+        data = self.context.family.load_data(self.context.config, self.context.run.data_root)
+        splits = {"train": data.train, "valid": data.valid, "test": data.test}
+        counts = [f"{len(examples):,} {name}" for name, examples in splits.items()]
+        return ", ".join([*counts, f"{sum(data.dropped.values()):,} dropped"])
+
+    def _tokenizer(self) -> str:
+        files = self.context.files
+        require(files.tokenizer_path, files.data_card_path)
+        data = self._state.data if self._state is not None and self.read_data else None
+        if data is not None and not has_tokenizer_of(self.context, data, files):
+            raise StaleInputError("it was made from other data, or with another vocab_size")
+        card = read_record(DataCard, files.data_card_path, "mosdeploy train")
+        return f"{card.vocab_size:,} tokens"
+
+    def _supernet(self) -> str:
+        files = self.context.files
+        if any(x.checkpoint_path.exists() for x in (files, files.beside)):
+            raise StaleInputError("a training was stopped; the same command goes on")
+        require(files.supernet_card_path)
+        state = trained_run(self.context.run)
+        if self.read_data:
+            self._trained.data  # noqa: B018  checks what the supernet was trained from
+        card = state.card
+        losses = f"{card.largest_loss:.3f} (largest), {card.smallest_loss:.3f} (smallest)"
+        return f"{card.steps:,} steps, validation loss {losses}"
+
+    # -- what was found, and what became of it
+
+    def _search(self) -> str:
+        require(self.context.files.search_result_path)
+        result = self._trained.search_result()
+        winner = result.winner
+        words = [f"winner {winner.arch.key[:8]}", "not measured"]
+        if winner.measured_ms is not None:
+            words[1] = f"{winner.measured_ms:.2f} ms on {result.device}"
+        if result.limits.max_latency_ms is not None:
+            words.append(f"limit {result.limits.max_latency_ms:g} ms")
+        return ", ".join(words)
+
+    def _finetuned(self) -> Iterator[Part]:
+        paths = sorted((self.context.files.root / "subnets").glob("*/subnet.json"))
+        for path in paths:
+            yield look_at("finetuned", path.parent.name, partial(self._subnet, path), None)
+        with contextlib.suppress(MosdeployError):
+            winner = self._trained.search_result().winner.arch.key
+            if not any(path.parent.name.startswith(f"{winner}-") for path in paths):
+                detail = "the winner has the weights that it inherits"
+                command = "mosdeploy finetune"
+                yield Part(what="finetuned", state="missing", detail=detail, command=command)
+
+    def _subnet(self, path: Path) -> str:
+        card = read_record(SubnetCard, path, "mosdeploy finetune")
+        card = subnet_card(self._trained, card.arch, card.weights)
+        return f"{card.steps:,} steps, validation loss {card.start_loss:.3f} to {card.loss:.3f}"
+
+    def _scores(self) -> str:
+        path = self.context.files.scores_path
+        require(path)
+        table = read_record(ScoreTable, path, "mosdeploy evaluate")
+        if table.supernet_sha256 != self._trained.card.supernet_sha256:
+            raise StaleInputError("of an earlier supernet")
+        return f"of {len(table.subnets)} subnets"
+
+    def _bundles(self) -> Iterator[Part]:
+        paths = sorted(self.context.files.bundles_dir.glob("[!.]*/manifest.json"))
+        newest = newest_bundle(self.context.files)
+        for path in paths:
+            # an older bundle of something else is no reason to export again
+            command = "mosdeploy export" if path.parent == newest else None
+            yield look_at("bundle", path.parent.name, partial(self._bundle, path), command)
+        if not paths:
+            yield Part(what="bundle", state="missing", command="mosdeploy export")
+
+    def _bundle(self, path: Path) -> str:
+        from ..export.bundle import read_manifest
+
+        manifest = read_manifest(path.parent)
+        if changed := self._changed(manifest):
+            raise StaleInputError(f"another {' and another '.join(changed)} is there now")
+        return f"{manifest.precision}, {folder_bytes(path.parent) / 1e6:.1f} MB"
+
+    def _changed(self, manifest: BundleManifest) -> list[str]:
+        """Which of the records that a bundle was made from are no longer those at hand."""
+        card = self._trained.card
+        now = {
+            "data": card.data_sha256,
+            "tokenizer": card.tokenizer_sha256,
+            "supernet": card.supernet_sha256,
+            "space": card.space_sha256,
+        }
+        if manifest.weights in ALONE:
+            with contextlib.suppress(StaleInputError):
+                subnet = subnet_card(self._trained, manifest.arch, manifest.weights)
+                now["subnet"] = subnet.subnet_sha256
+        path = self.context.files.search_result_path
+        if path.exists():
+            now["search"] = sha256_file(path)
+        made_from = manifest.provenance
+        return [name for name, sha256 in now.items() if made_from.get(name, sha256) != sha256]
+
+    def _deployments(self) -> Iterator[Part]:
+        deployed = self.context.files.deployed_to()
+        for device, host in deployed:
+            place = device if host is None else f"{device} --host {host}"
+            command = f"mosdeploy deploy --device {place}"
+            path = self.context.files.deployment_path(device, host)
+            yield look_at("deployment", place, partial(self._deployment, path), command)
+        if not deployed:
+            yield Part(what="deployment", state="missing", command="mosdeploy deploy")
+
+    def _deployment(self, path: Path) -> str:
+        found = read_record(Deployment, path, "mosdeploy deploy")
+        newest = newest_bundle(self.context.files)
+        if newest is not None and sha256_file(newest / "manifest.json") != found.bundle_sha256:
+            raise StaleInputError(f"{found.bundle} is there, the {newest.name} here is newer")
+        words = [found.bundle, "not timed"]
+        if (figure_ms := found.measurement.figure_ms(found.statistic)) is not None:
+            words[1] = f"{figure_ms:.2f} ms ({found.statistic})"
+        if found.limit_kept is not None:
+            words.append(
+                f"limit {found.limit_ms:g} ms {'kept' if found.limit_kept else 'NOT kept'}"
+            )
+        return ", ".join(words)
+
+    def _report(self) -> str:
+        files = self.context.files
+        page = files.report_dir / "index.html"
+        require(page)
+        sources = [files.search_result_path, *files.deployments_dir.glob("*.json")]
+        written = page.stat().st_mtime_ns
+        if any(path.exists() and path.stat().st_mtime_ns > written for path in sources):
+            raise StaleInputError("written before the last search or deployment")
+        return str(page)

@@ -1,0 +1,41 @@
+"""`mosdeploy compare`: one table."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from answers import ARCH, timed
+
+from mosdeploy.pipeline.compare import CompareOptions
+from mosdeploy.pipeline.summaries import ComparedBundle, Comparison
+
+FIRST = ComparedBundle(
+    name="large",
+    precision="fp32",
+    arch=ARCH,
+    weights="finetuned",
+    num_parameters=1000,
+    size_bytes=5_000_000,
+    measurement=timed(20.0),
+    metrics={"BLEU": 30.0, "chrF": 50.0},
+)
+SECOND = FIRST.model_copy(
+    update={"name": "small", "measurement": timed(5.0).model_copy(update={"flagged": True})}
+)
+FOUND = Comparison(device="rpi", scored_on="500 test examples", bundles=(FIRST, SECOND))
+
+
+def test_bundles_are_rows_beside_the_first(ask: Callable[..., Any]) -> None:
+    done = ask("compare.compare", FOUND, "compare", "large", "small", "--device", "rpi")
+    assert done.arguments[1] == CompareOptions((Path("large"), Path("small")), "rpi")
+    lines = done.stdout.splitlines()
+    assert lines[2].split() == ["large", "20.00", "21.00", "1.00", "5.0", "30.00", "50.00"]
+    assert lines[3].split() == ["small", "5.00*", "6.00", "0.25", "5.0", "30.00", "50.00"]
+    assert lines[4] == "timed by turns on rpi, scored on 500 test examples"
+    assert lines[5].startswith("* the device was not stable")
+
+
+def test_json_is_the_record(ask: Callable[..., Any]) -> None:
+    done = ask("compare.compare", FOUND, "compare", "large", "small", "--json")
+    assert json.loads(done.stdout)["bundles"][1]["name"] == "small"

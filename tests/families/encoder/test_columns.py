@@ -1,0 +1,81 @@
+"""What the columns of a table hold."""
+
+from typing import Any
+
+import pytest
+
+from mosdeploy.errors import ConfigError
+from mosdeploy.families.encoder.columns import MAX_CLASSES, task_columns
+from mosdeploy.families.encoder.tables import Row
+
+
+def rows(**columns: list[Any]) -> list[Row]:
+    lines = zip(*columns.values(), strict=True)
+    return [
+        Row(f"t.csv, line {i + 2}", dict(zip(columns, cells, strict=True)))
+        for i, cells in enumerate(lines)
+    ]
+
+
+def test_classes_are_counted_and_sorted() -> None:
+    found = task_columns(rows(text=["a", "b", "c"], label=["no", "yes", "no"]), None, None)
+    assert (found.kind, found.labels) == ("classification", ("no", "yes"))
+    assert found.columns == {"text": "text", "label": "label"}
+    assert found.counts == {"no": 2, "yes": 1}
+
+
+def test_numbers_of_classes_are_sorted_as_numbers() -> None:
+    stars = ["10", "9", "1", "10"]
+    found = task_columns(rows(review=list("abcd"), rating=stars), None, None)
+    assert found.labels == ("1", "9", "10")
+    assert found.columns == {"text": "review", "label": "rating"}
+
+
+@pytest.mark.parametrize("values", [["0.5", "1", "2"], [str(i) for i in range(30)]])
+def test_numbers_on_a_scale_are_a_regression(values: list[str]) -> None:
+    found = task_columns(rows(text=["t"] * len(values), score=values), None, None)
+    assert (found.kind, found.labels) == ("regression", ())
+
+
+def test_names_of_glue_are_known_and_a_pair_is_found() -> None:
+    table = rows(sentence1=["a", "b"], sentence2=["c", "d"], label=["x", "y"])
+    found = task_columns(table, None, None)
+    assert found.columns == {"text": "sentence1", "text_pair": "sentence2", "label": "label"}
+
+
+def test_of_unknown_names_the_longest_text_is_taken() -> None:
+    table = rows(number=["1", "2"], body_of_it=["a long one", "another one"], what=["x", "y"])
+    assert task_columns(table, None, "what").columns == {"text": "body_of_it", "label": "what"}
+    with pytest.raises(ConfigError, match=r"no column for the label; .*body_of_it, what"):
+        task_columns(table, None, None)
+    assert task_columns(table, "number", "what").columns["text"] == "number"
+
+
+def test_tags_tell_their_types() -> None:
+    table = rows(tokens=[["a", "b"], ["c"]], tags=[["B-PER", "I-PER"], ["B-LOC"]])
+    found = task_columns(table, None, None)
+    assert (found.kind, found.labels) == ("tagging", ("LOC", "PER"))
+    assert found.counts == {"LOC": 1, "PER": 1}
+    with pytest.raises(ConfigError, match="'tags' holds 'PER'; a tag is O, B-TYPE or I-TYPE"):
+        task_columns(rows(tokens=[["a"]], tags=[["PER"]]), None, None)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"text": ["a", "b"], "label": ["x", "x"]}, "'x' in all 2 rows; there is nothing to tell"),
+        (
+            {"text": ["a"] * (MAX_CLASSES + 1), "label": [f"v{i}" for i in range(MAX_CLASSES + 1)]},
+            "201 different values, neither numbers nor 200 classes",
+        ),
+        ({"n": [1, 2], "label": ["x", "y"]}, "no column holds text; the columns are: n, label"),
+    ],
+)
+def test_what_cannot_be_told_is_refused(columns: dict[str, list[Any]], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        task_columns(rows(**columns), None, None)
+
+
+def test_a_column_that_is_not_there_is_named() -> None:
+    with pytest.raises(ConfigError, match="no column 'lable'; the columns are: text, label"):
+        task_columns(rows(text=["a"], label=["x"]), None, "lable")

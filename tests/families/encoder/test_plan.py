@@ -1,0 +1,109 @@
+"""A run file that fits labelled texts and a checkpoint."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+from encoder_walking import examples, write_checkpoint
+
+from mosdeploy.config import parse_run_config
+from mosdeploy.config.encoder import EncoderRunConfig
+from mosdeploy.errors import ConfigError
+from mosdeploy.families.encoder.checkpoint import check_fits, load_checkpoint
+from mosdeploy.families.encoder.plan import plan_run
+from mosdeploy.family import DataRequest, RunPlan
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("texts")
+    write_checkpoint(folder / "bert")
+    for kind in ("classification", "tagging"):
+        lines = "".join(f"{json.dumps(row)}\n" for row in examples(kind))
+        (folder / f"{kind}.jsonl").write_text(lines)
+    texts = [str(row["text"]) for row in examples("embedding")]
+    (folder / "lines.txt").write_text("\n".join(texts) + "\n")
+    return folder
+
+
+def parsed(plan: RunPlan, root: Path) -> EncoderRunConfig:
+    config = parse_run_config(tomllib.loads(plan.text), "plan", root)
+    assert isinstance(config, EncoderRunConfig)
+    return config
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "labels"),
+    [
+        ("classification.jsonl", "classification", ("bad", "good")),
+        ("tagging.jsonl", "tagging", ("BAD", "GOOD")),
+        ("lines.txt", "embedding", ()),
+    ],
+)
+def test_a_run_file_fits_data_and_checkpoint(
+    root: Path, name: str, kind: str, labels: tuple[str, ...]
+) -> None:
+    plan = plan_run(DataRequest((name,), root, checkpoint="bert"))
+    config = parsed(plan, root)
+    assert (config.task.kind, config.task.labels) == (kind, labels)
+    check_fits(load_checkpoint("bert", root), config.space, config.vocab_size)
+    # 24 positions, and texts of fewer tokens
+    assert config.max_tokens == config.export.max_input_len <= 24
+    assert bool(config.teacher_steps) == (kind != "embedding")
+    assert all(label in plan.facts.get("labels", "") for label in labels)
+
+
+def test_the_steps_keep_the_proportions_of_the_recipe(root: Path) -> None:
+    plan = plan_run(DataRequest(("classification.jsonl",), root, checkpoint="bert"))
+    config = parsed(plan, root)
+    steps = (config.teacher_steps, config.training.steps, config.finetune.steps)
+    assert steps == (120, 60, 90)
+    half = parsed(plan.scaled(0.5, "less time"), root)
+    assert (half.teacher_steps, half.training.steps, half.finetune.steps) == (60, 30, 45)
+    assert half.training.warmup_steps == 3
+
+
+def test_files_beside_the_training_file_are_held_out(root: Path, tmp_path: Path) -> None:
+    content = (root / "classification.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "train.jsonl").write_text("".join(content[:300]))
+    (tmp_path / "dev.jsonl").write_text("".join(content[300:]))
+    request = DataRequest(("train.jsonl",), tmp_path, checkpoint=str(root / "bert"))
+    config = parsed(plan_run(request), tmp_path)
+    assert (config.task.valid, config.task.test) == ("dev.jsonl", None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"checkpoint": None}, "an encoder starts from a checkpoint: add --checkpoint FOLDER"),
+        ({"size": "tiny"}, "the checkpoint sets the size of an encoder"),
+        ({"files": ("a.csv", "b.csv")}, "an encoder learns from one file, got 2"),
+        ({"files": ("texts.csv.gz",)}, r"texts\.csv\.gz: a table ends in \.csv, .*unpack"),
+        ({"files": ("texts.json",)}, r"texts\.json: a table ends in"),
+        ({"files": ("gone.csv",)}, r"gone\.csv: no such file; give a table of texts: --train"),
+        ({"checkpoint": "gone"}, "no such folder: .*gone"),
+        ({"label": "lable"}, "no column 'lable'; the columns are: text, label"),
+    ],
+)
+def test_a_wrong_request_is_refused(root: Path, changes: dict[str, object], message: str) -> None:
+    given = {"files": ("classification.jsonl",), "checkpoint": "bert", **changes}
+    with pytest.raises(ConfigError, match=message):
+        plan_run(DataRequest(root=root, **given))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no rows; the first line of a table names its columns"),
+        ("text\none\ntwo\n", "one column, 'text', and none for the label"),
+        ("text,label\n" + "".join(f"t{i},{'ab'[i % 2]}\n" for i in range(40)), "are too few"),
+        ("text,label\na,b,c\n", "3 cells for 2 columns"),
+        (b"text,label\ncaf\xe9,x\n", "line 2: not UTF-8"),
+    ],
+)
+def test_a_bad_table_is_named(root: Path, tmp_path: Path, text: str | bytes, message: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError, match=message):
+        plan_run(DataRequest(("t.csv",), tmp_path, checkpoint=str(root / "bert")))

@@ -1,0 +1,117 @@
+"""A run file that fits a parallel corpus."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from walking import write_corpus
+
+from mosdeploy.config import parse_run_config
+from mosdeploy.config.translation import TranslationRunConfig
+from mosdeploy.errors import ConfigError
+from mosdeploy.families.translation.plan import plan_run
+from mosdeploy.families.translation.sizes import SIZES, choose_size
+from mosdeploy.family import DataRequest, RunPlan
+
+FILES = ("data/train.en", "data/train.de")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    write_corpus(folder / "data")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plan(root: Path) -> RunPlan:
+    return plan_run(DataRequest(FILES, root))
+
+
+def parsed(plan: RunPlan) -> TranslationRunConfig:
+    config = parse_run_config(tomllib.loads(plan.text), "plan")
+    assert isinstance(config, TranslationRunConfig)
+    return config
+
+
+def test_what_was_found_is_told(plan: RunPlan) -> None:
+    """500 lines of three number words, all different."""
+    assert plan.facts["languages"] == "en to de (from the suffixes)"
+    counts = [int(word) for word in plan.facts["pairs"].split() if word.isdigit()]
+    assert sum(counts) == 500
+    assert plan.facts["dropped"] == "none"
+    assert plan.facts["size"].startswith("tiny")
+
+
+def test_the_run_file_fits_the_data(plan: RunPlan) -> None:
+    config = parsed(plan)
+    # so little text yields fewer tokens than the size has
+    assert config.vocab_size < SIZES["tiny"].vocab_size
+    assert f"of {SIZES['tiny'].vocab_size:,} as size tiny has" in plan.text
+    assert config.max_tokens == 16
+    assert 3 <= config.workload.source_len <= config.max_tokens
+    assert config.training.budget == SIZES["tiny"].min_updates
+    assert (config.corpus.valid_fraction, config.corpus.test_fraction) == (0.1, 0.1)
+
+
+def test_every_number_has_its_reason(plan: RunPlan) -> None:
+    for key in ("budget", "tokens_per_batch", "learning_rate", "max_tokens", "vocab_size"):
+        assert any(line.startswith(f"{key} = ") and "#" in line for line in plan.text.splitlines())
+
+
+def test_a_time_changes_the_updates_alone(plan: RunPlan) -> None:
+    twice = parsed(plan.scaled(2.0, "as long as asked"))
+    once = parsed(plan)
+    assert once.training.budget is not None
+    assert twice.training.budget == 2 * once.training.budget
+    assert twice.model_copy(update={"training": once.training}) == once
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_every_size_is_a_run_file(root: Path, name: str) -> None:
+    config = parsed(plan_run(DataRequest(FILES, root, size=name)))
+    assert max(config.space.encoder_embed_dim) == max(SIZES[name].dims)
+    assert config.space.num_architectures > 500
+
+
+def test_larger_corpora_choose_larger_sizes() -> None:
+    chosen = [choose_size(None, number, True)[0] for number in (10**3, 10**5, 10**6, 10**7)]
+    assert chosen == list(SIZES)
+    assert choose_size(None, 10**7, has_gpu=False)[0] == "small"
+    assert choose_size("large", 10, has_gpu=False) == ("large", "as asked")
+
+
+def test_two_files_of_any_name_are_read(root: Path, tmp_path: Path) -> None:
+    for name, source in zip(("one.txt", "two.txt"), FILES, strict=True):
+        (tmp_path / name).write_text((root / source).read_text())
+    config = parsed(plan_run(DataRequest(("one.txt", "two.txt"), tmp_path)))
+    assert config.corpus.train == ("one.txt", "two.txt")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ("a\nb\n", "c\n", r"unequal line counts: .*train\.en has 2 lines, .*train\.de has 1"),
+        ("", "", "is empty: it holds no sentence pair"),
+        ("one\n" * 30, "eins\n" * 30, "no validation pairs"),
+        ("\n".join(map(str, range(60))), "\n".join(f"a{i}" for i in range(60)), "are too few"),
+        (b"caf\xe9\n", "x\n", "line 1: not UTF-8"),
+    ],
+)
+def test_bad_files_are_named(tmp_path: Path, first: str | bytes, second: str, message: str) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / FILES[0]).write_bytes(first if isinstance(first, bytes) else first.encode())
+    (tmp_path / FILES[1]).write_text(second)
+    with pytest.raises(ConfigError, match=message):
+        plan_run(DataRequest(FILES, tmp_path))
+
+
+def test_a_table_of_one_column_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "pairs.tsv").write_text("a line\n")
+    with pytest.raises(ConfigError, match=r"pairs\.tsv, line 1: 1 columns; a line is source TAB"):
+        plan_run(DataRequest(("pairs.tsv",), tmp_path))
+
+
+def test_an_unknown_size_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown size 'huge'; known: tiny, small, base, large"):
+        plan_run(DataRequest(("gone.en", "gone.de"), tmp_path, size="huge"))

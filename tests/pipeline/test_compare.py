@@ -1,0 +1,77 @@
+"""Several bundles, timed by turns and scored on the same examples."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from walking import damage, edit, opened
+
+from mosdeploy.errors import BundleError, ConfigError, PredictorError
+
+
+@pytest.fixture
+def two(folder: Path) -> Path:
+    """A run folder with a bundle of the winner in two precisions."""
+    opened(folder).export(precision="int8")
+    return folder
+
+
+def names(root: Path) -> list[str]:
+    return sorted(path.name for path in (root / "bundles").iterdir() if path.name[0] != ".")
+
+
+def test_every_bundle_is_timed_in_rounds_and_scored(two: Path) -> None:
+    first, second = names(two)
+    found = opened(two).compare([two / "bundles" / first, second])
+    assert [bundle.precision for bundle in found.bundles] == ["fp32", "int8"]
+    for bundle in found.bundles:
+        assert bundle.measurement.total is not None
+        assert bundle.measurement.rounds == 3
+        assert set(bundle.metrics) == {"BLEU", "chrF"}
+    assert found.scored_on.endswith("test examples")
+    # the device keeps nothing that a next comparison would take for its own
+    assert not list((two / "device").glob("jobs/compare-*/results.jsonl"))
+    assert not list((two / "device").glob("jobs/compare-*/candidates"))
+
+
+def test_a_bundle_is_compared_with_others_alone(two: Path) -> None:
+    first, _ = names(two)
+    for given in ([first], [first, two / "bundles" / first], []):
+        with pytest.raises(ConfigError, match="two different bundles or more"):
+            opened(two).compare(given)
+
+
+def test_bundles_of_other_work_are_not_compared(two: Path) -> None:
+    first, second = names(two)
+    edit(two / "bundles" / second / "manifest.json", '"source_len": 6', '"source_len": 7')
+    with pytest.raises(ConfigError, match=r"do not do the same work: .*source_len=7"):
+        opened(two).compare([first, second])
+
+
+def test_a_bundle_that_is_damaged_or_missing_is_named(two: Path) -> None:
+    first, second = names(two)
+    damage(two / "bundles" / second / "model.onnx")
+    with pytest.raises(BundleError, match=r"model\.onnx"):
+        opened(two).compare([first, second])
+    shutil.rmtree(two / "bundles" / second)
+    with pytest.raises(BundleError, match="does not exist"):
+        opened(two).compare([first, second])
+
+
+def test_bundles_of_tvm_and_of_other_families_are_refused(two: Path) -> None:
+    first, second = names(two)
+    path = two / "bundles" / second / "manifest.json"
+    text = path.read_text()
+    path.write_text(text.replace('"runtime": "onnxruntime"', '"runtime": "tvm"'))
+    with pytest.raises(ConfigError, match="runs on tvm; compare times bundles of ONNX Runtime"):
+        opened(two).compare([first, second])
+    path.write_text(text.replace('"family": "translation"', '"family": "encoder"', 1))
+    with pytest.raises(ConfigError, match="is of a family 'encoder'"):
+        opened(two).compare([first, second])
+
+
+def test_an_emulated_device_tells_no_bundles_apart(two: Path) -> None:
+    profile = two / "device_profiles" / "local.toml"
+    profile.write_text("emulated = true\n" + profile.read_text())
+    with pytest.raises(PredictorError, match="tell no bundles apart"):
+        opened(two).compare(names(two))

@@ -1,0 +1,65 @@
+"""What a walk will take, added up by hand."""
+
+from pathlib import Path
+
+import pytest
+from encoder_walking import make_encoder_folder
+from walking import edit, make_run_folder
+
+from mosdeploy.config.device import DeviceProfile, MeasureProtocol
+from mosdeploy.pipeline.budget import StepTimes
+from mosdeploy.pipeline.context import Context
+from mosdeploy.pipeline.estimate import EXPORT_S, START_S, estimate_walk
+from mosdeploy.pipeline.run import open_run
+
+TIMES = StepTimes(supernet_s=3.0, winner_s=0.9)
+BOARD = DeviceProfile(
+    name="board", measure=MeasureProtocol(rounds=2, max_time_s=0.5, reference_every=4)
+)
+
+
+def test_a_translation_by_hand(tmp_path: Path) -> None:
+    """12 steps, finetuning of 500, 12 subnets in two rounds with 5 references, 8 + 2 * 8 subnets on
+    16 of the 36 pairs of a batch, 2 finalists, 8 examples for parity.
+    """
+    context = Context(open_run(make_run_folder(tmp_path)))
+    found = estimate_walk(context, TIMES, BOARD, num_train=400, num_valid=50)
+    each_s = START_S + 0.5
+    example_s = 0.3 / 36  # a third of an update of 256 // 7 pairs
+    spec = context.spec
+    larger = spec.num_macs(spec.space.largest) / spec.num_macs(spec.reference_arch())
+    # at steps 6 and 12, and once more
+    validations_s = 3 * 50 * (larger + 1) * example_s
+    curve_s = 20 * 50 * example_s
+    assert found.verbs == pytest.approx(
+        {
+            "train": 12 * 3.0 + validations_s,
+            "profile": 2 * (12 + 5) * each_s,
+            "search": 24 * 16 * example_s + 2 * (2 + 2) * each_s,
+            "finetune": 500 * 0.9 + curve_s,
+            "export": EXPORT_S + 2 * 8 * example_s,
+        }
+    )
+    assert found.fixed_s == pytest.approx(validations_s + curve_s)
+    assert found.training_s == pytest.approx(36 + 450 + found.fixed_s)
+    assert found.total_s == pytest.approx(sum(found.verbs.values()))
+
+
+def test_a_budget_is_shared_as_the_training_shares_it(tmp_path: Path) -> None:
+    make_run_folder(tmp_path)
+    edit(tmp_path / "mosdeploy.toml", "\nsteps = 12", "\nsteps = 12\nbudget = 100")
+    found = estimate_walk(Context(open_run(tmp_path)), TIMES, BOARD, 400, 50)
+    assert found.steps == {"teacher": 0, "supernet": 7, "winner": 93}
+
+
+def test_an_encoder_has_a_teacher_and_two_starts(tmp_path: Path) -> None:
+    context = Context(open_run(make_encoder_folder(tmp_path / "run", "classification")))
+    found = estimate_walk(context, TIMES, BOARD, num_train=0, num_valid=0)
+    assert found.steps == {"teacher": 40, "supernet": 12, "winner": 6}
+    assert found.verbs["finetune"] == pytest.approx(2 * 6 * 0.9)
+    # the teacher is of the largest architecture, above the middling one that was timed
+    assert found.verbs["train"] > 12 * 3.0 + 40 * 0.9
+    # and gives its outputs for all examples
+    labelled = estimate_walk(context, TIMES, BOARD, num_train=1000, num_valid=0)
+    assert labelled.verbs["train"] > found.verbs["train"]
+    assert labelled.verbs["finetune"] == found.verbs["finetune"]

@@ -1,0 +1,135 @@
+"""What a run folder holds, what is stale in it, and what to run next."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from walking import damage, edit, make_run_folder, opened
+
+from mosdeploy.pipeline.summaries import Part
+
+
+def states(root: Path) -> dict[str, str]:
+    return {part.what: part.state for part in opened(root).status().parts}
+
+
+def part(root: Path, what: str) -> Part:
+    return next(x for x in opened(root).status().parts if x.what == what)
+
+
+def test_an_empty_folder_lacks_all_but_its_data(tmp_path: Path) -> None:
+    found = opened(make_run_folder(tmp_path)).status()
+    assert found.next_command == "mosdeploy train"
+    assert {x.what: x.state for x in found.parts} == {
+        "data": "ok",
+        "tokenizer": "missing",
+        "supernet": "missing",
+        "measurements": "missing",
+        "search": "missing",
+        "scores": "missing",
+        "bundle": "missing",
+        "deployment": "missing",
+        "report": "missing",
+    }
+
+
+def test_after_a_walk_all_is_there_and_nothing_is_written(walked: Path) -> None:
+    def files() -> dict[Path, int]:
+        return {x: x.stat().st_mtime_ns for x in walked.rglob("*") if x.is_file()}
+
+    before = files()
+    found = opened(walked).status()
+    assert files() == before
+    # but for the training of the winner alone, which this walk left out
+    assert {x.what: x.state for x in found.parts if x.state != "ok"} == {"finetuned": "missing"}
+    assert found.next_command == "mosdeploy finetune"
+    details = {x.what: x.detail for x in found.parts}
+    assert "12 subnets" in details["measurements"]
+    assert "limit 10000 ms" in details["search"]
+
+
+def change_data(root: Path) -> None:
+    path = root / "data" / "train.en"
+    path.write_text(path.read_text().replace("one two", "two one"))
+
+
+def change_space(root: Path) -> None:
+    edit(root / "mosdeploy.toml", "decoder_layers = [1, 2]", "decoder_layers = [1]")
+
+
+def change_workload(root: Path) -> None:
+    edit(root / "mosdeploy.toml", "source_len = 6", "source_len = 7")
+
+
+def forget_a_measurement(root: Path) -> None:
+    path = next(root.glob("predictors/*/latency.jsonl"))
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+
+
+def search_again(root: Path) -> None:
+    path = root / "search" / "result.json"
+    path.write_text(path.read_text() + " ")
+    later = path.stat().st_mtime + 5
+    os.utime(path, (later, later))
+
+
+def spoil_bundle(root: Path) -> None:
+    damage(next(root.glob("bundles/*/manifest.json")))
+
+
+def stop_a_training(root: Path) -> None:
+    (root / "supernet" / "supernet.json").unlink()
+    (root / "supernet" / "checkpoint.pt").touch()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "stale", "why", "next_command"),
+    [
+        (change_data, {"tokenizer", "supernet"}, "the data is not the one", "train"),
+        (change_space, {"supernet", "measurements", "predictor"}, "the search space", "train"),
+        (change_workload, {"measurements", "predictor", "search"}, "workload", "profile"),
+        (forget_a_measurement, {"predictor"}, "before the last measurements", "fit"),
+        (search_again, {"bundle", "report"}, "another search is there now", "finetune"),
+        (spoil_bundle, {"bundle"}, "manifest.json", "finetune"),
+        (stop_a_training, {"supernet", "search"}, "a training was stopped", "train"),
+    ],
+)
+def test_what_changed_makes_stale_what_was_made_from_it(
+    folder: Path, spoil: Callable[[Path], None], stale: set[str], why: str, next_command: str
+) -> None:
+    spoil(folder)
+    found = opened(folder).status()
+    parts = {x.what: x for x in found.parts if x.state == "stale"}
+    assert parts.keys() >= stale
+    assert any(why in x.detail for x in parts.values())
+    assert found.next_command.startswith(f"mosdeploy {next_command}")
+
+
+def test_data_that_is_gone_is_told_and_not_read_if_asked(folder: Path) -> None:
+    (folder / "data" / "train.de").unlink()
+    assert part(folder, "data").state == "stale"
+    assert "no such file" in part(folder, "data").detail
+    assert opened(folder).status(read_data=False).parts[0].detail == "not read"
+
+
+def test_another_workload_is_unused(folder: Path) -> None:
+    edit(folder / "mosdeploy.toml", "[workload]", '[workload]\nname = "longer"')
+    found = {x.name: x.state for x in opened(folder).status().parts if x.what == "measurements"}
+    assert found == {"local-sentence": "unused", "local": "missing"}
+
+
+def test_a_search_is_proposed_with_a_limit_that_was_measured(folder: Path) -> None:
+    (folder / "search" / "result.json").unlink()
+    command = opened(folder).status().next_command
+    assert command.startswith("mosdeploy search --max-latency ")
+    edit(folder / "mosdeploy.toml", "[search]", '[search]\nmax_latency = "5ms"')
+    assert opened(folder).status().next_command == "mosdeploy search"
+
+
+def test_another_bundle_than_the_deployed_one_is_told(folder: Path) -> None:
+    path = next(folder.glob("deployments/*.json"))
+    text = path.read_text()
+    start = text.index('"bundle_sha256": "') + len('"bundle_sha256": "')
+    path.write_text(text[:start] + "0" * 8 + text[start + 8 :])
+    assert "is newer" in part(folder, "deployment").detail
