@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, StaleInputError
-from ..record import Record
 from ..records import TrainingBudget
 from ..storage import fingerprint, read_record, write_record
 from ..workspace import Workspace
 from .context import Context
 from .limits import TrainOptions
 from .run import Run
+from .summaries import StepTimes
 
 if TYPE_CHECKING:
     from ..search.feasible import FeasibleSpace
@@ -156,13 +156,6 @@ def _timed(context: Context, time_s: float, source: "FeasibleSpace | None") -> T
         supernet_step_s=times.supernet_s,
         winner_step_s=times.winner_s,
     )
-
-
-class StepTimes(Record):
-    """Seconds of an update of the supernet and of a subnet alone, on this machine."""
-
-    supernet_s: float
-    winner_s: float
 
 
 def step_times(

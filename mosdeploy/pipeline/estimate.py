@@ -5,10 +5,10 @@ In: a run that nothing was done in yet. Out: a `WalkEstimate`. Nothing is writte
 
 from ..config import RunConfig
 from ..config.device import DeviceProfile
-from ..record import Record
-from .budget import StepTimes, split_updates, with_budget
+from .budget import split_updates, with_budget
 from .context import Context
 from .finetune import CURVE_POINTS
+from .summaries import StepTimes, WalkEstimate
 
 START_S = 1.5
 """A process that loads the runtime and a model, on a slow core."""
@@ -18,41 +18,6 @@ FORWARD_SHARE = 1 / 3
 
 EXPORT_S = 15.0
 """Writing a bundle and opening it, without what its examples take."""
-
-
-class WalkEstimate(Record):
-    """Expected seconds of each verb of a walk, in its order, and what they were made from.
-
-    Attributes
-    ----------
-    verbs
-        By verb: `train`, `profile`, `search`, `finetune`, `export`.
-    fixed_s
-        Of the training, what more or fewer updates do not change: validations, and the outputs of
-        a teacher.
-    steps
-        Updates of the `teacher` (0 where there is none), the `supernet` and the `winner`.
-    times
-        What an update takes here.
-    device
-        Whose protocol says how long measuring takes at most.
-    """
-
-    verbs: dict[str, float]
-    fixed_s: float
-    steps: dict[str, int]
-    times: StepTimes
-    device: str
-
-    @property
-    def training_s(self) -> float:
-        """What a time for the training is spent on."""
-        return self.verbs["train"] + self.verbs["finetune"]
-
-    @property
-    def total_s(self) -> float:
-        """The whole walk."""
-        return sum(self.verbs.values())
 
 
 def estimate_walk(

@@ -14,9 +14,9 @@ from ..storage import atomic_write
 from ..workspace import Workspace
 from .budget import NUM_TIMED, step_times
 from .context import SILENT, Context, Progress
-from .estimate import WalkEstimate, estimate_walk
+from .estimate import estimate_walk
 from .run import Run
-from .summaries import NewRun, RunFile
+from .summaries import NewRun, RunFile, WalkEstimate
 
 NUM_TRIED = 3
 """Updates of either kind that are timed for an estimate alone."""

@@ -23,7 +23,48 @@ from ..records import (
     WeightOrigin,
 )
 from ..spaces import AnyArch, Precision
-from .estimate import WalkEstimate
+
+
+class StepTimes(Record):
+    """Seconds of an update of the supernet and of a subnet alone, on this machine."""
+
+    supernet_s: float
+    winner_s: float
+
+
+class WalkEstimate(Record):
+    """Expected seconds of each verb of a walk, in its order, and what they were made from.
+
+    Attributes
+    ----------
+    verbs
+        By verb: `train`, `profile`, `search`, `finetune`, `export`.
+    fixed_s
+        Of the training, what more or fewer updates do not change: validations, and the outputs of
+        a teacher.
+    steps
+        Updates of the `teacher` (0 where there is none), the `supernet` and the `winner`.
+    times
+        What an update takes here.
+    device
+        Whose protocol says how long measuring takes at most.
+    """
+
+    verbs: dict[str, float]
+    fixed_s: float
+    steps: dict[str, int]
+    times: StepTimes
+    device: str
+
+    @property
+    def training_s(self) -> float:
+        """What a time for the training is spent on."""
+        return self.verbs["train"] + self.verbs["finetune"]
+
+    @property
+    def total_s(self) -> float:
+        """The whole walk."""
+        return sum(self.verbs.values())
 
 
 class RunFile(Record):

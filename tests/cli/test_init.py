@@ -8,11 +8,9 @@ from typing import Any
 import pytest
 from command_line import mosdeploy
 
-from mosdeploy.pipeline.budget import StepTimes
-from mosdeploy.pipeline.estimate import WalkEstimate
 from mosdeploy.pipeline.init import InitOptions, init
 from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.summaries import NewRun
+from mosdeploy.pipeline.summaries import NewRun, StepTimes, WalkEstimate
 from mosdeploy.recipes import list_recipes
 
 

@@ -7,10 +7,10 @@ from encoder_walking import make_encoder_folder
 from walking import edit, make_run_folder
 
 from mosdeploy.config.device import DeviceProfile, MeasureProtocol
-from mosdeploy.pipeline.budget import StepTimes
 from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.estimate import EXPORT_S, START_S, estimate_walk
 from mosdeploy.pipeline.run import open_run
+from mosdeploy.pipeline.summaries import StepTimes
 
 TIMES = StepTimes(supernet_s=3.0, winner_s=0.9)
 BOARD = DeviceProfile(
