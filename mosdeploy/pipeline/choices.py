@@ -101,8 +101,8 @@ def _prices(
 ) -> DevicePrices:
     from ..latency.dataset import LatencyDataset
 
-    model = predictor(run, device)
-    ratio = tail_ratio(run, device, statistic)
+    model = predictor(run, device, current=False)  # the page shows what was
+    ratio = tail_ratio(run, device, statistic, current=False)
     predicted_ms = (model.predict(model.space.genes(archs)) * ratio).tolist()
     path = run.workspace.verified_path(device, run.config.workload.name)
     measured = []
