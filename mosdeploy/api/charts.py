@@ -43,7 +43,7 @@ def front_chart(
     from ..report.choices import axes_of
 
     listed = choices(search)
-    axes = {x.name.partition(":")[0]: x for x in axes_of(listed, search.limits)}
+    axes = {x.name.partition(":")[0]: x for x in axes_of(listed, search)}
     if axis not in axes:
         raise ConfigError(f"this search has no axis '{axis}'; it has {', '.join(axes)}")
     return charts.front_chart(listed, axes[axis])

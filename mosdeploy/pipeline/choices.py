@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..config.units import Statistic
 from ..errors import MosdeployError
 from ..records import Candidate, ScoreTable, SearchResult
 from ..spaces.genes import ArchConfig
-from .predictors import predictor
+from .predictors import predictor, tail_ratio
 from .run import Run
 
 if TYPE_CHECKING:
@@ -88,18 +89,21 @@ def prices_elsewhere(run: Run, search: SearchResult) -> tuple[DevicePrices, ...]
         if device == search.device and priced:
             continue
         try:
-            prices.append(_prices(run, device, archs))
+            prices.append(_prices(run, device, archs, search.statistic))
         except MosdeployError as error:
             _log.warning("the page leaves %s out: %s", device, error)
     # the first one is what the page begins with
     return tuple(sorted(prices, key=lambda x: (x.device != search.device, x.device)))
 
 
-def _prices(run: Run, device: str, archs: Sequence[ArchConfig]) -> DevicePrices:
+def _prices(
+    run: Run, device: str, archs: Sequence[ArchConfig], statistic: Statistic
+) -> DevicePrices:
     from ..latency.dataset import LatencyDataset
 
-    model = predictor(run, device)
-    predicted_ms = model.predict(model.space.genes(archs)).tolist()
+    model = predictor(run, device, current=False)  # the page shows what was
+    ratio = tail_ratio(run, device, statistic, current=False)
+    predicted_ms = (model.predict(model.space.genes(archs)) * ratio).tolist()
     path = run.workspace.verified_path(device, run.config.workload.name)
     measured = []
     if path.exists():
@@ -108,12 +112,11 @@ def _prices(run: Run, device: str, archs: Sequence[ArchConfig]) -> DevicePrices:
         about = (context.space_sha256, context.vocab_size, context.workload)
         if about == (run.space_sha256, model.vocab_size, model.workload):
             measured = dataset.usable
+    figures = {x.arch.key: x.measurement.figure_ms(statistic) for x in measured}
     return DevicePrices(
         device=device,
         predicted_ms=dict(zip((arch.key for arch in archs), predicted_ms, strict=True)),
-        measured_ms={
-            x.arch.key: x.measurement.total.median_ms for x in measured if x.measurement.total
-        },
+        measured_ms={key: figure_ms for key, figure_ms in figures.items() if figure_ms},
     )
 
 

@@ -60,7 +60,7 @@ def pick(state: TrainedRun, name: str, progress: Progress) -> Picked:
             f"'{name}' is no number of the search's front: write 1 (the fastest) to "
             f"{len(members)}, or a latency with its unit, such as 18ms"
         )
-    progress.say(f"picked {i + 1} of the front: {_latency(members[i], search.device)}")
+    progress.say(f"picked {i + 1} of the front: {_latency(members[i], search)}")
     return Picked(members[i].arch, f"front {i + 1}")
 
 
@@ -83,10 +83,11 @@ def _within(search: SearchResult, members: tuple[Candidate, ...], limit_ms: floa
     return i
 
 
-def _latency(candidate: Candidate, device: str) -> str:
+def _latency(candidate: Candidate, search: SearchResult) -> str:
     if candidate.predicted_ms is None:
-        return f"its latency on {device} is not known"
+        return f"its latency on {search.device} is not known"
+    figure = "" if search.statistic == "median" else f" ({search.statistic})"
     measured = "not measured"
     if candidate.measured_ms is not None:
         measured = f"measured {candidate.measured_ms:.2f} ms"
-    return f"predicted {candidate.predicted_ms:.2f} ms on {device}, {measured}"
+    return f"predicted {candidate.predicted_ms:.2f} ms{figure} on {search.device}, {measured}"

@@ -68,7 +68,7 @@ def predictor(run: Run, device: str, *, current: bool = True) -> "LatencyPredict
     return found
 
 
-def tail_ratio(run: Run, device: str, statistic: Statistic) -> float:
+def tail_ratio(run: Run, device: str, statistic: Statistic, *, current: bool = True) -> float:
     """How many times the median another figure of the times is, as measured on a device: the median
     over its subnets. A predictor predicts medians.
 
@@ -81,7 +81,7 @@ def tail_ratio(run: Run, device: str, statistic: Statistic) -> float:
         return 1.0
     ratios = [
         figure_ms / total.median_ms
-        for record in _measured(run, device).usable
+        for record in _measured(run, device, current=current).usable
         if (total := record.measurement.total) and (figure_ms := total.of(statistic))
     ]
     if not ratios:

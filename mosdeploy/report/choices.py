@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..record import Record
-from ..records import Limits
+from ..records import SearchResult
 from ..spaces import AnyArch
 
 FAR = 1.5
@@ -107,19 +107,23 @@ class Axis:
         return self.above(max(self.known[-1], self.limit or 0.0))
 
 
-def axes_of(choices: Sequence[Choice], limits: Limits, note: str = "") -> tuple[Axis, ...]:
+def axes_of(choices: Sequence[Choice], search: SearchResult, note: str = "") -> tuple[Axis, ...]:
     """What there can be a limit on: the latency on each device that it is known for, parameters,
     size, memory.
 
     Parameters
     ----------
     note
-        Stands behind the title of the latency on the first device.
+        Stands behind the title of the latency on the device of the search.
     """
+    limits = search.limits
+    figure = "latency" if search.statistic == "median" else f"{search.statistic} of the latency"
     found = [
-        _latency(choices, i, limits.max_latency_ms if i == 0 else None, note if i == 0 else "")
-        for i in range(len(choices[0].latencies))
+        _latency(choices, i, f"{figure} on {x.device}") for i, x in enumerate(choices[0].latencies)
     ]
+    if found and found[0].name == f"latency:{search.device}":
+        title = f"{found[0].title}{note}"
+        found[0] = replace(found[0], title=title, limit=limits.max_latency_ms)
     found += [
         _counted(choices, "parameters", "M", lambda x: x.num_parameters / 1e6),
         _counted(choices, "size", "MiB", lambda x: x.size_bytes / 2**20),
@@ -147,17 +151,15 @@ def _near(limit: float | None, known: Sequence[float]) -> float | None:
     return None if limit is None or limit > FAR * known[-1] else limit
 
 
-def _latency(choices: Sequence[Choice], i: int, limit: float | None, note: str) -> Axis:
+def _latency(choices: Sequence[Choice], i: int, title: str) -> Axis:
     latencies = [x.latencies[i] for x in choices]
-    device = latencies[0].device
     return Axis(
-        name=f"latency:{device}",
-        title=f"latency on {device}{note}",
+        name=f"latency:{latencies[0].device}",
+        title=title,
         unit="ms",
         needed=tuple(x.needed_ms for x in latencies),
         drawn=tuple(x.predicted_ms for x in latencies),
         measured=tuple(x.measured_ms for x in latencies),
-        limit=limit,
     )
 
 

@@ -31,7 +31,7 @@ class Card:
 
 def axes(report: Report) -> tuple[Axis, ...]:
     """What the page can limit."""
-    return axes_of(report.choices, report.search.limits, emulation_note(report))
+    return axes_of(report.choices, report.search, emulation_note(report))
 
 
 def emulation_note(report: Report) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from walking import edit, opened
 
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.pipeline.choices import choices
+from mosdeploy.pipeline.predictors import tail_ratio
+from mosdeploy.pipeline.run import open_run
 from mosdeploy.workspace import Workspace
 
 WORKLOAD = "sentence"
@@ -104,6 +107,24 @@ def test_what_was_measured_on_another_device_is_shown(folder: Path) -> None:
     edit(path, f'"vocab_size":{context["vocab_size"]}', '"vocab_size":9')  # of another tokenizer
     latencies = [x.latencies[1] for x in opened(folder).report().report.choices]
     assert all(x.measured_ms is None for x in latencies)
+
+
+def test_a_tail_is_predicted_from_medians(folder: Path) -> None:
+    files = Workspace(folder)
+    path = files.latency_path("other", WORKLOAD)
+    shutil.copytree(files.latency_path("local", WORKLOAD).parent, path.parent)
+    files.predictor_path("other", WORKLOAD).unlink()
+    edit(path, '"name":"local"', '"name":"other"')
+    edit(files.search_result_path, '"limits"', '"statistic": "p90", "limits"')
+    run = opened(folder)
+    report = run.report().report
+    ratio = tail_ratio(open_run(folder), "other", "p90", current=False)
+    assert ratio > 1.0
+    space = run.config.space
+    medians = LatencyPredictor.load(files.predictor_path("other", WORKLOAD))
+    for choice in report.choices:
+        [median_ms] = medians.predict(space.genes([choice.arch])).tolist()
+        assert choice.latencies[1].predicted_ms == pytest.approx(median_ms * ratio)
 
 
 def test_a_predictor_that_does_not_suit_is_left_out(

@@ -67,6 +67,13 @@ def test_a_number_is_a_row_of_the_front(state: Searched) -> None:
     assert picked(state, "2") == (space.largest, "front 2", [slow])
 
 
+def test_a_tail_is_said_to_be_one(state: Searched) -> None:
+    state.__dict__["found"] = state.found.model_copy(update={"statistic": "p90"})
+    assert picked(state, "1")[2] == [
+        "picked 1 of the front: predicted 10.00 ms (p90) on local, not measured"
+    ]
+
+
 @pytest.mark.parametrize(
     ("limit", "number"),
     [("10ms", 1), ("20ms", 1), ("21.9ms", 1), ("22ms", 2), ("1s", 2), ("22000us", 2)],

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 from typing import Any
 
@@ -16,7 +17,7 @@ POINTS = tuple(
 
 def chart(inputs: ReportInputs, axis: int = 0) -> dict[str, Any]:
     """The specification, which Altair checks against Vega-Lite's schema."""
-    axes = axes_of(inputs.choices, inputs.search.limits)
+    axes = axes_of(inputs.choices, inputs.search)
     return front_chart(inputs.choices, axes[axis]).to_dict()
 
 
@@ -58,9 +59,9 @@ def test_limit_of_the_search_is_drawn_where_there_is_one() -> None:
 
 def test_the_label_of_a_limit_stands_where_there_is_room() -> None:
     inputs = full_inputs()
-    limits = [inputs.search.limits.model_copy(update={"max_latency_ms": x}) for x in (5.0, 14.0)]
     sides = [
-        front_chart(inputs.choices, axes_of(inputs.choices, limit)[0]).to_dict() for limit in limits
+        chart(dataclasses.replace(inputs, search=search_result(limit_ms=limit_ms)))
+        for limit_ms in (5.0, 14.0)
     ]
     assert [x["layer"][1]["mark"]["align"] for x in sides] == ["left", "right"]
 

@@ -17,7 +17,7 @@ def axis_over(*needed: float | None, limit: float | None = None) -> Axis:
 
 def test_there_is_an_axis_for_each_device_and_each_cost() -> None:
     inputs = full_inputs()
-    axes = {x.name: x for x in axes_of(inputs.choices, inputs.search.limits, ", emulated")}
+    axes = {x.name: x for x in axes_of(inputs.choices, inputs.search, ", emulated")}
     assert list(axes) == ["latency:rpi", "latency:xeon", "parameters", "size", "memory"]
     assert axes["latency:rpi"].title == "latency on rpi, emulated"
     assert axes["latency:xeon"].title == "latency on xeon"
@@ -29,15 +29,22 @@ def test_there_is_an_axis_for_each_device_and_each_cost() -> None:
 
 def test_limits_stand_on_the_axis_that_they_are_about() -> None:
     limits = Limits(max_parameters=3_000_000, max_size_bytes=2**23, max_memory_bytes=2**24)
-    axes = axes_of(full_inputs().choices, limits)
+    search = search_result().model_copy(update={"limits": limits})
+    axes = axes_of(full_inputs().choices, search)
     assert [x.limit for x in axes] == [None, None, 3.0, 8.0, 16.0]
+
+
+def test_a_tail_is_called_so() -> None:
+    search = search_result().model_copy(update={"statistic": "p90"})
+    titles = [x.title for x in axes_of(full_inputs().choices, search, ", emulated")][:2]
+    assert titles == ["p90 of the latency on rpi, emulated", "p90 of the latency on xeon"]
 
 
 def test_a_limit_far_above_all_is_left_out() -> None:
     choices = full_inputs().choices
     slowest = max(x.latencies[0].needed_ms or 0.0 for x in choices)
     for factor, is_near in ((1.4, True), (1.6, False)):
-        [axis, *_] = axes_of(choices, Limits(max_latency_ms=factor * slowest))
+        [axis, *_] = axes_of(choices, search_result(limit_ms=factor * slowest))
         assert (axis.limit is not None) is is_near
 
 
@@ -45,7 +52,7 @@ def test_a_search_without_latencies_has_none_to_limit() -> None:
     search = search_result(limit_ms=None)
     front = tuple(x.model_copy(update={"predicted_ms": None}) for x in search.front)
     search = search.model_copy(update={"front": front, "winner": front[-1], "finalists": ()})
-    names = [x.name for x in axes_of(inputs_of(search).choices, search.limits)]
+    names = [x.name for x in axes_of(inputs_of(search).choices, search)]
     assert names == ["parameters", "size", "memory"]
 
 
