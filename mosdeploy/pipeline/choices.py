@@ -5,14 +5,16 @@ In: a search result, scores, and a run. Out: `Choice`s for the page and for char
 measured.
 """
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..errors import MosdeployError
+from ..errors import MosdeployError, OtherConditionsError
 from ..records import Candidate, ScoreTable, SearchResult
 from ..spaces.genes import ArchConfig
+from .conditions import check_current
 from .predictors import predictor
 from .run import Run
 
@@ -104,9 +106,8 @@ def _prices(run: Run, device: str, archs: Sequence[ArchConfig]) -> DevicePrices:
     measured = []
     if path.exists():
         dataset = LatencyDataset.load(path)
-        context = dataset.context
-        about = (context.space_sha256, context.vocab_size, context.workload)
-        if about == (run.space_sha256, model.vocab_size, model.workload):
+        with contextlib.suppress(OtherConditionsError):
+            check_current(run, dataset)
             measured = dataset.usable
     return DevicePrices(
         device=device,
