@@ -119,14 +119,26 @@ def parse_json_file(model: type[R], path: Path) -> R:
     ConfigError
         If the file is missing or unreadable, is not UTF-8 JSON, or does not fit the record type.
     """
+    return parse(model, read_json(path), str(path))
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file as plain data.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or unreadable, is not UTF-8 JSON, is nested too deeply or holds too
+        large a number.
+    """
     try:
-        return parse_json(model, path.read_text(encoding="utf-8"), str(path))
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file") from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not valid JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid JSON: {_reason(error)}") from error
 
 
 def read_toml(path: Path) -> dict[str, Any]:

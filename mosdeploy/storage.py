@@ -96,7 +96,7 @@ def atomic_write(path: Path, data: bytes | str) -> None:
     content = data.encode() if isinstance(data, str) else data
     _log.debug("writing %s", path)
     with disk_errors(path):
-        target = path.resolve() if path.is_symlink() else path
+        target = Path(os.path.realpath(path)) if path.is_symlink() else path
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_partials(target)
         with _partial(target) as (partial, file):

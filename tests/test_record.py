@@ -12,6 +12,7 @@ from mosdeploy.record import (
     parse,
     parse_json,
     parse_json_file,
+    read_json,
     read_toml,
 )
 
@@ -267,3 +268,13 @@ def test_toml_that_was_made_to_be_too_much_is_refused(tmp_path: Path, text: str)
 def test_json_that_was_made_to_be_too_much_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="a line: not valid JSON"):
         parse_json(Record, text, "a line")
+
+
+@pytest.mark.parametrize("content", [b"{", b"[" * 100_000, b"\xff", b"9" * 5000])
+def test_json_that_is_none_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"config\.json: not valid JSON: "):
+        read_json(path)
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        read_json(tmp_path)

@@ -13,6 +13,7 @@ from typing import IO
 
 import pytest
 
+from mosdeploy.errors import MosdeployError
 from mosdeploy.storage import _partial, atomic_write, replace_folder
 
 # -- atomic write
@@ -95,6 +96,10 @@ def test_a_link_stays_a_link_and_a_file_keeps_its_permissions(tmp_path: Path) ->
     dangling.symlink_to(tmp_path / "elsewhere" / "made")
     atomic_write(dangling, "new")
     assert (tmp_path / "elsewhere" / "made").read_text() == "new"
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(MosdeployError, match="cannot write"):
+        atomic_write(loop, "new")
 
 
 # -- folders

@@ -4,12 +4,11 @@ In: a checkpoint's folder. Out: a `VectorModules`, or None where nothing is said
 no weights.
 """
 
-import json
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ..errors import ConfigError
-from ..record import Record
+from ..record import Record, read_json
 from .lookup import resolve_path
 
 Pooling = Literal["mean", "cls"]
@@ -79,7 +78,7 @@ def read_vector_modules(folder: Path) -> VectorModules | None:
         is_normalized = "Normalize" in paths
     elif not path.is_file():
         return None
-    modes = _modes(_read_json(path), path)
+    modes = _modes(read_json(path), path)
     if modes not in ([mode] for mode in get_args(Pooling)):
         raise ConfigError(
             f"{path}: pooling by {' and '.join(map(str, modes))} is not supported; supported: "
@@ -90,7 +89,7 @@ def read_vector_modules(folder: Path) -> VectorModules | None:
 
 def _modules(path: Path) -> dict[str, str]:
     """Folder of each module, by the name of its class."""
-    modules = _read_json(path)
+    modules = read_json(path)
     try:
         kinds = [module["type"].rpartition(".")[2] for module in modules]
         paths = {kind: str(x["path"]) for kind, x in zip(kinds, modules, strict=True)}
@@ -115,10 +114,3 @@ def _modes(config: Any, path: Path) -> list[Any]:
     flags = [key for key, is_on in config.items() if key.startswith(_MODE) and is_on]
     # where all are off, sentence-transformers takes the mean
     return [_FLAGS.get(flag, flag) for flag in flags] or ["mean"]
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: not a JSON file: {error}") from error

@@ -5,15 +5,17 @@ In: a search result, scores, and a run. Out: `Choice`s for the page and for char
 measured.
 """
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..config.units import Statistic
-from ..errors import MosdeployError
+from ..errors import MosdeployError, OtherConditionsError
 from ..records import Candidate, ScoreTable, SearchResult
 from ..spaces.genes import ArchConfig
+from .conditions import check_current
 from .predictors import predictor, tail_ratio
 from .run import Run
 
@@ -108,9 +110,8 @@ def _prices(
     measured = []
     if path.exists():
         dataset = LatencyDataset.load(path)
-        context = dataset.context
-        about = (context.space_sha256, context.vocab_size, context.workload)
-        if about == (run.space_sha256, model.vocab_size, model.workload):
+        with contextlib.suppress(OtherConditionsError):
+            check_current(run, dataset)
             measured = dataset.usable
     figures = {x.arch.key: x.measurement.figure_ms(statistic) for x in measured}
     return DevicePrices(

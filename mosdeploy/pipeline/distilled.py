@@ -129,11 +129,19 @@ def check_no_circle(card: DistilledCard | None) -> None:
 def read_answered(path: Path) -> tuple[str | None, dict[int, list[Any]]]:
     """The fingerprint in the first line of a file of distilled examples, and the examples of each
     chunk that was answered.
+
+    Raises
+    ------
+    StaleInputError
+        If a line is corrupt.
     """
-    lines = [json.loads(line) for line in read_lines(path)[0]]
-    if not lines:
-        return None, {}
-    return lines[0]["inputs_sha256"], {line["chunk"]: line["examples"] for line in lines[1:]}
+    try:
+        lines = [json.loads(line) for line in read_lines(path)[0]]
+        if not lines:
+            return None, {}
+        return lines[0]["inputs_sha256"], {line["chunk"]: line["examples"] for line in lines[1:]}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise StaleInputError(f"{path} is corrupt ({error}); {_delete(path)}") from error
 
 
 def _delete(path: Path) -> str:

@@ -216,8 +216,13 @@ def _timed(task: PrecisionTask, choice: PrecisionChoice) -> PrecisionChoice:
 
 
 def _job_id(choice: PrecisionChoice) -> str:
-    """The job on the device: of others' results it must take none."""
-    told = fingerprint(*(f"{key} {value}" for key, value in choice.conditions.items()))
+    """The job on the device, which keeps results by it: it must take none of another runtime, nor
+    a failure of an earlier run.
+    """
+    told = fingerprint(
+        *(f"{key} {value}" for key, value in choice.conditions.items()),
+        *(candidate.error for candidate in choice.candidates if candidate.error),
+    )
     return f"precision-{choice.inputs_sha256[:16]}-{told[:8]}"
 
 

@@ -147,7 +147,7 @@ def cut_log(path: Path, last_step: int) -> None:
     lines, torn = read_lines(path)
     try:
         kept = [line for line in lines if json.loads(line)["step"] <= last_step]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StaleInputError(
             f"{path} is corrupt ({error}); delete it, only the plot of the training is lost, "
             "and run the same command again"

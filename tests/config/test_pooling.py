@@ -70,7 +70,7 @@ def write_text(name: str, content: str) -> Callable[[Path], None]:
             lambda x: write_modules(x, "mean", "Dense"),
             "by Transformer, Pooling, Dense are not",
         ),
-        (write_text("modules.json", "{"), "modules.json: not a JSON file"),
+        (write_text("modules.json", "{"), "modules.json: not valid JSON"),
         (write_text("modules.json", "[1]"), "modules.json: no list of modules: TypeError"),
         (write_text("modules.json", "7"), "modules.json: no list of modules: TypeError"),
         (write_text("1_Pooling/config.json", "[]"), "no config of a Pooling: it is no object"),

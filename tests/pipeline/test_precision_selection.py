@@ -104,6 +104,12 @@ def test_what_fails_on_the_device_is_told(folder: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("mosdeploy.export.candidate.build_candidate", lambda *settings: b"no model")
     with pytest.raises(ExportError, match=r"no precision runs on local.*fp32: failed: "):
         opened(folder).export("largest", precision="auto")
+    monkeypatch.undo()
+    stopped = KeptProgress(stop_at=1)
+    with pytest.raises(KeyboardInterrupt):  # it is timed once more
+        opened(folder, stopped).export("largest", precision="auto")
+    ((_, note),) = stopped.updates
+    assert note.startswith("fp32: ") and note.endswith(" ms")
 
 
 def test_an_emulated_device_chooses_nothing(folder: Path) -> None:

@@ -52,7 +52,7 @@ def decided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         )
         evolution: Any = None
         limits = Limits(max_latency_ms=10.0)
-        task = Verification(context, "dev", limits, evolution, None, measured, noise)
+        task = Verification(context, "dev", limits, evolution, None, measured=measured, noise=noise)
         winner = task._winner_timed_again()
         assert winner in task.measured
         return order.index(winner.arch), looks

@@ -7,11 +7,11 @@ records, so that tuning makes nothing slower. Records are written as they come; 
 same call goes on, with the time that is left.
 """
 
+import contextlib
 import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,10 @@ def tune(module: Any, target: Target, run: Tuning, notify: Notify) -> Any:
     tasks = [func for func in tasks if _is_tunable(func)]
     # time is counted for each set of layers: another subnet has a budget of its own
     account = folder / f"spent-{fingerprint(*(func.script() for func in tasks))[:12]}.json"
-    spent_s = json.loads(account.read_text())["seconds"] if account.exists() else 0.0
+    spent_s = 0.0
+    # what cannot be read costs the budget once more, and nothing else
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        spent_s = float(json.loads(account.read_text(encoding="utf-8"))["seconds"])
     # MetaSchedule refuses a target without a number of cores
     target = Target({**target.export(), "num-cores": run.threads})
     with _threads(run.threads):
@@ -195,7 +198,7 @@ def _name(func: tirx.PrimFunc) -> str:
     return f"{rows} x {int(func.attrs['inputs'])} x {int(func.attrs['outputs'])}"
 
 
-@contextmanager
+@contextlib.contextmanager
 def _threads(num_threads: int) -> Iterator[None]:
     """The processes that measure take their number of threads from the environment."""
     before = os.environ.get("TVM_NUM_THREADS")

@@ -19,7 +19,7 @@ import safetensors.torch
 import torch
 
 from ...errors import ConfigError
-from ...record import parse
+from ...record import parse, read_json
 from ...spaces.encoder import EncoderSpace
 from ...spaces.encoder_choices import EncoderArch, Head
 from ...supernet.elastic import StateDict
@@ -196,10 +196,7 @@ def check_fits(checkpoint: Checkpoint, space: EncoderSpace, vocab_size: int) -> 
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: not a JSON file: {error}") from error
+    config = read_json(path)
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind not in KINDS:
         raise ConfigError(f"{path}: model_type {kind!r} is not supported; supported: {KINDS}")

@@ -5,7 +5,6 @@ In: the folder that `teacher.path` means, of any supported kind and size, and th
 trains nothing.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 from ...config.encoder import EncoderRunConfig, TaskConfig
 from ...data.ragged import Ragged
 from ...errors import ConfigError, StaleInputError
+from ...record import read_json
 from ...spaces.encoder_choices import EncoderArch, Head
 from ...supernet.elastic import StateDict
 from ...supernet.layers import ACTIVATIONS
@@ -211,7 +211,9 @@ def _check_pieces(
 
 def _pieces_of(path: Path) -> object:
     """A tokenizer without how its texts are cut and padded, which is set anew."""
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: no tokenizer: it holds no JSON object")
     return {key: x for key, x in content.items() if key not in ("version", "truncation", "padding")}
 
 

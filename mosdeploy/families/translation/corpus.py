@@ -325,7 +325,7 @@ def _read_catalog(path: Path, dropped: Counter[str]) -> Iterator[Pair]:
             # six of 266 catalogs of a Debian system
             translations = vars(gettext.GNUTranslations(file))
             catalog: dict[str | tuple[str, int], str] = translations["_catalog"]
-    except (OSError, struct.error, UnicodeDecodeError, LookupError) as error:
+    except (OSError, struct.error, ValueError, LookupError, RecursionError) as error:
         raise ConfigError(f"{path}: not a gettext .mo catalog: {error}") from error
     for key, translation in catalog.items():
         if isinstance(key, tuple):  # (msgid, plural form)

@@ -5,7 +5,6 @@ In: a subnet in torch, the folder of a bundle, or that of a CTranslate2 model. O
 translates the sources of training pairs.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import torch
 
 from ...config.translation import TranslationRunConfig
 from ...errors import BundleError, ConfigError, MosdeployError
+from ...record import read_json
 from ...runtime import BundleError as RuntimeBundleError
 from ...runtime import Translator
 from ...supernet.elastic import Subnet
@@ -200,4 +200,7 @@ def _pieces(folder: Path, names: Sequence[str]) -> sentencepiece.SentencePiecePr
 
 def _adds_end(folder: Path) -> bool:
     path = folder / "config.json"
-    return path.exists() and bool(json.loads(path.read_text()).get("add_source_eos", False))
+    if not path.exists():
+        return False
+    config = read_json(path)
+    return isinstance(config, dict) and bool(config.get("add_source_eos", False))

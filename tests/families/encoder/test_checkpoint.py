@@ -281,7 +281,7 @@ def drop_weight(folder: Path) -> None:
     [
         (shutil.rmtree, "no such folder"),
         (lambda x: (x / "tokenizer.json").unlink(), "is no checkpoint: it lacks tokenizer.json"),
-        (lambda x: (x / "config.json").write_text("{"), "config.json: not a JSON file"),
+        (lambda x: (x / "config.json").write_text("{"), "config.json: not valid JSON"),
         (lambda x: (x / "config.json").write_text("[]"), "model_type None is not supported"),
         (change_config(model_type="mpnet"), "'mpnet' is not supported; supported: .*'electra'"),
         (change_config(is_decoder=True), "only encoders with absolute positions"),

@@ -1,8 +1,12 @@
+import contextlib
 import gzip
 import struct
 from pathlib import Path
 
 import pytest
+from fuzzing import damage
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mosdeploy.config.translation import CorpusConfig
 from mosdeploy.errors import ConfigError
@@ -179,6 +183,18 @@ def test_missing_package_names_the_command(tmp_path: Path) -> None:
 def test_broken_catalog_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.mo").write_bytes(content)
     with pytest.raises(ConfigError, match=r"a\.mo: not a gettext"):
+        load_corpus(config(format="gettext", train="a.mo"), tmp_path)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_any_catalog_is_read_or_refused(tmp_path: Path, data: st.DataObject) -> None:
+    path = tmp_path / "a.mo"
+    write_mo(path, dict(pairs(12)))
+    path.write_bytes(damage(path.read_bytes(), data))
+    with contextlib.suppress(ConfigError):
         load_corpus(config(format="gettext", train="a.mo"), tmp_path)
 
 

@@ -16,7 +16,7 @@ from mosdeploy.config.translation import TranslationRunConfig
 from mosdeploy.errors import BundleError, ConfigError
 from mosdeploy.families.translation.corpus import load_data
 from mosdeploy.families.translation.decoding import translate
-from mosdeploy.families.translation.distillation import open_teacher
+from mosdeploy.families.translation.distillation import _adds_end, open_teacher
 from mosdeploy.families.translation.elastic import fresh_subnet
 from mosdeploy.families.translation.tokenizer import Tokenizer, train_corpus_tokenizer
 from mosdeploy.spaces.translation import (
@@ -168,3 +168,18 @@ def test_without_ctranslate2_the_extra_is_named(
     (tmp_path / "model.bin").touch()
     with pytest.raises(ConfigError, match=r"run: pip install 'mosdeploy\[teacher\]'"):
         open_teacher(tmp_path, tokenizer, config)
+
+
+@pytest.mark.parametrize(
+    ("text", "adds_end"),
+    [(None, False), ("{}", False), ("[]", False), ('{"add_source_eos": true}', True)],
+)
+def test_whether_a_model_adds_the_end_is_read_from_its_folder(
+    tmp_path: Path, text: str | None, adds_end: bool
+) -> None:
+    if text is not None:
+        (tmp_path / "config.json").write_text(text)
+    assert _adds_end(tmp_path) == adds_end
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"config\.json: not valid JSON"):
+        _adds_end(tmp_path)
