@@ -284,12 +284,8 @@ class RunFolder:
     def verify(
         self, max_latency: str | None = None, *, device: str | None = None, host: str | None = None
     ) -> "Verification":
-        """Time what is deployed on a device; `kept` says whether it keeps its limit.
-
-        Parameters
-        ----------
-        max_latency
-            With its unit: `150ms`; None for the limit that it was searched for.
+        """Time what is deployed on a device; `kept` says whether it keeps its limit, by default the
+        one that it was searched for.
         """
         from ..pipeline.deploy import DeployOptions
         from ..pipeline.verify import verify

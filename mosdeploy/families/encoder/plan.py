@@ -18,6 +18,7 @@ from ...config.encoder import (
     EncoderRunConfig,
     TaskConfig,
 )
+from ...config.pooling import read_vector_modules
 from ...errors import ConfigError
 from ...family import DataRequest, RunPlan, Setting
 from ...family.plan import dropped_fact, held_out_fraction, rounded_up, two_digits
@@ -158,6 +159,8 @@ def _read(request: DataRequest) -> _Found:
     if columns.labels:
         given["labels"] = list(columns.labels)
     checkpoint = load_checkpoint(request.checkpoint, root)
+    if columns.kind == "embedding" and (said := read_vector_modules(checkpoint.folder)):
+        given["pooling"] = said.pooling
     data = _data(given, checkpoint, request)
     fraction = held_out_fraction(sum(map(len, (data.train, data.valid, data.test))))
     given |= {f"{x}_fraction": fraction for x in _FRACTIONS if x not in given}
@@ -229,6 +232,7 @@ def _task(found: _Found) -> list[Setting]:
         "test": "chooses nothing",
         "test_fraction": "chooses nothing",
         "labels": "in the order of their numbers",
+        "pooling": "as the checkpoint's files say",
     }
     settings = [Setting(key, value, why.get(key, "")) for key, value in found.given.items()]
     return [

@@ -1,6 +1,7 @@
 """A run file that fits labelled texts and a checkpoint."""
 
 import json
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -52,6 +53,16 @@ def test_a_run_file_fits_data_and_checkpoint(
     assert config.max_tokens == config.export.max_input_len <= 24
     assert bool(config.teacher_steps) == (kind != "embedding")
     assert all(label in plan.facts.get("labels", "") for label in labels)
+
+
+def test_vectors_are_made_as_the_checkpoint_makes_them(root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bert"
+    shutil.copytree(root / "bert", folder)
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    plan = plan_run(DataRequest(("lines.txt",), root, checkpoint=str(folder)))
+    config = parsed(plan, root)
+    assert (config.task.pooling, config.space.head) == ("cls", "cls-vector")
 
 
 def test_the_steps_keep_the_proportions_of_the_recipe(root: Path) -> None:
