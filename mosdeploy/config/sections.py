@@ -8,7 +8,7 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ..record import Name, Record
 from ..spaces.spec import CostedSpace, ModelSpec, Precision, Workload
@@ -221,12 +221,24 @@ class ExportConfig(Record):
         return {}
 
 
+RESERVED_CHANNELS = ("current", "history")
+"""What 0.1.0, which had one place for all run folders of a board, put into `bundles`."""
+
+
 class DeployConfig(Record):
-    """How many versions of a bundle stay on the device: the current one, and those that a rollback
-    goes back to.
+    """Where the versions of a bundle stand on a device, `bundles/NAME`, by default under the name
+    of the run folder; and how many stay: the current one, and those that a rollback goes back to.
     """
 
+    name: Name | None = Field(None, exclude_if=_unset)
     keep_versions: int = Field(3, ge=1)
+
+    @field_validator("name")
+    @classmethod
+    def _is_free(cls, name: str | None) -> str | None:
+        if name in RESERVED_CHANNELS:
+            raise ValueError(f"the names {', '.join(RESERVED_CHANNELS)} are taken")
+        return name
 
 
 class RunConfig(Record):

@@ -4,14 +4,17 @@ In: a session, and a version's folder there. Out: a `Measurement`, or an error t
 wrong. Nothing is changed on the device.
 """
 
-import json
 import shlex
 from collections.abc import Callable
 
+from pydantic import ConfigDict
+
 from ..config.device import DeviceProfile
 from ..errors import CommandError, InfeasibleError
-from ..records import BundleManifest, Measurement
+from ..record import Record
+from ..records import BundleManifest, Measurement, Runtime
 from ..spaces.spec import TimingStage
+from .answers import parse_answer
 from .interpreter import run_python
 from .measure import measure_model
 from .release import RUNTIME_NAME, LatencyLimit
@@ -21,10 +24,19 @@ from .task import ModelTask, ignore
 
 MODEL_NAME = "model.onnx"
 SELF_TEST_TIMEOUT_S = 600.0
+CPU_PROVIDER = "CPUExecutionProvider"
+"""What the runtime takes unless it is told."""
 
 
-def self_test(session: Session, profile: DeviceProfile, remote_dir: str) -> None:
-    """Run the bundle's self-test with the Python of the device.
+class _Answer(Record):
+    model_config = ConfigDict(extra="ignore")  # the runtime may be that of an older version
+
+    passed: bool
+    failures: tuple[str, ...]
+
+
+def self_test(session: Session, profile: DeviceProfile, remote_dir: str, runtime: Runtime) -> None:
+    """Run the self-test of a version, on the provider that it is timed on.
 
     Raises
     ------
@@ -32,19 +44,20 @@ def self_test(session: Session, profile: DeviceProfile, remote_dir: str) -> None
         If it fails; the message holds the first failures.
     """
     arguments = f"-m {RUNTIME_NAME} {shlex.quote(f'{remote_dir}/bundle')} --self-test --json"
+    if runtime == "onnxruntime" and profile.provider != CPU_PROVIDER:
+        arguments += f" --provider {shlex.quote(profile.provider)}"
     path = f"PYTHONPATH={shlex.quote(remote_dir)} PYTHONDONTWRITEBYTECODE=1"
     result = run_python(session, profile, arguments, SELF_TEST_TIMEOUT_S, environment=path)
     try:
-        answer = json.loads(result.stdout.strip().splitlines()[-1])
-        passed = bool(answer["passed"])
-        failures = [str(failure) for failure in answer["failures"]]
-    except (IndexError, ValueError, KeyError, TypeError) as error:
+        last_line = (result.stdout.strip().splitlines() or [""])[-1]
+        answer = parse_answer(_Answer, last_line, f"{profile.name}: the self-test")
+    except CommandError as error:
         reason = last_lines(result)
         if "No module named" in result.stderr:
             reason += f"; run `mosdeploy devices setup {profile.cli_name}`"
         raise CommandError(f"{profile.name}: the self-test did not run: {reason}") from error
-    if not passed or result.returncode != 0:
-        reason = "; ".join(failures[:5]) or last_lines(result)
+    if not answer.passed or result.returncode != 0:
+        reason = "; ".join(answer.failures[:5])[:1000] or last_lines(result)
         raise CommandError(
             f"{profile.name}: the self-test failed on the device, `current` is unchanged: {reason}"
         )
@@ -69,9 +82,8 @@ def benchmark(
     CommandError
         If it cannot be timed.
     """
-    model = f"{remote_dir}/bundle" + (f"/{MODEL_NAME}" if manifest.runtime == "onnxruntime" else "")
     task = ModelTask(
-        remote_path=model,
+        remote_path=model_path(remote_dir, manifest),
         stages=stages,
         threads=manifest.workload.threads,
         runtime=manifest.runtime,
@@ -81,6 +93,11 @@ def benchmark(
         notify(f"{profile.name}: slower than the limit of {limit.ms:.4g} ms; timing it twice more")
         times += [_measured(session, profile, task) for _ in range(2)]
     return aggregate_rounds(times)
+
+
+def model_path(remote_dir: str, manifest: BundleManifest) -> str:
+    """What is timed of a version: a graph, or for TVM the whole bundle."""
+    return f"{remote_dir}/bundle" + (f"/{MODEL_NAME}" if manifest.runtime == "onnxruntime" else "")
 
 
 def _measured(session: Session, profile: DeviceProfile, task: ModelTask) -> Measurement:

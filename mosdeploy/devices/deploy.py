@@ -5,40 +5,31 @@ In: a release, that is a bundle folder with its manifest. Out: a `Deployment`. W
 and what runs it, is not known here.
 """
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, TypeVar
 
 from ..config.device import DeviceProfile
 from ..config.sections import DeployConfig
-from ..errors import (
-    CommandError,
-    ConfigError,
-    StaleInputError,
-)
-from ..record import Record, parse
-from ..records import BundleManifest, Deployment, Measurement
+from ..errors import CommandError, StaleInputError
+from ..records import BundleManifest, Deployment, Measurement, Runtime
 from ..spaces.spec import TimingStage
 from ..storage import sha256_bytes, sha256_file
-from .acceptance import benchmark, check_limit, self_test
-from .interpreter import work_dir
-from .job import call_agent
+from .acceptance import benchmark, check_limit, model_path, self_test
+from .answers import parse_answer
+from .busy import refuse_if_busy
+from .channel import Channel
+from .measure import free_device
 from .on_device.versions import RECORD_NAME, SUMS_NAME
 from .probe import probe
 from .release import LatencyLimit, Release, release_files
 from .session import Session
 from .task import ignore
 
-HASHING_TIMEOUT_S = 600.0
-VERSIONS_PATH = Path(__file__).parent / "on_device" / "versions.py"
-R = TypeVar("R", bound=Record)
-
 
 def deploy(
     session: Session,
     profile: DeviceProfile,
+    channel: Channel,
     release: Release,
     config: DeployConfig,
     notify: Callable[[str], None] = ignore,
@@ -46,11 +37,13 @@ def deploy(
     """Deploy a bundle.
 
     A version is a folder on the device, named by its content, with the bundle and the runtime;
-    `versions.py` describes what else is there. Whatever stops this, `bundles/current` points to a
-    version that passed its self-test, and the same call goes on where it was stopped.
+    `versions.py` describes what else is there. Whatever stops this, `current` of the channel points
+    to a version that passed its self-test, and the same call goes on where it was stopped.
 
     Parameters
     ----------
+    channel
+        Where on the device; what other channels hold is left alone.
     config
         How many versions are kept.
     notify
@@ -60,6 +53,8 @@ def deploy(
     ------
     BundleError
         If a file of the bundle here is not what its manifest says.
+    StaleInputError
+        If another run folder deploys to this channel.
     CommandError
         If the files cannot be stored, the self-test fails or the model cannot be timed; `current`
         is then unchanged.
@@ -70,12 +65,13 @@ def deploy(
     --------
     >>> release = Release(bundle_dir, manifest, spec.timing_stages())  # doctest: +SKIP
     >>> with open_session(profile, ssh_config) as session:  # doctest: +SKIP
-    ...     deploy(session, profile, release, DeployConfig()).measurement.total.median_ms
+    ...     deploy(session, profile, channel, release, DeployConfig()).measurement.total.median_ms
     """
-    version, measurement = _stage_and_benchmark(session, profile, release, notify)
-    if release.strict:
+    version, measurement = _stage_and_benchmark(session, profile, channel, release, notify)
+    if release.strict and release.limit and release.limit.is_missed(profile, measurement):
+        channel.release(session, profile, version)
         check_limit(profile, measurement, release.limit)
-    remote_dir = f"{_bundles(session, profile)}/{version}"
+    remote_dir = f"{channel.folder(session, profile)}/{version}"
     deployment = Deployment(
         device=profile,
         state=probe(session, profile),
@@ -88,14 +84,14 @@ def deploy(
         statistic=release.limit.statistic if release.limit else "median",
         deployed_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    session.put_bytes(deployment.model_dump_json(indent=2).encode(), f"{remote_dir}/{RECORD_NAME}")
-    _call(session, profile, "activate", version, str(config.keep_versions))
+    channel.activate(session, profile, version, config.keep_versions, deployment)
     return deployment
 
 
 def stage_and_benchmark(
     session: Session,
     profile: DeviceProfile,
+    channel: Channel,
     release: Release,
     notify: Callable[[str], None] = ignore,
 ) -> Measurement:
@@ -103,14 +99,20 @@ def stage_and_benchmark(
 
     Raises
     ------
-    BundleError, CommandError
+    BundleError, StaleInputError, CommandError
         As `deploy`.
     """
-    return _stage_and_benchmark(session, profile, release, notify)[1]
+    version, measurement = _stage_and_benchmark(session, profile, channel, release, notify)
+    channel.release(session, profile, version)
+    return measurement
 
 
 def _stage_and_benchmark(
-    session: Session, profile: DeviceProfile, release: Release, notify: Callable[[str], None]
+    session: Session,
+    profile: DeviceProfile,
+    channel: Channel,
+    release: Release,
+    notify: Callable[[str], None],
 ) -> tuple[str, Measurement]:
     """Store a version, test and time it; returns its name and its timing."""
     manifest = release.manifest
@@ -118,9 +120,11 @@ def _stage_and_benchmark(
     bundle_sha256 = sha256_file(release.bundle_dir / "manifest.json")
     sums = "".join(f"{digest}  {name}\n" for name, (_, digest) in files.items())
     version = f"{bundle_sha256[:16]}-{sha256_bytes(sums.encode())[:8]}"
-    remote_dir = f"{_bundles(session, profile)}/{version}"
+    remote_dir = f"{channel.folder(session, profile)}/{version}"
+    free_device(session, profile, model_path(remote_dir, manifest))
+    channel.claim(session, profile, version)
     session.put_bytes(sums.encode(), f"{remote_dir}/{SUMS_NAME}")
-    missing = set(_call(session, profile, "deduplicate", version)["missing"])
+    missing = channel.missing(session, profile, version)
     to_send = {name: path for name, (path, _) in files.items() if name in missing}
     if to_send:
         size_mb = sum(path.stat().st_size for path in to_send.values()) / 1e6
@@ -128,14 +132,18 @@ def _stage_and_benchmark(
     for name, path in to_send.items():
         session.put(path, f"{remote_dir}/{name}")
     notify(f"{profile.name}: self-test, then timing")
-    self_test(session, profile, remote_dir)
-    timing = benchmark(
-        session, profile, remote_dir, manifest, release.stages, release.limit, notify
-    )
+    try:
+        self_test(session, profile, remote_dir, manifest.runtime)
+        timing = benchmark(
+            session, profile, remote_dir, manifest, release.stages, release.limit, notify
+        )
+    except CommandError:
+        channel.release(session, profile, version)
+        raise
     return version, timing
 
 
-def roll_back(session: Session, profile: DeviceProfile) -> Deployment:
+def roll_back(session: Session, profile: DeviceProfile, channel: Channel) -> Deployment:
     """Make the version current again that was current before; it has to pass its self-test first.
 
     Returns
@@ -145,24 +153,32 @@ def roll_back(session: Session, profile: DeviceProfile) -> Deployment:
 
     Raises
     ------
+    StaleInputError
+        If another run folder deploys to this channel.
     CommandError
         If no earlier version stands there, or it is damaged or fails; `current` is then unchanged.
     """
-    found = _call(session, profile, "previous")
-    version = found["previous"]
-    if version is None:
+    refuse_if_busy(session, profile)
+    found = channel.last_two(session, profile)
+    if found.current is None or found.previous is None:
         raise CommandError(
-            f"{profile.name}: no earlier version stands on the device; `[deploy] keep_versions` "
-            "says how many are kept"
+            f"{profile.name}: no earlier version of '{channel.name}' stands on the device; "
+            "`[deploy] keep_versions` says how many are kept"
         )
-    deployment = _tested(session, profile, version)
-    _call(session, profile, "rollback", found["current"], version)
+    remote_dir = f"{channel.folder(session, profile)}/{found.previous}"
+    manifest, _ = _manifest(session, profile, remote_dir)
+    _test_version(session, profile, channel, found.previous, manifest.runtime)
+    path = f"{remote_dir}/{RECORD_NAME}"
+    text = _read(session, profile, path)
+    deployment = parse_answer(Deployment, text, f"{profile.name}: {path}")
+    channel.roll_back(session, profile, found.current, found.previous)
     return deployment
 
 
 def time_current(
     session: Session,
     profile: DeviceProfile,
+    channel: Channel,
     deployment: Deployment,
     stages: Callable[[BundleManifest], tuple[TimingStage, ...]],
     limit: LatencyLimit | None = None,
@@ -184,63 +200,54 @@ def time_current(
     Raises
     ------
     StaleInputError
-        If something else is current.
+        If something else is current, or another run folder deploys to this channel.
     CommandError
         If no version stands there, or it is damaged, fails or cannot be timed.
     """
-    version = _call(session, profile, "previous")["current"]
+    version = channel.last_two(session, profile).current
     if version is None:
-        raise CommandError(f"{profile.name}: nothing is deployed there; run `mosdeploy deploy`")
-    found = _tested(session, profile, version)
-    if found.bundle_sha256 != deployment.bundle_sha256:
+        raise CommandError(
+            f"{profile.name}: nothing is deployed to '{channel.name}' there; run `mosdeploy deploy`"
+        )
+    remote_dir = f"{channel.folder(session, profile)}/{version}"
+    manifest, manifest_sha256 = _manifest(session, profile, remote_dir)
+    if manifest_sha256 != deployment.bundle_sha256:
         raise StaleInputError(
-            f"{profile.name} runs {found.bundle} now, not {deployment.bundle}, which was deployed "
+            f"{profile.name} runs {manifest.name} now, not {deployment.bundle}, which was deployed "
             "from here; run `mosdeploy deploy` again"
         )
-    remote_dir = f"{_bundles(session, profile)}/{version}"
-    manifest = _read(session, profile, BundleManifest, f"{remote_dir}/bundle/manifest.json")
+    free_device(session, profile, model_path(remote_dir, manifest))
+    _test_version(session, profile, channel, version, manifest.runtime)
     return benchmark(session, profile, remote_dir, manifest, stages(manifest), limit, notify)
 
 
-def _tested(session: Session, profile: DeviceProfile, version: str) -> Deployment:
-    """Record of a version that stands on a device whole and passes its self-test now."""
-    remote_dir = f"{_bundles(session, profile)}/{version}"
-    damaged = _call(session, profile, "deduplicate", version)["missing"]
+def _test_version(
+    session: Session, profile: DeviceProfile, channel: Channel, version: str, runtime: Runtime
+) -> None:
+    """Make sure that a version stands on a device whole and passes its self-test now."""
+    remote_dir = f"{channel.folder(session, profile)}/{version}"
+    damaged = channel.missing(session, profile, version)
     if damaged:
         raise CommandError(
-            f"{profile.name}: {remote_dir} is damaged ({', '.join(damaged)}); `current` is "
+            f"{profile.name}: {remote_dir} is damaged ({', '.join(sorted(damaged))}); `current` is "
             "unchanged; deploy that bundle again"
         )
-    self_test(session, profile, remote_dir)
-    return _read(session, profile, Deployment, f"{remote_dir}/{RECORD_NAME}")
+    self_test(session, profile, remote_dir, runtime)
 
 
-def _read(session: Session, profile: DeviceProfile, kind: type[R], path: str) -> R:
-    """A record that stands on a device."""
+def _manifest(
+    session: Session, profile: DeviceProfile, remote_dir: str
+) -> tuple[BundleManifest, str]:
+    """The manifest of a version that stands on a device, and its SHA-256."""
+    path = f"{remote_dir}/bundle/manifest.json"
+    text = _read(session, profile, path)
+    return parse_answer(BundleManifest, text, f"{profile.name}: {path}"), sha256_bytes(text)
+
+
+def _read(session: Session, profile: DeviceProfile, path: str) -> bytes:
     try:
-        return parse(kind, json.loads(session.read(path)), path)
-    except (ValueError, ConfigError) as error:
-        raise CommandError(f"{profile.name}: {path} is no {kind.__name__}: {error}") from error
-
-
-def _bundles(session: Session, profile: DeviceProfile) -> str:
-    return f"{work_dir(session, profile)}/bundles"
-
-
-def _call(
-    session: Session, profile: DeviceProfile, command: str, *arguments: str
-) -> dict[str, Any]:
-    """Run a command of `versions.py` on the device; returns the object that it prints.
-
-    Raises
-    ------
-    CommandError
-        If it fails, or prints an error.
-    """
-    words = (command, _bundles(session, profile), *arguments)
-    answer = call_agent(
-        session, profile, *words, timeout_s=HASHING_TIMEOUT_S, scripts=(VERSIONS_PATH,)
-    )
-    if "error" in answer:
-        raise CommandError(f"{profile.name}: {answer['error']}")
-    return answer
+        return session.read(path)
+    except FileNotFoundError as error:
+        raise CommandError(
+            f"{profile.name}: {path} is missing; deploy that bundle again"
+        ) from error

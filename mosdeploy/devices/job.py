@@ -1,73 +1,78 @@
-"""The agent as the host sees it: how it is copied to a device, started, watched and ended.
+"""The agent as the host sees it: how it is started on a device, watched and ended.
 
 In: a session and a profile. Out: what the agent prints and writes, as records. Which models are
 measured, and when the agent is started again, is decided in `measure.py`.
 """
 
-import contextlib
 import hashlib
 import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Self
+
+from pydantic import ConfigDict, Field, model_validator
 
 from ..config.device import DeviceProfile
-from ..errors import CommandError, ConfigError, DeviceBusyError
-from ..record import parse
+from ..errors import CommandError
+from ..record import Record
 from ..records import Measurement
 from ..spaces.spec import TimingStage
-from ..storage import sha256_bytes
-from .interpreter import run_python, work_dir
+from .answers import parse_answer
+from .busy import Holder, busy_error, refuse_if_busy, runs_in
+from .interpreter import work_dir
+from .scripts import call_agent
 from .session import Session, check_run, last_lines
 
-AGENT = tuple(Path(__file__).parent / "on_device" / name for name in ("agent.py", "benchmark.py"))
+MAX_MS = 1e9
+"""Longest time that is believed, in milliseconds: eleven days."""
 
 
-def install_agent(session: Session, folder: str, scripts: Sequence[Path] = AGENT) -> str:
-    """Copy the agent, or other scripts that stand alone, into a folder named by their content.
+class _Started(Record):
+    """What the agent prints when it is started."""
 
-    Returns
-    -------
-    str
-        Path of the first script on the device.
-    """
-    sources = [script.read_bytes() for script in scripts]
-    home = f"{folder}/agents/{scripts[0].stem}-{sha256_bytes(b''.join(sources))[:12]}"
-    for script, source in zip(scripts, sources, strict=True):
-        path = f"{home}/{script.name}"
-        with contextlib.suppress(FileNotFoundError):
-            if session.read(path) == source:
-                continue
-        session.put_bytes(source, path)
-    return f"{home}/{scripts[0].name}"
+    pid: int | None = None
+    busy: Holder | None = None
+    error: str | None = None
 
 
-def call_agent(
-    session: Session,
-    profile: DeviceProfile,
-    *arguments: str,
-    timeout_s: float | None = None,
-    scripts: Sequence[Path] = AGENT,
-) -> dict[str, Any]:
-    """Run one command of the agent, or of another such script, and return the JSON object that it
-    prints.
+class _Request(Record):
+    """What is read again of job.json."""
 
-    Raises
-    ------
-    CommandError
-        If there is no Python, or the agent fails.
-    """
-    path = install_agent(session, work_dir(session, profile), scripts)
-    result = run_python(session, profile, shlex.join([path, *arguments]), timeout_s)
-    try:
-        answer = json.loads(result.stdout.strip().splitlines()[-1])
-    except (IndexError, ValueError) as error:
-        raise CommandError(
-            f"{profile.name}: {scripts[0].name} failed on the device: {last_lines(result)}"
-        ) from error
-    return dict(answer)
+    model_config = ConfigDict(extra="ignore")
+
+    target_counts: dict[str, int] = Field(default_factory=dict)  # not there in a job of 0.1.0
+
+
+class _Outcome(Record):
+    """What the agent writes into rc at its end."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    rc: int
+    error: str | None = None
+
+
+class _ResultLine(Record):
+    """One line of results.jsonl."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    key: str
+    measurement: Measurement
+    measured_at: str = ""
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        total = self.measurement.total
+        if total is None and self.measurement.error is None:
+            raise ValueError("neither a time nor an error")
+        times = [x for x in (total, *self.measurement.parts.values()) if x is not None]
+        if any(abs(ms) > MAX_MS for x in times for ms in (x.median_ms, x.p90_ms, x.minimum_ms)):
+            raise ValueError(f"no time is longer than {MAX_MS:g} ms")
+        if total is not None and total.minimum_ms <= 0:
+            raise ValueError("every run takes longer than 0 ms")
+        return self
 
 
 @dataclass(frozen=True)
@@ -146,11 +151,11 @@ class AgentJob:
             **self._profile.measure.model_dump(),
         }
         self._session.put_bytes(json.dumps(request).encode(), f"{self.folder}/job.json")
-        answer = call_agent(self._session, self._profile, "run", self.folder)
-        if "busy" in answer:
-            raise self._busy(answer["busy"])
-        if "error" in answer:
-            raise CommandError(f"{self._profile.name}: {answer['error']}")
+        answer = call_agent(self._session, self._profile, _Started, "run", self.folder)
+        if answer.busy is not None:
+            raise busy_error(self._profile, answer.busy)
+        if answer.error is not None:
+            raise CommandError(f"{self._profile.name}: {answer.error}")
 
     def refuse_if_busy(self) -> None:
         """Check that no other job holds the device, before anything is uploaded.
@@ -160,21 +165,11 @@ class AgentJob:
         DeviceBusyError
             If another job holds it.
         """
-        holder: dict[str, Any] = {}
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            holder = dict(json.loads(self._session.read(f"{self._root}/agent.lock")))
-        job = str(holder.get("job", ""))
-        pid = str(holder.get("pid", ""))
-        if job != self._job_id and self._runs(pid, f"{self._root}/jobs/{job}"):
-            raise self._busy(holder)
+        refuse_if_busy(self._session, self._profile, self._job_id)
 
     def is_running(self) -> bool:
         """Tell whether an agent works on this job now."""
-        try:
-            pid = self._session.read(f"{self.folder}/pid").decode()
-        except FileNotFoundError:
-            return False
-        return self._runs(pid, self.folder)
+        return self._running_pid() is not None
 
     def claimed_keys(self) -> set[str]:
         """Keys that no other board needs to measure: those with a result here, and those that a
@@ -183,8 +178,8 @@ class AgentJob:
         keys = set[str]()
         # Asked before the results are read: an agent that ends meanwhile has written all of them.
         if self.is_running():
-            job = json.loads(self._session.read(f"{self.folder}/job.json"))
-            keys.update(job.get("target_counts", ()))  # not there in a job of 0.1.0
+            path = f"{self.folder}/job.json"
+            keys.update(parse_answer(_Request, self._session.read(path), path).target_counts)
         return keys | {result.key for result in self.results()}
 
     def results(self) -> list[AgentResult]:
@@ -215,13 +210,14 @@ class AgentJob:
 
     def failure(self) -> CommandError | None:
         """Why measuring stopped; None if it is not over, ended well or was killed."""
+        path = f"{self.folder}/rc"
         try:
-            outcome = dict(json.loads(self._session.read(f"{self.folder}/rc")))
+            outcome = parse_answer(_Outcome, self._session.read(path), path)
         except FileNotFoundError:
             return None
-        if outcome.get("rc") == 0:
+        if outcome.rc == 0:
             return None
-        error = str(outcome.get("error"))
+        error = outcome.error or "for a reason that the device does not tell"
         if "imported" in error:
             error += f"; run `mosdeploy devices setup {self._profile.cli_name}`"
         return CommandError(f"{self._profile.name}: measuring stopped: {error}")
@@ -234,8 +230,8 @@ class AgentJob:
 
     def kill(self) -> None:
         """End the agent and the model that it measures; without effect if it is not running."""
-        if self.is_running():
-            pid = int(self._session.read(f"{self.folder}/pid"))
+        pid = self._running_pid()
+        if pid is not None:
             self._session.run(f"kill -9 -{pid}")
 
     def remove(self, *names: str) -> None:
@@ -243,34 +239,19 @@ class AgentJob:
         paths = shlex.join(f"{self.folder}/{name}" for name in names)
         check_run(self._session, f"rm -rf {paths}", "cleaning up")
 
-    def _runs(self, pid: str, folder: str) -> bool:
-        """Tell whether a pid is that of an agent that works in a folder, and not of a later process
-        that got the same number.
-        """
-        if not pid.isdigit():
-            return False
+    def _running_pid(self) -> str | None:
         try:
-            words = self._session.read(f"/proc/{pid}/cmdline").split(b"\0")
-        except (FileNotFoundError, CommandError):
-            return False
-        return folder.encode() in words
-
-    def _busy(self, holder: Mapping[str, Any]) -> DeviceBusyError:
-        pid = holder.get("pid", "unknown")
-        since = holder.get("since", "an unknown time")
-        return DeviceBusyError(
-            f"{self._profile.name}: another measurement holds the device: pid {pid}, since "
-            f"{since}, job {holder.get('job', 'unknown')}; wait until it is over, or end it there "
-            f"with `kill -- -{pid}`"
-        )
+            pid = self._session.read(f"{self.folder}/pid").decode(errors="replace")
+        except FileNotFoundError:
+            return None
+        return pid if runs_in(self._session, pid, self.folder) else None
 
     def _parse(self, line: bytes, path: str) -> AgentResult:
         try:
-            data = json.loads(line)
-            measurement = parse(Measurement, data["measurement"], path)
-            return AgentResult(str(data["key"]), measurement, str(data.get("measured_at", "")))
-        except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+            found = parse_answer(_ResultLine, line, path)
+        except CommandError as error:
             raise CommandError(
-                f"{self._profile.name}: {path} holds a line that is not a result ({error}); remove "
-                "that file on the device and run the same command again"
+                f"{self._profile.name}: {error}; remove that file on the device and run the same "
+                "command again"
             ) from error
+        return AgentResult(found.key, found.measurement, found.measured_at)

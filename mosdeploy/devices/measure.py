@@ -15,7 +15,7 @@ from ..records import Measurement
 from ..storage import sha256_bytes
 from .drift import DriftWatch
 from .job import AgentJob, AgentResult
-from .on_device.agent import REFERENCE
+from .on_device.agent import CHECK_TIMEOUT_S, REFERENCE
 from .on_device.benchmark import TVM
 from .session import Session
 from .task import NO_HOOKS, MeasureHooks, MeasurementTask, ModelTask
@@ -23,7 +23,9 @@ from .task import NO_HOOKS, MeasureHooks, MeasurementTask, ModelTask
 MIN_POLL_S = 0.2  # shortest and longest wait between two looks at the device: each look disturbs
 MAX_POLL_S = 2.0  # the timing a little
 OUTPUT_MARGIN_S = 15.0
-"""How long beyond a candidate's time-out an agent may print nothing before it is ended."""
+"""How long beyond a candidate's time-out, or that of its check of the runtime, an agent may print
+nothing before it is ended.
+"""
 
 MAX_FAILED_STARTS = 3
 """How often the agent is started in a row without a single result."""
@@ -127,7 +129,7 @@ def measure_model(session: Session, profile: DeviceProfile, task: ModelTask) -> 
     DeviceBusyError, CommandError, ConnectionLostError, DeviceTimeoutError
         As `collect`.
     """
-    job = AgentJob(session, profile, f"model-{sha256_bytes(task.remote_path.encode())[:12]}")
+    job = _model_job(session, profile, task.remote_path)
     watch = DriftWatch(["model"], profile.measure, has_reference=False)
     if not job.is_running():
         job.remove("results.jsonl")
@@ -142,6 +144,24 @@ def measure_model(session: Session, profile: DeviceProfile, task: ModelTask) -> 
         )
 
     return next(_until_accepted(job, watch, start, profile))[1]
+
+
+def free_device(session: Session, profile: DeviceProfile, remote_path: str) -> None:
+    """Make sure that nothing is timed on a device, before a model is tested and timed there; what a
+    killed command still times of the same model is ended.
+
+    Raises
+    ------
+    DeviceBusyError
+        If another job holds the device.
+    """
+    job = _model_job(session, profile, remote_path)
+    job.refuse_if_busy()
+    job.kill()
+
+
+def _model_job(session: Session, profile: DeviceProfile, remote_path: str) -> AgentJob:
+    return AgentJob(session, profile, f"model-{sha256_bytes(remote_path.encode())[:12]}")
 
 
 def _until_accepted(
@@ -174,7 +194,8 @@ def _until_accepted(
                     )
                 failed_starts += 1
                 start()
-            results = _follow(job, profile.measure.candidate_timeout_s + OUTPUT_MARGIN_S, hooks)
+            longest_s = max(profile.measure.candidate_timeout_s, CHECK_TIMEOUT_S)
+            results = _follow(job, longest_s + OUTPUT_MARGIN_S, hooks)
     except KeyboardInterrupt:
         job.kill()
         raise

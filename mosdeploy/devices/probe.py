@@ -5,11 +5,11 @@ mends each. Nothing on the device is changed but the agent's files.
 """
 
 from ..config.device import DeviceProfile
-from ..record import parse
 from ..records import DeviceState, Problem
+from .answers import printable
 from .interpreter import NoPythonError, work_dir
-from .job import call_agent, install_agent
-from .on_device.agent import requirement_name
+from .on_device.describe import requirement_name
+from .scripts import call_agent, install_agent
 from .session import Session
 
 MIN_DISK_BYTES = 2_000_000_000
@@ -33,10 +33,9 @@ def probe(session: Session, profile: DeviceProfile) -> DeviceState:
     install_agent(session, folder)  # makes the folder as well
     try:
         words = ("probe", folder, profile.provider, *profile.requirements)
-        answer = call_agent(session, profile, *words, timeout_s=PROBE_TIMEOUT_S)
+        return call_agent(session, profile, DeviceState, *words, timeout_s=PROBE_TIMEOUT_S)
     except NoPythonError:
-        return DeviceState(machine=session.run("uname -m").stdout.strip() or None)
-    return parse(DeviceState, answer, f"{profile.name}: agent probe")
+        return DeviceState(machine=printable(session.run("uname -m").stdout.strip()) or None)
 
 
 def check(state: DeviceState, profile: DeviceProfile) -> tuple[Problem, ...]:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from ..errors import CommandError
+from .answers import printable
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,8 @@ def check_run(
 def last_lines(result: CommandResult, count: int = 3) -> str:
     """The last few lines that a command printed, on one line, for a message."""
     lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
-    return " | ".join(line.strip() for line in lines[-count:]) or "it printed nothing"
+    short = (line.strip()[:500] for line in lines[-count:])
+    return printable(" | ".join(short)) or "it printed nothing"
 
 
 def no_space(name: str, path: str, free_bytes: int | None, size_bytes: int) -> CommandError:

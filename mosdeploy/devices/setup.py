@@ -14,6 +14,7 @@ from pathlib import Path
 from ..config.device import DeviceProfile
 from ..errors import CommandError
 from ..records import DeviceState
+from .busy import refuse_if_busy
 from .interpreter import FROM_ROOT, profile_python, python_path, work_dir
 from .probe import check, probe
 from .session import Session, check_run, last_lines
@@ -33,10 +34,13 @@ def setup(
 
     Raises
     ------
+    DeviceBusyError
+        If a measurement runs there.
     CommandError
         If there is no Python, no way to make an environment, or no package for the device's
         platform.
     """
+    refuse_if_busy(session, profile)
     state = probe(session, profile)
     problems = [problem for problem in check(state, profile) if problem.blocking]
     if state.python_version is None:

@@ -9,6 +9,7 @@ from ..errors import ConfigError, InfeasibleError, StaleInputError
 from ..records import BundleManifest, Deployment, SearchResult
 from ..storage import read_record, sha256_file, write_record
 from .bundles import bundle_spec, require_bundle
+from .channels import channel_of
 from .context import Context
 from .devices import lasting_session, resolve_profile
 from .other_finalists import export_in_place_of, other_finalists
@@ -49,7 +50,7 @@ def deploy(context: Context, options: DeployOptions | None = None) -> Deployment
     ConfigError
         If no profile has this name, or as `resolve_profile`.
     StaleInputError
-        If there is no bundle.
+        If there is no bundle, or another run folder deploys to this channel.
     BundleError
         If its files are not those of its manifest.
     DeviceError
@@ -100,7 +101,12 @@ def _deploy(
     )
     with lasting_session(context, target) as session:
         deployment = put_on_device(
-            session, target, release, context.config.deploy, context.progress.say
+            session,
+            target,
+            channel_of(context.run),
+            release,
+            context.config.deploy,
+            context.progress.say,
         )
     write_record(files.deployment_path(target.name, options.host), deployment)
     return deployment
@@ -134,7 +140,7 @@ def roll_back(context: Context, options: DeployOptions | None = None) -> Deploym
     target = resolve_profile(context.files.root, name, host)
     context.progress.say(f"rolling back {host or target.name}")
     with lasting_session(context, target) as session:
-        deployment = roll_back_there(session, target)
+        deployment = roll_back_there(session, target, channel_of(context.run))
     write_record(context.files.deployment_path(target.name, host), deployment)
     return deployment
 

@@ -37,11 +37,13 @@ def check_device(profile: DeviceProfile, ssh_config: Path = SSH_CONFIG) -> Devic
     Raises
     ------
     DeviceError
-        If it cannot be reached.
+        If it cannot be reached, or a measurement runs there.
     """
+    from ..devices.busy import refuse_if_busy
     from ..devices.probe import check, probe
 
     with connector(profile, ssh_config)() as session:
+        refuse_if_busy(session, profile)
         state = probe(session, profile)
     return DeviceCheck(device=profile.name, state=state, problems=check(state, profile))
 
@@ -54,7 +56,7 @@ def setup_device(
     Raises
     ------
     DeviceError
-        If the device cannot be reached, or a step fails there.
+        If the device cannot be reached, a measurement runs or a step fails there.
     """
     from ..devices.setup import setup
 

@@ -3,6 +3,7 @@
 In: a folder and what the command line said. Out: a `Run`. This file calls no room.
 """
 
+import platform
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +38,11 @@ class Run:
         served_by = self.config.served_by
         # resolved, as the folder of the task need not be there yet
         return root if served_by is None else (root / served_by).resolve()
+
+    @property
+    def origin(self) -> str:
+        """Names the run folder to people who meet what it left on a device: `HOST:PATH`."""
+        return f"{platform.node()}:{self.workspace.root.resolve()}"
 
     @property
     def space_sha256(self) -> str:

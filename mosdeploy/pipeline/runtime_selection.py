@@ -15,6 +15,7 @@ from ..records import Measurement, Runtime
 from ..spaces import ModelSpec
 from ..spaces.spec import Workload
 from .bundles import bundle_spec, note_newest
+from .channels import channel_of
 from .context import Context
 from .devices import lasting_session, run_profile
 from .export_job import ExportOptions, ExportResult
@@ -228,7 +229,9 @@ def _time(context: Context, profile: DeviceProfile, candidate: RuntimeCandidate)
         release = Release(bundle_dir=candidate.result.path, manifest=manifest, stages=stages)
         try:
             with lasting_session(context, profile) as session:
-                measurement = stage_and_benchmark(session, profile, release, context.progress.say)
+                measurement = stage_and_benchmark(
+                    session, profile, channel_of(context.run), release, context.progress.say
+                )
         except DeviceError as failure:
             error = str(failure)
     return RuntimeTiming(runtime=candidate.runtime, measurement=measurement, error=error)

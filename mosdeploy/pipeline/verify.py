@@ -4,6 +4,7 @@ from ..errors import ConfigError, PredictorError
 from ..records import Deployment
 from ..storage import read_record
 from .bundles import bundle_spec
+from .channels import channel_of
 from .context import Context
 from .deploy import DeployOptions, deployed_to
 from .devices import lasting_session, resolve_profile
@@ -62,6 +63,7 @@ def verify(
         measurement = time_current(
             session,
             target,
+            channel_of(context.run),
             deployment,
             lambda manifest: bundle_spec(context, manifest).timing_stages(),
             limit,

@@ -1,5 +1,5 @@
 """Command line: `python -m mosdeploy_runtime BUNDLE [--threads N] [--self-test] [--json] [--jsonl]
-[--long cut|window] [--time]`.
+[--long cut|window] [--provider NAME] [--time]`.
 
 Lines from stdin, answers to stdout, UTF-8, one for one; messages to stderr. Exit code 0; 1
 when the self-test did not pass; 2 wrong usage, or input that is not UTF-8, not JSON or cannot be
@@ -45,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--long", choices=LONG, default=CUT, help="what becomes of texts that are too long"
     )
+    parser.add_argument("--provider", help="execution provider of ONNX Runtime; default: the CPU")
     parser.add_argument(
         "--time", action="store_true", help="print where the time went, to stderr, at the end"
     )
@@ -52,7 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         from .self_test import run_self_test  # takes a second, in which Ctrl-C may come
 
-        model = open_model(options.bundle, options.threads, long=options.long)
+        providers = [options.provider] if options.provider else None
+        model = open_model(options.bundle, options.threads, providers, options.long)
         if options.self_test:
             result = run_self_test(model)
             _print(

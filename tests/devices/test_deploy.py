@@ -7,16 +7,26 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from deploying import live, write_release
+from deploying import CHANNEL, live, write_release
+from watching import other_agent
 
 from mosdeploy.config.sections import DeployConfig
-from mosdeploy.devices import acceptance as room
+from mosdeploy.devices import acceptance
+from mosdeploy.devices import deploy as room
+from mosdeploy.devices.acceptance import self_test
+from mosdeploy.devices.channel import Channel
 from mosdeploy.devices.deploy import deploy, roll_back, time_current
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.on_device.versions import deduplicate, history
 from mosdeploy.devices.release import LatencyLimit
-from mosdeploy.errors import BundleError, CommandError, InfeasibleError, StaleInputError
-from mosdeploy.records import Measurement, Timing
+from mosdeploy.errors import (
+    BundleError,
+    CommandError,
+    DeviceBusyError,
+    InfeasibleError,
+    StaleInputError,
+)
+from mosdeploy.records import DeviceState, Measurement, Timing
 from mosdeploy.storage import sha256_bytes, sha256_file
 
 
@@ -39,21 +49,23 @@ def put(make_profile, tmp_path, runtime_dir, monkeypatch):
     """Deploy a bundle, made with the given arguments unless it exists, and return what was
     recorded.
 
-    Its timing is made up, since that takes seconds; the first test times.
+    Its timing and the device's state are made up, since they take time; in the first test they are
+    real.
     """
     made = {}
     timing = Timing(median_ms=1.0, p90_ms=1.0, minimum_ms=1.0, repeats=1)
-    monkeypatch.setattr(room, "measure_model", lambda *_: Measurement(total=timing))
+    monkeypatch.setattr(acceptance, "measure_model", lambda *_: Measurement(total=timing))
+    monkeypatch.setattr(room, "probe", lambda *_: DeviceState())
 
     def release(name, **content):
         if name not in made:
             made[name] = write_release(tmp_path / "bundles" / name, runtime_dir, **content)
         return made[name]
 
-    def put(name, keep=3, session=None, **content):
+    def put(name, keep=3, session=None, channel=CHANNEL, **content):
         config = DeployConfig(keep_versions=keep)
         given = release(name, **content)
-        return deploy(session or LocalSession("dev"), make_profile(), given, config)
+        return deploy(session or LocalSession("dev"), make_profile(), channel, given, config)
 
     put.release = release
     return put
@@ -61,7 +73,7 @@ def put(make_profile, tmp_path, runtime_dir, monkeypatch):
 
 @pytest.fixture
 def bundles(make_profile):
-    return Path(make_profile().work_dir) / "bundles"
+    return Path(make_profile().work_dir) / "bundles" / CHANNEL.name
 
 
 def test_a_bundle_is_stored_tested_timed_and_made_current(
@@ -71,7 +83,11 @@ def test_a_bundle_is_stored_tested_timed_and_made_current(
     release = write_release(tmp_path / "bundles" / "one", runtime_dir)
     folder = release.bundle_dir
     deployment = deploy(
-        session, make_profile(), replace(release, limit=LatencyLimit(150.0)), DeployConfig()
+        session,
+        make_profile(),
+        CHANNEL,
+        replace(release, limit=LatencyLimit(150.0)),
+        DeployConfig(),
     )
     assert deployment.bundle_sha256 == sha256_file(folder / "manifest.json")
     assert deployment.self_test_passed
@@ -142,14 +158,14 @@ def test_the_last_few_versions_are_kept_and_what_failed_is_not(put, bundles):
 def test_a_rollback_goes_back_step_by_step(put, bundles, make_profile):
     profile, session = make_profile(), LocalSession("dev")
     deployments = {name: put(name, tokenizer=f"good {name}") for name in ("one", "two", "three")}
-    assert roll_back(session, profile) == deployments["two"]
+    assert roll_back(session, profile, CHANNEL) == deployments["two"]
     assert live(bundles) == "two"
     put("four", tokenizer="good four")
-    assert roll_back(session, profile) == deployments["two"]
-    assert roll_back(session, profile) == deployments["one"]
+    assert roll_back(session, profile, CHANNEL) == deployments["two"]
+    assert roll_back(session, profile, CHANNEL) == deployments["one"]
     assert live(bundles) == "one"
     with pytest.raises(CommandError, match=r"no earlier version .*keep_versions"):
-        roll_back(session, profile)
+        roll_back(session, profile, CHANNEL)
     assert live(bundles) == "one"
 
 
@@ -159,12 +175,12 @@ def test_a_rollback_to_a_broken_version_changes_nothing(put, bundles, make_profi
     damaged = Path(first.remote_dir) / "bundle" / "tokenizer.model"
     damaged.write_text("cut off")
     with pytest.raises(CommandError, match=r"is damaged \(bundle/tokenizer\.model\)"):
-        roll_back(LocalSession("dev"), make_profile())
+        roll_back(LocalSession("dev"), make_profile(), CHANNEL)
     damaged.write_text("good one")
     (
         Path(first.remote_dir) / "mosdeploy_runtime" / "__main__.py"
     ).unlink()  # mended from the other version
-    assert roll_back(LocalSession("dev"), make_profile()) == first
+    assert roll_back(LocalSession("dev"), make_profile(), CHANNEL) == first
     assert live(bundles) == "one"
 
 
@@ -215,13 +231,13 @@ def test_a_host_killed_at_any_step_leaves_a_live_version(put, bundles, make_prof
             break
     assert calls > 5
     assert live(bundles) == "two"
-    assert roll_back(LocalSession("dev"), make_profile()) == first
+    assert roll_back(LocalSession("dev"), make_profile(), CHANNEL) == first
 
 
 @pytest.mark.parametrize("step", ["history", "switch", "remove"])
 def test_a_device_killed_while_it_switches_stays_live(step, put, bundles, tmp_path, make_profile):
     first, second = put("one"), put("two", width=9)
-    assert roll_back(LocalSession("dev"), make_profile()) == first
+    assert roll_back(LocalSession("dev"), make_profile(), CHANNEL) == first
     patch = {  # the process ends just before
         "history": "versions.replace = lambda *_: os._exit(9)",
         "switch": "versions.switch = lambda *_: os._exit(9)",
@@ -229,13 +245,14 @@ def test_a_device_killed_while_it_switches_stays_live(step, put, bundles, tmp_pa
     }[step]
     script = f"import os, shutil\nfrom mosdeploy.devices.on_device import versions\n{patch}\n"
     version = Path(second.remote_dir).name
-    (bundles / "left-over").mkdir()
-    script += f"versions.main('activate', {str(bundles)!r}, {version!r}, '3')\n"
+    left_over = bundles / "0123456789abcdef-01234567"
+    left_over.mkdir()
+    script += f"versions.main('activate', {str(bundles)!r}, {version!r}, '3', '{{}}')\n"
     assert LocalSession().run([sys.executable, "-c", script]).returncode == 9
     assert live(bundles) == ("two" if step == "remove" else "one")
     put("two")
     assert history(bundles) == [Path(first.remote_dir).name, version]
-    assert not (bundles / "left-over").exists()
+    assert not left_over.exists()
 
 
 def test_where_the_file_system_has_no_links_files_are_copied(put, bundles, tmp_path, monkeypatch):
@@ -257,9 +274,8 @@ def test_a_bundle_that_differs_from_its_manifest_is_not_sent(make_profile, tmp_p
     def refused(sha256, match):
         manifest = release.manifest.model_copy(update={"sha256": sha256})
         with pytest.raises(BundleError, match=match):
-            deploy(
-                LocalSession(), make_profile(), replace(release, manifest=manifest), DeployConfig()
-            )
+            changed = replace(release, manifest=manifest)
+            deploy(LocalSession(), make_profile(), CHANNEL, changed, DeployConfig())
 
     (folder.parent / "secret").write_text("x")
     (folder / "link").symlink_to("../secret")
@@ -279,12 +295,12 @@ def test_a_strict_release_that_misses_its_limit_is_not_switched_to(
     with pytest.raises(
         InfeasibleError, match=r"takes 1 ms there \(median\), the limit is 0\.9 ms"
     ) as raised:
-        deploy(session, make_profile(), slow, config)
+        deploy(session, make_profile(), CHANNEL, slow, config)
     assert raised.value.fastest_latency_ms == 1.0
     assert live(bundles) == "one"
-    deploy(session, make_profile(), replace(slow, limit=LatencyLimit(1.0)), config)
+    deploy(session, make_profile(), CHANNEL, replace(slow, limit=LatencyLimit(1.0)), config)
     assert live(bundles) == "slow"
-    deploy(session, make_profile(), replace(slow, strict=False), config)
+    deploy(session, make_profile(), CHANNEL, replace(slow, strict=False), config)
 
 
 def test_what_seems_too_slow_is_timed_twice_more(put, make_profile, bundles, monkeypatch):
@@ -298,9 +314,11 @@ def test_what_seems_too_slow_is_timed_twice_more(put, make_profile, bundles, mon
             total = Timing(median_ms=median_ms, p90_ms=median_ms, minimum_ms=0.5, repeats=1)
             return Measurement(total=total)
 
-        monkeypatch.setattr(room, "measure_model", measure_model)
+        monkeypatch.setattr(acceptance, "measure_model", measure_model)
         told = []
-        made = deploy(LocalSession("dev"), make_profile(), release, DeployConfig(), told.append)
+        made = deploy(
+            LocalSession("dev"), make_profile(), CHANNEL, release, DeployConfig(), told.append
+        )
         assert next(left, None) is None
         return made.measurement, told
 
@@ -316,11 +334,11 @@ def test_what_seems_too_slow_is_timed_twice_more(put, make_profile, bundles, mon
 
 def test_a_limit_is_about_the_figure_that_it_names(put, make_profile, monkeypatch):
     total = Timing(median_ms=1.0, p90_ms=1.5, p99_ms=3.0, minimum_ms=1.0, repeats=1)
-    monkeypatch.setattr(room, "measure_model", lambda *_: Measurement(total=total))
+    monkeypatch.setattr(acceptance, "measure_model", lambda *_: Measurement(total=total))
 
     def deployed(statistic):
         release = replace(put.release("one"), limit=LatencyLimit(1.6, statistic))
-        return deploy(LocalSession("dev"), make_profile(), release, DeployConfig())
+        return deploy(LocalSession("dev"), make_profile(), CHANNEL, release, DeployConfig())
 
     for statistic in ("median", "p90"):
         made = deployed(statistic)
@@ -333,7 +351,7 @@ def test_the_current_version_is_tested_and_timed_again(put, make_profile, bundle
     session, profile = LocalSession("dev"), make_profile()
 
     def now(deployment):
-        return time_current(session, profile, deployment, lambda manifest: ())
+        return time_current(session, profile, CHANNEL, deployment, lambda manifest: ())
 
     one = put("one")
     two = put("two", tokenizer="good two")
@@ -347,5 +365,134 @@ def test_the_current_version_is_tested_and_timed_again(put, make_profile, bundle
     with pytest.raises(CommandError, match=r"is damaged \(bundle/model.onnx\)"):
         now(two)
     shutil.rmtree(bundles)
-    with pytest.raises(CommandError, match="nothing is deployed there"):
+    with pytest.raises(CommandError, match="nothing is deployed to 'en-de' there"):
         now(two)
+
+
+@pytest.fixture
+def during_probe(monkeypatch):
+    """Does something else when a deployment has been timed and is about to become current."""
+    probe = room.probe
+
+    def act(action):
+        def first_act(session, profile):
+            monkeypatch.setattr(room, "probe", probe)
+            action()
+            return probe(session, profile)
+
+        monkeypatch.setattr(room, "probe", first_act)
+
+    return act
+
+
+def test_two_deployments_at_once_leave_whole_versions(put, bundles, during_probe, make_profile):
+    put("one")
+    during_probe(lambda: put("three", keep=1, tokenizer="good three"))
+    put("two", keep=2, tokenizer="good two")
+    assert live(bundles) == "two"
+    roll_back(LocalSession("dev"), make_profile(), CHANNEL)
+    assert live(bundles) == "three"
+
+
+def test_a_version_that_another_command_removed_does_not_become_current(put, bundles, during_probe):
+    first = put("one")
+
+    def remove_others():
+        for path in bundles.glob("*-*"):
+            if path != Path(first.remote_dir):
+                shutil.rmtree(path)
+
+    during_probe(remove_others)
+    with pytest.raises(CommandError, match=r"no longer whole \(SHA256SUMS\).*same command again"):
+        put("two", tokenizer="good two")
+    assert live(bundles) == "one"
+    assert [path.name for path in bundles.glob("*-*")] == [Path(first.remote_dir).name]
+
+
+def test_projects_on_one_board_leave_each_other_alone(put, bundles, make_profile):
+    other = Channel("en-fr", owner="pc:/en-fr")
+    others = bundles.with_name("en-fr")
+    session, profile = LocalSession("dev"), make_profile()
+    put("one", tokenizer="good one")
+    put("fr1", channel=other, keep=1, tokenizer="good fr1")
+    two = put("two", tokenizer="good two")
+    put("fr2", channel=other, tokenizer="good fr2")
+    roll_back(session, profile, CHANNEL)
+    assert (live(bundles), live(others)) == ("one", "fr2")
+    with pytest.raises(StaleInputError, match="dev runs one now, not two"):
+        time_current(session, profile, CHANNEL, two, lambda manifest: ())
+    with pytest.raises(CommandError, match="no earlier version of 'en-de'"):
+        roll_back(session, profile, CHANNEL)
+    assert (live(bundles), live(others)) == ("one", "fr2")
+
+
+def test_a_folder_of_the_same_name_takes_over_only_by_request(put, bundles, make_profile):
+    put("one")
+    namesake = Channel("en-de", owner="laptop:/en-de")
+    session, profile = LocalSession("dev"), make_profile()
+    match = r"'en-de' there belongs to pc:/en-de, this is laptop:/en-de; .* name = \"en-de\""
+    for command in (
+        lambda: put("two", channel=namesake),
+        lambda: roll_back(session, profile, namesake),
+    ):
+        with pytest.raises(StaleInputError, match=match):
+            command()
+    assert live(bundles) == "one"
+    put("two", channel=replace(namesake, is_shared=True))
+    assert live(bundles) == "two"
+
+
+def test_what_0_1_0_deployed_stays_and_its_files_are_linked(put, bundles, make_profile):
+    first = put("one")
+    old = bundles.parent
+    shutil.move(first.remote_dir, old)
+    shutil.rmtree(bundles)
+    (old / "current").symlink_to(Path(first.remote_dir).name)
+    session = CountingSession()
+    put("one", session=session)
+    assert session.uploads == []
+    assert (live(old), live(bundles)) == ("one", "one")
+    (old / "current" / "bundle" / "model.onnx").unlink()
+    assert live(bundles) == "one"
+
+
+class ReadingSession(CountingSession):
+    """Tells what it is asked to run."""
+
+    def __init__(self):
+        super().__init__()
+        self.commands = []
+
+    def run(self, command, timeout_s=None):
+        self.commands.append(str(command))
+        return super().run(command, timeout_s)
+
+
+def test_a_device_that_measures_is_left_alone(put, make_profile):
+    put("one")
+    deployment, profile = put("two", tokenizer="good two"), make_profile()
+    with other_agent(profile.work_dir) as pid:
+        for command in (
+            lambda session: put("three", session=session, tokenizer="good three"),
+            lambda session: roll_back(session, profile, CHANNEL),
+            lambda session: time_current(session, profile, CHANNEL, deployment, lambda _: ()),
+        ):
+            session = ReadingSession()
+            with pytest.raises(DeviceBusyError, match=f"pid {pid}, since noon"):
+                command(session)
+            assert not [x for x in session.commands if "previous" not in x]
+            assert session.uploads == []
+
+
+def test_the_self_test_runs_on_the_provider_that_is_timed(make_profile, runtime_dir):
+    (runtime_dir / "__main__.py").write_text(
+        "import json, sys; print(json.dumps({'passed': False, 'failures': [str(sys.argv[2:])]}))"
+    )
+    path = str(runtime_dir.rename(runtime_dir.with_name("mosdeploy_runtime")).parent)
+    for provider, runtime, options in (
+        ("CUDAExecutionProvider", "onnxruntime", "--json', '--provider', 'CUDAExecutionProvider'"),
+        ("CPUExecutionProvider", "onnxruntime", "--json'"),
+        ("CUDAExecutionProvider", "tvm", "--json'"),
+    ):
+        with pytest.raises(CommandError, match=rf"unchanged: \['--self-test', '{options}\]"):
+            self_test(LocalSession("dev"), make_profile(provider=provider), path, runtime)

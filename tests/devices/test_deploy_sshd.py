@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from deploying import live, write_release
+from deploying import CHANNEL, live, write_release
 from openssh import SSHD
 from stalling_proxy import StallingProxy
 from watching import wait_for
@@ -30,7 +30,7 @@ def short_waits(monkeypatch):
 
 @pytest.fixture
 def bundles(make_profile):
-    return Path(make_profile().work_dir) / "bundles"
+    return Path(make_profile().work_dir) / "bundles" / CHANNEL.name
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def put(lasting, make_profile, runtime_dir, tmp_path):
     def put(name, notify=lambda message: None, **content):
         release = write_release(tmp_path / "bundles" / name, runtime_dir, **content)
         with lasting[0]() as session:
-            return deploy(session, make_profile("ssh"), release, DeployConfig(), notify)
+            return deploy(session, make_profile("ssh"), CHANNEL, release, DeployConfig(), notify)
 
     return put
 
@@ -90,5 +90,5 @@ def test_a_failure_leaves_the_old_version_and_a_rollback_works(lasting, put, bun
         put("three", tokenizer="bad")
     assert live(bundles) == "two"
     with lasting[0]() as session:
-        assert roll_back(session, make_profile("ssh")) == first
+        assert roll_back(session, make_profile("ssh"), CHANNEL) == first
     assert live(bundles) == "one"

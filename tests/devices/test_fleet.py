@@ -3,15 +3,21 @@ this machine.
 """
 
 import contextlib
-import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tiny_onnx import tiny_model
-from watching import QUICK, STAGES, agent_pid, all_lines, is_alive, result_lines, wait_for
+from watching import (
+    QUICK,
+    STAGES,
+    agent_pid,
+    all_lines,
+    is_alive,
+    other_agent,
+    result_lines,
+    wait_for,
+)
 
 from mosdeploy.config.device import MeasureProtocol
 from mosdeploy.devices import connect
@@ -128,24 +134,13 @@ def test_an_agent_whose_work_others_have_done_meanwhile_is_ended(profiles):
 def test_a_busy_board_is_left_alone_and_the_others_measure(profiles):
     first, second = profiles
     commands = []
-    work_dir = Path(second.work_dir)
-    agent = [sys.executable, "-c", "import time; time.sleep(200)", f"{work_dir}/jobs/other"]
-    work_dir.mkdir(parents=True)
-    with subprocess.Popen(agent) as other:
-        (work_dir / "agent.lock").write_text(
-            json.dumps({"pid": other.pid, "job": "other", "since": "noon"})
-        )
-        try:
-            events = run(
-                [Board(first, LocalSession), Board(second, lambda: Recorded(commands))], ["a"]
-            )
-        finally:
-            other.kill()
+    with other_agent(second.work_dir) as pid:
+        events = run([Board(first, LocalSession), Board(second, lambda: Recorded(commands))], ["a"])
     assert accepted(events) == {"a": "pi1"}
     (failed,) = (event for event in events if isinstance(event, Failed))
     assert failed.host == "pi2"
     assert isinstance(failed.error, DeviceBusyError)
-    assert f"pid {other.pid}, since noon" in str(failed.error)
+    assert f"pid {pid}, since noon" in str(failed.error)
     assert commands == []
 
 

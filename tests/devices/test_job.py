@@ -7,8 +7,10 @@ import pytest
 from watching import STAGES
 
 from mosdeploy.devices import job as room
-from mosdeploy.devices.job import AgentJob, install_agent
+from mosdeploy.devices.busy import Holder
+from mosdeploy.devices.job import AgentJob
 from mosdeploy.devices.local import LocalSession
+from mosdeploy.devices.scripts import install_agent
 from mosdeploy.errors import CommandError, DeviceBusyError
 
 TIMING = {"median_ms": 2.0, "p90_ms": 2.5, "minimum_ms": 1.9, "repeats": 15}
@@ -37,7 +39,7 @@ def test_the_agent_lies_in_a_folder_named_by_its_content(tmp_path):
 
 
 def test_job_json_declares_the_inputs_and_no_more(job, make_profile, monkeypatch):
-    monkeypatch.setattr(room, "call_agent", lambda *_, **__: {"pid": 1})
+    monkeypatch.setattr(room, "call_agent", lambda *_, **__: room._Started(pid=1))
     job.start({"a": "candidates/a.onnx"}, {"a": 2}, STAGES, threads=3, weights_bytes=4)
     request = json.loads((Path(job.folder) / "job.json").read_text())
     protocol = make_profile().measure.model_dump()
@@ -63,7 +65,8 @@ def test_job_json_declares_the_inputs_and_no_more(job, make_profile, monkeypatch
 
 
 def test_what_the_agent_refuses_is_raised(job, monkeypatch):
-    answers = iter([{"busy": {"pid": 7, "job": "other"}}, {"error": "too old"}])
+    busy = room._Started(busy=Holder(pid=7, job="other"))
+    answers = iter([busy, room._Started(error="too old")])
     monkeypatch.setattr(room, "call_agent", lambda *_, **__: next(answers))
     with pytest.raises(DeviceBusyError, match=r"pid 7, .*job other; .*kill -- -7"):
         job.start({}, {}, STAGES, threads=1)

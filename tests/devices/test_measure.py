@@ -123,7 +123,7 @@ def test_a_corrupt_results_file_is_named(make_profile):
     path.parent.mkdir(parents=True)
     path.write_text('{"key": "a", "measurement": {"total": "fast"}}\n')
     with pytest.raises(
-        CommandError, match=r"results\.jsonl holds a line that is not a result.*remove that file"
+        CommandError, match=r"results\.jsonl: the device gave no valid answer: .*remove that file"
     ):
         list(run(profile, ["a"]))
 

@@ -6,12 +6,14 @@ from example_spaces import space_of
 from tiny_onnx import tiny_model
 from watching import STAGES
 
+from mosdeploy.devices.channel import Channel
 from mosdeploy.devices.on_device.versions import deduplicate
 from mosdeploy.devices.release import Release
 from mosdeploy.records import BundleManifest, ParityReport
 from mosdeploy.spaces.translation_workload import TranslationWorkload
 from mosdeploy.storage import sha256_bytes, write_record
 
+CHANNEL = Channel("en-de", owner="pc:/en-de")
 RUNTIME = """
 import json, pathlib, sys
 passed = "bad" not in (pathlib.Path(sys.argv[1]) / "tokenizer.model").read_text()

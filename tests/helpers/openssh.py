@@ -62,7 +62,8 @@ class OpenSSHServer:
         (self.folder / "config").write_text(
             f"ListenAddress 127.0.0.1:{self.port}\nHostKey {self.folder}/host_key\n"
             f"AuthorizedKeysFile {self.folder}/authorized\nPidFile none\nStrictModes no\n"
-            f"Subsystem sftp internal-sftp\nSetEnv HOME={self.home}\n{options}\n"
+            f"Subsystem sftp internal-sftp\n{options}\n"
+            f"SetEnv HOME={self.home} MOSDEPLOY_MACHINE_LOCK=\n"
         )
         command = [str(SSHD), "-D", "-e", "-f", str(self.folder / "config")]
         self.log = (self.folder / "log").open("w")

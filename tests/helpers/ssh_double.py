@@ -107,7 +107,8 @@ class SSHDouble:
 
     def __init__(self, home, allowed_keys):
         self.host_key = paramiko.ECDSAKey.generate()
-        self.environment = {"PATH": os.environ["PATH"], "HOME": str(home)}
+        keys = ("PATH", "MOSDEPLOY_MACHINE_LOCK")
+        self.environment = {"HOME": str(home), **{key: os.environ[key] for key in keys}}
         self.allowed = allowed_keys
         self.transports = []
         self.num_logins = 0

@@ -1,6 +1,8 @@
 """What a test sees of an agent from outside: its process and its results file."""
 
+import contextlib
 import json
+import subprocess
 import time
 from pathlib import Path
 
@@ -53,3 +55,16 @@ def agent_pid(profile, job_id="job"):
 def is_alive(pid):
     path = Path(f"/proc/{pid}/stat")
     return path.exists() and path.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@contextlib.contextmanager
+def other_agent(work_dir):
+    """What looks like the agent of another job, for as long as the context lasts: its pid."""
+    folder = Path(work_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    agent = ["sh", "-c", "read line", f"{folder}/jobs/other"]
+    with subprocess.Popen(agent, stdin=subprocess.PIPE) as process:
+        holder = {"pid": process.pid, "job": "other", "since": "noon"}
+        (folder / "agent.lock").write_text(json.dumps(holder))
+        wait_for(Path(f"/proc/{process.pid}/cmdline").read_bytes)
+        yield process.pid

@@ -24,7 +24,8 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(walked: Path, tmp_path: Path) -> Path:
     """A copy of the walked run folder that a test may spoil."""
-    return Path(shutil.copytree(walked, tmp_path / "run"))
+    # all copies deploy to the same device, where each needs a name of its own
+    return Path(shutil.copytree(walked, tmp_path / f"run-{tmp_path.name[-40:]}"))
 
 
 @pytest.fixture(scope="session")

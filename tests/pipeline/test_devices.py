@@ -4,14 +4,16 @@ from pathlib import Path
 
 import pytest
 from walking import make_run_folder
+from watching import other_agent
 
-from mosdeploy.errors import ConfigError
+from mosdeploy.errors import ConfigError, DeviceBusyError
 from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.devices import (
     check_device,
     lasting_session,
     list_devices,
     resolve_profile,
+    setup_device,
     show_device,
 )
 from mosdeploy.pipeline.run import open_run
@@ -42,6 +44,15 @@ def test_this_machine_can_measure(root: Path) -> None:
     assert checked.device == "local"
     assert checked.state.reachable
     assert not [problem for problem in checked.problems if problem.blocking]
+
+
+def test_a_device_that_measures_is_not_looked_at(root: Path) -> None:
+    profile = show_device(root, "local")
+    with other_agent(profile.work_dir) as pid:
+        with pytest.raises(DeviceBusyError, match=f"pid {pid}"):
+            check_device(profile)
+        with pytest.raises(DeviceBusyError, match=f"pid {pid}"):
+            setup_device(profile)
 
 
 def test_a_session_runs_commands_on_its_device(root: Path) -> None:

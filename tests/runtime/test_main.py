@@ -96,6 +96,13 @@ def test_self_test_fails_with_code_1(device: Path, bundle: Path, edit: Callable)
     assert done.returncode == 1 and json.loads(done.stdout)["passed"] is False
 
 
+def test_a_provider_that_is_not_there_does_not_fall_back(device: Path, bundle: Path) -> None:
+    done = command(device, bundle, "--self-test", "--provider", "CUDAExecutionProvider")
+    assert done.returncode == 8 and b"has no CUDAExecutionProvider" in done.stderr
+    done = command(device, bundle, "--self-test", "--provider", "CPUExecutionProvider")
+    assert done.returncode == 0
+
+
 def test_a_corrupt_bundle_is_code_8(device: Path, bundle: Path) -> None:
     (bundle / "model.onnx").write_bytes(b"")
     done = command(device, bundle, "--self-test")

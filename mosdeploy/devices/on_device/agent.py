@@ -1,35 +1,37 @@
-"""Runs on a device: describes it, and times models one after the other.
+"""Runs on a device: times models one after the other.
 
 In: a job folder with job.json and models. Out: results.jsonl in it, one line a timing, forced to
-disk; rc when the job is over. Needs Python 3.9, and benchmark.py beside it; imports nothing of
-mosdeploy, since the two are copied alone. Whether a timing counts or is repeated is decided on the
-host.
+disk; rc when the job is over. Needs Python 3.9, and benchmark.py and describe.py beside it; imports
+nothing of mosdeploy, since the three are copied alone. Whether a timing counts or is repeated is
+decided on the host.
 
     agent.py probe WORK_DIR PROVIDER REQUIREMENT...    describe the device, as one JSON object
+    agent.py busy WORK_DIR                             print what holds the device, if anything does
     agent.py run JOB_DIR                               measure in the background; prints the pid
 
-One agent at a time measures on a device: it holds a lock on WORK_DIR/agent.lock, which the kernel
-releases when the process ends. Each model is timed in a child process, so that a crash, a lack of
-memory or a time-out becomes the result of that model.
+One agent at a time measures on a device: it holds a lock on WORK_DIR/agent.lock, and one on
+/etc/machine-id against the agents of other users and work folders. The kernel releases both when
+the process ends. Each model is timed in a child process, so that a crash, a lack of memory or a
+time-out becomes the result of that model.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import fcntl
-import importlib.metadata
 import json
 import os
 import platform
 import random
-import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -39,17 +41,23 @@ SPARE_DISK_BYTES = 8 << 20  # left free for results and logs when weights are ma
 REFERENCE = "reference"
 """The key of the model that is timed again and again, to show how the device's speed changes."""
 
-CPU_FEATURES = (
-    "avx avx2 fma avx512f avx512_vnni avx_vnni amx_int8 amx_bf16 "
-    "asimd asimdhp asimddp i8mm bf16 sve sve2"
-)
-GPU_FIELDS = "name,driver_version,clocks.sm,clocks.mem,temperature.gpu,power.draw"
+MACHINE_LOCK = os.environ.get("MOSDEPLOY_MACHINE_LOCK", "/etc/machine-id")
+"""What all agents of a machine lock, and only read; empty for nothing."""
+
+LOCK_ATTEMPTS = 3
+"""How often a lock is tried, 0.1 s apart: `busy` holds it for a moment."""
 
 
 def main(command: str, *arguments: str) -> None:
     """Run one command; print what it finds as one line of JSON."""
-    commands: dict[str, Callable[..., dict[str, Any]]] = {"probe": probe, "run": run}
-    print(json.dumps(commands[command](*arguments)), flush=True)
+    commands: dict[str, Callable[..., dict[str, Any]]] = {"probe": probe, "busy": busy, "run": run}
+    try:
+        answer = commands[command](*arguments)
+    except OSError as error:
+        if error.errno != errno.ENOLCK:
+            raise
+        answer = {"error": f"{error.strerror} in work_dir; set it to a folder on a local disk"}
+    print(json.dumps(answer), flush=True)
 
 
 # -- the job ---------------------------------------------------------------------------------------
@@ -63,10 +71,15 @@ def run(job_dir_text: str) -> dict[str, Any]:
         version = platform.python_version()
         return {"error": f"Python 3.9 or later is needed, {sys.executable} is {version}"}
     job_dir = Path(job_dir_text)
-    lock = take_lock(job_dir)
+    work_dir = job_dir.parent.parent
+    lock = take_lock(work_dir)
     if lock is None:
-        holder = json.loads(read_text(job_dir.parent.parent / "agent.lock") or "{}")
+        holder = folder_holder(work_dir)
         return {"pid": holder["pid"]} if holder.get("job") == job_dir.name else {"busy": holder}
+    machine_lock = take_machine_lock()  # held by the agent, as long as it is open there
+    if machine_lock is None:
+        lock.close()
+        return {"busy": machine_holder()}
     (job_dir / "rc").unlink(missing_ok=True)
     output = os.open(job_dir / "agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     pid = os.fork()
@@ -103,7 +116,7 @@ def measure_all(job_dir: Path) -> None:
     """
     job = json.loads((job_dir / "job.json").read_text())
     log(f"checking {job['provider']}")
-    checked = in_child(["check", job["provider"]], CHECK_TIMEOUT_S)
+    checked = in_child(["benchmark.py", "check", job["provider"]], CHECK_TIMEOUT_S)
     if "error" in checked or "provider_error" in checked:
         raise RuntimeError(checked.get("error") or checked["provider_error"])
     provide_weights(job_dir, job["weights_bytes"])
@@ -118,7 +131,8 @@ def measure_all(job_dir: Path) -> None:
         if key in failed:
             continue
         log(f"measuring {key}")
-        measurement = in_child(["measure", str(job_dir), key], job["candidate_timeout_s"])
+        words = ["benchmark.py", "measure", str(job_dir), key]
+        measurement = in_child(words, job["candidate_timeout_s"])
         with (job_dir / "results.jsonl").open("a") as file:
             result = {"key": key, "measured_at": now(), "measurement": measurement}
             file.write(json.dumps(result) + "\n")
@@ -141,9 +155,11 @@ def rounds(missing: Counter[str], rng: random.Random) -> list[str]:
 
 
 def in_child(arguments: list[str], timeout_s: float) -> dict[str, Any]:
-    """Run benchmark.py in a fresh process; what it prints, or {"error": why it printed nothing}."""
-    script = str(Path(__file__).resolve().with_name("benchmark.py"))
-    command = [sys.executable, script, *arguments]
+    """Run a script beside this one in a fresh process; what it prints, or {"error": why it printed
+    nothing}.
+    """
+    script, *words = arguments
+    command = [sys.executable, str(Path(__file__).resolve().with_name(script)), *words]
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False
@@ -219,104 +235,72 @@ def make_weights(path: Path, num_bytes: int) -> None:
 
 
 def probe(work_dir: str, provider: str, *requirements: str) -> dict[str, Any]:
-    """Fields of a DeviceState; what the device does not report is left out.
-
-    `requirements` are those of the device's profile; `packages` holds the versions of those that
-    are installed for this Python.
-    """
-    on_gpu = provider in ("CUDAExecutionProvider", "TensorrtExecutionProvider")
-    gpu = ("nvidia-smi", f"--query-gpu={GPU_FIELDS}", "--format=csv,noheader")
-    state: dict[str, Any] = {
-        **describe_cpu(),
-        **describe_memory(),
-        "disk_free_bytes": shutil.disk_usage(work_dir).free,
-        "temperature_c": temperature_c(),
-        "throttled": first_line("vcgencmd", "get_throttled").rpartition("=")[2],
-        "load_1min": os.getloadavg()[0],
-        "gpu": first_line(*gpu) if on_gpu else None,
-        "python_version": platform.python_version(),
-        "packages": installed_versions(requirements),
-    }
-    checked = in_child(["check", provider], CHECK_TIMEOUT_S)
+    """Fields of a DeviceState; what the device does not report is left out."""
+    state = in_child(["describe.py", work_dir, provider, *requirements], CHECK_TIMEOUT_S)
+    if "error" in state:
+        raise RuntimeError(state["error"])
+    checked = in_child(["benchmark.py", "check", provider], CHECK_TIMEOUT_S)
     state["provider_error"] = checked.pop("error", None)
     state.update(checked)
     return {key: value for key, value in state.items() if value not in (None, "", [])}
 
 
-def describe_cpu() -> dict[str, Any]:
-    """Fields of a DeviceState that tell of the processor."""
-    lines = read_text("/proc/cpuinfo").splitlines()
-    pairs = (line.split(":", 1) for line in lines if ":" in line)
-    cpu = {key.strip(): value.strip() for key, value in pairs}
-    features = set((cpu.get("flags") or cpu.get("Features") or "").split())
-    frequencies_khz = [
-        read_text(f"/sys/devices/system/cpu/cpu{i}/cpufreq/scaling_cur_freq")
-        for i in range(os.cpu_count() or 1)
-    ]
-    first_mhz = float(frequencies_khz[0] or 0) / 1e3 or float(cpu.get("cpu MHz", 0))
-    return {
-        "machine": platform.machine(),
-        "cpu_model": read_text("/proc/device-tree/model").strip("\0") or cpu.get("model name"),
-        "cpu_features": [name for name in CPU_FEATURES.split() if name in features],
-        "cores": os.cpu_count(),
-        "governor": read_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "frequency_mhz": first_mhz or None,
-        "frequencies_mhz": [float(text) / 1e3 for text in frequencies_khz if text],
-    }
+def busy(work_dir_text: str) -> dict[str, Any]:
+    """{"busy": what holds the device}, or {}."""
+    work_dir = Path(work_dir_text)
+    lock = take_lock(work_dir)
+    if lock is None:
+        return {"busy": folder_holder(work_dir)}
+    lock.close()
+    machine_lock = take_machine_lock()
+    if machine_lock is None:
+        return {"busy": machine_holder()}
+    machine_lock.close()
+    return {}
 
 
-def describe_memory() -> dict[str, int | None]:
-    """Fields of a DeviceState that tell of the memory."""
-    lines = read_text("/proc/meminfo").splitlines()
-    memory = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
-    has_swap = "SwapTotal" in memory
-    return {
-        "memory_bytes": memory.get("MemTotal"),
-        "memory_available_bytes": memory.get("MemAvailable"),
-        "swap_used_bytes": memory["SwapTotal"] - memory["SwapFree"] if has_swap else None,
-    }
+def folder_holder(work_dir: Path) -> dict[str, Any]:
+    """What the agent that holds the lock of a work folder wrote into it."""
+    return dict(json.loads(read_text(work_dir / "agent.lock") or "{}"))
 
 
-def temperature_c() -> float | None:
-    """The hottest of the device's thermal zones."""
-    zones = Path("/sys/class/thermal").glob("thermal_zone*/temp")
-    texts = [read_text(zone) for zone in zones]
-    return max((int(text) / 1e3 for text in texts if text.lstrip("-").isdigit()), default=None)
+def machine_holder(processes: Path = Path("/proc")) -> dict[str, Any]:
+    """Process and job of another agent of this machine, as far as it can be seen."""
+    for path in processes.glob("[0-9]*/cmdline"):
+        words = read_text(path).split("\0")
+        pid = int(path.parent.name)
+        is_agent = len(words) > 3 and Path(words[1]).name == "agent.py" and words[2] == "run"
+        if is_agent and pid != os.getpid():
+            return {"pid": pid, "job": words[3]}
+    return {}
 
 
-def installed_versions(requirements: Iterable[str]) -> dict[str, str]:
-    """Version of each required package that is installed, by its name on PyPI; none is imported."""
-    versions = {}
-    for name in map(requirement_name, requirements):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions
-
-
-def requirement_name(requirement: str) -> str:
-    """Name of the package in a requirement: `onnxruntime-gpu` in `onnxruntime-gpu[cuda]>=1.20`."""
-    return re.split(r"[^A-Za-z0-9._-]", requirement.strip(), maxsplit=1)[0]
-
-
-def first_line(*command: str) -> str:
-    """The first line that a program prints; empty on devices that do not have it."""
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
-        return done.stdout.partition("\n")[0].strip()
-    return ""
-
-
-def take_lock(job_dir: Path) -> IO[str] | None:
-    """Lock the device for as long as the file is open here or in a fork; None when another agent
-    holds the lock.
+def take_lock(work_dir: Path) -> IO[str] | None:
+    """Lock a work folder for as long as the file is open here or in a fork; None when another
+    agent holds the lock.
     """
-    file = (job_dir.parent.parent / "agent.lock").open("a+")
+    return locked((work_dir / "agent.lock").open("a+"))
+
+
+def take_machine_lock() -> IO[str] | None:
+    """Lock the machine likewise; where it has no such file, nothing is locked."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
+        return locked(Path(MACHINE_LOCK).open())
+    except OSError:
+        return Path(os.devnull).open()
+
+
+def locked(file: IO[str]) -> IO[str] | None:
+    """A file once it is locked; None when another process holds the lock."""
+    with contextlib.ExitStack() as stack:
+        stack.callback(file.close)
+        for _ in range(LOCK_ATTEMPTS):
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                stack.pop_all()
+                return file
+            time.sleep(0.1)
+    return None
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -1,139 +1,244 @@
 """Manages the versions of a bundle that stand on a device. Like the agent, this runs there, alone.
 
-In: the folder `bundles` of the work folder. Out: one line of JSON. Needs Python 3.9 and nothing
-else; what a version holds, and whether it works, is decided on the host.
+In: a channel's folder, `bundles/CHANNEL` of the work folder. Out: one line of JSON. Needs Python
+3.9 and nothing else; whether a version works is decided on the host.
 
-    versions.py deduplicate BUNDLES VERSION
+    versions.py claim FOLDER VERSION OWNER IS_SHARED
+        make a version's folder and mark it as worked at, so that no other command removes it
+    versions.py deduplicate FOLDER VERSION
         link the files that other versions hold into this one; prints which are still missing
-    versions.py activate BUNDLES VERSION KEEP
+    versions.py activate FOLDER VERSION KEEP RECORD
         make a tested version current and remove all but the last KEEP
-    versions.py previous BUNDLES
+    versions.py release FOLDER VERSION
+        take the mark off a version
+    versions.py previous FOLDER OWNER IS_SHARED
         print which version is current, and which was before it
-    versions.py rollback BUNDLES FROM TO
+    versions.py rollback FOLDER FROM TO
         make the one before current again
 
 The folder holds:
 
     VERSION/SHA256SUMS       every file of the version; `sha256sum -c` reads it
     VERSION/deployment.json  there once the version has passed its self-test and was timed
+    VERSION/in-work          there while a command works at the version
     current                  link to the version in use; only ever replaced, in one step
     history                  versions in the order in which they became current, up to that one
+    owner                    the run folder that deploys here
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 SUMS_NAME = "SHA256SUMS"
 RECORD_NAME = "deployment.json"
+MARK_NAME = "in-work"
+MARK_LASTS_S = 6 * 3600.0
+"""How long a mark spares a version: a host that was killed takes none off."""
+
+VERSION = re.compile("[0-9a-f]{16}-[0-9a-f]{8}")
+"""Name of a version's folder; what is called otherwise is not ours and is never removed."""
 
 
-def main(command: str, bundles: str, *arguments: str) -> None:
+def main(command: str, folder: str, *arguments: str) -> None:
     """Run one command; print what it finds as one line of JSON."""
     commands: dict[str, Callable[..., dict[str, Any]]]
     commands = {
+        "claim": claim,
         "deduplicate": deduplicate,
         "activate": activate,
+        "release": release,
         "previous": previous,
         "rollback": rollback,
     }
-    print(json.dumps(commands[command](Path(bundles), *arguments)), flush=True)
+    try:
+        answer = commands[command](Path(folder), *arguments)
+    except OSError as error:
+        answer = {"error": f"{error.filename or folder}: {error.strerror}"}
+        if error.errno == errno.ENOLCK:
+            answer["error"] += "; set work_dir in the profile to a folder on a disk of the device"
+    print(json.dumps(answer), flush=True)
 
 
-def deduplicate(bundles: Path, version: str) -> dict[str, Any]:
-    """Link or copy into a version the files that others hold: {"missing": names of those that no
-    version holds undamaged}.
+def claim(folder: Path, version: str, owner: str, is_shared: str) -> dict[str, Any]:
+    """Mark a version as worked at: {}; or {"owner": the other run folder that deploys here}."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        other = other_owner(folder, owner, is_shared)
+        if other:
+            return {"owner": other}
+        replace(folder / "owner", lambda new: new.write_text(owner))
+        (folder / version).mkdir(exist_ok=True)
+        replace(folder / version / MARK_NAME, lambda new: new.write_text(mark()))
+    return {}
+
+
+def release(folder: Path, version: str) -> dict[str, Any]:
+    """Take the mark off a version: {}."""
+    (folder / version / MARK_NAME).unlink(missing_ok=True)
+    return {}
+
+
+def deduplicate(folder: Path, version: str) -> dict[str, Any]:
+    """Link or copy into a version the files that others hold, of any channel: {"missing": names of
+    those that no version holds undamaged}.
     """
-    folder = bundles / version
-    others = [
-        path for path in bundles.iterdir() if (path / SUMS_NAME).is_file() and path.name != version
-    ]
     held: dict[str, list[Path]] = {}
-    for other in others:
-        for name, digest in read_sums(other).items():
-            held.setdefault(digest, []).append(other / name)
-    missing = []
-    for name, digest in read_sums(folder).items():
-        if sha256(folder / name) == digest:
+    for sums in (*folder.parent.glob(f"*/{SUMS_NAME}"), *folder.parent.glob(f"*/*/{SUMS_NAME}")):
+        if sums.parent == folder / version:
             continue
-        source = next((path for path in held.get(digest, []) if sha256(path) == digest), None)
-        if source is None:
-            missing.append(name)
+        with contextlib.suppress(OSError):  # removed meanwhile
+            for name, digest in read_sums(sums.parent).items():
+                held.setdefault(digest, []).append(sums.parent / name)
+    missing = []
+    for name, digest in read_sums(folder / version).items():
+        if sha256(folder / version / name) == digest:
+            continue
+        for source in held.get(digest, []):
+            if sha256(source) == digest:
+                with contextlib.suppress(OSError):
+                    link_or_copy(source, folder / version / name)
+                    break
         else:
-            link_or_copy(source, folder / name)
+            missing.append(name)
     return {"missing": missing}
 
 
-def activate(bundles: Path, version: str, keep: str) -> dict[str, Any]:
+def activate(folder: Path, version: str, keep: str, record: str) -> dict[str, Any]:
     """Switch to a version: {"removed": names of the versions that were dropped}; or {"error"}.
 
     The history is written before the switch. A process that is killed in between does no harm:
     what follows the version that `current` names is not part of the history.
     """
-    with locked(bundles):
-        if not (bundles / version / RECORD_NAME).is_file():
-            reason = "is no longer whole; another deployment may have removed it"
-            return {"error": f"{version} {reason}"}
-        others = [name for name in history(bundles) if name != version]
+    with locked(folder):
+        damaged = damaged_files(folder / version)
+        if damaged:
+            return {
+                "error": f"{folder / version} is no longer whole ({', '.join(damaged)}), another "
+                "command may have removed it; `current` is unchanged: run the same command again"
+            }
+        replace(folder / version / RECORD_NAME, lambda new: new.write_text(record))
+        others = [name for name in history(folder) if name != version]
         kept = [*others, version][-int(keep) :]
         lines = "".join(f"{name}\n" for name in kept)
-        replace(bundles / "history", lambda new: new.write_text(lines))
-        switch(bundles, version)
-        folders = [path for path in bundles.iterdir() if path.is_dir() and not path.is_symlink()]
-        removed = sorted(path.name for path in folders if path.name not in kept)
+        replace(folder / "history", lambda new: new.write_text(lines))
+        switch(folder, version)
+        release(folder, version)
+        removed = [name for name in versions(folder) if name not in kept]
+        removed = [name for name in removed if not is_in_work(folder / name)]
         for name in removed:
-            shutil.rmtree(bundles / name, ignore_errors=True)
+            shutil.rmtree(folder / name, ignore_errors=True)
     return {"removed": removed}
 
 
-def previous(bundles: Path) -> dict[str, Any]:
-    """Names of the version in use and of the one before it: {"current", "previous"}, or None."""
-    names = [None, None, *history(bundles)]
-    return {"current": names[-1], "previous": names[-2]}
+def previous(folder: Path, owner: str, is_shared: str) -> dict[str, Any]:
+    """Names of the version in use and of the one before it: {"current", "previous"}, or None; or
+    {"owner": the other run folder that deploys here}.
+    """
+    other = other_owner(folder, owner, is_shared)
+    return {"owner": other} if other else last_two(folder)
 
 
-def rollback(bundles: Path, expected: str, version: str) -> dict[str, Any]:
+def rollback(folder: Path, expected: str, version: str) -> dict[str, Any]:
     """Switch back if the current version is still the expected one: {}, or {"error"}."""
-    with locked(bundles):
-        found = previous(bundles)
+    with locked(folder):
+        found = last_two(folder)
         if found["current"] == version:  # the answer to an earlier call was lost
             return {}
-        if found != {"current": expected, "previous": version}:
+        if found != {"current": expected, "previous": version} or damaged_files(folder / version):
             return {
                 "error": "the versions on the device changed meanwhile; run the same command again"
             }
-        switch(bundles, version)
+        switch(folder, version)
     return {}
+
+
+# -- versions --------------------------------------------------------------------------------------
+
+
+def versions(folder: Path) -> list[str]:
+    """Names of all versions that stand in a channel, sorted."""
+    names = (path.name for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+    return sorted(name for name in names if VERSION.fullmatch(name))
+
+
+def last_two(folder: Path) -> dict[str, Any]:
+    """Names of the version in use and of the one before it."""
+    names = [None, None, *history(folder)]
+    return {"current": names[-1], "previous": names[-2]}
+
+
+def history(folder: Path) -> list[str]:
+    """Versions that were current and still stand, oldest first, the current one last."""
+    try:
+        current = str((folder / "current").readlink())
+    except FileNotFoundError:
+        return []
+    path = folder / "history"
+    names = path.read_text().split() if path.is_file() else []
+    past = names[: names.index(current)] if current in names else []
+    return [*(name for name in past if (folder / name / RECORD_NAME).is_file()), current]
+
+
+def damaged_files(version: Path) -> list[str]:
+    """Files of a version that are missing or not what SHA256SUMS says; the name of a version ends
+    with the digest of SHA256SUMS itself.
+    """
+    if (sha256(version / SUMS_NAME) or "")[:8] != version.name[-8:]:
+        return [SUMS_NAME]
+    return [name for name, x in read_sums(version).items() if sha256(version / name) != x]
+
+
+def other_owner(folder: Path, owner: str, is_shared: str) -> str:
+    """The run folder that deploys here, if it is another one and the channel is not shared."""
+    try:
+        found = (folder / "owner").read_text()
+    except FileNotFoundError:
+        return ""
+    return "" if is_shared == "yes" or found == owner else found
+
+
+def mark() -> str:
+    """What a mark says: this start of the device, and the seconds since then. No date, for the
+    clock of a board without a battery jumps.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        boot = "-"
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return f"{boot} {time.clock_gettime(clock):.0f}"
+
+
+def is_in_work(version: Path) -> bool:
+    """Tell whether a version was marked not long ago, and since the device was started."""
+    try:
+        boot, since_s = (version / MARK_NAME).read_text().split()
+    except (OSError, ValueError):
+        return False
+    now_boot, now_s = mark().split()
+    return boot == now_boot and float(now_s) - float(since_s) < MARK_LASTS_S
 
 
 # -- files -----------------------------------------------------------------------------------------
 
 
-def history(bundles: Path) -> list[str]:
-    """Versions that were current and still stand, oldest first, the current one last."""
-    try:
-        current = str((bundles / "current").readlink())
-    except FileNotFoundError:
-        return []
-    path = bundles / "history"
-    names = path.read_text().split() if path.is_file() else []
-    past = names[: names.index(current)] if current in names else []
-    return [*(name for name in past if (bundles / name / RECORD_NAME).is_file()), current]
-
-
-def switch(bundles: Path, version: str) -> None:
+def switch(folder: Path, version: str) -> None:
     """Point `current` to a version that is safe on the disk."""
     os.sync()
-    replace(bundles / "current", lambda new: new.symlink_to(version))
+    replace(folder / "current", lambda new: new.symlink_to(version))
     os.sync()
 
 
@@ -177,9 +282,9 @@ def sha256(path: Path) -> str | None:
 
 
 @contextlib.contextmanager
-def locked(bundles: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Let one process at a time change what is current."""
-    with (bundles / ".lock").open("w") as file:
+    with (folder / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

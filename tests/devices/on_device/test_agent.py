@@ -1,6 +1,7 @@
 """The files that run on the device, by themselves, and the agent of the two."""
 
 import ast
+import errno
 import json
 import os
 import sys
@@ -9,12 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mosdeploy.devices.on_device import agent, benchmark
+from mosdeploy.devices.on_device import agent, benchmark, describe, versions
 
 
 @pytest.mark.parametrize(
     ("script", "needed"),
-    [(agent, {"numpy"}), (benchmark, {"numpy", "onnxruntime", "tvm", "mosdeploy_runtime"})],
+    [
+        (agent, {"numpy"}),
+        (benchmark, {"numpy", "onnxruntime", "tvm", "mosdeploy_runtime"}),
+        (describe, set()),
+        (versions, set()),
+    ],
 )
 def test_it_parses_on_python_3_9_and_stands_alone(script, needed):
     tree = ast.parse(Path(script.__file__).read_text(), feature_version=(3, 9))
@@ -80,7 +86,9 @@ def test_a_full_disk_is_told_before_the_weights_are_written(tmp_path):
 def test_whatever_ends_a_child_is_its_result(code, error, tmp_path, monkeypatch):
     (tmp_path / "benchmark.py").write_text(code)
     monkeypatch.setattr(agent, "__file__", str(tmp_path / "agent.py"))
-    assert agent.in_child([], timeout_s=1 if "sleep" in code else 30) == {"error": error}
+    assert agent.in_child(["benchmark.py"], timeout_s=1 if "sleep" in code else 30) == {
+        "error": error
+    }
 
 
 @pytest.fixture
@@ -167,47 +175,71 @@ def test_no_wait_depends_on_a_clock_that_may_jump():
                 }
 
 
-def test_throttling_and_gpu_clocks_come_from_the_device_s_tools(tmp_path, monkeypatch):
-    tools = {
-        "vcgencmd": "echo throttled=0x50005",
-        "nvidia-smi": "echo 'TITAN Xp, 580.1, 1404 MHz'; echo second card",
-    }
-    for name, text in tools.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
-        (tmp_path / name).chmod(0o755)
-    assert agent.first_line("no-such-tool") == ""
-    assert agent.first_line("false") == ""
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(agent, "in_child", lambda arguments, timeout_s: {})
-    state = agent.probe(str(tmp_path), "CUDAExecutionProvider")
-    assert (state["throttled"], state["gpu"]) == ("0x50005", "TITAN Xp, 580.1, 1404 MHz")
-    assert "gpu" not in agent.probe(str(tmp_path), "CPUExecutionProvider")
-
-
 def test_the_lock_is_free_again_when_its_holder_is_gone(tmp_path):
-    job_dir = tmp_path / "jobs" / "one"
-    job_dir.mkdir(parents=True)
-    lock = agent.take_lock(job_dir)
-    assert agent.take_lock(job_dir) is None
+    lock = agent.take_lock(tmp_path)
+    assert agent.take_lock(tmp_path) is None
     lock.close()
-    again = agent.take_lock(job_dir)
+    again = agent.take_lock(tmp_path)
     assert again is not None
     again.close()
 
 
-@pytest.mark.parametrize(
-    ("requirement", "name"),
-    [
-        ("numpy", "numpy"),
-        ("apache-tvm>=0.27,<0.28", "apache-tvm"),
-        ("onnxruntime-gpu[cuda,cudnn]", "onnxruntime-gpu"),
-        (" tiny_runtime @ https://example.org/x.whl", "tiny_runtime"),
-    ],
-)
-def test_a_requirement_begins_with_its_name(requirement, name):
-    assert agent.requirement_name(requirement) == name
+@pytest.fixture
+def two_users(tmp_path, monkeypatch):
+    """Work folders of two users of one machine."""
+    monkeypatch.setattr(agent, "MACHINE_LOCK", str(tmp_path / "machine-id"))
+    (tmp_path / "machine-id").touch(0o444)
+    folders = (tmp_path / "anna", tmp_path / "ben")
+    for folder in folders:
+        (folder / "jobs" / "job").mkdir(parents=True)
+    return folders
 
 
-def test_versions_are_told_of_what_is_installed_and_required():
-    found = agent.installed_versions(["numpy>=1", "not-to-be-found"])
-    assert found == {"numpy": np.__version__}
+def test_one_measurement_at_a_time_on_a_machine(two_users, monkeypatch):
+    anna, ben = two_users
+    holder = {"pid": 7, "job": "/home/anna/jobs/job"}
+    monkeypatch.setattr(agent, "machine_holder", lambda: holder)
+    assert agent.busy(str(ben)) == {}
+    with agent.take_lock(anna), agent.take_machine_lock():
+        assert agent.busy(str(ben)) == {"busy": holder}
+        assert agent.run(f"{ben}/jobs/job") == {"busy": holder}
+        (anna / "agent.lock").write_text('{"pid": 8}')
+        assert agent.busy(str(anna)) == {"busy": {"pid": 8}}
+    assert agent.busy(str(anna)) == {}
+
+
+def test_who_else_measures_is_read_from_its_command_line(tmp_path):
+    for pid, words in (
+        (11, ["python3", "agent.py"]),
+        (12, ["python3", "/x/agent.py", "run", "/home/anna/jobs/job"]),
+        (os.getpid(), ["python3", "/x/agent.py", "run", "/home/ben/jobs/job"]),
+    ):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "cmdline").write_text("".join(f"{word}\0" for word in words))
+    assert agent.machine_holder(tmp_path) == {"pid": 12, "job": "/home/anna/jobs/job"}
+    assert agent.machine_holder(tmp_path / "hidden") == {}
+
+
+def test_a_machine_without_the_file_is_not_locked(monkeypatch, tmp_path):
+    for path in (str(tmp_path / "missing"), ""):
+        monkeypatch.setattr(agent, "MACHINE_LOCK", path)
+        first, second = agent.take_machine_lock(), agent.take_machine_lock()
+        assert first is not None
+        assert second is not None
+        first.close()
+        second.close()
+
+
+def test_a_work_folder_without_locks_is_an_error(monkeypatch, tmp_path, capsys):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(agent.fcntl, "flock", no_locks)
+    agent.main("busy", str(tmp_path))
+    assert "No locks available in work_dir" in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_a_device_that_cannot_be_described_is_an_error(monkeypatch):
+    monkeypatch.setattr(agent, "in_child", lambda arguments, timeout_s: {"error": "no /proc"})
+    with pytest.raises(RuntimeError, match="no /proc"):
+        agent.probe("/", "CPUExecutionProvider")

@@ -1,6 +1,8 @@
 """The versions of a bundle on a device, by hand; how they get there is in test_deploy."""
 
+import errno
 import json
+import shutil
 
 import pytest
 
@@ -9,69 +11,165 @@ from mosdeploy.storage import sha256_bytes
 
 
 @pytest.fixture
-def make_version(tmp_path):
-    """Make a version with one file; `is_deployed`: it has passed its self-test."""
+def folder(tmp_path):
+    """A channel."""
+    path = tmp_path / "bundles" / "en-de"
+    path.mkdir(parents=True)
+    return path
 
-    def make(name, content="model", *, is_deployed=True):
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / "file").write_text(content)
-        digest = sha256_bytes(content.encode())
-        (folder / versions.SUMS_NAME).write_text(f"{digest}  file\n")
-        if is_deployed:
-            (folder / versions.RECORD_NAME).write_text("{}")
-        return folder
+
+@pytest.fixture
+def make_version(folder):
+    """Make a version with one file, named as deploying names it."""
+
+    def make(content="model", channel=folder):
+        sums = f"{sha256_bytes(content.encode())}  file\n"
+        name = f"{sha256_bytes(content.encode())[:16]}-{sha256_bytes(sums.encode())[:8]}"
+        (channel / name).mkdir(parents=True)
+        (channel / name / "file").write_text(content)
+        (channel / name / versions.SUMS_NAME).write_text(sums)
+        return name
 
     return make
 
 
-def test_the_version_before_the_current_one_is_the_previous(tmp_path, make_version):
-    assert versions.previous(tmp_path) == {"current": None, "previous": None}
-    for name in ("one", "two"):
-        make_version(name)
-        assert versions.activate(tmp_path, name, "3") == {"removed": []}
-    assert versions.previous(tmp_path) == {"current": "two", "previous": "one"}
-    assert versions.rollback(tmp_path, "two", "one") == {}
-    assert versions.rollback(tmp_path, "two", "one") == {}  # asked again, its answer was lost
-    assert versions.previous(tmp_path) == {"current": "one", "previous": None}
+def activate(folder, name, keep="3"):
+    return versions.activate(folder, name, keep, "{}")
 
 
-def test_a_rollback_from_another_version_is_refused(tmp_path, make_version):
-    for name in ("one", "two", "three"):
-        make_version(name)
-        versions.activate(tmp_path, name, "3")
-    assert "changed meanwhile" in versions.rollback(tmp_path, "two", "one")["error"]
-    assert versions.history(tmp_path) == ["one", "two", "three"]
+def test_a_rollback_goes_to_the_version_before_the_current_one(folder, make_version):
+    assert versions.previous(folder, "me", "no") == {"current": None, "previous": None}
+    one = make_version("one")
+    assert activate(folder, one) == {"removed": []}
+    two = make_version("two")
+    assert activate(folder, two) == {"removed": []}
+    assert (folder / two / versions.RECORD_NAME).read_text() == "{}"
+    assert versions.previous(folder, "me", "no") == {"current": two, "previous": one}
+    assert versions.rollback(folder, two, one) == {}
+    assert versions.rollback(folder, two, one) == {}  # asked again, its answer was lost
+    assert versions.previous(folder, "me", "no") == {"current": one, "previous": None}
 
 
-def test_a_version_that_was_not_tested_never_becomes_current(tmp_path, make_version):
-    make_version("one", is_deployed=False)
-    assert "no longer whole" in versions.activate(tmp_path, "one", "3")["error"]
-    assert versions.history(tmp_path) == []
+def test_a_rollback_from_another_version_is_refused(folder, make_version):
+    names = []
+    for content in ("one", "two", "three"):
+        names.append(make_version(content))
+        activate(folder, names[-1])
+    assert "changed meanwhile" in versions.rollback(folder, names[1], names[0])["error"]
+    (folder / names[1] / "file").write_text("damaged")
+    assert "changed meanwhile" in versions.rollback(folder, names[2], names[1])["error"]
+    assert versions.history(folder) == names
 
 
-def test_only_the_last_few_versions_are_kept(tmp_path, make_version):
-    for name in ("one", "two", "three"):
-        make_version(name)
-        removed = versions.activate(tmp_path, name, "2")
-    assert removed == {"removed": ["one"]}
-    assert versions.history(tmp_path) == ["two", "three"]
+@pytest.mark.parametrize("lost", ["", "file", versions.SUMS_NAME])
+def test_a_version_that_is_not_whole_never_becomes_current(folder, make_version, lost):
+    one = make_version("one")
+    activate(folder, one)
+    two = make_version("two")
+    path = folder / two / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert "no longer whole" in activate(folder, two)["error"]
+    assert versions.history(folder) == [one]
+    assert (folder / two).exists() == bool(lost)  # the record makes no folder
 
 
-def test_a_file_is_linked_from_any_version_that_has_it(tmp_path, make_version):
-    first = make_version("one")
-    second = make_version("two")
-    (second / "file").unlink()
-    assert versions.deduplicate(tmp_path, "two") == {"missing": []}
-    assert (second / "file").samefile(first / "file")
+def test_checksums_of_other_files_are_not_those_of_the_version(folder, make_version):
+    name = make_version("one")
+    (folder / name / versions.SUMS_NAME).write_text("")
+    assert f"({versions.SUMS_NAME})" in activate(folder, name)["error"]
 
 
-def test_a_damaged_file_is_no_source(tmp_path, make_version):
-    (make_version("one") / "file").write_text("damaged")
-    (make_version("two") / "file").unlink()
-    assert versions.deduplicate(tmp_path, "two") == {"missing": ["file"]}
+def test_only_the_last_few_versions_are_kept(folder, make_version):
+    names = []
+    for content in ("one", "two", "three"):
+        names.append(make_version(content))
+        removed = activate(folder, names[-1], "2")
+    assert removed == {"removed": names[:1]}
+    assert versions.history(folder) == names[1:]
 
 
-def test_a_command_prints_one_line_of_json(tmp_path, capsys):
-    versions.main("previous", str(tmp_path))
+def test_a_version_that_another_command_works_at_is_spared(folder, make_version, monkeypatch):
+    first, second, third = (make_version(content) for content in ("one", "two", "three"))
+    for name in (first, second):
+        assert versions.claim(folder, name, "me", "no") == {}
+    assert activate(folder, third) == {"removed": []}
+    assert versions.release(folder, first) == {}
+    assert activate(folder, third) == {"removed": [first]}
+    boot, now_s = versions.mark().split()
+    later = f"{boot} {float(now_s) + versions.MARK_LASTS_S:.0f}"
+    monkeypatch.setattr(versions, "mark", lambda: later)  # its host was killed long ago
+    assert activate(folder, third) == {"removed": [second]}
+    fourth = make_version("four")
+    versions.claim(folder, fourth, "me", "no")
+    monkeypatch.setattr(versions, "mark", lambda: f"another-boot {now_s}")
+    assert activate(folder, third) == {"removed": [fourth]}
+
+
+def test_the_user_s_own_folders_stay(folder, make_version):
+    for name in ("notes", "copy-of-current"):
+        (folder / name).mkdir()
+        (folder / name / versions.SUMS_NAME).touch()
+    activate(folder, make_version("one"), "1")
+    assert (folder / "notes").is_dir()
+    assert (folder / "copy-of-current").is_dir()
+
+
+def test_a_channel_of_another_run_folder_is_refused(folder, make_version):
+    name = make_version("one")
+    assert versions.claim(folder, name, "pc:/one", "no") == {}
+    for refused in (
+        versions.claim(folder, name, "pc:/two", "no"),
+        versions.previous(folder, "pc:/two", "no"),
+    ):
+        assert refused == {"owner": "pc:/one"}
+    assert versions.claim(folder, name, "pc:/two", "yes") == {}  # the user named the channel
+    assert versions.claim(folder, name, "pc:/one", "no") == {"owner": "pc:/two"}
+
+
+def test_a_file_is_linked_from_any_version_that_has_it(folder, make_version):
+    other, old = folder.parent / "en-fr", folder.parent
+    for channel in (other, old):  # 0.1.0 kept versions in `bundles` itself
+        first, second = make_version("same", channel), make_version("same")
+        (folder / second / "file").unlink()
+        assert versions.deduplicate(folder, second) == {"missing": []}
+        assert (folder / second / "file").samefile(channel / first / "file")
+        shutil.rmtree(folder / second)
+        shutil.rmtree(channel / first)
+
+
+def test_a_damaged_file_is_no_source(folder, make_version):
+    name = make_version("one")
+    other = make_version("one", folder.parent / "en-fr")
+    (folder.parent / "en-fr" / other / "file").write_text("damaged")
+    (folder / name / "file").unlink()
+    assert versions.deduplicate(folder, name) == {"missing": ["file"]}
+
+
+def test_what_is_removed_meanwhile_is_no_source(folder, make_version, monkeypatch):
+    name = make_version("one")
+    other = folder.parent / "en-fr" / make_version("one", folder.parent / "en-fr")
+    (folder / name / "file").unlink()
+    check = versions.sha256
+
+    def gone_after(path):
+        found = check(path)
+        if path.parent == other:
+            path.unlink()
+        return found
+
+    monkeypatch.setattr(versions, "sha256", gone_after)
+    assert versions.deduplicate(folder, name) == {"missing": ["file"]}
+
+
+def test_a_command_prints_one_line_of_json(folder, capsys):
+    versions.main("previous", str(folder), "me", "no")
     assert json.loads(capsys.readouterr().out) == {"current": None, "previous": None}
+
+
+def test_a_file_system_without_locks_is_named(folder, capsys, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(versions.fcntl, "flock", no_locks)
+    versions.main("rollback", str(folder), "one", "two")
+    assert "No locks available; set work_dir" in json.loads(capsys.readouterr().out)["error"]

@@ -1,0 +1,87 @@
+"""Whether a measurement runs on a device, so that nothing disturbs it.
+
+In: a session and a profile. Out: nothing, or a DeviceBusyError that names who holds the device.
+"""
+
+import contextlib
+
+from pydantic import ConfigDict
+
+from ..config.device import DeviceProfile
+from ..errors import CommandError, DeviceBusyError
+from ..record import Record
+from .answers import parse_answer
+from .interpreter import NoPythonError, work_dir
+from .scripts import call_agent
+from .session import Session
+
+
+class Holder(Record):
+    """The agent that holds a device, as far as it is known."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    pid: int | None = None
+    job: str = "unknown"
+    since: str = "an unknown time"
+
+
+class _Busy(Record):
+    busy: Holder | None = None
+    error: str | None = None
+
+
+def refuse_if_busy(session: Session, profile: DeviceProfile, own_job: str | None = None) -> None:
+    """Check that no measurement runs on a device, before anything is done there that it would
+    notice.
+
+    Parameters
+    ----------
+    own_job
+        The job that may run.
+
+    Raises
+    ------
+    DeviceBusyError
+        If another job holds the device: of this work folder, or of any other on the same machine.
+    CommandError
+        If the agent fails there.
+    """
+    folder = work_dir(session, profile)
+    holder = Holder()
+    with contextlib.suppress(FileNotFoundError, CommandError):
+        path = f"{folder}/agent.lock"
+        holder = parse_answer(Holder, session.read(path), path)
+    if runs_in(session, str(holder.pid), f"{folder}/jobs/{holder.job}"):
+        if holder.job == own_job:
+            return
+        raise busy_error(profile, holder)
+    with contextlib.suppress(NoPythonError):
+        answer = call_agent(session, profile, _Busy, "busy", folder)
+        if answer.error is not None:
+            raise CommandError(f"{profile.name}: {answer.error}")
+        if answer.busy is not None:
+            raise busy_error(profile, answer.busy)
+
+
+def runs_in(session: Session, pid: str, folder: str) -> bool:
+    """Tell whether a pid is that of an agent that works in a folder, and not of a later process
+    that got the same number.
+    """
+    if not (pid.isascii() and pid.isdigit()):
+        return False
+    try:
+        words = session.read(f"/proc/{pid[:20]}/cmdline").split(b"\0")
+    except (FileNotFoundError, CommandError):
+        return False
+    return folder.encode() in words
+
+
+def busy_error(profile: DeviceProfile, holder: Holder) -> DeviceBusyError:
+    """Say who holds a device."""
+    pid = "unknown" if holder.pid is None else holder.pid
+    end_it = "" if holder.pid is None else f", or end it there with `kill -- -{pid}`"
+    return DeviceBusyError(
+        f"{profile.name}: another measurement holds the device: pid {pid}, since {holder.since}, "
+        f"job {holder.job}; wait until it is over{end_it}"
+    )

@@ -1,0 +1,141 @@
+"""Where the versions of one project stand on a device: a folder that has one `current`.
+
+In: a session, a profile, the name of a version. Out: what `versions.py`, which runs there, found
+and did. What a version holds, and whether it works, is not known here.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+from pydantic import Field
+
+from ..config.device import DeviceProfile
+from ..errors import CommandError, StaleInputError
+from ..record import Record
+from ..records import Deployment
+from .interpreter import work_dir
+from .on_device.versions import VERSION
+from .scripts import ON_DEVICE, call_agent
+from .session import Session
+
+HASHING_TIMEOUT_S = 600.0
+VERSIONS_PATH = ON_DEVICE / "versions.py"
+
+Version = Annotated[str, Field(pattern=f"^(?:{VERSION.pattern})$")]
+
+
+class _Done(Record):
+    """What any command prints, besides what is its own."""
+
+    error: str | None = None
+    owner: str | None = None
+
+
+class _Missing(_Done):
+    missing: tuple[str, ...] = ()
+
+
+class _Removed(_Done):
+    removed: tuple[str, ...] = ()
+
+
+class LastTwo(_Done):
+    """The version in use, and the one before it."""
+
+    current: Version | None = None
+    previous: Version | None = None
+
+
+A = TypeVar("A", bound=_Done)
+
+
+@dataclass(frozen=True)
+class Channel:
+    """The folder `bundles/NAME` in the work folder of a device.
+
+    Attributes
+    ----------
+    name
+        That of the folder.
+    owner
+        Names the run folder that deploys there, for people: `HOST:PATH`.
+    is_shared
+        The user chose the name: whatever run folder deployed there before, this one goes on.
+    """
+
+    name: str
+    owner: str
+    is_shared: bool = False
+
+    def folder(self, session: Session, profile: DeviceProfile) -> str:
+        """Absolute path on the device."""
+        return f"{work_dir(session, profile)}/bundles/{self.name}"
+
+    def claim(self, session: Session, profile: DeviceProfile, version: str) -> None:
+        """Make a version's folder, and keep other commands from removing it.
+
+        Raises
+        ------
+        StaleInputError
+            If another run folder deploys to this channel.
+        CommandError
+            As every method, if the device fails.
+        """
+        self._call(_Done, session, profile, "claim", version, *self._identity)
+
+    def release(self, session: Session, profile: DeviceProfile, version: str) -> None:
+        """Say that nobody works at a version any more."""
+        self._call(_Done, session, profile, "release", version)
+
+    def missing(self, session: Session, profile: DeviceProfile, version: str) -> set[str]:
+        """Files of a version that no version on the device holds undamaged."""
+        return set(self._call(_Missing, session, profile, "deduplicate", version).missing)
+
+    def activate(
+        self, session: Session, profile: DeviceProfile, version: str, keep: int, record: Deployment
+    ) -> None:
+        """Make a version current that is whole, and remove all but the last few."""
+        text = record.model_dump_json(indent=2)
+        self._call(_Removed, session, profile, "activate", version, str(keep), text)
+
+    def last_two(self, session: Session, profile: DeviceProfile) -> LastTwo:
+        """The version in use, and the one before it.
+
+        Raises
+        ------
+        StaleInputError
+            As `claim`.
+        """
+        return self._call(LastTwo, session, profile, "previous", *self._identity)
+
+    def roll_back(
+        self, session: Session, profile: DeviceProfile, current: str, previous: str
+    ) -> None:
+        """Make the version before the current one current."""
+        self._call(_Done, session, profile, "rollback", current, previous)
+
+    @property
+    def _identity(self) -> tuple[str, str]:
+        return self.owner, "yes" if self.is_shared else "no"
+
+    def _call(
+        self,
+        kind: type[A],
+        session: Session,
+        profile: DeviceProfile,
+        command: str,
+        *arguments: str,
+    ) -> A:
+        words = (command, self.folder(session, profile), *arguments)
+        answer = call_agent(
+            session, profile, kind, *words, timeout_s=HASHING_TIMEOUT_S, scripts=(VERSIONS_PATH,)
+        )
+        if answer.owner is not None:
+            raise StaleInputError(
+                f"{profile.name}: '{self.name}' there belongs to {answer.owner}, this is "
+                f'{self.owner}; set another name = "..." under [deploy], or name = "{self.name}" '
+                "to go on in its place"
+            )
+        if answer.error is not None:
+            raise CommandError(f"{profile.name}: {answer.error}")
+        return answer

@@ -1,0 +1,129 @@
+"""Describes a device: processor, memory, disk, clock, load, Python, packages. Runs there, alone.
+
+In: the work folder, the provider of the profile and its requirements. Out: one line of JSON. Needs
+Python 3.9 and nothing else; agent.py starts it.
+
+    describe.py WORK_DIR PROVIDER REQUIREMENT...
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+CPU_FEATURES = (
+    "avx avx2 fma avx512f avx512_vnni avx_vnni amx_int8 amx_bf16 "
+    "asimd asimdhp asimddp i8mm bf16 sve sve2"
+)
+GPU_FIELDS = "name,driver_version,clocks.sm,clocks.mem,temperature.gpu,power.draw"
+
+
+def main(work_dir: str, provider: str, *requirements: str) -> None:
+    """Print what is known of the device as one line of JSON."""
+    print(json.dumps(describe(work_dir, provider, *requirements)), flush=True)
+
+
+def describe(work_dir: str, provider: str, *requirements: str) -> dict[str, Any]:
+    """Fields of a DeviceState.
+
+    `requirements` are those of the device's profile; `packages` holds the versions of those that
+    are installed for this Python.
+    """
+    on_gpu = provider in ("CUDAExecutionProvider", "TensorrtExecutionProvider")
+    gpu = ("nvidia-smi", f"--query-gpu={GPU_FIELDS}", "--format=csv,noheader")
+    return {
+        **describe_cpu(),
+        **describe_memory(),
+        "disk_free_bytes": shutil.disk_usage(work_dir).free,
+        "temperature_c": temperature_c(),
+        "throttled": first_line("vcgencmd", "get_throttled").rpartition("=")[2],
+        "load_1min": os.getloadavg()[0],
+        "gpu": first_line(*gpu) if on_gpu else None,
+        "python_version": platform.python_version(),
+        "packages": installed_versions(requirements),
+    }
+
+
+def describe_cpu() -> dict[str, Any]:
+    """Fields of a DeviceState that tell of the processor."""
+    lines = read_text("/proc/cpuinfo").splitlines()
+    pairs = (line.split(":", 1) for line in lines if ":" in line)
+    cpu = {key.strip(): value.strip() for key, value in pairs}
+    features = set((cpu.get("flags") or cpu.get("Features") or "").split())
+    frequencies_khz = [
+        read_text(f"/sys/devices/system/cpu/cpu{i}/cpufreq/scaling_cur_freq")
+        for i in range(os.cpu_count() or 1)
+    ]
+    first_mhz = float(frequencies_khz[0] or 0) / 1e3 or float(cpu.get("cpu MHz", 0))
+    return {
+        "machine": platform.machine(),
+        "cpu_model": read_text("/proc/device-tree/model").strip("\0") or cpu.get("model name"),
+        "cpu_features": [name for name in CPU_FEATURES.split() if name in features],
+        "cores": os.cpu_count(),
+        "governor": read_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "frequency_mhz": first_mhz or None,
+        "frequencies_mhz": [float(text) / 1e3 for text in frequencies_khz if text],
+    }
+
+
+def describe_memory() -> dict[str, int | None]:
+    """Fields of a DeviceState that tell of the memory."""
+    lines = read_text("/proc/meminfo").splitlines()
+    memory = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
+    has_swap = "SwapTotal" in memory
+    return {
+        "memory_bytes": memory.get("MemTotal"),
+        "memory_available_bytes": memory.get("MemAvailable"),
+        "swap_used_bytes": memory["SwapTotal"] - memory["SwapFree"] if has_swap else None,
+    }
+
+
+def temperature_c() -> float | None:
+    """The hottest of the device's thermal zones."""
+    zones = Path("/sys/class/thermal").glob("thermal_zone*/temp")
+    texts = [read_text(zone) for zone in zones]
+    return max((int(text) / 1e3 for text in texts if text.lstrip("-").isdigit()), default=None)
+
+
+def installed_versions(requirements: Iterable[str]) -> dict[str, str]:
+    """Version of each required package that is installed, by its name on PyPI; none is imported."""
+    versions = {}
+    for name in map(requirement_name, requirements):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
+
+
+def requirement_name(requirement: str) -> str:
+    """Name of the package in a requirement: `onnxruntime-gpu` in `onnxruntime-gpu[cuda]>=1.20`."""
+    return re.split(r"[^A-Za-z0-9._-]", requirement.strip(), maxsplit=1)[0]
+
+
+def first_line(*command: str) -> str:
+    """The first line that a program prints; empty on devices that do not have it."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+        return done.stdout.partition("\n")[0].strip()
+    return ""
+
+
+def read_text(path: str | Path) -> str:
+    """Text of a small file; empty when it cannot be read."""
+    try:
+        return Path(path).read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
