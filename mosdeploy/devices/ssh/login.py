@@ -13,15 +13,18 @@ from pathlib import Path
 from typing import Never
 
 import paramiko
+from cryptography.exceptions import UnsupportedAlgorithm
 from paramiko.auth_strategy import AuthStrategy, InMemoryPrivateKey
 from paramiko.pkey import UnknownKeyType
 
 from ...config.device import DeviceProfile
 from ...errors import AuthError, ConfigError, ConnectError, HostKeyError
 from .config import SSHTarget, make_target, parse_jump, read_ssh_config
+from .known_hosts import KnownHosts, load_known_hosts
 from .session import SSHSession
 
 _MAX_JUMPS = 8
+_FIDO = "a key on a security token, or of an old kind; name one of another kind as IdentityFile"
 # paramiko raises its errors: they need not be printed as well.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
@@ -79,14 +82,13 @@ def _connect(
 ) -> paramiko.SSHClient:
     """Open one hop; `by_hand` is the command with which a user does the same."""
     client = paramiko.SSHClient()
-    client.set_missing_host_key_policy(_Reject(target, by_hand))
-    for path in target.known_hosts_paths:
-        if path.is_file():
-            client.load_system_host_keys(str(path))
+    known = load_known_hosts(target.known_hosts_paths)
+    client.set_missing_host_key_policy(_Reject(target, known, by_hand))
+    client.get_host_keys().update(known.keys)
     keys = _Keys(target)
     with contextlib.ExitStack() as stack:
         stack.callback(client.close)
-        with _login_errors(target, keys, timeout_s, by_hand):
+        with _login_errors(target, known, keys, timeout_s, by_hand):
             client.connect(
                 # With a socket given, name and port serve only to look up the host key.
                 hostname=target.host_key_name or target.hostname,
@@ -121,17 +123,31 @@ def _open_link(
 class _Reject(paramiko.RejectPolicy):
     """Refuse a host whose key is not known; the error tells how to accept it."""
 
-    def __init__(self, target: SSHTarget, by_hand: str) -> None:
+    def __init__(self, target: SSHTarget, known: KnownHosts, by_hand: str) -> None:
         self._target = target
+        self._known = known
         self._by_hand = by_hand
 
     def missing_host_key(
         self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
     ) -> Never:
+        _refuse_revoked(f"{hostname} ('{self._target.alias}')", key, self._known)
+        authority = ""
+        if self._known.has_authority:
+            authority = "; what @cert-authority has signed is not known by that"
         raise HostKeyError(
             f"the host key of {hostname} ('{self._target.alias}') is not known: {key.get_name()} "
-            f"{key.fingerprint}; if it is the right one, accept it once by hand with "
+            f"{key.fingerprint}{authority}; if it is the right one, accept it once by hand with "
             f"`{self._by_hand}`, then run the same command again"
+        )
+
+
+def _refuse_revoked(where: str, key: paramiko.PKey, known: KnownHosts) -> None:
+    if key.get_base64() in known.revoked:
+        raise HostKeyError(
+            f"the host key of {where} is REVOKED (@revoked in known_hosts): {key.get_name()} "
+            f"{key.fingerprint}; somebody who has stolen it may stand there. The host needs a new "
+            "key"
         )
 
 
@@ -146,10 +162,14 @@ class _Keys(AuthStrategy):
 
     def get_sources(self) -> Iterator[InMemoryPrivateKey]:
         for path in self._target.identity_paths:
+            if _is_public(path):  # names a key that ssh-agent holds
+                continue
             try:
                 key = paramiko.PKey.from_path(str(path))
             except TypeError:  # how the cryptography library asks for a passphrase
                 self.locked.append(path)
+            except UnsupportedAlgorithm:
+                self.tried.append(f"{path} (not usable here: {_FIDO})")
             except (OSError, ValueError, UnknownKeyType) as error:
                 raise AuthError(f"{path} is not a private key that can be read: {error}") from error
             else:
@@ -162,8 +182,21 @@ class _Keys(AuthStrategy):
                 yield InMemoryPrivateKey(self._target.user, agent_key)
 
 
+def _is_public(path: Path) -> bool:
+    """Tell whether a file holds a public key, as `IdentityFile id.pub` names one."""
+    return _first_word(path).startswith(("ssh-", "ecdsa-", "sk-"))
+
+
+def _first_word(path: Path) -> str:
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return file.read(200).decode(errors="replace").partition(" ")[0]
+    return ""
+
+
 def _read_public(path: Path) -> list[str]:
-    """Words of the public key beside a private key; none when it cannot be read."""
+    """Words of a public key, or of that beside a private key; none when it cannot be read."""
+    if _is_public(path):
+        return path.read_text(encoding="utf-8", errors="replace").split()
     try:
         return path.with_name(path.name + ".pub").read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError):
@@ -171,12 +204,15 @@ def _read_public(path: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def _login_errors(target: SSHTarget, keys: _Keys, timeout_s: float, by_hand: str) -> Iterator[None]:
+def _login_errors(
+    target: SSHTarget, known: KnownHosts, keys: _Keys, timeout_s: float, by_hand: str
+) -> Iterator[None]:
     """Translate everything that goes wrong before a session exists."""
     where = f"{target.hostname} port {target.port} ('{target.alias}')"
     try:
         yield
     except paramiko.BadHostKeyException as error:
+        _refuse_revoked(where, error.key, known)
         files = ", ".join(str(path) for path in target.known_hosts_paths if path.is_file())
         raise HostKeyError(
             f"the host key of {where} HAS CHANGED: known is {error.expected_key.fingerprint}, "

@@ -1,7 +1,9 @@
 """Why there is no session: each cause has its error and says what to do."""
 
+import base64
 import contextlib
 import socket
+import struct
 import threading
 
 import paramiko
@@ -9,7 +11,25 @@ import pytest
 from stalling_proxy import StallingProxy
 
 from mosdeploy.devices.connect import open_session
+from mosdeploy.devices.ssh import known_hosts
 from mosdeploy.errors import AuthError, ConfigError, ConnectError, HostKeyError
+
+
+def packed(*parts):
+    """The parts as strings of OpenSSH's format; a bytearray stands as it is."""
+    return b"".join(x if isinstance(x, bytearray) else struct.pack(">I", len(x)) + x for x in parts)
+
+
+def fido_key():
+    """A private key as ssh-keygen writes it for a security token."""
+    kind = b"sk-ssh-ed25519@openssh.com"
+    public = packed(kind, bytes(32), b"ssh:")
+    private = packed(bytearray(8), kind, bytes(32), b"ssh:", bytearray(b"\1"), b"handle", b"")
+    private += bytes(range(1, 1 + -len(private) % 8))
+    whole = packed(bytearray(b"openssh-key-v1\0"), b"none", b"none", b"")
+    whole += packed(bytearray(b"\0\0\0\1"), public, private)
+    body = base64.b64encode(whole).decode()
+    return f"-----BEGIN OPENSSH PRIVATE KEY-----\n{body}\n-----END OPENSSH PRIVATE KEY-----\n"
 
 
 @pytest.fixture
@@ -76,6 +96,89 @@ def test_a_locked_key_asks_for_ssh_add(make_profile, client_files, double):
         AuthError, match=r"keys: none found; .*/id is locked with a passphrase: run `ssh-add .*/id`"
     ):
         login(make_profile, client_files)
+
+
+def key_line(key):
+    return f"{key.get_name()} {key.get_base64()}"
+
+
+@pytest.mark.parametrize("is_hashed", [True, False])
+def test_known_hosts_as_they_are_in_the_wild(make_profile, client_files, double, is_hashed):
+    name = f"[127.0.0.1]:{double.port}"
+    name = paramiko.HostKeys.hash_host(name) if is_hashed else f"board,{name}"
+    host = f"{name} {key_line(double.host_key)}"
+    other = key_line(paramiko.ECDSAKey.generate())
+    fido = "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIA=="
+    lines = [
+        f"@cert-authority *.example.org {other}",
+        f"@revoked * {other}",
+        f"@unknown-mark * {other}",
+        f"elsewhere {other} M\xfcller's board",
+        f"elsewhere {fido}",
+        "elsewhere ssh-rsa not-base64!",
+        "# a comment",
+        "broken",
+        f"  {host}\tthe board",
+    ]
+    client_files.known_hosts.write_bytes("\n".join(lines).encode("latin-1"))
+    with login(make_profile, client_files) as session:
+        assert session.run("true").returncode == 0
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize("has_other_key", [True, False])
+def test_a_revoked_host_key_is_refused(make_profile, client_files, double, is_known, has_other_key):
+    name = f"[127.0.0.1]:{double.port}"
+    lines = [f"{name} {key_line(double.host_key)}"] if is_known else []
+    lines += [f"{name} {key_line(paramiko.RSAKey.generate(2048))}"] if has_other_key else []
+    lines += [f"@revoked * {key_line(double.host_key)}"]
+    client_files.known_hosts.write_text("\n".join(lines))
+    with pytest.raises(HostKeyError, match=r"is REVOKED \(@revoked in known_hosts\)"):
+        login(make_profile, client_files)
+    assert not [x for x in double.transports if x.is_authenticated()]
+
+
+def test_what_an_authority_signed_has_to_be_accepted_itself(make_profile, client_files, double):
+    client_files.known_hosts.write_text(f"@cert-authority * {key_line(double.host_key)}\n")
+    with pytest.raises(HostKeyError, match=r"is not known: .*@cert-authority.* accept it once"):
+        login(make_profile, client_files)
+
+
+def test_known_hosts_that_cannot_be_read(make_profile, client_files, double, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(known_hosts.Path, "read_bytes", refuse)
+    with pytest.raises(ConfigError, match=r"known_hosts cannot be read: Permission denied"):
+        login(make_profile, client_files)
+
+
+def test_a_key_on_a_token_is_named_and_the_next_one_tried(
+    make_profile, client_files, double, tmp_path
+):
+    fido = tmp_path / "id_ed25519_sk"
+    fido.write_text(fido_key())
+    client_files.write(double.port, double.host_key, f"  IdentityFile {fido}\n")
+    with login(make_profile, client_files):
+        pass
+    client_files.key_path.unlink()
+    with pytest.raises(AuthError, match=r"id_ed25519_sk \(not usable here: a key on a security"):
+        login(make_profile, client_files)
+
+
+def test_a_public_key_names_one_of_the_agent(make_profile, client_files, double, monkeypatch):
+    class Agent:
+        def get_keys(self):
+            return [paramiko.ECDSAKey.generate(), client_files.key]
+
+    public = client_files.key_path.with_name("card.pub")
+    public.write_text(f"{key_line(client_files.key)} me\n")
+    client_files.key_path.write_text(public.read_text())  # IdentityFile names it, too
+    with pytest.raises(AuthError, match="with none of these keys: none found"):
+        login(make_profile, client_files)
+    monkeypatch.setattr(paramiko, "Agent", Agent)
+    with login(make_profile, client_files) as session:
+        assert session.run("true").returncode == 0
 
 
 def test_a_file_that_is_no_key(make_profile, client_files, double):
