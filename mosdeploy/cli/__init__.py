@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from ..errors import MosdeployError
+from ..printable import printable
 from ..version import __version__
 from .compare import compare
 from .demo import demo
@@ -118,7 +119,8 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         PROGRESS.close()
-        print(f"{record.levelname.lower()}: {record.getMessage()}", file=sys.stderr)
+        text = printable(f"{record.levelname.lower()}: {record.getMessage()}")
+        print(text, file=sys.stderr)
 
 
 def main() -> None:
@@ -138,7 +140,7 @@ def main() -> None:
         PROGRESS.close()
         if settings.debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}"), file=sys.stderr)
         # of the system alone: a disk or a folder that fails where nobody expects it
         sys.exit(getattr(error, "exit_code", MosdeployError.exit_code))
     except SystemExit as end:

@@ -5,6 +5,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from ..printable import printable
+
 BLOCKS = "▁▂▃▄▅▆▇█"
 CURVE_WIDTH = 16
 
@@ -46,7 +48,8 @@ class TerminalProgress:
             self._update_bar(stage, done, total, note)
         elif done >= total or time.monotonic() - self._last_line > 5:
             self._last_line = time.monotonic()
-            print(f"{stage}: {done}/{total} {note}".rstrip(), file=sys.stderr, flush=True)
+            line = f"{stage}: {done}/{total} {note}".rstrip()
+            print(printable(line), file=sys.stderr, flush=True)
 
     def curve(self, stage: str, values: Sequence[float]) -> None:
         """Show values beside a stage's bar, from its next update on."""
@@ -57,7 +60,7 @@ class TerminalProgress:
         if self.is_quiet:
             return
         self.close()
-        print(message, file=sys.stderr, flush=True)
+        print(printable(message), file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Leave the bars as they stand."""
@@ -72,15 +75,15 @@ class TerminalProgress:
 
         if self._bars is None:
             self._bars = bars.Progress(
-                bars.TextColumn("{task.description}"),
+                bars.TextColumn("{task.description}", markup=False),
                 bars.BarColumn(bar_width=20),
                 bars.MofNCompleteColumn(),
                 bars.TimeRemainingColumn(),
-                bars.TextColumn("{task.fields[note]} {task.fields[curve]}"),
+                bars.TextColumn("{task.fields[note]} {task.fields[curve]}", markup=False),
                 console=Console(stderr=True),
             )
             self._bars.start()
-        fields = {"note": note, "curve": self._curves.get(stage, "")}
+        fields = {"note": printable(note), "curve": self._curves.get(stage, "")}
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=total, **fields)
         self._bars.update(self._tasks[stage], completed=done, total=total, **fields)

@@ -5,30 +5,51 @@ record, or a CommandError.
 """
 
 import json
-import unicodedata
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ..errors import CommandError, ConfigError
+from ..printable import printable
 from ..record import Record, parse
 
 MAX_READ_BYTES = 64 << 20
 """The most that is read of a file, or of what a command prints, at a time."""
 
 _MAX_MESSAGE = 1000
+_MAX_TEXT = 2000  # no text that is kept or shown is longer
+_MAX_INT = 1 << 63
 R = TypeVar("R", bound=Record)
 
 
-def printable(text: str) -> str:
-    r"""Replace characters that steer a terminal or are no text; lines and tabs stay.
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
 
-    Examples
-    --------
-    >>> printable("\x1b[2Jred")
-    '?[2Jred'
+
+def read_bounded(file: _Readable, name: str, path: str) -> bytes:
+    """Read the rest of a file of a device.
+
+    Raises
+    ------
+    CommandError
+        If it is longer than `MAX_READ_BYTES`.
     """
-    return "".join(
-        "?" if unicodedata.category(x) in ("Cc", "Cs") and x not in "\n\t" else x for x in text
-    )
+    data = file.read(MAX_READ_BYTES + 1)
+    refuse_too_long(len(data), name, path)
+    return data
+
+
+def refuse_too_long(num_bytes: int, name: str, what: str) -> None:
+    """Make sure that what was read is no more than a device has to say.
+
+    Raises
+    ------
+    CommandError
+        If it is longer than `MAX_READ_BYTES`.
+    """
+    if num_bytes > MAX_READ_BYTES:
+        raise CommandError(
+            f"{name}: {what} is longer than {MAX_READ_BYTES / 2**20:g} MiB, more than mosdeploy "
+            "ever puts there; look at it on the device"
+        )
 
 
 def parse_answer(kind: type[R], text: str | bytes, source: str) -> R:
@@ -48,9 +69,11 @@ def parse_answer(kind: type[R], text: str | bytes, source: str) -> R:
 
 def _printable_data(data: Any) -> Any:
     if isinstance(data, str):
-        return printable(data)
+        return printable(data[:_MAX_TEXT])
+    if isinstance(data, int) and abs(data) > _MAX_INT:
+        raise ValueError("a number that no device has")
     if isinstance(data, list):
         return [_printable_data(item) for item in data]
     if isinstance(data, dict):
-        return {printable(key): _printable_data(value) for key, value in data.items()}
+        return {printable(key[:_MAX_TEXT]): _printable_data(x) for key, x in data.items()}
     return data

@@ -19,6 +19,11 @@ T = TypeVar("T")
 RECONNECT_WAITS_S = (0.5, 2.0, 5.0, 15.0, 30.0)
 """Waits between the attempts to reconnect, after which they are given up."""
 
+MAX_STALLS = 2
+"""How often a call may get no answer: once for a link that is dead, though nobody has said so. The
+next time it is the device that stalls, and every attempt takes the whole time-out.
+"""
+
 
 def open_session(profile: DeviceProfile, ssh_config_path: Path) -> Session:
     """Open a session to a device.
@@ -101,7 +106,8 @@ class LastingSession:
 
     def _lasting(self, call: Callable[[Session], T]) -> T:
         """Make a call; after a cut, reconnect and make it again, as often as there are waits."""
-        for wait_s in (*RECONNECT_WAITS_S, None):
+        num_stalls = 0
+        for number, wait_s in enumerate((*RECONNECT_WAITS_S, None)):
             try:
                 self._session = self._session or self._connect()
                 return call(self._session)
@@ -109,9 +115,10 @@ class LastingSession:
                 raise
             except (ConnectError, ConnectionLostError, DeviceTimeoutError) as error:
                 self.close()
-                if wait_s is None:
+                num_stalls += isinstance(error, DeviceTimeoutError)
+                if wait_s is None or num_stalls == MAX_STALLS:
                     raise ConnectionLostError(
-                        f"{error}; gave up after {len(RECONNECT_WAITS_S)} reconnects. What runs on "
+                        f"{error}; gave up after {number} reconnects. What runs on "
                         "the device goes on: run the same command again to collect it"
                     ) from error
                 self._notify(f"{error}; reconnecting in {wait_s:g} s")

@@ -155,8 +155,11 @@ def _run_board(
     hooks = MeasureHooks(notify, lambda result: emit(ResultReceived(host, result)), pause)
     try:
         with LastingSession(board.connect, notify, pause) as session:
-            held, state = _claim(session, board, task.job_id, keys)
-            work.claim(host, held)
+            job = AgentJob(session, board.profile, task.job_id)
+            job.refuse_if_busy()
+            held = job.claimed_keys() & keys
+            work.claim(host, held)  # the others wait for that
+            state = _state_before(session, board, job, held)
             while leased := work.take(host):
                 emit(Started(host, state))
                 for key, measurement in collect(session, board.profile, board_task, leased, hooks):
@@ -174,24 +177,18 @@ def _run_board(
         emit(None)
 
 
-def _claim(
-    session: Session, board: Board, job_id: str, keys: set[str]
-) -> tuple[set[str], DeviceState]:
-    """Find out which of the keys a board holds, and its state; refuse a board that another job
-    holds.
+def _state_before(session: Session, board: Board, job: AgentJob, held: set[str]) -> DeviceState:
+    """The state of a board before it measures.
 
     Nothing is probed while a measurement runs. An agent of this job is ended if others have
     measured all its keys meanwhile.
     """
-    job = AgentJob(session, board.profile, job_id)
-    job.refuse_if_busy()
-    held = job.claimed_keys() & keys
     if job.is_running():
         if held and board.last_state:
-            return held, board.last_state
+            return board.last_state
         if not held:
             job.kill()
-    return held, probe(session, board.profile)
+    return probe(session, board.profile)
 
 
 def _all_failed(errors: dict[str, DeviceError], num_open: int) -> DeviceError:

@@ -9,6 +9,7 @@ import sys
 
 from ..config.device import DeviceProfile
 from ..errors import CommandError, ConfigError
+from ..printable import printable
 from .session import CommandResult, Session, last_lines
 
 
@@ -96,7 +97,8 @@ def run_python(
 
 def python_path(session: Session, profile: DeviceProfile) -> str:
     """Absolute path of the Python that `run_python` runs."""
-    return run_python(session, profile, "-c 'import sys; print(sys.executable)'").stdout.strip()
+    found = run_python(session, profile, "-c 'import sys; print(sys.executable)'").stdout
+    return printable(found.strip()[:1000])
 
 
 def profile_python(profile: DeviceProfile) -> str:

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from ..errors import CommandError, CommandTimeoutError
+from .answers import read_bounded
 from .session import CommandResult, no_space
 
 
@@ -97,7 +98,7 @@ class LocalSession:
         try:
             with Path(remote_path).open("rb") as file:
                 file.seek(offset)
-                return file.read()
+                return read_bounded(file, self.name, remote_path)
         except FileNotFoundError:
             raise
         except OSError as error:

@@ -194,20 +194,25 @@ def _until_accepted(
                     )
                 failed_starts += 1
                 start()
-            longest_s = max(profile.measure.candidate_timeout_s, CHECK_TIMEOUT_S)
-            results = _follow(job, longest_s + OUTPUT_MARGIN_S, hooks)
+            results = _follow(job, profile.measure.candidate_timeout_s, hooks)
     except KeyboardInterrupt:
         job.kill()
         raise
 
 
-def _follow(job: AgentJob, max_silence_s: float, hooks: MeasureHooks) -> Iterator[AgentResult]:
+def _follow(
+    job: AgentJob, candidate_timeout_s: float, hooks: MeasureHooks
+) -> Iterator[AgentResult]:
     """Yield results as they come, until the agent has ended."""
+    # it checks the runtime first, which may take longer than a candidate
+    max_silence_s = max(candidate_timeout_s, CHECK_TIMEOUT_S) + OUTPUT_MARGIN_S
     last_output = time.monotonic()
     wait_s = MIN_POLL_S
     while True:
         fresh = job.results()
         yield from fresh
+        if fresh:
+            max_silence_s = candidate_timeout_s + OUTPUT_MARGIN_S
         if fresh or job.has_new_log():
             last_output = time.monotonic()
             wait_s = MIN_POLL_S

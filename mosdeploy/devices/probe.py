@@ -5,8 +5,8 @@ mends each. Nothing on the device is changed but the agent's files.
 """
 
 from ..config.device import DeviceProfile
+from ..printable import printable
 from ..records import DeviceState, Problem
-from .answers import printable
 from .interpreter import NoPythonError, work_dir
 from .on_device.describe import requirement_name
 from .scripts import call_agent, install_agent
@@ -35,7 +35,7 @@ def probe(session: Session, profile: DeviceProfile) -> DeviceState:
         words = ("probe", folder, profile.provider, *profile.requirements)
         return call_agent(session, profile, DeviceState, *words, timeout_s=PROBE_TIMEOUT_S)
     except NoPythonError:
-        return DeviceState(machine=printable(session.run("uname -m").stdout.strip()) or None)
+        return DeviceState(machine=printable(session.run("uname -m").stdout.strip()[:100]) or None)
 
 
 def check(state: DeviceState, profile: DeviceProfile) -> tuple[Problem, ...]:
@@ -106,4 +106,4 @@ def _disturbing(state: DeviceState, profile: DeviceProfile) -> list[Problem]:
 
 
 def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
+    return tuple(int(part[:9]) for part in text.split(".")[:2] if part.isdecimal())

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from ..errors import CommandError
-from .answers import printable
+from ..printable import printable
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from command_line import ENVIRONMENT, MOSDEPLOY, mosdeploy, run_folder, run_python
 
+from mosdeploy.cli import main
 from mosdeploy.recipes import list_recipes
 
 HEAVY = """
@@ -230,3 +231,13 @@ def test_ctrl_c_ends_with_its_exit_code(tmp_path: Path) -> None:
     assert waiting.returncode == 130
     assert "interrupted; what was finished is kept" in told
     assert "Traceback" not in told
+
+
+def test_an_error_steers_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["mosdeploy", "devices", "show", "\x1b[2Jrpi"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 3
+    assert "unknown device '?[2Jrpi'" in capsys.readouterr().err

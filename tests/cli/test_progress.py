@@ -62,3 +62,17 @@ def test_a_sparkline_has_the_last_values_and_no_more() -> None:
     assert sparkline([2.0]) == sparkline([2.0, 2.0])[0] == BLOCKS[0]
     assert sparkline([9.0, 1.0, 2.0, 3.0], width=3) == "▁▄█"
     assert len(sparkline([float(i) for i in range(100)])) == 16
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_what_a_device_says_neither_steers_nor_ends_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], is_terminal: bool
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    progress = TerminalProgress()
+    progress.update("measure on [/x]", 1, 1, "failed: [/red] \x1b]0;owned\x07")
+    progress.say("[/x]: \x1b[2Jgone")
+    told = capsys.readouterr().err
+    assert "measure on [/x]" in told
+    assert "failed: [/red] ?]0;owned?" in told
+    assert told.endswith("[/x]: ?[2Jgone\n")

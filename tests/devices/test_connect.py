@@ -6,7 +6,12 @@ import pytest
 
 from mosdeploy.devices.connect import RECONNECT_WAITS_S, LastingSession, open_session
 from mosdeploy.devices.local import LocalSession
-from mosdeploy.errors import AuthError, CommandTimeoutError, ConnectionLostError
+from mosdeploy.errors import (
+    AuthError,
+    CommandTimeoutError,
+    ConnectionLostError,
+    DeviceTimeoutError,
+)
 
 
 class FailingSession(LocalSession):
@@ -55,6 +60,15 @@ def test_after_the_last_wait_it_gives_up(open_lasting):
         session.home()
     assert waits_s == list(RECONNECT_WAITS_S)
     assert session.home() == "/home/dev"
+
+
+def test_a_device_that_stalls_again_is_given_up(open_lasting):
+    stall, cut = DeviceTimeoutError("no answer within 60 s"), ConnectionLostError("cut")
+    session, _, waits_s = open_lasting([stall, cut, stall, stall])
+    with pytest.raises(ConnectionLostError, match=r"within 60 s; gave up after 2 reconnects"):
+        session.home()
+    assert waits_s == list(RECONNECT_WAITS_S[:2])
+    assert session.home() == "/home/dev"  # the next call may stall once, too
 
 
 @pytest.mark.parametrize("error", [AuthError("no key"), CommandTimeoutError("too long")])

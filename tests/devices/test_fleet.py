@@ -3,6 +3,7 @@ this machine.
 """
 
 import contextlib
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,11 +21,12 @@ from watching import (
 )
 
 from mosdeploy.config.device import MeasureProtocol
-from mosdeploy.devices import connect
+from mosdeploy.devices import connect, fleet
 from mosdeploy.devices.events import Accepted, Failed, Finished, ResultReceived, Started, Uploading
 from mosdeploy.devices.fleet import Board, measure_fleet
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.measure import collect
+from mosdeploy.devices.session import CommandResult
 from mosdeploy.devices.task import MeasurementTask
 from mosdeploy.errors import (
     CommandError,
@@ -33,7 +35,7 @@ from mosdeploy.errors import (
     DeviceBusyError,
     DeviceError,
 )
-from mosdeploy.records import DeviceState
+from mosdeploy.records import DeviceState, Measurement
 
 WEIGHTS_BYTES = 4096
 KEYS = ["a", "b", "c", "d"]
@@ -65,6 +67,11 @@ def accepted(events):
 
 def run(boards, keys=KEYS, task=TASK):
     return list(measure_fleet(boards, keys, task))
+
+
+def collect_at_once(session, profile, task, keys, hooks):
+    """In the place of `collect`: nothing runs, every subnet fails."""
+    yield from ((key, Measurement(error="no")) for key in keys)
 
 
 def leave_agent_at_work(profile, keys):
@@ -162,6 +169,49 @@ def test_unfinished_keys_of_a_failed_board_go_to_the_others(profiles, monkeypatc
     assert sorted(accepted(events)) == keys
     assert [event.host for event in events if isinstance(event, Failed)] == ["pi2"]
     assert list(accepted(events).values()).count("pi1") >= 5
+
+
+class Answering(LocalSession):
+    """A device whose every command prints the same."""
+
+    def __init__(self, answer="{}"):
+        super().__init__()
+        self._answer = answer
+
+    def run(self, command, timeout_s=None):
+        return CommandResult(self._answer, "", 0)
+
+
+def test_one_odd_board_does_not_end_a_fleet(profiles, monkeypatch):
+    monkeypatch.setattr(fleet, "collect", collect_at_once)
+    odd = Board(profiles[1], lambda: Answering('{"cores": "many"}'))
+    events = run([Board(profiles[0], Answering), odd])
+    assert accepted(events) == dict.fromkeys(KEYS, "pi1")
+    (failed,) = (event for event in events if isinstance(event, Failed))
+    assert failed.host == "pi2"
+    assert "no valid answer: unknown key 'cores'" in str(failed.error)
+
+
+def test_a_board_that_stalls_keeps_no_other_from_its_work(profiles, monkeypatch):
+    others_are_done = threading.Event()
+
+    class Stalling(Answering):
+        def run(self, command, timeout_s=None):
+            if "probe" in str(command):
+                assert others_are_done.wait(30)
+                raise ConnectionLostError("no answer")
+            return super().run(command, timeout_s)
+
+    monkeypatch.setattr(connect, "RECONNECT_WAITS_S", ())
+    monkeypatch.setattr(fleet, "collect", collect_at_once)
+    found = {}
+    for event in measure_fleet(
+        [Board(profiles[0], Answering), Board(profiles[1], Stalling)], KEYS, TASK
+    ):
+        found |= accepted([event])
+        if len(found) == len(KEYS):
+            others_are_done.set()
+    assert found == dict.fromkeys(KEYS, "pi1")
 
 
 def test_when_all_boards_fail_the_error_names_each_cause(profiles):

@@ -1,5 +1,6 @@
 """The law of collecting: each key once, whatever dies on the way."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,13 @@ from tiny_onnx import tiny_model
 from watching import QUICK, STAGES, agent_pid, is_alive, result_lines, wait_for
 
 from mosdeploy.config.device import MeasureProtocol
-from mosdeploy.devices.job import AgentJob
+from mosdeploy.devices import measure as room
+from mosdeploy.devices.job import AgentJob, AgentResult
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.measure import collect, measure_model
-from mosdeploy.devices.task import MeasurementTask, ModelTask
-from mosdeploy.errors import CommandError, DeviceBusyError
+from mosdeploy.devices.task import MeasureHooks, MeasurementTask, ModelTask
+from mosdeploy.errors import CommandError, DeviceBusyError, DeviceTimeoutError
+from mosdeploy.records import Measurement
 from mosdeploy.storage import sha256_bytes
 
 WEIGHTS_BYTES = 4096
@@ -96,6 +99,46 @@ def test_a_time_out_of_a_candidate_is_data(make_profile):
     protocol = MeasureProtocol(**QUICK, candidate_timeout_s=0.01)
     found = dict(run(make_profile(measure=protocol), ["a"]))
     assert found["a"].error == "no result within 0.01 s"
+
+
+class SilentJob:
+    """An agent that checks the runtime for ever, or measures for ever after a first result."""
+
+    def __init__(self, num_results):
+        self.fresh = [[AgentResult("a", Measurement(error="no"))]] * num_results
+
+    def results(self):
+        return self.fresh.pop() if self.fresh else []
+
+    def has_new_log(self):
+        return False
+
+    def is_running(self):
+        return True
+
+    def log_tail(self):
+        return "checking"
+
+    def kill(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("candidate_timeout_s", "num_results", "silence"),
+    [(10.0, 0, "135 s"), (10.0, 1, "25 s"), (300.0, 0, "315 s"), (300.0, 1, "315 s")],
+)
+def test_an_agent_may_be_silent_while_it_checks(
+    monkeypatch, candidate_timeout_s, num_results, silence
+):
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+
+    def pause(wait_s):
+        clock[0] += wait_s
+
+    hooks = MeasureHooks(pause=pause)
+    with pytest.raises(DeviceTimeoutError, match=f"printed nothing for {silence} and was ended"):
+        list(room._follow(SilentJob(num_results), candidate_timeout_s, hooks))
 
 
 def test_no_python_on_the_device(make_profile):

@@ -27,14 +27,16 @@ from ...errors import (
     DeviceError,
     DeviceTimeoutError,
 )
+from ...printable import printable
 from ...storage import sha256_bytes, sha256_file
+from .. import answers
 from ..session import CommandResult, no_space
 
 _log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 32 * 1024  # one large send is fifty times slower than many of this size
 _GRACE_S = 5.0  # for ending a command that ran into its time-out
-_GROUP = re.compile(rb"mosdeploy-group:(\d+)\n")
+_GROUP = re.compile(rb"mosdeploy-group:(\d{1,10})\n")
 
 
 class SSHSession:
@@ -80,6 +82,10 @@ class SSHSession:
                 channel.shutdown_write()
                 stdout, stderr, ended = _collect_output(channel, time.monotonic() + limit_s)
                 group = _GROUP.search(stdout)
+                num_bytes = len(stdout) + len(stderr)
+                if num_bytes > answers.MAX_READ_BYTES:
+                    self._kill(group)
+                answers.refuse_too_long(num_bytes, self.name, f"the output of `{text[:200]}`")
                 if not ended:
                     kind = CommandTimeoutError if self._kill(group) else DeviceTimeoutError
                     raise kind(f"{self.name}: `{text[:200]}` did not end within {limit_s:g} s")
@@ -96,7 +102,7 @@ class SSHSession:
     def home(self) -> str:
         if self._home is None:
             self._home = self.run('printf %s "$HOME"').stdout
-            if not self._home.startswith("/"):
+            if not self._home.startswith("/") or printable(self._home) != self._home:
                 raise CommandError(
                     f"{self.name}: $HOME is {self._home!r} there; it must be an absolute path"
                 )
@@ -150,7 +156,7 @@ class SSHSession:
             try:
                 with self._files().open(remote_path, "rb") as file:
                     file.seek(offset)
-                    return file.read()
+                    return answers.read_bounded(file, self.name, remote_path)
             except FileNotFoundError:
                 raise
             except OSError as error:
@@ -182,7 +188,9 @@ class SSHSession:
         self._remove(part)
         folder = posixpath.dirname(part)
         listing = self.run(f"df -Pk {shlex.quote(folder)} | tail -n 1").stdout.split()
-        free_bytes = int(listing[3]) * 1024 if len(listing) > 3 and listing[3].isdigit() else None
+        free_bytes = (
+            int(listing[3][:18]) * 1024 if len(listing) > 3 and listing[3].isdecimal() else None
+        )
         if free_bytes is not None and free_bytes < size + 64 * 1024:
             return no_space(self.name, folder, free_bytes, size)
         return CommandError(
@@ -299,12 +307,14 @@ class SSHSession:
 
 
 def _collect_output(channel: paramiko.Channel, deadline: float) -> tuple[bytes, bytes, bool]:
-    """Read both streams until the command has ended; False when the deadline (monotonic seconds)
-    came first.
+    """Read both streams until the command has ended or has printed too much; False when the
+    deadline (monotonic seconds) came first.
     """
     stdout = bytearray()
     stderr = bytearray()
     while True:
+        if len(stdout) + len(stderr) > answers.MAX_READ_BYTES:
+            return bytes(stdout), bytes(stderr), True
         if channel.recv_ready():
             stdout += channel.recv(_CHUNK_BYTES)
         elif channel.recv_stderr_ready():
