@@ -4,6 +4,7 @@ In: a session, a profile and arguments. Out: what Python printed. Nothing is run
 of the device could have put there.
 """
 
+import posixpath
 import shlex
 import sys
 
@@ -39,17 +40,25 @@ def work_dir(session: Session, profile: DeviceProfile) -> str:
     Raises
     ------
     ConfigError
-        If the profile's path is neither absolute nor in the home folder.
+        If the profile's path is neither absolute nor in the home folder, or is not a folder of its
+        own.
     """
+    home = posixpath.normpath(session.home())
     path = profile.work_dir
     if path.startswith("~/"):
-        path = session.home() + path[1:]
+        path = home + path[1:]
     if not path.startswith("/"):
         raise ConfigError(
             f"device '{profile.name}': work_dir must begin with '/' or '~/', "
             f"got '{profile.work_dir}'"
         )
-    return path.rstrip("/")
+    path = "/" + posixpath.normpath(path).lstrip("/")
+    if path in ("/", home):  # what lies there is the user's
+        raise ConfigError(
+            f"device '{profile.name}': work_dir must be a folder of mosdeploy's own, such as "
+            f"'~/.cache/mosdeploy', got '{profile.work_dir}'"
+        )
+    return path
 
 
 def run_python(

@@ -21,6 +21,22 @@ from .session import Session, check_run, last_lines
 
 INSTALL_TIMEOUT_S = 1800.0
 VENV_TIMEOUT_S = 300.0
+_SWITCH = """
+import os, shutil, sys
+folder, new = sys.argv[1:]
+os.chdir(folder)
+if os.path.lexists(".venv.new"):
+    os.unlink(".venv.new")
+os.symlink(new, ".venv.new")
+if os.path.exists("venv") and not os.path.islink("venv"):  # of an earlier mosdeploy
+    shutil.rmtree("venv-0", ignore_errors=True)
+    os.rename("venv", "venv-0")
+os.replace(".venv.new", "venv")
+for name in {"venv-0", "venv-1", "venv-2"} - {new}:
+    shutil.rmtree(name, ignore_errors=True)
+"""
+"""Points `venv` to an environment that is whole, and removes the one before."""
+
 _NO_VENV = ("ensurepip is not available", "No module named ensurepip", "No module named venv")
 
 
@@ -29,8 +45,9 @@ def setup(
 ) -> str:
     """Make sure that a device has a Python with the profile's requirements, and return its path.
 
-    Without effect if it has one. Else the environment is `venv` in the profile's work folder; from
-    then on it is the Python that measures and deploys.
+    Without effect if it has one. Else an environment is made in the profile's work folder, and once
+    it is whole, `venv` there points to it; from then on it is the Python that measures and deploys.
+    Whatever stops this, the environment before stays in use.
 
     Raises
     ------
@@ -48,31 +65,35 @@ def setup(
     folder = work_dir(session, profile)
     if not problems:
         return python_path(session, profile)
+    in_use = session.run(f"readlink {shlex.quote(folder)}/venv").stdout.strip()
+    name = "venv-2" if in_use == "venv-1" else "venv-1"
+    venv = f"{folder}/{name}"
     try:
-        notify(f"{profile.name}: making {folder}/venv")
-        _make_venv(session, profile, folder)
+        notify(f"{profile.name}: making {venv}")
+        _make_venv(session, profile, venv)
         notify(f"{profile.name}: installing {', '.join(profile.requirements)}")
-        error = _install(session, folder, "--retries 1 --timeout 10", profile.requirements)
+        error = _install(session, venv, "--retries 1 --timeout 10", profile.requirements)
         if error:
             notify(
                 f"{profile.name}: cannot install from the internet there ({error}); sending wheels"
             )
             _send_wheels(session, profile, folder, state)
             options = f"--no-index --find-links {shlex.quote(folder)}/wheels"
-            error = _install(session, folder, options, profile.requirements)
+            error = _install(session, venv, options, profile.requirements)
         if error:
             raise CommandError(f"{profile.name}: pip failed on the device: {error}")
     except CommandError:
-        # `run_python` would take half an environment for a whole one.
-        session.run(f"rm -rf {shlex.quote(folder)}/venv")
+        session.run(f"rm -rf {shlex.quote(venv)}")
         raise
+    python = shlex.quote(profile_python(profile))
+    switch = f'PY={python}; {FROM_ROOT} "$PY" -c {shlex.join((_SWITCH, folder, name))}'
+    check_run(session, switch, f"switching to {venv}")
     return python_path(session, profile)
 
 
-def _make_venv(session: Session, profile: DeviceProfile, folder: str) -> None:
+def _make_venv(session: Session, profile: DeviceProfile, venv: str) -> None:
     python = shlex.quote(profile_python(profile))
-    venv = shlex.quote(f"{folder}/venv")
-    command = f'PY={python}; {FROM_ROOT} "$PY" -m venv --clear {venv}'
+    command = f'PY={python}; {FROM_ROOT} "$PY" -m venv --clear {shlex.quote(venv)}'
     result = session.run(command, VENV_TIMEOUT_S)
     if result.returncode == 0:
         return
@@ -82,14 +103,14 @@ def _make_venv(session: Session, profile: DeviceProfile, folder: str) -> None:
             f"{profile.name}: Python cannot make virtual environments; run there: "
             "sudo apt-get install python3-venv"
         )
-    raise CommandError(f"{profile.name}: could not make {folder}/venv: {last_lines(result)}")
+    raise CommandError(f"{profile.name}: could not make {venv}: {last_lines(result)}")
 
 
 def _install(
-    session: Session, folder: str, options: str, requirements: tuple[str, ...]
+    session: Session, venv: str, options: str, requirements: tuple[str, ...]
 ) -> str | None:
     """Run the environment's pip; None, or the end of its output if it failed."""
-    pip = f"cd / && {shlex.quote(folder)}/venv/bin/python -m pip install"
+    pip = f"cd / && {shlex.quote(venv)}/bin/python -m pip install"
     always = "--quiet --disable-pip-version-check --only-binary :all:"
     command = f"{pip} {always} {options} {shlex.join(requirements)}"
     result = session.run(command, INSTALL_TIMEOUT_S)

@@ -18,6 +18,12 @@ def test_the_work_folder_is_absolute(make_profile):
         work_dir(session, make_profile(work_dir="x"))
 
 
+@pytest.mark.parametrize("path", ["~/", "~//.", "~/x/..", "/", "//", str(Path.home()), "/x/../"])
+def test_the_work_folder_is_not_the_user_s(make_profile, path):
+    with pytest.raises(ConfigError, match=f"must be a folder of mosdeploy's own, .*got '{path}'"):
+        work_dir(LocalSession(), make_profile(work_dir=path))
+
+
 def test_python_of_the_environment_comes_first(make_profile):
     profile = make_profile()
     assert python_path(LocalSession(), profile) == sys.executable

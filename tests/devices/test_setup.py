@@ -8,10 +8,11 @@ import pytest
 
 from mosdeploy.devices import setup as room
 from mosdeploy.devices.connect import open_session
+from mosdeploy.devices.interpreter import python_path
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.probe import probe
 from mosdeploy.devices.setup import setup
-from mosdeploy.errors import CommandError
+from mosdeploy.errors import CommandError, CommandTimeoutError
 from mosdeploy.records import DeviceState
 
 
@@ -73,12 +74,58 @@ def test_no_wheel_for_the_device_leaves_no_half_environment(
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
     profile = make_profile(python=bare_python, requirements=("tiny_runtime",), wheel_python="3.11")
-    monkeypatch.setattr(room, "_make_venv", lambda session, profile, folder: None)
+    monkeypatch.setattr(room, "_make_venv", lambda session, profile, venv: None)
     with pytest.raises(
         CommandError, match=r"no wheels for Python 3\.11 on manylinux_2_28_.*set wheel_platform"
     ):
         setup(LocalSession("dev"), profile)
     assert not (Path(profile.work_dir) / "venv").exists()
+
+
+@pytest.fixture
+def quick_setup(make_profile, monkeypatch):
+    """Sets a device up, with an environment that is a script, and gives what its Python says."""
+    state = DeviceState(python_version="3.11.2")
+    monkeypatch.setattr(room, "refuse_if_busy", lambda *_: None)
+    monkeypatch.setattr(room, "probe", lambda *_: state)
+    folder = Path(make_profile().work_dir)
+
+    def run(name, install=lambda *_: None):
+        def make_venv(session, profile, venv):
+            python = Path(venv) / "bin" / "python"
+            python.parent.mkdir(parents=True, exist_ok=True)
+            python.write_text(f"#!/bin/sh\necho {name}\n")
+            python.chmod(0o755)
+
+        monkeypatch.setattr(room, "_make_venv", make_venv)
+        monkeypatch.setattr(room, "_install", install)
+        assert setup(LocalSession("dev"), make_profile()) == name
+        return sorted(path.name for path in folder.iterdir() if "venv" in path.name)
+
+    return run
+
+
+def test_an_environment_is_switched_to_when_it_is_whole(quick_setup, make_profile):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    def too_slow(*_):
+        raise CommandTimeoutError("pip did not end within 1800 s")
+
+    old = Path(make_profile().work_dir) / "venv"  # as an earlier mosdeploy made it
+    (old / "bin").mkdir(parents=True)
+    (old / "bin" / "python").write_text("#!/bin/sh\necho old\n")
+    (old / "bin" / "python").chmod(0o755)
+    for name, install in (("a", interrupted), ("b", too_slow)):
+        with pytest.raises((KeyboardInterrupt, CommandTimeoutError)):
+            quick_setup(name, install)
+        assert python_path(LocalSession("dev"), make_profile()) == "old"
+    assert quick_setup("c") == ["venv", "venv-1"]
+    with pytest.raises(KeyboardInterrupt):
+        quick_setup("d", interrupted)
+    assert python_path(LocalSession("dev"), make_profile()) == "c"
+    assert quick_setup("e") == ["venv", "venv-2"]
+    assert quick_setup("f") == ["venv", "venv-1"]
 
 
 def test_a_python_without_ensurepip_names_the_package(make_profile, bare_python, tmp_path):
@@ -92,7 +139,7 @@ def test_a_virtual_environment_that_fails_otherwise_tells_why(make_profile, bare
     python = failing_venv(tmp_path / "python", bare_python, "ensurepip failed: no space left")
     profile = make_profile(python=python)
     with pytest.raises(
-        CommandError, match=r"could not make .*/venv: ensurepip failed: no space left"
+        CommandError, match=r"could not make .*/venv-1: ensurepip failed: no space left"
     ):
         setup(LocalSession("dev"), profile)
 
