@@ -3,13 +3,19 @@ import sys
 from pathlib import Path
 
 import pytest
-from deploying import RUNTIME
+from deploying import CHANNEL, RUNTIME, write_release
 from openssh import OpenSSHServer, SSHClientFiles
 from ssh_double import SSHDouble
 from watching import QUICK
 
 from mosdeploy.config.device import DeviceProfile, MeasureProtocol
+from mosdeploy.config.sections import DeployConfig
+from mosdeploy.devices import acceptance
+from mosdeploy.devices import deploy as room
 from mosdeploy.devices.connect import open_session
+from mosdeploy.devices.deploy import deploy
+from mosdeploy.devices.local import LocalSession
+from mosdeploy.records import DeviceState, Measurement, Timing
 
 
 @pytest.fixture
@@ -85,3 +91,35 @@ def runtime_dir(tmp_path):
     (folder / "__init__.py").write_text("")
     (folder / "__main__.py").write_text(RUNTIME)
     return folder
+
+
+@pytest.fixture
+def put(make_profile, tmp_path, runtime_dir, monkeypatch):
+    """Deploy a bundle, made with the given arguments unless it exists, and return what was
+    recorded.
+
+    Its timing and the device's state are made up, since they take time; in the first test they are
+    real.
+    """
+    made = {}
+    timing = Timing(median_ms=1.0, p90_ms=1.0, minimum_ms=1.0, repeats=1)
+    monkeypatch.setattr(acceptance, "measure_model", lambda *_: Measurement(total=timing))
+    monkeypatch.setattr(room, "probe", lambda *_: DeviceState())
+
+    def release(name, **content):
+        if name not in made:
+            made[name] = write_release(tmp_path / "bundles" / name, runtime_dir, **content)
+        return made[name]
+
+    def put(name, keep=3, session=None, channel=CHANNEL, **content):
+        config = DeployConfig(keep_versions=keep)
+        given = release(name, **content)
+        return deploy(session or LocalSession("dev"), make_profile(), channel, given, config)
+
+    put.release = release
+    return put
+
+
+@pytest.fixture
+def bundles(make_profile):
+    return Path(make_profile().work_dir) / "bundles" / CHANNEL.name

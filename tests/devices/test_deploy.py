@@ -7,14 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from deploying import CHANNEL, live, write_release
-from watching import other_agent
+from deploying import CHANNEL, CountingSession, live, write_release
 
 from mosdeploy.config.sections import DeployConfig
 from mosdeploy.devices import acceptance
-from mosdeploy.devices import deploy as room
 from mosdeploy.devices.acceptance import self_test
-from mosdeploy.devices.channel import Channel
 from mosdeploy.devices.deploy import deploy, roll_back, time_current
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.on_device.versions import deduplicate, history
@@ -22,58 +19,15 @@ from mosdeploy.devices.release import LatencyLimit
 from mosdeploy.errors import (
     BundleError,
     CommandError,
-    DeviceBusyError,
     InfeasibleError,
     StaleInputError,
 )
-from mosdeploy.records import DeviceState, Measurement, Timing
+from mosdeploy.records import Measurement, Timing
 from mosdeploy.storage import sha256_bytes, sha256_file
-
-
-class CountingSession(LocalSession):
-    def __init__(self):
-        super().__init__("dev")
-        self.uploads = []
-
-    def put(self, local_path, remote_path):
-        self.uploads.append(local_path.name)
-        super().put(local_path, remote_path)
 
 
 class Killed(BaseException):
     """The host's process is gone."""
-
-
-@pytest.fixture
-def put(make_profile, tmp_path, runtime_dir, monkeypatch):
-    """Deploy a bundle, made with the given arguments unless it exists, and return what was
-    recorded.
-
-    Its timing and the device's state are made up, since they take time; in the first test they are
-    real.
-    """
-    made = {}
-    timing = Timing(median_ms=1.0, p90_ms=1.0, minimum_ms=1.0, repeats=1)
-    monkeypatch.setattr(acceptance, "measure_model", lambda *_: Measurement(total=timing))
-    monkeypatch.setattr(room, "probe", lambda *_: DeviceState())
-
-    def release(name, **content):
-        if name not in made:
-            made[name] = write_release(tmp_path / "bundles" / name, runtime_dir, **content)
-        return made[name]
-
-    def put(name, keep=3, session=None, channel=CHANNEL, **content):
-        config = DeployConfig(keep_versions=keep)
-        given = release(name, **content)
-        return deploy(session or LocalSession("dev"), make_profile(), channel, given, config)
-
-    put.release = release
-    return put
-
-
-@pytest.fixture
-def bundles(make_profile):
-    return Path(make_profile().work_dir) / "bundles" / CHANNEL.name
 
 
 def test_a_bundle_is_stored_tested_timed_and_made_current(
@@ -367,121 +321,6 @@ def test_the_current_version_is_tested_and_timed_again(put, make_profile, bundle
     shutil.rmtree(bundles)
     with pytest.raises(CommandError, match="nothing is deployed to 'en-de' there"):
         now(two)
-
-
-@pytest.fixture
-def during_probe(monkeypatch):
-    """Does something else when a deployment has been timed and is about to become current."""
-    probe = room.probe
-
-    def act(action):
-        def first_act(session, profile):
-            monkeypatch.setattr(room, "probe", probe)
-            action()
-            return probe(session, profile)
-
-        monkeypatch.setattr(room, "probe", first_act)
-
-    return act
-
-
-def test_two_deployments_at_once_leave_whole_versions(put, bundles, during_probe, make_profile):
-    put("one")
-    during_probe(lambda: put("three", keep=1, tokenizer="good three"))
-    put("two", keep=2, tokenizer="good two")
-    assert live(bundles) == "two"
-    roll_back(LocalSession("dev"), make_profile(), CHANNEL)
-    assert live(bundles) == "three"
-
-
-def test_a_version_that_another_command_removed_does_not_become_current(put, bundles, during_probe):
-    first = put("one")
-
-    def remove_others():
-        for path in bundles.glob("*-*"):
-            if path != Path(first.remote_dir):
-                shutil.rmtree(path)
-
-    during_probe(remove_others)
-    with pytest.raises(CommandError, match=r"no longer whole \(SHA256SUMS\).*same command again"):
-        put("two", tokenizer="good two")
-    assert live(bundles) == "one"
-    assert [path.name for path in bundles.glob("*-*")] == [Path(first.remote_dir).name]
-
-
-def test_projects_on_one_board_leave_each_other_alone(put, bundles, make_profile):
-    other = Channel("en-fr", owner="pc:/en-fr")
-    others = bundles.with_name("en-fr")
-    session, profile = LocalSession("dev"), make_profile()
-    put("one", tokenizer="good one")
-    put("fr1", channel=other, keep=1, tokenizer="good fr1")
-    two = put("two", tokenizer="good two")
-    put("fr2", channel=other, tokenizer="good fr2")
-    roll_back(session, profile, CHANNEL)
-    assert (live(bundles), live(others)) == ("one", "fr2")
-    with pytest.raises(StaleInputError, match="dev runs one now, not two"):
-        time_current(session, profile, CHANNEL, two, lambda manifest: ())
-    with pytest.raises(CommandError, match="no earlier version of 'en-de'"):
-        roll_back(session, profile, CHANNEL)
-    assert (live(bundles), live(others)) == ("one", "fr2")
-
-
-def test_a_folder_of_the_same_name_takes_over_only_by_request(put, bundles, make_profile):
-    put("one")
-    namesake = Channel("en-de", owner="laptop:/en-de")
-    session, profile = LocalSession("dev"), make_profile()
-    match = r"'en-de' there belongs to pc:/en-de, this is laptop:/en-de; .* name = \"en-de\""
-    for command in (
-        lambda: put("two", channel=namesake),
-        lambda: roll_back(session, profile, namesake),
-    ):
-        with pytest.raises(StaleInputError, match=match):
-            command()
-    assert live(bundles) == "one"
-    put("two", channel=replace(namesake, is_shared=True))
-    assert live(bundles) == "two"
-
-
-def test_what_0_1_0_deployed_stays_and_its_files_are_linked(put, bundles, make_profile):
-    first = put("one")
-    old = bundles.parent
-    shutil.move(first.remote_dir, old)
-    shutil.rmtree(bundles)
-    (old / "current").symlink_to(Path(first.remote_dir).name)
-    session = CountingSession()
-    put("one", session=session)
-    assert session.uploads == []
-    assert (live(old), live(bundles)) == ("one", "one")
-    (old / "current" / "bundle" / "model.onnx").unlink()
-    assert live(bundles) == "one"
-
-
-class ReadingSession(CountingSession):
-    """Tells what it is asked to run."""
-
-    def __init__(self):
-        super().__init__()
-        self.commands = []
-
-    def run(self, command, timeout_s=None):
-        self.commands.append(str(command))
-        return super().run(command, timeout_s)
-
-
-def test_a_device_that_measures_is_left_alone(put, make_profile):
-    put("one")
-    deployment, profile = put("two", tokenizer="good two"), make_profile()
-    with other_agent(profile.work_dir) as pid:
-        for command in (
-            lambda session: put("three", session=session, tokenizer="good three"),
-            lambda session: roll_back(session, profile, CHANNEL),
-            lambda session: time_current(session, profile, CHANNEL, deployment, lambda _: ()),
-        ):
-            session = ReadingSession()
-            with pytest.raises(DeviceBusyError, match=f"pid {pid}, since noon"):
-                command(session)
-            assert not [x for x in session.commands if "previous" not in x]
-            assert session.uploads == []
 
 
 def test_the_self_test_runs_on_the_provider_that_is_timed(make_profile, runtime_dir):

@@ -7,6 +7,7 @@ from tiny_onnx import tiny_model
 from watching import STAGES
 
 from mosdeploy.devices.channel import Channel
+from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.on_device.versions import deduplicate
 from mosdeploy.devices.release import Release
 from mosdeploy.records import BundleManifest, ParityReport
@@ -58,3 +59,15 @@ def live(bundles):
     version = (bundles / "current").resolve().name
     assert deduplicate(bundles, version) == {"missing": []}
     return json.loads((bundles / "current" / "bundle" / "manifest.json").read_text())["name"]
+
+
+class CountingSession(LocalSession):
+    """A session that remembers which files it sent."""
+
+    def __init__(self):
+        super().__init__("dev")
+        self.uploads = []
+
+    def put(self, local_path, remote_path):
+        self.uploads.append(local_path.name)
+        super().put(local_path, remote_path)
