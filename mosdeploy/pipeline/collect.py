@@ -176,7 +176,7 @@ def _task(
     build_graph = context.family.build_graph
     archs = {**missing, REFERENCE: spec.reference_arch()}
     return MeasurementTask(
-        job_id=dataset.context.dataset_id,
+        job_id=context.run.job_id(dataset.context.dataset_id),
         stages=spec.timing_stages(),
         threads=spec.workload.threads,
         build=lambda key: build_candidate(spec, archs[key], build_graph),

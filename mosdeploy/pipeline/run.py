@@ -13,7 +13,7 @@ from ..errors import ConfigError, StaleInputError
 from ..families import load_family
 from ..family import Family
 from ..records import SupernetCard
-from ..storage import fingerprint, read_record, sha256_file
+from ..storage import fingerprint, read_record, sha256_bytes, sha256_file
 from ..workspace import CONFIG_NAME, Workspace
 
 
@@ -43,6 +43,12 @@ class Run:
     def origin(self) -> str:
         """Names the run folder to people who meet what it left on a device: `HOST:PATH`."""
         return f"{platform.node()}:{self.workspace.root.resolve()}"
+
+    def job_id(self, dataset_id: str) -> str:
+        """Names the job that measures a dataset on a board: a copy of the run folder, which has the
+        same dataset, has a job of its own there.
+        """
+        return f"{dataset_id}-{sha256_bytes(self.origin.encode())[:8]}"
 
     @property
     def space_sha256(self) -> str:

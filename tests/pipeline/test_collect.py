@@ -22,6 +22,7 @@ from mosdeploy.errors import ConfigError, DeviceBusyError, DeviceError
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.sessions import read_sessions
 from mosdeploy.pipeline.context import SilentProgress
+from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.summaries import ProfileSummary
 from mosdeploy.storage import locked
 from mosdeploy.workspace import Workspace
@@ -60,7 +61,8 @@ class Fleet:
 
     def results(self, root: Path, host: str) -> list[str]:
         """Keys in the order in which a board measured them."""
-        job_id = LatencyDataset.load(dataset_path(root)).context.dataset_id
+        dataset_id = LatencyDataset.load(dataset_path(root)).context.dataset_id
+        job_id = open_run(root).job_id(dataset_id)
         path = self.servers[host].home / "work" / "jobs" / job_id / "results.jsonl"
         return (
             [json.loads(line)["key"] for line in path.read_text().splitlines()]

@@ -16,6 +16,8 @@ import safetensors.torch
 import torch
 from walking import edit, make_run_folder
 
+from mosdeploy.pipeline.run import open_run
+
 pytestmark = pytest.mark.slow
 
 
@@ -78,7 +80,8 @@ def test_a_killed_profile_measures_nothing_twice(walked: Path, tmp_path: Path) -
         == len(content) - 1
         == 12
     )
-    job = root / "device" / "jobs" / json.loads(content[0])["dataset_id"] / "results.jsonl"
+    job_id = open_run(root).job_id(json.loads(content[0])["dataset_id"])
+    job = root / "device" / "jobs" / job_id / "results.jsonl"
     keys = [json.loads(line)["key"] for line in job.read_text().splitlines()]
     # every start measures the reference, which is no subnet
     keys = [key for key in keys if key != "reference"]

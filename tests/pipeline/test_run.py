@@ -24,6 +24,14 @@ def test_a_device_is_the_option_else_the_config_else_here(tmp_path: Path) -> Non
     assert open_run(root).device_name(None) == "local"
 
 
+def test_a_copied_run_folder_measures_in_jobs_of_its_own(tmp_path: Path) -> None:
+    run = open_run(make_run_folder(tmp_path / "run"))
+    copy = open_run(Path(shutil.copytree(run.workspace.root, tmp_path / "copy")))
+    assert copy.job_id("d1") != run.job_id("d1") != run.job_id("d2")
+    (tmp_path / "link").symlink_to(run.workspace.root)
+    assert open_run(tmp_path / "link").job_id("d1") == run.job_id("d1")
+
+
 def test_the_device_of_a_search_is_the_one_that_was_profiled(folder: Path) -> None:
     edit(folder / "mosdeploy.toml", 'device = "local"\n', "")
     run = open_run(folder)
