@@ -19,7 +19,14 @@ from ..version import __version__
 from .compare import compare
 from .demo import demo
 from .deploy import deploy
-from .devices import devices_add, devices_check, devices_list, devices_setup, devices_show
+from .devices import (
+    devices_add,
+    devices_check,
+    devices_clean,
+    devices_list,
+    devices_setup,
+    devices_show,
+)
 from .distill import distill
 from .evaluate import evaluate
 from .export import export
@@ -67,7 +74,9 @@ app = typer.Typer(
     "**init, train, profile, search, finetune, export, deploy, report**; all in the folder "
     "of `mosdeploy.toml`.",
 )
-devices_app = typer.Typer(no_args_is_help=True, help="List, show, add, check and set up devices.")
+devices_app = typer.Typer(
+    no_args_is_help=True, help="List, show, add, check, set up and clean devices."
+)
 app.add_typer(devices_app, name="devices")
 latency_app = typer.Typer(no_args_is_help=True, help="Latencies that others measured.")
 app.add_typer(latency_app, name="latency")
@@ -80,6 +89,7 @@ devices_app.command("show")(spread(devices_show))
 devices_app.command("add")(spread(devices_add))
 devices_app.command("check")(spread(devices_check))
 devices_app.command("setup")(spread(devices_setup))
+devices_app.command("clean")(spread(devices_clean))
 latency_app.command("import")(spread(import_latency))
 
 

@@ -1,4 +1,4 @@
-"""The verbs `devices list`, `show`, `add`, `check` and `setup`."""
+"""The verbs `devices list`, `show`, `add`, `check`, `setup` and `clean`."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,6 +69,29 @@ def devices_setup(common: DeviceCommon, name: DeviceName, host: HostOption = Non
     made = setup_device(profile, common.ssh_config, PROGRESS)
     text = f"{host or name}: runtime installed, {made.python}"
     common.show(made, text, f"mosdeploy devices check {profile.cli_name}")
+
+
+def devices_clean(
+    common: DeviceCommon,
+    name: DeviceName,
+    host: HostOption = None,
+    earlier: Annotated[
+        bool, typer.Option("--earlier", help="Also the versions that a rollback goes back to.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove what is listed.")] = False,
+) -> None:
+    """List what nothing needs any more on a device, and remove it with --yes."""
+    from ..pipeline.devices import clean_device, resolve_profile
+
+    profile = resolve_profile(common.directory, name, host)
+    found = clean_device(profile, common.ssh_config, remove=yes, with_earlier=earlier)
+    rows = [(x.what, f"{x.size_bytes / 1e6:.1f} MB", x.path) for x in found.leftovers]
+    total_mb = sum(x.size_bytes for x in found.leftovers) / 1e6
+    end = f"{host or name}: {total_mb:.1f} MB in {profile.work_dir}"
+    end += " removed" if found.is_removed else " can be removed"
+    text = "\n".join([*([table(("what", "size", "path"), rows)] if rows else []), end])
+    again = f"mosdeploy devices clean {profile.cli_name}{' --earlier' if earlier else ''} --yes"
+    common.show(found, text, again if rows and not yes else None)
 
 
 def _screen(checked: "DeviceCheck", board: str) -> str:

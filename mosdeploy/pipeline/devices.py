@@ -9,7 +9,7 @@ from ..config import load_run_config
 from ..config.device import DeviceProfile, list_profiles, load_profile, with_host
 from ..workspace import Workspace
 from .context import SSH_CONFIG, Context, Progress, SilentProgress
-from .summaries import DeviceCheck, DeviceList, DeviceSetup
+from .summaries import DeviceCheck, DeviceCleaning, DeviceList, DeviceSetup
 
 if TYPE_CHECKING:
     from ..devices.session import Session
@@ -64,6 +64,34 @@ def setup_device(
     with connector(profile, ssh_config)() as session:
         python = setup(session, profile, progress.say)
     return DeviceSetup(device=profile.name, python=python)
+
+
+def clean_device(
+    profile: DeviceProfile,
+    ssh_config: Path = SSH_CONFIG,
+    *,
+    remove: bool = False,
+    with_earlier: bool = False,
+) -> DeviceCleaning:
+    """List what nothing needs any more on a device, and remove it if that is asked for.
+
+    Parameters
+    ----------
+    with_earlier
+        The versions that a rollback goes back to as well.
+
+    Raises
+    ------
+    DeviceError
+        If the device cannot be reached, a measurement runs or a step fails there.
+    """
+    from ..devices.clean import find_leftovers, remove_leftovers
+
+    with connector(profile, ssh_config)() as session:
+        leftovers = find_leftovers(session, profile, with_earlier=with_earlier)
+        if remove:
+            remove_leftovers(session, profile, leftovers)
+    return DeviceCleaning(device=profile.name, leftovers=leftovers, is_removed=remove)
 
 
 def run_profile(root: Path, name: str) -> DeviceProfile:

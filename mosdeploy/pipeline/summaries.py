@@ -13,6 +13,7 @@ from ..records import (
     BundleManifest,
     Deployment,
     DeviceState,
+    Leftover,
     Measurement,
     PredictorCard,
     Problem,
@@ -218,6 +219,14 @@ class DeviceSetup(Record):
 
     device: str
     python: str
+
+
+class DeviceCleaning(Record):
+    """What nothing needs any more on a device, and whether it was removed."""
+
+    device: str
+    leftovers: tuple[Leftover, ...]
+    is_removed: bool
 
 
 class HandPicked(Record):

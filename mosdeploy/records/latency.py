@@ -138,6 +138,16 @@ class Problem(Record):
     blocking: bool
 
 
+class Leftover(Record):
+    """Something on a device that nothing needs any more: its path in the work folder, what it is,
+    and its size.
+    """
+
+    path: str
+    what: str
+    size_bytes: int
+
+
 class LatencyContext(Record):
     """What all records of one latency dataset have in common; the first line of latency.jsonl.
 

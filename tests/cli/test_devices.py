@@ -1,12 +1,15 @@
 """`mosdeploy devices`: what needs no device."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from command_line import mosdeploy
 
+from mosdeploy.cli import main
 from mosdeploy.config.lookup import shipped_dir
 from mosdeploy.pipeline.summaries import AddedDevice, DeviceCheck
 from mosdeploy.records import DeviceState, Problem
@@ -102,3 +105,30 @@ def test_add_tells_what_it_wrote_and_what_comes_next(ask: Callable[..., Any]) ->
     fine = added.model_copy(update={"problems": ()})
     done = ask("add_device.add_device", fine, "devices", "add", "pi5")
     assert done.stderr == "next: mosdeploy profile --device pi5\n"
+
+
+def test_clean_lists_and_removes_only_if_asked_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "device_profiles"
+    folder.mkdir()
+    work_dir = tmp_path / "work"
+    (folder / "local.toml").write_text(f'name = "local"\nkind = "local"\nwork_dir = "{work_dir}"\n')
+    (work_dir / "wheels").mkdir(parents=True)
+    (work_dir / "wheels" / "x.whl").write_bytes(bytes(2_000_000))
+    monkeypatch.chdir(tmp_path)
+
+    def clean(*words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["mosdeploy", "devices", "clean", "local", *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert end.value.code == 0
+        told = capsys.readouterr()
+        assert ("devices clean local --yes" in told.err) == (not words)
+        return told.out
+
+    assert "wheels" in clean()
+    assert "2.0 MB" in clean()
+    assert (work_dir / "wheels").exists()
+    assert "removed" in clean("--yes")
+    assert not (work_dir / "wheels").exists()

@@ -15,6 +15,10 @@ In: a channel's folder, `bundles/CHANNEL` of the work folder. Out: one line of J
         print which version is current, and which was before it
     versions.py rollback FOLDER FROM TO
         make the one before current again
+    versions.py unused FOLDER WITH_EARLIER
+        print the sizes of versions that nothing goes back to, or of all but the current one
+    versions.py drop FOLDER VERSION...
+        remove versions, but the current one and those in work
 
 The folder holds:
 
@@ -62,6 +66,8 @@ def main(command: str, folder: str, *arguments: str) -> None:
         "release": release,
         "previous": previous,
         "rollback": rollback,
+        "unused": unused,
+        "drop": drop,
     }
     try:
         answer = commands[command](Path(folder), *arguments)
@@ -138,9 +144,7 @@ def activate(folder: Path, version: str, keep: str, record: str) -> dict[str, An
         release(folder, version)
         removed = [name for name in versions(folder) if name not in kept]
         removed = [name for name in removed if not is_in_work(folder / name)]
-        for name in removed:
-            shutil.rmtree(folder / name, ignore_errors=True)
-    return {"removed": removed}
+        return drop_all(folder, removed)
 
 
 def previous(folder: Path, owner: str, is_shared: str) -> dict[str, Any]:
@@ -165,13 +169,44 @@ def rollback(folder: Path, expected: str, version: str) -> dict[str, Any]:
     return {}
 
 
+def unused(folder: Path, with_earlier: str) -> dict[str, Any]:
+    """{"unused": bytes of each version that can be removed, by its name}."""
+    used = history(folder)
+    if with_earlier == "yes":
+        used = used[-1:]
+    names = [
+        name for name in versions(folder) if name not in used and not is_in_work(folder / name)
+    ]
+    return {"unused": {name: num_bytes(folder / name) for name in names}}
+
+
+def drop(folder: Path, *names: str) -> dict[str, Any]:
+    """Remove versions that are neither current nor in work: {"removed": their names}."""
+    with locked(folder):
+        current = history(folder)[-1:]
+        found = [name for name in versions(folder) if name in names and name not in current]
+        return drop_all(folder, [name for name in found if not is_in_work(folder / name)])
+
+
 # -- versions --------------------------------------------------------------------------------------
 
 
 def versions(folder: Path) -> list[str]:
     """Names of all versions that stand in a channel, sorted."""
-    names = (path.name for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+    names = (path.name for path in folder.glob("*") if path.is_dir() and not path.is_symlink())
     return sorted(name for name in names if VERSION.fullmatch(name))
+
+
+def drop_all(folder: Path, names: list[str]) -> dict[str, Any]:
+    """Remove versions: {"removed": their names}."""
+    for name in names:
+        shutil.rmtree(folder / name, ignore_errors=True)
+    return {"removed": names}
+
+
+def num_bytes(version: Path) -> int:
+    """Size of all files of a version."""
+    return sum(path.stat().st_size for path in version.rglob("*") if path.is_file())
 
 
 def last_two(folder: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mosdeploy.devices.on_device import agent, benchmark, describe, versions
+from mosdeploy.devices.on_device import agent, benchmark, clean, describe, versions
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,7 @@ from mosdeploy.devices.on_device import agent, benchmark, describe, versions
     [
         (agent, {"numpy"}),
         (benchmark, {"numpy", "onnxruntime", "tvm", "mosdeploy_runtime"}),
+        (clean, set()),
         (describe, set()),
         (versions, set()),
     ],

@@ -1,0 +1,77 @@
+"""Finds and removes what measuring and setting up have left in a work folder. Runs there, alone.
+
+In: the work folder. Out: one line of JSON. Needs Python 3.9 and nothing else; the versions of
+bundles are the matter of versions.py.
+
+    clean.py list WORK_DIR              print what can be removed, with its size
+    clean.py remove WORK_DIR PATH...    remove some of that, unless an agent measures
+
+All of it can be made again but the results of a job that no command has fetched yet.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+PLACES = (
+    ("jobs/*", "job"),
+    ("agents/*", "scripts"),
+    ("weights/*", "weights"),
+    ("wheels", "wheels"),
+    ("venv-*", "environment"),
+)
+"""Patterns below the work folder, and what lies there."""
+
+
+def main(command: str, work_dir: str, *paths: str) -> None:
+    """Run one command; print what it finds as one line of JSON."""
+    folder = Path(work_dir)
+    try:
+        answer = found(folder) if command == "list" else remove(folder, *paths)
+    except OSError as error:
+        answer = {"error": f"{error.filename or folder}: {error.strerror}"}
+    print(json.dumps(answer), flush=True)
+
+
+def found(folder: Path) -> dict[str, Any]:
+    """{"leftovers": [{"path", "what", "size_bytes"}], "channels": names of folders of bundles}."""
+    used = [(folder / "venv").resolve(), Path(__file__).resolve().parent]
+    leftovers = [
+        {"path": str(path.relative_to(folder)), "what": what, "size_bytes": num_bytes(path)}
+        for pattern, what in PLACES
+        for path in sorted(folder.glob(pattern))
+        if path.resolve() not in used
+    ]
+    channels = sorted(path.parent.name for path in folder.glob("bundles/*/.lock"))
+    return {"leftovers": leftovers, "channels": channels}
+
+
+def remove(folder: Path, *paths: str) -> dict[str, Any]:
+    """Remove what `found` lists of some paths: {"removed": these}; or {"error"}."""
+    with (folder / "agent.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return {"error": "a measurement has begun meanwhile"}
+        listed = [x["path"] for x in found(folder)["leftovers"] if x["path"] in paths]
+        for path in listed:
+            shutil.rmtree(folder / path, ignore_errors=True)
+            if not (folder / path).is_dir():
+                (folder / path).unlink(missing_ok=True)
+    return {"removed": listed}
+
+
+def num_bytes(path: Path) -> int:
+    """Size of a file, or of all files in a folder; one with several names counts once."""
+    files = [path] if path.is_file() else [x for x in path.rglob("*") if x.is_file()]
+    sizes = {(x.stat().st_dev, x.stat().st_ino): x.stat().st_size for x in files}
+    return sum(sizes.values())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,94 @@
+"""What is no longer needed goes, what is in use stays."""
+
+from pathlib import Path
+
+import pytest
+from deploying import CHANNEL
+from watching import other_agent
+
+from mosdeploy.devices import clean as room
+from mosdeploy.devices.clean import find_leftovers, remove_leftovers
+from mosdeploy.devices.deploy import roll_back
+from mosdeploy.devices.local import LocalSession
+from mosdeploy.devices.on_device import clean as script
+from mosdeploy.errors import CommandError, DeviceBusyError
+
+
+@pytest.fixture
+def device(make_profile):
+    """A work folder in which mosdeploy has been busy."""
+    folder = Path(make_profile().work_dir)
+    for path, size in (
+        ("jobs/one/results.jsonl", 1000),
+        ("agents/agent-123/agent.py", 200),
+        ("weights/uniform-4.bin", 4),
+        ("wheels/numpy.whl", 30),
+        ("venv-1/bin/python3", 5),
+        ("venv-2/bin/python3", 5),
+        ("my-notes", 7),
+    ):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(bytes(size))
+    (folder / "venv").symlink_to("venv-2")
+    return folder
+
+
+@pytest.fixture
+def listed(make_profile):
+    def list_(**options):
+        found = find_leftovers(LocalSession("dev"), make_profile(), **options)
+        return {x.path: (x.what, x.size_bytes) for x in found if not x.path.startswith("agents/")}
+
+    return list_
+
+
+def remove_all(profile, **options):
+    session = LocalSession("dev")
+    remove_leftovers(session, profile, find_leftovers(session, profile, **options))
+
+
+def test_jobs_weights_wheels_and_old_environments_go(device, make_profile, listed, monkeypatch):
+    assert listed() == {
+        "jobs/one": ("job", 1000),
+        "weights/uniform-4.bin": ("weights", 4),
+        "wheels": ("wheels", 30),
+        "venv-1": ("environment", 5),
+    }
+    monkeypatch.setattr(room, "MAX_PATHS", 2)
+    remove_all(make_profile())
+    assert listed() == {}
+    assert not (device / "agents" / "agent-123").exists()
+    assert (device / "venv" / "bin" / "python3").exists()
+    assert (device / "my-notes").exists()
+
+
+def test_versions_go_that_nothing_goes_back_to(put, make_profile, bundles, listed):
+    for name in ("one", "two"):
+        put(name, tokenizer=f"good {name}")
+    with pytest.raises(CommandError, match="self-test failed"):
+        put("bad", tokenizer="bad")
+    (bundles / "notes").mkdir()
+    (unused,) = listed()
+    assert unused.startswith(f"bundles/{CHANNEL.name}/")
+    remove_all(make_profile())
+    assert len(list(bundles.glob("*-*"))) == 2
+    roll_back(LocalSession("dev"), make_profile(), CHANNEL)
+    assert len(listed()) == len(listed(with_earlier=True)) == 1  # `two` was given up
+    put("two", tokenizer="good two")
+    assert (len(listed()), len(listed(with_earlier=True))) == (0, 1)
+    remove_all(make_profile(), with_earlier=True)
+    assert [path.name for path in bundles.glob("*-*")] == [(bundles / "current").readlink().name]
+    assert (bundles / "notes").is_dir()
+
+
+def test_a_device_that_measures_is_not_cleaned(device, make_profile):
+    with other_agent(device) as pid, pytest.raises(DeviceBusyError, match=f"pid {pid}"):
+        remove_all(make_profile())
+    with (device / "agent.lock").open("a") as lock:
+        script.fcntl.flock(lock, script.fcntl.LOCK_EX)
+        assert script.remove(device, "wheels") == {"error": "a measurement has begun meanwhile"}
+    assert script.remove(device, "wheels", "my-notes", "../x") == {"removed": ["wheels"]}
+
+
+def test_a_device_with_nothing_on_it(make_profile, listed):
+    assert listed() == {}
