@@ -1,5 +1,8 @@
 """The law of collecting: each key once, whatever dies on the way."""
 
+import json
+import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -11,7 +14,7 @@ from mosdeploy.config.device import MeasureProtocol
 from mosdeploy.devices import measure as room
 from mosdeploy.devices.job import AgentJob, AgentResult
 from mosdeploy.devices.local import LocalSession
-from mosdeploy.devices.measure import collect, measure_model
+from mosdeploy.devices.measure import collect, free_device, measure_model
 from mosdeploy.devices.task import MeasureHooks, MeasurementTask, ModelTask
 from mosdeploy.errors import CommandError, DeviceBusyError, DeviceTimeoutError
 from mosdeploy.records import Measurement
@@ -99,6 +102,23 @@ def test_a_time_out_of_a_candidate_is_data(make_profile):
     protocol = MeasureProtocol(**QUICK, candidate_timeout_s=0.01)
     found = dict(run(make_profile(measure=protocol), ["a"]))
     assert found["a"].error == "no result within 0.01 s"
+
+
+def test_what_a_killed_command_still_times_is_ended(make_profile):
+    profile = make_profile()
+    folder = Path(profile.work_dir) / "jobs" / f"model-{sha256_bytes(b'/model')[:12]}"
+    folder.mkdir(parents=True)
+    agent = ["sh", "-c", "read line", str(folder)]
+    with subprocess.Popen(agent, stdin=subprocess.PIPE, start_new_session=True) as process:
+        holder = {"pid": process.pid, "job": folder.name, "since": "noon"}
+        (folder.parents[1] / "agent.lock").write_text(json.dumps(holder))
+        (folder / "pid").write_text(str(process.pid))
+        wait_for(Path(f"/proc/{process.pid}/cmdline").read_bytes)
+        with pytest.raises(DeviceBusyError, match=f"pid {process.pid}"):
+            free_device(LocalSession(), profile, "/another-model")
+        assert is_alive(process.pid)
+        free_device(LocalSession(), profile, "/model")
+        assert process.wait() == -signal.SIGKILL
 
 
 class SilentJob:

@@ -85,7 +85,7 @@ def claim(folder: Path, version: str, owner: str, is_shared: str) -> dict[str, A
         other = other_owner(folder, owner, is_shared)
         if other:
             return {"owner": other}
-        replace(folder / "owner", lambda new: new.write_text(owner))
+        replace(folder / "owner", lambda new: new.write_bytes(os.fsencode(owner)))
         (folder / version).mkdir(exist_ok=True)
         replace(folder / version / MARK_NAME, lambda new: new.write_text(mark()))
     return {}
@@ -135,7 +135,7 @@ def activate(folder: Path, version: str, keep: str, record: str) -> dict[str, An
                 "error": f"{folder / version} is no longer whole ({', '.join(damaged)}), another "
                 "command may have removed it; `current` is unchanged: run the same command again"
             }
-        replace(folder / version / RECORD_NAME, lambda new: new.write_text(record))
+        replace(folder / version / RECORD_NAME, lambda new: new.write_bytes(os.fsencode(record)))
         others = [name for name in history(folder) if name != version]
         kept = [*others, version][-int(keep) :]
         lines = "".join(f"{name}\n" for name in kept)
@@ -239,7 +239,7 @@ def damaged_files(version: Path) -> list[str]:
 def other_owner(folder: Path, owner: str, is_shared: str) -> str:
     """The run folder that deploys here, if it is another one and the channel is not shared."""
     try:
-        found = (folder / "owner").read_text()
+        found = os.fsdecode((folder / "owner").read_bytes())  # in any locale, as it was given
     except FileNotFoundError:
         return ""
     return "" if is_shared == "yes" or found == owner else found
