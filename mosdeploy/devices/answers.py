@@ -24,28 +24,28 @@ class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def read_bounded(file: _Readable, name: str, path: str) -> bytes:
+def read_bounded(file: _Readable, name: str, path: str, num_expected: int = 0) -> bytes:
     """Read the rest of a file of a device.
 
     Raises
     ------
     CommandError
-        If it is longer than `MAX_READ_BYTES`.
+        If it is longer than `MAX_READ_BYTES` and than what is expected.
     """
-    data = file.read(MAX_READ_BYTES + 1)
-    refuse_too_long(len(data), name, path)
+    data = file.read(max(MAX_READ_BYTES, num_expected) + 1)
+    refuse_too_long(len(data), name, path, num_expected)
     return data
 
 
-def refuse_too_long(num_bytes: int, name: str, what: str) -> None:
+def refuse_too_long(num_bytes: int, name: str, what: str, num_expected: int = 0) -> None:
     """Make sure that what was read is no more than a device has to say.
 
     Raises
     ------
     CommandError
-        If it is longer than `MAX_READ_BYTES`.
+        If it is longer than `MAX_READ_BYTES` and than what is expected.
     """
-    if num_bytes > MAX_READ_BYTES:
+    if num_bytes > max(MAX_READ_BYTES, num_expected):
         raise CommandError(
             f"{name}: {what} is longer than {MAX_READ_BYTES / 2**20:g} MiB, more than mosdeploy "
             "ever puts there; look at it on the device"
@@ -69,7 +69,7 @@ def parse_answer(kind: type[R], text: str | bytes, source: str) -> R:
 
 def _printable_data(data: Any) -> Any:
     if isinstance(data, str):
-        return printable(data[:_MAX_TEXT])
+        return printable(data[:_MAX_TEXT]).replace("\n", " ")  # one line in a message, or a file
     if isinstance(data, int) and abs(data) > _MAX_INT:
         raise ValueError("a number that no device has")
     if isinstance(data, list):

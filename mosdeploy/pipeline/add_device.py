@@ -54,8 +54,9 @@ def add_device(
     ConfigError
         If the run folder has such a profile already, or a name is none.
     DeviceError
-        If the board cannot be reached.
+        If the board cannot be reached, or a measurement runs there.
     """
+    from ..devices.busy import refuse_if_busy
     from ..devices.probe import check, probe
 
     path = root / KIND / f"{name}.toml"
@@ -64,6 +65,7 @@ def add_device(
     if path.exists():
         raise ConfigError(f"{path} exists already; edit it, or choose another name")
     with connector(tried, ssh_config)() as session:
+        refuse_if_busy(session, tried)
         state = probe(session, tried)
     text = profile_text(name, host or name, state)
     atomic_write(path, text)

@@ -122,7 +122,8 @@ def _look(context: Context, dataset: "LatencyDataset", profiles: Sequence[Device
     is_fleet = len(profiles) > 1
     for profile in profiles:
         with contextlib.suppress(*([DeviceError] if is_fleet else [])):
-            state = board_state(context, profile, dataset.context.dataset_id)
+            job_id = context.run.job_id(dataset.context.dataset_id)
+            state = board_state(context, profile, job_id)
             if state is not None:
                 dataset.check_board(profile.host_alias, state, is_fleet=is_fleet)
 

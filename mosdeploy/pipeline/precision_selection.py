@@ -154,7 +154,8 @@ def _known(task: PrecisionTask) -> PrecisionChoice:
         earlier = None
     if earlier is not None and earlier.inputs_sha256 != inputs_sha256:
         earlier = None
-    state = board_state(task.context, task.device, _job_id(earlier) if earlier else "precision")
+    job_id = _job_id(task, earlier) if earlier else "precision"
+    state = board_state(task.context, task.device, job_id)
     if earlier is not None and state is None:
         return earlier  # the device is at it
     conditions = board_conditions(state or DeviceState())
@@ -215,7 +216,7 @@ def _timed(task: PrecisionTask, choice: PrecisionChoice) -> PrecisionChoice:
     return choice
 
 
-def _job_id(choice: PrecisionChoice) -> str:
+def _job_id(task: PrecisionTask, choice: PrecisionChoice) -> str:
     """The job on the device, which keeps results by it: it must take none of another runtime, nor
     a failure of an earlier run.
     """
@@ -223,7 +224,7 @@ def _job_id(choice: PrecisionChoice) -> str:
         *(f"{key} {value}" for key, value in choice.conditions.items()),
         *(candidate.error for candidate in choice.candidates if candidate.error),
     )
-    return f"precision-{choice.inputs_sha256[:16]}-{told[:8]}"
+    return task.context.run.job_id(f"precision-{choice.inputs_sha256[:16]}-{told[:8]}")
 
 
 def _measurement_task(
@@ -245,7 +246,7 @@ def _measurement_task(
 
     every_spec = [*specs.values(), exact]
     return MeasurementTask(
-        job_id=_job_id(choice),
+        job_id=_job_id(task, choice),
         stages=exact.timing_stages(),
         threads=task.workload.threads,
         build=build,

@@ -247,6 +247,9 @@ def test_no_file_is_read_without_end(session, tmp_path, monkeypatch):
         file.truncate((1 << 16) + 1)
     with pytest.raises(CommandError, match=r"large is longer than 0\.0625 MiB"):
         session.read(str(path))
+    content = bytes((1 << 16) + 1)
+    session.put_bytes(content, str(tmp_path / "sent"))  # what is sent may be as long as it is
+    assert (tmp_path / "sent").read_bytes() == content
 
 
 def test_no_output_is_read_without_end(make_profile, double, client_files, monkeypatch):

@@ -144,7 +144,7 @@ class SSHSession:
     def put_bytes(self, data: bytes, remote_path: str) -> None:
         part = f"{remote_path}.{sha256_bytes(data)[:16]}.part"
         self._send(io.BytesIO(data), part, len(data))
-        if self.read(part) != data:  # cheaper than a command that hashes
+        if self._read(part, 0, len(data)) != data:  # cheaper than a command that hashes
             self._remove(part)
             raise CommandError(
                 f"{self.name}: {remote_path} arrived damaged; check the device's disk and memory"
@@ -152,11 +152,14 @@ class SSHSession:
         self._rename(part, remote_path)
 
     def read(self, remote_path: str, offset: int = 0) -> bytes:
+        return self._read(remote_path, offset, 0)
+
+    def _read(self, remote_path: str, offset: int, num_expected: int) -> bytes:
         with self._bounded(f"reading {remote_path}", self._timeout_s):
             try:
                 with self._files().open(remote_path, "rb") as file:
                     file.seek(offset)
-                    return answers.read_bounded(file, self.name, remote_path)
+                    return answers.read_bounded(file, self.name, remote_path, num_expected)
             except FileNotFoundError:
                 raise
             except OSError as error:
