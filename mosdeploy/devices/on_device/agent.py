@@ -270,9 +270,18 @@ def machine_holder(processes: Path = Path("/proc")) -> dict[str, Any]:
         words = read_text(path).split("\0")
         pid = int(path.parent.name)
         is_agent = len(words) > 3 and Path(words[1]).name == "agent.py" and words[2] == "run"
-        if is_agent and pid != os.getpid():
+        if is_agent and pid != os.getpid() and may_hold_machine(path.parent):
             return {"pid": pid, "job": words[3]}
     return {}
+
+
+def may_hold_machine(process: Path) -> bool:
+    """Tell whether a process has the file open that locks the machine, or will not say."""
+    try:
+        opened = [str(path.readlink()) for path in (process / "fd").iterdir()]
+    except OSError:  # another user's
+        return True
+    return os.path.realpath(MACHINE_LOCK) in opened
 
 
 def take_lock(work_dir: Path) -> IO[str] | None:

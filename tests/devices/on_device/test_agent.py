@@ -209,15 +209,22 @@ def test_one_measurement_at_a_time_on_a_machine(two_users, monkeypatch):
     assert agent.busy(str(anna)) == {}
 
 
-def test_who_else_measures_is_read_from_its_command_line(tmp_path):
+def test_who_else_measures_is_read_from_its_command_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(agent, "MACHINE_LOCK", str(tmp_path / "machine-id"))
     for pid, words in (
+        (10, ["python3", "/x/agent.py", "run", "/home/locks/nothing"]),
         (11, ["python3", "agent.py"]),
         (12, ["python3", "/x/agent.py", "run", "/home/anna/jobs/job"]),
         (os.getpid(), ["python3", "/x/agent.py", "run", "/home/ben/jobs/job"]),
     ):
         (tmp_path / str(pid)).mkdir()
         (tmp_path / str(pid) / "cmdline").write_text("".join(f"{word}\0" for word in words))
+    (tmp_path / "10" / "fd").mkdir()
     assert agent.machine_holder(tmp_path) == {"pid": 12, "job": "/home/anna/jobs/job"}
+    (tmp_path / "12" / "fd").mkdir()
+    assert agent.machine_holder(tmp_path) == {}
+    (tmp_path / "12" / "fd" / "3").symlink_to(tmp_path / "machine-id")
+    assert agent.machine_holder(tmp_path)["pid"] == 12
     assert agent.machine_holder(tmp_path / "hidden") == {}
 
 
