@@ -4,7 +4,9 @@ In: a session, a profile, the name of a version. Out: what `versions.py`, which 
 and did. What a version holds, and whether it works, is not known here.
 """
 
+import contextlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 from pydantic import Field
@@ -81,7 +83,7 @@ class Channel:
         CommandError
             As every method, if the device fails.
         """
-        self._call(_Done, session, profile, "claim", version, *self._identity)
+        self._call_as_owner(_Done, session, profile, "claim", version)
 
     def release(self, session: Session, profile: DeviceProfile, version: str) -> None:
         """Say that nobody works at a version any more."""
@@ -106,7 +108,7 @@ class Channel:
         StaleInputError
             As `claim`.
         """
-        return self._call(LastTwo, session, profile, "previous", *self._identity)
+        return self._call_as_owner(LastTwo, session, profile, "previous")
 
     def roll_back(
         self, session: Session, profile: DeviceProfile, current: str, previous: str
@@ -114,9 +116,35 @@ class Channel:
         """Make the version before the current one current."""
         self._call(_Done, session, profile, "rollback", current, previous)
 
-    @property
-    def _identity(self) -> tuple[str, str]:
-        return self.owner, "yes" if self.is_shared else "no"
+    def _call_as_owner(
+        self,
+        kind: type[A],
+        session: Session,
+        profile: DeviceProfile,
+        command: str,
+        *arguments: str,
+    ) -> A:
+        """Call a command that is refused to other run folders than the one that deploys there."""
+        for is_shared in (self.is_shared, True):
+            words = (*arguments, self.owner, "yes" if is_shared else "no")
+            answer = self._call(kind, session, profile, command, *words)
+            if answer.owner is None:
+                return answer
+            if not self._is_gone(answer.owner):
+                break
+        raise StaleInputError(
+            f"{profile.name}: '{self.name}' there belongs to {answer.owner}, this is "
+            f'{self.owner}; set another name = "..." under [deploy], or name = "{self.name}" to go '
+            "on in its place"
+        )
+
+    def _is_gone(self, owner: str) -> bool:
+        """Whether a run folder was on this machine, and was moved or removed since."""
+        host, _, path = owner.partition(":")
+        if host == self.owner.partition(":")[0]:
+            with contextlib.suppress(OSError, ValueError):
+                return not Path(path).exists()
+        return False
 
     def _call(
         self,
@@ -130,12 +158,6 @@ class Channel:
         answer = call_agent(
             session, profile, kind, *words, timeout_s=HASHING_TIMEOUT_S, scripts=(VERSIONS_PATH,)
         )
-        if answer.owner is not None:
-            raise StaleInputError(
-                f"{profile.name}: '{self.name}' there belongs to {answer.owner}, this is "
-                f'{self.owner}; set another name = "..." under [deploy], or name = "{self.name}" '
-                "to go on in its place"
-            )
         if answer.error is not None:
             raise CommandError(f"{profile.name}: {answer.error}")
         return answer

@@ -5,6 +5,7 @@ from pathlib import Path
 from ..config import load_recipe
 from ..errors import ConfigError, DeviceError
 from ..records import Limits
+from ..storage import atomic_write
 from ..workspace import Workspace
 from .context import Context, Progress, SilentProgress
 from .deploy import DeployOptions, deploy
@@ -44,8 +45,12 @@ def demo(root: Path, recipe: str = "tiny", progress: Progress | None = None) -> 
     """
     from ..latency.dataset import LatencyDataset
 
-    if not Workspace(root).config_path.exists():
+    path = Workspace(root).config_path
+    if not path.exists():
         init(root, recipe, DEVICE)
+        # of demos in several folders, the last one is current on this machine
+        named = path.read_text(encoding="utf-8").replace('# name = "my-model"', 'name = "demo"', 1)
+        atomic_write(path, named)
     context = Context(open_run(root), progress or SilentProgress())
     family = load_recipe(recipe).family
     if context.config.family != family:

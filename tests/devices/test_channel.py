@@ -88,6 +88,19 @@ def test_a_folder_of_the_same_name_takes_over_only_by_request(put, bundles, make
     assert live(bundles) == "two"
 
 
+def test_a_folder_that_was_moved_goes_on(put, bundles, tmp_path):
+    before, after = (Channel("en-de", f"pc:{tmp_path / name}") for name in ("before", "after"))
+    (tmp_path / "before").mkdir()
+    put("one", channel=before)
+    with pytest.raises(StaleInputError, match=r"belongs to pc:.*/before"):
+        put("two", channel=after)
+    (tmp_path / "before").rename(tmp_path / "after")
+    put("two", channel=after)
+    assert live(bundles) == "two"
+    with pytest.raises(StaleInputError, match=r"belongs to pc:.*/after"):
+        put("one", channel=replace(before, owner="laptop:/gone"))
+
+
 def test_what_0_1_0_deployed_stays_and_its_files_are_linked(put, bundles, make_profile):
     first = put("one")
     old = bundles.parent
