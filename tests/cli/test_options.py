@@ -134,7 +134,7 @@ def test_verbs_that_reach_no_device_take_no_ssh_config() -> None:
         words for words in COMMANDS if any("--ssh-config" in x.opts for x in COMMANDS[words].params)
     }
     reaching = {(verb,) for verb in ("profile", "search", "export", "deploy", "verify", "compare")}
-    assert taking == reaching | {("devices", verb) for verb in ("add", "check", "setup")}
+    assert taking == reaching | {("devices", verb) for verb in ("add", "check", "setup", "clean")}
 
 
 def test_quiet_names_no_next_command(
