@@ -83,7 +83,8 @@ class Axis:
     def step(self) -> float:
         """Step of the slider: 1, 2 or 5 times a power of ten, at most a hundredth of its range."""
         span = self.known[-1] - self.known[0]
-        raw = (span or self.known[-1]) / 100
+        # what differs in the seventh digit is one position
+        raw = (span if span > 1e-6 * self.known[-1] else self.known[-1]) / 100
         power = 10.0 ** math.floor(math.log10(raw))
         return next(power * factor for factor in (10, 5, 2, 1) if power * factor <= raw * 1.001)
 

@@ -234,7 +234,7 @@ def test_a_full_disk_keeps_the_older_file(
 
 def test_what_a_kill_left_behind_is_written_over(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
-    (tmp_path / ".checkpoint.pt.partial").write_bytes(b"half")
+    (tmp_path / ".checkpoint.pt.0123abcd.partial").write_bytes(b"half")
     save_training_state(path, {"step": 1})
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
     assert load_training_state(path) == {"step": 1}
