@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import synthetic
-from fuzzing import change, damage
-from hypothesis import HealthCheck, given, settings
+from fuzzing import change, damage, fuzzed, only
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mosdeploy.config import load_recipe, load_run_config
@@ -44,9 +44,7 @@ def hat_file() -> bytes:
     return "\n".join(lines).encode() + b"\n"
 
 
-fuzz = settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+fuzz = fuzzed(30)
 
 
 dataset_space = LatencyPredictor.load(GOLDEN / "predictor.json").space
@@ -115,10 +113,8 @@ TEXTS: dict[str, tuple[str, bytes, Callable[[Path], object]]] = {
 
 
 def attempt(act: Callable[[Path], object], path: Path) -> None:
-    try:
+    with only(MosdeployError):
         act(path)
-    except MosdeployError as error:
-        assert str(error)
 
 
 @pytest.mark.parametrize("name", JSON)

@@ -1,8 +1,48 @@
-"""Data and text with one place changed, for tests of what reads them."""
+"""Data and text with one place changed, for tests of what reads them.
 
+FUZZ_FACTOR=20 makes each test try so many times more, and prints at the end what came of them:
+
+    FUZZ_FACTOR=8 python -m pytest --timeout 0 tests/test_fuzz.py tests/runtime/test_fuzz.py
+    FUZZ_FACTOR=8 python -m pytest --timeout 0 tests/devices/test_hostile.py
+"""
+
+import atexit
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+
+FACTOR = int(os.environ.get("FUZZ_FACTOR", "1"))
+OUTCOMES: Counter[str] = Counter()
+
+
+def fuzzed(num_examples: int) -> settings:
+    """Settings of a test that tries so many examples, or FUZZ_FACTOR times as many."""
+    return settings(
+        max_examples=FACTOR * num_examples,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+
+
+@contextmanager
+def only(kind: type[Exception]) -> Iterator[None]:
+    """What may end in one kind of error, with a message; all else goes through."""
+    try:
+        yield
+    except kind as error:
+        assert str(error)
+        OUTCOMES[type(error).__name__] += 1
+    else:
+        OUTCOMES["used"] += 1
+
+
+if FACTOR > 1:
+    atexit.register(lambda: print(f"{OUTCOMES.total():,} tries: {dict(OUTCOMES.most_common())}"))
 
 PATHS = [
     "../secret",

@@ -1,11 +1,10 @@
-import contextlib
 import gzip
 import struct
 from pathlib import Path
 
 import pytest
-from fuzzing import damage
-from hypothesis import HealthCheck, given, settings
+from fuzzing import damage, fuzzed, only
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mosdeploy.config.translation import CorpusConfig
@@ -186,15 +185,13 @@ def test_broken_catalog_is_named(tmp_path: Path, content: bytes) -> None:
         load_corpus(config(format="gettext", train="a.mo"), tmp_path)
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@fuzzed(60)
 @given(data=st.data())
 def test_any_catalog_is_read_or_refused(tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / "a.mo"
     write_mo(path, dict(pairs(12)))
     path.write_bytes(damage(path.read_bytes(), data))
-    with contextlib.suppress(ConfigError):
+    with only(ConfigError):
         load_corpus(config(format="gettext", train="a.mo"), tmp_path)
 
 
