@@ -22,6 +22,7 @@ from mosdeploy.record import parse
 from mosdeploy.spaces.translation import TranslationSpace
 from mosdeploy.supernet.checkpoint import save_supernet
 from mosdeploy.training import distributed
+from mosdeploy.training.log import LogLine
 from mosdeploy.training.trainer import TrainingJob, train
 
 Job = dict[str, Any]
@@ -70,8 +71,8 @@ def train_supernet(job: Job, rank: int) -> None:
     seed = rank if job.get("seeds_differ") else 0
     net = fresh_supernet(parse(TranslationSpace, job["space"], "job"), 16, SupernetConfig(), seed)
 
-    def stop(step: int, *numbers: float) -> None:
-        if (step, rank) == (job.get("stop_at"), job.get("stopped_rank")):
+    def stop(line: LogLine, num_steps: int, left_s: float) -> None:
+        if (line.step, rank) == (job.get("stop_at"), job.get("stopped_rank")):
             os.kill(os.getpid(), signal.Signals[job["signal"]])
 
     with distributed.init_distributed(config) as ranks:
