@@ -7,6 +7,7 @@ limits.
 import contextlib
 import math
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,8 @@ MAX_ROUNDS = 3
 the noise of the device.
 """
 MAX_MARGIN = 0.9
+RECENT_S = 3600.0
+"""For how long the second timing of a winner counts in later searches."""
 
 
 @dataclass
@@ -52,6 +55,7 @@ class Verification:
     statistic: Statistic = "median"
     measured: list[Candidate] = field(default_factory=list)
     noise: float = 0.0
+    _paths: set[Path] = field(default_factory=set)
 
     def run(self) -> tuple[Candidate, list[Candidate]]:
         """Measure; returns the winner and all that were measured.
@@ -96,8 +100,8 @@ class Verification:
 
         again: set[str] = set()
         path = self.context.files.timed_again_path(self.device, self.context.config.workload.name)
-        # that of an earlier search goes: what counts is how the device is now
-        shutil.rmtree(path.parent, ignore_errors=True)
+        if path.exists() and time.time() - path.stat().st_mtime > RECENT_S:
+            shutil.rmtree(path.parent)  # what counts is how the device is now
         while True:
             winner = choose_winner(self.measured, self.limits, self.noise)
             if winner.arch.key in again:
@@ -116,7 +120,8 @@ class Verification:
     def _timed(self, chosen: Sequence[Candidate], path: Path) -> list[Candidate]:
         """Candidates with the times of a dataset; those that it lacks are measured."""
         target = run_profile(self.context.files.root, self.device)
-        is_first = not self.measured
+        is_first = path not in self._paths
+        self._paths.add(path)
         request = CollectRequest(
             target,
             [candidate.arch for candidate in chosen],

@@ -130,7 +130,7 @@ def test_a_folder_that_is_no_teacher_is_refused(folder: Path) -> None:
 
 
 def test_another_teachers_corpus_is_not_written_over(root: Path) -> None:
-    bundle = next((root / "bundles").iterdir())
+    bundle = next((root / "bundles").glob("[!.]*"))
     with pytest.raises(StaleInputError, match="is the work of another teacher, or for other data"):
         opened(root).distill(bundle)
 

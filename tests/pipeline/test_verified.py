@@ -1,5 +1,7 @@
 """The winner of a search is timed again before it is one."""
 
+import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -87,3 +89,14 @@ def test_a_winner_keeps_the_limit_twice(
 def test_where_the_second_look_leaves_none_the_fastest_is_named(decided: Any) -> None:
     with pytest.raises(InfeasibleError, match=r"fastest took 10\.1 ms, the limit is 10 ms"):
         decided((9.9, 9.0), (10.2, 10.1))
+
+
+@pytest.mark.parametrize("hours", [0.5, 2.0])
+def test_a_second_timing_counts_for_an_hour(decided: Any, tmp_path: Path, hours: float) -> None:
+    path = tmp_path / "search" / "again" / "dev-load.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text("")
+    then = time.time() - 3600 * hours
+    os.utime(path, (then, then))
+    decided((9.9,), (9.9,))
+    assert path.exists() == (hours < 1)
