@@ -138,8 +138,9 @@ def test_the_board_is_an_emulated_cortex_a72(board, folder):
 def test_setup_sends_wheels_to_a_board_without_internet(board, folder):
     ssh = ("--ssh-config", str(board.files.config))
     said, _ = typed(folder, "devices", "check", "bare", *ssh, exit_code=5)
-    assert "missing: not installed: numpy, onnxruntime, sentencepiece\n" in said
-    assert "\n    mosdeploy devices setup bare" in said
+    assert said.startswith("bare: NOT ready\n\nto do first:\n")
+    assert "  not installed: numpy, onnxruntime, sentencepiece\n" in said
+    assert "\n      mosdeploy devices setup bare" in said
     said, progress = typed(folder, "devices", "setup", "bare", *ssh)
     assert "runtime installed, /home/tester/bare/venv/bin/python" in said
     assert "sending wheels" in progress
@@ -196,7 +197,7 @@ def test_a_compiled_bundle_answers_on_the_board_as_onnx_here(board, folder):
 
 @pytest.mark.parametrize("kind", ["classification", "tagging", "embedding"])
 def test_an_encoder_answers_on_the_board_as_here(board, tmp_path, kind):
-    root = make_encoder_folder(tmp_path / "run", kind, steps="200")
+    root = make_encoder_folder(tmp_path / kind, kind, steps="200")
     write_profiles(root)
     run = opened_encoder(root)
     run.train()
