@@ -14,7 +14,7 @@ demo-encoder: $(VENV)/.with-demo-encoder
 
 # Two processes share the suite. Line coverage, which .ci/run adds, makes it a third longer.
 test: $(VENV)/.with-demo,dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.with-demo,dev
 	$(BIN)/ruff check .
