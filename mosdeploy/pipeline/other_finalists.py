@@ -58,12 +58,14 @@ def other_finalists(
 
 
 def export_in_place_of(context: Context, manifest: BundleManifest, other: Candidate) -> Path:
-    """Export a finalist as another was exported: same precision, weights and runtime."""
+    """Export a finalist with the precision, weights, vocabulary and runtime of another bundle."""
+    vocab_size = context.run.supernet_card().vocab_size
     options = ExportOptions(
         pick=other.arch.key,
         precision=manifest.workload.precision,
         weights=manifest.weights,
         runtime=manifest.runtime,
+        trim_vocabulary=manifest.vocab_size < vocab_size,
     )
     return export(context, options).path
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..records import Deployment, DeviceState
 from .cells import EMULATED, Cell, Facts, Table, bad, good, limit_verdict, mebibytes, milliseconds
-from .summary import ReportInputs, winner_deployment
+from .summary import ReportInputs, delivery
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ def _state_facts(state: DeviceState) -> Facts:
 
 
 def deployments_table(inputs: ReportInputs) -> Table | None:
-    """List every deployment, the winner's first; None where there is none."""
+    """List every deployment, first that of what was delivered; None where there is none."""
     if not inputs.deployments:
         return None
-    winner = winner_deployment(inputs)
-    ordered = sorted(inputs.deployments, key=lambda x: (x is not winner, x.device.name))
+    first = delivery(inputs)
+    ordered = sorted(inputs.deployments, key=lambda x: (x is not first, x.device.name))
     return Table(
         (
             "device",

@@ -155,27 +155,40 @@ def summarise(inputs: ReportInputs) -> Report:
     )
 
 
-def winner_deployment(inputs: ReportInputs) -> Deployment | None:
-    """Find the deployment of the winner's bundle on the device that the search was for; the newest,
+def delivery(inputs: ReportInputs) -> Deployment | None:
+    """Find the deployment of what was delivered on the device that the search was for; the newest,
     if several.
     """
-    if winner_bundle(inputs) is None:
+    if delivered_bundle(inputs) is None:
         return None
-    found = [
+    return max(_deployments(inputs), key=lambda x: x.deployed_at, default=None)
+
+
+def _deployments(inputs: ReportInputs) -> list[Deployment]:
+    """Those of the bundle on the device that the search was for."""
+    return [
         x
         for x in inputs.deployments
         if x.device.name == inputs.search.device and x.bundle_sha256 == inputs.manifest_sha256
     ]
-    return max(found, key=lambda x: x.deployed_at, default=None)
 
 
-def winner_bundle(inputs: ReportInputs) -> BundleManifest | None:
-    """The bundle, if it is the winner's and does what was searched for: at any precision, but with
-    no other beam, length or number of threads.
+def delivered(inputs: ReportInputs) -> Candidate:
+    """The winner, or the finalist that was deployed in its place."""
+    search = inputs.search
+    if inputs.manifest is None or not _deployments(inputs):
+        return search.winner
+    arch = inputs.manifest.arch
+    return next((x for x in search.kept if x.arch == arch), search.winner)
+
+
+def delivered_bundle(inputs: ReportInputs) -> BundleManifest | None:
+    """The bundle, if it is that of what was delivered and does what was searched for: at any
+    precision, but with no other beam, length or number of threads.
     """
     manifest = inputs.manifest
     search = inputs.search
-    if manifest is None or manifest.arch != search.winner.arch:
+    if manifest is None or manifest.arch != delivered(inputs).arch:
         return None
     return manifest if _is_alike(manifest.workload, search.workload) else None
 
@@ -193,41 +206,40 @@ def is_emulated(inputs: ReportInputs) -> bool:
 
 def _headline(inputs: ReportInputs) -> Headline:
     search = inputs.search
-    winner = search.winner
-    scores = _scores_of(winner, inputs)
-    deployment = winner_deployment(inputs)
+    subnet = delivered(inputs)
+    scores = _scores_of(subnet, inputs)
+    deployment = delivery(inputs)
     deployed_ms = deployment.measurement.figure_ms(search.statistic) if deployment else None
-    measured_ms = winner.measured_ms if deployed_ms is None else deployed_ms
+    measured_ms = subnet.measured_ms if deployed_ms is None else deployed_ms
     limit_ms = search.limits.max_latency_ms
     emulated = is_emulated(inputs)
     limit_kept = None
     if measured_ms is not None and limit_ms is not None and not emulated:
         limit_kept = measured_ms <= limit_ms
-    size_bytes = winner.size_bytes
+    measured: Literal["bundle", "candidate", "nothing"] = "bundle"
+    if deployed_ms is None:
+        measured = "nothing" if measured_ms is None else "candidate"
+    size_bytes = subnet.size_bytes
     if deployment and inputs.bundle_size_bytes is not None:
         size_bytes = inputs.bundle_size_bytes
     return Headline(
         device=search.device,
         emulated=emulated,
-        winner=winner.arch.key,
+        winner=subnet.arch.key,
         metrics=scores.metrics if scores else {},
         scored=f"{scores.setup}, in torch".removeprefix(", ") if scores else "",
-        predicted_ms=winner.predicted_ms,
+        predicted_ms=subnet.predicted_ms,
         measured_ms=measured_ms,
-        measured="bundle"
-        if deployed_ms is not None
-        else "nothing"
-        if measured_ms is None
-        else "candidate",
+        measured=measured,
         limit_ms=limit_ms,
         limit_kept=limit_kept,
-        num_parameters=winner.num_parameters,
+        num_parameters=subnet.num_parameters,
         size_bytes=size_bytes,
     )
 
 
-def _scores_of(winner: Candidate, inputs: ReportInputs) -> Scores | None:
-    """Scores of the winner with the weights of its bundle; inherited ones, as long as there is no
+def _scores_of(subnet: Candidate, inputs: ReportInputs) -> Scores | None:
+    """Scores of a subnet with the weights of its bundle; inherited ones, as long as there is no
     bundle of it. None for those of another workload, or of weights that were trained again since.
     """
     table = inputs.scores
@@ -235,10 +247,10 @@ def _scores_of(winner: Candidate, inputs: ReportInputs) -> Scores | None:
         return None
     if not _is_alike(table.workload, inputs.search.workload):
         return None
-    bundle = winner_bundle(inputs)
+    bundle = delivered_bundle(inputs)
     weights = bundle.weights if bundle else "inherited"
     subnet_sha256 = bundle.provenance.get("subnet") if bundle else None
-    wanted = (winner.arch, weights, subnet_sha256)
+    wanted = (subnet.arch, weights, subnet_sha256)
     found = (x for x in table.subnets.values() if (x.arch, x.weights, x.subnet_sha256) == wanted)
     return next(found, None)
 

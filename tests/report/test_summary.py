@@ -4,7 +4,8 @@ import pytest
 from synthetic import LIMIT_MS, SPACE, deployment, full_inputs, manifest
 
 from mosdeploy.config.device import DeviceProfile
-from mosdeploy.report.summary import is_emulated, summarise, winner_deployment
+from mosdeploy.records import Limits
+from mosdeploy.report.summary import delivery, is_emulated, summarise
 
 
 @pytest.mark.parametrize(("bundle_ms", "kept"), [(11.4, True), (LIMIT_MS, True), (12.01, False)])
@@ -33,13 +34,26 @@ def test_deployment_on_another_device_does_not_count() -> None:
 
 def test_bundle_of_another_architecture_does_not_count() -> None:
     inputs = dataclasses.replace(full_inputs(), manifest=manifest(SPACE.largest))
-    assert winner_deployment(inputs) is None
+    assert delivery(inputs) is None
     assert summarise(inputs).headline.measured == "candidate"
+
+
+def test_a_finalist_that_was_delivered_in_place_of_the_winner_counts() -> None:
+    full = full_inputs()
+    search = full.search.model_copy(update={"limits": Limits(max_latency_ms=1000.0)})
+    other = next(x for x in search.kept if x.arch != search.winner.arch)
+    inputs = dataclasses.replace(full, search=search, manifest=manifest(other.arch))
+    headline = summarise(inputs).headline
+    assert (headline.winner, headline.measured) == (other.arch.key, "bundle")
+    assert headline.predicted_ms == other.predicted_ms
+    # its bundle alone, without a deployment, takes nobody's place
+    exported = dataclasses.replace(inputs, deployments=())
+    assert summarise(exported).headline.winner == inputs.search.winner.arch.key
 
 
 def test_a_deployment_of_an_earlier_bundle_of_this_name_does_not_count() -> None:
     inputs = dataclasses.replace(full_inputs(), manifest_sha256="0" * 64)
-    assert winner_deployment(inputs) is None
+    assert delivery(inputs) is None
     headline = summarise(inputs).headline
     assert (headline.measured, headline.size_bytes) == (
         "candidate",
