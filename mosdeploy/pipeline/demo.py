@@ -48,8 +48,9 @@ def demo(root: Path, recipe: str = "tiny", progress: Progress | None = None) -> 
     path = Workspace(root).config_path
     if not path.exists():
         init(root, recipe, DEVICE)
-        # of demos in several folders, the last one is current on this machine
-        named = path.read_text(encoding="utf-8").replace('# name = "my-model"', 'name = "demo"', 1)
+        # of demos of one recipe in several folders, the last one is current on this machine
+        name = f'name = "demo-{recipe}"'
+        named = path.read_text(encoding="utf-8").replace('# name = "my-model"', name, 1)
         atomic_write(path, named)
     context = Context(open_run(root), progress or SilentProgress())
     family = load_recipe(recipe).family

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import StaleInputError
+from ..storage import read_lines
 from .conditions import check_current
 from .context import Context
 from .parts import look_at, require
@@ -32,6 +33,8 @@ def measured_parts(context: Context) -> Iterator[Part]:
         if found.path.exists():
             command = f"mosdeploy profile --device {device}"
             yield look_at("measurements", device, found.measurements, command)
+        if found.is_begun:
+            continue
         yield look_at("predictor", device, found.predictor, f"mosdeploy fit --device {device}")
     if not devices:
         device = context.run.device_name(None)
@@ -67,8 +70,17 @@ class _Measured:
 
         return LatencyDataset.load(self.path)
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether a profile ended before its first subnet, and nothing else is there."""
+        if self.path.with_name("predictor.json").exists() or not self.path.exists():
+            return False
+        return len(read_lines(self.path)[0]) <= 1  # what all records have in common
+
     def measurements(self) -> str:
         dataset = self.dataset
+        if self.is_begun:
+            raise FileNotFoundError(self.path)
         check_current(self.context.run, dataset)
         times_ms = _times_ms(dataset)
         words = [f"{len(dataset.measured)} subnets"]

@@ -49,9 +49,11 @@ def predictor(run: Run, device: str, *, current: bool = True) -> "LatencyPredict
     PredictorError
         If it was fitted for another space, vocabulary, device or workload.
     """
-    from ..latency.dataset import runtime_family
+    from ..latency.dataset import LatencyDataset, runtime_family
 
-    measured = run.workspace.latency_path(device, run.config.workload.name).exists()
+    path = run.workspace.latency_path(device, run.config.workload.name)
+    # a profile that never reached the device leaves a file without records
+    measured = path.exists() and bool(LatencyDataset.load(path).records)
     if measured:
         found = fitted(run, device, current=current)
     else:

@@ -26,4 +26,4 @@ def test_demos_in_several_folders_share_a_place_on_this_machine(
     with pytest.raises(ZeroDivisionError):
         demo(tmp_path / "first", recipe)
     channel = channel_of(open_run(tmp_path / "first"))
-    assert (channel.name, channel.is_shared) == ("demo", True)
+    assert (channel.name, channel.is_shared) == (f"demo-{recipe}", True)

@@ -1,13 +1,18 @@
 """What a run folder holds, what is stale in it, and what to run next."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from walking import damage, edit, make_run_folder, opened
 
+from mosdeploy.errors import StaleInputError
+from mosdeploy.pipeline.predictors import predictor
+from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.summaries import Part
+from mosdeploy.workspace import Workspace
 
 
 def states(root: Path) -> dict[str, str]:
@@ -111,6 +116,18 @@ def test_data_that_is_gone_is_told_and_not_read_if_asked(folder: Path) -> None:
     assert part(folder, "data").state == "stale"
     assert "no such file" in part(folder, "data").detail
     assert opened(folder).status(read_data=False).parts[0].detail == "not read"
+
+
+def test_a_profile_that_never_reached_its_device_is_missing(folder: Path) -> None:
+    path = Workspace(folder).latency_path("local", "sentence")
+    shutil.copytree(path.parent, path.parent.with_name("rpi-sentence"))
+    begun = path.parent.with_name("rpi-sentence")
+    (begun / "predictor.json").unlink()
+    (begun / "latency.jsonl").write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    found = {(x.what, x.state) for x in opened(folder).status().parts if x.name == "rpi"}
+    assert found == {("measurements", "missing")}
+    with pytest.raises(StaleInputError, match="run `mosdeploy profile --device rpi` first"):
+        predictor(open_run(folder), "rpi")
 
 
 def test_another_workload_is_unused(folder: Path) -> None:
