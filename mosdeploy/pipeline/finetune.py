@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..training.distributed import DistributedContext
 
 CURVE_POINTS = 20
-"""How often the validation loss is logged on the way."""
+"""How often the validation loss is logged on the way, at most."""
 
 
 @dataclass(frozen=True)

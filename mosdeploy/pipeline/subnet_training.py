@@ -194,7 +194,7 @@ class SubnetTraining:
         subnet = self._subnet()
         batches, valid = read_tokens(self.path.parent, self.state.family, self.config)
         job = TrainingJob(
-            config=self.config,
+            config=_validated_seldom(self.config, len(valid)),
             state_path=self.checkpoint_path,
             log_path=files.subnet_log_path(self.arch.key, self.weights, self.seed),
             inputs_sha256=self.inputs_sha256,
@@ -246,3 +246,11 @@ class SubnetTraining:
             loss=summary.losses["subnet_loss"],
             train_seconds=summary.train_seconds,
         )
+
+
+def _validated_seldom(config: TrainingConfig, num_batches: int) -> TrainingConfig:
+    """The same training, which reads at least twice as many tokens between two validations as one
+    of so many batches does: a short one would spend more time on these than on its steps.
+    """
+    least = 2 * num_batches * VALIDATION_TOKENS // config.tokens_per_batch
+    return config.model_copy(update={"validate_every": max(config.validate_every, least)})

@@ -8,6 +8,7 @@ networks are about twice as fast in bf16, narrow ones slower: no table of proces
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -52,7 +53,7 @@ class PrecisionTrial(Record):
 
 
 def try_precisions(gradient: Gradient, batches: Batches) -> PrecisionTrial:
-    """Try both precisions on the first steps of a training, in this process alone.
+    """Try both precisions on the first step of a training, in this process alone.
 
     Leaves gradients at the parameters, and the global random generator changed.
     """
@@ -68,30 +69,29 @@ def try_precisions(gradient: Gradient, batches: Batches) -> PrecisionTrial:
         for amp, dtype in DTYPES.items()
     }
 
-    def runner(trial: Gradient) -> Callable[[int], object]:
-        return lambda step: trial.add_up(batches, step)
+    # the same step each time: kernels of bf16 are compiled for each shape of a product, and a
+    # training soon meets the same shapes again
+    return fastest({amp: partial(trial.add_up, batches, 1) for amp, trial in trials.items()})
 
-    return fastest({amp: runner(trial) for amp, trial in trials.items()})
 
-
-def fastest(gradients: Mapping[Amp, Callable[[int], object]]) -> PrecisionTrial:
-    """Time steps 1, 2 and so on in both precisions, by turns, and choose.
+def fastest(gradients: Mapping[Amp, Callable[[], object]]) -> PrecisionTrial:
+    """Time the same work in both precisions, by turns, and choose.
 
     Parameters
     ----------
     gradients
-        For each precision, what computes the gradient of a step by its number.
+        For each precision, what computes the gradient of a step.
     """
     start = time.monotonic()
     best = dict.fromkeys(gradients, float("inf"))
-    for step in range(MAX_ROUNDS + 1):
+    for number in range(MAX_ROUNDS + 1):
         for amp, gradient in gradients.items():
             began = time.perf_counter()
-            gradient(step + 1)
+            gradient()
             # the first round compiles kernels; of the others the least: noise only adds
-            if step > 0:
+            if number > 0:
                 best[amp] = min(best[amp], time.perf_counter() - began)
-        if step > 0 and time.monotonic() - start > TRIAL_S:
+        if number > 0 and time.monotonic() - start > TRIAL_S:
             break
     gain = best["none"] / best["bf16"]
     return PrecisionTrial(

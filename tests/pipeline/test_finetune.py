@@ -53,6 +53,13 @@ def test_a_killed_finetuning_goes_on_as_if_undisturbed(folder: Path, tmp_path: P
     assert json.loads(log[-1])["subnet_loss"] == whole.loss
 
 
+def test_a_training_shorter_than_a_validation_is_validated_at_its_end(folder: Path) -> None:
+    card = opened(folder).finetune(steps=10)
+    log = Workspace(folder).subnet_log_path(card.arch.key, "finetuned").read_text().splitlines()
+    losses = [json.loads(line).get("subnet_loss") for line in log]
+    assert losses == [None] * 9 + [card.loss]
+
+
 def test_a_finished_finetuning_is_left_as_it_is(folder: Path) -> None:
     card = opened(folder).finetune(steps=2)
     progress = KeptProgress()

@@ -48,8 +48,6 @@ def _outputs(
     texts: Sequence[Sequence[int]],
     layout: BatchLayout,
     context: DeviceContext,
-    _: int = 0,
 ) -> list[Tensor]:
-    """The last argument is the number of a trial."""
     with context.autocast():
         return outputs_of(network, texts, layout)
