@@ -125,9 +125,17 @@ class _SearchTask:
         )
         with locked(files.quality_path, busy):
             cache, losses = _cached_losses(self.state, measure)
-            evolution, quality = self._evolve(losses)
-            measured: list[Candidate] = []
+            cards = list[QualityCard | None]()
+
+            def evolve(level: float) -> "Evolution":
+                found, card = self._evolve(losses, level)
+                cards.append(card)
+                return found
+
+            evolution = evolve(1.0)
+            measured = list[Candidate]()
             winner = evolution.ranked[0]
+            level = 1.0
             if self.verify:
                 task = Verification(
                     self.context,
@@ -135,9 +143,12 @@ class _SearchTask:
                     self.limits,
                     evolution,
                     self.predictor,
+                    evolve,
                     self.statistic,
                 )
                 winner, measured = task.run()
+                evolution = task.evolution
+                level = task.level
             result = SearchResult(
                 device=self.device,
                 workload=self.context.config.workload,
@@ -153,19 +164,22 @@ class _SearchTask:
                 num_evaluated=evolution.num_evaluated,
                 num_early_stopped=cache.num_early_stopped,
                 num_predicted=evolution.num_predicted,
-                quality=quality,
+                quality=cards[-1],
+                level=level,
                 seed=self.context.config.search.seed,
             )
             write_record(files.search_result_path, result)
         return result
 
-    def _evolve(self, losses: "Losses") -> "tuple[Evolution, QualityCard | None]":
-        """What the search saw, on true losses or by a quality predictor, whose card comes along."""
+    def _evolve(self, losses: "Losses", level: float) -> "tuple[Evolution, QualityCard | None]":
+        """What a search sees whose predicted latencies are multiplied by `level`: on true losses,
+        or by a quality predictor, whose card comes along.
+        """
         from ..evaluation.predictor import QualityPredictor
         from ..search import evolve, evolve_predicted
 
         config = self.context.config
-        oracle = self._oracle(losses)
+        oracle = self._oracle(losses, level)
 
         def show(progress: Any) -> None:
             note = f"best loss {progress.best_loss:.4f}, {progress.num_evaluated} subnets"
@@ -184,14 +198,14 @@ class _SearchTask:
         evolution = evolve_predicted(config.space, config.search, self.limits, oracle, fit, show)
         return evolution, fitted[-1].card
 
-    def _oracle(self, losses: "Losses") -> "SearchOracle":
+    def _oracle(self, losses: "Losses", level: float) -> "SearchOracle":
         from ..search import SearchOracle
 
         trained = self.state.card.limits
         predict_ms = None
         if self.predictor is not None:
             ratio = tail_ratio(self.context.run, self.device, self.statistic)
-            predict_ms = _scaled(self.predictor.predict, ratio)
+            predict_ms = _scaled(self.predictor.predict, ratio * level)
         return SearchOracle(
             losses=losses,
             cost=cost_of(self.state.spec, self.state.family),
@@ -201,7 +215,7 @@ class _SearchTask:
 
 
 def _scaled(predict_ms: "PredictMs", ratio: float) -> "PredictMs":
-    """Predictions of medians as those of another figure of the times."""
+    """Predictions of medians as those of another figure of the times, or of another level."""
     return lambda genes: predict_ms(genes) * ratio
 
 

@@ -7,8 +7,9 @@ limits.
 import contextlib
 import math
 import shutil
+import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,10 +26,18 @@ if TYPE_CHECKING:
     from ..search import Evolution
 
 MAX_ROUNDS = 3
-"""How often further finalists are measured when none of those before kept the limit by more than
-the noise of the device.
+"""How often finalists are measured: further ones when none of those before kept the limit by more
+than the noise of the device, or when better ones are expected to.
+"""
+MAX_STEP = 0.25
+"""How far below the limit the first finalists go at most, as a share, whatever a predictor's error:
+further ones know from these how far off it is.
 """
 MAX_MARGIN = 0.9
+MIN_SHIFT = 0.02
+"""Share by which the device must differ from its predictor for predictions to be corrected, if its
+noise is less.
+"""
 RECENT_S = 3600.0
 """For how long the second timing of a winner counts in later searches."""
 
@@ -45,6 +54,11 @@ class Verification:
         Those that were measured so far; of one that was timed again, the longer time.
     noise
         How far apart repeats lie on this device, as a share.
+    evolve
+        Searches again, with predictions multiplied by a factor.
+    level
+        What the finalists took over what was predicted of them; the search's predictions are
+        multiplied by it.
     """
 
     context: Context
@@ -52,9 +66,12 @@ class Verification:
     limits: Limits
     evolution: "Evolution"
     predictor: "LatencyPredictor | None"
+    evolve: "Callable[[float], Evolution]"
     statistic: Statistic = "median"
     measured: list[Candidate] = field(default_factory=list)
     noise: float = 0.0
+    level: float = 1.0
+    _ratios: list[float] = field(default_factory=list)
     _paths: set[Path] = field(default_factory=set)
 
     def run(self) -> tuple[Candidate, list[Candidate]]:
@@ -71,26 +88,64 @@ class Verification:
         return self._winner_timed_again(), self.measured
 
     def _measure_finalists(self) -> None:
-        """In bounded rounds until one keeps the limit by more than the noise."""
-        from ..search import finalists, is_safe
-
-        config = self.context.config
-        path = self.context.files.verified_path(self.device, config.workload.name)
-        margin = math.expm1(self.predictor.interval) if self.predictor else 0.0
-        # each round goes further below the limit than the one before
+        """In bounded rounds, until one keeps the limit by more than the noise and no better one is
+        expected to.
+        """
+        path = self.context.files.verified_path(self.device, self.context.config.workload.name)
         for attempt in range(1, MAX_ROUNDS + 1):
-            chosen = finalists(
-                self.evolution,
-                self.limits,
-                config.search.finalists,
-                exclude=[candidate.arch.key for candidate in self.measured],
-                margin=min(attempt * margin, MAX_MARGIN),
-            )
+            chosen = self._next_finalists(attempt)
             if not chosen:
                 break
-            self.measured += self._timed(chosen, path)
-            if any(is_safe(candidate, self.limits, self.noise) for candidate in self.measured):
-                break
+            timed = self._timed(chosen, path)
+            self.measured += timed
+            self._ratios += [
+                self.level * c.measured_ms / c.predicted_ms
+                for c in timed
+                if c.measured_ms and c.predicted_ms
+            ]
+            if attempt < MAX_ROUNDS:
+                self._correct_predictions()
+
+    def _next_finalists(self, attempt: int) -> list[Candidate]:
+        """Each round goes further below the limit than the one before, until one keeps it; then
+        those of lower loss that are expected to keep it.
+        """
+        from ..search import choose_winner, finalists, is_safe
+
+        count = self.context.config.search.finalists
+        known = {candidate.arch.key for candidate in self.measured}
+        safe = [c for c in self.measured if is_safe(c, self.limits, self.noise)]
+        if not safe:
+            interval = math.expm1(self.predictor.interval) if self.predictor else 0.0
+            margin = min(attempt * min(interval, MAX_STEP), MAX_MARGIN)
+            return finalists(self.evolution, self.limits, count, exclude=known, margin=margin)
+        best = choose_winner(safe, self.limits)
+        limit_ms = self.limits.max_latency_ms or math.inf
+        better = [
+            c
+            for c in self.evolution.ranked
+            if c.loss < best.loss
+            and c.arch.key not in known
+            and (c.predicted_ms or 0.0) * (1 + self.noise) <= limit_ms
+        ]
+        return better[:count]
+
+    def _correct_predictions(self) -> None:
+        """Search again where the device is not as its predictor says, by more than its noise."""
+        if not self._ratios or self.limits.max_latency_ms is None:
+            return
+        level = statistics.median(self._ratios)
+        if abs(math.log(level / self.level)) <= max(self.noise, MIN_SHIFT):
+            return
+        share = abs(level - 1)
+        self.context.progress.say(
+            f"the finalists took {share:.0%} {'longer' if level > 1 else 'less'} than predicted: "
+            f"searching again with that"
+        )
+        # where nothing is fast enough, what was found before is left
+        with contextlib.suppress(InfeasibleError):
+            self.evolution = self.evolve(level)
+            self.level = level
 
     def _winner_timed_again(self) -> Candidate:
         """Of several noisy times the least that keeps the limit is lucky; so the winner, and the

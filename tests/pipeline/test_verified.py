@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from search_problem import MEDIUM
+from walking import KeptProgress
 
 from mosdeploy.errors import InfeasibleError
 from mosdeploy.pipeline.verified import Verification
@@ -53,8 +54,11 @@ def decided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             config=SimpleNamespace(workload=SimpleNamespace(name="load")),
         )
         evolution: Any = None
+        evolve: Any = None
         limits = Limits(max_latency_ms=10.0)
-        task = Verification(context, "dev", limits, evolution, None, measured=measured, noise=noise)
+        task = Verification(
+            context, "dev", limits, evolution, None, evolve, measured=measured, noise=noise
+        )
         winner = task._winner_timed_again()
         assert winner in task.measured
         return order.index(winner.arch), looks
@@ -100,3 +104,55 @@ def test_a_second_timing_counts_for_an_hour(decided: Any, tmp_path: Path, hours:
     os.utime(path, (then, then))
     decided((9.9,), (9.9,))
     assert path.exists() == (hours < 1)
+
+
+LADDER_MS = tuple(2.0 * 1.03**i for i in range(90))
+"""Predicted times of architectures, of which each is better than the one before."""
+
+
+@pytest.mark.parametrize(
+    "factor",
+    [
+        pytest.param(0.7, id="faster"),
+        pytest.param(0.9, id="a little faster"),
+        pytest.param(1.0, id="as predicted"),
+        pytest.param(1.15, id="a little slower"),
+        pytest.param(2.0, id="slower"),
+    ],
+)
+def test_the_winner_uses_the_limit_wherever_the_device_is(
+    factor: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archs = {MEDIUM.sample(np.random.default_rng(i)) for i in range(200)}
+    ladder = dict(zip(sorted(archs, key=lambda arch: arch.key), LADDER_MS, strict=False))
+    limits = Limits(max_latency_ms=10.0)
+    levels: list[float] = []
+
+    def evolve(level: float) -> Any:
+        levels.append(level)
+        ranked = [
+            candidate(1.0, None).model_copy(
+                update={"arch": arch, "loss": 100 / ms, "predicted_ms": ms * level}
+            )
+            for arch, ms in sorted(ladder.items(), key=lambda item: -item[1])
+            if ms * level <= 10.0
+        ]
+        return SimpleNamespace(ranked=tuple(ranked), front=tuple(ranked))
+
+    def timed(self: Verification, chosen: list[Candidate], path: Path) -> list[Candidate]:
+        return [x.model_copy(update={"measured_ms": ladder[x.arch] * factor}) for x in chosen]
+
+    monkeypatch.setattr(Verification, "_timed", timed)
+    config = SimpleNamespace(
+        workload=SimpleNamespace(name="load"), search=SimpleNamespace(finalists=4)
+    )
+    progress = KeptProgress()
+    context: Any = SimpleNamespace(files=Workspace(tmp_path), config=config, progress=progress)
+    predictor: Any = SimpleNamespace(interval=0.6)
+    task = Verification(context, "dev", limits, evolve(1.0), predictor, evolve)
+    winner, measured = task.run()
+    best_ms = max(ms for ms in ladder.values() if ms * factor <= 10.0)
+    assert winner.measured_ms == pytest.approx(best_ms * factor)
+    assert len(measured) <= 12
+    assert levels[1:] == ([] if factor == 1.0 else [pytest.approx(factor)])
+    assert len(progress.messages) == (factor != 1.0)
