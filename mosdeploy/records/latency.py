@@ -189,8 +189,9 @@ class SessionRecord(Record):
     reference subnet in between.
 
     `LatencyRecord.session` refers to it. `host` is the board, by its alias; older files lack it.
-    `after` is None where the session was killed; reference timings that it had not fetched are then
-    in the next session of that board. `emulated`: the board is an emulation, its times mean
+    `after` is None until the board has measured all and its candidates are removed; where a session
+    was killed, a later command removes them, and reference timings that it had not fetched are in
+    the next session of that board. `emulated`: the board is an emulation, its times mean
     nothing. `dataset_id` tells the sessions of datasets in one folder apart; older files lack it.
     """
 
