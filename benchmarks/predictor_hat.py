@@ -25,9 +25,10 @@ from scipy.optimize import linprog
 
 from mosdeploy.families.translation.hat import HatData, fit_hat, read_hat
 from mosdeploy.latency.design import choose_rows
+from mosdeploy.latency.facts import FitFacts
 from mosdeploy.latency.fitting import measure_errors
 from mosdeploy.latency.outliers import find_outlier_blocks, rows_outside
-from mosdeploy.latency.predictor import FitFacts, LatencyPredictor
+from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.latency.transfer import fit_map
 from mosdeploy.regression.cross_validation import IndexArray
 from mosdeploy.spaces import ModelSpec

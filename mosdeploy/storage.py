@@ -83,8 +83,16 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def atomic_write(path: Path, data: bytes | str) -> None:
-    """Write a file whole or not at all, even if the power fails: temporary file beside it, fsync,
-    rename, fsync of the folder. Of several writers at once the last one wins.
+    """Write a file whole or not at all, as `atomic_file` does."""
+    with atomic_file(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that takes its place at the end of the block, whole or not at all, even if the
+    power fails: temporary file beside it, fsync, rename, fsync of the folder. Of several writers at
+    once the last one wins.
 
     What a link points to is written, and a file keeps its permissions.
 
@@ -93,7 +101,6 @@ def atomic_write(path: Path, data: bytes | str) -> None:
     MosdeployError
         If the disk is full or read-only.
     """
-    content = data.encode() if isinstance(data, str) else data
     _log.debug("writing %s", path)
     with disk_errors(path):
         target = Path(os.path.realpath(path)) if path.is_symlink() else path
@@ -102,7 +109,7 @@ def atomic_write(path: Path, data: bytes | str) -> None:
         with _partial(target) as (partial, file):
             with contextlib.suppress(FileNotFoundError):
                 os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
             partial.replace(target)
@@ -140,15 +147,8 @@ def _lock_if_possible(file: IO[bytes], how: int) -> None:
 
 
 def replace_folder(new: Path, target: Path) -> None:
-    """Put a folder in the place of another, if there is one, in one step, even if the power fails;
-    the other is then where the new one was.
-
-    Parameters
-    ----------
-    new
-        The folder to put there.
-    target
-        The place.
+    """Put a new folder in the place of another, if there is one, in one step, even if the power
+    fails; the other is then where the new one was.
 
     Raises
     ------

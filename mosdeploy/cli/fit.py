@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .options import Common, DeviceOption
-from .printing import card_line
+from .printing import card_line, rescaled_lines
 
 if TYPE_CHECKING:
     from ..records import PredictorCard
@@ -27,7 +27,9 @@ def fit(
 
     card = fit_predictor(common.context(), device, source)
     text = f"{card.device}-{card.workload}: {card_line(card)}{_transfer(card)}"
-    common.show(card, text, "mosdeploy search --max-latency 150ms")
+    common.show(
+        card, "\n".join([text, *rescaled_lines(card)]), "mosdeploy search --max-latency 150ms"
+    )
 
 
 def _transfer(card: "PredictorCard") -> str:

@@ -17,6 +17,15 @@ def card_line(card: "PredictorCard") -> str:
     )
 
 
+def rescaled_lines(card: "PredictorCard") -> list[str]:
+    """Each older session whose times were brought to the level of its board's newest one."""
+    return [
+        f"{x.num_subnets} subnets of {x.started_at}: divided by {x.time_ratio:.3f}, which the "
+        f"reference took then of its time in the newest session of {x.host}"
+        for x in card.rescaled_sessions
+    ]
+
+
 def kept(measured_ms: float | None, limit_ms: float | None) -> str:
     """Whether a limit is kept, as the end of a line; empty where there is nothing to compare."""
     if measured_ms is None or limit_ms is None:

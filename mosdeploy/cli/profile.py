@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .options import DeviceCommon, DeviceOption
-from .printing import EMULATED, card_line
+from .printing import EMULATED, card_line, rescaled_lines
 
 if TYPE_CHECKING:
     from ..pipeline.summaries import ProfileSummary
@@ -62,6 +62,7 @@ def _text(result: "ProfileSummary") -> str:
         lines.append(f"from {result.fastest_ms:.2f} to {result.slowest_ms:.2f} ms")
     if result.card is not None:
         lines.append(f"predictor (cross-validated): {card_line(result.card)}")
+        lines += rescaled_lines(result.card)
     if result.emulated:
         lines.append(f"{EMULATED}: nothing is fitted to these times, and no search takes them")
     if result.noise_floor_percent is not None:

@@ -5,12 +5,17 @@ In: a release, that is a bundle folder with its manifest. Out: a `Deployment`. W
 and what runs it, is not known here.
 """
 
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import TypeVar
+
+from pydantic import ConfigDict
 
 from ..config.device import DeviceProfile
 from ..config.sections import DeployConfig
 from ..errors import CommandError, StaleInputError
+from ..record import Record
 from ..records import BundleManifest, Deployment, Measurement, Runtime
 from ..spaces.spec import TimingStage
 from ..storage import sha256_bytes, sha256_file
@@ -24,6 +29,19 @@ from .probe import probe
 from .release import LatencyLimit, Release, release_files
 from .session import Session
 from .task import ignore
+
+_log = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=Record)
+
+
+class _Installed(Record):
+    """What is needed of a version's manifest to go back to it, whatever mosdeploy wrote that."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str
+    runtime: Runtime = "onnxruntime"
 
 
 def deploy(
@@ -149,7 +167,9 @@ def roll_back(session: Session, profile: DeviceProfile, channel: Channel) -> Dep
     Returns
     -------
     Deployment
-        As it was recorded when that version was deployed.
+        As it was recorded when that version was deployed. Where that record cannot be read, since a
+        newer mosdeploy wrote it, say, one without a timing: what a rollback needs are the names of
+        versions, their files and the self-test.
 
     Raises
     ------
@@ -166,11 +186,30 @@ def roll_back(session: Session, profile: DeviceProfile, channel: Channel) -> Dep
             "`[deploy] keep_versions` says how many are kept"
         )
     remote_dir = f"{channel.folder(session, profile)}/{found.previous}"
-    manifest, _ = _manifest(session, profile, remote_dir)
-    _test_version(session, profile, channel, found.previous, manifest.runtime)
+    installed, bundle_sha256 = _manifest(_Installed, session, profile, remote_dir)
+    _test_version(session, profile, channel, found.previous, installed.runtime)
     path = f"{remote_dir}/{RECORD_NAME}"
-    text = _read(session, profile, path)
-    deployment = parse_answer(Deployment, text, f"{profile.name}: {path}")
+    try:
+        text = _read(session, profile, path)
+        deployment = parse_answer(Deployment, text, f"{profile.name}: {path}")
+    except CommandError as error:
+        _log.warning(
+            "%s; that version is whole and passed its self-test, so it becomes current without its "
+            "timing: `mosdeploy verify --max-latency ...` times it. A newer mosdeploy may have "
+            "written the record: update mosdeploy here",
+            error,
+        )
+        deployment = Deployment(
+            device=profile,
+            state=probe(session, profile),
+            bundle=installed.name,
+            bundle_sha256=bundle_sha256,
+            remote_dir=remote_dir,
+            self_test_passed=True,
+            measurement=Measurement(error="its record could not be read"),
+            limit_ms=None,
+            deployed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
     channel.roll_back(session, profile, found.current, found.previous)
     return deployment
 
@@ -210,7 +249,7 @@ def time_current(
             f"{profile.name}: nothing is deployed to '{channel.name}' there; run `mosdeploy deploy`"
         )
     remote_dir = f"{channel.folder(session, profile)}/{version}"
-    manifest, manifest_sha256 = _manifest(session, profile, remote_dir)
+    manifest, manifest_sha256 = _manifest(BundleManifest, session, profile, remote_dir)
     if manifest_sha256 != deployment.bundle_sha256:
         raise StaleInputError(
             f"{profile.name} runs {manifest.name} now, not {deployment.bundle}, which was deployed "
@@ -236,12 +275,18 @@ def _test_version(
 
 
 def _manifest(
-    session: Session, profile: DeviceProfile, remote_dir: str
-) -> tuple[BundleManifest, str]:
-    """The manifest of a version that stands on a device, and its SHA-256."""
+    kind: type[M], session: Session, profile: DeviceProfile, remote_dir: str
+) -> tuple[M, str]:
+    """The manifest of a version that stands on a device, or a part of it, and its SHA-256."""
     path = f"{remote_dir}/bundle/manifest.json"
     text = _read(session, profile, path)
-    return parse_answer(BundleManifest, text, f"{profile.name}: {path}"), sha256_bytes(text)
+    try:
+        return parse_answer(kind, text, f"{profile.name}: {path}"), sha256_bytes(text)
+    except CommandError as error:
+        raise CommandError(
+            f"{error}; `current` is unchanged. A newer mosdeploy may have made that bundle: update "
+            "mosdeploy here, or switch to a bundle of yours with `mosdeploy deploy --bundle FOLDER`"
+        ) from error
 
 
 def _read(session: Session, profile: DeviceProfile, path: str) -> bytes:

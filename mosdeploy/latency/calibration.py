@@ -1,27 +1,88 @@
-"""Calibration: how far the boards of a fleet lie apart, and the timings of one board, by the
-reference subnet that all of them time.
+"""Calibration: how far the boards of a fleet lie apart, the sessions of one board, and the timings
+of one session, by the reference subnet that all of them time.
 
 In: the profiling sessions of a dataset, the boards of its records. Out: a `BoardCalibration` a
-board, and the noise floor of any prediction.
+board, a `SessionCalibration` for each session that was at another level than its board's newest
+one, and the noise floor of any prediction.
 
 Boards of one kind differ by their clock, their cooling, their supply. What a board measured is
 divided by its `time_ratio`, so that all times are those of one board, the median one. One factor
 for all subnets is exact as far as the boards differ by their clock; what it leaves over shows in
-the cross-validated error.
+the cross-validated error. The same holds of one board on two days.
 """
 
 import logging
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..records import BoardCalibration, SessionRecord
+from ..records import BoardCalibration, SessionCalibration, SessionRecord
 
 logger = logging.getLogger(__name__)
 
+MIN_STANDARD_ERRORS = 2.0
+"""By how many standard errors the medians of two sessions have to differ. By chance they do in one
+of fifteen pairs of sessions that timed the reference ten times each.
+"""
+
+
+def calibrate_sessions(
+    sessions: Sequence[SessionRecord], num_subnets: Mapping[str, int], default_host: str
+) -> tuple[SessionCalibration, ...]:
+    """Find the sessions in which a board was slower or faster than in its newest one.
+
+    Parameters
+    ----------
+    sessions
+        Oldest first.
+    num_subnets
+        How many subnets each session measured, by its name.
+    default_host
+        The board of sessions that do not name theirs.
+
+    Returns
+    -------
+    tuple[SessionCalibration, ...]
+        Those that measured subnets, and whose reference differs by more than the spread of its
+        timings within a session, and than the medians of so few timings differ by chance.
+    """
+    timed = [(x, _times_ms(x)) for x in sessions if x.references]
+    newest = {x.host or default_host: times_ms for x, times_ms in timed}
+    spread = _spread_within(times_ms for _, times_ms in timed)
+    found = []
+    for session, times_ms in timed:
+        host = session.host or default_host
+        num_measured = num_subnets.get(session.session, 0)
+        ratio = statistics.median(times_ms) / statistics.median(newest[host])
+        if not num_measured or spread is None:
+            continue
+        if abs(ratio - 1) > _limit(spread, len(times_ms), len(newest[host])):
+            found.append(
+                SessionCalibration(
+                    session=session.session,
+                    host=host,
+                    started_at=session.started_at,
+                    num_subnets=num_measured,
+                    time_ratio=ratio,
+                )
+            )
+    return tuple(found)
+
+
+def _limit(spread: float, *num_timings: int) -> float:
+    """How far the medians of two sessions may lie apart by chance, relative to either."""
+    # if Gaussian, 1.25 spreads are a standard deviation, and 1.25 of these over the root of n the
+    # standard error of a median of n
+    standard_error = 1.25 * 1.25 * spread * math.hypot(*(num**-0.5 for num in num_timings))
+    return max(spread, MIN_STANDARD_ERRORS * standard_error)
+
 
 def calibrate_boards(
-    sessions: Iterable[SessionRecord], num_subnets: Mapping[str, int], default_host: str
+    sessions: Iterable[SessionRecord],
+    num_subnets: Mapping[str, int],
+    default_host: str,
+    rescaled: Iterable[SessionCalibration] = (),
 ) -> tuple[BoardCalibration, ...]:
     """Compare the boards that measured something, by name; none where it was a single one.
 
@@ -31,6 +92,8 @@ def calibrate_boards(
         How many subnets each board measured.
     default_host
         The board of sessions that do not name theirs.
+    rescaled
+        Sessions whose timings are brought to the level of the board's newest one first.
 
     Returns
     -------
@@ -40,7 +103,7 @@ def calibrate_boards(
     """
     if len(num_subnets) < 2:
         return ()
-    times_ms = _reference_ms(sessions, default_host)
+    times_ms = _reference_ms(sessions, default_host, rescaled)
     # without a timing of the reference a board has no ratio
     medians_ms = {host: statistics.median(times_ms[host]) for host in num_subnets if times_ms[host]}
     fleet_ms = statistics.median(medians_ms.values()) if medians_ms else None
@@ -64,14 +127,9 @@ def noise_floor_percent(sessions: Iterable[SessionRecord], default_host: str) ->
     default_host
         As `calibrate_boards`.
     """
-    boards = _reference_ms(sessions, default_host).values()
-    # a single timing is its own median and would only lower the spread
-    repeated = [times_ms for times_ms in boards if len(times_ms) >= 2]
-    # relative to each board's median, so that the differences between boards do not count
-    relative = [
-        time_ms / statistics.median(times_ms) for times_ms in repeated for time_ms in times_ms
-    ]
-    return spread_percent(relative) if relative else None
+    # each board by itself, so that the differences between boards do not count
+    spread = _spread_within(_reference_ms(sessions, default_host).values())
+    return None if spread is None else 100 * spread
 
 
 def warn_of_differences(boards: Sequence[BoardCalibration], limit_percent: float) -> None:
@@ -108,13 +166,35 @@ def spread_percent(times_ms: Sequence[float]) -> float:
     return 100 * statistics.fmean(abs(time_ms - median_ms) for time_ms in times_ms) / median_ms
 
 
+def _spread_within(groups: Iterable[Sequence[float]]) -> float | None:
+    """Mean distance of timings from the median of their group, relative to it; None where no group
+    has two.
+    """
+    # a single timing is its own median and would only lower the spread
+    relative = [
+        time_ms / statistics.median(times_ms)
+        for times_ms in groups
+        for time_ms in times_ms
+        if len(times_ms) >= 2
+    ]
+    return spread_percent(relative) / 100 if relative else None
+
+
 def _reference_ms(
-    sessions: Iterable[SessionRecord], default_host: str
+    sessions: Iterable[SessionRecord],
+    default_host: str,
+    rescaled: Iterable[SessionCalibration] = (),
 ) -> defaultdict[str, list[float]]:
     """Medians of all timings of the reference, by board."""
+    ratios = {x.session: x.time_ratio for x in rescaled}
     found = defaultdict[str, list[float]](list)
     for session in sessions:
-        times_ms = [timing.total.median_ms for timing in session.references]
+        ratio = ratios.get(session.session, 1.0)
         # sessions from before fleets name no board
-        found[session.host or default_host] += times_ms
+        found[session.host or default_host] += [x / ratio for x in _times_ms(session)]
     return found
+
+
+def _times_ms(session: SessionRecord) -> list[float]:
+    """Medians of the timings of the reference in one session."""
+    return [timing.total.median_ms for timing in session.references]

@@ -31,13 +31,19 @@ from ..records import (
     DeviceState,
     LatencyContext,
     LatencyRecord,
+    SessionCalibration,
     SessionRecord,
 )
 from ..spaces import ModelSpec
 from ..spaces.genes import ArchConfig
 from ..spaces.spec import CostedSpace
 from ..storage import append_line, fingerprint, read_lines, sha256_bytes
-from .calibration import calibrate_boards, noise_floor_percent, warn_of_differences
+from .calibration import (
+    calibrate_boards,
+    calibrate_sessions,
+    noise_floor_percent,
+    warn_of_differences,
+)
 from .conditions import board_differences, context_differences, minor_version
 from .samples import Samples
 from .sessions import NAME as SESSIONS_NAME
@@ -204,19 +210,26 @@ class LatencyDataset:
         num_subnets = Counter(
             hosts.get(record.session, self._default_host) for record in self.measured.values()
         )
-        return calibrate_boards(self.sessions, num_subnets, self._default_host)
+        rescaled = self.rescaled_sessions
+        return calibrate_boards(self.sessions, num_subnets, self._default_host, rescaled)
+
+    @property
+    def rescaled_sessions(self) -> tuple[SessionCalibration, ...]:
+        """Sessions in which the reference took another time than in the newest of their board."""
+        num_subnets = Counter(record.session for record in self.measured.values())
+        return calibrate_sessions(self.sessions, num_subnets, self._default_host)
 
     def time_ratios(self, records: Sequence[LatencyRecord]) -> npt.NDArray[np.float64]:
-        """Time ratio, shape (N,), of the board that measured each record: 1 where it is unknown, or
-        the only one.
+        """Time ratio, shape (N,), of the board and the session that measured each record: 1 where
+        it is unknown, or there is nothing to compare with.
         """
         hosts = self._hosts()
         # a board without a timing of the reference cannot be compared: its times stay as they are
-        ratios = {board.host: board.time_ratio or 1.0 for board in self.boards}
-        return np.array(
-            [ratios.get(hosts.get(record.session, self._default_host), 1.0) for record in records],
-            dtype=np.float64,
-        )
+        boards = {x.host: x.time_ratio or 1.0 for x in self.boards}
+        sessions = {x.session: x.time_ratio for x in self.rescaled_sessions}
+        of_boards = [boards.get(hosts.get(x.session, self._default_host), 1.0) for x in records]
+        of_sessions = [sessions.get(x.session, 1.0) for x in records]
+        return np.array(of_boards, dtype=np.float64) * of_sessions
 
     @property
     def noise_floor_percent(self) -> float | None:
@@ -306,12 +319,11 @@ class LatencyDataset:
 
     @property
     def sha256(self) -> str:
-        """Hex SHA-256 over the context, the records and the boards of a fleet: what a predictor was
-        made from.
+        """Hex SHA-256 over the context, the records and what their times are divided by: what a
+        predictor was made from.
         """
-        # the boards too: a new timing of the reference changes what the times are divided by
-        lines = [record.model_dump_json() for record in (self.context, *self.records, *self.boards)]
-        return sha256_bytes("\n".join(lines).encode())
+        parts = (self.context, *self.records, *self.boards, *self.rescaled_sessions)
+        return sha256_bytes("\n".join(part.model_dump_json() for part in parts).encode())
 
 
 def runtime_family(runtime: str) -> str:

@@ -9,7 +9,7 @@ latency = non-negative regression (regression.py) * exp(correction of an MLP ens
 Shapes: N subnets, G genes, A means over layers, C latency features.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -19,45 +19,19 @@ from pydantic import Field, model_validator
 
 from ..errors import PredictorError
 from ..record import Record
-from ..records import BoardCalibration, PredictorCard, RowBlock, TransferTrial
+from ..records import PredictorCard, TransferTrial
 from ..regression.mlp import Finite, Matrix, MlpEnsemble
 from ..spaces import AnySpace, AnyWorkload, ModelSpec
 from ..spaces.genes import GeneArray
 from ..spaces.spec import CostedSpace, FloatArray, Rows
 from ..storage import fingerprint, read_record, write_record
 from .dataset import LatencyDataset, runtime_family
+from .facts import FitFacts
 from .fitting import MIN_SAMPLES, ModelFit, fit_model
 
 Encoding = Literal["per_layer", "aggregated"]
 CHUNK_ROWS = 16_384
 """Rows at a time, so that their features stay in the processor's cache."""
-
-
-@dataclass(frozen=True)
-class FitFacts:
-    """Where the samples of a fit come from, for the predictor's card.
-
-    Attributes
-    ----------
-    device, runtime
-        What measured them.
-    left_out
-        Blocks of rows that the caller found and left out beforehand.
-    boards
-        Boards of a fleet by whose `time_ratio` the latencies were divided.
-    dataset_sha256
-        Fingerprint of the dataset or file.
-    source, licence
-        Of published data: where they are from and what they may be used for.
-    """
-
-    device: str
-    runtime: str = ""
-    left_out: tuple[RowBlock, ...] = ()
-    boards: tuple[BoardCalibration, ...] = ()
-    dataset_sha256: str = ""
-    source: str = ""
-    licence: str = ""
 
 
 class LatencyPredictor(Record):
@@ -80,6 +54,7 @@ class LatencyPredictor(Record):
     Examples
     --------
     >>> from mosdeploy.config import load_recipe
+    >>> from mosdeploy.latency.facts import FitFacts
     >>> spec = load_recipe("tiny").spec
     >>> rng = np.random.default_rng(0)
     >>> genes = spec.gene_rows([spec.space.sample(rng) for _ in range(20)])
@@ -174,12 +149,7 @@ class LatencyPredictor(Record):
             samples.genes,
             samples.latency_ms,
             samples.sample_weight,
-            facts=FitFacts(
-                device=dataset.context.device.name,
-                runtime=samples.runtime,
-                boards=dataset.boards,
-                dataset_sha256=dataset.sha256,
-            ),
+            facts=FitFacts.of(dataset, samples.runtime),
         )
 
     @classmethod

@@ -21,7 +21,7 @@ class Samples:
         Gene rows (N, num_genes).
     latency_ms
         Shape (N,): medians of the whole run, divided by the `time_ratio` of the board that
-        measured.
+        measured and of the session in which it did.
     sample_weight
         Shape (N,), in (0, 1]: 1 where the time of the reference did not change around a
         measurement, a half where it changed by as much as the protocol allows, less where it

@@ -77,20 +77,35 @@ class ProfilingSession:
             timing = ReferenceTiming(measured_at=measured_at, total=measurement.total)
             self._replace(references=(*self.record.references, timing))
 
+    def go_on(self) -> None:
+        """Take the end back: the board gets more to measure."""
+        if self.record.after is not None:
+            self._replace(after=None)
+
     def end(self, after: DeviceState) -> None:
         """Keep the state of the board now; a session that goes on may end again."""
         self._replace(after=after)
 
     def _replace(self, **changes: object) -> None:
         self.record = self.record.model_copy(update=changes)
-        # other sessions' lines stay byte for byte
-        lines = [
-            self.record.model_dump_json().encode()
-            if json.loads(line)["session"] == self.record.session
-            else line
-            for line in read_lines(self._path)[0]
-        ]
-        atomic_write(self._path, b"".join(line + b"\n" for line in lines))
+        _write(self._path, self.record)
+
+
+def end_session(dataset_path: Path, session: SessionRecord, after: DeviceState) -> None:
+    """Write down that nothing is left on its board of a session that was killed; the state is that
+    of now. By whoever holds the dataset's lock.
+    """
+    _write(dataset_path.parent / NAME, session.model_copy(update={"after": after}))
+
+
+def _write(path: Path, record: SessionRecord) -> None:
+    """Put a session in the place of the one of its name."""
+    # other sessions' lines stay byte for byte
+    lines = [
+        record.model_dump_json().encode() if json.loads(line)["session"] == record.session else line
+        for line in read_lines(path)[0]
+    ]
+    atomic_write(path, b"".join(line + b"\n" for line in lines))
 
 
 def read_sessions(dataset_path: Path) -> tuple[SessionRecord, ...]:

@@ -18,8 +18,9 @@ from ..records import TransferTrial
 from ..spaces.spec import CostedSpace, FloatArray, Rows
 from ..storage import fingerprint
 from .dataset import LatencyDataset
+from .facts import FitFacts
 from .fitting import MIN_SAMPLES, ModelFit, assess, cross_validate, fit_model, folds_for
-from .predictor import FitFacts, LatencyPredictor
+from .predictor import LatencyPredictor
 from .regression import NonNegativeModel, fit_nonnegative
 from .samples import Samples
 
@@ -61,12 +62,7 @@ def fit_transfer(
     return LatencyPredictor.assemble(
         corrected if scratch is None or used else scratch,
         samples.spec,
-        FitFacts(
-            device=device,
-            runtime=samples.runtime,
-            boards=dataset.boards,
-            dataset_sha256=dataset.sha256,
-        ),
+        FitFacts.of(dataset, samples.runtime),
         # what is corrected reads the source's rows, a fit from scratch gene rows
         encoding=source.encoding if used else "per_layer",
         transfer=TransferTrial(

@@ -14,7 +14,7 @@ from ..spaces.genes import ArchConfig
 from ..storage import disk_errors, locked
 from .conditions import board_state, latency_context
 from .context import Context
-from .devices import connector
+from .devices import connector, lasting_session
 
 if TYPE_CHECKING:
     from ..devices.task import MeasurementTask
@@ -111,6 +111,7 @@ def _collect(
         _look(context, dataset, profiles)
     if missing := dataset.missing(request.archs):
         _measure(context, found, missing, profiles)
+    _clean(context, dataset, [x for x in profiles if x.host_alias not in found.failed_boards])
     return found
 
 
@@ -164,6 +165,34 @@ def _measure(
             recorder.record(event)
     found.measured_now = len(missing)
     found.failed_boards = recorder.failed_boards
+
+
+def _clean(context: Context, dataset: "LatencyDataset", profiles: Sequence[DeviceProfile]) -> None:
+    """Remove what killed commands have left on boards that had nothing to measure since; no other
+    board is asked anything.
+    """
+    from ..devices.job import AgentJob
+    from ..devices.probe import probe
+    from ..latency.sessions import end_session
+
+    own_host = dataset.context.device.host_alias
+    latest = {x.host or own_host: x for x in dataset.sessions}
+    for profile in profiles:
+        last = latest.get(profile.host_alias)
+        if last is None or last.after is not None:
+            continue
+        try:
+            with lasting_session(context, profile) as session:
+                job = AgentJob(session, profile, context.run.job_id(dataset.context.dataset_id))
+                job.refuse_if_busy()
+                job.kill()
+                job.remove("candidates")
+                end_session(dataset.path, last, probe(session, profile))
+        except DeviceError as error:
+            context.progress.say(
+                f"{profile.host_alias}: what a killed command left there could not be removed, the "
+                f"same command tries it again: {error}"
+            )
 
 
 def _task(

@@ -72,7 +72,9 @@ class ProfileRecorder:
         """
         match event:
             case Started(host, state):
-                if host not in self._sessions:
+                if host in self._sessions:
+                    self._sessions[host].go_on()
+                else:
                     self._sessions[host] = self._begin(host, state)
             case Uploading(host, key):
                 self._uploaded |= {key} & self._missing.keys()

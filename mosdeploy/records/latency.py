@@ -189,8 +189,9 @@ class SessionRecord(Record):
     reference subnet in between.
 
     `LatencyRecord.session` refers to it. `host` is the board, by its alias; older files lack it.
-    `after` is None where the session was killed; reference timings that it had not fetched are then
-    in the next session of that board. `emulated`: the board is an emulation, its times mean
+    `after` is None until the board has measured all and its candidates are removed; where a session
+    was killed, a later command removes them, and reference timings that it had not fetched are in
+    the next session of that board. `emulated`: the board is an emulation, its times mean
     nothing. `dataset_id` tells the sessions of datasets in one folder apart; older files lack it.
     """
 
@@ -216,6 +217,18 @@ class BoardCalibration(Record):
     num_subnets: int
     reference_ms: float | None
     time_ratio: float | None = Field(validation_alias=AliasChoices("time_ratio", "level"))
+
+
+class SessionCalibration(Record):
+    """An older session of a board whose timings of the reference differ from those of its newest
+    session: `time_ratio` is their median over the newest's (1.05: it was 5% slower then).
+    """
+
+    session: str
+    host: str
+    started_at: str
+    num_subnets: int
+    time_ratio: float
 
 
 class RowBlock(Record):
@@ -250,7 +263,8 @@ class PredictorCard(Record):
     The errors are over all samples; `trusted_mape_percent` leaves out those that the fit gave no
     weight, since the device was busy. `num_rejected` counts these and the rows of `left_out`, which
     the fit never saw. `boards` are those of a fleet: each one's measurements were divided by its
-    `time_ratio`, so that the predictor stands for the median board.
+    `time_ratio`, so that the predictor stands for the median board; those of `rescaled_sessions`
+    by the session's, so that it stands for the boards as they were in their newest session.
     """
 
     version: Literal[1] = 1
@@ -271,4 +285,6 @@ class PredictorCard(Record):
     licence: str = ""
     left_out: tuple[RowBlock, ...] = ()
     boards: tuple[BoardCalibration, ...] = ()
+    # left out where there are none, as in the cards that are older
+    rescaled_sessions: tuple[SessionCalibration, ...] = Field((), exclude_if=lambda x: not x)
     transfer: TransferTrial | None = None

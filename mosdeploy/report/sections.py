@@ -153,6 +153,10 @@ def predictor_facts(card: PredictorCard) -> Facts:
         ("Subnets", card.num_samples),
         ("Rejected", card.num_rejected),
         ("Boards, time ratio", ", ".join(_time_ratio(x) for x in card.boards) or None),
+        (
+            "Older sessions, time ratio",
+            ", ".join(f"{x.started_at} {x.time_ratio:.3f}" for x in card.rescaled_sessions) or None,
+        ),
         ("Model", "regression and MLP" if card.uses_mlp else "regression"),
         ("Source", card.source or None),
         ("Licence", card.licence or None),

@@ -11,7 +11,6 @@ those of another step, where a run was killed between the two.
 """
 
 import hashlib
-import io
 import json
 import pickle
 import struct
@@ -19,7 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import safetensors
 import safetensors.torch
@@ -28,7 +27,7 @@ import torch
 from ..errors import ArchError, ConfigError, StaleInputError
 from ..record import parse
 from ..spaces.genes import ArchConfig, SearchSpace
-from ..storage import atomic_write
+from ..storage import atomic_file, atomic_write
 from .elastic import StateDict, Subnet
 from .supernet import Supernet
 
@@ -140,6 +139,26 @@ def load_subnet(path: Path, space: SearchSpace, skeleton: Callable[[ArchConfig],
     return subnet.eval()
 
 
+class _Target:
+    """A file for torch to write into, which turns a full disk into a RuntimeError of its own; this
+    keeps the error of the disk.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
 def save_training_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write tensors and plain values (numbers, strings, lists, dicts), as `load_training_state`
     gives them back.
@@ -149,11 +168,16 @@ def save_training_state(path: Path, state: Mapping[str, Any]) -> None:
     MosdeployError
         If the disk is full or read-only; an older file is then left as it was.
     """
-    # by way of memory: torch turns a full disk into a RuntimeError of its own
-    buffer = io.BytesIO()
     content = {"kind": "training state", "version": VERSION, "content": dict(state)}
-    torch.save(content, buffer)
-    atomic_write(path, buffer.getvalue())
+    with atomic_file(path) as file:
+        target = _Target(file)
+        try:
+            # tensor by tensor, so that there is no second copy of all
+            torch.save(content, target)  # type: ignore[arg-type]  # it calls these two methods
+        except RuntimeError:
+            if target.error is None:
+                raise
+            raise target.error from None
 
 
 def load_training_state(path: Path) -> dict[str, Any]:

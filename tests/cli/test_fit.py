@@ -5,7 +5,7 @@ from typing import Any
 
 from answers import CARD_LINE, predictor_card
 
-from mosdeploy.records import TransferTrial
+from mosdeploy.records import SessionCalibration, TransferTrial
 
 FIT = "fit.fit"
 
@@ -22,6 +22,17 @@ def test_a_predictor_is_told_in_one_line(ask: Callable[..., Any]) -> None:
     assert done.arguments[1:] == ("rpi", None)
     assert done.stdout == f"rpi-sentence: {CARD_LINE}\n"
     assert "next: mosdeploy search" in done.stderr
+
+
+def test_sessions_that_were_brought_to_the_newest_are_told(ask: Callable[..., Any]) -> None:
+    older = SessionCalibration(
+        session="s1", host="pi1", started_at="2026-01-02", num_subnets=12, time_ratio=1.05
+    )
+    told = ask(FIT, predictor_card(rescaled_sessions=(older,)), "fit").stdout
+    assert told.splitlines()[1:] == [
+        "12 subnets of 2026-01-02: divided by 1.050, which the reference took then of its time in "
+        "the newest session of pi1"
+    ]
 
 
 def test_a_correction_is_told_beside_a_fit_from_scratch(ask: Callable[..., Any]) -> None:

@@ -1,6 +1,7 @@
 """A bundle becomes current only when it works on the device, and the one before is kept."""
 
 import itertools
+import json
 import shutil
 import sys
 from dataclasses import replace
@@ -14,7 +15,7 @@ from mosdeploy.devices import acceptance
 from mosdeploy.devices.acceptance import self_test
 from mosdeploy.devices.deploy import deploy, roll_back, time_current
 from mosdeploy.devices.local import LocalSession
-from mosdeploy.devices.on_device.versions import deduplicate, history
+from mosdeploy.devices.on_device.versions import deduplicate, history, switch
 from mosdeploy.devices.release import LatencyLimit
 from mosdeploy.errors import (
     BundleError,
@@ -136,6 +137,36 @@ def test_a_rollback_to_a_broken_version_changes_nothing(put, bundles, make_profi
     ).unlink()  # mended from the other version
     assert roll_back(LocalSession("dev"), make_profile(), CHANNEL) == first
     assert live(bundles) == "one"
+
+
+def rewrite(path, **changes):
+    """What a newer mosdeploy might have written there."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_what_a_newer_mosdeploy_wrote_keeps_nobody_from_rolling_back(
+    put, bundles, make_profile, caplog
+):
+    session, profile, release = LocalSession("dev"), make_profile(), put.release("one")
+    rewrite(release.bundle_dir / "manifest.json", version=3, energy={"joules": 3}, arch=None)
+    first = deploy(session, profile, CHANNEL, release, DeployConfig())
+    second = put("two", width=9)
+    record = Path(first.remote_dir) / "deployment.json"
+    for newer in ({"energy": {"joules": 3}}, {"version": 2, "measurement": []}):
+        rewrite(record, **newer)
+        text = record.read_text()
+        found = roll_back(session, profile, CHANNEL)
+        assert live(bundles) == "one"
+        assert found.measurement == Measurement(error="its record could not be read")
+        for same in ("device", "state", "bundle", "bundle_sha256", "remote_dir", "limit_ms"):
+            assert getattr(found, same) == getattr(first, same)
+        assert "update mosdeploy here" in caplog.text
+        assert record.read_text() == text  # for the mosdeploy that wrote it
+        switch(bundles, Path(second.remote_dir).name)
+    rewrite(Path(first.remote_dir) / "bundle" / "manifest.json", runtime="wasm")
+    with pytest.raises(CommandError, match=r"'runtime'.*update mosdeploy here, or .*--bundle"):
+        roll_back(session, profile, CHANNEL)
+    assert live(bundles) == "two"
 
 
 class DyingSession(LocalSession):

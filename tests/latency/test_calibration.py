@@ -5,7 +5,11 @@ import logging
 import numpy as np
 import pytest
 
-from mosdeploy.latency.calibration import calibrate_boards, noise_floor_percent
+from mosdeploy.latency.calibration import (
+    calibrate_boards,
+    calibrate_sessions,
+    noise_floor_percent,
+)
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.latency.sessions import ProfilingSession
@@ -16,10 +20,10 @@ def timing(median_ms):
     return Timing(median_ms=median_ms, p90_ms=median_ms, minimum_ms=median_ms, repeats=10)
 
 
-def session(host, *times_ms):
+def session(host, *times_ms, name="s"):
     references = tuple(ReferenceTiming(measured_at=str(x), total=timing(x)) for x in times_ms)
     return SessionRecord(
-        session="s", started_at="t", host=host, state=DeviceState(), references=references
+        session=name, started_at="t", host=host, state=DeviceState(), references=references
     )
 
 
@@ -73,6 +77,71 @@ def test_the_noise_floor_is_that_of_repeats_on_one_board():
     assert noise_floor_percent(
         [*one, session("pi2", 20.0, 20.4, 19.8), session("pi3", 70.0)], "rpi"
     ) == pytest.approx(1.0)
+
+
+def rescaled(*sessions, **num_subnets):
+    found = calibrate_sessions(sessions, num_subnets, "rpi")
+    return {(x.host, x.session): (x.num_subnets, pytest.approx(x.time_ratio)) for x in found}
+
+
+def test_older_sessions_are_compared_with_the_newest_of_their_board():
+    older = session("pi1", 9.9, 10.0, 10.1, name="older")
+    other = session("pi2", 20.0, 20.2, name="other")
+    newest = session("pi1", 8.1, 8.0, 7.9, name="newest")
+    empty = session("pi1", name="empty")
+    counts = {"older": 3, "other": 4, "newest": 1, "empty": 5}
+    assert rescaled(older, other, newest, empty, **counts) == {("pi1", "older"): (3, 1.25)}
+    # that measured nothing
+    assert rescaled(older, newest, newest=1) == {}
+
+
+def test_sessions_that_differ_by_chance_stay_as_they_are():
+    # timings lie 1% from their median, and the medians of ten and of two 2.4% apart by chance
+    ten = [9.9, 10.1] * 5
+    assert rescaled(session("pi", *ten, name="a"), session("pi", 10.1, 10.1, name="b"), a=1) == {}
+    assert rescaled(session("pi", *ten, name="a"), session("pi", 10.3, 10.1, name="b"), a=1) == {}
+    assert rescaled(session("pi", *ten, name="a"), session("pi", 10.6, 10.4, name="b"), a=1)
+    # as many timings again tell a smaller difference from chance
+    many = [session("pi", *[x * y for x in ten * 3], name=str(y)) for y in (1, 1.015)]
+    assert rescaled(*many, **{"1": 9})
+    # without two timings in any session nobody knows what chance is
+    assert rescaled(session("pi", 10.0, name="a"), session("pi", 15.0, name="b"), a=1) == {}
+
+
+def test_boards_are_compared_as_they_are_in_their_newest_session():
+    sessions = [
+        session("pi1", 20.0, 20.2, name="old"),
+        session("pi1", 10.0, 10.1, name="new"),
+        session("pi2", 10.05, 10.05, name="pi2"),
+    ]
+    found = calibrate_sessions(sessions, {"old": 3}, "rpi")
+    boards = calibrate_boards(sessions, {"pi1": 4, "pi2": 2}, "rpi", found)
+    assert [x.reference_ms for x in boards] == pytest.approx([10.05, 10.05])
+
+
+def test_the_fit_predicts_the_device_as_it_is_now(
+    tmp_path, context, space, draw, true_latency, record
+):
+    """A board that was 30% slower when the first two thirds were measured."""
+    dataset = LatencyDataset.open(tmp_path / "latency.jsonl", context)
+    genes = draw(24, seed=3)
+    now_ms = true_latency(genes)
+    for factor, rows in ((1.3, slice(0, 16)), (1.0, slice(16, 24))):
+        begun = ProfilingSession(dataset.path, "board", DeviceState(), dataset_id="first")
+        for number, noise in enumerate((0.999, 1.0, 1.001)):
+            begun.add_reference(
+                f"{factor} {number}", Measurement(total=timing(10 * factor * noise))
+            )
+        for gene, time_ms in zip(genes[rows], now_ms[rows], strict=True):
+            made = record(space.from_genes(gene), float(time_ms * factor))
+            dataset.append(made.model_copy(update={"session": begun.record.session}))
+    (older,) = dataset.rescaled_sessions
+    assert (older.num_subnets, older.time_ratio) == (16, pytest.approx(1.3))
+    np.testing.assert_allclose(dataset.samples(space).latency_ms, now_ms)
+    found = LatencyPredictor.fit_dataset(space, dataset)
+    np.testing.assert_allclose(found.predict(genes), now_ms, rtol=0.02)
+    assert found.card.rescaled_sessions == (older,)
+    assert LatencyPredictor.model_validate_json(found.model_dump_json()) == found
 
 
 @pytest.fixture
@@ -129,3 +198,15 @@ def test_a_new_reference_changes_the_digest_of_a_fleet_only(fleet, context, tmp_
         "t1", Measurement(total=timing(16.0))
     )
     assert alone.sha256 == before
+
+
+def test_a_newer_level_of_the_reference_changes_the_digest(tmp_path, context, space, draw, record):
+    dataset = LatencyDataset.open(tmp_path / "latency.jsonl", context)
+    for number, times_ms in enumerate(((10.0, 10.1), (10.0, 10.1), (12.0, 12.1))):
+        begun = ProfilingSession(dataset.path, "board", DeviceState(), dataset_id="first")
+        before = dataset.sha256
+        for time_ms in times_ms:
+            begun.add_reference(f"{number} {time_ms}", Measurement(total=timing(time_ms)))
+        assert (dataset.sha256 != before) == (number == 2)
+        made = record(space.from_genes(draw(1, seed=number)[0]), 5.0)
+        dataset.append(made.model_copy(update={"session": begun.record.session}))

@@ -6,7 +6,8 @@ from mosdeploy.config.device import DeviceProfile
 from mosdeploy.errors import PredictorError
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.design import choose
-from mosdeploy.latency.predictor import FitFacts, LatencyPredictor
+from mosdeploy.latency.facts import FitFacts
+from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.latency.transfer import MIN_TRANSFER_SAMPLES, fit_map, fit_transfer
 from mosdeploy.storage import fingerprint
 

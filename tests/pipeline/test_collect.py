@@ -14,16 +14,20 @@ from pathlib import Path
 
 import pytest
 from openssh import SSHD, OpenSSHServer, SSHClientFiles
-from walking import PROTOCOL, make_run_folder, opened
+from walking import PROTOCOL, KeptProgress, make_run_folder, opened
 
 import mosdeploy
+from mosdeploy.config.device import DeviceProfile
 from mosdeploy.devices import connect
 from mosdeploy.errors import ConfigError, DeviceBusyError, DeviceError
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.sessions import read_sessions
-from mosdeploy.pipeline.context import SilentProgress
+from mosdeploy.pipeline.collect import CollectRequest, CollectResult, collect
+from mosdeploy.pipeline.context import Context, Progress, SilentProgress
+from mosdeploy.pipeline.devices import run_profile
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.summaries import ProfileSummary
+from mosdeploy.records import SessionRecord
 from mosdeploy.storage import locked
 from mosdeploy.workspace import Workspace
 
@@ -254,3 +258,60 @@ def test_two_profiles_at_once_on_one_device_are_refused(folder: Path) -> None:
         pytest.raises(DeviceBusyError, match="another command measures on 'local'"),
     ):
         opened(folder).profile(budget=14)
+
+
+def left_by_a_kill(folder: Path) -> Path:
+    """What stays on a device where the host was killed after the last measurement: a candidate, and
+    a session without an end.
+    """
+    path = Workspace(folder).latency_path("local", "sentence")
+    (session,) = read_sessions(path)
+    write_sessions(path, session.model_copy(update={"after": None}))
+    job_id = open_run(folder).job_id(LatencyDataset.load(path).context.dataset_id)
+    candidates = Path(run_profile(folder, "local").work_dir) / "jobs" / job_id / "candidates"
+    candidates.mkdir(parents=True)
+    (candidates / "reference.onnx").write_bytes(b"model")
+    return candidates
+
+
+def write_sessions(path: Path, session: SessionRecord) -> None:
+    (path.parent / "sessions.jsonl").write_text(session.model_dump_json() + "\n")
+
+
+def collect_again(folder: Path, progress: Progress) -> CollectResult:
+    """All that is measured already, without a look at the device."""
+    context = Context(open_run(folder), progress)
+    path = context.files.latency_path("local", "sentence")
+    archs = [record.arch for record in LatencyDataset.load(path).records]
+    return collect(context, CollectRequest(run_profile(folder, "local"), archs, path, look=False))
+
+
+def test_the_next_command_removes_what_a_killed_one_has_left(folder: Path) -> None:
+    candidates = left_by_a_kill(folder)
+    assert collect_again(folder, SilentProgress()).measured_now == 0
+    assert not candidates.exists()
+    (session,) = read_sessions(Workspace(folder).latency_path("local", "sentence"))
+    assert session.after is not None
+
+
+def test_where_nothing_was_left_no_board_is_asked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_by_a_kill(folder)
+    opened_sessions = []
+
+    def unreachable(context: Context, profile: DeviceProfile) -> None:
+        opened_sessions.append(profile.name)
+        raise DeviceError("unplugged")
+
+    monkeypatch.setattr("mosdeploy.pipeline.collect.lasting_session", unreachable)
+    progress = KeptProgress()
+    collect_again(folder, progress)
+    assert "could not be removed" in progress.messages[0]
+    assert progress.messages[0].endswith("the same command tries it again: unplugged")
+    path = Workspace(folder).latency_path("local", "sentence")
+    (session,) = read_sessions(path)
+    assert session.after is None
+    write_sessions(path, session.model_copy(update={"after": session.state}))
+    collect_again(folder, progress)
+    assert (opened_sessions, len(progress.messages)) == (["local"], 1)

@@ -83,6 +83,12 @@ def test_a_result_that_is_listed_again_is_told_once(dataset: LatencyDataset) -> 
     assert session.after == STATE
 
 
+def test_a_session_that_goes_on_has_not_ended(dataset: LatencyDataset) -> None:
+    record(dataset, Started("pi1", STATE), Finished("pi1", STATE), Started("pi1", STATE))
+    (session,) = read_sessions(dataset.path)
+    assert session.after is None
+
+
 def test_what_is_measured_anew_is_counted(dataset: LatencyDataset) -> None:
     told: list[tuple[int, int, str]] = []
 

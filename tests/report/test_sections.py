@@ -129,5 +129,6 @@ def test_predictor_facts_name_the_boards_of_a_fleet() -> None:
     )
     facts = dict(predictor_facts(card().model_copy(update={"boards": boards})))
     assert facts["Boards, time ratio"] == "pi1 0.980, pi2 1.034, pi3 unknown"
+    assert facts["Older sessions, time ratio"] is None
     assert facts["Mean relative error"] == "2.31%"
     assert facts["Model"] == "regression and MLP"

@@ -1,6 +1,8 @@
 import errno
 import json
 import os
+import resource
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -230,6 +232,35 @@ def test_a_full_disk_keeps_the_older_file(
     assert load_training_state(tmp_path / "checkpoint.pt") == {"step": 1}
     assert load_supernet(tmp_path / "supernet", build_toy).config == net.config
     assert sorted(file.name for file in tmp_path.iterdir()) == ["checkpoint.pt", "supernet"]
+
+
+@pytest.mark.parametrize("max_bytes", [1, 10_000, 1_000_000, 1_000_800])
+def test_a_disk_that_fails_in_the_middle_is_named(tmp_path: Path, max_bytes: int) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_training_state(path, {"step": 1})
+    state = {"weights": torch.zeros(249_900), "step": 2}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, hard))
+    try:
+        with pytest.raises(MosdeployError, match=r"cannot write .*checkpoint\.pt: File too large"):
+            save_training_state(path, state)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert load_training_state(path) == {"step": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
+    save_training_state(path, state)
+    assert path.stat().st_size > 1_000_800
+
+
+def test_a_training_state_is_written_without_a_copy_of_it(tmp_path: Path) -> None:
+    state = {"weights": {str(i): torch.zeros(250_000) for i in range(8)}}  # 8 MB
+    tracemalloc.start()
+    try:
+        save_training_state(tmp_path / "checkpoint.pt", state)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 1_000_000
 
 
 def test_what_a_kill_left_behind_is_written_over(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import ConfigError
+from ...latency.facts import FitFacts
 from ...latency.fitting import MIN_SAMPLES
 from ...latency.outliers import find_outlier_blocks, rows_outside
-from ...latency.predictor import FitFacts, LatencyPredictor
+from ...latency.predictor import LatencyPredictor
 from ...spaces import ModelSpec
 from ...spaces.spec import FloatArray
 from ...spaces.translation import TranslationSpace

@@ -67,7 +67,8 @@ def make_folder(root: Path) -> None:
 def search_made_up() -> dict[str, object]:
     """A predictor of made-up times, and a search by made-up losses, without a run folder."""
     from mosdeploy.config.sections import SearchConfig
-    from mosdeploy.latency.predictor import FitFacts, LatencyPredictor
+    from mosdeploy.latency.facts import FitFacts
+    from mosdeploy.latency.predictor import LatencyPredictor
     from mosdeploy.records import Limits
     from mosdeploy.search import Cost, SearchOracle, evolve
     from mosdeploy.spaces import ModelSpec
