@@ -11,10 +11,13 @@ For five latency limits on this machine:
   which serves K limits or devices;
 - HAT's way: the winner of the search, trained from scratch for the steps of one finetuning;
 - ours: the winner, trained on from its inherited weights for these steps;
+- ours, one limit (`--one-limit`): a supernet of what keeps the limit alone, and its winner, trained
+  on for what then is left of the compute of one by hand at K = 1;
 - ours, taught (`--taught`): the same with the largest subnet as teacher, whose training and
   translations K limits share too.
 
-Compute is counted in steps, each weighed by its time in short trials that take turns. The best by
+Compute is counted in steps, each weighed by its time in short trials that take turns; core-hours
+are CPU time, of a training that was killed only what came after. The best by
 hand is chosen at K = 1, and trained again for the other K. Everything is a cell or a verb that
 resumes: a killed run goes on with the same command, and two seeds may run at once, each with
 `--seeds N`; a last call with both then puts the table together.
@@ -23,7 +26,6 @@ resumes: a killed run goes on with the same command, and two seeds may run at on
 import argparse
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,15 +36,14 @@ from typing import Any
 
 import numpy as np
 from by_hand_archs import picks, uniform_archs
+from by_hand_limited import OneLimit
 from by_hand_report import Cell, Outcome, Row, Shared, page, rows_of, table
 from provenance import command, versions
-from walk_cells import judged, kept, processor, write_run_file
+from walk_cells import judged, kept, processor, step_seconds, write_run_file
 
 import mosdeploy
 from mosdeploy.config.device import load_profile
-from mosdeploy.config.sections import TrainingConfig
 from mosdeploy.data.batches import Batches, ordered_batches
-from mosdeploy.data.protocols import Batch
 from mosdeploy.pipeline.collect import CollectRequest, collect
 from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.run import open_run
@@ -52,9 +53,6 @@ from mosdeploy.recipes import read_recipe
 from mosdeploy.record import Record
 from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
 from mosdeploy.storage import atomic_write, write_record
-from mosdeploy.supernet.elastic import Subnet
-from mosdeploy.supernet.supernet import Supernet
-from mosdeploy.training.trainer import TrainingJob, train
 
 HERE = Path(__file__).parent
 CATALOG = "jupyterlab-language-pack-fr-FR"
@@ -117,16 +115,33 @@ class Walk:
         from_scratch = way in ("by hand", "HAT")
         taught = way == "ours, taught"
         run = mosdeploy.open_run(self.taught_folder) if taught else self.run
+        start = time.process_time()
         card = run.finetune(str(path.absolute()), steps=steps, from_scratch=from_scratch)
+        seconds = time.process_time() - start
         return Cell(
             way=way,
             seed=self.seed,
             limit_ms=limit_ms,
             num_limits=num_limits,
             steps=steps,
-            seconds=card.train_seconds,
+            seconds=seconds,
             scores=judged(run.root, str(path.absolute()), card.weights),
         )
+
+    def one_limit(self, limit_ms: float, ours: Cell) -> Cell:
+        """Ours of a supernet within the limit, for the compute of one by hand at K = 1."""
+        step_s = ours.seconds / ours.steps
+        cost = self.supernet_cost(self.winner(limit_ms))
+        total_s = step_s * (self.options.finetune_steps + self.options.supernet_steps * cost)
+        one = OneLimit(
+            folder=self.options.dir / f"limit-{limit_ms:.2f}-{self.seed}",
+            options=run_options(self.options, self.seed),
+            predictors=self.options.dir / "profile" / "predictors",
+            limit_ms=limit_ms,
+            seed=self.seed,
+        )
+        path = self.folder / "cells" / f"one-limit-{limit_ms:.2f}.json"
+        return kept(path, Cell, partial(one.cell, total_s, step_s))
 
     def winner(self, limit_ms: float) -> TranslationArch:
         """The best subnet within a limit, as measured; found once."""
@@ -151,7 +166,7 @@ class Walk:
         ratios = []
         for _ in range(TRIALS):
             nets = (state.family.build_supernet(*_fresh(state)), state.subnet(arch))
-            supernet_s, alone_s = (_step_s(net, config, batches, valid) for net in nets)
+            supernet_s, alone_s = (step_seconds(net, config, batches, valid) for net in nets)
             ratios.append(supernet_s / alone_s)
         return float(median(ratios))
 
@@ -174,14 +189,16 @@ class Walk:
         """Train what all limits share."""
 
         def make() -> Shared:
-            supernet_s = self.run.train().train_seconds
+            start = time.process_time()
+            _ = self.run
+            supernet_s = time.process_time() - start
             if not self.options.taught:
                 return Shared(supernet_s=supernet_s, teacher_s=0.0)
             run = mosdeploy.open_run(self.taught_folder)
-            teacher_s = run.finetune("largest").train_seconds
-            start = time.monotonic()
+            start = time.process_time()
+            run.finetune("largest")
             run.distill()
-            return Shared(supernet_s=supernet_s, teacher_s=teacher_s + time.monotonic() - start)
+            return Shared(supernet_s=supernet_s, teacher_s=time.process_time() - start)
 
         name = "shared-taught.json" if self.options.taught else "shared.json"
         return kept(self.folder / name, Shared, make)
@@ -194,6 +211,8 @@ class Walk:
             arch = self.winner(limit_ms)
             found.append(self.cell("ours", limit_ms, 1, arch))
             found.append(self.cell("HAT", limit_ms, 1, arch))
+            if self.options.one_limit:
+                found.append(self.one_limit(limit_ms, found[-2]))
             if self.options.taught:
                 found.append(self.cell("ours, taught", limit_ms, 1, arch))
             first = [self.cell("by hand", limit_ms, 1, arch) for arch in by_hand]
@@ -205,17 +224,6 @@ class Walk:
                 if num_limits > 1
             ]
         return found
-
-
-def _step_s(
-    net: Supernet | Subnet, config: TrainingConfig, batches: Batches, valid: Sequence[Batch]
-) -> float:
-    """Median time of a step, but for the last one, which validates and saves."""
-    ends = list[float]()
-    with tempfile.TemporaryDirectory() as folder:
-        job = TrainingJob(config, Path(folder) / "state.pt", Path(folder) / "log.jsonl", "a trial")
-        train(net, batches, valid, job, lambda *told: ends.append(time.monotonic()))
-    return float(median(np.diff(ends[:-1])))
 
 
 def _fresh(state: TrainedRun) -> tuple[str, int, str]:
@@ -304,6 +312,7 @@ def main() -> None:
     parser.add_argument("--supernet-steps", type=int, default=200)
     parser.add_argument("--finetune-steps", type=int, default=2400)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--one-limit", action="store_true", help="ours for one limit alone, too")
     parser.add_argument("--taught", action="store_true", help="ours with a teacher, too")
     parser.add_argument("--json", action="store_true", help="keep the results beside this script")
     options = parser.parse_args()

@@ -12,7 +12,7 @@ METRICS = ("test greedy BLEU", "test greedy chrF", "valid greedy BLEU")
 
 
 class Cell(Record):
-    """One training; `seconds` are its own, on a machine that may not have been quiet."""
+    """One training; `seconds` of CPU time are its own."""
 
     way: str
     seed: int
@@ -24,7 +24,7 @@ class Cell(Record):
 
 
 class Shared(Record):
-    """What all limits of a seed share: seconds of the supernet, and of the teacher with what it
+    """What all limits of a seed share: CPU seconds of the supernet, and of the teacher with what it
     translates; 0 without one.
     """
 
@@ -64,8 +64,9 @@ def rows_of(cells: Iterable[Cell], shared: Shared, ks: Sequence[int], threads: i
     """
     rows = []
     for cell in cells:
-        for num_limits in [cell.num_limits] if cell.way == "by hand" else ks:
-            shared_s = 0.0 if cell.way == "by hand" else shared.supernet_s
+        serves_one = cell.way in ("by hand", "ours, one limit")
+        for num_limits in [cell.num_limits] if serves_one else ks:
+            shared_s = 0.0 if serves_one else shared.supernet_s
             shared_s += shared.teacher_s if cell.way == "ours, taught" else 0.0
             rows.append(
                 Row(

@@ -7,14 +7,20 @@ read, not made again.
 """
 
 import re
+import tempfile
+import time
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any, TypeVar
 
+import numpy as np
 import tomli_w
 
-from mosdeploy.data.batches import ordered_batches
+from mosdeploy.config.sections import TrainingConfig
+from mosdeploy.data.batches import Batches, ordered_batches
+from mosdeploy.data.protocols import Batch
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.subnets import select_subnet
 from mosdeploy.pipeline.token_files import VALIDATION_TOKENS
@@ -22,6 +28,9 @@ from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.pipeline.workloads import changed_workload
 from mosdeploy.record import Record
 from mosdeploy.storage import atomic_write, read_record, write_record
+from mosdeploy.supernet.elastic import Subnet
+from mosdeploy.supernet.supernet import Supernet
+from mosdeploy.training.trainer import TrainingJob, train
 from mosdeploy.training.validation import validation_loss
 from mosdeploy.workspace import CONFIG_NAME
 
@@ -95,3 +104,14 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def step_seconds(
+    net: Supernet | Subnet, config: TrainingConfig, batches: Batches, valid: Sequence[Batch]
+) -> float:
+    """Median time of a step, but for the last one, which validates and saves."""
+    ends = list[float]()
+    with tempfile.TemporaryDirectory() as folder:
+        job = TrainingJob(config, Path(folder) / "state.pt", Path(folder) / "log.jsonl", "a trial")
+        train(net, batches, valid, job, lambda *told: ends.append(time.monotonic()))
+    return float(median(np.diff(ends[:-1])))
