@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 from by_hand_archs import picks, uniform_archs
 from by_hand_limited import OneLimit
-from by_hand_report import Cell, Outcome, Row, Shared, page, rows_of, table
+from by_hand_report import Cell, Outcome, Row, Shared, picture, rows_of, table
 from provenance import command, versions
 from walk_cells import judged, kept, processor, step_seconds, write_run_file
 
@@ -314,7 +314,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--one-limit", action="store_true", help="ours for one limit alone, too")
     parser.add_argument("--taught", action="store_true", help="ours with a teacher, too")
-    parser.add_argument("--json", action="store_true", help="keep the results beside this script")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="keep results and picture",
+    )
     options = parser.parse_args()
     limits = kept(options.dir / "limits.json", Limits, partial(choose_limits, options))
     rows = list[Row]()
@@ -332,7 +336,7 @@ def main() -> None:
     if options.json:
         name = "by_hand-catalog" if options.catalog else f"by_hand-{options.data.name}"
         write_record(HERE / f"{name}.json", outcome)
-        atomic_write(HERE / f"{name}.html", page(outcome))
+        picture(outcome).save(HERE.parent / "docs" / "images" / f"{name}.svg")
 
 
 if __name__ == "__main__":

@@ -100,8 +100,8 @@ def table(outcome: Outcome) -> str:
     return f"{markdown(header, lines)}\n\nK = {least}:\n\n{markdown(detailed, details)}"
 
 
-def page(outcome: Outcome) -> str:
-    """One HTML page: mean test BLEU against core-hours a limit, one line a way."""
+def picture(outcome: Outcome) -> alt.Chart:
+    """Mean test BLEU against core-hours a limit, one line a way."""
     rows = [
         {
             "way": way,
@@ -119,13 +119,12 @@ def page(outcome: Outcome) -> str:
         height=360,
     )
     scale = alt.Scale(zero=False)
-    lines = chart.mark_line(point=True).encode(
+    return chart.mark_line(point=True).encode(
         x=alt.X("hours:Q", title="core-hours a limit", scale=scale),
         y=alt.Y("bleu:Q", title="mean test BLEU", scale=scale),
         color="way:N",
         tooltip=["way:N", "K:Q", "hours:Q", "bleu:Q"],
     )
-    return str(lines.to_html(inline=True))
 
 
 def _groups(outcome: Outcome) -> dict[tuple[str, int], list[Row]]:
