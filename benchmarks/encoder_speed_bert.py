@@ -92,7 +92,7 @@ def export(bert: Any, path: Path) -> None:
     bert.set_attn_implementation("divided")
     example = torch.ones(2, 9, dtype=torch.int64)
     axes = {0: torch.export.Dim("batch", max=64), 1: torch.export.Dim("sequence", min=2, max=512)}
-    with _quiet():
+    with quiet():
         torch.onnx.export(
             VectorModel(bert),
             tuple(example.clone() for _ in NAMES),  # one tensor would be one input
@@ -130,7 +130,7 @@ def optimise(source: Path, path: Path, task: Task) -> None:
     _unfold_mask(model.graph)
     prepared = path.with_suffix(".prepared.onnx")
     onnx.save(model, prepared)
-    with _quiet():
+    with quiet():
         found = optimizer.optimize_model(
             str(prepared), "bert", num_heads=heads, hidden_size=heads * HEAD_DIM, opt_level=0
         )
@@ -162,7 +162,7 @@ def quantise_dynamic(source: Path, path: Path) -> None:
     """Int8 weights, one scale an output; activations on the fly."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with _quiet():
+    with quiet():
         quantize_dynamic(source, path, per_channel=True, weight_type=QuantType.QInt8)
 
 
@@ -174,7 +174,7 @@ def quantise_static(source: Path, path: Path, task: Task) -> None:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     prepared = path.with_suffix(".prepared.onnx")
-    with _quiet():
+    with quiet():
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
         quantize_static(
             prepared,
@@ -206,7 +206,7 @@ class _Reader:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the tools' own messages from the table."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

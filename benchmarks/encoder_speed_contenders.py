@@ -20,6 +20,7 @@ from encoder_speed_bert import (
     optimise,
     quantise_dynamic,
     quantise_static,
+    quiet,
     run_bert,
 )
 from encoder_speed_task import SHAPES, Inputs, Task
@@ -153,12 +154,13 @@ class OpenVino:
         import nncf
 
         nncf.set_log_level(logging.ERROR)
-        return nncf.quantize(
-            model,
-            nncf.Dataset(task.calibration),
-            subset_size=len(task.calibration),
-            model_type=nncf.ModelType.TRANSFORMER,
-        )
+        with quiet():
+            return nncf.quantize(
+                model,
+                nncf.Dataset(task.calibration),
+                subset_size=len(task.calibration),
+                model_type=nncf.ModelType.TRANSFORMER,
+            )
 
 
 @dataclass
