@@ -113,7 +113,8 @@ def main() -> None:
         print(table(Outcome.model_validate_json(options.table.read_text(encoding="utf-8"))))
         return
     found, missing = contenders()
-    chosen = [x for x in found if not options.only or x.name in (*options.only, TORCH)]
+    wanted = (*(options.only or [x.name for x in found]), TORCH, EXPORT, OURS)
+    chosen = [x for x in found if x.name in wanted]
     rows: list[Row] = []
     costs: list[Cost] = []
     peaks = measure_peaks(options.threads)
@@ -150,7 +151,7 @@ def parse_options() -> argparse.Namespace:
     add("--rounds", type=int, default=15, help="turns of each contender on each case")
     add("--runs", type=int, default=10, help="timed runs a turn")
     add("--models", nargs="+", choices=models, default=models)
-    add("--only", nargs="+", choices=[x.name for x in ALL], help="contenders, beside PyTorch")
+    add("--only", nargs="+", choices=[x.name for x in ALL], help="beside those of the ratios")
     add("--json", action="store_true", help="keep the result beside this script, and print it")
     add("--out", type=Path, help="where the result goes")
     add("--table", type=Path, help="print the Markdown of a result that was kept; measure nothing")
@@ -210,8 +211,8 @@ def rows_of(
             name=name,
             ms=statistics.median(ms[name]),
             bound_ms=peaks.bound_ms(num_macs, widths[name]),
-            x_export=ratio(ms.get(EXPORT, ms[TORCH]), ms[name]),
-            x_ours=ratio(ms.get(OURS, ms[TORCH]), ms[name]),
+            x_export=ratio(ms[EXPORT], ms[name]),
+            x_ours=ratio(ms[OURS], ms[name]),
             cosine=lowest_cosine(vectors[TORCH], vectors[name]),
         )
         for name in opened
