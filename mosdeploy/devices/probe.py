@@ -58,6 +58,13 @@ def _missing(state: DeviceState, profile: DeviceProfile) -> list[Problem]:
     if lacking:
         what = f"not installed: {', '.join(lacking)}"
         fix = f"mosdeploy devices setup {profile.cli_name}"
+        if "onnxruntime" in lacking and state.providers:
+            # builds for other providers are packages of other names, and share a folder with it
+            what += f"; another build of it is there, with {', '.join(state.providers)}"
+            fix = (
+                "name its package (onnxruntime-gpu, onnxruntime-openvino, ...) in `requirements` "
+                "of the profile, in place of onnxruntime: installed over it, that would break it"
+            )
         problems.append(Problem(what=what, fix=fix, blocking=True))
     elif state.provider_error:
         fix = (

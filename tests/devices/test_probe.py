@@ -78,6 +78,12 @@ def test_a_good_device_has_no_problems(make_profile):
             True,
         ),
         (
+            {"packages": {"numpy": "2.0"}, "providers": ("OpenVINOExecutionProvider",)},
+            "another build of it is there, with OpenVINOExecutionProvider",
+            "onnxruntime-openvino",
+            True,
+        ),
+        (
             {"provider_error": "CUDA: no kernel image is available"},
             "no kernel image",
             "no kernels for the GPU",

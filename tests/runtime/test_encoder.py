@@ -75,6 +75,24 @@ def test_in_int8_no_line_depends_on_those_beside_it(int8_encoder: Encoder) -> No
     assert 0.98 < likeness < 1
 
 
+def test_a_call_on_a_cpu_has_few_positions(
+    encoders: dict[str, Encoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = encoders["classification"]
+    real = encoder._session.run
+    sizes = []
+
+    def run(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        sizes.append(inputs["input_ids"].size)
+        return real(inputs)
+
+    monkeypatch.setattr(encoder._session, "run", run)
+    monkeypatch.setattr(encoder, "_max_positions", 20)
+    ids = [CLS_ID, 5, 6, 7, SEP_ID]
+    assert len(encoder.predict_ids([ids] * 9)) == 9
+    assert sizes == [20, 20, 5]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_self_test_passes(encoders: dict[str, Encoder], kind: str) -> None:
     result = run_self_test(encoders[kind])

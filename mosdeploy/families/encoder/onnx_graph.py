@@ -198,20 +198,35 @@ def encode(builder: GraphBuilder, plan: GraphSpec) -> str:
 
 
 def _embed(builder: GraphBuilder, plan: GraphSpec) -> str:
-    """Add the vectors of tokens, positions and types, norm the sum, widen it: float (B, S, d)."""
+    """Add the vectors of tokens, positions and types, norm the sum, widen it: float (B, S, d).
+
+    Padded positions get what stands at the first one. So do the states there of all layers, and the
+    scale of activations that are quantised on the fly is that of real tokens alone.
+    """
     t = plan.table_dim
     d = plan.arch.embed_dim
-    length = builder.op("Shape", INPUT_IDS, start=1, end=2)
+    is_real = builder.op("Cast", ATTENTION_MASK, to=TensorProto.BOOL)
+    length = builder.op("Squeeze", builder.op("Shape", INPUT_IDS, start=1, end=2))
+    count = builder.op("Range", builder.constant(0), length, builder.constant(1))  # (S,)
+    rows = builder.op("Mul", count, ATTENTION_MASK)  # (B, S)
     positions = _table(builder, "positions.weight", plan.space.max_positions, t)
-    rows = builder.op("Slice", positions, builder.constant([0]), length)  # (S, t)
-    terms = [plan.embedding.embed(builder, INPUT_IDS, t), rows]
+    terms = [
+        plan.embedding.embed(builder, _or_first(builder, is_real, INPUT_IDS), t),
+        builder.op("Gather", positions, rows),
+    ]
     if plan.space.num_types:
         types = _table(builder, "types.weight", plan.space.num_types, t)
-        terms.append(builder.op("Gather", types, TOKEN_TYPE_IDS))
+        terms.append(builder.op("Gather", types, _or_first(builder, is_real, TOKEN_TYPE_IDS)))
     x = _norm(builder, plan, "embed_norm", builder.op("Sum", *terms), t)
     if plan.space.table_dim is None:
         return x
     return plan.linear("", "embed_project", t, d).apply(builder, x)
+
+
+def _or_first(builder: GraphBuilder, is_real: str, ids: str) -> str:
+    """Ids (B, S) with those of padding replaced by the first of the row."""
+    first = builder.op("Slice", ids, *(builder.constant([value]) for value in (0, 1, 1)))
+    return builder.op("Where", is_real, ids, first)
 
 
 # -- heads -----------------------------------------------------------------------------------------

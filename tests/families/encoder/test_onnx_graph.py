@@ -120,6 +120,17 @@ def test_int8_answers_nearly_the_same(kind: str, precision: str) -> None:
         assert 0 < error < 0.2
 
 
+@pytest.mark.parametrize("kind", ["pooled", "tokens", "vector", "one type", "projected table"])
+def test_the_scale_of_int8_does_not_see_the_padding(kind: str) -> None:
+    space = SPACES[kind]
+    (ids,) = random_ids((5,))
+    alone = run(space, arch_of(space), 0, batch_of(space, [ids]), "int8")
+    batch = {name: np.pad(x, ((0, 0), (0, 9))) for name, x in batch_of(space, [ids]).items()}
+    batch["input_ids"][0, 5:] = 17
+    found = run(space, arch_of(space), 0, batch, "int8")
+    assert found[:, : alone.shape[1]] == pytest.approx(alone, abs=1e-5)
+
+
 def test_no_node_is_fused_into_the_slow_norm() -> None:
     """ONNX Runtime fuses an Add with the norm behind it, which takes longer on a CPU."""
     spec = encoder_spec(SPACES["pooled"], "int8")
