@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         StaleInputError,
     )
     from .latency.predictor import LatencyPredictor
-    from .runtime import Translator
+    from .runtime import Translator, open_model
     from .spaces import ArchConfig, ModelSpec, SearchSpace
 
 
@@ -43,7 +43,7 @@ _HOMES = {
         "StaleInputError",
     ),
     "latency.predictor": ("LatencyPredictor",),
-    "runtime": ("Translator",),
+    "runtime": ("Translator", "open_model"),
     "spaces": ("ArchConfig", "ModelSpec", "SearchSpace"),
 }
 """Where each public name lives; it is imported from there when it is first asked for."""
@@ -68,6 +68,7 @@ __all__ = [
     "front_chart",
     "init",
     "load_profile",
+    "open_model",
     "open_run",
 ]
 

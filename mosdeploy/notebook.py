@@ -6,12 +6,15 @@ In: a record or a dataclass. Out: escaped HTML. This file knows no field of any 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
-MAX_ROWS = 10
+MAX_ROWS = 20
 """Of a longer list the first so many are shown, and how many more there are."""
+
+MAX_INNER_ROWS = 11
+"""A record inside another that has more rows is folded."""
 
 MAX_TEXT = 160
 DIGEST = 64
@@ -35,18 +38,42 @@ class HtmlTable:
 
 
 def _fields(value: Any) -> dict[str, Any]:
-    """Fields by name, without those that are empty."""
+    """Fields by name, without those that are empty or tell nothing to people: fingerprints, and
+    the version of a record's format.
+    """
     if isinstance(value, BaseModel):
-        names: Iterable[str] = type(value).model_fields
+        names: Iterable[str] = [
+            name
+            for name, field in type(value).model_fields.items()
+            if get_origin(field.annotation) is not Literal or len(get_args(field.annotation)) > 1
+        ]
     else:
         names = [field.name for field in dataclasses.fields(value)]
     fields = {name: getattr(value, name) for name in names}
-    return {name: x for name, x in fields.items() if x is not None and x != () and x != {}}
+    return {name: x for name, x in fields.items() if not _is_empty(x) and not _is_digest(x)}
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str | tuple | Mapping) and len(value) == 0)
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == DIGEST and value.isalnum()
 
 
 def _facts(fields: Mapping[str, Any]) -> str:
     rows = (f"<tr><th>{escape(name)}</th><td>{_cell(x)}</td></tr>" for name, x in fields.items())
     return f"<table>{''.join(rows)}</table>"
+
+
+def _folded(fields: Mapping[str, Any]) -> str:
+    """A table; of a long one the first row, and all of it on a click."""
+    table = _facts(fields)
+    if len(fields) <= MAX_INNER_ROWS:
+        return table
+    name, value = next(iter(fields.items()))
+    head = f"{escape(name)}: {_cell(value)}, and {len(fields) - 1} more"
+    return f"<details><summary>{head}</summary>{table}</details>"
 
 
 def _rows(records: Sequence[Mapping[str, Any]]) -> str:
@@ -64,7 +91,7 @@ def _rows(records: Sequence[Mapping[str, Any]]) -> str:
 
 def _cell(value: Any) -> str:
     if _is_record(value):
-        return _facts(_fields(value))
+        return _folded(_fields(value))
     if isinstance(value, Mapping):
         if any(_is_record(x) for x in value.values()):
             return _rows([{"": name, **_fields(x)} for name, x in value.items()])
@@ -93,6 +120,6 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
     text = str(value)
-    if len(text) == DIGEST and text.isalnum():
+    if _is_digest(text):
         return text[:12]
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"

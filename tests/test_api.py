@@ -108,6 +108,28 @@ def test_init_opens_what_open_run_opens(tmp_path: Path) -> None:
         mosdeploy.open_run(tmp_path)
 
 
+def test_init_writes_other_values_than_the_recipe_has(tmp_path: Path) -> None:
+    settings = {"workload.beam": 4, "search.population": 8}
+    config = mosdeploy.init(tmp_path, settings=settings).config
+    assert config.workload.model_dump()["beam"] == 4
+    assert config.search.population == 8
+
+
+@pytest.mark.parametrize("settings", [{"workload.beem": 4}, {"workload.beam": 0}])
+def test_a_wrong_setting_writes_nothing(tmp_path: Path, settings: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match=r"did you mean 'beam'|'workload\.beam': .* got 0"):
+        mosdeploy.init(tmp_path, settings=settings)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_folder_shows_what_it_holds(tmp_path: Path) -> None:
+    run = mosdeploy.open_run(run_folder(tmp_path))
+    assert repr(run) == f"RunFolder({str(tmp_path)!r})"
+    html = run._repr_html_()
+    assert "supernet" in html
+    assert "mosdeploy train" in html
+
+
 def test_progress_and_ssh_config_reach_the_verbs(tmp_path: Path) -> None:
     progress = SilentProgress()
     run = mosdeploy.open_run(run_folder(tmp_path), progress=progress, ssh_config="my-config")

@@ -1,11 +1,13 @@
 """What notebooks show of records."""
 
+import dataclasses
 from html.parser import HTMLParser
+from typing import Any, Literal
 
 from answers import ARCH, candidate, score_table, search_result
 from synthetic import deployment, manifest
 
-from mosdeploy.notebook import MAX_ROWS, HtmlTable
+from mosdeploy.notebook import MAX_INNER_ROWS, MAX_ROWS, HtmlTable
 from mosdeploy.record import Record
 
 
@@ -20,7 +22,7 @@ class Cells(HTMLParser):
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag in ("table", "tr", "th", "td")
+        assert tag in ("table", "tr", "th", "td", "details", "summary")
         self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -43,9 +45,35 @@ class Small(Record):
     rows: tuple["Small", ...] = ()
 
 
-def test_fields_are_rows_and_nothing_is_left_out() -> None:
+def test_fields_are_rows_and_what_is_set_is_shown() -> None:
     shown = cells(Small(name="<b>&"))
     assert shown == ["name", "<b>&", "count", "1,234", "share", "0.1235", "good", "yes"]
+
+
+class Versioned(Record):
+    version: Literal[2] = 2
+    kind: Literal["a", "b"] = "a"
+    data_sha256: str = "e" * 64
+    remark: str = ""
+
+
+def test_what_is_for_programs_alone_is_left_out() -> None:
+    assert cells(Versioned()) == ["kind", "a"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Holder(HtmlTable):
+    inner: Any
+
+
+def test_a_long_record_in_another_is_folded() -> None:
+    names = [f"field_{i}" for i in range(MAX_INNER_ROWS + 1)]
+    for count in (MAX_INNER_ROWS, MAX_INNER_ROWS + 1):
+        inner = dataclasses.make_dataclass("Inner", [(name, int) for name in names[:count]])
+        holder = Holder(inner(*range(count)))
+        is_folded = "<details><summary>field_0: 0, and 11 more</summary>" in holder._repr_html_()
+        assert is_folded == (count > MAX_INNER_ROWS)
+        assert set(names[:count]) <= set(cells(holder))  # all is there
 
 
 def test_records_in_a_record_are_a_table_of_their_own() -> None:

@@ -4,14 +4,15 @@ In: the folder of a `mosdeploy.toml`. Out: the same records that `--json` prints
 programs may rely on are in `mosdeploy.__all__`; everything else is internal and may change.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..config.units import parse_budget_s
-from ..pipeline.context import SSH_CONFIG, Context, Progress, SilentProgress
+from ..pipeline.context import SSH_CONFIG, Context, Progress
 from ..pipeline.run import open_run as _open_run
 from .charts import front_chart
+from .progress import default_progress
 from .run_folder import RunFolder
 
 __all__ = ["RunFolder", "front_chart", "init", "open_run"]
@@ -24,6 +25,8 @@ def init(
     *,
     train: Sequence[str | Path] = (),
     time: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
     **options: Any,
 ) -> RunFolder:
     """Write a commented `mosdeploy.toml` into a folder, and open it.
@@ -35,6 +38,11 @@ def init(
         text or a `.tsv`; or, with `checkpoint`, a file of labelled texts.
     time
         For all training of the walk, on this machine: `30m`, `2h`.
+    settings
+        Values of keys of the run file, by `section.key`, that differ from what the recipe has or
+        the data suggest.
+    progress
+        As `open_run` takes it; told also what was found in the data.
     options
         The other fields of `mosdeploy.pipeline.init.InitOptions`: valid, test, family, checkpoint,
         size, languages, text, label.
@@ -42,26 +50,31 @@ def init(
     Raises
     ------
     ConfigError
-        If the recipe or the device is unknown, the data is wrong, or the folder has a run file
-        already.
+        If the recipe or the device is unknown, the data or a setting is wrong, or the folder has a
+        run file already.
 
     Examples
     --------
     >>> import tempfile
-    >>> run = init(tempfile.mkdtemp(), device="local")
-    >>> run.config.vocab_size
-    1000
+    >>> run = init(tempfile.mkdtemp(), device="local", settings={"workload.beam": 4})
+    >>> run.config.vocab_size, run.config.workload.beam
+    (1000, 4)
     """
     from ..pipeline.init import InitOptions, init_from_data
     from ..pipeline.init import init as write
 
+    told = progress or default_progress()
     if train:
         time_s = parse_budget_s(time) if time is not None else None
-        given = InitOptions(tuple(map(str, train)), time_s=time_s, **options)
-        init_from_data(Path(root), given, device)
+        given = InitOptions(
+            tuple(map(str, train)), time_s=time_s, settings=settings or {}, **options
+        )
+        new = init_from_data(Path(root), given, device, told)
+        for name, fact in new.found.items():
+            told.say(f"{name}: {fact}")
     else:
-        write(Path(root), recipe, device)
-    return open_run(root)
+        write(Path(root), recipe, device, settings)
+    return open_run(root, progress=told)
 
 
 def open_run(
@@ -75,7 +88,8 @@ def open_run(
     Parameters
     ----------
     progress
-        Told how far a verb is; None tells nobody.
+        Told how far a verb is. None shows it in a notebook, a line for each stage, and tells nobody
+        elsewhere.
     ssh_config
         Holds the aliases of devices.
 
@@ -85,4 +99,4 @@ def open_run(
         If there is no `mosdeploy.toml`, or it is wrong.
     """
     run = _open_run(Path(root))
-    return RunFolder(Context(run, progress or SilentProgress(), Path(ssh_config)))
+    return RunFolder(Context(run, progress or default_progress(), Path(ssh_config)))

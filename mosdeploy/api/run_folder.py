@@ -53,6 +53,12 @@ class RunFolder:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.root)!r})"
+
+    def _repr_html_(self) -> str:
+        return self.status(read_data=False)._repr_html_()
+
     @property
     def root(self) -> Path:
         """The folder."""
@@ -64,9 +70,7 @@ class RunFolder:
         return self._context.config
 
     def status(self, *, read_data: bool = True) -> "RunStatus":
-        """What the folder holds, what is stale and why, and the command to run next; with
-        `read_data`, whether the data are those of the supernet.
-        """
+        """What it holds, what is stale and why, what to run next; `read_data`: of data, too."""
         from ..pipeline.status import status
 
         return status(self._context, read_data=read_data)
@@ -242,9 +246,7 @@ class RunFolder:
         from ..pipeline.export import export
         from ..pipeline.export_job import ExportOptions
 
-        given = ExportOptions(
-            pick=pick, precision=precision, weights=weights, runtime=runtime, **options
-        )
+        given = ExportOptions(pick, precision, weights=weights, runtime=runtime, **options)
         return export(self._context, given)
 
     def export_format(
@@ -260,9 +262,7 @@ class RunFolder:
         from ..pipeline.export import export_format
         from ..pipeline.export_job import ExportOptions
 
-        given = ExportOptions(
-            pick=pick, precision=precision, weights=weights, trim_vocabulary=trim_vocabulary
-        )
+        given = ExportOptions(pick, precision, weights=weights, trim_vocabulary=trim_vocabulary)
         return export_format(self._context, format, given)
 
     def deploy(

@@ -1,8 +1,10 @@
 """The verb `init`: write a commented run file, from a recipe or for the user's data."""
 
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..config import RUN_CONFIGS, RunConfig, parse_run_config
 from ..config.device import load_profile
@@ -16,6 +18,7 @@ from .budget import NUM_TIMED, step_times
 from .context import SILENT, Context, Progress
 from .estimate import estimate_walk
 from .run import Run
+from .settings import with_settings
 from .summaries import NewRun, RunFile, WalkEstimate
 
 NUM_TRIED = 3
@@ -44,6 +47,8 @@ class InitOptions:
         Source and target; None where the names of the files tell them.
     text, label
         Columns of a table; None where they can be told.
+    settings
+        Values of keys, as `with_settings` takes them, that differ from what the data suggest.
     """
 
     train: tuple[str, ...]
@@ -56,15 +61,27 @@ class InitOptions:
     languages: tuple[str, str] | None = None
     text: str | None = None
     label: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def init(root: Path, recipe: str = "tiny", device: str | None = None) -> RunFile:
+def init(
+    root: Path,
+    recipe: str = "tiny",
+    device: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> RunFile:
     """Write a commented `mosdeploy.toml` from a shipped recipe.
+
+    Parameters
+    ----------
+    settings
+        Values of keys, as `with_settings` takes them, that differ from the recipe's.
 
     Raises
     ------
     ConfigError
-        If the recipe or the device is unknown, or the folder has a run file already.
+        If the recipe or the device is unknown, a setting is wrong, or the folder has a run file
+        already.
     """
     if recipe not in list_recipes():
         raise ConfigError(f"unknown recipe '{recipe}'; known: {', '.join(list_recipes())}")
@@ -73,6 +90,9 @@ def init(root: Path, recipe: str = "tiny", device: str | None = None) -> RunFile
     if device is not None:
         load_profile(device, root)
         text = text.replace('# device = "rpi"', f'device = "{device}"', 1)
+    if settings:
+        text = with_settings(text, settings)
+        _parse(text, root)
     atomic_write(path, text)
     return RunFile(path=str(path), recipe=recipe)
 
@@ -92,7 +112,8 @@ def init_from_data(
     ------
     ConfigError
         If the folder has a run file already; if the family, the size or the device is unknown; if
-        the data or the checkpoint is wrong; if the time is not enough for an update of each kind.
+        the data, the checkpoint or a setting is wrong; if the time is not enough for an update of
+        each kind.
 
     Examples
     --------
@@ -102,23 +123,30 @@ def init_from_data(
     path = _new_path(root)
     profile = load_profile(device or "local", root)
     plan = _plan(root, options)
-    context = Context(Run(Workspace(root), _parse(plan.text, root)), progress)
+    context = _context(plan, options, root, progress)
     times = step_times(context, num_timed=NUM_TRIED if options.time_s is None else NUM_TIMED)
     sizes = (plan.num_train, plan.num_valid)
     estimate = estimate_walk(context, times, profile, *sizes)
     if options.time_s is not None:
         plan = _fitted(plan, options.time_s, estimate)
-        context = Context(Run(Workspace(root), _parse(plan.text, root)), progress)
+        context = _context(plan, options, root, progress)
         estimate = estimate_walk(context, times, profile, *sizes)
     text = plan.text
     if device is not None:
         text = text.replace("\n\n", f'\n\ndevice = "{device}"\n\n', 1)
-        _parse(text, root)
+    text = with_settings(text, options.settings)
+    _parse(text, root)
     atomic_write(path, text)
     spec = context.spec
     ends = [f"{spec.num_parameters(x):,}" for x in (spec.space.smallest, spec.space.largest)]
     facts = {**plan.facts, "subnets": f"{' to '.join(ends)} parameters"}
     return NewRun(path=str(path), found=facts, estimate=estimate)
+
+
+def _context(plan: RunPlan, options: InitOptions, root: Path, progress: Progress) -> Context:
+    """What a verb would be given once the plan is written."""
+    text = with_settings(plan.text, options.settings)
+    return Context(Run(Workspace(root), _parse(text, root)), progress)
 
 
 def _new_path(root: Path) -> Path:

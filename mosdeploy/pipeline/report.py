@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import StaleInputError
+from ..notebook import HtmlTable
 from ..records import Deployment, LatencyRecord, ScoreTable, SupernetCard
 from ..storage import read_record, sha256_file
 from ..workspace import Workspace
@@ -25,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class ReportResult:
+class ReportResult(HtmlTable):
     """A report that was just written: the page, and what `report.json` beside it holds."""
 
     page: Path

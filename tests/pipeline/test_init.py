@@ -9,7 +9,7 @@ from walking import make_run_folder, write_corpus
 import mosdeploy
 from mosdeploy.errors import ConfigError
 from mosdeploy.pipeline import init as module
-from mosdeploy.pipeline.context import Context
+from mosdeploy.pipeline.context import Context, SilentProgress
 from mosdeploy.pipeline.init import InitOptions, init_from_data
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.summaries import StepTimes
@@ -82,6 +82,35 @@ def test_data_in_the_run_folder_is_named_from_there(
     assert (config.corpus.train, config.device) == ("data/train", "rpi")
 
 
+class Told(SilentProgress):
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.messages.append(message)
+
+
+@pytest.mark.usefixtures("step_times")
+def test_settings_count_in_what_the_walk_takes(tmp_path: Path, corpus: Path) -> None:
+    plain = init_from_data(tmp_path / "a", options(corpus))
+    settings = {"training.budget": 100, "finetune.seeds": 2}
+    new = init_from_data(tmp_path / "b", options(corpus, settings=settings), device="local")
+    assert sum(new.estimate.steps.values()) == 100 < sum(plain.estimate.steps.values())
+    config = mosdeploy.open_run(tmp_path / "b").config
+    assert (config.training.budget, config.finetune.seeds, config.device) == (100, 2, "local")
+
+
+@pytest.mark.usefixtures("step_times")
+def test_a_program_is_told_what_was_found(tmp_path: Path, corpus: Path) -> None:
+    told = Told()
+    files = [corpus / "train.en", corpus / "train.de"]
+    mosdeploy.init(tmp_path, train=files, progress=told, settings={"workload.beam": 2})
+    assert any(x.startswith("pairs: ") for x in told.messages)
+    assert any(x.endswith("parameters") for x in told.messages)
+    config: Any = mosdeploy.open_run(tmp_path).config
+    assert config.workload.beam == 2
+
+
 @pytest.mark.usefixtures("step_times")
 def test_data_elsewhere_is_named_in_full(tmp_path: Path, corpus: Path) -> None:
     run = mosdeploy.init(tmp_path, train=[str(corpus / "train.en"), str(corpus / "train.de")])
@@ -97,6 +126,7 @@ def test_data_elsewhere_is_named_in_full(tmp_path: Path, corpus: Path) -> None:
         ({"family": "decoder"}, "unknown family 'decoder'; known: encoder, translation"),
         ({"family": "translation", "checkpoint": "x"}, "a translation starts from no checkpoint"),
         ({"size": "huge"}, "unknown size 'huge'"),
+        ({"settings": {"search.huge": 1}}, "unknown key 'search.huge'"),
     ],
 )
 def test_what_does_not_fit_is_refused(
