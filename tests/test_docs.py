@@ -1,8 +1,11 @@
 """The documentation says what the code does: its Python runs, its commands and keys exist."""
 
+import base64
 import dataclasses
 import inspect
+import json
 import re
+import runpy
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -22,6 +25,7 @@ PAGES = (
     ROOT / "predictors" / "README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 )
+NOTEBOOKS = tuple(sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")))
 PYTHON_PAGE = ROOT / "docs" / "python.md"
 FAMILY_PAGE = ROOT / "docs" / "add-a-family.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -75,10 +79,55 @@ def test_reference_names_everything_public() -> None:
     assert not [name for name in mosdeploy.__all__ if f"`{name}`" not in text]
 
 
+# -- notebooks
+
+
+def site() -> dict[str, Any]:
+    """What the site makes pages of notebooks with."""
+    return runpy.run_path(str(ROOT / "docs" / "hooks" / "notebooks.py"))
+
+
+def test_a_page_shows_what_a_notebook_was_saved_with() -> None:
+    pytest.importorskip("mkdocs", reason="the site needs the extra docs")
+    outputs = [
+        {"output_type": "stream", "text": ["one\n", "two\n"]},
+        {"output_type": "display_data", "data": {"text/plain": ["train: 1 of 1"]}},
+        {"output_type": "execute_result", "data": {"text/html": ["<table>"], "text/plain": "x"}},
+        {"output_type": "execute_result", "data": {"image/svg+xml": "<svg>", "text/plain": "x"}},
+    ]
+    code = {"cell_type": "code", "source": ["a\n", "b"], "outputs": outputs}
+    text = {"cell_type": "markdown", "source": "# Title\n\n[devices](../devices.md)"}
+    assert site()["to_markdown"]({"cells": [text, code]}).split("\n\n") == [
+        "# Title",
+        "[devices](../devices.md)",
+        "```python\na\nb\n```",
+        "```text\none\ntwo\n```",
+        "```text\ntrain: 1 of 1\n```",
+        '<div><table class="notebook"></div>',
+        f'<img alt="" src="data:image/svg+xml;base64,{base64.b64encode(b"<svg>").decode()}">\n',
+    ]
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS, ids=ids(NOTEBOOKS))
+def test_notebooks_were_saved_as_they_ran(page: Path) -> None:
+    """In one go or not at all, without an error, on a machine that is not named."""
+    text = page.read_text(encoding="utf-8")
+    notebook = json.loads(text)
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    outputs = [output for cell in code for output in cell["outputs"]]
+    counts = [cell["execution_count"] for cell in code]
+    assert counts == ([*range(1, len(code) + 1)] if outputs else [None] * len(code))
+    assert all(output["output_type"] != "error" for output in outputs)
+    charts = sum("image/svg+xml" in output.get("data", {}) for output in outputs)
+    assert charts == bool(outputs)
+    for place in ("/tmp/", "/root/", str(Path.home())):
+        assert place not in text
+
+
 def commands() -> list[tuple[str, str]]:
     return [
         (str(page.relative_to(ROOT)), words.strip())
-        for page in PAGES
+        for page in (*PAGES, *NOTEBOOKS)
         for words in COMMAND.findall(page.read_text(encoding="utf-8"))
     ]
 
