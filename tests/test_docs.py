@@ -23,11 +23,14 @@ PAGES = (
     ROOT / "predictors" / "README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 )
+# mkdocs checks the links of the others
+OUTSIDE_THE_SITE = (*sorted(ROOT.glob("*.md")), ROOT / "predictors" / "README.md")
 PYTHON_PAGE = ROOT / "docs" / "python.md"
 FAMILY_PAGE = ROOT / "docs" / "add-a-family.md"
 TROUBLE_PAGE = ROOT / "docs" / "troubleshooting.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 COMMAND = re.compile(r"(?:^    |`|-m |/)mosdeploy ((?:[a-z]|-)[^`#|\n]*)", re.MULTILINE)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
 KEY = re.compile(r"`\[?([a-z]+)\]?[. ]([a-z_0-9]+)(?: = [^`]*)?`")
 
 
@@ -166,3 +169,21 @@ def test_every_quoted_message_is_one_that_mosdeploy_has(source: str, message: st
 
 def test_the_page_on_trouble_is_short() -> None:
     assert 15 <= len(messages()) <= 25
+
+
+def slug(heading: str) -> str:
+    """The anchor of a heading, as code hosts and mkdocs make it."""
+    return re.sub(r"\s+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
+
+
+@pytest.mark.parametrize("page", OUTSIDE_THE_SITE, ids=ids(OUTSIDE_THE_SITE))
+def test_links_outside_the_site_lead_somewhere(page: Path) -> None:
+    for link in LINK.findall(page.read_text(encoding="utf-8")):
+        if link.startswith("http"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in map(slug, headings), link
