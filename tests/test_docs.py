@@ -17,6 +17,7 @@ from mosdeploy.cli import app
 from mosdeploy.config import RUN_CONFIGS
 from mosdeploy.config.device import DeviceProfile, MeasureProtocol
 from mosdeploy.family import Family
+from mosdeploy.workspace import CONFIG_NAME
 
 ROOT = Path(__file__).parents[1]
 PAGES = (
@@ -26,10 +27,14 @@ PAGES = (
     *sorted((ROOT / "docs").rglob("*.md")),
 )
 NOTEBOOKS = tuple(sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")))
+# mkdocs checks the links of the others
+OUTSIDE_THE_SITE = (*sorted(ROOT.glob("*.md")), ROOT / "predictors" / "README.md")
 PYTHON_PAGE = ROOT / "docs" / "python.md"
 FAMILY_PAGE = ROOT / "docs" / "add-a-family.md"
+TROUBLE_PAGE = ROOT / "docs" / "troubleshooting.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 COMMAND = re.compile(r"(?:^    |`|-m |/)mosdeploy ((?:[a-z]|-)[^`#|\n]*)", re.MULTILINE)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
 KEY = re.compile(r"`\[?([a-z]+)\]?[. ]([a-z_0-9]+)(?: = [^`]*)?`")
 
 
@@ -188,3 +193,46 @@ def test_every_key_of_a_device_profile_is_explained() -> None:
     keys += [f"measure.{name}" for name in MeasureProtocol.model_fields]
     missing = [key for key in keys if f"`{key}`" not in text]
     assert not missing
+
+
+@pytest.fixture(scope="module")
+def source() -> str:
+    """The package, with each string that goes over several lines on one."""
+    files = Path(mosdeploy.__file__).parent.rglob("*.py")
+    text = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    joined = re.sub(r"""["']\s*\n\s*f?["']""", "", text)
+    return joined.replace("{CONFIG_NAME}", CONFIG_NAME)
+
+
+def messages() -> list[str]:
+    """What the page on trouble quotes: first column of its tables, in backticks."""
+    return re.findall(r"^\| `(.+?)` \|", TROUBLE_PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("message", messages())
+def test_every_quoted_message_is_one_that_mosdeploy_has(source: str, message: str) -> None:
+    parts = [part for part in message.split("...") if part]
+    assert sum(map(len, parts)) >= 10, "too little to tell it from other messages"
+    assert re.search(".*".join(map(re.escape, parts)), source)
+
+
+def test_the_page_on_trouble_is_short() -> None:
+    assert 15 <= len(messages()) <= 25
+
+
+def slug(heading: str) -> str:
+    """The anchor of a heading, as code hosts and mkdocs make it."""
+    return re.sub(r"\s+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
+
+
+@pytest.mark.parametrize("page", OUTSIDE_THE_SITE, ids=ids(OUTSIDE_THE_SITE))
+def test_links_outside_the_site_lead_somewhere(page: Path) -> None:
+    for link in LINK.findall(page.read_text(encoding="utf-8")):
+        if link.startswith("http"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in map(slug, headings), link

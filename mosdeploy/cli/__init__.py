@@ -67,7 +67,6 @@ VERBS = (
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="Fit a Transformer into a latency budget on a real device.\n\n"

@@ -167,7 +167,14 @@ def _num_processes(run: Run, options: DistillOptions) -> int:
     training = run.config.training
     if options.teacher == LARGEST and DeviceContext.of(training).device.type != "cpu":
         return 1
-    return training.threads or len(os.sched_getaffinity(0))
+    return training.threads or num_cores()
+
+
+def num_cores() -> int:
+    """Processors that this process may run on or, where the system does not tell (macOS), all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _answer_chunk(root: Path, options: DistillOptions, examples: Sequence[Any]) -> list[Any]:

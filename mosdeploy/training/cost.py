@@ -6,6 +6,7 @@ parameters, optimiser state, peak memory, time of a step. No weight that is trai
 
 import json
 import multiprocessing
+import platform
 import re
 import resource
 from collections.abc import Callable
@@ -140,14 +141,19 @@ def _median_step_s(task: CostTask, net: Supernet | Subnet, grad_accum_steps: int
 
 
 def _peak_bytes(device: torch.device) -> int:
-    """Largest memory so far: allocated on a GPU, or resident of this process.
-
-    Linux keeps it in /proc; elsewhere getrusage tells it, which may count what the parent had at
-    the start.
-    """
+    """Largest memory so far: allocated on a GPU, or resident of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    status = Path("/proc/self/status")
+    return peak_resident_bytes()
+
+
+def peak_resident_bytes(status: Path = Path("/proc/self/status")) -> int:
+    """Largest resident memory of this process so far.
+
+    Linux keeps it in /proc; elsewhere getrusage tells it, which may count what the parent had at
+    the start: in bytes on macOS, in KiB on other systems.
+    """
     if status.exists() and (match := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
         return int(match[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    unit_bytes = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes

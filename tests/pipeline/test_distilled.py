@@ -1,10 +1,12 @@
-"""The file of distilled examples, as it is read."""
+"""The file of distilled examples, as it is read, and the processes that answer."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from mosdeploy.errors import StaleInputError
+from mosdeploy.pipeline import distill
 from mosdeploy.pipeline.distilled import read_answered
 
 
@@ -24,3 +26,9 @@ def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
     message = r"examples\.jsonl is corrupt .*; delete .*distilled and run `mosdeploy distill` again"
     with pytest.raises(StaleInputError, match=message):
         read_answered(path)
+
+
+def test_processes_are_counted_without_affinities_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 1 <= distill.num_cores() <= (os.cpu_count() or 1)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # as on macOS
+    assert distill.num_cores() == (os.cpu_count() or 1)

@@ -1,4 +1,8 @@
+import platform
+import resource
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -7,7 +11,7 @@ from mosdeploy.errors import ConfigError
 from mosdeploy.families.translation.dataset import made_up_dataset
 from mosdeploy.families.translation.elastic import fresh_supernet
 from mosdeploy.spaces.translation import TranslationSpace
-from mosdeploy.training.cost import CostTask, training_cost
+from mosdeploy.training.cost import CostTask, peak_resident_bytes, training_cost
 
 CONFIG = TrainingConfig(tokens_per_batch=64, grad_accum_steps=2, compute="cpu", threads=1)
 
@@ -46,3 +50,13 @@ def test_of_many_batches_two_are_tried(space: TranslationSpace) -> None:
 def test_an_error_of_the_trial_comes_back(space: TranslationSpace) -> None:
     with pytest.raises(ConfigError, match=r"tokens_per_batch = 64 cannot hold"):
         training_cost(task(space, CONFIG, num_tokens=64, num_timed=1))
+
+
+@pytest.mark.parametrize(("system", "counted"), [("Darwin", 3_000_000), ("FreeBSD", 2930)])
+def test_peak_memory_is_known_without_proc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, counted: int
+) -> None:
+    monkeypatch.setattr(platform, "system", lambda: system)
+    monkeypatch.setattr(resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=counted))
+    # 3,000,000 bytes are 2,929.7 KiB
+    assert peak_resident_bytes(tmp_path / "status") == pytest.approx(3_000_000, abs=1024)
