@@ -1,7 +1,6 @@
 """A bundle becomes current only when it works on the device, and the one before is kept."""
 
 import itertools
-import json
 import shutil
 import sys
 from dataclasses import replace
@@ -15,7 +14,7 @@ from mosdeploy.devices import acceptance
 from mosdeploy.devices.acceptance import self_test
 from mosdeploy.devices.deploy import deploy, roll_back, time_current
 from mosdeploy.devices.local import LocalSession
-from mosdeploy.devices.on_device.versions import deduplicate, history, switch
+from mosdeploy.devices.on_device.versions import deduplicate, history
 from mosdeploy.devices.release import LatencyLimit
 from mosdeploy.errors import (
     BundleError,
@@ -108,65 +107,6 @@ def test_the_last_few_versions_are_kept_and_what_failed_is_not(put, bundles):
     assert live(bundles) == "three"
     put("two", keep=1)
     assert sorted(path.name for path in bundles.glob("*-*")) == [remote[1]]
-
-
-def test_a_rollback_goes_back_step_by_step(put, bundles, make_profile):
-    profile, session = make_profile(), LocalSession("dev")
-    deployments = {name: put(name, tokenizer=f"good {name}") for name in ("one", "two", "three")}
-    assert roll_back(session, profile, CHANNEL) == deployments["two"]
-    assert live(bundles) == "two"
-    put("four", tokenizer="good four")
-    assert roll_back(session, profile, CHANNEL) == deployments["two"]
-    assert roll_back(session, profile, CHANNEL) == deployments["one"]
-    assert live(bundles) == "one"
-    with pytest.raises(CommandError, match=r"no earlier version .*keep_versions"):
-        roll_back(session, profile, CHANNEL)
-    assert live(bundles) == "one"
-
-
-def test_a_rollback_to_a_broken_version_changes_nothing(put, bundles, make_profile):
-    first = put("one", tokenizer="good one")
-    put("two")
-    damaged = Path(first.remote_dir) / "bundle" / "tokenizer.model"
-    damaged.write_text("cut off")
-    with pytest.raises(CommandError, match=r"is damaged \(bundle/tokenizer\.model\)"):
-        roll_back(LocalSession("dev"), make_profile(), CHANNEL)
-    damaged.write_text("good one")
-    (
-        Path(first.remote_dir) / "mosdeploy_runtime" / "__main__.py"
-    ).unlink()  # mended from the other version
-    assert roll_back(LocalSession("dev"), make_profile(), CHANNEL) == first
-    assert live(bundles) == "one"
-
-
-def rewrite(path, **changes):
-    """What a newer mosdeploy might have written there."""
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
-def test_what_a_newer_mosdeploy_wrote_keeps_nobody_from_rolling_back(
-    put, bundles, make_profile, caplog
-):
-    session, profile, release = LocalSession("dev"), make_profile(), put.release("one")
-    rewrite(release.bundle_dir / "manifest.json", version=3, energy={"joules": 3}, arch=None)
-    first = deploy(session, profile, CHANNEL, release, DeployConfig())
-    second = put("two", width=9)
-    record = Path(first.remote_dir) / "deployment.json"
-    for newer in ({"energy": {"joules": 3}}, {"version": 2, "measurement": []}):
-        rewrite(record, **newer)
-        text = record.read_text()
-        found = roll_back(session, profile, CHANNEL)
-        assert live(bundles) == "one"
-        assert found.measurement == Measurement(error="its record could not be read")
-        for same in ("device", "state", "bundle", "bundle_sha256", "remote_dir", "limit_ms"):
-            assert getattr(found, same) == getattr(first, same)
-        assert "update mosdeploy here" in caplog.text
-        assert record.read_text() == text  # for the mosdeploy that wrote it
-        switch(bundles, Path(second.remote_dir).name)
-    rewrite(Path(first.remote_dir) / "bundle" / "manifest.json", runtime="wasm")
-    with pytest.raises(CommandError, match=r"'runtime'.*update mosdeploy here, or .*--bundle"):
-        roll_back(session, profile, CHANNEL)
-    assert live(bundles) == "two"
 
 
 class DyingSession(LocalSession):
