@@ -140,7 +140,7 @@ class Verification:
         share = abs(level - 1)
         self.context.progress.say(
             f"the finalists took {share:.0%} {'longer' if level > 1 else 'less'} than predicted: "
-            f"searching again with that"
+            "searching again with that"
         )
         # where nothing is fast enough, what was found before is left
         with contextlib.suppress(InfeasibleError):
