@@ -9,6 +9,7 @@ For five latency limits on this machine:
 - by hand: of four uniform architectures that keep the limit as measured, the best on validation
   pairs; trained from scratch with the compute of one finetuning and the K-th part of one supernet,
   which serves K limits or devices;
+- by hand, choice included: the best of the same four, each with a quarter of that compute at K = 1;
 - HAT's way: the winner of the search, trained from scratch for the steps of one finetuning;
 - ours: the winner, trained on from its inherited weights for these steps;
 - ours, one limit (`--one-limit`): a supernet of what keeps the limit alone, and its winner, trained
@@ -32,45 +33,38 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
-from by_hand_archs import picks, uniform_archs
 from by_hand_limited import OneLimit
-from by_hand_report import Cell, Outcome, Row, Shared, picture, rows_of, table
+from by_hand_limits import NUM_PICKS, PLACES, Limits, choose_limits, run_options
+from by_hand_report import (
+    BY_HAND,
+    CHOICE_INCLUDED,
+    Cell,
+    Outcome,
+    Row,
+    Shared,
+    picture,
+    rows_of,
+    table,
+)
 from provenance import command, versions
 from walk_cells import judged, kept, processor, step_seconds, write_run_file
 
 import mosdeploy
-from mosdeploy.config.device import load_profile
 from mosdeploy.data.batches import Batches, ordered_batches
-from mosdeploy.pipeline.collect import CollectRequest, collect
-from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.token_files import VALIDATION_TOKENS
 from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.recipes import read_recipe
-from mosdeploy.record import Record
-from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
+from mosdeploy.spaces.translation_arch import TranslationArch
 from mosdeploy.storage import atomic_write, write_record
 
 HERE = Path(__file__).parent
 CATALOG = "jupyterlab-language-pack-fr-FR"
 PACKAGES = ("mosdeploy", "torch", "onnxruntime", "numpy", "sacrebleu", CATALOG)
-PLACES = (0.15, 0.3, 0.45, 0.6, 0.8)
-"""Where the limits lie between the predicted latencies of the smallest and the largest subnet."""
 TRIAL_STEPS = 12
 TRIALS = 3
-
-
-class Limits(Record):
-    """Latency limits in ms, and the hand-picked architectures that keep each, with their measured
-    latencies.
-    """
-
-    limits_ms: tuple[float, ...]
-    by_hand: tuple[tuple[TranslationArch, ...], ...]
-    measured_ms: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -110,9 +104,11 @@ class Walk:
         path = self.folder / "archs" / f"{arch.key}.json"
         atomic_write(path, arch.model_dump_json())
         steps = self.options.finetune_steps
-        if way == "by hand":
+        from_scratch = way in (*BY_HAND, "HAT")
+        if way in BY_HAND:
             steps += round(self.options.supernet_steps * self.supernet_cost(arch) / num_limits)
-        from_scratch = way in ("by hand", "HAT")
+        if way == CHOICE_INCLUDED:
+            steps //= NUM_PICKS
         taught = way == "ours, taught"
         run = mosdeploy.open_run(self.taught_folder) if taught else self.run
         start = time.process_time()
@@ -216,8 +212,11 @@ class Walk:
             if self.options.taught:
                 found.append(self.cell("ours, taught", limit_ms, 1, arch))
             first = [self.cell("by hand", limit_ms, 1, arch) for arch in by_hand]
-            best = int(np.argmax([cell.scores.metrics["valid greedy BLEU"] for cell in first]))
+            best = _best(first)
             found.append(first[best])
+            short = [self.cell(CHOICE_INCLUDED, limit_ms, 1, arch) for arch in by_hand]
+            seconds = sum(cell.seconds for cell in short)
+            found.append(short[_best(short)].model_copy(update={"seconds": seconds}))
             found += [
                 self.cell("by hand", limit_ms, num_limits, by_hand[best])
                 for num_limits in self.options.ks
@@ -226,75 +225,15 @@ class Walk:
         return found
 
 
+def _best(cells: Sequence[Cell]) -> int:
+    """The place of the best on validation pairs."""
+    return int(np.argmax([cell.scores.metrics["valid greedy BLEU"] for cell in cells]))
+
+
 def _fresh(state: TrainedRun) -> tuple[str, int, str]:
     config = state.config
     space = config.space.model_dump_json()
     return space, state.card.vocab_size, config.supernet.model_dump_json()
-
-
-def run_options(options: argparse.Namespace, seed: int) -> dict[str, dict[str, Any]]:
-    """What a run file says otherwise than the recipe `tiny`."""
-    changes: dict[str, dict[str, Any]] = {
-        "training": {
-            "steps": options.supernet_steps,
-            "warmup_steps": max(1, options.supernet_steps // 6),
-            "seed": seed,
-            "threads": options.threads,
-        },
-        "finetune": {"steps": options.finetune_steps},
-    }
-    if options.data:
-        source_lang, target_lang = options.data.name.split("-")
-        folder = options.data.absolute()
-        changes["corpus"] = {
-            "format": "text",
-            "source_lang": source_lang,
-            "target_lang": target_lang,
-            "vocab_size": 4000,
-            **{split: str(folder / split) for split in ("train", "valid", "test")},
-        }
-        changes["training"]["tokens_per_batch"] = 1024
-    return changes
-
-
-def choose_limits(options: argparse.Namespace) -> Limits:
-    """Profile this machine, set the limits, pick architectures by hand, and measure these."""
-    folder = options.dir / "profile"
-    write_run_file(folder, read_recipe("tiny"), run_options(options, seed=1))
-    run = mosdeploy.open_run(folder)
-    run.profile(device="local")
-    predictor = run.predictor("local")
-    space = run.config.space
-    assert isinstance(space, TranslationSpace)
-    spec = run.config.spec
-    ends_ms = predictor.predict(space.genes([space.smallest, space.largest]))
-    limits_ms = [float(ends_ms[0] + place * (ends_ms[1] - ends_ms[0])) for place in PLACES]
-    archs = uniform_archs(space)
-    predicted_ms = predictor.predict(space.genes(archs))
-    chosen = []
-    for limit_ms in limits_ms:
-        feasible = [a for a, ms in zip(archs, predicted_ms, strict=True) if ms <= limit_ms]
-        chosen.append(picks(feasible, spec.num_parameters))
-    measured_ms = _measured(folder, [arch for by_hand in chosen for arch in by_hand])
-    kept_limits = [
-        tuple(arch for arch in by_hand if measured_ms[arch.key] <= limit_ms) or tuple(by_hand[-1:])
-        for by_hand, limit_ms in zip(chosen, limits_ms, strict=True)
-    ]
-    return Limits(
-        limits_ms=tuple(limits_ms),
-        by_hand=tuple(kept_limits),
-        measured_ms=measured_ms,
-    )
-
-
-def _measured(folder: Path, archs: Sequence[TranslationArch]) -> dict[str, float]:
-    context = Context(open_run(folder))
-    target = load_profile("local", folder)
-    unique = list({arch.key: arch for arch in archs}.values())
-    request = CollectRequest(target, unique, folder / "by-hand.jsonl")
-    measured = collect(context, request).dataset.measured
-    timings = {arch.key: measured[arch.key].measurement.total for arch in unique}
-    return {key: timing.median_ms for key, timing in timings.items() if timing is not None}
 
 
 def main() -> None:

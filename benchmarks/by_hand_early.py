@@ -20,7 +20,7 @@ from walk_cells import Scores, judged, kept, markdown, processor
 
 import mosdeploy
 from mosdeploy.record import Record
-from mosdeploy.spaces.translation import TranslationArch
+from mosdeploy.spaces.translation_arch import TranslationArch
 from mosdeploy.storage import read_record, write_record
 
 RESULT = Path(__file__).with_suffix(".json")

@@ -8,6 +8,8 @@ from walk_cells import Scores, markdown
 
 from mosdeploy.record import Record
 
+CHOICE_INCLUDED = "by hand, choice included"
+BY_HAND = ("by hand", CHOICE_INCLUDED)
 METRICS = ("test greedy BLEU", "test greedy chrF", "valid greedy BLEU")
 
 
@@ -64,7 +66,7 @@ def rows_of(cells: Iterable[Cell], shared: Shared, ks: Sequence[int], threads: i
     """
     rows = []
     for cell in cells:
-        serves_one = cell.way in ("by hand", "ours, one limit")
+        serves_one = cell.way in (*BY_HAND, "ours, one limit")
         for num_limits in [cell.num_limits] if serves_one else ks:
             shared_s = 0.0 if serves_one else shared.supernet_s
             shared_s += shared.teacher_s if cell.way == "ours, taught" else 0.0

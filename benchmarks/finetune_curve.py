@@ -28,7 +28,7 @@ from mosdeploy.errors import MosdeployError
 from mosdeploy.families.translation.elastic import build_supernet
 from mosdeploy.pipeline.finetune import FinetuneOptions, alone
 from mosdeploy.record import Record, parse
-from mosdeploy.spaces.translation import TranslationArch
+from mosdeploy.spaces.translation_arch import TranslationArch
 from mosdeploy.storage import (
     append_line,
     atomic_write,

@@ -34,7 +34,7 @@ from mosdeploy.families.translation.tokenizer import Tokenizer
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.record import Record
-from mosdeploy.spaces.translation import TranslationArch
+from mosdeploy.spaces.translation_arch import TranslationArch
 from mosdeploy.spaces.translation_workload import TranslationWorkload
 from mosdeploy.storage import write_record
 

@@ -225,13 +225,11 @@ class EncoderChoices(CostedSpace):
 
     def starters(self) -> Sequence[ArchConfig]:
         """All uniform members: what a person would try, and good parents."""
-        row = np.zeros(self.num_genes, dtype=np.int64)
-        found = []
-        for values in itertools.product(*(self._choices(gene) for gene in self.entries)):
-            for gene, value in zip(self.entries, values, strict=True):
-                row[self.gene_slices[gene.choices]] = value
-            found.append(self.from_genes(row))
-        return found
+        names = [gene.choices for gene in self.entries]
+        return [
+            self.repeated(dict(zip(names, values, strict=True)))
+            for values in itertools.product(*(self._choices(gene) for gene in self.entries))
+        ]
 
     def to_genes(self, arch: ArchConfig) -> GeneArray:
         """Spell an architecture as a gene row of shape (G,), zero where a layer does not exist."""

@@ -1,5 +1,4 @@
-"""Search spaces as tables of genes: sampling, mutation, crossover, checks and encodings, written
-once for all families.
+"""Search spaces as tables of genes: sampling, mutation, crossover, checks and encodings.
 
 In: a table of genes and lists of choices. Out: canonical architectures and their encodings. This
 file knows no family, no weights, no costs and no latency.
@@ -14,7 +13,7 @@ Shapes: N architectures, G genes (length of a gene row), A entries of the table.
 import hashlib
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import ClassVar
 
@@ -38,14 +37,12 @@ class ArchConfig(Record):
 
 
 class SearchSpace(Record):
-    """All architectures that one supernet holds: a family's lists of choices under its table of
-    genes.
+    """All architectures that one supernet holds: lists of choices under a family's table of genes.
 
     Attributes
     ----------
     table
-        Entries in the order of the gene row. A space may leave one out: its list of choices is then
-        None.
+        Entries in the order of the gene row. One that a space leaves out has None for its choices.
     arch_type, layer_types
         The record of an architecture, and of one layer of each of its stacks.
     mean_order
@@ -126,6 +123,13 @@ class SearchSpace(Record):
     def starters(self) -> Sequence["ArchConfig"]:
         """Architectures that a search should try first; none, unless a family knows some."""
         return ()
+
+    def repeated(self, choices: Mapping[str, int]) -> "ArchConfig":
+        """The architecture whose layers all make the same choices, by the names of entries."""
+        row = np.zeros(self.num_genes, dtype=np.int64)
+        for name, value in choices.items():
+            row[self.gene_slices[name]] = value
+        return self.from_genes(row)
 
     def sample(self, rng: np.random.Generator) -> ArchConfig:
         """Draw an architecture, every choice uniform and independent."""

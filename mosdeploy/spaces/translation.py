@@ -1,4 +1,4 @@
-"""Translation: its architectures and search spaces, and what they cost.
+"""Translation: its search spaces, and what its architectures cost.
 
 In: lists of choices and sizes from a TOML file. Out: `TranslationSpace` with the table of genes,
 the inventory of matrix products, the latency features and the timing stages of an encoder-decoder.
@@ -8,7 +8,8 @@ Shapes in the inventory: S source positions, T decode steps, K hypotheses, e and
 the q/k/v width, V vocabulary.
 """
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -18,71 +19,9 @@ from .costs import AttentionSize, Inventory, Product, ffn_activations
 from .genes import ArchConfig
 from .spec import CostedSpace, FloatArray, StageInput, TimingStage, Workload
 from .table import Choices, Gene
+from .translation_arch import DecoderLayerConfig, EncoderLayerConfig, TranslationArch
 from .translation_features import FEATURE_NAMES, latency_features
 from .translation_workload import TranslationWorkload
-
-
-class EncoderLayerConfig(Record):
-    """One encoder layer: FFN width and number of self-attention heads."""
-
-    ffn_dim: int = Field(gt=0)
-    heads: int = Field(gt=0)
-
-
-class DecoderLayerConfig(Record):
-    """One decoder layer.
-
-    `cross_span` is the number of last encoder layers whose outputs, concatenated along the length,
-    the cross-attention reads (HAT's arbitrary encoder-decoder attention: its -1, 1, 2 are 1, 2, 3
-    here).
-    """
-
-    ffn_dim: int = Field(gt=0)
-    self_heads: int = Field(gt=0)
-    cross_heads: int = Field(gt=0)
-    cross_span: int = Field(gt=0)
-
-
-class TranslationArch(ArchConfig):
-    """One encoder-decoder Transformer of a search space; holds only the layers that exist.
-
-    Examples
-    --------
-    >>> arch = TranslationArch(
-    ...     encoder_embed_dim=96,
-    ...     decoder_embed_dim=128,
-    ...     encoder_layers=(EncoderLayerConfig(ffn_dim=384, heads=4),),
-    ...     decoder_layers=(
-    ...         DecoderLayerConfig(ffn_dim=192, self_heads=4, cross_heads=2, cross_span=1),
-    ...     ),
-    ... )
-    >>> print(arch)
-    enc 96 [384/4h] dec 128 [192/4+2h/1]
-    """
-
-    encoder_embed_dim: int = Field(gt=0)
-    decoder_embed_dim: int = Field(gt=0)
-    encoder_layers: tuple[EncoderLayerConfig, ...] = Field(min_length=1)
-    decoder_layers: tuple[DecoderLayerConfig, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _spans_exist(self) -> Self:
-        for layer in self.decoder_layers:
-            if layer.cross_span > len(self.encoder_layers):
-                raise ValueError(
-                    f"cross_span {layer.cross_span} reaches past the "
-                    f"{len(self.encoder_layers)} encoder layers"
-                )
-        return self
-
-    def __str__(self) -> str:
-        encoder = " ".join(f"{x.ffn_dim}/{x.heads}h" for x in self.encoder_layers)
-        decoder = " ".join(
-            f"{x.ffn_dim}/{x.self_heads}+{x.cross_heads}h/{x.cross_span}"
-            for x in self.decoder_layers
-        )
-        return f"enc {self.encoder_embed_dim} [{encoder}] dec {self.decoder_embed_dim} [{decoder}]"
-
 
 FIRST_TOKEN = 4
 """Ids below are special: padding, unknown, begin, end."""
@@ -173,6 +112,31 @@ class TranslationSpace(CostedSpace):
         position table.
         """
         return max(*self.encoder_embed_dim, *self.decoder_embed_dim)
+
+    def starters(self) -> Sequence[ArchConfig]:
+        """Transformers as papers have them: one width, one FFN and the most heads everywhere, a
+        cross span of 1.
+        """
+        common = {
+            "encoder_heads": max(self.encoder_heads),
+            "decoder_self_heads": max(self.decoder_self_heads),
+            "decoder_cross_heads": max(self.decoder_cross_heads),
+            "cross_span": min(self.cross_span),
+        }
+        widths = sorted({*self.encoder_embed_dim} & {*self.decoder_embed_dim})
+        ffn_dims = sorted({*self.encoder_ffn_dim} & {*self.decoder_ffn_dim})
+        depths = itertools.product(self.encoder_layers, self.decoder_layers)
+        return [
+            self.repeated(
+                common
+                | dict.fromkeys(("encoder_embed_dim", "decoder_embed_dim"), width)
+                | dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), ffn_dim)
+                | {"encoder_layers": num_encoder, "decoder_layers": num_decoder}
+            )
+            for width, ffn_dim, (num_encoder, num_decoder) in itertools.product(
+                widths, ffn_dims, depths
+            )
+        ]
 
     # -- costs
 

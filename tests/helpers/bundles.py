@@ -37,7 +37,8 @@ from mosdeploy.runtime import Translator
 from mosdeploy.runtime.manifest import Manifest
 from mosdeploy.runtime.translation_settings import TranslationSettings
 from mosdeploy.spaces.spec import ModelSpec
-from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
+from mosdeploy.spaces.translation import TranslationSpace
+from mosdeploy.spaces.translation_arch import TranslationArch
 from mosdeploy.spaces.translation_workload import TranslationWorkload
 
 VOCAB_SIZE = 64

@@ -15,7 +15,8 @@ from mosdeploy.export.onnx.model import GraphOptions, make_model, state_arrays
 from mosdeploy.families.translation.network import TranslationSubnet
 from mosdeploy.families.translation.onnx_graph import build_graph
 from mosdeploy.spaces.spec import ModelSpec
-from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
+from mosdeploy.spaces.translation import TranslationSpace
+from mosdeploy.spaces.translation_arch import TranslationArch
 from mosdeploy.spaces.translation_workload import TranslationWorkload
 
 PRECISIONS = TranslationWorkload.precisions

@@ -10,11 +10,11 @@ from example_spaces import space_of
 from mosdeploy.config.sections import SearchConfig
 from mosdeploy.search import Cost, SearchOracle
 from mosdeploy.spaces import ModelSpec
-from mosdeploy.spaces.translation import (
+from mosdeploy.spaces.translation import TranslationSpace
+from mosdeploy.spaces.translation_arch import (
     DecoderLayerConfig,
     EncoderLayerConfig,
     TranslationArch,
-    TranslationSpace,
 )
 from mosdeploy.spaces.translation_workload import TranslationWorkload
 

@@ -14,7 +14,8 @@ from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.record import Record, parse
 from mosdeploy.spaces.genes import ArchConfig, SearchSpace
 from mosdeploy.spaces.table import Choices, Gene
-from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
+from mosdeploy.spaces.translation import TranslationSpace
+from mosdeploy.spaces.translation_arch import TranslationArch
 from mosdeploy.supernet.attention import Linear
 from mosdeploy.supernet.elastic import ElasticEmbedding, StateDict, Subnet, with_prefix
 from mosdeploy.supernet.mos import MoSBlock, encoding_dim, ffn_sizes

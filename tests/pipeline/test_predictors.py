@@ -13,7 +13,11 @@ from mosdeploy.config.lookup import shipped_dir
 from mosdeploy.errors import PredictorError, StaleInputError
 from mosdeploy.pipeline.predictors import fitted, predictor
 from mosdeploy.pipeline.run import Run, open_run
-from mosdeploy.spaces.translation import DecoderLayerConfig, EncoderLayerConfig, TranslationArch
+from mosdeploy.spaces.translation_arch import (
+    DecoderLayerConfig,
+    EncoderLayerConfig,
+    TranslationArch,
+)
 
 
 def published(

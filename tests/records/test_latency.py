@@ -19,7 +19,11 @@ from mosdeploy.records import (
     SessionRecord,
     Timing,
 )
-from mosdeploy.spaces.translation import DecoderLayerConfig, EncoderLayerConfig, TranslationArch
+from mosdeploy.spaces.translation_arch import (
+    DecoderLayerConfig,
+    EncoderLayerConfig,
+    TranslationArch,
+)
 from mosdeploy.spaces.translation_workload import TranslationWorkload
 
 CONTEXT_0_1_0 = """

@@ -29,10 +29,10 @@ def test_each_loss_is_true_and_computed_once():
     assert [c.loss for c in evolution.ranked] == sorted(c.loss for c in evolution.ranked)
 
 
-def test_a_seed_takes_the_way_of_0_1_0():
+def test_a_seed_takes_the_same_way_in_every_version():
     best = run(Problem(error=0.2)).ranked[0]
-    assert best.arch.key == "0ea80212003eafb6"
-    assert best.loss == pytest.approx(-1.4758603079639923)
+    assert best.arch.key == "e2b9e67157897897"
+    assert best.loss == pytest.approx(-1.4931114096337617)
 
 
 def test_a_perfect_predictor_finds_what_evaluating_all_finds():

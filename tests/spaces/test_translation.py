@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from mosdeploy.errors import ArchError, ConfigError
 from mosdeploy.record import parse
 from mosdeploy.spaces import ModelSpec
-from mosdeploy.spaces.translation import (
+from mosdeploy.spaces.translation import TranslationSpace
+from mosdeploy.spaces.translation_arch import (
     DecoderLayerConfig,
     EncoderLayerConfig,
     TranslationArch,
-    TranslationSpace,
 )
 from mosdeploy.spaces.translation_features import FEATURE_NAMES
 from mosdeploy.spaces.translation_workload import TranslationWorkload
@@ -246,3 +246,28 @@ def test_a_shortlist_takes_logits_and_adds_ids() -> None:
 def test_a_label_tells_workloads_apart() -> None:
     assert TranslationWorkload(beam=4).label == "-beam4"
     assert TranslationWorkload(shortlist=50).label == "-beam1-shortlist50"
+
+
+def test_starters_are_transformers_as_papers_have_them() -> None:
+    space = parse(
+        TranslationSpace,
+        {
+            **TINY.model_dump(),
+            "encoder_embed_dim": (8, 16),
+            "decoder_embed_dim": (16, 24),
+            "encoder_ffn_dim": (8, 32),
+            "decoder_ffn_dim": (8, 32),
+            "encoder_layers": (1, 2),
+            "decoder_layers": (1,),
+        },
+        "a test",
+    )
+    starters = space.starters()
+    assert len(set(starters)) == len(starters) == 2 * 2
+    for arch in starters:
+        space.check(arch)
+        assert arch.encoder_embed_dim == arch.decoder_embed_dim == 16
+        layers = (*arch.encoder_layers, *arch.decoder_layers)
+        assert len({layer.ffn_dim for layer in layers}) == 1
+        assert {layer.heads for layer in arch.encoder_layers} == {max(space.encoder_heads)}
+        assert {layer.cross_span for layer in arch.decoder_layers} == {min(space.cross_span)}

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from ...config.sections import SupernetConfig
 from ...record import parse
 from ...spaces.genes import ArchConfig
-from ...spaces.translation import TranslationArch, TranslationSpace
+from ...spaces.translation import TranslationSpace
+from ...spaces.translation_arch import TranslationArch
 from ...supernet.elastic import ElasticEmbedding, ElasticLayerNorm, StateDict, with_prefix
 from ...supernet.elastic_layers import ElasticDecoderLayer, ElasticEncoderLayer
 from ...supernet.mos import encoding_dim

@@ -16,12 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config.sections import SupernetConfig
-from ...spaces.translation import (
-    DecoderLayerConfig,
-    EncoderLayerConfig,
-    TranslationArch,
-    TranslationSpace,
-)
+from ...spaces.translation import TranslationSpace
+from ...spaces.translation_arch import DecoderLayerConfig, EncoderLayerConfig, TranslationArch
 from ...supernet.attention import KeyValues
 from ...supernet.elastic import Subnet
 from ...supernet.embedding import initialise_table, positions

@@ -45,7 +45,8 @@ from ...export.onnx.model import GraphOptions, make_model
 from ...export.quantize import SCHEMES, PrecisionScheme
 from ...spaces.genes import ArchConfig
 from ...spaces.spec import ModelSpec
-from ...spaces.translation import TranslationArch, TranslationSpace
+from ...spaces.translation import TranslationSpace
+from ...spaces.translation_arch import TranslationArch
 from ...spaces.translation_workload import TranslationWorkload
 from .graph_options import TranslationGraphOptions
 from .shortlist_graph import check_shortlist, choose_next_tokens

@@ -18,7 +18,7 @@ from ...report.drawing import (
     height_of,
     top_of,
 )
-from ...spaces.translation import TranslationArch
+from ...spaces.translation_arch import TranslationArch
 from ...spaces.translation_workload import TranslationWorkload
 
 ENCODER_LEFT = 8

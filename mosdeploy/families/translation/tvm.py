@@ -17,7 +17,8 @@ from ...export.onnx.initializers import Array, InlineInitializers
 from ...export.tvm import PRECISIONS, Processor, TvmOptions, build_library, fill_tiles, import_tvm
 from ...export.tvm.packing import Packed
 from ...spaces.spec import ModelSpec
-from ...spaces.translation import TranslationArch, TranslationSpace
+from ...spaces.translation import TranslationSpace
+from ...spaces.translation_arch import TranslationArch
 from ...spaces.translation_workload import TranslationWorkload
 from .tvm_packing import pack_weights
 

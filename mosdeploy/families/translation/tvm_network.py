@@ -25,7 +25,8 @@ from tvm import relax, tirx
 from ...export.tvm import TILE_ROWS, kernels
 from ...export.tvm.kernels import LinearShape
 from ...export.tvm.packing import Packed
-from ...spaces.translation import DecoderLayerConfig, TranslationArch, TranslationSpace
+from ...spaces.translation import TranslationSpace
+from ...spaces.translation_arch import DecoderLayerConfig, TranslationArch
 from .tvm_packing import POSITIONS_NAME, TABLE_NAME
 
 Var = Any

@@ -6,7 +6,8 @@ In: trained weights by name, an architecture. Out: packed arrays by name. This f
 from ...export.onnx.initializers import Lookup
 from ...export.tvm.packing import Packed, WeightPacker, position_table
 from ...spaces.spec import ModelSpec
-from ...spaces.translation import TranslationArch, TranslationSpace
+from ...spaces.translation import TranslationSpace
+from ...spaces.translation_arch import TranslationArch
 
 POSITIONS_NAME = "sinusoids"
 TABLE_NAME = "table"

@@ -19,7 +19,7 @@ from mosdeploy.families.translation.decoding import translate
 from mosdeploy.families.translation.distillation import _adds_end, open_teacher
 from mosdeploy.families.translation.elastic import fresh_subnet
 from mosdeploy.families.translation.tokenizer import Tokenizer, train_corpus_tokenizer
-from mosdeploy.spaces.translation import (
+from mosdeploy.spaces.translation_arch import (
     DecoderLayerConfig,
     EncoderLayerConfig,
     TranslationArch,

@@ -15,7 +15,8 @@ from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.errors import ArchError
 from mosdeploy.families.translation.network import Encoder, TranslationSubnet
 from mosdeploy.spaces.spec import ModelSpec
-from mosdeploy.spaces.translation import EncoderLayerConfig, TranslationArch, TranslationSpace
+from mosdeploy.spaces.translation import TranslationSpace
+from mosdeploy.spaces.translation_arch import EncoderLayerConfig, TranslationArch
 from mosdeploy.spaces.translation_workload import TranslationWorkload
 from mosdeploy.supernet.layers import StackConfig
 

@@ -29,7 +29,8 @@ from mosdeploy.errors import ArchError, ExportError
 from mosdeploy.export.onnx.initializers import ExternalInitializers
 from mosdeploy.export.onnx.model import state_arrays
 from mosdeploy.families.translation.onnx_graph import build_graph
-from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
+from mosdeploy.spaces.translation import TranslationSpace
+from mosdeploy.spaces.translation_arch import TranslationArch
 
 LENGTHS = (1, 2, 5, 9, 14)
 

@@ -25,7 +25,8 @@ from mosdeploy.export.quantize import LARGEST_CODE, quantize_columns
 from mosdeploy.export.tvm import Processor, Tuning, TvmOptions
 from mosdeploy.families.translation.tvm import build_tvm
 from mosdeploy.runtime.errors import ModelError
-from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
+from mosdeploy.spaces.translation import TranslationSpace
+from mosdeploy.spaces.translation_arch import TranslationArch
 
 pytestmark = pytest.mark.tvm
 pytest.importorskip("tvm")

@@ -1,0 +1,121 @@
+"""Latency limits for by_hand.py, and the architectures that a person would pick within each."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from walk_cells import write_run_file
+
+import mosdeploy
+from mosdeploy.config.device import load_profile
+from mosdeploy.pipeline.collect import CollectRequest, collect
+from mosdeploy.pipeline.context import Context
+from mosdeploy.pipeline.run import open_run
+from mosdeploy.recipes import read_recipe
+from mosdeploy.record import Record
+from mosdeploy.spaces.translation import TranslationSpace
+from mosdeploy.spaces.translation_arch import TranslationArch
+
+NUM_PICKS = 4
+PLACES = (0.15, 0.3, 0.45, 0.6, 0.8)
+"""Where the limits lie between the predicted latencies of the smallest and the largest subnet."""
+
+
+class Limits(Record):
+    """Latency limits in ms, and the hand-picked architectures that keep each, with their measured
+    latencies.
+    """
+
+    limits_ms: tuple[float, ...]
+    by_hand: tuple[tuple[TranslationArch, ...], ...]
+    measured_ms: dict[str, float]
+
+
+def run_options(options: argparse.Namespace, seed: int) -> dict[str, dict[str, Any]]:
+    """What a run file says otherwise than the recipe `tiny`."""
+    changes: dict[str, dict[str, Any]] = {
+        "training": {
+            "steps": options.supernet_steps,
+            "warmup_steps": max(1, options.supernet_steps // 6),
+            "seed": seed,
+            "threads": options.threads,
+        },
+        "finetune": {"steps": options.finetune_steps},
+    }
+    if options.data:
+        source_lang, target_lang = options.data.name.split("-")
+        folder = options.data.absolute()
+        changes["corpus"] = {
+            "format": "text",
+            "source_lang": source_lang,
+            "target_lang": target_lang,
+            "vocab_size": 4000,
+            **{split: str(folder / split) for split in ("train", "valid", "test")},
+        }
+        changes["training"]["tokens_per_batch"] = 1024
+    return changes
+
+
+def choose_limits(options: argparse.Namespace) -> Limits:
+    """Profile this machine, set the limits, pick architectures by hand, and measure these."""
+    folder = options.dir / "profile"
+    write_run_file(folder, read_recipe("tiny"), run_options(options, seed=1))
+    run = mosdeploy.open_run(folder)
+    run.profile(device="local")
+    predictor = run.predictor("local")
+    space = run.config.space
+    assert isinstance(space, TranslationSpace)
+    spec = run.config.spec
+    ends_ms = predictor.predict(space.genes([space.smallest, space.largest]))
+    limits_ms = [float(ends_ms[0] + place * (ends_ms[1] - ends_ms[0])) for place in PLACES]
+    archs = [arch for arch in space.starters() if isinstance(arch, TranslationArch)]
+    predicted_ms = predictor.predict(space.genes(archs))
+    chosen = []
+    for limit_ms in limits_ms:
+        feasible = [a for a, ms in zip(archs, predicted_ms, strict=True) if ms <= limit_ms]
+        chosen.append(picks(feasible, spec.num_parameters))
+    measured_ms = _measured(folder, [arch for by_hand in chosen for arch in by_hand])
+    kept_limits = [
+        tuple(arch for arch in by_hand if measured_ms[arch.key] <= limit_ms) or tuple(by_hand[-1:])
+        for by_hand, limit_ms in zip(chosen, limits_ms, strict=True)
+    ]
+    return Limits(
+        limits_ms=tuple(limits_ms),
+        by_hand=tuple(kept_limits),
+        measured_ms=measured_ms,
+    )
+
+
+def _measured(folder: Path, archs: Sequence[TranslationArch]) -> dict[str, float]:
+    context = Context(open_run(folder))
+    target = load_profile("local", folder)
+    unique = list({arch.key: arch for arch in archs}.values())
+    request = CollectRequest(target, unique, folder / "by-hand.jsonl")
+    measured = collect(context, request).dataset.measured
+    timings = {arch.key: measured[arch.key].measurement.total for arch in unique}
+    return {key: timing.median_ms for key, timing in timings.items() if timing is not None}
+
+
+def picks(
+    feasible: Sequence[TranslationArch],
+    num_parameters: Callable[[TranslationArch], int],
+    count: int = NUM_PICKS,
+) -> list[TranslationArch]:
+    """At most `count` of the architectures that keep a limit.
+
+    The one with the most parameters; the same of those with as many encoder as decoder layers; a
+    deep encoder over a shallow decoder (Kasai et al., ICLR 2021); the deepest. Where rules agree,
+    those with the next most parameters fill up.
+    """
+
+    def depths(arch: TranslationArch) -> tuple[int, int]:
+        return len(arch.encoder_layers), len(arch.decoder_layers)
+
+    by_size = sorted(feasible, key=num_parameters, reverse=True)
+    balanced = [arch for arch in by_size if depths(arch)[0] == depths(arch)[1]]
+    # sorted is stable: of one depth, the largest comes first
+    shallow = sorted(by_size, key=lambda arch: (depths(arch)[1], -depths(arch)[0]))
+    deep = sorted(by_size, key=lambda arch: -sum(depths(arch)))
+    firsts = [archs[0] for archs in (by_size, balanced, shallow, deep) if archs]
+    return list(dict.fromkeys([*firsts, *by_size]))[:count]
