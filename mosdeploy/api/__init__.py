@@ -42,7 +42,8 @@ def init(
         Values of keys of the run file, by `section.key`, that differ from what the recipe has or
         the data suggest.
     progress
-        As `open_run` takes it; told also what was found in the data.
+        As `open_run` takes it; told also what was found in the data, and how long each verb will
+        take.
     options
         The other fields of `mosdeploy.pipeline.init.InitOptions`: valid, test, family, checkpoint,
         size, languages, text, label.
@@ -72,6 +73,10 @@ def init(
         new = init_from_data(Path(root), given, device, told)
         for name, fact in new.found.items():
             told.say(f"{name}: {fact}")
+        notes = new.estimate.notes
+        for verb, time_told in new.estimate.expected.items():
+            told.say(f"{verb}: {time_told}{f' ({notes[verb]})' if verb in notes else ''}")
+        told.say(new.estimate.total)
     else:
         write(Path(root), recipe, device, settings)
     return open_run(root, progress=told)

@@ -8,7 +8,7 @@ import typer
 
 from ..recipes import list_recipes
 from .options import Common, DeviceOption
-from .printing import duration, table
+from .printing import table
 from .progress import PROGRESS
 
 if TYPE_CHECKING:
@@ -118,21 +118,7 @@ def _languages(text: str | None) -> tuple[str, str] | None:
 
 def _text(new: "NewRun") -> str:
     estimate = new.estimate
-    steps = estimate.steps
-    times = estimate.times
-    trained = f"{steps['supernet']:,} updates of the supernet, {times.supernet_s:.2f} s each"
-    if steps["teacher"]:
-        trained = f"{steps['teacher']:,} updates of the teacher, {trained}"
-    notes = {
-        "train": trained,
-        "profile": f"at most, by the protocol of {estimate.device}",
-        "finetune": f"{steps['winner']:,} updates of the winner, {times.winner_s:.2f} s each",
-    }
-    rows = [
-        (verb, f"about {duration(seconds)}", notes.get(verb, ""))
-        for verb, seconds in estimate.verbs.items()
-    ]
-    total = f"about {duration(estimate.total_s)} in all, {duration(estimate.training_s)} training"
+    rows = [(verb, time, estimate.notes.get(verb, "")) for verb, time in estimate.expected.items()]
     facts = [f"{name:<11} {fact}" for name, fact in new.found.items()]
-    expected = table(("then", "takes here", "for"), rows)
-    return "\n".join([*facts, f"wrote {new.path}", "", expected, total])
+    then = table(("then", "takes here", "for"), rows)
+    return "\n".join([*facts, f"wrote {new.path}", "", then, estimate.total])

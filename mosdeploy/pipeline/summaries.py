@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from ..config.device import DeviceProfile
+from ..printable import duration
 from ..record import Record
 from ..records import (
     BoardCalibration,
@@ -66,6 +67,32 @@ class WalkEstimate(Record):
     def total_s(self) -> float:
         """The whole walk."""
         return sum(self.verbs.values())
+
+    @property
+    def expected(self) -> dict[str, str]:
+        """Times by verb, for people."""
+        return {verb: f"about {duration(seconds)}" for verb, seconds in self.verbs.items()}
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """What the times of some verbs are for, for people."""
+        times = self.times
+        trained = (
+            f"{self.steps['supernet']:,} updates of the supernet, {times.supernet_s:.2f} s each"
+        )
+        if self.steps["teacher"]:
+            trained = f"{self.steps['teacher']:,} updates of the teacher, {trained}"
+        alone = f"{self.steps['winner']:,} updates of the winner, {times.winner_s:.2f} s each"
+        return {
+            "train": trained,
+            "profile": f"at most, by the protocol of {self.device}",
+            "finetune": alone,
+        }
+
+    @property
+    def total(self) -> str:
+        """The time of the whole walk, for people."""
+        return f"about {duration(self.total_s)} in all, {duration(self.training_s)} training"
 
 
 class RunFile(Record):

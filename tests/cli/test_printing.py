@@ -1,6 +1,6 @@
 """What verbs have in common when they print for people."""
 
-from mosdeploy.cli.printing import card_line, duration, kept, table
+from mosdeploy.cli.printing import card_line, kept, table
 from mosdeploy.records import PredictorCard
 
 
@@ -15,11 +15,6 @@ def test_a_limit_is_kept_up_to_its_last_digit() -> None:
     assert kept(100.0, 100.0) == ", limit 100 ms kept"
     assert kept(100.1, 100.0) == ", limit 100 ms NOT kept"
     assert kept(None, 100.0) == kept(100.0, None) == ""
-
-
-def test_a_duration_has_the_unit_that_people_use() -> None:
-    times = [duration(seconds) for seconds in (0.2, 40, 89, 91, 3600, 9000)]
-    assert times == ["1 s", "40 s", "89 s", "2 min", "60 min", "2.5 h"]
 
 
 def test_columns_are_as_wide_as_their_widest_cell() -> None:

@@ -107,6 +107,16 @@ def test_a_program_is_told_what_was_found(tmp_path: Path, corpus: Path) -> None:
     mosdeploy.init(tmp_path, train=files, progress=told, settings={"workload.beam": 2})
     assert any(x.startswith("pairs: ") for x in told.messages)
     assert any(x.endswith("parameters") for x in told.messages)
+    *verbs, total = told.messages[-6:]
+    assert [x.partition(": about ")[0] for x in verbs] == [
+        "train",
+        "profile",
+        "search",
+        "finetune",
+        "export",
+    ]
+    assert verbs[0].endswith(" updates of the supernet, 0.50 s each)")
+    assert total.endswith(" training")
     config: Any = mosdeploy.open_run(tmp_path).config
     assert config.workload.beam == 2
 
