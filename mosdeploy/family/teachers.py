@@ -70,6 +70,8 @@ class TeacherTask:
         Fingerprint of the data, and of what of the run file it was read with.
     show
         Told how far the training is: a step's line of the log, total steps, seconds left.
+    show_labels
+        Told how many of all examples are labelled, where that takes long.
     """
 
     config: Any
@@ -79,6 +81,7 @@ class TeacherTask:
     train: "Dataset | None" = None
     valid: "Dataset | None" = None
     show: "Callable[[LogLine, int, float], None] | None" = None
+    show_labels: "Callable[[int, int], None] | None" = None
 
 
 class OutputTeacher(Protocol):

@@ -185,7 +185,7 @@ def _scores(
     context: Context, folders: Sequence[Path], manifest: BundleManifest
 ) -> tuple[list[dict[str, float]], str]:
     """Metrics of each bundle, and on how many examples of what."""
-    state = trained_run(context.run)
+    state = trained_run(context.run, context.progress)
     split, examples = ("test", state.data.test) if state.data.test else ("valid", state.data.valid)
     scored = state.scored(examples, manifest.workload, limit=context.config.export.score_examples)
     metrics = []

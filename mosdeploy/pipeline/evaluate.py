@@ -34,7 +34,7 @@ def evaluate(
     from ..data.batches import ordered_batches
     from ..training.validation import validation_loss
 
-    state = trained_run(context.run)
+    state = trained_run(context.run, context.progress)
     workload = changed_workload(context.config.workload, beam=beam)
     archs = _named(state, names or _usual_names(context, state), context.progress)
     if not state.data.test:

@@ -60,7 +60,7 @@ def export(context: Context, options: ExportOptions | None = None) -> ExportResu
     if options.tune_s and options.runtime == "onnxruntime":
         raise ConfigError("--tune is about TVM; add --runtime tvm or --runtime auto")
     if options.runtime == "auto":
-        state = trained_run(context.run)
+        state = trained_run(context.run, context.progress)
         result = state.search_of(pick(state, options.pick, context.progress).arch.key)
         named = dataclasses.replace(options, device=_device_name(context, options, result))
         return select_runtime(context, named, export)
@@ -135,7 +135,7 @@ class _Export:
             "trim_vocabulary": options.trim_vocabulary,
         }
         limits = limits.model_copy(update={k: v for k, v in asked.items() if v is not None})
-        state = trained_run(context.run)
+        state = trained_run(context.run, context.progress)
         arch = pick(state, options.pick, context.progress).arch
         result = state.search_of(arch.key)
         chosen = with_vocabulary(state, select_subnet(state, arch, options.weights), limits)

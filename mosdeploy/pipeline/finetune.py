@@ -87,7 +87,7 @@ def finetune_together(
     context: Context, options: FinetuneOptions, distributed: "DistributedContext"
 ) -> SubnetCard:
     """`finetune` with the other ranks, for whoever has them do something else too."""
-    state = trained_run(context.run)
+    state = trained_run(context.run, context.progress)
     arch = pick(state, options.pick, context.progress).arch
     config = alone(state.config.training, state.config.finetune, options)
     taught = teaching(state, arch, context.progress)

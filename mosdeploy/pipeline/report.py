@@ -47,7 +47,7 @@ def report(context: Context) -> ReportResult:
     from ..report import Report, ReportInputs, build_report
 
     files = context.files
-    state = trained_run(context.run)
+    state = trained_run(context.run, context.progress)
     search = state.search_result()
     is_predicted = search.predictor_sha256 is not None
     model = predictor(context.run, search.device, current=False) if is_predicted else None

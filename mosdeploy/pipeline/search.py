@@ -80,7 +80,7 @@ def search(context: Context, options: SearchOptions | None = None) -> SearchResu
             f"{context.run.data_root}, then run `mosdeploy finetune --task` there"
         )
     limits = _limits(context, options)
-    state = trained_run(context.run)
+    state = trained_run(context.run, context.progress)
     name = context.run.profiled_device_name(options.device)
     check_trained_for(state.card.limits, limits, name)
     if options.verify and run_profile(context.files.root, name).emulated:

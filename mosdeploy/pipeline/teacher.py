@@ -3,6 +3,7 @@
 In: a run and, to train it, examples as token ids. Out: the family's `Teacher`, or None.
 """
 
+import functools
 import os
 import shutil
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..errors import StaleInputError
 from ..family import Teacher, TeacherTask
 from ..storage import disk_errors
-from .context import Progress
+from .context import SILENT, Progress
 from .run import Run
 from .token_files import training_progress
 
@@ -34,7 +35,7 @@ def train_teacher(
     if run.family.open_teacher is None:
         return None
     show = training_progress("teacher", progress)
-    task = replace(_task(run, data_sha256), train=train, valid=valid, show=show)
+    task = replace(_task(run, data_sha256, progress), train=train, valid=valid, show=show)
     return run.family.open_teacher(task)
 
 
@@ -62,7 +63,7 @@ def _link(source: str, target: str) -> None:
         shutil.copyfile(source, target)
 
 
-def finished_teacher(run: Run, data_sha256: str) -> Teacher | None:
+def finished_teacher(run: Run, data_sha256: str, progress: Progress = SILENT) -> Teacher | None:
     """Open the teacher that `train` left; None for a task that another run's supernet serves.
 
     Raises
@@ -73,13 +74,14 @@ def finished_teacher(run: Run, data_sha256: str) -> Teacher | None:
     # what serves a task has the teacher of other data
     if run.family.open_teacher is None or run.config.served_by is not None:
         return None
-    return run.family.open_teacher(_task(run, data_sha256))
+    return run.family.open_teacher(_task(run, data_sha256, progress))
 
 
-def _task(run: Run, data_sha256: str) -> TeacherTask:
+def _task(run: Run, data_sha256: str, progress: Progress) -> TeacherTask:
     return TeacherTask(
         config=run.config,
         root=run.data_root,
         folder=run.workspace.teacher_dir,
         data_sha256=data_sha256,
+        show_labels=functools.partial(progress.update, "label"),
     )

@@ -159,7 +159,6 @@ def _write_data(
         keep_teacher(old.run, context.run, data.sha256)
     teacher = train_teacher(context.run, data.sha256, train_set, valid_set, context.progress)
     if teacher is not None:
-        context.progress.say("labelling the examples with the teacher's outputs")
         train_set = teacher.label(train_set, examples)
         valid_set = teacher.label(valid_set, data.valid)
     write_tokens(files.supernet_dir, train_set, valid_set)

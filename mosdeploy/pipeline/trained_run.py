@@ -23,6 +23,7 @@ from ..spaces.spec import Workload
 from ..storage import fingerprint, read_errors, read_record, sha256_file
 from ..workspace import Workspace
 from .budget import with_budget
+from .context import SILENT, Progress
 from .distilled import distilled
 from .run import Run
 from .teacher import finished_teacher
@@ -39,10 +40,11 @@ rest.
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run folder, and the card of the supernet in it."""
+    """A run folder, the card of the supernet in it, and who is told how far labelling is."""
 
     run: Run
     card: SupernetCard
+    progress: Progress = SILENT
 
     @property
     def config(self) -> RunConfig:
@@ -124,7 +126,7 @@ class TrainedRun:
     @cached_property
     def teacher(self) -> Teacher | None:
         """What the supernet learned from besides its data, if the family has that."""
-        return finished_teacher(self.run, self.card.data_sha256)
+        return finished_teacher(self.run, self.card.data_sha256, self.progress)
 
     @property
     def has_parts_of_teacher(self) -> bool:
@@ -243,7 +245,7 @@ class TrainedRun:
         return result
 
 
-def trained_run(run: Run) -> TrainedRun:
+def trained_run(run: Run, progress: Progress = SILENT) -> TrainedRun:
     """Open a trained run.
 
     Raises
@@ -252,7 +254,7 @@ def trained_run(run: Run) -> TrainedRun:
         If it is not trained, or was trained on another search space.
     """
     card = run.supernet_card()
-    return TrainedRun(with_budget(run, card.budget), card)
+    return TrainedRun(with_budget(run, card.budget), card, progress)
 
 
 def training_inputs(run: Run, data: TaskData, limits: TrainingLimits | None) -> str:

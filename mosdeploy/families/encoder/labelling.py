@@ -1,17 +1,26 @@
 """Outputs of a teacher for all texts that others learn from.
 
 In: a network and texts as token ids. Out: its outputs, computed where and in the precision that
-[training] names; `amp = "auto"` takes the faster one on a CPU, as a training does.
+[training] names, and kept in files of a part of the texts each, so that a killed run goes on;
+`amp = "auto"` takes the faster precision on a CPU, as a training does.
 """
 
-from collections.abc import Sequence
+import hashlib
+import io
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from ...config.sections import TrainingConfig
 from ...data.ragged import Ragged
+from ...storage import atomic_write
 from ...supernet.elastic import Subnet
 from ...training.device import DeviceContext
 from ...training.precision import DTYPES, fastest
@@ -20,27 +29,120 @@ from .scoring import BATCH_TEXTS, outputs_of
 
 TRIAL_TEXTS = 2 * BATCH_TEXTS
 
+PART_TEXTS = 64 * BATCH_TEXTS
+"""Texts of a file, and what a kill costs at most."""
 
-def label_texts(
-    network: Subnet, ids: Ragged, layout: BatchLayout, training: TrainingConfig
-) -> list[Tensor]:
-    """Outputs for each text: (C,), of its pieces (length, C), or (d,); float32.
+Outputs = list[npt.NDArray[np.float32]]
+Show = Callable[[int, int], None]
+"""Told how many of all texts have outputs."""
 
-    The network is left on the CPU.
+
+class Labels:
+    """Outputs for each text: (C,), of its pieces (length, C), or (d,).
+
+    Texts of like length share a part. What was computed before is read; a damaged file is not.
+
+    Parameters
+    ----------
+    folder
+        Where the files of the parts are.
+    ids
+        The texts.
     """
-    texts = [ids[i].tolist() for i in range(len(ids))]
+
+    def __init__(self, folder: Path, ids: Ragged) -> None:
+        digest = hashlib.sha256(ids.offsets.tobytes())
+        digest.update(np.ascontiguousarray(ids.flat).tobytes())
+        self._name = str(folder / f"outputs-{digest.hexdigest()[:16]}")
+        self._ids = ids
+        self._num_kept = 0
+        self._outputs: Outputs = [np.empty(0, np.float32)] * len(ids)
+        order = np.argsort(ids.lengths, kind="stable")
+        parts = range(0, len(ids), PART_TEXTS)
+        rows = {number: order[start : start + PART_TEXTS] for number, start in enumerate(parts)}
+        self._missing = {number: x for number, x in rows.items() if not self._read(number, x)}
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there are outputs for all texts."""
+        return not self._missing
+
+    @property
+    def outputs(self) -> Outputs:
+        """In the order of the texts."""
+        return self._outputs
+
+    def compute(
+        self,
+        network: Subnet,
+        layout: BatchLayout,
+        training: TrainingConfig,
+        show: Show | None = None,
+    ) -> None:
+        """Compute what is missing. The network is left on the CPU.
+
+        Raises
+        ------
+        MosdeployError
+            If the disk is full or read-only.
+        """
+        missing = np.concatenate([*self._missing.values()]) if self._missing else ()
+        context = _context(network, [self._ids[i].tolist() for i in missing], layout, training)
+        network.to(context.device)
+        while self._missing:
+            number, rows = next(iter(self._missing.items()))
+            told = None if show is None else partial(self._tell, show)
+            texts = [self._ids[i].tolist() for i in rows]
+            found = [x.numpy() for x in _outputs(network, texts, layout, context, told)]
+            atomic_write(self._path(number), _packed(found))
+            self._take(rows, found)
+            del self._missing[number]
+        network.to("cpu")
+
+    def _tell(self, show: Show, num_done: int) -> None:
+        show(self._num_kept + num_done, len(self._ids))
+
+    def _path(self, number: int) -> Path:
+        return Path(f"{self._name}-{number}.npz")
+
+    def _read(self, number: int, rows: npt.NDArray[np.int64]) -> bool:
+        try:
+            with self._path(number).open("rb") as file, np.load(file) as arrays:
+                found = np.split(arrays["outputs"], arrays["ends"][:-1])
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
+            return False  # they are computed again
+        if len(found) != len(rows):
+            return False
+        self._take(rows, found)
+        return True
+
+    def _take(self, rows: npt.NDArray[np.int64], found: Outputs) -> None:
+        for row, output in zip(rows, found, strict=True):
+            self._outputs[row] = output
+        self._num_kept += len(rows)
+
+
+def _packed(outputs: Outputs) -> bytes:
+    """Outputs of any length one behind the other, with the place where each ends."""
+    buffer = io.BytesIO()
+    ends = np.cumsum([len(output) for output in outputs])
+    np.savez(buffer, outputs=np.concatenate(outputs), ends=ends)
+    return buffer.getvalue()
+
+
+def _context(
+    network: Subnet, texts: Sequence[Sequence[int]], layout: BatchLayout, training: TrainingConfig
+) -> DeviceContext:
+    """Where and in which precision to compute."""
     context = DeviceContext.of(training)
-    if training.amp == "auto" and context.device.type == "cpu" and len(texts) > 2 * TRIAL_TEXTS:
-        sample = texts[:TRIAL_TEXTS]
-        contexts = {amp: replace(context, dtype=dtype) for amp, dtype in DTYPES.items()}
-        trial = fastest(
-            {amp: partial(_outputs, network, sample, layout, x) for amp, x in contexts.items()}
-        )
-        context = replace(context, dtype=trial.dtype)
-    network.to(context.device)
-    found = _outputs(network, texts, layout, context)
-    network.to("cpu")
-    return found
+    if training.amp != "auto" or context.device.type != "cpu" or len(texts) <= 2 * TRIAL_TEXTS:
+        return context
+    sample = texts[:: len(texts) // TRIAL_TEXTS][:TRIAL_TEXTS]  # of all lengths
+    contexts = {amp: replace(context, dtype=dtype) for amp, dtype in DTYPES.items()}
+    trial = fastest(
+        {amp: partial(_outputs, network, sample, layout, x) for amp, x in contexts.items()}
+    )
+    return replace(context, dtype=trial.dtype)
 
 
 def _outputs(
@@ -48,6 +150,7 @@ def _outputs(
     texts: Sequence[Sequence[int]],
     layout: BatchLayout,
     context: DeviceContext,
+    told: Callable[[int], None] | None = None,
 ) -> list[Tensor]:
     with context.autocast():
-        return outputs_of(network, texts, layout)
+        return outputs_of(network, texts, layout, told)

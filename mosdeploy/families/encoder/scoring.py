@@ -121,10 +121,16 @@ def predictor(
 
 
 @torch.inference_mode()
-def outputs_of(subnet: Any, inputs: Sequence[Sequence[int]], layout: BatchLayout) -> list[Tensor]:
+def outputs_of(
+    subnet: Any,
+    inputs: Sequence[Sequence[int]],
+    layout: BatchLayout,
+    told: Callable[[int], None] | None = None,
+) -> list[Tensor]:
     """Outputs of a plain network for each text: (C,), of its pieces (length, C), or (d,).
 
-    Texts of like length share a batch. The network comes back in the mode it was in.
+    Texts of like length share a batch. The network comes back in the mode it was in. `told` gets
+    the number of texts that are done.
     """
     was_training = subnet.training
     device = next(subnet.parameters()).device
@@ -138,6 +144,8 @@ def outputs_of(subnet: Any, inputs: Sequence[Sequence[int]], layout: BatchLayout
         for i, output in zip(rows, outputs, strict=True):
             # (S, C) without the padding; (C,) as it is
             found[i] = output[: len(inputs[i])] if output.dim() > 1 else output
+        if told is not None:
+            told(start + len(rows))
     subnet.train(was_training)
     return found
 

@@ -6,17 +6,9 @@ network, every smaller one has its most important heads and neurons (DynaBERT, H
 Nothing is trained here.
 """
 
-import hashlib
-import io
-import zipfile
-import zlib
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import cast
-
-import numpy as np
-import numpy.typing as npt
 
 from ...config.encoder import EncoderRunConfig
 from ...data.batches import ordered_batches
@@ -25,14 +17,13 @@ from ...family import ScoredExamples, TeacherTask
 from ...records import Scores
 from ...spaces.encoder_choices import EncoderArch
 from ...spaces.genes import ArchConfig
-from ...storage import atomic_write
 from ...supernet.elastic import StateDict, Subnet
 from ...supernet.supernet import Supernet
 from .batch import EncoderBatch
 from .dataset import EncoderDataset
 from .elastic import fresh_supernet, sliced_subnet
 from .given_teacher import GivenTeacher, load_given_teacher
-from .labelling import label_texts
+from .labelling import Labels
 from .tasks import Example
 
 VALIDATION_TOKENS = 4096
@@ -57,6 +48,7 @@ class EncoderTeacher:
         self._config: EncoderRunConfig = task.config
         self._root = task.root
         self._folder = task.folder
+        self._show = task.show_labels
         self.is_largest = is_largest
 
     @cached_property
@@ -84,20 +76,12 @@ class EncoderTeacher:
         ids = dataset.ids
         if not self.is_largest and self._config.task.kind != "tagging":
             ids = self._given.ids(examples)  # its tokenizer may be another
-        digest = hashlib.sha256(ids.offsets.tobytes())
-        digest.update(np.ascontiguousarray(ids.flat).tobytes())
-        path = self._folder / f"outputs-{digest.hexdigest()[:16]}.npz"
-        kept = _read_outputs(path)
-        if kept is not None:
-            return dataset.with_teacher(kept)
-        training = self._config.training
-        if self.is_largest:
-            found = label_texts(self._network, ids, dataset.layout, training)
-        else:
-            found = label_texts(self._given.network, ids, self._given.layout, training)
-        outputs = [x.numpy() for x in found]
-        self._keep(path, outputs)
-        return dataset.with_teacher(outputs)
+        labels = Labels(self._folder, ids)
+        if not labels.is_whole:
+            network = self._network if self.is_largest else self._given.network
+            layout = dataset.layout if self.is_largest else self._given.layout
+            labels.compute(network, layout, self._config.training, self._show)
+        return dataset.with_teacher(labels.outputs)
 
     def scores(
         self, scored: ScoredExamples, examples: Sequence[Example], valid: EncoderDataset
@@ -119,13 +103,6 @@ class EncoderTeacher:
             setup=f"{given.max_tokens} tokens",
             weights="teacher",
         )
-
-    def _keep(self, path: Path, outputs: Sequence[npt.NDArray[np.float32]]) -> None:
-        """Write outputs of any length one behind the other, with the place where each ends."""
-        buffer = io.BytesIO()
-        ends = np.cumsum([len(output) for output in outputs])
-        np.savez(buffer, outputs=np.concatenate(outputs), ends=ends)
-        atomic_write(path, buffer.getvalue())
 
     def supernet(self, seed: int) -> Supernet:
         """A supernet whose largest subnet computes what the teacher computes."""
@@ -154,12 +131,3 @@ def _own_loss(batches: Sequence[Batch]) -> float:
         assert outputs is not None  # the examples are labelled
         total += float(batch.losses(outputs).sum())
     return total / sum(batch.num_targets for batch in batches)
-
-
-def _read_outputs(path: Path) -> list[npt.NDArray[np.float32]] | None:
-    """Outputs as `EncoderTeacher` keeps them; None where there are none, or the file is damaged."""
-    try:
-        with path.open("rb") as file, np.load(file) as arrays:
-            return np.split(arrays["outputs"], arrays["ends"][:-1])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
-        return None  # they are computed again

@@ -1,5 +1,6 @@
 """Labels of a teacher: in whichever precision they are computed, the network's own outputs."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,14 @@ from encoders import VOCAB_SIZE, encoder_space, random_ids, uneven_arch
 
 from mosdeploy.config.sections import SupernetConfig, TrainingConfig
 from mosdeploy.data.ragged import Ragged
+from mosdeploy.families.encoder import labelling
 from mosdeploy.families.encoder.dataset import BatchLayout
 from mosdeploy.families.encoder.elastic import fresh_subnet
-from mosdeploy.families.encoder.labelling import TRIAL_TEXTS, label_texts
+from mosdeploy.families.encoder.labelling import TRIAL_TEXTS, Labels
 from mosdeploy.families.encoder.scoring import outputs_of
 
 LAYOUT = BatchLayout(pad_id=0, sep_id=2, num_types=2)
+FULL = TrainingConfig(amp="none")
 
 
 @pytest.fixture(scope="module")
@@ -22,14 +25,22 @@ def network() -> Any:
     return fresh_subnet(uneven_arch(), encoder_space(), VOCAB_SIZE, SupernetConfig(), 1)
 
 
+def texts(count: int) -> Ragged:
+    lengths = np.random.default_rng(3).integers(3, 20, count)
+    return Ragged.of(random_ids(lengths.tolist()))
+
+
+def wanted_of(network: Any, ids: Ragged) -> list[torch.Tensor]:
+    return outputs_of(network, [ids[i].tolist() for i in range(len(ids))], LAYOUT)
+
+
 @pytest.mark.parametrize("amp", ["none", "bf16", "auto"])
-def test_labels_are_the_networks_outputs(network: Any, amp: Any) -> None:
-    lengths = np.random.default_rng(3).integers(3, 20, 2 * TRIAL_TEXTS + 1)
-    ids = Ragged.of(random_ids(lengths.tolist()))
-    found = label_texts(network, ids, LAYOUT, TrainingConfig(amp=amp))
-    wanted = outputs_of(
-        network, [row.tolist() for row in map(ids.__getitem__, range(len(ids)))], LAYOUT
-    )
+def test_labels_are_the_networks_outputs(network: Any, amp: Any, tmp_path: Path) -> None:
+    ids = texts(2 * TRIAL_TEXTS + 1)
+    labels = Labels(tmp_path, ids)
+    labels.compute(network, LAYOUT, TrainingConfig(amp=amp))
+    found = [torch.from_numpy(x) for x in labels.outputs]
+    wanted = wanted_of(network, ids)
     rounding = 0.0 if amp == "none" else 0.05
     for one, other in zip(found, wanted, strict=True):
         assert one.dtype == torch.float32
@@ -38,3 +49,46 @@ def test_labels_are_the_networks_outputs(network: Any, amp: Any) -> None:
     exact = all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
     assert exact or amp != "none"
     assert not exact or amp != "bf16"  # it does compute in that precision
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_a_killed_labelling_goes_on(
+    network: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the parts that were done; progress counts them."""
+    monkeypatch.setattr(labelling, "PART_TEXTS", 64)
+    ids = texts(150)
+    told: list[tuple[int, int]] = []
+
+    def kill(done: int, total: int) -> None:
+        told.append((done, total))
+        if done == 96:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        Labels(tmp_path, ids).compute(network, LAYOUT, FULL, kill)
+    assert told == [(32, 150), (64, 150), (96, 150)]
+    again = Labels(tmp_path, ids)
+    assert not again.is_whole
+    again.compute(network, LAYOUT, FULL, lambda *x: told.append(x))
+    assert told[3:] == [(96, 150), (128, 150), (150, 150)]
+    kept = Labels(tmp_path, ids)
+    assert kept.is_whole
+    for one, other, third in zip(again.outputs, kept.outputs, wanted_of(network, ids), strict=True):
+        assert np.array_equal(one, other)
+        assert np.array_equal(one, third.numpy())
+
+
+def test_a_damaged_part_is_made_again(network: Any, tmp_path: Path) -> None:
+    ids = texts(5)
+    Labels(tmp_path, ids).compute(network, LAYOUT, FULL)
+    (path,) = tmp_path.iterdir()
+    content = path.read_bytes()
+    path.write_bytes(content[:100])
+    labels = Labels(tmp_path, ids)
+    assert not labels.is_whole
+    labels.compute(network, LAYOUT, FULL)
+    assert path.read_bytes() == content

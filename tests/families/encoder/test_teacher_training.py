@@ -53,7 +53,7 @@ def taught(given: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 @slow
 def test_a_given_teacher_is_scored_and_not_trained(taught: Any) -> None:
     root, results, progress = taught
-    assert {stage for stage, _ in progress.updates} == {"train", "finetune", "evaluate"}
+    assert {stage for stage, _ in progress.updates} == {"label", "train", "finetune", "evaluate"}
     assert not (root / "teacher" / "log.jsonl").exists()
     card = json.loads((root / "teacher" / "teacher.json").read_text())
     assert not card["is_largest"]
