@@ -124,6 +124,8 @@ def _answer(context: Context, options: DistillOptions, data: TaskData, inputs_sh
     }
     num_done = len(data.train) - sum(map(len, missing.values()))
     num_examples = sum(map(len, answered.values()))
+    # a first chunk takes a while: the processes start and each loads the teacher
+    context.progress.update("distill", num_done, len(data.train))
     for number, examples in _answers(context.run, options, missing):
         append_line(path, {"chunk": number, "examples": examples})
         num_done += len(missing[number])

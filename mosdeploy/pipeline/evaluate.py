@@ -1,21 +1,34 @@
 """The verb `evaluate`: the family's metrics on the test examples."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
 from ..errors import ConfigError, StaleInputError
+from ..family import ScoredExamples
 from ..records import Scores, ScoreTable
 from ..spaces.genes import ArchConfig
-from ..storage import write_record
+from ..spaces.spec import Workload
+from ..storage import fingerprint, read_record, write_record
+from ..version import __version__
+from .answering import scored_in_parts
 from .context import Context, Progress
 from .picking import pick
-from .subnets import select_subnet, teacher_subnet, trained_alone
+from .subnets import SelectedSubnet, select_subnet, teacher_subnet, trained_alone
 from .token_files import VALIDATION_TOKENS
 from .trained_run import TrainedRun, trained_run
 from .workloads import changed_workload
+
+if TYPE_CHECKING:
+    from ..data.protocols import Dataset
 
 
 def evaluate(
     context: Context, names: tuple[str, ...] | None = None, beam: int | None = None
 ) -> ScoreTable:
-    """Score inherited subnets on the test examples, and what these became when trained alone.
+    """Score inherited subnets on the test examples, and what these became when trained alone; what
+    an earlier or a killed run scored is not scored again.
 
     Parameters
     ----------
@@ -31,9 +44,6 @@ def evaluate(
     StaleInputError
         If the run is not trained, or `winner` is asked for before a search.
     """
-    from ..data.batches import ordered_batches
-    from ..training.validation import validation_loss
-
     state = trained_run(context.run, context.progress)
     workload = changed_workload(context.config.workload, beam=beam)
     archs = _named(state, names or _usual_names(context, state), context.progress)
@@ -42,38 +52,122 @@ def evaluate(
             "the data has no test examples; name some as `test`, or raise test_fraction"
         )
     examples = state.scored(state.data.test, workload)
-    valid_set = state.validation_set(len(state.data.valid))
-    valid = ordered_batches(valid_set, VALIDATION_TOKENS)
-    judged = {name: select_subnet(state, arch, "inherited") for name, arch in archs.items()}
+    judged: dict[str, SelectedSubnet | None] = {}
+    for name, arch in archs.items():
+        judged[name] = select_subnet(state, arch, "inherited")
     if state.has_parts_of_teacher:
         judged["teacher"] = teacher_subnet(state)
     for name, arch in archs.items():
         alone = trained_alone(state, arch)
         judged |= {f"{name}, {other.weights}": other for other in alone}
-    subnets = {}
-    for done, (name, chosen) in enumerate(judged.items()):
-        context.progress.update("evaluate", done, len(judged), name)
-        subnets[name] = Scores(
+    if state.teacher is not None and not state.has_parts_of_teacher:
+        judged["teacher"] = None  # given: no subnet
+    return _Evaluation(context, state, examples, workload).run(judged)
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """One table of scores; each is on disk before the next is computed."""
+
+    context: Context
+    state: TrainedRun
+    examples: ScoredExamples
+    workload: Workload
+
+    def run(self, judged: Mapping[str, SelectedSubnet | None]) -> ScoreTable:
+        """Score subnets by name, and the teacher that was given for None, but for those that a run
+        before this one scored.
+        """
+        known = self._known()
+        scores = {name: known[_key(x)] for name, x in judged.items() if _key(x) in known}
+        if len(scores) == len(judged):
+            self.context.progress.say("already scored on the same examples")
+        for done, (name, chosen) in enumerate(judged.items()):
+            self.context.progress.update("evaluate", done, len(judged), name)
+            if name not in scores:
+                told = partial(self._tell, done, len(judged), name)
+                scores[name] = self._score(chosen, scored_in_parts(self.examples, told))
+                write_record(self.context.files.scores_path, self._table(scores))
+        self.context.progress.update("evaluate", len(judged), len(judged))
+        table = self._table({name: scores[name] for name in judged})
+        write_record(self.context.files.scores_path, table)
+        return table
+
+    def _score(self, chosen: SelectedSubnet | None, examples: ScoredExamples) -> Scores:
+        state = self.state
+        if chosen is None:
+            assert state.teacher is not None  # it is asked for by name
+            return state.teacher.scores(examples, state.data.test, self._valid_set)
+        return Scores(
             arch=chosen.arch,
             num_parameters=state.spec.num_parameters(chosen.arch),
             metrics=examples.evaluate(chosen.subnet),
-            loss=validation_loss(chosen.subnet, valid),
+            loss=self._loss(chosen.subnet),
             num_examples=len(examples),
             setup=examples.setup,
             weights=chosen.weights,
             subnet_sha256=chosen.card.subnet_sha256 if chosen.card else None,
         )
-    if state.teacher is not None and not state.has_parts_of_teacher:
-        subnets["teacher"] = state.teacher.scores(examples, state.data.test, valid_set)
-    context.progress.update("evaluate", len(judged), len(judged))
-    table = ScoreTable(
-        supernet_sha256=state.card.supernet_sha256,
-        data_sha256=state.card.data_sha256,
-        workload=workload,
-        subnets=subnets,
-    )
-    write_record(context.files.scores_path, table)
-    return table
+
+    def _loss(self, subnet: Any) -> float:
+        from ..data.batches import ordered_batches
+        from ..training.validation import validation_loss
+
+        return validation_loss(subnet, ordered_batches(self._valid_set, VALIDATION_TOKENS))
+
+    @cached_property
+    def _valid_set(self) -> "Dataset":
+        return self.state.validation_set(len(self.state.data.valid))
+
+    def _tell(self, done: int, total: int, name: str, answered: int, num_examples: int) -> None:
+        note = f"{name}: {answered:,} of {num_examples:,} examples"
+        self.context.progress.update("evaluate", done, total, note)
+
+    def _table(self, scores: Mapping[str, Scores]) -> ScoreTable:
+        card = self.state.card
+        return ScoreTable(
+            supernet_sha256=card.supernet_sha256,
+            data_sha256=card.data_sha256,
+            workload=self.workload,
+            inputs_sha256=self._inputs_sha256,
+            subnets=dict(scores),
+        )
+
+    @property
+    def _inputs_sha256(self) -> str:
+        card = self.state.card
+        return fingerprint(
+            __version__,
+            card.supernet_sha256,
+            card.data_sha256,
+            self.workload,
+            self.state.config.export,
+        )
+
+    def _known(self) -> dict[tuple[str, ...], Scores]:
+        """What an earlier run scored on the same examples in the same way."""
+        try:
+            path = self.context.files.scores_path
+            table = read_record(ScoreTable, path, "mosdeploy evaluate")
+        except StaleInputError:
+            return {}
+        if table.inputs_sha256 != self._inputs_sha256:
+            return {}
+        given = not self.state.has_parts_of_teacher
+        return {_key_of(scores, given): scores for scores in table.subnets.values()}
+
+
+def _key(chosen: SelectedSubnet | None) -> tuple[str, ...]:
+    """What tells weights from others of the same supernet."""
+    if chosen is None:
+        return ("teacher",)
+    return (chosen.weights, chosen.arch.key, chosen.card.subnet_sha256 if chosen.card else "")
+
+
+def _key_of(scores: Scores, is_teacher_given: bool) -> tuple[str, ...]:
+    if scores.weights == "teacher" and is_teacher_given:
+        return ("teacher",)
+    return (scores.weights, scores.arch.key, scores.subnet_sha256 or "")
 
 
 def _named(state: TrainedRun, names: tuple[str, ...], progress: Progress) -> dict[str, ArchConfig]:

@@ -9,6 +9,7 @@ from ..errors import ConfigError
 from ..records import PrecisionChoice, Runtime, SearchResult
 from ..spaces.spec import Workload
 from ..storage import sha256_file
+from .answering import opened_in_parts
 from .bundles import folder_bytes, note_newest
 from .context import Context
 from .devices import run_profile
@@ -170,7 +171,7 @@ class _Export:
             manifest = export_bundle(
                 job,
                 build=self._builder(),
-                open_bundle=self.state.family.open_bundle,
+                open_bundle=opened_in_parts(self.state.family.open_bundle, self.context.progress),
                 examples=parity_examples(self.state, self.chosen, self.workload, num_examples),
                 out_dir=out_dir,
             )

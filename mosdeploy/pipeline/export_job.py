@@ -6,6 +6,7 @@ In: a trained subnet. Out: a `BundleJob`, what writes the model, and examples wi
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +15,7 @@ from ..errors import ExportError
 from ..notebook import HtmlTable
 from ..records import BundleManifest, PrecisionChoice
 from ..spaces.spec import Workload
+from .answering import in_parts
 from .subnets import SelectedSubnet
 from .summaries import RuntimeChoice
 from .trained_run import TrainedRun
@@ -147,7 +149,10 @@ def parity_examples(
     scored = state.scored(state.data.valid, workload, limit=limit, options=options)
 
     def in_torch(predict: Callable[..., Any]) -> Callable[[list[list[int]]], Any]:
-        return lambda ids: predict(chosen.subnet, trained_ids(chosen.vocabulary, ids))
+        def answer(ids: list[list[int]]) -> Any:
+            return predict(chosen.subnet, trained_ids(chosen.vocabulary, ids))
+
+        return in_parts(answer, partial(state.progress.update, "answer in torch"))
 
     shortcut = scored.shortcut
     if shortcut is not None:

@@ -18,6 +18,7 @@ from ..records import DeviceState, PrecisionCandidate, PrecisionChoice
 from ..spaces import ModelSpec
 from ..spaces.spec import Precision, Workload
 from ..storage import disk_errors, fingerprint, read_record, write_record
+from .answering import opened_in_parts
 from .conditions import board_state
 from .context import Context
 from .devices import lasting_session
@@ -291,6 +292,7 @@ def _scores(
     from ..export.bundle import MODEL_NAME, build_draft
 
     root = task.context.files.bundles_dir
+    open_bundle = opened_in_parts(task.state.family.open_bundle, task.context.progress)
     with disk_errors(root):
         root.mkdir(parents=True, exist_ok=True)
         for precision in precisions:
@@ -300,7 +302,7 @@ def _scores(
             with tempfile.TemporaryDirectory(prefix=".precision.", dir=root) as scratch:
                 folder = Path(scratch) / "draft"
                 with runtime_errors():
-                    draft = build_draft(job, build, task.state.family.open_bundle, folder)
+                    draft = build_draft(job, build, open_bundle, folder)
                     answers = draft.model.predict_ids([list(ids) for ids in examples.input_ids])
                 size_bytes = (folder / MODEL_NAME).stat().st_size
                 yield precision, size_bytes, examples.score_answers(answers)

@@ -11,7 +11,7 @@ from ..evaluation.distributed import DistributedEvaluator
 from ..records import Candidate, Limits, QualityCard, SearchResult
 from ..spaces.genes import ArchConfig, GeneArray
 from ..storage import fingerprint, locked, write_record
-from .context import Context
+from .context import Context, Progress
 from .devices import run_profile
 from .limits import NO_LIMITS, check_trained_for, cost_of, with_defaults
 from .predictors import predictor, tail_ratio
@@ -177,17 +177,17 @@ class _SearchTask:
         """
         from ..evaluation.predictor import QualityPredictor
         from ..search import evolve, evolve_predicted
+        from ..search.surrogate import NUM_ROUNDS
 
         config = self.context.config
-        oracle = self._oracle(losses, level)
+        is_predicted = config.search.quality == "predict"
+        shown = _Shown(
+            self.context.progress, NUM_ROUNDS if is_predicted else config.search.iterations
+        )
+        oracle = self._oracle(shown.counted(losses), level)
+        show = shown.show
 
-        def show(progress: Any) -> None:
-            note = f"best loss {progress.best_loss:.4f}, {progress.num_evaluated} subnets"
-            self.context.progress.update(
-                "search", progress.iteration, progress.num_iterations, note
-            )
-
-        if config.search.quality == "evaluate":
+        if not is_predicted:
             return evolve(config.space, config.search, self.limits, oracle, show), None
         fitted: list[QualityPredictor] = []
 
@@ -212,6 +212,41 @@ class _SearchTask:
             predict_ms=predict_ms,
             trained_for=trained.limits if trained else NO_LIMITS,
         )
+
+
+@dataclass
+class _Shown:
+    """Progress of a search, also within an iteration, which may take minutes."""
+
+    progress: Progress
+    num_iterations: int
+    iteration: int = 0
+    note: str = ""
+
+    def show(self, progress: Any) -> None:
+        """Tell that an iteration is over."""
+        self.iteration = progress.iteration
+        self.note = f"best loss {progress.best_loss:.4f}, {progress.num_evaluated} subnets"
+        self._tell("")
+
+    def counted(self, losses: "Losses") -> "Losses":
+        """The same losses; each of the next iteration's is told of, but for the last, after which
+        the iteration is over.
+        """
+
+        def told(
+            archs: Sequence[ArchConfig], incumbents: Sequence[ArchConfig | None]
+        ) -> Iterator[float | None]:
+            for done, loss in enumerate(losses(archs, incumbents), 1):
+                if done < len(archs):
+                    self._tell(f"{done} of {len(archs)} more")
+                yield loss
+
+        return told
+
+    def _tell(self, more: str) -> None:
+        note = ", ".join(x for x in (self.note, more) if x)
+        self.progress.update("search", self.iteration, self.num_iterations, note)
 
 
 def _scaled(predict_ms: "PredictMs", ratio: float) -> "PredictMs":

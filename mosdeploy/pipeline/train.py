@@ -291,6 +291,7 @@ def _tokenizer(context: Context, data: TaskData, old: Workspace) -> Tokenizer:
         if has_tokenizer_of(context, data, old):
             atomic_write(path, old.tokenizer_path.read_bytes())
         else:
+            context.progress.say("making the tokenizer")
             context.family.train_tokenizer(data, context.config, path)
     return context.family.load_tokenizer(path)
 

@@ -179,12 +179,15 @@ class Scores(Record):
 
 
 class ScoreTable(Record):
-    """Scores of several subnets of one supernet, by name, answering as a workload says; None in
-    older files.
+    """Scores of several subnets of one supernet, by name, answering as a workload says.
+
+    `inputs_sha256` is that of all that they depend on besides the subnet. None in older files, as
+    the workload may be.
     """
 
     version: Literal[2] = 2
     supernet_sha256: str
     data_sha256: str
     workload: AnyWorkload | None = None
+    inputs_sha256: str | None = None
     subnets: dict[str, Scores]

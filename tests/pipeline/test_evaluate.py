@@ -6,8 +6,9 @@ import pytest
 from walking import KeptProgress, edit, opened
 
 from mosdeploy.errors import ConfigError
+from mosdeploy.pipeline import evaluate as module
 from mosdeploy.records import ScoreTable
-from mosdeploy.storage import read_record
+from mosdeploy.storage import read_record, write_record
 from mosdeploy.workspace import Workspace
 
 
@@ -30,6 +31,33 @@ def test_what_is_scored_unasked_and_with_which_beam(folder: Path) -> None:
     assert [note for _, note in progress.updates] == ["largest", "smallest", "winner", ""]
     (folder / "search" / "result.json").unlink()
     assert list(run.evaluate().subnets) == ["largest", "smallest"]
+
+
+def test_what_a_killed_run_scored_is_not_scored_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "scores.json").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        opened(folder, KeptProgress(stop_at=1)).evaluate()
+    table = read_record(ScoreTable, Workspace(folder).scores_path, "mosdeploy evaluate")
+    assert list(table.subnets) == ["largest"]
+    # what is read from there is believed
+    wrong = table.subnets["largest"].model_copy(update={"loss": 99.0})
+    kept = table.model_copy(update={"subnets": {"largest": wrong}})
+    write_record(Workspace(folder).scores_path, kept)
+    progress = KeptProgress()
+    table = opened(folder, progress).evaluate()
+    assert list(table.subnets) == ["largest", "smallest", "winner"]
+    assert table.subnets["largest"].loss == 99.0 > table.subnets["winner"].loss
+    assert opened(folder, progress).evaluate(("winner",)).subnets == {
+        "winner": table.subnets["winner"]
+    }
+    assert "already scored on the same examples" in progress.messages
+    # of another workload, or by another version, it is not
+    assert opened(folder).evaluate(beam=2).subnets["largest"].loss < 99.0
+    write_record(Workspace(folder).scores_path, kept)
+    monkeypatch.setattr(module, "__version__", "another")
+    assert opened(folder).evaluate().subnets["largest"].loss < 99.0
 
 
 def test_without_test_examples_nothing_is_scored(folder: Path) -> None:

@@ -33,6 +33,18 @@ def result_of(root: Path) -> SearchResult:
     return read_record(SearchResult, Workspace(root).search_result_path, "mosdeploy search")
 
 
+def test_an_iteration_tells_how_far_it_is(folder: Path) -> None:
+    shutil.rmtree(folder / "search")
+    progress = KeptProgress()
+    opened(folder, progress).search("10s", verify=False)
+    notes = [note for stage, note in progress.updates if stage == "search"]
+    assert notes[0] == "1 of 8 more"
+    ends = [i for i, note in enumerate(notes) if not note.endswith(" more")]
+    assert re.fullmatch(r"best loss [0-9.]+, 8 subnets", notes[ends[0]])
+    assert notes[ends[0] + 1].startswith(f"{notes[ends[0]]}, 1 of ")
+    assert ends[-1] == len(notes) - 1
+
+
 def test_the_winner_was_measured_and_keeps_the_limit(walked: Path) -> None:
     result = result_of(walked)
     assert result.verified

@@ -1,0 +1,74 @@
+"""Answers to many inputs, a part at a time, so that progress can be told in between.
+
+In: what answers token ids. Out: the same answers in the same order.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..family import BundleModel, ScoredExamples
+from .context import Progress
+
+if TYPE_CHECKING:
+    from ..export.bundle import BundleOpener
+    from ..export.parity import PredictsIds
+
+PART = 128
+"""Inputs of a part: a few seconds for a large network that searches with a beam on a CPU."""
+
+Inputs = list[list[int]]
+Answers = Callable[[Inputs], Sequence[Any]]
+
+
+def in_parts(answers: Answers, told: Callable[[int, int], None]) -> Answers:
+    """Answer parts of inputs of like length, longest first.
+
+    Parameters
+    ----------
+    told
+        Given how many inputs of how many are answered, between parts.
+    """
+
+    def answer(inputs: Inputs) -> list[Any]:
+        order = sorted(range(len(inputs)), key=lambda i: -len(inputs[i]))
+        found: list[Any] = [None] * len(inputs)
+        for start in range(0, len(order), PART):
+            if start:
+                told(start, len(order))
+            rows = order[start : start + PART]
+            for i, output in zip(rows, answers([inputs[i] for i in rows]), strict=True):
+                found[i] = output
+        return found
+
+    return answer
+
+
+def scored_in_parts(examples: ScoredExamples, told: Callable[[int, int], None]) -> ScoredExamples:
+    """The same examples, with progress while a network answers them."""
+
+    def predict(subnet: Any, inputs: Inputs) -> Sequence[Any]:
+        return in_parts(partial(examples.predict, subnet), told)(inputs)
+
+    return replace(examples, predict=predict)
+
+
+@dataclass(frozen=True)
+class _ModelInParts:
+    model: BundleModel
+    progress: Progress
+
+    def predict_ids(self, inputs: Inputs, /) -> Sequence[Any]:
+        told = partial(self.progress.update, "answer with the bundle")
+        return in_parts(self.model.predict_ids, told)(inputs)
+
+
+def opened_in_parts(open_bundle: Callable[..., BundleModel], progress: Progress) -> "BundleOpener":
+    """What opens a bundle whose model tells how far it is."""
+
+    def open_told(folder: Path) -> "PredictsIds":
+        return _ModelInParts(open_bundle(folder), progress)
+
+    return open_told
