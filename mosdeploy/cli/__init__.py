@@ -67,11 +67,11 @@ VERBS = (
 
 app = typer.Typer(
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,  # whose columns cut words on a terminal of 80
     pretty_exceptions_enable=False,
     help="Fit a Transformer into a latency budget on a real device.\n\n"
-    "**init, train, profile, search, finetune, export, deploy, report**; all in the folder "
-    "of `mosdeploy.toml`.",
+    "The walk: init, train, profile, search, finetune, evaluate, export, deploy, report; all in "
+    "the folder of mosdeploy.toml.",
 )
 devices_app = typer.Typer(
     no_args_is_help=True, help="List, show, add, check, set up and clean devices."

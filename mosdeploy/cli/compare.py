@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import DeviceCommon, DeviceOption, HostOption
+from .options import DeviceCommon, HostOption, SearchedDeviceOption
 from .printing import table
 
 if TYPE_CHECKING:
@@ -17,10 +17,12 @@ def compare(
     bundles: Annotated[
         list[Path], typer.Argument(help="Two bundles or more: folders, or names in bundles/.")
     ],
-    device: DeviceOption = None,
+    device: SearchedDeviceOption = None,
     host: HostOption = None,
 ) -> None:
-    """Time several bundles by turns on one device, and score them on the same examples."""
+    """Time bundles by turns on one device, and score them. On the same examples, at most
+    `export.score_examples` of them; nothing is deployed.
+    """
     from ..pipeline.compare import CompareOptions
     from ..pipeline.compare import compare as time_by_turns
 

@@ -4,13 +4,13 @@ from typing import Annotated
 
 import typer
 
-from .options import BundleOption, DeviceCommon, DeviceOption, HostOption
+from .options import BundleOption, DeviceCommon, HostOption, SearchedDeviceOption
 from .printing import EMULATED, kept
 
 
 def deploy(
     common: DeviceCommon,
-    device: DeviceOption = None,
+    device: SearchedDeviceOption = None,
     host: HostOption = None,
     bundle: BundleOption = None,
     rollback: Annotated[
@@ -20,12 +20,12 @@ def deploy(
         bool,
         typer.Option(
             "--strict/--no-strict",
-            help="Never switch to what takes longer there than its limit; the next finalist of the "
-            "search takes its place.",
+            help="Switch only if the bundle keeps its limit there; else try the next finalists of "
+            "the search.",
         ),
     ] = True,
 ) -> None:
-    """Put the bundle on the device, test it and time it there, and only then switch to it."""
+    """Put the bundle on the device, test and time it, then switch."""
     from ..pipeline.deploy import DeployOptions, roll_back
     from ..pipeline.deploy import deploy as put
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..pipeline.summaries import DeviceCheck
     from ..records import DeviceState
 
-DeviceName = Annotated[str, typer.Argument(help="Device profile, e.g. local, rpi.")]
+DeviceName = Annotated[str, typer.Argument(help="Device profile, as `devices list` shows it.")]
 
 
 def devices_list(common: Common) -> None:
@@ -36,7 +36,8 @@ def devices_add(
     common: DeviceCommon,
     name: Annotated[str, typer.Argument(help="Name of the new profile.")],
     host: Annotated[
-        str | None, typer.Option(help="The board's alias in ssh_config; default: the name.")
+        str | None,
+        typer.Option(help="The board's alias in ssh_config.", show_default="the name"),
     ] = None,
 ) -> None:
     """Look at a board over SSH and write its profile into the run folder."""
@@ -51,7 +52,7 @@ def devices_add(
 
 
 def devices_check(common: DeviceCommon, name: DeviceName, host: HostOption = None) -> None:
-    """Look at a device: reachable, Python, runtime, CPU, memory, governor, temperature, disk."""
+    """See whether a device can measure, and what to do first. Exit code 5 if it cannot."""
     from ..pipeline.devices import check_device, resolve_profile
 
     profile = resolve_profile(common.directory, name, host)
@@ -80,7 +81,7 @@ def devices_clean(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Remove what is listed.")] = False,
 ) -> None:
-    """List what nothing needs any more on a device, and remove it with --yes."""
+    """List what nothing needs any more on a device. With --yes, remove it."""
     from ..pipeline.devices import clean_device, resolve_profile
 
     profile = resolve_profile(common.directory, name, host)

@@ -17,10 +17,11 @@ def distill(
         ),
     ] = "largest",
     beam: Annotated[
-        int | None, typer.Option(help="Beam size; default: 5, or a bundle's own.", min=1)
+        int | None,
+        typer.Option(help="Hypotheses of beam search.", min=1, show_default="5, or a bundle's own"),
     ] = None,
 ) -> None:
-    """Have a teacher answer the training inputs anew, to train on; the same command resumes."""
+    """Have a teacher answer the training inputs, to train on. The same command resumes."""
     from ..pipeline.distill import DistillOptions
     from ..pipeline.distill import distill as answer
 

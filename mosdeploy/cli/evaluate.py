@@ -12,11 +12,19 @@ def evaluate(
     common: Common,
     pick: Annotated[
         list[str] | None,
-        typer.Option("--pick", "--arch", help=f"Repeatable: {PICK_HELP}"),
+        typer.Option(
+            "--pick",
+            "--arch",
+            help=f"Repeatable: {PICK_HELP}",
+            show_default="largest, smallest, and the winner if there is one",
+        ),
     ] = None,
     beam: BeamOption = None,
 ) -> None:
-    """Score inherited subnets, and those trained alone, on the test examples."""
+    """Score subnets on the test examples.
+
+    Inherited ones, those that were trained alone, and the teacher. The same command resumes.
+    """
     from ..pipeline.evaluate import evaluate as score
 
     scores = score(common.context(), tuple(pick) if pick else None, beam)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .options import BeamOption, DeviceCommon, DeviceOption, PickOption
+from .options import BeamOption, DeviceCommon, PickOption, SearchedDeviceOption
 from .printing import table
 
 if TYPE_CHECKING:
@@ -22,8 +22,10 @@ class ExportArguments:
     weights: Annotated[
         Literal["inherited", "finetuned", "teacher", "from-teacher", "scratch"] | None,
         typer.Option(
-            help="Default: the better of finetuned and from-teacher (trained on from the teacher's "
-            "weights), if it is better than inherited; teacher: with --pick largest."
+            metavar="NAME",
+            help="inherited from the supernet; finetuned from there or from-teacher, or from "
+            "scratch, as `finetune` trains; the teacher's own, with --pick largest.",
+            show_default="the best by validation, but for scratch",
         ),
     ] = None
     precision: Annotated[
@@ -38,8 +40,11 @@ class ExportArguments:
         ]
         | None,
         typer.Option(
-            help="auto: the fastest on the device that keeps --max-score-drop; default: the "
-            "config's."
+            metavar="NAME",
+            help="auto: the fastest on the device that keeps --max-score-drop; fp32, int8; of a "
+            "translation fp32-int4-logits, int8-int4-logits, int4; of an encoder "
+            "int8-fp32-embedding.",
+            show_default="[export].precision, else the workload's",
         ),
     ] = None
     beam: BeamOption = None
@@ -47,8 +52,9 @@ class ExportArguments:
         int | None,
         typer.Option(
             help="Translation: score only so many target tokens of each source token (50), and "
-            "twice as many frequent ones; 0: the whole vocabulary; default: the config's.",
+            "twice as many frequent ones; 0: the whole vocabulary.",
             min=0,
+            show_default="[export].shortlist, else the workload's",
         ),
     ] = None
     max_score_drop: Annotated[
@@ -56,8 +62,9 @@ class ExportArguments:
         typer.Option(
             "--max-score-drop",
             "--max-bleu-drop",
-            help="Most of the metric that the bundle may lose; default: the config's.",
+            help="Points of the first metric that the bundle may lose, of 100.",
             min=0,
+            show_default="[export].max_score_drop",
         ),
     ] = None
     runtime: Annotated[
@@ -66,24 +73,30 @@ class ExportArguments:
     ] = "onnxruntime"
     tune: Annotated[
         str | None,
-        typer.Option(help="Time for TVM to search for faster schedules, over all runs: 30m."),
+        typer.Option(
+            help="Time for TVM to search for faster schedules, over all runs: 30m.",
+            show_default="no search",
+        ),
     ] = None
-    device: DeviceOption = None
+    device: SearchedDeviceOption = None
     format: Annotated[
         Literal["optimum", "hf"] | None,
-        typer.Option(help="Instead of a bundle, a folder that these libraries load (encoders)."),
+        typer.Option(
+            help="Instead of a bundle, a folder that these libraries load (encoders).",
+            show_default="a bundle",
+        ),
     ] = None
     trim_vocabulary: Annotated[
         bool | None,
         typer.Option(
-            help="Keep the part of the vocabulary that the examples use; default: the config's.",
-            show_default=False,
+            help="Keep only the part of the vocabulary that the examples use (encoders).",
+            show_default="[export].trim_vocabulary",
         ),
     ] = None
 
 
 def export(common: DeviceCommon, arguments: ExportArguments) -> None:
-    """Build the bundle, after checking that it answers as the trained network does."""
+    """Build the bundle, and check that it answers as the network does."""
     from ..config.units import parse_budget_s
     from ..pipeline.export import export as build
     from ..pipeline.export import export_format

@@ -17,7 +17,11 @@ def finetune(
     pick: PickOption = "winner",
     steps: Annotated[
         int | None,
-        typer.Option(help="Default: [finetune].steps, from scratch the supernet's on top.", min=1),
+        typer.Option(
+            help="Steps to train.",
+            min=1,
+            show_default="[finetune].steps, with --from-scratch the supernet's on top",
+        ),
     ] = None,
     from_scratch: Annotated[
         bool, typer.Option(help="Start from random weights, for comparison.")
@@ -36,7 +40,7 @@ def finetune(
         typer.Option(help="TOML of another task, which gets a fresh head and a folder in runs/."),
     ] = None,
 ) -> None:
-    """Train one subnet alone, on from its inherited weights; the same command resumes."""
+    """Train one subnet alone, from its inherited weights. The same command resumes."""
     from ..pipeline.finetune import FinetuneOptions
     from ..pipeline.finetune import finetune as train_alone
     from ..pipeline.subnets import losses_of

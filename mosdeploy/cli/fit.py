@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Common, DeviceOption
+from .options import Common, ProfiledDeviceOption
 from .printing import card_line, rescaled_lines
 
 if TYPE_CHECKING:
@@ -13,16 +13,17 @@ if TYPE_CHECKING:
 
 def fit(
     common: Common,
-    device: DeviceOption = None,
+    device: ProfiledDeviceOption = None,
     source: Annotated[
         str | None,
         typer.Option(
             "--from",
-            help="Correct this device's predictor; five measurements are enough for that.",
+            help="Correct the predictor of this device, which takes five measurements or more.",
+            show_default="fit from scratch",
         ),
     ] = None,
 ) -> None:
-    """Fit the latency predictor to what was measured (profile and search do this too)."""
+    """Fit the latency predictor to what was measured. `profile` and `search` do this too."""
     from ..pipeline.fit import fit as fit_predictor
 
     card = fit_predictor(common.context(), device, source)

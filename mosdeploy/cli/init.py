@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..recipes import list_recipes
-from .options import Common, DeviceOption
+from .options import Common
 from .printing import table
 from .progress import PROGRESS
 
@@ -34,26 +34,53 @@ class DataOptions:
     ] = None
     valid: Annotated[
         str | None,
-        typer.Option(help="Held-out data that choose; default: beside --train, or split off."),
+        typer.Option(
+            help="Data that all choices are made by.",
+            show_default="the file beside --train, else a share of it",
+        ),
     ] = None
-    test: Annotated[str | None, typer.Option(help="Held-out data that choose nothing.")] = None
-    family: Annotated[str | None, typer.Option(help="translation or encoder.")] = None
+    test: Annotated[
+        str | None,
+        typer.Option(
+            help="Data for the scores at the end.",
+            show_default="the file beside --train, else a share of it",
+        ),
+    ] = None
+    family: Annotated[
+        str | None,
+        typer.Option(
+            help="translation or encoder.", show_default="encoder if there is a --checkpoint"
+        ),
+    ] = None
     checkpoint: Annotated[
         str | None,
         typer.Option(help="What an encoder starts from: a folder, package:NAME/PATH or hub:ID."),
     ] = None
     size: Annotated[
-        str | None, typer.Option(help="tiny, small, base or large; default: what suits the data.")
+        str | None,
+        typer.Option(
+            help="Of the model: tiny, small, base or large.", show_default="what suits the data"
+        ),
     ] = None
     time: Annotated[
         str | None,
-        typer.Option(help="Time for all training of the walk, on this machine: 30m, 2h."),
+        typer.Option(
+            help="Time for all training, on this machine, with its unit: 30m, 2h.",
+            show_default="as many updates as suit the data",
+        ),
     ] = None
     languages: Annotated[
-        str | None, typer.Option(help="Source and target, where file names do not tell: en-de.")
+        str | None,
+        typer.Option(help="Source and target: en-de.", show_default="the suffixes of the files"),
     ] = None
-    text: Annotated[str | None, typer.Option(help="Column of the text.")] = None
-    label: Annotated[str | None, typer.Option(help="Column of the label.")] = None
+    text: Annotated[
+        str | None,
+        typer.Option(help="Column of the text.", show_default="told by its name"),
+    ] = None
+    label: Annotated[
+        str | None,
+        typer.Option(help="Column of the label.", show_default="told by its name"),
+    ] = None
 
     def given(self) -> list[str]:
         """What the user wrote, as options are called."""
@@ -86,11 +113,18 @@ def init(
     common: Common,
     data: DataOptions = NO_DATA,
     recipe: Annotated[
-        str | None, typer.Option(help=f"Template: {', '.join(list_recipes())}; default: tiny.")
+        str | None,
+        typer.Option(help=f"Template: {', '.join(list_recipes())}.", show_default="tiny"),
     ] = None,
-    device: DeviceOption = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="Device profile to name in it: local, rpi, pi5.",
+            show_default="none, which is this machine",
+        ),
+    ] = None,
 ) -> None:
-    """Write a commented mosdeploy.toml: for your data, or from a template."""
+    """Write a commented mosdeploy.toml, for your data or a template."""
     if data.train is not None and recipe is not None:
         raise typer.BadParameter("--recipe and --train: the run file of a template or of your data")
     if data.train is not None:

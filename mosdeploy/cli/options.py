@@ -18,37 +18,84 @@ if TYPE_CHECKING:
     from ..records import Limits
 
 DirOption = Annotated[Path, typer.Option("--dir", "-C", help="Run folder (holds mosdeploy.toml).")]
+DEVICE_HELP = "Device profile, as `mosdeploy devices list` shows them."
 DeviceOption = Annotated[
-    str | None, typer.Option("--device", help="Device profile, e.g. local, rpi.")
+    str | None,
+    typer.Option("--device", help=DEVICE_HELP, show_default="device in mosdeploy.toml, else local"),
+]
+ProfiledDeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        help=DEVICE_HELP,
+        show_default="device in mosdeploy.toml, else the one that was profiled",
+    ),
+]
+SearchedDeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        help=DEVICE_HELP,
+        show_default="device in mosdeploy.toml, else the one that was searched for, else local",
+    ),
+]
+DeployedDeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        help=DEVICE_HELP,
+        show_default="device in mosdeploy.toml, else the one that was deployed to",
+    ),
 ]
 HostOption = Annotated[
-    str | None, typer.Option("--host", help="Another board of this kind, by its alias.")
+    str | None,
+    typer.Option(
+        "--host",
+        help="Another board of this kind, by its alias in ssh_config.",
+        show_default="host of the device profile",
+    ),
 ]
 PICK_HELP = (
     "winner; 3, the third of the search's front; 18ms, the best of the front within 18 ms as "
     "predicted; a finalist's key; largest, smallest; or a JSON file with an architecture."
 )
 PickOption = Annotated[str, typer.Option("--pick", "--arch", help=PICK_HELP)]
-BeamOption = Annotated[int | None, typer.Option(help="Beam size; default: the workload's.", min=1)]
+BeamOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Hypotheses of beam search, 1 for none.", min=1, show_default="[workload].beam"
+    ),
+]
 BundleOption = Annotated[
-    Path | None, typer.Option(help="Bundle folder; default: the newest in bundles/.")
+    Path | None, typer.Option(help="Bundle folder.", show_default="the newest in bundles/")
 ]
 SshOption = Annotated[
     Path, typer.Option("--ssh-config", help="ssh_config file with the device's alias.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON record on stdout.")]
 
+CONFIGURED = "as in mosdeploy.toml"
 MaxLatencyOption = Annotated[
-    str | None, typer.Option(help="Latency limit with its unit: 150ms, 3.5s.")
+    str | None,
+    typer.Option(help="Latency limit with its unit: 150ms, 3.5s.", show_default=CONFIGURED),
 ]
-MaxParametersOption = Annotated[str | None, typer.Option(help="Parameter limit: 4M, 3500000.")]
+MaxParametersOption = Annotated[
+    str | None, typer.Option(help="Parameter limit: 4M, 3500000.", show_default=CONFIGURED)
+]
 CountOption = Annotated[
     Literal["total", "encoder"] | None,
-    typer.Option(help="encoder: leave the embedding table out of --max-parameters."),
+    typer.Option(
+        help="What --max-parameters counts; encoder: without the embedding table.",
+        show_default=CONFIGURED,
+    ),
 ]
-MaxSizeOption = Annotated[str | None, typer.Option(help="Bundle size limit: 12MiB.")]
+MaxSizeOption = Annotated[
+    str | None,
+    typer.Option(help="Limit on the size of the bundle: 12MiB.", show_default=CONFIGURED),
+]
 MaxMemoryOption = Annotated[
-    str | None, typer.Option(help="Limit on model and activations in memory: 200MiB.")
+    str | None,
+    typer.Option(help="Limit on model and activations in memory: 200MiB.", show_default=CONFIGURED),
 ]
 
 HERE = Path()

@@ -18,7 +18,10 @@ class PredictArguments:
     """The options of `predict`."""
 
     bundle: BundleOption = None
-    threads: Annotated[int | None, typer.Option(help="Threads to use.", min=1)] = None
+    threads: Annotated[
+        int | None,
+        typer.Option(help="Threads to use.", min=1, show_default="as many as there are cores"),
+    ] = None
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help="Inputs are objects with text, and text_pair.")
     ] = False
@@ -27,7 +30,8 @@ class PredictArguments:
         typer.Option(help="Cut texts that are too long, or read them in windows that overlap."),
     ] = "cut"
     output: Annotated[
-        Path | None, typer.Option(help="Write vectors there (.npy) instead of printing them.")
+        Path | None,
+        typer.Option(help="Write vectors there (.npy).", show_default="print answers"),
     ] = None
     time: Annotated[bool, typer.Option("--time", help="Tell on stderr where the time went.")] = (
         False

@@ -14,20 +14,33 @@ if TYPE_CHECKING:
 def profile(
     common: DeviceCommon,
     device: DeviceOption = None,
-    budget: Annotated[int | None, typer.Option(help="Subnets to measure in all.", min=4)] = None,
+    budget: Annotated[
+        int | None,
+        typer.Option(
+            help="Subnets to measure in all, those of earlier runs included.",
+            min=4,
+            show_default="[profile].budget",
+        ),
+    ] = None,
     until_error: Annotated[
         str | None,
         typer.Option(
-            help="Stop once the predictor errs less: 2%. The budget still bounds the measuring."
+            help="Stop once the predictor's error is at most this: 2%. --budget bounds the "
+            "measuring all the same.",
+            show_default="measure --budget subnets",
         ),
     ] = None,
     hosts: Annotated[
         str | None,
-        typer.Option(help="Boards of this kind to measure on at once, by alias: pi1,pi2,pi3."),
+        typer.Option(
+            help="Boards of this kind to measure on at once, by alias in ssh_config: pi1,pi2,pi3.",
+            show_default="host of the device profile",
+        ),
     ] = None,
 ) -> None:
-    """Measure a few well-chosen subnets on the device; a rerun measures only what is missing or
-    failed. Exit code 6 if --until-error is not reached.
+    """Measure a few well-chosen subnets on the device.
+
+    A rerun measures only what is missing or failed. Exit code 6 if --until-error is not reached.
     """
     from ..config.units import parse_percent
     from ..errors import PredictorError

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .options import NO_LIMITS, DeviceCommon, DeviceOption, LimitOptions
+from .options import NO_LIMITS, DeviceCommon, LimitOptions, ProfiledDeviceOption
 from .printing import kept, table
 
 if TYPE_CHECKING:
@@ -17,15 +17,18 @@ MAX_FRONT_ROWS = 8
 
 def search(
     common: DeviceCommon,
-    device: DeviceOption = None,
+    device: ProfiledDeviceOption = None,
     limits: LimitOptions = NO_LIMITS,
     statistic: Annotated[
         Literal["median", "p90", "p99"] | None,
-        typer.Option(help="Which figure of the times the limit is about; default: the median."),
+        typer.Option(
+            help="Which figure of the times --max-latency is about.",
+            show_default="[search].statistic",
+        ),
     ] = None,
     verify: Annotated[bool, typer.Option(help="Measure the finalists on the device.")] = True,
 ) -> None:
-    """Find the best subnet within the limits and measure the finalists on the device."""
+    """Find the best subnet within limits, as measured on the device."""
     from ..pipeline.search import SearchOptions
     from ..pipeline.search import search as find
 

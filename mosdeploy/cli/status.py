@@ -14,7 +14,7 @@ def status(
         bool, typer.Option("--data/--no-data", help="Read the data, to see whether they changed.")
     ] = True,
 ) -> None:
-    """Show what the run folder holds, what is stale and why, and what to run next."""
+    """Show what the run folder holds, what is stale, what to run next."""
     from ..pipeline.status import status as look
 
     found = look(common.context(), read_data=data)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import NO_LIMITS, Common, DeviceOption, LimitOptions
+from .options import NO_LIMITS, Common, LimitOptions, ProfiledDeviceOption
 from .printing import table
 
 if TYPE_CHECKING:
@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 def train(
     common: Common,
     limits: LimitOptions = NO_LIMITS,
-    device: DeviceOption = None,
+    device: ProfiledDeviceOption = None,
     time: Annotated[
         str | None,
-        typer.Option(help="Time for the supernet and its winner together, with its unit: 30m, 2h."),
+        typer.Option(
+            help="Time for this training and `finetune` of the winner, with its unit: 30m, 2h.",
+            show_default="[training].steps, or its budget",
+        ),
     ] = None,
     dry_run: Annotated[
         bool,
@@ -26,7 +29,7 @@ def train(
         ),
     ] = False,
 ) -> None:
-    """Train the supernet, of limits only what keeps them; the same command resumes after a kill."""
+    """Train the supernet, under limits only the part that keeps them. The same command resumes."""
     if dry_run:
         from ..pipeline.dry_run import dry_run as try_training
 

@@ -1,18 +1,26 @@
 """The verb `verify`."""
 
+from typing import Annotated
+
 import typer
 
-from .options import DeviceCommon, DeviceOption, HostOption, MaxLatencyOption
+from .options import DeployedDeviceOption, DeviceCommon, HostOption
 from .printing import kept
 
 
 def verify(
     common: DeviceCommon,
-    device: DeviceOption = None,
+    device: DeployedDeviceOption = None,
     host: HostOption = None,
-    max_latency: MaxLatencyOption = None,
+    max_latency: Annotated[
+        str | None,
+        typer.Option(
+            help="Latency limit with its unit: 150ms, 3.5s.",
+            show_default="what the bundle was searched for",
+        ),
+    ] = None,
 ) -> None:
-    """Time what is deployed on the device; exit code 7 if it does not keep its limit."""
+    """Time what is deployed on the device. Exit code 7 if it does not keep its limit."""
     from ..config.units import parse_duration_ms
     from ..errors import InfeasibleError
     from ..pipeline.deploy import DeployOptions

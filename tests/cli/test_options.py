@@ -162,6 +162,25 @@ def test_every_option_is_explained(words: tuple[str, ...]) -> None:
     assert not unexplained
 
 
+NO_DEFAULT = {"train", "checkpoint", "task"}
+"""Options that a command does without."""
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=NAMES)
+def test_every_option_tells_its_default(words: tuple[str, ...]) -> None:
+    options = [x for x in COMMANDS[words].params if x.param_type_name == "option"]
+    untold = {x.name for x in options if x.default is None and x.show_default is True}
+    assert untold <= NO_DEFAULT | {x.name for x in options if x.required}
+
+
+@pytest.mark.parametrize("words", [(), ("devices",), ("export",)], ids=str)
+def test_nothing_is_cut_on_a_narrow_terminal(words: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(app, [*words, "--help"], obj=Settings(), terminal_width=80)
+    _, text = done.output.split("\n\n", 1)  # without the usage
+    assert "..." not in text
+    assert "…" not in text
+
+
 @pytest.mark.parametrize("words", COMMANDS, ids=NAMES)
 def test_every_verb_answers_in_json_and_in_a_folder(words: tuple[str, ...]) -> None:
     options = {option for x in COMMANDS[words].params for option in x.opts}
