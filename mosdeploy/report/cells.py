@@ -5,6 +5,7 @@ templates draw: `Facts` and `Table`.
 """
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from markupsafe import Markup
 
@@ -19,11 +20,15 @@ EMULATED = "emulated: not a latency"
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose first column names the rows."""
+    """A table whose first column names the rows.
+
+    `is_stacked`: on a narrow page the cells of a row stand below one another.
+    """
 
     header: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     caption: str = ""
+    is_stacked: bool = False
 
 
 def milliseconds(value_ms: float | None) -> str:
@@ -48,6 +53,14 @@ def score(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.1f}" if abs(value) >= 1 else f"{value:.3f}"
+
+
+def moment(text: str) -> str:
+    """Spell a time of a record: 2025-03-01 12:30 UTC; what is no time stays as it is."""
+    try:
+        return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    except ValueError:
+        return text
 
 
 def code(text: str) -> Markup:

@@ -18,12 +18,14 @@ BAND_PERCENT = 5.0
 FRONT = "front"
 FINALIST = "finalist"
 WINNER = "winner"
-FITTED = "profiled: the predictor was fitted on these"
-UNSEEN = "finalists: new to the predictor"
+FITTED = "profiled, in the fit"
+UNSEEN = "finalists, not in the fit"
 
 STAR = "M0,-1.6L.38,-.5L1.52,-.5L.61,.19L.94,1.3L0,.64L-.94,1.3L-.61,.19L-1.52,-.5L-.38,-.5Z"
 SHAPES = {FRONT: "circle", FINALIST: "diamond", WINNER: STAR, FITTED: "circle", UNSEEN: "diamond"}
 HEIGHT = 320
+LEGEND_OFFSET = 24
+"""Room above the plot, where the label of a limit stands."""
 MARGIN = 0.06
 """Room on each side of an axis, as a share of its values."""
 
@@ -155,7 +157,7 @@ def _is_front(rows: Sequence[dict[str, Any]]) -> bool:
 def _limit_of_search(axis: Axis, x: alt.X, domain: Sequence[float]) -> list[alt.Chart]:
     if axis.limit is None:
         return []
-    # the label stands on the side that has room for it
+    # the label reaches into the side that has room for it
     is_left = axis.limit < sum(domain) / 2
     text = f"limit {axis.limit:g} {axis.unit}"
     limit = alt.Chart(alt.InlineData(values=[{"x": axis.limit, "text": text}])).encode(x=x)
@@ -164,8 +166,9 @@ def _limit_of_search(axis: Axis, x: alt.X, domain: Sequence[float]) -> list[alt.
         limit.mark_text(
             style="limit-text",
             align="left" if is_left else "right",
-            dx=6 if is_left else -6,
-            dy=10,
+            dx=-2 if is_left else 2,
+            # above the plot: the line that the reader moves would cross it
+            dy=-7,
         ).encode(text="text:N", y=alt.value(0)),
     ]
 
@@ -175,7 +178,14 @@ def _points(
 ) -> alt.Chart:
     """Marks of a colour and a shape for each kind; the legend names those that are there."""
     present = [kind for kind in kinds if any(row["kind"] == kind for row in rows)]
-    legend = alt.Legend(orient="top", title=None, values=present, labelLimit=0, columns=columns)
+    legend = alt.Legend(
+        orient="top",
+        title=None,
+        values=present,
+        labelLimit=0,
+        columns=columns,
+        offset=LEGEND_OFFSET,
+    )
     points: alt.Chart = marks.mark_point(filled=True, size=70, opacity=1).encode(
         color=alt.Color("kind:N", scale=alt.Scale(domain=kinds), legend=legend),
         shape=alt.Shape(

@@ -6,7 +6,18 @@ In: `ReportInputs`. Out: `DeviceView` and `Table` for the template.
 from dataclasses import dataclass
 
 from ..records import Deployment, DeviceState
-from .cells import EMULATED, Cell, Facts, Table, bad, good, limit_verdict, mebibytes, milliseconds
+from .cells import (
+    EMULATED,
+    Cell,
+    Facts,
+    Table,
+    bad,
+    good,
+    limit_verdict,
+    mebibytes,
+    milliseconds,
+    moment,
+)
 from .summary import ReportInputs, delivery
 
 
@@ -37,7 +48,7 @@ def describe_device(inputs: ReportInputs) -> DeviceView | None:
     return DeviceView(
         description=own[-1].description if own else "",
         board=None if board == name else board,
-        taken_at=taken_at,
+        taken_at=moment(taken_at),
         facts=_state_facts(state),
     )
 
@@ -107,7 +118,7 @@ def _deployment(deployment: Deployment) -> tuple[Cell, ...]:
         _limit(deployment),
         milliseconds(measurement.load_ms),
         mebibytes(measurement.peak_memory_bytes),
-        deployment.deployed_at,
+        moment(deployment.deployed_at),
     )
 
 

@@ -44,6 +44,5 @@ def fingerprints_table(inputs: ReportInputs) -> Table:
     if inputs.manifest:
         digests |= {f"bundle: {name}": x for name, x in inputs.manifest.provenance.items()}
         digests |= {f"bundle file {name}": x for name, x in inputs.manifest.sha256.items()}
-    return Table(
-        ("what", "SHA-256"), tuple((name, code(digest)) for name, digest in digests.items())
-    )
+    rows = tuple((name, code(digest)) for name, digest in digests.items())
+    return Table(("what", "SHA-256"), rows, is_stacked=True)

@@ -192,8 +192,28 @@ def test_charts_take_the_colours_of_the_page(browser: Any, page_path: Path, sche
 def test_a_narrow_page_does_not_scroll_sideways(browser: Any, page_path: Path, width: int) -> None:
     opened = Opened(browser, page_path, width).drawn()
     assert opened.page.evaluate("document.documentElement.scrollWidth") == width
-    chart = opened.page.locator("#front-chart svg").bounding_box()
-    assert chart["x"] >= 0 and chart["x"] + chart["width"] <= width
+    for name in ("front", "agreement"):
+        chart = opened.page.locator(f"#{name}-chart svg").bounding_box()
+        assert chart["x"] >= 0 and chart["x"] + chart["width"] <= width
+        for text in opened.page.locator(f"#{name}-chart svg text").all():
+            box = text.bounding_box()
+            assert box is None or box["x"] + box["width"] <= chart["x"] + chart["width"]
+    captions = opened.page.locator("caption:visible").all()
+    assert captions
+    assert all((box := x.bounding_box())["x"] + box["width"] <= width for x in captions)
+    opened.context.close()
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+def test_no_line_crosses_the_label_of_the_limit(browser: Any, page_path: Path, width: int) -> None:
+    opened = Opened(browser, page_path, width).drawn()
+    label = opened.page.locator("#front-chart svg text", has_text="limit 12 ms").bounding_box()
+    bottom = label["y"] + label["height"]
+    lines = opened.page.locator("#front-chart svg .mark-rule line").all()
+    assert lines
+    assert all(line.bounding_box()["y"] >= bottom - 3 for line in lines)
+    legend = opened.page.locator("#front-chart svg .role-legend").first.bounding_box()
+    assert legend["y"] + legend["height"] <= label["y"] + 3
     opened.context.close()
 
 

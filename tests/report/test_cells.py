@@ -1,7 +1,16 @@
 import pytest
 from markupsafe import Markup
 
-from mosdeploy.report.cells import bad, code, good, limit_verdict, mebibytes, milliseconds, score
+from mosdeploy.report.cells import (
+    bad,
+    code,
+    good,
+    limit_verdict,
+    mebibytes,
+    milliseconds,
+    moment,
+    score,
+)
 
 SPACE = "\N{NO-BREAK SPACE}"
 
@@ -42,3 +51,9 @@ def test_limit_is_judged_only_where_it_can_be() -> None:
     assert limit_verdict(12.0, None) == "12 ms"
     assert limit_verdict(12.5, True) == '12.5 ms <span class="good">kept</span>'
     assert limit_verdict(12.0, False) == '12 ms <span class="bad">broken</span>'
+
+
+def test_moments_are_told_in_utc() -> None:
+    assert moment("2025-03-01T12:30:59+00:00") == "2025-03-01 12:30 UTC"
+    assert moment("2025-03-01T23:30:00-02:00") == "2025-03-02 01:30 UTC"
+    assert moment("yesterday") == "yesterday"

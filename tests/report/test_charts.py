@@ -114,6 +114,6 @@ def test_band_holds_what_is_within_five_percent() -> None:
 def test_new_points_are_drawn_apart_from_fitted_ones() -> None:
     spec = agreement_chart(POINTS, ", emulated").to_dict()
     data = spec["datasets"]["subnets"]
-    assert [row["kind"].partition(":")[0] for row in data] == ["profiled", "finalists", "finalists"]
+    assert [row["kind"].partition(",")[0] for row in data] == ["profiled", "finalists", "finalists"]
     assert [row["error"] for row in data] == pytest.approx([0.05, -0.05, -0.5])
     assert spec["layer"][-1]["encoding"]["y"]["title"] == "measured, ms, emulated"

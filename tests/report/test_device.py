@@ -20,7 +20,7 @@ def test_newest_state_is_shown() -> None:
     view = describe_device(dataclasses.replace(inputs, deployments=()))
     assert view is not None
     assert dict(view.facts)["Processor"] == "Cortex-A76"
-    assert view.taken_at == "2025-03-01T11:00:00Z"
+    assert view.taken_at == "2025-03-01 11:00 UTC"
     assert view.board is None
 
 
