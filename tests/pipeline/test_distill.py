@@ -93,6 +93,9 @@ def test_a_killed_run_has_nothing_answered_twice(
     whole = {tuple(example) for example in distilled_examples(root)}
     shutil.rmtree(path.parent)
     with pytest.raises(KeyboardInterrupt):
+        opened(root, KeptProgress(stop_at=0)).distill()  # told before the processes have started
+    assert len(path.read_bytes().splitlines()) == 1
+    with pytest.raises(KeyboardInterrupt):
         opened(root, KeptProgress(stop_at=100)).distill()
     first = path.read_bytes().splitlines()
     assert len(first) == 2  # a head and one chunk
