@@ -21,15 +21,16 @@ from pathlib import Path
 from typing import IO, Any
 
 import safetensors
-import safetensors.torch
 import torch
+from torch import Tensor
 
 from ..errors import ArchError, ConfigError, StaleInputError
 from ..record import parse
 from ..spaces.genes import ArchConfig, SearchSpace
-from ..storage import atomic_file, atomic_write
+from ..storage import atomic_file
 from .elastic import StateDict, Subnet
 from .supernet import Supernet
+from .weights_file import content, write_tensors
 
 # of all three kinds of file; a file of another version is refused, not converted
 VERSION = 2
@@ -207,13 +208,13 @@ def load_training_state(path: Path) -> dict[str, Any]:
 
 
 def _write_network(path: Path, kind: str, metadata: dict[str, str], net: torch.nn.Module) -> None:
-    # safetensors takes neither views with gaps nor tensors that share memory
-    weights = {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}
+    weights = net.state_dict()
     metadata = {"kind": kind, "version": str(VERSION), **metadata}
     metadata["sha256"] = _digest(metadata, weights)
-    # one entry, since safetensors writes several in any order: the same network is the same file
+    # one entry: where safetensors writes several, they come in any order
     entry = {_ENTRY: json.dumps(metadata, sort_keys=True)}
-    atomic_write(path, safetensors.torch.save(weights, entry))
+    with atomic_file(path) as file:
+        write_tensors(file, weights, entry)
 
 
 def _read_network(path: Path, kind: str) -> tuple[dict[str, str], StateDict]:
@@ -234,14 +235,13 @@ def _read_network(path: Path, kind: str) -> tuple[dict[str, str], StateDict]:
     return metadata, weights
 
 
-def _digest(metadata: Mapping[str, str], weights: StateDict) -> str:
+def _digest(metadata: Mapping[str, str], weights: Mapping[str, Tensor]) -> str:
     """Hex SHA-256 of all that a network's file holds."""
     # sorted here and below: safetensors hands metadata back in any order
     digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name, tensor in sorted(weights.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        # as bytes, which numpy has for every type of tensor
-        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+        digest.update(content(tensor))
     return digest.hexdigest()
 
 
