@@ -17,6 +17,7 @@ DEFAULT_PATH = Path("~/.ssh/config")
 DEFAULT_KEYS = (Path("~/.ssh/id_ed25519"), Path("~/.ssh/id_ecdsa"), Path("~/.ssh/id_rsa"))
 USER_KNOWN_HOSTS = "~/.ssh/known_hosts ~/.ssh/known_hosts2"
 GLOBAL_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"
+_PORTS = range(1, 1 << 16)
 _INCLUDE = re.compile(r"\s*include\s*[= ]\s*(.+)", re.IGNORECASE)
 _JUMP = re.compile(r"(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:@]+)(?::(?P<port>\d+))?")
 
@@ -108,7 +109,7 @@ def make_target(
     return SSHTarget(
         alias=alias,
         hostname=options.get("hostname", alias),
-        port=port or _number(alias, "Port", options.get("port", "22")),
+        port=port or _number(alias, "Port", options.get("port", "22"), _PORTS),
         user=user or options.get("user") or getpass.getuser(),
         host_key_name=options.get("hostkeyalias"),
         identity_paths=tuple(identity_paths),
@@ -116,7 +117,9 @@ def make_target(
         known_hosts_paths=tuple(
             Path(x.strip('"')).expanduser() for x in known_hosts if x.lower() != "none"
         ),
-        keepalive_s=_number(alias, "ServerAliveInterval", options.get("serveraliveinterval", "30")),
+        keepalive_s=_number(
+            alias, "ServerAliveInterval", options.get("serveraliveinterval", "30"), range(1 << 31)
+        ),
         jumps=() if jump.lower() == "none" else tuple(x.strip() for x in jump.split(",")),
     )
 
@@ -127,18 +130,26 @@ def parse_jump(text: str) -> tuple[str, str | None, int | None]:
     Raises
     ------
     ConfigError
-        If it has another form.
+        If it has another form, or the port is none.
     """
     match = _JUMP.fullmatch(text.removeprefix("ssh://"))
     if not match:
         raise ConfigError(f"ProxyJump '{text}' is not [user@]host[:port]")
-    return match["host"].strip("[]"), match["user"], int(match["port"]) if match["port"] else None
+    host = match["host"].strip("[]")
+    port = match["port"]
+    return host, match["user"], None if port is None else _number(host, "Port", port, _PORTS)
 
 
-def _number(alias: str, key: str, text: str) -> int:
+def _number(alias: str, key: str, text: str, allowed: range) -> int:
     try:
-        return int(text)
+        number = int(text)
     except ValueError as error:
         raise ConfigError(
-            f"ssh config for '{alias}': {key} must be a whole number, got '{text}'"
+            f"ssh config for '{alias}': {key} must be a whole number, got '{text[:80]}'"
         ) from error
+    if number not in allowed:
+        raise ConfigError(
+            f"ssh config for '{alias}': {key} must be from {allowed[0]} to {allowed[-1]}, got "
+            f"{number}"
+        )
+    return number

@@ -66,9 +66,9 @@ def load_known_hosts(paths: Iterable[Path]) -> KnownHosts:
 
 def _lines(path: Path) -> Iterable[list[str]]:
     """Words of the lines of a file that are neither empty nor a comment."""
-    if not path.is_file():
-        return
     try:
+        if not path.is_file():
+            return
         text = path.read_bytes().decode(errors="replace")  # comments are in any encoding
     except OSError as error:
         raise ConfigError(f"known hosts {path} cannot be read: {error.strerror}") from error

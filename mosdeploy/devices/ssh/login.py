@@ -24,6 +24,9 @@ from .known_hosts import KnownHosts, load_known_hosts
 from .session import SSHSession
 
 _MAX_JUMPS = 8
+_NO_CONFIG = (ValueError, LookupError, RuntimeError, ImportError)
+"""What paramiko and pathlib raise on a text that is no ssh_config."""
+
 _FIDO = "a key on a security token, or of an old kind; name one of another kind as IdentityFile"
 # paramiko raises its errors: they need not be printed as well.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -43,12 +46,7 @@ def login(profile: DeviceProfile, config_path: Path) -> SSHSession:
     AuthError
         If no key is accepted; it is not tried again.
     """
-    try:
-        config = paramiko.SSHConfig.from_text(read_ssh_config(config_path))
-    except paramiko.ConfigParseError as error:
-        raise ConfigError(f"ssh config {config_path}: {error}") from error
-    alias = profile.host_alias
-    hops = _way_to(config, make_target(alias, config.lookup(alias)), _MAX_JUMPS)
+    hops = way_to(profile.host_alias, config_path)
     clients: list[paramiko.SSHClient] = []
     try:
         for hop in hops:
@@ -60,6 +58,22 @@ def login(profile: DeviceProfile, config_path: Path) -> SSHSession:
             client.close()
         raise
     return SSHSession(profile.name, clients, profile.command_timeout_s)
+
+
+def way_to(alias: str, config_path: Path) -> list[SSHTarget]:
+    """Every hop to an alias of an ssh_config, the alias itself last.
+
+    Raises
+    ------
+    ConfigError
+        If ssh_config cannot be read, or has an option that is not supported.
+    """
+    try:
+        config = paramiko.SSHConfig.from_text(read_ssh_config(config_path))
+        return _way_to(config, make_target(alias, config.lookup(alias)), _MAX_JUMPS)
+    # what is no Match, no path, no user's home; Match exec without the package invoke
+    except (paramiko.SSHException, OSError, *_NO_CONFIG) as error:
+        raise ConfigError(f"ssh config {config_path}: {str(error)[:200]}") from error
 
 
 def _way_to(config: paramiko.SSHConfig, target: SSHTarget, max_jumps: int) -> list[SSHTarget]:

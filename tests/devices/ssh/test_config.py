@@ -2,11 +2,50 @@
 
 import getpass
 from pathlib import Path
+from types import SimpleNamespace
 
+import paramiko.config
 import pytest
+from fuzzing import damage, fuzzed, only
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mosdeploy.devices.ssh.config import make_target, parse_jump, read_ssh_config
+from mosdeploy.devices.ssh.login import way_to
 from mosdeploy.errors import ConfigError
+
+IN_THE_WILD = b"""\
+Include conf.d/*
+Host gate 10.0.0.? !bad
+    HostName=gate.example
+    Port 2200
+Host dev
+    ProxyJump me@gate:22, inner
+    IdentityFile "~/.ssh/id ed"
+    UserKnownHostsFile ~/.ssh/%h none
+    ServerAliveInterval 7
+Match host dev exec "false"
+    Port 23
+Host *
+    IdentitiesOnly yes
+"""
+WORDS = (
+    *(b"Include ", b"Match all\n", b'Match exec "true"\n', b"Host dev\n", b"ProxyCommand x\n"),
+    *(
+        b"%d",
+        b"%%",
+        b"~nobody/x",
+        b"**",
+        b"[",
+        b"\x00",
+        b"/",
+        b"../",
+        b"Port 70000\n",
+        b"Port -1\n",
+    ),
+    *(b"Hostname %h.%%.%x\n", b"CanonicalizeHostname yes\n", b"ProxyJump ssh://[::1]:22\n"),
+)
+"""Pieces that an ssh_config means something by."""
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +93,10 @@ def test_what_makes_no_sense_is_said():
         make_target("board", {"proxycommand": "nc %h %p"})
     with pytest.raises(ConfigError, match="Port must be a whole number, got 'ssh'"):
         make_target("board", {"port": "ssh"})
+    with pytest.raises(ConfigError, match="Port must be from 1 to 65535, got 70000"):
+        make_target("board", {"port": "70000"})
+    with pytest.raises(ConfigError, match="'gate': Port must be from 1 to 65535, got 0"):
+        parse_jump("me@gate:0")
     with pytest.raises(ConfigError, match=r"IdentityFile .*missing does not exist"):
         make_target("board", {"identityfile": ["~/missing"]})
     assert make_target("board", {"proxyjump": "none", "proxycommand": "none"}).jumps == ()
@@ -101,3 +144,30 @@ def test_only_the_default_file_may_be_missing(home):
     assert read_ssh_config(Path("~/.ssh/config")) == ""
     with pytest.raises(ConfigError, match="other cannot be read"):
         read_ssh_config(home / "other")
+
+
+@pytest.fixture
+def no_commands(monkeypatch):
+    """What `Match exec` names is not run."""
+    run = SimpleNamespace(run=lambda command, **_: SimpleNamespace(ok=len(command) % 2 == 0))
+    monkeypatch.setattr(paramiko.config, "invoke", run)
+
+
+@pytest.mark.usefixtures("no_commands")
+@fuzzed(50)
+@given(data=st.data())
+def test_any_ssh_config_is_used_or_refused(home, data):
+    folder = home / ".ssh" / "conf.d"
+    folder.mkdir(exist_ok=True)
+    (folder / "1").write_text("Host inner\n  Port 24\n")
+    (home / ".ssh" / "id ed").touch()
+    content = damage(IN_THE_WILD, data)
+    for _ in range(data.draw(st.integers(0, 2))):
+        place = data.draw(st.integers(0, len(content)))
+        content = content[:place] + data.draw(st.sampled_from(WORDS)) + content[place:]
+    path = home / ".ssh" / "config"
+    path.write_bytes(content)
+    with only(ConfigError):
+        hops = way_to("dev", path)
+        assert hops[-1].alias == "dev"
+        assert all(0 < hop.port < 65536 for hop in hops)
