@@ -4,6 +4,7 @@ Results go to stdout; progress and messages go to stderr. `--json` prints one re
 else. A verb is a function in the file of its name; the order of the help is here.
 """
 
+import contextlib
 import logging
 import os
 import sys
@@ -40,6 +41,7 @@ from .profile import profile
 from .progress import PROGRESS
 from .report import report
 from .search import search
+from .signals import as_interrupts
 from .status import status
 from .train import train
 from .verify import verify
@@ -143,19 +145,23 @@ def main() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "30000")  # a tenth of the default
     logging.getLogger("mosdeploy").addHandler(_Handler())
-    try:
-        app(obj=settings)
-    except (MosdeployError, OSError) as error:
-        PROGRESS.close()
-        if settings.debug:
-            raise
-        print(printable(f"error: {error}"), file=sys.stderr)
-        # of the system alone: a disk or a folder that fails where nobody expects it
-        sys.exit(getattr(error, "exit_code", MosdeployError.exit_code))
-    except SystemExit as end:
-        if end.code == INTERRUPTED:  # Typer turns Ctrl-C into this
+    with as_interrupts() as ending:
+        try:
+            app(obj=settings)
+        except (MosdeployError, OSError) as error:
             PROGRESS.close()
-            print(
-                "interrupted; what was finished is kept, the same command resumes", file=sys.stderr
-            )
-        raise
+            if settings.debug:
+                raise
+            print(printable(f"error: {error}"), file=sys.stderr)
+            # of the system alone: a disk or a folder that fails where nobody expects it
+            sys.exit(getattr(error, "exit_code", MosdeployError.exit_code))
+        except SystemExit as end:
+            if end.code != INTERRUPTED:  # Typer turns Ctrl-C into this
+                raise
+            with contextlib.suppress(OSError):  # of a terminal that is gone
+                PROGRESS.close()
+                print(
+                    f"{ending.reason}; what was finished is kept, the same command resumes",
+                    file=sys.stderr,
+                )
+            sys.exit(ending.exit_code)

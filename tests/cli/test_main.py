@@ -1,16 +1,21 @@
 """The command line as typed: what it loads, what it tells where, how it ends."""
 
+import errno
+import io
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from command_line import ENVIRONMENT, MOSDEPLOY, mosdeploy, run_folder, run_python
 
 from mosdeploy.cli import app, main
+from mosdeploy.cli.signals import as_interrupts
 from mosdeploy.recipes import list_recipes
 
 HEAVY = """
@@ -231,6 +236,68 @@ def test_ctrl_c_ends_with_its_exit_code(tmp_path: Path) -> None:
     assert waiting.returncode == 130
     assert "interrupted; what was finished is kept" in told
     assert "Traceback" not in told
+
+
+@pytest.fixture
+def signalled(monkeypatch: pytest.MonkeyPatch) -> Callable[[signal.Signals], int]:
+    """Sends this process a signal in the middle of a verb; gives the exit code."""
+
+    def end_by(number: signal.Signals) -> int:
+        def work(*_: object) -> None:
+            os.kill(os.getpid(), number)
+            time.sleep(60)  # which the signal ends
+
+        monkeypatch.setattr("mosdeploy.pipeline.init.init", work)
+        monkeypatch.setattr(sys, "argv", ["mosdeploy", "init", "--recipe", "tiny"])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return int(end.value.code)  # type: ignore[arg-type]
+
+    return end_by
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "told"),
+    [(signal.SIGTERM, 143, "ended by SIGTERM"), (signal.SIGHUP, 129, "ended by SIGHUP")],
+)
+def test_a_signal_ends_a_verb_as_ctrl_c_does(
+    signalled: Callable[[signal.Signals], int],
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
+    code: int,
+    told: str,
+) -> None:
+    assert signalled(number) == code
+    assert f"{told}; what was finished is kept, the same command resumes" in capsys.readouterr().err
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_a_terminal_that_is_gone_changes_no_exit_code(
+    signalled: Callable[[signal.Signals], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    assert signalled(signal.SIGHUP) == 129
+
+
+def test_signals_that_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with as_interrupts():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+            monkeypatch.setenv("WORLD_SIZE", "2")
+            with pytest.raises(KeyboardInterrupt), as_interrupts():
+                os.kill(os.getpid(), signal.SIGTERM)
+            # a second one ends at once
+            assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        with as_interrupts():
+            assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_an_error_steers_no_terminal(
