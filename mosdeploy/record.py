@@ -81,16 +81,45 @@ def parse(model: type[R], data: Any, source: str) -> R:
         raise ConfigError(f"{source}: cannot be taken in: {_reason(error)}") from error
 
 
+def load_json(text: bytes | str) -> Any:
+    """Plain data of JSON text in which each key of an object is there once: of two, nobody can say
+    which value is the right one.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON, or a key is there twice.
+    RecursionError
+        If it is nested too deeply.
+
+    Examples
+    --------
+    >>> load_json('{"width": 1}')
+    {'width': 1}
+    """
+    return json.loads(text, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key[:80]!r} is there twice")
+        found[key] = value
+    return found
+
+
 def parse_json(model: type[R], text: bytes | str, source: str) -> R:
     """Read JSON into a record type.
 
     Raises
     ------
     ConfigError
-        If it is no JSON, is nested too deeply or holds too large a number; or as `parse`.
+        If it is no JSON, is nested too deeply, holds a key twice or too large a number; or as
+        `parse`.
     """
     try:
-        data = json.loads(text)
+        data = load_json(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{source}: not valid JSON: {_reason(error)}") from error
     return parse(model, data, source)
@@ -128,11 +157,11 @@ def read_json(path: Path) -> Any:
     Raises
     ------
     ConfigError
-        If the file is missing or unreadable, is not UTF-8 JSON, is nested too deeply or holds too
-        large a number.
+        If the file is missing or unreadable, is not UTF-8 JSON, is nested too deeply, or holds a
+        key twice or too large a number.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return load_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file") from error
     except OSError as error:

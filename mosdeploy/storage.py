@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from .errors import ConfigError, MosdeployError, StaleInputError, UnknownKeyError
-from .record import Record, parse
+from .record import Record, load_json, parse
 
 _log = logging.getLogger(__name__)
 
@@ -218,12 +218,12 @@ def read_record(model: type[R], path: Path, made_by: str) -> R:
     Raises
     ------
     StaleInputError
-        If the file is missing or unreadable, is not JSON, is of another version or does not fit the
-        record type.
+        If the file is missing or unreadable, is not JSON, holds a key twice, is of another version
+        or does not fit the record type.
     """
     try:
         with read_errors(path):
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = load_json(path.read_text(encoding="utf-8"))
         _check_version(model, data, path, made_by)
         return parse(model, data, str(path))
     except StaleInputError as error:

@@ -1,6 +1,7 @@
 """Whatever a file of this machine says: it is read, or refused with an error of our own."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -127,6 +128,20 @@ def test_a_record_with_one_place_changed(tmp_path: Path, name: str, data: st.Dat
     path = tmp_path / ("manifest.json" if name == "manifest" else f"{name}.json")
     path.write_text(json.dumps(content))
     attempt(act, path)
+
+
+@pytest.mark.parametrize("name", JSON)
+def test_a_key_that_is_there_twice_is_refused(tmp_path: Path, name: str) -> None:
+    text, act = JSON[name]
+    path = tmp_path / ("manifest.json" if name == "manifest" else f"{name}.json")
+    compact = json.dumps(json.loads(text))
+    # where each key stands for the first time, first in its object: before it another value of it
+    places = {found[1]: found for found in re.finditer(r'\{("[^"]+"): ', compact)}
+    assert places
+    for key, found in places.items():
+        path.write_text(f"{compact[: found.start() + 1]}{key}: 0, {compact[found.start() + 1 :]}")
+        with pytest.raises(MosdeployError, match=f"the key '{key[1:-1]}' is there twice"):
+            act(path)
 
 
 @pytest.mark.parametrize("name", TEXTS)

@@ -213,6 +213,7 @@ def test_wrong_toml_names_file_and_dotted_key(tmp_path: Path, text: str, expecte
         (b'{"width": 1', "not valid JSON"),
         (b'{"width": "\xff"}', "not valid JSON"),
         (b'{"wdth": 1}', "did you mean 'width'"),
+        (b'{"width": 1, "scale": 2.0, "width": 1}', "the key 'width' is there twice"),
     ],
 )
 def test_wrong_json_names_the_file(tmp_path: Path, content: bytes | None, message: str) -> None:

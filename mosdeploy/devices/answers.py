@@ -4,12 +4,11 @@ In: what was printed there, or what a file there holds. Out: text without contro
 record, or a CommandError.
 """
 
-import json
 from typing import Any, Protocol, TypeVar
 
 from ..errors import CommandError, ConfigError
 from ..printable import printable
-from ..record import Record, parse
+from ..record import Record, load_json, parse
 
 MAX_READ_BYTES = 64 << 20
 """The most that is read of a file, or of what a command prints, at a time."""
@@ -58,10 +57,10 @@ def parse_answer(kind: type[R], text: str | bytes, source: str) -> R:
     Raises
     ------
     CommandError
-        If it is no JSON, or does not fit.
+        If it is no JSON, holds a key twice or does not fit.
     """
     try:
-        return parse(kind, _printable_data(json.loads(text)), source)
+        return parse(kind, _printable_data(load_json(text)), source)
     except (ValueError, RecursionError, ConfigError) as error:
         what = printable(str(error)).removeprefix(f"{source}: ")[:_MAX_MESSAGE]
         raise CommandError(f"{source}: the device gave no valid answer: {what}") from error

@@ -4,13 +4,12 @@ In: a callable that evaluates subnets, and what its values depend on. Out: losse
 once an architecture over all runs. This file knows neither the search nor the network.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import ConfigError, StaleInputError
-from ..record import Record, parse
+from ..record import Record, load_json, parse
 from ..spaces.genes import ArchConfig
 from ..storage import append_line, read_lines
 
@@ -131,7 +130,7 @@ class EvaluationCache:
     def _read(self, line: bytes, source: str) -> CachedLoss | None:
         """Parse one line; None for one that was made from something else, whatever its fields."""
         try:
-            data = json.loads(line)
+            data = load_json(line)
             # before the other fields are parsed: a line of another version may lack some
             if isinstance(data, dict) and data.get("inputs_sha256") != self.inputs_sha256:
                 return None

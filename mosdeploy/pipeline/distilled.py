@@ -4,7 +4,6 @@ In: a run folder. Out: training examples, original, distilled or both, after a c
 were made from.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from ..config.sections import TrainingData
 from ..errors import ConfigError, StaleInputError
 from ..family import TaskData
+from ..record import load_json
 from ..records import DistilledCard, SubnetCard
 from ..storage import read_lines, read_record, sha256_file
 from .run import Run
@@ -136,7 +136,7 @@ def read_answered(path: Path) -> tuple[str | None, dict[int, list[Any]]]:
         If a line is corrupt.
     """
     try:
-        lines = [json.loads(line) for line in read_lines(path)[0]]
+        lines = [load_json(line) for line in read_lines(path)[0]]
         if not lines:
             return None, {}
         return lines[0]["inputs_sha256"], {line["chunk"]: line["examples"] for line in lines[1:]}

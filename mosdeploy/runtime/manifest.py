@@ -15,7 +15,7 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .errors import FileMismatchError, ManifestError
 
@@ -106,8 +106,8 @@ def read_manifest(bundle_dir: Path) -> Manifest:
     Raises
     ------
     ManifestError
-        If it is missing, a link, larger than a mebibyte or not JSON, or a value is missing, of the
-        wrong type or out of range.
+        If it is missing, a link, larger than a mebibyte or not JSON, a key is there twice, or a
+        value is missing, of the wrong type or out of range.
     """
     path = bundle_dir / MANIFEST_NAME
     try:
@@ -120,7 +120,7 @@ def read_manifest(bundle_dir: Path) -> Manifest:
     except FileMismatchError as error:
         raise ManifestError(f"{error}; it is no manifest") from error
     try:
-        data = json.loads(content.decode("utf-8"))
+        data = json.loads(content.decode("utf-8"), object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise ManifestError(
             f"{path} is corrupt ({error}); copy or export the bundle again"
@@ -153,6 +153,16 @@ def check_files(bundle_dir: Path, manifest: Manifest) -> None:
                 f"{path} is not the file of this bundle: its sha256 begins with {found[:12]}, "
                 f"the manifest says {expected[:12]}; copy or export the bundle again"
             )
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; of a key that is there twice, nobody can say which value is right."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key[:80]!r} is there twice")
+        found[key] = value
+    return found
 
 
 @contextlib.contextmanager

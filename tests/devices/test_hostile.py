@@ -120,6 +120,13 @@ CALLS = {
 }
 
 
+def test_an_answer_with_a_key_twice_is_refused(make_profile):
+    profile = make_profile(work_dir="/device")
+    answer = b'{"rc": 0, "error": "no numpy", "rc": 1}'
+    with pytest.raises(CommandError, match="the key 'rc' is there twice"):
+        job(HostileSession(answer), profile).failure()
+
+
 @pytest.mark.parametrize("is_json", [True, False])
 @pytest.mark.parametrize("name", CALLS)
 @fuzzed(40)

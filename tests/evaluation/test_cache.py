@@ -190,7 +190,15 @@ def test_each_loss_is_on_disk_before_the_next_is_computed(path):
     assert number == 3
 
 
-@pytest.mark.parametrize("corrupt", [b'{"nats": [1.0', b"[]", b'{"inputs_sha256": "net"}'])
+@pytest.mark.parametrize(
+    "corrupt",
+    [
+        b'{"nats": [1.0',
+        b"[]",
+        b'{"inputs_sha256": "net"}',
+        b'{"inputs_sha256": "net", "key": "a", "loss": 2.0, "loss": 1.0}',
+    ],
+)
 def test_a_corrupt_line_names_file_and_line(path, corrupt):
     path.parent.mkdir()
     path.write_bytes(corrupt + b"\n")

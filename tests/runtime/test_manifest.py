@@ -104,8 +104,9 @@ def test_a_wrong_hash_is_refused(bundle: Path, edit: Callable, digits: object) -
         b"1" * 10_000,
         b"NaN",
         b"null",
+        b'{"version": 1, "version": 2}',
     ],
-    ids=["empty", "cut", "not UTF-8", "deep", "large", "long number", "NaN", "null"],
+    ids=["empty", "cut", "not UTF-8", "deep", "large", "long number", "NaN", "null", "twice"],
 )
 def test_what_is_no_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "manifest.json").write_bytes(content)

@@ -5,7 +5,6 @@ no task.
 """
 
 import csv
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from ...config.lookup import resolve_path
 from ...data.published import DATASETS, load_published
 from ...data.text_files import read_text_lines
 from ...errors import ConfigError
+from ...record import load_json
 
 TABLES = (".csv", ".tsv", ".jsonl")
 LINES_COLUMN = "text"
@@ -94,6 +94,9 @@ def _cells(path: Path) -> Iterator[Row]:
             continue  # a blank line
         if not columns:
             columns = cells
+            twice = [name for name in columns if name and columns.count(name) > 1]
+            if twice:
+                raise ConfigError(f"{place}: two columns are called '{twice[0]}'; rename one")
         elif len(cells) != len(columns):
             raise ConfigError(
                 f"{place}: {len(cells)} cells for {len(columns)} columns ({', '.join(columns)})"
@@ -108,7 +111,7 @@ def _json_lines(path: Path) -> Iterator[Row]:
         if not line.strip():
             continue
         try:
-            cells = json.loads(line)
+            cells = load_json(line)
         except (ValueError, RecursionError) as error:
             raise ConfigError(f"{place}: not JSON: {error}") from error
         if not isinstance(cells, dict):

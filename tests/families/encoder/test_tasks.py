@@ -201,6 +201,7 @@ GOOD = "".join(f"{text},{label}\n" for text, label in labelled(60))
         (CSV + GOOD + "x,maybe\n", r"line 62: column 'label' holds 'maybe'; .* no, yes, or .* 1$"),
         (CSV + GOOD + "x,1\n", r"line 62: column 'label' holds '1'"),
         (CSV + GOOD + '"two\nlines",yes\nx\n', r"line 64: 1 cells for 2 columns \(text, label\)"),
+        ("text,label,label\nx,yes,no\n", r"line 1: two columns are called 'label'; rename one"),
         (CSV + "a,yes\nb,yes\n", r"all 2 examples have the label 'yes'; .* nothing to tell apart"),
         ("", r"task\.train 'train\.csv' holds no example"),
         (CSV + ",yes\n , no\n", r"task\.train 'train\.csv' holds no example"),
@@ -247,6 +248,7 @@ def test_a_bad_tagged_row_is_named(tmp_path: Path, row: object, message: str) ->
     [
         ('{"text": "a", "label": "high"}', "holds 'high'; regression needs a number"),
         ('{"text": "a", "label": NaN}', "holds nan; regression needs a number"),
+        ('{"label": 1, "text": "a", "label": 2}', "the key 'label' is there twice"),
         ('{"text": ["a"], "label": 1}', r"column 'text' holds \['a'\], no text"),
         ('{"text": "a", "label"', "not JSON"),
     ],
