@@ -105,5 +105,10 @@ def minor_version(runtime: str) -> str:
     return ".".join(runtime.split(".")[:2])
 
 
+def runtime_family(runtime: str) -> str:
+    """The first word of a runtime's name: "onnxruntime" of "onnxruntime 1.20.0"."""
+    return runtime.split(maxsplit=1)[0] if runtime else ""
+
+
 def _short(sha256: str | None) -> str:
     return "unknown" if sha256 is None else sha256[:12]

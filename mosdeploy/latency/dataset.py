@@ -74,6 +74,7 @@ class LatencyDataset:
     context: LatencyContext
     records: list[LatencyRecord] = field(default_factory=list)
     torn: bool = False
+    _sessions: tuple[SessionRecord, ...] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def open(cls, path: Path, context: LatencyContext) -> "LatencyDataset":
@@ -90,7 +91,7 @@ class LatencyDataset:
         """
         lines, torn = read_lines(path)
         if not lines:
-            # on disk before anything is measured, so that no record is without a context
+            # before anything is measured, so that no record is without a context
             append_line(path, context)
             return cls(path, context, torn=torn)
         dataset = cls._read(path, lines, torn)
@@ -100,17 +101,20 @@ class LatencyDataset:
 
     @classmethod
     def load(cls, path: Path) -> "LatencyDataset":
-        """Read a dataset that must exist.
+        """Read a dataset that must exist, as it is now: what is written later is not seen.
 
         Raises
         ------
         StaleInputError
-            If there is none, or a line of it is corrupt.
+            If there is none, or a line of it or of its sessions is corrupt.
         """
         lines, torn = read_lines(path)
         if not lines:
             raise StaleInputError(f"{path} holds no measurements; run `mosdeploy profile` first")
-        return cls._read(path, lines, torn)
+        dataset = cls._read(path, lines, torn)
+        # once, and after the records, whose sessions are then there
+        dataset._sessions = dataset.sessions
+        return dataset
 
     @classmethod
     def _read(cls, path: Path, lines: list[bytes], torn: bool) -> "LatencyDataset":
@@ -241,6 +245,8 @@ class LatencyDataset:
     @property
     def sessions(self) -> tuple[SessionRecord, ...]:
         """The profiling sessions of this dataset, oldest first."""
+        if self._sessions is not None:
+            return self._sessions
         # the datasets of one folder share a file; a session that names none is as old as a context
         # without graphs
         own = self.context.dataset_id
@@ -289,7 +295,6 @@ class LatencyDataset:
         limit_percent = device.measure.max_drift_percent
         runtime = self._runtime(usable)
         warn_of_differences(self.boards, limit_percent)
-        # usable records all have a total; the condition tells it to the type checker
         times_ms = [r.measurement.total.median_ms for r in usable if r.measurement.total]
         # 1 is the largest drift that the protocol accepts; an unknown drift counts as none
         drift = np.array([r.measurement.drift_percent or 0.0 for r in usable]) / limit_percent
@@ -324,11 +329,6 @@ class LatencyDataset:
         """
         parts = (self.context, *self.records, *self.boards, *self.rescaled_sessions)
         return sha256_bytes("\n".join(part.model_dump_json() for part in parts).encode())
-
-
-def runtime_family(runtime: str) -> str:
-    """The first word of a runtime's name: "onnxruntime" of "onnxruntime 1.20.0"."""
-    return runtime.split(maxsplit=1)[0] if runtime else ""
 
 
 def _parse_line(model: type[R], line: bytes, place: str) -> R:

@@ -25,7 +25,8 @@ from ..spaces import AnySpace, AnyWorkload, ModelSpec
 from ..spaces.genes import GeneArray
 from ..spaces.spec import CostedSpace, FloatArray, Rows
 from ..storage import fingerprint, read_record, write_record
-from .dataset import LatencyDataset, runtime_family
+from .conditions import runtime_family
+from .dataset import LatencyDataset
 from .facts import FitFacts
 from .fitting import MIN_SAMPLES, ModelFit, fit_model
 

@@ -49,7 +49,8 @@ def predictor(run: Run, device: str, *, current: bool = True) -> "LatencyPredict
     PredictorError
         If it was fitted for another space, vocabulary, device or workload.
     """
-    from ..latency.dataset import LatencyDataset, runtime_family
+    from ..latency.conditions import runtime_family
+    from ..latency.dataset import LatencyDataset
 
     path = run.workspace.latency_path(device, run.config.workload.name)
     # a profile that never reached the device leaves a file without records

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import StaleInputError
+from ..folders import listed
 from ..notebook import HtmlTable
 from ..records import Deployment, LatencyRecord, ScoreTable, SupernetCard
 from ..storage import read_record, sha256_file
@@ -43,7 +44,6 @@ def report(context: Context) -> ReportResult:
     """
     from ..export.bundle import MANIFEST_NAME, read_manifest
     from ..latency.dataset import LatencyDataset
-    from ..latency.sessions import read_sessions
     from ..report import Report, ReportInputs, build_report
 
     files = context.files
@@ -61,7 +61,7 @@ def report(context: Context) -> ReportResult:
         search=search,
         choices=choices(search, scores, prices_elsewhere(context.run, search)),
         context=dataset.context if dataset else None,
-        sessions=read_sessions(path),
+        sessions=dataset.sessions if dataset else (),
         records=tuple(records),
         predicted_ms=_predicted_ms(model, dataset, records) if model and dataset else (),
         card=model.card if model else None,
@@ -80,7 +80,7 @@ def report(context: Context) -> ReportResult:
 
 def _deployments(files: Workspace) -> Iterator[Deployment]:
     """Those that can be read; one of another version, say, keeps nobody from the others."""
-    for path in sorted(files.deployments_dir.glob("*.json")):
+    for path in listed(files.deployments_dir, "*.json"):
         try:
             yield read_record(Deployment, path, "mosdeploy deploy")
         except StaleInputError as error:

@@ -1,4 +1,5 @@
-"""Failures of the disk: one write call after the other fails, whoever makes it.
+"""Failures of the disk: one call after the other fails, of those that write or read, whoever makes
+it; or something happens just before it.
 
 Python tells an audit hook of every file that is opened, every rename, folder and link, whichever
 library asks for it; a hook that raises makes the call fail.
@@ -14,27 +15,31 @@ from pathlib import Path
 
 import pytest
 
-from mosdeploy import storage
+from mosdeploy import folders
 from mosdeploy.errors import MosdeployError
 
-ERRORS = (errno.EIO, errno.ENOSPC, errno.EROFS)
+ERRORS = (errno.EIO, errno.ENOSPC, errno.EROFS, errno.ESTALE)
+READ_ERRORS = (errno.EIO, errno.ESTALE)
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 PATHS = {"os.rename": 0, "os.mkdir": 0, "os.link": 1, "os.symlink": 1, "os.truncate": 0}
 """Events of calls that change names, and the place of the path among their arguments."""
+LISTS = ("os.listdir", "os.scandir")
 
 
 class Faults:
-    """Counts the calls that write under a folder, and makes one of them fail."""
+    """Counts the calls that write, or read, under a folder, and makes one of them fail."""
 
     def __init__(self) -> None:
         self.root = Path()
         self.error = 0
         self.left = 0
         self.failed = False
+        self.reads = False
+        self.then: Callable[[], object] | None = None
 
-    def hit(self, path: object) -> None:
-        """One call that writes."""
-        if not self.left or isinstance(path, int):
+    def hit(self, path: object, reads: bool = False) -> None:
+        """One call that writes or reads."""
+        if not self.left or reads is not self.reads or isinstance(path, int):
             return
         name = os.fsdecode(path)
         if not Path(name).is_relative_to(self.root):
@@ -42,19 +47,30 @@ class Faults:
         self.left -= 1
         if not self.left:
             self.failed = True
-            raise OSError(self.error, os.strerror(self.error), name)
+            if self.then is None:
+                raise OSError(self.error, os.strerror(self.error), name)
+            self.then()
 
     @contextlib.contextmanager
-    def at(self, number: int, root: Path, error: int) -> Iterator[None]:
+    def at(self, number: int, root: Path, error: int, reads: bool = False) -> Iterator[None]:
         """Let the call of this number, from 1, fail; `failed` tells whether there was one."""
         self.root = root
         self.error = error
+        self.reads = reads
+        self.then = None
         self.failed = False
         self.left = number
         try:
             yield
         finally:
             self.left = 0
+
+    @contextlib.contextmanager
+    def before_read(self, number: int, root: Path, then: Callable[[], object]) -> Iterator[None]:
+        """Do something just before the call of this number that reads."""
+        with self.at(number, root, 0, reads=True):
+            self.then = then
+            yield
 
 
 _faults = Faults()
@@ -65,8 +81,9 @@ def _hook(event: str, arguments: tuple[object, ...]) -> None:
         return
     if event == "open":
         path, _, flags = arguments
-        if isinstance(flags, int) and flags & WRITES:
-            _faults.hit(path)
+        _faults.hit(path, reads=not (isinstance(flags, int) and flags & WRITES))
+    elif event in LISTS:
+        _faults.hit(arguments[0], reads=True)
     elif event in PATHS:
         _faults.hit(arguments[PATHS[event]])
 
@@ -81,7 +98,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
         sys.addaudithook(_hook)  # which stays for as long as the process lives
         _is_installed.append(True)
     fsync = os.fsync
-    exchange = storage._exchange
+    exchange = folders._exchange
 
     def failing_fsync(descriptor: int) -> None:
         _faults.hit(Path(f"/proc/self/fd/{descriptor}").readlink())
@@ -92,7 +109,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
         return exchange(first, second)
 
     monkeypatch.setattr(os, "fsync", failing_fsync)
-    monkeypatch.setattr(storage, "_exchange", failing_exchange)
+    monkeypatch.setattr(folders, "_exchange", failing_exchange)
     return _faults
 
 
@@ -101,10 +118,17 @@ def fail_everywhere(
     before: Path,
     act: Callable[[Path], object],
     check: Callable[[Path], object],
+    *,
+    reads: bool = False,
 ) -> int:
     """Do something again and again in a fresh copy of a folder, with one write call failing after
     the other, by an error of the disk in turn: it may raise a MosdeployError alone, and what it
     leaves passes the check.
+
+    Parameters
+    ----------
+    reads
+        Let calls fail that read instead: a failure need not be told where something else serves.
 
     Returns
     -------
@@ -114,10 +138,11 @@ def fail_everywhere(
     number = 0
     while True:
         number += 1
-        error = ERRORS[number % len(ERRORS)]
+        errors = READ_ERRORS if reads else ERRORS
+        error = errors[number % len(errors)]
         root = before.with_name(f"{before.name}-{number}")
         shutil.copytree(before, root)
-        with faults.at(number, root, error):
+        with faults.at(number, root, error, reads):
             try:
                 act(root)
                 told = False
