@@ -5,7 +5,6 @@ type.
 """
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import glob
@@ -113,7 +112,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
             partial.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
 
 
 @contextlib.contextmanager
@@ -146,55 +145,32 @@ def _lock_if_possible(file: IO[bytes], how: int) -> None:
         fcntl.flock(file, how)
 
 
-def replace_folder(new: Path, target: Path) -> None:
-    """Put a new folder in the place of another, if there is one, in one step, even if the power
-    fails; the other is then where the new one was.
+def atomic_copy(source: Path, path: Path) -> None:
+    """Copy a file, in pieces, to where it is whole or not at all.
 
     Raises
     ------
-    OSError
-        If the disk is read-only, or the folders lie on different ones.
+    StaleInputError
+        If the source cannot be read.
+    MosdeployError
+        If the disk is full or read-only.
     """
-    # a rename can reach the disk before the content of what is renamed
-    for path in (*new.rglob("*"), new):
-        _sync(path)
-    if not target.exists():
-        new.rename(target)
-    elif not _exchange(new, target):  # a file system, such as NFS, that can only rename
-        aside = new.with_name(f"{new.name}.old")
-        target.rename(aside)
-        try:
-            new.rename(target)
-        except BaseException:
-            aside.rename(target)
-            raise
-        aside.rename(new)
-    _sync(target.parent)
+    with read_errors(source), source.open("rb") as file, atomic_file(path) as target:
+        while True:
+            with read_errors(source):
+                block = file.read(1 << 20)
+            if not block:
+                break
+            target.write(block)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Wait until a file's content, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _exchange(first: Path, second: Path) -> bool:
-    """Swap two paths in one step; False where the file system cannot."""
-    at_fdcwd = -100  # Linux, <fcntl.h>: relative to the working folder
-    rename_exchange = 2  # <linux/fs.h>
-    library = ctypes.CDLL(None, use_errno=True)
-    if not hasattr(library, "renameat2"):
-        return False
-    paths = (at_fdcwd, os.fsencode(first), at_fdcwd, os.fsencode(second))
-    if library.renameat2(*paths, rename_exchange) == 0:
-        return True
-    code = ctypes.get_errno()
-    if code in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
-        return False
-    raise OSError(code, os.strerror(code), str(second))
 
 
 def write_record(path: Path, record: Record) -> None:

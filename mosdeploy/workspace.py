@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
+from .folders import listed
+
 CONFIG_NAME = "mosdeploy.toml"
 NEW_SUFFIX = "-new"
 
@@ -156,7 +158,7 @@ class Workspace:
 
     def deployed_to(self) -> list[tuple[str, str | None]]:
         """Device and host of each deployment, sorted."""
-        names = sorted(path.stem.partition("@") for path in self.deployments_dir.glob("*.json"))
+        names = sorted(x.stem.partition("@") for x in listed(self.deployments_dir, "*.json"))
         return [(device, host or None) for device, _, host in names]
 
     @property

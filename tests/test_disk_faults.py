@@ -14,12 +14,13 @@ from faults import Faults, fail_everywhere, faults
 from supernet_fixtures import toy_supernet
 
 from mosdeploy.data.ragged import Ragged
+from mosdeploy.evaluation.cache import BlockLosses, EvaluationCache
 from mosdeploy.families.translation.dataset import TranslationDataset
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.sessions import ProfilingSession, read_sessions
 from mosdeploy.pipeline.train import PreparedData, _take_place
-from mosdeploy.records import Deployment, DeviceState, SupernetCard
-from mosdeploy.storage import append_line, read_lines, read_record, write_record
+from mosdeploy.records import Deployment, DeviceState, SearchResult, SupernetCard
+from mosdeploy.storage import append_line, atomic_copy, read_lines, read_record, write_record
 from mosdeploy.supernet.checkpoint import (
     load_supernet,
     load_training_state,
@@ -116,10 +117,50 @@ def check_placed(root: Path) -> None:
         assert (files.beside.supernet_dir / "name").read_text() == "supernet-new"
 
 
+def search(root: Path, seed: int) -> None:
+    files = Workspace(root)
+    cache = EvaluationCache(files.quality_path, "net")
+    evaluated = BlockLosses(nats=(1.0,), loss=1.0 + seed)
+    archs = [synthetic.SPACE.smallest, synthetic.SPACE.largest][:seed]
+    list(cache.wrap(lambda new, _: [evaluated] * len(new))(archs, [None] * len(archs)))
+    result = synthetic.search_result().model_copy(update={"seed": seed})
+    write_record(files.search_result_path, result)
+
+
+def check_searched(root: Path) -> None:
+    files = Workspace(root)
+    cache = EvaluationCache(files.quality_path, "net")
+    (known,) = cache.wrap(lambda *_: [])([synthetic.SPACE.smallest], [None])
+    assert known == 2.0
+    seed = read_record(SearchResult, files.search_result_path, "").seed
+    assert seed in (1, 2)
+    if seed == 2:  # its losses are on the disk before it is
+        assert len(read_lines(files.quality_path)[0]) == 2
+
+
+def two_seeds(root: Path) -> None:
+    for seed in (None, 1, 2):
+        path = Workspace(root).subnet_path("a", "finetuned", seed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(str(seed) * 1000)
+
+
+def keep_best(root: Path) -> None:
+    files = Workspace(root)
+    atomic_copy(files.subnet_path("a", "finetuned", 2), files.subnet_path("a", "finetuned"))
+
+
+def check_kept(root: Path) -> None:
+    content = Workspace(root).subnet_path("a", "finetuned").read_text()
+    assert content in ("None" * 1000, "2" * 1000)
+
+
 WORKS = {
     "profile": Work(measure, measure, check_measured),
     "train": Work(lambda root: save_step(root, 1), end_training, check_training),
     "train again": Work(two_supernets, take_place, check_placed),
+    "search": Work(lambda root: search(root, 1), lambda root: search(root, 2), check_searched),
+    "finetune": Work(two_seeds, keep_best, check_kept),
     "deploy": Work(lambda root: deploy(root, 1.0), lambda root: deploy(root, 2.0), check_deployed),
 }
 

@@ -13,8 +13,9 @@ from typing import IO
 
 import pytest
 
-from mosdeploy.errors import MosdeployError
-from mosdeploy.storage import _partial, atomic_write, replace_folder
+from mosdeploy.errors import MosdeployError, StaleInputError
+from mosdeploy.folders import listed, replace_folder
+from mosdeploy.storage import _partial, atomic_copy, atomic_write
 
 # -- atomic write
 
@@ -102,7 +103,33 @@ def test_a_link_stays_a_link_and_a_file_keeps_its_permissions(tmp_path: Path) ->
         atomic_write(loop, "new")
 
 
+def test_a_copy_names_the_file_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(StaleInputError, match=r"source cannot be read: No such file"):
+        atomic_copy(tmp_path / "source", tmp_path / "file")
+    with pytest.raises(StaleInputError, match=r"mem cannot be read: Input/output error"):
+        atomic_copy(Path("/proc/self/mem"), tmp_path / "file")  # opened, but not read
+    assert (tmp_path / "file").read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
 # -- folders
+
+
+def test_a_folder_that_cannot_be_listed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("b.json", "a.json", "c.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in listed(tmp_path, "*.json")] == ["a.json", "b.json"]
+    assert listed(tmp_path / "none", "*.json") == []
+
+    def fail(_: object) -> None:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr(os, "scandir", fail)
+    with pytest.raises(StaleInputError, match="cannot be read: Stale file handle"):
+        listed(tmp_path, "*.json")
 
 
 def folder_with(path: Path, text: str) -> Path:
@@ -116,7 +143,7 @@ def test_a_folder_takes_the_place_of_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
 ) -> None:
     if not can_exchange:
-        monkeypatch.setattr("mosdeploy.storage._exchange", lambda *_: False)
+        monkeypatch.setattr("mosdeploy.folders._exchange", lambda *_: False)
     target = tmp_path / "target"
     scratch = tmp_path / "scratch"
     replace_folder(folder_with(scratch / "one", "one"), target)
@@ -140,7 +167,7 @@ def test_where_only_renaming_is_possible_a_failure_leaves_the_old_folder(
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return rename(path, to)
 
-    monkeypatch.setattr("mosdeploy.storage._exchange", lambda *_: False)
+    monkeypatch.setattr("mosdeploy.folders._exchange", lambda *_: False)
     monkeypatch.setattr(Path, "rename", fails)
     with pytest.raises(OSError, match="Input/output"):
         replace_folder(new, target)

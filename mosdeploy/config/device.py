@@ -107,7 +107,8 @@ def load_profile(name: str, root: Path) -> DeviceProfile:
     Raises
     ------
     ConfigError
-        If there is no such profile (the known ones are named), or its file is wrong.
+        If there is no such profile (the known ones are named), or its file is wrong or cannot be
+        read.
     """
     paths = _profile_paths(root)
     if name not in paths:
@@ -161,7 +162,11 @@ def _profile_paths(root: Path) -> dict[str, Path]:
     """Path of each profile by name; the first folder that has a name wins."""
     paths: dict[str, Path] = {}
     for folder in lookup_dirs(KIND, root):
-        for path in sorted(folder.glob("*.toml")):
+        try:
+            found = sorted(folder.glob("*.toml"))
+        except OSError as error:
+            raise ConfigError(f"{folder}: cannot be read: {error.strerror}") from error
+        for path in found:
             paths.setdefault(path.stem, path)
     return paths
 

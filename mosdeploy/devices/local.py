@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from ..errors import CommandError, CommandTimeoutError
+from ..storage import read_errors
 from .answers import read_bounded
 from .session import CommandResult, no_space
 
@@ -67,7 +68,9 @@ class LocalSession:
         return CommandResult(stdout.decode(errors="replace"), stderr.decode(errors="replace"), code)
 
     def put(self, local_path: Path, remote_path: str) -> None:
-        with local_path.open("rb") as source:
+        with read_errors(local_path):
+            opened = local_path.open("rb")
+        with opened as source:
             self._store(source, local_path.stat().st_size, remote_path)
 
     def put_bytes(self, data: bytes, remote_path: str) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..config.sections import ExportConfig
 from ..errors import BundleError, ExportError, MosdeployError, StaleInputError
+from ..folders import replace_folder
 from ..records import BundleManifest, ParityReport, Runtime, SelfTest, WeightOrigin
 from ..runtime.manifest import TOKENIZER_NAMES
 from ..spaces.genes import ArchConfig
@@ -22,7 +23,6 @@ from ..storage import (
     disk_errors,
     locked,
     read_record,
-    replace_folder,
     sha256_file,
     write_record,
 )

@@ -4,9 +4,10 @@ import contextlib
 from pathlib import Path
 
 from ..errors import StaleInputError
+from ..folders import listed
 from ..records import BundleManifest
 from ..spaces import ModelSpec
-from ..storage import atomic_write
+from ..storage import atomic_write, read_errors
 from ..workspace import Workspace
 from .context import Context
 
@@ -24,8 +25,9 @@ def newest_bundle(files: Workspace) -> Path | None:
         noted = files.bundles_dir / files.newest_bundle_path.read_text(encoding="utf-8").strip()
         if noted.parent == files.bundles_dir and (noted / "manifest.json").is_file():
             return noted
-    manifests = files.bundles_dir.glob("[!.]*/manifest.json")
-    newest = max(manifests, key=lambda path: path.stat().st_mtime_ns, default=None)
+    manifests = listed(files.bundles_dir, "[!.]*/manifest.json")
+    with read_errors(files.bundles_dir):
+        newest = max(manifests, key=lambda path: path.stat().st_mtime_ns, default=None)
     return newest.parent if newest else None
 
 
@@ -45,7 +47,8 @@ def require_bundle(files: Workspace) -> Path:
 
 def folder_bytes(folder: Path) -> int:
     """Size of all files in a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    with read_errors(folder):
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def bundle_spec(context: Context, manifest: BundleManifest) -> ModelSpec:

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..family import OutputTeacher, TaskData
+from ..folders import listed
 from ..records import DistilledCard
 from ..storage import (
     append_line,
@@ -217,7 +218,7 @@ def _teacher_sha256(run: Run, options: DistillOptions) -> str:
                 "`mosdeploy finetune --pick largest`"
             ) from error
     folder = Path(options.teacher)
-    files = sorted(path for path in folder.glob("*") if path.is_file())
+    files = [path for path in listed(folder, "*") if path.is_file()]
     if not files:
         raise ConfigError(
             f"--teacher {options.teacher}: no such folder, or an empty one; name `largest`, or the "

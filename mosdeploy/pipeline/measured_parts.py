@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import StaleInputError
+from ..folders import listed
 from ..storage import read_lines
 from .conditions import check_current
 from .context import Context
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def measured_parts(context: Context) -> Iterator[Part]:
     """Measurements and predictor of every device; of other workloads that they are not used."""
     workload = context.config.workload.name
-    folders = sorted((context.files.root / "predictors").glob("*/"))
+    folders = listed(context.files.root / "predictors", "*/")
     devices = [x.name.removesuffix(f"-{workload}") for x in folders if _is_of(x, workload)]
     for folder in folders:
         if not _is_of(folder, workload):
@@ -45,7 +46,7 @@ def measured_parts(context: Context) -> Iterator[Part]:
 def middle_ms(context: Context) -> float | None:
     """A limit between the fastest and the slowest subnet of a device that was measured."""
     workload = context.config.workload.name
-    for path in sorted(context.files.root.glob(f"predictors/*-{workload}/latency.jsonl")):
+    for path in listed(context.files.root, f"predictors/*-{workload}/latency.jsonl"):
         device = path.parent.name.removesuffix(f"-{workload}")
         times_ms = _times_ms(_Measured(context, device).dataset)
         if times_ms:

@@ -12,6 +12,7 @@ from ..config import RunConfig, load_run_config
 from ..errors import ConfigError, StaleInputError
 from ..families import load_family
 from ..family import Family
+from ..folders import listed
 from ..records import SupernetCard
 from ..storage import fingerprint, read_record, sha256_bytes, sha256_file
 from ..workspace import CONFIG_NAME, Workspace
@@ -83,7 +84,7 @@ class Run:
 
     def _devices_with(self, name: str) -> list[str]:
         suffix = f"-{self.config.workload.name}"
-        paths = (self.workspace.root / "predictors").glob(f"*{suffix}/{name}")
+        paths = listed(self.workspace.root / "predictors", f"*{suffix}/{name}")
         return sorted(path.parent.name.removesuffix(suffix) for path in paths)
 
     def supernet_card(self) -> SupernetCard:

@@ -11,6 +11,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from ..errors import MosdeployError, StaleInputError
+from ..folders import listed
 from ..records import BundleManifest, DataCard, Deployment, ScoreTable, SubnetCard
 from ..storage import read_record, sha256_file
 from .bundles import folder_bytes, newest_bundle
@@ -141,7 +142,7 @@ class _Look:
         return ", ".join(words)
 
     def _finetuned(self) -> Iterator[Part]:
-        paths = sorted((self.context.files.root / "subnets").glob("*/subnet.json"))
+        paths = listed(self.context.files.root / "subnets", "*/subnet.json")
         for path in paths:
             yield look_at("finetuned", path.parent.name, partial(self._subnet, path), None)
         with contextlib.suppress(MosdeployError):
@@ -165,7 +166,7 @@ class _Look:
         return f"of {len(table.subnets)} subnets"
 
     def _bundles(self) -> Iterator[Part]:
-        paths = sorted(self.context.files.bundles_dir.glob("[!.]*/manifest.json"))
+        paths = listed(self.context.files.bundles_dir, "[!.]*/manifest.json")
         newest = newest_bundle(self.context.files)
         for path in paths:
             # an older bundle of something else is no reason to export again
@@ -229,7 +230,7 @@ class _Look:
         files = self.context.files
         page = files.report_dir / "index.html"
         require(page)
-        sources = [files.search_result_path, *files.deployments_dir.glob("*.json")]
+        sources = [files.search_result_path, *listed(files.deployments_dir, "*.json")]
         written = page.stat().st_mtime_ns
         if any(path.exists() and path.stat().st_mtime_ns > written for path in sources):
             raise StaleInputError("written before the last search or deployment")

@@ -18,7 +18,7 @@ from ..errors import MosdeployError, StaleInputError
 from ..record import Record, parse
 from ..records import SeedLoss, SubnetCard, WeightOrigin
 from ..spaces.genes import ArchConfig
-from ..storage import atomic_write, fingerprint, locked, sha256_file, write_record
+from ..storage import atomic_copy, fingerprint, locked, sha256_file, write_record
 from .context import Progress
 from .subnet_teaching import Teaching
 from .subnets import subnet_card
@@ -134,7 +134,7 @@ class SubnetTraining:
                 files = self.state.files
                 source = files.subnet_path(self.arch.key, self.weights, best)
                 # a kill in between leaves a card of another file, which does not count
-                atomic_write(self.path, source.read_bytes())
+                atomic_copy(source, self.path)
                 write_record(files.subnet_card_path(self.arch.key, self.weights), card)
         return ""
 

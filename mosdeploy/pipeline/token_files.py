@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..config.sections import TrainingConfig
 from ..family import Family
+from ..storage import read_errors
 from ..workspace import tokens_path
 from .context import DrawsCurves, Progress
 
@@ -31,11 +32,18 @@ def write_tokens(folder: Path, train: "Dataset", valid: "Dataset") -> None:
 def read_tokens(
     folder: Path, family: Family, config: TrainingConfig
 ) -> "tuple[Batches, list[Batch]]":
-    """Read training and validation batches of the token ids in a folder."""
+    """Read training and validation batches of the token ids in a folder.
+
+    Raises
+    ------
+    StaleInputError
+        If they cannot be read.
+    """
     from ..data.batches import Batches, ordered_batches
 
-    train = family.open_dataset(tokens_path(folder, "train"))
-    valid = family.open_dataset(tokens_path(folder, "valid"))
+    with read_errors(folder):
+        train = family.open_dataset(tokens_path(folder, "train"))
+        valid = family.open_dataset(tokens_path(folder, "valid"))
     batches = Batches(train, config.tokens_per_batch, config.seed)
     return batches, ordered_batches(valid, VALIDATION_TOKENS)
 

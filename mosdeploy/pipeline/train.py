@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..family import TaskData, Tokenizer
+from ..folders import replace_folder
 from ..record import Record, parse
 from ..records import DataCard, SupernetCard, TrainingBudget, TrainingLimits
 from ..storage import (
-    atomic_write,
+    atomic_copy,
     disk_errors,
     locked,
     read_record,
-    replace_folder,
     sha256_file,
     write_record,
 )
@@ -289,7 +289,7 @@ def _tokenizer(context: Context, data: TaskData, old: Workspace) -> Tokenizer:
     path = context.files.tokenizer_path
     if not has_tokenizer_of(context, data, context.files):
         if has_tokenizer_of(context, data, old):
-            atomic_write(path, old.tokenizer_path.read_bytes())
+            atomic_copy(old.tokenizer_path, path)
         else:
             context.progress.say("making the tokenizer")
             context.family.train_tokenizer(data, context.config, path)

@@ -28,7 +28,7 @@ from ...errors import (
     DeviceTimeoutError,
 )
 from ...printable import printable
-from ...storage import sha256_bytes, sha256_file
+from ...storage import read_errors, sha256_bytes, sha256_file
 from .. import answers
 from ..session import CommandResult, no_space
 
@@ -131,7 +131,9 @@ class SSHSession:
         # Named by content, so that a part of something else is never continued.
         part = f"{remote_path}.{digest[:16]}.part"
         for _ in range(2):
-            with local_path.open("rb") as source:
+            with read_errors(local_path):
+                opened = local_path.open("rb")
+            with opened as source:
                 self._send(source, part, size)
             result = self.run(f"sha256sum {shlex.quote(part)} || shasum -a 256 {shlex.quote(part)}")
             if result.stdout.startswith(digest):

@@ -21,9 +21,10 @@ from ...errors import ExportError
 from ...export.onnx.initializers import Array
 from ...export.onnx.model import write_model
 from ...family import FormatJob
+from ...folders import replace_folder
 from ...spaces.encoder import EncoderSpace
 from ...spaces.encoder_choices import EncoderArch
-from ...storage import disk_errors, replace_folder
+from ...storage import disk_errors
 from .onnx_graph import build_graph
 
 CONFIG_NAME = "config.json"

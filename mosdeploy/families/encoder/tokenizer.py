@@ -107,6 +107,8 @@ class EncoderTokenizer:
             self._tokenizer = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise StaleInputError(f"{path} does not exist; run `mosdeploy train` first") from error
+        except OSError as error:
+            raise StaleInputError(f"{path} cannot be read: {error.strerror}") from error
         except Exception as error:  # the library raises no class of its own
             raise StaleInputError(
                 f"{path} is no {TOKENIZER_NAME} ({error}); delete it and run `mosdeploy train` "

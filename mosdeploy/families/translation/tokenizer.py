@@ -140,6 +140,8 @@ class Tokenizer:
             ]
         except FileNotFoundError as error:
             raise StaleInputError(f"{path} does not exist; run `mosdeploy train` first") from error
+        except OSError as error:
+            raise StaleInputError(f"{path} cannot be read: {error.strerror}") from error
         except RuntimeError as error:
             raise StaleInputError(
                 f"{path} is no SentencePiece model; delete it and run `mosdeploy train` again"

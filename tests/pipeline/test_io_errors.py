@@ -1,0 +1,143 @@
+"""The disk fails at one call of a verb after the other: an error of our own that names the file,
+and what stood there is whole. So it is while another verb writes.
+"""
+
+import itertools
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from faults import Faults, fail_everywhere, faults
+from walking import opened
+
+from mosdeploy.evaluation.cache import CachedLoss
+from mosdeploy.latency.dataset import LatencyDataset
+from mosdeploy.latency.predictor import LatencyPredictor
+from mosdeploy.latency.sessions import ProfilingSession
+from mosdeploy.pipeline.run import open_run
+from mosdeploy.pipeline.subnets import subnet_card
+from mosdeploy.pipeline.trained_run import trained_run
+from mosdeploy.record import parse_json
+from mosdeploy.records import SearchResult
+from mosdeploy.report import Report
+from mosdeploy.storage import read_lines, read_record
+from mosdeploy.supernet.checkpoint import load_subnet
+from mosdeploy.workspace import Workspace
+
+__all__ = ["faults"]
+
+pytestmark = pytest.mark.slow
+
+
+def search(root: Path) -> None:
+    opened(root).search("9s", verify=False)
+
+
+def check_search(root: Path) -> None:
+    files = Workspace(root)
+    result = read_record(SearchResult, files.search_result_path, "")
+    assert result.limits.max_latency_ms in (10_000.0, 9_000.0)
+    lines, _ = read_lines(files.quality_path)
+    assert len(lines) >= 3
+    for line in lines:
+        parse_json(CachedLoss, line, "")
+
+
+def finetune(root: Path) -> None:
+    opened(root).finetune(steps=2, seeds=2)
+
+
+def check_subnets(root: Path) -> None:
+    """Every card that is there is of a subnet that is whole."""
+    state = trained_run(open_run(root))
+    arch = state.search_result().winner.arch
+    for seed in (None, 1, 2):
+        if state.files.subnet_card_path(arch.key, "finetuned", seed).exists():
+            card = subnet_card(state, arch, "finetuned", seed)
+            assert card.steps == 2
+            path = state.files.subnet_path(arch.key, "finetuned", seed)
+            load_subnet(path, state.config.space, state.net.skeleton)
+
+
+def report(root: Path) -> None:
+    opened(root).report()
+
+
+def check_report(root: Path) -> None:
+    folder = Workspace(root).report_dir
+    read_record(Report, folder / "report.json", "")
+    assert (folder / "index.html").read_text().rstrip().endswith("</html>")
+
+
+@dataclass(frozen=True)
+class Verb:
+    """What fails, and what must hold after it."""
+
+    act: Callable[[Path], None]
+    check: Callable[[Path], None]
+    num_writes: int
+    num_reads: int
+
+
+VERBS = {
+    "search": Verb(search, check_search, num_writes=8, num_reads=10),
+    "finetune": Verb(finetune, check_subnets, num_writes=40, num_reads=20),
+    "report": Verb(report, check_report, num_writes=8, num_reads=20),
+}
+
+
+@pytest.fixture
+def before(walked: Path, tmp_path: Path) -> Path:
+    """The walked folder without its device; two losses at least have to be computed again."""
+    root = Path(shutil.copytree(walked, tmp_path / "run", ignore=shutil.ignore_patterns("device")))
+    path = Workspace(root).quality_path
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-2]))
+    return root
+
+
+@pytest.mark.parametrize("reads", [False, True], ids=["writes", "reads"])
+@pytest.mark.parametrize("name", VERBS)
+def test_a_disk_that_fails_at_any_call(
+    before: Path, faults: Faults, name: str, reads: bool
+) -> None:
+    verb = VERBS[name]
+    num_calls = fail_everywhere(faults, before, verb.act, verb.check, reads=reads)
+    assert num_calls >= (verb.num_reads if reads else verb.num_writes)
+
+
+def profile_on(root: Path) -> None:
+    """What a profile writes that goes on, of a board that became slower."""
+    dataset = LatencyDataset.load(Workspace(root).latency_path("local", "sentence"))
+    old = dataset.sessions[0]
+    session = ProfilingSession(
+        dataset.path, "local", old.state, dataset_id=dataset.context.dataset_id
+    )
+    for timing in old.references:
+        total = timing.total.model_copy(update={"median_ms": 3 * timing.total.median_ms})
+        measured = dataset.records[0].measurement.model_copy(update={"total": total})
+        session.add_reference(f"{timing.measured_at} again", measured)
+    for record in dataset.records[:4]:
+        dataset.append(record.model_copy(update={"session": session.record.session}))
+    session.end(old.state)
+
+
+def test_a_report_while_a_profile_writes(before: Path, faults: Faults) -> None:
+    space = open_run(before).config.space
+    genes = space.genes([space.smallest, space.largest])
+    for number in itertools.count(1):
+        root = Path(shutil.copytree(before, before.with_name(f"run-{number}")))
+        files = Workspace(root)
+        with faults.before_read(number, files.root / "predictors", lambda: profile_on(root)):  # noqa: B023
+            report(root)
+        check_report(root)
+        saved = LatencyPredictor.load(files.predictor_path("local", "sentence"))
+        dataset = LatencyDataset.load(files.latency_path("local", "sentence"))
+        if saved.card.dataset_sha256 == dataset.sha256:  # which then counts as fitted to it
+            fitted = LatencyPredictor.fit_dataset(space, dataset)
+            assert saved.predict(genes).tolist() == fitted.predict(genes).tolist()
+        shutil.rmtree(root)
+        if not faults.failed:
+            break
+    assert number > 5
