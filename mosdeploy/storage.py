@@ -103,7 +103,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     _log.debug("writing %s", path)
     with disk_errors(path):
         target = Path(os.path.realpath(path)) if path.is_symlink() else path
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         _remove_partials(target)
         with _partial(target) as (partial, file):
             with contextlib.suppress(FileNotFoundError):
@@ -162,6 +162,20 @@ def atomic_copy(source: Path, path: Path) -> None:
             if not block:
                 break
             target.write(block)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, each with its name on the disk; one that is there is left.
+
+    Raises
+    ------
+    OSError
+        If the disk is full or read-only, or a file is in the place.
+    """
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync(folder.parent)
 
 
 def sync(path: Path) -> None:
@@ -250,7 +264,7 @@ def append_line(path: Path, data: Any) -> None:
         data.model_dump_json() if isinstance(data, Record) else json.dumps(data)
     ).encode() + b"\n"
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         # unbuffered: closing must not write a rest after the truncation
         with path.open("ab+", buffering=0) as file:
             end = _whole_lines_end(file)
@@ -263,6 +277,8 @@ def append_line(path: Path, data: Any) -> None:
             except OSError:
                 file.truncate(end)
                 raise
+        if not end:  # it may be new
+            sync(path.parent)
 
 
 def read_lines(path: Path) -> tuple[list[bytes], bool]:
@@ -302,7 +318,7 @@ def locked(path: Path, busy: MosdeployError) -> Iterator[None]:
     # flock itself and not the package filelock: where a file system knows no flock, that falls back
     # to a marker file, which outlives a killed process
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         file = (path.parent / f".{path.name}.lock").open("w")
     with file:
         with disk_errors(path):

@@ -17,7 +17,7 @@ from ..errors import ConfigError, ExportError, StaleInputError
 from ..records import DeviceState, PrecisionCandidate, PrecisionChoice
 from ..spaces import ModelSpec
 from ..spaces.spec import Precision, Workload
-from ..storage import disk_errors, fingerprint, read_record, write_record
+from ..storage import disk_errors, fingerprint, make_folder, read_record, write_record
 from .answering import opened_in_parts
 from .conditions import board_state
 from .context import Context
@@ -294,7 +294,7 @@ def _scores(
     root = task.context.files.bundles_dir
     open_bundle = opened_in_parts(task.state.family.open_bundle, task.context.progress)
     with disk_errors(root):
-        root.mkdir(parents=True, exist_ok=True)
+        make_folder(root)
         for precision in precisions:
             workload = task.at(precision)
             job = bundle_job(task.state, task.chosen, workload, precision, task.limits)

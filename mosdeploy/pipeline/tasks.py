@@ -19,7 +19,14 @@ from ..errors import ConfigError, StaleInputError
 from ..record import read_toml
 from ..records import Candidate, Limits, ScoreTable, SearchResult, SupernetCard
 from ..spaces.genes import ArchConfig
-from ..storage import atomic_write, read_record, sha256_file, write_record
+from ..storage import (
+    atomic_write,
+    disk_errors,
+    make_folder,
+    read_record,
+    sha256_file,
+    write_record,
+)
 from ..workspace import Workspace
 from .context import Context
 from .evaluate import evaluate
@@ -132,7 +139,8 @@ class _Task:
         data = self.context.family.load_data(self.config, run.data_root)
         net = self._served()
         # nothing is written before all is known to fit
-        self.root.mkdir(parents=True, exist_ok=True)
+        with disk_errors(self.root):
+            make_folder(self.root)
         profiles = files.root / "device_profiles"
         if profiles.is_dir():
             shutil.copytree(profiles, self.root / profiles.name, dirs_exist_ok=True)

@@ -3,8 +3,11 @@
 The runtime's tests have bundles of real models.
 """
 
+import contextlib
 import dataclasses
+import itertools
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -195,28 +198,51 @@ def test_a_full_disk_is_said(tmp_path: Path) -> None:
         export(tmp_path / "b", build=fill)
 
 
-def test_a_disk_that_fails_anywhere_leaves_a_whole_bundle(
-    tmp_path: Path,
-    faults: Faults,
-) -> None:
-    before = tmp_path / "before"
-    job = make_job(tmp_path / "job" / "b")
-    export_bundle(job, build, Opened, make_examples(), before / "bundles" / "b")
-
+def export_another(root: Path) -> None:
     def build_more(folder: Path) -> BuiltModel:
         (folder / "model.onnx").write_bytes(b"another model")
         return BuiltModel("onnxruntime")
 
-    def check(root: Path) -> None:
-        folder = root / "bundles" / "b"
-        read_manifest(folder)
-        assert (folder / "model.onnx").read_bytes() in (b"model", b"another model")
-        assert [x.name for x in folder.parent.iterdir() if x.is_dir()] == ["b"]
+    job = make_job(root.parent / "job" / "b")
+    export_bundle(job, build_more, Opened, make_examples(), root / "bundles" / "b")
 
-    def act(root: Path) -> None:
-        export_bundle(job, build_more, Opened, make_examples(), root / "bundles" / "b")
 
-    assert fail_everywhere(faults, before, act, check) > 10
+def check_whole(root: Path) -> None:
+    folder = root / "bundles" / "b"
+    read_manifest(folder)
+    assert (folder / "model.onnx").read_bytes() in (b"model", b"another model")
+    assert [x.name for x in folder.parent.iterdir() if x.is_dir()] == ["b"]
+
+
+@pytest.fixture
+def before(tmp_path: Path) -> Path:
+    """A folder with a bundle."""
+    root = tmp_path / "before"
+    job = make_job(tmp_path / "job" / "b")
+    export_bundle(job, build, Opened, make_examples(), root / "bundles" / "b")
+    return root
+
+
+def test_a_disk_that_fails_anywhere_leaves_a_whole_bundle(before: Path, faults: Faults) -> None:
+    assert fail_everywhere(faults, before, export_another, check_whole) > 10
+
+
+def test_ctrl_c_anywhere_leaves_a_whole_bundle_and_nothing_beside_it(
+    before: Path, faults: Faults
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    for number in itertools.count(1):
+        root = Path(shutil.copytree(before, before.with_name(f"run-{number}")))
+        with faults.before(number, root, interrupt), contextlib.suppress(KeyboardInterrupt):
+            export_another(root)
+        check_whole(root)
+        export_another(root)
+        assert (root / "bundles" / "b" / "model.onnx").read_bytes() == b"another model"
+        if not faults.failed:
+            break
+    assert number > 10
 
 
 def test_what_a_killed_export_left_goes_with_the_next(tmp_path: Path) -> None:

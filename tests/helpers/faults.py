@@ -66,9 +66,11 @@ class Faults:
             self.left = 0
 
     @contextlib.contextmanager
-    def before_read(self, number: int, root: Path, then: Callable[[], object]) -> Iterator[None]:
-        """Do something just before the call of this number that reads."""
-        with self.at(number, root, 0, reads=True):
+    def before(
+        self, number: int, root: Path, then: Callable[[], object], reads: bool = False
+    ) -> Iterator[None]:
+        """Do something just before the call of this number."""
+        with self.at(number, root, 0, reads):
             self.then = then
             yield
 

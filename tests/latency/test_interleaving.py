@@ -71,10 +71,11 @@ def test_what_is_read_of_two_moments_passes_for_neither(
         for file, content in files.items():
             file.write_bytes(content)
         steps = go_on()
-        with faults.before_read(
+        with faults.before(
             number,
             tmp_path,
             lambda: [next(steps) for _ in range(num_steps)],  # noqa: B023
+            reads=True,
         ):
             sha256, latency_ms = read(path, space)
         after = dict([before, read(path, space)])

@@ -1,24 +1,50 @@
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from encoder_walking import make_encoder_folder
+from power import Disk
 from walking import make_run_folder, opened
 
 
+@dataclass(frozen=True)
+class Walk:
+    """A walked folder, and after each verb what a cut of the power would have lost."""
+
+    root: Path
+    lost: dict[str, list[str]]
+
+
 @pytest.fixture(scope="session")
-def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def walk(tmp_path_factory: pytest.TempPathFactory) -> Walk:
     """A run folder after every verb from `train` to `report`; tests must not change it."""
     root = make_run_folder(tmp_path_factory.mktemp("walked"))
     run = opened(root)
-    run.train()
-    run.profile()
-    run.search("10s")
-    run.evaluate(("largest", "winner"))
-    run.export()
-    run.deploy()
-    run.report()
-    return root
+    lost = {}
+    verbs: dict[str, Callable[[], object]] = {
+        "train": run.train,
+        "profile": run.profile,
+        "search": lambda: run.search("10s"),
+        "evaluate": lambda: run.evaluate(("largest", "winner")),
+        "export": run.export,
+        "deploy": run.deploy,
+        "report": run.report,
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        # locks hold nothing; a device has a disk of its own
+        disk = Disk(root, ("*.lock", "device"), patch)
+        for name, verb in verbs.items():
+            verb()
+            lost[name] = disk.lost()
+    return Walk(root, lost)
+
+
+@pytest.fixture(scope="session")
+def walked(walk: Walk) -> Path:
+    """The folder of the walk; tests must not change it."""
+    return walk.root
 
 
 @pytest.fixture

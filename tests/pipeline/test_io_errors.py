@@ -129,7 +129,7 @@ def test_a_report_while_a_profile_writes(before: Path, faults: Faults) -> None:
     for number in itertools.count(1):
         root = Path(shutil.copytree(before, before.with_name(f"run-{number}")))
         files = Workspace(root)
-        with faults.before_read(number, files.root / "predictors", lambda: profile_on(root)):  # noqa: B023
+        with faults.before(number, files.root / "predictors", lambda: profile_on(root), reads=True):  # noqa: B023
             report(root)
         check_report(root)
         saved = LatencyPredictor.load(files.predictor_path("local", "sentence"))

@@ -1,5 +1,5 @@
 """kill -9 in the middle of a verb: the same command resumes, loses nothing finished and repeats
-nothing.
+nothing. After the signals that a process hears, nothing is left half-written either.
 """
 
 import json
@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,19 @@ pytestmark = pytest.mark.slow
 def start(root: Path, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", "from mosdeploy.cli import main; main()", *words]
     return subprocess.Popen(
-        command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hear_signals,
     )
+
+
+def hear_signals() -> None:
+    """Undo what a shell or nohup did that started the tests: to ignore some."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def finish(root: Path, *words: str) -> None:
@@ -121,3 +133,53 @@ def test_a_kill_in_the_second_seed_repeats_no_other(walked: Path, tmp_path: Path
     assert first.read_bytes() == log
     for path in (undisturbed / "subnets").rglob("*.safetensors"):
         assert (killed / path.relative_to(undisturbed)).read_bytes() == path.read_bytes()
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A verb, what it has left when a signal comes, and the exit code."""
+
+    verb: str
+    number: signal.Signals
+    code: int
+    made: str
+    num_lines: int = 0
+    remove: str = ""
+
+    def is_time(self, root: Path) -> bool:
+        paths = list(root.glob(self.made))
+        return bool(paths) and paths[0].read_bytes().count(b"\n") >= self.num_lines
+
+
+ENDED = (
+    Ended("train", signal.SIGTERM, 143, "supernet/log.jsonl", num_lines=3, remove="supernet"),
+    Ended("profile", signal.SIGHUP, 129, "predictors/*/latency.jsonl", 3, remove="predictors"),
+    Ended("export", signal.SIGINT, 130, "bundles/.*/new/model.onnx", remove="bundles"),
+    Ended("export", signal.SIGTERM, 143, "bundles/.*/new/model.onnx", remove="bundles"),
+    Ended("deploy", signal.SIGINT, 130, "device/bundles/*/*/SHA256SUMS", remove="device/bundles"),
+    Ended("deploy", signal.SIGHUP, 129, "device/jobs/model-*/pid", remove="device"),
+)
+
+
+@pytest.mark.parametrize("ended", ENDED, ids=lambda x: f"{x.verb}-{x.number.name}")
+def test_a_signal_leaves_nothing_half_written(walked: Path, tmp_path: Path, ended: Ended) -> None:
+    root = Path(shutil.copytree(walked, tmp_path / "run"))
+    edit(root / "device_profiles" / "local.toml", str(walked), str(root))
+    shutil.rmtree(root / ended.remove)
+    process = start(root, ended.verb)
+    for _ in range(12_000):
+        if ended.is_time(root):
+            break
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.005)
+    process.send_signal(ended.number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == ended.code, errors
+    assert "what was finished is kept, the same command resumes" in errors
+    assert "Traceback" not in errors
+    half = [*root.rglob("*.partial"), *root.glob("bundles/.*/"), *root.glob("*/.*.new")]
+    assert half == []
+    for path in root.glob("device/jobs/*/pid"):  # no agent works on
+        cmdline = Path("/proc", path.read_text().strip(), "cmdline")
+        assert not (cmdline.exists() and str(root).encode() in cmdline.read_bytes())
+    finish(root, ended.verb)

@@ -24,7 +24,7 @@ from ...family import FormatJob
 from ...folders import replace_folder
 from ...spaces.encoder import EncoderSpace
 from ...spaces.encoder_choices import EncoderArch
-from ...storage import disk_errors
+from ...storage import disk_errors, make_folder
 from .onnx_graph import build_graph
 
 CONFIG_NAME = "config.json"
@@ -123,7 +123,7 @@ def _write_whole(out_dir: Path, write: Callable[[Path], None]) -> None:
             "folder"
         )
     with disk_errors(out_dir):
-        out_dir.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(out_dir.parent)
         with tempfile.TemporaryDirectory(prefix=f".{out_dir.name}.", dir=out_dir.parent) as scratch:
             folder = Path(scratch) / "new"
             folder.mkdir()

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from ...config.translation import TranslationRunConfig
 from ...data.ragged import Ragged, pad_rows
 from ...errors import ConfigError
-from ...storage import disk_errors
+from ...storage import disk_errors, make_folder
 from .tokenizer import BOS_ID, EOS_ID, PAD_ID, Tokenizer
 
 _CHUNK = 65_536  # pairs tokenised at a time
@@ -134,7 +134,7 @@ class TranslationDataset:
             "shape": (sum(len(part) for part in parts),),
         }
         with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             try:
                 # not through a memory map: a disk that is full would end the process with SIGBUS
                 with partial.open("wb") as file:

@@ -173,3 +173,24 @@ def test_a_file_system_without_locks_is_named(folder, capsys, monkeypatch):
     monkeypatch.setattr(versions.fcntl, "flock", no_locks)
     versions.main("rollback", str(folder), "one", "two")
     assert "No locks available; set work_dir" in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_a_version_is_on_the_disk_before_it_is_current_and_then_the_link(
+    folder, make_version, monkeypatch
+):
+    one = make_version("one")
+    activate(folder, one)
+    two = make_version("two")
+    seen = []
+
+    def sync():
+        current = (folder / "current").readlink().name
+        names = (path.name for path in folder.iterdir())
+        record = (folder / two / versions.RECORD_NAME).exists()
+        seen.append((current, record, versions.history(folder), one in names))
+
+    monkeypatch.setattr(versions.os, "sync", sync)
+    activate(folder, two, keep="1")
+    # the files, the record and the history are written; then the link; nothing is removed before
+    assert seen == [(one, True, [one], True), (two, True, [two], True)]
+    assert not (folder / one).exists()
