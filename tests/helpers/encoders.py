@@ -36,8 +36,11 @@ def uneven_arch(embed_dim: int = 24, dims: Sequence[int | None] = (None, None)) 
     return EncoderArch(embed_dim=embed_dim, layers=layers)
 
 
-def encoder_spec(space: EncoderSpace, precision: str = "fp32", vocab_size: int = VOCAB_SIZE):
-    return ModelSpec(space, vocab_size, EncoderWorkload(precision=precision, input_len=12))
+def encoder_spec(
+    space: EncoderSpace, precision: str = "fp32", vocab_size: int = VOCAB_SIZE, batch: int = 1
+) -> ModelSpec:
+    workload = EncoderWorkload(precision=precision, input_len=12, batch=batch)
+    return ModelSpec(space, vocab_size, workload)
 
 
 def random_weights(

@@ -6,7 +6,7 @@ network.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,12 +33,21 @@ class LoopState:
     onnx_type, shape
         Element type (`TensorProto.INT64`, ...) and shape; names and None stand for sizes that
         differ between runs or iterations.
+    is_sequence
+        Whether it is a sequence of such tensors.
     """
 
     name: str
     start: str
     onnx_type: int
     shape: tuple[str | int | None, ...]
+    is_sequence: bool = False
+
+    def info(self, name: str) -> ValueInfoProto:
+        """Its type, under a name of the body."""
+        if self.is_sequence:
+            return helper.make_tensor_sequence_value_info(name, self.onnx_type, self.shape)
+        return helper.make_tensor_value_info(name, self.onnx_type, self.shape)
 
 
 class GraphBuilder:
@@ -119,6 +128,56 @@ class GraphBuilder:
 
     # -- graphs and loops --------------------------------------------------------------------------
 
+    def branch(
+        self,
+        name: str,
+        condition: str,
+        then: Callable[["GraphBuilder"], str],
+        otherwise: Callable[["GraphBuilder"], str],
+    ) -> str:
+        """Compute one of two float tensors, by a bool scalar; each function adds its nodes, one at
+        least, to the body that it is given.
+        """
+        graphs = {}
+        for key, compute in (("then_branch", then), ("else_branch", otherwise)):
+            body = self.body(f"{name}.{key}")
+            info = helper.make_tensor_value_info(compute(body), TensorProto.FLOAT, None)
+            graphs[key] = body.graph([], [info])
+        return self.op("If", condition, **graphs)
+
+    def for_each(
+        self,
+        name: str,
+        count: str,
+        shape: tuple[str | int | None, ...],
+        compute: Callable[["GraphBuilder", str], str],
+    ) -> str:
+        """Compute a float tensor for each of 0, 1, ... `count` - 1, one after another.
+
+        Parameters
+        ----------
+        name
+            Of the loop body.
+        count
+            int64 scalar.
+        shape
+            Of each tensor.
+        compute
+            Adds its nodes to the body that it is given, with the number as int64 scalar; gives the
+            tensor.
+
+        Returns
+        -------
+        The sequence of the tensors.
+        """
+        body = self.body(name)
+        empty = self.op("SequenceEmpty", dtype=TensorProto.FLOAT)
+        found = LoopState("found", empty, TensorProto.FLOAT, shape, is_sequence=True)
+        tensor = compute(body, body.local("index"))
+        longer = body.op("SequenceInsert", body.local(found.name), tensor)
+        go_on = body.op("Identity", body.local("go"))
+        return self.loop(body, [found], [longer], go_on, count)[0]
+
     def body(self, name: str) -> "GraphBuilder":
         """Open a loop body."""
         inner = GraphBuilder(self._source, name)
@@ -163,9 +222,8 @@ class GraphBuilder:
         ]
         outputs = [helper.make_tensor_value_info(go_on, boolean, [])]
         for state, result in zip(states, results, strict=True):
-            name = body.local(state.name)
-            inputs.append(helper.make_tensor_value_info(name, state.onnx_type, state.shape))
-            outputs.append(helper.make_tensor_value_info(result, state.onnx_type, state.shape))
+            inputs.append(state.info(body.local(state.name)))
+            outputs.append(state.info(result))
         graph = body.graph(inputs, outputs)
         always = self.constant(
             True, np.bool_

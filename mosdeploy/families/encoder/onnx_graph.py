@@ -8,8 +8,10 @@ Graph inputs, int64 (batch_size, sequence_length): `input_ids`, padded on the ri
 Output: `logits` float (batch_size, C) of a pooled head, (batch_size, sequence_length, C) of a head
 on tokens or words; `vector` float (batch_size, d), of length 1, of the heads that give vectors.
 
-Shapes: B texts, S positions, d hidden width, t table width, q heads * head width, C outputs of the
-head.
+Nothing is computed for padding; see `onnx_texts`.
+
+Shapes: B texts, S positions, T tokens without padding: those of one text, or of all; d hidden
+width, t table width, q heads * head width, C outputs of the head.
 """
 
 from collections.abc import Mapping
@@ -22,9 +24,6 @@ from ...export.onnx.blocks import (
     ResidualStream,
     StackSpec,
     feed_forward,
-    first_self_attention,
-    quantized_self_attention,
-    self_attention,
 )
 from ...export.onnx.builder import GraphBuilder
 from ...export.onnx.embedding import TiedEmbedding
@@ -37,6 +36,7 @@ from ...spaces.encoder_choices import VECTOR_HEADS, EncoderArch
 from ...spaces.encoder_workload import EncoderWorkload
 from ...spaces.genes import ArchConfig
 from ...spaces.spec import ModelSpec
+from .onnx_texts import OneText, PackedTexts, Texts, num_texts, real_tokens
 
 INPUT_IDS = "input_ids"
 ATTENTION_MASK = "attention_mask"
@@ -83,10 +83,18 @@ def build_graph(
     plan = GraphSpec.of(spec, arch)
     source = InlineInitializers(weights) if isinstance(weights, Mapping) else weights
     builder = GraphBuilder(source, "encode")
-    x = encode(builder, plan)
+    is_real = real_tokens(builder, ATTENTION_MASK)
+    if plan.number_format == "int8":
+        output = _text_by_text(builder, plan, is_real)
+    else:
+        texts = PackedTexts(builder, INPUT_IDS, is_real)
+        x = _embed(plan, texts)
+        for i in range(len(plan.arch.layers)):
+            x = _layer(plan, texts, i, x)
+        output = _head(plan, texts, x)
     name, shape = plan.output
     # the last node's output is called by a number; this gives it its name
-    builder.nodes.append(helper.make_node("Identity", [_head(builder, plan, x)], [name], name))
+    builder.nodes.append(helper.make_node("Identity", [output], [name], name))
     inputs = [_value(key, TensorProto.INT64, AXES) for key in plan.inputs]
     return make_model(builder, inputs, [_value(name, TensorProto.FLOAT, shape)])
 
@@ -162,6 +170,15 @@ class GraphSpec:
             return LOGITS, (AXES[0], self.space.num_outputs)
         return LOGITS, (*AXES, self.space.num_outputs or self.vocab_size)
 
+    @property
+    def layers_at_once(self) -> int:
+        """How many layers one text goes through before the next one does, where each goes alone.
+
+        The weights of one layer stay in a processor's cache while many texts go through it. A
+        single text would pay for the loops and gain nothing.
+        """
+        return 1 if self.workload.batch > 1 else len(self.arch.layers)
+
     def linear(self, owner: str, name: str, num_inputs: int, num_outputs: int) -> LinearLayer:
         """One linear layer of the state dict."""
         return LinearLayer(owner, (name,), num_inputs, num_outputs, self.number_format)
@@ -170,96 +187,98 @@ class GraphSpec:
 # -- layers ----------------------------------------------------------------------------------------
 
 
-def encode(builder: GraphBuilder, plan: GraphSpec) -> str:
-    """Run all layers on the inputs; give the last hidden states, float (B, S, d), or (B, 1, d) for
-    a head that reads the first position alone.
+def _text_by_text(builder: GraphBuilder, plan: GraphSpec, is_real: str) -> str:
+    """Run everything on one text after another; give the output of the graph."""
+    num_layers = len(plan.arch.layers)
+    count = num_texts(builder, INPUT_IDS)
+    states = ""  # the sequence of the hidden states of all texts, each (1, T, d)
+    for first in range(0, num_layers, plan.layers_at_once):
+        behind = min(first + plan.layers_at_once, num_layers)
+
+        def compute(
+            body: GraphBuilder,
+            number: str,
+            states: str = states,
+            layers: range = range(first, behind),
+        ) -> str:
+            text = OneText(body, number, is_real)
+            x = body.op("SequenceAt", states, number) if states else _embed(plan, text)
+            for i in layers:
+                x = _layer(plan, text, i, x)
+            return x if layers.stop < num_layers else _head(plan, text, x)
+
+        shape = (1, *plan.output[1][1:]) if behind == num_layers else (1, None, plan.arch.embed_dim)
+        states = builder.for_each(f"layers.{first}", count, shape, compute)
+    return builder.op("ConcatFromSequence", states, axis=0)
+
+
+def _layer(plan: GraphSpec, texts: Texts, i: int, x: str) -> str:
+    """Run one layer on float (1, T, d); give the same, or of the last layer before a head that
+    reads the first position alone (1, B, d).
     """
-    mask = builder.op("Cast", ATTENTION_MASK, to=TensorProto.INT32)  # (B, S)
-    quantized = plan.number_format == "int8"
-    attend = quantized_self_attention if quantized else self_attention
-    x = _embed(builder, plan)
+    builder = texts.builder
+    layer = plan.arch.layers[i]
     d = plan.arch.embed_dim
-    for i, layer in enumerate(plan.arch.layers):
-        key = f"layers.{i}"
-        inner = layer.dim or d
-        own = replace(plan.stack, dim=inner, qkv_dim=plan.space.attention_dim(inner, layer.heads))
-        if layer.dim is not None:
-            x = plan.linear(key, "narrow", d, inner).apply(builder, x)
-        norms = [f"{key}.self_attn_norm", f"{key}.ffn_norm"]
-        stream = ResidualStream(builder, own, norms, "", x)
-        if i == len(plan.arch.layers) - 1 and plan.space.reads_first:
-            attend = first_self_attention
-        attend(stream, f"{key}.self_attn", layer.heads, mask)
-        feed_forward(stream, key, layer.ffn_dim)
-        x = stream.reads
-        if layer.dim is not None:
-            x = plan.linear(key, "widen", inner, d).apply(builder, x)
-    return x
+    key = f"layers.{i}"
+    inner = layer.dim or d
+    own = replace(plan.stack, dim=inner, qkv_dim=plan.space.attention_dim(inner, layer.heads))
+    if layer.dim is not None:
+        x = plan.linear(key, "narrow", d, inner).apply(builder, x)
+    norms = [f"{key}.self_attn_norm", f"{key}.ffn_norm"]
+    stream = ResidualStream(builder, own, norms, "", x)
+    is_last = i == len(plan.arch.layers) - 1
+    attend = texts.attend_first if is_last and plan.space.reads_first else texts.attend
+    attend(stream, f"{key}.self_attn", layer.heads)
+    feed_forward(stream, key, layer.ffn_dim)
+    if layer.dim is None:
+        return stream.reads
+    return plan.linear(key, "widen", inner, d).apply(builder, stream.reads)
 
 
-def _embed(builder: GraphBuilder, plan: GraphSpec) -> str:
-    """Add the vectors of tokens, positions and types, norm the sum, widen it: float (B, S, d).
-
-    Padded positions get what stands at the first one. So do the states there of all layers, and the
-    scale of activations that are quantised on the fly is that of real tokens alone.
-    """
+def _embed(plan: GraphSpec, texts: Texts) -> str:
+    """Add the vectors of tokens, positions and types, norm the sum, widen it: float (1, T, d)."""
+    builder = texts.builder
     t = plan.table_dim
-    d = plan.arch.embed_dim
-    is_real = builder.op("Cast", ATTENTION_MASK, to=TensorProto.BOOL)
-    length = builder.op("Squeeze", builder.op("Shape", INPUT_IDS, start=1, end=2))
-    count = builder.op("Range", builder.constant(0), length, builder.constant(1))  # (S,)
-    rows = builder.op("Mul", count, ATTENTION_MASK)  # (B, S)
     positions = _table(builder, "positions.weight", plan.space.max_positions, t)
     terms = [
-        plan.embedding.embed(builder, _or_first(builder, is_real, INPUT_IDS), t),
-        builder.op("Gather", positions, rows),
+        plan.embedding.embed(builder, texts.pick(INPUT_IDS), t),
+        builder.op("Gather", positions, texts.columns),
     ]
     if plan.space.num_types:
         types = _table(builder, "types.weight", plan.space.num_types, t)
-        terms.append(builder.op("Gather", types, _or_first(builder, is_real, TOKEN_TYPE_IDS)))
+        terms.append(builder.op("Gather", types, texts.pick(TOKEN_TYPE_IDS)))
     x = _norm(builder, plan, "embed_norm", builder.op("Sum", *terms), t)
     if plan.space.table_dim is None:
         return x
-    return plan.linear("", "embed_project", t, d).apply(builder, x)
-
-
-def _or_first(builder: GraphBuilder, is_real: str, ids: str) -> str:
-    """Ids (B, S) with those of padding replaced by the first of the row."""
-    first = builder.op("Slice", ids, *(builder.constant([value]) for value in (0, 1, 1)))
-    return builder.op("Where", is_real, ids, first)
+    return plan.linear("", "embed_project", t, plan.arch.embed_dim).apply(builder, x)
 
 
 # -- heads -----------------------------------------------------------------------------------------
 
 
-def _head(builder: GraphBuilder, plan: GraphSpec, x: str) -> str:
-    """Hidden states as `encode` gives them to the output of the graph."""
+def _head(plan: GraphSpec, texts: Texts, x: str) -> str:
+    """Hidden states of the last layer to the output of the graph, or to that of one text."""
+    builder = texts.builder
     d = plan.arch.embed_dim
     num_outputs = plan.space.num_outputs
     if plan.space.reads_first:
-        x = builder.op("Squeeze", x, builder.constant([1]))  # (B, d)
+        x = builder.op("Squeeze", x, builder.constant([0]))  # (B, d)
     if plan.space.head == "pooled":
         dense = plan.linear("head", "dense", d, d).apply(builder, x)
         pooled = builder.op("Tanh", dense)
         return plan.linear("head", "out", d, num_outputs).apply(builder, pooled)
-    if plan.space.head == "tokens":
-        return plan.linear("head", "out", d, num_outputs).apply(builder, x)
     if plan.space.head in VECTOR_HEADS:
         # scaled to length 1
-        vector = x if plan.space.reads_first else _sum_vector(builder, x)
+        vector = x if plan.space.reads_first else texts.total(x)
         return builder.op("LpNormalization", vector, axis=-1, p=2)
+    x = texts.padded(x)  # (B, S, d)
+    if plan.space.head == "tokens":
+        return plan.linear("head", "out", d, num_outputs).apply(builder, x)
     return _masked_lm(builder, plan, x)
 
 
-def _sum_vector(builder: GraphBuilder, x: str) -> str:
-    """Sum of the real tokens, which has the direction of their mean: (B, d)."""
-    is_real = builder.op("Cast", ATTENTION_MASK, to=TensorProto.FLOAT)
-    weights = builder.op("Unsqueeze", is_real, builder.constant([1]))  # (B, 1, S)
-    return builder.op("Squeeze", builder.op("MatMul", weights, x), builder.constant([1]))
-
-
 def _masked_lm(builder: GraphBuilder, plan: GraphSpec, x: str) -> str:
-    """Logits (B, S, V) of all words at every position, by the embedding table."""
+    """Logits (B, S, V) of all words at every position (B, S, d), by the embedding table."""
     d = plan.arch.embed_dim
     t = plan.table_dim
     op_type, domain = ACTIVATION_OPS[plan.space.activation]
@@ -269,7 +288,7 @@ def _masked_lm(builder: GraphBuilder, plan: GraphSpec, x: str) -> str:
     bias = _vector(builder, "head.bias", plan.vocab_size)
     logits = builder.op("Add", plan.embedding.logits(builder, rows), bias)
     tail = builder.constant([plan.vocab_size])
-    shape = builder.op("Concat", builder.op("Shape", INPUT_IDS), tail, axis=0)
+    shape = builder.op("Concat", builder.op("Shape", x, start=0, end=2), tail, axis=0)
     return builder.op("Reshape", logits, shape)
 
 

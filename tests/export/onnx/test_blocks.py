@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,6 +18,11 @@ from mosdeploy.export.onnx.blocks import (
     position_table,
     quantized_self_attention,
     self_attention,
+)
+from mosdeploy.export.onnx.packing import (
+    Segments,
+    packed_first_attention,
+    packed_self_attention,
 )
 
 HEADS = 2
@@ -154,14 +160,14 @@ def test_self_attention_is_numpys() -> None:
 @pytest.mark.parametrize("pre_norm", [False, True])
 def test_the_first_position_attends_as_it_does_among_all(pre_norm: bool) -> None:
     x = random(2, 4, 6)
-    mask = np.array([[1, 1, 1, 0], [1, 1, 1, 1]], np.int32)
+    mask = np.ones((2, 4), np.int32)
 
     def emit(builder, x: str, mask: str) -> list[str]:
         found = []
-        for attention in (first_self_attention, self_attention):
+        for attention in (first_self_attention, partial(self_attention, mask=mask)):
             spec = make_spec(pre_norm=pre_norm)
             stream = ResidualStream(builder, spec, ["norm", "norm"], "final", x)
-            attention(stream, "attn", HEADS, mask)
+            attention(stream, "attn", HEADS)
             feed_forward(stream, "layer", 10)
             found.append(stream.reads)
         return found
@@ -172,21 +178,40 @@ def test_the_first_position_attends_as_it_does_among_all(pre_norm: bool) -> None
 
 
 def test_quantized_self_attention_is_nearly_numpys() -> None:
-    """With an attention wider than the stream, and one row that is padded."""
-    x = random(2, 4, 6)
-    mask = np.array([[1, 1, 1, 0], [1, 1, 1, 1]], np.int32)
+    """With an attention wider than the stream."""
+    x = random(1, 4, 6)
 
-    def emit(builder, x: str, mask: str) -> list[str]:
-        found = []
-        for attention in (quantized_self_attention, self_attention):
-            stream = ResidualStream(builder, make_spec(), ["norm"], "final", x)
-            attention(stream, "attn", HEADS, mask)
-            found.append(stream.reads)
-        return found
+    def emit(builder, x: str) -> str:
+        stream = ResidualStream(builder, make_spec(), ["norm"], "final", x)
+        quantized_self_attention(stream, "attn", HEADS)
+        return stream.reads
 
-    found, exact = run_part(make_weights(), emit, x, mask)
-    difference = np.abs(found - exact)[mask > 0]
-    assert 0 < difference.max() < 0.1
+    (found,) = run_part(make_weights(), emit, x)
+    exact = norm("norm", x[0] + attend(x[0], x[0], np.ones((4, 4), bool)))
+    assert 0 < np.abs(found[0] - exact).max() < 0.1
+
+
+@pytest.mark.parametrize("lengths", [(3, 1, 4), (5,)])
+@pytest.mark.parametrize("reads_first", [False, True])
+def test_each_text_in_a_row_attends_to_itself_alone(
+    reads_first: bool, lengths: tuple[int, ...]
+) -> None:
+    x = random(1, sum(lengths), 6)
+    ends = np.cumsum(lengths)
+    starts = ends - lengths
+    attention = packed_first_attention if reads_first else packed_self_attention
+
+    def emit(builder, x: str, starts: str, ends: str, count: str) -> str:
+        stream = ResidualStream(builder, make_spec(), ["norm"], "final", x)
+        attention(stream, "attn", HEADS, Segments(starts, ends, count))
+        return stream.reads
+
+    (found,) = run_part(make_weights(), emit, x, starts, ends, np.array(len(lengths)))
+    texts = [x[0, a:b] for a, b in zip(starts, ends, strict=True)]
+    expected = [norm("norm", t + attend(t, t, np.ones((len(t), len(t)), bool))) for t in texts]
+    if reads_first:
+        expected = [rows[:1] for rows in expected]
+    assert found[0] == pytest.approx(np.concatenate(expected), abs=1e-4)
 
 
 @pytest.mark.parametrize("beam", [1, 3])

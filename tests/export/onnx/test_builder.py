@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from networks import run_part
 from onnx import TensorProto
 
@@ -72,3 +73,35 @@ def test_a_loop_stops_at_its_limit() -> None:
 def test_no_iteration_gives_the_starts() -> None:
     left, total = run_part({}, count_down, np.array(10), np.array(0))
     assert (left, total) == (10, 0)
+
+
+def test_a_tensor_for_each_number() -> None:
+    """The numbers' squares, one behind another, from a sequence that another loop has made."""
+
+    def emit(builder: GraphBuilder, count: str) -> str:
+        def number(body: GraphBuilder, index: str) -> str:
+            row = body.op("Unsqueeze", index, body.constant([0]))
+            return body.op("Cast", row, to=TensorProto.FLOAT)
+
+        numbers = builder.for_each("numbers", count, (1,), number)
+
+        def square(body: GraphBuilder, index: str) -> str:
+            one = body.op("SequenceAt", numbers, index)
+            return body.op("Mul", one, one)
+
+        squares = builder.for_each("squares", count, (1,), square)
+        return builder.op("ConcatFromSequence", squares, axis=0)
+
+    (found,) = run_part({}, emit, np.array(4))
+    assert found.tolist() == [0, 1, 4, 9]
+
+
+@pytest.mark.parametrize(("x", "expected"), [(3.0, 6.0), (-3.0, 0.0)])
+def test_a_branch_by_hand(x: float, expected: float) -> None:
+    def emit(builder: GraphBuilder, x: str) -> str:
+        is_positive = builder.op("Greater", x, builder.constant(0.0, np.float32))
+        return builder.branch(
+            "sign", is_positive, lambda body: body.op("Add", x, x), lambda body: body.op("Relu", x)
+        )
+
+    assert run_part({}, emit, np.array(x, np.float32)) == [expected]

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from encoders import (
     VOCAB_SIZE,
     answer_in_numpy,
@@ -15,6 +16,7 @@ from onnx import TensorProto, checker
 
 from mosdeploy.errors import ArchError, ExportError
 from mosdeploy.export.candidate import build_candidate, bundle_bytes
+from mosdeploy.families.encoder.network import EncoderSubnet
 from mosdeploy.families.encoder.onnx_graph import build_graph
 from mosdeploy.spaces.encoder import EncoderSpace
 from mosdeploy.spaces.encoder_choices import VECTOR_HEADS, EncoderArch
@@ -44,10 +46,16 @@ def arch_of(space: EncoderSpace) -> EncoderArch:
 
 
 def run(
-    space: EncoderSpace, arch: EncoderArch, seed: int, batch: dict, precision: str = "fp32"
+    space: EncoderSpace,
+    arch: EncoderArch,
+    seed: int,
+    batch: dict,
+    precision: str = "fp32",
+    texts: int = 1,
 ) -> np.ndarray:
+    """Answer with the graph of a workload of so many texts."""
     weights = random_weights(space, arch, seed)
-    model = build_graph(encoder_spec(space, precision), arch, weights)
+    model = build_graph(encoder_spec(space, precision, batch=texts), arch, weights)
     session = open_model(model)
     names = [value.name for value in session.get_inputs()]
     return session.run(None, {name: batch[name] for name in names})[0]
@@ -96,6 +104,39 @@ def test_what_stands_in_the_padding_changes_nothing() -> None:
     assert run(space, space.largest, 0, other) == pytest.approx(found, abs=1e-6)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("kind", ["pooled", "tokens", "vector"])
+def test_a_row_of_padding_alone_changes_no_other(kind: str, precision: str) -> None:
+    space = SPACES[kind]
+    batch = batch_of(space, random_ids((3, 9, 5)))
+    expected = run(space, space.largest, 0, batch, precision)
+    batch["attention_mask"][1] = 0
+    found = run(space, space.largest, 0, batch, precision)
+    assert np.isfinite(found).all()
+    assert found[0, :3] == pytest.approx(expected[0, :3], abs=1e-5)
+    assert found[2, :5] == pytest.approx(expected[2, :5], abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["tokens", "vector"])
+def test_padding_may_stand_anywhere(kind: str) -> None:
+    """As in torch, positions count from the first column, and a mask with holes hides those."""
+    space = SPACES[kind]
+    batch = batch_of(space, random_ids((9, 12, 9)))
+    batch["attention_mask"][0, [0, 1, 4]] = 0
+    weights = random_weights(space, space.largest)
+    subnet = EncoderSubnet(space.largest, space, VOCAB_SIZE).eval()
+    subnet.load_state_dict({name: torch.from_numpy(x) for name, x in weights.items()})
+    with torch.no_grad():
+        expected = subnet(**{name: torch.from_numpy(x) for name, x in batch.items()}).numpy()
+    for precision, tolerance in (("fp32", 1e-5), ("int8", 0.2)):
+        found = run(space, space.largest, 0, batch, precision)
+        if kind == "tokens":
+            real = batch["attention_mask"] == 1
+            assert np.abs(found - expected)[real].max() < tolerance * np.abs(expected).max()
+        else:
+            assert found == pytest.approx(expected, abs=tolerance)
+
+
 @pytest.mark.parametrize("head", VECTOR_HEADS)
 def test_a_vector_has_length_one_and_needs_no_head(head: str) -> None:
     space = SPACES[head]
@@ -120,22 +161,33 @@ def test_int8_answers_nearly_the_same(kind: str, precision: str) -> None:
         assert 0 < error < 0.2
 
 
-@pytest.mark.parametrize("kind", ["pooled", "tokens", "vector", "one type", "projected table"])
-def test_the_scale_of_int8_does_not_see_the_padding(kind: str) -> None:
+@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize("kind", SPACES)
+def test_in_int8_a_text_answers_in_a_batch_as_alone(kind: str, batch: int) -> None:
+    """Whether the graph is that of single texts or of many, and whatever stands beside a text."""
     space = SPACES[kind]
-    (ids,) = random_ids((5,))
-    alone = run(space, arch_of(space), 0, batch_of(space, [ids]), "int8")
-    batch = {name: np.pad(x, ((0, 0), (0, 9))) for name, x in batch_of(space, [ids]).items()}
-    batch["input_ids"][0, 5:] = 17
-    found = run(space, arch_of(space), 0, batch, "int8")
-    assert found[:, : alone.shape[1]] == pytest.approx(alone, abs=1e-5)
+    rows = random_ids(LENGTHS)
+    together = run(space, arch_of(space), 0, batch_of(space, rows), "int8", batch)
+    for i, ids in enumerate(rows):
+        (alone,) = run(space, arch_of(space), 0, batch_of(space, [ids]), "int8")
+        row = together[i, : len(ids)] if alone.ndim == 2 else together[i]
+        assert row == pytest.approx(alone, abs=1e-5)
+
+
+def test_many_texts_go_through_a_layer_before_the_next() -> None:
+    loops = {1: 1, 2: 2}  # the architecture has two layers
+    for batch, expected in loops.items():
+        spec = encoder_spec(SPACES["pooled"], "int8", batch=batch)
+        model = build_graph(spec, uneven_arch(), random_weights(spec.space, uneven_arch()))
+        assert [node.op_type for node in model.graph.node].count("Loop") == expected
 
 
 def test_no_node_is_fused_into_the_slow_norm() -> None:
     """ONNX Runtime fuses an Add with the norm behind it, which takes longer on a CPU."""
     spec = encoder_spec(SPACES["pooled"], "int8")
     model = build_graph(spec, uneven_arch(), random_weights(spec.space, uneven_arch()))
-    kinds = [node.op_type for node in model.graph.node]
+    (loop,) = (node for node in model.graph.node if node.op_type == "Loop")
+    kinds = [node.op_type for node in loop.attribute[0].g.node]
     assert kinds.count("LayerNormalization") == 5 and kinds.count("QAttention") == 1
     assert "Add" not in kinds and "SkipLayerNormalization" not in kinds
 

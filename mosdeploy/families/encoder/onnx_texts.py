@@ -1,0 +1,158 @@
+"""The real tokens of a padded batch: all texts in one row, or one text in a loop body.
+
+In: a builder, names of the graph's inputs (B, S). Out: names of tensors without padding, and the
+attention of a layer on them. This file knows no layer order and no head.
+
+fp32 packs all texts into a row, so that a large matrix is read once for all of them. int8 takes one
+text after another: activations are quantised with one scale for all that is multiplied together,
+and so a text is answered in any batch as it is alone.
+
+Shapes: B texts, S positions of the batch, T tokens: of all texts in `PackedTexts`, of one in
+`OneText`; d width of hidden states.
+"""
+
+from functools import cached_property
+
+import numpy as np
+
+from ...export.onnx.blocks import ResidualStream, first_self_attention, quantized_self_attention
+from ...export.onnx.builder import GraphBuilder
+from ...export.onnx.packing import Segments, packed_first_attention, packed_self_attention
+
+
+def real_tokens(builder: GraphBuilder, mask: str) -> str:
+    """Where real tokens are, bool (B, S), by the attention mask; everywhere in a text without one,
+    so that none is empty.
+    """
+    most = builder.op("ReduceMax", mask, builder.constant([1]), keepdims=1)  # (B, 1)
+    is_empty = builder.op("Equal", most, builder.constant(0))
+    return builder.op("Or", builder.op("Greater", mask, builder.constant(0)), is_empty)
+
+
+def num_texts(builder: GraphBuilder, ids: str) -> str:
+    """B, int64 scalar."""
+    return builder.op("Squeeze", builder.op("Shape", ids, start=0, end=1))
+
+
+class OneText:
+    """The tokens of the text `number` of a batch.
+
+    Parameters
+    ----------
+    builder
+        Of a loop body.
+    number
+        int64 scalar.
+    is_real
+        What `real_tokens` gives.
+    """
+
+    def __init__(self, builder: GraphBuilder, number: str, is_real: str) -> None:
+        self.builder = builder
+        self._number = number
+        self._is_real = is_real
+
+    @cached_property
+    def columns(self) -> str:
+        """Position of each token in its text, int64 (1, T)."""
+        return self.builder.op("NonZero", self._own)
+
+    @cached_property
+    def _own(self) -> str:
+        return self.builder.op("Gather", self._is_real, self._number)  # (S,)
+
+    def pick(self, ids: str) -> str:
+        """Ids (1, T) of the tokens, from those of the batch (B, S)."""
+        return self.builder.op("Gather", self.builder.op("Gather", ids, self._number), self.columns)
+
+    def attend(self, stream: ResidualStream, owner: str, heads: int) -> None:
+        """Let the tokens of the stream (1, T, d) attend to all."""
+        quantized_self_attention(stream, owner, heads)
+
+    def attend_first(self, stream: ResidualStream, owner: str, heads: int) -> None:
+        """The same for the first token alone, to which the stream is shortened."""
+        first_self_attention(stream, owner, heads)
+
+    def total(self, x: str) -> str:
+        """Sum of the tokens (1, T, d), which has the direction of their mean: (1, d)."""
+        return self.builder.op("ReduceSum", x, self.builder.constant([1]), keepdims=0)
+
+    def padded(self, x: str) -> str:
+        """Tokens (1, T, d) where they stand in the batch, (1, S, d); in between is a real one."""
+        return self.builder.op("Gather", x, _token_of_position(self.builder, self._own), axis=1)
+
+
+class PackedTexts:
+    """The tokens of all texts of a batch, one text behind another.
+
+    Parameters
+    ----------
+    builder
+        Of the graph.
+    ids
+        Name of an input (B, S).
+    is_real
+        What `real_tokens` gives.
+    """
+
+    def __init__(self, builder: GraphBuilder, ids: str, is_real: str) -> None:
+        self.builder = builder
+        self._ids = ids
+        self._is_real = is_real
+        self._flat = self._in_a_row(is_real)
+        self._positions = builder.op("NonZero", self._flat)  # (1, T)
+        ones = _as_numbers(builder, is_real, np.int64)
+        lengths = builder.op("ReduceSum", ones, builder.constant([1]), keepdims=0)  # (B,)
+        ends = builder.op("CumSum", lengths, builder.constant(0))
+        starts = builder.op("Sub", ends, lengths)
+        self._segments = Segments(starts, ends, num_texts(builder, ids))
+
+    @cached_property
+    def columns(self) -> str:
+        """Position of each token in its text, int64 (1, T)."""
+        width = self.builder.op("Shape", self._ids, start=1, end=2)
+        return self.builder.op("Mod", self._positions, width)
+
+    def pick(self, ids: str) -> str:
+        """Ids (1, T) of the tokens, from those of the batch (B, S)."""
+        return self.builder.op("Gather", self._in_a_row(ids), self._positions)
+
+    def attend(self, stream: ResidualStream, owner: str, heads: int) -> None:
+        """Let the tokens of the stream (1, T, d) attend to all of their text."""
+        packed_self_attention(stream, owner, heads, self._segments)
+
+    def attend_first(self, stream: ResidualStream, owner: str, heads: int) -> None:
+        """The same for the first token of each text, to which the stream is shortened."""
+        packed_first_attention(stream, owner, heads, self._segments)
+
+    def total(self, x: str) -> str:
+        """Sum of the tokens of each text, which has the direction of their mean, (B, d)."""
+        weights = _as_numbers(self.builder, self._is_real, np.float32)
+        axis = self.builder.constant([1])
+        row = self.builder.op("Unsqueeze", weights, axis)  # (B, 1, S)
+        return self.builder.op("Squeeze", self.builder.op("MatMul", row, self.padded(x)), axis)
+
+    def padded(self, x: str) -> str:
+        """Tokens (1, T, d) where they stand in the batch, (B, S, d); in between is a real one."""
+        tokens = _token_of_position(self.builder, self._flat)  # (B * S,)
+        table = self.builder.op("Squeeze", x, self.builder.constant([0]))
+        places = self.builder.op("Reshape", tokens, self.builder.op("Shape", self._ids))
+        return self.builder.op("Gather", table, places)
+
+    def _in_a_row(self, x: str) -> str:
+        return self.builder.op("Reshape", x, self.builder.constant([-1]))
+
+
+Texts = OneText | PackedTexts
+
+
+def _token_of_position(builder: GraphBuilder, is_real: str) -> str:
+    """For each position (N,) the number of its token among the real ones, or of one before it."""
+    zero = builder.constant(0)
+    count = builder.op("CumSum", _as_numbers(builder, is_real, np.int64), zero)
+    return builder.op("Max", builder.op("Sub", count, builder.constant(1)), zero)
+
+
+def _as_numbers(builder: GraphBuilder, is_real: str, dtype: type[np.generic]) -> str:
+    """1 where a token is real, else 0."""
+    return builder.op("Where", is_real, builder.constant(1, dtype), builder.constant(0, dtype))
