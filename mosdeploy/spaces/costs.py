@@ -127,13 +127,20 @@ class AttentionSize:
     heads: int
     qkv_dim: int
 
-    def num_activations(self, dim: int) -> int:
-        """Numbers that it holds between states of width `dim`: its input and output, queries, keys,
-        values and their mixture, and the scores.
+    @property
+    def num_scores(self) -> int:
+        """Scores of all heads."""
+        return self.num_read * self.heads * self.num_attended
+
+    def num_states(self, dim: int) -> int:
+        """Numbers that it holds between states of width `dim`, beside the scores: its input and
+        output, queries, keys, values and their mixture.
         """
-        states = (self.num_positions + self.num_read) * dim
-        projected = 2 * (self.num_positions + self.num_read) * self.qkv_dim
-        return states + projected + self.num_read * self.heads * self.num_attended
+        return (self.num_positions + self.num_read) * (dim + 2 * self.qkv_dim)
+
+    def num_activations(self, dim: int) -> int:
+        """All numbers that it holds between states of width `dim`."""
+        return self.num_states(dim) + self.num_scores
 
 
 def ffn_activations(num_positions: int, dim: int, ffn_dim: int) -> int:

@@ -64,23 +64,33 @@ class EncoderSpace(EncoderChoices):
     ) -> int:
         """Most numbers that are held at one time: those of one sublayer, or of the logits of masked
         tokens, which are there before and after their bias is added.
+
+        Attention holds the scores of one text at a time. Quantised, each text goes through a
+        sublayer alone, beside the states of all texts before and behind it, if there are several.
         """
-        rows = workload.batch * workload.input_len
+        batch = workload.batch
+        length = workload.input_len
+        is_alone = workload.precision != "fp32"
+        kept = 2 * batch * length * arch.embed_dim if is_alone and batch > 1 else 0
+        num_together = 1 if is_alone else batch
         held = []
         for i, layer in enumerate(arch.layers):
             dim = layer.dim or arch.embed_dim
-            read = self._num_read(i, arch, workload)
+            read = self._num_read(i, arch, workload) // batch
             attention = AttentionSize(
-                num_positions=rows,
+                num_positions=length,
                 num_read=read,
-                num_attended=workload.input_len,
+                num_attended=length,
                 heads=layer.heads,
                 qkv_dim=self.attention_dim(dim, layer.heads),
             )
-            held.append(attention.num_activations(dim))
-            held.append(ffn_activations(read, dim, layer.ffn_dim))
+            sublayers = (
+                num_together * attention.num_states(dim) + attention.num_scores,
+                num_together * ffn_activations(read, dim, layer.ffn_dim),
+            )
+            held.append(kept + max(sublayers))
         if self.head == "masked-lm":
-            held.append(rows * ((self.table_dim or arch.embed_dim) + 2 * vocab_size))
+            held.append(batch * length * ((self.table_dim or arch.embed_dim) + 2 * vocab_size))
         return max(held)
 
     def _num_read(self, i: int, arch: EncoderArch, workload: EncoderWorkload) -> int:

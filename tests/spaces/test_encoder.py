@@ -196,15 +196,22 @@ def test_activations_by_hand() -> None:
     """Two texts of 5 tokens; a layer of one head of 4, FFN 4, and one of two heads, FFN 16."""
     layers = (BertLayerConfig(ffn_dim=4, heads=1), BertLayerConfig(ffn_dim=16, heads=2))
     arch = EncoderArch(embed_dim=8, layers=layers)
-    workload = EncoderWorkload(input_len=5, batch=2)
-    first = 10 * (2 * 8 + 4 * 4) + 10 * 1 * 5
-    assert ModelSpec(SPACE, 50, workload).inventory(arch).num_activations == first
     vector = SPACE.model_copy(update={"head": "vector", "num_outputs": 0})
-    # the last layer computes all positions here: states, projections of two heads, their scores
-    last = 10 * (2 * 8 + 4 * 8) + 10 * 2 * 5
-    assert ModelSpec(vector, 50, workload).inventory(arch).num_activations == last
     logits = SPACE.model_copy(update={"head": "masked-lm", "num_outputs": 0})
-    assert ModelSpec(logits, 50, workload).inventory(arch).num_activations == 10 * (8 + 2 * 50)
+
+    def held(space: EncoderSpace, **workload: object) -> int:
+        spec = ModelSpec(space, 50, EncoderWorkload(input_len=5, **workload))
+        return spec.inventory(arch).num_activations
+
+    # the first layer's states and projections of one head, and the scores of one text
+    assert held(SPACE, batch=2) == 10 * (2 * 8 + 4 * 4) + 5 * 1 * 5
+    # the last layer computes all positions here: its FFN holds 2 * 10 * (8 + 16)
+    last = 10 * (2 * 8 + 4 * 8) + 5 * 2 * 5
+    assert held(vector, batch=2) == last > 2 * 10 * (8 + 16)
+    # one text goes through it alone, beside the states of both, old and new
+    assert held(vector, batch=2, precision="int8") == 5 * 48 + 5 * 2 * 5 + 2 * 10 * 8
+    assert held(vector, precision="int8") == held(vector) == 5 * 48 + 5 * 2 * 5
+    assert held(logits, batch=2) == 10 * (8 + 2 * 50)
 
 
 @pytest.mark.parametrize("kind", ["free", "ratio", "bottlenecks"])
