@@ -12,6 +12,7 @@ from .manifest import MAX_LENGTH, Fields, Manifest
 
 KINDS = ("classification", "regression", "tagging", "embedding")
 MAX_OUTPUTS = 2**16
+MAX_TEXTS = 2**10
 MIN_LABELS = {"classification": 2, "tagging": 2}
 CUT = "cut"
 WINDOW = "window"
@@ -38,6 +39,9 @@ class EncoderSettings:
         Token types that the model knows; 0 where it has no such input.
     max_input_len
         Most tokens of a text, special ones included; longer texts are cut, or read in windows.
+    texts_per_call
+        How many texts a quantised model was made to take at a time and answer as each alone; a
+        bundle that does not say so takes one.
     """
 
     kind: str
@@ -45,6 +49,7 @@ class EncoderSettings:
     num_outputs: int
     num_types: int
     max_input_len: int
+    texts_per_call: int = 1
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -73,6 +78,11 @@ def read_settings(manifest: Manifest) -> EncoderSettings:
         num_outputs=fields.integer("num_outputs", 1, MAX_OUTPUTS),
         num_types=fields.integer("num_types", 0, 2),
         max_input_len=fields.integer("max_input_len", 4, MAX_LENGTH),
+        texts_per_call=(
+            fields.integer("texts_per_call", 1, MAX_TEXTS)
+            if "texts_per_call" in manifest.settings
+            else 1
+        ),
     )
     if settings.kind not in KINDS:
         raise ManifestError(

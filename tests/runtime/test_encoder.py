@@ -75,6 +75,25 @@ def test_in_int8_no_line_depends_on_those_beside_it(int8_encoder: Encoder) -> No
     assert 0.98 < likeness < 1
 
 
+def test_in_int8_lines_share_a_call_where_the_workload_had_several(
+    int8_encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = export_encoder(tmp_path, "classification", "int8")
+    edit_manifest(folder, lambda data: data["settings"].update(texts_per_call=16))
+    encoder = Encoder(folder, threads=1)
+    real = encoder._session.run
+    rows = []
+
+    def run(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        rows.append(len(inputs["input_ids"]))
+        return real(inputs)
+
+    monkeypatch.setattr(encoder._session, "run", run)
+    inputs = random_inputs(2)
+    assert encoder.predict_ids(inputs) == [int8_encoder.predict_ids([ids])[0] for ids in inputs]
+    assert rows == [16, 16, 8]
+
+
 def test_a_call_on_a_cpu_has_few_positions(
     encoders: dict[str, Encoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,15 @@ def test_reads_what_export_wrote(encoder_bundle: Path) -> None:
     assert settings.output == "logits"
 
 
+def test_a_bundle_that_does_not_say_how_many_texts_it_takes_takes_one(
+    encoder_bundle: Path,
+) -> None:
+    edit_manifest(encoder_bundle, lambda data: data["settings"].update(texts_per_call=4))
+    assert read_settings(read_manifest(encoder_bundle)).texts_per_call == 4
+    edit_manifest(encoder_bundle, lambda data: data["settings"].pop("texts_per_call"))
+    assert read_settings(read_manifest(encoder_bundle)).texts_per_call == 1
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
@@ -31,6 +40,7 @@ def test_reads_what_export_wrote(encoder_bundle: Path) -> None:
         ("num_outputs", 0, "'num_outputs' must be a whole number from 1"),
         ("num_types", 3, "'num_types' must be a whole number from 0 to 2"),
         ("num_types", 0, r"has inputs and outputs .* not \[\['input_ids', 'attention_mask'\]"),
+        ("texts_per_call", 0, "'texts_per_call' must be a whole number from 1 to 1024"),
         ("max_input_len", 4, "'input_ids' must be a list of at most 4 ids"),
     ],
 )

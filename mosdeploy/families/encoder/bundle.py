@@ -98,6 +98,7 @@ def bundle_settings(
         "num_outputs": config.space.embed_dim[0] if is_vector else task.num_outputs,
         "num_types": config.space.num_types,
         "max_input_len": config.export.max_input_len,
+        "texts_per_call": workload.batch,
     }
 
 

@@ -41,7 +41,10 @@ def test_settings_hold_what_the_runtime_reads() -> None:
         "num_outputs": 5,
         "num_types": 2,
         "max_input_len": 10,
+        "texts_per_call": 1,
     }
+    many = config.workload.model_copy(update={"batch": 16})
+    assert bundle_settings(config, many)["texts_per_call"] == 16
     config = encoder_config("embedding")
     assert bundle_settings(config, config.workload)["num_outputs"] == 24
     config = encoder_config("regression")
