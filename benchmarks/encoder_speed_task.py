@@ -88,9 +88,9 @@ class Task:
         size = self.checkpoint.vocab_size
         return sliced_subnet(self.arch, self.space, size, EncoderSupernetConfig(), body)
 
-    def spec(self, precision: Precision) -> ModelSpec:
-        """The model in a precision."""
-        workload = EncoderWorkload(precision=precision)
+    def spec(self, precision: Precision, batch: int = 1) -> ModelSpec:
+        """The model in a precision, for so many texts at a time."""
+        workload = EncoderWorkload(precision=precision, batch=batch)
         return ModelSpec(self.space, self.checkpoint.vocab_size, workload)
 
     def num_macs(self, case: Case) -> int:
