@@ -14,8 +14,9 @@ Shapes: B texts, S positions, T tokens without padding: those of one text, or of
 width, t table width, q heads * head width, C outputs of the head.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
@@ -89,8 +90,8 @@ def build_graph(
     else:
         texts = PackedTexts(builder, INPUT_IDS, is_real)
         x = _embed(plan, texts)
-        for i in range(len(plan.arch.layers)):
-            x = _layer(plan, texts, i, x)
+        for sublayer in _sublayers(plan):
+            x = sublayer(texts, x)
         output = _head(plan, texts, x)
     name, shape = plan.output
     # the last node's output is called by a number; this gives it its name
@@ -170,14 +171,13 @@ class GraphSpec:
             return LOGITS, (AXES[0], self.space.num_outputs)
         return LOGITS, (*AXES, self.space.num_outputs or self.vocab_size)
 
-    @property
-    def layers_at_once(self) -> int:
-        """How many layers one text goes through before the next one does, where each goes alone.
-
-        The weights of one layer stay in a processor's cache while many texts go through it. A
-        single text would pay for the loops and gain nothing.
-        """
-        return 1 if self.workload.batch > 1 else len(self.arch.layers)
+    def stream(self, builder: GraphBuilder, i: int, norm: str, x: str) -> ResidualStream:
+        """The residual stream of one sublayer of a layer, with the norm behind it."""
+        layer = self.arch.layers[i]
+        inner = layer.dim or self.arch.embed_dim
+        qkv_dim = self.space.attention_dim(inner, layer.heads)
+        spec = replace(self.stack, dim=inner, qkv_dim=qkv_dim)
+        return ResidualStream(builder, spec, [f"layers.{i}.{norm}"], "", x)
 
     def linear(self, owner: str, name: str, num_inputs: int, num_outputs: int) -> LinearLayer:
         """One linear layer of the state dict."""
@@ -187,52 +187,77 @@ class GraphSpec:
 # -- layers ----------------------------------------------------------------------------------------
 
 
+Sublayer = Callable[[Texts, str], str]
+"""Adds the nodes of an attention or an FFN on the states of some texts; gives the states behind it.
+"""
+
+
+def _sublayers(plan: GraphSpec) -> list[Sublayer]:
+    """All of the network, in order."""
+    return [
+        partial(sublayer, plan, i)
+        for i in range(len(plan.arch.layers))
+        for sublayer in (_attention, _feed_forward)
+    ]
+
+
 def _text_by_text(builder: GraphBuilder, plan: GraphSpec, is_real: str) -> str:
-    """Run everything on one text after another; give the output of the graph."""
-    num_layers = len(plan.arch.layers)
+    """Run everything on one text after another; give the output of the graph.
+
+    Where the workload has several texts, all go through a sublayer before the next one, whose
+    weights then stay in the processor's cache: 1.3 times as fast for 16 texts of 8 to 32 tokens
+    (MiniLM, an Intel Xeon). A single text would pay for the loops and gain nothing.
+    """
+    sublayers = _sublayers(plan)
+    at_once = 1 if plan.workload.batch > 1 else len(sublayers)
     count = num_texts(builder, INPUT_IDS)
-    states = ""  # the sequence of the hidden states of all texts, each (1, T, d)
-    for first in range(0, num_layers, plan.layers_at_once):
-        behind = min(first + plan.layers_at_once, num_layers)
+    states = ""  # the sequence of the states of all texts, each (1, T, d)
+    for first in range(0, len(sublayers), at_once):
+        is_last = first + at_once >= len(sublayers)
 
         def compute(
             body: GraphBuilder,
             number: str,
             states: str = states,
-            layers: range = range(first, behind),
+            part: Sequence[Sublayer] = sublayers[first : first + at_once],
+            is_last: bool = is_last,
         ) -> str:
             text = OneText(body, number, is_real)
             x = body.op("SequenceAt", states, number) if states else _embed(plan, text)
-            for i in layers:
-                x = _layer(plan, text, i, x)
-            return x if layers.stop < num_layers else _head(plan, text, x)
+            for sublayer in part:
+                x = sublayer(text, x)
+            return _head(plan, text, x) if is_last else x
 
-        shape = (1, *plan.output[1][1:]) if behind == num_layers else (1, None, plan.arch.embed_dim)
-        states = builder.for_each(f"layers.{first}", count, shape, compute)
+        shape = (1, *plan.output[1][1:]) if is_last else (1, None, None)
+        states = builder.for_each(f"sublayers.{first}", count, shape, compute)
     return builder.op("ConcatFromSequence", states, axis=0)
 
 
-def _layer(plan: GraphSpec, texts: Texts, i: int, x: str) -> str:
-    """Run one layer on float (1, T, d); give the same, or of the last layer before a head that
-    reads the first position alone (1, B, d).
+def _attention(plan: GraphSpec, i: int, texts: Texts, x: str) -> str:
+    """Narrow the states (1, T, d) of a bottleneck, and let tokens attend; give (1, T, inner width),
+    or of the last layer before a head that reads the first position alone (1, B, inner width).
     """
-    builder = texts.builder
     layer = plan.arch.layers[i]
-    d = plan.arch.embed_dim
-    key = f"layers.{i}"
-    inner = layer.dim or d
-    own = replace(plan.stack, dim=inner, qkv_dim=plan.space.attention_dim(inner, layer.heads))
     if layer.dim is not None:
-        x = plan.linear(key, "narrow", d, inner).apply(builder, x)
-    norms = [f"{key}.self_attn_norm", f"{key}.ffn_norm"]
-    stream = ResidualStream(builder, own, norms, "", x)
+        x = plan.linear(f"layers.{i}", "narrow", plan.arch.embed_dim, layer.dim).apply(
+            texts.builder, x
+        )
+    stream = plan.stream(texts.builder, i, "self_attn_norm", x)
     is_last = i == len(plan.arch.layers) - 1
     attend = texts.attend_first if is_last and plan.space.reads_first else texts.attend
-    attend(stream, f"{key}.self_attn", layer.heads)
-    feed_forward(stream, key, layer.ffn_dim)
+    attend(stream, f"layers.{i}.self_attn", layer.heads)
+    return stream.reads
+
+
+def _feed_forward(plan: GraphSpec, i: int, texts: Texts, x: str) -> str:
+    """Run the FFN, and widen the states of a bottleneck: the shape is that of `x`, d wide."""
+    layer = plan.arch.layers[i]
+    stream = plan.stream(texts.builder, i, "ffn_norm", x)
+    feed_forward(stream, f"layers.{i}", layer.ffn_dim)
     if layer.dim is None:
         return stream.reads
-    return plan.linear(key, "widen", inner, d).apply(builder, stream.reads)
+    widen = plan.linear(f"layers.{i}", "widen", layer.dim, plan.arch.embed_dim)
+    return widen.apply(texts.builder, stream.reads)
 
 
 def _embed(plan: GraphSpec, texts: Texts) -> str:

@@ -174,8 +174,8 @@ def test_in_int8_a_text_answers_in_a_batch_as_alone(kind: str, batch: int) -> No
         assert row == pytest.approx(alone, abs=1e-5)
 
 
-def test_many_texts_go_through_a_layer_before_the_next() -> None:
-    loops = {1: 1, 2: 2}  # the architecture has two layers
+def test_many_texts_go_through_a_sublayer_before_the_next() -> None:
+    loops = {1: 1, 2: 4}  # the architecture has two layers of two
     for batch, expected in loops.items():
         spec = encoder_spec(SPACES["pooled"], "int8", batch=batch)
         model = build_graph(spec, uneven_arch(), random_weights(spec.space, uneven_arch()))
