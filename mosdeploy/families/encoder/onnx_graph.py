@@ -205,7 +205,7 @@ def _text_by_text(builder: GraphBuilder, plan: GraphSpec, is_real: str) -> str:
     """Run everything on one text after another; give the output of the graph.
 
     Where the workload has several texts, all go through a sublayer before the next one, whose
-    weights then stay in the processor's cache: 1.3 times as fast for 16 texts of 8 to 32 tokens
+    weights then stay in the processor's cache: 1.2 times as fast for 16 texts of 8 to 32 tokens
     (MiniLM, an Intel Xeon). A single text would pay for the loops and gain nothing.
     """
     sublayers = _sublayers(plan)
