@@ -2,16 +2,11 @@
 
 import argparse
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-from walk_cells import write_run_file
+from walk_cells import measured_ms, write_run_file
 
 import mosdeploy
-from mosdeploy.config.device import load_profile
-from mosdeploy.pipeline.collect import CollectRequest, collect
-from mosdeploy.pipeline.context import Context
-from mosdeploy.pipeline.run import open_run
 from mosdeploy.recipes import read_recipe
 from mosdeploy.record import Record
 from mosdeploy.spaces.translation import TranslationSpace
@@ -75,26 +70,17 @@ def choose_limits(options: argparse.Namespace) -> Limits:
     for limit_ms in limits_ms:
         feasible = [a for a, ms in zip(archs, predicted_ms, strict=True) if ms <= limit_ms]
         chosen.append(picks(feasible, spec.num_parameters))
-    measured_ms = _measured(folder, [arch for by_hand in chosen for arch in by_hand])
+    archs = [arch for by_hand in chosen for arch in by_hand]
+    times_ms = measured_ms(folder, archs, folder / "by-hand.jsonl")
     kept_limits = [
-        tuple(arch for arch in by_hand if measured_ms[arch.key] <= limit_ms) or tuple(by_hand[-1:])
+        tuple(arch for arch in by_hand if times_ms[arch.key] <= limit_ms) or tuple(by_hand[-1:])
         for by_hand, limit_ms in zip(chosen, limits_ms, strict=True)
     ]
     return Limits(
         limits_ms=tuple(limits_ms),
         by_hand=tuple(kept_limits),
-        measured_ms=measured_ms,
+        measured_ms=times_ms,
     )
-
-
-def _measured(folder: Path, archs: Sequence[TranslationArch]) -> dict[str, float]:
-    context = Context(open_run(folder))
-    target = load_profile("local", folder)
-    unique = list({arch.key: arch for arch in archs}.values())
-    request = CollectRequest(target, unique, folder / "by-hand.jsonl")
-    measured = collect(context, request).dataset.measured
-    timings = {arch.key: measured[arch.key].measurement.total for arch in unique}
-    return {key: timing.median_ms for key, timing in timings.items() if timing is not None}
 
 
 def picks(

@@ -18,15 +18,19 @@ from typing import Any, TypeVar
 import numpy as np
 import tomli_w
 
+from mosdeploy.config.device import load_profile
 from mosdeploy.config.sections import TrainingConfig
 from mosdeploy.data.batches import Batches, ordered_batches
 from mosdeploy.data.protocols import Batch
+from mosdeploy.pipeline.collect import CollectRequest, collect
+from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.subnets import select_subnet
 from mosdeploy.pipeline.token_files import VALIDATION_TOKENS
-from mosdeploy.pipeline.trained_run import trained_run
+from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.pipeline.workloads import changed_workload
 from mosdeploy.record import Record
+from mosdeploy.spaces.genes import ArchConfig
 from mosdeploy.storage import atomic_write, read_record, write_record
 from mosdeploy.supernet.elastic import Subnet
 from mosdeploy.supernet.supernet import Supernet
@@ -77,7 +81,14 @@ def judged(folder: Path, arch: str, weights: str, beams: Iterable[int] = (1,)) -
         `inherited`, `finetuned` or `scratch`.
     """
     state = trained_run(open_run(folder))
-    chosen = select_subnet(state, state.arch(arch), weights)
+    return scores(state, state.arch(arch), weights, beams)
+
+
+def scores(
+    state: TrainedRun, arch: ArchConfig, weights: str, beams: Iterable[int | None]
+) -> Scores:
+    """The same for a run that is open; a beam is None where the family has none."""
+    chosen = select_subnet(state, arch, weights)
     valid = ordered_batches(state.validation_set(len(state.data.valid)), VALIDATION_TOKENS)
     metrics = dict[str, float]()
     for split, examples in (("valid", state.data.valid), ("test", state.data.test)):
@@ -91,6 +102,17 @@ def judged(folder: Path, arch: str, weights: str, beams: Iterable[int] = (1,)) -
         loss=validation_loss(chosen.subnet, valid),
         metrics=metrics,
     )
+
+
+def measured_ms(folder: Path, archs: Iterable[ArchConfig], path: Path) -> dict[str, float]:
+    """Median latencies on this machine by the architectures' keys, under the workload of a run
+    folder; what stands in the file is not measured again.
+    """
+    unique = list({arch.key: arch for arch in archs}.values())
+    request = CollectRequest(load_profile("local", folder), unique, path)
+    measured = collect(Context(open_run(folder)), request).dataset.measured
+    timings = {arch.key: measured[arch.key].measurement.total for arch in unique}
+    return {key: timing.median_ms for key, timing in timings.items() if timing is not None}
 
 
 def processor() -> str:

@@ -1,0 +1,172 @@
+"""What the figures of benchmarks/encoder_quality.py depend on, without a training."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mosdeploy.config import load_recipe
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def hand() -> Iterator[Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        import encoder_quality_hand
+
+        yield encoder_quality_hand
+
+
+@pytest.fixture(scope="module")
+def report() -> Iterator[Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        import encoder_quality_report
+
+        yield encoder_quality_report
+
+
+@pytest.fixture(scope="module")
+def space() -> Any:
+    return load_recipe("minilm-l6").space
+
+
+class ByWeights:
+    """A device whose latency follows the weights of the layers."""
+
+    def predict(self, genes: Any) -> Any:
+        space = load_recipe("minilm-l6").space
+        archs = [space.from_genes(row) for row in genes]
+        return np.array([sum(4 * 32 * x.heads + 2 * x.ffn_dim for x in a.layers) for a in archs])
+
+
+def test_evenly_spaced_layers_reach_from_the_first_to_the_last(hand: Any) -> None:
+    assert [hand.spaced_layers(k, 6) for k in (1, 2, 4, 6)] == [
+        [0],
+        [0, 5],
+        [0, 2, 3, 5],
+        [0, 1, 2, 3, 4, 5],
+    ]
+
+
+def test_kept_layers_come_first_and_keep_their_weights(hand: Any) -> None:
+    weights = {f"layers.{i}.fc1.bias": torch.tensor(float(i)) for i in range(12)}
+    moved = hand.renumbered({**weights, "head.bias": torch.tensor(9.0)}, [0, 5, 11])
+    assert [moved[f"layers.{i}.fc1.bias"].item() for i in range(3)] == [0.0, 5.0, 11.0]
+    assert moved["head.bias"].item() == 9.0
+
+
+def test_narrower_nets_keep_the_limit_and_are_no_whole_layers(hand: Any, space: Any) -> None:
+    limit = 2 * (4 * 384 + 2 * 1536)  # what two whole layers take
+    deepest, largest = hand.narrower(space, ByWeights(), limit)
+    found = [*deepest, *largest]
+    assert all(ByWeights().predict(space.genes([arch]))[0] <= limit for arch in found)
+    assert all(arch.is_uniform and arch.layers[0] != space.largest.layers[0] for arch in found)
+    assert {len(arch.layers) for arch in deepest} == {6}
+    assert ByWeights().predict(space.genes(deepest[:1]))[0] == limit
+    weights = [ByWeights().predict(space.genes([arch]))[0] for arch in largest]
+    assert weights == sorted(weights, reverse=True)
+    assert hand.narrower(space, ByWeights(), 1.0) == ([], [])
+
+
+def test_of_measured_nets_the_slowest_that_keeps_the_limit(hand: Any, space: Any) -> None:
+    archs = hand.whole_layers(space)
+    times_ms = {arch.key: float(len(arch.layers)) for arch in archs}
+    assert len(hand.slowest_within(archs, times_ms, 2.5).layers) == 2
+    assert hand.slowest_within(archs, times_ms, 0.5) is None
+
+
+def test_a_random_net_uses_the_limit_and_follows_its_seed(
+    hand: Any, space: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hand, "NUM_DRAWN", 20)
+    drawn = [hand.random_arch(space, ByWeights(), 9000.0, seed) for seed in (1, 1, 2)]
+    times = ByWeights().predict(space.genes(drawn))
+    assert ((times <= 9000) & (times >= 8100)).all()
+    assert drawn[0] == drawn[1] != drawn[2]
+    monkeypatch.setattr(hand, "MAX_DRAWS", 1)
+    with pytest.raises(SystemExit, match="no random architecture"):
+        hand.random_arch(space, ByWeights(), 1.0, 1)
+
+
+def test_tf_idf_learns_words(hand: Any) -> None:
+    def examples(count: int) -> tuple[Any, ...]:
+        texts = [("a good film", 1), ("a bad film", 0)] * count
+        return tuple(SimpleNamespace(line=line, label=label) for line, label in texts)
+
+    data = SimpleNamespace(train=examples(20), valid=examples(3), test=examples(2))
+    state: Any = SimpleNamespace(config=load_recipe("minilm-l6"), data=data)
+    scores = hand.tf_idf_scores(state)
+    assert scores["test accuracy"] == scores["valid accuracy"] == 100.0
+
+
+def row(report: Any, way: str, valid: float, test: float, share: float, seed: int) -> Any:
+    return report.Row(
+        way=way,
+        seed=seed,
+        share=share,
+        limit_ms=share * 1.5,
+        arch_key=way,
+        architecture="384 [192/3h]",
+        num_parameters=1_000_000,
+        learning_rate=3e-4,
+        valid=valid,
+        loss=0.5,
+        test={"accuracy": test},
+        core_seconds=10.0,
+    )
+
+
+def test_the_best_is_chosen_on_validation_and_scored_on_test(report: Any) -> None:
+    rows = [
+        row(report, report.FIRST, valid=70, test=60, share=0.2, seed=1),
+        row(report, report.DEEP, valid=65, test=90, share=0.2, seed=1),
+        row(report, report.OURS, valid=71, test=61, share=0.2, seed=1),
+        row(report, report.SLICES, valid=72, test=59, share=0.2, seed=1),
+    ]
+    derived = {found.way: found for found in report.with_derived(rows)[len(rows) :]}
+    assert derived[report.BEST_BY_HAND].test == {"accuracy": 60.0}
+    assert derived[report.BEST_BY_HAND].core_seconds == 20.0
+    assert derived[report.BEST_OURS].test == {"accuracy": 59.0}
+
+
+def test_the_table_tells_leads_spread_and_how_far_the_teacher_is(report: Any) -> None:
+    rows = [
+        row(report, way, valid=test, test=test + seed, share=share, seed=seed)
+        for share, by_hand, ours in ((0.2, 70.0, 72.0), (0.333, 74.0, 73.0))
+        for seed in (1, 2)
+        for way, test in (
+            (report.FIRST, by_hand),
+            (report.OURS, ours),
+            (report.SLICES, ours - 1),
+        )
+    ]
+    teacher = {"arch_key": "t", "num_parameters": 1, "loss": 0.1}
+    metrics = {"test 64 tokens accuracy": 75.0, "test 64 tokens macro F1": 60.0}
+    shared = report.Shared(teacher_s=1, supernet_s=1, teacher={**teacher, "metrics": metrics})
+    outcome = report.Outcome(
+        task="modules",
+        metric="accuracy",
+        command="",
+        versions={},
+        processor="",
+        load=0.0,
+        teacher_ms=1.5,
+        measured_ms={found.way: 0.3 for found in rows},
+        teachers={1: shared, 2: shared},
+        floor={"test accuracy": 68.4},
+        rows=tuple(rows),
+    )
+    shown = report.table(outcome)
+    assert "teacher: 75.0 ± 0.0 in 1.50 ms" in shown
+    assert "logistic regression: 68.4" in shown
+    assert "| 73.5 ± 0.7 |" in shown  # ours at a fifth
+    assert "`ours` minus the best by hand: +2.0 at 20%, -1.0 at 33%" in shown
+    assert "below a third, in the mean: +2.0 (goal: +0.8)" in shown
+    assert "teacher minus `ours` at a third: +0.5 (goal: 0.5)" in shown
