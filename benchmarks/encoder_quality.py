@@ -21,8 +21,9 @@ is the ceiling, TF-IDF with logistic regression the floor of a classification.
 The slices of `mosdeploy finetune` are always the first layers; what trains evenly spaced ones is
 in encoder_quality_hand.py. Nets by hand are measured before they are trained, the winner by its
 search; the column `ms` is from one more measurement of all of them at the end, which is made again
-if DIR/TASK/latencies.jsonl is deleted. On a machine where other programs run, budgets and latencies
-are those of that load; the JSON has it.
+if DIR/TASK/latencies.jsonl is deleted. Where other programs run, single measurements are off by
+more than budgets differ: there --predicted takes all latencies, of the teacher too, from one
+predictor, fitted to the profile. The JSON says so, and how many programs ran.
 
 Core-seconds are CPU time, of a training that was killed only what came after. Everything is a cell
 or a verb that resumes: a killed run goes on with the same command. Further seeds may run at once,
@@ -37,9 +38,9 @@ from pathlib import Path
 
 from encoder_quality_hand import narrower, slowest_within, tf_idf_scores, whole_layers
 from encoder_quality_report import DEEP, FIRST, LARGE, SPACED, Outcome, Row, table
-from encoder_quality_walk import STEPS, Budget, Walk, write_task
+from encoder_quality_walk import STEPS, Budget, Walk, latencies_ms, write_task
 from provenance import command, versions
-from walk_cells import kept, measured_ms, processor
+from walk_cells import kept, processor
 
 import mosdeploy
 from mosdeploy.families.encoder.scoring import METRIC_NAMES
@@ -71,10 +72,10 @@ def choose_budget(options: argparse.Namespace, task: str, share: float) -> Budge
     assert isinstance(space, EncoderSpace)
     path = folder / "by-hand.jsonl"
     whole = whole_layers(space)
-    times_ms = measured_ms(folder, whole, path)
+    times_ms = latencies_ms(options, folder, whole, path)
     limit_ms = share * times_ms[space.largest.key]
     deepest, largest = narrower(space, predictor, limit_ms)
-    times_ms |= measured_ms(folder, [*deepest, *largest], path)
+    times_ms |= latencies_ms(options, folder, [*deepest, *largest], path)
     first = slowest_within(whole, times_ms, limit_ms)
     deep = slowest_within(deepest, times_ms, limit_ms)
     large = next((arch for arch in largest if times_ms[arch.key] <= limit_ms), None)
@@ -122,7 +123,7 @@ def compare(options: argparse.Namespace, task: str) -> Outcome:
     floor = Floor(metrics={})
     if first.metric == METRIC_NAMES["classification"]:
         floor = kept(root / "floor.json", Floor, lambda: Floor(metrics=tf_idf_scores(first.state)))
-    times_ms = measured_ms(root / "profile", archs, root / "latencies.jsonl")
+    times_ms = latencies_ms(options, root / "profile", archs, root / "latencies.jsonl")
     return Outcome(
         task=task,
         metric=first.metric,
@@ -131,7 +132,8 @@ def compare(options: argparse.Namespace, task: str) -> Outcome:
         processor=processor(),
         load=os.getloadavg()[2],
         teacher_ms=times_ms[space.largest.key],
-        measured_ms=times_ms,
+        times_ms=times_ms,
+        is_predicted=options.predicted,
         teachers={seed: walk.shared() for seed, walk in walks.items()},
         floor=floor.metrics,
         rows=rows,
@@ -151,6 +153,7 @@ def main() -> None:
     parser.add_argument("--rates", type=float, nargs="+", default=[1.5e-4, 3e-4, 6e-4])
     names = ("TEACHER", "SUPERNET", "OWN")
     parser.add_argument("--steps", type=int, nargs=3, metavar=names, help="for all tasks")
+    parser.add_argument("--predicted", action="store_true", help="measure the profile alone")
     parser.add_argument("--amp", choices=["bf16", "none"], default="bf16", help="of all trainings")
     parser.add_argument("--json", action="store_true", help="keep the results")
     options = parser.parse_args()

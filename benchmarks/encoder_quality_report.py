@@ -19,7 +19,8 @@ DERIVED = {BEST_BY_HAND: BY_HAND, BEST_OURS: (OURS, SLICES)}
 ORDER = (*BY_HAND, BEST_BY_HAND, RANDOM, SLICES, OURS, BEST_OURS)
 THIRD = 1 / 3
 """Of the teacher's latency: where the goals of the comparison lie."""
-ROUNDING = 0.01
+AROUND = 0.02
+"""A budget this near to a third counts as one."""
 LEAST_LEAD = 0.8
 """Points that ours shall lead by hand by, in the mean of the budgets below a third."""
 MOST_LOSS = 0.5
@@ -78,8 +79,9 @@ class Outcome(Record):
     ----------
     load
         Programs that ran on the machine when it was written: mean of the last 15 minutes.
-    measured_ms
-        Latencies of all nets by the architectures' keys, measured one after the other.
+    times_ms
+        Latencies of all nets by the architectures' keys, measured one after the other, or
+        predicted.
     teachers
         By seed.
     floor
@@ -93,7 +95,8 @@ class Outcome(Record):
     processor: str
     load: float
     teacher_ms: float
-    measured_ms: dict[str, float]
+    times_ms: dict[str, float]
+    is_predicted: bool
     teachers: dict[int, Shared]
     floor: dict[str, float]
     rows: tuple[Row, ...]
@@ -139,9 +142,10 @@ def table(outcome: Outcome) -> str:
     metric = outcome.metric
     teachers = [shared.teacher for shared in outcome.teachers.values()]
     scores = [metric_of(teacher, "test", metric) for teacher in teachers]
+    how = "predicted" if outcome.is_predicted else "measured"
     lines = [
         f"{outcome.task}: {metric} on test, {len(teachers)} seeds; int8, 32 tokens, one thread",
-        f"teacher: {spread(scores)} in {outcome.teacher_ms:.2f} ms",
+        f"teacher: {spread(scores)} in {outcome.teacher_ms:.2f} ms; all latencies are {how}",
     ]
     if outcome.floor:
         lines.append(f"TF-IDF with logistic regression: {outcome.floor[f'test {metric}']:.1f}")
@@ -165,7 +169,7 @@ def spread(values: Sequence[float]) -> str:
 
 
 def _line(rows: Sequence[Row], outcome: Outcome, metric: str) -> list[str]:
-    times_ms = mean(outcome.measured_ms[row.arch_key] for row in rows)
+    times_ms = mean(outcome.times_ms[row.arch_key] for row in rows)
     return [
         f"{rows[0].limit_ms:.3f}",
         f"{rows[0].share:.0%}",
@@ -184,8 +188,8 @@ def _goals(rows: Sequence[Row], teachers: Sequence[float], metric: str) -> list[
     """How far ours is ahead, for either reading of `ours`."""
     means = _means(rows, metric)
     shares = sorted({share for share, _ in means})
-    below = [share for share in shares if share < THIRD - ROUNDING]
-    at = [share for share in shares if abs(share - THIRD) <= ROUNDING]
+    below = [share for share in shares if share < THIRD - AROUND]
+    at = [share for share in shares if abs(share - THIRD) <= AROUND]
     lines = []
     for way in (OURS, BEST_OURS):
         leads = {share: means[share, way] - means[share, BEST_BY_HAND] for share in shares}

@@ -29,7 +29,7 @@ from encoder_quality_report import (
     metrics_of,
 )
 from encoder_walks import TASKS
-from walk_cells import kept, scores, write_run_file
+from walk_cells import kept, measured_ms, scores, write_run_file
 
 import mosdeploy
 from mosdeploy.cli.progress import PROGRESS
@@ -138,7 +138,9 @@ class Walk:
 
         def search() -> Found:
             start = time.process_time()
-            arch = self.run.search(f"{limit_ms:.4f}ms", device="local").winner.arch
+            limit = f"{limit_ms:.4f}ms"
+            measure = not self.options.predicted
+            arch = self.run.search(limit, device="local", verify=measure).winner.arch
             assert isinstance(arch, EncoderArch)
             return Found(arch=arch, seconds=time.process_time() - start)
 
@@ -210,6 +212,19 @@ class Walk:
             test=metrics_of(best.scores, "test"),
             core_seconds=seconds,
         )
+
+
+def latencies_ms(
+    options: argparse.Namespace, folder: Path, archs: Sequence[EncoderArch], path: Path
+) -> dict[str, float]:
+    """Latencies by the architectures' keys: measured into a file, or with --predicted by the
+    predictor of a run folder.
+    """
+    if not options.predicted:
+        return measured_ms(folder, archs, path)
+    predictor = mosdeploy.open_run(folder).predictor("local")
+    times_ms = predictor.predict(predictor.space.genes(archs)).tolist()
+    return dict(zip((arch.key for arch in archs), times_ms, strict=True))
 
 
 def steps_of(options: argparse.Namespace, task: str) -> tuple[int, int, int]:
