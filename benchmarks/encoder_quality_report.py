@@ -55,7 +55,8 @@ class Row(Record):
     """One way at one budget: of the learning rates that were tried, the best on validation.
 
     `core_seconds`: of all trainings that it was chosen from, with its part of the supernet and its
-    search where it has them; the teacher, which all have, is not counted.
+    search where it has them; the teacher, which all have, is not counted, nor for the teacher's
+    slices the search that found the architecture.
     """
 
     way: str
@@ -143,9 +144,10 @@ def table(outcome: Outcome) -> str:
     teachers = [shared.teacher for shared in outcome.teachers.values()]
     scores = [metric_of(teacher, "test", metric) for teacher in teachers]
     how = "predicted" if outcome.is_predicted else "measured"
+    seeds = ", ".join(str(seed) for seed in outcome.teachers)
     lines = [
-        f"{outcome.task}: {metric} on test, {len(teachers)} seeds; int8, 32 tokens, one thread",
-        f"teacher: {spread(scores)} in {outcome.teacher_ms:.2f} ms; all latencies are {how}",
+        f"{outcome.task}: {metric}, seeds {seeds}; latencies of int8, 32 tokens, one thread, {how}",
+        f"teacher: {spread(scores)} in {outcome.teacher_ms:.2f} ms",
     ]
     if outcome.floor:
         lines.append(f"TF-IDF with logistic regression: {outcome.floor[f'test {metric}']:.1f}")

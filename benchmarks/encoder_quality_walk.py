@@ -46,6 +46,7 @@ from mosdeploy.record import Record
 from mosdeploy.records import WeightOrigin
 from mosdeploy.spaces.encoder import EncoderSpace
 from mosdeploy.spaces.encoder_choices import EncoderArch
+from mosdeploy.spaces.genes import ArchConfig
 from mosdeploy.storage import read_record
 from mosdeploy.training.distributed import SINGLE_PROCESS
 
@@ -215,7 +216,7 @@ class Walk:
 
 
 def latencies_ms(
-    options: argparse.Namespace, folder: Path, archs: Sequence[EncoderArch], path: Path
+    options: argparse.Namespace, folder: Path, archs: Sequence[ArchConfig], path: Path
 ) -> dict[str, float]:
     """Latencies by the architectures' keys: measured into a file, or with --predicted by the
     predictor of a run folder.

@@ -165,7 +165,8 @@ def test_the_table_tells_leads_spread_and_how_far_the_teacher_is(report: Any) ->
         rows=tuple(rows),
     )
     shown = report.table(outcome)
-    assert "teacher: 75.0 ± 0.0 in 1.50 ms; all latencies are predicted" in shown
+    assert "seeds 1, 2; latencies of int8, 32 tokens, one thread, predicted" in shown
+    assert "teacher: 75.0 ± 0.0 in 1.50 ms" in shown
     assert "logistic regression: 68.4" in shown
     assert "| 73.5 ± 0.7 |" in shown  # ours at a fifth
     assert "`ours` minus the best by hand: +2.0 at 20%, -1.0 at 33%" in shown
