@@ -28,12 +28,12 @@ MOST_LOSS = 0.5
 
 
 class Cell(Record):
-    """One training of one net; `seconds` of CPU time are its own."""
+    """One training of one net from one start, which several ways and budgets may share; `seconds`
+    of CPU time are its own.
+    """
 
-    way: str
+    start: str
     seed: int
-    share: float
-    limit_ms: float
     arch: EncoderArch
     learning_rate: float
     steps: int

@@ -55,6 +55,8 @@ REVIEWS = "rotten-tomatoes"
 """The task of the recipe itself."""
 STEPS = {"modules": (1200, 300, 600), "tagging": (900, 300, 600), REVIEWS: (380, 200, 600)}
 """Of the teacher, of the supernet, and of each net alone."""
+STARTS = {OURS: "finetuned", RANDOM: "finetuned", SPACED: "spaced"}
+"""What a way's nets start from, if it is not the teacher's slices."""
 
 
 class Budget(Record):
@@ -156,11 +158,11 @@ class Walk:
         drawn = random_arch(space, predictor, budget.limit_ms, self.seed)
         return {**budget.by_hand, RANDOM: drawn, SLICES: winner, OURS: winner}
 
-    def cell(self, way: str, budget: Budget, arch: EncoderArch, rate: float) -> Cell:
+    def cell(self, start: str, arch: EncoderArch, rate: float) -> Cell:
         """One training, unless it is finished."""
-        name = f"{budget.limit_ms:.4f}-{way}-{rate:g}-{self.steps}-{arch.key}".replace(" ", "-")
-        make = partial(self._train, way, budget, arch, rate)
-        cell = kept(self.folder / "cells" / f"{name}.json", Cell, make)
+        name = f"{start}-{rate:g}-{self.steps}-{arch.key}.json"
+        make = partial(self._train, start, arch, rate)
+        cell = kept(self.folder / "cells" / name, Cell, make)
         print(cell.model_dump_json(), file=sys.stderr, flush=True)
         return cell
 
@@ -169,30 +171,29 @@ class Walk:
         """Of each net alone."""
         return steps_of(self.options, self.task)[2]
 
-    def _train(self, way: str, budget: Budget, arch: EncoderArch, rate: float) -> Cell:
+    def _train(self, start: str, arch: EncoderArch, rate: float) -> Cell:
         state = self.state
-        weights: WeightOrigin = "finetuned" if way in (OURS, RANDOM) else "from-teacher"
+        weights: WeightOrigin = "finetuned" if start == "finetuned" else "from-teacher"
         training = alone(state.config.training, state.config.finetune, FinetuneOptions())
         training = training.model_copy(update={"learning_rate": rate})
-        kind = SpacedTraining if way == SPACED else SubnetTraining
+        kind = SpacedTraining if start == "spaced" else SubnetTraining
         one = kind(state, arch, weights, training, teaching(state, arch, PROGRESS))
-        start = time.process_time()
+        start_s = time.process_time()
         one.run(SINGLE_PROCESS, PROGRESS)
         return Cell(
-            way=way,
+            start=start,
             seed=self.seed,
-            share=budget.share,
-            limit_ms=budget.limit_ms,
             arch=arch,
             learning_rate=rate,
             steps=self.steps,
-            seconds=time.process_time() - start,
+            seconds=time.process_time() - start_s,
             scores=scores(state, arch, weights, (None,)),
         )
 
     def row(self, way: str, budget: Budget, arch: EncoderArch, rates: Sequence[float]) -> Row:
         """The best of the learning rates."""
-        cells = [self.cell(way, budget, arch, rate) for rate in rates]
+        start = STARTS.get(way, "from-teacher")
+        cells = [self.cell(start, arch, rate) for rate in rates]
         best = best_cell(cells, self.metric)
         seconds = sum(cell.seconds for cell in cells)
         if way in (OURS, RANDOM):
