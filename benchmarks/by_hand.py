@@ -9,7 +9,7 @@ For five latency limits on this machine:
 - by hand: of four uniform architectures that keep the limit as measured, the best on validation
   pairs; trained from scratch with the compute of one finetuning and the K-th part of one supernet,
   which serves K limits or devices;
-- by hand, choice included: the best of the same four, each with a quarter of that compute at K = 1;
+- by hand, choice included: the best of the same ones, which share that compute at K = 1;
 - HAT's way: the winner of the search, trained from scratch for the steps of one finetuning;
 - ours: the winner, trained on from its inherited weights for these steps;
 - ours, one limit (`--one-limit`): a supernet of what keeps the limit alone, and its winner, trained
@@ -36,7 +36,7 @@ from statistics import median
 
 import numpy as np
 from by_hand_limited import OneLimit
-from by_hand_limits import NUM_PICKS, PLACES, Limits, choose_limits, run_options
+from by_hand_limits import PLACES, Limits, choose_limits, run_options
 from by_hand_report import (
     BY_HAND,
     CHOICE_INCLUDED,
@@ -91,24 +91,28 @@ class Walk:
             shutil.copytree(source, self.folder / "predictors")
         return run
 
-    def cell(self, way: str, limit_ms: float, num_limits: int, arch: TranslationArch) -> Cell:
-        """One training, unless it is finished."""
+    def cell(
+        self, way: str, limit_ms: float, num_limits: int, arch: TranslationArch, share: int = 1
+    ) -> Cell:
+        """One training with that part of the compute, unless it is finished."""
         steps = f"{self.options.supernet_steps}+{self.options.finetune_steps}"
-        name = f"{way.replace(' ', '-')}-{limit_ms:.2f}-{num_limits}-{steps}-{arch.key}.json"
-        make = partial(self._train, way, limit_ms, num_limits, arch)
+        part = "" if share == 1 else f"-{share}"
+        name = f"{way.replace(' ', '-')}-{limit_ms:.2f}-{num_limits}-{steps}-{arch.key}{part}.json"
+        make = partial(self._train, way, limit_ms, num_limits, arch, share)
         cell = kept(self.folder / "cells" / name, Cell, make)
         print(cell.model_dump_json(), file=sys.stderr, flush=True)
         return cell
 
-    def _train(self, way: str, limit_ms: float, num_limits: int, arch: TranslationArch) -> Cell:
+    def _train(
+        self, way: str, limit_ms: float, num_limits: int, arch: TranslationArch, share: int
+    ) -> Cell:
         path = self.folder / "archs" / f"{arch.key}.json"
         atomic_write(path, arch.model_dump_json())
         steps = self.options.finetune_steps
         from_scratch = way in (*BY_HAND, "HAT")
         if way in BY_HAND:
             steps += round(self.options.supernet_steps * self.supernet_cost(arch) / num_limits)
-        if way == CHOICE_INCLUDED:
-            steps //= NUM_PICKS
+        steps //= share
         taught = way == "ours, taught"
         run = mosdeploy.open_run(self.taught_folder) if taught else self.run
         start = time.process_time()
@@ -214,7 +218,8 @@ class Walk:
             first = [self.cell("by hand", limit_ms, 1, arch) for arch in by_hand]
             best = _best(first)
             found.append(first[best])
-            short = [self.cell(CHOICE_INCLUDED, limit_ms, 1, arch) for arch in by_hand]
+            share = len(by_hand)
+            short = [self.cell(CHOICE_INCLUDED, limit_ms, 1, arch, share) for arch in by_hand]
             seconds = sum(cell.seconds for cell in short)
             found.append(short[_best(short)].model_copy(update={"seconds": seconds}))
             found += [

@@ -104,6 +104,13 @@ class Workspace:
         return self.root / "search" / "again" / f"{device}-{workload}.jsonl"
 
     @property
+    def finalists_dir(self) -> Path:
+        return self.root / "search" / "finalists"
+
+    def finalist_checkpoint_path(self, arch_key: str) -> Path:
+        return self.finalists_dir / arch_key / "checkpoint.pt"
+
+    @property
     def search_result_path(self) -> Path:
         return self.root / "search" / "result.json"
 

@@ -54,9 +54,13 @@ def _text(result: "SearchResult") -> str:
     memory = ""
     if result.limits.max_memory_bytes is not None and winner.memory_bytes is not None:
         memory = f", {winner.memory_bytes / 2**20:.1f} MiB of memory"
+    trained = ""
+    if winner.trained_loss is not None:
+        trained = f" as inherited, {winner.trained_loss:.4f} after its first steps alone"
     lines = [
         f"winner {winner.arch.key}: {winner.arch}",
-        f"  validation loss {winner.loss:.4f}, {winner.num_parameters:,} parameters{body}{memory}",
+        f"  validation loss {winner.loss:.4f}{trained}, {winner.num_parameters:,} parameters{body}"
+        f"{memory}",
         counts,
     ]
     if winner.predicted_ms is not None:

@@ -178,7 +178,8 @@ class SearchConfig(LimitsConfig):
     on the device. `statistic` is the figure of the measured times that a latency limit is about.
 
     With `quality = "evaluate"` each candidate's loss is computed; with "predict" that of
-    `quality_samples` subnets and of the best that a predictor fitted to them finds.
+    `quality_samples` subnets and of the best that a predictor fitted to them finds. With
+    `finalist_steps`, finalists are trained alone for so many steps before one of them wins.
     """
 
     renamed: ClassVar[dict[str, str]] = {"eval_pairs": "eval_examples"}
@@ -193,6 +194,7 @@ class SearchConfig(LimitsConfig):
     quality: Literal["evaluate", "predict"] = "evaluate"
     quality_samples: int = Field(128, ge=16)
     finalists: int = Field(5, ge=1)
+    finalist_steps: int = Field(0, ge=0, exclude_if=lambda steps: steps == 0)
     statistic: Statistic = Field("median", exclude_if=lambda name: name == "median")
     seed: int = 1
 

@@ -34,6 +34,8 @@ def other_finalists(
         Empty if the bundle was not made for the search at hand. A bundle with weights that were
         trained on is replaced by none that were not: only finalists with such weights count.
     """
+    from ..search import quality
+
     path = context.files.search_result_path
     if not path.exists() or manifest.provenance.get("search") != sha256_file(path):
         return []
@@ -48,10 +50,10 @@ def other_finalists(
         if candidate.arch != missed.arch and candidate.measured_ms is not None
     ]
 
-    def order(other: tuple[float, Candidate]) -> tuple[bool, float]:
+    def order(other: tuple[float, Candidate]) -> tuple[bool, float, float]:
         expected_ms, candidate = other
         too_slow = limit_ms is not None and expected_ms > limit_ms
-        return too_slow, expected_ms if too_slow else candidate.loss
+        return too_slow, *((expected_ms, 0.0) if too_slow else quality(candidate))
 
     usable = (candidate for _, candidate in sorted(others, key=order))
     return [candidate for candidate in usable if _has_weights(state, candidate, manifest)]

@@ -13,6 +13,7 @@ from ..spaces.genes import ArchConfig, GeneArray
 from ..storage import fingerprint, locked, write_record
 from .context import Context, Progress
 from .devices import run_profile
+from .finalist_training import FinalistTraining
 from .limits import NO_LIMITS, check_trained_for, cost_of, with_defaults
 from .predictors import predictor, tail_ratio
 from .trained_run import VALID_SEED, TrainedRun, trained_run
@@ -137,6 +138,8 @@ class _SearchTask:
             winner = evolution.ranked[0]
             level = 1.0
             if self.verify:
+                steps = self.context.config.search.finalist_steps
+                training = FinalistTraining(self.state, steps, self.context.progress)
                 task = Verification(
                     self.context,
                     self.device,
@@ -145,8 +148,10 @@ class _SearchTask:
                     self.predictor,
                     evolve,
                     self.statistic,
+                    training.losses if steps else None,
                 )
                 winner, measured = task.run()
+                training.keep_only(winner.arch)
                 evolution = task.evolution
                 level = task.level
             result = SearchResult(

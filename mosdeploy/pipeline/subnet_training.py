@@ -18,7 +18,7 @@ from ..errors import MosdeployError, StaleInputError
 from ..record import Record, parse
 from ..records import SeedLoss, SubnetCard, WeightOrigin
 from ..spaces.genes import ArchConfig
-from ..storage import atomic_copy, fingerprint, locked, sha256_file, write_record
+from ..storage import atomic_copy, disk_errors, fingerprint, locked, sha256_file, write_record
 from .context import Progress
 from .subnet_teaching import Teaching
 from .subnets import subnet_card
@@ -158,6 +158,7 @@ class SubnetTraining:
             which = "" if self.seed is None else f"{self.name}: "
             progress.say(f"{which}already trained from the same weights in the same way")
             return _Start(finished=True, loss=card.start_loss).model_dump_json()
+        self._take_over_finalist()
         check_inputs(self.checkpoint_path, self.inputs_sha256)
         state = self.state
         data = state.data
@@ -170,6 +171,22 @@ class SubnetTraining:
             f"{loss:.4f}"
         )
         return _Start(finished=False, loss=loss).model_dump_json()
+
+    def _take_over_finalist(self) -> None:
+        """Go on from the steps that a search made of the same training."""
+        from ..supernet.checkpoint import load_training_state
+
+        files = self.state.files
+        path = files.finalist_checkpoint_path(self.arch.key)
+        if self.weights != "finetuned" or self.checkpoint_path.exists() or not path.exists():
+            return
+        with contextlib.suppress(StaleInputError):
+            if load_training_state(path).get("inputs_sha256") == self.inputs_sha256:
+                # the log first: without its state it would be cut off
+                log_path = files.subnet_log_path(self.arch.key, self.weights, self.seed)
+                with disk_errors(self.path):
+                    path.with_name("log.jsonl").replace(log_path)
+                    path.replace(self.checkpoint_path)
 
     def _remove_leftovers(self, card: SubnetCard) -> None:
         """Remove what a kill left at the very end of the training of a subnet that stands here: its

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from ..config.units import Statistic
 from ..errors import InfeasibleError
 from ..records import Candidate, Limits
+from ..spaces.genes import ArchConfig
 from .collect import CollectRequest, collect
 from .context import Context
 from .devices import run_profile
@@ -56,6 +57,9 @@ class Verification:
         How far apart repeats lie on this device, as a share.
     evolve
         Searches again, with predictions multiplied by a factor.
+    train
+        Gives the losses of architectures that were trained alone for a few steps; None to choose
+        by inherited losses.
     level
         What the finalists took over what was predicted of them; the search's predictions are
         multiplied by it.
@@ -68,6 +72,7 @@ class Verification:
     predictor: "LatencyPredictor | None"
     evolve: "Callable[[float], Evolution]"
     statistic: Statistic = "median"
+    train: "Callable[[Sequence[ArchConfig]], list[float]] | None" = None
     measured: list[Candidate] = field(default_factory=list)
     noise: float = 0.0
     level: float = 1.0
@@ -85,6 +90,8 @@ class Verification:
             If the device fails.
         """
         self._measure_finalists()
+        if self.train is not None:
+            self._train_finalists(self.train)
         return self._winner_timed_again(), self.measured
 
     def _measure_finalists(self) -> None:
@@ -108,27 +115,57 @@ class Verification:
 
     def _next_finalists(self, attempt: int) -> list[Candidate]:
         """Each round goes further below the limit than the one before, until one keeps it; then
-        those of lower loss that are expected to keep it.
+        those of lower loss that are expected to keep it, or if finalists are trained, the largest
+        of other depths.
         """
-        from ..search import choose_winner, finalists, is_safe
+        from ..search import choose_winner, finalists, largest_of_each_depth
 
-        count = self.context.config.search.finalists
+        config = self.context.config
+        count = config.search.finalists
         known = {candidate.arch.key for candidate in self.measured}
-        safe = [c for c in self.measured if is_safe(c, self.limits, self.noise)]
+        left = [c for c in self.evolution.ranked if c.arch.key not in known]
+        safe = self._safe()
         if not safe:
             interval = math.expm1(self.predictor.interval) if self.predictor else 0.0
             margin = min(attempt * min(interval, MAX_STEP), MAX_MARGIN)
+            if self.train is not None:
+                count = max(1, count // 2)
             return finalists(self.evolution, self.limits, count, exclude=known, margin=margin)
+        if self.train is not None:
+            depths = config.space.depths
+            taken = {depths(c.arch) for c in safe}
+            wanted = max(0, count - len(safe))
+            return largest_of_each_depth(left, self.limits, wanted, depths, taken, self.noise)
         best = choose_winner(safe, self.limits)
         limit_ms = self.limits.max_latency_ms or math.inf
         better = [
             c
-            for c in self.evolution.ranked
-            if c.loss < best.loss
-            and c.arch.key not in known
-            and (c.predicted_ms or 0.0) * (1 + self.noise) <= limit_ms
+            for c in left
+            if c.loss < best.loss and (c.predicted_ms or 0.0) * (1 + self.noise) <= limit_ms
         ]
         return better[:count]
+
+    def _safe(self) -> list[Candidate]:
+        """Those that keep the limits as measured, by more than the noise."""
+        from ..search import is_safe
+
+        return [c for c in self.measured if is_safe(c, self.limits, self.noise)]
+
+    def _train_finalists(self, train: "Callable[[Sequence[ArchConfig]], list[float]]") -> None:
+        """The one of lowest inherited loss and the largest ones."""
+        from ..search import size_of
+
+        safe = sorted(self._safe(), key=lambda candidate: candidate.loss)
+        others = sorted(safe[1:], key=size_of, reverse=True)
+        chosen = [*safe[:1], *others][: self.context.config.search.finalists]
+        if len(chosen) < 2:
+            return
+        losses = dict(
+            zip((c.arch.key for c in chosen), train([c.arch for c in chosen]), strict=True)
+        )
+        self.measured = [
+            c.model_copy(update={"trained_loss": losses.get(c.arch.key)}) for c in self.measured
+        ]
 
     def _correct_predictions(self) -> None:
         """Search again where the device is not as its predictor says, by more than its noise."""

@@ -12,8 +12,10 @@ from ..spaces import AnyArch, AnyWorkload
 
 class Candidate(Record):
     """One architecture that the search looked at; `loss` is the inherited subnet's validation loss
-    (lower wins). `num_body_parameters` leaves the embedding table out, and `memory_bytes` is the
-    model with the activations that a run holds; each is None in older records.
+    (lower wins), `trained_loss` that after [search] `finalist_steps` of training it alone, of those
+    finalists that had them. `num_body_parameters` leaves the embedding table out, and
+    `memory_bytes` is the model with the activations that a run holds; each is None in older
+    records.
     """
 
     arch: AnyArch
@@ -24,6 +26,7 @@ class Candidate(Record):
     size_bytes: int
     memory_bytes: int | None = None
     measured_ms: float | None = None
+    trained_loss: float | None = Field(None, exclude_if=lambda loss: loss is None)
 
 
 class Limits(Record):

@@ -8,7 +8,14 @@ decide everything.
 """
 
 from .evolution import Evolution, SearchProgress, evolve, pareto_front
-from .finalists import choose_winner, finalists, is_safe
+from .finalists import (
+    choose_winner,
+    finalists,
+    is_safe,
+    largest_of_each_depth,
+    quality,
+    size_of,
+)
 from .oracle import Cost, SearchOracle
 from .surrogate import evolve_predicted
 
@@ -22,5 +29,8 @@ __all__ = [
     "evolve_predicted",
     "finalists",
     "is_safe",
+    "largest_of_each_depth",
     "pareto_front",
+    "quality",
+    "size_of",
 ]

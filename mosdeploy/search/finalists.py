@@ -5,10 +5,11 @@ winner.
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from ..errors import InfeasibleError
 from ..records import Candidate, Limits
+from ..spaces.genes import ArchConfig
 from .constraints import utilisation
 from .evolution import Evolution
 from .oracle import Cost
@@ -63,9 +64,50 @@ def finalists(
     return chosen
 
 
+def largest_of_each_depth(
+    candidates: Sequence[Candidate],
+    limits: Limits,
+    count: int,
+    depths: Callable[[ArchConfig], tuple[int, ...]],
+    exclude: Collection[tuple[int, ...]] = (),
+    margin: float = 0.0,
+) -> list[Candidate]:
+    """Choose candidates of different depths, each with the most parameters of its depth that are
+    not the embedding table's.
+
+    What a subnet comes to when it is trained alone depends on its size and depth, and inherited
+    losses do not tell as long as the supernet has learned its smallest subnets alone.
+
+    Parameters
+    ----------
+    count
+        How many; those with the most parameters. Fewer where there are fewer depths.
+    depths
+        Numbers of layers of an architecture.
+    exclude
+        Depths to leave out.
+    margin
+        How far below the latency limit they have to be as predicted, as a share.
+    """
+    limit_ms = limits.max_latency_ms or math.inf
+    largest: dict[tuple[int, ...], Candidate] = {}
+    for candidate in sorted(candidates, key=size_of, reverse=True):
+        depth = depths(candidate.arch)
+        is_fast = (candidate.predicted_ms or 0.0) * (1 + margin) <= limit_ms
+        if is_fast and depth not in exclude:
+            largest.setdefault(depth, candidate)
+    return list(largest.values())[:count]
+
+
+def size_of(candidate: Candidate) -> int:
+    """Parameters without the embedding table; of an older record, with it."""
+    body = candidate.num_body_parameters
+    return candidate.num_parameters if body is None else body
+
+
 def choose_winner(measured: Sequence[Candidate], limits: Limits, margin: float = 0.0) -> Candidate:
     """The candidate of lowest loss that keeps the limits as measured; one without `measured_ms`
-    cannot win.
+    cannot win. Losses of those that were trained alone come before inherited ones.
 
     Parameters
     ----------
@@ -84,7 +126,7 @@ def choose_winner(measured: Sequence[Candidate], limits: Limits, margin: float =
     if kept:
         safe = [c for c in kept if is_safe(c, limits, margin)]
         # of equal losses the faster one
-        return min(safe or kept, key=lambda c: (c.loss, c.measured_ms, c.arch.key))
+        return min(safe or kept, key=lambda c: (*quality(c), c.measured_ms, c.arch.key))
     fastest_ms = min((c.measured_ms for c in timed if c.measured_ms is not None), default=None)
     if fastest_ms is None:
         raise InfeasibleError(
@@ -102,6 +144,14 @@ def choose_winner(measured: Sequence[Candidate], limits: Limits, margin: float =
     )
 
 
+def quality(candidate: Candidate) -> tuple[float, float]:
+    """What finalists are compared by, less is better: the loss after some training alone, of those
+    that had it; the inherited loss.
+    """
+    trained = candidate.trained_loss
+    return (math.inf if trained is None else trained, candidate.loss)
+
+
 def is_safe(candidate: Candidate, limits: Limits, margin: float) -> bool:
     """Whether a measured candidate keeps all limits, and the latency limit by a margin."""
     if candidate.measured_ms is None:
@@ -112,13 +162,12 @@ def is_safe(candidate: Candidate, limits: Limits, margin: float) -> bool:
 
 def _keeps(candidate: Candidate, limits: Limits) -> bool:
     """Whether a candidate keeps all limits, with its measured latency."""
-    body = candidate.num_body_parameters
     memory_bytes = candidate.memory_bytes
     # an older record tells neither; the one is at most the whole, the other at least the bundle
     cost = Cost(
         num_parameters=candidate.num_parameters,
         size_bytes=candidate.size_bytes,
-        num_body_parameters=candidate.num_parameters if body is None else body,
+        num_body_parameters=size_of(candidate),
         memory_bytes=candidate.size_bytes if memory_bytes is None else memory_bytes,
     )
     return all(share <= 1 for share in utilisation(limits, candidate.measured_ms, cost).values())

@@ -120,6 +120,10 @@ class SearchSpace(Record):
         """The architecture with every choice at its minimum."""
         return self.from_genes(np.array([min(choices) for choices in self.gene_choices]))
 
+    def depths(self, arch: "ArchConfig") -> tuple[int, ...]:
+        """Numbers of layers of an architecture, stack by stack."""
+        return tuple(len(getattr(arch, gene.stack or "")) for gene in self.entries if gene.is_depth)
+
     def starters(self) -> Sequence["ArchConfig"]:
         """Architectures that a search should try first; none, unless a family knows some."""
         return ()

@@ -1,8 +1,7 @@
 """Training a supernet by the sandwich rule, or one subnet alone.
 
-In: a `Supernet` or a `Subnet`, batches, and a `TrainingJob`: config, names of two files, and a
-fingerprint. Out: the net with trained weights, a state file that a killed run resumes from, a JSON
-Lines log, and a `TrainingSummary`. This file reads no data and knows no family.
+In: a `Supernet` or a `Subnet`, batches, a `TrainingJob`. Out: the net with trained weights, a state
+file that a killed run resumes from, a log, and a `TrainingSummary`.
 
 The random choices of a step come from generators seeded by the run's seed and the number of the
 step (architectures) or of the batch (dropout), and every batch from its number. So a resumed run
@@ -49,7 +48,7 @@ _AGAIN = "delete it and run the same command again, or restore what it was made 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What a training is told, besides its network and its batches.
+    """What a training is told, besides its network and batches.
 
     Attributes
     ----------
@@ -67,6 +66,8 @@ class TrainingJob:
         Told on the first rank which precision `amp = "auto"` chose; None tells nobody.
     distillation
         A teacher to learn from as well.
+    until
+        The step to pause after, validated and saved; the same job without it goes on from there.
     """
 
     config: TrainingConfig
@@ -76,6 +77,7 @@ class TrainingJob:
     source: ArchSource | None = None
     say: Callable[[str], None] | None = None
     distillation: Distillation | None = None
+    until: int | None = None
 
 
 class TrainingSummary(Record):
@@ -185,6 +187,7 @@ class _Run:
         self.trial: PrecisionTrial | None = None
         self.log: TrainingLog | None = None  # of the first rank
         self.step = 0
+        self.last_step = min(self.config.steps, job.until or self.config.steps)
         self.seconds = 0.0
         self.losses: dict[str, float] = {}
         # keys are fields of LogLine; None stands for a subnet, which has one architecture only
@@ -206,7 +209,7 @@ class _Run:
         """Resolve `amp = "auto"` on a CPU: as the state that was resumed says, else by a trial."""
         context = self.gradient.context
         is_open = self.config.amp == "auto" and context.device.type == "cpu"
-        if not is_open or self.step == self.config.steps:
+        if not is_open or self.step >= self.last_step:
             return
         if self.trial is None:
             start = time.monotonic()
@@ -229,7 +232,7 @@ class _Run:
         """Make all steps that are left."""
         resumed_at = self.step
         start = time.monotonic()
-        while self.step < self.config.steps:
+        while self.step < self.last_step:
             line = self.advance(batches, valid_batches)
             if progress is not None:
                 # steps of this call alone: earlier ones may have run on another machine
@@ -250,7 +253,7 @@ class _Run:
         rate = learning_rate(self.config, self.step)
         loss, gradient_norm, num_targets = self._optimize(batches, rate)
         optimize_s = time.monotonic() - start
-        is_last = self.step == self.config.steps
+        is_last = self.step == self.last_step
         validate = is_last or self.step % self.config.validate_every == 0
         if validate:
             self._validate(valid_batches)
@@ -275,9 +278,7 @@ class _Run:
 
     def _optimize(self, batches: Batches, rate: float) -> tuple[float, float | None, int]:
         """One Adam step; returns the loss per target, the gradient's norm before clipping, and the
-        number of targets.
-
-        The norm is None if it was too large for fp16: the scaler then leaves the step out.
+        number of targets. The norm is None where fp16 overflowed: the scaler leaves the step out.
         """
         self.optimizer.zero_grad()  # to None: what no architecture of this step uses stays put
         loss, num_targets = self.gradient.add_up(batches, self.step)
@@ -285,8 +286,7 @@ class _Run:
         # without a limit the norm is still measured, and the gradient left as it is
         limit = self.config.clip_norm or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), limit).item()
-        # fp16 only: the gradient overflowed since the loss was scaled up too far; the scaler leaves
-        # this step out and lowers the scale, and the next step goes on
+        # fp16 only: scaled up too far, it overflowed; the scaler leaves the step out and goes lower
         skipped = (
             self.scaler.is_enabled()
             and not math.isfinite(norm)

@@ -156,3 +156,49 @@ def test_the_winner_uses_the_limit_wherever_the_device_is(
     assert len(measured) <= 12
     assert levels[1:] == ([] if factor == 1.0 else [pytest.approx(factor)])
     assert len(progress.messages) == (factor != 1.0)
+
+
+def test_finalists_of_other_depths_are_trained_and_the_best_of_them_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = {MEDIUM.sample(np.random.default_rng(i)) for i in range(200)}
+    # the smaller the better, as a supernet says that has learned its smallest subnets alone
+    ranked = tuple(
+        candidate(1.0, None).model_copy(
+            update={"arch": arch, "loss": float(i), "num_body_parameters": i, "predicted_ms": 8.0}
+        )
+        for i, arch in enumerate(sorted(drawn, key=lambda arch: (MEDIUM.depths(arch), arch.key)))
+    )
+    evolution: Any = SimpleNamespace(ranked=ranked, front=ranked[:4])
+
+    def timed(self: Verification, chosen: list[Candidate], path: Path) -> list[Candidate]:
+        return [x.model_copy(update={"measured_ms": x.predicted_ms}) for x in chosen]
+
+    trained: list[Any] = []
+
+    def train(archs: Sequence[Any]) -> list[float]:
+        trained.extend(archs)
+        return [1.0 / sum(MEDIUM.depths(arch)) for arch in archs]
+
+    monkeypatch.setattr(Verification, "_timed", timed)
+    config = SimpleNamespace(
+        workload=SimpleNamespace(name="load"),
+        search=SimpleNamespace(finalists=4),
+        space=MEDIUM,
+    )
+    context: Any = SimpleNamespace(
+        files=Workspace(tmp_path), config=config, progress=KeptProgress()
+    )
+    task = Verification(
+        context, "dev", Limits(max_latency_ms=10.0), evolution, None, lambda _: evolution,
+        train=train,
+    )  # fmt: skip
+    winner, measured = task.run()
+    depths = [MEDIUM.depths(arch) for arch in trained]
+    # of the two of lowest inherited loss that were measured first, the lower comes first
+    assert trained[0] == ranked[0].arch
+    deepest = sorted({MEDIUM.depths(arch) for arch in drawn})[-2:]
+    assert set(depths) == {MEDIUM.depths(ranked[0].arch), *deepest}
+    assert len(trained) == 4
+    assert MEDIUM.depths(winner.arch) == deepest[-1]
+    assert winner.trained_loss == min(c.trained_loss for c in measured if c.trained_loss)

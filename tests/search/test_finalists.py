@@ -4,7 +4,14 @@ from search_problem import CONFIG, MEDIUM, Problem
 
 from mosdeploy.errors import InfeasibleError
 from mosdeploy.records import Candidate, Limits
-from mosdeploy.search import choose_winner, evolve, finalists, is_safe
+from mosdeploy.search import (
+    choose_winner,
+    evolve,
+    finalists,
+    is_safe,
+    largest_of_each_depth,
+    size_of,
+)
 
 LIMITS = Limits(max_latency_ms=12.0)
 
@@ -45,6 +52,33 @@ def test_further_finalists_leave_out_the_measured_ones(evolution):
     assert len(first) == len(second) == 5
     assert not first & second
     assert len(finalists(evolution, LIMITS, 10_000)) == len(evolution.ranked)
+
+
+def test_the_largest_of_each_depth(evolution):
+    chosen = largest_of_each_depth(evolution.ranked, LIMITS, 3, MEDIUM.depths, margin=0.1)
+    depths = [MEDIUM.depths(c.arch) for c in chosen]
+    assert len(set(depths)) == 3
+    for candidate, depth in zip(chosen, depths, strict=True):
+        assert candidate.predicted_ms * 1.1 <= 12.0
+        assert depth == (len(candidate.arch.encoder_layers), len(candidate.arch.decoder_layers))
+        alike = [
+            c
+            for c in evolution.ranked
+            if MEDIUM.depths(c.arch) == depth and c.predicted_ms * 1.1 <= 12.0
+        ]
+        assert size_of(candidate) == max(map(size_of, alike))
+    assert [size_of(c) for c in chosen] == sorted(map(size_of, chosen), reverse=True)
+    others = largest_of_each_depth(
+        evolution.ranked, LIMITS, 3, MEDIUM.depths, exclude={depths[0]}, margin=0.1
+    )
+    assert others[:2] == chosen[1:]
+
+
+def test_what_finalists_came_to_alone_counts_before_what_they_inherited():
+    first, second, third = candidates_of([(9.0, 1.0, 9.0), (9.0, 2.0, 9.0), (9.0, 3.0, 9.0)])
+    second = second.model_copy(update={"trained_loss": 5.0})
+    third = third.model_copy(update={"trained_loss": 4.0})
+    assert choose_winner([first, second, third], Limits(max_latency_ms=10.0)) == third
 
 
 def test_the_winner_is_the_best_within_the_limit_as_measured():

@@ -1,0 +1,123 @@
+"""What the finalists of a search come to when each is trained alone for a few steps.
+
+In: a trained run and architectures. Out: a validation loss of each, and training states in the
+search's folder, from which `finetune` goes on as if it had made these steps itself. After a short
+training of the supernet its inherited losses say little about what architectures come to; these
+losses say more. A killed search goes on where it stopped.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..errors import StaleInputError
+from ..folders import listed
+from ..record import Record
+from ..spaces.genes import ArchConfig
+from ..storage import disk_errors, read_record, write_record
+from .context import Progress
+from .finetune import FinetuneOptions, alone
+from .subnet_teaching import Teaching, teaching
+from .subnet_training import SubnetTraining
+from .token_files import VALIDATION_TOKENS, training_progress
+from .trained_run import TrainedRun
+
+if TYPE_CHECKING:
+    from ..data.protocols import Dataset
+
+
+class FinalistLoss(Record):
+    """Validation loss of a finalist after so many steps, in nats a target."""
+
+    inputs_sha256: str
+    steps: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class FinalistTraining:
+    """The first steps of the finetuning of some architectures.
+
+    Attributes
+    ----------
+    steps
+        Of each.
+    """
+
+    state: TrainedRun
+    steps: int
+    progress: Progress
+    _datasets: "dict[tuple[str | float, ...], tuple[Dataset, Dataset]]" = field(
+        default_factory=dict
+    )
+
+    def losses(self, archs: Sequence[ArchConfig]) -> list[float]:
+        """Train those that were not trained yet; the losses of all.
+
+        Raises
+        ------
+        StaleInputError
+            If [finetune] wants a teacher that is not there.
+        MosdeployError
+            If a loss diverges or the disk is full.
+        """
+        return [self._loss(arch, f"finalist {i}/{len(archs)}") for i, arch in enumerate(archs, 1)]
+
+    def keep_only(self, arch: ArchConfig) -> None:
+        """Remove the training states of all others."""
+        for path in listed(self.state.files.finalists_dir, "*/checkpoint.pt"):
+            if path.parent.name != arch.key:
+                with disk_errors(path):
+                    path.unlink()
+                    path.with_name("log.jsonl").unlink(missing_ok=True)
+
+    def _dataset(self, taught: Teaching) -> "tuple[Dataset, Dataset]":
+        """Training and validation examples, tokenized once for all that learn from the same."""
+        state = self.state
+        if taught.source.sha256 not in self._datasets:
+            examples = taught.source.examples(state.run, state.data)
+            both = state.tokenized(examples), state.tokenized(state.data.valid)
+            self._datasets[taught.source.sha256] = both
+        return self._datasets[taught.source.sha256]
+
+    def _loss(self, arch: ArchConfig, stage: str) -> float:
+        from ..data.batches import Batches, ordered_batches
+        from ..training.trainer import TrainingJob, check_inputs, train
+
+        state = self.state
+        config = alone(state.config.training, state.config.finetune, FinetuneOptions())
+        taught = teaching(state, arch, self.progress)
+        inputs_sha256 = SubnetTraining(state, arch, "finetuned", config, taught).inputs_sha256
+        path = state.files.finalist_checkpoint_path(arch.key)
+        card_path = path.with_name("loss.json")
+        with contextlib.suppress(StaleInputError):
+            card = read_record(FinalistLoss, card_path, "mosdeploy search")
+            if (card.inputs_sha256, card.steps) == (inputs_sha256, self.steps):
+                return card.loss
+        try:
+            check_inputs(path, inputs_sha256)
+        except StaleInputError:  # of another search; nobody goes on with it
+            path.unlink()
+        train_set, valid_set = self._dataset(taught)
+        job = TrainingJob(
+            # the schedule of the whole training, of which these are the first steps
+            config=config.model_copy(update={"validate_every": config.steps}),
+            state_path=path,
+            log_path=path.with_name("log.jsonl"),
+            inputs_sha256=inputs_sha256,
+            distillation=taught.distillation(state),
+            until=self.steps,
+        )
+        summary = train(
+            state.subnet(arch),
+            Batches(train_set, config.tokens_per_batch, config.seed),
+            ordered_batches(valid_set, VALIDATION_TOKENS),
+            job,
+            training_progress(stage, self.progress, self.steps),
+        )
+        loss = summary.losses["subnet_loss"]
+        write_record(
+            card_path, FinalistLoss(inputs_sha256=inputs_sha256, steps=self.steps, loss=loss)
+        )
+        return loss

@@ -1,0 +1,76 @@
+"""Finalists that are trained alone for a few steps, and the finetuning that goes on from there."""
+
+import json
+from pathlib import Path
+
+import pytest
+from walking import KeptProgress, opened
+
+from mosdeploy.pipeline.finalist_training import FinalistTraining
+from mosdeploy.pipeline.run import open_run
+from mosdeploy.pipeline.trained_run import trained_run
+from mosdeploy.spaces.genes import ArchConfig
+from mosdeploy.workspace import Workspace
+
+STEPS = 4
+
+
+def training(root: Path, progress: KeptProgress | None = None) -> FinalistTraining:
+    return FinalistTraining(trained_run(open_run(root)), STEPS, progress or KeptProgress())
+
+
+def ends(root: Path) -> list[ArchConfig]:
+    space = trained_run(open_run(root)).config.space
+    return [space.largest, space.smallest]
+
+
+@pytest.fixture
+def searched(folder: Path) -> Path:
+    """A run folder whose [finetune] is short."""
+    path = folder / "mosdeploy.toml"
+    text = path.read_text()
+    assert "[finetune]" not in text
+    path.write_text(f"{text}\n[finetune]\nsteps = 10\n")
+    return folder
+
+
+def test_a_finetuning_goes_on_from_the_steps_of_a_finalist(searched: Path) -> None:
+    undisturbed = opened(searched).finetune("largest")
+    path = Workspace(searched).subnet_path(undisturbed.arch.key, "finetuned")
+    path.with_name("subnet.json").unlink()
+    losses = training(searched).losses(ends(searched))
+    assert losses[0] != losses[1]
+    progress = KeptProgress()
+    card = opened(searched, progress).finetune("largest")
+    assert card == undisturbed.model_copy(update={"train_seconds": card.train_seconds})
+    assert len([stage for stage, _ in progress.updates if stage == "finetune"]) == 10 - STEPS
+    log = path.with_name("log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in log] == list(range(1, 11))
+    assert json.loads(log[STEPS - 1])["subnet_loss"] == losses[0]
+
+
+def test_a_finalist_is_trained_once(searched: Path) -> None:
+    archs = ends(searched)
+    with pytest.raises(KeyboardInterrupt):
+        training(searched, KeptProgress(stop_at=3)).losses(archs)
+    progress = KeptProgress()
+    losses = training(searched, progress).losses(archs)
+    assert {stage for stage, _ in progress.updates} == {"finalist 1/2", "finalist 2/2"}
+    progress = KeptProgress()
+    assert training(searched, progress).losses(archs) == losses
+    assert progress.updates == []
+    more = FinalistTraining(trained_run(open_run(searched)), STEPS + 1, progress)
+    assert more.losses(archs[:1]) != losses[:1]
+    assert len(progress.updates) == 1  # it went on
+
+
+def test_what_nobody_goes_on_with_is_removed(searched: Path) -> None:
+    largest, smallest = ends(searched)
+    training(searched).losses([largest, smallest])
+    training(searched).keep_only(smallest)
+    kept = [path.parent.name for path in Workspace(searched).finalists_dir.glob("*/checkpoint.pt")]
+    assert kept == [smallest.key]
+    # of another length: it starts afresh, and the state is left to whoever asks for that length
+    card = opened(searched).finetune("smallest", steps=6)
+    assert card.steps == 6
+    assert Workspace(searched).finalist_checkpoint_path(smallest.key).exists()
