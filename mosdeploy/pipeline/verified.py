@@ -115,7 +115,7 @@ class Verification:
 
     def _next_finalists(self, attempt: int) -> list[Candidate]:
         """Each round goes further below the limit than the one before, until one keeps it; then
-        those of lower loss that are expected to keep it, or if finalists are trained, the largest
+        those of lower loss that are expected to keep it, and if finalists are trained, the largest
         of other depths.
         """
         from ..search import choose_winner, finalists, largest_of_each_depth
@@ -131,18 +131,16 @@ class Verification:
             if self.train is not None:
                 count = max(1, count // 2)
             return finalists(self.evolution, self.limits, count, exclude=known, margin=margin)
-        if self.train is not None:
-            depths = config.space.depths
-            taken = {depths(c.arch) for c in safe}
-            wanted = max(0, count - len(safe))
-            return largest_of_each_depth(left, self.limits, wanted, depths, taken, self.noise)
         best = choose_winner(safe, self.limits)
         limit_ms = self.limits.max_latency_ms or math.inf
-        better = [
-            c
-            for c in left
-            if c.loss < best.loss and (c.predicted_ms or 0.0) * (1 + self.noise) <= limit_ms
-        ]
+        fast = [c for c in left if (c.predicted_ms or 0.0) * (1 + self.noise) <= limit_ms]
+        better = [c for c in fast if c.loss < best.loss]
+        if self.train is not None:
+            wanted = max(0, count - len(safe))
+            better = better[: wanted // 2]
+            depths = config.space.depths
+            taken = {depths(c.arch) for c in (*safe, *better)}
+            return better + largest_of_each_depth(fast, wanted - len(better), depths, taken)
         return better[:count]
 
     def _safe(self) -> list[Candidate]:
@@ -152,12 +150,14 @@ class Verification:
         return [c for c in self.measured if is_safe(c, self.limits, self.noise)]
 
     def _train_finalists(self, train: "Callable[[Sequence[ArchConfig]], list[float]]") -> None:
-        """The one of lowest inherited loss and the largest ones."""
+        """Half of those that keep the limits by their inherited loss, half by size."""
         from ..search import size_of
 
+        count = self.context.config.search.finalists
         safe = sorted(self._safe(), key=lambda candidate: candidate.loss)
-        others = sorted(safe[1:], key=size_of, reverse=True)
-        chosen = [*safe[:1], *others][: self.context.config.search.finalists]
+        half = (count + 1) // 2
+        others = sorted(safe[half:], key=size_of, reverse=True)
+        chosen = [*safe[:half], *others][:count]
         if len(chosen) < 2:
             return
         losses = dict(

@@ -66,11 +66,9 @@ def finalists(
 
 def largest_of_each_depth(
     candidates: Sequence[Candidate],
-    limits: Limits,
     count: int,
     depths: Callable[[ArchConfig], tuple[int, ...]],
     exclude: Collection[tuple[int, ...]] = (),
-    margin: float = 0.0,
 ) -> list[Candidate]:
     """Choose candidates of different depths, each with the most parameters of its depth that are
     not the embedding table's.
@@ -86,15 +84,11 @@ def largest_of_each_depth(
         Numbers of layers of an architecture.
     exclude
         Depths to leave out.
-    margin
-        How far below the latency limit they have to be as predicted, as a share.
     """
-    limit_ms = limits.max_latency_ms or math.inf
     largest: dict[tuple[int, ...], Candidate] = {}
     for candidate in sorted(candidates, key=size_of, reverse=True):
         depth = depths(candidate.arch)
-        is_fast = (candidate.predicted_ms or 0.0) * (1 + margin) <= limit_ms
-        if is_fast and depth not in exclude:
+        if depth not in exclude:
             largest.setdefault(depth, candidate)
     return list(largest.values())[:count]
 
