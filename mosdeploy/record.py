@@ -100,6 +100,7 @@ def load_json(text: bytes | str) -> Any:
     return json.loads(text, object_pairs_hook=_object)
 
 
+# runtime/manifest.py has the same: it stands alone on a device
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:

@@ -9,6 +9,7 @@ losses say more. A killed search goes on where it stopped.
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import StaleInputError
@@ -81,9 +82,22 @@ class FinalistTraining:
             self._datasets[taught.source.sha256] = both
         return self._datasets[taught.source.sha256]
 
+    def _remove_other(self, path: Path, inputs_sha256: str) -> None:
+        """Remove a state that cannot be gone on from: of another training, or of more steps."""
+        from ..supernet.checkpoint import load_training_state
+
+        if not path.exists():
+            return
+        with contextlib.suppress(StaleInputError):
+            state = load_training_state(path)
+            if state.get("inputs_sha256") == inputs_sha256 and state["step"] <= self.steps:
+                return
+        with disk_errors(path):
+            path.unlink()
+
     def _loss(self, arch: ArchConfig, stage: str) -> float:
         from ..data.batches import Batches, ordered_batches
-        from ..training.trainer import TrainingJob, check_inputs, train
+        from ..training.trainer import TrainingJob, train
 
         state = self.state
         config = alone(state.config.training, state.config.finetune, FinetuneOptions())
@@ -95,10 +109,7 @@ class FinalistTraining:
             card = read_record(FinalistLoss, card_path, "mosdeploy search")
             if (card.inputs_sha256, card.steps) == (inputs_sha256, self.steps):
                 return card.loss
-        try:
-            check_inputs(path, inputs_sha256)
-        except StaleInputError:  # of another search; nobody goes on with it
-            path.unlink()
+        self._remove_other(path, inputs_sha256)
         train_set, valid_set = self._dataset(taught)
         job = TrainingJob(
             # the schedule of the whole training, of which these are the first steps

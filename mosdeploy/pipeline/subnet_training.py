@@ -182,10 +182,11 @@ class SubnetTraining:
             return
         with contextlib.suppress(StaleInputError):
             if load_training_state(path).get("inputs_sha256") == self.inputs_sha256:
-                # the log first: without its state it would be cut off
+                # the log first; a kill may already have moved it, and not the state
                 log_path = files.subnet_log_path(self.arch.key, self.weights, self.seed)
                 with disk_errors(self.path):
-                    path.with_name("log.jsonl").replace(log_path)
+                    with contextlib.suppress(FileNotFoundError):
+                        path.with_name("log.jsonl").replace(log_path)
                     path.replace(self.checkpoint_path)
 
     def _remove_leftovers(self, card: SubnetCard) -> None:

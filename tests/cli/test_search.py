@@ -53,6 +53,18 @@ def test_a_winner_is_told_with_its_limit(ask: Callable[..., Any]) -> None:
     assert done.stderr == "next: mosdeploy finetune\n"
 
 
+def test_the_loss_of_a_trained_finalist_is_told_beside_the_inherited_one(
+    ask: Callable[..., Any],
+) -> None:
+    found = search_result()
+    winner = found.winner.model_copy(update={"trained_loss": 1.25})
+    done = ask(SEARCH, found.model_copy(update={"winner": winner}), "search")
+    assert (
+        "  validation loss 2.3457 as inherited, 1.2500 after its first steps alone, "
+        "1,234,567 parameters"
+    ) in done.stdout.splitlines()
+
+
 def test_a_front_is_told_by_a_few_of_its_members(ask: Callable[..., Any]) -> None:
     small = candidate(arch=ARCH.model_copy(update={"encoder_embed_dim": 8}), measured_ms=None)
     members = tuple(

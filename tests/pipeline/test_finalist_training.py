@@ -64,6 +64,41 @@ def test_a_finalist_is_trained_once(searched: Path) -> None:
     assert len(progress.updates) == 1  # it went on
 
 
+def test_fewer_steps_are_not_taken_for_more(searched: Path) -> None:
+    largest = ends(searched)[0]
+    training(searched).losses([largest])
+    fewer = FinalistTraining(trained_run(open_run(searched)), STEPS - 1, KeptProgress())
+    again = FinalistTraining(trained_run(open_run(searched)), STEPS, KeptProgress())
+    first = fewer.losses([largest])
+    assert first != again.losses([largest])
+
+
+def test_a_kill_between_log_and_state_blocks_no_finetuning(searched: Path) -> None:
+    largest = ends(searched)[0]
+    training(searched).losses([largest])
+    files = Workspace(searched)
+    log_path = files.subnet_log_path(largest.key, "finetuned")
+    log_path.parent.mkdir(parents=True)
+    files.finalist_checkpoint_path(largest.key).with_name("log.jsonl").replace(log_path)
+    opened(searched).finetune("largest")
+    lines = log_path.read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(1, 11))
+
+
+def test_a_search_trains_its_finalists_and_leaves_the_state_of_the_winner(searched: Path) -> None:
+    path = searched / "mosdeploy.toml"
+    path.write_text(path.read_text().replace("[search]", "[search]\nfinalist_steps = 4"))
+    result = opened(searched).search("10s")
+    trained = [c for c in result.finalists if c.trained_loss is not None]
+    assert len(trained) >= 2
+    assert result.winner.trained_loss == min(c.trained_loss for c in trained if c.trained_loss)
+    kept = [path.parent.name for path in Workspace(searched).finalists_dir.glob("*/checkpoint.pt")]
+    assert kept == [result.winner.arch.key]
+    progress = KeptProgress()
+    opened(searched, progress).finetune()
+    assert len([stage for stage, _ in progress.updates if stage == "finetune"]) == 10 - STEPS
+
+
 def test_what_nobody_goes_on_with_is_removed(searched: Path) -> None:
     largest, smallest = ends(searched)
     training(searched).losses([largest, smallest])
