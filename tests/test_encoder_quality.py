@@ -1,35 +1,27 @@
 """What the figures of benchmarks/encoder_quality.py depend on, without a training."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from benchmark_scripts import benchmark_module
 
 from mosdeploy.config import load_recipe
-
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
 @pytest.fixture(scope="module")
 def hand() -> Iterator[Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
-        import encoder_quality_hand
-
-        yield encoder_quality_hand
+    with benchmark_module("encoder_quality_hand") as module:
+        yield module
 
 
 @pytest.fixture(scope="module")
 def report() -> Iterator[Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
-        import encoder_quality_report
-
-        yield encoder_quality_report
+    with benchmark_module("encoder_quality_report") as module:
+        yield module
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from benchmark_scripts import benchmark_module
 
 from mosdeploy.families.encoder.checkpoint import Checkpoint
 
@@ -17,12 +17,8 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="module")
 def script() -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / "benchmarks"))
-        import encoder_speed
-
-        assert isinstance(encoder_speed, ModuleType)
-        yield encoder_speed
+    with benchmark_module("encoder_speed") as module:
+        yield module
 
 
 def test_lengths_of_a_batch(script: Any) -> None:

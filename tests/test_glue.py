@@ -6,21 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmark_scripts import benchmark_module
 from encoder_walking import examples, make_encoder_folder
 from walking import opened
 
 from mosdeploy.errors import ConfigError
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-
 
 @pytest.fixture(scope="module")
 def glue() -> Iterator[Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
-        import glue as script
-
-        yield script
+    with benchmark_module("glue") as module:
+        yield module
 
 
 def converted(glue: Any, folder: Path, task: str, content: str) -> list[dict[str, str]]:
