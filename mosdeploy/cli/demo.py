@@ -49,10 +49,16 @@ def _rows(outcome: "DemoSummary") -> list[tuple[str, str]]:
         ("predicted", f"{winner.predicted_ms:.2f} ms"),
         ("measured", f"{winner.measured_ms:.2f} ms"),
         ("bundle measured", f"{total.median_ms:.2f} ms" if total else "not timed"),
-        ("limit", f"{outcome.search.limits.max_latency_ms:g} ms"),
+        ("limit", f"{outcome.search.limits.max_latency_ms:g} ms{_kept(outcome)}"),
         ("bundle", outcome.bundle),
         ("page", outcome.page),
     ]
+
+
+def _kept(outcome: "DemoSummary") -> str:
+    """Whether the bundle keeps the limit; the demo, unlike `deploy`, goes on where it does not."""
+    said = {True: ", kept as deployed", False: ", NOT kept as deployed", None: ""}
+    return said[outcome.deployment.limit_kept]
 
 
 def _comparison(outcome: "DemoSummary") -> list[tuple[str, str]]:

@@ -30,7 +30,13 @@ def test_the_outcome_is_a_table(ask: Callable[..., Any]) -> None:
     assert ["predicted", "120.00 ms"] in rows
     assert ["measured", "121.50 ms"] in rows
     assert ["bundle measured", "121.50 ms"] in rows
-    assert ["limit", "150 ms"] in rows
+    assert ["limit", "150 ms, kept as deployed"] in rows
+
+
+def test_a_bundle_above_its_limit_is_not_passed_over(ask: Callable[..., Any]) -> None:
+    slow = deployment().model_copy(update={"limit_ms": 100.0})
+    done = ask("demo.demo", SUMMARY.model_copy(update={"deployment": slow}), "demo")
+    assert re.search(r"^limit +150 ms, NOT kept as deployed", done.stdout, re.MULTILINE)
 
 
 def test_json_and_folder(ask: Callable[..., Any]) -> None:
