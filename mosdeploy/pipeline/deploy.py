@@ -12,7 +12,7 @@ from .bundles import bundle_spec, require_bundle
 from .channels import channel_of
 from .context import Context
 from .devices import lasting_session, resolve_profile
-from .other_finalists import export_in_place_of, other_finalists
+from .other_finalists import export_in_place_of, has_weights, other_finalists
 
 if TYPE_CHECKING:
     from ..devices.release import LatencyLimit
@@ -71,13 +71,24 @@ def deploy(context: Context, options: DeployOptions | None = None) -> Deployment
             raise
         missed = error
     fastest = missed
+    untrained = []
     for other in other_finalists(context, manifest, missed.fastest_latency_ms):
+        if not has_weights(context, manifest, other):
+            untrained.append(other.arch.key)
+            continue
         context.progress.say(f"{fastest}. Trying the finalist {other.arch.key[:8]} in its place")
         folder = export_in_place_of(context, manifest, other)
         try:
             return _deploy(context, options, folder, read_manifest(folder))
         except InfeasibleError as error:
             fastest = min(fastest, error, key=lambda e: e.fastest_latency_ms or math.inf)
+    if untrained:
+        key = untrained[0]
+        raise InfeasibleError(
+            f"{fastest}. Or take the next finalist: `mosdeploy finetune --pick {key}`, `mosdeploy "
+            f"export --pick {key} --weights {manifest.weights}`, and deploy that",
+            fastest.fastest_latency_ms,
+        )
     raise fastest
 
 

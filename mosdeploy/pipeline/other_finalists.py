@@ -12,7 +12,7 @@ from .context import Context
 from .export import export
 from .export_job import ExportOptions
 from .subnets import select_subnet
-from .trained_run import TrainedRun, trained_run
+from .trained_run import trained_run
 
 
 def other_finalists(
@@ -31,16 +31,14 @@ def other_finalists(
     Returns
     -------
     list
-        Empty if the bundle was not made for the search at hand. A bundle with weights that were
-        trained on is replaced by none that were not: only finalists with such weights count.
+        Empty if the bundle was not made for the search at hand.
     """
     from ..search import quality
 
     path = context.files.search_result_path
     if not path.exists() or manifest.provenance.get("search") != sha256_file(path):
         return []
-    state = trained_run(context.run)
-    result = state.search_result()
+    result = trained_run(context.run).search_result()
     limit_ms = result.limits.max_latency_ms
     missed = next((c for c in result.finalists if c.arch == manifest.arch), result.winner)
     growth = deployed_ms / missed.measured_ms if deployed_ms and missed.measured_ms else 1.0
@@ -55,8 +53,18 @@ def other_finalists(
         too_slow = limit_ms is not None and expected_ms > limit_ms
         return too_slow, *((expected_ms, 0.0) if too_slow else quality(candidate))
 
-    usable = (candidate for _, candidate in sorted(others, key=order))
-    return [candidate for candidate in usable if _has_weights(state, candidate, manifest)]
+    return [candidate for _, candidate in sorted(others, key=order)]
+
+
+def has_weights(context: Context, manifest: BundleManifest, other: Candidate) -> bool:
+    """Whether a finalist can replace a bundle as it is: one that was trained on is replaced by none
+    that was not.
+    """
+    try:
+        select_subnet(trained_run(context.run), other.arch, manifest.weights)
+    except StaleInputError:
+        return False
+    return True
 
 
 def export_in_place_of(context: Context, manifest: BundleManifest, other: Candidate) -> Path:
@@ -70,11 +78,3 @@ def export_in_place_of(context: Context, manifest: BundleManifest, other: Candid
         trim_vocabulary=manifest.vocab_size < vocab_size,
     )
     return export(context, options).path
-
-
-def _has_weights(state: TrainedRun, candidate: Candidate, manifest: BundleManifest) -> bool:
-    try:
-        select_subnet(state, candidate.arch, manifest.weights)
-    except StaleInputError:
-        return False
-    return True

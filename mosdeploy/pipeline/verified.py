@@ -35,9 +35,9 @@ MAX_STEP = 0.25
 further ones know from these how far off it is.
 """
 MAX_MARGIN = 0.9
-MIN_SHIFT = 0.02
-"""Share by which the device must differ from its predictor for predictions to be corrected, if its
-noise is less.
+MIN_NOISE = 0.03
+"""What timings at different times differ by at least, as a share, whatever the spread within a few
+minutes says: of 60 later ones of 30 winners (docs/reliability.md) 55 lay below it.
 """
 RECENT_S = 3600.0
 """For how long the second timing of a winner counts in later searches."""
@@ -54,7 +54,7 @@ class Verification:
     measured
         Those that were measured so far; of one that was timed again, the longer time.
     noise
-        How far apart repeats lie on this device, as a share.
+        How much longer than measured a subnet may take later, as a share.
     evolve
         Searches again, with predictions multiplied by a factor.
     train
@@ -74,7 +74,7 @@ class Verification:
     statistic: Statistic = "median"
     train: "Callable[[Sequence[ArchConfig]], list[float]] | None" = None
     measured: list[Candidate] = field(default_factory=list)
-    noise: float = 0.0
+    noise: float = MIN_NOISE
     level: float = 1.0
     _ratios: list[float] = field(default_factory=list)
     _paths: set[Path] = field(default_factory=set)
@@ -172,7 +172,7 @@ class Verification:
         if not self._ratios or self.limits.max_latency_ms is None:
             return
         level = statistics.median(self._ratios)
-        if abs(math.log(level / self.level)) <= max(self.noise, MIN_SHIFT):
+        if abs(math.log(level / self.level)) <= self.noise:
             return
         share = abs(level - 1)
         self.context.progress.say(

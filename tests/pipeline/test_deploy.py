@@ -172,7 +172,16 @@ def test_trained_weights_are_not_replaced_by_inherited_ones(
     run = opened(folder)
     run.finetune(steps=1)
     run.export(weights="finetuned")
+    result = found_in(folder)
+    others = [c for c in result.kept if c.arch != result.winner.arch]
+    key = min(others, key=lambda candidate: candidate.loss).arch.key
     asked = timed(lambda arch: 20_000.0)
-    with pytest.raises(InfeasibleError, match="the limit is 1e\\+04 ms"):
+    with pytest.raises(InfeasibleError, match="the limit is 1e\\+04 ms") as raised:
         run.deploy()
     assert len(set(asked)) == 1
+    assert f"`mosdeploy finetune --pick {key}`" in str(raised.value)
+    # what it says to do does it
+    run.finetune(key, steps=1)
+    run.export(key, weights="finetuned")
+    timed(lambda arch: 1.0)
+    assert key[:8] in run.deploy().bundle
