@@ -340,7 +340,7 @@ class RunFolder:
         from ..pipeline.predict import predict
 
         folder = Path(bundle) if bundle is not None else None
-        return predict(self.root, lines, folder, threads, long)
+        return predict(self.root, lines, folder, threads, long, self._context.progress)
 
     def report(self) -> "ReportResult":
         """Write the report: one offline HTML page and a JSON."""

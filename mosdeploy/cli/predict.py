@@ -55,7 +55,9 @@ def predict(
     if arguments.output is not None:
         check_vectors_path(arguments.output)
     lines = _lines(text, arguments.jsonl)
-    done = answer(common.directory, lines, arguments.bundle, arguments.threads, arguments.long)
+    done = answer(
+        common.directory, lines, arguments.bundle, arguments.threads, arguments.long, PROGRESS
+    )
     if arguments.output is not None:
         written = done.write_vectors(arguments.output)
         shape = " x ".join(map(str, written.shape))

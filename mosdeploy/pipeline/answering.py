@@ -1,13 +1,13 @@
 """Answers to many inputs, a part at a time, so that progress can be told in between.
 
-In: what answers token ids. Out: the same answers in the same order.
+In: what answers token ids or lines. Out: the same answers in the same order.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..family import BundleModel, ScoredExamples
 from .context import Progress
@@ -20,10 +20,12 @@ PART = 128
 """Inputs of a part: a few seconds for a large network that searches with a beam on a CPU."""
 
 Inputs = list[list[int]]
-Answers = Callable[[Inputs], Sequence[Any]]
+T = TypeVar("T", bound=Sized)
 
 
-def in_parts(answers: Answers, told: Callable[[int, int], None]) -> Answers:
+def in_parts(
+    answers: Callable[[list[T]], Sequence[Any]], told: Callable[[int, int], None]
+) -> Callable[[Sequence[T]], list[Any]]:
     """Answer parts of inputs of like length, longest first.
 
     Parameters
@@ -32,7 +34,7 @@ def in_parts(answers: Answers, told: Callable[[int, int], None]) -> Answers:
         Given how many inputs of how many are answered, between parts.
     """
 
-    def answer(inputs: Inputs) -> list[Any]:
+    def answer(inputs: Sequence[T]) -> list[Any]:
         order = sorted(range(len(inputs)), key=lambda i: -len(inputs[i]))
         found: list[Any] = [None] * len(inputs)
         for start in range(0, len(order), PART):

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,7 +13,9 @@ from ..errors import BundleError, ConfigError
 from ..families import load_family
 from ..storage import atomic_write
 from ..workspace import Workspace
+from .answering import in_parts
 from .bundles import require_bundle
+from .context import SILENT, Progress
 from .summaries import Predictions, VectorFile
 
 if TYPE_CHECKING:
@@ -104,6 +107,7 @@ def predict(
     bundle: Path | None = None,
     threads: int | None = None,
     long: Long = "cut",
+    progress: Progress = SILENT,
 ) -> PredictResult:
     """Answer lines of text with a bundle.
 
@@ -133,7 +137,7 @@ def predict(
     try:
         family = load_family(read_manifest(folder).family)
         model: BundleModel = family.open_bundle(folder, threads, long)
-        answers = model.answer(lines)
+        answers = in_parts(model.answer, partial(progress.update, "predict"))(lines)
     except RuntimeBundleError as error:
         raise BundleError(str(error)) from error
     except InputError as error:

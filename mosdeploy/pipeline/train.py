@@ -143,6 +143,7 @@ def _write_data(
     check_inputs(files.checkpoint_path, prepared.inputs_sha256)  # before anything is overwritten
     tokenizer = _tokenizer(context, data, old.files)
     examples = source.examples(context.run, data)
+    context.progress.say(f"tokenizing {len(examples):,} training examples")
     train_set = context.family.tokenize(tokenizer, examples, config)
     num_too_long = len(examples) - len(train_set)
     card = data_card(context.run, data, num_too_long)

@@ -13,6 +13,7 @@ import pytest
 from command_line import ENVIRONMENT, MOSDEPLOY, run_folder
 
 from mosdeploy.cli.predict import _lines
+from mosdeploy.cli.progress import PROGRESS
 from mosdeploy.errors import ConfigError
 from mosdeploy.pipeline.predict import PredictResult
 from mosdeploy.runtime.encoder_answers import line_of_answer
@@ -43,7 +44,7 @@ def answered(*answers: dict[str, Any], lines: tuple[str, ...] = ("one", "two")) 
 def test_outputs_are_lines_in_order(ask: Callable[..., Any]) -> None:
     done = answered({"label": "ONE", "scores": {"ONE": 1.0}}, {})
     asked = ask(PREDICT, done, "predict", "one", "two", "--threads", "2")
-    assert asked.arguments == (Path(), ["one", "two"], None, 2, "cut")
+    assert asked.arguments == (Path(), ["one", "two"], None, 2, "cut", PROGRESS)
     assert asked.stdout == "ONE\n\n"
     assert asked.stderr == ""
     as_json = ask(PREDICT, done, "predict", "one", "two", "--json").stdout
@@ -77,7 +78,7 @@ def test_time_and_cut_texts_are_told_on_stderr(ask: Callable[..., Any]) -> None:
 def test_windows_are_asked_for_and_told_on_stderr(ask: Callable[..., Any]) -> None:
     done = answered({"value": 1.5, "num_windows": 3}, {"value": 2.0, "num_windows": 2})
     asked = ask(PREDICT, done, "predict", "one", "two", "--long", "window")
-    assert asked.arguments[-1] == "window"
+    assert "window" in asked.arguments
     assert asked.stderr == "2 of 2 lines were too long and were read in 5 windows\n"
     wrong = ask(PREDICT, done, "predict", "one", "--long", "fold")
     assert wrong.exit_code == 2 and wrong.arguments == ()

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from walking import opened
+from walking import KeptProgress, opened
 
 from mosdeploy.errors import BundleError, ConfigError
+from mosdeploy.pipeline.answering import PART
 from mosdeploy.pipeline.bundles import require_bundle
 from mosdeploy.pipeline.predict import predict
 from mosdeploy.workspace import Workspace
@@ -27,6 +28,15 @@ def test_a_named_bundle_needs_no_run_folder(walked: Path, tmp_path: Path) -> Non
     assert [x["output"] for x in done.record.predictions] == done.outputs
     assert done.outputs == opened(walked).predict(["one two", ""])
     assert opened(walked).answer(["one two"]) == [{"output": done.outputs[0]}]
+
+
+def test_many_lines_are_answered_in_parts(walked: Path) -> None:
+    lines = [" ".join(["one", "two", "three"][: i % 4]) for i in range(2 * PART + 1)]
+    progress = KeptProgress()
+    done = predict(walked, lines, threads=1, progress=progress)
+    alone = {line: predict(walked, [line], threads=1).outputs[0] for line in lines[:4]}
+    assert done.outputs == [alone[line] for line in lines]
+    assert progress.updates == [("predict", "")] * 2
 
 
 def test_an_encoder_says_all_that_it_knows(encoder_folder: Path) -> None:
