@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ..errors import StaleInputError
 from ..folders import listed
 from ..record import Record
+from ..records import Candidate
 from ..spaces.genes import ArchConfig
 from ..storage import disk_errors, read_record, write_record
 from .context import Progress
@@ -64,6 +65,14 @@ class FinalistTraining:
             If a loss diverges or the disk is full.
         """
         return [self._loss(arch, f"finalist {i}/{len(archs)}") for i, arch in enumerate(archs, 1)]
+
+    def best_of(self, candidates: Sequence[Candidate]) -> Candidate:
+        """The candidate of lowest loss after these steps; a single one is not trained."""
+        if len(candidates) == 1:
+            return candidates[0]
+        losses = self.losses([candidate.arch for candidate in candidates])
+        loss, _, i = min((losses[i], x.loss, i) for i, x in enumerate(candidates))
+        return candidates[i].model_copy(update={"trained_loss": loss})
 
     def keep_only(self, arch: ArchConfig) -> None:
         """Remove the training states of all others."""

@@ -137,9 +137,9 @@ class _SearchTask:
             measured = list[Candidate]()
             winner = evolution.ranked[0]
             level = 1.0
+            steps = self.context.config.search.finalist_steps
+            training = FinalistTraining(self.state, steps, self.context.progress)
             if self.verify:
-                steps = self.context.config.search.finalist_steps
-                training = FinalistTraining(self.state, steps, self.context.progress)
                 task = Verification(
                     self.context,
                     self.device,
@@ -151,9 +151,11 @@ class _SearchTask:
                     training.losses if steps else None,
                 )
                 winner, measured = task.run()
-                training.keep_only(winner.arch)
                 evolution = task.evolution
                 level = task.level
+            elif steps:
+                winner = training.best_of(self._finalists_to_train(evolution))
+            training.keep_only(winner.arch)
             result = SearchResult(
                 device=self.device,
                 workload=self.context.config.workload,
@@ -202,6 +204,12 @@ class _SearchTask:
 
         evolution = evolve_predicted(config.space, config.search, self.limits, oracle, fit, show)
         return evolution, fitted[-1].card
+
+    def _finalists_to_train(self, evolution: "Evolution") -> list[Candidate]:
+        from ..search import finalists_to_train
+
+        config = self.context.config
+        return finalists_to_train(evolution.ranked, config.search.finalists, config.space.depths)
 
     def _oracle(self, losses: "Losses", level: float) -> "SearchOracle":
         from ..search import SearchOracle

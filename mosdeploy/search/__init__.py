@@ -11,6 +11,7 @@ from .evolution import Evolution, SearchProgress, evolve, pareto_front
 from .finalists import (
     choose_winner,
     finalists,
+    finalists_to_train,
     is_safe,
     largest_of_each_depth,
     quality,
@@ -28,6 +29,7 @@ __all__ = [
     "evolve",
     "evolve_predicted",
     "finalists",
+    "finalists_to_train",
     "is_safe",
     "largest_of_each_depth",
     "pareto_front",

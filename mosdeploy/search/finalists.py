@@ -93,6 +93,25 @@ def largest_of_each_depth(
     return list(largest.values())[:count]
 
 
+def finalists_to_train(
+    ranked: Sequence[Candidate], count: int, depths: Callable[[ArchConfig], tuple[int, ...]]
+) -> list[Candidate]:
+    """Choose what is trained alone where nothing is measured: half by inherited loss, half by size.
+
+    Parameters
+    ----------
+    ranked
+        Candidates within the limits, the lowest loss first.
+    count
+        How many; fewer where there are fewer depths.
+    depths
+        As `largest_of_each_depth`.
+    """
+    best = list(ranked[: (count + 1) // 2])
+    taken = {depths(candidate.arch) for candidate in best}
+    return best + largest_of_each_depth(ranked, count - len(best), depths, taken)
+
+
 def size_of(candidate: Candidate) -> int:
     """Parameters without the embedding table; of an older record, with it."""
     body = candidate.num_body_parameters

@@ -99,6 +99,20 @@ def test_a_search_trains_its_finalists_and_leaves_the_state_of_the_winner(search
     assert len([stage for stage, _ in progress.updates if stage == "finetune"]) == 10 - STEPS
 
 
+def test_without_measuring_finalists_are_trained_too(searched: Path) -> None:
+    path = searched / "mosdeploy.toml"
+    path.write_text(path.read_text().replace("[search]", "[search]\nfinalist_steps = 4"))
+    result = opened(searched).search("10s", verify=False)
+    assert result.finalists == () and result.winner.measured_ms is None
+    cards = Workspace(searched).finalists_dir.glob("*/loss.json")
+    losses = {path.parent.name: json.loads(path.read_text())["loss"] for path in cards}
+    assert len(losses) >= 2
+    assert result.winner.trained_loss == min(losses.values()) == losses[result.winner.arch.key]
+    # of one there is nothing to choose
+    alone = result.winner.model_copy(update={"trained_loss": None})
+    assert training(searched).best_of([alone]) == alone
+
+
 def test_what_nobody_goes_on_with_is_removed(searched: Path) -> None:
     largest, smallest = ends(searched)
     training(searched).losses([largest, smallest])
