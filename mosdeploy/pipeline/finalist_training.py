@@ -79,7 +79,8 @@ class FinalistTraining:
         for path in listed(self.state.files.finalists_dir, "*/checkpoint.pt"):
             if path.parent.name != arch.key:
                 with disk_errors(path):
-                    path.unlink()
+                    # a `finetune` that runs beside may have taken them over
+                    path.unlink(missing_ok=True)
                     path.with_name("log.jsonl").unlink(missing_ok=True)
 
     def _dataset(self, taught: Teaching) -> "tuple[Dataset, Dataset]":
@@ -92,14 +93,16 @@ class FinalistTraining:
         return self._datasets[taught.source.sha256]
 
     def _remove_other(self, path: Path, inputs_sha256: str) -> None:
-        """Remove a state that cannot be gone on from: of another training, or of more steps."""
+        """Remove a state that cannot be gone on from: of another training, or of as many steps or
+        more, whose loss is not known to be that of the last of them.
+        """
         from ..supernet.checkpoint import load_training_state
 
         if not path.exists():
             return
         with contextlib.suppress(StaleInputError):
             state = load_training_state(path)
-            if state.get("inputs_sha256") == inputs_sha256 and state["step"] <= self.steps:
+            if state.get("inputs_sha256") == inputs_sha256 and state["step"] < self.steps:
                 return
         with disk_errors(path):
             path.unlink()
@@ -121,8 +124,9 @@ class FinalistTraining:
         self._remove_other(path, inputs_sha256)
         train_set, valid_set = self._dataset(taught)
         job = TrainingJob(
-            # the schedule of the whole training, of which these are the first steps
-            config=config.model_copy(update={"validate_every": config.steps}),
+            # the schedule of the whole training, of which these are the first steps; TensorBoard's
+            # events could not be moved to where `finetune` goes on
+            config=config.model_copy(update={"validate_every": config.steps, "log": "jsonl"}),
             state_path=path,
             log_path=path.with_name("log.jsonl"),
             inputs_sha256=inputs_sha256,

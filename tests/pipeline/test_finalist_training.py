@@ -1,10 +1,11 @@
 """Finalists that are trained alone for a few steps, and the finetuning that goes on from there."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
-from walking import KeptProgress, opened
+from walking import KeptProgress, edit, opened
 
 from mosdeploy.pipeline.finalist_training import FinalistTraining
 from mosdeploy.pipeline.run import open_run
@@ -73,6 +74,19 @@ def test_fewer_steps_are_not_taken_for_more(searched: Path) -> None:
     assert first != again.losses([largest])
 
 
+def test_a_killed_training_of_more_steps_leaves_no_loss_for_fewer(searched: Path) -> None:
+    largest = ends(searched)[0]
+    state = trained_run(open_run(searched))
+    assert state.config.training.checkpoint_every == STEPS  # a kill leaves a state of so many
+    longer = FinalistTraining(state, STEPS + 2, KeptProgress(stop_at=STEPS + 1))
+    with pytest.raises(KeyboardInterrupt):
+        longer.losses([largest])
+    assert Workspace(searched).finalist_checkpoint_path(largest.key).exists()
+    losses = training(searched).losses([largest])
+    shutil.rmtree(Workspace(searched).finalists_dir)
+    assert losses == training(searched).losses([largest])
+
+
 def test_a_kill_between_log_and_state_blocks_no_finetuning(searched: Path) -> None:
     largest = ends(searched)[0]
     training(searched).losses([largest])
@@ -114,9 +128,12 @@ def test_without_measuring_finalists_are_trained_too(searched: Path) -> None:
 
 
 def test_what_nobody_goes_on_with_is_removed(searched: Path) -> None:
+    edit(searched / "mosdeploy.toml", "[training]", '[training]\nlog = "tensorboard"')
     largest, smallest = ends(searched)
     training(searched).losses([largest, smallest])
     training(searched).keep_only(smallest)
+    left = Workspace(searched).finalist_checkpoint_path(largest.key).parent
+    assert [path.name for path in left.iterdir()] == ["loss.json"]
     kept = [path.parent.name for path in Workspace(searched).finalists_dir.glob("*/checkpoint.pt")]
     assert kept == [smallest.key]
     # of another length: it starts afresh, and the state is left to whoever asks for that length
