@@ -138,7 +138,7 @@ class FinalistTraining:
             Batches(train_set, config.tokens_per_batch, config.seed),
             ordered_batches(valid_set, VALIDATION_TOKENS),
             job,
-            training_progress(stage, self.progress, self.steps),
+            training_progress(stage, self.progress),
         )
         loss = summary.losses["subnet_loss"]
         write_record(

@@ -54,11 +54,9 @@ def remove_tokens(folder: Path) -> None:
         tokens_path(folder, split).unlink(missing_ok=True)
 
 
-def training_progress(
-    stage: str, progress: Progress, until: int | None = None
-) -> "Callable[[LogLine, int, float], None]":
+def training_progress(stage: str, progress: Progress) -> "Callable[[LogLine, int, float], None]":
     """Show the progress of a training as the trainer tells it, and its validation losses as a curve
-    to whoever draws curves; `until` is the step that it pauses after.
+    to whoever draws curves.
     """
     losses: list[float] = []
 
@@ -70,6 +68,6 @@ def training_progress(
             note += f", validation {losses[-1]:.3f}"
         if isinstance(progress, DrawsCurves):
             progress.curve(stage, losses)
-        progress.update(stage, line.step, until or total, note)
+        progress.update(stage, line.step, total, note)
 
     return show

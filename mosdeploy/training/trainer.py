@@ -38,7 +38,7 @@ from .schedule import ArchSource, learning_rate
 from .validation import shared_validation_loss
 
 ProgressCallback = Callable[[LogLine, int, float], None]
-"""Called after each step with: its line of the log, total steps, seconds left."""
+"""Called after each step with: its line of the log, the last step to make, seconds left."""
 
 MIN_LOSS_SCALE = 2.0**-10
 """Below this fp16's gradients do not overflow because they are scaled up: the training diverged."""
@@ -237,8 +237,8 @@ class _Run:
             if progress is not None:
                 # steps of this call alone: earlier ones may have run on another machine
                 step_s = (time.monotonic() - start) / (self.step - resumed_at)
-                left_s = step_s * (self.config.steps - self.step)
-                progress(line, self.config.steps, left_s)
+                left_s = step_s * (self.last_step - self.step)
+                progress(line, self.last_step, left_s)
         return TrainingSummary(
             steps=self.step,
             first_step=resumed_at + 1,

@@ -180,6 +180,18 @@ def test_log_and_progress(
     )
 
 
+def test_a_training_that_pauses_tells_how_far_the_pause_is(tmp_path: Path) -> None:
+    dataset = random_rows(60, TOY_VOCAB_SIZE)
+    batches = Batches(dataset, 200, seed=1)
+    job = TrainingJob(CONFIG, tmp_path / "state.pt", tmp_path / "log.jsonl", "x", until=2)
+    seen: list[tuple[int, float]] = []
+    train(
+        toy_supernet(), batches, ordered_batches(dataset, 1000), job, lambda _, *x: seen.append(x)
+    )
+    assert [total for total, _ in seen] == [2, 2]
+    assert seen[-1][1] == 0.0
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_events_for_tensorboard_change_nothing_else(
     net: Callable[..., Supernet], run: Run, tmp_path: Path
