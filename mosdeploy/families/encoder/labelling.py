@@ -32,6 +32,9 @@ TRIAL_TEXTS = 2 * BATCH_TEXTS
 PART_TEXTS = 64 * BATCH_TEXTS
 """Texts of a file, and what a kill costs at most."""
 
+_DAMAGE = (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What numpy and zipfile raise on a file that is not what was written."""
+
 Outputs = list[npt.NDArray[np.float32]]
 Show = Callable[[int, int], None]
 """Told how many of all texts have outputs."""
@@ -109,7 +112,7 @@ class Labels:
         try:
             with self._path(number).open("rb") as file, np.load(file) as arrays:
                 found = np.split(arrays["outputs"], arrays["ends"][:-1])
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
+        except _DAMAGE:
             return False  # they are computed again
         if len(found) != len(rows):
             return False

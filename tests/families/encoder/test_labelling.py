@@ -82,13 +82,29 @@ def test_a_killed_labelling_goes_on(
         assert np.array_equal(one, third.numpy())
 
 
-def test_a_damaged_part_is_made_again(network: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("length", [0, 100])
+def test_a_part_that_was_cut_is_made_again(network: Any, tmp_path: Path, length: int) -> None:
     ids = texts(5)
     Labels(tmp_path, ids).compute(network, LAYOUT, FULL)
     (path,) = tmp_path.iterdir()
     content = path.read_bytes()
-    path.write_bytes(content[:100])
+    path.write_bytes(content[:length])
     labels = Labels(tmp_path, ids)
     assert not labels.is_whole
     labels.compute(network, LAYOUT, FULL)
     assert path.read_bytes() == content
+
+
+def test_a_part_with_any_wrong_byte_is_an_answer_or_made_again(
+    network: Any, tmp_path: Path
+) -> None:
+    ids = texts(5)
+    Labels(tmp_path, ids).compute(network, LAYOUT, FULL)
+    wanted = Labels(tmp_path, ids).outputs
+    (path,) = tmp_path.iterdir()
+    content = path.read_bytes()
+    for i in range(len(content)):
+        path.write_bytes(content[:i] + bytes([content[i] ^ 0xFF]) + content[i + 1 :])
+        labels = Labels(tmp_path, ids)
+        if labels.is_whole:
+            assert all(map(np.array_equal, labels.outputs, wanted))
