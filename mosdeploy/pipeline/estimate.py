@@ -50,13 +50,18 @@ def estimate_walk(
     validations = 1 + config.training.steps // config.training.validate_every
     prepare_s = per_example_s * (labelled + validations * num_valid * (larger + 1))
     alone_s = per_example_s * num_starts * CURVE_POINTS * num_valid
+    first_steps_s = 0.0
+    if search.finalist_steps:
+        first_steps = min(search.finalist_steps, config.finetune.steps)
+        first_steps_s = first_steps * times.winner_s + num_valid * per_example_s
     teacher_s = config.teacher_steps * times.winner_s * larger
     return WalkEstimate(
         verbs={
             "train": prepare_s + teacher_s + config.training.steps * times.supernet_s,
             "profile": _measuring_s(config.profile.budget, device),
             "search": judged * search.eval_examples * per_example_s
-            + _measuring_s(search.finalists, device),
+            + _measuring_s(search.finalists, device)
+            + search.finalists * first_steps_s,
             "finetune": alone_s + num_starts * config.finetune.steps * times.winner_s,
             # torch and the bundle both answer
             "export": EXPORT_S + 2 * checked * per_example_s,

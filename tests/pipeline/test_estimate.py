@@ -45,6 +45,18 @@ def test_a_translation_by_hand(tmp_path: Path) -> None:
     assert found.total_s == pytest.approx(sum(found.verbs.values()))
 
 
+def test_finalists_are_trained_for_their_steps(tmp_path: Path) -> None:
+    """Two of them, each then validated on 50 pairs."""
+    chosen = estimate_walk(Context(open_run(make_run_folder(tmp_path / "0"))), TIMES, BOARD, 400, 50)
+    for steps, made in ((30, 30), (900, 500)):  # no more than a finetuning makes
+        root = make_run_folder(tmp_path / str(steps))
+        edit(root / "mosdeploy.toml", "[search]", f"[search]\nfinalist_steps = {steps}")
+        trained = estimate_walk(Context(open_run(root)), TIMES, BOARD, 400, 50)
+        more_s = trained.verbs.pop("search") - chosen.verbs["search"]
+        assert more_s == pytest.approx(2 * (made * 0.9 + 50 * 0.3 / 36))
+        assert trained.verbs.items() <= chosen.verbs.items()
+
+
 def test_a_budget_is_shared_as_the_training_shares_it(tmp_path: Path) -> None:
     make_run_folder(tmp_path)
     edit(tmp_path / "mosdeploy.toml", "\nsteps = 12", "\nsteps = 12\nbudget = 100")
