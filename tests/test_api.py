@@ -122,6 +122,13 @@ def test_a_wrong_setting_writes_nothing(tmp_path: Path, settings: dict[str, int]
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("options", [{"time": "2h"}, {"valid": "data/valid.tsv"}])
+def test_what_is_about_data_needs_data(tmp_path: Path, options: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="is about your data: give train too"):
+        mosdeploy.init(tmp_path, **options)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_run_folder_shows_what_it_holds(tmp_path: Path) -> None:
     run = mosdeploy.open_run(run_folder(tmp_path))
     assert repr(run) == f"RunFolder({str(tmp_path)!r})"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config.units import parse_budget_s
+from ..errors import ConfigError
 from ..pipeline.context import SSH_CONFIG, Context, Progress
 from ..pipeline.run import open_run as _open_run
 from .charts import front_chart
@@ -51,8 +52,8 @@ def init(
     Raises
     ------
     ConfigError
-        If the recipe or the device is unknown, the data or a setting is wrong, or the folder has a
-        run file already.
+        If the recipe or the device is unknown, the data or a setting is wrong, the folder has a run
+        file already, or what is about data is given without `train`.
 
     Examples
     --------
@@ -78,6 +79,9 @@ def init(
             told.say(f"{verb}: {time_told}{f' ({notes[verb]})' if verb in notes else ''}")
         told.say(new.estimate.total)
     else:
+        about_data = ["time"] * (time is not None) + list(options)
+        if about_data:
+            raise ConfigError(f"{about_data[0]} is about your data: give train too")
         write(Path(root), recipe, device, settings)
     return open_run(root, progress=told)
 
