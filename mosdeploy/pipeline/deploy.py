@@ -13,6 +13,7 @@ from .channels import channel_of
 from .context import Context
 from .devices import lasting_session, resolve_profile
 from .other_finalists import export_in_place_of, has_weights, other_finalists
+from .subnets import VERBS
 
 if TYPE_CHECKING:
     from ..devices.release import LatencyLimit
@@ -71,22 +72,23 @@ def deploy(context: Context, options: DeployOptions | None = None) -> Deployment
             raise
         missed = error
     fastest = missed
-    untrained = []
+    to_train = []
     for other in other_finalists(context, manifest, missed.fastest_latency_ms):
+        key = other.candidate.arch.key
         if not has_weights(context, manifest, other):
-            untrained.append(other.arch.key)
+            if manifest.weights in VERBS and not other.is_too_slow:
+                to_train.append(key)
             continue
-        context.progress.say(f"{fastest}. Trying the finalist {other.arch.key[:8]} in its place")
+        context.progress.say(f"{fastest}. Trying the finalist {key[:8]} in its place")
         folder = export_in_place_of(context, manifest, other)
         try:
             return _deploy(context, options, folder, read_manifest(folder))
         except InfeasibleError as error:
             fastest = min(fastest, error, key=lambda e: e.fastest_latency_ms or math.inf)
-    if untrained:
-        key = untrained[0]
+    if to_train:
         raise InfeasibleError(
-            f"{fastest}. Or take the next finalist: `mosdeploy finetune --pick {key}`, `mosdeploy "
-            f"export --pick {key} --weights {manifest.weights}`, and deploy that",
+            f"{fastest}. Or train the next finalist, `{VERBS[manifest.weights]} --pick "
+            f"{to_train[0]}`: the same command then tries it in its place",
             fastest.fastest_latency_ms,
         )
     raise fastest

@@ -3,6 +3,8 @@
 In: the manifest of its bundle. Out: the other finalists of its search, as bundles like it.
 """
 
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import StaleInputError
@@ -11,13 +13,23 @@ from ..storage import sha256_file
 from .context import Context
 from .export import export
 from .export_job import ExportOptions
-from .subnets import select_subnet
+from .subnets import ALONE, subnet_card
 from .trained_run import trained_run
+
+
+@dataclass(frozen=True)
+class OtherFinalist:
+    """A finalist that kept the limits as measured, and whether it is expected to miss its latency
+    limit as deployed.
+    """
+
+    candidate: Candidate
+    is_too_slow: bool
 
 
 def other_finalists(
     context: Context, manifest: BundleManifest, deployed_ms: float | None
-) -> list[Candidate]:
+) -> list[OtherFinalist]:
     """Finalists that kept the limits as measured, those first that are expected to keep them as
     deployed, of these the one of lowest loss first.
 
@@ -39,7 +51,7 @@ def other_finalists(
     if not path.exists() or manifest.provenance.get("search") != sha256_file(path):
         return []
     result = trained_run(context.run).search_result()
-    limit_ms = result.limits.max_latency_ms
+    limit_ms = result.limits.max_latency_ms or math.inf
     missed = next((c for c in result.finalists if c.arch == manifest.arch), result.winner)
     growth = deployed_ms / missed.measured_ms if deployed_ms and missed.measured_ms else 1.0
     others = [
@@ -50,28 +62,30 @@ def other_finalists(
 
     def order(other: tuple[float, Candidate]) -> tuple[bool, float, float]:
         expected_ms, candidate = other
-        too_slow = limit_ms is not None and expected_ms > limit_ms
+        too_slow = expected_ms > limit_ms
         return too_slow, *((expected_ms, 0.0) if too_slow else quality(candidate))
 
-    return [candidate for _, candidate in sorted(others, key=order)]
+    return [OtherFinalist(x, ms > limit_ms) for ms, x in sorted(others, key=order)]
 
 
-def has_weights(context: Context, manifest: BundleManifest, other: Candidate) -> bool:
+def has_weights(context: Context, manifest: BundleManifest, other: OtherFinalist) -> bool:
     """Whether a finalist can replace a bundle as it is: one that was trained on is replaced by none
     that was not.
     """
+    if manifest.weights not in ALONE:
+        return manifest.weights == "inherited"
     try:
-        select_subnet(trained_run(context.run), other.arch, manifest.weights)
+        subnet_card(trained_run(context.run), other.candidate.arch, manifest.weights)
     except StaleInputError:
         return False
     return True
 
 
-def export_in_place_of(context: Context, manifest: BundleManifest, other: Candidate) -> Path:
+def export_in_place_of(context: Context, manifest: BundleManifest, other: OtherFinalist) -> Path:
     """Export a finalist with the precision, weights, vocabulary and runtime of another bundle."""
     vocab_size = context.run.supernet_card().vocab_size
     options = ExportOptions(
-        pick=other.arch.key,
+        pick=other.candidate.arch.key,
         precision=manifest.workload.precision,
         weights=manifest.weights,
         runtime=manifest.runtime,

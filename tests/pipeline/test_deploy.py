@@ -11,12 +11,14 @@ from walking import damage, edit, opened
 from mosdeploy.devices import acceptance
 from mosdeploy.devices.task import ModelTask
 from mosdeploy.errors import BundleError, ConfigError, InfeasibleError, StaleInputError
+from mosdeploy.export.bundle import read_manifest
 from mosdeploy.pipeline.bundles import require_bundle
 from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.deploy import DeployOptions, roll_back
+from mosdeploy.pipeline.other_finalists import OtherFinalist, has_weights
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.records import Deployment, Measurement, SearchResult, Timing
-from mosdeploy.storage import read_record
+from mosdeploy.storage import read_record, write_record
 from mosdeploy.workspace import Workspace
 
 
@@ -166,22 +168,57 @@ def test_when_no_finalist_is_left_the_fastest_is_named(
     assert run.verify("40s").deployment == deployment_of(folder) == first
 
 
+def others_measured(folder: Path, share: float) -> str:
+    """Make up what finalists took in the search, as a share of the winner; the key of the best."""
+    result = found_in(folder)
+    finalists = [
+        c.model_copy(update={"measured_ms": 2.0 if c.arch == result.winner.arch else 2.0 * share})
+        for c in result.finalists
+    ]
+    path = Workspace(folder).search_result_path
+    write_record(path, result.model_copy(update={"finalists": tuple(finalists)}))
+    others = [c for c in finalists if c.arch != result.winner.arch]
+    return min(others, key=lambda candidate: candidate.loss).arch.key
+
+
+@pytest.mark.parametrize("from_scratch", [False, True])
 def test_trained_weights_are_not_replaced_by_inherited_ones(
-    folder: Path, timed: Callable[..., list[str]]
+    folder: Path, timed: Callable[..., list[str]], from_scratch: bool
 ) -> None:
     run = opened(folder)
-    run.finetune(steps=1)
-    run.export(weights="finetuned")
-    result = found_in(folder)
-    others = [c for c in result.kept if c.arch != result.winner.arch]
-    key = min(others, key=lambda candidate: candidate.loss).arch.key
-    asked = timed(lambda arch: 20_000.0)
+    key = others_measured(folder, 0.5)
+    run.finetune(steps=1, from_scratch=from_scratch)
+    run.export(weights="scratch" if from_scratch else "finetuned")
+    asked = timed(lambda arch: 15_000.0)
     with pytest.raises(InfeasibleError, match="the limit is 1e\\+04 ms") as raised:
         run.deploy()
     assert len(set(asked)) == 1
-    assert f"`mosdeploy finetune --pick {key}`" in str(raised.value)
+    option = " --from-scratch" if from_scratch else ""
+    assert f"`mosdeploy finetune{option} --pick {key}`" in str(raised.value)
     # what it says to do does it
-    run.finetune(key, steps=1)
-    run.export(key, weights="finetuned")
-    timed(lambda arch: 1.0)
+    run.finetune(key, steps=1, from_scratch=from_scratch)
+    missed = json.dumps(found_in(folder).winner.arch.model_dump(mode="json"), sort_keys=True)
+    timed(lambda arch: 15_000.0 if arch == missed else 1.0)
     assert key[:8] in run.deploy().bundle
+
+
+def test_no_finalist_is_trained_that_is_expected_to_be_too_slow(
+    folder: Path, timed: Callable[..., list[str]]
+) -> None:
+    run = opened(folder)
+    others_measured(folder, 0.9)
+    run.finetune(steps=1)
+    run.export(weights="finetuned")
+    timed(lambda arch: 15_000.0)
+    with pytest.raises(InfeasibleError) as raised:
+        run.deploy()
+    assert "finetune" not in str(raised.value)
+
+
+def test_weights_take_the_place_of_weights_of_their_kind(walked: Path) -> None:
+    context = Context(open_run(walked))
+    manifest = read_manifest(require_bundle(Workspace(walked)))
+    other = OtherFinalist(found_in(walked).winner, is_too_slow=False)
+    for weights, there in (("inherited", True), ("finetuned", False), ("teacher", False)):
+        asked = manifest.model_copy(update={"weights": weights})
+        assert has_weights(context, asked, other) == there
