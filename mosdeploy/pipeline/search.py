@@ -1,7 +1,7 @@
 """The verb `search`: search the supernet, then measure the finalists on the device."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -140,22 +140,12 @@ class _SearchTask:
             steps = self.context.config.search.finalist_steps
             training = FinalistTraining(self.state, steps, self.context.progress)
             if self.verify:
-                task = Verification(
-                    self.context,
-                    self.device,
-                    self.limits,
-                    evolution,
-                    self.predictor,
-                    evolve,
-                    self.statistic,
-                    training.losses if steps else None,
-                )
+                task = self._verification(evolution, evolve, training)
                 winner, measured = task.run()
                 evolution = task.evolution
                 level = task.level
             elif steps:
                 winner = training.best_of(self._finalists_to_train(evolution))
-            training.keep_only(winner.arch)
             result = SearchResult(
                 device=self.device,
                 workload=self.context.config.workload,
@@ -176,7 +166,26 @@ class _SearchTask:
                 seed=self.context.config.search.seed,
             )
             write_record(files.search_result_path, result)
+            training.keep_only(winner.arch)
         return result
+
+    def _verification(
+        self,
+        evolution: "Evolution",
+        evolve: "Callable[[float], Evolution]",
+        training: FinalistTraining,
+    ) -> Verification:
+        """What measures the finalists, and trains those that keep the limits if that is wanted."""
+        return Verification(
+            self.context,
+            self.device,
+            self.limits,
+            evolution,
+            self.predictor,
+            evolve,
+            self.statistic,
+            training.losses if training.steps else None,
+        )
 
     def _evolve(self, losses: "Losses", level: float) -> "tuple[Evolution, QualityCard | None]":
         """What a search sees whose predicted latencies are multiplied by `level`: on true losses,
