@@ -1,6 +1,7 @@
 """The verb `search`: search the supernet, then measure the finalists on the device."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -185,7 +186,17 @@ class _SearchTask:
             evolve,
             self.statistic,
             training.losses if training.steps else None,
+            min_level=self._min_level,
         )
+
+    @property
+    def _min_level(self) -> float:
+        """How far predictions may be corrected downwards: of a supernet that was trained for a
+        latency, what lies beyond its limit and the predictor's interval has no trained weights.
+        """
+        trained = self.state.card.limits
+        is_bounded = trained is not None and trained.limits.max_latency_ms is not None
+        return math.exp(-self.predictor.interval) if is_bounded and self.predictor else 0.0
 
     def _evolve(self, losses: "Losses", level: float) -> "tuple[Evolution, QualityCard | None]":
         """What a search sees whose predicted latencies are multiplied by `level`: on true losses,

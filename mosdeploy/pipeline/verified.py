@@ -63,6 +63,8 @@ class Verification:
     level
         What the finalists took over what was predicted of them; the search's predictions are
         multiplied by it.
+    min_level
+        The least that this may be.
     """
 
     context: Context
@@ -76,6 +78,7 @@ class Verification:
     measured: list[Candidate] = field(default_factory=list)
     noise: float = MIN_NOISE
     level: float = 1.0
+    min_level: float = 0.0
     _ratios: list[float] = field(default_factory=list)
     _paths: set[Path] = field(default_factory=set)
 
@@ -171,7 +174,7 @@ class Verification:
         """Search again where the device is not as its predictor says, by more than its noise."""
         if not self._ratios or self.limits.max_latency_ms is None:
             return
-        level = statistics.median(self._ratios)
+        level = max(statistics.median(self._ratios), self.min_level)
         if abs(math.log(level / self.level)) <= self.noise:
             return
         share = abs(level - 1)

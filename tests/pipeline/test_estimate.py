@@ -47,7 +47,9 @@ def test_a_translation_by_hand(tmp_path: Path) -> None:
 
 def test_finalists_are_trained_for_their_steps(tmp_path: Path) -> None:
     """Two of them, each then validated on 50 pairs."""
-    chosen = estimate_walk(Context(open_run(make_run_folder(tmp_path / "0"))), TIMES, BOARD, 400, 50)
+    chosen = estimate_walk(
+        Context(open_run(make_run_folder(tmp_path / "0"))), TIMES, BOARD, 400, 50
+    )
     for steps, made in ((30, 30), (900, 500)):  # no more than a finetuning makes
         root = make_run_folder(tmp_path / str(steps))
         edit(root / "mosdeploy.toml", "[search]", f"[search]\nfinalist_steps = {steps}")

@@ -158,6 +158,22 @@ def test_the_winner_uses_the_limit_wherever_the_device_is(
     assert len(progress.messages) == (factor != 1.0)
 
 
+def test_predictions_are_corrected_no_further_than_was_trained(tmp_path: Path) -> None:
+    context: Any = SimpleNamespace(files=Workspace(tmp_path), progress=KeptProgress())
+    levels: list[float] = []
+    evolve: Any = levels.append
+    task = Verification(
+        context, "dev", Limits(max_latency_ms=10.0), evolve(1.0), None, evolve, min_level=0.9
+    )
+    task._ratios += [0.6, 0.7, 0.8]
+    task._correct_predictions()
+    assert levels[1:] == [0.9]
+    assert task.level == 0.9
+    task._correct_predictions()
+    assert levels[1:] == [0.9]
+    assert len(context.progress.messages) == 1
+
+
 def test_finalists_of_other_depths_are_trained_and_the_best_of_them_wins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
