@@ -7,6 +7,7 @@ card. A killed run goes on with the same command, and has nothing answered twice
 import functools
 import multiprocessing
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -144,7 +145,7 @@ def _answers(
     num_processes = min(len(chunks), _num_processes(run, options))
     # spawned, not forked: a fork would share the threads of torch and of the runtimes
     spawn = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(num_processes, mp_context=spawn)
+    executor = ProcessPoolExecutor(num_processes, mp_context=spawn, initializer=end_with_parent)
     root = run.workspace.root
     try:
         numbers: dict[Future[list[Any]], int] = {
@@ -178,6 +179,20 @@ def num_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def end_with_parent() -> None:
+    """End this process as soon as the one that started it is gone: one that was killed cannot tell
+    the processes of its pool, which would wait for more to answer.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
 
 
 def _answer_chunk(root: Path, options: DistillOptions, examples: Sequence[Any]) -> list[Any]:

@@ -1,7 +1,12 @@
 """A teacher answers the training inputs, and what reads its answers afterwards."""
 
 import json
+import os
+import select
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -227,3 +232,29 @@ def test_a_family_without_teachers_says_so(root: Path, monkeypatch: pytest.Monke
     wish(root, '[finetune]\nteacher = "largest"')
     with pytest.raises(ConfigError, match="the family 'translation' has no teachers"):
         opened(root).finetune("smallest", steps=2)
+
+
+KILLED = """
+import multiprocessing, os, signal
+from concurrent.futures import ProcessPoolExecutor
+from mosdeploy.pipeline.distill import end_with_parent
+
+if __name__ == "__main__":
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=end_with_parent)
+    print(pool.submit(os.getpid).result(), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_run_leaves_no_process(tmp_path: Path) -> None:
+    path = tmp_path / "killed.py"
+    path.write_text(KILLED)
+    with subprocess.Popen([sys.executable, path], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        # it has the same stdout, which ends when none of both is left
+        readable, _, _ = select.select([process.stdout], [], [], 30)
+        if not readable:
+            os.kill(child, signal.SIGKILL)
+        assert readable and process.stdout.read() == ""
