@@ -85,8 +85,11 @@ class _Evaluation:
         for done, (name, chosen) in enumerate(judged.items()):
             self.context.progress.update("evaluate", done, len(judged), name)
             if name not in scores:
-                told = partial(self._tell, done, len(judged), name)
-                scores[name] = self._score(chosen, scored_in_parts(self.examples, told))
+                key = _key(chosen)  # a winner may be the largest too
+                if key not in known:
+                    told = partial(self._tell, done, len(judged), name)
+                    known[key] = self._score(chosen, scored_in_parts(self.examples, told))
+                scores[name] = known[key]
                 write_record(self.context.files.scores_path, self._table(scores))
         self.context.progress.update("evaluate", len(judged), len(judged))
         table = self._table({name: scores[name] for name in judged})

@@ -60,6 +60,26 @@ def test_what_a_killed_run_scored_is_not_scored_again(
     assert opened(folder).evaluate().subnets["largest"].loss < 99.0
 
 
+def test_one_subnet_of_two_names_is_scored_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "scores.json").unlink()
+    score = module._Evaluation._score
+    asked: list[object] = []
+
+    def counted(self: module._Evaluation, chosen: object, examples: object) -> object:
+        asked.append(chosen)
+        return score(self, chosen, examples)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module._Evaluation, "_score", counted)
+    run = opened(folder)
+    path = folder / "same.json"
+    path.write_text(run.config.space.largest.model_dump_json())
+    table = run.evaluate(("largest", str(path)))
+    assert table.subnets["largest"] == table.subnets["same"]
+    assert len(asked) == 1
+
+
 def test_without_test_examples_nothing_is_scored(folder: Path) -> None:
     edit(folder / "mosdeploy.toml", "\ntest_fraction = 0.1", "\ntest_fraction = 0.0")
     run = opened(folder)
