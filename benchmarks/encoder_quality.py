@@ -153,6 +153,7 @@ def main() -> None:
     parser.add_argument("--rates", type=float, nargs="+", default=[1.5e-4, 3e-4, 6e-4])
     names = ("TEACHER", "SUPERNET", "OWN")
     parser.add_argument("--steps", type=int, nargs=3, metavar=names, help="for all tasks")
+    parser.add_argument("--finalist-steps", type=int, default=0, help="[search] finalist_steps")
     parser.add_argument("--predicted", action="store_true", help="measure the profile alone")
     parser.add_argument("--amp", choices=["bf16", "none"], default="bf16", help="of all trainings")
     parser.add_argument("--json", action="store_true", help="keep the results")

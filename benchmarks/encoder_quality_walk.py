@@ -253,5 +253,6 @@ def write_task(folder: Path, options: argparse.Namespace, task: str, seed: int) 
             "amp": options.amp,
         },
         "finetune": {"steps": own},
+        "search": {"finalist_steps": options.finalist_steps},
     }
     write_run_file(folder, tomli_w.dumps(config), changes)
