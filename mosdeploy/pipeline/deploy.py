@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ConfigError, InfeasibleError, StaleInputError
+from ..errors import ConfigError, ExportError, InfeasibleError, StaleInputError
 from ..records import BundleManifest, Deployment, SearchResult
 from ..storage import read_record, sha256_file, write_record
 from .bundles import bundle_spec, require_bundle
@@ -71,6 +71,15 @@ def deploy(context: Context, options: DeployOptions | None = None) -> Deployment
         if options.bundle is not None:
             raise
         missed = error
+    return _deploy_another(context, options, manifest, missed)
+
+
+def _deploy_another(
+    context: Context, options: DeployOptions, manifest: BundleManifest, missed: InfeasibleError
+) -> Deployment:
+    """Export and deploy the first of the other finalists that keeps the limit."""
+    from ..export.bundle import read_manifest
+
     fastest = missed
     to_train = []
     for other in other_finalists(context, manifest, missed.fastest_latency_ms):
@@ -80,9 +89,11 @@ def deploy(context: Context, options: DeployOptions | None = None) -> Deployment
                 to_train.append(key)
             continue
         context.progress.say(f"{fastest}. Trying the finalist {key[:8]} in its place")
-        folder = export_in_place_of(context, manifest, other)
         try:
+            folder = export_in_place_of(context, manifest, other)
             return _deploy(context, options, folder, read_manifest(folder))
+        except ExportError as error:
+            context.progress.say(f"the finalist {key[:8]} has no bundle: {error}")
         except InfeasibleError as error:
             fastest = min(fastest, error, key=lambda e: e.fastest_latency_ms or math.inf)
     if to_train:

@@ -80,6 +80,7 @@ class Verification:
     level: float = 1.0
     min_level: float = 0.0
     _ratios: list[float] = field(default_factory=list)
+    _drifts: list[float] = field(default_factory=list)
     _paths: set[Path] = field(default_factory=set)
 
     def run(self) -> tuple[Candidate, list[Candidate]]:
@@ -92,10 +93,22 @@ class Verification:
         DeviceError
             If the device fails.
         """
+        try:
+            return self._winner_of_a_pass(), self.measured
+        except InfeasibleError:
+            if not self._drifts:
+                raise
+        # what kept the limits at first no longer does: the device has become slower since
+        drift = statistics.median(self._drifts)
+        self._ratios = [ratio * drift for ratio in self._ratios]
+        self._correct_predictions()
+        return self._winner_of_a_pass(), self.measured
+
+    def _winner_of_a_pass(self) -> Candidate:
         self._measure_finalists()
         if self.train is not None:
             self._train_finalists(self.train)
-        return self._winner_timed_again(), self.measured
+        return self._winner_timed_again()
 
     def _measure_finalists(self) -> None:
         """In bounded rounds, until one keeps the limit by more than the noise and no better one is
@@ -206,10 +219,13 @@ class Verification:
                 left = [c for c in self.measured if c.arch.key not in again | {winner.arch.key}]
                 chosen.append(choose_winner(left, self.limits, self.noise))
             again |= {candidate.arch.key for candidate in chosen}
-            slower = {
-                c.arch.key: _slower(c, of)
-                for c, of in zip(chosen, self._timed(chosen, path), strict=True)
-            }
+            pairs = list(zip(chosen, self._timed(chosen, path), strict=True))
+            self._drifts += [
+                of.measured_ms / c.measured_ms
+                for c, of in pairs
+                if of.measured_ms and c.measured_ms
+            ]
+            slower = {c.arch.key: _slower(c, of) for c, of in pairs}
             self.measured = [slower.get(c.arch.key, c) for c in self.measured]
 
     def _timed(self, chosen: Sequence[Candidate], path: Path) -> list[Candidate]:

@@ -13,6 +13,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from . import open_model
 from .encoder_settings import CUT, LONG
@@ -20,12 +21,47 @@ from .errors import BundleError, InputError
 from .json_lines import line_of_json
 from .long_lines import LongLines
 
+if TYPE_CHECKING:
+    from . import Encoder, Translator
+
 LINES_AT_A_TIME = 512
 INTERRUPTED = 130
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; give the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        from .self_test import run_self_test  # takes a second, in which Ctrl-C may come
+
+        providers = [options.provider] if options.provider else None
+        model = open_model(options.bundle, options.threads, providers, options.long)
+        if options.self_test:
+            result = run_self_test(model)
+            _print(
+                {
+                    "passed": result.passed,
+                    "failures": result.failures,
+                    "agreement": result.agreement,
+                }
+            )
+            return 0 if result.passed else 1
+        _answer(model, options)
+    except (BundleError, InputError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except UnicodeDecodeError as error:
+        print(f"error: the input is not UTF-8: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"python -m {__package__}", description="Answer lines with a bundle."
     )
@@ -49,44 +85,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--time", action="store_true", help="print where the time went, to stderr, at the end"
     )
-    options = parser.parse_args(arguments)
-    try:
-        from .self_test import run_self_test  # takes a second, in which Ctrl-C may come
+    return parser
 
-        providers = [options.provider] if options.provider else None
-        model = open_model(options.bundle, options.threads, providers, options.long)
-        if options.self_test:
-            result = run_self_test(model)
-            _print(
-                {
-                    "passed": result.passed,
-                    "failures": result.failures,
-                    "agreement": result.agreement,
-                }
-            )
-            return 0 if result.passed else 1
-        long_lines = LongLines()
-        for lines in _lines(options.jsonl):
-            answers = model.answer(lines)
-            long_lines.add(answers)
-            for line, answer in zip(lines, answers):  # noqa: B905 (Python 3.9)
-                _print({"input": line, **answer} if options.json else model.line_of(answer))
-        if str(long_lines):
-            print(f"warning: {long_lines}", file=sys.stderr)
-        if options.time:
-            print(model.timing, file=sys.stderr)
-    except (BundleError, InputError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except UnicodeDecodeError as error:
-        print(f"error: the input is not UTF-8: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+
+def _answer(model: Encoder | Translator, options: argparse.Namespace) -> None:
+    """Answer the lines of stdin."""
+    long_lines = LongLines()
+    for lines in _lines(options.jsonl):
+        answers = model.answer(lines)
+        long_lines.add(answers)
+        for line, answer in zip(lines, answers):  # noqa: B905 (Python 3.9)
+            _print({"input": line, **answer} if options.json else model.line_of(answer))
+    if str(long_lines):
+        print(f"warning: {long_lines}", file=sys.stderr)
+    if options.time:
+        print(model.timing, file=sys.stderr)
 
 
 def _lines(are_json: bool) -> Iterator[list[str]]:

@@ -6,12 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from walking import damage, edit, opened
+from walking import KeptProgress, damage, edit, opened
 
 from mosdeploy.devices import acceptance
 from mosdeploy.devices.task import ModelTask
-from mosdeploy.errors import BundleError, ConfigError, InfeasibleError, StaleInputError
+from mosdeploy.errors import (
+    BundleError,
+    ConfigError,
+    ExportError,
+    InfeasibleError,
+    StaleInputError,
+)
 from mosdeploy.export.bundle import read_manifest
+from mosdeploy.pipeline import deploy
 from mosdeploy.pipeline.bundles import require_bundle
 from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.deploy import DeployOptions, roll_back
@@ -151,6 +158,25 @@ def test_the_next_finalist_takes_the_place_of_a_winner_that_is_too_slow(
         run.deploy(bundle=folder / "bundles" / first.bundle)
     assert deployment_of(folder) == made
     assert run.deploy(bundle=folder / "bundles" / first.bundle, strict=False).bundle == first.bundle
+
+
+def test_finalists_that_cannot_be_exported_are_passed_over(
+    folder: Path, timed: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = found_in(folder)
+    others = {c.arch.key[:8] for c in result.kept if c.arch != result.winner.arch}
+    opened(folder).export()
+
+    def fails(*_: object) -> Path:
+        raise ExportError("its answers differ")
+
+    monkeypatch.setattr(deploy, "export_in_place_of", fails)
+    timed(lambda arch: 20_000.0)
+    progress = KeptProgress()
+    with pytest.raises(InfeasibleError, match=r"takes 2e\+04 ms there"):
+        opened(folder, progress).deploy()
+    told = {f"the finalist {key} has no bundle: its answers differ" for key in others}
+    assert told and told <= set(progress.messages)
 
 
 def test_when_no_finalist_is_left_the_fastest_is_named(

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -110,6 +111,57 @@ LADDER_MS = tuple(2.0 * 1.03**i for i in range(90))
 """Predicted times of architectures, of which each is better than the one before."""
 
 
+@dataclass
+class Ladder:
+    """A search over `LADDER_MS`, and a device whose times are predictions times `factor`; after the
+    first second look, times `factor_later`.
+    """
+
+    root: Path
+    factor: float
+    factor_later: float
+    levels: list[float] = field(default_factory=list)
+    progress: KeptProgress = field(default_factory=KeptProgress)
+
+    def __post_init__(self) -> None:
+        archs = {MEDIUM.sample(np.random.default_rng(i)) for i in range(200)}
+        self.times = dict(zip(sorted(archs, key=lambda arch: arch.key), LADDER_MS, strict=False))
+
+    def evolve(self, level: float) -> Any:
+        self.levels.append(level)
+        ranked = [
+            candidate(1.0, None).model_copy(
+                update={"arch": arch, "loss": 100 / ms, "predicted_ms": ms * level}
+            )
+            for arch, ms in sorted(self.times.items(), key=lambda item: -item[1])
+            if ms * level <= 10.0
+        ]
+        return SimpleNamespace(ranked=tuple(ranked), front=tuple(ranked))
+
+    def timed(self, chosen: list[Candidate], path: Path) -> list[Candidate]:
+        if "again" in path.parts:
+            self.factor = self.factor_later
+        return [
+            x.model_copy(update={"measured_ms": self.times[x.arch] * self.factor}) for x in chosen
+        ]
+
+    def verification(self, monkeypatch: pytest.MonkeyPatch) -> Verification:
+        monkeypatch.setattr(Verification, "_timed", lambda _, *asked: self.timed(*asked))
+        config = SimpleNamespace(
+            workload=SimpleNamespace(name="load"), search=SimpleNamespace(finalists=4)
+        )
+        context: Any = SimpleNamespace(
+            files=Workspace(self.root), config=config, progress=self.progress
+        )
+        predictor: Any = SimpleNamespace(interval=0.6)
+        limits = Limits(max_latency_ms=10.0)
+        return Verification(context, "dev", limits, self.evolve(1.0), predictor, self.evolve)
+
+    def best_ms(self, factor: float, noise: float) -> float:
+        """The longest time that keeps the limit by the noise."""
+        return max(ms * factor for ms in self.times.values() if ms * factor * (1 + noise) <= 10.0)
+
+
 @pytest.mark.parametrize(
     "factor",
     [
@@ -123,39 +175,27 @@ LADDER_MS = tuple(2.0 * 1.03**i for i in range(90))
 def test_the_winner_uses_the_limit_wherever_the_device_is(
     factor: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    archs = {MEDIUM.sample(np.random.default_rng(i)) for i in range(200)}
-    ladder = dict(zip(sorted(archs, key=lambda arch: arch.key), LADDER_MS, strict=False))
-    limits = Limits(max_latency_ms=10.0)
-    levels: list[float] = []
-
-    def evolve(level: float) -> Any:
-        levels.append(level)
-        ranked = [
-            candidate(1.0, None).model_copy(
-                update={"arch": arch, "loss": 100 / ms, "predicted_ms": ms * level}
-            )
-            for arch, ms in sorted(ladder.items(), key=lambda item: -item[1])
-            if ms * level <= 10.0
-        ]
-        return SimpleNamespace(ranked=tuple(ranked), front=tuple(ranked))
-
-    def timed(self: Verification, chosen: list[Candidate], path: Path) -> list[Candidate]:
-        return [x.model_copy(update={"measured_ms": ladder[x.arch] * factor}) for x in chosen]
-
-    monkeypatch.setattr(Verification, "_timed", timed)
-    config = SimpleNamespace(
-        workload=SimpleNamespace(name="load"), search=SimpleNamespace(finalists=4)
-    )
-    progress = KeptProgress()
-    context: Any = SimpleNamespace(files=Workspace(tmp_path), config=config, progress=progress)
-    predictor: Any = SimpleNamespace(interval=0.6)
-    task = Verification(context, "dev", limits, evolve(1.0), predictor, evolve)
+    ladder = Ladder(tmp_path, factor, factor)
+    task = ladder.verification(monkeypatch)
     winner, measured = task.run()
-    best_ms = max(ms for ms in ladder.values() if ms * factor * (1 + task.noise) <= 10.0)
-    assert winner.measured_ms == pytest.approx(best_ms * factor)
+    assert winner.measured_ms == pytest.approx(ladder.best_ms(factor, task.noise))
     assert len(measured) <= 12
-    assert levels[1:] == ([] if factor == 1.0 else [pytest.approx(factor)])
-    assert len(progress.messages) == (factor != 1.0)
+    assert ladder.levels[1:] == ([] if factor == 1.0 else [pytest.approx(factor)])
+    assert len(ladder.progress.messages) == (factor != 1.0)
+
+
+def test_of_a_device_that_becomes_slower_others_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ladder = Ladder(tmp_path, 1.0, 1.5)
+    task = ladder.verification(monkeypatch)
+    winner, _ = task.run()
+    assert winner.measured_ms == pytest.approx(ladder.best_ms(1.5, task.noise))
+    assert ladder.levels == [1.0, pytest.approx(1.5)]
+    # slower once more: it is not run after for ever
+    ladder = Ladder(tmp_path, 1.0, 100.0)
+    with pytest.raises(InfeasibleError):
+        ladder.verification(monkeypatch).run()
 
 
 def test_predictions_are_corrected_no_further_than_was_trained(tmp_path: Path) -> None:
