@@ -42,6 +42,8 @@ VERBS: dict[str, tuple[str, ...]] = {
     "deploy": ("--device", "local"),
 }
 SMALLER = {
+    # a trial may choose otherwise each time, and nothing else would differ
+    "[training]\n": '[training]\namp = "none"\n',
     "steps = 200 ": "steps = 40 ",
     "validate_every = 100": "validate_every = 10",
     "warmup_steps = 33": "warmup_steps = 5",
