@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -239,8 +239,10 @@ def test_ctrl_c_ends_with_its_exit_code(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def signalled(monkeypatch: pytest.MonkeyPatch) -> Callable[[signal.Signals], int]:
+def signalled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[signal.Signals], int]]:
     """Sends this process a signal in the middle of a verb; gives the exit code."""
+    # under `nohup` it is ignored
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
     def end_by(number: signal.Signals) -> int:
         def work(*_: object) -> None:
@@ -253,7 +255,8 @@ def signalled(monkeypatch: pytest.MonkeyPatch) -> Callable[[signal.Signals], int
             main()
         return int(end.value.code)  # type: ignore[arg-type]
 
-    return end_by
+    yield end_by
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize(
