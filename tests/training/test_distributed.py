@@ -29,6 +29,7 @@ CONFIG = TrainingConfig(
     learning_rate=5e-3,
     warmup_steps=3,
     compute="cpu",
+    amp="none",  # a trial may choose otherwise in each run
     threads=1,
     validate_every=3,
     checkpoint_every=2,
