@@ -19,11 +19,12 @@ from .trained_run import trained_run
 
 @dataclass(frozen=True)
 class OtherFinalist:
-    """A finalist that kept the limits as measured, and whether it is expected to miss its latency
-    limit as deployed.
+    """A finalist that kept the limits as measured, the latency that is expected of it as deployed,
+    and whether that misses the limit.
     """
 
     candidate: Candidate
+    expected_ms: float
     is_too_slow: bool
 
 
@@ -54,18 +55,17 @@ def other_finalists(
     limit_ms = result.limits.max_latency_ms or math.inf
     missed = next((c for c in result.finalists if c.arch == manifest.arch), result.winner)
     growth = deployed_ms / missed.measured_ms if deployed_ms and missed.measured_ms else 1.0
-    others = [
-        (candidate.measured_ms * growth, candidate)
-        for candidate in result.kept
-        if candidate.arch != missed.arch and candidate.measured_ms is not None
-    ]
+    others = []
+    for candidate in result.kept:
+        if candidate.arch != missed.arch and candidate.measured_ms is not None:
+            expected_ms = candidate.measured_ms * growth
+            others.append(OtherFinalist(candidate, expected_ms, expected_ms > limit_ms))
 
-    def order(other: tuple[float, Candidate]) -> tuple[bool, float, float]:
-        expected_ms, candidate = other
-        too_slow = expected_ms > limit_ms
-        return too_slow, *((expected_ms, 0.0) if too_slow else quality(candidate))
+    def order(other: OtherFinalist) -> tuple[bool, float, float]:
+        rank = (other.expected_ms, 0.0) if other.is_too_slow else quality(other.candidate)
+        return other.is_too_slow, *rank
 
-    return [OtherFinalist(x, ms > limit_ms) for ms, x in sorted(others, key=order)]
+    return sorted(others, key=order)
 
 
 def has_weights(context: Context, manifest: BundleManifest, other: OtherFinalist) -> bool:

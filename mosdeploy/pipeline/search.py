@@ -229,7 +229,8 @@ class _SearchTask:
         from ..search import finalists_to_train
 
         config = self.context.config
-        return finalists_to_train(evolution.ranked, config.search.finalists, config.space.depths)
+        ranked = evolution.ranked
+        return finalists_to_train(ranked, ranked, config.search.finalists, config.space.depths)
 
     def _oracle(self, losses: "Losses", level: float) -> "SearchOracle":
         from ..search import SearchOracle

@@ -134,7 +134,7 @@ class Verification:
         those of lower loss that are expected to keep it, and if finalists are trained, the largest
         of other depths.
         """
-        from ..search import choose_winner, finalists, largest_of_each_depth
+        from ..search import choose_winner, finalists, finalists_to_train
 
         config = self.context.config
         count = config.search.finalists
@@ -152,11 +152,9 @@ class Verification:
         fast = [c for c in left if (c.predicted_ms or 0.0) * (1 + self.noise) <= limit_ms]
         better = [c for c in fast if c.loss < best.loss]
         if self.train is not None:
-            wanted = max(0, count - len(safe))
-            better = better[: wanted // 2]
             depths = config.space.depths
-            taken = {depths(c.arch) for c in (*safe, *better)}
-            return better + largest_of_each_depth(fast, wanted - len(better), depths, taken)
+            taken = {depths(c.arch) for c in safe}
+            return finalists_to_train(better, fast, max(0, count - len(safe)), depths, taken)
         return better[:count]
 
     def _safe(self) -> list[Candidate]:

@@ -94,22 +94,28 @@ def largest_of_each_depth(
 
 
 def finalists_to_train(
-    ranked: Sequence[Candidate], count: int, depths: Callable[[ArchConfig], tuple[int, ...]]
+    by_loss: Sequence[Candidate],
+    by_size: Sequence[Candidate],
+    count: int,
+    depths: Callable[[ArchConfig], tuple[int, ...]],
+    exclude: Collection[tuple[int, ...]] = (),
 ) -> list[Candidate]:
-    """Choose what is trained alone where nothing is measured: half by inherited loss, half by size.
+    """Choose what is trained alone before it wins: half by inherited loss, half by size.
 
     Parameters
     ----------
-    ranked
-        Candidates within the limits, the lowest loss first.
+    by_loss
+        Candidates of which the first ones are taken.
+    by_size
+        Candidates of which those are taken that are the largest of other depths.
     count
         How many; fewer where there are fewer depths.
-    depths
+    depths, exclude
         As `largest_of_each_depth`.
     """
-    best = list(ranked[: (count + 1) // 2])
-    taken = {depths(candidate.arch) for candidate in best}
-    return best + largest_of_each_depth(ranked, count - len(best), depths, taken)
+    best = list(by_loss[: (count + 1) // 2])
+    taken = {*exclude, *(depths(candidate.arch) for candidate in best)}
+    return best + largest_of_each_depth(by_size, count - len(best), depths, taken)
 
 
 def size_of(candidate: Candidate) -> int:

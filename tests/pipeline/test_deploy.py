@@ -244,7 +244,7 @@ def test_no_finalist_is_trained_that_is_expected_to_be_too_slow(
 def test_weights_take_the_place_of_weights_of_their_kind(walked: Path) -> None:
     context = Context(open_run(walked))
     manifest = read_manifest(require_bundle(Workspace(walked)))
-    other = OtherFinalist(found_in(walked).winner, is_too_slow=False)
+    other = OtherFinalist(found_in(walked).winner, expected_ms=1.0, is_too_slow=False)
     for weights, there in (("inherited", True), ("finetuned", False), ("teacher", False)):
         asked = manifest.model_copy(update={"weights": weights})
         assert has_weights(context, asked, other) == there
