@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,11 @@ def _answers(
     num_processes = min(len(chunks), _num_processes(run, options))
     # spawned, not forked: a fork would share the threads of torch and of the runtimes
     spawn = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(num_processes, mp_context=spawn, initializer=end_with_parent)
+    # nothing is ever sent: the processes end when the writing end is closed, by us or by a kill
+    reader, writer = spawn.Pipe(duplex=False)
+    executor = ProcessPoolExecutor(
+        num_processes, mp_context=spawn, initializer=end_when_closed, initargs=(reader,)
+    )
     root = run.workspace.root
     try:
         numbers: dict[Future[list[Any]], int] = {
@@ -160,8 +165,14 @@ def _answers(
             "a process that ran the teacher was killed, perhaps for want of memory: set [training] "
             "threads to fewer processes, and run the same command again"
         ) from error
+    except BaseException:
+        # on Ctrl-C, SIGTERM or a full disk nobody waits for what is being answered
+        writer.close()
+        raise
     finally:
         executor.shutdown(cancel_futures=True)
+        writer.close()
+        reader.close()
 
 
 def _num_processes(run: Run, options: DistillOptions) -> int:
@@ -181,15 +192,13 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
-def end_with_parent() -> None:
-    """End this process as soon as the one that started it is gone: one that was killed cannot tell
-    the processes of its pool, which would wait for more to answer.
+def end_when_closed(reader: Connection) -> None:
+    """End this process as soon as the other end of a pipe is closed or its process gone: one that
+    was killed cannot tell the processes of its pool, which would wait for more to answer.
     """
-    parent = multiprocessing.parent_process()
-    assert parent is not None
 
     def end() -> None:
-        parent.join()
+        reader.poll(None)
         os._exit(1)
 
     threading.Thread(target=end, daemon=True).start()

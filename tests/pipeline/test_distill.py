@@ -1,6 +1,7 @@
 """A teacher answers the training inputs, and what reads its answers afterwards."""
 
 import json
+import multiprocessing
 import os
 import select
 import shutil
@@ -15,6 +16,7 @@ from walking import KeptProgress, damage, edit, make_run_folder, opened
 from mosdeploy.errors import ConfigError, StaleInputError
 from mosdeploy.family import TaskData
 from mosdeploy.pipeline import distill
+from mosdeploy.pipeline.distill import DistillOptions
 from mosdeploy.pipeline.distilled import distilled
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.subnets import select_subnet
@@ -237,11 +239,14 @@ def test_a_family_without_teachers_says_so(root: Path, monkeypatch: pytest.Monke
 KILLED = """
 import multiprocessing, os, signal
 from concurrent.futures import ProcessPoolExecutor
-from mosdeploy.pipeline.distill import end_with_parent
+from mosdeploy.pipeline.distill import end_when_closed
 
 if __name__ == "__main__":
     spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=end_with_parent)
+    reader, writer = spawn.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(
+        1, mp_context=spawn, initializer=end_when_closed, initargs=(reader,)
+    )
     print(pool.submit(os.getpid).result(), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -258,3 +263,22 @@ def test_a_killed_run_leaves_no_process(tmp_path: Path) -> None:
         if not readable:
             os.kill(child, signal.SIGKILL)
         assert readable and process.stdout.read() == ""
+
+
+def test_nobody_waits_for_what_a_stopped_run_has_answered(root: Path) -> None:
+    # more than can be answered within the hour
+    pairs = list(data_of(root).train) * 1000
+    answers = distill._answers(open_run(root), DistillOptions(), {0: pairs})
+
+    def stop(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    kept = signal.signal(signal.SIGALRM, stop)
+    try:
+        signal.alarm(10)
+        with pytest.raises(KeyboardInterrupt):
+            next(answers)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, kept)
+    assert not multiprocessing.active_children()
