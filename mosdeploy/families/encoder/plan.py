@@ -290,10 +290,8 @@ def _trainings(found: _Found, has_gpu: bool) -> dict[str, Sequence[Setting]]:
             Setting("tokens_per_batch", batch, "padding included"),
             Setting("learning_rate", 1e-4 if is_wide else 3e-4, "wider networks take lower ones"),
             Setting("warmup_steps", max(1, supernet // 10), "a tenth", steps="part"),
-            Setting(
-                "sandwich", "smallest", "and now and then the largest, which starts as the teacher"
-            ),
-            Setting("num_random_archs", 2),
+            Setting("sandwich", "none", "random architectures alone"),
+            Setting("num_random_archs", 3),
             Setting("label_smoothing", 0.0, "the teacher's outputs are smooth"),
             Setting("validate_every", max(1, supernet // 4), "four times on the way", steps="part"),
         ),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from encoder_walking import examples, write_checkpoint
 
-from mosdeploy.config import parse_run_config
+from mosdeploy.config import load_recipe, parse_run_config
 from mosdeploy.config.encoder import EncoderRunConfig
 from mosdeploy.errors import ConfigError
 from mosdeploy.families.encoder.checkpoint import check_fits, load_checkpoint
@@ -70,6 +70,9 @@ def test_the_steps_keep_the_proportions_of_the_recipe(root: Path) -> None:
     config = parsed(plan, root)
     steps = (config.teacher_steps, config.training.steps, config.finetune.steps)
     assert steps == (120, 60, 90)
+    recipe = load_recipe("minilm-l6").training
+    assert config.training.sandwich == recipe.sandwich
+    assert config.training.num_random_archs == recipe.num_random_archs
     half = parsed(plan.scaled(0.5, "less time"), root)
     assert (half.teacher_steps, half.training.steps, half.finetune.steps) == (60, 30, 45)
     assert half.training.warmup_steps == 3
