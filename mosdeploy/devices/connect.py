@@ -83,6 +83,7 @@ class LastingSession:
         self._pause = pause
         self._session: Session | None = connect()
         self.name = self._session.name
+        self.checked_dirs = set[str]()
 
     def run(self, command: Sequence[str] | str, timeout_s: float | None = None) -> CommandResult:
         return self._lasting(lambda session: session.run(command, timeout_s))

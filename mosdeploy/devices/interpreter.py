@@ -23,25 +23,53 @@ FROM_ROOT = 'case "$PY" in /*) ;; */*) PY="$PWD/$PY" ;; esac; cd / &&'
 `-m`, Python takes modules from the current folder first, whoever put them there.
 """
 _NOT_OURS = 125
-_IF_OURS = (
-    '[ ! -e "$DIR" ] || { [ -O "$DIR/." ] && '
-    # the ninth character of drwxrwxrwx; small boards have no `find` or `stat`
-    'case "$(ls -ld "$DIR/.")" in ????????w*) false ;; esac; } || '
-    f"exit {_NOT_OURS}"
-)
-"""Shell text that ends where the work folder DIR belongs to somebody else or all may write to it:
-who can put a Python there would run it as us (OpenSSH's StrictModes asks the same of its files).
+_MAKE_OURS = rf"""
+refuse() {{ printf '%s\n' "$path"; exit {_NOT_OURS}; }}
+path=$DIR
+[ -e "$DIR" ] || (umask 077; mkdir -p "$DIR") || exit 1
+[ -O "$DIR/." ] || refuse
+# sticky folders are made to be shared
+case "$(ls -ld "$DIR/.")" in ?????????[tT]*) refuse ;; esac
+me=$(id -u); group=0
+# a group of the user's own, as Debian makes one for each user
+[ "$(id -un)" != "$(id -gn)" ] || group=$(id -g)
+set -f
+for path in "$DIR" "$(cd "$DIR" && pwd -P)"; do
+    while
+        # mode, links, owner and group, as numbers; small boards have no `find` or `stat`
+        set -- $(ls -ldn "$path/.")
+        case "$3" in 0 | "$me") ;; *) refuse ;; esac
+        case "$1" in  # drwxrwxrwx
+        ?????????[tT]*) ;;  # others can add to it, but not take away what is ours
+        ????????w*) refuse ;;
+        ?????w*) case "$4" in 0 | "$group") ;; *) refuse ;; esac ;;
+        esac
+        # who can write above the home folder can log in as its user
+        [ -n "$path" ] && ! [ "$path/." -ef "$HOME" ]
+    do
+        path=${{path%/*}}
+    done
+done
+"""
+"""Shell text that makes the work folder DIR, for the user alone, and ends where another user could
+put something into it, or replace it or a folder above it: who can put a Python there would run it
+as us (OpenSSH's StrictModes asks the same of its files).
 """
 
 
 def work_dir(session: Session, profile: DeviceProfile) -> str:
-    """Absolute path of the profile's work folder on the device.
+    """Absolute path of the profile's work folder on the device, which is made if it is missing.
+
+    Every path there begins with it: so nothing is read, stored or run before it was checked, once a
+    session.
 
     Raises
     ------
     ConfigError
         If the profile's path is neither absolute nor in the home folder, or is not a folder of its
         own.
+    CommandError
+        If other users of the device can write to it or take its place, or it cannot be made.
     """
     home = posixpath.normpath(session.home())
     path = profile.work_dir
@@ -58,7 +86,29 @@ def work_dir(session: Session, profile: DeviceProfile) -> str:
             f"device '{profile.name}': work_dir must be a folder of mosdeploy's own, such as "
             f"'~/.cache/mosdeploy', got '{profile.work_dir}'"
         )
+    if path not in session.checked_dirs:
+        _make_ours(session, profile, path)
+        session.checked_dirs.add(path)
     return path
+
+
+def _make_ours(session: Session, profile: DeviceProfile, folder: str) -> None:
+    """Make a folder unless it is there, and refuse one that is not the user's alone."""
+    result = session.run(f"DIR={shlex.quote(folder)}{_MAKE_OURS}")
+    if result.returncode == _NOT_OURS:
+        path = printable(result.stdout.strip()[:1000])
+        recursive = "-R " if path == folder else ""
+        raise CommandError(
+            f"{profile.name}: {path} belongs to another user of the device, or others may write to "
+            f"it, so nothing in {folder} is read or run. Set another work_dir in the profile; or, "
+            "if you are sure that nobody has put anything there, run there: "
+            f"chmod {recursive}go-w,-t {shlex.quote(path)}"
+        )
+    if result.returncode != 0:
+        raise CommandError(
+            f"{profile.name}: cannot make {folder}: {last_lines(result)}; set another work_dir in "
+            "the profile"
+        )
 
 
 def run_python(
@@ -81,20 +131,11 @@ def run_python(
     ------
     NoPythonError
         If there is no such Python.
-    CommandError
-        If the work folder is not the user's own, or all may write to it.
     """
     folder = work_dir(session, profile)
     python = profile_python(profile)
-    choose = f"DIR={shlex.quote(folder)}; {_IF_OURS}; "
-    choose += f'PY="$DIR/venv/bin/python"; [ -x "$PY" ] || PY={shlex.quote(python)}'
+    choose = f'PY={shlex.quote(folder)}/venv/bin/python; [ -x "$PY" ] || PY={shlex.quote(python)}'
     result = session.run(f'{choose}; {FROM_ROOT} {environment} "$PY" {arguments}', timeout_s)
-    if result.returncode == _NOT_OURS and not result.stdout + result.stderr:
-        raise CommandError(
-            f"{profile.name}: {folder} belongs to another user of the device, or everybody may "
-            "write to it: what lies there is not run. Run there: ls -ld and chmod go-w, or set "
-            "another work_dir in the profile"
-        )
     if result.returncode in (126, 127):
         raise NoPythonError(
             f"{profile.name}: no Python on the device: '{python}' does not run there "

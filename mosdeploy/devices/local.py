@@ -36,6 +36,7 @@ class LocalSession:
 
     def __init__(self, name: str = "local", command_timeout_s: float = 60.0) -> None:
         self.name = name
+        self.checked_dirs = set[str]()
         self._timeout_s = command_timeout_s
 
     def run(self, command: Sequence[str] | str, timeout_s: float | None = None) -> CommandResult:

@@ -9,7 +9,7 @@ from ..printable import printable
 from ..records import DeviceState, Problem
 from .interpreter import NoPythonError, work_dir
 from .on_device.describe import requirement_name
-from .scripts import call_agent, install_agent
+from .scripts import call_agent
 from .session import Session
 
 MIN_DISK_BYTES = 2_000_000_000
@@ -30,7 +30,6 @@ def probe(session: Session, profile: DeviceProfile) -> DeviceState:
         If the agent cannot be stored or run there.
     """
     folder = work_dir(session, profile)
-    install_agent(session, folder)  # makes the folder as well
     try:
         words = ("probe", folder, profile.provider, *profile.requirements)
         return call_agent(session, profile, DeviceState, *words, timeout_s=PROBE_TIMEOUT_S)

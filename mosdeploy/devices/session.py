@@ -28,7 +28,8 @@ class CommandResult:
 class Session(Protocol):
     r"""A connection to a device, which runs commands and holds files; each call ends in a time-out.
 
-    Remote paths are absolute. All methods raise ConnectionLostError when the connection is cut and
+    Remote paths are absolute. `checked_dirs` are the work folders that `interpreter.work_dir` found
+    to be the user's alone. All methods raise ConnectionLostError when the connection is cut and
     DeviceTimeoutError when the device does not answer in time.
 
     Examples
@@ -40,6 +41,7 @@ class Session(Protocol):
     """
 
     name: str
+    checked_dirs: set[str]
 
     def run(self, command: Sequence[str] | str, timeout_s: float | None = None) -> CommandResult:
         """Run a command (words, or text for `sh`) with stdin closed, and wait for its end.

@@ -139,5 +139,6 @@ def test_a_device_that_measures_is_left_alone(put, make_profile):
             session = ReadingSession()
             with pytest.raises(DeviceBusyError, match=f"pid {pid}, since noon"):
                 command(session)
-            assert not [x for x in session.commands if "previous" not in x]
+            assert "mkdir" in session.commands[0]  # whether the work folder is ours, by `ls`
+            assert not [x for x in session.commands[1:] if "previous" not in x]
             assert session.uploads == []

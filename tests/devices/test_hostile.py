@@ -2,7 +2,7 @@
 
 import copy
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 from deploying import CHANNEL, write_release
@@ -15,6 +15,8 @@ from mosdeploy.config.device import MeasureProtocol
 from mosdeploy.devices import answers
 from mosdeploy.devices.acceptance import self_test
 from mosdeploy.devices.busy import refuse_if_busy
+from mosdeploy.devices.channel import VERSIONS_PATH
+from mosdeploy.devices.clean import CLEAN_PATH, find_leftovers, remove_leftovers
 from mosdeploy.devices.connect import open_session
 from mosdeploy.devices.deploy import roll_back, time_current
 from mosdeploy.devices.drift import DriftWatch
@@ -22,7 +24,7 @@ from mosdeploy.devices.interpreter import python_path
 from mosdeploy.devices.job import AgentJob
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.probe import check, probe
-from mosdeploy.devices.scripts import AGENT, ON_DEVICE
+from mosdeploy.devices.scripts import AGENT
 from mosdeploy.devices.session import CommandResult, last_lines
 from mosdeploy.errors import CommandError, MosdeployError
 from mosdeploy.printable import printable
@@ -62,12 +64,13 @@ class HostileSession:
     answer: bytes
     name: str = "dev"
     is_running: bool = False
+    checked_dirs: set[str] = field(default_factory=set)
 
     def run(self, command, timeout_s=None):
         return CommandResult(self.answer.decode(errors="replace"), "\x1b[31m[/x]", 0)
 
     def read(self, remote_path, offset=0):
-        for script in (*AGENT, ON_DEVICE / "versions.py"):
+        for script in (*AGENT, CLEAN_PATH, VERSIONS_PATH):
             if remote_path.endswith(f"/{script.name}"):
                 return script.read_bytes()
         if self.is_running and remote_path.endswith("/pid"):
@@ -161,6 +164,35 @@ def test_any_results_are_weighed_or_refused(make_profile, data):
             text = measurement.model_dump_json()
             assert text == printable(text)
             assert Measurement.model_validate_json(text) == measurement
+
+
+@fuzzed(80)
+@given(data=st.data())
+def test_any_leftovers_are_listed_or_refused(make_profile, data):
+    leftover = {"path": "jobs/one", "what": "job", "size_bytes": 7}
+    answers = {
+        "busy": {},
+        "list": {"leftovers": [leftover], "channels": ["en-fr"]},
+        "unused": {"unused": {VERSION: 7}},
+        "remove": {"removed": ["jobs/one"]},
+        "drop": {"removed": [VERSION]},
+    }
+    for _ in range(data.draw(st.integers(0, 2))):
+        if answers:
+            change(answers, data)
+
+    class Session(HostileSession):
+        def run(self, command, timeout_s=None):
+            called = [name for name in answers if f".py {name} /device" in command]
+            text = json.dumps(answers[called[0]]) if called else ""
+            return CommandResult(text, "", 0)
+
+    session, profile = Session(b""), make_profile(work_dir="/device")
+    found = used(find_leftovers, session, profile) or ()
+    for leftover in found:
+        text = f"{leftover.what} {leftover.path} {leftover.size_bytes / 1e6:.1f}"
+        assert text == printable(text)
+    used(remove_leftovers, session, profile, found)
 
 
 @pytest.fixture(scope="module")

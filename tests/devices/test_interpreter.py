@@ -1,19 +1,23 @@
 """Which Python of a device is run, from where, and what is not run."""
 
 import os
+import stat
 import sys
 from pathlib import Path
 
 import pytest
 
 from mosdeploy.devices.interpreter import python_path, run_python, work_dir
+from mosdeploy.devices.job import AgentJob
 from mosdeploy.devices.local import LocalSession
+from mosdeploy.devices.probe import probe
 from mosdeploy.errors import CommandError, ConfigError
 
 
-def test_the_work_folder_is_absolute(make_profile):
+def test_the_work_folder_is_absolute(make_profile, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
     session = LocalSession()
-    assert work_dir(session, make_profile(work_dir="~/x/")) == f"{Path.home()}/x"
+    assert work_dir(session, make_profile(work_dir="~/x/")) == f"{tmp_path}/x"
     with pytest.raises(ConfigError, match="must begin with '/' or '~/', got 'x'"):
         work_dir(session, make_profile(work_dir="x"))
 
@@ -48,16 +52,107 @@ def test_modules_of_the_current_folder_are_not_run(make_profile, tmp_path, monke
         assert found.stdout == "/\n"
 
 
-def test_a_work_folder_that_others_write_to_is_refused(make_profile):
+def test_the_work_folder_is_made_for_the_user_alone(make_profile, tmp_path):
+    profile = make_profile(work_dir=str(tmp_path / "a b" / "*"))
+    old_mask = os.umask(0o002)
+    try:
+        folder = Path(work_dir(LocalSession(), profile))
+    finally:
+        os.umask(old_mask)
+    assert [stat.S_IMODE(x.stat().st_mode) for x in (folder, folder.parent)] == [0o700, 0o700]
+    (tmp_path / "file").touch()
+    with pytest.raises(CommandError, match=r"cannot make .*/file/x: .*set another work_dir"):
+        work_dir(LocalSession(), make_profile(work_dir=str(tmp_path / "file" / "x")))
+
+
+@pytest.mark.parametrize(
+    ("mode", "is_allowed"),
+    [(0o700, True), (0o755, True), (0o757, False), (0o777, False), (0o1777, False)],
+)
+def test_a_work_folder_that_others_write_to_is_refused(make_profile, mode, is_allowed):
     profile = make_profile()
     folder = Path(profile.work_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    for mode in (0o700, 0o775):
-        folder.chmod(mode)
+    folder.mkdir()
+    folder.chmod(mode)
+    if is_allowed:
         assert run_python(LocalSession(), profile, "-c pass").returncode == 0
+    else:
+        with pytest.raises(CommandError, match=rf"others may write to it.*chmod -R .* {folder}$"):
+            run_python(LocalSession(), profile, "-c pass")
+
+
+@pytest.mark.parametrize("name", ["up", "link", "target"])
+@pytest.mark.parametrize(("mode", "is_allowed"), [(0o755, True), (0o777, False), (0o1777, True)])
+def test_a_folder_that_others_replace_is_refused(make_profile, tmp_path, name, mode, is_allowed):
+    paths = {x: tmp_path / x for x in ("up", "link", "target")}
+    for path in paths.values():
+        path.mkdir()
+    (paths["target"] / "down" / "mine").mkdir(parents=True)
+    (paths["link"] / "mine").symlink_to(paths["target"] / "down" / "mine")
+    work = "up/x/y" if name == "up" else "link/mine"
+    paths[name].chmod(mode)
+    profile = make_profile(work_dir=str(tmp_path / work))
+    if is_allowed:
+        work_dir(LocalSession(), profile)
+    else:
+        with pytest.raises(CommandError, match=rf"{paths[name]} belongs .* may write to it"):
+            work_dir(LocalSession(), profile)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_only_a_group_of_the_user_s_own_may_write(make_profile, tmp_path):
+    folder = tmp_path / "device"
+    folder.mkdir()
+    folder.chmod(0o775)  # as with umask 002, where each user has a group
+    work_dir(LocalSession(), make_profile())
+    os.chown(folder, 0, 12345)
+    with pytest.raises(CommandError, match="others may write to it"):
+        work_dir(LocalSession(), make_profile())
+    folder.chmod(0o755)
+    os.chown(tmp_path, 12345, 12345)
+    with pytest.raises(CommandError, match=f"{tmp_path} belongs to another user"):
+        work_dir(LocalSession(), make_profile())
+
+
+def test_what_lies_above_the_home_folder_is_not_looked_at(make_profile, tmp_path, monkeypatch):
+    (tmp_path / "homes" / "me").mkdir(parents=True)
+    (tmp_path / "homes").chmod(0o777)
+    monkeypatch.setenv("HOME", str(tmp_path / "homes" / "me"))
+    work_dir(LocalSession(), make_profile(work_dir="~/x"))
+    (tmp_path / "homes" / "me").chmod(0o777)
+    with pytest.raises(CommandError, match="homes/me belongs to another user"):
+        work_dir(LocalSession(), make_profile(work_dir="~/x"))
+
+
+def test_nothing_is_stored_through_a_planted_link(make_profile, session, tmp_path):
+    profile = make_profile()
+    folder, victim = Path(profile.work_dir), tmp_path / "victim"
+    for path in (folder, victim):
+        path.mkdir()
     folder.chmod(0o777)
-    with pytest.raises(CommandError, match="everybody may write to it"):
-        run_python(LocalSession(), profile, "-c pass")
+    for name in ("agents", "jobs"):
+        (folder / name).symlink_to(victim)
+    for call in (
+        lambda: probe(session, profile),
+        lambda: AgentJob(session, profile, "job").add("a", b"model"),
+    ):
+        with pytest.raises(CommandError, match="belongs to another user"):
+            call()
+    assert list(victim.iterdir()) == []
+
+
+def test_the_work_folder_is_looked_at_once_a_session(make_profile):
+    commands = []
+
+    class Recorded(LocalSession):
+        def run(self, command, timeout_s=None):
+            commands.append(command)
+            return super().run(command, timeout_s)
+
+    session = Recorded()
+    for _ in range(2):
+        python_path(session, make_profile())
+    assert ["mkdir" in command for command in commands] == [True, False, False]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")

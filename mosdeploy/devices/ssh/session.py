@@ -57,6 +57,7 @@ class SSHSession:
         self, name: str, clients: Sequence[paramiko.SSHClient], command_timeout_s: float
     ) -> None:
         self.name = name
+        self.checked_dirs = set[str]()
         self._clients = clients
         self._transport = clients[-1].get_transport()
         self._timeout_s = command_timeout_s
