@@ -81,7 +81,7 @@ def run(job_dir_text: str) -> dict[str, Any]:
         lock.close()
         return {"busy": machine_holder()}
     (job_dir / "rc").unlink(missing_ok=True)
-    output = os.open(job_dir / "agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    output = open_own(job_dir / "agent.log")
     pid = os.fork()
     if pid:
         lock.truncate(0)
@@ -288,7 +288,7 @@ def take_lock(work_dir: Path) -> IO[str] | None:
     """Lock a work folder for as long as the file is open here or in a fork; None when another
     agent holds the lock.
     """
-    return locked((work_dir / "agent.lock").open("a+"))
+    return locked(os.fdopen(open_own(work_dir / "agent.lock"), "a+"))
 
 
 def take_machine_lock() -> IO[str] | None:
@@ -297,6 +297,12 @@ def take_machine_lock() -> IO[str] | None:
         return locked(Path(MACHINE_LOCK).open())
     except OSError:
         return Path(os.devnull).open()
+
+
+def open_own(path: Path) -> int:
+    """Open a file to append to, never through a link, which may lead to a file of somebody else."""
+    # O_CLOEXEC is Python's default
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
 
 
 def locked(file: IO[str]) -> IO[str] | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -53,7 +54,9 @@ def found(folder: Path) -> dict[str, Any]:
 
 def remove(folder: Path, *paths: str) -> dict[str, Any]:
     """Remove what `found` lists of some paths: {"removed": these}; or {"error"}."""
-    with (folder / "agent.lock").open("a") as lock:
+    # never through a link, which may lead to a file of somebody else
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
+    with os.fdopen(os.open(folder / "agent.lock", flags, 0o644), "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -319,7 +319,9 @@ def sha256(path: Path) -> str | None:
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Let one process at a time change what is current."""
-    with (folder / ".lock").open("w") as file:
+    # never through a link, which may lead to a file of somebody else
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
+    with os.fdopen(os.open(folder / ".lock", flags, 0o644), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -4,6 +4,7 @@ import ast
 import errno
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -245,6 +246,28 @@ def test_a_work_folder_without_locks_is_an_error(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(agent.fcntl, "flock", no_locks)
     agent.main("busy", str(tmp_path))
     assert "No locks available in work_dir" in json.loads(capsys.readouterr().out)["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "script", "words"),
+    [
+        ("agent.lock", agent, "busy {work}"),
+        ("jobs/one/agent.log", agent, "run {work}/jobs/one"),
+        ("agent.lock", clean, "remove {work} wheels"),
+        ("bundles/en-de/.lock", versions, "claim {work}/bundles/en-de one me no"),
+    ],
+)
+def test_nothing_is_written_through_a_planted_link(tmp_path, path, script, words):
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    link = tmp_path / "work" / path
+    link.parent.mkdir(parents=True)
+    link.symlink_to(victim)
+    words = words.format(work=tmp_path / "work").split()
+    command = [sys.executable, script.__file__, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Too many levels of symbolic links" in done.stdout + done.stderr
+    assert victim.read_text() == "mine"
 
 
 def test_a_device_that_cannot_be_described_is_an_error(monkeypatch):
