@@ -128,6 +128,46 @@ def test_an_environment_is_switched_to_when_it_is_whole(quick_setup, make_profil
     assert quick_setup("f") == ["venv", "venv-1"]
 
 
+@pytest.fixture
+def planted(tmp_path, monkeypatch):
+    """Goes to a folder with modules that tell that they ran, and gives the names of those."""
+    folder = tmp_path / "current"
+    folder.mkdir()
+    for name in ("pip", "venv", "shutil"):
+        ran = tmp_path / f"ran-{name}"
+        (folder / f"{name}.py").write_text(f"open({str(ran)!r}, 'w')\nraise SystemExit(3)\n")
+    monkeypatch.chdir(folder)
+    return lambda: [path.name for path in tmp_path.glob("ran-*")]
+
+
+def test_no_planted_venv_makes_the_environment(make_profile, planted):
+    # venv refuses a path with a colon at once, which takes less time than to make one
+    with pytest.raises(CommandError, match="could not make /nowhere:"):
+        room._make_venv(LocalSession("dev"), make_profile(), "/nowhere:")
+    assert planted() == []
+
+
+def test_no_planted_pip_installs(planted, tmp_path):
+    (tmp_path / "venv" / "bin").mkdir(parents=True)
+    (tmp_path / "venv" / "bin" / "python").symlink_to(sys.executable)
+    error = room._install(LocalSession("dev"), str(tmp_path / "venv"), "--no-index", ("nothing",))
+    assert "nothing" in error or "No module named pip" in error
+    assert planted() == []
+
+
+def test_no_planted_pip_downloads(make_profile, planted, monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    profile = make_profile(requirements=("nothing",), wheel_python="3.11")
+    with pytest.raises(CommandError, match=r"no wheels for Python 3\.11"):
+        room._send_wheels(LocalSession("dev"), profile, "/device", DeviceState(machine="aarch64"))
+    assert planted() == []
+
+
+def test_no_planted_module_switches(quick_setup, planted):
+    assert quick_setup("a") == ["venv", "venv-1"]
+    assert planted() == []
+
+
 def test_a_python_without_ensurepip_names_the_package(make_profile, bare_python, tmp_path):
     python = failing_venv(tmp_path / "python", bare_python, "ensurepip is not available")
     profile = make_profile(python=python)
