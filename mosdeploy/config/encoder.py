@@ -161,7 +161,7 @@ class EncoderRunConfig(RunConfig):
     The head of the space follows from the task; the run file does not name it.
     """
 
-    packages: ClassVar[tuple[str, ...]] = ("tokenizers",)
+    packages: ClassVar[tuple[str, ...]] = ("tokenizers>=0.20",)
 
     family: Literal["encoder"] = "encoder"
     checkpoint: CheckpointConfig = CheckpointConfig()

@@ -249,7 +249,8 @@ class RunConfig(Record):
     Attributes
     ----------
     packages
-        What the family's models need on a device besides what its profile requires.
+        What the family's models need on a device besides what its profile requires, in the
+        versions that mosdeploy itself asks for.
     served_by
         In the folder of a task that `finetune --task` made, the run folder whose supernet serves
         it; data are named from there.

@@ -76,7 +76,7 @@ class TranslationRunConfig(RunConfig):
     1000
     """
 
-    packages: ClassVar[tuple[str, ...]] = ("sentencepiece",)
+    packages: ClassVar[tuple[str, ...]] = ("sentencepiece>=0.2.2",)
 
     family: Literal["translation"] = "translation"
     corpus: CorpusConfig

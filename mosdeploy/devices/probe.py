@@ -4,6 +4,11 @@ In: a session and a profile. Out: a `DeviceState`, and the `Problem`s in it with
 mends each. Nothing on the device is changed but the agent's files.
 """
 
+import contextlib
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import InvalidVersion, Version
+
 from ..config.device import DeviceProfile
 from ..printable import printable
 from ..records import DeviceState, Problem
@@ -52,11 +57,15 @@ def _missing(state: DeviceState, profile: DeviceProfile) -> list[Problem]:
         what = f"Python {state.python_version} is too old, 3.9 or later is needed"
         fix = "install a newer one and set `python` in the profile"
         problems.append(Problem(what=what, fix=fix, blocking=True))
-    required = map(requirement_name, profile.requirements)
+    required = dict.fromkeys(map(requirement_name, profile.requirements))
     lacking = [name for name in required if name not in state.packages]
+    fix = f"mosdeploy devices setup {profile.cli_name}"
+    unfit = _unfit(state, profile)
+    if unfit:
+        what = f"of another version than needed: {', '.join(unfit)}"
+        problems.append(Problem(what=what, fix=fix, blocking=True))
     if lacking:
         what = f"not installed: {', '.join(lacking)}"
-        fix = f"mosdeploy devices setup {profile.cli_name}"
         if "onnxruntime" in lacking and state.providers:
             # builds for other providers are packages of other names, and share a folder with it
             what += f"; another build of it is there, with {', '.join(state.providers)}"
@@ -81,6 +90,19 @@ def _missing(state: DeviceState, profile: DeviceProfile) -> list[Problem]:
         fix = f"df -h; du -sh {profile.work_dir}/*   # on the device; or set another work_dir"
         problems.append(Problem(what=what, fix=fix, blocking=False))
     return problems
+
+
+def _unfit(state: DeviceState, profile: DeviceProfile) -> list[str]:
+    """Installed packages whose version a requirement does not admit, and what it admits."""
+    found = []
+    for text in profile.requirements:
+        # what is no requirement, or no version, is left to pip
+        with contextlib.suppress(InvalidRequirement, InvalidVersion):
+            required = Requirement(text)
+            version = state.packages.get(requirement_name(text))
+            if version and not required.specifier.contains(Version(version), prereleases=True):
+                found.append(f"{required.name} {version} (needed: {required.specifier})")
+    return found
 
 
 def _disturbing(state: DeviceState, profile: DeviceProfile) -> list[Problem]:

@@ -126,3 +126,29 @@ def test_every_requirement_of_a_profile_has_to_be_there(make_profile):
     assert "devices setup" in problem.fix
     packages = {"numpy": "2.0", "apache-tvm": "0.27.0"}
     assert problems(make_profile, profile=profile, packages=packages) == ()
+
+
+@pytest.mark.parametrize(
+    ("requirement", "version", "told"),
+    [
+        ("tiny>=0.2.2", "0.2.10", None),
+        ("tiny>=0.2.2", "0.3.0.dev1+nv", None),
+        ("tiny>=0.2.2", "0.2.1", "tiny 0.2.1 (needed: >=0.2.2)"),
+        ("tiny[extra]>=0.27,<0.28", "0.28.0", "tiny 0.28.0 (needed: <0.28,>=0.27)"),
+        ("tiny>=0.2.2", "unknown", None),  # pip will tell
+        ("tiny of mine", "1.0", None),
+    ],
+)
+def test_a_package_that_is_too_old_is_told(make_profile, requirement, version, told):
+    profile = make_profile("ssh", requirements=("tiny", requirement))
+    found = problems(make_profile, profile=profile, packages={"tiny": version})
+    assert [x.what.removeprefix("of another version than needed: ") for x in found] == (
+        [told] if told else []
+    )
+    assert all(x.blocking and x.fix == "mosdeploy devices setup dev" for x in found)
+
+
+def test_a_package_that_is_required_twice_is_told_once(make_profile):
+    profile = make_profile("ssh", requirements=("tiny", "tiny>=0.2.2"))
+    (problem,) = problems(make_profile, profile=profile)
+    assert problem.what == "not installed: tiny"

@@ -1,11 +1,14 @@
 """Devices by name: what is known of them, and what this machine lacks."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
 from walking import make_run_folder
 from watching import other_agent
 
+from mosdeploy.config.encoder import EncoderRunConfig
+from mosdeploy.config.translation import TranslationRunConfig
 from mosdeploy.errors import ConfigError, DeviceBusyError
 from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.devices import (
@@ -65,6 +68,19 @@ def test_what_a_family_needs_is_required_too(root: Path) -> None:
     alone = root.with_name("nothing")
     alone.mkdir()
     assert "sentencepiece" not in show_device(alone, "rpi").requirements
-    assert show_device(root, "rpi").requirements == ("numpy", "onnxruntime", "sentencepiece")
-    # a profile that lists it itself is left as it is
-    assert show_device(root, "titanxp").requirements.count("sentencepiece") == 1
+    assert show_device(root, "rpi").requirements == (
+        "numpy",
+        "onnxruntime",
+        "sentencepiece>=0.2.2",
+    )
+    # a profile that asks for the same is left as it is
+    path = root / "device_profiles" / "own.toml"
+    path.write_text('name = "own"\nrequirements = ["sentencepiece>=0.2.2"]\n')
+    assert show_device(root, "own").requirements == ("sentencepiece>=0.2.2",)
+
+
+def test_families_ask_for_what_mosdeploy_itself_asks_for() -> None:
+    path = Path(__file__).parents[2] / "pyproject.toml"
+    own = tomllib.loads(path.read_text())["project"]["dependencies"]
+    for config in (TranslationRunConfig, EncoderRunConfig):
+        assert set(config.packages) <= set(own)
