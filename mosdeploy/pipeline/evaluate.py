@@ -15,7 +15,14 @@ from ..version import __version__
 from .answering import scored_in_parts
 from .context import Context, Progress
 from .picking import pick
-from .subnets import SelectedSubnet, select_subnet, teacher_subnet, trained_alone
+from .subnets import (
+    ALONE,
+    SelectedSubnet,
+    select_subnet,
+    subnet_card,
+    teacher_subnet,
+    trained_alone,
+)
 from .token_files import VALIDATION_TOKENS
 from .trained_run import TrainedRun, trained_run
 from .workloads import changed_workload
@@ -28,7 +35,7 @@ def evaluate(
     context: Context, names: tuple[str, ...] | None = None, beam: int | None = None
 ) -> ScoreTable:
     """Score inherited subnets on the test examples, and what these became when trained alone; what
-    an earlier or a killed run scored is not scored again.
+    an earlier or a killed run scored is not scored again, and stays in the run folder beside it.
 
     Parameters
     ----------
@@ -43,6 +50,11 @@ def evaluate(
         If there are no test examples, or the family has no beam search.
     StaleInputError
         If the run is not trained, or `winner` is asked for before a search.
+
+    Returns
+    -------
+    ScoreTable
+        Of what was asked for.
     """
     state = trained_run(context.run, context.progress)
     workload = changed_workload(context.config.workload, beam=beam)
@@ -78,7 +90,8 @@ class _Evaluation:
         """Score subnets by name, and the teacher that was given for None, but for those that a run
         before this one scored.
         """
-        known = self._known()
+        kept = self._kept()
+        known = {self._key_of(scores): scores for scores in kept.values()}
         scores = {name: known[_key(x)] for name, x in judged.items() if _key(x) in known}
         if len(scores) == len(judged):
             self.context.progress.say("already scored on the same examples")
@@ -90,11 +103,10 @@ class _Evaluation:
                     told = partial(self._tell, done, len(judged), name)
                     known[key] = self._score(chosen, scored_in_parts(self.examples, told))
                 scores[name] = known[key]
-                write_record(self.context.files.scores_path, self._table(scores))
+                self._write(kept | scores)
         self.context.progress.update("evaluate", len(judged), len(judged))
-        table = self._table({name: scores[name] for name in judged})
-        write_record(self.context.files.scores_path, table)
-        return table
+        self._write(kept | scores)
+        return self._table({name: scores[name] for name in judged})
 
     def _score(self, chosen: SelectedSubnet | None, examples: ScoredExamples) -> Scores:
         state = self.state
@@ -126,6 +138,9 @@ class _Evaluation:
         note = f"{name}: {answered:,} of {num_examples:,} examples"
         self.context.progress.update("evaluate", done, total, note)
 
+    def _write(self, scores: Mapping[str, Scores]) -> None:
+        write_record(self.context.files.scores_path, self._table(scores))
+
     def _table(self, scores: Mapping[str, Scores]) -> ScoreTable:
         card = self.state.card
         return ScoreTable(
@@ -147,8 +162,10 @@ class _Evaluation:
             self.state.config.export,
         )
 
-    def _known(self) -> dict[tuple[str, ...], Scores]:
-        """What an earlier run scored on the same examples in the same way."""
+    def _kept(self) -> dict[str, Scores]:
+        """What an earlier run scored on the same examples in the same way, by name; not of weights
+        that were trained again since.
+        """
         try:
             path = self.context.files.scores_path
             table = read_record(ScoreTable, path, "mosdeploy evaluate")
@@ -156,8 +173,22 @@ class _Evaluation:
             return {}
         if table.inputs_sha256 != self._inputs_sha256:
             return {}
-        given = not self.state.has_parts_of_teacher
-        return {_key_of(scores, given): scores for scores in table.subnets.values()}
+        return {name: x for name, x in table.subnets.items() if self._is_current(x)}
+
+    def _is_current(self, scores: Scores) -> bool:
+        if scores.weights not in ALONE:
+            return True
+        try:
+            card = subnet_card(self.state, scores.arch, scores.weights)
+        except StaleInputError:
+            return False
+        return card.subnet_sha256 == scores.subnet_sha256
+
+    def _key_of(self, scores: Scores) -> tuple[str, ...]:
+        """The key of what was scored."""
+        if scores.weights == "teacher" and not self.state.has_parts_of_teacher:
+            return ("teacher",)
+        return (scores.weights, scores.arch.key, scores.subnet_sha256 or "")
 
 
 def _key(chosen: SelectedSubnet | None) -> tuple[str, ...]:
@@ -165,12 +196,6 @@ def _key(chosen: SelectedSubnet | None) -> tuple[str, ...]:
     if chosen is None:
         return ("teacher",)
     return (chosen.weights, chosen.arch.key, chosen.card.subnet_sha256 if chosen.card else "")
-
-
-def _key_of(scores: Scores, is_teacher_given: bool) -> tuple[str, ...]:
-    if scores.weights == "teacher" and is_teacher_given:
-        return ("teacher",)
-    return (scores.weights, scores.arch.key, scores.subnet_sha256 or "")
 
 
 def _named(state: TrainedRun, names: tuple[str, ...], progress: Progress) -> dict[str, ArchConfig]:

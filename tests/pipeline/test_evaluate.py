@@ -60,6 +60,24 @@ def test_what_a_killed_run_scored_is_not_scored_again(
     assert opened(folder).evaluate().subnets["largest"].loss < 99.0
 
 
+def test_a_pick_leaves_the_other_scores(folder: Path) -> None:
+    run = opened(folder)
+    run.finetune(steps=2)
+    run.evaluate(("winner",))
+    assert next(iter(run.evaluate(("1",)).subnets)) == "front 1"
+    path = Workspace(folder).scores_path
+    table = read_record(ScoreTable, path, "mosdeploy evaluate")
+    assert {"largest", "winner", "winner, finetuned", "front 1"} <= set(table.subnets)
+    # what was trained again since has no scores yet
+    run.finetune(steps=3)
+    run.evaluate(("1",))
+    table = read_record(ScoreTable, path, "mosdeploy evaluate")
+    assert "winner" in table.subnets
+    assert "winner, finetuned" not in table.subnets
+    assert list(run.evaluate(("1",), beam=2).subnets) == ["front 1"]
+    assert "winner" not in read_record(ScoreTable, path, "mosdeploy evaluate").subnets
+
+
 def test_one_subnet_of_two_names_is_scored_once(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
