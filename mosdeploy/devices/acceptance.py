@@ -125,7 +125,8 @@ def check_limit(
     taken_ms = measurement.figure_ms(limit.statistic)
     raise InfeasibleError(
         f"{profile.name}: the bundle takes {taken_ms:.4g} ms there ({limit.statistic}), the limit "
-        f"is {limit.ms:.4g} ms; `current` is unchanged. Search for a limit a little lower, or "
-        "deploy with --no-strict",
+        f"is {limit.ms:.4g} ms; `current` is unchanged. Take a faster one of the search's front "
+        "(`mosdeploy export --pick 1`), search for a limit a little lower, or deploy with "
+        "--no-strict",
         fastest_latency_ms=taken_ms,
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config.sections import ExportConfig
+from ..config.units import Statistic
 from ..errors import BundleError, ExportError, MosdeployError, StaleInputError
 from ..folders import replace_folder
 from ..records import BundleManifest, ParityReport, Runtime, SelfTest, WeightOrigin
@@ -64,14 +65,16 @@ BundleOpener = Callable[[Path], PredictsIds]
 
 @dataclass(frozen=True)
 class BundleOrigin:
-    """What the manifest says of where a bundle comes from; `provenance` maps record names to their
-    sha256.
+    """What the manifest says of where a bundle comes from, and which limit it is held to;
+    `provenance` maps record names to their sha256.
     """
 
     name: str
     device: str | None
     provenance: Mapping[str, str]
     weights: WeightOrigin = "inherited"
+    limit_ms: float | None = None
+    statistic: Statistic = "median"
 
 
 @dataclass(frozen=True)
@@ -272,6 +275,8 @@ def _manifest(
         num_parameters=spec.num_parameters(job.arch),
         workload=spec.workload,
         device=job.origin.device,
+        limit_ms=job.origin.limit_ms,
+        statistic=job.origin.statistic,
         provenance=dict(job.origin.provenance),
         weights=job.origin.weights,
         parity=report,

@@ -198,9 +198,13 @@ def deployed_to(context: Context, options: DeployOptions) -> tuple[str, str | No
 
 
 def _limit(context: Context, manifest: BundleManifest) -> "LatencyLimit | None":
-    """The limit that the bundle was searched for, if the search is still the one at hand."""
+    """The limit that the bundle was picked for, or searched for, if the search is still the one at
+    hand.
+    """
     from ..devices.release import LatencyLimit
 
+    if manifest.limit_ms is not None:
+        return LatencyLimit(manifest.limit_ms, manifest.statistic)
     path = context.files.search_result_path
     known = manifest.provenance.get("search")
     if known is None or not path.exists() or sha256_file(path) != known:

@@ -118,6 +118,7 @@ class _Export:
     limits: ExportConfig
     device: str
     search: SearchResult | None
+    limit_ms: float | None
     precision_choice: PrecisionChoice | None
 
     @classmethod
@@ -137,9 +138,9 @@ class _Export:
         }
         limits = limits.model_copy(update={k: v for k, v in asked.items() if v is not None})
         state = trained_run(context.run, context.progress)
-        arch = pick(state, options.pick, context.progress).arch
-        result = state.search_of(arch.key)
-        chosen = with_vocabulary(state, select_subnet(state, arch, options.weights), limits)
+        picked = pick(state, options.pick, context.progress)
+        result = state.search_of(picked.arch.key)
+        chosen = with_vocabulary(state, select_subnet(state, picked.arch, options.weights), limits)
         device = _device_name(context, options, result)
         choice = None
         if precision == "auto":
@@ -147,10 +148,16 @@ class _Export:
             task = PrecisionTask(context, state, chosen, workload, target, limits)
             choice = choose_precision(task)
             workload = changed_workload(workload, choice.precision)
-        if result is not None and result.workload != workload:
-            # another beam, say, than was searched for: what the search promised does not hold
+        if result is not None and result.workload != workload and picked.limit_ms is None:
+            # another beam, say, than was searched for: what the search promised does not hold; a
+            # limit that the user wrote does
             result = None
-        return cls(context, options, state, chosen, workload, limits, device, result, choice)
+        limit_ms = picked.limit_ms
+        if result is not None and limit_ms is None and _is_pick(options):
+            limit_ms = result.limits.max_latency_ms
+        return cls(
+            context, options, state, chosen, workload, limits, device, result, limit_ms, choice
+        )
 
     def run(self) -> ExportResult:
         """Build, check, write."""
@@ -244,9 +251,20 @@ class _Export:
             provenance["search"] = sha256_file(self.context.files.search_result_path)
             if self.search.predictor_sha256 is not None:
                 provenance["predictor"] = self.search.predictor_sha256
-        device = self.search.device if self.search else None
-        origin = dataclasses.replace(job.origin, device=device, provenance=provenance)
+        origin = dataclasses.replace(job.origin, provenance=provenance)
+        if self.search is not None:
+            origin = dataclasses.replace(
+                origin,
+                device=self.search.device,
+                limit_ms=self.limit_ms,
+                statistic=self.search.statistic,
+            )
         return dataclasses.replace(job, origin=origin)
+
+
+def _is_pick(options: ExportOptions) -> bool:
+    """Whether the user asked for this very subnet."""
+    return options.pick != "winner" and not options.replaces_winner
 
 
 def _device_name(context: Context, options: ExportOptions, search: SearchResult | None) -> str:

@@ -62,6 +62,9 @@ class ExportOptions:
         For TVM, at most so many seconds of tuning in all.
     trim_vocabulary
         None takes the config's.
+    replaces_winner
+        It goes where the winner was too slow, as `deploy` does it: it is held to the limit of the
+        search, and may be replaced in turn.
     """
 
     pick: str = "winner"
@@ -74,6 +77,7 @@ class ExportOptions:
     runtime: Literal["onnxruntime", "tvm", "auto"] = "onnxruntime"
     tune_s: float = 0.0
     trim_vocabulary: bool | None = None
+    replaces_winner: bool = False
 
 
 @dataclass(frozen=True)

@@ -44,11 +44,13 @@ def other_finalists(
     Returns
     -------
     list
-        Empty if the bundle was not made for the search at hand.
+        Empty if the bundle was not made for the search at hand, or was picked.
     """
     from ..search import quality
 
     path = context.files.search_result_path
+    if manifest.limit_ms is not None:  # who picked it wants it, and no other
+        return []
     if not path.exists() or manifest.provenance.get("search") != sha256_file(path):
         return []
     result = trained_run(context.run).search_result()
@@ -90,5 +92,6 @@ def export_in_place_of(context: Context, manifest: BundleManifest, other: OtherF
         weights=manifest.weights,
         runtime=manifest.runtime,
         trim_vocabulary=manifest.vocab_size < vocab_size,
+        replaces_winner=True,
     )
     return export(context, options).path

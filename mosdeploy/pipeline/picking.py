@@ -21,10 +21,13 @@ _DURATION = re.compile(r"[0-9.]+\s*(us|ms|s)")
 
 @dataclass(frozen=True)
 class Picked:
-    """A subnet that was picked; `label` is short, for tables."""
+    """A subnet that was picked; `label` is short, for tables, `limit_ms` the limit that it was
+    picked by, if it was.
+    """
 
     arch: ArchConfig
     label: str
+    limit_ms: float | None = None
 
 
 def pick(state: TrainedRun, name: str, progress: Progress) -> Picked:
@@ -54,14 +57,15 @@ def pick(state: TrainedRun, name: str, progress: Progress) -> Picked:
         return Picked(state.arch(name), Path(name).stem)
     search = state.search_result()
     members = front_members(search)
-    i = int(name) - 1 if is_number else _within(search, members, parse_duration_ms(name))
+    limit_ms = None if is_number else parse_duration_ms(name)
+    i = int(name) - 1 if limit_ms is None else _within(search, members, limit_ms)
     if not 0 <= i < len(members):
         raise ConfigError(
             f"'{name}' is no number of the search's front: write 1 (the fastest) to "
             f"{len(members)}, or a latency with its unit, such as 18ms"
         )
     progress.say(f"picked {i + 1} of the front: {_latency(members[i], search)}")
-    return Picked(members[i].arch, f"front {i + 1}")
+    return Picked(members[i].arch, f"front {i + 1}", limit_ms)
 
 
 def _within(search: SearchResult, members: tuple[Candidate, ...], limit_ms: float) -> int:

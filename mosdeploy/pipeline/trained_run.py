@@ -183,7 +183,7 @@ class TrainedRun:
 
     def arch(self, name: str) -> ArchConfig:
         """Which architecture a name means: largest, smallest, winner, the key of a finalist that
-        kept the limits, or a JSON file.
+        kept the limits or of a member of the front, or a JSON file.
 
         Raises
         ------
@@ -202,7 +202,7 @@ class TrainedRun:
         if name == "winner":
             return self.search_result().winner.arch
         if (search := self.search_of(name)) is not None:
-            return next(c.arch for c in search.kept if c.arch.key == name)
+            return next(c.arch for c in search.deliverable if c.arch.key == name)
         if not Path(name).exists():
             raise ConfigError(
                 f"'{name}' is no architecture: write winner, largest, smallest, a number of the "
@@ -214,14 +214,14 @@ class TrainedRun:
         return arch
 
     def search_of(self, key: str) -> SearchResult | None:
-        """The search that measured the architecture of a key and found that it keeps the limits;
-        None if there is none.
+        """The search that measured the architecture of a key and found that it keeps the limits, or
+        has it on its front; None if there is none.
         """
         try:
             result = self.search_result()
         except StaleInputError:
             return None
-        return result if any(candidate.arch.key == key for candidate in result.kept) else None
+        return result if any(x.arch.key == key for x in result.deliverable) else None
 
     def search_result(self) -> SearchResult:
         """What `search` found in this supernet.

@@ -46,7 +46,8 @@ class BundleManifest(Record):
 
     `processor` is what a TVM library was compiled for; None for ONNX, which runs anywhere.
     `settings` holds what the family's runtime needs to know (ids, lengths, the beam), `self_test`
-    examples with the outputs that it must give.
+    examples with the outputs that it must give. `limit_ms` is the latency limit, about the figure
+    `statistic`, that a pick is held to; None of a winner, which has the limit of its search.
     """
 
     version: Literal[2] = 2
@@ -61,6 +62,8 @@ class BundleManifest(Record):
     num_parameters: int
     workload: AnyWorkload
     device: str | None
+    limit_ms: float | None = Field(None, gt=0, exclude_if=lambda limit_ms: limit_ms is None)
+    statistic: Statistic = Field("median", exclude_if=lambda name: name == "median")
     provenance: dict[str, str]
     weights: WeightOrigin = "inherited"
     parity: ParityReport

@@ -86,6 +86,11 @@ class SearchResult(Record):
     seed: int
 
     @property
+    def deliverable(self) -> tuple[Candidate, ...]:
+        """What can be delivered from it: the finalists that kept the limit, and the front."""
+        return (*self.kept, *self.front)
+
+    @property
     def kept(self) -> tuple[Candidate, ...]:
         """The finalists that kept the latency limit as measured; the winner alone where none was
         measured.

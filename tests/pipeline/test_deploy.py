@@ -82,7 +82,7 @@ def test_what_is_deployed_is_verified_against_its_limit(folder: Path) -> None:
     assert kept.measurement.total is not None
     assert set(kept.measurement.parts) == {"encoder", "decoder"}
     assert not run.verify("1us").kept
-    path = run.export("smallest").path  # not the one that was searched for: it has no limit
+    path = run.export(precision="int8").path  # not what was searched for: it has no limit
     run.deploy(bundle=path)
     with pytest.raises(ConfigError, match="deployed without a limit; give one with --max-latency"):
         run.verify()
@@ -158,6 +158,28 @@ def test_the_next_finalist_takes_the_place_of_a_winner_that_is_too_slow(
         run.deploy(bundle=folder / "bundles" / first.bundle)
     assert deployment_of(folder) == made
     assert run.deploy(bundle=folder / "bundles" / first.bundle, strict=False).bundle == first.bundle
+
+
+def test_a_pick_is_held_to_its_limit_and_none_takes_its_place(
+    folder: Path, timed: Callable[..., list[str]]
+) -> None:
+    run = opened(folder)
+    first = deployment_of(folder)
+    result = found_in(folder)
+    other = next(c.arch.key for c in result.kept if c.arch != result.winner.arch)
+    for pick, limit_ms in {"1": 10_000.0, other: 10_000.0, "5s": 5_000.0}.items():
+        manifest = run.export(pick).manifest
+        assert manifest.limit_ms == limit_ms
+        asked = timed(lambda arch, limit_ms=limit_ms: limit_ms + 10.0)
+        with pytest.raises(InfeasibleError, match=r"`current` is unchanged\. Take a faster one"):
+            run.deploy()
+        assert len(set(asked)) == 1
+        assert deployment_of(folder) == first
+    timed(lambda arch: 4_000.0)
+    assert run.deploy().limit_ms == 5_000.0
+    # what was written holds at another precision too
+    assert run.export("5s", precision="int8").manifest.limit_ms == 5_000.0
+    assert run.export("1", precision="int8").manifest.limit_ms is None
 
 
 def test_finalists_that_cannot_be_exported_are_passed_over(

@@ -126,5 +126,7 @@ def test_every_verb_takes_a_pick(folder: Path) -> None:
     front = trained_run(open_run(folder)).search_result().front
     assert run.evaluate(("1",)).subnets["front 1"].arch == front[0].arch
     assert run.finetune("10s", steps=1).arch == front[-1].arch
-    assert run.export("1").manifest.arch == front[0].arch
+    manifest = run.export("1").manifest
+    assert (manifest.arch, manifest.device) == (front[0].arch, "local")
+    assert "search" in manifest.provenance
     assert len([x for x in progress.messages if x.startswith("picked ")]) == 3
