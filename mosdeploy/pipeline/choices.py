@@ -7,7 +7,7 @@ measured.
 
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -49,8 +49,15 @@ def choices(
     search: SearchResult,
     scores: ScoreTable | None = None,
     elsewhere: Sequence[DevicePrices] = (),
+    untrained: Collection[str] = (),
 ) -> "tuple[Choice, ...]":
-    """Put together what is known of each candidate."""
+    """Put together what is known of each candidate.
+
+    Parameters
+    ----------
+    untrained
+        Keys of those that have inherited weights only.
+    """
     from ..report import Choice
 
     finalists = {x.arch.key for x in search.finalists}
@@ -60,7 +67,10 @@ def choices(
         number = i + 1 if i < len(search.front) else None
         is_winner = candidate.arch == search.winner.arch
         name = number or (candidate.arch.key if candidate in search.kept else None)
-        command = None if name is None else f"mosdeploy export --pick {name}"
+        option = None if name is None else f" --pick {name}"
+        if is_winner:
+            option = ""
+        is_untrained = option is not None and candidate.arch.key in untrained
         is_finalist = candidate.arch.key in finalists
         made.append(
             Choice(
@@ -73,7 +83,8 @@ def choices(
                 size_bytes=candidate.size_bytes,
                 memory_bytes=candidate.memory_bytes,
                 scores=_scores(candidate.arch, scores),
-                command="mosdeploy export" if is_winner else command,
+                command=None if option is None else f"mosdeploy export{option}",
+                finetune_command=f"mosdeploy finetune{option}" if is_untrained else None,
             )
         )
     return tuple(made)

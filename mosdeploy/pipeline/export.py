@@ -22,7 +22,7 @@ from .export_job import (
     runtime_errors,
 )
 from .picking import pick
-from .subnets import SelectedSubnet, select_subnet
+from .subnets import SelectedSubnet, is_trained, select_subnet
 from .summaries import FormatSummary
 from .trained_run import TrainedRun, trained_run
 from .vocabulary import exported_arrays, exported_spec, exported_tokenizer, with_vocabulary
@@ -169,7 +169,7 @@ class _Export:
         job = bundle_job(self.state, self.chosen, self.workload, self.name, self.limits)
         job = self._with_origin(job)
         out_dir = self.context.files.bundles_dir / self.name
-        self.context.progress.say(self.chosen.note)
+        self._say_weights()
         self.context.progress.say(
             f"exporting {self.name} and comparing it with torch on at most {num_examples} "
             "validation examples"
@@ -199,7 +199,7 @@ class _Export:
             config=self.context.config,
             tokenizer_path=exported_tokenizer(self.state, self.chosen),
         )
-        self.context.progress.say(self.chosen.note)
+        self._say_weights()
         write(job, out_dir)
         return FormatSummary(
             path=str(out_dir),
@@ -210,6 +210,18 @@ class _Export:
             vocab_size=spec.vocab_size,
             num_parameters=spec.num_parameters(self.chosen.arch),
             size_bytes=folder_bytes(out_dir),
+        )
+
+    def _say_weights(self) -> None:
+        """Say which weights are taken, and how to come to better ones."""
+        options = self.options
+        self.context.progress.say(self.chosen.note)
+        if options.weights is not None or is_trained(self.state, self.chosen.arch):
+            return
+        pick = "" if options.pick == "winner" else f" --pick {options.pick}"
+        self.context.progress.say(
+            f"training it alone raises its scores: run `mosdeploy finetune{pick}`, then export "
+            "again; or say --weights inherited"
         )
 
     @property

@@ -13,9 +13,10 @@ from ..records import Deployment, LatencyRecord, ScoreTable, SupernetCard
 from ..storage import read_record, sha256_file
 from ..workspace import Workspace
 from .bundles import folder_bytes, newest_bundle
-from .choices import choices, prices_elsewhere
+from .choices import candidates, choices, prices_elsewhere
 from .context import Context
 from .predictors import predictor
+from .subnets import is_trained
 from .trained_run import trained_run
 
 if TYPE_CHECKING:
@@ -59,7 +60,12 @@ def report(context: Context) -> ReportResult:
     scores = _scores(context, state.card)
     inputs = ReportInputs(
         search=search,
-        choices=choices(search, scores, prices_elsewhere(context.run, search)),
+        choices=choices(
+            search,
+            scores,
+            prices_elsewhere(context.run, search),
+            untrained=[x.arch.key for x in candidates(search) if not is_trained(state, x.arch)],
+        ),
         context=dataset.context if dataset else None,
         sessions=dataset.sessions if dataset else (),
         records=tuple(records),

@@ -4,6 +4,7 @@ In: a trained run and an architecture. Out: a subnet with the weights that it in
 supernet, or with those that it came to when it was trained alone. Nothing is trained here.
 """
 
+import contextlib
 import dataclasses
 import math
 from dataclasses import dataclass
@@ -89,6 +90,15 @@ def trained_alone(state: TrainedRun, arch: ArchConfig) -> list[SelectedSubnet]:
         except StaleInputError:
             continue
     return found
+
+
+def is_trained(state: TrainedRun, arch: ArchConfig) -> bool:
+    """Whether an architecture was trained alone, into weights that a verb may take unasked."""
+    for weights in UNASKED:
+        with contextlib.suppress(StaleInputError):
+            subnet_card(state, arch, weights)
+            return True
+    return False
 
 
 def teacher_subnet(state: TrainedRun) -> SelectedSubnet:

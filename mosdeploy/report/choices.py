@@ -32,8 +32,9 @@ class Choice(Record):
     """One subnet of the front, a finalist or the winner.
 
     `number` is that of the front, None beside it; `command` exports it, None where there is no name
-    for it. `latencies` begin with the device of the search. `scores` are metrics by the kind of
-    weights, empty where it was not evaluated.
+    for it; `finetune_command` trains it alone before that, None where that was done. `latencies`
+    begin with the device of the search. `scores` are metrics by the kind of weights, empty where it
+    was not evaluated.
     """
 
     number: int | None
@@ -46,6 +47,7 @@ class Choice(Record):
     memory_bytes: int | None
     scores: dict[str, dict[str, float]]
     command: str | None
+    finetune_command: str | None = None
 
 
 @dataclass(frozen=True)

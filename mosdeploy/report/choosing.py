@@ -18,12 +18,15 @@ from .summary import FamilyPage, Report
 
 @dataclass(frozen=True)
 class Card:
-    """One subnet with all that is known of it; `answer` says the most of it in a sentence."""
+    """One subnet with all that is known of it; `answer` says the most of it in a sentence,
+    `finetune_command` is to be run before `command`.
+    """
 
     title: str
     answer: str
     facts: Facts
     command: str | None
+    finetune_command: str | None
     drawing: Markup
     layers: Table
     shown: bool
@@ -47,6 +50,7 @@ def cards(report: Report, family: FamilyPage) -> tuple[Card, ...]:
             answer=_answer(choice),
             facts=_facts(choice, family.metric_title),
             command=choice.command,
+            finetune_command=choice.finetune_command,
             drawing=family.draw(choice.arch),
             layers=Table(family.layer_header, family.layer_rows(choice.arch)),
             shown=choice.role == "winner",

@@ -42,6 +42,15 @@ def test_front_comes_first_and_each_candidate_once() -> None:
     assert sum(x.role == "finalist" for x in made) == len(search.finalists) - 1
 
 
+def test_what_was_not_trained_alone_is_trained_first() -> None:
+    search = search_result()
+    untrained = [search.winner.arch.key, search.front[0].arch.key]
+    commands = {x.arch.key: x.finetune_command for x in choices(search, untrained=untrained)}
+    assert commands.pop(search.winner.arch.key) == "mosdeploy finetune"
+    assert commands.pop(search.front[0].arch.key) == "mosdeploy finetune --pick 1"
+    assert set(commands.values()) == {None}
+
+
 def test_finalist_beside_the_front_is_exported_by_its_key() -> None:
     search = search_result()
     [*front, best] = search.front

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from walking import opened
+from walking import KeptProgress, opened
 
 from mosdeploy.errors import ConfigError, ExportError
 from mosdeploy.export.bundle import read_manifest
@@ -52,6 +52,25 @@ def test_what_was_not_searched_for_is_promised_nothing(folder: Path) -> None:
     assert "search" not in result.manifest.provenance
     assert "predictor" not in result.manifest.provenance
     assert run.deploy(bundle=result.path).limit_ms is None
+
+
+def test_inherited_weights_are_said_to_be_inherited(folder: Path) -> None:
+    progress = KeptProgress()
+    run = opened(folder, progress)
+
+    def hints() -> list[str]:
+        return [said for said in progress.messages if "mosdeploy finetune" in said]
+
+    run.export("1", weights="inherited")
+    assert not hints()
+    run.export("1")
+    assert ["`mosdeploy finetune --pick 1`" in said for said in hints()] == [True]
+    choices = run.report().report.choices
+    assert choices[0].finetune_command == "mosdeploy finetune --pick 1"
+    run.finetune("1", steps=1)
+    run.export("1")
+    assert len(hints()) == 1
+    assert run.report().report.choices[0].finetune_command is None
 
 
 def test_a_bundle_that_loses_quality_is_not_written(

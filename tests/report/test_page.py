@@ -173,6 +173,16 @@ def test_missing_parts_name_their_command(tmp_path: Path) -> None:
     assert "Run mosdeploy deploy --device rpi" in words(build(with_bundle, tmp_path))
 
 
+def test_what_was_not_trained_alone_is_trained_before_it_is_exported(tmp_path: Path) -> None:
+    inputs = full_inputs()
+    first = inputs.choices[0].model_copy(update={"finetune_command": "mosdeploy finetune --pick 1"})
+    inputs = dataclasses.replace(inputs, choices=(first, *inputs.choices[1:]))
+    text = words(build(inputs, tmp_path))
+    assert text.count("To train it first") == 1
+    before, after = (text.index(f"mosdeploy {verb} --pick 1") for verb in ("finetune", "export"))
+    assert before < after
+
+
 def test_predictor_without_points_or_card(tmp_path: Path) -> None:
     inputs = dataclasses.replace(
         full_inputs(), search=search_result(verified=False), records=(), predicted_ms=()
