@@ -3,6 +3,7 @@
 In: nothing. Out: the types that `fleet.measure_fleet` yields; `host` names the board.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import DeviceError
@@ -54,6 +55,16 @@ class Message:
 
 
 @dataclass(frozen=True)
+class Repeating:
+    """A board is not stable, and measures some keys again: `target_counts` is how many results each
+    of them is to have.
+    """
+
+    host: str
+    target_counts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class Finished:
     """A board has measured the keys that it took; `state` is from just after."""
 
@@ -69,4 +80,4 @@ class Failed:
     error: DeviceError
 
 
-Event = Started | Uploading | ResultReceived | Accepted | Message | Finished | Failed
+Event = Started | Uploading | ResultReceived | Accepted | Message | Repeating | Finished | Failed

@@ -16,7 +16,17 @@ from ..config.device import DeviceProfile
 from ..errors import DeviceError
 from ..records import DeviceState
 from .connect import LastingSession
-from .events import Accepted, Event, Failed, Finished, Message, ResultReceived, Started, Uploading
+from .events import (
+    Accepted,
+    Event,
+    Failed,
+    Finished,
+    Message,
+    Repeating,
+    ResultReceived,
+    Started,
+    Uploading,
+)
 from .job import AgentJob
 from .measure import collect
 from .probe import probe
@@ -152,7 +162,12 @@ def _run_board(
         return task.build(key)
 
     board_task = replace(task, build=build)
-    hooks = MeasureHooks(notify, lambda result: emit(ResultReceived(host, result)), pause)
+    hooks = MeasureHooks(
+        notify,
+        observe=lambda result: emit(ResultReceived(host, result)),
+        pause=pause,
+        repeat=lambda target_counts: emit(Repeating(host, target_counts)),
+    )
     try:
         with LastingSession(board.connect, notify, pause) as session:
             job = AgentJob(session, board.profile, task.job_id)

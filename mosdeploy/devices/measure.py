@@ -101,13 +101,14 @@ def collect(
             if key not in uploaded:
                 job.add(key, task.build(key))
                 uploaded.add(key)
-        counts = watch.target_counts.values()
-        num_repeated = sum(count > profile.measure.rounds for count in counts)
-        if num_repeated:
+        rounds = profile.measure.rounds
+        repeated = {key: n for key, n in watch.target_counts.items() if n > rounds}
+        if repeated:
             hooks.notify(
-                f"{profile.name} is not stable, its reference moved: measuring {num_repeated} "
+                f"{profile.name} is not stable, its reference moved: measuring {len(repeated)} "
                 "subnets again"
             )
+            hooks.repeat(repeated)
         job.start(
             {key: f"candidates/{key}.onnx" for key in needed},
             watch.target_counts,

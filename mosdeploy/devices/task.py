@@ -5,7 +5,7 @@ In: the timing stages of a model, and how to get it. Out: frozen records, which 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..records import Runtime
@@ -81,11 +81,14 @@ class MeasureHooks:
     pause
         Waits so many seconds between two looks at the device; a KeyboardInterrupt that it raises
         counts as Ctrl-C.
+    repeat
+        Given, after that message, how many results each subnet that is measured again is to have.
     """
 
     notify: Callable[[str], None] = ignore
     observe: Callable[[AgentResult], None] = ignore
     pause: Callable[[float], None] = time.sleep
+    repeat: Callable[[Mapping[str, int]], None] = ignore
 
 
 NO_HOOKS = MeasureHooks()

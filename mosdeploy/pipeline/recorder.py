@@ -15,6 +15,7 @@ from ..devices.events import (
     Failed,
     Finished,
     Message,
+    Repeating,
     ResultReceived,
     Started,
     Uploading,
@@ -61,6 +62,7 @@ class ProfileRecorder:
         self._sessions: dict[str, ProfilingSession] = {}
         self._uploaded: set[str] = set()
         self._received: set[tuple[str, str, str]] = set()
+        self._target_counts = dict.fromkeys(missing, dataset.context.device.measure.rounds)
 
     def record(self, event: Event) -> None:
         """Write the next event down.
@@ -85,6 +87,8 @@ class ProfileRecorder:
                 self._append(host, key, measurement)
             case Message(host, message):
                 self._progress.say(f"{host}: {message}" if self._is_fleet else message)
+            case Repeating(_, target_counts):
+                self._target_counts.update(target_counts)
             case Finished(host, state):
                 self._sessions[host].end(state)
             case Failed(host, error):
@@ -131,7 +135,8 @@ class ProfileRecorder:
         num_again = sum(max(0, count - rounds) for count in counts.values())
         if num_again:
             note += f", {num_again} measured anew"
-        total = len(self._missing) * rounds + num_again
+        # another board may begin anew with what one that failed has left
+        total = sum(max(count, counts[key]) for key, count in self._target_counts.items())
         self._update("measure on", len(self._received), total, host, note)
 
     def _append(self, host: str, key: str, measurement: Measurement) -> None:

@@ -161,6 +161,21 @@ def test_an_agent_may_be_silent_while_it_checks(
         list(room._follow(SilentJob(num_results), candidate_timeout_s, hooks))
 
 
+def test_what_is_measured_again_is_known_beforehand(make_profile):
+    # never stable: all rounds but those before a second reference are flagged
+    measure = MeasureProtocol(**{**QUICK, "max_drift_percent": 1e-9}, candidate_timeout_s=60.0)
+    profile = make_profile(measure=measure)
+    told = []
+    hooks = MeasureHooks(
+        observe=lambda result: told.append(result.key),
+        repeat=lambda target_counts: told.append(dict(target_counts)),
+    )
+    task = MeasurementTask("job", STAGES, 1, build, WEIGHTS_BYTES)
+    found = dict(collect(LocalSession(), profile, task, ["a"], hooks))
+    assert found["a"].attempts == 2
+    assert [x for x in told if x != "reference"] == ["a", {"a": 2}, "a"]
+
+
 def test_no_python_on_the_device(make_profile):
     with pytest.raises(
         CommandError, match=r"no Python on the device: 'python-nowhere'.*apt-get install python3"

@@ -26,3 +26,4 @@ def test_hooks_do_nothing_by_default():
     NO_HOOKS.notify("message")
     NO_HOOKS.observe(AgentResult("a", Measurement()))
     NO_HOOKS.pause(0.0)
+    NO_HOOKS.repeat({"a": 2})

@@ -12,6 +12,7 @@ from mosdeploy.devices.events import (
     Failed,
     Finished,
     Message,
+    Repeating,
     ResultReceived,
     Started,
     Uploading,
@@ -99,9 +100,23 @@ def test_what_is_measured_anew_is_counted(dataset: LatencyDataset) -> None:
     recorder = ProfileRecorder(dataset, ARCHS, Counted(), is_fleet=False)
     recorder.record(Started("pi1", STATE))
     other = SMALL.largest.key
-    for event in (result(KEY, "1", 9.0), result(other, "2", 9.0), result(KEY, "3", 9.0)):
+    for event in (
+        result(KEY, "1", 9.0),
+        result(other, "2", 9.0),
+        Repeating("pi1", {KEY: 2, other: 2}),
+        result(KEY, "3", 9.0),
+        Repeating("pi1", {other: 2}),  # the agent was started again
+        result(other, "4", 9.0),
+        result(other, "5", 9.0),
+    ):
         recorder.record(event)
-    assert told == [(1, 2, "9.00 ms"), (2, 2, "9.00 ms"), (3, 3, "9.00 ms, 1 measured anew")]
+    assert told == [
+        (1, 2, "9.00 ms"),
+        (2, 2, "9.00 ms"),
+        (3, 4, "9.00 ms, 1 measured anew"),
+        (4, 4, "9.00 ms, 2 measured anew"),
+        (5, 5, "9.00 ms, 3 measured anew"),
+    ]
 
 
 def test_in_a_fleet_each_board_is_named(dataset: LatencyDataset) -> None:
