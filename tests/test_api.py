@@ -23,6 +23,7 @@ heavy = {"altair", "jinja2", "numpy", "onnx", "onnxruntime", "paramiko", "pydant
 heavy |= {"rich.table", "sklearn", "torch", "vl_convert"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 assert mosdeploy.__version__
+assert set(mosdeploy.__all__) <= set(dir(mosdeploy))
 try:
     mosdeploy.Supernet
 except AttributeError as error:
