@@ -1,10 +1,17 @@
 """What verbs have in common when they print for people."""
 
+import shutil
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.table import Column
+
     from ..records import PredictorCard
+
+MIN_FOLDED = 16
+"""How wide a folded column is at least."""
 
 EMULATED = "emulated: not a latency"
 
@@ -33,11 +40,21 @@ def kept(measured_ms: float | None, limit_ms: float | None) -> str:
     return f", limit {limit_ms:g} ms {'kept' if measured_ms <= limit_ms else 'NOT kept'}"
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def terminal_width() -> int | None:
+    """Columns of the terminal that stdout is; None for a pipe, whose lines may be of any length."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], width: int | None = None) -> str:
     """Rows under a header, in columns as wide as their widest cell.
 
     rich.table pads and wraps for the width of a terminal; in a pipe that would cut architectures
     and paths, so the table is drawn with as much width as it takes.
+
+    Parameters
+    ----------
+    width
+        Where the last column is folded; the others are never cut.
     """
     from rich import box
     from rich.console import Console
@@ -48,10 +65,23 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
         drawn.add_column(name, no_wrap=True)
     for row in rows:
         drawn.add_row(*(_escaped(cell) for cell in row))
-    console = Console(width=10_000, color_system=None, force_terminal=False)
+    if width is not None:
+        drawn.columns[-1].no_wrap = False
+        drawn.columns[-1].overflow = "fold"
+        width = max(width, _width(drawn.columns[:-1]) + MIN_FOLDED)
+    console = Console(width=width or 10_000, color_system=None, force_terminal=False)
     with console.capture() as captured:
         console.print(drawn)
     return "\n".join(line.rstrip() for line in captured.get().splitlines() if line.strip())
+
+
+def _width(columns: "Sequence[Column]") -> int:
+    """What columns take with the space after each."""
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    cells = ([str(column.header), *map(str, column.cells)] for column in columns)
+    return sum(3 + max(cell_len(Text.from_markup(x).plain) for x in column) for column in cells)
 
 
 def _escaped(cell: object) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from .options import Common
-from .printing import table
+from .printing import table, terminal_width
 
 
 def status(
@@ -22,4 +22,5 @@ def status(
         (x.what, x.name, x.state, x.detail or (x.command and f"run `{x.command}`") or "")
         for x in found.parts
     ]
-    common.show(found, table(("what", "of", "state", "details"), rows), found.next_command)
+    text = table(("what", "of", "state", "details"), rows, terminal_width())
+    common.show(found, text, found.next_command)

@@ -13,7 +13,7 @@ from ..folders import listed
 from ..storage import read_lines
 from .conditions import check_current
 from .context import Context
-from .parts import look_at, require
+from .parts import look_at, require, subnets
 from .summaries import Part
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class _Measured:
             raise FileNotFoundError(self.path)
         check_current(self.context.run, dataset)
         times_ms = _times_ms(dataset)
-        words = [f"{len(dataset.measured)} subnets"]
+        words = [subnets(len(dataset.measured))]
         if times_ms:
             words.append(f"{min(times_ms):.2f} to {max(times_ms):.2f} ms")
         if failed := len(dataset.measured) - len(dataset.usable):
@@ -102,7 +102,7 @@ class _Measured:
         found.check(self.context.spec, self.device)
         if self.path.exists() and found.card.dataset_sha256 != self.dataset.sha256:
             raise StaleInputError("fitted before the last measurements")
-        return f"error {found.card.mape_percent:.2f}% on {found.card.num_samples} subnets"
+        return f"error {found.card.mape_percent:.2f}% on {subnets(found.card.num_samples)}"
 
 
 def _is_of(folder: Path, workload: str) -> bool:

@@ -29,6 +29,11 @@ def look_at(what: str, name: str, check: Callable[[], str], command: str | None)
         return Part(what=what, name=name, state="stale", detail=str(error), command=command)
 
 
+def subnets(count: int) -> str:
+    """So many subnets, in words."""
+    return "1 subnet" if count == 1 else f"{count} subnets"
+
+
 def require(*paths: Path) -> None:
     """Make sure that files exist.
 

@@ -57,7 +57,7 @@ def report(context: Context) -> ReportResult:
     records = dataset.usable if dataset and model else []
     bundle = newest_bundle(files)
     manifest = read_manifest(bundle) if bundle else None
-    scores = _scores(context, state.card)
+    scores = current_scores(files, state.card)
     inputs = ReportInputs(
         search=search,
         choices=choices(
@@ -93,9 +93,9 @@ def _deployments(files: Workspace) -> Iterator[Deployment]:
             _log.warning("left out: %s", error)
 
 
-def _scores(context: Context, card: SupernetCard) -> ScoreTable | None:
+def current_scores(files: Workspace, card: SupernetCard) -> ScoreTable | None:
     """Scores of this supernet's subnets on this data; earlier ones are not shown."""
-    path = context.files.scores_path
+    path = files.scores_path
     if not path.exists():
         return None
     scores = read_record(ScoreTable, path, "mosdeploy evaluate")

@@ -9,15 +9,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 from ..errors import MosdeployError, StaleInputError
 from ..folders import listed
+from ..record import Record, read_json
 from ..records import BundleManifest, DataCard, Deployment, ScoreTable, SubnetCard
 from ..storage import read_record, sha256_file
 from .bundles import folder_bytes, newest_bundle
 from .context import Context
 from .measured_parts import measured_parts, middle_ms
-from .parts import look_at, require
+from .parts import look_at, require, subnets
+from .report import current_scores
 from .subnets import ALONE, subnet_card
 from .summaries import Part, RunStatus
 from .train import has_tokenizer_of
@@ -163,7 +166,7 @@ class _Look:
         table = read_record(ScoreTable, path, "mosdeploy evaluate")
         if table.supernet_sha256 != self._trained.card.supernet_sha256:
             raise StaleInputError("of an earlier supernet")
-        return f"of {len(table.subnets)} subnets"
+        return f"of {subnets(len(table.subnets))}"
 
     def _bundles(self) -> Iterator[Part]:
         paths = listed(self.context.files.bundles_dir, "[!.]*/manifest.json")
@@ -181,7 +184,7 @@ class _Look:
         manifest = read_manifest(path.parent)
         if changed := self._changed(manifest):
             raise StaleInputError(f"another {' and another '.join(changed)} is there now")
-        return f"{manifest.precision}, {folder_bytes(path.parent) / 1e6:.1f} MB"
+        return f"{manifest.precision}, {folder_bytes(path.parent) / 2**20:.1f} MiB"
 
     def _changed(self, manifest: BundleManifest) -> list[str]:
         """Which of the records that a bundle was made from are no longer those at hand."""
@@ -234,4 +237,24 @@ class _Look:
         written = page.stat().st_mtime_ns
         if any(path.exists() and path.stat().st_mtime_ns > written for path in sources):
             raise StaleInputError("written before the last search or deployment")
+        if changed := self._not_on_page():
+            raise StaleInputError(f"written before the last {' and the last '.join(changed)}")
         return str(page)
+
+    def _not_on_page(self) -> list[str]:
+        """What `report.json` holds otherwise than it is now; that it was written again as it was
+        does not matter.
+        """
+        from ..export.bundle import read_manifest
+
+        shown = read_json(self.context.files.report_dir / "report.json")
+        bundle = newest_bundle(self.context.files)
+        now: dict[str, Record | None] = {
+            "scores": current_scores(self.context.files, self._trained.card),
+            "bundle": read_manifest(bundle) if bundle else None,
+        }
+        return [name for name, x in now.items() if shown.get(name) != (x and _as_json(x))]
+
+
+def _as_json(record: Record) -> Any:
+    return record.model_dump(mode="json")

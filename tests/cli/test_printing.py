@@ -1,6 +1,8 @@
 """What verbs have in common when they print for people."""
 
-from mosdeploy.cli.printing import card_line, kept, table
+import pytest
+
+from mosdeploy.cli.printing import card_line, kept, table, terminal_width
 from mosdeploy.records import PredictorCard
 
 
@@ -27,3 +29,23 @@ def test_columns_are_as_wide_as_their_widest_cell() -> None:
 def test_a_cell_is_neither_cut_nor_read_as_markup() -> None:
     path = "x" * 500 + "[bold]y[/bold]"
     assert path in table(("what",), [(path,)])
+
+
+def test_the_last_column_is_folded_at_the_width_of_the_terminal() -> None:
+    words = " ".join(["another search is there now"] * 5)
+    rows = [("bundle", "en-de-fp32[1]", words), ("report", "", "x" * 200)]
+    lines = table(("what", "of", "details"), rows, width=60).splitlines()
+    assert max(map(len, lines)) <= 60
+    details = [line[lines[0].index("details") :] for line in lines[2:]]
+    assert " ".join(details).startswith(words)
+    assert "".join(details).count("x") == 200
+    # what is narrower than the others is no reason to cut them
+    assert "en-de-fp32[1]" in table(("what", "of", "details"), rows, width=10)
+
+
+def test_only_a_terminal_has_a_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "66")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert terminal_width() == 66
+    monkeypatch.setattr("sys.stdout.isatty", lambda: False, raising=False)
+    assert terminal_width() is None

@@ -144,6 +144,27 @@ def test_a_search_is_proposed_with_a_limit_that_was_measured(folder: Path) -> No
     assert opened(folder).status().next_command == "mosdeploy search"
 
 
+def test_a_report_is_stale_once_it_shows_others_than_are_there(folder: Path) -> None:
+    run = opened(folder)
+    path = Workspace(folder).scores_path
+    path.write_text(path.read_text() + " ")  # newer, but the same
+    assert part(folder, "report").state == "ok"
+    run.evaluate(("1",))
+    assert part(folder, "report").detail == "written before the last scores"
+    run.report()
+    assert part(folder, "report").state == "ok"
+    assert part(folder, "bundle").detail.endswith(" MiB")
+    run.export("smallest")
+    assert part(folder, "report").detail == "written before the last bundle"
+
+
+def test_one_subnet_is_one(folder: Path) -> None:
+    path = Workspace(folder).scores_path
+    path.unlink()
+    opened(folder).evaluate(("largest",))
+    assert part(folder, "scores").detail == "of 1 subnet"
+
+
 def test_another_bundle_than_the_deployed_one_is_told(folder: Path) -> None:
     path = next(folder.glob("deployments/*.json"))
     text = path.read_text()
