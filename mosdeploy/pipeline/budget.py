@@ -5,6 +5,7 @@ In: a number of updates, or a time. Out: a `TrainingBudget`, and a run whose con
 
 import contextlib
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -30,6 +31,8 @@ SUPERNET_SHARE = 0.07
 MAX_SHARE = 0.5
 NUM_TIMED = 10
 """Updates of either kind that are timed to tell what a time is enough for."""
+TIMING_SHARE = 0.05
+"""Of that time, what timing them may take; two of either kind are timed in any case."""
 
 
 def supernet_share(num_winners: int) -> float:
@@ -149,7 +152,7 @@ def _known(paths: Sequence[Path], inputs_sha256: str) -> TrainingBudget | None:
 
 def _timed(context: Context, time_s: float, source: "FeasibleSpace | None") -> TrainingBudget:
     """Train both kinds of network for a few updates on made-up examples."""
-    times = step_times(context, source)
+    times = step_times(context, source, max_time_s=TIMING_SHARE * time_s)
     return split_time(
         time_s,
         context.config.training.num_winners,
@@ -159,14 +162,20 @@ def _timed(context: Context, time_s: float, source: "FeasibleSpace | None") -> T
 
 
 def step_times(
-    context: Context, source: "FeasibleSpace | None" = None, num_timed: int = NUM_TIMED
+    context: Context,
+    source: "FeasibleSpace | None" = None,
+    num_timed: int = NUM_TIMED,
+    max_time_s: float = math.inf,
 ) -> StepTimes:
-    """Time a few updates of either kind on made-up examples.
+    """Time a few updates of either kind on made-up examples; say so if other programs slow them
+    down.
 
     Parameters
     ----------
     source
         Where the architectures of the supernet come from; None for its whole space.
+    num_timed, max_time_s
+        So many of either kind, or fewer once that time is over.
 
     Raises
     ------
@@ -182,14 +191,31 @@ def step_times(
         training=config.training,
         examples=context.family.made_up_dataset(config),
         num_timed=num_timed,
+        max_time_s=max_time_s / 2,
         source=source,
     )
     # the winner is not known yet: as large as a winner may be, or of middling size
     arch = context.spec.reference_arch() if source is None else source.largest
     alone = partial(context.family.fresh_subnet, arch, config.space, config.vocab_size, seed=1)
-    context.progress.say(f"timing {num_timed} updates of the supernet and of a subnet alone")
+    if busy := _busy():
+        context.progress.say(busy)
+    context.progress.say(f"timing up to {num_timed} updates of the supernet and of a subnet alone")
     return StepTimes(
         supernet_s=step_seconds(task), winner_s=step_seconds(replace(task, fresh=alone))
+    )
+
+
+def _busy() -> str | None:
+    """That more programs want to run here than there are cores, if so and if the system tells."""
+    cores = os.cpu_count()
+    if cores is None or not hasattr(os, "getloadavg"):
+        return None
+    load = os.getloadavg()[0]
+    if load <= cores:
+        return None
+    return (
+        f"other programs run here (load average {load:.1f}, {cores} cores): updates take longer "
+        "than they would on an idle machine"
     )
 
 

@@ -14,7 +14,7 @@ from ..family import DataRequest, RunPlan
 from ..recipes import list_recipes, read_recipe
 from ..storage import atomic_write
 from ..workspace import Workspace
-from .budget import NUM_TIMED, step_times
+from .budget import TIMING_SHARE, step_times
 from .context import SILENT, Context, Progress
 from .estimate import estimate_walk
 from .run import Run
@@ -124,7 +124,10 @@ def init_from_data(
     profile = load_profile(device or "local", root)
     plan = _plan(root, options)
     context = _context(plan, options, root, progress)
-    times = step_times(context, num_timed=NUM_TRIED if options.time_s is None else NUM_TIMED)
+    if options.time_s is None:
+        times = step_times(context, num_timed=NUM_TRIED)
+    else:
+        times = step_times(context, max_time_s=TIMING_SHARE * options.time_s)
     sizes = (plan.num_train, plan.num_valid)
     estimate = estimate_walk(context, times, profile, *sizes)
     if options.time_s is not None:

@@ -4,7 +4,8 @@ In: a `CostTask`: what makes a supernet, config sections, and examples. Out: a `
 parameters, optimiser state, peak memory, time of a step. No weight that is trained here is kept.
 """
 
-import json
+import contextlib
+import math
 import multiprocessing
 import platform
 import re
@@ -26,6 +27,7 @@ from ..records import TrainingCost
 from ..supernet.elastic import Subnet
 from ..supernet.supernet import Supernet
 from .device import DeviceContext
+from .log import LogLine
 from .schedule import ArchSource, num_batches, sandwich
 from .trainer import TrainingJob, train
 
@@ -34,6 +36,10 @@ MAX_BATCHES = 2
 with it.
 """
 ADAM_STATES = 2  # running means of the gradient and of its square, each as large as the parameters
+
+
+class _TimeIsOverError(Exception):
+    """Ends a trial before its last step."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,8 @@ class CostTask:
     num_timed
         Steps whose median time is taken. One before them warms up, and the last one validates and
         saves as well.
+    max_time_s
+        Once it is over, no further step is timed but the first one after the warm-up.
     source
         Where the architectures of a supernet come from; None for its whole space.
     """
@@ -59,6 +67,7 @@ class CostTask:
     training: TrainingConfig
     examples: Dataset
     num_timed: int = 10
+    max_time_s: float = math.inf
     source: ArchSource | None = None
 
 
@@ -126,17 +135,22 @@ def _median_step_s(task: CostTask, net: Supernet | Subnet, grad_accum_steps: int
     }
     config = task.training.model_copy(update=changes)
     batches = Batches(task.examples, config.tokens_per_batch, config.seed)
-    with TemporaryDirectory() as folder:
+    ends: list[float] = []  # of each step, since the start
+
+    def note(line: LogLine, *_: float) -> None:
+        ends.append(line.seconds)
+        if len(ends) > 1 and line.seconds > task.max_time_s:
+            raise _TimeIsOverError
+
+    with TemporaryDirectory() as folder, contextlib.suppress(_TimeIsOverError):
         log_path = Path(folder) / "log.jsonl"
         # the folder is empty: there is no state whose fingerprint could differ
         job = TrainingJob(
             config, Path(folder) / "state.pt", log_path, "a trial", source=task.source
         )
-        train(net, batches, ordered_batches(task.examples, config.tokens_per_batch), job)
-        lines = log_path.read_text().splitlines()
-    ends = [json.loads(line)["seconds"] for line in lines]  # (steps,), each since the start
+        train(net, batches, ordered_batches(task.examples, config.tokens_per_batch), job, note)
     # without the first step, which warms up, and the last, which validates and saves
-    step_s: list[float] = np.diff(ends[:-1]).tolist()
+    step_s: list[float] = np.diff(ends[: steps - 1]).tolist()
     return median(step_s)
 
 

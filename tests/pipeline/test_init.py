@@ -1,5 +1,6 @@
 """New run files, from recipes and for the user's data."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,28 @@ def test_a_run_file_that_is_there_stays(tmp_path: Path, corpus: Path) -> None:
         init_from_data(tmp_path, options(corpus))
 
 
-def test_updates_are_really_timed(tmp_path: Path) -> None:
-    context = Context(open_run(make_run_folder(tmp_path)))
+@pytest.mark.parametrize(("load", "is_busy"), [(2.0, False), (8.25, True)])
+def test_updates_are_really_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: float, is_busy: bool
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    told = Told()
+    context = Context(open_run(make_run_folder(tmp_path)), told)
     times = module.step_times(context, num_timed=1)
     assert min(times.winner_s, times.supernet_s) > 0
+    assert any("(load average 8.2, 2 cores)" in x for x in told.messages) == is_busy
+
+
+def test_timing_takes_a_small_part_of_the_time(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    def step_times(*_: object, max_time_s: float) -> StepTimes:
+        asked.append(max_time_s)
+        return StepTimes(supernet_s=0.5, winner_s=0.1)
+
+    monkeypatch.setattr(module, "step_times", step_times)
+    init_from_data(tmp_path, options(corpus, time_s=128.0))
+    assert asked == [pytest.approx(6.4)]

@@ -1,8 +1,10 @@
+import dataclasses
 import platform
 import resource
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -11,7 +13,8 @@ from mosdeploy.errors import ConfigError
 from mosdeploy.families.translation.dataset import made_up_dataset
 from mosdeploy.families.translation.elastic import fresh_supernet
 from mosdeploy.spaces.translation import TranslationSpace
-from mosdeploy.training.cost import CostTask, peak_resident_bytes, training_cost
+from mosdeploy.training import trainer
+from mosdeploy.training.cost import CostTask, peak_resident_bytes, step_seconds, training_cost
 
 CONFIG = TrainingConfig(tokens_per_batch=64, grad_accum_steps=2, compute="cpu", threads=1)
 
@@ -50,6 +53,26 @@ def test_of_many_batches_two_are_tried(space: TranslationSpace) -> None:
 def test_an_error_of_the_trial_comes_back(space: TranslationSpace) -> None:
     with pytest.raises(ConfigError, match=r"tokens_per_batch = 64 cannot hold"):
         training_cost(task(space, CONFIG, num_tokens=64, num_timed=1))
+
+
+def test_a_trial_ends_once_its_time_is_over(
+    space: TranslationSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    advance = trainer._Run.advance
+
+    def counted(run: trainer._Run, *given: Any) -> Any:
+        made.append(run.step)
+        return advance(run, *given)
+
+    monkeypatch.setattr(trainer._Run, "advance", counted)
+    tried = task(space, CONFIG, num_tokens=7, num_timed=10)
+    assert step_seconds(tried) > 0
+    assert len(made) == 12
+    made.clear()
+    # one that warms up, and one that is timed
+    assert step_seconds(dataclasses.replace(tried, max_time_s=1e-6)) > 0
+    assert len(made) == 2
 
 
 @pytest.mark.parametrize(("system", "counted"), [("Darwin", 3_000_000), ("FreeBSD", 2930)])
