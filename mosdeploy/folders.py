@@ -6,6 +6,7 @@ In: paths. Out: paths, and a folder that is whole wherever it is found.
 import ctypes
 import errno
 import os
+import shutil
 from pathlib import Path
 
 from .storage import read_errors, sync
@@ -27,26 +28,55 @@ def replace_folder(new: Path, target: Path) -> None:
     """Put a new folder in the place of another, if there is one, in one step, even if the power
     fails; the other is then where the new one was.
 
+    Where the file system cannot do it in one step, a kill may leave nothing in the place:
+    `restore_folder` puts the other one back.
+
     Raises
     ------
     OSError
         If the disk is read-only, or the folders lie on different ones.
     """
+    restore_folder(target)
     # a rename can reach the disk before the content of what is renamed
     for path in (*new.rglob("*"), new):
         sync(path)
     if not target.exists():
         new.rename(target)
     elif not _exchange(new, target):  # a file system, such as NFS, that can only rename
-        aside = new.with_name(f"{new.name}.old")
-        target.rename(aside)
+        aside = _aside(target)
         try:
+            target.rename(aside)
             new.rename(target)
+            sync(target.parent)
+            aside.rename(new)
         except BaseException:
-            aside.rename(target)
+            restore_folder(target)
             raise
-        aside.rename(new)
     sync(target.parent)
+
+
+def restore_folder(target: Path) -> None:
+    """Put back what a replacement moved aside that was killed before the new folder had taken the
+    place; if it had, what was moved aside is removed. Before anything else, under the lock.
+
+    Raises
+    ------
+    OSError
+        If the disk is read-only.
+    """
+    aside = _aside(target)
+    if not aside.exists():
+        return
+    if target.exists():
+        shutil.rmtree(aside)
+    else:
+        aside.rename(target)
+        sync(target.parent)
+
+
+def _aside(target: Path) -> Path:
+    # beside the folder, and under no name that is removed with what a killed command left
+    return target.with_name(f".aside-{target.name}")
 
 
 def _exchange(first: Path, second: Path) -> bool:

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import synthetic
-from faults import Faults, fail_everywhere, faults
+from faults import Faults, can_exchange, fail_everywhere, faults, killed_at_rename
 from supernet_fixtures import toy_supernet
 
 from mosdeploy.data.ragged import Ragged
 from mosdeploy.evaluation.cache import BlockLosses, EvaluationCache
 from mosdeploy.families.translation.dataset import TranslationDataset
+from mosdeploy.folders import restore_folder
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.sessions import ProfilingSession, read_sessions
 from mosdeploy.pipeline.train import PreparedData, _take_place
@@ -29,7 +30,7 @@ from mosdeploy.supernet.checkpoint import (
 )
 from mosdeploy.workspace import Workspace
 
-__all__ = ["faults"]
+__all__ = ["can_exchange", "faults"]
 
 CONTEXT = synthetic.full_inputs().context
 RECORD = synthetic.full_inputs().records[0]
@@ -165,6 +166,7 @@ WORKS = {
 }
 
 
+@pytest.mark.usefixtures("can_exchange")
 @pytest.mark.parametrize("name", WORKS)
 def test_a_disk_that_fails_anywhere_leaves_whole_records(
     tmp_path: Path,
@@ -176,6 +178,18 @@ def test_a_disk_that_fails_anywhere_leaves_whole_records(
     before.mkdir()
     work.prepare(before)
     assert fail_everywhere(faults, before, work.act, work.check) >= 3
+
+
+def test_a_supernet_whose_replacement_is_killed_is_put_back(tmp_path: Path) -> None:
+    code = "from test_disk_faults import take_place; take_place(root)"
+    for number in (1, 2, 3, 4):
+        root = tmp_path / f"run-{number}"
+        root.mkdir()
+        two_supernets(root)
+        assert killed_at_rename(number, code, root) == (number < 4)
+        restore_folder(Workspace(root).supernet_dir)
+        check_placed(root)
+        assert not list(root.glob(".*"))
 
 
 def test_token_ids_are_written_whole_or_not_at_all(

@@ -14,7 +14,7 @@ from typing import IO
 import pytest
 
 from mosdeploy.errors import MosdeployError, StaleInputError
-from mosdeploy.folders import listed, replace_folder
+from mosdeploy.folders import listed, replace_folder, restore_folder
 from mosdeploy.storage import _partial, atomic_copy, atomic_write
 
 # -- atomic write
@@ -174,6 +174,18 @@ def test_where_only_renaming_is_possible_a_failure_leaves_the_old_folder(
     assert (target / "file").read_text() == "old"
     assert (new / "file").read_text() == "new"
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("has_new", [False, True], ids=["before", "after"])
+def test_what_a_killed_replacement_moved_aside(tmp_path: Path, has_new: bool) -> None:
+    target = tmp_path / "target"
+    restore_folder(target)  # nothing was moved
+    folder_with(tmp_path / ".aside-target", "old")
+    if has_new:
+        folder_with(target, "new")
+    restore_folder(target)
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+    assert (target / "file").read_text() == ("new" if has_new else "old")
 
 
 def test_a_folder_that_is_replaced_is_there_all_the_while(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from ..config.sections import ExportConfig
 from ..config.units import Statistic
 from ..errors import BundleError, ExportError, MosdeployError, StaleInputError
-from ..folders import replace_folder
+from ..folders import replace_folder, restore_folder
 from ..records import BundleManifest, ParityReport, Runtime, SelfTest, WeightOrigin
 from ..runtime.manifest import TOKENIZER_NAMES
 from ..spaces.genes import ArchConfig
@@ -155,6 +155,7 @@ def export_bundle(
         )
     busy = MosdeployError(f"another `mosdeploy export` writes {out_dir}; wait for it, or stop it")
     with locked(out_dir, busy), disk_errors(out_dir):
+        restore_folder(out_dir)
         for left in out_dir.parent.glob(f".{glob.escape(out_dir.name)}.*/"):
             shutil.rmtree(left)  # by an export that was killed
         with tempfile.TemporaryDirectory(prefix=f".{out_dir.name}.", dir=out_dir.parent) as scratch:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..family import TaskData, Tokenizer
-from ..folders import replace_folder
+from ..folders import replace_folder, restore_folder
 from ..record import Record, parse
 from ..records import DataCard, SupernetCard, TrainingBudget, TrainingLimits
 from ..storage import (
@@ -95,6 +95,9 @@ def _prepare(context: Context, options: TrainOptions, held: ExitStack) -> str:
         f"another `mosdeploy train` runs in {files.root.absolute()}; wait for it, or stop it"
     )
     held.enter_context(locked(files.supernet_dir, busy))
+    for folder in (files.teacher_dir, files.supernet_dir):
+        with disk_errors(folder):
+            restore_folder(folder)
     standing = _standing(context.run)
     data = context.family.load_data(context.config, context.run.data_root)
     feasible = feasible_space(context, options)

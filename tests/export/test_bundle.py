@@ -5,6 +5,7 @@ The runtime's tests have bundles of real models.
 
 import contextlib
 import dataclasses
+import errno
 import itertools
 import json
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from example_spaces import SMALL_ARCH, TINY
-from faults import Faults, fail_everywhere, faults
+from faults import Faults, can_exchange, fail_everywhere, faults, killed_at_rename
 
 from mosdeploy.config.sections import ExportConfig
 from mosdeploy.errors import BundleError, ExportError, MosdeployError
@@ -30,7 +31,7 @@ from mosdeploy.spaces.spec import ModelSpec
 from mosdeploy.spaces.translation_workload import TranslationWorkload
 from mosdeploy.storage import locked, sha256_file
 
-__all__ = ["faults"]
+__all__ = ["can_exchange", "faults"]
 
 INPUT_IDS = [[4 + (7 * i + k) % 8 for k in range(1 + i % 5)] for i in range(20)]
 NAMES = {"model.onnx", "tokenizer.model", "manifest.json", "README.md"}
@@ -223,10 +224,12 @@ def before(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.usefixtures("can_exchange")
 def test_a_disk_that_fails_anywhere_leaves_a_whole_bundle(before: Path, faults: Faults) -> None:
     assert fail_everywhere(faults, before, export_another, check_whole) > 10
 
 
+@pytest.mark.usefixtures("can_exchange")
 def test_ctrl_c_anywhere_leaves_a_whole_bundle_and_nothing_beside_it(
     before: Path, faults: Faults
 ) -> None:
@@ -243,6 +246,20 @@ def test_ctrl_c_anywhere_leaves_a_whole_bundle_and_nothing_beside_it(
         if not faults.failed:
             break
     assert number > 10
+
+
+def test_a_bundle_whose_replacement_is_killed_is_there_after_the_next_export(before: Path) -> None:
+    code = "from test_bundle import export_another; export_another(root)"
+    for number in (1, 2, 3, 4):
+        root = Path(shutil.copytree(before, before.with_name(f"run-{number}")))
+        assert killed_at_rename(number, code, root) == (number < 4)
+
+        def fails(folder: Path) -> BuiltModel:
+            raise OSError(errno.EIO, "the disk fails before there is a new one")
+
+        with pytest.raises(MosdeployError, match="the disk fails"):
+            export(root / "bundles" / "b", build=fails)
+        check_whole(root)
 
 
 def test_what_a_killed_export_left_goes_with_the_next(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 """Failures of the disk: one call after the other fails, of those that write or read, whoever makes
-it; or something happens just before it.
+it; or something happens just before it, or the process is killed.
 
 Python tells an audit hook of every file that is opened, every rename, folder and link, whichever
 library asks for it; a hook that raises makes the call fail.
@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -113,6 +114,49 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
     monkeypatch.setattr(os, "fsync", failing_fsync)
     monkeypatch.setattr(folders, "_exchange", failing_exchange)
     return _faults
+
+
+@pytest.fixture(params=[True, False], ids=["exchange", "renames"])
+def can_exchange(
+    request: pytest.FixtureRequest, faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> bool:
+    """Where two names are exchanged in one step, and where, as on NFS, they can only be renamed."""
+    if not request.param:
+        monkeypatch.setattr(folders, "_exchange", lambda *_: False)
+    return bool(request.param)
+
+
+DYING = """
+import os, sys
+from pathlib import Path
+from mosdeploy import folders
+
+renames = []
+rename = Path.rename
+
+def dying(path, to):
+    renames.append(path)
+    if len(renames) == {number}:
+        os._exit(9)
+    return rename(path, to)
+
+folders._exchange = lambda *_: False
+Path.rename = dying
+root = Path(sys.argv[1])
+"""
+
+
+def killed_at_rename(number: int, code: str, root: Path) -> bool:
+    """Run code about `root` in a process that cannot exchange names and dies just before the rename
+    of this number, from 1; False where there are not so many.
+    """
+    tests = Path(__file__).parents[1]
+    paths = (tests.parent, tests / "helpers", tests, tests / "export")
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths))}
+    program = DYING.format(number=number) + code
+    done = subprocess.run([sys.executable, "-c", program, str(root)], check=False, env=env)
+    assert done.returncode in (0, 9)
+    return done.returncode == 9
 
 
 def fail_everywhere(

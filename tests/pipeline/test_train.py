@@ -124,6 +124,22 @@ def test_a_training_that_is_killed_at_its_end_is_finished_by_the_next(folder: Pa
     assert not files.beside.supernet_dir.exists()
 
 
+@pytest.mark.parametrize("has_taken_place", [False, True])
+def test_a_supernet_that_a_kill_left_aside_is_not_trained_again(
+    folder: Path, has_taken_place: bool
+) -> None:
+    files = Workspace(folder)
+    aside = folder / ".aside-supernet"
+    if has_taken_place:
+        shutil.copytree(files.supernet_dir, aside)
+    else:
+        files.supernet_dir.rename(aside)
+    progress = KeptProgress()
+    assert opened(folder, progress).train().steps == 12
+    assert progress.messages == ["already trained from this data and configuration"]
+    assert not aside.exists()
+
+
 def test_a_state_that_a_kill_left_beside_its_supernet_blocks_no_other_training(
     folder: Path,
 ) -> None:

@@ -21,7 +21,7 @@ from ...errors import ExportError
 from ...export.onnx.initializers import Array
 from ...export.onnx.model import write_model
 from ...family import FormatJob
-from ...folders import replace_folder
+from ...folders import replace_folder, restore_folder
 from ...spaces.encoder import EncoderSpace
 from ...spaces.encoder_choices import EncoderArch
 from ...storage import disk_errors, make_folder
@@ -117,6 +117,8 @@ def write_hf(job: FormatJob, out_dir: Path) -> None:
 
 def _write_whole(out_dir: Path, write: Callable[[Path], None]) -> None:
     """Fill a folder beside `out_dir`, then put it in its place."""
+    with disk_errors(out_dir):
+        restore_folder(out_dir)
     if out_dir.exists() and not (out_dir / CONFIG_NAME).is_file():
         raise ExportError(
             f"{out_dir} exists and is no model of Hugging Face; move it away, or choose another "

@@ -1,3 +1,4 @@
+import errno
 import json
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from encoders import answer_in_numpy, encoder_spec, random_weights, uneven_arch
 
 from mosdeploy.config.encoder import POOLED_HEADS
 from mosdeploy.config.pooling import read_vector_modules
-from mosdeploy.errors import ExportError
+from mosdeploy.errors import ExportError, MosdeployError
 from mosdeploy.families.encoder.formats import write_hf, write_optimum
 from mosdeploy.family import FormatJob
 from mosdeploy.spaces.encoder_choices import VECTOR_HEADS, BertLayerConfig, EncoderArch
@@ -190,6 +191,23 @@ def test_vectors_are_none_of_optimums_outputs(tmp_path: Path) -> None:
 
 
 # -- places ----------------------------------------------------------------------------------------
+
+
+def test_a_model_that_a_kill_left_aside_is_put_back_before_another_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(tmp_path, "classification")
+    folder = tmp_path / "model"
+    write_hf(job, folder)
+    folder.rename(tmp_path / ".aside-model")
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.EIO, "the disk fails")
+
+    monkeypatch.setattr("mosdeploy.families.encoder.formats.save_file", fails)
+    with pytest.raises(MosdeployError, match="the disk fails"):
+        write_hf(job, folder)
+    assert (folder / "config.json").is_file()
 
 
 def test_a_folder_is_replaced_whole_and_nothing_else_is(tmp_path: Path) -> None:
