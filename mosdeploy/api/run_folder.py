@@ -155,8 +155,8 @@ class RunFolder:
         """Find the best subnet within the limits, as measured on the device.
 
         `count="encoder"` leaves the embedding table out of `max_parameters`; `max_memory_bytes` is
-        of the bundle's model and the activations that a run holds; `statistic` says which figure
-        of the times the latency limit is about: `median`, `p90` or `p99`.
+        what the process takes beyond the runtime without a model; `statistic` says which figure of
+        the times the latency limit is about: `median`, `p90` or `p99`.
         """
         from ..pipeline.limits import asked_limits
         from ..pipeline.search import SearchOptions, search

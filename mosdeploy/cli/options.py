@@ -95,7 +95,10 @@ MaxSizeOption = Annotated[
 ]
 MaxMemoryOption = Annotated[
     str | None,
-    typer.Option(help="Limit on model and activations in memory: 200MiB.", show_default=CONFIGURED),
+    typer.Option(
+        help="Limit on the memory that the model takes on the device: 200MiB.",
+        show_default=CONFIGURED,
+    ),
 ]
 
 HERE = Path()

@@ -54,6 +54,8 @@ def _text(result: "SearchResult") -> str:
     memory = ""
     if result.limits.max_memory_bytes is not None and winner.memory_bytes is not None:
         memory = f", {winner.memory_bytes / 2**20:.1f} MiB of memory"
+        if winner.measured_memory_bytes is not None:
+            memory += f" ({winner.measured_memory_bytes / 2**20:.1f} measured)"
     trained = ""
     if winner.trained_loss is not None:
         trained = f" as inherited, {winner.trained_loss:.4f} after its first steps alone"

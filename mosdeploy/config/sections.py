@@ -48,9 +48,9 @@ class LimitsConfig(Record):
     """What a subnet may cost: latency on the device, parameters, bytes of the bundle, and bytes of
     memory.
 
-    `count`: "encoder" leaves the embedding table out of `max_parameters`. `max_memory` counts the
-    bundle's model and the activations that a run of the workload holds, not the interpreter and the
-    runtime.
+    `count`: "encoder" leaves the embedding table out of `max_parameters`. `max_memory` is what
+    the process takes on the device beyond the interpreter and the runtime; predicted, it is the
+    bundle's model and the activations that a run of the workload holds.
     """
 
     max_latency: Duration | None = Field(None, exclude_if=_unset)

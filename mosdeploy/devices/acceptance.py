@@ -10,14 +10,14 @@ from collections.abc import Callable
 from pydantic import ConfigDict
 
 from ..config.device import DeviceProfile
-from ..errors import CommandError, InfeasibleError
+from ..errors import CommandError
 from ..record import Record
 from ..records import BundleManifest, Measurement, Runtime
 from ..spaces.spec import TimingStage
 from .answers import parse_answer
 from .interpreter import run_python
 from .measure import measure_model
-from .release import RUNTIME_NAME, LatencyLimit
+from .release import RUNTIME_NAME, LatencyLimit, Release
 from .rounds import aggregate_rounds
 from .session import Session, last_lines
 from .task import ModelTask, ignore
@@ -110,23 +110,22 @@ def _measured(session: Session, profile: DeviceProfile, task: ModelTask) -> Meas
     return measurement
 
 
-def check_limit(
-    profile: DeviceProfile, measurement: Measurement, limit: LatencyLimit | None
-) -> None:
-    """Refuse what takes longer than its limit.
-
-    Raises
-    ------
-    InfeasibleError
-        Carries how long it takes.
+def missed_limits(profile: DeviceProfile, measurement: Measurement, release: Release) -> str:
+    """What a bundle takes beyond its limits, in words; empty if it keeps them, or the device is
+    emulated.
     """
-    if limit is None or not limit.is_missed(profile, measurement):
-        return
-    taken_ms = measurement.figure_ms(limit.statistic)
-    raise InfeasibleError(
-        f"{profile.name}: the bundle takes {taken_ms:.4g} ms there ({limit.statistic}), the limit "
-        f"is {limit.ms:.4g} ms; `current` is unchanged. Take a faster one of the search's front "
-        "(`mosdeploy export --pick 1`), search for a limit a little lower, or deploy with "
-        "--no-strict",
-        fastest_latency_ms=taken_ms,
-    )
+    limit, most = release.limit, release.max_memory_bytes
+    taken_bytes = measurement.memory_bytes or 0
+    missed = []
+    if limit is not None and limit.is_missed(profile, measurement):
+        taken_ms = measurement.figure_ms(limit.statistic)
+        missed.append(
+            f"the bundle takes {taken_ms:.4g} ms there ({limit.statistic}), the limit is "
+            f"{limit.ms:.4g} ms"
+        )
+    if most is not None and taken_bytes > most and not profile.emulated:
+        taken_mib, most_mib = taken_bytes / 2**20, most / 2**20
+        missed.append(
+            f"the bundle takes {taken_mib:.4g} MiB of memory there, the limit is {most_mib:.4g} MiB"
+        )
+    return "; ".join(missed)

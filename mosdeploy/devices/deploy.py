@@ -14,12 +14,12 @@ from pydantic import ConfigDict
 
 from ..config.device import DeviceProfile
 from ..config.sections import DeployConfig
-from ..errors import CommandError, StaleInputError
+from ..errors import CommandError, InfeasibleError, StaleInputError
 from ..record import Record
 from ..records import BundleManifest, Deployment, Measurement, Runtime
 from ..spaces.spec import TimingStage
 from ..storage import sha256_bytes, sha256_file
-from .acceptance import benchmark, check_limit, model_path, self_test
+from .acceptance import benchmark, missed_limits, model_path, self_test
 from .answers import parse_answer
 from .busy import refuse_if_busy
 from .channel import Channel
@@ -77,7 +77,7 @@ def deploy(
         If the files cannot be stored, the self-test fails or the model cannot be timed; `current`
         is then unchanged.
     InfeasibleError
-        If the release is strict and takes longer than its limit; `current` is then unchanged.
+        If the release is strict and does not keep its limits; `current` is then unchanged.
 
     Examples
     --------
@@ -86,9 +86,18 @@ def deploy(
     ...     deploy(session, profile, channel, release, DeployConfig()).measurement.total.median_ms
     """
     version, measurement = _stage_and_benchmark(session, profile, channel, release, notify)
-    if release.strict and release.limit and release.limit.is_missed(profile, measurement):
+    missed = missed_limits(profile, measurement, release)
+    statistic = release.limit.statistic if release.limit else "median"
+    if missed and release.strict:
         channel.release(session, profile, version)
-        check_limit(profile, measurement, release.limit)
+        raise InfeasibleError(
+            f"{profile.name}: {missed}; `current` is unchanged. Take a faster one of the search's "
+            "front (`mosdeploy export --pick 1`), search for a limit a little lower, or deploy with "
+            "--no-strict",
+            fastest_latency_ms=measurement.figure_ms(statistic),
+        )
+    if missed:
+        notify(f"{profile.name}: {missed}")
     remote_dir = f"{channel.folder(session, profile)}/{version}"
     deployment = Deployment(
         device=profile,
@@ -99,7 +108,7 @@ def deploy(
         self_test_passed=True,
         measurement=measurement,
         limit_ms=release.limit.ms if release.limit else None,
-        statistic=release.limit.statistic if release.limit else "median",
+        statistic=statistic,
         deployed_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     channel.activate(session, profile, version, config.keep_versions, deployment)

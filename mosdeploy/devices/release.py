@@ -46,8 +46,10 @@ class Release:
         What is timed, `total` first.
     limit
         The latency that was asked for.
+    max_memory_bytes
+        What the process may take there, above the runtime without a model.
     strict
-        Whether a bundle that takes longer there is kept from becoming current.
+        Whether a bundle that does not keep these is kept from becoming current.
     runtime_dir
         The package that runs bundles; it is called `mosdeploy_runtime` on the device.
     """
@@ -56,6 +58,7 @@ class Release:
     manifest: BundleManifest
     stages: tuple[TimingStage, ...]
     limit: LatencyLimit | None = None
+    max_memory_bytes: int | None = None
     strict: bool = True
     runtime_dir: Path = RUNTIME_DIR
 

@@ -9,15 +9,18 @@ than between the repeats within one, and no number of repeats averages that out.
 
 import statistics
 from collections.abc import Sequence
+from typing import TypeVar
 
 from ..records import Measurement, Timing
+
+N = TypeVar("N", int, float)
 
 
 def aggregate_rounds(rounds: Sequence[Measurement]) -> Measurement:
     """Join rounds that did not fail; a single one stays as it is.
 
-    Of `minimum_ms` the least is taken, of `repeats` the sum, of the peak memory and of
-    `drift_percent` the largest, of all else the median. A part counts in the rounds that have it.
+    Of `minimum_ms` the least is taken, of `repeats` the sum, of memory and of `drift_percent` the
+    largest, of all else the median. A part counts in the rounds that have it.
 
     Parameters
     ----------
@@ -26,8 +29,6 @@ def aggregate_rounds(rounds: Sequence[Measurement]) -> Measurement:
     """
     if len(rounds) == 1:
         return rounds[0]
-    drifts = [each.drift_percent for each in rounds if each.drift_percent is not None]
-    peaks = [each.peak_memory_bytes for each in rounds if each.peak_memory_bytes is not None]
     totals = [each.total for each in rounds if each.total]
     names = dict.fromkeys(name for each in rounds for name in each.parts)
     return Measurement(
@@ -37,8 +38,9 @@ def aggregate_rounds(rounds: Sequence[Measurement]) -> Measurement:
             for name in names
         },
         load_ms=_median([each.load_ms for each in rounds]),
-        peak_memory_bytes=max(peaks, default=None),
-        drift_percent=max(drifts, default=None),
+        peak_memory_bytes=_largest([each.peak_memory_bytes for each in rounds]),
+        memory_bytes=_largest([each.memory_bytes for each in rounds]),
+        drift_percent=_largest([each.drift_percent for each in rounds]),
         rounds=len(rounds),
     )
 
@@ -59,3 +61,8 @@ def _median(values: Sequence[float | None]) -> float | None:
     """Median of those that are known."""
     known = [value for value in values if value is not None]
     return statistics.median(known) if known else None
+
+
+def _largest(values: Sequence[N | None]) -> N | None:
+    """The largest of those that are known."""
+    return max((value for value in values if value is not None), default=None)

@@ -34,7 +34,8 @@ class DeployOptions:
         None takes the newest of the run folder. If that one does not keep its limit, the other
         finalists of its search are exported and tried in its place.
     strict
-        A bundle that takes longer there than the limit it was searched for does not become current.
+        A bundle that takes longer there, or more memory, than the limits it was searched for does
+        not become current.
     """
 
     device: str | None = None
@@ -116,11 +117,13 @@ def _deploy(
     name = options.device or context.config.device or manifest.device or "local"
     target = resolve_profile(files.root, name, options.host)
     context.progress.say(f"deploying {folder.name} to {options.host or target.name}")
+    limit, max_memory_bytes = _limits(context, manifest)
     release = Release(
         bundle_dir=folder,
         manifest=manifest,
         stages=bundle_spec(context, manifest).timing_stages(),
-        limit=_limit(context, manifest),
+        limit=limit,
+        max_memory_bytes=max_memory_bytes,
         strict=options.strict,
     )
     with lasting_session(context, target) as session:
@@ -197,18 +200,21 @@ def deployed_to(context: Context, options: DeployOptions) -> tuple[str, str | No
     raise ConfigError(f"several devices were deployed to ({names}): say which one with --device")
 
 
-def _limit(context: Context, manifest: BundleManifest) -> "LatencyLimit | None":
-    """The limit that the bundle was picked for, or searched for, if the search is still the one at
-    hand.
+def _limits(context: Context, manifest: BundleManifest) -> "tuple[LatencyLimit | None, int | None]":
+    """The limits on latency and memory that the bundle was searched for, if the search is still the
+    one at hand; the latency that it was picked for goes first.
     """
     from ..devices.release import LatencyLimit
 
+    limit = None
     if manifest.limit_ms is not None:
-        return LatencyLimit(manifest.limit_ms, manifest.statistic)
+        limit = LatencyLimit(manifest.limit_ms, manifest.statistic)
     path = context.files.search_result_path
     known = manifest.provenance.get("search")
     if known is None or not path.exists() or sha256_file(path) != known:
-        return None
+        return limit, None
     result = read_record(SearchResult, path, "mosdeploy search")
     limit_ms = result.limits.max_latency_ms
-    return None if limit_ms is None else LatencyLimit(limit_ms, result.statistic)
+    if limit is None and limit_ms is not None:
+        limit = LatencyLimit(limit_ms, result.statistic)
+    return limit, result.limits.max_memory_bytes

@@ -104,6 +104,14 @@ def limit_parameters(most: int | None, count: ParameterCount | None) -> Limits:
     return parse(Limits, {name: most}, "limits")
 
 
+def with_less_memory(limits: Limits, excess_bytes: int) -> Limits:
+    """Limits for predictions, where so many bytes of memory come to what is predicted."""
+    if limits.max_memory_bytes is None:
+        return limits
+    left_bytes = max(limits.max_memory_bytes - excess_bytes, 1)
+    return limits.model_copy(update={"max_memory_bytes": left_bytes})
+
+
 def feasible_space(context: Context, options: TrainOptions) -> "FeasibleSpace | None":
     """What a training draws from; None for the whole space.
 

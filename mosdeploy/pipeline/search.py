@@ -15,7 +15,7 @@ from ..storage import fingerprint, locked, write_record
 from .context import Context, Progress
 from .devices import run_profile
 from .finalist_training import FinalistTraining
-from .limits import NO_LIMITS, check_trained_for, cost_of, with_defaults
+from .limits import NO_LIMITS, check_trained_for, cost_of, with_defaults, with_less_memory
 from .predictors import predictor, tail_ratio
 from .trained_run import VALID_SEED, TrainedRun, trained_run
 from .verified import Verification
@@ -129,12 +129,12 @@ class _SearchTask:
             cache, losses = _cached_losses(self.state, measure)
             cards = list[QualityCard | None]()
 
-            def evolve(level: float) -> "Evolution":
-                found, card = self._evolve(losses, level)
+            def evolve(level: float, excess_bytes: int) -> "Evolution":
+                found, card = self._evolve(losses, level, excess_bytes)
                 cards.append(card)
                 return found
 
-            evolution = evolve(1.0)
+            evolution = evolve(1.0, 0)
             measured = list[Candidate]()
             winner = evolution.ranked[0]
             level = 1.0
@@ -173,7 +173,7 @@ class _SearchTask:
     def _verification(
         self,
         evolution: "Evolution",
-        evolve: "Callable[[float], Evolution]",
+        evolve: "Callable[[float, int], Evolution]",
         training: FinalistTraining,
     ) -> Verification:
         """What measures the finalists, and trains those that keep the limits if that is wanted."""
@@ -198,9 +198,12 @@ class _SearchTask:
         is_bounded = trained is not None and trained.limits.max_latency_ms is not None
         return math.exp(-self.predictor.interval) if is_bounded and self.predictor else 0.0
 
-    def _evolve(self, losses: "Losses", level: float) -> "tuple[Evolution, QualityCard | None]":
-        """What a search sees whose predicted latencies are multiplied by `level`: on true losses,
-        or by a quality predictor, whose card comes along.
+    def _evolve(
+        self, losses: "Losses", level: float, excess_bytes: int
+    ) -> "tuple[Evolution, QualityCard | None]":
+        """What a search sees whose predicted latencies are multiplied by `level`, where
+        `excess_bytes` of memory are taken besides what is predicted: on true losses, or by a
+        quality predictor, whose card comes along.
         """
         from ..evaluation.predictor import QualityPredictor
         from ..search import evolve, evolve_predicted
@@ -213,16 +216,16 @@ class _SearchTask:
         )
         oracle = self._oracle(shown.counted(losses), level)
         show = shown.show
-
+        limits = with_less_memory(self.limits, excess_bytes)
         if not is_predicted:
-            return evolve(config.space, config.search, self.limits, oracle, show), None
+            return evolve(config.space, config.search, limits, oracle, show), None
         fitted: list[QualityPredictor] = []
 
         def fit(genes: GeneArray, known: "FloatArray") -> "PredictLoss":
             fitted.append(QualityPredictor.fit(config.space, genes, known))
             return fitted[-1].predict
 
-        evolution = evolve_predicted(config.space, config.search, self.limits, oracle, fit, show)
+        evolution = evolve_predicted(config.space, config.search, limits, oracle, fit, show)
         return evolution, fitted[-1].card
 
     def _finalists_to_train(self, evolution: "Evolution") -> list[Candidate]:

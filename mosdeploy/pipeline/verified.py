@@ -56,7 +56,8 @@ class Verification:
     noise
         How much longer than measured a subnet may take later, as a share.
     evolve
-        Searches again, with predictions multiplied by a factor.
+        Searches again, with predicted latencies multiplied by a factor, and a limit on memory
+        lowered by so many bytes.
     train
         Gives the losses of architectures that were trained alone for a few steps; None to choose
         by inherited losses.
@@ -65,6 +66,8 @@ class Verification:
         multiplied by it.
     min_level
         The least that this may be.
+    excess_bytes
+        How much more memory the finalists took than was predicted of them.
     """
 
     context: Context
@@ -72,13 +75,14 @@ class Verification:
     limits: Limits
     evolution: "Evolution"
     predictor: "LatencyPredictor | None"
-    evolve: "Callable[[float], Evolution]"
+    evolve: "Callable[[float, int], Evolution]"
     statistic: Statistic = "median"
     train: "Callable[[Sequence[ArchConfig]], list[float]] | None" = None
     measured: list[Candidate] = field(default_factory=list)
     noise: float = MIN_NOISE
     level: float = 1.0
     min_level: float = 0.0
+    excess_bytes: int = 0
     _ratios: list[float] = field(default_factory=list)
     _drifts: list[float] = field(default_factory=list)
     _paths: set[Path] = field(default_factory=set)
@@ -182,21 +186,41 @@ class Verification:
         ]
 
     def _correct_predictions(self) -> None:
-        """Search again where the device is not as its predictor says, by more than its noise."""
-        if not self._ratios or self.limits.max_latency_ms is None:
+        """Search again where the device is not as predicted, by more than its noise."""
+        level = self._measured_level()
+        excess_bytes = self._measured_excess()
+        found = []
+        if level != self.level:
+            share = abs(level - 1)
+            found.append(f"{share:.0%} {'longer' if level > 1 else 'less'}")
+        if excess_bytes != self.excess_bytes:
+            found.append(f"{excess_bytes / 2**20:.1f} MiB more memory")
+        if not found:
             return
-        level = max(statistics.median(self._ratios), self.min_level)
-        if abs(math.log(level / self.level)) <= self.noise:
-            return
-        share = abs(level - 1)
         self.context.progress.say(
-            f"the finalists took {share:.0%} {'longer' if level > 1 else 'less'} than predicted: "
-            "searching again with that"
+            f"the finalists took {' and '.join(found)} than predicted: searching again with that"
         )
-        # where nothing is fast enough, what was found before is left
+        # where nothing is fast or small enough, what was found before is left
         with contextlib.suppress(InfeasibleError):
-            self.evolution = self.evolve(level)
+            self.evolution = self.evolve(level, excess_bytes)
             self.level = level
+            self.excess_bytes = excess_bytes
+
+    def _measured_level(self) -> float:
+        if not self._ratios or self.limits.max_latency_ms is None:
+            return self.level
+        level = max(statistics.median(self._ratios), self.min_level)
+        return self.level if abs(math.log(level / self.level)) <= self.noise else level
+
+    def _measured_excess(self) -> int:
+        """Where a finalist takes more memory than the limit, the most that any took more than was
+        predicted of it: a process takes more than weights and activations.
+        """
+        most = self.limits.max_memory_bytes
+        pairs = [(c.measured_memory_bytes or 0, c.memory_bytes or 0) for c in self.measured]
+        if most is None or all(measured <= most for measured, _ in pairs):
+            return self.excess_bytes
+        return max(measured - predicted for measured, predicted in pairs)
 
     def _winner_timed_again(self) -> Candidate:
         """Of several noisy times the least that keeps the limit is lucky; so the winner, and the
@@ -223,8 +247,8 @@ class Verification:
                 for c, of in pairs
                 if of.measured_ms and c.measured_ms
             ]
-            slower = {c.arch.key: _slower(c, of) for c, of in pairs}
-            self.measured = [slower.get(c.arch.key, c) for c in self.measured]
+            worse = {c.arch.key: _worse(c, of) for c, of in pairs}
+            self.measured = [worse.get(c.arch.key, c) for c in self.measured]
 
     def _timed(self, chosen: Sequence[Candidate], path: Path) -> list[Candidate]:
         """Candidates with the times of a dataset; those that it lacks are measured."""
@@ -244,13 +268,21 @@ class Verification:
         timed = []
         for candidate in chosen:
             measurement = dataset.measured[candidate.arch.key].measurement
-            measured_ms = measurement.figure_ms(self.statistic)
-            timed.append(candidate.model_copy(update={"measured_ms": measured_ms}))
+            found = {
+                "measured_ms": measurement.figure_ms(self.statistic),
+                "measured_memory_bytes": measurement.memory_bytes,
+            }
+            timed.append(candidate.model_copy(update=found))
         return timed
 
 
-def _slower(first: Candidate, again: Candidate) -> Candidate:
-    """That of two timings of one candidate which took longer; without one, it cannot win."""
+def _worse(first: Candidate, again: Candidate) -> Candidate:
+    """Of two timings of one candidate the longer time and the most memory; without a time, it
+    cannot win.
+    """
     if first.measured_ms is None or again.measured_ms is None:
         return again
-    return max(first, again, key=lambda candidate: candidate.measured_ms or 0.0)
+    peaks = (first.measured_memory_bytes, again.measured_memory_bytes)
+    most = max((peak for peak in peaks if peak is not None), default=None)
+    slower = max(first, again, key=lambda candidate: candidate.measured_ms or 0.0)
+    return slower.model_copy(update={"measured_memory_bytes": most})

@@ -39,13 +39,15 @@ class Measurement(Record):
     after, None if that is not known; a fit gives the measurement less weight for it. Each figure is
     the median over `rounds`, which are at different times, out of `attempts` that were made. In a
     `flagged` one the reference moved too far in every round; it holds the round in which it moved
-    least.
+    least. `peak_memory_bytes` is the most that the process held, `memory_bytes` the same less what
+    it held with the runtime started and no model loaded; None in older records.
     """
 
     total: Timing | None = None
     parts: dict[str, Timing] = Field(default_factory=dict)
     load_ms: float | None = None
     peak_memory_bytes: int | None = None
+    memory_bytes: int | None = Field(None, exclude_if=lambda found: found is None)
     error: str | None = None
     drift_percent: float | None = None
     flagged: bool = False

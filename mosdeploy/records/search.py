@@ -14,8 +14,8 @@ class Candidate(Record):
     """One architecture that the search looked at; `loss` is the inherited subnet's validation loss
     (lower wins), `trained_loss` that after [search] `finalist_steps` of training it alone, of those
     finalists that had them. `num_body_parameters` leaves the embedding table out, and
-    `memory_bytes` is the model with the activations that a run holds; each is None in older
-    records.
+    `memory_bytes` is the model with the activations that a run holds, `measured_memory_bytes` what
+    a process took for them on the device; each is None in older records.
     """
 
     arch: AnyArch
@@ -26,6 +26,7 @@ class Candidate(Record):
     size_bytes: int
     memory_bytes: int | None = None
     measured_ms: float | None = None
+    measured_memory_bytes: int | None = Field(None, exclude_if=lambda found: found is None)
     trained_loss: float | None = Field(None, exclude_if=lambda loss: loss is None)
 
 
@@ -33,7 +34,8 @@ class Limits(Record):
     """What a subnet may cost; None where there is no limit.
 
     `max_body_parameters` counts all parameters but those of the embedding table,
-    `max_memory_bytes` the bundle's model and the activations that a run of the workload holds.
+    `max_memory_bytes` the bundle's model and what a run of the workload holds, as predicted; as
+    measured, what the process took above the runtime without a model.
     """
 
     max_latency_ms: float | None = Field(None, gt=0)
@@ -92,12 +94,14 @@ class SearchResult(Record):
 
     @property
     def kept(self) -> tuple[Candidate, ...]:
-        """The finalists that kept the latency limit as measured; the winner alone where none was
+        """The finalists that kept the limits as measured; the winner alone where none was
         measured.
         """
         limit_ms = self.limits.max_latency_ms or math.inf
+        limit_bytes = self.limits.max_memory_bytes or math.inf
         return tuple(
             candidate
             for candidate in self.finalists or (self.winner,)
             if (candidate.measured_ms or 0.0) <= limit_ms
+            and (candidate.measured_memory_bytes or 0) <= limit_bytes
         )

@@ -155,6 +155,10 @@ def choose_winner(measured: Sequence[Candidate], limits: Limits, margin: float =
     limit = ""
     if limits.max_latency_ms is not None:
         limit = f", the limit is {limits.max_latency_ms:.4g} ms"
+    least_bytes = min(map(_memory_bytes, timed))
+    if limits.max_memory_bytes is not None and least_bytes > limits.max_memory_bytes:
+        least, most = (n / 2**20 for n in (least_bytes, limits.max_memory_bytes))
+        limit += f", and the least memory was {least:.4g} MiB, the limit is {most:.4g} MiB"
     raise InfeasibleError(
         f"none of the {len(timed)} finalists keeps the limits as measured: the fastest took "
         f"{fastest_ms:.4g} ms{limit}; raise the limit, or measure more subnets with "
@@ -180,13 +184,17 @@ def is_safe(candidate: Candidate, limits: Limits, margin: float) -> bool:
 
 
 def _keeps(candidate: Candidate, limits: Limits) -> bool:
-    """Whether a candidate keeps all limits, with its measured latency."""
-    memory_bytes = candidate.memory_bytes
-    # an older record tells neither; the one is at most the whole, the other at least the bundle
+    """Whether a candidate keeps all limits, with its latency and memory as measured."""
     cost = Cost(
         num_parameters=candidate.num_parameters,
         size_bytes=candidate.size_bytes,
         num_body_parameters=size_of(candidate),
-        memory_bytes=candidate.size_bytes if memory_bytes is None else memory_bytes,
+        memory_bytes=_memory_bytes(candidate),
     )
     return all(share <= 1 for share in utilisation(limits, candidate.measured_ms, cost).values())
+
+
+def _memory_bytes(candidate: Candidate) -> int:
+    """As measured, else as predicted; of an older record, that tells neither, the bundle's."""
+    known = (candidate.measured_memory_bytes, candidate.memory_bytes, candidate.size_bytes)
+    return next(found for found in known if found is not None)

@@ -65,6 +65,17 @@ def test_the_loss_of_a_trained_finalist_is_told_beside_the_inherited_one(
     ) in done.stdout.splitlines()
 
 
+def test_memory_is_told_as_measured_too(ask: Callable[..., Any]) -> None:
+    found = search_result()
+    memory = {"memory_bytes": 3 * 2**19, "measured_memory_bytes": 2 * 2**20}
+    changes = {
+        "winner": found.winner.model_copy(update=memory),
+        "limits": Limits(max_memory_bytes=3 * 2**20),
+    }
+    done = ask(SEARCH, found.model_copy(update=changes), "search")
+    assert ", 1.5 MiB of memory (2.0 measured)" in done.stdout
+
+
 def test_a_front_is_told_by_a_few_of_its_members(ask: Callable[..., Any]) -> None:
     small = candidate(arch=ARCH.model_copy(update={"encoder_embed_dim": 8}), measured_ms=None)
     members = tuple(

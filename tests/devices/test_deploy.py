@@ -228,6 +228,38 @@ def test_a_strict_release_that_misses_its_limit_is_not_switched_to(
     deploy(session, make_profile(), CHANNEL, replace(slow, strict=False), config)
 
 
+def test_a_strict_release_that_takes_too_much_memory_is_not_switched_to(
+    put, make_profile, bundles, monkeypatch
+):
+    put("one")
+    taken = Measurement(
+        total=Timing(median_ms=1.0, p90_ms=1.0, minimum_ms=1.0, repeats=1),
+        peak_memory_bytes=90 * 2**20,
+        memory_bytes=30 * 2**20,
+    )
+    monkeypatch.setattr(acceptance, "measure_model", lambda *_: taken)
+    told = []
+
+    def deployed(most_mib, **changes):
+        release = replace(put.release("large"), max_memory_bytes=most_mib * 2**20, **changes)
+        return deploy(
+            LocalSession("dev"), make_profile(), CHANNEL, release, DeployConfig(), told.append
+        )
+
+    beyond = "the bundle takes 30 MiB of memory there, the limit is 29 MiB"
+    with pytest.raises(InfeasibleError, match=beyond) as raised:
+        deployed(29)
+    assert (raised.value.exit_code, raised.value.fastest_latency_ms) == (7, 1.0)
+    assert live(bundles) == "one"
+    assert deployed(29, strict=False).measurement == taken
+    assert f"dev: {beyond}" in told
+    # the interpreter's own memory does not count
+    deployed(30)
+    both = "takes 1 ms there .*; the bundle takes 30 MiB of memory there, the limit is 29 MiB"
+    with pytest.raises(InfeasibleError, match=both):
+        deployed(29, limit=LatencyLimit(0.5))
+
+
 def test_what_seems_too_slow_is_timed_twice_more(put, make_profile, bundles, monkeypatch):
     release = replace(put.release("one"), limit=LatencyLimit(1.0))
 

@@ -26,8 +26,8 @@ def test_one_round_stays_as_it_is():
 def test_each_figure_is_the_median_of_its_own():
     found = aggregate_rounds(
         [
-            round_(5.0, 4.5, load_ms=20.0, peak_memory_bytes=7, drift_percent=0.5),
-            round_(6.0, 4.0, load_ms=10.0, peak_memory_bytes=9, drift_percent=1.5),
+            round_(5.0, 4.5, load_ms=20.0, peak_memory_bytes=7, memory_bytes=5, drift_percent=0.5),
+            round_(6.0, 4.0, load_ms=10.0, peak_memory_bytes=9, memory_bytes=4, drift_percent=1.5),
             round_(9.0, None, load_ms=90.0, drift_percent=None),
         ]
     )
@@ -35,6 +35,7 @@ def test_each_figure_is_the_median_of_its_own():
         total=Timing(median_ms=6.0, p90_ms=7.0, minimum_ms=4.0, repeats=30, cpu_ms=4.25),
         load_ms=20.0,
         peak_memory_bytes=9,
+        memory_bytes=5,
         drift_percent=1.5,
         rounds=3,
     )

@@ -216,6 +216,22 @@ def test_when_no_finalist_is_left_the_fastest_is_named(
     assert run.verify("40s").deployment == deployment_of(folder) == first
 
 
+def test_what_takes_more_memory_than_was_searched_for_does_not_become_current(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = opened(folder)
+    result = run.search("10s", max_memory_bytes=200 * 2**20)
+    assert all(0 < c.measured_memory_bytes < 200 * 2**20 for c in result.finalists)
+    run.export()
+    first = run.deploy()
+    timing = Timing(median_ms=1.0, p90_ms=1.0, minimum_ms=1.0, repeats=1)
+    taken = Measurement(total=timing, memory_bytes=201 * 2**20)
+    monkeypatch.setattr(acceptance, "measure_model", lambda *_: taken)
+    with pytest.raises(InfeasibleError, match="201 MiB of memory there, the limit is 200 MiB"):
+        run.deploy()
+    assert deployment_of(folder) == first
+
+
 def others_measured(folder: Path, share: float) -> str:
     """Make up what finalists took in the search, as a share of the winner; the key of the best."""
     result = found_in(folder)

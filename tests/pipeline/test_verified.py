@@ -127,7 +127,7 @@ class Ladder:
         archs = {MEDIUM.sample(np.random.default_rng(i)) for i in range(200)}
         self.times = dict(zip(sorted(archs, key=lambda arch: arch.key), LADDER_MS, strict=False))
 
-    def evolve(self, level: float) -> Any:
+    def evolve(self, level: float, excess_bytes: int = 0) -> Any:
         self.levels.append(level)
         ranked = [
             candidate(1.0, None).model_copy(
@@ -201,7 +201,10 @@ def test_of_a_device_that_becomes_slower_others_are_measured(
 def test_predictions_are_corrected_no_further_than_was_trained(tmp_path: Path) -> None:
     context: Any = SimpleNamespace(files=Workspace(tmp_path), progress=KeptProgress())
     levels: list[float] = []
-    evolve: Any = levels.append
+
+    def evolve(level: float, excess_bytes: int = 0) -> Any:
+        levels.append(level)
+
     task = Verification(
         context, "dev", Limits(max_latency_ms=10.0), evolve(1.0), None, evolve, min_level=0.9
     )
@@ -212,6 +215,48 @@ def test_predictions_are_corrected_no_further_than_was_trained(tmp_path: Path) -
     task._correct_predictions()
     assert levels[1:] == [0.9]
     assert len(context.progress.messages) == 1
+
+
+def test_predictions_of_memory_are_corrected_by_what_the_finalists_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process takes 5 more than is predicted, and the larger the better."""
+    drawn = sorted({MEDIUM.sample(np.random.default_rng(i)) for i in range(60)}, key=str)
+
+    def evolve(level: float, excess_bytes: int) -> Any:
+        ranked = tuple(
+            candidate(1.0, None).model_copy(
+                update={"arch": arch, "loss": -float(i), "memory_bytes": i, "predicted_ms": 9.0}
+            )
+            for i, arch in reversed(list(enumerate(drawn)))
+            if i <= 40 - excess_bytes
+        )
+        return SimpleNamespace(ranked=ranked, front=ranked)
+
+    def timed(self: Verification, chosen: list[Candidate], path: Path) -> list[Candidate]:
+        more = 6 if "again" in path.parts else 5
+        return [
+            x.model_copy(
+                update={"measured_ms": 9.0, "measured_memory_bytes": x.memory_bytes + more}
+            )
+            for x in chosen
+        ]
+
+    monkeypatch.setattr(Verification, "_timed", timed)
+    config = SimpleNamespace(
+        workload=SimpleNamespace(name="load"), search=SimpleNamespace(finalists=4)
+    )
+    context: Any = SimpleNamespace(
+        files=Workspace(tmp_path), config=config, progress=KeptProgress()
+    )
+    limits = Limits(max_memory_bytes=40)
+    task = Verification(context, "dev", limits, evolve(1.0, 0), None, evolve)
+    winner, _ = task.run()
+    # of the two times the most memory counts
+    assert (winner.memory_bytes, winner.measured_memory_bytes) == (34, 40)
+    assert task.excess_bytes == 5
+    (message,) = context.progress.messages
+    assert message.endswith("MiB more memory than predicted: searching again with that")
 
 
 def test_finalists_of_other_depths_are_trained_and_the_best_of_them_wins(
@@ -246,7 +291,7 @@ def test_finalists_of_other_depths_are_trained_and_the_best_of_them_wins(
         files=Workspace(tmp_path), config=config, progress=KeptProgress()
     )
     task = Verification(
-        context, "dev", Limits(max_latency_ms=10.0), evolution, None, lambda _: evolution,
+        context, "dev", Limits(max_latency_ms=10.0), evolution, None, lambda *_: evolution,
         train=train,
     )  # fmt: skip
     winner, measured = task.run()

@@ -98,6 +98,23 @@ def test_the_winner_keeps_the_other_limits_too():
         choose_winner(candidates_of([(7.0, 3.0, 7.0)]), Limits(max_memory_bytes=39))
 
 
+def test_memory_counts_as_measured():
+    points = [(7.0, 1.0, 7.0), (7.0, 2.0, 7.0), (7.0, 3.0, 7.0)]
+    candidates = [
+        c.model_copy(update={"memory_bytes": 2**20, "measured_memory_bytes": measured})
+        for c, measured in zip(candidates_of(points), (3 * 2**20, 2 * 2**20, None), strict=True)
+    ]
+    limits = Limits(max_memory_bytes=2 * 2**20)
+    assert choose_winner(candidates, limits).loss == 2.0
+    # where the device does not tell, what was predicted counts
+    assert choose_winner(candidates[2:], limits).loss == 3.0
+    with pytest.raises(
+        InfeasibleError,
+        match=r"fastest took 7 ms, and the least memory was 3 MiB, the limit is 2 MiB; raise",
+    ):
+        choose_winner(candidates[:1], limits)
+
+
 def test_no_winner_names_the_fastest_measured():
     limits = Limits(max_latency_ms=10.0)
     with pytest.raises(

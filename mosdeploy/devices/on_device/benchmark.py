@@ -34,6 +34,9 @@ TVM = "tvm"
 TOTAL = "total"
 """The stage that runs the model as deployed; the repeats end when its median is known."""
 
+Run = Callable[[dict[str, Any]], object]
+"""Runs a loaded model on arrays by name."""
+
 # y = MatMul(x, x), float32 (2, 2), opset 13
 CHECK_MODEL = base64.b64decode(
     "CAgSADpAChEKAXgKAXgSAXkiBk1hdE11bBIBZ1oTCgF4Eg4KDAgBEggKAggCCgIIAmITCgF5Eg4KDAgBEggKAggCCgIIAkIECgAQDQ=="
@@ -79,7 +82,8 @@ def check(provider: str) -> dict[str, Any]:
 def measure(job_dir: str, key: str) -> dict[str, Any]:
     """Time one model: load it, warm up, then run its stages in turn, repeat by repeat.
 
-    Returns the fields of a Measurement. A stage with `minus` is not run: its times are those of
+    Returns the fields of a Measurement. `memory_bytes` is the most that the process held, less what
+    it held before the model was loaded. A stage with `minus` is not run: its times are those of
     `total` less those of the stage that it names, taken within each repeat, so that what disturbs
     both cancels out.
     """
@@ -92,7 +96,9 @@ def measure(job_dir: str, key: str) -> dict[str, Any]:
 
     path = Path(job_dir, job["models"][key])
     begin = time.perf_counter()
-    run = open_bundle(path, job) if job["provider"] == TVM else open_graph(path, job)
+    load = open_bundle(path, job) if job["provider"] == TVM else open_graph(path, job)
+    base_bytes = memory_bytes("VmRSS")
+    run = load()
     load_ms = (time.perf_counter() - begin) * 1e3
     inputs = {
         stage["name"]: make_inputs(np, stage["inputs"], job["seed"])
@@ -108,11 +114,14 @@ def measure(job_dir: str, key: str) -> dict[str, Any]:
             wall_ms[stage["name"]] = wall_ms[TOTAL] - wall_ms[stage["minus"]]
             cpu_ms[stage["name"]] = cpu_ms[TOTAL] - cpu_ms[stage["minus"]]
     parts = {name: statistics(np, wall_ms[name], cpu_ms[name]) for name in wall_ms}
+    peak_bytes = memory_bytes("VmHWM")
+    own_bytes = peak_bytes - base_bytes if peak_bytes and base_bytes else None
     return {
         TOTAL: parts.pop(TOTAL),
         "parts": parts,
         "load_ms": load_ms,
-        "peak_memory_bytes": peak_memory_bytes(),
+        "peak_memory_bytes": peak_bytes,
+        "memory_bytes": own_bytes,
     }
 
 
@@ -147,25 +156,34 @@ def time_run(
     return wall_ms, (time.process_time_ns() - begin_cpu_ns) / 1e6
 
 
-def open_graph(path: Path, job: dict[str, Any]) -> Callable[[dict[str, Any]], object]:
-    """Load an ONNX file; the result runs it on arrays by name."""
+def open_graph(path: Path, job: dict[str, Any]) -> Callable[[], Run]:
+    """Import ONNX Runtime; the result loads an ONNX file."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = job["threads"]
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    model = load_onnx(ort, str(path), options, job["provider"])
-    return lambda inputs: model.run(None, inputs)
+
+    def load() -> Run:
+        model = load_onnx(ort, str(path), options, job["provider"])
+        return lambda inputs: model.run(None, inputs)
+
+    return load
 
 
-def open_bundle(path: Path, job: dict[str, Any]) -> Callable[[dict[str, Any]], object]:
-    """Load a bundle with the runtime beside it; the result runs it on arrays by name."""
+def open_bundle(path: Path, job: dict[str, Any]) -> Callable[[], Run]:
+    """Import TVM and the runtime beside a bundle; the result loads the bundle."""
+    with contextlib.suppress(ImportError):  # of which the bundle tells
+        import tvm  # noqa: F401  # what it takes is not the model's
     sys.path.insert(0, str(path.parent))
     from mosdeploy_runtime import open_model  # type: ignore[import-not-found]
 
-    model = open_model(path, threads=job["threads"])
-    return lambda inputs: model.run(inputs)
+    def load() -> Run:
+        model = open_model(path, threads=job["threads"])
+        return lambda inputs: model.run(inputs)
+
+    return load
 
 
 def set_cpu_affinity(num_threads: int) -> None:
@@ -260,11 +278,11 @@ def load_onnx(ort: Any, model: str | bytes, options: Any, provider: str) -> Any:
     return loaded
 
 
-def peak_memory_bytes() -> int | None:
-    """Most memory that this process has held, the interpreter's own included; None where the system
-    does not report it.
+def memory_bytes(name: str) -> int | None:
+    """Memory that this process holds (VmRSS), or the most that it has held (VmHWM), the
+    interpreter's own included; None where the system does not report it.
     """
-    found = re.search(r"VmHWM:\s+(\d+) kB", read_text("/proc/self/status"))
+    found = re.search(rf"{name}:\s+(\d+) kB", read_text("/proc/self/status"))
     return int(found[1]) * 1024 if found else None
 
 

@@ -155,7 +155,7 @@ def test_a_stage_with_minus_is_what_is_left_of_total(tmp_path, write_job, monkey
         runs.append(int(inputs["max_steps"]))
         return next(wall_ms), 1.0
 
-    monkeypatch.setattr(benchmark, "open_graph", lambda path, job: None)
+    monkeypatch.setattr(benchmark, "open_graph", lambda path, job: lambda: None)
     monkeypatch.setattr(benchmark, "time_run", time_run)
     write_job("model.onnx", max_repeats=10)
     found = benchmark.measure(str(tmp_path), "a")
@@ -188,7 +188,7 @@ def test_a_bundle_is_run_by_the_runtime_beside_it(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "mosdeploy_runtime", raising=False)
     bundle = tmp_path / "bundle"
     bundle.mkdir()
-    run = benchmark.open_bundle(bundle, {"threads": 3})
+    run = benchmark.open_bundle(bundle, {"threads": 3})()
     inputs = benchmark.make_inputs(np, DECLARED[0]["inputs"], seed=7)
     assert run(inputs) == [bundle, 3]
     monkeypatch.delitem(sys.modules, "mosdeploy_runtime")
