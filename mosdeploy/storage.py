@@ -243,7 +243,7 @@ def _check_version(model: type[Record], data: Any, path: Path, made_by: str) -> 
         return
     if found < field.default:
         raise StaleInputError(
-            f"{path} was made by mosdeploy 0.1.0 (version {found}, needed is {field.default}); "
+            f"{path} was made by an older mosdeploy (version {found}, needed is {field.default}); "
             f"run `{made_by}` again"
         )
     raise StaleInputError(

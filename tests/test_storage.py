@@ -118,7 +118,8 @@ def test_an_older_record_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(StaleInputError) as caught:
         read_record(Card, path, "mosdeploy train")
     assert str(caught.value) == (
-        f"{path} was made by mosdeploy 0.1.0 (version 1, needed is 2); run `mosdeploy train` again"
+        f"{path} was made by an older mosdeploy (version 1, needed is 2); "
+        "run `mosdeploy train` again"
     )
 
 

@@ -253,9 +253,10 @@ class Fields:
 
 
 def _manifest(fields: Fields) -> Manifest:
-    if type(fields.get("version")) is int and fields.get("version") == 1:
+    version = fields.get("version")
+    if type(version) is int and 1 <= version < VERSION:
         raise ManifestError(
-            "'version' is 1: it was made by mosdeploy 0.1.0; export the bundle again"
+            f"'version' is {version}: an older mosdeploy made it; export the bundle again"
         )
     fields.integer("version", VERSION, VERSION)
     family = _one_of(fields, "family", tuple(TOKENIZER_NAMES))

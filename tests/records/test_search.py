@@ -40,7 +40,9 @@ def test_a_result_of_0_1_0_says_what_to_run_again(tmp_path):
     path = tmp_path / "result.json"
     data = RESULT.model_dump(mode="json") | {"version": 1, "num_given_up": 4}
     path.write_text(json.dumps(data))
-    with pytest.raises(StaleInputError, match=r"0\.1\.0 \(version 1, .*run `mosdeploy search`"):
+    with pytest.raises(
+        StaleInputError, match=r"an older mosdeploy \(version 1, .*run `mosdeploy search`"
+    ):
         read_record(SearchResult, path, "mosdeploy search")
 
 

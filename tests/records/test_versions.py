@@ -1,5 +1,5 @@
-"""Records of other versions: those that 0.1.0 wrote in a walk (golden/), and ones that a newer
-mosdeploy might write. Each is read, or refused by name with what to do.
+"""Records of other versions: those that released ones wrote in a walk (golden/), and ones that a
+newer mosdeploy might write. Each is read, or refused by name with what to do.
 """
 
 import json
@@ -11,6 +11,7 @@ import synthetic
 
 from mosdeploy.errors import BundleError, StaleInputError
 from mosdeploy.export.bundle import read_manifest
+from mosdeploy.families.translation.elastic import build_supernet
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.latency.sessions import read_sessions
@@ -21,11 +22,15 @@ from mosdeploy.records import (
     Deployment,
     ScoreTable,
     SearchResult,
+    SubnetCard,
     SupernetCard,
 )
-from mosdeploy.storage import read_record, write_record
+from mosdeploy.runtime.manifest import read_manifest as read_on_device
+from mosdeploy.storage import read_record, sha256_file, write_record
+from mosdeploy.supernet.checkpoint import load_subnet, load_supernet
 
 GOLDEN = Path(__file__).parent / "golden" / "0.1.0"
+GOLDEN_0_2_0 = GOLDEN.with_name("0.2.0")
 
 NOW = {
     "manifest.json": synthetic.manifest(synthetic.SPACE.largest),
@@ -50,13 +55,14 @@ def test_what_0_1_0_made_is_refused_by_name(name: str, kind: type[Record], verb:
     with pytest.raises(StaleInputError) as caught:
         read_record(kind, GOLDEN / name, verb)
     assert str(caught.value) == (
-        f"{GOLDEN / name} was made by mosdeploy 0.1.0 (version 1, needed is 2); run `{verb}` again"
+        f"{GOLDEN / name} was made by an older mosdeploy (version 1, needed is 2); "
+        f"run `{verb}` again"
     )
 
 
 def test_a_bundle_of_0_1_0_is_refused_by_name(tmp_path: Path) -> None:
     shutil.copy(GOLDEN / "manifest.json", tmp_path)
-    with pytest.raises(BundleError, match=r"mosdeploy 0\.1\.0.*run `mosdeploy export` again"):
+    with pytest.raises(BundleError, match=r"an older mosdeploy.*run `mosdeploy export` again"):
         read_manifest(tmp_path)
 
 
@@ -72,6 +78,46 @@ def test_what_0_1_0_deployed_and_measured_is_read() -> None:
     assert dataset.context.graph_sha256 is None
     predictor = LatencyPredictor.load(GOLDEN / "predictor.json")
     assert predictor.card.num_samples == 12
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("supernet.json", SupernetCard),
+        ("data.json", DataCard),
+        ("result.json", SearchResult),
+        ("subnet.json", SubnetCard),
+        ("scores.json", ScoreTable),
+        ("manifest.json", BundleManifest),
+        ("deployment.json", Deployment),
+    ],
+)
+def test_what_0_2_0_made_is_read(name: str, kind: type[Record]) -> None:
+    path = GOLDEN_0_2_0 / name
+    record = read_record(kind, path, "mosdeploy VERB")
+    # all of it as it was
+    again = json.loads(record.model_dump_json())
+    assert again == again | json.loads(path.read_text())
+
+
+def test_what_0_2_0_measured_and_trained_is_read() -> None:
+    dataset = LatencyDataset.load(GOLDEN_0_2_0 / "latency.jsonl")
+    assert len(dataset.usable) == 3
+    assert dataset.context.graph_sha256 is not None
+    (session,) = read_sessions(GOLDEN_0_2_0 / "latency.jsonl")
+    assert {record.session for record in dataset.records} == {session.session}
+    assert LatencyPredictor.load(GOLDEN_0_2_0 / "predictor.json").card.num_samples == 12
+    net = load_supernet(GOLDEN_0_2_0 / "supernet.safetensors", build_supernet)
+    card = read_record(SubnetCard, GOLDEN_0_2_0 / "subnet.json", "mosdeploy finetune")
+    assert card.supernet_sha256 == sha256_file(GOLDEN_0_2_0 / "supernet.safetensors")
+    path = GOLDEN_0_2_0 / "subnet.safetensors"
+    assert sum(p.numel() for p in load_subnet(path, net.space, net.skeleton).parameters()) > 0
+
+
+def test_a_bundle_of_0_2_0_is_one_that_the_runtime_knows() -> None:
+    manifest = read_on_device(GOLDEN_0_2_0)
+    assert (manifest.family, manifest.runtime) == ("translation", "onnxruntime")
+    assert len(manifest.self_tests) == 3
 
 
 @pytest.mark.parametrize("name", NOW)

@@ -29,7 +29,7 @@ def one_test(**changed: object) -> list[dict[str, object]]:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("version", 1, "'version' is 1: it was made by mosdeploy 0.1.0; export the bundle again"),
+        ("version", 1, "'version' is 1: an older mosdeploy made it; export the bundle again"),
         ("version", 3, "'version' must be a whole number from 2 to 2"),
         ("version", True, "'version' must be"),
         (
