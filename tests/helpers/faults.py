@@ -187,7 +187,7 @@ def fail_everywhere(
         errors = READ_ERRORS if reads else ERRORS
         error = errors[number % len(errors)]
         root = before.with_name(f"{before.name}-{number}")
-        shutil.copytree(before, root)
+        shutil.copytree(before, root, symlinks=True)
         with faults.at(number, root, error, reads):
             try:
                 act(root)

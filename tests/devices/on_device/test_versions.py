@@ -1,13 +1,20 @@
 """The versions of a bundle on a device, by hand; how they get there is in test_deploy."""
 
+import contextlib
 import errno
+import io
 import json
 import shutil
 
 import pytest
+from deploying import live
+from faults import fail_everywhere, faults
 
 from mosdeploy.devices.on_device import versions
+from mosdeploy.errors import MosdeployError
 from mosdeploy.storage import sha256_bytes
+
+__all__ = ["faults"]
 
 
 @pytest.fixture
@@ -77,6 +84,52 @@ def test_checksums_of_other_files_are_not_those_of_the_version(folder, make_vers
     name = make_version("one")
     (folder / name / versions.SUMS_NAME).write_text("")
     assert f"({versions.SUMS_NAME})" in activate(folder, name)["error"]
+
+
+def folder_with_versions(root):
+    """Make three versions in a channel, `zero` that was current, `one` that is, `two` that is not
+    yet; give their names.
+    """
+    folder = root / "bundles" / "en-de"
+    names = []
+    for name in ("zero", "one", "two"):
+        content = json.dumps({"name": name})
+        sums = f"{sha256_bytes(content.encode())}  bundle/manifest.json\n"
+        names.append(f"{sha256_bytes(name.encode())[:16]}-{sha256_bytes(sums.encode())[:8]}")
+        (folder / names[-1] / "bundle").mkdir(parents=True)
+        (folder / names[-1] / "bundle" / "manifest.json").write_text(content)
+        (folder / names[-1] / versions.SUMS_NAME).write_text(sums)
+        if name != "two":
+            activate(folder, names[-1])
+    return names
+
+
+def told(command, root, *arguments):
+    """Run a command as a device does; what it says went wrong is raised."""
+    answer = io.StringIO()
+    with contextlib.redirect_stdout(answer):
+        versions.main(command, str(root / "bundles" / "en-de"), *arguments)
+    if "error" in (found := json.loads(answer.getvalue())):
+        raise MosdeployError(found["error"])
+
+
+@pytest.mark.parametrize("verb", ["activate", "rollback"])
+def test_a_disk_that_fails_anywhere_leaves_a_whole_version_current(tmp_path, faults, verb):
+    before = tmp_path / "before"
+    zero, one, two = folder_with_versions(before)
+    arguments = {"activate": (two, "3", "{}"), "rollback": (one, zero)}[verb]
+    states = {
+        "activate": {"one": [zero, one], "two": [zero, one, two]},
+        "rollback": {"one": [zero, one], "zero": [zero]},
+    }[verb]
+
+    def check(root):
+        folder = root / "bundles" / "en-de"
+        assert versions.history(folder) == states[live(folder)]
+        told(verb, root, *arguments)  # the same command again
+        assert versions.history(folder) == list(states.values())[1]
+
+    assert fail_everywhere(faults, before, lambda root: told(verb, root, *arguments), check) >= 2
 
 
 def test_only_the_last_few_versions_are_kept(folder, make_version):
