@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_line import run_python
 
 from mosdeploy.errors import MosdeployError
 from mosdeploy.record import Record
@@ -50,6 +51,29 @@ def test_full_disk_keeps_the_old_file(tiny_disk: Path) -> None:
     assert str(path) in str(caught.value)
     assert path.read_text() == "old"
     assert [entry.name for entry in tiny_disk.iterdir()] == ["file"]
+
+
+SAVES_TOKENS = """
+import sys
+from pathlib import Path
+from mosdeploy.data.ragged import Ragged
+from mosdeploy.errors import MosdeployError
+from mosdeploy.families.translation.dataset import TranslationDataset
+
+rows = Ragged.of([range(4, 2000)])
+try:
+    TranslationDataset(rows, rows).save(Path(sys.argv[1]))
+except MosdeployError as error:
+    print(error)
+"""
+
+
+def test_token_ids_on_a_full_disk_are_an_error_and_no_signal(tiny_disk: Path) -> None:
+    path = tiny_disk / "tokens-train.npy"
+    done = run_python("-c", SAVES_TOKENS, str(path), cwd=tiny_disk)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"no space left to write {path}")
+    assert list(tiny_disk.iterdir()) == []
 
 
 @pytest.mark.parametrize("length", [4990, 5800, 6500, 7900, 12_000])

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import ENVIRONMENT, MOSDEPLOY, run_folder
+from command_line import ENVIRONMENT, MOSDEPLOY, mosdeploy, run_folder
 
 from mosdeploy.cli.predict import _lines
 from mosdeploy.cli.progress import PROGRESS
@@ -55,6 +55,18 @@ def test_outputs_are_lines_in_order(ask: Callable[..., Any]) -> None:
             {"input": "two"},
         ],
     }
+
+
+def test_what_looks_like_an_option_is_text_behind_two_dashes(
+    ask: Callable[..., Any], tmp_path: Path
+) -> None:
+    done = answered({"label": "ONE", "scores": {"ONE": 1.0}}, lines=("--debug",))
+    asked = ask(PREDICT, done, "predict", "--", "--debug")
+    assert asked.arguments[1] == ["--debug"]
+    assert asked.stdout == "ONE\n"
+    failed = mosdeploy("predict", "--", "--debug", cwd=run_folder(tmp_path))
+    assert failed.returncode == 4
+    assert "Traceback" not in failed.stderr
 
 
 def test_no_lines_are_no_output_but_a_record(ask: Callable[..., Any]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from power import Disk
+from walking import opened
 
 from mosdeploy.storage import append_line, atomic_write, make_folder
 
@@ -15,6 +16,13 @@ VERBS = ("train", "profile", "search", "evaluate", "export", "deploy", "report")
 @pytest.mark.parametrize("verb", VERBS)
 def test_what_a_verb_made_is_on_the_disk(walk: Any, verb: str) -> None:
     assert walk.lost[verb] == []
+
+
+def test_what_finetune_made_is_on_the_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Disk(folder, ("*.lock",), monkeypatch)
+    opened(folder).finetune(steps=2)
+    assert list(folder.glob("subnets/*/subnet.json"))
+    assert disk.lost() == []
 
 
 def test_what_is_not_forced_to_the_disk_is_lost(

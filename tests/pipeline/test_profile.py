@@ -8,9 +8,10 @@ import pytest
 from walking import KeptProgress, edit, lines_of, opened
 
 from mosdeploy.config.device import DeviceProfile
-from mosdeploy.errors import PredictorError
+from mosdeploy.errors import DeviceError, PredictorError
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.sessions import read_sessions
+from mosdeploy.pipeline.collect import CollectResult
 from mosdeploy.pipeline.profile import _parts
 from mosdeploy.workspace import Workspace
 
@@ -57,6 +58,23 @@ def test_a_failed_measurement_is_made_again(folder: Path) -> None:
     assert (
         after.measurement.total.median_ms != json.loads(last)["measurement"]["total"]["median_ms"]
     )
+
+
+def test_a_profile_in_which_nothing_could_be_timed_is_a_failure(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Workspace(folder).latency_path("local", "sentence")
+    first, *lines = lines_of(path)
+    failed = [{**json.loads(line), "measurement": {"error": "no runtime"}} for line in lines]
+    path.write_text("\n".join([first, *map(json.dumps, failed)]) + "\n")
+    # measured again, all fail again
+    found = CollectResult(LatencyDataset.load(path), 12, ())
+    monkeypatch.setattr("mosdeploy.pipeline.profile.collect", lambda *_: found)
+    with pytest.raises(
+        DeviceError, match=r"none of the 12 subnets .* \(the last: no runtime\)"
+    ) as e:
+        opened(folder).profile()
+    assert e.value.exit_code == 5
 
 
 def test_a_profile_stops_when_the_error_is_met_twice(folder: Path) -> None:
