@@ -7,6 +7,7 @@ library asks for it; a hook that raises makes the call fail.
 
 import contextlib
 import errno
+import itertools
 import os
 import shutil
 import subprocess
@@ -166,6 +167,7 @@ def fail_everywhere(
     check: Callable[[Path], object],
     *,
     reads: bool = False,
+    every: int = 1,
 ) -> int:
     """Do something again and again in a fresh copy of a folder, with one write call failing after
     the other, by an error of the disk in turn: it may raise a MosdeployError alone, and what it
@@ -175,17 +177,18 @@ def fail_everywhere(
     ----------
     reads
         Let calls fail that read instead: a failure need not be told where something else serves.
+    every
+        Let the first of so many calls fail.
 
     Returns
     -------
     int
-        How many calls there were.
+        How many calls failed.
     """
-    number = 0
-    while True:
-        number += 1
+    for count in itertools.count():
+        number = 1 + every * count
         errors = READ_ERRORS if reads else ERRORS
-        error = errors[number % len(errors)]
+        error = errors[(count + 1) % len(errors)]
         root = before.with_name(f"{before.name}-{number}")
         shutil.copytree(before, root, symlinks=True)
         with faults.at(number, root, error, reads):
@@ -199,4 +202,5 @@ def fail_everywhere(
         shutil.rmtree(root)
         if not faults.failed:
             assert not told
-            return number - 1
+            break
+    return count

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from faults import Faults, fail_everywhere, faults
-from walking import opened
+from walking import edit, opened
 
 from mosdeploy.evaluation.cache import CachedLoss
+from mosdeploy.export.bundle import read_manifest
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.latency.sessions import ProfilingSession
@@ -20,7 +21,7 @@ from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.subnets import subnet_card
 from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.record import parse_json
-from mosdeploy.records import SearchResult
+from mosdeploy.records import Deployment, SearchResult
 from mosdeploy.report import Report
 from mosdeploy.storage import read_lines, read_record
 from mosdeploy.supernet.checkpoint import load_subnet
@@ -61,6 +62,50 @@ def check_subnets(root: Path) -> None:
             load_subnet(path, state.config.space, state.net.skeleton)
 
 
+def train(root: Path) -> None:
+    opened(root).train()
+
+
+def train_otherwise(root: Path) -> None:
+    edit(root / "mosdeploy.toml", "\nsteps = 12", "\nsteps = 2")
+
+
+def check_trained(root: Path) -> None:
+    """The old supernet or the new one stands there whole."""
+    card = open_run(root).whole_supernet_card()
+    files = Workspace(root)
+    assert card.steps == len(read_lines(files.training_log_path)[0])
+    assert card.steps in (2, 12)
+
+
+def profile(root: Path) -> None:
+    opened(root).profile()
+
+
+def forget_two(root: Path) -> None:
+    """Two subnets have to be measured again."""
+    path = Workspace(root).latency_path("local", "sentence")
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-2]))
+
+
+def check_profile(root: Path) -> None:
+    dataset = LatencyDataset.load(Workspace(root).latency_path("local", "sentence"))
+    assert 10 <= len(dataset.usable) <= 12
+    assert {x.session for x in dataset.records} <= {x.session for x in dataset.sessions}
+
+
+def deploy(root: Path) -> None:
+    opened(root).deploy()
+
+
+def check_deployed(root: Path) -> None:
+    """What the folder says is on the device is there whole, and passes its self-test."""
+    files = Workspace(root)
+    found = read_record(Deployment, files.deployment_path("local"), "")
+    bundle = read_manifest(Path(found.remote_dir) / "bundle")
+    assert (found.bundle, found.self_test_passed) == (bundle.name, True)
+
+
 def report(root: Path) -> None:
     opened(root).report()
 
@@ -79,11 +124,16 @@ class Verb:
     check: Callable[[Path], None]
     num_writes: int
     num_reads: int
+    prepare: Callable[[Path], None] | None = None
+    every: int = 1
 
 
 VERBS = {
     "search": Verb(search, check_search, num_writes=8, num_reads=10),
     "finetune": Verb(finetune, check_subnets, num_writes=40, num_reads=20),
+    "train": Verb(train, check_trained, num_writes=20, num_reads=20, prepare=train_otherwise),
+    "profile": Verb(profile, check_profile, num_writes=5, num_reads=5, prepare=forget_two, every=4),
+    "deploy": Verb(deploy, check_deployed, num_writes=3, num_reads=10),
     "report": Verb(report, check_report, num_writes=8, num_reads=20),
 }
 
@@ -103,8 +153,12 @@ def test_a_disk_that_fails_at_any_call(
     before: Path, faults: Faults, name: str, reads: bool
 ) -> None:
     verb = VERBS[name]
-    num_calls = fail_everywhere(faults, before, verb.act, verb.check, reads=reads)
-    assert num_calls >= (verb.num_reads if reads else verb.num_writes)
+    if verb.prepare is not None:
+        verb.prepare(before)
+    num_failures = fail_everywhere(
+        faults, before, verb.act, verb.check, reads=reads, every=verb.every
+    )
+    assert num_failures >= (verb.num_reads if reads else verb.num_writes)
 
 
 def profile_on(root: Path) -> None:
