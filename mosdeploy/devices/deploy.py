@@ -92,8 +92,8 @@ def deploy(
         channel.release(session, profile, version)
         raise InfeasibleError(
             f"{profile.name}: {missed}; `current` is unchanged. Take a faster one of the search's "
-            "front (`mosdeploy export --pick 1`), search for a limit a little lower, or deploy with "
-            "--no-strict",
+            "front (`mosdeploy export --pick 1`), search for a limit a little lower, or deploy "
+            "with --no-strict",
             fastest_latency_ms=measurement.figure_ms(statistic),
         )
     if missed:
