@@ -1,5 +1,6 @@
 """The page in Chromium: what it shows, what it answers to, and that it asks nobody."""
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Iterator
@@ -7,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from encoders import uneven_arch
 from synthetic import full_inputs
 
-from mosdeploy.families.translation.page import describe_page
+from mosdeploy.families.encoder.page import draw_architecture as draw_encoder
+from mosdeploy.families.translation.page import describe_page, draw_architecture
 from mosdeploy.records import Limits
 from mosdeploy.report import Choice, ReportInputs, build_report
 from mosdeploy.report.page import vega
@@ -201,6 +204,21 @@ def test_a_narrow_page_does_not_scroll_sideways(browser: Any, page_path: Path, w
     captions = opened.page.locator("caption:visible").all()
     assert captions
     assert all((box := x.bounding_box())["x"] + box["width"] <= width for x in captions)
+    opened.context.close()
+
+
+@pytest.mark.parametrize("draw", [draw_architecture, draw_encoder])
+def test_a_drawing_is_whole_on_a_narrow_page(browser: Any, tmp_path: Path, draw: Any) -> None:
+    arch = uneven_arch() if draw is draw_encoder else INPUTS.search.winner.arch
+    family = dataclasses.replace(describe_page(INPUTS.search, None), draw=lambda _: draw(arch))
+    opened = Opened(browser, build_report(INPUTS, family, tmp_path).resolve(), 360)
+    figure = opened.page.locator(".card:visible figure")
+    whole = figure.bounding_box()
+    for shape in figure.locator("rect, text").all():
+        box = shape.bounding_box()
+        assert box["x"] >= whole["x"] and box["x"] + box["width"] <= whole["x"] + whole["width"]
+    # words of 13 px, hardly scaled
+    assert figure.locator("tspan").first.bounding_box()["height"] >= 11
     opened.context.close()
 
 

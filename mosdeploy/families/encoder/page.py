@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from ...records import BundleManifest, SearchResult
 from ...report import FamilyPage
-from ...report.drawing import BOX_WIDTH, WIDTH, Stack, draw_stacks
+from ...report.drawing import Stack, draw_stacks
 from ...spaces.encoder_choices import EncoderArch
 from ...spaces.encoder_workload import EncoderWorkload
 from .bundle import answers_with
@@ -68,9 +68,10 @@ def draw_architecture(arch: EncoderArch) -> Markup:
     widest = max(x.ffn_dim for x in arch.layers)
     stack = Stack(
         title=f"Encoder, {arch.embed_dim} wide",
-        left=(WIDTH - BOX_WIDTH) // 2,
         shares=[x.ffn_dim / widest for x in arch.layers],
-        texts=[f"{i + 1}: FFN {x.ffn_dim}, {x.heads} heads" for i, x in enumerate(arch.layers)],
+        texts=[
+            (f"{i + 1}: FFN {x.ffn_dim}", f"{x.heads} heads") for i, x in enumerate(arch.layers)
+        ],
         style="primary",
     )
     return draw_stacks([stack], f"Encoder of {len(arch.layers)} layers: {arch}")

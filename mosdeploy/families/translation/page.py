@@ -12,17 +12,14 @@ from ...report.drawing import (
     BOX_HEIGHT,
     BOX_WIDTH,
     GAP,
-    WIDTH,
     Stack,
     draw_stacks,
     height_of,
+    left_of,
     top_of,
 )
 from ...spaces.translation_arch import TranslationArch
 from ...spaces.translation_workload import TranslationWorkload
-
-ENCODER_LEFT = 8
-DECODER_LEFT = WIDTH - 8 - BOX_WIDTH
 
 NOTE = (
     "The first layer is at the bottom; the filled part of a box is the width of its feed-forward "
@@ -104,17 +101,17 @@ def draw_architecture(arch: TranslationArch) -> Markup:
     stacks = (
         Stack(
             title=f"Encoder, {arch.encoder_embed_dim} wide",
-            left=ENCODER_LEFT,
             shares=[x.ffn_dim / widest for x in encoder],
-            texts=[f"{i + 1}: FFN {x.ffn_dim}, {x.heads} heads" for i, x in enumerate(encoder)],
+            texts=[
+                (f"{i + 1}: FFN {x.ffn_dim}", f"{x.heads} heads") for i, x in enumerate(encoder)
+            ],
             style="primary",
         ),
         Stack(
             title=f"Decoder, {arch.decoder_embed_dim} wide",
-            left=DECODER_LEFT,
             shares=[x.ffn_dim / widest for x in decoder],
             texts=[
-                f"{i + 1}: FFN {x.ffn_dim}, {x.self_heads} + {x.cross_heads} heads"
+                (f"{i + 1}: FFN {x.ffn_dim}", f"{x.self_heads} + {x.cross_heads} heads")
                 for i, x in enumerate(decoder)
             ],
             style="secondary",
@@ -130,9 +127,9 @@ def _cross_attention(arch: TranslationArch, bottom: int) -> list[Markup]:
     middle = BOX_HEIGHT / 2
     return [
         _LINK.format(
-            ENCODER_LEFT + BOX_WIDTH,
+            left_of(0) + BOX_WIDTH,
             top_of(bottom, source) + middle,
-            DECODER_LEFT,
+            left_of(1),
             top_of(bottom, i) + middle,
         )
         for i, layer in enumerate(arch.decoder_layers)

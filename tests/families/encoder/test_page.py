@@ -48,9 +48,9 @@ def test_layers_are_listed_and_drawn_by_hand() -> None:
     assert page.layer_rows(ARCH) == ((1, 24, 40, 4), (2, 24, 20, 1))
     drawing = page.draw(ARCH)
     assert len(page.layer_header) == 4
-    filled = re.findall(r'width="([\d.]+)" height="34" rx="5" class="fill primary"', drawing)
-    assert filled == ["244", "122"]
-    assert "2: FFN 20, 1 heads" in drawing and "Encoder, 24 wide" in drawing
+    filled = re.findall(r'width="([\d.]+)" height="44" rx="5" class="fill primary"', drawing)
+    assert filled == ["132", "66"]
+    assert "2: FFN 20<" in drawing and "Encoder, 24 wide" in drawing
     assert "Encoder of 2 layers: 24 [40/4h 20/1h]" in draw_architecture(ARCH)
 
 

@@ -42,23 +42,23 @@ def test_layers_are_listed_by_hand() -> None:
 
 def test_boxes_are_filled_by_the_share_of_the_widest() -> None:
     drawing = draw_architecture(ARCH)
-    filled = re.findall(r'width="([\d.]+)" height="34" rx="5" class="fill (\w+)"', drawing)
+    filled = re.findall(r'width="([\d.]+)" height="44" rx="5" class="fill (\w+)"', drawing)
     assert filled == [
-        ("244", "primary"),
-        ("122", "primary"),
-        ("61", "primary"),
-        ("122", "secondary"),
-        ("244", "secondary"),
+        ("132", "primary"),
+        ("66", "primary"),
+        ("33", "primary"),
+        ("66", "secondary"),
+        ("132", "secondary"),
     ]
     assert "Encoder of 3 layers, decoder of 2 layers: enc 96" in drawing
-    assert "2: FFN 384, 2 + 4 heads" in drawing
+    assert "2: FFN 384<" in drawing and ">2 + 4 heads<" in drawing
 
 
 def test_one_line_for_each_layer_that_is_read() -> None:
     drawing = draw_architecture(ARCH)
-    lines = re.findall(r'y1="(\d+)" x2="388" y2="(\d+)" class="link"', drawing)
-    # encoder layer 3 lies at 51, layer 2 at 97; decoder layer 1 at 143, layer 2 at 97
-    assert lines == [("51", "143"), ("97", "97"), ("51", "97")]
+    lines = re.findall(r'y1="(\d+)" x2="180" y2="(\d+)" class="link"', drawing)
+    # encoder layer 3 lies at 56, layer 2 at 112; decoder layer 1 at 168, layer 2 at 112
+    assert lines == [("56", "168"), ("112", "112"), ("56", "112")]
 
 
 def test_workload_and_bundle_in_words() -> None:
