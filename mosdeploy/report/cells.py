@@ -39,13 +39,25 @@ def milliseconds(value_ms: float | None) -> str:
     return f"{value_ms:.{decimals}f}\N{NO-BREAK SPACE}ms"
 
 
-def mebibytes(num_bytes: int | None) -> str:
-    """Spell a size in MiB, a small one in KiB; a dash for None."""
+def byte_size(num_bytes: int | None) -> str:
+    """Spell a size in MiB, a small one in KiB, a large one in GiB; a dash for None."""
     if num_bytes is None:
         return "-"
     if num_bytes < 2**20:
         return f"{num_bytes / 2**10:.0f}\N{NO-BREAK SPACE}KiB"
-    return f"{num_bytes / 2**20:,.1f}\N{NO-BREAK SPACE}MiB"
+    if num_bytes < 2**30:
+        return f"{num_bytes / 2**20:,.1f}\N{NO-BREAK SPACE}MiB"
+    return f"{num_bytes / 2**30:,.1f}\N{NO-BREAK SPACE}GiB"
+
+
+def counted(number: int, what: str) -> str:
+    """Spell a number of things: 1 layer, 2 layers."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def device_name(device: str) -> str:
+    """Name a device in a sentence; that of the profile `local` is this machine."""
+    return "this machine" if device == "local" else device
 
 
 def score(value: float | None) -> str:
@@ -58,9 +70,10 @@ def score(value: float | None) -> str:
 def moment(text: str) -> str:
     """Spell a time of a record: 2025-03-01 12:30 UTC; what is no time stays as it is."""
     try:
-        return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        time = datetime.fromisoformat(text).astimezone(UTC)
     except ValueError:
         return text
+    return Markup("<time>{:%Y-%m-%d %H:%M} UTC</time>").format(time)
 
 
 def code(text: str) -> Markup:

@@ -12,6 +12,7 @@ from typing import Literal
 from ..record import Record
 from ..records import SearchResult
 from ..spaces import AnyArch
+from .cells import device_name
 
 FAR = 1.5
 """Of the highest cost: how far above it a limit of the search is still drawn."""
@@ -122,7 +123,8 @@ def axes_of(choices: Sequence[Choice], search: SearchResult, note: str = "") -> 
     limits = search.limits
     figure = "latency" if search.statistic == "median" else f"{search.statistic} of the latency"
     found = [
-        _latency(choices, i, f"{figure} on {x.device}") for i, x in enumerate(choices[0].latencies)
+        _latency(choices, i, f"{figure} on {device_name(x.device)}")
+        for i, x in enumerate(choices[0].latencies)
     ]
     if found and found[0].name == f"latency:{search.device}":
         title = f"{found[0].title}{note}"

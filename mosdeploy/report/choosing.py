@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from .cells import EMULATED, Facts, Table, mebibytes, milliseconds, score
+from .cells import EMULATED, Facts, Table, byte_size, device_name, milliseconds, score
 from .charts import agreement_chart, front_chart
 from .choices import Axis, Choice, DeviceLatency, axes_of
 from .summary import FamilyPage, Report
@@ -113,8 +113,8 @@ def _title(choice: Choice) -> str:
 
 
 def _answer(choice: Choice) -> str:
-    times = (f"{_spoken(x)} on {x.device}" for x in choice.latencies)
-    costs = (f"{choice.num_parameters:,} parameters", mebibytes(choice.size_bytes))
+    times = (f"{_spoken(x)} on {device_name(x.device)}" for x in choice.latencies)
+    costs = (f"{choice.num_parameters:,} parameters", byte_size(choice.size_bytes))
     return f"{_title(choice)}: loss {choice.loss:.4f}, {', '.join((*times, *costs))}."
 
 
@@ -139,13 +139,13 @@ def _facts(choice: Choice, metric_title: str) -> Facts:
         ("Validation loss", f"{choice.loss:.4f}"),
         *scores,
         (metric_title, missing),
-        *((f"On {x.device}", _time(x)) for x in choice.latencies),
+        *((f"On {device_name(x.device)}", _time(x)) for x in choice.latencies),
         (
             "Parameters",
             _noted(f"{choice.num_parameters / 1e6:.2f} M", f"{choice.num_parameters:,}"),
         ),
-        ("Size", _noted(mebibytes(choice.size_bytes), "the bundle's model")),
-        ("Memory", None if memory is None else _noted(mebibytes(memory), "with activations")),
+        ("Size", _noted(byte_size(choice.size_bytes), "the bundle's model")),
+        ("Memory", None if memory is None else _noted(byte_size(memory), "with activations")),
     )
 
 

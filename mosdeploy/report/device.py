@@ -12,9 +12,9 @@ from .cells import (
     Facts,
     Table,
     bad,
+    byte_size,
     good,
     limit_verdict,
-    mebibytes,
     milliseconds,
     moment,
 )
@@ -54,15 +54,15 @@ def describe_device(inputs: ReportInputs) -> DeviceView | None:
 
 
 def _state_facts(state: DeviceState) -> Facts:
-    memory = None if state.memory_bytes is None else mebibytes(state.memory_bytes)
+    memory = None if state.memory_bytes is None else byte_size(state.memory_bytes)
     if memory and state.memory_available_bytes is not None:
-        memory += f", {mebibytes(state.memory_available_bytes)} free"
+        memory += f", {byte_size(state.memory_available_bytes)} free"
     return (
         ("Processor", state.cpu_model),
         ("Machine", state.machine),
         ("Cores", state.cores),
         ("Memory", memory),
-        ("Disk free", None if state.disk_free_bytes is None else mebibytes(state.disk_free_bytes)),
+        ("Disk free", None if state.disk_free_bytes is None else byte_size(state.disk_free_bytes)),
         ("Governor", state.governor),
         ("Frequency", None if state.frequency_mhz is None else f"{state.frequency_mhz:.0f} MHz"),
         ("Temperature", None if state.temperature_c is None else f"{state.temperature_c:.0f} °C"),
@@ -70,7 +70,11 @@ def _state_facts(state: DeviceState) -> Facts:
         ("Load, one minute", None if state.load_1min is None else f"{state.load_1min:.2f}"),
         ("Python", state.python_version),
         *state.packages.items(),
-        ("Providers", ", ".join(state.providers) or None),
+        # "CPU, CUDA": the full names are wider than a column
+        (
+            "Execution providers",
+            ", ".join(x.removesuffix("ExecutionProvider") for x in state.providers) or None,
+        ),
     )
 
 
@@ -117,7 +121,7 @@ def _deployment(deployment: Deployment) -> tuple[Cell, ...]:
         *times,
         _limit(deployment),
         milliseconds(measurement.load_ms),
-        mebibytes(measurement.peak_memory_bytes),
+        byte_size(measurement.peak_memory_bytes),
         moment(deployment.deployed_at),
     )
 

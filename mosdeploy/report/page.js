@@ -57,7 +57,7 @@
       font,
       view: { stroke: null },
       axis: { ...words, gridColor: css("--grid"), domainColor: css("--grey"), tickColor: css("--grey"),
-        labelFontSize: 12, titleFontSize: 13, titleFontWeight: 500, labelOverlap: true },
+        labelFontSize: 12, titleFontSize: 13, titleFontWeight: 500, labelOverlap: true, labelSeparation: 8 },
       legend: { ...words, labelColor: css("--ink"), labelFontSize: 13, symbolSize: 80 },
       line: { color: css("--blue") },
       range: { category: [css("--blue"), css("--teal"), css("--orange")] },

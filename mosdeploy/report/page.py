@@ -14,6 +14,7 @@ from markupsafe import Markup
 from ..storage import atomic_write, write_record
 from ..version import __version__
 from . import choosing, sections
+from .cells import device_name
 from .device import deployments_table, describe_device
 from .provenance import bundle_facts, fingerprints_table, self_test_table
 from .summary import FamilyPage, Report, ReportInputs, summarise
@@ -69,6 +70,7 @@ def _render(inputs: ReportInputs, report: Report, family: FamilyPage) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["thousands"] = "{:,}".format
+    environment.filters["device_name"] = device_name
     template = environment.get_template("page.html.j2")
     return template.render(
         version=__version__,

@@ -4,7 +4,7 @@ In: `ReportInputs`. Out: `Facts` and `Table` for the template.
 """
 
 from ..records import BundleManifest
-from .cells import Facts, Table, code, mebibytes, score
+from .cells import Facts, Table, byte_size, code, score
 from .summary import FamilyPage, ReportInputs
 
 
@@ -16,7 +16,7 @@ def bundle_facts(manifest: BundleManifest, size_bytes: int | None, family: Famil
         ("Name", manifest.name),
         ("Weights", manifest.weights),
         ("Precision", manifest.precision),
-        ("Size", None if size_bytes is None else mebibytes(size_bytes)),
+        ("Size", None if size_bytes is None else byte_size(size_bytes)),
         ("Parameters", f"{manifest.num_parameters:,}"),
         *family.bundle_facts,
         ("Same as trained", f"{parity.identical} of {parity.num_examples} examples"),
@@ -27,7 +27,8 @@ def bundle_facts(manifest: BundleManifest, size_bytes: int | None, family: Famil
 def self_test_table(manifest: BundleManifest, header: tuple[str, str]) -> Table | None:
     """List the examples of the self-test with their outputs; None where it has none."""
     rows = tuple((example.input, example.output) for example in manifest.self_test)
-    return Table(header, rows, "What its self-test must answer, id for id") if rows else None
+    caption = "What its self-test must answer, id for id"
+    return Table(header, rows, caption, is_stacked=True) if rows else None
 
 
 def fingerprints_table(inputs: ReportInputs) -> Table:

@@ -14,9 +14,10 @@ from .cells import (
     Cell,
     Facts,
     Table,
+    byte_size,
     code,
+    device_name,
     limit_verdict,
-    mebibytes,
     milliseconds,
     score,
     wide,
@@ -28,12 +29,13 @@ from .summary import Agreement, Headline
 
 def headline_title(line: Headline, task: str) -> str:
     """Say the outcome in a line; `task` is what one run of the model does, as a verb phrase."""
+    device = device_name(line.device)
     if line.emulated:
-        return f"The winner for {line.device}, an emulated device: its times are no latencies."
+        return f"The winner for {device}, an emulated device: its times are no latencies."
     if line.measured_ms is None:
-        return f"The winner for {line.device}, by prediction: nothing was measured."
+        return f"The winner for {device}, by prediction: nothing was measured."
     what = "deployed bundle" if line.measured == "bundle" else "winner"
-    title = f"On {line.device}, the {what} {task} in {milliseconds(line.measured_ms)}"
+    title = f"On {device}, the {what} {task} in {milliseconds(line.measured_ms)}"
     if line.limit_kept is None:
         return f"{title}."
     verb = "within" if line.limit_kept else "which breaks"
@@ -63,7 +65,7 @@ def headline_tiles(line: Headline, metric_title: str) -> Facts:
         ("Measured", _tile(measured, EMULATED if line.emulated else source[line.measured])),
         ("Limit", limit),
         ("Parameters", _tile(f"{line.num_parameters / 1e6:.2f} M", f"{line.num_parameters:,}")),
-        ("Size", _tile(mebibytes(line.size_bytes), "on disk")),
+        ("Size", _tile(byte_size(line.size_bytes), "on disk")),
     )
 
 
@@ -73,21 +75,29 @@ def _tile(value: str, note: str) -> Markup:
 
 def candidates_table(choices: Sequence[Choice]) -> Table:
     """List the front, the finalists and the winner with their latencies, by loss."""
-    devices = [x.device for x in choices[0].latencies]
+    ordered = sorted(choices, key=lambda x: x.loss)
+    times = {
+        f"{device_name(latency.device)}, {how}": [
+            getattr(x.latencies[i], f"{how}_ms") for x in ordered
+        ]
+        for i, latency in enumerate(choices[0].latencies)
+        for how in ("predicted", "measured")
+    }
+    # where nothing was measured there is no column of dashes: the last one needs the room
+    times = {name: column for name, column in times.items() if any(column)}
     rows: list[tuple[Cell, ...]] = [
         (
             x.number or "-",
             x.role,
             f"{x.loss:.4f}",
-            *(milliseconds(ms) for y in x.latencies for ms in (y.predicted_ms, y.measured_ms)),
+            *(milliseconds(column[i]) for column in times.values()),
             f"{x.num_parameters:,}",
-            mebibytes(x.size_bytes),
-            mebibytes(x.memory_bytes),
+            byte_size(x.size_bytes),
+            byte_size(x.memory_bytes),
             wide(f"{x.arch.key}: {x.arch}"),
         )
-        for x in sorted(choices, key=lambda x: x.loss)
+        for i, x in enumerate(ordered)
     ]
-    times = (f"{device}, {how}" for device in devices for how in ("predicted", "measured"))
     costs = ("parameters", "size", "memory", "architecture")
     return Table(("number", "role", "loss", *times, *costs), tuple(rows))
 

@@ -159,7 +159,7 @@ def deployment(median_ms: float, device: DeviceProfile = DEVICE) -> Deployment:
         load_1min=0.08,
         python_version="3.11.2",
         packages={"numpy": "2.2.1", "onnxruntime": "1.22.0"},
-        providers=("CPUExecutionProvider",),
+        providers=("AzureExecutionProvider", "CPUExecutionProvider"),
     )
     return Deployment(
         device=device,

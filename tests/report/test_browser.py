@@ -1,6 +1,7 @@
 """The page in Chromium: what it shows, what it answers to, and that it asks nobody."""
 
 import dataclasses
+import itertools
 import os
 import shutil
 from collections.abc import Iterator
@@ -51,6 +52,7 @@ class Opened:
     def __init__(self, browser: Any, path: Path, width: int = 1200, **options: Any) -> None:
         self.context = browser.new_context(viewport={"width": width, "height": 900}, **options)
         self.page = self.context.new_page()
+        self.path = path
         self.said: list[str] = []
         self.asked: list[str] = []
         self.page.on("console", lambda message: self.said.append(message.text))
@@ -198,7 +200,7 @@ def test_a_narrow_page_does_not_scroll_sideways(browser: Any, page_path: Path, w
     for name in ("front", "agreement"):
         chart = opened.page.locator(f"#{name}-chart svg").bounding_box()
         assert chart["x"] >= 0 and chart["x"] + chart["width"] <= width
-        for text in opened.page.locator(f"#{name}-chart svg text").all():
+        for text in opened.page.locator(f"#{name}-chart svg text:not([opacity='0'])").all():
             box = text.bounding_box()
             assert box is None or box["x"] + box["width"] <= chart["x"] + chart["width"]
     captions = opened.page.locator("caption:visible").all()
@@ -220,6 +222,40 @@ def test_a_drawing_is_whole_on_a_narrow_page(browser: Any, tmp_path: Path, draw:
     # words of 13 px, hardly scaled
     assert figure.locator("tspan").first.bounding_box()["height"] >= 11
     opened.context.close()
+
+
+def test_architectures_are_seen_beside_two_devices(browser: Any, page_path: Path) -> None:
+    opened = Opened(browser, page_path, 1280)
+    opened.page.locator("summary", has_text="The same as a table").first.click()
+    area = opened.page.get_by_role("region", name="The subnets to choose from")
+    assert area.evaluate("area => area.scrollWidth <= area.clientWidth")
+    opened.page.set_viewport_size({"width": 390, "height": 900})
+    # what is out of sight makes no row higher
+    row = area.locator("tbody tr").first.bounding_box()
+    assert row["height"] < 40
+    opened.context.close()
+
+
+def test_tick_labels_keep_their_distance(browser: Any, tmp_path: Path) -> None:
+    # from 0.16 M to 0.53 M, which is a label of four letters every thirty pixels
+    smaller = tuple(x.model_copy(update={"num_parameters": x.num_parameters // 5}) for x in CHOICES)
+    opened = Opened(browser, built(dataclasses.replace(INPUTS, choices=smaller), tmp_path), 390)
+    opened.page.get_by_role("radio", name="parameters").check()
+    axis = opened.page.locator("#front-chart svg .role-axis", has_text="parameters, M")
+    axis.wait_for(state="attached")
+    shown = axis.locator(".role-axis-label text:not([opacity='0'])").all()
+    boxes = sorted((x.bounding_box() for x in shown), key=lambda x: x["x"])
+    assert len(boxes) >= 4
+    assert all(a["x"] + a["width"] + 6 <= b["x"] for a, b in itertools.pairwise(boxes))
+    opened.context.close()
+
+
+def test_the_ring_is_explained_with_the_chart(opened: Opened, browser: Any) -> None:
+    caption = opened.page.locator("figcaption", has_text="chosen")
+    assert caption.is_visible()
+    bare = Opened(browser, opened.path, java_script_enabled=False)
+    assert not bare.page.locator("figcaption").is_visible()
+    bare.context.close()
 
 
 @pytest.mark.parametrize("width", [360, 1200])

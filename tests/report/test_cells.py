@@ -3,10 +3,12 @@ from markupsafe import Markup
 
 from mosdeploy.report.cells import (
     bad,
+    byte_size,
     code,
+    counted,
+    device_name,
     good,
     limit_verdict,
-    mebibytes,
     milliseconds,
     moment,
     score,
@@ -31,9 +33,10 @@ def test_times_have_three_digits(value_ms: float, text: str) -> None:
 
 
 def test_sizes_by_hand() -> None:
-    assert mebibytes(3 * 2**19) == f"1.5{SPACE}MiB"
-    assert mebibytes(100 * 2**10) == f"100{SPACE}KiB"
-    assert mebibytes(2**31) == f"2,048.0{SPACE}MiB"
+    assert byte_size(3 * 2**19) == f"1.5{SPACE}MiB"
+    assert byte_size(100 * 2**10) == f"100{SPACE}KiB"
+    assert byte_size(2**30 - 2**20) == f"1,023.0{SPACE}MiB"
+    assert byte_size(47 * 2**29) == f"23.5{SPACE}GiB"
 
 
 @pytest.mark.parametrize(
@@ -44,7 +47,7 @@ def test_scores_below_one_have_three_decimals(value: float, text: str) -> None:
 
 
 def test_nothing_is_a_dash() -> None:
-    assert milliseconds(None) == mebibytes(None) == score(None) == "-"
+    assert milliseconds(None) == byte_size(None) == score(None) == "-"
 
 
 def test_limit_is_judged_only_where_it_can_be() -> None:
@@ -54,6 +57,14 @@ def test_limit_is_judged_only_where_it_can_be() -> None:
 
 
 def test_moments_are_told_in_utc() -> None:
-    assert moment("2025-03-01T12:30:59+00:00") == "2025-03-01 12:30 UTC"
-    assert moment("2025-03-01T23:30:00-02:00") == "2025-03-02 01:30 UTC"
+    assert moment("2025-03-01T12:30:59+00:00") == "<time>2025-03-01 12:30 UTC</time>"
+    assert moment("2025-03-01T23:30:00-02:00") == "<time>2025-03-02 01:30 UTC</time>"
     assert moment("yesterday") == "yesterday"
+
+
+def test_one_thing_is_no_plural() -> None:
+    assert [counted(x, "layer") for x in (0, 1, 2)] == ["0 layers", "1 layer", "2 layers"]
+
+
+def test_local_is_this_machine() -> None:
+    assert [device_name(x) for x in ("local", "rpi")] == ["this machine", "rpi"]

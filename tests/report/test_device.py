@@ -20,7 +20,7 @@ def test_newest_state_is_shown() -> None:
     view = describe_device(dataclasses.replace(inputs, deployments=()))
     assert view is not None
     assert dict(view.facts)["Processor"] == "Cortex-A76"
-    assert view.taken_at == "2025-03-01 11:00 UTC"
+    assert view.taken_at == "<time>2025-03-01 11:00 UTC</time>"
     assert view.board is None
 
 
@@ -42,11 +42,12 @@ def test_state_by_hand() -> None:
     view = describe_device(full_inputs())
     assert view is not None
     facts = dict(view.facts)
-    assert facts["Memory"] == "4,096.0\N{NO-BREAK SPACE}MiB, 3,072.0\N{NO-BREAK SPACE}MiB free"
+    assert facts["Memory"] == "4.0\N{NO-BREAK SPACE}GiB, 3.0\N{NO-BREAK SPACE}GiB free"
     assert facts["Frequency"] == "1800 MHz"
     assert facts["numpy"] == "2.2.1"
     assert facts["onnxruntime"] == "1.22.0"
     assert facts["Throttled"] is None
+    assert facts["Execution providers"] == "Azure, CPU"
 
 
 def test_winners_deployment_comes_first() -> None:

@@ -115,6 +115,13 @@ def test_family_speaks_in_its_own_words(full_page: str) -> None:
     assert page.count(family_page().draw(SPACE.largest)) == len(full_inputs().choices)
 
 
+def test_every_table_can_be_scrolled_by_keys(full_page: str) -> None:
+    page = full_page.replace(vega(), "")
+    areas = re.findall(r'<div class="scroll"([^>]*)>', page)
+    assert len(areas) == page.count("<table")
+    assert all(re.fullmatch(r' tabindex="0" role="region" aria-label="[^"]+"', x) for x in areas)
+
+
 def test_every_chart_says_in_words_what_it_shows(full_page: str) -> None:
     page = full_page.replace(vega(), "")
     charts = re.findall(r'<figure[^>]*role="img"[^>]*><div id="([a-z-]+)"', page)

@@ -39,6 +39,11 @@ def test_title_says_what_was_measured() -> None:
     assert headline_title(headline(measured="candidate"), "runs").startswith("On rpi, the winner")
 
 
+def test_this_machine_is_called_so() -> None:
+    title = headline_title(headline(device="local"), "runs once")
+    assert title.startswith("On this machine, the deployed bundle runs once in ")
+
+
 def test_title_claims_no_time_without_one() -> None:
     assert "nothing was measured" in headline_title(headline(measured_ms=None), "runs once")
     assert "no latencies" in headline_title(headline(emulated=True), "runs once")
@@ -77,6 +82,26 @@ def test_each_candidate_is_listed_once_by_loss() -> None:
     [winner] = [row for row in table.rows if row[1] == "winner"]
     assert f">{inputs.search.winner.arch.key}: enc " in str(winner[-1])
     assert winner[0] == inputs.search.front.index(by_arch(inputs)[inputs.search.winner.arch]) + 1
+
+
+def test_a_device_that_measured_nothing_has_no_column_for_it() -> None:
+    choices = tuple(
+        x.model_copy(
+            update={
+                "latencies": tuple(
+                    y.model_copy(update={"device": device, "measured_ms": measured_ms})
+                    for y, device, measured_ms in zip(
+                        x.latencies, ("local", "xeon"), (4.2, None), strict=True
+                    )
+                )
+            }
+        )
+        for x in full_inputs().choices
+    )
+    table = candidates_table(choices)
+    columns = ("this machine, predicted", "this machine, measured", "xeon, predicted")
+    assert table.header[3:7] == (*columns, "parameters")
+    assert all(len(row) == len(table.header) for row in table.rows)
 
 
 def test_scores_have_a_column_for_each_metric() -> None:

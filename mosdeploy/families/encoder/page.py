@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from ...records import BundleManifest, SearchResult
 from ...report import FamilyPage
+from ...report.cells import counted
 from ...report.drawing import Stack, draw_stacks
 from ...spaces.encoder_choices import EncoderArch
 from ...spaces.encoder_workload import EncoderWorkload
@@ -70,11 +71,12 @@ def draw_architecture(arch: EncoderArch) -> Markup:
         title=f"Encoder, {arch.embed_dim} wide",
         shares=[x.ffn_dim / widest for x in arch.layers],
         texts=[
-            (f"{i + 1}: FFN {x.ffn_dim}", f"{x.heads} heads") for i, x in enumerate(arch.layers)
+            (f"{i + 1}: FFN {x.ffn_dim}", counted(x.heads, "head"))
+            for i, x in enumerate(arch.layers)
         ],
         style="primary",
     )
-    return draw_stacks([stack], f"Encoder of {len(arch.layers)} layers: {arch}")
+    return draw_stacks([stack], f"Encoder of {counted(len(arch.layers), 'layer')}: {arch}")
 
 
 def _bundle_facts(manifest: BundleManifest) -> tuple[tuple[str, str], ...]:

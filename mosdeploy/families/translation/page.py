@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from ...records import BundleManifest, SearchResult
 from ...report import FamilyPage
+from ...report.cells import counted
 from ...report.drawing import (
     BOX_HEIGHT,
     BOX_WIDTH,
@@ -103,7 +104,8 @@ def draw_architecture(arch: TranslationArch) -> Markup:
             title=f"Encoder, {arch.encoder_embed_dim} wide",
             shares=[x.ffn_dim / widest for x in encoder],
             texts=[
-                (f"{i + 1}: FFN {x.ffn_dim}", f"{x.heads} heads") for i, x in enumerate(encoder)
+                (f"{i + 1}: FFN {x.ffn_dim}", counted(x.heads, "head"))
+                for i, x in enumerate(encoder)
             ],
             style="primary",
         ),
@@ -117,7 +119,9 @@ def draw_architecture(arch: TranslationArch) -> Markup:
             style="secondary",
         ),
     )
-    depths = f"Encoder of {len(encoder)} layers, decoder of {len(decoder)} layers"
+    depths = (
+        f"Encoder of {counted(len(encoder), 'layer')}, decoder of {counted(len(decoder), 'layer')}"
+    )
     links = _cross_attention(arch, height_of(stacks) - GAP)
     return draw_stacks(stacks, f"{depths}: {arch}", links)
 
