@@ -28,11 +28,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DevicePrices:
-    """Latencies on a device that the search was not for, in ms by the architectures' keys."""
+    """Latencies on a device that the search was not for, in ms by the architectures' keys, and the
+    mean error of its predictor in cross-validation.
+    """
 
     device: str
     predicted_ms: Mapping[str, float]
     measured_ms: Mapping[str, float] = field(default_factory=dict)
+    error_percent: float | None = None
 
 
 def candidates(search: SearchResult) -> list[Candidate]:
@@ -49,7 +52,9 @@ def choices(
     search: SearchResult,
     scores: ScoreTable | None = None,
     elsewhere: Sequence[DevicePrices] = (),
+    *,
     untrained: Collection[str] = (),
+    error_percent: float | None = None,
 ) -> "tuple[Choice, ...]":
     """Put together what is known of each candidate.
 
@@ -57,11 +62,13 @@ def choices(
     ----------
     untrained
         Keys of those that have inherited weights only.
+    error_percent
+        Mean error of the search's predictor in cross-validation.
     """
     from ..report import Choice
 
     finalists = {x.arch.key for x in search.finalists}
-    own = () if search.winner.predicted_ms is None else (search.device,)
+    own = () if search.winner.predicted_ms is None else ((search.device, error_percent),)
     made = []
     for i, candidate in enumerate(candidates(search)):
         number = i + 1 if i < len(search.front) else None
@@ -129,11 +136,14 @@ def _prices(
         device=device,
         predicted_ms=dict(zip((arch.key for arch in archs), predicted_ms, strict=True)),
         measured_ms={key: figure_ms for key, figure_ms in figures.items() if figure_ms},
+        error_percent=model.card.mape_percent,
     )
 
 
 def _latencies(
-    candidate: Candidate, own: Sequence[str], elsewhere: Sequence[DevicePrices]
+    candidate: Candidate,
+    own: Sequence[tuple[str, float | None]],
+    elsewhere: Sequence[DevicePrices],
 ) -> "tuple[DeviceLatency, ...]":
     from ..report.choices import DeviceLatency
     from ..search.front import needed_ms
@@ -142,6 +152,7 @@ def _latencies(
     others = [
         (
             x.device,
+            x.error_percent,
             candidate.model_copy(
                 update={
                     "predicted_ms": x.predicted_ms.get(key),
@@ -155,10 +166,11 @@ def _latencies(
         DeviceLatency(
             device=name,
             predicted_ms=priced.predicted_ms,
+            error_percent=error,
             measured_ms=priced.measured_ms,
             needed_ms=needed_ms(priced),
         )
-        for name, priced in (*((device, candidate) for device in own), *others)
+        for name, error, priced in (*((*device, candidate) for device in own), *others)
     )
 
 

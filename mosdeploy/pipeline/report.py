@@ -65,6 +65,7 @@ def report(context: Context) -> ReportResult:
             scores,
             prices_elsewhere(context.run, search),
             untrained=[x.arch.key for x in candidates(search) if not is_trained(state, x.arch)],
+            error_percent=model.card.mape_percent if model else None,
         ),
         context=dataset.context if dataset else None,
         sessions=dataset.sessions if dataset else (),

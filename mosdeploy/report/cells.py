@@ -39,6 +39,14 @@ def milliseconds(value_ms: float | None) -> str:
     return f"{value_ms:.{decimals}f}\N{NO-BREAK SPACE}ms"
 
 
+def estimate(value_ms: float | None, error_percent: float | None) -> str:
+    """Spell a predicted time with its predictor's error, where that is known: 1.62 ms ± 25%."""
+    if value_ms is None or error_percent is None:
+        return milliseconds(value_ms)
+    decimals = 0 if error_percent >= 1 else 1
+    return f"{milliseconds(value_ms)} ±\N{NO-BREAK SPACE}{error_percent:.{decimals}f}%"
+
+
 def byte_size(num_bytes: int | None) -> str:
     """Spell a size in MiB, a small one in KiB, a large one in GiB; a dash for None."""
     if num_bytes is None:

@@ -19,12 +19,14 @@ FAR = 1.5
 
 
 class DeviceLatency(Record):
-    """Latency of one subnet on one device; `needed_ms` is the lowest limit that it is taken for, by
-    what is predicted and what was measured.
+    """Latency of one subnet on one device; `error_percent` is the mean error of the predictor in
+    cross-validation, `needed_ms` the lowest limit that the subnet is taken for, by what is
+    predicted and what was measured.
     """
 
     device: str
     predicted_ms: float | None
+    error_percent: float | None = None
     measured_ms: float | None
     needed_ms: float | None
 

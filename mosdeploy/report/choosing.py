@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from .cells import EMULATED, Facts, Table, byte_size, device_name, milliseconds, score
+from .cells import EMULATED, Facts, Table, byte_size, device_name, estimate, milliseconds, score
 from .charts import agreement_chart, front_chart
 from .choices import Axis, Choice, DeviceLatency, axes_of
 from .summary import FamilyPage, Report
@@ -121,7 +121,7 @@ def _answer(choice: Choice) -> str:
 def _spoken(latency: DeviceLatency) -> str:
     if latency.measured_ms is not None:
         return f"{milliseconds(latency.measured_ms)} measured"
-    return f"{milliseconds(latency.predicted_ms)} predicted"
+    return f"{estimate(latency.predicted_ms, latency.error_percent)} predicted"
 
 
 def _facts(choice: Choice, metric_title: str) -> Facts:
@@ -150,7 +150,7 @@ def _facts(choice: Choice, metric_title: str) -> Facts:
 
 
 def _time(latency: DeviceLatency) -> Markup:
-    predicted = milliseconds(latency.predicted_ms)
+    predicted = estimate(latency.predicted_ms, latency.error_percent)
     if latency.measured_ms is None:
         return _noted(predicted, "predicted, not measured")
     return _noted(milliseconds(latency.measured_ms), f"measured in a search; {predicted} predicted")

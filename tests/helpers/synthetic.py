@@ -238,7 +238,7 @@ def elsewhere(search: SearchResult) -> DevicePrices:
     """A device that is seven times as fast, where only the winner was measured."""
     predicted_ms = {x.arch.key: latency_ms(x.arch) / 7 for x in candidates(search)}
     winner = search.winner.arch.key
-    return DevicePrices("xeon", predicted_ms, {winner: predicted_ms[winner] * 1.02})
+    return DevicePrices("xeon", predicted_ms, {winner: predicted_ms[winner] * 1.02}, 24.85)
 
 
 def inputs_of(search: SearchResult, **more: Any) -> ReportInputs:
@@ -263,7 +263,7 @@ def full_inputs(device: DeviceProfile = DEVICE, bundle_ms: float = 11.4) -> Repo
     table = scores(search.winner.arch)
     return ReportInputs(
         search=search,
-        choices=choices(search, table, (elsewhere(search),)),
+        choices=choices(search, table, (elsewhere(search),), error_percent=card().mape_percent),
         context=LatencyContext(
             dataset_id="d1",
             device=device,

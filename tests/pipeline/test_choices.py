@@ -66,10 +66,11 @@ def test_finalist_beside_the_front_is_exported_by_its_key() -> None:
 def test_latencies_are_those_of_the_search_and_of_elsewhere() -> None:
     search = search_result()
     xeon = elsewhere(search)
-    for choice in choices(search, elsewhere=[xeon]):
+    for choice in choices(search, elsewhere=[xeon], error_percent=2.31):
         here, there = choice.latencies
         assert (here.device, there.device) == ("rpi", "xeon")
         assert there.predicted_ms == xeon.predicted_ms[choice.arch.key]
+        assert (here.error_percent, there.error_percent) == (2.31, xeon.error_percent)
         assert (there.measured_ms is not None) is (choice.role == "winner")
         for latency in (here, there):
             known = [x for x in (latency.predicted_ms, latency.measured_ms) if x is not None]
@@ -100,6 +101,8 @@ def test_the_page_prices_the_front_for_every_device(folder: Path) -> None:
         latency = choice.latencies[1]
         assert latency.predicted_ms == latency.needed_ms == pytest.approx(predicted_ms)
         assert latency.measured_ms is None
+        assert latency.error_percent == other.card.mape_percent
+        assert choice.latencies[0].error_percent == report.predictor.mape_percent
     page = (folder / "report" / "index.html").read_text()
     assert "latency on other" in page
 

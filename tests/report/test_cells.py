@@ -7,6 +7,7 @@ from mosdeploy.report.cells import (
     code,
     counted,
     device_name,
+    estimate,
     good,
     limit_verdict,
     milliseconds,
@@ -30,6 +31,13 @@ def test_marked_text_is_escaped(cell: object) -> None:
 )
 def test_times_have_three_digits(value_ms: float, text: str) -> None:
     assert milliseconds(value_ms) == f"{text}{SPACE}ms"
+
+
+def test_estimates_have_their_error() -> None:
+    assert estimate(1.62, 24.85) == f"1.62{SPACE}ms ±{SPACE}25%"
+    assert estimate(1.62, 0.84) == f"1.62{SPACE}ms ±{SPACE}0.8%"
+    assert estimate(1.62, None) == f"1.62{SPACE}ms"
+    assert estimate(None, 24.85) == "-"
 
 
 def test_sizes_by_hand() -> None:

@@ -24,7 +24,7 @@ def test_the_winner_is_shown_first_with_all_that_is_known() -> None:
     assert facts["Quality of the task"] is None
     assert (
         "<small>measured in a search; " in facts["On rpi"]
-        and "ms predicted</small>" in facts["On rpi"]
+        and f"ms ±{SPACE}2% predicted</small>" in facts["On rpi"]
     )
     assert "measured" in facts["On xeon"]
     assert f"measured on rpi, 1.65{SPACE}ms measured on xeon, 2,022,592 parameters" in card.answer
@@ -41,7 +41,9 @@ def test_others_are_exported_and_evaluated_by_their_number() -> None:
     ]
     facts = dict(made[1].facts)
     assert facts["Quality of the task"] == "<code>mosdeploy evaluate --pick 2</code>"
-    assert str(facts["On xeon"]).endswith("<small>predicted, not measured</small>")
+    assert str(facts["On xeon"]).endswith(f" ±{SPACE}25%<small>predicted, not measured</small>")
+    assert f" ±{SPACE}2% predicted on rpi, " in made[1].answer
+    assert f" ±{SPACE}25% predicted on xeon, " in made[1].answer
 
 
 def test_script_has_the_need_of_each_choice_on_each_axis() -> None:
