@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from .api import RunFolder, front_chart, init, open_run
+    from .api import RunFolder, compare_chart, front_chart, init, open_run
     from .config.device import DeviceProfile, load_profile
     from .errors import (
         ArchError,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 _HOMES = {
-    "api": ("RunFolder", "front_chart", "init", "open_run"),
+    "api": ("RunFolder", "compare_chart", "front_chart", "init", "open_run"),
     "config.device": ("DeviceProfile", "load_profile"),
     "errors": (
         "ArchError",
@@ -65,6 +65,7 @@ __all__ = [
     "SearchSpace",
     "StaleInputError",
     "Translator",
+    "compare_chart",
     "front_chart",
     "init",
     "load_profile",

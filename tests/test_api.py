@@ -9,12 +9,14 @@ import altair
 import pytest
 import typer
 from command_line import run_folder, run_python
-from synthetic import search_result
+from synthetic import search_result, timing
 
 import mosdeploy
 from mosdeploy.cli import VERBS, app
 from mosdeploy.errors import ConfigError, PredictorError, StaleInputError
 from mosdeploy.pipeline.context import SilentProgress
+from mosdeploy.pipeline.summaries import ComparedBundle, Comparison
+from mosdeploy.records import Measurement
 
 HEAVY = """
 import sys
@@ -174,7 +176,7 @@ def test_verbs_raise_what_the_command_line_ends_with(
         getattr(run, verb)(**options)
 
 
-# -- its chart
+# -- its charts
 
 
 @pytest.mark.parametrize(
@@ -199,6 +201,33 @@ def test_front_chart_names_the_axes_that_there_are() -> None:
     search = search.model_copy(update={"winner": winner})
     with pytest.raises(ConfigError, match="no axis 'latency'; it has parameters, size, memory"):
         mosdeploy.front_chart(search)
+
+
+def test_compare_chart_has_a_labelled_point_and_a_bar_for_each_bundle() -> None:
+    first = ComparedBundle(
+        name="large",
+        precision="fp32",
+        arch=search_result().winner.arch,
+        weights="finetuned",
+        num_parameters=1000,
+        size_bytes=5_000_000,
+        measurement=Measurement(total=timing(20.0)),
+        metrics={"BLEU": 30.0, "chrF": 50.0},
+    )
+    second = first.model_copy(
+        update={"name": "small", "measurement": Measurement(total=timing(5.0))}
+    )
+    comparison = Comparison(device="rpi", scored_on="9 test examples", bundles=(first, second))
+    spec = mosdeploy.compare_chart(comparison).to_dict()  # which Altair checks against the schema
+    rows = spec["datasets"]["bundles"]
+    assert [(x["bundle"], x["median"], x["value"]) for x in rows] == [
+        ("large", 20.0, 30.0),
+        ("small", 5.0, 30.0),
+    ]
+    assert all(x["minimum"] < x["median"] < x["p90"] for x in rows)
+    assert [x["mark"]["type"] for x in spec["layer"]] == ["rule", "point", "text"]
+    axes = {tuple(x["encoding"][axis]["title"] for axis in "xy") for x in spec["layer"]}
+    assert axes == {("latency on rpi, ms: minimum, median, p90", "BLEU, 9 test examples")}
 
 
 # -- its predictor

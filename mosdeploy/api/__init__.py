@@ -12,11 +12,11 @@ from ..config.units import parse_budget_s
 from ..errors import ConfigError
 from ..pipeline.context import SSH_CONFIG, Context, Progress
 from ..pipeline.run import open_run as _open_run
-from .charts import front_chart
+from .charts import compare_chart, front_chart
 from .progress import default_progress
 from .run_folder import RunFolder
 
-__all__ = ["RunFolder", "front_chart", "init", "open_run"]
+__all__ = ["RunFolder", "compare_chart", "front_chart", "init", "open_run"]
 
 
 def init(

@@ -1,8 +1,9 @@
-"""The chart of a search, for notebooks."""
+"""Charts for notebooks: of a search, and of bundles side by side."""
 
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import ConfigError
+from ..pipeline.summaries import Comparison
 from ..records import SearchResult
 
 if TYPE_CHECKING:
@@ -47,3 +48,57 @@ def front_chart(
     if axis not in axes:
         raise ConfigError(f"this search has no axis '{axis}'; it has {', '.join(axes)}")
     return charts.front_chart(listed, axes[axis])
+
+
+def compare_chart(comparison: Comparison) -> "LayerChart":
+    """Draw the first metric against the latency: a labelled point for each bundle, at its median,
+    and a bar from the lowest time to the 90th percentile.
+
+    Parameters
+    ----------
+    comparison
+        What `RunFolder.compare` returned.
+
+    Returns
+    -------
+    altair.LayerChart
+        A notebook shows it; `save("bundles.html", inline=True)` writes it.
+
+    Examples
+    --------
+    >>> import mosdeploy
+    >>> run = mosdeploy.open_run("my-run")  # doctest: +SKIP
+    >>> mosdeploy.compare_chart(run.compare(["bundles/a", "bundles/b"]))  # doctest: +SKIP
+    """
+    import altair as alt
+
+    from ..report.cells import device_name
+
+    metric = next(iter(comparison.bundles[0].metrics))
+    rows = [
+        {
+            "bundle": bundle.name,
+            "value": bundle.metrics[metric],
+            "minimum": timing.minimum_ms,
+            "median": timing.median_ms,
+            "p90": timing.p90_ms,
+        }
+        for bundle in comparison.bundles
+        if (timing := bundle.measurement.total) is not None
+    ]
+    title = f"latency on {device_name(comparison.device)}, ms: minimum, median, p90"
+    # neither axis begins at zero: what is alike would lie in one place; names need room
+    scale = alt.Scale(zero=False, padding=90)
+    score_scale = alt.Scale(zero=False, padding=20)
+    marks = alt.Chart(alt.NamedData(name="bundles")).encode(
+        x=alt.X("median:Q", title=title, scale=scale),
+        y=alt.Y("value:Q", title=f"{metric}, {comparison.scored_on}", scale=score_scale),
+    )
+    bars = marks.mark_rule().encode(x=alt.X("minimum:Q", title=title, scale=scale), x2="p90:Q")
+    points = marks.mark_point(filled=True, size=70, opacity=1).encode(
+        tooltip=["bundle:N", "minimum:Q", "median:Q", "p90:Q", alt.Tooltip("value:Q", title=metric)]
+    )
+    names = marks.mark_text(dy=-10).encode(text="bundle:N")
+    return alt.LayerChart(
+        layer=[bars, points, names], datasets={"bundles": rows}, width=480, height=320
+    )
