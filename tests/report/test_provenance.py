@@ -17,7 +17,7 @@ def test_self_test_is_listed_with_the_familys_names() -> None:
     made = manifest(SPACE.largest)
     table = self_test_table(made, ("input", "output"))
     assert table is not None
-    assert table.header == ("input", "output")
+    assert table.header == ("input", "output") and table.is_stacked
     assert table.rows[0] == ("Save file", "Enregistrer le fichier")
     assert self_test_table(made.model_copy(update={"self_test": ()}), ("input", "output")) is None
 
