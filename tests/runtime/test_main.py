@@ -4,7 +4,6 @@ import ast
 import importlib.metadata
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from bundles import sentences
+from packaging.requirements import Requirement
 
 import mosdeploy.runtime
 from mosdeploy.runtime import Translator
@@ -180,8 +180,9 @@ def distributions(*names: str) -> dict[str, importlib.metadata.Distribution]:
         name = todo.pop()
         if name not in found:
             found[name] = importlib.metadata.distribution(name)
-            required = [text for text in found[name].requires or [] if "extra ==" not in text]
-            todo += [re.match(r"[A-Za-z0-9._-]+", text)[0] for text in required]
+            required = map(Requirement, found[name].requires or [])
+            # without extras, and nothing that other systems need
+            todo += [x.name for x in required if not x.marker or x.marker.evaluate({"extra": ""})]
     return found
 
 
