@@ -56,6 +56,7 @@ def typed(line: str, folder: Path, home: Path) -> subprocess.CompletedProcess[st
     )
 
 
+@pytest.mark.timeout(900)
 def test_profile_search_export_deploy_over_ssh(folder, home):
     lines = [
         "mosdeploy devices check rpi",
@@ -95,6 +96,7 @@ def test_profile_search_export_deploy_over_ssh(folder, home):
     assert json.loads(again.stdout)["measured_now"] == 0
 
 
+@pytest.mark.timeout(900)
 def test_an_encoder_over_ssh(tmp_path, home):
     root = make_encoder_folder(tmp_path / "encoder", "classification", steps="200")
     edit(root / "mosdeploy.toml", 'device = "local"\n', "")
@@ -110,8 +112,7 @@ def test_an_encoder_over_ssh(tmp_path, home):
         done = typed(line, root, home)
         assert done.returncode == 0, f"{line}: {done.stderr}"
     deployment = json.loads((root / "deployments" / "rpi.json").read_text())
-    names = [text.partition(">")[0] for text in deployment["device"]["requirements"]]
-    assert names == ["numpy", "onnxruntime", "tokenizers"]
+    assert deployment["device"]["requirements"] == ["numpy", "onnxruntime", "tokenizers>=0.20"]
     assert deployment["self_test_passed"] and deployment["limit_ms"] == 5.0
     there = Path(deployment["remote_dir"], "bundle")
     assert (there / "tokenizer.json").is_file()

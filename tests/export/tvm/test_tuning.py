@@ -46,6 +46,7 @@ def start(folder: Path, budget_s: float) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.timeout(900)
 def test_a_killed_search_goes_on_with_its_records(tmp_path: Path) -> None:
     with start(tmp_path / "tuning", 100_000.0) as first:
         assert first.stdout is not None
