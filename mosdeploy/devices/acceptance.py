@@ -63,12 +63,24 @@ def self_test(session: Session, profile: DeviceProfile, remote_dir: str, runtime
         )
 
 
+def model_task(
+    remote_dir: str, manifest: BundleManifest, stages: tuple[TimingStage, ...], owner: str
+) -> ModelTask:
+    """What is timed of a version: a graph, or for TVM the whole bundle."""
+    path = f"{remote_dir}/bundle" + (f"/{MODEL_NAME}" if manifest.runtime == "onnxruntime" else "")
+    return ModelTask(
+        remote_path=path,
+        stages=stages,
+        threads=manifest.workload.threads,
+        owner=owner,
+        runtime=manifest.runtime,
+    )
+
+
 def benchmark(
     session: Session,
     profile: DeviceProfile,
-    remote_dir: str,
-    manifest: BundleManifest,
-    stages: tuple[TimingStage, ...],
+    task: ModelTask,
     limit: LatencyLimit | None = None,
     notify: Callable[[str], None] = ignore,
 ) -> Measurement:
@@ -82,22 +94,11 @@ def benchmark(
     CommandError
         If it cannot be timed.
     """
-    task = ModelTask(
-        remote_path=model_path(remote_dir, manifest),
-        stages=stages,
-        threads=manifest.workload.threads,
-        runtime=manifest.runtime,
-    )
     times = [_measured(session, profile, task)]
     if limit is not None and limit.is_missed(profile, times[0]):
         notify(f"{profile.name}: slower than the limit of {limit.ms:.4g} ms; timing it twice more")
         times += [_measured(session, profile, task) for _ in range(2)]
     return aggregate_rounds(times)
-
-
-def model_path(remote_dir: str, manifest: BundleManifest) -> str:
-    """What is timed of a version: a graph, or for TVM the whole bundle."""
-    return f"{remote_dir}/bundle" + (f"/{MODEL_NAME}" if manifest.runtime == "onnxruntime" else "")
 
 
 def _measured(session: Session, profile: DeviceProfile, task: ModelTask) -> Measurement:

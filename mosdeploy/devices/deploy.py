@@ -19,7 +19,7 @@ from ..record import Record
 from ..records import BundleManifest, Deployment, Measurement, Runtime
 from ..spaces.spec import TimingStage
 from ..storage import sha256_bytes, sha256_file
-from .acceptance import benchmark, missed_limits, model_path, self_test
+from .acceptance import benchmark, missed_limits, model_task, self_test
 from .answers import parse_answer
 from .busy import refuse_if_busy
 from .channel import Channel
@@ -148,7 +148,8 @@ def _stage_and_benchmark(
     sums = "".join(f"{digest}  {name}\n" for name, (_, digest) in files.items())
     version = f"{bundle_sha256[:16]}-{sha256_bytes(sums.encode())[:8]}"
     remote_dir = f"{channel.folder(session, profile)}/{version}"
-    free_device(session, profile, model_path(remote_dir, manifest))
+    task = model_task(remote_dir, manifest, release.stages, channel.owner)
+    free_device(session, profile, task)
     channel.claim(session, profile, version)
     session.put_bytes(sums.encode(), f"{remote_dir}/{SUMS_NAME}")
     missing = channel.missing(session, profile, version)
@@ -161,9 +162,7 @@ def _stage_and_benchmark(
     notify(f"{profile.name}: self-test, then timing")
     try:
         self_test(session, profile, remote_dir, manifest.runtime)
-        timing = benchmark(
-            session, profile, remote_dir, manifest, release.stages, release.limit, notify
-        )
+        timing = benchmark(session, profile, task, release.limit, notify)
     except CommandError:
         channel.release(session, profile, version)
         raise
@@ -264,9 +263,10 @@ def time_current(
             f"{profile.name} runs {manifest.name} now, not {deployment.bundle}, which was deployed "
             "from here; run `mosdeploy deploy` again"
         )
-    free_device(session, profile, model_path(remote_dir, manifest))
+    task = model_task(remote_dir, manifest, stages(manifest), channel.owner)
+    free_device(session, profile, task)
     _test_version(session, profile, channel, version, manifest.runtime)
-    return benchmark(session, profile, remote_dir, manifest, stages(manifest), limit, notify)
+    return benchmark(session, profile, task, limit, notify)
 
 
 def _test_version(

@@ -130,7 +130,7 @@ def measure_model(session: Session, profile: DeviceProfile, task: ModelTask) -> 
     DeviceBusyError, CommandError, ConnectionLostError, DeviceTimeoutError
         As `collect`.
     """
-    job = _model_job(session, profile, task.remote_path)
+    job = _model_job(session, profile, task)
     watch = DriftWatch(["model"], profile.measure, has_reference=False)
     if not job.is_running():
         job.remove("results.jsonl")
@@ -147,22 +147,26 @@ def measure_model(session: Session, profile: DeviceProfile, task: ModelTask) -> 
     return next(_until_accepted(job, watch, start, profile))[1]
 
 
-def free_device(session: Session, profile: DeviceProfile, remote_path: str) -> None:
+def free_device(session: Session, profile: DeviceProfile, task: ModelTask) -> None:
     """Make sure that nothing is timed on a device, before a model is tested and timed there; what a
-    killed command still times of the same model is ended.
+    killed command of the same owner still times of it is ended.
 
     Raises
     ------
     DeviceBusyError
         If another job holds the device.
     """
-    job = _model_job(session, profile, remote_path)
+    job = _model_job(session, profile, task)
     job.refuse_if_busy()
     job.kill()
 
 
-def _model_job(session: Session, profile: DeviceProfile, remote_path: str) -> AgentJob:
-    return AgentJob(session, profile, f"model-{sha256_bytes(remote_path.encode())[:12]}")
+def _model_job(session: Session, profile: DeviceProfile, task: ModelTask) -> AgentJob:
+    """The job of one model and owner: a copied run folder has the same model, maybe in the same
+    place.
+    """
+    name = sha256_bytes(f"{task.remote_path} {task.owner}".encode())[:12]
+    return AgentJob(session, profile, f"model-{name}")
 
 
 def _until_accepted(

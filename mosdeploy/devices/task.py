@@ -53,6 +53,8 @@ class ModelTask:
         runtime beside it.
     stages, threads
         As in `MeasurementTask`.
+    owner
+        Who times it: what another one times there, of the same model too, is left alone.
     runtime
         What runs the model.
     """
@@ -60,6 +62,7 @@ class ModelTask:
     remote_path: str
     stages: tuple[TimingStage, ...]
     threads: int
+    owner: str = ""
     runtime: Runtime = "onnxruntime"
 
 

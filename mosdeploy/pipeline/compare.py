@@ -165,7 +165,7 @@ def _measure(
     files = dict(zip(keys, models, strict=True)) | {REFERENCE: models[0]}
     job = fingerprint(target.host_alias, *(sha256_file(path) for path in models))
     task = MeasurementTask(
-        job_id=f"compare-{job[:12]}",
+        job_id=context.run.job_id(f"compare-{job[:12]}"),
         stages=stages,
         threads=threads,
         build=lambda key: files[key].read_bytes(),

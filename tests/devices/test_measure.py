@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,7 +107,8 @@ def test_a_time_out_of_a_candidate_is_data(make_profile):
 
 def test_what_a_killed_command_still_times_is_ended(make_profile):
     profile = make_profile()
-    folder = Path(profile.work_dir) / "jobs" / f"model-{sha256_bytes(b'/model')[:12]}"
+    own = ModelTask("/model", STAGES, threads=1, owner="pc:/run")
+    folder = Path(profile.work_dir) / "jobs" / f"model-{sha256_bytes(b'/model pc:/run')[:12]}"
     folder.mkdir(parents=True)
     agent = ["sh", "-c", "read line", str(folder)]
     with subprocess.Popen(agent, stdin=subprocess.PIPE, start_new_session=True) as process:
@@ -114,10 +116,11 @@ def test_what_a_killed_command_still_times_is_ended(make_profile):
         (folder.parents[1] / "agent.lock").write_text(json.dumps(holder))
         (folder / "pid").write_text(str(process.pid))
         wait_for(Path(f"/proc/{process.pid}/cmdline").read_bytes)
-        with pytest.raises(DeviceBusyError, match=f"pid {process.pid}"):
-            free_device(LocalSession(), profile, "/another-model")
+        for other in (replace(own, remote_path="/another-model"), replace(own, owner="pc:/copy")):
+            with pytest.raises(DeviceBusyError, match=f"pid {process.pid}"):
+                free_device(LocalSession(), profile, other)
         assert is_alive(process.pid)
-        free_device(LocalSession(), profile, "/model")
+        free_device(LocalSession(), profile, own)
         assert process.wait() == -signal.SIGKILL
 
 
