@@ -88,8 +88,7 @@ class RunFolder:
     ) -> SupernetCard:
         """Train the supernet; with limits, only what keeps them.
 
-        The limits are those of `search`; a latency is predicted for the device, which was profiled
-        before.
+        The limits are those of `search`; a latency is predicted for the device, once profiled.
 
         Parameters
         ----------
@@ -137,8 +136,7 @@ class RunFolder:
         """
         from ..pipeline.predictors import predictor
 
-        run = self._context.run
-        return predictor(run, run.profiled_device_name(device))
+        return predictor(self._context.run, self._context.run.profiled_device_name(device))
 
     def search(
         self,
@@ -282,16 +280,19 @@ class RunFolder:
         return roll_back(self._context, options) if rollback else deploy(self._context, options)
 
     def verify(
-        self, max_latency: str | None = None, *, device: str | None = None, host: str | None = None
+        self,
+        max_latency: str | None = None,
+        *,
+        max_memory_bytes: int | None = None,
+        device: str | None = None,
+        host: str | None = None,
     ) -> "Verification":
-        """Time what is deployed on a device; `kept` says whether it keeps its limit, by default the
-        one that it was searched for.
-        """
+        """Time what is deployed; `kept`: whether it keeps its limits, by default the search's."""
         from ..pipeline.deploy import DeployOptions
         from ..pipeline.verify import verify
 
         limit_ms = parse_duration_ms(max_latency) if max_latency is not None else None
-        return verify(self._context, DeployOptions(device, host), limit_ms)
+        return verify(self._context, DeployOptions(device, host), limit_ms, max_memory_bytes)
 
     def compare(
         self, bundles: Sequence[str | Path], *, device: str | None = None, host: str | None = None

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from .options import BundleOption, DeviceCommon, HostOption, SearchedDeviceOption
-from .printing import EMULATED, kept
+from .printing import EMULATED, kept, memory_kept
 
 
 def deploy(
@@ -35,6 +35,7 @@ def deploy(
     total = result.measurement.total
     timing = f"{total.median_ms:.2f} ms median, {total.p90_ms:.2f} ms p90" if total else "not timed"
     limit = kept(result.measurement.figure_ms(result.statistic), result.limit_ms)
+    limit += memory_kept(result.measurement.memory_bytes, result.max_memory_bytes)
     text = f"{result.bundle} on {host or result.device.name}:{result.remote_dir}: self-test passed"
     note = f", {EMULATED}" if result.device.emulated else limit
     common.show(result, f"{text}, {timing}{note}", "mosdeploy report")

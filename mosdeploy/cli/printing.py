@@ -40,6 +40,15 @@ def kept(measured_ms: float | None, limit_ms: float | None) -> str:
     return f", limit {limit_ms:g} ms {'kept' if measured_ms <= limit_ms else 'NOT kept'}"
 
 
+def memory_kept(taken_bytes: int | None, most_bytes: int | None) -> str:
+    """The same for memory, which is told beside its limit alone."""
+    if taken_bytes is None or most_bytes is None:
+        return ""
+    taken_mib, most_mib = taken_bytes / 2**20, most_bytes / 2**20
+    word = "kept" if taken_bytes <= most_bytes else "NOT kept"
+    return f", {taken_mib:.1f} MiB of memory, limit {most_mib:g} MiB {word}"
+
+
 def terminal_width() -> int | None:
     """Columns of the terminal that stdout is; None for a pipe, whose lines may be of any length."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

@@ -5,7 +5,9 @@ from typing import Annotated
 import typer
 
 from .options import DeployedDeviceOption, DeviceCommon, HostOption
-from .printing import kept
+from .printing import kept, memory_kept
+
+SEARCHED_FOR = "what the bundle was searched for"
 
 
 def verify(
@@ -16,22 +18,31 @@ def verify(
         str | None,
         typer.Option(
             help="Latency limit with its unit: 150ms, 3.5s.",
-            show_default="what the bundle was searched for",
+            show_default=SEARCHED_FOR,
+        ),
+    ] = None,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(
+            help="Limit on the memory that the model takes there: 200MiB.",
+            show_default=SEARCHED_FOR,
         ),
     ] = None,
 ) -> None:
-    """Time what is deployed on the device. Exit code 7 if it does not keep its limit."""
-    from ..config.units import parse_duration_ms
+    """Time what is deployed on the device. Exit code 7 if it does not keep its limits."""
+    from ..config.units import parse_count, parse_duration_ms
     from ..errors import InfeasibleError
     from ..pipeline.deploy import DeployOptions
     from ..pipeline.verify import verify as time_again
 
     limit_ms = parse_duration_ms(max_latency) if max_latency is not None else None
-    result = time_again(common.context(), DeployOptions(device, host), limit_ms)
+    most = parse_count(max_memory) if max_memory is not None else None
+    result = time_again(common.context(), DeployOptions(device, host), limit_ms, most)
     deployment = result.deployment
     total = result.measurement.total
     timing = f"{total.median_ms:.2f} ms median, {total.p90_ms:.2f} ms p90" if total else "not timed"
     limit = kept(result.measurement.figure_ms(deployment.statistic), result.limit_ms)
+    limit += memory_kept(result.measurement.memory_bytes, result.max_memory_bytes)
     place = f"{host or deployment.device.name}:{deployment.remote_dir}"
     common.show(result, f"{deployment.bundle} on {place}: self-test passed, {timing}{limit}")
     if not result.kept:

@@ -17,7 +17,7 @@ from ..spaces.spec import TimingStage
 from .answers import parse_answer
 from .interpreter import run_python
 from .measure import measure_model
-from .release import RUNTIME_NAME, LatencyLimit, Release
+from .release import RUNTIME_NAME, LatencyLimit
 from .rounds import aggregate_rounds
 from .session import Session, last_lines
 from .task import ModelTask, ignore
@@ -111,11 +111,16 @@ def _measured(session: Session, profile: DeviceProfile, task: ModelTask) -> Meas
     return measurement
 
 
-def missed_limits(profile: DeviceProfile, measurement: Measurement, release: Release) -> str:
+def missed_limits(
+    profile: DeviceProfile,
+    measurement: Measurement,
+    limit: LatencyLimit | None,
+    max_memory_bytes: int | None,
+) -> str:
     """What a bundle takes beyond its limits, in words; empty if it keeps them, or the device is
     emulated.
     """
-    limit, most = release.limit, release.max_memory_bytes
+    most = max_memory_bytes
     taken_bytes = measurement.memory_bytes or 0
     missed = []
     if limit is not None and limit.is_missed(profile, measurement):

@@ -86,7 +86,7 @@ def deploy(
     ...     deploy(session, profile, channel, release, DeployConfig()).measurement.total.median_ms
     """
     version, measurement = _stage_and_benchmark(session, profile, channel, release, notify)
-    missed = missed_limits(profile, measurement, release)
+    missed = missed_limits(profile, measurement, release.limit, release.max_memory_bytes)
     statistic = release.limit.statistic if release.limit else "median"
     if missed and release.strict:
         channel.release(session, profile, version)
@@ -109,6 +109,7 @@ def deploy(
         measurement=measurement,
         limit_ms=release.limit.ms if release.limit else None,
         statistic=statistic,
+        max_memory_bytes=release.max_memory_bytes,
         deployed_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     channel.activate(session, profile, version, config.keep_versions, deployment)

@@ -172,11 +172,12 @@ class ProfileSummary(Record):
 
 
 class Verification(Record):
-    """The timing of what is deployed on a device now, and whether it keeps the limit."""
+    """The timing of what is deployed on a device now, and whether it keeps its limits."""
 
     deployment: Deployment
     measurement: Measurement
-    limit_ms: float
+    limit_ms: float | None
+    max_memory_bytes: int | None = None
     kept: bool
 
 

@@ -1,6 +1,6 @@
-"""The verb `verify`: time what is deployed on a device, and say whether it keeps its limit."""
+"""The verb `verify`: time what is deployed on a device, and say whether it keeps its limits."""
 
-from ..errors import ConfigError, PredictorError
+from ..errors import CommandError, ConfigError, PredictorError
 from ..records import Deployment
 from ..storage import read_record
 from .bundles import bundle_spec
@@ -12,7 +12,10 @@ from .summaries import Verification
 
 
 def verify(
-    context: Context, options: DeployOptions | None = None, limit_ms: float | None = None
+    context: Context,
+    options: DeployOptions | None = None,
+    limit_ms: float | None = None,
+    max_memory_bytes: int | None = None,
 ) -> Verification:
     """Test and time the current version on a device; nothing is changed there or here.
 
@@ -24,6 +27,8 @@ def verify(
     limit_ms
         None takes the limit that the bundle was searched for; either is about the figure that the
         search's was.
+    max_memory_bytes
+        None takes the limit that the bundle was searched for, if there was one.
 
     Raises
     ------
@@ -34,13 +39,15 @@ def verify(
     PredictorError
         If the device is emulated: its times mean nothing.
     DeviceError
-        If the device fails, holds no version, or its version is damaged or fails its self-test.
+        If the device fails, holds no version, or its version is damaged or fails its self-test; or
+        if there is a limit on memory, and the device does not tell what a process takes.
 
     Examples
     --------
     >>> verify(Context(open_run(Path("my-run")))).kept  # doctest: +SKIP
     True
     """
+    from ..devices.acceptance import missed_limits
     from ..devices.deploy import time_current
     from ..devices.release import LatencyLimit
 
@@ -53,11 +60,13 @@ def verify(
     path = context.files.deployment_path(target.name, host)
     deployment = read_record(Deployment, path, "mosdeploy deploy")
     bound_ms = deployment.limit_ms if limit_ms is None else limit_ms
-    if bound_ms is None:
+    most = deployment.max_memory_bytes if max_memory_bytes is None else max_memory_bytes
+    if bound_ms is None and most is None:
         raise ConfigError(
-            f"{deployment.bundle} was deployed without a limit; give one with --max-latency 20ms"
+            f"{deployment.bundle} was deployed without a limit; give one with --max-latency 20ms, "
+            "or --max-memory 200MiB"
         )
-    limit = LatencyLimit(bound_ms, deployment.statistic)
+    limit = None if bound_ms is None else LatencyLimit(bound_ms, deployment.statistic)
     context.progress.say(f"testing and timing what is deployed on {host or target.name}")
     with lasting_session(context, target) as session:
         measurement = time_current(
@@ -69,10 +78,16 @@ def verify(
             limit,
             context.progress.say,
         )
-    taken_ms = measurement.figure_ms(limit.statistic)
+    if most is not None and measurement.memory_bytes is None:
+        raise CommandError(
+            f"{target.name} does not tell how much memory a process takes: the limit on it cannot "
+            "be verified there"
+        )
+    is_timed = measurement.figure_ms(deployment.statistic) is not None
     return Verification(
         deployment=deployment,
         measurement=measurement,
-        limit_ms=limit.ms,
-        kept=taken_ms is not None and taken_ms <= limit.ms,
+        limit_ms=bound_ms,
+        max_memory_bytes=most,
+        kept=is_timed and not missed_limits(target, measurement, limit, most),
     )

@@ -72,7 +72,10 @@ class BundleManifest(Record):
 
 
 class Deployment(Record):
-    """A bundle that was copied to a device, self-tested there and timed there."""
+    """A bundle that was copied to a device, self-tested there and timed there.
+
+    `limit_ms` and `max_memory_bytes` are the limits that it was held to.
+    """
 
     version: Literal[1] = 1
     device: DeviceProfile
@@ -84,6 +87,7 @@ class Deployment(Record):
     measurement: Measurement
     limit_ms: float | None
     statistic: Statistic = Field("median", exclude_if=lambda name: name == "median")
+    max_memory_bytes: int | None = Field(None, gt=0, exclude_if=lambda most: most is None)
     deployed_at: str
 
     @property

@@ -12,11 +12,19 @@ from mosdeploy.pipeline.summaries import Verification
 VERIFY = "verify.verify"
 
 
-def verification(limit_ms: float) -> Verification:
+def verification(limit_ms: float | None, max_memory_bytes: int | None = None) -> Verification:
     made = deployment()
-    assert made.measurement.total is not None
-    kept = made.measurement.total.median_ms <= limit_ms
-    return Verification(deployment=made, measurement=made.measurement, limit_ms=limit_ms, kept=kept)
+    taken = made.measurement.model_copy(update={"memory_bytes": 30 * 2**20})
+    assert taken.total is not None and taken.memory_bytes is not None
+    kept = limit_ms is None or taken.total.median_ms <= limit_ms
+    kept &= max_memory_bytes is None or taken.memory_bytes <= max_memory_bytes
+    return Verification(
+        deployment=made,
+        measurement=taken,
+        limit_ms=limit_ms,
+        max_memory_bytes=max_memory_bytes,
+        kept=kept,
+    )
 
 
 @pytest.mark.parametrize(("limit_ms", "word", "code"), [(150.0, "kept", 0), (99.0, "NOT kept", 7)])
@@ -25,7 +33,7 @@ def test_a_limit_decides_the_exit_code(
 ) -> None:
     words = f"verify --device rpi --host pi2 --max-latency {limit_ms:g}ms".split()
     done = ask(VERIFY, verification(limit_ms), *words)
-    assert done.arguments[1:] == (DeployOptions("rpi", "pi2"), limit_ms)
+    assert done.arguments[1:] == (DeployOptions("rpi", "pi2"), limit_ms, None)
     assert done.stdout == (
         "en-de-small on pi2:/home/pi/mosdeploy: self-test passed, 121.50 ms median, "
         f"122.50 ms p90, limit {limit_ms:g} ms {word}\n"
@@ -33,8 +41,20 @@ def test_a_limit_decides_the_exit_code(
     assert done.exit_code == code
 
 
+@pytest.mark.parametrize(("most", "word", "code"), [(40, "kept", 0), (29.5, "NOT kept", 7)])
+def test_memory_is_a_limit_like_the_other(
+    ask: Callable[..., Any], most: float, word: str, code: int
+) -> None:
+    num_bytes = int(most * 2**20)
+    done = ask(VERIFY, verification(None, num_bytes), "verify", "--max-memory", f"{most:g}MiB")
+    assert done.arguments[1:] == (DeployOptions(), None, num_bytes)
+    told = f"122.50 ms p90, 30.0 MiB of memory, limit {most:g} MiB {word}\n"
+    assert done.stdout.endswith(told)
+    assert done.exit_code == code
+
+
 def test_without_options_all_is_as_it_was_deployed(ask: Callable[..., Any]) -> None:
-    assert ask(VERIFY, verification(150.0), "verify").arguments[1:] == (DeployOptions(), None)
+    assert ask(VERIFY, verification(150.0), "verify").arguments[1:] == (DeployOptions(), None, None)
     told = ask(VERIFY, verification(99.0), "verify", "--json")
     assert Verification.model_validate_json(told.stdout) == verification(99.0)
     assert told.exit_code == 7

@@ -12,6 +12,7 @@ from mosdeploy.devices import acceptance
 from mosdeploy.devices.task import ModelTask
 from mosdeploy.errors import (
     BundleError,
+    CommandError,
     ConfigError,
     ExportError,
     InfeasibleError,
@@ -230,6 +231,12 @@ def test_what_takes_more_memory_than_was_searched_for_does_not_become_current(
     with pytest.raises(InfeasibleError, match="201 MiB of memory there, the limit is 200 MiB"):
         run.deploy()
     assert deployment_of(folder) == first
+    assert first.max_memory_bytes == 200 * 2**20
+    assert [run.verify(max_memory_bytes=x).kept for x in (None, 201 * 2**20)] == [False, True]
+    told = Measurement(total=timing)
+    monkeypatch.setattr(acceptance, "measure_model", lambda *_: told)
+    with pytest.raises(CommandError, match="local does not tell how much memory"):
+        run.verify()
 
 
 def others_measured(folder: Path, share: float) -> str:
