@@ -134,8 +134,21 @@ class _Handler(logging.Handler):
         print(text, file=sys.stderr)
 
 
+def _restart_in_utf8() -> None:
+    """Run the same command again in Python's UTF-8 mode where the locale has another encoding: the
+    names of files in run files and records are UTF-8.
+    """
+    if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
+        return
+    os.environ["PYTHONUTF8"] = "1"
+    if sys.stdout is not None:  # what the terminal can show stays
+        os.environ.setdefault("PYTHONIOENCODING", sys.stdout.encoding)
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
 def main() -> None:
     """Run the command line; errors become one line on stderr and their exit code."""
+    _restart_in_utf8()
     settings = Settings()
     # a terminal that lacks a letter gets its number, and not a traceback
     if isinstance(sys.stdout, TextIOWrapper):
