@@ -8,16 +8,17 @@ import contextlib
 import math
 import shutil
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config.units import Statistic
-from ..errors import InfeasibleError
+from ..errors import InfeasibleError, StaleInputError
 from ..records import Candidate, Limits
 from ..spaces.genes import ArchConfig
+from ..storage import disk_errors
 from .collect import CollectRequest, collect
 from .context import Context
 from .devices import run_profile
@@ -230,8 +231,9 @@ class Verification:
 
         again: set[str] = set()
         path = self.context.files.timed_again_path(self.device, self.context.config.workload.name)
-        if path.exists() and time.time() - path.stat().st_mtime > RECENT_S:
-            shutil.rmtree(path.parent)  # what counts is how the device is now
+        if path.exists() and not _is_recent(path):
+            with disk_errors(path.parent):
+                shutil.rmtree(path.parent)  # what counts is how the device is now
         while True:
             winner = choose_winner(self.measured, self.limits, self.noise)
             if winner.arch.key in again:
@@ -274,6 +276,30 @@ class Verification:
             }
             timed.append(candidate.model_copy(update=found))
         return timed
+
+
+def _is_recent(path: Path) -> bool:
+    """Whether every session of a dataset began within the last hour, as it says itself: files of a
+    copied folder are as old as the copy.
+
+    Raises
+    ------
+    StaleInputError
+        If it cannot be read.
+    """
+    from ..latency.dataset import LatencyDataset
+
+    try:
+        sessions = LatencyDataset.load(path).sessions
+        times = [datetime.fromisoformat(session.started_at) for session in sessions]
+        ages_s = [(datetime.now(UTC) - time).total_seconds() for time in times]
+    except StaleInputError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
+        return False  # corrupt, or of another version
+    except (ValueError, TypeError):  # no time with a zone
+        return False
+    return bool(ages_s) and all(0.0 <= age_s <= RECENT_S for age_s in ages_s)
 
 
 def _worse(first: Candidate, again: Candidate) -> Candidate:

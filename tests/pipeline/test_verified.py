@@ -1,21 +1,24 @@
 """The winner of a search is timed again before it is one."""
 
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import synthetic
 from search_problem import MEDIUM
 from walking import KeptProgress
 
 from mosdeploy.errors import InfeasibleError
+from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.pipeline.verified import Verification
-from mosdeploy.records import Candidate, Limits
+from mosdeploy.records import Candidate, DeviceState, Limits, SessionRecord
+from mosdeploy.storage import append_line
 from mosdeploy.workspace import Workspace
 
 
@@ -96,15 +99,37 @@ def test_where_the_second_look_leaves_none_the_fastest_is_named(decided: Any) ->
         decided((9.9, 9.0), (10.2, 10.1))
 
 
-@pytest.mark.parametrize("hours", [0.5, 2.0])
-def test_a_second_timing_counts_for_an_hour(decided: Any, tmp_path: Path, hours: float) -> None:
+@pytest.mark.parametrize("copied", [False, True], ids=["own", "copied"])
+@pytest.mark.parametrize(
+    ("hours", "counts"),
+    [
+        pytest.param((0.5,), True, id="half an hour"),
+        pytest.param((2.0,), False, id="two hours"),
+        pytest.param((2.0, 0.5), False, id="in part"),
+        pytest.param((-2.0,), False, id="clock set back"),
+        pytest.param((), False, id="never"),
+    ],
+)
+def test_a_second_timing_counts_for_an_hour(
+    decided: Any, tmp_path: Path, hours: tuple[float, ...], counts: bool, copied: bool
+) -> None:
     path = tmp_path / "search" / "again" / "dev-load.jsonl"
-    path.parent.mkdir(parents=True)
-    path.write_text("")
-    then = time.time() - 3600 * hours
-    os.utime(path, (then, then))
+    context = synthetic.full_inputs().context
+    LatencyDataset.open(path, context)
+    now = datetime.now(UTC)
+    for each in hours:
+        then = now - timedelta(hours=each)
+        session = SessionRecord(
+            session=f"{each}",
+            dataset_id=context.dataset_id,
+            started_at=then.isoformat(timespec="seconds"),
+            state=DeviceState(),
+        )
+        append_line(path.with_name("sessions.jsonl"), session)
+        changed = now if copied else then
+        os.utime(path, (changed.timestamp(), changed.timestamp()))
     decided((9.9,), (9.9,))
-    assert path.exists() == (hours < 1)
+    assert path.exists() == counts
 
 
 LADDER_MS = tuple(2.0 * 1.03**i for i in range(90))
