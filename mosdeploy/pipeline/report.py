@@ -75,7 +75,7 @@ def report(context: Context) -> ReportResult:
         manifest=manifest,
         manifest_sha256=sha256_file(bundle / MANIFEST_NAME) if bundle else None,
         bundle_size_bytes=folder_bytes(bundle) if bundle else None,
-        deployments=tuple(_deployments(files)),
+        deployments=tuple(readable_deployments(files)),
         scores=scores,
         supernet=state.card,
     )
@@ -85,7 +85,7 @@ def report(context: Context) -> ReportResult:
     )
 
 
-def _deployments(files: Workspace) -> Iterator[Deployment]:
+def readable_deployments(files: Workspace) -> Iterator[Deployment]:
     """Those that can be read; one of another version, say, keeps nobody from the others."""
     for path in listed(files.deployments_dir, "*.json"):
         try:

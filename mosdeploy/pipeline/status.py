@@ -14,13 +14,20 @@ from typing import Any
 from ..errors import MosdeployError, StaleInputError
 from ..folders import listed
 from ..record import Record, read_json
-from ..records import BundleManifest, DataCard, Deployment, ScoreTable, SubnetCard
+from ..records import (
+    BundleManifest,
+    DataCard,
+    Deployment,
+    ScoreTable,
+    SearchResult,
+    SubnetCard,
+)
 from ..storage import read_record, sha256_file
 from .bundles import folder_bytes, newest_bundle
 from .context import Context
 from .measured_parts import measured_parts, middle_ms
 from .parts import look_at, require, subnets
-from .report import current_scores
+from .report import current_scores, readable_deployments
 from .subnets import ALONE, subnet_card
 from .summaries import Part, RunStatus
 from .train import has_tokenizer_of
@@ -230,31 +237,30 @@ class _Look:
         return ", ".join(words)
 
     def _report(self) -> str:
-        files = self.context.files
-        page = files.report_dir / "index.html"
+        page = self.context.files.report_dir / "index.html"
         require(page)
-        sources = [files.search_result_path, *listed(files.deployments_dir, "*.json")]
-        written = page.stat().st_mtime_ns
-        if any(path.exists() and path.stat().st_mtime_ns > written for path in sources):
-            raise StaleInputError("written before the last search or deployment")
         if changed := self._not_on_page():
             raise StaleInputError(f"written before the last {' and the last '.join(changed)}")
         return str(page)
 
     def _not_on_page(self) -> list[str]:
-        """What `report.json` holds otherwise than it is now; that it was written again as it was
-        does not matter.
+        """What `report.json` holds otherwise than it is now, whenever either was written; that it
+        was written again as it was does not matter.
         """
         from ..export.bundle import read_manifest
 
-        shown = read_json(self.context.files.report_dir / "report.json")
-        bundle = newest_bundle(self.context.files)
-        now: dict[str, Record | None] = {
-            "scores": current_scores(self.context.files, self._trained.card),
-            "bundle": read_manifest(bundle) if bundle else None,
+        files = self.context.files
+        shown = read_json(files.report_dir / "report.json")
+        bundle = newest_bundle(files)
+        search = files.search_result_path
+        now: dict[str, Any] = {
+            "search": _as_json(read_record(SearchResult, search, "mosdeploy search")),
+            "deployments": [_as_json(x) for x in readable_deployments(files)],
+            "scores": _as_json(current_scores(files, self._trained.card)),
+            "bundle": _as_json(read_manifest(bundle) if bundle else None),
         }
-        return [name for name, x in now.items() if shown.get(name) != (x and _as_json(x))]
+        return [name for name, x in now.items() if shown.get(name) != x]
 
 
-def _as_json(record: Record) -> Any:
-    return record.model_dump(mode="json")
+def _as_json(record: Record | None) -> Any:
+    return record and record.model_dump(mode="json")

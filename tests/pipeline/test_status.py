@@ -12,6 +12,8 @@ from mosdeploy.errors import StaleInputError
 from mosdeploy.pipeline.predictors import predictor
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.summaries import Part
+from mosdeploy.records import SearchResult
+from mosdeploy.storage import read_record, write_record
 from mosdeploy.workspace import Workspace
 
 
@@ -74,9 +76,9 @@ def forget_a_measurement(root: Path) -> None:
 
 def search_again(root: Path) -> None:
     path = root / "search" / "result.json"
-    path.write_text(path.read_text() + " ")
-    later = path.stat().st_mtime + 5
-    os.utime(path, (later, later))
+    result = read_record(SearchResult, path, "")
+    write_record(path, result.model_copy(update={"seed": result.seed + 1}))
+    os.utime(path, (0, 0))  # as a copy may leave it
 
 
 def spoil_bundle(root: Path) -> None:
@@ -148,6 +150,7 @@ def test_a_report_is_stale_once_it_shows_others_than_are_there(folder: Path) -> 
     run = opened(folder)
     path = Workspace(folder).scores_path
     path.write_text(path.read_text() + " ")  # newer, but the same
+    os.utime(Workspace(folder).search_result_path)
     assert part(folder, "report").state == "ok"
     run.evaluate(("1",))
     assert part(folder, "report").detail == "written before the last scores"
