@@ -6,7 +6,6 @@ In: a file that anyone may have written, and the names that its inputs and outpu
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import onnxruntime
 from .errors import ModelError
 
 CPU_PROVIDER = "CPUExecutionProvider"
+BLOCK_BYTES = 1 << 20
 
 
 class ModelSession:
@@ -108,10 +108,19 @@ def _refuse_external_data(path: Path) -> None:
     Whatever the encoding, a tensor that lies elsewhere says so under the key `location`; no model
     of a bundle has the word.
     """
-    if path.stat().st_size == 0:  # cannot be mapped into memory
+    key = b"location"
+    content = b""
+    try:
+        # not through a memory map: a disk that fails would end the process with SIGBUS
+        with path.open("rb") as file:
+            while block := file.read(BLOCK_BYTES):
+                content = content[1 - len(key) :] + block  # the key may lie across two blocks
+                if key in content:
+                    raise ModelError(
+                        f"{path} refers to other files; the model of a bundle carries its weights "
+                        "inside"
+                    )
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+    if not content:
         raise ModelError(f"{path} is empty; export the bundle again")
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if content.find(b"location") >= 0:
-            raise ModelError(
-                f"{path} refers to other files; the model of a bundle carries its weights inside"
-            )

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from mosdeploy.runtime import ModelError
-from mosdeploy.runtime.session import ModelSession
+from mosdeploy.runtime.session import BLOCK_BYTES, ModelSession
 
 
 def doubling_model() -> onnx.ModelProto:
@@ -48,7 +48,12 @@ def test_other_names_are_refused(path: Path, inputs: list[str], outputs: list[st
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"not a model", r"cannot load .*model\.onnx"), (b"", r"model\.onnx is empty")],
+    [
+        (b"not a model", r"cannot load .*model\.onnx"),
+        (b"", r"model\.onnx is empty"),
+        (bytes(BLOCK_BYTES - 3) + b"location", r"model\.onnx refers to other files"),
+        (bytes(2 * BLOCK_BYTES), r"cannot load .*model\.onnx"),
+    ],
 )
 def test_a_model_that_is_none(path: Path, content: bytes, message: str) -> None:
     path.write_bytes(content)
