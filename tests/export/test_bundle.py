@@ -229,6 +229,19 @@ def test_a_disk_that_fails_anywhere_leaves_a_whole_bundle(before: Path, faults: 
     assert fail_everywhere(faults, before, export_another, check_whole) > 10
 
 
+@pytest.mark.parametrize("opens", [False, True], ids=["open", "read"])
+def test_a_disk_that_cannot_be_read_leaves_a_whole_bundle(
+    before: Path, faults: Faults, opens: bool
+) -> None:
+    def check(root: Path) -> None:
+        read_manifest(root / "bundles" / "b")
+        export_another(root)  # which removes what could not be listed
+        check_whole(root)
+
+    num_failures = fail_everywhere(faults, before, export_another, check, reads=True, opens=opens)
+    assert num_failures >= 5
+
+
 @pytest.mark.usefixtures("can_exchange")
 def test_ctrl_c_anywhere_leaves_a_whole_bundle_and_nothing_beside_it(
     before: Path, faults: Faults

@@ -26,6 +26,8 @@ WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 PATHS = {"os.rename": 0, "os.mkdir": 0, "os.link": 1, "os.symlink": 1, "os.truncate": 0}
 """Events of calls that change names, and the place of the path among their arguments."""
 LISTS = ("os.listdir", "os.scandir")
+UNREADABLE = "/proc/self/mem"
+"""Can be opened; reading it from its beginning ends in EIO, looking for its end in EINVAL."""
 
 
 class Faults:
@@ -37,10 +39,12 @@ class Faults:
         self.left = 0
         self.failed = False
         self.reads = False
+        self.opens = False
+        self.spoiled: Path | None = None
         self.then: Callable[[], object] | None = None
 
-    def hit(self, path: object, reads: bool = False) -> None:
-        """One call that writes or reads."""
+    def hit(self, path: object, reads: bool = False, is_file: bool = False) -> None:
+        """One call that writes or reads; `is_file`: that opens a file to read its content."""
         if not self.left or reads is not self.reads or isinstance(path, int):
             return
         name = os.fsdecode(path)
@@ -50,15 +54,35 @@ class Faults:
         if not self.left:
             self.failed = True
             if self.then is None:
+                if self.opens and is_file and Path(name).is_file():
+                    self.spoil(Path(name))
+                    return
                 raise OSError(self.error, os.strerror(self.error), name)
             self.then()
 
+    def spoil(self, path: Path) -> None:
+        """Let a file be opened that then cannot be read; whoever opens it next gets it whole."""
+        path.rename(path.with_name(f".{path.name}.spare"))
+        path.symlink_to(UNREADABLE)
+        self.spoiled = path
+
+    def mend(self) -> None:
+        """Put a file back that was spoiled."""
+        path, self.spoiled = self.spoiled, None
+        if path is not None and path.is_symlink():
+            path.with_name(f".{path.name}.spare").replace(path)
+
     @contextlib.contextmanager
-    def at(self, number: int, root: Path, error: int, reads: bool = False) -> Iterator[None]:
-        """Let the call of this number, from 1, fail; `failed` tells whether there was one."""
+    def at(
+        self, number: int, root: Path, error: int, reads: bool = False, opens: bool = False
+    ) -> Iterator[None]:
+        """Let the call of this number, from 1, fail; `failed` tells whether there was one. With
+        `opens` a file opens that should be read, and reading it fails, with EIO.
+        """
         self.root = root
         self.error = error
         self.reads = reads
+        self.opens = opens
         self.then = None
         self.failed = False
         self.left = number
@@ -66,6 +90,7 @@ class Faults:
             yield
         finally:
             self.left = 0
+            self.mend()
 
     @contextlib.contextmanager
     def before(
@@ -78,14 +103,19 @@ class Faults:
 
 
 _faults = Faults()
+EVENTS = ("open", *LISTS, *PATHS)
 
 
 def _hook(event: str, arguments: tuple[object, ...]) -> None:
+    if _faults.spoiled is not None and event in EVENTS:
+        _faults.mend()
     if not _faults.left:
         return
     if event == "open":
-        path, _, flags = arguments
-        _faults.hit(path, reads=not (isinstance(flags, int) and flags & WRITES))
+        path, mode, flags = arguments
+        # `os.open` has no mode, and is for locks and folders
+        reads = not (isinstance(flags, int) and flags & WRITES)
+        _faults.hit(path, reads=reads, is_file=mode is not None)
     elif event in LISTS:
         _faults.hit(arguments[0], reads=True)
     elif event in PATHS:
@@ -167,6 +197,7 @@ def fail_everywhere(
     check: Callable[[Path], object],
     *,
     reads: bool = False,
+    opens: bool = False,
     every: int = 1,
 ) -> int:
     """Do something again and again in a fresh copy of a folder, with one write call failing after
@@ -177,6 +208,8 @@ def fail_everywhere(
     ----------
     reads
         Let calls fail that read instead: a failure need not be told where something else serves.
+    opens
+        Let files that are read be opened, and their reading fail.
     every
         Let the first of so many calls fail.
 
@@ -188,16 +221,18 @@ def fail_everywhere(
     for count in itertools.count():
         number = 1 + every * count
         errors = READ_ERRORS if reads else ERRORS
-        error = errors[(count + 1) % len(errors)]
+        error = errno.EIO if opens else errors[(count + 1) % len(errors)]
         root = before.with_name(f"{before.name}-{number}")
         shutil.copytree(before, root, symlinks=True)
-        with faults.at(number, root, error, reads):
+        with faults.at(number, root, error, reads, opens):
             try:
                 act(root)
                 told = False
             except MosdeployError as failure:
                 told = True
-                assert os.strerror(error) in str(failure) or "no space left" in str(failure)
+                reasons = [os.strerror(error), "no space left"]
+                reasons += [os.strerror(errno.EINVAL)] if opens else []
+                assert any(reason in str(failure) for reason in reasons)
         check(root)
         shutil.rmtree(root)
         if not faults.failed:

@@ -17,6 +17,7 @@ from mosdeploy.export.bundle import read_manifest
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.latency.sessions import ProfilingSession
+from mosdeploy.pipeline.bundles import newest_bundle
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.subnets import subnet_card
 from mosdeploy.pipeline.trained_run import trained_run
@@ -94,6 +95,18 @@ def check_profile(root: Path) -> None:
     assert {x.session for x in dataset.records} <= {x.session for x in dataset.sessions}
 
 
+def export(root: Path) -> None:
+    opened(root).export()
+
+
+def check_exported(root: Path) -> None:
+    """The one bundle is whole, the old one or the new one, and is the newest."""
+    folder = Workspace(root).bundles_dir
+    (bundle,) = (x for x in folder.iterdir() if x.is_dir() and x.name[0] != ".")
+    read_manifest(bundle)
+    assert newest_bundle(Workspace(root)) == bundle
+
+
 def deploy(root: Path) -> None:
     opened(root).deploy()
 
@@ -133,6 +146,7 @@ VERBS = {
     "finetune": Verb(finetune, check_subnets, num_writes=40, num_reads=20),
     "train": Verb(train, check_trained, num_writes=20, num_reads=20, prepare=train_otherwise),
     "profile": Verb(profile, check_profile, num_writes=5, num_reads=5, prepare=forget_two, every=4),
+    "export": Verb(export, check_exported, num_writes=20, num_reads=10),
     "deploy": Verb(deploy, check_deployed, num_writes=3, num_reads=10),
     "report": Verb(report, check_report, num_writes=8, num_reads=20),
 }
@@ -147,18 +161,22 @@ def before(walked: Path, tmp_path: Path) -> Path:
     return root
 
 
-@pytest.mark.parametrize("reads", [False, True], ids=["writes", "reads"])
+@pytest.mark.parametrize("call", ["write", "open", "read"])
 @pytest.mark.parametrize("name", VERBS)
-def test_a_disk_that_fails_at_any_call(
-    before: Path, faults: Faults, name: str, reads: bool
-) -> None:
+def test_a_disk_that_fails_at_any_call(before: Path, faults: Faults, name: str, call: str) -> None:
     verb = VERBS[name]
     if verb.prepare is not None:
         verb.prepare(before)
     num_failures = fail_everywhere(
-        faults, before, verb.act, verb.check, reads=reads, every=verb.every
+        faults,
+        before,
+        verb.act,
+        verb.check,
+        reads=call != "write",
+        opens=call == "read",
+        every=verb.every,
     )
-    assert num_failures >= (verb.num_reads if reads else verb.num_writes)
+    assert num_failures >= (verb.num_writes if call == "write" else verb.num_reads)
 
 
 def profile_on(root: Path) -> None:
