@@ -43,6 +43,7 @@ def test_modules_of_the_current_folder_are_not_run(make_profile, tmp_path, monke
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python").symlink_to(sys.executable)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f".{os.pathsep}")  # both parts are the current folder
     for python in (sys.executable, "bin/python"):
         profile = make_profile(python=python)
         result = run_python(LocalSession(), profile, "-m planted")

@@ -199,6 +199,22 @@ def test_a_dataset_of_another_space_is_refused(space, context, tmp_path):
         LatencyPredictor.fit_dataset(space, dataset)
 
 
+def test_measurements_whose_sessions_are_lost_are_refused(
+    space, context, true_latency, draw, record, tmp_path
+):
+    dataset = begun(tmp_path / "latency.jsonl", context)
+    genes = draw(20, seed=15)
+    for row, ms in zip(genes, true_latency(genes), strict=True):
+        dataset.append(record(space.from_genes(row), ms))
+    LatencyPredictor.fit_dataset(space, dataset)
+    (tmp_path / "sessions.jsonl").unlink()
+    lost = (
+        r"20 subnets were measured in sessions that are not in sessions\.jsonl.*mosdeploy profile"
+    )
+    with pytest.raises(StaleInputError, match=lost):
+        LatencyPredictor.fit_dataset(space, LatencyDataset.load(dataset.path))
+
+
 def test_too_few_samples_say_how_many_and_how(true_latency, draw, fit):
     genes = draw(MIN_SAMPLES - 1, seed=16)
     with pytest.raises(

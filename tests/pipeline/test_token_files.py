@@ -1,12 +1,16 @@
 """Token ids between the process that prepares a training and all that train."""
 
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from walking import KeptProgress
+import pytest
+from encoder_walking import make_encoder_folder
+from walking import KeptProgress, opened
 
 from mosdeploy.config.sections import TrainingConfig
+from mosdeploy.errors import MosdeployError
 from mosdeploy.families import load_family
 from mosdeploy.families.translation.dataset import made_up_dataset
 from mosdeploy.pipeline.token_files import (
@@ -16,6 +20,7 @@ from mosdeploy.pipeline.token_files import (
     write_tokens,
 )
 from mosdeploy.training.log import LogLine
+from mosdeploy.workspace import Workspace
 
 
 def test_token_ids_are_read_as_they_were_written(tmp_path: Path) -> None:
@@ -30,6 +35,36 @@ def test_token_ids_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert batches[0].num_targets == batches.num_targets(0) > 0
     remove_tokens(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A run folder of an encoder whose supernet lies on a disk of four pages."""
+    root = make_encoder_folder(tmp_path / "run", "classification")
+    folder = Workspace(root).supernet_dir
+    folder.mkdir()
+    size = ("mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(folder))
+    if subprocess.run(size, check=False).returncode:
+        pytest.skip("mounting a tmpfs needs root")
+    try:
+        yield root
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_token_ids_fill_is_an_error_and_with_more_space_all_is_as_ever(
+    small_disk: Path, trained_encoder: Path
+) -> None:
+    files = Workspace(small_disk)
+    with pytest.raises(MosdeployError, match=r"no space left to write .*tokens-train"):
+        opened(small_disk).train()
+    left = {path.name for path in files.supernet_dir.iterdir()}
+    assert not [name for name in left if "tokens" in name or "partial" in name]
+    more = ("mount", "-o", "remount,size=16m", str(files.supernet_dir))
+    subprocess.run(more, check=True)
+    card = opened(small_disk).train()
+    undisturbed = opened(trained_encoder).train()
+    assert card.supernet_sha256 == undisturbed.supernet_sha256
 
 
 def line(step: int, **losses: float) -> LogLine:
