@@ -16,6 +16,7 @@ import mosdeploy
 from mosdeploy.cli import app
 from mosdeploy.config import RUN_CONFIGS
 from mosdeploy.config.device import DeviceProfile, MeasureProtocol
+from mosdeploy.config.sections import TrainingConfig
 from mosdeploy.family import Family
 from mosdeploy.workspace import CONFIG_NAME
 
@@ -149,6 +150,16 @@ def test_every_command_and_option_exists(page: str, words: str) -> None:
             name = word.rstrip(",.;:")
             assert name in command.commands, f"{page}: `mosdeploy {words}`"
             command = command.commands[name]
+
+
+@pytest.mark.parametrize("page", [*PAGES, *NOTEBOOKS], ids=ids((*PAGES, *NOTEBOOKS)))
+def test_a_step_of_training_has_one_name_on_pages(page: Path) -> None:
+    assert "updates" not in page.read_text(encoding="utf-8").lower()
+
+
+def test_a_step_of_training_has_one_name_in_messages(source: str) -> None:
+    words = set(re.findall(r"\b\w*updates\b", source.lower()))
+    assert words == {x for x in TrainingConfig.renamed if x.endswith("updates")}
 
 
 def benchmarks() -> list[tuple[str, str]]:

@@ -66,7 +66,7 @@ class DataOptions:
         str | None,
         typer.Option(
             help="Time for all training, on this machine, with its unit: 30m, 2h.",
-            show_default="as many updates as suit the data",
+            show_default="as many steps as suit the data",
         ),
     ] = None
     languages: Annotated[

@@ -66,7 +66,7 @@ class TrainingConfig(LimitsConfig):
     A step trains extremes of the space (`sandwich`: which) and `num_random_archs` random
     architectures. `batch_sharing`: each of them reads `grad_accum_steps` batches of its own, or all
     read the same. With limits, all of these are architectures that keep them. `budget` stands for
-    the updates of the whole walk, in place of both numbers of steps: the supernet's, and those of
+    the steps of the whole walk, in place of both their numbers: the supernet's, and those of
     `num_winners` subnets that are found in it and trained on. `data`: the examples of the corpus,
     those of `mosdeploy distill`, or both. `log`: JSON Lines alone, or TensorBoard's events too
     (extra `tensorboard`). `weight_decay` shrinks matrices alone, apart from the

@@ -53,8 +53,8 @@ class DataRequest:
 class Setting:
     """A key of a run file, its value, and why it has that.
 
-    `steps`: a number of updates, which grows with the time that there is: the `length` of a
-    training, or a `part` of one.
+    `steps`: the value counts steps, so that it grows with the time that there is: the `length` of
+    a training, or a `part` of one.
     """
 
     key: str
@@ -111,7 +111,7 @@ class RunPlan:
         return "\n".join(lines) + "\n"
 
     def scaled(self, factor: float, why: str) -> "RunPlan":
-        """The same plan with other numbers of updates, in the same proportions."""
+        """The same plan with other numbers of steps, in the same proportions."""
         sections = {
             name: tuple(_scaled(setting, factor, why) for setting in settings)
             for name, settings in self.sections.items()

@@ -1,6 +1,6 @@
-"""How the updates of a walk are shared between the supernet and its winners.
+"""How the steps of a walk are shared between the supernet and its winners.
 
-In: a number of updates, or a time. Out: a `TrainingBudget`, and a run whose config has its steps.
+In: a number of steps, or a time. Out: a `TrainingBudget`, and a run whose config has its steps.
 """
 
 import contextlib
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from ..search.feasible import FeasibleSpace
 
 SUPERNET_SHARE = 0.07
-"""Of the updates of a walk with one winner: a little above the least that chose well in
+"""Of the steps of a walk with one winner: a little above the least that chose well in
 `benchmarks/compute_split.json`.
 """
 MAX_SHARE = 0.5
 NUM_TIMED = 10
-"""Updates of either kind that are timed to tell what a time is enough for."""
+"""Steps of either kind that are timed to tell what a time is enough for."""
 TIMING_SHARE = 0.05
 """Of that time, what timing them may take; two of either kind are timed in any case."""
 
 
 def supernet_share(num_winners: int) -> float:
-    """The supernet's share of all updates, which grows with the square root of the winners that it
-    serves: each of them then has fewer updates of its own and more that it inherits.
+    """The supernet's share of all steps, which grows with the square root of the winners that it
+    serves: each of them then has fewer steps of its own and more that it inherits.
 
     Examples
     --------
@@ -47,44 +47,44 @@ def supernet_share(num_winners: int) -> float:
     return min(SUPERNET_SHARE * math.sqrt(num_winners), MAX_SHARE)
 
 
-def split_updates(updates: int, num_winners: int = 1) -> TrainingBudget:
-    """Share updates out: some to the supernet, the rest to the winners in equal parts.
+def split_steps(steps: int, num_winners: int = 1) -> TrainingBudget:
+    """Share steps out: some to the supernet, the rest to the winners in equal parts.
 
     Examples
     --------
-    >>> budget = split_updates(3000)
+    >>> budget = split_steps(3000)
     >>> budget.supernet_steps, budget.winner_steps
     (210, 2790)
     """
-    supernet_steps = max(1, round(supernet_share(num_winners) * updates))
+    supernet_steps = max(1, round(supernet_share(num_winners) * steps))
     return TrainingBudget(
         num_winners=num_winners,
         supernet_steps=supernet_steps,
-        winner_steps=max(1, (updates - supernet_steps) // num_winners),
+        winner_steps=max(1, (steps - supernet_steps) // num_winners),
     )
 
 
 def split_time(
     time_s: float, num_winners: int, supernet_step_s: float, winner_step_s: float
 ) -> TrainingBudget:
-    """Share a time out, from what an update of either kind takes.
+    """Share a time out, from what a step of either kind takes.
 
     Raises
     ------
     ConfigError
-        If there is not time for one update of each.
+        If there is not time for one step of each.
     """
     share = supernet_share(num_winners)
     mean_step_s = share * supernet_step_s + (1 - share) * winner_step_s
-    updates = int(time_s / mean_step_s)
+    steps = int(time_s / mean_step_s)
     least = num_winners + 1
-    if updates < least:
+    if steps < least:
         raise ConfigError(
-            f"{time_s:g} s are not enough: an update of the supernet takes {supernet_step_s:.2f} s "
+            f"{time_s:g} s are not enough: a step of the supernet takes {supernet_step_s:.2f} s "
             f"here, one of a winner {winner_step_s:.2f} s; give --time "
             f"{math.ceil(least * mean_step_s)}s or more, or lower training.tokens_per_batch"
         )
-    return split_updates(updates, num_winners).model_copy(
+    return split_steps(steps, num_winners).model_copy(
         update={
             "time_s": time_s,
             "supernet_step_s": supernet_step_s,
@@ -112,13 +112,13 @@ def training_budget(
     Raises
     ------
     ConfigError
-        If the time is not enough for one update.
+        If the time is not enough for one step.
     """
     training = context.config.training
     if options.time_s is None:
         if training.budget is None:
             return None
-        return split_updates(training.budget, training.num_winners)
+        return split_steps(training.budget, training.num_winners)
     files = files or context.files
     inputs = fingerprint(
         options.time_s,
@@ -151,7 +151,7 @@ def _known(paths: Sequence[Path], inputs_sha256: str) -> TrainingBudget | None:
 
 
 def _timed(context: Context, time_s: float, source: "FeasibleSpace | None") -> TrainingBudget:
-    """Train both kinds of network for a few updates on made-up examples."""
+    """Train both kinds of network for a few steps on made-up examples."""
     times = step_times(context, source, max_time_s=TIMING_SHARE * time_s)
     return split_time(
         time_s,
@@ -167,7 +167,7 @@ def step_times(
     num_timed: int = NUM_TIMED,
     max_time_s: float = math.inf,
 ) -> StepTimes:
-    """Time a few updates of either kind on made-up examples; say so if other programs slow them
+    """Time a few steps of either kind on made-up examples; say so if other programs slow them
     down.
 
     Parameters
@@ -199,7 +199,7 @@ def step_times(
     alone = partial(context.family.fresh_subnet, arch, config.space, config.vocab_size, seed=1)
     if busy := _busy():
         context.progress.say(busy)
-    context.progress.say(f"timing up to {num_timed} updates of the supernet and of a subnet alone")
+    context.progress.say(f"timing up to {num_timed} steps of the supernet and of a subnet alone")
     return StepTimes(
         supernet_s=step_seconds(task), winner_s=step_seconds(replace(task, fresh=alone))
     )
@@ -214,7 +214,7 @@ def _busy() -> str | None:
     if load <= cores:
         return None
     return (
-        f"other programs run here (load average {load:.1f}, {cores} cores): updates take longer "
+        f"other programs run here (load average {load:.1f}, {cores} cores): steps take longer "
         "than they would on an idle machine"
     )
 

@@ -1,11 +1,11 @@
-"""What a walk will take: training from a few timed updates, measuring from the device's protocol.
+"""What a walk will take: training from a few timed steps, measuring from the device's protocol.
 
 In: a run that nothing was done in yet. Out: a `WalkEstimate`. Nothing is written.
 """
 
 from ..config import RunConfig
 from ..config.device import DeviceProfile
-from .budget import split_updates, with_budget
+from .budget import split_steps, with_budget
 from .context import Context
 from .finetune import CURVE_POINTS
 from .summaries import StepTimes, WalkEstimate
@@ -14,7 +14,7 @@ START_S = 1.5
 """A process that loads the runtime and a model, on a slow core."""
 
 FORWARD_SHARE = 1 / 3
-"""Of an update, what a forward pass alone takes; the backward pass does twice the work."""
+"""Of a step, what a forward pass alone takes; the backward pass does twice the work."""
 
 EXPORT_S = 15.0
 """Writing a bundle and opening it, without what its examples take."""
@@ -82,7 +82,7 @@ def _budgeted(context: Context) -> RunConfig:
     training = context.config.training
     if training.budget is None:
         return context.config
-    return with_budget(context.run, split_updates(training.budget, training.num_winners)).config
+    return with_budget(context.run, split_steps(training.budget, training.num_winners)).config
 
 
 def _measuring_s(num_subnets: int, device: DeviceProfile) -> float:

@@ -22,7 +22,7 @@ from .settings import with_settings
 from .summaries import NewRun, RunFile, WalkEstimate
 
 NUM_TRIED = 3
-"""Updates of either kind that are timed for an estimate alone."""
+"""Steps of either kind that are timed for an estimate alone."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class InitOptions:
     size
         Name of a size; None lets the data choose.
     time_s
-        For the training of all networks of the walk; None takes as many updates as suit the data.
+        For the training of all networks of the walk; None takes as many steps as suit the data.
     languages
         Source and target; None where the names of the files tell them.
     text, label
@@ -112,7 +112,7 @@ def init_from_data(
     ------
     ConfigError
         If the folder has a run file already; if the family, the size or the device is unknown; if
-        the data, the checkpoint or a setting is wrong; if the time is not enough for an update of
+        the data, the checkpoint or a setting is wrong; if the time is not enough for a step of
         each kind.
 
     Examples
@@ -200,13 +200,13 @@ def _parse(text: str, root: Path) -> RunConfig:
 
 
 def _fitted(plan: RunPlan, time_s: float, estimate: WalkEstimate) -> RunPlan:
-    """The plan with as many updates as the time is enough for."""
+    """The plan with as many steps as the time is enough for."""
     times = estimate.times
-    # some updates of each kind, of which the supernet has a small share
+    # some steps of each kind, of which the supernet has a small share
     least_s = estimate.fixed_s + 20 * (times.supernet_s + times.winner_s)
     if time_s < least_s:
         raise ConfigError(
-            f"{time_s:g} s are not enough: an update of the supernet takes {times.supernet_s:.2f} "
+            f"{time_s:g} s are not enough: a step of the supernet takes {times.supernet_s:.2f} "
             f"s here, one of a subnet alone {times.winner_s:.2f} s, and validations "
             f"{estimate.fixed_s:.0f} s in all; give --time {int(least_s) + 1}s or more, fewer "
             "data, or a smaller --size"

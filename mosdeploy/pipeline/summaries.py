@@ -28,7 +28,7 @@ from ..spaces import AnyArch, Precision
 
 
 class StepTimes(Record):
-    """Seconds of an update of the supernet and of a subnet alone, on this machine."""
+    """Seconds of a step of the supernet and of a subnet alone, on this machine."""
 
     supernet_s: float
     winner_s: float
@@ -42,12 +42,12 @@ class WalkEstimate(Record):
     verbs
         By verb: `train`, `profile`, `search`, `finetune`, `export`.
     fixed_s
-        Of the training, what more or fewer updates do not change: validations, and the outputs of
+        Of the training, what more or fewer steps do not change: validations, and the outputs of
         a teacher.
     steps
-        Updates of the `teacher` (0 where there is none), the `supernet` and the `winner`.
+        Steps of the `teacher` (0 where there is none), the `supernet` and the `winner`.
     times
-        What an update takes here.
+        What a step takes here.
     device
         Whose protocol says how long measuring takes at most.
     """
@@ -77,12 +77,10 @@ class WalkEstimate(Record):
     def notes(self) -> dict[str, str]:
         """What the times of some verbs are for, for people."""
         times = self.times
-        trained = (
-            f"{self.steps['supernet']:,} updates of the supernet, {times.supernet_s:.2f} s each"
-        )
+        trained = f"{self.steps['supernet']:,} steps of the supernet, {times.supernet_s:.2f} s each"
         if self.steps["teacher"]:
-            trained = f"{self.steps['teacher']:,} updates of the teacher, {trained}"
-        alone = f"{self.steps['winner']:,} updates of the winner, {times.winner_s:.2f} s each"
+            trained = f"{self.steps['teacher']:,} steps of the teacher, {trained}"
+        alone = f"{self.steps['winner']:,} steps of the winner, {times.winner_s:.2f} s each"
         return {
             "train": trained,
             "profile": f"at most, by the protocol of {self.device}",

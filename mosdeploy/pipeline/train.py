@@ -57,7 +57,7 @@ def train(context: Context, options: TrainOptions | None = None) -> SupernetCard
     Raises
     ------
     ConfigError
-        If the data is wrong, or the time is not enough for one update.
+        If the data is wrong, or the time is not enough for one step.
     StaleInputError
         If an unfinished training was made from other data or another configuration, or a latency
         limit is given and no latency was measured on the device.

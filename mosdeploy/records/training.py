@@ -57,9 +57,9 @@ class DistilledCard(Record):
 
 
 class TrainingBudget(Record):
-    """How the updates of a walk are shared between the supernet and each of its winners.
+    """How the steps of a walk are shared between the supernet and each of its winners.
 
-    `inputs_sha256`, the time and the times of a step are None for a budget in updates; else what it
+    `inputs_sha256`, the time and the times of a step are None for a budget in steps; else what it
     was made for, and what was measured.
     """
 

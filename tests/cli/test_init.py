@@ -61,7 +61,7 @@ def test_what_was_found_and_what_to_expect_is_told(ask: Callable[..., Any], tmp_
     assert done.arguments[1] == expected
     lines = done.stdout.splitlines()
     assert lines[:2] == ["languages   en to de (from the suffixes)", "dropped     none"]
-    assert "train      about 2 min   30 updates of the teacher, 70 updates of the" in done.stdout
+    assert "train      about 2 min   30 steps of the teacher, 70 steps of the" in done.stdout
     assert lines[-1] == "about 2.0 h in all, 2.0 h training"
 
 

@@ -93,20 +93,20 @@ def train_to_reverse() -> TranslationSubnet:
     """
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    updates = 160
+    num_steps = 160
     subnet = TranslationSubnet(small_space().largest, small_space(), VOCAB_SIZE).train()
     moments = [
         (weight, torch.zeros_like(weight), torch.zeros_like(weight))
         for weight in subnet.parameters()
     ]
-    for update in range(1, updates + 1):
+    for step in range(1, num_steps + 1):
         tokens = torch.tensor(rng.integers(4, 12, (16, int(rng.integers(1, 6)))))
         begin = torch.full((16, 1), 2)
         end = torch.full((16, 1), EOS_ID)
         logits = subnet(torch.cat([tokens, end], 1), torch.cat([begin, tokens.flip(1)], 1))
         target = torch.cat([tokens.flip(1), end], 1)
         torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten()).backward()
-        rate = 6e-3 * min(1, update / 40) * (1 - update / updates) * (1 - 0.999**update) ** 0.5
+        rate = 6e-3 * min(1, step / 40) * (1 - step / num_steps) * (1 - 0.999**step) ** 0.5
         for weight, mean, square in moments:
             mean.lerp_(weight.grad, 0.1)
             square.lerp_(weight.grad**2, 0.001)

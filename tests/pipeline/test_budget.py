@@ -8,18 +8,18 @@ from walking import KeptProgress, edit, make_run_folder, opened
 
 from mosdeploy.errors import ConfigError
 from mosdeploy.pipeline import budget as module
-from mosdeploy.pipeline.budget import split_time, split_updates, supernet_share, with_budget
+from mosdeploy.pipeline.budget import split_steps, split_time, supernet_share, with_budget
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.records import TrainingBudget
 
 
 @pytest.mark.parametrize("num_winners", [1, 2, 3, 8, 100])
-@pytest.mark.parametrize("updates", [200, 3000, 40_001])
-def test_nothing_is_spent_beyond_a_budget(updates: int, num_winners: int) -> None:
-    found = split_updates(updates, num_winners)
+@pytest.mark.parametrize("steps", [200, 3000, 40_001])
+def test_nothing_is_spent_beyond_a_budget(steps: int, num_winners: int) -> None:
+    found = split_steps(steps, num_winners)
     spent = found.supernet_steps + num_winners * found.winner_steps
     # less than one step of each winner is left over
-    assert updates - num_winners < spent <= updates
+    assert steps - num_winners < spent <= steps
     assert found.num_winners == num_winners
 
 
@@ -28,12 +28,12 @@ def test_the_share_grows_with_the_winners() -> None:
     assert shares == sorted(shares)
     assert (shares[0], shares[3], shares[-1]) == pytest.approx((0.07, 0.14, 0.5))
     # and yet a winner's own part never grows
-    steps = [split_updates(10_000, number).winner_steps for number in range(1, 50)]
+    steps = [split_steps(10_000, number).winner_steps for number in range(1, 50)]
     assert steps == sorted(steps, reverse=True)
 
 
 def test_a_time_is_split_by_hand() -> None:
-    """0.07 of the updates at 0.3 s, the rest at 0.1 s: 0.114 s each, 1,000 of them in 114 s."""
+    """0.07 of the steps at 0.3 s, the rest at 0.1 s: 0.114 s each, 1,000 of them in 114 s."""
     found = split_time(114.01, 1, supernet_step_s=0.3, winner_step_s=0.1)
     assert (found.supernet_steps, found.winner_steps) == (70, 930)
     assert (found.time_s, found.supernet_step_s, found.winner_step_s) == (114.01, 0.3, 0.1)
@@ -51,12 +51,12 @@ def test_a_budget_replaces_the_steps(tmp_path: Path) -> None:
     assert config.finetune.steps == 70
 
 
-def test_a_walk_with_a_budget_in_updates(tmp_path: Path) -> None:
+def test_a_walk_with_a_budget_in_steps(tmp_path: Path) -> None:
     make_run_folder(tmp_path)
     edit(tmp_path / "mosdeploy.toml", "\nsteps = 12", "\nsteps = 12\nbudget = 100")
     run = opened(tmp_path)
     card = run.train()
-    assert (card.steps, card.budget) == (7, split_updates(100))
+    assert (card.steps, card.budget) == (7, split_steps(100))
     assert run.train() == card
     assert run.search(max_parameters=10**6, verify=False).supernet_sha256 == card.supernet_sha256
     # what finetuning makes is told by the card: the run file still says 500

@@ -25,7 +25,7 @@ def test_a_translation_by_hand(tmp_path: Path) -> None:
     context = Context(open_run(make_run_folder(tmp_path)))
     found = estimate_walk(context, TIMES, BOARD, num_train=400, num_valid=50)
     each_s = START_S + 0.5
-    example_s = 0.3 / 36  # a third of an update of 256 // 7 pairs
+    example_s = 0.3 / 36  # a third of a step of 256 // 7 pairs
     spec = context.spec
     larger = spec.num_macs(spec.space.largest) / spec.num_macs(spec.reference_arch())
     # at steps 6 and 12, and once more

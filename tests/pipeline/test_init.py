@@ -61,7 +61,7 @@ def options(corpus: Path, **changes: Any) -> InitOptions:
 
 @pytest.mark.usefixtures("step_times")
 def test_a_time_is_spent_on_the_training(tmp_path: Path, corpus: Path) -> None:
-    """0.07 of the updates at 0.5 s, the rest at 0.1 s, after what the validations take."""
+    """0.07 of the steps at 0.5 s, the rest at 0.1 s, after what the validations take."""
     new = init_from_data(tmp_path, options(corpus, time_s=128.0))
     assert new.estimate.training_s == pytest.approx(128.0, rel=0.02)
     budget = mosdeploy.open_run(tmp_path).config.training.budget
@@ -116,7 +116,7 @@ def test_a_program_is_told_what_was_found(tmp_path: Path, corpus: Path) -> None:
         "finetune",
         "export",
     ]
-    assert verbs[0].endswith(" updates of the supernet, 0.50 s each)")
+    assert verbs[0].endswith(" steps of the supernet, 0.50 s each)")
     assert total.endswith(" training")
     config: Any = mosdeploy.open_run(tmp_path).config
     assert config.workload.beam == 2
@@ -155,7 +155,7 @@ def test_a_run_file_that_is_there_stays(tmp_path: Path, corpus: Path) -> None:
 
 
 @pytest.mark.parametrize(("load", "is_busy"), [(2.0, False), (8.25, True)])
-def test_updates_are_really_timed(
+def test_steps_are_really_timed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: float, is_busy: bool
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)

@@ -12,11 +12,11 @@ import mosdeploy
 pytestmark = pytest.mark.slow
 
 
-def shorten(root: Path, updates: int) -> None:
-    """Fewer updates than the least that `init` plans, and a device that is timed briefly."""
+def shorten(root: Path, steps: int) -> None:
+    """Fewer steps than the least that `init` plans, and a device that is timed briefly."""
     path = root / "mosdeploy.toml"
     lines = path.read_text().splitlines()
-    short = {"budget = 1500": f"budget = {updates}", "steps = 120": "steps = 12"}
+    short = {"budget = 1500": f"budget = {steps}", "steps = 120": "steps = 12"}
     path.write_text(
         "\n".join(next((new for old, new in short.items() if x.startswith(old)), x) for x in lines)
     )
@@ -48,7 +48,7 @@ def test_two_files_of_parallel_text(tmp_path: Path) -> None:
     write_corpus(tmp_path / "data")
     files = [tmp_path / "data" / f"train.{language}" for language in ("en", "de")]
     mosdeploy.init(tmp_path, train=files)
-    shorten(tmp_path, updates=100)
+    shorten(tmp_path, steps=100)
     walk(tmp_path)
 
 
@@ -57,5 +57,5 @@ def test_labelled_texts_and_a_checkpoint(tmp_path: Path) -> None:
     lines = "".join(f"{json.dumps(row)}\n" for row in examples("classification", 800))
     (tmp_path / "texts.jsonl").write_text(lines)
     mosdeploy.init(tmp_path, train=[tmp_path / "texts.jsonl"], checkpoint=str(tmp_path / "bert"))
-    shorten(tmp_path, updates=100)
+    shorten(tmp_path, steps=100)
     walk(tmp_path)

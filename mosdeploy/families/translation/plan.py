@@ -182,15 +182,15 @@ def _space(size: Size, name: str) -> list[Setting]:
 def _training(corpus: Corpus, lengths: _Lengths, size: Size) -> list[Setting]:
     num_tokens = len(corpus.train) * float(np.mean(lengths.longer) + 1)
     epoch = num_tokens / size.tokens_per_batch
-    updates = min(max(size.min_updates, two_digits(size.epochs * epoch)), size.max_updates)
-    why = f"{updates / epoch:.2g} times through the data; the supernet has 7%, its winner the rest"
+    steps = min(max(size.min_steps, two_digits(size.epochs * epoch)), size.max_steps)
+    why = f"{steps / epoch:.2g} times through the data; the supernet has 7%, its winner the rest"
     return [
-        Setting("budget", updates, why, steps="length"),
+        Setting("budget", steps, why, steps="length"),
         Setting("tokens_per_batch", size.tokens_per_batch, "padding included"),
         Setting("learning_rate", size.learning_rate, "narrower networks take higher ones"),
         Setting(
             "validate_every",
-            max(1, updates // 140),
+            max(1, steps // 140),
             "ten times on the way of the supernet",
             steps="part",
         ),

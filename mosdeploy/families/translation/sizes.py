@@ -15,7 +15,7 @@ class Size:
         A corpus of more training pairs can feed a larger one.
     vocab_size, tokens_per_batch, learning_rate
         Of the run file.
-    epochs, min_updates, max_updates
+    epochs, min_steps, max_steps
         How long the walk trains: so often through the data, within bounds.
     dims, encoder_layers, decoder_layers, ffn_dims, heads, qkv_dim
         Choices of the space, of both sides alike where they have no side.
@@ -28,8 +28,8 @@ class Size:
     tokens_per_batch: int
     learning_rate: float
     epochs: int
-    min_updates: int
-    max_updates: int
+    min_steps: int
+    max_steps: int
     dims: tuple[int, ...]
     encoder_layers: tuple[int, ...]
     decoder_layers: tuple[int, ...]
@@ -49,8 +49,8 @@ SIZES = {
         tokens_per_batch=512,
         learning_rate=4e-3,
         epochs=20,
-        min_updates=1500,
-        max_updates=5000,
+        min_steps=1500,
+        max_steps=5000,
         dims=(96, 128),
         encoder_layers=(1, 2, 3),
         decoder_layers=(1, 2, 3),
@@ -68,8 +68,8 @@ SIZES = {
         tokens_per_batch=2048,
         learning_rate=2e-3,
         epochs=20,
-        min_updates=5000,
-        max_updates=40_000,
+        min_steps=5000,
+        max_steps=40_000,
         dims=(192, 256),
         encoder_layers=(2, 3, 4),
         decoder_layers=(1, 2, 3, 4),
@@ -85,8 +85,8 @@ SIZES = {
         tokens_per_batch=8192,
         learning_rate=1e-3,
         epochs=20,
-        min_updates=20_000,
-        max_updates=100_000,
+        min_steps=20_000,
+        max_steps=100_000,
         dims=(384, 512),
         encoder_layers=(6,),
         decoder_layers=(1, 2, 3, 4, 5, 6),
@@ -100,8 +100,8 @@ SIZES = {
         tokens_per_batch=16_384,
         learning_rate=1e-3,
         epochs=10,
-        min_updates=40_000,
-        max_updates=200_000,
+        min_steps=40_000,
+        max_steps=200_000,
         dims=(512, 640),
         encoder_layers=(6,),
         decoder_layers=(1, 2, 3, 4, 5, 6),

@@ -50,7 +50,7 @@ def test_the_run_file_fits_the_data(plan: RunPlan) -> None:
     assert f"of {SIZES['tiny'].vocab_size:,} as size tiny has" in plan.text
     assert config.max_tokens == 16
     assert 3 <= config.workload.source_len <= config.max_tokens
-    assert config.training.budget == SIZES["tiny"].min_updates
+    assert config.training.budget == SIZES["tiny"].min_steps
     assert (config.corpus.valid_fraction, config.corpus.test_fraction) == (0.1, 0.1)
 
 
@@ -59,7 +59,7 @@ def test_every_number_has_its_reason(plan: RunPlan) -> None:
         assert any(line.startswith(f"{key} = ") and "#" in line for line in plan.text.splitlines())
 
 
-def test_a_time_changes_the_updates_alone(plan: RunPlan) -> None:
+def test_a_time_changes_the_steps_alone(plan: RunPlan) -> None:
     twice = parsed(plan.scaled(2.0, "as long as asked"))
     once = parsed(plan)
     assert once.training.budget is not None
