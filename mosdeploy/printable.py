@@ -1,6 +1,9 @@
-"""Text for people: safe to print, whoever wrote it, and times in the unit that people use."""
+"""Text for people: safe to print, whoever wrote it; times and sizes in the unit that suits them."""
 
 import unicodedata
+
+_SIZES = ((2**30, "GiB", ",.1f"), (2**20, "MiB", ",.1f"), (2**10, "KiB", ",.0f"))
+"""Bytes of each unit, the largest first, and how a number of it is written."""
 
 
 def printable(text: str) -> str:
@@ -27,3 +30,22 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def byte_size(num_bytes: float, style: str | None = None) -> str:
+    """A size for people: in MiB, a small one in KiB, a large one in GiB.
+
+    Parameters
+    ----------
+    style
+        Format of the number: `.4g` where it stands beside a limit that it may miss by little.
+
+    Examples
+    --------
+    >>> byte_size(1_000), byte_size(3 * 2**19), byte_size(47 * 2**29)
+    ('1 KiB', '1.5 MiB', '23.5 GiB')
+    >>> byte_size(201 * 2**20, ".4g")
+    '201 MiB'
+    """
+    unit_bytes, unit, usual = next((x for x in _SIZES if num_bytes >= x[0]), _SIZES[-1])
+    return f"{num_bytes / unit_bytes:{style or usual}} {unit}"

@@ -162,6 +162,11 @@ def test_a_step_of_training_has_one_name_in_messages(source: str) -> None:
     assert words == {x for x in TrainingConfig.renamed if x.endswith("updates")}
 
 
+def test_sizes_have_binary_units_in_messages(source: str) -> None:
+    assert re.search(r"\b[MG]iB\b", source)
+    assert re.findall(r".*\b[MG]B\b.*", source) == []
+
+
 def benchmarks() -> list[tuple[str, str]]:
     """Script and options of every command line, those of continued lines too."""
     found = []

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..printable import byte_size
 from .options import DeviceCommon, HostOption, SearchedDeviceOption
 from .printing import table
 
@@ -44,11 +45,11 @@ def _text(found: "Comparison") -> str:
                 f"{total.median_ms:.2f}{'*' if bundle.measurement.flagged else ''}",
                 f"{total.p90_ms:.2f}",
                 f"{total.median_ms / first.median_ms:.2f}",
-                f"{bundle.size_bytes / 1e6:.1f}",
+                byte_size(bundle.size_bytes),
                 *(f"{value:.2f}" for value in bundle.metrics.values()),
             )
         )
-    header = ("bundle", "ms", "p90", "to the first", "MB", *found.bundles[0].metrics)
+    header = ("bundle", "ms", "p90", "to the first", "size", *found.bundles[0].metrics)
     lines = [table(header, rows), f"timed by turns on {found.device}, scored on {found.scored_on}"]
     if any(bundle.measurement.flagged for bundle in found.bundles):
         lines.append("* the device was not stable meanwhile: run it again when it does less else")

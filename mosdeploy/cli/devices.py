@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..printable import byte_size
 from .options import Common, DeviceCommon, HostOption
 from .printing import table
 from .progress import PROGRESS
@@ -86,9 +87,9 @@ def devices_clean(
 
     profile = resolve_profile(common.directory, name, host)
     found = clean_device(profile, common.ssh_config, remove=yes, with_earlier=earlier)
-    rows = [(x.what, f"{x.size_bytes / 1e6:.1f} MB", x.path) for x in found.leftovers]
-    total_mb = sum(x.size_bytes for x in found.leftovers) / 1e6
-    end = f"{host or name}: {total_mb:.1f} MB in {profile.work_dir}"
+    rows = [(x.what, byte_size(x.size_bytes), x.path) for x in found.leftovers]
+    total_bytes = sum(x.size_bytes for x in found.leftovers)
+    end = f"{host or name}: {byte_size(total_bytes)} in {profile.work_dir}"
     end += " removed" if found.is_removed else " can be removed"
     text = "\n".join([*([table(("what", "size", "path"), rows)] if rows else []), end])
     again = f"mosdeploy devices clean {profile.cli_name}{' --earlier' if earlier else ''} --yes"
@@ -119,8 +120,8 @@ def _screen(checked: "DeviceCheck", board: str) -> str:
 def _facts(state: "DeviceState") -> dict[str, str]:
     """What a board is, on a line a subject; empty where it does not tell."""
     cores = f"{state.cores} cores" if state.cores else ""
-    memory = _of(state.memory_available_bytes, state.memory_bytes, "GB of memory free")
-    disk = f"{state.disk_free_bytes / 1e9:.0f} GB of disk free" if state.disk_free_bytes else ""
+    memory = _of(state.memory_available_bytes, state.memory_bytes, "of memory free")
+    disk = f"{byte_size(state.disk_free_bytes)} of disk free" if state.disk_free_bytes else ""
     clock = f"{state.frequency_mhz:,.0f} MHz" if state.frequency_mhz else ""
     heat = f"{state.temperature_c:.0f} degrees C" if state.temperature_c is not None else ""
     load = f"load {state.load_1min:.2f}" if state.load_1min is not None else ""
@@ -142,4 +143,4 @@ def _facts(state: "DeviceState") -> dict[str, str]:
 def _of(part: int | None, whole: int | None, what: str) -> str:
     if part is None or whole is None:
         return ""
-    return f"{part / 1e9:.1f} of {whole / 1e9:.1f} {what}"
+    return f"{byte_size(part)} of {byte_size(whole)} {what}"

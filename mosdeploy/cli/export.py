@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ..printable import byte_size
 from .options import BeamOption, DeviceCommon, PickOption, SearchedDeviceOption
 from .printing import table
 
@@ -124,7 +125,7 @@ def export(common: DeviceCommon, arguments: ExportArguments) -> None:
 
 
 def _format_text(written: "FormatSummary") -> str:
-    size = f"{written.size_bytes / 2**20:.1f} MiB"
+    size = byte_size(written.size_bytes)
     return (
         f"{written.format} folder {written.path}: {size}, {written.precision}, {written.weights} "
         f"weights, {written.num_parameters:,} parameters"
@@ -135,7 +136,7 @@ def _text(result: "ExportResult") -> str:
     manifest = result.manifest
     parity = manifest.parity
     lines = [_candidates(result.precision_choice)] if result.precision_choice else []
-    size = f"{result.size_bytes / 2**20:.1f} MiB"
+    size = byte_size(result.size_bytes)
     lines.append(f"bundle {result.path}: {size}, {manifest.precision}, {manifest.weights} weights")
     lines.append(
         f"parity: {parity.identical} of {parity.num_examples} answers identical, {parity.metric} "
@@ -162,13 +163,13 @@ def _candidates(choice: "PrecisionChoice") -> str:
         (
             x.precision,
             "-" if x.latency_ms is None else f"{x.latency_ms:.2f}",
-            "-" if x.size_bytes is None else f"{x.size_bytes / 2**20:.1f}",
+            "-" if x.size_bytes is None else byte_size(x.size_bytes),
             "-" if x.score is None else f"{x.score:.2f}",
             x.verdict,
         )
         for x in choice.candidates
     ]
-    return f"{head}\n{table(('precision', 'ms', 'MiB', choice.metric, 'verdict'), rows)}"
+    return f"{head}\n{table(('precision', 'ms', 'size', choice.metric, 'verdict'), rows)}"
 
 
 def _time_or_error(timing: "RuntimeTiming") -> str:

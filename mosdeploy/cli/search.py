@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ..printable import byte_size
 from .options import NO_LIMITS, DeviceCommon, LimitOptions, ProfiledDeviceOption
 from .printing import kept, table
 
@@ -53,9 +54,9 @@ def _text(result: "SearchResult") -> str:
         body = f", {winner.num_body_parameters:,} without the embedding table"
     memory = ""
     if result.limits.max_memory_bytes is not None and winner.memory_bytes is not None:
-        memory = f", {winner.memory_bytes / 2**20:.1f} MiB of memory"
+        memory = f", {byte_size(winner.memory_bytes)} of memory"
         if winner.measured_memory_bytes is not None:
-            memory += f" ({winner.measured_memory_bytes / 2**20:.1f} measured)"
+            memory += f" ({byte_size(winner.measured_memory_bytes)} measured)"
     trained = ""
     if winner.trained_loss is not None:
         trained = f" as inherited, {winner.trained_loss:.4f} after its first steps alone"

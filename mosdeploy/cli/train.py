@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..printable import byte_size
 from .options import NO_LIMITS, Common, LimitOptions, ProfiledDeviceOption
 from .printing import table
 
@@ -59,12 +60,12 @@ def _cost_table(tried: "DryRun") -> str:
             (
                 name,
                 f"{cost.num_parameters:,}",
-                *(f"{size / 2**20:,.0f}" for size in sizes),
+                *map(byte_size, sizes),
                 f"{cost.step_s * 1000:,.0f}",
                 f"{cost.step_s / tried.costs['none'].step_s:.2f}",
             )
         )
-    header = ("supernet", "parameters", "MiB", "optimiser MiB", "peak MiB", "ms a step", "to none")
+    header = ("supernet", "parameters", "size", "optimiser", "peak", "ms a step", "to none")
     cost = tried.costs["configured"]
     return (
         f"{table(header, rows)}\nconfigured: {tried.steps:,} steps of {cost.num_targets:,} "

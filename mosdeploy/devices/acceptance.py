@@ -11,6 +11,7 @@ from pydantic import ConfigDict
 
 from ..config.device import DeviceProfile
 from ..errors import CommandError
+from ..printable import byte_size
 from ..record import Record
 from ..records import BundleManifest, Measurement, Runtime
 from ..spaces.spec import TimingStage
@@ -130,8 +131,6 @@ def missed_limits(
             f"{limit.ms:.4g} ms"
         )
     if most is not None and taken_bytes > most and not profile.emulated:
-        taken_mib, most_mib = taken_bytes / 2**20, most / 2**20
-        missed.append(
-            f"the bundle takes {taken_mib:.4g} MiB of memory there, the limit is {most_mib:.4g} MiB"
-        )
+        taken, allowed = byte_size(taken_bytes, ".4g"), byte_size(most, ".4g")
+        missed.append(f"the bundle takes {taken} of memory there, the limit is {allowed}")
     return "; ".join(missed)

@@ -7,7 +7,7 @@ record, or a CommandError.
 from typing import Any, Protocol, TypeVar
 
 from ..errors import CommandError, ConfigError
-from ..printable import printable
+from ..printable import byte_size, printable
 from ..record import Record, load_json, parse
 
 MAX_READ_BYTES = 64 << 20
@@ -46,7 +46,7 @@ def refuse_too_long(num_bytes: int, name: str, what: str, num_expected: int = 0)
     """
     if num_bytes > max(MAX_READ_BYTES, num_expected):
         raise CommandError(
-            f"{name}: {what} is longer than {MAX_READ_BYTES / 2**20:g} MiB, more than mosdeploy "
+            f"{name}: {what} is longer than {byte_size(MAX_READ_BYTES)}, more than mosdeploy "
             "ever puts there; look at it on the device"
         )
 

@@ -15,6 +15,7 @@ from pydantic import ConfigDict
 from ..config.device import DeviceProfile
 from ..config.sections import DeployConfig
 from ..errors import CommandError, InfeasibleError, StaleInputError
+from ..printable import byte_size
 from ..record import Record
 from ..records import BundleManifest, Deployment, Measurement, Runtime
 from ..spaces.spec import TimingStage
@@ -156,8 +157,8 @@ def _stage_and_benchmark(
     missing = channel.missing(session, profile, version)
     to_send = {name: path for name, (path, _) in files.items() if name in missing}
     if to_send:
-        size_mb = sum(path.stat().st_size for path in to_send.values()) / 1e6
-        notify(f"{profile.name}: sending {len(to_send)} of {len(files)} files, {size_mb:.1f} MB")
+        size = byte_size(sum(path.stat().st_size for path in to_send.values()))
+        notify(f"{profile.name}: sending {len(to_send)} of {len(files)} files, {size}")
     for name, path in to_send.items():
         session.put(path, f"{remote_dir}/{name}")
     notify(f"{profile.name}: self-test, then timing")

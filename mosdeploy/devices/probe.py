@@ -10,7 +10,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 
 from ..config.device import DeviceProfile
-from ..printable import printable
+from ..printable import byte_size, printable
 from ..records import DeviceState, Problem
 from .interpreter import NoPythonError, work_dir
 from .on_device.describe import requirement_name
@@ -86,7 +86,7 @@ def _missing(state: DeviceState, profile: DeviceProfile) -> list[Problem]:
             )
         problems.append(Problem(what=state.provider_error, fix=fix, blocking=True))
     if state.disk_free_bytes is not None and state.disk_free_bytes < MIN_DISK_BYTES:
-        what = f"only {state.disk_free_bytes / 1e6:.0f} MB of disk free"
+        what = f"only {byte_size(state.disk_free_bytes)} of disk free"
         fix = f"df -h; du -sh {profile.work_dir}/*   # on the device; or set another work_dir"
         problems.append(Problem(what=what, fix=fix, blocking=False))
     return problems
@@ -121,7 +121,7 @@ def _disturbing(state: DeviceState, profile: DeviceProfile) -> list[Problem]:
         what = f"other work runs there: load {state.load_1min:.2f} on {state.cores} cores"
         found.append((what, "top   # find what else runs there, and stop it"))
     if state.swap_used_bytes:
-        what = f"{state.swap_used_bytes / 1e6:.0f} MB lie in swap"
+        what = f"{byte_size(state.swap_used_bytes)} lie in swap"
         found.append((what, "free -h; sudo swapoff -a   # if the memory suffices"))
     if profile.emulated:
         what = "the device is emulated: its timing means nothing"

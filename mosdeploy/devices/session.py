@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from ..errors import CommandError
-from ..printable import printable
+from ..printable import byte_size, printable
 
 
 @dataclass(frozen=True)
@@ -124,9 +124,9 @@ def last_lines(result: CommandResult, count: int = 3) -> str:
 
 def no_space(name: str, path: str, free_bytes: int | None, size_bytes: int) -> CommandError:
     """Build the error for a device whose disk is full."""
-    free = "no space left" if free_bytes is None else f"{free_bytes / 1e6:.1f} MB free"
+    free = "no space left" if free_bytes is None else f"{byte_size(free_bytes)} free"
     return CommandError(
-        f"{name}: disk full: {path} needs {size_bytes / 1e6:.1f} MB, {free}; free some space "
+        f"{name}: disk full: {path} needs {byte_size(size_bytes)}, {free}; free some space "
         "there, or choose another work_dir in the device profile, and run the same command again: "
         "what was finished is kept"
     )

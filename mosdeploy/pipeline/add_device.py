@@ -11,6 +11,7 @@ from ..config import load_run_config
 from ..config.device import KIND, DeviceProfile
 from ..errors import ConfigError
 from ..family import Setting
+from ..printable import byte_size
 from ..record import parse
 from ..records import DeviceState
 from ..storage import atomic_write
@@ -150,14 +151,14 @@ def llvm_cpu(state: DeviceState) -> str | None:
 
 
 def _description(state: DeviceState) -> str:
-    memory = f", {state.memory_bytes / 1e9:.1f} GB" if state.memory_bytes else ""
+    memory = f", {byte_size(state.memory_bytes)}" if state.memory_bytes else ""
     return f"{state.cpu_model or state.machine or 'unknown'}{memory}"
 
 
 def _free(state: DeviceState) -> str:
     if state.disk_free_bytes is None:
         return "a folder of yours there"
-    return f"a folder of yours there; {state.disk_free_bytes / 1e9:.0f} GB are free"
+    return f"a folder of yours there; {byte_size(state.disk_free_bytes)} are free"
 
 
 def _providers(state: DeviceState) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import MosdeployError, StaleInputError
 from ..folders import listed
+from ..printable import byte_size
 from ..record import Record, read_json
 from ..records import (
     BundleManifest,
@@ -191,7 +192,7 @@ class _Look:
         manifest = read_manifest(path.parent)
         if changed := self._changed(manifest):
             raise StaleInputError(f"another {' and another '.join(changed)} is there now")
-        return f"{manifest.precision}, {folder_bytes(path.parent) / 2**20:.1f} MiB"
+        return f"{manifest.precision}, {byte_size(folder_bytes(path.parent))}"
 
     def _changed(self, manifest: BundleManifest) -> list[str]:
         """Which of the records that a bundle was made from are no longer those at hand."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..config.units import Statistic
 from ..errors import InfeasibleError, StaleInputError
+from ..printable import byte_size
 from ..records import Candidate, Limits
 from ..spaces.genes import ArchConfig
 from ..storage import disk_errors
@@ -195,7 +196,7 @@ class Verification:
             share = abs(level - 1)
             found.append(f"{share:.0%} {'longer' if level > 1 else 'less'}")
         if excess_bytes != self.excess_bytes:
-            found.append(f"{excess_bytes / 2**20:.1f} MiB more memory")
+            found.append(f"{byte_size(excess_bytes)} more memory")
         if not found:
             return
         self.context.progress.say(

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup
 
+from .. import printable
+
 Cell = str | int | Markup
 """Text is escaped by the template; `Markup` is HTML already."""
 
@@ -51,11 +53,7 @@ def byte_size(num_bytes: int | None) -> str:
     """Spell a size in MiB, a small one in KiB, a large one in GiB; a dash for None."""
     if num_bytes is None:
         return "-"
-    if num_bytes < 2**20:
-        return f"{num_bytes / 2**10:.0f}\N{NO-BREAK SPACE}KiB"
-    if num_bytes < 2**30:
-        return f"{num_bytes / 2**20:,.1f}\N{NO-BREAK SPACE}MiB"
-    return f"{num_bytes / 2**30:,.1f}\N{NO-BREAK SPACE}GiB"
+    return printable.byte_size(num_bytes).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def counted(number: int, what: str) -> str:

@@ -76,7 +76,7 @@ def test_a_board_that_is_ready_is_told_on_one_screen(ask: Callable[..., Any]) ->
         "rpi: ready to measure",
         "",
         "board     Raspberry Pi 4, aarch64, 4 cores",
-        "room      3.0 of 4.0 GB of memory free",
+        "room      2.8 GiB of 3.7 GiB of memory free",
         "now       48 degrees C, load 0.02",
         "software  Python 3.11.2, numpy 2.0",
     ]
@@ -128,7 +128,9 @@ def test_clean_lists_and_removes_only_if_asked_to(
         return told.out
 
     assert "wheels" in clean()
-    assert "2.0 MB" in clean()
+    listed = clean().splitlines()
+    assert any(line.split()[:3] == ["wheels", "1.9", "MiB"] for line in listed)
+    assert "local: 1.9 MiB in" in listed[-1]
     assert (work_dir / "wheels").exists()
     assert "removed" in clean("--yes")
     assert not (work_dir / "wheels").exists()

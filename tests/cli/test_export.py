@@ -87,8 +87,8 @@ def test_precisions_that_were_weighed_are_a_table(ask: Callable[..., Any]) -> No
     result = ExportResult(RESULT.path, RESULT.manifest, RESULT.size_bytes, PRECISIONS)
     lines = ask(EXPORT, result, "export").stdout.splitlines()
     assert lines[0] == "on rpi, BLEU on 500 validation examples (30.12 in torch):"
-    assert lines[1].split() == ["precision", "ms", "MiB", "BLEU", "verdict"]
-    assert lines[3].split() == ["int8", "99.50", "2.0", "30.00", "taken"]
+    assert lines[1].split() == ["precision", "ms", "size", "BLEU", "verdict"]
+    assert lines[3].split() == ["int8", "99.50", "2.0", "MiB", "30.00", "taken"]
     assert lines[4].split() == ["int4", "-", "-", "-", "cannot", "run"]
 
 

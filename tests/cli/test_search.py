@@ -73,7 +73,7 @@ def test_memory_is_told_as_measured_too(ask: Callable[..., Any]) -> None:
         "limits": Limits(max_memory_bytes=3 * 2**20),
     }
     done = ask(SEARCH, found.model_copy(update=changes), "search")
-    assert ", 1.5 MiB of memory (2.0 measured)" in done.stdout
+    assert ", 1.5 MiB of memory (2.0 MiB measured)" in done.stdout
 
 
 def test_a_front_is_told_by_a_few_of_its_members(ask: Callable[..., Any]) -> None:

@@ -51,7 +51,8 @@ def test_a_dry_run_is_a_table_of_costs(ask: Callable[..., Any]) -> None:
     )
     done = ask("dry_run.dry_run", tried, "train", "--dry-run")
     rows = {line.split()[0]: line.split() for line in done.stdout.splitlines() if line.strip()}
-    assert rows["none"] == ["none", "1,234,567", "5", "10", "300", "100", "1.00"]
+    sizes = ("5.0", "MiB", "10.0", "MiB", "300.0", "MiB")
+    assert rows["none"] == ["none", "1,234,567", *sizes, "100", "1.00"]
     assert rows["configured"][-2:] == ["200", "2.00"]
     assert "9,000 steps of 4,000 targets, 36.0 million in all, about 0.5 hours" in done.stdout
     assert done.stderr == "next: mosdeploy train\n"

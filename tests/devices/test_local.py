@@ -22,7 +22,7 @@ def test_a_full_disk_is_named_and_leaves_no_part(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(shutil, "copyfileobj", fill)
-    with pytest.raises(CommandError, match=r"dev: disk full: .* needs 2\.0 MB, no space left"):
+    with pytest.raises(CommandError, match=r"dev: disk full: .* needs 1\.9 MiB, no space left"):
         LocalSession("dev").put_bytes(bytes(2_000_000), str(tmp_path / "file"))
     assert list(tmp_path.iterdir()) == []
 

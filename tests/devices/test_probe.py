@@ -95,12 +95,12 @@ def test_a_good_device_has_no_problems(make_profile):
             "onnxruntime built for this device",
             True,
         ),
-        ({"disk_free_bytes": 10**8}, "only 100 MB", "df -h", False),
+        ({"disk_free_bytes": 10**8}, "only 95.4 MiB", "df -h", False),
         ({"governor": "powersave"}, "powersave", "echo performance | sudo tee", False),
         ({"temperature_c": 82.4}, "82 degrees", "cool", False),
         ({"throttled": "0x50005"}, "0x50005", "power supply", False),
         ({"load_1min": 1.5}, "load 1.50 on 4 cores", "top", False),
-        ({"swap_used_bytes": 5 * 10**6}, "5 MB lie in swap", "swapoff", False),
+        ({"swap_used_bytes": 5 * 10**6}, "4.8 MiB lie in swap", "swapoff", False),
     ],
 )
 def test_each_problem_comes_with_the_command_that_mends_it(

@@ -305,12 +305,14 @@ def test_a_full_disk_on_the_device_is_named(server, make_profile, small_disk, tm
     source = tmp_path / "large"
     source.write_bytes(os.urandom(3_000_000))
     with open_session(profile, server.files.config) as session:
-        with pytest.raises(CommandError, match=r"disk full: .*small needs 3\.0 MB, .* MB free"):
+        with pytest.raises(
+            CommandError, match=r"disk full: .*small needs 2\.9 MiB, .* [KM]iB free"
+        ):
             session.put(source, str(small_disk / "large"))
         assert list(small_disk.iterdir()) == []
         with pytest.raises(CommandError, match="disk full"):
             session.put_bytes(source.read_bytes(), str(small_disk / "large"))
     with pytest.raises(
-        CommandError, match=r"dev: measuring stopped: disk full: .*uniform-4096.* MB free"
+        CommandError, match=r"dev: measuring stopped: disk full: .*uniform-4096.* MiB free"
     ):
         list(run(server, profile))

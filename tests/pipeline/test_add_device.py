@@ -39,11 +39,11 @@ def test_a_profile_says_what_was_found() -> None:
     found = profile(PI)
     assert (found.name, found.host_alias, found.kind) == ("new", "board", "ssh")
     assert (found.machine, found.llvm_cpu) == ("aarch64", "cortex-a76")
-    assert found.description == "Raspberry Pi 5 Model B Rev 1.0, 8.0 GB"
+    assert found.description == "Raspberry Pi 5 Model B Rev 1.0, 7.5 GiB"
     assert found.requirements == ("numpy", "onnxruntime")
     assert found.measure.rounds == 1
     text = profile_text("new", "board", PI)
-    for reason in ("3.11.2 there", "onnxruntime 1.20 is there", "40 GB are free", "4 cores"):
+    for reason in ("3.11.2 there", "onnxruntime 1.20 is there", "37.3 GiB are free", "4 cores"):
         assert f"{reason}\n" in text
 
 

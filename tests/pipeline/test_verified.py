@@ -281,7 +281,7 @@ def test_predictions_of_memory_are_corrected_by_what_the_finalists_took(
     assert (winner.memory_bytes, winner.measured_memory_bytes) == (34, 40)
     assert task.excess_bytes == 5
     (message,) = context.progress.messages
-    assert message.endswith("MiB more memory than predicted: searching again with that")
+    assert message.endswith(" took 0 KiB more memory than predicted: searching again with that")
 
 
 def test_finalists_of_other_depths_are_trained_and_the_best_of_them_wins(

@@ -215,9 +215,9 @@ def make_weights(path: Path, num_bytes: int) -> None:
     part.unlink(missing_ok=True)
     free_bytes = shutil.disk_usage(path.parent).free
     if free_bytes < num_bytes + SPARE_DISK_BYTES:
-        need_mb = (num_bytes + SPARE_DISK_BYTES) / 1e6
+        need_mib = (num_bytes + SPARE_DISK_BYTES) / 2**20
         raise RuntimeError(
-            f"disk full: {path} needs {need_mb:.1f} MB, {free_bytes / 1e6:.1f} MB free"
+            f"disk full: {path} needs {need_mib:,.1f} MiB, {free_bytes / 2**20:,.1f} MiB free"
         )
     rng = np.random.default_rng(0)
     with part.open("wb") as file:

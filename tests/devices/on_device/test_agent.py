@@ -70,7 +70,7 @@ def test_weights_are_shared_by_jobs_of_one_size(tmp_path):
 
 
 def test_a_full_disk_is_told_before_the_weights_are_written(tmp_path):
-    with pytest.raises(RuntimeError, match=r"disk full: .*weights\.bin needs .* MB, .* MB free"):
+    with pytest.raises(RuntimeError, match=r"disk full: .*weights\.bin needs .* MiB, .* MiB free"):
         agent.make_weights(tmp_path / "weights.bin", 1 << 60)
     assert not list(tmp_path.iterdir())
 
