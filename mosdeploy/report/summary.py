@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from markupsafe import Markup
 
+from ..config.units import Statistic
 from ..record import Record
 from ..records import (
     BundleManifest,
@@ -92,8 +93,9 @@ class Headline(Record):
     `metrics` are the winner's scores on the test examples, empty before `mosdeploy evaluate`;
     `scored` says of what: torch's answers, which a bundle of another precision gives nearly.
     `measured` tells what `measured_ms` was taken from: the bundle as it stands on the device, or
-    else the candidate that the search measured there. `limit_kept` is None where there is no limit,
-    no measurement or no real device.
+    else the candidate that the search measured there. `limit_ms` is what the deployed bundle is
+    held to, that of the search unless it was picked by another one; `limit_kept` is None where
+    there is no limit, no measurement or no real device.
     """
 
     device: str
@@ -174,12 +176,15 @@ def _deployments(inputs: ReportInputs) -> list[Deployment]:
 
 
 def delivered(inputs: ReportInputs) -> Candidate:
-    """The winner, or the finalist that was deployed in its place."""
+    """The winner, or what was deployed in its place: another finalist, or one that was picked from
+    the front.
+    """
     search = inputs.search
-    if inputs.manifest is None or not _deployments(inputs):
+    manifest = inputs.manifest
+    if manifest is None or not _deployments(inputs):
         return search.winner
-    arch = inputs.manifest.arch
-    return next((x for x in search.kept if x.arch == arch), search.winner)
+    possible = search.kept if manifest.limit_ms is None else search.deliverable
+    return next((x for x in possible if x.arch == manifest.arch), search.winner)
 
 
 def delivered_bundle(inputs: ReportInputs) -> BundleManifest | None:
@@ -209,9 +214,9 @@ def _headline(inputs: ReportInputs) -> Headline:
     subnet = delivered(inputs)
     scores = _scores_of(subnet, inputs)
     deployment = delivery(inputs)
-    deployed_ms = deployment.measurement.figure_ms(search.statistic) if deployment else None
+    limit_ms, statistic = _limit(inputs)
+    deployed_ms = deployment.measurement.figure_ms(statistic) if deployment else None
     measured_ms = subnet.measured_ms if deployed_ms is None else deployed_ms
-    limit_ms = search.limits.max_latency_ms
     emulated = is_emulated(inputs)
     limit_kept = None
     if measured_ms is not None and limit_ms is not None and not emulated:
@@ -236,6 +241,16 @@ def _headline(inputs: ReportInputs) -> Headline:
         num_parameters=subnet.num_parameters,
         size_bytes=size_bytes,
     )
+
+
+def _limit(inputs: ReportInputs) -> tuple[float | None, Statistic]:
+    """The latency limit that what was delivered is held to, and the figure that it is about: those
+    of the search, or of a bundle that was picked.
+    """
+    manifest = inputs.manifest
+    if manifest is None or manifest.limit_ms is None or delivery(inputs) is None:
+        return inputs.search.limits.max_latency_ms, inputs.search.statistic
+    return manifest.limit_ms, manifest.statistic
 
 
 def _scores_of(subnet: Candidate, inputs: ReportInputs) -> Scores | None:

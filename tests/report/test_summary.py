@@ -51,6 +51,31 @@ def test_a_finalist_that_was_delivered_in_place_of_the_winner_counts() -> None:
     assert summarise(exported).headline.winner == inputs.search.winner.arch.key
 
 
+@pytest.mark.parametrize(("limit_ms", "kept"), [(18.0, True), (9.0, False)])
+def test_a_picked_bundle_is_held_to_its_own_limit(limit_ms: float, kept: bool) -> None:
+    full = full_inputs(bundle_ms=11.4)
+    winner = full.search.winner
+    beyond = next(x for x in full.search.front if x.arch not in [c.arch for c in full.search.kept])
+    for subnet in (winner, beyond):
+        picked = manifest(subnet.arch).model_copy(update={"limit_ms": limit_ms})
+        headline = summarise(dataclasses.replace(full, manifest=picked)).headline
+        assert (headline.winner, headline.measured) == (subnet.arch.key, "bundle")
+        assert (headline.measured_ms, headline.limit_ms) == (11.4, limit_ms)
+        assert headline.limit_kept is kept
+        # before it is deployed, the winner stands there with the limit of the search
+        exported = dataclasses.replace(full, manifest=picked, deployments=())
+        headline = summarise(exported).headline
+        assert (headline.winner, headline.limit_ms) == (winner.arch.key, LIMIT_MS)
+
+
+def test_a_picked_bundle_is_judged_by_its_own_figure() -> None:
+    full = full_inputs(bundle_ms=10.0)
+    picked = {"limit_ms": 10.5, "statistic": "p90"}
+    bundle = manifest(full.search.winner.arch).model_copy(update=picked)
+    headline = summarise(dataclasses.replace(full, manifest=bundle)).headline
+    assert (headline.measured_ms, headline.limit_kept) == (10.0 * 1.06, False)
+
+
 def test_a_deployment_of_an_earlier_bundle_of_this_name_does_not_count() -> None:
     inputs = dataclasses.replace(full_inputs(), manifest_sha256="0" * 64)
     assert delivery(inputs) is None
