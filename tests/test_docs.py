@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 
 import pytest
 import typer
+from pages import PAGES, PYTHON_PAGES, ROOT
 
 import mosdeploy
 from mosdeploy.cli import app
@@ -20,18 +21,10 @@ from mosdeploy.config.sections import TrainingConfig
 from mosdeploy.family import Family
 from mosdeploy.workspace import CONFIG_NAME
 
-ROOT = Path(__file__).parents[1]
-PAGES = (
-    ROOT / "README.md",
-    ROOT / "CONTRIBUTING.md",
-    ROOT / "predictors" / "README.md",
-    *sorted((ROOT / "docs").rglob("*.md")),
-)
 NOTEBOOKS = tuple(sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")))
 # mkdocs checks the links of the others
 OUTSIDE_THE_SITE = (*sorted(ROOT.glob("*.md")), ROOT / "predictors" / "README.md")
-PYTHON_PAGE = ROOT / "docs" / "python.md"
-FAMILY_PAGE = ROOT / "docs" / "add-a-family.md"
+PYTHON_PAGE, FAMILY_PAGE = PYTHON_PAGES
 TROUBLE_PAGE = ROOT / "docs" / "troubleshooting.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 COMMAND = re.compile(r"(?:^    |`|-m |/)mosdeploy ((?:[a-z]|-)[^`#|\n]*)", re.MULTILINE)

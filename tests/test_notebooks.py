@@ -13,38 +13,20 @@ from typing import Any
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from walking import PROTOCOL
+from short_walks import ENCODER, TRANSLATION, write_profiles
 
 import mosdeploy
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 FOLDER = Path(__file__).parents[1] / "docs" / "notebooks"
-SMALL = {
-    "profile.budget": 10,
-    "search.population": 8,
-    "search.iterations": 1,
-    "search.finalists": 2,
-    "search.eval_examples": 32,
-    "export.parity_examples": 8,
-}
-TRANSLATION = SMALL | {"training.budget": 40, "workload.beam": 1}
-ENCODER = SMALL | {
-    "teacher.steps": 4,
-    "training.steps": 4,
-    "finetune.steps": 4,
-    "export.score_examples": 32,
-    "export.max_score_drop": 100.0,  # what nothing was learned of may be lost
-}
 
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """This machine, timed briefly, with a place of its own for what is deployed."""
     profiles = tmp_path / "config" / "mosdeploy" / "device_profiles"
-    profiles.mkdir(parents=True)
-    text = f'name = "local"\nkind = "local"\nwork_dir = "{tmp_path / "device"}"\n{PROTOCOL}'
-    (profiles / "local.toml").write_text(text)
+    write_profiles(profiles, "local", work_dir=str(tmp_path / "device"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("PYTHONPATH", str(Path(mosdeploy.__file__).parents[1]))
 

