@@ -65,12 +65,13 @@ class TrainingConfig(LimitsConfig):
 
     A step trains extremes of the space (`sandwich`: which) and `num_random_archs` random
     architectures. `batch_sharing`: each of them reads `grad_accum_steps` batches of its own, or all
-    read the same. With limits, all of these are architectures that keep them. `budget` stands for
-    the steps of the whole walk, in place of both their numbers: the supernet's, and those of
-    `num_winners` subnets that are found in it and trained on. `data`: the examples of the corpus,
-    those of `mosdeploy distill`, or both. `log`: JSON Lines alone, or TensorBoard's events too
-    (extra `tensorboard`). `weight_decay` shrinks matrices alone, apart from the
-    gradient (AdamW).
+    read the same. With limits, all of these are architectures that keep them. The learning rate
+    warms up, then follows `schedule`; with "constant" it stays, and decays in the training of a
+    winner, which goes on from there. `budget` stands for the steps of the whole walk, in place of
+    both their numbers: the supernet's, and those of `num_winners` subnets that are found in it and
+    trained on. `data`: the examples of the corpus, those of `mosdeploy distill`, or both. `log`:
+    JSON Lines alone, or TensorBoard's events too (extra `tensorboard`). `weight_decay` shrinks
+    matrices alone, apart from the gradient (AdamW).
     """
 
     renamed: ClassVar[dict[str, str]] = {
@@ -99,7 +100,7 @@ class TrainingConfig(LimitsConfig):
     batch_sharing: Literal["none", "shared"] = "none"
     learning_rate: float = Field(2e-3, gt=0)
     warmup_steps: int = Field(200, ge=0)
-    schedule: Literal["cosine", "inverse_sqrt", "linear"] = "cosine"
+    schedule: Literal["cosine", "inverse_sqrt", "linear", "constant"] = "cosine"
     adam_betas: tuple[Fraction, Fraction] = (0.9, 0.98)
     weight_decay: float = Field(0.0, ge=0, le=1, exclude_if=_unset)
     clip_norm: float = Field(1.0, ge=0)
@@ -148,8 +149,9 @@ class FinetuneConfig(Record):
     """Training of one subnet alone, after the search; what is not said here is as in [training].
 
     From inherited weights the learning rate peaks at `learning_rate_share` of the supernet's, from
-    scratch at all of it; both warm up over a tenth of the steps. A supernet is for choosing: most
-    of a walk's compute should go into its winner, at the full rate.
+    scratch at all of it; both warm up over a tenth of the steps, the former over a fiftieth where
+    the supernet's rate was constant. Most of a walk's compute should go into its winner, at the
+    full rate.
 
     With `teacher = "largest"` the loss is for `teacher_weight` of it the divergence from the
     distributions of the largest subnet, trained alone before. `data`: None is as in [training].

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 CURVE_POINTS = 20
 """How often the validation loss is logged on the way, at most."""
+WARMUP = 10
+"""A training's steps over those in which its learning rate rises."""
+RESUMED_WARMUP = 50
+"""The same, from inherited weights whose rate was still at its peak."""
 
 
 @dataclass(frozen=True)
@@ -108,11 +112,15 @@ def alone(
     usual = finetune.steps + (training.steps if options.from_scratch else 0)
     steps = options.steps or usual
     share = 1.0 if options.from_scratch else finetune.learning_rate_share
+    # a supernet whose rate stayed leaves the decay to its winners
+    stays = training.schedule == "constant"
+    resumes = stays and not options.from_scratch
     return training.unlimited.model_copy(
         update={
             "steps": steps,
             "learning_rate": training.learning_rate * share,
-            "warmup_steps": steps // 10,
+            "warmup_steps": steps // (RESUMED_WARMUP if resumes else WARMUP),
+            "schedule": "cosine" if stays else training.schedule,
             "validate_every": max(1, steps // CURVE_POINTS),
             # which examples are read is part of the teaching, not of the schedule
             "data": "original",

@@ -36,13 +36,15 @@ class ArchSource(Protocol):
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
-    """Learning rate of a step (from 1): linear warm-up, then one cosine or a line to zero, or the
-    inverse square root.
+    """Learning rate of a step (from 1): linear warm-up, then one cosine or a line to zero, the
+    inverse square root, or no change.
     """
     peak = config.learning_rate
     warmup = config.warmup_steps
     if step <= warmup:
         return peak * step / warmup
+    if config.schedule == "constant":
+        return peak
     if config.schedule == "inverse_sqrt":
         # proportional to step ** -0.5 (Vaswani et al., 2017), and without a jump at the end of the
         # warm-up

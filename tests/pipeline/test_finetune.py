@@ -40,6 +40,17 @@ def test_the_training_of_one_subnet_by_hand() -> None:
     assert alone(training, FinetuneConfig(), few).steps == 7
 
 
+def test_the_winner_decays_the_rate_that_a_supernet_left_at_its_peak() -> None:
+    training = TrainingConfig(steps=400, warmup_steps=100, schedule="constant")
+    config = FinetuneConfig(steps=100)
+    resumed = alone(training, config, FinetuneOptions())
+    assert (resumed.schedule, resumed.warmup_steps) == ("cosine", 2)
+    scratch = alone(training, config, FinetuneOptions(from_scratch=True))
+    assert (scratch.schedule, scratch.warmup_steps) == ("cosine", 50)
+    line = training.model_copy(update={"schedule": "linear"})
+    assert alone(line, config, FinetuneOptions()).schedule == "linear"
+
+
 def test_a_killed_finetuning_goes_on_as_if_undisturbed(folder: Path, tmp_path: Path) -> None:
     killed = Path(shutil.copytree(folder, tmp_path / "killed"))
     whole = opened(folder).finetune(steps=10)

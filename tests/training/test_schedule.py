@@ -56,9 +56,11 @@ def test_learning_rates_by_hand() -> None:
     assert [learning_rate(root, step) for step in (2, 4, 16)] == pytest.approx([0.4, 0.8, 0.4])
     cold = root.model_copy(update={"warmup_steps": 0})
     assert [learning_rate(cold, step) for step in (1, 4)] == pytest.approx([0.8, 0.4])
+    level = cosine.model_copy(update={"schedule": "constant"})
+    assert [learning_rate(level, step) for step in (2, 4, 11)] == pytest.approx([0.4, 0.8, 0.8])
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "inverse_sqrt", "linear"])
+@pytest.mark.parametrize("schedule", ["cosine", "inverse_sqrt", "linear", "constant"])
 @pytest.mark.parametrize("warmup", [0, 1, 9, 20])
 def test_learning_rates_are_positive_and_at_most_the_peak(schedule: str, warmup: int) -> None:
     config = CONFIG.model_copy(update={"schedule": schedule, "warmup_steps": warmup})
