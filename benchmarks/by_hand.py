@@ -4,22 +4,22 @@ one would pick and train by hand for the same compute.
     python benchmarks/by_hand.py --data ../shared/data/corpus/en-de --dir runs/by-hand --json
     python benchmarks/by_hand.py --catalog --dir runs/by-hand-catalog --json
 
-For five latency limits on this machine:
+For five latency limits on this machine, all with the compute of one limit, that of --supernet-steps
+of a supernet and --finetune-steps of the subnet in question:
 
 - by hand: of four uniform architectures that keep the limit as measured, the best on validation
-  pairs; trained from scratch with the compute of one finetuning and the K-th part of one supernet,
-  which serves K limits or devices;
-- by hand, choice included: the best of the same ones, which share that compute at K = 1;
-- HAT's way: the winner of the search, trained from scratch for the steps of one finetuning;
-- ours: the winner, trained on from its inherited weights for these steps;
-- ours, one limit (`--one-limit`): a supernet of what keeps the limit alone, and its winner, trained
-  on for what then is left of the compute of one by hand at K = 1;
-- ours, taught (`--taught`): the same with the largest subnet as teacher, whose training and
-  translations K limits share too.
+  pairs, trained from scratch with all of it;
+- by hand, choice included: the best of the same ones, which share it;
+- ours: K limits (`--ks`) put their compute together. A supernet has `--supernets` steps of it; the
+  best subnet of each limit has its part of the rest, from its inherited weights. With K = 1 the
+  supernet is of what keeps the limit;
+- HAT's way: the same subnet for as many steps from scratch;
+- ours, taught: as ours, with the largest subnet as teacher, whose training and
+  translations come on top.
 
 Compute is counted in steps, each weighed by its time in short trials that take turns; core-hours
-are CPU time, of a training that was killed only what came after. The best by
-hand is chosen at K = 1, and trained again for the other K. Everything is a cell or a verb that
+are CPU time, of a training that was killed only what came after. Where other programs run,
+--predicted takes the winners by their predicted latencies. Everything is a cell or a verb that
 resumes: a killed run goes on with the same command, and two seeds may run at once, each with
 `--seeds N`; a last call with both then puts the table together.
 """
@@ -35,17 +35,13 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from by_hand_limited import OneLimit
 from by_hand_limits import PLACES, Limits, choose_limits, run_options
 from by_hand_report import (
     BY_HAND,
-    CHOICE_INCLUDED,
     Cell,
     Outcome,
-    Row,
-    Shared,
     picture,
-    rows_of,
+    row_of,
     table,
 )
 from provenance import command, versions
@@ -57,14 +53,32 @@ from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.token_files import VALIDATION_TOKENS
 from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.recipes import read_recipe
+from mosdeploy.record import Record
 from mosdeploy.spaces.translation_arch import TranslationArch
 from mosdeploy.storage import atomic_write, write_record
 
 HERE = Path(__file__).parent
 CATALOG = "jupyterlab-language-pack-fr-FR"
 PACKAGES = ("mosdeploy", "torch", "onnxruntime", "numpy", "sacrebleu", CATALOG)
+WAYS = (*BY_HAND, "ours", "HAT", "ours, taught")
 TRIAL_STEPS = 12
 TRIALS = 3
+ROUTING_COST = 1.1
+"""Of a step of a supernet of what keeps one limit, over one of its winner."""
+UNMEASURED = 0.97
+"""Of a limit that a winner must keep as predicted, where it is not measured."""
+
+
+class Cost(Record):
+    """Time of a step of the supernet over one of an architecture alone."""
+
+    ratio: float
+
+
+class Seconds(Record):
+    """CPU time."""
+
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -76,88 +90,129 @@ class Walk:
 
     @property
     def folder(self) -> Path:
-        """The run folder of ours, of HAT's way and of those by hand."""
+        """The run folder of those by hand, and of trials."""
         folder: Path = self.options.dir / f"seed-{self.seed}"
         return folder
 
     @cached_property
     def run(self) -> mosdeploy.RunFolder:
-        """The folder, with a trained supernet and a profile, which all seeds share."""
-        write_run_file(self.folder, read_recipe("tiny"), run_options(self.options, self.seed))
-        run = mosdeploy.open_run(self.folder)
+        """That folder, with a short supernet, as no subnet is trained without one."""
+        run = self.open(self.folder, self.options.supernet_steps)
         run.train()
-        source = self.options.dir / "profile" / "predictors"
-        if not (self.folder / "predictors").exists():
-            shutil.copytree(source, self.folder / "predictors")
         return run
 
-    def cell(
-        self, way: str, limit_ms: float, num_limits: int, arch: TranslationArch, share: int = 1
-    ) -> Cell:
-        """One training with that part of the compute, unless it is finished."""
-        steps = f"{self.options.supernet_steps}+{self.options.finetune_steps}"
+    def open(self, folder: Path, supernet_steps: int) -> mosdeploy.RunFolder:
+        """A run folder, with the profile that all share."""
+        changes = run_options(self.options, self.seed, supernet_steps)
+        write_run_file(folder, read_recipe("tiny"), changes)
+        source = self.options.dir / "profile" / "predictors"
+        if not (folder / "predictors").exists():
+            shutil.copytree(source, folder / "predictors")
+        return mosdeploy.open_run(folder)
+
+    def by_hand(self, way: str, limit_ms: float, arch: TranslationArch, share: int = 1) -> Cell:
+        """One training from scratch with that part of the compute, unless it is finished."""
         part = "" if share == 1 else f"-{share}"
-        name = f"{way.replace(' ', '-')}-{limit_ms:.2f}-{num_limits}-{steps}-{arch.key}{part}.json"
-        make = partial(self._train, way, limit_ms, num_limits, arch, share)
-        cell = kept(self.folder / "cells" / name, Cell, make)
+        path = (
+            self.folder / "cells" / f"{way.replace(' ', '-')}-{limit_ms:.2f}-{arch.key}{part}.json"
+        )
+        steps = round(self.compute(arch)) // share
+        return self.cell(path, way, limit_ms, 1, self.run, arch, steps)
+
+    def compute(self, arch: TranslationArch) -> float:
+        """What one limit may cost, in steps of an architecture."""
+        steps: int = self.options.finetune_steps
+        return steps + self.options.supernet_steps * self.supernet_cost(arch)
+
+    def ours(self, limit_ms: float, num_limits: int, supernet_steps: int) -> list[Cell]:
+        """The winner of a supernet that K limits share: from inherited weights, from scratch, and
+        taught.
+        """
+        run, supernet_s = self.supernet(limit_ms, num_limits, supernet_steps)
+        arch = self.winner(run, limit_ms)
+        cost = ROUTING_COST if num_limits == 1 else self.supernet_cost(arch)
+        steps = round(self.compute(arch) - cost * supernet_steps / num_limits)
+        found = []
+        for way in [way for way in WAYS[2:] if way in self.options.ways]:
+            path = run.root / "cells" / f"{way.replace(' ', '-')}-{limit_ms:.2f}.json"
+            chosen, shared_s = run, supernet_s
+            if way == "ours, taught":
+                chosen, teacher_s = self.taught(run)
+                shared_s += teacher_s
+            cell = self.cell(path, way, limit_ms, num_limits, chosen, arch, steps)
+            seconds = cell.seconds + shared_s / num_limits
+            found.append(cell.model_copy(update={"seconds": seconds}))
+        return found
+
+    def supernet(
+        self, limit_ms: float, num_limits: int, supernet_steps: int
+    ) -> tuple[mosdeploy.RunFolder, float]:
+        """A trained supernet and its CPU seconds: for one limit of what keeps it, else of all."""
+        name = f"supernet-{num_limits}-{self.seed}"
+        limit = f"{limit_ms:.4f}ms" if num_limits == 1 else None
+        name += f"-{limit_ms:.2f}" if limit else ""
+        run = self.open(self.options.dir / name, supernet_steps)
+
+        def train() -> Seconds:
+            start = time.process_time()
+            run.train(limit, device="local" if limit else None)
+            return Seconds(seconds=time.process_time() - start)
+
+        return run, kept(run.root / "supernet-seconds.json", Seconds, train).seconds
+
+    def cell(
+        self,
+        path: Path,
+        way: str,
+        limit_ms: float,
+        num_limits: int,
+        run: mosdeploy.RunFolder,
+        arch: TranslationArch,
+        steps: int,
+    ) -> Cell:
+        """One training, unless it is finished."""
+
+        def train() -> Cell:
+            chosen = (run.root / "archs" / f"{arch.key}.json").absolute()
+            atomic_write(chosen, arch.model_dump_json())
+            scratch = way in (*BY_HAND, "HAT")
+            start = time.process_time()
+            card = run.finetune(str(chosen), steps=steps, from_scratch=scratch)
+            return Cell(
+                way=way,
+                seed=self.seed,
+                limit_ms=limit_ms,
+                num_limits=num_limits,
+                steps=steps,
+                seconds=time.process_time() - start,
+                scores=judged(run.root, str(chosen), card.weights),
+            )
+
+        cell = kept(path, Cell, train)
         print(cell.model_dump_json(), file=sys.stderr, flush=True)
         return cell
 
-    def _train(
-        self, way: str, limit_ms: float, num_limits: int, arch: TranslationArch, share: int
-    ) -> Cell:
-        path = self.folder / "archs" / f"{arch.key}.json"
-        atomic_write(path, arch.model_dump_json())
-        steps = self.options.finetune_steps
-        from_scratch = way in (*BY_HAND, "HAT")
-        if way in BY_HAND:
-            steps += round(self.options.supernet_steps * self.supernet_cost(arch) / num_limits)
-        steps //= share
-        taught = way == "ours, taught"
-        run = mosdeploy.open_run(self.taught_folder) if taught else self.run
-        start = time.process_time()
-        card = run.finetune(str(path.absolute()), steps=steps, from_scratch=from_scratch)
-        seconds = time.process_time() - start
-        return Cell(
-            way=way,
-            seed=self.seed,
-            limit_ms=limit_ms,
-            num_limits=num_limits,
-            steps=steps,
-            seconds=seconds,
-            scores=judged(run.root, str(path.absolute()), card.weights),
-        )
-
-    def one_limit(self, limit_ms: float, ours: Cell) -> Cell:
-        """Ours of a supernet within the limit, for the compute of one by hand at K = 1."""
-        step_s = ours.seconds / ours.steps
-        cost = self.supernet_cost(self.winner(limit_ms))
-        total_s = step_s * (self.options.finetune_steps + self.options.supernet_steps * cost)
-        one = OneLimit(
-            folder=self.options.dir / f"limit-{limit_ms:.2f}-{self.seed}",
-            options=run_options(self.options, self.seed),
-            predictors=self.options.dir / "profile" / "predictors",
-            limit_ms=limit_ms,
-            seed=self.seed,
-        )
-        path = self.folder / "cells" / f"one-limit-{limit_ms:.2f}.json"
-        return kept(path, Cell, partial(one.cell, total_s, step_s))
-
-    def winner(self, limit_ms: float) -> TranslationArch:
-        """The best subnet within a limit, as measured; found once."""
+    def winner(self, run: mosdeploy.RunFolder, limit_ms: float) -> TranslationArch:
+        """The best subnet within a limit; found once."""
 
         def search() -> TranslationArch:
-            found = self.run.search(f"{limit_ms:.4f}ms", device="local").winner.arch
+            measure = not self.options.predicted
+            limit = f"{limit_ms if measure else UNMEASURED * limit_ms:.4f}ms"
+            found = run.search(limit, device="local", verify=measure).winner.arch
             assert isinstance(found, TranslationArch)
             return found
 
-        return kept(self.folder / "winners" / f"{limit_ms:.2f}.json", TranslationArch, search)
+        return kept(run.root / "winners" / f"{limit_ms:.2f}.json", TranslationArch, search)
 
     def supernet_cost(self, arch: TranslationArch) -> float:
         """Time of a step of the supernet over one of an architecture alone: the median of trials
-        that take turns.
+        that take turns, measured once, so that a killed training resumes with as many steps.
         """
-        state = trained_run(open_run(self.folder))
+        path = self.folder / "costs" / f"{arch.key}.json"
+        return kept(path, Cost, partial(self._supernet_cost, arch)).ratio
+
+    def _supernet_cost(self, arch: TranslationArch) -> Cost:
+        state = trained_run(open_run(self.run.root))
         config = state.config.training.model_copy(
             update={"steps": TRIAL_STEPS, "validate_every": TRIAL_STEPS}
         )
@@ -168,65 +223,44 @@ class Walk:
             nets = (state.family.build_supernet(*_fresh(state)), state.subnet(arch))
             supernet_s, alone_s = (step_seconds(net, config, batches, valid) for net in nets)
             ratios.append(supernet_s / alone_s)
-        return float(median(ratios))
+        return Cost(ratio=float(median(ratios)))
 
-    @cached_property
-    def taught_folder(self) -> Path:
-        """A copy of the folder in which the largest subnet teaches."""
-        folder: Path = self.options.dir / f"taught-{self.seed}"
+    def taught(self, run: mosdeploy.RunFolder) -> tuple[mosdeploy.RunFolder, float]:
+        """A copy of a run folder in which the largest subnet teaches; CPU seconds of that."""
+        folder = run.root.with_name(f"{run.root.name}-taught")
         if not folder.exists():
             copy = folder.with_name(f".{folder.name}")
             shutil.rmtree(copy, ignore_errors=True)
             copied = shutil.ignore_patterns("cells", "winners", "archs", "subnets")
-            shutil.copytree(self.folder, copy, ignore=copied)
+            shutil.copytree(run.root, copy, ignore=copied)
             text = (copy / "mosdeploy.toml").read_text()
             (copy / "mosdeploy.toml").unlink()
             write_run_file(copy, text, {"finetune": {"teacher": "largest", "data": "both"}})
             copy.rename(folder)
-        return folder
+        taught = mosdeploy.open_run(folder)
 
-    def shared(self) -> Shared:
-        """Train what all limits share."""
-
-        def make() -> Shared:
+        def teach() -> Seconds:
             start = time.process_time()
-            _ = self.run
-            supernet_s = time.process_time() - start
-            if not self.options.taught:
-                return Shared(supernet_s=supernet_s, teacher_s=0.0)
-            run = mosdeploy.open_run(self.taught_folder)
-            start = time.process_time()
-            run.finetune("largest")
-            run.distill()
-            return Shared(supernet_s=supernet_s, teacher_s=time.process_time() - start)
+            taught.finetune("largest")
+            taught.distill()
+            return Seconds(seconds=time.process_time() - start)
 
-        name = "shared-taught.json" if self.options.taught else "shared.json"
-        return kept(self.folder / name, Shared, make)
+        return taught, kept(folder / "teacher-seconds.json", Seconds, teach).seconds
 
     def cells(self, limits: Limits) -> list[Cell]:
         """All trainings of this seed."""
         found = []
         picked = zip(limits.limits_ms, limits.by_hand, strict=True)
-        for limit_ms, by_hand in list(picked)[: self.options.limits]:
-            arch = self.winner(limit_ms)
-            found.append(self.cell("ours", limit_ms, 1, arch))
-            found.append(self.cell("HAT", limit_ms, 1, arch))
-            if self.options.one_limit:
-                found.append(self.one_limit(limit_ms, found[-2]))
-            if self.options.taught:
-                found.append(self.cell("ours, taught", limit_ms, 1, arch))
-            first = [self.cell("by hand", limit_ms, 1, arch) for arch in by_hand]
-            best = _best(first)
-            found.append(first[best])
-            share = len(by_hand)
-            short = [self.cell(CHOICE_INCLUDED, limit_ms, 1, arch, share) for arch in by_hand]
-            seconds = sum(cell.seconds for cell in short)
-            found.append(short[_best(short)].model_copy(update={"seconds": seconds}))
-            found += [
-                self.cell("by hand", limit_ms, num_limits, by_hand[best])
-                for num_limits in self.options.ks
-                if num_limits > 1
-            ]
+        for limit_ms, archs in list(picked)[: self.options.limits]:
+            for num_limits, steps in zip(self.options.ks, self.options.supernets, strict=True):
+                found += self.ours(limit_ms, num_limits, steps)
+            if BY_HAND[0] in self.options.ways:
+                whole = [self.by_hand(BY_HAND[0], limit_ms, arch) for arch in archs]
+                found.append(whole[_best(whole)])
+            if BY_HAND[1] in self.options.ways:
+                parts = [self.by_hand(BY_HAND[1], limit_ms, arch, len(archs)) for arch in archs]
+                seconds = sum(cell.seconds for cell in parts)
+                found.append(parts[_best(parts)].model_copy(update={"seconds": seconds}))
         return found
 
 
@@ -251,13 +285,16 @@ def main() -> None:
     source.add_argument("--catalog", action="store_true", help="the demo's catalog")
     parser.add_argument("--dir", type=Path, required=True, help="everything is kept here")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--ks", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--ks", type=int, nargs="+", default=[1, 4])
+    parser.add_argument(
+        "--supernets", type=int, nargs="+", default=[200, 4000], help="steps for each of --ks"
+    )
     parser.add_argument("--limits", type=int, default=len(PLACES), help="how many, lowest first")
     parser.add_argument("--supernet-steps", type=int, default=200)
     parser.add_argument("--finetune-steps", type=int, default=2400)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--one-limit", action="store_true", help="ours for one limit alone, too")
-    parser.add_argument("--taught", action="store_true", help="ours with a teacher, too")
+    parser.add_argument("--predicted", action="store_true", help="measure the profile alone")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS[:-1]))
     parser.add_argument(
         "--json",
         action="store_true",
@@ -265,16 +302,13 @@ def main() -> None:
     )
     options = parser.parse_args()
     limits = kept(options.dir / "limits.json", Limits, partial(choose_limits, options))
-    rows = list[Row]()
-    for seed in options.seeds:
-        walk = Walk(options, seed)
-        shared = walk.shared()
-        rows += rows_of(walk.cells(limits), shared, options.ks, options.threads)
+    walks = [Walk(options, seed) for seed in options.seeds]
+    cells = [cell for walk in walks for cell in walk.cells(limits)]
     outcome = Outcome(
         command=command(),
         versions=versions(PACKAGES),
         processor=processor(),
-        rows=tuple(rows),
+        rows=tuple(row_of(cell, options.threads) for cell in cells),
     )
     print(table(outcome))
     if options.json:

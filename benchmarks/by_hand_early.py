@@ -58,7 +58,7 @@ def rows_of(root: Path, seed: int, steps: list[int]) -> list[Row]:
     if not folder.exists():
         shutil.copytree(source, folder, ignore=shutil.ignore_patterns(*NOT_TRAINED))
     rows = []
-    for path in sorted((source / "cells").glob("by-hand-*-1-*.json")):
+    for path in sorted((source / "cells").glob("by-hand-*.json")):
         cell = read_record(Cell, path, "by_hand.py")
         file = (folder / "archs" / f"{cell.scores.arch_key}.json").absolute()
         inherited = _scores(folder, file, 0)

@@ -27,12 +27,17 @@ class Limits(Record):
     measured_ms: dict[str, float]
 
 
-def run_options(options: argparse.Namespace, seed: int) -> dict[str, dict[str, Any]]:
+def run_options(
+    options: argparse.Namespace, seed: int, supernet_steps: int
+) -> dict[str, dict[str, Any]]:
     """What a run file says otherwise than the recipe `tiny`."""
     changes: dict[str, dict[str, Any]] = {
         "training": {
-            "steps": options.supernet_steps,
-            "warmup_steps": max(1, options.supernet_steps // 6),
+            "steps": supernet_steps,
+            "warmup_steps": max(1, supernet_steps // 6),
+            # one random architecture a step, and no decay before the winner's own training
+            "schedule": "constant",
+            "sandwich": "none",
             "seed": seed,
             "threads": options.threads,
         },
@@ -55,7 +60,7 @@ def run_options(options: argparse.Namespace, seed: int) -> dict[str, dict[str, A
 def choose_limits(options: argparse.Namespace) -> Limits:
     """Profile this machine, set the limits, pick architectures by hand, and measure these."""
     folder = options.dir / "profile"
-    write_run_file(folder, read_recipe("tiny"), run_options(options, seed=1))
+    write_run_file(folder, read_recipe("tiny"), run_options(options, 1, options.supernet_steps))
     run = mosdeploy.open_run(folder)
     run.profile(device="local")
     predictor = run.predictor("local")

@@ -1,6 +1,6 @@
 """What by_hand.py prints and draws: quality against core-hours, by way and number of limits."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from statistics import mean
 
 import altair as alt
@@ -14,7 +14,7 @@ METRICS = ("test greedy BLEU", "test greedy chrF", "valid greedy BLEU")
 
 
 class Cell(Record):
-    """One training; `seconds` of CPU time are its own."""
+    """One training, and its CPU seconds."""
 
     way: str
     seed: int
@@ -25,18 +25,9 @@ class Cell(Record):
     scores: Scores
 
 
-class Shared(Record):
-    """What all limits of a seed share: CPU seconds of the supernet, and of the teacher with what it
-    translates; 0 without one.
-    """
-
-    supernet_s: float
-    teacher_s: float
-
-
 class Row(Record):
-    """One way at one limit, where K limits share what can be shared: metrics, validation loss, and
-    core-hours of its own part.
+    """One way at one limit, where K limits share a supernet: metrics, validation loss, and
+    core-hours with its part of what is shared.
     """
 
     way: str
@@ -60,31 +51,20 @@ class Outcome(Record):
     rows: tuple[Row, ...]
 
 
-def rows_of(cells: Iterable[Cell], shared: Shared, ks: Sequence[int], threads: int) -> list[Row]:
-    """Cells with their part of what is shared: ours and HAT's way are the same training for each
-    K, and cost less the more limits there are.
-    """
-    rows = []
-    for cell in cells:
-        serves_one = cell.way in (*BY_HAND, "ours, one limit")
-        for num_limits in [cell.num_limits] if serves_one else ks:
-            shared_s = 0.0 if serves_one else shared.supernet_s
-            shared_s += shared.teacher_s if cell.way == "ours, taught" else 0.0
-            rows.append(
-                Row(
-                    way=cell.way,
-                    seed=cell.seed,
-                    limit_ms=cell.limit_ms,
-                    num_limits=num_limits,
-                    arch_key=cell.scores.arch_key,
-                    num_parameters=cell.scores.num_parameters,
-                    steps=cell.steps,
-                    metrics=cell.scores.metrics,
-                    loss=cell.scores.loss,
-                    core_hours=(cell.seconds + shared_s / num_limits) * threads / 3600,
-                )
-            )
-    return rows
+def row_of(cell: Cell, threads: int) -> Row:
+    """A finished cell."""
+    return Row(
+        way=cell.way,
+        seed=cell.seed,
+        limit_ms=cell.limit_ms,
+        num_limits=cell.num_limits,
+        arch_key=cell.scores.arch_key,
+        num_parameters=cell.scores.num_parameters,
+        steps=cell.steps,
+        metrics=cell.scores.metrics,
+        loss=cell.scores.loss,
+        core_hours=cell.seconds * threads / 3600,
+    )
 
 
 def table(outcome: Outcome) -> str:
