@@ -82,12 +82,12 @@ def table(outcome: Outcome) -> str:
     return f"{markdown(header, lines)}\n\nK = {least}:\n\n{markdown(detailed, details)}"
 
 
-def picture(outcome: Outcome) -> alt.Chart:
-    """Mean test BLEU against core-hours a limit, one line a way."""
+def picture(outcome: Outcome) -> alt.LayerChart:
+    """Mean test BLEU against core-hours a limit, one point for each way and K."""
     rows = [
         {
             "way": way,
-            "K": k,
+            "K": f"K = {k}",
             "hours": mean(row.core_hours for row in group),
             "bleu": mean(row.metrics[METRICS[0]] for row in group),
         }
@@ -100,13 +100,12 @@ def picture(outcome: Outcome) -> alt.Chart:
         width=640,
         height=360,
     )
-    scale = alt.Scale(zero=False)
-    return chart.mark_line(point=True).encode(
-        x=alt.X("hours:Q", title="core-hours a limit", scale=scale),
-        y=alt.Y("bleu:Q", title="mean test BLEU", scale=scale),
+    points = chart.mark_point(filled=True, size=80).encode(
+        x=alt.X("hours:Q", title="core-hours a limit"),
+        y=alt.Y("bleu:Q", title="mean test BLEU"),
         color="way:N",
-        tooltip=["way:N", "K:Q", "hours:Q", "bleu:Q"],
     )
+    return points + points.mark_text(dx=10, align="left").encode(text="K:N")
 
 
 def _groups(outcome: Outcome) -> dict[tuple[str, int], list[Row]]:
