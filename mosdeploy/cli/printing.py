@@ -5,6 +5,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from ..printable import byte_size
+
 if TYPE_CHECKING:
     from rich.table import Column
 
@@ -44,9 +46,8 @@ def memory_kept(taken_bytes: int | None, most_bytes: int | None) -> str:
     """The same for memory, which is told beside its limit alone."""
     if taken_bytes is None or most_bytes is None:
         return ""
-    taken_mib, most_mib = taken_bytes / 2**20, most_bytes / 2**20
     word = "kept" if taken_bytes <= most_bytes else "NOT kept"
-    return f", {taken_mib:.1f} MiB of memory, limit {most_mib:g} MiB {word}"
+    return f", {byte_size(taken_bytes)} of memory, limit {byte_size(most_bytes, 'g')} {word}"
 
 
 def terminal_width() -> int | None:

@@ -121,7 +121,6 @@ def missed_limits(
     """What a bundle takes beyond its limits, in words; empty if it keeps them, or the device is
     emulated.
     """
-    most = max_memory_bytes
     taken_bytes = measurement.memory_bytes or 0
     missed = []
     if limit is not None and limit.is_missed(profile, measurement):
@@ -130,7 +129,9 @@ def missed_limits(
             f"the bundle takes {taken_ms:.4g} ms there ({limit.statistic}), the limit is "
             f"{limit.ms:.4g} ms"
         )
+    most = max_memory_bytes
     if most is not None and taken_bytes > most and not profile.emulated:
-        taken, allowed = byte_size(taken_bytes, ".4g"), byte_size(most, ".4g")
+        taken = byte_size(taken_bytes, ".4g")
+        allowed = byte_size(most, ".4g")
         missed.append(f"the bundle takes {taken} of memory there, the limit is {allowed}")
     return "; ".join(missed)

@@ -3,6 +3,7 @@ subnets.
 """
 
 import itertools
+import shutil
 from pathlib import Path
 
 import mosdeploy
@@ -106,6 +107,16 @@ def edit(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert text.count(old) == 1, f"{path.name} holds {old!r} {text.count(old)} times"
     path.write_text(text.replace(old, new))
+
+
+def copy_trained(walked: Path, root: Path) -> Path:
+    """Copy what was trained in a walked run folder; the copy knows no device."""
+    root.mkdir()
+    for name in ("data", "supernet"):
+        shutil.copytree(walked / name, root / name)
+    shutil.copy(walked / "mosdeploy.toml", root)
+    edit(root / "mosdeploy.toml", 'device = "local"\n', "")
+    return root
 
 
 def damage(path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from openssh import SSHD, OpenSSHServer, SSHClientFiles
 from pages import ROOT, Typist, make_home
-from walking import edit
+from walking import copy_trained
 
 pytestmark = [
     pytest.mark.ssh,
@@ -44,13 +44,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def run_folder(walked: Path, tmp_path: Path) -> Path:
     """A trained run folder that knows no device."""
-    root = tmp_path / "en-de"
-    root.mkdir()
-    for name in ("data", "supernet"):
-        shutil.copytree(walked / name, root / name)
-    shutil.copy(walked / "mosdeploy.toml", root)
-    edit(root / "mosdeploy.toml", 'device = "local"\n', "")
-    return root
+    return copy_trained(walked, tmp_path / "en-de")
 
 
 def test_a_reader_can_type_the_commands(run_folder: Path, home: Path, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 from encoder_walking import make_encoder_folder
 from openssh import SSHD, OpenSSHServer, SSHClientFiles
-from walking import edit
+from walking import copy_trained, edit
 
 pytestmark = [
     pytest.mark.ssh,
@@ -39,13 +38,7 @@ def home(tmp_path):
 @pytest.fixture
 def folder(walked, tmp_path):
     """A trained run folder that knows no device."""
-    root = tmp_path / "run"
-    root.mkdir()
-    for name in ("data", "supernet"):
-        shutil.copytree(walked / name, root / name)
-    shutil.copy(walked / "mosdeploy.toml", root)
-    edit(root / "mosdeploy.toml", 'device = "local"\n', "")
-    return root
+    return copy_trained(walked, tmp_path / "run")
 
 
 def typed(line: str, folder: Path, home: Path) -> subprocess.CompletedProcess[str]:
