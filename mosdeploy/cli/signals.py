@@ -5,11 +5,15 @@ on a device is ended, and the exit code names the signal.
 import contextlib
 import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
+AGAIN_SECONDS = 0.01
 
 
 @dataclass
@@ -17,6 +21,8 @@ class Ending:
     """Which signal ended a verb; Ctrl-C if none of the others did."""
 
     number: signal.Signals = signal.SIGINT
+    # raised where Python can raise nothing, as in a destructor, and not raised again yet
+    is_lost: bool = False
 
     @property
     def exit_code(self) -> int:
@@ -33,23 +39,46 @@ class Ending:
 def as_interrupts() -> Iterator[Ending]:
     """Turn the signals into a KeyboardInterrupt for as long as the block runs.
 
-    A second one ends the process at once. One that is ignored, as SIGHUP is under nohup, stays so;
-    and of several processes that torchrun started, each ends at once, since one that waits for
-    another in a library hears no Python.
+    A second one ends the process at once; a second Ctrl-C is a KeyboardInterrupt again. One that is
+    ignored, as SIGHUP is under nohup, stays so; and of several processes that torchrun started,
+    each ends at once, since one that waits for another in a library hears no Python.
     """
     ending = Ending()
 
     def end(number: int, frame: FrameType | None) -> None:
         ending.number = signal.Signals(number)
-        signal.signal(number, signal.SIG_DFL)
+        ending.is_lost = False
+        signal.signal(number, before[number])
         raise KeyboardInterrupt
 
+    def send_again(unraisable: "sys.UnraisableHookArgs") -> None:
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            hook(unraisable)
+            return
+        ending.is_lost = True
+        signal.signal(ending.number, end)
+        # not from here: what is raised in this hook is lost too
+        again = threading.Timer(AGAIN_SECONDS, _send, [ending])
+        again.daemon = True
+        again.start()
+
     is_alone = os.environ.get("WORLD_SIZE", "1") == "1"
-    taken = [x for x in SIGNALS if is_alone and signal.getsignal(x) == signal.SIG_DFL]
-    for number in taken:
+    handlers = {int(x): signal.getsignal(x) for x in SIGNALS if is_alone}
+    before = {number: x for number, x in handlers.items() if x in DEFAULTS}
+    hook = sys.unraisablehook
+    for number in before:
         signal.signal(number, end)
+    if before:
+        sys.unraisablehook = send_again
     try:
         yield ending
     finally:
-        for number in taken:
-            signal.signal(number, signal.SIG_DFL)
+        ending.is_lost = False
+        sys.unraisablehook = hook
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _send(ending: Ending) -> None:
+    if ending.is_lost:
+        os.kill(os.getpid(), ending.number)

@@ -275,6 +275,38 @@ def test_a_signal_ends_a_verb_as_ctrl_c_does(
     assert signal.getsignal(number) == signal.SIG_DFL
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_that_comes_in_a_destructor_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    class Ended:
+        def __del__(self) -> None:  # where Python tells of an exception and goes on
+            os.kill(os.getpid(), number)
+            time.sleep(0.001)
+
+    def work(*_: object) -> None:
+        Ended()
+        time.sleep(60)
+
+    before = {x: signal.getsignal(x) for x in (signal.SIGHUP, signal.SIGINT)}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr("mosdeploy.pipeline.init.init", work)
+    monkeypatch.setattr(sys, "argv", ["mosdeploy", "init", "--recipe", "tiny"])
+    hook = sys.unraisablehook
+    try:
+        with pytest.raises(SystemExit) as end:
+            main()
+    finally:
+        for x, handler in before.items():
+            signal.signal(x, handler)
+    assert end.value.code == 128 + number
+    told = capsys.readouterr().err
+    assert "what was finished is kept, the same command resumes" in told
+    assert "Exception ignored" not in told
+    assert sys.unraisablehook is hook
+
+
 def test_a_terminal_that_is_gone_changes_no_exit_code(
     signalled: Callable[[signal.Signals], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
