@@ -20,8 +20,9 @@ of a supernet and --finetune-steps of the subnet in question:
 Compute is counted in steps, each weighed by its time in short trials that take turns; core-hours
 are CPU time, of a training that was killed only what came after. Where other programs run,
 --predicted takes the winners by their predicted latencies. Everything is a cell or a verb that
-resumes: a killed run goes on with the same command, and two seeds may run at once, each with
-`--seeds N`; a last call with both then puts the table together.
+resumes: a killed run goes on with the same command. Two seeds may run at once, each with
+`--seeds N`, and so may ways by hand and ours, once limits.json is there; a last call with all puts
+the table together.
 """
 
 import argparse
@@ -252,8 +253,9 @@ class Walk:
         found = []
         picked = zip(limits.limits_ms, limits.by_hand, strict=True)
         for limit_ms, archs in list(picked)[: self.options.limits]:
-            for num_limits, steps in zip(self.options.ks, self.options.supernets, strict=True):
-                found += self.ours(limit_ms, num_limits, steps)
+            if set(WAYS[2:]) & set(self.options.ways):
+                for num_limits, steps in zip(self.options.ks, self.options.supernets, strict=True):
+                    found += self.ours(limit_ms, num_limits, steps)
             if BY_HAND[0] in self.options.ways:
                 whole = [self.by_hand(BY_HAND[0], limit_ms, arch) for arch in archs]
                 found.append(whole[_best(whole)])

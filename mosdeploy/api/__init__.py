@@ -47,7 +47,7 @@ def init(
         take.
     options
         The other fields of `mosdeploy.pipeline.init.InitOptions`: valid, test, family, checkpoint,
-        size, languages, text, label.
+        size, languages, text, label, num_winners.
 
     Raises
     ------

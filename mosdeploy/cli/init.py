@@ -81,6 +81,15 @@ class DataOptions:
         str | None,
         typer.Option(help="Column of the label.", show_default="told by its name"),
     ] = None
+    winners: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Limits or devices that one supernet of translations will serve, each by a winner "
+            "of its own.",
+            show_default="1",
+        ),
+    ] = None
 
     def given(self) -> list[str]:
         """What the user wrote, as options are called."""
@@ -103,6 +112,7 @@ class DataOptions:
             languages=_languages(self.languages),
             text=self.text,
             label=self.label,
+            num_winners=self.winners or 1,
         )
 
 

@@ -35,6 +35,8 @@ class DataRequest:
         Columns of a table; None where their names or contents have to tell them.
     has_gpu
         Whether training will run on a GPU.
+    num_winners
+        Subnets that will be found in one supernet and trained on, for so many limits or devices.
     """
 
     files: tuple[str, ...]
@@ -47,6 +49,7 @@ class DataRequest:
     text: str | None = None
     label: str | None = None
     has_gpu: bool = False
+    num_winners: int = 1
 
 
 @dataclass(frozen=True)

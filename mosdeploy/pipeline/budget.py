@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..config.shares import supernet_share
 from ..errors import ConfigError, StaleInputError
 from ..records import TrainingBudget
 from ..storage import fingerprint, read_record, write_record
@@ -24,34 +25,10 @@ from .summaries import StepTimes
 if TYPE_CHECKING:
     from ..search.feasible import FeasibleSpace
 
-SUPERNET_SHARE = 0.07
-"""Of the steps of a walk with one winner: a little above the least that chose well in
-`benchmarks/compute_split.json`.
-"""
-SHARED = 0.19
-"""Of the steps of a walk with several winners, over the square root of their number: in
-`benchmarks/by_hand-en-de.json` four winners of a supernet with 0.38 of all steps had the better of
-training each alone.
-"""
-MAX_SHARE = 0.5
 NUM_TIMED = 10
 """Steps of either kind that are timed to tell what a time is enough for."""
 TIMING_SHARE = 0.05
 """Of that time, what timing them may take; two of either kind are timed in any case."""
-
-
-def supernet_share(num_winners: int) -> float:
-    """The supernet's share of all steps. For one winner it chooses; several inherit what it learns,
-    and then it has more, the more of them there are.
-
-    Examples
-    --------
-    >>> [round(supernet_share(number), 2) for number in (1, 2, 4, 8)]
-    [0.07, 0.27, 0.38, 0.5]
-    """
-    if num_winners == 1:
-        return SUPERNET_SHARE
-    return min(SHARED * math.sqrt(num_winners), MAX_SHARE)
 
 
 def split_steps(steps: int, num_winners: int = 1) -> TrainingBudget:

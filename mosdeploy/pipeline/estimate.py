@@ -55,18 +55,23 @@ def estimate_walk(
         first_steps = min(search.finalist_steps, config.finetune.steps)
         first_steps_s = first_steps * times.winner_s + num_valid * per_example_s
     teacher_s = config.teacher_steps * times.winner_s * larger
+    num_winners = context.config.training.num_winners
     return WalkEstimate(
         verbs={
             "train": prepare_s + teacher_s + config.training.steps * times.supernet_s,
             "profile": _measuring_s(config.profile.budget, device),
-            "search": judged * search.eval_examples * per_example_s
-            + _measuring_s(search.finalists, device)
-            + search.finalists * first_steps_s,
-            "finetune": alone_s + num_starts * config.finetune.steps * times.winner_s,
+            "search": num_winners
+            * (
+                judged * search.eval_examples * per_example_s
+                + _measuring_s(search.finalists, device)
+                + search.finalists * first_steps_s
+            ),
+            "finetune": num_winners
+            * (alone_s + num_starts * config.finetune.steps * times.winner_s),
             # torch and the bundle both answer
-            "export": EXPORT_S + 2 * checked * per_example_s,
+            "export": num_winners * (EXPORT_S + 2 * checked * per_example_s),
         },
-        fixed_s=prepare_s + alone_s,
+        fixed_s=prepare_s + num_winners * alone_s,
         steps={
             "teacher": config.teacher_steps,
             "supernet": config.training.steps,
@@ -74,6 +79,7 @@ def estimate_walk(
         },
         times=times,
         device=device.name,
+        num_winners=num_winners,
     )
 
 

@@ -47,6 +47,8 @@ class InitOptions:
         Source and target; None where the names of the files tell them.
     text, label
         Columns of a table; None where they can be told.
+    num_winners
+        Limits or devices that one supernet will serve; each gets a winner of its own.
     settings
         Values of keys, as `with_settings` takes them, that differ from what the data suggest.
     """
@@ -61,6 +63,7 @@ class InitOptions:
     languages: tuple[str, str] | None = None
     text: str | None = None
     label: str | None = None
+    num_winners: int = 1
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -181,6 +184,7 @@ def _plan(root: Path, options: InitOptions) -> RunPlan:
         languages=options.languages,
         text=options.text,
         label=options.label,
+        num_winners=options.num_winners,
         has_gpu=DeviceContext.of(TrainingConfig()).device.type == "cuda",
     )
     return plan_run(request)

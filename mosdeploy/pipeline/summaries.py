@@ -50,6 +50,8 @@ class WalkEstimate(Record):
         What a step takes here.
     device
         Whose protocol says how long measuring takes at most.
+    num_winners
+        For how many of them `search`, `finetune` and `export` are counted.
     """
 
     verbs: dict[str, float]
@@ -57,6 +59,7 @@ class WalkEstimate(Record):
     steps: dict[str, int]
     times: StepTimes
     device: str
+    num_winners: int = 1
 
     @property
     def training_s(self) -> float:
@@ -80,11 +83,11 @@ class WalkEstimate(Record):
         trained = f"{self.steps['supernet']:,} steps of the supernet, {times.supernet_s:.2f} s each"
         if self.steps["teacher"]:
             trained = f"{self.steps['teacher']:,} steps of the teacher, {trained}"
-        alone = f"{self.steps['winner']:,} steps of the winner, {times.winner_s:.2f} s each"
+        winner = "the winner" if self.num_winners == 1 else f"each of {self.num_winners} winners"
         return {
             "train": trained,
             "profile": f"at most, by the protocol of {self.device}",
-            "finetune": alone,
+            "finetune": f"{self.steps['winner']:,} steps of {winner}, {times.winner_s:.2f} s each",
         }
 
     @property

@@ -56,8 +56,11 @@ NEW = NewRun(
 
 def test_what_was_found_and_what_to_expect_is_told(ask: Callable[..., Any], tmp_path: Path) -> None:
     words = ("--train", "a.en", "a.de", "--time", "2h", "--size", "tiny", "--languages", "en-de")
+    words += ("--winners", "4")
     done = ask("init.init_from_data", NEW, "init", *words)
-    expected = InitOptions(("a.en", "a.de"), size="tiny", time_s=7200.0, languages=("en", "de"))
+    expected = InitOptions(
+        ("a.en", "a.de"), size="tiny", time_s=7200.0, languages=("en", "de"), num_winners=4
+    )
     assert done.arguments[1] == expected
     lines = done.stdout.splitlines()
     assert lines[:2] == ["languages   en to de (from the suffixes)", "dropped     none"]

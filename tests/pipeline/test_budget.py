@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from walking import KeptProgress, edit, make_run_folder, opened
 
+from mosdeploy.config.shares import supernet_share
 from mosdeploy.errors import ConfigError
 from mosdeploy.pipeline import budget as module
-from mosdeploy.pipeline.budget import split_steps, split_time, supernet_share, with_budget
+from mosdeploy.pipeline.budget import split_steps, split_time, with_budget
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.records import TrainingBudget
 

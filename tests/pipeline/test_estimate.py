@@ -66,6 +66,23 @@ def test_a_budget_is_shared_as_the_training_shares_it(tmp_path: Path) -> None:
     assert found.steps == {"teacher": 0, "supernet": 7, "winner": 93}
 
 
+def test_each_winner_is_searched_for_trained_and_exported(tmp_path: Path) -> None:
+    """0.38 of 100 steps for the supernet, the rest in four parts."""
+    found = []
+    for number in (1, 4):
+        root = make_run_folder(tmp_path / str(number))
+        budget = f"\nsteps = 12\nbudget = 100\nnum_winners = {number}"
+        edit(root / "mosdeploy.toml", "\nsteps = 12", budget)
+        found.append(estimate_walk(Context(open_run(root)), TIMES, BOARD, 400, 50))
+    one, four = found
+    assert four.steps == {"teacher": 0, "supernet": 38, "winner": 15}
+    for verb in ("search", "export"):
+        assert four.verbs[verb] == pytest.approx(4 * one.verbs[verb])
+    more_s = four.verbs["finetune"] - 4 * one.verbs["finetune"]
+    assert more_s == pytest.approx(4 * 0.9 * (15 - 93))
+    assert four.notes["finetune"] == "15 steps of each of 4 winners, 0.90 s each"
+
+
 def test_an_encoder_has_a_teacher_and_two_starts(tmp_path: Path) -> None:
     context = Context(open_run(make_encoder_folder(tmp_path / "run", "classification")))
     found = estimate_walk(context, TIMES, BOARD, num_train=0, num_valid=0)

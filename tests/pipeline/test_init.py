@@ -72,6 +72,15 @@ def test_a_time_is_spent_on_the_training(tmp_path: Path, corpus: Path) -> None:
 
 
 @pytest.mark.usefixtures("step_times")
+def test_winners_share_a_time(tmp_path: Path, corpus: Path) -> None:
+    new = init_from_data(tmp_path, options(corpus, time_s=600.0, num_winners=4))
+    assert new.estimate.training_s == pytest.approx(600.0, rel=0.02)
+    steps = new.estimate.steps
+    budget = mosdeploy.open_run(tmp_path).config.training.budget
+    assert steps["supernet"] + 4 * steps["winner"] == pytest.approx(budget, abs=4)
+
+
+@pytest.mark.usefixtures("step_times")
 def test_data_in_the_run_folder_is_named_from_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,7 +72,7 @@ def plan_run(request: DataRequest) -> RunPlan:
     ConfigError
         If a file is missing, is not UTF-8 or is no table; if it cannot be told which column holds
         what; if there are too few examples; if the checkpoint is missing or not supported, or a
-        size is asked for, which the checkpoint sets.
+        size or a number of winners is asked for, which an encoder does not have.
     """
     _check(request)
     found = _read(request)
@@ -122,6 +122,11 @@ def _check(request: DataRequest) -> None:
         raise ConfigError(
             f"--size {request.size}: the checkpoint sets the size of an encoder; leave --size out, "
             "and choose a smaller checkpoint for a smaller network"
+        )
+    if request.num_winners != 1:
+        raise ConfigError(
+            f"--winners {request.num_winners}: the supernet of an encoder serves any number of "
+            "limits with the steps it has; leave --winners out, and search and finetune for each"
         )
     if len(request.files) != 1:
         raise ConfigError(f"an encoder learns from one file, got {len(request.files)}; {_EXAMPLE}")

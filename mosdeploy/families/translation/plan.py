@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...config.shares import supernet_share
 from ...config.translation import CorpusConfig
 from ...errors import ConfigError
 from ...family import DataRequest, RunPlan, Setting
@@ -91,7 +92,7 @@ def plan_run(request: DataRequest) -> RunPlan:
         {
             "corpus": _corpus(given, files, lengths, size, name),
             "space": _space(size, name),
-            "training": _training(corpus, lengths, size),
+            "training": _training(corpus, lengths, size, request.num_winners),
             "workload": _workload(lengths),
             "profile": (Setting("budget", size.profile_budget, "subnets to measure"),),
             "search": _search(size),
@@ -179,18 +180,30 @@ def _space(size: Size, name: str) -> list[Setting]:
     ]
 
 
-def _training(corpus: Corpus, lengths: _Lengths, size: Size) -> list[Setting]:
+def _training(corpus: Corpus, lengths: _Lengths, size: Size, num_winners: int) -> list[Setting]:
     num_tokens = len(corpus.train) * float(np.mean(lengths.longer) + 1)
     epoch = num_tokens / size.tokens_per_batch
     steps = min(max(size.min_steps, two_digits(size.epochs * epoch)), size.max_steps)
-    why = f"{steps / epoch:.2g} times through the data; the supernet has 7%, its winner the rest"
+    share = supernet_share(num_winners)
+    winners = "its winner" if num_winners == 1 else f"its {num_winners} winners"
+    each = "" if num_winners == 1 else " for each limit"
+    why = (
+        f"{steps / epoch:.2g} times through the data{each}; the supernet has {share:.0%}, "
+        f"{winners} the rest"
+    )
+    shared = (
+        Setting("num_winners", num_winners, "limits or devices that share the supernet"),
+        Setting("schedule", "constant", "decays in the winners' own training"),
+        Setting("sandwich", "none", "one random architecture a step"),
+    )
     return [
-        Setting("budget", steps, why, steps="length"),
+        Setting("budget", num_winners * steps, why, steps="length"),
+        *(shared if num_winners > 1 else ()),
         Setting("tokens_per_batch", size.tokens_per_batch, "padding included"),
         Setting("learning_rate", size.learning_rate, "narrower networks take higher ones"),
         Setting(
             "validate_every",
-            max(1, steps // 140),
+            max(1, round(num_winners * steps * share / 10)),
             "ten times on the way of the supernet",
             steps="part",
         ),

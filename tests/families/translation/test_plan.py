@@ -67,6 +67,17 @@ def test_a_time_changes_the_steps_alone(plan: RunPlan) -> None:
     assert twice.model_copy(update={"training": once.training}) == once
 
 
+def test_several_winners_share_a_supernet_that_does_not_decay(root: Path, plan: RunPlan) -> None:
+    four = parsed(plan_run(DataRequest(FILES, root, num_winners=4))).training
+    one = parsed(plan).training
+    assert one.budget is not None
+    assert four.budget == 4 * one.budget
+    assert (four.num_winners, four.schedule, four.sandwich) == (4, "constant", "none")
+    assert (one.num_winners, one.schedule, one.sandwich) == (1, "cosine", "both")
+    # ten validations on the way of either supernet
+    assert four.validate_every == pytest.approx(0.038 * four.budget, abs=1)
+
+
 @pytest.mark.parametrize("name", SIZES)
 def test_every_size_is_a_run_file(root: Path, name: str) -> None:
     config = parsed(plan_run(DataRequest(FILES, root, size=name)))
