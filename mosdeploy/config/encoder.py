@@ -213,6 +213,11 @@ class EncoderRunConfig(RunConfig):
                 "teacher.path: an embedding learns the vectors of checkpoint.path, and a masked-lm "
                 "the hidden pieces; leave it out"
             )
+        if self.finetune.inherited_share != 1:
+            raise ValueError(
+                f"finetune.inherited_share: {self.finetune.inherited_share:g}, but an encoder "
+                "keeps all that its checkpoint learned; leave it out"
+            )
         if self.task.kind == "embedding" and self.supernet.head_per_depth:
             raise ValueError(
                 "supernet.head_per_depth: an embedding is the mean of the last layer's states and "

@@ -150,8 +150,9 @@ class FinetuneConfig(Record):
 
     From inherited weights the learning rate peaks at `learning_rate_share` of the supernet's, from
     scratch at all of it; both warm up over a tenth of the steps, the former over a fiftieth where
-    the supernet's rate was constant. Most of a walk's compute should go into its winner, at the
-    full rate.
+    the supernet's rate was constant and all is inherited. Most of a walk's compute should go into its winner, at the
+    full rate. `inherited_share`: how much of its matrices is inherited, the rest being fresh
+    weights (shrink and perturb); of translations.
 
     With `teacher = "largest"` the loss is for `teacher_weight` of it the divergence from the
     distributions of the largest subnet, trained alone before. `data`: None is as in [training].
@@ -163,6 +164,7 @@ class FinetuneConfig(Record):
     steps: int = Field(500, ge=1)
     seeds: int = Field(1, ge=1, le=100)
     learning_rate_share: float = Field(1.0, gt=0)
+    inherited_share: float = Field(1.0, gt=0, le=1)
     data: TrainingData | None = None
     teacher: Literal["largest"] | None = None
     teacher_weight: float = Field(0.5, gt=0, le=1)

@@ -114,7 +114,8 @@ class FinalistTraining:
         state = self.state
         config = alone(state.config.training, state.config.finetune, FinetuneOptions())
         taught = teaching(state, arch, self.progress)
-        inputs_sha256 = SubnetTraining(state, arch, "finetuned", config, taught).inputs_sha256
+        training = SubnetTraining(state, arch, "finetuned", config, taught)
+        inputs_sha256 = training.inputs_sha256
         path = state.files.finalist_checkpoint_path(arch.key)
         card_path = path.with_name("loss.json")
         with contextlib.suppress(StaleInputError):
@@ -134,7 +135,7 @@ class FinalistTraining:
             until=self.steps,
         )
         summary = train(
-            state.subnet(arch),
+            training.start(),
             Batches(train_set, config.tokens_per_batch, config.seed),
             ordered_batches(valid_set, VALIDATION_TOKENS),
             job,

@@ -23,7 +23,7 @@ CURVE_POINTS = 20
 WARMUP = 10
 """A training's steps over those in which its learning rate rises."""
 RESUMED_WARMUP = 50
-"""The same, from inherited weights whose rate was still at its peak."""
+"""The same, from all of the inherited weights, whose rate was still at its peak."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def alone(
     share = 1.0 if options.from_scratch else finetune.learning_rate_share
     # a supernet whose rate stayed leaves the decay to its winners
     stays = training.schedule == "constant"
-    resumes = stays and not options.from_scratch
+    resumes = stays and not options.from_scratch and finetune.inherited_share == 1
     return training.unlimited.model_copy(
         update={
             "steps": steps,

@@ -93,7 +93,13 @@ class SubnetTraining:
             self.state.config.supernet,
             self.config.fingerprinted,
             *self.teaching.sha256,
+            *(() if self.inherited_share == 1 else (self.inherited_share,)),
         )
+
+    @property
+    def inherited_share(self) -> float:
+        """How much of the matrices is inherited, where any is."""
+        return self.state.config.finetune.inherited_share if self.weights == "finetuned" else 1.0
 
     @property
     def name(self) -> str:
@@ -165,10 +171,12 @@ class SubnetTraining:
         train_set = state.tokenized(self.teaching.source.examples(state.run, data))
         valid_set = state.tokenized(data.valid)
         write_tokens(self.path.parent, train_set, valid_set)
-        loss = validation_loss(self._subnet(), ordered_batches(valid_set, VALIDATION_TOKENS))
+        loss = validation_loss(self._source(), ordered_batches(valid_set, VALIDATION_TOKENS))
+        share = self.inherited_share
+        mixed = "" if share == 1 else f", with {share:g} of these weights and the rest fresh"
         progress.say(
             f"{self.name} {self.arch.key}: {self.config.steps} steps from a validation loss of "
-            f"{loss:.4f}"
+            f"{loss:.4f}{mixed}"
         )
         return _Start(finished=False, loss=loss).model_dump_json()
 
@@ -209,7 +217,7 @@ class SubnetTraining:
         from ..training.trainer import TrainingJob, train
 
         files = self.state.files
-        subnet = self._subnet()
+        subnet = self.start()
         batches, valid = read_tokens(self.path.parent, self.state.family, self.config)
         job = TrainingJob(
             config=_validated_seldom(self.config, len(valid)),
@@ -232,12 +240,25 @@ class SubnetTraining:
 
         return finish
 
-    def _subnet(self) -> Any:
+    def start(self) -> Any:
+        """The network as the training starts."""
+        from ..training.perturb import shrink_and_perturb
+
+        subnet = self._source()
+        if self.inherited_share != 1:
+            shrink_and_perturb(subnet, self._fresh(), self.inherited_share)
+        return subnet
+
+    def _source(self) -> Any:
+        """The network that the weights come from."""
         if self.weights == "finetuned":
             return self.state.subnet(self.arch)
         if self.weights == "from-teacher":
             assert self.state.teacher is not None  # else there is no such start
             return self.state.teacher.subnet(self.arch)
+        return self._fresh()
+
+    def _fresh(self) -> Any:
         config = self.state.config
         return self.state.family.fresh_subnet(
             self.arch, config.space, self.state.card.vocab_size, config.supernet, self.config.seed

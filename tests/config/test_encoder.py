@@ -91,6 +91,7 @@ def test_tags_are_begin_and_inside_of_each_type() -> None:
         ("task", {"kind": "embedding", "labels": [], "pooling": "max"}, "'mean' or 'cls'"),
         ("teacher", {"path": "x"}, "is not trained; leave out learning_rate and steps"),
         ("workload", {"precision": "int4"}, "'int4' is not one of this family"),
+        ("finetune", {"inherited_share": 0.4}, "0.4, but an encoder keeps all that its checkpoint"),
     ],
 )
 def test_what_does_not_fit_is_named(section: str, changes: dict[str, Any], message: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from walking import KeptProgress, opened
+from walking import KeptProgress, edit, opened
 
 from mosdeploy.config.sections import FinetuneConfig, TrainingConfig
 from mosdeploy.errors import StaleInputError
@@ -45,6 +45,8 @@ def test_the_winner_decays_the_rate_that_a_supernet_left_at_its_peak() -> None:
     config = FinetuneConfig(steps=100)
     resumed = alone(training, config, FinetuneOptions())
     assert (resumed.schedule, resumed.warmup_steps) == ("cosine", 2)
+    mixed = alone(training, FinetuneConfig(steps=100, inherited_share=0.4), FinetuneOptions())
+    assert (mixed.schedule, mixed.warmup_steps) == ("cosine", 10)
     scratch = alone(training, config, FinetuneOptions(from_scratch=True))
     assert (scratch.schedule, scratch.warmup_steps) == ("cosine", 50)
     line = training.model_copy(update={"schedule": "linear"})
@@ -102,3 +104,25 @@ def test_it_starts_from_inherited_weights_or_the_seed(folder: Path) -> None:
     weights = subnet_weights(folder, tuned.arch.key)
     assert weights.keys() == inherited.keys()
     assert not any(torch.equal(weights[name], inherited[name]) for name in weights)
+
+
+def test_a_part_of_the_weights_is_inherited_and_the_rest_fresh(
+    folder: Path, tmp_path: Path
+) -> None:
+    """What is told of the start is the loss of what the supernet has, as without that."""
+    whole = opened(folder).finetune(steps=10)
+    mixed = Path(shutil.copytree(folder, tmp_path / "mixed"))
+    edit(mixed / "mosdeploy.toml", "[workload]", "[finetune]\ninherited_share = 0.4\n\n[workload]")
+    progress = KeptProgress()
+    card = opened(mixed, progress).finetune(steps=10)
+    assert card.start_loss == whole.start_loss
+    assert card.loss != whole.loss
+    assert progress.messages[-1].endswith("with 0.4 of these weights and the rest fresh")
+    # the same again, killed on its way
+    shutil.rmtree(mixed / "subnets")
+    with pytest.raises(KeyboardInterrupt):
+        opened(mixed, KeptProgress(stop_at=6)).finetune(steps=10)
+    assert opened(mixed).finetune(steps=10).subnet_sha256 == card.subnet_sha256
+    # from scratch, nothing is inherited
+    scratch = opened(mixed).finetune(steps=10, from_scratch=True)
+    assert scratch.loss == opened(folder).finetune(steps=10, from_scratch=True).loss
