@@ -11,8 +11,8 @@ of a supernet and --finetune-steps of the subnet in question:
   pairs, trained from scratch with all of it;
 - by hand, choice included: the best of the same ones, which share it;
 - ours: K limits (`--ks`) put their compute together. A supernet has `--supernets` steps of it; the
-  best subnet of each limit has its part of the rest, from its inherited weights. With K = 1 the
-  supernet is of what keeps the limit;
+  best subnet of each limit has its part of the rest, from --inherited-share of its weights. With
+  K = 1 the supernet is of what keeps the limit;
 - HAT's way: the same subnet for as many steps from scratch;
 - ours, taught: as ours, with the largest subnet as teacher, whose training and
   translations come on top.
@@ -294,6 +294,7 @@ def main() -> None:
     parser.add_argument("--limits", type=int, default=len(PLACES), help="how many, lowest first")
     parser.add_argument("--supernet-steps", type=int, default=200)
     parser.add_argument("--finetune-steps", type=int, default=2400)
+    parser.add_argument("--inherited-share", type=float, default=0.4, help="[finetune]")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--predicted", action="store_true", help="measure the profile alone")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS[:-1]))

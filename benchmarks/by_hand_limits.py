@@ -41,7 +41,8 @@ def run_options(
             "seed": seed,
             "threads": options.threads,
         },
-        "finetune": {"steps": options.finetune_steps},
+        # from part of the inherited weights, with the warm-up of a training from scratch
+        "finetune": {"steps": options.finetune_steps, "inherited_share": options.inherited_share},
     }
     if options.data:
         source_lang, target_lang = options.data.name.split("-")

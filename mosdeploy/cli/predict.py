@@ -1,6 +1,5 @@
 """The verb `predict`."""
 
-import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,8 +81,8 @@ def _lines(text: list[str] | None, are_json: bool = False) -> list[str]:
     from ..runtime.json_lines import line_of_json
 
     try:
-        stdin = io.TextIOWrapper(sys.stdin.buffer, "utf-8", newline="\n")
-        lines = list(text) if text else [line.rstrip("\r\n") for line in stdin]
+        # of bytes: a line ends at a newline alone
+        lines = list(text or [line.decode().rstrip("\r\n") for line in sys.stdin.buffer])
         "\n".join(lines).encode()  # an argument that was not UTF-8 holds surrogates
     except UnicodeError as error:
         raise ConfigError(f"the input is not UTF-8: {error}") from error

@@ -150,9 +150,9 @@ class FinetuneConfig(Record):
 
     From inherited weights the learning rate peaks at `learning_rate_share` of the supernet's, from
     scratch at all of it; both warm up over a tenth of the steps, the former over a fiftieth where
-    the supernet's rate was constant and all is inherited. Most of a walk's compute should go into its winner, at the
-    full rate. `inherited_share`: how much of its matrices is inherited, the rest being fresh
-    weights (shrink and perturb); of translations.
+    the supernet's rate was constant and all is inherited. Most of a walk's compute should go into
+    its winner, at the full rate. `inherited_share`: how much of its matrices is inherited, the rest
+    being fresh weights (shrink and perturb); of translations.
 
     With `teacher = "largest"` the loss is for `teacher_weight` of it the divergence from the
     distributions of the largest subnet, trained alone before. `data`: None is as in [training].

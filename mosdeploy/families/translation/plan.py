@@ -93,6 +93,13 @@ def plan_run(request: DataRequest) -> RunPlan:
             "corpus": _corpus(given, files, lengths, size, name),
             "space": _space(size, name),
             "training": _training(corpus, lengths, size, request.num_winners),
+            "finetune": (
+                Setting(
+                    "inherited_share",
+                    0.4,
+                    "the rest is fresh, or the winner would learn less than from scratch",
+                ),
+            ),
             "workload": _workload(lengths),
             "profile": (Setting("budget", size.profile_budget, "subnets to measure"),),
             "search": _search(size),
