@@ -5,6 +5,7 @@ In: paths. Out: paths, and a folder that is whole wherever it is found.
 
 import ctypes
 import errno
+import fnmatch
 import os
 import shutil
 from pathlib import Path
@@ -15,13 +16,27 @@ from .storage import read_errors, sync
 def listed(folder: Path, pattern: str) -> list[Path]:
     """The paths below a folder that match a pattern, sorted; none where there is no folder.
 
+    Unlike `Path.glob`, which as of Python 3.13 leaves out what it cannot read.
+
     Raises
     ------
     StaleInputError
         If the folder cannot be read.
     """
+    found = [folder]
     with read_errors(folder):
-        return sorted(folder.glob(pattern))
+        for part in Path(pattern).parts:
+            entries = [path for parent in found for path in _entries(parent)]
+            found = [path for path in entries if fnmatch.fnmatchcase(path.name, part)]
+    return sorted(path for path in found if path.is_dir() or not pattern.endswith("/"))
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return [Path(entry) for entry in entries]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def replace_folder(new: Path, target: Path) -> None:
