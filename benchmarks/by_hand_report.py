@@ -87,7 +87,8 @@ def picture(outcome: Outcome) -> alt.LayerChart:
     rows = [
         {
             "way": way,
-            "K": f"K = {k}",
+            # by hand, nothing is shared
+            "K": "" if way in BY_HAND else f"K = {k}",
             "hours": mean(row.core_hours for row in group),
             "bleu": mean(row.metrics[METRICS[0]] for row in group),
         }
