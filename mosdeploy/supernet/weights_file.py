@@ -41,6 +41,9 @@ def write_tensors(file: IO[bytes], tensors: Mapping[str, Tensor], metadata: dict
         If the disk is full or read-only.
     """
     order = list(_TYPES)
+    unknown = sorted({str(tensor.dtype) for tensor in tensors.values()} - {*map(str, order)})
+    if unknown:
+        raise ValueError(f"no network here has weights of type {', '.join(unknown)}")
     names = sorted(tensors, key=lambda name: (-order.index(tensors[name].dtype), name))
     header: dict[str, object] = {"__metadata__": metadata}
     end = 0
