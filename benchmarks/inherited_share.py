@@ -31,6 +31,7 @@ from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.record import Record
 from mosdeploy.spaces.translation_arch import TranslationArch
 from mosdeploy.storage import write_record
+from mosdeploy.training.perturb import shrink_and_perturb
 from mosdeploy.training.trainer import TrainingJob, train
 
 HERE = Path(__file__).parent
@@ -87,15 +88,14 @@ def curve(
     fresh = state.family.fresh_subnet(
         arch, config.space, state.card.vocab_size, config.supernet, training.seed
     )
-    drawn = dict(fresh.named_parameters())
-    if start.inherited == 0:
-        net.load_state_dict(fresh.state_dict())
-    with torch.no_grad():
-        for name, weight in net.named_parameters():
-            if weight.dim() > 1:
-                weight.mul_(start.inherited or start.fresh)
-                if start.inherited and start.fresh:
-                    weight.add_(drawn[name], alpha=start.fresh)
+    if start.inherited:
+        shrink_and_perturb(net, fresh, start.inherited)
+    else:
+        net = fresh
+        with torch.no_grad():
+            for weight in net.parameters():
+                if weight.dim() > 1:
+                    weight.mul_(start.fresh)
     batches = Batches(state.tokenized(state.data.train), training.tokens_per_batch, training.seed)
     valid = ordered_batches(state.tokenized(state.data.valid), VALIDATION_TOKENS)
     with tempfile.TemporaryDirectory() as folder:
