@@ -166,6 +166,8 @@ def _plan(root: Path, options: InitOptions) -> RunPlan:
     from ..config.sections import TrainingConfig
     from ..training.device import DeviceContext
 
+    if options.num_winners < 1:
+        raise ConfigError(f"num_winners is {options.num_winners}; at least 1 is needed")
     name = options.family or ("translation" if options.checkpoint is None else "encoder")
     if name not in RUN_CONFIGS:
         raise ConfigError(f"unknown family '{name}'; known: {', '.join(sorted(RUN_CONFIGS))}")

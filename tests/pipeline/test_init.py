@@ -147,6 +147,7 @@ def test_data_elsewhere_is_named_in_full(tmp_path: Path, corpus: Path) -> None:
         ({"family": "translation", "checkpoint": "x"}, "a translation starts from no checkpoint"),
         ({"size": "huge"}, "unknown size 'huge'"),
         ({"settings": {"search.huge": 1}}, "unknown key 'search.huge'"),
+        ({"num_winners": -1}, "num_winners is -1; at least 1 is needed"),
     ],
 )
 def test_what_does_not_fit_is_refused(

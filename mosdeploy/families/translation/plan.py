@@ -97,7 +97,7 @@ def plan_run(request: DataRequest) -> RunPlan:
                 Setting(
                     "inherited_share",
                     0.4,
-                    "the rest is fresh, or the winner would learn less than from scratch",
+                    "the rest is fresh: from all of its weights a winner learns less",
                 ),
             ),
             "workload": _workload(lengths),
