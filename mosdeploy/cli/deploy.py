@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from .options import BundleOption, DeviceCommon, HostOption, SearchedDeviceOption
-from .printing import EMULATED, kept, memory_kept
+from .printing import EMULATED, kept, memory_kept, timing
 
 
 def deploy(
@@ -32,10 +32,9 @@ def deploy(
     options = DeployOptions(device, host, bundle, strict)
     context = common.context()
     result = roll_back(context, options) if rollback else put(context, options)
-    total = result.measurement.total
-    timing = f"{total.median_ms:.2f} ms median, {total.p90_ms:.2f} ms p90" if total else "not timed"
+    timed = timing(result.measurement, result.statistic)
     limit = kept(result.measurement.figure_ms(result.statistic), result.limit_ms)
     limit += memory_kept(result.measurement.memory_bytes, result.max_memory_bytes)
     text = f"{result.bundle} on {host or result.device.name}:{result.remote_dir}: self-test passed"
     note = f", {EMULATED}" if result.device.emulated else limit
-    common.show(result, f"{text}, {timing}{note}", "mosdeploy report")
+    common.show(result, f"{text}, {timed}{note}", "mosdeploy report")

@@ -91,7 +91,10 @@ CountOption = Annotated[
 ]
 MaxSizeOption = Annotated[
     str | None,
-    typer.Option(help="Limit on the size of the bundle: 12MiB.", show_default=CONFIGURED),
+    typer.Option(
+        help="Limit on the size of the bundle, its model and its tokenizer: 12MiB.",
+        show_default=CONFIGURED,
+    ),
 ]
 MaxMemoryOption = Annotated[
     str | None,

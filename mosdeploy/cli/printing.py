@@ -10,7 +10,8 @@ from ..printable import byte_size
 if TYPE_CHECKING:
     from rich.table import Column
 
-    from ..records import PredictorCard
+    from ..config.units import Statistic
+    from ..records import Measurement, PredictorCard
 
 MIN_FOLDED = 16
 """How wide a folded column is at least."""
@@ -33,6 +34,18 @@ def rescaled_lines(card: "PredictorCard") -> list[str]:
         f"reference took then of its time in the newest session of {x.host}"
         for x in card.rescaled_sessions
     ]
+
+
+def timing(measurement: "Measurement", statistic: "Statistic") -> str:
+    """What a model took: its median and p90, and the figure that its limit is about."""
+    total = measurement.total
+    if total is None:
+        return "not timed"
+    text = f"{total.median_ms:.2f} ms median, {total.p90_ms:.2f} ms p90"
+    figure_ms = measurement.figure_ms(statistic)
+    if statistic in ("median", "p90") or figure_ms is None:
+        return text
+    return f"{text}, {figure_ms:.2f} ms {statistic}"
 
 
 def kept(measured_ms: float | None, limit_ms: float | None) -> str:

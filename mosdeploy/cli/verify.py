@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from .options import DeployedDeviceOption, DeviceCommon, HostOption
-from .printing import kept, memory_kept
+from .printing import kept, memory_kept, timing
 
 SEARCHED_FOR = "what the bundle was searched for"
 
@@ -39,11 +39,10 @@ def verify(
     most = parse_count(max_memory) if max_memory is not None else None
     result = time_again(common.context(), DeployOptions(device, host), limit_ms, most)
     deployment = result.deployment
-    total = result.measurement.total
-    timing = f"{total.median_ms:.2f} ms median, {total.p90_ms:.2f} ms p90" if total else "not timed"
+    timed = timing(result.measurement, deployment.statistic)
     limit = kept(result.measurement.figure_ms(deployment.statistic), result.limit_ms)
     limit += memory_kept(result.measurement.memory_bytes, result.max_memory_bytes)
     place = f"{host or deployment.device.name}:{deployment.remote_dir}"
-    common.show(result, f"{deployment.bundle} on {place}: self-test passed, {timing}{limit}")
+    common.show(result, f"{deployment.bundle} on {place}: self-test passed, {timed}{limit}")
     if not result.kept:
         raise typer.Exit(InfeasibleError.exit_code)

@@ -163,7 +163,8 @@ def _measure(
     keys = [f"bundle-{number}" for number in range(len(models))]
     # the first is the reference too, which shows whether the device was stable
     files = dict(zip(keys, models, strict=True)) | {REFERENCE: models[0]}
-    job = fingerprint(target.host_alias, *(sha256_file(path) for path in models))
+    # of all that a time depends on, so that no other comparison takes up what this one leaves there
+    job = fingerprint(target, threads, *stages, *(sha256_file(path) for path in models))
     task = MeasurementTask(
         job_id=context.run.job_id(f"compare-{job[:12]}"),
         stages=stages,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..errors import ConfigError, ExportError, InfeasibleError, StaleInputError
 from ..records import BundleManifest, Deployment, SearchResult
 from ..storage import read_record, sha256_file, write_record
-from .bundles import bundle_spec, require_bundle
+from .bundles import bundle_spec, note_newest, require_bundle
 from .channels import channel_of
 from .context import Context
 from .devices import lasting_session, resolve_profile
@@ -92,7 +92,9 @@ def _deploy_another(
         context.progress.say(f"{fastest}. Trying the finalist {key[:8]} in its place")
         try:
             folder = export_in_place_of(context, manifest, other)
-            return _deploy(context, options, folder, read_manifest(folder))
+            deployment = _deploy(context, options, folder, read_manifest(folder))
+            note_newest(context.files, folder)
+            return deployment
         except ExportError as error:
             context.progress.say(f"the finalist {key[:8]} has no bundle: {error}")
         except InfeasibleError as error:

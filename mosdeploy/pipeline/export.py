@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, get_args
 
 from ..config.sections import ExportConfig
 from ..errors import ConfigError
+from ..printable import byte_size
 from ..records import PrecisionChoice, Runtime, SearchResult
 from ..spaces.spec import Workload
 from ..storage import sha256_file
@@ -148,10 +149,6 @@ class _Export:
             task = PrecisionTask(context, state, chosen, workload, target, limits)
             choice = choose_precision(task)
             workload = changed_workload(workload, choice.precision)
-        if result is not None and result.workload != workload and picked.limit_ms is None:
-            # another beam, say, than was searched for: what the search promised does not hold; a
-            # limit that the user wrote does
-            result = None
         limit_ms = picked.limit_ms
         if result is not None and limit_ms is None and _is_pick(options):
             limit_ms = result.limits.max_latency_ms
@@ -182,8 +179,17 @@ class _Export:
                 examples=parity_examples(self.state, self.chosen, self.workload, num_examples),
                 out_dir=out_dir,
             )
-        note_newest(self.context.files, out_dir)
-        return ExportResult(out_dir, manifest, folder_bytes(out_dir), self.precision_choice)
+        # in place of a winner it is one try of several: the newest is what is deployed in the end
+        if not self.options.replaces_winner:
+            note_newest(self.context.files, out_dir)
+        size_bytes = folder_bytes(out_dir)
+        most = self.search.limits.max_size_bytes if self.search is not None else None
+        if most is not None and size_bytes > most:
+            self.context.progress.say(
+                f"{self.name} takes {byte_size(size_bytes, '.4g')}, more than the limit on its "
+                f"size, {byte_size(most, '.4g')}: search again with a lower --max-size"
+            )
+        return ExportResult(out_dir, manifest, size_bytes, self.precision_choice)
 
     def write_format(self, name: str) -> FormatSummary:
         """Write the subnet in a format of other libraries."""
@@ -263,11 +269,10 @@ class _Export:
             provenance["search"] = sha256_file(self.context.files.search_result_path)
             if self.search.predictor_sha256 is not None:
                 provenance["predictor"] = self.search.predictor_sha256
-        origin = dataclasses.replace(job.origin, provenance=provenance)
+        origin = dataclasses.replace(job.origin, device=self.device, provenance=provenance)
         if self.search is not None:
             origin = dataclasses.replace(
                 origin,
-                device=self.search.device,
                 limit_ms=self.limit_ms,
                 statistic=self.search.statistic,
             )

@@ -189,19 +189,27 @@ def check_trained_for(trained: TrainingLimits | None, limits: Limits, device: st
             )
 
 
-def cost_of(spec: ModelSpec, family: Family) -> "Callable[[ArchConfig], Cost]":
-    """What an architecture costs besides time."""
+def cost_of(
+    spec: ModelSpec, family: Family, tokenizer_bytes: int = 0
+) -> "Callable[[ArchConfig], Cost]":
+    """What an architecture costs besides time.
+
+    Parameters
+    ----------
+    tokenizer_bytes
+        Size of the tokenizer, which is in the bundle too; 0 before there is one.
+    """
     from ..export.candidate import bundle_bytes
     from ..search import Cost
 
     def cost(arch: ArchConfig) -> Cost:
         inventory = spec.inventory(arch)
-        size_bytes = bundle_bytes(spec, arch, family.build_graph)
+        model_bytes = bundle_bytes(spec, arch, family.build_graph)
         return Cost(
             num_parameters=inventory.num_parameters,
-            size_bytes=size_bytes,
+            size_bytes=model_bytes + tokenizer_bytes,
             num_body_parameters=inventory.num_body_parameters,
-            memory_bytes=size_bytes + inventory.activation_bytes,
+            memory_bytes=model_bytes + inventory.activation_bytes,
         )
 
     return cost

@@ -13,6 +13,7 @@ from ..folders import listed
 from ..storage import read_lines
 from .conditions import check_current
 from .context import Context
+from .measured_folders import device_of, measured_devices
 from .parts import look_at, require, subnets
 from .summaries import Part
 
@@ -24,9 +25,11 @@ def measured_parts(context: Context) -> Iterator[Part]:
     """Measurements and predictor of every device; of other workloads that they are not used."""
     workload = context.config.workload.name
     folders = listed(context.files.root / "predictors", "*/")
-    devices = [x.name.removesuffix(f"-{workload}") for x in folders if _is_of(x, workload)]
+    devices = []
     for folder in folders:
-        if not _is_of(folder, workload):
+        if (device := device_of(folder, workload)) is not None:
+            devices.append(device)
+        else:
             detail = f"of another workload than '{workload}'"
             yield Part(what="measurements", name=folder.name, state="unused", detail=detail)
     for device in devices:
@@ -46,8 +49,7 @@ def measured_parts(context: Context) -> Iterator[Part]:
 def middle_ms(context: Context) -> float | None:
     """A limit between the fastest and the slowest subnet of a device that was measured."""
     workload = context.config.workload.name
-    for path in listed(context.files.root, f"predictors/*-{workload}/latency.jsonl"):
-        device = path.parent.name.removesuffix(f"-{workload}")
+    for device in measured_devices(context.files.root, workload, "latency.jsonl"):
         times_ms = _times_ms(_Measured(context, device).dataset)
         if times_ms:
             return float(f"{(min(times_ms) + max(times_ms)) / 2:.2g}")
@@ -103,10 +105,6 @@ class _Measured:
         if self.path.exists() and found.card.dataset_sha256 != self.dataset.sha256:
             raise StaleInputError("fitted before the last measurements")
         return f"error {found.card.mape_percent:.2f}% on {subnets(found.card.num_samples)}"
-
-
-def _is_of(folder: Path, workload: str) -> bool:
-    return folder.name.endswith(f"-{workload}")
 
 
 def _times_ms(dataset: "LatencyDataset") -> list[float]:

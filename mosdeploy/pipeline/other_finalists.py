@@ -84,11 +84,13 @@ def has_weights(context: Context, manifest: BundleManifest, other: OtherFinalist
 
 
 def export_in_place_of(context: Context, manifest: BundleManifest, other: OtherFinalist) -> Path:
-    """Export a finalist with the precision, weights, vocabulary and runtime of another bundle."""
+    """Export a finalist with the workload, weights, vocabulary and runtime of another bundle."""
     vocab_size = context.run.supernet_card().vocab_size
     options = ExportOptions(
         pick=other.candidate.arch.key,
         precision=manifest.workload.precision,
+        # its beam and its shortlist too
+        workload=manifest.workload.model_dump(mode="json", exclude={"precision"}),
         weights=manifest.weights,
         runtime=manifest.runtime,
         trim_vocabulary=manifest.vocab_size < vocab_size,

@@ -12,10 +12,10 @@ from ..config import RunConfig, load_run_config
 from ..errors import ConfigError, StaleInputError
 from ..families import load_family
 from ..family import Family
-from ..folders import listed
 from ..records import SupernetCard
 from ..storage import fingerprint, read_record, sha256_bytes, sha256_file
 from ..workspace import CONFIG_NAME, Workspace
+from .measured_folders import measured_devices
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,7 @@ class Run:
         return sorted({*self._devices_with("latency.jsonl"), *self._devices_with("predictor.json")})
 
     def _devices_with(self, name: str) -> list[str]:
-        suffix = f"-{self.config.workload.name}"
-        paths = listed(self.workspace.root / "predictors", f"*{suffix}/{name}")
-        return sorted(path.parent.name.removesuffix(suffix) for path in paths)
+        return measured_devices(self.workspace.root, self.config.workload.name, name)
 
     def supernet_card(self) -> SupernetCard:
         """Card of the trained supernet.

@@ -245,7 +245,7 @@ class _SearchTask:
             predict_ms = _scaled(self.predictor.predict, ratio * level)
         return SearchOracle(
             losses=losses,
-            cost=cost_of(self.state.spec, self.state.family),
+            cost=cost_of(self.state.spec, self.state.family, self.state.tokenizer_size),
             predict_ms=predict_ms,
             trained_for=trained.limits if trained else NO_LIMITS,
         )

@@ -235,6 +235,12 @@ class _Look:
             words.append(
                 f"limit {found.limit_ms:g} ms {'kept' if found.limit_kept else 'NOT kept'}"
             )
+        if found.memory_kept is not None:
+            words.append(
+                f"{byte_size(found.measurement.memory_bytes or 0)} of memory, limit "
+                f"{byte_size(found.max_memory_bytes or 0)} "
+                f"{'kept' if found.memory_kept else 'NOT kept'}"
+            )
         return ", ".join(words)
 
     def _report(self) -> str:

@@ -185,7 +185,7 @@ class _Task:
     def _write_arch(self, state: TrainedRun, arch: ArchConfig, name: str) -> None:
         """Write the architecture as the result of a search that saw this one alone."""
         spec = state.spec
-        cost = cost_of(spec, state.family)(arch)
+        cost = cost_of(spec, state.family, state.tokenizer_size)(arch)
         found = self.trained.search_result() if name == "winner" else None
         loss = _loss(state.net, self._valid_batches(state), arch)
         candidate = Candidate(
@@ -201,6 +201,7 @@ class _Task:
             device=found.device if found is not None else state.run.device_name(None),
             workload=state.config.workload,
             limits=limits,
+            statistic=found.statistic if found is not None else "median",
             space_sha256=state.card.space_sha256,
             supernet_sha256=state.card.supernet_sha256,
             predictor_sha256=None,  # latencies were those of another head

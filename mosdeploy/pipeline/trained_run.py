@@ -116,6 +116,12 @@ class TrainedRun:
         self._check(path, self.card.tokenizer_sha256)
         return content
 
+    @property
+    def tokenizer_size(self) -> int:
+        """Bytes of that file."""
+        with read_errors(self.files.tokenizer_path):
+            return self.files.tokenizer_path.stat().st_size
+
     def validation_set(self, num_examples: int) -> "Dataset":
         """So many of the validation examples, drawn the same way in every run."""
         valid = self.data.valid

@@ -92,11 +92,21 @@ class Deployment(Record):
 
     @property
     def limit_kept(self) -> bool | None:
-        """Whether it keeps its limit; None without one, and where its times mean nothing."""
+        """Whether it keeps its limit on latency; None without one, and where its times mean
+        nothing.
+        """
         figure_ms = self.measurement.figure_ms(self.statistic)
         if self.limit_ms is None or figure_ms is None or self.device.emulated:
             return None
         return figure_ms <= self.limit_ms
+
+    @property
+    def memory_kept(self) -> bool | None:
+        """The same of its limit on memory."""
+        taken_bytes = self.measurement.memory_bytes
+        if self.max_memory_bytes is None or taken_bytes is None or self.device.emulated:
+            return None
+        return taken_bytes <= self.max_memory_bytes
 
 
 class PrecisionCandidate(Record):

@@ -97,11 +97,15 @@ class SearchResult(Record):
         """The finalists that kept the limits as measured; the winner alone where none was
         measured.
         """
+        if not self.finalists:
+            return (self.winner,)
         limit_ms = self.limits.max_latency_ms or math.inf
         limit_bytes = self.limits.max_memory_bytes or math.inf
         return tuple(
             candidate
-            for candidate in self.finalists or (self.winner,)
-            if (candidate.measured_ms or 0.0) <= limit_ms
+            for candidate in self.finalists
+            # one that could not be timed kept nothing
+            if candidate.measured_ms is not None
+            and candidate.measured_ms <= limit_ms
             and (candidate.measured_memory_bytes or 0) <= limit_bytes
         )

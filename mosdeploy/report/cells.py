@@ -7,7 +7,7 @@ templates draw: `Facts` and `Table`.
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from .. import printable
 
@@ -102,8 +102,8 @@ def bad(text: str) -> Markup:
     return Markup('<span class="bad">{}</span>').format(text)
 
 
-def limit_verdict(limit_ms: float, kept: bool | None) -> Cell:
-    """Spell a limit and whether it is kept; None where that cannot be told."""
+def limit_verdict(limit: str, kept: bool | None) -> Markup:
+    """A limit and whether it is kept; None where that cannot be told."""
     if kept is None:
-        return f"{limit_ms:g} ms"
-    return Markup("{:g} ms {}").format(limit_ms, good("kept") if kept else bad("broken"))
+        return escape(limit)
+    return Markup("{} {}").format(limit, good("kept") if kept else bad("broken"))

@@ -5,6 +5,8 @@ In: `ReportInputs`. Out: `DeviceView` and `Table` for the template.
 
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from ..records import Deployment, DeviceState
 from .cells import (
     EMULATED,
@@ -127,6 +129,10 @@ def _deployment(deployment: Deployment) -> tuple[Cell, ...]:
 
 
 def _limit(deployment: Deployment) -> Cell:
-    if deployment.limit_ms is None:
-        return "none"
-    return limit_verdict(deployment.limit_ms, deployment.limit_kept)
+    limits = []
+    if deployment.limit_ms is not None:
+        limits.append(limit_verdict(f"{deployment.limit_ms:g} ms", deployment.limit_kept))
+    if deployment.max_memory_bytes is not None:
+        most = byte_size(deployment.max_memory_bytes)
+        limits.append(limit_verdict(most, deployment.memory_kept))
+    return Markup(", ").join(limits) if limits else "none"

@@ -58,7 +58,9 @@ def headline_tiles(line: Headline, metric_title: str) -> Facts:
         note = EMULATED if line.emulated else "before measuring"
         predicted = _tile(milliseconds(line.predicted_ms), note)
     measured = "not yet" if line.measured_ms is None else milliseconds(line.measured_ms)
-    limit = None if line.limit_ms is None else limit_verdict(line.limit_ms, line.limit_kept)
+    limit = (
+        None if line.limit_ms is None else limit_verdict(f"{line.limit_ms:g} ms", line.limit_kept)
+    )
     return (
         *(metrics or {metric_title: _tile("not yet", "run mosdeploy evaluate")}).items(),
         ("Predicted", predicted),

@@ -8,7 +8,7 @@ from answers import deployment
 
 from mosdeploy.config.device import DeviceProfile
 from mosdeploy.pipeline.deploy import DeployOptions
-from mosdeploy.records import Measurement
+from mosdeploy.records import Measurement, Timing
 
 
 def test_a_deployment_is_told_with_its_limit(ask: Callable[..., Any]) -> None:
@@ -43,3 +43,10 @@ def test_times_of_an_emulation_keep_no_limit(ask: Callable[..., Any]) -> None:
     assert told.endswith("122.50 ms p90, emulated: not a latency\n")
     untimed = deployment(measurement=Measurement(error="out of memory"))
     assert ask("deploy.deploy", untimed, "deploy").stdout.endswith("passed, not timed\n")
+
+
+def test_a_limit_on_the_99th_percentile_stands_beside_it(ask: Callable[..., Any]) -> None:
+    total = Timing(median_ms=12.0, p90_ms=20.0, p99_ms=35.0, minimum_ms=11.0, repeats=10)
+    done = deployment(measurement=Measurement(total=total), limit_ms=20.0, statistic="p99")
+    told = ask("deploy.deploy", done, "deploy").stdout
+    assert told.endswith("12.00 ms median, 20.00 ms p90, 35.00 ms p99, limit 20 ms NOT kept\n")

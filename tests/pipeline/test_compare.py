@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from walking import damage, edit, opened
 
+from mosdeploy.devices import comparison
+from mosdeploy.devices.task import MeasurementTask
 from mosdeploy.errors import BundleError, ConfigError, PredictorError
 
 
@@ -75,3 +77,21 @@ def test_an_emulated_device_tells_no_bundles_apart(two: Path) -> None:
     profile.write_text("emulated = true\n" + profile.read_text())
     with pytest.raises(PredictorError, match="tell no bundles apart"):
         opened(two).compare(names(two))
+
+
+def test_what_is_timed_otherwise_is_another_job(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = []
+
+    def measure(session: object, profile: object, task: MeasurementTask, *_: object) -> None:
+        jobs.append(task.job_id)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(comparison, "compare", measure)
+    for old, new in (("", ""), ("", ""), ('"threads": 1', '"threads": 2')):
+        for name in names(two):
+            path = two / "bundles" / name / "manifest.json"
+            path.write_text(path.read_text().replace(old, new))
+        with pytest.raises(KeyboardInterrupt):
+            opened(two).compare(names(two))
+    assert len(jobs) == 3
+    assert len(set(jobs)) == 2

@@ -83,7 +83,7 @@ def test_what_is_deployed_is_verified_against_its_limit(folder: Path) -> None:
     assert kept.measurement.total is not None
     assert set(kept.measurement.parts) == {"encoder", "decoder"}
     assert not run.verify("1us").kept
-    path = run.export(precision="int8").path  # not what was searched for: it has no limit
+    path = run.export(pick="largest").path  # not what was searched for: it has no limit
     run.deploy(bundle=path)
     with pytest.raises(ConfigError, match="deployed without a limit; give one with --max-latency"):
         run.verify()
@@ -154,11 +154,27 @@ def test_the_next_finalist_takes_the_place_of_a_winner_that_is_too_slow(
     assert made.measurement.total.median_ms == 1.0
     best = min(others, key=lambda candidate: candidate.loss)
     assert best.arch.key[:8] in made.bundle
+    assert require_bundle(Workspace(folder)).name == made.bundle
     # a bundle that is named is the one that is meant
     with pytest.raises(InfeasibleError, match="takes 2e\\+04 ms there"):
         run.deploy(bundle=folder / "bundles" / first.bundle)
     assert deployment_of(folder) == made
     assert run.deploy(bundle=folder / "bundles" / first.bundle, strict=False).bundle == first.bundle
+
+
+def test_the_limit_holds_at_another_precision_and_beam(
+    folder: Path, timed: Callable[..., list[str]]
+) -> None:
+    run = opened(folder)
+    limit_ms = deployment_of(folder).limit_ms
+    run.export(precision="int8", beam=2)
+    winner = json.dumps(found_in(folder).winner.arch.model_dump(mode="json"), sort_keys=True)
+    asked = timed(lambda arch: 20_000.0 if arch == winner else 1.0)
+    made = run.deploy()
+    assert len(set(asked)) == 2
+    assert made.bundle.endswith("int8-beam2")
+    assert made.limit_ms == limit_ms
+    assert made.limit_kept
 
 
 def test_a_pick_is_held_to_its_limit_and_none_takes_its_place(
@@ -180,7 +196,7 @@ def test_a_pick_is_held_to_its_limit_and_none_takes_its_place(
     assert run.deploy().limit_ms == 5_000.0
     # what was written holds at another precision too
     assert run.export("5s", precision="int8").manifest.limit_ms == 5_000.0
-    assert run.export("1", precision="int8").manifest.limit_ms is None
+    assert run.export("1", precision="int8").manifest.limit_ms == 10_000.0
 
 
 def test_finalists_that_cannot_be_exported_are_passed_over(
@@ -214,6 +230,8 @@ def test_when_no_finalist_is_left_the_fastest_is_named(
     assert len(times) == len(set(asked)) == len(found_in(folder).kept)
     assert raised.value.fastest_latency_ms == min(times.values())
     assert f"takes {min(times.values()):.4g} ms there" in str(raised.value)
+    # what is exported still is what the user exported
+    assert require_bundle(Workspace(folder)).name == first.bundle
     assert run.verify("40s").deployment == deployment_of(folder) == first
 
 

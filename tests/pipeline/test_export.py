@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from walking import KeptProgress, opened
 
@@ -10,7 +11,9 @@ from mosdeploy.errors import ConfigError, ExportError
 from mosdeploy.export.bundle import read_manifest
 from mosdeploy.families.translation import scoring
 from mosdeploy.pipeline.bundles import folder_bytes, newest_bundle
-from mosdeploy.storage import sha256_file
+from mosdeploy.pipeline.run import open_run
+from mosdeploy.pipeline.trained_run import trained_run
+from mosdeploy.storage import sha256_file, write_record
 from mosdeploy.workspace import Workspace
 
 
@@ -48,10 +51,37 @@ def test_precision_and_beam_are_exported_on_demand(folder: Path) -> None:
 
 def test_what_was_not_searched_for_is_promised_nothing(folder: Path) -> None:
     run = opened(folder)
-    result = run.export(precision="int8")
+    path = folder / "arch.json"
+    space = run.config.space
+    known = {x.arch.key for x in trained_run(open_run(folder)).search_result().deliverable}
+    rng = np.random.default_rng(1)
+    archs = (space.sample(rng) for _ in range(100))
+    path.write_text(next(x.model_dump_json() for x in archs if x.key not in known))
+    result = run.export(str(path))
     assert "search" not in result.manifest.provenance
     assert "predictor" not in result.manifest.provenance
     assert run.deploy(bundle=result.path).limit_ms is None
+
+
+def test_a_bundle_is_for_the_device_that_it_was_exported_for(folder: Path) -> None:
+    run = opened(folder)
+    assert run.export("largest", device="rpi").manifest.device == "rpi"
+    assert run.export("largest", precision="int8").manifest.device == "local"
+
+
+def test_a_bundle_above_its_limit_on_size_is_told(folder: Path) -> None:
+    progress = KeptProgress()
+    run = opened(folder, progress)
+    found = run.search(max_parameters=10**9, verify=False)
+    exported = run.export()
+    # model and tokenizer; what is left is what people read, and the self-tests
+    assert 0 < exported.size_bytes - found.winner.size_bytes < 30_000
+    assert not [said for said in progress.messages if "--max-size" in said]
+    path = Workspace(folder).search_result_path
+    tight = found.limits.model_copy(update={"max_size_bytes": exported.size_bytes - 1})
+    write_record(path, found.model_copy(update={"limits": tight}))
+    run.export()
+    assert [said for said in progress.messages if "search again with a lower --max-size" in said]
 
 
 def test_inherited_weights_are_said_to_be_inherited(folder: Path) -> None:

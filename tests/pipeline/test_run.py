@@ -49,3 +49,16 @@ def test_files_of_a_supernet_belong_together(folder: Path) -> None:
     run.workspace.tokenizer_path.unlink()
     with pytest.raises(StaleInputError, match=r"tokenizer\.model is missing or is not the file"):
         run.supernet_card()
+
+
+def test_a_workload_whose_name_ends_with_that_of_another_is_another(folder: Path) -> None:
+    edit(folder / "mosdeploy.toml", 'device = "local"\n', "")
+    predictors = folder / "predictors"
+    (predictors / "local-sentence").rename(predictors / "local-long-sentence")
+    run = open_run(folder)
+    assert run.devices_with_latencies() == []
+    assert run.profiled_device_name(None) == "local"
+    (predictors / "local-long-sentence" / "latency.jsonl").write_text("")
+    assert run.devices_with_latencies() == []  # the predictor tells as much
+    (predictors / "local-long-sentence" / "predictor.json").write_text("{")
+    assert run.devices_with_latencies() == ["local-long"]

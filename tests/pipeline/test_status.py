@@ -14,7 +14,7 @@ from mosdeploy.pipeline.predictors import predictor
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.summaries import Part
 from mosdeploy.printable import byte_size
-from mosdeploy.records import SearchResult
+from mosdeploy.records import Deployment, SearchResult
 from mosdeploy.storage import read_record, write_record
 from mosdeploy.workspace import Workspace
 
@@ -178,3 +178,23 @@ def test_another_bundle_than_the_deployed_one_is_told(folder: Path) -> None:
     start = text.index('"bundle_sha256": "') + len('"bundle_sha256": "')
     path.write_text(text[:start] + "0" * 8 + text[start + 8 :])
     assert "is newer" in part(folder, "deployment").detail
+
+
+def test_the_end_of_another_workloads_name_is_no_device(folder: Path) -> None:
+    predictors = folder / "predictors"
+    (predictors / "local-sentence").rename(predictors / "local-long-sentence")
+    found = {x.name: x.state for x in opened(folder).status().parts if x.what == "measurements"}
+    assert found == {"local-long-sentence": "unused", "local": "missing"}
+
+
+def test_a_limit_on_memory_is_judged_beside_that_on_latency(folder: Path) -> None:
+    path = next(folder.glob("deployments/*.json"))
+    done = Deployment.model_validate_json(path.read_text())
+    taken = done.measurement.model_copy(update={"memory_bytes": 300 * 2**20})
+    changes = {"measurement": taken, "max_memory_bytes": 200 * 2**20}
+    write_record(path, done.model_copy(update=changes))
+    detail = part(folder, "deployment").detail
+    assert detail.endswith("limit 10000 ms kept, 300.0 MiB of memory, limit 200.0 MiB NOT kept")
+    page = opened(folder).report().page.read_text()
+    assert 'ms <span class="good">kept</span>, 200.0' in page
+    assert 'MiB <span class="bad">broken</span>' in page

@@ -52,7 +52,7 @@ def agnostic(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def test_each_verb_works_in_the_folder_of_a_task(agnostic: Path) -> None:
     run = opened(agnostic)
     run.search(max_parameters=10**9, verify=False)
-    winner = run.search(max_parameters=10**9, verify=False).winner.arch
+    winner = run.search(max_parameters=10**9, verify=False, statistic="p99").winner.arch
     card = run.finetune(task=agnostic / "tasks" / "mood.toml")
     assert (card.arch, card.weights, card.steps) == (winner, "finetuned", 150)
     assert card.loss < card.start_loss
@@ -63,6 +63,7 @@ def test_each_verb_works_in_the_folder_of_a_task(agnostic: Path) -> None:
     assert scores["winner, finetuned"].metrics["accuracy"] > 90
     assert task.train().steps == run.train().steps  # as it was
     exported = task.export()
+    assert trained_run(open_run(task.root)).search_result().statistic == "p99"
     assert exported.manifest.arch == winner and exported.manifest.weights == "finetuned"
     assert task.predict(["the film is bright", "it was dull and long"]) == ["good", "bad"]
     assert task.deploy().self_test_passed

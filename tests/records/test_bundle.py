@@ -93,3 +93,15 @@ def test_a_deployment_of_0_1_0_loads(tmp_path):
     deployment = read_record(Deployment, path, "mosdeploy deploy")
     assert deployment.state == DEPLOYMENT.state
     assert list(deployment.measurement.parts) == ["encoder"]
+
+
+def test_a_limit_on_memory_is_judged_where_it_can_be():
+    def taken(num_bytes: int | None, **changes: object) -> Deployment:
+        measurement = DEPLOYMENT.measurement.model_copy(update={"memory_bytes": num_bytes})
+        return DEPLOYMENT.model_copy(update={"measurement": measurement, **changes})
+
+    assert [taken(x, max_memory_bytes=10).memory_kept for x in (9, 10, 11)] == [True, True, False]
+    assert taken(9).memory_kept is None
+    assert taken(None, max_memory_bytes=10).memory_kept is None
+    emulated = DeviceProfile(name="rpi", emulated=True)
+    assert taken(9, max_memory_bytes=10, device=emulated).memory_kept is None

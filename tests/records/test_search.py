@@ -59,3 +59,11 @@ def test_limits_are_positive_or_none(name):
 def test_a_loss_is_a_number():
     with pytest.raises(ValueError, match="finite"):
         CANDIDATE.model_validate({**dict(CANDIDATE), "loss": float("nan")})
+
+
+def test_a_finalist_without_a_time_kept_nothing():
+    timed = CANDIDATE.model_copy(update={"measured_ms": 1.9})
+    slow = CANDIDATE.model_copy(update={"measured_ms": 2.1})
+    found = RESULT.model_copy(update={"winner": timed, "finalists": (timed, slow, CANDIDATE)})
+    assert found.kept == (timed,)
+    assert RESULT.kept == (CANDIDATE,)

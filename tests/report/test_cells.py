@@ -59,9 +59,9 @@ def test_nothing_is_a_dash() -> None:
 
 
 def test_limit_is_judged_only_where_it_can_be() -> None:
-    assert limit_verdict(12.0, None) == "12 ms"
-    assert limit_verdict(12.5, True) == '12.5 ms <span class="good">kept</span>'
-    assert limit_verdict(12.0, False) == '12 ms <span class="bad">broken</span>'
+    assert limit_verdict("12 ms", None) == "12 ms"
+    assert limit_verdict("12.5 ms", True) == '12.5 ms <span class="good">kept</span>'
+    assert limit_verdict("12 ms", False) == '12 ms <span class="bad">broken</span>'
 
 
 def test_moments_are_told_in_utc() -> None:

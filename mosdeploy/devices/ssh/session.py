@@ -321,11 +321,13 @@ def _collect_output(channel: paramiko.Channel, deadline: float) -> tuple[bytes, 
     while True:
         if len(stdout) + len(stderr) > answers.MAX_READ_BYTES:
             return bytes(stdout), bytes(stderr), True
+        # looked at first: what arrives with the end, or before it, is then seen to be there
+        is_over = channel.eof_received or channel.closed
         if channel.recv_ready():
             stdout += channel.recv(_CHUNK_BYTES)
         elif channel.recv_stderr_ready():
             stderr += channel.recv_stderr(_CHUNK_BYTES)
-        elif channel.eof_received or channel.closed:
+        elif is_over:
             ended = channel.status_event.wait(max(0.0, deadline - time.monotonic()))
             return bytes(stdout), bytes(stderr), ended
         elif (rest_s := deadline - time.monotonic()) <= 0:

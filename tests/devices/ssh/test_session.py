@@ -3,11 +3,13 @@
 import contextlib
 import os
 import threading
+import time
 
 import pytest
 from stalling_proxy import StallingProxy
 
 from mosdeploy.devices.connect import LastingSession, open_session
+from mosdeploy.devices.ssh import session as session_module
 from mosdeploy.errors import (
     CommandError,
     CommandTimeoutError,
@@ -33,6 +35,39 @@ def test_a_cut_under_a_command_is_no_exit_status(make_profile, client_files, dou
             session.run("true")
         with pytest.raises(ConnectionLostError):
             session.read("/etc/hostname")
+
+
+class LateChannel:
+    """A channel whose last chunk and end arrive together, between two looks at it."""
+
+    def __init__(self) -> None:
+        self.chunks: list[bytes] = []
+        self.eof_received = self.closed = False
+        self.status_event = threading.Event()
+        self.status_event.set()
+        self.readable, self.writable = os.pipe()
+
+    def fileno(self) -> int:
+        return self.readable
+
+    def recv_ready(self) -> bool:
+        return bool(self.chunks)
+
+    def recv_stderr_ready(self) -> bool:
+        if not self.eof_received:
+            self.chunks.append(b"the answer")
+            self.eof_received = True
+            os.write(self.writable, b"x")
+        return False
+
+    def recv(self, num_bytes: int) -> bytes:
+        return self.chunks.pop()
+
+
+def test_what_arrives_with_the_end_is_read():
+    deadline = time.monotonic() + 10
+    found = session_module._collect_output(LateChannel(), deadline)
+    assert found == (b"the answer", b"", True)
 
 
 def test_a_stalled_link_is_noticed_by_every_call(make_profile, client_files, proxy, tmp_path):
