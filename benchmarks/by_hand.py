@@ -295,6 +295,7 @@ def main() -> None:
     parser.add_argument("--supernet-steps", type=int, default=200)
     parser.add_argument("--finetune-steps", type=int, default=2400)
     parser.add_argument("--inherited-share", type=float, default=0.4, help="[finetune]")
+    parser.add_argument("--dropout", type=float, default=0.1, help="[supernet], of all trainings")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--predicted", action="store_true", help="measure the profile alone")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS[:-1]))

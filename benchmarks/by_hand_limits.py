@@ -43,6 +43,7 @@ def run_options(
         },
         # from part of the inherited weights, with the warm-up of a training from scratch
         "finetune": {"steps": options.finetune_steps, "inherited_share": options.inherited_share},
+        "supernet": {"dropout": options.dropout},
     }
     if options.data:
         source_lang, target_lang = options.data.name.split("-")

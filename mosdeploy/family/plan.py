@@ -5,7 +5,7 @@ In: names of files, and what the user said of them. Out: a `RunPlan`, whose text
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -57,13 +57,15 @@ class Setting:
     """A key of a run file, its value, and why it has that.
 
     `steps`: the value counts steps, so that it grows with the time that there is: the `length` of
-    a training, or a `part` of one.
+    a training, or a `part` of one. `at`: the setting where all steps are multiplied by a factor,
+    for a value that follows from the length and counts none.
     """
 
     key: str
     value: object
     why: str = ""
     steps: Literal["length", "part"] | None = None
+    at: "Callable[[float], Setting] | None" = None
 
     @property
     def line(self) -> str:
@@ -123,6 +125,8 @@ class RunPlan:
 
 
 def _scaled(setting: Setting, factor: float, why: str) -> Setting:
+    if setting.at is not None:
+        return setting.at(factor)
     if setting.steps is None or not isinstance(setting.value, int):
         return setting
     value = max(1, round(setting.value * factor))

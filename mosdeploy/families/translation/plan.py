@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...config.sections import SupernetConfig
 from ...config.shares import supernet_share
 from ...config.translation import CorpusConfig
 from ...errors import ConfigError
@@ -23,6 +24,9 @@ from .tokenizer import trial_lengths
 MIN_PAIRS = 100
 MAX_TOKENS = 256
 """A sentence of more tokens is no sentence: the most that `max_tokens` is set to."""
+
+MIN_READS_FOR_DROPOUT = 5
+"""Below, a network learned more without dropout, in `benchmarks/dropout.json`."""
 
 SAMPLE_PAIRS = 10_000
 """Evenly spaced pairs whose tokens are counted."""
@@ -92,6 +96,7 @@ def plan_run(request: DataRequest) -> RunPlan:
         {
             "corpus": _corpus(given, files, lengths, size, name),
             "space": _space(size, name),
+            "supernet": (_dropout(_num_reads(corpus, lengths, size)),),
             "training": _training(corpus, lengths, size, request.num_winners),
             "finetune": (
                 Setting(
@@ -187,17 +192,42 @@ def _space(size: Size, name: str) -> list[Setting]:
     ]
 
 
+def _dropout(num_reads: float) -> Setting:
+    """How much to drop out where each pair is read so often."""
+    often = num_reads >= MIN_READS_FOR_DROPOUT
+    why = "without it they are learned by heart" if often else "too seldom to be learned by heart"
+    return Setting(
+        "dropout",
+        SupernetConfig().dropout if often else 0.0,
+        f"pairs are read {num_reads:.2g} times: {why}",
+        at=lambda factor: _dropout(factor * num_reads),
+    )
+
+
+def _epoch(corpus: Corpus, lengths: _Lengths, size: Size) -> float:
+    """Steps in which all pairs are read once."""
+    return len(corpus.train) * float(np.mean(lengths.longer) + 1) / size.tokens_per_batch
+
+
+def _num_steps(corpus: Corpus, lengths: _Lengths, size: Size) -> int:
+    """Of the supernet and a winner together."""
+    planned = two_digits(size.epochs * _epoch(corpus, lengths, size))
+    return min(max(size.min_steps, planned), size.max_steps)
+
+
+def _num_reads(corpus: Corpus, lengths: _Lengths, size: Size) -> float:
+    """How often these read each pair."""
+    return _num_steps(corpus, lengths, size) / _epoch(corpus, lengths, size)
+
+
 def _training(corpus: Corpus, lengths: _Lengths, size: Size, num_winners: int) -> list[Setting]:
-    num_tokens = len(corpus.train) * float(np.mean(lengths.longer) + 1)
-    epoch = num_tokens / size.tokens_per_batch
-    steps = min(max(size.min_steps, two_digits(size.epochs * epoch)), size.max_steps)
+    steps = _num_steps(corpus, lengths, size)
     share = supernet_share(num_winners)
     winners = "its winner" if num_winners == 1 else f"its {num_winners} winners"
     each = "" if num_winners == 1 else " for each limit"
-    why = (
-        f"{steps / epoch:.2g} times through the data{each}; the supernet has {share:.0%}, "
-        f"{winners} the rest"
-    )
+    reads = _num_reads(corpus, lengths, size)
+    parts = f"the supernet has {share:.0%}, {winners} the rest"
+    why = f"{reads:.2g} times through the data{each}; {parts}"
     shared = (
         Setting("num_winners", num_winners, "limits or devices that share the supernet"),
         Setting("schedule", "constant", "decays in the winners' own training"),

@@ -7,6 +7,7 @@ import pytest
 from walking import write_corpus
 
 from mosdeploy.config import parse_run_config
+from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.config.translation import TranslationRunConfig
 from mosdeploy.errors import ConfigError
 from mosdeploy.families.translation.plan import plan_run
@@ -65,6 +66,17 @@ def test_a_time_changes_the_steps_alone(plan: RunPlan) -> None:
     assert once.training.budget is not None
     assert twice.training.budget == 2 * once.training.budget
     assert twice.model_copy(update={"training": once.training}) == once
+
+
+def test_what_is_read_a_few_times_needs_no_dropout(plan: RunPlan) -> None:
+    """500 pairs of the 1,500 steps of `tiny` are read hundreds of times."""
+    often = parsed(plan)
+    assert often.supernet.dropout == SupernetConfig().dropout == 0.1
+    assert "learned by heart" in plan.text
+    seldom = plan.scaled(0.01, "a minute")
+    assert parsed(seldom).supernet.dropout == 0.0
+    assert "too seldom to be learned by heart" in seldom.text
+    assert parsed(seldom.scaled(100.0, "as before")).supernet.dropout == 0.1
 
 
 def test_several_winners_share_a_supernet_that_does_not_decay(root: Path, plan: RunPlan) -> None:
