@@ -114,11 +114,11 @@ class Walk:
     def by_hand(self, way: str, limit_ms: float, arch: TranslationArch, share: int = 1) -> Cell:
         """One training from scratch with that part of the compute, unless it is finished."""
         part = "" if share == 1 else f"-{share}"
-        path = (
-            self.folder / "cells" / f"{way.replace(' ', '-')}-{limit_ms:.2f}-{arch.key}{part}.json"
-        )
+        # one that keeps several limits is trained once
+        path = self.folder / "cells" / f"{way.replace(' ', '-')}-{arch.key}{part}.json"
         steps = round(self.compute(arch)) // share
-        return self.cell(path, way, limit_ms, 1, self.run, arch, steps)
+        cell = self.cell(path, way, limit_ms, 1, self.run, arch, steps)
+        return cell.model_copy(update={"limit_ms": limit_ms})
 
     def compute(self, arch: TranslationArch) -> float:
         """What one limit may cost, in steps of an architecture."""
