@@ -180,7 +180,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         If the file is missing or unreadable, or is not UTF-8 TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # an editor may write a BOM
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file") from error
     except OSError as error:

@@ -279,3 +279,9 @@ def test_json_that_is_none_is_refused_by_name(tmp_path: Path, content: bytes) ->
         read_json(path)
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         read_json(tmp_path)
+
+
+def test_toml_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "mosdeploy.toml"
+    path.write_bytes(b"\xef\xbb\xbfcolour = 1\n")
+    assert read_toml(path) == {"colour": 1}

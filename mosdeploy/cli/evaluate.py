@@ -27,7 +27,8 @@ def evaluate(
     """
     from ..pipeline.evaluate import evaluate as score
 
-    scores = score(common.context(), tuple(pick) if pick else None, beam)
+    context = common.context()
+    scores = score(context, tuple(pick) if pick else None, beam)
     metrics = list(dict.fromkeys(name for x in scores.subnets.values() for name in x.metrics))
     rows = [
         (
@@ -39,4 +40,6 @@ def evaluate(
         for name, x in scores.subnets.items()
     ]
     header = ("subnet", *metrics, "loss", "parameters")
-    common.show(scores, table(header, rows), "mosdeploy report")
+    searched = context.files.search_result_path.exists()
+    following = "mosdeploy report" if searched else "mosdeploy search"
+    common.show(scores, table(header, rows), following)

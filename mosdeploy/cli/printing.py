@@ -64,8 +64,11 @@ def memory_kept(taken_bytes: int | None, most_bytes: int | None) -> str:
 
 
 def terminal_width() -> int | None:
-    """Columns of the terminal that stdout is; None for a pipe, whose lines may be of any length."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    """Columns of the terminal that stdout is; None for a pipe, whose lines may be of any length,
+    and where stdout is closed.
+    """
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    return shutil.get_terminal_size().columns if is_terminal else None
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], width: int | None = None) -> str:

@@ -53,7 +53,8 @@ def parse_budget_s(text: str) -> float:
 
 
 def _parse_time(text: str, units: dict[str, float], kind: str, examples: str) -> float:
-    match = re.fullmatch(rf"([0-9]*\.?[0-9]+)\s*({'|'.join(units)})", text.strip())
+    # a program may give a number, which has no unit
+    match = re.fullmatch(rf"([0-9]*\.?[0-9]+)\s*({'|'.join(units)})", str(text).strip())
     value = float(match[1]) * units[match[2]] if match else math.nan
     if not 0 < value < math.inf:
         raise ConfigError(

@@ -203,8 +203,9 @@ def deployed_to(context: Context, options: DeployOptions) -> tuple[str, str | No
 
 
 def _limits(context: Context, manifest: BundleManifest) -> "tuple[LatencyLimit | None, int | None]":
-    """The limits on latency and memory that the bundle was searched for, if the search is still the
-    one at hand; the latency that it was picked for goes first.
+    """The limits on latency and memory that a bundle which was searched for is held to: those of
+    the search at hand, also of a newer one for the same device; the latency that it was picked for
+    goes first.
     """
     from ..devices.release import LatencyLimit
 
@@ -213,9 +214,16 @@ def _limits(context: Context, manifest: BundleManifest) -> "tuple[LatencyLimit |
         limit = LatencyLimit(manifest.limit_ms, manifest.statistic)
     path = context.files.search_result_path
     known = manifest.provenance.get("search")
-    if known is None or not path.exists() or sha256_file(path) != known:
+    if known is None or not path.exists():
         return limit, None
     result = read_record(SearchResult, path, "mosdeploy search")
+    if sha256_file(path) != known:
+        context.progress.say(
+            f"{manifest.name} was exported for another search than the one at hand, of "
+            f"{result.device}: `mosdeploy export` takes the winner of that one"
+        )
+        if result.device != manifest.device:
+            return limit, None
     limit_ms = result.limits.max_latency_ms
     if limit is None and limit_ms is not None:
         limit = LatencyLimit(limit_ms, result.statistic)

@@ -110,7 +110,9 @@ def alone(
 ) -> TrainingConfig:
     """The training of one subnet: [training] with its own number of steps and learning rates."""
     usual = finetune.steps + (training.steps if options.from_scratch else 0)
-    steps = options.steps or usual
+    steps = usual if options.steps is None else options.steps
+    if steps < 1:
+        raise ConfigError(f"steps is {steps}; at least 1 is needed")
     share = 1.0 if options.from_scratch else finetune.learning_rate_share
     # a supernet whose rate stayed leaves the decay to its winners
     stays = training.schedule == "constant"

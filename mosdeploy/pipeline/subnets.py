@@ -75,8 +75,10 @@ def select_subnet(state: TrainedRun, arch: ArchConfig, wanted: str | None) -> Se
         raise ConfigError("the teacher was given: it is no subnet of this supernet")
     if wanted == "teacher" and state.teacher is not None and arch == state.config.space.largest:
         return teacher_subnet(state)
+    if wanted == "teacher" and state.teacher is not None:
+        raise ConfigError("the teacher has the weights of the largest subnet: say --pick largest")
     if wanted != "inherited":
-        known = ", ".join(get_args(WeightOrigin))
+        known = ", ".join(x for x in get_args(WeightOrigin) if x != "teacher" or state.teacher)
         raise ConfigError(f"unknown weights '{wanted}'; known: {known}")
     return SelectedSubnet(state.subnet(arch), arch, "inherited", "inherited weights")
 

@@ -5,8 +5,7 @@ file that a killed run resumes from, a log, and a `TrainingSummary`.
 
 The random choices of a step come from generators seeded by the run's seed and the number of the
 step (architectures) or of the batch (dropout), and every batch from its number. So a resumed run
-walks the trajectory of an undisturbed one, and several ranks, each with its share of a step's
-batches, that of one process.
+walks the trajectory of an undisturbed one, and several ranks, which share batches, that of one.
 """
 
 import math
@@ -24,7 +23,7 @@ from ..data.protocols import Batch
 from ..errors import MosdeployError, StaleInputError
 from ..record import Record
 from ..spaces.genes import ArchConfig
-from ..supernet.checkpoint import load_training_state, save_training_state
+from ..supernet.checkpoint import load_training_state
 from ..supernet.elastic import Subnet
 from ..supernet.supernet import Supernet
 from .device import DeviceContext
@@ -34,6 +33,7 @@ from .gradient import Gradient
 from .log import LogLine, TrainingLog, check_log
 from .optimizer import make_optimizer
 from .precision import PrecisionTrial, try_precisions
+from .save_clock import SaveClock
 from .schedule import ArchSource, learning_rate
 from .validation import shared_validation_loss
 
@@ -161,7 +161,7 @@ def check_inputs(state_path: Path, inputs_sha256: str) -> None:
 def _refuse_other(path: Path, state: dict[str, Any], inputs_sha256: str) -> None:
     if state.get("inputs_sha256") != inputs_sha256:
         raise StaleInputError(
-            f"{path} was made from other data or another configuration than those at hand; {_AGAIN}"
+            f"{path} was made from other data, configuration or limits than those at hand; {_AGAIN}"
         )
 
 
@@ -189,6 +189,7 @@ class _Run:
         self.step = 0
         self.last_step = min(self.config.steps, job.until or self.config.steps)
         self.seconds = 0.0
+        self.saves = SaveClock()
         self.losses: dict[str, float] = {}
         # keys are fields of LogLine; None stands for a subnet, which has one architecture only
         self.validated: dict[str, ArchConfig | None] = {"subnet_loss": None}
@@ -271,9 +272,9 @@ class _Run:
         # the line before the state: what a kill leaves past the saved step is cut off on resuming
         if self.log is not None:
             self.log.append(line)
-            if is_last or self.step % self.config.checkpoint_every == 0:
+            if is_last or self.saves.are_due(self.step % self.config.checkpoint_every == 0):
                 self.log.flush()
-                save_training_state(self.job.state_path, self._state())
+                self.saves.save(self.job.state_path, self._state())
         return line
 
     def _optimize(self, batches: Batches, rate: float) -> tuple[float, float | None, int]:

@@ -49,3 +49,5 @@ def test_only_a_terminal_has_a_width(monkeypatch: pytest.MonkeyPatch) -> None:
     assert terminal_width() == 66
     monkeypatch.setattr("sys.stdout.isatty", lambda: False, raising=False)
     assert terminal_width() is None
+    monkeypatch.setattr("sys.stdout", None)  # closed, as by `>&-`
+    assert terminal_width() is None

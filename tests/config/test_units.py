@@ -114,3 +114,8 @@ def test_fields_of_a_section_are_checked_and_kept_as_written() -> None:
     for field, value in ((Duration, "150"), (Count, "4 MB"), (Fraction, 1.0)):
         with pytest.raises(ValidationError):
             TypeAdapter(field).validate_python(value)
+
+
+def test_a_number_without_a_unit_is_no_duration() -> None:
+    with pytest.raises(ConfigError, match="'20' is not a duration; write a positive number with"):
+        parse_duration_ms(20)  # type: ignore[arg-type]

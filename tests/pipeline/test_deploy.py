@@ -311,3 +311,23 @@ def test_weights_take_the_place_of_weights_of_their_kind(walked: Path) -> None:
     for weights, there in (("inherited", True), ("finetuned", False), ("teacher", False)):
         asked = manifest.model_copy(update={"weights": weights})
         assert has_weights(context, asked, other) == there
+
+
+def test_a_bundle_of_an_earlier_search_is_held_to_the_limit_of_the_last_one(
+    folder: Path, timed: Callable[..., list[str]]
+) -> None:
+    progress = KeptProgress()
+    run = opened(folder, progress)
+    bundle = require_bundle(Workspace(folder)).name
+    run.search("5s")
+    timed(lambda arch: 6_000.0)
+    with pytest.raises(InfeasibleError, match=r"takes 6000 ms there .*, the limit is 5000 ms"):
+        run.deploy()
+    told = f"{bundle} was exported for another search than the one at hand"
+    assert [said for said in progress.messages if told in said]
+    timed(lambda arch: 4_000.0)
+    assert run.deploy().limit_ms == 5_000.0
+    # what was searched for another device says nothing of this one
+    path = Workspace(folder).search_result_path
+    write_record(path, found_in(folder).model_copy(update={"device": "rpi"}))
+    assert run.deploy().limit_ms is None

@@ -10,7 +10,7 @@ import torch
 from walking import KeptProgress, edit, opened
 
 from mosdeploy.config.sections import FinetuneConfig, TrainingConfig
-from mosdeploy.errors import StaleInputError
+from mosdeploy.errors import ConfigError, StaleInputError
 from mosdeploy.pipeline.finetune import FinetuneOptions, alone
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.trained_run import trained_run
@@ -64,6 +64,12 @@ def test_a_killed_finetuning_goes_on_as_if_undisturbed(folder: Path, tmp_path: P
     log = Workspace(killed).subnet_log_path(whole.arch.key, "finetuned").read_text().splitlines()
     assert [json.loads(line)["step"] for line in log] == list(range(1, 11))
     assert json.loads(log[-1])["subnet_loss"] == whole.loss
+
+
+def test_no_steps_are_no_training(folder: Path) -> None:
+    for steps in (0, -3):
+        with pytest.raises(ConfigError, match=f"steps is {steps}; at least 1 is needed"):
+            opened(folder).finetune(steps=steps)
 
 
 def test_a_training_shorter_than_a_validation_is_validated_at_its_end(folder: Path) -> None:

@@ -36,7 +36,7 @@ def test_unknown_or_missing_weights_are_refused(walked: Path) -> None:
     run = opened(walked)
     with pytest.raises(
         ConfigError,
-        match="unknown weights 'best'; known: inherited, finetuned, teacher, from-teacher, scratch",
+        match="unknown weights 'best'; known: inherited, finetuned, from-teacher, scratch",
     ):
         run.export(weights="best")
     with pytest.raises(

@@ -96,8 +96,16 @@ def _text_columns(rows: Sequence[Row], label: str | None) -> dict[str, str]:
 
 
 def _labelled(rows: Sequence[Row], texts: Mapping[str, str], label: str) -> TaskColumns:
-    counts = Counter(cell_text(row.cell(label)).strip() for row in rows)
+    values = [cell_text(row.cell(label)).strip() for row in rows]
+    counts = Counter(values)
     columns = {**texts, "label": label}
+    if counts[""]:
+        first = rows[values.index("")].place
+        raise ConfigError(
+            f"{first}: column '{label}' is empty there, as in {counts['']:,} of {len(rows):,} "
+            "rows; fill the labels in, or leave these rows out"
+        )
+    del counts[""]
     if len(counts) < 2:
         raise ConfigError(
             f"{rows[0].place}: column '{label}' holds '{next(iter(counts))}' in all {len(rows):,} "

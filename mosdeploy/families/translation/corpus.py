@@ -185,7 +185,8 @@ def _check_filled(
     if not valid:
         raise ConfigError(
             f"the corpus has no validation pairs ({len(train)} training pairs): name a file as "
-            f"corpus.valid, or raise corpus.valid_fraction above {config.valid_fraction}"
+            f"corpus.valid (--valid of init), or raise corpus.valid_fraction above "
+            f"{config.valid_fraction}"
         )
 
 

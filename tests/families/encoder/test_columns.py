@@ -79,3 +79,9 @@ def test_what_cannot_be_told_is_refused(columns: dict[str, list[Any]], message: 
 def test_a_column_that_is_not_there_is_named() -> None:
     with pytest.raises(ConfigError, match="no column 'lable'; the columns are: text, label"):
         task_columns(rows(text=["a"], label=["x"]), None, "lable")
+
+
+def test_rows_without_a_label_are_no_class() -> None:
+    found = rows(text=list("abcd"), label=["no", " ", "yes", ""])
+    with pytest.raises(ConfigError, match=r"line 3: column 'label' is empty there, as in 2 of 4"):
+        task_columns(found, None, None)
