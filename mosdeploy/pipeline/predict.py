@@ -123,12 +123,15 @@ def predict(
     Raises
     ------
     ConfigError
-        If lines are to be read in windows that cannot be: of a translation, or two texts.
+        If lines are to be read in windows that cannot be: of a translation, or two texts; or if one
+        text is given for a list.
     StaleInputError
         If there is no bundle.
     BundleError
         If it is damaged, or cannot be run here.
     """
+    if isinstance(lines, str):  # whose letters would be the lines
+        raise ConfigError(f"{lines!r} is one text, not a list of them; write [{lines!r}]")
     from ..runtime import BundleError as RuntimeBundleError
     from ..runtime import InputError
     from ..runtime.manifest import read_manifest

@@ -121,6 +121,8 @@ class _SearchTask:
 
     def run(self, measure: "Measure") -> SearchResult:
         """Search and measure; the result is written. One search at a time in a folder."""
+        from ..search import with_winner
+
         files = self.context.files
         busy = MosdeployError(
             f"another `mosdeploy search` runs in {files.root.absolute()}; wait for it, or stop it"
@@ -158,7 +160,7 @@ class _SearchTask:
                 winner=winner,
                 verified=self.verify,
                 finalists=tuple(measured),
-                front=evolution.front,
+                front=with_winner(evolution.front, winner),
                 num_evaluated=evolution.num_evaluated,
                 num_early_stopped=cache.num_early_stopped,
                 num_predicted=evolution.num_predicted,

@@ -130,7 +130,9 @@ class _Look:
     def _supernet(self) -> str:
         files = self.context.files
         if any(x.checkpoint_path.exists() for x in (files, files.beside)):
-            raise StaleInputError("a training was stopped; the same command goes on")
+            raise StaleInputError(
+                "a training was stopped; the same command, with the same options, goes on"
+            )
         require(files.supernet_card_path)
         state = trained_run(self.context.run)
         if self.read_data:

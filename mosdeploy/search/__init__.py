@@ -7,7 +7,7 @@ was killed is run again with cached losses and takes the same way, since the see
 decide everything.
 """
 
-from .evolution import Evolution, SearchProgress, evolve, pareto_front
+from .evolution import Evolution, SearchProgress, evolve, pareto_front, with_winner
 from .finalists import (
     choose_winner,
     finalists,
@@ -35,4 +35,5 @@ __all__ = [
     "pareto_front",
     "quality",
     "size_of",
+    "with_winner",
 ]

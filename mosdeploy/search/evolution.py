@@ -265,6 +265,15 @@ def pareto_front(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     return tuple(front)
 
 
+def with_winner(front: tuple[Candidate, ...], winner: Candidate) -> tuple[Candidate, ...]:
+    """A front with a winner that its search has not seen, as one with corrected predictions may
+    not: the front as it is if that one is on it, or is beaten.
+    """
+    if any(candidate.arch == winner.arch for candidate in front):
+        return front
+    return pareto_front([*front, winner])
+
+
 def _incumbents(
     archs: list[ArchConfig],
     ranked: list[ArchConfig],

@@ -20,6 +20,13 @@ def test_a_bundle_answers_as_its_self_test_says(walked: Path) -> None:
     assert answers == [test["output"] for test in tests]
 
 
+def test_one_text_is_no_list_of_letters(walked: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"'eins' is one text, not a list of them; write \['eins'\]"
+    ):
+        opened(walked).predict("eins")
+
+
 def test_a_named_bundle_needs_no_run_folder(walked: Path, tmp_path: Path) -> None:
     bundle = require_bundle(Workspace(walked))
     done = predict(tmp_path, ["one two", ""], bundle=bundle, threads=1)

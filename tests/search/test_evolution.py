@@ -6,7 +6,7 @@ from search_problem import CONFIG, ENUMERABLE, MEDIUM, Problem, everything, num_
 
 from mosdeploy.errors import InfeasibleError, MosdeployError
 from mosdeploy.records import Candidate, Limits
-from mosdeploy.search import SearchOracle, evolve, pareto_front
+from mosdeploy.search import SearchOracle, evolve, pareto_front, with_winner
 from mosdeploy.spaces.translation import TranslationSpace
 
 
@@ -142,6 +142,19 @@ def test_the_front_of_hand_drawn_points():
     ]
     front = [(c.predicted_ms, c.loss) for c in pareto_front(candidates)]
     assert front == [(1.0, 3.0), (2.0, 2.0), (3.0, 1.0)]
+
+
+def test_a_winner_of_an_earlier_search_joins_the_front_unless_it_is_beaten():
+    evolution = run(Problem())
+    front = evolution.front
+    assert with_winner(front, front[0]) == front
+    beaten = next(c for c in evolution.ranked if c not in front)
+    assert with_winner(front, beaten) == front
+    slowest = front[-1]
+    better = beaten.model_copy(
+        update={"loss": slowest.loss - 1.0, "predicted_ms": 2 * slowest.predicted_ms}
+    )
+    assert with_winner(front, better) == (*front, better)
 
 
 def test_all_but_the_front_is_dominated():
