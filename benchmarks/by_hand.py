@@ -45,8 +45,8 @@ from by_hand_report import (
     row_of,
     table,
 )
-from provenance import command, versions
-from walk_cells import judged, kept, processor, step_seconds, write_run_file
+from provenance import provenance
+from walk_cells import judged, kept, step_seconds, write_run_file
 
 import mosdeploy
 from mosdeploy.data.batches import Batches, ordered_batches
@@ -309,9 +309,7 @@ def main() -> None:
     walks = [Walk(options, seed) for seed in options.seeds]
     cells = [cell for walk in walks for cell in walk.cells(limits)]
     outcome = Outcome(
-        command=command(),
-        versions=versions(PACKAGES),
-        processor=processor(),
+        **provenance(PACKAGES),
         rows=tuple(row_of(cell, options.threads) for cell in cells),
     )
     print(table(outcome))

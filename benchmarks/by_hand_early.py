@@ -14,9 +14,9 @@ from collections import defaultdict
 from pathlib import Path
 
 from by_hand_report import Cell
-from provenance import command, versions
+from provenance import Provenance, provenance
 from scipy.stats import kendalltau
-from walk_cells import Scores, judged, kept, markdown, processor
+from walk_cells import Scores, judged, kept, markdown
 
 import mosdeploy
 from mosdeploy.record import Record
@@ -42,12 +42,9 @@ class Row(Record):
     long_bleu: float
 
 
-class Outcome(Record):
+class Outcome(Provenance):
     """What by_hand_early.json holds."""
 
-    command: str
-    versions: dict[str, str]
-    processor: str
     rows: tuple[Row, ...]
 
 
@@ -128,9 +125,7 @@ def main() -> None:
     print(table(rows, options.steps))
     if options.json:
         outcome = Outcome(
-            command=command(),
-            versions=versions(PACKAGES),
-            processor=processor(),
+            **provenance(PACKAGES),
             rows=tuple(rows),
         )
         write_record(RESULT, outcome)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from statistics import mean
 
 import altair as alt
+from provenance import Provenance
 from walk_cells import Scores, markdown
 
 from mosdeploy.record import Record
@@ -42,12 +43,9 @@ class Row(Record):
     core_hours: float
 
 
-class Outcome(Record):
+class Outcome(Provenance):
     """What by_hand-NAME.json holds."""
 
-    command: str
-    versions: dict[str, str]
-    processor: str
     rows: tuple[Row, ...]
 
 

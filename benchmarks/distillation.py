@@ -18,8 +18,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from provenance import command, versions
-from walk_cells import Scores, judged, kept, markdown, processor, write_run_file
+from provenance import Provenance, provenance
+from walk_cells import Scores, judged, kept, markdown, write_run_file
 
 import mosdeploy
 from mosdeploy.pipeline.distilled import distilled
@@ -53,16 +53,13 @@ class Cell(Record):
     scores: Scores
 
 
-class Outcome(Record):
+class Outcome(Provenance):
     """What distillation.json holds; `seconds` are of training, on a machine that was not quiet.
 
     `remembered` is the share of the training pairs whose translation by the teacher of the first
     seed is the reference, word for word: what a teacher knows by heart it adds nothing to.
     """
 
-    command: str
-    versions: dict[str, str]
-    processor: str
     max_parameters: int
     remembered: float
     cells: tuple[Cell, ...]
@@ -154,9 +151,7 @@ def main() -> None:
     print(table(found))
     if options.json:
         outcome = Outcome(
-            command=command(),
-            versions=versions(PACKAGES),
-            processor=processor(),
+            **provenance(PACKAGES),
             max_parameters=MAX_PARAMETERS,
             remembered=remembered(options.dir / f"base-{options.seeds[0]}"),
             cells=tuple(found),

@@ -15,10 +15,10 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from provenance import command, versions
-from walk_cells import Scores, judged, kept, markdown, processor, write_run_file
+from by_hand_limits import run_options
+from provenance import Provenance, provenance
+from walk_cells import Scores, judged, kept, markdown, write_run_file
 
 import mosdeploy
 from mosdeploy.data.batches import Batches
@@ -43,12 +43,9 @@ class Cell(Record):
     scores: Scores
 
 
-class Outcome(Record):
+class Outcome(Provenance):
     """What dropout.json holds."""
 
-    command: str
-    versions: dict[str, str]
-    processor: str
     cells: tuple[Cell, ...]
 
 
@@ -64,29 +61,9 @@ def write_part(options: argparse.Namespace, every: int) -> Path:
 def open_folder(options: argparse.Namespace, every: int, rate: float) -> mosdeploy.RunFolder:
     """A run folder for a part of the corpus and a rate, whose supernet is trained."""
     folder = options.dir / f"every-{every}-rate-{rate:g}"
-    source_lang, target_lang = options.data.name.split("-")
-    steps = options.supernet_steps
-    changes: dict[str, dict[str, Any]] = {
-        "corpus": {
-            "format": "text",
-            "source_lang": source_lang,
-            "target_lang": target_lang,
-            "vocab_size": 4000,
-            "train": str(write_part(options, every)),
-            **{split: str(options.data.absolute() / split) for split in ("valid", "test")},
-        },
-        "supernet": {"dropout": rate},
-        "training": {
-            "steps": steps,
-            "warmup_steps": max(1, steps // 6),
-            "schedule": "constant",
-            "sandwich": "none",
-            "tokens_per_batch": 1024,
-            "threads": 1,
-            "seed": options.seed,
-        },
-        "finetune": {"inherited_share": 0.4},
-    }
+    told = argparse.Namespace(**vars(options), threads=1, inherited_share=0.4, dropout=rate)
+    changes = run_options(told, options.seed, options.supernet_steps)
+    changes["corpus"]["train"] = str(write_part(options, every))
     write_run_file(folder, read_recipe("tiny"), changes)
     run = mosdeploy.open_run(folder)
     run.train()
@@ -147,9 +124,7 @@ def main() -> None:
     print(table(tuple(cells)))
     if options.json:
         outcome = Outcome(
-            command=command(),
-            versions=versions(PACKAGES),
-            processor=processor(),
+            **provenance(PACKAGES),
             cells=tuple(cells),
         )
         write_record(HERE / "dropout.json", outcome)

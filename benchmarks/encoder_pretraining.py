@@ -20,8 +20,8 @@ from typing import cast
 
 import numpy as np
 import tomli_w
-from provenance import command, versions
-from walk_cells import kept, markdown, processor, write_run_file
+from provenance import Provenance, provenance
+from walk_cells import kept, markdown, write_run_file
 
 import mosdeploy
 from mosdeploy.cli.progress import PROGRESS
@@ -59,12 +59,9 @@ class Cell(Record):
     seconds: float
 
 
-class Outcome(Record):
+class Outcome(Provenance):
     """What encoder_pretraining.json holds."""
 
-    command: str
-    versions: dict[str, str]
-    processor: str
     steps: int
     tokens_per_batch: int
     num_texts: int
@@ -190,9 +187,7 @@ def main() -> None:
     if options.json:
         state = trained(options, "none", options.seeds[0])
         outcome = Outcome(
-            command=command(),
-            versions=versions(PACKAGES),
-            processor=processor(),
+            **provenance(PACKAGES),
             steps=options.steps,
             tokens_per_batch=options.tokens,
             num_texts=len(state.data.train),

@@ -39,8 +39,8 @@ from pathlib import Path
 from encoder_quality_hand import narrower, slowest_within, tf_idf_scores, whole_layers
 from encoder_quality_report import DEEP, FIRST, LARGE, SPACED, Outcome, Row, table
 from encoder_quality_walk import STEPS, Budget, Walk, latencies_ms, write_task
-from provenance import command, versions
-from walk_cells import kept, processor
+from provenance import provenance
+from walk_cells import kept
 
 import mosdeploy
 from mosdeploy.families.encoder.scoring import METRIC_NAMES
@@ -127,9 +127,7 @@ def compare(options: argparse.Namespace, task: str) -> Outcome:
     return Outcome(
         task=task,
         metric=first.metric,
-        command=command(),
-        versions=versions(PACKAGES),
-        processor=processor(),
+        **provenance(PACKAGES),
         load=os.getloadavg()[2],
         teacher_ms=times_ms[space.largest.key],
         times_ms=times_ms,

@@ -45,7 +45,7 @@ from encoder_speed_contenders import (
     import_packages,
 )
 from encoder_speed_task import CASES, Case, Inputs, Model, Task
-from provenance import command, versions
+from provenance import Provenance, provenance
 from speed_bound import timed
 
 from mosdeploy.record import Record
@@ -85,12 +85,9 @@ class Cost(Record):
     peak_mib: float
 
 
-class Outcome(Record):
+class Outcome(Provenance):
     """What the JSON holds."""
 
-    command: str
-    versions: dict[str, str]
-    processor: str
     peaks: Peaks
     threads: int
     rounds: int
@@ -123,9 +120,7 @@ def main() -> None:
         rows += some_rows
         costs += some_costs
     outcome = Outcome(
-        command=command(),
-        versions=versions(PACKAGES),
-        processor=processor(),
+        **provenance(PACKAGES),
         peaks=peaks,
         threads=options.threads,
         rounds=options.rounds,
@@ -269,12 +264,6 @@ def peak_mib() -> float:
     """Largest resident size of this process so far."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
-
-
-def processor() -> str:
-    """Its name."""
-    info = Path("/proc/cpuinfo").read_text()
-    return info.split("model name")[1].split("\n")[0].strip("\t: ")
 
 
 def ratio(reference_ms: Sequence[float], measured_ms: Sequence[float]) -> float:

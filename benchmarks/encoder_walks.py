@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-from provenance import command, versions
-from walk_cells import kept, processor
+from provenance import provenance
+from walk_cells import kept
 
 from mosdeploy.cli.printing import table
 from mosdeploy.cli.progress import PROGRESS
@@ -62,7 +62,7 @@ def main() -> None:
     print(table(list(rows[0]), [[str(value) for value in row.values()] for row in rows]))
     if args.json:
         known = json.loads(RESULT.read_text())["rows"] if RESULT.exists() else []
-        made = {"command": command(), "processor": processor(), "versions": versions(PACKAGES)}
+        made = provenance(PACKAGES)
         by_task = {row["task"]: row for row in [*known, *({**row, **made} for row in rows)]}
         RESULT.write_text(json.dumps({"rows": list(by_task.values())}, indent=2) + "\n")
 

@@ -22,9 +22,9 @@ from statistics import mean
 from typing import Any
 
 import tomli_w
-from provenance import command, versions
+from provenance import provenance
 from sklearn.metrics import f1_score
-from walk_cells import markdown, processor
+from walk_cells import markdown
 
 import mosdeploy
 from mosdeploy.config import parse_run_config
@@ -103,7 +103,7 @@ def main() -> None:
     found = {pick: row(options, pick) for pick in options.picks}
     print(table(found, options.tasks))
     if options.json:
-        made = {"command": command(), "versions": versions(PACKAGES), "processor": processor()}
+        made = provenance(PACKAGES)
         atomic_write(options.json, json.dumps({**made, "rows": found}, indent=2) + "\n")
 
 

@@ -19,8 +19,8 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from provenance import command, versions
-from walk_cells import kept, processor
+from provenance import Provenance, provenance
+from walk_cells import kept
 
 from mosdeploy.config.sections import FinetuneConfig
 from mosdeploy.data.batches import Batches, ordered_batches
@@ -62,12 +62,9 @@ class Curve(Record):
     losses: dict[int, float]
 
 
-class Outcome(Record):
+class Outcome(Provenance):
     """What inherited_share.json holds."""
 
-    command: str
-    versions: dict[str, str]
-    processor: str
     arch: TranslationArch
     supernet_steps: int
     steps: int
@@ -151,9 +148,7 @@ def main() -> None:
         for x in starts
     ]
     outcome = Outcome(
-        command=command(),
-        versions=versions(PACKAGES),
-        processor=processor(),
+        **provenance(PACKAGES),
         arch=arch,
         supernet_steps=state.card.steps,
         steps=options.steps,

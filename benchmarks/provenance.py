@@ -1,10 +1,27 @@
-"""What each kept result says of its making: the command, and versions of what computed it."""
+"""What each kept result says of its making: the command, and what computed it."""
 
 import importlib.metadata
 import platform
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+from mosdeploy.record import Record
+
+
+class Provenance(Record):
+    """The head of a kept result."""
+
+    command: str
+    versions: dict[str, str]
+    processor: str
+
+
+def provenance(packages: Iterable[str]) -> dict[str, Any]:
+    """The same of the script that runs, with the versions of packages."""
+    return {"command": command(), "versions": versions(packages), "processor": processor()}
 
 
 def command() -> str:
@@ -15,6 +32,13 @@ def command() -> str:
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """Of Python and of packages; a dash for one that is not installed."""
     return {"python": platform.python_version(), **{name: _version(name) for name in packages}}
+
+
+def processor() -> str:
+    """What computes here, as Linux calls it."""
+    path = Path("/proc/cpuinfo")
+    names = re.findall(r"^model name\s*: (.*)$", path.read_text() if path.exists() else "", re.M)
+    return f"{names[0]}, {len(names)} cores" if names else "unknown"
 
 
 def _version(package: str) -> str:

@@ -6,7 +6,6 @@ scores. A killed benchmark goes on with the same command: each verb resumes, and
 read, not made again.
 """
 
-import re
 import tempfile
 import time
 import tomllib
@@ -113,13 +112,6 @@ def measured_ms(folder: Path, archs: Iterable[ArchConfig], path: Path) -> dict[s
     measured = collect(Context(open_run(folder)), request).dataset.measured
     timings = {arch.key: measured[arch.key].measurement.total for arch in unique}
     return {key: timing.median_ms for key, timing in timings.items() if timing is not None}
-
-
-def processor() -> str:
-    """What computes here, as Linux calls it."""
-    path = Path("/proc/cpuinfo")
-    names = re.findall(r"^model name\s*: (.*)$", path.read_text() if path.exists() else "", re.M)
-    return f"{names[0]}, {len(names)} cores" if names else "unknown"
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -49,3 +49,18 @@ def byte_size(num_bytes: float, style: str | None = None) -> str:
     """
     unit_bytes, unit, usual = next((x for x in _SIZES if num_bytes >= x[0]), _SIZES[-1])
     return f"{num_bytes / unit_bytes:{style or usual}} {unit}"
+
+
+def kept(measured_ms: float | None, limit_ms: float | None) -> str:
+    """Whether a limit is kept, as the end of a line; empty where there is nothing to compare."""
+    if measured_ms is None or limit_ms is None:
+        return ""
+    return f", limit {limit_ms:g} ms {'kept' if measured_ms <= limit_ms else 'NOT kept'}"
+
+
+def memory_kept(taken_bytes: int | None, most_bytes: int | None) -> str:
+    """The same for memory, which is told beside its limit alone."""
+    if taken_bytes is None or most_bytes is None:
+        return ""
+    word = "kept" if taken_bytes <= most_bytes else "NOT kept"
+    return f", {byte_size(taken_bytes)} of memory, limit {byte_size(most_bytes, 'g')} {word}"

@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
+from ..printable import kept, memory_kept
 from .options import BundleOption, DeviceCommon, HostOption, SearchedDeviceOption
-from .printing import EMULATED, kept, memory_kept, timing
+from .printing import EMULATED, timing
 
 
 def deploy(

@@ -41,5 +41,5 @@ def evaluate(
     ]
     header = ("subnet", *metrics, "loss", "parameters")
     searched = context.files.search_result_path.exists()
-    following = "mosdeploy report" if searched else "mosdeploy search"
+    following = "mosdeploy report" if searched else "mosdeploy status"
     common.show(scores, table(header, rows), following)

@@ -5,8 +5,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from ..printable import byte_size
-
 if TYPE_CHECKING:
     from rich.table import Column
 
@@ -46,21 +44,6 @@ def timing(measurement: "Measurement", statistic: "Statistic") -> str:
     if statistic in ("median", "p90") or figure_ms is None:
         return text
     return f"{text}, {figure_ms:.2f} ms {statistic}"
-
-
-def kept(measured_ms: float | None, limit_ms: float | None) -> str:
-    """Whether a limit is kept, as the end of a line; empty where there is nothing to compare."""
-    if measured_ms is None or limit_ms is None:
-        return ""
-    return f", limit {limit_ms:g} ms {'kept' if measured_ms <= limit_ms else 'NOT kept'}"
-
-
-def memory_kept(taken_bytes: int | None, most_bytes: int | None) -> str:
-    """The same for memory, which is told beside its limit alone."""
-    if taken_bytes is None or most_bytes is None:
-        return ""
-    word = "kept" if taken_bytes <= most_bytes else "NOT kept"
-    return f", {byte_size(taken_bytes)} of memory, limit {byte_size(most_bytes, 'g')} {word}"
 
 
 def terminal_width() -> int | None:

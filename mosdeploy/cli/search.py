@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..printable import byte_size
+from ..printable import byte_size, kept
 from .options import NO_LIMITS, DeviceCommon, LimitOptions, ProfiledDeviceOption
-from .printing import kept, table
+from .printing import table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
+from ..printable import kept, memory_kept
 from .options import DeployedDeviceOption, DeviceCommon, HostOption
-from .printing import kept, memory_kept, timing
+from .printing import timing
 
 SEARCHED_FOR = "what the bundle was searched for"
 

@@ -218,11 +218,13 @@ def _limits(context: Context, manifest: BundleManifest) -> "tuple[LatencyLimit |
         return limit, None
     result = read_record(SearchResult, path, "mosdeploy search")
     if sha256_file(path) != known:
+        is_same = result.device == manifest.device
+        held = "its limits hold" if is_same else f"its limits, for {result.device}, do not count"
         context.progress.say(
-            f"{manifest.name} was exported for another search than the one at hand, of "
-            f"{result.device}: `mosdeploy export` takes the winner of that one"
+            f"{manifest.name} was exported for another search than the one at hand: {held}; "
+            "`mosdeploy export` takes the winner of that one"
         )
-        if result.device != manifest.device:
+        if not is_same:
             return limit, None
     limit_ms = result.limits.max_latency_ms
     if limit is None and limit_ms is not None:

@@ -190,14 +190,14 @@ def check_trained_for(trained: TrainingLimits | None, limits: Limits, device: st
 
 
 def cost_of(
-    spec: ModelSpec, family: Family, tokenizer_bytes: int = 0
+    spec: ModelSpec, family: Family, tokenizer_size: int = 0
 ) -> "Callable[[ArchConfig], Cost]":
     """What an architecture costs besides time.
 
     Parameters
     ----------
-    tokenizer_bytes
-        Size of the tokenizer, which is in the bundle too; 0 before there is one.
+    tokenizer_size
+        Bytes of the tokenizer, which is in the bundle too; 0 before there is one.
     """
     from ..export.candidate import bundle_bytes
     from ..search import Cost
@@ -207,7 +207,7 @@ def cost_of(
         model_bytes = bundle_bytes(spec, arch, family.build_graph)
         return Cost(
             num_parameters=inventory.num_parameters,
-            size_bytes=model_bytes + tokenizer_bytes,
+            size_bytes=model_bytes + tokenizer_size,
             num_body_parameters=inventory.num_body_parameters,
             memory_bytes=model_bytes + inventory.activation_bytes,
         )

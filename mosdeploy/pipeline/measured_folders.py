@@ -36,9 +36,10 @@ def device_of(folder: Path, workload: str) -> str | None:
 def _recorded_device(folder: Path) -> str | None:
     """The device that the files of a folder name."""
     # what is missing, or broken, is told by whoever reads all of it
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        first = (folder / "latency.jsonl").read_text(encoding="utf-8").partition("\n")[0]
-        return str(json.loads(first)["device"]["name"])
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        return str(json.loads((folder / "predictor.json").read_text(encoding="utf-8"))["device"])
+    unreadable = contextlib.suppress(OSError, ValueError, KeyError, TypeError)
+    # its first line holds what all records have in common
+    with unreadable, (folder / "latency.jsonl").open(encoding="utf-8") as lines:
+        return str(json.loads(lines.readline())["device"]["name"])
+    with unreadable, (folder / "predictor.json").open(encoding="utf-8") as predictor:
+        return str(json.load(predictor)["device"])
     return None

@@ -130,12 +130,12 @@ def predict(
     BundleError
         If it is damaged, or cannot be run here.
     """
-    if isinstance(lines, str):  # whose letters would be the lines
-        raise ConfigError(f"{lines!r} is one text, not a list of them; write [{lines!r}]")
     from ..runtime import BundleError as RuntimeBundleError
     from ..runtime import InputError
     from ..runtime.manifest import read_manifest
 
+    if isinstance(lines, str):  # whose letters would be the lines
+        raise ConfigError(f"{lines!r} is one text, not a list of them; write [{lines!r}]")
     folder = bundle or require_bundle(Workspace(root))
     try:
         family = load_family(read_manifest(folder).family)

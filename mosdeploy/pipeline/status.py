@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import MosdeployError, StaleInputError
 from ..folders import listed
-from ..printable import byte_size
+from ..printable import byte_size, kept, memory_kept
 from ..record import Record, read_json
 from ..records import (
     BundleManifest,
@@ -233,17 +233,11 @@ class _Look:
         words = [found.bundle, "not timed"]
         if (figure_ms := found.measurement.figure_ms(found.statistic)) is not None:
             words[1] = f"{figure_ms:.2f} ms ({found.statistic})"
-        if found.limit_kept is not None:
-            words.append(
-                f"limit {found.limit_ms:g} ms {'kept' if found.limit_kept else 'NOT kept'}"
-            )
-        if found.memory_kept is not None:
-            words.append(
-                f"{byte_size(found.measurement.memory_bytes or 0)} of memory, limit "
-                f"{byte_size(found.max_memory_bytes or 0)} "
-                f"{'kept' if found.memory_kept else 'NOT kept'}"
-            )
-        return ", ".join(words)
+        limits = ""
+        if not found.device.emulated:
+            limits = kept(figure_ms, found.limit_ms)
+            limits += memory_kept(found.measurement.memory_bytes, found.max_memory_bytes)
+        return ", ".join(words) + limits
 
     def _report(self) -> str:
         page = self.context.files.report_dir / "index.html"

@@ -71,12 +71,8 @@ def select_subnet(state: TrainedRun, arch: ArchConfig, wanted: str | None) -> Se
     for weights in ALONE:
         if wanted == weights:
             return _alone(state, arch, weights)
-    if wanted == "teacher" and state.teacher is not None and not state.has_parts_of_teacher:
-        raise ConfigError("the teacher was given: it is no subnet of this supernet")
-    if wanted == "teacher" and state.teacher is not None and arch == state.config.space.largest:
-        return teacher_subnet(state)
     if wanted == "teacher" and state.teacher is not None:
-        raise ConfigError("the teacher has the weights of the largest subnet: say --pick largest")
+        return _asked_teacher(state, arch)
     if wanted != "inherited":
         known = ", ".join(x for x in get_args(WeightOrigin) if x != "teacher" or state.teacher)
         raise ConfigError(f"unknown weights '{wanted}'; known: {known}")
@@ -101,6 +97,14 @@ def is_trained(state: TrainedRun, arch: ArchConfig) -> bool:
             subnet_card(state, arch, weights)
             return True
     return False
+
+
+def _asked_teacher(state: TrainedRun, arch: ArchConfig) -> SelectedSubnet:
+    if not state.has_parts_of_teacher:
+        raise ConfigError("the teacher was given: it is no subnet of this supernet")
+    if arch != state.config.space.largest:
+        raise ConfigError("the teacher has the weights of the largest subnet: say --pick largest")
+    return teacher_subnet(state)
 
 
 def teacher_subnet(state: TrainedRun) -> SelectedSubnet:

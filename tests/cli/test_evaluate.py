@@ -18,7 +18,7 @@ def test_metrics_of_the_family_are_columns(ask: Callable[..., Any], tmp_path: Pa
     assert lines[2] == ["largest", "30.1", "60.2", "2.346", "1,234,567"]
     assert lines[3][:3] == ["smallest", "20.1", "40.2"]
     # a report is about a search
-    assert done.stderr == "next: mosdeploy search\n"
+    assert done.stderr == "next: mosdeploy status\n"
     atomic_write(tmp_path / "search" / "result.json", "{}")
     done = ask(EVALUATE, score_table(largest=30.12), "evaluate")
     assert done.stderr == "next: mosdeploy report\n"

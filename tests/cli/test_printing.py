@@ -2,7 +2,8 @@
 
 import pytest
 
-from mosdeploy.cli.printing import card_line, kept, table, terminal_width
+from mosdeploy.cli.printing import card_line, table, terminal_width
+from mosdeploy.printable import kept
 from mosdeploy.records import PredictorCard
 
 

@@ -194,7 +194,7 @@ def test_a_limit_on_memory_is_judged_beside_that_on_latency(folder: Path) -> Non
     changes = {"measurement": taken, "max_memory_bytes": 200 * 2**20}
     write_record(path, done.model_copy(update=changes))
     detail = part(folder, "deployment").detail
-    assert detail.endswith("limit 10000 ms kept, 300.0 MiB of memory, limit 200.0 MiB NOT kept")
+    assert detail.endswith("limit 10000 ms kept, 300.0 MiB of memory, limit 200 MiB NOT kept")
     page = opened(folder).report().page.read_text()
     assert 'ms <span class="good">kept</span>, 200.0' in page
     assert 'MiB <span class="bad">broken</span>' in page

@@ -105,7 +105,6 @@ def _labelled(rows: Sequence[Row], texts: Mapping[str, str], label: str) -> Task
             f"{first}: column '{label}' is empty there, as in {counts['']:,} of {len(rows):,} "
             "rows; fill the labels in, or leave these rows out"
         )
-    del counts[""]
     if len(counts) < 2:
         raise ConfigError(
             f"{rows[0].place}: column '{label}' holds '{next(iter(counts))}' in all {len(rows):,} "

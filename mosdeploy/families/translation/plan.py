@@ -88,6 +88,7 @@ def plan_run(request: DataRequest) -> RunPlan:
     name, reason = choose_size(request.size, len(corpus.train), request.has_gpu)
     size = SIZES[name]
     lengths = _Lengths(*trial_lengths(_sample(corpus.train), size.vocab_size))
+    length = _Length.of(corpus, lengths, size)
     return RunPlan(
         f"{source_lang} to {target_lang}, sized for {len(corpus.train):,} pairs.",
         _facts(files, corpus, lengths, f"{name}, {reason}"),
@@ -96,8 +97,8 @@ def plan_run(request: DataRequest) -> RunPlan:
         {
             "corpus": _corpus(given, files, lengths, size, name),
             "space": _space(size, name),
-            "supernet": (_dropout(_num_reads(corpus, lengths, size)),),
-            "training": _training(corpus, lengths, size, request.num_winners),
+            "supernet": (_dropout(length.num_reads),),
+            "training": _training(length, size, request.num_winners),
             "finetune": (
                 Setting(
                     "inherited_share",
@@ -204,30 +205,28 @@ def _dropout(num_reads: float) -> Setting:
     )
 
 
-def _epoch(corpus: Corpus, lengths: _Lengths, size: Size) -> float:
-    """Steps in which all pairs are read once."""
-    return len(corpus.train) * float(np.mean(lengths.longer) + 1) / size.tokens_per_batch
+@dataclass(frozen=True)
+class _Length:
+    """Steps of the supernet and a winner together, and how often these read each pair."""
+
+    steps: int
+    num_reads: float
+
+    @classmethod
+    def of(cls, corpus: Corpus, lengths: _Lengths, size: Size) -> "_Length":
+        num_tokens = len(corpus.train) * float(np.mean(lengths.longer) + 1)
+        epoch = num_tokens / size.tokens_per_batch
+        steps = min(max(size.min_steps, two_digits(size.epochs * epoch)), size.max_steps)
+        return cls(steps, steps / epoch)
 
 
-def _num_steps(corpus: Corpus, lengths: _Lengths, size: Size) -> int:
-    """Of the supernet and a winner together."""
-    planned = two_digits(size.epochs * _epoch(corpus, lengths, size))
-    return min(max(size.min_steps, planned), size.max_steps)
-
-
-def _num_reads(corpus: Corpus, lengths: _Lengths, size: Size) -> float:
-    """How often these read each pair."""
-    return _num_steps(corpus, lengths, size) / _epoch(corpus, lengths, size)
-
-
-def _training(corpus: Corpus, lengths: _Lengths, size: Size, num_winners: int) -> list[Setting]:
-    steps = _num_steps(corpus, lengths, size)
+def _training(length: _Length, size: Size, num_winners: int) -> list[Setting]:
+    steps = length.steps
     share = supernet_share(num_winners)
     winners = "its winner" if num_winners == 1 else f"its {num_winners} winners"
     each = "" if num_winners == 1 else " for each limit"
-    reads = _num_reads(corpus, lengths, size)
     parts = f"the supernet has {share:.0%}, {winners} the rest"
-    why = f"{reads:.2g} times through the data{each}; {parts}"
+    why = f"{length.num_reads:.2g} times through the data{each}; {parts}"
     shared = (
         Setting("num_winners", num_winners, "limits or devices that share the supernet"),
         Setting("schedule", "constant", "decays in the winners' own training"),
