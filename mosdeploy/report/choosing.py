@@ -144,7 +144,7 @@ def _facts(choice: Choice, metric_title: str) -> Facts:
             "Parameters",
             _noted(f"{choice.num_parameters / 1e6:.2f} M", f"{choice.num_parameters:,}"),
         ),
-        ("Size", _noted(byte_size(choice.size_bytes), "the bundle's model")),
+        ("Size", _noted(byte_size(choice.size_bytes), "model and tokenizer")),
         ("Memory", None if memory is None else _noted(byte_size(memory), "with activations")),
     )
 
