@@ -25,6 +25,7 @@ from .context import Context
 from .devices import run_profile
 
 if TYPE_CHECKING:
+    from ..latency.dataset import LatencyDataset
     from ..latency.predictor import LatencyPredictor
     from ..search import Evolution
 
@@ -87,7 +88,7 @@ class Verification:
     excess_bytes: int = 0
     _ratios: list[float] = field(default_factory=list)
     _drifts: list[float] = field(default_factory=list)
-    _paths: set[Path] = field(default_factory=set)
+    _asked: dict[Path, list[str]] = field(default_factory=dict)
 
     def run(self) -> tuple[Candidate, list[Candidate]]:
         """Measure; returns the winner and all that were measured.
@@ -256,8 +257,9 @@ class Verification:
     def _timed(self, chosen: Sequence[Candidate], path: Path) -> list[Candidate]:
         """Candidates with the times of a dataset; those that it lacks are measured."""
         target = run_profile(self.context.files.root, self.device)
-        is_first = path not in self._paths
-        self._paths.add(path)
+        is_first = path not in self._asked
+        asked = self._asked.setdefault(path, [])
+        asked += [candidate.arch.key for candidate in chosen]
         request = CollectRequest(
             target,
             [candidate.arch for candidate in chosen],
@@ -267,7 +269,7 @@ class Verification:
             look=is_first,
         )
         dataset = collect(self.context, request).dataset
-        self.noise = max(self.noise, (dataset.noise_floor_percent or 0.0) / 100)
+        self.noise = max(self.noise, _noise_of(dataset, asked))
         timed = []
         for candidate in chosen:
             measurement = dataset.measured[candidate.arch.key].measurement
@@ -277,6 +279,20 @@ class Verification:
             }
             timed.append(candidate.model_copy(update=found))
         return timed
+
+
+def _noise_of(dataset: "LatencyDataset", keys: Sequence[str]) -> float:
+    """How far apart repeats lie, as a share, in the sessions that measured some architectures.
+
+    What a later session of the same file brought does not count: the same search again, with the
+    same times, has to choose the same.
+    """
+    from ..latency.calibration import noise_floor_percent
+
+    measured = dataset.measured
+    names = {measured[key].session for key in keys}
+    sessions = [session for session in dataset.sessions if session.session in names]
+    return (noise_floor_percent(sessions, dataset.context.device.host_alias) or 0.0) / 100
 
 
 def _is_recent(path: Path) -> bool:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from walking import KeptProgress, edit, lines_of, opened
@@ -11,10 +12,12 @@ from walking import KeptProgress, edit, lines_of, opened
 from mosdeploy.errors import ConfigError, InfeasibleError, PredictorError, StaleInputError
 from mosdeploy.evaluation.proxy import ProxyEvaluator
 from mosdeploy.latency.dataset import LatencyDataset
+from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.trained_run import trained_run
+from mosdeploy.pipeline.verified import Verification
 from mosdeploy.records import Limits, SearchResult
-from mosdeploy.storage import read_record
+from mosdeploy.storage import append_line, read_record
 from mosdeploy.workspace import Workspace
 
 
@@ -51,6 +54,29 @@ def test_the_winner_was_measured_and_keeps_the_limit(walked: Path) -> None:
     assert result.winner.measured_ms is not None
     assert result.winner.measured_ms <= 10_000.0
     assert result.winner.loss == min(x.loss for x in result.finalists if x.measured_ms is not None)
+
+
+def test_a_noisier_session_of_later_changes_no_search(folder: Path) -> None:
+    found = result_of(folder)
+    path = Workspace(folder).verified_path("local", found.workload.name)
+
+    def noise() -> float:
+        nothing: Any = None
+        context = Context(open_run(folder))
+        task = Verification(context, "local", found.limits, nothing, None, nothing)
+        task._timed(found.finalists, path)
+        return task.noise
+
+    before = noise()
+    last = LatencyDataset.load(path).sessions[-1]
+    noisy = [
+        timing.model_copy(update={"total": timing.total.model_copy(update={"median_ms": 4.0**i})})
+        for i, timing in enumerate(last.references)
+    ]
+    later = {"session": "later", "references": tuple(noisy)}
+    append_line(path.with_name("sessions.jsonl"), last.model_copy(update=later))
+    assert LatencyDataset.load(path).noise_floor_percent > 50.0
+    assert noise() == before
 
 
 def test_the_front_trades_latency_for_loss(walked: Path) -> None:
