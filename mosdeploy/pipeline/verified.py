@@ -206,6 +206,8 @@ class Verification:
         # where nothing is fast or small enough, what was found before is left
         with contextlib.suppress(InfeasibleError):
             self.evolution = self.evolve(level, excess_bytes)
+            # a finalist of before stands beside those that are found now, on the front too
+            self.measured = [_rescaled(c, level / self.level) for c in self.measured]
             self.level = level
             self.excess_bytes = excess_bytes
 
@@ -317,6 +319,12 @@ def _is_recent(path: Path) -> bool:
     except (ValueError, TypeError):  # no time with a zone
         return False
     return bool(ages_s) and all(0.0 <= age_s <= RECENT_S for age_s in ages_s)
+
+
+def _rescaled(candidate: Candidate, ratio: float) -> Candidate:
+    if candidate.predicted_ms is None:
+        return candidate
+    return candidate.model_copy(update={"predicted_ms": candidate.predicted_ms * ratio})
 
 
 def _worse(first: Candidate, again: Candidate) -> Candidate:

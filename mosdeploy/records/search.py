@@ -64,8 +64,8 @@ class SearchResult(Record):
     The losses of `num_evaluated` subnets were computed; for `num_early_stopped` of them in part,
     since they were clearly worse than an incumbent. Those of `num_predicted` were only predicted,
     by the predictor of the card `quality`. Times of candidates are the figure `statistic`. The
-    predicted times of the front are multiplied by `level`, which is what the finalists took over
-    what was predicted of them.
+    predicted times of all are multiplied by `level`, which is what the finalists took over what
+    was predicted of them.
     """
 
     version: Literal[2] = 2

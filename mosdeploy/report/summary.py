@@ -284,7 +284,11 @@ def _agreement(inputs: ReportInputs) -> tuple[Agreement, ...]:
     fitted = {point.key for point in points}
     points += [
         Agreement(
-            key=x.arch.key, predicted_ms=x.predicted_ms, measured_ms=x.measured_ms, fitted=False
+            key=x.arch.key,
+            # as the predictor says; the search corrected it by what finalists took
+            predicted_ms=x.predicted_ms / inputs.search.level,
+            measured_ms=x.measured_ms,
+            fitted=False,
         )
         for x in inputs.search.finalists
         if x.predicted_ms is not None and x.measured_ms is not None and x.arch.key not in fitted

@@ -180,6 +180,17 @@ def test_finalists_are_new_to_the_predictor() -> None:
     assert fresh == finalists - {x.arch.key for x in inputs.records}
 
 
+def test_a_finalist_is_compared_as_the_predictor_says() -> None:
+    inputs = full_inputs()
+    corrected = inputs.search.model_copy(update={"level": 2.0})
+    now = summarise(dataclasses.replace(inputs, search=corrected)).agreement
+    ratios = [
+        (old.fitted, old.predicted_ms / new.predicted_ms)
+        for old, new in zip(summarise(inputs).agreement, now, strict=True)
+    ]
+    assert set(ratios) == {(True, 1.0), (False, 2.0)}
+
+
 def test_failed_measurement_is_left_out() -> None:
     inputs = full_inputs()
     measurement = inputs.records[0].measurement.model_copy(
