@@ -23,7 +23,7 @@ from encoder_speed_bert import (
     quiet,
     run_bert,
 )
-from encoder_speed_task import SHAPES, Inputs, Task
+from encoder_speed_task import NAMES, SHAPES, Inputs, Task
 
 from mosdeploy.export.onnx.model import state_arrays, write_model
 from mosdeploy.families.encoder.onnx_graph import build_graph
@@ -108,6 +108,17 @@ class Onnx:
         return lambda inputs: session.run(None, inputs)[0]
 
 
+@dataclass
+class Batched(Onnx):
+    """A graph of ours for batches, in our runtime, which gives each thread texts of its own."""
+
+    def open(self, task: Task, folder: Path, threads: int) -> Run:
+        from mosdeploy.runtime.session import ModelSession
+
+        session = ModelSession(folder / "model.onnx", NAMES, ["vector"], threads)
+        return lambda inputs: session.run(inputs)[0]
+
+
 def ours(precision: Precision, name: str, batch: int = 1) -> Onnx:
     """Our graph in one precision, for a workload of so many texts."""
 
@@ -115,7 +126,8 @@ def ours(precision: Precision, name: str, batch: int = 1) -> Onnx:
         arrays = state_arrays(task.subnet.state_dict())
         write_model(build_graph(task.spec(precision, batch), task.arch, arrays), path)
 
-    return Onnx(name, "fp32" if precision == "fp32" else "int8", write)
+    kind = Onnx if batch == 1 else Batched
+    return kind(name, "fp32" if precision == "fp32" else "int8", write)
 
 
 @dataclass

@@ -29,6 +29,11 @@ WEIGHTS_NAME = "weights.bin"
 MODEL_NAMES = {"onnxruntime": (ONNX_MODEL_NAME,), "tvm": (LIBRARY_NAME, WEIGHTS_NAME)}
 """By runtime, the files that hold the model."""
 
+INDEPENDENT_ROWS = "mosdeploy.independent_rows"
+"""Metadata of a model that computes one row of its inputs after another: on several threads, rows
+of their own are faster than parts of one.
+"""
+
 VERSION = 2
 
 MAX_MANIFEST_BYTES = 2**20

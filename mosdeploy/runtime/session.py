@@ -6,7 +6,9 @@ In: a file that anyone may have written, and the names that its inputs and outpu
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from .errors import ModelError
+from .manifest import INDEPENDENT_ROWS
 
 CPU_PROVIDER = "CPUExecutionProvider"
 BLOCK_BYTES = 1 << 20
@@ -30,7 +33,9 @@ class ModelSession:
     inputs, outputs
         The names that the model must have, in order.
     threads
-        Threads inside an operator; None leaves it to ONNX Runtime (one a physical core).
+        Threads inside an operator; None leaves it to ONNX Runtime (one a physical core). On the
+        CPU, the rows of a model with `INDEPENDENT_ROWS` are shared out to so many calls at a time,
+        None being one a core, each on a thread of its own.
     providers
         Execution providers, best first; None is the CPU.
 
@@ -51,7 +56,15 @@ class ModelSession:
     ) -> None:
         self._path = path
         self._outputs = list(outputs)
-        self._session = _load(path, threads, providers or [CPU_PROVIDER])
+        providers = list(providers or [CPU_PROVIDER])
+        _refuse_external_data(path)
+        self._calls: ThreadPoolExecutor | None = None
+        self._num_calls = 1
+        if providers[0] == CPU_PROVIDER and _has(path, INDEPENDENT_ROWS):
+            self._num_calls = threads or _num_cores()
+            self._calls = ThreadPoolExecutor(self._num_calls)
+            threads = 1
+        self._session = _load(path, threads, providers)
         sides = (self._session.get_inputs(), self._session.get_outputs())
         found = [[value.name for value in side] for side in sides]
         expected = [list(inputs), self._outputs]
@@ -69,7 +82,18 @@ class ModelSession:
             If ONNX Runtime fails.
         """
         try:
-            return list(self._session.run(self._outputs, dict(inputs)))
+            num_calls = self._num_calls
+            if self._calls is not None:
+                num_calls = min(num_calls, *(len(array) for array in inputs.values()))
+            if self._calls is None or num_calls < 2:
+                return list(self._session.run(self._outputs, dict(inputs)))
+            # rows are sorted by length: in turns, every call has long ones and short ones
+            shares = [
+                {name: np.ascontiguousarray(array[i::num_calls]) for name, array in inputs.items()}
+                for i in range(num_calls)
+            ]
+            parts = self._calls.map(lambda share: self._session.run(self._outputs, share), shares)
+            return [_in_turns(outputs) for outputs in zip(*parts)]  # noqa: B905 (Python 3.9)
         except Exception as error:  # ONNX Runtime's errors have no common base but this
             raise ModelError(f"ONNX Runtime could not run {self._path}: {error}") from error
 
@@ -79,7 +103,6 @@ def _load(path: Path, threads: int | None, providers: Sequence[str]) -> Any:
     missing = [name for name in providers if name not in available]
     if missing:  # ONNX Runtime would take the CPU instead
         raise ModelError(f"this ONNX Runtime has no {missing[0]}, only {available}")
-    _refuse_external_data(path)
     options = onnxruntime.SessionOptions()
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
@@ -101,6 +124,21 @@ def _load(path: Path, threads: int | None, providers: Sequence[str]) -> Any:
     return session
 
 
+def _in_turns(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Rows (N, ...) of which part i has every row i, i + number of parts, and so on."""
+    rows = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype)
+    for i, part in enumerate(parts):
+        rows[i :: len(parts)] = part
+    return rows
+
+
+def _num_cores() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS
+
+
 def _refuse_external_data(path: Path) -> None:
     """Make sure that a model names no other file: older versions of ONNX Runtime follow such a name
     anywhere.
@@ -108,19 +146,25 @@ def _refuse_external_data(path: Path) -> None:
     Whatever the encoding, a tensor that lies elsewhere says so under the key `location`; no model
     of a bundle has the word.
     """
-    key = b"location"
+    if _has(path, "location"):
+        raise ModelError(
+            f"{path} refers to other files; the model of a bundle carries its weights inside"
+        )
+
+
+def _has(path: Path, word: str) -> bool:
+    """Whether the bytes of a file have a word."""
+    key = word.encode()
     content = b""
     try:
         # not through a memory map: a disk that fails would end the process with SIGBUS
         with path.open("rb") as file:
             while block := file.read(BLOCK_BYTES):
-                content = content[1 - len(key) :] + block  # the key may lie across two blocks
+                content = content[1 - len(key) :] + block  # the word may lie across two blocks
                 if key in content:
-                    raise ModelError(
-                        f"{path} refers to other files; the model of a bundle carries its weights "
-                        "inside"
-                    )
+                    return True
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
     if not content:
         raise ModelError(f"{path} is empty; export the bundle again")
+    return False

@@ -7,6 +7,7 @@ import onnx
 import pytest
 
 from mosdeploy.runtime import ModelError
+from mosdeploy.runtime.manifest import INDEPENDENT_ROWS
 from mosdeploy.runtime.session import BLOCK_BYTES, ModelSession
 
 
@@ -32,6 +33,47 @@ def test_it_runs_by_names(path: Path) -> None:
     session = ModelSession(path, ["x"], ["y"], threads=1)
     (found,) = session.run({"x": np.array([1.5, -4.0], np.float32)})
     assert found.tolist() == [3.0, -8.0]
+
+
+def counting_model(**metadata: str) -> bytes:
+    """y is x (N, 2); n has one row a call: how many rows that had."""
+    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 2])
+    y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["N", 2])
+    n = onnx.helper.make_tensor_value_info("n", onnx.TensorProto.INT64, [1])
+    nodes = [
+        onnx.helper.make_node("Identity", ["x"], ["y"]),
+        onnx.helper.make_node("Shape", ["x"], ["n"], start=0, end=1),
+    ]
+    graph = onnx.helper.make_graph(nodes, "count", [x], [y, n])
+    opset = onnx.helper.make_opsetid("", 17)
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
+    onnx.helper.set_model_props(model, metadata)
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("threads", "num_rows", "counts"), [(3, 8, [3, 3, 2]), (4, 2, [1, 1]), (4, 1, [1]), (1, 5, [5])]
+)
+def test_independent_rows_are_shared_out(
+    tmp_path: Path, threads: int, num_rows: int, counts: list[int]
+) -> None:
+    path = tmp_path / "model.onnx"
+    x = np.arange(2.0 * num_rows, dtype=np.float32).reshape(num_rows, 2)
+    path.write_bytes(counting_model(**{INDEPENDENT_ROWS: "1"}))
+    y, n = ModelSession(path, ["x"], ["y", "n"], threads).run({"x": x})
+    assert y.tolist() == x.tolist()
+    assert n.tolist() == counts
+    path.write_bytes(counting_model())
+    _, n = ModelSession(path, ["x"], ["y", "n"], threads).run({"x": x})
+    assert n.tolist() == [num_rows]
+
+
+def test_a_call_that_fails_among_others_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(counting_model(**{INDEPENDENT_ROWS: "1"}))
+    session = ModelSession(path, ["x"], ["y", "n"])
+    with pytest.raises(ModelError, match=r"could not run .*model\.onnx"):
+        session.run({"x": np.zeros((64, 3), np.float32)})
 
 
 @pytest.mark.parametrize("inputs", [{}, {"z": np.zeros(1, np.float32)}, {"x": np.zeros(1)}])

@@ -32,6 +32,7 @@ from ...export.onnx.initializers import Array, InitializerSource, InlineInitiali
 from ...export.onnx.linear import LinearLayer
 from ...export.onnx.model import GraphOptions, make_model
 from ...export.quantize import SCHEMES, NumberFormat, PrecisionScheme
+from ...runtime.manifest import INDEPENDENT_ROWS
 from ...spaces.encoder import EncoderSpace
 from ...spaces.encoder_choices import VECTOR_HEADS, EncoderArch
 from ...spaces.encoder_workload import EncoderWorkload
@@ -97,7 +98,10 @@ def build_graph(
     # the last node's output is called by a number; this gives it its name
     builder.nodes.append(helper.make_node("Identity", [output], [name], name))
     inputs = [_value(key, TensorProto.INT64, AXES) for key in plan.inputs]
-    return make_model(builder, inputs, [_value(name, TensorProto.FLOAT, shape)])
+    model = make_model(builder, inputs, [_value(name, TensorProto.FLOAT, shape)])
+    if plan.number_format == "int8" and plan.workload.batch > 1:
+        helper.set_model_props(model, {INDEPENDENT_ROWS: "1"})
+    return model
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,11 @@ import sys
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 from watching import STAGES
 
 from mosdeploy.devices.on_device import benchmark
+from mosdeploy.runtime.manifest import INDEPENDENT_ROWS
 
 
 def test_statistics_by_hand():
@@ -166,6 +168,27 @@ def test_a_stage_with_minus_is_what_is_left_of_total(tmp_path, write_job, monkey
     assert found["parts"]["rest"]["minimum_ms"] == 6.0
     assert found["parts"]["rest"]["cpu_ms"] == 0.0
     assert runs == [4, 0] * (len(runs) // 2)  # `rest` is never run
+
+
+@pytest.mark.parametrize(
+    ("threads", "is_marked", "rows"), [(2, True, [3, 2]), (2, False, [5]), (1, True, [5])]
+)
+def test_independent_rows_are_run_as_the_runtime_does(tmp_path, threads, is_marked, rows):
+    path = tmp_path / "model.onnx"
+    graph = helper.make_graph(
+        [helper.make_node("Shape", ["x"], ["n"], start=0, end=1)],
+        "count",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N"])],
+        [helper.make_tensor_value_info("n", TensorProto.INT64, [1])],
+    )
+    opset = helper.make_opsetid("", 17)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=8)
+    if is_marked:
+        helper.set_model_props(model, {INDEPENDENT_ROWS: "1"})
+    path.write_bytes(model.SerializeToString())
+    job = {"threads": threads, "provider": "CPUExecutionProvider"}
+    found = benchmark.open_graph(path, job)()({"x": np.zeros(5, np.float32)})
+    assert np.ravel(found).tolist() == rows
 
 
 RUNTIME = """

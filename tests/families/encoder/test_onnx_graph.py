@@ -18,6 +18,7 @@ from mosdeploy.errors import ArchError, ExportError
 from mosdeploy.export.candidate import build_candidate, bundle_bytes
 from mosdeploy.families.encoder.network import EncoderSubnet
 from mosdeploy.families.encoder.onnx_graph import build_graph
+from mosdeploy.runtime.manifest import INDEPENDENT_ROWS
 from mosdeploy.spaces.encoder import EncoderSpace
 from mosdeploy.spaces.encoder_choices import VECTOR_HEADS, EncoderArch
 
@@ -180,6 +181,19 @@ def test_many_texts_go_through_a_sublayer_before_the_next() -> None:
         spec = encoder_spec(SPACES["pooled"], "int8", batch=batch)
         model = build_graph(spec, uneven_arch(), random_weights(spec.space, uneven_arch()))
         assert [node.op_type for node in model.graph.node].count("Loop") == expected
+
+
+@pytest.mark.parametrize(
+    ("precision", "batch", "is_marked"),
+    [("int8", 5, True), ("int8-fp32-embedding", 5, True), ("int8", 1, False), ("fp32", 5, False)],
+)
+def test_a_model_for_batches_tells_that_rows_are_independent(
+    precision: str, batch: int, is_marked: bool
+) -> None:
+    spec = encoder_spec(SPACES["pooled"], precision, batch=batch)
+    model = build_graph(spec, uneven_arch(), random_weights(spec.space, uneven_arch()))
+    keys = [entry.key for entry in model.metadata_props]
+    assert keys == ([INDEPENDENT_ROWS] if is_marked else [])
 
 
 def test_no_node_is_fused_into_the_slow_norm() -> None:
