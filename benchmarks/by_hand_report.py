@@ -8,10 +8,29 @@ from provenance import Provenance
 from walk_cells import Scores, markdown
 
 from mosdeploy.record import Record
+from mosdeploy.spaces.translation_arch import TranslationArch
 
 CHOICE_INCLUDED = "by hand, choice included"
 BY_HAND = ("by hand", CHOICE_INCLUDED)
 METRICS = ("test greedy BLEU", "test greedy chrF", "valid greedy BLEU")
+
+
+class Cost(Record):
+    """Time of a step of the supernet over one of an architecture alone."""
+
+    ratio: float
+
+
+class Seconds(Record):
+    """CPU time."""
+
+    seconds: float
+
+
+class Front(Record):
+    """Members of a front, fastest first."""
+
+    archs: tuple[TranslationArch, ...]
 
 
 class Cell(Record):
