@@ -57,6 +57,10 @@ class Workspace:
         return self.supernet_dir / "checkpoint.pt"
 
     @property
+    def begun_path(self) -> Path:
+        return self.supernet_dir / "begun.json"
+
+    @property
     def budget_path(self) -> Path:
         return self.supernet_dir / "budget.json"
 

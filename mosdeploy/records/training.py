@@ -73,6 +73,16 @@ class TrainingBudget(Record):
     winner_step_s: float | None = None
 
 
+class BegunTraining(Record):
+    """What a training that is not over was begun with; its words are those of `SupernetCard`."""
+
+    version: Literal[2] = 2
+    inputs_sha256: str
+    data_sha256: str
+    limits: TrainingLimits | None = None
+    budget: TrainingBudget | None = None
+
+
 class SupernetCard(Record):
     """What a supernet was made from, and the validation losses of its largest and smallest subnets,
     in nats a target.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from walking import damage, edit, make_run_folder, opened
+from walking import KeptProgress, damage, edit, make_run_folder, opened
 
 from mosdeploy.errors import StaleInputError
 from mosdeploy.pipeline.bundles import folder_bytes
@@ -198,3 +198,45 @@ def test_a_limit_on_memory_is_judged_beside_that_on_latency(folder: Path) -> Non
     page = opened(folder).report().page.read_text()
     assert 'ms <span class="good">kept</span>, 200.0' in page
     assert 'MiB <span class="bad">broken</span>' in page
+
+
+def test_a_stopped_training_goes_on_with_its_limits(tmp_path: Path) -> None:
+    root = make_run_folder(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        opened(root, KeptProgress(stop_at=5)).train(max_size_bytes=100 * 2**10)
+    found = opened(root).status()
+    command = "mosdeploy train --max-size 100KiB"
+    assert found.next_command == command
+    assert f"`{command}` goes on" in part(root, "supernet").detail
+    card = opened(root).train(max_size_bytes=100 * 2**10)
+    assert not Workspace(root).begun_path.exists()
+    # and what makes it again, after a change, is for the same limits
+    edit(root / "mosdeploy.toml", "\nsteps = 12", "\nsteps = 3")
+    assert card.limits is not None
+    assert opened(root).status().next_command == command
+
+
+def test_a_training_that_was_stopped_before_its_first_state_is_known(tmp_path: Path) -> None:
+    root = make_run_folder(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        opened(root, KeptProgress(stop_at=1)).train(max_parameters=50_000)
+    assert not Workspace(root).checkpoint_path.exists()
+    assert part(root, "supernet").state == "missing"
+    assert opened(root).status().next_command == "mosdeploy train --max-parameters 50k"
+
+
+def test_a_training_beside_a_supernet_goes_on_with_its_limits(folder: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        opened(folder, KeptProgress(stop_at=5)).train("10s")
+    assert opened(folder).status().next_command == "mosdeploy train --max-latency 10000ms"
+
+
+def test_a_training_within_a_latency_is_measured_first(folder: Path) -> None:
+    edit(folder / "mosdeploy.toml", "[training]", '[training]\nmax_latency = "10s"')
+    change_space(folder)
+    assert opened(folder).status().next_command.startswith("mosdeploy profile --device local")
+    fresh = folder.with_name("fresh")
+    for name in ("data", "device_profiles"):
+        shutil.copytree(folder / name, fresh / name)
+    shutil.copy(folder / "mosdeploy.toml", fresh)
+    assert opened(fresh).status().next_command == "mosdeploy profile --device local"
