@@ -16,6 +16,7 @@ from ..records import SupernetCard
 from ..storage import fingerprint, read_record, sha256_bytes, sha256_file
 from ..workspace import CONFIG_NAME, Workspace
 from .measured_folders import measured_devices
+from .trained_settings import because, setting_differences
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,10 @@ class Run:
         """
         card = self.whole_supernet_card()
         if card.space_sha256 != self.space_sha256:
+            found = because(setting_differences(card.settings, self.config, "space"))
             raise StaleInputError(
                 f"the search space in {CONFIG_NAME} is not the one that the supernet was trained "
-                "on; restore it, or run `mosdeploy train` again"
+                f"on{found}; restore it, or run `mosdeploy train` again"
             )
         return card
 

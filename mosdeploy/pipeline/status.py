@@ -31,6 +31,7 @@ from .context import Context
 from .measured_parts import measured_parts, middle_ms
 from .parts import look_at, require, subnets
 from .predictors import has_ready_made
+from .replacing import begun_training
 from .report import current_scores, readable_deployments
 from .subnets import ALONE, subnet_card
 from .summaries import Part, RunStatus
@@ -107,9 +108,8 @@ class _Look:
     def _made(self) -> BegunTraining | SupernetCard | None:
         """What the last training was for: the one that is not over, else the supernet's."""
         files = self.context.files
-        for path in (files.beside.begun_path, files.begun_path):
-            with contextlib.suppress(StaleInputError):
-                return read_record(BegunTraining, path, TRAIN)
+        if begun := begun_training(files.beside) or begun_training(files):
+            return begun
         with contextlib.suppress(StaleInputError):
             return read_record(SupernetCard, files.supernet_card_path, TRAIN)
         return None

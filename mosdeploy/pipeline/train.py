@@ -25,10 +25,12 @@ from .budget import training_budget, with_budget
 from .context import Context
 from .distilled import Distilled, check_no_circle, distilled
 from .limits import TrainOptions, feasible_space, training_limits
+from .replacing import telling_differences
 from .run import Run
 from .teacher import finished_teacher, keep_teacher, train_teacher
 from .token_files import read_tokens, remove_tokens, training_progress, write_tokens
 from .trained_run import training_inputs
+from .trained_settings import trained_settings
 
 if TYPE_CHECKING:
     from ..search.feasible import FeasibleSpace
@@ -110,6 +112,7 @@ def _prepare(context: Context, options: TrainOptions, held: ExitStack) -> str:
             data_sha256=data.sha256,
             limits=limits,
             budget=budget,
+            settings=trained_settings(config),
         ),
         is_beside=standing is not None,
     )
@@ -143,7 +146,8 @@ def _write_data(
     config = context.config
     files = context.files
     # before anything is overwritten
-    check_inputs(files.checkpoint_path, prepared.begun.inputs_sha256)
+    with telling_differences(files, config, prepared.begun):
+        check_inputs(files.checkpoint_path, prepared.begun.inputs_sha256)
     write_record(files.begun_path, prepared.begun)
     tokenizer = _tokenizer(context, data, old.files)
     examples = source.examples(context.run, data)
@@ -248,6 +252,7 @@ def _supernet_card(
         train_seconds=summary.train_seconds,
         limits=prepared.begun.limits,
         budget=prepared.begun.budget,
+        settings=prepared.begun.settings,
     )
 
 
