@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from ..config import RunConfig
 from ..errors import StaleInputError
+from ..folders import listed
 from ..records import BegunTraining, SupernetCard
 from ..storage import read_record
 from ..workspace import Workspace
@@ -57,3 +58,34 @@ def training_differences(
     data = ["the data are others"] if found.data_sha256 != wanted.data_sha256 else []
     limits = limit_differences(found.limits, wanted.limits)
     return [*data, *setting_differences(found.settings, config), *limits]
+
+
+def replacement_words(files: Workspace, config: RunConfig, wanted: BegunTraining) -> list[str]:
+    """What a training says that puts another supernet in the place of one that is finished: in what
+    it differs, and what counts no more once it is over.
+    """
+    standing = read_record(SupernetCard, files.supernet_card_path, TRAIN)
+    differences = training_differences(standing, config, wanted) or ["how is not known"]
+    words = [
+        f"the supernet here was trained otherwise ({', '.join(differences)})",
+        "the supernet that stands here stays until the new one is trained",
+    ]
+    if stale := _made_from_supernet(files):
+        words.append(
+            f"then what was made from it no longer counts: {', '.join(stale)}; to keep all of "
+            "that, stop now and train in another run folder"
+        )
+    return words
+
+
+def _made_from_supernet(files: Workspace) -> list[str]:
+    """What of a supernet's walk is in a run folder, but for bundles, which stay what they are."""
+    trained = listed(files.root / "subnets", "*/subnet.json")
+    alone = [path for path in trained if not path.parent.name.endswith("-scratch")]
+    found = {
+        "the search": files.search_result_path.exists(),
+        f"{len(alone)} trained {'subnet' if len(alone) == 1 else 'subnets'}": bool(alone),
+        "the scores": files.scores_path.exists(),
+        "the report": (files.report_dir / "index.html").exists(),
+    }
+    return [name for name, is_there in found.items() if is_there]

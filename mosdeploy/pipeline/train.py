@@ -25,7 +25,7 @@ from .budget import training_budget, with_budget
 from .context import Context
 from .distilled import Distilled, check_no_circle, distilled
 from .limits import TrainOptions, feasible_space, training_limits
-from .replacing import telling_differences
+from .replacing import replacement_words, telling_differences
 from .run import Run
 from .teacher import finished_teacher, keep_teacher, train_teacher
 from .token_files import read_tokens, remove_tokens, training_progress, write_tokens
@@ -141,7 +141,8 @@ def _write_data(
 
     old = context
     if prepared.is_beside:
-        context.progress.say("the supernet that stands here stays until the new one is trained")
+        for line in replacement_words(context.files, context.config, prepared.begun):
+            context.progress.say(line)
         context = _beside(context)
     config = context.config
     files = context.files
