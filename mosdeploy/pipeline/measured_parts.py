@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import StaleInputError
+from ..errors import ConfigError, OtherConditionsError, StaleInputError
 from ..folders import listed
 from ..storage import read_lines
 from .conditions import check_current
@@ -35,8 +35,7 @@ def measured_parts(context: Context) -> Iterator[Part]:
     for device in devices:
         found = _Measured(context, device)
         if found.path.exists():
-            command = f"mosdeploy profile --device {device}"
-            yield look_at("measurements", device, found.measurements, command)
+            yield look_at("measurements", device, found.measurements, found.command)
         if found.is_begun:
             continue
         yield look_at("predictor", device, found.predictor, f"mosdeploy fit --device {device}")
@@ -79,6 +78,20 @@ class _Measured:
         if self.path.with_name("predictor.json").exists() or not self.path.exists():
             return False
         return len(read_lines(self.path)[0]) <= 1  # what all records have in common
+
+    @property
+    def command(self) -> str | None:
+        """What measures it, or measures it again; None where there is no such device any more."""
+        command = f"mosdeploy profile --device {self.device}"
+        try:
+            check_current(self.context.run, self.dataset)
+        except OtherConditionsError:
+            return f"{command} --renew"
+        except ConfigError:
+            return None
+        except StaleInputError:  # corrupt: which file to delete is told
+            pass
+        return command
 
     def measurements(self) -> str:
         dataset = self.dataset

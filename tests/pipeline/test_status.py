@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from walking import KeptProgress, damage, edit, make_run_folder, opened
 
-from mosdeploy.errors import StaleInputError
+from mosdeploy.errors import OtherConditionsError, StaleInputError
 from mosdeploy.pipeline.bundles import folder_bytes
 from mosdeploy.pipeline.predictors import predictor
 from mosdeploy.pipeline.run import open_run
@@ -113,6 +113,40 @@ def test_what_changed_makes_stale_what_was_made_from_it(
     assert parts.keys() >= stale
     assert any(why in x.detail for x in parts.values())
     assert found.next_command.startswith(f"mosdeploy {next_command}")
+
+
+def test_what_no_longer_counts_is_measured_again_as_proposed(folder: Path) -> None:
+    change_workload(folder)
+    assert opened(folder).status().next_command == "mosdeploy profile --device local --renew"
+    path = Workspace(folder).latency_path("local", "sentence")
+    before = path.read_bytes()
+    with pytest.raises(OtherConditionsError, match="with --renew it measures all again"):
+        opened(folder).profile("local")
+    assert opened(folder).profile("local", renew=True).measured_now == 12
+    assert path.with_suffix(".old").read_bytes() == before
+    assert part(folder, "measurements").state == part(folder, "predictor").state == "ok"
+    # what counts is not measured again
+    assert opened(folder).profile("local", renew=True).measured_now == 0
+
+
+def test_a_renewal_that_was_killed_leaves_no_predictor_of_before(folder: Path) -> None:
+    change_workload(folder)
+    with pytest.raises(KeyboardInterrupt):
+        opened(folder, KeptProgress(stop_at=0)).profile("local", renew=True)
+    found = {x.what for x in opened(folder).status().parts if x.name == "local"}
+    assert "predictor" not in found
+    with pytest.raises(StaleInputError, match="run `mosdeploy profile --device local` first"):
+        predictor(open_run(folder), "local")
+
+
+def test_measurements_of_a_device_without_a_profile_are_not_proposed(folder: Path) -> None:
+    (folder / "predictors" / "local-sentence").rename(folder / "predictors" / "gone-sentence")
+    path = Workspace(folder).latency_path("gone", "sentence")
+    path.write_text(path.read_text().replace('"name":"local"', '"name":"gone"'))
+    found = part(folder, "measurements")
+    assert found.state == "stale"
+    assert "unknown device 'gone'" in found.detail
+    assert found.command is None
 
 
 def test_data_that_is_gone_is_told_and_not_read_if_asked(folder: Path) -> None:
