@@ -168,6 +168,53 @@ def test_a_profile_that_never_reached_its_device_is_missing(folder: Path) -> Non
         predictor(open_run(folder), "rpi")
 
 
+def begin(root: Path, device: str) -> None:
+    """A profile that ended before its first subnet."""
+    path = Workspace(root).latency_path(device, "sentence")
+    line = next(root.glob("predictors/*/latency.jsonl")).read_text().splitlines(keepends=True)[0]
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(line.replace('"name":"local"', f'"name":"{device}"'))
+
+
+@pytest.mark.parametrize(
+    ("named", "is_measured", "next_command"),
+    [
+        # another device is at hand, and the walk goes on with that
+        ("local", True, "mosdeploy finetune"),
+        (None, True, "mosdeploy finetune"),
+        ("local", False, "mosdeploy profile --device local"),
+        # it is the device of the walk: why did it not answer?
+        (None, False, "mosdeploy devices check rpi"),
+        ("rpi", True, "mosdeploy devices check rpi"),
+    ],
+)
+def test_a_device_that_never_answered_is_proposed_only_where_needed(
+    folder: Path, named: str | None, is_measured: bool, next_command: str
+) -> None:
+    line = f'device = "{named}"\n' if named else ""
+    edit(folder / "mosdeploy.toml", 'device = "local"\n', line)
+    begin(folder, "rpi")
+    if not is_measured:
+        shutil.rmtree(folder / "predictors" / "local-sentence")
+    assert opened(folder).status().next_command == next_command
+    found = next(x for x in opened(folder).status().parts if x.name == "rpi")
+    assert found.state == "missing"
+    assert "`mosdeploy devices check rpi` says whether it answers" in found.detail
+
+
+def test_a_device_that_never_answered_is_none_of_several(folder: Path) -> None:
+    edit(folder / "mosdeploy.toml", 'device = "local"\n', "")
+    begin(folder, "rpi")
+    assert open_run(folder).profiled_device_name(None) == "local"
+    shutil.rmtree(folder / "predictors" / "local-sentence")
+    assert open_run(folder).profiled_device_name(None) == "rpi"
+
+
+def test_the_device_of_the_run_file_is_measured_beside_others(folder: Path) -> None:
+    edit(folder / "mosdeploy.toml", 'device = "local"', 'device = "rpi"')
+    assert opened(folder).status().next_command == "mosdeploy profile --device rpi"
+
+
 def test_another_workload_is_unused(folder: Path) -> None:
     edit(folder / "mosdeploy.toml", "[workload]", '[workload]\nname = "longer"')
     found = {x.name: x.state for x in opened(folder).status().parts if x.what == "measurements"}
