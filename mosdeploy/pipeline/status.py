@@ -28,6 +28,7 @@ from ..records import (
 from ..storage import read_record, sha256_file
 from .bundles import folder_bytes, newest_bundle
 from .context import Context
+from .devices import check_named
 from .measured_parts import measured_parts, middle_ms
 from .parts import look_at, require, subnets
 from .predictors import has_ready_made
@@ -72,7 +73,8 @@ class _Look:
     read_data: bool
 
     def parts(self) -> Iterator[Part]:
-        """Every part, in the order of the walk."""
+        """Every part, in the order of the walk; of the device only if it is unknown."""
+        yield from self._device()
         yield look_at("data", "", self._data, None)
         yield look_at("tokenizer", "", self._tokenizer, self._train_command)
         yield look_at("supernet", "", self._supernet, self._train_command)
@@ -145,6 +147,14 @@ class _Look:
         if self._state is None:
             raise StaleInputError("the supernet that it was made from does not count any more")
         return self._state
+
+    def _device(self) -> Iterator[Part]:
+        try:
+            check_named(self.context)
+        except ConfigError as error:
+            name = self.context.config.device or ""
+            known = "mosdeploy devices list"
+            yield Part(what="device", name=name, state="missing", detail=str(error), command=known)
 
     def _data(self) -> str:
         if not self.read_data:

@@ -23,6 +23,7 @@ from ..storage import (
 from ..workspace import Workspace
 from .budget import training_budget, with_budget
 from .context import Context
+from .devices import check_named
 from .distilled import Distilled, check_no_circle, distilled
 from .limits import TrainOptions, feasible_space, training_limits
 from .replacing import replacement_words, telling_differences
@@ -56,7 +57,7 @@ def train(context: Context, options: TrainOptions | None = None) -> SupernetCard
     Raises
     ------
     ConfigError
-        If the data is wrong, or the time is not enough for one step.
+        If the data is wrong, a device has no profile, or the time is not enough for one step.
     StaleInputError
         If an unfinished training was made from other data or another configuration, or a latency
         limit is given and no latency was measured on the device.
@@ -98,9 +99,10 @@ def _prepare(context: Context, options: TrainOptions, held: ExitStack) -> str:
         with disk_errors(folder):
             restore_folder(folder)
     standing = _standing(context.run)
-    data = context.family.load_data(context.config, context.run.data_root)
     feasible = feasible_space(context, options)
     limits = training_limits(context, options, feasible)
+    check_named(context, options.device)
+    data = context.family.load_data(context.config, context.run.data_root)
     budget = training_budget(context, options, feasible, files.beside if standing else None)
     context = replace(context, run=with_budget(context.run, budget))
     config = context.config
