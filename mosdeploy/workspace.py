@@ -10,6 +10,7 @@ from typing import Self
 from .folders import listed
 
 CONFIG_NAME = "mosdeploy.toml"
+PREDICTOR_NAME = "predictor.json"
 NEW_SUFFIX = "-new"
 
 
@@ -57,6 +58,10 @@ class Workspace:
         return self.supernet_dir / "checkpoint.pt"
 
     @property
+    def begun_path(self) -> Path:
+        return self.supernet_dir / "begun.json"
+
+    @property
     def budget_path(self) -> Path:
         return self.supernet_dir / "budget.json"
 
@@ -91,7 +96,7 @@ class Workspace:
         return self.predictor_dir(device, workload) / "latency.jsonl"
 
     def predictor_path(self, device: str, workload: str) -> Path:
-        return self.predictor_dir(device, workload) / "predictor.json"
+        return self.predictor_dir(device, workload) / PREDICTOR_NAME
 
     @property
     def quality_path(self) -> Path:

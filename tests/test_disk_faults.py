@@ -20,7 +20,7 @@ from mosdeploy.folders import restore_folder
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.sessions import ProfilingSession, read_sessions
 from mosdeploy.pipeline.train import PreparedData, _take_place
-from mosdeploy.records import Deployment, DeviceState, SearchResult, SupernetCard
+from mosdeploy.records import BegunTraining, Deployment, DeviceState, SearchResult, SupernetCard
 from mosdeploy.storage import append_line, atomic_copy, read_lines, read_record, write_record
 from mosdeploy.supernet.checkpoint import (
     load_supernet,
@@ -106,7 +106,8 @@ def two_supernets(root: Path) -> None:
 
 
 def take_place(root: Path) -> None:
-    prepared = PreparedData(inputs_sha256="", data_sha256="", is_beside=True)
+    begun = BegunTraining(inputs_sha256="", data_sha256="")
+    prepared = PreparedData(begun=begun, is_beside=True)
     _take_place(Workspace(root), prepared)
 
 

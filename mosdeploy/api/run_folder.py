@@ -86,9 +86,8 @@ class RunFolder:
         device: str | None = None,
         time: str | None = None,
     ) -> SupernetCard:
-        """Train the supernet; with limits, only what keeps them.
-
-        The limits are those of `search`; a latency is predicted for the device, once profiled.
+        """Train the supernet; with limits, those of `search`, only what keeps them; a latency is
+        predicted for the device, once profiled.
 
         Parameters
         ----------
@@ -109,11 +108,12 @@ class RunFolder:
         budget: int | None = None,
         until_error_percent: float | None = None,
         hosts: Sequence[str] = (),
+        renew: bool = False,
     ) -> "ProfileSummary":
-        """Measure a few well-chosen subnets on a device, and fit its latency predictor."""
+        """Measure a few well-chosen subnets, and fit the predictor; `renew` what counts no more."""
         from ..pipeline.profile import ProfileOptions, profile
 
-        options = ProfileOptions(device, budget, until_error_percent, tuple(hosts))
+        options = ProfileOptions(device, budget, until_error_percent, tuple(hosts), renew)
         return profile(self._context, options)
 
     def fit(self, device: str | None = None, *, source: str | None = None) -> PredictorCard:

@@ -58,8 +58,11 @@ def devices_check(common: DeviceCommon, name: DeviceName, host: HostOption = Non
 
     profile = resolve_profile(common.directory, name, host)
     checked = check_device(profile, common.ssh_config)
-    common.show(checked, _screen(checked, host or name))
-    if any(problem.blocking for problem in checked.problems):
+    is_ready = not any(problem.blocking for problem in checked.problems)
+    hosts = f" --hosts {host}" if host is not None else ""
+    command = f"mosdeploy profile --device {name}{hosts}" if is_ready else None
+    common.show(checked, _screen(checked, host or name), command)
+    if not is_ready:
         raise typer.Exit(5)
 
 

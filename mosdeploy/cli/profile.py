@@ -37,6 +37,14 @@ def profile(
             show_default="host of the device profile",
         ),
     ] = None,
+    renew: Annotated[
+        bool,
+        typer.Option(
+            "--renew",
+            help="Measure all again if it was measured under other conditions; what was measured "
+            "is kept in latency.old.",
+        ),
+    ] = False,
 ) -> None:
     """Measure a few well-chosen subnets on the device.
 
@@ -52,6 +60,7 @@ def profile(
         budget=budget,
         until_error_percent=parse_percent(until_error) if until_error is not None else None,
         hosts=tuple(host.strip() for host in hosts.split(",")) if hosts is not None else (),
+        renew=renew,
     )
     context = common.context()
     result = measure(context, options)

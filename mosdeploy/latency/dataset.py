@@ -154,7 +154,7 @@ class LatencyDataset:
             raise OtherConditionsError(
                 f"{self.path} was measured for something else: {'; '.join(differences)}. Move the "
                 f"folder {self.path.parent} away, or change workload.name in mosdeploy.toml, and "
-                "run `mosdeploy profile` again"
+                "run `mosdeploy profile` again; with --renew it measures all again here"
             )
 
     def append(self, record: LatencyRecord) -> None:

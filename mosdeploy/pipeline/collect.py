@@ -12,6 +12,7 @@ from ..errors import ConfigError, DeviceBusyError, DeviceError, OtherConditionsE
 from ..records import LatencyContext
 from ..spaces.genes import ArchConfig
 from ..storage import disk_errors, locked
+from ..workspace import PREDICTOR_NAME
 from .conditions import board_state, latency_context
 from .context import Context
 from .devices import connector, lasting_session
@@ -88,9 +89,16 @@ def collect(context: Context, request: CollectRequest) -> CollectResult:
             if not request.renew:
                 raise
             context.progress.say(f"measuring again: {error}")
-            with disk_errors(request.path):
-                request.path.replace(request.path.with_suffix(".old"))
+            _put_away(request.path)
             return _collect(context, request, wanted, profiles)
+
+
+def _put_away(path: Path) -> None:
+    """Keep measurements that no longer count under another name, and what was fitted to them."""
+    for file in (path, path.with_name(PREDICTOR_NAME)):
+        with disk_errors(file):
+            if file.exists():
+                file.replace(file.with_suffix(".old"))
 
 
 def _collect(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..config import load_run_config
 from ..config.device import DeviceProfile, list_profiles, load_profile, with_host
+from ..errors import ConfigError
 from ..workspace import Workspace
 from .context import SSH_CONFIG, Context, Progress, SilentProgress
 from .summaries import DeviceCheck, DeviceCleaning, DeviceList, DeviceSetup
@@ -92,6 +93,24 @@ def clean_device(
         if remove:
             remove_leftovers(session, profile, leftovers)
     return DeviceCleaning(device=profile.name, leftovers=leftovers, is_removed=remove)
+
+
+def check_named(context: Context, option: str | None = None) -> None:
+    """Refuse a device that has no profile before long work, though nothing is asked of it yet.
+
+    Raises
+    ------
+    ConfigError
+        If no profile has the name in the run file or that of an option, or its file is wrong.
+    """
+    root = context.files.root
+    if option is not None:
+        load_profile(option, root)
+    if context.config.device is not None:
+        try:
+            load_profile(context.config.device, root)
+        except ConfigError as error:
+            raise ConfigError(f"device in {context.files.config_path.name}: {error}") from error
 
 
 def run_profile(root: Path, name: str) -> DeviceProfile:

@@ -29,6 +29,7 @@ from ..storage import (
     write_record,
 )
 from .context import Context
+from .devices import check_named
 from .distilled import LARGEST, check_has_teachers, read_answered
 from .run import Run, open_run
 from .subnets import select_subnet, subnet_card
@@ -67,8 +68,8 @@ def distill(context: Context, options: DistillOptions | None = None) -> Distille
     Raises
     ------
     ConfigError
-        If the family has no teachers, there is none in the folder, or all that it answers is
-        left out.
+        If the family has no teachers, there is none in the folder, the run file names an unknown
+        device, or all that it answers is left out.
     StaleInputError
         If the largest subnet is to be the teacher and is not trained alone, or the folder holds the
         work of another teacher or for other data.
@@ -78,6 +79,7 @@ def distill(context: Context, options: DistillOptions | None = None) -> Distille
     options = options or DistillOptions()
     run = context.run
     check_has_teachers(run)
+    check_named(context)
     path = context.files.distilled_path
     busy = MosdeployError(f"another `mosdeploy distill` runs in {path.parent}; wait for it")
     with locked(path, busy):

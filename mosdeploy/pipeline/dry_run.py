@@ -4,6 +4,7 @@ import functools
 
 from ..records import DryRun
 from .context import Context
+from .devices import check_named
 
 ROUTINGS = ("none", "layer", "neuron")
 
@@ -17,10 +18,12 @@ def dry_run(context: Context) -> DryRun:
     Raises
     ------
     ConfigError
-        If a GPU is asked for and there is none, or if an example is longer than a batch.
+        If a GPU is asked for and there is none, if the run file names an unknown device, or if an
+        example is longer than a batch.
     """
     from ..training.cost import CostTask, training_cost
 
+    check_named(context)
     config = context.config
     variants = {"configured": config.supernet} | {
         name: config.supernet.model_copy(update={"routing": name}) for name in ROUTINGS

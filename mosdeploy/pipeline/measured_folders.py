@@ -18,6 +18,18 @@ def measured_devices(root: Path, workload: str, name: str) -> list[str]:
     return sorted(device for device in devices if device is not None)
 
 
+def has_records(path: Path) -> bool:
+    """Whether a file of measurements holds one; a profile that never reached its device leaves a
+    file without. True if it cannot be read, which whoever reads all of it tells.
+    """
+    try:
+        with path.open("rb") as lines:
+            lines.readline()  # what all records have in common
+            return lines.readline().endswith(b"\n")
+    except OSError:
+        return True
+
+
 def device_of(folder: Path, workload: str) -> str | None:
     """The device that a folder is of; None if it is of another workload.
 

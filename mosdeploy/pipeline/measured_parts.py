@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import StaleInputError
+from ..errors import ConfigError, OtherConditionsError, StaleInputError
 from ..folders import listed
 from ..storage import read_lines
 from .conditions import check_current
 from .context import Context
+from .devices import run_profile
 from .measured_folders import device_of, measured_devices
 from .parts import look_at, require, subnets
 from .summaries import Part
@@ -32,18 +33,39 @@ def measured_parts(context: Context) -> Iterator[Part]:
         else:
             detail = f"of another workload than '{workload}'"
             yield Part(what="measurements", name=folder.name, state="unused", detail=detail)
-    for device in devices:
-        found = _Measured(context, device)
-        if found.path.exists():
-            command = f"mosdeploy profile --device {device}"
-            yield look_at("measurements", device, found.measurements, command)
-        if found.is_begun:
-            continue
-        yield look_at("predictor", device, found.predictor, f"mosdeploy fit --device {device}")
-    if not devices:
+    looks = [_Measured(context, device) for device in devices]
+    is_any_measured = any(not found.is_begun for found in looks)
+    for found in looks:
+        yield from _begun(found, is_any_measured) if found.is_begun else _finished(found)
+    wanted = context.config.device
+    if (wanted or not devices) and wanted not in devices:
         device = context.run.device_name(None)
-        command = f"mosdeploy profile --device {device}"
-        yield Part(what="measurements", name=device, state="missing", command=command)
+        yield Part(
+            what="measurements", name=device, state="missing", command=_profile_command(device)
+        )
+
+
+def _finished(found: "_Measured") -> Iterator[Part]:
+    if found.path.exists():
+        yield look_at("measurements", found.device, found.measurements, found.command)
+    fit = f"mosdeploy fit --device {found.device}"
+    yield look_at("predictor", found.device, found.predictor, found.command and fit)
+
+
+def _begun(found: "_Measured", is_any_measured: bool) -> Iterator[Part]:
+    """A device of which nothing was measured: it is proposed only if the walk needs it."""
+    yield Part(
+        what="measurements",
+        name=found.device,
+        state="missing",
+        detail=f"begun, and nothing was measured; `mosdeploy devices check {found.device}` says "
+        "whether it answers",
+        command=found.first_command if found.is_wanted(is_any_measured) else None,
+    )
+
+
+def _profile_command(device: str) -> str:
+    return f"mosdeploy profile --device {device}"
 
 
 def middle_ms(context: Context) -> float | None:
@@ -76,14 +98,47 @@ class _Measured:
     @property
     def is_begun(self) -> bool:
         """Whether a profile ended before its first subnet, and nothing else is there."""
-        if self.path.with_name("predictor.json").exists() or not self.path.exists():
+        if self.path.with_name("predictor.json").exists():
             return False
-        return len(read_lines(self.path)[0]) <= 1  # what all records have in common
+        # one line holds what all records have in common
+        return not self.path.exists() or len(read_lines(self.path)[0]) <= 1
+
+    @property
+    def command(self) -> str | None:
+        """What measures it, or measures it again; None where there is no such device any more."""
+        command = _profile_command(self.device)
+        if not self.path.exists():
+            return command
+        try:
+            check_current(self.context.run, self.dataset)
+        except OtherConditionsError:
+            return f"{command} --renew"
+        except ConfigError:
+            return None
+        except StaleInputError:  # corrupt: which file to delete is told
+            pass
+        return command
+
+    def is_wanted(self, is_any_measured: bool) -> bool:
+        """Whether a walk goes on with this device, of which nothing was measured: the run file
+        names it, or names none where no other was measured.
+        """
+        named = self.context.config.device
+        return self.device == named or (named is None and not is_any_measured)
+
+    @property
+    def first_command(self) -> str | None:
+        """What to run on a device of which nothing was measured: it may not have answered."""
+        try:
+            profile = run_profile(self.context.files.root, self.device)
+        except ConfigError:
+            return None
+        if profile.kind == "local":
+            return _profile_command(self.device)
+        return f"mosdeploy devices check {self.device}"
 
     def measurements(self) -> str:
         dataset = self.dataset
-        if self.is_begun:
-            raise FileNotFoundError(self.path)
         check_current(self.context.run, dataset)
         times_ms = _times_ms(dataset)
         words = [subnets(len(dataset.measured))]

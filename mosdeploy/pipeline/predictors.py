@@ -190,6 +190,15 @@ def _ready_made(run: Run, device: str, folders: Sequence[Path]) -> "LatencyPredi
     return LatencyPredictor.load(path)
 
 
+def has_ready_made(run: Run, device: str) -> bool:
+    """Whether a predictor of a device was imported, or is shipped."""
+    try:
+        _ready_made(run, device, lookup_dirs("predictors", run.workspace.root))
+    except MosdeployError:
+        return False
+    return True
+
+
 def _saved(run: Run, device: str) -> "LatencyPredictor | None":
     """The predictor in the run folder; None if there is none or, with a warning, if it cannot be
     read.

@@ -39,12 +39,15 @@ class ProfileOptions:
     hosts
         Aliases of boards of this kind, to measure on all at once; none for the one that the profile
         names.
+    renew
+        Measure all again if it was measured under other conditions, rather than refuse it.
     """
 
     device: str | None = None
     budget: int | None = None
     until_error_percent: float | None = None
     hosts: tuple[str, ...] = ()
+    renew: bool = False
 
 
 def profile(context: Context, options: ProfileOptions | None = None) -> ProfileSummary:
@@ -56,6 +59,8 @@ def profile(context: Context, options: ProfileOptions | None = None) -> ProfileS
         As `collect`.
     DeviceError
         Also if nothing could be timed.
+    OtherConditionsError
+        If what was measured was measured under other conditions, and is not to be renewed.
     PredictorError
         If an error is asked of an emulated device.
     """
@@ -68,7 +73,9 @@ def profile(context: Context, options: ProfileOptions | None = None) -> ProfileS
     reached: list[bool] = []
     for part in [chosen] if limit is None else _parts(chosen, target):
         path = context.files.latency_path(name, context.config.workload.name)
-        request = CollectRequest(target, part, path, options.hosts, look=not results)
+        is_first = not results
+        renew = options.renew and is_first
+        request = CollectRequest(target, part, path, options.hosts, renew=renew, look=is_first)
         results.append(collect(context, request))
         card = _card(context, name)
         if limit is not None:

@@ -15,7 +15,8 @@ from ..family import Family
 from ..records import SupernetCard
 from ..storage import fingerprint, read_record, sha256_bytes, sha256_file
 from ..workspace import CONFIG_NAME, Workspace
-from .measured_folders import measured_devices
+from .measured_folders import has_records, measured_devices
+from .trained_settings import because, setting_differences
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ class Run:
         """
         if option or self.config.device:
             return self.device_name(option)
-        found = self._devices_with("latency.jsonl")
+        begun = self._devices_with("latency.jsonl")
+        workload = self.config.workload.name
+        found = [x for x in begun if has_records(self.workspace.latency_path(x, workload))] or begun
         if len(found) > 1:
             raise ConfigError(
                 f"several devices were profiled ({', '.join(found)}): say which one with --device, "
@@ -95,9 +98,10 @@ class Run:
         """
         card = self.whole_supernet_card()
         if card.space_sha256 != self.space_sha256:
+            found = because(setting_differences(card.settings, self.config, "space"))
             raise StaleInputError(
                 f"the search space in {CONFIG_NAME} is not the one that the supernet was trained "
-                "on; restore it, or run `mosdeploy train` again"
+                f"on{found}; restore it, or run `mosdeploy train` again"
             )
         return card
 

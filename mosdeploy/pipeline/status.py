@@ -11,27 +11,33 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from ..errors import MosdeployError, StaleInputError
+from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..folders import listed
 from ..printable import byte_size, kept, memory_kept
 from ..record import Record, read_json
 from ..records import (
+    BegunTraining,
     BundleManifest,
     DataCard,
     Deployment,
     ScoreTable,
     SearchResult,
     SubnetCard,
+    SupernetCard,
 )
 from ..storage import read_record, sha256_file
 from .bundles import folder_bytes, newest_bundle
 from .context import Context
+from .devices import check_named
 from .measured_parts import measured_parts, middle_ms
 from .parts import look_at, require, subnets
+from .predictors import has_ready_made
+from .replacing import begun_training
 from .report import current_scores, readable_deployments
 from .subnets import ALONE, subnet_card
 from .summaries import Part, RunStatus
 from .train import has_tokenizer_of
+from .train_command import TRAIN, train_command
 from .trained_run import TrainedRun, trained_run
 
 OPTIONAL = ("scores",)
@@ -67,10 +73,11 @@ class _Look:
     read_data: bool
 
     def parts(self) -> Iterator[Part]:
-        """Every part, in the order of the walk."""
+        """Every part, in the order of the walk; of the device only if it is unknown."""
+        yield from self._device()
         yield look_at("data", "", self._data, None)
-        yield look_at("tokenizer", "", self._tokenizer, "mosdeploy train")
-        yield look_at("supernet", "", self._supernet, "mosdeploy train")
+        yield look_at("tokenizer", "", self._tokenizer, self._train_command)
+        yield look_at("supernet", "", self._supernet, self._train_command)
         yield from measured_parts(self.context)
         yield look_at("search", "", self._search, "mosdeploy search")
         yield from self._finetuned()
@@ -83,6 +90,8 @@ class _Look:
         """The first thing to make, or to make again, that the walk needs."""
         needed = (x for x in parts if x.what not in OPTIONAL and x.state in ("missing", "stale"))
         command = next((part.command for part in needed if part.command), "mosdeploy verify")
+        if command == self._train_command:
+            return self._measured_first(parts) or command
         if command != "mosdeploy search" or self._has_limit:
             return command
         limit_ms = middle_ms(self.context)
@@ -98,6 +107,35 @@ class _Look:
     # -- what is trained
 
     @cached_property
+    def _made(self) -> BegunTraining | SupernetCard | None:
+        """What the last training was for: the one that is not over, else the supernet's."""
+        files = self.context.files
+        if begun := begun_training(files.beside) or begun_training(files):
+            return begun
+        with contextlib.suppress(StaleInputError):
+            return read_record(SupernetCard, files.supernet_card_path, TRAIN)
+        return None
+
+    @cached_property
+    def _train_command(self) -> str:
+        """What goes on with that training, or repeats it."""
+        return TRAIN if self._made is None else train_command(self.context.config, self._made)
+
+    def _measured_first(self, parts: tuple[Part, ...]) -> str | None:
+        """What measures the device, where a training within a latency would be refused without."""
+        limit = self.context.config.training.max_latency
+        if limit is None and "--max-latency" not in self._train_command:
+            return None
+        device = self._made.limits.device if self._made and self._made.limits else None
+        with contextlib.suppress(ConfigError):  # of several devices, train asks which
+            device = device or self.context.run.profiled_device_name(None)
+        found = next((x for x in parts if x.what == "measurements" and x.name == device), None)
+        if device is None or found is None or found.state in ("ok", "unused"):
+            return None
+        is_enough = found.state == "missing" and has_ready_made(self.context.run, device)
+        return None if is_enough else found.command
+
+    @cached_property
     def _state(self) -> TrainedRun | None:
         """The trained run; None where there is none that counts."""
         with contextlib.suppress(MosdeployError):
@@ -109,6 +147,14 @@ class _Look:
         if self._state is None:
             raise StaleInputError("the supernet that it was made from does not count any more")
         return self._state
+
+    def _device(self) -> Iterator[Part]:
+        try:
+            check_named(self.context)
+        except ConfigError as error:
+            name = self.context.config.device or ""
+            known = "mosdeploy devices list"
+            yield Part(what="device", name=name, state="missing", detail=str(error), command=known)
 
     def _data(self) -> str:
         if not self.read_data:
@@ -130,9 +176,10 @@ class _Look:
     def _supernet(self) -> str:
         files = self.context.files
         if any(x.checkpoint_path.exists() for x in (files, files.beside)):
-            raise StaleInputError(
-                "a training was stopped; the same command, with the same options, goes on"
-            )
+            same = "the same command, with the same options,"
+            if isinstance(self._made, BegunTraining):
+                same = f"`{self._train_command}`"
+            raise StaleInputError(f"a training was stopped; {same} goes on")
         require(files.supernet_card_path)
         state = trained_run(self.context.run)
         if self.read_data:

@@ -38,6 +38,7 @@ from .summaries import TaskSummary
 from .token_files import VALIDATION_TOKENS
 from .train import data_card
 from .trained_run import TrainedRun, trained_run, training_inputs
+from .trained_settings import trained_settings
 
 if TYPE_CHECKING:
     from ..data.protocols import Batch
@@ -174,7 +175,8 @@ class _Task:
             card = read_record(SupernetCard, files.supernet_card_path, "mosdeploy finetune --task")
             if known.items() <= card.model_dump().items():
                 return  # its losses need not be computed again
-        state = TrainedRun(run, trained.model_copy(update=known))
+        settings = trained_settings(run.config)
+        state = TrainedRun(run, trained.model_copy(update={**known, "settings": settings}))
         batches = self._valid_batches(state)
         losses = {
             f"{name}_loss": _loss(net, batches, state.arch(name))

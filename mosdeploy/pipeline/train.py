@@ -11,7 +11,7 @@ from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..family import TaskData, Tokenizer
 from ..folders import replace_folder, restore_folder
 from ..record import Record, parse
-from ..records import DataCard, SupernetCard, TrainingBudget, TrainingLimits
+from ..records import BegunTraining, DataCard, SupernetCard, TrainingLimits
 from ..storage import (
     atomic_copy,
     disk_errors,
@@ -23,12 +23,15 @@ from ..storage import (
 from ..workspace import Workspace
 from .budget import training_budget, with_budget
 from .context import Context
+from .devices import check_named
 from .distilled import Distilled, check_no_circle, distilled
 from .limits import TrainOptions, feasible_space, training_limits
+from .replacing import replacement_words, telling_differences
 from .run import Run
 from .teacher import finished_teacher, keep_teacher, train_teacher
 from .token_files import read_tokens, remove_tokens, training_progress, write_tokens
 from .trained_run import training_inputs
+from .trained_settings import trained_settings
 
 if TYPE_CHECKING:
     from ..search.feasible import FeasibleSpace
@@ -39,10 +42,7 @@ if TYPE_CHECKING:
 class PreparedData(Record):
     """What the first rank found and tells the others."""
 
-    inputs_sha256: str
-    data_sha256: str
-    limits: TrainingLimits | None = None
-    budget: TrainingBudget | None = None
+    begun: BegunTraining
     finished: bool = False
     is_beside: bool = False
 
@@ -57,7 +57,7 @@ def train(context: Context, options: TrainOptions | None = None) -> SupernetCard
     Raises
     ------
     ConfigError
-        If the data is wrong, or the time is not enough for one step.
+        If the data is wrong, a device has no profile, or the time is not enough for one step.
     StaleInputError
         If an unfinished training was made from other data or another configuration, or a latency
         limit is given and no latency was measured on the device.
@@ -81,7 +81,7 @@ def train(context: Context, options: TrainOptions | None = None) -> SupernetCard
         if not prepared.finished:
             # on every rank, after the first: by then the predictor is fitted
             source = feasible_space(context, options)
-            context = replace(context, run=with_budget(context.run, prepared.budget))
+            context = replace(context, run=with_budget(context.run, prepared.begun.budget))
             work = _beside(context) if prepared.is_beside else context
             distributed.first("trained", _train(work, prepared, source, distributed))
             distributed.first("placed", lambda: _take_place(context.files, prepared))
@@ -99,26 +99,30 @@ def _prepare(context: Context, options: TrainOptions, held: ExitStack) -> str:
         with disk_errors(folder):
             restore_folder(folder)
     standing = _standing(context.run)
-    data = context.family.load_data(context.config, context.run.data_root)
     feasible = feasible_space(context, options)
     limits = training_limits(context, options, feasible)
+    check_named(context, options.device)
+    data = context.family.load_data(context.config, context.run.data_root)
     budget = training_budget(context, options, feasible, files.beside if standing else None)
     context = replace(context, run=with_budget(context.run, budget))
     config = context.config
     source = distilled(context.run, config.training.data)
     check_no_circle(source.card)
     prepared = PreparedData(
-        inputs_sha256=training_inputs(context.run, data, limits),
-        data_sha256=data.sha256,
-        limits=limits,
-        budget=budget,
+        begun=BegunTraining(
+            inputs_sha256=training_inputs(context.run, data, limits),
+            data_sha256=data.sha256,
+            limits=limits,
+            budget=budget,
+            settings=trained_settings(config),
+        ),
         is_beside=standing is not None,
     )
     made = _standing(_beside(context).run) if standing else None
-    if made is not None and made.inputs_sha256 == prepared.inputs_sha256:
+    if made is not None and made.inputs_sha256 == prepared.begun.inputs_sha256:
         _take_place(files, prepared)  # which a kill kept from it
         standing = made
-    if standing is not None and standing.inputs_sha256 == prepared.inputs_sha256:
+    if standing is not None and standing.inputs_sha256 == prepared.begun.inputs_sha256:
         _remove_leftovers(files)
         context.progress.say("already trained from this data and configuration")
         return prepared.model_copy(update={"finished": True}).model_dump_json()
@@ -139,11 +143,15 @@ def _write_data(
 
     old = context
     if prepared.is_beside:
-        context.progress.say("the supernet that stands here stays until the new one is trained")
+        for line in replacement_words(context.files, context.config, prepared.begun):
+            context.progress.say(line)
         context = _beside(context)
     config = context.config
     files = context.files
-    check_inputs(files.checkpoint_path, prepared.inputs_sha256)  # before anything is overwritten
+    # before anything is overwritten
+    with telling_differences(files, config, prepared.begun):
+        check_inputs(files.checkpoint_path, prepared.begun.inputs_sha256)
+    write_record(files.begun_path, prepared.begun)
     tokenizer = _tokenizer(context, data, old.files)
     examples = source.examples(context.run, data)
     context.progress.say(f"tokenizing {len(examples):,} training examples")
@@ -156,8 +164,8 @@ def _write_data(
         f"data: {len(train_set)} training, {len(data.valid)} validation, {len(data.test)} test "
         f"examples; dropped: {dropped}"
     )
-    if prepared.limits is not None:
-        context.progress.say(_within(context, prepared.limits))
+    if prepared.begun.limits is not None:
+        context.progress.say(_within(context, prepared.begun.limits))
     valid_set = context.family.tokenize(tokenizer, data.valid, config)
     if prepared.is_beside:
         keep_teacher(old.run, context.run, data.sha256)
@@ -199,7 +207,7 @@ def _train(
     batches, valid = read_tokens(files.supernet_dir, context.family, config.training)
     vocab_size = context.family.load_tokenizer(files.tokenizer_path).vocab_size
     seed = config.training.seed
-    teacher = finished_teacher(context.run, prepared.data_sha256)
+    teacher = finished_teacher(context.run, prepared.begun.data_sha256)
     if teacher is None:
         net = context.family.fresh_supernet(config.space, vocab_size, config.supernet, seed)
     else:
@@ -208,7 +216,7 @@ def _train(
         config=config.training,
         state_path=files.checkpoint_path,
         log_path=files.training_log_path,
-        inputs_sha256=prepared.inputs_sha256,
+        inputs_sha256=prepared.begun.inputs_sha256,
         source=source,
         say=context.progress.say,
     )
@@ -222,8 +230,7 @@ def _train(
         # a teacher's table may have rows that the tokenizer has no ids for
         card = _supernet_card(context, prepared, net.vocab_size, summary)
         write_record(files.supernet_card_path, card)
-        files.checkpoint_path.unlink()  # the optimiser's state; what stays is the supernet
-        remove_tokens(files.supernet_dir)
+        _remove_state(files)
         return ""
 
     return finish
@@ -234,9 +241,9 @@ def _supernet_card(
 ) -> SupernetCard:
     config = context.config.supernet
     return SupernetCard(
-        inputs_sha256=prepared.inputs_sha256,
+        inputs_sha256=prepared.begun.inputs_sha256,
         space_sha256=context.run.space_sha256,
-        data_sha256=prepared.data_sha256,
+        data_sha256=prepared.begun.data_sha256,
         tokenizer_sha256=sha256_file(context.files.tokenizer_path),
         supernet_sha256=sha256_file(context.files.supernet_path),
         steps=summary.steps,
@@ -246,8 +253,9 @@ def _supernet_card(
         largest_loss=summary.losses["largest_loss"],
         smallest_loss=summary.losses["smallest_loss"],
         train_seconds=summary.train_seconds,
-        limits=prepared.limits,
-        budget=prepared.budget,
+        limits=prepared.begun.limits,
+        budget=prepared.begun.budget,
+        settings=prepared.begun.settings,
     )
 
 
@@ -278,10 +286,16 @@ def _take_place(files: Workspace, prepared: PreparedData) -> str:
     return ""
 
 
+def _remove_state(files: Workspace) -> None:
+    """Remove the optimiser's state and all else to go on with; what stays is the supernet."""
+    files.checkpoint_path.unlink(missing_ok=True)
+    files.begun_path.unlink(missing_ok=True)
+    remove_tokens(files.supernet_dir)
+
+
 def _remove_leftovers(files: Workspace) -> None:
     """Remove what a kill left at the very end of a training."""
-    files.checkpoint_path.unlink(missing_ok=True)
-    remove_tokens(files.supernet_dir)
+    _remove_state(files)
     # a training that is not over has no card
     if files.beside.supernet_card_path.exists():
         for folder in (files.beside.supernet_dir, files.beside.teacher_dir):

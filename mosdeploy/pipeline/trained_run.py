@@ -27,6 +27,8 @@ from .context import SILENT, Progress
 from .distilled import distilled
 from .run import Run
 from .teacher import finished_teacher
+from .train_command import train_command
+from .trained_settings import because, setting_differences
 
 if TYPE_CHECKING:
     from ..data.protocols import Dataset
@@ -96,10 +98,19 @@ class TrainedRun:
         if training_inputs(self.run, data, self.card.limits) != self.card.inputs_sha256:
             changed = "data" if data.sha256 != self.card.data_sha256 else "configuration"
             raise StaleInputError(
-                f"the {changed} is not the one that the supernet was trained from; restore it, "
-                "or run `mosdeploy train` again"
+                f"the {changed} is not the one that the supernet was trained from"
+                f"{because(self._differences)}; restore it, or run "
+                f"`{train_command(self.config, self.card)}` again"
             )
         return data
+
+    @property
+    def _differences(self) -> list[str]:
+        """In what the configuration is another one now, as far as is known."""
+        found = setting_differences(self.card.settings, self.config)
+        if not found and self.config.training.data != "original":
+            found = ["the distilled examples have changed"]
+        return found
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

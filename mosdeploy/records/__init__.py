@@ -30,6 +30,7 @@ from .latency import (
 )
 from .search import Candidate, Limits, QualityCard, SearchResult
 from .training import (
+    BegunTraining,
     DataCard,
     DistilledCard,
     DryRun,
@@ -45,6 +46,7 @@ from .training import (
 )
 
 __all__ = [
+    "BegunTraining",
     "BoardCalibration",
     "BundleManifest",
     "Candidate",

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field, JsonValue
+
 from ..record import Record
 from ..spaces import AnyArch, AnyWorkload
 from .search import Limits
@@ -73,12 +75,24 @@ class TrainingBudget(Record):
     winner_step_s: float | None = None
 
 
+class BegunTraining(Record):
+    """What a training that is not over was begun with; its words are those of `SupernetCard`."""
+
+    version: Literal[2] = 2
+    inputs_sha256: str
+    data_sha256: str
+    limits: TrainingLimits | None = None
+    budget: TrainingBudget | None = None
+    settings: dict[str, JsonValue] | None = Field(None, exclude_if=lambda found: found is None)
+
+
 class SupernetCard(Record):
     """What a supernet was made from, and the validation losses of its largest and smallest subnets,
     in nats a target.
 
     `limits` is None for a supernet whose whole space was trained, `budget` where the run file says
-    the steps.
+    the steps. `settings` are the keys of the run file that it depends on, by `section.key`; None in
+    older files.
     """
 
     version: Literal[2] = 2
@@ -96,6 +110,7 @@ class SupernetCard(Record):
     train_seconds: float
     limits: TrainingLimits | None = None
     budget: TrainingBudget | None = None
+    settings: dict[str, JsonValue] | None = Field(None, exclude_if=lambda found: found is None)
 
 
 class TrainingCost(Record):

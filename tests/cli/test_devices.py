@@ -80,6 +80,9 @@ def test_a_board_that_is_ready_is_told_on_one_screen(ask: Callable[..., Any]) ->
         "now       48 degrees C, load 0.02",
         "software  Python 3.11.2, numpy 2.0",
     ]
+    assert done.stderr == "next: mosdeploy profile --device rpi\n"
+    done = ask("devices.check_device", READY, "devices", "check", "rpi", "--host", "pi2")
+    assert done.stderr == "next: mosdeploy profile --device rpi --hosts pi2\n"
 
 
 def test_what_disturbs_is_told_with_its_cure(ask: Callable[..., Any]) -> None:

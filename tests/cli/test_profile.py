@@ -28,6 +28,8 @@ def test_options(ask: Callable[..., Any]) -> None:
     words = ("--device", "rpi", "--budget", "40", "--until-error", "2.5%", "--hosts", "pi1, pi2")
     done = ask(PROFILE, SUMMARY, "profile", *words)
     assert done.arguments[1] == ProfileOptions("rpi", 40, 2.5, ("pi1", "pi2"))
+    done = ask(PROFILE, SUMMARY, "profile", "--renew")
+    assert done.arguments[1] == ProfileOptions(renew=True)
     assert ask(PROFILE, SUMMARY, "profile").arguments[1] == ProfileOptions()
 
 

@@ -1,10 +1,11 @@
 """Devices by name: what is known of them, and what this machine lacks."""
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from walking import make_run_folder
+from walking import KeptProgress, edit, make_run_folder, opened
 from watching import other_agent
 
 from mosdeploy.config.encoder import EncoderRunConfig
@@ -19,7 +20,10 @@ from mosdeploy.pipeline.devices import (
     setup_device,
     show_device,
 )
+from mosdeploy.pipeline.distill import distill
+from mosdeploy.pipeline.dry_run import dry_run
 from mosdeploy.pipeline.run import open_run
+from mosdeploy.pipeline.train import train
 
 
 @pytest.fixture
@@ -84,3 +88,34 @@ def test_families_ask_for_what_mosdeploy_itself_asks_for() -> None:
     own = tomllib.loads(path.read_text())["project"]["dependencies"]
     for config in (TranslationRunConfig, EncoderRunConfig):
         assert set(config.packages) <= set(own)
+
+
+@pytest.mark.parametrize("verb", [train, dry_run, distill])
+def test_a_device_that_is_mistyped_is_told_before_long_work(
+    root: Path, verb: Callable[[Context], object]
+) -> None:
+    edit(root / "mosdeploy.toml", 'device = "local"', 'device = "rip"')
+    progress = KeptProgress()
+    with pytest.raises(
+        ConfigError,
+        match=r"device in mosdeploy\.toml: unknown device 'rip'; did you mean 'rpi'\? "
+        r"known devices: .*local, rpi",
+    ):
+        verb(Context(open_run(root), progress))
+    assert progress.messages == progress.updates == []
+
+
+def test_a_device_of_an_option_is_looked_up_before_a_training(root: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^unknown device 'loca'; did you mean 'local'\?"):
+        opened(root).train(device="loca")
+    assert not list((root / "supernet").glob("*"))
+
+
+def test_status_tells_a_mistyped_device_first(root: Path) -> None:
+    edit(root / "mosdeploy.toml", 'device = "local"', 'device = "rip"')
+    found = opened(root).status()
+    assert (found.parts[0].what, found.parts[0].name) == ("device", "rip")
+    assert "did you mean 'rpi'?" in found.parts[0].detail
+    assert found.next_command == "mosdeploy devices list"
+    edit(root / "mosdeploy.toml", 'device = "rip"', 'device = "rpi"')
+    assert opened(root).status().next_command == "mosdeploy train"

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from walking import damage, edit, make_run_folder, opened
+from walking import KeptProgress, damage, edit, make_run_folder, opened
 
-from mosdeploy.errors import StaleInputError
+from mosdeploy.errors import OtherConditionsError, StaleInputError
 from mosdeploy.pipeline.bundles import folder_bytes
 from mosdeploy.pipeline.predictors import predictor
 from mosdeploy.pipeline.run import open_run
@@ -115,6 +115,40 @@ def test_what_changed_makes_stale_what_was_made_from_it(
     assert found.next_command.startswith(f"mosdeploy {next_command}")
 
 
+def test_what_no_longer_counts_is_measured_again_as_proposed(folder: Path) -> None:
+    change_workload(folder)
+    assert opened(folder).status().next_command == "mosdeploy profile --device local --renew"
+    path = Workspace(folder).latency_path("local", "sentence")
+    before = path.read_bytes()
+    with pytest.raises(OtherConditionsError, match="with --renew it measures all again"):
+        opened(folder).profile("local")
+    assert opened(folder).profile("local", renew=True).measured_now == 12
+    assert path.with_suffix(".old").read_bytes() == before
+    assert part(folder, "measurements").state == part(folder, "predictor").state == "ok"
+    # what counts is not measured again
+    assert opened(folder).profile("local", renew=True).measured_now == 0
+
+
+def test_a_renewal_that_was_killed_leaves_no_predictor_of_before(folder: Path) -> None:
+    change_workload(folder)
+    with pytest.raises(KeyboardInterrupt):
+        opened(folder, KeptProgress(stop_at=0)).profile("local", renew=True)
+    found = {x.what for x in opened(folder).status().parts if x.name == "local"}
+    assert "predictor" not in found
+    with pytest.raises(StaleInputError, match="run `mosdeploy profile --device local` first"):
+        predictor(open_run(folder), "local")
+
+
+def test_measurements_of_a_device_without_a_profile_are_not_proposed(folder: Path) -> None:
+    (folder / "predictors" / "local-sentence").rename(folder / "predictors" / "gone-sentence")
+    path = Workspace(folder).latency_path("gone", "sentence")
+    path.write_text(path.read_text().replace('"name":"local"', '"name":"gone"'))
+    found = part(folder, "measurements")
+    assert found.state == "stale"
+    assert "unknown device 'gone'" in found.detail
+    assert found.command is None
+
+
 def test_data_that_is_gone_is_told_and_not_read_if_asked(folder: Path) -> None:
     (folder / "data" / "train.de").unlink()
     assert part(folder, "data").state == "stale"
@@ -132,6 +166,53 @@ def test_a_profile_that_never_reached_its_device_is_missing(folder: Path) -> Non
     assert found == {("measurements", "missing")}
     with pytest.raises(StaleInputError, match="run `mosdeploy profile --device rpi` first"):
         predictor(open_run(folder), "rpi")
+
+
+def begin(root: Path, device: str) -> None:
+    """A profile that ended before its first subnet."""
+    path = Workspace(root).latency_path(device, "sentence")
+    line = next(root.glob("predictors/*/latency.jsonl")).read_text().splitlines(keepends=True)[0]
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(line.replace('"name":"local"', f'"name":"{device}"'))
+
+
+@pytest.mark.parametrize(
+    ("named", "is_measured", "next_command"),
+    [
+        # another device is at hand, and the walk goes on with that
+        ("local", True, "mosdeploy finetune"),
+        (None, True, "mosdeploy finetune"),
+        ("local", False, "mosdeploy profile --device local"),
+        # it is the device of the walk: why did it not answer?
+        (None, False, "mosdeploy devices check rpi"),
+        ("rpi", True, "mosdeploy devices check rpi"),
+    ],
+)
+def test_a_device_that_never_answered_is_proposed_only_where_needed(
+    folder: Path, named: str | None, is_measured: bool, next_command: str
+) -> None:
+    line = f'device = "{named}"\n' if named else ""
+    edit(folder / "mosdeploy.toml", 'device = "local"\n', line)
+    begin(folder, "rpi")
+    if not is_measured:
+        shutil.rmtree(folder / "predictors" / "local-sentence")
+    assert opened(folder).status().next_command == next_command
+    found = next(x for x in opened(folder).status().parts if x.name == "rpi")
+    assert found.state == "missing"
+    assert "`mosdeploy devices check rpi` says whether it answers" in found.detail
+
+
+def test_a_device_that_never_answered_is_none_of_several(folder: Path) -> None:
+    edit(folder / "mosdeploy.toml", 'device = "local"\n', "")
+    begin(folder, "rpi")
+    assert open_run(folder).profiled_device_name(None) == "local"
+    shutil.rmtree(folder / "predictors" / "local-sentence")
+    assert open_run(folder).profiled_device_name(None) == "rpi"
+
+
+def test_the_device_of_the_run_file_is_measured_beside_others(folder: Path) -> None:
+    edit(folder / "mosdeploy.toml", 'device = "local"', 'device = "rpi"')
+    assert opened(folder).status().next_command == "mosdeploy profile --device rpi"
 
 
 def test_another_workload_is_unused(folder: Path) -> None:
@@ -198,3 +279,45 @@ def test_a_limit_on_memory_is_judged_beside_that_on_latency(folder: Path) -> Non
     page = opened(folder).report().page.read_text()
     assert 'ms <span class="good">kept</span>, 200.0' in page
     assert 'MiB <span class="bad">broken</span>' in page
+
+
+def test_a_stopped_training_goes_on_with_its_limits(tmp_path: Path) -> None:
+    root = make_run_folder(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        opened(root, KeptProgress(stop_at=5)).train(max_size_bytes=100 * 2**10)
+    found = opened(root).status()
+    command = "mosdeploy train --max-size 100KiB"
+    assert found.next_command == command
+    assert f"`{command}` goes on" in part(root, "supernet").detail
+    card = opened(root).train(max_size_bytes=100 * 2**10)
+    assert not Workspace(root).begun_path.exists()
+    # and what makes it again, after a change, is for the same limits
+    edit(root / "mosdeploy.toml", "\nsteps = 12", "\nsteps = 3")
+    assert card.limits is not None
+    assert opened(root).status().next_command == command
+
+
+def test_a_training_that_was_stopped_before_its_first_state_is_known(tmp_path: Path) -> None:
+    root = make_run_folder(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        opened(root, KeptProgress(stop_at=1)).train(max_parameters=50_000)
+    assert not Workspace(root).checkpoint_path.exists()
+    assert part(root, "supernet").state == "missing"
+    assert opened(root).status().next_command == "mosdeploy train --max-parameters 50k"
+
+
+def test_a_training_beside_a_supernet_goes_on_with_its_limits(folder: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        opened(folder, KeptProgress(stop_at=5)).train("10s")
+    assert opened(folder).status().next_command == "mosdeploy train --max-latency 10000ms"
+
+
+def test_a_training_within_a_latency_is_measured_first(folder: Path) -> None:
+    edit(folder / "mosdeploy.toml", "[training]", '[training]\nmax_latency = "10s"')
+    change_space(folder)
+    assert opened(folder).status().next_command.startswith("mosdeploy profile --device local")
+    fresh = folder.with_name("fresh")
+    for name in ("data", "device_profiles"):
+        shutil.copytree(folder / name, fresh / name)
+    shutil.copy(folder / "mosdeploy.toml", fresh)
+    assert opened(fresh).status().next_command == "mosdeploy profile --device local"

@@ -86,6 +86,31 @@ def test_what_changes_no_result_does_not_ask_for_another_training(
     assert progress.messages == ["already trained from this data and configuration"]
 
 
+def test_a_training_says_what_it_replaces_and_what_then_is_stale(folder: Path) -> None:
+    files = Workspace(folder)
+    edit(files.config_path, "\nsteps = 12", "\nsteps = 3")
+    progress = KeptProgress()
+    opened(folder, progress).train(max_size_bytes=100 * 2**10)
+    assert progress.messages[:3] == [
+        "the supernet here was trained otherwise (training.steps was 12, is 3 now, max_size_bytes "
+        "was unset, is 102400 now)",
+        "the supernet that stands here stays until the new one is trained",
+        "then what was made from it no longer counts: the search, the scores, the report; to keep "
+        "all of that, stop now and train in another run folder",
+    ]
+    # of a supernet that nothing was made from, nothing is lost; old cards do not tell the keys
+    card = json.loads(files.supernet_card_path.read_text())
+    del card["settings"]
+    files.supernet_card_path.write_text(json.dumps(card))
+    for made in (files.search_result_path, files.scores_path, files.report_dir / "index.html"):
+        made.unlink()
+    edit(files.config_path, "\nsteps = 3", "\nsteps = 2")
+    progress = KeptProgress()
+    opened(folder, progress).train(max_size_bytes=100 * 2**10)
+    assert progress.messages[0] == "the supernet here was trained otherwise (how is not known)"
+    assert not any(line.startswith("then ") for line in progress.messages)
+
+
 def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 

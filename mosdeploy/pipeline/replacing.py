@@ -1,0 +1,91 @@
+"""What a training finds in its place: the state of another one, or a supernet that it replaces.
+
+In: what a training is begun with, and what lies in the run folder. Out: words about the difference.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+from ..config import RunConfig
+from ..errors import StaleInputError
+from ..folders import listed
+from ..records import BegunTraining, SupernetCard
+from ..storage import read_record
+from ..workspace import Workspace
+from .train_command import TRAIN, train_command
+from .trained_settings import limit_differences, setting_differences
+
+
+@contextlib.contextmanager
+def telling_differences(
+    files: Workspace, config: RunConfig, wanted: BegunTraining
+) -> Iterator[None]:
+    """Say of a state that is refused in what its training was another one, where that is known.
+
+    Raises
+    ------
+    StaleInputError
+        As what is done in it raises it, with these words.
+    """
+    try:
+        yield
+    except StaleInputError as error:
+        found = begun_training(files)
+        differences = [] if found is None else training_differences(found, config, wanted)
+        if found is None or not differences:
+            raise
+        # the options alone: what else changed has to be restored in the run file
+        same = found.settings == wanted.settings and found.data_sha256 == wanted.data_sha256
+        on = f"; `{train_command(config, found)}` goes on with it" if same else ""
+        raise StaleInputError(f"{error} ({', '.join(differences)}){on}") from error
+
+
+def begun_training(files: Workspace) -> BegunTraining | None:
+    """What the training in a folder was begun with that is not over; None where that is not
+    known.
+    """
+    with contextlib.suppress(StaleInputError):
+        return read_record(BegunTraining, files.begun_path, TRAIN)
+    return None
+
+
+def training_differences(
+    found: BegunTraining | SupernetCard, config: RunConfig, wanted: BegunTraining
+) -> list[str]:
+    """In what a training that is asked for is another one than what is found, in words."""
+    if found.inputs_sha256 == wanted.inputs_sha256:
+        return []
+    data = ["the data are others"] if found.data_sha256 != wanted.data_sha256 else []
+    limits = limit_differences(found.limits, wanted.limits)
+    return [*data, *setting_differences(found.settings, config), *limits]
+
+
+def replacement_words(files: Workspace, config: RunConfig, wanted: BegunTraining) -> list[str]:
+    """What a training says that puts another supernet in the place of one that is finished: in what
+    it differs, and what counts no more once it is over.
+    """
+    standing = read_record(SupernetCard, files.supernet_card_path, TRAIN)
+    differences = training_differences(standing, config, wanted) or ["how is not known"]
+    words = [
+        f"the supernet here was trained otherwise ({', '.join(differences)})",
+        "the supernet that stands here stays until the new one is trained",
+    ]
+    if stale := _made_from_supernet(files):
+        words.append(
+            f"then what was made from it no longer counts: {', '.join(stale)}; to keep all of "
+            "that, stop now and train in another run folder"
+        )
+    return words
+
+
+def _made_from_supernet(files: Workspace) -> list[str]:
+    """What of a supernet's walk is in a run folder, but for bundles, which stay what they are."""
+    trained = listed(files.root / "subnets", "*/subnet.json")
+    alone = [path for path in trained if not path.parent.name.endswith("-scratch")]
+    found = {
+        "the search": files.search_result_path.exists(),
+        f"{len(alone)} trained {'subnet' if len(alone) == 1 else 'subnets'}": bool(alone),
+        "the scores": files.scores_path.exists(),
+        "the report": (files.report_dir / "index.html").exists(),
+    }
+    return [name for name, is_there in found.items() if is_there]

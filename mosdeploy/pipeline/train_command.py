@@ -1,0 +1,78 @@
+"""The command line that trains a supernet again, or goes on with one that was stopped.
+
+In: the run file, and the limits and the budget of a training. Out: `mosdeploy train` with the
+options that the run file does not say.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from ..config import RunConfig
+from ..records import BegunTraining, Limits, SupernetCard
+from .limits import NO_LIMITS, with_defaults
+
+TRAIN = "mosdeploy train"
+PARAMETERS = {"max_parameters", "max_body_parameters"}
+"""A run file limits one of both."""
+
+_COUNTS = {"M": 10**6, "k": 10**3}
+_SIZES = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "B": 1}
+_TIMES = {"h": 3600, "m": 60}
+
+
+def train_command(config: RunConfig, made: BegunTraining | SupernetCard) -> str:
+    """What goes on with a stopped training, or trains a supernet anew for what it was trained for.
+
+    The former has an option wherever the run file says something else; in the latter the run file
+    goes first where it has a limit now.
+    """
+    found = made.limits.limits if made.limits is not None else NO_LIMITS
+    said = with_defaults(NO_LIMITS, config.training).model_dump(exclude_none=True)
+    left_out = {name for name, most in said.items() if getattr(found, name) == most}
+    if isinstance(made, SupernetCard):
+        left_out = set(said)
+        if left_out & PARAMETERS:
+            left_out |= PARAMETERS
+    return _command(config, made, found.model_copy(update=dict.fromkeys(left_out)))
+
+
+def _command(config: RunConfig, made: BegunTraining | SupernetCard, limits: Limits) -> str:
+    words = [TRAIN, *_options(limits)]
+    device = made.limits.device if made.limits is not None else None
+    if device not in (None, config.device):
+        words.append(f"--device {device}")
+    time_s = made.budget.time_s if made.budget is not None else None
+    if time_s is not None:
+        words.append(f"--time {_exact(time_s, _TIMES)}{'' if _whole(time_s, _TIMES) else 's'}")
+    return " ".join(words)
+
+
+def _options(limits: Limits) -> list[str]:
+    words = []
+    if limits.max_latency_ms is not None:
+        words.append(f"--max-latency {_digits(limits.max_latency_ms)}ms")
+    if limits.max_parameters is not None:
+        words.append(f"--max-parameters {_exact(limits.max_parameters, _COUNTS)}")
+    if limits.max_body_parameters is not None:
+        most = _exact(limits.max_body_parameters, _COUNTS)
+        words.append(f"--max-parameters {most} --count encoder")
+    if limits.max_size_bytes is not None:
+        words.append(f"--max-size {_exact(limits.max_size_bytes, _SIZES)}")
+    if limits.max_memory_bytes is not None:
+        words.append(f"--max-memory {_exact(limits.max_memory_bytes, _SIZES)}")
+    return words
+
+
+def _exact(number: float, units: Mapping[str, int]) -> str:
+    """A number in the largest unit in which it is whole; as it is if there is none."""
+    unit = _whole(number, units)
+    return f"{number / units[unit]:.0f}{unit}" if unit else _digits(number)
+
+
+def _whole(number: float, units: Mapping[str, int]) -> str:
+    return next((unit for unit, size in units.items() if number % size == 0), "")
+
+
+def _digits(number: float) -> str:
+    """All digits of a number, without an exponent, which no option takes."""
+    return f"{Decimal(repr(number)).normalize():f}"

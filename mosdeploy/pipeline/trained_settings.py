@@ -1,0 +1,104 @@
+"""The keys of the run file that a supernet depends on, as they were when it was trained.
+
+In: a run file, and the keys that were kept beside a fingerprint. Out: in what they differ, in
+words. This file reads no other.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+
+from pydantic import JsonValue
+from pydantic_core import to_jsonable_python
+
+from ..config import RunConfig
+from ..record import Record
+from ..records import TrainingLimits
+
+UNSET = "unset"
+
+
+def trained_settings(config: RunConfig) -> dict[str, JsonValue]:
+    """What the weights of a supernet depend on, by `section.key`; limits apart, and where there is
+    a budget with the steps that it gives.
+
+    Examples
+    --------
+    >>> from mosdeploy.config import load_recipe
+    >>> trained_settings(load_recipe("tiny"))["training.grad_accum_steps"]
+    1
+    """
+    sections = {
+        "space": config.space,
+        "supernet": config.supernet,
+        "training": config.training.unlimited.fingerprinted,
+    }
+    settings: dict[str, JsonValue] = {
+        "vocab_size": config.vocab_size,
+        "max_tokens": config.max_tokens,
+    }
+    for name, section in sections.items():
+        settings |= dict(_flat(section, name))
+    return settings
+
+
+def setting_differences(
+    kept: Mapping[str, JsonValue] | None, config: RunConfig, section: str = ""
+) -> list[str]:
+    """In which keys the run file differs from what was kept; none where nothing was.
+
+    Parameters
+    ----------
+    section
+        Look at this one alone.
+    """
+    if kept is None:
+        return []
+    now = trained_settings(config)
+    names = [name for name in {**kept, **now} if name.startswith(section)]
+    return [
+        _changed(name, kept.get(name), now.get(name))
+        for name in names
+        if kept.get(name) != now.get(name)
+    ]
+
+
+def limit_differences(then: TrainingLimits | None, now: TrainingLimits | None) -> list[str]:
+    """In which limits, and whose latencies, one training differs from another."""
+    old, new = (_limits(x) for x in (then, now))
+    found = [
+        _changed(name, old.get(name), new.get(name))
+        for name in {**old, **new}
+        if old.get(name) != new.get(name)
+    ]
+    if not found and then != now:
+        found = ["the latency predictor has changed"]
+    return found
+
+
+def because(differences: list[str]) -> str:
+    """Differences as the end of a clause; nothing where none are known."""
+    return f": {', '.join(differences)}" if differences else ""
+
+
+def _limits(limits: TrainingLimits | None) -> dict[str, JsonValue]:
+    if limits is None:
+        return {}
+    device = {"device": limits.device} if limits.device is not None else {}
+    return {**limits.limits.model_dump(exclude_none=True), **device}
+
+
+def _flat(record: Record, section: str) -> Iterator[tuple[str, JsonValue]]:
+    for name, field in type(record).model_fields.items():
+        value = getattr(record, name)
+        if isinstance(value, Record):
+            yield from _flat(value, f"{section}.{name}")
+        elif not field.exclude:
+            yield f"{section}.{name}", to_jsonable_python(value)
+
+
+def _changed(name: str, then: JsonValue, now: JsonValue) -> str:
+    return f"{name} was {_told(then)}, is {_told(now)} now"
+
+
+def _told(value: JsonValue) -> str:
+    return UNSET if value is None else json.dumps(value, ensure_ascii=False)
