@@ -6,7 +6,6 @@ limits.
 
 import contextlib
 import math
-import shutil
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -236,8 +235,8 @@ class Verification:
         again: set[str] = set()
         path = self.context.files.timed_again_path(self.device, self.context.config.workload.name)
         if path.exists() and not _is_recent(path):
-            with disk_errors(path.parent):
-                shutil.rmtree(path.parent)  # what counts is how the device is now
+            with disk_errors(path):
+                path.unlink()  # what counts is how the device is now
         while True:
             winner = choose_winner(self.measured, self.limits, self.noise)
             if winner.arch.key in again:

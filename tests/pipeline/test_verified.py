@@ -128,8 +128,11 @@ def test_a_second_timing_counts_for_an_hour(
         append_line(path.with_name("sessions.jsonl"), session)
         changed = now if copied else then
         os.utime(path, (changed.timestamp(), changed.timestamp()))
+    beside = path.with_name("other-load.jsonl")
+    beside.write_bytes(path.read_bytes())
     decided((9.9,), (9.9,))
     assert path.exists() == counts
+    assert beside.exists()
 
 
 LADDER_MS = tuple(2.0 * 1.03**i for i in range(90))
