@@ -38,7 +38,7 @@ class RunFolder:
     """A run folder; its methods are the verbs of the command line, and raise the same errors.
 
     `predictor` gives what `profile` and `fit` leave behind. Each verb resumes what a killed one
-    began, and trains and measures nothing twice.
+    began, and trains and measures nothing twice. A bundle is a folder, or its name in `bundles/`.
 
     Examples
     --------
@@ -168,8 +168,8 @@ class RunFolder:
         Parameters
         ----------
         teacher
-            `largest`: the largest subnet of this supernet, after `finetune("largest")`; or the
-            folder of a bundle or of a CTranslate2 model.
+            `largest`: the largest subnet of this supernet, after `finetune("largest")`; a bundle;
+            or the folder of a CTranslate2 model.
         """
         from ..pipeline.distill import DistillOptions, distill
 
@@ -297,7 +297,7 @@ class RunFolder:
     def compare(
         self, bundles: Sequence[str | Path], *, device: str | None = None, host: str | None = None
     ) -> "Comparison":
-        """Time bundles (folders, or names in `bundles/`) by turns on a device, and score them."""
+        """Time bundles by turns on a device, and score them on the same examples."""
         from ..pipeline.compare import CompareOptions, compare
 
         return compare(self._context, CompareOptions(tuple(map(Path, bundles)), device, host))
