@@ -44,14 +44,14 @@ def profile(
     """
     from ..config.units import parse_percent
     from ..errors import PredictorError
-    from ..pipeline.profile import ProfileOptions
+    from ..pipeline.profile import ProfileOptions, split_hosts
     from ..pipeline.profile import profile as measure
 
     options = ProfileOptions(
         device=device,
         budget=budget,
         until_error_percent=parse_percent(until_error) if until_error is not None else None,
-        hosts=tuple(host.strip() for host in hosts.split(",")) if hosts is not None else (),
+        hosts=split_hosts(hosts) if hosts is not None else (),
     )
     context = common.context()
     result = measure(context, options)

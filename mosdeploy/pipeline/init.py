@@ -66,6 +66,11 @@ class InitOptions:
     num_winners: int = 1
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        given = self.languages
+        if given is not None and (isinstance(given, str) or len(given) != 2):
+            raise ConfigError(f"languages are source and target, ('en', 'de'), not {given!r}")
+
 
 def init(
     root: Path,

@@ -123,8 +123,7 @@ def predict(
     Raises
     ------
     ConfigError
-        If lines are to be read in windows that cannot be: of a translation, or two texts; or if one
-        text is given for a list.
+        If lines are to be read in windows that cannot be: of a translation, or two texts.
     StaleInputError
         If there is no bundle.
     BundleError
@@ -134,8 +133,6 @@ def predict(
     from ..runtime import InputError
     from ..runtime.manifest import read_manifest
 
-    if isinstance(lines, str):  # whose letters would be the lines
-        raise ConfigError(f"{lines!r} is one text, not a list of them; write [{lines!r}]")
     folder = require_bundle(Workspace(root), bundle)
     try:
         family = load_family(read_manifest(folder).family)

@@ -79,6 +79,17 @@ def profile(context: Context, options: ProfileOptions | None = None) -> ProfileS
     return _summary(results, card, limit, reached[-1] if reached else None)
 
 
+def split_hosts(*texts: str) -> tuple[str, ...]:
+    """The aliases that texts name, each one or several: `pi1,pi2`.
+
+    Examples
+    --------
+    >>> split_hosts("pi1, pi2", "pi3")
+    ('pi1', 'pi2', 'pi3')
+    """
+    return tuple(host.strip() for text in texts for host in text.split(","))
+
+
 def check_any_timed(dataset: "LatencyDataset") -> None:
     """Refuse a profile in which nothing was timed.
 
