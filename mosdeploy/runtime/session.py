@@ -15,6 +15,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from .errors import ModelError
+from .listed import check_listed
 
 CPU_PROVIDER = "CPUExecutionProvider"
 BLOCK_BYTES = 1 << 20
@@ -39,6 +40,8 @@ class ModelSession:
     ModelError
         If ONNX Runtime lacks a provider or cannot load the model; if the model refers to other
         files, or has other inputs or outputs.
+    InputError
+        If `providers` is one name, not a list.
     """
 
     def __init__(
@@ -49,6 +52,8 @@ class ModelSession:
         threads: int | None = None,
         providers: Sequence[str] | None = None,
     ) -> None:
+        if providers is not None:
+            check_listed(providers, "provider")
         self._path = path
         self._outputs = list(outputs)
         self._session = _load(path, threads, providers or [CPU_PROVIDER])
