@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..printable import plain
 from .options import DeviceCommon, DeviceOption
 from .printing import EMULATED, card_line, rescaled_lines
 
@@ -60,7 +61,7 @@ def profile(
     command = None
     if not result.emulated and result.fastest_ms and result.slowest_ms:
         middle_ms = (result.fastest_ms + result.slowest_ms) / 2
-        command = f"mosdeploy {verb} --max-latency {float(f'{middle_ms:.2g}'):g}ms"
+        command = f"mosdeploy {verb} --max-latency {plain(middle_ms, 2)}ms"
     common.show(result, _text(result), command)
     if result.error_met is False:
         raise typer.Exit(PredictorError.exit_code)
