@@ -12,7 +12,7 @@ from command_line import run_folder, run_python
 from synthetic import search_result, timing
 
 import mosdeploy
-from mosdeploy.cli import VERBS, app
+from mosdeploy.cli.app import VERBS, app
 from mosdeploy.errors import ConfigError, PredictorError, StaleInputError
 from mosdeploy.pipeline.context import SilentProgress
 from mosdeploy.pipeline.summaries import ComparedBundle, Comparison
@@ -31,7 +31,7 @@ try:
 except AttributeError as error:
     print(error)
 mosdeploy.ConfigError
-import mosdeploy.cli
+import mosdeploy.cli.app
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 """
 
