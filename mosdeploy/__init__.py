@@ -4,12 +4,14 @@
 `__all__` are internal.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
 from .version import __version__ as __version__
 
+# that of typing, by its name; to import typing would double the time until Ctrl-C is heeded
+TYPE_CHECKING = False
+
 if TYPE_CHECKING:
+    from typing import Any
+
     from .api import RunFolder, compare_chart, front_chart, init, open_run
     from .config.device import DeviceProfile, load_profile
     from .errors import (
@@ -74,7 +76,9 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
+    import importlib
+
     for module, names in _HOMES.items():
         if name in names:
             return getattr(importlib.import_module(f".{module}", __name__), name)

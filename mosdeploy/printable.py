@@ -1,6 +1,7 @@
 """Text for people: safe to print, whoever wrote it; times and sizes in the unit that suits them."""
 
 import unicodedata
+from decimal import Decimal
 
 _SIZES = ((2**30, "GiB", ",.1f"), (2**20, "MiB", ",.1f"), (2**10, "KiB", ",.0f"))
 """Bytes of each unit, the largest first, and how a number of it is written."""
@@ -32,30 +33,70 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def byte_size(num_bytes: float, style: str | None = None) -> str:
+def plain(value: float, digits: int = 6) -> str:
+    """A number to so many digits, without the powers of ten that `:g` falls back to.
+
+    Examples
+    --------
+    >>> plain(0.1 + 0.2), plain(1e-9), plain(12345.678, 4)
+    ('0.3', '0.000000001', '12350')
+    """
+    return f"{Decimal(f'{value:.{digits}g}'):f}"
+
+
+def latency(value_ms: float | None, digits: int = 6) -> str:
+    """A latency or a limit on it; a dash for None.
+
+    Examples
+    --------
+    >>> latency(150.0), latency(0.25), latency(12345.678, 4)
+    ('150 ms', '0.25 ms', '12350 ms')
+    """
+    return "-" if value_ms is None else f"{plain(value_ms, digits)} ms"
+
+
+def quantity(name: str, value: float) -> str:
+    """A value of a field in the unit that its name ends with, as people read it.
+
+    Examples
+    --------
+    >>> quantity("max_latency_ms", 20.5), quantity("max_size_bytes", 300_000)
+    ('20.5 ms', '292.969 KiB')
+    >>> quantity("max_parameters", 3_500_000)
+    '3,500,000'
+    """
+    if name.endswith("_ms"):
+        return latency(value)
+    return byte_size(value, digits=6) if name.endswith("_bytes") else f"{value:,.0f}"
+
+
+def byte_size(num_bytes: float, digits: int | None = None) -> str:
     """A size for people: in MiB, a small one in KiB, a large one in GiB.
 
     Parameters
     ----------
-    style
-        Format of the number: `.4g` where it stands beside a limit that it may miss by little.
+    digits
+        To so many, where it is a limit or stands beside one that it may miss by little.
 
     Examples
     --------
     >>> byte_size(1_000), byte_size(3 * 2**19), byte_size(47 * 2**29)
     ('1 KiB', '1.5 MiB', '23.5 GiB')
-    >>> byte_size(201 * 2**20, ".4g")
-    '201 MiB'
+    >>> byte_size(201 * 2**20, 4), byte_size(300, 4)
+    ('201 MiB', '300 B')
     """
-    unit_bytes, unit, usual = next((x for x in _SIZES if num_bytes >= x[0]), _SIZES[-1])
-    return f"{num_bytes / unit_bytes:{style or usual}} {unit}"
+    if digits is not None and num_bytes < 2**10:
+        return f"{num_bytes:.0f} B"
+    unit_bytes, unit, style = next((x for x in _SIZES if num_bytes >= x[0]), _SIZES[-1])
+    number = num_bytes / unit_bytes
+    return f"{number:{style}} {unit}" if digits is None else f"{plain(number, digits)} {unit}"
 
 
 def kept(measured_ms: float | None, limit_ms: float | None) -> str:
     """Whether a limit is kept, as the end of a line; empty where there is nothing to compare."""
     if measured_ms is None or limit_ms is None:
         return ""
-    return f", limit {limit_ms:g} ms {'kept' if measured_ms <= limit_ms else 'NOT kept'}"
+    return f", limit {latency(limit_ms)} {'kept' if measured_ms <= limit_ms else 'NOT kept'}"
 
 
 def memory_kept(taken_bytes: int | None, most_bytes: int | None) -> str:
@@ -63,4 +104,4 @@ def memory_kept(taken_bytes: int | None, most_bytes: int | None) -> str:
     if taken_bytes is None or most_bytes is None:
         return ""
     word = "kept" if taken_bytes <= most_bytes else "NOT kept"
-    return f", {byte_size(taken_bytes)} of memory, limit {byte_size(most_bytes, 'g')} {word}"
+    return f", {byte_size(taken_bytes)} of memory, limit {byte_size(most_bytes, 6)} {word}"

@@ -14,7 +14,7 @@ import typer
 from pages import PAGES, PYTHON_PAGES, ROOT
 
 import mosdeploy
-from mosdeploy.cli import app
+from mosdeploy.cli.app import app
 from mosdeploy.config import RUN_CONFIGS
 from mosdeploy.config.device import DeviceProfile, MeasureProtocol
 from mosdeploy.config.sections import TrainingConfig

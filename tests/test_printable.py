@@ -1,6 +1,6 @@
 """Text for people."""
 
-from mosdeploy.printable import byte_size, duration, printable
+from mosdeploy.printable import byte_size, duration, kept, latency, printable
 
 
 def test_what_steers_a_terminal_is_replaced() -> None:
@@ -15,4 +15,13 @@ def test_a_duration_has_the_unit_that_people_use() -> None:
 def test_a_size_has_the_unit_that_suits_it() -> None:
     sizes = [byte_size(x) for x in (0, 2**20 - 2**10, 2**20, 2**30 - 2**20, 47 * 2**29)]
     assert sizes == ["0 KiB", "1,023 KiB", "1.0 MiB", "1,023.0 MiB", "23.5 GiB"]
-    assert byte_size(29.25 * 2**20, ".4g") == "29.25 MiB"
+    assert [byte_size(x, 6) for x in (10, 300_000)] == ["10 B", "292.969 KiB"]
+    assert byte_size(29.25 * 2**20, 4) == "29.25 MiB"
+
+
+def test_no_number_is_told_in_powers_of_ten() -> None:
+    told = [latency(x) for x in (1e-9, 0.5, 150.0, 20.5, 1e9)]
+    assert told == ["0.000000001 ms", "0.5 ms", "150 ms", "20.5 ms", "1000000000 ms"]
+    assert latency(12_345.678, 4) == "12350 ms"
+    assert kept(1e-10, 1e-9) == ", limit 0.000000001 ms kept"
+    assert byte_size(123_456 * 2**30, 4) == "123500 GiB"

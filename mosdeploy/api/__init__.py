@@ -12,6 +12,7 @@ from ..config.units import parse_budget_s
 from ..errors import ConfigError
 from ..pipeline.context import SSH_CONFIG, Context, Progress
 from ..pipeline.run import open_run as _open_run
+from .arguments import checked, several
 from .charts import compare_chart, front_chart
 from .progress import default_progress
 from .run_folder import RunFolder
@@ -19,12 +20,13 @@ from .run_folder import RunFolder
 __all__ = ["RunFolder", "compare_chart", "front_chart", "init", "open_run"]
 
 
+@checked
 def init(
     root: str | Path,
     recipe: str = "tiny",
     device: str | None = None,
     *,
-    train: Sequence[str | Path] = (),
+    train: str | Path | Sequence[str | Path] = (),
     time: str | None = None,
     settings: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -36,7 +38,7 @@ def init(
     ----------
     train
         Your data, for which the run file is then made, in place of a recipe: two files of parallel
-        text or a `.tsv`; or, with `checkpoint`, a file of labelled texts.
+        text or one `.tsv`; or, with `checkpoint`, a file of labelled texts.
     time
         For all training of the walk, on this machine: `30m`, `2h`.
     settings
@@ -66,10 +68,10 @@ def init(
     from ..pipeline.init import init as write
 
     told = progress or default_progress()
-    if train:
+    if files := several(train):
         time_s = parse_budget_s(time) if time is not None else None
         given = InitOptions(
-            tuple(map(str, train)), time_s=time_s, settings=settings or {}, **options
+            tuple(map(str, files)), time_s=time_s, settings=settings or {}, **options
         )
         new = init_from_data(Path(root), given, device, told)
         for name, fact in new.found.items():
@@ -86,6 +88,7 @@ def init(
     return open_run(root, progress=told)
 
 
+@checked
 def open_run(
     root: str | Path = ".",
     *,

@@ -19,26 +19,22 @@ from ..records import (
     SubnetCard,
     SupernetCard,
 )
+from .arguments import Pick, several, with_checked_arguments
 
 if TYPE_CHECKING:
     from ..latency.predictor import LatencyPredictor
+    from ..pipeline import summaries
     from ..pipeline.export_job import ExportResult
     from ..pipeline.predict import Long, PredictResult
     from ..pipeline.report import ReportResult
-    from ..pipeline.summaries import (
-        Comparison,
-        FormatSummary,
-        ProfileSummary,
-        RunStatus,
-        Verification,
-    )
 
 
+@with_checked_arguments
 class RunFolder:
     """A run folder; its methods are the verbs of the command line, and raise the same errors.
 
     `predictor` gives what `profile` and `fit` leave behind. Each verb resumes what a killed one
-    began, and trains and measures nothing twice.
+    began, and trains and measures nothing twice. A bundle is a folder, or its name in `bundles/`.
 
     Examples
     --------
@@ -69,7 +65,7 @@ class RunFolder:
         """What its `mosdeploy.toml` says."""
         return self._context.config
 
-    def status(self, *, read_data: bool = True) -> "RunStatus":
+    def status(self, *, read_data: bool = True) -> "summaries.RunStatus":
         """What it holds, what is stale and why, what to run next; `read_data`: of data, too."""
         from ..pipeline.status import status
 
@@ -107,13 +103,17 @@ class RunFolder:
         *,
         budget: int | None = None,
         until_error_percent: float | None = None,
-        hosts: Sequence[str] = (),
+        hosts: str | Sequence[str] = (),
         renew: bool = False,
-    ) -> "ProfileSummary":
-        """Measure a few well-chosen subnets, and fit the predictor; `renew` what counts no more."""
-        from ..pipeline.profile import ProfileOptions, profile
+    ) -> "summaries.ProfileSummary":
+        """Measure well-chosen subnets on a device, or boards of its kind, and fit its predictor;
+        `renew` what counts no more.
+        """
+        from ..pipeline.profile import ProfileOptions, profile, split_hosts
 
-        options = ProfileOptions(device, budget, until_error_percent, tuple(hosts), renew)
+        options = ProfileOptions(
+            device, budget, until_error_percent, split_hosts(*several(hosts)), renew
+        )
         return profile(self._context, options)
 
     def fit(self, device: str | None = None, *, source: str | None = None) -> PredictorCard:
@@ -168,8 +168,8 @@ class RunFolder:
         Parameters
         ----------
         teacher
-            `largest`: the largest subnet of this supernet, after `finetune("largest")`; or the
-            folder of a bundle or of a CTranslate2 model.
+            `largest`: the largest subnet of this supernet, after `finetune("largest")`; a bundle;
+            or the folder of a CTranslate2 model.
         """
         from ..pipeline.distill import DistillOptions, distill
 
@@ -177,7 +177,7 @@ class RunFolder:
 
     def finetune(
         self,
-        pick: str = "winner",
+        pick: Pick = "winner",
         *,
         steps: int | None = None,
         from_scratch: bool = False,
@@ -200,7 +200,7 @@ class RunFolder:
         from ..pipeline.finetune import FinetuneOptions, finetune
         from ..pipeline.tasks import finetune_task
 
-        options = FinetuneOptions(pick, steps, from_scratch, seeds=seeds)
+        options = FinetuneOptions(str(pick), steps, from_scratch, seeds=seeds)
         if task is not None:
             return finetune_task(self._context, Path(task), options).subnet
         return finetune(self._context, options)
@@ -217,16 +217,17 @@ class RunFolder:
         return RunFolder(dataclasses.replace(self._context, run=run))
 
     def evaluate(
-        self, picks: Sequence[str] | None = None, *, beam: int | None = None
+        self, picks: Pick | Sequence[Pick] | None = None, *, beam: int | None = None
     ) -> ScoreTable:
-        """Score subnets on the test examples."""
+        """Score subnets on the test examples; `picks` are those of `finetune`, one or several."""
         from ..pipeline.evaluate import evaluate
 
-        return evaluate(self._context, tuple(picks) if picks is not None else None, beam)
+        names = tuple(map(str, several(picks))) if picks is not None else None
+        return evaluate(self._context, names, beam)
 
     def export(
         self,
-        pick: str = "winner",
+        pick: Pick = "winner",
         *,
         precision: str | None = None,
         weights: str | None = None,
@@ -244,24 +245,24 @@ class RunFolder:
         from ..pipeline.export import export
         from ..pipeline.export_job import ExportOptions
 
-        given = ExportOptions(pick, precision, weights=weights, runtime=runtime, **options)
+        given = ExportOptions(str(pick), precision, weights=weights, runtime=runtime, **options)
         return export(self._context, given)
 
     def export_format(
         self,
         format: str,
-        pick: str = "winner",
+        pick: Pick = "winner",
         *,
         precision: str | None = None,
         weights: str | None = None,
         trim_vocabulary: bool | None = None,
-    ) -> "FormatSummary":
+    ) -> "summaries.FormatSummary":
         """Write a subnet as a folder that other libraries load: `optimum` or `hf`, for encoders."""
         from ..pipeline.export import export_format
         from ..pipeline.export_job import ExportOptions
 
-        given = ExportOptions(pick, precision, weights=weights, trim_vocabulary=trim_vocabulary)
-        return export_format(self._context, format, given)
+        job = ExportOptions(str(pick), precision, weights=weights, trim_vocabulary=trim_vocabulary)
+        return export_format(self._context, format, job)
 
     def deploy(
         self,
@@ -286,7 +287,7 @@ class RunFolder:
         max_memory_bytes: int | None = None,
         device: str | None = None,
         host: str | None = None,
-    ) -> "Verification":
+    ) -> "summaries.Verification":
         """Time what is deployed; `kept`: whether it keeps its limits, by default the search's."""
         from ..pipeline.deploy import DeployOptions
         from ..pipeline.verify import verify
@@ -296,8 +297,8 @@ class RunFolder:
 
     def compare(
         self, bundles: Sequence[str | Path], *, device: str | None = None, host: str | None = None
-    ) -> "Comparison":
-        """Time bundles (folders, or names in `bundles/`) by turns on a device, and score them."""
+    ) -> "summaries.Comparison":
+        """Time bundles by turns on a device, and score them on the same examples."""
         from ..pipeline.compare import CompareOptions, compare
 
         return compare(self._context, CompareOptions(tuple(map(Path, bundles)), device, host))

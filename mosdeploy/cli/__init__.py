@@ -1,137 +1,41 @@
 """The command line: parse, call the pipeline, print, exit code. The only room that prints.
 
 Results go to stdout; progress and messages go to stderr. `--json` prints one record and nothing
-else. A verb is a function in the file of its name; the order of the help is here.
+else. A verb is a function in the file of its name; the order of the help is in `app.py`.
 """
 
 import contextlib
-import logging
 import os
 import sys
-from dataclasses import dataclass
-from io import TextIOWrapper
-from typing import Annotated
 
-import typer
-
-from ..errors import MosdeployError
-from ..printable import printable
-from ..version import __version__
-from .compare import compare
-from .demo import demo
-from .deploy import deploy
-from .devices import (
-    devices_add,
-    devices_check,
-    devices_clean,
-    devices_list,
-    devices_setup,
-    devices_show,
-)
-from .distill import distill
-from .evaluate import evaluate
-from .export import export
-from .finetune import finetune
-from .fit import fit
-from .import_latency import import_latency
-from .init import init
-from .options import spread
-from .predict import predict
-from .profile import profile
-from .progress import PROGRESS
-from .report import report
-from .search import search
 from .signals import as_interrupts
-from .status import status
-from .train import train
-from .verify import verify
 
 __all__ = ["main"]
 
 INTERRUPTED = 130
-VERBS = (
-    init,
-    status,
-    train,
-    profile,
-    fit,
-    search,
-    distill,
-    finetune,
-    evaluate,
-    export,
-    deploy,
-    verify,
-    compare,
-    predict,
-    report,
-)
-
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,  # whose columns cut words on a terminal of 80
-    pretty_exceptions_enable=False,
-    help="Fit a Transformer into a latency budget on a real device.\n\n"
-    "The walk: init, train, profile, search, finetune, evaluate, export, deploy, report; all in "
-    "the folder of mosdeploy.toml.",
-)
-devices_app = typer.Typer(
-    no_args_is_help=True, help="List, show, add, check, set up and clean devices."
-)
-app.add_typer(devices_app, name="devices")
-latency_app = typer.Typer(no_args_is_help=True, help="Latencies that others measured.")
-app.add_typer(latency_app, name="latency")
-
-for verb in (*VERBS, demo):
-    app.command()(spread(verb))
-app.command("translate", hidden=True)(spread(predict))  # its name in 0.1.0
-devices_app.command("list")(spread(devices_list))
-devices_app.command("show")(spread(devices_show))
-devices_app.command("add")(spread(devices_add))
-devices_app.command("check")(spread(devices_check))
-devices_app.command("setup")(spread(devices_setup))
-devices_app.command("clean")(spread(devices_clean))
-latency_app.command("import")(spread(import_latency))
 
 
-@dataclass
-class Settings:
-    """What the options before the verb say."""
+def main() -> None:
+    """Run the command line; errors become one line on stderr and their exit code, signals too."""
+    with as_interrupts() as ending:
+        try:
+            _restart_in_utf8()
+            from .app import run  # takes a fifth of a second, in which Ctrl-C may come
 
-    debug: bool = False
-
-
-def _version(value: bool) -> None:
-    if value:
-        print(f"mosdeploy {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    context: typer.Context,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell more.")] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Tell errors and results alone.")
-    ] = False,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
-    context.obj.debug = debug
-    PROGRESS.is_quiet = quiet
-    level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING
-    logging.getLogger("mosdeploy").setLevel(level)
-
-
-class _Handler(logging.Handler):
-    """Writes messages of the package to stderr, after the bars have been left as they stand."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        PROGRESS.close()
-        text = printable(f"{record.levelname.lower()}: {record.getMessage()}")
-        print(text, file=sys.stderr)
+            run()
+        except KeyboardInterrupt:
+            pass
+        except SystemExit as end:
+            if end.code != INTERRUPTED:  # Typer turns Ctrl-C into this
+                raise
+        else:
+            return
+        with contextlib.suppress(OSError):  # of a terminal that is gone
+            print(
+                f"{ending.reason}; what was finished is kept, the same command resumes",
+                file=sys.stderr,
+            )
+        sys.exit(ending.exit_code)
 
 
 def _restart_in_utf8() -> None:
@@ -144,37 +48,3 @@ def _restart_in_utf8() -> None:
     if sys.stdout is not None:  # what the terminal can show stays
         os.environ.setdefault("PYTHONIOENCODING", sys.stdout.encoding)
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
-
-
-def main() -> None:
-    """Run the command line; errors become one line on stderr and their exit code."""
-    _restart_in_utf8()
-    settings = Settings()
-    # a terminal that lacks a letter gets its number, and not a traceback
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    # before torch is loaded, which reads it then: threads that spin long while they wait for one
-    # another hold the cores that another program runs on, and a training comes nearly to a halt
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "30000")  # a tenth of the default
-    logging.getLogger("mosdeploy").addHandler(_Handler())
-    with as_interrupts() as ending:
-        try:
-            app(obj=settings)
-        except (MosdeployError, OSError) as error:
-            PROGRESS.close()
-            if settings.debug:
-                raise
-            print(printable(f"error: {error}"), file=sys.stderr)
-            # of the system alone: a disk or a folder that fails where nobody expects it
-            sys.exit(getattr(error, "exit_code", MosdeployError.exit_code))
-        except SystemExit as end:
-            if end.code != INTERRUPTED:  # Typer turns Ctrl-C into this
-                raise
-            with contextlib.suppress(OSError):  # of a terminal that is gone
-                PROGRESS.close()
-                print(
-                    f"{ending.reason}; what was finished is kept, the same command resumes",
-                    file=sys.stderr,
-                )
-            sys.exit(ending.exit_code)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ConfigError
+from ..printable import latency
 from .options import HERE, Common, JsonOption
 from .printing import table
 from .progress import PROGRESS
@@ -49,7 +50,7 @@ def _rows(outcome: "DemoSummary") -> list[tuple[str, str]]:
         ("predicted", f"{winner.predicted_ms:.2f} ms"),
         ("measured", f"{winner.measured_ms:.2f} ms"),
         ("bundle measured", f"{total.median_ms:.2f} ms" if total else "not timed"),
-        ("limit", f"{outcome.search.limits.max_latency_ms:g} ms{_kept(outcome)}"),
+        ("limit", f"{latency(outcome.search.limits.max_latency_ms)}{_kept(outcome)}"),
         ("bundle", outcome.bundle),
         ("page", outcome.page),
     ]

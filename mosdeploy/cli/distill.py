@@ -12,8 +12,8 @@ def distill(
     teacher: Annotated[
         str,
         typer.Option(
-            help="largest (of this supernet, after `finetune --pick largest`), or the folder of a "
-            "bundle or of a CTranslate2 model."
+            help="largest (of this supernet, after `finetune --pick largest`), a bundle (its "
+            "folder, or its name in bundles/), or the folder of a CTranslate2 model."
         ),
     ] = "largest",
     beam: Annotated[

@@ -67,7 +67,8 @@ BeamOption = Annotated[
     ),
 ]
 BundleOption = Annotated[
-    Path | None, typer.Option(help="Bundle folder.", show_default="the newest in bundles/")
+    Path | None,
+    typer.Option(help="A bundle: its folder, or its name in bundles/.", show_default="the newest"),
 ]
 SshOption = Annotated[
     Path, typer.Option("--ssh-config", help="ssh_config file with the device's alias.")

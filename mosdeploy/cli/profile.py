@@ -1,9 +1,11 @@
 """The verb `profile`."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..printable import plain
 from .options import DeviceCommon, DeviceOption
 from .printing import EMULATED, card_line, rescaled_lines
 
@@ -52,14 +54,14 @@ def profile(
     """
     from ..config.units import parse_percent
     from ..errors import PredictorError
-    from ..pipeline.profile import ProfileOptions
+    from ..pipeline.profile import ProfileOptions, split_hosts
     from ..pipeline.profile import profile as measure
 
     options = ProfileOptions(
         device=device,
         budget=budget,
         until_error_percent=parse_percent(until_error) if until_error is not None else None,
-        hosts=tuple(host.strip() for host in hosts.split(",")) if hosts is not None else (),
+        hosts=split_hosts(hosts) if hosts is not None else (),
         renew=renew,
     )
     context = common.context()
@@ -67,9 +69,9 @@ def profile(
     # a supernet that is trained after measuring can be trained for a limit
     verb = "search" if context.files.supernet_card_path.exists() else "train"
     command = None
-    if not result.emulated and result.fastest_ms and result.slowest_ms:
+    if not (result.emulated or result.is_too_noisy) and result.fastest_ms and result.slowest_ms:
         middle_ms = (result.fastest_ms + result.slowest_ms) / 2
-        command = f"mosdeploy {verb} --max-latency {float(f'{middle_ms:.2g}'):g}ms"
+        command = f"mosdeploy {verb} --max-latency {plain(middle_ms, 2)}ms"
     common.show(result, _text(result), command)
     if result.error_met is False:
         raise typer.Exit(PredictorError.exit_code)
@@ -97,7 +99,24 @@ def _text(result: "ProfileSummary") -> str:
         met = f"an error of {limit} is reached"
         missed = f"the budget is spent; an error of {limit} is NOT reached"
         lines.append(met if result.error_met else missed)
-    return "\n".join(lines + _board_lines(result))
+    return "\n".join(lines + _board_lines(result) + _noise_lines(result))
+
+
+def _noise_lines(result: "ProfileSummary") -> list[str]:
+    """Why the times mean nothing, and how to get better ones, if they are too far apart."""
+    if not result.is_too_noisy:
+        return []
+    place = "this machine" if result.device == "local" else "the device"
+    load = ""
+    if result.load_1min is not None:
+        load = f" (its load was up to {result.load_1min:.1f} on {result.cores or '?'} cores)"
+    folder = Path(result.path).parent
+    return [
+        f"TOO NOISY: above {result.max_noise_percent:g}% neither the times nor the predictor can "
+        "be trusted",
+        f"most likely other programs run on {place}{load}: `top` shows them. Stop them, delete "
+        f"{folder}, and run the same command again",
+    ]
 
 
 def _board_lines(result: "ProfileSummary") -> list[str]:

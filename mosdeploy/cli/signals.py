@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
@@ -16,13 +15,14 @@ DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
 AGAIN_SECONDS = 0.01
 
 
-@dataclass
+# no dataclass: to import those takes as long as all else that comes before the handlers
 class Ending:
     """Which signal ended a verb; Ctrl-C if none of the others did."""
 
-    number: signal.Signals = signal.SIGINT
-    # raised where Python can raise nothing, as in a destructor, and not raised again yet
-    is_lost: bool = False
+    def __init__(self) -> None:
+        self.number = signal.SIGINT
+        # raised where Python can raise nothing, as in a destructor, and not raised again yet
+        self.is_lost = False
 
     @property
     def exit_code(self) -> int:

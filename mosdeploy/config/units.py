@@ -1,6 +1,7 @@
 """Quantities that carry their unit: durations, counts and sizes, shares.
 
-In: text of a TOML file or of an option. Out: numbers, or a ConfigError that shows how to write it.
+In: text of a TOML file or of an option. Out: numbers, or a ConfigError that shows how to write it;
+and a limit as people read it.
 """
 
 import math
@@ -10,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from ..errors import ConfigError
+from ..printable import quantity
 
 Statistic = Literal["median", "p90", "p99"]
 """Which figure of repeated times a latency limit is about."""
@@ -96,6 +98,30 @@ def parse_percent(text: str) -> float:
             "2% or 0.5%"
         )
     return value
+
+
+def limit_key(name: str) -> str:
+    """The key of a run file for a field of `Limits`: without a unit.
+
+    Examples
+    --------
+    >>> limit_key("max_size_bytes"), limit_key("max_body_parameters")
+    ('max_size', 'max_parameters of the encoder')
+    """
+    if name == "max_body_parameters":
+        return "max_parameters of the encoder"
+    return name.removesuffix("_ms").removesuffix("_bytes")
+
+
+def told_limit(name: str, most: float) -> str:
+    """A field of `Limits` for people.
+
+    Examples
+    --------
+    >>> told_limit("max_size_bytes", 3 * 2**19)
+    'max_size = 1.5 MiB'
+    """
+    return f"{limit_key(name)} = {quantity(name, most)}"
 
 
 def _duration(text: str) -> str:

@@ -11,7 +11,7 @@ from pydantic import ConfigDict
 
 from ..config.device import DeviceProfile
 from ..errors import CommandError
-from ..printable import byte_size
+from ..printable import byte_size, latency
 from ..record import Record
 from ..records import BundleManifest, Measurement, Runtime
 from ..spaces.spec import TimingStage
@@ -97,7 +97,9 @@ def benchmark(
     """
     times = [_measured(session, profile, task)]
     if limit is not None and limit.is_missed(profile, times[0]):
-        notify(f"{profile.name}: slower than the limit of {limit.ms:.4g} ms; timing it twice more")
+        notify(
+            f"{profile.name}: slower than the limit of {latency(limit.ms, 4)}; timing it twice more"
+        )
         times += [_measured(session, profile, task) for _ in range(2)]
     return aggregate_rounds(times)
 
@@ -126,12 +128,12 @@ def missed_limits(
     if limit is not None and limit.is_missed(profile, measurement):
         taken_ms = measurement.figure_ms(limit.statistic)
         missed.append(
-            f"the bundle takes {taken_ms:.4g} ms there ({limit.statistic}), the limit is "
-            f"{limit.ms:.4g} ms"
+            f"the bundle takes {latency(taken_ms, 4)} there ({limit.statistic}), the limit is "
+            f"{latency(limit.ms, 4)}"
         )
     most = max_memory_bytes
     if most is not None and taken_bytes > most and not profile.emulated:
-        taken = byte_size(taken_bytes, ".4g")
-        allowed = byte_size(most, ".4g")
+        taken = byte_size(taken_bytes, 4)
+        allowed = byte_size(most, 4)
         missed.append(f"the bundle takes {taken} of memory there, the limit is {allowed}")
     return "; ".join(missed)

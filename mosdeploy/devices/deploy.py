@@ -296,7 +296,7 @@ def _manifest(
     except CommandError as error:
         raise CommandError(
             f"{error}; `current` is unchanged. A newer mosdeploy may have made that bundle: update "
-            "mosdeploy here, or switch to a bundle of yours with `mosdeploy deploy --bundle FOLDER`"
+            "mosdeploy here, or switch to a bundle of yours with `mosdeploy deploy --bundle NAME`"
         ) from error
 
 

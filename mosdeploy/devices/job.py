@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from ..config.device import DeviceProfile
 from ..errors import CommandError
+from ..printable import latency
 from ..record import Record
 from ..records import Measurement
 from ..spaces.spec import TimingStage
@@ -69,7 +70,7 @@ class _ResultLine(Record):
             raise ValueError("neither a time nor an error")
         times = [x for x in (total, *self.measurement.parts.values()) if x is not None]
         if any(abs(ms) > MAX_MS for x in times for ms in (x.median_ms, x.p90_ms, x.minimum_ms)):
-            raise ValueError(f"no time is longer than {MAX_MS:g} ms")
+            raise ValueError(f"no time is longer than {latency(MAX_MS)}")
         if total is not None and total.minimum_ms <= 0:
             raise ValueError("every run takes longer than 0 ms")
         return self

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..config.shares import supernet_share
 from ..errors import ConfigError, StaleInputError
+from ..printable import plain
 from ..records import TrainingBudget
 from ..storage import fingerprint, read_record, write_record
 from ..workspace import Workspace
@@ -64,8 +65,8 @@ def split_time(
     least = num_winners + 1
     if steps < least:
         raise ConfigError(
-            f"{time_s:g} s are not enough: a step of the supernet takes {supernet_step_s:.2f} s "
-            f"here, one of a winner {winner_step_s:.2f} s; give --time "
+            f"{plain(time_s)} s are not enough: a step of the supernet takes "
+            f"{supernet_step_s:.2f} s here, one of a winner {winner_step_s:.2f} s; give --time "
             f"{math.ceil(least * mean_step_s)}s or more, or lower training.tokens_per_batch"
         )
     return split_steps(steps, num_winners).model_copy(
@@ -117,7 +118,7 @@ def training_budget(
         found = found.model_copy(update={"inputs_sha256": inputs})
         write_record(files.budget_path, found)
     context.progress.say(
-        f"{options.time_s:g} s: {found.supernet_steps:,} steps of the supernet and "
+        f"{plain(options.time_s)} s: {found.supernet_steps:,} steps of the supernet and "
         f"{found.winner_steps:,} of each winner, expected from {found.supernet_step_s:.3f} s and "
         f"{found.winner_step_s:.3f} s a step; measuring and searching come on top"
     )

@@ -3,7 +3,7 @@
 import contextlib
 from pathlib import Path
 
-from ..errors import StaleInputError
+from ..errors import BundleError, StaleInputError
 from ..folders import listed
 from ..records import BundleManifest
 from ..spaces import ModelSpec
@@ -25,24 +25,52 @@ def newest_bundle(files: Workspace) -> Path | None:
         noted = files.bundles_dir / files.newest_bundle_path.read_text(encoding="utf-8").strip()
         if noted.parent == files.bundles_dir and (noted / "manifest.json").is_file():
             return noted
-    manifests = listed(files.bundles_dir, "[!.]*/manifest.json")
+    manifests = _manifests(files)
     with read_errors(files.bundles_dir):
         newest = max(manifests, key=lambda path: path.stat().st_mtime_ns, default=None)
     return newest.parent if newest else None
 
 
-def require_bundle(files: Workspace) -> Path:
-    """The same, where there must be one.
+def require_bundle(files: Workspace, named: Path | None = None) -> Path:
+    """The folder of the bundle that a command is about.
+
+    Parameters
+    ----------
+    named
+        A folder, or the name of one in `bundles/` of the run folder; None takes the newest there.
 
     Raises
     ------
     StaleInputError
-        If there is none.
+        If none is named, and there is none.
+    BundleError
+        If there is neither a folder nor a bundle of that name.
     """
+    if named is not None:
+        own = named_bundle(files, named)
+        if not own.is_dir():
+            there = ", ".join(path.parent.name for path in _manifests(files)) or "none"
+            raise BundleError(
+                f"{named} does not exist as a folder, nor as a bundle in {files.bundles_dir}, "
+                f"which holds: {there}"
+            )
+        return own
     found = newest_bundle(files)
     if found is None:
         raise StaleInputError(f"no bundle in {files.bundles_dir}; run `mosdeploy export` first")
     return found
+
+
+def named_bundle(files: Workspace, named: Path) -> Path:
+    """A folder as it is named or, where there is none, the bundle of that name in the run folder;
+    as it is named, too, where there is neither.
+    """
+    own = files.bundles_dir / named
+    return own if not named.is_dir() and own.is_dir() else named
+
+
+def _manifests(files: Workspace) -> list[Path]:
+    return listed(files.bundles_dir, "[!.]*/manifest.json")
 
 
 def folder_bytes(folder: Path) -> int:

@@ -12,7 +12,7 @@ from ..errors import CommandError, ConfigError, PredictorError
 from ..records import BundleManifest, Measurement
 from ..spaces.spec import TimingStage
 from ..storage import fingerprint, sha256_file
-from .bundles import bundle_spec, folder_bytes
+from .bundles import bundle_spec, folder_bytes, require_bundle
 from .context import Context
 from .devices import lasting_session, resolve_profile
 from .predict import predict
@@ -102,11 +102,8 @@ def _compared(
 
 
 def _folders(context: Context, bundles: Sequence[Path]) -> list[Path]:
-    """Where the bundles lie: as they are named, or in the run folder."""
-    folders = []
-    for given in bundles:
-        own = context.files.bundles_dir / given
-        folders.append(own if not given.is_dir() and own.is_dir() else given)
+    """Where the bundles lie, which must be different ones."""
+    folders = [require_bundle(context.files, given) for given in bundles]
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
         raise ConfigError(
             f"compare takes two different bundles or more, got {', '.join(map(str, bundles))}"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ..config import load_recipe
 from ..errors import ConfigError, DeviceError
+from ..printable import latency
 from ..records import Limits
 from ..storage import atomic_write
 from ..workspace import Workspace
@@ -70,7 +71,7 @@ def demo(root: Path, recipe: str = "tiny", progress: Progress | None = None) -> 
     limit_ms = float(f"{fastest_ms + LIMIT_SHARES[recipe] * (slowest_ms - fastest_ms):.2g}")
     context.progress.say(
         f"measured {len(times_ms)} subnets, {fastest_ms:.2f} to {slowest_ms:.2f} ms: limit "
-        f"{limit_ms:g} ms"
+        f"{latency(limit_ms)}"
     )
     limits = Limits(max_latency_ms=limit_ms)
     result = search(context, SearchOptions(device=DEVICE, limits=limits))

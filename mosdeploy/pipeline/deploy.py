@@ -31,8 +31,9 @@ class DeployOptions:
     host
         Alias of a board of this kind; None for the one that the profile names.
     bundle
-        None takes the newest of the run folder. If that one does not keep its limit, the other
-        finalists of its search are exported and tried in its place.
+        A folder, or its name in `bundles/`; None takes the newest of the run folder. If that one
+        does not keep its limit, the other finalists of its search are exported and tried in its
+        place.
     strict
         A bundle that takes longer there, or more memory, than the limits it was searched for does
         not become current.
@@ -64,7 +65,7 @@ def deploy(context: Context, options: DeployOptions | None = None) -> Deployment
     from ..export.bundle import read_manifest
 
     options = options or DeployOptions()
-    folder = options.bundle or require_bundle(context.files)
+    folder = require_bundle(context.files, options.bundle)
     manifest = read_manifest(folder)
     try:
         return _deploy(context, options, folder, manifest)

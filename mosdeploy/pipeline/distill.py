@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from ..storage import (
     sha256_file,
     write_record,
 )
+from .bundles import named_bundle
 from .context import Context
 from .devices import check_named
 from .distilled import LARGEST, check_has_teachers, read_answered
@@ -47,7 +48,7 @@ class DistillOptions:
     ----------
     teacher
         `largest`: the largest subnet of this run's supernet, trained alone; or a folder: a bundle,
-        or what else the family opens.
+        also by its name in `bundles/`, or what else the family opens.
     beam
         None takes the family's.
     """
@@ -76,7 +77,7 @@ def distill(context: Context, options: DistillOptions | None = None) -> Distille
     MosdeployError
         If another process does the same, a process of its own is killed, or the disk is full.
     """
-    options = options or DistillOptions()
+    options = _with_folder(context, options or DistillOptions())
     run = context.run
     check_has_teachers(run)
     check_named(context)
@@ -108,6 +109,13 @@ def distill(context: Context, options: DistillOptions | None = None) -> Distille
         )
         write_record(context.files.distilled_card_path, card)
     return card
+
+
+def _with_folder(context: Context, options: DistillOptions) -> DistillOptions:
+    """The same options, with a bundle's folder in the place of its name."""
+    if options.teacher == LARGEST:
+        return options
+    return replace(options, teacher=str(named_bundle(context.files, Path(options.teacher))))
 
 
 def _answer(context: Context, options: DistillOptions, data: TaskData, inputs_sha256: str) -> int:

@@ -186,8 +186,8 @@ class _Export:
         most = self.search.limits.max_size_bytes if self.search is not None else None
         if most is not None and size_bytes > most:
             self.context.progress.say(
-                f"{self.name} takes {byte_size(size_bytes, '.4g')}, more than the limit on its "
-                f"size, {byte_size(most, '.4g')}: search again with a lower --max-size"
+                f"{self.name} takes {byte_size(size_bytes, 4)}, more than the limit on its "
+                f"size, {byte_size(most, 4)}: search again with a lower --max-size"
             )
         return ExportResult(out_dir, manifest, size_bytes, self.precision_choice)
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InfeasibleError
+from ..printable import latency
 from ..spaces import Workload
 from ..spaces.genes import ArchConfig, SearchSpace
 from ..storage import atomic_write
@@ -57,7 +58,8 @@ def pick_by_hand(context: Context, device: str, limit_ms: float) -> HandPicked:
     if not within:
         fastest_ms = min(times_ms.values())
         raise InfeasibleError(
-            f"no net with fewer layers keeps {limit_ms:g} ms, the fastest takes {fastest_ms:.2f}",
+            f"no net with fewer layers keeps {latency(limit_ms)}, the fastest takes "
+            f"{fastest_ms:.2f} ms",
             fastest_ms,
         )
     picked = max(within, key=lambda arch: within[arch])

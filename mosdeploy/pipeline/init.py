@@ -11,6 +11,7 @@ from ..config.device import load_profile
 from ..errors import ConfigError
 from ..families import load_family
 from ..family import DataRequest, RunPlan
+from ..printable import plain
 from ..recipes import list_recipes, read_recipe
 from ..storage import atomic_write
 from ..workspace import Workspace
@@ -65,6 +66,11 @@ class InitOptions:
     label: str | None = None
     num_winners: int = 1
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        given = self.languages
+        if given is not None and (isinstance(given, str) or len(given) != 2):
+            raise ConfigError(f"languages are source and target, ('en', 'de'), not {given!r}")
 
 
 def init(
@@ -212,11 +218,11 @@ def _fitted(plan: RunPlan, time_s: float, estimate: WalkEstimate) -> RunPlan:
     least_s = estimate.fixed_s + 20 * (times.supernet_s + times.winner_s)
     if time_s < least_s:
         raise ConfigError(
-            f"{time_s:g} s are not enough: a step of the supernet takes {times.supernet_s:.2f} "
-            f"s here, one of a subnet alone {times.winner_s:.2f} s, and validations "
-            f"{estimate.fixed_s:.0f} s in all; give --time {int(least_s) + 1}s or more, fewer "
-            "data, or a smaller --size"
+            f"{plain(time_s)} s are not enough: a step of the supernet takes "
+            f"{times.supernet_s:.2f} s here, one of a subnet alone {times.winner_s:.2f} s, and "
+            f"validations {estimate.fixed_s:.0f} s in all; give --time {int(least_s) + 1}s or "
+            "more, fewer data, or a smaller --size"
         )
-    why = f"what {time_s:g} s of training are enough for on this machine"
+    why = f"what {plain(time_s)} s of training are enough for on this machine"
     factor = (time_s - estimate.fixed_s) / (estimate.training_s - estimate.fixed_s)
     return plan.scaled(factor, why)

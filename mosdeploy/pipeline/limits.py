@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..config.sections import LimitsConfig, ParameterCount
-from ..config.units import parse_count, parse_duration_ms
+from ..config.units import limit_key, parse_count, parse_duration_ms, told_limit
 from ..errors import ConfigError
 from ..family import Family
+from ..printable import quantity
 from ..record import parse
 from ..records import Limits, TrainingLimits
 from ..spaces import ModelSpec
@@ -182,10 +183,10 @@ def check_trained_for(trained: TrainingLimits | None, limits: Limits, device: st
         asked = getattr(limits, name)
         if asked is None or asked > most:
             raise ConfigError(
-                f"the supernet was trained for {name} = {most:g} and the search asks for "
-                f"{'no such limit' if asked is None else f'{asked:g}'}: what lies between was "
-                f"never trained; keep {name} at {most:g} or below, or run `mosdeploy train` with "
-                "the looser limit"
+                f"the supernet was trained for {told_limit(name, most)} and the search asks for "
+                f"{'no such limit' if asked is None else quantity(name, asked)}: what lies between "
+                f"was never trained; keep {limit_key(name)} at {quantity(name, most)} or below, or "
+                "run `mosdeploy train` with the looser limit"
             )
 
 

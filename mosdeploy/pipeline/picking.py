@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..config.units import parse_duration_ms
 from ..errors import ConfigError, InfeasibleError
+from ..printable import latency
 from ..records import Candidate, SearchResult
 from ..spaces.genes import ArchConfig
 from .context import Progress
@@ -80,8 +81,9 @@ def _within(search: SearchResult, members: tuple[Candidate, ...], limit_ms: floa
     i = best_within(members, limit_ms)
     if i is None:
         raise InfeasibleError(
-            f"no member of the front keeps {limit_ms:g} ms: the fastest takes {min(needed):.4g} ms "
-            f"on {search.device}; pick it as 1, or search again with a lower limit",
+            f"no member of the front keeps {latency(limit_ms)}: the fastest takes "
+            f"{latency(min(needed), 4)} on {search.device}; pick it as 1, or search again with a "
+            "lower limit",
             min(needed),
         )
     return i

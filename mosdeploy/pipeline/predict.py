@@ -114,17 +114,16 @@ def predict(
     Parameters
     ----------
     root
-        A run folder; with `bundle`, any folder.
+        A run folder; with the folder of a `bundle`, any folder.
     bundle
-        None takes the newest of the run folder.
+        A folder, or its name in `bundles/`; None takes the newest of the run folder.
     long
         What becomes of lines that are too long: they are cut, or read in windows that overlap.
 
     Raises
     ------
     ConfigError
-        If lines are to be read in windows that cannot be: of a translation, or two texts; or if one
-        text is given for a list.
+        If lines are to be read in windows that cannot be: of a translation, or two texts.
     StaleInputError
         If there is no bundle.
     BundleError
@@ -134,9 +133,7 @@ def predict(
     from ..runtime import InputError
     from ..runtime.manifest import read_manifest
 
-    if isinstance(lines, str):  # whose letters would be the lines
-        raise ConfigError(f"{lines!r} is one text, not a list of them; write [{lines!r}]")
-    folder = bundle or require_bundle(Workspace(root))
+    folder = require_bundle(Workspace(root), bundle)
     try:
         family = load_family(read_manifest(folder).family)
         model: BundleModel = family.open_bundle(folder, threads, long)

@@ -21,6 +21,11 @@ FIRST_PART = 10
 PART = 5
 """Subnets of the first and of each further part of a profile that stops at an error."""
 
+MAX_DRIFTS = 3.0
+"""Of the drift that the protocol allows: a noise floor above so many of them is too much. Around
+one subnet such a drift leaves it a tenth of its weight in the fit; here all are like that.
+"""
+
 
 @dataclass(frozen=True)
 class ProfileOptions:
@@ -86,6 +91,17 @@ def profile(context: Context, options: ProfileOptions | None = None) -> ProfileS
     return _summary(results, card, limit, reached[-1] if reached else None)
 
 
+def split_hosts(*texts: str) -> tuple[str, ...]:
+    """The aliases that texts name, each one or several: `pi1,pi2`.
+
+    Examples
+    --------
+    >>> split_hosts("pi1, pi2", "pi3")
+    ('pi1', 'pi2', 'pi3')
+    """
+    return tuple(host.strip() for text in texts for host in text.split(","))
+
+
 def check_any_timed(dataset: "LatencyDataset") -> None:
     """Refuse a profile in which nothing was timed.
 
@@ -111,6 +127,8 @@ def _summary(
 ) -> ProfileSummary:
     dataset = results[-1].dataset
     times_ms = [x.measurement.total.median_ms for x in dataset.usable if x.measurement.total]
+    states = [x for session in dataset.sessions for x in (session.state, session.after) if x]
+    loads = [x.load_1min for x in states if x.load_1min is not None]
     return ProfileSummary(
         device=dataset.context.device.name,
         emulated=dataset.context.device.emulated,
@@ -122,6 +140,9 @@ def _summary(
         fastest_ms=min(times_ms, default=None),
         slowest_ms=max(times_ms, default=None),
         noise_floor_percent=dataset.noise_floor_percent,
+        max_noise_percent=MAX_DRIFTS * dataset.context.device.measure.max_drift_percent,
+        load_1min=max(loads, default=None),
+        cores=states[-1].cores if states else None,
         until_error_percent=until_error_percent,
         error_met=error_met,
         boards=dataset.boards,

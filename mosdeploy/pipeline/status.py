@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..folders import listed
-from ..printable import byte_size, kept, memory_kept
+from ..printable import byte_size, kept, latency, memory_kept, plain
 from ..record import Record, read_json
 from ..records import (
     BegunTraining,
@@ -95,7 +95,7 @@ class _Look:
         if command != "mosdeploy search" or self._has_limit:
             return command
         limit_ms = middle_ms(self.context)
-        return command if limit_ms is None else f"{command} --max-latency {limit_ms:g}ms"
+        return command if limit_ms is None else f"{command} --max-latency {plain(limit_ms)}ms"
 
     @property
     def _has_limit(self) -> bool:
@@ -198,7 +198,7 @@ class _Look:
         if winner.measured_ms is not None:
             words[1] = f"{winner.measured_ms:.2f} ms on {result.device}"
         if result.limits.max_latency_ms is not None:
-            words.append(f"limit {result.limits.max_latency_ms:g} ms")
+            words.append(f"limit {latency(result.limits.max_latency_ms)}")
         return ", ".join(words)
 
     def _finetuned(self) -> Iterator[Part]:

@@ -151,8 +151,10 @@ class ProfileSummary(Record):
     without one.
 
     `noise_floor_percent` tells how far apart repeats of one subnet lie there: with one round a
-    subnet no predictor's error can be lower. `boards` are those of a fleet, `failed_boards` the
-    reasons why boards failed in this run. `emulated`: the times mean nothing. `fastest_ms` and
+    subnet no predictor's error can be lower; above `max_noise_percent` nothing that was measured
+    can be trusted. `load_1min` is the mean number of processes that wanted to run on the `cores`
+    there just before or after, whichever was higher. `boards` are those of a fleet, `failed_boards`
+    the reasons why boards failed in this run. `emulated`: the times mean nothing. `fastest_ms` and
     `slowest_ms` are of the subnets in the file, None if none could be timed.
     """
 
@@ -166,10 +168,19 @@ class ProfileSummary(Record):
     fastest_ms: float | None = None
     slowest_ms: float | None = None
     noise_floor_percent: float | None = None
+    max_noise_percent: float | None = None
+    load_1min: float | None = None
+    cores: int | None = None
     until_error_percent: float | None = None
     error_met: bool | None = None
     boards: tuple[BoardCalibration, ...] = ()
     failed_boards: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def is_too_noisy(self) -> bool:
+        """Whether the times mean nothing since the device did something else meanwhile."""
+        found, most = self.noise_floor_percent, self.max_noise_percent
+        return not self.emulated and found is not None and most is not None and found > most
 
 
 class Verification(Record):

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ..config.units import told_limit
 from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..family import TaskData, Tokenizer
 from ..folders import replace_folder, restore_folder
@@ -180,7 +181,7 @@ def _within(context: Context, limits: TrainingLimits) -> str:
     given = limits.limits.model_dump(exclude_none=True).items()
     sizes = [context.spec.num_parameters(arch) for arch in (limits.smallest, limits.largest)]
     return (
-        f"trained within {', '.join(f'{name} = {most:g}' for name, most in given)}"
+        f"trained within {', '.join(told_limit(*limit) for limit in given)}"
         f"{f' on {limits.device}' if limits.device else ''}: subnets of {sizes[0]:,} to "
         f"{sizes[1]:,} parameters"
     )

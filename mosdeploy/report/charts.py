@@ -9,6 +9,7 @@ from typing import Any
 
 import altair as alt
 
+from ..printable import plain
 from .choices import Axis, Choice
 from .summary import Agreement
 
@@ -159,7 +160,7 @@ def _limit_of_search(axis: Axis, x: alt.X, domain: Sequence[float]) -> list[alt.
         return []
     # the label reaches into the side that has room for it
     is_left = axis.limit < sum(domain) / 2
-    text = f"limit {axis.limit:g} {axis.unit}"
+    text = f"limit {plain(axis.limit)} {axis.unit}"
     limit = alt.Chart(alt.InlineData(values=[{"x": axis.limit, "text": text}])).encode(x=x)
     return [
         limit.mark_rule(style="limit", strokeDash=[5, 4]),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from ..printable import latency
 from ..records import Deployment, DeviceState
 from .cells import (
     EMULATED,
@@ -131,7 +132,7 @@ def _deployment(deployment: Deployment) -> tuple[Cell, ...]:
 def _limit(deployment: Deployment) -> Cell:
     limits = []
     if deployment.limit_ms is not None:
-        limits.append(limit_verdict(f"{deployment.limit_ms:g} ms", deployment.limit_kept))
+        limits.append(limit_verdict(latency(deployment.limit_ms), deployment.limit_kept))
     if deployment.max_memory_bytes is not None:
         most = byte_size(deployment.max_memory_bytes)
         limits.append(limit_verdict(most, deployment.memory_kept))

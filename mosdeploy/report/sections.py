@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from ..printable import latency
 from ..records import BoardCalibration, PredictorCard, ScoreTable
 from .cells import (
     EMULATED,
@@ -39,7 +40,8 @@ def headline_title(line: Headline, task: str) -> str:
     if line.limit_kept is None:
         return f"{title}."
     verb = "within" if line.limit_kept else "which breaks"
-    return f"{title}, {verb} the limit of {line.limit_ms:g}\N{NO-BREAK SPACE}ms."
+    limit = latency(line.limit_ms).replace(" ", "\N{NO-BREAK SPACE}")
+    return f"{title}, {verb} the limit of {limit}."
 
 
 def headline_tiles(line: Headline, metric_title: str) -> Facts:
@@ -59,7 +61,7 @@ def headline_tiles(line: Headline, metric_title: str) -> Facts:
         predicted = _tile(milliseconds(line.predicted_ms), note)
     measured = "not yet" if line.measured_ms is None else milliseconds(line.measured_ms)
     limit = (
-        None if line.limit_ms is None else limit_verdict(f"{line.limit_ms:g} ms", line.limit_kept)
+        None if line.limit_ms is None else limit_verdict(latency(line.limit_ms), line.limit_kept)
     )
     return (
         *(metrics or {metric_title: _tile("not yet", "run mosdeploy evaluate")}).items(),

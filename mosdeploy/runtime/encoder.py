@@ -16,6 +16,7 @@ from .batches import group_by_length
 from .encoder_answers import answer_of, decode_answer, line_of_answer
 from .encoder_settings import CUT, LONG, WINDOW, read_settings
 from .errors import InputError, ModelError
+from .listed import check_listed
 from .manifest import ONNX_MODEL_NAME, TOKENIZER_NAMES, open_folder
 from .timing import Timing
 
@@ -63,7 +64,7 @@ class Encoder:
     BundleError
         If the bundle is not whole, is not what its manifest says, or cannot be loaded.
     InputError
-        If `long` is something else.
+        If `long` is something else, or `providers` is no list.
 
     Examples
     --------
@@ -122,7 +123,8 @@ class Encoder:
         Raises
         ------
         InputError
-            If two texts that are too long together are to be read in windows.
+            If it is no list of texts, or two texts that are too long together are to be read in
+            windows.
         ModelError
             If ONNX Runtime fails.
         """
@@ -139,7 +141,8 @@ class Encoder:
         Raises
         ------
         InputError
-            If two texts that are too long together are to be read in windows.
+            If it is no list of texts, or two texts that are too long together are to be read in
+            windows.
         ModelError
             If ONNX Runtime fails.
         """
@@ -151,6 +154,7 @@ class Encoder:
         return line_of_answer(answer)
 
     def _answer(self, lines: Sequence[str]) -> list[dict[str, Any]]:
+        check_listed(lines, "text")
         self.timing.num_lines += len(lines)
         with self.timing.measure("tokenising_s"):
             windows = [self._windows(line) for line in lines]

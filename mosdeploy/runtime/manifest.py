@@ -318,7 +318,7 @@ def _check_regular(path: Path, max_bytes: int) -> None:
     """Refuse what is a link or may be endless, before it is opened."""
     status = path.lstat()
     if not stat.S_ISREG(status.st_mode) or status.st_size > max_bytes:
-        raise FileMismatchError(f"{path} is not a regular file of at most {max_bytes} bytes")
+        raise FileMismatchError(f"{path} is not a regular file of at most {max_bytes >> 20} MiB")
 
 
 def _sha256(path: Path) -> str:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from .errors import ModelError
+from .listed import check_listed
 from .manifest import INDEPENDENT_ROWS
 
 CPU_PROVIDER = "CPUExecutionProvider"
@@ -44,6 +45,8 @@ class ModelSession:
     ModelError
         If ONNX Runtime lacks a provider or cannot load the model; if the model refers to other
         files, or has other inputs or outputs.
+    InputError
+        If `providers` is one name, not a list.
     """
 
     def __init__(
@@ -54,6 +57,8 @@ class ModelSession:
         threads: int | None = None,
         providers: Sequence[str] | None = None,
     ) -> None:
+        if providers is not None:
+            check_listed(providers, "provider")
         self._path = path
         self._outputs = list(outputs)
         providers = list(providers or [CPU_PROVIDER])

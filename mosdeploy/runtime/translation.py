@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from .batches import group_by_length
 from .errors import ModelError
+from .listed import check_listed
 from .manifest import ONNX_MODEL_NAME, TOKENIZER_NAMES, Manifest, open_folder
 from .timing import Timing
 from .tokenizer import Tokenizer
@@ -70,6 +71,8 @@ class Translator:
     ------
     BundleError
         If the bundle is not whole, is not what its manifest says, or cannot be loaded.
+    InputError
+        If `providers` is no list.
 
     Examples
     --------
@@ -104,6 +107,8 @@ class Translator:
 
         Raises
         ------
+        InputError
+            If it is no list of texts.
         ModelError
             If the bundle's runtime fails.
         """
@@ -113,6 +118,7 @@ class Translator:
     translate = predict  # its name in 0.1.0
 
     def _predict(self, lines: Sequence[str]) -> list[str]:
+        check_listed(lines, "text")
         self.timing.num_lines += len(lines)
         limit = self.settings.max_source_len
         with self.timing.measure("tokenising_s"):

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from ..config.units import told_limit
 from ..errors import ConfigError, InfeasibleError
+from ..printable import quantity
 from ..records import Candidate, Limits
 from ..spaces.genes import ArchConfig, SearchSpace
 from .oracle import Cost, CostOf, PredictMs
@@ -161,7 +163,7 @@ def _infeasible(constraints: ConstraintTable, probes: list[ArchConfig]) -> Infea
         best = local_search(constraints, probes, functools.partial(share, name))
         least[name] = share(name, best) * getattr(limits, name)
     found = [
-        f"{name} = {getattr(limits, name):.6g} (least found: {value:.6g})"
+        f"{told_limit(name, getattr(limits, name))} (least found: {quantity(name, value)})"
         for name, value in least.items()
     ]
     return InfeasibleError(

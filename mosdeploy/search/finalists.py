@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Collection, Sequence
 
 from ..errors import InfeasibleError
-from ..printable import byte_size
+from ..printable import byte_size, latency
 from ..records import Candidate, Limits
 from ..spaces.genes import ArchConfig
 from .constraints import utilisation
@@ -155,14 +155,14 @@ def choose_winner(measured: Sequence[Candidate], limits: Limits, margin: float =
         )
     limit = ""
     if limits.max_latency_ms is not None:
-        limit = f", the limit is {limits.max_latency_ms:.4g} ms"
+        limit = f", the limit is {latency(limits.max_latency_ms, 4)}"
     least_bytes = min(map(_memory_bytes, timed))
     if limits.max_memory_bytes is not None and least_bytes > limits.max_memory_bytes:
-        least, most = (byte_size(n, ".4g") for n in (least_bytes, limits.max_memory_bytes))
+        least, most = (byte_size(n, 4) for n in (least_bytes, limits.max_memory_bytes))
         limit += f", and the least memory was {least}, the limit is {most}"
     raise InfeasibleError(
         f"none of the {len(timed)} finalists keeps the limits as measured: the fastest took "
-        f"{fastest_ms:.4g} ms{limit}; raise the limit, or measure more subnets with "
+        f"{latency(fastest_ms, 4)}{limit}; raise the limit, or measure more subnets with "
         "`mosdeploy profile --budget` for a closer predictor",
         fastest_latency_ms=fastest_ms,
     )

@@ -10,7 +10,7 @@ import pytest
 from command_line import run_folder
 from typer.testing import CliRunner
 
-from mosdeploy.cli import Settings, app
+from mosdeploy.cli.app import Settings, app
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from command_line import ENVIRONMENT, MOSDEPLOY, mosdeploy, run_folder, run_python
 
-from mosdeploy.cli import app, main
+from mosdeploy.cli import main
+from mosdeploy.cli.app import app
 from mosdeploy.cli.signals import as_interrupts
 from mosdeploy.recipes import list_recipes
 
@@ -43,6 +44,21 @@ def warn(context, device, source):
     raise KeyboardInterrupt
 
 mosdeploy.pipeline.fit.fit = warn
+main()
+"""
+
+IMPORTS = """
+import sys
+import time
+
+class Slow:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            print("importing", flush=True)
+            time.sleep(60)
+
+sys.meta_path.insert(0, Slow())
+from mosdeploy.cli import main
 main()
 """
 
@@ -157,7 +173,7 @@ def test_in_a_folder_that_is_gone_there_is_no_traceback(tmp_path: Path) -> None:
 
 
 def test_a_terminal_that_lacks_a_letter_gets_its_number(tmp_path: Path) -> None:
-    code = "from mosdeploy import cli; cli.app = lambda obj: print('caf\\u00e9'); cli.main()"
+    code = "from mosdeploy.cli import app; app.app = lambda obj: print('caf\\u00e9'); app.run()"
     environment = {**ENVIRONMENT, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
     assert done.returncode == 0, done.stderr
@@ -236,6 +252,27 @@ def test_ctrl_c_ends_with_its_exit_code(tmp_path: Path) -> None:
     assert waiting.returncode == 130
     assert "interrupted; what was finished is kept" in told
     assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_imports_run_is_told_alike(tmp_path: Path, number: signal.Signals) -> None:
+    starting = subprocess.Popen(
+        [sys.executable, "-c", IMPORTS, "status"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell starts what runs in the background with Ctrl-C ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert starting.stdout is not None
+    assert starting.stdout.readline() == "importing\n"
+    starting.send_signal(number)
+    _, told = starting.communicate(timeout=60)
+    assert starting.returncode == 128 + number
+    reason = "interrupted" if number == signal.SIGINT else "ended by SIGTERM"
+    assert told == f"{reason}; what was finished is kept, the same command resumes\n"
 
 
 @pytest.fixture

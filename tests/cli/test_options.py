@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from mosdeploy.cli import Settings, app
+from mosdeploy.cli.app import Settings, app
 from mosdeploy.cli.options import (
     HERE,
     SSH_CONFIG,

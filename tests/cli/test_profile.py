@@ -64,6 +64,23 @@ def test_an_error_that_was_asked_for_is_reached_or_not(ask: Callable[..., Any]) 
         assert "repeats of one subnet lie 0.46% from their median" in told
 
 
+def test_times_that_are_too_noisy_are_told_in_words(ask: Callable[..., Any]) -> None:
+    changes = {"noise_floor_percent": 97.0, "max_noise_percent": 6.0, "device": "local"}
+    noisy = SUMMARY.model_copy(update={**changes, "load_1min": 3.62, "cores": 2})
+    done = ask(PROFILE, noisy, "profile")
+    assert done.stdout.splitlines()[-2:] == [
+        "TOO NOISY: above 6% neither the times nor the predictor can be trusted",
+        "most likely other programs run on this machine (its load was up to 3.6 on 2 cores): `top` "
+        "shows them. Stop them, delete predictors/rpi-sentence, and run the same command again",
+    ]
+    assert "next:" not in done.stderr  # no limit can be told from such times
+    elsewhere = noisy.model_copy(update={"device": "rpi", "load_1min": None})
+    told = ask(PROFILE, elsewhere, "profile").stdout
+    assert "other programs run on the device: `top` shows them" in told
+    for update in ({"noise_floor_percent": 5.9}, {"emulated": True, "card": None}):
+        assert "NOISY" not in ask(PROFILE, noisy.model_copy(update=update), "profile").stdout
+
+
 def test_boards_of_a_fleet_have_a_line_each(ask: Callable[..., Any]) -> None:
     boards = (
         BoardCalibration(host="pi1", num_subnets=7, reference_ms=100.0, time_ratio=1.05),

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from walking import opened
 
-from mosdeploy.errors import StaleInputError
+from mosdeploy.errors import BundleError, StaleInputError
 from mosdeploy.pipeline.bundles import folder_bytes, newest_bundle, require_bundle
+from mosdeploy.pipeline.predict import predict
 from mosdeploy.workspace import Workspace
 
 
@@ -29,6 +30,35 @@ def test_the_bundle_that_was_written_last_is_found_in_a_copy_too(folder: Path) -
     assert newest_bundle(files) is None
     with pytest.raises(StaleInputError, match=r"no bundle in .*; run `mosdeploy export` first"):
         require_bundle(files)
+
+
+def test_verbs_take_the_name_of_a_bundle_or_its_folder(folder: Path) -> None:
+    run = opened(folder)
+    older = require_bundle(Workspace(folder))
+    newest = run.export("smallest").path
+    assert require_bundle(Workspace(folder)) == newest
+    for named in (older.name, older):
+        assert require_bundle(Workspace(folder), Path(named)) == older
+        done = predict(folder, ["one two"], Path(named), threads=1)
+        assert done.bundle == older
+        assert run.predict(["one two"], bundle=named, threads=1) == list(done.outputs)
+        assert run.deploy(bundle=named).bundle == older.name
+
+
+def test_a_bundle_that_is_not_there_is_told_which_are(folder: Path, tmp_path: Path) -> None:
+    run = opened(folder)
+    (there,) = (path.name for path in (folder / "bundles").glob("[!.]*"))
+    file = tmp_path / "file"
+    file.touch()
+    for named in ("nme", file):
+        missing = rf"{named} does not exist as a folder, nor as a bundle in .*holds: {there}$"
+        for verb in (run.deploy, lambda bundle: run.predict(["one"], bundle=bundle)):
+            with pytest.raises(BundleError, match=missing):
+                verb(bundle=named)
+        with pytest.raises(BundleError, match=missing):
+            run.compare([there, named])
+    with pytest.raises(BundleError, match=r"holds: none$"):
+        require_bundle(Workspace(tmp_path), Path("nme"))
 
 
 def test_the_size_of_a_folder_is_that_of_all_its_files(tmp_path: Path) -> None:

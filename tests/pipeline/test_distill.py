@@ -121,6 +121,16 @@ def distilled_examples(root: Path) -> list[tuple[str, str]]:
     return list(distilled(run, "distilled").examples(run, data_of(root)))
 
 
+def test_a_bundle_teaches_by_its_name_as_by_its_folder(root: Path) -> None:
+    bundle = opened(root).export("largest").path
+    shutil.rmtree(Workspace(root).distilled_path.parent)
+    card = opened(root).distill(bundle.name)
+    assert card.teacher == f"{bundle.name}/"
+    progress = KeptProgress()
+    assert opened(root, progress).distill(bundle) == card
+    assert progress.messages == ["already distilled from the same data by the same teacher"]
+
+
 # -- what it refuses
 
 

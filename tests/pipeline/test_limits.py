@@ -58,7 +58,8 @@ def test_training_draws_within_the_limit_only(
     card = run.train(f"{limit_ms}ms")
     assert card.limits is not None
     assert card.limits.device == "local"
-    assert any(line.startswith("trained within max_latency_ms") for line in progress.messages)
+    told = f"trained within max_latency = {limit_ms:g} ms on local: subnets of "
+    assert any(line.startswith(told) for line in progress.messages)
 
     model = run.predictor()
     widest_ms = limit_ms * np.exp(model.interval)
@@ -75,7 +76,7 @@ def test_training_draws_within_the_limit_only(
     result = run.search(verify=False)
     assert result.limits == card.limits.limits
     assert run.evaluate(("largest",)).subnets["largest"].arch == card.limits.largest
-    with pytest.raises(ConfigError, match=r"trained for max_latency_ms = .* never trained"):
+    with pytest.raises(ConfigError, match=r"trained for max_latency = .* ms .* never trained"):
         run.search("10s", verify=False)
 
 
@@ -114,8 +115,8 @@ def test_what_a_search_may_ask_of_a_supernet() -> None:
     check_trained_for(None, Limits(), "local")
     for limits, device, message in (
         (Limits(max_latency_ms=20.0, max_parameters=1000), "local", "latencies of 'rpi'"),
-        (Limits(max_latency_ms=20.5, max_parameters=1000), "rpi", "max_latency_ms = 20 .* 20.5"),
-        (Limits(max_latency_ms=20.0), "rpi", "max_parameters = 1000 .* no such limit"),
+        (Limits(max_latency_ms=20.5, max_parameters=1000), "rpi", "max_latency = 20 ms .* 20.5 ms"),
+        (Limits(max_latency_ms=20.0), "rpi", "max_parameters = 1,000 .* no such limit"),
     ):
         with pytest.raises(ConfigError, match=message):
             check_trained_for(trained, limits, device)

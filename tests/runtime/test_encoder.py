@@ -36,6 +36,15 @@ def int8_encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
     return Encoder(export_encoder(folder, "classification", "int8"), threads=1)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_text_is_no_list_of_letters(encoders: dict[str, Encoder], kind: str) -> None:
+    for verb in (encoders[kind].predict, encoders[kind].answer):
+        with pytest.raises(InputError, match=r"'it is' is one text, not a list .* \['it is'\]"):
+            verb("it is")
+        with pytest.raises(InputError, match=r"write \['x{60}\.\.\.'\]"):
+            verb("x" * 99)
+
+
 # -- the law: it answers as the network does -------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from mosdeploy.runtime import ModelError
+from mosdeploy.runtime import InputError, ModelError
 from mosdeploy.runtime.manifest import INDEPENDENT_ROWS
 from mosdeploy.runtime.session import BLOCK_BYTES, ModelSession
 
@@ -125,3 +125,5 @@ def test_a_model_that_reads_another_file(tmp_path: Path, location: str) -> None:
 def test_an_unknown_provider(path: Path) -> None:
     with pytest.raises(ModelError, match="has no NoSuchExecutionProvider, only"):
         ModelSession(path, ["x"], ["y"], providers=["NoSuchExecutionProvider"])
+    with pytest.raises(InputError, match=r"is one provider, not a list of them; write \['CPU"):
+        ModelSession(path, ["x"], ["y"], providers="CPUExecutionProvider")

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from bundles import LIMITS, sentences
 
-from mosdeploy.runtime import FileMismatchError, ModelError, Translator, open_model
+from mosdeploy.runtime import FileMismatchError, InputError, ModelError, Translator, open_model
 from mosdeploy.runtime.translation import _check_output
 from mosdeploy.storage import sha256_file
 
@@ -63,6 +63,14 @@ def test_int8_translates(int8_bundle: Path) -> None:
     lines = sentences(20, 3)
     found = Translator(int8_bundle, threads=1).translate(lines)
     assert len(found) == 20 and len(set(found)) > 5
+
+
+def test_one_text_is_no_list_of_letters(translator: Translator) -> None:
+    for verb in (translator.predict, translator.answer, translator.translate):
+        with pytest.raises(InputError, match=r"'the cat' is one text, not a list .* \['the cat'\]"):
+            verb("the cat")
+    with pytest.raises(InputError, match="3 is no text; write a list of texts"):
+        translator.predict(["the cat", 3])  # type: ignore[list-item]
 
 
 # -- raw inputs, for timing ------------------------------------------------------------------------

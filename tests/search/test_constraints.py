@@ -104,7 +104,7 @@ def test_an_impossible_latency_names_the_true_minimum():
     problem = Problem(ENUMERABLE)
     fastest = min(problem.latency(arch) for arch in everything(ENUMERABLE))
     with pytest.raises(
-        InfeasibleError, match=rf"max_latency_ms = 0\.5 \(least found: {fastest:.6g}\)"
+        InfeasibleError, match=rf"max_latency = 0\.5 ms \(least found: {fastest:.6g} ms\)"
     ) as error:
         feasible(problem, Limits(max_latency_ms=0.5))
     assert error.value.fastest_latency_ms == pytest.approx(fastest)
@@ -113,10 +113,25 @@ def test_an_impossible_latency_names_the_true_minimum():
 def test_too_few_parameters_name_the_least():
     least = min(num_parameters(ENUMERABLE, arch) for arch in everything(ENUMERABLE))
     with pytest.raises(
-        InfeasibleError, match=rf"max_parameters = 10 \(least found: {least:.6g}\)"
+        InfeasibleError, match=rf"max_parameters = 10 \(least found: {least:,}\)"
     ) as error:
         feasible(Problem(ENUMERABLE), Limits(max_parameters=10))
     assert error.value.fastest_latency_ms is None
+
+
+def test_limits_are_told_in_the_units_that_people_write():
+    problem = Problem(ENUMERABLE)
+    asked = (
+        (Limits(max_latency_ms=1e-9), r"max_latency = 0\.000000001 ms \(least found: [0-9.]+ ms\)"),
+        (Limits(max_size_bytes=2048), r"max_size = 2 KiB \(least found: [0-9.]+ KiB\)"),
+        (
+            Limits(max_body_parameters=1),
+            r"max_parameters of the encoder = 1 \(least found: [0-9,]+",
+        ),
+    )
+    for limits, told in asked:
+        with pytest.raises(InfeasibleError, match=told):
+            feasible(problem, limits)
 
 
 def test_limits_can_be_possible_one_by_one_only():
@@ -127,7 +142,7 @@ def test_limits_can_be_possible_one_by_one_only():
     fastest = 1e6 / max(weights)
     limits = Limits(max_latency_ms=fastest, max_parameters=min(weights))
     with pytest.raises(
-        InfeasibleError, match=rf"least found: {min(weights):.6g}\) together"
+        InfeasibleError, match=rf"least found: {min(weights):,}\) together"
     ) as error:
         feasible(Problem(ENUMERABLE, only_large_ones_are_fast), limits)
     assert error.value.fastest_latency_ms == pytest.approx(fastest)

@@ -1,0 +1,113 @@
+"""What programs give to the verbs: checked where Python would take it for something else, as a text
+for a list of its letters.
+
+In: a function with annotations. Out: the same function, which refuses what these do not allow.
+"""
+
+import functools
+import inspect
+import reprlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FunctionType
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, ValidationError, validate_call
+
+from ..errors import ConfigError
+
+Pick = str | int | Path
+"""What names a subnet: a word, a number of the front, a latency, a JSON file."""
+
+C = TypeVar("C", bound=type)
+F = TypeVar("F", bound=Callable[..., Any])
+
+_NOT_CHECKED = ("max_latency", "time", "progress", "return")
+"""What reads the first two says of any value how it is written; the rest is not data."""
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = 80
+_SHORT.maxother = 80
+
+
+def with_checked_arguments(verbs: C) -> C:
+    """A class whose public methods check what they are given, as `checked` says."""
+    for name, method in list(vars(verbs).items()):
+        if isinstance(method, FunctionType) and not name.startswith("_"):
+            setattr(verbs, name, checked(method))
+    return verbs
+
+
+def checked(function: F) -> F:
+    """The same function, whose arguments are what its annotations say, or become it: numbers of
+    numpy are numbers.
+
+    Raises
+    ------
+    ConfigError
+        When called, if an argument is something else.
+
+    Examples
+    --------
+    >>> @checked
+    ... def measure(hosts: Sequence[str], budget: int | None = None) -> object:
+    ...     return hosts, budget
+    >>> measure(["pi1"], budget=12.0)
+    (['pi1'], 12)
+    >>> measure("pi1")
+    Traceback (most recent call last):
+        ...
+    mosdeploy.errors.ConfigError: hosts: 'pi1' is one text, not a list of them; write ['pi1']
+    """
+    signature = inspect.signature(function)
+    hints = {
+        # a text is the name of what is not imported yet
+        name: Any if name in _NOT_CHECKED or isinstance(hint, str) else hint
+        for name, hint in function.__annotations__.items()
+    }
+
+    def arguments(*given: Any, **named: Any) -> Any:
+        return given, named
+
+    arguments.__annotations__ = hints
+    arguments.__signature__ = signature  # type: ignore[attr-defined]
+    taken = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(arguments)
+
+    @functools.wraps(function)
+    def call(*given: Any, **named: Any) -> Any:
+        try:
+            signature.bind(*given, **named)
+        except TypeError:
+            return function(*given, **named)  # Python's own words name the function
+        try:
+            given, named = taken(*given, **named)
+        except ValidationError as error:
+            raise ConfigError(_words(error, list(signature.parameters))) from error
+        return function(*given, **named)
+
+    return call  # type: ignore[return-value]
+
+
+def several(given: Any) -> tuple[Any, ...]:
+    """What was given, one or a list.
+
+    Examples
+    --------
+    >>> several("winner")
+    ('winner',)
+    """
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        return tuple(given)
+    return (given,)
+
+
+def _words(error: ValidationError, names: Sequence[str]) -> str:
+    found = error.errors()
+    place = found[0]["loc"][0]  # the number of an argument without a name
+    name = names[place] if isinstance(place, int) else place
+    value = _SHORT.repr(found[0]["input"])
+    if any(item["type"] == "sequence_str" for item in found):
+        return f"{name}: {value} is one text, not a list of them; write [{value}]"
+    # of a union there is one for each kind that it may be
+    allowed = " or ".join(dict.fromkeys(x["msg"] for x in found if x["loc"][0] == place))
+    return f"{name}: {value}: {allowed}"

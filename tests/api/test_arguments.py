@@ -1,0 +1,129 @@
+"""What programs give to the verbs is what Python would take it for, or is refused."""
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+
+import mosdeploy
+from mosdeploy.api.arguments import Pick, checked, several
+from mosdeploy.errors import ConfigError
+from mosdeploy.pipeline import evaluate, export, finetune, profile
+
+
+@checked
+def verb(
+    picks: Pick | Sequence[Pick] | None = None,
+    *,
+    lines: Sequence[str] = (),
+    budget: int | None = None,
+    share: float | None = None,
+    runtime: Literal["onnxruntime", "tvm", "auto"] = "auto",
+    time: str | None = None,
+    **options: Any,
+) -> object:
+    return {x: y for x, y in locals().items() if y not in (None, (), "auto", {})}
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ({}, {}),
+        ({"picks": "winner"}, {"picks": "winner"}),
+        ({"picks": 3}, {"picks": 3}),
+        ({"picks": Path("arch.json")}, {"picks": Path("arch.json")}),
+        ({"picks": ["winner", 3]}, {"picks": ["winner", 3]}),
+        ({"budget": 12e6, "share": 2}, {"budget": 12_000_000, "share": 2.0}),
+        ({"budget": np.int64(12), "runtime": "tvm"}, {"budget": 12, "runtime": "tvm"}),
+        ({"time": 30, "beam": [1]}, {"time": 30, "options": {"beam": [1]}}),
+    ],
+)
+def test_what_is_natural_is_taken(given: dict[str, Any], taken: dict[str, Any]) -> None:
+    assert verb(**given) == taken
+
+
+def test_one_is_a_list_of_one() -> None:
+    assert several("winner") == ("winner",)
+    assert several(Path("a")) == (Path("a"),)
+    assert several(["winner", 3]) == ("winner", 3)
+    assert several(()) == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"picks": 2.5}, "picks: 2.5: Input should be a valid string or .*integer"),
+        ({"picks": ["winner", 2.5]}, "picks: .* Input should be a valid string"),
+        ({"lines": "eins"}, r"lines: 'eins' is one text, not a list of them; write \['eins'\]"),
+        ({"lines": "x" * 999}, r"one text, .* write \['x+\.\.\.x+'\]"),
+        ({"lines": [1]}, "lines: 1: Input should be a valid string"),
+        ({"lines": {"a": 1}}, "lines: {'a': 1}: Input should be"),
+        ({"budget": "12MiB"}, "budget: '12MiB': Input should be a valid integer"),
+        ({"budget": 0.5}, "budget: 0.5: Input should be a valid integer"),
+        ({"budget": float("inf")}, "budget: inf: Input should be a finite number"),
+        ({"share": "2%"}, "share: '2%': Input should be a valid number"),
+        ({"runtime": "onnx"}, "runtime: 'onnx': Input should be 'onnxruntime', 'tvm' or 'auto'"),
+    ],
+)
+def test_what_is_wrong_is_named_with_what_is_allowed(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        verb(**given)
+
+
+def test_python_names_an_argument_that_there_is_not() -> None:
+    with pytest.raises(TypeError, match=r"status\(\) got an unexpected keyword argument 'beam'"):
+        mosdeploy.RunFolder.status(beam=3)  # type: ignore[call-arg]
+
+
+def test_every_list_of_texts_of_the_interface_is_checked(tmp_path: Path) -> None:
+    """Whichever method takes one: a text is taken for one of them, or refused."""
+    run = mosdeploy.init(tmp_path)
+    lists = {
+        (name, parameter.name)
+        for name, method in inspect.getmembers(run, inspect.ismethod)
+        for parameter in inspect.signature(method).parameters.values()
+        if "Sequence" in str(parameter.annotation) and not name.startswith("_")
+    }
+    assert lists == {
+        ("answer", "lines"),
+        ("compare", "bundles"),
+        ("evaluate", "picks"),
+        ("predict", "lines"),
+        ("profile", "hosts"),
+    }
+    for method, name in (("answer", "lines"), ("compare", "bundles"), ("predict", "lines")):
+        with pytest.raises(ConfigError, match=f"{name}: 'abc' is one text, not a list of them"):
+            getattr(run, method)("abc")
+    with pytest.raises(ConfigError, match="train: 3: Input should be"):
+        mosdeploy.init(tmp_path / "new", train=3)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"pairs\.tsv: no such file"):
+        mosdeploy.init(tmp_path / "new", train="pairs.tsv")
+    with pytest.raises(ConfigError, match=r"source and target, .* not 'en'"):
+        mosdeploy.init(tmp_path / "new", train=["a.en", "a.de"], languages="en")
+
+
+def test_picks_and_hosts_reach_the_verbs_as_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    for module, name in (
+        (evaluate, "evaluate"),
+        (export, "export"),
+        (finetune, "finetune"),
+        (profile, "profile"),
+    ):
+        monkeypatch.setattr(module, name, lambda _, *options: asked.append(options[0]))
+    run = mosdeploy.init(tmp_path)
+    run.finetune(pick=3)
+    run.export(Path("arch.json"))
+    assert [options.pick for options in asked] == ["3", "arch.json"]
+    run.evaluate(picks="winner")
+    run.evaluate([1, "winner"])
+    run.evaluate()
+    assert asked[2:] == [("winner",), ("1", "winner"), None]
+    run.profile(hosts="pi1, pi2")
+    run.profile(hosts=["pi1", "pi2"])
+    assert [options.hosts for options in asked[5:]] == [("pi1", "pi2")] * 2
