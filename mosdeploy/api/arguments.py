@@ -22,8 +22,8 @@ Pick = str | int | Path
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
 
-_NOT_CHECKED = ("max_latency", "time", "progress", "return")
-"""What reads the first two says of any value how it is written; the rest is not data."""
+_NOT_CHECKED = ("max_latency", "time", "runtime", "progress", "return")
+"""What reads the first three says of any value what is allowed; the rest is not data."""
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = 80

@@ -65,7 +65,6 @@ def test_one_is_a_list_of_one() -> None:
         ({"budget": 0.5}, "budget: 0.5: Input should be a valid integer"),
         ({"budget": float("inf")}, "budget: inf: Input should be a finite number"),
         ({"share": "2%"}, "share: '2%': Input should be a valid number"),
-        ({"runtime": "onnx"}, "runtime: 'onnx': Input should be 'onnxruntime', 'tvm' or 'auto'"),
     ],
 )
 def test_what_is_wrong_is_named_with_what_is_allowed(given: dict[str, Any], message: str) -> None:

@@ -156,7 +156,7 @@ def test_the_next_finalist_takes_the_place_of_a_winner_that_is_too_slow(
     assert best.arch.key[:8] in made.bundle
     assert require_bundle(Workspace(folder)).name == made.bundle
     # a bundle that is named is the one that is meant
-    with pytest.raises(InfeasibleError, match="takes 2e\\+04 ms there"):
+    with pytest.raises(InfeasibleError, match="takes 20000 ms there"):
         run.deploy(bundle=folder / "bundles" / first.bundle)
     assert deployment_of(folder) == made
     assert run.deploy(bundle=folder / "bundles" / first.bundle, strict=False).bundle == first.bundle
@@ -212,7 +212,7 @@ def test_finalists_that_cannot_be_exported_are_passed_over(
     monkeypatch.setattr(deploy, "export_in_place_of", fails)
     timed(lambda arch: 20_000.0)
     progress = KeptProgress()
-    with pytest.raises(InfeasibleError, match=r"takes 2e\+04 ms there"):
+    with pytest.raises(InfeasibleError, match=r"takes 20000 ms there"):
         opened(folder, progress).deploy()
     told = {f"the finalist {key} has no bundle: its answers differ" for key in others}
     assert told and told <= set(progress.messages)
@@ -229,7 +229,7 @@ def test_when_no_finalist_is_left_the_fastest_is_named(
         run.deploy()
     assert len(times) == len(set(asked)) == len(found_in(folder).kept)
     assert raised.value.fastest_latency_ms == min(times.values())
-    assert f"takes {min(times.values()):.4g} ms there" in str(raised.value)
+    assert f"takes {min(times.values()):.0f} ms there" in str(raised.value)
     # what is exported still is what the user exported
     assert require_bundle(Workspace(folder)).name == first.bundle
     assert run.verify("40s").deployment == deployment_of(folder) == first
@@ -279,7 +279,7 @@ def test_trained_weights_are_not_replaced_by_inherited_ones(
     run.finetune(steps=1, from_scratch=from_scratch)
     run.export(weights="scratch" if from_scratch else "finetuned")
     asked = timed(lambda arch: 15_000.0)
-    with pytest.raises(InfeasibleError, match="the limit is 1e\\+04 ms") as raised:
+    with pytest.raises(InfeasibleError, match="the limit is 10000 ms") as raised:
         run.deploy()
     assert len(set(asked)) == 1
     option = " --from-scratch" if from_scratch else ""
