@@ -21,7 +21,7 @@ from ..spaces.genes import ArchConfig
 from ..storage import atomic_copy, disk_errors, fingerprint, locked, sha256_file, write_record
 from .context import Progress
 from .subnet_teaching import Teaching
-from .subnets import subnet_card
+from .subnets import made_from_sha256, subnet_card
 from .token_files import (
     VALIDATION_TOKENS,
     read_tokens,
@@ -82,6 +82,11 @@ class SubnetTraining:
         return self.state.card.supernet_sha256 if self.weights == "finetuned" else None
 
     @property
+    def made_from_sha256(self) -> str | None:
+        """Of what else it depends on, where its weights do not come from the supernet."""
+        return made_from_sha256(self.state, self.weights)
+
+    @property
     def inputs_sha256(self) -> str:
         """Fingerprint of all that the result depends on."""
         card = self.state.card
@@ -94,6 +99,7 @@ class SubnetTraining:
             self.config.fingerprinted,
             *self.teaching.sha256,
             *(() if self.inherited_share == 1 else (self.inherited_share,)),
+            *(() if self.made_from_sha256 is None else (self.made_from_sha256,)),
         )
 
     @property
@@ -284,6 +290,7 @@ class SubnetTraining:
             start_loss=start_loss,
             loss=summary.losses["subnet_loss"],
             train_seconds=summary.train_seconds,
+            made_from_sha256=self.made_from_sha256,
         )
 
 

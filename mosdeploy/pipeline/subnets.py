@@ -14,7 +14,7 @@ from ..errors import ConfigError, StaleInputError
 from ..family import SmallerVocabulary
 from ..records import SubnetCard, WeightOrigin
 from ..spaces.genes import ArchConfig
-from ..storage import read_record, sha256_file
+from ..storage import fingerprint, read_record, sha256_file
 from .trained_run import TrainedRun
 
 ALONE: tuple[WeightOrigin, ...] = ("finetuned", "from-teacher", "scratch")
@@ -121,8 +121,8 @@ def subnet_card(
 ) -> SubnetCard:
     """Card of a subnet that was trained alone and counts; with a seed, of one of several.
 
-    It counts if its file is whole, and if data, tokenizer and, for finetuned weights, supernet are
-    those of now.
+    It counts if its file is whole, and if data, tokenizer and supernet are those of now; for
+    weights that do not come from the supernet, in its place the space, the tokens and the teacher.
 
     Raises
     ------
@@ -143,11 +143,26 @@ def subnet_card(
         raise StaleInputError(
             f"{path} was made from another supernet or other data; run `{verb}` again"
         )
+    if card.made_from_sha256 != made_from_sha256(state, weights):
+        raise StaleInputError(
+            f"{path} was made in another space, with other max_tokens or another teacher, or by an "
+            f"older mosdeploy; run `{verb}` again"
+        )
     if card.arch != arch or not path.exists() or sha256_file(path) != card.subnet_sha256:
         raise StaleInputError(
             f"{path} is missing or is not the file of its card; run `{verb}` again"
         )
     return card
+
+
+def made_from_sha256(state: TrainedRun, weights: WeightOrigin) -> str | None:
+    """Fingerprint of what weights that do not come from the supernet depend on as it does; None for
+    those that do, whose supernet says it.
+    """
+    if weights == "finetuned":
+        return None
+    teacher = None if state.teacher is None else state.teacher.weights_sha256
+    return fingerprint(state.config.space, state.config.max_tokens, teacher)
 
 
 def losses_of(card: SubnetCard) -> str:
