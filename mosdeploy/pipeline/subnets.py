@@ -15,6 +15,7 @@ from ..family import SmallerVocabulary
 from ..records import SubnetCard, WeightOrigin
 from ..spaces.genes import ArchConfig
 from ..storage import fingerprint, read_record, sha256_file
+from .token_files import VALIDATION_TOKENS
 from .trained_run import TrainedRun
 
 ALONE: tuple[WeightOrigin, ...] = ("finetuned", "from-teacher", "scratch")
@@ -193,11 +194,23 @@ def _best(state: TrainedRun, arch: ArchConfig) -> SelectedSubnet:
     if not cards:
         return inherited
     best = min(found, key=lambda subnet: subnet.card.loss if subnet.card else math.inf)
-    finetuned = cards.get("finetuned")  # its start is what the inherited weights come to
-    if finetuned and cards[best.weights].loss >= finetuned.start_loss:
+    if cards[best.weights].loss >= _inherited_loss(state, inherited, cards.get("finetuned")):
         note += ", since finetuning did not lower the validation loss"
         return dataclasses.replace(inherited, note=note)
     return best
+
+
+def _inherited_loss(
+    state: TrainedRun, inherited: SelectedSubnet, finetuned: SubnetCard | None
+) -> float:
+    """The validation loss of inherited weights, which a finetuning of them started from."""
+    from ..data.batches import ordered_batches
+    from ..training.validation import validation_loss
+
+    if finetuned is not None:
+        return finetuned.start_loss
+    valid = state.tokenized(state.data.valid)
+    return validation_loss(inherited.subnet, ordered_batches(valid, VALIDATION_TOKENS))
 
 
 def _alone(state: TrainedRun, arch: ArchConfig, weights: WeightOrigin) -> SelectedSubnet:

@@ -100,6 +100,20 @@ def test_weights_of_another_space_do_not_count(encoder_folder: Path, old: str, n
     assert select_subnet(state, smallest, "from-teacher").card == card
 
 
+def test_weights_worse_than_inherited_are_left_without_finetuned_ones(
+    encoder_folder: Path,
+) -> None:
+    options = FinetuneOptions("smallest", steps=1, from_teacher=True)
+    card = finetune(Context(open_run(encoder_folder)), options)
+    state = trained_run(open_run(encoder_folder))
+    write_card(state, card, loss=99.0)
+    chosen = select_subnet(state, card.arch, None)
+    assert chosen.weights == "inherited"
+    assert chosen.note.endswith("since finetuning did not lower the validation loss")
+    write_card(state, card, loss=0.0)
+    assert select_subnet(state, card.arch, None).weights == "from-teacher"
+
+
 def test_weights_of_another_teacher_do_not_count(encoder_folder: Path) -> None:
     options = FinetuneOptions("smallest", steps=1, from_teacher=True)
     card = finetune(Context(open_run(encoder_folder)), options)
