@@ -7,7 +7,7 @@ left as it is, each seed by itself.
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -130,9 +130,7 @@ class SubnetTraining:
             return self.run(distributed, progress)
         cards = {}
         for seed in range(self.config.seed, self.config.seed + num_seeds):
-            config = self.config.model_copy(update={"seed": seed})
-            one = replace(self, config=config, seed=seed)
-            cards[seed] = one.run(distributed, progress)
+            cards[seed] = self._of_seed(seed).run(distributed, progress)
         distributed.first(f"best {self.name}", lambda: self._keep_best(cards))
         return subnet_card(self.state, self.arch, self.weights)
 
@@ -142,13 +140,27 @@ class SubnetTraining:
         best = min(seeds, key=lambda found: found.loss).seed
         card = cards[best].model_copy(update={"seeds": seeds})
         with locked(self.path, self._busy):
-            if self._kept() != card:
+            kept = self._kept()
+            if kept != card and (kept is None or not self._is_done(kept, cards)):
                 files = self.state.files
                 source = files.subnet_path(self.arch.key, self.weights, best)
                 # a kill in between leaves a card of another file, which does not count
                 atomic_copy(source, self.path)
                 write_record(files.subnet_card_path(self.arch.key, self.weights), card)
         return ""
+
+    def _is_done(self, card: SubnetCard, seeds: Collection[int]) -> bool:
+        """Whether a subnet is what trainings of these seeds come to, or the best of more."""
+        tried = {found.seed for found in card.seeds}
+        if not tried:
+            return card.inputs_sha256 == self.inputs_sha256 and set(seeds) == {self.config.seed}
+        return tried >= set(seeds) and any(
+            self._of_seed(seed).inputs_sha256 == card.inputs_sha256 for seed in tried
+        )
+
+    def _of_seed(self, seed: int) -> "SubnetTraining":
+        """The same training with another seed, in a folder of its own."""
+        return replace(self, config=self.config.model_copy(update={"seed": seed}), seed=seed)
 
     @property
     def _busy(self) -> MosdeployError:
@@ -166,7 +178,7 @@ class SubnetTraining:
         card = self._kept()
         if card is not None:
             self._remove_leftovers(card)
-        if card is not None and card.inputs_sha256 == self.inputs_sha256:
+        if card is not None and self._is_done(card, (self.config.seed,)):
             which = "" if self.seed is None else f"{self.name}: "
             progress.say(f"{which}already trained from the same weights in the same way")
             return _Start(finished=True, loss=card.start_loss).model_dump_json()
