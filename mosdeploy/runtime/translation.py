@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .batches import group_by_length
+from .characters import check_characters
 from .errors import ModelError
 from .manifest import ONNX_MODEL_NAME, TOKENIZER_NAMES, Manifest, open_folder
 from .timing import Timing
@@ -104,9 +105,13 @@ class Translator:
 
         Raises
         ------
+        InputError
+            If a line holds half of a character.
         ModelError
             If the bundle's runtime fails.
         """
+        for line in lines:
+            check_characters(line)
         with self.timing.measure("total_s"):
             return self._predict(lines)
 

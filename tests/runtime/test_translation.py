@@ -7,7 +7,7 @@ import onnx
 import pytest
 from bundles import LIMITS, sentences
 
-from mosdeploy.runtime import FileMismatchError, ModelError, Translator, open_model
+from mosdeploy.runtime import FileMismatchError, InputError, ModelError, Translator, open_model
 from mosdeploy.runtime.translation import _check_output
 from mosdeploy.storage import sha256_file
 
@@ -44,6 +44,11 @@ def test_an_empty_line_stays_empty(translator: Translator) -> None:
 def test_unknown_characters_and_controls_give_one_line(translator: Translator, line: str) -> None:
     (answer,) = translator.translate([line])
     assert len(answer.splitlines()) <= 1
+
+
+def test_half_a_character_is_no_fault_of_the_bundle(translator: Translator) -> None:
+    with pytest.raises(InputError, match=r"'the .udfff': .*half of a character"):
+        translator.translate(["the cat.", "the \udfff"])
 
 
 def test_a_long_line_is_translated_in_parts_joined_by_a_space(translator: Translator) -> None:
