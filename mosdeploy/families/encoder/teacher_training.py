@@ -150,14 +150,16 @@ def _make(
     config: EncoderRunConfig = task.config
     # before anything is removed: it may not fit
     given = None if config.teacher.path is None else load_given_teacher(config, task.root)
-    for outputs in path.parent.glob("outputs-*.npz"):
+    for outputs in path.parent.glob("outputs-*"):
         outputs.unlink()  # of another teacher
     network = _start(config, task.root)
     is_largest = given is None
     if given is not None and given.is_of_family and same_folder(config, task.root):
         is_largest = True
         # with the outputs of its head in the order of the task's
-        network.load_state_dict(given.network.state_dict())
+        weights = given.network.state_dict()
+        seed = config.training.seed
+        network = teacher_network(config.space, config.vocab_size, config.supernet, weights, seed)
     batches = Batches(cast("EncoderDataset", task.train), training.tokens_per_batch, training.seed)
     loss = 0.0
     seconds = 0.0

@@ -189,6 +189,15 @@ def test_the_checkpoint_itself_may_be_the_teacher(given: Path, tmp_path: Path) -
 
 
 @slow
+def test_a_checkpoint_that_teaches_may_be_given_bottlenecks(given: Path, tmp_path: Path) -> None:
+    root = taught_by(tmp_path / "run", given, embed_dim="[16]\nlayer_dim = [8, 16]")
+    edit(root / "mosdeploy.toml", "vocab_size = 60", f'vocab_size = 60\npath = "{given}"')
+    opened(root).train()
+    scores = opened(root).evaluate(("largest",)).subnets
+    assert scores["teacher"].metrics["accuracy"] > 80
+
+
+@slow
 def test_a_given_teacher_that_does_not_fit_leaves_no_trace(given: Path, tmp_path: Path) -> None:
     root = taught_by(tmp_path / "run", given)
     edit(root / "mosdeploy.toml", 'labels = ["bad", "good"]', 'labels = ["0", "1"]')
