@@ -106,9 +106,7 @@ class RunFolder:
         hosts: str | Sequence[str] = (),
         renew: bool = False,
     ) -> "summaries.ProfileSummary":
-        """Measure well-chosen subnets on a device, or boards of its kind, and fit its predictor;
-        `renew` what counts no more.
-        """
+        """Measure a few subnets, and fit the predictor; `renew` what counts no more."""
         from ..pipeline.profile import ProfileOptions, profile, split_hosts
 
         options = ProfileOptions(

@@ -25,6 +25,10 @@ class Teacher(Protocol):
         Otherwise it was given, and the supernet starts from other weights.
         """
 
+    @property
+    def weights_sha256(self) -> str:
+        """Of the weights that its parts have, and that the supernet starts from."""
+
     def label(self, dataset: "Dataset", examples: Sequence[Any]) -> "Dataset":
         """The same examples with the teacher's outputs, which their losses then count.
 

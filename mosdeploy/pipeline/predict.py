@@ -76,13 +76,16 @@ class PredictResult:
             If the disk is full.
         """
         check_vectors_path(path)
-        for number, answer in enumerate(self.answers, 1):
+        # without lines, those of any text say how wide the array is
+        answers = self.answers or predict(self.bundle, ["a"], self.bundle).answers
+        for number, answer in enumerate(answers, 1):
             if "vector" not in answer:
                 raise ConfigError(
                     f"line {number} has no vector: it is empty, or {self.bundle} answers with "
                     "something else; --output is for the bundles of embeddings"
                 )
-        vectors = np.array([answer["vector"] for answer in self.answers], np.float32)
+        vectors = np.array([answer["vector"] for answer in answers], np.float32)
+        vectors = vectors[: len(self.answers)]
         buffer = io.BytesIO()
         np.save(buffer, vectors)
         atomic_write(path, buffer.getvalue())

@@ -7,7 +7,7 @@ left as it is, each seed by itself.
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from ..spaces.genes import ArchConfig
 from ..storage import atomic_copy, disk_errors, fingerprint, locked, sha256_file, write_record
 from .context import Progress
 from .subnet_teaching import Teaching
-from .subnets import subnet_card
+from .subnets import made_from_sha256, subnet_card
 from .token_files import (
     VALIDATION_TOKENS,
     read_tokens,
@@ -82,6 +82,11 @@ class SubnetTraining:
         return self.state.card.supernet_sha256 if self.weights == "finetuned" else None
 
     @property
+    def made_from_sha256(self) -> str | None:
+        """Of what else it depends on, where its weights do not come from the supernet."""
+        return made_from_sha256(self.state, self.weights)
+
+    @property
     def inputs_sha256(self) -> str:
         """Fingerprint of all that the result depends on."""
         card = self.state.card
@@ -94,6 +99,7 @@ class SubnetTraining:
             self.config.fingerprinted,
             *self.teaching.sha256,
             *(() if self.inherited_share == 1 else (self.inherited_share,)),
+            *(() if self.made_from_sha256 is None else (self.made_from_sha256,)),
         )
 
     @property
@@ -124,9 +130,7 @@ class SubnetTraining:
             return self.run(distributed, progress)
         cards = {}
         for seed in range(self.config.seed, self.config.seed + num_seeds):
-            config = self.config.model_copy(update={"seed": seed})
-            one = replace(self, config=config, seed=seed)
-            cards[seed] = one.run(distributed, progress)
+            cards[seed] = self._of_seed(seed).run(distributed, progress)
         distributed.first(f"best {self.name}", lambda: self._keep_best(cards))
         return subnet_card(self.state, self.arch, self.weights)
 
@@ -136,13 +140,27 @@ class SubnetTraining:
         best = min(seeds, key=lambda found: found.loss).seed
         card = cards[best].model_copy(update={"seeds": seeds})
         with locked(self.path, self._busy):
-            if self._kept() != card:
+            kept = self._kept()
+            if kept != card and (kept is None or not self._is_done(kept, cards)):
                 files = self.state.files
                 source = files.subnet_path(self.arch.key, self.weights, best)
                 # a kill in between leaves a card of another file, which does not count
                 atomic_copy(source, self.path)
                 write_record(files.subnet_card_path(self.arch.key, self.weights), card)
         return ""
+
+    def _is_done(self, card: SubnetCard, seeds: Collection[int]) -> bool:
+        """Whether a subnet is what trainings of these seeds come to, or the best of more."""
+        tried = {found.seed for found in card.seeds}
+        if not tried:
+            return card.inputs_sha256 == self.inputs_sha256 and set(seeds) == {self.config.seed}
+        return tried >= set(seeds) and any(
+            self._of_seed(seed).inputs_sha256 == card.inputs_sha256 for seed in tried
+        )
+
+    def _of_seed(self, seed: int) -> "SubnetTraining":
+        """The same training with another seed, in a folder of its own."""
+        return replace(self, config=self.config.model_copy(update={"seed": seed}), seed=seed)
 
     @property
     def _busy(self) -> MosdeployError:
@@ -160,7 +178,7 @@ class SubnetTraining:
         card = self._kept()
         if card is not None:
             self._remove_leftovers(card)
-        if card is not None and card.inputs_sha256 == self.inputs_sha256:
+        if card is not None and self._is_done(card, (self.config.seed,)):
             which = "" if self.seed is None else f"{self.name}: "
             progress.say(f"{which}already trained from the same weights in the same way")
             return _Start(finished=True, loss=card.start_loss).model_dump_json()
@@ -284,6 +302,7 @@ class SubnetTraining:
             start_loss=start_loss,
             loss=summary.losses["subnet_loss"],
             train_seconds=summary.train_seconds,
+            made_from_sha256=self.made_from_sha256,
         )
 
 

@@ -14,7 +14,8 @@ from ..errors import ConfigError, StaleInputError
 from ..family import SmallerVocabulary
 from ..records import SubnetCard, WeightOrigin
 from ..spaces.genes import ArchConfig
-from ..storage import read_record, sha256_file
+from ..storage import fingerprint, read_record, sha256_file
+from .token_files import VALIDATION_TOKENS
 from .trained_run import TrainedRun
 
 ALONE: tuple[WeightOrigin, ...] = ("finetuned", "from-teacher", "scratch")
@@ -121,8 +122,8 @@ def subnet_card(
 ) -> SubnetCard:
     """Card of a subnet that was trained alone and counts; with a seed, of one of several.
 
-    It counts if its file is whole, and if data, tokenizer and, for finetuned weights, supernet are
-    those of now.
+    It counts if its file is whole, and if data, tokenizer and supernet are those of now; for
+    weights that do not come from the supernet, in its place the space, the tokens and the teacher.
 
     Raises
     ------
@@ -143,11 +144,26 @@ def subnet_card(
         raise StaleInputError(
             f"{path} was made from another supernet or other data; run `{verb}` again"
         )
+    if card.made_from_sha256 != made_from_sha256(state, weights):
+        raise StaleInputError(
+            f"{path} was made in another space, with other max_tokens or another teacher, or by an "
+            f"older mosdeploy; run `{verb}` again"
+        )
     if card.arch != arch or not path.exists() or sha256_file(path) != card.subnet_sha256:
         raise StaleInputError(
             f"{path} is missing or is not the file of its card; run `{verb}` again"
         )
     return card
+
+
+def made_from_sha256(state: TrainedRun, weights: WeightOrigin) -> str | None:
+    """Fingerprint of what weights that do not come from the supernet depend on as it does; None for
+    those that do, whose supernet says it.
+    """
+    if weights == "finetuned":
+        return None
+    teacher = None if state.teacher is None else state.teacher.weights_sha256
+    return fingerprint(state.config.space, state.config.max_tokens, teacher)
 
 
 def losses_of(card: SubnetCard) -> str:
@@ -178,11 +194,23 @@ def _best(state: TrainedRun, arch: ArchConfig) -> SelectedSubnet:
     if not cards:
         return inherited
     best = min(found, key=lambda subnet: subnet.card.loss if subnet.card else math.inf)
-    finetuned = cards.get("finetuned")  # its start is what the inherited weights come to
-    if finetuned and cards[best.weights].loss >= finetuned.start_loss:
+    if cards[best.weights].loss >= _inherited_loss(state, inherited, cards.get("finetuned")):
         note += ", since finetuning did not lower the validation loss"
         return dataclasses.replace(inherited, note=note)
     return best
+
+
+def _inherited_loss(
+    state: TrainedRun, inherited: SelectedSubnet, finetuned: SubnetCard | None
+) -> float:
+    """The validation loss of inherited weights, which a finetuning of them started from."""
+    from ..data.batches import ordered_batches
+    from ..training.validation import validation_loss
+
+    if finetuned is not None:
+        return finetuned.start_loss
+    valid = state.tokenized(state.data.valid)
+    return validation_loss(inherited.subnet, ordered_batches(valid, VALIDATION_TOKENS))
 
 
 def _alone(state: TrainedRun, arch: ArchConfig, weights: WeightOrigin) -> SelectedSubnet:

@@ -155,9 +155,10 @@ class SubnetCard(Record):
     """A subnet that was trained alone, and the validation losses that it started from and came to,
     in nats a target.
 
-    `supernet_sha256` is None for one trained from scratch, which has nothing from the supernet but
-    its tokenizer. `seeds` are all that were tried, if there were several; the subnet is that with
-    the lowest loss.
+    `supernet_sha256` is None for one that has nothing from the supernet but its tokenizer, trained
+    from scratch or from the teacher's weights. `made_from_sha256` says of those in which space,
+    with how many tokens and with whose weights they were taught; None in older files. `seeds` are
+    all that were tried, if there were several; the subnet is that with the lowest loss.
     """
 
     version: Literal[2] = 2
@@ -173,6 +174,7 @@ class SubnetCard(Record):
     loss: float
     train_seconds: float
     seeds: tuple[SeedLoss, ...] = ()
+    made_from_sha256: str | None = Field(None, exclude_if=lambda found: found is None)
 
 
 class Scores(Record):

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .batches import group_by_length
+from .characters import check_characters
 from .encoder_answers import answer_of, decode_answer, line_of_answer
 from .encoder_settings import CUT, LONG, WINDOW, read_settings
 from .errors import InputError, ModelError
@@ -123,8 +124,8 @@ class Encoder:
         Raises
         ------
         InputError
-            If it is no list of texts, or two texts that are too long together are to be read in
-            windows.
+            If it is no list of texts, a line holds half of a character, or two texts that are too
+            long together are to be read in windows.
         ModelError
             If ONNX Runtime fails.
         """
@@ -141,11 +142,13 @@ class Encoder:
         Raises
         ------
         InputError
-            If it is no list of texts, or two texts that are too long together are to be read in
-            windows.
+            If it is no list of texts, a line holds half of a character, or two texts that are too
+            long together are to be read in windows.
         ModelError
             If ONNX Runtime fails.
         """
+        for line in lines:
+            check_characters(line)
         with self.timing.measure("total_s"):
             return self._answer(lines)
 

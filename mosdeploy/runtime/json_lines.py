@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 
+from .characters import check_characters
 from .errors import InputError
 
 _TO_SPACES = {ord(character): " " for character in "\t\n\r"}
@@ -25,7 +26,7 @@ def line_of_json(content: str, number: int) -> str:
     Raises
     ------
     InputError
-        If it is no JSON object with a text.
+        If it is no JSON object with a text, or the text holds half of a character.
 
     Examples
     --------
@@ -43,4 +44,6 @@ def line_of_json(content: str, number: int) -> str:
         texts.append(found["text_pair"])
     if not all(isinstance(text, str) for text in texts):
         raise InputError(f"line {number}: a text is no string: {content[:100]}")
+    for text in texts:
+        check_characters(text, f"line {number}")
     return "\t".join(text.translate(_TO_SPACES) for text in texts)

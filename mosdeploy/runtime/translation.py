@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .batches import group_by_length
+from .characters import check_characters
 from .errors import ModelError
 from .listed import check_listed
 from .manifest import ONNX_MODEL_NAME, TOKENIZER_NAMES, Manifest, open_folder
@@ -108,10 +109,12 @@ class Translator:
         Raises
         ------
         InputError
-            If it is no list of texts.
+            If it is no list of texts, or a line holds half of a character.
         ModelError
             If the bundle's runtime fails.
         """
+        for line in lines:
+            check_characters(line)
         with self.timing.measure("total_s"):
             return self._predict(lines)
 

@@ -59,8 +59,9 @@ class Gradient:
         archs = self._archs(step)
         parts = batch_indices(self.config, len(archs), step)
         num_targets = {i: batches.num_targets(i) for indices in parts for i in indices}
-        # a shared batch counts once for each architecture that reads it
-        num_terms = sum(num_targets[i] for indices in parts for i in indices)
+        # a shared batch counts once for each architecture that reads it; texts of a masked language
+        # model may have no targets at all, and then add nothing
+        num_terms = max(1, sum(num_targets[i] for indices in parts for i in indices))
         # every rank knows the numbers of all batches, and makes only those of its share
         shares = [self.distributed.share(indices) for indices in parts]
         loaded = {

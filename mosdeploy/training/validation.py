@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import torch
 
 from ..data.protocols import Batch
+from ..errors import ConfigError
 from ..spaces.genes import ArchConfig
 from ..supernet.elastic import Subnet
 from ..supernet.supernet import Supernet
 from .distributed import DistributedContext
 
 
-@torch.no_grad()
 def validation_loss(
     model: Supernet | Subnet, batches: Sequence[Batch], arch: ArchConfig | None = None
 ) -> float:
@@ -27,9 +27,29 @@ def validation_loss(
 
     Raises
     ------
+    ConfigError
+        If the batches have no targets.
     ValueError
         If there are no batches, or a supernet comes without an architecture, or a subnet with one.
     """
+    num_targets = _num_targets(batches)
+    return _sum_of_losses(model, batches, arch) / num_targets
+
+
+def _num_targets(batches: Sequence[Batch]) -> int:
+    found = sum(batch.num_targets for batch in batches)
+    if batches and not found:
+        raise ConfigError(
+            "the tokenizer knows no piece of any validation example: there is nothing to predict; "
+            "add other examples, or give a tokenizer that knows their letters"
+        )
+    return found
+
+
+@torch.no_grad()
+def _sum_of_losses(
+    model: Supernet | Subnet, batches: Sequence[Batch], arch: ArchConfig | None
+) -> float:
     if not batches or isinstance(model, Supernet) != (arch is not None):
         raise ValueError(
             "validation_loss needs batches, and an architecture with a Supernet and only with it"
@@ -47,7 +67,7 @@ def validation_loss(
         # without autocast, so that losses do not depend on the precision of the training
         total += batch.loss(logits)
     model.train(was_training)
-    return total.item() / sum(batch.num_targets for batch in batches)
+    return total.item()
 
 
 def shared_validation_loss(
@@ -61,5 +81,5 @@ def shared_validation_loss(
     share = distributed.share(batches)
     nats = 0.0  # a rank may get no batch
     if share:
-        nats = validation_loss(model, share, arch) * sum(batch.num_targets for batch in share)
-    return distributed.total(nats) / sum(batch.num_targets for batch in batches)
+        nats = _sum_of_losses(model, share, arch)  # its share may have no targets
+    return distributed.total(nats) / _num_targets(batches)

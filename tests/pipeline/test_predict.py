@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from encoder_bundles import export_encoder
 from walking import KeptProgress, opened
 
 from mosdeploy.errors import BundleError, ConfigError
@@ -61,6 +63,16 @@ def test_an_encoder_says_all_that_it_knows(encoder_folder: Path) -> None:
     timing = done.timing
     assert timing.num_lines == 3
     assert 0 < timing.tokenising_s + timing.running_s <= timing.total_s
+
+
+def test_no_lines_have_no_vectors_of_the_usual_width(tmp_path: Path) -> None:
+    bundle = export_encoder(tmp_path, "embedding")
+    shapes = []
+    for lines in (["the cat"], []):
+        written = predict(tmp_path, lines, bundle=bundle).write_vectors(tmp_path / "v.npy")
+        assert written.shape == np.load(tmp_path / "v.npy").shape
+        shapes.append(written.shape)
+    assert shapes[1] == (0, *shapes[0][1:])
 
 
 def test_a_translation_has_no_windows(walked: Path) -> None:

@@ -89,6 +89,17 @@ def test_finished_seeds_are_left_as_they_are(folder: Path) -> None:
     assert len(progress.updates) == 2
 
 
+def test_the_best_of_more_seeds_is_left_as_it_is(folder: Path) -> None:
+    card = opened(folder).finetune(steps=2, seeds=3)
+    for seeds in (1, 2):
+        progress = KeptProgress()
+        assert opened(folder, progress).finetune(steps=2, seeds=seeds) == card
+        assert progress.updates == []
+    # that of another seed, or of another training, is no best of those
+    other = opened(folder).finetune(steps=3)
+    assert (other.steps, other.seeds) == (3, ())
+
+
 def test_a_state_that_a_kill_left_beside_its_subnet_blocks_no_other_training(folder: Path) -> None:
     card = opened(folder).finetune(steps=2)
     path = Workspace(folder).subnet_checkpoint_path(card.arch.key, "finetuned")

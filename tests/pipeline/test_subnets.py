@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
-from walking import KeptProgress, damage, opened
+from walking import KeptProgress, damage, edit, opened
 
 from mosdeploy.errors import ConfigError, StaleInputError
+from mosdeploy.pipeline.context import Context
+from mosdeploy.pipeline.finetune import FinetuneOptions, finetune
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.subnets import select_subnet, subnet_card, trained_alone
 from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
@@ -76,6 +78,51 @@ def test_weights_of_another_supernet_do_not_count(finetuned) -> None:
         match="made from another supernet or other data; run `mosdeploy finetune` again",
     ):
         select_subnet(state, card.arch, "finetuned")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("max_positions = 24", "max_positions = 25"), ("max_tokens = 24", "max_tokens = 12")],
+)
+def test_weights_of_another_space_do_not_count(encoder_folder: Path, old: str, new: str) -> None:
+    context = Context(open_run(encoder_folder))
+    for start in ("from_scratch", "from_teacher"):
+        finetune(context, FinetuneOptions("smallest", steps=1, **{start: True}))
+    edit(encoder_folder / "mosdeploy.toml", old, new)
+    opened(encoder_folder).train()
+    state = trained_run(open_run(encoder_folder))
+    smallest = state.config.space.smallest
+    for weights in ("scratch", "from-teacher"):
+        with pytest.raises(StaleInputError, match="another space, with other max_tokens"):
+            select_subnet(state, smallest, weights)
+    # and they are trained anew
+    card = finetune(Context(state.run), FinetuneOptions("smallest", steps=1, from_teacher=True))
+    assert select_subnet(state, smallest, "from-teacher").card == card
+
+
+def test_weights_worse_than_inherited_are_left_without_finetuned_ones(
+    encoder_folder: Path,
+) -> None:
+    options = FinetuneOptions("smallest", steps=1, from_teacher=True)
+    card = finetune(Context(open_run(encoder_folder)), options)
+    state = trained_run(open_run(encoder_folder))
+    write_card(state, card, loss=99.0)
+    chosen = select_subnet(state, card.arch, None)
+    assert chosen.weights == "inherited"
+    assert chosen.note.endswith("since finetuning did not lower the validation loss")
+    write_card(state, card, loss=0.0)
+    assert select_subnet(state, card.arch, None).weights == "from-teacher"
+
+
+def test_weights_of_another_teacher_do_not_count(encoder_folder: Path) -> None:
+    options = FinetuneOptions("smallest", steps=1, from_teacher=True)
+    card = finetune(Context(open_run(encoder_folder)), options)
+    state = trained_run(open_run(encoder_folder))
+    assert subnet_card(state, card.arch, "from-teacher") == card
+    assert state.teacher is not None
+    state.teacher.weights_sha256 = "0" * 64  # type: ignore[misc]
+    with pytest.raises(StaleInputError, match="another teacher"):
+        subnet_card(state, card.arch, "from-teacher")
 
 
 def test_a_damaged_file_of_weights_does_not_count(finetuned) -> None:

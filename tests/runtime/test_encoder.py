@@ -322,6 +322,8 @@ def test_a_run_takes_the_inputs_of_the_workload(encoders: dict[str, Encoder]) ->
 
 def test_what_no_text_can_be(encoders: dict[str, Encoder]) -> None:
     encoder = encoders["classification"]
+    with pytest.raises(InputError, match="half of a character"):
+        encoder.predict(["the cat", "the \ud800"])
     with pytest.raises(ModelError, match="one token id or more"):
         encoder.predict_ids([[2, 3], []])
     with pytest.raises(ModelError, match="could not run"):

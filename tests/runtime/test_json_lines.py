@@ -29,6 +29,7 @@ def test_a_tab_separates_the_two_of_a_pair() -> None:
         ('["text"]', 'line 3 is no object with a "text"'),
         ('{"text": null}', "line 3: a text is no string"),
         ('{"text": "a", "text_pair": ["b"]}', "line 3: a text is no string"),
+        ('{"text": "a", "text_pair": "b \\ud800"}', "line 3: .*ud800' is half of a character"),
     ],
 )
 def test_what_is_no_such_object_is_named(content: str, message: str) -> None:

@@ -46,6 +46,11 @@ def test_unknown_characters_and_controls_give_one_line(translator: Translator, l
     assert len(answer.splitlines()) <= 1
 
 
+def test_half_a_character_is_no_fault_of_the_bundle(translator: Translator) -> None:
+    with pytest.raises(InputError, match=r"'the .udfff': .*half of a character"):
+        translator.translate(["the cat.", "the \udfff"])
+
+
 def test_a_long_line_is_translated_in_parts_joined_by_a_space(translator: Translator) -> None:
     parts = translator.tokenizer.encode_parts(LONG, LIMITS.max_source_len)
     assert len(parts) > 2

@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
 import torch
 from supernet_fixtures import TOY_SPACE, TOY_VOCAB_SIZE, toy_supernet
-from training_fixtures import random_rows
+from training_fixtures import CopyDataset, random_rows
 
 from mosdeploy.config.sections import TrainingConfig
 from mosdeploy.data.batches import Batches
@@ -70,6 +71,15 @@ def test_a_subnet_alone_takes_the_mean_over_targets() -> None:
     assert loss == pytest.approx(wanted.item(), rel=1e-5)
     for mine, theirs in zip(subnet.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, theirs.grad, atol=1e-6, rtol=1e-4)
+
+
+def test_a_step_whose_texts_have_no_targets_changes_nothing() -> None:
+    dataset = CopyDataset([[0, 0, 0]] * 40)  # the padding's id
+    dataset.num_targets = np.zeros(40, dtype=np.int64)
+    subnet = extract(without_dropout(), TOY_SPACE.largest)
+    batches = Batches(dataset, tokens_per_batch=60, seed=1)
+    assert gradient(subnet).add_up(batches, step=1) == (0.0, 0)
+    assert all(p.grad is None or not p.grad.any() for p in subnet.parameters())
 
 
 def test_the_shares_of_ranks_add_up_to_the_whole() -> None:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from supernet_fixtures import TOY_SPACE, TOY_VOCAB_SIZE, toy_supernet
 from training_fixtures import random_rows
 
 from mosdeploy.data.batches import ordered_batches
+from mosdeploy.errors import ConfigError
 from mosdeploy.supernet.extract import extract
 from mosdeploy.training.validation import validation_loss
 
@@ -42,6 +44,13 @@ def test_knowing_nothing_costs_the_log_of_the_vocabulary() -> None:
         subnet.embed.weight.zero_()
     loss = validation_loss(subnet, ordered_batches(DATASET, 100))
     assert loss == pytest.approx(math.log(TOY_VOCAB_SIZE))
+
+
+def test_targets_that_are_nowhere_are_said_to_be() -> None:
+    subnet = extract(toy_supernet(), TOY_SPACE.largest)
+    batch = replace(DATASET.batch(np.arange(2)), num_targets=0)
+    with pytest.raises(ConfigError, match="nothing to predict"):
+        validation_loss(subnet, [batch])
 
 
 def test_ambiguous_calls_are_refused() -> None:

@@ -2,9 +2,10 @@
 
 In: a network and texts as token ids. Out: its outputs, computed where and in the precision that
 [training] names, and kept in files of a part of the texts each, so that a killed run goes on;
-`amp = "auto"` takes the faster precision on a CPU, as a training does.
+`amp = "auto"` takes the faster precision on a CPU, as a training does, and keeps to it.
 """
 
+import contextlib
 import hashlib
 import io
 import zipfile
@@ -20,10 +21,11 @@ from torch import Tensor
 
 from ...config.sections import TrainingConfig
 from ...data.ragged import Ragged
-from ...storage import atomic_write
+from ...errors import StaleInputError
+from ...storage import atomic_write, read_record, write_record
 from ...supernet.elastic import Subnet
 from ...training.device import DeviceContext
-from ...training.precision import DTYPES, fastest
+from ...training.precision import DTYPES, PrecisionTrial, fastest
 from .dataset import BatchLayout
 from .scoring import BATCH_TEXTS, outputs_of
 
@@ -31,6 +33,9 @@ TRIAL_TEXTS = 2 * BATCH_TEXTS
 
 PART_TEXTS = 64 * BATCH_TEXTS
 """Texts of a file, and what a kill costs at most."""
+
+TRIAL_NAME = "outputs-precision.json"
+"""Of the choice of a precision, which holds for all outputs of a teacher."""
 
 _DAMAGE = (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 """What numpy and zipfile raise on a file that is not what was written."""
@@ -56,6 +61,7 @@ class Labels:
     def __init__(self, folder: Path, ids: Ragged) -> None:
         digest = hashlib.sha256(ids.offsets.tobytes())
         digest.update(np.ascontiguousarray(ids.flat).tobytes())
+        self._trial_path = folder / TRIAL_NAME
         self._name = str(folder / f"outputs-{digest.hexdigest()[:16]}")
         self._ids = ids
         self._num_kept = 0
@@ -90,7 +96,8 @@ class Labels:
             If the disk is full or read-only.
         """
         missing = np.concatenate([*self._missing.values()]) if self._missing else ()
-        context = _context(network, [self._ids[i].tolist() for i in missing], layout, training)
+        texts = [self._ids[i].tolist() for i in missing]
+        context = _context(network, texts, layout, training, self._trial_path)
         network.to(context.device)
         while self._missing:
             number, rows = next(iter(self._missing.items()))
@@ -134,17 +141,27 @@ def _packed(outputs: Outputs) -> bytes:
 
 
 def _context(
-    network: Subnet, texts: Sequence[Sequence[int]], layout: BatchLayout, training: TrainingConfig
+    network: Subnet,
+    texts: Sequence[Sequence[int]],
+    layout: BatchLayout,
+    training: TrainingConfig,
+    trial_path: Path,
 ) -> DeviceContext:
-    """Where and in which precision to compute."""
+    """Where and in which precision to compute; all that a trial chose for, in that one."""
     context = DeviceContext.of(training)
-    if training.amp != "auto" or context.device.type != "cpu" or len(texts) <= 2 * TRIAL_TEXTS:
+    if training.amp != "auto" or context.device.type != "cpu":
+        return context
+    with contextlib.suppress(StaleInputError):
+        kept = read_record(PrecisionTrial, trial_path, "mosdeploy train")
+        return replace(context, dtype=kept.dtype)
+    if len(texts) <= 2 * TRIAL_TEXTS:
         return context
     sample = texts[:: len(texts) // TRIAL_TEXTS][:TRIAL_TEXTS]  # of all lengths
     contexts = {amp: replace(context, dtype=dtype) for amp, dtype in DTYPES.items()}
     trial = fastest(
         {amp: partial(_outputs, network, sample, layout, x) for amp, x in contexts.items()}
     )
+    write_record(trial_path, trial)
     return replace(context, dtype=trial.dtype)
 
 

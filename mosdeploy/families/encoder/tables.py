@@ -5,6 +5,7 @@ no task.
 """
 
 import csv
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from ...errors import ConfigError
 from ...record import load_json
 
 TABLES = (".csv", ".tsv", ".jsonl")
+MAX_CELL_CHARACTERS = 2**31 - 1
+"""What Python's reader takes at most on any machine; by itself it refuses more than 131,072."""
+
 LINES_COLUMN = "text"
 """Name of the one column of a file of plain lines."""
 
@@ -76,6 +80,7 @@ def read_rows(source: str, root: Path) -> Iterator[Row]:
 def _cells(path: Path) -> Iterator[Row]:
     lines = (f"{line}\n" for line in read_text_lines(path))
     is_csv = path.suffix == ".csv"
+    csv.field_size_limit(MAX_CELL_CHARACTERS)
     reader = csv.reader(
         lines,
         delimiter="," if is_csv else "\t",
@@ -116,7 +121,20 @@ def _json_lines(path: Path) -> Iterator[Row]:
             raise ConfigError(f"{place}: not JSON: {error}") from error
         if not isinstance(cells, dict):
             raise ConfigError(f'{place}: no JSON object; a line is like {{"text": ..., ...}}')
+        if "\\u" in line:
+            _check_characters(cells, place)
         yield Row(place, cells)
+
+
+def _check_characters(cells: Mapping[str, Any], place: str) -> None:
+    """Make sure that UTF-8 can write what was read: JSON can name a half of a character."""
+    try:
+        json.dumps(cells, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start]
+        raise ConfigError(
+            f"{place}: {half!r} is half of a character of two; write both halves, or leave it out"
+        ) from error
 
 
 def _lines(path: Path) -> Iterator[Row]:

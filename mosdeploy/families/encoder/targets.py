@@ -33,7 +33,11 @@ class PlacedTarget:
 
 
 def cell_text(cell: Any) -> str:
-    """A cell as a CSV file would write it: a whole number without a point, `true`, `false`."""
+    """A cell as a CSV file would write it: a whole number without a point, `true`, `false`; nothing
+    for JSON's null and for NaN, which tables have where a value is missing.
+    """
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return ""
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
     return cell if isinstance(cell, str) else json.dumps(cell)
@@ -70,10 +74,12 @@ def cell_number(cell: Any, place: str, column: str) -> float:
     """
     try:
         number = float(cell)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise ConfigError(f"{place}: column '{column}' holds {cell!r}; regression needs a number")
+        raise ConfigError(
+            f"{place}: column '{column}' holds {repr(cell)[:100]}; regression needs a number"
+        )
     return number
 
 

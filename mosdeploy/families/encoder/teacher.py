@@ -41,15 +41,20 @@ class EncoderTeacher:
         Names the folder where outputs are kept, and the teacher if one is given.
     is_largest
         Whether `network` is the teacher itself.
+    weights_sha256
+        Of the network's weights.
     """
 
-    def __init__(self, network: Subnet, task: TeacherTask, is_largest: bool) -> None:
+    def __init__(
+        self, network: Subnet, task: TeacherTask, is_largest: bool, weights_sha256: str
+    ) -> None:
         self._network = network
         self._config: EncoderRunConfig = task.config
         self._root = task.root
         self._folder = task.folder
         self._show = task.show_labels
         self.is_largest = is_largest
+        self.weights_sha256 = weights_sha256
 
     @cached_property
     def _given(self) -> GivenTeacher:

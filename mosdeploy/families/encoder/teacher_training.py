@@ -83,16 +83,20 @@ def open_teacher(task: TeacherTask) -> EncoderTeacher:
         else.
     """
     config: EncoderRunConfig = task.config
-    training = _training(config)
-    inputs_sha256 = fingerprint(
+    training = training_alone(config)
+    older = (
         task.data_sha256,
         config.vocab_size,
         config.space,
         config.supernet.dropout,
         training.fingerprinted,
     )
+    inputs_sha256 = fingerprint(*older, config.max_tokens, config.supernet.attention_dropout)
     path = task.folder / "teacher.safetensors"
     card = _finished(path, inputs_sha256)
+    if card is None and task.train is None:
+        # of an older version: what a finished supernet has learned from stays its teacher
+        card = _finished(path, fingerprint(*older))
     if card is None:
         if task.train is None or task.valid is None:
             raise StaleInputError(
@@ -104,10 +108,10 @@ def open_teacher(task: TeacherTask) -> EncoderTeacher:
         config.space,
         lambda arch: skeleton(arch, config.space, config.vocab_size, config.supernet),
     )
-    return EncoderTeacher(network, task, card.is_largest)
+    return EncoderTeacher(network, task, card.is_largest, card.weights_sha256)
 
 
-def _training(config: EncoderRunConfig) -> TrainingConfig:
+def training_alone(config: EncoderRunConfig) -> TrainingConfig:
     """The training of the teacher alone: of [training] only what one network heeds too, so that
     another sandwich or budget of the supernet does not ask for another teacher.
     """
@@ -146,14 +150,16 @@ def _make(
     config: EncoderRunConfig = task.config
     # before anything is removed: it may not fit
     given = None if config.teacher.path is None else load_given_teacher(config, task.root)
-    for outputs in path.parent.glob("outputs-*.npz"):
+    for outputs in path.parent.glob("outputs-*"):
         outputs.unlink()  # of another teacher
     network = _start(config, task.root)
     is_largest = given is None
     if given is not None and given.is_of_family and same_folder(config, task.root):
         is_largest = True
         # with the outputs of its head in the order of the task's
-        network.load_state_dict(given.network.state_dict())
+        weights = given.network.state_dict()
+        seed = config.training.seed
+        network = teacher_network(config.space, config.vocab_size, config.supernet, weights, seed)
     batches = Batches(cast("EncoderDataset", task.train), training.tokens_per_batch, training.seed)
     loss = 0.0
     seconds = 0.0

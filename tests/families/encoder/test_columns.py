@@ -1,5 +1,6 @@
 """What the columns of a table hold."""
 
+import math
 from typing import Any
 
 import pytest
@@ -81,7 +82,8 @@ def test_a_column_that_is_not_there_is_named() -> None:
         task_columns(rows(text=["a"], label=["x"]), None, "lable")
 
 
-def test_rows_without_a_label_are_no_class() -> None:
-    found = rows(text=list("abcd"), label=["no", " ", "yes", ""])
+@pytest.mark.parametrize("missing", ["", None, math.nan])
+def test_rows_without_a_label_are_no_class(missing: Any) -> None:
+    found = rows(text=list("abcd"), label=["no", " ", "yes", missing])
     with pytest.raises(ConfigError, match=r"line 3: column 'label' is empty there, as in 2 of 4"):
         task_columns(found, None, None)

@@ -15,6 +15,7 @@ from mosdeploy.families.encoder.dataset import BatchLayout
 from mosdeploy.families.encoder.elastic import fresh_subnet
 from mosdeploy.families.encoder.labelling import TRIAL_TEXTS, Labels
 from mosdeploy.families.encoder.scoring import outputs_of
+from mosdeploy.training.precision import PrecisionTrial
 
 LAYOUT = BatchLayout(pad_id=0, sep_id=2, num_types=2)
 FULL = TrainingConfig(amp="none")
@@ -80,6 +81,32 @@ def test_a_killed_labelling_goes_on(
     for one, other, third in zip(again.outputs, kept.outputs, wanted_of(network, ids), strict=True):
         assert np.array_equal(one, other)
         assert np.array_equal(one, third.numpy())
+
+
+def test_a_killed_labelling_keeps_its_precision(
+    network: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the other one is the faster now, and few texts are left."""
+    monkeypatch.setattr(labelling, "PART_TEXTS", 2 * TRIAL_TEXTS)
+    chosen = iter(["bf16", "none"])
+
+    def choose(trials: Any) -> PrecisionTrial:
+        return PrecisionTrial(amp=next(chosen), full_ms=1.0, bf16_ms=1.0)
+
+    def kill(done: int, total: int) -> None:
+        if done > 2 * TRIAL_TEXTS:
+            raise KilledError
+
+    monkeypatch.setattr(labelling, "fastest", choose)
+    ids = texts(2 * TRIAL_TEXTS + 40)
+    auto = TrainingConfig(amp="auto")
+    with pytest.raises(KilledError):
+        Labels(tmp_path, ids).compute(network, LAYOUT, auto, kill)
+    again = Labels(tmp_path, ids)
+    again.compute(network, LAYOUT, auto)
+    whole = Labels(tmp_path / "whole", ids)
+    whole.compute(network, LAYOUT, TrainingConfig(amp="bf16"))
+    assert all(map(np.array_equal, again.outputs, whole.outputs))
 
 
 @pytest.mark.parametrize("length", [0, 100])

@@ -1,5 +1,6 @@
 """Examples of a task: splits share no text, and what is wrong in a file is named with its line."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -216,6 +217,23 @@ def test_a_bad_table_is_named(tmp_path: Path, content: str, message: str) -> Non
         load_data(config, tmp_path)
 
 
+@pytest.mark.parametrize("label", ["null", "NaN"])
+def test_a_missing_label_is_no_name(tmp_path: Path, label: str) -> None:
+    lines = [json.dumps({"text": text, "label": "null"}) for text in sentences(30)]
+    lines.append(f'{{"text": "a", "label": {label}}}')
+    (tmp_path / "train.jsonl").write_text("\n".join(lines))
+    config = encoder_config(train="train.jsonl", labels=["null", "NaN"])
+    with pytest.raises(ConfigError, match=r"train\.jsonl, line 31: column 'label' holds ''"):
+        load_data(config, tmp_path)
+
+
+def test_a_cell_may_be_long(tmp_path: Path) -> None:
+    long = "word " * 30_000
+    write_train(tmp_path, [*labelled(60), [long, "yes"]])
+    data = load_data(encoder_config(), tmp_path)
+    assert long.strip() in {x.text for x in (*data.train, *data.valid, *data.test)}
+
+
 def test_a_label_that_nobody_taught_is_named(tmp_path: Path) -> None:
     labels = ["no", "yes", "perhaps"]
     write_train(tmp_path, labelled(60))
@@ -249,6 +267,9 @@ def test_a_bad_tagged_row_is_named(tmp_path: Path, row: object, message: str) ->
         ('{"text": "a", "label": "high"}', "holds 'high'; regression needs a number"),
         ('{"text": "a", "label": NaN}', "holds nan; regression needs a number"),
         ('{"label": 1, "text": "a", "label": 2}', "the key 'label' is there twice"),
+        (f'{{"text": "a", "label": 1{"0" * 400}}}', "holds 10+; regression needs a number"),
+        ('{"text": "a", "label": null}', "holds None; regression needs a number"),
+        (r'{"text": "a \uD800", "label": 1}', "'.ud800' is half of a character"),
         ('{"text": ["a"], "label": 1}', r"column 'text' holds \['a'\], no text"),
         ('{"text": "a", "label"', "not JSON"),
     ],

@@ -1,4 +1,6 @@
-"""The walk with a teacher that is given: it is not trained, and all learn from its outputs."""
+"""When a teacher counts; and the walk with one that is given: it is not trained, and all learn from
+its outputs.
+"""
 
 import json
 import shutil
@@ -12,13 +14,57 @@ from encoder_task import trained_tokenizer
 from encoder_walking import make_encoder_folder, opened_encoder
 from walking import KeptProgress, edit, opened
 
+from mosdeploy.config.encoder import EncoderRunConfig
 from mosdeploy.errors import ConfigError, StaleInputError
+from mosdeploy.families.encoder.teacher_training import TeacherCard, training_alone
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.trained_run import trained_run
+from mosdeploy.storage import fingerprint, read_record, write_record
 
 slow = pytest.mark.slow
 
 NO_STEPS = "steps = 40\nlearning_rate = 5e-3"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("max_tokens = 24", "max_tokens = 4"),
+        ("\ndropout = 0.0", "\ndropout = 0.0\nattention_dropout = 0.5"),
+    ],
+)
+def test_a_teacher_of_other_texts_or_rates_is_trained_anew(
+    tmp_path: Path, old: str, new: str
+) -> None:
+    root = make_encoder_folder(tmp_path / "run", "classification")
+    opened(root).train()
+    card = read_record(TeacherCard, root / "teacher" / "teacher.json", "")
+    edit(root / "mosdeploy.toml", old, new)
+    opened(root).train()
+    again = read_record(TeacherCard, root / "teacher" / "teacher.json", "")
+    assert again.weights_sha256 != card.weights_sha256
+
+
+def test_a_teacher_of_an_older_version_stays_that_of_its_supernet(tmp_path: Path) -> None:
+    root = make_encoder_folder(tmp_path / "run", "classification")
+    trained = opened(root).train()
+    path = root / "teacher" / "teacher.json"
+    card = read_record(TeacherCard, path, "")
+    run = open_run(root)
+    assert isinstance(run.config, EncoderRunConfig)
+    older = fingerprint(
+        trained.data_sha256,
+        run.config.vocab_size,
+        run.config.space,
+        run.config.supernet.dropout,
+        training_alone(run.config).fingerprinted,
+    )
+    write_record(path, card.model_copy(update={"inputs_sha256": older}))
+    assert trained_run(run).teacher is not None
+    # whether it suits another supernet, nobody knows
+    edit(root / "mosdeploy.toml", "\nsteps = 12", "\nsteps = 13")
+    opened(root).train()
+    assert read_record(TeacherCard, path, "").inputs_sha256 == card.inputs_sha256
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +186,15 @@ def test_the_checkpoint_itself_may_be_the_teacher(given: Path, tmp_path: Path) -
     run.finetune("largest", steps=2)
     weights = {path.name.rpartition("-")[2] for path in (root / "subnets").iterdir()}
     assert len(weights) == 2
+
+
+@slow
+def test_a_checkpoint_that_teaches_may_be_given_bottlenecks(given: Path, tmp_path: Path) -> None:
+    root = taught_by(tmp_path / "run", given, embed_dim="[16]\nlayer_dim = [8, 16]")
+    edit(root / "mosdeploy.toml", "vocab_size = 60", f'vocab_size = 60\npath = "{given}"')
+    opened(root).train()
+    scores = opened(root).evaluate(("largest",)).subnets
+    assert scores["teacher"].metrics["accuracy"] > 80
 
 
 @slow
