@@ -65,7 +65,7 @@ BundleOpener = Callable[[Path], PredictsIds]
 
 @dataclass(frozen=True)
 class BundleOrigin:
-    """What the manifest says of where a bundle comes from, and which limit it is held to;
+    """What the manifest says of where a bundle comes from, and which limits it is held to;
     `provenance` maps record names to their sha256.
     """
 
@@ -75,6 +75,7 @@ class BundleOrigin:
     weights: WeightOrigin = "inherited"
     limit_ms: float | None = None
     statistic: Statistic = "median"
+    max_score_drop: float | None = None
 
 
 @dataclass(frozen=True)
@@ -278,6 +279,7 @@ def _manifest(
         device=job.origin.device,
         limit_ms=job.origin.limit_ms,
         statistic=job.origin.statistic,
+        max_score_drop=job.origin.max_score_drop,
         provenance=dict(job.origin.provenance),
         weights=job.origin.weights,
         parity=report,
