@@ -17,7 +17,7 @@ from ..spaces.spec import Workload
 from .bundles import bundle_spec, note_newest
 from .channels import channel_of
 from .context import Context
-from .devices import lasting_session, run_profile
+from .devices import lasting_session, run_profile, sole_deployment
 from .export_job import ExportOptions, ExportResult
 from .subnets import SelectedSubnet
 from .summaries import RuntimeChoice, RuntimeTiming
@@ -193,7 +193,8 @@ def select_fastest(
     built = {x.runtime: x.result for x in candidates if x.result is not None}
     if not built:
         raise ExportError("; ".join(f"{x.runtime}: {x.error}" for x in candidates))
-    timings = [_time(context, profile, candidate) for candidate in candidates]
+    with sole_deployment(context, profile):
+        timings = [_time(context, profile, candidate) for candidate in candidates]
     times_ms = {
         timing.runtime: timing.measurement.total.median_ms
         for timing in timings
