@@ -35,6 +35,10 @@ def test_a_board_has_one_lock_under_all_its_names(folder: Path) -> None:
         resolve_profile(folder, *board)
         for board in (("pi", None), ("kitchen", "pi1"), ("pi", "pi2"))
     )
-    with sole_deployment(context, first), sole_deployment(context, other):
-        with pytest.raises(DeviceBusyError), sole_deployment(context, same):
-            pass
+    with (
+        sole_deployment(context, first),
+        sole_deployment(context, other),
+        pytest.raises(DeviceBusyError),
+        sole_deployment(context, same),
+    ):
+        pass
