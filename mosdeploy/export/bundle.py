@@ -17,7 +17,9 @@ from ..config.units import Statistic
 from ..errors import BundleError, ExportError, MosdeployError, StaleInputError
 from ..folders import replace_folder, restore_folder
 from ..records import BundleManifest, ParityReport, Runtime, SelfTest, WeightOrigin
-from ..runtime.manifest import TOKENIZER_NAMES
+from ..runtime.errors import ManifestError
+from ..runtime.manifest import MAX_MANIFEST_BYTES, TOKENIZER_NAMES
+from ..runtime.manifest import read_manifest as read_as_runtime
 from ..spaces.genes import ArchConfig
 from ..spaces.spec import ModelSpec
 from ..storage import (
@@ -28,12 +30,14 @@ from ..storage import (
     write_record,
 )
 from .parity import ParityExamples, PredictsIds, check_parity
+from .self_tests import choose_self_tests
 
 MODEL_NAME = "model.onnx"
 MANIFEST_NAME = "manifest.json"
 README_NAME = "README.md"
 
-NUM_SELF_TESTS = 3
+HASHES_BYTES = 2**12
+"""What the names and hashes of a bundle's files take in its manifest, at most."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,7 @@ def export_bundle(
     ------
     ExportError
         If the model does not answer as the subnet, a weight does not fit, there is no example, or
-        `out_dir` is something else than a bundle.
+        none that fits into a manifest, or `out_dir` is something else than a bundle.
     MosdeployError
         If the disk is full, or another export writes this bundle.
     """
@@ -165,10 +169,13 @@ def export_bundle(
             report = check_parity(
                 draft.model, examples, limits=job.limits, precision=job.spec.workload.precision
             )
-            tests = _self_tests(draft.model, examples)
-            manifest = _manifest(job, draft.built, report=report, tests=tests)
+            empty = _manifest(job, draft.built, report=report, tests=())
+            room = MAX_MANIFEST_BYTES - HASHES_BYTES - len(empty.model_dump_json(indent=2).encode())
+            tests = choose_self_tests(draft.model, examples, room)
+            manifest = empty.model_copy(update={"self_test": tests})
             (folder / README_NAME).write_text(job.readme(manifest), encoding="utf-8")
             manifest = _write_manifest(folder, manifest)
+            _check_readable(folder)
             replace_folder(folder, out_dir)
     return manifest
 
@@ -239,27 +246,6 @@ def _check_place(out_dir: Path) -> None:
         )
 
 
-def _self_tests(model: PredictsIds, examples: ParityExamples) -> tuple[SelfTest, ...]:
-    """Examples of different length and what the model answers to each alone."""
-    lengths = [len(ids) for ids in examples.input_ids]
-    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
-    # the middle of each third by length
-    places = {(2 * k + 1) * len(order) // (2 * NUM_SELF_TESTS) for k in range(NUM_SELF_TESTS)}
-    tests = []
-    for i in sorted(order[place] for place in places):
-        input_ids = list(examples.input_ids[i])
-        answer = model.predict_ids([input_ids])[0]
-        tests.append(
-            SelfTest(
-                input=examples.inputs[i],
-                input_ids=tuple(input_ids),
-                answer=tuple(answer),
-                output=examples.decode(answer),
-            )
-        )
-    return tuple(tests)
-
-
 def _manifest(
     job: BundleJob, built: BuiltModel, report: ParityReport, tests: tuple[SelfTest, ...]
 ) -> BundleManifest:
@@ -295,3 +281,13 @@ def _write_manifest(folder: Path, manifest: BundleManifest) -> BundleManifest:
     manifest = manifest.model_copy(update={"sha256": hashes})
     write_record(folder / MANIFEST_NAME, manifest)
     return manifest
+
+
+def _check_readable(folder: Path) -> None:
+    """Refuse a manifest that no runtime would read, before it takes the place of another one."""
+    try:
+        read_as_runtime(folder)
+    except ManifestError as error:
+        raise ExportError(
+            f"no runtime would open this bundle ({error}); no bundle was written"
+        ) from error
