@@ -5,7 +5,6 @@ validation examples. Out: a folder with model, tokenizer, manifest and a README,
 and only if what runs it on devices answers as the subnet does in torch. This file knows no family.
 """
 
-import glob
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from pathlib import Path
 from ..config.sections import ExportConfig
 from ..config.units import Statistic
 from ..errors import BundleError, ExportError, MosdeployError, StaleInputError
-from ..folders import replace_folder, restore_folder
+from ..folders import remove_scratch, replace_folder, restore_folder
 from ..records import BundleManifest, ParityReport, Runtime, SelfTest, WeightOrigin
 from ..runtime.errors import ManifestError
 from ..runtime.manifest import MAX_MANIFEST_BYTES, TOKENIZER_NAMES
@@ -161,8 +160,7 @@ def export_bundle(
     busy = MosdeployError(f"another `mosdeploy export` writes {out_dir}; wait for it, or stop it")
     with locked(out_dir, busy), disk_errors(out_dir):
         restore_folder(out_dir)
-        for left in out_dir.parent.glob(f".{glob.escape(out_dir.name)}.*/"):
-            shutil.rmtree(left)  # by an export that was killed
+        remove_scratch(out_dir)
         with tempfile.TemporaryDirectory(prefix=f".{out_dir.name}.", dir=out_dir.parent) as scratch:
             folder = Path(scratch) / "new"
             draft = build_draft(job, build, open_bundle=open_bundle, folder=folder)
