@@ -6,6 +6,7 @@ In: paths. Out: paths, and a folder that is whole wherever it is found.
 import ctypes
 import errno
 import fnmatch
+import glob
 import os
 import shutil
 from pathlib import Path
@@ -87,6 +88,19 @@ def restore_folder(target: Path) -> None:
     else:
         aside.rename(target)
         sync(target.parent)
+
+
+def remove_scratch(target: Path) -> None:
+    """Remove the folders `.NAME.*` beside a folder, which a killed command made to fill and left.
+    Under the lock.
+
+    Raises
+    ------
+    OSError
+        If the disk is read-only.
+    """
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*/"):
+        shutil.rmtree(left)
 
 
 def _aside(target: Path) -> Path:

@@ -123,7 +123,8 @@ def collect(
 
 
 def measure_model(session: Session, profile: DeviceProfile, task: ModelTask) -> Measurement:
-    """Time a model that is already on the device, afresh.
+    """Time a model that is already on the device, afresh: an agent that is still at the one before
+    is ended, and what it found is removed.
 
     Raises
     ------
@@ -132,8 +133,9 @@ def measure_model(session: Session, profile: DeviceProfile, task: ModelTask) -> 
     """
     job = _model_job(session, profile, task)
     watch = DriftWatch(["model"], profile.measure, has_reference=False)
-    if not job.is_running():
-        job.remove("results.jsonl")
+    # once its result is written, an agent is still alive for a moment
+    job.kill()
+    job.remove("results.jsonl")
 
     def start() -> None:
         job.start(

@@ -5,7 +5,6 @@ validation examples. Out: a folder with model, tokenizer, manifest and a README,
 and only if what runs it on devices answers as the subnet does in torch. This file knows no family.
 """
 
-import glob
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -15,9 +14,11 @@ from pathlib import Path
 from ..config.sections import ExportConfig
 from ..config.units import Statistic
 from ..errors import BundleError, ExportError, MosdeployError, StaleInputError
-from ..folders import replace_folder, restore_folder
+from ..folders import remove_scratch, replace_folder, restore_folder
 from ..records import BundleManifest, ParityReport, Runtime, SelfTest, WeightOrigin
-from ..runtime.manifest import TOKENIZER_NAMES
+from ..runtime.errors import ManifestError
+from ..runtime.manifest import MAX_MANIFEST_BYTES, TOKENIZER_NAMES
+from ..runtime.manifest import read_manifest as read_as_runtime
 from ..spaces.genes import ArchConfig
 from ..spaces.spec import ModelSpec
 from ..storage import (
@@ -28,12 +29,14 @@ from ..storage import (
     write_record,
 )
 from .parity import ParityExamples, PredictsIds, check_parity
+from .self_tests import choose_self_tests
 
 MODEL_NAME = "model.onnx"
 MANIFEST_NAME = "manifest.json"
 README_NAME = "README.md"
 
-NUM_SELF_TESTS = 3
+HASHES_BYTES = 2**12
+"""What the names and hashes of a bundle's files take in its manifest, at most."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ BundleOpener = Callable[[Path], PredictsIds]
 
 @dataclass(frozen=True)
 class BundleOrigin:
-    """What the manifest says of where a bundle comes from, and which limit it is held to;
+    """What the manifest says of where a bundle comes from, and which limits it is held to;
     `provenance` maps record names to their sha256.
     """
 
@@ -75,6 +78,7 @@ class BundleOrigin:
     weights: WeightOrigin = "inherited"
     limit_ms: float | None = None
     statistic: Statistic = "median"
+    max_score_drop: float | None = None
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,7 @@ def export_bundle(
     ------
     ExportError
         If the model does not answer as the subnet, a weight does not fit, there is no example, or
-        `out_dir` is something else than a bundle.
+        none that fits into a manifest, or `out_dir` is something else than a bundle.
     MosdeployError
         If the disk is full, or another export writes this bundle.
     """
@@ -156,18 +160,20 @@ def export_bundle(
     busy = MosdeployError(f"another `mosdeploy export` writes {out_dir}; wait for it, or stop it")
     with locked(out_dir, busy), disk_errors(out_dir):
         restore_folder(out_dir)
-        for left in out_dir.parent.glob(f".{glob.escape(out_dir.name)}.*/"):
-            shutil.rmtree(left)  # by an export that was killed
+        remove_scratch(out_dir)
         with tempfile.TemporaryDirectory(prefix=f".{out_dir.name}.", dir=out_dir.parent) as scratch:
             folder = Path(scratch) / "new"
             draft = build_draft(job, build, open_bundle=open_bundle, folder=folder)
             report = check_parity(
                 draft.model, examples, limits=job.limits, precision=job.spec.workload.precision
             )
-            tests = _self_tests(draft.model, examples)
-            manifest = _manifest(job, draft.built, report=report, tests=tests)
+            empty = _manifest(job, draft.built, report=report, tests=())
+            room = MAX_MANIFEST_BYTES - HASHES_BYTES - len(empty.model_dump_json(indent=2).encode())
+            tests = choose_self_tests(draft.model, examples, room)
+            manifest = empty.model_copy(update={"self_test": tests})
             (folder / README_NAME).write_text(job.readme(manifest), encoding="utf-8")
             manifest = _write_manifest(folder, manifest)
+            _check_readable(folder)
             replace_folder(folder, out_dir)
     return manifest
 
@@ -238,27 +244,6 @@ def _check_place(out_dir: Path) -> None:
         )
 
 
-def _self_tests(model: PredictsIds, examples: ParityExamples) -> tuple[SelfTest, ...]:
-    """Examples of different length and what the model answers to each alone."""
-    lengths = [len(ids) for ids in examples.input_ids]
-    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
-    # the middle of each third by length
-    places = {(2 * k + 1) * len(order) // (2 * NUM_SELF_TESTS) for k in range(NUM_SELF_TESTS)}
-    tests = []
-    for i in sorted(order[place] for place in places):
-        input_ids = list(examples.input_ids[i])
-        answer = model.predict_ids([input_ids])[0]
-        tests.append(
-            SelfTest(
-                input=examples.inputs[i],
-                input_ids=tuple(input_ids),
-                answer=tuple(answer),
-                output=examples.decode(answer),
-            )
-        )
-    return tuple(tests)
-
-
 def _manifest(
     job: BundleJob, built: BuiltModel, report: ParityReport, tests: tuple[SelfTest, ...]
 ) -> BundleManifest:
@@ -278,6 +263,7 @@ def _manifest(
         device=job.origin.device,
         limit_ms=job.origin.limit_ms,
         statistic=job.origin.statistic,
+        max_score_drop=job.origin.max_score_drop,
         provenance=dict(job.origin.provenance),
         weights=job.origin.weights,
         parity=report,
@@ -293,3 +279,13 @@ def _write_manifest(folder: Path, manifest: BundleManifest) -> BundleManifest:
     manifest = manifest.model_copy(update={"sha256": hashes})
     write_record(folder / MANIFEST_NAME, manifest)
     return manifest
+
+
+def _check_readable(folder: Path) -> None:
+    """Refuse a manifest that no runtime would read, before it takes the place of another one."""
+    try:
+        read_as_runtime(folder)
+    except ManifestError as error:
+        raise ExportError(
+            f"no runtime would open this bundle ({error}); no bundle was written"
+        ) from error

@@ -7,7 +7,7 @@ score them in torch (callables of the pipeline, as rooms do not import one anoth
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..config.sections import ExportConfig
 from ..errors import ExportError
@@ -21,6 +21,10 @@ SCORE_TOLERANCE = 1e-4
 
 class PredictsIds(Protocol):
     """The model of a bundle, opened."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """Its `encode` gives the ids of a text."""
 
     def predict_ids(self, inputs: list[list[int]], /) -> Sequence[Answer]:
         """Answers to inputs, as token ids or scores, in the order given."""

@@ -58,6 +58,10 @@ class BundleModel(Protocol):
 
     timing: "Timing"
 
+    @property
+    def tokenizer(self) -> Any:
+        """Its `encode` gives the ids of a text."""
+
     def predict_ids(self, inputs: Sequence[Sequence[int]]) -> Sequence[Any]:
         """Input ids to answers: token ids, or scores."""
 

@@ -60,6 +60,9 @@ class ScoredExamples:
         How outputs are made: `greedy`, `beam 4`.
     shortcut
         What `predict` leaves out, if it does; its `exact` takes what `predict` takes.
+    line_metrics
+        `metrics` of the lines that a bundle answers the inputs with; None where these are the same
+        texts.
     """
 
     inputs: Sequence[str]
@@ -70,6 +73,7 @@ class ScoredExamples:
     metric: str
     setup: str
     shortcut: "Shortcut | None" = None
+    line_metrics: Callable[[list[str]], dict[str, float]] | None = None
 
     def __len__(self) -> int:
         """How many examples there are."""

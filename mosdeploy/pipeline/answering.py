@@ -62,6 +62,10 @@ class _ModelInParts:
     model: BundleModel
     progress: Progress
 
+    @property
+    def tokenizer(self) -> Any:
+        return self.model.tokenizer
+
     def predict_ids(self, inputs: Inputs, /) -> Sequence[Any]:
         told = partial(self.progress.update, "answer with the bundle")
         return in_parts(self.model.predict_ids, told)(inputs)

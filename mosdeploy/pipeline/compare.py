@@ -186,10 +186,11 @@ def _scores(
     state = trained_run(context.run, context.progress)
     split, examples = ("test", state.data.test) if state.data.test else ("valid", state.data.valid)
     scored = state.scored(examples, manifest.workload, limit=context.config.export.score_examples)
+    metrics_of = scored.line_metrics or scored.metrics
     metrics = []
     for done, folder in enumerate(folders):
         context.progress.update("score", done, len(folders), folder.name)
         answered = predict(context.files.root, scored.inputs, folder)
-        metrics.append(scored.metrics(list(answered.outputs)))
+        metrics.append(metrics_of(list(answered.outputs)))
     context.progress.update("score", len(folders), len(folders))
     return metrics, f"{len(scored)} {split} examples"

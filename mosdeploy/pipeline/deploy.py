@@ -11,7 +11,7 @@ from ..storage import read_record, sha256_file, write_record
 from .bundles import bundle_spec, note_newest, require_bundle
 from .channels import channel_of
 from .context import Context
-from .devices import lasting_session, resolve_profile
+from .devices import lasting_session, resolve_profile, sole_deployment
 from .other_finalists import export_in_place_of, has_weights, other_finalists
 from .subnets import VERBS
 
@@ -129,16 +129,17 @@ def _deploy(
         max_memory_bytes=max_memory_bytes,
         strict=options.strict,
     )
-    with lasting_session(context, target) as session:
-        deployment = put_on_device(
-            session,
-            target,
-            channel_of(context.run),
-            release,
-            context.config.deploy,
-            context.progress.say,
-        )
-    write_record(files.deployment_path(target.name, options.host), deployment)
+    with sole_deployment(context, target):
+        with lasting_session(context, target) as session:
+            deployment = put_on_device(
+                session,
+                target,
+                channel_of(context.run),
+                release,
+                context.config.deploy,
+                context.progress.say,
+            )
+        write_record(files.deployment_path(target.name, options.host), deployment)
     return deployment
 
 

@@ -1,13 +1,15 @@
 """The verbs `devices`: list, show, check, set up; and the sessions that other verbs open."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config import load_run_config
 from ..config.device import DeviceProfile, list_profiles, load_profile, with_host
-from ..errors import ConfigError
+from ..errors import ConfigError, DeviceBusyError
+from ..storage import locked
 from ..workspace import Workspace
 from .context import SSH_CONFIG, Context, Progress, SilentProgress
 from .summaries import DeviceCheck, DeviceCleaning, DeviceList, DeviceSetup
@@ -158,3 +160,21 @@ def lasting_session(context: Context, profile: DeviceProfile) -> "Session":
     from ..devices.connect import LastingSession
 
     return LastingSession(connector(profile, context.ssh_config), context.progress.say)
+
+
+@contextlib.contextmanager
+def sole_deployment(context: Context, profile: DeviceProfile) -> Iterator[None]:
+    """Keep other commands of this run folder from a board for as long as what is deployed there is
+    tested and timed: each would end what another times there, as if a killed one had left it.
+
+    Raises
+    ------
+    DeviceBusyError
+        If another command is at it.
+    """
+    busy = DeviceBusyError(
+        f"{profile.name}: another command of {context.files.root} tests and times a bundle there "
+        "(`deploy`, `verify` or `export --runtime auto`); wait for it, or stop it"
+    )
+    with locked(context.files.deployment_path(profile.host_alias), busy):
+        yield

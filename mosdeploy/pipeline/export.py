@@ -269,7 +269,12 @@ class _Export:
             provenance["search"] = sha256_file(self.context.files.search_result_path)
             if self.search.predictor_sha256 is not None:
                 provenance["predictor"] = self.search.predictor_sha256
-        origin = dataclasses.replace(job.origin, device=self.device, provenance=provenance)
+        origin = dataclasses.replace(
+            job.origin,
+            device=self.device,
+            provenance=provenance,
+            max_score_drop=self.options.max_score_drop,
+        )
         if self.search is not None:
             origin = dataclasses.replace(
                 origin,

@@ -84,7 +84,9 @@ def has_weights(context: Context, manifest: BundleManifest, other: OtherFinalist
 
 
 def export_in_place_of(context: Context, manifest: BundleManifest, other: OtherFinalist) -> Path:
-    """Export a finalist with the workload, weights, vocabulary and runtime of another bundle."""
+    """Export a finalist as another bundle was: with its workload, weights, vocabulary and runtime,
+    for its device, and within what it might lose.
+    """
     vocab_size = context.run.supernet_card().vocab_size
     options = ExportOptions(
         pick=other.candidate.arch.key,
@@ -92,6 +94,8 @@ def export_in_place_of(context: Context, manifest: BundleManifest, other: OtherF
         # its beam and its shortlist too
         workload=manifest.workload.model_dump(mode="json", exclude={"precision"}),
         weights=manifest.weights,
+        device=manifest.device,
+        max_score_drop=manifest.max_score_drop,
         runtime=manifest.runtime,
         trim_vocabulary=manifest.vocab_size < vocab_size,
         replaces_winner=True,

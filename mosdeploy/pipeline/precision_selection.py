@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 from ..config.device import DeviceProfile
 from ..config.sections import ExportConfig
-from ..errors import ConfigError, ExportError, StaleInputError
+from ..errors import ConfigError, ExportError, MosdeployError, StaleInputError
+from ..folders import remove_scratch
 from ..records import DeviceState, PrecisionCandidate, PrecisionChoice
 from ..spaces import ModelSpec
 from ..spaces.spec import Precision, Workload
-from ..storage import disk_errors, fingerprint, make_folder, read_record, write_record
+from ..storage import disk_errors, fingerprint, locked, read_record, write_record
 from .answering import opened_in_parts
 from .conditions import board_state
 from .context import Context
@@ -291,18 +292,25 @@ def _scores(
     """Each precision's model file size and score, from a bundle that is thrown away."""
     from ..export.bundle import MODEL_NAME, build_draft
 
-    root = task.context.files.bundles_dir
+    scratch_dir = task.context.files.bundles_dir / f"precision.{task.path.stem}"
+    busy = MosdeployError(
+        f"another `mosdeploy export --precision auto` scores {task.chosen.arch.key[:8]}; wait for "
+        "it, or stop it"
+    )
     open_bundle = opened_in_parts(task.state.family.open_bundle, task.context.progress)
-    with disk_errors(root):
-        make_folder(root)
+    with locked(scratch_dir, busy), disk_errors(scratch_dir.parent):
+        remove_scratch(scratch_dir)
         for precision in precisions:
             workload = task.at(precision)
             job = bundle_job(task.state, task.chosen, workload, precision, task.limits)
             build = onnx_builder(task.state, task.chosen, workload)
-            with tempfile.TemporaryDirectory(prefix=".precision.", dir=root) as scratch:
+            with tempfile.TemporaryDirectory(
+                prefix=f".{scratch_dir.name}.", dir=scratch_dir.parent
+            ) as scratch:
                 folder = Path(scratch) / "draft"
                 with runtime_errors():
                     draft = build_draft(job, build, open_bundle, folder)
                     answers = draft.model.predict_ids([list(ids) for ids in examples.input_ids])
                 size_bytes = (folder / MODEL_NAME).stat().st_size
-                yield precision, size_bytes, examples.score_answers(answers)
+            # not before the folder is gone: what is scored is not tried again, and removes nothing
+            yield precision, size_bytes, examples.score_answers(answers)

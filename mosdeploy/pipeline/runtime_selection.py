@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, get_args
 
 from ..config.device import DeviceProfile
 from ..errors import ConfigError, DeviceError, ExportError
+from ..folders import remove_scratch
 from ..records import Measurement, Runtime
 from ..spaces import ModelSpec
 from ..spaces.spec import Workload
+from ..storage import disk_errors
 from .bundles import bundle_spec, note_newest
 from .channels import channel_of
 from .context import Context
-from .devices import lasting_session, run_profile
+from .devices import lasting_session, run_profile, sole_deployment
 from .export_job import ExportOptions, ExportResult
 from .subnets import SelectedSubnet
 from .summaries import RuntimeChoice, RuntimeTiming
@@ -193,7 +195,8 @@ def select_fastest(
     built = {x.runtime: x.result for x in candidates if x.result is not None}
     if not built:
         raise ExportError("; ".join(f"{x.runtime}: {x.error}" for x in candidates))
-    timings = [_time(context, profile, candidate) for candidate in candidates]
+    with sole_deployment(context, profile):
+        timings = [_time(context, profile, candidate) for candidate in candidates]
     times_ms = {
         timing.runtime: timing.measurement.total.median_ms
         for timing in timings
@@ -202,11 +205,12 @@ def select_fastest(
     if not times_ms:
         raise DeviceError("; ".join(f"{timing.runtime}: {timing.error}" for timing in timings))
     fastest = min(times_ms, key=lambda runtime: times_ms[runtime])
+    kept = built[fastest]
+    # before the others go: a kill in between must not leave half a bundle as the newest
+    note_newest(context.files, kept.path)
     for runtime, result in built.items():
         if runtime != fastest:
-            shutil.rmtree(result.path)
-    kept = built[fastest]
-    note_newest(context.files, kept.path)
+            _remove(result.path)
     choice = RuntimeChoice(
         device=profile.name,
         kept=fastest,
@@ -215,6 +219,13 @@ def select_fastest(
         manifest=kept.manifest,
     )
     return dataclasses.replace(kept, runtime_choice=choice)
+
+
+def _remove(bundle: Path) -> None:
+    """Remove a bundle; a kill leaves it whole, or what the next export of it removes."""
+    with disk_errors(bundle):
+        remove_scratch(bundle)
+        shutil.rmtree(bundle.rename(bundle.with_name(f".{bundle.name}.slower")))
 
 
 def _time(context: Context, profile: DeviceProfile, candidate: RuntimeCandidate) -> RuntimeTiming:

@@ -7,7 +7,7 @@ from .bundles import bundle_spec
 from .channels import channel_of
 from .context import Context
 from .deploy import DeployOptions, deployed_to
-from .devices import lasting_session, resolve_profile
+from .devices import lasting_session, resolve_profile, sole_deployment
 from .summaries import Verification
 
 
@@ -68,7 +68,7 @@ def verify(
         )
     limit = None if bound_ms is None else LatencyLimit(bound_ms, deployment.statistic)
     context.progress.say(f"testing and timing what is deployed on {host or target.name}")
-    with lasting_session(context, target) as session:
+    with sole_deployment(context, target), lasting_session(context, target) as session:
         measurement = time_current(
             session,
             target,

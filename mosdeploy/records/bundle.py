@@ -48,6 +48,8 @@ class BundleManifest(Record):
     `settings` holds what the family's runtime needs to know (ids, lengths, the beam), `self_test`
     examples with the outputs that it must give. `limit_ms` is the latency limit, about the figure
     `statistic`, that a pick is held to; None of a winner, which has the limit of its search.
+    `max_score_drop` is what the export was told that a quantised bundle may lose; None of what the
+    configuration says.
     """
 
     version: Literal[2] = 2
@@ -64,6 +66,7 @@ class BundleManifest(Record):
     device: str | None
     limit_ms: float | None = Field(None, gt=0, exclude_if=lambda limit_ms: limit_ms is None)
     statistic: Statistic = Field("median", exclude_if=lambda name: name == "median")
+    max_score_drop: float | None = Field(None, ge=0, exclude_if=lambda drop: drop is None)
     provenance: dict[str, str]
     weights: WeightOrigin = "inherited"
     parity: ParityReport

@@ -1,5 +1,6 @@
 """The law of collecting: each key once, whatever dies on the way."""
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -214,16 +215,24 @@ def test_a_key_that_would_leave_the_job_folder_is_refused(make_profile):
         list(run(make_profile(), ["../../x"]))
 
 
-def test_a_deployed_model_is_measured_afresh(make_profile, tmp_path):
+@pytest.mark.parametrize("is_alive_still", [False, True])
+def test_a_deployed_model_is_measured_afresh(make_profile, tmp_path, is_alive_still):
     profile = make_profile()
     model = tmp_path / "model.onnx"
     model.write_bytes(tiny_model())
-    job_id = f"model-{sha256_bytes(str(model).encode())[:12]}"
+    job_id = f"model-{sha256_bytes(f'{model} '.encode())[:12]}"
     old = Path(profile.work_dir) / "jobs" / job_id / "results.jsonl"
     old.parent.mkdir(parents=True)
     old.write_text('{"key": "model", "measurement": {"error": "of last week"}}\n')
-    with LocalSession() as session:
-        measurement = measure_model(session, profile, ModelTask(str(model), STAGES, threads=1))
+    task = ModelTask(str(model), STAGES, threads=1)
+    with contextlib.ExitStack() as stack:
+        if is_alive_still:  # an agent between its last result and its end
+            agent = ["sh", "-c", "read line", str(old.parent)]
+            ending = subprocess.Popen(agent, stdin=subprocess.PIPE, start_new_session=True)
+            stack.enter_context(ending)
+            (old.parent / "pid").write_text(str(ending.pid))
+            wait_for(Path(f"/proc/{ending.pid}/cmdline").read_bytes)
+        measurement = measure_model(LocalSession(), profile, task)
     assert measurement.error is None
     assert measurement.total.repeats == 10
     assert [line["key"] for line in result_lines(profile, job_id)] == ["model"]

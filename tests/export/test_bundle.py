@@ -135,6 +135,7 @@ def test_a_library_for_elsewhere_is_checked_by_its_twin(tmp_path: Path) -> None:
         twin.mkdir()
         for place, content in ((folder, b"aarch64"), (twin, b"x86_64")):
             (place / "model.so").write_bytes(content)
+            (place / "weights.bin").touch()
         return BuiltModel("tvm", "aarch64 cortex-a72", twin)
 
     def open_bundle(folder: Path) -> Opened:

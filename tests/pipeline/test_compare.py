@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from encoder_walking import make_encoder_folder
 from walking import damage, edit, opened
 
 from mosdeploy.devices import comparison
@@ -95,3 +96,16 @@ def test_what_is_timed_otherwise_is_another_job(two: Path, monkeypatch: pytest.M
             opened(two).compare(names(two))
     assert len(jobs) == 3
     assert len(set(jobs)) == 2
+
+
+def test_taggers_are_scored_by_the_tags_of_words(tmp_path: Path) -> None:
+    # without test examples, on those that `export` scores them on
+    root = make_encoder_folder(tmp_path / "run", "tagging", steps="100", test_fraction="0.0")
+    run = opened(root)
+    run.train()
+    whole = run.export("largest", precision="fp32", weights="teacher")
+    trimmed = run.export("largest", precision="int8", weights="teacher", trim_vocabulary=True)
+    found = run.compare([whole.path, trimmed.path])
+    assert found.scored_on == "16 valid examples"
+    for bundle, exported in zip(found.bundles, (whole, trimmed), strict=True):
+        assert bundle.metrics["F1"] == exported.manifest.parity.bundle_score > 50

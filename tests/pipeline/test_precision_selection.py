@@ -9,7 +9,7 @@ from mosdeploy.errors import ConfigError, ExportError
 from mosdeploy.pipeline.precision_selection import decide
 from mosdeploy.records import PrecisionCandidate, PrecisionChoice
 from mosdeploy.spaces.translation_workload import TranslationWorkload
-from mosdeploy.storage import read_record
+from mosdeploy.storage import read_record, write_record
 
 
 def weighed(*candidates: PrecisionCandidate) -> PrecisionChoice:
@@ -91,6 +91,14 @@ def test_auto_measures_scores_and_exports_once(folder: Path) -> None:
     again = KeptProgress()
     repeated = opened(folder, again).export("largest", precision="auto", max_score_drop=100.0)
     assert (repeated.precision_choice, again.updates) == (choice, [])
+    # a killed one leaves a whole model, which the next one removes
+    left = folder / "bundles" / f".precision.{path.stem}.killed"
+    left.mkdir()
+    unscored = [x.model_copy(update={"score": None}) for x in choice.candidates]
+    write_record(path, choice.model_copy(update={"candidates": tuple(unscored)}))
+    opened(folder).export("largest", precision="auto", max_score_drop=100.0)
+    assert read_record(PrecisionChoice, path, "") == choice
+    assert not left.exists()
     # of another runtime the times count no more
     path.write_text(path.read_text().replace(str(choice.conditions["ONNX Runtime"]), "1.1"))
     stopped = KeptProgress(stop_at=1)

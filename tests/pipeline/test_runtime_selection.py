@@ -9,7 +9,9 @@ from walking import edit, opened
 
 from mosdeploy.config.device import DeviceProfile
 from mosdeploy.errors import ConfigError, DeviceError, ExportError
+from mosdeploy.export.bundle import read_manifest
 from mosdeploy.pipeline import runtime_selection
+from mosdeploy.pipeline.bundles import note_newest, require_bundle
 from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.export_job import ExportResult
 from mosdeploy.pipeline.run import open_run
@@ -24,6 +26,7 @@ from mosdeploy.pipeline.subnets import select_subnet
 from mosdeploy.pipeline.summaries import RuntimeTiming
 from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.records import Measurement, Timing
+from mosdeploy.workspace import Workspace
 
 
 @pytest.fixture
@@ -123,6 +126,27 @@ def test_the_faster_bundle_is_kept_alone(
     assert result.runtime_choice is not None
     assert (result.runtime_choice.kept, result.runtime_choice.device) == (kept, "here")
     assert list((without_bundles / "bundles").glob("[!.]*")) == [candidates[kept].result.path]
+
+
+def test_a_kill_while_the_slower_bundle_is_removed_leaves_a_whole_one(
+    without_bundles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidates = candidates_of(without_bundles)
+    note_newest(Workspace(without_bundles), candidates["tvm"].result.path)  # exported last
+    use_times(monkeypatch, {"onnxruntime": 1.0, "tvm": 2.0})
+
+    def killed(path: Path) -> None:
+        (path / "model.onnx").unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    context = Context(open_run(without_bundles))
+    with pytest.raises(KeyboardInterrupt):
+        select_fastest(context, DeviceProfile(name="here", kind="local"), list(candidates.values()))
+    kept = candidates["onnxruntime"].result.path
+    assert list((without_bundles / "bundles").glob("[!.]*")) == [kept]
+    assert require_bundle(Workspace(without_bundles)) == kept
+    read_manifest(kept)
 
 
 def test_bundles_that_none_could_time_are_all_kept(without_bundles: Path, monkeypatch) -> None:

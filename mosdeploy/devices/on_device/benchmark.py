@@ -272,9 +272,12 @@ def interval_percent(times_ms: list[float]) -> float:
     ordered = sorted(times_ms)
     count = len(ordered)
     rank = 0
-    below = 0
-    while (below := below + math.comb(count, rank)) <= 0.025 * 2**count:
+    ways = 1  # to have `rank` of the values below the median, of 2**count
+    below = 1
+    while 40 * below <= 2**count:  # in whole numbers: no float is as large as 2**1024
         rank += 1
+        ways = ways * (count - rank + 1) // rank
+        below += ways
     rank = max(rank, 1)  # under six values, the interval is their range
     median_ms = (ordered[count // 2] + ordered[(count - 1) // 2]) / 2
     return 50 * (ordered[-rank] - ordered[rank - 1]) / median_ms

@@ -17,14 +17,14 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from ...config.encoder import EncoderRunConfig, TaskKind
-from ...errors import ExportError
+from ...errors import ExportError, MosdeployError
 from ...export.onnx.initializers import Array
 from ...export.onnx.model import write_model
 from ...family import FormatJob
-from ...folders import replace_folder, restore_folder
+from ...folders import remove_scratch, replace_folder, restore_folder
 from ...spaces.encoder import EncoderSpace
 from ...spaces.encoder_choices import EncoderArch
-from ...storage import disk_errors, make_folder
+from ...storage import disk_errors, locked
 from .onnx_graph import build_graph
 
 CONFIG_NAME = "config.json"
@@ -73,7 +73,7 @@ def write_optimum(job: FormatJob, out_dir: Path) -> None:
         For vectors and masked-lm, whose outputs are not those that Optimum's classes expect; if
         `out_dir` holds something else, or a weight does not fit.
     MosdeployError
-        If the disk is full.
+        If the disk is full, or another export writes this folder.
     """
     kind = _config_of(job).task.kind
     if kind not in ("classification", "regression", "tagging"):
@@ -99,7 +99,7 @@ def write_hf(job: FormatJob, out_dir: Path) -> None:
         If no BERT computes what this subnet computes, the precision is not fp32, or `out_dir` holds
         something else.
     MosdeployError
-        If the disk is full.
+        If the disk is full, or another export writes this folder.
     """
     _check_bert(job)
 
@@ -117,15 +117,15 @@ def write_hf(job: FormatJob, out_dir: Path) -> None:
 
 def _write_whole(out_dir: Path, write: Callable[[Path], None]) -> None:
     """Fill a folder beside `out_dir`, then put it in its place."""
-    with disk_errors(out_dir):
+    busy = MosdeployError(f"another `mosdeploy export` writes {out_dir}; wait for it, or stop it")
+    with locked(out_dir, busy), disk_errors(out_dir):
         restore_folder(out_dir)
-    if out_dir.exists() and not (out_dir / CONFIG_NAME).is_file():
-        raise ExportError(
-            f"{out_dir} exists and is no model of Hugging Face; move it away, or choose another "
-            "folder"
-        )
-    with disk_errors(out_dir):
-        make_folder(out_dir.parent)
+        if out_dir.exists() and not (out_dir / CONFIG_NAME).is_file():
+            raise ExportError(
+                f"{out_dir} exists and is no model of Hugging Face; move it away, or choose "
+                "another folder"
+            )
+        remove_scratch(out_dir)
         with tempfile.TemporaryDirectory(prefix=f".{out_dir.name}.", dir=out_dir.parent) as scratch:
             folder = Path(scratch) / "new"
             folder.mkdir()

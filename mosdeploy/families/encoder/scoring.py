@@ -6,6 +6,7 @@ position (S), since the logits of all would be too many.
 """
 
 import functools
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -88,12 +89,14 @@ def scored_examples(
     predict = predictor(batch_layout(tokenizer, config))
     kind = config.task.kind
     metrics: Metrics
+    line_metrics: Metrics | None = None
     if kind == "classification":
         metrics = _classification(chosen, config.task.labels)
     elif kind == "regression":
         metrics = _regression(chosen)
     elif kind == "tagging":
         metrics = _tagging(tokenizer, chosen, config)
+        line_metrics = _word_tagging(chosen, config)
     elif teacher is None:
         raise ConfigError("an embedding task is scored by the vectors of a teacher: there is none")
     else:
@@ -106,6 +109,7 @@ def scored_examples(
         metrics=metrics,
         metric=METRIC_NAMES[kind],
         setup=f"{limits.max_input_len} tokens",
+        line_metrics=line_metrics,
     )
 
 
@@ -174,8 +178,7 @@ def _tagging(
     tokenizer: EncoderTokenizer, examples: Sequence[Example], config: EncoderRunConfig
 ) -> Metrics:
     """Entities of all words; those that were cut off, or that have no piece, count as O."""
-    names = config.task.tag_names
-    references = [[names[tag] for tag in example.tags] for example in examples]
+    references = _tag_names(examples, config)
     first_pieces = [
         tokenizer.encode_words(example.words, config.export.max_input_len).first_pieces
         for example in examples
@@ -189,6 +192,28 @@ def _tagging(
         return tagging_metrics(answers, references)
 
     return metrics
+
+
+def _word_tagging(examples: Sequence[Example], config: EncoderRunConfig) -> Metrics:
+    """The same of answers with a tag for each word of the line, as a bundle finds the words."""
+    references = _tag_names(examples, config)
+    # a word of the task may hold spaces, of which some are no plain ones, or nothing else
+    counts = [[len(word.split()) for word in example.words] for example in examples]
+
+    def metrics(outputs: list[str]) -> dict[str, float]:
+        answers = []
+        for output, of_words in zip(outputs, counts, strict=True):
+            tags = iter(output.split())
+            found = [list(itertools.islice(tags, count)) for count in of_words]
+            answers.append([own[0] if own else "O" for own in found])
+        return tagging_metrics(answers, references)
+
+    return metrics
+
+
+def _tag_names(examples: Sequence[Example], config: EncoderRunConfig) -> list[list[str]]:
+    names = config.task.tag_names
+    return [[names[tag] for tag in example.tags] for example in examples]
 
 
 def _embedding(labelled: Dataset) -> Metrics:

@@ -40,6 +40,10 @@ def test_the_interval_of_a_median_by_hand():
         100 * 10.5 / 50.5
     )
     assert benchmark.interval_percent([3.0] * 12) == 0.0
+    # As many as a profile may ask for: 5000.5 -+ 1.96 * sqrt(10000) / 2, the normal approximation.
+    assert benchmark.interval_percent([float(x) for x in range(1, 10_001)]) == pytest.approx(
+        100 * 98 / 5000.5, rel=0.01
+    )
 
 
 PROTOCOL = {

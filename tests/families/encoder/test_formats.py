@@ -22,6 +22,7 @@ from mosdeploy.errors import ExportError, MosdeployError
 from mosdeploy.families.encoder.formats import write_hf, write_optimum
 from mosdeploy.family import FormatJob
 from mosdeploy.spaces.encoder_choices import VECTOR_HEADS, BertLayerConfig, EncoderArch
+from mosdeploy.storage import locked
 
 LAYER = BertLayerConfig(ffn_dim=40, heads=3)
 UNIFORM = EncoderArch(embed_dim=24, layers=(LAYER, LAYER))
@@ -220,3 +221,15 @@ def test_a_folder_is_replaced_whole_and_nothing_else_is(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     with pytest.raises(ExportError, match="is no model of Hugging Face; move it away"):
         write_hf(job, tmp_path / "mine")
+
+
+def test_what_a_killed_export_left_of_a_folder_goes_with_the_next(tmp_path: Path) -> None:
+    job = make_job(tmp_path, "classification")
+    folder = tmp_path / "formats" / "model"
+    (folder.parent / ".model.killed" / "new").mkdir(parents=True)
+    (folder.parent / ".model-2.other").mkdir()
+    write_hf(job, folder)
+    assert {x.name for x in folder.parent.iterdir() if x.is_dir()} == {"model", ".model-2.other"}
+    busy = MosdeployError("held by the test")
+    with locked(folder, busy), pytest.raises(MosdeployError, match="another `mosdeploy export`"):
+        write_hf(job, folder)

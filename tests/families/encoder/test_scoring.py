@@ -146,6 +146,19 @@ def test_tags_of_words_that_were_cut_off_count_as_none(tokenizer: EncoderTokeniz
     )
 
 
+def test_a_line_of_tags_has_one_for_what_stands_between_spaces(
+    tokenizer: EncoderTokenizer,
+) -> None:
+    words = ("the", "very old", "", "\u00a0", "red")
+    example = Example(" ".join(words), words=words, tags=(0, 3, 0, 0, 1))
+    config = encoder_config(kind="tagging", labels=["COLOUR", "AGE"])
+    score = scored(tokenizer, [example], config).line_metrics
+    assert score is not None
+    assert score(["O B-AGE I-AGE B-COLOUR"])["F1"] == 100.0
+    assert score(["O O B-AGE B-COLOUR"])["recall"] == 50.0
+    assert score([""])["recall"] == 0.0
+
+
 def test_vectors_are_held_against_the_teacher(tokenizer: EncoderTokenizer) -> None:
     config = encoder_config(kind="embedding")
     generator = torch.Generator().manual_seed(0)
