@@ -147,6 +147,7 @@ class Encoder:
         ModelError
             If ONNX Runtime fails.
         """
+        check_listed(lines, "text")
         for line in lines:
             check_characters(line)
         with self.timing.measure("total_s"):
@@ -157,7 +158,6 @@ class Encoder:
         return line_of_answer(answer)
 
     def _answer(self, lines: Sequence[str]) -> list[dict[str, Any]]:
-        check_listed(lines, "text")
         self.timing.num_lines += len(lines)
         with self.timing.measure("tokenising_s"):
             windows = [self._windows(line) for line in lines]

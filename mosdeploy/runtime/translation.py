@@ -113,6 +113,7 @@ class Translator:
         ModelError
             If the bundle's runtime fails.
         """
+        check_listed(lines, "text")
         for line in lines:
             check_characters(line)
         with self.timing.measure("total_s"):
@@ -121,7 +122,6 @@ class Translator:
     translate = predict  # its name in 0.1.0
 
     def _predict(self, lines: Sequence[str]) -> list[str]:
-        check_listed(lines, "text")
         self.timing.num_lines += len(lines)
         limit = self.settings.max_source_len
         with self.timing.measure("tokenising_s"):
