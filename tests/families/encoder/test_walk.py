@@ -101,7 +101,7 @@ def test_the_net_picked_by_hand_keeps_the_limit(walked: Any) -> None:
     assert len(set(picked.arch.layers)) == 1  # type: ignore[attr-defined]
     scores = run.evaluate((str(hand_picked_path(context)),)).subnets
     assert {"hand-picked", "hand-picked, from-teacher", "teacher"} <= set(scores)
-    with pytest.raises(InfeasibleError, match="no net with fewer layers keeps 0.000000001 ms"):
+    with pytest.raises(InfeasibleError, match=r"no net with fewer layers keeps 0\.000000001 ms"):
         pick_by_hand(context, "local", limit_ms=1e-9)
 
 
