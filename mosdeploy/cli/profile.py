@@ -1,6 +1,5 @@
 """The verb `profile`."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -43,8 +42,8 @@ def profile(
         bool,
         typer.Option(
             "--renew",
-            help="Measure all again if it was measured under other conditions; what was measured "
-            "is kept in latency.old.",
+            help="Measure all again if it was measured under other conditions, or with too much "
+            "noise; what was measured is kept in latency.old.",
         ),
     ] = False,
 ) -> None:
@@ -110,12 +109,11 @@ def _noise_lines(result: "ProfileSummary") -> list[str]:
     load = ""
     if result.load_1min is not None:
         load = f" (its load was up to {result.load_1min:.1f} on {result.cores or '?'} cores)"
-    folder = Path(result.path).parent
     return [
         f"TOO NOISY: above {result.max_noise_percent:g}% neither the times nor the predictor can "
         "be trusted",
-        f"most likely other programs run on {place}{load}: `top` shows them. Stop them, delete "
-        f"{folder}, and run the same command again",
+        f"most likely other programs run on {place}{load}: `top` shows them. Stop them, and run "
+        "the same command with --renew",
     ]
 
 

@@ -45,7 +45,8 @@ class ProfileOptions:
         Aliases of boards of this kind, to measure on all at once; none for the one that the profile
         names.
     renew
-        Measure all again if it was measured under other conditions, rather than refuse it.
+        Measure all again if it was measured under other conditions, rather than refuse it, or with
+        too much noise.
     """
 
     device: str | None = None
@@ -79,8 +80,15 @@ def profile(context: Context, options: ProfileOptions | None = None) -> ProfileS
     for part in [chosen] if limit is None else _parts(chosen, target):
         path = context.files.latency_path(name, context.config.workload.name)
         is_first = not results
-        renew = options.renew and is_first
-        request = CollectRequest(target, part, path, options.hosts, renew=renew, look=is_first)
+        request = CollectRequest(
+            target,
+            part,
+            path,
+            options.hosts,
+            renew=options.renew and is_first,
+            max_noise_percent=None if target.emulated else _max_noise_percent(target),
+            look=is_first,
+        )
         results.append(collect(context, request))
         card = _card(context, name)
         if limit is not None:
@@ -89,6 +97,10 @@ def profile(context: Context, options: ProfileOptions | None = None) -> ProfileS
             break
     check_any_timed(results[-1].dataset)
     return _summary(results, card, limit, reached[-1] if reached else None)
+
+
+def _max_noise_percent(device: DeviceProfile) -> float:
+    return MAX_DRIFTS * device.measure.max_drift_percent
 
 
 def split_hosts(*texts: str) -> tuple[str, ...]:
@@ -140,7 +152,7 @@ def _summary(
         fastest_ms=min(times_ms, default=None),
         slowest_ms=max(times_ms, default=None),
         noise_floor_percent=dataset.noise_floor_percent,
-        max_noise_percent=MAX_DRIFTS * dataset.context.device.measure.max_drift_percent,
+        max_noise_percent=_max_noise_percent(dataset.context.device),
         load_1min=max(loads, default=None),
         cores=states[-1].cores if states else None,
         until_error_percent=until_error_percent,

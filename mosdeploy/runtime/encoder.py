@@ -13,12 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .batches import group_by_length
-from .characters import check_characters
 from .encoder_answers import answer_of, decode_answer, line_of_answer
 from .encoder_settings import CUT, LONG, WINDOW, read_settings
 from .errors import InputError, ModelError
-from .listed import check_listed
 from .manifest import ONNX_MODEL_NAME, TOKENIZER_NAMES, open_folder
+from .texts import check_texts
 from .timing import Timing
 
 if TYPE_CHECKING:
@@ -147,9 +146,7 @@ class Encoder:
         ModelError
             If ONNX Runtime fails.
         """
-        check_listed(lines, "text")
-        for line in lines:
-            check_characters(line)
+        check_texts(lines)
         with self.timing.measure("total_s"):
             return self._answer(lines)
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import json
 
-from .characters import check_characters
 from .errors import InputError
+from .texts import check_characters
 
 _TO_SPACES = {ord(character): " " for character in "\t\n\r"}
 

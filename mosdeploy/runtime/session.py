@@ -17,10 +17,14 @@ import numpy.typing as npt
 import onnxruntime
 
 from .errors import ModelError
-from .listed import check_listed
 from .manifest import INDEPENDENT_ROWS
+from .texts import check_texts
 
 CPU_PROVIDER = "CPUExecutionProvider"
+EXTERNAL_DATA = "location"
+"""Key of a tensor that lies in another file, whatever the encoding; no model of a bundle has the
+word. Older versions of ONNX Runtime follow such a name anywhere.
+"""
 BLOCK_BYTES = 1 << 20
 
 
@@ -58,17 +62,20 @@ class ModelSession:
         providers: Sequence[str] | None = None,
     ) -> None:
         if providers is not None:
-            check_listed(providers, "provider")
+            check_texts(providers, "provider")
         self._path = path
         self._outputs = list(outputs)
         providers = list(providers or [CPU_PROVIDER])
-        _refuse_external_data(path)
-        self._calls: ThreadPoolExecutor | None = None
+        words = _words_in(path, (EXTERNAL_DATA, INDEPENDENT_ROWS))
+        if EXTERNAL_DATA in words:
+            raise ModelError(
+                f"{path} refers to other files; the model of a bundle carries its weights inside"
+            )
         self._num_calls = 1
-        if providers[0] == CPU_PROVIDER and _has(path, INDEPENDENT_ROWS):
+        if INDEPENDENT_ROWS in words and providers[0] == CPU_PROVIDER:
             self._num_calls = threads or _num_cores()
-            self._calls = ThreadPoolExecutor(self._num_calls)
             threads = 1
+        self._calls = ThreadPoolExecutor(self._num_calls)  # starts no thread before it is asked
         self._session = _load(path, threads, providers)
         sides = (self._session.get_inputs(), self._session.get_outputs())
         found = [[value.name for value in side] for side in sides]
@@ -87,20 +94,22 @@ class ModelSession:
             If ONNX Runtime fails.
         """
         try:
-            num_calls = self._num_calls
-            if self._calls is not None:
-                num_calls = min(num_calls, *(len(array) for array in inputs.values()))
-            if self._calls is None or num_calls < 2:
+            if self._num_calls == 1:
                 return list(self._session.run(self._outputs, dict(inputs)))
-            # rows are sorted by length: in turns, every call has long ones and short ones
-            shares = [
-                {name: np.ascontiguousarray(array[i::num_calls]) for name, array in inputs.items()}
-                for i in range(num_calls)
-            ]
-            parts = self._calls.map(lambda share: self._session.run(self._outputs, share), shares)
-            return [_in_turns(outputs) for outputs in zip(*parts)]  # noqa: B905 (Python 3.9)
+            return self._run_rows(inputs)
         except Exception as error:  # ONNX Runtime's errors have no common base but this
             raise ModelError(f"ONNX Runtime could not run {self._path}: {error}") from error
+
+    def _run_rows(self, inputs: Mapping[str, npt.NDArray[np.generic]]) -> list[Any]:
+        """The same, with the rows shared out."""
+        count = min(self._num_calls, *map(len, inputs.values()))
+        # rows are sorted by length: in turns, every call has long ones and short ones
+        shares = [
+            {name: np.ascontiguousarray(array[i::count]) for name, array in inputs.items()}
+            for i in range(count)
+        ]
+        parts = self._calls.map(lambda share: self._session.run(self._outputs, share), shares)
+        return [_in_turns(outputs) for outputs in zip(*parts)]  # noqa: B905 (Python 3.9)
 
 
 def _load(path: Path, threads: int | None, providers: Sequence[str]) -> Any:
@@ -144,32 +153,20 @@ def _num_cores() -> int:
     return os.cpu_count() or 1  # macOS
 
 
-def _refuse_external_data(path: Path) -> None:
-    """Make sure that a model names no other file: older versions of ONNX Runtime follow such a name
-    anywhere.
-
-    Whatever the encoding, a tensor that lies elsewhere says so under the key `location`; no model
-    of a bundle has the word.
-    """
-    if _has(path, "location"):
-        raise ModelError(
-            f"{path} refers to other files; the model of a bundle carries its weights inside"
-        )
-
-
-def _has(path: Path, word: str) -> bool:
-    """Whether the bytes of a file have a word."""
-    key = word.encode()
+def _words_in(path: Path, words: Sequence[str]) -> set[str]:
+    """Which of some words the bytes of a file have."""
+    keys = {word: word.encode() for word in words}
+    overlap = max(map(len, keys.values())) - 1  # a word may lie across two blocks
+    found: set[str] = set()
     content = b""
     try:
         # not through a memory map: a disk that fails would end the process with SIGBUS
         with path.open("rb") as file:
             while block := file.read(BLOCK_BYTES):
-                content = content[1 - len(key) :] + block  # the word may lie across two blocks
-                if key in content:
-                    return True
+                content = content[-overlap:] + block
+                found |= {word for word, key in keys.items() if key in content}
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
     if not content:
         raise ModelError(f"{path} is empty; export the bundle again")
-    return False
+    return found

@@ -13,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .batches import group_by_length
-from .characters import check_characters
 from .errors import ModelError
-from .listed import check_listed
 from .manifest import ONNX_MODEL_NAME, TOKENIZER_NAMES, Manifest, open_folder
+from .texts import check_texts
 from .timing import Timing
 from .tokenizer import Tokenizer
 from .translation_settings import TranslationSettings, read_settings
@@ -113,9 +112,7 @@ class Translator:
         ModelError
             If the bundle's runtime fails.
         """
-        check_listed(lines, "text")
-        for line in lines:
-            check_characters(line)
+        check_texts(lines)
         with self.timing.measure("total_s"):
             return self._predict(lines)
 

@@ -71,7 +71,7 @@ def test_times_that_are_too_noisy_are_told_in_words(ask: Callable[..., Any]) -> 
     assert done.stdout.splitlines()[-2:] == [
         "TOO NOISY: above 6% neither the times nor the predictor can be trusted",
         "most likely other programs run on this machine (its load was up to 3.6 on 2 cores): `top` "
-        "shows them. Stop them, delete predictors/rpi-sentence, and run the same command again",
+        "shows them. Stop them, and run the same command with --renew",
     ]
     assert "next:" not in done.stderr  # no limit can be told from such times
     elsewhere = noisy.model_copy(update={"device": "rpi", "load_1min": None})

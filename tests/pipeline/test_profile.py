@@ -13,6 +13,7 @@ from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.sessions import read_sessions
 from mosdeploy.pipeline.collect import CollectResult
 from mosdeploy.pipeline.profile import _parts
+from mosdeploy.storage import atomic_write
 from mosdeploy.workspace import Workspace
 
 
@@ -45,6 +46,25 @@ def test_a_summary_tells_how_noisy_the_device_may_be(folder: Path) -> None:
     for noise, word in ((3.1e6, True), (2.9e6, False), (None, False)):
         found = summary.model_copy(update={"noise_floor_percent": noise})
         assert found.is_too_noisy is word
+
+
+def test_what_was_measured_with_too_much_noise_is_renewed(folder: Path) -> None:
+    path = Workspace(folder).latency_path("local", "sentence")
+    before = path.read_bytes()
+    (session,) = read_sessions(path)
+    # three timings of which the spread is more than the protocol of the tests allows
+    references = [
+        timing.model_copy(update={"total": timing.total.model_copy(update={"median_ms": ms})})
+        for timing, ms in zip(session.references, (1.0, 1.0, 1e6), strict=False)
+    ]
+    noisy = session.model_copy(update={"references": tuple(references)})
+    atomic_write(path.with_name("sessions.jsonl"), noisy.model_dump_json() + "\n")
+    assert opened(folder).profile().is_too_noisy  # told, and not measured again
+    assert path.read_bytes() == before
+    found = opened(folder).profile(renew=True)
+    assert found.measured_now == 12
+    assert not found.is_too_noisy
+    assert path.with_suffix(".old").read_bytes() == before
 
 
 def test_a_larger_budget_measures_only_the_new_subnets(folder: Path) -> None:

@@ -16,6 +16,8 @@ from ...data.published import DATASETS, load_published
 from ...data.text_files import read_text_lines
 from ...errors import ConfigError
 from ...record import load_json
+from ...runtime.errors import InputError
+from ...runtime.texts import check_characters
 
 TABLES = (".csv", ".tsv", ".jsonl")
 MAX_CELL_CHARACTERS = 2**31 - 1
@@ -129,12 +131,9 @@ def _json_lines(path: Path) -> Iterator[Row]:
 def _check_characters(cells: Mapping[str, Any], place: str) -> None:
     """Make sure that UTF-8 can write what was read: JSON can name a half of a character."""
     try:
-        json.dumps(cells, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        half = error.object[error.start]
-        raise ConfigError(
-            f"{place}: {half!r} is half of a character of two; write both halves, or leave it out"
-        ) from error
+        check_characters(json.dumps(cells, ensure_ascii=False), place)
+    except InputError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _lines(path: Path) -> Iterator[Row]:

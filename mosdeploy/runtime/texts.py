@@ -1,0 +1,64 @@
+"""What is a text, and a list of texts: Python would take a bare text for the list of its letters,
+and holds halves of characters, which no tokenizer reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .errors import InputError
+
+SHOWN = 60
+"""Characters of a text that a message repeats."""
+
+
+def check_texts(given: Sequence[str], noun: str = "text") -> None:
+    """Make sure that texts come as a list of them, and each is one.
+
+    Parameters
+    ----------
+    noun
+        What each of them is, for the message.
+
+    Raises
+    ------
+    InputError
+        If it is one text, something in it is none, or one holds half of a character.
+
+    Examples
+    --------
+    >>> check_texts(["A house."])
+    """
+    if isinstance(given, str):
+        start = repr(given if len(given) <= SHOWN else given[:SHOWN] + "...")
+        raise InputError(f"{start} is one {noun}, not a list of them; write [{start}]")
+    for item in given:
+        if not isinstance(item, str):
+            raise InputError(f"{repr(item)[:SHOWN]} is no {noun}; write a list of texts")
+        check_characters(item, repr(item[:SHOWN]))
+
+
+def check_characters(text: str, name: str) -> None:
+    r"""Make sure that UTF-8 can write a text.
+
+    Parameters
+    ----------
+    name
+        Of the text or its line, for the message.
+
+    Raises
+    ------
+    InputError
+        If it holds one of the characters U+D800 to U+DFFF.
+
+    Examples
+    --------
+    >>> check_characters("caf\u00e9", "line 1")
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{name}: {text[error.start]!r} is half of a character of two; write both halves, or "
+            "leave it out"
+        ) from error
