@@ -138,7 +138,8 @@ class SpacedTraining(SubnetTraining):
         """Fingerprint, other than that of the training from the first layers."""
         return fingerprint(super().inputs_sha256, *self._layers)
 
-    def _subnet(self) -> Subnet:
+    def source(self) -> Subnet:
+        """The network of these layers."""
         config = self.state.config
         assert isinstance(config, EncoderRunConfig) and isinstance(self.arch, EncoderArch)
         assert self.state.teacher is not None

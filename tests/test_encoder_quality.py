@@ -10,6 +10,7 @@ import torch
 from benchmark_scripts import benchmark_module
 
 from mosdeploy.config import load_recipe
+from mosdeploy.families.encoder.elastic import fresh_subnet
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,21 @@ def test_kept_layers_come_first_and_keep_their_weights(hand: Any) -> None:
     moved = hand.renumbered({**weights, "head.bias": torch.tensor(9.0)}, [0, 5, 11])
     assert [moved[f"layers.{i}.fc1.bias"].item() for i in range(3)] == [0.0, 5.0, 11.0]
     assert moved["head.bias"].item() == 9.0
+
+
+def test_a_training_from_spaced_layers_starts_as_these(hand: Any, space: Any) -> None:
+    config = load_recipe("minilm-l6")
+    largest = fresh_subnet(space.largest, space, config.vocab_size, config.supernet, seed=1)
+    teacher = SimpleNamespace(subnet=lambda arch: largest)
+    state: Any = SimpleNamespace(config=config, teacher=teacher)
+    arch = hand.whole_layers(space)[1]
+    training = hand.SpacedTraining(
+        state, arch, "from-teacher", config.training, SimpleNamespace(sha256=())
+    )
+    start = training.start()
+    for own, kept in enumerate((0, 5)):
+        found = start.layers[own].fc1.weight
+        assert torch.equal(found, largest.layers[kept].fc1.weight)
 
 
 def test_narrower_nets_keep_the_limit_and_are_no_whole_layers(hand: Any, space: Any) -> None:

@@ -189,7 +189,7 @@ class SubnetTraining:
         train_set = state.tokenized(self.teaching.source.examples(state.run, data))
         valid_set = state.tokenized(data.valid)
         write_tokens(self.path.parent, train_set, valid_set)
-        loss = validation_loss(self._source(), ordered_batches(valid_set, VALIDATION_TOKENS))
+        loss = validation_loss(self.source(), ordered_batches(valid_set, VALIDATION_TOKENS))
         share = self.inherited_share
         mixed = "" if share == 1 else f", with {share:g} of these weights and the rest fresh"
         progress.say(
@@ -262,12 +262,12 @@ class SubnetTraining:
         """The network as the training starts."""
         from ..training.perturb import shrink_and_perturb
 
-        subnet = self._source()
+        subnet = self.source()
         if self.inherited_share != 1:
             shrink_and_perturb(subnet, self._fresh(), self.inherited_share)
         return subnet
 
-    def _source(self) -> Any:
+    def source(self) -> Any:
         """The network that the weights come from."""
         if self.weights == "finetuned":
             return self.state.subnet(self.arch)
