@@ -103,6 +103,21 @@ def ordered_groups(dataset: Dataset, rows: Rows, tokens_per_batch: int) -> list[
     return np.split(order, _cuts(dataset.lengths[order], tokens_per_batch)[1:-1])
 
 
+def check_has_targets(num_targets: int) -> None:
+    """Make sure that there is something to predict in validation examples.
+
+    Raises
+    ------
+    ConfigError
+        If they have no targets, as masked texts of unknown letters.
+    """
+    if not num_targets:
+        raise ConfigError(
+            "the tokenizer knows no piece of any validation example: there is nothing to predict; "
+            "add other examples, or give a tokenizer that knows their letters"
+        )
+
+
 def _cuts(sorted_lengths: npt.NDArray[np.int64], tokens_per_batch: int) -> npt.NDArray[np.int64]:
     """Where batches start among examples sorted by length, and the end: shape (batches + 1,)."""
     if not len(sorted_lengths):

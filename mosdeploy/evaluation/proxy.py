@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data.batches import ordered_groups
+from ..data.batches import check_has_targets, ordered_groups
 from ..data.protocols import Batch, Dataset
 from ..storage import fingerprint
 from .cache import BlockLosses
@@ -65,7 +65,7 @@ class ProxyEvaluator:
     Raises
     ------
     ConfigError
-        If there are no examples.
+        If there are no examples, or nothing to predict in them.
     """
 
     rule = fingerprint(SHUFFLE_SEED, TOKENS_PER_BATCH, *RULE)
@@ -73,6 +73,8 @@ class ProxyEvaluator:
     def __init__(self, dataset: Dataset) -> None:
         self.num_blocks = min(len(dataset), NUM_BLOCKS)
         self.num_targets = int(dataset.num_targets.sum())
+        if len(dataset):
+            check_has_targets(self.num_targets)
         rng = np.random.default_rng(SHUFFLE_SEED)
         # the larger blocks are anywhere, so that the first ones are a fair sample in size too
         names = rng.permutation(self.num_blocks)

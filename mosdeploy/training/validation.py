@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
+from ..data.batches import check_has_targets
 from ..data.protocols import Batch
-from ..errors import ConfigError
 from ..spaces.genes import ArchConfig
 from ..supernet.elastic import Subnet
 from ..supernet.supernet import Supernet
@@ -38,11 +38,8 @@ def validation_loss(
 
 def _num_targets(batches: Sequence[Batch]) -> int:
     found = sum(batch.num_targets for batch in batches)
-    if batches and not found:
-        raise ConfigError(
-            "the tokenizer knows no piece of any validation example: there is nothing to predict; "
-            "add other examples, or give a tokenizer that knows their letters"
-        )
+    if batches:
+        check_has_targets(found)
     return found
 
 

@@ -82,8 +82,15 @@ def test_one_example_is_enough_and_none_are_not() -> None:
     found = one.evaluate(ToyModel(), BlockLosses(nats=(0.0,), loss=0.0))
     assert found.loss is not None
     assert len(found.nats) == 1
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match="no examples"):
         ProxyEvaluator(ToyDataset([]))
+
+
+def test_examples_without_a_target_are_refused() -> None:
+    dataset = ToyDataset([[5, 6], [7]])
+    dataset.num_targets = np.zeros(2, dtype=np.int64)
+    with pytest.raises(ConfigError, match="nothing to predict; add other examples"):
+        ProxyEvaluator(dataset)
 
 
 def test_an_example_longer_than_a_batch_has_one_of_its_own() -> None:
