@@ -119,7 +119,9 @@ class _Task:
         trained = trained_run(context.run)
         if trained.card.budget is not None:
             # what it left to a winner is what a task gets, unless its file says something else
-            run_data.setdefault("finetune", {})["steps"] = trained.config.finetune.steps
+            steps = trained.config.finetune.steps
+            run_data.setdefault("finetune", {})["steps"] = steps
+            given.get("finetune", {}).setdefault("steps", steps)
             for name in ("budget", "num_winners"):
                 run_data.get("training", {}).pop(name, None)
         merged = {

@@ -147,6 +147,20 @@ def test_a_whole_run_file_of_the_same_supernet_is_a_task(agnostic: Path, tmp_pat
     assert opened(agnostic).finetune("smallest", steps=1, task=path).steps == 1
 
 
+def test_a_task_gets_the_steps_that_a_budget_left_to_a_winner(tmp_path: Path) -> None:
+    root = make_encoder_folder(tmp_path / "run", "masked-lm")
+    edit(root / "mosdeploy.toml", "\nsteps = 12", "\nsteps = 12\nbudget = 9")
+    rows = [json.dumps(row) for row in examples("classification")]
+    (root / "data" / "labelled.jsonl").write_text("\n".join(rows) + "\n")
+    run = opened(root)
+    left = 9 - run.train().steps
+    path = tmp_path / "mood.toml"
+    path.write_text(TASK.replace("steps = 150", "learning_rate_share = 0.5"))
+    assert run.finetune("smallest", task=path).steps == left
+    path.write_text(TASK.replace("steps = 150", f"steps = {left + 1}"))
+    assert run.finetune("smallest", task=path).steps == left + 1
+
+
 @pytest.mark.slow
 def test_supernets_that_know_labels_serve_no_other_task(
     trained_encoder: Path, walked: Path, tmp_path: Path
