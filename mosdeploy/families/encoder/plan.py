@@ -84,7 +84,7 @@ def plan_run(request: DataRequest) -> RunPlan:
         )
     return RunPlan(
         f"{found.columns.kind}, sized for {num_train:,} texts.",
-        _facts(found, request),
+        _facts(found),
         num_train,
         len(found.data.valid),
         {
@@ -202,7 +202,7 @@ def _held_out(request: DataRequest, train: str) -> dict[str, str]:
     return found
 
 
-def _facts(found: _Found, request: DataRequest) -> dict[str, str]:
+def _facts(found: _Found) -> dict[str, str]:
     data = found.data
     columns = ", ".join(f"{key} '{name}'" for key, name in found.columns.columns.items())
     middle, most = (int(x) for x in np.percentile(found.lengths, (50, 95)))
