@@ -278,13 +278,12 @@ def _trainings(found: _Found, has_gpu: bool) -> dict[str, Sequence[Setting]]:
     teacher = min(max(120, two_digits(epoch)), 2000)
     supernet = teacher // 2
     is_wide = int(found.checkpoint.constants["embed_dim"] or 0) > 512
-    learned = found.columns.kind in ("embedding",)
     steps = Setting(
         "steps", teacher, f"{teacher / epoch:.2g} times through the texts", steps="length"
     )
-    teaching = () if learned else (steps, Setting("learning_rate", 5e-5, "as BERT is fine-tuned"))
+    teaching = (steps, Setting("learning_rate", 5e-5, "as BERT is fine-tuned"))
     return {
-        **({"teacher": teaching} if teaching else {}),
+        **({} if found.columns.kind == "embedding" else {"teacher": teaching}),
         "training": (
             Setting(
                 "steps",
