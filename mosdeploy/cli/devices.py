@@ -123,7 +123,10 @@ def _screen(checked: "DeviceCheck", board: str) -> str:
 def _facts(state: "DeviceState") -> dict[str, str]:
     """What a board is, on a line a subject; empty where it does not tell."""
     cores = f"{state.cores} cores" if state.cores else ""
-    memory = _of(state.memory_available_bytes, state.memory_bytes, "of memory free")
+    memory = ""
+    if state.memory_available_bytes is not None and state.memory_bytes is not None:
+        free = byte_size(state.memory_available_bytes)
+        memory = f"{free} of {byte_size(state.memory_bytes)} of memory free"
     disk = f"{byte_size(state.disk_free_bytes)} of disk free" if state.disk_free_bytes else ""
     clock = f"{state.frequency_mhz:,.0f} MHz" if state.frequency_mhz else ""
     heat = f"{state.temperature_c:.0f} degrees C" if state.temperature_c is not None else ""
@@ -141,9 +144,3 @@ def _facts(state: "DeviceState") -> dict[str, str]:
         "runs on": [*state.providers],
     }
     return {label: ", ".join(x for x in parts if x) for label, parts in subjects.items()}
-
-
-def _of(part: int | None, whole: int | None, what: str) -> str:
-    if part is None or whole is None:
-        return ""
-    return f"{byte_size(part)} of {byte_size(whole)} {what}"

@@ -12,7 +12,7 @@ from ..errors import CommandError, DeviceBusyError
 from ..record import Record
 from .answers import parse_answer
 from .interpreter import NoPythonError, work_dir
-from .scripts import call_agent
+from .scripts import Answer, call_agent
 from .session import Session
 
 
@@ -26,9 +26,8 @@ class Holder(Record):
     since: str = "an unknown time"
 
 
-class _Busy(Record):
+class _Busy(Answer):
     busy: Holder | None = None
-    error: str | None = None
 
 
 def refuse_if_busy(session: Session, profile: DeviceProfile, own_job: str | None = None) -> None:
@@ -58,8 +57,6 @@ def refuse_if_busy(session: Session, profile: DeviceProfile, own_job: str | None
         raise busy_error(profile, holder)
     with contextlib.suppress(NoPythonError):
         answer = call_agent(session, profile, _Busy, "busy", folder)
-        if answer.error is not None:
-            raise CommandError(f"{profile.name}: {answer.error}")
         if answer.busy is not None:
             raise busy_error(profile, answer.busy)
 

@@ -12,12 +12,11 @@ from typing import Annotated, TypeVar
 from pydantic import Field
 
 from ..config.device import DeviceProfile
-from ..errors import CommandError, StaleInputError
-from ..record import Record
+from ..errors import StaleInputError
 from ..records import Deployment
 from .interpreter import work_dir
 from .on_device.versions import VERSION
-from .scripts import ON_DEVICE, call_agent
+from .scripts import ON_DEVICE, Answer, call_agent
 from .session import Session
 
 HASHING_TIMEOUT_S = 600.0
@@ -26,10 +25,9 @@ VERSIONS_PATH = ON_DEVICE / "versions.py"
 Version = Annotated[str, Field(pattern=f"^(?:{VERSION.pattern})$")]
 
 
-class _Done(Record):
+class _Done(Answer):
     """What any command prints, besides what is its own."""
 
-    error: str | None = None
     owner: str | None = None
 
 
@@ -155,9 +153,6 @@ class Channel:
         *arguments: str,
     ) -> A:
         words = (command, self.folder(session, profile), *arguments)
-        answer = call_agent(
+        return call_agent(
             session, profile, kind, *words, timeout_s=HASHING_TIMEOUT_S, scripts=(VERSIONS_PATH,)
         )
-        if answer.error is not None:
-            raise CommandError(f"{profile.name}: {answer.error}")
-        return answer

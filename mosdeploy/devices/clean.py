@@ -9,33 +9,28 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from ..config.device import DeviceProfile
-from ..errors import CommandError
-from ..record import Record
 from ..records import Leftover
 from .busy import refuse_if_busy
 from .channel import HASHING_TIMEOUT_S, VERSIONS_PATH, Version
 from .interpreter import work_dir
-from .scripts import ON_DEVICE, call_agent
+from .scripts import ON_DEVICE, Answer, call_agent
 from .session import Session
 
 CLEAN_PATH = ON_DEVICE / "clean.py"
 MAX_PATHS = 200  # on one command line
 
 
-class _Found(Record):
+class _Found(Answer):
     leftovers: tuple[Leftover, ...] = ()
     channels: tuple[str, ...] = ()
-    error: str | None = None
 
 
-class _Unused(Record):
+class _Unused(Answer):
     unused: dict[Version, int] = Field(default_factory=dict)
-    error: str | None = None
 
 
-class _Removed(Record):
+class _Removed(Answer):
     removed: tuple[str, ...] = ()
-    error: str | None = None
 
 
 def find_leftovers(
@@ -58,13 +53,11 @@ def find_leftovers(
     refuse_if_busy(session, profile)
     folder = work_dir(session, profile)
     found = call_agent(session, profile, _Found, "list", folder, scripts=(CLEAN_PATH,))
-    _raise(profile, found.error)
     leftovers = list(found.leftovers)
     # what 0.1.0 deployed stands in `bundles` itself
     for place in ("bundles", *(f"bundles/{name}" for name in found.channels)):
         words = ("unused", f"{folder}/{place}", "yes" if with_earlier else "no")
         unused = call_agent(session, profile, _Unused, *words, scripts=(VERSIONS_PATH,))
-        _raise(profile, unused.error)
         leftovers += [
             Leftover(path=f"{place}/{name}", what="version", size_bytes=size)
             for name, size in unused.unused.items()
@@ -93,12 +86,6 @@ def remove_leftovers(
         command = ("drop", f"{folder}/{place}") if place else ("remove", folder)
         for start in range(0, len(names), MAX_PATHS):
             words = (*command, *names[start : start + MAX_PATHS])
-            answer = call_agent(
+            call_agent(
                 session, profile, _Removed, *words, timeout_s=HASHING_TIMEOUT_S, scripts=(script,)
             )
-            _raise(profile, answer.error)
-
-
-def _raise(profile: DeviceProfile, error: str | None) -> None:
-    if error is not None:
-        raise CommandError(f"{profile.name}: {error}")

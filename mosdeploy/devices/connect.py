@@ -6,8 +6,7 @@ In: a profile, an ssh_config. Out: a `Session`. Which commands run over it is no
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from ..config.device import DeviceProfile
 from ..errors import CommandTimeoutError, ConnectError, ConnectionLostError, DeviceTimeoutError
@@ -55,7 +54,7 @@ def open_session(profile: DeviceProfile, ssh_config_path: Path) -> Session:
     return login(profile, ssh_config_path.expanduser())
 
 
-class LastingSession:
+class LastingSession(Session):
     """A session whose calls are repeated over a new connection when theirs was cut: for calls that
     may run twice.
 
@@ -125,14 +124,3 @@ class LastingSession:
                 self._notify(f"{error}; reconnecting in {wait_s:g} s")
                 self._pause(wait_s)
         raise AssertionError("unreachable: the last round returns or raises")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -22,19 +22,18 @@ from ..spaces.spec import TimingStage
 from .answers import parse_answer
 from .busy import Holder, busy_error, refuse_if_busy, runs_in
 from .interpreter import work_dir
-from .scripts import call_agent
+from .scripts import Answer, call_agent
 from .session import Session, check_run, last_lines
 
 MAX_MS = 1e9
 """Longest time that is believed, in milliseconds: eleven days."""
 
 
-class _Started(Record):
+class _Started(Answer):
     """What the agent prints when it is started."""
 
     pid: int | None = None
     busy: Holder | None = None
-    error: str | None = None
 
 
 class _Request(Record):
@@ -155,8 +154,6 @@ class AgentJob:
         answer = call_agent(self._session, self._profile, _Started, "run", self.folder)
         if answer.busy is not None:
             raise busy_error(self._profile, answer.busy)
-        if answer.error is not None:
-            raise CommandError(f"{self._profile.name}: {answer.error}")
 
     def refuse_if_busy(self) -> None:
         """Check that no other job holds the device, before anything is uploaded.

@@ -14,16 +14,15 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 from ..errors import CommandError, CommandTimeoutError
 from ..storage import read_errors
 from .answers import read_bounded
-from .session import CommandResult, no_space
+from .session import CommandResult, Session, no_space
 
 
-class LocalSession:
+class LocalSession(Session):
     """A `Session` on the machine that mosdeploy runs on.
 
     Parameters
@@ -115,14 +114,3 @@ class LocalSession:
 
     def close(self) -> None:
         pass
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -23,6 +23,12 @@ AGENT = tuple(ON_DEVICE / name for name in ("agent.py", "benchmark.py", "describ
 R = TypeVar("R", bound=Record)
 
 
+class Answer(Record):
+    """What a script prints that can say why it did nothing."""
+
+    error: str | None = None
+
+
 def install_agent(session: Session, folder: str, scripts: Sequence[Path] = AGENT) -> str:
     """Copy the agent, or other scripts that stand alone, into a folder named by their content.
 
@@ -56,7 +62,8 @@ def call_agent(
     Raises
     ------
     CommandError
-        If there is no Python, the script fails, or what it prints is no such record.
+        If there is no Python, the script fails or says an error, or what it prints is no such
+        record.
     """
     path = install_agent(session, work_dir(session, profile), scripts)
     result = run_python(session, profile, shlex.join([path, *arguments]), timeout_s)
@@ -65,4 +72,7 @@ def call_agent(
         raise CommandError(
             f"{profile.name}: {scripts[0].name} failed on the device: {last_lines(result)}"
         )
-    return parse_answer(kind, lines[-1], f"{profile.name}: {scripts[0].name}")
+    answer = parse_answer(kind, lines[-1], f"{profile.name}: {scripts[0].name}")
+    if isinstance(answer, Answer) and answer.error is not None:
+        raise CommandError(f"{profile.name}: {answer.error}")
+    return answer

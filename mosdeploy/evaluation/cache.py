@@ -79,8 +79,6 @@ class EvaluationCache:
 
     Attributes
     ----------
-    num_hits
-        How many losses came from disk.
     num_early_stopped
         How many of the losses that were asked for are None because the evaluation stopped early,
         now or in an earlier run.
@@ -93,7 +91,6 @@ class EvaluationCache:
 
     path: Path
     inputs_sha256: str
-    num_hits: int = field(default=0, init=False)
     num_early_stopped: int = field(default=0, init=False)
     _cached: dict[tuple[str, str | None], CachedLoss] = field(default_factory=dict, init=False)
 
@@ -119,8 +116,6 @@ class EvaluationCache:
             for arch, incumbent, cached in zip(archs, incumbents, known, strict=True):
                 if cached is None:
                     cached = self._store(arch, incumbent, next(evaluated))
-                else:
-                    self.num_hits += 1
                 # a line that names an incumbent is one of an evaluation that stopped early
                 self.num_early_stopped += cached.incumbent is not None
                 yield cached.loss

@@ -4,8 +4,6 @@ In: a model spec, a budget and a seed. Out: architectures, in the order in which
 latency is looked at, so the whole list is known beforehand; a larger budget only makes it longer.
 """
 
-from collections.abc import Collection
-
 import numpy as np
 
 from ..errors import PredictorError
@@ -19,9 +17,7 @@ OTHER_PRIOR_VARIANCE = 1e-1
 """Of coefficients over features of unit length: those of the core features are learned first."""
 
 
-def choose(
-    spec: ModelSpec, budget: int, seed: int, measured: Collection[ArchConfig] = ()
-) -> list[ArchConfig]:
+def choose(spec: ModelSpec, budget: int, seed: int) -> list[ArchConfig]:
     """Choose subnets by greedy D-optimal design over the latency features.
 
     Each next subnet is the one of a random pool (with the space's smallest and largest) whose
@@ -34,9 +30,6 @@ def choose(
         How many subnets to choose; fewer are returned when the pool, and so the space, holds fewer.
     seed
         Seed of the pool.
-    measured
-        Subnets outside the design that are known already: the design goes on from them and leaves
-        them out.
 
     Raises
     ------
@@ -56,15 +49,12 @@ def choose(
     rng = np.random.default_rng(seed)
     drawn = [space.smallest, space.largest, *(space.sample(rng) for _ in range(POOL_SIZE))]
     # dict.fromkeys leaves out duplicates and keeps the order, on which the design depends
-    known = list(dict.fromkeys(measured))
-    pool = [arch for arch in dict.fromkeys(drawn) if arch not in set(known)]
-    # known ones first and in the same array, so that one scale serves both
-    features = spec.latency_features(spec.gene_rows(known + pool))
-    chosen = choose_rows(features, spec.num_core_features, budget, num_known=len(known))
-    return [pool[i - len(known)] for i in chosen]
+    pool = list(dict.fromkeys(drawn))
+    features = spec.latency_features(spec.gene_rows(pool))
+    return [pool[i] for i in choose_rows(features, spec.num_core_features, budget)]
 
 
-def choose_rows(features: FloatArray, num_core: int, budget: int, num_known: int = 0) -> list[int]:
+def choose_rows(features: FloatArray, num_core: int, budget: int) -> list[int]:
     """Choose rows by greedy D-optimal design.
 
     Parameters
@@ -73,8 +63,6 @@ def choose_rows(features: FloatArray, num_core: int, budget: int, num_known: int
         Latency features (N, C), the first `num_core` of which carry nearly all of the time.
     budget
         How many rows to choose, at most.
-    num_known
-        How many rows, the first ones, are measured already; these are not chosen.
 
     Returns
     -------
@@ -87,16 +75,13 @@ def choose_rows(features: FloatArray, num_core: int, budget: int, num_known: int
     covariance = np.diag(
         [CORE_PRIOR_VARIANCE if i < num_core else OTHER_PRIOR_VARIANCE for i in used]
     )
-    for row in rows[:num_known]:
-        covariance = _condition(covariance, row)
-    taken = list(range(num_known))
     chosen: list[int] = []
-    for _ in range(min(budget, len(rows) - num_known)):
+    for _ in range(min(budget, len(rows))):
         # the row of largest variance raises the determinant of the information matrix most
         # x S x^T of each row x, without the (N, N) matrix of all pairs
         variance = np.einsum("ij,jk,ik->i", rows, covariance, rows)
         # below any variance, so that none is chosen again
-        variance[taken + chosen] = -1.0
+        variance[chosen] = -1.0
         chosen.append(int(variance.argmax()))
         covariance = _condition(covariance, rows[chosen[-1]])
     return chosen

@@ -5,10 +5,9 @@ beside each key.
 """
 
 from pathlib import Path
-from typing import Any
 
 from ..config import load_run_config
-from ..config.device import KIND, DeviceProfile
+from ..config.device import KIND, DeviceProfile, load_profile
 from ..errors import ConfigError
 from ..family import Setting
 from ..printable import byte_size
@@ -70,7 +69,7 @@ def add_device(
         state = probe(session, tried)
     text = profile_text(name, host or name, state)
     atomic_write(path, text)
-    profile = DeviceProfile.model_validate(_plain(_settings(name, host or name, state)))
+    profile = load_profile(name, root)
     needed = (*profile.requirements, *_packages(root)[2:])
     problems = check(state, profile.model_copy(update={"requirements": needed}))
     return AddedDevice(path=str(path), device=name, state=state, problems=problems)
@@ -95,15 +94,6 @@ def profile_text(name: str, host: str, state: DeviceState) -> str:
     measure = [x for x in settings if x.key.startswith("measure.")]
     lines += [Setting(x.key.removeprefix("measure."), x.value, x.why).line for x in measure]
     return "\n".join(lines) + "\n"
-
-
-def _plain(settings: list[Setting]) -> dict[str, Any]:
-    plain: dict[str, Any] = {x.key: x.value for x in settings if "." not in x.key}
-    plain["requirements"] = tuple(plain["requirements"])
-    measure = {
-        x.key.removeprefix("measure."): x.value for x in settings if x.key.startswith("measure.")
-    }
-    return {**plain, "measure": measure}
 
 
 def _settings(name: str, host: str, state: DeviceState) -> list[Setting]:

@@ -256,13 +256,7 @@ class _Export:
 
     def _with_origin(self, job: "BundleJob") -> "BundleJob":
         """Say in the manifest what the bundle was made from."""
-        card = self.state.card
-        provenance = {
-            "data": card.data_sha256,
-            "tokenizer": card.tokenizer_sha256,
-            "supernet": card.supernet_sha256,
-            "space": card.space_sha256,
-        }
+        provenance = self.state.card.provenance
         if self.chosen.card is not None:
             provenance["subnet"] = self.chosen.card.subnet_sha256
         if self.search is not None:
@@ -277,9 +271,7 @@ class _Export:
         )
         if self.search is not None:
             origin = dataclasses.replace(
-                origin,
-                limit_ms=self.limit_ms,
-                statistic=self.search.statistic,
+                origin, limit_ms=self.limit_ms, statistic=self.search.statistic
             )
         return dataclasses.replace(job, origin=origin)
 

@@ -245,13 +245,7 @@ class _Look:
 
     def _changed(self, manifest: BundleManifest) -> list[str]:
         """Which of the records that a bundle was made from are no longer those at hand."""
-        card = self._trained.card
-        now = {
-            "data": card.data_sha256,
-            "tokenizer": card.tokenizer_sha256,
-            "supernet": card.supernet_sha256,
-            "space": card.space_sha256,
-        }
+        now = self._trained.card.provenance
         if manifest.weights in ALONE:
             with contextlib.suppress(StaleInputError):
                 subnet = subnet_card(self._trained, manifest.arch, manifest.weights)

@@ -84,10 +84,8 @@ def trained_alone(state: TrainedRun, arch: ArchConfig) -> list[SelectedSubnet]:
     """What an architecture has besides inherited weights, as far as it counts."""
     found = []
     for weights in ALONE:
-        try:
+        with contextlib.suppress(StaleInputError):
             found.append(_alone(state, arch, weights))
-        except StaleInputError:
-            continue
     return found
 
 

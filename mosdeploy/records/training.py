@@ -112,6 +112,16 @@ class SupernetCard(Record):
     budget: TrainingBudget | None = None
     settings: dict[str, JsonValue] | None = Field(None, exclude_if=lambda found: found is None)
 
+    @property
+    def provenance(self) -> dict[str, str]:
+        """What the manifest of a bundle from this supernet says that it was made from."""
+        return {
+            "data": self.data_sha256,
+            "tokenizer": self.tokenizer_sha256,
+            "supernet": self.supernet_sha256,
+            "space": self.space_sha256,
+        }
+
 
 class TrainingCost(Record):
     """What training one supernet takes, measured in a few steps on made-up examples.

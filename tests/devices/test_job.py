@@ -7,10 +7,12 @@ import pytest
 from watching import STAGES
 
 from mosdeploy.devices import job as room
+from mosdeploy.devices import scripts
 from mosdeploy.devices.busy import Holder
 from mosdeploy.devices.job import AgentJob
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.scripts import install_agent
+from mosdeploy.devices.session import CommandResult
 from mosdeploy.errors import CommandError, DeviceBusyError
 
 TIMING = {"median_ms": 2.0, "p90_ms": 2.5, "minimum_ms": 1.9, "repeats": 15}
@@ -66,8 +68,8 @@ def test_job_json_declares_the_inputs_and_no_more(job, make_profile, monkeypatch
 
 def test_what_the_agent_refuses_is_raised(job, monkeypatch):
     busy = room._Started(busy=Holder(pid=7, job="other"))
-    answers = iter([busy, room._Started(error="too old")])
-    monkeypatch.setattr(room, "call_agent", lambda *_, **__: next(answers))
+    answers = iter([busy.model_dump_json(), '{"error": "too old"}'])
+    monkeypatch.setattr(scripts, "run_python", lambda *_: CommandResult(next(answers), "", 0))
     with pytest.raises(DeviceBusyError, match=r"pid 7, .*job other; .*kill -- -7"):
         job.start({}, {}, STAGES, threads=1)
     with pytest.raises(CommandError, match="dev: too old"):

@@ -96,7 +96,6 @@ def test_a_finished_search_is_replayed_from_the_file(path):
     cache = EvaluationCache(path, "net")
     assert run(cache.wrap(replayed)) == expected
     assert replayed.calls == 0
-    assert cache.num_hits == whole.calls
     assert cache.num_early_stopped > 0
 
 
@@ -156,7 +155,7 @@ def test_a_loss_that_is_not_finite_is_remembered_too(path):
     assert list(cached(path, lambda *_: [BlockLosses()])([LARGEST], [SMALLEST])) == [None]
     cache = EvaluationCache(path, "net")
     assert list(cache.wrap(constant(1.0))([LARGEST], [None])) == [None]
-    assert (cache.num_hits, cache.num_early_stopped) == (1, 0)
+    assert cache.num_early_stopped == 0
 
 
 def test_a_line_by_hand(path):

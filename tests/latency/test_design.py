@@ -29,18 +29,6 @@ def test_it_tells_the_coefficients_apart_better_than_chance(spec, draw):
     assert designed > max(log_volume(draw(15, seed=seed)) for seed in range(20))
 
 
-def test_it_goes_on_from_what_was_measured(spec):
-    measured = choose(spec, budget=8, seed=5)
-    further = choose(spec, budget=8, seed=6, measured=measured)
-    assert not set(measured) & set(further)
-    assert further != choose(spec, budget=8, seed=6)
-
-
-def test_continuing_a_design_chooses_what_it_would_have_chosen(spec):
-    whole = choose(spec, budget=20, seed=7)
-    assert choose(spec, budget=8, seed=7, measured=whole[:12]) == whole[12:]
-
-
 def test_a_space_smaller_than_the_budget_is_measured_whole(spec):
     tiny = TranslationSpace(
         encoder_embed_dim=(32,),
@@ -63,7 +51,6 @@ def test_hand_worked_rows():
     # one, which tells least, would be last
     features = np.array([[1.0, 0.0], [3.0, 0.0], [3.0, 0.0], [0.0, 1.0]])
     assert choose_rows(features, num_core=2, budget=3) == [3, 1, 2]
-    assert choose_rows(features, num_core=2, budget=9, num_known=3) == [3]
 
 
 def test_a_budget_of_nothing_is_refused(spec):

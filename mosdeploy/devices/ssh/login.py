@@ -198,13 +198,9 @@ class _Keys(AuthStrategy):
 
 def _is_public(path: Path) -> bool:
     """Tell whether a file holds a public key, as `IdentityFile id.pub` names one."""
-    return _first_word(path).startswith(("ssh-", "ecdsa-", "sk-"))
-
-
-def _first_word(path: Path) -> str:
     with contextlib.suppress(OSError), path.open("rb") as file:
-        return file.read(200).decode(errors="replace").partition(" ")[0]
-    return ""
+        return file.read(200).startswith((b"ssh-", b"ecdsa-", b"sk-"))
+    return False
 
 
 def _read_public(path: Path) -> list[str]:

@@ -15,8 +15,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 import paramiko
 
@@ -30,7 +29,7 @@ from ...errors import (
 from ...printable import printable
 from ...storage import read_errors, sha256_bytes, sha256_file
 from .. import answers
-from ..session import CommandResult, no_space
+from ..session import CommandResult, Session, no_space
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +38,7 @@ _GRACE_S = 5.0  # for ending a command that ran into its time-out
 _GROUP = re.compile(rb"mosdeploy-group:(\d{1,10})\n")
 
 
-class SSHSession:
+class SSHSession(Session):
     """A device behind SSH, logged in; made by `login`.
 
     Parameters
@@ -299,17 +298,6 @@ class SSHSession:
     def close(self) -> None:
         for client in reversed(self._clients):
             client.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _collect_output(channel: paramiko.Channel, deadline: float) -> tuple[bytes, bytes, bool]:

@@ -141,12 +141,10 @@ class ResidualStream:
 
     def norm(self, x: str, name: str) -> str:
         """Add one layer norm on its own."""
-        scale_and_shift = self._scale_and_shift(name)
+        scale = self._vector(f"{name}.weight")
+        shift = self._vector(f"{name}.bias")
         epsilon = self.spec.norm_epsilon
-        return self.builder.op("LayerNormalization", x, *scale_and_shift, axis=-1, epsilon=epsilon)
-
-    def _scale_and_shift(self, name: str) -> list[str]:
-        return [self._vector(f"{name}.weight"), self._vector(f"{name}.bias")]
+        return self.builder.op("LayerNormalization", x, scale, shift, axis=-1, epsilon=epsilon)
 
     def _vector(self, key: str) -> str:
         shape = (self.spec.dim,)

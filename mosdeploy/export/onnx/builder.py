@@ -232,10 +232,7 @@ class GraphBuilder:
         return self.ops("Loop", max_iterations, always, *starts, outputs=len(states), body=graph)
 
     def graph(
-        self,
-        inputs: Sequence[ValueInfoProto],
-        outputs: Sequence[ValueInfoProto],
-        initializers: Sequence[TensorProto] = (),
+        self, inputs: Sequence[ValueInfoProto], outputs: Sequence[ValueInfoProto]
     ) -> GraphProto:
         """Return the nodes so far as a graph."""
-        return helper.make_graph(self.nodes, self.name, inputs, outputs, initializers)
+        return helper.make_graph(self.nodes, self.name, inputs, outputs)

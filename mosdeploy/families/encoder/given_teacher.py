@@ -60,7 +60,8 @@ class GivenTeacher:
     @property
     def is_of_family(self) -> bool:
         """Whether its head computes what this family's compute, so that a subnet can have it."""
-        return self.checkpoint.kind not in _CLASSIFIERS or not self._is_pooled
+        is_pooled = isinstance(self.network.head, PooledHead)
+        return self.checkpoint.kind not in _CLASSIFIERS or not is_pooled
 
     def ids(self, examples: Sequence[Example]) -> Ragged:
         """What it reads of texts or pairs."""
@@ -70,10 +71,6 @@ class GivenTeacher:
     def outputs(self, ids: Ragged) -> list[Tensor]:
         """Of each text (C,), or of its pieces (length, C)."""
         return outputs_of(self.network, [ids[i].tolist() for i in range(len(ids))], self.layout)
-
-    @property
-    def _is_pooled(self) -> bool:
-        return isinstance(self.network.head, PooledHead)
 
 
 def load_given_teacher(config: EncoderRunConfig, root: Path) -> GivenTeacher:

@@ -208,7 +208,7 @@ class EncoderSubnet(Subnet):
             (B, d).
         """
         inputs = (input_ids, attention_mask, token_type_ids)
-        x = self._hidden_states(*inputs, activation_checkpointing, self.num_read)[-1]  # (B, S, d)
+        x = self.hidden_states(*inputs, activation_checkpointing, self.num_read)[-1]  # (B, S, d)
         if self.head is None:
             return first_vector(x) if self.num_read else mean_vector(x, attention_mask)
         is_masked_lm = isinstance(self.head, MaskedLMHead)
@@ -221,23 +221,11 @@ class EncoderSubnet(Subnet):
         attention_mask: Tensor,
         token_type_ids: Tensor,
         activation_checkpointing: bool = False,
+        num_read: int | None = None,
     ) -> list[Tensor]:
-        """What goes into the first layer and what comes out of each, every one (B, S, d); the
-        inputs are those of `forward`.
+        """What goes into the first layer and what comes out of each, every one (B, S, d), of the
+        last only the first `num_read` positions, if given; the inputs are those of `forward`.
         """
-        return self._hidden_states(
-            input_ids, attention_mask, token_type_ids, activation_checkpointing, None
-        )
-
-    def _hidden_states(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        token_type_ids: Tensor,
-        activation_checkpointing: bool,
-        num_read: int | None,
-    ) -> list[Tensor]:
-        """The same; of the last layer only the first `num_read` positions, if it is given."""
         real = attention_mask.bool()  # (B, S)
         # attention without a mask is faster, and most batches of one length need none
         mask = None if bool(real.all()) else real[:, None, None, :]  # (B, 1, 1, S)

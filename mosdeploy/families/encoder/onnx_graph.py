@@ -268,13 +268,13 @@ def _embed(plan: GraphSpec, texts: Texts) -> str:
     """Add the vectors of tokens, positions and types, norm the sum, widen it: float (1, T, d)."""
     builder = texts.builder
     t = plan.table_dim
-    positions = _table(builder, "positions.weight", plan.space.max_positions, t)
+    positions = _stored(builder, "positions.weight", (plan.space.max_positions, t))
     terms = [
         plan.embedding.embed(builder, texts.pick(INPUT_IDS), t),
         builder.op("Gather", positions, texts.columns),
     ]
     if plan.space.num_types:
-        types = _table(builder, "types.weight", plan.space.num_types, t)
+        types = _stored(builder, "types.weight", (plan.space.num_types, t))
         terms.append(builder.op("Gather", types, texts.pick(TOKEN_TYPE_IDS)))
     x = _norm(builder, plan, "embed_norm", builder.op("Sum", *terms), t)
     if plan.space.table_dim is None:
@@ -314,7 +314,7 @@ def _masked_lm(builder: GraphBuilder, plan: GraphSpec, x: str) -> str:
     dense = plan.linear("head", "dense", d, t).apply(builder, x)
     x = _norm(builder, plan, "head.norm", builder.op(op_type, dense, domain=domain), t)
     rows = builder.op("Reshape", x, builder.constant([-1, t]))  # (B * S, t)
-    bias = _vector(builder, "head.bias", plan.vocab_size)
+    bias = _stored(builder, "head.bias", (plan.vocab_size,))
     logits = builder.op("Add", plan.embedding.logits(builder, rows), bias)
     tail = builder.constant([plan.vocab_size])
     shape = builder.op("Concat", builder.op("Shape", x, start=0, end=2), tail, axis=0)
@@ -327,14 +327,6 @@ def _masked_lm(builder: GraphBuilder, plan: GraphSpec, x: str) -> str:
 def _norm(builder: GraphBuilder, plan: GraphSpec, name: str, x: str, dim: int) -> str:
     stream = ResidualStream(builder, replace(plan.stack, dim=dim), [], "", x)
     return stream.norm(x, name)
-
-
-def _table(builder: GraphBuilder, key: str, num_rows: int, num_columns: int) -> str:
-    return _stored(builder, key, (num_rows, num_columns))
-
-
-def _vector(builder: GraphBuilder, key: str, length: int) -> str:
-    return _stored(builder, key, (length,))
 
 
 def _stored(builder: GraphBuilder, key: str, shape: tuple[int, ...]) -> str:

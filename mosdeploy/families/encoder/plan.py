@@ -84,7 +84,7 @@ def plan_run(request: DataRequest) -> RunPlan:
         )
     return RunPlan(
         f"{found.columns.kind}, sized for {num_train:,} texts.",
-        _facts(found, request),
+        _facts(found),
         num_train,
         len(found.data.valid),
         {
@@ -202,7 +202,7 @@ def _held_out(request: DataRequest, train: str) -> dict[str, str]:
     return found
 
 
-def _facts(found: _Found, request: DataRequest) -> dict[str, str]:
+def _facts(found: _Found) -> dict[str, str]:
     data = found.data
     columns = ", ".join(f"{key} '{name}'" for key, name in found.columns.columns.items())
     middle, most = (int(x) for x in np.percentile(found.lengths, (50, 95)))
@@ -278,13 +278,12 @@ def _trainings(found: _Found, has_gpu: bool) -> dict[str, Sequence[Setting]]:
     teacher = min(max(120, two_digits(epoch)), 2000)
     supernet = teacher // 2
     is_wide = int(found.checkpoint.constants["embed_dim"] or 0) > 512
-    learned = found.columns.kind in ("embedding",)
     steps = Setting(
         "steps", teacher, f"{teacher / epoch:.2g} times through the texts", steps="length"
     )
-    teaching = () if learned else (steps, Setting("learning_rate", 5e-5, "as BERT is fine-tuned"))
+    teaching = (steps, Setting("learning_rate", 5e-5, "as BERT is fine-tuned"))
     return {
-        **({"teacher": teaching} if teaching else {}),
+        **({} if found.columns.kind == "embedding" else {"teacher": teaching}),
         "training": (
             Setting(
                 "steps",

@@ -134,7 +134,8 @@ def load_data(config: EncoderRunConfig, root: Path) -> EncoderData:
     numbers = target_numbers((f.placed for part in splits for f in part), task)
     check_targets([f.placed for f in train], [f.placed for f in valid + test], task)
     done = [tuple(_numbered(f, numbers) for f in part) for part in splits]
-    folder = _checkpoint_folder(config, root)
+    path = config.checkpoint.path
+    folder = None if path is None else resolve_folder(path, root)
     return EncoderData(
         train=done[0],
         valid=done[1],
@@ -260,11 +261,6 @@ def _text(row: Row, column: str) -> str:
     if not isinstance(cell, str):
         raise ConfigError(f"{row.place}: column '{column}' holds {cell!r}, no text")
     return " ".join(cell.split())
-
-
-def _checkpoint_folder(config: EncoderRunConfig, root: Path) -> Path | None:
-    path = config.checkpoint.path
-    return None if path is None else resolve_folder(path, root)
 
 
 # -- splitting

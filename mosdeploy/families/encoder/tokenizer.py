@@ -5,7 +5,8 @@ know where texts come from or how ids are batched.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,11 +121,6 @@ class EncoderTokenizer:
         self.special = self._special_ids(path)
         self.vocab_size = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
         """Highest id plus one: rows that the embedding table needs."""
-
-    @property
-    def pad_id(self) -> int:
-        """Id that fills up a batch."""
-        return self.special.pad
 
     def encode(
         self, text: str, pair: str | None = None, max_tokens: int | None = None
@@ -242,15 +238,10 @@ def _bare(model: models.WordPiece) -> tokenizers.Tokenizer:
 
 def _characters(tokenizer: tokenizers.Tokenizer, texts: Sequence[str]) -> list[str]:
     """Characters that a piece inside a word may begin with, the most frequent ones, in order."""
-
-    def inside_words() -> Iterator[str]:
-        for text in texts:
-            normalised = tokenizer.normalizer.normalize_str(text)
-            for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normalised):
-                yield from word[1:]
-
-    counts: dict[str, int] = {}
-    for character in inside_words():
-        counts[character] = counts.get(character, 0) + 1
+    counts: Counter[str] = Counter()
+    for text in texts:
+        normalised = tokenizer.normalizer.normalize_str(text)
+        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normalised):
+            counts.update(word[1:])
     frequent = sorted(counts, key=lambda character: (-counts[character], character))
     return sorted(frequent[:MAX_CHARACTERS])

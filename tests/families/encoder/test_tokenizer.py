@@ -68,7 +68,7 @@ def test_trained_pieces_by_hand(tokenizer: EncoderTokenizer) -> None:
     assert tokenizer.pieces(ids) == ["[CLS]", "the", "red", "number", "[SEP]", "is", "old", "[SEP]"]
     assert tokenizer.encode("##er")[1] != tokenizer.encode("numberer")[-2]  # no special pieces
     assert tokenizer.encode("") == [2, 3]
-    assert tokenizer.pad_id == 0
+    assert tokenizer.special.pad == 0
 
 
 def test_long_texts_are_cut(tokenizer: EncoderTokenizer) -> None:
@@ -197,7 +197,7 @@ def test_a_real_checkpoint_is_tokenised_as_by_transformers() -> None:
     ]
     found = tokenizer.encode_many(pairs, max_tokens=12)
     assert found == [wanted(*pair, max_length=12, truncation=True)["input_ids"] for pair in pairs]
-    batch = BatchLayout(tokenizer.pad_id, tokenizer.special.sep, 2).inputs(found)
+    batch = BatchLayout(tokenizer.special.pad, tokenizer.special.sep, 2).inputs(found)
     padded = wanted(
         [text for text, _ in pairs[1:]],
         [str(pair) for _, pair in pairs[1:]],
