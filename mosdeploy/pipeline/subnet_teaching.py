@@ -37,12 +37,12 @@ class Teaching:
 
     def distillation(self, state: TrainedRun) -> "Distillation | None":
         """The teacher's network, for the training."""
-        from ..training.distillation import Distillation
+        from ..training.distillation import OutputDistillation
 
         if self.teacher is None:
             return None
         teacher = select_subnet(state, self.teacher.arch, "finetuned").subnet
-        return Distillation(teacher, self.weight)
+        return OutputDistillation(teacher, self.weight)
 
 
 def teaching(state: TrainedRun, arch: ArchConfig, progress: Progress) -> Teaching:

@@ -1,10 +1,10 @@
-"""Learning from another network's distributions, beside the targets.
+"""Learning from another network, beside the targets, in the training of one subnet alone.
 
-In: a teacher, and the logits of a batch. Out: the loss. What the teacher is, is not known here.
+In: a teacher, a network and a batch. Out: the loss. What the teacher is, is not known here.
 """
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
@@ -13,9 +13,24 @@ from ..data.protocols import Batch, TeachableBatch
 from ..supernet.elastic import Subnet
 
 
+class Distillation(Protocol):
+    """A teacher, and what is learned from it."""
+
+    def outputs(
+        self, net: Subnet, batch: Batch, activation_checkpointing: bool
+    ) -> tuple[Tensor, ...]:
+        """What the loss is computed from: the network's logits, then whatever else it and the
+        teacher say of a batch. The teacher is put on the batch's device, drops nothing out, and is
+        not trained.
+        """
+
+    def loss(self, batch: Batch, outputs: tuple[Tensor, ...], label_smoothing: float) -> Tensor:
+        """A sum over all targets, in nats, of these outputs."""
+
+
 @dataclass(frozen=True)
-class Distillation:
-    """A teacher, and for how much of the loss it counts.
+class OutputDistillation:
+    """The distributions of a teacher, and for how much of the loss they count.
 
     For translation this is the word-level distillation of Kim & Rush (EMNLP 2016): at each target
     the network learns the whole distribution that the teacher has there.
@@ -23,7 +38,7 @@ class Distillation:
     Attributes
     ----------
     teacher
-        A network with the same targets and the same ids; it is not trained.
+        A network with the same targets and the same ids.
     weight
         Share of the divergence in the loss, above 0 and at most 1; the rest is the usual loss.
     """
@@ -31,17 +46,22 @@ class Distillation:
     teacher: Subnet
     weight: float
 
+    def outputs(
+        self, net: Subnet, batch: Batch, activation_checkpointing: bool
+    ) -> tuple[Tensor, ...]:
+        """Logits of the network and of the teacher."""
+        logits = net(*batch.inputs(), activation_checkpointing=activation_checkpointing)
+        return logits, self._teacher_logits(batch)
+
     @torch.no_grad()
-    def logits(self, batch: Batch) -> Tensor:
-        """What the teacher says of a batch, on whose device it is put; without dropout."""
+    def _teacher_logits(self, batch: Batch) -> Tensor:
         inputs = batch.inputs()
         logits: Tensor = self.teacher.to(inputs[0].device).eval()(*inputs)
         return logits
 
-    def loss(
-        self, batch: Batch, logits: Tensor, teacher_logits: Tensor, label_smoothing: float
-    ) -> Tensor:
-        """Both losses, mixed: a sum over all targets, in nats."""
+    def loss(self, batch: Batch, outputs: tuple[Tensor, ...], label_smoothing: float) -> Tensor:
+        """Both losses, mixed."""
+        logits, teacher_logits = outputs
         taught = cast(TeachableBatch, batch).divergence(logits, teacher_logits)
         usual = batch.loss(logits, label_smoothing)
         return self.weight * taught + (1 - self.weight) * usual

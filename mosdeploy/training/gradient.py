@@ -33,6 +33,7 @@ class Gradient:
     """What adds up gradients at the parameters of a network, scaled as the scaler wants them.
 
     `source` is where the architectures of a supernet come from; None for its whole space.
+    `distillation` is of a subnet that is trained alone.
     """
 
     net: Supernet | Subnet
@@ -115,10 +116,10 @@ class Gradient:
         for index, batch in batches:
             self._seed(_DROPOUT, index, arch_number)  # the same whichever rank reads the batch
             with self.context.autocast():
-                logits = self._logits(batch, arch, leaf_weights)
+                outputs = self._outputs(batch, arch, leaf_weights)
             # a part of the step's mean: parts of all batches, architectures and ranks only have to
             # be added
-            loss = self._loss(batch, logits) / num_terms
+            loss = self._loss(batch, outputs) / num_terms
             torch.autograd.backward([self.scaler.scale(loss)])
             total += loss.detach()
         if generated:
@@ -126,20 +127,19 @@ class Gradient:
             torch.autograd.backward(list(generated.values()), gradients)
         return total
 
-    def _loss(self, batch: Batch, logits: Tensor) -> Tensor:
+    def _loss(self, batch: Batch, outputs: tuple[Tensor, ...]) -> Tensor:
         smoothing = self.config.label_smoothing
         if self.distillation is None:
-            return batch.loss(logits, smoothing)
-        with self.context.autocast():
-            teacher_logits = self.distillation.logits(batch)
-        return self.distillation.loss(batch, logits, teacher_logits, smoothing)
+            return batch.loss(outputs[0], smoothing)
+        return self.distillation.loss(batch, outputs, smoothing)
 
-    def _logits(self, batch: Batch, arch: ArchConfig | None, weights: StateDict) -> Tensor:
+    def _outputs(
+        self, batch: Batch, arch: ArchConfig | None, weights: StateDict
+    ) -> tuple[Tensor, ...]:
         checkpointing = self.config.activation_checkpointing
-        logits: Tensor
         if isinstance(self.net, Supernet):
             assert arch is not None
-            logits = self.net(batch.inputs(), arch, weights, checkpointing)
-        else:
-            logits = self.net(*batch.inputs(), activation_checkpointing=checkpointing)
-        return logits
+            return (self.net(batch.inputs(), arch, weights, checkpointing),)
+        if self.distillation is not None:
+            return self.distillation.outputs(self.net, batch, checkpointing)
+        return (self.net(*batch.inputs(), activation_checkpointing=checkpointing),)

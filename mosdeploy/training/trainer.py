@@ -65,7 +65,7 @@ class TrainingJob:
     say
         Told on the first rank which precision `amp = "auto"` chose; None tells nobody.
     distillation
-        A teacher to learn from as well.
+        A teacher to learn from as well, of a subnet.
     until
         The step to pause after, validated and saved; the same job without it goes on from there.
     """
