@@ -183,7 +183,8 @@ class SearchConfig(LimitsConfig):
 
     With `quality = "evaluate"` each candidate's loss is computed; with "predict" that of
     `quality_samples` subnets and of the best that a predictor fitted to them finds. With
-    `finalist_steps`, finalists are trained alone for so many steps before one of them wins.
+    `finalist_steps`, finalists are trained alone for so many steps before one of them wins. With
+    `widen` the best have their FFNs widened as far as the limits allow.
     """
 
     renamed: ClassVar[dict[str, str]] = {"eval_pairs": "eval_examples"}
@@ -199,6 +200,7 @@ class SearchConfig(LimitsConfig):
     quality_samples: int = Field(128, ge=16)
     finalists: int = Field(5, ge=1)
     finalist_steps: int = Field(0, ge=0, exclude_if=lambda steps: steps == 0)
+    widen: bool = True
     statistic: Statistic = Field("median", exclude_if=lambda name: name == "median")
     seed: int = 1
 

@@ -66,11 +66,14 @@ def choices(
         Mean error of the search's predictor in cross-validation.
     """
     from ..report import Choice
+    from ..search import inherited_quality
 
+    found = candidates(search)
+    best_first = sorted(range(len(found)), key=lambda i: inherited_quality(found[i]))
     finalists = {x.arch.key for x in search.finalists}
     own = () if search.winner.predicted_ms is None else ((search.device, error_percent),)
     made = []
-    for i, candidate in enumerate(candidates(search)):
+    for i, candidate in enumerate(found):
         number = i + 1 if i < len(search.front) else None
         is_winner = candidate.arch == search.winner.arch
         name = number or (candidate.arch.key if candidate in search.kept else None)
@@ -85,6 +88,7 @@ def choices(
                 role="winner" if is_winner else "finalist" if is_finalist else "front",
                 arch=candidate.arch,
                 loss=candidate.loss,
+                rank=best_first.index(i),
                 latencies=_latencies(candidate, own, elsewhere),
                 num_parameters=candidate.num_parameters,
                 size_bytes=candidate.size_bytes,

@@ -208,27 +208,33 @@ class _SearchTask:
         quality predictor, whose card comes along.
         """
         from ..evaluation.predictor import QualityPredictor
-        from ..search import evolve, evolve_predicted
-        from ..search.surrogate import NUM_ROUNDS
+        from ..search import evolve, evolve_predicted, with_wider
 
         config = self.context.config
-        is_predicted = config.search.quality == "predict"
-        shown = _Shown(
-            self.context.progress, NUM_ROUNDS if is_predicted else config.search.iterations
-        )
+        shown = _Shown(self.context.progress, self._num_iterations)
         oracle = self._oracle(shown.counted(losses), level)
-        show = shown.show
         limits = with_less_memory(self.limits, excess_bytes)
-        if not is_predicted:
-            return evolve(config.space, config.search, limits, oracle, show), None
         fitted: list[QualityPredictor] = []
 
         def fit(genes: GeneArray, known: "FloatArray") -> "PredictLoss":
             fitted.append(QualityPredictor.fit(config.space, genes, known))
             return fitted[-1].predict
 
-        evolution = evolve_predicted(config.space, config.search, limits, oracle, fit, show)
-        return evolution, fitted[-1].card
+        if config.search.quality == "predict":
+            found = evolve_predicted(config.space, config.search, limits, oracle, fit, shown.show)
+        else:
+            found = evolve(config.space, config.search, limits, oracle, shown.show)
+        if config.search.widen:
+            found = with_wider(found, config.space, limits, oracle, config.search.finalists)
+            shown.tell_of(found.ranked[0].loss, found.num_evaluated)
+        return found, fitted[-1].card if fitted else None
+
+    @property
+    def _num_iterations(self) -> int:
+        from ..search.surrogate import NUM_ROUNDS
+
+        config = self.context.config.search
+        return NUM_ROUNDS if config.quality == "predict" else config.iterations
 
     def _finalists_to_train(self, evolution: "Evolution") -> list[Candidate]:
         from ..search import finalists_to_train
@@ -265,7 +271,11 @@ class _Shown:
     def show(self, progress: Any) -> None:
         """Tell that an iteration is over."""
         self.iteration = progress.iteration
-        self.note = f"best loss {progress.best_loss:.4f}, {progress.num_evaluated} subnets"
+        self.tell_of(progress.best_loss, progress.num_evaluated)
+
+    def tell_of(self, best_loss: float, num_evaluated: int) -> None:
+        """Tell what was found so far."""
+        self.note = f"best loss {best_loss:.4f}, {num_evaluated} subnets"
         self._tell("")
 
     def counted(self, losses: "Losses") -> "Losses":

@@ -137,10 +137,10 @@ class Verification:
 
     def _next_finalists(self, attempt: int) -> list[Candidate]:
         """Each round goes further below the limit than the one before, until one keeps it; then
-        those of lower loss that are expected to keep it, and if finalists are trained, the largest
+        better ones that are expected to keep it, and if finalists are trained, the largest
         of other depths.
         """
-        from ..search import choose_winner, finalists, finalists_to_train
+        from ..search import choose_winner, finalists, finalists_to_train, inherited_quality
 
         config = self.context.config
         count = config.search.finalists
@@ -156,7 +156,7 @@ class Verification:
         best = choose_winner(safe, self.limits)
         limit_ms = self.limits.max_latency_ms or math.inf
         fast = [c for c in left if (c.predicted_ms or 0.0) * (1 + self.noise) <= limit_ms]
-        better = [c for c in fast if c.loss < best.loss]
+        better = [c for c in fast if inherited_quality(c) < inherited_quality(best)]
         if self.train is not None:
             depths = config.space.depths
             taken = {depths(c.arch) for c in safe}
@@ -171,10 +171,10 @@ class Verification:
 
     def _train_finalists(self, train: "Callable[[Sequence[ArchConfig]], list[float]]") -> None:
         """Half of those that keep the limits by their inherited loss, half by size."""
-        from ..search import size_of
+        from ..search import inherited_quality, size_of
 
         count = self.context.config.search.finalists
-        safe = sorted(self._safe(), key=lambda candidate: candidate.loss)
+        safe = sorted(self._safe(), key=inherited_quality)
         half = (count + 1) // 2
         others = sorted(safe[half:], key=size_of, reverse=True)
         chosen = [*safe[:half], *others][:count]

@@ -15,7 +15,8 @@ class Candidate(Record):
     (lower wins), `trained_loss` that after [search] `finalist_steps` of training it alone, of those
     finalists that had them. `num_body_parameters` leaves the embedding table out, and
     `memory_bytes` is the model with the activations that a run holds, `measured_memory_bytes` what
-    a process took for them on the device; each is None in older records.
+    a process took for them on the device; each is None in older records. `narrow_loss` is the loss
+    of the candidate whose FFNs this one has wider, by which it is compared.
     """
 
     arch: AnyArch
@@ -28,6 +29,7 @@ class Candidate(Record):
     measured_ms: float | None = None
     measured_memory_bytes: int | None = Field(None, exclude_if=lambda found: found is None)
     trained_loss: float | None = Field(None, exclude_if=lambda loss: loss is None)
+    narrow_loss: float | None = Field(None, exclude_if=lambda loss: loss is None)
 
 
 class Limits(Record):

@@ -66,7 +66,7 @@ def script_data(report: Report) -> dict[str, Any]:
     """
     return {
         "keys": [x.arch.key for x in report.choices],
-        "losses": [x.loss for x in report.choices],
+        "ranks": [x.rank for x in report.choices],
         "axes": [
             {
                 **_slider(_with_commands(axis, report.choices)),

@@ -19,7 +19,7 @@
     let best = -1;
     axis.needed.forEach((needed, i) => {
       const kept = needed !== null && needed <= limit + axis.step * 1e-6;
-      if (kept && (best < 0 || data.losses[i] < data.losses[best])) best = i;
+      if (kept && (best < 0 || data.ranks[i] < data.ranks[best])) best = i;
     });
     return best;
   }

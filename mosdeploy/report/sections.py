@@ -78,8 +78,8 @@ def _tile(value: str, note: str) -> Markup:
 
 
 def candidates_table(choices: Sequence[Choice]) -> Table:
-    """List the front, the finalists and the winner with their latencies, by loss."""
-    ordered = sorted(choices, key=lambda x: x.loss)
+    """List the front, the finalists and the winner with their latencies, the best first."""
+    ordered = sorted(choices, key=lambda x: x.rank)
     times = {
         f"{device_name(latency.device)}, {how}": [
             getattr(x.latencies[i], f"{how}_ms") for x in ordered

@@ -14,11 +14,11 @@ from .finalists import (
     finalists_to_train,
     is_safe,
     largest_of_each_depth,
-    quality,
-    size_of,
 )
 from .oracle import Cost, SearchOracle
+from .quality import inherited_quality, quality, size_of
 from .surrogate import evolve_predicted
+from .widening import with_wider
 
 __all__ = [
     "Cost",
@@ -30,10 +30,12 @@ __all__ = [
     "evolve_predicted",
     "finalists",
     "finalists_to_train",
+    "inherited_quality",
     "is_safe",
     "largest_of_each_depth",
     "pareto_front",
     "quality",
     "size_of",
+    "with_wider",
     "with_winner",
 ]

@@ -189,7 +189,7 @@ def local_search(
     for arch in sorted(dict.fromkeys(probes), key=order)[:NUM_LOCAL_SEARCHES]:
         here = arch
         for _ in range(MAX_STEPS):
-            neighbours = _neighbours(constraints.space, here)
+            neighbours = neighbours_of(constraints.space, here)
             constraints.prefetch(neighbours)
             lowest = min(neighbours, key=order, default=here)
             # strictly lower, or the search would go to and fro between equal neighbours
@@ -200,7 +200,7 @@ def local_search(
     return min(reached, key=order)
 
 
-def _neighbours(space: SearchSpace, arch: ArchConfig) -> list[ArchConfig]:
+def neighbours_of(space: SearchSpace, arch: ArchConfig) -> list[ArchConfig]:
     """Every architecture that differs in one gene; an added layer is as small as it can be."""
     row = space.to_genes(arch)
     # a zero (no such layer) becomes the smallest choice, a value that was cut short the next one up

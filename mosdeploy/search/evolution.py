@@ -17,6 +17,7 @@ from ..records import Candidate, Limits
 from ..spaces.genes import ArchConfig, SearchSpace
 from .constraints import ConstraintTable, find_feasible
 from .oracle import LossesOf, SearchOracle
+from .quality import inherited_quality
 
 MAX_DRAW_ROUNDS = 32
 """How often the rest of a batch of candidates is redrawn, in place of those above a limit or known
@@ -258,9 +259,13 @@ def pareto_front(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
         )
 
     front: list[Candidate] = []
-    for candidate in sorted(candidates, key=lambda c: (objective(c), c.loss, c.arch.key)):
-        # by rising objective: the last on the front has the lowest loss of all cheaper ones
-        if not front or candidate.loss < front[-1].loss:
+
+    def order(candidate: Candidate) -> tuple[float, tuple[float, int], str]:
+        return objective(candidate), inherited_quality(candidate), candidate.arch.key
+
+    for candidate in sorted(candidates, key=order):
+        # by rising objective: the last on the front is the best of all cheaper ones
+        if not front or inherited_quality(candidate) < inherited_quality(front[-1]):
             front.append(candidate)
     return tuple(front)
 

@@ -14,6 +14,7 @@ from ..spaces.genes import ArchConfig
 from .constraints import utilisation
 from .evolution import Evolution
 from .oracle import Cost
+from .quality import inherited_quality, quality, size_of
 
 
 def finalists(
@@ -106,7 +107,7 @@ def finalists_to_train(
     Parameters
     ----------
     by_loss
-        Candidates of which the first ones are taken.
+        Candidates of which the first ones are taken, the best first.
     by_size
         Candidates of which those are taken that are the largest of other depths.
     count
@@ -114,15 +115,11 @@ def finalists_to_train(
     depths, exclude
         As `largest_of_each_depth`.
     """
-    best = list(by_loss[: (count + 1) // 2])
+    # of one that was widened step by step, the first
+    different = {inherited_quality(c)[0]: c for c in reversed(by_loss)}
+    best = sorted(different.values(), key=inherited_quality)[: (count + 1) // 2]
     taken = {*exclude, *(depths(candidate.arch) for candidate in best)}
     return best + largest_of_each_depth(by_size, count - len(best), depths, taken)
-
-
-def size_of(candidate: Candidate) -> int:
-    """Parameters without the embedding table; of an older record, with it."""
-    body = candidate.num_body_parameters
-    return candidate.num_parameters if body is None else body
 
 
 def choose_winner(measured: Sequence[Candidate], limits: Limits, margin: float = 0.0) -> Candidate:
@@ -166,14 +163,6 @@ def choose_winner(measured: Sequence[Candidate], limits: Limits, margin: float =
         "`mosdeploy profile --budget` for a closer predictor",
         fastest_latency_ms=fastest_ms,
     )
-
-
-def quality(candidate: Candidate) -> tuple[float, float]:
-    """What finalists are compared by, less is better: the loss after some training alone, of those
-    that had it; the inherited loss.
-    """
-    trained = candidate.trained_loss
-    return (math.inf if trained is None else trained, candidate.loss)
 
 
 def is_safe(candidate: Candidate, limits: Limits, margin: float) -> bool:

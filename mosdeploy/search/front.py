@@ -6,6 +6,7 @@ In: a `SearchResult`. Out: `Candidate`s. This file searches and measures nothing
 from collections.abc import Sequence
 
 from ..records import Candidate, SearchResult
+from .quality import inherited_quality
 
 
 def front_members(result: SearchResult) -> tuple[Candidate, ...]:
@@ -31,7 +32,7 @@ def needed_ms(candidate: Candidate) -> float | None:
 
 
 def best_within(members: Sequence[Candidate], limit_ms: float) -> int | None:
-    """Position of the candidate of lowest loss that keeps a latency limit as predicted and, where
+    """Position of the best candidate that keeps a latency limit as predicted and, where
     it was measured, as measured; None if none does.
 
     Examples
@@ -40,4 +41,4 @@ def best_within(members: Sequence[Candidate], limit_ms: float) -> int | None:
     """
     needed = [needed_ms(x) for x in members]
     kept = [i for i, ms in enumerate(needed) if ms is not None and ms <= limit_ms]
-    return min(kept, key=lambda i: members[i].loss, default=None)
+    return min(kept, key=lambda i: inherited_quality(members[i]), default=None)

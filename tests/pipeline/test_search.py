@@ -17,6 +17,7 @@ from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.pipeline.verified import Verification
 from mosdeploy.records import Limits, SearchResult
+from mosdeploy.search import inherited_quality
 from mosdeploy.storage import append_line, read_record
 from mosdeploy.workspace import Workspace
 
@@ -26,7 +27,7 @@ def predicted(walked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder that was searched by predicted losses; tests must not change what was found."""
     root = Path(shutil.copytree(walked, tmp_path_factory.mktemp("predicted") / "run"))
     shutil.rmtree(root / "search")
-    options = '[search]\nquality = "predict"\nquality_samples = 16\n'
+    options = '[search]\nwiden = false\nquality = "predict"\nquality_samples = 16\n'
     edit(root / "mosdeploy.toml", "[search]\n", options)
     opened(root).search("10s", verify=False)
     return root
@@ -53,7 +54,8 @@ def test_the_winner_was_measured_and_keeps_the_limit(walked: Path) -> None:
     assert result.verified
     assert result.winner.measured_ms is not None
     assert result.winner.measured_ms <= 10_000.0
-    assert result.winner.loss == min(x.loss for x in result.finalists if x.measured_ms is not None)
+    measured = [x for x in result.finalists if x.measured_ms is not None]
+    assert inherited_quality(result.winner) == min(map(inherited_quality, measured))
 
 
 def test_a_noisier_session_of_later_changes_no_search(folder: Path) -> None:
@@ -81,9 +83,10 @@ def test_a_noisier_session_of_later_changes_no_search(folder: Path) -> None:
 
 def test_the_front_trades_latency_for_loss(walked: Path) -> None:
     result = result_of(walked)
-    front = [(x.predicted_ms, x.loss) for x in result.front]
-    assert front == sorted(front, key=lambda pair: (pair[0], -pair[1]))
-    assert [loss for _, loss in front] == sorted((loss for _, loss in front), reverse=True)
+    times = [x.predicted_ms for x in result.front]
+    assert times == sorted(times)
+    qualities = [inherited_quality(x) for x in result.front]
+    assert qualities == sorted(qualities, reverse=True)
 
 
 def test_a_limit_that_nothing_meets_names_the_fastest(folder: Path) -> None:

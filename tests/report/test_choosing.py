@@ -50,7 +50,7 @@ def test_script_has_the_need_of_each_choice_on_each_axis() -> None:
     inputs = full_inputs()
     data = script_data(summarise(inputs))
     assert data["keys"] == [x.arch.key for x in inputs.choices]
-    assert data["losses"] == [x.loss for x in inputs.choices]
+    assert data["ranks"] == [x.rank for x in inputs.choices]
     latency = data["axes"][0]
     assert (latency["name"], latency["unit"]) == ("latency:rpi", "ms")
     assert list(latency["needed"]) == [x.latencies[0].needed_ms for x in inputs.choices]

@@ -1,0 +1,29 @@
+"""What candidates are compared by; less is better.
+
+In: candidates. Out: keys to sort by. Nothing is searched or measured here.
+"""
+
+import math
+
+from ..records import Candidate
+
+
+def size_of(candidate: Candidate) -> int:
+    """Parameters without the embedding table; of an older record, with it."""
+    body = candidate.num_body_parameters
+    return candidate.num_parameters if body is None else body
+
+
+def inherited_quality(candidate: Candidate) -> tuple[float, int]:
+    """The inherited loss; of a candidate that is wider than one that was found, the loss of that
+    one, before which it comes, the widest first.
+    """
+    if candidate.narrow_loss is None:
+        return candidate.loss, 0
+    return candidate.narrow_loss, -size_of(candidate)
+
+
+def quality(candidate: Candidate) -> tuple[float, float, int]:
+    """The loss after some training alone, of those that had it; then what is inherited."""
+    trained = candidate.trained_loss
+    return (math.inf if trained is None else trained, *inherited_quality(candidate))

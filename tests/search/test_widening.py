@@ -1,0 +1,125 @@
+"""The best of a search get wider FFNs, as far as the limits allow."""
+
+import numpy as np
+import pytest
+from search_problem import CONFIG, MEDIUM, Problem
+
+from mosdeploy.records import Limits
+from mosdeploy.search import (
+    choose_winner,
+    evolve,
+    finalists,
+    inherited_quality,
+    size_of,
+    with_wider,
+)
+
+LIMITS = Limits(max_latency_ms=12.0)
+
+
+def is_ffn():
+    """Which genes are widths of FFNs, (G,)."""
+    columns = np.arange(MEDIUM.num_genes)
+    names = ("encoder_ffn_dim", "decoder_ffn_dim")
+    return np.isin(columns, [i for x in names for i in columns[MEDIUM.gene_slices[x]]])
+
+
+def widths(arch):
+    return [layer.ffn_dim for layer in (*arch.encoder_layers, *arch.decoder_layers)]
+
+
+def skeleton(arch):
+    """All but the widths of the FFNs."""
+    encoder = [layer.model_copy(update={"ffn_dim": 1}) for layer in arch.encoder_layers]
+    decoder = [layer.model_copy(update={"ffn_dim": 1}) for layer in arch.decoder_layers]
+    return (arch.encoder_embed_dim, arch.decoder_embed_dim, *encoder, *decoder)
+
+
+class Young(Problem):
+    """A supernet that has learned little: narrow FFNs are better, by less than a percent in all."""
+
+    rise = 2e-5
+
+    def loss(self, arch):
+        row = MEDIUM.to_genes(arch)
+        # no two that differ in more than these widths are equally good; the small ones are best
+        others = np.where(is_ffn(), 0, row) @ np.linspace(1.0, 2.0, MEDIUM.num_genes)
+        return 3.0 + 1e-3 * others + self.rise * sum(widths(arch))
+
+
+class Steep(Young):
+    """Wider FFNs are clearly worse."""
+
+    rise = 1e-3
+
+
+def searched(problem, limits=LIMITS, count=3):
+    found = evolve(MEDIUM, CONFIG, limits, problem.oracle)
+    return found, with_wider(found, MEDIUM, limits, problem.oracle, count)
+
+
+def test_the_winner_has_the_widest_ffns_that_keep_the_limit():
+    problem = Young()
+    before, after = searched(problem)
+    narrow, wide = before.ranked[0], after.ranked[0]
+    assert skeleton(wide.arch) == skeleton(narrow.arch)
+    assert sum(widths(wide.arch)) > sum(widths(narrow.arch))
+    assert wide.predicted_ms == problem.latency(wide.arch) <= 12.0
+    assert wide.loss == problem.loss(wide.arch) > wide.narrow_loss == narrow.loss
+    row = MEDIUM.to_genes(wide.arch)
+    for column in np.flatnonzero(is_ffn() & (row > 0)):
+        for choice in MEDIUM.gene_choices[column]:
+            wider = np.where(np.arange(len(row)) == column, choice, row)
+            assert choice <= row[column] or problem.latency(MEDIUM.from_genes(wider)) > 12.0
+
+
+def test_what_lies_between_is_there_for_devices_that_are_slower():
+    before, after = searched(Young())
+    assert sum(c.narrow_loss is not None for c in after.ranked) > 2
+    chosen = finalists(after, LIMITS, 4, margin=0.2)
+    assert {skeleton(c.arch) for c in chosen} == {skeleton(before.ranked[0].arch)}
+    assert all(c.predicted_ms <= 12.0 * (1 - 0.2 * i / 3) for i, c in enumerate(chosen))
+    timed = [c.model_copy(update={"measured_ms": c.predicted_ms * 1.05}) for c in chosen]
+    best = choose_winner(timed, LIMITS)
+    kept = [c for c in timed if c.measured_ms <= 12.0]
+    assert size_of(best) == max(map(size_of, kept))
+
+
+def test_ranked_and_front_are_in_the_same_order():
+    before, after = searched(Young())
+    keys = [inherited_quality(c) for c in after.ranked]
+    assert keys == sorted(keys)
+    assert {c.arch for c in before.ranked} <= {c.arch for c in after.ranked}
+    assert after.front[-1] == after.ranked[0]
+    times = [c.predicted_ms for c in after.front]
+    assert times == sorted(times)
+
+
+def test_one_whose_loss_is_clearly_worse_is_left_out():
+    before, after = searched(Steep())
+    for candidate in after.ranked:
+        if candidate.narrow_loss is not None:
+            assert candidate.loss <= candidate.narrow_loss * 1.02
+    assert after.ranked[0].loss <= before.ranked[0].loss * 1.02
+
+
+@pytest.mark.parametrize("limits", [Limits(max_parameters=80_000), Limits(max_size_bytes=300_000)])
+def test_other_limits_are_kept_too(limits):
+    problem = Young()
+    _, after = searched(problem, limits)
+    wide = after.ranked[0]
+    assert wide.num_parameters <= (limits.max_parameters or 10**9)
+    assert wide.size_bytes <= (limits.max_size_bytes or 10**9)
+    assert wide.narrow_loss is not None
+
+
+def test_where_wider_is_better_anyway_nothing_is_compared_by_another_loss():
+    before, after = searched(Problem())
+    assert all(c.narrow_loss is None for c in after.ranked)
+    assert after.ranked[0].loss <= before.ranked[0].loss
+
+
+def test_the_smallest_limit_leaves_all_as_it_is():
+    problem = Young(latency=lambda arch: 1.0 if arch == MEDIUM.smallest else 99.0)
+    before, after = searched(problem)
+    assert after.ranked == before.ranked and after.num_evaluated == before.num_evaluated
