@@ -13,8 +13,6 @@ of a supernet and --finetune-steps of the subnet in question:
 - ours: K limits (`--ks`) put their compute together. A supernet has `--supernets` steps of it; the
   best subnet of each limit has its part of the rest, from --inherited-share of its weights. With
   K = 1 the supernet is of what keeps the limit;
-- ours, best of four: four of the front, the winner among them, each trained so; the best on
-  validation pairs, as by hand;
 - HAT's way: the winner for as many steps from scratch;
 - ours, taught: as ours, with the largest subnet as teacher, whose training and
   translations come on top.
@@ -38,12 +36,11 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from by_hand_limits import NUM_PICKS, PLACES, Limits, choose_limits, run_options
+from by_hand_limits import PLACES, Limits, choose_limits, run_options
 from by_hand_report import (
     BY_HAND,
     Cell,
     Cost,
-    Front,
     Outcome,
     Seconds,
     picture,
@@ -59,15 +56,13 @@ from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.token_files import VALIDATION_TOKENS
 from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.recipes import read_recipe
-from mosdeploy.records import SearchResult
 from mosdeploy.spaces.translation_arch import TranslationArch
 from mosdeploy.storage import atomic_write, write_record
 
 HERE = Path(__file__).parent
 CATALOG = "jupyterlab-language-pack-fr-FR"
 PACKAGES = ("mosdeploy", "torch", "onnxruntime", "numpy", "sacrebleu", CATALOG)
-OF_FRONT = "ours, best of four"
-WAYS = (*BY_HAND, OF_FRONT, "ours", "HAT", "ours, taught")
+WAYS = (*BY_HAND, "ours", "HAT", "ours, taught")
 TRIAL_STEPS = 12
 TRIALS = 3
 ROUTING_COST = 1.1
@@ -131,7 +126,7 @@ class Walk:
             return round(self.compute(arch) - cost * supernet_steps / num_limits)
 
         found = []
-        for way in [way for way in WAYS[len(BY_HAND) + 1 :] if way in self.options.ways]:
+        for way in [way for way in WAYS[len(BY_HAND) :] if way in self.options.ways]:
             path = run.root / "cells" / f"{way.replace(' ', '-')}-{limit_ms:.2f}.json"
             chosen, shared_s = run, supernet_s
             if way == "ours, taught":
@@ -140,17 +135,6 @@ class Walk:
             cell = self.cell(path, way, limit_ms, num_limits, chosen, arch, steps_of(arch))
             seconds = cell.seconds + shared_s / num_limits
             found.append(cell.model_copy(update={"seconds": seconds}))
-        if OF_FRONT in self.options.ways:
-            archs = dict.fromkeys((arch, *self.front(run, limit_ms)))
-            cells = []
-            for other in archs:
-                name = f"ours-{limit_ms:.2f}" + ("" if other == arch else f"-{other.key}")
-                path = run.root / "cells" / f"{name}.json"
-                steps = steps_of(other)
-                cells.append(self.cell(path, "ours", limit_ms, num_limits, run, other, steps))
-            best = cells[_best(cells)]
-            seconds = best.seconds + supernet_s / num_limits
-            found.append(best.model_copy(update={"way": OF_FRONT, "seconds": seconds}))
         return found
 
     def supernet(
@@ -205,26 +189,13 @@ class Walk:
         """The best subnet within a limit; found once."""
 
         def search() -> TranslationArch:
-            found = self.search(run, limit_ms).winner.arch
+            measure = not self.options.predicted
+            limit = f"{limit_ms if measure else UNMEASURED * limit_ms:.4f}ms"
+            found = run.search(limit, device="local", verify=measure).winner.arch
             assert isinstance(found, TranslationArch)
             return found
 
         return kept(run.root / "winners" / f"{limit_ms:.2f}.json", TranslationArch, search)
-
-    def front(self, run: mosdeploy.RunFolder, limit_ms: float) -> tuple[TranslationArch, ...]:
-        """The best members of the front within a limit; found once."""
-
-        def search() -> Front:
-            best = self.search(run, limit_ms).front[-NUM_PICKS:]
-            return Front(archs=tuple(x.arch for x in best if isinstance(x.arch, TranslationArch)))
-
-        return kept(run.root / "winners" / f"{limit_ms:.2f}-front.json", Front, search).archs
-
-    def search(self, run: mosdeploy.RunFolder, limit_ms: float) -> SearchResult:
-        """What is found within a limit."""
-        measure = not self.options.predicted
-        limit = f"{limit_ms if measure else UNMEASURED * limit_ms:.4f}ms"
-        return run.search(limit, device="local", verify=measure)
 
     def supernet_cost(self, arch: TranslationArch) -> float:
         """Time of a step of the supernet over one of an architecture alone: the median of trials

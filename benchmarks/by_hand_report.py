@@ -8,7 +8,6 @@ from provenance import Provenance
 from walk_cells import Scores, markdown
 
 from mosdeploy.record import Record
-from mosdeploy.spaces.translation_arch import TranslationArch
 
 CHOICE_INCLUDED = "by hand, choice included"
 BY_HAND = ("by hand", CHOICE_INCLUDED)
@@ -25,12 +24,6 @@ class Seconds(Record):
     """CPU time."""
 
     seconds: float
-
-
-class Front(Record):
-    """Members of a front, fastest first."""
-
-    archs: tuple[TranslationArch, ...]
 
 
 class Cell(Record):
