@@ -57,6 +57,8 @@ def test_kept_layers_come_first_and_keep_their_weights(hand: Any) -> None:
 
 def test_a_training_from_spaced_layers_starts_as_these(hand: Any, space: Any) -> None:
     config = load_recipe("minilm-l6")
+    checkpoint = config.checkpoint.model_copy(update={"vocab_size": 50})
+    config = config.model_copy(update={"checkpoint": checkpoint})
     largest = fresh_subnet(space.largest, space, config.vocab_size, config.supernet, seed=1)
     teacher = SimpleNamespace(subnet=lambda arch: largest)
     state: Any = SimpleNamespace(config=config, teacher=teacher)
