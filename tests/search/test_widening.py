@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 from search_problem import CONFIG, MEDIUM, Problem
 
-from mosdeploy.records import Limits
+from mosdeploy.config import load_recipe
+from mosdeploy.records import Candidate, Limits
 from mosdeploy.search import (
+    Cost,
+    Evolution,
+    SearchOracle,
     choose_winner,
     evolve,
     finalists,
@@ -123,3 +127,23 @@ def test_the_smallest_limit_leaves_all_as_it_is():
     problem = Young(latency=lambda arch: 1.0 if arch == MEDIUM.smallest else 99.0)
     before, after = searched(problem)
     assert after.ranked == before.ranked and after.num_evaluated == before.num_evaluated
+
+
+def test_an_encoder_gets_wider_ffns_too():
+    space = load_recipe("minilm-l6").space
+    narrow = space.repeated({"embed_dim": 384, "layers": 2, "ffn_dim": 192, "heads": 6})
+    loss_of = {narrow: 0.5}
+
+    def total(arch):
+        return sum(layer.ffn_dim for layer in arch.layers)
+
+    oracle = SearchOracle(
+        losses=lambda archs, _: [loss_of.get(arch, 0.501) for arch in archs],
+        cost=lambda arch: Cost(total(arch), 0, num_body_parameters=total(arch), memory_bytes=0),
+    )
+    found = Candidate(arch=narrow, loss=0.5, predicted_ms=None, num_parameters=384, size_bytes=0)
+    limits = Limits(max_parameters=1000)
+    wide = with_wider(Evolution((found,), (found,), 1), space, limits, oracle, 1).ranked[0]
+    assert [layer.ffn_dim for layer in wide.arch.layers] == [384, 384]
+    assert wide.narrow_loss == 0.5
+    assert [layer.heads for layer in wide.arch.layers] == [6, 6]
