@@ -4,7 +4,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..config.units import Statistic
 from ..errors import ConfigError, MosdeployError, PredictorError, StaleInputError
@@ -12,11 +12,12 @@ from ..evaluation.distributed import DistributedEvaluator
 from ..records import Candidate, Limits, QualityCard, SearchResult
 from ..spaces.genes import ArchConfig, GeneArray
 from ..storage import fingerprint, locked, write_record
-from .context import Context, Progress
+from .context import Context
 from .devices import run_profile
 from .finalist_training import FinalistTraining
 from .limits import NO_LIMITS, check_trained_for, cost_of, with_defaults, with_less_memory
 from .predictors import predictor, tail_ratio
+from .shown_search import ShownSearch
 from .trained_run import VALID_SEED, TrainedRun, trained_run
 from .verified import Verification
 
@@ -211,7 +212,7 @@ class _SearchTask:
         from ..search import evolve, evolve_predicted, with_wider
 
         config = self.context.config
-        shown = _Shown(self.context.progress, self._num_iterations)
+        shown = ShownSearch(self.context.progress, self._num_iterations)
         oracle = self._oracle(shown.counted(losses), level)
         limits = with_less_memory(self.limits, excess_bytes)
         fitted: list[QualityPredictor] = []
@@ -257,45 +258,6 @@ class _SearchTask:
             predict_ms=predict_ms,
             trained_for=trained.limits if trained else NO_LIMITS,
         )
-
-
-@dataclass
-class _Shown:
-    """Progress of a search, also within an iteration, which may take minutes."""
-
-    progress: Progress
-    num_iterations: int
-    iteration: int = 0
-    note: str = ""
-
-    def show(self, progress: Any) -> None:
-        """Tell that an iteration is over."""
-        self.iteration = progress.iteration
-        self.tell_of(progress.best_loss, progress.num_evaluated)
-
-    def tell_of(self, best_loss: float, num_evaluated: int) -> None:
-        """Tell what was found so far."""
-        self.note = f"best loss {best_loss:.4f}, {num_evaluated} subnets"
-        self._tell("")
-
-    def counted(self, losses: "Losses") -> "Losses":
-        """The same losses; each of the next iteration's is told of, but for the last, after which
-        the iteration is over.
-        """
-
-        def told(
-            archs: Sequence[ArchConfig], incumbents: Sequence[ArchConfig | None]
-        ) -> Iterator[float | None]:
-            for done, loss in enumerate(losses(archs, incumbents), 1):
-                if done < len(archs):
-                    self._tell(f"{done} of {len(archs)} more")
-                yield loss
-
-        return told
-
-    def _tell(self, more: str) -> None:
-        note = ", ".join(x for x in (self.note, more) if x)
-        self.progress.update("search", self.iteration, self.num_iterations, note)
 
 
 def _scaled(predict_ms: "PredictMs", ratio: float) -> "PredictMs":
