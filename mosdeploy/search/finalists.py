@@ -142,8 +142,11 @@ def choose_winner(measured: Sequence[Candidate], limits: Limits, margin: float =
     kept = [c for c in timed if _keeps(c, limits)]
     if kept:
         safe = [c for c in kept if is_safe(c, limits, margin)]
-        # of equal losses the faster one
-        return min(safe or kept, key=lambda c: (*quality(c), c.measured_ms, c.arch.key))
+        if safe:
+            # of equal ones the faster
+            return min(safe, key=lambda c: (*quality(c), c.measured_ms, c.arch.key))
+        # so near the limit a wider one is not worth its time
+        return min(kept, key=lambda c: (quality(c)[:2], c.measured_ms, c.arch.key))
     fastest_ms = min((c.measured_ms for c in timed if c.measured_ms is not None), default=None)
     if fastest_ms is None:
         raise InfeasibleError(

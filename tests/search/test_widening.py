@@ -89,6 +89,13 @@ def test_what_lies_between_is_there_for_devices_that_are_slower():
     assert size_of(best) == max(map(size_of, kept))
 
 
+def test_where_none_keeps_the_limit_by_the_noise_the_faster_of_alike_ones_wins():
+    chosen = finalists(searched(Young())[1], LIMITS, 3, margin=0.2)
+    timed = [c.model_copy(update={"measured_ms": 11.9 - 0.1 * i}) for i, c in enumerate(chosen)]
+    assert choose_winner(timed, LIMITS, margin=0.1) == timed[-1]
+    assert choose_winner(timed, LIMITS) == timed[0]
+
+
 def test_ranked_and_front_are_in_the_same_order():
     before, after = searched(Young())
     keys = [inherited_quality(c) for c in after.ranked]
