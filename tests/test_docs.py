@@ -25,6 +25,7 @@ NOTEBOOKS = tuple(sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")))
 # mkdocs checks the links of the others
 OUTSIDE_THE_SITE = (*sorted(ROOT.glob("*.md")), ROOT / "predictors" / "README.md")
 PYTHON_PAGE, FAMILY_PAGE = PYTHON_PAGES
+API_PAGE = ROOT / "docs" / "reference" / "api.md"
 TROUBLE_PAGE = ROOT / "docs" / "troubleshooting.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 COMMAND = re.compile(r"(?:^    |`|-m |/)mosdeploy ((?:[a-z]|-)[^`#|\n]*)", re.MULTILINE)
@@ -61,8 +62,8 @@ def test_family_page_names_every_callable() -> None:
     assert set(re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE)) >= callables
 
 
-def test_python_page_names_every_verb() -> None:
-    text = PYTHON_PAGE.read_text(encoding="utf-8")
+def test_reference_names_every_verb() -> None:
+    text = API_PAGE.read_text(encoding="utf-8")
     verbs = [name for name in vars(mosdeploy.RunFolder) if not name.startswith("_")]
     rows = {verb: re.search(rf"^\| `{verb}\(\)` \| .*$", text, re.MULTILINE) for verb in verbs}
     for verb in set(verbs) - {"root", "config"}:
@@ -74,7 +75,7 @@ def test_python_page_names_every_verb() -> None:
 
 
 def test_reference_names_everything_public() -> None:
-    text = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
+    text = API_PAGE.read_text(encoding="utf-8")
     assert not [name for name in mosdeploy.__all__ if f"`{name}`" not in text]
 
 
@@ -197,7 +198,7 @@ def test_every_key_of_a_section_exists(page: Path) -> None:
 
 
 def test_every_key_of_a_device_profile_is_explained() -> None:
-    text = (ROOT / "docs" / "devices.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "config.md").read_text(encoding="utf-8")
     keys = [name for name in DeviceProfile.model_fields if name != "measure"]
     keys += [f"measure.{name}" for name in MeasureProtocol.model_fields]
     missing = [key for key in keys if f"`{key}`" not in text]
