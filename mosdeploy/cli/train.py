@@ -31,18 +31,21 @@ def train(
     ] = False,
 ) -> None:
     """Train the supernet, under limits only the part that keeps them. The same command resumes."""
-    if dry_run:
-        from ..pipeline.dry_run import dry_run as try_training
-
-        tried = try_training(common.context())
-        common.show(tried, _cost_table(tried), "mosdeploy train")
-        return
     from ..config.units import parse_budget_s
     from ..pipeline.limits import TrainOptions
-    from ..pipeline.train import train as train_supernet
 
     time_s = parse_budget_s(time) if time is not None else None
-    card = train_supernet(common.context(), TrainOptions(device, limits.limits(), time_s))
+    asked = TrainOptions(device, limits.limits(), time_s)
+    if dry_run:
+        from ..pipeline.dry_run import dry_run as try_training
+        from ..pipeline.train_command import asked_command
+
+        tried = try_training(common.context())
+        common.show(tried, _cost_table(tried), asked_command(asked))
+        return
+    from ..pipeline.train import train as train_supernet
+
+    card = train_supernet(common.context(), asked)
     common.show(
         card,
         f"supernet: {card.steps} steps, validation loss {card.largest_loss:.3f} (largest subnet), "

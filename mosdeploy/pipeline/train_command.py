@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from ..config import RunConfig
 from ..records import BegunTraining, Limits, SupernetCard
-from .limits import NO_LIMITS, with_defaults
+from .limits import NO_LIMITS, TrainOptions, with_defaults
 
 TRAIN = "mosdeploy train"
 PARAMETERS = {"max_parameters", "max_body_parameters"}
@@ -33,15 +33,23 @@ def train_command(config: RunConfig, made: BegunTraining | SupernetCard) -> str:
         left_out = set(said)
         if left_out & PARAMETERS:
             left_out |= PARAMETERS
-    return _command(config, made, found.model_copy(update=dict.fromkeys(left_out)))
-
-
-def _command(config: RunConfig, made: BegunTraining | SupernetCard, limits: Limits) -> str:
-    words = [TRAIN, *_options(limits)]
     device = made.limits.device if made.limits is not None else None
-    if device not in (None, config.device):
+    return _command(
+        found.model_copy(update=dict.fromkeys(left_out)),
+        None if device == config.device else device,
+        None if made.budget is None else made.budget.time_s,
+    )
+
+
+def asked_command(asked: TrainOptions) -> str:
+    """What trains a supernet for what was asked."""
+    return _command(asked.limits, asked.device, asked.time_s)
+
+
+def _command(limits: Limits, device: str | None, time_s: float | None) -> str:
+    words = [TRAIN, *_options(limits)]
+    if device is not None:
         words.append(f"--device {device}")
-    time_s = made.budget.time_s if made.budget is not None else None
     if time_s is not None:
         words.append(f"--time {_exact(time_s, _TIMES)}{'' if _whole(time_s, _TIMES) else 's'}")
     return " ".join(words)

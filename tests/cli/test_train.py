@@ -56,6 +56,9 @@ def test_a_dry_run_is_a_table_of_costs(ask: Callable[..., Any]) -> None:
     assert rows["configured"][-2:] == ["200", "2.00"]
     assert "9,000 steps of 4,000 targets, 36.0 million in all, about 0.5 hours" in done.stdout
     assert done.stderr == "next: mosdeploy train\n"
+    words = ("--max-latency", "20ms", "--max-size", "1MiB", "--device", "rpi", "--time", "90m")
+    done = ask("dry_run.dry_run", tried, "train", "--dry-run", *words)
+    assert done.stderr == f"next: mosdeploy train {' '.join(words)}\n"
 
 
 def test_limits_and_device_reach_the_training(ask: Callable[..., Any]) -> None:
