@@ -7,9 +7,10 @@ import typer
 
 from ..printable import byte_size
 from .options import BeamOption, DeviceCommon, PickOption, SearchedDeviceOption
-from .printing import table
+from .printing import table, timing
 
 if TYPE_CHECKING:
+    from ..config.units import Statistic
     from ..pipeline.export_job import ExportResult
     from ..pipeline.summaries import FormatSummary, RuntimeTiming
     from ..records import PrecisionChoice
@@ -149,7 +150,8 @@ def _text(result: "ExportResult") -> str:
         )
     choice = result.runtime_choice
     if choice is not None:
-        lines += [f"{x.runtime} on {choice.device}: {_time_or_error(x)}" for x in choice.timings]
+        figure = manifest.statistic
+        lines += [f"{x.runtime} on {choice.device}: {_told(x, figure)}" for x in choice.timings]
     return "\n".join(lines)
 
 
@@ -169,9 +171,10 @@ def _candidates(choice: "PrecisionChoice") -> str:
         )
         for x in choice.candidates
     ]
-    return f"{head}\n{table(('precision', 'ms', 'size', choice.metric, 'verdict'), rows)}"
+    figure = "ms" if choice.statistic == "median" else f"ms ({choice.statistic})"
+    return f"{head}\n{table(('precision', figure, 'size', choice.metric, 'verdict'), rows)}"
 
 
-def _time_or_error(timing: "RuntimeTiming") -> str:
-    total = timing.measurement.total if timing.measurement else None
-    return f"{total.median_ms:.2f} ms median" if total else f"not timed: {timing.error}"
+def _told(timed: "RuntimeTiming", statistic: "Statistic") -> str:
+    found = timed.measurement
+    return timing(found, statistic) if found else f"not timed: {timed.error}"

@@ -146,7 +146,8 @@ class _Export:
         choice = None
         if precision == "auto":
             target = run_profile(context.files.root, device)
-            task = PrecisionTask(context, state, chosen, workload, target, limits)
+            statistic = config.search.statistic if result is None else result.statistic
+            task = PrecisionTask(context, state, chosen, workload, target, limits, statistic)
             choice = choose_precision(task)
             workload = changed_workload(workload, choice.precision)
         limit_ms = picked.limit_ms

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..config.device import DeviceProfile
 from ..config.sections import ExportConfig
+from ..config.units import Statistic
 from ..errors import ConfigError, ExportError, MosdeployError, StaleInputError
 from ..folders import remove_scratch
 from ..records import DeviceState, PrecisionCandidate, PrecisionChoice
@@ -36,7 +37,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PrecisionTask:
-    """What the choice is made for; the precision of `workload` is left open."""
+    """What the choice is made for; the precision of `workload` is left open.
+
+    The fastest is so by `statistic`, which the limit of the search is about.
+    """
 
     context: Context
     state: TrainedRun
@@ -44,6 +48,7 @@ class PrecisionTask:
     workload: Workload
     device: DeviceProfile
     limits: ExportConfig
+    statistic: Statistic = "median"
 
     @property
     def path(self) -> Path:
@@ -64,7 +69,9 @@ class PrecisionTask:
         card = self.chosen.card
         limits = self.limits.model_copy(update={"max_score_drop": 0.0, "precision": None})
         smaller = self.chosen.vocabulary
-        more = () if smaller is None else (smaller.tokenizer,)
+        more = [] if smaller is None else [smaller.tokenizer]
+        if self.statistic != "median":
+            more.append(self.statistic)
         return fingerprint(
             self.chosen.arch,
             card.subnet_sha256 if card else self.state.card.supernet_sha256,
@@ -168,6 +175,7 @@ def _known(task: PrecisionTask) -> PrecisionChoice:
         workload=task.workload,
         inputs_sha256=inputs_sha256,
         conditions=conditions,
+        statistic=task.statistic,
         metric="",
         max_score_drop=task.limits.max_score_drop,
         num_examples=0,
@@ -208,7 +216,7 @@ def _timed(task: PrecisionTask, choice: PrecisionChoice) -> PrecisionChoice:
             MeasureHooks(notify=progress.say),
         )
         for done, (key, measurement) in enumerate(measurements, 1):
-            latency_ms = measurement.total.median_ms if measurement.total else None
+            latency_ms = measurement.figure_ms(task.statistic)
             choice = _replace(choice, key, latency_ms=latency_ms, error=measurement.error)
             note = f"{key} failed: {measurement.error}"
             if latency_ms is not None:

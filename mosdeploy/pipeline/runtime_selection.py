@@ -198,9 +198,12 @@ def select_fastest(
     with sole_deployment(context, profile):
         timings = [_time(context, profile, candidate) for candidate in candidates]
     times_ms = {
-        timing.runtime: timing.measurement.total.median_ms
+        timing.runtime: figure_ms
         for timing in timings
-        if timing.measurement is not None and timing.measurement.total is not None
+        if timing.measurement is not None
+        # what the limit of the search is about
+        and (figure_ms := timing.measurement.figure_ms(built[timing.runtime].manifest.statistic))
+        is not None
     }
     if not times_ms:
         raise DeviceError("; ".join(f"{timing.runtime}: {timing.error}" for timing in timings))

@@ -129,8 +129,9 @@ class PrecisionChoice(Record):
     """Which precision `export --precision auto` takes, and the latencies and scores, on validation
     examples, of all that it compared.
 
-    `precision` is None as long as there is no choice. `inputs_sha256` is a fingerprint of all that
-    the numbers depend on but for `conditions`, which the device tells of itself.
+    Latencies are what `statistic` says. `precision` is None as long as there is no choice.
+    `inputs_sha256` is a fingerprint of all that the numbers depend on but for `conditions`, which
+    the device tells of itself.
     """
 
     version: Literal[2] = 2
@@ -138,6 +139,7 @@ class PrecisionChoice(Record):
     workload: AnyWorkload
     inputs_sha256: str
     conditions: dict[str, str | None] = Field(default_factory=dict)
+    statistic: Statistic = Field("median", exclude_if=lambda name: name == "median")
     metric: str
     max_score_drop: float
     num_examples: int

@@ -1,13 +1,16 @@
 """`export --precision auto`: the fastest precision on the device that is good enough."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from walking import PROTOCOL, KeptProgress, opened
+from walking import PROTOCOL, KeptProgress, edit, opened
 
+from mosdeploy.devices import measure
 from mosdeploy.errors import ConfigError, ExportError
 from mosdeploy.pipeline.precision_selection import decide
-from mosdeploy.records import PrecisionCandidate, PrecisionChoice
+from mosdeploy.records import Measurement, PrecisionCandidate, PrecisionChoice
 from mosdeploy.spaces.translation_workload import TranslationWorkload
 from mosdeploy.storage import read_record, write_record
 
@@ -105,6 +108,26 @@ def test_auto_measures_scores_and_exports_once(folder: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         opened(folder, stopped).export("largest", precision="auto", max_score_drop=100.0)
     assert [stage for stage, _ in stopped.updates] == ["measure on local"]
+
+
+def test_for_a_limit_on_the_tail_tails_are_compared(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_device(folder, 'precisions = ["fp32"]')
+    edit(folder / "mosdeploy.toml", "[search]", '[search]\nstatistic = "p90"')
+    times_ms: list[float] = []
+    collect = measure.collect
+
+    def watched(*arguments: Any) -> Iterator[tuple[str, Measurement]]:
+        for key, measurement in collect(*arguments):
+            assert measurement.total is not None
+            times_ms.append(measurement.total.p90_ms)
+            yield key, measurement
+
+    monkeypatch.setattr(measure, "collect", watched)
+    choice = opened(folder).export("largest", precision="auto").precision_choice
+    assert choice is not None
+    assert (choice.statistic, [x.latency_ms for x in choice.candidates]) == ("p90", times_ms)
 
 
 def test_what_fails_on_the_device_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Bundles for TVM, and the faster of two runtimes; all but the refusals need apache-tvm."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -98,11 +99,13 @@ def candidates_of(folder: Path) -> dict[str, RuntimeCandidate]:
 
 
 def use_times(monkeypatch: pytest.MonkeyPatch, times_ms: dict[str, float | None]) -> None:
+    """Medians; the smaller one has the longer tail."""
+
     def timed(context, profile, candidate: RuntimeCandidate) -> RuntimeTiming:
         ms = times_ms[candidate.runtime]
         measurement = None
         if ms is not None:
-            timing = Timing(median_ms=ms, p90_ms=ms, minimum_ms=ms, repeats=3)
+            timing = Timing(median_ms=ms, p90_ms=ms + 9 / ms, minimum_ms=ms, repeats=3)
             measurement = Measurement(total=timing)
         error = "unplugged" if ms is None else None
         return RuntimeTiming(runtime=candidate.runtime, measurement=measurement, error=error)
@@ -126,6 +129,23 @@ def test_the_faster_bundle_is_kept_alone(
     assert result.runtime_choice is not None
     assert (result.runtime_choice.kept, result.runtime_choice.device) == (kept, "here")
     assert list((without_bundles / "bundles").glob("[!.]*")) == [candidates[kept].result.path]
+
+
+def test_for_a_limit_on_the_tail_the_shorter_tail_is_kept(
+    without_bundles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidates = candidates_of(without_bundles)
+    use_times(monkeypatch, {"onnxruntime": 1.0, "tvm": 2.0})
+    tails = []
+    for candidate in candidates.values():
+        assert candidate.result is not None
+        manifest = candidate.result.manifest.model_copy(update={"statistic": "p90"})
+        result = dataclasses.replace(candidate.result, manifest=manifest)
+        tails.append(dataclasses.replace(candidate, result=result))
+    context = Context(open_run(without_bundles))
+    result = select_fastest(context, DeviceProfile(name="here", kind="local"), tails)
+    assert result.runtime_choice is not None
+    assert result.runtime_choice.kept == "tvm"
 
 
 def test_a_kill_while_the_slower_bundle_is_removed_leaves_a_whole_one(
