@@ -12,6 +12,7 @@ import pytest
 import synthetic
 from faults import Faults, can_exchange, fail_everywhere, faults, killed_at_rename
 from supernet_fixtures import toy_supernet
+from taking_place import take_place
 
 from mosdeploy.data.ragged import Ragged
 from mosdeploy.evaluation.cache import BlockLosses, EvaluationCache
@@ -19,8 +20,7 @@ from mosdeploy.families.translation.dataset import TranslationDataset
 from mosdeploy.folders import restore_folder
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.sessions import ProfilingSession, read_sessions
-from mosdeploy.pipeline.train import PreparedData, _take_place
-from mosdeploy.records import BegunTraining, Deployment, DeviceState, SearchResult, SupernetCard
+from mosdeploy.records import Deployment, DeviceState, SearchResult, SupernetCard
 from mosdeploy.storage import append_line, atomic_copy, read_lines, read_record, write_record
 from mosdeploy.supernet.checkpoint import (
     load_supernet,
@@ -105,12 +105,6 @@ def two_supernets(root: Path) -> None:
         (folder / "name").write_text(folder.name)
 
 
-def take_place(root: Path) -> None:
-    begun = BegunTraining(inputs_sha256="", data_sha256="")
-    prepared = PreparedData(begun=begun, is_beside=True)
-    _take_place(Workspace(root), prepared)
-
-
 def check_placed(root: Path) -> None:
     files = Workspace(root)
     name = (files.supernet_dir / "name").read_text()
@@ -182,7 +176,7 @@ def test_a_disk_that_fails_anywhere_leaves_whole_records(
 
 
 def test_a_supernet_whose_replacement_is_killed_is_put_back(tmp_path: Path) -> None:
-    code = "from test_disk_faults import take_place; take_place(root)"
+    code = "from taking_place import take_place; take_place(root)"
     for number in (1, 2, 3, 4):
         root = tmp_path / f"run-{number}"
         root.mkdir()

@@ -14,7 +14,13 @@ from mosdeploy.families.translation.dataset import made_up_dataset
 from mosdeploy.families.translation.elastic import fresh_supernet
 from mosdeploy.spaces.translation import TranslationSpace
 from mosdeploy.training import trainer
-from mosdeploy.training.cost import CostTask, peak_resident_bytes, step_seconds, training_cost
+from mosdeploy.training.cost import (
+    CostTask,
+    _measure,
+    peak_resident_bytes,
+    step_seconds,
+    training_cost,
+)
 
 CONFIG = TrainingConfig(tokens_per_batch=64, grad_accum_steps=2, compute="cpu", threads=1)
 
@@ -46,7 +52,7 @@ def test_a_trial_counts_what_training_holds(space: TranslationSpace) -> None:
 
 def test_of_many_batches_two_are_tried(space: TranslationSpace) -> None:
     many = CONFIG.model_copy(update={"grad_accum_steps": 10_000})
-    cost = training_cost(task(space, many, num_tokens=7, num_timed=1))
+    cost = _measure(task(space, many, num_tokens=7, num_timed=1))
     assert cost.num_targets == 3 * 10_000 * 64
 
 
