@@ -30,8 +30,11 @@ def test_demos_in_several_folders_share_a_place_on_this_machine(
     monkeypatch.setattr(demo_module, "train", lambda context: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         demo(tmp_path / "first", recipe)
-    channel = channel_of(open_run(tmp_path / "first"))
+    run = open_run(tmp_path / "first")
+    channel = channel_of(run)
     assert (channel.name, channel.is_shared) == (f"demo-{recipe}", True)
+    if recipe == "minilm-l6":
+        assert run.config.export.max_score_drop == 1.0
 
 
 @pytest.mark.slow
