@@ -197,14 +197,14 @@ def select_fastest(
         raise ExportError("; ".join(f"{x.runtime}: {x.error}" for x in candidates))
     with sole_deployment(context, profile):
         timings = [_time(context, profile, candidate) for candidate in candidates]
-    times_ms = {
-        timing.runtime: figure_ms
-        for timing in timings
-        if timing.measurement is not None
+    times_ms: dict[Runtime, float] = {}
+    for timing in timings:
+        if timing.measurement is None:
+            continue
         # what the limit of the search is about
-        and (figure_ms := timing.measurement.figure_ms(built[timing.runtime].manifest.statistic))
-        is not None
-    }
+        figure_ms = timing.measurement.figure_ms(built[timing.runtime].manifest.statistic)
+        if figure_ms is not None:
+            times_ms[timing.runtime] = figure_ms
     if not times_ms:
         raise DeviceError("; ".join(f"{timing.runtime}: {timing.error}" for timing in timings))
     fastest = min(times_ms, key=lambda runtime: times_ms[runtime])

@@ -1,4 +1,5 @@
-"""The command line that trains a supernet again, or goes on with one that was stopped.
+"""The command line that trains a supernet, again or as it was asked for, or goes on with one that
+was stopped.
 
 In: the run file, and the limits and the budget of a training. Out: `mosdeploy train` with the
 options that the run file does not say.
