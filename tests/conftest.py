@@ -8,3 +8,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Tests measure at the same time, on boards that are folders of this machine.
 os.environ["MOSDEPLOY_MACHINE_LOCK"] = ""
+
+from mosdeploy.devices import measure  # after the variables: it may load what reads them
+
+# What tests measure takes a moment, on a device whose looks cost nothing.
+measure.MIN_POLL_S = 0.02
+measure.MAX_POLL_S = 0.1

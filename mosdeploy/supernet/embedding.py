@@ -7,7 +7,7 @@ import functools
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 MIN_POSITIONS = 256
 
@@ -36,6 +36,17 @@ def _position_table(rows: int, dim: int, device: torch.device) -> Tensor:
         angle = torch.arange(rows, dtype=torch.float64)[:, None] * frequency  # (rows, D / 2)
         table = torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)[:, :dim]  # (rows, D)
         return table.to(device, torch.float32)
+
+
+class Embedding(nn.Embedding):
+    """PyTorch's, which draws nothing on the meta device: that imports `torch._dynamo`, which takes
+    longer than `torch`.
+    """
+
+    def reset_parameters(self) -> None:
+        """Draw the rows, unless they take no memory."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ rank, and the loss. No optimiser step is taken here.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -124,7 +125,8 @@ class Gradient:
             total += loss.detach()
         if generated:
             gradients = [weight.grad for weight in leaf_weights.values()]
-            torch.autograd.backward(list(generated.values()), gradients)
+            known = _WithGradients.apply(gradients, *generated.values())  # type: ignore[no-untyped-call]
+            torch.autograd.backward([known])
         return total
 
     def _loss(self, batch: Batch, outputs: tuple[Tensor, ...]) -> Tensor:
@@ -143,3 +145,22 @@ class Gradient:
         if self.distillation is not None:
             return self.distillation.outputs(self.net, batch, checkpointing)
         return (self.net(*batch.inputs(), activation_checkpointing=checkpointing),)
+
+
+class _WithGradients(torch.autograd.Function):
+    """A scalar whose backward pass gives tensors the gradients that are known already.
+
+    `torch.autograd.backward` takes them too, but compares their shapes as symbols: it imports
+    SymPy, which takes as long as `torch` does.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, gradients: Sequence[Tensor | None], *tensors: Tensor) -> Tensor:
+        """Keep the gradients for the way back."""
+        ctx.gradients = gradients
+        return tensors[0].new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, _: Tensor) -> tuple[Tensor | None, ...]:
+        """None for the list itself, then one for each tensor."""
+        return (None, *ctx.gradients)

@@ -3,10 +3,25 @@
 In: a network, its training's config. Out: an optimiser of its parameters.
 """
 
+import inspect
+
 import torch
 from torch import nn
 
 from ..config.sections import TrainingConfig
+
+
+class EagerAdam(torch.optim.Adam):
+    """PyTorch's Adam without the wrappers by which `torch.compile` knows its methods. Nothing is
+    compiled here, and their first call imports `torch._dynamo`, which takes longer than `torch`
+    itself, in each process that trains.
+    """
+
+    add_param_group = inspect.unwrap(torch.optim.Adam.add_param_group)
+    load_state_dict = inspect.unwrap(torch.optim.Adam.load_state_dict)
+    state_dict = inspect.unwrap(torch.optim.Adam.state_dict)
+    step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
+    zero_grad = inspect.unwrap(torch.optim.Adam.zero_grad)
 
 
 def make_optimizer(net: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
@@ -18,7 +33,7 @@ def make_optimizer(net: nn.Module, config: TrainingConfig) -> torch.optim.Optimi
     lr = config.learning_rate
     betas = config.adam_betas
     if not config.weight_decay:
-        return torch.optim.Adam(net.parameters(), lr=lr, betas=betas, fused=True)
+        return EagerAdam(net.parameters(), lr=lr, betas=betas, fused=True)
     matrices: list[nn.Parameter] = []
     vectors: list[nn.Parameter] = []
     for name, parameter in net.named_parameters():
@@ -29,4 +44,4 @@ def make_optimizer(net: nn.Module, config: TrainingConfig) -> torch.optim.Optimi
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
+    return EagerAdam(groups, lr=lr, betas=betas, fused=True, decoupled_weight_decay=True)

@@ -18,6 +18,7 @@ from mosdeploy.spaces.spec import ModelSpec
 from mosdeploy.spaces.translation import TranslationSpace
 from mosdeploy.spaces.translation_arch import TranslationArch
 from mosdeploy.spaces.translation_workload import TranslationWorkload
+from mosdeploy.training.optimizer import EagerAdam
 
 PRECISIONS = TranslationWorkload.precisions
 VOCAB_SIZE = 60
@@ -88,17 +89,12 @@ def small_space() -> TranslationSpace:
 def train_to_reverse() -> TranslationSubnet:
     """A subnet in the space of `small_space`, trained for a moment to reverse short rows of the ids
     4 to 11.
-
-    Adam by hand: `torch.optim` takes seconds to import.
     """
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     num_steps = 160
     subnet = TranslationSubnet(small_space().largest, small_space(), VOCAB_SIZE).train()
-    moments = [
-        (weight, torch.zeros_like(weight), torch.zeros_like(weight))
-        for weight in subnet.parameters()
-    ]
+    optimizer = EagerAdam(subnet.parameters(), fused=True)
     for step in range(1, num_steps + 1):
         tokens = torch.tensor(rng.integers(4, 12, (16, int(rng.integers(1, 6)))))
         begin = torch.full((16, 1), 2)
@@ -106,12 +102,9 @@ def train_to_reverse() -> TranslationSubnet:
         logits = subnet(torch.cat([tokens, end], 1), torch.cat([begin, tokens.flip(1)], 1))
         target = torch.cat([tokens.flip(1), end], 1)
         torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten()).backward()
-        rate = 6e-3 * min(1, step / 40) * (1 - step / num_steps) * (1 - 0.999**step) ** 0.5
-        for weight, mean, square in moments:
-            mean.lerp_(weight.grad, 0.1)
-            square.lerp_(weight.grad**2, 0.001)
-            weight.data.addcdiv_(mean, square.sqrt() + 1e-8, value=-rate)
-            weight.grad = None
+        optimizer.param_groups[0]["lr"] = 6e-3 * min(1, step / 40) * (1 - step / num_steps)
+        optimizer.step()
+        optimizer.zero_grad()
     return subnet.eval()
 
 

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -33,9 +34,7 @@ def start(size: int, task: Callable[[Job, int], object], job: Job) -> list[ForkS
     job's folder.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["mosdeploy.training.trainer", "torch._dynamo"]
-    )  # which every optimiser loads
+    context.set_forkserver_preload(["mosdeploy.training.trainer"])
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = str(listener.getsockname()[1])
@@ -60,6 +59,8 @@ def _run(size: int, rank: int, port: str, task: Callable[[Job, int], object], jo
         answer = task(job, rank)
     except MosdeployError as error:
         answer = f"error: {error}"
+    if {"torch._dynamo", "sympy"} & set(sys.modules):
+        answer = "error: torch.compile was loaded, which takes longer than torch"
     Path(job["folder"], f"answer-{rank}").write_text(json.dumps(answer))
 
 

@@ -18,6 +18,7 @@ from mosdeploy.spaces.translation import TranslationSpace
 from mosdeploy.spaces.translation_arch import TranslationArch
 from mosdeploy.supernet.attention import Linear
 from mosdeploy.supernet.elastic import ElasticEmbedding, StateDict, Subnet, with_prefix
+from mosdeploy.supernet.embedding import Embedding
 from mosdeploy.supernet.mos import MoSBlock, encoding_dim, ffn_sizes
 from mosdeploy.supernet.supernet import Supernet
 
@@ -100,7 +101,7 @@ class ToySubnet(Subnet):
         super().__init__()
         self.arch = arch
         self.dropout = dropout
-        self.embed = nn.Embedding(vocab_size, arch.dim)
+        self.embed = Embedding(vocab_size, arch.dim)
         for i, layer in enumerate(arch.layers):
             self.add_module(f"fc1_{i}", Linear(arch.dim, layer.ffn_dim))
             self.add_module(f"fc2_{i}", Linear(layer.ffn_dim, arch.dim))

@@ -19,7 +19,7 @@ from ...spaces.encoder import EncoderSpace
 from ...spaces.encoder_choices import BertLayerConfig, EncoderArch
 from ...supernet.attention import Linear
 from ...supernet.elastic import Subnet
-from ...supernet.embedding import initialise_table
+from ...supernet.embedding import Embedding, initialise_table
 from ...supernet.layers import ACTIVATIONS, EncoderLayer, StackConfig, checkpointed
 
 OUTPUT_STD = 0.02
@@ -160,9 +160,9 @@ class EncoderSubnet(Subnet):
         dropout = config.dropout * d / max(space.embed_dim)
         self.arch = arch
         self.table_dim = space.embedding_dim
-        self.embed = nn.Embedding(vocab_size, t)
-        self.positions = nn.Embedding(space.max_positions, t)
-        self.types = nn.Embedding(space.num_types, t) if space.num_types else None
+        self.embed = Embedding(vocab_size, t)
+        self.positions = Embedding(space.max_positions, t)
+        self.types = Embedding(space.num_types, t) if space.num_types else None
         self.embed_norm = nn.LayerNorm(t, eps=space.norm_epsilon)
         self.embed_project = Linear(t, d) if space.table_dim else None
         self.drop = nn.Dropout(dropout)

@@ -20,7 +20,7 @@ from ...spaces.translation import TranslationSpace
 from ...spaces.translation_arch import DecoderLayerConfig, EncoderLayerConfig, TranslationArch
 from ...supernet.attention import KeyValues
 from ...supernet.elastic import Subnet
-from ...supernet.embedding import initialise_table, positions
+from ...supernet.embedding import Embedding, initialise_table, positions
 from ...supernet.layers import DecoderLayer, EncoderLayer, StackConfig, checkpointed
 from .tokenizer import PAD_ID
 
@@ -207,7 +207,7 @@ class TranslationSubnet(Subnet):
         self.max_span = max(layer.cross_span for layer in arch.decoder_layers)
         self.source_dropout = source.dropout
         self.target_dropout = target.dropout
-        self.embed = nn.Embedding(vocab_size, max(e, d))
+        self.embed = Embedding(vocab_size, max(e, d))
         self.encoder = Encoder(source, arch.encoder_layers)
         self.decoder = Decoder(target, e, arch.decoder_layers)
         if not self.embed.weight.is_meta:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.record import parse
 from mosdeploy.supernet.elastic import ElasticEmbedding, StateDict, Subnet, with_prefix
-from mosdeploy.supernet.embedding import initialise_table
+from mosdeploy.supernet.embedding import Embedding, initialise_table
 from mosdeploy.supernet.mos import MoSBlock, encoding_dim, ffn_sizes
 from mosdeploy.supernet.supernet import Supernet
 
@@ -23,7 +23,7 @@ class CipherSubnet(Subnet):
         super().__init__()
         self.arch = arch
         self.dropout = dropout
-        self.embed = nn.Embedding(vocab_size, arch.width)
+        self.embed = Embedding(vocab_size, arch.width)
         self.layers = nn.ModuleList(
             nn.ModuleDict(
                 {
