@@ -4,6 +4,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Where nothing keeps bytecode, each process compiles all of torch that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo demo-encoder test lint docs
 
 demo: $(VENV)/.with-demo
