@@ -93,7 +93,10 @@ class RunFolder:
         from ..pipeline.limits import TrainOptions, asked_limits
         from ..pipeline.train import train
 
-        limits = asked_limits(max_latency, max_parameters, count, max_size_bytes, max_memory_bytes)
+        section = self.config.training
+        limits = asked_limits(
+            max_latency, max_parameters, count, max_size_bytes, max_memory_bytes, section
+        )
         time_s = parse_budget_s(time) if time is not None else None
         return train(self._context, TrainOptions(device, limits, time_s))
 
@@ -157,7 +160,10 @@ class RunFolder:
         from ..pipeline.limits import asked_limits
         from ..pipeline.search import SearchOptions, search
 
-        limits = asked_limits(max_latency, max_parameters, count, max_size_bytes, max_memory_bytes)
+        section = self.config.search
+        limits = asked_limits(
+            max_latency, max_parameters, count, max_size_bytes, max_memory_bytes, section
+        )
         return search(self._context, SearchOptions(device, limits, verify, statistic))
 
     def distill(self, teacher: str | Path = "largest", *, beam: int | None = None) -> DistilledCard:

@@ -120,9 +120,13 @@ def export(common: DeviceCommon, arguments: ExportArguments) -> None:
         written = export_format(common.context(), arguments.format, options)
         common.show(written, _format_text(written))
         return
-    result = build(common.context(), options)
+    context = common.context()
+    result = build(context, options)
     record = result.runtime_choice or result.manifest
-    common.show(record, _text(result), "mosdeploy deploy")
+    device = result.manifest.device
+    # without one in the run file, the bundle's own is meant
+    option = f" --device {device}" if context.config.device not in (None, device) else ""
+    common.show(record, _text(result), f"mosdeploy deploy{option}")
 
 
 def _format_text(written: "FormatSummary") -> str:

@@ -13,6 +13,7 @@ import typer
 from .progress import PROGRESS
 
 if TYPE_CHECKING:
+    from ..config.sections import LimitsConfig
     from ..pipeline.context import Context
     from ..record import Record
     from ..records import Limits
@@ -151,8 +152,9 @@ class LimitOptions:
     max_size: MaxSizeOption = None
     max_memory: MaxMemoryOption = None
 
-    def limits(self) -> "Limits":
-        """The limits as a record.
+    def limits(self, config: "LimitsConfig") -> "Limits":
+        """The limits as a record; what is counted, unless said, as a section of the run file has
+        it.
 
         Raises
         ------
@@ -165,7 +167,7 @@ class LimitOptions:
         most = None if self.max_parameters is None else parse_count(self.max_parameters)
         size = None if self.max_size is None else parse_count(self.max_size)
         memory = None if self.max_memory is None else parse_count(self.max_memory)
-        return asked_limits(self.max_latency, most, self.count, size, memory)
+        return asked_limits(self.max_latency, most, self.count, size, memory, config)
 
 
 NO_LIMITS = LimitOptions()

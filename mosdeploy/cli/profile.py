@@ -70,7 +70,8 @@ def profile(
     command = None
     if not (result.emulated or result.is_too_noisy) and result.fastest_ms and result.slowest_ms:
         middle_ms = (result.fastest_ms + result.slowest_ms) / 2
-        command = f"mosdeploy {verb} --max-latency {plain(middle_ms, 2)}ms"
+        device_option = context.run.device_option(result.device)
+        command = f"mosdeploy {verb} --max-latency {plain(middle_ms, 2)}ms{device_option}"
     common.show(result, _text(result), command)
     if result.error_met is False:
         raise typer.Exit(PredictorError.exit_code)

@@ -33,7 +33,9 @@ def search(
     from ..pipeline.search import SearchOptions
     from ..pipeline.search import search as find
 
-    result = find(common.context(), SearchOptions(device, limits.limits(), verify, statistic))
+    context = common.context()
+    asked = limits.limits(context.config.search)
+    result = find(context, SearchOptions(device, asked, verify, statistic))
     common.show(result, _text(result), "mosdeploy finetune")
 
 

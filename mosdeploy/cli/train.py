@@ -35,13 +35,14 @@ def train(
     from ..pipeline.limits import TrainOptions
 
     time_s = parse_budget_s(time) if time is not None else None
-    asked = TrainOptions(device, limits.limits(), time_s)
+    context = common.context()
+    asked = TrainOptions(device, limits.limits(context.config.training), time_s)
     if dry_run:
         from ..pipeline.dry_run import dry_run as try_training
         from ..pipeline.train_command import asked_command
 
-        tried = try_training(common.context())
-        common.show(tried, _cost_table(tried), asked_command(asked))
+        tried = try_training(context)
+        common.show(tried, _cost_table(tried), asked_command(asked, context.config))
         return
     from ..pipeline.train import train as train_supernet
 

@@ -17,6 +17,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+from ..config.units import Statistic
 from ..records import BoardCalibration, SessionCalibration, SessionRecord
 
 logger = logging.getLogger(__name__)
@@ -118,7 +119,12 @@ def calibrate_boards(
     )
 
 
-def noise_floor_percent(sessions: Iterable[SessionRecord], default_host: str) -> float | None:
+def noise_floor_percent(
+    sessions: Iterable[SessionRecord],
+    default_host: str,
+    rescaled: Iterable[SessionCalibration] = (),
+    statistic: Statistic = "median",
+) -> float | None:
     """How far apart repeats of one subnet on one board lie: the spread of the reference, None
     without two timings.
 
@@ -126,9 +132,14 @@ def noise_floor_percent(sessions: Iterable[SessionRecord], default_host: str) ->
     ----------
     default_host
         As `calibrate_boards`.
+    rescaled
+        Sessions whose times a fit divides by their ratio: that difference is no noise.
+    statistic
+        Of the times of each repeat: tails lie further apart than medians.
     """
     # each board by itself, so that the differences between boards do not count
-    spread = _spread_within(_reference_ms(sessions, default_host).values())
+    times_ms = _reference_ms(sessions, default_host, rescaled, statistic)
+    spread = _spread_within(times_ms.values())
     return None if spread is None else 100 * spread
 
 
@@ -184,17 +195,19 @@ def _reference_ms(
     sessions: Iterable[SessionRecord],
     default_host: str,
     rescaled: Iterable[SessionCalibration] = (),
+    statistic: Statistic = "median",
 ) -> defaultdict[str, list[float]]:
-    """Medians of all timings of the reference, by board."""
+    """Times of the reference, all its timings, by board."""
     ratios = {x.session: x.time_ratio for x in rescaled}
     found = defaultdict[str, list[float]](list)
     for session in sessions:
         ratio = ratios.get(session.session, 1.0)
         # sessions from before fleets name no board
-        found[session.host or default_host] += [x / ratio for x in _times_ms(session)]
+        found[session.host or default_host] += [x / ratio for x in _times_ms(session, statistic)]
     return found
 
 
-def _times_ms(session: SessionRecord) -> list[float]:
-    """Medians of the timings of the reference in one session."""
-    return [timing.total.median_ms for timing in session.references]
+def _times_ms(session: SessionRecord, statistic: Statistic = "median") -> list[float]:
+    """Times of the reference in one session; medians where no other figure was kept."""
+    totals = [timing.total for timing in session.references]
+    return [total.of(statistic) or total.median_ms for total in totals]

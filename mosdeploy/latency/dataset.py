@@ -237,10 +237,10 @@ class LatencyDataset:
 
     @property
     def noise_floor_percent(self) -> float | None:
-        """How far apart repeats of one subnet on one board lie; None without two timings of the
-        reference there.
+        """How far apart repeats of one subnet on one board lie, as they are fitted; None without
+        two timings of the reference there.
         """
-        return noise_floor_percent(self.sessions, self._default_host)
+        return noise_floor_percent(self.sessions, self._default_host, self.rescaled_sessions)
 
     @property
     def sessions(self) -> tuple[SessionRecord, ...]:

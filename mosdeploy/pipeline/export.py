@@ -283,4 +283,11 @@ def _is_pick(options: ExportOptions) -> bool:
 
 
 def _device_name(context: Context, options: ExportOptions, search: SearchResult | None) -> str:
-    return options.device or context.config.device or (search.device if search else "local")
+    searched = search.device if search else "local"
+    name = options.device or context.config.device or searched
+    if options.device is None and search is not None and name != searched:
+        context.progress.say(
+            f"searched for {searched}, and exported for {name}, the device in mosdeploy.toml: "
+            f"`mosdeploy export --device {searched}` takes the other"
+        )
+    return name

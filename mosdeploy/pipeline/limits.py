@@ -71,14 +71,22 @@ def asked_limits(
     count: ParameterCount | None,
     max_size_bytes: int | None,
     max_memory_bytes: int | None,
+    config: LimitsConfig,
 ) -> Limits:
     """Limits as the command line and programs give them, the latency with its unit.
+
+    Parameters
+    ----------
+    config
+        The section of the run file that says what a limit on parameters counts where none is given.
 
     Raises
     ------
     ConfigError
         If one is no duration, or not positive; or if there are no parameters to count.
     """
+    if count is None and max_parameters is not None:
+        count = config.count
     given = {
         "max_latency_ms": parse_duration_ms(max_latency) if max_latency is not None else None,
         "max_size_bytes": max_size_bytes,

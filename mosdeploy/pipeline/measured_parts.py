@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, OtherConditionsError, StaleInputError
 from ..folders import listed
+from ..printable import plain
 from ..storage import read_lines
 from .conditions import check_current
 from .context import Context
@@ -68,14 +69,18 @@ def _profile_command(device: str) -> str:
     return f"mosdeploy profile --device {device}"
 
 
-def middle_ms(context: Context) -> float | None:
-    """A limit between the fastest and the slowest subnet of a device that was measured."""
+def middle_limit(context: Context) -> str:
+    """Options of a search within a limit between the fastest and the slowest subnet of the device
+    that it means, or else of another one; empty where nothing was measured.
+    """
     workload = context.config.workload.name
-    for device in measured_devices(context.files.root, workload, "latency.jsonl"):
+    devices = measured_devices(context.files.root, workload, "latency.jsonl")
+    for device in sorted(devices, key=context.run.device_option):
         times_ms = _times_ms(_Measured(context, device).dataset)
         if times_ms:
-            return float(f"{(min(times_ms) + max(times_ms)) / 2:.2g}")
-    return None
+            limit_ms = (min(times_ms) + max(times_ms)) / 2
+            return f" --max-latency {plain(limit_ms, 2)}ms{context.run.device_option(device)}"
+    return ""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The verb `profile`: measure a few well-chosen subnets on a device."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..config.device import DeviceProfile
@@ -90,12 +90,12 @@ def profile(context: Context, options: ProfileOptions | None = None) -> ProfileS
             look=is_first,
         )
         results.append(collect(context, request))
-        card = _card(context, name)
         if limit is not None:
-            reached.append(_reaches(context, card, limit))
+            reached.append(_reaches(context, results[-1].dataset, part, limit))
         if reached[-2:] == [True, True]:
             break
     check_any_timed(results[-1].dataset)
+    card = _card(context, name)
     return _summary(results, card, limit, reached[-1] if reached else None)
 
 
@@ -191,8 +191,22 @@ def _card(context: Context, device: str) -> PredictorCard | None:
         return None
 
 
-def _reaches(context: Context, card: PredictorCard | None, limit_percent: float) -> bool:
-    if card is None or card.trusted_mape_percent is None:
+def _reaches(
+    context: Context, dataset: "LatencyDataset", part: Sequence[ArchConfig], limit_percent: float
+) -> bool:
+    """Whether a fit to one part of the design reaches an error."""
+    from ..latency.predictor import LatencyPredictor
+
+    # of this part alone, also where more is there: after a kill the same fits are judged again
+    keys = {arch.key for arch in part}
+    records = [record for record in dataset.records if record.arch.key in keys]
+    try:
+        own = replace(dataset, records=records)
+        card = LatencyPredictor.fit_dataset(context.config.space, own).card
+    except PredictorError as error:
+        context.progress.say(f"no predictor yet: {error}")
+        return False
+    if card.trusted_mape_percent is None:
         return False
     context.progress.say(f"error {card.trusted_mape_percent:.2f}% from {card.num_samples} subnets")
     return card.trusted_mape_percent <= limit_percent

@@ -3,6 +3,7 @@
 In: a folder and what the command line said. Out: a `Run`. This file calls no room.
 """
 
+import contextlib
 import platform
 from dataclasses import dataclass
 from functools import cached_property
@@ -80,6 +81,13 @@ class Run:
                 f'or write device = "{found[0]}" at the top of {CONFIG_NAME}'
             )
         return found[0] if found else "local"
+
+    def device_option(self, device: str) -> str:
+        """What a proposed command has to say for a device: nothing where it means it anyway."""
+        with contextlib.suppress(ConfigError):
+            if self.profiled_device_name(None) == device:
+                return ""
+        return f" --device {device}"
 
     def devices_with_latencies(self) -> list[str]:
         """Devices that have measurements or a predictor for this workload in the folder."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..folders import listed
-from ..printable import byte_size, kept, latency, memory_kept, plain
+from ..printable import byte_size, kept, latency, memory_kept
 from ..record import Record, read_json
 from ..records import (
     BegunTraining,
@@ -29,12 +29,12 @@ from ..storage import read_record, sha256_file
 from .bundles import folder_bytes, newest_bundle
 from .context import Context
 from .devices import check_named
-from .measured_parts import measured_parts, middle_ms
+from .measured_parts import measured_parts, middle_limit
 from .parts import look_at, require, subnets
 from .predictors import has_ready_made
 from .replacing import begun_training
 from .report import current_scores, readable_deployments
-from .subnets import ALONE, subnet_card
+from .subnets import ALONE, is_trained, subnet_card
 from .summaries import Part, RunStatus
 from .train import has_tokenizer_of
 from .train_command import TRAIN, train_command
@@ -94,8 +94,7 @@ class _Look:
             return self._measured_first(parts) or command
         if command != "mosdeploy search" or self._has_limit:
             return command
-        limit_ms = middle_ms(self.context)
-        return command if limit_ms is None else f"{command} --max-latency {plain(limit_ms)}ms"
+        return command + middle_limit(self.context)
 
     @property
     def _has_limit(self) -> bool:
@@ -206,8 +205,8 @@ class _Look:
         for path in paths:
             yield look_at("finetuned", path.parent.name, partial(self._subnet, path), None)
         with contextlib.suppress(MosdeployError):
-            winner = self._trained.search_result().winner.arch.key
-            if not any(path.parent.name.startswith(f"{winner}-") for path in paths):
+            winner = self._trained.search_result().winner.arch
+            if not is_trained(self._trained, winner):
                 detail = "the winner has the weights that it inherits"
                 command = "mosdeploy finetune"
                 yield Part(what="finetuned", state="missing", detail=detail, command=command)
@@ -254,7 +253,12 @@ class _Look:
         if path.exists():
             now["search"] = sha256_file(path)
         made_from = manifest.provenance
-        return [name for name, sha256 in now.items() if made_from.get(name, sha256) != sha256]
+        found = [name for name, sha256 in now.items() if made_from.get(name, sha256) != sha256]
+        if manifest.weights == "inherited":
+            with contextlib.suppress(StaleInputError):
+                card = subnet_card(self._trained, manifest.arch, "finetuned")
+                found += ["training of its subnet"] if card.loss < card.start_loss else []
+        return found
 
     def _deployments(self) -> Iterator[Part]:
         deployed = self.context.files.deployed_to()
@@ -267,9 +271,16 @@ class _Look:
             yield Part(what="deployment", state="missing", command="mosdeploy deploy")
 
     def _deployment(self, path: Path) -> str:
+        from ..export.bundle import read_manifest
+
         found = read_record(Deployment, path, "mosdeploy deploy")
         newest = newest_bundle(self.context.files)
-        if newest is not None and sha256_file(newest / "manifest.json") != found.bundle_sha256:
+        if (
+            newest is not None
+            and sha256_file(newest / "manifest.json") != found.bundle_sha256
+            # one for another device takes no place of this one
+            and read_manifest(newest).device in (None, found.device.name)
+        ):
             raise StaleInputError(f"{found.bundle} is there, the {newest.name} here is newer")
         words = [found.bundle, "not timed"]
         if (figure_ms := found.measurement.figure_ms(found.statistic)) is not None:

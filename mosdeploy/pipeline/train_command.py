@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from ..config import RunConfig
+from ..config.sections import ParameterCount
 from ..records import BegunTraining, Limits, SupernetCard
 from .limits import NO_LIMITS, TrainOptions, with_defaults
 
@@ -37,18 +38,19 @@ def train_command(config: RunConfig, made: BegunTraining | SupernetCard) -> str:
     device = made.limits.device if made.limits is not None else None
     return _command(
         found.model_copy(update=dict.fromkeys(left_out)),
+        config,
         None if device == config.device else device,
         None if made.budget is None else made.budget.time_s,
     )
 
 
-def asked_command(asked: TrainOptions) -> str:
+def asked_command(asked: TrainOptions, config: RunConfig) -> str:
     """What trains a supernet for what was asked."""
-    return _command(asked.limits, asked.device, asked.time_s)
+    return _command(asked.limits, config, asked.device, asked.time_s)
 
 
-def _command(limits: Limits, device: str | None, time_s: float | None) -> str:
-    words = [TRAIN, *_options(limits)]
+def _command(limits: Limits, config: RunConfig, device: str | None, time_s: float | None) -> str:
+    words = [TRAIN, *_options(limits, config.training.count)]
     if device is not None:
         words.append(f"--device {device}")
     if time_s is not None:
@@ -56,15 +58,15 @@ def _command(limits: Limits, device: str | None, time_s: float | None) -> str:
     return " ".join(words)
 
 
-def _options(limits: Limits) -> list[str]:
+def _options(limits: Limits, usual_count: ParameterCount) -> list[str]:
     words = []
     if limits.max_latency_ms is not None:
         words.append(f"--max-latency {_digits(limits.max_latency_ms)}ms")
-    if limits.max_parameters is not None:
-        words.append(f"--max-parameters {_exact(limits.max_parameters, _COUNTS)}")
-    if limits.max_body_parameters is not None:
-        most = _exact(limits.max_body_parameters, _COUNTS)
-        words.append(f"--max-parameters {most} --count encoder")
+    counted = {"total": limits.max_parameters, "encoder": limits.max_body_parameters}
+    for count, most in counted.items():
+        if most is not None:
+            words.append(f"--max-parameters {_exact(most, _COUNTS)}")
+            words += [f"--count {count}"] if count != usual_count else []
     if limits.max_size_bytes is not None:
         words.append(f"--max-size {_exact(limits.max_size_bytes, _SIZES)}")
     if limits.max_memory_bytes is not None:

@@ -234,7 +234,8 @@ class Verification:
 
         again: set[str] = set()
         path = self.context.files.timed_again_path(self.device, self.context.config.workload.name)
-        if path.exists() and not _is_recent(path):
+        # what this search has measured itself stays, however long it takes
+        if path not in self._asked and path.exists() and not _is_recent(path):
             with disk_errors(path):
                 path.unlink()  # what counts is how the device is now
         while True:
@@ -270,7 +271,7 @@ class Verification:
             look=is_first,
         )
         dataset = collect(self.context, request).dataset
-        self.noise = max(self.noise, _noise_of(dataset, asked))
+        self.noise = max(self.noise, _noise_of(dataset, asked, self.statistic))
         timed = []
         for candidate in chosen:
             measurement = dataset.measured[candidate.arch.key].measurement
@@ -282,7 +283,7 @@ class Verification:
         return timed
 
 
-def _noise_of(dataset: "LatencyDataset", keys: Sequence[str]) -> float:
+def _noise_of(dataset: "LatencyDataset", keys: Sequence[str], statistic: Statistic) -> float:
     """How far apart repeats lie, as a share, in the sessions that measured some architectures.
 
     What a later session of the same file brought does not count: the same search again, with the
@@ -293,7 +294,8 @@ def _noise_of(dataset: "LatencyDataset", keys: Sequence[str]) -> float:
     measured = dataset.measured
     names = {measured[key].session for key in keys}
     sessions = [session for session in dataset.sessions if session.session in names]
-    return (noise_floor_percent(sessions, dataset.context.device.host_alias) or 0.0) / 100
+    host = dataset.context.device.host_alias
+    return (noise_floor_percent(sessions, host, statistic=statistic) or 0.0) / 100
 
 
 def _is_recent(path: Path) -> bool:

@@ -79,6 +79,28 @@ def test_the_noise_floor_is_that_of_repeats_on_one_board():
     ) == pytest.approx(1.0)
 
 
+def test_what_a_fit_divides_by_is_no_noise():
+    older = session("rpi", 11.9, 11.8, 11.7, name="older")
+    newest = session("rpi", 10.1, 10.0, 9.9, name="newest")
+    ratios = calibrate_sessions([older, newest], {"older": 1, "newest": 1}, "rpi")
+    assert noise_floor_percent([older, newest], "rpi") > 8.0
+    assert noise_floor_percent([older, newest], "rpi", ratios) < 1.0
+
+
+def test_the_noise_of_a_tail_is_that_of_the_tail():
+    times = session("rpi", 10.0, 10.0, 10.0)
+    references = tuple(
+        x.model_copy(update={"total": x.total.model_copy(update={"p90_ms": p90_ms})})
+        for x, p90_ms in zip(times.references, (20.0, 10.0, 30.0), strict=True)
+    )
+    times = times.model_copy(update={"references": references})
+    assert noise_floor_percent([times], "rpi") == 0.0
+    # from the median of 20 ms: 0, 10 and 10
+    assert noise_floor_percent([times], "rpi", statistic="p90") == pytest.approx(100 / 3)
+    # not kept: as medians
+    assert noise_floor_percent([times], "rpi", statistic="p99") == 0.0
+
+
 def rescaled(*sessions, **num_subnets):
     found = calibrate_sessions(sessions, num_subnets, "rpi")
     return {(x.host, x.session): (x.num_subnets, pytest.approx(x.time_ratio)) for x in found}

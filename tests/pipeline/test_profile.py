@@ -120,6 +120,16 @@ def test_a_profile_stops_when_the_error_is_met_twice(folder: Path) -> None:
     assert (again.error_met, again.measured_now, again.num_records) == (True, 0, 15)
 
 
+def test_what_is_there_already_counts_in_its_part_alone(folder: Path) -> None:
+    progress = KeptProgress()
+    run = opened(folder, progress)
+    run.profile(budget=15)
+    summary = run.profile(until_error_percent=99.0, budget=30)
+    assert (summary.error_met, summary.measured_now, summary.num_records) == (True, 0, 15)
+    judged = [x.rpartition("from ")[2] for x in progress.messages if x.startswith("error ")]
+    assert judged == ["10 subnets", "15 subnets"]
+
+
 def test_an_error_that_is_never_met_takes_the_budget(folder: Path) -> None:
     progress = KeptProgress()
     run = opened(folder, progress)

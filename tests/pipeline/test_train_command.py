@@ -7,6 +7,7 @@ from example_spaces import SMALL
 
 from mosdeploy.cli.options import LimitOptions
 from mosdeploy.config import RunConfig, load_recipe
+from mosdeploy.config.sections import TrainingConfig
 from mosdeploy.config.units import parse_budget_s
 from mosdeploy.pipeline.budget import split_steps
 from mosdeploy.pipeline.train_command import train_command
@@ -69,7 +70,18 @@ def test_limits_are_the_same_once_typed(limits: Limits) -> None:
     found = options(train_command(configured(), begun(limits, "rpi")))
     assert found.pop("--device") == "rpi"
     fields = {name.removeprefix("--").replace("-", "_"): text for name, text in found.items()}
-    assert LimitOptions(**fields).limits() == limits  # type: ignore[arg-type]
+    assert LimitOptions(**fields).limits(TrainingConfig()) == limits  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "limits", [Limits(max_parameters=4_000_000), Limits(max_body_parameters=20_000)]
+)
+def test_what_is_counted_is_said_where_the_run_file_counts_otherwise(limits: Limits) -> None:
+    config = configured(count="encoder", max_parameters="1k")
+    found = options(train_command(config, begun(limits)))
+    assert ("--count" in found) is (limits.max_parameters is not None)
+    fields = {name.removeprefix("--").replace("-", "_"): text for name, text in found.items()}
+    assert LimitOptions(**fields).limits(config.training) == limits  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("time_s", [90.0, 1800.0, 7200.0, 0.5])

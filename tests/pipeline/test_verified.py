@@ -39,7 +39,10 @@ def decided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """What comes of first times of candidates of rising loss, and of those of a second look."""
 
     def decided(
-        first: Sequence[float | None], again: Sequence[float | None], noise: float = 0.0
+        first: Sequence[float | None],
+        again: Sequence[float | None],
+        noise: float = 0.0,
+        asked: dict[Path, list[str]] | None = None,
     ) -> tuple[int, list[int]]:
         measured = [candidate(1.0 + i, ms) for i, ms in enumerate(first)]
         order = [x.arch for x in measured]
@@ -63,6 +66,7 @@ def decided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         task = Verification(
             context, "dev", limits, evolution, None, evolve, measured=measured, noise=noise
         )
+        task._asked.update(asked or {})
         winner = task._winner_timed_again()
         assert winner in task.measured
         return order.index(winner.arch), looks
@@ -130,6 +134,9 @@ def test_a_second_timing_counts_for_an_hour(
         os.utime(path, (changed.timestamp(), changed.timestamp()))
     beside = path.with_name("other-load.jsonl")
     beside.write_bytes(path.read_bytes())
+    # in a second pass what the same search has measured stays, however long it took
+    decided((9.9,), (9.9,), asked={path: []})
+    assert path.exists()
     decided((9.9,), (9.9,))
     assert path.exists() == counts
     assert beside.exists()
