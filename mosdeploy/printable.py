@@ -70,6 +70,20 @@ def quantity(name: str, value: float) -> str:
     return byte_size(value, digits=6) if name.endswith("_bytes") else f"{value:,.0f}"
 
 
+def score(value: float | None) -> str:
+    """A metric, most of which go from 0 to 100: with one decimal from 1 on, with three below, as an
+    error of small labels needs; a dash for None.
+
+    Examples
+    --------
+    >>> score(46.25), score(0.0314), score(0.0)
+    ('46.2', '0.031', '0.0')
+    """
+    if value is None:
+        return "-"
+    return f"{value:.1f}" if abs(value) >= 1 or not value else f"{value:.3f}"
+
+
 def byte_size(num_bytes: float, digits: int | None = None) -> str:
     """A size for people: in MiB, a small one in KiB, a large one in GiB.
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from ..printable import score
 from .options import PICK_HELP, BeamOption, Common
 from .printing import table
 
@@ -25,15 +26,15 @@ def evaluate(
 
     Inherited ones, those that were trained alone, and the teacher. The same command resumes.
     """
-    from ..pipeline.evaluate import evaluate as score
+    from ..pipeline.evaluate import evaluate as score_subnets
 
     context = common.context()
-    scores = score(context, tuple(pick) if pick else None, beam)
+    scores = score_subnets(context, tuple(pick) if pick else None, beam)
     metrics = list(dict.fromkeys(name for x in scores.subnets.values() for name in x.metrics))
     rows = [
         (
             name,
-            *(f"{x.metrics[metric]:.1f}" for metric in metrics),
+            *(score(x.metrics[metric]) for metric in metrics),
             f"{x.loss:.3f}",
             f"{x.num_parameters:,}",
         )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..printable import score
 from .options import Common, PickOption
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _finetune_task(common: Common, task: Path, options: "FinetuneOptions") -> No
     lines = [f"{_trained(card)}, validation loss {card.loss:.4f}{spread_of(card)}"]
     rows = done.scores.subnets.items() if done.scores is not None else ()
     for name, scores in rows:
-        metrics = ", ".join(f"{metric} {value:.1f}" for metric, value in scores.metrics.items())
+        metrics = ", ".join(f"{metric} {score(value)}" for metric, value in scores.metrics.items())
         lines.append(f"  {name}: {metrics} on {scores.num_examples} test examples")
     common.show(done, "\n".join(lines), f"mosdeploy export --dir {done.root}")
 

@@ -66,13 +66,6 @@ def device_name(device: str) -> str:
     return "this machine" if device == "local" else device
 
 
-def score(value: float | None) -> str:
-    """Spell a metric: one decimal from 1 on (metrics of 0 to 100), three below; a dash for None."""
-    if value is None:
-        return "-"
-    return f"{value:.1f}" if abs(value) >= 1 else f"{value:.3f}"
-
-
 def moment(text: str) -> str:
     """Spell a time of a record: 2025-03-01 12:30 UTC; what is no time stays as it is."""
     try:

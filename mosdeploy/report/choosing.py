@@ -10,7 +10,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from .cells import EMULATED, Facts, Table, byte_size, device_name, estimate, milliseconds, score
+from ..printable import score
+from .cells import EMULATED, Facts, Table, byte_size, device_name, estimate, milliseconds
 from .charts import agreement_chart, front_chart
 from .choices import Axis, Choice, DeviceLatency, axes_of
 from .summary import FamilyPage, Report

@@ -3,8 +3,9 @@
 In: `ReportInputs`. Out: `Facts` and `Table` for the template.
 """
 
+from ..printable import score
 from ..records import BundleManifest
-from .cells import Facts, Table, byte_size, code, score
+from .cells import Facts, Table, byte_size, code
 from .summary import FamilyPage, ReportInputs
 
 

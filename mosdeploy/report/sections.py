@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from ..printable import latency
+from ..printable import latency, score
 from ..records import BoardCalibration, PredictorCard, ScoreTable
 from .cells import (
     EMULATED,
@@ -20,7 +20,6 @@ from .cells import (
     device_name,
     limit_verdict,
     milliseconds,
-    score,
     wide,
 )
 from .charts import BAND_PERCENT

@@ -1,6 +1,7 @@
 import pytest
 from markupsafe import Markup
 
+from mosdeploy.printable import score
 from mosdeploy.report.cells import (
     bad,
     byte_size,
@@ -12,7 +13,6 @@ from mosdeploy.report.cells import (
     limit_verdict,
     milliseconds,
     moment,
-    score,
 )
 
 SPACE = "\N{NO-BREAK SPACE}"
