@@ -61,7 +61,7 @@ class TaskConfig(Record):
 
     `labels` are the classes of a classification, in the order of their numbers if the column
     holds numbers from 0; or the types of entities of a tagging, whose tags are then O, B-TYPE and
-    I-TYPE. The other kinds have none.
+    I-TYPE. White space in a tag of a file is read as `_`. The other kinds have none.
 
     `pooling` makes one vector of those of all tokens, for an embedding: their `mean`, or the first
     one (`cls`). None is what the checkpoint's files of sentence-transformers say, or the mean.
@@ -101,6 +101,12 @@ class TaskConfig(Record):
             raise ValueError(f"labels: {self.kind} has none; leave them out")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels must differ from one another, got {list(self.labels)}")
+        spaced = [name for name in self.labels if any(map(str.isspace, name))]
+        if self.kind == "tagging" and spaced:
+            raise ValueError(
+                f"labels: {spaced[0]!r} holds white space, but the type of a tag is one word; "
+                f"write {'_'.join(spaced[0].split())!r}, as such tags of a file are read"
+            )
         return self
 
     @property

@@ -55,9 +55,9 @@ class Family:
         task has examples; else the finished one. None for a family that learns from its data
         alone.
     serve_task
-        (supernet, its config, the config of another task, seed) to a supernet of the same weights
-        with a fresh head for that task; None for a family whose supernets serve one task. Raises
-        ConfigError for what does not fit.
+        (supernet, its config, the config of another task, seed, the task's training examples) to a
+        supernet of the same weights with a fresh head for that task; None for a family whose
+        supernets serve one task. Raises ConfigError for what does not fit.
     scored_examples
         (tokenizer, examples, config, workload, limit) to `ScoredExamples`; with a limit, at most so
         many of those that a bundle takes. By name, a family with a teacher is given it, and all the
@@ -66,7 +66,7 @@ class Family:
         (spec, arch, weights, options) to an ONNX model from ids to ids; the same for weights and
         for a skeleton.
     bundle_settings
-        (config, workload) to what the manifest's `settings` tell the runtime.
+        (config, workload, data) to what the manifest's `settings` tell the runtime.
     graph_options
         (config, workload, data, tokenizer) to the options of a bundle's graph: those that follow
         from [export], and what is learned from the data for it.

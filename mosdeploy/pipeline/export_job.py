@@ -117,7 +117,7 @@ def bundle_job(
         family=family.name,
         spec=exported_spec(state, chosen, workload),
         arch=chosen.arch,
-        settings=family.bundle_settings(state.config, workload),
+        settings=family.bundle_settings(state.config, workload, state.data),
         origin=BundleOrigin(name=name, device=None, provenance={}, weights=chosen.weights),
         tokenizer_path=exported_tokenizer(state, chosen),
         tokenizer_sha256=state.card.tokenizer_sha256 if chosen.vocabulary is None else None,

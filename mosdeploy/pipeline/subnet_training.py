@@ -278,9 +278,13 @@ class SubnetTraining:
 
     def _fresh(self) -> Any:
         config = self.state.config
-        return self.state.family.fresh_subnet(
+        subnet = self.state.family.fresh_subnet(
             self.arch, config.space, self.state.card.vocab_size, config.supernet, self.config.seed
         )
+        # what no training changes was set for the supernet's data
+        fixed = dict(self.state.subnet(self.arch).named_buffers())
+        subnet.load_state_dict(fixed, strict=False)
+        return subnet
 
     def _kept(self) -> SubnetCard | None:
         """The card of the subnet that lies there, if it counts."""

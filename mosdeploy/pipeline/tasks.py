@@ -140,7 +140,7 @@ class _Task:
         arch = pick(self.trained, arch_name, self.context.progress).arch
         run = Run(Workspace(self.root), self.config)
         data = self.context.family.load_data(self.config, run.data_root)
-        net = self._served()
+        net = self._served(data)
         # nothing is written before all is known to fit
         with disk_errors(self.root):
             make_folder(self.root)
@@ -153,11 +153,11 @@ class _Task:
         self._write_arch(TrainedRun(run, run.supernet_card()), arch, arch_name)
         return json.dumps(str(self.root))
 
-    def _served(self) -> Any:
+    def _served(self, data: Any) -> Any:
         serve_task = self.context.family.serve_task
         assert serve_task is not None  # `read` refuses it
         seed = self.config.training.seed
-        return serve_task(self.trained.net, self.context.config, self.config, seed)
+        return serve_task(self.trained.net, self.context.config, self.config, seed, data.train)
 
     def _write_supernet(self, run: Run, data: Any, net: Any) -> None:
         from ..supernet.checkpoint import save_supernet

@@ -100,7 +100,7 @@ class Encoder:
             folder / TOKENIZER_NAMES["encoder"],
             vocab_size=self.manifest.vocab_size,
             max_len=settings.max_input_len,
-            takes_pairs=settings.kind != "tagging",
+            takes_pairs=settings.takes_pairs,
         )
         is_on_cpu = not providers or providers[0] == CPU_PROVIDER
         self._max_positions = MAX_CPU_POSITIONS if is_on_cpu else MAX_BATCH_POSITIONS
@@ -116,9 +116,9 @@ class Encoder:
         """Answer lines, each by one line, in the order given.
 
         The answer is the name of the class, the number, the tags of the words (what stands between
-        spaces) or the vector as JSON. A tab separates two texts that are judged together. An empty
-        line is answered by an empty line. Of a line that is cut, words behind the cut have the tag
-        `O`.
+        spaces) or the vector as JSON. A tab separates two texts that are judged together where the
+        model has learned pairs (`settings.takes_pairs`), else it is a space. An empty line is
+        answered by an empty line. Of a line that is cut, words behind the cut have the tag `O`.
 
         Raises
         ------
@@ -233,7 +233,8 @@ class Encoder:
         for row, ids in enumerate(rows):
             inputs["input_ids"][row, : len(ids)] = ids
             inputs["attention_mask"][row, : len(ids)] = 1
-            if self.settings.num_types == 2:
+            # a single text has one type, even if it holds a separator
+            if self.settings.num_types == 2 and self.settings.takes_pairs:
                 inputs["token_type_ids"][row, : len(ids)] = self._types(ids)
         (output,) = self._session.run(inputs)
         middle = shape[1:] if self.settings.kind == "tagging" else ()

@@ -11,6 +11,7 @@ from .errors import ManifestError
 from .manifest import MAX_LENGTH, Fields, Manifest
 
 KINDS = ("classification", "regression", "tagging", "embedding")
+PAIR_KINDS = ("classification", "regression")
 MAX_OUTPUTS = 2**16
 MAX_TEXTS = 2**10
 MIN_LABELS = {"classification": 2, "tagging": 2}
@@ -39,6 +40,9 @@ class EncoderSettings:
         Token types that the model knows; 0 where it has no such input.
     max_input_len
         Most tokens of a text, special ones included; longer texts are cut, or read in windows.
+    takes_pairs
+        Whether a tab separates two texts that are judged together, as the model has learned it;
+        never for tagging and embedding. A bundle of another kind that does not say so takes them.
     texts_per_call
         How many texts a quantised model was made to take at a time and answer as each alone; a
         bundle that does not say so takes one.
@@ -49,6 +53,7 @@ class EncoderSettings:
     num_outputs: int
     num_types: int
     max_input_len: int
+    takes_pairs: bool
     texts_per_call: int = 1
 
     @property
@@ -72,12 +77,15 @@ def read_settings(manifest: Manifest) -> EncoderSettings:
         If a value is missing, of the wrong type or out of range.
     """
     fields = Fields(manifest.settings, "settings")
+    kind = fields.text("kind")
     settings = EncoderSettings(
-        kind=fields.text("kind"),
+        kind=kind,
         labels=fields.texts("labels"),
         num_outputs=fields.integer("num_outputs", 1, MAX_OUTPUTS),
         num_types=fields.integer("num_types", 0, 2),
         max_input_len=fields.integer("max_input_len", 4, MAX_LENGTH),
+        takes_pairs=kind in PAIR_KINDS
+        and ("takes_pairs" not in manifest.settings or fields.integer("takes_pairs", 0, 1) == 1),
         texts_per_call=(
             fields.integer("texts_per_call", 1, MAX_TEXTS)
             if "texts_per_call" in manifest.settings

@@ -1,10 +1,11 @@
 """Does a bundle, on this machine, answer what it answered where it was made?
 
 An answer is a list of token ids, or of scores. fp32: every id must be the same, and every score
-within `SCORE_TOLERANCE`. Other precisions: kernels of other processors round differently, and one
-id that turns over changes what follows; so the answers must be alike, to at least `MIN_AGREEMENT`
-over all examples together: ids by `difflib`'s ratio, scores by how small their difference is beside
-them. A wrong kernel, tokenizer or file falls far below that.
+within `SCORE_TOLERANCE`, or `RELATIVE_TOLERANCE` of itself. Other precisions: kernels of other
+processors round differently, and one id that turns over changes what follows; so the answers must
+be alike, to at least `MIN_AGREEMENT` over all examples together: ids by `difflib`'s ratio, scores
+by how small their difference is beside them. A wrong kernel, tokenizer or file falls far below
+that.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ Answer = Union[Sequence[int], Sequence[float]]  # noqa: UP007 (Python 3.9)
 MIN_AGREEMENT = 0.8
 SCORE_TOLERANCE = 1e-3
 """Between scores in fp32: those of another processor add up in another order."""
+RELATIVE_TOLERANCE = 1e-5
+"""Part of a score that is allowed besides: fp32 holds seven digits, and the answers of a regression
+may be in the thousands.
+"""
 
 
 class BundleModel(Protocol):
@@ -82,11 +87,19 @@ def is_same(found: Answer, expected: Answer, tolerance: float = SCORE_TOLERANCE)
     """Whether two answers are the same, up to the rounding of scores."""
     if _are_ids(found) and _are_ids(expected):
         return list(found) == list(expected)
-    return len(found) == len(expected) and np.allclose(found, expected, 0.0, tolerance)
+    return len(found) == len(expected) and np.allclose(
+        found, expected, RELATIVE_TOLERANCE, tolerance
+    )
 
 
 def _mean_likeness(found: Sequence[Answer], expected: Sequence[Answer]) -> float:
-    """Mean likeness of the answers, each weighted by its length."""
+    """Mean likeness of token ids, each answer weighted by its length; of scores, that of all
+    together: one of them may be near 0, where it is not like any other.
+    """
+    if not all(map(_are_ids, [*found, *expected])):
+        if [len(answer) for answer in found] != [len(answer) for answer in expected]:
+            return 0.0
+        return _likeness(np.concatenate(found).tolist(), np.concatenate(expected).tolist())
     weights = [max(1, len(answer)) for answer in expected]
     likenesses = [_likeness(a, b) for a, b in zip(found, expected)]  # noqa: B905 (Python 3.9)
     return float(np.average(likenesses, weights=weights))

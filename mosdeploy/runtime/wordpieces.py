@@ -1,8 +1,8 @@
 """Text to token ids, by a `tokenizer.json` of Hugging Face.
 
-In: a line of text; two texts are separated by a tab. Out: ids with the special tokens around them,
-cut to the longest text that the model takes, or all of them in windows of that length, and where in
-the line each came from.
+In: a line of text; where the model takes pairs, two texts are separated by a tab. Out: ids with the
+special tokens around them, cut to the longest text that the model takes, or all of them in windows
+of that length, and where in the line each came from.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class WordPieces:
     max_len
         Most ids of a line.
     takes_pairs
-        Whether a tab separates two texts.
+        Whether a tab separates two texts; otherwise it is a space.
 
     Attributes
     ----------
@@ -94,10 +94,10 @@ class WordPieces:
         ModelError
             If the line cannot be split: there is no unknown token, or the file is damaged.
         """
-        first, tab, second = text.partition("\t")
-        pair = second if tab and self._takes_pairs else None
+        texts = text.split("\t", 1) if self._takes_pairs else [text]
+        first, *second = map(_without_tabs, texts)
         with _library_errors(f"the tokenizer cannot split {text[:100]!r}"):
-            found = self._tokenizer.encode(text if pair is None else first, pair)
+            found = self._tokenizer.encode(first, second[0] if second else None)
         return _pieces(found, bool(found.overflowing))
 
     def split_whole(self, text: str) -> list[Pieces]:
@@ -123,7 +123,7 @@ class WordPieces:
                 "texts cut"
             )
         with _library_errors(f"the tokenizer cannot split {text[:100]!r}"):
-            found = self._windowing.encode(text)
+            found = self._windowing.encode(_without_tabs(text))
             return [_pieces(window, False) for window in (found, *found.overflowing)]
 
     @functools.cached_property
@@ -133,6 +133,11 @@ class WordPieces:
         room = self._max_len - tokenizer.num_special_tokens_to_add(False)
         tokenizer.enable_truncation(self._max_len, stride=room // OVERLAP_SHARE)
         return tokenizer
+
+
+def _without_tabs(text: str) -> str:
+    """A text as training reads it, with spaces for tabs; places of characters stay."""
+    return text.replace("\t", " ")
 
 
 def _pieces(found: tokenizers.Encoding, is_cut: bool) -> Pieces:

@@ -85,6 +85,11 @@ def test_tags_are_begin_and_inside_of_each_type() -> None:
         ("task", {"labels": ["one"]}, "classification needs 2 or more"),
         ("task", {"labels": ["a", "a"]}, "labels must differ"),
         ("task", {"kind": "regression"}, "regression has none"),
+        (
+            "task",
+            {"kind": "tagging", "labels": ["JOB TITLE"]},
+            "labels: 'JOB TITLE' holds white space, .* write 'JOB_TITLE'",
+        ),
         ("task", {"max_tokens": 600}, "space.max_positions is 512"),
         ("task", {"lable": "x"}, "label"),
         ("task", {"pooling": "cls"}, "only an embedding has one, not classification"),

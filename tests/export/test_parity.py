@@ -59,6 +59,22 @@ def test_both_are_scored_as_text_in_order() -> None:
     assert (report.torch_score, report.bundle_score, report.identical) == (1.0, 2.0, 39)
 
 
+@pytest.mark.parametrize(("found", "passes"), [(1000.0005, True), (1000.02, False)])
+def test_large_scores_may_differ_in_their_last_digits(found: float, passes: bool) -> None:
+    class Number:
+        tokenizer = None
+
+        def predict_ids(self, inputs: list[list[int]]) -> list[list[float]]:
+            return [[found]] * len(inputs)
+
+    check = dataclasses.replace(examples(), reference=lambda inputs: [[1000.0]] * len(inputs))
+    if passes:
+        assert check_parity(Number(), check, limits=LIMITS, precision="fp32").identical == 40
+        return
+    with pytest.raises(ExportError, match="40 of 40"):
+        check_parity(Number(), check, limits=LIMITS, precision="fp32")
+
+
 def test_fp32_must_be_equal() -> None:
     message = r"answers 2 of 40 .* the first is 'text 3': torch \[.*\], model \[9\]"
     with pytest.raises(ExportError, match=message):

@@ -28,8 +28,10 @@ from mosdeploy.export.onnx.model import write_model
 from mosdeploy.export.parity import ParityExamples
 from mosdeploy.families.encoder.bundle import bundle_readme, bundle_settings
 from mosdeploy.families.encoder.onnx_graph import build_graph
+from mosdeploy.families.encoder.tasks import EncoderData, Example
 from mosdeploy.runtime import Encoder
 from mosdeploy.runtime.encoder_answers import decode_answer
+from mosdeploy.runtime.encoder_settings import PAIR_KINDS
 from mosdeploy.spaces.encoder import EncoderSpace
 from mosdeploy.storage import sha256_file
 
@@ -84,7 +86,9 @@ def types_of(ids: list[int], space: EncoderSpace) -> list[int]:
     return [0] * end + [1] * (len(ids) - end)
 
 
-def in_numpy(config: EncoderRunConfig, inputs: list[list[int]]) -> list[list[float]]:
+def in_numpy(
+    config: EncoderRunConfig, inputs: list[list[int]], has_pairs: bool = True
+) -> list[list[float]]:
     """Answers of the largest network, as the bundle must give them."""
     space = config.space
     weights = random_weights(space, space.largest, vocab_size=len(PIECES))
@@ -95,7 +99,7 @@ def in_numpy(config: EncoderRunConfig, inputs: list[list[int]]) -> list[list[flo
             weights,
             {
                 "input_ids": np.array([ids]),
-                "token_type_ids": np.array([types_of(ids, space)]),
+                "token_type_ids": np.array([types_of(ids, space) if has_pairs else [0] * len(ids)]),
             },
         )
         .ravel()
@@ -121,7 +125,15 @@ def model_builder(config: EncoderRunConfig, precision: str) -> Callable[[Path], 
     return build
 
 
-def export_encoder(folder: Path, kind: str, precision: str = "fp32") -> Path:
+def learned(kind: str, has_pairs: bool = True) -> EncoderData:
+    """Data of pairs, where the kind knows them."""
+    pair = "a cat" if has_pairs and kind in PAIR_KINDS else None
+    return EncoderData((Example("the cat", pair),), (), (), {}, "")
+
+
+def export_encoder(
+    folder: Path, kind: str, precision: str = "fp32", has_pairs: bool = True
+) -> Path:
     """Write a bundle of the largest network with random weights; give its folder."""
     config = encoder_config(kind)
     tokenizer_path = folder / "made.json"
@@ -130,7 +142,7 @@ def export_encoder(folder: Path, kind: str, precision: str = "fp32") -> Path:
         family="encoder",
         spec=encoder_spec(config.space, precision, len(PIECES)),
         arch=config.space.largest,
-        settings=bundle_settings(config, config.workload),
+        settings=bundle_settings(config, config.workload, learned(kind, has_pairs)),
         origin=BundleOrigin("random", None, {}),
         tokenizer_path=tokenizer_path,
         limits=config.export,

@@ -90,6 +90,8 @@ def random_weights(
         linear("head.dense", d, d)
     if space.head in ("pooled", "tokens"):
         linear("head.out", d, space.num_outputs)
+    if space.head == "pooled" and space.num_outputs == 1:
+        weights["head.scale"] = np.array([0.5, 1.5], np.float32)
     if space.head == "masked-lm":
         linear("head.dense", d, t)
         norm("head.norm", t)
@@ -147,7 +149,9 @@ def answer_in_numpy(
 
 def _head(space: EncoderSpace, weights: Weights, x: np.ndarray) -> np.ndarray:
     if space.head == "pooled":
-        return _linear(weights, "head.out", np.tanh(_linear(weights, "head.dense", x[0])))
+        out = _linear(weights, "head.out", np.tanh(_linear(weights, "head.dense", x[0])))
+        center, spread = weights.get("head.scale", (0.0, 1.0))
+        return center + spread * out
     if space.head == "tokens":
         return _linear(weights, "head.out", x)
     if space.head in VECTOR_HEADS:

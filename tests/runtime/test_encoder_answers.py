@@ -83,7 +83,9 @@ def test_a_piece_may_begin_with_the_space_before_its_word() -> None:
 
 
 def settings_of(kind: str, labels: tuple[str, ...] = (), num_outputs: int = 2) -> EncoderSettings:
-    return EncoderSettings(kind, labels, num_outputs, num_types=2, max_input_len=9)
+    return EncoderSettings(
+        kind, labels, num_outputs, num_types=2, max_input_len=9, takes_pairs=True
+    )
 
 
 def test_windows_are_averaged_by_their_pieces() -> None:

@@ -16,6 +16,7 @@ def test_reads_what_export_wrote(encoder_bundle: Path) -> None:
         num_outputs=3,
         num_types=2,
         max_input_len=10,
+        takes_pairs=True,
     )
     assert settings.inputs == ("input_ids", "attention_mask", "token_type_ids")
     assert settings.output == "logits"
@@ -40,6 +41,7 @@ def test_a_bundle_that_does_not_say_how_many_texts_it_takes_takes_one(
         ("num_outputs", 0, "'num_outputs' must be a whole number from 1"),
         ("num_types", 3, "'num_types' must be a whole number from 0 to 2"),
         ("num_types", 0, r"has inputs and outputs .* not \[\['input_ids', 'attention_mask'\]"),
+        ("takes_pairs", 2, "'takes_pairs' must be a whole number from 0 to 1"),
         ("texts_per_call", 0, "'texts_per_call' must be a whole number from 1 to 1024"),
         ("max_input_len", 4, "'input_ids' must be a list of at most 4 ids"),
     ],

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -86,3 +87,39 @@ def test_scores_are_the_same_up_to_rounding() -> None:
     assert not is_same([0.5, 1.0], [0.502, 1.0])
     assert not is_same([0.5], [0.5, 1.0])
     assert not is_same([3, 4], [3, 5])
+
+
+def test_large_scores_are_the_same_up_to_their_last_digits() -> None:
+    assert is_same([5000.02], [5000.0])
+    assert not is_same([5000.2], [5000.0])
+
+
+class Numbers:
+    """A bundle in int8 whose text is the number of its answer; no file is read."""
+
+    tokenizer = SimpleNamespace(encode=lambda text: [int(text)])
+    decode = staticmethod(str)
+
+    def __init__(self, expected: list[list[float]], found: list[list[float]]) -> None:
+        self.found = found
+        tests = [
+            SimpleNamespace(input=str(i), input_ids=(i,), answer=answer, output=str(answer))
+            for i, answer in enumerate(expected)
+        ]
+        self.manifest = SimpleNamespace(self_tests=tests, precision="int8")
+
+    def predict_ids(self, inputs: list[tuple[int]]) -> list[list[float]]:
+        return [self.found[number] for (number,) in inputs]
+
+
+def test_one_score_near_zero_does_not_fail_all() -> None:
+    """Beside itself it differs three times over; beside all answers it is next to nothing."""
+    expected = [[0.80], [-0.43], [0.004]]
+    result = run_self_test(Numbers(expected, [[0.81], [-0.42], [0.012]]))
+    assert result.passed
+    distance, size = np.linalg.norm([0.01, 0.01, 0.008]), np.linalg.norm([0.80, 0.43, 0.004])
+    assert result.agreement == pytest.approx(1 - distance / size, abs=1e-4)
+    assert not run_self_test(Numbers(expected, [[0.40], [-0.42], [0.012]])).passed
+    # as many numbers in all, but not in each answer
+    shifted = run_self_test(Numbers([[1.0, 2.0], [3.0]], [[1.0], [2.0, 3.0]]))
+    assert not shifted.passed and shifted.agreement == 0

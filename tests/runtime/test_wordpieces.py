@@ -1,7 +1,9 @@
 from pathlib import Path
 
 import pytest
+import tokenizers
 from encoder_bundles import CLS_ID, PIECES, SEP_ID, edit_manifest, write_tokenizer
+from tokenizers import models, pre_tokenizers, processors
 
 from mosdeploy.runtime import Encoder, InputError, ModelError
 from mosdeploy.runtime.wordpieces import WordPieces
@@ -11,6 +13,17 @@ from mosdeploy.runtime.wordpieces import WordPieces
 def path(tmp_path: Path) -> Path:
     write_tokenizer(tmp_path / "tokenizer.json")
     return tmp_path / "tokenizer.json"
+
+
+def write_byte_tokenizer(path: Path) -> None:
+    """A tokenizer with a piece for each byte, as RoBERTa's."""
+    pieces = ["<s>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    model = models.BPE({piece: i for i, piece in enumerate(pieces)}, [])
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.add_special_tokens(["<s>", "</s>"])
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 1), ("<s>", 0))
+    path.write_text(tokenizer.to_str(), encoding="utf-8")
 
 
 def test_a_line_by_hand(path: Path) -> None:
@@ -28,6 +41,16 @@ def test_a_tab_separates_two_texts_where_there_are_pairs(path: Path) -> None:
     assert with_pairs.separator_id == SEP_ID
     assert with_pairs.encode("the\tcat") == [CLS_ID, 5, SEP_ID, 6, SEP_ID]
     assert without.encode("the\tcat") == [CLS_ID, 5, 6, SEP_ID]
+
+
+def test_without_pairs_a_tab_is_a_space(tmp_path: Path) -> None:
+    """Of a tokenizer of bytes, which tells them apart, and in windows too."""
+    write_byte_tokenizer(tmp_path / "bytes.json")
+    singles = WordPieces(tmp_path / "bytes.json", 300, 6, takes_pairs=False)
+    assert singles.split("a\tb") == singles.split("a b")
+    assert singles.split_whole("a\tcat\tsees") == singles.split_whole("a cat sees")
+    pairs = WordPieces(tmp_path / "bytes.json", 300, 9, takes_pairs=True)
+    assert pairs.encode("a\tb\tc") == pairs.encode("a\tb c")
 
 
 def test_of_two_texts_the_longer_is_cut(path: Path) -> None:

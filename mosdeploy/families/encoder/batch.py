@@ -28,11 +28,15 @@ class Objective:
         Share of the labels' loss; the teacher's has the rest. Without a teacher, labels are all.
     temperature
         Softens both the teacher's and the student's distribution (Hinton et al. 2015).
+    spread
+        Standard deviation of the numbers of a regression, in which differences are counted: the
+        loss is the same on any scale, and 1 for whoever answers their mean.
     """
 
     kind: TaskKind
     label_weight: float = 0.1
     temperature: float = 1.0
+    spread: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ class EncoderBatch:
         if self.labels is None:
             return self._vector_losses(logits)
         if self.objective.kind == "regression":
-            by_label = (logits[:, 0] - self.labels) ** 2
+            by_label = self._squared(logits[:, 0] - self.labels)
         else:
             flat = F.cross_entropy(
                 logits.flatten(0, -2),  # (B, C) or (B * S, C)
@@ -115,7 +119,7 @@ class EncoderBatch:
 
     def _teacher_losses(self, logits: Tensor, teacher: Tensor) -> Tensor:
         if self.objective.kind == "regression":
-            return (logits[:, 0] - teacher[:, 0]) ** 2
+            return self._squared(logits[:, 0] - teacher[:, 0])
         temperature = self.objective.temperature
         student = F.log_softmax(logits / temperature, dim=-1)
         wanted = F.log_softmax(teacher / temperature, dim=-1)
@@ -125,6 +129,10 @@ class EncoderBatch:
         if self.labels is not None and self.labels.dim() > 1:
             return divergence.masked_fill(self.labels == NO_TARGET, 0.0)
         return divergence
+
+    def _squared(self, differences: Tensor) -> Tensor:
+        """Of numbers (B,) on the labels' scale: (B,), on a scale of spread 1."""
+        return (differences / self.objective.spread) ** 2
 
     def _vector_losses(self, vectors: Tensor) -> Tensor:
         if self.teacher is None:

@@ -10,6 +10,7 @@ from ...export.onnx.model import GraphOptions
 from ...records import BundleManifest
 from ...runtime import Encoder
 from ...spaces.encoder_workload import EncoderWorkload
+from .tasks import EncoderData
 
 _TEMPLATE = """\
 ---
@@ -69,9 +70,14 @@ MAX_SHOWN = 500
 
 
 def bundle_settings(
-    config: EncoderRunConfig, workload: EncoderWorkload
+    config: EncoderRunConfig, workload: EncoderWorkload, data: EncoderData
 ) -> dict[str, int | float | str | tuple[str, ...]]:
     """What the runtime of an encoder's bundle needs to know beyond what all bundles say.
+
+    Parameters
+    ----------
+    data
+        What was learned; only a model of pairs answers pairs.
 
     Raises
     ------
@@ -82,7 +88,8 @@ def bundle_settings(
     --------
     >>> from mosdeploy.config import load_recipe
     >>> config = load_recipe("minilm-l6")
-    >>> bundle_settings(config, config.workload)["labels"]
+    >>> data = EncoderData((), (), (), {}, "")
+    >>> bundle_settings(config, config.workload, data)["labels"]
     ('negative', 'positive')
     """
     task = config.task
@@ -98,6 +105,7 @@ def bundle_settings(
         "num_outputs": config.space.embed_dim[0] if is_vector else task.num_outputs,
         "num_types": config.space.num_types,
         "max_input_len": config.export.max_input_len,
+        "takes_pairs": int(any(example.text_pair is not None for example in data.train)),
         "texts_per_call": workload.batch,
     }
 
@@ -139,7 +147,7 @@ def bundle_readme(manifest: BundleManifest) -> str:
         torch_score=parity.torch_score,
         input=example.input.replace("'", "'\\''"),  # between single quotes of a POSIX shell
         output=output if len(output) <= MAX_SHOWN else f"{output[:MAX_SHOWN]}...",
-        pairs="" if kind == "tagging" else _PAIRS,
+        pairs=_PAIRS if settings["takes_pairs"] else "",
         inputs=f"input_ids, attention_mask{types}",
         model_output="vector" if kind == "embedding" else "logits",
     )

@@ -78,6 +78,9 @@ class Checkpoint:
         Id of the padding.
     labels
         Names of its head's outputs, in order (`id2label`); none where config.json names none.
+    is_tied
+        Whether masked pieces are told by the embedding table, as here; otherwise that head is left
+        out.
     """
 
     kind: str
@@ -88,6 +91,7 @@ class Checkpoint:
     vocab_size: int
     pad_id: int
     labels: tuple[str, ...] = ()
+    is_tied: bool = True
 
     @property
     def tokenizer_path(self) -> Path:
@@ -95,7 +99,19 @@ class Checkpoint:
         return self.folder / "tokenizer.json"
 
     def weights(self, head: Head) -> StateDict:
-        """The body with what there is of one kind of head."""
+        """The body with what there is of one kind of head.
+
+        Raises
+        ------
+        ConfigError
+            If masked pieces shall be told by the embedding table, which they were not.
+        """
+        if head == "masked-lm" and not self.is_tied:
+            raise ConfigError(
+                f"{self.folder / 'config.json'}: tie_word_embeddings is false, so that masked "
+                "pieces have a matrix of their own; task.kind masked-lm tells them by the "
+                "embedding table: use a checkpoint where it is true, or another task.kind"
+            )
         return self.body | self.heads.get(head, {})
 
     def space(self, head: Head = "vector", num_outputs: int = 0) -> EncoderSpace:
@@ -146,6 +162,9 @@ def load_checkpoint(path: str, root: Path, key: str = "checkpoint.path") -> Chec
         constants["max_positions"] -= pad_id + 1
         if "positions.weight" in body:
             body["positions.weight"] = body["positions.weight"][pad_id + 1 :].clone()
+    is_tied = bool(config.get("tie_word_embeddings", True))
+    if not is_tied:
+        heads.pop("masked-lm", None)
     checkpoint = Checkpoint(
         kind=kind,
         folder=folder,
@@ -155,6 +174,7 @@ def load_checkpoint(path: str, root: Path, key: str = "checkpoint.path") -> Chec
         vocab_size=vocab_size,
         pad_id=pad_id,
         labels=_labels(config, folder),
+        is_tied=is_tied,
     )
     _check_complete(checkpoint)
     return checkpoint

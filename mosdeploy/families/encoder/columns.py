@@ -13,7 +13,7 @@ from typing import Any
 from ...config.encoder import TaskKind
 from ...errors import ConfigError
 from .tables import Row
-from .targets import cell_text
+from .targets import cell_text, joined_tag
 from .tasks import GLUE_COLUMNS
 
 TEXT_NAMES = ("text", "sentence", "content", "review", "message", "body", "comment", "title")
@@ -141,7 +141,7 @@ def _tagging(rows: Sequence[Row]) -> TaskColumns:
                 raise ConfigError(
                     f"{row.place}: column 'tags' holds {tag!r}; a tag is O, B-TYPE or I-TYPE"
                 )
-            counts[tag[2:]] += tag.startswith("B-")
+            counts[joined_tag(tag)[2:]] += tag.startswith("B-")
     del counts[""]
     found = dict(sorted(counts.items()))
     return TaskColumns("tagging", {"tokens": "tokens", "tags": "tags"}, tuple(found), found)

@@ -23,6 +23,7 @@ from ...config.encoder import EncoderRunConfig
 from ...data.ragged import Ragged, pad_rows
 from ...storage import atomic_write
 from .batch import NO_TARGET, EncoderBatch, Objective, token_types
+from .label_scale import center_and_spread
 from .masking import Masking
 from .tasks import Example
 from .tokenizer import EncoderTokenizer
@@ -38,11 +39,19 @@ shapes, and the kernels that are compiled for each shape on a CPU in bf16 are us
 
 @dataclass(frozen=True)
 class BatchLayout:
-    """How ids become a batch: the padding's id, the separator's, how many token types there are."""
+    """How ids become a batch: the padding's id, the separator's, how many token types there are.
+
+    Only pairs use two types, as in transformers: a single text may hold a separator too.
+    """
 
     pad_id: int
     sep_id: int
     num_types: int
+
+    def of(self, examples: Sequence[Example]) -> "BatchLayout":
+        """The layout of these texts: itself, or with one type if they are no pairs."""
+        has_pairs = any(example.text_pair is not None for example in examples)
+        return self if has_pairs else replace(self, num_types=min(self.num_types, 1))
 
     def inputs(
         self, texts: Sequence[npt.ArrayLike], width: int = 0
@@ -224,27 +233,36 @@ def tokenize(
         ids = []
         for example in examples:
             found = tokenizer.encode_words(example.words, limit)
-            labels = [NO_TARGET] * len(found.ids)
+            of_pieces = [NO_TARGET] * len(found.ids)
             for position, tag in zip(found.first_pieces, example.tags, strict=True):
                 if position >= 0:  # not cut off
-                    labels[position] = tag
+                    of_pieces[position] = tag
             ids.append(found.ids)
-            tags.append(labels)
+            tags.append(of_pieces)
     else:
         ids = tokenizer.encode_many([(x.text, x.text_pair) for x in examples], limit)
+    labels = label_array(examples)
+    objective = _objective(config)
+    if config.task.kind == "regression":
+        objective = replace(objective, spread=center_and_spread(labels)[1])
     return EncoderDataset(
         ids=Ragged.of(ids),
-        labels=np.array([x.label for x in examples if x.label is not None], dtype=np.float64),
+        labels=labels,
         tags=Ragged.of(tags),
-        layout=batch_layout(tokenizer, config),
+        layout=batch_layout(tokenizer, config).of(examples),
         masking=Masking(
             mask_id=tokenizer.special.mask,
             special_ids=tuple(sorted(tokenizer.special.everything)),
             vocab_size=tokenizer.vocab_size,
         ),
-        objective=_objective(config),
+        objective=objective,
         max_tokens=config.max_tokens,
     )
+
+
+def label_array(examples: Sequence[Example]) -> npt.NDArray[np.float64]:
+    """Classes or numbers of examples, (N,); empty where they have none."""
+    return np.array([x.label for x in examples if x.label is not None], dtype=np.float64)
 
 
 def batch_layout(tokenizer: EncoderTokenizer, config: EncoderRunConfig) -> BatchLayout:

@@ -10,6 +10,8 @@ import json
 import logging
 from typing import cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -31,7 +33,8 @@ from ...supernet.elastic import (
 from ...supernet.extract import extract
 from ...supernet.supernet import Supernet
 from .elastic_layer import ElasticBertLayer
-from .network import OUTPUT_STD, EncoderSubnet
+from .label_scale import SCALE, center_and_spread
+from .network import OUTPUT_STD, EncoderSubnet, PooledHead, no_scale
 
 _log = logging.getLogger(__name__)
 
@@ -47,14 +50,18 @@ def skeleton(
 
 
 class ElasticHead(nn.Module):
-    """The largest head, which is sliced."""
+    """The largest head, which is sliced; `scale` is as in `PooledHead`."""
+
+    scale: Tensor | None
 
     def __init__(self, space: EncoderSpace, vocab_size: int) -> None:
         super().__init__()
         self.table_dim = space.table_dim
         dim = max(space.embed_dim)
         self.dense = self.out = self.norm = self.bias = None
-        if space.head == "pooled":
+        is_pooled = space.head == "pooled"
+        self.register_buffer("scale", no_scale(space.num_outputs) if is_pooled else None)
+        if is_pooled:
             self.dense = ElasticLinear(dim, dim)
         if space.head == "masked-lm":
             self.dense = ElasticLinear(dim, space.embedding_dim)
@@ -77,6 +84,8 @@ class ElasticHead(nn.Module):
             parts["dense"] = self.dense.generate(dim, dense_dim)
         if self.out is not None:
             parts["out"] = self.out.generate(dim, self.out.weight.shape[0])
+        if self.scale is not None:
+            own["scale"] = self.scale
         return with_prefix(**parts) | own
 
 
@@ -273,11 +282,30 @@ def teacher_network(
             f"is {_shape(weights.get(lacking))}, needed is {_shape(state[lacking])}; give [space] "
             "the checkpoint's sizes"
         )
-    drawn = [name for name in fresh if not _is_bottleneck(name)]
+    # nor is the scale of labels drawn
+    drawn = [name for name in fresh if name != SCALE and not _is_bottleneck(name)]
     if drawn:
         _log.info("drawn anew: %s", ", ".join(drawn))
     net.load_state_dict({name: weights[name] for name in fitting}, strict=False)
     return net
+
+
+@torch.no_grad()
+def fit_scale(net: nn.Module, labels: npt.NDArray[np.float64]) -> None:
+    """Give the heads of a regression, if the network has any, the scale of the labels it is to be
+    trained on, (N,).
+
+    A fresh head then starts at their center. One that was trained before has a bias: it is taken to
+    answer on their scale already, and answers as it did.
+    """
+    center, spread = center_and_spread(labels)
+    for head in net.modules():
+        if isinstance(head, PooledHead | ElasticHead) and head.scale is not None:
+            out = cast("ElasticLinear | nn.Linear", head.out)
+            if out.bias.any():
+                out.weight.div_(spread)
+                out.bias.sub_(center).div_(spread)
+            head.scale.copy_(torch.tensor([center, spread]))
 
 
 def _is_bottleneck(name: str) -> bool:

@@ -25,6 +25,7 @@ from ...folders import remove_scratch, replace_folder, restore_folder
 from ...spaces.encoder import EncoderSpace
 from ...spaces.encoder_choices import EncoderArch
 from ...storage import disk_errors, locked
+from .label_scale import folded
 from .onnx_graph import build_graph
 
 CONFIG_NAME = "config.json"
@@ -105,7 +106,7 @@ def write_hf(job: FormatJob, out_dir: Path) -> None:
 
     def write(folder: Path) -> None:
         kind = _config_of(job).task.kind
-        tensors = bert_weights(job.weights, kind, _space(job))
+        tensors = bert_weights(folded(job.weights), kind, _space(job))
         save_file(tensors, folder / "model.safetensors", {"format": "pt"})
         _write_json(folder / CONFIG_NAME, _config(job))
         _write_tokenizer(job, folder)

@@ -23,6 +23,7 @@ from .dataset import BatchLayout
 from .folders import resolve_folder
 from .network import Activation, EncoderSubnet, PooledHead
 from .scoring import outputs_of
+from .targets import joined_tag
 from .tasks import Example
 from .tokenizer import EncoderTokenizer
 
@@ -68,9 +69,11 @@ class GivenTeacher:
         texts = [(example.text, example.text_pair) for example in examples]
         return Ragged.of(self.tokenizer.encode_many(texts, self.max_tokens))
 
-    def outputs(self, ids: Ragged) -> list[Tensor]:
+    def outputs(self, examples: Sequence[Example]) -> list[Tensor]:
         """Of each text (C,), or of its pieces (length, C)."""
-        return outputs_of(self.network, [ids[i].tolist() for i in range(len(ids))], self.layout)
+        ids = self.ids(examples)
+        texts = [ids[i].tolist() for i in range(len(ids))]
+        return outputs_of(self.network, texts, self.layout.of(examples))
 
 
 def load_given_teacher(config: EncoderRunConfig, root: Path) -> GivenTeacher:
@@ -132,7 +135,9 @@ def _network(checkpoint: Checkpoint, head: Head, task: TaskConfig) -> EncoderSub
         network.head = PooledHead(largest.embed_dim, task.num_outputs, 0.0, activation)
     order = _order(checkpoint, task)
     rows = {name: weights[name][order] for name in weights if name.startswith("head.out.")}
-    _load(network, checkpoint.body | weights | rows, checkpoint.folder)
+    # its numbers are on the labels' scale, as it was fine-tuned
+    scale = dict(network.named_buffers())
+    _load(network, scale | checkpoint.body | weights | rows, checkpoint.folder)
     return network.eval()
 
 
@@ -152,15 +157,15 @@ def _load(network: EncoderSubnet, weights: StateDict, folder: Path) -> None:
 
 def _order(checkpoint: Checkpoint, task: TaskConfig) -> list[int]:
     """For each output of the task, which of the teacher's it is; as they come where one side has
-    no names. Names may differ in case.
+    no names. Names may differ in case, and in `_` for a space.
     """
     names = list(checkpoint.labels)
     wanted = list(task.tag_names)
     if not names or not wanted:
         return list(range(task.num_outputs))
     if set(names) != set(wanted):
-        names = [name.casefold() for name in names]
-        wanted = [name.casefold() for name in wanted]
+        names = [joined_tag(name.casefold()) for name in names]
+        wanted = [joined_tag(name.casefold()) for name in wanted]
     if sorted(names) != sorted(wanted):
         kind = "task.labels"
         raise ConfigError(

@@ -1,4 +1,5 @@
-"""Metrics of texts' classes, numbers, tags and vectors, in percent; higher is better.
+"""Metrics of texts' classes, numbers, tags and vectors, in percent; higher is better. (But not of
+the mean absolute error.)
 
 In: answers and references. Out: metrics by name; the first one counts. numpy alone.
 """
@@ -53,7 +54,8 @@ def classification_metrics(
 
 
 def regression_metrics(answers: Sequence[float], references: Sequence[float]) -> dict[str, float]:
-    """Pearson's and Spearman's correlation coefficients; 0 where one side is constant.
+    """Pearson's and Spearman's correlation coefficients, 0 where one side is constant; and the mean
+    absolute error (MAE), on the scale of the references, of which lower is better.
 
     Raises
     ------
@@ -63,13 +65,14 @@ def regression_metrics(answers: Sequence[float], references: Sequence[float]) ->
     Examples
     --------
     >>> {name: round(x, 1) for name, x in regression_metrics([1, 2, 9], [1, 2, 3]).items()}
-    {'Pearson': 91.8, 'Spearman': 100.0}
+    {'Pearson': 91.8, 'Spearman': 100.0, 'MAE': 2.0}
     """
     _check_lengths(answers, references)
     found, wanted = (np.asarray(side, dtype=np.float64) for side in (answers, references))
     return {
         "Pearson": 100 * _correlation(found, wanted),
         "Spearman": 100 * _correlation(_ranks(found), _ranks(wanted)),
+        "MAE": float(np.abs(found - wanted).mean()),
     }
 
 

@@ -29,10 +29,25 @@ OUTPUT_STD = 0.02
 Activation = Callable[[Tensor], Tensor]
 
 
+def no_scale(num_outputs: int) -> Tensor | None:
+    """Center 0 and spread 1 for the head of a regression, which alone has one output."""
+    return torch.tensor([0.0, 1.0]) if num_outputs == 1 else None
+
+
 class PooledHead(nn.Module):
     """A dense layer with activation on the first position, then a linear layer; with tanh it is
     BERT's classifier.
+
+    A single output is a number on the scale of a regression's labels. The linear layer gives it in
+    spreads from their center: at the usual learning rates it would not come far from 0.
+
+    Attributes
+    ----------
+    scale
+        Center and spread (2,), which `fit_scale` sets and no training changes; None for classes.
     """
+
+    scale: Tensor | None
 
     def __init__(
         self, dim: int, num_outputs: int, dropout: float, activation: Activation = torch.tanh
@@ -41,13 +56,17 @@ class PooledHead(nn.Module):
         self.activation = activation
         self.dense = Linear(dim, dim)
         self.out = Linear(dim, num_outputs)
+        self.register_buffer("scale", no_scale(num_outputs))
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, S, d) to (B, C)."""
         pooled = self.activation(self.dense(x[:, 0]))  # (B, d)
         logits: Tensor = self.out(self.drop(pooled))
-        return logits
+        if self.scale is None:
+            return logits
+        # slices rather than numbers: they lift bf16 to fp32, which holds large labels
+        return self.scale[:1] + self.scale[1:] * logits
 
 
 class TokensHead(nn.Module):

@@ -38,6 +38,7 @@ from ...spaces.encoder_choices import VECTOR_HEADS, EncoderArch
 from ...spaces.encoder_workload import EncoderWorkload
 from ...spaces.genes import ArchConfig
 from ...spaces.spec import ModelSpec
+from .label_scale import folded
 from .onnx_texts import OneText, PackedTexts, Texts, num_texts, real_tokens
 
 INPUT_IDS = "input_ids"
@@ -83,7 +84,7 @@ def build_graph(
     ['logits']
     """
     plan = GraphSpec.of(spec, arch)
-    source = InlineInitializers(weights) if isinstance(weights, Mapping) else weights
+    source = InlineInitializers(folded(weights)) if isinstance(weights, Mapping) else weights
     builder = GraphBuilder(source, "encode")
     is_real = real_tokens(builder, ATTENTION_MASK)
     if plan.number_format == "int8":

@@ -22,7 +22,7 @@ from ...family import ScoredExamples, Teacher
 from ...runtime.encoder_answers import decode_answer
 from ...spaces.encoder_workload import EncoderWorkload
 from .batch import NO_TARGET
-from .dataset import BatchLayout, EncoderDataset, batch_layout, tokenize
+from .dataset import BatchLayout, EncoderDataset, tokenize
 from .metrics import (
     classification_metrics,
     embedding_metrics,
@@ -86,7 +86,7 @@ def scored_examples(
     ids = [row.tolist() for row in (dataset.ids[i] for i in range(len(dataset)))]
     if config.task.kind == "masked-lm":
         return _masked_examples(tokenizer, chosen, dataset)
-    predict = predictor(batch_layout(tokenizer, config))
+    predict = predictor(dataset.layout)
     kind = config.task.kind
     metrics: Metrics
     line_metrics: Metrics | None = None

@@ -4,12 +4,16 @@ In: a supernet that was trained on unlabelled text, and the run file of a task w
 supernet of the same layers whose head has random weights.
 """
 
+from collections.abc import Sequence
+
 import torch
 
 from ...config.encoder import EncoderRunConfig, TaskKind
 from ...errors import ConfigError
 from ...supernet.supernet import Supernet
-from .elastic import fresh_supernet
+from .dataset import label_array
+from .elastic import fit_scale, fresh_supernet
+from .tasks import Example
 
 AGNOSTIC: tuple[TaskKind, ...] = ("embedding", "masked-lm")
 """Kinds whose supernets know no labels, so that they serve any task."""
@@ -21,7 +25,11 @@ _HEAD = "network.head."
 
 
 def serve_task(
-    net: Supernet, trained: EncoderRunConfig, config: EncoderRunConfig, seed: int
+    net: Supernet,
+    trained: EncoderRunConfig,
+    config: EncoderRunConfig,
+    seed: int,
+    examples: Sequence[Example],
 ) -> Supernet:
     """Give a supernet the head of another task.
 
@@ -33,6 +41,8 @@ def serve_task(
         Its run file, and that of the task, with the same space but for the head.
     seed
         Draws the head.
+    examples
+        What the task is trained on: the head of a regression starts at their scale.
 
     Raises
     ------
@@ -55,4 +65,5 @@ def serve_task(
     with torch.no_grad():
         # strict: a weight of the body that is missing would stay random
         served.load_state_dict({k: x for k, x in weights.items() if k.startswith(_HEAD)} | body)
+    fit_scale(served, label_array(examples))
     return served.eval()

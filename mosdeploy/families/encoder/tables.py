@@ -67,7 +67,7 @@ def read_rows(source: str, root: Path) -> Iterator[Row]:
     ------
     ConfigError
         If the file, the package or the dataset is missing; if a line is not UTF-8, has another
-        number of cells than there are columns, or is no JSON object.
+        number of cells than there are columns, quotes that do not pair, or is no JSON object.
     """
     if source.startswith(DATASETS):
         return _published(source)
@@ -87,6 +87,8 @@ def _cells(path: Path) -> Iterator[Row]:
         lines,
         delimiter="," if is_csv else "\t",
         quoting=csv.QUOTE_MINIMAL if is_csv else csv.QUOTE_NONE,
+        # else a quote that is not closed makes one cell of all rows up to the next quote
+        strict=is_csv,
     )
     columns: list[str] = []
     while True:
@@ -94,7 +96,11 @@ def _cells(path: Path) -> Iterator[Row]:
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            raise ConfigError(f"{place}: {error}") from error
+            raise ConfigError(
+                f"{place}: the row that begins here is no CSV ({error}); a cell that holds a "
+                'double quote stands in double quotes, with its own written twice (""); or save '
+                "the table as .tsv, without quoting, or as .jsonl"
+            ) from error
         if cells is None:
             return
         if not cells:

@@ -64,6 +64,17 @@ def cell_words(cell: Any, place: str, column: str) -> tuple[str, ...]:
     return words
 
 
+def joined_tag(tag: str) -> str:
+    """A tag as it is answered, where spaces are between tags: without any of its own.
+
+    Examples
+    --------
+    >>> joined_tag("B-JOB TITLE")
+    'B-JOB_TITLE'
+    """
+    return "_".join(tag.split())
+
+
 def cell_number(cell: Any, place: str, column: str) -> float:
     """The number in a cell.
 

@@ -25,6 +25,7 @@ from .targets import (
     cell_text,
     cell_words,
     check_targets,
+    joined_tag,
     target_numbers,
 )
 
@@ -242,7 +243,8 @@ def _tagged(row: Row, task: TaskConfig) -> _Found:
             f"{row.place}: {len(words)} words in '{task.tokens}' and {len(tags)} tags in "
             f"'{task.tags}'; each word needs one tag"
         )
-    return _Found(row.place, Example(" ".join(words), words=words), tags)
+    names = tuple(joined_tag(tag) for tag in tags)
+    return _Found(row.place, Example(" ".join(words), words=words), names)
 
 
 def _text_columns(row: Row, task: TaskConfig) -> tuple[str, str | None]:
@@ -329,6 +331,8 @@ def _digest(
         config.checkpoint.vocab_size,
         *_checkpoint_digests(folder),
         *given,
+        # networks without the scale of the labels, of older versions, are others
+        *(["scaled"] if task.kind == "regression" else []),
     )
 
 

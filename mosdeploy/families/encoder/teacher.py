@@ -84,7 +84,7 @@ class EncoderTeacher:
         labels = Labels(self._folder, ids)
         if not labels.is_whole:
             network = self._network if self.is_largest else self._given.network
-            layout = dataset.layout if self.is_largest else self._given.layout
+            layout = dataset.layout if self.is_largest else self._given.layout.of(examples)
             labels.compute(network, layout, self._config.training, self._show)
         return dataset.with_teacher(labels.outputs)
 
@@ -96,7 +96,7 @@ class EncoderTeacher:
         if self._config.task.kind == "tagging":
             metrics = scored.evaluate(given.network)
         else:
-            answers = given.outputs(given.ids(examples))
+            answers = given.outputs(examples)
             metrics = scored.metrics([scored.decode(x.tolist()) for x in answers])
         batches = ordered_batches(valid, VALIDATION_TOKENS)
         return Scores(

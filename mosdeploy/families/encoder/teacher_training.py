@@ -24,7 +24,7 @@ from ...training.trainer import TrainingJob, TrainingSummary, train
 from .batch import EncoderBatch
 from .checkpoint import check_fits, load_checkpoint
 from .dataset import EncoderDataset
-from .elastic import fresh_subnet, skeleton, teacher_network
+from .elastic import fit_scale, fresh_subnet, skeleton, teacher_network
 from .given_teacher import load_given_teacher, same_folder
 from .importance import ContrastBatch, Importance, measure_importance, reorder
 from .network import EncoderSubnet
@@ -160,7 +160,9 @@ def _make(
         weights = given.network.state_dict()
         seed = config.training.seed
         network = teacher_network(config.space, config.vocab_size, config.supernet, weights, seed)
-    batches = Batches(cast("EncoderDataset", task.train), training.tokens_per_batch, training.seed)
+    examples = cast("EncoderDataset", task.train)
+    fit_scale(network, examples.labels)
+    batches = Batches(examples, training.tokens_per_batch, training.seed)
     loss = 0.0
     seconds = 0.0
     if config.teacher_steps:

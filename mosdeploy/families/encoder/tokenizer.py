@@ -117,6 +117,7 @@ class EncoderTokenizer:
             ) from error
         self._tokenizer.no_padding()  # a file may say that all texts are padded to one length
         self._tokenizer.no_truncation()
+        self._path = path
         self._max_tokens: int | None = None
         self.special = self._special_ids(path)
         self.vocab_size = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
@@ -134,7 +135,15 @@ class EncoderTokenizer:
     def encode_many(
         self, texts: Sequence[tuple[str, str | None]], max_tokens: int | None = None
     ) -> list[list[int]]:
-        """`encode` for many texts or pairs, in order."""
+        """`encode` for many texts or pairs, in order.
+
+        Raises
+        ------
+        ConfigError
+            If there are pairs, and the tokenizer puts no special tokens around them.
+        """
+        if any(pair is not None for _, pair in texts):
+            self._check_pairs()
         self._cut_to(max_tokens)
         inputs = [text if pair is None else (text, pair) for text, pair in texts]
         return [list(found.ids) for found in self._tokenizer.encode_batch_fast(inputs)]
@@ -169,6 +178,18 @@ class EncoderTokenizer:
         else:
             self._tokenizer.enable_truncation(max_tokens, strategy="longest_first")
         self._max_tokens = max_tokens
+
+    def _check_pairs(self) -> None:
+        self._cut_to(None)
+        empty = self._tokenizer.encode("", "").ids
+        cls, sep = self.special.cls, self.special.sep
+        # between the texts stands one separator or, as RoBERTa has it, two
+        if empty not in ([cls, sep, sep], [cls, sep, sep, sep]):
+            raise ConfigError(
+                f"{self._path} encodes a pair of empty texts as {empty}, not as "
+                f"[{cls}, {sep}, {sep}], the begin and the ends of both; the task has pairs: use a "
+                "tokenizer whose post-processor has a template for pairs too"
+            )
 
     def _special_ids(self, path: Path) -> SpecialIds:
         for names in (SPECIAL_TOKENS, ROBERTA_TOKENS):

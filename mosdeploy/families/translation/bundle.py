@@ -55,7 +55,7 @@ _MODEL_FILES = {
 
 
 def bundle_settings(
-    config: TranslationRunConfig, workload: TranslationWorkload
+    config: TranslationRunConfig, workload: TranslationWorkload, *_: object
 ) -> dict[str, int | float | str]:
     """What the runtime of a translation bundle needs to know beyond what all bundles say.
 

@@ -10,6 +10,7 @@ from encoder_bundles import (
     encode_texts,
     encoder_config,
     export_encoder,
+    learned,
     write_tokenizer,
 )
 from encoders import random_weights
@@ -35,27 +36,31 @@ from mosdeploy.runtime.wordpieces import WordPieces
 
 def test_settings_hold_what_the_runtime_reads() -> None:
     config = encoder_config("tagging")
-    assert bundle_settings(config, config.workload) == {
+    data = learned("tagging")
+    assert bundle_settings(config, config.workload, data) == {
         "kind": "tagging",
         "labels": ("O", "B-PER", "I-PER", "B-LOC", "I-LOC"),
         "num_outputs": 5,
         "num_types": 2,
         "max_input_len": 10,
+        "takes_pairs": 0,
         "texts_per_call": 1,
     }
     many = config.workload.model_copy(update={"batch": 16})
-    assert bundle_settings(config, many)["texts_per_call"] == 16
+    assert bundle_settings(config, many, data)["texts_per_call"] == 16
     config = encoder_config("embedding")
-    assert bundle_settings(config, config.workload)["num_outputs"] == 24
+    assert bundle_settings(config, config.workload, data)["num_outputs"] == 24
     config = encoder_config("regression")
-    assert bundle_settings(config, config.workload)["num_outputs"] == 1
+    assert bundle_settings(config, config.workload, data)["num_outputs"] == 1
+    pairs = learned("regression")
+    assert bundle_settings(config, config.workload, pairs)["takes_pairs"] == 1
     assert graph_options(config).max_positions == 10
 
 
 def test_a_network_without_answers_is_not_exported() -> None:
     config = encoder_config("masked-lm")
     with pytest.raises(ExportError, match="fine-tune it on a task"):
-        bundle_settings(config, config.workload)
+        bundle_settings(config, config.workload, learned("masked-lm"))
 
 
 @pytest.mark.parametrize("kind", ["classification", "regression", "tagging", "embedding"])
@@ -66,7 +71,7 @@ def test_a_bundle_answers_as_the_network_does(tmp_path: Path, kind: str) -> None
     subnet.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     model = open_bundle(export_encoder(tmp_path, kind), threads=1)
     inputs = [*encode_texts(tmp_path / "made.json", TEXTS), [2, 5, 6, 3, 7, 3]]
-    layout = BatchLayout(pad_id=0, sep_id=SEP_ID, num_types=2)
+    layout = BatchLayout(pad_id=0, sep_id=SEP_ID, num_types=2).of(learned(kind).train)
     expected = predictor(layout)(subnet, inputs)
     found = model.predict_ids(inputs)
     decode = decoder(encoder_config(kind))
@@ -101,6 +106,7 @@ def test_the_readme_is_a_model_card_with_an_example(tmp_path: Path) -> None:
     assert "| answers with | bad, fair, good |" in text
     assert "| accuracy on 7 validation texts | 0.00 (the trained network: 0.00) |" in text
     assert "inputs input_ids, attention_mask, token_type_ids, int64" in text
+    assert "Two texts that are judged together" in text
     manifest = read_manifest(folder)
     assert f"    {manifest.self_test[0].output}\n" in text
     quoted = SelfTest(input="it's 'so'", input_ids=(2, 3), answer=(1.5, 0.0, 0.0), output="bad")
@@ -112,4 +118,11 @@ def test_it_is_opened_with_the_runtime_of_devices(tmp_path: Path) -> None:
     folder = export_encoder(tmp_path, "embedding")
     assert isinstance(open_bundle(folder, threads=1), Encoder)
     assert answers_with(read_manifest(folder)) == "a vector of 24 numbers, of length 1"
-    assert "sentence-similarity" in (folder / "README.md").read_text(encoding="utf-8")
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert "sentence-similarity" in text
+    assert "judged together" not in text
+
+
+def test_a_readme_offers_pairs_only_where_they_were_learned(tmp_path: Path) -> None:
+    folder = export_encoder(tmp_path, "classification", has_pairs=False)
+    assert "judged together" not in (folder / "README.md").read_text(encoding="utf-8")

@@ -166,6 +166,16 @@ def test_masked_tokens_are_predicted_as_by_transformers(kind: str, tmp_path: Pat
     assert_same_answers(network(checkpoint, "masked-lm"), theirs, checkpoint)
 
 
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "electra", "roberta"])
+def test_a_head_with_a_matrix_of_its_own_is_refused(kind: str, tmp_path: Path) -> None:
+    saved(tmp_path, kind, "ForMaskedLM", tie_word_embeddings=False)
+    checkpoint = load_checkpoint(str(tmp_path), Path())
+    assert "masked-lm" not in checkpoint.heads
+    with pytest.raises(ConfigError, match=r"config\.json: tie_word_embeddings is false, .* use a"):
+        checkpoint.weights("masked-lm")
+    assert checkpoint.weights("pooled")["embed.weight"].shape[0] == 30
+
+
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
 def test_texts_are_classified_as_by_transformers(kind: str, tmp_path: Path) -> None:
     theirs = saved(tmp_path, kind, "ForSequenceClassification", num_labels=3)

@@ -57,6 +57,8 @@ def test_tags_tell_their_types() -> None:
     found = task_columns(table, None, None)
     assert (found.kind, found.labels) == ("tagging", ("LOC", "PER"))
     assert found.counts == {"LOC": 1, "PER": 1}
+    spaced = rows(tokens=[["a", "b"]], tags=[["B-JOB  TITLE", "I-JOB TITLE"]])
+    assert task_columns(spaced, None, None).labels == ("JOB_TITLE",)
     with pytest.raises(ConfigError, match="'tags' holds 'PER'; a tag is O, B-TYPE or I-TYPE"):
         task_columns(rows(tokens=[["a"]], tags=[["PER"]]), None, None)
 

@@ -125,6 +125,19 @@ def test_long_texts_are_cut_and_none_is_left_out(tokenizer: EncoderTokenizer) ->
     assert all(row[-1] == tokenizer.special.sep for row in map(dataset.ids.__getitem__, range(10)))
 
 
+def test_a_separator_in_a_single_text_starts_no_second_one(tokenizer: EncoderTokenizer) -> None:
+    config = config_of("classification")
+    single = Example("the red [SEP] house", label=0)
+    dataset = tokenize(tokenizer, [single], config)
+    assert dataset.ids[0].tolist().count(tokenizer.special.sep) == 2
+    assert dataset.batch(np.array([0])).token_type_ids.sum() == 0
+    pairs = tokenize(tokenizer, [Example("the red", "house", label=0)], config)
+    ids = pairs.ids[0].tolist()
+    types = pairs.batch(np.array([0])).token_type_ids[0].tolist()
+    second = len(ids) - ids.index(tokenizer.special.sep) - 1
+    assert types[: len(ids)] == [0] * (len(ids) - second) + [1] * second
+
+
 def test_an_epoch_hides_other_pieces(tokenizer: EncoderTokenizer) -> None:
     examples = [Example(text) for text in sentences(40)]
     dataset = tokenize(tokenizer, examples, config_of("masked-lm"))

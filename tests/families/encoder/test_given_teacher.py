@@ -53,13 +53,26 @@ def test_it_answers_texts_as_transformers_does(kind: str, task: str, tmp_path: P
     theirs = given(tmp_path, kind, "ForSequenceClassification", num_labels=num_outputs)
     teacher = load_given_teacher(config_of(tmp_path, kind=task), Path())
     ids = teacher.ids(examples())
-    outputs = teacher.outputs(ids)
-    for row, output in enumerate(outputs):
+    for row, output in enumerate(teacher.outputs(examples())):
         own = ids[row].tolist()
         expected = expected_logits(theirs, own, teacher.tokenizer.special.sep)
         assert output.shape == (num_outputs,)
         torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
     assert teacher.is_of_family == (kind in ("bert", "roberta"))
+
+
+def test_single_texts_have_one_type_as_in_transformers(tmp_path: Path) -> None:
+    theirs = given(tmp_path, "bert", "ForSequenceClassification", num_labels=2)
+    transformers = pytest.importorskip("transformers")
+    path = str(tmp_path / "tokenizer.json")
+    wanted = transformers.PreTrainedTokenizerFast(tokenizer_file=path)
+    text = "the red house [SEP] a lake"
+    inputs = wanted(text, return_tensors="pt", return_token_type_ids=True)
+    with torch.no_grad():
+        expected = theirs(**inputs).logits[0]
+    teacher = load_given_teacher(config_of(tmp_path), Path())
+    (found,) = teacher.outputs([Example(text)])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "electra", "roberta"])
@@ -70,7 +83,7 @@ def test_it_tags_pieces_as_transformers_does(kind: str, tmp_path: Path) -> None:
     config = config.model_copy(update={"checkpoint": checkpoint})
     teacher = load_given_teacher(config, Path())
     ids = teacher.ids(examples()[:3])
-    for row, output in enumerate(teacher.outputs(ids)):
+    for row, output in enumerate(teacher.outputs(examples()[:3])):
         own = ids[row].tolist()
         expected = expected_logits(theirs, own, teacher.tokenizer.special.sep)
         torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
@@ -94,9 +107,19 @@ def test_outputs_come_in_the_order_of_the_task(
     theirs = given(tmp_path, "bert", "ForSequenceClassification", id2label=labels)
     teacher = load_given_teacher(config_of(tmp_path), Path())
     ids = teacher.ids(examples())
-    for row, output in enumerate(teacher.outputs(ids)):
+    for row, output in enumerate(teacher.outputs(examples())):
         expected = expected_logits(theirs, ids[row].tolist(), teacher.tokenizer.special.sep)
         torch.testing.assert_close(output, expected[order], atol=1e-5, rtol=1e-5)
+
+
+def test_types_of_tags_may_have_spaces(tmp_path: Path) -> None:
+    names = dict(enumerate(["B-JOB TITLE", "I-JOB TITLE", "O"]))
+    given(tmp_path, "bert", "ForTokenClassification", id2label=names)
+    config = config_of(tmp_path, kind="tagging", labels=["JOB_TITLE"])
+    checkpoint = CheckpointConfig(path=str(tmp_path), vocab_size=96)
+    teacher = load_given_teacher(config.model_copy(update={"checkpoint": checkpoint}), Path())
+    rows = teacher.checkpoint.heads["tokens"]["head.out.bias"]
+    assert torch.equal(teacher.network.state_dict()["head.out.bias"], rows[[2, 0, 1]])
 
 
 def test_names_that_differ_in_case_alone_are_told_apart(tmp_path: Path) -> None:

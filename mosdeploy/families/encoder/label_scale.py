@@ -1,0 +1,45 @@
+"""The scale of a regression's labels, between a head that learns numbers around 0 and its answers.
+
+In: labels, or the weights of a subnet. Out: their center and spread, or the same weights for a head
+that knows no scale. This file loads no torch.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from ...export.onnx.initializers import Array
+
+SCALE = "head.scale"
+"""Of a subnet's weights: center and spread of the labels, (2,). Heads of other tasks have none."""
+
+
+def center_and_spread(labels: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Mean and standard deviation of labels (N,); no labels have 0 and 1, and equal ones 1.
+
+    Examples
+    --------
+    >>> center_and_spread(np.array([40.0, 60.0]))
+    (50.0, 10.0)
+    """
+    if not len(labels):
+        return 0.0, 1.0
+    return float(labels.mean()), float(labels.std()) or 1.0
+
+
+def folded(weights: Mapping[str, Array]) -> Mapping[str, Array]:
+    """The same function without a scale, which the output layer takes in.
+
+    Parameters
+    ----------
+    weights
+        A subnet's, by name; not changed.
+    """
+    if SCALE not in weights:
+        return weights
+    center, spread = weights[SCALE]
+    return {name: x for name, x in weights.items() if name != SCALE} | {
+        "head.out.weight": weights["head.out.weight"] * spread,
+        "head.out.bias": weights["head.out.bias"] * spread + center,
+    }

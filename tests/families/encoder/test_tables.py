@@ -1,0 +1,37 @@
+"""Rows of tables whose quotes do not pair."""
+
+from pathlib import Path
+
+import pytest
+
+from mosdeploy.errors import ConfigError
+from mosdeploy.families.encoder.tables import read_rows
+
+HEAD = "label,text\n1,fine film\n"
+
+
+@pytest.mark.parametrize(
+    ("rest", "line", "reason"),
+    [
+        ('0,"a bad start\n1,good\n0,awful\n', 3, "unexpected end of data"),
+        ('0,"a bad start\n1,good\n0,he said "no" twice\n', 3, "expected after"),
+        ('1,good\n1,"He said "yes" to me"\n0,no\n', 4, "expected after"),
+    ],
+)
+def test_a_quote_that_is_not_closed_swallows_no_rows(
+    tmp_path: Path, rest: str, line: int, reason: str
+) -> None:
+    (tmp_path / "a.csv").write_text(HEAD + rest)
+    message = rf"a\.csv, line {line}: the row that begins here .*{reason}.* written twice .*\.tsv"
+    with pytest.raises(ConfigError, match=message):
+        list(read_rows("a.csv", tmp_path))
+
+
+def test_quotes_that_are_no_mistake(tmp_path: Path) -> None:
+    quotes = '0,"he said ""no"",\nthen left"\n1,a 5" nail\n'
+    (tmp_path / "a.csv").write_text(HEAD + quotes)
+    found = [row.cells["text"] for row in read_rows("a.csv", tmp_path)]
+    assert found == ["fine film", 'he said "no",\nthen left', 'a 5" nail']
+    (tmp_path / "a.tsv").write_text('label\ttext\n0\t"a bad start\n1\tgood\n')
+    found = [row.cells["text"] for row in read_rows("a.tsv", tmp_path)]
+    assert found == ['"a bad start', "good"]
