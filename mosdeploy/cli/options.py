@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -139,7 +140,10 @@ class Common:
             return
         print(text)
         if next_command and not PROGRESS.is_quiet:
-            print(f"next: {next_command}", file=sys.stderr)
+            folder = ""
+            if self.directory != HERE and "--dir" not in next_command:
+                folder = f" --dir {shlex.quote(str(self.directory))}"
+            print(f"next: {next_command}{folder}", file=sys.stderr)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from .options import NO_LIMITS, Common, LimitOptions, ProfiledDeviceOption
 from .printing import table
 
 if TYPE_CHECKING:
-    from ..records import DryRun
+    from ..pipeline.context import Context
+    from ..records import DryRun, SupernetCard
 
 
 def train(
@@ -41,18 +42,26 @@ def train(
         from ..pipeline.dry_run import dry_run as try_training
         from ..pipeline.train_command import asked_command
 
-        tried = try_training(context)
+        tried = try_training(context, time_s)
         common.show(tried, _cost_table(tried), asked_command(asked, context.config))
         return
     from ..pipeline.train import train as train_supernet
 
-    card = train_supernet(common.context(), asked)
+    card = train_supernet(context, asked)
     common.show(
         card,
         f"supernet: {card.steps} steps, validation loss {card.largest_loss:.3f} (largest subnet), "
         f"{card.smallest_loss:.3f} (smallest)",
-        "mosdeploy profile" if card.limits is None else "mosdeploy search",
+        _following(context, card),
     )
+
+
+def _following(context: "Context", card: "SupernetCard") -> str:
+    """What comes next: of a training within limits a search, on the device that they are of."""
+    if card.limits is None:
+        return "mosdeploy profile"
+    device = card.limits.device
+    return "mosdeploy search" + ("" if device is None else context.run.device_option(device))
 
 
 def _cost_table(tried: "DryRun") -> str:

@@ -101,9 +101,7 @@ def training_budget(
     """
     training = context.config.training
     if options.time_s is None:
-        if training.budget is None:
-            return None
-        return split_steps(training.budget, training.num_winners)
+        return _configured(context)
     files = files or context.files
     inputs = fingerprint(
         options.time_s,
@@ -123,6 +121,24 @@ def training_budget(
         f"{found.winner_step_s:.3f} s a step; measuring and searching come on top"
     )
     return found
+
+
+def tried_budget(context: Context, time_s: float | None) -> TrainingBudget | None:
+    """The same for a training that is not begun: nothing is written, and a time is tried anew.
+
+    Raises
+    ------
+    ConfigError
+        As `training_budget`.
+    """
+    return _configured(context) if time_s is None else _timed(context, time_s, None)
+
+
+def _configured(context: Context) -> TrainingBudget | None:
+    training = context.config.training
+    if training.budget is None:
+        return None
+    return split_steps(training.budget, training.num_winners)
 
 
 def _known(paths: Sequence[Path], inputs_sha256: str) -> TrainingBudget | None:

@@ -3,28 +3,34 @@
 import functools
 
 from ..records import DryRun
+from .budget import tried_budget, with_budget
 from .context import Context
 from .devices import check_named
 
 ROUTINGS = ("none", "layer", "neuron")
 
 
-def dry_run(context: Context) -> DryRun:
+def dry_run(context: Context, time_s: float | None = None) -> DryRun:
     """Try what the configured training costs, beside other ways to share the weights; writes
     nothing.
 
     Every supernet is trained for a few steps on made-up examples as large as the workload's.
 
+    Parameters
+    ----------
+    time_s
+        As `TrainOptions` has it: the steps are those of the supernet's share.
+
     Raises
     ------
     ConfigError
-        If a GPU is asked for and there is none, if the run file names an unknown device, or if an
-        example is longer than a batch.
+        If a GPU is asked for and there is none, if the run file names an unknown device, if an
+        example is longer than a batch, or if the time is not enough for one step.
     """
     from ..training.cost import CostTask, training_cost
 
     check_named(context)
-    config = context.config
+    config = with_budget(context.run, tried_budget(context, time_s)).config
     variants = {"configured": config.supernet} | {
         name: config.supernet.model_copy(update={"routing": name}) for name in ROUTINGS
     }

@@ -64,6 +64,12 @@ def test_an_error_that_was_asked_for_is_reached_or_not(ask: Callable[..., Any]) 
         assert "repeats of one subnet lie 0.46% from their median" in told
 
 
+def test_more_is_measured_where_no_predictor_can_be_fitted(ask: Callable[..., Any]) -> None:
+    few = SUMMARY.model_copy(update={"num_records": 5, "card": None, "device": "rpi"})
+    done = ask(PROFILE, few, "profile", "--budget", "5")
+    assert done.stderr == "next: mosdeploy profile --device rpi --budget 8\n"
+
+
 def test_times_that_are_too_noisy_are_told_in_words(ask: Callable[..., Any]) -> None:
     changes = {"noise_floor_percent": 97.0, "max_noise_percent": 6.0, "device": "local"}
     noisy = SUMMARY.model_copy(update={**changes, "load_1min": 3.62, "cores": 2})

@@ -1,8 +1,10 @@
 """`mosdeploy train`: a training, and a trial of what one costs."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from command_line import run_folder
 from example_spaces import SMALL
 
 from mosdeploy.pipeline.limits import TrainOptions
@@ -58,6 +60,7 @@ def test_a_dry_run_is_a_table_of_costs(ask: Callable[..., Any]) -> None:
     assert done.stderr == "next: mosdeploy train\n"
     words = ("--max-latency", "20ms", "--max-size", "1MiB", "--device", "rpi", "--time", "90m")
     done = ask("dry_run.dry_run", tried, "train", "--dry-run", *words)
+    assert done.arguments[1] == 90 * 60
     assert done.stderr == f"next: mosdeploy train {' '.join(words)}\n"
 
 
@@ -79,6 +82,16 @@ def test_a_supernet_of_limits_is_searched_next(ask: Callable[..., Any]) -> None:
     )
     done = ask("train.train", CARD.model_copy(update={"limits": limits}), "train")
     assert done.stderr == "next: mosdeploy search\n"
+    of_a_board = limits.model_copy(update={"device": "rpi"})
+    done = ask("train.train", CARD.model_copy(update={"limits": of_a_board}), "train")
+    assert done.stderr == "next: mosdeploy search --device rpi\n"
+
+
+def test_a_folder_that_was_named_is_named_again(ask: Callable[..., Any], tmp_path: Path) -> None:
+    elsewhere = tmp_path / "another one"
+    elsewhere.mkdir()
+    done = ask("train.train", CARD, "train", "-C", str(run_folder(elsewhere)))
+    assert done.stderr == f"next: mosdeploy profile --dir '{elsewhere}'\n"
 
 
 def test_a_time_carries_its_unit(ask: Callable[..., Any]) -> None:

@@ -9,9 +9,12 @@ from walking import KeptProgress, edit, make_run_folder
 
 from mosdeploy.config import load_recipe
 from mosdeploy.config.encoder import EncoderRunConfig
+from mosdeploy.pipeline import budget
+from mosdeploy.pipeline.budget import split_steps, split_time
 from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.dry_run import dry_run
 from mosdeploy.pipeline.run import Run, open_run
+from mosdeploy.pipeline.summaries import StepTimes
 from mosdeploy.recipes import list_recipes, read_recipe
 from mosdeploy.record import parse
 from mosdeploy.records import TrainingCost
@@ -47,6 +50,10 @@ def test_each_routing_is_tried_and_nothing_is_written(
     assert (found.steps, found.vocab_size) == (12, 44)
     assert all(x.num_targets > 0 for x in found.costs.values())
     assert [note for _, note in progress.updates] == [*found.costs, ""]
+    edit(root / "mosdeploy.toml", "steps = 12", "budget = 100")
+    assert dry_run(Context(open_run(root))).steps == split_steps(100).supernet_steps
+    monkeypatch.setattr(budget, "step_times", lambda *_, **__: StepTimes(supernet_s=2, winner_s=1))
+    assert dry_run(Context(open_run(root)), 600.0).steps == split_time(600, 1, 2, 1).supernet_steps
     assert sorted(root.rglob("*")) == before
 
 
