@@ -82,22 +82,19 @@ class RunFolder:
         device: str | None = None,
         time: str | None = None,
     ) -> SupernetCard:
-        """Train the supernet; with limits, those of `search`, only what keeps them; a latency is
-        predicted for the device, once profiled.
+        """Train the supernet; with limits, those of `search`, only what is predicted to keep them.
 
         Parameters
         ----------
         time
             For the training of the supernet and, after the search, of its winner: `30m`, `2h`.
         """
-        from ..pipeline.limits import TrainOptions, asked_limits
+        from ..pipeline.limits import AskedLimits, TrainOptions
         from ..pipeline.train import train
 
-        section = self.config.training
-        limits = asked_limits(
-            max_latency, max_parameters, count, max_size_bytes, max_memory_bytes, section
-        )
+        asked = AskedLimits(max_latency, max_parameters, count, max_size_bytes, max_memory_bytes)
         time_s = parse_budget_s(time) if time is not None else None
+        limits = asked.limits(self.config.training)
         return train(self._context, TrainOptions(device, limits, time_s))
 
     def profile(
@@ -157,13 +154,11 @@ class RunFolder:
         what the process takes beyond the runtime without a model; `statistic` says which figure of
         the times the latency limit is about: `median`, `p90` or `p99`.
         """
-        from ..pipeline.limits import asked_limits
+        from ..pipeline.limits import AskedLimits
         from ..pipeline.search import SearchOptions, search
 
-        section = self.config.search
-        limits = asked_limits(
-            max_latency, max_parameters, count, max_size_bytes, max_memory_bytes, section
-        )
+        asked = AskedLimits(max_latency, max_parameters, count, max_size_bytes, max_memory_bytes)
+        limits = asked.limits(self.config.search)
         return search(self._context, SearchOptions(device, limits, verify, statistic))
 
     def distill(self, teacher: str | Path = "largest", *, beam: int | None = None) -> DistilledCard:

@@ -166,12 +166,12 @@ class LimitOptions:
             If one is no duration or no count.
         """
         from ..config.units import parse_count
-        from ..pipeline.limits import asked_limits
+        from ..pipeline.limits import AskedLimits
 
         most = None if self.max_parameters is None else parse_count(self.max_parameters)
         size = None if self.max_size is None else parse_count(self.max_size)
         memory = None if self.max_memory is None else parse_count(self.max_memory)
-        return asked_limits(self.max_latency, most, self.count, size, memory, config)
+        return AskedLimits(self.max_latency, most, self.count, size, memory).limits(config)
 
 
 NO_LIMITS = LimitOptions()

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,8 @@ from mosdeploy.config.sections import SearchConfig, TrainingConfig
 from mosdeploy.errors import ConfigError, StaleInputError
 from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.limits import (
+    AskedLimits,
     TrainOptions,
-    asked_limits,
     check_trained_for,
     cost_of,
     feasible_space,
@@ -205,7 +204,6 @@ def test_what_is_asked_replaces_what_the_run_file_counts() -> None:
 
 def test_a_limit_counts_as_the_run_file_unless_it_is_said() -> None:
     config = SearchConfig(max_parameters="4M", count="encoder")
-    asked = partial(asked_limits, None, max_size_bytes=None, max_memory_bytes=None, config=config)
-    assert asked(9, None) == Limits(max_body_parameters=9)
-    assert asked(9, "total") == Limits(max_parameters=9)
-    assert asked(None, None) == Limits()
+    assert AskedLimits(None, 9, None, None, None).limits(config) == Limits(max_body_parameters=9)
+    assert AskedLimits(None, 9, "total", None, None).limits(config) == Limits(max_parameters=9)
+    assert AskedLimits(None, None, None, None, None).limits(config) == Limits()
