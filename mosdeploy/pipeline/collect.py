@@ -16,6 +16,7 @@ from ..workspace import PREDICTOR_NAME
 from .conditions import board_state, latency_context
 from .context import Context
 from .devices import connector, lasting_session
+from .noise import excess_noise
 
 if TYPE_CHECKING:
     from ..devices.task import MeasurementTask
@@ -39,8 +40,9 @@ class CollectRequest:
     hosts
         Aliases of the boards to measure on; none for the profile's own.
     renew
-        Measure all again if the file was measured under other conditions, rather than refuse it, or
-        with more noise than `max_noise_percent`; None of that takes any.
+        Measure all again if the file was measured under other conditions, rather than refuse it.
+    renew_noise
+        The same if it was measured with too much noise.
     look
         Ask the boards first whether they still are as they were when they measured before.
     """
@@ -50,7 +52,7 @@ class CollectRequest:
     path: Path
     hosts: Sequence[str] = ()
     renew: bool = False
-    max_noise_percent: float | None = None
+    renew_noise: bool = False
     look: bool = True
 
 
@@ -117,23 +119,14 @@ def _collect(
         _log.warning(
             "%s: the last line was cut short by a kill; it is measured again", request.path
         )
-    if request.renew:
-        _check_noise(dataset, request.max_noise_percent)
+    if request.renew_noise and (noise := excess_noise(dataset)):
+        raise OtherConditionsError(f"{noise} there")
     if request.look and dataset.sessions:
         _look(context, dataset, profiles)
     if missing := dataset.missing(request.archs):
         _measure(context, found, missing, profiles)
     _clean(context, dataset, [x for x in profiles if x.host_alias not in found.failed_boards])
     return found
-
-
-def _check_noise(dataset: "LatencyDataset", most_percent: float | None) -> None:
-    found_percent = dataset.noise_floor_percent
-    if found_percent and most_percent and found_percent > most_percent:
-        raise OtherConditionsError(
-            f"repeats of one subnet lie {found_percent:.2f}% from their median there, more than "
-            f"{most_percent:g}%"
-        )
 
 
 def _look(context: Context, dataset: "LatencyDataset", profiles: Sequence[DeviceProfile]) -> None:

@@ -16,10 +16,9 @@ from .answering import scored_in_parts
 from .context import Context, Progress
 from .picking import pick
 from .subnets import (
-    ALONE,
     SelectedSubnet,
+    are_current,
     select_subnet,
-    subnet_card,
     teacher_subnet,
     trained_alone,
 )
@@ -173,16 +172,7 @@ class _Evaluation:
             return {}
         if table.inputs_sha256 != self._inputs_sha256:
             return {}
-        return {name: x for name, x in table.subnets.items() if self._is_current(x)}
-
-    def _is_current(self, scores: Scores) -> bool:
-        if scores.weights not in ALONE:
-            return True
-        try:
-            card = subnet_card(self.state, scores.arch, scores.weights)
-        except StaleInputError:
-            return False
-        return card.subnet_sha256 == scores.subnet_sha256
+        return {name: x for name, x in table.subnets.items() if are_current(self.state, x)}
 
     def _key_of(self, scores: Scores) -> tuple[str, ...]:
         """The key of what was scored."""

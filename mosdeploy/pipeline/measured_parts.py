@@ -16,6 +16,7 @@ from .conditions import check_current
 from .context import Context
 from .devices import run_profile
 from .measured_folders import device_of, measured_devices
+from .noise import excess_noise
 from .parts import look_at, require, subnets
 from .summaries import Part
 
@@ -116,13 +117,14 @@ class _Measured:
             return command
         try:
             check_current(self.context.run, self.dataset)
+            renew = " --renew" if excess_noise(self.dataset) else ""
         except OtherConditionsError:
             return f"{command} --renew"
         except ConfigError:
             return None
         except StaleInputError:  # corrupt: which file to delete is told
-            pass
-        return command
+            return command
+        return command + renew
 
     def is_wanted(self, is_any_measured: bool) -> bool:
         """Whether a walk goes on with this device, of which nothing was measured: the run file
@@ -145,6 +147,8 @@ class _Measured:
     def measurements(self) -> str:
         dataset = self.dataset
         check_current(self.context.run, dataset)
+        if noise := excess_noise(dataset):
+            raise StaleInputError(f"TOO NOISY: {noise}")
         times_ms = _times_ms(dataset)
         words = [subnets(len(dataset.measured))]
         if times_ms:

@@ -16,6 +16,7 @@ from ..errors import MosdeployError, PredictorError, StaleInputError
 from ..records import TransferTrial
 from ..storage import fingerprint
 from .conditions import check_current
+from .noise import excess_noise
 from .run import Run
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def predictor(run: Run, device: str, *, current: bool = True) -> "LatencyPredict
     measured = path.exists() and bool(LatencyDataset.load(path).records)
     if measured:
         found = fitted(run, device, current=current)
+        _warn_of_noise(LatencyDataset.load(path))
     else:
         found = _ready_made(run, device, lookup_dirs("predictors", run.workspace.root))
     found.check(run.config.spec, device, RUNTIME if measured else None)
@@ -69,6 +71,18 @@ def predictor(run: Run, device: str, *, current: bool = True) -> "LatencyPredict
             device,
         )
     return found
+
+
+def _warn_of_noise(dataset: "LatencyDataset") -> None:
+    if noise := excess_noise(dataset):
+        name = dataset.context.device.cli_name
+        _log.warning(
+            "TOO NOISY: on '%s' %s: neither the times nor the predictor can be trusted; stop other "
+            "programs there, and run `mosdeploy profile --device %s --renew`",
+            name,
+            noise,
+            name,
+        )
 
 
 def tail_ratio(run: Run, device: str, statistic: Statistic, *, current: bool = True) -> float:

@@ -11,6 +11,7 @@ from ..spaces.genes import ArchConfig
 from .collect import CollectRequest, CollectResult, collect
 from .context import Context
 from .devices import run_profile
+from .noise import max_noise_percent
 from .predictors import fitted
 from .summaries import ProfileSummary
 
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
 FIRST_PART = 10
 PART = 5
 """Subnets of the first and of each further part of a profile that stops at an error."""
-
-MAX_DRIFTS = 3.0
-"""Of the drift that the protocol allows: a noise floor above so many of them is too much. Around
-one subnet such a drift leaves it a tenth of its weight in the fit; here all are like that.
-"""
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,7 @@ def profile(context: Context, options: ProfileOptions | None = None) -> ProfileS
             path,
             options.hosts,
             renew=options.renew and is_first,
-            max_noise_percent=None if target.emulated else _max_noise_percent(target),
+            renew_noise=options.renew and is_first,
             look=is_first,
         )
         results.append(collect(context, request))
@@ -97,10 +93,6 @@ def profile(context: Context, options: ProfileOptions | None = None) -> ProfileS
     check_any_timed(results[-1].dataset)
     card = _card(context, name)
     return _summary(results, card, limit, reached[-1] if reached else None)
-
-
-def _max_noise_percent(device: DeviceProfile) -> float:
-    return MAX_DRIFTS * device.measure.max_drift_percent
 
 
 def split_hosts(*texts: str) -> tuple[str, ...]:
@@ -152,7 +144,7 @@ def _summary(
         fastest_ms=min(times_ms, default=None),
         slowest_ms=max(times_ms, default=None),
         noise_floor_percent=dataset.noise_floor_percent,
-        max_noise_percent=_max_noise_percent(dataset.context.device),
+        max_noise_percent=max_noise_percent(dataset.context.device),
         load_1min=max(loads, default=None),
         cores=states[-1].cores if states else None,
         until_error_percent=until_error_percent,

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 from ..errors import StaleInputError
 from ..folders import listed
 from ..notebook import HtmlTable
-from ..records import Deployment, LatencyRecord, ScoreTable, SupernetCard
+from ..records import Deployment, LatencyRecord, ScoreTable
 from ..storage import read_record, sha256_file
 from ..workspace import Workspace
 from .bundles import folder_bytes, newest_bundle
 from .choices import candidates, choices, prices_elsewhere
 from .context import Context
+from .noise import excess_noise
 from .predictors import predictor
-from .subnets import is_trained
-from .trained_run import trained_run
+from .subnets import are_current, is_trained
+from .trained_run import TrainedRun, trained_run
 
 if TYPE_CHECKING:
     from ..latency.dataset import LatencyDataset
@@ -57,7 +58,7 @@ def report(context: Context) -> ReportResult:
     records = dataset.usable if dataset and model else []
     bundle = newest_bundle(files)
     manifest = read_manifest(bundle) if bundle else None
-    scores = current_scores(files, state.card)
+    scores = current_scores(state)
     inputs = ReportInputs(
         search=search,
         choices=choices(
@@ -78,6 +79,7 @@ def report(context: Context) -> ReportResult:
         deployments=tuple(readable_deployments(files)),
         scores=scores,
         supernet=state.card,
+        noise=excess_noise(dataset) if dataset else "",
     )
     page = build_report(inputs, context.family.describe_page(search, manifest), files.report_dir)
     return ReportResult(
@@ -94,14 +96,19 @@ def readable_deployments(files: Workspace) -> Iterator[Deployment]:
             _log.warning("left out: %s", error)
 
 
-def current_scores(files: Workspace, card: SupernetCard) -> ScoreTable | None:
-    """Scores of this supernet's subnets on this data; earlier ones are not shown."""
-    path = files.scores_path
+def current_scores(state: TrainedRun) -> ScoreTable | None:
+    """Scores of this supernet's subnets on this data, with the weights that they have now; earlier
+    ones are not shown.
+    """
+    path = state.files.scores_path
     if not path.exists():
         return None
     scores = read_record(ScoreTable, path, "mosdeploy evaluate")
-    made_from = (scores.supernet_sha256, scores.data_sha256)
-    return scores if made_from == (card.supernet_sha256, card.data_sha256) else None
+    card = state.card
+    if (scores.supernet_sha256, scores.data_sha256) != (card.supernet_sha256, card.data_sha256):
+        return None
+    subnets = {name: x for name, x in scores.subnets.items() if are_current(state, x)}
+    return scores.model_copy(update={"subnets": subnets})
 
 
 def _predicted_ms(

@@ -34,7 +34,7 @@ from .parts import look_at, require, subnets
 from .predictors import has_ready_made
 from .replacing import begun_training
 from .report import current_scores, readable_deployments
-from .subnets import ALONE, is_trained, subnet_card
+from .subnets import ALONE, are_current, is_trained, subnet_card
 from .summaries import Part, RunStatus
 from .train import has_tokenizer_of
 from .train_command import TRAIN, train_command
@@ -222,6 +222,9 @@ class _Look:
         table = read_record(ScoreTable, path, "mosdeploy evaluate")
         if table.supernet_sha256 != self._trained.card.supernet_sha256:
             raise StaleInputError("of an earlier supernet")
+        earlier = [name for name, x in table.subnets.items() if not are_current(self._trained, x)]
+        if earlier:
+            raise StaleInputError(f"of earlier weights: {'; '.join(earlier)}")
         return f"of {subnets(len(table.subnets))}"
 
     def _bundles(self) -> Iterator[Part]:
@@ -311,7 +314,7 @@ class _Look:
         now: dict[str, Any] = {
             "search": _as_json(read_record(SearchResult, search, "mosdeploy search")),
             "deployments": [_as_json(x) for x in readable_deployments(files)],
-            "scores": _as_json(current_scores(files, self._trained.card)),
+            "scores": _as_json(current_scores(self._trained)),
             "bundle": _as_json(read_manifest(bundle) if bundle else None),
         }
         return [name for name, x in now.items() if shown.get(name) != x]

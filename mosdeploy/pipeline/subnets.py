@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from ..errors import ConfigError, StaleInputError
 from ..family import SmallerVocabulary
-from ..records import SubnetCard, WeightOrigin
+from ..records import Scores, SubnetCard, WeightOrigin
 from ..spaces.genes import ArchConfig
 from ..storage import fingerprint, read_record, sha256_file
 from .token_files import VALIDATION_TOKENS
@@ -96,6 +96,17 @@ def is_trained(state: TrainedRun, arch: ArchConfig) -> bool:
             subnet_card(state, arch, weights)
             return True
     return False
+
+
+def are_current(state: TrainedRun, scores: Scores) -> bool:
+    """Whether scores are of the weights at hand; not if these were trained again since."""
+    if scores.weights not in ALONE:
+        return True
+    try:
+        card = subnet_card(state, scores.arch, scores.weights)
+    except StaleInputError:
+        return False
+    return card.subnet_sha256 == scores.subnet_sha256
 
 
 def _asked_teacher(state: TrainedRun, arch: ArchConfig) -> SelectedSubnet:

@@ -124,7 +124,8 @@ class Part(Record):
     name
         Which of several: a device, an architecture, a bundle; else empty.
     state
-        `stale`: it was made from something that is no longer so. `unused`: nothing asks for it now.
+        `stale`: it was made from something that is no longer so, or measured with too much noise.
+        `unused`: nothing asks for it now.
     detail
         What is in it; of what is stale, why.
     command

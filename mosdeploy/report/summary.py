@@ -36,7 +36,7 @@ class ReportInputs:
 
     `predicted_ms` has one latency for each of `records`, in the same order; `manifest_sha256` is
     the digest of the bundle's `manifest.json`. `choices` are the front, finalists and winner of the
-    search.
+    search. `noise` says why the times of the profile are not to be trusted.
     """
 
     search: SearchResult
@@ -52,6 +52,7 @@ class ReportInputs:
     deployments: tuple[Deployment, ...] = ()
     scores: ScoreTable | None = None
     supernet: SupernetCard | None = None
+    noise: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ class Headline(Record):
     `measured` tells what `measured_ms` was taken from: the bundle as it stands on the device, or
     else the candidate that the search measured there. `limit_ms` is what the deployed bundle is
     held to, that of the search unless it was picked by another one; `limit_kept` is None where
-    there is no limit, no measurement or no real device.
+    there is no limit, no measurement or no real device. `noise` says why the times of the profile
+    are not to be trusted, empty where they are.
     """
 
     device: str
@@ -110,6 +112,7 @@ class Headline(Record):
     limit_kept: bool | None
     num_parameters: int
     size_bytes: int
+    noise: str = ""
 
 
 class Agreement(Record):
@@ -240,6 +243,7 @@ def _headline(inputs: ReportInputs) -> Headline:
         limit_kept=limit_kept,
         num_parameters=subnet.num_parameters,
         size_bytes=size_bytes,
+        noise=inputs.noise,
     )
 
 

@@ -48,7 +48,9 @@ def test_a_summary_tells_how_noisy_the_device_may_be(folder: Path) -> None:
         assert found.is_too_noisy is word
 
 
-def test_what_was_measured_with_too_much_noise_is_renewed(folder: Path) -> None:
+def test_what_was_measured_with_too_much_noise_is_told_and_renewed(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = Workspace(folder).latency_path("local", "sentence")
     before = path.read_bytes()
     (session,) = read_sessions(path)
@@ -61,7 +63,17 @@ def test_what_was_measured_with_too_much_noise_is_renewed(folder: Path) -> None:
     atomic_write(path.with_name("sessions.jsonl"), noisy.model_dump_json() + "\n")
     assert opened(folder).profile().is_too_noisy  # told, and not measured again
     assert path.read_bytes() == before
-    found = opened(folder).profile(renew=True)
+    run = opened(folder)
+    (part,) = (x for x in run.status().parts if x.what == "measurements")
+    assert (part.state, part.command) == ("stale", "mosdeploy profile --device local --renew")
+    assert part.detail.startswith("TOO NOISY: repeats of one subnet lie ")
+    caplog.clear()
+    run.search("10s", verify=False)
+    assert "run `mosdeploy profile --device local --renew`" in caplog.text
+    shown = run.report()
+    assert part.detail == f"TOO NOISY: {shown.report.headline.noise}"
+    assert shown.report.headline.noise in shown.page.read_text()
+    found = run.profile(renew=True)
     assert found.measured_now == 12
     assert not found.is_too_noisy
     assert path.with_suffix(".old").read_bytes() == before

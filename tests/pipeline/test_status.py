@@ -321,3 +321,18 @@ def test_a_training_within_a_latency_is_measured_first(folder: Path) -> None:
         shutil.copytree(folder / name, fresh / name)
     shutil.copy(folder / "mosdeploy.toml", fresh)
     assert opened(fresh).status().next_command == "mosdeploy profile --device local"
+
+
+def test_scores_of_weights_that_were_trained_again_are_stale_and_not_shown(folder: Path) -> None:
+    run = opened(folder)
+    run.finetune(steps=1)
+    name = "winner, finetuned"
+    assert name in run.evaluate(("winner",)).subnets
+    assert part(folder, "scores").state == "ok"
+    run.finetune(steps=2)
+    scores = part(folder, "scores")
+    assert (scores.state, scores.detail) == ("stale", f"of earlier weights: {name}")
+    shown = run.report().report.scores
+    assert shown is not None
+    assert "winner" in shown.subnets
+    assert name not in shown.subnets
