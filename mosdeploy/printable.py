@@ -106,11 +106,29 @@ def byte_size(num_bytes: float, digits: int | None = None) -> str:
     return f"{number:{style}} {unit}" if digits is None else f"{plain(number, digits)} {unit}"
 
 
-def kept(measured_ms: float | None, limit_ms: float | None) -> str:
-    """Whether a limit is kept, as the end of a line; empty where there is nothing to compare."""
+def figure_note(statistic: str) -> str:
+    """Which figure of the times a latency is, as a note behind it; empty for the median.
+
+    Examples
+    --------
+    >>> figure_note("p99"), figure_note("median")
+    (' (p99)', '')
+    """
+    return "" if statistic == "median" else f" ({statistic})"
+
+
+def kept(measured_ms: float | None, limit_ms: float | None, statistic: str = "median") -> str:
+    """Whether a limit is kept, as the end of a line; empty where there is nothing to compare.
+
+    Examples
+    --------
+    >>> kept(19.5, 20.0, "p99")
+    ', limit 20 ms (p99) kept'
+    """
     if measured_ms is None or limit_ms is None:
         return ""
-    return f", limit {latency(limit_ms)} {'kept' if measured_ms <= limit_ms else 'NOT kept'}"
+    word = "kept" if measured_ms <= limit_ms else "NOT kept"
+    return f", limit {latency(limit_ms)}{figure_note(statistic)} {word}"
 
 
 def memory_kept(taken_bytes: int | None, most_bytes: int | None) -> str:

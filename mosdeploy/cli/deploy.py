@@ -34,7 +34,8 @@ def deploy(
     context = common.context()
     result = roll_back(context, options) if rollback else put(context, options)
     timed = timing(result.measurement, result.statistic)
-    limit = kept(result.measurement.figure_ms(result.statistic), result.limit_ms)
+    figure_ms = result.measurement.figure_ms(result.statistic)
+    limit = kept(figure_ms, result.limit_ms, result.statistic)
     limit += memory_kept(result.measurement.memory_bytes, result.max_memory_bytes)
     text = f"{result.bundle} on {host or result.device.name}:{result.remote_dir}: self-test passed"
     note = f", {EMULATED}" if result.device.emulated else limit

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..printable import byte_size
+from ..printable import byte_size, figure_note
 from .options import BeamOption, DeviceCommon, PickOption, SearchedDeviceOption
 from .printing import table, timing
 
@@ -175,7 +175,7 @@ def _candidates(choice: "PrecisionChoice") -> str:
         )
         for x in choice.candidates
     ]
-    figure = "ms" if choice.statistic == "median" else f"ms ({choice.statistic})"
+    figure = f"ms{figure_note(choice.statistic)}"
     return f"{head}\n{table(('precision', figure, 'size', choice.metric, 'verdict'), rows)}"
 
 

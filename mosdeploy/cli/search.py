@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..printable import byte_size, kept
+from ..printable import byte_size, figure_note, kept
 from .options import NO_LIMITS, DeviceCommon, LimitOptions, ProfiledDeviceOption
 from .printing import table
 
@@ -71,9 +71,9 @@ def _text(result: "SearchResult") -> str:
     if winner.predicted_ms is not None:
         measured = "NOT measured (--no-verify): the limit is a prediction"
         if winner.measured_ms is not None:
-            limit = kept(winner.measured_ms, result.limits.max_latency_ms)
+            limit = kept(winner.measured_ms, result.limits.max_latency_ms, result.statistic)
             measured = f"measured {winner.measured_ms:.2f} ms on the device{limit}"
-        figure = "" if result.statistic == "median" else f" ({result.statistic})"
+        figure = figure_note(result.statistic)
         lines.append(f"  predicted {winner.predicted_ms:.2f} ms{figure}, {measured}")
     return "\n".join([*lines, *_front(front_members(result))])
 

@@ -41,7 +41,8 @@ def verify(
     result = time_again(common.context(), DeployOptions(device, host), limit_ms, most)
     deployment = result.deployment
     timed = timing(result.measurement, deployment.statistic)
-    limit = kept(result.measurement.figure_ms(deployment.statistic), result.limit_ms)
+    figure_ms = result.measurement.figure_ms(deployment.statistic)
+    limit = kept(figure_ms, result.limit_ms, deployment.statistic)
     limit += memory_kept(result.measurement.memory_bytes, result.max_memory_bytes)
     place = f"{host or deployment.device.name}:{deployment.remote_dir}"
     common.show(result, f"{deployment.bundle} on {place}: self-test passed, {timed}{limit}")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..config.units import parse_duration_ms
 from ..errors import ConfigError, InfeasibleError
-from ..printable import latency
+from ..printable import figure_note, latency
 from ..records import Candidate, SearchResult
 from ..spaces.genes import ArchConfig
 from .context import Progress
@@ -81,9 +81,9 @@ def _within(search: SearchResult, members: tuple[Candidate, ...], limit_ms: floa
     i = best_within(members, limit_ms)
     if i is None:
         raise InfeasibleError(
-            f"no member of the front keeps {latency(limit_ms)}: the fastest takes "
-            f"{latency(min(needed), 4)} on {search.device}; pick it as 1, or search again with a "
-            "lower limit",
+            f"no member of the front keeps {latency(limit_ms)}{figure_note(search.statistic)}: the "
+            f"fastest takes {latency(min(needed), 4)} on {search.device}; pick it as 1, or search "
+            "again with a lower limit",
             min(needed),
         )
     return i
@@ -92,7 +92,7 @@ def _within(search: SearchResult, members: tuple[Candidate, ...], limit_ms: floa
 def _latency(candidate: Candidate, search: SearchResult) -> str:
     if candidate.predicted_ms is None:
         return f"its latency on {search.device} is not known"
-    figure = "" if search.statistic == "median" else f" ({search.statistic})"
+    figure = figure_note(search.statistic)
     measured = "not measured"
     if candidate.measured_ms is not None:
         measured = f"measured {candidate.measured_ms:.2f} ms"

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from ..errors import StaleInputError
 from ..folders import listed
 from ..notebook import HtmlTable
-from ..records import Deployment, LatencyRecord, ScoreTable
+from ..records import Deployment, LatencyRecord, ScoreTable, SearchResult
 from ..storage import read_record, sha256_file
 from ..workspace import Workspace
 from .bundles import folder_bytes, newest_bundle
 from .choices import candidates, choices, prices_elsewhere
 from .context import Context
 from .noise import excess_noise
-from .predictors import predictor
+from .predictors import predictor, tail_ratio
 from .subnets import are_current, is_trained
 from .trained_run import TrainedRun, trained_run
 
@@ -71,7 +71,9 @@ def report(context: Context) -> ReportResult:
         context=dataset.context if dataset else None,
         sessions=dataset.sessions if dataset else (),
         records=tuple(records),
-        predicted_ms=_predicted_ms(model, dataset, records) if model and dataset else (),
+        predicted_ms=_predicted_ms(context, search, model, dataset, records)
+        if model and dataset and records
+        else (),
         card=model.card if model else None,
         manifest=manifest,
         manifest_sha256=sha256_file(bundle / MANIFEST_NAME) if bundle else None,
@@ -112,11 +114,17 @@ def current_scores(state: TrainedRun) -> ScoreTable | None:
 
 
 def _predicted_ms(
-    model: "LatencyPredictor", dataset: "LatencyDataset", records: Sequence[LatencyRecord]
+    context: Context,
+    search: SearchResult,
+    model: "LatencyPredictor",
+    dataset: "LatencyDataset",
+    records: Sequence[LatencyRecord],
 ) -> tuple[float, ...]:
-    """What is predicted for the board that measured each record.
+    """What is predicted for the board that measured each record, by the figure of the search's
+    limit.
 
-    The predictor is about the median board of a fleet.
+    The predictor is about medians, and the median board of a fleet.
     """
-    predicted_ms = model.predict(model.space.genes([record.arch for record in records]))
+    ratio = tail_ratio(context.run, search.device, search.statistic, current=False)
+    predicted_ms = model.predict(model.space.genes([record.arch for record in records])) * ratio
     return tuple((predicted_ms * dataset.time_ratios(records)).tolist())

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..folders import listed
-from ..printable import byte_size, kept, latency, memory_kept
+from ..printable import byte_size, figure_note, kept, latency, memory_kept
 from ..record import Record, read_json
 from ..records import (
     BegunTraining,
@@ -193,11 +193,12 @@ class _Look:
         require(self.context.files.search_result_path)
         result = self._trained.search_result()
         winner = result.winner
+        figure = figure_note(result.statistic)
         words = [f"winner {winner.arch.key[:8]}", "not measured"]
         if winner.measured_ms is not None:
-            words[1] = f"{winner.measured_ms:.2f} ms on {result.device}"
+            words[1] = f"{winner.measured_ms:.2f} ms{figure} on {result.device}"
         if result.limits.max_latency_ms is not None:
-            words.append(f"limit {latency(result.limits.max_latency_ms)}")
+            words.append(f"limit {latency(result.limits.max_latency_ms)}{figure}")
         return ", ".join(words)
 
     def _finetuned(self) -> Iterator[Part]:
@@ -287,10 +288,10 @@ class _Look:
             raise StaleInputError(f"{found.bundle} is there, the {newest.name} here is newer")
         words = [found.bundle, "not timed"]
         if (figure_ms := found.measurement.figure_ms(found.statistic)) is not None:
-            words[1] = f"{figure_ms:.2f} ms ({found.statistic})"
+            words[1] = f"{figure_ms:.2f} ms{figure_note(found.statistic)}"
         limits = ""
         if not found.device.emulated:
-            limits = kept(figure_ms, found.limit_ms)
+            limits = kept(figure_ms, found.limit_ms, found.statistic)
             limits += memory_kept(found.measurement.memory_bytes, found.max_memory_bytes)
         return ", ".join(words) + limits
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ..printable import score
+from ..printable import figure_note, score
 from .cells import EMULATED, Facts, Table, byte_size, device_name, estimate, milliseconds
 from .charts import agreement_chart, front_chart
 from .choices import Axis, Choice, DeviceLatency, axes_of
@@ -43,13 +43,19 @@ def emulation_note(report: Report) -> str:
     return f", {EMULATED}" if report.headline.emulated else ""
 
 
+def agreement_note(report: Report) -> str:
+    """What stands behind the titles of predicted and measured times."""
+    return figure_note(report.search.statistic) + emulation_note(report)
+
+
 def cards(report: Report, family: FamilyPage) -> tuple[Card, ...]:
     """A card for each choice; the winner's is the one that is shown first."""
+    figure = figure_note(report.search.statistic)
     return tuple(
         Card(
             title=_title(choice),
-            answer=_answer(choice),
-            facts=_facts(choice, family.metric_title),
+            answer=_answer(choice, figure),
+            facts=_facts(choice, family.metric_title, figure),
             command=choice.command,
             finetune_command=choice.finetune_command,
             drawing=family.draw(choice.arch),
@@ -75,7 +81,7 @@ def script_data(report: Report) -> dict[str, Any]:
             }
             for axis in axes(report)
         ],
-        "agreement": chart_of(agreement_chart(report.agreement, emulation_note(report)))
+        "agreement": chart_of(agreement_chart(report.agreement, agreement_note(report)))
         if report.agreement
         else None,
     }
@@ -113,8 +119,8 @@ def _title(choice: Choice) -> str:
     return f"{number}, the winner" if choice.role == "winner" else number
 
 
-def _answer(choice: Choice) -> str:
-    times = (f"{_spoken(x)} on {device_name(x.device)}" for x in choice.latencies)
+def _answer(choice: Choice, figure: str) -> str:
+    times = (f"{_spoken(x)} on {device_name(x.device)}{figure}" for x in choice.latencies)
     costs = (f"{choice.num_parameters:,} parameters", byte_size(choice.size_bytes))
     return f"{_title(choice)}: loss {choice.loss:.4f}, {', '.join((*times, *costs))}."
 
@@ -125,7 +131,7 @@ def _spoken(latency: DeviceLatency) -> str:
     return f"{estimate(latency.predicted_ms, latency.error_percent)} predicted"
 
 
-def _facts(choice: Choice, metric_title: str) -> Facts:
+def _facts(choice: Choice, metric_title: str, figure: str) -> Facts:
     scores = [
         (f"{metric}, {weights}", score(value))
         for weights, metrics in choice.scores.items()
@@ -140,7 +146,7 @@ def _facts(choice: Choice, metric_title: str) -> Facts:
         ("Validation loss", f"{choice.loss:.4f}"),
         *scores,
         (metric_title, missing),
-        *((f"On {device_name(x.device)}", _time(x)) for x in choice.latencies),
+        *((f"On {device_name(x.device)}{figure}", _time(x)) for x in choice.latencies),
         (
             "Parameters",
             _noted(f"{choice.num_parameters / 1e6:.2f} M", f"{choice.num_parameters:,}"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from ..printable import latency
+from ..printable import figure_note, latency
 from ..records import Deployment, DeviceState
 from .cells import (
     EMULATED,
@@ -94,6 +94,7 @@ def deployments_table(inputs: ReportInputs) -> Table | None:
             "self-test",
             "median",
             "p90",
+            "p99",
             "minimum",
             "limit",
             "load",
@@ -108,9 +109,10 @@ def deployments_table(inputs: ReportInputs) -> Table | None:
 def _deployment(deployment: Deployment) -> tuple[Cell, ...]:
     measurement = deployment.measurement
     total = measurement.total
-    times: tuple[Cell, ...] = (bad(measurement.error or "not timed"), "-", "-")
+    times: tuple[Cell, ...] = (bad(measurement.error or "not timed"), "-", "-", "-")
     if total is not None:
-        times = tuple(milliseconds(x) for x in (total.median_ms, total.p90_ms, total.minimum_ms))
+        figures_ms = (total.median_ms, total.p90_ms, total.of("p99"), total.minimum_ms)
+        times = tuple(milliseconds(x) for x in figures_ms)
     device = deployment.device
     name = device.name
     if device.host_alias != name:
@@ -132,7 +134,8 @@ def _deployment(deployment: Deployment) -> tuple[Cell, ...]:
 def _limit(deployment: Deployment) -> Cell:
     limits = []
     if deployment.limit_ms is not None:
-        limits.append(limit_verdict(latency(deployment.limit_ms), deployment.limit_kept))
+        text = f"{latency(deployment.limit_ms)}{figure_note(deployment.statistic)}"
+        limits.append(limit_verdict(text, deployment.limit_kept))
     if deployment.max_memory_bytes is not None:
         most = byte_size(deployment.max_memory_bytes)
         limits.append(limit_verdict(most, deployment.memory_kept))

@@ -99,15 +99,16 @@ def vega() -> str:
 def _search_figures(report: Report, family: FamilyPage) -> dict[str, object]:
     points = report.agreement
     card = report.predictor
+    statistic = report.search.statistic
     return {
         "data": choosing.script_data(report),
         "axes": choosing.axes(report),
         "front_cost": "size" if report.search.winner.predicted_ms is None else "latency",
         "cards": choosing.cards(report, family),
         "front_summary": choosing.front_summary(report.choices),
-        "candidates": sections.candidates_table(report.choices),
+        "candidates": sections.candidates_table(report.choices, statistic),
         "scores": sections.scores_table(report.scores, report.choices),
-        "agreement_summary": sections.agreement_summary(points),
+        "agreement_summary": sections.agreement_summary(points, statistic),
         "agreement_table": sections.agreement_table(points) if points else None,
         "predictor_facts": sections.predictor_facts(card) if card else None,
     }

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from ..printable import latency, score
+from ..config.units import Statistic
+from ..printable import figure_note, latency, score
 from ..records import BoardCalibration, PredictorCard, ScoreTable
 from .cells import (
     EMULATED,
@@ -35,7 +36,7 @@ def headline_title(line: Headline, task: str) -> str:
     if line.measured_ms is None:
         return f"The winner for {device}, by prediction: nothing was measured."
     what = "deployed bundle" if line.measured == "bundle" else "winner"
-    title = f"On {device}, the {what} {task} in {milliseconds(line.measured_ms)}"
+    title = f"On {device}, the {what} {task} in {_timed(line)}"
     if line.limit_kept is None:
         return f"{title}."
     verb = "within" if line.limit_kept else "which breaks"
@@ -58,10 +59,11 @@ def headline_tiles(line: Headline, metric_title: str) -> Facts:
     if line.predicted_ms is not None:
         note = EMULATED if line.emulated else "before measuring"
         predicted = _tile(milliseconds(line.predicted_ms), note)
-    measured = "not yet" if line.measured_ms is None else milliseconds(line.measured_ms)
-    limit = (
-        None if line.limit_ms is None else limit_verdict(latency(line.limit_ms), line.limit_kept)
-    )
+    measured = "not yet" if line.measured_ms is None else _timed(line)
+    limit = None
+    if line.limit_ms is not None:
+        text = f"{latency(line.limit_ms)}{figure_note(line.statistic)}"
+        limit = limit_verdict(text, line.limit_kept)
     return (
         *(metrics or {metric_title: _tile("not yet", "run mosdeploy evaluate")}).items(),
         ("Predicted", predicted),
@@ -72,15 +74,20 @@ def headline_tiles(line: Headline, metric_title: str) -> Facts:
     )
 
 
+def _timed(line: Headline) -> str:
+    """What was measured, with the figure of the times that it is."""
+    return f"{milliseconds(line.measured_ms)}{figure_note(line.statistic)}"
+
+
 def _tile(value: str, note: str) -> Markup:
     return Markup("{}<small>{}</small>").format(value, note)
 
 
-def candidates_table(choices: Sequence[Choice]) -> Table:
+def candidates_table(choices: Sequence[Choice], statistic: Statistic) -> Table:
     """List the front, the finalists and the winner with their latencies, the best first."""
     ordered = sorted(choices, key=lambda x: x.rank)
     times = {
-        f"{device_name(latency.device)}, {how}": [
+        f"{device_name(latency.device)}, {how}{figure_note(statistic)}": [
             getattr(x.latencies[i], f"{how}_ms") for x in ordered
         ]
         for i, latency in enumerate(choices[0].latencies)
@@ -130,14 +137,14 @@ def scores_table(scores: ScoreTable | None, choices: Sequence[Choice]) -> Table 
     )
 
 
-def agreement_summary(points: tuple[Agreement, ...]) -> str:
+def agreement_summary(points: tuple[Agreement, ...], statistic: Statistic) -> str:
     """Say how many predictions lie within the band."""
     num_near = sum(
         abs(x.predicted_ms - x.measured_ms) <= BAND_PERCENT / 100 * x.measured_ms for x in points
     )
     return (
         f"{num_near} of {len(points)} subnets were predicted within {BAND_PERCENT:g}% of what was "
-        "measured."
+        f"measured{figure_note(statistic)}."
     )
 
 

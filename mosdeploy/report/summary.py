@@ -34,7 +34,8 @@ from .choices import Choice
 class ReportInputs:
     """All that a report tells; None or empty where its command has not run yet.
 
-    `predicted_ms` has one latency for each of `records`, in the same order; `manifest_sha256` is
+    `predicted_ms` has one latency for each of `records`, in the same order, by the figure of the
+    times that the search's limit is about; `manifest_sha256` is
     the digest of the bundle's `manifest.json`. `choices` are the front, finalists and winner of the
     search. `noise` says why the times of the profile are not to be trusted.
     """
@@ -96,7 +97,8 @@ class Headline(Record):
     `measured` tells what `measured_ms` was taken from: the bundle as it stands on the device, or
     else the candidate that the search measured there. `limit_ms` is what the deployed bundle is
     held to, that of the search unless it was picked by another one; `limit_kept` is None where
-    there is no limit, no measurement or no real device. `noise` says why the times of the profile
+    there is no limit, no measurement or no real device. `statistic` is the figure of the times that
+    the limit is about, and that `measured_ms` is. `noise` says why the times of the profile
     are not to be trusted, empty where they are.
     """
 
@@ -110,13 +112,16 @@ class Headline(Record):
     measured: Literal["bundle", "candidate", "nothing"]
     limit_ms: float | None
     limit_kept: bool | None
+    statistic: Statistic = "median"
     num_parameters: int
     size_bytes: int
     noise: str = ""
 
 
 class Agreement(Record):
-    """One subnet, predicted and measured; `fitted` if the predictor was fitted on it."""
+    """One subnet, predicted and measured, by the figure of the times that the search's limit is
+    about; `fitted` if the predictor was fitted on it.
+    """
 
     key: str
     predicted_ms: float
@@ -241,6 +246,7 @@ def _headline(inputs: ReportInputs) -> Headline:
         measured=measured,
         limit_ms=limit_ms,
         limit_kept=limit_kept,
+        statistic=statistic,
         num_parameters=subnet.num_parameters,
         size_bytes=size_bytes,
         noise=inputs.noise,
@@ -275,15 +281,16 @@ def _scores_of(subnet: Candidate, inputs: ReportInputs) -> Scores | None:
 
 
 def _agreement(inputs: ReportInputs) -> tuple[Agreement, ...]:
+    statistic = inputs.search.statistic
     points = [
         Agreement(
             key=record.arch.key,
             predicted_ms=predicted_ms,
-            measured_ms=record.measurement.total.median_ms,
+            measured_ms=measured_ms,
             fitted=True,
         )
         for record, predicted_ms in zip(inputs.records, inputs.predicted_ms, strict=True)
-        if record.measurement.total
+        if (measured_ms := record.measurement.figure_ms(statistic)) is not None
     ]
     fitted = {point.key for point in points}
     points += [

@@ -31,7 +31,9 @@ def test_a_rollback_is_another_verb_of_the_pipeline(ask: Callable[..., Any]) -> 
 
 def test_a_limit_on_the_tail_is_held_to_the_tail(ask: Callable[..., Any]) -> None:
     done = deployment(limit_ms=122.0, statistic="p90")
-    assert ask("deploy.deploy", done, "deploy").stdout.endswith("p90, limit 122 ms NOT kept\n")
+    assert ask("deploy.deploy", done, "deploy").stdout.endswith(
+        "p90, limit 122 ms (p90) NOT kept\n"
+    )
     median = deployment(limit_ms=122.0)
     assert ask("deploy.deploy", median, "deploy").stdout.endswith("p90, limit 122 ms kept\n")
     assert (done.limit_kept, median.limit_kept) == (False, True)
@@ -49,4 +51,6 @@ def test_a_limit_on_the_99th_percentile_stands_beside_it(ask: Callable[..., Any]
     total = Timing(median_ms=12.0, p90_ms=20.0, p99_ms=35.0, minimum_ms=11.0, repeats=10)
     done = deployment(measurement=Measurement(total=total), limit_ms=20.0, statistic="p99")
     told = ask("deploy.deploy", done, "deploy").stdout
-    assert told.endswith("12.00 ms median, 20.00 ms p90, 35.00 ms p99, limit 20 ms NOT kept\n")
+    assert told.endswith(
+        "12.00 ms median, 20.00 ms p90, 35.00 ms p99, limit 20 ms (p99) NOT kept\n"
+    )

@@ -56,9 +56,10 @@ def test_winners_deployment_comes_first() -> None:
     table = deployments_table(dataclasses.replace(inputs, deployments=(other, deployment(11.4))))
     assert table is not None
     assert [row[0] for row in table.rows] == ["rpi", "arm"]
-    assert table.rows[0][3:7] == (
+    assert table.rows[0][3:8] == (
         "11.4\N{NO-BREAK SPACE}ms",
         "12.1\N{NO-BREAK SPACE}ms",
+        "-",
         "11.1\N{NO-BREAK SPACE}ms",
         '12 ms <span class="good">kept</span>',
     )
@@ -74,7 +75,7 @@ def test_failed_deployment_shows_its_error() -> None:
     [row] = table.rows
     assert row[0] == "rpi (emulated: not a latency)"
     assert row[2] == '<span class="bad">failed</span>'
-    assert row[3:9] == ('<span class="bad">killed</span>', "-", "-", "12 ms", "-", "-")
+    assert row[3:10] == ('<span class="bad">killed</span>', "-", "-", "-", "12 ms", "-", "-")
 
 
 def test_no_deployments_no_table() -> None:

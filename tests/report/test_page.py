@@ -262,3 +262,21 @@ def test_misspelt_name_in_a_template_is_an_error(
     monkeypatch.setattr("mosdeploy.report.page.FOLDER", tmp_path)
     with pytest.raises(UndefinedError, match="headlin"):
         build(full_inputs(), tmp_path)
+
+
+def test_a_limit_on_the_tail_is_named_wherever_its_figures_stand(tmp_path: Path) -> None:
+    full = full_inputs(bundle_ms=10.0)
+    search = full.search.model_copy(update={"statistic": "p90"})
+    deployed = deployment(10.0).model_copy(update={"statistic": "p90", "limit_ms": 12.0})
+    inputs = dataclasses.replace(full, search=search, deployments=(deployed,))
+    page = build(inputs, tmp_path)
+    text = page.replace("\N{NO-BREAK SPACE}", " ")
+    assert "in 10.6 ms (p90), within the limit of 12 ms." in text
+    assert text.count('12 ms (p90) <span class="good">kept</span>') == 2  # headline, deployments
+    assert "rpi, predicted (p90)" in text
+    assert "% of what was measured (p90)." in text
+    assert "On rpi (p90)" in text
+    # the predictor's subnets are drawn by the same figure as the finalists
+    report = read_record(Report, tmp_path / "report" / "report.json", "mosdeploy report")
+    fitted = [x.measured_ms for x in report.agreement if x.fitted]
+    assert fitted == [x.measurement.figure_ms("p90") for x in full.records]

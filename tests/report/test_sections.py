@@ -67,7 +67,7 @@ def test_tiles_name_what_is_not_there_yet() -> None:
 
 def test_each_candidate_is_listed_once_by_loss() -> None:
     inputs = full_inputs()
-    table = candidates_table(inputs.choices)
+    table = candidates_table(inputs.choices, "median")
     assert table.header[:6] == (
         "number",
         "role",
@@ -98,7 +98,7 @@ def test_a_device_that_measured_nothing_has_no_column_for_it() -> None:
         )
         for x in full_inputs().choices
     )
-    table = candidates_table(choices)
+    table = candidates_table(choices, "median")
     columns = ("this machine, predicted", "this machine, measured", "xeon, predicted")
     assert table.header[3:7] == (*columns, "parameters")
     assert all(len(row) == len(table.header) for row in table.rows)
@@ -139,7 +139,7 @@ def test_no_scores_no_table() -> None:
 
 
 def test_agreement_counts_what_is_within_five_percent() -> None:
-    assert agreement_summary(POINTS).startswith("2 of 3 subnets were predicted within 5%")
+    assert agreement_summary(POINTS, "median").startswith("2 of 3 subnets were predicted within 5%")
     rows = agreement_table(POINTS).rows
     assert rows[0] == ("<code>a</code>", "no", "10.50", "10.00", "+5.0%")
     assert [row[-1] for row in rows] == ["+5.0%", "-5.0%", "+5.1%"]
