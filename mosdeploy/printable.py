@@ -106,6 +106,17 @@ def byte_size(num_bytes: float, digits: int | None = None) -> str:
     return f"{number:{style}} {unit}" if digits is None else f"{plain(number, digits)} {unit}"
 
 
+def loss_mark(narrow_loss: float | None) -> str:
+    """What stands behind the loss of a candidate that stands by that of a narrower one.
+
+    Examples
+    --------
+    >>> loss_mark(2.471), loss_mark(None)
+    ('*', '')
+    """
+    return "" if narrow_loss is None else "*"
+
+
 def figure_note(statistic: str) -> str:
     """Which figure of the times a latency is, as a note behind it; empty for the median.
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..printable import byte_size, figure_note, kept
+from ..printable import byte_size, figure_note, kept, loss_mark
 from .options import NO_LIMITS, DeviceCommon, LimitOptions, ProfiledDeviceOption
 from .printing import table
 
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from ..records import Candidate, SearchResult
 
 MAX_FRONT_ROWS = 8
+
+WIDER = (
+    "* wider FFNs than one of lower loss, before which it is taken: a short training favours "
+    "narrow ones"
+)
 
 
 def search(
@@ -89,14 +94,15 @@ def _front(front: "Sequence[Candidate]") -> list[str]:
             i + 1,
             _milliseconds(front[i].predicted_ms),
             _milliseconds(front[i].measured_ms),
-            f"{front[i].loss:.4f}",
+            f"{front[i].loss:.4f}{loss_mark(front[i].narrow_loss)}",
             f"{front[i].num_parameters:,}",
             front[i].arch,
         )
         for i in numbers
     ]
     header = ("--pick", "predicted", "measured", "validation loss", "parameters", "architecture")
-    return ["no other is as fast and as good as one of these:", table(header, shown)]
+    lines = ["the front: no other is as fast and as good as one of these", table(header, shown)]
+    return [*lines, *([WIDER] if any(front[i].narrow_loss is not None for i in numbers) else [])]
 
 
 def _milliseconds(value_ms: float | None) -> str:

@@ -88,6 +88,7 @@ def choices(
                 role="winner" if is_winner else "finalist" if is_finalist else "front",
                 arch=candidate.arch,
                 loss=candidate.loss,
+                narrow_loss=candidate.narrow_loss,
                 rank=best_first.index(i),
                 latencies=_latencies(candidate, own, elsewhere),
                 num_parameters=candidate.num_parameters,

@@ -37,13 +37,15 @@ class Choice(Record):
     `number` is that of the front, None beside it; `command` exports it, None where there is no name
     for it; `finetune_command` trains it alone before that, None where that was done. `latencies`
     begin with the device of the search. `rank` is the place by what the search compares, from 0 for
-    the best. `scores` are metrics by the kind of weights, empty where it was not evaluated.
+    the best. `narrow_loss` is the loss of the one whose FFNs this one has wider, by which it is
+    compared. `scores` are metrics by the kind of weights, empty where it was not evaluated.
     """
 
     number: int | None
     role: Literal["front", "finalist", "winner"]
     arch: AnyArch
     loss: float
+    narrow_loss: float | None = None
     rank: int
     latencies: tuple[DeviceLatency, ...]
     num_parameters: int

@@ -143,7 +143,7 @@ def _facts(choice: Choice, metric_title: str, figure: str) -> Facts:
     if not scores and name is not None:
         missing = Markup("<code>mosdeploy evaluate --pick {}</code>").format(name)
     return (
-        ("Validation loss", f"{choice.loss:.4f}"),
+        ("Validation loss", _loss(choice)),
         *scores,
         (metric_title, missing),
         *((f"On {device_name(x.device)}{figure}", _time(x)) for x in choice.latencies),
@@ -154,6 +154,13 @@ def _facts(choice: Choice, metric_title: str, figure: str) -> Facts:
         ("Size", _noted(byte_size(choice.size_bytes), "model and tokenizer")),
         ("Memory", None if memory is None else _noted(byte_size(memory), "with activations")),
     )
+
+
+def _loss(choice: Choice) -> str | Markup:
+    loss = f"{choice.loss:.4f}"
+    if choice.narrow_loss is None:
+        return loss
+    return _noted(loss, f"wider than one of {choice.narrow_loss:.4f}, taken before it")
 
 
 def _time(latency: DeviceLatency) -> Markup:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from ..config.units import Statistic
-from ..printable import figure_note, latency, score
+from ..printable import figure_note, latency, loss_mark, score
 from ..records import BoardCalibration, PredictorCard, ScoreTable
 from .cells import (
     EMULATED,
@@ -99,7 +99,7 @@ def candidates_table(choices: Sequence[Choice], statistic: Statistic) -> Table:
         (
             x.number or "-",
             x.role,
-            f"{x.loss:.4f}",
+            f"{x.loss:.4f}{loss_mark(x.narrow_loss)}",
             *(milliseconds(column[i]) for column in times.values()),
             f"{x.num_parameters:,}",
             byte_size(x.size_bytes),

@@ -88,6 +88,11 @@ def test_a_front_is_told_by_a_few_of_its_members(ask: Callable[..., Any]) -> Non
     assert told[-10].split()[:4] == ["--pick", "predicted", "measured", "validation"]
     assert rows[0][:5] == ["1", "100.00", "ms", "-", "3.0000"]
     assert rows[-1][:6] == ["20", "120.00", "ms", "121.50", "ms", "1.1000"]  # it was a finalist
+    assert "*" not in "".join(told[1:])
+    wider = members[0].model_copy(update={"narrow_loss": 2.95})
+    told = ask(SEARCH, search_result(front=(wider, members[1])), "search").stdout.splitlines()
+    assert [line.split()[4] for line in told[-3:-1]] == ["3.0000*", "2.9000"]
+    assert told[-1].startswith("* wider FFNs than one of lower loss")
     unpriced = tuple(
         small.model_copy(update={"predicted_ms": None, "loss": loss}) for loss in (3.0, 2.0)
     )

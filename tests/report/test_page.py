@@ -280,3 +280,14 @@ def test_a_limit_on_the_tail_is_named_wherever_its_figures_stand(tmp_path: Path)
     report = read_record(Report, tmp_path / "report" / "report.json", "mosdeploy report")
     fitted = [x.measured_ms for x in report.agreement if x.fitted]
     assert fitted == [x.measurement.figure_ms("p90") for x in full.records]
+
+
+def test_a_subnet_that_stands_by_the_loss_of_a_narrower_one_is_marked(tmp_path: Path) -> None:
+    inputs = full_inputs()
+    assert "before which it is taken" not in build(inputs, tmp_path)
+    first, *others = inputs.choices
+    wider = first.model_copy(update={"narrow_loss": first.loss - 0.01})
+    page = build(dataclasses.replace(inputs, choices=(wider, *others)), tmp_path)
+    assert "before which it is taken" in page
+    assert f"<td>{first.loss:.4f}*</td>" in page
+    assert f"<small>wider than one of {first.loss - 0.01:.4f}, taken before it</small>" in page
