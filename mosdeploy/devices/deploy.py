@@ -256,7 +256,8 @@ def time_current(
     version = channel.last_two(session, profile).current
     if version is None:
         raise CommandError(
-            f"{profile.name}: nothing is deployed to '{channel.name}' there; run `mosdeploy deploy`"
+            f"{profile.name}: nothing is deployed to '{channel.name}' there"
+            f"{_renamed(deployment, channel)}; run `mosdeploy deploy`"
         )
     remote_dir = f"{channel.folder(session, profile)}/{version}"
     manifest, manifest_sha256 = _manifest(BundleManifest, session, profile, remote_dir)
@@ -269,6 +270,17 @@ def time_current(
     free_device(session, profile, task)
     _test_version(session, profile, channel, version, manifest.runtime)
     return benchmark(session, profile, task, limit, notify)
+
+
+def _renamed(deployment: Deployment, channel: Channel) -> str:
+    """Where a deployment stands whose run folder has another name now; empty if it has not."""
+    name = deployment.channel
+    if name == channel.name:
+        return ""
+    return (
+        f", what was deployed from here is in '{name}'; was the folder renamed? Write name = "
+        f'"{name}" under [deploy] to go on with that one'
+    )
 
 
 def _test_version(

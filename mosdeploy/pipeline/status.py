@@ -27,6 +27,7 @@ from ..records import (
 )
 from ..storage import read_record, sha256_file
 from .bundles import folder_bytes, newest_bundle
+from .channels import channel_of
 from .context import Context
 from .devices import check_named
 from .measured_parts import measured_parts, middle_limit
@@ -278,6 +279,9 @@ class _Look:
         from ..export.bundle import read_manifest
 
         found = read_record(Deployment, path, "mosdeploy deploy")
+        channel = channel_of(self.context.run).name
+        if found.channel != channel:
+            raise StaleInputError(f"it is in '{found.channel}' there, this folder's is '{channel}'")
         newest = newest_bundle(self.context.files)
         if (
             newest is not None

@@ -1,5 +1,6 @@
 """Records of what was exported, checked, deployed and measured there."""
 
+from pathlib import PurePosixPath
 from typing import Literal
 
 from pydantic import Field
@@ -92,6 +93,11 @@ class Deployment(Record):
     statistic: Statistic = Field("median", exclude_if=lambda name: name == "median")
     max_memory_bytes: int | None = Field(None, gt=0, exclude_if=lambda most: most is None)
     deployed_at: str
+
+    @property
+    def channel(self) -> str:
+        """Name of the folder on the device in which its versions stand."""
+        return PurePosixPath(self.remote_dir).parent.name
 
     @property
     def limit_kept(self) -> bool | None:

@@ -324,6 +324,9 @@ def test_the_current_version_is_tested_and_timed_again(put, make_profile, bundle
     shutil.rmtree(bundles)
     with pytest.raises(CommandError, match="nothing is deployed to 'en-de' there"):
         now(two)
+    elsewhere = two.remote_dir.replace("/en-de/", "/before/")
+    with pytest.raises(CommandError, match='Write name = "before" under'):
+        now(two.model_copy(update={"remote_dir": elsewhere}))
 
 
 def test_the_self_test_runs_on_the_provider_that_is_timed(make_profile, runtime_dir):

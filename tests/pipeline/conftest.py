@@ -1,12 +1,17 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from encoder_walking import make_encoder_folder
 from power import Disk
 from walking import make_run_folder, opened
+
+from mosdeploy.pipeline.channels import channel_of
+from mosdeploy.pipeline.run import open_run
+from mosdeploy.records import Deployment
+from mosdeploy.storage import read_record, write_record
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,15 @@ def walked(walk: Walk) -> Path:
 def folder(walked: Path, tmp_path: Path) -> Path:
     """A copy of the walked run folder that a test may spoil."""
     # all copies deploy to the same device, where each needs a name of its own
-    return Path(shutil.copytree(walked, tmp_path / f"run-{tmp_path.name[-40:]}"))
+    root = Path(shutil.copytree(walked, tmp_path / f"run-{tmp_path.name[-40:]}"))
+    run = open_run(root)
+    path = run.workspace.deployment_path("local")
+    deployment = read_record(Deployment, path, "mosdeploy deploy")
+    there = PurePosixPath(deployment.remote_dir)
+    # as if it had been deployed under that name
+    remote_dir = there.parent.with_name(channel_of(run).name) / there.name
+    write_record(path, deployment.model_copy(update={"remote_dir": str(remote_dir)}))
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -231,6 +231,7 @@ def test_a_search_is_proposed_with_a_limit_that_was_measured(folder: Path) -> No
 
 def test_a_report_is_stale_once_it_shows_others_than_are_there(folder: Path) -> None:
     run = opened(folder)
+    run.report()
     path = Workspace(folder).scores_path
     path.write_text(path.read_text() + " ")  # newer, but the same
     os.utime(Workspace(folder).search_result_path)
@@ -336,3 +337,14 @@ def test_scores_of_weights_that_were_trained_again_are_stale_and_not_shown(folde
     assert shown is not None
     assert "winner" in shown.subnets
     assert name not in shown.subnets
+
+
+def test_a_deployment_from_before_the_folder_was_renamed_is_stale(folder: Path) -> None:
+    assert part(folder, "deployment").state == "ok"
+    renamed = folder.rename(folder.with_name("renamed"))
+    found = part(renamed, "deployment")
+    told = f"it is in '{folder.name}' there, this folder's is 'renamed'"
+    assert (found.state, found.detail) == ("stale", told)
+    path = renamed / "mosdeploy.toml"
+    path.write_text(f'{path.read_text()}\n[deploy]\nname = "{folder.name}"\n')
+    assert part(renamed, "deployment").state == "ok"
