@@ -271,7 +271,7 @@ class LatencyPredictor(Record):
         if different:
             raise PredictorError(
                 f"the predictor was fitted for something else: {'; '.join(different)}; run "
-                f"`mosdeploy profile --device {device}` and `mosdeploy fit --device {device}`"
+                f"`mosdeploy profile --device {device} --renew`"
             )
 
     # -- file

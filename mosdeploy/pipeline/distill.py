@@ -248,8 +248,7 @@ def _teacher_sha256(run: Run, options: DistillOptions) -> str:
             return subnet_card(state, state.arch(LARGEST), "finetuned").subnet_sha256
         except StaleInputError as error:
             raise StaleInputError(
-                f"the largest subnet is no teacher before it is trained alone ({error}); run "
-                "`mosdeploy finetune --pick largest`"
+                f"the largest subnet is no teacher before it is trained alone: {error}"
             ) from error
     folder = Path(options.teacher)
     files = [path for path in listed(folder, "*") if path.is_file()]

@@ -3,6 +3,7 @@
 In: a run folder. Out: a `Part` for each device, and a limit that suits it. No device is asked.
 """
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,8 +51,7 @@ def measured_parts(context: Context) -> Iterator[Part]:
 def _finished(found: "_Measured") -> Iterator[Part]:
     if found.path.exists():
         yield look_at("measurements", found.device, found.measurements, found.command)
-    fit = f"mosdeploy fit --device {found.device}"
-    yield look_at("predictor", found.device, found.predictor, found.command and fit)
+    yield look_at("predictor", found.device, found.predictor, found.fit_command)
 
 
 def _begun(found: "_Measured", is_any_measured: bool) -> Iterator[Part]:
@@ -125,6 +125,18 @@ class _Measured:
         except StaleInputError:  # corrupt: which file to delete is told
             return command
         return command + renew
+
+    @property
+    def fit_command(self) -> str | None:
+        """What makes the predictor: more measuring where that is too little to fit it to."""
+        from ..latency.fitting import MIN_SAMPLES
+
+        if self.command is None:
+            return None
+        with contextlib.suppress(StaleInputError):
+            if len(self.dataset.usable) < MIN_SAMPLES:
+                return f"{_profile_command(self.device)} --budget {MIN_SAMPLES}"
+        return f"mosdeploy fit --device {self.device}"
 
     def is_wanted(self, is_any_measured: bool) -> bool:
         """Whether a walk goes on with this device, of which nothing was measured: the run file

@@ -13,29 +13,27 @@ from typing import Any
 
 from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..folders import listed
-from ..printable import byte_size, figure_note, kept, latency, memory_kept
+from ..printable import figure_note, latency
 from ..record import Record, read_json
 from ..records import (
     BegunTraining,
-    BundleManifest,
     DataCard,
-    Deployment,
     ScoreTable,
     SearchResult,
     SubnetCard,
     SupernetCard,
 )
-from ..storage import read_record, sha256_file
-from .bundles import folder_bytes, newest_bundle
-from .channels import channel_of
+from ..storage import read_record
+from .bundles import newest_bundle
 from .context import Context
+from .delivered_parts import delivered_parts, verify_command
 from .devices import check_named
 from .measured_parts import measured_parts, middle_limit
 from .parts import look_at, require, subnets
 from .predictors import has_ready_made
 from .replacing import begun_training
 from .report import current_scores, readable_deployments
-from .subnets import ALONE, are_current, is_trained, subnet_card
+from .subnets import are_current, is_trained, subnet_card
 from .summaries import Part, RunStatus
 from .train import has_tokenizer_of
 from .train_command import TRAIN, train_command
@@ -83,14 +81,15 @@ class _Look:
         yield look_at("search", "", self._search, "mosdeploy search")
         yield from self._finetuned()
         yield look_at("scores", "", self._scores, "mosdeploy evaluate")
-        yield from self._bundles()
-        yield from self._deployments()
+        yield from delivered_parts(self.context, lambda: self._trained)
         yield look_at("report", "", self._report, "mosdeploy report")
 
     def next_command(self, parts: tuple[Part, ...]) -> str:
         """The first thing to make, or to make again, that the walk needs."""
         needed = (x for x in parts if x.what not in OPTIONAL and x.state in ("missing", "stale"))
-        command = next((part.command for part in needed if part.command), "mosdeploy verify")
+        command = next((part.command for part in needed if part.command), None)
+        if command is None:
+            return verify_command(self.context)
         if command == self._train_command:
             return self._measured_first(parts) or command
         if command != "mosdeploy search" or self._has_limit:
@@ -228,76 +227,6 @@ class _Look:
         if earlier:
             raise StaleInputError(f"of earlier weights: {'; '.join(earlier)}")
         return f"of {subnets(len(table.subnets))}"
-
-    def _bundles(self) -> Iterator[Part]:
-        paths = listed(self.context.files.bundles_dir, "[!.]*/manifest.json")
-        newest = newest_bundle(self.context.files)
-        for path in paths:
-            # an older bundle of something else is no reason to export again
-            command = "mosdeploy export" if path.parent == newest else None
-            yield look_at("bundle", path.parent.name, partial(self._bundle, path), command)
-        if not paths:
-            yield Part(what="bundle", state="missing", command="mosdeploy export")
-
-    def _bundle(self, path: Path) -> str:
-        from ..export.bundle import read_manifest
-
-        manifest = read_manifest(path.parent)
-        if changed := self._changed(manifest):
-            raise StaleInputError(f"another {' and another '.join(changed)} is there now")
-        return f"{manifest.precision}, {byte_size(folder_bytes(path.parent))}"
-
-    def _changed(self, manifest: BundleManifest) -> list[str]:
-        """Which of the records that a bundle was made from are no longer those at hand."""
-        now = self._trained.card.provenance
-        if manifest.weights in ALONE:
-            with contextlib.suppress(StaleInputError):
-                subnet = subnet_card(self._trained, manifest.arch, manifest.weights)
-                now["subnet"] = subnet.subnet_sha256
-        path = self.context.files.search_result_path
-        if path.exists():
-            now["search"] = sha256_file(path)
-        made_from = manifest.provenance
-        found = [name for name, sha256 in now.items() if made_from.get(name, sha256) != sha256]
-        if manifest.weights == "inherited":
-            with contextlib.suppress(StaleInputError):
-                card = subnet_card(self._trained, manifest.arch, "finetuned")
-                found += ["training of its subnet"] if card.loss < card.start_loss else []
-        return found
-
-    def _deployments(self) -> Iterator[Part]:
-        deployed = self.context.files.deployed_to()
-        for device, host in deployed:
-            place = device if host is None else f"{device} --host {host}"
-            command = f"mosdeploy deploy --device {place}"
-            path = self.context.files.deployment_path(device, host)
-            yield look_at("deployment", place, partial(self._deployment, path), command)
-        if not deployed:
-            yield Part(what="deployment", state="missing", command="mosdeploy deploy")
-
-    def _deployment(self, path: Path) -> str:
-        from ..export.bundle import read_manifest
-
-        found = read_record(Deployment, path, "mosdeploy deploy")
-        channel = channel_of(self.context.run).name
-        if found.channel != channel:
-            raise StaleInputError(f"it is in '{found.channel}' there, this folder's is '{channel}'")
-        newest = newest_bundle(self.context.files)
-        if (
-            newest is not None
-            and sha256_file(newest / "manifest.json") != found.bundle_sha256
-            # one for another device takes no place of this one
-            and read_manifest(newest).device in (None, found.device.name)
-        ):
-            raise StaleInputError(f"{found.bundle} is there, the {newest.name} here is newer")
-        words = [found.bundle, "not timed"]
-        if (figure_ms := found.measurement.figure_ms(found.statistic)) is not None:
-            words[1] = f"{figure_ms:.2f} ms{figure_note(found.statistic)}"
-        limits = ""
-        if not found.device.emulated:
-            limits = kept(figure_ms, found.limit_ms, found.statistic)
-            limits += memory_kept(found.measurement.memory_bytes, found.max_memory_bytes)
-        return ", ".join(words) + limits
 
     def _report(self) -> str:
         page = self.context.files.report_dir / "index.html"

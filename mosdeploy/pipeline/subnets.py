@@ -139,7 +139,7 @@ def subnet_card(
     StaleInputError
         If there is none, or it does not count.
     """
-    verb = VERBS[weights]
+    verb = VERBS[weights] + state.pick_option(arch)
     supernet = state.card
     path = state.files.subnet_path(arch.key, weights, seed)
     card = read_record(SubnetCard, state.files.subnet_card_path(arch.key, weights, seed), verb)

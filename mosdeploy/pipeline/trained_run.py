@@ -4,6 +4,7 @@ In: a run folder with a supernet. Out: the network, the data and the tokenizer t
 each read when it is first asked for, and checked against the supernet's card.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -229,6 +230,18 @@ class TrainedRun:
         arch = parse_json_file(space.arch_type, Path(name))
         space.check(arch)
         return arch
+
+    def pick_option(self, arch: ArchConfig) -> str:
+        """The option that picks an architecture where none picks the winner; empty for the winner,
+        and for one that has no name.
+        """
+        with contextlib.suppress(StaleInputError):
+            if self.search_result().winner.arch == arch:
+                return ""
+        for name in ("largest", "smallest"):
+            if self.arch(name) == arch:
+                return f" --pick {name}"
+        return "" if self.search_of(arch.key) is None else f" --pick {arch.key}"
 
     def search_of(self, key: str) -> SearchResult | None:
         """The search that measured the architecture of a key and found that it keeps the limits, or

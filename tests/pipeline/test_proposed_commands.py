@@ -68,3 +68,33 @@ def test_a_deployment_is_not_stale_for_a_bundle_of_another_device(folder: Path) 
     assert '"device": "local"' in text
     path.write_text(text.replace('"device": "local"', '"device": "rpi"'))
     assert part(folder, "deployment").state == "ok"
+
+
+def test_of_several_deployments_one_with_a_limit_is_verified(folder: Path) -> None:
+    run = opened(folder)
+    run.finetune(steps=1)
+    run.export()
+    run.deploy()
+    run.report()
+    assert run.status().next_command == "mosdeploy verify"
+    path = Workspace(folder).deployment_path("local")
+    text = path.read_text()
+    assert '"limit_ms": 10000.0' in text
+    path.with_name("local@pi2.json").write_text(text)
+    run.report()
+    assert run.status().next_command == "mosdeploy verify --device local"
+    path.write_text(text.replace('"limit_ms": 10000.0', '"limit_ms": null'))
+    run.report()
+    assert run.status().next_command == "mosdeploy verify --device local --host pi2"
+    path.with_name("local@pi2.json").unlink()
+    run.report()
+    assert run.status().next_command == "mosdeploy report"  # verify would ask for a limit
+
+
+def test_too_few_subnets_are_measured_further_before_a_fit(folder: Path) -> None:
+    there = folder / "predictors" / "local-sentence"
+    (there / "predictor.json").unlink()
+    assert part(folder, "predictor").command == "mosdeploy fit --device local"
+    path = there / "latency.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:8]))  # a header, 7 subnets
+    assert part(folder, "predictor").command == "mosdeploy profile --device local --budget 8"

@@ -46,6 +46,8 @@ def test_unknown_or_missing_weights_are_refused(walked: Path) -> None:
         match=r"subnet\.json does not exist; run `mosdeploy finetune --from-scratch`",
     ):
         run.export(weights="scratch")
+    with pytest.raises(StaleInputError, match="finetune --from-scratch --pick smallest`"):
+        run.export("smallest", weights="scratch")
 
 
 def test_finetuned_weights_are_taken_when_they_are_better(finetuned) -> None:

@@ -1,0 +1,132 @@
+"""The bundles of a run folder, and what stands on devices.
+
+In: a run folder. Out: a `Part` for each, and the command that times a deployment. No device is
+asked.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from ..errors import StaleInputError
+from ..folders import listed
+from ..printable import byte_size, figure_note, kept, memory_kept
+from ..records import BundleManifest, Deployment
+from ..storage import read_record, sha256_file
+from .bundles import folder_bytes, newest_bundle
+from .channels import channel_of
+from .context import Context
+from .parts import look_at
+from .subnets import ALONE, subnet_card
+from .summaries import Part
+from .trained_run import TrainedRun
+
+
+def delivered_parts(context: Context, trained: Callable[[], TrainedRun]) -> Iterator[Part]:
+    """Every bundle, and every deployment.
+
+    Parameters
+    ----------
+    trained
+        Gives the trained run that the bundles are to be of, or raises `StaleInputError`.
+    """
+    look = _Delivered(context, trained)
+    yield from look.bundles()
+    yield from look.deployments()
+
+
+def verify_command(context: Context) -> str:
+    """What times the first deployment that has a limit; the page, where none has."""
+    files = context.files
+    places = files.deployed_to()
+    for device, host in places:
+        found = read_record(Deployment, files.deployment_path(device, host), "mosdeploy deploy")
+        has_limit = found.limit_ms is not None or found.max_memory_bytes is not None
+        if has_limit and not found.device.emulated:
+            is_meant = len(places) == 1 and context.config.device in (None, device)
+            return "mosdeploy verify" + ("" if is_meant else f" --device {_place(device, host)}")
+    return "mosdeploy report"
+
+
+def _place(device: str, host: str | None) -> str:
+    return device if host is None else f"{device} --host {host}"
+
+
+@dataclass(frozen=True)
+class _Delivered:
+    """One look at them."""
+
+    context: Context
+    trained: Callable[[], TrainedRun]
+
+    def bundles(self) -> Iterator[Part]:
+        paths = listed(self.context.files.bundles_dir, "[!.]*/manifest.json")
+        newest = newest_bundle(self.context.files)
+        for path in paths:
+            # an older bundle of something else is no reason to export again
+            command = "mosdeploy export" if path.parent == newest else None
+            yield look_at("bundle", path.parent.name, partial(self._bundle, path), command)
+        if not paths:
+            yield Part(what="bundle", state="missing", command="mosdeploy export")
+
+    def _bundle(self, path: Path) -> str:
+        from ..export.bundle import read_manifest
+
+        manifest = read_manifest(path.parent)
+        if changed := self._changed(manifest):
+            raise StaleInputError(f"another {' and another '.join(changed)} is there now")
+        return f"{manifest.precision}, {byte_size(folder_bytes(path.parent))}"
+
+    def _changed(self, manifest: BundleManifest) -> list[str]:
+        """Which of the records that a bundle was made from are no longer those at hand."""
+        now = self.trained().card.provenance
+        if manifest.weights in ALONE:
+            with contextlib.suppress(StaleInputError):
+                subnet = subnet_card(self.trained(), manifest.arch, manifest.weights)
+                now["subnet"] = subnet.subnet_sha256
+        path = self.context.files.search_result_path
+        if path.exists():
+            now["search"] = sha256_file(path)
+        made_from = manifest.provenance
+        found = [name for name, sha256 in now.items() if made_from.get(name, sha256) != sha256]
+        if manifest.weights == "inherited":
+            with contextlib.suppress(StaleInputError):
+                card = subnet_card(self.trained(), manifest.arch, "finetuned")
+                found += ["training of its subnet"] if card.loss < card.start_loss else []
+        return found
+
+    def deployments(self) -> Iterator[Part]:
+        deployed = self.context.files.deployed_to()
+        for device, host in deployed:
+            place = _place(device, host)
+            command = f"mosdeploy deploy --device {place}"
+            path = self.context.files.deployment_path(device, host)
+            yield look_at("deployment", place, partial(self._deployment, path), command)
+        if not deployed:
+            yield Part(what="deployment", state="missing", command="mosdeploy deploy")
+
+    def _deployment(self, path: Path) -> str:
+        from ..export.bundle import read_manifest
+
+        found = read_record(Deployment, path, "mosdeploy deploy")
+        channel = channel_of(self.context.run).name
+        if found.channel != channel:
+            raise StaleInputError(f"it is in '{found.channel}' there, this folder's is '{channel}'")
+        newest = newest_bundle(self.context.files)
+        if (
+            newest is not None
+            and sha256_file(newest / "manifest.json") != found.bundle_sha256
+            # one for another device takes no place of this one
+            and read_manifest(newest).device in (None, found.device.name)
+        ):
+            raise StaleInputError(f"{found.bundle} is there, the {newest.name} here is newer")
+        words = [found.bundle, "not timed"]
+        if (figure_ms := found.measurement.figure_ms(found.statistic)) is not None:
+            words[1] = f"{figure_ms:.2f} ms{figure_note(found.statistic)}"
+        limits = ""
+        if not found.device.emulated:
+            limits = kept(figure_ms, found.limit_ms, found.statistic)
+            limits += memory_kept(found.measurement.memory_bytes, found.max_memory_bytes)
+        return ", ".join(words) + limits
