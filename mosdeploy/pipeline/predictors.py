@@ -4,6 +4,7 @@ In: a run and a device's name. Out: a `LatencyPredictor` that was checked agains
 measures nothing.
 """
 
+import functools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,7 +59,9 @@ def predictor(run: Run, device: str, *, current: bool = True) -> "LatencyPredict
     measured = path.exists() and bool(LatencyDataset.load(path).records)
     if measured:
         found = fitted(run, device, current=current)
-        _warn_of_noise(LatencyDataset.load(path))
+        dataset = LatencyDataset.load(path)
+        if noise := excess_noise(dataset):
+            _warn_of_noise(dataset.context.device.cli_name, noise)
     else:
         found = _ready_made(run, device, lookup_dirs("predictors", run.workspace.root))
     found.check(run.config.spec, device, RUNTIME if measured else None)
@@ -73,16 +76,15 @@ def predictor(run: Run, device: str, *, current: bool = True) -> "LatencyPredict
     return found
 
 
-def _warn_of_noise(dataset: "LatencyDataset") -> None:
-    if noise := excess_noise(dataset):
-        name = dataset.context.device.cli_name
-        _log.warning(
-            "TOO NOISY: on '%s' %s: neither the times nor the predictor can be trusted; stop other "
-            "programs there, and run `mosdeploy profile --device %s --renew`",
-            name,
-            noise,
-            name,
-        )
+@functools.cache  # told once, however often a process asks for the predictor
+def _warn_of_noise(device: str, noise: str) -> None:
+    _log.warning(
+        "TOO NOISY: on '%s' %s: neither the times nor the predictor can be trusted; stop other "
+        "programs there, and run `mosdeploy profile --device %s --renew`",
+        device,
+        noise,
+        device,
+    )
 
 
 def tail_ratio(run: Run, device: str, statistic: Statistic, *, current: bool = True) -> float:
