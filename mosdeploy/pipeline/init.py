@@ -221,7 +221,7 @@ def _fitted(plan: RunPlan, time_s: float, estimate: WalkEstimate) -> RunPlan:
             f"{plain(time_s)} s are not enough: a step of the supernet takes "
             f"{times.supernet_s:.2f} s here, one of a subnet alone {times.winner_s:.2f} s, and "
             f"validations {estimate.fixed_s:.0f} s in all; give --time {int(least_s) + 1}s or "
-            "more, fewer data, or a smaller --size"
+            "more, fewer data, or a smaller network: --size or, of an encoder, its checkpoint"
         )
     why = f"what {plain(time_s)} s of training are enough for on this machine"
     factor = (time_s - estimate.fixed_s) / (estimate.training_s - estimate.fixed_s)

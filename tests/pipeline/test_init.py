@@ -146,6 +146,7 @@ def test_data_elsewhere_is_named_in_full(tmp_path: Path, corpus: Path) -> None:
         ({"family": "decoder"}, "unknown family 'decoder'; known: encoder, translation"),
         ({"family": "translation", "checkpoint": "x"}, "a translation starts from no checkpoint"),
         ({"size": "huge"}, "unknown size 'huge'"),
+        ({"text": "review"}, "--text and --label name columns of an encoder's table"),
         ({"settings": {"search.huge": 1}}, "unknown key 'search.huge'"),
         ({"num_winners": -1}, "num_winners is -1; at least 1 is needed"),
     ],

@@ -71,8 +71,8 @@ def plan_run(request: DataRequest) -> RunPlan:
     ------
     ConfigError
         If a file is missing, is not UTF-8 or is no table; if it cannot be told which column holds
-        what; if there are too few examples; if the checkpoint is missing or not supported, or a
-        size or a number of winners is asked for, which an encoder does not have.
+        what; if there are too few examples; if the checkpoint is missing or not supported; or if
+        something is asked for that an encoder, or plain lines, do not have.
     """
     _check(request)
     found = _read(request)
@@ -128,6 +128,11 @@ def _check(request: DataRequest) -> None:
             f"--winners {request.num_winners}: the supernet of an encoder serves any number of "
             "limits with the steps it has; leave --winners out, and search and finetune for each"
         )
+    if request.languages is not None:
+        raise ConfigError(
+            f"--languages {'-'.join(request.languages)}: an encoder's texts are not translated; "
+            "leave --languages out"
+        )
     if len(request.files) != 1:
         raise ConfigError(f"an encoder learns from one file, got {len(request.files)}; {_EXAMPLE}")
     name = request.files[0]
@@ -136,6 +141,8 @@ def _check(request: DataRequest) -> None:
             f"{name}: a table ends in {', '.join(TABLES)}, lines of text in {', '.join(LINES)}; "
             "convert or unpack the file"
         )
+    if ":" not in name and name.endswith(LINES) and (request.text or request.label):
+        raise ConfigError(f"{name} is lines of text, without columns; leave --text and --label out")
 
 
 def _read(request: DataRequest) -> _Found:
@@ -314,7 +321,7 @@ def _workload(found: _Found) -> list[Setting]:
     middle = min(rounded_up(float(np.median(found.lengths)), 8), found.max_tokens)
     return [
         Setting("name", "text", "what one latency number stands for"),
-        Setting("input_len", middle, "tokens of a text in the middle of the data"),
+        Setting("input_len", middle, "the median of the data, rounded up to a multiple of 8"),
         Setting("batch", 1),
         Setting("threads", 1),
         Setting("precision", "int8", "fp32 | int8 | int8-fp32-embedding"),

@@ -62,10 +62,15 @@ def plan_run(request: DataRequest) -> RunPlan:
     ------
     ConfigError
         If a file is missing, is not UTF-8 or is not of its format; if the sides differ in their
-        number of lines; if there are too few pairs; if there is no such size.
+        number of lines; if there are too few pairs; if there is no such size, or columns are named.
     """
     if request.size is not None:
         choose_size(request.size, 0, request.has_gpu)  # before anything is read
+    if request.text or request.label:
+        raise ConfigError(
+            "--text and --label name columns of an encoder's table; leave them out, or add the "
+            "--checkpoint that an encoder starts from"
+        )
     files = corpus_files(request)
     named = {"train": files.train, "valid": files.valid, "test": files.test}
     source_lang, target_lang = files.languages
