@@ -83,7 +83,9 @@ def demo(root: Path, recipe: str = "tiny", progress: Progress | None = None) -> 
     result = search(context, SearchOptions(device=DEVICE, limits=limits))
     finetune(context)
     has_teacher = context.family.open_teacher is not None
-    hand_picked = pick_by_hand(context, DEVICE, limit_ms) if has_teacher else None
+    hand_picked = None
+    if has_teacher:
+        hand_picked = pick_by_hand(context, DEVICE, limit_ms, result.winner.arch)
     rivals = (str(hand_picked_path(context)),) if hand_picked else ()
     scores = evaluate(context, ("winner", *rivals))
     bundle = export(context).path

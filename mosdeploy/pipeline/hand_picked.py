@@ -39,10 +39,11 @@ def hand_picked_path(context: Context) -> Path:
     return context.files.search_result_path.with_name("hand-picked.json")
 
 
-def pick_by_hand(context: Context, device: str, limit_ms: float) -> HandPicked:
+def pick_by_hand(context: Context, device: str, limit_ms: float, winner: ArchConfig) -> HandPicked:
     """Measure the shallower nets, and train the slowest that keeps the limit.
 
-    It is trained for as many steps as both starts of the winner together.
+    It is trained for as many steps as both starts of the winner together; where it is the winner
+    itself, it is left as it was trained from the teacher.
 
     Raises
     ------
@@ -65,7 +66,7 @@ def pick_by_hand(context: Context, device: str, limit_ms: float) -> HandPicked:
     picked = max(within, key=lambda arch: within[arch])
     path = hand_picked_path(context)
     atomic_write(path, picked.model_dump_json().encode())
-    steps = 2 * context.config.finetune.steps
+    steps = None if picked == winner else 2 * context.config.finetune.steps
     finetune(context, FinetuneOptions(str(path), steps, from_teacher=True))
     exact = changed_workload(context.config.workload, "fp32")
     return HandPicked(
