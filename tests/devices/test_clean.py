@@ -62,6 +62,7 @@ def test_jobs_weights_wheels_and_old_environments_go(device, make_profile, liste
     assert (device / "my-notes").exists()
 
 
+@pytest.mark.slow
 def test_versions_go_that_nothing_goes_back_to(put, make_profile, bundles, listed):
     for name in ("one", "two"):
         put(name, tokenizer=f"good {name}")

@@ -110,6 +110,7 @@ def test_boards_share_the_work_and_each_times_the_reference(profiles):
         assert [x.result.key for x in mine if isinstance(x, ResultReceived)] == keys
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_left_is_collected_from_its_board(profiles):
     second = profiles[1]
     pid = leave_agent_at_work(second, ["c", "d"])
@@ -130,6 +131,7 @@ def test_a_board_whose_agent_still_works_is_not_probed(profiles):
         assert not [command for command in commands if "probe" in command]
 
 
+@pytest.mark.slow
 def test_an_agent_whose_work_others_have_done_meanwhile_is_ended(profiles):
     profile = profiles[0]
     pid = leave_agent_at_work(profile, MANY)
@@ -151,6 +153,7 @@ def test_a_busy_board_is_left_alone_and_the_others_measure(profiles):
     assert ["mkdir" in command for command in commands] == [True]  # whether the folder is ours
 
 
+@pytest.mark.slow
 def test_unfinished_keys_of_a_failed_board_go_to_the_others(profiles, monkeypatch):
     monkeypatch.setattr(connect, "RECONNECT_WAITS_S", ())
     results = Path(profiles[1].work_dir) / "jobs" / "job" / "results.jsonl"
@@ -231,6 +234,7 @@ def test_when_all_boards_fail_the_error_names_each_cause(profiles):
         run([broken])
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_every_agent_and_the_next_run_goes_on(profiles):
     boards = [Board(profile, LocalSession) for profile in profiles]
     events = measure_fleet(boards, MANY, TASK)

@@ -262,6 +262,7 @@ def test_ctrl_c_anywhere_leaves_a_whole_bundle_and_nothing_beside_it(
     assert number > 10
 
 
+@pytest.mark.slow
 def test_a_bundle_whose_replacement_is_killed_is_there_after_the_next_export(before: Path) -> None:
     code = "from test_bundle import export_another; export_another(root)"
     for number in (1, 2, 3, 4):

@@ -98,6 +98,7 @@ def test_what_is_timed_otherwise_is_another_job(two: Path, monkeypatch: pytest.M
     assert len(set(jobs)) == 2
 
 
+@pytest.mark.slow
 def test_taggers_are_scored_by_the_tags_of_words(tmp_path: Path) -> None:
     # without test examples, on those that `export` scores them on
     root = make_encoder_folder(tmp_path / "run", "tagging", steps="100", test_fraction="0.0")

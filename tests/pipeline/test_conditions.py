@@ -289,6 +289,7 @@ def test_the_sessions_of_one_folder_are_told_apart(scene: Scene) -> None:
     assert first != second
 
 
+@pytest.mark.slow
 def test_finalists_of_another_runtime_are_measured_again(folder: Path) -> None:
     sessions = folder / "search" / "sessions.jsonl"
     (session,) = read_sessions(folder / "search" / "latency.jsonl")

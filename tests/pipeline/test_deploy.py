@@ -73,6 +73,7 @@ def test_a_rollback_has_to_know_the_device(folder: Path) -> None:
         run.deploy(rollback=True)
 
 
+@pytest.mark.slow
 def test_what_is_deployed_is_verified_against_its_limit(folder: Path) -> None:
     run = opened(folder)
     first = run.deploy()
@@ -137,6 +138,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     return timed
 
 
+@pytest.mark.slow
 def test_the_next_finalist_takes_the_place_of_a_winner_that_is_too_slow(
     folder: Path, timed: Callable[..., list[str]]
 ) -> None:
@@ -162,6 +164,7 @@ def test_the_next_finalist_takes_the_place_of_a_winner_that_is_too_slow(
     assert run.deploy(bundle=folder / "bundles" / first.bundle, strict=False).bundle == first.bundle
 
 
+@pytest.mark.slow
 def test_the_limit_holds_at_another_precision_and_beam(
     folder: Path, timed: Callable[..., list[str]]
 ) -> None:
@@ -177,6 +180,7 @@ def test_the_limit_holds_at_another_precision_and_beam(
     assert made.limit_kept
 
 
+@pytest.mark.slow
 def test_a_pick_is_held_to_its_limit_and_none_takes_its_place(
     folder: Path, timed: Callable[..., list[str]]
 ) -> None:
@@ -218,6 +222,7 @@ def test_finalists_that_cannot_be_exported_are_passed_over(
     assert told and told <= set(progress.messages)
 
 
+@pytest.mark.slow
 def test_when_no_finalist_is_left_the_fastest_is_named(
     folder: Path, timed: Callable[..., list[str]]
 ) -> None:
@@ -235,6 +240,7 @@ def test_when_no_finalist_is_left_the_fastest_is_named(
     assert run.verify("40s").deployment == deployment_of(folder) == first
 
 
+@pytest.mark.slow
 def test_what_takes_more_memory_than_was_searched_for_does_not_become_current(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,6 +276,7 @@ def others_measured(folder: Path, share: float) -> str:
     return min(others, key=lambda candidate: candidate.loss).arch.key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("from_scratch", [False, True])
 def test_trained_weights_are_not_replaced_by_inherited_ones(
     folder: Path, timed: Callable[..., list[str]], from_scratch: bool
@@ -313,6 +320,7 @@ def test_weights_take_the_place_of_weights_of_their_kind(walked: Path) -> None:
         assert has_weights(context, asked, other) == there
 
 
+@pytest.mark.slow
 def test_a_bundle_of_an_earlier_search_is_held_to_the_limit_of_the_last_one(
     folder: Path, timed: Callable[..., list[str]]
 ) -> None:

@@ -172,6 +172,7 @@ def test_a_format_holds_what_the_bundle_holds(encoder_folder: Path) -> None:
     assert run.export_format("optimum", "largest", precision="int8").precision == "int8"
 
 
+@pytest.mark.slow
 def test_a_bert_is_loaded_by_transformers(encoder_folder: Path) -> None:
     transformers = pytest.importorskip("transformers")
     run = opened(encoder_folder)

@@ -99,6 +99,7 @@ def test_a_kill_between_log_and_state_blocks_no_finetuning(searched: Path) -> No
     assert [json.loads(line)["step"] for line in lines] == list(range(1, 11))
 
 
+@pytest.mark.slow
 def test_a_search_trains_its_finalists_and_leaves_the_state_of_the_winner(searched: Path) -> None:
     path = searched / "mosdeploy.toml"
     path.write_text(path.read_text().replace("[search]", "[search]\nfinalist_steps = 4"))

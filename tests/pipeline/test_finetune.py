@@ -112,6 +112,7 @@ def test_it_starts_from_inherited_weights_or_the_seed(folder: Path) -> None:
     assert not any(torch.equal(weights[name], inherited[name]) for name in weights)
 
 
+@pytest.mark.slow
 def test_a_part_of_the_weights_is_inherited_and_the_rest_fresh(
     folder: Path, tmp_path: Path
 ) -> None:

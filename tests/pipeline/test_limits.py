@@ -59,6 +59,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
     return root, float(np.mean(ends))
 
 
+@pytest.mark.slow
 def test_training_draws_within_the_limit_only(
     measured: tuple[Path, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:

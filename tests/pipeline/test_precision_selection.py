@@ -72,6 +72,7 @@ def use_device(root: Path, settings: str) -> None:
     (root / "device_profiles" / "local.toml").write_text(text)
 
 
+@pytest.mark.slow
 def test_auto_measures_scores_and_exports_once(folder: Path) -> None:
     use_device(folder, 'precisions = ["fp32", "int8-int4-logits"]')
     progress = KeptProgress()
@@ -130,6 +131,7 @@ def test_for_a_limit_on_the_tail_tails_are_compared(
     assert (choice.statistic, [x.latency_ms for x in choice.candidates]) == ("p90", times_ms)
 
 
+@pytest.mark.slow
 def test_what_fails_on_the_device_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_device(folder, 'precisions = ["fp32"]')
     monkeypatch.setattr("mosdeploy.export.candidate.build_candidate", lambda *settings: b"no model")

@@ -48,6 +48,7 @@ def test_a_summary_tells_how_noisy_the_device_may_be(folder: Path) -> None:
         assert found.is_too_noisy is word
 
 
+@pytest.mark.slow
 def test_what_was_measured_with_too_much_noise_is_told_and_renewed(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -79,6 +80,7 @@ def test_what_was_measured_with_too_much_noise_is_told_and_renewed(
     assert path.with_suffix(".old").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_larger_budget_measures_only_the_new_subnets(folder: Path) -> None:
     path = Workspace(folder).latency_path("local", "sentence")
     before = lines_of(path)
@@ -88,6 +90,7 @@ def test_a_larger_budget_measures_only_the_new_subnets(folder: Path) -> None:
     assert len(set(keys)) == len(keys) == 14
 
 
+@pytest.mark.slow
 def test_a_failed_measurement_is_made_again(folder: Path) -> None:
     path = Workspace(folder).latency_path("local", "sentence")
     *lines, last = lines_of(path)
@@ -122,6 +125,7 @@ def test_a_profile_in_which_nothing_could_be_timed_is_a_failure(
     assert e.value.exit_code == 5
 
 
+@pytest.mark.slow
 def test_a_profile_stops_when_the_error_is_met_twice(folder: Path) -> None:
     shutil.rmtree(folder / "predictors")
     run = opened(folder)
@@ -132,6 +136,7 @@ def test_a_profile_stops_when_the_error_is_met_twice(folder: Path) -> None:
     assert (again.error_met, again.measured_now, again.num_records) == (True, 0, 15)
 
 
+@pytest.mark.slow
 def test_what_is_there_already_counts_in_its_part_alone(folder: Path) -> None:
     progress = KeptProgress()
     run = opened(folder, progress)

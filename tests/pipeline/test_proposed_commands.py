@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import pytest
 from walking import edit, opened
 
 from mosdeploy.pipeline.context import Context
@@ -70,6 +71,7 @@ def test_a_deployment_is_not_stale_for_a_bundle_of_another_device(folder: Path) 
     assert part(folder, "deployment").state == "ok"
 
 
+@pytest.mark.slow
 def test_of_several_deployments_one_with_a_limit_is_verified(folder: Path) -> None:
     run = opened(folder)
     run.finetune(steps=1)

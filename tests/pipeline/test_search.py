@@ -96,6 +96,7 @@ def test_a_limit_that_nothing_meets_names_the_fastest(folder: Path) -> None:
     assert caught.value.fastest_latency_ms > 1e-6
 
 
+@pytest.mark.slow
 def test_limits_on_parameters_size_and_latency_hold_together(folder: Path) -> None:
     spec = open_run(folder).config.spec
     sizes = [spec.num_parameters(arch) for arch in (spec.space.smallest, spec.space.largest)]
@@ -205,6 +206,7 @@ def test_predicted_winners_are_truly_evaluated(predicted: Path) -> None:
     assert 16 <= result.quality.num_samples <= result.num_evaluated
 
 
+@pytest.mark.slow
 def test_another_limit_evaluates_only_what_is_new(predicted: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(predicted, tmp_path / "run"))
     path = Workspace(root).quality_path

@@ -115,6 +115,7 @@ def test_what_changed_makes_stale_what_was_made_from_it(
     assert found.next_command.startswith(f"mosdeploy {next_command}")
 
 
+@pytest.mark.slow
 def test_what_no_longer_counts_is_measured_again_as_proposed(folder: Path) -> None:
     change_workload(folder)
     assert opened(folder).status().next_command == "mosdeploy profile --device local --renew"
@@ -282,6 +283,7 @@ def test_a_limit_on_memory_is_judged_beside_that_on_latency(folder: Path) -> Non
     assert 'MiB <span class="bad">broken</span>' in page
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_with_its_limits(tmp_path: Path) -> None:
     root = make_run_folder(tmp_path)
     with pytest.raises(KeyboardInterrupt):

@@ -115,6 +115,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
+@pytest.mark.slow
 def test_the_old_supernet_stands_until_the_new_one_is_trained(folder: Path) -> None:
     files = Workspace(folder)
     before = contents(files.supernet_dir)

@@ -113,6 +113,7 @@ def test_a_card_without_the_keys_is_taken_as_before(folder: Path) -> None:
         trained_run(open_run(folder)).data  # noqa: B018
 
 
+@pytest.mark.slow
 def test_a_stopped_training_that_is_refused_names_the_keys(tmp_path: Path) -> None:
     root = make_run_folder(tmp_path)
     with pytest.raises(KeyboardInterrupt):

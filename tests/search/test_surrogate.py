@@ -51,6 +51,7 @@ def test_every_round_learns_from_those_before():
         assert earlier < later
 
 
+@pytest.mark.slow
 def test_the_sample_does_not_depend_on_the_limits():
     first = Problem()
     second = Problem()
@@ -96,6 +97,7 @@ def test_an_impossible_limit_evaluates_nothing():
     assert problem.asked == []
 
 
+@pytest.mark.slow
 def test_a_space_of_a_few_subnets_is_evaluated_whole():
     small = MEDIUM.model_copy(
         update={

@@ -37,6 +37,7 @@ def task(
     )
 
 
+@pytest.mark.slow
 def test_a_trial_counts_what_training_holds(space: TranslationSpace) -> None:
     tried = task(space, CONFIG, num_tokens=7, num_timed=2)
     cost = training_cost(tried)
@@ -56,11 +57,13 @@ def test_of_many_batches_two_are_tried(space: TranslationSpace) -> None:
     assert cost.num_targets == 3 * 10_000 * 64
 
 
+@pytest.mark.slow
 def test_an_error_of_the_trial_comes_back(space: TranslationSpace) -> None:
     with pytest.raises(ConfigError, match=r"tokens_per_batch = 64 cannot hold"):
         training_cost(task(space, CONFIG, num_tokens=64, num_timed=1))
 
 
+@pytest.mark.slow
 def test_a_trial_ends_once_its_time_is_over(
     space: TranslationSpace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,7 @@ def test_the_faster_precision_if_by_enough(
     assert asked == ["none", "bf16", "none", "bf16"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("amp", ["none", "bf16"])
 def test_auto_trains_as_what_it_chose(
     amp: Amp,
@@ -66,6 +67,7 @@ def test_auto_trains_as_what_it_chose(
     assert without_times(log_of(tmp_path / "auto")) == without_times(log_of(tmp_path / "told"))
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_precision(
     net: Callable[..., Supernet], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

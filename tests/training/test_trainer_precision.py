@@ -30,6 +30,7 @@ def test_bf16_stays_near_full_precision(
     assert half[0]["loss"] != full[0]["loss"]
 
 
+@pytest.mark.slow
 def test_fp16_stays_near_and_leaves_out_what_overflows(
     net: Callable[..., Supernet], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,6 +105,7 @@ def test_a_training_on_bad_input_is_refused(
     assert message in told(root, monkeypatch, capsys)
 
 
+@pytest.mark.slow
 def test_a_downloaded_checkpoint_that_pools_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,6 +143,7 @@ def test_empty_texts_are_counted_and_long_ones_are_cut(tmp_path: Path) -> None:
     assert cut["is_cut"]
 
 
+@pytest.mark.slow
 def test_a_table_may_have_more_rows_than_there_are_ids(tmp_path: Path) -> None:
     """As in checkpoints whose table was rounded up."""
     root = make_encoder_folder(tmp_path / "run", "classification", steps="1")

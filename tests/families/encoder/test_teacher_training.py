@@ -26,6 +26,7 @@ slow = pytest.mark.slow
 NO_STEPS = "steps = 40\nlearning_rate = 5e-3"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -45,6 +46,7 @@ def test_a_teacher_of_other_texts_or_rates_is_trained_anew(
     assert again.weights_sha256 != card.weights_sha256
 
 
+@pytest.mark.slow
 def test_a_teacher_of_an_older_version_stays_that_of_its_supernet(tmp_path: Path) -> None:
     root = make_encoder_folder(tmp_path / "run", "classification")
     trained = opened(root).train()

@@ -174,6 +174,7 @@ def test_heads_of_each_depth_are_trained_and_extracted(tmp_path: Path) -> None:
     assert run.export("smallest").manifest.weights == "inherited"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stop_at", [30, *(pytest.param(step, marks=pytest.mark.slow) for step in (10, 45))]
 )
