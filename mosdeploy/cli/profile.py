@@ -53,7 +53,6 @@ def profile(
     """
     from ..config.units import parse_percent
     from ..errors import PredictorError
-    from ..latency.fitting import MIN_SAMPLES
     from ..pipeline.profile import ProfileOptions, split_hosts
     from ..pipeline.profile import profile as measure
 
@@ -68,10 +67,9 @@ def profile(
     result = measure(context, options)
     # a supernet that is trained after measuring can be trained for a limit
     verb = "search" if context.files.supernet_card_path.exists() else "train"
-    command = None
-    if result.num_records < MIN_SAMPLES and not result.emulated:
-        command = f"mosdeploy profile --device {result.device} --budget {MIN_SAMPLES}"
-    elif not (result.emulated or result.is_too_noisy) and result.fastest_ms and result.slowest_ms:
+    command = result.further_command
+    is_trusted = not (result.emulated or result.is_too_noisy)
+    if command is None and is_trusted and result.fastest_ms and result.slowest_ms:
         middle_ms = (result.fastest_ms + result.slowest_ms) / 2
         device_option = context.run.device_option(result.device)
         command = f"mosdeploy {verb} --max-latency {plain(middle_ms, 2)}ms{device_option}"

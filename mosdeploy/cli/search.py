@@ -80,10 +80,10 @@ def _text(result: "SearchResult") -> str:
             measured = f"measured {winner.measured_ms:.2f} ms on the device{limit}"
         figure = figure_note(result.statistic)
         lines.append(f"  predicted {winner.predicted_ms:.2f} ms{figure}, {measured}")
-    return "\n".join([*lines, *_front(front_members(result))])
+    return "\n".join([*lines, *_front(front_members(result), figure_note(result.statistic))])
 
 
-def _front(front: "Sequence[Candidate]") -> list[str]:
+def _front(front: "Sequence[Candidate]", figure: str) -> list[str]:
     """A few members of the front, from the fastest to the best, if there are several."""
     if len(front) < 2:
         return []
@@ -100,7 +100,8 @@ def _front(front: "Sequence[Candidate]") -> list[str]:
         )
         for i in numbers
     ]
-    header = ("--pick", "predicted", "measured", "validation loss", "parameters", "architecture")
+    times = (f"predicted{figure}", f"measured{figure}")
+    header = ("--pick", *times, "validation loss", "parameters", "architecture")
     lines = ["the front: no other is as fast and as good as one of these", table(header, shown)]
     return [*lines, *([WIDER] if any(front[i].narrow_loss is not None for i in numbers) else [])]
 

@@ -16,7 +16,7 @@ from ..workspace import PREDICTOR_NAME
 from .conditions import board_state, latency_context
 from .context import Context
 from .devices import connector, lasting_session
-from .noise import excess_noise
+from .enough_measured import excess_noise
 
 if TYPE_CHECKING:
     from ..devices.task import MeasurementTask
@@ -119,10 +119,11 @@ def _collect(
         _log.warning(
             "%s: the last line was cut short by a kill; it is measured again", request.path
         )
-    if request.renew_noise and (noise := excess_noise(dataset)):
-        raise OtherConditionsError(f"{noise} there")
     if request.look and dataset.sessions:
         _look(context, dataset, profiles)
+    # after the boards have answered: what was measured is put away
+    if request.renew_noise and (noise := excess_noise(dataset)):
+        raise OtherConditionsError(f"{noise} there")
     if missing := dataset.missing(request.archs):
         _measure(context, found, missing, profiles)
     _clean(context, dataset, [x for x in profiles if x.host_alias not in found.failed_boards])

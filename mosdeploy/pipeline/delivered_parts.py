@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ..errors import StaleInputError
+from ..errors import MosdeployError, StaleInputError
 from ..folders import listed
 from ..printable import byte_size, figure_note, kept, memory_kept
 from ..records import BundleManifest, Deployment
@@ -18,6 +18,7 @@ from ..storage import read_record, sha256_file
 from .bundles import folder_bytes, newest_bundle
 from .channels import channel_of
 from .context import Context
+from .devices import resolve_profile
 from .parts import look_at
 from .subnets import ALONE, subnet_card
 from .summaries import Part
@@ -42,11 +43,14 @@ def verify_command(context: Context) -> str:
     files = context.files
     places = files.deployed_to()
     for device, host in places:
-        found = read_record(Deployment, files.deployment_path(device, host), "mosdeploy deploy")
-        has_limit = found.limit_ms is not None or found.max_memory_bytes is not None
-        if has_limit and not found.device.emulated:
-            is_meant = len(places) == 1 and context.config.device in (None, device)
-            return "mosdeploy verify" + ("" if is_meant else f" --device {_place(device, host)}")
+        with contextlib.suppress(MosdeployError):
+            resolve_profile(files.root, device, host)
+            found = read_record(Deployment, files.deployment_path(device, host), "mosdeploy deploy")
+            has_limit = found.limit_ms is not None or found.max_memory_bytes is not None
+            if has_limit and not found.device.emulated:
+                is_meant = len(places) == 1 and context.config.device in (None, device)
+                option = "" if is_meant else f" --device {_place(device, host)}"
+                return f"mosdeploy verify{option}"
     return "mosdeploy report"
 
 
@@ -101,11 +105,22 @@ class _Delivered:
         deployed = self.context.files.deployed_to()
         for device, host in deployed:
             place = _place(device, host)
-            command = f"mosdeploy deploy --device {place}"
             path = self.context.files.deployment_path(device, host)
+            command = f"mosdeploy deploy --device {place}{self._bundle_option(path)}"
             yield look_at("deployment", place, partial(self._deployment, path), command)
         if not deployed:
             yield Part(what="deployment", state="missing", command="mosdeploy deploy")
+
+    def _bundle_option(self, path: Path) -> str:
+        """What deploys the same bundle again, where the newest one is for another device."""
+        from ..export.bundle import read_manifest
+
+        with contextlib.suppress(MosdeployError):
+            found = read_record(Deployment, path, "mosdeploy deploy")
+            newest = newest_bundle(self.context.files)
+            if newest and read_manifest(newest).device not in (None, found.device.name):
+                return f" --bundle {found.bundle}"
+        return ""
 
     def _deployment(self, path: Path) -> str:
         from ..export.bundle import read_manifest

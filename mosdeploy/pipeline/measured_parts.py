@@ -16,8 +16,8 @@ from ..storage import read_lines
 from .conditions import check_current
 from .context import Context
 from .devices import run_profile
+from .enough_measured import excess_noise, further_command, profile_command
 from .measured_folders import device_of, measured_devices
-from .noise import excess_noise
 from .parts import look_at, require, subnets
 from .summaries import Part
 
@@ -50,8 +50,14 @@ def measured_parts(context: Context) -> Iterator[Part]:
 
 def _finished(found: "_Measured") -> Iterator[Part]:
     if found.path.exists():
-        yield look_at("measurements", found.device, found.measurements, found.command)
-    yield look_at("predictor", found.device, found.predictor, found.fit_command)
+        part = look_at("measurements", found.device, found.measurements, found.command)
+        if part.state == "ok" and (noise := excess_noise(found.dataset)):
+            command = profile_command(found.dataset, "--renew")
+            detail = f"TOO NOISY: {noise}; `{command}` measures again"
+            part = part.model_copy(update={"state": "noisy", "detail": detail, "command": command})
+        yield part
+    if not found.is_emulated:
+        yield look_at("predictor", found.device, found.predictor, found.fit_command)
 
 
 def _begun(found: "_Measured", is_any_measured: bool) -> Iterator[Part]:
@@ -77,8 +83,9 @@ def middle_limit(context: Context) -> str:
     workload = context.config.workload.name
     devices = measured_devices(context.files.root, workload, "latency.jsonl")
     for device in sorted(devices, key=context.run.device_option):
-        times_ms = _times_ms(_Measured(context, device).dataset)
-        if times_ms:
+        found = _Measured(context, device)
+        times_ms = _times_ms(found.dataset)
+        if times_ms and not found.is_emulated:
             limit_ms = (min(times_ms) + max(times_ms)) / 2
             return f" --max-latency {plain(limit_ms, 2)}ms{context.run.device_option(device)}"
     return ""
@@ -113,30 +120,36 @@ class _Measured:
     def command(self) -> str | None:
         """What measures it, or measures it again; None where there is no such device any more."""
         command = _profile_command(self.device)
-        if not self.path.exists():
-            return command
         try:
-            check_current(self.context.run, self.dataset)
-            renew = " --renew" if excess_noise(self.dataset) else ""
+            run_profile(self.context.files.root, self.device)
+            if self.path.exists():
+                dataset = self.dataset
+                command = profile_command(dataset)
+                check_current(self.context.run, dataset)
         except OtherConditionsError:
             return f"{command} --renew"
         except ConfigError:
             return None
         except StaleInputError:  # corrupt: which file to delete is told
-            return command
-        return command + renew
+            pass
+        return command
 
     @property
     def fit_command(self) -> str | None:
         """What makes the predictor: more measuring where that is too little to fit it to."""
-        from ..latency.fitting import MIN_SAMPLES
-
-        if self.command is None:
-            return None
+        if self.command is None or not self.path.exists():
+            return self.command
         with contextlib.suppress(StaleInputError):
-            if len(self.dataset.usable) < MIN_SAMPLES:
-                return f"{_profile_command(self.device)} --budget {MIN_SAMPLES}"
+            if more := further_command(self.dataset, self.context.config.profile.budget):
+                return more
         return f"mosdeploy fit --device {self.device}"
+
+    @property
+    def is_emulated(self) -> bool:
+        """Whether its times mean nothing, so that no predictor is fitted to them."""
+        with contextlib.suppress(StaleInputError):
+            return self.path.exists() and self.dataset.context.device.emulated
+        return False
 
     def is_wanted(self, is_any_measured: bool) -> bool:
         """Whether a walk goes on with this device, of which nothing was measured: the run file
@@ -159,8 +172,6 @@ class _Measured:
     def measurements(self) -> str:
         dataset = self.dataset
         check_current(self.context.run, dataset)
-        if noise := excess_noise(dataset):
-            raise StaleInputError(f"TOO NOISY: {noise}")
         times_ms = _times_ms(dataset)
         words = [subnets(len(dataset.measured))]
         if times_ms:

@@ -17,7 +17,7 @@ from ..errors import MosdeployError, PredictorError, StaleInputError
 from ..records import TransferTrial
 from ..storage import fingerprint
 from .conditions import check_current
-from .noise import excess_noise
+from .enough_measured import excess_noise, profile_command
 from .run import Run
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def predictor(run: Run, device: str, *, current: bool = True) -> "LatencyPredict
         found = fitted(run, device, current=current)
         dataset = LatencyDataset.load(path)
         if noise := excess_noise(dataset):
-            _warn_of_noise(dataset.context.device.cli_name, noise)
+            _warn_of_noise(path, device, noise, profile_command(dataset, "--renew"))
     else:
         found = _ready_made(run, device, lookup_dirs("predictors", run.workspace.root))
     found.check(run.config.spec, device, RUNTIME if measured else None)
@@ -77,13 +77,14 @@ def predictor(run: Run, device: str, *, current: bool = True) -> "LatencyPredict
 
 
 @functools.cache  # told once, however often a process asks for the predictor
-def _warn_of_noise(device: str, noise: str) -> None:
+def _warn_of_noise(path: Path, device: str, noise: str, command: str) -> None:
     _log.warning(
         "TOO NOISY: on '%s' %s: neither the times nor the predictor can be trusted; stop other "
-        "programs there, and run `mosdeploy profile --device %s --renew`",
+        "programs there, and run `%s` (%s)",
         device,
         noise,
-        device,
+        command,
+        path,
     )
 
 

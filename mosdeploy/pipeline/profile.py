@@ -11,7 +11,7 @@ from ..spaces.genes import ArchConfig
 from .collect import CollectRequest, CollectResult, collect
 from .context import Context
 from .devices import run_profile
-from .noise import max_noise_percent
+from .enough_measured import further_command, max_noise_percent
 from .predictors import fitted
 from .summaries import ProfileSummary
 
@@ -92,7 +92,9 @@ def profile(context: Context, options: ProfileOptions | None = None) -> ProfileS
             break
     check_any_timed(results[-1].dataset)
     card = _card(context, name)
-    return _summary(results, card, limit, reached[-1] if reached else None)
+    summary = _summary(results, card, limit, reached[-1] if reached else None)
+    further = further_command(results[-1].dataset, context.config.profile.budget)
+    return summary.model_copy(update={"further_command": further})
 
 
 def split_hosts(*texts: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from ..workspace import Workspace
 from .bundles import folder_bytes, newest_bundle
 from .choices import candidates, choices, prices_elsewhere
 from .context import Context
-from .noise import excess_noise
+from .enough_measured import excess_noise, profile_command
 from .predictors import predictor, tail_ratio
 from .subnets import are_current, is_trained
 from .trained_run import TrainedRun, trained_run
@@ -45,7 +45,6 @@ def report(context: Context) -> ReportResult:
         If there is no search result, or a record is corrupt.
     """
     from ..export.bundle import MANIFEST_NAME, read_manifest
-    from ..latency.dataset import LatencyDataset
     from ..report import Report, ReportInputs, build_report
 
     files = context.files
@@ -53,8 +52,7 @@ def report(context: Context) -> ReportResult:
     search = state.search_result()
     is_predicted = search.predictor_sha256 is not None
     model = predictor(context.run, search.device, current=False) if is_predicted else None
-    path = files.latency_path(search.device, search.workload.name)
-    dataset = LatencyDataset.load(path) if path.exists() else None
+    dataset = measured_for(files, search)
     records = dataset.usable if dataset and model else []
     bundle = newest_bundle(files)
     manifest = read_manifest(bundle) if bundle else None
@@ -81,12 +79,28 @@ def report(context: Context) -> ReportResult:
         deployments=tuple(readable_deployments(files)),
         scores=scores,
         supernet=state.card,
-        noise=excess_noise(dataset) if dataset else "",
+        noise=told_noise(dataset),
     )
     page = build_report(inputs, context.family.describe_page(search, manifest), files.report_dir)
     return ReportResult(
         page, read_record(Report, page.with_name("report.json"), "mosdeploy report")
     )
+
+
+def measured_for(files: Workspace, search: SearchResult) -> "LatencyDataset | None":
+    """What was measured on the device of a search; None where nothing was."""
+    from ..latency.dataset import LatencyDataset
+
+    path = files.latency_path(search.device, search.workload.name)
+    return LatencyDataset.load(path) if path.exists() else None
+
+
+def told_noise(dataset: "LatencyDataset | None") -> str:
+    """Why the times of a profile are not to be trusted, and what to do; empty where they are."""
+    if dataset is None or not (noise := excess_noise(dataset)):
+        return ""
+    command = profile_command(dataset, "--renew")
+    return f"{noise}. Stop other programs there, run `{command}`, then search again."
 
 
 def readable_deployments(files: Workspace) -> Iterator[Deployment]:

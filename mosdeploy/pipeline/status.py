@@ -32,7 +32,7 @@ from .measured_parts import measured_parts, middle_limit
 from .parts import look_at, require, subnets
 from .predictors import has_ready_made
 from .replacing import begun_training
-from .report import current_scores, readable_deployments
+from .report import current_scores, measured_for, readable_deployments, told_noise
 from .subnets import are_current, is_trained, subnet_card
 from .summaries import Part, RunStatus
 from .train import has_tokenizer_of
@@ -245,13 +245,17 @@ class _Look:
         shown = read_json(files.report_dir / "report.json")
         bundle = newest_bundle(files)
         search = files.search_result_path
+        result = read_record(SearchResult, search, "mosdeploy search")
+        noise = told_noise(measured_for(files, result))
         now: dict[str, Any] = {
-            "search": _as_json(read_record(SearchResult, search, "mosdeploy search")),
+            "search": _as_json(result),
             "deployments": [_as_json(x) for x in readable_deployments(files)],
             "scores": _as_json(current_scores(self._trained)),
             "bundle": _as_json(read_manifest(bundle) if bundle else None),
         }
-        return [name for name, x in now.items() if shown.get(name) != x]
+        changed = [name for name, x in now.items() if shown.get(name) != x]
+        is_as_noisy = shown.get("headline", {}).get("noise", "") == noise
+        return changed + ([] if is_as_noisy else ["profile"])
 
 
 def _as_json(record: Record | None) -> Any:

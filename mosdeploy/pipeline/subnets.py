@@ -84,17 +84,19 @@ def trained_alone(state: TrainedRun, arch: ArchConfig) -> list[SelectedSubnet]:
     """What an architecture has besides inherited weights, as far as it counts."""
     found = []
     for weights in ALONE:
-        with contextlib.suppress(StaleInputError):
-            found.append(_alone(state, arch, weights))
+        if state.files.subnet_card_path(arch.key, weights).exists():
+            with contextlib.suppress(StaleInputError):
+                found.append(_alone(state, arch, weights))
     return found
 
 
 def is_trained(state: TrainedRun, arch: ArchConfig) -> bool:
     """Whether an architecture was trained alone, into weights that a verb may take unasked."""
     for weights in UNASKED:
-        with contextlib.suppress(StaleInputError):
-            subnet_card(state, arch, weights)
-            return True
+        if state.files.subnet_card_path(arch.key, weights).exists():
+            with contextlib.suppress(StaleInputError):
+                subnet_card(state, arch, weights)
+                return True
     return False
 
 

@@ -124,8 +124,8 @@ class Part(Record):
     name
         Which of several: a device, an architecture, a bundle; else empty.
     state
-        `stale`: it was made from something that is no longer so, or measured with too much noise.
-        `unused`: nothing asks for it now.
+        `stale`: it was made from something that is no longer so. `noisy`: it was measured with too
+        much noise to be trusted. `unused`: nothing asks for it now.
     detail
         What is in it; of what is stale, why.
     command
@@ -134,7 +134,7 @@ class Part(Record):
 
     what: str
     name: str = ""
-    state: Literal["ok", "stale", "missing", "unused"]
+    state: Literal["ok", "stale", "noisy", "missing", "unused"]
     detail: str = ""
     command: str | None = None
 
@@ -156,7 +156,8 @@ class ProfileSummary(Record):
     can be trusted. `load_1min` is the mean number of processes that wanted to run on the `cores`
     there just before or after, whichever was higher. `boards` are those of a fleet, `failed_boards`
     the reasons why boards failed in this run. `emulated`: the times mean nothing. `fastest_ms` and
-    `slowest_ms` are of the subnets in the file, None if none could be timed.
+    `slowest_ms` are of the subnets in the file, None if none could be timed. `further_command`
+    measures more where they are too few for a predictor.
     """
 
     device: str
@@ -176,6 +177,7 @@ class ProfileSummary(Record):
     error_met: bool | None = None
     boards: tuple[BoardCalibration, ...] = ()
     failed_boards: dict[str, str] = Field(default_factory=dict)
+    further_command: str | None = None
 
     @property
     def is_too_noisy(self) -> bool:

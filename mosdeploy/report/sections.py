@@ -58,7 +58,8 @@ def headline_tiles(line: Headline, metric_title: str) -> Facts:
     predicted = None
     if line.predicted_ms is not None:
         note = EMULATED if line.emulated else "before measuring"
-        predicted = _tile(milliseconds(line.predicted_ms), note)
+        figure = figure_note(line.statistic)
+        predicted = _tile(f"{milliseconds(line.predicted_ms)}{figure}", note)
     measured = "not yet" if line.measured_ms is None else _timed(line)
     limit = None
     if line.limit_ms is not None:

@@ -224,7 +224,9 @@ def _headline(inputs: ReportInputs) -> Headline:
     deployment = delivery(inputs)
     limit_ms, statistic = _limit(inputs)
     deployed_ms = deployment.measurement.figure_ms(statistic) if deployment else None
-    measured_ms = subnet.measured_ms if deployed_ms is None else deployed_ms
+    # the search measured its own figure alone
+    searched_ms = subnet.measured_ms if statistic == search.statistic else None
+    measured_ms = searched_ms if deployed_ms is None else deployed_ms
     emulated = is_emulated(inputs)
     limit_kept = None
     if measured_ms is not None and limit_ms is not None and not emulated:

@@ -65,9 +65,9 @@ def test_an_error_that_was_asked_for_is_reached_or_not(ask: Callable[..., Any]) 
 
 
 def test_more_is_measured_where_no_predictor_can_be_fitted(ask: Callable[..., Any]) -> None:
-    few = SUMMARY.model_copy(update={"num_records": 5, "card": None, "device": "rpi"})
-    done = ask(PROFILE, few, "profile", "--budget", "5")
-    assert done.stderr == "next: mosdeploy profile --device rpi --budget 8\n"
+    command = "mosdeploy profile --device rpi --budget 8"
+    few = SUMMARY.model_copy(update={"card": None, "further_command": command})
+    assert ask(PROFILE, few, "profile", "--budget", "5").stderr == f"next: {command}\n"
 
 
 def test_times_that_are_too_noisy_are_told_in_words(ask: Callable[..., Any]) -> None:

@@ -66,15 +66,19 @@ def test_what_was_measured_with_too_much_noise_is_told_and_renewed(
     assert path.read_bytes() == before
     run = opened(folder)
     (part,) = (x for x in run.status().parts if x.what == "measurements")
-    assert (part.state, part.command) == ("stale", "mosdeploy profile --device local --renew")
+    assert (part.state, part.command) == ("noisy", "mosdeploy profile --device local --renew")
     assert part.detail.startswith("TOO NOISY: repeats of one subnet lie ")
+    assert "renew" not in run.status().next_command  # a device that is always so is not in the way
     caplog.clear()
     run.search("10s", verify=False)
     assert caplog.text.count("run `mosdeploy profile --device local --renew`") == 1
     shown = run.report()
-    assert part.detail == f"TOO NOISY: {shown.report.headline.noise}"
-    assert shown.report.headline.noise in shown.page.read_text()
+    noise = shown.report.headline.noise
+    assert f"run `{part.command}`, then search again" in noise
+    assert noise in shown.page.read_text()
     found = run.profile(renew=True)
+    (page,) = (x for x in run.status().parts if x.what == "report")
+    assert page.detail == "written before the last profile"
     assert found.measured_now == 12
     assert not found.is_too_noisy
     assert path.with_suffix(".old").read_bytes() == before

@@ -82,13 +82,16 @@ def test_of_several_deployments_one_with_a_limit_is_verified(folder: Path) -> No
     path = Workspace(folder).deployment_path("local")
     text = path.read_text()
     assert '"limit_ms": 10000.0' in text
-    path.with_name("local@pi2.json").write_text(text)
+    other = path.with_name("pi@pi2.json")
+    other.write_text(text)
     run.report()
     assert run.status().next_command == "mosdeploy verify --device local"
     path.write_text(text.replace('"limit_ms": 10000.0', '"limit_ms": null'))
     run.report()
-    assert run.status().next_command == "mosdeploy verify --device local --host pi2"
-    path.with_name("local@pi2.json").unlink()
+    assert run.status().next_command == "mosdeploy report"  # there is no profile of a pi
+    (folder / "device_profiles" / "pi.toml").write_text('name = "pi"\n')
+    assert run.status().next_command == "mosdeploy verify --device pi --host pi2"
+    other.unlink()
     run.report()
     assert run.status().next_command == "mosdeploy report"  # verify would ask for a limit
 
@@ -99,4 +102,10 @@ def test_too_few_subnets_are_measured_further_before_a_fit(folder: Path) -> None
     assert part(folder, "predictor").command == "mosdeploy fit --device local"
     path = there / "latency.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:8]))  # a header, 7 subnets
-    assert part(folder, "predictor").command == "mosdeploy profile --device local --budget 8"
+    assert part(folder, "predictor").command == "mosdeploy profile --device local"  # 12 are wanted
+    text = path.read_text()
+    failed = json.dumps({**json.loads(text.splitlines()[-1]), "measurement": {"error": "memory"}})
+    path.write_text("\n".join([*text.splitlines()[:-1], failed, ""]))
+    edit(folder / "mosdeploy.toml", "budget = 12", "budget = 7")
+    # six could be timed: two more than were tried
+    assert part(folder, "predictor").command == "mosdeploy profile --device local --budget 9"

@@ -1,0 +1,65 @@
+"""Whether what was measured on a device is enough: neither too noisy nor too little.
+
+In: a dataset, a device profile. Out: a limit in percent, a sentence, the command that measures
+again or further. Nothing is measured.
+"""
+
+from typing import TYPE_CHECKING
+
+from ..config.device import DeviceProfile
+
+if TYPE_CHECKING:
+    from ..latency.dataset import LatencyDataset
+
+MAX_DRIFTS = 3.0
+"""Of the drift that the protocol allows: a noise floor above so many of them is too much. Around
+one subnet such a drift leaves it a tenth of its weight in the fit; here all are like that.
+"""
+
+
+def max_noise_percent(device: DeviceProfile) -> float:
+    """The noise floor above which a device's times are not to be trusted."""
+    return MAX_DRIFTS * device.measure.max_drift_percent
+
+
+def excess_noise(dataset: "LatencyDataset") -> str:
+    """How far apart repeats lie and how far they may, in words; empty where they do not lie too far
+    apart, and for an emulated device, whose times mean nothing in any case.
+    """
+    device = dataset.context.device
+    found_percent = dataset.noise_floor_percent
+    most_percent = max_noise_percent(device)
+    if device.emulated or found_percent is None or found_percent <= most_percent:
+        return ""
+    return (
+        f"repeats of one subnet lie {found_percent:.2f}% from their median, more than "
+        f"{most_percent:g}%"
+    )
+
+
+def profile_command(dataset: "LatencyDataset", *options: str) -> str:
+    """What measures on the boards of a dataset."""
+    hosts = sorted({x.host for x in dataset.sessions if x.host})
+    fleet = (f"--hosts {','.join(hosts)}",) if len(hosts) > 1 else ()
+    return " ".join((f"mosdeploy profile --device {dataset.context.device.name}", *fleet, *options))
+
+
+def further_command(dataset: "LatencyDataset", budget: int) -> str | None:
+    """What measures further where too few subnets could be timed for a predictor; None where they
+    are enough, and for an emulated device, which has none.
+
+    Parameters
+    ----------
+    budget
+        That of the run file.
+    """
+    from ..latency.fitting import MIN_SAMPLES
+
+    measured = len(dataset.measured)
+    missing = MIN_SAMPLES - len(dataset.usable)
+    if missing <= 0 or dataset.context.device.emulated:
+        return None
+    if budget > measured:
+        return profile_command(dataset)
+    # beyond those that failed, and may fail again
+    return profile_command(dataset, f"--budget {measured + missing}")
