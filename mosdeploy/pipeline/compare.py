@@ -3,6 +3,7 @@
 In: folders of bundles. Out: a `Comparison`. Nothing on the device becomes current.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,13 @@ from .context import Context
 from .devices import lasting_session, resolve_profile
 from .predict import predict
 from .summaries import ComparedBundle, Comparison
-from .trained_run import trained_run
+from .trained_run import TrainedRun, trained_run
 
 MODEL_NAME = "model.onnx"
+ASKED = frozenset(("kind", "labels", "takes_pairs"))
+"""Settings of a bundle that say what it answers, where its family has them."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ def compare(context: Context, options: CompareOptions) -> Comparison:
         raise PredictorError(
             f"{name} is an emulated device: its times mean nothing, and tell no bundles apart"
         )
-    metrics, scored_on = _scores(context, folders, manifests[0])
+    metrics, scored_on = _scores(context, folders, manifests)
     threads = manifests[0].workload.threads
     measured = _measure(context, target, folders, stages, threads)
     rows = zip(folders, manifests, measured, metrics, strict=True)
@@ -179,11 +184,37 @@ def _measure(
     return [found[key] for key in keys]
 
 
+def _check_answers(
+    context: Context,
+    state: TrainedRun,
+    folders: Sequence[Path],
+    manifests: Sequence[BundleManifest],
+) -> None:
+    """Make sure that what bundles answer is what the run's examples ask."""
+    own = context.family.bundle_settings(context.config, manifests[0].workload, state.data)
+    for folder, manifest in zip(folders, manifests, strict=True):
+        for key in ASKED & own.keys():
+            found = manifest.settings.get(key, own[key])
+            if found != own[key]:
+                raise ConfigError(
+                    f"{folder.name} was made for another task than that of mosdeploy.toml: its "
+                    f"{key} is {found!r}, not {own[key]!r}; compare bundles of one task"
+                )
+        if manifest.provenance.get("data", state.card.data_sha256) != state.card.data_sha256:
+            _log.warning(
+                "%s was trained on other data than those here: what it is scored on now may have "
+                "been among them",
+                folder.name,
+            )
+
+
 def _scores(
-    context: Context, folders: Sequence[Path], manifest: BundleManifest
+    context: Context, folders: Sequence[Path], manifests: Sequence[BundleManifest]
 ) -> tuple[list[dict[str, float]], str]:
     """Metrics of each bundle, and on how many examples of what."""
     state = trained_run(context.run, context.progress)
+    _check_answers(context, state, folders, manifests)
+    manifest = manifests[0]
     split, examples = ("test", state.data.test) if state.data.test else ("valid", state.data.valid)
     scored = state.scored(examples, manifest.workload, limit=context.config.export.score_examples)
     metrics_of = scored.line_metrics or scored.metrics

@@ -101,6 +101,7 @@ class Encoder:
             vocab_size=self.manifest.vocab_size,
             max_len=settings.max_input_len,
             takes_pairs=settings.takes_pairs,
+            keeps_places=settings.kind == "tagging",
         )
         is_on_cpu = not providers or providers[0] == CPU_PROVIDER
         self._max_positions = MAX_CPU_POSITIONS if is_on_cpu else MAX_BATCH_POSITIONS

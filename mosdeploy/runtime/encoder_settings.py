@@ -14,6 +14,7 @@ KINDS = ("classification", "regression", "tagging", "embedding")
 PAIR_KINDS = ("classification", "regression")
 MAX_OUTPUTS = 2**16
 MAX_TEXTS = 2**10
+MAX_NUMBER = 1e38
 MIN_LABELS = {"classification": 2, "tagging": 2}
 CUT = "cut"
 WINDOW = "window"
@@ -92,6 +93,9 @@ def read_settings(manifest: Manifest) -> EncoderSettings:
             else 1
         ),
     )
+    if kind == "regression" and "spread" in manifest.settings:
+        fields.number("center", -MAX_NUMBER, MAX_NUMBER)
+        fields.number("spread", 1 / MAX_NUMBER, MAX_NUMBER)
     if settings.kind not in KINDS:
         raise ManifestError(
             f"'kind' must be one of {', '.join(KINDS)}, not {settings.kind[:100]!r}"

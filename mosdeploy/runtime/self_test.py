@@ -65,22 +65,43 @@ def run_self_test(model: BundleModel) -> SelfTestResult:
     tests = model.manifest.self_tests
     inputs = [test.input_ids for test in tests]
     answers = [model.predict_ids([ids])[0] for ids in inputs]
+    scale = _scale(model.manifest)
     exact = model.manifest.precision == "fp32"
     for number, (test, found) in enumerate(zip(tests, answers), start=1):  # noqa: B905 (Python 3.9)
         if tuple(model.tokenizer.encode(test.input)) != test.input_ids:
             failures.append(f"example {number}: the tokenizer splits it differently")
         if model.decode(list(test.answer)) != test.output:
             failures.append(f"example {number}: the answer is spelt differently")
-        if exact and not is_same(found, test.answer):
+        if exact and not is_same(found, test.answer, SCORE_TOLERANCE * scale.spread):
             failures.append(f"example {number}: answered {found}, expected {list(test.answer)}")
     if exact and not all(map(is_same, model.predict_ids(inputs), answers)):
         failures.append("the examples answered together, padded, are not answered as each alone")
-    agreement = _mean_likeness(answers, [test.answer for test in tests])
+    agreement = _mean_likeness(answers, [test.answer for test in tests], scale)
     if not exact and agreement < MIN_AGREEMENT:
         failures.append(
             f"the answers agree to {agreement:.2f} with those expected; {MIN_AGREEMENT} is needed"
         )
     return SelfTestResult(not failures, round(agreement, 4), tuple(failures))
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Center and spread of the labels of a regression: answers that are all near 2,000 are alike
+    without these, whatever a model answers. `least`: what each answer counts for at least, in
+    spreads.
+    """
+
+    center: float = 0.0
+    spread: float = 1.0
+    least: float = 0.0
+
+
+def _scale(manifest: Manifest) -> _Scale:
+    center = manifest.settings.get("center")
+    spread = manifest.settings.get("spread")
+    if isinstance(center, (int, float)) and isinstance(spread, (int, float)):
+        return _Scale(center, spread, 1.0)
+    return _Scale()
 
 
 def is_same(found: Answer, expected: Answer, tolerance: float = SCORE_TOLERANCE) -> bool:
@@ -92,29 +113,31 @@ def is_same(found: Answer, expected: Answer, tolerance: float = SCORE_TOLERANCE)
     )
 
 
-def _mean_likeness(found: Sequence[Answer], expected: Sequence[Answer]) -> float:
+def _mean_likeness(found: Sequence[Answer], expected: Sequence[Answer], scale: _Scale) -> float:
     """Mean likeness of token ids, each answer weighted by its length; of scores, that of all
     together: one of them may be near 0, where it is not like any other.
     """
     if not all(map(_are_ids, [*found, *expected])):
         if [len(answer) for answer in found] != [len(answer) for answer in expected]:
             return 0.0
-        return _likeness(np.concatenate(found).tolist(), np.concatenate(expected).tolist())
+        return _likeness_of_scores(np.concatenate(found), np.concatenate(expected), scale)
     weights = [max(1, len(answer)) for answer in expected]
-    likenesses = [_likeness(a, b) for a, b in zip(found, expected)]  # noqa: B905 (Python 3.9)
+    likenesses = [
+        difflib.SequenceMatcher(None, a, b, autojunk=False).ratio()
+        for a, b in zip(found, expected)  # noqa: B905 (Python 3.9)
+    ]
     return float(np.average(likenesses, weights=weights))
 
 
-def _likeness(found: Answer, expected: Answer) -> float:
+def _likeness_of_scores(found: Any, expected: Any, scale: _Scale) -> float:
     """From 0, nothing in common, to 1, the same."""
-    if _are_ids(found) and _are_ids(expected):
-        return difflib.SequenceMatcher(None, found, expected, autojunk=False).ratio()
-    if len(found) != len(expected):
-        return 0.0
-    a = np.asarray(found, np.float64)
-    b = np.asarray(expected, np.float64)
-    scale = max(float(np.linalg.norm(b)), 1e-9)  # of all zeros, nothing but zeros is like
-    return max(0.0, 1.0 - float(np.linalg.norm(a - b)) / scale)
+    a = (np.asarray(found, np.float64) - scale.center) / scale.spread
+    b = (np.asarray(expected, np.float64) - scale.center) / scale.spread
+    least = scale.least * len(b) ** 0.5
+    # of all zeros, nothing but zeros is like
+    size: float = max(float(np.linalg.norm(b)), least, 1e-9)
+    distance = float(np.linalg.norm(a - b))
+    return max(0.0, 1.0 - distance / size)
 
 
 def _are_ids(answer: Answer) -> bool:

@@ -54,6 +54,9 @@ class WordPieces:
         Most ids of a line.
     takes_pairs
         Whether a tab separates two texts; otherwise it is a space.
+    keeps_places
+        Whether the spans of pieces are asked for. Otherwise white space is read as single spaces,
+        as training does.
 
     Attributes
     ----------
@@ -66,8 +69,16 @@ class WordPieces:
         If the file is no tokenizer, or has more ids than the model.
     """
 
-    def __init__(self, path: Path, vocab_size: int, max_len: int, takes_pairs: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        vocab_size: int,
+        max_len: int,
+        takes_pairs: bool,
+        keeps_places: bool = False,
+    ) -> None:
         self._takes_pairs = takes_pairs
+        self._keeps_places = keeps_places
         self._max_len = max_len
         with _library_errors(f"tokenizers {tokenizers.__version__} cannot read {path}"):
             self._tokenizer = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
@@ -95,7 +106,7 @@ class WordPieces:
             If the line cannot be split: there is no unknown token, or the file is damaged.
         """
         texts = text.split("\t", 1) if self._takes_pairs else [text]
-        first, *second = map(_without_tabs, texts)
+        first, *second = map(self._as_trained, texts)
         with _library_errors(f"the tokenizer cannot split {text[:100]!r}"):
             found = self._tokenizer.encode(first, second[0] if second else None)
         return _pieces(found, bool(found.overflowing))
@@ -123,8 +134,12 @@ class WordPieces:
                 "texts cut"
             )
         with _library_errors(f"the tokenizer cannot split {text[:100]!r}"):
-            found = self._windowing.encode(_without_tabs(text))
+            found = self._windowing.encode(self._as_trained(text))
             return [_pieces(window, False) for window in (found, *found.overflowing)]
+
+    def _as_trained(self, text: str) -> str:
+        """A text as training reads it, or as nearly as places of characters let be."""
+        return text.replace("\t", " ") if self._keeps_places else " ".join(text.split())
 
     @functools.cached_property
     def _windowing(self) -> tokenizers.Tokenizer:
@@ -133,11 +148,6 @@ class WordPieces:
         room = self._max_len - tokenizer.num_special_tokens_to_add(False)
         tokenizer.enable_truncation(self._max_len, stride=room // OVERLAP_SHARE)
         return tokenizer
-
-
-def _without_tabs(text: str) -> str:
-    """A text as training reads it, with spaces for tabs; places of characters stay."""
-    return text.replace("\t", " ")
 
 
 def _pieces(found: tokenizers.Encoding, is_cut: bool) -> Pieces:

@@ -99,7 +99,9 @@ def test_what_is_timed_otherwise_is_another_job(two: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.slow
-def test_taggers_are_scored_by_the_tags_of_words(tmp_path: Path) -> None:
+def test_taggers_are_scored_by_the_tags_of_words(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     # without test examples, on those that `export` scores them on
     root = make_encoder_folder(tmp_path / "run", "tagging", steps="100", test_fraction="0.0")
     run = opened(root)
@@ -110,3 +112,12 @@ def test_taggers_are_scored_by_the_tags_of_words(tmp_path: Path) -> None:
     assert found.scored_on == "16 valid examples"
     for bundle, exported in zip(found.bundles, (whole, trimmed), strict=True):
         assert bundle.metrics["F1"] == exported.manifest.parity.bundle_score > 50
+    path = trimmed.path / "manifest.json"
+    text = path.read_text()
+    data = whole.manifest.provenance["data"]
+    path.write_text(text.replace(data, "0" * 64))
+    run.compare([whole.path, trimmed.path])
+    assert f"{trimmed.path.name} was trained on other data than those here" in caplog.text
+    path.write_text(text.replace("-GOOD", "-FINE"))
+    with pytest.raises(ConfigError, match=r"made for another task .*its labels is .*FINE.*GOOD"):
+        run.compare([whole.path, trimmed.path])

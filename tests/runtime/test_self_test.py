@@ -100,13 +100,15 @@ class Numbers:
     tokenizer = SimpleNamespace(encode=lambda text: [int(text)])
     decode = staticmethod(str)
 
-    def __init__(self, expected: list[list[float]], found: list[list[float]]) -> None:
+    def __init__(
+        self, expected: list[list[float]], found: list[list[float]], **settings: float
+    ) -> None:
         self.found = found
         tests = [
             SimpleNamespace(input=str(i), input_ids=(i,), answer=answer, output=str(answer))
             for i, answer in enumerate(expected)
         ]
-        self.manifest = SimpleNamespace(self_tests=tests, precision="int8")
+        self.manifest = SimpleNamespace(self_tests=tests, precision="int8", settings=settings)
 
     def predict_ids(self, inputs: list[tuple[int]]) -> list[list[float]]:
         return [self.found[number] for (number,) in inputs]
@@ -123,3 +125,15 @@ def test_one_score_near_zero_does_not_fail_all() -> None:
     # as many numbers in all, but not in each answer
     shifted = run_self_test(Numbers([[1.0, 2.0], [3.0]], [[1.0], [2.0, 3.0]]))
     assert not shifted.passed and shifted.agreement == 0
+
+
+def test_labels_far_from_zero_are_compared_in_their_spread() -> None:
+    """A model that answers the mean whatever it is asked is beside 2,000 right to 99.5%."""
+    scale = {"center": 2005.0, "spread": 10.0}
+    years = [[1995.0], [2015.0], [2004.0]]
+    assert not run_self_test(Numbers(years, [[2005.0]] * 3, **scale)).passed
+    assert run_self_test(Numbers(years, [[2005.0]] * 3)).passed  # without the scale nobody sees it
+    assert run_self_test(Numbers(years, [[1995.8], [2014.0], [2004.5]], **scale)).passed
+    # answers that are all near the center count as one spread, not as next to nothing
+    near = run_self_test(Numbers([[2005.1], [2004.8]], [[2005.6], [2004.3]], **scale))
+    assert near.agreement == pytest.approx(0.95)

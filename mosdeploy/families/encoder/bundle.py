@@ -10,6 +10,8 @@ from ...export.onnx.model import GraphOptions
 from ...records import BundleManifest
 from ...runtime import Encoder
 from ...spaces.encoder_workload import EncoderWorkload
+from .dataset import label_array
+from .label_scale import center_and_spread
 from .tasks import EncoderData
 
 _TEMPLATE = """\
@@ -107,7 +109,16 @@ def bundle_settings(
         "max_input_len": config.export.max_input_len,
         "takes_pairs": int(any(example.text_pair is not None for example in data.train)),
         "texts_per_call": workload.batch,
+        **_label_scale(config, data),
     }
+
+
+def _label_scale(config: EncoderRunConfig, data: EncoderData) -> dict[str, float]:
+    """The scale on which answers of a regression are compared."""
+    if config.task.kind != "regression":
+        return {}
+    center, spread = center_and_spread(label_array(data.train))
+    return {"center": center, "spread": spread}
 
 
 def graph_options(config: EncoderRunConfig, *_: object) -> GraphOptions:

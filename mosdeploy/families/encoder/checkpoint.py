@@ -81,6 +81,8 @@ class Checkpoint:
     is_tied
         Whether masked pieces are told by the embedding table, as here; otherwise that head is left
         out.
+    is_multi_label
+        Whether its head tells of each class by itself whether it applies.
     """
 
     kind: str
@@ -92,6 +94,7 @@ class Checkpoint:
     pad_id: int
     labels: tuple[str, ...] = ()
     is_tied: bool = True
+    is_multi_label: bool = False
 
     @property
     def tokenizer_path(self) -> Path:
@@ -174,6 +177,7 @@ def load_checkpoint(path: str, root: Path, key: str = "checkpoint.path") -> Chec
         vocab_size=vocab_size,
         pad_id=pad_id,
         labels=_labels(config, folder),
+        is_multi_label=config.get("problem_type") == "multi_label_classification",
         is_tied=is_tied,
     )
     _check_complete(checkpoint)

@@ -7,16 +7,17 @@ reads no file.
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...config.encoder import TaskKind
 from ...errors import ConfigError
 from .tables import Row
-from .targets import cell_text, joined_tag
+from .targets import cell_text, cell_words, joined_tag
 from .tasks import GLUE_COLUMNS
 
 TEXT_NAMES = ("text", "sentence", "content", "review", "message", "body", "comment", "title")
+PAIR_NAMES = ("text", "text_pair")
 LABEL_NAMES = ("label", "labels", "class", "category", "target", "sentiment", "score", "rating")
 MAX_CLASSES = 200
 """More different values are no classes."""
@@ -27,14 +28,15 @@ MAX_NUMBERED_CLASSES = 20
 
 @dataclass(frozen=True)
 class TaskColumns:
-    """What [task] says of a table: the kind, the columns by their keys, the labels, and how many
-    rows have each.
+    """What [task] says of a table: the kind, the columns by their keys, the labels, how many rows
+    have each, and which columns are not read.
     """
 
     kind: TaskKind
     columns: Mapping[str, str]
     labels: tuple[str, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
 
 
 def task_columns(rows: Sequence[Row], text: str | None, label: str | None) -> TaskColumns:
@@ -71,17 +73,19 @@ def task_columns(rows: Sequence[Row], text: str | None, label: str | None) -> Ta
             f"{first.place}: no column for the label; the columns are: {', '.join(names)}. Name "
             "it with --label COLUMN; texts without labels, for vectors, are a .txt with one a line"
         )
-    return _labelled(rows, texts, label)
+    found = _labelled(rows, texts, label)
+    return replace(found, unread=tuple(x for x in names if x not in found.columns.values()))
 
 
 def _text_columns(rows: Sequence[Row], label: str | None) -> dict[str, str]:
     cells = rows[0].cells
+    # before single texts, whose names may be one of two: QNLI has a question and a sentence
+    for one, other in (*GLUE_COLUMNS, PAIR_NAMES):
+        if other is not None and {one, other} <= set(cells) - {label}:
+            return {"text": one, "text_pair": other}
     for name in TEXT_NAMES:
         if name in cells and name != label:
             return {"text": name}
-    for one, other in GLUE_COLUMNS:
-        if one in cells and (other is None or other in cells):
-            return {"text": one} if other is None else {"text": one, "text_pair": other}
     lengths: Counter[str] = Counter()
     for row in rows[:1000]:
         for name, cell in row.cells.items():
@@ -135,9 +139,8 @@ def _number(value: Any) -> float:
 def _tagging(rows: Sequence[Row]) -> TaskColumns:
     counts: Counter[str] = Counter()
     for row in rows:
-        tags = row.cell("tags")
-        for tag in tags.split() if isinstance(tags, str) else tags:
-            if not isinstance(tag, str) or not (tag == "O" or tag[:2] in ("B-", "I-")):
+        for tag in cell_words(row.cell("tags"), row.place, "tags"):
+            if not (tag == "O" or tag[:2] in ("B-", "I-")):
                 raise ConfigError(
                     f"{row.place}: column 'tags' holds {tag!r}; a tag is O, B-TYPE or I-TYPE"
                 )

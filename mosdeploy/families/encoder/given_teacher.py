@@ -127,6 +127,11 @@ def _network(checkpoint: Checkpoint, head: Head, task: TaskConfig) -> EncoderSub
             f"{task.num_outputs}{': ' if task.labels else ''}{', '.join(task.tag_names)}; give a "
             "network that was fine-tuned on this task"
         )
+    if checkpoint.is_multi_label:
+        raise ConfigError(
+            f"{KEY}: {checkpoint.folder / 'config.json'} says multi_label_classification: a text "
+            "may have several of its classes, of which a task here has one; give another network"
+        )
     space = checkpoint.space(head, task.num_outputs)
     largest = space.largest
     assert isinstance(largest, EncoderArch)

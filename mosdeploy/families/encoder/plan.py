@@ -212,6 +212,8 @@ def _held_out(request: DataRequest, train: str) -> dict[str, str]:
 def _facts(found: _Found) -> dict[str, str]:
     data = found.data
     columns = ", ".join(f"{key} '{name}'" for key, name in found.columns.columns.items())
+    unread = ", ".join(f"'{name}'" for name in found.columns.unread)
+    columns += f"; not read: {unread}" if unread else ""
     middle, most = (int(x) for x in np.percentile(found.lengths, (50, 95)))
     cut = 100 * float(np.mean([length > found.max_tokens for length in found.lengths]))
     facts = {

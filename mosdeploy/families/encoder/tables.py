@@ -20,6 +20,9 @@ from ...runtime.errors import InputError
 from ...runtime.texts import check_characters
 
 TABLES = (".csv", ".tsv", ".jsonl")
+NOT_READ = (".json", ".parquet", ".arrow", ".xlsx")
+"""Endings of tables that nobody means as lines of text."""
+
 MAX_CELL_CHARACTERS = 2**31 - 1
 """What Python's reader takes at most on any machine; by itself it refuses more than 131,072."""
 
@@ -66,7 +69,8 @@ def read_rows(source: str, root: Path) -> Iterator[Row]:
     Raises
     ------
     ConfigError
-        If the file, the package or the dataset is missing; if a line is not UTF-8, has another
+        If the file, the package or the dataset is missing; if it is a table of another ending; if a
+        line is not UTF-8, has another
         number of cells than there are columns, quotes that do not pair, or is no JSON object.
     """
     if source.startswith(DATASETS):
@@ -76,6 +80,11 @@ def read_rows(source: str, root: Path) -> Iterator[Row]:
         return _json_lines(path)
     if path.suffix in TABLES:
         return _cells(path)
+    if path.name.lower().removesuffix(".gz").endswith((*TABLES, *NOT_READ)):
+        raise ConfigError(
+            f"{source}: a table, but its name does not end in {', '.join(TABLES)}; unpack, convert "
+            "or rename it"
+        )
     return _lines(path)
 
 

@@ -69,7 +69,8 @@ class Example:
 
 @dataclass(frozen=True)
 class EncoderData:
-    """Examples in three splits; no text, case aside, is in two of them.
+    """Examples in three splits; no input, case aside, is in two of them. Pairs that are split off
+    the training file are so by their first text.
 
     Attributes
     ----------
@@ -171,7 +172,8 @@ def _read_splits(task: TaskConfig, root: Path, dropped: Counter[str]) -> _Splits
     dropped += Counter()  # drops zeros
     train, split_valid, split_test = split_by_hash(
         kept.values(),
-        lambda found: _key(found.example),
+        # what is said of one text in several pairs stays together
+        lambda found: _folded(found.example.text),
         valid_share=0.0 if task.valid else task.valid_fraction,
         test_share=0.0 if task.test else task.test_fraction,
     )
@@ -269,7 +271,11 @@ def _text(row: Row, column: str) -> str:
 
 
 def _key(example: Example) -> str:
-    return unicodedata.normalize("NFKC", example.line).casefold()
+    return _folded(example.line)
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()
 
 
 def _without(examples: list[_Found], taken: set[str], dropped: Counter[str]) -> list[_Found]:

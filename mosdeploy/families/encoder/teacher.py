@@ -6,11 +6,15 @@ network, every smaller one has its most important heads and neurons (DynaBERT, H
 Nothing is trained here.
 """
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from typing import cast
 
-from ...config.encoder import EncoderRunConfig
+import numpy as np
+import numpy.typing as npt
+
+from ...config.encoder import EncoderRunConfig, TaskKind
 from ...data.batches import ordered_batches
 from ...data.protocols import Batch
 from ...family import ScoredExamples, TeacherTask
@@ -25,6 +29,8 @@ from .elastic import fresh_supernet, sliced_subnet
 from .given_teacher import GivenTeacher, load_given_teacher
 from .labelling import Labels
 from .tasks import Example
+
+_log = logging.getLogger(__name__)
 
 VALIDATION_TOKENS = 4096
 """Tokens of a batch that is only read, padding included."""
@@ -86,6 +92,8 @@ class EncoderTeacher:
             network = self._network if self.is_largest else self._given.network
             layout = dataset.layout if self.is_largest else self._given.layout.of(examples)
             labels.compute(network, layout, self._config.training, self._show)
+            if not self.is_largest:
+                warn_of_answers(self._config.task.kind, dataset.labels, labels.outputs)
         return dataset.with_teacher(labels.outputs)
 
     def scores(
@@ -136,3 +144,34 @@ def _own_loss(batches: Sequence[Batch]) -> float:
         assert outputs is not None  # the examples are labelled
         total += float(batch.losses(outputs).sum())
     return total / sum(batch.num_targets for batch in batches)
+
+
+def warn_of_answers(
+    kind: TaskKind, labels: npt.NDArray[np.float64], outputs: Sequence[npt.NDArray[np.float32]]
+) -> None:
+    """Warn where a teacher that is given knows less of the labels (N,) than a constant does: what
+    all learn from is then in another order, or on another scale.
+    """
+    if kind == "classification":
+        right = 100 * np.mean([x.argmax() for x in outputs] == labels)
+        usual = 100 * np.bincount(labels.astype(np.int64)).max() / len(labels)
+        if right < usual:
+            _log.warning(
+                "teacher.path: it tells %.1f%% of %d examples as they are labelled, the most "
+                "frequent class alone %.1f%%: are its outputs those of this task, in the order of "
+                "task.labels?",
+                right,
+                len(labels),
+                usual,
+            )
+    if kind == "regression":
+        error = np.abs(np.concatenate(outputs) - labels).mean()
+        usual = np.abs(labels - labels.mean()).mean()
+        if error > usual:
+            _log.warning(
+                "teacher.path: its answers to %d examples are off by %.4g in the mean, the mean of "
+                "the labels alone by %.4g: are they on the scale of the labels?",
+                len(labels),
+                error,
+                usual,
+            )

@@ -104,7 +104,8 @@ def trim_vocabulary(content: str, texts: Iterable[str]) -> TrimmedVocabulary:
     >>> len(trim_vocabulary(content, ["a short text"]))  # doctest: +SKIP
     1997
     """
-    data = json.loads(content)
+    # an older file does not name its type; the library does
+    data = json.loads(tokenizers.Tokenizer.from_str(content).to_str())
     if data["model"]["type"] != "WordPiece":
         raise ExportError(
             f"the vocabulary of a {data['model']['type']} tokenizer cannot be trimmed, only that "

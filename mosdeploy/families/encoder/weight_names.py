@@ -108,6 +108,9 @@ def rename_weights(
         if architecture.endswith("ForTokenClassification"):
             heads_of["classifier"] = ("tokens", "head.out")
         heads_of |= _CLASSES.get(architecture, {})
+    if any(name.startswith("classifier.dense.") for name in tensors):
+        # of a roberta; a pooler that was kept beside it computes nothing
+        heads_of.pop("pooler.dense", None)
     body: StateDict = {}
     heads: dict[HeadKind, StateDict] = {}
     for full_name, tensor in tensors.items():

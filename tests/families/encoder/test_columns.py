@@ -44,6 +44,16 @@ def test_names_of_glue_are_known_and_a_pair_is_found() -> None:
     assert found.columns == {"text": "sentence1", "text_pair": "sentence2", "label": "label"}
 
 
+@pytest.mark.parametrize("names", [("question", "sentence"), ("text", "text_pair")])
+def test_one_of_two_texts_is_not_taken_alone(names: tuple[str, str]) -> None:
+    first, second = names
+    table = rows(**{first: ["a", "b"], second: ["c", "d"], "label": ["x", "y"], "index": [1, 2]})
+    found = task_columns(table, None, None)
+    assert found.columns == {"text": first, "text_pair": second, "label": "label"}
+    assert found.unread == ("index",)
+    assert task_columns(table, first, "label").unread == (second, "index")
+
+
 def test_of_unknown_names_the_longest_text_is_taken() -> None:
     table = rows(number=["1", "2"], body_of_it=["a long one", "another one"], what=["x", "y"])
     assert task_columns(table, None, "what").columns == {"text": "body_of_it", "label": "what"}
@@ -59,8 +69,12 @@ def test_tags_tell_their_types() -> None:
     assert found.counts == {"LOC": 1, "PER": 1}
     spaced = rows(tokens=[["a", "b"]], tags=[["B-JOB  TITLE", "I-JOB TITLE"]])
     assert task_columns(spaced, None, None).labels == ("JOB_TITLE",)
-    with pytest.raises(ConfigError, match="'tags' holds 'PER'; a tag is O, B-TYPE or I-TYPE"):
-        task_columns(rows(tokens=[["a"]], tags=[["PER"]]), None, None)
+    for tags, message in (
+        ("PER", "'tags' holds 'PER'; a tag is O, B-TYPE or I-TYPE"),
+        (None, "column 'tags' holds None, no list"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            task_columns(rows(tokens=[["a"]], tags=[tags and [tags]]), None, None)
 
 
 @pytest.mark.parametrize(

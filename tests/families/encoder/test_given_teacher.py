@@ -5,15 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from encoder_checkpoints import saved
 from encoder_task import encoder_config, sentences, trained_tokenizer
+from safetensors.torch import load_file, save_file
 
 from mosdeploy.config.encoder import CheckpointConfig, EncoderRunConfig, TeacherConfig
 from mosdeploy.errors import ConfigError
 from mosdeploy.families.encoder.given_teacher import load_given_teacher, same_folder
 from mosdeploy.families.encoder.tasks import Example
+from mosdeploy.families.encoder.teacher import warn_of_answers
 
 TAGS = {"kind": "tagging", "labels": ["PLACE"]}
 TAG_NAMES = ["O", "B-PLACE", "I-PLACE"]
@@ -59,6 +62,47 @@ def test_it_answers_texts_as_transformers_does(kind: str, task: str, tmp_path: P
         assert output.shape == (num_outputs,)
         torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
     assert teacher.is_of_family == (kind in ("bert", "roberta"))
+
+
+def test_a_pooler_beside_a_classifier_of_roberta_computes_nothing(tmp_path: Path) -> None:
+    net = given(tmp_path, "roberta", "ForSequenceClassification", num_labels=2)
+    path = tmp_path / "model.safetensors"
+    tensors = load_file(path)
+    width = len(tensors["classifier.dense.bias"])
+    kept = {"weight": torch.randn(width, width), "bias": torch.randn(width)}
+    # before and after the classifier's by name
+    for prefix in ("roberta.pooler.dense", "a.roberta.pooler.dense"):
+        more = {f"{prefix}.{name}": tensor for name, tensor in kept.items()}
+        save_file({**tensors, **more}, path, metadata={"format": "pt"})
+        teacher = load_given_teacher(config_of(tmp_path), tmp_path)
+        ids = teacher.ids([Example("the red house")])[0].tolist()
+        expected = expected_logits(net, ids, teacher.tokenizer.special.sep)
+        found = teacher.outputs([Example("the red house")])[0]
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_network_of_several_classes_a_text_is_refused(tmp_path: Path) -> None:
+    given(tmp_path, "bert", "ForSequenceClassification", num_labels=2)
+    path = tmp_path / "config.json"
+    several = json.loads(path.read_text()) | {"problem_type": "multi_label_classification"}
+    path.write_text(json.dumps(several))
+    with pytest.raises(ConfigError, match="multi_label_classification: a text may have several"):
+        load_given_teacher(config_of(tmp_path), tmp_path)
+
+
+def test_a_teacher_that_knows_less_than_a_constant_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    classes = np.array([0.0, 0.0, 1.0])
+    right = [np.array(x, np.float32) for x in ([2, 1], [3, 0], [0, 1])]
+    warn_of_answers("classification", classes, right)
+    numbers = np.array([0.0, 50.0, 100.0])
+    warn_of_answers("regression", numbers, [np.array([x], np.float32) for x in (10, 40, 90)])
+    assert not caplog.records
+    warn_of_answers("classification", classes, [x[::-1] for x in right])
+    assert "tells 0.0% of 3 examples as they are labelled, the most frequent" in caplog.text
+    warn_of_answers("regression", numbers, [np.array([x], np.float32) for x in (-2, 0, 2)])
+    assert "off by 50 in the mean, the mean of the labels alone by 33.33" in caplog.text
 
 
 def test_single_texts_have_one_type_as_in_transformers(tmp_path: Path) -> None:

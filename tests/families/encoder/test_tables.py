@@ -35,3 +35,10 @@ def test_quotes_that_are_no_mistake(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text('label\ttext\n0\t"a bad start\n1\tgood\n')
     found = [row.cells["text"] for row in read_rows("a.tsv", tmp_path)]
     assert found == ['"a bad start', "good"]
+
+
+@pytest.mark.parametrize("name", ["texts.CSV", "texts.csv.gz", "texts.json", "texts.parquet"])
+def test_a_table_of_another_ending_is_not_read_as_lines(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("text,label\na,b\n")
+    with pytest.raises(ConfigError, match="a table, but its name does not end in"):
+        list(read_rows(name, tmp_path))

@@ -49,6 +49,14 @@ def test_splits_share_no_text_and_lose_nothing(tmp_path: Path) -> None:
     assert data.dropped == {}
 
 
+def test_pairs_with_the_same_first_text_stay_together(tmp_path: Path) -> None:
+    rows = [[f"premise {i // 3}", f"claim {i}", "yes" if i % 2 else "no"] for i in range(300)]
+    write_csv(tmp_path / "train.csv", ["premise", "hypothesis", "label"], rows)
+    train, valid, test = texts(load_data(encoder_config(), tmp_path))
+    assert not train & valid and not train & test and not valid & test
+    assert len(train) + len(valid) + len(test) == 100
+
+
 def test_named_files_are_held_out(tmp_path: Path) -> None:
     rows = labelled(40)
     write_train(tmp_path, [*rows, rows[20]])

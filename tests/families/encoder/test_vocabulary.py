@@ -107,6 +107,13 @@ def test_a_trimmed_model_answers_the_same(content: str, precision: str) -> None:
     assert (answers[0] == answers[1]).all()
 
 
+def test_a_file_that_does_not_name_its_type_is_trimmed(content: str) -> None:
+    older = json.loads(content)
+    del older["model"]["type"]
+    texts = ["the red house"]
+    assert trim_vocabulary(json.dumps(older), texts) == trim_vocabulary(content, texts)
+
+
 def test_other_tokenizers_are_refused(content: str) -> None:
     other = tokenizers.Tokenizer(models.BPE()).to_str()
     with pytest.raises(ExportError, match="of a BPE tokenizer cannot be trimmed"):
