@@ -11,7 +11,7 @@ from pydantic import ConfigDict
 
 from ..config.device import DeviceProfile
 from ..errors import CommandError
-from ..printable import byte_size, latency
+from ..printable import byte_size, figure_note, latency
 from ..record import Record
 from ..records import BundleManifest, Measurement, Runtime
 from ..spaces.spec import TimingStage
@@ -98,7 +98,8 @@ def benchmark(
     times = [_measured(session, profile, task)]
     if limit is not None and limit.is_missed(profile, times[0]):
         notify(
-            f"{profile.name}: slower than the limit of {latency(limit.ms, 4)}; timing it twice more"
+            f"{profile.name}: slower than the limit of {latency(limit.ms, 4)}"
+            f"{figure_note(limit.statistic)}; timing it twice more"
         )
         times += [_measured(session, profile, task) for _ in range(2)]
     return aggregate_rounds(times)

@@ -239,13 +239,13 @@ class Verification:
             with disk_errors(path):
                 path.unlink()  # what counts is how the device is now
         while True:
-            winner = choose_winner(self.measured, self.limits, self.noise)
+            winner = choose_winner(self.measured, self.limits, self.noise, self.statistic)
             if winner.arch.key in again:
                 return winner
             chosen = [winner]
             with contextlib.suppress(InfeasibleError):
                 left = [c for c in self.measured if c.arch.key not in again | {winner.arch.key}]
-                chosen.append(choose_winner(left, self.limits, self.noise))
+                chosen.append(choose_winner(left, self.limits, self.noise, self.statistic))
             again |= {candidate.arch.key for candidate in chosen}
             pairs = list(zip(chosen, self._timed(chosen, path), strict=True))
             self._drifts += [

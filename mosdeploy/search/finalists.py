@@ -7,8 +7,9 @@ winner.
 import math
 from collections.abc import Callable, Collection, Sequence
 
+from ..config.units import Statistic
 from ..errors import InfeasibleError
-from ..printable import byte_size, latency
+from ..printable import byte_size, figure_note, latency
 from ..records import Candidate, Limits
 from ..spaces.genes import ArchConfig
 from .constraints import utilisation
@@ -122,7 +123,12 @@ def finalists_to_train(
     return best + largest_of_each_depth(by_size, count - len(best), depths, taken)
 
 
-def choose_winner(measured: Sequence[Candidate], limits: Limits, margin: float = 0.0) -> Candidate:
+def choose_winner(
+    measured: Sequence[Candidate],
+    limits: Limits,
+    margin: float = 0.0,
+    statistic: Statistic = "median",
+) -> Candidate:
     """The candidate of lowest loss that keeps the limits as measured; one without `measured_ms`
     cannot win. Losses of those that were trained alone come before inherited ones.
 
@@ -132,6 +138,8 @@ def choose_winner(measured: Sequence[Candidate], limits: Limits, margin: float =
         How far apart repeats lie on this device, as a share. Of several noisy medians the one that
         happens to lie just below a limit lies above it the next time; so whoever keeps the latency
         limit by this margin comes first.
+    statistic
+        Which figure of the times `measured_ms` is, for messages.
 
     Raises
     ------
@@ -162,8 +170,8 @@ def choose_winner(measured: Sequence[Candidate], limits: Limits, margin: float =
         limit += f", and the least memory was {least}, the limit is {most}"
     raise InfeasibleError(
         f"none of the {len(timed)} finalists keeps the limits as measured: the fastest took "
-        f"{latency(fastest_ms, 4)}{limit}; raise the limit, or measure more subnets with "
-        "`mosdeploy profile --budget` for a closer predictor",
+        f"{latency(fastest_ms, 4)}{figure_note(statistic)}{limit}; raise the limit, or measure "
+        "more subnets with `mosdeploy profile --budget` for a closer predictor",
         fastest_latency_ms=fastest_ms,
     )
 

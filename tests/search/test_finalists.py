@@ -129,3 +129,11 @@ def test_failed_measurements_say_what_to_check():
     with pytest.raises(InfeasibleError, match="none of the 2 finalists could be measured") as error:
         choose_winner(candidates, Limits(max_latency_ms=10.0))
     assert error.value.fastest_latency_ms is None
+
+
+def test_what_none_kept_is_told_with_its_figure() -> None:
+    slow = candidates_of([(9.0, 2.0, 20.0)])
+    with pytest.raises(
+        InfeasibleError, match=r"the fastest took 20 ms \(p99\), the limit is 10 ms"
+    ):
+        choose_winner(slow, Limits(max_latency_ms=10.0), statistic="p99")
