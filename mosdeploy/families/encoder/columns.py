@@ -29,7 +29,7 @@ MAX_NUMBERED_CLASSES = 20
 @dataclass(frozen=True)
 class TaskColumns:
     """What [task] says of a table: the kind, the columns by their keys, the labels, how many rows
-    have each, and which columns are not read.
+    have each (of a regression, each number), and which columns are not read.
     """
 
     kind: TaskKind
@@ -119,7 +119,7 @@ def _labelled(rows: Sequence[Row], texts: Mapping[str, str], label: str) -> Task
     if is_numeric and (
         len(counts) > MAX_NUMBERED_CLASSES or not all(x.is_integer() for x in numbers)
     ):
-        return TaskColumns("regression", columns)
+        return TaskColumns("regression", columns, counts=counts)
     if len(counts) > MAX_CLASSES:
         raise ConfigError(
             f"{rows[0].place}: column '{label}' holds {len(counts):,} different values, neither "

@@ -209,6 +209,16 @@ def _held_out(request: DataRequest, train: str) -> dict[str, str]:
     return found
 
 
+def _labels_fact(columns: TaskColumns) -> str:
+    if columns.kind != "regression":
+        return ", ".join(f"{x} {columns.counts[x]:,}" for x in columns.labels)
+    numbers = sorted(columns.counts, key=float)
+    return (
+        f"{len(numbers):,} different numbers, {numbers[0]} to {numbers[-1]}; if they stand for "
+        "classes, write these as words"
+    )
+
+
 def _facts(found: _Found) -> dict[str, str]:
     data = found.data
     columns = ", ".join(f"{key} '{name}'" for key, name in found.columns.columns.items())
@@ -218,7 +228,7 @@ def _facts(found: _Found) -> dict[str, str]:
     cut = 100 * float(np.mean([length > found.max_tokens for length in found.lengths]))
     facts = {
         "task": f"{found.columns.kind}; {f'columns: {columns}' if columns else 'a text a line'}",
-        "labels": ", ".join(f"{x} {found.columns.counts[x]:,}" for x in found.columns.labels),
+        "labels": _labels_fact(found.columns),
         "texts": f"{len(data.train):,} to train on, "
         + ", ".join(
             f"{len(part):,} {word} ({found.given.get(key, 'split off by a hash')})"

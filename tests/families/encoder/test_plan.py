@@ -55,6 +55,14 @@ def test_a_run_file_fits_data_and_checkpoint(
     assert all(label in plan.facts.get("labels", "") for label in labels)
 
 
+def test_a_regression_tells_its_numbers_and_what_is_not_read(root: Path, tmp_path: Path) -> None:
+    lines = [f"the film is {i},{i % 30},{i}\n" for i in range(120)]
+    (tmp_path / "scores.csv").write_text("text,label,id\n" + "".join(lines))
+    plan = plan_run(DataRequest(("scores.csv",), tmp_path, checkpoint=str(root / "bert")))
+    assert plan.facts["labels"].startswith("30 different numbers, 0 to 29; if they stand for class")
+    assert plan.facts["task"] == "regression; columns: text 'text', label 'label'; not read: 'id'"
+
+
 def test_vectors_are_made_as_the_checkpoint_makes_them(root: Path, tmp_path: Path) -> None:
     folder = tmp_path / "bert"
     shutil.copytree(root / "bert", folder)
