@@ -23,7 +23,7 @@ class CorpusConfig(Record):
     `gettext`, a .mo file, a folder that is searched for .mo files, or `package:NAME` for those of
     an installed package. With any format they may name what others publish:
     `datasets:PATH/CONFIG/SPLIT` or `sacrebleu:SET`. Without `valid` or `test`, the fractions are
-    split off by a hash of the pair.
+    split off by a hash of the source.
     """
 
     renamed: ClassVar[dict[str, str]] = {"max_pieces": "max_tokens"}
