@@ -14,7 +14,7 @@ from pydantic import ConfigDict
 
 from ..config.device import DeviceProfile
 from ..config.sections import DeployConfig
-from ..errors import CommandError, InfeasibleError, StaleInputError
+from ..errors import CommandError, DeviceBusyError, InfeasibleError, StaleInputError
 from ..printable import byte_size
 from ..record import Record
 from ..records import BundleManifest, Deployment, Measurement, Runtime
@@ -99,6 +99,11 @@ def deploy(
         )
     if missed:
         notify(f"{profile.name}: {missed}")
+    if release.max_memory_bytes is not None and measurement.memory_bytes is None:
+        notify(
+            f"{profile.name} does not tell how much memory a process takes: the limit on it is not "
+            "verified"
+        )
     remote_dir = f"{channel.folder(session, profile)}/{version}"
     deployment = Deployment(
         device=profile,
@@ -163,9 +168,11 @@ def _stage_and_benchmark(
         session.put(path, f"{remote_dir}/{name}")
     notify(f"{profile.name}: self-test, then timing")
     try:
+        # the upload may have taken minutes
+        refuse_if_busy(session, profile)
         self_test(session, profile, remote_dir, manifest.runtime)
         timing = benchmark(session, profile, task, release.limit, notify)
-    except CommandError:
+    except (CommandError, DeviceBusyError):
         channel.release(session, profile, version)
         raise
     return version, timing

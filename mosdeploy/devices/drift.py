@@ -8,12 +8,16 @@ same decisions, so that a host that starts again decides as it did before.
 import statistics
 from collections import Counter
 from collections.abc import Iterable
+from datetime import datetime
 
 from ..config.device import MeasureProtocol
 from ..records import Measurement
 from .job import AgentResult
 from .on_device.agent import REFERENCE
 from .rounds import aggregate_rounds
+
+PAUSE_S = 3600.0
+"""Between two results: what comes after it is judged by itself."""
 
 MAX_RETRIES = 2
 """How often a subnet is measured beyond its rounds."""
@@ -32,7 +36,9 @@ class DriftWatch:
     - After that the median of the stable rounds is accepted, if there are any; else the round with
       the least drift, flagged.
 
-    A failure is accepted at once.
+    A failure is accepted at once. Timings of the reference from before a pause of an hour or more
+    say nothing of those after it: on another day the same board may be slower throughout, which a
+    fit divides out.
 
     Parameters
     ----------
@@ -72,9 +78,13 @@ class DriftWatch:
         self._held_back: list[AgentResult] = []
         self._last_reference_ms: float | None = None
         self._all_reference_ms: list[float] = []
+        self._last_time: datetime | None = None
 
     def add(self, result: AgentResult) -> list[tuple[str, Measurement]]:
         """Take the next result; returns the measurements that are accepted because of it."""
+        if self._comes_after_pause(result):
+            self._last_reference_ms = None
+            self._all_reference_ms = []
         if result.key == REFERENCE:
             return self._add_reference(result.measurement)
         if result.key not in self.target_counts:
@@ -86,6 +96,15 @@ class DriftWatch:
             return self._add_round(result, None)
         self._held_back.append(result)
         return []
+
+    def _comes_after_pause(self, result: AgentResult) -> bool:
+        """Whether it was made long after the one before; a clock that was set is no better."""
+        before = self._last_time
+        try:
+            self._last_time = datetime.fromisoformat(result.measured_at)
+        except ValueError:  # an older agent's
+            return False
+        return before is not None and abs((self._last_time - before).total_seconds()) > PAUSE_S
 
     def _add_reference(self, reference: Measurement) -> list[tuple[str, Measurement]]:
         """Judge the results since the last timing of the reference by this one."""

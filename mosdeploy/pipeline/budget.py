@@ -108,6 +108,9 @@ def training_budget(
         context.config.space,
         context.config.supernet,
         training,
+        context.config.vocab_size,
+        context.config.max_tokens,
+        context.config.workload,
         *(() if source is None else (source.largest, source.smallest)),
     )
     found = _known((context.files.budget_path, files.budget_path), inputs)

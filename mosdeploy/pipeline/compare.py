@@ -159,22 +159,26 @@ def _measure(
 ) -> list[Measurement]:
     from ..devices.comparison import compare as measure
     from ..devices.on_device.agent import REFERENCE
+    from ..devices.probe import probe
     from ..devices.task import MeasureHooks, MeasurementTask
+    from ..latency.conditions import board_conditions
 
     models = [folder / MODEL_NAME for folder in folders]
     keys = [f"bundle-{number}" for number in range(len(models))]
     # the first is the reference too, which shows whether the device was stable
     files = dict(zip(keys, models, strict=True)) | {REFERENCE: models[0]}
-    # of all that a time depends on, so that no other comparison takes up what this one leaves there
-    job = fingerprint(target, threads, *stages, *(sha256_file(path) for path in models))
-    task = MeasurementTask(
-        job_id=context.run.job_id(f"compare-{job[:12]}"),
-        stages=stages,
-        threads=threads,
-        build=lambda key: files[key].read_bytes(),
-    )
+    digests = [sha256_file(path) for path in models]
     context.progress.say(f"timing {len(models)} bundles by turns on {target.host_alias}")
     with lasting_session(context, target) as session:
+        board = board_conditions(probe(session, target))
+        # of all that a time depends on, so that no other comparison takes up what this one leaves
+        job = fingerprint(target, threads, *board.values(), *stages, *digests)
+        task = MeasurementTask(
+            job_id=context.run.job_id(f"compare-{job[:12]}"),
+            stages=stages,
+            threads=threads,
+            build=lambda key: files[key].read_bytes(),
+        )
         found = measure(session, target, task, keys, MeasureHooks(notify=context.progress.say))
     for key, folder in zip(keys, folders, strict=True):
         if found[key].error is not None:

@@ -121,6 +121,7 @@ def _deploy(
     target = resolve_profile(files.root, name, options.host)
     context.progress.say(f"deploying {folder.name} to {options.host or target.name}")
     limit, max_memory_bytes = _limits(context, manifest)
+    target = target.timed_for("median" if limit is None else limit.statistic)
     release = Release(
         bundle_dir=folder,
         manifest=manifest,

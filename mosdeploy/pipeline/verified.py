@@ -258,7 +258,7 @@ class Verification:
 
     def _timed(self, chosen: Sequence[Candidate], path: Path) -> list[Candidate]:
         """Candidates with the times of a dataset; those that it lacks are measured."""
-        target = run_profile(self.context.files.root, self.device)
+        target = run_profile(self.context.files.root, self.device).timed_for(self.statistic)
         is_first = path not in self._asked
         asked = self._asked.setdefault(path, [])
         asked += [candidate.arch.key for candidate in chosen]

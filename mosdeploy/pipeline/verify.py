@@ -67,6 +67,7 @@ def verify(
             "or --max-memory 200MiB"
         )
     limit = None if bound_ms is None else LatencyLimit(bound_ms, deployment.statistic)
+    target = target.timed_for(deployment.statistic)
     context.progress.say(f"testing and timing what is deployed on {host or target.name}")
     with sole_deployment(context, target), lasting_session(context, target) as session:
         measurement = time_current(

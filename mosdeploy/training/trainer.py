@@ -215,7 +215,8 @@ class _Run:
         if self.trial is None:
             start = time.monotonic()
             told = self.distributed.first(
-                f"precision of {self.job.state_path.parent.name}",
+                # seeds of one kind of weights have folders of the same names
+                f"precision of {'/'.join(self.job.state_path.parts[-3:-1])}",
                 lambda: try_precisions(self.gradient, batches).model_dump_json(),
             )
             self.trial = PrecisionTrial.model_validate_json(told)

@@ -11,6 +11,7 @@ from deploying import CHANNEL, CountingSession, live, write_release
 
 from mosdeploy.config.sections import DeployConfig
 from mosdeploy.devices import acceptance
+from mosdeploy.devices import deploy as module
 from mosdeploy.devices.acceptance import self_test
 from mosdeploy.devices.deploy import deploy, roll_back, time_current
 from mosdeploy.devices.local import LocalSession
@@ -19,6 +20,7 @@ from mosdeploy.devices.release import LatencyLimit
 from mosdeploy.errors import (
     BundleError,
     CommandError,
+    DeviceBusyError,
     InfeasibleError,
     StaleInputError,
 )
@@ -341,3 +343,20 @@ def test_the_self_test_runs_on_the_provider_that_is_timed(make_profile, runtime_
     ):
         with pytest.raises(CommandError, match=rf"unchanged: \['--self-test', '{options}\]"):
             self_test(LocalSession("dev"), make_profile(provider=provider), path, runtime)
+
+
+def test_a_device_that_became_busy_during_the_upload_is_not_disturbed(put, monkeypatch, bundles):
+    put("one")
+    before = (bundles / "current").readlink()
+    looks = iter([False, True])
+
+    def refuse(session, profile, own_job=None):
+        if next(looks):
+            raise DeviceBusyError("another measurement runs")
+
+    monkeypatch.setattr(module, "refuse_if_busy", refuse)
+    monkeypatch.setattr(module, "free_device", refuse)
+    monkeypatch.setattr(module, "self_test", lambda *_: pytest.fail("it disturbs what is measured"))
+    with pytest.raises(DeviceBusyError):
+        put("two", tokenizer="good two")
+    assert (bundles / "current").readlink() == before

@@ -3,6 +3,7 @@ subnets.
 """
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -183,3 +184,20 @@ def test_without_a_reference_every_round_counts(rounds, times_ms, median_ms):
     for time_ms in times_ms[:-1]:
         assert accepted(watch, ("a", time_ms)) == {}
     assert accepted(watch, ("a", times_ms[-1]))["a"].total.median_ms == median_ms
+
+
+def test_references_of_another_day_say_nothing_of_today(watch):
+    """A board that is slower throughout is no disturbance: the fit divides that out."""
+
+    def at(hour, key, median_ms):
+        return replace(result(key, median_ms), measured_at=f"2026-01-01T{hour:02}:30:00.000+00:00")
+
+    lines = [at(1, "R", 10.0), at(1, "x", 1.0), at(1, "R", 10.0), at(1, "R", 10.0)]
+    lines += [at(20, "R", 11.0), at(20, "a", 5.0), at(20, "R", 11.0)]
+    found = dict(itertools.chain.from_iterable(map(watch.add, lines)))
+    assert (found["a"].flagged, found["a"].attempts) == (False, 1)
+    assert found["a"].drift_percent == 0
+    # within the hour it is one
+    lines = [at(20, "R", 12.0), at(20, "b", 5.0), at(20, "R", 12.0)]
+    assert not list(itertools.chain.from_iterable(map(watch.add, lines)))
+    assert watch.target_counts["b"] == 2

@@ -148,6 +148,28 @@ def test_for_a_limit_on_the_tail_the_shorter_tail_is_kept(
     assert result.runtime_choice.kept == "tvm"
 
 
+def test_one_busy_minute_decides_nothing(without_bundles: Path, monkeypatch) -> None:
+    """Each runtime is timed three times, by turns, and its median counts."""
+    candidates = candidates_of(without_bundles)
+    turns = []
+    times = iter([9.0, 2.0, 1.0, 2.0, 1.0, 2.0])
+
+    def timed(context: Context, profile: DeviceProfile, of: RuntimeCandidate) -> RuntimeTiming:
+        turns.append(of.runtime)
+        ms = next(times)
+        total = Timing(median_ms=ms, p90_ms=ms, minimum_ms=ms, repeats=10)
+        return RuntimeTiming(runtime=of.runtime, measurement=Measurement(total=total), error=None)
+
+    monkeypatch.setattr(runtime_selection, "_time", timed)
+    context = Context(open_run(without_bundles))
+    result = select_fastest(
+        context, DeviceProfile(name="here", kind="local"), list(candidates.values())
+    )
+    assert turns == list(candidates) * 3
+    assert result.runtime_choice is not None
+    assert result.runtime_choice.kept == turns[0]  # its first timing was the longest of all
+
+
 def test_a_kill_while_the_slower_bundle_is_removed_leaves_a_whole_one(
     without_bundles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

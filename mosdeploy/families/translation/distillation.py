@@ -125,7 +125,8 @@ def _subnet_teacher(
             limits.max_decode_steps,
             limits.length_penalty,
         )
-        return [tokenizer.decode(row) for row in ids]
+        # one of so many tokens has no end: to learn it would be to learn to stop there
+        return [tokenizer.decode(row) if len(row) < limits.max_decode_steps else "" for row in ids]
 
     setup = (
         f"beam {beam}, length penalty {limits.length_penalty}, at most {limits.max_decode_steps} "
@@ -178,7 +179,9 @@ def _ctranslate2_teacher(
             )
         except RuntimeError as error:  # more tokens than the model has positions for
             raise MosdeployError(f"{folder}: CTranslate2 failed: {error}") from error
-        return [str(target_model.decode(result.hypotheses[0])) for result in results]
+        found = [result.hypotheses[0] for result in results]
+        # what is as long was cut
+        return [str(target_model.decode(row)) if len(row) < limit else "" for row in found]
 
     return TranslationTeacher(f"beam {beam}, at most {limit} tokens", run, config)
 

@@ -4,13 +4,37 @@ from collections.abc import Sequence
 
 import sacrebleu
 
+USUAL_WORDS = "13a"
+_WORDS = {"zh": "zh", "ja": "char", "th": "char", "lo": "char", "km": "char", "my": "char"}
+"""By target language that has no spaces between words, what tells its words apart for BLEU: 13a
+would take a clause for a word. sacrebleu's own choice for Japanese needs a package.
+"""
 
-def bleu_chrf(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+
+def words_of(target_lang: str) -> str:
+    """Name sacrebleu's tokeniser of a target language.
+
+    Examples
+    --------
+    >>> words_of("fr"), words_of("zh_CN"), words_of("ja")
+    ('13a', 'zh', 'char')
+    """
+    return _WORDS.get(target_lang.replace("-", "_").partition("_")[0].lower(), USUAL_WORDS)
+
+
+def bleu_chrf(
+    hypotheses: Sequence[str], references: Sequence[str], words: str = USUAL_WORDS
+) -> dict[str, float]:
     """Corpus BLEU and chrF, 0 to 100, as the sacrebleu command prints them with its default
     options.
 
-    BLEU: 13a tokeniser, case-sensitive, exponential smoothing. chrF: chrF2, character order 6, no
-    word n-grams (the sacrebleu signature chrF2). One reference a hypothesis.
+    BLEU: case-sensitive, exponential smoothing. chrF: chrF2, character order 6, no word n-grams
+    (the sacrebleu signature chrF2). One reference a hypothesis.
+
+    Parameters
+    ----------
+    words
+        sacrebleu's tokeniser for BLEU.
 
     Returns
     -------
@@ -30,6 +54,6 @@ def bleu_chrf(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str,
     """
     if not hypotheses or len(hypotheses) != len(references):
         raise ValueError(f"{len(hypotheses)} hypotheses for {len(references)} references")
-    bleu = sacrebleu.corpus_bleu(list(hypotheses), [list(references)])
+    bleu = sacrebleu.corpus_bleu(list(hypotheses), [list(references)], tokenize=words)
     chrf = sacrebleu.corpus_chrf(list(hypotheses), [list(references)])
     return {"BLEU": bleu.score, "chrF": chrf.score}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...data.published import DATASETS, load_published
+from ...data.text_files import read_text_lines
 from ...errors import ConfigError
 
 SACREBLEU = "sacrebleu:"
@@ -66,5 +67,10 @@ def _test_set(name: str, source_lang: str, target_lang: str) -> Iterator[tuple[s
             f"sacrebleu cannot get '{name}' ({error}); fetch it where there is a network with "
             f"`sacrebleu -t {name} -l {pair} --echo src`, and copy ~/.sacrebleu here"
         ) from error
-    sources, targets = (Path(path).read_text(encoding="utf-8").splitlines() for path in paths)
+    sources, targets = (list(read_text_lines(Path(path))) for path in paths)
+    if len(sources) != len(targets):
+        raise ConfigError(
+            f"sacrebleu's '{name}' for {pair} has {len(sources)} lines and {len(targets)} "
+            "references; delete it below ~/.sacrebleu, and it is fetched again"
+        )
     return zip(sources, targets, strict=True)

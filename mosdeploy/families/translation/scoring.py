@@ -5,12 +5,13 @@ from functools import partial
 from typing import Any
 
 from ...config.translation import TranslationRunConfig
+from ...errors import ConfigError
 from ...export.parity import Shortcut
 from ...family import ScoredExamples
 from ...spaces.translation_workload import TranslationWorkload
 from .decoding import translate
 from .graph_options import TranslationGraphOptions
-from .metrics import bleu_chrf
+from .metrics import USUAL_WORDS, bleu_chrf, words_of
 from .shortlist import Shortlist
 from .tokenizer import Tokenizer
 
@@ -43,8 +44,15 @@ def scored_examples(
     rows = list(range(len(pairs)))
     if limit is not None:
         rows = [i for i in rows if len(ids[i]) <= limits.max_source_len][:limit]
+        if pairs and not rows:
+            raise ConfigError(
+                f"none of {len(pairs)} sources has at most export.max_source_len = "
+                f"{limits.max_source_len} tokens, the most that a bundle takes; raise it"
+            )
     references = [pairs[i][1] for i in rows]
 
+    words = words_of(config.corpus.target_lang)
+    setup = "greedy" if workload.beam == 1 else f"beam {workload.beam}"
     shortlist = options.shortlist if options else None
 
     def predict(
@@ -59,9 +67,9 @@ def scored_examples(
         input_ids=[ids[i] for i in rows],
         predict=predict,
         decode=tokenizer.decode,
-        metrics=lambda outputs: bleu_chrf(outputs, references),
+        metrics=lambda outputs: bleu_chrf(outputs, references, words),
         metric="BLEU",
-        setup="greedy" if workload.beam == 1 else f"beam {workload.beam}",
+        setup=setup if words == USUAL_WORDS else f"{setup}, BLEU of sacrebleu's tokeniser {words}",
         shortcut=Shortcut(
             name=f"a shortlist of {workload.shortlist}",
             exact=partial(predict, allowed=None),

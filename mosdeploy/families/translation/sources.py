@@ -55,16 +55,26 @@ def corpus_files(request: DataRequest) -> CorpusFiles:
             f"{', '.join(request.files)}; give them like {_EXAMPLE}"
         )
     first, second = request.files
+    if request.languages is not None and _suffixes(second, first) == request.languages:
+        first, second = second, first  # the source first, as asked
     stem, languages = _stem(first, second)
     told_by = "from the suffixes"
     if request.languages is not None or languages is None:
         languages = request.languages or ("source", "target")
         told_by = "as asked" if request.languages else "unknown: say --languages en-de"
     is_prefix = stem is not None and languages == _suffixes(first, second)
+    # a prefix means the plain files where there are both
+    is_prefix = is_prefix and not any(
+        name.endswith(".gz") and (request.root / name.removesuffix(".gz")).exists()
+        for name in (first, second)
+    )
     train: Source = stem if stem is not None and is_prefix else (first, second)
 
     def exists(name: str) -> bool:
-        return all((request.root / f"{name}.{x}").is_file() for x in languages)
+        return all(
+            any((request.root / f"{name}.{x}{end}").is_file() for end in ("", ".gz"))
+            for x in languages
+        )
 
     held_out = {}
     for split in HELD_OUT:

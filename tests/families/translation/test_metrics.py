@@ -1,6 +1,6 @@
 import pytest
 
-from mosdeploy.families.translation.metrics import bleu_chrf
+from mosdeploy.families.translation.metrics import bleu_chrf, words_of
 
 REFERENCES = [
     "Das Menü enthält Befehle zum Einfügen.",
@@ -27,3 +27,10 @@ def test_bleu_by_hand() -> None:
 def test_scores_refuse_unequal_numbers(hypotheses: list[str], references: list[str]) -> None:
     with pytest.raises(ValueError, match="hypotheses for"):
         bleu_chrf(hypotheses, references)
+
+
+def test_a_language_without_spaces_has_words_of_its_own() -> None:
+    reference, near = "\u6211\u4eec\u4fdd\u5b58\u6587\u4ef6", "\u6211\u4eec\u6253\u5f00\u6587\u4ef6"
+    assert bleu_chrf([near], [reference])["BLEU"] == 0  # one word, which is wrong
+    for lang in ("zh", "ja"):
+        assert bleu_chrf([near] * 2, [reference, near], words_of(lang))["BLEU"] > 40

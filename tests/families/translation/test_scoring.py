@@ -5,6 +5,7 @@ from bundles import sentences
 
 from mosdeploy.config import load_recipe
 from mosdeploy.config.translation import TranslationExportConfig, TranslationRunConfig
+from mosdeploy.errors import ConfigError
 from mosdeploy.families.translation.scoring import scored_examples
 from mosdeploy.families.translation.tokenizer import Tokenizer, train_tokenizer
 from mosdeploy.spaces.translation_workload import TranslationWorkload
@@ -48,3 +49,8 @@ def test_the_beam_of_the_workload_is_told(tokenizer: Tokenizer) -> None:
         for beam in (1, 4)
     ]
     assert setups == ["greedy", "beam 4"]
+
+
+def test_sources_that_are_all_too_long_for_a_bundle_are_told(tokenizer: Tokenizer) -> None:
+    with pytest.raises(ConfigError, match="none of 400 sources has at most"):
+        scored_examples(tokenizer, PAIRS, config_of(1), TranslationWorkload(), limit=5)

@@ -79,3 +79,23 @@ def test_other_files_are_no_corpus(tmp_path: Path, names: tuple[str, ...], messa
     touch(tmp_path, "a.txt", "b.txt", "c.txt")
     with pytest.raises(ConfigError, match=message):
         corpus_files(DataRequest(names, tmp_path))
+
+
+def test_files_in_the_other_order_than_the_languages_are_swapped(tmp_path: Path) -> None:
+    touch(tmp_path, "train.de", "train.en", "valid.de", "valid.en")
+    request = DataRequest(("train.de", "train.en"), tmp_path, languages=("en", "de"))
+    found = corpus_files(request)
+    assert (found.languages, found.train, found.valid) == (("en", "de"), "train", "valid")
+
+
+def test_packed_files_beside_packed_ones_are_held_out(tmp_path: Path) -> None:
+    touch(tmp_path, "train.en.gz", "train.de.gz", "test.en.gz", "test.de.gz")
+    assert corpus_files(DataRequest(("train.en.gz", "train.de.gz"), tmp_path)).test == "test"
+
+
+def test_packed_files_beside_plain_ones_of_their_name_are_those_that_are_read(
+    tmp_path: Path,
+) -> None:
+    names = ("train.en.gz", "train.de.gz")
+    touch(tmp_path, *names, "train.en")  # which a prefix would mean
+    assert corpus_files(DataRequest(names, tmp_path)).train == names
