@@ -86,3 +86,9 @@ def test_a_time_is_turned_into_steps_once(tmp_path: Path, monkeypatch: pytest.Mo
     assert card.steps == 7
     assert card.budget is not None
     assert card.budget.winner_steps == 93
+    # steps of another network take other times
+    path = tmp_path / "mosdeploy.toml"
+    edit(path, "max_tokens = 24", "max_tokens = 23")
+    with pytest.raises(KeyboardInterrupt):
+        opened(tmp_path, KeptProgress(stop_at=1)).train(time="11.5s")
+    assert timed == [11.5, 11.5]
