@@ -215,8 +215,7 @@ class _Run:
         if self.trial is None:
             start = time.monotonic()
             told = self.distributed.first(
-                # seeds of one kind of weights have folders of the same names
-                f"precision of {'/'.join(self.job.state_path.parts[-3:-1])}",
+                f"precision of {'/'.join(self.job.state_path.parts[-3:-1])}",  # KEY-WEIGHTS/seed-1
                 lambda: try_precisions(self.gradient, batches).model_dump_json(),
             )
             self.trial = PrecisionTrial.model_validate_json(told)

@@ -129,10 +129,7 @@ def _check(request: DataRequest) -> None:
             "limits with the steps it has; leave --winners out, and search and finetune for each"
         )
     if request.languages is not None:
-        raise ConfigError(
-            f"--languages {'-'.join(request.languages)}: an encoder's texts are not translated; "
-            "leave --languages out"
-        )
+        raise ConfigError("--languages: an encoder's texts are not translated; leave it out")
     if len(request.files) != 1:
         raise ConfigError(f"an encoder learns from one file, got {len(request.files)}; {_EXAMPLE}")
     name = request.files[0]

@@ -101,7 +101,7 @@ def test_files_beside_the_training_file_are_held_out(root: Path, tmp_path: Path)
         ({"checkpoint": None}, "an encoder starts from a checkpoint: add --checkpoint FOLDER"),
         ({"size": "tiny"}, "the checkpoint sets the size of an encoder"),
         ({"num_winners": 4}, "--winners 4: the supernet of an encoder serves any number of limits"),
-        ({"languages": ("en", "de")}, "--languages en-de: an encoder's texts are not translated"),
+        ({"languages": ("en", "de")}, "--languages: an encoder's texts are not translated"),
         ({"files": ("lines.txt",), "text": "review"}, r"lines\.txt is lines of text"),
         ({"files": ("a.csv", "b.csv")}, "an encoder learns from one file, got 2"),
         ({"files": ("texts.csv.gz",)}, r"texts\.csv\.gz: a table ends in \.csv, .*unpack"),
