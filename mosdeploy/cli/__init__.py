@@ -28,6 +28,10 @@ def main() -> None:
         except SystemExit as end:
             if end.code != INTERRUPTED:  # Typer turns Ctrl-C into this
                 raise
+        except Exception:
+            # pydantic turns one that comes while it calls Python into an error of its own
+            if not ending.has_come:
+                raise
         else:
             return
         with contextlib.suppress(OSError):  # of a terminal that is gone

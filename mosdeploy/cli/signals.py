@@ -23,6 +23,7 @@ class Ending:
         self.number = signal.SIGINT
         # raised where Python can raise nothing, as in a destructor, and not raised again yet
         self.is_lost = False
+        self.has_come = False
 
     @property
     def exit_code(self) -> int:
@@ -48,6 +49,7 @@ def as_interrupts() -> Iterator[Ending]:
     def end(number: int, frame: FrameType | None) -> None:
         ending.number = signal.Signals(number)
         ending.is_lost = False
+        ending.has_come = True
         signal.signal(number, before[number])
         raise KeyboardInterrupt
 

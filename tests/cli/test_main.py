@@ -359,6 +359,24 @@ def test_a_signal_that_comes_in_a_destructor_is_not_lost(
     assert sys.unraisablehook is hook
 
 
+def test_a_signal_that_a_library_takes_for_its_own_error_ends_the_verb(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(*_: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        except KeyboardInterrupt as error:
+            raise ValueError("Error serializing to JSON: KeyboardInterrupt") from error
+
+    monkeypatch.setattr("mosdeploy.pipeline.init.init", work)
+    monkeypatch.setattr(sys, "argv", ["mosdeploy", "init", "--recipe", "tiny"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 143
+    assert "ended by SIGTERM; what was finished is kept" in capsys.readouterr().err
+
+
 def test_a_terminal_that_is_gone_changes_no_exit_code(
     signalled: Callable[[signal.Signals], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
