@@ -68,7 +68,9 @@ class EvaluationCache:
 
     Lines that were made from something else (another supernet, other examples, an older version of
     mosdeploy) are ignored. An evaluation that stopped early is known against the same incumbent
-    only. One writer at a time: the caller holds `storage.locked(path, ...)`.
+    only; there it stays stopped, also after a full evaluation of the same architecture, so that a
+    search that is repeated gets the losses that it got before. One writer at a time: the caller
+    holds `storage.locked(path, ...)`.
 
     Parameters
     ----------
@@ -136,12 +138,11 @@ class EvaluationCache:
             ) from error
 
     def _find(self, arch: ArchConfig, incumbent: ArchConfig | None) -> CachedLoss | None:
+        # what was answered against this incumbent before; against another one the evaluation
+        # might have gone on
+        stopped = None if incumbent is None else self._cached.get((arch.key, incumbent.key))
         # a loss over all blocks is the same whatever the incumbent
-        full = self._cached.get((arch.key, None))
-        if full is not None or incumbent is None:
-            return full
-        # against another incumbent it might have gone on
-        return self._cached.get((arch.key, incumbent.key))
+        return stopped or self._cached.get((arch.key, None))
 
     def _blocks(self, incumbent: ArchConfig | None) -> BlockLosses | None:
         # only a full evaluation serves: one that stopped early lacks the later blocks

@@ -60,7 +60,7 @@ class FinalistTraining:
         Raises
         ------
         StaleInputError
-            If [finetune] wants a teacher that is not there.
+            If [finetune] wants a teacher that is not there, or a training state cannot be read.
         MosdeployError
             If a loss diverges or the disk is full.
         """
@@ -100,10 +100,13 @@ class FinalistTraining:
 
         if not path.exists():
             return
-        with contextlib.suppress(StaleInputError):
+        try:
             state = load_training_state(path)
             if state.get("inputs_sha256") == inputs_sha256 and state["step"] < self.steps:
                 return
+        except StaleInputError as error:
+            if isinstance(error.__cause__, OSError):  # it may be whole
+                raise
         with disk_errors(path):
             path.unlink()
 

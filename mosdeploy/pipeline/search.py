@@ -122,8 +122,6 @@ class _SearchTask:
 
     def run(self, measure: "Measure") -> SearchResult:
         """Search and measure; the result is written. One search at a time in a folder."""
-        from ..search import with_winner
-
         files = self.context.files
         busy = MosdeployError(
             f"another `mosdeploy search` runs in {files.root.absolute()}; wait for it, or stop it"
@@ -131,10 +129,14 @@ class _SearchTask:
         with locked(files.quality_path, busy):
             cache, losses = _cached_losses(self.state, measure)
             cards = list[QualityCard | None]()
+            stopped = list[int]()
 
             def evolve(level: float, excess_bytes: int) -> "Evolution":
+                before = cache.num_early_stopped
                 found, card = self._evolve(losses, level, excess_bytes)
                 cards.append(card)
+                # the result is of the last evolution alone, and so is `num_evaluated`
+                stopped.append(cache.num_early_stopped - before)
                 return found
 
             evolution = evolve(1.0, 0)
@@ -150,28 +152,39 @@ class _SearchTask:
                 level = task.level
             elif steps:
                 winner = training.best_of(self._finalists_to_train(evolution))
-            result = SearchResult(
-                device=self.device,
-                workload=self.context.config.workload,
-                limits=self.limits,
-                statistic=self.statistic,
-                space_sha256=self.context.run.space_sha256,
-                supernet_sha256=self.state.card.supernet_sha256,
-                predictor_sha256=fingerprint(self.predictor) if self.predictor else None,
-                winner=winner,
-                verified=self.verify,
-                finalists=tuple(measured),
-                front=with_winner(evolution.front, winner),
-                num_evaluated=evolution.num_evaluated,
-                num_early_stopped=cache.num_early_stopped,
-                num_predicted=evolution.num_predicted,
-                quality=cards[-1],
-                level=level,
-                seed=self.context.config.search.seed,
+            result = self._result(evolution, winner).model_copy(
+                update={
+                    "finalists": tuple(measured),
+                    "num_early_stopped": stopped[-1],
+                    "quality": cards[-1],
+                    "level": level,
+                }
             )
             write_record(files.search_result_path, result)
             training.keep_only(winner.arch)
         return result
+
+    def _result(self, evolution: "Evolution", winner: Candidate) -> SearchResult:
+        """What is known without the measurements of finalists and the cost of evaluations."""
+        from ..search import with_winner
+
+        return SearchResult(
+            device=self.device,
+            workload=self.context.config.workload,
+            limits=self.limits,
+            statistic=self.statistic,
+            space_sha256=self.context.run.space_sha256,
+            supernet_sha256=self.state.card.supernet_sha256,
+            predictor_sha256=fingerprint(self.predictor) if self.predictor else None,
+            winner=winner,
+            verified=self.verify,
+            finalists=(),
+            front=with_winner(evolution.front, winner),
+            num_evaluated=evolution.num_evaluated,
+            num_early_stopped=0,
+            num_predicted=evolution.num_predicted,
+            seed=self.context.config.search.seed,
+        )
 
     def _verification(
         self,
@@ -208,7 +221,7 @@ class _SearchTask:
         `excess_bytes` of memory are taken besides what is predicted: on true losses, or by a
         quality predictor, whose card comes along.
         """
-        from ..evaluation.predictor import QualityPredictor
+        from ..evaluation.predictor import MIN_SAMPLES, QualityPredictor
         from ..search import evolve, evolve_predicted, with_wider
 
         config = self.context.config
@@ -222,7 +235,9 @@ class _SearchTask:
             return fitted[-1].predict
 
         if config.search.quality == "predict":
-            found = evolve_predicted(config.space, config.search, limits, oracle, fit, shown.show)
+            found = evolve_predicted(
+                config.space, config.search, limits, oracle, fit, shown.show, MIN_SAMPLES
+            )
         else:
             found = evolve(config.space, config.search, limits, oracle, shown.show)
         if config.search.widen:

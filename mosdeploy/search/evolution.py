@@ -57,19 +57,25 @@ class Evolution:
     Attributes
     ----------
     ranked
-        Everything with a finite loss, best first.
+        Everything within the limits that has a finite loss, best first.
     front
         The Pareto front of these, fastest first.
-    num_evaluated
-        Architectures that losses were asked of.
+    evaluated
+        Architectures that losses were asked of, also those that have no finite one or lie beyond
+        the limits.
     num_predicted
-        Architectures whose loss was only predicted.
+        How many architectures' losses were only predicted.
     """
 
     ranked: tuple[Candidate, ...]
     front: tuple[Candidate, ...]
-    num_evaluated: int
+    evaluated: frozenset[ArchConfig]
     num_predicted: int = 0
+
+    @property
+    def num_evaluated(self) -> int:
+        """How many architectures losses were asked of."""
+        return len(self.evaluated)
 
 
 def evolve(
@@ -192,7 +198,9 @@ class _Run:
 
     def evaluate(self, archs: list[ArchConfig], iteration: int) -> None:
         """Ask for the losses of new architectures and rank everything anew."""
-        incumbents = _incumbents(archs, self.ranked, self.config.parents, self.constraints)
+        # finalists are the best of all that was seen, and may be more than the parents
+        num_kept = max(self.config.parents, self.config.finalists)
+        incumbents = _incumbents(archs, self.ranked, num_kept, self.constraints)
         for arch, loss in zip(archs, self.losses(archs, incumbents), strict=True):
             # seen all the same: it must not be drawn again
             self.seen[arch] = math.nan if loss is None else loss
@@ -233,19 +241,22 @@ def conclude(seen: Mapping[ArchConfig, float], constraints: ConstraintTable) -> 
     Raises
     ------
     MosdeployError
-        If no loss is finite.
+        If no loss within the limits is finite; tells whether others are.
     """
-    candidates = [
-        constraints.candidate(arch, seen[arch])
-        for arch in rank(seen, constraints)
-        # the samples of a surrogate come from the whole space
-        if constraints.violation(arch) == 0.0
-    ]
+    ranked = rank(seen, constraints)
+    # the samples of a surrogate come from all that was trained
+    within = {arch for arch in seen if constraints.violation(arch) == 0.0}
+    candidates = [constraints.candidate(arch, seen[arch]) for arch in ranked if arch in within]
+    if ranked and not candidates:
+        raise MosdeployError(
+            f"none of {len(within)} subnets within the limits has a finite validation loss, while "
+            f"{len(ranked)} beyond them have; raise a limit, or train the supernet again"
+        )
     if not candidates:
         raise MosdeployError(
             f"none of {len(seen)} subnets has a finite validation loss; train the supernet again"
         )
-    return Evolution(tuple(candidates), pareto_front(candidates), len(seen))
+    return Evolution(tuple(candidates), pareto_front(candidates), frozenset(seen))
 
 
 def pareto_front(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
@@ -282,14 +293,15 @@ def with_winner(front: tuple[Candidate, ...], winner: Candidate) -> tuple[Candid
 def _incumbents(
     archs: list[ArchConfig],
     ranked: list[ArchConfig],
-    num_parents: int,
+    num_kept: int,
     constraints: ConstraintTable,
 ) -> list[ArchConfig | None]:
     """For each candidate the architecture that it has to beat to matter, or None where any loss
     would do.
 
-    A candidate matters as a parent if it beats the last of the parents, and on the front if it
-    beats the best of those that cost no more. It is compared with the worse of the two.
+    A candidate matters as a parent or a finalist if it beats the last of the best `num_kept`, and
+    on the front if it beats the best of those that cost no more. It is compared with the worse of
+    the two.
     """
     objectives = [constraints.objective(arch) for arch in ranked]
 
@@ -297,9 +309,9 @@ def _incumbents(
         objective = constraints.objective(arch)
         # `objectives` is in the order of loss: the first that costs no more is the best of these
         leader = next((i for i, other in enumerate(objectives) if other <= objective), len(ranked))
-        # the worse of two ranks: what loses to this one is neither a parent nor on the front
-        place = max(leader, num_parents - 1)
-        # fewer ranked than parents, or none that costs as little: any loss matters
+        # the worse of two ranks: what loses to this one is neither kept nor on the front
+        place = max(leader, num_kept - 1)
+        # fewer ranked than are kept, or none that costs as little: any loss matters
         return ranked[place] if place < len(ranked) else None
 
     return [incumbent(arch) for arch in archs]

@@ -10,16 +10,21 @@ from .quality import inherited_quality
 
 
 def front_members(result: SearchResult) -> tuple[Candidate, ...]:
-    """The front, fastest first; who was a finalist too comes with its measured latency.
+    """The front, fastest first; who was a finalist too comes with what was measured of it.
 
     Member `i` of the tuple is number `i + 1` of the front, as users name it.
     """
     finalists = (*result.finalists, result.winner)
-    measured = {x.arch.key: x.measured_ms for x in finalists if x.measured_ms is not None}
-    return tuple(
-        x.model_copy(update={"measured_ms": measured.get(x.arch.key, x.measured_ms)})
-        for x in result.front
-    )
+    measured = {x.arch.key: x for x in finalists if x.measured_ms is not None}
+    return tuple(_with_measured(x, measured.get(x.arch.key, x)) for x in result.front)
+
+
+def _with_measured(member: Candidate, finalist: Candidate) -> Candidate:
+    found = {
+        "measured_ms": finalist.measured_ms,
+        "measured_memory_bytes": finalist.measured_memory_bytes,
+    }
+    return member.model_copy(update=found)
 
 
 def needed_ms(candidate: Candidate) -> float | None:

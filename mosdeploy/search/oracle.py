@@ -49,8 +49,8 @@ class SearchOracle:
     ----------
     losses
         Validation losses (lower wins). Called once an iteration, with each architecture once in a
-        search. The incumbents are such that a worse candidate would neither become a parent nor
-        enter the front.
+        search. The incumbents are such that a worse candidate would neither become a parent or a
+        finalist nor enter the front.
     cost
         Weights and bytes of an architecture.
     predict_ms

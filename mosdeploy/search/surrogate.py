@@ -13,7 +13,7 @@ import numpy as np
 from ..config.sections import SearchConfig
 from ..records import Limits
 from ..spaces.genes import ArchConfig, GeneArray, SearchSpace
-from .constraints import ConstraintTable, find_feasible
+from .constraints import ConstraintTable, find_feasible, neighbours_of
 from .evolution import Evolution, OnProgress, SearchProgress, conclude, draw, evolve, rank
 from .finalists import finalists
 from .oracle import FloatArray, LossesOf, SearchOracle
@@ -35,6 +35,7 @@ def evolve_predicted(
     oracle: SearchOracle,
     fit: Fit,
     progress: OnProgress | None = None,
+    min_samples: int = 1,
 ) -> Evolution:
     """Search as `evolve` does, on predicted losses; what is returned was evaluated.
 
@@ -42,7 +43,8 @@ def evolve_predicted(
     limits or not, so that a later search under other limits finds their losses in the cache. Then,
     round by round, it is fitted, an evolution runs on its predictions, and `parents` architectures
     of the result are evaluated: half of them the best, the others the best further and further
-    below the latency limit, for the device may be slower than predicted.
+    below the latency limit, for the device may be slower than predicted. Where fewer than
+    `min_samples` are found that were trained, these are evaluated and nothing is predicted.
 
     Parameters
     ----------
@@ -51,18 +53,20 @@ def evolve_predicted(
     oracle
         As in `evolve`; no architecture has an incumbent.
     fit
-        Fits a loss predictor to gene rows (N, G) and losses (N,).
+        Fits a loss predictor to gene rows (N, G) and losses (N,), all finite.
+    min_samples
+        How many of these `fit` needs.
 
     Raises
     ------
     InfeasibleError, ConfigError
         As `evolve`, before anything is evaluated.
     MosdeployError
-        If no loss is finite.
+        If no loss within the limits is finite; or what `fit` raises, of too few finite ones, say.
     """
     constraints = ConstraintTable(space, limits, oracle.cost, oracle.predict_ms)
-    rng = np.random.default_rng(config.seed)
-    find_feasible(constraints, rng)  # limits that cannot be kept fail before anything is evaluated
+    # limits that cannot be kept fail before anything is evaluated
+    start = find_feasible(constraints, np.random.default_rng(config.seed))
     known: dict[ArchConfig, float] = {}
     num_predicted = 0
 
@@ -74,7 +78,12 @@ def evolve_predicted(
             progress(_progress(iteration, known, constraints))
 
     trained = ConstraintTable(space, oracle.trained_for, oracle.cost, oracle.predict_ms)
-    evaluate(_sample(trained, config.quality_samples, rng), 0)
+    sample = _sample(trained, config)
+    if len(sample) < min_samples:
+        # with the start, so that one of them keeps the limits
+        evaluate(list(dict.fromkeys([*sample, start])), 0)
+        return conclude(known, constraints)
+    evaluate(sample, 0)
     for iteration in range(1, NUM_ROUNDS + 1):
         ranked = rank(known, constraints)
         if not ranked:
@@ -116,18 +125,51 @@ def _predicted_losses(space: SearchSpace, predict: PredictLoss) -> LossesOf:
     return losses
 
 
-def _sample(trained: ConstraintTable, count: int, rng: np.random.Generator) -> list[ArchConfig]:
-    """The smallest, the largest and others at random, all different and trained; fewer where there
-    are fewer.
+def _sample(trained: ConstraintTable, config: SearchConfig) -> list[ArchConfig]:
+    """The smallest, the largest and others at random, `quality_samples` in all, different and
+    trained; where those are too few, neighbours of them; fewer where no more are found.
+
+    Raises
+    ------
+    InfeasibleError
+        If none is found that was trained.
     """
     space = trained.space
+    count = config.quality_samples
+    # a generator of its own: the sample must not depend on the limits of the search
+    rng = np.random.default_rng(config.seed)
     # both ends, so that little of the space lies beyond the samples
-    ends = [
+    found = [
         arch
         for arch in dict.fromkeys([space.smallest, space.largest])
         if trained.violation(arch) == 0.0
     ]
-    return ends + draw(lambda: space.sample(rng), count - len(ends), trained, ends)
+    # random ones are rejected until they were trained, as within tight limits few were
+    found += draw(lambda: space.sample(rng), count - len(found), trained, found)
+    return _filled_up(found or [find_feasible(trained, rng)], count, trained, rng)
+
+
+def _filled_up(
+    found: list[ArchConfig], count: int, trained: ConstraintTable, rng: np.random.Generator
+) -> list[ArchConfig]:
+    """Up to `count` that were trained: those found, and others that differ in one gene from one of
+    these or of the others. Fewer only where no more can be reached, so that a few are all.
+    """
+    reached = dict.fromkeys(found)
+    open_ends = list(found)
+    while open_ends and len(reached) < count:
+        here = open_ends[rng.integers(len(open_ends))]
+        neighbours = neighbours_of(trained.space, here)
+        trained.prefetch(neighbours)
+        new = [x for x in neighbours if x not in reached and trained.violation(x) == 0.0]
+        if not new:
+            open_ends.remove(here)
+            continue
+        # one at a time, so that they do not all lie around the same one
+        arch = new[rng.integers(len(new))]
+        reached[arch] = None
+        open_ends.append(arch)
+    return list(reached)
 
 
 def _promising(

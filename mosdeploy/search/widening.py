@@ -8,7 +8,8 @@ a percent, and the limit stays unused; trained alone, the wide ones are better
 In: an `Evolution`. Out: the same with wider candidates, each before the one that it comes from.
 """
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -41,14 +42,14 @@ def with_wider(
     Returns
     -------
     Evolution
-        Wider candidates have `narrow_loss`, the loss of the best one that they come from, by which
-        they are compared.
+        Wider candidates have `narrow_loss`, the loss of the best one that they come from and are
+        not clearly worse than, by which they are compared.
     """
     constraints = ConstraintTable(space, limits, oracle.cost, oracle.predict_ms)
-    origins: dict[ArchConfig, Candidate] = {}
+    origins: dict[ArchConfig, list[Candidate]] = {}
     for candidate in evolution.ranked[:count]:
         for arch in _path(candidate.arch, constraints):
-            origins.setdefault(arch, candidate)
+            origins.setdefault(arch, []).append(candidate)
     known = {candidate.arch: candidate.loss for candidate in evolution.ranked}
     new = [arch for arch in origins if arch not in known]
     found = {**known, **dict(zip(new, oracle.losses(new, [None] * len(new)), strict=True))}
@@ -58,22 +59,27 @@ def with_wider(
     ranked = sorted(
         [*wider, *left], key=lambda c: (*inherited_quality(c), c.predicted_ms or 0.0, c.arch.key)
     )
-    return Evolution(
+    return dataclasses.replace(
+        evolution,
         ranked=tuple(ranked),
         front=pareto_front(ranked),
-        num_evaluated=evolution.num_evaluated + len(new),
-        num_predicted=evolution.num_predicted,
+        # some of the new ones are none: the evolution stopped their evaluation early
+        evaluated=evolution.evaluated.union(new),
     )
 
 
 def _wider(
-    origins: Mapping[ArchConfig, Candidate],
+    origins: Mapping[ArchConfig, Sequence[Candidate]],
     losses: Mapping[ArchConfig, float | None],
     constraints: ConstraintTable,
 ) -> Iterator[Candidate]:
-    for arch, origin in origins.items():
+    for arch, narrower in origins.items():
         loss = losses[arch]
-        if loss is not None and loss <= origin.loss * (1 + MAX_RISE):
+        if loss is None:
+            continue
+        # the best first; beside the next one it need not be clearly worse
+        origin = next((x for x in narrower if loss <= x.loss * (1 + MAX_RISE)), None)
+        if origin is not None:
             # one of lower loss comes first anyway
             narrow_loss = origin.loss if loss > origin.loss else None
             candidate = constraints.candidate(arch, loss)

@@ -10,13 +10,15 @@ and beside plain values. The network's weights are in it too: in a file of their
 those of another step, where a run was killed between the two.
 """
 
+import contextlib
+import errno
 import hashlib
 import json
 import pickle
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,7 +29,7 @@ from torch import Tensor
 from ..errors import ArchError, ConfigError, StaleInputError
 from ..record import parse
 from ..spaces.genes import ArchConfig, SearchSpace
-from ..storage import atomic_file
+from ..storage import atomic_file, read_errors
 from .elastic import StateDict, Subnet
 from .supernet import Supernet
 from .weights_file import content, write_tensors
@@ -49,6 +51,8 @@ the JSON of its `SupernetConfig`; a family's.
 """
 
 _DAMAGE = (
+    ArchError,
+    ConfigError,
     safetensors.SafetensorError,
     zipfile.BadZipFile,
     zlib.error,
@@ -61,7 +65,9 @@ _DAMAGE = (
     TypeError,
     ValueError,
 )
-"""What safetensors, zipfile and torch raise on a file that is not what was written."""
+"""What safetensors, zipfile, torch and the builder of a network raise on a file that is not what
+was written.
+"""
 
 
 def save_supernet(path: Path, net: Supernet) -> None:
@@ -92,16 +98,14 @@ def load_supernet(path: Path, build: BuildSupernet) -> Supernet:
     Raises
     ------
     StaleInputError
-        If the file is missing, damaged, of another kind or of another version.
+        If the file is missing, unreadable, damaged, of another kind or of another version.
     """
     metadata, weights = _read_network(path, "supernet")
-    try:
+    with _damage_errors(path, "supernet"):
         # strict: a weight that is missing, left over or of another shape raises RuntimeError, which
         # is in _DAMAGE
         net = build(metadata["space"], int(metadata["vocab_size"]), metadata["config"])
         net.load_state_dict(weights)
-    except (ConfigError, *_DAMAGE) as error:
-        raise _corrupt(path, "supernet", error) from error
     return net.eval()
 
 
@@ -127,16 +131,14 @@ def load_subnet(path: Path, space: SearchSpace, skeleton: Callable[[ArchConfig],
     Raises
     ------
     StaleInputError
-        If the file is missing, damaged, of another kind or of another version, or does not fit the
-        space.
+        If the file is missing, unreadable, damaged, of another kind or of another version, or does
+        not fit the space.
     """
     metadata, weights = _read_network(path, "subnet")
-    try:
+    with _damage_errors(path, "subnet"):
         arch = parse(space.arch_type, json.loads(metadata["arch"]), str(path))
         subnet = skeleton(arch)  # on the meta device: it takes the file's tensors as its own
         subnet.load_state_dict(weights, assign=True)
-    except (ArchError, ConfigError, *_DAMAGE) as error:
-        raise _corrupt(path, "subnet", error) from error
     return subnet.eval()
 
 
@@ -187,11 +189,11 @@ def load_training_state(path: Path) -> dict[str, Any]:
     Raises
     ------
     StaleInputError
-        If the file is missing, damaged, of another kind or of another version.
+        If the file is missing, unreadable, damaged, of another kind or of another version.
     """
     kind = "training state"
-    _check_exists(path, kind)
-    try:
+    _check_readable(path, kind)
+    with _damage_errors(path, kind):
         # torch.load itself does not look at the checksums
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
@@ -200,8 +202,6 @@ def load_training_state(path: Path) -> dict[str, Any]:
         # weights_only: any other pickle runs the code that it names
         data = torch.load(path, map_location="cpu", weights_only=True)
         found = (data["kind"], data["version"])
-    except _DAMAGE as error:
-        raise _corrupt(path, kind, error) from error
     _check_found(path, found, kind)
     content: dict[str, Any] = data["content"]
     return content
@@ -218,16 +218,14 @@ def _write_network(path: Path, kind: str, metadata: dict[str, str], net: torch.n
 
 
 def _read_network(path: Path, kind: str) -> tuple[dict[str, str], StateDict]:
-    _check_exists(path, kind)
-    try:
+    _check_readable(path, kind)
+    with _damage_errors(path, kind):
         with safetensors.safe_open(path, framework="pt") as file:
             # a safetensors file of another program may have no metadata; the missing keys below
             # count as damage
             metadata: dict[str, str] = json.loads((file.metadata() or {})[_ENTRY])
             weights: StateDict = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         found = (metadata["kind"], int(metadata["version"]))
-    except _DAMAGE as error:
-        raise _corrupt(path, kind, error) from error
     # before the checksum: another version may compute it in another way, and is not corrupt
     _check_found(path, found, kind)
     if metadata.pop("sha256", "") != _digest(metadata, weights):
@@ -245,9 +243,38 @@ def _digest(metadata: Mapping[str, str], weights: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _check_exists(path: Path, kind: str) -> None:
-    if not path.exists():
-        raise StaleInputError(f"{path} does not exist; run {MADE_BY[kind]} first")
+def _check_readable(path: Path, kind: str) -> None:
+    try:
+        # safetensors does not tell why it cannot open or read a file
+        with read_errors(path), path.open("rb") as file:
+            file.read(1)
+    except StaleInputError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise StaleInputError(f"{path} does not exist; run {MADE_BY[kind]} first") from error
+        raise
+
+
+@contextlib.contextmanager
+def _damage_errors(path: Path, kind: str) -> Iterator[None]:
+    """Turn what a damaged file leads to into a StaleInputError that says to delete it, and the
+    failure of reading it into one that does not; a lack of memory stays what it is.
+    """
+    with read_errors(path):
+        try:
+            yield
+        except _DAMAGE as error:
+            if not _is_damage(error):
+                raise
+            raise _corrupt(path, kind, error) from error
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether it is the file that is to blame, and neither the disk nor a lack of memory."""
+    if isinstance(error, OSError):
+        # a wrong offset leads to before the beginning
+        return error.errno == errno.EINVAL
+    # torch has no class of its own for a lack of memory of the CPU
+    return "allocate memory" not in str(error)
 
 
 def _check_found(path: Path, found: tuple[str, int], kind: str) -> None:

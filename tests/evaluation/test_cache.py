@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from example_spaces import space_of
 from search_problem import MEDIUM, num_parameters
 
 from mosdeploy.config.sections import SearchConfig
@@ -11,7 +12,7 @@ from mosdeploy.errors import StaleInputError
 from mosdeploy.evaluation.cache import BlockLosses, EvaluationCache
 from mosdeploy.evaluation.racing import should_stop
 from mosdeploy.records import Limits
-from mosdeploy.search import Cost, SearchOracle, evolve
+from mosdeploy.search import Cost, SearchOracle, evolve, with_wider
 
 CONFIG = SearchConfig(population=12, parents=4, mutations=6, crossovers=6, iterations=3)
 NUM_BLOCKS = 8
@@ -46,9 +47,10 @@ class Counting:
     the blocks.
     """
 
-    def __init__(self, fail_after=10**9, race=True):
+    def __init__(self, fail_after=10**9, race=True, loss=made_up):
         self.fail_after = fail_after
         self.race = race
+        self.loss = loss
         self.calls = 0
         self.blocks = 0
 
@@ -57,7 +59,7 @@ class Counting:
             if self.calls == self.fail_after:
                 raise KeyboardInterrupt
             self.calls += 1
-            nats = tuple(made_up(arch) + 0.01 * math.sin(i) for i in range(NUM_BLOCKS))
+            nats = tuple(self.loss(arch) + 0.01 * math.sin(i) for i in range(NUM_BLOCKS))
             early = nats[: NUM_BLOCKS // 4]
             races = self.race and incumbent is not None
             if races and should_stop(early, incumbent.nats, NUM_BLOCKS):
@@ -99,6 +101,37 @@ def test_a_finished_search_is_replayed_from_the_file(path):
     assert cache.num_early_stopped > 0
 
 
+def test_a_search_that_widens_repeats_itself(path):
+    space = space_of(
+        embed_dim=(32,),
+        layers=(1,),
+        ffn_dim=(64, 128, 256),
+        heads=(2,),
+        qkv_dim=32,
+        cross_span=(1,),
+    )
+    config = SearchConfig(
+        population=4, parents=2, mutations=4, crossovers=4, iterations=3, finalists=2
+    )
+
+    def cost(arch):
+        return Cost(num_parameters(space, arch), 0, 0, 0)
+
+    def narrow_first(arch):
+        return 1.0 + 1e-8 * num_parameters(space, arch)
+
+    def searched():
+        cache = EvaluationCache(path, "net")
+        oracle = SearchOracle(cache.wrap(Counting(loss=narrow_first)), cost)
+        found = evolve(space, config, Limits(), oracle)
+        return with_wider(found, space, Limits(), oracle, 5), cache.num_early_stopped
+
+    first = searched()
+    # some were stopped early, and then evaluated in full
+    assert len(path.read_bytes().splitlines()) > first[0].num_evaluated > first[1] > 0
+    assert searched() == first
+
+
 def test_racing_does_less_and_ends_with_the_same(path):
     racing = Counting()
     plain = Counting(race=False)
@@ -129,7 +162,10 @@ def test_an_early_stop_holds_against_the_same_incumbent(path):
     (full,) = losses([SMALLEST], [None])
     assert again.calls == 1
     assert full == pytest.approx(made_up(SMALLEST), abs=0.01)
-    assert list(cached(path, again)([SMALLEST], [LARGEST])) == [full]
+    # the full loss came later: the first question has the answer that it had
+    later = cached(path, again)
+    assert list(later([SMALLEST], [LARGEST])) == [None]
+    assert list(later([SMALLEST], [None])) == [full]
     assert again.calls == 1
 
 

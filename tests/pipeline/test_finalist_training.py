@@ -5,8 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from faults import UNREADABLE
 from walking import KeptProgress, edit, opened
 
+from mosdeploy.errors import StaleInputError
 from mosdeploy.pipeline.finalist_training import FinalistTraining
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.trained_run import trained_run
@@ -85,6 +87,19 @@ def test_a_killed_training_of_more_steps_leaves_no_loss_for_fewer(searched: Path
     losses = training(searched).losses([largest])
     shutil.rmtree(Workspace(searched).finalists_dir)
     assert losses == training(searched).losses([largest])
+
+
+def test_a_state_that_cannot_be_read_now_is_not_removed(searched: Path) -> None:
+    largest = ends(searched)[0]
+    path = Workspace(searched).finalist_checkpoint_path(largest.key)
+    path.parent.mkdir(parents=True)
+    path.symlink_to(UNREADABLE)
+    with pytest.raises(StaleInputError, match=r"checkpoint\.pt cannot be read: Input/output error"):
+        training(searched).losses([largest])
+    assert path.is_symlink()
+    path.unlink()
+    path.write_bytes(b"damaged")
+    assert training(searched).losses([largest])
 
 
 def test_a_kill_between_log_and_state_blocks_no_finetuning(searched: Path) -> None:

@@ -10,13 +10,14 @@ import pytest
 from walking import KeptProgress, edit, lines_of, opened
 
 from mosdeploy.errors import ConfigError, InfeasibleError, PredictorError, StaleInputError
+from mosdeploy.evaluation import proxy
 from mosdeploy.evaluation.proxy import ProxyEvaluator
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.pipeline.verified import Verification
-from mosdeploy.records import Limits, SearchResult
+from mosdeploy.records import Candidate, Limits, SearchResult
 from mosdeploy.search import inherited_quality
 from mosdeploy.storage import append_line, read_record
 from mosdeploy.workspace import Workspace
@@ -191,6 +192,35 @@ def test_an_evaluating_search_tells_of_each_iteration(folder: Path) -> None:
     result = opened(folder, progress).search("10s", verify=False)
     notes = [note for stage, note in progress.updates if stage == "search"]
     assert notes[-1] == f"best loss {result.winner.loss:.4f}, {result.num_evaluated} subnets"
+    assert (result.quality, result.num_predicted) == (None, 0)
+
+
+def test_counts_are_those_of_the_search_that_the_result_shows(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(folder / "search")
+    monkeypatch.setattr(proxy, "should_stop", lambda *_: True)
+    once = opened(folder).search("10s", verify=False)
+
+    def search_again(task: Verification) -> tuple[Candidate, list[Candidate]]:
+        task.evolution = task.evolve(task.level, task.excess_bytes)
+        return task.evolution.ranked[0], []
+
+    # as where the device is not as predicted
+    monkeypatch.setattr(Verification, "run", search_again)
+    twice = opened(folder).search("10s")
+    assert twice.num_evaluated == once.num_evaluated
+    assert twice.num_early_stopped == once.num_early_stopped > 0
+
+
+def test_what_was_trained_may_be_too_little_to_predict(folder: Path) -> None:
+    state = trained_run(open_run(folder))
+    most = state.spec.num_parameters(state.config.space.smallest)
+    edit(folder / "mosdeploy.toml", "[search]\n", '[search]\nquality = "predict"\n')
+    run = opened(folder)
+    run.train(max_parameters=most)
+    result = run.search(verify=False)
+    assert result.winner.num_parameters <= most
     assert (result.quality, result.num_predicted) == (None, 0)
 
 

@@ -7,6 +7,8 @@ from search_problem import CONFIG, ENUMERABLE, MEDIUM, Problem, everything, num_
 from mosdeploy.errors import InfeasibleError, MosdeployError
 from mosdeploy.records import Candidate, Limits
 from mosdeploy.search import SearchOracle, evolve, pareto_front, with_winner
+from mosdeploy.search.constraints import ConstraintTable
+from mosdeploy.search.evolution import conclude
 from mosdeploy.spaces.translation import TranslationSpace
 
 
@@ -84,12 +86,14 @@ def test_progress_tells_every_iteration():
     assert seen[-1].best_loss == evolution.ranked[0].loss
 
 
-def test_incumbents_end_as_parents_or_on_the_front():
-    """Whoever is no better than its incumbent is neither."""
+@pytest.mark.parametrize("finalists", [5, 40])
+def test_incumbents_end_as_parents_finalists_or_on_the_front(finalists):
+    """Whoever is no better than its incumbent is none of these."""
     problem = Problem()
-    evolution = run(problem)
-    parents = {c.arch for c in evolution.ranked[: CONFIG.parents]}
-    matters = parents | {c.arch for c in evolution.front}
+    config = CONFIG.model_copy(update={"finalists": finalists})
+    evolution = run(problem, Limits(max_latency_ms=12.0), config)
+    best = {c.arch for c in evolution.ranked[: max(CONFIG.parents, finalists)]}
+    matters = best | {c.arch for c in evolution.front}
     assert any(incumbent is not None for incumbent in problem.incumbents)
     for arch, incumbent in zip(problem.asked, problem.incumbents, strict=True):
         if incumbent is not None and problem.loss(arch) > problem.loss(incumbent):
@@ -112,6 +116,15 @@ def test_no_finite_loss_at_all_says_what_to_do():
     oracle = SearchOracle(lambda archs, _: [None] * len(archs), Problem().cost)
     with pytest.raises(MosdeployError, match=r"none of \d+ subnets .* train the supernet again"):
         evolve(MEDIUM, CONFIG, Limits(), oracle)
+
+
+def test_finite_losses_beyond_the_limits_are_told_of():
+    problem = Problem()
+    limits = Limits(max_parameters=num_parameters(MEDIUM, MEDIUM.smallest))
+    constraints = ConstraintTable(MEDIUM, limits, problem.cost, None)
+    message = r"none of 1 subnets within the limits has a finite .* 1 beyond them .*; raise a limit"
+    with pytest.raises(MosdeployError, match=message):
+        conclude({MEDIUM.smallest: math.nan, MEDIUM.largest: 1.0}, constraints)
 
 
 def test_a_narrow_limit_still_fills_the_population():

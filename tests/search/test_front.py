@@ -14,6 +14,17 @@ def test_finalists_on_the_front_come_with_their_measurement() -> None:
     assert all(x.measured_ms is None for x in result.front)
 
 
+def test_finalists_on_the_front_come_with_their_memory() -> None:
+    result = search_result()
+    taken = [x.model_copy(update={"measured_memory_bytes": 7}) for x in result.finalists]
+    (winner,) = [x for x in taken if x.arch == result.winner.arch]
+    update = {"finalists": tuple(taken), "winner": winner}
+    members = front_members(result.model_copy(update=update))
+    measured = {x.arch for x in taken}
+    for member in members:
+        assert member.measured_memory_bytes == (7 if member.arch in measured else None)
+
+
 def test_the_best_within_a_limit_keeps_it_as_measured_too() -> None:
     members = front_members(search_result())
     i = best_within(members, LIMIT_MS)

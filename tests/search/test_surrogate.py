@@ -2,7 +2,7 @@ import dataclasses
 import math
 
 import pytest
-from search_problem import CONFIG, MEDIUM, Problem
+from search_problem import CONFIG, MEDIUM, Problem, num_parameters
 
 from mosdeploy.errors import ConfigError, InfeasibleError, MosdeployError
 from mosdeploy.records import Limits
@@ -10,11 +10,36 @@ from mosdeploy.search import evolve, evolve_predicted
 from mosdeploy.search.surrogate import NUM_ROUNDS
 
 LIMITS = Limits(max_latency_ms=12.0)
+FEW = MEDIUM.model_copy(
+    update={
+        "encoder_layers": (1,),
+        "decoder_layers": (1,),
+        "encoder_heads": (2,),
+        "decoder_self_heads": (2,),
+        "decoder_cross_heads": (2,),
+        "cross_span": (1,),
+        "encoder_embed_dim": (32,),
+        "decoder_embed_dim": (32,),
+    }
+)
+"""Nine architectures."""
 
 
 def run(problem, limits=LIMITS, progress=None, **changes):
     oracle = dataclasses.replace(problem.oracle, **changes)
     return evolve_predicted(problem.space, CONFIG, limits, oracle, problem.fit, progress)
+
+
+def sample_of(problem, limits, **changes):
+    """What is evaluated before anything is predicted."""
+
+    def stop(genes, losses):
+        raise KeyboardInterrupt
+
+    oracle = dataclasses.replace(problem.oracle, **changes)
+    with pytest.raises(KeyboardInterrupt):
+        evolve_predicted(problem.space, CONFIG, limits, oracle, stop)
+    return problem.asked
 
 
 def test_each_loss_is_true_and_computed_once():
@@ -61,6 +86,24 @@ def test_the_sample_does_not_depend_on_the_limits():
     assert {MEDIUM.smallest, MEDIUM.largest} <= first.fitted_on[0]
 
 
+def test_a_smallest_beyond_the_limit_changes_no_sample():
+    def latency(arch):
+        return 99.0 if arch == MEDIUM.smallest else 1.0
+
+    first = sample_of(Problem(latency=latency), LIMITS)
+    assert first == sample_of(Problem(latency=latency), Limits(max_parameters=60_000))
+
+
+@pytest.mark.parametrize(("share", "count"), [(1.05, 8), (1.2, 24), (1.7, 24)])
+def test_what_was_trained_within_tight_limits_is_sampled(share, count):
+    most = share * num_parameters(MEDIUM, MEDIUM.smallest)
+    tight = Limits(max_parameters=round(most))
+    sample = sample_of(Problem(), tight, trained_for=tight)
+    # random draws found none, one and eleven; 8, 24 and 403 keep the limit
+    assert len(set(sample)) == len(sample) == count
+    assert all(num_parameters(MEDIUM, arch) <= most for arch in sample)
+
+
 def test_the_seed_and_the_callables_decide():
     assert run(Problem(error=0.1)) == run(Problem(error=0.1))
 
@@ -99,17 +142,16 @@ def test_an_impossible_limit_evaluates_nothing():
 
 @pytest.mark.slow
 def test_a_space_of_a_few_subnets_is_evaluated_whole():
-    small = MEDIUM.model_copy(
-        update={
-            "encoder_layers": (1,),
-            "decoder_layers": (1,),
-            "encoder_heads": (2,),
-            "decoder_self_heads": (2,),
-            "decoder_cross_heads": (2,),
-            "cross_span": (1,),
-            "encoder_embed_dim": (32,),
-            "decoder_embed_dim": (32,),
-        }
+    evolution = run(Problem(FEW), Limits(max_parameters=10**9))
+    assert evolution.num_evaluated == FEW.num_architectures == 9
+
+
+def test_too_few_subnets_to_predict_others_are_evaluated():
+    problem = Problem(FEW)
+    most = num_parameters(FEW, FEW.smallest)
+    found = evolve_predicted(
+        FEW, CONFIG, Limits(max_parameters=most), problem.oracle, problem.fit, min_samples=16
     )
-    evolution = run(Problem(small), Limits(max_parameters=10**9))
-    assert evolution.num_evaluated == small.num_architectures == 9
+    assert found.num_evaluated == FEW.num_architectures == len(problem.asked)
+    assert found.num_predicted == 0 and problem.fitted_on == []
+    assert [candidate.arch for candidate in found.ranked] == [FEW.smallest]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from example_spaces import space_of
 from search_problem import CONFIG, MEDIUM, Problem
 
 from mosdeploy.config import load_recipe
@@ -150,7 +151,65 @@ def test_an_encoder_gets_wider_ffns_too():
     )
     found = Candidate(arch=narrow, loss=0.5, predicted_ms=None, num_parameters=384, size_bytes=0)
     limits = Limits(max_parameters=1000)
-    wide = with_wider(Evolution((found,), (found,), 1), space, limits, oracle, 1).ranked[0]
+    evolution = Evolution((found,), (found,), frozenset({narrow}))
+    wide = with_wider(evolution, space, limits, oracle, 1).ranked[0]
     assert [layer.ffn_dim for layer in wide.arch.layers] == [384, 384]
     assert wide.narrow_loss == 0.5
     assert [layer.heads for layer in wide.arch.layers] == [6, 6]
+
+
+def test_a_wider_one_is_compared_with_each_that_it_comes_from():
+    space = load_recipe("minilm-l6").space
+    narrow, middle = (
+        space.repeated({"embed_dim": 384, "layers": 2, "ffn_dim": width, "heads": 6})
+        for width in (192, 384)
+    )
+
+    def total(arch):
+        return sum(layer.ffn_dim for layer in arch.layers)
+
+    def loss(arch):
+        return {384: 0.5, 576: 0.505, 768: 0.509, 1152: 0.515}[total(arch)]
+
+    oracle = SearchOracle(
+        losses=lambda archs, _: [loss(arch) for arch in archs],
+        cost=lambda arch: Cost(total(arch), 0, num_body_parameters=total(arch), memory_bytes=0),
+    )
+    found = tuple(
+        Candidate(
+            arch=arch, loss=loss(arch), predicted_ms=None, num_parameters=total(arch), size_bytes=0
+        )
+        for arch in (narrow, middle)
+    )
+    evolution = Evolution(found, found[:1], frozenset({narrow, middle}))
+    after = with_wider(evolution, space, Limits(max_parameters=1200), oracle, 2)
+    # the widest is 3% above the first, but not above the second
+    assert {c.num_parameters: c.narrow_loss for c in after.ranked} == {
+        384: None,
+        576: 0.5,
+        768: 0.5,
+        1152: 0.509,
+    }
+
+
+def test_what_the_evolution_stopped_early_is_counted_once():
+    space = space_of(
+        embed_dim=(32,),
+        layers=(1,),
+        ffn_dim=(64, 128, 256),
+        heads=(2,),
+        qkv_dim=32,
+        cross_span=(1,),
+    )
+    problem = Problem(space)
+
+    def losses(archs, incumbents):
+        problem.asked += archs
+        for arch, incumbent in zip(archs, incumbents, strict=True):
+            yield None if incumbent is not None else 1.0 + 1e-8 * problem.cost(arch).num_parameters
+
+    oracle = SearchOracle(losses, problem.cost)
+    config = CONFIG.model_copy(update={"population": 4, "parents": 2, "finalists": 2})
+    found = evolve(space, config, Limits(), oracle)
+    after = with_wider(found, space, Limits(), oracle, 5)
+    assert len(problem.asked) > len(set(problem.asked)) == after.num_evaluated

@@ -3,11 +3,13 @@ import json
 import os
 import resource
 import tracemalloc
+import zipfile
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
+from faults import UNREADABLE
 from supernet_fixtures import ToySpace, build_toy, toy_ids, toy_supernet
 
 from mosdeploy.errors import MosdeployError, StaleInputError
@@ -86,6 +88,63 @@ def test_a_missing_file_names_the_verb(tmp_path: Path, net: Supernet) -> None:
         load_subnet(tmp_path / "x", net.space, net.skeleton)
     with pytest.raises(StaleInputError, match=r"x does not exist; run the same command first"):
         load_training_state(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"), [(UNREADABLE, "Input/output error"), ("/", "Is a directory")]
+)
+def test_what_cannot_be_read_is_not_called_corrupt(
+    tmp_path: Path, net: Supernet, target: str, reason: str
+) -> None:
+    path = tmp_path / "file"
+    path.symlink_to(target)
+    loads = (
+        lambda: load_supernet(path, build_toy),
+        lambda: load_subnet(path, net.space, net.skeleton),
+        lambda: load_training_state(path),
+    )
+    for load in loads:
+        with pytest.raises(StaleInputError, match=rf"file cannot be read: {reason}$"):
+            load()
+
+
+def test_a_disk_that_fails_in_the_middle_of_reading_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_training_state(path, {"step": 1})
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(torch, "load", fail)
+    message = r"checkpoint\.pt cannot be read: Input/output error$"
+    with pytest.raises(StaleInputError, match=message):
+        load_training_state(path)
+
+
+def test_an_offset_before_the_beginning_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data", "text")
+    data = bytearray(path.read_bytes())
+    # where the list of files begins: beyond there, so that the first file begins before 0
+    offset = slice(len(data) - 6, len(data) - 2)
+    data[offset] = (int.from_bytes(data[offset], "little") + 4).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(StaleInputError, match="is corrupt"):
+        load_training_state(path)
+
+
+def test_a_lack_of_memory_is_not_called_damage(tmp_path: Path, net: Supernet) -> None:
+    save_supernet(tmp_path / "supernet", net)
+
+    def build(space: str, vocab_size: int, config: str) -> Supernet:
+        torch.empty(2**60, dtype=torch.uint8)
+        return build_toy(space, vocab_size, config)
+
+    with pytest.raises(RuntimeError, match="allocate memory"):
+        load_supernet(tmp_path / "supernet", build)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
