@@ -4,6 +4,7 @@ In: `device_profiles` or `predictors`. Out: folders, in the order in which they 
 in: a path as a run file gives it. Out: a path of this machine.
 """
 
+import contextlib
 import importlib.util
 from pathlib import Path
 
@@ -30,6 +31,16 @@ def lookup_dirs(kind: str, root: Path) -> list[Path]:
     return [root / kind, Path(platformdirs.user_config_dir("mosdeploy")) / kind, shipped_dir(kind)]
 
 
+def expand_home(name: str) -> Path:
+    """A path with the home folder in place of `~`; that of an unknown user stays as it is, as a
+    file that is missing.
+    """
+    path = Path(name)
+    with contextlib.suppress(RuntimeError):
+        return path.expanduser()
+    return path
+
+
 def resolve_path(source: str, root: Path) -> Path:
     """Where a file or folder is that a run file names; it need not exist.
 
@@ -39,7 +50,7 @@ def resolve_path(source: str, root: Path) -> Path:
         If `package:NAME/PATH` names a package that is not installed.
     """
     if not source.startswith(PACKAGE):
-        return root / Path(source).expanduser()
+        return root / expand_home(source)
     name, _, rest = source.removeprefix(PACKAGE).partition("/")
     # of a name without dots, this imports nothing
     spec = importlib.util.find_spec(name) if name.isidentifier() else None

@@ -76,12 +76,19 @@ class Batches:
 def ordered_batches(dataset: Dataset, tokens_per_batch: int) -> list[Batch]:
     """All examples once, sorted by length, for validation.
 
+    Parameters
+    ----------
+    tokens_per_batch
+        Upper bound of the positions in a batch, padding included; the length of the longest
+        example, if that is more.
+
     Raises
     ------
     ConfigError
-        If one example alone is longer than a batch, or there are no examples.
+        If there are no examples.
     """
-    groups = ordered_groups(dataset, np.arange(len(dataset)), tokens_per_batch)
+    most = max(tokens_per_batch, int(dataset.lengths.max(initial=0)))
+    groups = ordered_groups(dataset, np.arange(len(dataset)), most)
     return [dataset.batch(group) for group in groups]
 
 

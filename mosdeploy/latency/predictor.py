@@ -50,7 +50,7 @@ class LatencyPredictor(Record):
         order. A row x of features has the leverage x @ covariance @ x / latency ** 2.
     interval
         Half width in log latency of an interval that holds about nine in ten measurements, for a
-        row without leverage; for others times the root of 1 + leverage.
+        row without leverage; `half_width` gives that of others.
 
     Examples
     --------
@@ -226,6 +226,22 @@ class LatencyPredictor(Record):
                 # the ensemble predicts log latency over the regression's, so its exp is a factor
                 latency_ms[part] *= np.exp(self.correction.predict(rows[part])[0])
         return latency_ms
+
+    def half_width(self, genes: GeneArray) -> FloatArray:
+        """Half width in log latency, of shape (N,), of each row's interval that holds about nine in
+        ten measurements: the farther from the samples, the wider.
+        """
+        spec = self.spec
+        used = [spec.feature_names.index(name) for name in self.coefficients]
+        features = _latency_features(spec, self.to_rows(genes), self.encoding)[:, used]
+        # over the regression's latency, as in the fit, whose errors are relative
+        relative = features / (features @ np.array(list(self.coefficients.values())))[:, None]
+        leverage = np.einsum("ij,jk,ik->i", relative, np.array(self.covariance), relative)
+        return np.asarray(self.interval * np.sqrt(1.0 + leverage))
+
+    def least_ms(self, genes: GeneArray) -> FloatArray:
+        """The lower end of each row's interval, in milliseconds, of shape (N,)."""
+        return np.asarray(self.predict(genes) * np.exp(-self.half_width(genes)))
 
     def corrected_features(self, rows: Rows) -> FloatArray:
         """Every latency feature, times the ensemble's correction, of shape (N, C).

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..config.sections import TrainingConfig
 from ..config.shares import supernet_share
 from ..errors import ConfigError, StaleInputError
 from ..printable import plain
@@ -101,7 +102,7 @@ def training_budget(
     """
     training = context.config.training
     if options.time_s is None:
-        return _configured(context)
+        return _configured(training)
     files = files or context.files
     inputs = fingerprint(
         options.time_s,
@@ -134,11 +135,12 @@ def tried_budget(context: Context, time_s: float | None) -> TrainingBudget | Non
     ConfigError
         As `training_budget`.
     """
-    return _configured(context) if time_s is None else _timed(context, time_s, None)
+    if time_s is None:
+        return _configured(context.config.training)
+    return _timed(context, time_s, None)
 
 
-def _configured(context: Context) -> TrainingBudget | None:
-    training = context.config.training
+def _configured(training: TrainingConfig) -> TrainingBudget | None:
     if training.budget is None:
         return None
     return split_steps(training.budget, training.num_winners)
@@ -224,19 +226,24 @@ def _busy() -> str | None:
 
 
 def with_budget(run: Run, budget: TrainingBudget | None) -> Run:
-    """A run whose supernet and winners are trained for the steps of a budget; warm-up and all else
-    keep their proportions.
+    """A run whose supernet and winners are trained for the steps of a budget. The warm-up of the
+    supernet keeps its share of the steps, and its validations keep their number.
     """
     if budget is None:
         return run
     config = run.config
     training = config.training
     warmup = round(training.warmup_steps * budget.supernet_steps / training.steps)
+    # how often it is validated, a run file says for its own budget, if it has one
+    planned = _configured(training)
+    num_planned = training.steps if planned is None else planned.supernet_steps
+    interval = round(training.validate_every * budget.supernet_steps / num_planned)
     changes = {
         "training": training.model_copy(
             update={
                 "steps": budget.supernet_steps,
                 "warmup_steps": warmup,
+                "validate_every": max(1, interval),
                 "budget": None,
                 "num_winners": 1,
             }

@@ -36,7 +36,7 @@ class Distilled:
         return () if self.card is None else (self.which, self.card.examples_sha256)
 
     def examples(self, run: Run, data: TaskData) -> Sequence[Any]:
-        """The training examples.
+        """The training examples; with distilled ones among them, equal ones are there once.
 
         Raises
         ------
@@ -56,7 +56,8 @@ class Distilled:
             )
         answered = read_answered(path)[1]
         taught = [tuple(example) for i in sorted(answered) for example in answered[i]]
-        return taught if self.which == "distilled" else [*data.train, *taught]
+        # each chunk was cleaned by itself
+        return list(dict.fromkeys(taught if self.which == "distilled" else [*data.train, *taught]))
 
 
 def distilled(run: Run, which: TrainingData) -> Distilled:

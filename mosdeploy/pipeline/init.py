@@ -8,6 +8,7 @@ from typing import Any
 
 from ..config import RUN_CONFIGS, RunConfig, parse_run_config
 from ..config.device import load_profile
+from ..config.lookup import expand_home
 from ..errors import ConfigError
 from ..families import load_family
 from ..family import DataRequest, RunPlan
@@ -202,7 +203,7 @@ def _named_from(root: Path, name: str) -> str:
     """A file as a run file names it: from its folder if it lies there, else in full."""
     if ":" in name:  # package:NAME/PATH, datasets:..., hub:ID
         return name
-    path = Path(name).expanduser().absolute()
+    path = expand_home(name).absolute()
     folder = root.absolute()
     return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 

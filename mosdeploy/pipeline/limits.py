@@ -2,7 +2,6 @@
 them, and whether a search may ask a supernet for what it was not trained for.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -130,8 +129,8 @@ def with_less_memory(limits: Limits, excess_bytes: int) -> Limits:
 def feasible_space(context: Context, options: TrainOptions) -> "FeasibleSpace | None":
     """What a training draws from; None for the whole space.
 
-    A latency limit is widened by the interval of the predictor: whatever may keep it as measured is
-    trained.
+    A latency limit is for the lower end of an architecture's interval as predicted: whatever may
+    keep it as measured is trained.
 
     Raises
     ------
@@ -148,9 +147,7 @@ def feasible_space(context: Context, options: TrainOptions) -> "FeasibleSpace | 
     predict_ms = None
     if limits.max_latency_ms is not None:
         model = predictor(context.run, context.run.profiled_device_name(options.device))
-        predict_ms = model.predict
-        wide_ms = limits.max_latency_ms * math.exp(model.interval)
-        limits = limits.model_copy(update={"max_latency_ms": wide_ms})
+        predict_ms = model.least_ms
     cost = cost_of(context.spec, context.family)
     return FeasibleSpace.find(context.config.space, limits, cost, predict_ms)
 

@@ -118,12 +118,14 @@ class _Task:
             )
         trained = trained_run(context.run)
         if trained.card.budget is not None:
-            # what it left to a winner is what a task gets, unless its file says something else
-            steps = trained.config.finetune.steps
-            run_data.setdefault("finetune", {})["steps"] = steps
-            given.get("finetune", {}).setdefault("steps", steps)
+            # what it left to a winner is what a task gets, and what the supernet had comes on top
+            # from scratch, unless the task's file says something else
+            for name, keys in _budgeted_steps(trained.config).items():
+                run_data[name] = {**run_data.get(name, {}), **keys}
+                if isinstance(given.get(name), dict):
+                    given[name] = {**keys, **given[name]}
             for name in ("budget", "num_winners"):
-                run_data.get("training", {}).pop(name, None)
+                run_data["training"].pop(name, None)
         merged = {
             **run_data,
             **{name: given[name] for name in REPLACED if name in given},
@@ -223,6 +225,15 @@ class _Task:
 
         examples = state.validation_set(state.config.search.eval_examples)
         return ordered_batches(examples, VALIDATION_TOKENS)
+
+
+def _budgeted_steps(config: RunConfig) -> dict[str, dict[str, int]]:
+    """Steps by section and key, in a run that has those of its budget."""
+    training = config.training
+    return {
+        "training": {"steps": training.steps, "warmup_steps": training.warmup_steps},
+        "finetune": {"steps": config.finetune.steps},
+    }
 
 
 def _loss(net: Any, batches: "list[Batch]", arch: ArchConfig) -> float:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..training.log import LogLine
 
 VALIDATION_TOKENS = 4096
-"""Tokens of a validation batch, padding included."""
+"""Tokens of a validation batch, padding included; more where one example has more."""
 
 
 def write_tokens(folder: Path, train: "Dataset", valid: "Dataset") -> None:

@@ -157,17 +157,19 @@ def _write_data(
     examples = source.examples(context.run, data)
     context.progress.say(f"tokenizing {len(examples):,} training examples")
     train_set = context.family.tokenize(tokenizer, examples, config)
+    valid_set = context.family.tokenize(tokenizer, data.valid, config)
     num_too_long = len(examples) - len(train_set)
     card = data_card(context.run, data, num_too_long)
     write_record(files.data_card_path, card)
     dropped = ", ".join(f"{reason} {count}" for reason, count in card.dropped.items()) or "none"
+    num_unread = len(data.valid) - len(valid_set)
     context.progress.say(
-        f"data: {len(train_set)} training, {len(data.valid)} validation, {len(data.test)} test "
+        f"data: {len(train_set)} training, {len(valid_set)} validation, {len(data.test)} test "
         f"examples; dropped: {dropped}"
+        + (f"; validation examples of too many tokens: {num_unread}" if num_unread else "")
     )
     if prepared.begun.limits is not None:
         context.progress.say(_within(context, prepared.begun.limits))
-    valid_set = context.family.tokenize(tokenizer, data.valid, config)
     if prepared.is_beside:
         keep_teacher(old.run, context.run, data.sha256)
     teacher = train_teacher(context.run, data.sha256, train_set, valid_set, context.progress)

@@ -148,8 +148,7 @@ class Verification:
         left = [c for c in self.evolution.ranked if c.arch.key not in known]
         safe = self._safe()
         if not safe:
-            interval = math.expm1(self.predictor.interval) if self.predictor else 0.0
-            margin = min(attempt * min(interval, MAX_STEP), MAX_MARGIN)
+            margin = min(attempt * min(self._predictor_error, MAX_STEP), MAX_MARGIN)
             if self.train is not None:
                 count = max(1, count // 2)
             return finalists(self.evolution, self.limits, count, exclude=known, margin=margin)
@@ -162,6 +161,15 @@ class Verification:
             taken = {depths(c.arch) for c in safe}
             return finalists_to_train(better, fast, max(0, count - len(safe)), depths, taken)
         return better[:count]
+
+    @property
+    def _predictor_error(self) -> float:
+        """By how much, as a share, the members of the front may take longer than predicted."""
+        front = [candidate.arch for candidate in self.evolution.front]
+        if self.predictor is None or not front:
+            return 0.0
+        half_widths = self.predictor.half_width(self.context.config.space.genes(front))
+        return math.expm1(statistics.median(half_widths))
 
     def _safe(self) -> list[Candidate]:
         """Those that keep the limits as measured, by more than the noise."""

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from mosdeploy.config.lookup import lookup_dirs, shipped_dir
+from mosdeploy.config.lookup import lookup_dirs, resolve_path, shipped_dir
 
 
 def test_the_run_folder_comes_first_and_what_is_shipped_last(tmp_path, monkeypatch):
@@ -24,3 +24,9 @@ def test_in_a_wheel_it_lies_inside_the_package(tmp_path, monkeypatch):
     inside = Path(package / "shipped" / "predictors")
     inside.mkdir(parents=True)
     assert shipped_dir("predictors") == inside
+
+
+def test_the_home_of_an_unknown_user_is_a_path_like_any_other(tmp_path):
+    unknown = resolve_path("~nobody-of-this-name/a.tsv", tmp_path)
+    assert unknown == tmp_path / "~nobody-of-this-name" / "a.tsv"
+    assert resolve_path("~/a.tsv", tmp_path) == Path.home() / "a.tsv"

@@ -60,6 +60,9 @@ def test_ordered_groups_by_hand() -> None:
     batches = ordered_batches(dataset, tokens_per_batch=20)
     assert [batch.ids.shape for batch in batches] == [(4, 5)]
     assert [batch.num_targets for batch in batches] == [12]
+    # the longest example may be longer than a batch
+    batches = ordered_batches(dataset, tokens_per_batch=4)
+    assert [batch.ids.shape for batch in batches] == [(2, 2), (1, 3), (1, 5)]
 
 
 def test_a_batch_too_small_for_an_example_is_refused() -> None:

@@ -47,9 +47,22 @@ def test_a_budget_replaces_the_steps(tmp_path: Path) -> None:
     assert with_budget(run, None) is run
     budget = TrainingBudget(num_winners=2, supernet_steps=24, winner_steps=70)
     config = with_budget(run, budget).config
-    # the run file warms up for 4 of its 12 steps
+    # the run file warms up for 4 of its 12 steps, and validates at the sixth
     assert (config.training.steps, config.training.warmup_steps) == (24, 8)
+    assert config.training.validate_every == 12
     assert config.finetune.steps == 70
+    one = budget.model_copy(update={"supernet_steps": 1})
+    assert with_budget(run, one).config.training.validate_every == 1
+
+
+def test_validations_of_a_time_are_those_of_the_run_files_budget(tmp_path: Path) -> None:
+    make_run_folder(tmp_path)
+    edit(tmp_path / "mosdeploy.toml", "\nsteps = 12", "\nsteps = 12\nbudget = 100")
+    run = open_run(tmp_path)
+    assert with_budget(run, split_steps(100)).config.training.validate_every == 6
+    budget = TrainingBudget(num_winners=1, supernet_steps=14, winner_steps=186)
+    # 7 of the 100 steps were the supernet's
+    assert with_budget(run, budget).config.training.validate_every == 12
 
 
 def test_a_walk_with_a_budget_in_steps(tmp_path: Path) -> None:

@@ -2,12 +2,16 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from mosdeploy.config.sections import TrainingData
 from mosdeploy.errors import StaleInputError
 from mosdeploy.pipeline import distill
-from mosdeploy.pipeline.distilled import read_answered
+from mosdeploy.pipeline.distilled import Distilled, read_answered
+from mosdeploy.storage import sha256_file
 
 
 def test_answers_are_found_by_their_chunk(tmp_path: Path) -> None:
@@ -16,6 +20,29 @@ def test_answers_are_found_by_their_chunk(tmp_path: Path) -> None:
     lines = ['{"inputs_sha256": "a"}', '{"chunk": 1, "examples": [["one", "eins"]]}']
     path.write_text("\n".join(lines) + "\n")
     assert read_answered(path) == ("a", {1: [["one", "eins"]]})
+
+
+@pytest.mark.parametrize(
+    ("which", "examples"),
+    [
+        ("distilled", [("one", "eins"), ("two", "zwei")]),
+        ("both", [("one", "eins"), ("one", "ein"), ("two", "zwei")]),
+    ],
+)
+def test_equal_examples_are_read_once(
+    tmp_path: Path, which: TrainingData, examples: list[tuple[str, str]]
+) -> None:
+    path = tmp_path / "examples.jsonl"
+    lines = [
+        '{"inputs_sha256": "a"}',
+        '{"chunk": 0, "examples": [["one", "eins"]]}',
+        '{"chunk": 1, "examples": [["one", "eins"], ["two", "zwei"]]}',
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    card: Any = SimpleNamespace(data_sha256="b", examples_sha256=sha256_file(path))
+    run: Any = SimpleNamespace(workspace=SimpleNamespace(distilled_path=path))
+    data: Any = SimpleNamespace(sha256="b", train=(("one", "eins"), ("one", "ein")))
+    assert Distilled(which, card).examples(run, data) == examples
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", "1", '{"inputs_sha256": "a"}\n{}', "[" * 10_000])

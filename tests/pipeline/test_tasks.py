@@ -109,7 +109,7 @@ def test_a_task_folder_trains_and_searches_nothing_itself(agnostic: Path, tmp_pa
         opened(root).task("tags").train()
     with pytest.raises(StaleInputError, match="the data is not the one"):
         opened(root).task("tags").evaluate(("winner",))
-    with pytest.raises(ConfigError, match=r"no mosdeploy\.toml in .*other"):
+    with pytest.raises(ConfigError, match=r"no task 'other' in .*runs; known: tags;"):
         opened(root).task("other")
 
 
@@ -159,6 +159,11 @@ def test_a_task_gets_the_steps_that_a_budget_left_to_a_winner(tmp_path: Path) ->
     assert run.finetune("smallest", task=path).steps == left
     path.write_text(TASK.replace("steps = 150", f"steps = {left + 1}"))
     assert run.finetune("smallest", task=path).steps == left + 1
+    # from scratch those that the supernet had as well, which are not those of the run file
+    scratch = run.finetune("smallest", from_scratch=True, task=path)
+    assert scratch.steps == left + 1 + run.train().steps
+    training = run.task("mood").config.training
+    assert (training.steps, training.warmup_steps) == (1, 0)
 
 
 @pytest.mark.slow

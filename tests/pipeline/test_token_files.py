@@ -37,6 +37,14 @@ def test_token_ids_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_validation_example_may_be_longer_than_a_validation_batch(tmp_path: Path) -> None:
+    pair = made_up_dataset(vocab_size=20, num_tokens=4096, tokens_per_batch=4097)
+    write_tokens(tmp_path, pair, pair)
+    family = load_family("translation")
+    _, batches = read_tokens(tmp_path, family, TrainingConfig(tokens_per_batch=4097))
+    assert [batch.num_targets for batch in batches] == [4097]
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A run folder of an encoder whose supernet lies on a disk of four pages."""

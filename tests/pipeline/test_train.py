@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from walking import KeptProgress, damage, edit, lines_of, opened
+from walking import NUMBERS, KeptProgress, damage, edit, lines_of, make_run_folder, opened
 
 from mosdeploy.errors import MosdeployError, StaleInputError
 from mosdeploy.pipeline.run import open_run
@@ -32,6 +32,20 @@ def test_a_training_leaves_a_supernet_its_cards_and_its_log(walked: Path) -> Non
     assert (card.vocab_size, card.num_train + card.num_valid + card.num_test) == (44, 500)
     steps = [json.loads(line)["step"] for line in lines_of(files.training_log_path)]
     assert steps == list(range(1, 13))
+
+
+def test_validation_examples_that_are_too_long_are_told(tmp_path: Path) -> None:
+    make_run_folder(tmp_path)
+    for name in ("valid.en", "valid.de"):
+        (tmp_path / "data" / name).write_text(f"one two three\n{' '.join(3 * NUMBERS)}\n")
+    path = tmp_path / "mosdeploy.toml"
+    edit(path, "valid_fraction = 0.1", 'valid = "data/valid"')
+    edit(path, "\nsteps = 12", "\nsteps = 1")
+    progress = KeptProgress()
+    opened(tmp_path, progress).train()
+    told = next(line for line in progress.messages if line.startswith("data: "))
+    assert " training, 1 validation, " in told
+    assert told.endswith("; validation examples of too many tokens: 1")
 
 
 def test_a_second_walk_repeats_no_work(folder: Path) -> None:

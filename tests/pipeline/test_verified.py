@@ -183,12 +183,14 @@ class Ladder:
     def verification(self, monkeypatch: pytest.MonkeyPatch) -> Verification:
         monkeypatch.setattr(Verification, "_timed", lambda _, *asked: self.timed(*asked))
         config = SimpleNamespace(
-            workload=SimpleNamespace(name="load"), search=SimpleNamespace(finalists=4)
+            workload=SimpleNamespace(name="load"),
+            search=SimpleNamespace(finalists=4),
+            space=SimpleNamespace(genes=list),
         )
         context: Any = SimpleNamespace(
             files=Workspace(self.root), config=config, progress=self.progress
         )
-        predictor: Any = SimpleNamespace(interval=0.6)
+        predictor: Any = SimpleNamespace(half_width=lambda genes: [0.6] * len(genes))
         limits = Limits(max_latency_ms=10.0)
         return Verification(context, "dev", limits, self.evolve(1.0), predictor, self.evolve)
 

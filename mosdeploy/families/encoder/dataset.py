@@ -37,6 +37,11 @@ shapes, and the kernels that are compiled for each shape on a CPU in bf16 are us
 """
 
 
+def padded_lengths(lengths: npt.NDArray[np.int64], max_tokens: int) -> npt.NDArray[np.int64]:
+    """Positions that texts of these lengths (N,) take in a batch, (N,)."""
+    return np.minimum(-(-lengths // PAD_MULTIPLE) * PAD_MULTIPLE, max_tokens)
+
+
 @dataclass(frozen=True)
 class BatchLayout:
     """How ids become a batch: the padding's id, the separator's, how many token types there are.
@@ -96,13 +101,12 @@ class EncoderDataset:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @property
+    @cached_property
     def lengths(self) -> npt.NDArray[np.int64]:
         """Positions that each text takes in a batch, a multiple of `PAD_MULTIPLE` or `max_tokens`,
         (N,).
         """
-        padded = -(-self.ids.lengths // PAD_MULTIPLE) * PAD_MULTIPLE
-        return np.minimum(padded, self.max_tokens)
+        return padded_lengths(self.ids.lengths, self.max_tokens)
 
     @property
     def tie_lengths(self) -> npt.NDArray[np.int64]:
@@ -277,7 +281,8 @@ def made_up_dataset(config: EncoderRunConfig) -> EncoderDataset:
     """
     task = config.task
     length = min(config.workload.input_len, config.max_tokens)
-    count = max(1, config.training.tokens_per_batch // length)
+    padded = int(padded_lengths(np.array([length]), config.max_tokens)[0])
+    count = max(1, config.training.tokens_per_batch // padded)
     rng = np.random.default_rng(0)
     pad, cls, sep, mask = range(4)
     ids = rng.integers(mask + 1, config.vocab_size, (count, length))

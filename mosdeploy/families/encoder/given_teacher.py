@@ -88,8 +88,8 @@ def load_given_teacher(config: EncoderRunConfig, root: Path) -> GivenTeacher:
     ------
     ConfigError
         If there is none in the folder; if its head is not that of the task, by kind, number or
-        names of the outputs; if its tokenizer cannot be used, or is another than the checkpoint's
-        where the task tags words.
+        names of the outputs; if its tokenizer cannot be used; or, where the task tags words, if
+        its tokenizer is another than the checkpoint's or it reads fewer tokens than subnets do.
     """
     path = config.teacher.path
     assert path is not None  # else none is given
@@ -209,10 +209,16 @@ def _check_pieces(
             f"another tokenizer than {own or 'the one that is trained on the texts'}; start from a "
             "checkpoint with the teacher's tokenizer, or leave teacher.path out"
         )
-    if max_positions < config.max_tokens:
+    # it tags the pieces of training texts, and of the test's, which are cut as a bundle cuts them
+    lengths = {
+        "task.max_tokens": config.max_tokens,
+        "export.max_input_len": config.export.max_input_len,
+    }
+    longer = [f"{key} is {length}" for key, length in lengths.items() if length > max_positions]
+    if longer:
         raise ConfigError(
-            f"{KEY}: {checkpoint.folder} reads {max_positions} tokens, but task.max_tokens is "
-            f"{config.max_tokens}; lower it"
+            f"{KEY}: {checkpoint.folder} reads {max_positions} tokens, but {' and '.join(longer)}; "
+            f"write {max_positions} or less"
         )
 
 

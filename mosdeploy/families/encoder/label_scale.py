@@ -25,7 +25,9 @@ def center_and_spread(labels: npt.NDArray[np.float64]) -> tuple[float, float]:
     """
     if not len(labels):
         return 0.0, 1.0
-    return float(labels.mean()), float(labels.std()) or 1.0
+    # equal ones need not have a standard deviation of 0: three of 0.1 have one of 1.4e-17
+    spread = float(labels.std()) if labels.min() < labels.max() else 1.0
+    return float(labels.mean()), spread
 
 
 def folded(weights: Mapping[str, Array]) -> Mapping[str, Array]:

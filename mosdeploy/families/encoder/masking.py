@@ -47,8 +47,9 @@ class Masking:
         """Ids with some hidden, and labels: `NO_TARGET` but for the hidden pieces.
 
         What is hidden follows from the row numbers of the batch and their order. Each epoch deals
-        the rows anew, so a text is masked otherwise in each (Liu et al. 2019); a run that resumes
-        and a batch of validation always see the same.
+        the rows anew, so most texts are masked otherwise in each (Liu et al. 2019). The same rows
+        in the same order always hide the same: in a run that resumes, in validation, and where a
+        text is so long that it is alone in its batch in every epoch.
         """
         seed = hashlib.sha256(np.ascontiguousarray(rows, dtype=np.int64).tobytes()).digest()
         rng = np.random.default_rng(int.from_bytes(seed[:8]))

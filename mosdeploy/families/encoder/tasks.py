@@ -152,10 +152,9 @@ def load_data(config: EncoderRunConfig, root: Path) -> EncoderData:
 
 
 def _read_splits(task: TaskConfig, root: Path, dropped: Counter[str]) -> _Splits:
-    fractions = (0.0 if task.valid else task.valid_fraction) + (
-        0.0 if task.test else task.test_fraction
-    )
-    if fractions >= 1:
+    valid_share = 0.0 if task.valid else task.valid_fraction
+    test_share = 0.0 if task.test else task.test_fraction
+    if valid_share + test_share >= 1:
         raise ConfigError(
             "task.valid_fraction and task.test_fraction add up to 1 or more: nothing is left to "
             "train on"
@@ -170,12 +169,9 @@ def _read_splits(task: TaskConfig, root: Path, dropped: Counter[str]) -> _Splits
         dropped["duplicate"] += key in kept
         kept.setdefault(key, found)
     dropped += Counter()  # drops zeros
+    # what is said of one text in several pairs stays together
     train, split_valid, split_test = split_by_hash(
-        kept.values(),
-        # what is said of one text in several pairs stays together
-        lambda found: _folded(found.example.text),
-        valid_share=0.0 if task.valid else task.valid_fraction,
-        test_share=0.0 if task.test else task.test_fraction,
+        kept.values(), lambda found: _folded(found.example.text), valid_share, test_share
     )
     splits = (train, valid + split_valid, test + split_test)
     _check_filled(splits, task, dropped)
@@ -291,6 +287,11 @@ def _check_filled(splits: _Splits, task: TaskConfig, dropped: Counter[str]) -> N
         raise ConfigError(
             f"task.train '{task.train}': no example is left to train on "
             f"(dropped: {counts or 'none'})"
+        )
+    if not valid and task.valid:
+        raise ConfigError(
+            f"task.valid '{task.valid}': all its texts are in task.test '{task.test}' too; name "
+            "another file"
         )
     if not valid:
         raise ConfigError(

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...config.lookup import expand_home
 from ...config.translation import CorpusConfig, TranslationRunConfig
 from ...data.splits import split_by_hash
 from ...data.text_files import read_text_lines
@@ -73,7 +74,7 @@ def load_corpus(config: CorpusConfig, root: Path) -> Corpus:
         If a file is missing, is not UTF-8 (names the line) or is not of the format; if the two
         sides differ in their number of lines; if the package is not installed; if a split is empty.
     """
-    if config.valid_fraction + config.test_fraction >= 1:
+    if sum(_shares(config)) >= 1:
         raise ConfigError(
             "corpus.valid_fraction and corpus.test_fraction add up to 1 or more: "
             "nothing is left to train on"
@@ -155,9 +156,15 @@ def _without(pairs: list[Pair], taken: set[str], dropped: Counter[str]) -> list[
 
 def _split(pairs: list[Pair], config: CorpusConfig) -> tuple[list[Pair], list[Pair], list[Pair]]:
     """Split by the source alone."""
-    valid_share = 0.0 if config.valid else config.valid_fraction
-    test_share = 0.0 if config.test else config.test_fraction
-    return split_by_hash(pairs, lambda pair: _source_key(pair[0]), valid_share, test_share)
+    return split_by_hash(pairs, lambda pair: _source_key(pair[0]), *_shares(config))
+
+
+def _shares(config: CorpusConfig) -> tuple[float, float]:
+    """What is split off for validation and for the test; nothing where a file is named."""
+    return (
+        0.0 if config.valid else config.valid_fraction,
+        0.0 if config.test else config.test_fraction,
+    )
 
 
 def _source_key(source: str) -> str:
@@ -181,6 +188,11 @@ def _check_filled(
         raise ConfigError(
             f"corpus.train '{config.train}': no pair is left to train on "
             f"(dropped: {counts or 'none'})"
+        )
+    if not valid and config.valid:
+        raise ConfigError(
+            f"corpus.valid '{config.valid}': the sources of all its pairs are in corpus.test "
+            f"'{config.test}' too; name another file"
         )
     if not valid:
         raise ConfigError(
@@ -218,7 +230,7 @@ def _read(
             raise ConfigError(
                 f"corpus.train: two files are of the format 'text', not '{config.format}'; name one"
             )
-        first, second = (root / Path(part).expanduser() for part in name)
+        first, second = (root / expand_home(part) for part in name)
         return _aligned(first, second)
     if is_published(name):
         return list(read_published(name, config.source_lang, config.target_lang))
@@ -228,7 +240,7 @@ def _read(
             for path in _catalog_paths(name, config, root)
             for pair in _read_catalog(path, dropped)
         ]
-    path = root / Path(name).expanduser()
+    path = root / expand_home(name)
     if config.format == "tsv":
         return list(_read_tsv(path))
     source_path, target_path = (
@@ -278,7 +290,7 @@ def _catalog_paths(name: str, config: CorpusConfig, root: Path) -> list[Path]:
     if name.startswith(_PACKAGE_PREFIX):
         paths = _package_catalogs(name.removeprefix(_PACKAGE_PREFIX))
     else:
-        path = root / Path(name).expanduser()
+        path = root / expand_home(name)
         if path.is_file():
             return [path]
         if not path.is_dir():

@@ -94,6 +94,7 @@ def test_a_batch_by_hand(tokenizer: EncoderTokenizer) -> None:
     assert batch.labels.tolist() == [1, 0]
     assert dataset.ids.lengths.tolist() == [3, 8]
     assert dataset.lengths.tolist() == [8, 8]
+    assert dataset.lengths is dataset.lengths  # which each batch reads
 
 
 def test_batches_are_padded_to_few_widths(tokenizer: EncoderTokenizer) -> None:
@@ -183,9 +184,12 @@ def test_outputs_that_do_not_fit_are_refused(tokenizer: EncoderTokenizer, kind: 
             dataset.with_teacher(given)
 
 
+@pytest.mark.parametrize("input_len", [32, 30])  # which is padded to 32
 @pytest.mark.parametrize("kind", KINDS)
-def test_made_up_texts_fill_one_batch(kind: TaskKind) -> None:
+def test_made_up_texts_fill_one_batch(kind: TaskKind, input_len: int) -> None:
     config = config_of(kind)
+    workload = config.workload.model_copy(update={"input_len": input_len})
+    config = config.model_copy(update={"workload": workload})
     dataset = made_up_dataset(config)
     (batch,) = ordered_batches(dataset, config.training.tokens_per_batch)
     assert batch.input_ids.shape == (64, 32)

@@ -259,5 +259,13 @@ def test_a_tagger_that_reads_too_little_is_refused(tmp_path: Path) -> None:
     given(tmp_path, "bert", "ForTokenClassification", num_labels=3, max_position_embeddings=31)
     checkpoint = CheckpointConfig(path=str(tmp_path), vocab_size=96)
     config = config_of(tmp_path, **TAGS).model_copy(update={"checkpoint": checkpoint})
-    with pytest.raises(ConfigError, match=r"reads 31 tokens, but task\.max_tokens is 32"):
+    message = r"reads 31 tokens, but task\.max_tokens is 32 and export\.max_input_len is 32"
+    with pytest.raises(ConfigError, match=message):
         load_given_teacher(config, Path())
+    # training texts alone would fit, but test texts are cut as a bundle cuts them
+    task = config.task.model_copy(update={"max_tokens": 31})
+    config = config.model_copy(update={"task": task})
+    with pytest.raises(ConfigError, match=r"reads 31 tokens, but export\.max_input_len is 32"):
+        load_given_teacher(config, Path())
+    export = config.export.model_copy(update={"max_input_len": 31})
+    load_given_teacher(config.model_copy(update={"export": export}), Path())

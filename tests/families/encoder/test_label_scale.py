@@ -42,6 +42,8 @@ def test_equal_labels_have_a_spread_of_one() -> None:
     assert center_and_spread(LABELS) == pytest.approx((1010.0, 22.36), abs=0.01)
     assert center_and_spread(np.array([7.0, 7.0])) == (7.0, 1.0)
     assert center_and_spread(np.array([])) == (0.0, 1.0)
+    # whose standard deviation is 1.4e-17
+    assert center_and_spread(np.full(3, 0.1)) == (pytest.approx(0.1), 1.0)
 
 
 def test_a_fresh_head_starts_at_the_center() -> None:

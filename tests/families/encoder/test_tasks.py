@@ -309,8 +309,11 @@ def test_splits_that_are_empty(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="add up to 1"):
         load_data(encoder_config(valid_fraction=0.5, test_fraction=0.5), tmp_path)
     (tmp_path / "valid.csv").write_text(CSV + GOOD)
+    (tmp_path / "few.csv").write_text(f"{CSV}a,yes\nb,no\n")
     with pytest.raises(ConfigError, match=r"no example is left .* \(dropped: held_out 60\)"):
         load_data(encoder_config(valid="valid.csv"), tmp_path)
+    with pytest.raises(ConfigError, match=r"all its texts are in task\.test 'valid.csv' too; name"):
+        load_data(encoder_config(train="few.csv", valid="valid.csv", test="valid.csv"), tmp_path)
 
 
 def test_a_published_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -249,6 +249,17 @@ def test_empty_corpora(tmp_path: Path) -> None:
     write_text(tmp_path / "valid", [("", "leer")])
     with pytest.raises(ConfigError, match="'valid' is empty"):
         load_corpus(config(valid="valid"), tmp_path)
+    write_text(tmp_path / "test", pairs(2))
+    with pytest.raises(ConfigError, match=r"all its pairs are in corpus\.test 'test' too; name an"):
+        load_corpus(config(valid="test", test="test"), tmp_path)
+
+
+def test_fractions_count_where_no_file_is_named(tmp_path: Path) -> None:
+    write_text(tmp_path / "train", pairs(100))
+    write_text(tmp_path / "valid", pairs(2))
+    corpus = load_corpus(config(valid="valid", valid_fraction=0.5, test_fraction=0.5), tmp_path)
+    assert len(corpus.train) + len(corpus.test) == 98
+    assert 30 < len(corpus.test) < 70
 
 
 def test_normalise_is_idempotent() -> None:

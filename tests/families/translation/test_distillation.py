@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from mosdeploy.config.translation import TranslationRunConfig
 from mosdeploy.errors import BundleError, ConfigError
 from mosdeploy.families.translation.corpus import load_data
 from mosdeploy.families.translation.decoding import translate
-from mosdeploy.families.translation.distillation import _adds_end, open_teacher
+from mosdeploy.families.translation.distillation import _adds_end, _bundle_teacher, open_teacher
 from mosdeploy.families.translation.elastic import fresh_subnet
 from mosdeploy.families.translation.tokenizer import (
     EOS_ID,
@@ -113,6 +114,20 @@ def test_a_folder_that_holds_no_model_is_refused(
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(BundleError, match=r"manifest\.json"):
         open_teacher(tmp_path, tokenizer, config)
+
+
+def test_a_bundle_has_no_answer_where_a_part_was_cut(config: TranslationRunConfig) -> None:
+    """Each number of a source is a part, whose translation has so many tokens."""
+    translator: Any = SimpleNamespace(
+        settings=SimpleNamespace(beam=1, max_source_len=24, max_decode_steps=3),
+        tokenizer=SimpleNamespace(encode_parts=lambda text, _: [[int(x)] for x in text.split()]),
+        predict_ids=lambda sources: [[7] * number for (number,) in sources],
+        decode=lambda ids: "x" * len(ids),
+    )
+    teacher = _bundle_teacher(translator, config, beam=None)
+    assert teacher.setup == "beam 1"
+    sources = ["2", "3", "2 1", "1 3 2", "1 0 2", ""]
+    assert teacher.translate(sources) == ["xx", "", "xx x", "", "x xx", ""]
 
 
 # -- CTranslate2
