@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from ..config.sections import ExportConfig
 from ..config.units import Statistic
@@ -165,7 +166,11 @@ def export_bundle(
             folder = Path(scratch) / "new"
             draft = build_draft(job, build, open_bundle=open_bundle, folder=folder)
             report = check_parity(
-                draft.model, examples, limits=job.limits, precision=job.spec.workload.precision
+                draft.model,
+                examples,
+                limits=job.limits,
+                precision=job.spec.workload.precision,
+                spread=cast("float", job.settings.get("spread", 1.0)),
             )
             empty = _manifest(job, draft.built, report=report, tests=())
             room = MAX_MANIFEST_BYTES - HASHES_BYTES - len(empty.model_dump_json(indent=2).encode())

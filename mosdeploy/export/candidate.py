@@ -64,7 +64,8 @@ def candidate_weights_bytes(spec: ModelSpec, build_graph: BuildGraph) -> int:
         weights = ExternalInitializers()
         build_graph(spec, space.from_genes(row), weights, None)
         sizes.append(weights.size_bytes)
-    return max(sizes)
+    # four-bit matrices of a narrower FFN may have smaller blocks, at worst half as many bytes more
+    return max(sizes) * 3 // 2 if spec.workload.precision == "int4" else max(sizes)
 
 
 def bundle_bytes(spec: ModelSpec, arch: ArchConfig, build_graph: BuildGraph) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, get_args
 from ..config.sections import ExportConfig
 from ..errors import ConfigError
 from ..printable import byte_size
+from ..record import parse
 from ..records import PrecisionChoice, Runtime, SearchResult
 from ..spaces.spec import Workload
 from ..storage import sha256_file
@@ -137,7 +138,8 @@ class _Export:
             "max_score_drop": options.max_score_drop,
             "trim_vocabulary": options.trim_vocabulary,
         }
-        limits = limits.model_copy(update={k: v for k, v in asked.items() if v is not None})
+        given = {name: value for name, value in asked.items() if value is not None}
+        limits = parse(type(limits), {**limits.model_dump(), **given}, "export")
         state = trained_run(context.run, context.progress)
         picked = pick(state, options.pick, context.progress)
         result = state.search_of(picked.arch.key)

@@ -20,6 +20,7 @@ from ..records import DeviceState, PrecisionCandidate, PrecisionChoice
 from ..spaces import ModelSpec
 from ..spaces.spec import Precision, Workload
 from ..storage import disk_errors, fingerprint, locked, read_record, write_record
+from ..version import __version__
 from .answering import opened_in_parts
 from .conditions import board_state
 from .context import Context
@@ -60,7 +61,9 @@ class PrecisionTask:
 
     @property
     def inputs_sha256(self) -> str:
-        """Fingerprint of all that latency and score depend on, but for what the device tells."""
+        """Fingerprint of all that latency and score depend on, but for what the device tells; the
+        version stands for how weights are quantised.
+        """
         from ..devices.machine import machine_id
         from ..export.candidate import graph_sha256
 
@@ -73,6 +76,7 @@ class PrecisionTask:
         if self.statistic != "median":
             more.append(self.statistic)
         return fingerprint(
+            __version__,
             self.chosen.arch,
             card.subnet_sha256 if card else self.state.card.supernet_sha256,
             self.state.card.data_sha256,

@@ -66,15 +66,17 @@ def run_self_test(model: BundleModel) -> SelfTestResult:
     inputs = [test.input_ids for test in tests]
     answers = [model.predict_ids([ids])[0] for ids in inputs]
     scale = _scale(model.manifest)
+    tolerance = SCORE_TOLERANCE * scale.spread
     exact = model.manifest.precision == "fp32"
     for number, (test, found) in enumerate(zip(tests, answers), start=1):  # noqa: B905 (Python 3.9)
         if tuple(model.tokenizer.encode(test.input)) != test.input_ids:
             failures.append(f"example {number}: the tokenizer splits it differently")
         if model.decode(list(test.answer)) != test.output:
             failures.append(f"example {number}: the answer is spelt differently")
-        if exact and not is_same(found, test.answer, SCORE_TOLERANCE * scale.spread):
+        if exact and not is_same(found, test.answer, tolerance):
             failures.append(f"example {number}: answered {found}, expected {list(test.answer)}")
-    if exact and not all(map(is_same, model.predict_ids(inputs), answers)):
+    together = model.predict_ids(inputs) if exact else answers
+    if not all(is_same(a, b, tolerance) for a, b in zip(together, answers)):  # noqa: B905
         failures.append("the examples answered together, padded, are not answered as each alone")
     agreement = _mean_likeness(answers, [test.answer for test in tests], scale)
     if not exact and agreement < MIN_AGREEMENT:

@@ -9,6 +9,7 @@ from example_spaces import WMT
 from networks import PRECISIONS, VOCAB_SIZE, TranslationSubnet, run, spec_of
 
 from mosdeploy.export.candidate import build_candidate, bundle_bytes, candidate_weights_bytes
+from mosdeploy.export.onnx.initializers import ExternalInitializers
 from mosdeploy.export.onnx.model import GraphOptions, state_arrays
 from mosdeploy.families.translation.graph_options import TranslationGraphOptions
 from mosdeploy.families.translation.onnx_graph import build_graph
@@ -103,6 +104,20 @@ def test_the_file_serves_every_combination_of_widths() -> None:
 
     candidate_weights_bytes(spec_of(WMT, 100), record)
     assert calls == [(e, d, None) for e in (512, 640) for d in (512, 640)]
+
+
+def test_the_file_serves_narrower_ffns_of_smaller_blocks() -> None:
+    """480 inputs make 15 blocks of 32 and 512 make 4 of 128, which take fewer bytes."""
+    choices = {"decoder_ffn_dim": (480, 512), "encoder_ffn_dim": (512,)}
+    spec = spec_of(WMT.model_copy(update=choices), 100, precision="int4")
+    largest = spec.space.largest
+    layers = tuple(x.model_copy(update={"ffn_dim": 480}) for x in largest.decoder_layers)
+    sizes = []
+    for arch in (largest, largest.model_copy(update={"decoder_layers": layers})):
+        weights = ExternalInitializers()
+        build_graph(spec, arch, weights, None)
+        sizes.append(weights.size_bytes)
+    assert sizes[0] < sizes[1] <= candidate_weights_bytes(spec, build_graph)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -1,6 +1,7 @@
 """Made-up models: the answer to a row of ids is that row, backwards."""
 
 import dataclasses
+from functools import partial
 
 import pytest
 
@@ -73,6 +74,24 @@ def test_large_scores_may_differ_in_their_last_digits(found: float, passes: bool
         return
     with pytest.raises(ExportError, match="40 of 40"):
         check_parity(Number(), check, limits=LIMITS, precision="fp32")
+
+
+@pytest.mark.parametrize(("spread", "passes"), [(10_000.0, True), (1.0, False)])
+def test_numbers_may_differ_by_a_part_of_their_spread(spread: float, passes: bool) -> None:
+    class Number:
+        tokenizer = None
+
+        def predict_ids(self, inputs: list[list[int]]) -> list[list[float]]:
+            return [[0.01]] * len(inputs)
+
+    # near zero, the center of labels that differ by ten thousand
+    check = dataclasses.replace(examples(), reference=lambda inputs: [[0.0]] * len(inputs))
+    run = partial(check_parity, Number(), check, limits=LIMITS, precision="fp32", spread=spread)
+    if passes:
+        assert run().identical == 40
+        return
+    with pytest.raises(ExportError, match="40 of 40"):
+        run()
 
 
 def test_fp32_must_be_equal() -> None:

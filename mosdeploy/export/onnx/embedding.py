@@ -93,7 +93,9 @@ class TiedEmbedding:
     # -- logits ------------------------------------------------------------------------------------
 
     def best(self, builder: GraphBuilder, x: str) -> str:
-        """Rows (R, d) to the likeliest token of each, int64 (R, 1); the lowest id of equal ones."""
+        """Rows (R, d) to the likeliest token of each, int64 (R, 1); of equal ones the lowest id, or
+        with four bits the one that these rate higher.
+        """
         if not self.int4_logits:
             return builder.op("ArgMax", self.logits(builder, x), axis=-1, keepdims=1)
         _, tokens = self._largest(builder, self._rough_logits(builder, x), NUM_RESCORED)

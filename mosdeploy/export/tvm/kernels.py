@@ -121,13 +121,19 @@ def layer_norm(tiles: int | None, rows: int, dim: int, epsilon: float) -> tirx.P
 
 
 def embed(
-    tiles: int | None, rows: int, dim: int, table: LinearShape, num_positions: int
+    tiles: int | None,
+    rows: int,
+    dim: int,
+    table: LinearShape,
+    num_positions: int,
+    *,
+    same_position: bool,
 ) -> tirx.PrimFunc:
     """Rows of the packed table, scaled by sqrt(dim), plus the sinusoids of their positions.
 
     Parameters: ids int32 (M, R), position int32 (1,), table, scales (if quantised), sinusoids
-    (positions, width), result (M, R, D). Tiled rows have positions from `position` on; with `tiles`
-    1, all have `position` itself.
+    (positions, width), result (M, R, D). The rows have positions from `position` on, or, with
+    `same_position`, all have `position` itself.
     """
     ids = te.placeholder((_tiles(tiles, "tiles"), rows), "int32", "ids")
     position = te.placeholder((1,), "int32", "position")
@@ -141,7 +147,7 @@ def embed(
         value = weights[row // table.panel, n, row % table.panel].astype("float32")
         value = value * scales[0][row] if scales else value
         # the rows of a decode step are hypotheses of the same position
-        place = position[0] if tiles == 1 else position[0] + i * rows + j
+        place = position[0] if same_position else position[0] + i * rows + j
         return value * tirx.const(dim**0.5, "float32") + sinusoids[place, n]
 
     result = te.compute((*ids.shape, dim), look_up, "result")

@@ -2,6 +2,7 @@
 model card.
 """
 
+import shlex
 from pathlib import Path
 
 from ...config.encoder import EncoderRunConfig, TaskKind
@@ -39,12 +40,10 @@ Run it where `mosdeploy_runtime` was copied to, or where mosdeploy is installed 
 (then `mosdeploy.runtime`):
 
     pip install numpy onnxruntime tokenizers
-    printf '%s\\n' '{input}' | python -m mosdeploy_runtime .
+    printf '%s\\n' {input} | python -m mosdeploy_runtime .
     python -m mosdeploy_runtime . --self-test
 
-The first prints:
-
-    {output}
+{prints}
 
 {pairs}Files: `model.onnx` (inputs {inputs}, int64, texts by tokens, padded on the right; output \
 {model_output}), `tokenizer.json` (Hugging Face tokenizers), `manifest.json` (what it was made \
@@ -139,7 +138,6 @@ def bundle_readme(manifest: BundleManifest) -> str:
     parity = manifest.parity
     settings = manifest.settings
     kind: TaskKind = settings["kind"]  # type: ignore[assignment]
-    output = example.output
     types = ", token_type_ids" if settings["num_types"] else ""
     return _TEMPLATE.format(
         kind=kind,
@@ -156,12 +154,20 @@ def bundle_readme(manifest: BundleManifest) -> str:
         num_examples=parity.num_examples,
         bundle_score=parity.bundle_score,
         torch_score=parity.torch_score,
-        input=example.input.replace("'", "'\\''"),  # between single quotes of a POSIX shell
-        output=output if len(output) <= MAX_SHOWN else f"{output[:MAX_SHOWN]}...",
+        input=shlex.quote(example.input),
+        prints=_prints(kind, example.output),
         pairs=_PAIRS if settings["takes_pairs"] else "",
         inputs=f"input_ids, attention_mask{types}",
         model_output="vector" if kind == "embedding" else "logits",
     )
+
+
+def _prints(kind: TaskKind, output: str) -> str:
+    """What the command of the README prints for the first example of the self-test."""
+    if kind == "tagging":
+        return "The first prints a tag for each word."  # the self-test has those of the pieces
+    shown = output if len(output) <= MAX_SHOWN else f"{output[:MAX_SHOWN]}..."
+    return f"The first prints:\n\n    {shown}"
 
 
 def answers_with(manifest: BundleManifest) -> str:

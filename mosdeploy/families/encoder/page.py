@@ -38,20 +38,21 @@ def describe_page(search: SearchResult, manifest: BundleManifest | None) -> Fami
     """
     workload = search.workload
     assert isinstance(workload, EncoderWorkload)
+    kind = None if manifest is None else str(manifest.settings["kind"])
     texts = "a text" if workload.batch == 1 else f"{workload.batch} texts"
     return FamilyPage(
         workload=(
             f"{texts} of {workload.input_len} tokens, threads {workload.threads}, "
             f"{workload.precision}"
         ),
-        task="answers a text" if manifest is None else _TASKS[str(manifest.settings["kind"])],
+        task="answers a text" if kind is None else _TASKS[kind],
         metric_title="Quality of the answers",
         draw=draw_architecture,
         drawing_note=NOTE,
         layer_header=("layer", "width", "FFN width", "heads"),
         layer_rows=layer_rows,
         bundle_facts=() if manifest is None else _bundle_facts(manifest),
-        example_header=("text", "answer"),
+        example_header=("text", "tags of its pieces" if kind == "tagging" else "answer"),
     )
 
 

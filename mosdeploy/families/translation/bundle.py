@@ -1,5 +1,6 @@
 """What a bundle of a translation says: the settings that its runtime reads, and its README."""
 
+import shlex
 from pathlib import Path
 from typing import cast
 
@@ -29,7 +30,7 @@ A translation model made by mosdeploy. Everything it needs is in this folder.
 (then `mosdeploy.runtime`):
 
     pip install numpy {packages} sentencepiece
-    echo "{source}" | python -m mosdeploy_runtime .
+    printf '%s\\n' {source} | python -m mosdeploy_runtime .
     python -m mosdeploy_runtime . --self-test
 
 The first prints:
@@ -101,14 +102,9 @@ def bundle_readme(manifest: BundleManifest) -> str:
         num_examples=parity.num_examples,
         bundle_score=parity.bundle_score,
         torch_score=parity.torch_score,
-        source=_for_shell(example.input),
+        source=shlex.quote(example.input),
         output=example.output,
         binding=_BINDING.format(processor=manifest.processor) if manifest.processor else "",
         packages=_PACKAGES[manifest.runtime],
         model_files=_MODEL_FILES[manifest.runtime],
     )
-
-
-def _for_shell(text: str) -> str:
-    """Text between double quotes of a POSIX shell."""
-    return "".join("\\" + character if character in '"\\$`' else character for character in text)

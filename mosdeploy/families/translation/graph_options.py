@@ -24,8 +24,9 @@ def graph_options(
     data: TaskData,
     tokenizer: Tokenizer,
 ) -> TranslationGraphOptions:
-    """Positions for the longest source with its end token, or for the most decode steps; the length
-    penalty; a shortlist from the training pairs, if the workload has one.
+    """Positions for the longest source with its end token, for the most decode steps, and for those
+    of the workload, with which the bundle is timed; the length penalty; a shortlist from the
+    training pairs, if the workload has one.
     """
     limits = config.export
     shortlist = None
@@ -37,7 +38,12 @@ def graph_options(
             num_frequent=workload.num_frequent,
         )
     return TranslationGraphOptions(
-        max_positions=max(limits.max_source_len + 1, limits.max_decode_steps),
+        max_positions=max(
+            limits.max_source_len + 1,
+            limits.max_decode_steps,
+            workload.source_len,
+            workload.decode_steps,
+        ),
         length_penalty=limits.length_penalty,
         shortlist=shortlist,
     )

@@ -217,7 +217,11 @@ class _Network:
         """Embed ids, from `position` on; give the stream before the first layer."""
         table = self._shape(TABLE_NAME, dim)
         num_positions = self._packed[POSITIONS_NAME].shape[0]
-        kernel = self._kernel(kernels.embed, self._tiles, self._rows, dim, table, num_positions)
+        kernel = self._kernel(
+            kernels.embed,
+            *(self._tiles, self._rows, dim, table, num_positions),
+            same_position=side == "decoder",
+        )
         arguments = [ids, position, *self._matrix(TABLE_NAME), self._weights[POSITIONS_NAME]]
         x = self._call(kernel, arguments, (self._shape_tiles, self._rows, dim))
         first_norm = f"{side}.layers.0.self_attn_norm"

@@ -1,4 +1,5 @@
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -111,7 +112,11 @@ def test_the_readme_is_a_model_card_with_an_example(tmp_path: Path) -> None:
     assert f"    {manifest.self_test[0].output}\n" in text
     quoted = SelfTest(input="it's 'so'", input_ids=(2, 3), answer=(1.5, 0.0, 0.0), output="bad")
     shown = bundle_readme(manifest.model_copy(update={"self_test": (quoted,)}))
-    assert r"printf '%s\n' 'it'\''s '\''so'\''' | python -m mosdeploy_runtime ." in shown
+    command = next(line for line in shown.splitlines() if "printf" in line)
+    assert shlex.split(command)[:3] == ["printf", r"%s\n", "it's 'so'"]
+    tagging = {**manifest.settings, "kind": "tagging"}
+    shown = bundle_readme(manifest.model_copy(update={"settings": tagging}))
+    assert "The first prints a tag for each word.\n" in shown
 
 
 def test_it_is_opened_with_the_runtime_of_devices(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_the_readme_shows_an_example_for_a_shell() -> None:
     assert text.startswith("# en-de: en to fr\n")
     assert "| BLEU on 9 validation sentences | 30.50 (the trained network: 31.00) |" in text
     assert "pip install numpy onnxruntime sentencepiece" in text
-    assert 'echo "say \\"\\$5\\"" | python -m mosdeploy_runtime .' in text
+    assert "printf '%s\\n' 'say \"$5\"' | python -m mosdeploy_runtime ." in text
     assert "    sag fünf\n" in text and "machine code" not in text
 
 

@@ -23,6 +23,7 @@ from mosdeploy.errors import ArchError, ExportError
 from mosdeploy.export.bundle import BuiltModel
 from mosdeploy.export.quantize import LARGEST_CODE, quantize_columns
 from mosdeploy.export.tvm import Processor, Tuning, TvmOptions
+from mosdeploy.families.translation import tvm
 from mosdeploy.families.translation.tvm import build_tvm
 from mosdeploy.runtime.errors import ModelError
 from mosdeploy.spaces.translation import TranslationSpace
@@ -82,6 +83,18 @@ def test_every_span_and_the_wider_encoder(tmp_path: Path) -> None:
     build(subnet, space, tmp_path)
     found = open_library(tmp_path).translate(sources)
     assert found == in_torch(subnet, sources, 1, MAX_STEPS)
+
+
+def test_a_function_for_sources_of_one_tile_places_each_token(
+    space: TranslationSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tuned library has functions for single lengths, 8 among them where inputs are short."""
+    build_module = tvm._build_module
+    monkeypatch.setattr(tvm, "_build_module", lambda *given: build_module(*given[:3], (8,)))
+    subnet = lively_subnet(space, seed=5)
+    sources = random_sources((5, 6, 7, 12), 5)
+    build(subnet, space, tmp_path, beam=8)
+    assert open_library(tmp_path, 8).translate(sources) == in_torch(subnet, sources, 8, MAX_STEPS)
 
 
 def test_a_limit_that_fills_no_tile(space: TranslationSpace, tmp_path: Path) -> None:
