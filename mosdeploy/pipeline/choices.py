@@ -94,6 +94,7 @@ def choices(
                 num_parameters=candidate.num_parameters,
                 size_bytes=candidate.size_bytes,
                 memory_bytes=candidate.memory_bytes,
+                measured_memory_bytes=candidate.measured_memory_bytes,
                 scores=_scores(candidate.arch, scores),
                 command=None if option is None else f"mosdeploy export{option}",
                 finetune_command=f"mosdeploy finetune{option}" if is_untrained else None,

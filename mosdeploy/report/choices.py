@@ -5,7 +5,7 @@ a subnet may be chosen and the range of a slider. This file draws nothing.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -51,6 +51,7 @@ class Choice(Record):
     num_parameters: int
     size_bytes: int
     memory_bytes: int | None
+    measured_memory_bytes: int | None = None
     scores: dict[str, dict[str, float]]
     command: str | None
     finetune_command: str | None = None
@@ -137,12 +138,7 @@ def axes_of(choices: Sequence[Choice], search: SearchResult, note: str = "") -> 
     found += [
         _counted(choices, "parameters", "M", lambda x: x.num_parameters / 1e6),
         _counted(choices, "size", "MiB", lambda x: x.size_bytes / 2**20),
-        _counted(
-            choices,
-            "memory",
-            "MiB",
-            lambda x: None if x.memory_bytes is None else x.memory_bytes / 2**20,
-        ),
+        _memory(choices),
     ]
     most = {
         "parameters": limits.max_parameters and limits.max_parameters / 1e6,
@@ -173,8 +169,23 @@ def _latency(choices: Sequence[Choice], i: int, title: str) -> Axis:
     )
 
 
+def _memory(choices: Sequence[Choice]) -> Axis:
+    drawn = _mebibytes(x.memory_bytes for x in choices)
+    measured = _mebibytes(x.measured_memory_bytes for x in choices)
+    # a process takes more than is predicted of its weights and activations
+    needed = (
+        None if mib is None else max(mib, more or 0.0)
+        for mib, more in zip(drawn, measured, strict=True)
+    )
+    return Axis("memory", "memory", "MiB", needed=tuple(needed), drawn=drawn, measured=measured)
+
+
+def _mebibytes(sizes: Iterable[int | None]) -> tuple[float | None, ...]:
+    return tuple(None if x is None else x / 2**20 for x in sizes)
+
+
 def _counted(
-    choices: Sequence[Choice], name: str, unit: str, cost: Callable[[Choice], float | None]
+    choices: Sequence[Choice], name: str, unit: str, cost: Callable[[Choice], float]
 ) -> Axis:
     costs = tuple(cost(x) for x in choices)
     return Axis(name, name, unit, needed=costs, drawn=costs, measured=(None,) * len(costs))

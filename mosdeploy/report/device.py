@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from .. import printable
 from ..printable import figure_note, latency
 from ..records import Deployment, DeviceState
 from .cells import (
@@ -41,16 +42,22 @@ def describe_device(inputs: ReportInputs) -> DeviceView | None:
     did.
     """
     name = inputs.search.device
-    states = [(x.deployed_at, x.state, name) for x in inputs.deployments if x.device.name == name]
+    states = [
+        (x.deployed_at, x.state, x.device.host_alias)
+        for x in inputs.deployments
+        if x.device.name == name
+    ]
     states += [(x.started_at, x.state, x.host or name) for x in inputs.sessions]
     if not states:
         return None
     taken_at, state, board = max(states, key=lambda item: item[0])
     profiles = [x.device for x in (inputs.context, *inputs.deployments) if x is not None]
     own = [profile for profile in profiles if profile.name == name]
+    # that of the profile needs no name; `deploy --host` may have another one
+    usual = inputs.context.device.host_alias if inputs.context is not None else name
     return DeviceView(
         description=own[-1].description if own else "",
-        board=None if board == name else board,
+        board=None if board in (name, usual) else board,
         taken_at=moment(taken_at),
         facts=_state_facts(state),
     )
@@ -137,6 +144,9 @@ def _limit(deployment: Deployment) -> Cell:
         text = f"{latency(deployment.limit_ms)}{figure_note(deployment.statistic)}"
         limits.append(limit_verdict(text, deployment.limit_kept))
     if deployment.max_memory_bytes is not None:
-        most = byte_size(deployment.max_memory_bytes)
+        taken_bytes = deployment.measurement.memory_bytes
+        most = printable.byte_size(deployment.max_memory_bytes, 6)
+        if taken_bytes is not None:
+            most = f"{printable.byte_size(taken_bytes, 6)} of {most}"
         limits.append(limit_verdict(most, deployment.memory_kept))
     return Markup(", ").join(limits) if limits else "none"

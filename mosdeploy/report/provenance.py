@@ -28,7 +28,7 @@ def bundle_facts(manifest: BundleManifest, size_bytes: int | None, family: Famil
 def self_test_table(manifest: BundleManifest, header: tuple[str, str]) -> Table | None:
     """List the examples of the self-test with their outputs; None where it has none."""
     rows = tuple((example.input, example.output) for example in manifest.self_test)
-    caption = "What its self-test must answer, id for id"
+    caption = "What its self-test must answer"
     return Table(header, rows, caption, is_stacked=True) if rows else None
 
 

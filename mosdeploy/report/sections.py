@@ -34,7 +34,8 @@ def headline_title(line: Headline, task: str) -> str:
     if line.emulated:
         return f"The winner for {device}, an emulated device: its times are no latencies."
     if line.measured_ms is None:
-        return f"The winner for {device}, by prediction: nothing was measured."
+        how = "" if line.predicted_ms is None else ", by prediction"
+        return f"The winner for {device}{how}: nothing was measured."
     what = "deployed bundle" if line.measured == "bundle" else "winner"
     title = f"On {device}, the {what} {task} in {_timed(line)}"
     if line.limit_kept is None:
@@ -51,7 +52,7 @@ def headline_tiles(line: Headline, metric_title: str) -> Facts:
     source = {
         "bundle": "the bundle, deployed",
         "candidate": "during the search",
-        "nothing": "run mosdeploy search",
+        "nothing": f"run mosdeploy {'deploy' if line.predicted_ms is None else 'search'}",
     }
     note = f"test set, {line.scored}".removesuffix(", ")
     metrics = {name: _tile(score(value), note) for name, value in line.metrics.items()}

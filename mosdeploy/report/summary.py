@@ -97,7 +97,8 @@ class Headline(Record):
     `measured` tells what `measured_ms` was taken from: the bundle as it stands on the device, or
     else the candidate that the search measured there. `limit_ms` is what the deployed bundle is
     held to, that of the search unless it was picked by another one; `limit_kept` is None where
-    there is no limit, no measurement or no real device. `statistic` is the figure of the times that
+    there is no limit, no measurement or no real device; `memory_kept` says the same of memory, of
+    a deployed bundle alone. `statistic` is the figure of the times that
     the limit is about, and that `measured_ms` is. `noise` says why the times of the profile
     are not to be trusted, empty where they are.
     """
@@ -112,6 +113,7 @@ class Headline(Record):
     measured: Literal["bundle", "candidate", "nothing"]
     limit_ms: float | None
     limit_kept: bool | None
+    memory_kept: bool | None = None
     statistic: Statistic = "median"
     num_parameters: int
     size_bytes: int
@@ -224,8 +226,9 @@ def _headline(inputs: ReportInputs) -> Headline:
     deployment = delivery(inputs)
     limit_ms, statistic = _limit(inputs)
     deployed_ms = deployment.measurement.figure_ms(statistic) if deployment else None
-    # the search measured its own figure alone
-    searched_ms = subnet.measured_ms if statistic == search.statistic else None
+    # the search predicted and measured its own figure alone
+    is_its_figure = statistic == search.statistic
+    searched_ms = subnet.measured_ms if is_its_figure else None
     measured_ms = searched_ms if deployed_ms is None else deployed_ms
     emulated = is_emulated(inputs)
     limit_kept = None
@@ -243,11 +246,12 @@ def _headline(inputs: ReportInputs) -> Headline:
         winner=subnet.arch.key,
         metrics=scores.metrics if scores else {},
         scored=f"{scores.setup}, in torch".removeprefix(", ") if scores else "",
-        predicted_ms=subnet.predicted_ms,
+        predicted_ms=subnet.predicted_ms if is_its_figure else None,
         measured_ms=measured_ms,
         measured=measured,
         limit_ms=limit_ms,
         limit_kept=limit_kept,
+        memory_kept=deployment.memory_kept if deployment else None,
         statistic=statistic,
         num_parameters=subnet.num_parameters,
         size_bytes=size_bytes,

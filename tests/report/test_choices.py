@@ -25,6 +25,11 @@ def test_there_is_an_axis_for_each_device_and_each_cost() -> None:
     first = inputs.choices[0]
     assert axes["parameters"].needed[0] == first.num_parameters / 1e6
     assert axes["memory"].needed[0] == (first.memory_bytes or 0) / 2**20
+    # one that took more than predicted is not chosen for less than it took
+    took = first.model_copy(update={"measured_memory_bytes": 7 * 2**20})
+    *_, memory = axes_of((took, *inputs.choices[1:]), inputs.search)
+    assert (memory.needed[0], memory.measured[0]) == (7.0, 7.0)
+    assert memory.drawn[0] == (first.memory_bytes or 0) / 2**20
 
 
 def test_limits_stand_on_the_axis_that_they_are_about() -> None:

@@ -34,6 +34,38 @@ def test_board_of_a_fleet_is_named() -> None:
     assert view.description == ""
 
 
+def test_a_deployment_to_another_board_is_of_that_board() -> None:
+    inputs = full_inputs()
+    (usual,) = [x for x in inputs.deployments if x.device.name == inputs.search.device]
+    other = usual.model_copy(
+        update={
+            "device": usual.device.model_copy(update={"host": "pi2"}),
+            "deployed_at": "2025-04-01T12:30:00Z",
+        }
+    )
+    view = describe_device(dataclasses.replace(inputs, deployments=(usual, other)))
+    assert view is not None and view.board == "pi2"
+    view = describe_device(dataclasses.replace(inputs, deployments=(usual,)))
+    assert view is not None and view.board is None
+
+
+def test_a_memory_limit_stands_beside_what_was_taken() -> None:
+    inputs = full_inputs()
+    taken = {"memory_bytes": 48 * 2**20 + 40_000, "peak_memory_bytes": 103 * 2**20}
+    deployments = tuple(
+        x.model_copy(
+            update={
+                "measurement": x.measurement.model_copy(update=taken),
+                "max_memory_bytes": 48 * 2**20,
+            }
+        )
+        for x in inputs.deployments
+    )
+    table = deployments_table(dataclasses.replace(inputs, deployments=deployments))
+    assert table is not None
+    assert "48.0381 MiB of 48 MiB" in str(table.rows[0]) and "broken" in str(table.rows[0])
+
+
 def test_device_that_never_measured_has_no_view() -> None:
     assert describe_device(dataclasses.replace(full_inputs(), deployments=())) is None
 

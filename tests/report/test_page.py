@@ -180,6 +180,30 @@ def test_missing_parts_name_their_command(tmp_path: Path) -> None:
     assert "Run mosdeploy deploy --device rpi" in words(build(with_bundle, tmp_path))
 
 
+def test_where_nothing_was_predicted_the_page_speaks_of_no_prediction(tmp_path: Path) -> None:
+    search = search_result(verified=False)
+    unknown = search.winner.model_copy(update={"predicted_ms": None, "measured_ms": None})
+    text = words(build(inputs_of(search.model_copy(update={"winner": unknown})), tmp_path))
+    assert "by prediction" not in text and "--no-verify" not in text
+    assert "not yet run mosdeploy deploy" in text
+
+
+def test_memory_over_its_limit_is_told_at_the_top(tmp_path: Path) -> None:
+    inputs = full_inputs()
+    deployments = tuple(
+        x.model_copy(
+            update={
+                "measurement": x.measurement.model_copy(update={"memory_bytes": 2**26}),
+                "max_memory_bytes": 2**25,
+            }
+        )
+        for x in inputs.deployments
+    )
+    broken = dataclasses.replace(inputs, deployments=deployments)
+    assert "The measured memory is over the limit" in words(build(broken, tmp_path))
+    assert "The measured memory is over the limit" not in words(build(inputs, tmp_path))
+
+
 def test_what_was_not_trained_alone_is_trained_before_it_is_exported(tmp_path: Path) -> None:
     inputs = full_inputs()
     first = inputs.choices[0].model_copy(update={"finetune_command": "mosdeploy finetune --pick 1"})

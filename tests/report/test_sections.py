@@ -60,7 +60,9 @@ def test_tiles_name_what_is_not_there_yet() -> None:
     line = headline(metrics={}, measured_ms=None, measured="nothing", limit_ms=None)
     tiles = dict(headline_tiles(line.model_copy(update={"predicted_ms": None}), "Quality"))
     assert tiles["Quality"] == "not yet<small>run mosdeploy evaluate</small>"
-    assert tiles["Measured"] == "not yet<small>run mosdeploy search</small>"
+    assert tiles["Measured"] == "not yet<small>run mosdeploy deploy</small>"
+    predicted = dict(headline_tiles(line, "Quality"))
+    assert predicted["Measured"] == "not yet<small>run mosdeploy search</small>"
     assert tiles["Limit"] is None
     assert tiles["Predicted"] is None
 
