@@ -20,7 +20,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from provenance import command, versions
+from provenance import provenance
 
 import mosdeploy
 from mosdeploy.cli.printing import table
@@ -83,8 +83,7 @@ def main() -> None:
     print(table(["amp", *spread["none"]], [[amp, *row.values()] for amp, row in spread.items()]))
     if args.json:
         facts = {
-            "command": command(),
-            "versions": versions(["mosdeploy", "torch"]),
+            **provenance(["mosdeploy", "torch"]),
             "threads": 1,
             "times": times,
             "losses": spread,
