@@ -132,6 +132,14 @@ def test_what_is_about_data_needs_data(tmp_path: Path, options: dict[str, str]) 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_recipe_beside_data_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"recipe 'tiny' and train: .* give one"):
+        mosdeploy.init(tmp_path, "tiny", train=["a.en", "a.de"])
+    with pytest.raises(TypeError, match=r"init\(\) got .* 'recipie'"):
+        mosdeploy.init(tmp_path, recipie="tiny")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_run_folder_shows_what_it_holds(tmp_path: Path) -> None:
     run = mosdeploy.open_run(run_folder(tmp_path))
     assert repr(run) == f"RunFolder({str(tmp_path)!r})"

@@ -1,9 +1,10 @@
 """What Python programs use: a run folder with the verbs as methods.
 
-In: the folder of a `mosdeploy.toml`. Out: the same records that `--json` prints. All names that
-programs may rely on are in `mosdeploy.__all__`; everything else is internal and may change.
+In: the folder of a `mosdeploy.toml`. Out: the records that `--json` prints. All names that programs
+may rely on are in `mosdeploy.__all__`; everything else is internal and may change.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ __all__ = ["RunFolder", "compare_chart", "front_chart", "init", "open_run"]
 @checked
 def init(
     root: str | Path,
-    recipe: str = "tiny",
+    recipe: str | None = None,
     device: str | None = None,
     *,
     train: str | Path | Sequence[str | Path] = (),
@@ -36,6 +37,8 @@ def init(
 
     Parameters
     ----------
+    recipe
+        A shipped one; None takes `tiny`, or makes the run file for your data.
     train
         Your data, for which the run file is then made, in place of a recipe: two files of parallel
         text or one `.tsv`; or, with `checkpoint`, a file of labelled texts.
@@ -55,7 +58,7 @@ def init(
     ------
     ConfigError
         If the recipe or the device is unknown, the data or a setting is wrong, the folder has a run
-        file already, or what is about data is given without `train`.
+        file already, a recipe is given beside data, or what is about data without any.
 
     Examples
     --------
@@ -67,8 +70,15 @@ def init(
     from ..pipeline.init import InitOptions, init_from_data
     from ..pipeline.init import init as write
 
+    known = {each.name for each in dataclasses.fields(InitOptions)} - {"train", "time_s"}
+    if unknown := sorted(options.keys() - known):
+        raise TypeError(f"init() got an unexpected keyword argument '{unknown[0]}'")
     told = progress or default_progress()
     if files := several(train):
+        if recipe is not None:
+            raise ConfigError(
+                f"recipe {recipe!r} and train: the run file of a template or of your data; give one"
+            )
         time_s = parse_budget_s(time) if time is not None else None
         given = InitOptions(
             tuple(map(str, files)), time_s=time_s, settings=settings or {}, **options
@@ -84,7 +94,7 @@ def init(
         about_data = ["time"] * (time is not None) + list(options)
         if about_data:
             raise ConfigError(f"{about_data[0]} is about your data: give train too")
-        write(Path(root), recipe, device, settings)
+        write(Path(root), recipe or "tiny", device, settings)
     return open_run(root, progress=told)
 
 

@@ -1,13 +1,14 @@
 """A run folder, with the verbs as methods."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..config import RunConfig
 from ..config.sections import ParameterCount
 from ..config.units import Statistic, parse_budget_s, parse_duration_ms
+from ..errors import ConfigError
 from ..pipeline.context import Context
 from ..pipeline.run import open_run
 from ..records import (
@@ -210,9 +211,16 @@ class RunFolder:
         Raises
         ------
         ConfigError
-            If there is none.
+            If there is none; names those that there are.
         """
-        run = open_run(self._context.files.task_root(name))
+        root = self._context.files.task_root(name)
+        known = sorted(path.parent.name for path in root.parent.glob("*/mosdeploy.toml"))
+        if name not in known:
+            raise ConfigError(
+                f"there is no task '{name}' in {root.parent}; known: {', '.join(known) or 'none'}; "
+                'finetune(task="FILE.toml") makes one'
+            )
+        run = open_run(root)
         return RunFolder(dataclasses.replace(self._context, run=run))
 
     def evaluate(
@@ -231,21 +239,40 @@ class RunFolder:
         precision: str | None = None,
         weights: str | None = None,
         runtime: Literal["onnxruntime", "tvm", "auto"] = "onnxruntime",
-        **options: Any,
+        beam: int | None = None,
+        workload: Mapping[str, Any] | None = None,
+        device: str | None = None,
+        max_score_drop: float | None = None,
+        tune_s: float = 0.0,
+        trim_vocabulary: bool | None = None,
     ) -> "ExportResult":
         """Build the bundle, after checking that it answers as the trained network does.
 
         Parameters
         ----------
-        options
-            The other fields of `mosdeploy.pipeline.export_job.ExportOptions`: beam, device,
-            max_score_drop, tune_s, trim_vocabulary.
+        workload
+            Fields of the workload that differ from the run file's: `{"shortlist": 50}`.
+        device
+            Where `precision="auto"` measures, and what TVM compiles for.
+        tune_s
+            For TVM, at most so many seconds of tuning in all.
         """
         from ..pipeline.export import export
         from ..pipeline.export_job import ExportOptions
 
-        given = ExportOptions(str(pick), precision, weights=weights, runtime=runtime, **options)
-        return export(self._context, given)
+        options = ExportOptions(
+            str(pick),
+            precision,
+            beam,
+            workload or {},
+            weights,
+            device,
+            max_score_drop,
+            runtime,
+            tune_s,
+            trim_vocabulary,
+        )
+        return export(self._context, options)
 
     def export_format(
         self,

@@ -95,6 +95,11 @@ def _text(result: "ProfileSummary") -> str:
             f"noise floor: repeats of one subnet lie {result.noise_floor_percent:.2f}% from their "
             "median"
         )
+    elif not result.emulated and result.fastest_ms:
+        lines.append(
+            "noise floor: not known, since the reference subnet could not be timed twice; whether "
+            "the device was disturbed meanwhile is not known either"
+        )
     if result.until_error_percent is not None:
         limit = f"{result.until_error_percent:g}% (over the subnets that the fit trusts)"
         met = f"an error of {limit} is reached"

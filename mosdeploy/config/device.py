@@ -53,6 +53,13 @@ class MeasureProtocol(Record):
                 f"max_repeats is {self.max_repeats}, less than min_repeats, which is "
                 f"{self.min_repeats}"
             )
+        # the warm-up and the repeats may each take so long
+        if self.candidate_timeout_s <= 2 * self.max_time_s:
+            raise ValueError(
+                f"candidate_timeout_s is {self.candidate_timeout_s:g}, but the warm-up and the "
+                f"repeats may each take max_time_s, which is {self.max_time_s:g}; raise it above "
+                f"{2 * self.max_time_s:g}"
+            )
         return self
 
 

@@ -185,7 +185,8 @@ class EncoderRunConfig(RunConfig):
         Raises
         ------
         ConfigError
-            If the checkpoint makes vectors in a way that is not supported.
+            If the checkpoint makes vectors in a way that is not supported, or the space has another
+            head than the task.
         """
         space = data.get("space")
         try:
@@ -198,7 +199,14 @@ class EncoderRunConfig(RunConfig):
         head = HEADS[task.kind]
         if task.kind == "embedding":
             head = POOLED_HEADS[task.pooling or pooling_of(checkpoint.path, root)]
-        return {**data, "space": {**space, "head": head, "num_outputs": task.num_outputs}}
+        follows = {"head": head, "num_outputs": task.num_outputs}
+        for name, value in follows.items():
+            if space.get(name, value) != value:
+                raise ConfigError(
+                    f"space.{name}: {space[name]!r}, but it follows from the task, which has "
+                    f"{value!r}; leave it out"
+                )
+        return {**data, "space": {**space, **follows}}
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

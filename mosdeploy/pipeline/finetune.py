@@ -95,7 +95,9 @@ def finetune_together(
     arch = pick(state, options.pick, context.progress).arch
     config = alone(state.config.training, state.config.finetune, options)
     taught = teaching(state, arch, context.progress)
-    num_seeds = options.seeds or state.config.finetune.seeds
+    num_seeds = state.config.finetune.seeds if options.seeds is None else options.seeds
+    if num_seeds < 1:
+        raise ConfigError(f"seeds is {num_seeds}; at least 1 is needed")
     cards = []
     for weights in options.starts(state.has_parts_of_teacher):
         training = SubnetTraining(state, arch, weights, config, taught)

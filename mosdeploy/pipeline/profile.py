@@ -162,7 +162,7 @@ def _design(context: Context, budget: int | None) -> list[ArchConfig]:
     from ..latency.design import choose
 
     config = context.config.profile
-    return choose(context.spec, budget or config.budget, config.seed)
+    return choose(context.spec, config.budget if budget is None else budget, config.seed)
 
 
 def _parts(chosen: list[ArchConfig], target: DeviceProfile) -> Iterator[list[ArchConfig]]:

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from ..record import Name
 from .spec import Precision, Workload
 
 
@@ -16,6 +17,6 @@ class EncoderWorkload(Workload):
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "int8", "int8-fp32-embedding")
 
     family: Literal["encoder"] = "encoder"
-    name: str = "text"
+    name: Name = "text"
     input_len: int = Field(32, ge=1, le=4096)
     batch: int = Field(1, ge=1, le=1024)

@@ -21,6 +21,7 @@ SUMMARY = ProfileSummary(
     card=predictor_card(),
     fastest_ms=80.0,
     slowest_ms=260.4,
+    noise_floor_percent=0.5,
 )
 
 
@@ -39,6 +40,7 @@ def test_measurements_and_predictor_are_told(ask: Callable[..., Any]) -> None:
         "rpi: 12 measured now, 30 in predictors/rpi-sentence/latency.jsonl",
         "from 80.00 to 260.40 ms",
         f"predictor (cross-validated): {CARD_LINE}",
+        "noise floor: repeats of one subnet lie 0.50% from their median",
     ]
     assert "next: mosdeploy train --max-latency 170ms" in done.stderr
     trained = Path("supernet/supernet.json")  # only that there is one is asked
@@ -85,6 +87,11 @@ def test_times_that_are_too_noisy_are_told_in_words(ask: Callable[..., Any]) -> 
     assert "other programs run on the device: `top` shows them" in told
     for update in ({"noise_floor_percent": 5.9}, {"emulated": True, "card": None}):
         assert "NOISY" not in ask(PROFILE, noisy.model_copy(update=update), "profile").stdout
+
+
+def test_an_unknown_noise_floor_is_told(ask: Callable[..., Any]) -> None:
+    told = ask(PROFILE, SUMMARY.model_copy(update={"noise_floor_percent": None}), "profile").stdout
+    assert "noise floor: not known, since the reference subnet could not be timed twice" in told
 
 
 def test_boards_of_a_fleet_have_a_line_each(ask: Callable[..., Any]) -> None:

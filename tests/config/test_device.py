@@ -98,6 +98,7 @@ def test_bad_device_name(name: str) -> None:
     [
         ({"measure": {"min_repeats": 9}}, "measure.min_repeats"),
         ({"measure": {"min_repeats": 300}}, "measure"),
+        ({"measure": {"max_time_s": 60.0}}, "measure"),
         ({"connect_timeout_s": 0}, "connect_timeout_s"),
         ({"precisions": []}, "precisions"),
     ],

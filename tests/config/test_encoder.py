@@ -74,6 +74,16 @@ def test_the_head_follows_from_the_task(
     assert (config.space.head, config.space.num_outputs) == (head, num_outputs)
 
 
+def test_another_head_than_that_of_the_task_is_refused() -> None:
+    data = tomllib.loads(read_recipe("minilm-l6"))
+    for name, value in (("head", "tokens"), ("head", "pooledd"), ("num_outputs", 7)):
+        given = {**data, "space": {**data["space"], name: value}}
+        with pytest.raises(ConfigError, match=rf"space.{name}: {value!r}, but it follows"):
+            parse_run_config(given, "the run file", Path())
+    same = {**data, "space": {**data["space"], "head": "pooled"}}
+    assert parse_run_config(same, "the run file", Path()).space.head == "pooled"
+
+
 def test_tags_are_begin_and_inside_of_each_type() -> None:
     names = changed("task", kind="tagging", labels=["KEY", "CODE"]).task.tag_names
     assert names == ("O", "B-KEY", "I-KEY", "B-CODE", "I-CODE")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from walking import KeptProgress, opened
 
-from mosdeploy.errors import ConfigError, ExportError
+from mosdeploy.errors import ConfigError, ExportError, PredictorError
 from mosdeploy.export.bundle import read_manifest
 from mosdeploy.families.translation import scoring
 from mosdeploy.pipeline.bundles import folder_bytes, newest_bundle
@@ -40,6 +40,18 @@ def test_the_manifest_says_what_the_bundle_was_made_from(walked: Path) -> None:
         "supernet",
         "tokenizer",
     }
+
+
+def test_numbers_out_of_bounds_are_refused_before_any_work(folder: Path) -> None:
+    run = opened(folder)
+    with pytest.raises(ConfigError, match="seeds is 0; at least 1 is needed"):
+        run.finetune("largest", seeds=0)
+    with pytest.raises(PredictorError, match="a budget of 0 subnets is not positive"):
+        run.profile("local", budget=0)
+    with pytest.raises(ConfigError, match=r"max_score_drop.* got -1"):
+        run.export("largest", max_score_drop=-1)
+    with pytest.raises(ConfigError, match="trim_vocabulary: 'perhaps'"):
+        run.export("largest", trim_vocabulary="perhaps")  # type: ignore[arg-type]
 
 
 def test_precision_and_beam_are_exported_on_demand(folder: Path) -> None:
