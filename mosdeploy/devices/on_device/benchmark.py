@@ -209,16 +209,20 @@ def open_bundle(path: Path, job: dict[str, Any]) -> Callable[[], Run]:
 
 
 def set_cpu_affinity(num_threads: int) -> None:
-    """Keep this process on the fastest processors, of equally fast ones the last, since interrupts
-    prefer the first; without effect where that is not allowed.
+    """Keep this process on the fastest processors, of equally fast ones on one of each core, and
+    then on the last, since interrupts prefer the first; without effect where that is not allowed.
     """
 
-    def rank(cpu: int) -> tuple[int, int]:
-        path = f"/sys/devices/system/cpu/cpu{cpu}/cpufreq/cpuinfo_max_freq"
-        return int(read_text(path) or 0), cpu
+    def rank(cpu: int) -> tuple[int, bool, int]:
+        folder = f"/sys/devices/system/cpu/cpu{cpu}"
+        siblings = re.findall(r"\d+", read_text(f"{folder}/topology/thread_siblings_list"))
+        # two threads of one core share what computes
+        is_first = cpu == min({cpu, *map(int, siblings)} & allowed)
+        return int(read_text(f"{folder}/cpufreq/cpuinfo_max_freq") or 0), is_first, cpu
 
     with contextlib.suppress(OSError, AttributeError):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0), key=rank)[-num_threads:])
+        allowed = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, sorted(allowed, key=rank)[-num_threads:])
 
 
 def repeat(once: Callable[[], list[float]], job: dict[str, Any]) -> list[list[float]]:

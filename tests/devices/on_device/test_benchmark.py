@@ -91,11 +91,22 @@ def test_cpu_affinity_takes_the_fastest_and_last_processors(monkeypatch):
     monkeypatch.setattr(benchmark.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
     monkeypatch.setattr(benchmark.os, "sched_setaffinity", lambda pid, cpus: held.append(cpus))
     frequencies = {"cpu0": "1800000", "cpu1": "2400000", "cpu2": "2400000", "cpu3": "1800000"}
-    monkeypatch.setattr(benchmark, "read_text", lambda path: frequencies[path.split("/")[5]])
+    siblings = dict.fromkeys(frequencies, "")
+
+    def read_text(path: str) -> str:
+        return (siblings if path.endswith("_list") else frequencies)[path.split("/")[5]]
+
+    monkeypatch.setattr(benchmark, "read_text", read_text)
     benchmark.set_cpu_affinity(1)
     benchmark.set_cpu_affinity(3)
     benchmark.set_cpu_affinity(9)
     assert held == [[2], [3, 1, 2], [0, 3, 1, 2]]
+    # two hardware threads a core: one of each core before both of one
+    frequencies = dict.fromkeys(frequencies, "2400000")
+    siblings = {"cpu0": "0-1", "cpu1": "0-1", "cpu2": "2,3", "cpu3": "2,3"}
+    benchmark.set_cpu_affinity(2)
+    benchmark.set_cpu_affinity(3)
+    assert held[3:] == [[0, 2], [3, 0, 2]]
 
     def refuse(pid, cpus):
         raise PermissionError
