@@ -9,7 +9,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Tests measure at the same time, on boards that are folders of this machine.
 os.environ["MOSDEPLOY_MACHINE_LOCK"] = ""
 
+import hypothesis
+
 from mosdeploy.devices import measure  # after the variables: it may load what reads them
+
+# No test asserts on time: a busy machine takes long for an example.
+hypothesis.settings.register_profile("mosdeploy", deadline=None)
+hypothesis.settings.load_profile("mosdeploy")
 
 # What tests measure takes a moment, on a device whose looks cost nothing.
 measure.MIN_POLL_S = 0.02

@@ -168,12 +168,15 @@ def roll_back(context: Context, options: DeployOptions | None = None) -> Deploym
     options = options or DeployOptions()
     if options.bundle is not None:
         raise ConfigError("--rollback goes back to what the device holds; it takes no --bundle")
+    if not options.strict:
+        raise ConfigError("--rollback holds the bundle to no limit; it takes no --no-strict")
     name, host = deployed_to(context, options)
     target = resolve_profile(context.files.root, name, host)
     context.progress.say(f"rolling back {host or target.name}")
-    with lasting_session(context, target) as session:
-        deployment = roll_back_there(session, target, channel_of(context.run))
-    write_record(context.files.deployment_path(target.name, host), deployment)
+    with sole_deployment(context, target):
+        with lasting_session(context, target) as session:
+            deployment = roll_back_there(session, target, channel_of(context.run))
+        write_record(context.files.deployment_path(target.name, host), deployment)
     return deployment
 
 

@@ -10,7 +10,7 @@ from .devices import check_named
 ROUTINGS = ("none", "layer", "neuron")
 
 
-def dry_run(context: Context, time_s: float | None = None) -> DryRun:
+def dry_run(context: Context, time_s: float | None = None, device: str | None = None) -> DryRun:
     """Try what the configured training costs, beside other ways to share the weights; writes
     nothing.
 
@@ -20,16 +20,18 @@ def dry_run(context: Context, time_s: float | None = None) -> DryRun:
     ----------
     time_s
         As `TrainOptions` has it: the steps are those of the supernet's share.
+    device
+        As `TrainOptions` has it: only that it has a profile is looked at.
 
     Raises
     ------
     ConfigError
-        If a GPU is asked for and there is none, if the run file names an unknown device, if an
+        If a GPU is asked for and there is none, if the device is unknown, if an
         example is longer than a batch, or if the time is not enough for one step.
     """
     from ..training.cost import CostTask, training_cost
 
-    check_named(context)
+    check_named(context, device)
     config = with_budget(context.run, tried_budget(context, time_s)).config
     variants = {"configured": config.supernet} | {
         name: config.supernet.model_copy(update={"routing": name}) for name in ROUTINGS

@@ -103,8 +103,9 @@ def export_format(
             f"'{family.name}' has no format '{name}'; its formats: {known}. Without --format, "
             "export writes a bundle"
         )
-    if options.runtime != "onnxruntime":
-        raise ConfigError("--runtime is about bundles; leave it out, or leave --format out")
+    if options.runtime != "onnxruntime" or options.tune_s:
+        option = "--tune" if options.tune_s else "--runtime"
+        raise ConfigError(f"{option} is about bundles; leave it out, or leave --format out")
     return _Export.plan(context, options).write_format(name)
 
 
@@ -144,11 +145,11 @@ class _Export:
         picked = pick(state, options.pick, context.progress)
         result = state.search_of(picked.arch.key)
         chosen = with_vocabulary(state, select_subnet(state, picked.arch, options.weights), limits)
-        device = _device_name(context, options, result)
+        device = _device_name(context, options, state.searched_device)
         choice = None
         if precision == "auto":
-            target = run_profile(context.files.root, device)
             statistic = config.search.statistic if result is None else result.statistic
+            target = run_profile(context.files.root, device).timed_for(statistic)
             task = PrecisionTask(context, state, chosen, workload, target, limits, statistic)
             choice = choose_precision(task)
             workload = changed_workload(workload, choice.precision)
@@ -284,10 +285,9 @@ def _is_pick(options: ExportOptions) -> bool:
     return options.pick != "winner" and not options.replaces_winner
 
 
-def _device_name(context: Context, options: ExportOptions, search: SearchResult | None) -> str:
-    searched = search.device if search else "local"
-    name = options.device or context.config.device or searched
-    if options.device is None and search is not None and name != searched:
+def _device_name(context: Context, options: ExportOptions, searched: str | None) -> str:
+    name = options.device or context.config.device or searched or "local"
+    if options.device is None and searched is not None and name != searched:
         context.progress.say(
             f"searched for {searched}, and exported for {name}, the device in mosdeploy.toml: "
             f"`mosdeploy export --device {searched}` takes the other"

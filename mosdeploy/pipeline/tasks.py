@@ -17,7 +17,7 @@ import tomli_w
 from ..config import RunConfig, parse_run_config
 from ..errors import ConfigError, StaleInputError
 from ..record import read_toml
-from ..records import Candidate, Limits, ScoreTable, SearchResult, SupernetCard
+from ..records import Candidate, ScoreTable, SearchResult, SupernetCard
 from ..spaces.genes import ArchConfig
 from ..storage import (
     atomic_write,
@@ -32,7 +32,7 @@ from .context import Context
 from .evaluate import evaluate
 from .finetune import FinetuneOptions, finetune_together
 from .limits import NO_LIMITS, cost_of
-from .picking import pick
+from .picking import Picked, pick
 from .run import Run, open_run
 from .summaries import TaskSummary
 from .token_files import VALIDATION_TOKENS
@@ -131,6 +131,9 @@ class _Task:
             **{name: given[name] for name in REPLACED if name in given},
             "served_by": "../..",
         }
+        if "deploy" in merged:
+            # each task is deployed under the name of its own folder
+            merged["deploy"] = {k: v for k, v in merged["deploy"].items() if k != "name"}
         config = parse_run_config(merged, str(path))
         _check_shared(given, merged, config, path)
         root = context.files.task_root(path.stem)
@@ -139,7 +142,7 @@ class _Task:
     def write(self, arch_name: str) -> str:
         """Make the folder: run file, device profiles, tokenizer, supernet, architecture."""
         files = self.context.files
-        arch = pick(self.trained, arch_name, self.context.progress).arch
+        picked = pick(self.trained, arch_name, self.context.progress)
         run = Run(Workspace(self.root), self.config)
         data = self.context.family.load_data(self.config, run.data_root)
         net = self._served(data)
@@ -152,7 +155,7 @@ class _Task:
         atomic_write(run.workspace.tokenizer_path, self.trained.tokenizer_bytes())
         self._write_supernet(run, data, net)
         atomic_write(run.workspace.config_path, tomli_w.dumps(self.data))
-        self._write_arch(TrainedRun(run, run.supernet_card()), arch, arch_name)
+        self._write_arch(TrainedRun(run, run.supernet_card()), picked)
         return json.dumps(str(self.root))
 
     def _served(self, data: Any) -> Any:
@@ -188,11 +191,14 @@ class _Task:
         }
         write_record(files.supernet_card_path, state.card.model_copy(update=losses))
 
-    def _write_arch(self, state: TrainedRun, arch: ArchConfig, name: str) -> None:
-        """Write the architecture as the result of a search that saw this one alone."""
+    def _write_arch(self, state: TrainedRun, picked: Picked) -> None:
+        """Write the architecture as the result of a search that saw this one alone, under the
+        limits of the one that found it.
+        """
+        arch = picked.arch
         spec = state.spec
         cost = cost_of(spec, state.family, state.tokenizer_size)(arch)
-        found = self.trained.search_result() if name == "winner" else None
+        found = self.trained.search_of(arch.key)
         loss = _loss(state.net, self._valid_batches(state), arch)
         candidate = Candidate(
             arch=arch,
@@ -202,9 +208,11 @@ class _Task:
             num_body_parameters=cost.num_body_parameters,
             size_bytes=cost.size_bytes,
         )
-        limits: Limits = found.limits if found is not None else NO_LIMITS
+        limits = found.limits if found is not None else NO_LIMITS
+        if picked.limit_ms is not None:
+            limits = limits.model_copy(update={"max_latency_ms": picked.limit_ms})
         result = SearchResult(
-            device=found.device if found is not None else state.run.device_name(None),
+            device=self.trained.searched_device or state.run.device_name(None),
             workload=state.config.workload,
             limits=limits,
             statistic=found.statistic if found is not None else "median",

@@ -253,6 +253,14 @@ class TrainedRun:
             return None
         return result if any(x.arch.key == key for x in result.deliverable) else None
 
+    @property
+    def searched_device(self) -> str | None:
+        """The device that was searched for; None without a search that counts."""
+        try:
+            return self.search_result().device
+        except StaleInputError:
+            return None
+
     def search_result(self) -> SearchResult:
         """What `search` found in this supernet.
 

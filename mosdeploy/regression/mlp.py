@@ -104,8 +104,8 @@ def fit_mlp(features: FloatArray, residual: FloatArray, *, weight_decay: float) 
 
     mean = features.mean(axis=0)
     deviation = features.std(axis=0)
-    # a feature that never varies standardises to zero
-    deviation[deviation == 0] = 1.0
+    # a feature that never varies standardises to zero; its mean may be off in the last digit
+    deviation[deviation <= 1e-9 * np.abs(features).max(axis=0)] = 1.0
     # of unit deviation, so that the same weight decay suits residuals of any size
     scale = max(float(residual.std()), 1e-9)
     members = []

@@ -8,6 +8,7 @@ model and splits no text.
 
 from __future__ import annotations
 
+import bisect
 import json
 import re
 import sys
@@ -162,13 +163,14 @@ def best_places(
     Of several windows it is the one in which fewest pieces are cut off near the word: where the
     line itself begins or ends, nothing is.
     """
-    owner = {i: number for number, (start, end) in enumerate(words) for i in range(start, end)}
+    starts = [start for start, _ in words]
+    ends = [end for _, end in words]
     best: list[tuple[int, int] | None] = [None] * len(words)
     most_around = [-1] * len(words)
     for number, pieces in enumerate(windows):
         is_first = number == 0
         is_last = number == len(windows) - 1
-        for word, position in _first_pieces(owner, pieces).items():
+        for word, position in _first_pieces(starts, ends, pieces).items():
             before = sys.maxsize if is_first else position
             behind = sys.maxsize if is_last else len(pieces.ids) - 1 - position
             if min(before, behind) > most_around[word]:
@@ -177,13 +179,13 @@ def best_places(
     return best
 
 
-def _first_pieces(owner: Mapping[int, int], pieces: Pieces) -> dict[int, int]:
-    """Position of the first piece of each word in a window, from the word of each character."""
+def _first_pieces(starts: Sequence[int], ends: Sequence[int], pieces: Pieces) -> dict[int, int]:
+    """Position of the first piece of each word in a window, by the number of the word."""
     first: dict[int, int] = {}
     for position, (start, end) in enumerate(pieces.spans):
         # by the last character: a piece may begin with the space before its word
-        word = owner.get(end - 1) if end > start else None
-        if word is not None:
+        word = bisect.bisect_right(starts, end - 1) - 1
+        if end > start and word >= 0 and end <= ends[word]:
             first.setdefault(word, position)
     return first
 

@@ -243,10 +243,10 @@ class Fields:
         value = self.get(key)
         if not isinstance(value, list) or len(value) > MAX_LENGTH:
             raise ManifestError(f"'{key}' must be a list of at most {MAX_LENGTH} numbers")
-        if all(type(item) is int for item in value):
-            return tuple(value)
         if not all(type(item) in (int, float) and abs(item) <= MAX_ANSWER for item in value):
             raise ManifestError(f"'{key}' must hold finite numbers")
+        if all(type(item) is int for item in value):
+            return tuple(value)
         return tuple(float(item) for item in value)
 
     def texts(self, key: str) -> tuple[str, ...]:

@@ -67,13 +67,14 @@ class Tokenizer:
 
     def _cut(self, ids: list[int], limit: int) -> list[list[int]]:
         parts = []
-        while len(ids) > limit:
+        begin = 0
+        while len(ids) - begin > limit:
             starts = (
                 i
-                for i in range(limit, 0, -1)
+                for i in range(begin + limit, begin, -1)
                 if self._processor.IdToPiece(ids[i]).startswith(_WORD_START)
             )
-            end = next(starts, limit)
-            parts.append(ids[:end])
-            ids = ids[end:]
-        return [*parts, ids] if ids else parts
+            end = next(starts, begin + limit)
+            parts.append(ids[begin:end])
+            begin = end
+        return [*parts, ids[begin:]] if ids else parts

@@ -17,11 +17,11 @@ from .errors import ModelError
 from .manifest import ONNX_MODEL_NAME, TOKENIZER_NAMES, Manifest, open_folder
 from .texts import check_texts
 from .timing import Timing
-from .tokenizer import Tokenizer
 from .translation_settings import TranslationSettings, read_settings
 
 if TYPE_CHECKING:
     from .session import ModelSession
+    from .tokenizer import Tokenizer
 
 INPUTS = ("source_ids", "max_steps", "min_steps")
 OUTPUTS = ("output_ids",)
@@ -90,13 +90,20 @@ class Translator:
         folder = Path(bundle_dir)
         self.timing = Timing()
         self.manifest, self.settings = open_folder(folder, read_settings)
-        self.tokenizer = Tokenizer(
-            folder / TOKENIZER_NAMES["translation"], self.manifest.vocab_size
-        )
+        self.tokenizer = self._open_tokenizer(folder)
         if self.manifest.runtime == "tvm":
             self._engine = self._open_tvm(folder, threads, providers)
         else:
             self._engine = self._open_onnx(folder, threads, providers)
+
+    def _open_tokenizer(self, folder: Path) -> Tokenizer:
+        try:
+            from .tokenizer import Tokenizer
+        except ImportError as error:
+            raise ModelError(
+                f"a package is missing ({error}); run: pip install sentencepiece"
+            ) from error
+        return Tokenizer(folder / TOKENIZER_NAMES["translation"], self.manifest.vocab_size)
 
     def predict(self, lines: Sequence[str]) -> list[str]:
         """Translate lines, in the order given.

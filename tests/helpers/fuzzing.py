@@ -24,7 +24,6 @@ def fuzzed(num_examples: int) -> settings:
     """Settings of a test that tries so many examples, or FUZZ_FACTOR times as many."""
     return settings(
         max_examples=FACTOR * num_examples,
-        deadline=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture],
     )
 

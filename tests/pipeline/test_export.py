@@ -61,6 +61,15 @@ def test_precision_and_beam_are_exported_on_demand(folder: Path) -> None:
     assert result.size_bytes == folder_bytes(result.path)
 
 
+def test_what_was_not_searched_for_is_for_the_device_of_the_search(folder: Path) -> None:
+    text = (folder / "mosdeploy.toml").read_text()
+    (folder / "mosdeploy.toml").write_text(text.replace('device = "local"\n', ""))
+    path = folder / "search" / "result.json"
+    path.write_text(path.read_text().replace('"device": "local"', '"device": "rpi"'))
+    manifest = opened(folder).export("largest").manifest
+    assert (manifest.device, manifest.limit_ms) == ("rpi", None)
+
+
 def test_what_was_not_searched_for_is_promised_nothing(folder: Path) -> None:
     run = opened(folder)
     path = folder / "arch.json"

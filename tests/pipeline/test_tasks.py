@@ -70,6 +70,19 @@ def test_each_verb_works_in_the_folder_of_a_task(agnostic: Path) -> None:
     assert task.report().report.search.winner.arch == winner
 
 
+@pytest.mark.slow
+def test_a_member_of_the_front_keeps_the_limits_of_its_search(agnostic: Path) -> None:
+    run = opened(agnostic)
+    edit(agnostic / "mosdeploy.toml", "[training]", '[deploy]\nname = "mine"\n[training]')
+    run.search(max_parameters=10**9, verify=False, statistic="p99")
+    run.finetune("1", steps=1, task=agnostic / "tasks" / "tags.toml")
+    task = open_run(agnostic / "runs" / "tags")
+    found = trained_run(task).search_result()
+    assert (found.limits.max_parameters, found.statistic) == (10**9, "p99")
+    assert task.config.deploy.name is None  # or tasks would take each other's place
+    edit(agnostic / "mosdeploy.toml", '[deploy]\nname = "mine"\n[training]', "[training]")
+
+
 def test_the_body_is_the_supernets_and_the_head_is_fresh(agnostic: Path) -> None:
     run = opened(agnostic)
     run.finetune("smallest", steps=1, task=agnostic / "tasks" / "tags.toml")

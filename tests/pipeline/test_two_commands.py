@@ -22,6 +22,8 @@ def test_another_command_of_the_folder_keeps_the_device(folder: Path) -> None:
         for verb in (run.deploy, run.verify, lambda: select_fastest(context, device, built)):
             with pytest.raises(DeviceBusyError, match=f"another command of {folder} tests"):
                 verb()
+        with pytest.raises(DeviceBusyError, match=f"another command of {folder} tests"):
+            run.deploy("local", rollback=True)
     assert sorted((folder / "deployments").glob("*.json")) == deployed
     assert run.deploy().self_test_passed
 

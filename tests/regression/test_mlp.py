@@ -38,6 +38,16 @@ def test_a_feature_that_never_varies_does_no_harm(features):
     assert np.isfinite(correction).all()
 
 
+def test_a_feature_whose_mean_is_off_in_the_last_digit_does_no_harm(features):
+    # the mean of many 5/6 is not 5/6, and their deviation not 0
+    constant = np.column_stack([features, np.full(len(features), 5 / 6)])
+    ensemble = fit_mlp(constant, features[:, 0], weight_decay=1.0)
+    elsewhere = constant.copy()
+    elsewhere[:, -1] = 4 / 6
+    moved = np.abs(ensemble.predict(elsewhere)[0] - ensemble.predict(constant)[0])
+    assert moved.max() < np.ptp(features[:, 0])
+
+
 def test_json_there_and_back(features):
     ensemble = fit_mlp(features, features[:, 0], weight_decay=1.0)
     assert parse(MlpEnsemble, ensemble.model_dump(mode="json"), "test") == ensemble

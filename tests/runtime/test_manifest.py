@@ -51,6 +51,7 @@ def one_test(**changed: object) -> list[dict[str, object]]:
         ("self_test", [], "'self_test' must be a list of 1"),
         ("self_test", [[]], "self_test must be an object"),
         ("self_test", one_test(answer=["x"]), "must hold finite numbers"),
+        ("self_test", one_test(answer=[10**400]), "must hold finite numbers"),
         ("self_test", one_test(input_ids=[4] * 65_537), "at most 65536 ids"),
         ("self_test", one_test(input="\ud800"), "'input' must be a text"),
         ("sha256", {}, "'sha256' must name model.onnx and tokenizer.model"),

@@ -94,6 +94,11 @@ def test_large_scores_are_the_same_up_to_their_last_digits() -> None:
     assert not is_same([5000.2], [5000.0])
 
 
+def test_scores_that_a_manifest_writes_as_long_whole_numbers_are_compared() -> None:
+    assert is_same([0.5], [2**70]) is False
+    assert is_same([float(2**70)], [2**70])
+
+
 class Numbers:
     """A bundle in int8 whose text is the number of its answer; no file is read."""
 
@@ -101,7 +106,7 @@ class Numbers:
     decode = staticmethod(str)
 
     def __init__(
-        self, expected: list[list[float]], found: list[list[float]], **settings: float
+        self, expected: list[list[float]], found: list[list[float]], **settings: float | str
     ) -> None:
         self.found = found
         tests = [
@@ -129,11 +134,14 @@ def test_one_score_near_zero_does_not_fail_all() -> None:
 
 def test_labels_far_from_zero_are_compared_in_their_spread() -> None:
     """A model that answers the mean whatever it is asked is beside 2,000 right to 99.5%."""
-    scale = {"center": 2005.0, "spread": 10.0}
+    scale = {"kind": "regression", "center": 2005.0, "spread": 10.0}
     years = [[1995.0], [2015.0], [2004.0]]
     assert not run_self_test(Numbers(years, [[2005.0]] * 3, **scale)).passed
     assert run_self_test(Numbers(years, [[2005.0]] * 3)).passed  # without the scale nobody sees it
     assert run_self_test(Numbers(years, [[1995.8], [2014.0], [2004.5]], **scale)).passed
+    # of another kind of task they mean nothing, and are not checked
+    huge = {"kind": "classification", "center": 0, "spread": 10**400}
+    assert not run_self_test(Numbers(years, [[5.0]] * 3, **huge)).passed
     # answers that are all near the center count as one spread, not as next to nothing
     near = run_self_test(Numbers([[2005.1], [2004.8]], [[2005.6], [2004.3]], **scale))
     assert near.agreement == pytest.approx(0.95)

@@ -173,6 +173,15 @@ def test_a_library_of_another_bundle_is_not_loaded(bundle: Path, edit: Callable,
         Translator(bundle)
 
 
+def test_without_sentencepiece_the_package_is_named(
+    fp32_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "mosdeploy.runtime.tokenizer", raising=False)
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    with pytest.raises(ModelError, match=r"package is missing .* run: pip install sentencepiece"):
+        Translator(fp32_bundle)
+
+
 def test_an_answer_that_is_no_array_is_a_model_error() -> None:
     with pytest.raises(ModelError, match="answered 1 lines with a list"):
         _check_output([1], 1, 5)

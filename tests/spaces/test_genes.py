@@ -16,7 +16,7 @@ from mosdeploy.spaces import ArchConfig, SearchSpace
 from mosdeploy.spaces.table import Choices, Gene
 
 seeds = st.integers(0, 2**32 - 1)
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=40)
 
 
 class Layer(Record):

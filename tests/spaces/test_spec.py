@@ -10,7 +10,7 @@ from mosdeploy.spaces.translation import TranslationSpace
 from mosdeploy.spaces.translation_workload import TranslationWorkload
 
 seeds = st.integers(0, 2**32 - 1)
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=40)
 SPEC = ModelSpec(TINY, 10, TranslationWorkload(source_len=3, decode_steps=2))
 
 

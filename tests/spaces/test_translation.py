@@ -24,7 +24,7 @@ SPEC = ModelSpec(TINY, 10, TranslationWorkload(source_len=3, decode_steps=2))
 # -- laws
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(spaces(), st.integers(0, 2**32 - 1))
 def test_features_and_self_attention_scores_make_the_macs(
     space: TranslationSpace, seed: int
@@ -53,7 +53,7 @@ def test_features_and_self_attention_scores_make_the_macs(
     assert features["decoder_layers"] == len(arch.decoder_layers)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(spaces(), st.integers(0, 2**32 - 1))
 def test_no_span_reaches_past_the_encoder(space: TranslationSpace, seed: int) -> None:
     rng = np.random.default_rng(seed)
