@@ -103,6 +103,7 @@ def export(common: DeviceCommon, arguments: ExportArguments) -> None:
     from ..pipeline.export import export as build
     from ..pipeline.export import export_format
     from ..pipeline.export_job import ExportOptions
+    from ..pipeline.proposed_commands import deploy_command
 
     options = ExportOptions(
         pick=arguments.pick,
@@ -123,10 +124,7 @@ def export(common: DeviceCommon, arguments: ExportArguments) -> None:
     context = common.context()
     result = build(context, options)
     record = result.runtime_choice or result.manifest
-    device = result.manifest.device
-    # without one in the run file, the bundle's own is meant
-    option = f" --device {device}" if context.config.device not in (None, device) else ""
-    common.show(record, _text(result), f"mosdeploy deploy{option}")
+    common.show(record, _text(result), deploy_command(context, result.manifest.device))
 
 
 def _format_text(written: "FormatSummary") -> str:

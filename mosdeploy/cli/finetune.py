@@ -1,5 +1,6 @@
 """The verb `finetune`."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,7 +71,10 @@ def _finetune_task(common: Common, task: Path, options: "FinetuneOptions") -> No
     for name, scores in rows:
         metrics = ", ".join(f"{metric} {score(value)}" for metric, value in scores.metrics.items())
         lines.append(f"  {name}: {metrics} on {scores.num_examples} test examples")
-    common.show(done, "\n".join(lines), f"mosdeploy export --dir {done.root}")
+    command = f"mosdeploy export --dir {shlex.quote(done.root)}"
+    if options.from_scratch:
+        command += f" --weights {card.weights}"
+    common.show(done, "\n".join(lines), command)
 
 
 def _trained(card: "SubnetCard") -> str:

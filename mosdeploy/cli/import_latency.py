@@ -30,14 +30,18 @@ def import_latency(
     """Fit a predictor on published latencies, without rows that a throttled device spoilt."""
     from ..pipeline.import_latency import ImportOptions
     from ..pipeline.import_latency import import_latency as fit_file
+    from ..pipeline.proposed_commands import search_command
 
     options = ImportOptions(file, device, workload, file_format, source, licence)
-    card = fit_file(common.context(), options)
+    context = common.context()
+    card = fit_file(context, options)
     lines = [
         f"left out rows {block.start}-{block.stop - 1}: {100 * (block.time_ratio - 1):+.0f}% "
         "against the rest"
         for block in card.left_out
     ]
     lines.append(f"{card.device}-{card.workload} ({card.runtime}): {card_line(card)}")
-    command = f"mosdeploy search --device {card.device} --max-latency 4s --no-verify"
+    command = search_command(context, card.device)
+    if command is not None and command.startswith("mosdeploy search"):
+        command += " --no-verify"  # whoever has the board measures it
     common.show(card, "\n".join(lines), command)

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..printable import plain
 from .options import DeviceCommon, DeviceOption
 from .printing import EMULATED, card_line, rescaled_lines
 
@@ -55,6 +54,7 @@ def profile(
     from ..errors import PredictorError
     from ..pipeline.profile import ProfileOptions, split_hosts
     from ..pipeline.profile import profile as measure
+    from ..pipeline.proposed_commands import search_command
 
     options = ProfileOptions(
         device=device,
@@ -65,14 +65,10 @@ def profile(
     )
     context = common.context()
     result = measure(context, options)
-    # a supernet that is trained after measuring can be trained for a limit
-    verb = "search" if context.files.supernet_card_path.exists() else "train"
     command = result.further_command
     is_trusted = not (result.emulated or result.is_too_noisy)
-    if command is None and is_trusted and result.fastest_ms and result.slowest_ms:
-        middle_ms = (result.fastest_ms + result.slowest_ms) / 2
-        device_option = context.run.device_option(result.device)
-        command = f"mosdeploy {verb} --max-latency {plain(middle_ms, 2)}ms{device_option}"
+    if command is None and is_trusted and result.fastest_ms:
+        command = search_command(context, result.device)
     common.show(result, _text(result), command)
     if result.error_met is False:
         raise typer.Exit(PredictorError.exit_code)

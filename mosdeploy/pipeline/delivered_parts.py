@@ -20,6 +20,7 @@ from .channels import channel_of
 from .context import Context
 from .devices import resolve_profile
 from .parts import look_at
+from .proposed_commands import deploy_command
 from .subnets import ALONE, subnet_card
 from .summaries import Part
 from .trained_run import TrainedRun
@@ -109,16 +110,23 @@ class _Delivered:
             command = f"mosdeploy deploy --device {place}{self._bundle_option(path)}"
             yield look_at("deployment", place, partial(self._deployment, path), command)
         if not deployed:
-            yield Part(what="deployment", state="missing", command="mosdeploy deploy")
+            command = deploy_command(self.context, self._newest_device())
+            yield Part(what="deployment", state="missing", command=command)
 
-    def _bundle_option(self, path: Path) -> str:
-        """What deploys the same bundle again, where the newest one is for another device."""
+    def _newest_device(self) -> str | None:
+        """The device that the newest bundle was made for; None where that is not known."""
         from ..export.bundle import read_manifest
 
         with contextlib.suppress(MosdeployError):
-            found = read_record(Deployment, path, "mosdeploy deploy")
             newest = newest_bundle(self.context.files)
-            if newest and read_manifest(newest).device not in (None, found.device.name):
+            return read_manifest(newest).device if newest else None
+        return None
+
+    def _bundle_option(self, path: Path) -> str:
+        """What deploys the same bundle again, where the newest one is for another device."""
+        with contextlib.suppress(MosdeployError):
+            found = read_record(Deployment, path, "mosdeploy deploy")
+            if self._newest_device() not in (None, found.device.name):
                 return f" --bundle {found.bundle}"
         return ""
 

@@ -64,8 +64,8 @@ def export(context: Context, options: ExportOptions | None = None) -> ExportResu
         raise ConfigError("--tune is about TVM; add --runtime tvm or --runtime auto")
     if options.runtime == "auto":
         state = trained_run(context.run, context.progress)
-        result = state.search_of(pick(state, options.pick, context.progress).arch.key)
-        named = dataclasses.replace(options, device=_device_name(context, options, result))
+        device = _device_name(context, options, state.searched_device)
+        named = dataclasses.replace(options, device=device)
         return select_runtime(context, named, export)
     return _Export.plan(context, options).run()
 

@@ -1,6 +1,6 @@
 """What was measured in a run folder, and the predictors of it.
 
-In: a run folder. Out: a `Part` for each device, and a limit that suits it. No device is asked.
+In: a run folder. Out: a `Part` for each device, and limits that suit it. No device is asked.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ConfigError, OtherConditionsError, StaleInputError
+from ..errors import ConfigError, MosdeployError, OtherConditionsError, StaleInputError
 from ..folders import listed
 from ..printable import plain
 from ..storage import read_lines
@@ -17,7 +17,7 @@ from .conditions import check_current
 from .context import Context
 from .devices import run_profile
 from .enough_measured import excess_noise, further_command, profile_command
-from .measured_folders import device_of, measured_devices
+from .measured_folders import device_of
 from .parts import look_at, require, subnets
 from .summaries import Part
 
@@ -40,6 +40,8 @@ def measured_parts(context: Context) -> Iterator[Part]:
     is_any_measured = any(not found.is_begun for found in looks)
     for found in looks:
         yield from _begun(found, is_any_measured) if found.is_begun else _finished(found)
+    if context.config.served_by is not None:
+        return  # the architecture of a task is chosen before, so that nothing has to be measured
     wanted = context.config.device
     if (wanted or not devices) and wanted not in devices:
         device = context.run.device_name(None)
@@ -76,19 +78,29 @@ def _profile_command(device: str) -> str:
     return f"mosdeploy profile --device {device}"
 
 
-def middle_limit(context: Context) -> str:
-    """Options of a search within a limit between the fastest and the slowest subnet of the device
-    that it means, or else of another one; empty where nothing was measured.
+def middle_limit(context: Context, device: str | None = None) -> str:
+    """Options of a search within a limit between the fastest and the slowest subnet of a device;
+    empty where neither is known.
+
+    Parameters
+    ----------
+    device
+        None takes the one that a search means, else another one.
     """
-    workload = context.config.workload.name
-    devices = measured_devices(context.files.root, workload, "latency.jsonl")
-    for device in sorted(devices, key=context.run.device_option):
-        found = _Measured(context, device)
-        times_ms = _times_ms(found.dataset)
-        if times_ms and not found.is_emulated:
-            limit_ms = (min(times_ms) + max(times_ms)) / 2
-            return f" --max-latency {plain(limit_ms, 2)}ms{context.run.device_option(device)}"
-    return ""
+    middles_ms = middle_times_ms(context)
+    name = device or next(iter(middles_ms), None)
+    if name is None or name not in middles_ms:
+        return ""
+    return f" --max-latency {plain(middles_ms[name], 2)}ms{context.run.device_option(name)}"
+
+
+def middle_times_ms(context: Context) -> dict[str, float]:
+    """The middle between the fastest and the slowest subnet by device, first of the one that a
+    search means; only of devices of which it is known.
+    """
+    devices = sorted(context.run.devices_with_latencies(), key=context.run.device_option)
+    middles_ms = {device: _Measured(context, device).middle_ms for device in devices}
+    return {device: middle for device, middle in middles_ms.items() if middle is not None}
 
 
 @dataclass(frozen=True)
@@ -151,10 +163,32 @@ class _Measured:
             return self.path.exists() and self.dataset.context.device.emulated
         return False
 
+    @property
+    def middle_ms(self) -> float | None:
+        """Between the fastest and the slowest subnet; None where nothing tells it."""
+        if self.is_emulated:
+            return None
+        with contextlib.suppress(MosdeployError):
+            times_ms = _times_ms(self.dataset) if self.path.exists() else []
+            times_ms = times_ms or self._predicted_ms()
+            return (min(times_ms) + max(times_ms)) / 2
+        return None
+
+    def _predicted_ms(self) -> list[float]:
+        """What an imported predictor says of the smallest and the largest subnet."""
+        from ..latency.predictor import LatencyPredictor
+
+        found = LatencyPredictor.load(self.path.with_name("predictor.json"))
+        found.check(self.context.spec, self.device)
+        space = self.context.config.space
+        return list(map(float, found.predict(space.genes([space.smallest, space.largest]))))
+
     def is_wanted(self, is_any_measured: bool) -> bool:
         """Whether a walk goes on with this device, of which nothing was measured: the run file
-        names it, or names none where no other was measured.
+        names it, or names none where no other was measured; never in the folder of a task.
         """
+        if self.context.config.served_by is not None:
+            return False
         named = self.context.config.device
         return self.device == named or (named is None and not is_any_measured)
 

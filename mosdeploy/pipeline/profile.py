@@ -93,7 +93,9 @@ def profile(context: Context, options: ProfileOptions | None = None) -> ProfileS
     check_any_timed(results[-1].dataset)
     card = _card(context, name)
     summary = _summary(results, card, limit, reached[-1] if reached else None)
-    further = further_command(results[-1].dataset, context.config.profile.budget)
+    # a predictor that is corrected from another device's takes fewer than one of its own
+    budget = context.config.profile.budget
+    further = further_command(results[-1].dataset, budget) if card is None else None
     return summary.model_copy(update={"further_command": further})
 
 

@@ -28,10 +28,10 @@ from .bundles import newest_bundle
 from .context import Context
 from .delivered_parts import delivered_parts, verify_command
 from .devices import check_named
-from .measured_parts import measured_parts, middle_limit
+from .measured_parts import measured_parts
 from .parts import look_at, require, subnets
 from .predictors import has_ready_made
-from .replacing import begun_training
+from .proposed_commands import last_training, search_command, task_command
 from .report import current_scores, measured_for, readable_deployments, told_noise
 from .subnets import are_current, is_trained, subnet_card
 from .summaries import Part, RunStatus
@@ -39,6 +39,7 @@ from .train import has_tokenizer_of
 from .train_command import TRAIN, train_command
 from .trained_run import TrainedRun, trained_run
 
+SEARCH = "mosdeploy search"
 OPTIONAL = ("scores",)
 """What a walk can do without."""
 
@@ -78,7 +79,7 @@ class _Look:
         yield look_at("tokenizer", "", self._tokenizer, self._train_command)
         yield look_at("supernet", "", self._supernet, self._train_command)
         yield from measured_parts(self.context)
-        yield look_at("search", "", self._search, "mosdeploy search")
+        yield look_at("search", "", self._search, self._search_command)
         yield from self._finetuned()
         yield look_at("scores", "", self._scores, "mosdeploy evaluate")
         yield from delivered_parts(self.context, lambda: self._trained)
@@ -92,38 +93,38 @@ class _Look:
             return verify_command(self.context)
         if command == self._train_command:
             return self._measured_first(parts) or command
-        if command != "mosdeploy search" or self._has_limit:
-            return command
-        return command + middle_limit(self.context)
+        if command == SEARCH:
+            return search_command(self.context) or command
+        return command
 
     @property
-    def _has_limit(self) -> bool:
-        """Whether a search finds a limit that nobody has to give."""
-        search = self.context.config.search
-        limits = (search.max_latency, search.max_parameters, search.max_size, search.max_memory)
-        return any(limits) or (self._state is not None and self._state.card.limits is not None)
+    def _search_command(self) -> str:
+        """What finds an architecture; of a task, what takes that of the supernet's folder."""
+        return task_command(self.context) if self._is_served else SEARCH
+
+    @property
+    def _is_served(self) -> bool:
+        """Whether it is the folder of a task, where neither a training nor a search is run."""
+        return self.context.config.served_by is not None
 
     # -- what is trained
 
     @cached_property
     def _made(self) -> BegunTraining | SupernetCard | None:
         """What the last training was for: the one that is not over, else the supernet's."""
-        files = self.context.files
-        if begun := begun_training(files.beside) or begun_training(files):
-            return begun
-        with contextlib.suppress(StaleInputError):
-            return read_record(SupernetCard, files.supernet_card_path, TRAIN)
-        return None
+        return last_training(self.context.files)
 
     @cached_property
     def _train_command(self) -> str:
-        """What goes on with that training, or repeats it."""
+        """What goes on with that training, or repeats it; of a task, what makes its folder."""
+        if self._is_served:
+            return task_command(self.context)
         return TRAIN if self._made is None else train_command(self.context.config, self._made)
 
     def _measured_first(self, parts: tuple[Part, ...]) -> str | None:
         """What measures the device, where a training within a latency would be refused without."""
         limit = self.context.config.training.max_latency
-        if limit is None and "--max-latency" not in self._train_command:
+        if self._is_served or (limit is None and "--max-latency" not in self._train_command):
             return None
         device = self._made.limits.device if self._made and self._made.limits else None
         with contextlib.suppress(ConfigError):  # of several devices, train asks which

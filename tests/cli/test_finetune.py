@@ -63,5 +63,11 @@ def test_a_task_is_told_with_its_scores(ask: Callable[..., Any]) -> None:
         "  winner, finetuned: accuracy 91.2, macro F1 90.0 on 40 test examples",
     ]
     assert asked.stderr == "next: mosdeploy export --dir runs/sst2\n"
+    scratch = done.model_copy(
+        update={"root": "my runs/sst2", "subnet": subnet_card(weights="scratch")}
+    )
+    asked = ask("tasks.finetune_task", scratch, *words.split(), "--from-scratch")
+    # weights that no export takes unasked
+    assert asked.stderr == "next: mosdeploy export --dir 'my runs/sst2' --weights scratch\n"
     untested = done.model_copy(update={"scores": None})
     assert len(ask("tasks.finetune_task", untested, *words.split()).stdout.splitlines()) == 1

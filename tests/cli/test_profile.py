@@ -1,9 +1,9 @@
 """`mosdeploy profile`: its options, and what is told of a device or a fleet."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+import pytest
 from answers import CARD_LINE, predictor_card
 
 from mosdeploy.pipeline.profile import ProfileOptions
@@ -42,11 +42,17 @@ def test_measurements_and_predictor_are_told(ask: Callable[..., Any]) -> None:
         f"predictor (cross-validated): {CARD_LINE}",
         "noise floor: repeats of one subnet lie 0.50% from their median",
     ]
-    assert "next: mosdeploy train --max-latency 170ms" in done.stderr
-    trained = Path("supernet/supernet.json")  # only that there is one is asked
-    trained.parent.mkdir()
-    trained.touch()
-    assert "next: mosdeploy search --max-latency 170ms" in ask(PROFILE, SUMMARY, "profile").stderr
+    assert done.stderr == "next: mosdeploy train\n"
+
+
+def test_a_search_is_proposed_on_the_device_that_was_measured(
+    ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "mosdeploy.pipeline.proposed_commands.search_command",
+        lambda _, device: f"mosdeploy search --device {device}",
+    )
+    assert ask(PROFILE, SUMMARY, "profile").stderr == "next: mosdeploy search --device rpi\n"
 
 
 def test_times_of_an_emulation_lead_nowhere(ask: Callable[..., Any]) -> None:

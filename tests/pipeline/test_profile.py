@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from answers import predictor_card
 from walking import KeptProgress, edit, lines_of, opened
 
 from mosdeploy.config.device import DeviceProfile
@@ -46,6 +47,17 @@ def test_a_summary_tells_how_noisy_the_device_may_be(folder: Path) -> None:
     for noise, word in ((3.1e6, True), (2.9e6, False), (None, False)):
         found = summary.model_copy(update={"noise_floor_percent": noise})
         assert found.is_too_noisy is word
+
+
+def test_where_there_is_a_predictor_no_further_measuring_is_proposed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(folder / "predictors")
+    few = opened(folder).profile(budget=5)
+    assert (few.card, few.further_command) == (None, "mosdeploy profile --device local")
+    # as one that is corrected from another device's has after five subnets
+    monkeypatch.setattr("mosdeploy.pipeline.profile._card", lambda *_: predictor_card())
+    assert opened(folder).profile(budget=5).further_command is None
 
 
 @pytest.mark.slow

@@ -10,8 +10,11 @@ from walking import edit, opened
 
 from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.measured_parts import middle_limit
+from mosdeploy.pipeline.proposed_commands import report_command, search_command
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.summaries import Part
+from mosdeploy.records import Limits, SupernetCard, TrainingLimits
+from mosdeploy.storage import read_record, write_record
 from mosdeploy.workspace import Workspace
 
 
@@ -109,3 +112,123 @@ def test_too_few_subnets_are_measured_further_before_a_fit(folder: Path) -> None
     edit(folder / "mosdeploy.toml", "budget = 12", "budget = 7")
     # six could be timed: two more than were tried
     assert part(folder, "predictor").command == "mosdeploy profile --device local --budget 9"
+
+
+def proposed(root: Path, device: str | None = None) -> str | None:
+    return search_command(Context(open_run(root)), device)
+
+
+def limit_supernet(root: Path, device: str | None = None, **limits: float) -> None:
+    """As if the supernet had been trained for limits."""
+    run = open_run(root)
+    path = Workspace(root).supernet_card_path
+    space = run.config.space
+    trained = TrainingLimits(
+        device=device,
+        limits=Limits.model_validate(limits),
+        predictor_sha256=None,
+        largest=space.largest,
+        smallest=space.smallest,
+    )
+    card = read_record(SupernetCard, path, "mosdeploy train")
+    write_record(path, card.model_copy(update={"limits": trained}))
+
+
+def measure_another(root: Path) -> None:
+    """As if device `a` had been measured too, and the run file named none."""
+    shutil.copytree(root / "predictors" / "local-sentence", root / "predictors" / "a-sentence")
+    edit(root / "mosdeploy.toml", 'device = "local"\n', "")
+
+
+def test_a_search_is_proposed_with_a_limit_only_where_none_is_known(folder: Path) -> None:
+    limit = middle_limit(Context(open_run(folder)))
+    assert limit.startswith(" --max-latency ")
+    assert proposed(folder) == proposed(folder, "local") == f"mosdeploy search{limit}"
+    measure_another(folder)
+    for device in ("a", "local"):
+        assert proposed(folder, device) == f"mosdeploy search{limit} --device {device}"
+    edit(folder / "mosdeploy.toml", "[search]", '[search]\nmax_latency = "5ms"')
+    assert proposed(folder) == "mosdeploy search --device a"  # of several, which one has to be said
+    assert proposed(folder, "local") == "mosdeploy search --device local"
+
+
+def test_a_supernet_that_was_trained_for_limits_is_searched_within_them(folder: Path) -> None:
+    limit_supernet(folder, max_parameters=10**6)
+    assert proposed(folder) == "mosdeploy search"
+    measure_another(folder)
+    assert proposed(folder, "a") == "mosdeploy search --device a"
+    # a search with another limit, or for another device, would be refused
+    limit_supernet(folder, "local", max_latency_ms=0.001)
+    assert proposed(folder, "a") == "mosdeploy search --device local"
+    Workspace(folder).search_result_path.unlink()
+    # the card is made up, and is not checked against the data
+    found = opened(folder).status(read_data=False)
+    assert found.next_command == "mosdeploy search --device local"
+
+
+def test_without_a_supernet_that_counts_a_training_is_proposed(folder: Path) -> None:
+    limit = middle_limit(Context(open_run(folder)))
+    limit_supernet(folder, max_parameters=10**6)
+    path = Workspace(folder).supernet_path
+    path.rename(path.with_name("elsewhere"))
+    assert proposed(folder) == "mosdeploy train --max-parameters 1M"  # as it was
+    shutil.rmtree(folder / "supernet")
+    assert proposed(folder, "local") == f"mosdeploy train{limit}"
+    edit(folder / "mosdeploy.toml", "[training]", '[training]\nmax_parameters = "50k"')
+    assert proposed(folder, "local") == "mosdeploy train"
+
+
+def test_an_imported_predictor_tells_a_limit_too(folder: Path) -> None:
+    Workspace(folder).search_result_path.unlink()
+    Workspace(folder).latency_path("local", "sentence").unlink()
+    command = proposed(folder)
+    assert command is not None
+    assert command.startswith("mosdeploy search --max-latency ")
+    assert opened(folder).status().next_command == command
+    shutil.rmtree(folder / "predictors")
+    assert proposed(folder) is None
+
+
+def test_a_report_is_proposed_where_there_is_a_search_that_counts(folder: Path) -> None:
+    def command() -> str:
+        return report_command(Context(open_run(folder)))
+
+    assert command() == "mosdeploy report"
+    edit(folder / "mosdeploy.toml", "source_len = 6", "source_len = 7")
+    assert command() == "mosdeploy status"
+    edit(folder / "mosdeploy.toml", "source_len = 7", "source_len = 6")
+    Workspace(folder).search_result_path.unlink()
+    assert command() == "mosdeploy status"
+
+
+def test_a_first_deployment_goes_where_the_bundle_is_for(folder: Path) -> None:
+    shutil.rmtree(folder / "deployments")
+    assert part(folder, "deployment").command == "mosdeploy deploy"
+    (path,) = folder.glob("bundles/*/manifest.json")
+    path.write_text(path.read_text().replace('"device": "local"', '"device": "rpi"'))
+    assert part(folder, "deployment").command == "mosdeploy deploy --device rpi"
+    # the bundle's own is meant anyway
+    edit(folder / "mosdeploy.toml", 'device = "local"\n', "")
+    assert part(folder, "deployment").command == "mosdeploy deploy"
+
+
+def test_the_folder_of_a_task_is_neither_measured_nor_trained_nor_searched(folder: Path) -> None:
+    task = folder / "runs" / "mood"
+    for name in ("supernet", "search"):
+        shutil.copytree(folder / name, task / name)
+    text = (folder / "mosdeploy.toml").read_text()
+    (task / "mosdeploy.toml").write_text(f'served_by = "../.."\n{text}')
+    found = opened(task).status()
+    assert "measurements" not in {x.what for x in found.parts}
+    assert found.next_command == "mosdeploy finetune"
+    assert proposed(task) is None
+    Workspace(task).search_result_path.unlink()
+    again = f"mosdeploy finetune --task mood.toml --dir {folder.resolve()}"
+    assert opened(task).status().next_command == again
+    shutil.rmtree(task / "supernet")
+    commands = {x.what: x.command for x in opened(task).status().parts}
+    assert commands["tokenizer"] == commands["supernet"] == commands["search"] == again
+    toml = folder / "tasks" / "mood.toml"
+    toml.parent.mkdir()
+    toml.touch()
+    assert f"--task {toml.resolve()} --dir" in opened(task).status().next_command

@@ -279,7 +279,7 @@ def test_a_limit_on_memory_is_judged_beside_that_on_latency(folder: Path) -> Non
     detail = part(folder, "deployment").detail
     assert detail.endswith("limit 10000 ms kept, 300.0 MiB of memory, limit 200 MiB NOT kept")
     page = opened(folder).report().page.read_text()
-    assert 'ms <span class="good">kept</span>, 200.0' in page
+    assert 'ms <span class="good">kept</span>, 300 MiB of 200' in page
     assert 'MiB <span class="bad">broken</span>' in page
 
 
