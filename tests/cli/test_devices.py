@@ -118,7 +118,7 @@ def test_clean_lists_and_removes_only_if_asked_to(
     work_dir = tmp_path / "work"
     (folder / "local.toml").write_text(f'name = "local"\nkind = "local"\nwork_dir = "{work_dir}"\n')
     (work_dir / "wheels").mkdir(parents=True)
-    (work_dir / "wheels" / "x.whl").write_bytes(bytes(2_000_000))
+    (work_dir / "wheels" / "x.whl").write_bytes(bytes(1_950_000))
     monkeypatch.chdir(tmp_path)
 
     def clean(*words: str) -> str:
