@@ -249,7 +249,7 @@ def test_a_killed_agent_is_started_again_and_repeats_nothing(server, profile):
 
 def test_an_agent_that_stalls_is_ended(server, make_profile, monkeypatch):
     monkeypatch.setattr(measure, "OUTPUT_MARGIN_S", 0.5)
-    protocol = MeasureProtocol(**QUICK, candidate_timeout_s=2.5)
+    protocol = MeasureProtocol(**{**QUICK, "max_time_s": 1.0}, candidate_timeout_s=2.5)
     profile = make_profile("ssh", measure=protocol)
     collecting = run(server, profile)
     next(collecting)
