@@ -170,14 +170,18 @@ def _latency(choices: Sequence[Choice], i: int, title: str) -> Axis:
 
 
 def _memory(choices: Sequence[Choice]) -> Axis:
-    drawn = _mebibytes(x.memory_bytes for x in choices)
+    """As predicted, with the most that a process was measured to take more than that: the runtime
+    takes memory too, of which no prediction tells.
+    """
+    predicted = _mebibytes(x.memory_bytes for x in choices)
     measured = _mebibytes(x.measured_memory_bytes for x in choices)
-    # a process takes more than is predicted of its weights and activations
-    needed = (
-        None if mib is None else max(mib, more or 0.0)
-        for mib, more in zip(drawn, measured, strict=True)
-    )
-    return Axis("memory", "memory", "MiB", needed=tuple(needed), drawn=drawn, measured=measured)
+    pairs = list(zip(predicted, measured, strict=True))
+    excess = [more - mib for mib, more in pairs if mib is not None and more is not None]
+    added = max([0.0, *excess])
+    drawn = tuple(None if mib is None else mib + added for mib in predicted)
+    needed = tuple(mib if more is None else more for mib, more in zip(drawn, measured, strict=True))
+    title = "memory of the process" if excess else "memory"
+    return Axis("memory", title, "MiB", needed=needed, drawn=drawn, measured=measured)
 
 
 def _mebibytes(sizes: Iterable[int | None]) -> tuple[float | None, ...]:

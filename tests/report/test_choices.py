@@ -25,11 +25,14 @@ def test_there_is_an_axis_for_each_device_and_each_cost() -> None:
     first = inputs.choices[0]
     assert axes["parameters"].needed[0] == first.num_parameters / 1e6
     assert axes["memory"].needed[0] == (first.memory_bytes or 0) / 2**20
-    # one that took more than predicted is not chosen for less than it took
-    took = first.model_copy(update={"measured_memory_bytes": 7 * 2**20})
+    # a process takes more than predicted: one that was measured as measured, others by as much
+    more = 20 * 2**20
+    took = first.model_copy(update={"measured_memory_bytes": (first.memory_bytes or 0) + more})
     *_, memory = axes_of((took, *inputs.choices[1:]), inputs.search)
-    assert (memory.needed[0], memory.measured[0]) == (7.0, 7.0)
-    assert memory.drawn[0] == (first.memory_bytes or 0) / 2**20
+    assert memory.title == "memory of the process"
+    assert memory.measured[0] == memory.needed[0] == axes["memory"].needed[0] + 20
+    assert memory.drawn == tuple(mib + 20 for mib in axes["memory"].drawn)
+    assert memory.needed[1:] == memory.drawn[1:]
 
 
 def test_limits_stand_on_the_axis_that_they_are_about() -> None:
