@@ -1,6 +1,5 @@
 """A run folder, with the verbs as methods."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -8,9 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..config import RunConfig
 from ..config.sections import ParameterCount
 from ..config.units import Statistic, parse_budget_s, parse_duration_ms
-from ..errors import ConfigError
 from ..pipeline.context import Context
-from ..pipeline.run import open_run
 from ..records import (
     Deployment,
     DistilledCard,
@@ -213,15 +210,9 @@ class RunFolder:
         ConfigError
             If there is none; names those that there are.
         """
-        root = self._context.files.task_root(name)
-        known = sorted(path.parent.name for path in root.parent.glob("*/mosdeploy.toml"))
-        if name not in known:
-            raise ConfigError(
-                f"there is no task '{name}' in {root.parent}; known: {', '.join(known) or 'none'}; "
-                'finetune(task="FILE.toml") makes one'
-            )
-        run = open_run(root)
-        return RunFolder(dataclasses.replace(self._context, run=run))
+        from ..pipeline.tasks import open_task
+
+        return RunFolder(open_task(self._context, name))
 
     def evaluate(
         self, picks: Pick | Sequence[Pick] | None = None, *, beam: int | None = None
@@ -260,18 +251,8 @@ class RunFolder:
         from ..pipeline.export import export
         from ..pipeline.export_job import ExportOptions
 
-        options = ExportOptions(
-            str(pick),
-            precision,
-            beam,
-            workload or {},
-            weights,
-            device,
-            max_score_drop,
-            runtime,
-            tune_s,
-            trim_vocabulary,
-        )
+        subnet = (str(pick), precision, beam, workload or {}, weights)
+        options = ExportOptions(*subnet, device, max_score_drop, runtime, tune_s, trim_vocabulary)
         return export(self._context, options)
 
     def export_format(

@@ -74,11 +74,29 @@ def finetune_task(context: Context, path: Path, options: FinetuneOptions) -> Tas
     with init_distributed(task.config.training) as distributed:
         # what only the first rank does, once
         distributed.first("task", lambda: task.write(options.pick))
-        own = Context(open_run(task.root), context.progress, context.ssh_config)
+        own = open_task(context, task.root.name)
         card = finetune_together(own, wanted, distributed)
         scores = distributed.first("scores", lambda: _scores(own))
     found = ScoreTable.model_validate_json(scores) if scores else None
     return TaskSummary(root=str(task.root), subnet=card, scores=found)
+
+
+def open_task(context: Context, name: str) -> Context:
+    """The folder that `finetune_task` made of a file of this name.
+
+    Raises
+    ------
+    ConfigError
+        If there is none; names those that there are.
+    """
+    root = context.files.task_root(name)
+    known = sorted(path.parent.name for path in root.parent.glob("*/mosdeploy.toml"))
+    if name not in known:
+        raise ConfigError(
+            f"there is no task '{name}' in {root.parent}; known: {', '.join(known) or 'none'}; "
+            f"run `mosdeploy finetune --task FILE.toml` in {context.files.root}"
+        )
+    return replace(context, run=open_run(root))
 
 
 def _scores(own: Context) -> str:

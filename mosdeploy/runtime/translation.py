@@ -119,24 +119,33 @@ class Translator:
         ModelError
             If the bundle's runtime fails.
         """
-        check_texts(lines)
         with self.timing.measure("total_s"):
-            return self._predict(lines)
+            parts = self.predict_parts(lines)
+            with self.timing.measure("tokenising_s"):
+                return [self.text_of(line_parts) for line_parts in parts]
 
     translate = predict  # its name in 0.1.0
 
-    def _predict(self, lines: Sequence[str]) -> list[str]:
+    def predict_parts(self, lines: Sequence[str]) -> list[list[list[int]]]:
+        """Translate lines, each into the token ids of its parts; an empty line has none.
+
+        Raises
+        ------
+        InputError, ModelError
+            As `predict`.
+        """
+        check_texts(lines)
         self.timing.num_lines += len(lines)
         limit = self.settings.max_source_len
         with self.timing.measure("tokenising_s"):
             parts = [self.tokenizer.encode_parts(line, limit) for line in lines]
         with self.timing.measure("running_s"):
             answers = iter(self.predict_ids([ids for line_parts in parts for ids in line_parts]))
-        with self.timing.measure("tokenising_s"):
-            texts = [
-                [self.tokenizer.decode(next(answers)) for _ in line_parts] for line_parts in parts
-            ]
-        return [" ".join(text for text in line_texts if text) for line_texts in texts]
+        return [[next(answers) for _ in line_parts] for line_parts in parts]
+
+    def text_of(self, parts: Sequence[Sequence[int]]) -> str:
+        """Text of the parts of a line, as `predict_parts` has them."""
+        return " ".join(text for text in map(self.decode, parts) if text)
 
     def answer(self, lines: Sequence[str]) -> list[dict[str, Any]]:
         """Translate lines, each to an object for JSON: `output`."""

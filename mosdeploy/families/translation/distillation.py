@@ -144,18 +144,13 @@ def _bundle_teacher(
             f"the bundle '{translator.manifest.name}' translates with beam {found}, not {beam}: "
             f"leave --beam out, or make another one with `mosdeploy export --beam {beam}`"
         )
-    limits = translator.settings
+    longest = translator.settings.max_decode_steps
 
     def run(sources: Sequence[str]) -> list[str]:
-        encode = translator.tokenizer.encode_parts
-        parts = [encode(source, limits.max_source_len) for source in sources]
-        answers = iter(translator.predict_ids([ids for row in parts for ids in row]))
-        found = [[next(answers) for _ in row] for row in parts]
-        # what is as long was cut
-        is_whole = [all(len(ids) < limits.max_decode_steps for ids in row) for row in found]
         return [
-            " ".join(filter(None, map(translator.decode, row))) if whole else ""
-            for row, whole in zip(found, is_whole, strict=True)
+            # a part that is as long was cut
+            translator.text_of(parts) if all(len(ids) < longest for ids in parts) else ""
+            for parts in translator.predict_parts(sources)
         ]
 
     return TranslationTeacher(f"beam {found}", run, config)

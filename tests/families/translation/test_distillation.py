@@ -119,10 +119,9 @@ def test_a_folder_that_holds_no_model_is_refused(
 def test_a_bundle_has_no_answer_where_a_part_was_cut(config: TranslationRunConfig) -> None:
     """Each number of a source is a part, whose translation has so many tokens."""
     translator: Any = SimpleNamespace(
-        settings=SimpleNamespace(beam=1, max_source_len=24, max_decode_steps=3),
-        tokenizer=SimpleNamespace(encode_parts=lambda text, _: [[int(x)] for x in text.split()]),
-        predict_ids=lambda sources: [[7] * number for (number,) in sources],
-        decode=lambda ids: "x" * len(ids),
+        settings=SimpleNamespace(beam=1, max_decode_steps=3),
+        predict_parts=lambda lines: [[[7] * int(x) for x in line.split()] for line in lines],
+        text_of=lambda parts: " ".join("x" * len(ids) for ids in parts if ids),
     )
     teacher = _bundle_teacher(translator, config, beam=None)
     assert teacher.setup == "beam 1"
