@@ -67,11 +67,12 @@ def runs_in(session: Session, pid: str, folder: str) -> bool:
     """
     if not (pid.isascii() and pid.isdigit()):
         return False
-    try:
-        words = session.read(f"/proc/{pid[:20]}/cmdline").split(b"\0")
-    except (FileNotFoundError, CommandError):
-        return False
-    return folder.encode() in words
+    number = pid[:20]
+    with contextlib.suppress(FileNotFoundError, CommandError):
+        return folder.encode() in session.read(f"/proc/{number}/cmdline").split(b"\0")
+    # it is over, or the system has no /proc, as macOS
+    words = session.run(["ps", "-ww", "-o", "args=", "-p", number]).stdout.strip()
+    return f" {folder} " in f"{words} "
 
 
 def busy_error(profile: DeviceProfile, holder: Holder) -> DeviceBusyError:

@@ -106,7 +106,22 @@ def test_a_time_out_of_a_candidate_is_data(make_profile):
     assert found["a"].error == "no result within 0.01 s"
 
 
-def test_what_a_killed_command_still_times_is_ended(make_profile):
+class SessionWithoutProc(LocalSession):
+    """As on macOS: nothing is known of a process but what `ps` tells."""
+
+    def read(self, remote_path, offset=0):
+        if remote_path.startswith("/proc/"):
+            raise FileNotFoundError(remote_path)
+        return super().read(remote_path, offset)
+
+
+def test_measuring_needs_no_proc(make_profile):
+    found = dict(run(make_profile(), ["a", "b"], connect=SessionWithoutProc))
+    assert {key: result.error for key, result in found.items()} == {"a": None, "b": None}
+
+
+@pytest.mark.parametrize("connect", [LocalSession, SessionWithoutProc])
+def test_what_a_killed_command_still_times_is_ended(make_profile, connect):
     profile = make_profile()
     own = ModelTask("/model", STAGES, threads=1, owner="pc:/run")
     folder = Path(profile.work_dir) / "jobs" / f"model-{sha256_bytes(b'/model pc:/run')[:12]}"
@@ -119,9 +134,9 @@ def test_what_a_killed_command_still_times_is_ended(make_profile):
         wait_for(Path(f"/proc/{process.pid}/cmdline").read_bytes)
         for other in (replace(own, remote_path="/another-model"), replace(own, owner="pc:/copy")):
             with pytest.raises(DeviceBusyError, match=f"pid {process.pid}"):
-                free_device(LocalSession(), profile, other)
+                free_device(connect(), profile, other)
         assert is_alive(process.pid)
-        free_device(LocalSession(), profile, own)
+        free_device(connect(), profile, own)
         assert process.wait() == -signal.SIGKILL
 
 
