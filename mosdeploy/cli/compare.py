@@ -1,16 +1,20 @@
 """The verb `compare`."""
 
+import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
+from ..errors import ConfigError
 from ..printable import byte_size
 from .options import DeviceCommon, HostOption, SearchedDeviceOption
 from .printing import table
 
 if TYPE_CHECKING:
     from ..pipeline.summaries import Comparison
+
+CHART_FORMATS = ("html", "svg", "png")
 
 
 def compare(
@@ -20,16 +24,48 @@ def compare(
     ],
     device: SearchedDeviceOption = None,
     host: HostOption = None,
+    chart: Annotated[
+        Path | None,
+        typer.Option(metavar="<path>", help="Draw them too: FILE.html, FILE.svg or FILE.png."),
+    ] = None,
 ) -> None:
     """Time bundles by turns on one device, and score them. On the same examples, at most
     `export.score_examples` of them; nothing is deployed.
     """
+    if chart is not None:
+        _format_of(chart)  # before anything is timed
     from ..pipeline.compare import CompareOptions
     from ..pipeline.compare import compare as time_by_turns
 
     options = CompareOptions(tuple(bundles), device, host)
     found = time_by_turns(common.context(), options)
+    if chart is not None:
+        _draw(found, chart)
     common.show(found, _text(found))
+
+
+def _format_of(path: Path) -> str:
+    name = path.suffix.lower().removeprefix(".")
+    if name not in CHART_FORMATS:
+        known = ", ".join(f".{x}" for x in CHART_FORMATS)
+        raise ConfigError(f"--chart {path}: its name must end in one of {known}")
+    return name
+
+
+def _draw(found: "Comparison", path: Path) -> None:
+    """Write the chart of a comparison, whole or not at all."""
+    from ..api.charts import compare_chart
+    from ..storage import atomic_write
+
+    chart = compare_chart(found)
+    image = _format_of(path)
+    if image == "html":
+        # with all scripts inside, for a browser without a network
+        atomic_write(path, chart.to_html(inline=True))
+        return
+    drawn = io.StringIO() if image == "svg" else io.BytesIO()
+    chart.save(drawn, format=cast("Literal['svg', 'png']", image))
+    atomic_write(path, drawn.getvalue())
 
 
 def _text(found: "Comparison") -> str:

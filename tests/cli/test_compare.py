@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from answers import ARCH, timed
 
+from mosdeploy.errors import ConfigError
 from mosdeploy.pipeline.compare import CompareOptions
 from mosdeploy.pipeline.summaries import ComparedBundle, Comparison
 
@@ -39,3 +41,23 @@ def test_bundles_are_rows_beside_the_first(ask: Callable[..., Any]) -> None:
 def test_json_is_the_record(ask: Callable[..., Any]) -> None:
     done = ask("compare.compare", FOUND, "compare", "large", "small", "--json")
     assert json.loads(done.stdout)["bundles"][1]["name"] == "small"
+
+
+@pytest.mark.parametrize("name", ["two.html", "two.svg", "two.PNG"])
+def test_a_chart_is_drawn_too(ask: Callable[..., Any], tmp_path: Path, name: str) -> None:
+    path = tmp_path / "charts" / name
+    done = ask("compare.compare", FOUND, "compare", "large", "small", "--chart", str(path))
+    assert done.stdout.splitlines()[2].startswith("large")
+    data = path.read_bytes()
+    if name.endswith("PNG"):
+        assert data.startswith(b"\x89PNG")
+    else:
+        assert b"large" in data and b"BLEU" in data and b'src="http' not in data
+
+
+@pytest.mark.parametrize("name", ["two", "two.pdf", ".html"])
+def test_a_chart_of_another_kind_is_refused_before_anything_is_timed(
+    ask: Callable[..., Any], name: str
+) -> None:
+    with pytest.raises(ConfigError, match=r"must end in one of \.html, \.svg, \.png"):
+        ask("compare.compare", None, "compare", "large", "small", "--chart", name)

@@ -162,7 +162,7 @@ def test_every_option_is_explained(words: tuple[str, ...]) -> None:
     assert not unexplained
 
 
-NO_DEFAULT = {"train", "checkpoint", "task"}
+NO_DEFAULT = {"train", "checkpoint", "task", "chart"}
 """Options that a command does without."""
 
 
