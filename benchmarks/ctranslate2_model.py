@@ -44,6 +44,11 @@ class _Weights:
         self.arrays = {
             name: array.copy() for name, array in state_arrays(subnet.state_dict()).items()
         }
+        # CTranslate2 divides scores by the root of a head's part of the width of the stack
+        for name in self.arrays:
+            if "_attn.q." in name:
+                qkv_dim = len(self.arrays[name])
+                self.arrays[name] *= (subnet.arch.decoder_embed_dim / qkv_dim) ** 0.5
 
     def linear(self, layer: LinearSpec, owner: str, names: Sequence[str]) -> None:
         """Set one layer to several of ours, their outputs side by side."""

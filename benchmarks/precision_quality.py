@@ -2,45 +2,48 @@
 CTranslate2.
 
     pip install 'mosdeploy[bench]'
-    python benchmarks/precision_quality.py --dir runs/debian-docs
+    python benchmarks/precision_quality.py --dirs runs/by-hand-en-de/*/ --json
 
-The folder of --dir is a run that is trained (`inherited_quality.py` trains one); it is only read.
-The subnet is the largest with cross spans of 1, which CTranslate2 can express too. All translate
-the test pairs one at a time, as a device does. It prints the table of docs/results.md and writes
-precision_quality.json beside this script.
+All subnets that were trained alone in the run folders of --dirs (`by_hand.py` trains some); the
+folders are only read. Each translates pairs one at a time, as a device does. CTranslate2 knows no
+cross span beyond 1, so its means are over fewer subnets. --json writes precision_quality.json
+beside this script.
 """
 
 import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import product
 from pathlib import Path
+from statistics import mean, pstdev
 
 import ctranslate2_model
 import torch
-from provenance import command, versions
+from provenance import Provenance, provenance
 from speed_contenders import Translate, open_session, run_onnx
 
 from mosdeploy.config.translation import TranslationRunConfig
-from mosdeploy.export.onnx.model import state_arrays, write_model
+from mosdeploy.export.onnx.model import write_model
 from mosdeploy.families.translation.decoding import translate
 from mosdeploy.families.translation.metrics import bleu_chrf
-from mosdeploy.families.translation.network import TranslationSubnet
 from mosdeploy.families.translation.onnx_graph import build_graph
 from mosdeploy.families.translation.tokenizer import Tokenizer
 from mosdeploy.pipeline.run import open_run
+from mosdeploy.pipeline.subnets import SelectedSubnet, select_subnet
 from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
+from mosdeploy.pipeline.vocabulary import exported_arrays
 from mosdeploy.record import Record
+from mosdeploy.records import SubnetCard
 from mosdeploy.spaces.translation_arch import TranslationArch
 from mosdeploy.spaces.translation_workload import TranslationWorkload
-from mosdeploy.storage import write_record
+from mosdeploy.storage import read_record, write_record
 
 HERE = Path(__file__).parent
-SHORTLIST = 50
 PACKAGES = ("torch", "onnxruntime", "ctranslate2", "numpy", "sacrebleu")
+TORCH = "PyTorch"
 
 
 class Row(Record):
@@ -48,6 +51,9 @@ class Row(Record):
     writes no file.
     """
 
+    subnet: str
+    num_parameters: int
+    split: str
     name: str
     beam: int
     bleu: float
@@ -56,118 +62,136 @@ class Row(Record):
     model_bytes: int | None
 
 
-class Outcome(Record):
+class Outcome(Provenance):
     """What precision_quality.json holds."""
 
-    command: str
-    versions: dict[str, str]
-    supernet_sha256: str
-    arch: TranslationArch
-    num_parameters: int
     num_pairs: int
     rows: tuple[Row, ...]
 
 
 def main() -> None:
     """Translate with each, print the table, keep the result."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--dir", type=Path, required=True, help="run folder with a trained supernet"
-    )
-    parser.add_argument(
-        "--beams", type=int, nargs="+", default=[1, 5], help="widths of the beam (1 5)"
-    )
-    parser.add_argument(
-        "--pairs", type=int, default=None, help="so many test pairs; all without it"
-    )
-    parser.add_argument("--out", type=Path, default=HERE / "precision_quality.json")
-    options = parser.parse_args()
+    options = parse_options()
     torch.set_num_threads(1)
-    state = trained_run(open_run(options.dir))
-    subnet: TranslationSubnet = state.subnet(expressible(state))
-    pairs = state.data.test[: options.pairs]
-    tokenizer = Tokenizer(state.files.tokenizer_path)
-    sources = tokenizer.encode_many([source for source, _ in pairs])
-    references = [target for _, target in pairs]
     rows: list[Row] = []
-    for beam in options.beams:
-        expected: list[list[int]] = []
-        for name, model_bytes, run in models(state, subnet, beam):
-            started = time.monotonic()
-            answers = [run(ids) for ids in sources]
-            expected = expected or answers
-            scores = bleu_chrf([tokenizer.decode(ids) for ids in answers], references)
-            row = Row(
-                name=name,
-                beam=beam,
-                bleu=scores["BLEU"],
-                chrf=scores["chrF"],
-                same=sum(a == b for a, b in zip(answers, expected, strict=True)) / len(answers),
-                model_bytes=model_bytes,
-            )
-            rows.append(row)
-            print(f"{row} in {time.monotonic() - started:.0f} s", file=sys.stderr)
-    outcome = Outcome(
-        command=command(),
-        versions=versions(PACKAGES),
-        supernet_sha256=state.card.supernet_sha256,
-        arch=subnet.arch,
-        num_parameters=sum(weight.numel() for weight in subnet.parameters()),
-        num_pairs=len(pairs),
-        rows=tuple(rows),
-    )
-    write_record(options.out, outcome)
+    for folder in options.dirs:
+        for card_path in sorted(folder.glob("subnets/*/subnet.json")):
+            card = read_record(SubnetCard, card_path, "mosdeploy finetune")
+            state = trained_run(open_run(folder))
+            chosen = select_subnet(state, card.arch, card.weights)
+            for split, beam in product(options.splits, options.beams):
+                rows += judged(state, chosen, split, beam, options)
+    outcome = Outcome(**provenance(PACKAGES), num_pairs=options.pairs, rows=tuple(rows))
+    if options.json:
+        write_record(HERE / "precision_quality.json", outcome)
     print(table(outcome))
 
 
-def expressible(state: TrainedRun) -> TranslationArch:
-    """The largest architecture, but with cross spans of 1."""
-    largest = state.config.space.largest
-    assert isinstance(largest, TranslationArch)
-    layers = tuple(layer.model_copy(update={"cross_span": 1}) for layer in largest.decoder_layers)
-    return largest.model_copy(update={"decoder_layers": layers})
+def parse_options() -> argparse.Namespace:
+    """What was typed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--dirs", type=Path, nargs="+", required=True, help="run folders")
+    parser.add_argument("--beams", type=int, nargs="+", default=[1, 5])
+    parser.add_argument("--splits", nargs="+", choices=("valid", "test"), default=["test"])
+    parser.add_argument("--pairs", type=int, default=500, help="of a split, at most")
+    parser.add_argument("--shortlists", type=int, nargs="+", default=[0], help="0: none")
+    parser.add_argument("--json", action="store_true", help="keep the result")
+    return parser.parse_args()
+
+
+def judged(
+    state: TrainedRun, chosen: SelectedSubnet, split: str, beam: int, options: argparse.Namespace
+) -> Iterator[Row]:
+    """Translations of one subnet by each model, scored."""
+    pairs = (state.data.valid if split == "valid" else state.data.test)[: options.pairs]
+    tokenizer = Tokenizer(state.files.tokenizer_path)
+    sources = tokenizer.encode_many([source for source, _ in pairs])
+    references = [target for _, target in pairs]
+    expected: list[list[int]] = []
+    for name, model_bytes, run in models(state, chosen, beam, options.shortlists):
+        started = time.monotonic()
+        answers = [run(ids) for ids in sources]
+        expected = expected or answers
+        scores = bleu_chrf([tokenizer.decode(ids) for ids in answers], references)
+        row = Row(
+            subnet=f"{state.files.root.name}/{chosen.arch.key[:8]}",
+            num_parameters=state.spec.num_parameters(chosen.arch),
+            split=split,
+            name=name,
+            beam=beam,
+            bleu=scores["BLEU"],
+            chrf=scores["chrF"],
+            same=sum(a == b for a, b in zip(answers, expected, strict=True)) / len(answers),
+            model_bytes=model_bytes,
+        )
+        print(f"{row} in {time.monotonic() - started:.0f} s", file=sys.stderr)
+        yield row
+
+
+Model = tuple[str, int | None, Translate]
 
 
 def models(
-    state: TrainedRun, subnet: TranslationSubnet, beam: int
-) -> Iterator[tuple[str, int | None, Translate]]:
+    state: TrainedRun, chosen: SelectedSubnet, beam: int, shortlists: list[int]
+) -> Iterator[Model]:
     """Torch first; each with the size of its file."""
     assert isinstance(state.config, TranslationRunConfig)
     limits = state.config.export
     steps = limits.max_decode_steps
-    yield (
-        "PyTorch",
-        None,
-        lambda ids: translate(subnet, [ids], beam, steps, limits.length_penalty)[0],
+    penalty = limits.length_penalty
+    yield TORCH, None, lambda ids: translate(chosen.subnet, [ids], beam, steps, penalty)[0]
+    for shortlist, precision in product(shortlists, TranslationWorkload.precisions):
+        workload = {"beam": beam, "precision": precision, "shortlist": shortlist}
+        name = f"`{precision}`" + (f", shortlist {shortlist}" if shortlist else "")
+        yield ours(state, chosen, workload, name)
+    assert isinstance(chosen.arch, TranslationArch)
+    if any(layer.cross_span > 1 for layer in chosen.arch.decoder_layers):
+        return
+    search = ctranslate2_model.Search(beam, 0, steps, penalty)
+    for compute_type in ("float32", "int8"):
+        with tempfile.TemporaryDirectory() as root:
+            num_positions = max(limits.max_source_len + 1, steps)
+            ctranslate2_model.convert(chosen.subnet, num_positions, compute_type, Path(root))
+            run = ctranslate2_model.open_model(Path(root), compute_type, search, threads=1)
+            size = (Path(root) / "model.bin").stat().st_size
+            yield f"CTranslate2 {compute_type}", size, run
+
+
+def ours(
+    state: TrainedRun, chosen: SelectedSubnet, workload: Mapping[str, object], name: str
+) -> Model:
+    """Our graph in ONNX Runtime."""
+    assert isinstance(state.config, TranslationRunConfig)
+    spec = state.spec.with_workload(**workload)
+    graph = build_graph(
+        spec, chosen.arch, exported_arrays(chosen), state.graph_options(spec.workload)
     )
-    search = ctranslate2_model.Search(beam, 0, steps, limits.length_penalty)
     with tempfile.TemporaryDirectory() as root:
         path = Path(root) / "model.onnx"
-        for shortlist, precision in product((0, SHORTLIST), TranslationWorkload.precisions):
-            spec = state.spec.with_workload(beam=beam, precision=precision, shortlist=shortlist)
-            arrays = state_arrays(subnet.state_dict())
-            options = state.graph_options(spec.workload)
-            write_model(build_graph(spec, subnet.arch, arrays, options), path)
-            session = open_session(path, threads=1)
-            name = f"{precision}, shortlist {shortlist}" if shortlist else precision
-            yield name, path.stat().st_size, partial(run_onnx, session, max_steps=steps)
-        for compute_type in ("float32", "int8"):
-            folder = Path(root) / compute_type
-            num_positions = max(limits.max_source_len + 1, steps)
-            ctranslate2_model.convert(subnet, num_positions, compute_type, folder)
-            run = ctranslate2_model.open_model(folder, compute_type, search, threads=1)
-            yield f"CTranslate2 {compute_type}", (folder / "model.bin").stat().st_size, run
+        write_model(graph, path)
+        session = open_session(path, threads=1)
+        size = path.stat().st_size
+    run = partial(run_onnx, session, max_steps=state.config.export.max_decode_steps)
+    return name, size, run
 
 
 def table(outcome: Outcome) -> str:
-    """Markdown."""
-    lines = ["| model | beam | BLEU | chrF | torch's ids | file, MB |", "|---|---|---|---|---|---|"]
-    for row in outcome.rows:
-        size = f"{row.model_bytes / 1e6:.2f}" if row.model_bytes else "-"
-        scores = f"{row.bleu:.2f} | {row.chrf:.2f} | {row.same:.1%}"
-        lines.append(f"| {row.name} | {row.beam} | {scores} | {size} |")
+    """Markdown: means over subnets, of BLEU with the standard deviation."""
+    lines = ["| model | split | beam | subnets | BLEU - torch's | torch's ids | file, MB |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    in_torch = {(x.subnet, x.split, x.beam): x.bleu for x in outcome.rows if x.name == TORCH}
+    for name, split, beam in dict.fromkeys((x.name, x.split, x.beam) for x in outcome.rows):
+        rows = [x for x in outcome.rows if (x.name, x.split, x.beam) == (name, split, beam)]
+        changes = [x.bleu - in_torch[x.subnet, split, beam] for x in rows]
+        change = f"{mean(changes):+.2f} ± {pstdev(changes):.2f}"
+        same = mean(x.same for x in rows)
+        sizes = [x.model_bytes for x in rows if x.model_bytes is not None]
+        size = f"{mean(sizes) / 1e6:.2f}" if sizes else "-"
+        lines.append(
+            f"| {name} | {split} | {beam} | {len(rows)} | {change} | {same:.1%} | {size} |"
+        )
     return "\n".join(lines)
 
 
