@@ -60,6 +60,17 @@ def test_every_number_has_its_reason(plan: RunPlan) -> None:
         assert any(line.startswith(f"{key} = ") and "#" in line for line in plan.text.splitlines())
 
 
+def test_a_table_of_pairs_is_planned_as_two_files_are(root: Path, plan: RunPlan) -> None:
+    sources, targets = ((root / name).read_text().splitlines() for name in FILES)
+    lines = [f"{source}\t{target}\n" for source, target in zip(sources, targets, strict=True)]
+    (root / "pairs.tsv").write_text("".join(lines))
+    found = plan_run(DataRequest(("pairs.tsv",), root, languages=("en", "de")))
+    assert found.facts["pairs"] == plan.facts["pairs"]
+    table = parsed(found)
+    assert (table.corpus.format, table.corpus.train) == ("tsv", "pairs.tsv")
+    assert table.model_copy(update={"corpus": parsed(plan).corpus}) == parsed(plan)
+
+
 def test_a_time_changes_the_steps_alone(plan: RunPlan) -> None:
     twice = parsed(plan.scaled(2.0, "as long as asked"))
     once = parsed(plan)
