@@ -19,7 +19,7 @@ class PredictArguments:
     bundle: BundleOption = None
     threads: Annotated[
         int | None,
-        typer.Option(help="Threads to use.", min=1, show_default="as many as there are cores"),
+        typer.Option(help="Threads to use.", min=1, show_default="as many as it was measured with"),
     ] = None
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help="Inputs are objects with text, and text_pair.")

@@ -3,6 +3,7 @@
 In: what answers token ids or lines. Out: the same answers in the same order.
 """
 
+import os
 from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass, replace
 from functools import partial
@@ -72,9 +73,16 @@ class _ModelInParts:
 
 
 def opened_in_parts(open_bundle: Callable[..., BundleModel], progress: Progress) -> "BundleOpener":
-    """What opens a bundle whose model tells how far it is."""
+    """What opens a bundle on all cores here, whose model tells how far it is."""
 
     def open_told(folder: Path) -> "PredictsIds":
-        return _ModelInParts(open_bundle(folder), progress)
+        return _ModelInParts(open_bundle(folder, num_cores()), progress)
 
     return open_told
+
+
+def num_cores() -> int:
+    """Processors that this process may run on or, where the system does not tell (macOS), all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

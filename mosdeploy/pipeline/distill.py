@@ -28,6 +28,7 @@ from ..storage import (
     sha256_file,
     write_record,
 )
+from .answering import num_cores
 from .bundles import named_bundle
 from .context import Context
 from .devices import check_named
@@ -193,13 +194,6 @@ def _num_processes(run: Run, options: DistillOptions) -> int:
     if options.teacher == LARGEST and DeviceContext.of(training).device.type != "cpu":
         return 1
     return training.threads or num_cores()
-
-
-def num_cores() -> int:
-    """Processors that this process may run on or, where the system does not tell (macOS), all."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def end_when_closed(reader: Connection) -> None:

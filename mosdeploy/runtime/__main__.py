@@ -66,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
         prog=f"python -m {__package__}", description="Answer lines with a bundle."
     )
     parser.add_argument("bundle", help="folder of the bundle")
-    parser.add_argument("--threads", type=_positive, help="threads to use; default: one a core")
+    parser.add_argument(
+        "--threads", type=_positive, help="threads to use; default: those it was measured with"
+    )
     parser.add_argument(
         "--self-test",
         action="store_true",

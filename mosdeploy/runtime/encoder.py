@@ -45,7 +45,7 @@ class Encoder:
     bundle_dir
         Folder of the bundle. Its files are checked against the hashes in its manifest.
     threads
-        Threads that ONNX Runtime may use; None leaves it to it (one a physical core).
+        Threads that ONNX Runtime may use; None is as many as the bundle was measured with.
     providers
         ONNX Runtime execution providers, best first; None is the CPU.
     long
@@ -109,7 +109,7 @@ class Encoder:
             folder / ONNX_MODEL_NAME,
             inputs=settings.inputs,
             outputs=(settings.output,),
-            threads=threads,
+            threads=threads or self.manifest.threads,
             providers=providers,
         )
 

@@ -43,6 +43,7 @@ MAX_LENGTH = 2**16
 MAX_VOCAB_SIZE = 2**20
 MAX_TEXT_LENGTH = 2**14
 MAX_SELF_TESTS = 100
+MAX_THREADS = 1024
 MAX_ANSWER = 1e30  # beyond any score of a network
 
 Settings = TypeVar("Settings")
@@ -68,6 +69,8 @@ class Manifest:
 
     Attributes
     ----------
+    threads
+        That it was measured with.
     settings
         What the family needs to know besides; not checked yet.
     vocab_size
@@ -80,6 +83,7 @@ class Manifest:
     name: str
     runtime: str
     precision: str
+    threads: int
     settings: dict[str, object]
     vocab_size: int
     self_tests: tuple[SelfTest, ...]
@@ -270,6 +274,9 @@ def _manifest(fields: Fields) -> Manifest:
     settings = fields.get("settings")
     if not isinstance(settings, dict):
         raise ManifestError("'settings' must be an object")
+    workload = fields.get("workload")
+    if not isinstance(workload, dict):
+        raise ManifestError("'workload' must be an object")
     tests = fields.get("self_test")
     if not isinstance(tests, list) or not 1 <= len(tests) <= MAX_SELF_TESTS:
         raise ManifestError(f"'self_test' must be a list of 1 to {MAX_SELF_TESTS} examples")
@@ -278,6 +285,7 @@ def _manifest(fields: Fields) -> Manifest:
         name=fields.text("name"),
         runtime=runtime,
         precision=fields.text("precision"),
+        threads=Fields(workload, "workload").integer("threads", 1, MAX_THREADS),
         settings=settings,
         vocab_size=vocab_size,
         self_tests=tuple(_self_test(Fields(test, "self_test"), vocab_size) for test in tests),

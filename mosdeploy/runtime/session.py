@@ -6,7 +6,6 @@ In: a file that anyone may have written, and the names that its inputs and outpu
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -38,9 +37,8 @@ class ModelSession:
     inputs, outputs
         The names that the model must have, in order.
     threads
-        Threads inside an operator; None leaves it to ONNX Runtime (one a physical core). On the
-        CPU, the rows of a model with `INDEPENDENT_ROWS` are shared out to so many calls at a time,
-        None being one a core, each on a thread of its own.
+        Threads inside an operator. On the CPU, the rows of a model with `INDEPENDENT_ROWS` are
+        shared out to so many calls at a time, each on a thread of its own.
     providers
         Execution providers, best first; None is the CPU.
 
@@ -58,7 +56,7 @@ class ModelSession:
         path: Path,
         inputs: Sequence[str],
         outputs: Sequence[str],
-        threads: int | None = None,
+        threads: int = 1,
         providers: Sequence[str] | None = None,
     ) -> None:
         if providers is not None:
@@ -73,7 +71,7 @@ class ModelSession:
             )
         self._num_calls = 1
         if INDEPENDENT_ROWS in words and providers[0] == CPU_PROVIDER:
-            self._num_calls = threads or _num_cores()
+            self._num_calls = threads
             threads = 1
         self._calls = ThreadPoolExecutor(self._num_calls)  # starts no thread before it is asked
         self._session = _load(path, threads, providers)
@@ -112,7 +110,7 @@ class ModelSession:
         return [_in_turns(outputs) for outputs in zip(*parts)]  # noqa: B905 (Python 3.9)
 
 
-def _load(path: Path, threads: int | None, providers: Sequence[str]) -> Any:
+def _load(path: Path, threads: int, providers: Sequence[str]) -> Any:
     available = onnxruntime.get_available_providers()
     missing = [name for name in providers if name not in available]
     if missing:  # ONNX Runtime would take the CPU instead
@@ -120,8 +118,7 @@ def _load(path: Path, threads: int | None, providers: Sequence[str]) -> Any:
     options = onnxruntime.SessionOptions()
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    if threads is not None:
-        options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads
     try:
         session = onnxruntime.InferenceSession(
             str(path), options, providers=list(providers), enable_fallback=0
@@ -144,13 +141,6 @@ def _in_turns(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     for i, part in enumerate(parts):
         rows[i :: len(parts)] = part
     return rows
-
-
-def _num_cores() -> int:
-    """Those that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # macOS
 
 
 def _words_in(path: Path, words: Sequence[str]) -> set[str]:

@@ -55,8 +55,7 @@ class Translator:
     bundle_dir
         Folder of the bundle. Its files are checked against the hashes in its manifest.
     threads
-        Threads that the bundle's runtime may use; None leaves it to the runtime (one a physical
-        core).
+        Threads that the bundle's runtime may use; None is as many as it was measured with.
     providers
         ONNX Runtime execution providers, best first; None is the CPU. A TVM bundle knows none.
 
@@ -92,9 +91,9 @@ class Translator:
         self.manifest, self.settings = open_folder(folder, read_settings)
         self.tokenizer = self._open_tokenizer(folder)
         if self.manifest.runtime == "tvm":
-            self._engine = self._open_tvm(folder, threads, providers)
+            self._engine = self._open_tvm(folder, threads or self.manifest.threads, providers)
         else:
-            self._engine = self._open_onnx(folder, threads, providers)
+            self._engine = self._open_onnx(folder, threads or self.manifest.threads, providers)
 
     def _open_tokenizer(self, folder: Path) -> Tokenizer:
         try:
@@ -197,9 +196,7 @@ class Translator:
 
     # only what the bundle was exported for is imported
 
-    def _open_onnx(
-        self, folder: Path, threads: int | None, providers: Sequence[str] | None
-    ) -> Engine:
+    def _open_onnx(self, folder: Path, threads: int, providers: Sequence[str] | None) -> Engine:
         try:
             from .session import ModelSession
         except ImportError as error:
@@ -215,9 +212,7 @@ class Translator:
         )
         return OnnxEngine(session, self.manifest, self.settings)
 
-    def _open_tvm(
-        self, folder: Path, threads: int | None, providers: Sequence[str] | None
-    ) -> Engine:
+    def _open_tvm(self, folder: Path, threads: int, providers: Sequence[str] | None) -> Engine:
         if providers is not None:
             raise ModelError(
                 f"'{self.manifest.name}' is a TVM bundle and knows no ONNX Runtime providers"

@@ -36,8 +36,7 @@ class TvmEngine:
     Parameters
     ----------
     threads
-        Threads of TVM's pool, which all engines of a process share; None leaves it to TVM (one a
-        physical core).
+        Threads of TVM's pool, which all engines of a process share.
 
     Raises
     ------
@@ -50,13 +49,12 @@ class TvmEngine:
         folder: Path,
         manifest: Manifest,
         settings: TranslationSettings,
-        threads: int | None = None,
+        threads: int = 1,
     ) -> None:
         self._name = manifest.name
         self._vocab_size = manifest.vocab_size
         self._settings = settings
-        if threads is not None:
-            tvm.get_global_func("runtime.config_threadpool")(ONE_KIND_OF_CORE, threads)
+        tvm.get_global_func("runtime.config_threadpool")(ONE_KIND_OF_CORE, threads)
         try:
             self._load(folder)
         except (

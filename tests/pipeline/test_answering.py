@@ -56,7 +56,7 @@ def test_examples_are_scored_as_at_once() -> None:
 def test_a_bundle_tells_how_far_it_is() -> None:
     progress = KeptProgress()
     model = cast("Any", SimpleNamespace(predict_ids=sums))
-    opened = opened_in_parts(lambda folder: model, progress)(Path("bundle"))
+    opened = opened_in_parts(lambda folder, threads: model, progress)(Path("bundle"))
     assert opened.predict_ids(INPUTS) == sums(INPUTS)
     assert opened.predict_ids([[3]]) == [3]
     assert progress.updates == [("answer with the bundle", "")] * 2

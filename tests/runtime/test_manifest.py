@@ -45,6 +45,10 @@ def one_test(**changed: object) -> list[dict[str, object]]:
         ("name", "x" * 20_000, "'name' must be a text of at most"),
         ("precision", None, "'precision' must be a text"),
         ("settings", [], "'settings' must be an object"),
+        ("workload", None, "'workload' must be an object"),
+        ("workload", {}, "workload has no 'threads'"),
+        ("workload", {"threads": 0}, "'threads' must be a whole number from 1 to 1024"),
+        ("workload", {"threads": "2"}, "'threads' must be a whole number"),
         ("vocab_size", 2**40, "'vocab_size' must be"),
         ("vocab_size", 64.0, "'vocab_size' must be"),
         ("self_test", {}, "'self_test' must be a list"),
@@ -67,7 +71,7 @@ def test_a_wrong_value_is_named(
     assert "manifest.json" in str(caught.value) and caught.value.exit_code == 8
 
 
-KEYS = ("version", "family", "runtime", "settings", "vocab_size", "self_test", "sha256")
+KEYS = ("version", "family", "runtime", "settings", "workload", "vocab_size", "self_test", "sha256")
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -1,5 +1,5 @@
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +7,14 @@ import onnx
 import pytest
 from bundles import LIMITS, sentences
 
-from mosdeploy.runtime import FileMismatchError, InputError, ModelError, Translator, open_model
+from mosdeploy.runtime import (
+    FileMismatchError,
+    InputError,
+    ModelError,
+    Translator,
+    open_model,
+    session,
+)
 from mosdeploy.runtime.translation import _check_output
 from mosdeploy.storage import sha256_file
 
@@ -76,6 +83,27 @@ def test_one_text_is_no_list_of_letters(translator: Translator) -> None:
             verb("the cat")
     with pytest.raises(InputError, match="3 is no text; write a list of texts"):
         translator.predict(["the cat", 3])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, 3), (1, 1), (2, 2)])
+def test_it_runs_on_as_many_threads_as_it_was_measured_with(
+    bundle: Path,
+    edit: Callable,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: int | None,
+    expected: int,
+) -> None:
+    edit(lambda data: data["workload"].update(threads=3))
+    found = []
+    load = session._load
+
+    def recorded(path: Path, threads: int, providers: Sequence[str]) -> object:
+        found.append(threads)
+        return load(path, threads, providers)
+
+    monkeypatch.setattr(session, "_load", recorded)
+    assert open_model(bundle, asked).predict(["the cat."])
+    assert found == [expected]
 
 
 # -- raw inputs, for timing ------------------------------------------------------------------------
