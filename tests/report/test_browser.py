@@ -21,6 +21,8 @@ from mosdeploy.report.page import vega
 pytestmark = pytest.mark.browser
 INPUTS = full_inputs()
 CHOICES = INPUTS.choices
+AXES = (("latency on xeon", "ms"), ("parameters", "M"), ("size", "MiB"), ("memory", "MiB"))
+"""Beside the latency on the device of the search, with their units."""
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +148,7 @@ def test_the_keyboard_is_enough(opened: Opened) -> None:
 
 def test_another_axis_has_its_own_limits_and_chart(opened: Opened) -> None:
     opened.limit(6.5)
-    for name, text in (("latency on xeon", "ms"), ("parameters", "M"), ("size", "MiB")):
+    for name, text in AXES:
         opened.page.get_by_role("radio", name=name).check()
         title = opened.page.locator("#front-chart svg text", has_text=f"{name}, {text}")
         title.wait_for(state="attached")
