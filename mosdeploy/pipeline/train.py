@@ -170,6 +170,12 @@ def _write_data(
     )
     if prepared.begun.limits is not None:
         context.progress.say(_within(context, prepared.begun.limits))
+    rising, steps = config.training.warmup_steps, config.training.steps
+    if rising >= steps:
+        context.progress.say(
+            f"the learning rate rises to the very end: training.warmup_steps = {rising} of {steps} "
+            f"steps; about {max(1, steps // 10)} are usual"
+        )
     if prepared.is_beside:
         keep_teacher(old.run, context.run, data.sha256)
     teacher = train_teacher(context.run, data.sha256, train_set, valid_set, context.progress)

@@ -48,6 +48,21 @@ def test_validation_examples_that_are_too_long_are_told(tmp_path: Path) -> None:
     assert told.endswith("; validation examples of too many tokens: 1")
 
 
+@pytest.mark.parametrize(("warmup_steps", "is_told"), [(3, False), (4, True), (9, True)])
+def test_a_warm_up_that_never_ends_is_told(
+    tmp_path: Path, warmup_steps: int, is_told: bool
+) -> None:
+    make_run_folder(tmp_path)
+    path = tmp_path / "mosdeploy.toml"
+    edit(path, "\nsteps = 12", "\nsteps = 4")
+    edit(path, "\nwarmup_steps = 4", f"\nwarmup_steps = {warmup_steps}")
+    progress = KeptProgress()
+    opened(tmp_path, progress).train()
+    told = [line for line in progress.messages if "rises to the very end" in line]
+    assert bool(told) == is_told
+    assert all(f"{warmup_steps} of 4 steps; about 1 are usual" in line for line in told)
+
+
 def test_a_second_walk_repeats_no_work(folder: Path) -> None:
     files = Workspace(folder)
     watched = (files.training_log_path, files.quality_path, files.search_result_path)
