@@ -238,6 +238,7 @@ def open_library(folder: Path, beam: int = 1) -> Any:
         name="random",
         runtime="tvm",
         precision="fp32",
+        threads=1,
         settings={},
         vocab_size=VOCAB_SIZE,
         self_tests=(),
