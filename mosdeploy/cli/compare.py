@@ -39,9 +39,9 @@ def compare(
 
     options = CompareOptions(tuple(bundles), device, host)
     found = time_by_turns(common.context(), options)
-    if chart is not None:
-        _draw(found, chart)
     common.show(found, _text(found))
+    if chart is not None:
+        _draw(found, chart)  # last: where it cannot be written, the table stands
 
 
 def _format_of(path: Path) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from answers import ARCH, timed
 
-from mosdeploy.errors import ConfigError
+from mosdeploy.errors import ConfigError, MosdeployError
 from mosdeploy.pipeline.compare import CompareOptions
 from mosdeploy.pipeline.summaries import ComparedBundle, Comparison
 
@@ -53,6 +53,18 @@ def test_a_chart_is_drawn_too(ask: Callable[..., Any], tmp_path: Path, name: str
         assert data.startswith(b"\x89PNG")
     else:
         assert b"large" in data and b"BLEU" in data and b'src="http' not in data
+
+
+def test_a_chart_that_cannot_be_written_costs_no_table(
+    ask: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = list[Comparison]()
+    monkeypatch.setattr("mosdeploy.cli.compare._text", lambda found: f"{shown.append(found)}")
+    (tmp_path / "file").write_text("not a folder")
+    words = ("compare", "large", "small", "--chart", str(tmp_path / "file" / "two.svg"))
+    with pytest.raises(MosdeployError, match=r"two\.svg|file"):
+        ask("compare.compare", FOUND, *words)
+    assert shown == [FOUND]
 
 
 @pytest.mark.parametrize("name", ["two", "two.pdf", ".html"])
