@@ -274,9 +274,6 @@ def _manifest(fields: Fields) -> Manifest:
     settings = fields.get("settings")
     if not isinstance(settings, dict):
         raise ManifestError("'settings' must be an object")
-    workload = fields.get("workload")
-    if not isinstance(workload, dict):
-        raise ManifestError("'workload' must be an object")
     tests = fields.get("self_test")
     if not isinstance(tests, list) or not 1 <= len(tests) <= MAX_SELF_TESTS:
         raise ManifestError(f"'self_test' must be a list of 1 to {MAX_SELF_TESTS} examples")
@@ -285,7 +282,7 @@ def _manifest(fields: Fields) -> Manifest:
         name=fields.text("name"),
         runtime=runtime,
         precision=fields.text("precision"),
-        threads=Fields(workload, "workload").integer("threads", 1, MAX_THREADS),
+        threads=Fields(fields.get("workload"), "workload").integer("threads", 1, MAX_THREADS),
         settings=settings,
         vocab_size=vocab_size,
         self_tests=tuple(_self_test(Fields(test, "self_test"), vocab_size) for test in tests),

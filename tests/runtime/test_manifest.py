@@ -45,7 +45,7 @@ def one_test(**changed: object) -> list[dict[str, object]]:
         ("name", "x" * 20_000, "'name' must be a text of at most"),
         ("precision", None, "'precision' must be a text"),
         ("settings", [], "'settings' must be an object"),
-        ("workload", None, "'workload' must be an object"),
+        ("workload", None, "workload must be an object"),
         ("workload", {}, "workload has no 'threads'"),
         ("workload", {"threads": 0}, "'threads' must be a whole number from 1 to 1024"),
         ("workload", {"threads": "2"}, "'threads' must be a whole number"),
