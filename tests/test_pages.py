@@ -1,14 +1,24 @@
 """Every block of code on a page is run by a test, or says on the page why not."""
 
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from encoder_walking import write_checkpoint
+from page_folders import (
+    deployed_within,
+    in_a_folder_of_texts,
+    in_an_untrained_folder,
+    make_readers_home,
+    make_searched,
+    taught,
+    with_two_bundles,
+)
 from pages import CONTENT, PAGES, PYTHON_PAGES, ROOT, SHELL, Block, Hook, Typist, blocks, make_home
-from short_walks import ENCODER, TRANSLATION, shorten, write_profiles, write_reviews
+from short_walks import ENCODER, TRANSLATION, shorten, write_reviews
 from walking import write_corpus
 
 WALKED_OVER_SSH = (ROOT / "docs" / "devices.md",)
@@ -87,7 +97,7 @@ def test_every_block_is_run_or_says_why_not(page: Path) -> None:
 
 
 def test_a_new_block_is_not_forgotten() -> None:
-    plain = ROOT / "docs" / "search.md"
+    plain = ROOT / "docs" / "design.md"
     found = blocks(PAGE)
     assert forgotten(plain, found) == [8]
     assert forgotten(plain, [Block("python", 1, "x"), Block("ruby", 2, "x")]) == [1, 2]
@@ -117,11 +127,15 @@ def test_commands_follow_one_another(tmp_path: Path) -> None:
 
 @dataclass(frozen=True)
 class Walk:
-    """What a page takes for granted, and what its commands print: a pattern by their beginning."""
+    """What a page takes for granted, and what its commands print: a pattern by their beginning.
+
+    Its first command is typed in an empty folder, or in a run folder that was searched.
+    """
 
     before: Mapping[str, Hook] = field(default_factory=dict)
     after: Mapping[str, Hook] = field(default_factory=dict)
     shows: Mapping[str, str] = field(default_factory=dict)
+    is_searched: bool = False
 
 
 def short_translation(folder: Path) -> None:
@@ -168,8 +182,8 @@ def with_package(folder: Path) -> None:
     write_checkpoint(package / "model")
 
 
-def from_the_board(folder: Path) -> Path:
-    return folder.parents[5] / "reviews"
+def from_the_board(name: str) -> Callable[[Path], Path]:
+    return lambda folder: folder.parents[5] / name
 
 
 WINNER = r"^winner \w+: "
@@ -188,7 +202,7 @@ WALKS = {
     ROOT / "docs" / "index.md": Walk(
         before={"mosdeploy init": with_corpus_above},
         after={"mosdeploy init": short_translation},
-        shows={"mosdeploy search": WINNER, "mosdeploy export": "^bundle "},
+        shows={"mosdeploy walk": r"^limit +20 ms, kept as deployed", "mosdeploy predict": "."},
     ),
     ROOT / "docs" / "quickstart.md": Walk(
         before={"mosdeploy init": with_corpus},
@@ -209,7 +223,7 @@ WALKS = {
         },
     ),
     ROOT / "docs" / "shrink-bert.md": Walk(
-        before={"mosdeploy predict <": with_lines, "mosdeploy report": from_the_board},
+        before={"mosdeploy predict <": with_lines, "mosdeploy report": from_the_board("reviews")},
         after={
             "mkdir data": with_reviews("data/reviews.csv", "my-bert"),
             "mosdeploy init": short_encoder,
@@ -221,19 +235,81 @@ WALKS = {
             'echo "A joy to watch."': '"label": "(bad|good)"',
         },
     ),
+    ROOT / "docs" / "corpus-and-training.md": Walk(
+        before={
+            "mosdeploy profile": in_an_untrained_folder,
+            "mosdeploy finetune --task": in_a_folder_of_texts,
+        },
+        after={"mosdeploy distill": taught},
+        shows={
+            "mosdeploy profile": "^rpi: 12 measured now",
+            "mosdeploy train --max-latency": "^supernet: 120 steps",
+            "mosdeploy search": "limit 20 ms kept$",
+            "mosdeploy train --dry-run": "^configured: 120 steps of ",
+            "mosdeploy finetune  ": r"^finetuned \w+: 40 steps",
+            "mosdeploy finetune --from-scratch": r"^scratch \w+: 160 steps",
+            "mosdeploy finetune --pick largest": r"^finetuned \w+: 40 steps",
+            "mosdeploy finetune --seeds": "the best of 3 seeds",
+            "mosdeploy distill": "^[1-9][0-9]+ of [0-9]+ examples by largest, beam 5",
+            "mosdeploy finetune --task": "^ +winner, finetuned: accuracy ",
+            "mosdeploy export": "^bundle runs/sst2/bundles/classification-.* finetuned weights$",
+        },
+    ),
+    ROOT / "docs" / "search.md": Walk(
+        is_searched=True,
+        after={
+            "mosdeploy export --pick 3": deployed_within("150 ms"),
+            "mosdeploy export --pick 18ms": deployed_within("18 ms"),
+        },
+        shows={
+            "mosdeploy export --pick 3": "^bundle ",
+            "mosdeploy export --pick 18ms": "^bundle ",
+        },
+    ),
+    ROOT / "docs" / "bundle.md": Walk(
+        is_searched=True,
+        before={
+            "mosdeploy compare": with_two_bundles,
+            "cd ~/.cache": deployed_within("150 ms"),
+        },
+        after={'echo "A sentence."': from_the_board("en-de")},
+        shows={
+            "mosdeploy compare": "^timed by turns on rpi, scored on [0-9]+ test examples$",
+            'echo "A sentence."': r"^\w+",
+            "mosdeploy export --shortlist 50": r"^bundle .*-shortlist50: (.*\n)+shortlist: BLEU ",
+            "mosdeploy export --precision auto": r" chosen\n(.*\n)*bundle ",
+        },
+    ),
+    ROOT / "docs" / "latency-predictor.md": Walk(
+        is_searched=True,
+        shows={
+            "mosdeploy profile": "^newboard: 8 measured now",
+            "mosdeploy fit": "^(corrected from|fitted from scratch, not from) rpi: error ",
+        },
+    ),
 }
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder that was searched; tests must not change it."""
+    return make_searched(tmp_path_factory.mktemp("searched"))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", WALKS, ids=lambda page: page.stem)
-def test_a_reader_can_type_the_commands(page: Path, tmp_path: Path) -> None:
+def test_a_reader_can_type_the_commands(
+    page: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """With a corpus of seconds, and this machine under the names of the devices."""
-    home = make_home(tmp_path / "home")
-    write_profiles(home / ".config" / "mosdeploy" / "device_profiles", "local", "rpi", "xeon")
-    folder = tmp_path / "mosdeploy"
-    folder.mkdir()
+    home = make_readers_home(tmp_path)
     walk = WALKS[page]
+    folder = tmp_path / ("en-de" if walk.is_searched else "mosdeploy")
+    if walk.is_searched:
+        shutil.copytree(request.getfixturevalue("searched"), folder)
+    else:
+        folder.mkdir()
     printed = Typist(home, folder, walk.before, walk.after).type_page(page)
     for start, pattern in walk.shows.items():
         told = [text for command, text in printed.items() if command.startswith(start)]

@@ -69,6 +69,19 @@ class RunFolder:
 
         return status(self._context, read_data=read_data)
 
+    def walk(
+        self, max_latency: str | None = None, *, device: str | None = None
+    ) -> "summaries.WalkSummary":
+        """Go from here to a deployed bundle and its report, through all the verbs between.
+
+        Other limits, and this one where it is not given, are those of [search].
+        """
+        from ..pipeline.limits import AskedLimits
+        from ..pipeline.walk import WalkOptions, walk
+
+        limits = AskedLimits(max_latency, None, None, None, None).limits(self.config.search)
+        return walk(self._context, WalkOptions(device, limits))
+
     def train(
         self,
         max_latency: str | None = None,

@@ -40,11 +40,13 @@ from .search import search
 from .status import status
 from .train import train
 from .verify import verify
+from .walk import walk
 
 __all__ = ["VERBS", "app", "run"]
 
 VERBS = (
     init,
+    walk,
     status,
     train,
     profile,
@@ -67,7 +69,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Fit a Transformer into a latency budget on a real device.\n\n"
     "The walk: init, train, profile, search, finetune, evaluate, export, deploy, report; all in "
-    "the folder of mosdeploy.toml.",
+    "the folder of mosdeploy.toml. `walk` runs all that come after init.",
 )
 devices_app = typer.Typer(
     no_args_is_help=True, help="List, show, add, check, set up and clean devices."

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ConfigError
-from ..printable import latency
 from .options import HERE, Common, JsonOption
 from .printing import table
 from .progress import PROGRESS
+from .walk import bundle_rows, metric_values, winner_rows
 
 if TYPE_CHECKING:
     from ..pipeline.summaries import DemoSummary
@@ -36,30 +36,7 @@ def demo(
 
 
 def _rows(outcome: "DemoSummary") -> list[tuple[str, str]]:
-    winner = outcome.search.winner
-    total = outcome.deployment.measurement.total
-    scores = outcome.scores.subnets
-    trained = [name for name in ("winner, finetuned", "winner, from-teacher") if name in scores]
-    best = min(trained, key=lambda name: scores[name].loss)
-    names = {best: ", ".join(scores["winner"].metrics), "winner": "  before it was finetuned"}
-    return [
-        ("winner", f"{winner.arch.key}  {winner.arch}"),
-        ("parameters", f"{winner.num_parameters:,}"),
-        *((label, _values(scores[name].metrics)) for name, label in names.items()),
-        *_comparison(outcome),
-        ("predicted", f"{winner.predicted_ms:.2f} ms"),
-        ("measured", f"{winner.measured_ms:.2f} ms"),
-        ("bundle measured", f"{total.median_ms:.2f} ms" if total else "not timed"),
-        ("limit", f"{latency(outcome.search.limits.max_latency_ms)}{_kept(outcome)}"),
-        ("bundle", outcome.bundle),
-        ("page", outcome.page),
-    ]
-
-
-def _kept(outcome: "DemoSummary") -> str:
-    """Whether the bundle keeps the limit; the demo, unlike `deploy`, goes on where it does not."""
-    said = {True: ", kept as deployed", False: ", NOT kept as deployed", None: ""}
-    return said[outcome.deployment.limit_kept]
+    return [*winner_rows(outcome), *_comparison(outcome), *bundle_rows(outcome)]
 
 
 def _comparison(outcome: "DemoSummary") -> list[tuple[str, str]]:
@@ -72,15 +49,14 @@ def _comparison(outcome: "DemoSummary") -> list[tuple[str, str]]:
     scores = outcome.scores.subnets.values()
     picked = next(x for x in scores if (x.arch, x.weights) == (rival.arch, "from-teacher"))
     return [
-        ("teacher", f"{_values(teacher.metrics)}; {rival.teacher_fp32_ms:.2f} ms in fp32"),
-        ("picked by hand", f"{_values(picked.metrics)}; {rival.measured_ms:.2f} ms: {rival.arch}"),
+        ("teacher", f"{metric_values(teacher.metrics)}; {rival.teacher_fp32_ms:.2f} ms in fp32"),
+        (
+            "picked by hand",
+            f"{metric_values(picked.metrics)}; {rival.measured_ms:.2f} ms: {rival.arch}",
+        ),
         (
             "times as fast",
             f"{rival.teacher_fp32_ms / measured_ms:.1f} as the teacher in fp32, "
             f"{rival.teacher_ms / measured_ms:.1f} at the winner's precision",
         ),
     ]
-
-
-def _values(metrics: "dict[str, float]") -> str:
-    return ", ".join(f"{value:.1f}" for value in metrics.values())

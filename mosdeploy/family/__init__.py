@@ -7,13 +7,14 @@ families differ.
 
 from .bundles import BundleModel, FormatJob, SmallerVocabulary
 from .examples import ScoredExamples, TaskData, Tokenizer
-from .plan import DataRequest, RunPlan, Setting
+from .plan import DataRequest, DataSizes, RunPlan, Setting
 from .record import Family, deferred
 from .teachers import OutputTeacher, Teacher, TeacherTask
 
 __all__ = [
     "BundleModel",
     "DataRequest",
+    "DataSizes",
     "Family",
     "FormatJob",
     "OutputTeacher",

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 COMMENT_COLUMN = 41
 
@@ -75,6 +75,14 @@ class Setting:
         return f"{text:<{COMMENT_COLUMN - 1}} # {self.why}" if self.why else text
 
 
+class DataSizes(NamedTuple):
+    """How many examples are trained on, choose, and give the scores at the end."""
+
+    train: int
+    valid: int
+    test: int
+
+
 @dataclass(frozen=True)
 class RunPlan:
     """A run file, and what was found in the data.
@@ -85,23 +93,22 @@ class RunPlan:
         Of what it is a run file: the first line.
     facts
         What the data hold, for people, by a word for each.
-    num_train, num_valid
-        How many examples are trained on, and how many choose.
+    sizes
+        How many examples there are.
     sections
         Settings by the name of their section; those of the top have the name "".
 
     Examples
     --------
     >>> steps = Setting("steps", 100, "one epoch", "length")
-    >>> plan = RunPlan("a run", {}, 10, 1, {"training": [steps]})
+    >>> plan = RunPlan("a run", {}, DataSizes(10, 1, 1), {"training": [steps]})
     >>> print(plan.scaled(0.5, "2h").text.splitlines()[-1])
     steps = 50                               # 2h
     """
 
     title: str
     facts: Mapping[str, str]
-    num_train: int
-    num_valid: int
+    sizes: DataSizes
     sections: Mapping[str, Sequence[Setting]]
 
     @property

@@ -9,19 +9,16 @@ from ..records import Limits
 from ..storage import atomic_write
 from ..workspace import Workspace
 from .context import Context, Progress, SilentProgress
-from .deploy import DeployOptions, deploy
-from .evaluate import evaluate
-from .export import export
 from .finetune import finetune
 from .hand_picked import hand_picked_path, pick_by_hand
 from .init import init
 from .profile import ProfileOptions, profile
-from .report import report
 from .run import open_run
 from .search import SearchOptions, search
 from .settings import with_settings
 from .summaries import DemoSummary
 from .train import train
+from .walk import deliver
 
 DEVICE = "local"
 LIMIT_SHARES = {"tiny": 0.5, "minilm-l6": 0.25}
@@ -87,15 +84,5 @@ def demo(root: Path, recipe: str = "tiny", progress: Progress | None = None) -> 
     if has_teacher:
         hand_picked = pick_by_hand(context, DEVICE, limit_ms, result.winner.arch)
     rivals = (str(hand_picked_path(context)),) if hand_picked else ()
-    scores = evaluate(context, ("winner", *rivals))
-    bundle = export(context).path
-    deployment = deploy(context, DeployOptions(device=DEVICE, bundle=bundle, strict=False))
-    page = report(context).page
-    return DemoSummary(
-        search=result,
-        scores=scores,
-        deployment=deployment,
-        bundle=str(bundle),
-        page=str(page),
-        hand_picked=hand_picked,
-    )
+    delivered = deliver(context, result, rivals, strict=False)
+    return DemoSummary(**dict(delivered), hand_picked=hand_picked)

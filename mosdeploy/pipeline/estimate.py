@@ -3,8 +3,12 @@
 In: a run that nothing was done in yet. Out: a `WalkEstimate`. Nothing is written.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
+
 from ..config import RunConfig
 from ..config.device import DeviceProfile
+from ..family import DataSizes
 from .budget import split_steps, with_budget
 from .context import Context
 from .finetune import CURVE_POINTS
@@ -16,12 +20,12 @@ START_S = 1.5
 FORWARD_SHARE = 1 / 3
 """Of a step, what a forward pass alone takes; the backward pass does twice the work."""
 
-EXPORT_S = 15.0
-"""Writing a bundle and opening it, without what its examples take."""
+WRITING_S = 5.0
+"""Loading what was trained and writing a bundle, or a report."""
 
 
 def estimate_walk(
-    context: Context, times: StepTimes, device: DeviceProfile, num_train: int, num_valid: int
+    context: Context, times: StepTimes, device: DeviceProfile, sizes: DataSizes
 ) -> WalkEstimate:
     """Add up what each verb takes.
 
@@ -31,47 +35,27 @@ def estimate_walk(
         As `budget.step_times` found them.
     device
         Where subnets will be measured.
-    num_train, num_valid
+    sizes
         How many examples there are.
     """
     config = _budgeted(context)
-    spec = context.spec
-    # a teacher is a network of the largest architecture
-    larger = spec.num_macs(spec.space.largest) / spec.num_macs(spec.reference_arch())
-    has_teacher = context.family.open_teacher is not None
-    num_starts = 2 if has_teacher else 1  # `finetune` tries both
-    search = config.search
-    judged = search.population + search.iterations * (search.mutations + search.crossovers)
-    is_exact = config.workload.is_exact
-    checked = config.export.parity_examples if is_exact else config.export.score_examples
-    per_example_s = FORWARD_SHARE * times.winner_s / len(context.family.made_up_dataset(config))
-    # its outputs, and validations of the largest and the smallest
-    labelled = larger * (num_train + num_valid) if has_teacher else 0.0
-    validations = 1 + config.training.steps // config.training.validate_every
-    prepare_s = per_example_s * (labelled + validations * num_valid * (larger + 1))
-    alone_s = per_example_s * num_starts * CURVE_POINTS * num_valid
-    first_steps_s = 0.0
-    if search.finalist_steps:
-        first_steps = min(search.finalist_steps, config.finetune.steps)
-        first_steps_s = first_steps * times.winner_s + num_valid * per_example_s
-    teacher_s = config.teacher_steps * times.winner_s * larger
     num_winners = context.config.training.num_winners
+    parts = _Parts(context, config, times, device, sizes)
+    of_each = {
+        "search": parts.search_s,
+        "finetune": parts.alone_s + parts.num_starts * config.finetune.steps * times.winner_s,
+        "evaluate": parts.evaluate_s,
+        "export": parts.export_s,
+        "deploy": WRITING_S + parts.measuring_s(1),
+        "report": WRITING_S,
+    }
     return WalkEstimate(
         verbs={
-            "train": prepare_s + teacher_s + config.training.steps * times.supernet_s,
-            "profile": _measuring_s(config.profile.budget, device),
-            "search": num_winners
-            * (
-                judged * search.eval_examples * per_example_s
-                + _measuring_s(search.finalists, device)
-                + search.finalists * first_steps_s
-            ),
-            "finetune": num_winners
-            * (alone_s + num_starts * config.finetune.steps * times.winner_s),
-            # torch and the bundle both answer
-            "export": num_winners * (EXPORT_S + 2 * checked * per_example_s),
+            "train": parts.prepare_s + parts.teacher_s + config.training.steps * times.supernet_s,
+            "profile": parts.measuring_s(config.profile.budget),
+            **{verb: num_winners * seconds for verb, seconds in of_each.items()},
         },
-        fixed_s=prepare_s + num_winners * alone_s,
+        fixed_s=parts.prepare_s + num_winners * parts.alone_s,
         steps={
             "teacher": config.teacher_steps,
             "supernet": config.training.steps,
@@ -83,18 +67,96 @@ def estimate_walk(
     )
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """Seconds of what the verbs do; from `search` on of one winner."""
+
+    context: Context
+    config: RunConfig
+    times: StepTimes
+    device: DeviceProfile
+    sizes: DataSizes
+
+    @property
+    def has_teacher(self) -> bool:
+        return self.context.family.open_teacher is not None
+
+    @property
+    def num_starts(self) -> int:
+        """Of a winner: `finetune` tries both where there is a teacher."""
+        return 2 if self.has_teacher else 1
+
+    @cached_property
+    def larger(self) -> float:
+        """What the largest architecture, also a teacher's, computes to the one that was timed."""
+        spec = self.context.spec
+        return spec.num_macs(spec.space.largest) / spec.num_macs(spec.reference_arch())
+
+    @cached_property
+    def per_example_s(self) -> float:
+        """A forward pass."""
+        batch = len(self.context.family.made_up_dataset(self.config))
+        return FORWARD_SHARE * self.times.winner_s / batch
+
+    @property
+    def answer_s(self) -> float:
+        return self.config.workload.answer_passes * self.per_example_s
+
+    @property
+    def prepare_s(self) -> float:
+        """A teacher's outputs, and validations of the largest and the smallest."""
+        sizes = self.sizes
+        training = self.config.training
+        labelled = self.larger * (sizes.train + sizes.valid) if self.has_teacher else 0.0
+        validations = 1 + training.steps // training.validate_every
+        return self.per_example_s * (labelled + validations * sizes.valid * (self.larger + 1))
+
+    @property
+    def teacher_s(self) -> float:
+        return self.config.teacher_steps * self.times.winner_s * self.larger
+
+    @property
+    def alone_s(self) -> float:
+        """Validations of a winner."""
+        return self.per_example_s * self.num_starts * CURVE_POINTS * self.sizes.valid
+
+    @property
+    def search_s(self) -> float:
+        search = self.config.search
+        judged = search.population + search.iterations * (search.mutations + search.crossovers)
+        trained_s = 0.0
+        if search.finalist_steps:
+            steps = min(search.finalist_steps, self.config.finetune.steps)
+            trained_s = steps * self.times.winner_s + self.sizes.valid * self.per_example_s
+        judged_s = judged * search.eval_examples * self.per_example_s
+        return judged_s + self.measuring_s(search.finalists) + search.finalists * trained_s
+
+    @property
+    def evaluate_s(self) -> float:
+        """Largest, smallest and winner as inherited, the winner and the teacher as trained."""
+        networks = (1 + self.has_teacher) * self.larger + 3
+        return networks * self.sizes.test * self.answer_s
+
+    @property
+    def export_s(self) -> float:
+        """Both torch and the bundle answer what is checked."""
+        export = self.config.export
+        is_exact = self.config.workload.is_exact
+        checked = export.parity_examples if is_exact else export.score_examples
+        return WRITING_S + 2 * checked * self.answer_s
+
+    def measuring_s(self, num_subnets: int) -> float:
+        """Every subnet and, between them, the reference, in all rounds; each as long as repeats
+        may go on.
+        """
+        protocol = self.device.measure
+        num_references = 2 + num_subnets // protocol.reference_every
+        return protocol.rounds * (num_subnets + num_references) * (START_S + protocol.max_time_s)
+
+
 def _budgeted(context: Context) -> RunConfig:
     """The run file with its budget, if it has one, turned into steps."""
     training = context.config.training
     if training.budget is None:
         return context.config
     return with_budget(context.run, split_steps(training.budget, training.num_winners)).config
-
-
-def _measuring_s(num_subnets: int, device: DeviceProfile) -> float:
-    """Every subnet and, between them, the reference, in all rounds; each as long as repeats may
-    go on.
-    """
-    protocol = device.measure
-    num_references = 2 + num_subnets // protocol.reference_every
-    return protocol.rounds * (num_subnets + num_references) * (START_S + protocol.max_time_s)

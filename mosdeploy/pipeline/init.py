@@ -138,12 +138,11 @@ def init_from_data(
         times = step_times(context, num_timed=NUM_TRIED)
     else:
         times = step_times(context, max_time_s=TIMING_SHARE * options.time_s)
-    sizes = (plan.num_train, plan.num_valid)
-    estimate = estimate_walk(context, times, profile, *sizes)
+    estimate = estimate_walk(context, times, profile, plan.sizes)
     if options.time_s is not None:
         plan = _fitted(plan, options.time_s, estimate)
         context = _context(plan, options, root, progress)
-        estimate = estimate_walk(context, times, profile, *sizes)
+        estimate = estimate_walk(context, times, profile, plan.sizes)
     text = plan.text
     if device is not None:
         text = text.replace("\n\n", f'\n\ndevice = "{device}"\n\n', 1)

@@ -2,13 +2,14 @@
 them, and whether a search may ask a supernet for what it was not trained for.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..config.sections import LimitsConfig, ParameterCount
 from ..config.units import limit_key, parse_count, parse_duration_ms, told_limit
-from ..errors import ConfigError
+from ..errors import ConfigError, StaleInputError
 from ..family import Family
 from ..printable import quantity
 from ..record import parse
@@ -61,6 +62,27 @@ def with_defaults(limits: Limits, config: LimitsConfig) -> Limits:
         max_body_parameters=counted.max_body_parameters,
         max_size_bytes=limits.max_size_bytes or size or None,
         max_memory_bytes=limits.max_memory_bytes or memory or None,
+    )
+
+
+def search_limits(context: Context, asked: Limits) -> Limits:
+    """The limits of a search: those asked for, else the config's, else those that the supernet was
+    trained for.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    limits = with_defaults(asked, context.config.search)
+    if limits != NO_LIMITS:
+        return limits
+    with contextlib.suppress(StaleInputError):
+        if (trained := context.run.supernet_card().limits) is not None:
+            return trained.limits
+    raise ConfigError(
+        "a search needs a limit: give --max-latency 150ms, --max-parameters 4M, "
+        "--max-size 12MiB or --max-memory 200MiB, or write one under [search] in mosdeploy.toml"
     )
 
 

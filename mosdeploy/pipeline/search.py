@@ -1,6 +1,5 @@
 """The verb `search`: search the supernet, then measure the finalists on the device."""
 
-import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from ..storage import fingerprint, locked, write_record
 from .context import Context
 from .devices import run_profile
 from .finalist_training import FinalistTraining
-from .limits import NO_LIMITS, check_trained_for, cost_of, with_defaults, with_less_memory
+from .limits import NO_LIMITS, check_trained_for, cost_of, search_limits, with_less_memory
 from .predictors import predictor, tail_ratio
 from .shown_search import ShownSearch
 from .trained_run import VALID_SEED, TrainedRun, trained_run
@@ -82,15 +81,12 @@ def search(context: Context, options: SearchOptions | None = None) -> SearchResu
             "the architecture of this task was chosen when its folder was made; search in "
             f"{context.run.data_root}, then run `mosdeploy finetune --task` there"
         )
-    limits = _limits(context, options)
+    limits = search_limits(context, options.limits)
     state = trained_run(context.run, context.progress)
     name = context.run.profiled_device_name(options.device)
     check_trained_for(state.card.limits, limits, name)
-    if options.verify and run_profile(context.files.root, name).emulated:
-        raise PredictorError(
-            f"{name} is an emulated device: its times mean nothing, so no finalist is measured "
-            "there; search for a real device, or use --no-verify"
-        )
+    if options.verify:
+        check_real(context, name)
     with init_distributed(context.config.training) as distributed:
         evaluator = DistributedEvaluator(distributed, _measure_losses(state, distributed))
 
@@ -106,6 +102,21 @@ def search(context: Context, options: SearchOptions | None = None) -> SearchResu
         if not distributed.is_first:
             evaluator.serve()
         return SearchResult.model_validate_json(distributed.first("searched", lead))
+
+
+def check_real(context: Context, device: str) -> None:
+    """Refuse a device whose times mean nothing.
+
+    Raises
+    ------
+    PredictorError
+        If it is emulated.
+    """
+    if run_profile(context.files.root, device).emulated:
+        raise PredictorError(
+            f"{device} is an emulated device: its times mean nothing, so no finalist is measured "
+            "there; search for a real device, or use --no-verify"
+        )
 
 
 @dataclass(frozen=True)
@@ -278,20 +289,6 @@ class _SearchTask:
 def _scaled(predict_ms: "PredictMs", ratio: float) -> "PredictMs":
     """Predictions of medians as those of another figure of the times, or of another level."""
     return lambda genes: predict_ms(genes) * ratio
-
-
-def _limits(context: Context, options: SearchOptions) -> Limits:
-    """Those asked for, else the config's, else those that the supernet was trained for."""
-    limits = with_defaults(options.limits, context.config.search)
-    if limits != NO_LIMITS:
-        return limits
-    with contextlib.suppress(StaleInputError):
-        if (trained := context.run.supernet_card().limits) is not None:
-            return trained.limits
-    raise ConfigError(
-        "a search needs a limit: give --max-latency 150ms, --max-parameters 4M, "
-        "--max-size 12MiB or --max-memory 200MiB, or write one under [search] in mosdeploy.toml"
-    )
 
 
 def _predictor(context: Context, device: str, limits: Limits) -> "LatencyPredictor | None":

@@ -40,7 +40,7 @@ class WalkEstimate(Record):
     Attributes
     ----------
     verbs
-        By verb: `train`, `profile`, `search`, `finetune`, `export`.
+        By verb, from `train` to `report`.
     fixed_s
         Of the training, what more or fewer steps do not change: validations, and the outputs of
         a teacher.
@@ -51,7 +51,7 @@ class WalkEstimate(Record):
     device
         Whose protocol says how long measuring takes at most.
     num_winners
-        For how many of them `search`, `finetune` and `export` are counted.
+        For how many of them the verbs after `profile` are counted.
     """
 
     verbs: dict[str, float]
@@ -285,14 +285,22 @@ class HandPicked(Record):
     teacher_fp32_ms: float
 
 
-class DemoSummary(Record):
-    """What came out of the demo; `bundle` and `page` are paths."""
+class WalkSummary(Record):
+    """What came out of a walk: `scores`, None without test examples, and two paths, `bundle` and
+    `page`.
+    """
 
     search: SearchResult
-    scores: ScoreTable
+    scores: ScoreTable | None
     deployment: Deployment
     bundle: str
     page: str
+
+
+class DemoSummary(WalkSummary):
+    """What came out of the demo."""
+
+    scores: ScoreTable
     hand_picked: HandPicked | None = None
 
 

@@ -87,6 +87,11 @@ class Workload(Record):
         return self.precision == "fp32"
 
     @property
+    def answer_passes(self) -> int:
+        """What an answer costs, in times of a forward pass over an example of a batch."""
+        return 1
+
+    @property
     def label(self) -> str:
         """What tells it from others of the same space, beside the precision, in a file's name; may
         be empty, else starts with a hyphen.

@@ -141,7 +141,7 @@ RECIPES = ", ".join(list_recipes())
         ((*LATENCY_IMPORT, "rpi", "--workload", "other"), 3, "--workload is 'other'"),
         ((*LATENCY_IMPORT, "rpy", "--workload", "sentence"), 3, "did you mean 'rpi'?"),
         ((*LATENCY_IMPORT, "rpi"), 2, "--workload"),
-        (("walk",), 2, "walk"),
+        (("wander",), 2, "wander"),
     ],
 )
 def test_a_wrong_command_says_what_to_do(

@@ -133,7 +133,8 @@ def test_verbs_that_reach_no_device_take_no_ssh_config() -> None:
     taking = {
         words for words in COMMANDS if any("--ssh-config" in x.opts for x in COMMANDS[words].params)
     }
-    reaching = {(verb,) for verb in ("profile", "search", "export", "deploy", "verify", "compare")}
+    verbs = ("walk", "profile", "search", "export", "deploy", "verify", "compare")
+    reaching = {(verb,) for verb in verbs}
     assert taking == reaching | {("devices", verb) for verb in ("add", "check", "setup", "clean")}
 
 

@@ -7,8 +7,9 @@ from encoder_walking import make_encoder_folder
 from walking import edit, make_run_folder
 
 from mosdeploy.config.device import DeviceProfile, MeasureProtocol
+from mosdeploy.family import DataSizes
 from mosdeploy.pipeline.context import Context
-from mosdeploy.pipeline.estimate import EXPORT_S, START_S, estimate_walk
+from mosdeploy.pipeline.estimate import START_S, WRITING_S, estimate_walk
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.summaries import StepTimes
 
@@ -23,9 +24,10 @@ def test_a_translation_by_hand(tmp_path: Path) -> None:
     16 of the 36 pairs of a batch, 2 finalists, 8 examples for parity.
     """
     context = Context(open_run(make_run_folder(tmp_path)))
-    found = estimate_walk(context, TIMES, BOARD, num_train=400, num_valid=50)
+    found = estimate_walk(context, TIMES, BOARD, DataSizes(400, 50, 30))
     each_s = START_S + 0.5
     example_s = 0.3 / 36  # a third of a step of 256 // 7 pairs
+    answer_s = 2 * context.config.workload.decode_steps * example_s
     spec = context.spec
     larger = spec.num_macs(spec.space.largest) / spec.num_macs(spec.reference_arch())
     # at steps 6 and 12, and once more
@@ -37,7 +39,11 @@ def test_a_translation_by_hand(tmp_path: Path) -> None:
             "profile": 2 * (12 + 5) * each_s,
             "search": 24 * 16 * example_s + 2 * (2 + 2) * each_s,
             "finetune": 500 * 0.9 + curve_s,
-            "export": EXPORT_S + 2 * 8 * example_s,
+            # the largest, and three others
+            "evaluate": (larger + 3) * 30 * answer_s,
+            "export": WRITING_S + 2 * 8 * answer_s,
+            "deploy": WRITING_S + 2 * (1 + 2) * each_s,
+            "report": WRITING_S,
         }
     )
     assert found.fixed_s == pytest.approx(validations_s + curve_s)
@@ -48,12 +54,12 @@ def test_a_translation_by_hand(tmp_path: Path) -> None:
 def test_finalists_are_trained_for_their_steps(tmp_path: Path) -> None:
     """Two of them, each then validated on 50 pairs."""
     chosen = estimate_walk(
-        Context(open_run(make_run_folder(tmp_path / "0"))), TIMES, BOARD, 400, 50
+        Context(open_run(make_run_folder(tmp_path / "0"))), TIMES, BOARD, DataSizes(400, 50, 30)
     )
     for steps, made in ((30, 30), (900, 500)):  # no more than a finetuning makes
         root = make_run_folder(tmp_path / str(steps))
         edit(root / "mosdeploy.toml", "[search]", f"[search]\nfinalist_steps = {steps}")
-        trained = estimate_walk(Context(open_run(root)), TIMES, BOARD, 400, 50)
+        trained = estimate_walk(Context(open_run(root)), TIMES, BOARD, DataSizes(400, 50, 30))
         more_s = trained.verbs.pop("search") - chosen.verbs["search"]
         assert more_s == pytest.approx(2 * (made * 0.9 + 50 * 0.3 / 36))
         assert trained.verbs.items() <= chosen.verbs.items()
@@ -62,7 +68,7 @@ def test_finalists_are_trained_for_their_steps(tmp_path: Path) -> None:
 def test_a_budget_is_shared_as_the_training_shares_it(tmp_path: Path) -> None:
     make_run_folder(tmp_path)
     edit(tmp_path / "mosdeploy.toml", "\nsteps = 12", "\nsteps = 12\nbudget = 100")
-    found = estimate_walk(Context(open_run(tmp_path)), TIMES, BOARD, 400, 50)
+    found = estimate_walk(Context(open_run(tmp_path)), TIMES, BOARD, DataSizes(400, 50, 30))
     assert found.steps == {"teacher": 0, "supernet": 7, "winner": 93}
 
 
@@ -73,10 +79,10 @@ def test_each_winner_is_searched_for_trained_and_exported(tmp_path: Path) -> Non
         root = make_run_folder(tmp_path / str(number))
         budget = f"\nsteps = 12\nbudget = 100\nnum_winners = {number}"
         edit(root / "mosdeploy.toml", "\nsteps = 12", budget)
-        found.append(estimate_walk(Context(open_run(root)), TIMES, BOARD, 400, 50))
+        found.append(estimate_walk(Context(open_run(root)), TIMES, BOARD, DataSizes(400, 50, 30)))
     one, four = found
     assert four.steps == {"teacher": 0, "supernet": 38, "winner": 15}
-    for verb in ("search", "export"):
+    for verb in ("search", "evaluate", "export", "deploy", "report"):
         assert four.verbs[verb] == pytest.approx(4 * one.verbs[verb])
     more_s = four.verbs["finetune"] - 4 * one.verbs["finetune"]
     assert more_s == pytest.approx(4 * 0.9 * (15 - 93))
@@ -85,12 +91,12 @@ def test_each_winner_is_searched_for_trained_and_exported(tmp_path: Path) -> Non
 
 def test_an_encoder_has_a_teacher_and_two_starts(tmp_path: Path) -> None:
     context = Context(open_run(make_encoder_folder(tmp_path / "run", "classification")))
-    found = estimate_walk(context, TIMES, BOARD, num_train=0, num_valid=0)
+    found = estimate_walk(context, TIMES, BOARD, DataSizes(0, 0, 0))
     assert found.steps == {"teacher": 40, "supernet": 12, "winner": 6}
     assert found.verbs["finetune"] == pytest.approx(2 * 6 * 0.9)
     # the teacher is of the largest architecture, above the middling one that was timed
     assert found.verbs["train"] > 12 * 3.0 + 40 * 0.9
     # and gives its outputs for all examples
-    labelled = estimate_walk(context, TIMES, BOARD, num_train=1000, num_valid=0)
+    labelled = estimate_walk(context, TIMES, BOARD, DataSizes(1000, 0, 0))
     assert labelled.verbs["train"] > found.verbs["train"]
     assert labelled.verbs["finetune"] == found.verbs["finetune"]

@@ -117,13 +117,16 @@ def test_a_program_is_told_what_was_found(tmp_path: Path, corpus: Path) -> None:
     mosdeploy.init(tmp_path, train=files, progress=told, settings={"workload.beam": 2})
     assert any(x.startswith("pairs: ") for x in told.messages)
     assert any(x.endswith("parameters") for x in told.messages)
-    *verbs, total = told.messages[-6:]
+    *verbs, total = told.messages[-9:]
     assert [x.partition(": about ")[0] for x in verbs] == [
         "train",
         "profile",
         "search",
         "finetune",
+        "evaluate",
         "export",
+        "deploy",
+        "report",
     ]
     assert verbs[0].endswith(" steps of the supernet, 0.50 s each)")
     assert total.endswith(" training")

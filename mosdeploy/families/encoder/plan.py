@@ -20,7 +20,7 @@ from ...config.encoder import (
 )
 from ...config.pooling import read_vector_modules
 from ...errors import ConfigError
-from ...family import DataRequest, RunPlan, Setting
+from ...family import DataRequest, DataSizes, RunPlan, Setting
 from ...family.plan import dropped_fact, held_out_fraction, rounded_up, two_digits
 from ...record import parse
 from ...spaces.encoder_workload import EncoderWorkload
@@ -85,8 +85,7 @@ def plan_run(request: DataRequest) -> RunPlan:
     return RunPlan(
         f"{found.columns.kind}, sized for {num_train:,} texts.",
         _facts(found),
-        num_train,
-        len(found.data.valid),
+        DataSizes(num_train, len(found.data.valid), len(found.data.test)),
         {
             "": (Setting("family", "encoder"),),
             "checkpoint": (

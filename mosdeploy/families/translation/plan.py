@@ -13,7 +13,7 @@ from ...config.sections import SupernetConfig
 from ...config.shares import supernet_share
 from ...config.translation import CorpusConfig
 from ...errors import ConfigError
-from ...family import DataRequest, RunPlan, Setting
+from ...family import DataRequest, DataSizes, RunPlan, Setting
 from ...family.plan import dropped_fact, held_out_fraction, rounded_up, two_digits
 from ...record import parse
 from .corpus import Corpus, Pair, load_corpus
@@ -97,8 +97,7 @@ def plan_run(request: DataRequest) -> RunPlan:
     return RunPlan(
         f"{source_lang} to {target_lang}, sized for {len(corpus.train):,} pairs.",
         _facts(files, corpus, lengths, f"{name}, {reason}"),
-        len(corpus.train),
-        len(corpus.valid),
+        DataSizes(len(corpus.train), len(corpus.valid), len(corpus.test)),
         {
             "corpus": _corpus(given, files, lengths, size, name),
             "space": _space(size, name),

@@ -1,0 +1,47 @@
+"""`mosdeploy walk`: what the command line makes of its outcome."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from answers import deployment, score_table, search_result
+
+from mosdeploy.pipeline.summaries import WalkSummary
+from mosdeploy.pipeline.walk import WalkOptions
+from mosdeploy.records import Limits
+
+SUMMARY = WalkSummary(
+    search=search_result(),
+    scores=score_table(**{"winner, finetuned": 30.12, "winner": 12.0}),
+    deployment=deployment(),
+    bundle="bundles/en-fr",
+    page="report/index.html",
+)
+
+
+def rows(text: str) -> list[list[str]]:
+    return [re.split(" {2,}", line.strip(), maxsplit=1) for line in text.splitlines()]
+
+
+def test_options_become_limits_and_the_outcome_a_table(ask: Callable[..., Any]) -> None:
+    words = ("--max-latency", "150ms", "--max-parameters", "4M", "--device", "rpi")
+    done = ask("walk.walk", SUMMARY, "walk", *words)
+    limits = Limits(max_latency_ms=150.0, max_parameters=4_000_000)
+    assert done.arguments[1] == WalkOptions("rpi", limits)
+    told = rows(done.stdout)
+    assert ["BLEU, chrF", "30.1, 60.2"] in told
+    assert ["limit", "150 ms, kept as deployed"] in told
+    assert ["bundle", "bundles/en-fr"] in told
+    assert done.stderr == "next: mosdeploy predict < FILE\n"
+
+
+def test_without_test_examples_there_are_no_scores(ask: Callable[..., Any]) -> None:
+    done = ask("walk.walk", SUMMARY.model_copy(update={"scores": None}), "walk")
+    assert done.arguments[1] == WalkOptions()
+    assert [row[0] for row in rows(done.stdout)][2:5] == ["winner", "parameters", "predicted"]
+
+
+def test_json(ask: Callable[..., Any]) -> None:
+    done = ask("walk.walk", SUMMARY, "walk", "--json")
+    assert json.loads(done.stdout)["page"] == "report/index.html"
