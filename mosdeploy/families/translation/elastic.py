@@ -19,6 +19,7 @@ from ...spaces.translation import TranslationSpace
 from ...spaces.translation_arch import TranslationArch
 from ...supernet.elastic import ElasticEmbedding, ElasticLayerNorm, StateDict, with_prefix
 from ...supernet.elastic_layers import ElasticDecoderLayer, ElasticEncoderLayer
+from ...supernet.layers import start_near_identity
 from ...supernet.mos import encoding_dim
 from ...supernet.supernet import Supernet
 from .network import TranslationSubnet
@@ -60,6 +61,8 @@ class ElasticTranslation(nn.Module):
         )
         self.encoder_norm = ElasticLayerNorm(e) if space.pre_norm else None
         self.decoder_norm = ElasticLayerNorm(d) if space.pre_norm else None
+        if space.pre_norm:
+            start_near_identity(self.encoder_layers)
 
     def generate(self, arch: ArchConfig, encoding: Tensor, router_dropout: bool) -> StateDict:
         """Dense weights of an architecture, under the names of `TranslationSubnet.state_dict`, from

@@ -21,7 +21,13 @@ from ...spaces.translation_arch import DecoderLayerConfig, EncoderLayerConfig, T
 from ...supernet.attention import KeyValues
 from ...supernet.elastic import Subnet
 from ...supernet.embedding import Embedding, initialise_table, positions
-from ...supernet.layers import DecoderLayer, EncoderLayer, StackConfig, checkpointed
+from ...supernet.layers import (
+    DecoderLayer,
+    EncoderLayer,
+    StackConfig,
+    checkpointed,
+    start_near_identity,
+)
 from .tokenizer import PAD_ID
 
 
@@ -262,6 +268,8 @@ class TranslationSubnet(Subnet):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
+        if self.encoder.norm is not None:
+            start_near_identity(self.encoder.layers)
 
 
 def _stack_config(

@@ -13,11 +13,13 @@ from torch import Tensor
 
 from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.errors import ArchError
+from mosdeploy.families.translation.elastic import fresh_subnet, fresh_supernet
 from mosdeploy.families.translation.network import Encoder, TranslationSubnet
 from mosdeploy.spaces.spec import ModelSpec
 from mosdeploy.spaces.translation import TranslationSpace
 from mosdeploy.spaces.translation_arch import EncoderLayerConfig, TranslationArch
 from mosdeploy.spaces.translation_workload import TranslationWorkload
+from mosdeploy.supernet.extract import extract
 from mosdeploy.supernet.layers import StackConfig
 from mosdeploy.training.optimizer import EagerAdam
 
@@ -272,6 +274,26 @@ def test_a_fresh_subnet_learns(
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize(("norm", "is_near"), [("pre", True), ("post", False)])
+@pytest.mark.parametrize("routing", ["none", "neuron"])
+def test_a_pre_norm_encoder_starts_near_its_embeddings(
+    space: TranslationSpace, src: Tensor, routing: str, norm: str, is_near: bool
+) -> None:
+    """Alone, and as inherited from a fresh supernet."""
+    space = space.model_copy(update={"norm": norm})
+    config = SupernetConfig(routing=routing, num_experts=2, dropout=0.0)  # type: ignore[arg-type]
+    arch = space.largest
+    alone = fresh_subnet(arch, space, VOCAB_SIZE, config, seed=1)
+    for subnet in (alone, extract(fresh_supernet(space, VOCAB_SIZE, config, seed=1), arch)):
+        subnet.eval()
+        with torch.no_grad():
+            embedded = subnet._embed(src, arch.encoder_embed_dim, 0)
+            output = subnet.encode(src).outputs[-1]
+        expected = torch.nn.functional.layer_norm(embedded, embedded.shape[-1:])
+        near = torch.nn.functional.cosine_similarity(output, expected, dim=-1)[src != 0]
+        assert bool((near > 0.97).all()) == is_near, near
 
 
 def test_an_architecture_outside_the_space_is_refused(space: TranslationSpace) -> None:
