@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import mosdeploy
 from mosdeploy.record import Record
 
 
@@ -42,6 +43,10 @@ def processor() -> str:
 
 
 def _version(package: str) -> str:
+    if (
+        package == mosdeploy.__name__
+    ):  # what an installation from a clone says may be an earlier one
+        return mosdeploy.__version__
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

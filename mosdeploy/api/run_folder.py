@@ -74,7 +74,7 @@ class RunFolder:
     ) -> "summaries.WalkSummary":
         """Go from here to a deployed bundle and its report, through all the verbs between.
 
-        Other limits, and this one where it is not given, are those of [search].
+        Other limits, and this one where it is not given, are those of [search], else of [training].
         """
         from ..pipeline.limits import AskedLimits
         from ..pipeline.walk import WalkOptions, walk

@@ -3,15 +3,16 @@
 from typing import TYPE_CHECKING
 
 from ..printable import latency
-from .options import NO_LIMITS, DeviceCommon, DeviceOption, LimitOptions
+from .options import NO_LIMITS, DeviceCommon, LimitOptions, ProfiledDeviceOption
 from .printing import table
 
 if TYPE_CHECKING:
     from ..pipeline.summaries import WalkSummary
+    from ..records import Candidate
 
 
 def walk(
-    common: DeviceCommon, device: DeviceOption = None, limits: LimitOptions = NO_LIMITS
+    common: DeviceCommon, device: ProfiledDeviceOption = None, limits: LimitOptions = NO_LIMITS
 ) -> None:
     """Run all that come after init, to a deployed bundle and its report. A second call resumes."""
     from ..pipeline.walk import WalkOptions
@@ -24,34 +25,45 @@ def walk(
 
 
 def winner_rows(outcome: "WalkSummary") -> list[tuple[str, str]]:
-    """Rows about the network that was found."""
-    winner = outcome.search.winner
+    """Rows about the network that was delivered."""
+    found = _delivered(outcome)
+    is_winner = found.arch == outcome.search.winner.arch
     rows = [
-        ("winner", f"{winner.arch.key}  {winner.arch}"),
-        ("parameters", f"{winner.num_parameters:,}"),
+        ("winner" if is_winner else "in its place", f"{found.arch.key}  {found.arch}"),
+        ("parameters", f"{found.num_parameters:,}"),
     ]
     if outcome.scores is None:
         return rows
-    scores = outcome.scores.subnets
-    trained = [name for name in ("winner, finetuned", "winner, from-teacher") if name in scores]
-    best = min(trained, key=lambda name: scores[name].loss)
-    names = {best: ", ".join(scores["winner"].metrics), "winner": "  before it was finetuned"}
-    return [*rows, *((label, metric_values(scores[x].metrics)) for x, label in names.items())]
+    scores = {x.weights: x.metrics for x in outcome.scores.subnets.values() if x.arch == found.arch}
+    metrics = scores[outcome.weights]
+    rows.append((", ".join(metrics), metric_values(metrics)))
+    if outcome.weights != "inherited" and "inherited" in scores:
+        rows.append(("  before it was finetuned", metric_values(scores["inherited"])))
+    return rows
 
 
 def bundle_rows(outcome: "WalkSummary") -> list[tuple[str, str]]:
     """Rows about its latency, and where it lies."""
-    winner = outcome.search.winner
+    from ..config.units import told_limit
+
+    found = _delivered(outcome)
     deployment = outcome.deployment
-    limit = latency(outcome.search.limits.max_latency_ms)
+    limits = outcome.search.limits.model_dump(exclude_none=True)
+    limit_ms = limits.pop("max_latency_ms", None)
     return [
-        ("predicted", _milliseconds(winner.predicted_ms)),
-        ("measured", _milliseconds(winner.measured_ms)),
+        ("predicted", _milliseconds(found.predicted_ms)),
+        ("measured", _milliseconds(found.measured_ms)),
         ("bundle measured", _milliseconds(deployment.measurement.figure_ms(deployment.statistic))),
-        ("limit", f"{limit}{_kept(outcome)}"),
+        *([("limit", f"{latency(limit_ms)}{_kept(outcome)}")] if limit_ms else []),
+        *(("limit", told_limit(name, most)) for name, most in limits.items()),
         ("bundle", outcome.bundle),
         ("page", outcome.page),
     ]
+
+
+def _delivered(outcome: "WalkSummary") -> "Candidate":
+    found = outcome.search
+    return next(x for x in (found.winner, *found.deliverable) if x.arch == outcome.arch)
 
 
 def metric_values(metrics: "dict[str, float]") -> str:

@@ -35,7 +35,11 @@ def telling_differences(
         if found is None or not differences:
             raise
         # the options alone: what else changed has to be restored in the run file
-        same = found.settings == wanted.settings and found.data_sha256 == wanted.data_sha256
+        same = (
+            found.settings == wanted.settings
+            and found.data_sha256 == wanted.data_sha256
+            and _predictor(found) in (None, _predictor(wanted))
+        )
         on = f"; `{train_command(config, found)}` goes on with it" if same else ""
         raise StaleInputError(f"{error} ({', '.join(differences)}){on}") from error
 
@@ -58,6 +62,10 @@ def training_differences(
     data = ["the data are others"] if found.data_sha256 != wanted.data_sha256 else []
     limits = limit_differences(found.limits, wanted.limits)
     return [*data, *setting_differences(found.settings, config), *limits]
+
+
+def _predictor(begun: BegunTraining) -> str | None:
+    return None if begun.limits is None else begun.limits.predictor_sha256
 
 
 def replacement_words(files: Workspace, config: RunConfig, wanted: BegunTraining) -> list[str]:

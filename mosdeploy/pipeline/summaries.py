@@ -286,13 +286,16 @@ class HandPicked(Record):
 
 
 class WalkSummary(Record):
-    """What came out of a walk: `scores`, None without test examples, and two paths, `bundle` and
-    `page`.
+    """What came out of a walk: `scores`, None without test examples, two paths, `bundle` and
+    `page`, and which network is in that bundle: another finalist where the winner's broke its
+    limit.
     """
 
     search: SearchResult
     scores: ScoreTable | None
     deployment: Deployment
+    arch: AnyArch
+    weights: WeightOrigin
     bundle: str
     page: str
 

@@ -6,15 +6,22 @@ In: a run folder, a device and limits. Out: a `WalkSummary`. Each step is a verb
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..config.units import told_limit
 from ..errors import ConfigError, StaleInputError
+from ..printable import quantity
 from ..records import Limits, SearchResult
+from ..training.launch import Launch
 from .context import Context
 from .deploy import DeployOptions, deploy
+from .devices import check_named
+from .distilled import distilled
 from .evaluate import evaluate
 from .export import export
+from .export_job import ExportOptions
 from .finetune import finetune
-from .limits import NO_LIMITS, TrainOptions, check_trained_for, search_limits
+from .limits import NO_LIMITS, TrainOptions, check_trained_for, search_limits, with_defaults
 from .profile import ProfileOptions, profile
+from .replacing import begun_training
 from .report import report
 from .search import SearchOptions, check_real, search
 from .summaries import WalkSummary
@@ -29,9 +36,9 @@ class WalkOptions:
     Attributes
     ----------
     device
-        None takes the config's, else this machine.
+        None takes the config's, else the one that was profiled, else this machine.
     limits
-        What they leave open comes from [search].
+        What they leave open comes from [search], then from [training].
     """
 
     device: str | None = None
@@ -44,11 +51,13 @@ def walk(context: Context, options: WalkOptions | None = None) -> WalkSummary:
 
     Subnets are measured first, as that needs no weights. The supernet is then trained within the
     limits, unless one that may be searched under them is there, or several winners are to share it.
+    Limits in [training] go before.
 
     Raises
     ------
     ConfigError
-        If there is no limit.
+        If there is no limit, [training] has a tighter one, the data are wrong, the folder is that
+        of a task, or several processes were started.
     PredictorError
         If the device is emulated.
     InfeasibleError
@@ -62,13 +71,15 @@ def walk(context: Context, options: WalkOptions | None = None) -> WalkSummary:
     >>> walk(Context(open_run(Path("my-run"))), options).bundle  # doctest: +SKIP
     """
     options = options or WalkOptions()
-    device = context.run.device_name(options.device)
-    limits = search_limits(context, options.limits)
-    check_real(context, device)
-    profile(context, ProfileOptions(device=device))
+    device = context.run.profiled_device_name(options.device)
+    limits = _limits(context, options.limits, device)
+    trained_within = _training_limits(context, limits)
+    _check_ends(context, device)
+    # more measurements would make another training of one that is begun within a latency
+    if not _is_begun(context):
+        profile(context, ProfileOptions(device=device))
     if not _is_trained_for(context, limits, device):
-        shared = context.config.training.num_winners > 1
-        train(context, TrainOptions(device, NO_LIMITS if shared else limits))
+        train(context, TrainOptions(device, trained_within))
     result = search(context, SearchOptions(device=device, limits=limits))
     finetune(context)
     return deliver(context, result)
@@ -86,18 +97,80 @@ def deliver(
     strict
         Refuse a bundle that breaks the limit.
     """
+    from ..export.bundle import read_manifest
+
+    names = ("winner", *rivals)
     has_test = bool(trained_run(context.run).data.test)
-    scores = evaluate(context, ("winner", *rivals)) if has_test else None
-    export(context)
+    scores = evaluate(context, names) if has_test else None
+    export(context, ExportOptions(device=result.device))
     # of the newest bundle; if that breaks the limit, other finalists are tried
     deployment = deploy(context, DeployOptions(device=result.device, strict=strict))
+    bundle = context.files.bundles_dir / deployment.bundle
+    delivered = read_manifest(bundle)
+    if has_test and delivered.arch != result.winner.arch:
+        scores = evaluate(context, (*names, delivered.arch.key))
     return WalkSummary(
         search=result,
         scores=scores,
         deployment=deployment,
-        bundle=str(context.files.bundles_dir / deployment.bundle),
+        arch=delivered.arch,
+        weights=delivered.weights,
+        bundle=str(bundle),
         page=str(report(context).page),
     )
+
+
+def _limits(context: Context, asked: Limits, device: str) -> Limits:
+    """Those asked for, else of [search], else of [training], else of the supernet."""
+    config = context.config
+    limits = with_defaults(with_defaults(asked, config.search), config.training)
+    if limits == NO_LIMITS:
+        limits = search_limits(context, asked)
+        check_trained_for(context.run.supernet_card().limits, limits, device)
+    return limits
+
+
+def _training_limits(context: Context, limits: Limits) -> Limits:
+    """What a training is asked for beside [training], whose own limits stand."""
+    config = context.config
+    for name, most in with_defaults(NO_LIMITS, config.training).model_dump().items():
+        sought = getattr(limits, name)
+        if most is not None and (sought is None or sought > most):
+            raise ConfigError(
+                f"[training] has {told_limit(name, most)}, and what is sought "
+                f"{'has no such limit' if sought is None else f'may have {quantity(name, sought)}'}"
+                ": what lies between would never be trained; change one of them"
+            )
+    has_own = with_defaults(NO_LIMITS, config.training) != NO_LIMITS
+    return NO_LIMITS if has_own or config.training.num_winners > 1 else limits
+
+
+def _check_ends(context: Context, device: str) -> None:
+    """Refuse, before hours of training, what is known to end without a bundle."""
+    if context.config.served_by is not None:
+        raise ConfigError(
+            "this is the folder of a task, whose subnet is trained already: run `mosdeploy "
+            "evaluate`, `mosdeploy export`, `mosdeploy deploy`, `mosdeploy report`"
+        )
+    if Launch.read().size > 1:
+        raise ConfigError(
+            "a walk is for one process: start `mosdeploy train` with torchrun, with the limits and "
+            "the device, and then `mosdeploy walk` alone"
+        )
+    check_named(context, device)
+    check_real(context, device)
+    config = context.config
+    data = context.family.load_data(config, context.run.data_root)
+    # a family whose networks answer nothing says so here
+    context.family.bundle_settings(config, config.workload, data)
+    distilled(context.run, config.training.data)
+
+
+def _is_begun(context: Context) -> bool:
+    """Whether a training within a latency was stopped."""
+    begun = begun_training(context.files.beside) or begun_training(context.files)
+    limits = begun.limits if begun is not None else None
+    return limits is not None and limits.limits.max_latency_ms is not None
 
 
 def _is_trained_for(context: Context, limits: Limits, device: str) -> bool:

@@ -14,6 +14,8 @@ SUMMARY = DemoSummary(
     search=search_result(),
     scores=score_table(**{"winner, finetuned": 30.12, "winner": 12.0}),
     deployment=deployment(),
+    arch=ARCH,
+    weights="finetuned",
     bundle="demo/bundles/en-fr",
     page="demo/report/index.html",
 )

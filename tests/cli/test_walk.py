@@ -5,7 +5,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from answers import deployment, score_table, search_result
+from answers import ARCH, candidate, deployment, score_table, search_result
+from example_spaces import SMALL
 
 from mosdeploy.pipeline.summaries import WalkSummary
 from mosdeploy.pipeline.walk import WalkOptions
@@ -15,6 +16,8 @@ SUMMARY = WalkSummary(
     search=search_result(),
     scores=score_table(**{"winner, finetuned": 30.12, "winner": 12.0}),
     deployment=deployment(),
+    arch=ARCH,
+    weights="finetuned",
     bundle="bundles/en-fr",
     page="report/index.html",
 )
@@ -40,6 +43,20 @@ def test_without_test_examples_there_are_no_scores(ask: Callable[..., Any]) -> N
     done = ask("walk.walk", SUMMARY.model_copy(update={"scores": None}), "walk")
     assert done.arguments[1] == WalkOptions()
     assert [row[0] for row in rows(done.stdout)][2:5] == ["winner", "parameters", "predicted"]
+
+
+def test_another_finalist_in_the_winners_place_is_told(ask: Callable[..., Any]) -> None:
+    other = candidate(arch=SMALL.largest, num_parameters=7, measured_ms=140.0)
+    found = search_result(finalists=(candidate(), other))
+    scores = score_table(winner=12.0)
+    one = scores.subnets["winner"].model_copy(update={"arch": other.arch, "metrics": {"BLEU": 5.0}})
+    scores = scores.model_copy(update={"subnets": {**scores.subnets, "other": one}})
+    changes = {"search": found, "scores": scores, "arch": other.arch, "weights": "inherited"}
+    told = rows(ask("walk.walk", SUMMARY.model_copy(update=changes), "walk").stdout)
+    assert ["in its place", f"{other.arch.key}  {other.arch}"] in told
+    assert ["parameters", "7"] in told
+    assert ["BLEU", "5.0"] in told
+    assert ["measured", "140.00 ms"] in told
 
 
 def test_json(ask: Callable[..., Any]) -> None:

@@ -93,6 +93,7 @@ def score_table(**subnets: float) -> ScoreTable:
                 metrics={"BLEU": metric, "chrF": 2 * metric},
                 loss=2.34567,
                 num_examples=10,
+                weights="finetuned" if name.endswith(", finetuned") else "inherited",
             )
             for name, metric in subnets.items()
         },

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
+from encoder_walking import make_encoder_folder
 from short_walks import TRANSLATION, shorten
-from walking import edit, make_run_folder, opened
+from walking import KeptProgress, edit, lines_of, make_run_folder, opened
 
 import mosdeploy
-from mosdeploy.errors import ConfigError, PredictorError
+from mosdeploy.errors import ConfigError, MosdeployError, PredictorError
 
 
 def make_short(root: Path) -> mosdeploy.RunFolder:
@@ -66,6 +67,69 @@ def test_a_supernet_for_several_winners_is_trained_whole(tmp_path: Path) -> None
     run.walk("10s")
     assert run.train().limits is None
     assert run.walk("11s").search.limits.max_latency_ms == 11_000
+
+
+@pytest.mark.slow
+def test_a_stopped_training_is_gone_on_with_before_more_is_measured(tmp_path: Path) -> None:
+    make_short(tmp_path)
+    edit(tmp_path / "mosdeploy.toml", "budget = 40", "budget = 400")
+    run = opened(tmp_path)
+    run.profile(budget=8)
+    with pytest.raises(KeyboardInterrupt):
+        opened(tmp_path, KeptProgress(stop_at=20)).train("10s")
+    assert (tmp_path / "supernet" / "begun.json").exists()
+    found = run.walk("10s")
+    assert found.deployment.limit_kept
+    assert len(lines_of(next(tmp_path.rglob("latency.jsonl")))) > 8
+
+
+@pytest.mark.slow
+def test_limits_and_device_are_those_that_the_folder_has(tmp_path: Path) -> None:
+    """Of [training] those that nothing else names; and the device that was profiled."""
+    make_short(tmp_path)
+    path = tmp_path / "mosdeploy.toml"
+    edit(path, 'device = "local"\n', "")
+    edit(path, "[training]\n", '[training]\nmax_parameters = "10M"\n')
+    profiles = tmp_path / "device_profiles"
+    board = (profiles / "local.toml").read_text().replace('"local"\nkind', '"board"\nkind')
+    (profiles / "board.toml").write_text(board)
+    first = opened(tmp_path).walk("10s", device="board")
+    assert first.search.limits.max_parameters == 10_000_000
+    again = opened(tmp_path).walk("10s")
+    assert (again.search, again.deployment.device.name) == (first.search, "board")
+    edit(path, 'max_parameters = "10M"', 'max_latency = "5s"')
+    with pytest.raises(
+        ConfigError, match=r"\[training\] has max_latency = 5000 ms, and what is sou"
+    ):
+        opened(tmp_path).walk("10s")
+
+
+def test_a_walk_is_for_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_short(tmp_path)
+    for name, value in {
+        "WORLD_SIZE": "2",
+        "RANK": "0",
+        "MASTER_ADDR": "x",
+        "MASTER_PORT": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="a walk is for one process"):
+        run.walk("10s")
+
+
+def test_a_task_is_not_walked(tmp_path: Path) -> None:
+    make_short(tmp_path)
+    path = tmp_path / "mosdeploy.toml"
+    path.write_text('served_by = ".."\n' + path.read_text())
+    with pytest.raises(ConfigError, match="whose subnet is trained already: run `mosdeploy evalua"):
+        opened(tmp_path).walk("10s")
+
+
+def test_texts_that_nothing_answers_are_told_before_measuring(tmp_path: Path) -> None:
+    run = opened(make_encoder_folder(tmp_path / "run", "masked-lm"))
+    with pytest.raises(MosdeployError, match="masked-lm"):
+        run.walk("10s")
+    assert not (tmp_path / "run" / "predictors").exists()
 
 
 def test_what_cannot_end_is_refused_before_it_begins(tmp_path: Path) -> None:
