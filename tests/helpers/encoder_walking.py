@@ -80,6 +80,25 @@ LABELS = {
 }
 
 
+TASK = """
+[task]
+kind = "classification"
+train = "data/labelled.jsonl"
+labels = ["bad", "good"]
+max_tokens = 24
+valid_fraction = 0.15
+test_fraction = 0.15
+[finetune]
+steps = 150
+[training]
+tokens_per_batch = 256
+learning_rate = 5e-3
+threads = 1
+amp = "none"
+"""
+"""Of a supernet without labels; its texts are in `data/labelled.jsonl`."""
+
+
 def examples(kind: str, count: int = 400) -> list[dict[str, object]]:
     """Texts of a few words: whether the one that matters is good or bad decides everything."""
     rng = np.random.default_rng(3)

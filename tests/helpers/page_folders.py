@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from encoder_walking import examples, make_encoder_folder
+from encoder_walking import TASK, examples, make_encoder_folder
 from pages import Typist, make_home
 from short_walks import shorten, write_profiles
 from walking import edit, make_run_folder, opened
@@ -20,21 +20,6 @@ SETTINGS = {
     "search.iterations": 3,
     "export.max_score_drop": 100.0,  # what int8 loses of so little depends on the processor
 }
-
-TASK = """
-[task]
-kind = "classification"
-train = "data/sst2.jsonl"
-labels = ["bad", "good"]
-max_tokens = 24
-[finetune]
-steps = 150
-[training]
-tokens_per_batch = 256
-learning_rate = 5e-3
-threads = 1
-amp = "none"
-"""
 
 
 def make_readers_home(folder: Path) -> Path:
@@ -77,7 +62,7 @@ def in_a_folder_of_texts(folder: Path) -> Path:
     lines = [json.dumps(row) for row in examples("classification")]
     (root / "data" / "sst2.jsonl").write_text("\n".join(lines) + "\n")
     (root / "tasks").mkdir()
-    (root / "tasks" / "sst2.toml").write_text(TASK)
+    (root / "tasks" / "sst2.toml").write_text(TASK.replace("labelled", "sst2"))
     run = opened(root)
     run.train()
     run.search(max_parameters=10**9, verify=False)

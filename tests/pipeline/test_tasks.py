@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from encoder_walking import examples, make_encoder_folder
+from encoder_walking import TASK, examples, make_encoder_folder
 from walking import edit, opened
 
 from mosdeploy.errors import ConfigError, StaleInputError
@@ -14,22 +14,6 @@ from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.storage import sha256_file
 
-TASK = """
-[task]
-kind = "classification"
-train = "data/labelled.jsonl"
-labels = ["bad", "good"]
-max_tokens = 24
-valid_fraction = 0.15
-test_fraction = 0.15
-[finetune]
-steps = 150
-[training]
-tokens_per_batch = 256
-learning_rate = 5e-3
-threads = 1
-amp = "none"
-"""
 TAGS = TASK.replace("classification", "tagging").replace('"bad", "good"', '"BAD", "GOOD"')
 
 
