@@ -63,7 +63,8 @@ def bundle_rows(outcome: "WalkSummary") -> list[tuple[str, str]]:
 
 def _delivered(outcome: "WalkSummary") -> "Candidate":
     found = outcome.search
-    return next(x for x in (found.winner, *found.deliverable) if x.arch == outcome.arch)
+    tried = (found.winner, *found.finalists, *found.front)
+    return next(x for x in tried if x.arch == outcome.arch)
 
 
 def metric_values(metrics: "dict[str, float]") -> str:

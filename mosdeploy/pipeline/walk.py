@@ -76,7 +76,7 @@ def walk(context: Context, options: WalkOptions | None = None) -> WalkSummary:
     trained_within = _training_limits(context, limits)
     _check_ends(context, device)
     # more measurements would make another training of one that is begun within a latency
-    if not _is_begun(context):
+    if not _is_begun(context, device):
         profile(context, ProfileOptions(device=device))
     if not _is_trained_for(context, limits, device):
         train(context, TrainOptions(device, trained_within))
@@ -166,11 +166,11 @@ def _check_ends(context: Context, device: str) -> None:
     distilled(context.run, config.training.data)
 
 
-def _is_begun(context: Context) -> bool:
-    """Whether a training within a latency was stopped."""
+def _is_begun(context: Context, device: str) -> bool:
+    """Whether a training within a latency on this device was stopped."""
     begun = begun_training(context.files.beside) or begun_training(context.files)
-    limits = begun.limits if begun is not None else None
-    return limits is not None and limits.limits.max_latency_ms is not None
+    # those without a latency are of no device
+    return begun is not None and begun.limits is not None and begun.limits.device == device
 
 
 def _is_trained_for(context: Context, limits: Limits, device: str) -> bool:
