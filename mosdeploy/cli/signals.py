@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 
@@ -23,6 +24,9 @@ class Ending:
         self.number = signal.SIGINT
         # raised where Python can raise nothing, as in a destructor, and not raised again yet
         self.is_lost = False
+        # sent again, and not heard yet: a second one on top would end the process
+        self.is_sent = False
+        self.is_telling = False
         self.has_come = False
 
     @property
@@ -47,8 +51,11 @@ def as_interrupts() -> Iterator[Ending]:
     ending = Ending()
 
     def end(number: int, frame: FrameType | None) -> None:
+        if ending.is_telling:  # `send_again` is at work, where it would be lost once more
+            ending.is_sent = False
+            return
         ending.number = signal.Signals(number)
-        ending.is_lost = False
+        ending.is_lost = ending.is_sent = False
         ending.has_come = True
         signal.signal(number, before[number])
         raise KeyboardInterrupt
@@ -57,12 +64,11 @@ def as_interrupts() -> Iterator[Ending]:
         if not issubclass(unraisable.exc_type, KeyboardInterrupt):
             hook(unraisable)
             return
-        ending.is_lost = True
+        ending.is_telling = ending.is_lost = True
         signal.signal(ending.number, end)
         # not from here: what is raised in this hook is lost too
-        again = threading.Timer(AGAIN_SECONDS, _send, [ending])
-        again.daemon = True
-        again.start()
+        threading.Thread(target=_send, args=[ending], daemon=True).start()
+        ending.is_telling = False
 
     is_alone = os.environ.get("WORLD_SIZE", "1") == "1"
     handlers = {int(x): signal.getsignal(x) for x in SIGNALS if is_alone}
@@ -82,5 +88,9 @@ def as_interrupts() -> Iterator[Ending]:
 
 
 def _send(ending: Ending) -> None:
-    if ending.is_lost:
-        os.kill(os.getpid(), ending.number)
+    """Send the signal until it is raised where that counts."""
+    while ending.is_lost:
+        time.sleep(AGAIN_SECONDS)
+        if ending.is_lost and not ending.is_sent:
+            ending.is_sent = True
+            os.kill(os.getpid(), ending.number)

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -328,9 +329,19 @@ def test_a_signal_ends_a_verb_as_ctrl_c_does(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("pause_s", [0.0, 0.1])
 def test_a_signal_that_comes_in_a_destructor_is_not_lost(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
+    pause_s: float,
 ) -> None:
+    start = threading.Thread.start
+
+    def start_slowly(thread: threading.Thread) -> None:  # as on a busy machine
+        start(thread)
+        time.sleep(pause_s)
+
     class Ended:
         def __del__(self) -> None:  # where Python tells of an exception and goes on
             os.kill(os.getpid(), number)
@@ -340,6 +351,7 @@ def test_a_signal_that_comes_in_a_destructor_is_not_lost(
         Ended()
         time.sleep(60)
 
+    monkeypatch.setattr(threading.Thread, "start", start_slowly)
     before = {x: signal.getsignal(x) for x in (signal.SIGHUP, signal.SIGINT)}
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
