@@ -55,7 +55,7 @@ class ScoredExamples:
     metrics
         All outputs, as text, to metrics by name; the first one counts.
     metric
-        Name of the metric that counts.
+        Name of that by which a bundle is compared with torch.
     setup
         How outputs are made: `greedy`, `beam 4`.
     shortcut

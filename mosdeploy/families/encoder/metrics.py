@@ -54,8 +54,10 @@ def classification_metrics(
 
 
 def regression_metrics(answers: Sequence[float], references: Sequence[float]) -> dict[str, float]:
-    """Pearson's and Spearman's correlation coefficients, 0 where one side is constant; and the mean
-    absolute error (MAE), on the scale of the references, of which lower is better.
+    """Pearson's and Spearman's correlation coefficients, 0 where one side is constant; the
+    concordance, which is lower than Pearson's where answers have another mean or spread than the
+    references (Lin, Biometrics 1989); and the mean absolute error (MAE), on the scale of the
+    references, of which lower is better.
 
     Raises
     ------
@@ -65,13 +67,14 @@ def regression_metrics(answers: Sequence[float], references: Sequence[float]) ->
     Examples
     --------
     >>> {name: round(x, 1) for name, x in regression_metrics([1, 2, 9], [1, 2, 3]).items()}
-    {'Pearson': 91.8, 'Spearman': 100.0, 'MAE': 2.0}
+    {'Pearson': 91.8, 'Spearman': 100.0, 'concordance': 30.8, 'MAE': 2.0}
     """
     _check_lengths(answers, references)
     found, wanted = (np.asarray(side, dtype=np.float64) for side in (answers, references))
     return {
         "Pearson": 100 * _correlation(found, wanted),
         "Spearman": 100 * _correlation(_ranks(found), _ranks(wanted)),
+        "concordance": 100 * _concordance(found, wanted),
         "MAE": float(np.abs(found - wanted).mean()),
     }
 
@@ -166,6 +169,13 @@ def _correlation(x: FloatArray, y: FloatArray) -> float:
         return 0.0
     dx, dy = x - x.mean(), y - y.mean()
     return float(dx @ dy / np.sqrt((dx @ dx) * (dy @ dy)))
+
+
+def _concordance(x: FloatArray, y: FloatArray) -> float:
+    """0 where there is no spread."""
+    spread = x.var() + y.var() + (x.mean() - y.mean()) ** 2
+    covariance = ((x - x.mean()) * (y - y.mean())).mean()
+    return float(2 * covariance / spread) if spread > 0 else 0.0
 
 
 def _ranks(values: FloatArray) -> FloatArray:

@@ -47,6 +47,11 @@ METRIC_NAMES = {
 }
 """The metric that counts, by kind of task."""
 
+PARITY_METRICS = {**METRIC_NAMES, "regression": "concordance"}
+"""That by which a bundle is compared with torch: Pearson's correlation does not see answers that
+are all too high, or on another scale.
+"""
+
 Metrics = Callable[[list[str]], dict[str, float]]
 
 
@@ -107,7 +112,7 @@ def scored_examples(
         predict=predict,
         decode=decoder(config),
         metrics=metrics,
-        metric=METRIC_NAMES[kind],
+        metric=PARITY_METRICS[kind],
         setup=f"{limits.max_input_len} tokens",
         line_metrics=line_metrics,
     )

@@ -41,7 +41,7 @@ def test_regression_agrees_with_scipy() -> None:
     wanted = np.round(rng.normal(size=50), 1)  # with ties
     found = np.round(wanted + rng.normal(size=50), 1)
     scores = regression_metrics(found.tolist(), wanted.tolist())
-    assert list(scores) == ["Pearson", "Spearman", "MAE"]
+    assert list(scores) == ["Pearson", "Spearman", "concordance", "MAE"]
     wanted_scores = [stats.pearsonr(found, wanted)[0], stats.spearmanr(found, wanted)[0]]
     correlations = [scores["Pearson"], scores["Spearman"]]
     assert correlations == pytest.approx([100 * x for x in wanted_scores])
@@ -49,8 +49,24 @@ def test_regression_agrees_with_scipy() -> None:
     assert regression_metrics([10.0, 40.0], [20.0, 40.0])["MAE"] == 5.0
 
 
+def test_concordance_sees_what_correlations_do_not() -> None:
+    rng = np.random.default_rng(0)
+    wanted = rng.normal(size=50)
+    for moved in (wanted + 1, 2 * wanted):
+        scores = regression_metrics(moved.tolist(), wanted.tolist())
+        assert scores["Pearson"] == pytest.approx(100)
+        assert scores["concordance"] < 90
+    # by its definition; variances over n, as Lin has them
+    found = wanted + rng.normal(size=50)
+    both = np.cov(found, wanted, bias=True)
+    expected = 2 * both[0, 1] / (both[0, 0] + both[1, 1] + (found.mean() - wanted.mean()) ** 2)
+    scores = regression_metrics(found.tolist(), wanted.tolist())
+    assert scores["concordance"] == pytest.approx(100 * expected)
+    assert regression_metrics([3.0] * 2, [3.0] * 2)["concordance"] == 0
+
+
 def test_constant_answers_have_no_correlation() -> None:
-    none = {"Pearson": 0.0, "Spearman": 0.0}
+    none = {"Pearson": 0.0, "Spearman": 0.0, "concordance": 0.0}
     assert regression_metrics([2.0] * 3, [1, 2, 6]) == {**none, "MAE": 5 / 3}
     assert regression_metrics([1], [2]) == {**none, "MAE": 1.0}
 

@@ -122,6 +122,10 @@ def test_numbers(tokenizer: EncoderTokenizer) -> None:
     assert examples.metrics([str(len(text)) for text in examples.inputs])["Pearson"] == (
         pytest.approx(100)
     )
+    # a bundle whose answers are all too high loses what its export looks at
+    too_high = examples.metrics([str(len(text) + 9) for text in examples.inputs])
+    assert too_high["Pearson"] == pytest.approx(100)
+    assert too_high[examples.metric] < 90
 
 
 def test_tags_of_words_that_were_cut_off_count_as_none(tokenizer: EncoderTokenizer) -> None:
