@@ -115,6 +115,9 @@ class Workspace:
     def finalist_checkpoint_path(self, arch_key: str) -> Path:
         return self.finalists_dir / arch_key / "checkpoint.pt"
 
+    def step_ratio_path(self, arch_key: str) -> Path:
+        return self.root / "search" / "step-ratios" / f"{arch_key}.json"
+
     @property
     def search_result_path(self) -> Path:
         return self.root / "search" / "result.json"

@@ -130,6 +130,11 @@ class RunPlan:
         }
         return replace(self, sections=sections)
 
+    def with_setting(self, section: str, setting: Setting) -> "RunPlan":
+        """The same plan with one more key of a section."""
+        settings = (*self.sections.get(section, ()), setting)
+        return replace(self, sections={**self.sections, section: settings})
+
 
 def _scaled(setting: Setting, factor: float, why: str) -> Setting:
     if setting.at is not None:

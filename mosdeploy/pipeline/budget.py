@@ -120,8 +120,9 @@ def training_budget(
         found = found.model_copy(update={"inputs_sha256": inputs})
         write_record(files.budget_path, found)
     context.progress.say(
-        f"{plain(options.time_s)} s: {found.supernet_steps:,} steps of the supernet and "
-        f"{found.winner_steps:,} of each winner, expected from {found.supernet_step_s:.3f} s and "
+        f"{plain(options.time_s)} s: {found.supernet_steps:,} steps of the supernet and of each "
+        f"winner {found.winner_steps:,} of a middling subnet, expected from "
+        f"{found.supernet_step_s:.3f} s and "
         f"{found.winner_step_s:.3f} s a step; measuring and searching come on top"
     )
     return found
@@ -200,8 +201,8 @@ def step_times(
         max_time_s=max_time_s / 2,
         source=source,
     )
-    # the winner is not known yet: as large as a winner may be, or of middling size
-    arch = context.spec.reference_arch() if source is None else source.largest
+    # the winner is not known yet; `same_time` gives it as many steps as take as long
+    arch = context.spec.reference_arch()
     alone = partial(context.family.fresh_subnet, arch, config.space, config.vocab_size, seed=1)
     if busy := _busy():
         context.progress.say(busy)
@@ -248,6 +249,11 @@ def with_budget(run: Run, budget: TrainingBudget | None) -> Run:
                 "num_winners": 1,
             }
         ),
-        "finetune": config.finetune.model_copy(update={"steps": budget.winner_steps}),
+        "finetune": config.finetune.model_copy(
+            update={
+                "steps": budget.winner_steps,
+                "same_time": config.finetune.same_time or budget.time_s is not None,
+            }
+        ),
     }
     return replace(run, config=config.model_copy(update=changes))

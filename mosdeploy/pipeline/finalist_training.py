@@ -20,6 +20,7 @@ from ..spaces.genes import ArchConfig
 from ..storage import disk_errors, read_record, write_record
 from .context import Progress
 from .finetune import FinetuneOptions, alone
+from .same_time import own_steps
 from .subnet_teaching import Teaching, teaching
 from .subnet_training import SubnetTraining
 from .token_files import VALIDATION_TOKENS, training_progress
@@ -115,7 +116,9 @@ class FinalistTraining:
         from ..training.trainer import TrainingJob, train
 
         state = self.state
-        config = alone(state.config.training, state.config.finetune, FinetuneOptions())
+        steps = own_steps(state, arch, self.progress)
+        own = state.config.finetune.model_copy(update={"steps": steps})
+        config = alone(state.config.training, own, FinetuneOptions())
         taught = teaching(state, arch, self.progress)
         training = SubnetTraining(state, arch, "finetuned", config, taught)
         inputs_sha256 = training.inputs_sha256

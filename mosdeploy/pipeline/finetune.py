@@ -10,6 +10,7 @@ from ..errors import ConfigError
 from ..records import SubnetCard, WeightOrigin
 from .context import Context
 from .picking import pick
+from .same_time import own_steps
 from .subnet_teaching import teaching
 from .subnet_training import SubnetTraining
 from .subnets import STARTS, losses_of
@@ -36,8 +37,9 @@ class FinetuneOptions:
         `winner`, `3` or `18ms` (of the search's front), `largest`, `smallest`, or a JSON file with
         an architecture.
     steps
-        None takes those of the budget that the supernet was trained with, else of [finetune]; from
-        scratch those of the supernet on top, which finetuning had as well.
+        None takes those of the budget that the supernet was trained with, else of [finetune], or
+        as many as take as long; from scratch those of the supernet on top, which finetuning had as
+        well.
     from_scratch
         Start from random weights instead of the inherited ones.
     from_teacher
@@ -93,7 +95,11 @@ def finetune_together(
     """`finetune` with the other ranks, for whoever has them do something else too."""
     state = trained_run(context.run, context.progress)
     arch = pick(state, options.pick, context.progress).arch
-    config = alone(state.config.training, state.config.finetune, options)
+    own = state.config.finetune
+    if options.steps is None:
+        steps = distributed.first("steps", lambda: str(own_steps(state, arch, context.progress)))
+        own = own.model_copy(update={"steps": int(steps)})
+    config = alone(state.config.training, own, options)
     taught = teaching(state, arch, context.progress)
     num_seeds = state.config.finetune.seeds if options.seeds is None else options.seeds
     if num_seeds < 1:

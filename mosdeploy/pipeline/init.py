@@ -11,7 +11,7 @@ from ..config.device import load_profile
 from ..config.lookup import expand_home
 from ..errors import ConfigError
 from ..families import load_family
-from ..family import DataRequest, RunPlan
+from ..family import DataRequest, RunPlan, Setting
 from ..printable import plain
 from ..recipes import list_recipes, read_recipe
 from ..storage import atomic_write
@@ -225,4 +225,7 @@ def _fitted(plan: RunPlan, time_s: float, estimate: WalkEstimate) -> RunPlan:
         )
     why = f"what {plain(time_s)} s of training are enough for on this machine"
     factor = (time_s - estimate.fixed_s) / (estimate.training_s - estimate.fixed_s)
-    return plan.scaled(factor, why)
+    same_time = Setting(
+        "same_time", True, "steps are of a middling subnet; a winner has as many as take as long"
+    )
+    return plan.scaled(factor, why).with_setting("finetune", same_time)

@@ -254,11 +254,11 @@ class _Task:
 
 
 def _budgeted_steps(config: RunConfig) -> dict[str, dict[str, int]]:
-    """Steps by section and key, in a run that has those of its budget."""
+    """What a budget said of steps, by section and key."""
     training = config.training
     return {
         "training": {"steps": training.steps, "warmup_steps": training.warmup_steps},
-        "finetune": {"steps": config.finetune.steps},
+        "finetune": {"steps": config.finetune.steps, "same_time": config.finetune.same_time},
     }
 
 
