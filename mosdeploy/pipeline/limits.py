@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..config.sections import LimitsConfig, ParameterCount
 from ..config.units import limit_key, parse_count, parse_duration_ms, told_limit
-from ..errors import ConfigError, StaleInputError
+from ..errors import ConfigError, InfeasibleError, StaleInputError
 from ..family import Family
 from ..printable import quantity
 from ..record import parse
@@ -193,6 +193,33 @@ def training_limits(
         largest=feasible.largest,
         smallest=feasible.smallest,
     )
+
+
+def told_training(context: Context, limits: TrainingLimits) -> str:
+    """What a training within limits is told to be; also if no architecture is predicted to keep the
+    latency limit, though some may keep it as measured.
+    """
+    given = limits.limits.model_dump(exclude_none=True).items()
+    sizes = [context.spec.num_parameters(arch) for arch in (limits.smallest, limits.largest)]
+    told = (
+        f"trained within {', '.join(told_limit(*limit) for limit in given)}"
+        f"{f' on {limits.device}' if limits.device else ''}: subnets of {sizes[0]:,} to "
+        f"{sizes[1]:,} parameters"
+    )
+    if limits.device is None:
+        return told
+    from ..search.feasible import FeasibleSpace
+
+    predict_ms = predictor(context.run, limits.device).predict
+    cost = cost_of(context.spec, context.family)
+    try:
+        FeasibleSpace.find(context.config.space, limits.limits, cost, predict_ms)
+    except InfeasibleError as error:
+        told += (
+            f". By the predictor {error}; it may be wrong, so training goes on, but a search may "
+            "find none: `mosdeploy profile --budget N` with a larger N tells more"
+        )
+    return told
 
 
 def check_trained_for(trained: TrainingLimits | None, limits: Limits, device: str) -> None:

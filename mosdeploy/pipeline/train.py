@@ -7,12 +7,11 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..config.units import told_limit
 from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..family import TaskData, Tokenizer
 from ..folders import replace_folder, restore_folder
 from ..record import Record, parse
-from ..records import BegunTraining, DataCard, SupernetCard, TrainingLimits
+from ..records import BegunTraining, DataCard, SupernetCard
 from ..storage import (
     atomic_copy,
     disk_errors,
@@ -26,7 +25,7 @@ from .budget import training_budget, with_budget
 from .context import Context
 from .devices import check_named
 from .distilled import Distilled, check_no_circle, distilled
-from .limits import TrainOptions, feasible_space, training_limits
+from .limits import TrainOptions, feasible_space, told_training, training_limits
 from .replacing import replacement_words, telling_differences
 from .run import Run
 from .teacher import finished_teacher, keep_teacher, train_teacher
@@ -169,7 +168,7 @@ def _write_data(
         + (f"; validation examples of too many tokens: {num_unread}" if num_unread else "")
     )
     if prepared.begun.limits is not None:
-        context.progress.say(_within(context, prepared.begun.limits))
+        context.progress.say(told_training(context, prepared.begun.limits))
     rising, steps = config.training.warmup_steps, config.training.steps
     if rising >= steps:
         context.progress.say(
@@ -183,16 +182,6 @@ def _write_data(
         train_set = teacher.label(train_set, examples)
         valid_set = teacher.label(valid_set, data.valid)
     write_tokens(files.supernet_dir, train_set, valid_set)
-
-
-def _within(context: Context, limits: TrainingLimits) -> str:
-    given = limits.limits.model_dump(exclude_none=True).items()
-    sizes = [context.spec.num_parameters(arch) for arch in (limits.smallest, limits.largest)]
-    return (
-        f"trained within {', '.join(told_limit(*limit) for limit in given)}"
-        f"{f' on {limits.device}' if limits.device else ''}: subnets of {sizes[0]:,} to "
-        f"{sizes[1]:,} parameters"
-    )
 
 
 def _train(

@@ -1,6 +1,7 @@
 """A supernet that is trained within limits: measured first, trained then, searched within."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from mosdeploy.pipeline.limits import (
     check_trained_for,
     cost_of,
     feasible_space,
+    told_training,
     with_defaults,
 )
 from mosdeploy.pipeline.run import open_run
@@ -88,6 +90,16 @@ def test_training_draws_within_the_limit_only(
     archs = [arch for step in range(1, 40) for arch in sandwich(source, TrainingConfig(), step)]
     assert (archs[0], archs[1]) == (card.limits.largest, card.limits.smallest)
     assert (model.least_ms(space.genes(archs)) <= limit_ms).all()
+
+    # where the least prediction is above the limit, and no more than the predictor may be off
+    least_ms = model.predict(space.genes([space.smallest]))[0]
+    context = Context(open_run(root))
+    low = card.limits.model_copy(update={"limits": Limits(max_latency_ms=0.99 * least_ms)})
+    assert re.search(
+        r"By the predictor no architecture .* keeps max_latency = .* \(least found: .* ms\)",
+        told_training(context, low),
+    )
+    assert "By the predictor" not in told_training(context, card.limits)
 
     # the same command finds it finished, as does a search; `largest` is one that was trained
     assert run.train(f"{limit_ms}ms") == card
