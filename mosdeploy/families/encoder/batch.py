@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...config.encoder import TaskKind
+from ...data.cross_entropy import cross_entropy
 
 NO_TARGET = -100
 """Label of a position that is not judged."""
@@ -104,12 +105,11 @@ class EncoderBatch:
         if self.objective.kind == "regression":
             by_label = self._squared(logits[:, 0] - self.labels)
         else:
-            flat = F.cross_entropy(
+            flat = cross_entropy(
                 logits.flatten(0, -2),  # (B, C) or (B * S, C)
                 self.labels.flatten(),
-                ignore_index=NO_TARGET,
-                label_smoothing=label_smoothing,
-                reduction="none",
+                NO_TARGET,
+                label_smoothing,
             )
             by_label = flat.view_as(self.labels)  # (B,) or (B, S)
         if self.teacher is None:

