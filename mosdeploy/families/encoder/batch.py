@@ -3,7 +3,7 @@
 In: padded ids, targets, outputs of a teacher. Out: the inputs of a network, and its loss. This file
 knows no text.
 
-Shapes: B texts, S positions, C classes or tags, V vocabulary, d width of a vector.
+Shapes: B texts, S positions, C classes or tags, M hidden pieces, V vocabulary, d width of a vector.
 """
 
 from dataclasses import dataclass, replace
@@ -78,9 +78,19 @@ class EncoderBatch:
         }
         return replace(self, **moved)
 
-    def inputs(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Ids, attention mask and token types, each (B, S)."""
-        return self.input_ids, self.attention_mask, self.token_type_ids
+    def inputs(self) -> tuple[Tensor, ...]:
+        """Ids, attention mask and token types, each (B, S); of hidden pieces, their places too, as
+        a network need not guess the others.
+        """
+        inputs = (self.input_ids, self.attention_mask, self.token_type_ids)
+        return inputs if self.hidden is None else (*inputs, self.hidden)
+
+    @property
+    def hidden(self) -> Tensor | None:
+        """Places of hidden pieces among all B * S, (M,); None where none are to be found."""
+        if self.objective.kind != "masked-lm" or self.labels is None:
+            return None
+        return (self.labels.flatten() != NO_TARGET).nonzero()[:, 0]
 
     def loss(self, logits: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Sum of the losses of all targets, as a scalar.
@@ -88,20 +98,26 @@ class EncoderBatch:
         Parameters
         ----------
         logits
-            (B, C) of a text, (B, S, C) of its pieces, (B, S, V) of masked pieces, or normalised
+            (B, C) of a text, (B, S, C) of its pieces, (M, V) of hidden pieces, or normalised
             vectors (B, d).
         """
         return self._target_losses(logits.float(), label_smoothing).sum()
 
     def losses(self, logits: Tensor) -> Tensor:
         """Sum of the losses of each text's targets, (B,) float64."""
-        found = self._target_losses(logits.float(), 0.0)  # (B,) or (B, S)
-        return found.double().flatten(1).sum(1) if found.dim() > 1 else found.double()
+        found = self._target_losses(logits.float(), 0.0).double()  # (B,), (B, S) or (M,)
+        if self.hidden is not None:
+            texts = self.hidden // self.input_ids.shape[1]  # (M,)
+            return found.new_zeros(len(self.input_ids)).index_add(0, texts, found)
+        return found.flatten(1).sum(1) if found.dim() > 1 else found
 
     def _target_losses(self, logits: Tensor, label_smoothing: float) -> Tensor:
-        """Loss of each text (B,) or position (B, S); 0 where nothing is judged."""
+        """Loss of each text (B,), hidden piece (M,), or position (B, S), 0 if it is not judged."""
         if self.labels is None:
             return self._vector_losses(logits)
+        if self.hidden is not None:
+            pieces = self.labels.flatten()[self.hidden]  # (M,)
+            return cross_entropy(logits, pieces, NO_TARGET, label_smoothing)
         if self.objective.kind == "regression":
             by_label = self._squared(logits[:, 0] - self.labels)
         else:

@@ -60,7 +60,7 @@ class ContrastBatch:
         """Copy to a device."""
         return ContrastBatch(self.batch.to(device))
 
-    def inputs(self) -> tuple[Tensor, Tensor, Tensor]:
+    def inputs(self) -> tuple[Tensor, ...]:
         """Those of the batch."""
         return self.batch.inputs()
 

@@ -95,8 +95,8 @@ class MaskedLMHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(vocab_size))
 
     def forward(self, x: Tensor, table: Tensor) -> Tensor:
-        """Map (B, S, d) to logits (B, S, V) by way of the embedding table (V, t)."""
-        x = self.norm(self.activation(self.dense(x)))  # (B, S, t)
+        """Map (..., d) to logits (..., V) by way of the embedding table (V, t)."""
+        x = self.norm(self.activation(self.dense(x)))  # (..., t)
         return F.linear(x, table, self.bias)
 
 
@@ -206,6 +206,7 @@ class EncoderSubnet(Subnet):
         input_ids: Tensor,
         attention_mask: Tensor,
         token_type_ids: Tensor,
+        hidden: Tensor | None = None,
         activation_checkpointing: bool = False,
     ) -> Tensor:
         """Run the encoder and its head on padded texts.
@@ -218,18 +219,23 @@ class EncoderSubnet(Subnet):
             int64 (B, S), 1 at real tokens, 0 at padding.
         token_type_ids
             int64 (B, S); not read by a space without types.
+        hidden
+            int64 (M,), the places among all B * S for which the head `masked-lm` is to run; None
+            for all.
 
         Returns
         -------
         Tensor
-            Logits (B, C) of the head `pooled`, (B, S, C) of `tokens`, (B, S, V) of `masked-lm`; of
-            `vector` the mean over the real tokens, of `cls-vector` the first token, of length 1,
-            (B, d).
+            Logits (B, C) of the head `pooled`, (B, S, C) of `tokens`, (B, S, V) or (M, V) of
+            `masked-lm`; of `vector` the mean over the real tokens, of `cls-vector` the first token,
+            of length 1, (B, d).
         """
         inputs = (input_ids, attention_mask, token_type_ids)
         x = self.hidden_states(*inputs, activation_checkpointing, self.num_read)[-1]  # (B, S, d)
         if self.head is None:
             return first_vector(x) if self.num_read else mean_vector(x, attention_mask)
+        if hidden is not None:
+            x = x.flatten(0, 1)[hidden]  # (M, d)
         is_masked_lm = isinstance(self.head, MaskedLMHead)
         logits: Tensor = self.head(x, self.embed.weight) if is_masked_lm else self.head(x)
         return logits

@@ -33,6 +33,8 @@ def random_case(kind: TaskKind) -> tuple[EncoderBatch, Tensor]:
         labels = None
     elif of_pieces:
         labels = torch.tensor([[1, NO_TARGET, 2], [NO_TARGET, 0, NO_TARGET]])
+    if kind == "masked-lm":  # of the hidden pieces alone
+        logits = torch.randn(3, width)
     teacher = None if kind == "masked-lm" else torch.randn_like(logits)
     return batch_of(kind, labels, teacher, label_weight=0.3, temperature=2.0), logits
 
@@ -45,6 +47,14 @@ def test_the_loss_is_the_sum_of_the_texts(kind: TaskKind) -> None:
     assert losses.dtype == torch.float64
     assert batch.loss(logits).item() == pytest.approx(losses.sum().item())
     assert (losses > 0).all()
+
+
+def test_hidden_pieces_count_for_their_texts() -> None:
+    batch, logits = random_case("masked-lm")
+    assert batch.hidden is not None
+    assert batch.hidden.tolist() == [0, 2, 4]
+    nats = [-row.log_softmax(-1)[i].item() for row, i in zip(logits, (1, 2, 0), strict=True)]
+    assert batch.losses(logits).tolist() == pytest.approx([nats[0] + nats[1], nats[2]])
 
 
 @pytest.mark.parametrize("kind", ["classification", "regression", "tagging"])

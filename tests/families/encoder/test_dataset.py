@@ -194,7 +194,7 @@ def test_made_up_texts_fill_one_batch(kind: TaskKind, input_len: int) -> None:
     (batch,) = ordered_batches(dataset, config.training.tokens_per_batch)
     assert batch.input_ids.shape == (64, 32)
     width = {"classification": 2, "regression": 1, "tagging": 5, "embedding": 8, "masked-lm": 96}
-    of_pieces = kind in ("tagging", "masked-lm")
-    logits = torch.randn(*((64, 32) if of_pieces else (64,)), width[kind])
+    rows = {"tagging": (64, 32), "masked-lm": (batch.num_targets,)}
+    logits = torch.randn(*rows.get(kind, (64,)), width[kind])
     assert batch.loss(logits).isfinite()
     assert batch.losses(logits).shape == (64,)

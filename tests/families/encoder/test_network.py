@@ -132,6 +132,16 @@ def test_a_batch_of_eight_is_eight_single_texts(head: str) -> None:
             torch.testing.assert_close(own, alone, atol=1e-5, rtol=1e-5)
 
 
+def test_only_hidden_pieces_are_guessed() -> None:
+    space = small_space(head="masked-lm")
+    subnet = shaken(space.largest, space)
+    inputs = texts((9, 4, 7))
+    places = torch.tensor([0, 5, 9, 20])  # of three rows of nine
+    with torch.no_grad():
+        everywhere = subnet(*inputs).flatten(0, 1)
+        torch.testing.assert_close(subnet(*inputs, places), everywhere[places])
+
+
 @pytest.mark.parametrize("changes", SPACES, ids=str)
 def test_parameters_and_macs_are_those_of_the_inventory(changes: dict[str, object]) -> None:
     space = small_space(**changes)
