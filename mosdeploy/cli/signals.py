@@ -64,11 +64,13 @@ def as_interrupts() -> Iterator[Ending]:
         if not issubclass(unraisable.exc_type, KeyboardInterrupt):
             hook(unraisable)
             return
-        ending.is_telling = ending.is_lost = True
-        signal.signal(ending.number, end)
-        # not from here: what is raised in this hook is lost too
-        threading.Thread(target=_send, args=[ending], daemon=True).start()
-        ending.is_telling = False
+        try:
+            ending.is_telling = ending.is_lost = True
+            signal.signal(ending.number, end)
+            # not from here: what is raised in this hook is lost too
+            threading.Thread(target=_send, args=[ending], daemon=True).start()
+        finally:  # no thread may be left to start: the next signal counts
+            ending.is_telling = False
 
     is_alone = os.environ.get("WORLD_SIZE", "1") == "1"
     handlers = {int(x): signal.getsignal(x) for x in SIGNALS if is_alone}

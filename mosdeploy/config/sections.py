@@ -153,7 +153,7 @@ class FinetuneConfig(Record):
     the supernet's rate was constant and all is inherited. Most of a walk's compute should go into
     its winner, at the full rate. `inherited_share`: how much of its matrices is inherited, the rest
     being fresh weights (shrink and perturb); of translations. With `same_time` the steps are those
-    of a subnet of middling work, and any other has as many as take as long.
+    of the reference architecture, of median work, and any other has as many as take as long.
 
     With `teacher = "largest"` the loss is for `teacher_weight` of it the divergence from the
     distributions of the largest subnet, trained alone before. `data`: None is as in [training].
@@ -166,7 +166,7 @@ class FinetuneConfig(Record):
     seeds: int = Field(1, ge=1, le=100)
     learning_rate_share: float = Field(1.0, gt=0)
     inherited_share: float = Field(1.0, gt=0, le=1)
-    same_time: bool = False
+    same_time: bool = Field(False, exclude_if=_unset)
     data: TrainingData | None = None
     teacher: Literal["largest"] | None = None
     teacher_weight: float = Field(0.5, gt=0, le=1)

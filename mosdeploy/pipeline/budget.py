@@ -75,6 +75,7 @@ def split_time(
             "time_s": time_s,
             "supernet_step_s": supernet_step_s,
             "winner_step_s": winner_step_s,
+            "same_time": True,
         }
     )
 
@@ -120,9 +121,8 @@ def training_budget(
         found = found.model_copy(update={"inputs_sha256": inputs})
         write_record(files.budget_path, found)
     context.progress.say(
-        f"{plain(options.time_s)} s: {found.supernet_steps:,} steps of the supernet and of each "
-        f"winner {found.winner_steps:,} of a middling subnet, expected from "
-        f"{found.supernet_step_s:.3f} s and "
+        f"{plain(options.time_s)} s: {found.supernet_steps:,} steps of the supernet and "
+        f"{found.winner_steps:,} of each winner, expected from {found.supernet_step_s:.3f} s and "
         f"{found.winner_step_s:.3f} s a step; measuring and searching come on top"
     )
     return found
@@ -201,18 +201,18 @@ def step_times(
         max_time_s=max_time_s / 2,
         source=source,
     )
-    # the winner is not known yet; `same_time` gives it as many steps as take as long
-    arch = context.spec.reference_arch()
+    # the winner is not known yet: as large as a winner may be, or of median work
+    arch = context.spec.reference_arch() if source is None else source.largest
     alone = partial(context.family.fresh_subnet, arch, config.space, config.vocab_size, seed=1)
-    if busy := _busy():
-        context.progress.say(busy)
+    if told := busy():
+        context.progress.say(told)
     context.progress.say(f"timing up to {num_timed} steps of the supernet and of a subnet alone")
     return StepTimes(
         supernet_s=step_seconds(task), winner_s=step_seconds(replace(task, fresh=alone))
     )
 
 
-def _busy() -> str | None:
+def busy() -> str | None:
     """That more programs want to run here than there are cores, if so and if the system tells."""
     cores = os.cpu_count()
     if cores is None or not hasattr(os, "getloadavg"):
@@ -252,7 +252,7 @@ def with_budget(run: Run, budget: TrainingBudget | None) -> Run:
         "finetune": config.finetune.model_copy(
             update={
                 "steps": budget.winner_steps,
-                "same_time": config.finetune.same_time or budget.time_s is not None,
+                "same_time": config.finetune.same_time or budget.same_time,
             }
         ),
     }

@@ -45,7 +45,7 @@ class FinalistTraining:
     Attributes
     ----------
     steps
-        Of each.
+        Of each; with `[finetune] same_time` as many as take as long.
     """
 
     state: TrainedRun
@@ -93,7 +93,7 @@ class FinalistTraining:
             self._datasets[taught.source.sha256] = both
         return self._datasets[taught.source.sha256]
 
-    def _remove_other(self, path: Path, inputs_sha256: str) -> None:
+    def _remove_other(self, path: Path, inputs_sha256: str, steps: int) -> None:
         """Remove a state that cannot be gone on from: of another training, or of as many steps or
         more, whose loss is not known to be that of the last of them.
         """
@@ -103,7 +103,7 @@ class FinalistTraining:
             return
         try:
             state = load_training_state(path)
-            if state.get("inputs_sha256") == inputs_sha256 and state["step"] < self.steps:
+            if state.get("inputs_sha256") == inputs_sha256 and state["step"] < steps:
                 return
         except StaleInputError as error:
             if isinstance(error.__cause__, OSError):  # it may be whole
@@ -116,8 +116,10 @@ class FinalistTraining:
         from ..training.trainer import TrainingJob, train
 
         state = self.state
-        steps = own_steps(state, arch, self.progress)
-        own = state.config.finetune.model_copy(update={"steps": steps})
+        own_total = own_steps(state, arch, self.progress)
+        own = state.config.finetune.model_copy(update={"steps": own_total})
+        # the same part of all steps, and of a schedule
+        steps = max(1, round(self.steps * own_total / state.config.finetune.steps))
         config = alone(state.config.training, own, FinetuneOptions())
         taught = teaching(state, arch, self.progress)
         training = SubnetTraining(state, arch, "finetuned", config, taught)
@@ -126,9 +128,9 @@ class FinalistTraining:
         card_path = path.with_name("loss.json")
         with contextlib.suppress(StaleInputError):
             card = read_record(FinalistLoss, card_path, "mosdeploy search")
-            if (card.inputs_sha256, card.steps) == (inputs_sha256, self.steps):
+            if (card.inputs_sha256, card.steps) == (inputs_sha256, steps):
                 return card.loss
-        self._remove_other(path, inputs_sha256)
+        self._remove_other(path, inputs_sha256, steps)
         train_set, valid_set = self._dataset(taught)
         job = TrainingJob(
             # the schedule of the whole training, of which these are the first steps; TensorBoard's
@@ -138,7 +140,7 @@ class FinalistTraining:
             log_path=path.with_name("log.jsonl"),
             inputs_sha256=inputs_sha256,
             distillation=taught.distillation(state),
-            until=self.steps,
+            until=steps,
         )
         summary = train(
             training.start(),
@@ -148,7 +150,5 @@ class FinalistTraining:
             training_progress(stage, self.progress),
         )
         loss = summary.losses["subnet_loss"]
-        write_record(
-            card_path, FinalistLoss(inputs_sha256=inputs_sha256, steps=self.steps, loss=loss)
-        )
+        write_record(card_path, FinalistLoss(inputs_sha256=inputs_sha256, steps=steps, loss=loss))
         return loss

@@ -9,6 +9,7 @@ from ..config.sections import FinetuneConfig, TrainingConfig
 from ..errors import ConfigError
 from ..records import SubnetCard, WeightOrigin
 from .context import Context
+from .distilled import LARGEST
 from .picking import pick
 from .same_time import own_steps
 from .subnet_teaching import teaching
@@ -96,7 +97,8 @@ def finetune_together(
     state = trained_run(context.run, context.progress)
     arch = pick(state, options.pick, context.progress).arch
     own = state.config.finetune
-    if options.steps is None:
+    # the largest may be a teacher, which has its steps whatever they take
+    if options.steps is None and options.pick != LARGEST:
         steps = distributed.first("steps", lambda: str(own_steps(state, arch, context.progress)))
         own = own.model_copy(update={"steps": int(steps)})
     config = alone(state.config.training, own, options)

@@ -225,7 +225,5 @@ def _fitted(plan: RunPlan, time_s: float, estimate: WalkEstimate) -> RunPlan:
         )
     why = f"what {plain(time_s)} s of training are enough for on this machine"
     factor = (time_s - estimate.fixed_s) / (estimate.training_s - estimate.fixed_s)
-    same_time = Setting(
-        "same_time", True, "steps are of a middling subnet; a winner has as many as take as long"
-    )
+    same_time = Setting("same_time", True, "a winner whose steps take less time has more of them")
     return plan.scaled(factor, why).with_setting("finetune", same_time)

@@ -140,8 +140,10 @@ class _Task:
             # from scratch, unless the task's file says something else
             for name, keys in _budgeted_steps(trained.config).items():
                 run_data[name] = {**run_data.get(name, {}), **keys}
-                if isinstance(given.get(name), dict):
-                    given[name] = {**keys, **given[name]}
+                if isinstance(own := given.get(name), dict):
+                    # steps that a task's file says are those that are trained
+                    less = {"same_time"} if "steps" in own else set()
+                    given[name] = {k: x for k, x in keys.items() if k not in less} | own
             for name in ("budget", "num_winners"):
                 run_data["training"].pop(name, None)
         merged = {

@@ -62,7 +62,9 @@ class TrainingBudget(Record):
     """How the steps of a walk are shared between the supernet and each of its winners.
 
     `inputs_sha256`, the time and the times of a step are None for a budget in steps; else what it
-    was made for, and what was measured.
+    was made for, and what was measured. `same_time`: `winner_steps` are of the architecture that
+    was timed, the reference architecture or the largest within limits, and a winner has as many as
+    take as long.
     """
 
     version: Literal[2] = 2
@@ -73,6 +75,7 @@ class TrainingBudget(Record):
     time_s: float | None = None
     supernet_step_s: float | None = None
     winner_step_s: float | None = None
+    same_time: bool = Field(False, exclude_if=lambda found: not found)
 
 
 class BegunTraining(Record):

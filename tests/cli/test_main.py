@@ -371,6 +371,30 @@ def test_a_signal_that_comes_in_a_destructor_is_not_lost(
     assert sys.unraisablehook is hook
 
 
+def test_a_signal_counts_where_no_thread_is_left_to_send_one_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Ended:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.001)
+
+    def work(*_: object) -> None:
+        Ended()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+    def full(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", full)
+    monkeypatch.setattr("mosdeploy.pipeline.init.init", work)
+    monkeypatch.setattr(sys, "argv", ["mosdeploy", "init", "--recipe", "tiny"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 143
+
+
 def test_a_signal_that_a_library_takes_for_its_own_error_ends_the_verb(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

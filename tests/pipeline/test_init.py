@@ -67,6 +67,7 @@ def test_a_time_is_spent_on_the_training(tmp_path: Path, corpus: Path) -> None:
     budget = mosdeploy.open_run(tmp_path).config.training.budget
     assert budget == pytest.approx((128.0 - new.estimate.fixed_s) / 0.128, rel=0.02)
     assert sum(new.estimate.steps.values()) == budget
+    assert mosdeploy.open_run(tmp_path).config.finetune.same_time
     assert "what 128 s of training are enough for" in (tmp_path / "mosdeploy.toml").read_text()
     assert new.found["subnets"].endswith("parameters")
 

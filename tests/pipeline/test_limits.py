@@ -96,10 +96,10 @@ def test_training_draws_within_the_limit_only(
     context = Context(open_run(root))
     low = card.limits.model_copy(update={"limits": Limits(max_latency_ms=0.99 * least_ms)})
     assert re.search(
-        r"By the predictor no architecture .* keeps max_latency = .* \(least found: .* ms\)",
+        r"As predicted, no architecture .* keeps max_latency = .* \(least found: .* ms\)",
         told_training(context, low),
     )
-    assert "By the predictor" not in told_training(context, card.limits)
+    assert "As predicted" not in told_training(context, card.limits)
 
     # the same command finds it finished, as does a search; `largest` is one that was trained
     assert run.train(f"{limit_ms}ms") == card

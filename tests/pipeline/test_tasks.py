@@ -10,6 +10,7 @@ from encoder_walking import TASK, examples, make_encoder_folder
 from walking import edit, opened
 
 from mosdeploy.errors import ConfigError, StaleInputError
+from mosdeploy.pipeline import same_time
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.storage import sha256_file
@@ -144,7 +145,9 @@ def test_a_whole_run_file_of_the_same_supernet_is_a_task(agnostic: Path, tmp_pat
     assert opened(agnostic).finetune("smallest", steps=1, task=path).steps == 1
 
 
-def test_a_task_gets_the_steps_that_a_budget_left_to_a_winner(tmp_path: Path) -> None:
+def test_a_task_gets_the_steps_that_a_budget_left_to_a_winner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = make_encoder_folder(tmp_path / "run", "masked-lm")
     edit(root / "mosdeploy.toml", "\nsteps = 12", "\nsteps = 12\nbudget = 9")
     rows = [json.dumps(row) for row in examples("classification")]
@@ -161,6 +164,15 @@ def test_a_task_gets_the_steps_that_a_budget_left_to_a_winner(tmp_path: Path) ->
     assert scratch.steps == left + 1 + run.train().steps
     training = run.task("mood").config.training
     assert (training.steps, training.warmup_steps) == (1, 0)
+    # of a time as many as take as long, but not in place of those that the file says
+    monkeypatch.setattr(same_time, "_turn", lambda *_: 2.0)
+    card = root / "supernet" / "supernet.json"
+    told = json.loads(card.read_text())
+    card.write_text(json.dumps({**told, "budget": {**told["budget"], "same_time": True}}))
+    path.write_text(TASK.replace("steps = 150", f"steps = {left + 1}"))
+    assert opened(root).finetune("smallest", task=path).steps == left + 1
+    path.write_text(TASK.replace("steps = 150", "learning_rate_share = 0.5"))
+    assert opened(root).finetune("smallest", task=path).steps == 2 * left
 
 
 @pytest.mark.slow

@@ -172,10 +172,11 @@ def _correlation(x: FloatArray, y: FloatArray) -> float:
 
 
 def _concordance(x: FloatArray, y: FloatArray) -> float:
-    """0 where there is no spread."""
-    spread = x.var() + y.var() + (x.mean() - y.mean()) ** 2
+    """0 where one side is constant."""
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return 0.0
     covariance = ((x - x.mean()) * (y - y.mean())).mean()
-    return float(2 * covariance / spread) if spread > 0 else 0.0
+    return float(2 * covariance / (x.var() + y.var() + (x.mean() - y.mean()) ** 2))
 
 
 def _ranks(values: FloatArray) -> FloatArray:
