@@ -4,23 +4,25 @@ one would pick and train by hand for the same compute.
     python benchmarks/by_hand.py --data ../shared/data/corpus/en-de --dir runs/by-hand --json
     python benchmarks/by_hand.py --catalog --dir runs/by-hand-catalog --json
 
-For five latency limits on this machine, all with the compute of one limit, that of --supernet-steps
-of a supernet and --finetune-steps of the subnet in question:
+For five latency limits on this machine, all with the compute of one limit: the time of
+--supernet-steps of a supernet and of --finetune-steps of that architecture by hand whose steps take
+longest. What trains faster has more steps:
 
 - by hand: of four uniform architectures that keep the limit as measured, the best on validation
   pairs, trained from scratch with all of it;
 - by hand, choice included: the best of the same ones, which share it;
 - ours: K limits (`--ks`) put their compute together. A supernet has `--supernets` steps of it; the
   best subnet of each limit has its part of the rest, from --inherited-share of its weights. With
-  K = 1 the supernet is of what keeps the limit;
+  K = 1 the supernet is of what keeps the limit; its steps count as those of one of all;
 - HAT's way: the winner for as many steps from scratch;
 - ours, taught: as ours, with the largest subnet as teacher, whose training and
   translations come on top.
 
-Compute is counted in steps, each weighed by its time in short trials that take turns; core-hours
-are CPU time, of a training that was killed only what came after. Where other programs run,
---predicted takes the winners by their predicted latencies. Everything is a cell or a verb that
-resumes: a killed run goes on with the same command. Two seeds may run at once, each with
+Compute is counted in steps, each weighed by its time in short trials that take turns, which a quiet
+machine should run: delete DIR/seed-*/costs to have them measured again, and cells of which others
+come out. Core-hours are CPU time, of a training that was killed only what came after. Where other
+programs run, --predicted takes the winners by their predicted latencies. Everything is a cell or a
+verb that resumes: a killed run goes on with the same command. Two seeds may run at once, each with
 `--seeds N`, and so may ways by hand and ours, once limits.json is there; a last call with all puts
 the table together.
 """
@@ -64,9 +66,9 @@ CATALOG = "jupyterlab-language-pack-fr-FR"
 PACKAGES = ("mosdeploy", "torch", "onnxruntime", "numpy", "sacrebleu", CATALOG)
 WAYS = (*BY_HAND, "ours", "HAT", "ours, taught")
 TRIAL_STEPS = 12
-TRIALS = 3
-ROUTING_COST = 1.1
-"""Of a step of a supernet of what keeps one limit, over one of its winner."""
+TRIALS = 7
+STEPS_TOLERANCE = 0.02
+"""By which a cell may differ from what its costs, which may be measured anew, say."""
 UNMEASURED = 0.97
 """Of a limit that a winner must keep as predicted, where it is not measured."""
 
@@ -100,21 +102,25 @@ class Walk:
             shutil.copytree(source, folder / "predictors")
         return mosdeploy.open_run(folder)
 
-    def by_hand(self, way: str, limit_ms: float, arch: TranslationArch, share: int = 1) -> Cell:
+    def by_hand(
+        self, way: str, limit_ms: float, arch: TranslationArch, compute: float, share: int = 1
+    ) -> Cell:
         """One training from scratch with that part of the compute, unless it is finished."""
         part = "" if share == 1 else f"-{share}"
-        # one that keeps several limits is trained once
-        path = self.folder / "cells" / f"{way.replace(' ', '-')}-{arch.key}{part}.json"
-        steps = round(self.compute(arch)) // share
-        cell = self.cell(path, way, limit_ms, 1, self.run, arch, steps)
-        return cell.model_copy(update={"limit_ms": limit_ms})
+        name = f"{way.replace(' ', '-')}-{limit_ms:.2f}-{arch.key}{part}"
+        steps = round(compute * self.supernet_cost(arch)) // share
+        path = self.folder / "cells" / f"{name}.json"
+        return self.cell(path, way, limit_ms, 1, self.run, arch, steps)
 
-    def compute(self, arch: TranslationArch) -> float:
-        """What one limit may cost, in steps of an architecture."""
-        steps: int = self.options.finetune_steps
-        return steps + self.options.supernet_steps * self.supernet_cost(arch)
+    def compute(self, archs: Sequence[TranslationArch]) -> float:
+        """What the limit that these keep may cost, in steps of the supernet."""
+        slowest = min(self.supernet_cost(arch) for arch in archs)
+        steps: float = self.options.supernet_steps + self.options.finetune_steps / slowest
+        return steps
 
-    def ours(self, limit_ms: float, num_limits: int, supernet_steps: int) -> list[Cell]:
+    def ours(
+        self, limit_ms: float, compute: float, num_limits: int, supernet_steps: int
+    ) -> list[Cell]:
         """The winner of a supernet that K limits share: from inherited weights, from scratch, and
         taught.
         """
@@ -122,8 +128,7 @@ class Walk:
         arch = self.winner(run, limit_ms)
 
         def steps_of(arch: TranslationArch) -> int:
-            cost = ROUTING_COST if num_limits == 1 else self.supernet_cost(arch)
-            return round(self.compute(arch) - cost * supernet_steps / num_limits)
+            return round((compute - supernet_steps / num_limits) * self.supernet_cost(arch))
 
         found = []
         for way in [way for way in WAYS[len(BY_HAND) :] if way in self.options.ways]:
@@ -182,6 +187,8 @@ class Walk:
             )
 
         cell = kept(path, Cell, train)
+        if abs(cell.steps - steps) > STEPS_TOLERANCE * steps:
+            raise SystemExit(f"{path} is of {cell.steps} steps and not of {steps}: delete it")
         print(cell.model_dump_json(), file=sys.stderr, flush=True)
         return cell
 
@@ -245,14 +252,17 @@ class Walk:
         found = []
         picked = zip(limits.limits_ms, limits.by_hand, strict=True)
         for limit_ms, archs in list(picked)[: self.options.limits]:
+            compute = self.compute(archs)
             if set(WAYS[len(BY_HAND) :]) & set(self.options.ways):
                 for num_limits, steps in zip(self.options.ks, self.options.supernets, strict=True):
-                    found += self.ours(limit_ms, num_limits, steps)
+                    found += self.ours(limit_ms, compute, num_limits, steps)
             if BY_HAND[0] in self.options.ways:
-                whole = [self.by_hand(BY_HAND[0], limit_ms, arch) for arch in archs]
+                whole = [self.by_hand(BY_HAND[0], limit_ms, arch, compute) for arch in archs]
                 found.append(whole[_best(whole)])
             if BY_HAND[1] in self.options.ways:
-                parts = [self.by_hand(BY_HAND[1], limit_ms, arch, len(archs)) for arch in archs]
+                parts = [
+                    self.by_hand(BY_HAND[1], limit_ms, arch, compute, len(archs)) for arch in archs
+                ]
                 seconds = sum(cell.seconds for cell in parts)
                 found.append(parts[_best(parts)].model_copy(update={"seconds": seconds}))
         return found

@@ -8,7 +8,7 @@ SUPERNET_SHARE = 0.07
 """
 SHARED = 0.19
 """Of the steps of a walk with several winners, over the square root of their number: in
-`benchmarks/by_hand-en-de.json` four winners of a supernet with 0.42 of all steps had the better of
+`benchmarks/by_hand-en-de.json` four winners of a supernet with 0.41 of all time had the better of
 training each alone.
 """
 MAX_SHARE = 0.5
