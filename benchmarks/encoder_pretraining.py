@@ -13,9 +13,10 @@ command.
 
 import argparse
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import tomli_w
 from encoder_cells import ALONE, Cell, by_itself, inherited
@@ -45,6 +46,16 @@ class Outcome(Provenance):
 def trained(options: argparse.Namespace, routing: str, seed: int) -> TrainedRun:
     """The run folder of a supernet, trained."""
     folder = options.dir.absolute() / f"{routing}-{seed}"
+    steps = {"sandwich": "both", "num_random_archs": 1}
+    write_pretraining(folder, options, seed, {"supernet": {"routing": routing}, "training": steps})
+    mosdeploy.open_run(folder).train()
+    return trained_run(open_run(folder))
+
+
+def write_pretraining(
+    folder: Path, options: argparse.Namespace, seed: int, other: Mapping[str, dict[str, Any]]
+) -> None:
+    """The run file of a training on masked words, with more keys of its sections."""
     config = tomllib.loads(read_recipe("minilm-l6"))
     texts = options.data.absolute() / "corpus" / "en-de"
     config["task"] = {
@@ -53,27 +64,39 @@ def trained(options: argparse.Namespace, routing: str, seed: int) -> TrainedRun:
         **{split: str(texts / f"{split}.en") for split in ("train", "valid", "test")},
     }
     del config["teacher"]  # the checkpoint as it is
+    training = {
+        "steps": options.steps,
+        "warmup_steps": options.steps // 10,
+        "validate_every": max(1, options.steps // 4),
+        "learning_rate": options.learning_rate,
+        "tokens_per_batch": options.tokens,
+        "schedule": "linear",
+        "seed": seed,
+        "threads": options.threads,
+        # a trial on a busy machine would choose otherwise for some nets
+        "amp": options.amp,
+    }
     changes = {
-        "supernet": {"routing": routing, "dropout": 0.0},
-        "training": {
-            "steps": options.steps,
-            "warmup_steps": options.steps // 10,
-            "validate_every": max(1, options.steps // 4),
-            "learning_rate": options.learning_rate,
-            "tokens_per_batch": options.tokens,
-            "schedule": "linear",
-            "sandwich": "both",
-            "num_random_archs": 1,
-            "seed": seed,
-            "threads": options.threads,
-            # a trial on a busy machine would choose otherwise for some nets
-            "amp": options.amp,
-        },
+        "supernet": {"dropout": 0.0},
+        "training": training,
         "finetune": {"steps": options.steps},
     }
+    for section, keys in other.items():
+        changes[section] = {**changes.get(section, {}), **keys}
     write_run_file(folder, tomli_w.dumps(config), changes)
-    mosdeploy.open_run(folder).train()
-    return trained_run(open_run(folder))
+
+
+def pretraining_options(parser: argparse.ArgumentParser) -> None:
+    """What says how supernets, and nets alone, are trained on masked words."""
+    parser.add_argument("--data", type=Path, required=True, help="folder of all data")
+    parser.add_argument("--dir", type=Path, required=True, help="run folders are kept here")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--steps", type=int, default=1000, help="of each training")
+    parser.add_argument("--tokens", type=int, default=1024, help="an architecture and step")
+    parser.add_argument("--learning-rate", type=float, default=5e-4)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--amp", choices=["none", "bf16"], default="none")
+    parser.add_argument("--json", action="store_true", help="keep the results beside the script")
 
 
 def table(cells: Iterable[Cell]) -> str:
@@ -103,18 +126,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder with corpus/en-de")
-    parser.add_argument("--dir", type=Path, required=True, help="run folders are kept here")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    pretraining_options(parser)
     parser.add_argument("--nets", type=int, default=8, help="random architectures")
-    parser.add_argument("--steps", type=int, default=1000, help="of each training")
-    parser.add_argument("--tokens", type=int, default=1024, help="an architecture and step")
-    parser.add_argument("--learning-rate", type=float, default=5e-4)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--amp", choices=["none", "bf16"], default="none")
-    parser.add_argument(
-        "--json", action="store_true", help="keep encoder_pretraining.json beside this"
-    )
     options = parser.parse_args()
     found: list[Cell] = []
     for seed in options.seeds:
