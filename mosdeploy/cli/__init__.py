@@ -26,7 +26,9 @@ def main() -> None:
         except KeyboardInterrupt:
             pass
         except SystemExit as end:
-            if end.code != INTERRUPTED:  # Typer turns Ctrl-C into this
+            # Typer turns Ctrl-C into that code; a library that is being imported, into an error of
+            # its own, which a verb tells as one
+            if end.code != INTERRUPTED and not (ending.has_come and end.code):
                 raise
         except Exception:
             # pydantic turns one that comes while it calls Python into an error of its own

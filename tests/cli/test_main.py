@@ -19,6 +19,7 @@ from command_line import ENVIRONMENT, MOSDEPLOY, mosdeploy, run_folder, run_pyth
 from mosdeploy.cli import main
 from mosdeploy.cli.app import app
 from mosdeploy.cli.signals import as_interrupts
+from mosdeploy.errors import ExportError
 from mosdeploy.recipes import list_recipes
 
 HEAVY = """
@@ -395,15 +396,22 @@ def test_a_signal_counts_where_no_thread_is_left_to_send_one_again(
     assert end.value.code == 143
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("Error serializing to JSON: KeyboardInterrupt"),
+        ExportError("onnxruntime cannot be imported (initialization failed)"),
+    ],
+)
 def test_a_signal_that_a_library_takes_for_its_own_error_ends_the_verb(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
 ) -> None:
     def work(*_: object) -> None:
         try:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(60)
-        except KeyboardInterrupt as error:
-            raise ValueError("Error serializing to JSON: KeyboardInterrupt") from error
+        except KeyboardInterrupt as interrupt:
+            raise error from interrupt
 
     monkeypatch.setattr("mosdeploy.pipeline.init.init", work)
     monkeypatch.setattr(sys, "argv", ["mosdeploy", "init", "--recipe", "tiny"])
