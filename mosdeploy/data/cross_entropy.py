@@ -36,7 +36,8 @@ def cross_entropy(
     >>> cross_entropy(torch.zeros(2, 4), torch.tensor([3, -1]), ignored=-1)
     tensor([1.3863, 0.0000])
     """
-    losses: Tensor = _CrossEntropy.apply(logits, targets, ignored, label_smoothing)  # type: ignore[no-untyped-call]
+    apply: Any = _CrossEntropy.apply  # torch gives it no types
+    losses: Tensor = apply(logits, targets, ignored, label_smoothing)
     return losses
 
 
