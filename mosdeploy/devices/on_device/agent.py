@@ -82,14 +82,18 @@ def run(job_dir_text: str) -> dict[str, Any]:
         return {"busy": machine_holder()}
     (job_dir / "rc").unlink(missing_ok=True)
     output = open_own(job_dir / "agent.log")
+    leads, group_led = os.pipe()
     pid = os.fork()
     if pid:
+        os.close(group_led)
+        os.read(leads, 1)  # whoever reads the pid may signal the group at once
         lock.truncate(0)
         lock.write(json.dumps({"pid": pid, "job": job_dir.name, "since": now()}))
         lock.flush()
         write_whole(job_dir / "pid", str(pid))
         return {"pid": pid}
     os.setsid()
+    os.close(group_led)
     for source, target in ((os.open(os.devnull, os.O_RDONLY), 0), (output, 1), (output, 2)):
         os.dup2(source, target)
     work(job_dir)
@@ -285,9 +289,7 @@ def may_hold_machine(process: Path) -> bool:
 
 
 def take_lock(work_dir: Path) -> IO[str] | None:
-    """Lock a work folder for as long as the file is open here or in a fork; None when another
-    agent holds the lock.
-    """
+    """Lock a work folder while the file is open here or in a fork; None when another holds it."""
     return locked(os.fdopen(open_own(work_dir / "agent.lock"), "a+"))
 
 

@@ -4,6 +4,7 @@ import ast
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -227,6 +228,32 @@ def test_who_else_measures_is_read_from_its_command_line(tmp_path, monkeypatch):
     (tmp_path / "12" / "fd" / "3").symlink_to(tmp_path / "machine-id")
     assert agent.machine_holder(tmp_path)["pid"] == 12
     assert agent.machine_holder(tmp_path / "hidden") == {}
+
+
+SLOW_TO_LEAD = """
+import os
+import sys
+import time
+
+from mosdeploy.devices.on_device import agent
+
+def late(setsid=os.setsid):
+    time.sleep(0.5)
+    setsid()
+
+os.setsid = late
+agent.work = lambda job_dir: time.sleep(60)
+agent.main("run", sys.argv[1])
+"""
+
+
+def test_its_group_can_be_signalled_as_soon_as_its_pid_is_told(two_users):
+    job = two_users[0] / "jobs" / "job"
+    words = [sys.executable, "-c", SLOW_TO_LEAD, job]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
+        pid = json.loads(process.stdout.readline())["pid"]
+        assert (job / "pid").read_text() == str(pid)
+        os.killpg(pid, signal.SIGKILL)
 
 
 def test_a_machine_without_the_file_is_not_locked(monkeypatch, tmp_path):
