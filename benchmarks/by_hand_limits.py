@@ -42,7 +42,11 @@ def run_options(
             "threads": options.threads,
         },
         # from part of the inherited weights, with the warm-up of a training from scratch
-        "finetune": {"steps": options.finetune_steps, "inherited_share": options.inherited_share},
+        "finetune": {
+            "steps": options.finetune_steps,
+            "inherited_share": options.inherited_share,
+            "same_time": True,
+        },
         "supernet": {"dropout": options.dropout},
     }
     if options.data:

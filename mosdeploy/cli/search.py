@@ -65,8 +65,10 @@ def _text(result: "SearchResult") -> str:
         if winner.measured_memory_bytes is not None:
             memory += f" ({byte_size(winner.measured_memory_bytes)} measured)"
     trained = ""
+    if winner.time_loss is not None:
+        trained = f" with {winner.time_loss:+.4f} for the time of its training steps"
     if winner.trained_loss is not None:
-        trained = f" as inherited, {winner.trained_loss:.4f} after its first steps alone"
+        trained += f" as inherited, {winner.trained_loss:.4f} after its first steps alone"
     lines = [
         f"winner {winner.arch.key}: {winner.arch}",
         f"  validation loss {winner.loss:.4f}{trained}, {winner.num_parameters:,} parameters{body}"

@@ -44,7 +44,7 @@ def own_steps(state: TrainedRun, arch: ArchConfig, progress: Progress) -> int:
     steps = state.config.finetune.steps
     if not state.config.finetune.same_time:
         return steps
-    found = _step_ratio(state, arch, progress)
+    found = step_ratio(state, arch, progress)
     ratio = min(max(found, LEAST), MOST)
     own = max(1, round(ratio * steps))
     bound = "" if ratio == found else f" (not {found:.2f} times as many: {LEAST:g} to {MOST:g} are)"
@@ -54,16 +54,23 @@ def own_steps(state: TrainedRun, arch: ArchConfig, progress: Progress) -> int:
     return own
 
 
-def _reference(state: TrainedRun) -> ArchConfig:
-    """What the steps were timed with: for a time and limits, the largest within these."""
+def trial_s(step_s: float) -> float:
+    """How long both take to be timed, from the time of a step of either."""
+    timed_s = min((NUM_TIMED + 2) * step_s, MAX_TIME_S)
+    # the first step warms up, two are timed whatever they take
+    return TURNS * 2 * max(timed_s, 3 * step_s)
+
+
+def reference(state: TrainedRun) -> ArchConfig:
+    """What the steps of [finetune] are of: for a time and limits, the largest within these."""
     budget = state.card.budget
     if budget is not None and budget.same_time and state.card.limits is not None:
         return state.card.limits.largest
     return state.spec.reference_arch()
 
 
-def _step_ratio(state: TrainedRun, arch: ArchConfig, progress: Progress) -> float:
-    """As measured once."""
+def step_ratio(state: TrainedRun, arch: ArchConfig, progress: Progress) -> float:
+    """Steps of an architecture in the time of one of the reference architecture, measured once."""
     config = state.config
     # not the reference, which follows from the workload: another one changes no winner's steps
     inputs_sha256 = fingerprint(
@@ -79,24 +86,24 @@ def _step_ratio(state: TrainedRun, arch: ArchConfig, progress: Progress) -> floa
         known = read_record(StepRatio, path, "mosdeploy finetune")
         if known.inputs_sha256 == inputs_sha256:
             return known.ratio
-    reference = _reference(state)
-    if arch == reference:
+    other = reference(state)
+    if arch == other:
         return 1.0
     if told := busy():
         progress.say(told)
     progress.say(f"timing steps of {arch.key[:8]} and of the reference architecture by turns")
-    ratio = median(_turn(state, reference, arch) for _ in range(TURNS))
+    ratio = median(_turn(state, other, arch) for _ in range(TURNS))
     write_record(path, StepRatio(inputs_sha256=inputs_sha256, ratio=ratio))
     return ratio
 
 
-def _turn(state: TrainedRun, reference: ArchConfig, arch: ArchConfig) -> float:
-    """Time of a step of the reference over that of one of an architecture."""
+def _turn(state: TrainedRun, other: ArchConfig, arch: ArchConfig) -> float:
+    """Time of a step of the other architecture, the reference, over that of one of this."""
     from ..training.cost import CostTask, step_seconds
 
     config = state.config
     examples = state.family.made_up_dataset(config)
-    reference_s, own_s = (
+    other_s, own_s = (
         step_seconds(
             CostTask(
                 partial(state.family.fresh_subnet, one, config.space, config.vocab_size, seed=1),
@@ -107,6 +114,6 @@ def _turn(state: TrainedRun, reference: ArchConfig, arch: ArchConfig) -> float:
                 MAX_TIME_S,
             )
         )
-        for one in (reference, arch)
+        for one in (other, arch)
     )
-    return reference_s / own_s
+    return other_s / own_s

@@ -17,6 +17,7 @@ from .finalist_training import FinalistTraining
 from .limits import NO_LIMITS, check_trained_for, cost_of, search_limits, with_less_memory
 from .predictors import predictor, tail_ratio
 from .shown_search import ShownSearch
+from .time_loss import time_loss
 from .trained_run import VALID_SEED, TrainedRun, trained_run
 from .verified import Verification
 
@@ -138,13 +139,16 @@ class _SearchTask:
             f"another `mosdeploy search` runs in {files.root.absolute()}; wait for it, or stop it"
         )
         with locked(files.quality_path, busy):
-            cache, losses = _cached_losses(self.state, measure)
+            cache, inherited = _cached_losses(self.state, measure)
+            timed = time_loss(self.state, self.context.progress)
+            losses = timed.added(inherited) if timed else inherited
             cards = list[QualityCard | None]()
             stopped = list[int]()
 
             def evolve(level: float, excess_bytes: int) -> "Evolution":
                 before = cache.num_early_stopped
                 found, card = self._evolve(losses, level, excess_bytes)
+                found = timed.noted(found) if timed else found
                 cards.append(card)
                 # the result is of the last evolution alone, and so is `num_evaluated`
                 stopped.append(cache.num_early_stopped - before)

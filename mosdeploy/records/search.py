@@ -16,7 +16,9 @@ class Candidate(Record):
     finalists that had them. `num_body_parameters` leaves the embedding table out, and
     `memory_bytes` is the model with the activations that a run holds, `measured_memory_bytes` what
     a process took for them on the device; each is None in older records. `narrow_loss` is the loss
-    of the candidate whose FFNs this one has wider, by which it is compared.
+    of the candidate whose FFNs this one has wider, by which it is compared. Where winners are
+    trained for a time, `time_loss` is what the time of its training steps counts for in `loss`,
+    which is the inherited loss with that added.
     """
 
     arch: AnyArch
@@ -30,6 +32,7 @@ class Candidate(Record):
     measured_memory_bytes: int | None = Field(None, exclude_if=lambda found: found is None)
     trained_loss: float | None = Field(None, exclude_if=lambda loss: loss is None)
     narrow_loss: float | None = Field(None, exclude_if=lambda loss: loss is None)
+    time_loss: float | None = Field(None, exclude_if=lambda loss: loss is None)
 
 
 class Limits(Record):

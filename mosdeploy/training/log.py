@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import ConfigError, StaleInputError
-from ..record import Record
+from ..record import Record, parse_json
 from ..storage import append_line, atomic_write, disk_errors, read_lines
 
 EVENTS_NAME = "tensorboard"
@@ -130,6 +130,23 @@ def check_log(kind: LogKind) -> None:
             "training.log = 'tensorboard' needs TensorBoard: pip install 'mosdeploy[tensorboard]', "
             "or leave it out; the JSON Lines are always written"
         )
+
+
+def read_log(path: Path) -> list[LogLine]:
+    """All lines of a log; none of one that is not there.
+
+    Raises
+    ------
+    StaleInputError
+        If a line is corrupt; names it.
+    """
+    found = []
+    for number, line in enumerate(read_lines(path)[0], start=1):
+        try:
+            found.append(parse_json(LogLine, line, f"{path}, line {number}"))
+        except ConfigError as error:
+            raise StaleInputError(f"{error}; delete that line and run the command again") from error
+    return found
 
 
 def cut_log(path: Path, last_step: int) -> None:

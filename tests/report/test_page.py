@@ -315,3 +315,13 @@ def test_a_subnet_that_stands_by_the_loss_of_a_narrower_one_is_marked(tmp_path: 
     assert "before which it is taken" in page
     assert f"<td>{first.loss:.4f}*</td>" in page
     assert f"<small>wider than one of {first.loss - 0.01:.4f}, taken before it</small>" in page
+
+
+def test_losses_that_count_the_time_of_steps_say_so(tmp_path: Path) -> None:
+    inputs = full_inputs()
+    assert inputs.search is not None
+    assert "time of a training step" not in build(inputs, tmp_path)
+    winner = inputs.search.winner.model_copy(update={"time_loss": -0.125})
+    search = inputs.search.model_copy(update={"winner": winner})
+    page = build(dataclasses.replace(inputs, search=search), tmp_path)
+    assert "count the time of a training step too, the winner's -0.1250:" in page

@@ -1,0 +1,139 @@
+"""Searches that weigh how long the training steps of a subnet take."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import mosdeploy
+from walking import KeptProgress, edit, lines_of, opened
+
+from mosdeploy.errors import StaleInputError
+from mosdeploy.pipeline import same_time
+from mosdeploy.pipeline.run import open_run
+from mosdeploy.pipeline.time_loss import TimeLoss, time_loss
+from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
+from mosdeploy.spaces.genes import ArchConfig
+
+
+def step_s(state: TrainedRun, arch: ArchConfig) -> float:
+    """A step takes this long on a made-up machine: 1 s, and 2 s a layer."""
+    return 1 + 2 * sum(state.spec.space.depths(arch))
+
+
+@pytest.fixture
+def timed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run folder whose [finetune] is for a time, on that machine."""
+    path = folder / "mosdeploy.toml"
+    path.write_text(f"{path.read_text()}\n[finetune]\nsteps = 10\nsame_time = true\n")
+
+    def turn(state: TrainedRun, other: ArchConfig, arch: ArchConfig) -> float:
+        return step_s(state, other) / step_s(state, arch)
+
+    monkeypatch.setattr(same_time, "_turn", turn)
+    return folder
+
+
+def loss_at(folder: Path, losses: dict[int, float]) -> None:
+    """Write what the supernet's validation loss was, with ends that lie 0.2 apart."""
+    path = folder / "supernet" / "log.jsonl"
+    lines = [json.loads(line) for line in lines_of(path)]
+    for line in lines:
+        loss = losses.get(line["step"])
+        line["largest_loss"] = None if loss is None else loss - 0.1
+        line["smallest_loss"] = None if loss is None else loss + 0.1
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def found(folder: Path, progress: KeptProgress | None = None) -> tuple[TrainedRun, TimeLoss | None]:
+    state = trained_run(open_run(folder))
+    return state, time_loss(state, progress or KeptProgress())
+
+
+def test_a_step_is_worth_what_the_last_half_of_them_was(timed: Path) -> None:
+    loss_at(timed, {3: 4.0, 6: 3.5, 12: 3.0})
+    progress = KeptProgress()
+    state, of = found(timed, progress)
+    assert of is not None
+    assert of.worth == pytest.approx(0.5 / math.log(2))
+    assert "e times as many steps of the supernet lowered it by 0.72" in progress.messages[-1]
+    reference_s = step_s(state, state.spec.reference_arch())
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        arch = state.spec.space.sample(rng)
+        assert of(arch) == pytest.approx(
+            of.worth * math.log(step_s(state, arch) / reference_s), abs=1e-6
+        )
+
+
+def test_more_time_than_a_winner_may_have_is_worth_no_more(timed: Path) -> None:
+    loss_at(timed, {6: 3.5, 12: 3.0})
+    state, of = found(timed)
+    assert of is not None
+    quick, slow = (
+        TimeLoss(lambda _, time=time: time, of.worth)(state.arch("smallest")) for time in (0.1, 9)
+    )
+    assert quick == pytest.approx(-of.worth * math.log(same_time.MOST))
+    assert slow == pytest.approx(-of.worth * math.log(same_time.LEAST))
+
+
+@pytest.mark.parametrize(
+    ("losses", "same", "told"),
+    [
+        ({12: 3.0}, "true", True),
+        ({10: 3.1, 12: 3.0}, "true", True),
+        ({6: 3.0, 12: 3.1}, "true", False),
+        ({6: 3.5, 12: 3.0}, "false", False),
+    ],
+    ids=["validated once", "validated late", "no longer falling", "the same steps"],
+)
+def test_time_that_is_worth_nothing(
+    timed: Path, losses: dict[int, float], same: str, told: bool
+) -> None:
+    edit(timed / "mosdeploy.toml", "same_time = true", f"same_time = {same}")
+    loss_at(timed, losses)
+    progress = KeptProgress()
+    assert found(timed, progress)[1] is None
+    assert any("validate_every" in line for line in progress.messages) == told
+
+
+def test_a_corrupt_log_is_named(timed: Path) -> None:
+    path = timed / "supernet" / "log.jsonl"
+    path.write_text(path.read_text().replace('"step":3,', '"step":"x",'))
+    with pytest.raises(StaleInputError, match=r"log.jsonl, line 3: 'step': .* delete that line"):
+        found(timed)
+
+
+def test_what_trains_slowly_stops_no_evaluation_of_what_trains_fast(timed: Path) -> None:
+    loss_at(timed, {6: 3.5, 12: 3.0})
+    state, of = found(timed)
+    assert of is not None
+    fast, slow = state.arch("smallest"), state.arch("largest")
+    asked = []
+
+    def losses(archs, incumbents):
+        asked.extend(incumbents)
+        return [2.0, None, 2.0]
+
+    # a higher loss may be made up for by more steps, never by fewer
+    told = list(of.added(losses)([fast, slow, fast], [slow, fast, None]))
+    assert asked == [None, fast, None]
+    assert told == [2.0 + of(fast), None, 2.0 + of(fast)]
+
+
+def test_a_search_takes_what_trains_fast(timed: Path) -> None:
+    # worth so much that depth decides
+    loss_at(timed, {6: 300.0, 12: 3.0})
+    result = opened(timed).search("10s", verify=False)
+    state = trained_run(open_run(timed))
+    assert state.spec.space.depths(result.winner.arch) == (1, 1)
+    lines = map(json.loads, lines_of(timed / "search" / "quality.jsonl"))
+    inherited = [x["loss"] for x in lines if x["key"] == result.winner.arch.key and x["loss"]]
+    time = result.winner.time_loss
+    assert time is not None
+    assert time < 0
+    assert result.winner.loss - time == pytest.approx(inherited[-1])
+    # what was timed is known to the next process
+    shown = mosdeploy("search", "--max-latency", "10s", "--no-verify", cwd=timed)
+    assert f" with {time:+.4f} for the time of its training steps" in shown.stdout
