@@ -36,9 +36,11 @@ class DriftWatch:
     - After that the median of the stable rounds is accepted, if there are any; else the round with
       the least drift, flagged.
 
-    A failure is accepted at once. Timings of the reference from before a pause of an hour or more
-    say nothing of those after it: on another day the same board may be slower throughout, which a
-    fit divides out.
+    A failure is accepted at once where no round was timed before it. After one that was, it is a
+    round that is not stable, so that what was timed is kept.
+
+    Timings of the reference from before a pause of an hour or more say nothing of those after it:
+    on another day the same board may be slower throughout, which a fit divides out.
 
     Parameters
     ----------
@@ -90,7 +92,8 @@ class DriftWatch:
         if result.key not in self.target_counts:
             return []
         self._attempts[result.key] += 1
-        if result.measurement.error is not None:
+        # of a first failure there is nothing to keep
+        if result.measurement.error is not None and self._attempts[result.key] == 1:
             return [self._accept(result.key, result.measurement)]
         if not self._has_reference:
             return self._add_round(result, None)
@@ -144,14 +147,15 @@ class DriftWatch:
         rounds.append(result.measurement.model_copy(update=judged))
         if len(rounds) < self.target_counts[key]:
             return []
-        stable = [each for each in rounds if not each.flagged]
+        timed = [each for each in rounds if each.error is None]
+        stable = [each for each in timed if not each.flagged]
         enough = 2 * len(stable) > self._protocol.rounds
         may_retry = len(rounds) < self._protocol.rounds + MAX_RETRIES and self._retry_budget > 0
         if not enough and may_retry:
             self._retry_budget -= 1
             self.target_counts[key] = len(rounds) + 1
             return []
-        least_disturbed = min(rounds, key=lambda each: each.drift_percent or 0.0)
+        least_disturbed = min(timed, key=lambda each: each.drift_percent or 0.0)
         return [self._accept(key, aggregate_rounds(stable or [least_disturbed]))]
 
     def _accept(self, key: str, measurement: Measurement) -> tuple[str, Measurement]:

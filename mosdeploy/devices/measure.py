@@ -46,7 +46,7 @@ def collect(
     Each key is measured in as many rounds as the protocol says, and again only where the reference
     moved (`drift.py`). First come the results that the device already holds for the task's job; an
     agent that still runs for it is joined. Closing the iterator leaves the agent running; Ctrl-C
-    ends it. A model that fails is a Measurement with `error`.
+    ends it. A model that fails before any round timed it is a Measurement with `error`.
 
     Parameters
     ----------
@@ -105,8 +105,8 @@ def collect(
         repeated = {key: n for key, n in watch.target_counts.items() if n > rounds}
         if repeated:
             hooks.notify(
-                f"{profile.name} is not stable, its reference moved: measuring {len(repeated)} "
-                "subnets again"
+                f"{profile.name} is not stable, its reference moved or a timing failed: measuring "
+                f"{len(repeated)} subnets again"
             )
             hooks.repeat(repeated)
         job.start(

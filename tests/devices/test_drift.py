@@ -144,6 +144,36 @@ def test_a_failure_is_accepted_at_once(watch):
     assert "a" not in accepted(watch, ("R", 90.0))
 
 
+def failed(key):
+    return AgentResult(key, Measurement(error="no result within 1 s"))
+
+
+def test_a_failed_round_leaves_those_that_were_timed(three_rounds):
+    stable = [("R", 10.0), ("a", 5.0), ("b", 6.0), ("R", 10.0), ("a", 5.2), ("b", 6.2), ("R", 10.0)]
+    assert accepted(three_rounds, *stable) == {}
+    assert three_rounds.add(failed("b")) == []
+    found = accepted(three_rounds, ("a", 5.1), ("R", 10.0))
+    assert {
+        key: (m.total.median_ms, m.error, m.rounds, m.attempts) for key, m in found.items()
+    } == {
+        "a": (5.1, None, 3, 3),
+        "b": (pytest.approx(6.1), None, 2, 3),
+    }
+    assert three_rounds.target_counts == {}
+
+
+def test_a_round_that_failed_is_made_up_for_within_bounds(three_rounds):
+    assert accepted(three_rounds, ("R", 10.0), ("a", 5.0), ("R", 10.0)) == {}
+    for target_count in (3, 4, 5):
+        three_rounds.add(failed("a"))
+        assert accepted(three_rounds, ("R", 10.0)) == {}
+        assert three_rounds.target_counts["a"] == target_count
+    three_rounds.add(failed("a"))
+    found = accepted(three_rounds, ("R", 10.0))
+    assert (found["a"].total.median_ms, found["a"].error) == (5.0, None)
+    assert (found["a"].rounds, found["a"].attempts, found["a"].flagged) == (1, 5, False)
+
+
 def test_without_two_references_the_drift_is_unknown(watch):
     found = accepted(watch, ("a", 5.0), ("R", 10.0))  # as an agent of before the reference left it
     assert (found["a"].drift_percent, found["a"].flagged) == (None, False)
