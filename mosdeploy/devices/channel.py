@@ -20,6 +20,8 @@ from .scripts import ON_DEVICE, Answer, call_agent
 from .session import Session
 
 HASHING_TIMEOUT_S = 600.0
+MAX_NAME = 64  # as under [deploy]
+MAX_TOLD = 8  # channels in one message
 VERSIONS_PATH = ON_DEVICE / "versions.py"
 
 Version = Annotated[str, Field(pattern=f"^(?:{VERSION.pattern})$")]
@@ -37,6 +39,10 @@ class _Missing(_Done):
 
 class _Removed(_Done):
     removed: tuple[str, ...] = ()
+
+
+class _Others(_Done):
+    others: dict[str, str] = Field(default_factory=dict)
 
 
 class LastTwo(_Done):
@@ -107,6 +113,24 @@ class Channel:
             As `claim`.
         """
         return self._call_as_owner(LastTwo, session, profile, "previous")
+
+    def others(self, session: Session, profile: DeviceProfile) -> str:
+        """Which other channels have versions, and how to go on with one that a run folder had under
+        an earlier name, in words; empty if there is none.
+        """
+        owners = self._call(_Others, session, profile, "others").others
+        names = sorted(name for name in owners if len(name) <= MAX_NAME)
+        if not names:
+            return ""
+        told = ", ".join(f"'{name}'" for name in names[:MAX_TOLD])
+        if len(names) > MAX_TOLD:
+            told += f" and {len(names) - MAX_TOLD} more"
+        own = [x for x in names if owners[x] == self.owner or self._is_gone(owners[x])]
+        name = own[0] if len(own) == 1 else "..."
+        return (
+            f"; versions stand there in {told}: if this folder had another name, write name = "
+            f'"{name}" under [deploy] to go on with those'
+        )
 
     def roll_back(
         self, session: Session, profile: DeviceProfile, current: str, previous: str

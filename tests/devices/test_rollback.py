@@ -1,12 +1,14 @@
 """A device goes back to the bundle before."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from deploying import CHANNEL, live
 
 from mosdeploy.config.sections import DeployConfig
+from mosdeploy.devices.channel import Channel
 from mosdeploy.devices.deploy import deploy, roll_back
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.on_device.versions import switch
@@ -43,6 +45,33 @@ def test_a_rollback_to_a_broken_version_changes_nothing(put, bundles, make_profi
     ).unlink()  # mended from the other version
     assert roll_back(LocalSession("dev"), make_profile(), CHANNEL) == first
     assert live(bundles) == "one"
+
+
+def test_a_rollback_tells_of_channels_that_an_old_name_may_have(
+    put, bundles, make_profile, tmp_path
+):
+    session, profile = LocalSession("dev"), make_profile()
+    before, after = (Channel(name, f"pc:{tmp_path / name}") for name in ("before", "after"))
+    (tmp_path / "before").mkdir()
+    put("one", channel=before, tokenizer="good one")
+    put("two", channel=before, tokenizer="good two")
+    (tmp_path / "before").rename(tmp_path / "after")
+    put("fr", channel=Channel("en-fr", owner="laptop:/en-fr"))
+    for deployed in (False, True):  # under its new name, too
+        if deployed:
+            put("three", channel=after)
+        with pytest.raises(CommandError, match="no earlier version of 'after'") as raised:
+            roll_back(session, profile, after)
+        told = str(raised.value)
+        assert "versions stand there in 'before', 'en-fr': " in told
+        assert 'name = "before" under [deploy]' in told
+    # of several none is the one
+    put("four", channel=replace(after, name="later"))
+    with pytest.raises(CommandError, match=r"'before', 'en-fr', 'later': .*name = \"\.\.\.\""):
+        roll_back(session, profile, after)
+    # what it says to do does it
+    roll_back(session, profile, replace(after, name="before", is_shared=True))
+    assert live(bundles.with_name("before")) == "one"
 
 
 def rewrite(path, **changes):

@@ -15,6 +15,8 @@ In: a channel's folder, `bundles/CHANNEL` of the work folder. Out: one line of J
         print which version is current, and which was before it
     versions.py rollback FOLDER FROM TO
         make the one before current again
+    versions.py others FOLDER
+        print the other channels with a current version, and the run folders that deploy there
     versions.py unused FOLDER WITH_EARLIER
         print the sizes of versions that nothing goes back to, or of all but the current one
     versions.py drop FOLDER VERSION...
@@ -66,6 +68,7 @@ def main(command: str, folder: str, *arguments: str) -> None:
         "release": release,
         "previous": previous,
         "rollback": rollback,
+        "others": others,
         "unused": unused,
         "drop": drop,
     }
@@ -167,6 +170,14 @@ def rollback(folder: Path, expected: str, version: str) -> dict[str, Any]:
             }
         switch(folder, version)
     return {}
+
+
+def others(folder: Path) -> dict[str, Any]:
+    """{"others": the run folder that deploys to each other channel with a current version, by the
+    channel's name}.
+    """
+    found = [path.parent for path in folder.parent.glob("*/current") if path.parent != folder]
+    return {"others": {other.name: other_owner(other, "", "no") for other in sorted(found)}}
 
 
 def unused(folder: Path, with_earlier: str) -> dict[str, Any]:
