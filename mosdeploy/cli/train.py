@@ -60,8 +60,9 @@ def _following(context: "Context", card: "SupernetCard") -> str:
     """What comes next: of a training within limits a search, on the device that they are of."""
     if card.limits is None:
         return "mosdeploy profile"
-    device = card.limits.device
-    return "mosdeploy search" + ("" if device is None else context.run.device_option(device))
+    from ..pipeline.proposed_commands import limited_search
+
+    return limited_search(context, card.limits.device)
 
 
 def _cost_table(tried: "DryRun") -> str:

@@ -92,9 +92,7 @@ def deploy(
     if missed and release.strict:
         channel.release(session, profile, version)
         raise InfeasibleError(
-            f"{profile.name}: {missed}; `current` is unchanged. Take a faster one of the search's "
-            "front (`mosdeploy export --pick 1`), search for a limit a little lower, or deploy "
-            "with --no-strict",
+            f"{profile.name}: {missed}; `current` is unchanged",
             fastest_latency_ms=measurement.figure_ms(statistic),
         )
     if missed:
@@ -201,6 +199,7 @@ def roll_back(session: Session, profile: DeviceProfile, channel: Channel) -> Dep
         raise CommandError(
             f"{profile.name}: no earlier version of '{channel.name}' stands on the device; "
             "`[deploy] keep_versions` says how many are kept"
+            f"{channel.others(session, profile)}"
         )
     remote_dir = f"{channel.folder(session, profile)}/{found.previous}"
     installed, bundle_sha256 = _manifest(_Installed, session, profile, remote_dir)

@@ -1,18 +1,20 @@
 """The verb `deploy`: put a bundle on a device, or go back to the one before."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, ExportError, InfeasibleError, StaleInputError
+from ..printable import latency
 from ..records import BundleManifest, Deployment, SearchResult
 from ..storage import read_record, sha256_file, write_record
 from .bundles import bundle_spec, note_newest, require_bundle
 from .channels import channel_of
 from .context import Context
 from .devices import lasting_session, resolve_profile, sole_deployment
-from .other_finalists import export_in_place_of, has_weights, other_finalists
+from .other_finalists import export_in_place_of, fast_member, has_weights, other_finalists
 from .subnets import VERBS
 
 if TYPE_CHECKING:
@@ -70,8 +72,6 @@ def deploy(context: Context, options: DeployOptions | None = None) -> Deployment
     try:
         return _deploy(context, options, folder, manifest)
     except InfeasibleError as error:
-        if options.bundle is not None:
-            raise
         missed = error
     return _deploy_another(context, options, manifest, missed)
 
@@ -79,12 +79,18 @@ def deploy(context: Context, options: DeployOptions | None = None) -> Deployment
 def _deploy_another(
     context: Context, options: DeployOptions, manifest: BundleManifest, missed: InfeasibleError
 ) -> Deployment:
-    """Export and deploy the first of the other finalists that keeps the limit."""
+    """Export and deploy the first of the other finalists that keeps the limit; none in place of a
+    bundle that was named.
+    """
     from ..export.bundle import read_manifest
 
     fastest = missed
     to_train = []
-    for other in other_finalists(context, manifest, missed.fastest_latency_ms):
+    taken_ms = {manifest.arch.key: missed.fastest_latency_ms}
+    others = []
+    if options.bundle is None:
+        others = other_finalists(context, manifest, missed.fastest_latency_ms)
+    for other in others:
         key = other.candidate.arch.key
         if not has_weights(context, manifest, other):
             if manifest.weights in VERBS and not other.is_too_slow:
@@ -97,16 +103,45 @@ def _deploy_another(
             note_newest(context.files, folder)
             return deployment
         except ExportError as error:
+            taken_ms[key] = None
             context.progress.say(f"the finalist {key[:8]} has no bundle: {error}")
         except InfeasibleError as error:
+            taken_ms[key] = error.fastest_latency_ms
             fastest = min(fastest, error, key=lambda e: e.fastest_latency_ms or math.inf)
+    told = _what_helps(context, manifest, to_train, taken_ms)
+    raise InfeasibleError(f"{fastest}. {told}", fastest.fastest_latency_ms)
+
+
+def _what_helps(
+    context: Context,
+    manifest: BundleManifest,
+    to_train: Sequence[str],
+    taken_ms: Mapping[str, float | None],
+) -> str:
+    """What to do where nothing keeps the limit: a search for a lower one is no way, as its bundle
+    is held to that one.
+
+    Parameters
+    ----------
+    to_train
+        Keys of finalists that are expected to keep it, and lack weights of the bundle's kind.
+    taken_ms
+        As for `fast_member`.
+    """
+    ways = []
     if to_train:
-        raise InfeasibleError(
-            f"{fastest}. Or train the next finalist, `{VERBS[manifest.weights]} --pick "
-            f"{to_train[0]}`: the same command then tries it in its place",
-            fastest.fastest_latency_ms,
+        ways.append(
+            f"train the next finalist, `{VERBS[manifest.weights]} --pick {to_train[0]}`: the same "
+            "command then tries it in its place"
         )
-    raise fastest
+    if (fast := fast_member(context, manifest, taken_ms)) is not None:
+        ways.append(
+            f"take number {fast.number} of the search's front, `mosdeploy export --pick "
+            f"{fast.number}`, which is expected to take {latency(fast.expected_ms, 4)} there"
+        )
+    ways.append(f"deploy {manifest.name} beyond its limit with --no-strict")
+    told = ", or ".join(ways)
+    return told[0].upper() + told[1:]
 
 
 def _deploy(

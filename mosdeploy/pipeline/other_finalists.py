@@ -4,6 +4,7 @@ In: the manifest of its bundle. Out: the other finalists of its search, as bundl
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +69,53 @@ def other_finalists(
         return other.is_too_slow, *rank
 
     return sorted(others, key=order)
+
+
+@dataclass(frozen=True)
+class FastMember:
+    """A member of a search's front by its number, and the latency that is expected as deployed."""
+
+    number: int
+    expected_ms: float
+
+
+def fast_member(
+    context: Context, manifest: BundleManifest, taken_ms: Mapping[str, float | None]
+) -> FastMember | None:
+    """The best member of the search's front that is expected to keep a bundle's limit as deployed,
+    where nothing that was tried does; None if none is, or nothing tells.
+
+    Parameters
+    ----------
+    manifest
+        Of the bundle that missed the limit.
+    taken_ms
+        How long each took that was tried, by the key of its architecture; None if it has no bundle.
+    """
+    from ..search.front import best_within, front_members, needed_ms
+
+    try:
+        result = trained_run(context.run).search_result()
+    except StaleInputError:
+        return None
+    limit_ms = manifest.limit_ms or result.limits.max_latency_ms
+    took = {key: ms for key, ms in taken_ms.items() if ms is not None}
+    # where one is fast enough, it is memory that it takes too much of
+    if limit_ms is None or not took or min(took.values()) <= limit_ms:
+        return None
+    if result.device != manifest.device:
+        return None
+    members = front_members(result)
+    known_ms = {x.arch.key: x.measured_ms or needed_ms(x) for x in (*members, *result.finalists)}
+    growths = [ms / known for key, ms in took.items() if (known := known_ms.get(key))]
+    if not growths:
+        return None
+    left = [member for member in members if member.arch.key not in taken_ms]
+    best = best_within(left, limit_ms / max(growths))
+    if best is None:
+        return None
+    expected_ms = (needed_ms(left[best]) or 0.0) * max(growths)
+    return FastMember(members.index(left[best]) + 1, expected_ms)
 
 
 def has_weights(context: Context, manifest: BundleManifest, other: OtherFinalist) -> bool:

@@ -4,24 +4,26 @@ In: a run folder. Out: command lines. Nothing is run.
 """
 
 import contextlib
-import shlex
 
 from ..config.sections import LimitsConfig
-from ..errors import MosdeployError, StaleInputError
-from ..records import BegunTraining, SupernetCard
+from ..errors import ConfigError, MosdeployError, StaleInputError
+from ..records import BegunTraining, Limits, SupernetCard
+from ..spaces import ModelSpec
 from ..storage import read_record
 from ..workspace import Workspace
 from .context import Context
+from .devices import run_profile
 from .measured_parts import middle_limit, middle_times_ms
 from .replacing import begun_training
-from .train_command import TRAIN, train_command
+from .train_command import TRAIN, limit_options, train_command
 from .trained_run import trained_run
 
 
 def search_command(context: Context, device: str | None = None) -> str | None:
     """The search that comes next, with a limit where none is known; the training, where there is no
     supernet yet that can be searched. None where a limit is needed and no latency tells one, and in
-    the folder of a task, where nothing is searched.
+    the folder of a task, where nothing is searched. For an emulated device, which has no latencies,
+    the limit is on parameters, and nothing is verified.
 
     Parameters
     ----------
@@ -33,15 +35,55 @@ def search_command(context: Context, device: str | None = None) -> str | None:
     if config.served_by is not None:
         return None
     try:
-        trained = context.run.supernet_card().limits
+        card = context.run.supernet_card()
     except MosdeployError:
         return _training(context, device)
-    if trained is not None:
-        device = trained.device or device
-    if trained is not None or _has_limit(config.search):
-        return f"mosdeploy search{_device_option(context, device)}"
+    if card.limits is not None:
+        device = card.limits.device or device
+    if card.limits is not None or _has_limit(config.search):
+        return limited_search(context, device)
+    ending = _emulated_ending(context, device)
     limit = middle_limit(context, device)
-    return f"mosdeploy search{limit}" if limit else None
+    if ending and not limit:
+        limit = f" {_middle_size(context, card)}{_device_option(context, device)}"
+    return f"mosdeploy search{limit}{ending}" if limit else None
+
+
+def limited_search(context: Context, device: str | None) -> str:
+    """The search that comes next where its limits are known; what measures this machine, where it
+    is for latencies and the device is emulated, which has none.
+
+    Parameters
+    ----------
+    device
+        As for `search_command`.
+    """
+    ending = _emulated_ending(context, device)
+    is_for_latency = ending and context.config.search.max_latency
+    if is_for_latency and _searched_device(context, device) not in middle_times_ms(context):
+        return "mosdeploy profile --device local"
+    return f"mosdeploy search{_device_option(context, device)}{ending}"
+
+
+def _emulated_ending(context: Context, device: str | None) -> str:
+    """What a search needs that is for an emulated device; empty for any other."""
+    name = _searched_device(context, device)
+    return " --no-verify" if name is not None and _is_emulated(context, name) else ""
+
+
+def _is_emulated(context: Context, device: str) -> bool:
+    with contextlib.suppress(ConfigError):
+        return run_profile(context.files.root, device).emulated
+    return False
+
+
+def _middle_size(context: Context, card: SupernetCard) -> str:
+    """Options of a limit on parameters between those of the smallest and the largest subnet."""
+    config = context.config
+    spec = ModelSpec(config.space, card.vocab_size, config.workload)
+    sizes = [spec.num_parameters(arch) for arch in (config.space.smallest, config.space.largest)]
+    limits = Limits(max_parameters=sum(sizes) // 2)
+    return " ".join(limit_options(limits, config.search.count))
 
 
 def _training(context: Context, device: str | None) -> str:
@@ -59,8 +101,19 @@ def _has_limit(section: LimitsConfig) -> bool:
 
 
 def _device_option(context: Context, device: str | None) -> str:
-    name = device or context.config.device or next(iter(middle_times_ms(context)), None)
+    name = _searched_device(context, device)
     return "" if name is None else context.run.device_option(name)
+
+
+def _searched_device(context: Context, device: str | None) -> str | None:
+    """Whose latencies a search is about; in place of an emulated device that the run file names,
+    another one that has latencies. None where nothing tells.
+    """
+    named = device or context.config.device
+    if named is not None and (device or not _is_emulated(context, named)):
+        return named
+    found = (*middle_times_ms(context), named, *context.run.devices_with_latencies())
+    return next((name for name in found if name is not None), None)
 
 
 def last_training(files: Workspace) -> BegunTraining | SupernetCard | None:
@@ -70,18 +123,6 @@ def last_training(files: Workspace) -> BegunTraining | SupernetCard | None:
     with contextlib.suppress(StaleInputError):
         return read_record(SupernetCard, files.supernet_card_path, TRAIN)
     return None
-
-
-def task_command(context: Context) -> str:
-    """What makes the folder of a task again, in which the run file is: its supernet, its tokenizer
-    and its architecture.
-    """
-    served_from = context.run.data_root
-    # the folder has the name of the task's file; where that lies, the folder does not say
-    name = f"{context.files.root.resolve().name}.toml"
-    usual = served_from / "tasks" / name
-    path = str(usual) if usual.exists() else name
-    return f"mosdeploy finetune --task {shlex.quote(path)} --dir {shlex.quote(str(served_from))}"
 
 
 def deploy_command(context: Context, device: str | None) -> str:

@@ -5,6 +5,7 @@ In: a folder and what the command line said. Out: a `Run`. This file calls no ro
 
 import contextlib
 import platform
+import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -46,6 +47,20 @@ class Run:
     def origin(self) -> str:
         """Names the run folder to people who meet what it left on a device: `HOST:PATH`."""
         return f"{platform.node()}:{self.workspace.root.resolve()}"
+
+    @property
+    def supernet_command(self) -> str:
+        """What makes the supernet of the folder, again too: a training; of a served task, what
+        makes its folder: its supernet, its tokenizer and its architecture.
+        """
+        if self.config.served_by is None:
+            return "mosdeploy train"
+        # the folder has the name of the task's file; where that lies, the folder does not say
+        name = f"{self.workspace.root.resolve().name}.toml"
+        usual = self.data_root / "tasks" / name
+        path = str(usual) if usual.exists() else name
+        served_from = shlex.quote(str(self.data_root))
+        return f"mosdeploy finetune --task {shlex.quote(path)} --dir {served_from}"
 
     def job_id(self, dataset_id: str) -> str:
         """Names the job that measures a dataset on a board: a copy of the run folder, which has the
@@ -109,7 +124,7 @@ class Run:
             found = because(setting_differences(card.settings, self.config, "space"))
             raise StaleInputError(
                 f"the search space in {CONFIG_NAME} is not the one that the supernet was trained "
-                f"on{found}; restore it, or run `mosdeploy train` again"
+                f"on{found}; restore it, or run `{self.supernet_command}` again"
             )
         return card
 
@@ -122,7 +137,7 @@ class Run:
             If there is none, or its files do not belong together.
         """
         files = self.workspace
-        card = read_record(SupernetCard, files.supernet_card_path, "mosdeploy train")
+        card = read_record(SupernetCard, files.supernet_card_path, self.supernet_command)
         for path, sha256 in (
             (files.supernet_path, card.supernet_sha256),
             (files.tokenizer_path, card.tokenizer_sha256),
@@ -130,7 +145,7 @@ class Run:
             if not path.exists() or sha256_file(path) != sha256:
                 raise StaleInputError(
                     f"{path} is missing or is not the file that {files.supernet_card_path.name} "
-                    "was written for; run `mosdeploy train` again"
+                    f"was written for; run `{self.supernet_command}` again"
                 )
         return card
 

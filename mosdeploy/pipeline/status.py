@@ -31,7 +31,7 @@ from .devices import check_named
 from .measured_parts import measured_parts
 from .parts import look_at, require, subnets
 from .predictors import has_ready_made
-from .proposed_commands import last_training, search_command, task_command
+from .proposed_commands import last_training, search_command
 from .report import current_scores, measured_for, readable_deployments, told_noise
 from .subnets import are_current, is_trained, subnet_card
 from .summaries import Part, RunStatus
@@ -100,7 +100,7 @@ class _Look:
     @property
     def _search_command(self) -> str:
         """What finds an architecture; of a task, what takes that of the supernet's folder."""
-        return task_command(self.context) if self._is_served else SEARCH
+        return self.context.run.supernet_command if self._is_served else SEARCH
 
     @property
     def _is_served(self) -> bool:
@@ -118,7 +118,7 @@ class _Look:
     def _train_command(self) -> str:
         """What goes on with that training, or repeats it; of a task, what makes its folder."""
         if self._is_served:
-            return task_command(self.context)
+            return self.context.run.supernet_command
         return TRAIN if self._made is None else train_command(self.context.config, self._made)
 
     def _measured_first(self, parts: tuple[Part, ...]) -> str | None:

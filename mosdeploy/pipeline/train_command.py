@@ -50,7 +50,7 @@ def asked_command(asked: TrainOptions, config: RunConfig) -> str:
 
 
 def _command(limits: Limits, config: RunConfig, device: str | None, time_s: float | None) -> str:
-    words = [TRAIN, *_options(limits, config.training.count)]
+    words = [TRAIN, *limit_options(limits, config.training.count)]
     if device is not None:
         words.append(f"--device {device}")
     if time_s is not None:
@@ -58,7 +58,14 @@ def _command(limits: Limits, config: RunConfig, device: str | None, time_s: floa
     return " ".join(words)
 
 
-def _options(limits: Limits, usual_count: ParameterCount) -> list[str]:
+def limit_options(limits: Limits, usual_count: ParameterCount) -> list[str]:
+    """The options of limits, each with its value.
+
+    Parameters
+    ----------
+    usual_count
+        Which parameters the run file counts.
+    """
     words = []
     if limits.max_latency_ms is not None:
         words.append(f"--max-latency {_digits(limits.max_latency_ms)}ms")

@@ -101,9 +101,15 @@ class TrainedRun:
             raise StaleInputError(
                 f"the {changed} is not the one that the supernet was trained from"
                 f"{because(self._differences)}; restore it, or run "
-                f"`{train_command(self.config, self.card)}` again"
+                f"`{self._train_command}` again"
             )
         return data
+
+    @property
+    def _train_command(self) -> str:
+        """What makes the supernet again, for what it was trained for."""
+        is_served = self.config.served_by is not None
+        return self.run.supernet_command if is_served else train_command(self.config, self.card)
 
     @property
     def _differences(self) -> list[str]:
@@ -270,15 +276,16 @@ class TrainedRun:
             If there is no result, or it was found in another supernet or for another workload.
         """
         path = self.files.search_result_path
-        result = read_record(SearchResult, path, "mosdeploy search")
+        # the architecture of a task comes with its folder
+        is_served = self.config.served_by is not None
+        command = self.run.supernet_command if is_served else "mosdeploy search"
+        result = read_record(SearchResult, path, command)
         if result.supernet_sha256 != self.card.supernet_sha256:
-            raise StaleInputError(
-                f"{path} was found in another supernet; run `mosdeploy search` again"
-            )
+            raise StaleInputError(f"{path} was found in another supernet; run `{command}` again")
         if result.workload != self.config.workload:
             raise StaleInputError(
                 f"{path} was found for another workload than [workload] says now; restore it, or "
-                "run `mosdeploy search` again"
+                f"run `{command}` again"
             )
         return result
 

@@ -192,7 +192,7 @@ def test_a_pick_is_held_to_its_limit_and_none_takes_its_place(
         manifest = run.export(pick).manifest
         assert manifest.limit_ms == limit_ms
         asked = timed(lambda arch, limit_ms=limit_ms: limit_ms + 10.0)
-        with pytest.raises(InfeasibleError, match=r"`current` is unchanged\. Take a faster one"):
+        with pytest.raises(InfeasibleError, match=r"`current` is unchanged\. .*--no-strict$"):
             run.deploy()
         assert len(set(asked)) == 1
         assert deployment_of(folder) == first
@@ -308,7 +308,7 @@ def test_no_finalist_is_trained_that_is_expected_to_be_too_slow(
     timed(lambda arch: 15_000.0)
     with pytest.raises(InfeasibleError) as raised:
         run.deploy()
-    assert "finetune" not in str(raised.value)
+    assert "mosdeploy finetune" not in str(raised.value)
 
 
 def test_weights_take_the_place_of_weights_of_their_kind(walked: Path) -> None:

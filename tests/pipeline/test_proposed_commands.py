@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from walking import edit, opened
 
+from mosdeploy.errors import PredictorError
 from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.measured_parts import middle_limit
 from mosdeploy.pipeline.proposed_commands import report_command, search_command
@@ -176,6 +177,50 @@ def test_without_a_supernet_that_counts_a_training_is_proposed(folder: Path) -> 
     assert proposed(folder, "local") == f"mosdeploy train{limit}"
     edit(folder / "mosdeploy.toml", "[training]", '[training]\nmax_parameters = "50k"')
     assert proposed(folder, "local") == "mosdeploy train"
+
+
+def measure_emulated(root: Path, name: str = "board") -> None:
+    """As if an emulated device, which the run file names, had been measured too."""
+    profiles = root / "device_profiles"
+    text = (profiles / "local.toml").read_text().replace('"local"', f'"{name}"', 1)
+    (profiles / f"{name}.toml").write_text(f"emulated = true\n{text}")
+    there = root / "predictors" / f"{name}-sentence"
+    shutil.copytree(root / "predictors" / "local-sentence", there)
+    (there / "predictor.json").unlink()
+    first, *records = (there / "latency.jsonl").read_text().splitlines()
+    context = json.loads(first)
+    context["device"] |= {"name": name, "emulated": True}
+    (there / "latency.jsonl").write_text("\n".join([json.dumps(context), *records, ""]))
+    edit(root / "mosdeploy.toml", 'device = "local"', f'device = "{name}"')
+
+
+def test_what_is_proposed_for_an_emulated_device_is_not_refused(folder: Path) -> None:
+    measure_emulated(folder)
+    limit = middle_limit(Context(open_run(folder)), "local")
+    # a device that was measured goes before
+    assert proposed(folder) == f"mosdeploy search{limit}"
+    shutil.rmtree(folder / "predictors" / "local-sentence")
+    Workspace(folder).search_result_path.unlink()
+    command = proposed(folder)
+    match = re.fullmatch(r"mosdeploy search --max-parameters (\d+) --no-verify", command or "")
+    assert match is not None
+    assert opened(folder).status().next_command == command
+    with pytest.raises(PredictorError, match="board is an emulated device"):
+        opened(folder).search(max_parameters=int(match[1]))
+    assert not opened(folder).search(max_parameters=int(match[1]), verify=False).verified
+
+
+def test_limits_that_an_emulated_device_can_be_searched_within(folder: Path) -> None:
+    measure_emulated(folder)
+    shutil.rmtree(folder / "predictors" / "local-sentence")
+    limit_supernet(folder, max_parameters=10**6)
+    assert proposed(folder) == "mosdeploy search --no-verify"
+    edit(folder / "mosdeploy.toml", "[search]", '[search]\nmax_size = "1MiB"')
+    assert proposed(folder) == "mosdeploy search --no-verify"
+    edit(folder / "mosdeploy.toml", 'max_size = "1MiB"', 'max_latency = "5ms"')
+    assert proposed(folder) == "mosdeploy profile --device local"  # which has times
+    edit(folder / "mosdeploy.toml", 'device = "board"\n', "")
+    assert proposed(folder, "local") == "mosdeploy search --device local"
 
 
 def test_an_imported_predictor_tells_a_limit_too(folder: Path) -> None:

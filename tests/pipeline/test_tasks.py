@@ -1,13 +1,14 @@
 """One supernet that knows no labels serves tasks that have them."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from encoder_walking import TASK, examples, make_encoder_folder
-from walking import edit, opened
+from walking import damage, edit, opened
 
 from mosdeploy.errors import ConfigError, StaleInputError
 from mosdeploy.pipeline import same_time
@@ -19,8 +20,10 @@ TAGS = TASK.replace("classification", "tagging").replace('"bad", "good"', '"BAD"
 
 
 @pytest.fixture(scope="module", params=["embedding", "masked-lm"])
-def agnostic(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder whose supernet was trained without labels, and tasks beside it."""
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder whose supernet was trained without labels, and tasks beside it; tests must not
+    change it.
+    """
     folder = tmp_path_factory.mktemp("agnostic") / request.param
     root = make_encoder_folder(folder, request.param)
     for name, kind in (("labelled", "classification"), ("tagged", "tagging")):
@@ -30,6 +33,14 @@ def agnostic(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     (root / "tasks" / "mood.toml").write_text(TASK)
     (root / "tasks" / "tags.toml").write_text(TAGS.replace("labelled", "tagged"))
     opened(root).train()
+    return root
+
+
+@pytest.fixture
+def agnostic(trained: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may spoil, with a device of its own."""
+    root = Path(shutil.copytree(trained, tmp_path / trained.name))
+    edit(root / "device_profiles" / "local.toml", str(trained), str(root))
     return root
 
 
@@ -65,7 +76,6 @@ def test_a_member_of_the_front_keeps_the_limits_of_its_search(agnostic: Path) ->
     found = trained_run(task).search_result()
     assert (found.limits.max_parameters, found.statistic) == (10**9, "p99")
     assert task.config.deploy.name is None  # or tasks would take each other's place
-    edit(agnostic / "mosdeploy.toml", '[deploy]\nname = "mine"\n[training]', "[training]")
 
 
 def test_the_body_is_the_supernets_and_the_head_is_fresh(agnostic: Path) -> None:
@@ -94,21 +104,46 @@ def test_the_same_command_leaves_what_is_finished(agnostic: Path) -> None:
     assert sha256_file(supernet) == digest
 
 
-def test_a_task_folder_trains_and_searches_nothing_itself(agnostic: Path, tmp_path: Path) -> None:
-    root = Path(shutil.copytree(agnostic, tmp_path / "run"))
-    opened(root).finetune("largest", steps=1, task=root / "tasks" / "tags.toml")
-    task = opened(root).task("tags")
+def test_a_task_folder_trains_and_searches_nothing_itself(agnostic: Path) -> None:
+    opened(agnostic).finetune("largest", steps=1, task=agnostic / "tasks" / "tags.toml")
+    task = opened(agnostic).task("tags")
     with pytest.raises(ConfigError, match="was chosen when its folder was made"):
         task.search("10s")
     with pytest.raises(ConfigError, match="is the folder of a task"):
-        task.finetune(task=root / "tasks" / "mood.toml")
+        task.finetune(task=agnostic / "tasks" / "mood.toml")
     edit(task.root / "mosdeploy.toml", "valid_fraction = 0.15", "valid_fraction = 0.2")
     with pytest.raises(ConfigError, match="the supernet of this task is that of"):
-        opened(root).task("tags").train()
+        opened(agnostic).task("tags").train()
     with pytest.raises(StaleInputError, match="the data is not the one"):
-        opened(root).task("tags").evaluate(("winner",))
+        opened(agnostic).task("tags").evaluate(("winner",))
     with pytest.raises(ConfigError, match=r"no task 'other' in .*runs; known: tags;"):
-        opened(root).task("other")
+        opened(agnostic).task("other")
+
+
+def test_a_stale_task_folder_names_the_command_that_makes_it(agnostic: Path) -> None:
+    path = agnostic / "tasks" / "tags.toml"
+    opened(agnostic).finetune("largest", steps=1, task=path)
+    task = agnostic / "runs" / "tags"
+    again = re.escape(f"run `mosdeploy finetune --task {path} --dir {agnostic}` again")
+
+    def refused(reason: str) -> None:
+        with pytest.raises(StaleInputError, match=f"{reason}.*{again}"):
+            opened(agnostic).task("tags").evaluate(("winner",))
+
+    edit(task / "mosdeploy.toml", "valid_fraction = 0.15", "valid_fraction = 0.2")
+    refused("the data is not the one")
+    edit(task / "mosdeploy.toml", "head_dim = 8", "head_dim = 16")
+    refused("the search space in mosdeploy.toml is not the one")
+    # what it says to do does it
+    opened(agnostic).finetune("largest", steps=1, task=path)
+    assert opened(agnostic).task("tags").evaluate(("winner",)).subnets
+    damage(task / "supernet" / "supernet.safetensors")
+    refused("is not the file that supernet.json was written for")
+    opened(agnostic).finetune("smallest", steps=1, task=path)
+    result = task / "search" / "result.json"
+    found = json.loads(result.read_text())
+    result.write_text(json.dumps({**found, "supernet_sha256": "0" * 64}))
+    refused("was found in another supernet")
 
 
 @pytest.mark.parametrize(
