@@ -103,7 +103,8 @@ def _front(front: "Sequence[Candidate]", figure: str) -> list[str]:
         for i in numbers
     ]
     times = (f"predicted{figure}", f"measured{figure}")
-    header = ("--pick", *times, "validation loss", "parameters", "architecture")
+    loss = "validation loss" + (", with time" if front[0].time_loss is not None else "")
+    header = ("--pick", *times, loss, "parameters", "architecture")
     lines = ["the front: no other is as fast and as good as one of these", table(header, shown)]
     return [*lines, *([WIDER] if any(front[i].narrow_loss is not None for i in numbers) else [])]
 

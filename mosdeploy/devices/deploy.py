@@ -5,6 +5,7 @@ In: a release, that is a bundle folder with its manifest. Out: a `Deployment`. W
 and what runs it, is not known here.
 """
 
+import contextlib
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -198,8 +199,7 @@ def roll_back(session: Session, profile: DeviceProfile, channel: Channel) -> Dep
     if found.current is None or found.previous is None:
         raise CommandError(
             f"{profile.name}: no earlier version of '{channel.name}' stands on the device; "
-            "`[deploy] keep_versions` says how many are kept"
-            f"{channel.others(session, profile)}"
+            f"`[deploy] keep_versions` says how many are kept{_others(session, profile, channel)}"
         )
     remote_dir = f"{channel.folder(session, profile)}/{found.previous}"
     installed, bundle_sha256 = _manifest(_Installed, session, profile, remote_dir)
@@ -325,3 +325,10 @@ def _read(session: Session, profile: DeviceProfile, path: str) -> bytes:
         raise CommandError(
             f"{profile.name}: {path} is missing; deploy that bundle again"
         ) from error
+
+
+def _others(session: Session, profile: DeviceProfile, channel: Channel) -> str:
+    """Which other channels have versions; nothing where the device does not tell."""
+    with contextlib.suppress(CommandError):
+        return channel.others(session, profile)
+    return ""

@@ -37,7 +37,7 @@ class DriftWatch:
       the least drift, flagged.
 
     A failure is accepted at once where no round was timed before it. After one that was, it is a
-    round that is not stable, so that what was timed is kept.
+    round that is not stable; it is accepted in the end where failures are more than timings.
 
     Timings of the reference from before a pause of an hour or more say nothing of those after it:
     on another day the same board may be slower throughout, which a fit divides out.
@@ -148,6 +148,7 @@ class DriftWatch:
         if len(rounds) < self.target_counts[key]:
             return []
         timed = [each for each in rounds if each.error is None]
+        failed = [each for each in rounds if each.error is not None]
         stable = [each for each in timed if not each.flagged]
         enough = 2 * len(stable) > self._protocol.rounds
         may_retry = len(rounds) < self._protocol.rounds + MAX_RETRIES and self._retry_budget > 0
@@ -155,6 +156,8 @@ class DriftWatch:
             self._retry_budget -= 1
             self.target_counts[key] = len(rounds) + 1
             return []
+        if len(failed) > len(timed):
+            return [self._accept(key, failed[-1])]
         least_disturbed = min(timed, key=lambda each: each.drift_percent or 0.0)
         return [self._accept(key, aggregate_rounds(stable or [least_disturbed]))]
 

@@ -18,13 +18,13 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class StepTime:
-    """The time of a step as a sum of non-negative parts: one that all have, one by
-    multiply-accumulates, one by layers.
+    """The time of a step as a sum of non-negative parts: one that all have, one by parameters, one
+    by layers. Multiply-accumulates, which would tell as much, are those of the workload.
 
     Attributes
     ----------
     coefficients
-        (3,) of 1, of millions of multiply-accumulates of the workload, and of layers.
+        (3,) of 1, of millions of parameters, and of layers.
     """
 
     spec: ModelSpec
@@ -49,4 +49,5 @@ def num_layers(spec: ModelSpec, arch: ArchConfig) -> int:
 
 
 def _terms(spec: ModelSpec, archs: Sequence[ArchConfig]) -> FloatArray:
-    return np.array([(1, spec.num_macs(x) / 1e6, num_layers(spec, x)) for x in archs], np.float64)
+    terms = [(1, spec.num_parameters(x) / 1e6, num_layers(spec, x)) for x in archs]
+    return np.array(terms, np.float64)

@@ -135,9 +135,11 @@ def _what_helps(
             "command then tries it in its place"
         )
     if (fast := fast_member(context, manifest, taken_ms)) is not None:
+        pick = f"--pick {fast.number}`"
+        trained = f"`{VERBS[manifest.weights]} {pick}, then " if manifest.weights in VERBS else ""
         ways.append(
-            f"take number {fast.number} of the search's front, `mosdeploy export --pick "
-            f"{fast.number}`, which is expected to take {latency(fast.expected_ms, 4)} there"
+            f"take number {fast.number} of the search's front, {trained}`mosdeploy export {pick}, "
+            f"which is expected to take {latency(fast.expected_ms, 4)} there"
         )
     ways.append(f"deploy {manifest.name} beyond its limit with --no-strict")
     told = ", or ".join(ways)

@@ -12,9 +12,7 @@ from ..family import DataSizes
 from .budget import split_steps, with_budget
 from .context import Context
 from .finetune import CURVE_POINTS
-from .same_time import trial_s
 from .summaries import StepTimes, WalkEstimate
-from .time_loss import NUM_TIMED_ARCHS
 
 START_S = 1.5
 """A process that loads the runtime and a model, on a slow core."""
@@ -131,12 +129,7 @@ class _Parts:
             steps = min(search.finalist_steps, self.config.finetune.steps)
             trained_s = steps * self.times.winner_s + self.sizes.valid * self.per_example_s
         judged_s = judged * search.eval_examples * self.per_example_s
-        trials_s = 0.0
-        if self.config.finetune.same_time:
-            # the winner's on top
-            trials_s = (NUM_TIMED_ARCHS + 1) * trial_s(self.times.winner_s)
-        measured_s = self.measuring_s(search.finalists)
-        return judged_s + measured_s + search.finalists * trained_s + trials_s
+        return judged_s + self.measuring_s(search.finalists) + search.finalists * trained_s
 
     @property
     def evaluate_s(self) -> float:

@@ -54,13 +54,6 @@ def own_steps(state: TrainedRun, arch: ArchConfig, progress: Progress) -> int:
     return own
 
 
-def trial_s(step_s: float) -> float:
-    """How long both take to be timed, from the time of a step of either."""
-    timed_s = min((NUM_TIMED + 2) * step_s, MAX_TIME_S)
-    # the first step warms up, two are timed whatever they take
-    return TURNS * 2 * max(timed_s, 3 * step_s)
-
-
 def reference(state: TrainedRun) -> ArchConfig:
     """What the steps of [finetune] are of: for a time and limits, the largest within these."""
     budget = state.card.budget

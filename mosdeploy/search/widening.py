@@ -78,7 +78,7 @@ def _wider(
         if loss is None:
             continue
         # the best first; beside the next one it need not be clearly worse
-        origin = next((x for x in narrower if loss <= x.loss * (1 + MAX_RISE)), None)
+        origin = next((x for x in narrower if loss - x.loss <= MAX_RISE * abs(x.loss)), None)
         if origin is not None:
             # one of lower loss comes first anyway
             narrow_loss = origin.loss if loss > origin.loss else None

@@ -132,20 +132,22 @@ def check_log(kind: LogKind) -> None:
         )
 
 
-def read_log(path: Path) -> list[LogLine]:
-    """All lines of a log; none of one that is not there.
+def validation_losses(path: Path) -> dict[int, float]:
+    """The mean of a supernet's largest and smallest subnet at each step that was validated.
 
     Raises
     ------
     StaleInputError
-        If a line is corrupt; names it.
+        If a line is corrupt.
     """
-    found = []
+    found = {}
     for number, line in enumerate(read_lines(path)[0], start=1):
         try:
-            found.append(parse_json(LogLine, line, f"{path}, line {number}"))
+            read = parse_json(LogLine, line, f"{path}, line {number}")
         except ConfigError as error:
-            raise StaleInputError(f"{error}; delete that line and run the command again") from error
+            raise StaleInputError(str(error)) from error
+        if read.largest_loss is not None and read.smallest_loss is not None:
+            found[read.step] = (read.largest_loss + read.smallest_loss) / 2
     return found
 
 

@@ -162,7 +162,8 @@ def test_a_failed_round_leaves_those_that_were_timed(three_rounds):
     assert three_rounds.target_counts == {}
 
 
-def test_a_round_that_failed_is_made_up_for_within_bounds(three_rounds):
+def test_rounds_that_failed_are_made_up_for_within_bounds(three_rounds):
+    """A model that fails more often than not is not one of a few milliseconds."""
     assert accepted(three_rounds, ("R", 10.0), ("a", 5.0), ("R", 10.0)) == {}
     for target_count in (3, 4, 5):
         three_rounds.add(failed("a"))
@@ -170,8 +171,7 @@ def test_a_round_that_failed_is_made_up_for_within_bounds(three_rounds):
         assert three_rounds.target_counts["a"] == target_count
     three_rounds.add(failed("a"))
     found = accepted(three_rounds, ("R", 10.0))
-    assert (found["a"].total.median_ms, found["a"].error) == (5.0, None)
-    assert (found["a"].rounds, found["a"].attempts, found["a"].flagged) == (1, 5, False)
+    assert (found["a"].error, found["a"].attempts) == (failed("a").measurement.error, 5)
 
 
 def test_without_two_references_the_drift_is_unknown(watch):

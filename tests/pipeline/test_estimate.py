@@ -65,19 +65,6 @@ def test_finalists_are_trained_for_their_steps(tmp_path: Path) -> None:
         assert trained.verbs.items() <= chosen.verbs.items()
 
 
-def test_steps_are_timed_for_winners_of_a_time(tmp_path: Path) -> None:
-    """Of three architectures and the winner, each five times beside the reference."""
-    found = {}
-    for same in ("false", "true"):
-        root = make_run_folder(tmp_path / same)
-        edit(root / "mosdeploy.toml", "[search]", f"[finetune]\nsame_time = {same}\n[search]")
-        found[same] = estimate_walk(Context(open_run(root)), TIMES, BOARD, DataSizes(400, 50, 30))
-    more_s = found["true"].verbs.pop("search") - found["false"].verbs["search"]
-    # seven steps would take longer than a trial may
-    assert more_s == pytest.approx(4 * 5 * 2 * 5.0)
-    assert found["true"].verbs.items() <= found["false"].verbs.items()
-
-
 def test_a_budget_is_shared_as_the_training_shares_it(tmp_path: Path) -> None:
     make_run_folder(tmp_path)
     edit(tmp_path / "mosdeploy.toml", "\nsteps = 12", "\nsteps = 12\nbudget = 100")

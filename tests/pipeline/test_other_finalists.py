@@ -82,6 +82,11 @@ def test_what_is_proposed_keeps_the_limit(folder: Path, monkeypatch: pytest.Monk
     assert picked.manifest.limit_ms == 10e3
     assert deploy(10.4e3) == f"Deploy {picked.path.name}{last.partition(bundle.name)[2]}"
     assert run.deploy(strict=False).bundle == picked.path.name
+    # beside one that was trained on, inherited weights are no way
+    run.finetune("winner", steps=2)
+    run.export(weights="finetuned")
+    trained = "`mosdeploy finetune --pick 1`, then `mosdeploy export --pick 1`, which"
+    assert trained in deploy(12e3)
 
 
 def test_what_is_known_of_the_front_tells_who_keeps_the_limit(folder: Path) -> None:
