@@ -5,6 +5,7 @@ who resumes reads what was found then.
 """
 
 import contextlib
+from collections.abc import Sequence
 from functools import partial
 from statistics import median
 from typing import Literal
@@ -44,7 +45,7 @@ def own_steps(state: TrainedRun, arch: ArchConfig, progress: Progress) -> int:
     steps = state.config.finetune.steps
     if not state.config.finetune.same_time:
         return steps
-    found = step_ratio(state, arch, progress)
+    (found,) = step_ratios(state, [arch], progress)
     ratio = min(max(found, LEAST), MOST)
     own = max(1, round(ratio * steps))
     bound = "" if ratio == found else f" (not {found:.2f} times as many: {LEAST:g} to {MOST:g} are)"
@@ -62,11 +63,43 @@ def reference(state: TrainedRun) -> ArchConfig:
     return state.spec.reference_arch()
 
 
-def step_ratio(state: TrainedRun, arch: ArchConfig, progress: Progress) -> float:
-    """Steps of an architecture in the time of one of the reference architecture, measured once."""
+def step_ratios(state: TrainedRun, archs: Sequence[ArchConfig], progress: Progress) -> list[float]:
+    """Steps of each architecture in the time of one of the reference architecture; what is timed is
+    known afterwards.
+    """
+    other = reference(state)
+    known = {other.key: 1.0}
+    for arch in archs:
+        # that of a winner first: its workload may have had another reference
+        if (found := _known_ratio(state, arch)) is not None:
+            known[arch.key] = found
+    new = [arch for arch in archs if arch.key not in known]
+    if new:
+        if told := busy():
+            progress.say(told)
+        names = ", ".join(arch.key[:8] for arch in new)
+        progress.say(f"timing steps of {names} and of the reference architecture by turns")
+    for arch in new:
+        ratio = median(_turn(state, other, arch) for _ in range(TURNS))
+        record = StepRatio(inputs_sha256=_inputs_sha256(state, arch), ratio=ratio)
+        write_record(state.files.step_ratio_path(arch.key), record)
+        known[arch.key] = ratio
+    return [known[arch.key] for arch in archs]
+
+
+def _known_ratio(state: TrainedRun, arch: ArchConfig) -> float | None:
+    path = state.files.step_ratio_path(arch.key)
+    with contextlib.suppress(StaleInputError):
+        known = read_record(StepRatio, path, "mosdeploy finetune")
+        if known.inputs_sha256 == _inputs_sha256(state, arch):
+            return known.ratio
+    return None
+
+
+def _inputs_sha256(state: TrainedRun, arch: ArchConfig) -> str:
     config = state.config
     # not the reference, which follows from the workload: another one changes no winner's steps
-    inputs_sha256 = fingerprint(
+    return fingerprint(
         arch,
         config.space,
         config.supernet,
@@ -74,20 +107,6 @@ def step_ratio(state: TrainedRun, arch: ArchConfig, progress: Progress) -> float
         config.vocab_size,
         config.max_tokens,
     )
-    path = state.files.step_ratio_path(arch.key)
-    with contextlib.suppress(StaleInputError):
-        known = read_record(StepRatio, path, "mosdeploy finetune")
-        if known.inputs_sha256 == inputs_sha256:
-            return known.ratio
-    other = reference(state)
-    if arch == other:
-        return 1.0
-    if told := busy():
-        progress.say(told)
-    progress.say(f"timing steps of {arch.key[:8]} and of the reference architecture by turns")
-    ratio = median(_turn(state, other, arch) for _ in range(TURNS))
-    write_record(path, StepRatio(inputs_sha256=inputs_sha256, ratio=ratio))
-    return ratio
 
 
 def _turn(state: TrainedRun, other: ArchConfig, arch: ArchConfig) -> float:

@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import StaleInputError
 from ..spaces.genes import ArchConfig
 from .context import Progress
-from .same_time import LEAST, MOST, reference, step_ratio
+from .same_time import LEAST, MOST, reference, step_ratios
 from .trained_run import TrainedRun
 
 if TYPE_CHECKING:
@@ -162,5 +162,5 @@ def _step_time(state: TrainedRun, progress: Progress) -> "StepTime":
     drawn = [spec.space.sample(rng) for _ in range(NUM_DRAWN)]
     by_shape = sorted(drawn, key=lambda x: (spec.num_parameters(x) / num_layers(spec, x), x.key))
     archs = [reference(state), spec.space.smallest, by_shape[0], by_shape[-1]]
-    times = [1 / step_ratio(state, arch, progress) for arch in archs]
+    times = [1 / ratio for ratio in step_ratios(state, archs, progress)]
     return StepTime.fit(spec, archs, times)
