@@ -27,7 +27,7 @@ def step_s(state: TrainedRun, arch: ArchConfig) -> float:
 def timed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run folder whose [finetune] is for a time, on that machine."""
     path = folder / "mosdeploy.toml"
-    finetune = "steps = 10\nsame_time = true\ninherited_share = 0.4\n"
+    finetune = "steps = 24\nsame_time = true\ninherited_share = 0.4\n"
     path.write_text(f"{path.read_text()}\n[finetune]\n{finetune}")
 
     def turn(state: TrainedRun, other: ArchConfig, arch: ArchConfig) -> float:
@@ -82,16 +82,16 @@ def test_steps_that_no_winner_has_are_worth_nothing(timed: Path) -> None:
     assert stepped(of, 0.5) == pytest.approx(-of.worth * math.log(2))
     assert stepped(of, 0.1) == pytest.approx(-of.worth * math.log(same_time.MOST))
     assert stepped(of, 9.0) == pytest.approx(-of.worth * math.log(same_time.LEAST))
-    # twenty steps of which twelve count, and five
-    assert stepped(of, 0.5, most_steps=12) == pytest.approx(-of.worth * math.log(1.2))
-    assert stepped(of, 2.0, most_steps=8) == pytest.approx(of.worth * math.log(8 / 5))
+    # 48 steps of which 30 count, and 12 beside 20
+    assert stepped(of, 0.5, most_steps=30) == pytest.approx(-of.worth * math.log(30 / 24))
+    assert stepped(of, 2.0, most_steps=20) == pytest.approx(of.worth * math.log(20 / 12))
 
 
 def test_many_reads_of_the_data_are_worth_nothing(timed: Path) -> None:
     loss_at(timed, {6: 3.5, 12: 3.0})
     _, of = found(timed)
     assert of is not None
-    edit(timed / "mosdeploy.toml", "steps = 10", f"steps = {math.ceil(of.most_steps / 0.5)}")
+    edit(timed / "mosdeploy.toml", "steps = 24", f"steps = {math.ceil(of.most_steps / 0.5)}")
     assert found(timed)[1] is None
 
 
@@ -108,10 +108,19 @@ def test_limits_that_nothing_keeps_are_told_before_steps_are_timed(timed: Path) 
         ({10: 3.1, 12: 3.0}, "", "", True),
         ({}, "", "", True),
         ({6: 3.0, 12: 3.1}, "", "", False),
+        ({6: 3.5, 12: 3.0}, "steps = 24", "steps = 23", False),
         ({6: 3.5, 12: 3.0}, "same_time = true", "same_time = false", False),
         ({6: 3.5, 12: 3.0}, "inherited_share = 0.4", "inherited_share = 1.0", False),
     ],
-    ids=["validated once", "late", "never", "no longer falling", "same steps", "all inherited"],
+    ids=[
+        "validated once",
+        "validated late",
+        "never validated",
+        "no longer falling",
+        "long supernet",
+        "same steps",
+        "all inherited",
+    ],
 )
 def test_time_that_is_worth_nothing(
     timed: Path, losses: dict[int, float], old: str, new: str, told: bool
