@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import mosdeploy
 from walking import KeptProgress, edit, lines_of, opened
 
 from mosdeploy.errors import ConfigError, InfeasibleError, PredictorError, StaleInputError
@@ -115,6 +116,20 @@ def test_without_verification_the_result_says_so(folder: Path) -> None:
     result = opened(folder).search("10s", verify=False)
     assert not result.verified
     assert result.winner.measured_ms is None
+
+
+def test_a_winner_far_below_its_limit_tells_what_may_help(folder: Path) -> None:
+    result = opened(folder).search("10s", verify=False)
+    assert result.winner.predicted_ms is not None
+    words = ("search", "--no-verify", "--max-latency")
+    hint = "larger subnets may come to more"
+    shown = mosdeploy(*words, "10s", cwd=folder).stdout
+    assert "the winner takes 0% of the limit" in shown
+    assert hint in shown
+    near = f"{1.2 * result.winner.predicted_ms}ms"
+    assert hint not in mosdeploy(*words, near, cwd=folder).stdout
+    edit(folder / "mosdeploy.toml", "[search]\n", "[search]\nfinalist_steps = 2\n")
+    assert hint not in mosdeploy(*words, "10s", cwd=folder).stdout
 
 
 def test_a_limit_on_the_tail_is_searched_for_and_measured_as_one(folder: Path) -> None:
