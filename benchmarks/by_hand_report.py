@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from statistics import mean
+from typing import Any
 
 import altair as alt
 from provenance import Provenance
@@ -94,7 +95,7 @@ def table(outcome: Outcome) -> str:
 
 def picture(outcome: Outcome) -> alt.LayerChart:
     """Mean test BLEU against core-hours a limit, one point for each way and K."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "way": way,
             # by hand, nothing is shared
@@ -104,6 +105,8 @@ def picture(outcome: Outcome) -> alt.LayerChart:
         }
         for (way, k), group in _groups(outcome).items()
     ]
+    # with room for the texts beside the points
+    most_hours = 1.15 * max(row["hours"] for row in rows)
     chart = alt.Chart(
         alt.InlineData(values=rows),
         title=f"Searched for, or picked by hand: {len(outcome.rows)} trainings on "
@@ -112,7 +115,7 @@ def picture(outcome: Outcome) -> alt.LayerChart:
         height=360,
     )
     points = chart.mark_point(filled=True, size=80).encode(
-        x=alt.X("hours:Q", title="core-hours a limit"),
+        x=alt.X("hours:Q", title="core-hours a limit", scale=alt.Scale(domain=[0, most_hours])),
         y=alt.Y("bleu:Q", title="mean test BLEU"),
         color="way:N",
     )
