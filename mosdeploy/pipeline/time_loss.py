@@ -167,6 +167,7 @@ def _step_time(state: TrainedRun, progress: Progress) -> "StepTime":
     rng = np.random.default_rng(0)
     drawn = [spec.space.sample(rng) for _ in range(NUM_DRAWN)]
     by_shape = sorted(drawn, key=lambda x: (spec.num_parameters(x) / num_layers(spec, x), x.key))
-    archs = [reference(state), spec.space.smallest, by_shape[0], by_shape[-1]]
+    # in a small space some are the same
+    archs = list(dict.fromkeys([reference(state), spec.space.smallest, by_shape[0], by_shape[-1]]))
     times = [1 / ratio for ratio in step_ratios(state, archs, progress)]
     return StepTime.fit(spec, archs, times)

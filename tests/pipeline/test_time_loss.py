@@ -12,6 +12,7 @@ from walking import KeptProgress, edit, lines_of, opened
 
 from mosdeploy.errors import InfeasibleError
 from mosdeploy.pipeline import same_time
+from mosdeploy.pipeline import time_loss as module
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.time_loss import TimeLoss, time_loss
 from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
@@ -73,6 +74,20 @@ def stepped(of: TimeLoss, relative: float, most_steps: float = 1e6) -> float:
     """What is added where a step takes so many times as long as one of the reference."""
     same = dataclasses.replace(of, most_steps=most_steps, timed=lambda: lambda _: relative)
     return same(of.step_time.spec.space.smallest)
+
+
+def test_each_architecture_is_timed_once(timed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the smallest is the widest for its size, as in a space of one shape."""
+    state, of = found(timed)
+    assert of is not None
+    smallest = state.spec.space.smallest
+    monkeypatch.setattr(type(state.spec.space), "sample", lambda *_: smallest)
+    asked = []
+    monkeypatch.setattr(
+        module, "step_ratios", lambda _, archs, __: asked.extend(archs) or [1.0] * len(archs)
+    )
+    assert of.step_time(smallest) > 0
+    assert sorted(x.key for x in asked) == sorted({x.key for x in asked})
 
 
 def test_steps_that_no_winner_has_are_worth_nothing(timed: Path) -> None:
