@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .dropout import drop
+
 MAX_UNFUSED_SCORES = 256 * 256
 """Scores T * L of a head up to which attention in bf16 on a CPU is computed unfused."""
 
@@ -130,7 +132,7 @@ def unfused_attention(
     if mask is not None:
         scores = scores.masked_fill(~mask, -math.inf)
     # under autocast the softmax is computed in float32
-    weights = F.dropout(scores.softmax(-1), dropout, training=dropout > 0)
+    weights = drop(scores.softmax(-1), dropout)
     return weights.to(memory.values.dtype) @ memory.values
 
 

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from .attention import Attention, KeyValues, Linear
+from .dropout import Dropout
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
@@ -70,7 +71,7 @@ class EncoderLayer(nn.Module):
         self.fc1 = Linear(config.dim, ffn_dim)
         self.fc2 = Linear(ffn_dim, config.dim)
         self.ffn_norm = config.layer_norm()
-        self.drop = nn.Dropout(config.dropout)
+        self.drop = Dropout(config.dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None, length: int | None = None) -> Tensor:
         """Map (B, S, D) to (B, S, D); `mask` is bool (B, 1, 1, S), true at real tokens.
@@ -105,7 +106,7 @@ class DecoderLayer(nn.Module):
         self.fc1 = Linear(config.dim, ffn_dim)
         self.fc2 = Linear(ffn_dim, config.dim)
         self.ffn_norm = config.layer_norm()
-        self.drop = nn.Dropout(config.dropout)
+        self.drop = Dropout(config.dropout)
 
     def forward(
         self, x: Tensor, cross_kv: KeyValues, mask: Tensor | None, past_kv: KeyValues | None

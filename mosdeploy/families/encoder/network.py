@@ -18,6 +18,7 @@ from ...config.sections import SupernetConfig
 from ...spaces.encoder import EncoderSpace
 from ...spaces.encoder_choices import BertLayerConfig, EncoderArch
 from ...supernet.attention import Linear
+from ...supernet.dropout import Dropout
 from ...supernet.elastic import Subnet
 from ...supernet.embedding import Embedding, initialise_table
 from ...supernet.layers import ACTIVATIONS, EncoderLayer, StackConfig, checkpointed
@@ -57,7 +58,7 @@ class PooledHead(nn.Module):
         self.dense = Linear(dim, dim)
         self.out = Linear(dim, num_outputs)
         self.register_buffer("scale", no_scale(num_outputs))
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, S, d) to (B, C)."""
@@ -75,7 +76,7 @@ class TokensHead(nn.Module):
     def __init__(self, dim: int, num_outputs: int, dropout: float) -> None:
         super().__init__()
         self.out = Linear(dim, num_outputs)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, S, d) to (B, S, C)."""
@@ -184,7 +185,7 @@ class EncoderSubnet(Subnet):
         self.types = Embedding(space.num_types, t) if space.num_types else None
         self.embed_norm = nn.LayerNorm(t, eps=space.norm_epsilon)
         self.embed_project = Linear(t, d) if space.table_dim else None
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
         stack = StackConfig(
             dim=d,
             qkv_dim=0,  # each layer has its own

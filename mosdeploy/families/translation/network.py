@@ -19,6 +19,7 @@ from ...config.sections import SupernetConfig
 from ...spaces.translation import TranslationSpace
 from ...spaces.translation_arch import DecoderLayerConfig, EncoderLayerConfig, TranslationArch
 from ...supernet.attention import KeyValues
+from ...supernet.dropout import drop
 from ...supernet.elastic import Subnet
 from ...supernet.embedding import Embedding, initialise_table, positions
 from ...supernet.layers import (
@@ -234,7 +235,7 @@ class TranslationSubnet(Subnet):
         real = src != PAD_ID  # (B, S)
         mask = None if bool(real.all()) else real[:, None, None, :]  # (B, 1, 1, S)
         x = self._embed(src, self.arch.encoder_embed_dim, 0)
-        x = F.dropout(x, self.source_dropout, self.training)  # (B, S, e)
+        x = drop(x, self.source_dropout, self.training)  # (B, S, e)
         return Memory(self.encoder(x, mask, self.max_span, activation_checkpointing), mask)
 
     def start(self, memory: Memory) -> DecoderState:
@@ -251,7 +252,7 @@ class TranslationSubnet(Subnet):
 
     def _embed_target(self, ids: Tensor, start: int) -> Tensor:
         x = self._embed(ids, self.arch.decoder_embed_dim, start)
-        return F.dropout(x, self.target_dropout, self.training)  # (B, T, d)
+        return drop(x, self.target_dropout, self.training)  # (B, T, d)
 
     def _embed(self, ids: Tensor, width: int, start: int) -> Tensor:
         x: Tensor = self.embed(ids)[..., :width] * math.sqrt(width)  # (B, L, width)
