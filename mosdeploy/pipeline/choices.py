@@ -89,6 +89,7 @@ def choices(
                 arch=candidate.arch,
                 loss=candidate.loss,
                 narrow_loss=candidate.narrow_loss,
+                time_loss=candidate.time_loss,
                 rank=best_first.index(i),
                 latencies=_latencies(candidate, own, elsewhere),
                 num_parameters=candidate.num_parameters,

@@ -42,7 +42,9 @@ def front_chart(choices: Sequence[Choice], axis: Axis) -> alt.LayerChart:
     x_domain = _domain([row["x"] for row in rows] + ([axis.limit] if axis.limit else []))
     x = alt.X("x:Q", title=x_title, scale=alt.Scale(domain=x_domain, nice=False))
     loss_domain = _domain([row["loss"] for row in rows])
-    loss = alt.Y("loss:Q", title="validation loss", scale=alt.Scale(domain=loss_domain, nice=False))
+    is_timed = any(choice.time_loss is not None for choice in choices)
+    y_title = "validation loss" + (", with the time of training steps" if is_timed else "")
+    loss = alt.Y("loss:Q", title=y_title, scale=alt.Scale(domain=loss_domain, nice=False))
     marks = alt.Chart(alt.NamedData(name="choices")).encode(x=x, y=loss)
     line = marks.transform_filter(f"datum.kind == '{FRONT}'") if _is_front(rows) else None
     asked = alt.Chart(alt.InlineData(values=[{}])).transform_calculate(x="limit")
@@ -55,7 +57,7 @@ def front_chart(choices: Sequence[Choice], axis: Axis) -> alt.LayerChart:
                 alt.Tooltip("number:N", title="number of the front"),
                 alt.Tooltip("kind:N", title="drawn as"),
                 alt.Tooltip("x:Q", title=x_title, format=".4~g"),
-                alt.Tooltip("loss:Q", title="validation loss", format=".4f"),
+                alt.Tooltip("loss:Q", title=y_title, format=".4f"),
                 alt.Tooltip("arch:N", title="architecture"),
             ]
         ),

@@ -38,7 +38,8 @@ class Choice(Record):
     for it; `finetune_command` trains it alone before that, None where that was done. `latencies`
     begin with the device of the search. `rank` is the place by what the search compares, from 0 for
     the best. `narrow_loss` is the loss of the one whose FFNs this one has wider, by which it is
-    compared. `scores` are metrics by the kind of weights, empty where it was not evaluated.
+    compared, and `time_loss` what the time of its training steps counts for in `loss`. `scores` are
+    metrics by the kind of weights, empty where it was not evaluated.
     """
 
     number: int | None
@@ -46,6 +47,7 @@ class Choice(Record):
     arch: AnyArch
     loss: float
     narrow_loss: float | None = None
+    time_loss: float | None = None
     rank: int
     latencies: tuple[DeviceLatency, ...]
     num_parameters: int

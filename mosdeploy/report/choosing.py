@@ -157,10 +157,13 @@ def _facts(choice: Choice, metric_title: str, figure: str) -> Facts:
 
 
 def _loss(choice: Choice) -> str | Markup:
+    notes = []
+    if choice.time_loss is not None:
+        notes.append(f"{choice.time_loss:+.4f} of it for the time of its training steps")
+    if choice.narrow_loss is not None:
+        notes.append(f"wider than one of {choice.narrow_loss:.4f}, taken before it")
     loss = f"{choice.loss:.4f}"
-    if choice.narrow_loss is None:
-        return loss
-    return _noted(loss, f"wider than one of {choice.narrow_loss:.4f}, taken before it")
+    return _noted(loss, "; ".join(notes)) if notes else loss
 
 
 def _time(latency: DeviceLatency) -> Markup:

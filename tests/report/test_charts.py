@@ -99,6 +99,16 @@ def test_tooltips_name_the_architecture() -> None:
     assert all(x["arch"].startswith("enc ") for x in rows(spec, FRONT))
 
 
+def test_the_axis_says_where_losses_count_the_time_of_training_steps() -> None:
+    inputs = full_inputs()
+    timed = [x.model_copy(update={"time_loss": -0.1}) for x in inputs.choices]
+    spec = chart(dataclasses.replace(inputs, choices=tuple(timed)))
+    title = "validation loss, with the time of training steps"
+    titles = [x["encoding"].get("y", {}).get("title") for x in spec["layer"]]
+    assert {x for x in titles if x is not None} == {title}
+    assert title in [x["title"] for x in spec["layer"][-2]["encoding"]["tooltip"]]
+
+
 def test_band_holds_what_is_within_five_percent() -> None:
     spec = agreement_chart(POINTS).to_dict()
     band = inline(spec, 0)

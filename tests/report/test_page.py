@@ -323,5 +323,9 @@ def test_losses_that_count_the_time_of_steps_say_so(tmp_path: Path) -> None:
     assert "time of a training step" not in build(inputs, tmp_path)
     winner = inputs.search.winner.model_copy(update={"time_loss": -0.125})
     search = inputs.search.model_copy(update={"winner": winner})
-    page = build(dataclasses.replace(inputs, search=search), tmp_path)
+    first, *others = inputs.choices
+    timed = first.model_copy(update={"time_loss": 0.25})
+    inputs = dataclasses.replace(inputs, search=search, choices=(timed, *others))
+    page = build(inputs, tmp_path)
     assert "count the time of a training step too, the winner's -0.1250:" in page
+    assert "<small>+0.2500 of it for the time of its training steps</small>" in page
