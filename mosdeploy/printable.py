@@ -107,7 +107,7 @@ def byte_size(num_bytes: float, digits: int | None = None) -> str:
 
 
 def loss_mark(narrow_loss: float | None) -> str:
-    """What stands behind the loss of a candidate that stands by that of a narrower one.
+    """What stands behind the loss of a candidate that stands by that of a smaller one.
 
     Examples
     --------

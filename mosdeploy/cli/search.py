@@ -19,9 +19,9 @@ FAR_BELOW = 0.6
 the supernet, was 3 points worse on validation texts than a larger net (`docs/encoder-results.md`).
 """
 
-WIDER = (
-    "* wider FFNs than one of lower loss, before which it is taken: a short training favours "
-    "narrow ones"
+LARGER = (
+    "* more layers or wider FFNs than one of lower loss, before which it is taken: a short "
+    "training favours small ones"
 )
 
 
@@ -131,7 +131,7 @@ def _front(front: "Sequence[Candidate]", figure: str) -> list[str]:
     loss = "validation loss" + (", with time" if front[0].time_loss is not None else "")
     header = ("--pick", *times, loss, "parameters", "architecture")
     lines = ["the front: no other is as fast and as good as one of these", table(header, shown)]
-    return [*lines, *([WIDER] if any(front[i].narrow_loss is not None for i in numbers) else [])]
+    return [*lines, *([LARGER] if any(front[i].narrow_loss is not None for i in numbers) else [])]
 
 
 def _milliseconds(value_ms: float | None) -> str:

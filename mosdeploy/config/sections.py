@@ -186,7 +186,8 @@ class SearchConfig(LimitsConfig):
     With `quality = "evaluate"` each candidate's loss is computed; with "predict" that of
     `quality_samples` subnets and of the best that a predictor fitted to them finds. With
     `finalist_steps`, finalists are trained alone for so many steps before one of them wins. With
-    `widen` the best have their FFNs widened as far as the limits allow.
+    `widen` the best have their FFNs widened as far as the limits allow; with `deepen` they get more
+    layers before that, where the time of training steps does not count.
     """
 
     renamed: ClassVar[dict[str, str]] = {"eval_pairs": "eval_examples"}
@@ -203,6 +204,7 @@ class SearchConfig(LimitsConfig):
     finalists: int = Field(5, ge=1)
     finalist_steps: int = Field(0, ge=0, exclude_if=lambda steps: steps == 0)
     widen: bool = True
+    deepen: bool = Field(True, exclude_if=bool)
     statistic: Statistic = Field("median", exclude_if=lambda name: name == "median")
     seed: int = 1
 

@@ -17,7 +17,7 @@ from .finalist_training import FinalistTraining
 from .limits import NO_LIMITS, check_trained_for, cost_of, search_limits, with_less_memory
 from .predictors import predictor, tail_ratio
 from .shown_search import ShownSearch
-from .time_loss import time_loss
+from .time_loss import has_steps_enough, time_loss
 from .trained_run import VALID_SEED, TrainedRun, trained_run
 from .verified import Verification
 
@@ -135,6 +135,7 @@ class _SearchTask:
     def run(self, measure: "Measure") -> SearchResult:
         """Search and measure; the result is written. One search at a time in a folder."""
         files = self.context.files
+        config = self.context.config.search
         busy = MosdeployError(
             f"another `mosdeploy search` runs in {files.root.absolute()}; wait for it, or stop it"
         )
@@ -142,12 +143,13 @@ class _SearchTask:
             cache, inherited = _cached_losses(self.state, measure)
             timed = time_loss(self.state, self.context.progress)
             losses = timed.added(inherited) if timed else inherited
+            deepen = timed is None and config.deepen and has_steps_enough(self.state)
             cards = list[QualityCard | None]()
             stopped = list[int]()
 
             def evolve(level: float, excess_bytes: int) -> "Evolution":
                 before = cache.num_early_stopped
-                found, card = self._evolve(losses, level, excess_bytes)
+                found, card = self._evolve(losses, level, excess_bytes, deepen)
                 found = timed.noted(found) if timed else found
                 cards.append(card)
                 # the result is of the last evolution alone, and so is `num_evaluated`
@@ -158,7 +160,7 @@ class _SearchTask:
             measured = list[Candidate]()
             winner = evolution.ranked[0]
             level = 1.0
-            steps = self.context.config.search.finalist_steps
+            steps = config.finalist_steps
             training = FinalistTraining(self.state, steps, self.context.progress)
             if self.verify:
                 task = self._verification(evolution, evolve, training)
@@ -230,14 +232,14 @@ class _SearchTask:
         return math.exp(-self.predictor.interval) if is_bounded and self.predictor else 0.0
 
     def _evolve(
-        self, losses: "Losses", level: float, excess_bytes: int
+        self, losses: "Losses", level: float, excess_bytes: int, deepen: bool
     ) -> "tuple[Evolution, QualityCard | None]":
         """What a search sees whose predicted latencies are multiplied by `level`, where
         `excess_bytes` of memory are taken besides what is predicted: on true losses, or by a
         quality predictor, whose card comes along.
         """
         from ..evaluation.predictor import MIN_SAMPLES, QualityPredictor
-        from ..search import evolve, evolve_predicted, with_wider
+        from ..search import evolve, evolve_predicted, with_deeper, with_wider
 
         config = self.context.config
         shown = ShownSearch(self.context.progress, self._num_iterations)
@@ -255,9 +257,11 @@ class _SearchTask:
             )
         else:
             found = evolve(config.space, config.search, limits, oracle, shown.show)
+        if deepen:
+            found = with_deeper(found, config.space, limits, oracle)
         if config.search.widen:
             found = with_wider(found, config.space, limits, oracle, config.search.finalists)
-            shown.tell_of(found.ranked[0].loss, found.num_evaluated)
+        shown.tell_of(found.ranked[0].loss, found.num_evaluated)
         return found, fitted[-1].card if fitted else None
 
     @property

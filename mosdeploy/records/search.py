@@ -16,9 +16,9 @@ class Candidate(Record):
     finalists that had them. `num_body_parameters` leaves the embedding table out, and
     `memory_bytes` is the model with the activations that a run holds, `measured_memory_bytes` what
     a process took for them on the device; each is None in older records. `narrow_loss` is the loss
-    of the candidate whose FFNs this one has wider, by which it is compared. Where winners are
-    trained for a time, `time_loss` is what the time of its training steps counts for in `loss`,
-    which is the inherited loss with that added.
+    of the candidate than which this one has more layers or wider FFNs, by which it is compared.
+    Where winners are trained for a time, `time_loss` is what the time of its training steps counts
+    for in `loss`, which is the inherited loss with that added.
     """
 
     arch: AnyArch

@@ -37,9 +37,9 @@ class Choice(Record):
     `number` is that of the front, None beside it; `command` exports it, None where there is no name
     for it; `finetune_command` trains it alone before that, None where that was done. `latencies`
     begin with the device of the search. `rank` is the place by what the search compares, from 0 for
-    the best. `narrow_loss` is the loss of the one whose FFNs this one has wider, by which it is
-    compared, and `time_loss` what the time of its training steps counts for in `loss`. `scores` are
-    metrics by the kind of weights, empty where it was not evaluated.
+    the best. `narrow_loss` is the loss of the one than which this one has more layers or wider
+    FFNs, by which it is compared, and `time_loss` what the time of its training steps counts for in
+    `loss`. `scores` are metrics by the kind of weights, empty where it was not evaluated.
     """
 
     number: int | None

@@ -161,7 +161,7 @@ def _loss(choice: Choice) -> str | Markup:
     if choice.time_loss is not None:
         notes.append(f"{choice.time_loss:+.4f} of it for the time of its training steps")
     if choice.narrow_loss is not None:
-        notes.append(f"wider than one of {choice.narrow_loss:.4f}, taken before it")
+        notes.append(f"larger than one of {choice.narrow_loss:.4f}, taken before it")
     loss = f"{choice.loss:.4f}"
     return _noted(loss, "; ".join(notes)) if notes else loss
 

@@ -104,7 +104,7 @@ def _search_figures(report: Report, family: FamilyPage) -> dict[str, object]:
         "data": choosing.script_data(report),
         "axes": choosing.axes(report),
         "front_cost": "size" if report.search.winner.predicted_ms is None else "latency",
-        "is_any_wider": any(x.narrow_loss is not None for x in report.choices),
+        "is_any_larger": any(x.narrow_loss is not None for x in report.choices),
         "cards": choosing.cards(report, family),
         "front_summary": choosing.front_summary(report.choices),
         "candidates": sections.candidates_table(report.choices, statistic),

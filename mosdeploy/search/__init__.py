@@ -7,7 +7,8 @@ was killed is run again with cached losses and takes the same way, since the see
 decide everything.
 """
 
-from .evolution import Evolution, SearchProgress, evolve, pareto_front, with_winner
+from .deepening import with_deeper
+from .evolution import Evolution, SearchProgress, evolve
 from .finalists import (
     choose_winner,
     finalists,
@@ -15,6 +16,7 @@ from .finalists import (
     is_safe,
     largest_of_each_depth,
 )
+from .front import pareto_front, with_winner
 from .oracle import Cost, SearchOracle
 from .quality import inherited_quality, quality, size_of
 from .surrogate import evolve_predicted
@@ -36,6 +38,7 @@ __all__ = [
     "pareto_front",
     "quality",
     "size_of",
+    "with_deeper",
     "with_wider",
     "with_winner",
 ]

@@ -9,12 +9,14 @@ import functools
 from collections.abc import Callable, Iterable
 
 import numpy as np
+import numpy.typing as npt
 
 from ..config.units import told_limit
 from ..errors import ConfigError, InfeasibleError
 from ..printable import quantity
 from ..records import Candidate, Limits
 from ..spaces.genes import ArchConfig, SearchSpace
+from ..spaces.table import Gene
 from .oracle import Cost, CostOf, PredictMs
 
 NUM_PROBES = 2000
@@ -198,6 +200,14 @@ def local_search(
             here = lowest
         reached.append(here)
     return min(reached, key=order)
+
+
+def columns_of(space: SearchSpace, is_wanted: Callable[[Gene], bool]) -> npt.NDArray[np.bool_]:
+    """Which columns of a gene row are of entries of the table that are wanted, (G,)."""
+    found = np.zeros(space.num_genes, dtype=np.bool_)
+    for gene in space.entries:
+        found[space.gene_slices[gene.choices]] = is_wanted(gene)
+    return found
 
 
 def neighbours_of(space: SearchSpace, arch: ArchConfig) -> list[ArchConfig]:

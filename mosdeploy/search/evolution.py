@@ -7,7 +7,7 @@ not hold.
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from ..errors import MosdeployError
 from ..records import Candidate, Limits
 from ..spaces.genes import ArchConfig, SearchSpace
 from .constraints import ConstraintTable, find_feasible
+from .front import pareto_front
 from .oracle import LossesOf, SearchOracle
 from .quality import inherited_quality
 
@@ -259,35 +260,28 @@ def conclude(seen: Mapping[ArchConfig, float], constraints: ConstraintTable) -> 
     return Evolution(tuple(candidates), pareto_front(candidates), frozenset(seen))
 
 
-def pareto_front(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """The candidates that no other beats in both latency and loss, fastest first; without
-    latencies, in weights and loss.
+def with_candidates(
+    evolution: Evolution, found: Sequence[Candidate], evaluated: Collection[ArchConfig]
+) -> Evolution:
+    """An evolution with further candidates, or others in place of those of the same architectures.
+
+    Parameters
+    ----------
+    evaluated
+        Architectures whose losses were asked of for that; some may be in the evolution, which
+        stopped their evaluation early.
     """
-
-    def objective(candidate: Candidate) -> float:
-        return (
-            candidate.num_parameters if candidate.predicted_ms is None else candidate.predicted_ms
-        )
-
-    front: list[Candidate] = []
-
-    def order(candidate: Candidate) -> tuple[float, tuple[float, int], str]:
-        return objective(candidate), inherited_quality(candidate), candidate.arch.key
-
-    for candidate in sorted(candidates, key=order):
-        # by rising objective: the last on the front is the best of all cheaper ones
-        if not front or inherited_quality(candidate) < inherited_quality(front[-1]):
-            front.append(candidate)
-    return tuple(front)
-
-
-def with_winner(front: tuple[Candidate, ...], winner: Candidate) -> tuple[Candidate, ...]:
-    """A front with a winner that its search has not seen, as one with corrected predictions may
-    not: the front as it is if that one is on it, or is beaten.
-    """
-    if any(candidate.arch == winner.arch for candidate in front):
-        return front
-    return pareto_front([*front, winner])
+    replaced = {candidate.arch for candidate in found}
+    left = [candidate for candidate in evolution.ranked if candidate.arch not in replaced]
+    ranked = sorted(
+        [*found, *left], key=lambda c: (*inherited_quality(c), c.predicted_ms or 0.0, c.arch.key)
+    )
+    return replace(
+        evolution,
+        ranked=tuple(ranked),
+        front=pareto_front(ranked),
+        evaluated=evolution.evaluated.union(evaluated),
+    )
 
 
 def _incumbents(

@@ -1,12 +1,44 @@
-"""The front of a finished search: its members with what was measured, and the best within a limit.
+"""The front: which candidates are on it; of a finished search, its members with what was measured
+and the best within a limit.
 
-In: a `SearchResult`. Out: `Candidate`s. This file searches and measures nothing.
+In: `Candidate`s, or a `SearchResult`. Out: `Candidate`s. This file searches and measures nothing.
 """
 
 from collections.abc import Sequence
 
 from ..records import Candidate, SearchResult
 from .quality import inherited_quality
+
+
+def pareto_front(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """The candidates that no other beats in both latency and loss, fastest first; without
+    latencies, in weights and loss.
+    """
+
+    def objective(candidate: Candidate) -> float:
+        return (
+            candidate.num_parameters if candidate.predicted_ms is None else candidate.predicted_ms
+        )
+
+    front: list[Candidate] = []
+
+    def order(candidate: Candidate) -> tuple[float, tuple[float, int, int], str]:
+        return objective(candidate), inherited_quality(candidate), candidate.arch.key
+
+    for candidate in sorted(candidates, key=order):
+        # by rising objective: the last on the front is the best of all cheaper ones
+        if not front or inherited_quality(candidate) < inherited_quality(front[-1]):
+            front.append(candidate)
+    return tuple(front)
+
+
+def with_winner(front: tuple[Candidate, ...], winner: Candidate) -> tuple[Candidate, ...]:
+    """A front with a winner that its search has not seen, as one with corrected predictions may
+    not: the front as it is if that one is on it, or is beaten.
+    """
+    if any(candidate.arch == winner.arch for candidate in front):
+        return front
+    return pareto_front([*front, winner])
 
 
 def front_members(result: SearchResult) -> tuple[Candidate, ...]:

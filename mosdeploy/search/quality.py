@@ -14,16 +14,21 @@ def size_of(candidate: Candidate) -> int:
     return candidate.num_parameters if body is None else body
 
 
-def inherited_quality(candidate: Candidate) -> tuple[float, int]:
-    """The inherited loss; of a candidate that is wider than one that was found, the loss of that
-    one, before which it comes, the widest first.
+def num_layers(candidate: Candidate) -> int:
+    """Layers of all stacks of an architecture."""
+    return sum(len(value) for _, value in candidate.arch if isinstance(value, tuple))
+
+
+def inherited_quality(candidate: Candidate) -> tuple[float, int, int]:
+    """The inherited loss; of a candidate that is deeper or wider than one that was found, the loss
+    of that one, before which it comes, the deepest first, of these the widest.
     """
     if candidate.narrow_loss is None:
-        return candidate.loss, 0
-    return candidate.narrow_loss, -size_of(candidate)
+        return candidate.loss, 0, 0
+    return candidate.narrow_loss, -num_layers(candidate), -size_of(candidate)
 
 
-def quality(candidate: Candidate) -> tuple[float, float, int]:
+def quality(candidate: Candidate) -> tuple[float, float, int, int]:
     """The loss after some training alone, of those that had it; then what is inherited."""
     trained = candidate.trained_loss
     return (math.inf if trained is None else trained, *inherited_quality(candidate))

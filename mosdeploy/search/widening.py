@@ -8,15 +8,12 @@ a percent, and the limit stays unused; trained alone, the wide ones are better
 In: an `Evolution`. Out: the same with wider candidates, each before the one that it comes from.
 """
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-
-import numpy as np
 
 from ..records import Candidate, Limits
 from ..spaces.genes import ArchConfig, SearchSpace
-from .constraints import ConstraintTable, neighbours_of
-from .evolution import Evolution, pareto_front
+from .constraints import ConstraintTable, columns_of, neighbours_of
+from .evolution import Evolution, with_candidates
 from .oracle import SearchOracle
 from .quality import inherited_quality
 
@@ -53,19 +50,7 @@ def with_wider(
     known = {candidate.arch: candidate.loss for candidate in evolution.ranked}
     new = [arch for arch in origins if arch not in known]
     found = {**known, **dict(zip(new, oracle.losses(new, [None] * len(new)), strict=True))}
-    wider = list(_wider(origins, found, constraints))
-    replaced = {candidate.arch for candidate in wider}
-    left = [candidate for candidate in evolution.ranked if candidate.arch not in replaced]
-    ranked = sorted(
-        [*wider, *left], key=lambda c: (*inherited_quality(c), c.predicted_ms or 0.0, c.arch.key)
-    )
-    return dataclasses.replace(
-        evolution,
-        ranked=tuple(ranked),
-        front=pareto_front(ranked),
-        # some of the new ones are none: the evolution stopped their evaluation early
-        evaluated=evolution.evaluated.union(new),
-    )
+    return with_candidates(evolution, list(_wider(origins, found, constraints)), new)
 
 
 def _wider(
@@ -81,7 +66,8 @@ def _wider(
         origin = next((x for x in narrower if loss - x.loss <= MAX_RISE * abs(x.loss)), None)
         if origin is not None:
             # one of lower loss comes first anyway
-            narrow_loss = origin.loss if loss > origin.loss else None
+            compared = inherited_quality(origin)[0]
+            narrow_loss = compared if loss > compared else None
             candidate = constraints.candidate(arch, loss)
             yield candidate.model_copy(update={"narrow_loss": narrow_loss})
 
@@ -99,10 +85,7 @@ def _path(arch: ArchConfig, constraints: ConstraintTable) -> list[ArchConfig]:
 def _one_wider(arch: ArchConfig, constraints: ConstraintTable) -> list[ArchConfig]:
     """All within the limits that have one FFN wider and are alike otherwise."""
     space = constraints.space
-    is_ffn = np.zeros(space.num_genes, dtype=np.bool_)
-    for gene in space.entries:
-        if gene.field == "ffn_dim":
-            is_ffn[space.gene_slices[gene.choices]] = True
+    is_ffn = columns_of(space, lambda gene: gene.field == "ffn_dim")
     found = neighbours_of(space, arch)
     more = space.genes(found) - space.to_genes(arch)
     is_wider = (more[:, is_ffn] >= 0).all(1) & (more[:, ~is_ffn] == 0).all(1)

@@ -92,7 +92,7 @@ def test_a_front_is_told_by_a_few_of_its_members(ask: Callable[..., Any]) -> Non
     wider = members[0].model_copy(update={"narrow_loss": 2.95})
     told = ask(SEARCH, search_result(front=(wider, members[1])), "search").stdout.splitlines()
     assert [line.split()[4] for line in told[-3:-1]] == ["3.0000*", "2.9000"]
-    assert told[-1].startswith("* wider FFNs than one of lower loss")
+    assert told[-1].startswith("* more layers or wider FFNs than one of lower loss")
     unpriced = tuple(
         small.model_copy(update={"predicted_ms": None, "loss": loss}) for loss in (3.0, 2.0)
     )

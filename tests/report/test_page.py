@@ -314,7 +314,7 @@ def test_a_subnet_that_stands_by_the_loss_of_a_narrower_one_is_marked(tmp_path: 
     page = build(dataclasses.replace(inputs, choices=(wider, *others)), tmp_path)
     assert "before which it is taken" in page
     assert f"<td>{first.loss:.4f}*</td>" in page
-    assert f"<small>wider than one of {first.loss - 0.01:.4f}, taken before it</small>" in page
+    assert f"<small>larger than one of {first.loss - 0.01:.4f}, taken before it</small>" in page
 
 
 def test_losses_that_count_the_time_of_steps_say_so(tmp_path: Path) -> None:
