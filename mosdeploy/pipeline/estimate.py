@@ -12,7 +12,9 @@ from ..family import DataSizes
 from .budget import split_steps, with_budget
 from .context import Context
 from .finetune import CURVE_POINTS
+from .same_time import MAX_TIME_S, NUM_TIMED, TURNS
 from .summaries import StepTimes, WalkEstimate
+from .time_loss import MOST_SUPERNET_STEPS, NUM_SHAPES
 
 START_S = 1.5
 """A process that loads the runtime and a model, on a slow core."""
@@ -43,7 +45,9 @@ def estimate_walk(
     parts = _Parts(context, config, times, device, sizes)
     of_each = {
         "search": parts.search_s,
-        "finetune": parts.alone_s + parts.num_starts * config.finetune.steps * times.winner_s,
+        "finetune": parts.trial_s
+        + parts.alone_s
+        + parts.num_starts * config.finetune.steps * times.winner_s,
         "evaluate": parts.evaluate_s,
         "export": parts.export_s,
         "deploy": WRITING_S + parts.measuring_s(1),
@@ -55,7 +59,7 @@ def estimate_walk(
             "profile": parts.measuring_s(config.profile.budget),
             **{verb: num_winners * seconds for verb, seconds in of_each.items()},
         },
-        fixed_s=parts.prepare_s + num_winners * parts.alone_s,
+        fixed_s=parts.prepare_s + num_winners * (parts.alone_s + parts.trial_s),
         steps={
             "teacher": config.teacher_steps,
             "supernet": config.training.steps,
@@ -121,6 +125,18 @@ class _Parts:
         return self.per_example_s * self.num_starts * CURVE_POINTS * self.sizes.valid
 
     @property
+    def trial_s(self) -> float:
+        """Steps of one architecture and of the reference by turns, where winners are trained for a
+        time.
+        """
+        if not self.config.finetune.same_time:
+            return 0.0
+        step_s = self.times.winner_s
+        # one step warms up, and the last one validates too
+        turn_s = min((NUM_TIMED + 2) * step_s, max(MAX_TIME_S, 3 * step_s))
+        return TURNS * 2 * turn_s
+
+    @property
     def search_s(self) -> float:
         search = self.config.search
         judged = search.population + search.iterations * (search.mutations + search.crossovers)
@@ -129,7 +145,10 @@ class _Parts:
             steps = min(search.finalist_steps, self.config.finetune.steps)
             trained_s = steps * self.times.winner_s + self.sizes.valid * self.per_example_s
         judged_s = judged * search.eval_examples * self.per_example_s
-        return judged_s + self.measuring_s(search.finalists) + search.finalists * trained_s
+        is_short = self.config.training.steps <= MOST_SUPERNET_STEPS * self.config.finetune.steps
+        timed_s = NUM_SHAPES * self.trial_s if is_short else 0.0
+        measured_s = self.measuring_s(search.finalists)
+        return judged_s + timed_s + measured_s + search.finalists * trained_s
 
     @property
     def evaluate_s(self) -> float:

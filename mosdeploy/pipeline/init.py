@@ -23,6 +23,7 @@ from .run import Run
 from .settings import with_settings
 from .summaries import NewRun, RunFile, WalkEstimate
 
+SAME_TIME = Setting("same_time", True, "a winner whose steps take less time has more of them")
 NUM_TRIED = 3
 """Steps of either kind that are timed for an estimate alone."""
 
@@ -133,6 +134,8 @@ def init_from_data(
     path = _new_path(root)
     profile = load_profile(device or "local", root)
     plan = _plan(root, options)
+    if options.time_s is not None:
+        plan = plan.with_setting("finetune", SAME_TIME)
     context = _context(plan, options, root, progress)
     if options.time_s is None:
         times = step_times(context, num_timed=NUM_TRIED)
@@ -220,10 +223,10 @@ def _fitted(plan: RunPlan, time_s: float, estimate: WalkEstimate) -> RunPlan:
         raise ConfigError(
             f"{plain(time_s)} s are not enough: a step of the supernet takes "
             f"{times.supernet_s:.2f} s here, one of a subnet alone {times.winner_s:.2f} s, and "
-            f"validations {estimate.fixed_s:.0f} s in all; give --time {int(least_s) + 1}s or "
-            "more, fewer data, or a smaller network: --size or, of an encoder, its checkpoint"
+            f"validations and trials {estimate.fixed_s:.0f} s in all; give --time "
+            f"{int(least_s) + 1}s or more, fewer data, or a smaller network: --size or, of an "
+            "encoder, its checkpoint"
         )
     why = f"what {plain(time_s)} s of training are enough for on this machine"
     factor = (time_s - estimate.fixed_s) / (estimate.training_s - estimate.fixed_s)
-    same_time = Setting("same_time", True, "a winner whose steps take less time has more of them")
-    return plan.scaled(factor, why).with_setting("finetune", same_time)
+    return plan.scaled(factor, why)

@@ -42,8 +42,8 @@ class WalkEstimate(Record):
     verbs
         By verb, from `train` to `report`.
     fixed_s
-        Of the training, what more or fewer steps do not change: validations, and the outputs of
-        a teacher.
+        Of the training, what more or fewer steps do not change: validations, the outputs of a
+        teacher, and trials of how long a step takes.
     steps
         Steps of the `teacher` (0 where there is none), the `supernet` and the `winner`.
     times

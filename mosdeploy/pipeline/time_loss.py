@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ..search.evolution import Evolution
     from ..search.oracle import LossesOf
 
+NUM_SHAPES = 3
+"""Architectures whose steps are timed beside the reference's, if no two are the same."""
 NUM_DRAWN = 101
 """Random architectures of which the deepest and the widest for their size are timed."""
 EARLIEST, LATEST = 0.3, 0.8

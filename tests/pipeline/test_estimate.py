@@ -65,6 +65,27 @@ def test_finalists_are_trained_for_their_steps(tmp_path: Path) -> None:
         assert trained.verbs.items() <= chosen.verbs.items()
 
 
+@pytest.mark.parametrize(("step_s", "turn_s"), [(0.1, 0.7), (0.9, 5.0), (9.0, 27.0)])
+def test_steps_are_timed_where_winners_are_trained_for_a_time(
+    tmp_path: Path, step_s: float, turn_s: float
+) -> None:
+    """Five turns of either kind: seven steps, five seconds, or three steps that take longer."""
+    times = StepTimes(supernet_s=3.0, winner_s=step_s)
+    found = []
+    finetune = ("steps = 24", "steps = 24\nsame_time = true", "steps = 23\nsame_time = true")
+    for i, text in enumerate(finetune):
+        root = make_run_folder(tmp_path / str(i))
+        with (root / "mosdeploy.toml").open("a") as file:
+            file.write(f"\n[finetune]\n{text}\n")
+        context = Context(open_run(root))
+        found.append(estimate_walk(context, times, BOARD, DataSizes(400, 50, 30)).verbs)
+    same, timed, short = found
+    assert timed["finetune"] - same["finetune"] == pytest.approx(10 * turn_s)
+    assert timed["search"] - same["search"] == pytest.approx(30 * turn_s)
+    # the supernet had more than half of its steps
+    assert short["search"] == pytest.approx(same["search"])
+
+
 def test_a_budget_is_shared_as_the_training_shares_it(tmp_path: Path) -> None:
     make_run_folder(tmp_path)
     edit(tmp_path / "mosdeploy.toml", "\nsteps = 12", "\nsteps = 12\nbudget = 100")
