@@ -186,8 +186,8 @@ class SearchConfig(LimitsConfig):
     With `quality = "evaluate"` each candidate's loss is computed; with "predict" that of
     `quality_samples` subnets and of the best that a predictor fitted to them finds. With
     `finalist_steps`, finalists are trained alone for so many steps before one of them wins. With
-    `widen` the best have their FFNs widened as far as the limits allow; with `deepen` they get more
-    layers before that, where the time of training steps does not count.
+    `widen` the best have their FFNs widened as far as the limits allow; with `deepen` those
+    that start from parts of a teacher get more layers before that.
     """
 
     renamed: ClassVar[dict[str, str]] = {"eval_pairs": "eval_examples"}

@@ -129,11 +129,14 @@ class _Parts:
         """Steps of one architecture and of the reference by turns, where winners are trained for a
         time.
         """
+        from ..training.cost import MAX_BATCHES
+
         if not self.config.finetune.same_time:
             return 0.0
-        step_s = self.times.winner_s
-        # one step warms up, and the last one validates too
-        turn_s = min((NUM_TIMED + 2) * step_s, max(MAX_TIME_S, 3 * step_s))
+        steps = self.config.training.grad_accum_steps
+        step_s = self.times.winner_s * min(steps, MAX_BATCHES) / steps
+        # one step warms up, and the last one validates too; two are made in any case
+        turn_s = min((NUM_TIMED + 2) * step_s, max(MAX_TIME_S, 2 * step_s))
         return TURNS * 2 * turn_s
 
     @property
@@ -143,10 +146,15 @@ class _Parts:
         trained_s = 0.0
         if search.finalist_steps:
             steps = min(search.finalist_steps, self.config.finetune.steps)
-            trained_s = steps * self.times.winner_s + self.sizes.valid * self.per_example_s
+            validated_s = self.sizes.valid * self.per_example_s
+            trained_s = self.trial_s + steps * self.times.winner_s + validated_s
         judged_s = judged * search.eval_examples * self.per_example_s
-        is_short = self.config.training.steps <= MOST_SUPERNET_STEPS * self.config.finetune.steps
-        timed_s = NUM_SHAPES * self.trial_s if is_short else 0.0
+        finetune = self.config.finetune
+        counts = (
+            finetune.inherited_share < 1
+            and self.config.training.steps <= MOST_SUPERNET_STEPS * finetune.steps
+        )
+        timed_s = NUM_SHAPES * self.trial_s if counts else 0.0
         measured_s = self.measuring_s(search.finalists)
         return judged_s + timed_s + measured_s + search.finalists * trained_s
 

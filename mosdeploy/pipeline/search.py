@@ -17,7 +17,7 @@ from .finalist_training import FinalistTraining
 from .limits import NO_LIMITS, check_trained_for, cost_of, search_limits, with_less_memory
 from .predictors import predictor, tail_ratio
 from .shown_search import ShownSearch
-from .time_loss import has_steps_enough, time_loss
+from .time_loss import time_loss
 from .trained_run import VALID_SEED, TrainedRun, trained_run
 from .verified import Verification
 
@@ -143,13 +143,12 @@ class _SearchTask:
             cache, inherited = _cached_losses(self.state, measure)
             timed = time_loss(self.state, self.context.progress)
             losses = timed.added(inherited) if timed else inherited
-            deepen = timed is None and config.deepen and has_steps_enough(self.state)
             cards = list[QualityCard | None]()
             stopped = list[int]()
 
             def evolve(level: float, excess_bytes: int) -> "Evolution":
                 before = cache.num_early_stopped
-                found, card = self._evolve(losses, level, excess_bytes, deepen)
+                found, card = self._evolve(losses, level, excess_bytes)
                 found = timed.noted(found) if timed else found
                 cards.append(card)
                 # the result is of the last evolution alone, and so is `num_evaluated`
@@ -232,7 +231,7 @@ class _SearchTask:
         return math.exp(-self.predictor.interval) if is_bounded and self.predictor else 0.0
 
     def _evolve(
-        self, losses: "Losses", level: float, excess_bytes: int, deepen: bool
+        self, losses: "Losses", level: float, excess_bytes: int
     ) -> "tuple[Evolution, QualityCard | None]":
         """What a search sees whose predicted latencies are multiplied by `level`, where
         `excess_bytes` of memory are taken besides what is predicted: on true losses, or by a
@@ -257,7 +256,8 @@ class _SearchTask:
             )
         else:
             found = evolve(config.space, config.search, limits, oracle, shown.show)
-        if deepen:
+        # measured of winners that start from parts of a teacher alone
+        if config.search.deepen and self.state.has_parts_of_teacher:
             found = with_deeper(found, config.space, limits, oracle)
         if config.search.widen:
             found = with_wider(found, config.space, limits, oracle, config.search.finalists)

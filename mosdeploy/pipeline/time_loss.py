@@ -129,19 +129,6 @@ def time_loss(state: TrainedRun, progress: Progress) -> TimeLoss | None:
     return TimeLoss(worth, steps, most_steps, partial(_step_time, state, progress))
 
 
-def has_steps_enough(state: TrainedRun) -> bool:
-    """Whether what winners come to hangs on their size and not on the number of their steps: where
-    they start from parts of a teacher, or, from weights that are fresh in part, read the data so
-    often that more steps count for nothing.
-    """
-    if state.has_parts_of_teacher:
-        return True
-    config = state.config.finetune
-    if config.inherited_share == 1:
-        return False
-    return config.steps * LEAST >= MOST_READS * _epoch_steps(state)
-
-
 def _epoch_steps(state: TrainedRun) -> float:
     """Steps of a winner that read each example once."""
     from ..data.batches import Batches

@@ -214,7 +214,12 @@ class Verification:
         with contextlib.suppress(InfeasibleError):
             self.evolution = self.evolve(level, excess_bytes)
             # a finalist of before stands beside those that are found now, on the front too
-            self.measured = [_rescaled(c, level / self.level) for c in self.measured]
+            rescaled = [_rescaled(c, level / self.level) for c in self.measured]
+            compared = {c.arch: c.narrow_loss for c in self.evolution.ranked}
+            self.measured = [
+                c.model_copy(update={"narrow_loss": compared.get(c.arch, c.narrow_loss)})
+                for c in rescaled
+            ]
             self.level = level
             self.excess_bytes = excess_bytes
 

@@ -8,7 +8,8 @@ narrowest: `with_wider` comes after.
 """
 
 import itertools
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from ..spaces.genes import ArchConfig, GeneArray, SearchSpace
 from .constraints import ConstraintTable, columns_of
 from .evolution import Evolution, with_candidates
 from .oracle import SearchOracle
+from .quality import num_layers
 
 MAX_RISE = 0.05
 """By how much the inherited loss of a deeper subnet may be above that of the best, as a share. One
@@ -39,8 +41,8 @@ def with_deeper(
     Returns
     -------
     Evolution
-        Deeper candidates of higher loss than the best have its loss as `narrow_loss`, by which they
-        are compared.
+        Deeper candidates of higher loss than the best with fewer layers have its loss as
+        `narrow_loss`, by which they are compared.
     """
     constraints = ConstraintTable(space, limits, oracle.cost, oracle.predict_ms)
     best = evolution.ranked[0]
@@ -48,15 +50,22 @@ def with_deeper(
     known = {candidate.arch: candidate.loss for candidate in evolution.ranked}
     new = [arch for arch in archs if arch not in known]
     losses = {**known, **dict(zip(new, oracle.losses(new, [None] * len(new)), strict=True))}
-    found: list[Candidate] = []
-    for arch in archs:
-        loss = losses[arch]
-        if loss is not None and loss - best.loss <= MAX_RISE * abs(best.loss):
-            # one of lower loss comes first anyway
-            narrow_loss = best.loss if loss > best.loss else None
-            candidate = constraints.candidate(arch, loss)
-            found.append(candidate.model_copy(update={"narrow_loss": narrow_loss}))
+    most = best.loss + MAX_RISE * abs(best.loss)
+    accepted = [
+        constraints.candidate(arch, loss)
+        for arch in archs
+        if (loss := losses[arch]) is not None and loss <= most
+    ]
+    found = [_compared(candidate, [best, *accepted]) for candidate in accepted]
     return with_candidates(evolution, found, new)
+
+
+def _compared(candidate: Candidate, others: Sequence[Candidate]) -> Candidate:
+    """A candidate that stands by the loss of the best with fewer layers, if that is lower."""
+    own = num_layers(candidate)
+    least = min((x.loss for x in others if num_layers(x) < own), default=math.inf)
+    narrow_loss = least if least < candidate.loss else None
+    return candidate.model_copy(update={"narrow_loss": narrow_loss})
 
 
 def _deeper(arch: ArchConfig, constraints: ConstraintTable) -> Iterator[ArchConfig]:
@@ -74,7 +83,7 @@ def _deeper(arch: ArchConfig, constraints: ConstraintTable) -> Iterator[ArchConf
             continue
         # with the heads of the layers that are there; where these are too many, with the fewest
         for narrow in narrowest:
-            deeper = space.from_genes(_row(space, arch, depths, narrow))
+            deeper = space.from_genes(space.repair(_row(space, arch, depths, narrow)))
             if constraints.violation(deeper) == 0.0:
                 yield deeper
                 break

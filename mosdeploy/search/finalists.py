@@ -117,7 +117,7 @@ def finalists_to_train(
         As `largest_of_each_depth`.
     """
     # of one that was widened step by step, the first
-    different = {inherited_quality(c)[0]: c for c in reversed(by_loss)}
+    different = {(inherited_quality(c)[0], depths(c.arch)): c for c in reversed(by_loss)}
     best = sorted(different.values(), key=inherited_quality)[: (count + 1) // 2]
     taken = {*exclude, *(depths(candidate.arch) for candidate in best)}
     return best + largest_of_each_depth(by_size, count - len(best), depths, taken)
@@ -153,8 +153,8 @@ def choose_winner(
         if safe:
             # of equal ones the faster
             return min(safe, key=lambda c: (*quality(c), c.measured_ms, c.arch.key))
-        # so near the limit a wider one is not worth its time
-        return min(kept, key=lambda c: (quality(c)[:2], c.measured_ms, c.arch.key))
+        # so near the limit a wider one is not worth its time, a deeper one is
+        return min(kept, key=lambda c: (quality(c)[:3], c.measured_ms, c.arch.key))
     fastest_ms = min((c.measured_ms for c in timed if c.measured_ms is not None), default=None)
     if fastest_ms is None:
         raise InfeasibleError(

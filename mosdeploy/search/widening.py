@@ -34,7 +34,7 @@ def with_wider(
     space, limits, oracle
         Those of the search. A wider candidate without a finite loss is left out.
     count
-        How many of the best.
+        How many of the best, and of the best that stand by their own loss.
 
     Returns
     -------
@@ -44,7 +44,9 @@ def with_wider(
     """
     constraints = ConstraintTable(space, limits, oracle.cost, oracle.predict_ms)
     origins: dict[ArchConfig, list[Candidate]] = {}
-    for candidate in evolution.ranked[:count]:
+    # those of the evolution itself too, which come after all that have more layers
+    alone = [candidate for candidate in evolution.ranked if candidate.narrow_loss is None]
+    for candidate in dict.fromkeys([*evolution.ranked[:count], *alone[:count]]):
         for arch in _path(candidate.arch, constraints):
             origins.setdefault(arch, []).append(candidate)
     known = {candidate.arch: candidate.loss for candidate in evolution.ranked}

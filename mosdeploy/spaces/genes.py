@@ -146,7 +146,7 @@ class SearchSpace(Record):
         row = self.to_genes(arch)
         fresh = self._sample_row(rng)
         redraw = rng.random(self.num_genes) < probability
-        return self.from_genes(self._repair(np.where(redraw | (row == 0), fresh, row)))
+        return self.from_genes(self.repair(np.where(redraw | (row == 0), fresh, row)))
 
     def crossover(
         self, first: ArchConfig, second: ArchConfig, rng: np.random.Generator
@@ -157,7 +157,18 @@ class SearchSpace(Record):
         row = np.where(rng.random(self.num_genes) < 0.5, a, b)
         # what one parent lacks comes from the other
         row = np.where(row == 0, np.maximum(a, b), row)
-        return self.from_genes(self._repair(np.where(row == 0, self._sample_row(rng), row)))
+        return self.from_genes(self.repair(np.where(row == 0, self._sample_row(rng), row)))
+
+    def repair(self, row: GeneArray) -> GeneArray:
+        """Lift a value that another stack's depth had cut short to the next choice."""
+        for gene in self.entries:
+            if gene.at_most is not None:
+                columns = self.gene_slices[gene.choices]
+                choices = np.array(self._choices(gene))
+                row[columns] = choices[
+                    np.minimum(np.searchsorted(choices, row[columns]), len(choices) - 1)
+                ]
+        return row
 
     def check(self, arch: ArchConfig) -> None:
         """Make sure that an architecture belongs to this space.
@@ -329,17 +340,6 @@ class SearchSpace(Record):
         return np.array(
             [choices[rng.integers(len(choices))] for choices in self.gene_choices], dtype=np.int64
         )
-
-    def _repair(self, row: GeneArray) -> GeneArray:
-        """Lift a value that another stack's depth had cut short to the next choice."""
-        for gene in self.entries:
-            if gene.at_most is not None:
-                columns = self.gene_slices[gene.choices]
-                choices = np.array(self._choices(gene))
-                row[columns] = choices[
-                    np.minimum(np.searchsorted(choices, row[columns]), len(choices) - 1)
-                ]
-        return row
 
 
 def _values(gene: Gene, arch: ArchConfig) -> list[int]:

@@ -65,25 +65,42 @@ def test_finalists_are_trained_for_their_steps(tmp_path: Path) -> None:
         assert trained.verbs.items() <= chosen.verbs.items()
 
 
-@pytest.mark.parametrize(("step_s", "turn_s"), [(0.1, 0.7), (0.9, 5.0), (9.0, 27.0)])
+@pytest.mark.parametrize(("step_s", "turn_s"), [(0.1, 0.7), (0.9, 5.0), (9.0, 18.0)])
 def test_steps_are_timed_where_winners_are_trained_for_a_time(
     tmp_path: Path, step_s: float, turn_s: float
 ) -> None:
-    """Five turns of either kind: seven steps, five seconds, or three steps that take longer."""
+    """Five turns of either kind: seven steps, five seconds, or two steps that take longer."""
     times = StepTimes(supernet_s=3.0, winner_s=step_s)
     found = []
-    finetune = ("steps = 24", "steps = 24\nsame_time = true", "steps = 23\nsame_time = true")
-    for i, text in enumerate(finetune):
+    timed = "same_time = true\ninherited_share = "
+    finetune = ("steps = 24", f"steps = 24\n{timed}0.4", f"steps = 23\n{timed}0.4")
+    for i, text in enumerate((*finetune, f"steps = 24\n{timed}1.0")):
         root = make_run_folder(tmp_path / str(i))
         with (root / "mosdeploy.toml").open("a") as file:
             file.write(f"\n[finetune]\n{text}\n")
         context = Context(open_run(root))
         found.append(estimate_walk(context, times, BOARD, DataSizes(400, 50, 30)).verbs)
-    same, timed, short = found
+    same, timed, short, inherited = found
     assert timed["finetune"] - same["finetune"] == pytest.approx(10 * turn_s)
     assert timed["search"] - same["search"] == pytest.approx(30 * turn_s)
-    # the supernet had more than half of its steps
-    assert short["search"] == pytest.approx(same["search"])
+    # the supernet had more than half of its steps; all of the weights are inherited
+    assert short["search"] == inherited["search"] == pytest.approx(same["search"])
+    assert short["finetune"] - same["finetune"] == pytest.approx(10 * turn_s - step_s)
+
+
+def test_few_batches_of_a_step_are_tried(tmp_path: Path) -> None:
+    """Of eight, two; and each finalist that is trained is timed."""
+    root = make_run_folder(tmp_path)
+    edit(root / "mosdeploy.toml", "\nsteps = 12", "\nsteps = 12\ngrad_accum_steps = 8")
+    edit(root / "mosdeploy.toml", "[search]", "[search]\nfinalist_steps = 30")
+    context = Context(open_run(root))
+    same = estimate_walk(context, TIMES, BOARD, DataSizes(400, 50, 30)).verbs
+    with (root / "mosdeploy.toml").open("a") as file:
+        file.write("\n[finetune]\nsame_time = true\n")
+    timed = estimate_walk(Context(open_run(root)), TIMES, BOARD, DataSizes(400, 50, 30)).verbs
+    trial_s = 10 * 7 * 0.9 / 4
+    assert timed["finetune"] - same["finetune"] == pytest.approx(trial_s)
+    assert timed["search"] - same["search"] == pytest.approx(2 * trial_s)
 
 
 def test_a_budget_is_shared_as_the_training_shares_it(tmp_path: Path) -> None:

@@ -272,3 +272,15 @@ def test_the_report_tells_what_was_predicted(predicted: Path) -> None:
     page = opened(predicted).report().page.read_text()
     assert f"{result.num_predicted:,} more were only predicted" in page
     assert f"{result.quality.kendall_tau:.3f}" in page
+
+
+def test_an_encoder_gets_more_layers(encoder_folder: Path) -> None:
+    """Whose supernet has learned next to nothing: all inherit the same."""
+    deep = opened(encoder_folder).search(max_parameters=10**9, verify=False).winner
+    path = encoder_folder / "mosdeploy.toml"
+    assert "[search]\n" in path.read_text()
+    edit(path, "[search]\n", "[search]\ndeepen = false\n")
+    shallow = opened(encoder_folder).search(max_parameters=10**9, verify=False).winner
+    deepest = open_run(encoder_folder).config.space.largest
+    assert len(shallow.arch.layers) < len(deep.arch.layers) == len(deepest.layers)
+    assert deep.loss <= 1.05 * shallow.loss

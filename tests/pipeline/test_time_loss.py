@@ -14,7 +14,7 @@ from mosdeploy.errors import InfeasibleError
 from mosdeploy.pipeline import same_time
 from mosdeploy.pipeline import time_loss as module
 from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.time_loss import TimeLoss, has_steps_enough, time_loss
+from mosdeploy.pipeline.time_loss import TimeLoss, time_loss
 from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.spaces.genes import ArchConfig
 
@@ -190,37 +190,3 @@ def test_a_search_takes_what_trains_fast(timed: Path) -> None:
     shown = mosdeploy("search", "--max-latency", "10s", "--no-verify", cwd=timed)
     assert f" with {time:+.4f} for the time of its training steps" in shown.stdout
     assert "larger subnets" not in shown.stdout
-
-
-def test_steps_are_enough_where_more_count_for_nothing(timed: Path, encoder_folder: Path) -> None:
-    def are_enough(folder: Path) -> bool:
-        return has_steps_enough(trained_run(open_run(folder)))
-
-    loss_at(timed, {6: 3.5, 12: 3.0})
-    _, of = found(timed)
-    assert of is not None
-    assert not are_enough(timed)
-    path = timed / "mosdeploy.toml"
-    edit(path, "steps = 24", f"steps = {math.ceil(of.most_steps / same_time.LEAST)}")
-    assert are_enough(timed)
-    edit(path, "inherited_share = 0.4", "inherited_share = 1.0")
-    assert not are_enough(timed)
-    # its winners start from parts of the teacher
-    assert are_enough(encoder_folder)
-
-
-def test_a_search_takes_what_is_deep_where_steps_are_enough(timed: Path) -> None:
-    path = timed / "mosdeploy.toml"
-    edit(path, "steps = 24\nsame_time = true", "steps = 100000\nsame_time = false")
-    deepest = trained_run(open_run(timed)).spec.space.largest
-    deep = opened(timed).search("10s", verify=False).winner
-    assert deep.time_loss is None
-    assert sum(map(len, (deep.arch.encoder_layers, deep.arch.decoder_layers))) == sum(
-        map(len, (deepest.encoder_layers, deepest.decoder_layers))
-    )
-    text = path.read_text()
-    assert "[search]\n" in text
-    path.write_text(text.replace("[search]\n", "[search]\ndeepen = false\nwiden = false\n"))
-    alone = opened(timed).search("10s", verify=False).winner
-    assert alone.narrow_loss is None
-    assert alone.loss <= deep.loss

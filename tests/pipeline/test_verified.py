@@ -245,6 +245,7 @@ def test_predictions_are_corrected_no_further_than_was_trained(tmp_path: Path) -
 
     def evolve(level: float, excess_bytes: int = 0) -> Any:
         levels.append(level)
+        return SimpleNamespace(ranked=[])
 
     task = Verification(
         context, "dev", Limits(max_latency_ms=10.0), evolve(1.0), None, evolve, min_level=0.9
@@ -256,6 +257,24 @@ def test_predictions_are_corrected_no_further_than_was_trained(tmp_path: Path) -
     task._correct_predictions()
     assert levels[1:] == [0.9]
     assert len(context.progress.messages) == 1
+
+
+def test_finalists_are_compared_as_the_last_search_compares_them(tmp_path: Path) -> None:
+    """A deeper one that stood by the best loss of the first search stands by that of the next."""
+    context: Any = SimpleNamespace(files=Workspace(tmp_path), progress=KeptProgress())
+    deep, gone = (
+        x.model_copy(update={"narrow_loss": 2.9})
+        for x in (candidate(3.0, 4.5), candidate(3.1, 4.5))
+    )
+    best = candidate(2.8, None)
+    found: Any = SimpleNamespace(ranked=[deep.model_copy(update={"narrow_loss": 2.8}), best])
+    limits = Limits(max_latency_ms=10.0)
+    task = Verification(context, "dev", limits, found, None, lambda *_: found, "median")
+    task.measured = [deep, gone]
+    task._ratios = [0.5]
+    task._correct_predictions()
+    assert [x.narrow_loss for x in task.measured] == [2.8, 2.9]
+    assert [x.measured_ms for x in task.measured] == [4.5, 4.5]
 
 
 def test_predictions_of_memory_are_corrected_by_what_the_finalists_took(

@@ -1,6 +1,9 @@
 """The best of a search gets more layers, as far as the limits allow."""
 
+import itertools
+
 import pytest
+from example_spaces import space_of
 from search_problem import CONFIG, MEDIUM, Problem
 
 from mosdeploy.config import load_recipe
@@ -9,9 +12,11 @@ from mosdeploy.search import (
     Cost,
     Evolution,
     SearchOracle,
+    choose_winner,
     evolve,
-    finalists,
+    finalists_to_train,
     inherited_quality,
+    size_of,
     with_deeper,
     with_wider,
 )
@@ -52,23 +57,29 @@ def test_the_winner_has_the_most_layers_that_keep_the_limit():
     assert {layer.ffn_dim for layer in (*deep.arch.encoder_layers, *deep.arch.decoder_layers)} == {
         64
     }
-    # one layer more is too slow in either stack
     total = sum(MEDIUM.depths(deep.arch))
-    others = [c for c in after.ranked if sum(MEDIUM.depths(c.arch)) > total]
-    assert others == []
     assert total > 2
+    # whatever has more layers is too slow, as narrow as it may be
+    for depths in itertools.product((1, 2, 3), repeat=2):
+        names = {"encoder_layers": depths[0], "decoder_layers": depths[1]}
+        rest = {"encoder_embed_dim": deep.arch.encoder_embed_dim}
+        rest |= {"decoder_embed_dim": deep.arch.decoder_embed_dim, "cross_span": 1}
+        heads = ("encoder_heads", "decoder_self_heads", "decoder_cross_heads")
+        rest |= dict.fromkeys(heads, 2) | dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), 64)
+        assert sum(depths) <= total or problem.latency(MEDIUM.repeated(names | rest)) > 14.0
 
 
 def test_layers_come_before_widths():
     problem = Young()
-    _, after = searched(problem)
+    before, after = searched(problem)
     wide = with_wider(after, MEDIUM, LIMITS, problem.oracle, 4)
     assert MEDIUM.depths(wide.ranked[0].arch) == MEDIUM.depths(after.ranked[0].arch)
     assert wide.ranked[0].narrow_loss == after.ranked[0].narrow_loss
     keys = [inherited_quality(c) for c in wide.ranked]
     assert keys == sorted(keys)
-    chosen = finalists(wide, LIMITS, 3, margin=0.3)
-    assert all(c.predicted_ms <= 14.0 * (1 - 0.3 * i / 2) for i, c in enumerate(chosen))
+    # the best of the evolution gets wider all the same, for devices that are slower
+    shallow = [c for c in wide.ranked if MEDIUM.depths(c.arch) == (1, 1)]
+    assert max(map(size_of, shallow)) > size_of(before.ranked[0])
 
 
 def test_one_whose_loss_is_clearly_worse_is_left_out():
@@ -87,6 +98,85 @@ def test_the_smallest_limit_leaves_all_as_it_is():
     problem = Young(latency=lambda arch: 1.0 if arch == MEDIUM.smallest else 99.0)
     before, after = searched(problem)
     assert after.ranked == before.ranked and after.num_evaluated == before.num_evaluated
+
+
+def encoders(*losses):
+    """A space, and an evolution that found one layer with the first loss; those of more layers have
+    the others.
+    """
+    space = load_recipe("minilm-l6").space
+    nets = [
+        space.repeated({"embed_dim": 384, "layers": n, "ffn_dim": 192, "heads": 3})
+        for n in range(1, len(losses) + 1)
+    ]
+    loss_of = dict(zip(nets, losses, strict=True))
+
+    def cost(arch):
+        return Cost(len(arch.layers), 0, num_body_parameters=len(arch.layers), memory_bytes=0)
+
+    oracle = SearchOracle(losses=lambda archs, _: [loss_of.get(x, 9.0) for x in archs], cost=cost)
+    found = Candidate(
+        arch=nets[0], loss=losses[0], predicted_ms=None, num_parameters=1, size_bytes=0
+    )
+    evolution = Evolution((found,), (found,), frozenset({nets[0]}))
+    return with_deeper(evolution, space, Limits(max_parameters=len(losses)), oracle)
+
+
+@pytest.mark.parametrize(
+    ("losses", "order"),
+    [
+        ((0.3, 0.3001, 0.3001), [3, 2, 1]),
+        ((0.3, 0.2999, 0.3001), [3, 2, 1]),
+        ((0.3, 0.3001, 0.2999), [3, 2, 1]),
+        ((0.3, 0.2998, 0.2999), [3, 2, 1]),
+        ((0.3, 0.32, 0.3149), [3, 1]),
+        ((0.3, 0.3149, 0.32), [2, 1]),
+    ],
+)
+def test_the_deepest_comes_first_whatever_is_a_little_better(losses, order):
+    assert [len(c.arch.layers) for c in encoders(*losses).ranked] == order
+
+
+def test_near_the_limit_the_deeper_one_wins_and_the_wider_one_does_not():
+    deep, shallow = encoders(0.3, 0.305).ranked
+    timed = [
+        deep.model_copy(update={"measured_ms": 9.9}),
+        shallow.model_copy(update={"measured_ms": 9.8}),
+    ]
+    limits = Limits(max_latency_ms=10.0)
+    assert choose_winner(timed, limits, margin=0.03).arch == deep.arch
+    assert choose_winner(timed, limits).arch == deep.arch
+
+
+def test_finalists_to_train_are_of_all_depths():
+    found = encoders(0.3, 0.301, 0.302).ranked
+    chosen = finalists_to_train(found, found, 5, lambda arch: (len(arch.layers),))
+    assert [len(c.arch.layers) for c in chosen] == [3, 2, 1]
+
+
+@pytest.mark.parametrize("spans", [(2,), (2, 3), (1, 3)])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_spans_that_the_depth_had_cut_short_grow(spans, layers):
+    space = space_of(
+        embed_dim=(32,),
+        layers=(1, 2, 3),
+        ffn_dim=(64, 128),
+        heads=(2,),
+        qkv_dim=32,
+        cross_span=spans,
+    )
+    problem = Problem(space)
+    names = {"encoder_layers": layers, "decoder_layers": 1, "cross_span": spans[-1]}
+    names |= dict.fromkeys(("encoder_embed_dim", "decoder_embed_dim"), 32)
+    names |= dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), 64)
+    names |= dict.fromkeys(("encoder_heads", "decoder_self_heads", "decoder_cross_heads"), 2)
+    arch = space.repeated(names)
+    found = Candidate(arch=arch, loss=2.0, predicted_ms=None, num_parameters=1, size_bytes=0)
+    oracle = SearchOracle(lambda archs, _: [2.0 for _ in archs], problem.cost)
+    after = with_deeper(Evolution((found,), (found,), frozenset({arch})), space, Limits(), oracle)
+    deepest = max(after.ranked, key=lambda c: sum(space.depths(c.arch)))
+    assert space.depths(deepest.arch) == (3, 3)
+    assert all(layer.cross_span in spans for layer in deepest.arch.decoder_layers)
 
 
 @pytest.mark.parametrize(("most", "heads"), [(30, [9, 9, 9]), (20, [3, 3, 3]), (8, [9])])
