@@ -13,6 +13,7 @@ from ..spaces.genes import ArchConfig, GeneArray
 from ..storage import fingerprint, locked, write_record
 from .context import Context
 from .devices import run_profile
+from .finalist_timing import FinalistTiming
 from .finalist_training import FinalistTraining
 from .limits import NO_LIMITS, check_trained_for, cost_of, search_limits, with_less_memory
 from .predictors import predictor, tail_ratio
@@ -210,13 +211,11 @@ class _SearchTask:
     ) -> Verification:
         """What measures the finalists, and trains those that keep the limits if that is wanted."""
         return Verification(
-            self.context,
-            self.device,
+            FinalistTiming(self.context, self.device, self.statistic),
             self.limits,
             evolution,
             self.predictor,
             evolve,
-            self.statistic,
             training.losses if training.steps else None,
             min_level=self._min_level,
         )

@@ -9,22 +9,16 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config.units import Statistic
-from ..errors import InfeasibleError, StaleInputError
+from ..errors import InfeasibleError
 from ..printable import byte_size
 from ..records import Candidate, Limits
 from ..spaces.genes import ArchConfig
-from ..storage import disk_errors
-from .collect import CollectRequest, collect
 from .context import Context
-from .devices import run_profile
+from .finalist_timing import FinalistTiming
 
 if TYPE_CHECKING:
-    from ..latency.dataset import LatencyDataset
     from ..latency.predictor import LatencyPredictor
     from ..search import Evolution
 
@@ -37,12 +31,6 @@ MAX_STEP = 0.25
 further ones know from these how far off it is.
 """
 MAX_MARGIN = 0.9
-MIN_NOISE = 0.03
-"""What timings at different times differ by at least, as a share, whatever the spread within a few
-minutes says: of 60 later ones of 30 winners (docs/reliability.md) 55 lay below it.
-"""
-RECENT_S = 3600.0
-"""For how long the second timing of a winner counts in later searches."""
 
 
 @dataclass
@@ -51,12 +39,10 @@ class Verification:
 
     Attributes
     ----------
-    statistic
-        The figure of the times that the limit is about.
+    timing
+        Of finalists on the device.
     measured
         Those that were measured so far; of one that was timed again, the longer time.
-    noise
-        How much longer than measured a subnet may take later, as a share.
     evolve
         Searches again, with predicted latencies multiplied by a factor, and a limit on memory
         lowered by so many bytes.
@@ -72,22 +58,23 @@ class Verification:
         How much more memory the finalists took than was predicted of them.
     """
 
-    context: Context
-    device: str
+    timing: FinalistTiming
     limits: Limits
     evolution: "Evolution"
     predictor: "LatencyPredictor | None"
     evolve: "Callable[[float, int], Evolution]"
-    statistic: Statistic = "median"
     train: "Callable[[Sequence[ArchConfig]], list[float]] | None" = None
     measured: list[Candidate] = field(default_factory=list)
-    noise: float = MIN_NOISE
     level: float = 1.0
     min_level: float = 0.0
     excess_bytes: int = 0
     _ratios: list[float] = field(default_factory=list)
     _drifts: list[float] = field(default_factory=list)
-    _asked: dict[Path, list[str]] = field(default_factory=dict)
+
+    @property
+    def context(self) -> Context:
+        """The run folder, and who is told of progress."""
+        return self.timing.context
 
     def run(self) -> tuple[Candidate, list[Candidate]]:
         """Measure; returns the winner and all that were measured.
@@ -120,12 +107,11 @@ class Verification:
         """In bounded rounds, until one keeps the limit by more than the noise and no better one is
         expected to.
         """
-        path = self.context.files.verified_path(self.device, self.context.config.workload.name)
         for attempt in range(1, MAX_ROUNDS + 1):
             chosen = self._next_finalists(attempt)
             if not chosen:
                 break
-            timed = self._timed(chosen, path)
+            timed = self.timing.timed(chosen, self.timing.first_path)
             self.measured += timed
             self._ratios += [
                 self.level * c.measured_ms / c.predicted_ms
@@ -154,7 +140,7 @@ class Verification:
             return finalists(self.evolution, self.limits, count, exclude=known, margin=margin)
         best = choose_winner(safe, self.limits)
         limit_ms = self.limits.max_latency_ms or math.inf
-        fast = [c for c in left if (c.predicted_ms or 0.0) * (1 + self.noise) <= limit_ms]
+        fast = [c for c in left if (c.predicted_ms or 0.0) * (1 + self.timing.noise) <= limit_ms]
         better = [c for c in fast if inherited_quality(c) < inherited_quality(best)]
         if self.train is not None:
             depths = config.space.depths
@@ -175,7 +161,7 @@ class Verification:
         """Those that keep the limits as measured, by more than the noise."""
         from ..search import is_safe
 
-        return [c for c in self.measured if is_safe(c, self.limits, self.noise)]
+        return [c for c in self.measured if is_safe(c, self.limits, self.timing.noise)]
 
     def _train_finalists(self, train: "Callable[[Sequence[ArchConfig]], list[float]]") -> None:
         """Half of those that keep the limits by their inherited loss, half by size."""
@@ -227,7 +213,7 @@ class Verification:
         if not self._ratios or self.limits.max_latency_ms is None:
             return self.level
         level = max(statistics.median(self._ratios), self.min_level)
-        return self.level if abs(math.log(level / self.level)) <= self.noise else level
+        return self.level if abs(math.log(level / self.level)) <= self.timing.noise else level
 
     def _measured_excess(self) -> int:
         """Where a finalist takes more memory than the limit, the most that any took more than was
@@ -243,24 +229,19 @@ class Verification:
         """Of several noisy times the least that keeps the limit is lucky; so the winner, and the
         next one beside it, are timed once more, until the winner is one that was.
         """
-        from ..search import choose_winner
-
         again: set[str] = set()
-        path = self.context.files.timed_again_path(self.device, self.context.config.workload.name)
-        # what this search has measured itself stays, however long it takes
-        if path not in self._asked and path.exists() and not _is_recent(path):
-            with disk_errors(path):
-                path.unlink()  # what counts is how the device is now
+        self.timing.remove_old()
         while True:
-            winner = choose_winner(self.measured, self.limits, self.noise, self.statistic)
+            winner = self._best(self.measured)
             if winner.arch.key in again:
                 return winner
             chosen = [winner]
             with contextlib.suppress(InfeasibleError):
                 left = [c for c in self.measured if c.arch.key not in again | {winner.arch.key}]
-                chosen.append(choose_winner(left, self.limits, self.noise, self.statistic))
+                chosen.append(self._best(left))
             again |= {candidate.arch.key for candidate in chosen}
-            pairs = list(zip(chosen, self._timed(chosen, path), strict=True))
+            found = self.timing.timed(chosen, self.timing.again_path)
+            pairs = list(zip(chosen, found, strict=True))
             self._drifts += [
                 of.measured_ms / c.measured_ms
                 for c, of in pairs
@@ -269,70 +250,10 @@ class Verification:
             worse = {c.arch.key: _worse(c, of) for c, of in pairs}
             self.measured = [worse.get(c.arch.key, c) for c in self.measured]
 
-    def _timed(self, chosen: Sequence[Candidate], path: Path) -> list[Candidate]:
-        """Candidates with the times of a dataset; those that it lacks are measured."""
-        target = run_profile(self.context.files.root, self.device).timed_for(self.statistic)
-        is_first = path not in self._asked
-        asked = self._asked.setdefault(path, [])
-        asked += [candidate.arch.key for candidate in chosen]
-        request = CollectRequest(
-            target,
-            [candidate.arch for candidate in chosen],
-            path,
-            # what was measured in this search has to stay comparable
-            renew=is_first,
-            look=is_first,
-        )
-        dataset = collect(self.context, request).dataset
-        self.noise = max(self.noise, _noise_of(dataset, asked, self.statistic))
-        timed = []
-        for candidate in chosen:
-            measurement = dataset.measured[candidate.arch.key].measurement
-            found = {
-                "measured_ms": measurement.figure_ms(self.statistic),
-                "measured_memory_bytes": measurement.memory_bytes,
-            }
-            timed.append(candidate.model_copy(update=found))
-        return timed
+    def _best(self, measured: Sequence[Candidate]) -> Candidate:
+        from ..search import choose_winner
 
-
-def _noise_of(dataset: "LatencyDataset", keys: Sequence[str], statistic: Statistic) -> float:
-    """How far apart repeats lie, as a share, in the sessions that measured some architectures.
-
-    What a later session of the same file brought does not count: the same search again, with the
-    same times, has to choose the same.
-    """
-    from ..latency.calibration import noise_floor_percent
-
-    measured = dataset.measured
-    names = {measured[key].session for key in keys}
-    sessions = [session for session in dataset.sessions if session.session in names]
-    host = dataset.context.device.host_alias
-    return (noise_floor_percent(sessions, host, statistic=statistic) or 0.0) / 100
-
-
-def _is_recent(path: Path) -> bool:
-    """Whether every session of a dataset began within the last hour, as it says itself: files of a
-    copied folder are as old as the copy.
-
-    Raises
-    ------
-    StaleInputError
-        If it cannot be read.
-    """
-    from ..latency.dataset import LatencyDataset
-
-    try:
-        sessions = LatencyDataset.load(path).sessions
-        times = [datetime.fromisoformat(session.started_at) for session in sessions]
-        ages_s = [(datetime.now(UTC) - time).total_seconds() for time in times]
-    except StaleInputError as error:
-        if isinstance(error.__cause__, OSError):
-            raise
-        return False  # corrupt, or of another version
-    except (ValueError, TypeError):  # no time with a zone
-        return False
-    return bool(ages_s) and all(0.0 <= age_s <= RECENT_S for age_s in ages_s)
+        return choose_winner(measured, self.limits, self.timing.noise, self.timing.statistic)
 
 
 def _rescaled(candidate: Candidate, ratio: float) -> Candidate:

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from command_line import mosdeploy
@@ -15,6 +14,7 @@ from mosdeploy.evaluation import proxy
 from mosdeploy.evaluation.proxy import ProxyEvaluator
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.pipeline.context import Context
+from mosdeploy.pipeline.finalist_timing import FinalistTiming
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.pipeline.verified import Verification
@@ -65,11 +65,9 @@ def test_a_noisier_session_of_later_changes_no_search(folder: Path) -> None:
     path = Workspace(folder).verified_path("local", found.workload.name)
 
     def noise() -> float:
-        nothing: Any = None
-        context = Context(open_run(folder))
-        task = Verification(context, "local", found.limits, nothing, None, nothing)
-        task._timed(found.finalists, path)
-        return task.noise
+        timing = FinalistTiming(Context(open_run(folder)), "local")
+        timing.timed(found.finalists, path)
+        return timing.noise
 
     before = noise()
     last = LatencyDataset.load(path).sessions[-1]

@@ -16,6 +16,7 @@ from walking import KeptProgress
 
 from mosdeploy.errors import InfeasibleError
 from mosdeploy.latency.dataset import LatencyDataset
+from mosdeploy.pipeline.finalist_timing import FinalistTiming
 from mosdeploy.pipeline.verified import Verification
 from mosdeploy.records import Candidate, DeviceState, Limits, SessionRecord
 from mosdeploy.storage import append_line
@@ -48,14 +49,14 @@ def decided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         order = [x.arch for x in measured]
         looks: list[int] = []
 
-        def timed(self: Verification, chosen: list[Candidate], path: Path) -> list[Candidate]:
+        def timed(self: FinalistTiming, chosen: list[Candidate], path: Path) -> list[Candidate]:
             assert path == tmp_path / "search" / "again" / "dev-load.jsonl"
             looks.extend(order.index(x.arch) for x in chosen)
             return [
                 x.model_copy(update={"measured_ms": again[order.index(x.arch)]}) for x in chosen
             ]
 
-        monkeypatch.setattr(Verification, "_timed", timed)
+        monkeypatch.setattr(FinalistTiming, "timed", timed)
         context: Any = SimpleNamespace(
             files=Workspace(tmp_path),
             config=SimpleNamespace(workload=SimpleNamespace(name="load")),
@@ -63,10 +64,9 @@ def decided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         evolution: Any = None
         evolve: Any = None
         limits = Limits(max_latency_ms=10.0)
-        task = Verification(
-            context, "dev", limits, evolution, None, evolve, measured=measured, noise=noise
-        )
-        task._asked.update(asked or {})
+        timing = FinalistTiming(context, "dev", noise=noise)
+        task = Verification(timing, limits, evolution, None, evolve, measured=measured)
+        timing._asked.update(asked or {})
         winner = task._winner_timed_again()
         assert winner in task.measured
         return order.index(winner.arch), looks
@@ -181,7 +181,7 @@ class Ladder:
         ]
 
     def verification(self, monkeypatch: pytest.MonkeyPatch) -> Verification:
-        monkeypatch.setattr(Verification, "_timed", lambda _, *asked: self.timed(*asked))
+        monkeypatch.setattr(FinalistTiming, "timed", lambda _, *asked: self.timed(*asked))
         config = SimpleNamespace(
             workload=SimpleNamespace(name="load"),
             search=SimpleNamespace(finalists=4),
@@ -192,7 +192,13 @@ class Ladder:
         )
         predictor: Any = SimpleNamespace(half_width=lambda genes: [0.6] * len(genes))
         limits = Limits(max_latency_ms=10.0)
-        return Verification(context, "dev", limits, self.evolve(1.0), predictor, self.evolve)
+        return Verification(
+            FinalistTiming(context, "dev"),
+            limits,
+            self.evolve(1.0),
+            predictor,
+            self.evolve,
+        )
 
     def best_ms(self, factor: float, noise: float) -> float:
         """The longest time that keeps the limit by the noise."""
@@ -215,7 +221,7 @@ def test_the_winner_uses_the_limit_wherever_the_device_is(
     ladder = Ladder(tmp_path, factor, factor)
     task = ladder.verification(monkeypatch)
     winner, measured = task.run()
-    assert winner.measured_ms == pytest.approx(ladder.best_ms(factor, task.noise))
+    assert winner.measured_ms == pytest.approx(ladder.best_ms(factor, task.timing.noise))
     assert len(measured) <= 12
     # a finalist of the first round is predicted as those of later ones are
     predicted = {x.arch: x.predicted_ms for x in ladder.evolve(task.level).ranked}
@@ -231,7 +237,7 @@ def test_of_a_device_that_becomes_slower_others_are_measured(
     ladder = Ladder(tmp_path, 1.0, 1.5)
     task = ladder.verification(monkeypatch)
     winner, _ = task.run()
-    assert winner.measured_ms == pytest.approx(ladder.best_ms(1.5, task.noise))
+    assert winner.measured_ms == pytest.approx(ladder.best_ms(1.5, task.timing.noise))
     assert ladder.levels == [1.0, pytest.approx(1.5)]
     # slower once more: it is not run after for ever
     ladder = Ladder(tmp_path, 1.0, 100.0)
@@ -248,7 +254,12 @@ def test_predictions_are_corrected_no_further_than_was_trained(tmp_path: Path) -
         return SimpleNamespace(ranked=[])
 
     task = Verification(
-        context, "dev", Limits(max_latency_ms=10.0), evolve(1.0), None, evolve, min_level=0.9
+        FinalistTiming(context, "dev"),
+        Limits(max_latency_ms=10.0),
+        evolve(1.0),
+        None,
+        evolve,
+        min_level=0.9,
     )
     task._ratios += [0.6, 0.7, 0.8]
     task._correct_predictions()
@@ -269,7 +280,7 @@ def test_finalists_are_compared_as_the_last_search_compares_them(tmp_path: Path)
     best = candidate(2.8, None)
     found: Any = SimpleNamespace(ranked=[deep.model_copy(update={"narrow_loss": 2.8}), best])
     limits = Limits(max_latency_ms=10.0)
-    task = Verification(context, "dev", limits, found, None, lambda *_: found, "median")
+    task = Verification(FinalistTiming(context, "dev"), limits, found, None, lambda *_: found)
     task.measured = [deep, gone]
     task._ratios = [0.5]
     task._correct_predictions()
@@ -293,7 +304,7 @@ def test_predictions_of_memory_are_corrected_by_what_the_finalists_took(
         )
         return SimpleNamespace(ranked=ranked, front=ranked)
 
-    def timed(self: Verification, chosen: list[Candidate], path: Path) -> list[Candidate]:
+    def timed(self: FinalistTiming, chosen: list[Candidate], path: Path) -> list[Candidate]:
         more = 6 if "again" in path.parts else 5
         return [
             x.model_copy(
@@ -302,7 +313,7 @@ def test_predictions_of_memory_are_corrected_by_what_the_finalists_took(
             for x in chosen
         ]
 
-    monkeypatch.setattr(Verification, "_timed", timed)
+    monkeypatch.setattr(FinalistTiming, "timed", timed)
     config = SimpleNamespace(
         workload=SimpleNamespace(name="load"), search=SimpleNamespace(finalists=4)
     )
@@ -310,7 +321,7 @@ def test_predictions_of_memory_are_corrected_by_what_the_finalists_took(
         files=Workspace(tmp_path), config=config, progress=KeptProgress()
     )
     limits = Limits(max_memory_bytes=40)
-    task = Verification(context, "dev", limits, evolve(1.0, 0), None, evolve)
+    task = Verification(FinalistTiming(context, "dev"), limits, evolve(1.0, 0), None, evolve)
     winner, _ = task.run()
     # of the two times the most memory counts
     assert (winner.memory_bytes, winner.measured_memory_bytes) == (34, 40)
@@ -332,7 +343,7 @@ def test_finalists_of_other_depths_are_trained_and_the_best_of_them_wins(
     )
     evolution: Any = SimpleNamespace(ranked=ranked, front=ranked[:4])
 
-    def timed(self: Verification, chosen: list[Candidate], path: Path) -> list[Candidate]:
+    def timed(self: FinalistTiming, chosen: list[Candidate], path: Path) -> list[Candidate]:
         return [x.model_copy(update={"measured_ms": x.predicted_ms}) for x in chosen]
 
     trained: list[Any] = []
@@ -341,7 +352,7 @@ def test_finalists_of_other_depths_are_trained_and_the_best_of_them_wins(
         trained.extend(archs)
         return [1.0 / sum(MEDIUM.depths(arch)) for arch in archs]
 
-    monkeypatch.setattr(Verification, "_timed", timed)
+    monkeypatch.setattr(FinalistTiming, "timed", timed)
     config = SimpleNamespace(
         workload=SimpleNamespace(name="load"),
         search=SimpleNamespace(finalists=4),
@@ -351,8 +362,8 @@ def test_finalists_of_other_depths_are_trained_and_the_best_of_them_wins(
         files=Workspace(tmp_path), config=config, progress=KeptProgress()
     )
     task = Verification(
-        context, "dev", Limits(max_latency_ms=10.0), evolution, None, lambda *_: evolution,
-        train=train,
+        FinalistTiming(context, "dev"), Limits(max_latency_ms=10.0), evolution, None,
+        lambda *_: evolution, train=train,
     )  # fmt: skip
     winner, measured = task.run()
     depths = [MEDIUM.depths(arch) for arch in trained]
