@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ..records import Candidate, Limits
 from ..spaces.genes import ArchConfig, GeneArray, SearchSpace
 from .constraints import ConstraintTable, columns_of
-from .evolution import Evolution, with_candidates
+from .evolution import Evolution, losses_of, with_candidates
 from .oracle import SearchOracle
 from .quality import num_layers
 
@@ -47,9 +47,7 @@ def with_deeper(
     constraints = ConstraintTable(space, limits, oracle.cost, oracle.predict_ms)
     best = evolution.ranked[0]
     archs = list(dict.fromkeys(_deeper(best.arch, constraints)))
-    known = {candidate.arch: candidate.loss for candidate in evolution.ranked}
-    new = [arch for arch in archs if arch not in known]
-    losses = {**known, **dict(zip(new, oracle.losses(new, [None] * len(new)), strict=True))}
+    losses = losses_of(evolution, archs, oracle)
     most = best.loss + MAX_RISE * abs(best.loss)
     accepted = [
         constraints.candidate(arch, loss)
@@ -57,7 +55,7 @@ def with_deeper(
         if (loss := losses[arch]) is not None and loss <= most
     ]
     found = [_compared(candidate, [best, *accepted]) for candidate in accepted]
-    return with_candidates(evolution, found, new)
+    return with_candidates(evolution, found, archs)
 
 
 def _compared(candidate: Candidate, others: Sequence[Candidate]) -> Candidate:

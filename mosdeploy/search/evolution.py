@@ -260,6 +260,15 @@ def conclude(seen: Mapping[ArchConfig, float], constraints: ConstraintTable) -> 
     return Evolution(tuple(candidates), pareto_front(candidates), frozenset(seen))
 
 
+def losses_of(
+    evolution: Evolution, archs: Collection[ArchConfig], oracle: SearchOracle
+) -> dict[ArchConfig, float | None]:
+    """Losses of all that an evolution ranked, and of further architectures in full."""
+    known = {candidate.arch: candidate.loss for candidate in evolution.ranked}
+    new = [arch for arch in archs if arch not in known]
+    return {**known, **dict(zip(new, oracle.losses(new, [None] * len(new)), strict=True))}
+
+
 def with_candidates(
     evolution: Evolution, found: Sequence[Candidate], evaluated: Collection[ArchConfig]
 ) -> Evolution:

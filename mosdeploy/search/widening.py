@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ..records import Candidate, Limits
 from ..spaces.genes import ArchConfig, SearchSpace
 from .constraints import ConstraintTable, columns_of, neighbours_of
-from .evolution import Evolution, with_candidates
+from .evolution import Evolution, losses_of, with_candidates
 from .oracle import SearchOracle
 from .quality import inherited_quality
 
@@ -49,10 +49,8 @@ def with_wider(
     for candidate in dict.fromkeys([*evolution.ranked[:count], *alone[:count]]):
         for arch in _path(candidate.arch, constraints):
             origins.setdefault(arch, []).append(candidate)
-    known = {candidate.arch: candidate.loss for candidate in evolution.ranked}
-    new = [arch for arch in origins if arch not in known]
-    found = {**known, **dict(zip(new, oracle.losses(new, [None] * len(new)), strict=True))}
-    return with_candidates(evolution, list(_wider(origins, found, constraints)), new)
+    losses = losses_of(evolution, origins, oracle)
+    return with_candidates(evolution, list(_wider(origins, losses, constraints)), origins)
 
 
 def _wider(
