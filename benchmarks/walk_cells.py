@@ -60,13 +60,27 @@ def kept(path: Path, model: type[R], make: Callable[[], R]) -> R:
 
 
 def write_run_file(folder: Path, text: str, options: Options) -> None:
-    """Write a folder's run file, with options put in; one that stands there stays."""
+    """Write a folder's run file, with options put in; one that stands there says the same.
+
+    Raises
+    ------
+    SystemExit
+        If it says something else: what was made so would be taken for what is asked for now.
+    """
     path = folder / CONFIG_NAME
+    data = tomllib.loads(text)
+    for section, changes in options.items():
+        data[section] = {**data.get(section, {}), **changes}
+    text = tomli_w.dumps(data)
     if not path.exists():
-        data = tomllib.loads(text)
-        for section, changes in options.items():
-            data[section] = {**data.get(section, {}), **changes}
-        atomic_write(path, tomli_w.dumps(data))
+        atomic_write(path, text)
+    before, now = (set(words.splitlines()) for words in (path.read_text(), text))
+    if before != now:
+        listed = "\n".join([*(f"- {x}" for x in before - now), *(f"+ {x}" for x in now - before)])
+        raise SystemExit(
+            f"{path} was written for other options or by another version; take another --dir, or "
+            f"delete the folder. It says -, and is asked for +:\n{listed}"
+        )
 
 
 def judged(folder: Path, arch: str, weights: str, beams: Iterable[int] = (1,)) -> Scores:
