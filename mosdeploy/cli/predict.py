@@ -78,17 +78,13 @@ def _lines(text: list[str] | None, are_json: bool = False) -> list[str]:
         If they are not UTF-8, or not the JSON that they should be.
     """
     from ..runtime.errors import InputError
-    from ..runtime.json_lines import line_of_json
+    from ..runtime.json_lines import decoded
 
     try:
-        # of bytes: a line ends at a newline alone
-        lines = list(text or [line.decode().rstrip("\r\n") for line in sys.stdin.buffer])
-        "\n".join(lines).encode()  # an argument that was not UTF-8 holds surrogates
+        # an argument that was not UTF-8 holds surrogates, and cannot be encoded
+        given = [line.encode() for line in text] if text else sys.stdin.buffer
+        return list(decoded(given, are_json))
     except UnicodeError as error:
         raise ConfigError(f"the input is not UTF-8: {error}") from error
-    if not are_json:
-        return lines
-    try:
-        return [line_of_json(line, number) for number, line in enumerate(lines, 1)]
     except InputError as error:
         raise ConfigError(str(error)) from error

@@ -134,7 +134,9 @@ def run_python(
     """
     folder = work_dir(session, profile)
     python = profile_python(profile)
-    choose = f'PY={shlex.quote(folder)}/venv/bin/python; [ -x "$PY" ] || PY={shlex.quote(python)}'
+    choose = (
+        f'PY={shlex.quote(folder)}/venv/bin/python; [ -x "$PY" ] || PY={python_in_shell(python)}'
+    )
     result = session.run(f'{choose}; {FROM_ROOT} {environment} "$PY" {arguments}', timeout_s)
     if result.returncode in (126, 127):
         raise NoPythonError(
@@ -149,6 +151,18 @@ def python_path(session: Session, profile: DeviceProfile) -> str:
     """Absolute path of the Python that `run_python` runs."""
     found = run_python(session, profile, "-c 'import sys; print(sys.executable)'").stdout
     return printable(found.strip()[:1000])
+
+
+def python_in_shell(python: str) -> str:
+    r"""The path or name of a Python as shell text; `~/` stands for the device's home folder.
+
+    Examples
+    --------
+    >>> python_in_shell("~/my venv/bin/python")
+    '"$HOME"/\'my venv/bin/python\''
+    """
+    in_home = python.removeprefix("~/")
+    return shlex.quote(python) if in_home == python else f'"$HOME"/{shlex.quote(in_home)}'
 
 
 def profile_python(profile: DeviceProfile) -> str:

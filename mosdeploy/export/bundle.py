@@ -16,7 +16,7 @@ from ..config.sections import ExportConfig
 from ..config.units import Statistic
 from ..errors import BundleError, ExportError, MosdeployError, StaleInputError
 from ..folders import remove_scratch, replace_folder, restore_folder
-from ..records import BundleManifest, ParityReport, Runtime, SelfTest, WeightOrigin
+from ..records import BundleManifest, Limits, ParityReport, Runtime, SelfTest, WeightOrigin
 from ..runtime.errors import ManifestError
 from ..runtime.manifest import MAX_MANIFEST_BYTES, TOKENIZER_NAMES
 from ..runtime.manifest import read_manifest as read_as_runtime
@@ -78,6 +78,7 @@ class BundleOrigin:
     provenance: Mapping[str, str]
     weights: WeightOrigin = "inherited"
     limit_ms: float | None = None
+    search_limits: Limits | None = None
     statistic: Statistic = "median"
     max_score_drop: float | None = None
 
@@ -267,6 +268,7 @@ def _manifest(
         workload=spec.workload,
         device=job.origin.device,
         limit_ms=job.origin.limit_ms,
+        search_limits=job.origin.search_limits,
         statistic=job.origin.statistic,
         max_score_drop=job.origin.max_score_drop,
         provenance=dict(job.origin.provenance),

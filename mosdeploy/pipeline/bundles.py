@@ -6,6 +6,7 @@ from pathlib import Path
 from ..errors import BundleError, StaleInputError
 from ..folders import listed
 from ..records import BundleManifest
+from ..runtime.manifest import MODEL_NAMES, TOKENIZER_NAMES
 from ..spaces import ModelSpec
 from ..storage import atomic_write, read_errors
 from ..workspace import Workspace
@@ -77,6 +78,13 @@ def folder_bytes(folder: Path) -> int:
     """Size of all files in a folder."""
     with read_errors(folder):
         return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def limited_bytes(folder: Path, manifest: BundleManifest) -> int:
+    """Size of a bundle's files that a limit on its size is about: the model and the tokenizer."""
+    names = [*MODEL_NAMES[manifest.runtime], TOKENIZER_NAMES[manifest.family]]
+    with read_errors(folder):
+        return sum((folder / name).stat().st_size for name in names)
 
 
 def bundle_spec(context: Context, manifest: BundleManifest) -> ModelSpec:

@@ -157,7 +157,7 @@ def _deploy(
     name = options.device or context.config.device or manifest.device or "local"
     target = resolve_profile(files.root, name, options.host)
     context.progress.say(f"deploying {folder.name} to {options.host or target.name}")
-    limit, max_memory_bytes = _limits(context, manifest)
+    limit, max_memory_bytes = _limits(context, manifest, options.bundle is not None)
     target = target.timed_for("median" if limit is None else limit.statistic)
     release = Release(
         bundle_dir=folder,
@@ -245,31 +245,33 @@ def deployed_to(context: Context, options: DeployOptions) -> tuple[str, str | No
     raise ConfigError(f"several devices were deployed to ({names}): say which one with --device")
 
 
-def _limits(context: Context, manifest: BundleManifest) -> "tuple[LatencyLimit | None, int | None]":
+def _limits(
+    context: Context, manifest: BundleManifest, is_named: bool
+) -> "tuple[LatencyLimit | None, int | None]":
     """The limits on latency and memory that a bundle which was searched for is held to: those of
-    the search at hand, also of a newer one for the same device; the latency that it was picked for
-    goes first.
+    its search, or, unless the bundle `is_named`, of a newer one for the same device; the latency
+    that it was picked for goes first.
     """
     from ..devices.release import LatencyLimit
 
-    limit = None
-    if manifest.limit_ms is not None:
-        limit = LatencyLimit(manifest.limit_ms, manifest.statistic)
+    limits = manifest.search_limits
+    statistic = manifest.statistic
     path = context.files.search_result_path
     known = manifest.provenance.get("search")
-    if known is None or not path.exists():
-        return limit, None
-    result = read_record(SearchResult, path, "mosdeploy search")
-    if sha256_file(path) != known:
-        is_same = result.device == manifest.device
-        held = "its limits hold" if is_same else f"its limits, for {result.device}, do not count"
-        context.progress.say(
-            f"{manifest.name} was exported for another search than the one at hand: {held}; "
-            "`mosdeploy export` takes the winner of that one"
-        )
-        if not is_same:
-            return limit, None
-    limit_ms = result.limits.max_latency_ms
-    if limit is None and limit_ms is not None:
-        limit = LatencyLimit(limit_ms, result.statistic)
-    return limit, result.limits.max_memory_bytes
+    if known is not None and path.exists():
+        result = read_record(SearchResult, path, "mosdeploy search")
+        # older manifests do not tell their limits
+        is_held = result.device == manifest.device and (not is_named or limits is None)
+        if sha256_file(path) != known:
+            held = "the limits of that one hold" if is_held else "its own limits hold"
+            context.progress.say(
+                f"{manifest.name} was exported for another search than the one at hand: {held}; "
+                "`mosdeploy export` takes the winner of that one"
+            )
+        if is_held:
+            limits, statistic = result.limits, result.statistic
+    limit_ms = limits.max_latency_ms if limits is not None else None
+    if manifest.limit_ms is not None:
+        limit_ms, statistic = manifest.limit_ms, manifest.statistic
+    limit = LatencyLimit(limit_ms, statistic) if limit_ms is not None else None
+    return limit, limits.max_memory_bytes if limits is not None else None

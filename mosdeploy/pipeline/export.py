@@ -12,7 +12,7 @@ from ..records import PrecisionChoice, Runtime, SearchResult
 from ..spaces.spec import Workload
 from ..storage import sha256_file
 from .answering import opened_in_parts
-from .bundles import folder_bytes, note_newest
+from .bundles import folder_bytes, limited_bytes, note_newest
 from .context import Context
 from .devices import run_profile
 from .export_job import (
@@ -121,6 +121,7 @@ class _Export:
     limits: ExportConfig
     device: str
     search: SearchResult | None
+    search_sha256: str | None
     limit_ms: float | None
     precision_choice: PrecisionChoice | None
 
@@ -144,6 +145,8 @@ class _Export:
         state = trained_run(context.run, context.progress)
         picked = pick(state, options.pick, context.progress)
         result = state.search_of(picked.arch.key)
+        # now: another search may end while this one's subnet is exported
+        sha256 = sha256_file(context.files.search_result_path) if result is not None else None
         chosen = with_vocabulary(state, select_subnet(state, picked.arch, options.weights), limits)
         device = _device_name(context, options, state.searched_device)
         choice = None
@@ -157,7 +160,17 @@ class _Export:
         if result is not None and limit_ms is None and _is_pick(options):
             limit_ms = result.limits.max_latency_ms
         return cls(
-            context, options, state, chosen, workload, limits, device, result, limit_ms, choice
+            context,
+            options,
+            state,
+            chosen,
+            workload,
+            limits,
+            device,
+            result,
+            sha256,
+            limit_ms,
+            choice,
         )
 
     def run(self) -> ExportResult:
@@ -186,14 +199,13 @@ class _Export:
         # in place of a winner it is one try of several: the newest is what is deployed in the end
         if not self.options.replaces_winner:
             note_newest(self.context.files, out_dir)
-        size_bytes = folder_bytes(out_dir)
         most = self.search.limits.max_size_bytes if self.search is not None else None
-        if most is not None and size_bytes > most:
+        if most is not None and (taken := limited_bytes(out_dir, manifest)) > most:
             self.context.progress.say(
-                f"{self.name} takes {byte_size(size_bytes, 4)}, more than the limit on its "
-                f"size, {byte_size(most, 4)}: search again with a lower --max-size"
+                f"model and tokenizer of {self.name} take {byte_size(taken, 4)}, more than the "
+                f"limit on their size, {byte_size(most, 4)}: search again with a lower --max-size"
             )
-        return ExportResult(out_dir, manifest, size_bytes, self.precision_choice)
+        return ExportResult(out_dir, manifest, folder_bytes(out_dir), self.precision_choice)
 
     def write_format(self, name: str) -> FormatSummary:
         """Write the subnet in a format of other libraries."""
@@ -263,8 +275,8 @@ class _Export:
         provenance = self.state.card.provenance
         if self.chosen.card is not None:
             provenance["subnet"] = self.chosen.card.subnet_sha256
-        if self.search is not None:
-            provenance["search"] = sha256_file(self.context.files.search_result_path)
+        if self.search is not None and self.search_sha256 is not None:
+            provenance["search"] = self.search_sha256
             if self.search.predictor_sha256 is not None:
                 provenance["predictor"] = self.search.predictor_sha256
         origin = dataclasses.replace(
@@ -275,7 +287,10 @@ class _Export:
         )
         if self.search is not None:
             origin = dataclasses.replace(
-                origin, limit_ms=self.limit_ms, statistic=self.search.statistic
+                origin,
+                limit_ms=self.limit_ms,
+                search_limits=self.search.limits,
+                statistic=self.search.statistic,
             )
         return dataclasses.replace(job, origin=origin)
 

@@ -10,6 +10,7 @@ from ..config.units import Statistic
 from ..record import Record
 from ..spaces import AnyArch, AnyWorkload, Precision
 from .latency import DeviceState, Measurement
+from .search import Limits
 from .training import WeightOrigin
 
 Runtime = Literal["onnxruntime", "tvm"]
@@ -48,7 +49,8 @@ class BundleManifest(Record):
     `processor` is what a TVM library was compiled for; None for ONNX, which runs anywhere.
     `settings` holds what the family's runtime needs to know (ids, lengths, the beam), `self_test`
     examples with the outputs that it must give. `limit_ms` is the latency limit, about the figure
-    `statistic`, that a pick is held to; None of a winner, which has the limit of its search.
+    `statistic`, that a pick is held to; None of a winner, which is held to `search_limits`, those
+    of the search that it was exported for (None in older manifests).
     `max_score_drop` is what the export was told that a quantised bundle may lose; None of what the
     configuration says.
     """
@@ -66,6 +68,7 @@ class BundleManifest(Record):
     workload: AnyWorkload
     device: str | None
     limit_ms: float | None = Field(None, gt=0, exclude_if=lambda limit_ms: limit_ms is None)
+    search_limits: Limits | None = Field(None, exclude_if=lambda limits: limits is None)
     statistic: Statistic = Field("median", exclude_if=lambda name: name == "median")
     max_score_drop: float | None = Field(None, ge=0, exclude_if=lambda drop: drop is None)
     provenance: dict[str, str]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from . import open_model
 from .encoder_settings import CUT, LONG
 from .errors import BundleError, InputError
-from .json_lines import line_of_json
+from .json_lines import decoded
 from .long_lines import LongLines
 
 if TYPE_CHECKING:
@@ -108,12 +108,17 @@ def _lines(are_json: bool) -> Iterator[list[str]]:
     """Lines of stdin, some at a time; on a terminal one, so that each is answered at once."""
     at_a_time = 1 if sys.stdin.isatty() else LINES_AT_A_TIME
     lines: list[str] = []
-    for number, line in enumerate(sys.stdin.buffer, 1):
-        text = line.decode("utf-8").rstrip("\r\n")
-        lines.append(line_of_json(text, number) if are_json else text)
-        if len(lines) == at_a_time:
+    try:
+        for line in decoded(sys.stdin.buffer, are_json):
+            lines.append(line)
+            if len(lines) == at_a_time:
+                yield lines
+                lines = []
+    except (InputError, UnicodeDecodeError):
+        # those before a line that cannot be read are answered
+        if lines:
             yield lines
-            lines = []
+        raise
     if lines:
         yield lines
 

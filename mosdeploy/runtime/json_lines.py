@@ -1,10 +1,11 @@
-"""Texts that come as JSON Lines: objects with `text` and, for two that are judged together,
-`text_pair`.
+"""Lines of input: texts, or JSON Lines, which are objects with `text` and, for two that are judged
+together, `text_pair`.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 
 from .errors import InputError
 from .texts import check_characters
@@ -12,11 +13,37 @@ from .texts import check_characters
 _TO_SPACES = {ord(character): " " for character in "\t\n\r"}
 
 
+def decoded(lines: Iterable[bytes], are_json: bool) -> Iterator[str]:
+    r"""Lines of a file or of stdin as text; a byte order mark before the first is passed over.
+
+    Parameters
+    ----------
+    are_json
+        They are objects, each of which becomes the line that stands for it.
+
+    Raises
+    ------
+    UnicodeDecodeError
+        If one is not UTF-8.
+    InputError
+        If one is no JSON object with a text.
+
+    Examples
+    --------
+    >>> list(decoded([b"one\r\n", b"two"], are_json=False))
+    ['one', 'two']
+    """
+    for number, line in enumerate(lines, 1):
+        text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        yield line_of_json(text, number) if are_json else text
+
+
 def line_of_json(content: str, number: int) -> str:
     r"""The line that stands for an object; a tab separates two texts.
 
     Tabs and ends of lines inside a text become spaces, one for one, so that places of characters
-    stay what they are. Other keys are passed over.
+    stay what they are. Other keys are passed over. A blank line is an empty text: each line has
+    an answer.
 
     Parameters
     ----------
@@ -33,6 +60,8 @@ def line_of_json(content: str, number: int) -> str:
     >>> line_of_json('{"text": "one", "text_pair": "two"}', 1)
     'one\ttwo'
     """
+    if not content.strip():
+        return ""
     try:
         found = json.loads(content)
     except (ValueError, RecursionError) as error:

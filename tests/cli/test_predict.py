@@ -116,7 +116,16 @@ def test_lines_of_json_are_texts_and_pairs(monkeypatch: pytest.MonkeyPatch) -> N
     assert _lines(None, are_json=True) == ["one tab", "one\ttwo lines"]
 
 
-@pytest.mark.parametrize("line", ["[1]", "{", '{"texts": "a"}', '{"text": 1}', "", "[" * 99_999])
+@pytest.mark.parametrize("are_json", [True, False])
+def test_a_byte_order_mark_is_passed_over_and_a_blank_line_answered(
+    monkeypatch: pytest.MonkeyPatch, are_json: bool
+) -> None:
+    first = '{"text": "one"}' if are_json else "one"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(f"\ufeff{first}\n\n".encode())))
+    assert _lines(None, are_json) == ["one", ""]
+
+
+@pytest.mark.parametrize("line", ["[1]", "{", '{"texts": "a"}', '{"text": 1}', "[" * 99_999])
 def test_a_line_that_is_no_such_object_is_named(line: str) -> None:
     with pytest.raises(ConfigError, match=r"^line 2"):
         _lines(['{"text": "fine"}', line], are_json=True)

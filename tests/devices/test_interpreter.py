@@ -38,6 +38,14 @@ def test_python_of_the_environment_comes_first(make_profile):
     assert python_path(LocalSession(), profile) == "the environment"
 
 
+def test_a_python_may_lie_in_the_home_folder(make_profile, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "my venv").mkdir()
+    (tmp_path / "my venv" / "python").symlink_to(sys.executable)
+    profile = make_profile(python="~/my venv/python")
+    assert python_path(LocalSession(), profile) == f"{tmp_path}/my venv/python"
+
+
 def test_modules_of_the_current_folder_are_not_run(make_profile, tmp_path, monkeypatch):
     (tmp_path / "planted.py").write_text("print('planted')")
     (tmp_path / "bin").mkdir()

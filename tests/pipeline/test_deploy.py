@@ -342,4 +342,19 @@ def test_a_bundle_of_an_earlier_search_is_held_to_the_limit_of_the_last_one(
     # what was searched for another device says nothing of this one
     path = Workspace(folder).search_result_path
     write_record(path, found_in(folder).model_copy(update={"device": "rpi"}))
-    assert run.deploy().limit_ms is None
+    assert run.deploy().limit_ms == 10_000.0
+
+
+@pytest.mark.slow
+def test_a_bundle_that_is_named_is_held_to_the_limits_of_its_own_search(
+    folder: Path, timed: Callable[..., list[str]]
+) -> None:
+    run = opened(folder)
+    bundle = require_bundle(Workspace(folder))
+    run.search("20s", verify=False)
+    timed(lambda arch: 15_000.0)
+    with pytest.raises(InfeasibleError, match=r"takes 15000 ms there .*, the limit is 10000 ms"):
+        run.deploy(bundle=bundle)
+    Workspace(folder).search_result_path.unlink()
+    timed(lambda arch: 5_000.0)
+    assert run.deploy(bundle=bundle).limit_kept

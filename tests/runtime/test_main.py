@@ -125,6 +125,14 @@ def test_input_that_is_not_utf_8_is_code_2(device: Path, fp32_bundle: Path) -> N
     assert done.returncode == 2 and b"not UTF-8" in done.stderr and b"Traceback" not in done.stderr
 
 
+def test_lines_before_one_that_cannot_be_read_are_answered(device: Path, fp32_bundle: Path) -> None:
+    whole = command(device, fp32_bundle, lines=b"the cat\n")
+    text = b'\xef\xbb\xbf{"text": "the cat"}\nno object\n'
+    done = command(device, fp32_bundle, "--jsonl", lines=text)
+    assert done.returncode == 2 and b"line 2 is not JSON" in done.stderr
+    assert done.stdout == whole.stdout != b""
+
+
 def test_a_model_that_does_not_load_leaves_the_output_empty(
     device: Path, bundle: Path, edit: Callable
 ) -> None:

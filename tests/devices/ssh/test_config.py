@@ -121,12 +121,13 @@ def test_a_jump_spelt_otherwise_is_refused():
         parse_jump("gate:port")
 
 
-def test_includes_are_read_in_place(home):
+@pytest.mark.parametrize("between", [" ", "\t", "=", " = "])
+def test_includes_are_read_in_place(home, between):
     (home / ".ssh" / "conf.d").mkdir()
     (home / ".ssh" / "conf.d" / "1").write_text("Host one\n  Port 1\n")
     (home / ".ssh" / "conf.d" / "2").write_text("Host two\n")
     config = home / ".ssh" / "config"
-    config.write_text("User top\ninclude conf.d/*\nHost last\n")
+    config.write_text(f"User top\ninclude{between}conf.d/*\nHost last\n")
     lines = read_ssh_config(Path("~/.ssh/config")).split("\n")
     assert [line for line in lines if line] == [
         "User top",
