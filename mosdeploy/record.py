@@ -206,7 +206,11 @@ def _explain(model: type[BaseModel], item: Any) -> str:
     if item["type"] == "missing":
         return f"missing key '{key}'"
     message = item["msg"].removeprefix("Value error, ")
-    return f"'{key}': {message}, got {textwrap.shorten(repr(item['input']), 80)}"
+    given = item["input"]
+    # our own messages tell the value, or what of a section does not fit
+    if item["type"] == "value_error" and (isinstance(given, dict) or str(given) in message):
+        return f"'{key}': {message}"
+    return f"'{key}': {message}, got {textwrap.shorten(repr(given), 80)}"
 
 
 def _owner(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel] | None:

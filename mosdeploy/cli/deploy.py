@@ -5,13 +5,13 @@ from typing import Annotated
 import typer
 
 from ..printable import kept, memory_kept
-from .options import BundleOption, DeviceCommon, HostOption, SearchedDeviceOption
+from .options import BundleOption, DeviceCommon, ExportedDeviceOption, HostOption
 from .printing import EMULATED, timing
 
 
 def deploy(
     common: DeviceCommon,
-    device: SearchedDeviceOption = None,
+    device: ExportedDeviceOption = None,
     host: HostOption = None,
     bundle: BundleOption = None,
     rollback: Annotated[

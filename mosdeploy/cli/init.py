@@ -129,7 +129,7 @@ def init(
     device: Annotated[
         str | None,
         typer.Option(
-            help="Device profile to name in it: local, rpi, pi5.",
+            help="Device profile to name in it: local, rpi, or another of `devices list`.",
             show_default="none, which is this machine",
         ),
     ] = None,

@@ -41,6 +41,14 @@ SearchedDeviceOption = Annotated[
         show_default="device in mosdeploy.toml, else the one that was searched for, else local",
     ),
 ]
+ExportedDeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        help=DEVICE_HELP,
+        show_default="device in mosdeploy.toml, else the one that the bundle is for, else local",
+    ),
+]
 DeployedDeviceOption = Annotated[
     str | None,
     typer.Option(
@@ -83,7 +91,7 @@ MaxLatencyOption = Annotated[
     typer.Option(help="Latency limit with its unit: 150ms, 3.5s.", show_default=CONFIGURED),
 ]
 MaxParametersOption = Annotated[
-    str | None, typer.Option(help="Parameter limit: 4M, 3500000.", show_default=CONFIGURED)
+    str | None, typer.Option(help="Parameter limit: 4M, 800k, 3500000.", show_default=CONFIGURED)
 ]
 CountOption = Annotated[
     Literal["total", "encoder"] | None,
@@ -95,7 +103,7 @@ CountOption = Annotated[
 MaxSizeOption = Annotated[
     str | None,
     typer.Option(
-        help="Limit on the size of the bundle, its model and its tokenizer: 12MiB.",
+        help="Limit on the size of the bundle, its model and its tokenizer: 12MiB, 900KiB.",
         show_default=CONFIGURED,
     ),
 ]

@@ -145,7 +145,7 @@ def load_profile(name: str, root: Path) -> DeviceProfile:
         hint = f"did you mean '{near[0]}'? " if near else ""
         raise ConfigError(
             f"unknown device '{name}'; {hint}known devices: {', '.join(sorted(paths)) or 'none'}; "
-            f"a new one is a file {root / KIND}/NAME.toml"
+            f"`mosdeploy devices add NAME --host ALIAS` writes a new one, {root / KIND}/NAME.toml"
         )
     return _read(paths[name])
 

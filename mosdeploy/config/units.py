@@ -6,9 +6,9 @@ and a limit as people read it.
 
 import math
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import BeforeValidator, Field
 
 from ..errors import ConfigError
 from ..printable import quantity
@@ -77,7 +77,8 @@ def parse_count(text: str) -> int:
     value = float(match[1]) * _UNIT[match[2]] if match else math.nan
     if not 1 <= value < math.inf:
         raise ConfigError(
-            f"'{text}' is not a count or size; write a positive number like 3500000, 4M or 12MiB"
+            f"'{text}' is not a count or size; write a positive number like 3500000, 4M or 12MiB "
+            "(k, M, G count thousands; KiB, MiB, GiB, B are bytes)"
         )
     return int(value)
 
@@ -124,22 +125,22 @@ def told_limit(name: str, most: float) -> str:
     return f"{limit_key(name)} = {quantity(name, most)}"
 
 
-def _duration(text: str) -> str:
+def _duration(given: Any) -> str:
     try:
-        parse_duration_ms(text)
+        parse_duration_ms(given)
     except ConfigError as error:
         raise ValueError(str(error)) from error
-    return text
+    return str(given)
 
 
-def _count(text: str) -> str:
+def _count(given: Any) -> str:
     try:
-        parse_count(text)
+        parse_count(str(given))
     except ConfigError as error:
         raise ValueError(str(error)) from error
-    return text
+    return str(given)
 
 
-Duration = Annotated[str, AfterValidator(_duration)]
-Count = Annotated[str, AfterValidator(_count)]
+Duration = Annotated[str, BeforeValidator(_duration)]
+Count = Annotated[str, BeforeValidator(_count)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]

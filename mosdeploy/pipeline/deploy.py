@@ -28,8 +28,8 @@ class DeployOptions:
     Attributes
     ----------
     device
-        None takes the config's `device`, else the one that the bundle was searched for, else this
-        machine.
+        None takes the config's `device`, else the one that the bundle was exported for, else
+        this machine.
     host
         Alias of a board of this kind; None for the one that the profile names.
     bundle

@@ -307,4 +307,5 @@ def _device_name(context: Context, options: ExportOptions, searched: str | None)
             f"searched for {searched}, and exported for {name}, the device in mosdeploy.toml: "
             f"`mosdeploy export --device {searched}` takes the other"
         )
+    run_profile(context.files.root, name)  # before any work: deploy would refuse an unknown one
     return name

@@ -93,7 +93,11 @@ class TranslationSpace(CostedSpace):
         for name in ("encoder_heads", "decoder_self_heads", "decoder_cross_heads"):
             for heads in getattr(self, name):
                 if self.qkv_dim % heads:
-                    raise ValueError(f"{name}: {heads} heads do not divide qkv_dim {self.qkv_dim}")
+                    fitting = [n for n in range(1, 17) if self.qkv_dim % n == 0]
+                    raise ValueError(
+                        f"{name}: {heads} heads do not divide qkv_dim {self.qkv_dim}; choose "
+                        f"among {', '.join(map(str, fitting))}"
+                    )
         if max(self.cross_span) > max(self.encoder_layers):
             raise ValueError(
                 f"cross_span {max(self.cross_span)} exceeds the {max(self.encoder_layers)} "

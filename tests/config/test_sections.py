@@ -33,6 +33,13 @@ def test_value_out_of_range_names_its_key(
         parse(section, data, "mosdeploy.toml")
 
 
+@pytest.mark.parametrize("value", ["150", 150])
+def test_a_limit_without_a_unit_is_told_once_how_to_write_it(value: object) -> None:
+    with pytest.raises(ConfigError, match=r"'150' is not a duration; .*like 150ms") as caught:
+        parse(SearchConfig, {"max_latency": value}, "mosdeploy.toml")
+    assert "got" not in str(caught.value)
+
+
 @pytest.mark.parametrize("section", [TrainingConfig, SearchConfig])
 def test_a_key_of_0_1_0_is_told_its_new_name(section: type[Record]) -> None:
     for old, new in section.renamed.items():

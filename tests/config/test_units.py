@@ -110,6 +110,7 @@ def test_bad_count_says_what_is_allowed(text: str) -> None:
 def test_fields_of_a_section_are_checked_and_kept_as_written() -> None:
     assert TypeAdapter(Duration).validate_python("150ms") == "150ms"
     assert TypeAdapter(Count).validate_python("4M") == "4M"
+    assert TypeAdapter(Count).validate_python(3_500_000) == "3500000"
     assert TypeAdapter(Fraction).validate_python(0.5) == 0.5
     for field, value in ((Duration, "150"), (Count, "4 MB"), (Fraction, 1.0)):
         with pytest.raises(ValidationError):

@@ -88,6 +88,8 @@ def test_a_bundle_is_for_the_device_that_it_was_exported_for(folder: Path) -> No
     run = opened(folder)
     assert run.export("largest", device="rpi").manifest.device == "rpi"
     assert run.export("largest", precision="int8").manifest.device == "local"
+    with pytest.raises(ConfigError, match="unknown device 'rbi'; did you mean 'rpi'"):
+        run.export("largest", device="rbi")
 
 
 def test_a_bundle_above_its_limit_on_size_is_told(folder: Path) -> None:
