@@ -27,7 +27,10 @@ def import_latency(
         str, typer.Option(help="Licence of the file, for the predictor's card.")
     ] = "",
 ) -> None:
-    """Fit a predictor on published latencies, without rows that a throttled device spoilt."""
+    """Fit a predictor on published latencies.
+
+    Rows that a throttled device spoilt are left out.
+    """
     from ..pipeline.import_latency import ImportOptions
     from ..pipeline.import_latency import import_latency as fit_file
     from ..pipeline.proposed_commands import search_command

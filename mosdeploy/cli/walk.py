@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def walk(
     common: DeviceCommon, device: ProfiledDeviceOption = None, limits: LimitOptions = NO_LIMITS
 ) -> None:
-    """Run all that come after init, to a deployed bundle and its report. A second call resumes."""
+    """Run all that come after init, to a deployed bundle. A second call resumes."""
     from ..pipeline.walk import WalkOptions
     from ..pipeline.walk import walk as go
 

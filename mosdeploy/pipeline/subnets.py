@@ -69,14 +69,15 @@ def select_subnet(state: TrainedRun, arch: ArchConfig, wanted: str | None) -> Se
     """
     if wanted is None:
         return _best(state, arch)
+    without = ("teacher", "from-teacher") if state.teacher is None else ()
+    known = [weights for weights in get_args(WeightOrigin) if weights not in without]
+    if wanted not in known:
+        raise ConfigError(f"unknown weights '{wanted}'; known: {', '.join(known)}")
     for weights in ALONE:
         if wanted == weights:
             return _alone(state, arch, weights)
-    if wanted == "teacher" and state.teacher is not None:
+    if wanted == "teacher":
         return _asked_teacher(state, arch)
-    if wanted != "inherited":
-        known = ", ".join(x for x in get_args(WeightOrigin) if x != "teacher" or state.teacher)
-        raise ConfigError(f"unknown weights '{wanted}'; known: {known}")
     return SelectedSubnet(state.subnet(arch), arch, "inherited", "inherited weights")
 
 

@@ -38,7 +38,7 @@ def test_unknown_or_missing_weights_are_refused(walked: Path) -> None:
     run = opened(walked)
     with pytest.raises(
         ConfigError,
-        match="unknown weights 'best'; known: inherited, finetuned, from-teacher, scratch",
+        match="unknown weights 'best'; known: inherited, finetuned, scratch",
     ):
         run.export(weights="best")
     with pytest.raises(
