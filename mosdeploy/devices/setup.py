@@ -4,6 +4,8 @@ In: a session and a profile. Out: the path of the Python that has the runtime. P
 the internet; when the device has none, wheels for its platform are downloaded here and sent.
 """
 
+import contextlib
+import secrets
 import shlex
 import subprocess
 import sys
@@ -12,30 +14,33 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..config.device import DeviceProfile
-from ..errors import CommandError
+from ..errors import CommandError, DeviceError
 from ..records import DeviceState
 from .busy import refuse_if_busy
-from .interpreter import FROM_ROOT, profile_python, python_path, work_dir
+from .interpreter import FROM_ROOT, profile_python, python_in_shell, python_path, work_dir
 from .probe import check, probe
 from .session import Session, check_run, last_lines
 
 INSTALL_TIMEOUT_S = 1800.0
 VENV_TIMEOUT_S = 300.0
 _SWITCH = """
-import os, shutil, sys
+import contextlib, glob, os, shutil, sys
 folder, new = sys.argv[1:]
 os.chdir(folder)
+if not os.path.exists(f"{new}/bin/python"):
+    sys.exit("another setup has ended meanwhile and removed it; run the same command again")
 if os.path.lexists(".venv.new"):
     os.unlink(".venv.new")
 os.symlink(new, ".venv.new")
 if os.path.exists("venv") and not os.path.islink("venv"):  # of an earlier mosdeploy
-    shutil.rmtree("venv-0", ignore_errors=True)
-    os.rename("venv", "venv-0")
+    os.rename("venv", f"{new}-before")
 os.replace(".venv.new", "venv")
-for name in {"venv-0", "venv-1", "venv-2"} - {new}:
-    shutil.rmtree(name, ignore_errors=True)
+for name in set(glob.glob("venv-*")) - {new}:
+    with contextlib.suppress(OSError):
+        os.rename(name, f"{name}-gone")  # at once, for a setup that is still at it to see
+    shutil.rmtree(f"{name}-gone", ignore_errors=True)
 """
-"""Points `venv` to an environment that is whole, and removes the one before."""
+"""Points `venv` to an environment that is whole, and removes all others."""
 
 _NO_VENV = ("ensurepip is not available", "No module named ensurepip", "No module named venv")
 
@@ -47,7 +52,7 @@ def setup(
 
     Without effect if it has one. Else an environment is made in the profile's work folder, and once
     it is whole, `venv` there points to it; from then on it is the Python that measures and deploys.
-    Whatever stops this, the environment before stays in use.
+    Whatever stops this, the environment before stays in use, and the next attempt clears up.
 
     Raises
     ------
@@ -65,8 +70,7 @@ def setup(
     folder = work_dir(session, profile)
     if not problems:
         return python_path(session, profile)
-    in_use = session.run(f"readlink {shlex.quote(folder)}/venv").stdout.strip()
-    name = "venv-2" if in_use == "venv-1" else "venv-1"
+    name = f"venv-{secrets.token_hex(4)}"  # an attempt that was cut off may still be at its own
     venv = f"{folder}/{name}"
     try:
         notify(f"{profile.name}: making {venv}")
@@ -82,18 +86,19 @@ def setup(
             error = _install(session, venv, options, profile.requirements)
         if error:
             raise CommandError(f"{profile.name}: pip failed on the device: {error}")
-    except CommandError:
-        session.run(f"rm -rf {shlex.quote(venv)}")
+    except BaseException:  # Ctrl-C, too
+        with contextlib.suppress(DeviceError):
+            session.run(f"rm -rf {shlex.quote(venv)}")
         raise
-    python = shlex.quote(profile_python(profile))
+    python = python_in_shell(profile_python(profile))
     switch = f'PY={python}; {FROM_ROOT} "$PY" -c {shlex.join((_SWITCH, folder, name))}'
-    check_run(session, switch, f"switching to {venv}")
+    check_run(session, switch, f"switching to {venv}", VENV_TIMEOUT_S)
     return python_path(session, profile)
 
 
 def _make_venv(session: Session, profile: DeviceProfile, venv: str) -> None:
-    python = shlex.quote(profile_python(profile))
-    command = f'PY={python}; {FROM_ROOT} "$PY" -m venv --clear {shlex.quote(venv)}'
+    python = python_in_shell(profile_python(profile))
+    command = f'PY={python}; {FROM_ROOT} "$PY" -m venv {shlex.quote(venv)}'
     result = session.run(command, VENV_TIMEOUT_S)
     if result.returncode == 0:
         return

@@ -12,6 +12,8 @@ from pathlib import Path
 import paramiko
 
 SSHD = Path("/usr/sbin/sshd")
+SFTP_SERVER = Path("/usr/lib/openssh/sftp-server")
+"""What Debian has as SFTP server, which the login shell starts; `internal-sftp` needs no shell."""
 
 
 class SSHClientFiles:
@@ -51,7 +53,7 @@ class OpenSSHServer:
         self.host_key.write_private_key_file(str(folder / "host_key"))
         self.process = None
 
-    def start(self, options="PerSourcePenalties no"):
+    def start(self, options="PerSourcePenalties no", sftp="internal-sftp"):
         with contextlib.suppress(PermissionError):
             Path("/run/sshd").mkdir(exist_ok=True)
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -62,7 +64,7 @@ class OpenSSHServer:
         (self.folder / "config").write_text(
             f"ListenAddress 127.0.0.1:{self.port}\nHostKey {self.folder}/host_key\n"
             f"AuthorizedKeysFile {self.folder}/authorized\nPidFile none\nStrictModes no\n"
-            f"Subsystem sftp internal-sftp\n{options}\n"
+            f"{f'Subsystem sftp {sftp}' if sftp else ''}\n{options}\n"
             f"SetEnv HOME={self.home} MOSDEPLOY_MACHINE_LOCK=\n"
         )
         command = [str(SSHD), "-D", "-e", "-f", str(self.folder / "config")]

@@ -8,12 +8,11 @@ import contextlib
 import io
 import logging
 import posixpath
-import re
-import select
+import secrets
 import shlex
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,12 +29,15 @@ from ...printable import printable
 from ...storage import read_errors, sha256_bytes, sha256_file
 from .. import answers
 from ..session import CommandResult, Session, no_space
+from .output import CHUNK_BYTES, PRINT_GROUP, CommandOutput
 
 _log = logging.getLogger(__name__)
 
-_CHUNK_BYTES = 32 * 1024  # one large send is fifty times slower than many of this size
-_GRACE_S = 5.0  # for ending a command that ran into its time-out
-_GROUP = re.compile(rb"mosdeploy-group:(\d{1,10})\n")
+_GRACE_S = 5.0  # for ending a command that ran into its time-out, or was interrupted
+
+
+class _PartError(CommandError):
+    """A part file could not be stored, perhaps since another upload of the same file took it."""
 
 
 class SSHSession(Session):
@@ -70,34 +72,37 @@ class SSHSession(Session):
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         text = command if isinstance(command, str) else shlex.join(command)
         _log.debug("running on the device: %s", text[:200])
-        # The first line tells the process group to kill; what a noisy ~/.bashrc printed before it
-        # is dropped. The braces keep `sh` running under the command, so that a signal becomes an
-        # exit status and -1 means that the connection was cut.
-        script = f"echo mosdeploy-group:$$; {{ {text}\n}}; exit $?"
+        # The braces keep `sh` running under the command, so that a signal becomes an exit status
+        # and -1 means that the connection was cut.
+        script = f"{PRINT_GROUP}; {{ {text}\n}}; exit $?"
         self._known_dirs.clear()  # it may remove some
         with self._bounded(f"`{text[:200]}`", limit_s + _GRACE_S):
             channel = self._open_channel()
+            output = CommandOutput(channel)
             with contextlib.closing(channel):
-                channel.exec_command(f"exec sh -c {shlex.quote(script)}")
-                channel.shutdown_write()
-                stdout, stderr, ended = _collect_output(channel, time.monotonic() + limit_s)
-                group = _GROUP.search(stdout)
-                num_bytes = len(stdout) + len(stderr)
-                if num_bytes > answers.MAX_READ_BYTES:
-                    self._kill(group)
-                answers.refuse_too_long(num_bytes, self.name, f"the output of `{text[:200]}`")
+                try:
+                    channel.exec_command(f"exec sh -c {shlex.quote(script)}")
+                    channel.shutdown_write()
+                    ended = output.collect(time.monotonic() + limit_s)
+                except BaseException:  # Ctrl-C, and whatever else stops the waiting
+                    with contextlib.suppress(Exception):
+                        output.collect(time.monotonic() + _GRACE_S, until_group=True)
+                        self._kill(output.group)
+                    raise
+                if output.num_bytes > answers.MAX_READ_BYTES:
+                    self._kill(output.group)
+                answers.refuse_too_long(
+                    output.num_bytes, self.name, f"the output of `{text[:200]}`"
+                )
                 if not ended:
-                    kind = CommandTimeoutError if self._kill(group) else DeviceTimeoutError
+                    kind = CommandTimeoutError if self._kill(output.group) else DeviceTimeoutError
                     raise kind(f"{self.name}: `{text[:200]}` did not end within {limit_s:g} s")
                 status = channel.exit_status
         if status == -1:
             raise ConnectionLostError(
                 f"{self.name}: the connection was lost while `{text[:200]}` ran"
             )
-        output = stdout[group.end() :] if group else stdout
-        return CommandResult(
-            output.decode(errors="replace"), stderr.decode(errors="replace"), status
-        )
+        return CommandResult(*output.text(), status)
 
     def home(self) -> str:
         if self._home is None:
@@ -108,50 +113,74 @@ class SSHSession(Session):
                 )
         return self._home
 
-    def _kill(self, group: re.Match[bytes] | None) -> bool:
+    def _kill(self, group: int | None) -> bool:
         """End a process group, since closing its channel would leave it running; tell whether the
         device did that.
         """
         if not group:
             return False
-        with contextlib.closing(self._open_channel()) as channel:
-            channel.exec_command(f"kill -9 -{int(group[1])}")
+        with contextlib.closing(self._open_channel(_GRACE_S)) as channel:
+            channel.exec_command(f"kill -9 -{group}")
             return channel.status_event.wait(_GRACE_S)
 
-    def _open_channel(self) -> paramiko.Channel:
+    def _open_channel(self, timeout_s: float | None = None) -> paramiko.Channel:
         if self._transport is None or not self._transport.is_active():
             raise ConnectionLostError(f"{self.name}: the connection is closed")
-        return self._transport.open_session(timeout=self._timeout_s)
+        return self._transport.open_session(timeout=timeout_s or self._timeout_s)
 
     # -- files -------------------------------------------------------------------------------------
 
     def put(self, local_path: Path, remote_path: str) -> None:
         digest = sha256_file(local_path)
-        size = local_path.stat().st_size
-        # Named by content, so that a part of something else is never continued.
-        part = f"{remote_path}.{digest[:16]}.part"
-        for _ in range(2):
-            with read_errors(local_path):
-                opened = local_path.open("rb")
-            with opened as source:
-                self._send(source, part, size)
-            result = self.run(f"sha256sum {shlex.quote(part)} || shasum -a 256 {shlex.quote(part)}")
-            if result.stdout.startswith(digest):
-                return self._rename(part, remote_path)
-            self._remove(part)
-        raise CommandError(
-            f"{self.name}: {remote_path} arrived damaged twice; check the device's disk and memory"
-        )
+
+        def is_whole(path: str) -> bool:
+            path = shlex.quote(path)
+            result = self.run(f"sha256sum {path} || shasum -a 256 {path}")
+            return result.stdout.startswith(digest)
+
+        with read_errors(local_path):
+            opened = local_path.open("rb")
+        with opened as source:
+            self._store(source, local_path.stat().st_size, digest, remote_path, is_whole)
 
     def put_bytes(self, data: bytes, remote_path: str) -> None:
-        part = f"{remote_path}.{sha256_bytes(data)[:16]}.part"
-        self._send(io.BytesIO(data), part, len(data))
-        if self._read(part, 0, len(data)) != data:  # cheaper than a command that hashes
+        def is_whole(path: str) -> bool:  # cheaper than a command that hashes
+            with contextlib.suppress(FileNotFoundError, CommandError):
+                return self._read(path, 0, len(data)) == data
+            return False
+
+        self._store(io.BytesIO(data), len(data), sha256_bytes(data), remote_path, is_whole)
+
+    def _store(
+        self,
+        source: BinaryIO,
+        size: int,
+        digest: str,
+        remote_path: str,
+        is_whole: Callable[[str], bool],
+    ) -> None:
+        """Upload a file by way of a part file, and once more if that comes to nothing.
+
+        The first part file is named by the content: an upload that was cut is continued, never that
+        of something else. Whoever uploads the same at the same time writes the same into it, and
+        may take it away. The second is for this upload alone.
+        """
+        for name in (digest[:16], secrets.token_hex(8)):
+            part = f"{remote_path}.{name}.part"
+            try:
+                self._send(source, part, size)
+                if is_whole(part):
+                    return self._rename(part, remote_path)
+                problem = CommandError(
+                    f"{self.name}: {remote_path} arrived damaged twice; check the device's disk "
+                    "and memory"
+                )
+            except _PartError as error:
+                problem = error
             self._remove(part)
-            raise CommandError(
-                f"{self.name}: {remote_path} arrived damaged; check the device's disk and memory"
-            )
-        self._rename(part, remote_path)
+            if is_whole(remote_path):  # by another upload
+                return None
+        raise problem
 
     def read(self, remote_path: str, offset: int = 0) -> bytes:
         return self._read(remote_path, offset, 0)
@@ -174,13 +203,12 @@ class SSHSession(Session):
             try:
                 self._make_dirs(posixpath.dirname(part))
                 offset = self._size(part)
-                if offset > size:
-                    offset = 0
-                with self._files().open(part, "r+b" if offset else "wb") as target:
+                # nothing is cut off: another upload may have found the file whole just now
+                with self._files().open(part, "wxb" if offset is None else "r+b") as target:
                     target.set_pipelined(True)
-                    target.seek(offset)
-                    source.seek(offset)
-                    while chunk := source.read(_CHUNK_BYTES):
+                    target.seek(offset or 0)
+                    source.seek(offset or 0)
+                    while chunk := source.read(CHUNK_BYTES):
                         target.write(chunk)
                 if self._size(part) != size:
                     raise OSError("short file")
@@ -198,15 +226,15 @@ class SSHSession(Session):
         )
         if free_bytes is not None and free_bytes < size + 64 * 1024:
             return no_space(self.name, folder, free_bytes, size)
-        return CommandError(
+        return _PartError(
             f"{self.name}: cannot write to {folder}: {error}; check its owner and permissions"
         )
 
-    def _size(self, path: str) -> int:
+    def _size(self, path: str) -> int | None:
         try:
             return self._files().stat(path).st_size or 0
         except FileNotFoundError:
-            return 0
+            return None
 
     def _make_dirs(self, path: str) -> None:
         if path in self._known_dirs or path == "/":
@@ -227,7 +255,7 @@ class SSHSession(Session):
                 self._files().posix_rename(part, path)
             except OSError as error:
                 self._raise_if_lost(error)
-                raise CommandError(f"{self.name}: cannot write {path}: {error}") from error
+                raise _PartError(f"{self.name}: cannot write {path}: {error}") from error
 
     def _remove(self, path: str) -> None:
         with self._bounded(f"removing {path}", self._timeout_s), contextlib.suppress(OSError):
@@ -236,8 +264,15 @@ class SSHSession(Session):
     def _files(self) -> paramiko.SFTPClient:
         if self._sftp is None:
             channel = self._open_channel()
-            channel.invoke_subsystem("sftp")
-            self._sftp = paramiko.SFTPClient(channel)
+            try:
+                channel.invoke_subsystem("sftp")
+                self._sftp = paramiko.SFTPClient(channel)
+            except paramiko.SSHException as error:
+                self._open_channel().close()  # fails if it was the connection that was lost
+                raise CommandError(
+                    f"{self.name}: the device has no SFTP server: install openssh-sftp-server "
+                    "there, or name it as `Subsystem sftp` in its sshd_config"
+                ) from error
             channel.settimeout(self._timeout_s)
         return self._sftp
 
@@ -269,6 +304,11 @@ class SSHSession(Session):
             raise DeviceTimeoutError(
                 f"{self.name}: no answer to {what} within {limit_s:g} s"
             ) from None
+        except paramiko.SFTPError as error:
+            raise CommandError(
+                f"{self.name}: SFTP does not work there ({error}): does ~/.bashrc print something? "
+                "Guard it: put `[ -t 0 ] || return` at its top"
+            ) from error
         except (paramiko.SSHException, EOFError, OSError) as error:
             # paramiko reports "Timeout opening channel" as a plain SSHException
             if expired.is_set() or isinstance(error, TimeoutError) or "Timeout" in str(error):
@@ -298,27 +338,3 @@ class SSHSession(Session):
     def close(self) -> None:
         for client in reversed(self._clients):
             client.close()
-
-
-def _collect_output(channel: paramiko.Channel, deadline: float) -> tuple[bytes, bytes, bool]:
-    """Read both streams until the command has ended or has printed too much; False when the
-    deadline (monotonic seconds) came first.
-    """
-    stdout = bytearray()
-    stderr = bytearray()
-    while True:
-        if len(stdout) + len(stderr) > answers.MAX_READ_BYTES:
-            return bytes(stdout), bytes(stderr), True
-        # looked at first: what arrives with the end, or before it, is then seen to be there
-        is_over = channel.eof_received or channel.closed
-        if channel.recv_ready():
-            stdout += channel.recv(_CHUNK_BYTES)
-        elif channel.recv_stderr_ready():
-            stderr += channel.recv_stderr(_CHUNK_BYTES)
-        elif is_over:
-            ended = channel.status_event.wait(max(0.0, deadline - time.monotonic()))
-            return bytes(stdout), bytes(stderr), ended
-        elif (rest_s := deadline - time.monotonic()) <= 0:
-            return bytes(stdout), bytes(stderr), False
-        else:
-            select.select([channel], [], [], min(rest_s, 1.0))

@@ -9,7 +9,7 @@ import pytest
 from stalling_proxy import StallingProxy
 
 from mosdeploy.devices.connect import LastingSession, open_session
-from mosdeploy.devices.ssh import session as session_module
+from mosdeploy.devices.ssh.output import CommandOutput
 from mosdeploy.errors import (
     CommandError,
     CommandTimeoutError,
@@ -65,9 +65,9 @@ class LateChannel:
 
 
 def test_what_arrives_with_the_end_is_read():
-    deadline = time.monotonic() + 10
-    found = session_module._collect_output(LateChannel(), deadline)
-    assert found == (b"the answer", b"", True)
+    output = CommandOutput(LateChannel())
+    assert output.collect(time.monotonic() + 10)
+    assert output.text() == ("the answer", "")
 
 
 def test_a_stalled_link_is_noticed_by_every_call(make_profile, client_files, proxy, tmp_path):
