@@ -83,6 +83,7 @@ def run(job_dir_text: str) -> dict[str, Any]:
     (job_dir / "rc").unlink(missing_ok=True)
     output = open_own(job_dir / "agent.log")
     leads, group_led = os.pipe()
+    is_noted, noted = os.pipe()
     pid = os.fork()
     if pid:
         os.close(group_led)
@@ -91,9 +92,13 @@ def run(job_dir_text: str) -> dict[str, Any]:
         lock.write(json.dumps({"pid": pid, "job": job_dir.name, "since": now()}))
         lock.flush()
         write_whole(job_dir / "pid", str(pid))
+        os.write(noted, b"1")
         return {"pid": pid}
     os.setsid()
     os.close(group_led)
+    os.close(noted)
+    if not os.read(is_noted, 1):  # its starter was ended: nobody could find this agent to end it
+        os._exit(1)
     for source, target in ((os.open(os.devnull, os.O_RDONLY), 0), (output, 1), (output, 2)):
         os.dup2(source, target)
     work(job_dir)

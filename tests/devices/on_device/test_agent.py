@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from watching import wait_for
 
 from mosdeploy.devices.on_device import agent, benchmark, clean, describe, versions
 
@@ -254,6 +255,28 @@ def test_its_group_can_be_signalled_as_soon_as_its_pid_is_told(two_users):
         pid = json.loads(process.stdout.readline())["pid"]
         assert (job / "pid").read_text() == str(pid)
         os.killpg(pid, signal.SIGKILL)
+
+
+ENDED_BEFORE_THE_PID = """
+import os
+import sys
+
+from mosdeploy.devices.on_device import agent
+
+agent.work = lambda job_dir: (job_dir / "rc").touch()
+agent.write_whole = lambda path, text: os._exit(9)
+agent.run(sys.argv[1])
+"""
+
+
+def test_an_agent_whose_pid_was_not_noted_does_nothing(two_users):
+    folder = two_users[0]
+    job = folder / "jobs" / "job"
+    done = subprocess.run([sys.executable, "-c", ENDED_BEFORE_THE_PID, job], check=False)
+    assert done.returncode == 9
+    # held as long as the agent runs
+    wait_for(lambda: (lock := agent.take_lock(folder)) is not None and lock.close() is None)
+    assert not (job / "rc").exists()
 
 
 def test_a_machine_without_the_file_is_not_locked(monkeypatch, tmp_path):
