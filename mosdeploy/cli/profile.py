@@ -42,7 +42,8 @@ def profile(
         typer.Option(
             "--renew",
             help="Measure all again if it was measured under other conditions, or with too much "
-            "noise; what was measured is kept in latency.old.",
+            "noise; what was measured is kept in latency.old. The next search times its "
+            "finalists again.",
         ),
     ] = False,
 ) -> None:

@@ -9,13 +9,14 @@ import contextlib
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from ..config.units import Statistic
 from ..errors import MosdeployError, OtherConditionsError
-from ..records import Candidate, ScoreTable, SearchResult
+from ..records import Candidate, LatencyRecord, ScoreTable, SearchResult
 from ..spaces.genes import ArchConfig
-from .conditions import check_current
+from .conditions import latency_context
+from .devices import run_profile
 from .predictors import predictor, tail_ratio
 from .run import Run
 
@@ -126,18 +127,10 @@ def prices_elsewhere(run: Run, search: SearchResult) -> tuple[DevicePrices, ...]
 def _prices(
     run: Run, device: str, archs: Sequence[ArchConfig], statistic: Statistic
 ) -> DevicePrices:
-    from ..latency.dataset import LatencyDataset
-
     model = predictor(run, device, current=False)  # the page shows what was
     ratio = tail_ratio(run, device, statistic, current=False)
     predicted_ms = (model.predict(model.space.genes(archs)) * ratio).tolist()
-    path = run.workspace.verified_path(device, run.config.workload.name)
-    measured = []
-    if path.exists():
-        dataset = LatencyDataset.load(path)
-        with contextlib.suppress(OtherConditionsError):
-            check_current(run, dataset)
-            measured = dataset.usable
+    measured = _measured(run, device, statistic)
     figures = {x.arch.key: x.measurement.figure_ms(statistic) for x in measured}
     return DevicePrices(
         device=device,
@@ -145,6 +138,26 @@ def _prices(
         measured_ms={key: figure_ms for key, figure_ms in figures.items() if figure_ms},
         error_percent=model.card.mape_percent,
     )
+
+
+def _measured(run: Run, device: str, statistic: Statistic) -> list[LatencyRecord]:
+    """Finalists of another search, timed with at least the repeats that a figure needs; none where
+    they were measured under other conditions than those of now.
+    """
+    from ..latency.dataset import LatencyDataset
+
+    path = run.workspace.verified_path(device, run.config.workload.name)
+    if not path.exists():
+        return []
+    dataset = LatencyDataset.load(path)
+    profile = run_profile(run.workspace.root, dataset.context.device.name)
+    figures = get_args(Statistic)
+    # the further out a figure lies, the more repeats it needs
+    for figure in figures[figures.index(statistic) :]:
+        with contextlib.suppress(OtherConditionsError):
+            dataset.check(latency_context(run, profile.timed_for(figure)))
+            return dataset.usable
+    return []
 
 
 def _latencies(

@@ -3,13 +3,14 @@
 import contextlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config.device import DeviceProfile, with_host
 from ..errors import ConfigError, DeviceBusyError, DeviceError, OtherConditionsError
-from ..records import LatencyContext
+from ..records import LatencyContext, Measurement
 from ..spaces.genes import ArchConfig
 from ..storage import disk_errors, locked
 from ..workspace import PREDICTOR_NAME
@@ -45,6 +46,8 @@ class CollectRequest:
         The same if it was measured with too much noise.
     look
         Ask the boards first whether they still are as they were when they measured before.
+    since
+        What was measured before is measured again; None counts whatever its age.
     """
 
     device: DeviceProfile
@@ -54,6 +57,7 @@ class CollectRequest:
     renew: bool = False
     renew_noise: bool = False
     look: bool = True
+    since: datetime | None = None
 
 
 @dataclass
@@ -82,11 +86,7 @@ def collect(context: Context, request: CollectRequest) -> CollectResult:
     """
     profiles = _members(request.device, request.hosts)
     wanted = latency_context(context.run, request.device)
-    busy = DeviceBusyError(
-        f"another command measures on '{request.device.name}' into {request.path}; wait for it, or "
-        "stop it"
-    )
-    with locked(request.path, busy):
+    with locked(request.path, _busy(request.device.name, request.path)):
         try:
             return _collect(context, request, wanted, profiles)
         except OtherConditionsError as error:
@@ -95,6 +95,25 @@ def collect(context: Context, request: CollectRequest) -> CollectResult:
             context.progress.say(f"measuring again: {error}")
             _put_away(request.path)
             return _collect(context, request, wanted, profiles)
+
+
+def put_away(device: str, path: Path) -> None:
+    """Keep measurements under another name, so that they are made again; there may be none.
+
+    Raises
+    ------
+    DeviceBusyError
+        If another command measures into the file.
+    """
+    if path.exists():
+        with locked(path, _busy(device, path)):
+            _put_away(path)
+
+
+def _busy(device: str, path: Path) -> DeviceBusyError:
+    return DeviceBusyError(
+        f"another command measures on '{device}' into {path}; wait for it, or stop it"
+    )
 
 
 def _put_away(path: Path) -> None:
@@ -124,10 +143,26 @@ def _collect(
     # after the boards have answered: what was measured is put away
     if request.renew_noise and (noise := excess_noise(dataset)):
         raise OtherConditionsError(f"{noise} there")
-    if missing := dataset.missing(request.archs):
+    if missing := _missing(dataset, request):
         _measure(context, found, missing, profiles)
     _clean(context, dataset, [x for x in profiles if x.host_alias not in found.failed_boards])
     return found
+
+
+def _missing(dataset: "LatencyDataset", request: CollectRequest) -> dict[str, ArchConfig]:
+    """What has no time that still counts, by the names under which it is measured."""
+    if request.since is None:
+        return dataset.missing(request.archs)
+    # texts of one form, which are ordered as the times are; a clock may have been set back since
+    first, last = (
+        x.astimezone(UTC).isoformat(timespec="seconds") for x in (request.since, datetime.now(UTC))
+    )
+    outdated = {"measurement": Measurement(error="measured too long ago")}
+    records = [
+        record if first <= record.measured_at <= last else record.model_copy(update=outdated)
+        for record in dataset.records
+    ]
+    return replace(dataset, records=records).missing(request.archs)
 
 
 def _look(context: Context, dataset: "LatencyDataset", profiles: Sequence[DeviceProfile]) -> None:

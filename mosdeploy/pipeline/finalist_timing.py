@@ -6,14 +6,12 @@ apart repeats lie.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config.units import Statistic
-from ..errors import StaleInputError
 from ..records import Candidate
-from ..storage import disk_errors
 from .collect import CollectRequest, collect
 from .context import Context
 from .devices import run_profile
@@ -25,8 +23,10 @@ MIN_NOISE = 0.03
 """What timings at different times differ by at least, as a share, whatever the spread within a few
 minutes says: of 60 later ones of 30 winners (docs/reliability.md) 55 lay below it.
 """
-RECENT_S = 3600.0
-"""For how long the second timing of a winner counts in later searches."""
+RECENT = timedelta(hours=1)
+"""For how long a timing counts in later searches: the device may have been busy, but what a killed
+search has just measured is not measured again.
+"""
 
 
 @dataclass
@@ -39,12 +39,15 @@ class FinalistTiming:
         The figure of the times that the limit is about.
     noise
         How much longer than measured a subnet may take later, as a share.
+    since
+        Timings of before are made again. What this search measures is later, however long it takes.
     """
 
     context: Context
     device: str
     statistic: Statistic = "median"
     noise: float = MIN_NOISE
+    since: datetime = field(default_factory=lambda: datetime.now(UTC) - RECENT)
     _asked: dict[Path, list[str]] = field(default_factory=dict)
 
     @property
@@ -57,16 +60,8 @@ class FinalistTiming:
         """Dataset of the second timings, of a winner and of the next one."""
         return self.context.files.timed_again_path(self.device, self.context.config.workload.name)
 
-    def remove_old(self) -> None:
-        """Remove second timings of more than an hour ago: what counts is how the device is now."""
-        path = self.again_path
-        # what this search has measured itself stays, however long it takes
-        if path not in self._asked and path.exists() and not _is_recent(path):
-            with disk_errors(path):
-                path.unlink()
-
     def timed(self, chosen: Sequence[Candidate], path: Path) -> list[Candidate]:
-        """Candidates with the times of a dataset; those that it lacks are measured."""
+        """Candidates with the times of a dataset; those without a recent one are measured."""
         target = run_profile(self.context.files.root, self.device).timed_for(self.statistic)
         is_first = path not in self._asked
         asked = self._asked.setdefault(path, [])
@@ -78,6 +73,7 @@ class FinalistTiming:
             # what was measured in this search has to stay comparable
             renew=is_first,
             look=is_first,
+            since=self.since,
         )
         dataset = collect(self.context, request).dataset
         self.noise = max(self.noise, _noise_of(dataset, asked, self.statistic))
@@ -101,31 +97,8 @@ def _noise_of(dataset: "LatencyDataset", keys: Sequence[str], statistic: Statist
     from ..latency.calibration import noise_floor_percent
 
     measured = dataset.measured
-    names = {measured[key].session for key in keys}
+    # `profile --renew` may have put away what was measured before
+    names = {measured[key].session for key in keys if key in measured}
     sessions = [session for session in dataset.sessions if session.session in names]
     host = dataset.context.device.host_alias
     return (noise_floor_percent(sessions, host, statistic=statistic) or 0.0) / 100
-
-
-def _is_recent(path: Path) -> bool:
-    """Whether every session of a dataset began within the last hour, as it says itself: files of a
-    copied folder are as old as the copy.
-
-    Raises
-    ------
-    StaleInputError
-        If it cannot be read.
-    """
-    from ..latency.dataset import LatencyDataset
-
-    try:
-        sessions = LatencyDataset.load(path).sessions
-        times = [datetime.fromisoformat(session.started_at) for session in sessions]
-        ages_s = [(datetime.now(UTC) - time).total_seconds() for time in times]
-    except StaleInputError as error:
-        if isinstance(error.__cause__, OSError):
-            raise
-        return False  # corrupt, or of another version
-    except (ValueError, TypeError):  # no time with a zone
-        return False
-    return bool(ages_s) and all(0.0 <= age_s <= RECENT_S for age_s in ages_s)

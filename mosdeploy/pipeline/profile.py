@@ -8,7 +8,7 @@ from ..config.device import DeviceProfile
 from ..errors import DeviceError, PredictorError
 from ..records import PredictorCard
 from ..spaces.genes import ArchConfig
-from .collect import CollectRequest, CollectResult, collect
+from .collect import CollectRequest, CollectResult, collect, put_away
 from .context import Context
 from .devices import run_profile
 from .enough_measured import further_command, max_noise_percent
@@ -42,7 +42,7 @@ class ProfileOptions:
         names.
     renew
         Measure all again if it was measured under other conditions, rather than refuse it, or with
-        too much noise.
+        too much noise; and let the next search measure its finalists again in any case.
     """
 
     device: str | None = None
@@ -71,6 +71,8 @@ def profile(context: Context, options: ProfileOptions | None = None) -> ProfileS
     target = run_profile(context.files.root, name)
     chosen = _design(context, options.budget)
     limit = options.until_error_percent
+    if options.renew:
+        _put_finalists_away(context, name)
     results: list[CollectResult] = []
     reached: list[bool] = []
     for part in [chosen] if limit is None else _parts(chosen, target):
@@ -97,6 +99,13 @@ def profile(context: Context, options: ProfileOptions | None = None) -> ProfileS
     budget = context.config.profile.budget
     further = further_command(results[-1].dataset, budget) if card is None else None
     return summary.model_copy(update={"further_command": further})
+
+
+def _put_finalists_away(context: Context, device: str) -> None:
+    """Whatever their noise: a device that was slow all the time has none."""
+    files = context.files
+    for path_of in (files.verified_path, files.timed_again_path):
+        put_away(device, path_of(device, context.config.workload.name))
 
 
 def split_hosts(*texts: str) -> tuple[str, ...]:

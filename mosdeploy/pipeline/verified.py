@@ -230,7 +230,6 @@ class Verification:
         next one beside it, are timed once more, until the winner is one that was.
         """
         again: set[str] = set()
-        self.timing.remove_old()
         while True:
             winner = self._best(self.measured)
             if winner.arch.key in again:

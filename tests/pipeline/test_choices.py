@@ -9,10 +9,12 @@ import pytest
 from synthetic import SPACE, elsewhere, scores, search_result
 from walking import edit, opened
 
+from mosdeploy.config.units import Statistic
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.pipeline.choices import choices
 from mosdeploy.pipeline.predictors import tail_ratio
 from mosdeploy.pipeline.run import open_run
+from mosdeploy.records import LatencyContext
 from mosdeploy.workspace import Workspace
 
 WORKLOAD = "sentence"
@@ -26,6 +28,14 @@ def add_device(folder: Path, name: str) -> LatencyPredictor:
     other = own.model_copy(update={"device": name, "coefficients": slower})
     other.save(files.predictor_path(name, WORKLOAD))
     return other
+
+
+def copy_measurements(files: Workspace, name: str) -> None:
+    """What was measured on this machine as if it were of another device."""
+    path = files.latency_path(name, WORKLOAD)
+    shutil.copytree(files.latency_path("local", WORKLOAD).parent, path.parent)
+    files.predictor_path(name, WORKLOAD).unlink()
+    edit(path, '"name":"local"', f'"name":"{name}"')
 
 
 def test_front_comes_first_and_each_candidate_once() -> None:
@@ -121,12 +131,34 @@ def test_what_was_measured_on_another_device_is_shown(folder: Path) -> None:
     assert all(x.measured_ms is None for x in latencies)
 
 
+@pytest.mark.parametrize(
+    ("statistic", "timed_for", "counts"),
+    [
+        ("p99", "p99", True),
+        ("p90", "p90", True),
+        ("median", "p99", True),
+        ("p90", "p99", True),
+        ("p99", "p90", False),
+        ("p90", "median", False),
+    ],
+)
+def test_what_was_measured_counts_for_figures_of_no_more_repeats(
+    folder: Path, statistic: Statistic, timed_for: Statistic, counts: bool
+) -> None:
+    files = Workspace(folder)
+    copy_measurements(files, "other")
+    first, rest = files.verified_path("local", WORKLOAD).read_text().split("\n", 1)
+    context = LatencyContext.model_validate_json(first)
+    context = context.model_copy(update={"device": context.device.timed_for(timed_for)})
+    files.verified_path("other", WORKLOAD).write_text(f"{context.model_dump_json()}\n{rest}")
+    edit(files.search_result_path, '"limits"', f'"statistic": "{statistic}", "limits"')
+    latencies = [x.latencies[1] for x in opened(folder).report().report.choices]
+    assert any(x.measured_ms is not None for x in latencies) is counts
+
+
 def test_a_tail_is_predicted_from_medians(folder: Path) -> None:
     files = Workspace(folder)
-    path = files.latency_path("other", WORKLOAD)
-    shutil.copytree(files.latency_path("local", WORKLOAD).parent, path.parent)
-    files.predictor_path("other", WORKLOAD).unlink()
-    edit(path, '"name":"local"', '"name":"other"')
+    copy_measurements(files, "other")
     edit(files.search_result_path, '"limits"', '"statistic": "p90", "limits"')
     run = opened(folder)
     report = run.report().report

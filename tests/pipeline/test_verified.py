@@ -1,25 +1,20 @@
 """The winner of a search is timed again before it is one."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-import synthetic
 from search_problem import MEDIUM
 from walking import KeptProgress
 
 from mosdeploy.errors import InfeasibleError
-from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.pipeline.finalist_timing import FinalistTiming
 from mosdeploy.pipeline.verified import Verification
-from mosdeploy.records import Candidate, DeviceState, Limits, SessionRecord
-from mosdeploy.storage import append_line
+from mosdeploy.records import Candidate, Limits
 from mosdeploy.workspace import Workspace
 
 
@@ -43,7 +38,6 @@ def decided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         first: Sequence[float | None],
         again: Sequence[float | None],
         noise: float = 0.0,
-        asked: dict[Path, list[str]] | None = None,
     ) -> tuple[int, list[int]]:
         measured = [candidate(1.0 + i, ms) for i, ms in enumerate(first)]
         order = [x.arch for x in measured]
@@ -66,7 +60,6 @@ def decided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         limits = Limits(max_latency_ms=10.0)
         timing = FinalistTiming(context, "dev", noise=noise)
         task = Verification(timing, limits, evolution, None, evolve, measured=measured)
-        timing._asked.update(asked or {})
         winner = task._winner_timed_again()
         assert winner in task.measured
         return order.index(winner.arch), looks
@@ -101,45 +94,6 @@ def test_a_winner_keeps_the_limit_twice(
 def test_where_the_second_look_leaves_none_the_fastest_is_named(decided: Any) -> None:
     with pytest.raises(InfeasibleError, match=r"fastest took 10\.1 ms, the limit is 10 ms"):
         decided((9.9, 9.0), (10.2, 10.1))
-
-
-@pytest.mark.parametrize("copied", [False, True], ids=["own", "copied"])
-@pytest.mark.parametrize(
-    ("hours", "counts"),
-    [
-        pytest.param((0.5,), True, id="half an hour"),
-        pytest.param((2.0,), False, id="two hours"),
-        pytest.param((2.0, 0.5), False, id="in part"),
-        pytest.param((-2.0,), False, id="clock set back"),
-        pytest.param((), False, id="never"),
-    ],
-)
-def test_a_second_timing_counts_for_an_hour(
-    decided: Any, tmp_path: Path, hours: tuple[float, ...], counts: bool, copied: bool
-) -> None:
-    path = tmp_path / "search" / "again" / "dev-load.jsonl"
-    context = synthetic.full_inputs().context
-    LatencyDataset.open(path, context)
-    now = datetime.now(UTC)
-    for each in hours:
-        then = now - timedelta(hours=each)
-        session = SessionRecord(
-            session=f"{each}",
-            dataset_id=context.dataset_id,
-            started_at=then.isoformat(timespec="seconds"),
-            state=DeviceState(),
-        )
-        append_line(path.with_name("sessions.jsonl"), session)
-        changed = now if copied else then
-        os.utime(path, (changed.timestamp(), changed.timestamp()))
-    beside = path.with_name("other-load.jsonl")
-    beside.write_bytes(path.read_bytes())
-    # in a second pass what the same search has measured stays, however long it took
-    decided((9.9,), (9.9,), asked={path: []})
-    assert path.exists()
-    decided((9.9,), (9.9,))
-    assert path.exists() == counts
-    assert beside.exists()
 
 
 LADDER_MS = tuple(2.0 * 1.03**i for i in range(90))

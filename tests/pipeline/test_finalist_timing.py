@@ -1,0 +1,113 @@
+"""Timings of finalists: how long they count, and what makes them anew."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from walking import lines_of, opened
+
+from mosdeploy.latency.dataset import LatencyDataset
+from mosdeploy.pipeline import collect
+from mosdeploy.pipeline.context import Context
+from mosdeploy.pipeline.finalist_timing import FinalistTiming
+from mosdeploy.pipeline.run import open_run
+from mosdeploy.records import SearchResult
+from mosdeploy.storage import read_record
+from mosdeploy.workspace import Workspace
+
+
+def finalists_of(folder: Path) -> SearchResult:
+    return read_record(SearchResult, Workspace(folder).search_result_path, "mosdeploy search")
+
+
+def timing_of(folder: Path) -> FinalistTiming:
+    """What a search that begins now times by."""
+    return FinalistTiming(Context(open_run(folder)), "local")
+
+
+def set_age(path: Path, ages: Mapping[int, timedelta]) -> None:
+    """Records of a dataset, by their place, as if they were measured so long ago."""
+    first, *lines = lines_of(path)
+    records = [json.loads(line) for line in lines]
+    for place, age in ages.items():
+        then = datetime.now(UTC) - age
+        records[place]["measured_at"] = then.isoformat(timespec="seconds")
+    path.write_text("\n".join([first, *map(json.dumps, records)]) + "\n")
+
+
+@pytest.mark.parametrize("which", ["first_path", "again_path"])
+@pytest.mark.parametrize(
+    ("minutes", "counts"),
+    [
+        pytest.param(30, True, id="half an hour"),
+        pytest.param(120, False, id="two hours"),
+        pytest.param(-120, False, id="clock set back"),
+    ],
+)
+def test_each_timing_counts_for_an_hour(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, which: str, minutes: int, counts: bool
+) -> None:
+    path = getattr(timing_of(folder), which)
+    set_age(path, {0: timedelta(minutes=minutes), 1: timedelta(minutes=1)})
+    old, other = LatencyDataset.load(path).records[:2]
+    chosen = [x for x in finalists_of(folder).finalists if x.arch in (old.arch, other.arch)]
+    asked: list[str] = []
+
+    def measure(context: Context, found: Any, missing: Mapping[str, object], *_: object) -> None:
+        asked.extend(missing)
+
+    monkeypatch.setattr(collect, "_measure", measure)
+    timing_of(folder).timed(chosen, path)
+    # under a new name: the device holds results of the first one
+    assert asked == ([] if counts else [f"{old.arch.key}-1"])
+    assert len(LatencyDataset.load(path).records) == len(lines_of(path)) - 1
+
+
+def test_what_a_search_has_measured_itself_counts_however_long_it_takes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timing = timing_of(folder)
+    set_age(timing.again_path, {0: timedelta(minutes=80), 1: timedelta(minutes=80)})
+    timing.since -= timedelta(minutes=30)  # the search began half an hour ago
+    asked: list[str] = []
+    monkeypatch.setattr(collect, "_measure", lambda *found: asked.extend(found[2]))
+    archs = [x.arch for x in LatencyDataset.load(timing.again_path).records]
+    timing.timed([x for x in finalists_of(folder).finalists if x.arch in archs], timing.again_path)
+    assert asked == []
+
+
+def test_an_outdated_timing_is_made_anew(folder: Path) -> None:
+    timing = timing_of(folder)
+    path = timing.first_path
+    before = LatencyDataset.load(path)
+    set_age(path, {0: timedelta(days=1)})
+    old = before.records[0]
+    [candidate] = [x for x in finalists_of(folder).finalists if x.arch == old.arch]
+    [timed] = timing.timed([candidate], path)
+    after = LatencyDataset.load(path)
+    assert [x.arch for x in after.records] == [*(x.arch for x in before.records), old.arch]
+    assert timed.measured_ms == after.records[-1].measurement.total.median_ms
+    assert after.records[-1].session != old.session
+
+
+def test_renewing_a_profile_puts_the_timings_of_finalists_away(folder: Path) -> None:
+    """A device that was slow throughout told of no noise."""
+    timing = timing_of(folder)
+    paths = (timing.first_path, timing.again_path)
+    contents = [path.read_bytes() for path in paths]
+    profile = Workspace(folder).latency_path("local", "sentence")
+    before = profile.read_bytes()
+    timing.timed(finalists_of(folder).finalists[:1], timing.first_path)
+    assert opened(folder).profile(renew=True).measured_now == 0
+    assert profile.read_bytes() == before
+    assert not any(path.exists() for path in paths)
+    assert [path.with_suffix(".old").read_bytes() for path in paths] == contents
+    # a search that was measuring meanwhile goes on
+    second = timing.timed(finalists_of(folder).finalists[1:2], timing.first_path)
+    assert [x.arch for x in LatencyDataset.load(timing.first_path).records] == [second[0].arch]
+    # again, with nothing that is there
+    assert not timing.again_path.exists()
+    assert opened(folder).profile(renew=True).measured_now == 0
