@@ -147,6 +147,35 @@ def _configured(training: TrainingConfig) -> TrainingBudget | None:
     return split_steps(training.budget, training.num_winners)
 
 
+def current_budget(made: TrainingBudget | None, training: TrainingConfig) -> TrainingBudget | None:
+    """The budget that a supernet's walk has now: the time that its training was given, else what
+    the run file says.
+
+    Parameters
+    ----------
+    made
+        What the supernet was trained with; None for steps that are written in the run file.
+    """
+    return made if made is None or made.time_s is not None else _configured(training)
+
+
+def budget_differences(made: TrainingBudget | None, training: TrainingConfig) -> list[str]:
+    """In what the run file's budget is another one than a supernet was trained with, in words."""
+    now = current_budget(made, training)
+    if made is None or now == made:
+        return []
+    told = (
+        f"training.budget gave the supernet {made.supernet_steps:,} steps and each winner "
+        f"{made.winner_steps:,}, "
+    )
+    if now is None:
+        return [f"{told}is unset now"]
+    found = [f"{told}gives {now.supernet_steps:,} and {now.winner_steps:,} now"]
+    if made.num_winners != now.num_winners:
+        found.append(f"training.num_winners was {made.num_winners}, is {now.num_winners} now")
+    return found
+
+
 def _known(paths: Sequence[Path], inputs_sha256: str) -> TrainingBudget | None:
     """What an earlier run made of the same time, if one did."""
     for path in paths:

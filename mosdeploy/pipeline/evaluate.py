@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
+from time import sleep
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError, StaleInputError
+from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..family import ScoredExamples
 from ..records import Scores, ScoreTable
 from ..spaces.genes import ArchConfig
 from ..spaces.spec import Workload
-from ..storage import fingerprint, read_record, write_record
+from ..storage import fingerprint, locked, read_record, write_record
 from ..version import __version__
 from .answering import scored_in_parts
 from .context import Context, Progress
@@ -29,12 +30,17 @@ from .workloads import changed_workload
 if TYPE_CHECKING:
     from ..data.protocols import Dataset
 
+WAIT_S = 0.1
+NUM_WAITS = 100
+"""How long another command that writes its scores is waited for at a time, and how often."""
+
 
 def evaluate(
     context: Context, names: tuple[str, ...] | None = None, beam: int | None = None
 ) -> ScoreTable:
     """Score inherited subnets on the test examples, and what these became when trained alone; what
-    an earlier or a killed run scored is not scored again, and stays in the run folder beside it.
+    an earlier or a killed run scored is not scored again, and stays in the run folder beside it, as
+    does what another command scores meanwhile.
 
     Parameters
     ----------
@@ -89,8 +95,7 @@ class _Evaluation:
         """Score subnets by name, and the teacher that was given for None, but for those that a run
         before this one scored.
         """
-        kept = self._kept()
-        known = {self._key_of(scores): scores for scores in kept.values()}
+        known = {self._key_of(scores): scores for scores in self._kept().values()}
         scores = {name: known[_key(x)] for name, x in judged.items() if _key(x) in known}
         if len(scores) == len(judged):
             self.context.progress.say("already scored on the same examples")
@@ -102,9 +107,9 @@ class _Evaluation:
                     told = partial(self._tell, done, len(judged), name)
                     known[key] = self._score(chosen, scored_in_parts(self.examples, told))
                 scores[name] = known[key]
-                self._write(kept | scores)
+                self._add(scores)
         self.context.progress.update("evaluate", len(judged), len(judged))
-        self._write(kept | scores)
+        self._add(scores)
         return self._table({name: scores[name] for name in judged})
 
     def _score(self, chosen: SelectedSubnet | None, examples: ScoredExamples) -> Scores:
@@ -137,8 +142,23 @@ class _Evaluation:
         note = f"{name}: {answered:,} of {num_examples:,} examples"
         self.context.progress.update("evaluate", done, total, note)
 
-    def _write(self, scores: Mapping[str, Scores]) -> None:
-        write_record(self.context.files.scores_path, self._table(scores))
+    def _add(self, scores: dict[str, Scores]) -> None:
+        """Write scores beside those in the folder, which another command may have added to."""
+        path = self.context.files.scores_path
+        busy = MosdeployError(
+            f"another `mosdeploy evaluate` has held {path} for {WAIT_S * NUM_WAITS:g} s; wait for "
+            "it, or stop it, and run the same command again"
+        )
+        for _ in range(NUM_WAITS):
+            try:
+                with locked(path, busy):
+                    write_record(path, self._table(self._kept() | scores))
+                    return
+            except MosdeployError as error:
+                if error is not busy:
+                    raise
+            sleep(WAIT_S)
+        raise busy
 
     def _table(self, scores: Mapping[str, Scores]) -> ScoreTable:
         card = self.state.card

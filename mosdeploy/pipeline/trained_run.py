@@ -23,7 +23,7 @@ from ..spaces.genes import ArchConfig
 from ..spaces.spec import Workload
 from ..storage import fingerprint, read_errors, read_record, sha256_file
 from ..workspace import Workspace
-from .budget import with_budget
+from .budget import budget_differences, current_budget, with_budget
 from .context import SILENT, Progress
 from .distilled import distilled
 from .run import Run
@@ -43,11 +43,16 @@ rest.
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run folder, the card of the supernet in it, and who is told how far labelling is."""
+    """A run folder, the card of the supernet in it, and who is told how far labelling is.
+
+    `run` has the steps of the walk's budget; `written` is the same as the run file says it, None
+    where both are one.
+    """
 
     run: Run
     card: SupernetCard
     progress: Progress = SILENT
+    written: Run | None = None
 
     @property
     def config(self) -> RunConfig:
@@ -114,7 +119,11 @@ class TrainedRun:
     @property
     def _differences(self) -> list[str]:
         """In what the configuration is another one now, as far as is known."""
-        found = setting_differences(self.card.settings, self.config)
+        written = self.written or self.run
+        then = self.card.budget
+        # a budget is told as such, not by the steps that come of it
+        found = budget_differences(then, written.config.training)
+        found += setting_differences(self.card.settings, with_budget(written, then).config)
         if not found and self.config.training.data != "original":
             found = ["the distilled examples have changed"]
         return found
@@ -291,7 +300,8 @@ class TrainedRun:
 
 
 def trained_run(run: Run, progress: Progress = SILENT) -> TrainedRun:
-    """Open a trained run.
+    """Open a trained run. Of a budget in the run file it has the steps that the file gives now:
+    where these are others than the supernet was trained for, its data are refused.
 
     Raises
     ------
@@ -299,7 +309,8 @@ def trained_run(run: Run, progress: Progress = SILENT) -> TrainedRun:
         If it is not trained, or was trained on another search space.
     """
     card = run.supernet_card()
-    return TrainedRun(with_budget(run, card.budget), card, progress)
+    budget = current_budget(card.budget, run.config.training)
+    return TrainedRun(with_budget(run, budget), card, progress, written=run)
 
 
 def training_inputs(run: Run, data: TaskData, limits: TrainingLimits | None) -> str:

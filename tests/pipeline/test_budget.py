@@ -7,11 +7,13 @@ import pytest
 from walking import KeptProgress, edit, make_run_folder, opened
 
 from mosdeploy.config.shares import supernet_share
-from mosdeploy.errors import ConfigError
+from mosdeploy.errors import ConfigError, StaleInputError
 from mosdeploy.pipeline import budget as module
 from mosdeploy.pipeline.budget import split_steps, split_time, with_budget
 from mosdeploy.pipeline.run import open_run
+from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.records import TrainingBudget
+from mosdeploy.storage import write_record
 
 
 @pytest.mark.parametrize("num_winners", [1, 2, 3, 8, 100])
@@ -77,6 +79,62 @@ def test_a_walk_with_a_budget_in_steps(tmp_path: Path) -> None:
     # what finetuning makes is told by the card: the run file still says 500
     assert run.finetune().steps == 93
     assert run.finetune(steps=3).steps == 3
+
+
+def make_budgeted(root: Path) -> Path:
+    """A run folder whose supernet is trained for 7 of 100 steps; returns its run file."""
+    make_run_folder(root)
+    path = root / "mosdeploy.toml"
+    edit(path, "\nsteps = 12", "\nsteps = 12\nbudget = 100")
+    opened(root).train()
+    return path
+
+
+def test_another_budget_is_another_training(tmp_path: Path) -> None:
+    path = make_budgeted(tmp_path)
+    opened(tmp_path).search(max_parameters=10**6, verify=False)
+    was = r"training\.budget gave the supernet 7 steps and each winner 93, "
+    before = "budget = 100"
+    for now, told in (
+        (
+            "budget = 100\nnum_winners = 2",
+            r"gives 27 and 36 now, training\.num_winners was 1, is 2",
+        ),
+        ("", "is unset now; restore it, or run `mosdeploy train` again"),
+        ("budget = 120", "gives 8 and 112 now; restore it, or run `mosdeploy train` again"),
+    ):
+        edit(path, f"steps = 12\n{before}", f"steps = 12\n{now}")
+        before = now
+        run = opened(tmp_path)
+        for verb in (lambda: run.search(max_parameters=10**6, verify=False), run.finetune):  # noqa: B023
+            with pytest.raises(StaleInputError, match=was + told):
+                verb()
+        assert {x.what: x.state for x in run.status().parts}["supernet"] == "stale"
+        assert run.report().page.exists()
+    run.train()
+    run.search(max_parameters=10**6, verify=False)
+    assert run.finetune().steps == 112
+
+
+def test_a_budget_that_leaves_the_supernet_its_steps_is_that_of_the_winner(tmp_path: Path) -> None:
+    path = make_budgeted(tmp_path)
+    card = opened(tmp_path).train()
+    edit(path, "budget = 100", "budget = 101")
+    run = opened(tmp_path)
+    assert run.train() == card
+    assert run.finetune("smallest").steps == 94
+
+
+def test_a_supernet_trained_for_a_time_keeps_it(tmp_path: Path) -> None:
+    path = make_budgeted(tmp_path)
+    state = trained_run(open_run(tmp_path))
+    assert state.card.budget is not None
+    timed = state.card.budget.model_copy(update={"time_s": 60.0})
+    write_record(state.files.supernet_card_path, state.card.model_copy(update={"budget": timed}))
+    edit(path, "budget = 100", "budget = 400")
+    state = trained_run(open_run(tmp_path))
+    assert state.data.train
+    assert state.config.finetune.steps == 93
 
 
 def test_a_time_is_turned_into_steps_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

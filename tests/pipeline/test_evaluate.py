@@ -1,14 +1,15 @@
 """Scores of subnets: which are scored, by what, on what."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from walking import KeptProgress, edit, opened
 
-from mosdeploy.errors import ConfigError
+from mosdeploy.errors import ConfigError, MosdeployError
 from mosdeploy.pipeline import evaluate as module
 from mosdeploy.records import ScoreTable
-from mosdeploy.storage import read_record, write_record
+from mosdeploy.storage import locked, read_record, write_record
 from mosdeploy.workspace import Workspace
 
 
@@ -76,6 +77,42 @@ def test_a_pick_leaves_the_other_scores(folder: Path) -> None:
     assert "winner, finetuned" not in table.subnets
     assert list(run.evaluate(("1",), beam=2).subnets) == ["front 1"]
     assert "winner" not in read_record(ScoreTable, path, "mosdeploy evaluate").subnets
+
+
+def test_two_commands_at_once_keep_each_others_scores(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "scores.json").unlink()
+    score = module._Evaluation._score
+
+    def meanwhile(self: module._Evaluation, chosen: object, examples: object) -> object:
+        with monkeypatch.context() as patch:
+            patch.setattr(module._Evaluation, "_score", score)
+            opened(folder).evaluate(("smallest",))
+        return score(self, chosen, examples)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module._Evaluation, "_score", meanwhile)
+    assert list(opened(folder).evaluate(("largest",)).subnets) == ["largest"]
+    table = read_record(ScoreTable, Workspace(folder).scores_path, "mosdeploy evaluate")
+    assert set(table.subnets) == {"largest", "smallest"}
+
+
+def test_one_that_writes_is_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Workspace(folder).scores_path
+    waits: list[float] = []
+    monkeypatch.setattr(module, "sleep", waits.append)
+    with ExitStack() as held:
+        held.enter_context(locked(path, MosdeployError("not held before")))
+        with pytest.raises(
+            MosdeployError, match=r"another `mosdeploy evaluate` has held .* for 10 s"
+        ):
+            opened(folder).evaluate(("smallest",))
+        assert len(waits) == module.NUM_WAITS
+        # the other has written
+        monkeypatch.setattr(module, "sleep", lambda _: held.close())
+        assert "smallest" in opened(folder).evaluate(("smallest",)).subnets
+    table = read_record(ScoreTable, path, "mosdeploy evaluate")
+    assert set(table.subnets) == {"largest", "smallest", "winner"}
 
 
 def test_one_subnet_of_two_names_is_scored_once(

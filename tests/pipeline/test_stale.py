@@ -12,6 +12,7 @@ import torch
 from walking import edit, opened
 
 from mosdeploy.errors import PredictorError, StaleInputError
+from mosdeploy.pipeline.budget import split_steps
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.records import SearchResult
@@ -77,6 +78,16 @@ def both(first: Callable[[Path], None]) -> Callable[[Path], None]:
     return change
 
 
+def change_budget(root: Path) -> None:
+    """One of 171 steps, of which the supernet has 12, as many as it was trained for, grows."""
+    state = trained_run(open_run(root))
+    card = state.card.model_copy(update={"budget": split_steps(171)})
+    write_record(state.files.supernet_card_path, card)
+    edit(root / "mosdeploy.toml", "\nsteps = 12", "\nsteps = 12\nbudget = 171")
+    assert trained_run(open_run(root)).data.train
+    edit(root / "mosdeploy.toml", "budget = 171", "budget = 400")
+
+
 change_beam = config("decode_steps = 6", "decode_steps = 6\nbeam = 2")
 
 ROWS = (
@@ -89,6 +100,7 @@ ROWS = (
         COUNTS,
     ),
     Row("`[training]`", config("steps = 12", "steps = 13"), REFUSED, COUNTS, COUNTS),
+    Row("`budget` or `num_winners` there", change_budget, REFUSED, COUNTS, COUNTS),
     Row(
         "the size of the vocabulary",
         config("vocab_size = 44", "vocab_size = 45"),

@@ -203,7 +203,8 @@ def test_a_task_gets_the_steps_that_a_budget_left_to_a_winner(
     monkeypatch.setattr(same_time, "_turn", lambda *_: 2.0)
     card = root / "supernet" / "supernet.json"
     told = json.loads(card.read_text())
-    card.write_text(json.dumps({**told, "budget": {**told["budget"], "same_time": True}}))
+    timed = {**told["budget"], "time_s": 60.0, "same_time": True}
+    card.write_text(json.dumps({**told, "budget": timed}))
     path.write_text(TASK.replace("steps = 150", f"steps = {left + 1}"))
     assert opened(root).finetune("smallest", task=path).steps == left + 1
     path.write_text(TASK.replace("steps = 150", "learning_rate_share = 0.5"))

@@ -9,6 +9,10 @@ from walking import KeptProgress, edit, lines_of, make_run_folder, opened
 
 import mosdeploy
 from mosdeploy.errors import ConfigError, MosdeployError, PredictorError
+from mosdeploy.pipeline.context import Context
+from mosdeploy.pipeline.limits import NO_LIMITS
+from mosdeploy.pipeline.run import open_run
+from mosdeploy.pipeline.walk import _is_trained_for
 
 
 def make_short(root: Path) -> mosdeploy.RunFolder:
@@ -102,6 +106,13 @@ def test_limits_and_device_are_those_that_the_folder_has(tmp_path: Path) -> None
         ConfigError, match=r"\[training\] has max_latency = 5000 ms, and what is sou"
     ):
         opened(tmp_path).walk("10s")
+
+
+def test_a_supernet_of_another_budget_is_not_walked_with(tmp_path: Path) -> None:
+    make_short(tmp_path).train()
+    assert _is_trained_for(Context(open_run(tmp_path)), NO_LIMITS, "local")
+    edit(tmp_path / "mosdeploy.toml", "budget = 40", "budget = 400")
+    assert not _is_trained_for(Context(open_run(tmp_path)), NO_LIMITS, "local")
 
 
 def test_a_walk_is_for_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
