@@ -1,8 +1,9 @@
 """The verb `walk`."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..printable import latency
+from ..printable import latency, score
 from .options import NO_LIMITS, DeviceCommon, LimitOptions, ProfiledDeviceOption
 from .printing import table
 
@@ -55,7 +56,10 @@ def bundle_rows(outcome: "WalkSummary") -> list[tuple[str, str]]:
         ("measured", _milliseconds(found.measured_ms)),
         ("bundle measured", _milliseconds(deployment.measurement.figure_ms(deployment.statistic))),
         *([("limit", f"{latency(limit_ms)}{_kept(outcome)}")] if limit_ms else []),
-        *(("limit", told_limit(name, most)) for name, most in limits.items()),
+        *(
+            ("limit", told_limit(name, most) + _size_kept(outcome, name, most))
+            for name, most in limits.items()
+        ),
         ("bundle", outcome.bundle),
         ("page", outcome.page),
     ]
@@ -69,11 +73,20 @@ def _delivered(outcome: "WalkSummary") -> "Candidate":
 
 def metric_values(metrics: "dict[str, float]") -> str:
     """Values without their names."""
-    return ", ".join(f"{value:.1f}" for value in metrics.values())
+    return ", ".join(score(value) for value in metrics.values())
 
 
 def _milliseconds(value_ms: float | None) -> str:
     return "not timed" if value_ms is None else f"{value_ms:.2f} ms"
+
+
+def _size_kept(outcome: "WalkSummary", limit: str, most: float) -> str:
+    """Whether the files keep a limit on their size, which the search only estimates."""
+    from ..pipeline.bundles import limited_bytes
+
+    if limit != "max_size_bytes":
+        return ""
+    return ", kept" if limited_bytes(Path(outcome.bundle)) <= most else ", NOT kept"
 
 
 def _kept(outcome: "WalkSummary") -> str:

@@ -1,6 +1,7 @@
 """The bundles of a run folder."""
 
 import contextlib
+from itertools import chain
 from pathlib import Path
 
 from ..errors import BundleError, StaleInputError
@@ -80,11 +81,11 @@ def folder_bytes(folder: Path) -> int:
         return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def limited_bytes(folder: Path, manifest: BundleManifest) -> int:
+def limited_bytes(folder: Path) -> int:
     """Size of a bundle's files that a limit on its size is about: the model and the tokenizer."""
-    names = [*MODEL_NAMES[manifest.runtime], TOKENIZER_NAMES[manifest.family]]
+    names = {*chain(*MODEL_NAMES.values()), *TOKENIZER_NAMES.values()}
     with read_errors(folder):
-        return sum((folder / name).stat().st_size for name in names)
+        return sum(path.stat().st_size for path in folder.iterdir() if path.name in names)
 
 
 def bundle_spec(context: Context, manifest: BundleManifest) -> ModelSpec:

@@ -200,7 +200,7 @@ class _Export:
         if not self.options.replaces_winner:
             note_newest(self.context.files, out_dir)
         most = self.search.limits.max_size_bytes if self.search is not None else None
-        if most is not None and (taken := limited_bytes(out_dir, manifest)) > most:
+        if most is not None and (taken := limited_bytes(out_dir)) > most:
             self.context.progress.say(
                 f"model and tokenizer of {self.name} take {byte_size(taken, 4)}, more than the "
                 f"limit on their size, {byte_size(most, 4)}: search again with a lower --max-size"

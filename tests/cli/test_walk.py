@@ -3,8 +3,10 @@
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import pytest
 from answers import ARCH, candidate, deployment, score_table, search_result
 from example_spaces import SMALL
 
@@ -43,6 +45,18 @@ def test_without_test_examples_there_are_no_scores(ask: Callable[..., Any]) -> N
     done = ask("walk.walk", SUMMARY.model_copy(update={"scores": None}), "walk")
     assert done.arguments[1] == WalkOptions()
     assert [row[0] for row in rows(done.stdout)][2:5] == ["winner", "parameters", "predicted"]
+
+
+@pytest.mark.parametrize(("num_bytes", "kept"), [(1024, "kept"), (1025, "NOT kept")])
+def test_a_limit_on_size_is_judged_by_the_files(
+    ask: Callable[..., Any], tmp_path: Path, num_bytes: int, kept: str
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(bytes(num_bytes))
+    (tmp_path / "README.md").write_bytes(bytes(1024))  # which the limit is not about
+    found = search_result(limits=Limits(max_size_bytes=1024))
+    changes = {"search": found, "bundle": str(tmp_path)}
+    told = rows(ask("walk.walk", SUMMARY.model_copy(update=changes), "walk").stdout)
+    assert ["limit", f"max_size = 1 KiB, {kept}"] in told
 
 
 def test_another_finalist_in_the_winners_place_is_told(ask: Callable[..., Any]) -> None:

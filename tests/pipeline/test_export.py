@@ -100,7 +100,7 @@ def test_a_bundle_above_its_limit_on_size_is_told(folder: Path) -> None:
     # model and tokenizer; what is left is what people read, and the self-tests
     assert 0 < exported.size_bytes - found.winner.size_bytes < 30_000
     path = Workspace(folder).search_result_path
-    taken = limited_bytes(exported.path, exported.manifest)
+    taken = limited_bytes(exported.path)
     for told, most in enumerate((taken, taken - 1)):
         tight = found.limits.model_copy(update={"max_size_bytes": most})
         write_record(path, found.model_copy(update={"limits": tight}))
