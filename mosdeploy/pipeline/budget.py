@@ -16,7 +16,7 @@ from ..config.sections import TrainingConfig
 from ..config.shares import supernet_share
 from ..errors import ConfigError, StaleInputError
 from ..printable import plain
-from ..records import TrainingBudget
+from ..records import BegunTraining, SupernetCard, TrainingBudget
 from ..storage import fingerprint, read_record, write_record
 from ..workspace import Workspace
 from .context import Context
@@ -109,13 +109,13 @@ def training_budget(
         options.time_s,
         context.config.space,
         context.config.supernet,
-        training,
+        training.fingerprinted,
         context.config.vocab_size,
         context.config.max_tokens,
         context.config.workload,
         *(() if source is None else (source.largest, source.smallest)),
     )
-    found = _known((context.files.budget_path, files.budget_path), inputs)
+    found = _known((context.files, files), inputs)
     if found is None:
         found = _timed(context, options.time_s, source)
         found = found.model_copy(update={"inputs_sha256": inputs})
@@ -176,13 +176,22 @@ def budget_differences(made: TrainingBudget | None, training: TrainingConfig) ->
     return found
 
 
-def _known(paths: Sequence[Path], inputs_sha256: str) -> TrainingBudget | None:
-    """What an earlier run made of the same time, if one did."""
-    for path in paths:
-        with contextlib.suppress(StaleInputError):
-            found = read_record(TrainingBudget, path, "mosdeploy train")
-            if found.inputs_sha256 == inputs_sha256:
-                return found
+def _known(folders: Sequence[Workspace], inputs_sha256: str) -> TrainingBudget | None:
+    """What an earlier run made of the same time, if one did; also where a run with other settings,
+    which was refused, has written its own since.
+    """
+    for files in folders:
+        records: tuple[tuple[type[TrainingBudget | BegunTraining | SupernetCard], Path], ...] = (
+            (TrainingBudget, files.budget_path),
+            (BegunTraining, files.begun_path),
+            (SupernetCard, files.supernet_card_path),
+        )
+        for kind, path in records:
+            with contextlib.suppress(StaleInputError):
+                record = read_record(kind, path, "mosdeploy train")
+                found = record if isinstance(record, TrainingBudget) else record.budget
+                if found is not None and found.inputs_sha256 == inputs_sha256:
+                    return found
     return None
 
 

@@ -130,12 +130,13 @@ def choose_precision(task: PrecisionTask) -> PrecisionChoice:
 
 def decide(choice: PrecisionChoice, max_score_drop: float) -> PrecisionChoice:
     """Take the fastest whose score is at most `max_score_drop` below torch's; say why of each."""
+    from ..export.parity import is_within
 
     def drop(candidate: PrecisionCandidate) -> float:
         return choice.torch_score - (candidate.score or 0.0)
 
     timed = [x for x in choice.candidates if x.latency_ms is not None]
-    fit = [x for x in timed if drop(x) <= max_score_drop]
+    fit = [x for x in timed if is_within(drop(x), max_score_drop)]
     best = min(fit, key=lambda x: x.latency_ms or 0.0, default=None)
 
     def verdict(candidate: PrecisionCandidate) -> str:

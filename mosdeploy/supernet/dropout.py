@@ -43,7 +43,8 @@ def drop(x: Tensor, p: float, training: bool = True) -> Tensor:
     # all 64 bits are random, a multiple of four numbers of 16 bits
     drawn = torch.empty(-(-size * _BITS // 64), dtype=torch.int64).random_(-(2**63), None)
     numbers = drawn.view(torch.int16)[:size].view(x.shape)  # uniform from -2**15 to 2**15 - 1
-    kept = numbers >= round(p * _RANGE) - _RANGE // 2
+    # the highest number is kept whatever the share: a bound above it would not fit 16 bits
+    kept = numbers >= min(round(p * _RANGE), _RANGE - 1) - _RANGE // 2
     return x * (kept.to(x.dtype) * (1 / (1 - p)))
 
 

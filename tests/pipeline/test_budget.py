@@ -153,6 +153,14 @@ def test_a_time_is_turned_into_steps_once(tmp_path: Path, monkeypatch: pytest.Mo
         opened(tmp_path, progress).train(time="11.5s")
     told = "11.5 s: 7 steps of the supernet and 93 of each winner, expected from 0.300 s and 0.100"
     assert any(line.startswith(told) for line in progress.messages)
+    path = tmp_path / "mosdeploy.toml"
+    edit(path, "learning_rate = 5e-3", "learning_rate = 4e-3")
+    with pytest.raises(StaleInputError, match=r"learning_rate was 0\.005, is 0\.004 now"):
+        opened(tmp_path).train(time="11.5s")
+    assert timed.pop() == 11.5
+    # set back, it goes on with its own steps; another key has no effect on the weights
+    edit(path, "learning_rate = 4e-3", "learning_rate = 5e-3")
+    edit(path, "checkpoint_every = 4", "checkpoint_every = 3")
     card = opened(tmp_path).train(time="11.5s")
     assert timed == [11.5]
     assert card.steps == 7
@@ -164,7 +172,6 @@ def test_a_time_is_turned_into_steps_once(tmp_path: Path, monkeypatch: pytest.Mo
     older = card.budget.model_copy(update={"same_time": False})
     assert not with_budget(run, older).config.finetune.same_time
     # steps of another network take other times
-    path = tmp_path / "mosdeploy.toml"
     edit(path, "max_tokens = 24", "max_tokens = 23")
     with pytest.raises(KeyboardInterrupt):
         opened(tmp_path, KeptProgress(stop_at=1)).train(time="11.5s")

@@ -60,6 +60,13 @@ def test_the_fastest_that_keeps_the_limit(
     assert [candidate.verdict for candidate in choice.candidates] == verdicts
 
 
+def test_a_loss_of_just_what_is_allowed_is_taken_in_spite_of_rounding() -> None:
+    score, torch_score = 100 * 639 / 1000, 100 * 644 / 1000
+    assert torch_score - score > 0.5
+    one = weighed(INT8.model_copy(update={"score": score}))
+    assert decide(one.model_copy(update={"torch_score": torch_score}), 0.5).precision == "int8"
+
+
 def test_better_than_torch_is_no_loss_and_nothing_may_be_left() -> None:
     assert decide(weighed(INT8.model_copy(update={"score": 31.0})), 0.0).precision == "int8"
     assert decide(weighed(INT4, BROKEN), 0.3).precision is None

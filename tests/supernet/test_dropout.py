@@ -24,6 +24,11 @@ def test_so_many_activations_are_zero_and_the_rest_are_scaled(p: float, dtype: t
         assert abs(alike) < 6 / x.numel() ** 0.5
 
 
+def test_a_share_next_to_one_drops_all_but_few() -> None:
+    torch.manual_seed(1)
+    assert (drop(torch.ones(1000), 1 - 2**-18) == 0).sum() > 990
+
+
 def test_the_gradient_passes_where_the_activation_did() -> None:
     torch.manual_seed(1)
     x = torch.randn(7, 5, requires_grad=True)

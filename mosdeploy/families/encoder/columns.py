@@ -12,9 +12,8 @@ from typing import Any
 
 from ...config.encoder import TaskKind
 from ...errors import ConfigError
-from .tables import Row
+from .tables import GLUE_COLUMNS, Row
 from .targets import cell_text, cell_words, joined_tag
-from .tasks import GLUE_COLUMNS
 
 TEXT_NAMES = ("text", "sentence", "content", "review", "message", "body", "comment", "title")
 PAIR_NAMES = ("text", "text_pair")

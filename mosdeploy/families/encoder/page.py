@@ -19,11 +19,12 @@ NOTE = (
     "network."
 )
 _TASKS = {
-    "classification": "tells the class of a text",
-    "regression": "gives a text its number",
-    "tagging": "tags the words of a text",
-    "embedding": "turns a text into a vector",
+    "classification": ("tells the class of a text", "tells the classes of {} texts"),
+    "regression": ("gives a text its number", "gives {} texts their numbers"),
+    "tagging": ("tags the words of a text", "tags the words of {} texts"),
+    "embedding": ("turns a text into a vector", "turns {} texts into vectors"),
 }
+"""What one call does, with one text and with a batch; it is what was timed."""
 
 
 def describe_page(search: SearchResult, manifest: BundleManifest | None) -> FamilyPage:
@@ -39,13 +40,14 @@ def describe_page(search: SearchResult, manifest: BundleManifest | None) -> Fami
     workload = search.workload
     assert isinstance(workload, EncoderWorkload)
     kind = None if manifest is None else str(manifest.settings["kind"])
+    one, several = ("answers a text", "answers {} texts") if kind is None else _TASKS[kind]
     texts = "a text" if workload.batch == 1 else f"{workload.batch} texts"
     return FamilyPage(
         workload=(
             f"{texts} of {workload.input_len} tokens, threads {workload.threads}, "
             f"{workload.precision}"
         ),
-        task="answers a text" if kind is None else _TASKS[kind],
+        task=one if workload.batch == 1 else several.format(workload.batch),
         metric_title="Quality of the answers",
         draw=draw_architecture,
         drawing_note=NOTE,

@@ -6,7 +6,6 @@ after both were read. Nothing is written.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from ...record import parse
 from ...spaces.encoder_workload import EncoderWorkload
 from .checkpoint import CHOICES, Checkpoint, load_checkpoint
 from .columns import TaskColumns, task_columns
+from .held_out import held_out_files
 from .tables import TABLES, read_rows
 from .tasks import EncoderData, load_data
 from .tokenizer import EncoderTokenizer
@@ -47,13 +47,16 @@ _FRACTIONS = ("valid", "test")
 
 @dataclass(frozen=True)
 class _Found:
-    """What was read: the task, its examples, the checkpoint, and the tokens of a sample."""
+    """What was read: the task, its examples, the checkpoint, and the tokens of a sample; and which
+    files beside it were not.
+    """
 
     columns: TaskColumns
     given: dict[str, Any]
     data: EncoderData
     checkpoint: Checkpoint
     lengths: Sequence[int]
+    unread: Sequence[str]
 
     @property
     def max_tokens(self) -> int:
@@ -158,10 +161,11 @@ def _read(request: DataRequest) -> _Found:
                 "without labels, for vectors, are a .txt file with one a line"
             )
         columns = task_columns(rows, request.text, request.label)
+    held_out, unread = held_out_files(request, name, columns)
     given: dict[str, Any] = {
         "kind": columns.kind,
         "train": name,
-        **_held_out(request, name),
+        **held_out,
         **columns.columns,
     }
     if columns.labels:
@@ -176,7 +180,7 @@ def _read(request: DataRequest) -> _Found:
     tokenizer = EncoderTokenizer(checkpoint.tokenizer_path)
     sample = data.train[:: -(-len(data.train) // SAMPLE_TEXTS) or 1]
     ids = tokenizer.encode_many([(x.text, x.text_pair) for x in sample])
-    return _Found(columns, given, data, checkpoint, [len(row) for row in ids])
+    return _Found(columns, given, data, checkpoint, [len(row) for row in ids], unread)
 
 
 def _data(given: dict[str, Any], checkpoint: Checkpoint, request: DataRequest) -> EncoderData:
@@ -190,19 +194,6 @@ def _data(given: dict[str, Any], checkpoint: Checkpoint, request: DataRequest) -
         export=EncoderExportConfig(max_input_len=4),
     )
     return load_data(config, request.root)
-
-
-def _held_out(request: DataRequest, train: str) -> dict[str, str]:
-    """Held-out files: those that are named, else those that lie beside the training file."""
-    path = Path(train)
-    found = {}
-    for split, names in (("valid", ("valid", "validation", "dev")), ("test", ("test",))):
-        beside = [str(path.with_name(path.name.replace("train", name))) for name in names]
-        near = [x for x in beside if "train" in path.name and (request.root / x).is_file()]
-        named: str | None = getattr(request, split)
-        if named or near:
-            found[split] = named or near[0]
-    return found
 
 
 def _labels_fact(columns: TaskColumns) -> str:
@@ -233,6 +224,7 @@ def _facts(found: _Found) -> dict[str, str]:
                 ("test", "test", data.test),
             )
         ),
+        "not read": "; ".join(found.unread),
         "dropped": dropped_fact(data.dropped),
         "lengths": (
             f"{middle} tokens in the middle, {most} or fewer in 95%, at most {max(found.lengths)}; "

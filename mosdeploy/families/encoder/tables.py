@@ -29,6 +29,15 @@ MAX_CELL_CHARACTERS = 2**31 - 1
 LINES_COLUMN = "text"
 """Name of the one column of a file of plain lines."""
 
+GLUE_COLUMNS = (
+    ("sentence1", "sentence2"),
+    ("question1", "question2"),
+    ("question", "sentence"),
+    ("premise", "hypothesis"),
+    ("sentence", None),
+)
+"""Columns of text in GLUE's tables, for a run file that names none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

@@ -6,13 +6,14 @@ This file reads no file.
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from ...config.encoder import TaskConfig
 from ...errors import ConfigError
 
+E = TypeVar("E")
 Target = str | float | tuple[str, ...] | None
 """Of one example: the name of its class, its number, its tags, or nothing."""
 
@@ -154,6 +155,22 @@ def check_targets(
                     "one, so it cannot be learned; add such examples to task.train, or leave out "
                     "those that are held out"
                 )
+
+
+def teach_all(
+    train: list[E], split_off: Iterable[list[E]], place: Callable[[E], PlacedTarget]
+) -> None:
+    """Move examples that were split off the training examples back to them where no other has their
+    label: a rare class cannot be learned of examples that are held out.
+    """
+    taught = {_label(name) for example in train for name in place(example).names}
+    for part in split_off:
+        for example in tuple(part):
+            labels = {_label(name) for name in place(example).names}
+            if not labels <= taught:
+                part.remove(example)
+                train.append(example)
+                taught |= labels
 
 
 def _label(name: str) -> str:

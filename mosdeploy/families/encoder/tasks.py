@@ -17,7 +17,7 @@ from ...data.splits import split_by_hash
 from ...errors import ConfigError
 from ...storage import fingerprint, sha256_file
 from .folders import resolve_folder
-from .tables import LINES_COLUMN, TABLES, Row, read_rows
+from .tables import GLUE_COLUMNS, LINES_COLUMN, TABLES, Row, read_rows
 from .targets import (
     PlacedTarget,
     Target,
@@ -27,16 +27,8 @@ from .targets import (
     check_targets,
     joined_tag,
     target_numbers,
+    teach_all,
 )
-
-GLUE_COLUMNS = (
-    ("sentence1", "sentence2"),
-    ("question1", "question2"),
-    ("question", "sentence"),
-    ("premise", "hypothesis"),
-    ("sentence", None),
-)
-"""Columns of text in GLUE's tables, for a run file that names none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +165,7 @@ def _read_splits(task: TaskConfig, root: Path, dropped: Counter[str]) -> _Splits
     train, split_valid, split_test = split_by_hash(
         kept.values(), lambda found: _folded(found.example.text), valid_share, test_share
     )
+    teach_all(train, (split_valid, split_test), lambda found: found.placed)
     splits = (train, valid + split_valid, test + split_test)
     _check_filled(splits, task, dropped)
     return splits

@@ -45,7 +45,8 @@ def _pairs(name: str, rows: Any, langs: tuple[str, str]) -> Iterator[tuple[str, 
                     f"'{name}' has no translations from '{langs[0]}' to '{langs[1]}'; "
                     f"it has: {found}"
                 )
-            yield pair[langs[0]], pair[langs[1]]
+            # a missing translation counts as empty
+            yield pair[langs[0]] or "", pair[langs[1]] or ""
 
 
 def _test_set(name: str, source_lang: str, target_lang: str) -> Iterator[tuple[str, str]]:

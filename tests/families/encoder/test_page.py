@@ -67,7 +67,8 @@ def test_workload_and_bundle_in_words(manifest: BundleManifest) -> None:
     batch = search.model_copy(update={"workload": EncoderWorkload(batch=8, precision="int8")})
     page = describe_page(batch, manifest)
     assert page.workload == "8 texts of 32 tokens, threads 1, int8"
-    assert page.task == "tells the class of a text"
+    assert page.task == "tells the classes of 8 texts"
+    assert describe_page(search, manifest).task == "tells the class of a text"
     assert page.bundle_facts == (
         ("Task", "classification"),
         ("Answers with", "bad, fair, good"),

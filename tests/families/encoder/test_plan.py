@@ -96,6 +96,24 @@ def test_files_beside_the_training_file_are_held_out(root: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"id": 1, "text": "unlabelled"}, "test.jsonl has no column 'label'"),
+        ({"text": "of a contest", "label": -1}, "test.jsonl begins with the label '-1'"),
+    ],
+)
+def test_a_file_beside_it_without_labels_is_not_read(
+    root: Path, tmp_path: Path, row: dict[str, object], told: str
+) -> None:
+    shutil.copy(root / "classification.jsonl", tmp_path / "train.jsonl")
+    (tmp_path / "test.jsonl").write_text(json.dumps(row) + "\n")
+    request = DataRequest(("train.jsonl",), tmp_path, checkpoint=str(root / "bert"))
+    plan = plan_run(request)
+    assert parsed(plan, tmp_path).task.test is None
+    assert plan.facts["not read"] == told
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"checkpoint": None}, "an encoder starts from a checkpoint: add --checkpoint FOLDER"),

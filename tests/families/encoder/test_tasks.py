@@ -302,6 +302,17 @@ def test_a_missing_source_says_what_to_do(tmp_path: Path, source: str, message: 
         load_data(encoder_config(train=source), tmp_path)
 
 
+def test_rare_classes_are_trained_on(tmp_path: Path) -> None:
+    rare = "".join(f"a rare text {i},rare {i}\n" for i in range(12))
+    write_train(tmp_path, labelled(60))
+    path = tmp_path / "train.csv"
+    path.write_text(path.read_text() + rare)
+    labels = ["no", "yes", *(f"rare {i}" for i in range(12))]
+    data = load_data(encoder_config(labels=labels, valid_fraction=0.3), tmp_path)
+    assert {x.label for x in data.train} >= set(range(2, 14))
+    assert data.valid
+
+
 def test_splits_that_are_empty(tmp_path: Path) -> None:
     write_train(tmp_path, labelled(60))
     with pytest.raises(ConfigError, match="no validation examples"):

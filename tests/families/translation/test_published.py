@@ -14,6 +14,7 @@ from mosdeploy.errors import ConfigError
 from mosdeploy.families.translation.corpus import load_corpus
 from mosdeploy.families.translation.published import is_published, read_published
 
+NO_TRANSLATION = {"en": "number 31", "de": None}
 PAIRS = [{"en": f"number {i}", "de": f"Nummer {i}"} for i in range(30)]
 
 
@@ -24,7 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     data = tmp_path / "numbers"
     data.mkdir()
-    for split, rows in (("train", PAIRS[:20]), ("validation", PAIRS[20:])):
+    for split, rows in (("train", [*PAIRS[:20], NO_TRANSLATION]), ("validation", PAIRS[20:])):
         (data / f"{split}.jsonl").write_text(
             "".join(json.dumps({"translation": row}) + "\n" for row in rows)
         )
@@ -58,6 +59,7 @@ def test_a_corpus_of_datasets_and_a_test_set_of_sacrebleu(
     )
     corpus = load_corpus(config, tmp_path)
     assert corpus.train == tuple((row["en"], row["de"]) for row in PAIRS[:20])
+    assert corpus.dropped["empty"] == 1
     assert corpus.valid == tuple((row["en"], row["de"]) for row in PAIRS[20:])
     assert corpus.test == (("Hello", "Hallo"), ("World", "Welt"))
 
