@@ -67,7 +67,7 @@ def headline_tiles(line: Headline, metric_title: str) -> Facts:
         text = f"{latency(line.limit_ms)}{figure_note(line.statistic)}"
         limit = limit_verdict(text, line.limit_kept)
     return (
-        *(metrics or {metric_title: _tile("not yet", "run mosdeploy evaluate")}).items(),
+        *(metrics or {metric_title: _tile("not yet", line.unscored)}).items(),
         ("Predicted", predicted),
         ("Measured", _tile(measured, EMULATED if line.emulated else source[line.measured])),
         ("Limit", limit),

@@ -92,8 +92,9 @@ class FamilyPage:
 class Headline(Record):
     """The answer in numbers.
 
-    `metrics` are the winner's scores on the test examples, empty before `mosdeploy evaluate`;
-    `scored` says of what: torch's answers, which a bundle of another precision gives nearly.
+    `metrics` are the winner's scores on the test examples; `scored` says of what: torch's answers,
+    which a bundle of another precision gives nearly. As long as there are none, `unscored` says
+    what to run.
     `measured` tells what `measured_ms` was taken from: the bundle as it stands on the device, or
     else the candidate that the search measured there. `limit_ms` is what the deployed bundle is
     held to, that of the search unless it was picked by another one; `limit_kept` is None where
@@ -108,6 +109,7 @@ class Headline(Record):
     winner: str
     metrics: dict[str, float]
     scored: str = ""
+    unscored: str = ""
     predicted_ms: float | None
     measured_ms: float | None
     measured: Literal["bundle", "candidate", "nothing"]
@@ -246,6 +248,7 @@ def _headline(inputs: ReportInputs) -> Headline:
         winner=subnet.arch.key,
         metrics=scores.metrics if scores else {},
         scored=f"{scores.setup}, in torch".removeprefix(", ") if scores else "",
+        unscored="" if scores else _scored_by(subnet, inputs),
         predicted_ms=subnet.predicted_ms if is_its_figure else None,
         measured_ms=measured_ms,
         measured=measured,
@@ -273,17 +276,31 @@ def _scores_of(subnet: Candidate, inputs: ReportInputs) -> Scores | None:
     """Scores of a subnet with the weights of its bundle; inherited ones, as long as there is no
     bundle of it. None for those of another workload, or of weights that were trained again since.
     """
+    bundle = delivered_bundle(inputs)
+    subnet_sha256 = bundle.provenance.get("subnet") if bundle else None
+    found = _scores_of_kind(subnet, bundle, inputs)
+    return next((x for x in found if x.subnet_sha256 == subnet_sha256), None)
+
+
+def _scored_by(subnet: Candidate, inputs: ReportInputs) -> str:
+    """What gives the winner its scores: an export, where weights were scored that were trained
+    since those of its bundle.
+    """
+    has_newer = _scores_of_kind(subnet, delivered_bundle(inputs), inputs)
+    return f"run mosdeploy {'export: there are newer weights' if has_newer else 'evaluate'}"
+
+
+def _scores_of_kind(
+    subnet: Candidate, bundle: BundleManifest | None, inputs: ReportInputs
+) -> list[Scores]:
+    """Scores of a subnet under the workload of the search, with weights of its bundle's kind."""
     table = inputs.scores
     if table is None or table.workload is None:
-        return None
+        return []
     if not _is_alike(table.workload, inputs.search.workload):
-        return None
-    bundle = delivered_bundle(inputs)
-    weights = bundle.weights if bundle else "inherited"
-    subnet_sha256 = bundle.provenance.get("subnet") if bundle else None
-    wanted = (subnet.arch, weights, subnet_sha256)
-    found = (x for x in table.subnets.values() if (x.arch, x.weights, x.subnet_sha256) == wanted)
-    return next(found, None)
+        return []
+    kind = (subnet.arch, bundle.weights if bundle else "inherited")
+    return [x for x in table.subnets.values() if (x.arch, x.weights) == kind]
 
 
 def _agreement(inputs: ReportInputs) -> tuple[Agreement, ...]:

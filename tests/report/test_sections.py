@@ -57,7 +57,8 @@ def test_one_tile_for_each_metric() -> None:
 
 
 def test_tiles_name_what_is_not_there_yet() -> None:
-    line = headline(metrics={}, measured_ms=None, measured="nothing", limit_ms=None)
+    missing = {"metrics": {}, "unscored": "run mosdeploy evaluate", "measured_ms": None}
+    line = headline(**missing, measured="nothing", limit_ms=None)
     tiles = dict(headline_tiles(line.model_copy(update={"predicted_ms": None}), "Quality"))
     assert tiles["Quality"] == "not yet<small>run mosdeploy evaluate</small>"
     assert tiles["Measured"] == "not yet<small>run mosdeploy deploy</small>"

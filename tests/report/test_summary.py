@@ -121,13 +121,14 @@ def test_scores_of_weights_that_were_trained_again_do_not_count() -> None:
     changes = {"weights": "finetuned", "subnet_sha256": "1" * 64}
     scored = inputs.scores.subnets["winner"].model_copy(update=changes)
     table = inputs.scores.model_copy(update={"subnets": {"winner, finetuned": scored}})
-    for digest, metrics in (("1" * 64, scored.metrics), ("2" * 64, {})):
+    newer = "run mosdeploy export: there are newer weights"
+    for digest, metrics, told in (("1" * 64, scored.metrics, ""), ("2" * 64, {}, newer)):
         provenance = {**inputs.manifest.provenance, "subnet": digest}
         bundle = inputs.manifest.model_copy(
             update={"weights": "finetuned", "provenance": provenance}
         )
         found = summarise(dataclasses.replace(inputs, scores=table, manifest=bundle))
-        assert found.headline.metrics == metrics
+        assert (found.headline.metrics, found.headline.unscored) == (metrics, told)
 
 
 def test_newest_of_two_deployments_counts() -> None:
