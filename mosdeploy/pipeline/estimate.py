@@ -47,7 +47,7 @@ def estimate_walk(
         "search": parts.search_s,
         "finetune": parts.trial_s
         + parts.alone_s
-        + parts.num_starts * config.finetune.steps * times.winner_s,
+        + parts.num_trainings * config.finetune.steps * times.winner_s,
         "evaluate": parts.evaluate_s,
         "export": parts.export_s,
         "deploy": WRITING_S + parts.measuring_s(1),
@@ -86,9 +86,9 @@ class _Parts:
         return self.context.family.open_teacher is not None
 
     @property
-    def num_starts(self) -> int:
-        """Of a winner: `finetune` tries both where there is a teacher."""
-        return 2 if self.has_teacher else 1
+    def num_trainings(self) -> int:
+        """Of a winner: both starts where there is a teacher, each with all seeds."""
+        return (2 if self.has_teacher else 1) * self.config.finetune.seeds
 
     @cached_property
     def larger(self) -> float:
@@ -122,7 +122,7 @@ class _Parts:
     @property
     def alone_s(self) -> float:
         """Validations of a winner."""
-        return self.per_example_s * self.num_starts * CURVE_POINTS * self.sizes.valid
+        return self.per_example_s * self.num_trainings * CURVE_POINTS * self.sizes.valid
 
     @property
     def trial_s(self) -> float:

@@ -31,6 +31,8 @@ CHARACTER_COVERAGE = 0.9999
 become unknown.
 """
 
+_JOINERS = "\u200c\u200d"
+
 _TOO_FEW = re.compile(r"<= (\d+)\.")
 _TOO_SMALL = re.compile(r"required_chars\. \d+ vs (\d+)")
 """What SentencePiece says of a number of tokens that the text does not yield, or that is too small
@@ -42,8 +44,9 @@ def train_tokenizer(pairs: Sequence[tuple[str, str]], vocab_size: int, path: Pat
     """Train one unigram model on both sides and write it, whole or not at all.
 
     The same pairs and size give the same bytes (one thread, no sampling). The text is
-    NFKC-normalised inside the model, so it needs no care at translation time. There are no byte
-    tokens: a character without a token is unknown.
+    NFKC-normalised inside the model, so it needs no care at translation time; where few pairs have
+    joiners, these and other characters without width become spaces. There are no byte tokens: a
+    character without a token is unknown.
 
     Parameters
     ----------
@@ -74,7 +77,7 @@ def _train(pairs: Sequence[tuple[str, str]], vocab_size: int) -> bytes:
         model_type="unigram",
         vocab_size=vocab_size,
         character_coverage=CHARACTER_COVERAGE,
-        normalization_rule_name="nmt_nfkc",
+        normalization_rule_name="nfkc" if _has_joiners(pairs) else "nmt_nfkc",
         byte_fallback=False,
         pad_id=PAD_ID,
         unk_id=UNK_ID,
@@ -85,6 +88,14 @@ def _train(pairs: Sequence[tuple[str, str]], vocab_size: int) -> bytes:
         minloglevel=2,
     )
     return model.getvalue()
+
+
+def _has_joiners(pairs: Sequence[tuple[str, str]]) -> bool:
+    """Whether one pair in a hundred or more has a joiner or non-joiner, which Persian and scripts
+    of India write words with: `nmt_nfkc`, which forgives more that users type, makes them spaces.
+    """
+    num = sum(any(x in text for text in pair for x in _JOINERS) for pair in pairs)
+    return num * 100 >= len(pairs)
 
 
 def trial_lengths(

@@ -53,6 +53,17 @@ def test_the_model_normalises_as_the_corpus_does(path: Path) -> None:
         assert tokenizer.encode(text) == tokenizer.encode(normalise(text))
 
 
+def test_words_that_are_written_with_joiners_keep_them(path: Path, tmp_path: Path) -> None:
+    joined = [(source, target.replace(" ", "\u200c", 1)) for source, target in PAIRS]
+    train_tokenizer(joined, SIZE + 1, tmp_path / "joined.model")
+    text = joined[0][1]
+    assert Tokenizer(tmp_path / "joined.model").decode(
+        Tokenizer(tmp_path / "joined.model").encode(text)
+    ) == normalise(text)
+    # elsewhere one that somebody has pasted is a space
+    assert Tokenizer(path).encode("save\u200cfile") == Tokenizer(path).encode("save file")
+
+
 def test_the_same_pairs_give_the_same_bytes(path: Path, tmp_path: Path) -> None:
     train_tokenizer(PAIRS, SIZE, tmp_path / "again.model")
     assert (tmp_path / "again.model").read_bytes() == path.read_bytes()
