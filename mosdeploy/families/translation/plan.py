@@ -5,7 +5,7 @@ read, cleaned and tokenised for a trial. Nothing is written.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -93,6 +93,10 @@ def plan_run(request: DataRequest) -> RunPlan:
     name, reason = choose_size(request.size, len(corpus.train), request.has_gpu)
     size = SIZES[name]
     lengths = _Lengths(*trial_lengths(_sample(corpus.train), size.vocab_size))
+    if lengths.vocab_size != size.vocab_size or _num_characters(corpus) > size.vocab_size // 2:
+        # what bounds it is the text: all that `train` will read
+        read = _read({**given, "max_tokens": lengths.max_tokens}, request)
+        lengths = replace(lengths, vocab_size=trial_lengths(read.train, size.vocab_size)[0])
     length = _Length.of(corpus, lengths, size)
     return RunPlan(
         f"{source_lang} to {target_lang}, sized for {len(corpus.train):,} pairs.",
@@ -119,8 +123,12 @@ def plan_run(request: DataRequest) -> RunPlan:
 
 def _read(given: dict[str, object], request: DataRequest) -> Corpus:
     # before anything is known of lengths: what is far too long for any run alone is left out
-    config = parse(CorpusConfig, {**given, "max_tokens": MAX_TOKENS}, "--train")
+    config = parse(CorpusConfig, {"max_tokens": MAX_TOKENS, **given}, "--train")
     return load_corpus(config, request.root)
+
+
+def _num_characters(corpus: Corpus) -> int:
+    return len(set().union(*(text for pair in corpus.train for text in pair)))
 
 
 def _sample(pairs: Sequence[Pair]) -> Sequence[Pair]:
@@ -159,8 +167,10 @@ def _corpus(
         "test_fraction": "chooses nothing",
     }
     vocabulary = f"of size {name}"
-    if lengths.vocab_size < size.vocab_size:
-        vocabulary = f"of {size.vocab_size:,} as size {name} has, what this much text yields"
+    if lengths.vocab_size != size.vocab_size:
+        is_less = lengths.vocab_size < size.vocab_size
+        need = "what this much text yields" if is_less else "as many as the characters need"
+        vocabulary = f"of {size.vocab_size:,} as size {name} has, {need}"
     return [
         *(Setting(key, value, why.get(key, "")) for key, value in given.items()),
         Setting(

@@ -3,6 +3,7 @@
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from walking import write_corpus
 
@@ -10,8 +11,10 @@ from mosdeploy.config import parse_run_config
 from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.config.translation import TranslationRunConfig
 from mosdeploy.errors import ConfigError
+from mosdeploy.families.translation.corpus import load_corpus
 from mosdeploy.families.translation.plan import plan_run
 from mosdeploy.families.translation.sizes import SIZES, choose_size
+from mosdeploy.families.translation.tokenizer import train_tokenizer
 from mosdeploy.family import DataRequest, RunPlan
 
 FILES = ("data/train.en", "data/train.de")
@@ -53,6 +56,21 @@ def test_the_run_file_fits_the_data(plan: RunPlan) -> None:
     assert 3 <= config.workload.source_len <= config.max_tokens
     assert config.training.budget == SIZES["tiny"].min_steps
     assert (config.corpus.valid_fraction, config.corpus.test_fraction) == (0.1, 0.1)
+
+
+def test_the_vocabulary_is_that_of_the_text_which_train_reads(tmp_path: Path) -> None:
+    """A few long lines, of other words, are left out."""
+    rng = np.random.default_rng(1)
+    names = [f"{a}{b}{c}" for a in "bdgklm" for b in "aeiou" for c in "nrstv"]
+    words = [names[:100], names[100:]]
+    lines = [" ".join(rng.choice(words[0], 3)) for _ in range(900)]
+    lines[:4] = [" ".join(rng.choice(words[1], 400)) for _ in range(4)]
+    for side in ("en", "de"):
+        (tmp_path / f"train.{side}").write_text("\n".join(f"{line} {side}" for line in lines))
+    config = parsed(plan_run(DataRequest(("train.en", "train.de"), tmp_path)))
+    corpus = load_corpus(config.corpus, tmp_path)
+    assert corpus.dropped["too_long"] > 0
+    train_tokenizer(corpus.train, config.vocab_size, tmp_path / "tokenizer.model")
 
 
 def test_every_number_has_its_reason(plan: RunPlan) -> None:
