@@ -93,6 +93,14 @@ def pid_once(path, act):
             os.kill(int(path.read_text()), signal.SIGKILL)
 
 
+@pytest.fixture(autouse=True)
+def heeds_interrupts():
+    """Raises KeyboardInterrupt at Ctrl-C: a suite in the background may have to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
 
