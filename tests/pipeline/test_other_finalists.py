@@ -24,13 +24,13 @@ from mosdeploy.workspace import Workspace
 def test_a_finalist_is_exported_for_the_device_of_the_other_bundle(folder: Path) -> None:
     path = folder / "mosdeploy.toml"
     edit(path, "[export]\n", "[export]\nmax_score_drop = 0.0\n")
-    options = {"precision": "int8", "device": "board", "max_score_drop": 100.0}
+    options = {"precision": "int8", "device": "rpi", "max_score_drop": 100.0}
     replaced = opened(folder).export(**options).manifest
     context = Context(open_run(folder))
     other = other_finalists(context, replaced, deployed_ms=None)[0]
     made = read_manifest(export_in_place_of(context, replaced, other))
     assert made.arch == other.candidate.arch
-    assert (made.device, made.max_score_drop) == ("board", 100.0)
+    assert (made.device, made.max_score_drop) == ("rpi", 100.0)
 
 
 def test_what_the_configuration_allows_is_not_written(folder: Path) -> None:
