@@ -14,6 +14,7 @@ import logging
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
@@ -299,7 +300,7 @@ def read_lines(path: Path) -> tuple[list[bytes], bool]:
 
 
 @contextlib.contextmanager
-def locked(path: Path, busy: MosdeployError) -> Iterator[None]:
+def locked(path: Path, busy: MosdeployError, wait_s: float = 0.0) -> Iterator[None]:
     """Hold an exclusive lock beside a file for as long as the block runs; the kernel frees it when
     the process dies.
 
@@ -309,6 +310,8 @@ def locked(path: Path, busy: MosdeployError) -> Iterator[None]:
         The file, which need not exist.
     busy
         Raised if another process holds the lock.
+    wait_s
+        For how long that one is waited for.
 
     Raises
     ------
@@ -322,10 +325,15 @@ def locked(path: Path, busy: MosdeployError) -> Iterator[None]:
         file = (path.parent / f".{path.name}.lock").open("w")
     with file:
         with disk_errors(path):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise busy from None
+            end_s = time.monotonic() + wait_s
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() >= end_s:
+                        raise busy from None
+                time.sleep(0.1)
         yield
 
 

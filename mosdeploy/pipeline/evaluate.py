@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from time import sleep
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, MosdeployError, StaleInputError
@@ -30,9 +29,8 @@ from .workloads import changed_workload
 if TYPE_CHECKING:
     from ..data.protocols import Dataset
 
-WAIT_S = 0.1
-NUM_WAITS = 100
-"""How long another command that writes its scores is waited for at a time, and how often."""
+WAIT_S = 10.0
+"""For how long another command that writes its scores is waited for."""
 
 
 def evaluate(
@@ -146,19 +144,11 @@ class _Evaluation:
         """Write scores beside those in the folder, which another command may have added to."""
         path = self.context.files.scores_path
         busy = MosdeployError(
-            f"another `mosdeploy evaluate` has held {path} for {WAIT_S * NUM_WAITS:g} s; wait for "
-            "it, or stop it, and run the same command again"
+            f"another `mosdeploy evaluate` has held {path} for {WAIT_S:g} s; wait for it, or stop "
+            "it, and run the same command again"
         )
-        for _ in range(NUM_WAITS):
-            try:
-                with locked(path, busy):
-                    write_record(path, self._table(self._kept() | scores))
-                    return
-            except MosdeployError as error:
-                if error is not busy:
-                    raise
-            sleep(WAIT_S)
-        raise busy
+        with locked(path, busy, WAIT_S):
+            write_record(path, self._table(self._kept() | scores))
 
     def _table(self, scores: Mapping[str, Scores]) -> ScoreTable:
         card = self.state.card

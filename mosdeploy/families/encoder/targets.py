@@ -158,19 +158,24 @@ def check_targets(
 
 
 def teach_all(
-    train: list[E], split_off: Iterable[list[E]], place: Callable[[E], PlacedTarget]
+    train: list[E],
+    split_off: Iterable[list[E]],
+    place: Callable[[E], PlacedTarget],
+    key: Callable[[E], str],
 ) -> None:
     """Move examples that were split off the training examples back to them where no other has their
-    label: a rare class cannot be learned of examples that are held out.
+    label, with all of their key: a rare class cannot be learned of examples that are held out.
     """
     taught = {_label(name) for example in train for name in place(example).names}
     for part in split_off:
-        for example in tuple(part):
+        moved = set()
+        for example in part:
             labels = {_label(name) for name in place(example).names}
             if not labels <= taught:
-                part.remove(example)
-                train.append(example)
+                moved.add(key(example))
                 taught |= labels
+        train += [example for example in part if key(example) in moved]
+        part[:] = [example for example in part if key(example) not in moved]
 
 
 def _label(name: str) -> str:

@@ -163,9 +163,9 @@ def _read_splits(task: TaskConfig, root: Path, dropped: Counter[str]) -> _Splits
     dropped += Counter()  # drops zeros
     # what is said of one text in several pairs stays together
     train, split_valid, split_test = split_by_hash(
-        kept.values(), lambda found: _folded(found.example.text), valid_share, test_share
+        kept.values(), _first_text, valid_share, test_share
     )
-    teach_all(train, (split_valid, split_test), lambda found: found.placed)
+    teach_all(train, (split_valid, split_test), lambda found: found.placed, _first_text)
     splits = (train, valid + split_valid, test + split_test)
     _check_filled(splits, task, dropped)
     return splits
@@ -261,6 +261,10 @@ def _text(row: Row, column: str) -> str:
 
 def _key(example: Example) -> str:
     return _folded(example.line)
+
+
+def _first_text(found: _Found) -> str:
+    return _folded(found.example.text)
 
 
 def _folded(text: str) -> str:

@@ -303,14 +303,16 @@ def test_a_missing_source_says_what_to_do(tmp_path: Path, source: str, message: 
 
 
 def test_rare_classes_are_trained_on(tmp_path: Path) -> None:
-    rare = "".join(f"a rare text {i},rare {i}\n" for i in range(12))
+    # each is said to be another thing, too: no text is in two splits
+    rare = "".join(f"a rare text {i},rare {i}\na rare text {i},no\n" for i in range(12))
     write_train(tmp_path, labelled(60))
     path = tmp_path / "train.csv"
     path.write_text(path.read_text() + rare)
     labels = ["no", "yes", *(f"rare {i}" for i in range(12))]
     data = load_data(encoder_config(labels=labels, valid_fraction=0.3), tmp_path)
     assert {x.label for x in data.train} >= set(range(2, 14))
-    assert data.valid
+    train, valid, test = texts(data)
+    assert valid and not (train & valid or train & test or valid & test)
 
 
 def test_splits_that_are_empty(tmp_path: Path) -> None:
