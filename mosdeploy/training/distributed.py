@@ -8,6 +8,7 @@ nothing. The only file that knows torch.distributed.
 
 import contextlib
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -193,6 +194,8 @@ class DistributedContext:
 
 
 SINGLE_PROCESS = DistributedContext()
+_GROUP_NUMBERS = itertools.count()
+"""The same on all ranks, as all of them go through the same verbs."""
 
 
 @contextlib.contextmanager
@@ -223,11 +226,13 @@ def init_distributed(config: TrainingConfig) -> Iterator[DistributedContext]:
         )
     timeout = timedelta(seconds=config.rank_timeout_s)
     alone = DistributedContext(rank, size, local_rank, device, config.rank_timeout_s)
+    # torchrun's store outlives a group, and a later one must not read what was said in it
+    number = next(_GROUP_NUMBERS)
     with alone._watched():
         store, _, _ = next(rendezvous("env://", timeout=timeout))
         dist.init_process_group(
             "nccl" if use_gpu else "gloo",
-            store=dist.PrefixStore("group", store),  # type: ignore[attr-defined]
+            store=dist.PrefixStore(f"group {number}", store),  # type: ignore[attr-defined]
             rank=rank,
             world_size=size,
             timeout=timeout,
@@ -235,7 +240,7 @@ def init_distributed(config: TrainingConfig) -> Iterator[DistributedContext]:
         )
         dist.barrier()  # nobody goes on, or fails, before all are there
     # one store for both: prefixes keep texts apart from the keys of the process group
-    texts = dist.PrefixStore("texts", store)  # type: ignore[attr-defined]
+    texts = dist.PrefixStore(f"texts {number}", store)  # type: ignore[attr-defined]
     yield replace(alone, store=texts)
     # not after an error: the others may be gone, and the process ends anyway
     dist.destroy_process_group()

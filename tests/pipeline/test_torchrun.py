@@ -33,6 +33,16 @@ def finish(root: Path, command: list[str], *words: str) -> str:
     return output
 
 
+VERBS = """
+import mosdeploy
+
+run = mosdeploy.open_run(".")
+run.train()
+for pick in ("smallest", "largest"):
+    run.finetune(pick, steps=4)
+"""
+
+
 def ranks_of(launcher: int) -> dict[int, int]:
     """Process ids of the ranks that a launcher started."""
     children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
@@ -77,6 +87,12 @@ def test_two_processes_train_finetune_and_search_as_one(folder: Path, tmp_path: 
     quality.unlink()
     assert json.loads(finish(folder, ONE, *words)) == found
     assert quality.read_text() == lines
+
+
+def test_a_script_calls_one_verb_after_another(folder: Path) -> None:
+    (folder / "verbs.py").write_text(VERBS)
+    finish(folder, [*TWO[:-2], "verbs.py"])
+    assert len(list((folder / "subnets").glob("*/subnet.json"))) == 2
 
 
 def test_a_killed_process_ends_the_launcher_and_is_resumed(folder: Path, tmp_path: Path) -> None:
