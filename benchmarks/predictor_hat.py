@@ -32,7 +32,7 @@ from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.latency.transfer import fit_map
 from mosdeploy.regression.cross_validation import IndexArray
 from mosdeploy.spaces import ModelSpec
-from mosdeploy.spaces.spec import FloatArray
+from mosdeploy.spaces.spec import FloatArray, Rows
 from mosdeploy.spaces.translation import TranslationSpace
 from mosdeploy.spaces.translation_workload import TranslationWorkload
 from mosdeploy.storage import atomic_write
@@ -41,7 +41,7 @@ RESULT_PATH = Path(__file__).with_suffix(".json")
 PACKAGES = ("numpy", "scipy", "scikit-learn", "torch")
 TRAIN = slice(0, 1400)
 TEST = slice(1600, 2000)
-BUDGETS = (10, 20, 30, 50, 100)
+BUDGETS = (8, 10, 20, 30, 50, 100)
 TRANSFER_BUDGETS = (5, 10, 20)
 POOL_SIZE = 400
 SEED = 0
@@ -129,12 +129,14 @@ def few_samples(
     train: HatData, test: HatData, num_draws: int
 ) -> dict[str, dict[int, dict[str, float]]]:
     """MAPE over draws of few rows, designed (from a random pool) and random, outside the throttled
-    blocks.
+    blocks; and which share of the rows outside the pool, measured in the same hours, lies in the
+    predictor's interval.
     """
     table: dict[str, dict[int, dict[str, float]]] = {"designed": {}, "random": {}}
     for budget in BUDGETS:
         mape: dict[str, list[float]] = {"designed": [], "random": []}
-        for pool, designed in draws(train, budget, num_draws):
+        held: dict[str, list[float]] = {"designed": [], "random": []}
+        for pool, rest, designed in draws(train, budget, num_draws):
             for name, rows in (("designed", designed), ("random", pool[:budget])):
                 predictor = LatencyPredictor.fit(
                     SPEC,
@@ -147,9 +149,16 @@ def few_samples(
                 mape[name].append(
                     measure_errors(predictor.predict_rows(test.rows), test.latency_ms).mape_percent
                 )
+                held[name].append(share_held(predictor, train.rows[rest], train.latency_ms[rest]))
         for name, values in mape.items():
-            table[name][budget] = median_and_p90(values)
+            table[name][budget] = median_and_p90(values) | mean_and_p10(held[name])
     return table
+
+
+def share_held(predictor: LatencyPredictor, rows: Rows, latency_ms: FloatArray) -> float:
+    """Share of the measurements that lie in the interval of their prediction."""
+    error = np.abs(np.log(latency_ms / predictor.predict_rows(rows)))
+    return float((error <= predictor.half_width(rows)).mean())
 
 
 def transfer(
@@ -161,7 +170,7 @@ def transfer(
     for budget in TRANSFER_BUDGETS:
         fits = [
             fit_map(source, train.rows[x], train.latency_ms[x])
-            for _, x in draws(train, budget, num_draws)
+            for *_, x in draws(train, budget, num_draws)
         ]
         mape = [
             measure_errors(x.model.predict(features), test.latency_ms).mape_percent for x in fits
@@ -170,19 +179,29 @@ def transfer(
     return table
 
 
-def draws(train: HatData, budget: int, num_draws: int) -> Iterator[tuple[IndexArray, IndexArray]]:
-    """Random pools of rows outside the throttled blocks, and of each pool the designed rows."""
+def draws(
+    train: HatData, budget: int, num_draws: int
+) -> Iterator[tuple[IndexArray, IndexArray, IndexArray]]:
+    """Random pools of rows outside the throttled blocks, the other such rows, and of each pool the
+    designed ones.
+    """
     features = SPEC.latency_features_of_means(train.rows)
     blocks = find_outlier_blocks(features, train.latency_ms, SPEC.num_core_features)
     usable = np.flatnonzero(rows_outside(blocks, len(features)))
     for draw in range(num_draws):
         pool = np.random.default_rng((SEED, draw)).choice(usable, POOL_SIZE, replace=False)
-        yield pool, pool[choose_rows(features[pool], SPEC.num_core_features, budget)]
+        rest = np.setdiff1d(usable, pool)
+        yield pool, rest, pool[choose_rows(features[pool], SPEC.num_core_features, budget)]
 
 
 def median_and_p90(mape: list[float]) -> dict[str, float]:
     median, high = np.quantile(mape, [0.5, 0.9])
     return {"median_mape": round(float(median), 3), "p90_mape": round(float(high), 3)}
+
+
+def mean_and_p10(shares: list[float]) -> dict[str, float]:
+    low = np.quantile(shares, 0.1)
+    return {"mean_held": round(float(np.mean(shares)), 3), "p10_held": round(float(low), 3)}
 
 
 def predictions_per_cpu_s(predictor: LatencyPredictor) -> float:
@@ -307,6 +326,11 @@ def print_result(name: str, result: dict[str, Any]) -> None:
             f"{n}: {e['median_mape']:.2f} ({e['p90_mape']:.2f})" for n, e in table.items()
         )
         print(f"  {kind:30} median (p90) MAPE % by rows  {cells}")
+    for kind, table in result["few"].items():
+        cells = "  ".join(
+            f"{n}: {e['mean_held']:.2f} ({e['p10_held']:.2f})" for n, e in table.items()
+        )
+        print(f"  {kind:30} mean (p10) share in the interval  {cells}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import kendalltau
+from scipy.stats import kendalltau, t
 
 from ..regression.cross_validation import IndexArray, folds
 from ..regression.mlp import MlpEnsemble, fit_mlp
@@ -139,7 +139,7 @@ def fit_model(
             )
             # the errors and the interval are to be those of the model that is kept
             held_out = corrected
-    return assess(model, correction, held_out, latency_ms)
+    return assess(model, correction, held_out, latency_ms, len(model.used))
 
 
 def _choose_features(
@@ -161,8 +161,11 @@ def assess(
     correction: MlpEnsemble | None,
     held_out: HeldOutPredictions,
     latency_ms: FloatArray,
+    num_fitted: int,
 ) -> ModelFit:
-    """Work out the errors and the interval of a fitted model from its held-out predictions."""
+    """Work out the errors and the interval of a fitted model of so many coefficients from its
+    held-out predictions.
+    """
     # rejected samples were taken while the device was busy: their errors are not the model's
     kept = model.weights > 0
     relative = np.abs(held_out.predicted_ms / latency_ms - 1.0)
@@ -172,7 +175,7 @@ def assess(
         errors=measure_errors(held_out.predicted_ms, latency_ms),
         trusted_mape_percent=100.0 * float(relative[kept].mean()),
         trimmed_percent=100.0 * _trimmed_error(held_out, latency_ms),
-        interval=_interval(held_out, latency_ms, kept),
+        interval=_interval(held_out, latency_ms, kept, num_fitted),
     )
 
 
@@ -253,14 +256,21 @@ def _trimmed_error(held_out: HeldOutPredictions, latency_ms: FloatArray) -> floa
 
 
 def _interval(
-    held_out: HeldOutPredictions, latency_ms: FloatArray, kept: npt.NDArray[np.bool_]
+    held_out: HeldOutPredictions,
+    latency_ms: FloatArray,
+    kept: npt.NDArray[np.bool_],
+    num_fitted: int,
 ) -> float:
     """Quantile of the held-out log errors of the rows that kept a weight, each made comparable by
-    its leverage.
+    its leverage; where few rows are left over, the wider one by Student's distribution.
     """
     # the variance of a prediction grows with 1 + leverage
     error = np.abs(np.log(latency_ms / held_out.predicted_ms)) / np.sqrt(1.0 + held_out.leverage)
     ordered = np.sort(error[kept])
     # split conformal prediction: the rank among N errors and the one to come
     rank = int(np.ceil(COVERAGE * (len(ordered) + 1)))
-    return float(ordered[min(rank, len(ordered)) - 1])
+    quantile = ordered[min(rank, len(ordered)) - 1]
+    # errors of as many rows as there are coefficients are all small or all large
+    left_over = max(len(ordered) - num_fitted, 1)
+    student = t.ppf((1.0 + COVERAGE) / 2.0, left_over) * np.sqrt(np.mean(ordered**2))
+    return float(max(quantile, student))

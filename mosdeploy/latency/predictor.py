@@ -227,13 +227,14 @@ class LatencyPredictor(Record):
                 latency_ms[part] *= np.exp(self.correction.predict(rows[part])[0])
         return latency_ms
 
-    def half_width(self, genes: GeneArray) -> FloatArray:
+    def half_width(self, rows: Rows) -> FloatArray:
         """Half width in log latency, of shape (N,), of each row's interval that holds about nine in
-        ten measurements: the farther from the samples, the wider.
+        ten measurements: the farther from the samples, the wider. Rows as `predict_rows` takes
+        them.
         """
         spec = self.spec
         used = [spec.feature_names.index(name) for name in self.coefficients]
-        features = _latency_features(spec, self.to_rows(genes), self.encoding)[:, used]
+        features = _latency_features(spec, rows, self.encoding)[:, used]
         # over the regression's latency, as in the fit, whose errors are relative
         relative = features / (features @ np.array(list(self.coefficients.values())))[:, None]
         leverage = np.einsum("ij,jk,ik->i", relative, np.array(self.covariance), relative)
@@ -241,7 +242,8 @@ class LatencyPredictor(Record):
 
     def least_ms(self, genes: GeneArray) -> FloatArray:
         """The lower end of each row's interval, in milliseconds, of shape (N,)."""
-        return np.asarray(self.predict(genes) * np.exp(-self.half_width(genes)))
+        rows = self.to_rows(genes)
+        return np.asarray(self.predict_rows(rows) * np.exp(-self.half_width(rows)))
 
     def corrected_features(self, rows: Rows) -> FloatArray:
         """Every latency feature, times the ensemble's correction, of shape (N, C).

@@ -109,7 +109,7 @@ def fit_map(
         used=used,
         covariance=part @ fitted.covariance @ part.T,
     )
-    return assess(model, source.correction, held_out, latency_ms)
+    return assess(model, source.correction, held_out, latency_ms, len(fitted.used))
 
 
 def _spread(source: LatencyPredictor) -> FloatArray:

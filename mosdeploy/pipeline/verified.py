@@ -154,7 +154,8 @@ class Verification:
         front = [candidate.arch for candidate in self.evolution.front]
         if self.predictor is None or not front:
             return 0.0
-        half_widths = self.predictor.half_width(self.context.config.space.genes(front))
+        rows = self.predictor.to_rows(self.context.config.space.genes(front))
+        half_widths = self.predictor.half_width(rows)
         return math.expm1(statistics.median(half_widths))
 
     def _safe(self) -> list[Candidate]:

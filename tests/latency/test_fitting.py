@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mosdeploy.latency.design import choose
 from mosdeploy.latency.fitting import (
     HeldOutPredictions,
     assess,
@@ -74,9 +75,36 @@ def test_hand_worked_assessment():
     # ten rows off by 1% to 9% and, rejected, by 100%
     off = np.array([*range(1, 10), 100]) / 100
     held_out = HeldOutPredictions(predicted_ms=10.0 * (1 + off), leverage=np.zeros(10))
-    found = assess(model, None, held_out, np.full(10, 10.0))
+    found = assess(model, None, held_out, np.full(10, 10.0), 1)
     assert found.errors.mape_percent == pytest.approx(14.5)
     assert found.trusted_mape_percent == pytest.approx(5.0)
     assert found.trimmed_percent == pytest.approx(5.0)
-    # nine of ten, the one to come included: the largest of the nine
+    # 1.860 of Student's distribution, for nine rows less one coefficient
+    spread = np.sqrt(np.mean(np.log1p(off[:9]) ** 2))
+    assert found.interval == pytest.approx(1.8595 * spread, rel=1e-4)
+    # with one row alone that is off by much: nine of ten, the one to come included
+    off[:8] = 0.01
+    held_out = HeldOutPredictions(predicted_ms=10.0 * (1 + off), leverage=np.zeros(10))
+    found = assess(model, None, held_out, np.full(10, 10.0), 1)
     assert found.interval == pytest.approx(np.log(1.09))
+
+
+@pytest.mark.parametrize("num_samples", [8, 10, 12, 20])
+def test_the_interval_of_few_samples_holds_about_nine_in_ten(spec, true_latency, draw, num_samples):
+    """Those that the design chooses, on a device whose noise is 3%: in the mean of 40 profiles."""
+    genes = spec.gene_rows(choose(spec, num_samples, seed=1))
+    unseen = draw(200, seed=2)
+    rng = np.random.default_rng(3)
+    held = []
+    for _ in range(40):
+        found = fit_model(
+            spec.latency_features(genes),
+            true_latency(genes) * rng.lognormal(0, 0.03, len(genes)),
+            num_core=spec.num_core_features,
+        )
+        features = spec.latency_features(unseen)
+        measured = true_latency(unseen) * rng.lognormal(0, 0.03, len(unseen))
+        error = np.abs(np.log(measured / found.model.predict(features)))
+        half = found.interval * np.sqrt(1 + found.model.leverage(features))
+        held.append((error <= half).mean())
+    assert np.mean(held) > 0.85

@@ -144,7 +144,9 @@ class Ladder:
         context: Any = SimpleNamespace(
             files=Workspace(self.root), config=config, progress=self.progress
         )
-        predictor: Any = SimpleNamespace(half_width=lambda genes: [0.6] * len(genes))
+        predictor: Any = SimpleNamespace(
+            to_rows=lambda genes: genes, half_width=lambda rows: [0.6] * len(rows)
+        )
         limits = Limits(max_latency_ms=10.0)
         return Verification(
             FinalistTiming(context, "dev"),
